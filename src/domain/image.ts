@@ -1,0 +1,61 @@
+// An image: what a set of signatures belongs to, and its one place in the served tree.
+
+export const ALGORITHMS = ['sha256', 'sha384', 'sha512'] as const;
+export type Algorithm = (typeof ALGORITHMS)[number];
+
+/** Name of the site at `/`. */
+export const DEFAULT_SITE = 'default';
+
+/**
+ * `layout` `repository`: `path` is the repository path without the registry's host (`team/app`).
+ * `layout` `release` (OpenShift): `path` is the folder in which the image stands, empty at the top.
+ * `hex` is lower case, 64, 96 or 128 digits as the algorithm says. Only parseTarget and parseImageFolder make one
+ * from text, so a file name built from it cannot leave the tree.
+ */
+export interface ImageId {
+  readonly site: string;
+  readonly layout: 'repository' | 'release';
+  readonly path: string;
+  readonly algorithm: Algorithm;
+  readonly hex: string;
+}
+
+/** The image's folder below the tree's root, as on disk and in URLs: `team/app@sha256=<hex>`, `sha256=<hex>`. */
+export function imageFolder(image: ImageId): string {
+  const digest = `${image.algorithm}=${image.hex}`;
+  if (image.layout === 'repository') return `${image.path}@${digest}`;
+  return image.path === '' ? digest : `${image.path}/${digest}`;
+}
+
+/** A key unique over sites, for maps. A site's name has no slash. */
+export function imageKey(image: ImageId): string {
+  return `${image.site}/${imageFolder(image)}`;
+}
+
+// One component of a repository path or folder. Wider than Docker's grammar (capitals, `~`, `+`), because a
+// configured base URL may end in any folder of an adopted tree; a leading dot never, which keeps `.`, `..`,
+// `.lookaside` and temporary names out.
+const COMPONENT = '[A-Za-z0-9_][A-Za-z0-9._~+-]*';
+const PATH = `${COMPONENT}(?:/${COMPONENT})*`;
+const DIGEST =
+  '(?:(?<sha256>sha256)=(?=[0-9a-f]{64}$)|(?<sha384>sha384)=(?=[0-9a-f]{96}$)|(?<sha512>sha512)=(?=[0-9a-f]{128}$))(?<hex>[0-9a-f]+)';
+
+const FOLDER = new RegExp(`^${PATH}$`);
+const IMAGE_FOLDER = new RegExp(`^(?:(?<repository>${PATH})@|(?:(?<folder>${PATH})/)?)${DIGEST}$`);
+
+/** The image whose folder this is, or null. `folder` has no slash at either end. */
+export function parseImageFolder(site: string, folder: string): ImageId | null {
+  const groups = IMAGE_FOLDER.exec(folder)?.groups;
+  if (groups === undefined) return null;
+  const algorithm = ALGORITHMS.find((name) => groups[name] !== undefined);
+  if (algorithm === undefined || groups.hex === undefined) return null;
+  const { repository, folder: parent = '', hex } = groups;
+  return repository === undefined
+    ? { site, layout: 'release', path: parent, algorithm, hex }
+    : { site, layout: 'repository', path: repository, algorithm, hex };
+}
+
+/** Whether this is a folder above images: path components joined by single slashes, none empty or hidden. */
+export function isNamespaceFolder(folder: string): boolean {
+  return FOLDER.test(folder);
+}

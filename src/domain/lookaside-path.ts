@@ -1,0 +1,92 @@
+// What a request target asks for. Pure and total: any string has an answer, and equal resources give equal answers.
+import { type ImageId, isNamespaceFolder, parseImageFolder } from './image.ts';
+import { MAX_TARGET_BYTES } from './limits.ts';
+
+/** First path segments that are the server's own, unless the path is a signature's. */
+export const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
+  'api',
+  'keys',
+  'keyrings',
+  'pks',
+  'log',
+  'v2',
+  'extensions',
+  'ui',
+  'metrics',
+  'livez',
+  'readyz',
+  'healthz',
+  '.well-known',
+]);
+
+export type Target =
+  /** `number` null: a name that no client can ask for with success (`signature-0`, `signature-01`, `index.json`). */
+  | { readonly kind: 'signature'; readonly image: ImageId; readonly number: number | null }
+  /** The page of an image's set. */
+  | { readonly kind: 'image-page'; readonly image: ImageId }
+  /** The page of a folder above images; empty at the top. */
+  | { readonly kind: 'folder-page'; readonly folder: string }
+  /** One of the server's own routes: the path decoded, with single slashes, without the prefix. */
+  | { readonly kind: 'own'; readonly path: string }
+  | { readonly kind: 'nothing' };
+
+const NOTHING: Target = { kind: 'nothing' };
+
+/** The signature's number in `signature-N`, or null: plain decimal from 1, no padding. */
+export function parseSignatureName(name: string): number | null {
+  const digits = /^signature-([1-9][0-9]{0,8})$/.exec(name)?.[1];
+  return digits === undefined ? null : Number(digits);
+}
+
+/**
+ * What the raw request target names. Decoded once; runs of slashes fold into one; the query is not looked at;
+ * `%2F` is never a slash and never a name. `prefix` is empty or `/like/this`, and is cut from the front.
+ * Rules: signature-protocols.md of containers/image, "Path structure"; `..` and hidden names never parse.
+ */
+export function parseTarget(site: string, prefix: string, rawTarget: string): Target {
+  if (rawTarget.length > MAX_TARGET_BYTES) return NOTHING;
+  const path = decodePath(rawTarget);
+  if (path === null) return NOTHING;
+  if (!path.startsWith(`${prefix}/`)) return NOTHING;
+  const below = path.slice(prefix.length + 1);
+
+  const lastSlash = below.lastIndexOf('/');
+  const image = lastSlash === -1 ? null : parseImageFolder(site, below.slice(0, lastSlash));
+  const name = below.slice(lastSlash + 1);
+  if (image !== null && name !== '') return { kind: 'signature', image, number: parseSignatureName(name) };
+
+  const firstSegment = below.slice(0, below.indexOf('/') === -1 ? undefined : below.indexOf('/'));
+  if (RESERVED_SEGMENTS.has(firstSegment)) return { kind: 'own', path: `/${below}` };
+  if (image !== null) return { kind: 'image-page', image };
+  if (below === '') return { kind: 'folder-page', folder: '' };
+  if (name !== '') return NOTHING;
+  const folder = below.slice(0, -1);
+  return isNamespaceFolder(folder) ? { kind: 'folder-page', folder } : NOTHING;
+}
+
+/** The path of the target decoded, with single slashes; null when it is no path or hides a slash or NUL. */
+function decodePath(rawTarget: string): string | null {
+  const query = rawTarget.indexOf('?');
+  const encoded = withoutAuthority(query === -1 ? rawTarget : rawTarget.slice(0, query));
+  if (!encoded.startsWith('/')) return null;
+  const decoded = encoded.includes('%') ? percentDecode(encoded) : encoded;
+  if (decoded === null || decoded.includes('\0')) return null;
+  return decoded.includes('//') ? decoded.replace(/\/{2,}/g, '/') : decoded;
+}
+
+// RFC 9112 section 3.2.2: a server must accept the absolute form.
+function withoutAuthority(target: string): string {
+  if (target.startsWith('/')) return target;
+  const authority = /^https?:\/\/[^/]+/i.exec(target)?.[0];
+  if (authority === undefined) return target;
+  return target.slice(authority.length) || '/';
+}
+
+function percentDecode(encoded: string): string | null {
+  if (/%2f/i.test(encoded)) return null;
+  try {
+    return decodeURIComponent(encoded);
+  } catch {
+    return null; // only URIError: a malformed escape names nothing
+  }
+}

@@ -1,0 +1,167 @@
+// What the services need of the world. Adapters implement these; compose.ts connects them.
+import type { ImageId } from './image.ts';
+
+export interface Clock {
+  now(): Date;
+  /** Milliseconds since some start; never jumps. For ages and timeouts. */
+  monotonicMs(): number;
+}
+
+/** JSON lines; `fields` never hold secrets. Hostile text in fields is escaped by the adapter. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** One served signature. `bytes` null: over 8 KiB, to be had from readBlob. */
+export interface SetEntry {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly storedAt: Date;
+  readonly bytes: Uint8Array | null;
+}
+
+/** What clients see of one image: entry k is served as signature-(k+1). Never changed once made. */
+export interface SignatureSet {
+  /** Grows whenever the image's set changes. */
+  readonly generation: number;
+  readonly entries: readonly SetEntry[];
+}
+
+/** Every method is one atomic act. Readers see a set before or after it, never between. */
+export interface SignatureStore {
+  /**
+   * The image's set now; empty = nothing there. `known` is a set read earlier: it is handed back as it is when
+   * the image has not changed since. @throws LookasideError STORE_UNAVAILABLE when the disk failed: never read as absence.
+   */
+  readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet>;
+  /** Bytes whose SHA-256 is `sha256`; null when the image holds no such signature any more. @throws STORE_UNAVAILABLE */
+  readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null>;
+  /** One page of a folder's children in natural order, only such that hold a signature somewhere below. @throws STORE_UNAVAILABLE */
+  listFolder(site: string, folder: string, after: string | null, limit: number): Promise<FolderPage>;
+}
+
+export interface FolderPage {
+  /** Names of the children, folders of images (`app@sha256=…`) and folders above them alike. */
+  readonly names: readonly string[];
+  /** The last name of this page when more follow. */
+  readonly next: string | null;
+}
+
+/** What the index keeps of one signature file. `number` is the file's, which is not the served one when a file before it is unreadable. */
+export interface RecordedSignature {
+  readonly number: number;
+  /** 64 hex digits. */
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly storedAt: Date;
+  /** Null when over MAX_INDEXED_BYTES. */
+  readonly bytes: Uint8Array | null;
+}
+
+export interface RecordedImage {
+  readonly image: ImageId;
+  /** By number. Empty = the image is forgotten. */
+  readonly signatures: readonly RecordedSignature[];
+}
+
+/**
+ * The index over a tree: a cache, which can be thrown away. Look-ups are synchronous (one prepared statement on a
+ * read-only connection); changes are queued to the writer thread and resolve when committed.
+ */
+export interface SignatureIndex {
+  /**
+   * The recorded signatures by number, their bytes checked against their SHA-256; empty = none.
+   * @throws LookasideError INDEX_UNUSABLE when the file is corrupt, gone or being made anew
+   */
+  recorded(image: ImageId): readonly RecordedSignature[];
+  /** @throws INDEX_UNUSABLE */
+  listFolder(site: string, folder: string, after: string | null, limit: number): FolderPage;
+  /** Whether the folder has that child. @throws INDEX_UNUSABLE */
+  hasChild(site: string, folder: string, name: string): boolean;
+  /** The images of a site in a stable order, for walks. @throws INDEX_UNUSABLE */
+  images(site: string, after: ImageId | null, limit: number): readonly ImageId[];
+  counts(site: string): { readonly images: number; readonly signatures: number };
+  /** True once a whole scan has been recorded and the file was checked: absence in the index is then absence. */
+  isComplete(site: string): boolean;
+  /** Replaces what is recorded of these images, in one transaction. @throws BUSY when the queue is full */
+  record(images: readonly RecordedImage[]): Promise<void>;
+  /** Forgets every image below the folder (`team` or `team/app@sha256=…`). */
+  forgetFolder(site: string, folder: string): Promise<void>;
+  markComplete(site: string): Promise<void>;
+  /** Starts again from an empty file. */
+  reset(): Promise<void>;
+}
+
+/** Requests of one client for one signature within one minute. */
+export interface ReadCount {
+  readonly image: ImageId;
+  /** Null when the name asked for is no signature number. */
+  readonly number: number | null;
+  readonly status: number;
+  readonly address: string;
+  /** User-Agent, cut to 256 characters; empty when none was sent. */
+  readonly agent: string;
+  /** Name of the token that was used, or null. */
+  readonly token: string | null;
+  readonly firstAt: Date;
+  readonly lastAt: Date;
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/** Requests for an image that holds no signature. */
+export interface MissingCount {
+  readonly image: ImageId;
+  readonly firstAt: Date;
+  readonly lastAt: Date;
+  readonly lastAddress: string;
+  readonly count: number;
+}
+
+export interface AccessBatch {
+  readonly reads: readonly ReadCount[];
+  readonly missing: readonly MissingCount[];
+}
+
+/** Who fetched what: one database a day (UTC), written in batches, pruned by age and size. */
+export interface AccessLog {
+  /** Resolves when committed. @throws BUSY, STORE_UNAVAILABLE: the batch was not kept */
+  write(batch: AccessBatch): Promise<void>;
+  /** Deletes days older than the retention, then the oldest days until all together fit. Today's is never deleted. */
+  prune(limits: AccessLimits): Promise<void>;
+}
+
+export interface AccessLimits {
+  readonly now: Date;
+  readonly retentionMs: number;
+  readonly maxBytes: number;
+}
+
+export const ROLES = ['admin', 'auditor', 'reader', 'uploader'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** A credential. Its text is never kept: `hash` is the lower-case hex SHA-256 of it. */
+export interface Token {
+  readonly name: string;
+  readonly role: Role;
+  readonly createdAt: Date;
+  readonly revokedAt: Date | null;
+}
+
+export interface TokenStore {
+  /** The token with that hash that is not revoked, or null. Synchronous: reads of closed sites wait for it. */
+  find(hash: string): Token | null;
+  list(): readonly Token[];
+  /** Durable once resolved. @throws NAME_TAKEN */
+  create(token: {
+    readonly name: string;
+    readonly role: Role;
+    readonly hash: string;
+    readonly createdAt: Date;
+  }): Promise<Token>;
+  /** Durable once resolved; null when no such name. A second time changes nothing. */
+  revoke(name: string, revokedAt: Date): Promise<Token | null>;
+}
