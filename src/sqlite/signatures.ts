@@ -112,6 +112,7 @@ export class SqliteSignatureIndex implements SignatureIndex {
 
   /** Resolves when the check of the file that began with its opening has ended, whatever it found. */
   whenChecked(): Promise<void> {
+    this.#check?.ref(); // who awaits it keeps the process alive
     return this.#checked;
   }
 
