@@ -1,7 +1,8 @@
 // A folder that goes when the test does.
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 
 export interface TempFolder extends AsyncDisposable {
@@ -15,14 +16,17 @@ export interface TempFolder extends AsyncDisposable {
 export async function openTempFolder(): Promise<TempFolder> {
   const folder = path.join('/tmp', `lac-${randomBytes(4).toString('hex')}`);
   await mkdir(folder, { mode: 0o700 });
-  // for runs that are cut short; a gpg-agent in it ends by itself when its socket goes
-  const removeWithUs = () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-  process.once('exit', removeWithUs);
+  const remove = () => {
+    // podman as an ordinary user leaves folders that not even their owner may write
+    spawnSync('chmod', ['-R', 'u+rwX', folder]);
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  };
+  process.once('exit', remove); // for runs that are cut short; a gpg-agent ends by itself when its socket goes
   return {
     path: folder,
     async [Symbol.asyncDispose]() {
-      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
-      process.off('exit', removeWithUs);
+      remove();
+      process.off('exit', remove);
     },
   };
 }
