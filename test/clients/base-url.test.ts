@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from './available.ts';
-import { assertAccepted, assertRefused, type ClientHome, makeClientHome } from './client-home.ts';
+import { assertAccepted, assertRefused, makeClientHome } from './client-home.ts';
 import { writeImage } from './image.ts';
 import { openScene, type Scene } from './scene.ts';
 import { type LookasideServer, startServer } from './server.ts';
@@ -17,16 +17,7 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
     scene = await openScene();
     const publisher = await scene.publisher('publisher', 'http://127.0.0.1:1');
     const layout = await writeImage(path.join(scene.folder, 'layout'), 'nested');
-    assertAccepted(
-      await publisher.skopeo(
-        'copy',
-        '--dest-tls-verify=false',
-        '--sign-by',
-        scene.alice.email,
-        layout,
-        `docker://${scene.registry}/${IMAGE}`,
-      ),
-    );
+    await scene.push(publisher, layout, IMAGE, '--sign-by', scene.alice.email);
   });
   after(() => scene?.[Symbol.asyncDispose]());
 
@@ -47,8 +38,8 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
         for (const end of ['', '/']) {
           test(`podman and skopeo verify with ${key}: http://server${prefix}${end}`, async () => {
             const user = await readerOf({ [key]: `${server.url}${prefix}${end}` });
-            assertAccepted(await pull(user));
-            assertAccepted(await copy(user));
+            assertAccepted(await scene.pull(user, IMAGE));
+            assertAccepted(await scene.copy(user, IMAGE));
           });
         }
       }
@@ -56,8 +47,8 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
       test(`nothing is found below http://server${prefix}/elsewhere`, async () => {
         const user = await readerOf({ lookaside: `${server.url}${prefix}/elsewhere` });
         const refusal = 'Source image rejected: A signature was required, but no signature exists';
-        assertRefused(await pull(user), 125, refusal);
-        assertRefused(await copy(user), 1, refusal);
+        assertRefused(await scene.pull(user, IMAGE), 125, refusal);
+        assertRefused(await scene.copy(user, IMAGE), 1, refusal);
       });
     });
   }
@@ -77,8 +68,8 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
         },
         on: scene.on,
       });
-      assertAccepted(await pull(user));
-      assertAccepted(await copy(user));
+      assertAccepted(await scene.pull(user, IMAGE));
+      assertAccepted(await scene.copy(user, IMAGE));
     } finally {
       await server.stop();
     }
@@ -92,14 +83,4 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
       on: scene.on,
     });
   };
-
-  const pull = (user: ClientHome) => user.podman('pull', '--tls-verify=false', `${scene.registry}/${IMAGE}`);
-
-  const copy = (user: ClientHome) =>
-    user.skopeo(
-      'copy',
-      '--src-tls-verify=false',
-      `docker://${scene.registry}/${IMAGE}`,
-      `dir:${path.join(user.folder, 'copy')}`,
-    );
 });

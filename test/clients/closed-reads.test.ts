@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from './available.ts';
-import { assertAccepted, assertRefused, type ClientHome } from './client-home.ts';
+import { assertAccepted, assertRefused } from './client-home.ts';
 import { writeImage } from './image.ts';
 import { openScene, type Scene } from './scene.ts';
 import { createReaderToken, type LookasideServer, startServer } from './server.ts';
@@ -17,7 +17,6 @@ describe('a server with LOOKASIDE_READ=token', needs('podman', 'skopeo', 'docker
   let server: LookasideServer;
   let token: string;
   let readers = 0;
-  let copies = 0;
 
   before(async () => {
     scene = await openScene();
@@ -30,20 +29,10 @@ describe('a server with LOOKASIDE_READ=token', needs('podman', 'skopeo', 'docker
       on: scene.on,
     });
     const publisher = await scene.publisher('publisher', server.url);
-    const push = async (image: string, ...flags: readonly string[]) => {
+    for (const [image, ...flags] of [[SIGNED, '--sign-by', scene.alice.email], [UNSIGNED]] as const) {
       const layout = await writeImage(path.join(scene.folder, image.replace(/\W/g, '-')), image);
-      assertAccepted(
-        await publisher.skopeo(
-          'copy',
-          '--dest-tls-verify=false',
-          ...flags,
-          layout,
-          `docker://${scene.registry}/${image}`,
-        ),
-      );
-    };
-    await push(SIGNED, '--sign-by', scene.alice.email);
-    await push(UNSIGNED);
+      await scene.push(publisher, layout, image, ...flags);
+    }
   });
 
   after(async () => {
@@ -58,48 +47,35 @@ describe('a server with LOOKASIDE_READ=token', needs('podman', 'skopeo', 'docker
   test('the token as the password of any user lets podman and skopeo verify', async () => {
     for (const user of ['ci', 'anyone']) {
       const reader = await readerWith(`${user}:${encodeURIComponent(token)}@`);
-      assertAccepted(await pull(reader, SIGNED));
-      assertAccepted(await copy(reader, SIGNED));
+      assertAccepted(await scene.pull(reader, SIGNED));
+      assertAccepted(await scene.copy(reader, SIGNED));
     }
   });
 
   test('with the token an unsigned image is unsigned', async () => {
     const reader = await readerWith(`ci:${encodeURIComponent(token)}@`);
     const refusal = 'Source image rejected: A signature was required, but no signature exists';
-    assertRefused(await pull(reader, UNSIGNED), 125, refusal);
-    assertRefused(await copy(reader, UNSIGNED), 1, refusal);
+    assertRefused(await scene.pull(reader, UNSIGNED), 125, refusal);
+    assertRefused(await scene.copy(reader, UNSIGNED), 1, refusal);
   });
 
   test('without the token every pull fails with 401', async () => {
     const reader = await readerWith('');
     for (const image of [SIGNED, UNSIGNED]) {
-      assertRefused(await pull(reader, image), 125, UNAUTHORIZED);
-      assertRefused(await copy(reader, image), 1, UNAUTHORIZED);
+      assertRefused(await scene.pull(reader, image), 125, UNAUTHORIZED);
+      assertRefused(await scene.copy(reader, image), 1, UNAUTHORIZED);
     }
   });
 
   test('with a wrong token every pull fails with 401', async () => {
     const reader = await readerWith('ci:wrong@');
-    assertRefused(await pull(reader, SIGNED), 125, UNAUTHORIZED);
-    assertRefused(await copy(reader, SIGNED), 1, UNAUTHORIZED);
+    assertRefused(await scene.pull(reader, SIGNED), 125, UNAUTHORIZED);
+    assertRefused(await scene.copy(reader, SIGNED), 1, UNAUTHORIZED);
   });
 
   const readerWith = (credentials: string) => {
     readers += 1;
     const base = server.url.replace('http://', `http://${credentials}`);
     return scene.reader(`reader-${readers}`, base, scene.alice);
-  };
-
-  const pull = (reader: ClientHome, image: string) =>
-    reader.podman('pull', '--tls-verify=false', `${scene.registry}/${image}`);
-
-  const copy = (reader: ClientHome, image: string) => {
-    copies += 1;
-    return reader.skopeo(
-      'copy',
-      '--src-tls-verify=false',
-      `docker://${scene.registry}/${image}`,
-      `dir:${path.join(reader.folder, `copy-${copies}`)}`,
-    );
   };
 });

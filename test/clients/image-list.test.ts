@@ -22,23 +22,12 @@ describe('an image list', needs('podman', 'skopeo', 'docker-registry', 'gpg'), (
     server = await startServer({ root: scene.tree, data: path.join(scene.folder, 'data'), on: scene.on });
     reader = await scene.reader('reader', server.url, scene.alice);
     const publisher = await scene.publisher('publisher', server.url);
-    const push = async (layout: string, image: string, ...flags: readonly string[]) =>
-      assertAccepted(
-        await publisher.skopeo(
-          'copy',
-          '--all',
-          '--dest-tls-verify=false',
-          ...flags,
-          layout,
-          `docker://${scene.registry}/${image}`,
-        ),
-      );
     const signed = await writeImageList(path.join(scene.folder, 'signed'), 'signed');
-    await push(signed, 'lists/signed:v1', '--sign-by', scene.alice.email);
+    await scene.push(publisher, signed, 'lists/signed:v1', '--all', '--sign-by', scene.alice.email);
     const partly = await writeImageList(path.join(scene.folder, 'partly'), 'partly signed');
-    await push(partly, 'lists/partly:v1', '--sign-by', scene.alice.email);
+    await scene.push(publisher, partly, 'lists/partly:v1', '--all', '--sign-by', scene.alice.email);
     const unsigned = await writeImageList(path.join(scene.folder, 'unsigned'), 'unsigned');
-    await push(unsigned, 'lists/unsigned:v1');
+    await scene.push(publisher, unsigned, 'lists/unsigned:v1', '--all');
   });
 
   after(async () => {
@@ -51,25 +40,30 @@ describe('an image list', needs('podman', 'skopeo', 'docker-registry', 'gpg'), (
   });
 
   test('skopeo copy --all verifies the list and every image, and copies their signatures', async () => {
-    assertAccepted(await copyAll('lists/signed:v1', 'all'));
-    const listHex = (await list('lists/signed:v1')).hex;
+    const copied = await scene.copy(reader, 'lists/signed:v1', '--all');
+    assertAccepted(copied);
+    const listHex = (await list('lists/signed')).hex;
     for (const [name, bytes] of await scene.signatureFiles('lists/signed')) {
       const hex = /@sha256=([0-9a-f]{64})/.exec(name)?.[1];
       const copyName = hex === listHex ? 'signature-1' : `${hex}.signature-1`;
-      assert.deepEqual(await readFile(path.join(reader.folder, 'all', copyName)), bytes, copyName);
+      assert.deepEqual(await readFile(path.join(copied.folder, copyName)), bytes, copyName);
     }
   });
 
   for (const architecture of ['amd64', 'arm64']) {
     test(`podman and skopeo verify the image for ${architecture} alone`, async () => {
-      assertAccepted(await pull('lists/signed:v1', architecture));
-      assertAccepted(await copyOne('lists/signed:v1', architecture, `one-${architecture}`));
+      assertAccepted(await scene.pull(reader, 'lists/signed:v1', '--arch', architecture));
+      const copied = await scene.copy(reader, 'lists/signed:v1', '--override-arch', architecture);
+      assertAccepted(copied);
+      const name = path.join(await imageFolder('lists/signed', architecture), 'signature-1');
+      const bytes = (await scene.signatureFiles('lists/signed')).get(name);
+      assert.deepEqual(await readFile(path.join(copied.folder, 'signature-1')), bytes, name);
     });
 
     test(`an unsigned list is refused for ${architecture}`, async () => {
-      assertRefused(await pull('lists/unsigned:v1', architecture), 125, UNSIGNED);
+      assertRefused(await scene.pull(reader, 'lists/unsigned:v1', '--arch', architecture), 125, UNSIGNED);
       assertRefused(
-        await copyOne('lists/unsigned:v1', architecture, `unsigned-${architecture}`),
+        await scene.copy(reader, 'lists/unsigned:v1', '--override-arch', architecture),
         1,
         UNSIGNED,
       );
@@ -77,46 +71,28 @@ describe('an image list', needs('podman', 'skopeo', 'docker-registry', 'gpg'), (
   }
 
   test('skopeo copy --all refuses an unsigned list', async () => {
-    assertRefused(await copyAll('lists/unsigned:v1', 'all-unsigned'), 1, UNSIGNED);
+    assertRefused(await scene.copy(reader, 'lists/unsigned:v1', '--all'), 1, UNSIGNED);
   });
 
   test('one image without a signature fails --all, and leaves the other image its own', async () => {
-    const { manifests } = await list('lists/partly:v1');
-    const arm64 = manifests.find(({ platform }) => platform.architecture === 'arm64');
-    assert.ok(arm64 !== undefined);
-    await rm(path.join(scene.tree, `lists/partly@${arm64.digest.replace(':', '=')}`), { recursive: true });
-    assertRefused(await copyAll('lists/partly:v1', 'all-partly'), 1, UNSIGNED);
-    assertRefused(await pull('lists/partly:v1', 'arm64'), 125, UNSIGNED);
-    assertAccepted(await pull('lists/partly:v1', 'amd64'));
-    assertAccepted(await copyOne('lists/partly:v1', 'amd64', 'partly-amd64'));
+    await rm(path.join(scene.tree, await imageFolder('lists/partly', 'arm64')), { recursive: true });
+    assertRefused(await scene.copy(reader, 'lists/partly:v1', '--all'), 1, UNSIGNED);
+    assertRefused(await scene.pull(reader, 'lists/partly:v1', '--arch', 'arm64'), 125, UNSIGNED);
+    assertAccepted(await scene.pull(reader, 'lists/partly:v1', '--arch', 'amd64'));
+    assertAccepted(await scene.copy(reader, 'lists/partly:v1', '--override-arch', 'amd64'));
   });
 
-  const pull = (image: string, architecture: string) =>
-    reader.podman('pull', '--tls-verify=false', '--arch', architecture, `${scene.registry}/${image}`);
+  /** The folder in the tree of the list's image for that architecture. */
+  async function imageFolder(repository: string, architecture: string): Promise<string> {
+    const { manifests } = await list(repository);
+    const digest = manifests.find(({ platform }) => platform.architecture === architecture)?.digest;
+    assert.ok(digest !== undefined, `${repository} has no image for ${architecture}`);
+    return `${repository}@${digest.replace(':', '=')}`;
+  }
 
-  const copyAll = (image: string, copyName: string) =>
-    reader.skopeo(
-      'copy',
-      '--all',
-      '--src-tls-verify=false',
-      `docker://${scene.registry}/${image}`,
-      `dir:${path.join(reader.folder, copyName)}`,
-    );
-
-  const copyOne = (image: string, architecture: string, copyName: string) =>
-    reader.skopeo(
-      '--override-arch',
-      architecture,
-      'copy',
-      '--src-tls-verify=false',
-      `docker://${scene.registry}/${image}`,
-      `dir:${path.join(reader.folder, copyName)}`,
-    );
-
-  /** The list as the registry has it, with its digest in hex. */
-  async function list(image: string): Promise<{ hex: string; manifests: readonly Entry[] }> {
-    const [repository, tag] = image.split(':');
-    const response = await fetch(`http://${scene.registry}/v2/${repository}/manifests/${tag}`, {
+  /** The list tagged `v1` as the registry has it, with its digest in hex. */
+  async function list(repository: string): Promise<{ hex: string; manifests: readonly Entry[] }> {
+    const response = await fetch(`http://${scene.registry}/v2/${repository}/manifests/v1`, {
       headers: { accept: 'application/vnd.oci.image.index.v1+json' },
     });
     const bytes = Buffer.from(await response.arrayBuffer());

@@ -22,7 +22,6 @@ describe('a tree shared with podman and skopeo', needs('podman', 'skopeo', 'dock
   let publisher: ClientHome;
   let trustsAlice: ClientHome;
   let trustsBob: ClientHome;
-  let copies = 0;
 
   before(async () => {
     scene = await openScene();
@@ -44,29 +43,29 @@ describe('a tree shared with podman and skopeo', needs('podman', 'skopeo', 'dock
     assertAccepted(pulled);
     assertAccepted(await publisher.podman('tag', pulled.stdout.trim(), image));
     assertAccepted(await publisher.podman('push', '--tls-verify=false', image));
-    assertRefused(await pull(trustsAlice, 'live/podman:v1'), 125, UNSIGNED);
+    assertRefused(await scene.pull(trustsAlice, 'live/podman:v1'), 125, UNSIGNED);
 
     assertAccepted(
       await publisher.podman('push', '--tls-verify=false', '--sign-by', scene.alice.email, image),
     );
-    assertAccepted(await becomes(0, () => pull(trustsAlice, 'live/podman:v1')));
+    assertAccepted(await becomes(0, () => scene.pull(trustsAlice, 'live/podman:v1')));
   });
 
   test('a signature that skopeo writes over another is served in its place', async () => {
     const image = 'live/re-signed:v1';
     const layout = await writeImage(path.join(scene.folder, 'live-re-signed'), 'signed again');
     await push(layout, image, scene.alice);
-    assertAccepted(await becomes(0, () => copy(trustsAlice, image)));
+    assertAccepted(await becomes(0, () => scene.copy(trustsAlice, image)));
     const before = await onlySignatureFile('live/re-signed');
 
     await push(layout, image, scene.bob);
     const now = await onlySignatureFile('live/re-signed');
     assert.equal(now.name, before.name);
     assert.notDeepEqual(now.bytes, before.bytes);
-    assertAccepted(await becomes(0, () => copy(trustsBob, image)));
+    assertAccepted(await becomes(0, () => scene.copy(trustsBob, image)));
     assert.deepEqual(await served(now.name), now.bytes);
     assertRefused(
-      await copy(trustsAlice, image),
+      await scene.copy(trustsAlice, image),
       1,
       `Source image rejected: Invalid GPG signature: gpgme.Signature{Summary:128, Fingerprint:"${scene.bob.fingerprint}"`,
     );
@@ -76,13 +75,13 @@ describe('a tree shared with podman and skopeo', needs('podman', 'skopeo', 'dock
     const image = 'live/deleted:v1';
     const layout = await writeImage(path.join(scene.folder, 'live-deleted'), 'to be deleted');
     await push(layout, image, scene.alice);
-    assertAccepted(await becomes(0, () => copy(trustsAlice, image)));
-    assertAccepted(await pull(trustsAlice, image));
+    assertAccepted(await becomes(0, () => scene.copy(trustsAlice, image)));
+    assertAccepted(await scene.pull(trustsAlice, image));
 
     const { name } = await onlySignatureFile('live/deleted');
     await rm(path.join(scene.tree, name));
-    assertRefused(await becomes(1, () => copy(trustsAlice, image)), 1, UNSIGNED);
-    assertRefused(await pull(trustsAlice, image), 125, UNSIGNED);
+    assertRefused(await becomes(1, () => scene.copy(trustsAlice, image)), 1, UNSIGNED);
+    assertRefused(await scene.pull(trustsAlice, image), 125, UNSIGNED);
   });
 
   const STRAY_FILES = [
@@ -120,8 +119,8 @@ describe('a tree shared with podman and skopeo', needs('podman', 'skopeo', 'dock
     test(`${what} dropped in as signature-2 breaks no pull`, async () => {
       const { image, folder } = await signedImage(`stray/second-${index}`);
       await write(path.join(folder, 'signature-2'), scene);
-      assertAccepted(await pull(trustsAlice, image));
-      assertAccepted(await copy(trustsAlice, image));
+      assertAccepted(await scene.pull(trustsAlice, image));
+      assertAccepted(await scene.copy(trustsAlice, image));
       assert.deepEqual(
         (await readdir(folder)).sort(),
         ['signature-1', 'signature-2'],
@@ -137,8 +136,8 @@ describe('a tree shared with podman and skopeo', needs('podman', 'skopeo', 'dock
       const bytes = await readFile(path.join(folder, 'signature-1'));
       await write(path.join(folder, 'signature-1'), scene);
       await writeFile(path.join(folder, 'signature-2'), bytes);
-      assertAccepted(await becomes(0, () => pull(trustsBob, image)));
-      assertAccepted(await becomes(0, () => copy(trustsBob, image)));
+      assertAccepted(await becomes(0, () => scene.pull(trustsBob, image)));
+      assertAccepted(await becomes(0, () => scene.copy(trustsBob, image)));
     });
   }
 
@@ -166,30 +165,8 @@ describe('a tree shared with podman and skopeo', needs('podman', 'skopeo', 'dock
     return Buffer.from(await response.arrayBuffer());
   }
 
-  const push = async (layout: string, image: string, key: SigningKey) =>
-    assertAccepted(
-      await publisher.skopeo(
-        'copy',
-        '--dest-tls-verify=false',
-        '--sign-by',
-        key.email,
-        layout,
-        `docker://${scene.registry}/${image}`,
-      ),
-    );
-
-  const pull = (reader: ClientHome, image: string) =>
-    reader.podman('pull', '--tls-verify=false', `${scene.registry}/${image}`);
-
-  const copy = (reader: ClientHome, image: string) => {
-    copies += 1;
-    return reader.skopeo(
-      'copy',
-      '--src-tls-verify=false',
-      `docker://${scene.registry}/${image}`,
-      `dir:${path.join(reader.folder, `copy-${copies}`)}`,
-    );
-  };
+  const push = (layout: string, image: string, key: SigningKey) =>
+    scene.push(publisher, layout, image, '--sign-by', key.email);
 });
 
 /** The first outcome with that exit status; the last attempt begins before VISIBLE_MS have passed. */

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from './available.ts';
 import { makeServerCertificate, type ServerCertificate } from './certificate.ts';
-import { assertAccepted, assertRefused, type ClientHome } from './client-home.ts';
+import { assertAccepted, assertRefused } from './client-home.ts';
 import { writeImage } from './image.ts';
 import { openScene, type Scene } from './scene.ts';
 import { type LookasideServer, startServer } from './server.ts';
@@ -35,16 +35,7 @@ describe('a server with TLS', needs('podman', 'skopeo', 'docker-registry', 'gpg'
     });
     const publisher = await scene.publisher('publisher', server.url);
     const layout = await writeImage(path.join(scene.folder, 'layout'), 'served over TLS');
-    assertAccepted(
-      await publisher.skopeo(
-        'copy',
-        '--dest-tls-verify=false',
-        '--sign-by',
-        scene.alice.email,
-        layout,
-        `docker://${scene.registry}/${IMAGE}`,
-      ),
-    );
+    await scene.push(publisher, layout, IMAGE, '--sign-by', scene.alice.email);
   });
 
   after(async () => {
@@ -58,16 +49,16 @@ describe('a server with TLS', needs('podman', 'skopeo', 'docker-registry', 'gpg'
       const reader = await newReader(host);
       const folder = path.join(reader.folder, '.config/containers/certs.d', scene.registry);
       await makeCertificateFolder(folder, theirs, ours);
-      assertAccepted(await reader.podman('pull', `${scene.registry}/${IMAGE}`));
-      assertAccepted(await copy(reader));
+      assertAccepted(await scene.pull(reader, IMAGE));
+      assertAccepted(await scene.copy(reader, IMAGE));
     });
 
     test(`a certificate for ${host} by an authority in --cert-dir or --src-cert-dir is trusted`, async () => {
       const reader = await newReader(host);
       const folder = path.join(reader.folder, 'certificates');
       await makeCertificateFolder(folder, theirs, ours);
-      assertAccepted(await reader.podman('pull', '--cert-dir', folder, `${scene.registry}/${IMAGE}`));
-      assertAccepted(await copy(reader, '--src-cert-dir', folder));
+      assertAccepted(await scene.pull(reader, IMAGE, '--cert-dir', folder));
+      assertAccepted(await scene.copy(reader, IMAGE, '--src-cert-dir', folder));
     });
   }
 
@@ -76,19 +67,14 @@ describe('a server with TLS', needs('podman', 'skopeo', 'docker-registry', 'gpg'
     const folder = path.join(reader.folder, 'certificates');
     await makeCertificateFolder(folder, theirs);
     const request = `Source image rejected: Get "${server.url}/team/app@sha256=`;
-    assertRefused(
-      await reader.podman('pull', '--cert-dir', folder, `${scene.registry}/${IMAGE}`),
-      125,
-      request,
-      UNKNOWN_AUTHORITY,
-    );
-    assertRefused(await copy(reader, '--src-cert-dir', folder), 1, request, UNKNOWN_AUTHORITY);
+    assertRefused(await scene.pull(reader, IMAGE, '--cert-dir', folder), 125, request, UNKNOWN_AUTHORITY);
+    assertRefused(await scene.copy(reader, IMAGE, '--src-cert-dir', folder), 1, request, UNKNOWN_AUTHORITY);
   });
 
   test('a client that does not verify the registry does not verify the lookaside either', async () => {
     const reader = await newReader('127.0.0.1');
-    assertAccepted(await reader.podman('pull', '--tls-verify=false', `${scene.registry}/${IMAGE}`));
-    assertAccepted(await copy(reader, '--src-tls-verify=false'));
+    assertAccepted(await scene.pull(reader, IMAGE, '--tls-verify=false'));
+    assertAccepted(await scene.copy(reader, IMAGE, '--src-tls-verify=false'));
   });
 
   const newReader = (host: string) => {
@@ -96,14 +82,6 @@ describe('a server with TLS', needs('podman', 'skopeo', 'docker-registry', 'gpg'
     const base = server.url.replace('127.0.0.1', host);
     return scene.reader(`reader-${readers}`, base, scene.alice);
   };
-
-  const copy = (reader: ClientHome, ...flags: readonly string[]) =>
-    reader.skopeo(
-      'copy',
-      ...flags,
-      `docker://${scene.registry}/${IMAGE}`,
-      `dir:${path.join(reader.folder, 'copy')}`,
-    );
 });
 
 /** A folder of authorities, as certs.d has one for each registry: every `*.crt` counts. */
