@@ -1,0 +1,79 @@
+// Which real clients this machine has. Tests that need a missing one are skipped with the reason; where CI is
+// true nothing may be missing, so that a green run has really asked podman.
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import path from 'node:path';
+
+export type Need =
+  | 'podman'
+  | 'skopeo'
+  | 'docker-registry'
+  | 'gpg'
+  | 'openssl'
+  /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
+  | 'private host';
+
+/**
+ * The option for node:test that skips a test or suite while something it needs is missing.
+ * @throws Error instead of a skip when the environment has CI=true
+ */
+export function needs(...wanted: readonly Need[]): { readonly skip: string | false } {
+  const missing = wanted.map(whyMissing).filter((reason) => reason !== null);
+  if (missing.length === 0) return { skip: false };
+  const reason = missing.join(', ');
+  if (process.env.CI === 'true') throw new Error(`CI=true allows no missing client: ${reason}`);
+  return { skip: reason };
+}
+
+/** Whether `needs('private host')` is met. */
+export function hasPrivateHost(): boolean {
+  return whyMissing('private host') === null;
+}
+
+const reasons = new Map<Need, string | null>();
+
+function whyMissing(need: Need): string | null {
+  const known = reasons.get(need);
+  if (known !== undefined) return known;
+  const reason = need === 'private host' ? whyNoPrivateHost() : whyNotInstalled(need);
+  reasons.set(need, reason);
+  return reason;
+}
+
+function whyNoPrivateHost(): string | null {
+  if (process.platform !== 'linux') return 'a private host needs Linux';
+  if (process.getuid?.() !== 0) return 'a private host needs root';
+  const absent = ['unshare', 'nsenter', 'ip', 'mount']
+    .map(whyNotInstalled)
+    .filter((reason) => reason !== null);
+  if (absent.length > 0) return absent.join(', ');
+  // a container without CAP_SYS_ADMIN has root and the tools, and still may not
+  const attempt = spawnSync('unshare', [
+    '--mount',
+    '--net',
+    '--propagation',
+    'private',
+    'ip',
+    'link',
+    'set',
+    'lo',
+    'up',
+  ]);
+  return attempt.status === 0 ? null : 'root may not make namespaces here';
+}
+
+function whyNotInstalled(program: string): string | null {
+  const folders = (process.env.PATH ?? '').split(path.delimiter);
+  return folders.some((folder) => isExecutable(path.join(folder, program)))
+    ? null
+    : `${program} is not installed`;
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false; // absent or not ours to run: both mean that it cannot be used
+  }
+}

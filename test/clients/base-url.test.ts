@@ -1,0 +1,86 @@
+// Every spelling of the base URL that people put into registries.d.
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { needs } from './available.ts';
+import { assertAccepted, assertRefused, makeClientHome } from './client-home.ts';
+import { writeImage } from './image.ts';
+import { openScene, type Scene } from './scene.ts';
+import { type LookasideServer, startServer } from './server.ts';
+
+const IMAGE = 'a/b/c/d:v1';
+
+describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry', 'gpg'), () => {
+  let scene: Scene;
+  let readers = 0;
+
+  before(async () => {
+    scene = await openScene();
+    const publisher = await scene.publisher('publisher', 'http://127.0.0.1:1');
+    const layout = await writeImage(path.join(scene.folder, 'layout'), 'nested');
+    await scene.push(publisher, layout, IMAGE, '--sign-by', scene.alice.email);
+  });
+  after(() => scene?.[Symbol.asyncDispose]());
+
+  for (const prefix of ['', '/sig', '/containers/sigstore']) {
+    describe(prefix === '' ? 'without a prefix' : `with LOOKASIDE_PREFIX=${prefix}`, () => {
+      let server: LookasideServer;
+      before(async () => {
+        server = await startServer({
+          root: scene.tree,
+          data: path.join(scene.folder, `data${prefix.replaceAll('/', '-')}`),
+          settings: prefix === '' ? {} : { LOOKASIDE_PREFIX: prefix },
+          on: scene.on,
+        });
+      });
+      after(() => server?.[Symbol.asyncDispose]());
+
+      for (const key of ['lookaside', 'sigstore'] as const) {
+        for (const end of ['', '/']) {
+          test(`podman and skopeo verify with ${key}: http://server${prefix}${end}`, async () => {
+            const user = await readerOf({ [key]: `${server.url}${prefix}${end}` });
+            assertAccepted(await scene.pull(user, IMAGE));
+            assertAccepted(await scene.copy(user, IMAGE));
+          });
+        }
+      }
+
+      test(`nothing is found below http://server${prefix}/elsewhere`, async () => {
+        const user = await readerOf({ lookaside: `${server.url}${prefix}/elsewhere` });
+        const refusal = 'Source image rejected: A signature was required, but no signature exists';
+        assertRefused(await scene.pull(user, IMAGE), 125, refusal);
+        assertRefused(await scene.copy(user, IMAGE), 1, refusal);
+      });
+    });
+  }
+
+  test('the section of a namespace in registries.d only selects the base URL', async () => {
+    const server = await startServer({
+      root: scene.tree,
+      data: path.join(scene.folder, 'data-namespace'),
+      on: scene.on,
+    });
+    try {
+      const user = await makeClientHome(path.join(scene.folder, 'namespace'), {
+        trusts: scene.alice,
+        registriesD: {
+          'default-docker': { lookaside: 'http://127.0.0.1:1' },
+          docker: { [`${scene.registry}/a/b`]: { lookaside: server.url } },
+        },
+        on: scene.on,
+      });
+      assertAccepted(await scene.pull(user, IMAGE));
+      assertAccepted(await scene.copy(user, IMAGE));
+    } finally {
+      await server.stop();
+    }
+  });
+
+  const readerOf = (section: Readonly<Record<string, string>>) => {
+    readers += 1;
+    return makeClientHome(path.join(scene.folder, `reader-${readers}`), {
+      trusts: scene.alice,
+      registriesD: { 'default-docker': section },
+      on: scene.on,
+    });
+  };
+});

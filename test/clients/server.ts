@@ -1,0 +1,60 @@
+// The lookaside server as an administrator runs it: the built command line, in a process of its own.
+import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
+import { type Argv, startBackground, succeed } from './command.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+
+export interface LookasideServer extends AsyncDisposable {
+  /** Where it listens, without a slash at the end: `http://127.0.0.1:41234`. */
+  readonly url: string;
+  /** Host and port of it, to listen there again. */
+  readonly host: string;
+  /** Ends it by SIGTERM and demands exit status 0. */
+  stop(): Promise<void>;
+}
+
+export interface ServerOptions {
+  /** The shared tree that clients write into. */
+  readonly root: string;
+  readonly data: string;
+  /** A free port of 127.0.0.1 unless told. */
+  readonly listen?: string;
+  /** LOOKASIDE_… settings; nothing else is in its environment but PATH. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Where it runs: see PrivateHost. */
+  readonly on?: (argv: Argv) => Argv;
+}
+
+/** The server, once it says that it listens. */
+export async function startServer(options: ServerOptions): Promise<LookasideServer> {
+  const { root, data, listen = '127.0.0.1:0', settings = {}, on = (argv: Argv) => argv } = options;
+  const process_ = await startBackground(
+    on([process.execPath, MAIN, 'serve', '--listen', listen, '--data', data, '--root', root]),
+    { env: { PATH: process.env.PATH ?? '', ...settings } },
+    /listening on (https?:\/\/(127\.0\.0\.1:[0-9]+))/,
+  );
+  const [, url, host] = process_.ready;
+  assert.ok(url !== undefined && host !== undefined);
+  let stopped = false;
+  return {
+    url,
+    host,
+    async stop() {
+      stopped = true;
+      assert.equal(await process_.stop(), 0, process_.output());
+    },
+    async [Symbol.asyncDispose]() {
+      if (!stopped) await process_.stop();
+    },
+  };
+}
+
+/** The text of a new token for readers. */
+export async function createReaderToken(data: string, name: string): Promise<string> {
+  const stdout = await succeed(
+    [process.execPath, MAIN, 'token', 'create', '--name', name, '--role', 'reader', '--data', data],
+    { env: { PATH: process.env.PATH ?? '' } },
+  );
+  return stdout.trim();
+}
