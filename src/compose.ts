@@ -1,16 +1,14 @@
 // The only file that names concrete adapters: builds what a configuration asks for, and closes it in order.
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import type { Config } from './config.ts';
-import { LookasideError, systemCode } from './domain/errors.ts';
 import { DEFAULT_SITE } from './domain/image.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
 import type { Clock, Log, SignatureIndex } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
 import type { Tree } from './domain/tree.ts';
-import { openTree } from './files/tree.ts';
+import { makeRoot, openTree } from './files/tree.ts';
 import { isWholeSignature } from './openpgp/packets.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './service/access.ts';
 import { type Browser, createBrowser } from './service/browse.ts';
@@ -72,10 +70,9 @@ export interface ComposeOptions {
  * @throws LookasideError ALREADY_RUNNING, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
 export async function compose({ config, current, log }: ComposeOptions): Promise<Composed> {
-  makeFolder(config.data);
   const lock = takeLock(config.data);
   try {
-    makeFolder(config.root);
+    await makeRoot(config.root);
     let upkeep: Upkeep | null = null;
     const databases = await openDatabases({
       dataDir: config.data,
@@ -206,21 +203,6 @@ function openSiteTree(config: Config): Tree {
     beingWrittenMs: BEING_WRITTEN_MS,
     isWhole: isWholeSignature,
   });
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o755 });
-  } catch (error) {
-    const code = systemCode(error) ?? 'unknown error';
-    throw new LookasideError(
-      'STORE_UNAVAILABLE',
-      `cannot make the folder ${path}: ${code}; make it or name another`,
-      {
-        cause: error,
-      },
-    );
-  }
 }
 
 // a timer that only waits must not keep a stopping process alive

@@ -146,16 +146,18 @@ const CONFIG_FILE_VARIABLE = 'LOOKASIDE_CONFIG';
 export interface ConfigInput {
   /** From the command line; undefined = not given. */
   readonly flags: { readonly listen?: string; readonly data?: string; readonly root?: string };
-  readonly environment: NodeJS.ProcessEnv;
+  /** The process' own when left out. */
+  readonly environment?: NodeJS.ProcessEnv;
   readonly workingFolder: string;
 }
 
 /** @throws LookasideError CONFIG_INVALID naming the setting, what it was and what is wanted */
 export function loadConfig(input: ConfigInput): LoadedConfig {
   const given = new Map<SettingName, { readonly text: string; readonly source: Source }>();
-  const file = input.environment[CONFIG_FILE_VARIABLE];
+  const { environment = process.env } = input;
+  const file = environment[CONFIG_FILE_VARIABLE];
   if (file !== undefined) addFile(given, resolve(input.workingFolder, file));
-  addEnvironment(given, input.environment);
+  addEnvironment(given, environment);
   for (const [name, text] of Object.entries(input.flags)) {
     if (text !== undefined) given.set(name as SettingName, { text, source: 'flag' });
   }

@@ -36,11 +36,12 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   store: { src: ['domain'], packages: [], node: [] },
   openpgp: { src: ['domain'], packages: ['openpgp'], node: ['worker_threads'] },
   identity: { src: ['domain'], packages: ['jose'], node: [] },
-  upstream: { src: ['domain'], packages: ['undici'], node: NETWORK },
+  upstream: { src: ['domain'], packages: ['undici'], node: [...NETWORK, 'readline'] },
   service: { src: ['domain'], packages: [], node: [] },
   http: { src: ['domain', 'service'], packages: WEB_PACKAGES, node: ['http', 'https', 'net', 'tls'] },
   ui: { src: ['domain', 'service'], packages: WEB_PACKAGES, node: ['http'] },
-  'config.ts': { src: ['domain'], packages: ['yaml', 'zod'], node: FILES },
+  // net for its grammar of addresses and networks
+  'config.ts': { src: ['domain'], packages: ['yaml', 'zod'], node: [...FILES, 'net'] },
   'compose.ts': {
     src: ['config.ts', 'domain', 'files', 'identity', 'openpgp', 'service', 'sqlite', 'store', 'upstream'],
     packages: ['pino'],

@@ -117,5 +117,5 @@ function inputOf({ data, root, listen }: DataOptions & { listen?: string }) {
     ...(root === undefined ? {} : { root }),
     ...(listen === undefined ? {} : { listen }),
   };
-  return { flags, environment: process.env, workingFolder: process.cwd() };
+  return { flags, workingFolder: process.cwd() };
 }

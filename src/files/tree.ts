@@ -36,6 +36,17 @@ const ROOT_KEPT_MS = 1000;
 // Timestamps tick every few milliseconds, so a second change within a tick cannot be told from the first.
 const TICK_MS = 50;
 
+/** Makes the root if it is not there. @throws LookasideError STORE_UNAVAILABLE */
+export async function makeRoot(root: string): Promise<void> {
+  try {
+    await fs.mkdir(root, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    const code = systemCode(error) ?? 'unknown error';
+    const message = `cannot make the folder ${root}: ${code}; make it, or name another with --root`;
+    throw new LookasideError('STORE_UNAVAILABLE', message, { cause: error });
+  }
+}
+
 export function openTree(options: TreeOptions): Tree {
   const { root, nowMs } = options;
 

@@ -100,19 +100,21 @@ export function assertAnswer(
   assert.equal(answer.status, status, `status; body: ${answer.body.toString('latin1').slice(0, 300)}`);
   for (const [name, value] of headers)
     assert.equal(answer.headers.get(name) ?? null, value, `header ${name}`);
+  const text = answer.body.toString('utf8');
   switch (body?.kind) {
     case undefined:
-      return;
+      break;
     case 'empty':
-      return assert.equal(answer.body.length, 0, 'the body is empty');
+      assert.equal(answer.body.length, 0, 'the body is empty');
+      break;
     case 'bytes':
-      return assert.deepEqual(answer.body, file(body.name), `the body is the file "${body.name}"`);
+      assert.deepEqual(answer.body, file(body.name), `the body is the file "${body.name}"`);
+      break;
     case 'text':
-      return assert.ok(
-        answer.body.toString('utf8').includes(body.text),
-        `the body holds "${body.text}": ${answer.body.toString('utf8').slice(0, 500)}`,
-      );
+      assert.ok(text.includes(body.text), `the body holds "${body.text}": ${text.slice(0, 500)}`);
+      break;
     case 'json':
-      return assert.deepEqual(JSON.parse(answer.body.toString('utf8')), body.json);
+      assert.deepEqual(JSON.parse(text), body.json);
+      break;
   }
 }
