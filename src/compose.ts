@@ -73,35 +73,46 @@ export async function compose({ config, current, log }: ComposeOptions): Promise
   const lock = takeLock(config.data);
   try {
     await makeRoot(config.root);
-    let upkeep: Upkeep | null = null;
-    const databases = await openDatabases({
-      dataDir: config.data,
-      onUnusable: (reason) => {
-        log.error(
-          { reason },
-          'index.db cannot be used; it is made anew from the tree, which is read meanwhile',
-        );
-        upkeep?.rebuild();
-      },
-    });
-    if (databases.indexReplacedBecause !== null) {
-      log.warn(
-        { reason: databases.indexReplacedBecause },
-        'index.db could not be used; it is made anew from the tree',
-      );
-    }
-    const composed = connect({ config, current, log, databases });
-    upkeep = composed.upkeep;
+    const opened = await openOwned({ config, current, log });
     return {
-      ...composed,
+      ...opened.composed,
       async [Symbol.asyncDispose]() {
-        await composed.upkeep.stop();
-        await databases.close();
+        await opened.composed.upkeep.stop();
+        await opened.databases.close();
         lock.release();
       },
     };
   } catch (error) {
     lock.release();
+    throw error;
+  }
+}
+
+async function openOwned({ config, current, log }: ComposeOptions) {
+  let upkeep: Upkeep | null = null;
+  const databases = await openDatabases({
+    dataDir: config.data,
+    onUnusable: (reason) => {
+      log.error(
+        { reason },
+        'index.db cannot be used; it is made anew from the tree, which is read meanwhile',
+      );
+      upkeep?.rebuild();
+    },
+  });
+  if (databases.indexReplacedBecause !== null) {
+    log.warn(
+      { reason: databases.indexReplacedBecause },
+      'index.db could not be used; it is made anew from the tree',
+    );
+  }
+  try {
+    await databases.index.bind(DEFAULT_SITE, treeName(config));
+    const composed = connect({ config, current, log, databases });
+    upkeep = composed.upkeep;
+    return { composed, databases };
+  } catch (error) {
+    await databases.close();
     throw error;
   }
 }
@@ -162,11 +173,13 @@ function connect({ config, current, log, databases }: Connections) {
 
 /** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STORE_UNAVAILABLE */
 export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgress): Promise<FsckResult> {
-  const index = openIndexReadOnly(config.data);
+  const found = openIndexReadOnly(config.data);
+  const isOfThisTree = found?.treeOf(DEFAULT_SITE) === treeName(config);
+  const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
   const scanner = createScanner({
     tree: openSiteTree(config),
     kind: config.tree,
-    index: index === null ? NO_INDEX : { ...NO_INDEX, ...index },
+    index,
     report: () => undefined,
     wait: waitUnref,
     monotonicMs: systemClock.monotonicMs,
@@ -174,7 +187,7 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
   const upkeep = createUpkeep({
     site: DEFAULT_SITE,
     scanner,
-    index: index === null ? NO_INDEX : { ...NO_INDEX, ...index },
+    index,
     clock: systemClock,
     log,
     scanIntervalMs: () => null,
@@ -182,7 +195,7 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
   try {
     return await upkeep.fsck({ repair: false, onProgress });
   } finally {
-    index?.close();
+    found?.close();
   }
 }
 
@@ -194,6 +207,11 @@ export function listTokens(config: Config) {
   } finally {
     tokens?.close();
   }
+}
+
+/** An owned tree moves with its data directory; a shared one is the one at that place. */
+function treeName({ tree, root }: Config): string {
+  return tree === 'owned' ? 'owned' : `shared ${root}`;
 }
 
 function openSiteTree(config: Config): Tree {
@@ -238,6 +256,7 @@ function writerFault(databases: Databases): string | null {
 /** An index that knows nothing, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {
   recorded: () => [],
+  treeOf: () => '',
   listFolder: () => ({ names: [], next: null }),
   hasChild: () => false,
   images: () => [],
@@ -246,6 +265,7 @@ const NO_INDEX: SignatureIndex = {
   record: refuseWrite,
   forgetFolder: refuseWrite,
   markComplete: refuseWrite,
+  bind: refuseWrite,
   reset: refuseWrite,
 };
 

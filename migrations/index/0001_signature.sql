@@ -30,6 +30,8 @@ CREATE TABLE folder_entry (
 
 CREATE TABLE site (
   name TEXT PRIMARY KEY,
+  -- which tree the site's rows come from: kind and place
+  tree TEXT NOT NULL DEFAULT '',
   images INTEGER NOT NULL DEFAULT 0 CHECK (images >= 0),
   signatures INTEGER NOT NULL DEFAULT 0 CHECK (signatures >= 0),
   -- 1 once a whole scan of the tree is recorded

@@ -84,6 +84,8 @@ export interface SignatureIndex {
   /** The images of a site in a stable order, for walks. @throws INDEX_UNUSABLE */
   images(site: string, after: ImageId | null, limit: number): readonly ImageId[];
   counts(site: string): { readonly images: number; readonly signatures: number };
+  /** Which tree the site's rows come from, as given to bind(); empty when it never was. @throws INDEX_UNUSABLE */
+  treeOf(site: string): string;
   /** True once a whole scan has been recorded and the file was checked: absence in the index is then absence. */
   isComplete(site: string): boolean;
   /** Replaces what is recorded of these images, in one transaction. @throws BUSY when the queue is full */
@@ -91,6 +93,8 @@ export interface SignatureIndex {
   /** Forgets every image below the folder (`team` or `team/app@sha256=…`). */
   forgetFolder(site: string, folder: string): Promise<void>;
   markComplete(site: string): Promise<void>;
+  /** Forgets the site when its rows come from another tree, so that one tree never answers for another. */
+  bind(site: string, tree: string): Promise<void>;
   /** Starts again from an empty file. */
   reset(): Promise<void>;
 }

@@ -17,6 +17,7 @@ export interface Commands {
     readonly output: null;
   };
   'index.mark-complete': { readonly input: { readonly site: string }; readonly output: null };
+  'index.bind': { readonly input: { readonly site: string; readonly tree: string }; readonly output: null };
   'index.reset': { readonly input: null; readonly output: null };
   'access.write': {
     readonly input: { readonly day: string; readonly batch: AccessBatch };

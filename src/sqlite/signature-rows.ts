@@ -36,6 +36,8 @@ export class SignatureRows {
   readonly #makeSite: Statement<[string]>;
   readonly #addToSite: Statement<[number, number, string]>;
   readonly #complete: Statement<[string]>;
+  readonly #tree: Statement<[string], { readonly tree: string }>;
+  readonly #bind: Statement<[string, string]>;
   readonly #allImages: Statement<[string, number], ImageRow>;
   readonly #imagesInFolder: Statement<[string, string, number], ImageRow>;
   readonly #imagesBelow: Statement<[string, string, string, number], ImageRow>;
@@ -68,6 +70,14 @@ export class SignatureRows {
       INSERT INTO site (name, complete)
       VALUES (?, 1)
       ON CONFLICT DO UPDATE SET complete = 1`);
+    this.#tree = db.prepare(`
+      SELECT tree
+      FROM site
+      WHERE name = ?`);
+    this.#bind = db.prepare(`
+      INSERT INTO site (name, tree)
+      VALUES (?, ?)
+      ON CONFLICT DO UPDATE SET tree = excluded.tree, complete = 0`);
     const images = (condition: string): string => `
       SELECT DISTINCT path, layout, algorithm, digest
       FROM signature
@@ -103,6 +113,14 @@ export class SignatureRows {
 
   markComplete(site: string): void {
     inTransaction(this.#db, () => this.#complete.run(site));
+  }
+
+  bind(site: string, tree: string): void {
+    if (this.#tree.get(site)?.tree === tree) return;
+    this.#inTransaction(() => {
+      this.#forgetAll(site, () => this.#allImages.all(site, FORGET_CHUNK_IMAGES));
+      this.#bind.run(site, tree);
+    });
   }
 
   #forgetBelow(site: string, folder: string): void {

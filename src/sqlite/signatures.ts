@@ -33,12 +33,13 @@ interface SiteRow {
   readonly images: number;
   readonly signatures: number;
   readonly complete: 0 | 1;
+  readonly tree: string;
 }
 
 /** What a command that only reads may ask. Every method may throw LookasideError INDEX_UNUSABLE. */
 export type IndexLookups = Pick<
   SignatureIndex,
-  'recorded' | 'listFolder' | 'hasChild' | 'images' | 'counts' | 'isComplete'
+  'recorded' | 'listFolder' | 'hasChild' | 'images' | 'counts' | 'treeOf' | 'isComplete'
 >;
 
 export interface IndexReader extends IndexLookups {
@@ -63,6 +64,7 @@ export function openIndexReader(file: string): IndexReader {
     hasChild: (...child) => look((on) => on.folders.has(...child)),
     images: (...page) => look((on) => on.images(...page)),
     counts: (site) => look((on) => on.counts(site)),
+    treeOf: (site) => look((on) => on.treeOf(site)),
     isComplete: (site) =>
       look((on) => {
         if (!on.isMarkedComplete(site)) return false;
@@ -94,6 +96,8 @@ export class SqliteSignatureIndex implements SignatureIndex {
   #check: Worker | null = null;
   #checked: Promise<void>;
   #resetting: Promise<void> | null = null;
+  /** What a file made anew must be bound to. */
+  readonly #trees = new Map<string, string>();
 
   /** @throws LookasideError STORE_UNAVAILABLE */
   constructor({ file, writer, isNew, onUnusable }: SqliteSignatureIndexOptions) {
@@ -136,6 +140,10 @@ export class SqliteSignatureIndex implements SignatureIndex {
     return this.#look((on) => on.counts(site));
   }
 
+  treeOf(site: string): string {
+    return this.#look((on) => on.treeOf(site));
+  }
+
   isComplete(site: string): boolean {
     if (!this.#isChecked || this.#unusable !== null) return false;
     return this.#look((on) => on.isMarkedComplete(site));
@@ -151,6 +159,11 @@ export class SqliteSignatureIndex implements SignatureIndex {
 
   markComplete(site: string): Promise<void> {
     return this.#write('index.mark-complete', { site }, IMAGE_BYTES);
+  }
+
+  async bind(site: string, tree: string): Promise<void> {
+    this.#trees.set(site, tree);
+    await this.#write('index.bind', { site, tree }, IMAGE_BYTES);
   }
 
   reset(): Promise<void> {
@@ -175,6 +188,8 @@ export class SqliteSignatureIndex implements SignatureIndex {
     await this.#check?.terminate();
     try {
       await this.#writer.run('index.reset', null, IMAGE_BYTES);
+      for (const [site, tree] of this.#trees)
+        await this.#writer.run('index.bind', { site, tree }, IMAGE_BYTES);
       this.#statements = new Statements(openForReading(this.#file, 'index'));
     } catch (error) {
       this.#unusable = `${this.#file} could not be made anew: ${messageOf(error)}`;
@@ -272,7 +287,7 @@ class Statements {
       ORDER BY path, layout, algorithm, digest
       LIMIT ?`);
     this.#site = db.prepare(`
-      SELECT images, signatures, complete
+      SELECT images, signatures, complete, tree
       FROM site
       WHERE name = ?`);
   }
@@ -291,6 +306,10 @@ class Statements {
   counts(site: string): { readonly images: number; readonly signatures: number } {
     const { images, signatures } = this.#site.get(site) ?? { images: 0, signatures: 0 };
     return { images, signatures };
+  }
+
+  treeOf(site: string): string {
+    return this.#site.get(site)?.tree ?? '';
   }
 
   isMarkedComplete(site: string): boolean {

@@ -62,6 +62,10 @@ const handlers: Handlers = {
     index().markComplete(site);
     return null;
   },
+  'index.bind': ({ site, tree }) => {
+    index().bind(site, tree);
+    return null;
+  },
   'index.reset': () => {
     remakeIndex();
     return null;
