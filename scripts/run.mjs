@@ -1,0 +1,46 @@
+// Runs one other program to its end, and passes signals on to it.
+import { spawn } from 'node:child_process';
+import os from 'node:os';
+import process from 'node:process';
+
+const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
+/**
+ * The program's exit status; 128 + the signal's number when a signal ended it. After a signal to this process the
+ * program is let end first, then this process ends too, so nothing runs on alone and no caller goes on.
+ * `stdio` as for spawn; without it the program's output goes to our stderr.
+ */
+export function run(command, args, options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['ignore', 2, 2], ...options });
+    let received = null;
+    const passOn = (signal) => {
+      received = signal;
+      child.kill(signal);
+    };
+    const stopListening = () => {
+      for (const signal of PASSED_ON) process.removeListener(signal, passOn);
+    };
+    for (const signal of PASSED_ON) process.on(signal, passOn);
+    child.on('error', (error) => {
+      stopListening();
+      reject(error);
+    });
+    child.on('exit', (code, signal) => {
+      stopListening();
+      if (received !== null) process.exit(128 + os.constants.signals[received]);
+      resolve(signal === null ? code : 128 + os.constants.signals[signal]);
+    });
+  });
+}
+
+/** A failure that is told to the person at the terminal in one sentence, without a stack. */
+export class Refusal extends Error {}
+
+/** Runs `main`; a Refusal becomes its message on stderr and exit status 1. */
+export function runMain(main) {
+  main().catch((error) => {
+    process.stderr.write(error instanceof Refusal ? `${error.message}\n` : `${error.stack}\n`);
+    process.exit(1);
+  });
+}

@@ -1,0 +1,30 @@
+// Changes have one owner: this process when the data directory is free, else the server that holds it.
+import { join } from 'node:path';
+import { type Composed, compose, createLog } from '../compose.ts';
+import type { Config } from '../config.ts';
+import { isLookasideError } from '../domain/errors.ts';
+import { connectLocalServer, type LocalServer } from '../upstream/local-server.ts';
+
+export const SOCKET_NAME = 'lookaside.sock';
+
+export interface Ways<T> {
+  /** With the data directory to ourselves. */
+  readonly alone: (composed: Composed) => Promise<T>;
+  readonly byServer: (server: LocalServer) => Promise<T>;
+}
+
+/** @throws LookasideError whatever the way taken throws */
+export async function asOwner<T>(config: Config, { alone, byServer }: Ways<T>): Promise<T> {
+  let composed: Composed;
+  try {
+    composed = await compose({ config, current: () => config, log: createLog('warn') });
+  } catch (error) {
+    if (!isLookasideError(error, 'ALREADY_RUNNING')) throw error;
+    return byServer(connectLocalServer(join(config.data, SOCKET_NAME)));
+  }
+  try {
+    return await alone(composed);
+  } finally {
+    await composed[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,205 @@
+// lookaside serve: opens the data directory, listens, and ends without losing a request.
+import { readFileSync, rmSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Composed, compose, createLog, systemClock } from '../compose.ts';
+import type { Config } from '../config.ts';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
+import { createHandler } from '../http/app.ts';
+import { type Listener, listen, listenOnSocket, type TlsFiles } from '../http/listener.ts';
+import { createMetrics } from '../http/metrics.ts';
+import type { Services } from '../http/services.ts';
+import { keepAccessLog } from '../service/access.ts';
+import { formatBanner } from './banner.ts';
+import { SOCKET_NAME } from './owner.ts';
+import { EXIT, print } from './terminal.ts';
+import { VERSION } from './version.ts';
+
+/** Requests under way are given this long after SIGTERM; the process is gone within ten seconds. */
+const DRAIN_MS = 8000;
+
+/** Resolves when the server has stopped. `load` reads the configuration anew at each call. */
+export async function runServe(load: () => Config): Promise<number> {
+  const started = load();
+  let config = started;
+  let isDraining = false;
+  const log = createLog(config.logLevel);
+  const composed = await compose({ config, current: () => config, log });
+  try {
+    const services = toServices({ composed, config: () => config, isDraining: () => isDraining, log });
+    const server = await openListener(config, services);
+    const local = await openLocalListener(config, services, log);
+    composed.upkeep.start();
+    const access = keepAccessLog({ ...composed, log, limits: () => accessLimits(config) });
+    print(
+      formatBanner({
+        version: VERSION,
+        url: server.url,
+        config,
+        isWritable: await composed.tree.isWritable(),
+      }),
+    );
+
+    const reload = () => {
+      config = reloaded({ load, before: config, server, log });
+      log.level = config.logLevel;
+    };
+    process.on('SIGHUP', reload);
+    await stopSignal();
+    isDraining = true;
+    log.info({}, 'stopping: no new connections are taken, requests under way are finished');
+    await Promise.race([
+      Promise.all([server.drain(), local?.drain()]),
+      wait(DRAIN_MS, undefined, { ref: false }),
+    ]);
+    server.abort();
+    local?.abort();
+    await access.stop();
+    process.off('SIGHUP', reload);
+  } finally {
+    await composed[Symbol.asyncDispose]();
+  }
+  return EXIT.done;
+}
+
+interface ServiceParts {
+  readonly composed: Composed;
+  readonly config: () => Config;
+  readonly isDraining: () => boolean;
+  readonly log: Services['log'];
+}
+
+function toServices({ composed, config, isDraining, log }: ServiceParts): Services {
+  const { reader, recorder, problems, index } = composed;
+  const { data, root } = config();
+  return {
+    ...composed,
+    site: DEFAULT_SITE,
+    health: composed.health(isDraining),
+    metrics: createMetrics({
+      version: VERSION,
+      cache: () => reader.cache,
+      accessBuffer: () => recorder.buffer,
+      problems: problems.counts,
+      damaged: () => problems.damaged,
+      counts: () => index.counts(DEFAULT_SITE),
+    }),
+    log,
+    about: { version: VERSION, pid: process.pid, startedAt: systemClock.now(), data, root },
+    settings: config,
+    isDraining,
+    writeAccessLine: (line) => void process.stdout.write(`${line}\n`),
+  };
+}
+
+async function openListener(config: Config, services: Services): Promise<Listener> {
+  const { host, port } = config.listen;
+  const tls = config.tls === null ? null : readTls(config.tls);
+  try {
+    return await listen({ handler: createHandler({ services, isLocal: false }), host, port, tls });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === null) throw error;
+    const why = code === 'EADDRINUSE' ? 'something else listens there' : code;
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      `cannot listen on ${host ?? ''}:${port}: ${why}; stop it, or choose another with --listen or LOOKASIDE_LISTEN`,
+      { cause: error },
+    );
+  }
+}
+
+/** Null when the path is too long for a socket: CLI commands that change something then need the server stopped. */
+async function openLocalListener(
+  config: Config,
+  services: Services,
+  log: Services['log'],
+): Promise<Listener | null> {
+  const path = join(config.data, SOCKET_NAME);
+  rmSync(path, { force: true }); // left by a killed server: we hold the lock, so nobody listens there
+  // sun_path has room for 107 bytes; the same file may have a shorter name from here
+  const shorter = relative(process.cwd(), path);
+  try {
+    return await listenOnSocket(
+      createHandler({ services, isLocal: true }),
+      shorter.length < path.length ? shorter : path,
+    );
+  } catch (error) {
+    log.warn(
+      { err: error, path },
+      'no socket for CLI commands: those that change something need the server stopped',
+    );
+    return null;
+  }
+}
+
+/** @throws LookasideError CONFIG_INVALID */
+function readTls({ certFile, keyFile }: { certFile: string; keyFile: string }): TlsFiles {
+  return {
+    cert: readTlsFile('LOOKASIDE_TLS_CERT', certFile),
+    key: readTlsFile('LOOKASIDE_TLS_KEY', keyFile),
+  };
+}
+
+function readTlsFile(setting: string, path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${systemCode(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function accessLimits({ accessRetentionMs, accessMaxBytes }: Config) {
+  return { now: systemClock.now(), retentionMs: accessRetentionMs, maxBytes: accessMaxBytes };
+}
+
+/** The first SIGTERM or SIGINT; a second one ends the process at once. */
+function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        for (const second of ['SIGTERM', 'SIGINT'] as const)
+          process.on(second, () => process.exit(EXIT.failed));
+        resolve();
+      });
+    }
+  });
+}
+
+interface Reload {
+  readonly load: () => Config;
+  readonly before: Config;
+  readonly server: Listener;
+  readonly log: Services['log'];
+}
+
+/** The configuration as it is now on disk; the one before when it cannot be used. Connections stay open. */
+function reloaded({ load, before, server, log }: Reload): Config {
+  try {
+    const next = load();
+    const fixed = {
+      listen: before.listen,
+      data: before.data,
+      root: before.root,
+      tree: before.tree,
+      prefix: before.prefix,
+    };
+    for (const name of ['listen', 'data', 'root', 'prefix'] as const) {
+      if (JSON.stringify(next[name]) === JSON.stringify(before[name])) continue;
+      log.warn({ setting: `LOOKASIDE_${name.toUpperCase()}` }, 'this setting changes only by a restart');
+    }
+    if ((next.tls === null) !== (before.tls === null)) {
+      log.warn({ setting: 'LOOKASIDE_TLS_CERT' }, 'TLS is switched on and off only by a restart');
+    } else if (next.tls !== null) {
+      server.setTls(readTls(next.tls));
+    }
+    log.info({}, 'the configuration was read again');
+    return { ...next, ...fixed };
+  } catch (error) {
+    log.error({ err: error }, 'the configuration cannot be used; the one before stays in force');
+    return before;
+  }
+}

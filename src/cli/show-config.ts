@@ -1,0 +1,13 @@
+// lookaside config: the settings in force.
+import type { LoadedConfig } from '../config.ts';
+import { EXIT, formatTable, print, printJson } from './terminal.ts';
+
+export function runConfig({ settings }: LoadedConfig, json: boolean): number {
+  if (json) {
+    printJson(Object.fromEntries(settings.map(({ name, value, source }) => [name, { value, source }])));
+    return EXIT.done;
+  }
+  const rows = settings.map(({ name, value, source }) => [name, value === '' ? '(none)' : value, source]);
+  print(formatTable([['SETTING', 'VALUE', 'FROM'], ...rows]));
+  return EXIT.done;
+}

@@ -1,0 +1,71 @@
+// What commands print: results on standard output, progress and errors on standard error, exit codes.
+import { isLookasideError, type LookasideError } from '../domain/errors.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import type { TreeCounts } from '../service/upkeep.ts';
+
+/** Done; refused or failed; wrong usage or unreachable. */
+export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
+
+/** The error as a line for people, and the code that the process ends with. */
+export function exitCodeOf(error: unknown): number {
+  if (!isLookasideError(error)) {
+    process.stderr.write(
+      `lookaside: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
+    return EXIT.failed;
+  }
+  process.stderr.write(`lookaside: ${escapeTerminal(error.message)}\n`);
+  return isUsage(error) ? EXIT.usage : EXIT.failed;
+}
+
+function isUsage({ code }: LookasideError): boolean {
+  return code === 'CONFIG_INVALID' || code === 'SERVER_UNREACHABLE';
+}
+
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2));
+}
+
+/** Columns as wide as their widest cell, two spaces apart. */
+export function formatTable(rows: readonly (readonly string[])[]): string {
+  const shown = rows.map((row) => row.map(escapeTerminal));
+  const widths = shown.reduce<number[]>(
+    (most, row) => row.map((cell, i) => Math.max(most[i] ?? 0, cell.length)),
+    [],
+  );
+  return shown
+    .map((row) =>
+      row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0))).join('  '),
+    )
+    .map((line) => line.trimEnd())
+    .join('\n');
+}
+
+const PROGRESS_EVERY_MS = 200;
+
+export interface ProgressLine {
+  show(counts: TreeCounts): void;
+  end(): void;
+}
+
+/** One line that is rewritten on a terminal, and nothing elsewhere. */
+export function progressLine(what: string): ProgressLine {
+  const isTerminal = process.stderr.isTTY === true;
+  let shownAtMs = 0;
+  return {
+    show({ images, signatures, problems }) {
+      if (!isTerminal || performance.now() - shownAtMs < PROGRESS_EVERY_MS) return;
+      shownAtMs = performance.now();
+      process.stderr.write(
+        `\r\u001b[K${what}: ${images} images, ${signatures} signatures, ${problems} problems`,
+      );
+    },
+    end() {
+      if (isTerminal && shownAtMs > 0) process.stderr.write('\r\u001b[K');
+    },
+  };
+}

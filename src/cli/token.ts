@@ -1,0 +1,65 @@
+// lookaside token create, list, revoke.
+import { listTokens } from '../compose.ts';
+import type { Config } from '../config.ts';
+import type { Role, Token } from '../domain/ports.ts';
+import { asOwner } from './owner.ts';
+import { EXIT, formatTable, print, printJson } from './terminal.ts';
+
+export interface TokenCreateOptions {
+  readonly name: string;
+  readonly role: Role;
+  readonly json: boolean;
+}
+
+/** Prints the token alone, so that it can be piped into a secret. */
+export async function runTokenCreate(
+  config: Config,
+  { name, role, json }: TokenCreateOptions,
+): Promise<number> {
+  const token = await asOwner(config, {
+    alone: ({ tokens }) => tokens.create(name, role),
+    byServer: async (server) => {
+      const created = await server.call('POST', '/api/v1/tokens', { name, role });
+      return (created as { token: string }).token; // 201, or it threw
+    },
+  });
+  if (json) printJson({ name, role, token });
+  else print(token);
+  return EXIT.done;
+}
+
+export function runTokenList(config: Config, json: boolean): number {
+  const tokens = listTokens(config);
+  if (json) {
+    printJson({ tokens });
+    return EXIT.done;
+  }
+  const rows = tokens.map(({ name, role, createdAt, revokedAt }) => [
+    name,
+    role,
+    createdAt.toISOString(),
+    revokedAt === null ? '-' : revokedAt.toISOString(),
+  ]);
+  print(rows.length === 0 ? 'No tokens yet; make one with: lookaside token create --name NAME' : table(rows));
+  return EXIT.done;
+}
+
+export async function runTokenRevoke(
+  config: Config,
+  { name, json }: { name: string; json: boolean },
+): Promise<number> {
+  const token = await asOwner(config, {
+    alone: ({ tokens }) => tokens.revoke(name),
+    byServer: async (server) => {
+      const revoked = await server.call('DELETE', `/api/v1/tokens/${encodeURIComponent(name)}`);
+      return revoked as Pick<Token, 'name'>; // 200, or it threw
+    },
+  });
+  if (json) printJson(token);
+  else print(`The token "${name}" no longer opens anything.`);
+  return EXIT.done;
+}
+
+function table(rows: readonly (readonly string[])[]): string {
+  return formatTable([['NAME', 'ROLE', 'CREATED', 'REVOKED'], ...rows]);
+}

@@ -1,0 +1,272 @@
+// The only file that names concrete adapters: builds what a configuration asks for, and closes it in order.
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Logger, pino } from 'pino';
+import type { Config } from './config.ts';
+import { LookasideError, systemCode } from './domain/errors.ts';
+import { DEFAULT_SITE } from './domain/image.ts';
+import { BEING_WRITTEN_MS } from './domain/limits.ts';
+import type { Clock, Log, SignatureIndex } from './domain/ports.ts';
+import { escapeJson } from './domain/text.ts';
+import type { Tree } from './domain/tree.ts';
+import { openTree } from './files/tree.ts';
+import { isWholeSignature } from './openpgp/packets.ts';
+import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './service/access.ts';
+import { type Browser, createBrowser } from './service/browse.ts';
+import { createHealth, type Health } from './service/health.ts';
+import { createProblemRegister, type ProblemRegister } from './service/problems.ts';
+import { createReader, type Reader } from './service/read.ts';
+import { createTokenService, type TokenService } from './service/tokens.ts';
+import { createUpkeep, type FsckResult, type OnProgress, type Upkeep } from './service/upkeep.ts';
+import { type Databases, openDatabases, openIndexReadOnly, openTokensReadOnly } from './sqlite/databases.ts';
+import { takeLock } from './sqlite/lock.ts';
+import { createScanner } from './store/scan.ts';
+import { createTreeStore } from './store/tree-store.ts';
+
+export const systemClock: Clock = {
+  now: () => new Date(),
+  monotonicMs: () => performance.now(),
+};
+
+const SET_CACHE_BYTES = 64 * 1024 * 1024;
+
+/** JSON lines on standard error, with nothing in them that could forge a line or steer a terminal. */
+export function createLog(level: Config['logLevel']): Logger {
+  const lines = { write: (line: string) => process.stderr.write(`${escapeJson(line.trimEnd())}\n`) };
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    lines,
+  );
+}
+
+export interface Composed {
+  readonly reader: Reader;
+  readonly browser: Browser;
+  readonly recorder: AccessRecorder;
+  readonly accessLog: AccessUpkeep['accessLog'];
+  readonly tokens: TokenService;
+  readonly upkeep: Upkeep;
+  readonly problems: ProblemRegister;
+  readonly index: SignatureIndex;
+  readonly tree: Tree;
+  health(isDraining: () => boolean): () => Promise<Health>;
+  /** Stops scanning, writes what is queued, closes the databases, lets go of the lock. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface ComposeOptions {
+  readonly config: Config;
+  /** As it is now: a reload may change it. */
+  readonly current: () => Config;
+  readonly log: Log;
+}
+
+/**
+ * Opens the data directory as its one owner.
+ * @throws LookasideError ALREADY_RUNNING, STATE_UNUSABLE, STORE_UNAVAILABLE
+ */
+export async function compose({ config, current, log }: ComposeOptions): Promise<Composed> {
+  makeFolder(config.data);
+  const lock = takeLock(config.data);
+  try {
+    makeFolder(config.root);
+    let upkeep: Upkeep | null = null;
+    const databases = await openDatabases({
+      dataDir: config.data,
+      onUnusable: (reason) => {
+        log.error(
+          { reason },
+          'index.db cannot be used; it is made anew from the tree, which is read meanwhile',
+        );
+        upkeep?.rebuild();
+      },
+    });
+    if (databases.indexReplacedBecause !== null) {
+      log.warn(
+        { reason: databases.indexReplacedBecause },
+        'index.db could not be used; it is made anew from the tree',
+      );
+    }
+    const composed = connect({ config, current, log, databases });
+    upkeep = composed.upkeep;
+    return {
+      ...composed,
+      async [Symbol.asyncDispose]() {
+        await composed.upkeep.stop();
+        await databases.close();
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+interface Connections extends ComposeOptions {
+  readonly databases: Databases;
+}
+
+function connect({ config, current, log, databases }: Connections) {
+  const { index, access: accessLog } = databases;
+  const tree = openSiteTree(config);
+  const problems = createProblemRegister(log);
+  const shared = { tree, kind: config.tree, index, report: problems.report, wait: waitUnref };
+  const scanner = createScanner({ ...shared, monotonicMs: systemClock.monotonicMs });
+  const store = createTreeStore({ ...shared, sha256: sha256Hex, syncFolder: scanner.syncFolder });
+  const reader = createReader({ store, clock: systemClock, cacheBytes: SET_CACHE_BYTES });
+  const upkeep = createUpkeep({
+    site: DEFAULT_SITE,
+    scanner,
+    index,
+    clock: systemClock,
+    log,
+    scanIntervalMs: () => current().scanIntervalMs,
+  });
+  return {
+    reader,
+    browser: createBrowser(store, reader),
+    recorder: createAccessRecorder({ log, clock: systemClock, accessLog }),
+    accessLog,
+    tokens: createTokenService({
+      store: databases.tokens,
+      clock: systemClock,
+      randomBytes,
+      sha256: sha256Hex,
+    }),
+    upkeep,
+    problems,
+    index,
+    tree,
+    health: (isDraining: () => boolean) =>
+      createHealth({
+        checkTree: () => tree.check(),
+        isTreeWritable: () => tree.isWritable(),
+        tree: config.tree,
+        index: () => ({
+          isComplete: isComplete(index),
+          isScanning: upkeep.status.isScanning,
+          error: upkeep.status.lastError,
+        }),
+        writerFault: () => writerFault(databases),
+        damaged: () => problems.damaged,
+        isDraining,
+        wait: waitUnref,
+        log,
+      }),
+  };
+}
+
+/** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STORE_UNAVAILABLE */
+export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgress): Promise<FsckResult> {
+  const index = openIndexReadOnly(config.data);
+  const scanner = createScanner({
+    tree: openSiteTree(config),
+    kind: config.tree,
+    index: index === null ? NO_INDEX : { ...NO_INDEX, ...index },
+    report: () => undefined,
+    wait: waitUnref,
+    monotonicMs: systemClock.monotonicMs,
+  });
+  const upkeep = createUpkeep({
+    site: DEFAULT_SITE,
+    scanner,
+    index: index === null ? NO_INDEX : { ...NO_INDEX, ...index },
+    clock: systemClock,
+    log,
+    scanIntervalMs: () => null,
+  });
+  try {
+    return await upkeep.fsck({ repair: false, onProgress });
+  } finally {
+    index?.close();
+  }
+}
+
+/** The tokens, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function listTokens(config: Config) {
+  const tokens = openTokensReadOnly(config.data);
+  try {
+    return tokens?.list() ?? [];
+  } finally {
+    tokens?.close();
+  }
+}
+
+function openSiteTree(config: Config): Tree {
+  return openTree({
+    root: config.root,
+    nowMs: Date.now,
+    beingWrittenMs: BEING_WRITTEN_MS,
+    isWhole: isWholeSignature,
+  });
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    const code = systemCode(error) ?? 'unknown error';
+    throw new LookasideError(
+      'STORE_UNAVAILABLE',
+      `cannot make the folder ${path}: ${code}; make it or name another`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+// a timer that only waits must not keep a stopping process alive
+function waitUnref(ms: number): Promise<void> {
+  return wait(ms, undefined, { ref: false });
+}
+
+function sha256Hex(content: Uint8Array | string): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+function isComplete(index: SignatureIndex): boolean {
+  try {
+    return index.isComplete(DEFAULT_SITE);
+  } catch {
+    return false; // INDEX_UNUSABLE: being made anew
+  }
+}
+
+function writerFault(databases: Databases): string | null {
+  const { state, index, access } = databases.health();
+  for (const [name, lane] of Object.entries({
+    'state.db': state,
+    'index.db': index,
+    'the access log': access,
+  })) {
+    if (lane.lastWriteSucceeded === false) return `the last write to ${name} failed; the log says why`;
+    if (lane.lockedTries > 0) return `${name} is locked by another process; writes wait`;
+  }
+  return null;
+}
+
+/** An index that knows nothing, for a data directory that has none yet. */
+const NO_INDEX: SignatureIndex = {
+  recorded: () => [],
+  listFolder: () => ({ names: [], next: null }),
+  hasChild: () => false,
+  images: () => [],
+  counts: () => ({ images: 0, signatures: 0 }),
+  isComplete: () => false,
+  record: refuseWrite,
+  forgetFolder: refuseWrite,
+  markComplete: refuseWrite,
+  reset: refuseWrite,
+};
+
+function refuseWrite(): Promise<never> {
+  return Promise.reject(new Error('a read-only command tried to write to the index'));
+}

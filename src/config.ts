@@ -1,0 +1,310 @@
+// Settings: flags, environment and one optional YAML file in, one frozen object out. Nothing else reads process.env.
+import { readFileSync } from 'node:fs';
+import { BlockList, isIP } from 'node:net';
+import { resolve } from 'node:path';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import { LookasideError } from './domain/errors.ts';
+
+export interface ListenAddress {
+  /** Null: all addresses, IPv6 and IPv4. */
+  readonly host: string | null;
+  readonly port: number;
+}
+
+export interface Config {
+  readonly listen: ListenAddress;
+  /** Absolute. */
+  readonly data: string;
+  /** Absolute. */
+  readonly root: string;
+  /** `shared` when a root of its own is given: podman or rsync write there too. */
+  readonly tree: 'owned' | 'shared';
+  /** Empty or `/like/this`. */
+  readonly prefix: string;
+  /** Without a final slash; null when not given. */
+  readonly publicUrl: string | null;
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
+  readonly trustedProxies: BlockList;
+  readonly read: 'anonymous' | 'token';
+  readonly listing: boolean;
+  readonly accessLog: 'off' | 'combined' | 'json';
+  readonly accessRetentionMs: number;
+  readonly accessMaxBytes: number;
+  /** Null: never but at start. */
+  readonly scanIntervalMs: number | null;
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+}
+
+export interface Setting {
+  readonly name: string;
+  /** As given, secrets masked. */
+  readonly value: string;
+  readonly source: 'flag' | 'environment' | 'file' | 'default';
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  readonly settings: readonly Setting[];
+}
+
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNIT_BYTES: Record<string, number> = {
+  B: 1,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+  TiB: 1024 ** 4,
+};
+
+const listen = z.string().transform((text, context): ListenAddress => {
+  const match = /^(?:(?<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.%]+\]))?:(?<port>[0-9]{1,5})$/.exec(text);
+  const port = Number(match?.groups?.port);
+  if (match === null || port > 65_535) {
+    return refuse(context, 'wanted [HOST]:PORT, like :8000, 127.0.0.1:8000 or [::1]:8000');
+  }
+  return { host: match.groups?.host?.replace(/^\[|\]$/g, '') ?? null, port };
+});
+
+const duration = z.string().transform((text, context): number => {
+  const match = /^([0-9]{1,9})(ms|s|m|h|d)$/.exec(text);
+  const unit = UNIT_MS[match?.[2] ?? ''];
+  if (match === null || unit === undefined || Number(match[1]) === 0) {
+    return refuse(context, 'wanted a duration like 30s, 15m, 1h or 90d');
+  }
+  return Number(match[1]) * unit;
+});
+
+const size = z.string().transform((text, context): number => {
+  const match = /^([0-9]{1,9})(B|KiB|MiB|GiB|TiB)$/.exec(text);
+  const unit = UNIT_BYTES[match?.[2] ?? ''];
+  if (match === null || unit === undefined) return refuse(context, 'wanted a size like 512MiB or 4GiB');
+  return Number(match[1]) * unit;
+});
+
+const prefix = z.string().transform((text, context): string => {
+  const trimmed = text.replace(/\/+$/, '');
+  if (trimmed === '') return '';
+  if (!/^(?:\/[A-Za-z0-9_][A-Za-z0-9._~+-]*)+$/.test(trimmed)) {
+    return refuse(context, 'wanted a path like /sigstore');
+  }
+  return trimmed;
+});
+
+const publicUrl = z.string().transform((text, context): string => {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '') {
+    return refuse(context, 'wanted a URL like https://signatures.example.com');
+  }
+  return text.replace(/\/+$/, '');
+});
+
+const networks = z.string().transform((text, context): BlockList => {
+  const list = new BlockList();
+  for (const network of text.split(',').map((part) => part.trim())) {
+    if (network !== '' && !addNetwork(list, network)) {
+      return refuse(context, `"${network}" is no network; wanted a list like 10.0.0.0/8,fd00::/8`);
+    }
+  }
+  return list;
+});
+
+const onOff = z.enum(['on', 'off']).transform((value) => value === 'on');
+
+// One row per setting: its name in the environment is LOOKASIDE_ and the row's in capitals.
+const SETTINGS = {
+  listen: { schema: listen, default: ':8000' },
+  data: { schema: z.string().min(1), default: './data' },
+  root: { schema: z.string().min(1).optional(), default: undefined },
+  prefix: { schema: prefix, default: '' },
+  public_url: { schema: publicUrl.optional(), default: undefined },
+  tls_cert: { schema: z.string().min(1).optional(), default: undefined },
+  tls_key: { schema: z.string().min(1).optional(), default: undefined },
+  trusted_proxies: { schema: networks, default: '' },
+  read: { schema: z.enum(['anonymous', 'token']), default: 'anonymous' },
+  listing: { schema: onOff, default: 'on' },
+  access_log: { schema: z.enum(['off', 'combined', 'json']), default: 'off' },
+  access_retention: { schema: duration, default: '90d' },
+  access_max: { schema: size, default: '4GiB' },
+  scan_interval: {
+    schema: z
+      .literal('off')
+      .transform(() => null)
+      .or(duration),
+    default: '1h',
+  },
+  log_level: { schema: z.enum(['debug', 'info', 'warn', 'error']), default: 'info' },
+} as const;
+
+type SettingName = keyof typeof SETTINGS;
+type Values = { [N in SettingName]: z.output<(typeof SETTINGS)[N]['schema']> };
+type Source = Setting['source'];
+
+const NAMES = Object.keys(SETTINGS) as SettingName[]; // keys of a literal: exactly these
+const CONFIG_FILE_VARIABLE = 'LOOKASIDE_CONFIG';
+
+export interface ConfigInput {
+  /** From the command line; undefined = not given. */
+  readonly flags: { readonly listen?: string; readonly data?: string; readonly root?: string };
+  readonly environment: NodeJS.ProcessEnv;
+  readonly workingFolder: string;
+}
+
+/** @throws LookasideError CONFIG_INVALID naming the setting, what it was and what is wanted */
+export function loadConfig(input: ConfigInput): LoadedConfig {
+  const given = new Map<SettingName, { readonly text: string; readonly source: Source }>();
+  const file = input.environment[CONFIG_FILE_VARIABLE];
+  if (file !== undefined) addFile(given, resolve(input.workingFolder, file));
+  addEnvironment(given, input.environment);
+  for (const [name, text] of Object.entries(input.flags)) {
+    if (text !== undefined) given.set(name as SettingName, { text, source: 'flag' });
+  }
+
+  const values = parseValues(given);
+  const config = toConfig(values, input.workingFolder);
+  const shown = NAMES.map((name) => toSetting(name, given.get(name), config));
+  if (file !== undefined) shown.push({ name: CONFIG_FILE_VARIABLE, value: file, source: 'environment' });
+  return Object.freeze({ config: Object.freeze(config), settings: shown });
+}
+
+function addEnvironment(
+  given: Map<SettingName, { text: string; source: Source }>,
+  environment: NodeJS.ProcessEnv,
+) {
+  for (const [variable, text] of Object.entries(environment)) {
+    if (!variable.startsWith('LOOKASIDE_') || variable === CONFIG_FILE_VARIABLE || text === undefined)
+      continue;
+    const name = settingNamed(variable.slice('LOOKASIDE_'.length).toLowerCase());
+    if (name === null || variable !== variableOf(name)) throw unknown(variable, 'the environment');
+    given.set(name, { text, source: 'environment' });
+  }
+}
+
+function addFile(given: Map<SettingName, { text: string; source: Source }>, path: string): void {
+  const content = readYaml(path);
+  for (const [key, value] of Object.entries(content)) {
+    const name = settingNamed(key.replace(/^lookaside_/, ''));
+    if (name === null) throw unknown(key, path);
+    if (given.has(name)) throw invalid(`${key} stands twice in ${path}; keep one`);
+    given.set(name, { text: yamlText(key, value, path), source: 'file' });
+  }
+}
+
+function readYaml(path: string): object {
+  let content: unknown;
+  try {
+    content = parseYaml(readFileSync(path, 'utf8'));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new LookasideError('CONFIG_INVALID', `${CONFIG_FILE_VARIABLE}: cannot read ${path}: ${reason}`, {
+      cause: error,
+    });
+  }
+  if (content === null || content === undefined) return {};
+  if (typeof content !== 'object' || Array.isArray(content)) {
+    throw invalid(`${CONFIG_FILE_VARIABLE}: ${path} holds no settings; wanted lines like "listen: ':8000'"`);
+  }
+  return content;
+}
+
+// YAML reads `on` as a word (1.2) but `true` as a boolean and 90 as a number; a list is written with commas elsewhere
+function yamlText(key: string, value: unknown, path: string): string {
+  if (value === true) return 'on';
+  if (value === false) return 'off';
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return String(value);
+  if (Array.isArray(value) && value.every((part) => typeof part === 'string')) return value.join(',');
+  throw invalid(`${key} in ${path} is neither text nor a list of texts`);
+}
+
+function parseValues(given: ReadonlyMap<SettingName, { text: string; source: Source }>): Values {
+  const parsed = NAMES.map((name): [SettingName, unknown] => {
+    const text = given.get(name)?.text ?? SETTINGS[name].default;
+    const result = SETTINGS[name].schema.safeParse(text);
+    if (result.success) return [name, result.data];
+    const wanted = result.error.issues.map((issue) => issue.message).join('; ');
+    throw invalid(`${variableOf(name)} is "${text}": ${wanted}`);
+  });
+  return Object.fromEntries(parsed) as Values; // each value went through its own row's schema
+}
+
+function toConfig(values: Values, workingFolder: string): Config {
+  if ((values.tls_cert === undefined) !== (values.tls_key === undefined)) {
+    const [there, missing] = values.tls_key === undefined ? ['CERT', 'KEY'] : ['KEY', 'CERT'];
+    throw invalid(`LOOKASIDE_TLS_${there} is set but LOOKASIDE_TLS_${missing} is not; give both or neither`);
+  }
+  const data = resolve(workingFolder, values.data);
+  const ownRoot = resolve(data, 'sigstore');
+  const root = values.root === undefined ? ownRoot : resolve(workingFolder, values.root);
+  if (root === data || data.startsWith(`${root}/`)) {
+    throw invalid(`LOOKASIDE_ROOT ${root} holds LOOKASIDE_DATA ${data}, which would be served; move one out`);
+  }
+  return {
+    listen: values.listen,
+    data,
+    root,
+    tree: root === ownRoot ? 'owned' : 'shared',
+    prefix: values.prefix,
+    publicUrl: values.public_url ?? null,
+    tls:
+      values.tls_cert === undefined || values.tls_key === undefined
+        ? null
+        : {
+            certFile: resolve(workingFolder, values.tls_cert),
+            keyFile: resolve(workingFolder, values.tls_key),
+          },
+    trustedProxies: values.trusted_proxies,
+    read: values.read,
+    listing: values.listing,
+    accessLog: values.access_log,
+    accessRetentionMs: values.access_retention,
+    accessMaxBytes: values.access_max,
+    scanIntervalMs: values.scan_interval,
+    logLevel: values.log_level,
+  };
+}
+
+function toSetting(
+  name: SettingName,
+  given: { text: string; source: Source } | undefined,
+  config: Config,
+): Setting {
+  const text = given?.text ?? (name === 'root' ? config.root : SETTINGS[name].default) ?? '';
+  return { name: variableOf(name), value: maskPassword(text), source: given?.source ?? 'default' };
+}
+
+function maskPassword(text: string): string {
+  return text.replace(/^(https?:\/\/[^/@:]*:)[^/@]*@/i, '$1****@');
+}
+
+function settingNamed(name: string): SettingName | null {
+  return NAMES.find((known) => known === name) ?? null;
+}
+
+function variableOf(name: SettingName): string {
+  return `LOOKASIDE_${name.toUpperCase()}`;
+}
+
+function addNetwork(list: BlockList, network: string): boolean {
+  const [address = '', bits] = network.split('/');
+  const family = isIP(address);
+  if (family === 0) return false;
+  const longest = family === 4 ? 32 : 128;
+  const length = bits === undefined ? longest : Number(bits);
+  if (bits !== undefined && (!/^[0-9]{1,3}$/.test(bits) || length > longest)) return false;
+  list.addSubnet(address, length, family === 4 ? 'ipv4' : 'ipv6');
+  return true;
+}
+
+function refuse(context: z.RefinementCtx, message: string): never {
+  context.addIssue({ code: 'custom', message });
+  return z.NEVER;
+}
+
+function unknown(name: string, place: string): LookasideError {
+  return invalid(`${name} in ${place} is no setting; known are ${NAMES.map(variableOf).join(', ')}`);
+}
+
+function invalid(message: string): LookasideError {
+  return new LookasideError('CONFIG_INVALID', message);
+}

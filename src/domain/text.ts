@@ -1,0 +1,37 @@
+// Making other people's text safe to show: in logs, on terminals, in pages.
+
+// control and format characters and line separators: those that steer a terminal, reorder text or break lines
+const HOSTILE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/** JSON text with every hostile character as a \u escape; still the same JSON. */
+export function escapeJson(json: string): string {
+  return json.replace(HOSTILE, escapeUnits);
+}
+
+/** Text for one line of a log: hostile characters, quotes and backslashes escaped. */
+export function escapeLine(text: string): string {
+  return text.replace(/["\\]/g, '\\$&').replace(HOSTILE, escapeUnits);
+}
+
+/** Text for a terminal: hostile characters escaped, the rest as it is. */
+export function escapeTerminal(text: string): string {
+  return text.replace(HOSTILE, escapeUnits);
+}
+
+const ENTITIES: Record<string, string> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '').replace(HOSTILE, '\ufffd');
+}
+
+function escapeUnits(character: string): string {
+  return Array.from({ length: character.length }, (_, unit) => {
+    return `\\u${character.charCodeAt(unit).toString(16).padStart(4, '0')}`;
+  }).join('');
+}

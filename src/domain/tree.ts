@@ -1,0 +1,100 @@
+// A site's tree as the store sees it: what stands in an image's folder, and why a file of it is not served.
+import type { Unreadable } from './readable.ts';
+
+/** Why a file that stands in line is not served. */
+export type FileFault = Unreadable | 'link-outside' | 'no-file' | 'being-written';
+
+export interface SignatureFile {
+  readonly number: number;
+  readonly sizeBytes: number;
+  readonly modifiedAt: Date;
+  /** 64 hex digits; null when the bytes were not looked at. */
+  readonly sha256: string | null;
+  /** Null when over MAX_INDEXED_BYTES or not looked at. */
+  readonly bytes: Uint8Array | null;
+  readonly fault: FileFault | null;
+}
+
+/** One image's folder as it was at one moment. */
+export interface ImageFolder {
+  /** signature-1, -2, … to the first missing number; then those that were asked for by number. */
+  readonly files: readonly SignatureFile[];
+  /** Numbers behind a gap, which no client asks for. */
+  readonly hidden: readonly number[];
+  /** Equal stamps, equal content; see Tree.isUnchanged. */
+  readonly stamps: Stamps;
+}
+
+export interface Stamps {
+  readonly folder: string;
+  readonly files: readonly { readonly number: number; readonly stamp: string }[];
+  /** False when something changed so lately that one more change could leave the same stamp. */
+  readonly settled: boolean;
+}
+
+export interface FolderIdentity {
+  /** The same for one folder under all its names, so that links in a circle show. */
+  readonly id: string;
+  /** Changes when a child comes, goes or is renamed. */
+  readonly stamp: string;
+}
+
+export interface TreeChild {
+  readonly name: string;
+  readonly kind: 'folder' | 'other';
+}
+
+export interface Tree {
+  readonly root: string;
+  /**
+   * Null when there is no such folder inside the root. `numbers` are read even behind a gap.
+   * @throws LookasideError STORE_UNAVAILABLE
+   */
+  readImage(folder: string, numbers?: readonly number[]): Promise<ImageFolder | null>;
+  /** Whether the folder and its files are as they were when `stamps` was taken. @throws STORE_UNAVAILABLE */
+  isUnchanged(folder: string, stamps: Stamps): Promise<boolean>;
+  /** All bytes of one signature file; null when it is gone. @throws STORE_UNAVAILABLE */
+  readFile(folder: string, number: number): Promise<Uint8Array | null>;
+  /** Null when there is no such folder. @throws STORE_UNAVAILABLE */
+  statFolder(folder: string): Promise<FolderIdentity | null>;
+  /** The children of a folder in no order, hidden names left out; null when there is no such folder. @throws STORE_UNAVAILABLE */
+  children(folder: string): Promise<AsyncIterable<TreeChild> | null>;
+  /** Whether a file can be made in the root. */
+  isWritable(): Promise<boolean>;
+  /** @throws STORE_UNAVAILABLE when the root cannot be listed */
+  check(): Promise<void>;
+  /** Puts these bytes at that number, whatever stood there, and survives a power cut once resolved. @throws STORE_UNAVAILABLE */
+  restore(folder: string, number: number, bytes: Uint8Array): Promise<void>;
+}
+
+/** What is wrong in an image's folder. `missing`, `changed`: an owned file is not what was recorded. */
+export type ProblemKind = FileFault | 'missing' | 'changed' | 'extra' | 'behind-gap' | 'over-limit';
+
+export interface Problem {
+  readonly kind: ProblemKind;
+  /** Below the root: `team/app@sha256=…/signature-2`. */
+  readonly path: string;
+}
+
+/** Kinds that mean that recorded bytes are no longer on disk: never a withdrawal, always damage. */
+export const DAMAGE_KINDS: ReadonlySet<ProblemKind> = new Set(['missing', 'changed']);
+
+/** What each kind means and what to do, for people. */
+export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
+  missing: 'the file is gone; the recorded bytes are served. Put it back with: lookaside fsck --repair',
+  changed:
+    'the bytes are not the recorded ones, which are served. Put them back with: lookaside fsck --repair',
+  extra:
+    'the file is not recorded, so it is not served. If it belongs here, take it in with: lookaside reindex',
+  empty: 'the file is empty; no client can read it, so it is left out. Delete it',
+  'too-large': 'the file is over 4 MiB; no client can read it, so it is left out. Delete it',
+  'first-byte':
+    'no binary OpenPGP message (armour, text and HTML fail the pull), so it is left out. Sign again with gpg --sign or skopeo standalone-sign',
+  format: 'the tagged form is one that no client knows, so it is left out. Delete it',
+  'link-outside': 'a link that leaves the tree or leads nowhere is not followed. Put the file itself here',
+  'no-file': 'not a regular file, so it is left out. Move it away',
+  'being-written': 'the file was being written when it was looked at. Look again',
+  'behind-gap':
+    'a lower number is missing, and clients stop there. Rename the files so that no number is missing',
+  'over-limit': 'clients refuse an image with more than 127 signatures, so only the first 127 are served',
+};

@@ -1,0 +1,311 @@
+// The tree of a site on disk. Opens only names that it built itself; never follows a link out of the root; tells
+// absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
+import { createHash } from 'node:crypto';
+import { type BigIntStats, constants, type Dir, promises as fs } from 'node:fs';
+import { join, sep } from 'node:path';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { MAX_INDEXED_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { whyUnreadable } from '../domain/readable.ts';
+import { signatureNumbers } from '../domain/signature-names.ts';
+import type {
+  FileFault,
+  FolderIdentity,
+  ImageFolder,
+  SignatureFile,
+  Stamps,
+  Tree,
+  TreeChild,
+} from '../domain/tree.ts';
+import { makeFolderDurably, PRIVATE_FOLDER, replaceFileDurably } from './durable.ts';
+
+export interface TreeOptions {
+  readonly root: string;
+  /** Wall clock, to be compared with the files' times. */
+  readonly nowMs: () => number;
+  /** A file changed less than this ago is served only if it is whole. */
+  readonly beingWrittenMs: number;
+  /** Whether the bytes are a whole signature, as far as their framing tells. */
+  readonly isWhole: (bytes: Uint8Array) => boolean;
+}
+
+// What "not there" looks like, links that run in circles and names too long for the file system included.
+const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP']);
+
+const ROOT_KEPT_MS = 1000;
+
+// Timestamps tick every few milliseconds, so a second change within a tick cannot be told from the first.
+const TICK_MS = 50;
+
+export function openTree(options: TreeOptions): Tree {
+  const { root, nowMs } = options;
+
+  let realRoot: { readonly path: string; readonly atMs: number } | null = null;
+
+  /** Where the root really is, looked up at most once a second: it may be a link that is turned to a new release. */
+  async function findRoot(): Promise<string> {
+    if (realRoot !== null && Math.abs(nowMs() - realRoot.atMs) < ROOT_KEPT_MS) return realRoot.path;
+    return checkRoot();
+  }
+
+  /** @throws LookasideError STORE_UNAVAILABLE when the root is not there: then nothing may be called absent */
+  async function checkRoot(): Promise<string> {
+    const path = await orThrow(() => fs.realpath(root), `the root ${root}`);
+    realRoot = { path, atMs: nowMs() };
+    return path;
+  }
+
+  /** The real path of a name inside the root; null when absent or led outside by a link. */
+  async function findInside(name: string): Promise<string | null> {
+    const real = await orNull(() => fs.realpath(join(root, name)), name);
+    if (real === null) {
+      await checkRoot();
+      return null;
+    }
+    return (await isInRoot(real)) ? real : null;
+  }
+
+  async function isInRoot(real: string): Promise<boolean> {
+    // outside may only mean that the root's own link has been turned since it was looked up
+    return isInside(await findRoot(), real) || isInside(await checkRoot(), real);
+  }
+
+  async function realFolder(folder: string): Promise<string | null> {
+    return folder === '' ? checkRoot() : findInside(folder);
+  }
+
+  async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
+    const real = await realFolder(folder);
+    if (real === null) return null;
+    const before = await orNull(() => fs.stat(real, { bigint: true }), folder);
+    if (before === null || !before.isDirectory()) return null;
+    const names = await orNull(() => fs.readdir(real), folder);
+    if (names === null) return null;
+
+    const { dense, hidden } = signatureNumbers(names);
+    const readAtMs = nowMs();
+    const files: SignatureFile[] = [];
+    const stamps: { number: number; stamp: string }[] = [];
+    let newestMs = Number(before.mtimeMs);
+    for (const number of [...dense, ...hidden.filter((behind) => numbers.includes(behind))]) {
+      const found = await readSignature(real, number, readAtMs);
+      if (found === null) break; // gone since the listing: the first missing number
+      files.push(found.file);
+      stamps.push({ number, stamp: found.stamp });
+      newestMs = Math.max(newestMs, found.changedAtMs);
+    }
+    const settled = Math.abs(readAtMs - newestMs) > TICK_MS;
+    return {
+      files,
+      hidden: hidden.filter((behind) => !numbers.includes(behind)),
+      stamps: { folder: stampOf(before), files: stamps, settled },
+    };
+  }
+
+  async function readSignature(
+    realPath: string,
+    number: number,
+    readAtMs: number,
+  ): Promise<{ file: SignatureFile; stamp: string; changedAtMs: number } | null> {
+    const path = join(realPath, `signature-${number}`);
+    const link = await orNull(() => fs.lstat(path, { bigint: true }), path);
+    if (link === null) return null;
+    const target = link.isSymbolicLink() ? await linkTarget(path) : path;
+    if (target === null) return faulty(number, link, 'link-outside');
+    if (!link.isSymbolicLink() && !link.isFile()) return faulty(number, link, 'no-file');
+
+    const content = await readWhole(target);
+    if (content === null) return link.isSymbolicLink() ? faulty(number, link, 'link-outside') : null;
+    const { stats, bytes } = content;
+    if (!stats.isFile()) return faulty(number, link, 'no-file');
+    const file = toSignatureFile(number, stats, bytes, readAtMs);
+    const stamp = link.isSymbolicLink() ? `${stampOf(link)} ${stampOf(stats)}` : stampOf(stats);
+    return { file, stamp, changedAtMs: Number(stats.ctimeMs) };
+  }
+
+  function toSignatureFile(
+    number: number,
+    stats: BigIntStats,
+    bytes: Uint8Array | null,
+    readAtMs: number,
+  ): SignatureFile {
+    const sizeBytes = Number(stats.size);
+    const modifiedAt = new Date(Number(stats.mtimeMs));
+    if (bytes === null)
+      return { number, sizeBytes, modifiedAt, sha256: null, bytes: null, fault: 'too-large' };
+    const isFresh = Math.abs(readAtMs - Number(stats.mtimeMs)) < options.beingWrittenMs;
+    const isTorn = bytes.length !== sizeBytes || (isFresh && !options.isWhole(bytes));
+    return {
+      number,
+      sizeBytes: bytes.length,
+      modifiedAt,
+      sha256: createHash('sha256').update(bytes).digest('hex'),
+      bytes: bytes.length <= MAX_INDEXED_BYTES ? bytes : null,
+      fault: isTorn ? 'being-written' : whyUnreadable(bytes),
+    };
+  }
+
+  /** The link's target when it is a path inside the root, else null. */
+  async function linkTarget(path: string): Promise<string | null> {
+    const real = await orNull(() => fs.realpath(path), path);
+    return real !== null && (await isInRoot(real)) ? real : null;
+  }
+
+  async function isUnchanged(folder: string, stamps: Stamps): Promise<boolean> {
+    if (!stamps.settled) return false;
+    const real = await realFolder(folder);
+    if (real === null) return false;
+    const checks = [
+      orNull(() => fs.stat(real, { bigint: true }), folder).then(
+        (stats) => stats !== null && stampOf(stats) === stamps.folder,
+      ),
+      ...stamps.files.map(({ number, stamp }) => isSameFile(join(real, `signature-${number}`), stamp)),
+    ];
+    return (await Promise.all(checks)).every((same) => same);
+  }
+
+  async function isSameFile(path: string, stamp: string): Promise<boolean> {
+    const link = await orNull(() => fs.lstat(path, { bigint: true }), path);
+    if (link === null) return false;
+    if (!link.isSymbolicLink()) return stamp === stampOf(link);
+    const stats = await orNull(() => fs.stat(path, { bigint: true }), path);
+    return stats !== null && stamp === `${stampOf(link)} ${stampOf(stats)}`;
+  }
+
+  async function readFile(folder: string, number: number): Promise<Uint8Array | null> {
+    const real = await realFolder(folder);
+    if (real === null) return null;
+    const target = await linkTarget(join(real, `signature-${number}`));
+    return target === null ? null : ((await readWhole(target))?.bytes ?? null);
+  }
+
+  async function statFolder(folder: string): Promise<FolderIdentity | null> {
+    const real = await realFolder(folder);
+    if (real === null) return null;
+    const stats = await orNull(() => fs.stat(real, { bigint: true }), folder);
+    if (stats === null || !stats.isDirectory()) return null;
+    return { id: `${stats.dev}:${stats.ino}`, stamp: stampOf(stats) };
+  }
+
+  async function children(folder: string): Promise<AsyncIterable<TreeChild> | null> {
+    const real = await realFolder(folder);
+    if (real === null) return null;
+    const opened = await orNull(() => fs.opendir(real, { bufferSize: 256 }), folder);
+    return opened === null ? null : visible(opened, folder);
+  }
+
+  async function* visible(opened: Dir, folder: string): AsyncGenerator<TreeChild> {
+    try {
+      for await (const entry of opened) {
+        if (entry.name.startsWith('.')) continue;
+        const isFolder =
+          entry.isDirectory() || (entry.isSymbolicLink() && (await isFolderInside(folder, entry.name)));
+        yield { name: entry.name, kind: isFolder ? 'folder' : 'other' };
+      }
+    } catch (error) {
+      throw unavailable(folder, error);
+    }
+  }
+
+  async function isFolderInside(folder: string, name: string): Promise<boolean> {
+    return (await statFolder(join(folder, name))) !== null;
+  }
+
+  return {
+    root,
+    readImage,
+    isUnchanged,
+    readFile,
+    statFolder,
+    children,
+    async isWritable() {
+      try {
+        await fs.access(root, constants.W_OK);
+        return true;
+      } catch {
+        return false; // any reason: we shall not write here
+      }
+    },
+    async check() {
+      await orThrow(async () => (await fs.opendir(root)).close(), `the root ${root}`);
+    },
+    async restore(folder, number, bytes) {
+      const path = `${folder}/signature-${number}`;
+      await orThrow(() => makeFolderDurably(root, folder), folder);
+      if ((await realFolder(folder)) === null) {
+        throw new LookasideError('STORE_UNAVAILABLE', `cannot write ${path}: a link leads out of ${root}`);
+      }
+      await orThrow(() => replaceFileDurably(root, folder, `signature-${number}`, bytes), path);
+    },
+  };
+}
+
+/** Bytes null: larger than any client reads. Null: no such file. O_NONBLOCK: a pipe must not hold us. */
+async function readWhole(path: string): Promise<{ stats: BigIntStats; bytes: Uint8Array | null } | null> {
+  const handle = await orNull(
+    () => fs.open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
+    path,
+  );
+  if (handle === null) return null;
+  try {
+    const stats = await handle.stat({ bigint: true });
+    if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return { stats, bytes: null };
+    const buffer = Buffer.alloc(Number(stats.size) + 1); // one more, to notice a file that grows
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return { stats, bytes: buffer.subarray(0, length) };
+  } catch (error) {
+    throw unavailable(path, error);
+  } finally {
+    await handle.close();
+  }
+}
+
+function faulty(number: number, stats: BigIntStats, fault: FileFault) {
+  const file: SignatureFile = {
+    number,
+    sizeBytes: Number(stats.size),
+    modifiedAt: new Date(Number(stats.mtimeMs)),
+    sha256: null,
+    bytes: null,
+    fault,
+  };
+  return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
+}
+
+// mtime and size as clients of rsync know them; ctime and inode for changes that keep both
+function stampOf(stats: BigIntStats): string {
+  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
+}
+
+function isInside(realRoot: string, realPath: string): boolean {
+  const below = realRoot.endsWith(sep) ? realRoot : realRoot + sep;
+  if (!realPath.startsWith(below)) return false;
+  const first = realPath.slice(below.length).split(sep, 1)[0];
+  return first !== PRIVATE_FOLDER;
+}
+
+async function orNull<T>(act: () => Promise<T>, path: string): Promise<T | null> {
+  try {
+    return await act();
+  } catch (error) {
+    if (ABSENT.has(systemCode(error) ?? '')) return null;
+    throw unavailable(path, error);
+  }
+}
+
+async function orThrow<T>(act: () => Promise<T>, what: string): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw unavailable(what, error);
+  }
+}
+
+function unavailable(what: string, cause: unknown): LookasideError {
+  const code = systemCode(cause) ?? 'unknown error';
+  return new LookasideError('STORE_UNAVAILABLE', `the tree failed at ${what}: ${code}`, { cause });
+}

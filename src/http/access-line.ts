@@ -1,0 +1,44 @@
+// One line of the access log for each request, in the form that log tools know or as JSON.
+import type { IncomingMessage } from 'node:http';
+import { escapeJson, escapeLine } from '../domain/text.ts';
+
+export interface AccessLine {
+  readonly req: IncomingMessage;
+  /** As it came: routing rewrites req.url. */
+  readonly target: string;
+  readonly at: Date;
+  readonly address: string;
+  readonly token: string | null;
+  readonly status: number;
+  readonly bytes: number;
+  readonly durationMs: number;
+}
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+
+/** Without the line feed. Text of others is escaped, so a request cannot make a second line. */
+export function formatAccessLine(format: 'combined' | 'json', line: AccessLine): string {
+  return format === 'json' ? toJson(line) : toCombined(line);
+}
+
+function toJson({ req, target, at, address, token, status, bytes, durationMs }: AccessLine): string {
+  const agent = req.headers['user-agent'] ?? null;
+  const { method } = req;
+  return escapeJson(
+    JSON.stringify({ time: at, address, token, method, target, status, bytes, durationMs, agent }),
+  );
+}
+
+// Apache's "combined": https://httpd.apache.org/docs/2.4/logs.html
+function toCombined({ req, target, at, address, token, status, bytes }: AccessLine): string {
+  const request = escapeLine(`${req.method} ${target} HTTP/${req.httpVersion}`);
+  const referer = escapeLine(req.headers.referer ?? '-');
+  const agent = escapeLine(req.headers['user-agent'] ?? '-');
+  return `${address} - ${token ?? '-'} [${toClfTime(at)}] "${request}" ${status} ${bytes} "${referer}" "${agent}"`;
+}
+
+function toClfTime(at: Date): string {
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${two(at.getUTCDate())}/${MONTHS[at.getUTCMonth()]}/${at.getUTCFullYear()}`;
+  return `${day}:${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())} +0000`;
+}

@@ -1,0 +1,67 @@
+// Who is asking: the address behind trusted proxies, and the token.
+import type { IncomingMessage } from 'node:http';
+import { type BlockList, isIP } from 'node:net';
+import { LookasideError } from '../domain/errors.ts';
+import type { Role, Token } from '../domain/ports.ts';
+
+/**
+ * The client's address. X-Forwarded-For is believed from the right, as far as the addresses that wrote it are
+ * trusted. Without an address (a Unix socket) it is `local`.
+ */
+export function clientAddress(req: IncomingMessage, trusted: BlockList): string {
+  let address = plain(req.socket.remoteAddress ?? 'local');
+  const header = req.headers['x-forwarded-for'];
+  if (header === undefined || !isTrusted(trusted, address)) return address;
+  const forwarded = (Array.isArray(header) ? header.join(',') : header)
+    .split(',')
+    .map((part) => plain(part.trim()));
+  for (const hop of forwarded.reverse()) {
+    if (isIP(hop) === 0) return address;
+    address = hop;
+    if (!isTrusted(trusted, address)) return address;
+  }
+  return address;
+}
+
+/** Who the caller is: the administrator on the Unix socket, the holder of a token, or nobody known. */
+export type Caller =
+  | { readonly kind: 'administrator' }
+  | { readonly kind: 'token'; readonly token: Token }
+  | { readonly kind: 'anonymous' };
+
+/** The token's text from Bearer or as the Basic password with any user; null when none was sent. */
+export function sentToken(req: IncomingMessage): string | null {
+  const [scheme = '', credentials = ''] = (req.headers.authorization ?? '').trim().split(/ +/, 2);
+  if (scheme.toLowerCase() === 'bearer') return credentials;
+  if (scheme.toLowerCase() !== 'basic') return null;
+  const userAndPassword = Buffer.from(credentials, 'base64').toString('utf8');
+  const colon = userAndPassword.indexOf(':');
+  return colon === -1 ? null : userAndPassword.slice(colon + 1);
+}
+
+/** @throws LookasideError UNAUTHORIZED without a valid token, DENIED when its role is not among these */
+export function requireRole(caller: Caller, roles: readonly Role[]): void {
+  if (caller.kind === 'administrator') return;
+  if (caller.kind === 'anonymous') {
+    throw new LookasideError(
+      'UNAUTHORIZED',
+      'a token is needed here, as Bearer or as the password of Basic; an administrator makes one with: lookaside token create',
+    );
+  }
+  if (roles.includes(caller.token.role)) return;
+  throw new LookasideError(
+    'DENIED',
+    `the token "${caller.token.name}" has the role ${caller.token.role}; wanted ${roles.join(' or ')}`,
+  );
+}
+
+function isTrusted(trusted: BlockList, address: string): boolean {
+  const family = isIP(address);
+  return family !== 0 && trusted.check(address, family === 4 ? 'ipv4' : 'ipv6');
+}
+
+// a dual-stack socket writes IPv4 as ::ffff:192.0.2.1
+function plain(address: string): string {
+  const mapped = /^::ffff:([0-9.]+)$/i.exec(address)?.[1];
+  return mapped ?? address.replace(/^\[|\]$/g, '');
+}

@@ -1,0 +1,64 @@
+// One request on its way through: what it asks for and who asks, worked out once.
+import type { IncomingMessage } from 'node:http';
+import { LookasideError } from '../domain/errors.ts';
+import type { ImageId } from '../domain/image.ts';
+import type { Target } from '../domain/lookaside-path.ts';
+import { type Caller, clientAddress, requireRole, sentToken } from './client.ts';
+import type { Services } from './services.ts';
+
+export interface Exchange {
+  readonly target: Target;
+  readonly caller: Caller;
+  readonly address: string;
+}
+
+export function identify(services: Services, req: IncomingMessage, isLocal: boolean): Caller {
+  if (isLocal) return { kind: 'administrator' };
+  const text = sentToken(req);
+  const token = text === null ? null : services.tokens.find(text);
+  return token === null ? { kind: 'anonymous' } : { kind: 'token', token };
+}
+
+export function openExchange(
+  services: Services,
+  req: IncomingMessage,
+  target: Target,
+  isLocal: boolean,
+): Exchange {
+  const { trustedProxies } = services.settings();
+  return { target, caller: identify(services, req, isLocal), address: clientAddress(req, trustedProxies) };
+}
+
+/** On a closed site any token reads. @throws LookasideError UNAUTHORIZED */
+export function requireReader(services: Services, caller: Caller): void {
+  if (services.settings().read === 'token') requireRole(caller, ['admin', 'auditor', 'reader', 'uploader']);
+}
+
+export function requireMethod(req: IncomingMessage, methods: readonly string[]): void {
+  if (methods.includes(req.method ?? '')) return;
+  throw new LookasideError(
+    'METHOD_NOT_ALLOWED',
+    `${req.method} is not possible here; wanted ${methods.join(' or ')}`,
+  );
+}
+
+/** Counts the read and keeps it for the record. `imageIsSigned`: the image has at least one signature. */
+export function recordRead(
+  services: Services,
+  req: IncomingMessage,
+  exchange: Exchange,
+  read: { image: ImageId; number: number | null; imageIsSigned: boolean; status: number; bytes: number },
+): void {
+  const { metrics, recorder } = services;
+  if (read.status === 503) metrics.read('error');
+  else if (read.status === 404) metrics.read(read.imageIsSigned ? 'end' : 'miss');
+  else if (read.status !== 401) metrics.read('hit');
+  recorder.record({
+    ...read,
+    // a refused or failed read says nothing about the image
+    imageIsSigned: read.imageIsSigned || read.status === 401 || read.status === 503,
+    address: exchange.address,
+    agent: req.headers['user-agent'] ?? '',
+    token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
+  });
+}

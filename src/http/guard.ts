@@ -1,0 +1,22 @@
+// What is refused before anything else looks at a request.
+import type { IncomingMessage } from 'node:http';
+import { LookasideError } from '../domain/errors.ts';
+import { MAX_HEADER_LINES } from '../domain/limits.ts';
+
+/** Null when the request may go on. A target that is too long names nothing and is a 404 further on. */
+export function refuse(req: IncomingMessage): LookasideError | null {
+  const { rawHeaders } = req; // names and values in turn
+  if (rawHeaders.length > 2 * MAX_HEADER_LINES) {
+    return new LookasideError(
+      'HEADERS_TOO_LARGE',
+      `the request has more than ${MAX_HEADER_LINES} header lines; send fewer`,
+    );
+  }
+  let hosts = 0;
+  for (let line = 0; line < rawHeaders.length; line += 2) {
+    if (rawHeaders[line]?.toLowerCase() === 'host') hosts += 1;
+  }
+  // Node keeps the first of two Host lines in silence, a proxy before us perhaps the last
+  if (hosts > 1) return new LookasideError('REQUEST_INVALID', 'the request has several Host lines; send one');
+  return null;
+}

@@ -1,0 +1,43 @@
+// Reads answered ahead of Express, from memory alone: most of all traffic is one of these, half of it a 404.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { SignatureSet } from '../domain/ports.ts';
+import { type Exchange, recordRead } from './exchange.ts';
+import { writeReply } from './reply.ts';
+import type { Services } from './services.ts';
+import { NOT_THERE, signatureReply } from './signature-reply.ts';
+
+/** The name of this route in metrics: the same as that of the slower way, which gives the same answers. */
+export const SIGNATURE_ROUTE = 'signature';
+
+/** True when answered. False: the set is not in memory or not fresh, or the request needs more than a look-up. */
+export function answerFromMemory(
+  services: Services,
+  req: IncomingMessage,
+  res: ServerResponse,
+  exchange: Exchange,
+): boolean {
+  const { target, caller } = exchange;
+  if (target.kind !== 'signature' || (req.method !== 'GET' && req.method !== 'HEAD')) return false;
+  if (services.settings().read === 'token' && caller.kind === 'anonymous') return false;
+  const set = services.reader.peekSet(target.image);
+  if (set === null) return false;
+  const reply = replyFrom(req, set, target.number);
+  if (reply === null) return false;
+
+  void writeReply(req, res, reply);
+  services.metrics.request(SIGNATURE_ROUTE, req.method, reply.status);
+  recordRead(services, req, exchange, {
+    image: target.image,
+    number: target.number,
+    imageIsSigned: set.entries.length > 0,
+    status: reply.status,
+    bytes: reply.status === 200 && req.method === 'GET' ? Number(reply.headers['Content-Length']) : 0,
+  });
+  return true;
+}
+
+function replyFrom(req: IncomingMessage, set: SignatureSet, number: number | null) {
+  const entry = number === null ? undefined : set.entries[number - 1];
+  if (entry === undefined) return NOT_THERE;
+  return entry.bytes === null ? null : signatureReply(req, entry, entry.bytes);
+}

@@ -1,0 +1,125 @@
+// The sockets: plain or TLS, with time limits on every request, and an end that loses none.
+import {
+  createServer as createHttpServer,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+} from 'node:http';
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
+import { type AddressInfo, Server as NetServer } from 'node:net';
+import { systemCode } from '../domain/errors.ts';
+
+export interface TlsFiles {
+  /** PEM: certificate with its chain, and key. */
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+export interface Listener {
+  /** Where it listens, like `http://127.0.0.1:8000`; for all addresses `http://[::]:8000`. */
+  readonly url: string;
+  readonly port: number;
+  /** New connections get the new certificate. @throws when the files do not fit together */
+  setTls(tls: TlsFiles): void;
+  /** Takes no more connections; resolves when the last one is closed. Idle ones may send one more request for a second. */
+  drain(): Promise<void>;
+  /** Closes what is still open. */
+  abort(): void;
+}
+
+// A server that hangs is worse to clients than one that is down: they have no timeout of their own.
+const LIMITS = {
+  headersTimeout: 5000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 5000,
+  connectionsCheckingInterval: 1000,
+} satisfies ServerOptions;
+const IDLE_SOCKET_MS = 30_000;
+const IDLE_GRACE_MS = 1000;
+
+export interface ListenOptions {
+  readonly handler: RequestListener;
+  /** Null: all addresses, IPv6 and IPv4. */
+  readonly host: string | null;
+  readonly port: number;
+  readonly tls: TlsFiles | null;
+}
+
+/** @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL */
+export async function listen({ handler, host, port, tls }: ListenOptions): Promise<Listener> {
+  const server =
+    tls === null
+      ? createHttpServer(LIMITS, handler)
+      : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
+  server.setTimeout(IDLE_SOCKET_MS, (socket) => socket.destroy());
+  await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
+  const address = server.address() as AddressInfo; // a TCP server that listens has one
+  const shownHost = host ?? (address.family === 'IPv6' ? '::' : '0.0.0.0');
+  const authority = shownHost.includes(':') ? `[${shownHost}]` : shownHost;
+  return {
+    url: `${tls === null ? 'http' : 'https'}://${authority}:${address.port}`,
+    port: address.port,
+    setTls(next) {
+      if (tls === null) throw new Error('this listener was not started with TLS');
+      (server as HttpsServer).setSecureContext({ ...next, minVersion: 'TLSv1.2' });
+    },
+    drain: () => drain(server),
+    abort: () => server.closeAllConnections(),
+  };
+}
+
+/** On a Unix socket that only its owner may open. */
+export async function listenOnSocket(handler: RequestListener, path: string): Promise<Listener> {
+  const server = createHttpServer({ ...LIMITS, requestTimeout: 0 }, handler);
+  const mask = process.umask(0o177);
+  try {
+    await listenOn(server, { path });
+  } finally {
+    process.umask(mask);
+  }
+  return {
+    url: path,
+    port: 0,
+    setTls() {
+      throw new Error('a Unix socket has no TLS');
+    },
+    drain: () => drain(server),
+    abort: () => server.closeAllConnections(),
+  };
+}
+
+async function listenEverywhere(server: Server, port: number): Promise<void> {
+  try {
+    await listenOn(server, { host: '::', port, ipv6Only: false });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code !== 'EAFNOSUPPORT' && code !== 'EADDRNOTAVAIL') throw error;
+    await listenOn(server, { host: '0.0.0.0', port }); // a machine without IPv6
+  }
+}
+
+function listenOn(
+  server: Server,
+  options: { host?: string; port?: number; ipv6Only?: boolean; path?: string },
+) {
+  return new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ ...options, backlog: 1024 }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+/**
+ * http.Server.close() cuts idle keep-alive connections at once, since Node 19, and with them the requests that are
+ * on their way; closing only the listener and letting "Connection: close" end each connection loses none.
+ */
+async function drain(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    NetServer.prototype.close.call(server, () => resolve());
+  });
+  const grace = setTimeout(() => server.closeIdleConnections(), IDLE_GRACE_MS);
+  await closed;
+  clearTimeout(grace);
+}

@@ -1,0 +1,96 @@
+// What Prometheus may ask. Never a digest, repository or address as a label.
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+
+export type ReadResult = 'hit' | 'end' | 'miss' | 'error';
+
+export interface MetricsSource {
+  readonly version: string;
+  readonly cache: () => { bytes: number; sets: number; hits: number; misses: number };
+  readonly accessBuffer: () => { rows: number; dropped: number };
+  readonly problems: () => ReadonlyMap<string, number>;
+  readonly damaged: () => number;
+  readonly counts: () => { images: number; signatures: number };
+}
+
+export interface Metrics {
+  request(route: string, method: string | undefined, status: number): void;
+  read(result: ReadResult): void;
+  /** The exposition text and its content type. */
+  render(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST', 'DELETE']);
+
+export function createMetrics(source: MetricsSource): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+
+  const requests = new Counter({
+    name: 'lookaside_http_requests_total',
+    help: 'Requests answered',
+    labelNames: ['route', 'method', 'status'],
+    registers,
+  });
+  const reads = new Counter({
+    name: 'lookaside_signature_reads_total',
+    help: 'Reads of signatures: hit = served, end = past the last one, miss = the image has none, error = 503',
+    labelNames: ['result'],
+    registers,
+  });
+  gauge('lookaside_set_cache_bytes', 'Memory held by cached sets', () => source.cache().bytes);
+  gauge('lookaside_set_cache_sets', 'Cached sets', () => source.cache().sets);
+  gauge('lookaside_set_cache_hits_total', 'Sets answered from memory', () => source.cache().hits);
+  gauge('lookaside_set_cache_misses_total', 'Sets looked up', () => source.cache().misses);
+  gauge(
+    'lookaside_access_buffer_rows',
+    'Access rows waiting to be written',
+    () => source.accessBuffer().rows,
+  );
+  gauge(
+    'lookaside_access_dropped_total',
+    'Access rows that were not kept',
+    () => source.accessBuffer().dropped,
+  );
+  gauge('lookaside_damaged_signatures', 'Recorded signatures whose file is gone or changed', source.damaged);
+  gauge('lookaside_images', 'Images with signatures', () => source.counts().images);
+  gauge('lookaside_signatures', 'Signatures served', () => source.counts().signatures);
+  new Gauge({
+    name: 'lookaside_tree_problems',
+    help: 'Files of the tree that need a look, by kind; lookaside fsck names them',
+    labelNames: ['kind'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [kind, count] of source.problems()) this.set({ kind }, count);
+    },
+  });
+  const build = new Gauge({
+    name: 'lookaside_build_info',
+    help: 'Always 1',
+    labelNames: ['version', 'node'],
+    registers,
+  });
+  build.set({ version: source.version, node: process.version }, 1);
+
+  function gauge(name: string, help: string, value: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value());
+      },
+    });
+  }
+
+  return {
+    request(route, method = '', status) {
+      requests.inc({ route, method: METHODS.has(method) ? method : 'other', status });
+    },
+    read: (result) => reads.inc({ result }),
+    async render() {
+      return { contentType: registry.contentType, text: await registry.metrics() };
+    },
+  };
+}

@@ -1,0 +1,117 @@
+// A route as data: who may call it, with what, how much and how long; adapt() enforces that and writes the answer.
+import type { IncomingMessage } from 'node:http';
+import type { Request, RequestHandler } from 'express';
+import { z } from 'zod';
+import { LookasideError } from '../domain/errors.ts';
+import type { Role } from '../domain/ports.ts';
+import { requireRole } from './client.ts';
+import { renderError } from './errors.ts';
+import { type Exchange, requireMethod, requireReader } from './exchange.ts';
+import { type Reply, writeReply } from './reply.ts';
+import type { Services } from './services.ts';
+
+export interface RouteRequest {
+  readonly req: IncomingMessage;
+  readonly exchange: Exchange;
+  readonly query: URLSearchParams;
+  readonly params: Readonly<Record<string, string>>;
+  /** Parsed JSON; null when the route takes no body or none was sent. */
+  readonly body: unknown;
+}
+
+export type Route = (services: Services, request: RouteRequest) => Promise<Reply>;
+
+export interface RouteSpec {
+  /** The label in metrics. */
+  readonly name: string;
+  /** For Express; null for routes that are chosen by the parsed target. */
+  readonly path: string | null;
+  readonly methods: readonly string[];
+  /** `open`: anyone. `reader`: anyone, on a closed site any token. Else a token of one of these roles. */
+  readonly roles: 'open' | 'reader' | readonly Role[];
+  /** 0: the route takes no body. */
+  readonly bodyBytes: number;
+  readonly bodyMs: number;
+  readonly route: Route;
+  /** How a failure is told; JSON unless the route's clients know better. */
+  readonly renderError?: (error: unknown) => Reply;
+}
+
+export interface AdaptOptions {
+  readonly services: Services;
+  readonly exchangeOf: (req: IncomingMessage) => Exchange;
+}
+
+/** The Express handler of a route. */
+export function adapt(spec: RouteSpec, { services, exchangeOf }: AdaptOptions): RequestHandler {
+  const render = spec.renderError ?? renderError;
+
+  async function answer(req: Request): Promise<Reply> {
+    try {
+      const exchange = exchangeOf(req);
+      requireMethod(req, spec.methods);
+      authorize(services, spec, exchange);
+      const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
+      const body = spec.bodyBytes === 0 ? null : await readJson(req, spec);
+      return await spec.route(services, { req, exchange, query, params: parseParams(req.params), body });
+    } catch (error) {
+      if (!(error instanceof LookasideError) || error.cause !== undefined) {
+        services.log.error({ err: error, route: spec.name }, 'a request failed');
+      }
+      const reply =
+        error instanceof LookasideError && error.code === 'METHOD_NOT_ALLOWED'
+          ? renderError(error)
+          : render(error);
+      return reply.status === 405
+        ? { ...reply, headers: { ...reply.headers, Allow: spec.methods.join(', ') } }
+        : reply;
+    }
+  }
+
+  return async (req, res) => {
+    const reply = await answer(req);
+    services.metrics.request(spec.name, req.method, reply.status);
+    try {
+      await writeReply(req, res, reply);
+    } catch (error) {
+      // the answer is under way: all that is left is to cut it short, so that nobody takes it for whole
+      services.log.warn({ err: error, route: spec.name }, 'an answer was cut short');
+      res.destroy();
+    }
+  };
+}
+
+function authorize(services: Services, { roles }: RouteSpec, { caller }: Exchange): void {
+  if (roles === 'open') return;
+  if (roles === 'reader') requireReader(services, caller);
+  else requireRole(caller, roles);
+}
+
+const params = z.record(z.string(), z.string());
+
+function parseParams(raw: unknown): Readonly<Record<string, string>> {
+  return params.parse(raw);
+}
+
+async function readJson(req: IncomingMessage, { bodyBytes, bodyMs }: RouteSpec): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const deadline = setTimeout(() => req.destroy(), bodyMs);
+  try {
+    for await (const chunk of req) {
+      length += chunk.length;
+      if (length > bodyBytes) {
+        throw new LookasideError('REQUEST_INVALID', `the body is over ${bodyBytes} bytes; send less`);
+      }
+      chunks.push(chunk);
+    }
+  } finally {
+    clearTimeout(deadline);
+  }
+  if (length === 0) return null;
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch {
+    throw new LookasideError('REQUEST_INVALID', 'the body is no JSON; send a JSON object');
+  }
+}

@@ -1,0 +1,64 @@
+// Directory pages: HTML for people, JSON for scripts.
+import type { Request } from 'express';
+import type { DirectoryPage } from '../../service/browse.ts';
+import { nextHref, PAGE_SECURITY_POLICY, renderDirectoryPage } from '../directory-page.ts';
+import { renderSignatureError } from '../errors.ts';
+import { jsonReply, type Reply, textReply } from '../reply.ts';
+import type { RouteRequest, RouteSpec } from '../route.ts';
+import type { Services } from '../services.ts';
+import { NOT_THERE } from '../signature-reply.ts';
+
+export const directory: RouteSpec = {
+  name: 'directory',
+  path: null,
+  methods: ['GET', 'HEAD'],
+  roles: 'reader',
+  bodyBytes: 0,
+  bodyMs: 0,
+  renderError: renderSignatureError,
+  route: serveDirectory,
+};
+
+const MAX_AFTER_CHARACTERS = 512;
+
+async function serveDirectory(services: Services, { req, exchange, query }: RouteRequest): Promise<Reply> {
+  const { listing, prefix } = services.settings();
+  const page = listing
+    ? await findPage(services, exchange.target, query.get('after'))
+    : hiddenPage(exchange.target);
+  if (page === null) return NOT_THERE;
+  const vary = { Vary: 'Accept' };
+  // Express lends the header's grammar; without a wish, people get the page
+  if ((req as Request).accepts(['html', 'json']) === 'json') {
+    const next = page.next === null ? null : nextHref(page, prefix);
+    return jsonReply(200, { path: page.path, entries: page.entries, next }, vary);
+  }
+  const note = listing ? 'No signature has been stored here yet.' : 'Listing is switched off on this server.';
+  return textReply(200, renderDirectoryPage(page, prefix, note), {
+    'Content-Type': 'text/html; charset=utf-8',
+    'Content-Security-Policy': PAGE_SECURITY_POLICY,
+    ...vary,
+  });
+}
+
+async function findPage(
+  { site, browser }: Services,
+  target: RouteRequest['exchange']['target'],
+  after: string | null,
+): Promise<DirectoryPage | null> {
+  if (after !== null && after.length > MAX_AFTER_CHARACTERS) return null; // longer than any name
+  switch (target.kind) {
+    case 'image-page':
+      return browser.imagePage(target.image);
+    case 'folder-page':
+      return browser.folderPage(site, target.folder, after);
+    default:
+      return null;
+  }
+}
+
+/** The top is always there: it tells that the server is. */
+function hiddenPage(target: RouteRequest['exchange']['target']): DirectoryPage | null {
+  const isTop = target.kind === 'folder-page' && target.folder === '';
+  return isTop ? { path: '/', entries: [], next: null } : null;
+}

@@ -1,0 +1,48 @@
+// signature-N, when memory alone could not answer.
+import { renderSignatureError } from '../errors.ts';
+import { recordRead } from '../exchange.ts';
+import { SIGNATURE_ROUTE } from '../hot-path.ts';
+import type { Reply } from '../reply.ts';
+import type { RouteRequest, RouteSpec } from '../route.ts';
+import type { Services } from '../services.ts';
+import { NOT_THERE, signatureReply } from '../signature-reply.ts';
+
+export const signature: RouteSpec = {
+  name: SIGNATURE_ROUTE,
+  path: null,
+  methods: ['GET', 'HEAD'],
+  roles: 'reader',
+  bodyBytes: 0,
+  bodyMs: 0,
+  renderError: renderSignatureError,
+  route: serveSignature,
+};
+
+/** Every target that names nothing. */
+export const nothing: RouteSpec = {
+  name: 'nothing',
+  path: null,
+  methods: ['GET', 'HEAD'],
+  roles: 'reader',
+  bodyBytes: 0,
+  bodyMs: 0,
+  renderError: renderSignatureError,
+  route: async () => NOT_THERE,
+};
+
+async function serveSignature(services: Services, { req, exchange }: RouteRequest): Promise<Reply> {
+  const { target } = exchange;
+  if (target.kind !== 'signature') return NOT_THERE;
+  const { image, number } = target;
+  try {
+    const found = number === null ? null : await services.reader.readSignature(image, number);
+    const reply = found === null ? NOT_THERE : signatureReply(req, found.entry, found.bytes);
+    const imageIsSigned = found !== null || (await services.reader.readSet(image)).entries.length > 0;
+    const bytes = reply.status === 200 && req.method === 'GET' && found !== null ? found.bytes.length : 0;
+    recordRead(services, req, exchange, { image, number, imageIsSigned, status: reply.status, bytes });
+    return reply;
+  } catch (error) {
+    recordRead(services, req, exchange, { image, number, imageIsSigned: false, status: 503, bytes: 0 });
+    throw error;
+  }
+}

@@ -1,0 +1,44 @@
+// What the routes are built over. One object, made by the caller; a route takes from it what it names.
+import type { BlockList } from 'node:net';
+import type { Log } from '../domain/ports.ts';
+import type { AccessRecorder } from '../service/access.ts';
+import type { Browser } from '../service/browse.ts';
+import type { Health } from '../service/health.ts';
+import type { Reader } from '../service/read.ts';
+import type { TokenService } from '../service/tokens.ts';
+import type { Upkeep } from '../service/upkeep.ts';
+import type { Metrics } from './metrics.ts';
+
+export interface Services {
+  readonly site: string;
+  readonly reader: Reader;
+  readonly browser: Browser;
+  readonly recorder: AccessRecorder;
+  readonly tokens: TokenService;
+  readonly upkeep: Upkeep;
+  readonly health: () => Promise<Health>;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly about: About;
+  /** As they are now: SIGHUP changes them. */
+  readonly settings: () => HttpSettings;
+  readonly isDraining: () => boolean;
+  /** One line of the access log. */
+  readonly writeAccessLine: (line: string) => void;
+}
+
+export interface About {
+  readonly version: string;
+  readonly pid: number;
+  readonly startedAt: Date;
+  readonly data: string;
+  readonly root: string;
+}
+
+export interface HttpSettings {
+  readonly prefix: string;
+  readonly read: 'anonymous' | 'token';
+  readonly listing: boolean;
+  readonly accessLog: 'off' | 'combined' | 'json';
+  readonly trustedProxies: BlockList;
+}

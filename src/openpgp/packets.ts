@@ -1,0 +1,145 @@
+// The framing of OpenPGP packets (RFC 9580, section 4): our own walk, which decides structure and bounds everything
+// before any other code looks inside.
+import { inflateRawSync, inflateSync } from 'node:zlib';
+import { systemCode } from '../domain/errors.ts';
+
+const TAG_SIGNATURE = 2;
+const TAG_COMPRESSED = 8;
+
+/** A signed message unpacks to a few hundred bytes; the limit is against bombs. */
+const MAX_UNPACKED_BYTES = 1024 * 1024;
+
+export interface Packet {
+  readonly tag: number;
+  readonly body: Uint8Array;
+}
+
+/**
+ * Whether the bytes are a whole signature file, as far as their framing tells: every packet ends where its length
+ * says, compressed data unpacks to its end, and a signature packet is there. Tells a finished file from one that is
+ * still being written; says nothing about validity.
+ */
+export function isWholeSignature(bytes: Uint8Array): boolean {
+  if (bytes[0] !== 0x00) return isWholeMessage(bytes);
+  const lineEnd = bytes.indexOf(0x0a);
+  if (lineEnd === -1) return false;
+  const data = bytes.subarray(lineEnd + 1);
+  switch (Buffer.from(bytes.subarray(1, lineEnd)).toString('latin1')) {
+    case 'simple-signing':
+      return isWholeMessage(data) || isWholeCleartext(data);
+    case 'sigstore-json':
+      return isWholeJson(data);
+    default:
+      return false;
+  }
+}
+
+/** The packets in a row, or null when one of them does not end where it says. */
+export function walkPackets(bytes: Uint8Array): readonly Packet[] | null {
+  const packets: Packet[] = [];
+  let position = 0;
+  while (position < bytes.length) {
+    const packet = readPacket(bytes, position);
+    if (packet === null) return null;
+    packets.push({ tag: packet.tag, body: packet.body });
+    position = packet.end;
+  }
+  return packets;
+}
+
+function isWholeMessage(bytes: Uint8Array): boolean {
+  const packets = walkPackets(bytes);
+  const first = packets?.[0];
+  if (packets === null || first === undefined) return false;
+  if (first.tag !== TAG_COMPRESSED) return packets.some(({ tag }) => tag === TAG_SIGNATURE);
+  const content = unpack(first.body);
+  if (content === 'cut') return false;
+  if (content === 'unknown') return true;
+  return walkPackets(content)?.some(({ tag }) => tag === TAG_SIGNATURE) ?? false;
+}
+
+/** `unknown`: a method that we cannot unpack (bzip2) or too large to look at. */
+function unpack(body: Uint8Array): Uint8Array | 'cut' | 'unknown' {
+  const [method] = body;
+  const data = body.subarray(1);
+  const options = { maxOutputLength: MAX_UNPACKED_BYTES };
+  try {
+    if (method === 0) return data;
+    if (method === 1) return inflateRawSync(data, options);
+    if (method === 2) return inflateSync(data, options);
+    return method === undefined ? 'cut' : 'unknown';
+  } catch (error) {
+    return systemCode(error) === 'ERR_BUFFER_TOO_LARGE' ? 'unknown' : 'cut';
+  }
+}
+
+function readPacket(bytes: Uint8Array, start: number): (Packet & { readonly end: number }) | null {
+  const header = bytes[start];
+  if (header === undefined || (header & 0x80) === 0) return null;
+  return (header & 0x40) === 0
+    ? readOldPacket(bytes, start, (header >> 2) & 0x0f, header & 0x03)
+    : readNewPacket(bytes, start, header & 0x3f);
+}
+
+function readOldPacket(bytes: Uint8Array, start: number, tag: number, lengthType: number) {
+  if (lengthType === 3) return { tag, body: bytes.subarray(start + 1), end: bytes.length }; // to the end
+  const octets = 2 ** lengthType;
+  const length = readNumber(bytes, start + 1, octets);
+  return length === null ? null : slicePacket(bytes, tag, start + 1 + octets, length);
+}
+
+function readNewPacket(bytes: Uint8Array, start: number, tag: number) {
+  const chunks: Uint8Array[] = [];
+  let position = start + 1;
+  for (;;) {
+    const length = readNewLength(bytes, position);
+    if (length === null) return null;
+    const part = slicePacket(bytes, tag, length.next, length.value);
+    if (part === null) return null;
+    if (!length.isPartial && chunks.length === 0) return part;
+    chunks.push(part.body);
+    position = part.end;
+    if (!length.isPartial) return { tag, body: Buffer.concat(chunks), end: position };
+  }
+}
+
+function readNewLength(bytes: Uint8Array, at: number) {
+  const first = bytes[at];
+  if (first === undefined) return null;
+  if (first < 192) return { value: first, next: at + 1, isPartial: false };
+  if (first >= 224 && first < 255) return { value: 2 ** (first & 0x1f), next: at + 1, isPartial: true };
+  if (first === 255) {
+    const value = readNumber(bytes, at + 1, 4);
+    return value === null ? null : { value, next: at + 5, isPartial: false };
+  }
+  const second = bytes[at + 1];
+  return second === undefined
+    ? null
+    : { value: (first - 192) * 256 + second + 192, next: at + 2, isPartial: false };
+}
+
+function slicePacket(bytes: Uint8Array, tag: number, from: number, length: number) {
+  const end = from + length;
+  return end > bytes.length ? null : { tag, body: bytes.subarray(from, end), end };
+}
+
+function readNumber(bytes: Uint8Array, at: number, octets: number): number | null {
+  if (at + octets > bytes.length) return null;
+  return bytes.subarray(at, at + octets).reduce((value, octet) => value * 256 + octet, 0);
+}
+
+function isWholeCleartext(data: Uint8Array): boolean {
+  const text = Buffer.from(data).toString('latin1');
+  return (
+    text.startsWith('-----BEGIN PGP SIGNED MESSAGE-----') && text.includes('-----END PGP SIGNATURE-----')
+  );
+}
+
+function isWholeJson(data: Uint8Array): boolean {
+  try {
+    JSON.parse(new TextDecoder().decode(data));
+    return true;
+  } catch {
+    return false; // only SyntaxError
+  }
+}

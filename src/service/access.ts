@@ -1,0 +1,162 @@
+// Who fetched what: events are counted in memory as they come and written in batches after the response.
+import { type ImageId, imageKey } from '../domain/image.ts';
+import type {
+  AccessBatch,
+  AccessLimits,
+  AccessLog,
+  Clock,
+  Log,
+  MissingCount,
+  ReadCount,
+} from '../domain/ports.ts';
+
+export interface AccessEvent {
+  readonly image: ImageId;
+  /** Null when the name asked for is no signature number. */
+  readonly number: number | null;
+  /** False when the image holds no signature at all. */
+  readonly imageIsSigned: boolean;
+  readonly status: number;
+  readonly address: string;
+  readonly agent: string;
+  /** Name of the token, or null. */
+  readonly token: string | null;
+  readonly bytes: number;
+}
+
+export interface AccessRecorder {
+  /** Never waits and never throws. */
+  record(event: AccessEvent): void;
+  /** Writes what is there; resolves when it is written or given up. */
+  flush(): Promise<void>;
+  readonly buffer: { readonly rows: number; readonly dropped: number };
+}
+
+export interface AccessRecorderOptions {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly accessLog: AccessLog;
+}
+
+/** Different rows held in memory until the next write; above, new rows are dropped and counted. */
+const MAX_ROWS = 50_000;
+const MAX_AGENT_CHARACTERS = 256;
+const MINUTE_MS = 60_000;
+
+export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOptions): AccessRecorder {
+  let reads = new Map<string, Counted<ReadCount>>();
+  let missing = new Map<string, Counted<MissingCount>>();
+  let dropped = 0;
+  let writing: Promise<void> | null = null;
+
+  function record(event: AccessEvent): void {
+    if (event.imageIsSigned) recordRead(event);
+    else recordMissing(event);
+  }
+
+  function recordRead(event: AccessEvent): void {
+    const now = clock.now();
+    const agent = event.agent.slice(0, MAX_AGENT_CHARACTERS);
+    const minute = Math.floor(now.getTime() / MINUTE_MS);
+    const { image, number, status, address, token, bytes } = event;
+    const key = [minute, imageKey(image), number, status, address, agent, token].join('\n');
+    const row = reads.get(key);
+    if (row !== undefined) {
+      row.count += 1;
+      row.bytes += bytes;
+      row.lastAt = now;
+      return;
+    }
+    if (isFull()) return;
+    reads.set(key, {
+      image,
+      number,
+      status,
+      address,
+      agent,
+      token,
+      bytes,
+      firstAt: now,
+      lastAt: now,
+      count: 1,
+    });
+  }
+
+  function recordMissing({ image, address }: AccessEvent): void {
+    const now = clock.now();
+    const key = imageKey(image);
+    const row = missing.get(key);
+    if (row !== undefined) {
+      row.count += 1;
+      row.lastAt = now;
+      row.lastAddress = address;
+      return;
+    }
+    if (isFull()) return;
+    missing.set(key, { image, firstAt: now, lastAt: now, lastAddress: address, count: 1 });
+  }
+
+  function isFull(): boolean {
+    if (reads.size + missing.size < MAX_ROWS) return false;
+    dropped += 1;
+    return true;
+  }
+
+  /** One batch is under way at a time: while the database is locked, events go on gathering here, bounded. */
+  async function flush(): Promise<void> {
+    if (writing !== null) await writing;
+    if (reads.size + missing.size === 0) return;
+    const batch: AccessBatch = { reads: [...reads.values()], missing: [...missing.values()] };
+    reads = new Map();
+    missing = new Map();
+    writing = accessLog
+      .write(batch)
+      .catch((error: unknown) => {
+        const lost = batch.reads.length + batch.missing.length;
+        dropped += lost;
+        log.warn({ err: error, rows: lost }, 'access events were not written');
+      })
+      .finally(() => {
+        writing = null;
+      });
+    await writing;
+  }
+
+  return {
+    record,
+    flush,
+    get buffer() {
+      return { rows: reads.size + missing.size, dropped };
+    },
+  };
+}
+
+export interface AccessUpkeep {
+  readonly recorder: AccessRecorder;
+  readonly accessLog: AccessLog;
+  readonly log: Log;
+  readonly limits: () => AccessLimits;
+}
+
+const FLUSH_EVERY_MS = 500;
+const PRUNE_EVERY_MS = 10 * MINUTE_MS;
+
+/** Writes twice a second and prunes every ten minutes until stopped; stopping writes what is left. */
+export function keepAccessLog({ recorder, accessLog, log, limits }: AccessUpkeep): { stop(): Promise<void> } {
+  const prune = () =>
+    accessLog
+      .prune(limits())
+      .catch((error: unknown) => log.warn({ err: error }, 'old access logs were not pruned'));
+  const flushing = setInterval(() => void recorder.flush(), FLUSH_EVERY_MS);
+  const pruning = setInterval(() => void prune(), PRUNE_EVERY_MS);
+  void prune();
+  return {
+    async stop() {
+      clearInterval(flushing);
+      clearInterval(pruning);
+      await recorder.flush();
+    },
+  };
+}
+
+type Counted<T> = { -readonly [K in keyof T]: T[K] };

@@ -1,0 +1,96 @@
+// Reading: the only maker of what clients see. Keeps sets in a bounded memory cache and looks again after a second.
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageKey } from '../domain/image.ts';
+import { SHARED_SET_FRESH_MS } from '../domain/limits.ts';
+import { createLru } from '../domain/lru.ts';
+import type { Clock, SetEntry, SignatureSet, SignatureStore } from '../domain/ports.ts';
+
+export interface ReaderOptions {
+  readonly store: SignatureStore;
+  readonly clock: Clock;
+  /** Bytes of memory that sets may hold. */
+  readonly cacheBytes: number;
+}
+
+export interface FoundSignature {
+  readonly entry: SetEntry;
+  readonly bytes: Uint8Array;
+}
+
+export interface Reader {
+  /** The set if it is in memory and was checked within the last second; never waits. */
+  peekSet(image: ImageId): SignatureSet | null;
+  /** @throws LookasideError STORE_UNAVAILABLE */
+  readSet(image: ImageId): Promise<SignatureSet>;
+  /** signature-N of the image with its bytes; null past the end. @throws STORE_UNAVAILABLE */
+  readSignature(image: ImageId, number: number): Promise<FoundSignature | null>;
+  /** To be called after a change of the image, so that the next read sees it. */
+  forget(image: ImageId): void;
+  readonly cache: {
+    readonly bytes: number;
+    readonly sets: number;
+    readonly hits: number;
+    readonly misses: number;
+  };
+}
+
+interface CachedSet {
+  readonly set: SignatureSet;
+  readonly checkedAtMs: number;
+}
+
+// what a set costs besides its bytes, roughly: keys, objects, hashes
+const SET_BYTES = 400;
+const ENTRY_BYTES = 300;
+
+export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reader {
+  const sets = createLru<string, CachedSet>(cacheBytes, ({ set }, key) => weigh(set) + key.length);
+  let hits = 0;
+  let misses = 0;
+
+  function peekSet(image: ImageId): SignatureSet | null {
+    const cached = sets.get(imageKey(image));
+    if (cached === undefined || clock.monotonicMs() - cached.checkedAtMs > SHARED_SET_FRESH_MS) return null;
+    hits += 1;
+    return cached.set;
+  }
+
+  async function readSet(image: ImageId): Promise<SignatureSet> {
+    const fresh = peekSet(image);
+    if (fresh !== null) return fresh;
+    misses += 1;
+    const key = imageKey(image);
+    // the age counts from before the look: what changes during it must be seen a second later
+    const checkedAtMs = clock.monotonicMs();
+    const set = await store.readSet(image, sets.get(key)?.set);
+    sets.set(key, { set, checkedAtMs });
+    return set;
+  }
+
+  async function readSignature(image: ImageId, number: number): Promise<FoundSignature | null> {
+    // twice: a large signature may be replaced between the look at the set and the look at its bytes
+    for (let attempt = 0; ; attempt += 1) {
+      const entry = (await readSet(image)).entries[number - 1];
+      if (entry === undefined) return null;
+      const bytes = entry.bytes ?? (await store.readBlob(image, entry.sha256));
+      if (bytes !== null) return { entry, bytes };
+      sets.delete(imageKey(image));
+      if (attempt === 1)
+        throw new LookasideError('STORE_UNAVAILABLE', 'the signature changes while it is read');
+    }
+  }
+
+  return {
+    peekSet,
+    readSet,
+    readSignature,
+    forget: (image) => sets.delete(imageKey(image)),
+    get cache() {
+      return { bytes: sets.weight, sets: sets.size, hits, misses };
+    },
+  };
+}
+
+function weigh(set: SignatureSet): number {
+  return set.entries.reduce((sum, { bytes }) => sum + ENTRY_BYTES + (bytes?.length ?? 0), SET_BYTES);
+}

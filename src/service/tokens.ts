@@ -1,0 +1,51 @@
+// Tokens: made here, shown once, kept only as hashes.
+import { LookasideError } from '../domain/errors.ts';
+import type { Clock, Role, Token, TokenStore } from '../domain/ports.ts';
+
+export interface TokenServiceOptions {
+  readonly store: TokenStore;
+  readonly clock: Clock;
+  readonly randomBytes: (count: number) => Uint8Array;
+  /** Lower-case hex. */
+  readonly sha256: (text: string) => string;
+}
+
+export interface TokenService {
+  /** The token's text, which nobody can be shown again. @throws LookasideError NAME_TAKEN, REQUEST_INVALID */
+  create(name: string, role: Role): Promise<string>;
+  list(): readonly Token[];
+  /** @throws NOT_FOUND */
+  revoke(name: string): Promise<Token>;
+  /** The token whose text this is, unless revoked. */
+  find(text: string): Token | null;
+}
+
+/** So that scanners for leaked secrets know one when they see it. */
+const PREFIX = 'lookaside_';
+const TOKEN = /^lookaside_[0-9a-f]{64}$/;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
+
+export function createTokenService({ store, clock, randomBytes, sha256 }: TokenServiceOptions): TokenService {
+  return {
+    async create(name, role) {
+      if (!NAME.test(name)) {
+        throw new LookasideError(
+          'REQUEST_INVALID',
+          `"${name.slice(0, 80)}" is no name for a token; wanted 1 to 64 letters, digits and . _ @ -`,
+        );
+      }
+      const text = PREFIX + Buffer.from(randomBytes(32)).toString('hex');
+      await store.create({ name, role, hash: sha256(text), createdAt: clock.now() });
+      return text;
+    },
+    list: () => store.list(),
+    async revoke(name) {
+      const revoked = await store.revoke(name, clock.now());
+      if (revoked === null) {
+        throw new LookasideError('NOT_FOUND', `no token is named "${name}"; see: lookaside token list`);
+      }
+      return revoked;
+    },
+    find: (text) => (TOKEN.test(text) ? store.find(sha256(text)) : null),
+  };
+}

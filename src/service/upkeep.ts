@@ -1,0 +1,188 @@
+// Keeping tree and index true to each other: the scan at start and at intervals, reindex, fsck.
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import type { Clock, Log, SignatureIndex } from '../domain/ports.ts';
+import { PROBLEM_TEXTS, type Problem } from '../domain/tree.ts';
+
+export interface TreeCounts {
+  readonly images: number;
+  readonly signatures: number;
+  readonly problems: number;
+}
+
+export type OnProgress = (counts: TreeCounts) => void;
+
+/** A problem that fsck found: what is wrong, where, what to do, and whether it was put right. */
+export interface FsckFinding extends Problem {
+  readonly message: string;
+  readonly repaired: boolean;
+}
+
+export interface FsckResult extends TreeCounts {
+  readonly repaired: number;
+  /** The first 10,000. */
+  readonly findings: readonly FsckFinding[];
+  /** False: without a whole index there is nothing to compare the bytes with. */
+  readonly isCompared: boolean;
+}
+
+/** What upkeep needs of store/scan.ts. */
+export interface TreeScanner<Found extends Problem & { readonly isDamage: boolean }> {
+  scan(site: string, onProgress?: OnProgress): Promise<TreeCounts>;
+  findProblems(site: string, onProgress?: OnProgress): AsyncIterable<Found>;
+  repair(found: Found): Promise<boolean>;
+}
+
+export interface UpkeepOptions<Found extends Problem & { readonly isDamage: boolean }> {
+  readonly site: string;
+  readonly scanner: TreeScanner<Found>;
+  readonly index: SignatureIndex;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Null: only when asked. */
+  readonly scanIntervalMs: () => number | null;
+}
+
+export interface Upkeep {
+  /** Scans now and then at intervals; a failure is logged and tried again. */
+  start(): void;
+  stop(): Promise<void>;
+  /** Scans as soon as may be; to be called when the index was found unusable: it is made anew. */
+  rebuild(): void;
+  /** @throws LookasideError DAMAGE_FOUND unless damage is accepted: what is lost from the tree would be lost for good */
+  reindex(options: { readonly acceptDamage: boolean; readonly onProgress?: OnProgress }): Promise<TreeCounts>;
+  fsck(options: { readonly repair: boolean; readonly onProgress?: OnProgress }): Promise<FsckResult>;
+  readonly status: UpkeepStatus;
+}
+
+export interface UpkeepStatus {
+  readonly isScanning: boolean;
+  readonly lastScanAt: Date | null;
+  readonly lastError: string | null;
+}
+
+const MAX_FINDINGS = 10_000;
+const RETRY_MS = 10_000;
+
+export function createUpkeep<Found extends Problem & { readonly isDamage: boolean }>(
+  options: UpkeepOptions<Found>,
+): Upkeep {
+  const { site, scanner, index, clock, log } = options;
+  let timer: NodeJS.Timeout | null = null;
+  let isStopped = false;
+  let mustReset = false;
+  let lastScanAt: Date | null = null;
+  let lastError: string | null = null;
+  // scans, reindex and fsck take turns: two walks at once would only slow each other down
+  let turn: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
+
+  function inTurn<T>(act: () => Promise<T>): Promise<T> {
+    waiting += 1;
+    const mine = turn.then(act).finally(() => {
+      waiting -= 1;
+    });
+    turn = mine.catch(() => undefined);
+    return mine;
+  }
+
+  async function scan(onProgress?: OnProgress): Promise<TreeCounts> {
+    if (mustReset) {
+      await index.reset();
+      mustReset = false;
+    }
+    const startedMs = clock.monotonicMs();
+    const counts = await scanner.scan(site, (now) => {
+      if (isStopped) throw new Error('stopped: the server is shutting down');
+      onProgress?.(now);
+    });
+    lastScanAt = clock.now();
+    lastError = null;
+    log.info({ ...counts, tookMs: Math.round(clock.monotonicMs() - startedMs) }, 'the tree was scanned');
+    return counts;
+  }
+
+  function schedule(ms: number): void {
+    if (isStopped) return;
+    if (timer !== null) clearTimeout(timer);
+    timer = setTimeout(() => void scanAndSchedule(), ms);
+  }
+
+  async function scanAndSchedule(): Promise<void> {
+    try {
+      await inTurn(async () => {
+        if (!isStopped) await scan();
+      });
+      const intervalMs = options.scanIntervalMs();
+      if (intervalMs !== null) schedule(intervalMs);
+    } catch (error) {
+      if (isStopped) return;
+      if (isLookasideError(error, 'INDEX_UNUSABLE')) mustReset = true;
+      lastError = error instanceof Error ? error.message : String(error);
+      log.error({ err: error, retryMs: RETRY_MS }, 'the scan of the tree failed; it is tried again');
+      schedule(RETRY_MS);
+    }
+  }
+
+  async function reindex(request: { acceptDamage: boolean; onProgress?: OnProgress }): Promise<TreeCounts> {
+    return inTurn(async () => {
+      if (!request.acceptDamage) await refuseDamage();
+      mustReset = true;
+      return scan(request.onProgress);
+    });
+  }
+
+  async function refuseDamage(): Promise<void> {
+    try {
+      for await (const found of scanner.findProblems(site)) {
+        if (!found.isDamage) continue;
+        throw new LookasideError(
+          'DAMAGE_FOUND',
+          `${found.path}: ${PROBLEM_TEXTS[found.kind]} first; reindex would forget the recorded bytes (--accept-damage does it all the same)`,
+        );
+      }
+    } catch (error) {
+      // an index that cannot be read has no recorded bytes to lose
+      if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
+    }
+  }
+
+  async function fsck(request: { repair: boolean; onProgress?: OnProgress }): Promise<FsckResult> {
+    return inTurn(async () => {
+      let counts: TreeCounts = { images: 0, signatures: 0, problems: 0 };
+      let repaired = 0;
+      const findings: FsckFinding[] = [];
+      const isCompared = index.isComplete(site);
+      const keepCounts = (now: TreeCounts) => {
+        counts = now;
+        request.onProgress?.(now);
+      };
+      for await (const found of scanner.findProblems(site, keepCounts)) {
+        const isRepaired = request.repair && found.isDamage && (await scanner.repair(found));
+        repaired += isRepaired ? 1 : 0;
+        if (findings.length >= MAX_FINDINGS) continue;
+        const { kind, path } = found;
+        const message = isRepaired ? 'the recorded bytes were put back' : PROBLEM_TEXTS[kind];
+        findings.push({ kind, path, message, repaired: isRepaired });
+      }
+      return { ...counts, repaired, findings, isCompared };
+    });
+  }
+
+  return {
+    start: () => schedule(0),
+    async stop() {
+      isStopped = true;
+      if (timer !== null) clearTimeout(timer);
+      await turn;
+    },
+    rebuild() {
+      mustReset = true;
+      schedule(0);
+    },
+    reindex,
+    fsck,
+    get status() {
+      return { isScanning: waiting > 0, lastScanAt, lastError };
+    },
+  };
+}

@@ -1,0 +1,331 @@
+// DATA/access: one database a day (UTC), as the writer thread fills and prunes them. Everything that strangers
+// can make up (images, addresses, agents, paths) is bounded, so that a flood cannot fill the disk.
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Database, Statement } from 'better-sqlite3';
+import type { ImageId } from '../domain/image.ts';
+import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import type { AccessBatch, AccessLimits, MissingCount, ReadCount } from '../domain/ports.ts';
+import {
+  filesOf,
+  type HeldFile,
+  hold,
+  inTransaction,
+  isCorruption,
+  isInPlace,
+  openForWriting,
+} from './open.ts';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 86_400_000;
+
+// 1,000,000 requests for random digests grow the disk by 64 MiB at most (promise 26): 100,000 rows are 16 MiB.
+const MISSING_PER_HOUR = 100_000;
+const MISSING_PATH_BYTES_PER_HOUR = 8 * 1024 * 1024;
+const PREFIXES_PER_HOUR = 1000;
+const PREFIX_LENGTH = 128;
+const ADDRESSES_PER_DAY = 100_000;
+const ADDRESS_LENGTH = 64;
+const AGENTS_PER_DAY = 10_000;
+const AGENT_LENGTH = 256;
+
+// Batches come in order, so that only around midnight two days are written.
+const OPEN_DAYS = 2;
+
+const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db/;
+
+/** The UTC day of a time, as in the file's name: `2026-11-22`. */
+export function dayOf(time: Date): string {
+  return time.toISOString().slice(0, 10);
+}
+
+export class AccessDays {
+  readonly #folder: string;
+  readonly #open = new Map<string, { readonly held: HeldFile; readonly rows: DayRows }>();
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Adds a batch whose events are all of `day`, in one transaction. A damaged file is set aside and begun anew. */
+  write(day: string, batch: AccessBatch): void {
+    try {
+      this.#rowsOf(day).write(batch);
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      this.#setAside(day);
+      this.#rowsOf(day).write(batch);
+    }
+  }
+
+  prune({ now, retentionMs, maxBytes }: AccessLimits): void {
+    const today = dayOf(now);
+    const kept: { readonly day: string; readonly sizeBytes: number }[] = [];
+    for (const [day, names] of this.#filesByDay()) {
+      const isExpired = Date.parse(day) + DAY_MS <= now.getTime() - retentionMs;
+      if (isExpired && day !== today) this.#delete(day, names);
+      else kept.push({ day, sizeBytes: this.#sizeOf(names) });
+    }
+    let totalBytes = kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    for (const { day, sizeBytes } of kept) {
+      if (totalBytes <= maxBytes) return;
+      if (day >= today) continue;
+      this.#delete(day, this.#filesByDay().get(day) ?? []);
+      totalBytes -= sizeBytes;
+    }
+  }
+
+  close(): void {
+    for (const day of [...this.#open.keys()]) this.#close(day);
+  }
+
+  #rowsOf(day: string): DayRows {
+    const known = this.#open.get(day);
+    if (known !== undefined && isInPlace(known.held)) return known.rows;
+    this.#close(day);
+    const [oldest] = this.#open.keys();
+    if (this.#open.size >= OPEN_DAYS && oldest !== undefined) this.#close(oldest);
+    mkdirSync(this.#folder, { recursive: true });
+    const file = join(this.#folder, `${day}.db`);
+    const db = openForWriting(file, 'access');
+    const rows = new DayRows(db);
+    this.#open.set(day, { held: hold(db, file), rows });
+    return rows;
+  }
+
+  #close(day: string): void {
+    this.#open.get(day)?.held.db.close();
+    this.#open.delete(day);
+  }
+
+  #setAside(day: string): void {
+    this.#close(day);
+    const file = join(this.#folder, `${day}.db`);
+    const aside = filesOf(`${file}.damaged`);
+    for (const name of aside) rmSync(name, { force: true });
+    filesOf(file).forEach((name, position) => {
+      if (existsSync(name)) renameSync(name, String(aside[position]));
+    });
+  }
+
+  #filesByDay(): Map<string, readonly string[]> {
+    const byDay = new Map<string, readonly string[]>();
+    const names = existsSync(this.#folder) ? readdirSync(this.#folder).sort() : [];
+    for (const name of names) {
+      const day = DAY_FILE.exec(name)?.[1];
+      if (day !== undefined) byDay.set(day, [...(byDay.get(day) ?? []), name]);
+    }
+    return byDay;
+  }
+
+  #sizeOf(names: readonly string[]): number {
+    return names.reduce(
+      (sum, name) => sum + (statSync(join(this.#folder, name), { throwIfNoEntry: false })?.size ?? 0),
+      0,
+    );
+  }
+
+  #delete(day: string, names: readonly string[]): void {
+    this.#close(day);
+    for (const name of names) rmSync(join(this.#folder, name), { force: true });
+  }
+}
+
+interface Hour {
+  readonly hour: number;
+  missing: number;
+  path_bytes: number;
+  prefixes: number;
+}
+
+type ImageKey = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
+type Seen = [count: number, firstAtMs: number, lastAtMs: number, lastAddress: number];
+
+class DayRows {
+  readonly #db: Database;
+  readonly #addresses: Dictionary;
+  readonly #agents: Dictionary;
+  readonly #tokens: Dictionary;
+  readonly #selectImage: Statement<ImageKey, number>;
+  readonly #insertImage: Statement<ImageKey>;
+  readonly #addRead: Statement<number[]>;
+  readonly #addMissing: Statement<[...Seen, ...ImageKey]>;
+  readonly #insertMissing: Statement<[...ImageKey, ...Seen]>;
+  readonly #selectOther: Statement<[number, string, string], number>;
+  readonly #addOther: Statement<[number, string, string, ...Seen]>;
+  readonly #selectHour: Statement<[number], Hour>;
+  readonly #writeHour: Statement<[number, number, number, number]>;
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#addresses = new Dictionary(db, 'address', ADDRESSES_PER_DAY, ADDRESS_LENGTH);
+    this.#agents = new Dictionary(db, 'agent', AGENTS_PER_DAY, AGENT_LENGTH);
+    this.#tokens = new Dictionary(db, 'token', Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+    this.#selectImage = db
+      .prepare<ImageKey, number>(`
+        SELECT id
+        FROM image
+        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
+      .pluck();
+    this.#insertImage = db.prepare(`
+      INSERT INTO image (site, path, layout, algorithm, digest)
+      VALUES (?, ?, ?, ?, ?)`);
+    this.#addRead = db.prepare(`
+      INSERT INTO read
+        (minute, image, number, status, address, agent, token, first_at_ms, last_at_ms, count, bytes)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET
+        first_at_ms = min(first_at_ms, excluded.first_at_ms),
+        last_at_ms = max(last_at_ms, excluded.last_at_ms),
+        count = count + excluded.count,
+        bytes = bytes + excluded.bytes`);
+    this.#addMissing = db.prepare(`
+      UPDATE missing
+      SET count = count + ?, first_at_ms = min(first_at_ms, ?), last_at_ms = max(last_at_ms, ?), last_address = ?
+      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`);
+    this.#insertMissing = db.prepare(`
+      INSERT INTO missing
+        (site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, last_address)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#selectOther = db
+      .prepare<[number, string, string], number>(`
+        SELECT 1
+        FROM other
+        WHERE hour = ? AND site = ? AND prefix = ?`)
+      .pluck();
+    this.#addOther = db.prepare(`
+      INSERT INTO other (hour, site, prefix, count, first_at_ms, last_at_ms, last_address)
+      VALUES (?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET
+        count = count + excluded.count,
+        first_at_ms = min(first_at_ms, excluded.first_at_ms),
+        last_at_ms = max(last_at_ms, excluded.last_at_ms),
+        last_address = excluded.last_address`);
+    this.#selectHour = db.prepare(`
+      SELECT hour, missing, path_bytes, prefixes
+      FROM hour
+      WHERE hour = ?`);
+    this.#writeHour = db.prepare(`
+      INSERT INTO hour (hour, missing, path_bytes, prefixes)
+      VALUES (?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET
+        missing = excluded.missing, path_bytes = excluded.path_bytes, prefixes = excluded.prefixes`);
+  }
+
+  write({ reads, missing }: AccessBatch): void {
+    inTransaction(this.#db, () => {
+      for (const read of reads) this.#writeRead(read);
+      const hours = new Map<number, Hour>();
+      for (const one of missing) this.#writeMissing(one, hours);
+      for (const hour of hours.values()) {
+        this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
+      }
+    });
+  }
+
+  #writeRead(read: ReadCount): void {
+    this.#addRead.run(
+      Math.floor(read.firstAt.getTime() / MINUTE_MS),
+      this.#imageId(read.image),
+      possibleNumber(read.number),
+      read.status,
+      this.#addresses.idOf(read.address),
+      this.#agents.idOf(read.agent),
+      read.token === null ? 0 : this.#tokens.idOf(read.token),
+      read.firstAt.getTime(),
+      read.lastAt.getTime(),
+      read.count,
+      read.bytes,
+    );
+  }
+
+  #imageId(image: ImageId): number {
+    const key = keyOf(image);
+    return this.#selectImage.get(...key) ?? Number(this.#insertImage.run(...key).lastInsertRowid);
+  }
+
+  #writeMissing(
+    { image, firstAt, lastAt, lastAddress, count }: MissingCount,
+    hours: Map<number, Hour>,
+  ): void {
+    const key = keyOf(image);
+    const seen: Seen = [count, firstAt.getTime(), lastAt.getTime(), this.#addresses.idOf(lastAddress)];
+    if (this.#addMissing.run(...seen, ...key).changes > 0) return;
+
+    const hour = this.#hour(Math.floor(firstAt.getTime() / HOUR_MS), hours);
+    const pathBytes = hour.path_bytes + image.path.length;
+    if (hour.missing < MISSING_PER_HOUR && pathBytes <= MISSING_PATH_BYTES_PER_HOUR) {
+      this.#insertMissing.run(...key, ...seen);
+      hour.missing += 1;
+      hour.path_bytes = pathBytes;
+      return;
+    }
+    this.#addOther.run(hour.hour, image.site, this.#prefix(image, hour), ...seen);
+  }
+
+  /** The image's first path component, or '' once the hour has met too many. */
+  #prefix(image: ImageId, hour: Hour): string {
+    const prefix = image.path.split('/', 1).join('').slice(0, PREFIX_LENGTH);
+    if (prefix === '' || this.#selectOther.get(hour.hour, image.site, prefix) !== undefined) return prefix;
+    if (hour.prefixes >= PREFIXES_PER_HOUR) return '';
+    hour.prefixes += 1;
+    return prefix;
+  }
+
+  #hour(hour: number, hours: Map<number, Hour>): Hour {
+    const known = hours.get(hour);
+    if (known !== undefined) return known;
+    const row = this.#selectHour.get(hour) ?? { hour, missing: 0, path_bytes: 0, prefixes: 0 };
+    hours.set(hour, row);
+    return row;
+  }
+}
+
+/** A table of texts with ids from 1; row 0 stands for every text beyond the bound. */
+class Dictionary {
+  readonly #select: Statement<[string], number>;
+  readonly #insert: Statement<[number, string]>;
+  readonly #newestId: Statement<[], number>;
+  readonly #bound: number;
+  readonly #length: number;
+
+  constructor(db: Database, table: 'address' | 'agent' | 'token', bound: number, length: number) {
+    this.#bound = bound;
+    this.#length = length;
+    this.#select = db
+      .prepare<[string], number>(`
+        SELECT id
+        FROM ${table}
+        WHERE text = ?`)
+      .pluck();
+    this.#insert = db.prepare(`
+      INSERT INTO ${table} (id, text)
+      VALUES (?, ?)`);
+    // rows are never deleted, so the newest id is their number
+    this.#newestId = db
+      .prepare<[], number>(`
+        SELECT max(id)
+        FROM ${table}`)
+      .pluck();
+  }
+
+  idOf(text: string): number {
+    const cut = text.length > this.#length ? text.slice(0, this.#length) : text;
+    const known = this.#select.get(cut);
+    if (known !== undefined) return known;
+    const newest = this.#newestId.get() ?? 0;
+    if (newest >= this.#bound) return 0;
+    this.#insert.run(newest + 1, cut);
+    return newest + 1;
+  }
+}
+
+function keyOf(image: ImageId): ImageKey {
+  return [image.site, image.path, image.layout, image.algorithm, Buffer.from(image.hex, 'hex')];
+}
+
+// One number past the largest set is where clients stop; higher ones are made up, and would each be a row.
+function possibleNumber(number: number | null): number {
+  return number === null || number > MAX_SIGNATURES_PER_IMAGE + 1 ? 0 : number;
+}

@@ -1,0 +1,24 @@
+// Checks one database file for damage and says what it found. It only reads, and has its own thread because the
+// check of a large index takes seconds, for which uploads must not wait behind it.
+import { parentPort, workerData } from 'node:worker_threads';
+import { findDamage, messageOf, openForReading } from './open.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('check-thread is started by signatures.ts');
+// set by signatures.ts alone
+const { file } = workerData as { readonly file: string };
+
+port.postMessage(damageOf(file));
+
+function damageOf(file: string): string | null {
+  try {
+    const db = openForReading(file, 'index');
+    try {
+      return findDamage(db);
+    } finally {
+      db.close();
+    }
+  } catch (error) {
+    return messageOf(error);
+  }
+}

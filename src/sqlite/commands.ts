@@ -1,0 +1,48 @@
+// What the main thread asks of the writer thread, and what comes back. Everything here is structured-cloned.
+import type { AccessBatch, AccessLimits, RecordedImage } from '../domain/ports.ts';
+import type { NewToken } from './token-rows.ts';
+
+export interface Commands {
+  /** Opens or makes state.db and checks it. */
+  'state.open': { readonly input: null; readonly output: null };
+  'state.create-token': { readonly input: NewToken; readonly output: null };
+  'state.revoke-token': {
+    readonly input: { readonly name: string; readonly revokedAt: Date };
+    readonly output: null;
+  };
+  'index.open': { readonly input: null; readonly output: IndexOpened };
+  'index.record': { readonly input: readonly RecordedImage[]; readonly output: null };
+  'index.forget-folder': {
+    readonly input: { readonly site: string; readonly folder: string };
+    readonly output: null;
+  };
+  'index.mark-complete': { readonly input: { readonly site: string }; readonly output: null };
+  'index.reset': { readonly input: null; readonly output: null };
+  'access.write': {
+    readonly input: { readonly day: string; readonly batch: AccessBatch };
+    readonly output: null;
+  };
+  'access.prune': { readonly input: AccessLimits; readonly output: null };
+}
+
+export interface IndexOpened {
+  /** Whether the file was made now, so that there is nothing in it to check. */
+  readonly isNew: boolean;
+  /** Why the file that was there could not be used; null when it could, or when there was none. */
+  readonly replacedBecause: string | null;
+}
+
+export type CommandName = keyof Commands;
+
+/** Each lane keeps its order; a lock that stops one lane leaves the others going. */
+export type LaneName = 'state' | 'index' | 'access';
+
+export type Request =
+  | { readonly name: CommandName; readonly input: Commands[CommandName]['input'] }
+  | { readonly name: 'close' };
+
+export type Reply =
+  | { readonly outcome: 'done'; readonly output: Commands[CommandName]['output'] }
+  /** Another connection holds the lock: nothing was changed, the command may be tried again. */
+  | { readonly outcome: 'locked'; readonly message: string }
+  | { readonly outcome: 'failed'; readonly code: string | null; readonly message: string };

@@ -1,0 +1,137 @@
+// All databases of one data directory: opened together, closed in order. The caller holds the lock.
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { LookasideError } from '../domain/errors.ts';
+import type { Token, TokenStore } from '../domain/ports.ts';
+import { SqliteAccessLog } from './access-log.ts';
+import { isCorruption, messageOf, openForReading } from './open.ts';
+import { type IndexReader, openIndexReader, SqliteSignatureIndex } from './signatures.ts';
+import { SqliteTokenStore, TokenTable } from './tokens.ts';
+import { type LaneHealth, Writer, type WriterOptions } from './writer.ts';
+
+export interface DatabasesOptions extends WriterOptions {
+  /** Called once each time the index turns out to be broken while in use: reset() it and scan the trees again. */
+  readonly onUnusable: (reason: string) => void;
+}
+
+export interface DatabasesHealth {
+  readonly state: LaneHealth;
+  readonly index: LaneHealth & { readonly unusable: string | null };
+  readonly access: LaneHealth;
+}
+
+export interface Databases {
+  readonly index: SqliteSignatureIndex;
+  readonly access: SqliteAccessLog;
+  readonly tokens: SqliteTokenStore;
+  /** Why the index.db that was found could not be used and an empty one stands in its place; null when it could. */
+  readonly indexReplacedBecause: string | null;
+  /** From memory: cheap enough for every probe. */
+  health(): DatabasesHealth;
+  /** Writes what is queued and closes. A second time does nothing. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Opens the databases below `dataDir`, which it makes. An index that is missing or cannot be used is begun anew;
+ * it is complete for no site then. Only one process may do this: takeLock() first.
+ * @throws LookasideError STATE_UNUSABLE when state.db is damaged, not ours or newer; BUSY; STORE_UNAVAILABLE
+ */
+export async function openDatabases(options: DatabasesOptions): Promise<Databases> {
+  const { dataDir, onUnusable } = options;
+  makeFolder(dataDir);
+  const writer = new Writer(options);
+  try {
+    await writer.run('state.open', null, 0);
+    const { isNew, replacedBecause } = await writer.run('index.open', null, 0);
+    const index = new SqliteSignatureIndex({ file: indexFile(dataDir), writer, isNew, onUnusable });
+    const tokens = new SqliteTokenStore(openForReading(stateFile(dataDir), 'state'), writer);
+    return connect({ writer, index, tokens, replacedBecause });
+  } catch (error) {
+    await writer.close();
+    throw error;
+  }
+}
+
+/** The look-ups of the index, also while a server runs; null when there is none. @throws LookasideError INDEX_UNUSABLE, STORE_UNAVAILABLE */
+export function openIndexReadOnly(dataDir: string): IndexReader | null {
+  const file = indexFile(dataDir);
+  return existsSync(file) ? openIndexReader(file) : null;
+}
+
+export interface TokenReader extends Pick<TokenStore, 'find' | 'list'> {
+  close(): void;
+  [Symbol.dispose](): void;
+}
+
+/** The tokens as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openTokensReadOnly(dataDir: string): TokenReader | null {
+  const file = stateFile(dataDir);
+  if (!existsSync(file)) return null;
+  try {
+    const db = openForReading(file, 'state');
+    const table = new TokenTable(db);
+    return {
+      find: (hash): Token | null => table.find(hash),
+      list: () => table.list(),
+      close: () => void db.close(),
+      [Symbol.dispose]: () => void db.close(),
+    };
+  } catch (error) {
+    const code = isCorruption(error) ? 'STATE_UNUSABLE' : 'STORE_UNAVAILABLE';
+    throw new LookasideError(code, `cannot read ${file}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+interface Parts {
+  readonly writer: Writer;
+  readonly index: SqliteSignatureIndex;
+  readonly tokens: SqliteTokenStore;
+  readonly replacedBecause: string | null;
+}
+
+function connect({ writer, index, tokens, replacedBecause }: Parts): Databases {
+  // The writer's connections close last: the last one folds the -wal into the database and deletes it.
+  const close = async (): Promise<void> => {
+    await writer.drain();
+    await index.close();
+    tokens.close();
+    await writer.close();
+  };
+  let closed: Promise<void> | null = null;
+  const closeOnce = (): Promise<void> => {
+    closed ??= close();
+    return closed;
+  };
+  return {
+    index,
+    tokens,
+    access: new SqliteAccessLog(writer),
+    indexReplacedBecause: replacedBecause,
+    health: () => {
+      const { state, index: indexLane, access } = writer.health();
+      return { state, index: { ...indexLane, unusable: index.unusable }, access };
+    },
+    close: closeOnce,
+    [Symbol.asyncDispose]: closeOnce,
+  };
+}
+
+function makeFolder(dataDir: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true });
+  } catch (error) {
+    throw new LookasideError('STORE_UNAVAILABLE', `cannot make ${dataDir}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function stateFile(dataDir: string): string {
+  return join(dataDir, 'state.db');
+}
+
+function indexFile(dataDir: string): string {
+  return join(dataDir, 'index.db');
+}

@@ -1,0 +1,188 @@
+// Opens database files: whose they are, whether this code can use them, and how durable their writes are.
+import { closeSync, existsSync, fsyncSync, openSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import SqliteDatabase, { type Database } from 'better-sqlite3';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { type DatabaseKind, migrate, newestVersion } from './migrate.ts';
+
+// ASCII in the file's header, so that file(1) and a reader of a hex dump can tell them apart: lkST, lkIX, lkAC
+const APPLICATION_IDS = { state: 0x6c6b5354, index: 0x6c6b4958, access: 0x6c6b4143 } as const;
+
+// A busy wait of SQLite blocks its thread; longer waits happen between tries, in writer.ts.
+const WRITER_BUSY_MS = 20;
+// Readers of a WAL database meet a lock only while another process recovers or closes it.
+const READER_BUSY_MS = 10;
+const JOURNAL_LIMIT_BYTES = 4 * 1024 * 1024;
+const SYNCHRONOUS_FULL = 2;
+
+export type Misfit = 'corrupt' | 'not-ours' | 'newer';
+
+/** A file that is there but cannot be used: damaged, another application's, or of a newer lookaside. */
+export class UnusableFile extends Error {
+  readonly misfit: Misfit;
+
+  constructor(misfit: Misfit, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.name = 'UnusableFile';
+    this.misfit = misfit;
+  }
+}
+
+/**
+ * A connection whose commits survive a power cut; makes the file (mode 0600) and brings it to the newest schema.
+ * Only the writer thread calls it. @throws UnusableFile, and SQLite's own errors
+ */
+export function openForWriting(file: string, kind: DatabaseKind): Database {
+  const isNew = !existsSync(file);
+  if (isNew) closeSync(openSync(file, 'a', 0o600)); // SQLite gives -wal and -shm the same mode
+  const db = new SqliteDatabase(file, { timeout: WRITER_BUSY_MS });
+  return closedOnError(db, () => {
+    asUnusable(file, () => assertOurs(db, kind));
+    if (db.pragma('journal_mode = WAL', { simple: true }) !== 'wal') {
+      throw new LookasideError('STORE_UNAVAILABLE', `${file}: the file system refuses SQLite's WAL mode`);
+    }
+    configure(db);
+    asUnusable(file, () => migrate(db, kind, APPLICATION_IDS[kind]));
+    assertFull(db);
+    if (isNew) syncFolder(dirname(file));
+    return db;
+  });
+}
+
+/** A read-only connection to a file that was opened for writing before. @throws UnusableFile, and SQLite's own errors */
+export function openForReading(file: string, kind: DatabaseKind): Database {
+  const db = new SqliteDatabase(file, { readonly: true, fileMustExist: true, timeout: READER_BUSY_MS });
+  return closedOnError(db, () => {
+    asUnusable(file, () => {
+      assertOurs(db, kind);
+      const version = Number(db.pragma('user_version', { simple: true }));
+      if (version < newestVersion(kind)) {
+        throw new UnusableFile(
+          'corrupt',
+          `${file} has schema ${version}, this version needs ${newestVersion(kind)}`,
+        );
+      }
+    });
+    configure(db);
+    return db;
+  });
+}
+
+/** `act` as one transaction that holds the write lock from its start. */
+export function inTransaction<T>(db: Database, act: () => T): T {
+  return db
+    .transaction(() => {
+      const result = act();
+      assertFull(db);
+      return result;
+    })
+    .immediate();
+}
+
+/** The first thing that SQLite's quick_check finds wrong, or null. */
+export function findDamage(db: Database): string | null {
+  try {
+    const finding = String(db.pragma('quick_check(1)', { simple: true }));
+    return finding === 'ok' ? null : finding;
+  } catch (error) {
+    if (isCorruption(error)) return messageOf(error);
+    throw error;
+  }
+}
+
+/** Whether SQLite says that the file's content is wrong, not that it could not be reached. */
+export function isCorruption(error: unknown): boolean {
+  if (error instanceof UnusableFile) return true;
+  const code = systemCode(error);
+  return code !== null && /^SQLITE_(CORRUPT|NOTADB|FORMAT)/.test(code);
+}
+
+/** Whether another connection's lock is in the way, so that a later try may succeed. */
+export function isLocked(error: unknown): boolean {
+  const code = systemCode(error);
+  return code !== null && /^SQLITE_(BUSY|LOCKED)/.test(code);
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** A file that stays the one which was opened. */
+export interface HeldFile {
+  readonly db: Database;
+  readonly file: string;
+  readonly inode: bigint;
+}
+
+export function hold(db: Database, file: string): HeldFile {
+  return { db, file, inode: statSync(file, { bigint: true }).ino };
+}
+
+/** False once the file was removed or replaced: SQLite would go on writing to what no name leads to. */
+export function isInPlace(held: HeldFile): boolean {
+  return statSync(held.file, { bigint: true, throwIfNoEntry: false })?.ino === held.inode;
+}
+
+/** The names that belong to one database. The database first: a -wal without it is ignored, the reverse is stale. */
+export function filesOf(file: string): readonly string[] {
+  return [file, `${file}-wal`, `${file}-shm`, `${file}-journal`];
+}
+
+function configure(db: Database): void {
+  // better-sqlite3 is built so that WAL falls to NORMAL with the first write, unless FULL was asked for
+  db.pragma('synchronous = FULL');
+  db.pragma('foreign_keys = ON');
+  db.pragma(`journal_size_limit = ${JOURNAL_LIMIT_BYTES}`);
+  assertFull(db);
+}
+
+function assertFull(db: Database): void {
+  const level = db.pragma('synchronous', { simple: true });
+  if (level !== SYNCHRONOUS_FULL) throw new Error(`${db.name}: synchronous is ${level}, not FULL`);
+}
+
+function assertOurs(db: Database, kind: DatabaseKind): void {
+  const id = db.pragma('application_id', { simple: true });
+  const version = Number(db.pragma('user_version', { simple: true }));
+  const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined;
+  if (id === 0 && version === 0 && isEmpty) return;
+  if (id !== APPLICATION_IDS[kind]) {
+    throw new UnusableFile(
+      'not-ours',
+      `${db.name} is not a lookaside ${kind} database (application_id ${id})`,
+    );
+  }
+  if (version > newestVersion(kind)) {
+    throw new UnusableFile(
+      'newer',
+      `${db.name} has schema ${version}, this version knows ${newestVersion(kind)} at most: it was written by a newer lookaside`,
+    );
+  }
+}
+
+function asUnusable(file: string, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof UnusableFile || !isCorruption(error)) throw error;
+    throw new UnusableFile('corrupt', `${file} is damaged: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function closedOnError(db: Database, act: () => Database): Database {
+  try {
+    return act();
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}

@@ -1,0 +1,351 @@
+// index.db as the main thread sees it: look-ups on a read-only connection, changes through the writer thread.
+import { hash } from 'node:crypto';
+import { Worker } from 'node:worker_threads';
+import type { Database, Statement } from 'better-sqlite3';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import type { ImageId } from '../domain/image.ts';
+import type { FolderPage, RecordedImage, RecordedSignature, SignatureIndex } from '../domain/ports.ts';
+import type { CommandName, Commands } from './commands.ts';
+import { FolderEntries } from './folder-entries.ts';
+import { findDamage, isCorruption, messageOf, openForReading } from './open.ts';
+import type { Writer } from './writer.ts';
+
+// What one image and one signature weigh in the writer's queue besides their texts and bytes.
+const IMAGE_BYTES = 400;
+const SIGNATURE_BYTES = 300;
+
+interface SignatureRow {
+  readonly number: number;
+  readonly sha256: Buffer;
+  readonly size_bytes: number;
+  readonly stored_at_ms: number;
+  readonly bytes: Buffer | null;
+}
+
+interface ImageRow {
+  readonly path: string;
+  readonly layout: ImageId['layout'];
+  readonly algorithm: ImageId['algorithm'];
+  readonly digest: Buffer;
+}
+
+interface SiteRow {
+  readonly images: number;
+  readonly signatures: number;
+  readonly complete: 0 | 1;
+}
+
+/** What a command that only reads may ask. Every method may throw LookasideError INDEX_UNUSABLE. */
+export type IndexLookups = Pick<
+  SignatureIndex,
+  'recorded' | 'listFolder' | 'hasChild' | 'images' | 'counts' | 'isComplete'
+>;
+
+export interface IndexReader extends IndexLookups {
+  close(): void;
+  [Symbol.dispose](): void;
+}
+
+/** @throws LookasideError INDEX_UNUSABLE when the file is corrupt, not ours or newer; STORE_UNAVAILABLE */
+export function openIndexReader(file: string): IndexReader {
+  let statements: Statements;
+  try {
+    statements = new Statements(openForReading(file, 'index'));
+  } catch (error) {
+    const code = isCorruption(error) ? 'INDEX_UNUSABLE' : 'STORE_UNAVAILABLE';
+    throw new LookasideError(code, `cannot read ${file}: ${messageOf(error)}`, { cause: error });
+  }
+  let isSound: boolean | null = null;
+  const look = <T>(query: (on: Statements) => T): T => asLookUp(() => query(statements));
+  return {
+    recorded: (image) => look((on) => on.recorded(image)),
+    listFolder: (...page) => look((on) => on.folders.page(...page)),
+    hasChild: (...child) => look((on) => on.folders.has(...child)),
+    images: (...page) => look((on) => on.images(...page)),
+    counts: (site) => look((on) => on.counts(site)),
+    isComplete: (site) =>
+      look((on) => {
+        if (!on.isMarkedComplete(site)) return false;
+        isSound ??= findDamage(on.db) === null;
+        return isSound;
+      }),
+    close: () => void statements.db.close(),
+    [Symbol.dispose]: () => void statements.db.close(),
+  };
+}
+
+export interface SqliteSignatureIndexOptions {
+  readonly file: string;
+  readonly writer: Writer;
+  /** The writer made the file just now. */
+  readonly isNew: boolean;
+  /** Called once each time the index turns out to be broken; until reset() every look-up throws INDEX_UNUSABLE. */
+  readonly onUnusable: (reason: string) => void;
+}
+
+/** Made after the writer's `index.open`; close it before the writer. */
+export class SqliteSignatureIndex implements SignatureIndex {
+  readonly #file: string;
+  readonly #writer: Writer;
+  readonly #onUnusable: (reason: string) => void;
+  #statements: Statements | null = null;
+  #unusable: string | null = null;
+  #isChecked: boolean;
+  #check: Worker | null = null;
+  #checked: Promise<void>;
+  #resetting: Promise<void> | null = null;
+
+  /** @throws LookasideError STORE_UNAVAILABLE */
+  constructor({ file, writer, isNew, onUnusable }: SqliteSignatureIndexOptions) {
+    this.#file = file;
+    this.#writer = writer;
+    this.#onUnusable = onUnusable;
+    this.#statements = new Statements(openForReading(file, 'index'));
+    this.#isChecked = isNew;
+    this.#checked = isNew ? Promise.resolve() : this.#startCheck();
+  }
+
+  /** Why the index cannot be used, or null. */
+  get unusable(): string | null {
+    return this.#unusable;
+  }
+
+  /** Resolves when the check of the file that began with its opening has ended, whatever it found. */
+  whenChecked(): Promise<void> {
+    this.#check?.ref(); // who awaits it keeps the process alive
+    return this.#checked;
+  }
+
+  recorded(image: ImageId): readonly RecordedSignature[] {
+    return this.#look((on) => on.recorded(image));
+  }
+
+  listFolder(site: string, folder: string, after: string | null, limit: number): FolderPage {
+    return this.#look((on) => on.folders.page(site, folder, after, limit));
+  }
+
+  hasChild(site: string, folder: string, name: string): boolean {
+    return this.#look((on) => on.folders.has(site, folder, name));
+  }
+
+  images(site: string, after: ImageId | null, limit: number): readonly ImageId[] {
+    return this.#look((on) => on.images(site, after, limit));
+  }
+
+  counts(site: string): { readonly images: number; readonly signatures: number } {
+    return this.#look((on) => on.counts(site));
+  }
+
+  isComplete(site: string): boolean {
+    if (!this.#isChecked || this.#unusable !== null) return false;
+    return this.#look((on) => on.isMarkedComplete(site));
+  }
+
+  record(images: readonly RecordedImage[]): Promise<void> {
+    return this.#write('index.record', images.map(withOwnBytes), sizeOf(images));
+  }
+
+  forgetFolder(site: string, folder: string): Promise<void> {
+    return this.#write('index.forget-folder', { site, folder }, IMAGE_BYTES);
+  }
+
+  markComplete(site: string): Promise<void> {
+    return this.#write('index.mark-complete', { site }, IMAGE_BYTES);
+  }
+
+  reset(): Promise<void> {
+    this.#resetting ??= this.#reset().finally(() => {
+      this.#resetting = null;
+    });
+    return this.#resetting;
+  }
+
+  /** Ends the check too. Changes that are under way still reach the writer. */
+  async close(): Promise<void> {
+    this.#unusable ??= `${this.#file} is closed`;
+    this.#closeReader();
+    await this.#check?.terminate();
+    await this.#checked;
+  }
+
+  async #reset(): Promise<void> {
+    this.#unusable = `${this.#file} is being made anew`;
+    this.#isChecked = false;
+    this.#closeReader();
+    await this.#check?.terminate();
+    try {
+      await this.#writer.run('index.reset', null, IMAGE_BYTES);
+      this.#statements = new Statements(openForReading(this.#file, 'index'));
+    } catch (error) {
+      this.#unusable = `${this.#file} could not be made anew: ${messageOf(error)}`;
+      throw error;
+    }
+    this.#isChecked = true;
+    this.#unusable = null;
+  }
+
+  #closeReader(): void {
+    this.#statements?.db.close();
+    this.#statements = null;
+  }
+
+  #look<T>(query: (on: Statements) => T): T {
+    const statements = this.#statements;
+    if (statements === null || this.#unusable !== null) throw indexUnusable(this.#unusable ?? 'closed');
+    try {
+      return asLookUp(() => query(statements));
+    } catch (error) {
+      if (isLookasideError(error) && isCorruption(error.cause)) this.#fail(error.message);
+      throw error;
+    }
+  }
+
+  async #write<Name extends CommandName>(
+    name: Name,
+    input: Commands[Name]['input'],
+    sizeBytes: number,
+  ): Promise<void> {
+    if (this.#unusable !== null) throw indexUnusable(this.#unusable);
+    const statements = this.#statements;
+    try {
+      await this.#writer.run(name, input, sizeBytes);
+    } catch (error) {
+      // after a reset in between, the failure was the old file's
+      const isOfThisFile = statements === this.#statements;
+      if (isOfThisFile && isLookasideError(error, 'INDEX_UNUSABLE')) this.#fail(error.message);
+      throw error;
+    }
+  }
+
+  #fail(reason: string): void {
+    if (this.#unusable !== null) return;
+    this.#unusable = reason;
+    this.#onUnusable(reason);
+  }
+
+  #startCheck(): Promise<void> {
+    const worker = new Worker(new URL('./check-thread.js', import.meta.url), {
+      name: 'index-check',
+      workerData: { file: this.#file },
+    });
+    worker.unref();
+    this.#check = worker;
+    let death: unknown = null;
+    worker.on('message', (damage: string | null) => {
+      if (this.#resetting !== null) return;
+      if (damage === null) this.#isChecked = true;
+      else this.#fail(`${this.#file} is damaged: ${damage}`);
+    });
+    worker.on('error', (error) => {
+      death = error;
+    });
+    return new Promise((resolve) => {
+      worker.on('exit', () => {
+        this.#check = null;
+        if (death !== null) this.#fail(`${this.#file} could not be checked: ${messageOf(death)}`);
+        resolve();
+      });
+    });
+  }
+}
+
+/** The prepared look-ups of one read-only connection. */
+class Statements {
+  readonly db: Database;
+  readonly folders: FolderEntries;
+  readonly #recorded: Statement<[string, string, string, string, Buffer], SignatureRow>;
+  readonly #images: Statement<[string, string, string, string, Buffer, number], ImageRow>;
+  readonly #site: Statement<[string], SiteRow>;
+
+  constructor(db: Database) {
+    this.db = db;
+    this.folders = new FolderEntries(db);
+    this.#recorded = db.prepare(`
+      SELECT number, sha256, size_bytes, stored_at_ms, bytes
+      FROM signature
+      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
+      ORDER BY number`);
+    this.#images = db.prepare(`
+      SELECT DISTINCT path, layout, algorithm, digest
+      FROM signature
+      WHERE site = ? AND (path, layout, algorithm, digest) > (?, ?, ?, ?)
+      ORDER BY path, layout, algorithm, digest
+      LIMIT ?`);
+    this.#site = db.prepare(`
+      SELECT images, signatures, complete
+      FROM site
+      WHERE name = ?`);
+  }
+
+  recorded({ site, path, layout, algorithm, hex }: ImageId): readonly RecordedSignature[] {
+    return this.#recorded.all(site, path, layout, algorithm, Buffer.from(hex, 'hex')).map(signatureOf);
+  }
+
+  images(site: string, after: ImageId | null, limit: number): readonly ImageId[] {
+    const { path = '', layout = '', algorithm = '', hex = '' } = after ?? {};
+    return this.#images
+      .all(site, path, layout, algorithm, Buffer.from(hex, 'hex'), limit)
+      .map(({ digest, ...image }) => ({ site, ...image, hex: digest.toString('hex') }));
+  }
+
+  counts(site: string): { readonly images: number; readonly signatures: number } {
+    const { images, signatures } = this.#site.get(site) ?? { images: 0, signatures: 0 };
+    return { images, signatures };
+  }
+
+  isMarkedComplete(site: string): boolean {
+    return this.#site.get(site)?.complete === 1;
+  }
+}
+
+class WrongBytes extends Error {
+  readonly code = 'SQLITE_CORRUPT';
+}
+
+function signatureOf(row: SignatureRow): RecordedSignature {
+  const sha256 = row.sha256.toString('hex');
+  if (row.bytes !== null && hash('sha256', row.bytes) !== sha256) {
+    throw new WrongBytes(`the bytes of a row are not those of its SHA-256 ${sha256}`);
+  }
+  return {
+    number: row.number,
+    sha256,
+    sizeBytes: row.size_bytes,
+    storedAt: new Date(row.stored_at_ms),
+    bytes: row.bytes,
+  };
+}
+
+function asLookUp<T>(query: () => T): T {
+  try {
+    return query();
+  } catch (error) {
+    throw new LookasideError('INDEX_UNUSABLE', `the index cannot be read: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function indexUnusable(reason: string): LookasideError {
+  return new LookasideError('INDEX_UNUSABLE', `the index cannot be used: ${reason}`);
+}
+
+// Cloning a view to the thread would copy all of the buffer beneath it, 8 KiB or more for a small Buffer.
+function withOwnBytes({ image, signatures }: RecordedImage): RecordedImage {
+  return {
+    image,
+    signatures: signatures.map((signature) => ({
+      ...signature,
+      bytes: signature.bytes === null ? null : new Uint8Array(signature.bytes),
+    })),
+  };
+}
+
+function sizeOf(images: readonly RecordedImage[]): number {
+  let sizeBytes = 0;
+  for (const { image, signatures } of images) {
+    sizeBytes += IMAGE_BYTES + image.path.length;
+    for (const { bytes } of signatures) sizeBytes += SIGNATURE_BYTES + (bytes?.length ?? 0);
+  }
+  return sizeBytes;
+}

@@ -1,0 +1,131 @@
+// Table token of state.db as the main thread sees it: all tokens in memory, changes through the writer thread.
+import { timingSafeEqual } from 'node:crypto';
+import type { Database, Statement } from 'better-sqlite3';
+import type { Role, Token, TokenStore } from '../domain/ports.ts';
+import type { NewToken } from './token-rows.ts';
+import type { Writer } from './writer.ts';
+
+const COMMAND_BYTES = 500;
+// More tokens than this are no longer one page; keep memory bounded by reading in pages.
+const PAGE_TOKENS = 1000;
+
+interface TokenRow {
+  readonly id: number;
+  readonly name: string;
+  readonly role: Role;
+  readonly hash: Buffer;
+  readonly created_at_ms: number;
+  readonly revoked_at_ms: number | null;
+}
+
+interface Entry {
+  readonly token: Token;
+  readonly hash: Buffer;
+}
+
+/** Look-ups over what is in the table now; load() reads it again. */
+export class TokenTable {
+  readonly #page: Statement<[number, number], TokenRow>;
+  #byHash = new Map<string, Entry>();
+  #byName = new Map<string, Token>();
+
+  constructor(db: Database) {
+    this.#page = db.prepare(`
+      SELECT id, name, role, hash, created_at_ms, revoked_at_ms
+      FROM token
+      WHERE id > ?
+      ORDER BY id
+      LIMIT ?`);
+    this.load();
+  }
+
+  load(): void {
+    const byHash = new Map<string, Entry>();
+    const byName = new Map<string, Token>();
+    let after = 0;
+    for (let rows = this.#page.all(after, PAGE_TOKENS); rows.length > 0; ) {
+      for (const row of rows) {
+        const token = tokenOf(row);
+        byHash.set(row.hash.toString('hex'), { token, hash: row.hash });
+        byName.set(row.name, token);
+        after = row.id;
+      }
+      rows = this.#page.all(after, PAGE_TOKENS);
+    }
+    this.#byHash = byHash;
+    this.#byName = byName;
+  }
+
+  find(hash: string): Token | null {
+    const entry = this.#byHash.get(hash);
+    if (entry === undefined || entry.token.revokedAt !== null) return null;
+    const given = Buffer.from(hash, 'hex');
+    // the map's own comparison is over digests, of which a caller cannot choose the bytes
+    return given.length === entry.hash.length && timingSafeEqual(given, entry.hash) ? entry.token : null;
+  }
+
+  named(name: string): Token | null {
+    return this.#byName.get(name) ?? null;
+  }
+
+  /** In the order in which they were made. */
+  list(): readonly Token[] {
+    return [...this.#byName.values()];
+  }
+}
+
+export class SqliteTokenStore implements TokenStore {
+  readonly #db: Database;
+  readonly #writer: Writer;
+  readonly #table: TokenTable;
+
+  /** `db` is a read-only connection to state.db, which close() closes. */
+  constructor(db: Database, writer: Writer) {
+    this.#db = db;
+    this.#writer = writer;
+    this.#table = new TokenTable(db);
+  }
+
+  find(hash: string): Token | null {
+    return this.#table.find(hash);
+  }
+
+  list(): readonly Token[] {
+    return this.#table.list();
+  }
+
+  async create(token: NewToken): Promise<Token> {
+    await this.#change(() => this.#writer.run('state.create-token', token, COMMAND_BYTES));
+    const created = this.#table.named(token.name);
+    if (created === null) throw new Error(`token ${token.name} is not there after its commit`);
+    return created;
+  }
+
+  async revoke(name: string, revokedAt: Date): Promise<Token | null> {
+    if (this.#table.named(name) === null) return null;
+    await this.#change(() => this.#writer.run('state.revoke-token', { name, revokedAt }, COMMAND_BYTES));
+    return this.#table.named(name);
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  // Also after a failure: a thread that died may have committed before it could answer.
+  async #change(act: () => Promise<null>): Promise<void> {
+    try {
+      await act();
+    } finally {
+      if (this.#db.open) this.#table.load();
+    }
+  }
+}
+
+function tokenOf(row: TokenRow): Token {
+  return {
+    name: row.name,
+    role: row.role,
+    createdAt: new Date(row.created_at_ms),
+    revokedAt: row.revoked_at_ms === null ? null : new Date(row.revoked_at_ms),
+  };
+}

@@ -1,0 +1,196 @@
+// The one thread that writes databases. It carries out one command at a time, in the order in which they come;
+// databases are opened when first needed, so a thread that replaces a dead one needs no other start.
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { AccessDays } from './access-days.ts';
+import type { CommandName, Commands, IndexOpened, Reply, Request } from './commands.ts';
+import {
+  filesOf,
+  findDamage,
+  type HeldFile,
+  hold,
+  isCorruption,
+  isInPlace,
+  isLocked,
+  messageOf,
+  openForWriting,
+  UnusableFile,
+} from './open.ts';
+import { SignatureRows } from './signature-rows.ts';
+import { insertToken, revokeToken } from './token-rows.ts';
+
+type Handlers = {
+  readonly [Name in CommandName]: (input: Commands[Name]['input']) => Commands[Name]['output'];
+};
+
+const port = parentPort;
+if (port === null) throw new Error('writer-thread is started by writer.ts');
+// set by writer.ts alone
+const { dataDir } = workerData as { readonly dataDir: string };
+const stateFile = join(dataDir, 'state.db');
+const indexFile = join(dataDir, 'index.db');
+const accessDays = new AccessDays(join(dataDir, 'access'));
+
+let heldState: HeldFile | null = null;
+let heldIndex: { readonly held: HeldFile; readonly rows: SignatureRows } | null = null;
+
+const handlers: Handlers = {
+  'state.open': () => {
+    heldState = openState();
+    return null;
+  },
+  'state.create-token': (token) => {
+    insertToken(state().db, token);
+    return null;
+  },
+  'state.revoke-token': ({ name, revokedAt }) => {
+    revokeToken(state().db, name, revokedAt);
+    return null;
+  },
+  'index.open': openIndex,
+  'index.record': (images) => {
+    index().record(images);
+    return null;
+  },
+  'index.forget-folder': ({ site, folder }) => {
+    index().forgetFolder(site, folder);
+    return null;
+  },
+  'index.mark-complete': ({ site }) => {
+    index().markComplete(site);
+    return null;
+  },
+  'index.reset': () => {
+    remakeIndex();
+    return null;
+  },
+  'access.write': ({ day, batch }) => {
+    accessDays.write(day, batch);
+    return null;
+  },
+  'access.prune': (limits) => {
+    accessDays.prune(limits);
+    return null;
+  },
+};
+
+port.on('message', (request: Request) => {
+  if (request.name !== 'close') {
+    port.postMessage(replyTo(request.name, request.input));
+    return;
+  }
+  heldState?.db.close();
+  closeIndex();
+  accessDays.close();
+  port.close();
+});
+
+// The cast: writer.ts pairs each name with its own input.
+function replyTo<Name extends CommandName>(name: Name, input: unknown): Reply {
+  try {
+    return { outcome: 'done', output: handlers[name](input as Commands[Name]['input']) };
+  } catch (error) {
+    if (isLocked(error)) return { outcome: 'locked', message: messageOf(error) };
+    return { outcome: 'failed', code: codeOf(name, error), message: messageOf(error) };
+  }
+}
+
+function codeOf(name: CommandName, error: unknown): string | null {
+  if (!isCorruption(error)) return systemCode(error);
+  if (name.startsWith('state.')) return 'STATE_UNUSABLE';
+  return name.startsWith('index.') ? 'INDEX_UNUSABLE' : 'STORE_UNAVAILABLE';
+}
+
+function state(): HeldFile {
+  // in a thread that replaces a dead one; only state.open may make the file
+  if (heldState === null && existsSync(stateFile)) heldState = openState();
+  if (heldState !== null && isInPlace(heldState)) return heldState;
+  throw new LookasideError(
+    'STORE_UNAVAILABLE',
+    `${stateFile} was removed or replaced while in use: put it back and restart`,
+  );
+}
+
+/** @throws LookasideError STATE_UNUSABLE. What is damaged stays as it is: it may be the best copy there is. */
+function openState(): HeldFile {
+  const isNew = (statSync(stateFile, { throwIfNoEntry: false })?.size ?? 0) === 0;
+  const journalBytes = statSync(`${stateFile}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+  if (isNew && journalBytes > 0) {
+    throw stateUnusable(`${stateFile} is missing or empty, but its ${stateFile}-wal holds changes`);
+  }
+  let held: HeldFile;
+  try {
+    held = hold(openForWriting(stateFile, 'state'), stateFile);
+  } catch (error) {
+    if (error instanceof UnusableFile) throw stateUnusable(error.message, error);
+    throw error;
+  }
+  const damage = isNew ? null : findDamage(held.db);
+  if (damage === null) return held;
+  held.db.close();
+  throw stateUnusable(`${stateFile} is damaged: ${damage}`);
+}
+
+function stateUnusable(found: string, cause?: unknown): LookasideError {
+  const advice = 'put back its backup (lookaside restore); it cannot be rebuilt from the signatures';
+  return new LookasideError('STATE_UNUSABLE', `${found}; ${advice}`, { cause });
+}
+
+function index(): SignatureRows {
+  // in a thread that replaces a dead one; only index.open and index.reset may make the file
+  if (heldIndex === null && existsSync(indexFile)) heldIndex = holdIndex();
+  if (heldIndex !== null && isInPlace(heldIndex.held)) return heldIndex.rows;
+  throw new LookasideError('INDEX_UNUSABLE', `${indexFile} was removed or replaced while in use`);
+}
+
+function holdIndex(): { readonly held: HeldFile; readonly rows: SignatureRows } {
+  const db = openForWriting(indexFile, 'index');
+  try {
+    return { held: hold(db, indexFile), rows: new SignatureRows(db) };
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+function openIndex(): IndexOpened {
+  if (!existsSync(indexFile)) {
+    remakeIndex();
+    return { isNew: true, replacedBecause: null };
+  }
+  try {
+    heldIndex = holdIndex();
+    return { isNew: false, replacedBecause: null };
+  } catch (error) {
+    if (!isCorruption(error) && !hasOtherTables(error)) throw error;
+    if (error instanceof UnusableFile && error.misfit === 'not-ours') setIndexAside();
+    remakeIndex();
+    return { isNew: true, replacedBecause: messageOf(error) };
+  }
+}
+
+// Our id and version, but not our tables: a migration or a statement does not fit.
+function hasOtherTables(error: unknown): boolean {
+  return systemCode(error) === 'SQLITE_ERROR';
+}
+
+// Somebody's data that took our name: it is not ours to delete.
+function setIndexAside(): void {
+  const aside = filesOf(`${indexFile}.not-ours`);
+  filesOf(indexFile).forEach((name, position) => {
+    if (existsSync(name)) renameSync(name, String(aside[position]));
+  });
+}
+
+function remakeIndex(): void {
+  closeIndex();
+  for (const name of filesOf(indexFile)) rmSync(name, { force: true });
+  heldIndex = holdIndex();
+}
+
+function closeIndex(): void {
+  heldIndex?.held.db.close();
+  heldIndex = null;
+}

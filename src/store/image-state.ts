@@ -1,0 +1,92 @@
+// One image's folder held against what is recorded of it: what clients see, what is wrong, what the index should say.
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import type { RecordedSignature, SetEntry } from '../domain/ports.ts';
+import { withinLimit } from '../domain/signature-names.ts';
+import type { ImageFolder, Problem, ProblemKind, SignatureFile } from '../domain/tree.ts';
+
+export interface ImageState {
+  /** What should be served and recorded, by file number. */
+  readonly signatures: readonly RecordedSignature[];
+  readonly problems: readonly Problem[];
+}
+
+/** A shared tree: the disk is the truth, without what no client could read. */
+export function sharedState(image: ImageId, onDisk: ImageFolder | null): ImageState {
+  if (onDisk === null) return { signatures: [], problems: [] };
+  const readable = onDisk.files.flatMap(toRecorded);
+  return { signatures: withinLimit(readable), problems: diskProblems(image, onDisk) };
+}
+
+/**
+ * An owned tree: what is recorded is the truth, whatever the disk says. `takesNew`: numbers that are not recorded
+ * are taken in (the index is being built, or knows nothing of the image); else they are reported.
+ */
+export function ownedState(
+  image: ImageId,
+  onDisk: ImageFolder | null,
+  recorded: readonly RecordedSignature[],
+  takesNew: boolean,
+): ImageState {
+  const files = new Map((onDisk?.files ?? []).map((file) => [file.number, file]));
+  const known = new Set(recorded.map(({ number }) => number));
+  const damage = recorded.flatMap(({ number, sha256 }): Problem[] => {
+    const file = files.get(number);
+    if (file === undefined) return [problem(image, number, 'missing')];
+    return file.sha256 === sha256 ? [] : [problem(image, number, 'changed')];
+  });
+  const unknown = [...files.values()].filter(({ number }) => !known.has(number));
+  const added = takesNew ? unknown.flatMap(toRecorded) : [];
+  const extra = takesNew ? [] : unknown.map(({ number }) => problem(image, number, 'extra'));
+  const others =
+    onDisk === null ? [] : diskProblems(image, onDisk).filter(({ path }) => !isAbout(path, known, image));
+  return {
+    signatures: withinLimit([...recorded, ...added].sort((a, b) => a.number - b.number)),
+    problems: [...damage, ...extra, ...others],
+  };
+}
+
+/** Whether two lists hold the same bytes under the same numbers. */
+export function sameSignatures(a: readonly RecordedSignature[], b: readonly RecordedSignature[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ number, sha256, storedAt }, position) => {
+      const other = b[position];
+      return (
+        other?.number === number && other.sha256 === sha256 && other.storedAt.getTime() === storedAt.getTime()
+      );
+    })
+  );
+}
+
+export function toEntries(signatures: readonly RecordedSignature[]): readonly SetEntry[] {
+  return signatures.map(({ sha256, sizeBytes, storedAt, bytes }) => ({ sha256, sizeBytes, storedAt, bytes }));
+}
+
+function toRecorded(file: SignatureFile): RecordedSignature[] {
+  if (file.fault !== null || file.sha256 === null) return [];
+  const { number, sha256, sizeBytes, modifiedAt: storedAt, bytes } = file;
+  return [{ number, sha256, sizeBytes, storedAt, bytes }];
+}
+
+function diskProblems(image: ImageId, onDisk: ImageFolder): Problem[] {
+  const faults = onDisk.files.flatMap(({ number, fault }) =>
+    fault === null ? [] : [problem(image, number, fault)],
+  );
+  const readable = onDisk.files.filter(({ fault }) => fault === null);
+  const served = new Set(withinLimit(readable));
+  const cut = readable.filter((file) => !served.has(file));
+  return [
+    ...faults,
+    ...cut.map(({ number }) => problem(image, number, 'over-limit')),
+    ...onDisk.hidden.map((number) => problem(image, number, 'behind-gap')),
+  ];
+}
+
+function isAbout(path: string, numbers: ReadonlySet<number>, image: ImageId): boolean {
+  const name = path.slice(imageFolder(image).length + 1);
+  return numbers.has(Number(name.slice('signature-'.length)));
+}
+
+function problem(image: ImageId, number: number, kind: ProblemKind): Problem {
+  return { kind, path: `${imageFolder(image)}/signature-${number}` };
+}

@@ -1,0 +1,249 @@
+// Walks a tree and holds it against its index: the scan keeps the index true, fsck only tells.
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { isLookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder, isNamespaceFolder, parseImageFolder } from '../domain/image.ts';
+import type { RecordedImage, RecordedSignature, SignatureIndex } from '../domain/ports.ts';
+import { DAMAGE_KINDS, type Problem, type Tree } from '../domain/tree.ts';
+import { type ImageState, ownedState, sameSignatures, sharedState } from './image-state.ts';
+
+export interface ScanCounts {
+  readonly images: number;
+  readonly signatures: number;
+  readonly problems: number;
+}
+
+export interface ScannerOptions {
+  readonly tree: Tree;
+  readonly kind: 'owned' | 'shared';
+  readonly index: SignatureIndex;
+  readonly report: (image: ImageId, problems: readonly Problem[]) => void;
+  readonly monotonicMs: () => number;
+  readonly wait: (ms: number) => Promise<void>;
+}
+
+export interface Scanner {
+  /** Brings the whole index up to date and marks it complete. */
+  scan(site: string, onProgress?: (counts: ScanCounts) => void): Promise<ScanCounts>;
+  /** Looks for children of one folder that came or went; done at most once a second for each folder. */
+  syncFolder(site: string, folder: string): Promise<void>;
+  /** Every problem of the tree; changes nothing. */
+  findProblems(site: string, onProgress?: (counts: ScanCounts) => void): AsyncGenerator<FoundProblem>;
+  /** Puts the recorded bytes back where the tree has lost them. False: too large to be recorded. */
+  repair(found: FoundProblem): Promise<boolean>;
+}
+
+export interface FoundProblem extends Problem {
+  readonly image: ImageId;
+  readonly isDamage: boolean;
+}
+
+const IMAGES_AT_ONCE = 8;
+const IMAGES_A_BATCH = 200;
+const INDEX_PAGE = 500;
+const SYNC_EVERY_MS = 1000;
+const SYNC_WAIT_MS = 2000;
+const SYNCED_FOLDERS_KEPT = 10_000;
+
+export function createScanner(options: ScannerOptions): Scanner {
+  const { tree, index } = options;
+
+  /** The image as it is on disk, held against the index. */
+  async function look(
+    image: ImageId,
+  ): Promise<ImageState & { readonly recorded: readonly RecordedSignature[] }> {
+    const recorded = index.recorded(image);
+    if (options.kind === 'shared') {
+      return { ...sharedState(image, await tree.readImage(imageFolder(image))), recorded };
+    }
+    const numbers = recorded.map(({ number }) => number);
+    const onDisk = await tree.readImage(imageFolder(image), numbers);
+    const takesNew = recorded.length === 0 || !index.isComplete(image.site);
+    return { ...ownedState(image, onDisk, recorded, takesNew), recorded };
+  }
+
+  async function scan(site: string, onProgress?: (counts: ScanCounts) => void): Promise<ScanCounts> {
+    const counts = { images: 0, signatures: 0, problems: 0 };
+    const batch = createBatch(index);
+    await forEachConcurrently(imagesOnDiskAndRecorded(site), IMAGES_AT_ONCE, async (image) => {
+      const state = await look(image);
+      options.report(image, state.problems);
+      counts.images += state.signatures.length > 0 ? 1 : 0;
+      counts.signatures += state.signatures.length;
+      counts.problems += state.problems.length;
+      onProgress?.(counts);
+      if (!sameSignatures(state.recorded, state.signatures)) {
+        await batch.add({ image, signatures: state.signatures });
+      }
+    });
+    await batch.flush();
+    await index.markComplete(site);
+    return counts;
+  }
+
+  async function* findProblems(
+    site: string,
+    onProgress?: (counts: ScanCounts) => void,
+  ): AsyncGenerator<FoundProblem> {
+    const counts = { images: 0, signatures: 0, problems: 0 };
+    for await (const image of imagesOnDiskAndRecorded(site)) {
+      const { recorded, signatures, problems } = await look(image);
+      const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(site);
+      const unrecorded = isUnknown ? signatures : [];
+      const found = [
+        ...problems,
+        ...unrecorded.map(
+          ({ number }): Problem => ({ kind: 'extra', path: `${imageFolder(image)}/signature-${number}` }),
+        ),
+      ];
+      counts.images += 1;
+      counts.signatures += signatures.length;
+      counts.problems += found.length;
+      onProgress?.(counts);
+      for (const problem of found) yield { ...problem, image, isDamage: DAMAGE_KINDS.has(problem.kind) };
+    }
+  }
+
+  async function repair({ image, path }: FoundProblem): Promise<boolean> {
+    const recorded = index.recorded(image).find(({ number }) => path.endsWith(`/signature-${number}`));
+    if (recorded === undefined || recorded.bytes === null) return false;
+    await tree.restore(imageFolder(image), recorded.number, recorded.bytes);
+    return true;
+  }
+
+  async function* imagesOnDiskAndRecorded(site: string): AsyncGenerator<ImageId> {
+    await tree.check();
+    yield* imagesOnDisk(site, '', new Set());
+    for (let after: ImageId | null = null; ; ) {
+      const page: readonly ImageId[] = index.images(site, after, INDEX_PAGE);
+      for (const image of page) {
+        if ((await tree.statFolder(imageFolder(image))) === null) yield image;
+      }
+      after = page.at(-1) ?? null;
+      if (page.length < INDEX_PAGE) return;
+    }
+  }
+
+  /** `above`: the folders on the way here, so that links in a circle end. */
+  async function* imagesOnDisk(
+    site: string,
+    folder: string,
+    above: ReadonlySet<string>,
+  ): AsyncGenerator<ImageId> {
+    const identity = await tree.statFolder(folder);
+    if (identity === null || above.has(identity.id)) return;
+    for await (const child of (await tree.children(folder)) ?? []) {
+      if (child.kind !== 'folder') continue;
+      const path = folder === '' ? child.name : `${folder}/${child.name}`;
+      const image = parseImageFolder(site, path);
+      if (image !== null) yield image;
+      else if (isNamespaceFolder(path)) yield* imagesOnDisk(site, path, new Set([...above, identity.id]));
+    }
+  }
+
+  const folders = createFolderSync(options, look, imagesOnDisk);
+  return { scan, findProblems, repair, syncFolder: folders.sync };
+}
+
+/** Gathers images for one transaction, so that a scan waits for few commits. */
+function createBatch(index: SignatureIndex) {
+  let waiting: RecordedImage[] = [];
+
+  async function flush(): Promise<void> {
+    const images = waiting;
+    waiting = [];
+    if (images.length > 0) await index.record(images);
+  }
+
+  return {
+    async add(image: RecordedImage): Promise<void> {
+      waiting.push(image);
+      if (waiting.length >= IMAGES_A_BATCH) await flush();
+    },
+    flush,
+  };
+}
+
+type Look = (image: ImageId) => Promise<ImageState & { readonly recorded: readonly RecordedSignature[] }>;
+type Walk = (site: string, folder: string, above: ReadonlySet<string>) => AsyncGenerator<ImageId>;
+
+/** Keeps directory pages true between scans: a folder whose stamp changed is compared child by child. */
+function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
+  const { tree, kind, index, monotonicMs, wait, report } = options;
+  const synced = new Map<string, { readonly stamp: string; readonly atMs: number }>();
+  const running = new Map<string, Promise<void>>();
+
+  async function compare(site: string, folder: string): Promise<void> {
+    const key = `${site}/${folder}`;
+    const before = synced.get(key);
+    if (before !== undefined && monotonicMs() - before.atMs < SYNC_EVERY_MS) return;
+    const identity = await tree.statFolder(folder);
+    if (identity === null) return forgetGone(site, folder, new Set());
+    if (before?.stamp !== identity.stamp) await forgetGone(site, folder, await addNew(site, folder));
+    remember(key, identity.stamp);
+  }
+
+  function remember(key: string, stamp: string): void {
+    synced.delete(key);
+    synced.set(key, { stamp, atMs: monotonicMs() });
+    for (const oldest of synced.keys()) {
+      if (synced.size <= SYNCED_FOLDERS_KEPT) break;
+      synced.delete(oldest);
+    }
+  }
+
+  /** Takes in what the index does not know; the names of all that is there. */
+  async function addNew(site: string, folder: string): Promise<ReadonlySet<string>> {
+    const there = new Set<string>();
+    const batch = createBatch(index);
+    for await (const { name, kind: childKind } of (await tree.children(folder)) ?? []) {
+      if (childKind !== 'folder') continue;
+      there.add(name);
+      if (index.hasChild(site, folder, name)) continue;
+      const path = folder === '' ? name : `${folder}/${name}`;
+      const image = parseImageFolder(site, path);
+      const images = image === null ? namespaceImages(site, path) : [image];
+      await forEachConcurrently(images, IMAGES_AT_ONCE, async (found) => {
+        const { signatures, problems } = await look(found);
+        report(found, problems);
+        if (signatures.length > 0) await batch.add({ image: found, signatures });
+      });
+    }
+    await batch.flush();
+    return there;
+  }
+
+  function namespaceImages(site: string, path: string): AsyncIterable<ImageId> | readonly ImageId[] {
+    return isNamespaceFolder(path) ? walk(site, path, new Set()) : [];
+  }
+
+  async function forgetGone(site: string, folder: string, there: ReadonlySet<string>): Promise<void> {
+    if (kind === 'owned') return; // what is gone from an owned tree is damage, for the scan to tell
+    for (let after: string | null = null; ; ) {
+      const page = index.listFolder(site, folder, after, INDEX_PAGE);
+      for (const name of page.names.filter((known) => !there.has(known))) {
+        await index.forgetFolder(site, folder === '' ? name : `${folder}/${name}`);
+      }
+      after = page.next;
+      if (after === null) return;
+    }
+  }
+
+  return {
+    /** Waits a little for the comparison; a large one goes on behind, and the page shows what is known by then. */
+    async sync(site: string, folder: string): Promise<void> {
+      const key = `${site}/${folder}`;
+      const flight =
+        running.get(key) ??
+        compare(site, folder)
+          .catch(ignoreUnusableIndex)
+          .finally(() => running.delete(key));
+      running.set(key, flight);
+      await Promise.race([flight, wait(SYNC_WAIT_MS)]);
+    },
+  };
+}
+
+function ignoreUnusableIndex(error: unknown): void {
+  // the look-up that follows meets the same index and says so
+  if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
+}

@@ -1,0 +1,66 @@
+// The running server on this machine, through its Unix socket: how a CLI command has it do what only one may do.
+import { request } from 'node:http';
+import { createInterface } from 'node:readline';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+
+export interface LocalServer {
+  /** The answer's JSON. @throws LookasideError SERVER_UNREACHABLE, or what the server refused with */
+  call(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<unknown>;
+  /** Hands on each line until the last, which it returns. @throws as call */
+  follow(path: string, body: object, onLine: (line: unknown) => void): Promise<unknown>;
+}
+
+export function connectLocalServer(socketPath: string): LocalServer {
+  async function* lines(method: string, path: string, body: object | undefined): AsyncGenerator<unknown> {
+    const response = await send(socketPath, method, path, body);
+    for await (const line of createInterface({ input: response })) {
+      const value: unknown = JSON.parse(line);
+      throwRefusal(value);
+      yield value;
+    }
+  }
+
+  async function follow(path: string, body: object, onLine: (line: unknown) => void): Promise<unknown> {
+    let last: unknown = null;
+    for await (const value of lines('POST', path, body)) {
+      if (last !== null) onLine(last);
+      last = value;
+    }
+    return last;
+  }
+
+  return {
+    async call(method, path, body) {
+      for await (const value of lines(method, path, body)) return value;
+      return null;
+    },
+    follow,
+  };
+}
+
+function send(socketPath: string, method: string, path: string, body: object | undefined) {
+  return new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
+    const text = body === undefined ? '' : JSON.stringify(body);
+    const headers = { Host: 'localhost', 'Content-Length': Buffer.byteLength(text) };
+    const outgoing = request({ socketPath, method, path, headers }, resolve);
+    outgoing.once('error', (error) => {
+      const code = systemCode(error) ?? 'unknown error';
+      reject(
+        new LookasideError(
+          'SERVER_UNREACHABLE',
+          `a server holds the data directory, but ${socketPath} does not answer (${code}); restart it, or stop it and try again`,
+          { cause: error },
+        ),
+      );
+    });
+    outgoing.end(text);
+  });
+}
+
+function throwRefusal(value: unknown): void {
+  if (typeof value !== 'object' || value === null || !('errors' in value) || !Array.isArray(value.errors))
+    return;
+  const [first] = value.errors;
+  // the server's codes are ours: both come of one build, or of builds of one major version
+  throw new LookasideError(first?.code ?? 'REQUEST_INVALID', first?.message ?? 'the server refused');
+}

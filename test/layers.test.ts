@@ -1,0 +1,294 @@
+// The layers: who may import what, as data, held against the import lines of every file in src/.
+// Keep in sync with CONTRIBUTING.md, "Layers".
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { join, posix, sep } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+interface Layer {
+  /** Other layers it may import from; its own always. */
+  readonly src: readonly string[];
+  readonly packages: readonly string[];
+  /** Modules of Node.js beyond ORDINARY, without `node:`. */
+  readonly node: readonly string[];
+  /** Its one file that may import more layers, and which. */
+  readonly door?: { readonly file: string; readonly src: readonly string[] };
+}
+
+/** Modules of Node.js that compute and hold, and touch nothing outside the process; for every layer but the domain. */
+const ORDINARY = ['async_hooks', 'buffer', 'crypto', 'events', 'path', 'perf_hooks', 'querystring', 'stream']
+  .concat(['stream/promises', 'string_decoder', 'timers', 'timers/promises', 'url', 'util', 'zlib'])
+  .sort();
+
+const FILES = ['fs', 'fs/promises'];
+const NETWORK = ['dns', 'dns/promises', 'http', 'https', 'net', 'tls'];
+const WEB_PACKAGES = ['express', 'helmet', 'multer', 'pino-http', 'prom-client', 'zod'];
+
+/** A layer is a folder of src/, or a file directly in it. */
+const LAYERS: Readonly<Record<string, Layer>> = {
+  domain: { src: [], packages: ['zod'], node: [] },
+  files: { src: ['domain'], packages: [], node: FILES },
+  sqlite: { src: ['domain'], packages: ['better-sqlite3'], node: [...FILES, 'worker_threads'] },
+  store: { src: ['domain'], packages: [], node: [] },
+  openpgp: { src: ['domain'], packages: ['openpgp'], node: ['worker_threads'] },
+  identity: { src: ['domain'], packages: ['jose'], node: [] },
+  upstream: { src: ['domain'], packages: ['undici'], node: NETWORK },
+  service: { src: ['domain'], packages: [], node: [] },
+  http: { src: ['domain', 'service'], packages: WEB_PACKAGES, node: ['http', 'https', 'net', 'tls'] },
+  ui: { src: ['domain', 'service'], packages: WEB_PACKAGES, node: ['http'] },
+  'config.ts': { src: ['domain'], packages: ['yaml', 'zod'], node: FILES },
+  'compose.ts': {
+    src: ['config.ts', 'domain', 'files', 'identity', 'openpgp', 'service', 'sqlite', 'store', 'upstream'],
+    packages: ['pino'],
+    node: [],
+  },
+  cli: {
+    src: ['compose.ts', 'config.ts', 'domain', 'service', 'upstream'],
+    packages: ['commander'],
+    node: [...FILES, ...NETWORK, 'os', 'process', 'readline', 'readline/promises'],
+    door: { file: 'cli/serve.ts', src: ['http', 'ui'] },
+  },
+  'main.ts': { src: ['cli'], packages: [], node: ['process'] },
+};
+
+/** Things that need no import, and the layers that may use them. */
+const GLOBALS: readonly {
+  readonly name: string;
+  readonly pattern: RegExp;
+  readonly allowed: (layer: string) => boolean;
+}[] = [
+  { name: 'process.env', pattern: /\bprocess\.env\b/, allowed: (layer) => layer === 'config.ts' },
+  {
+    name: 'argv, signals or the exit code',
+    pattern: /\bprocess\.(?:argv|execArgv|exit|exitCode|kill|on|once|abort)\b/,
+    allowed: (layer) => ['cli', 'main.ts'].includes(layer),
+  },
+  {
+    name: 'the clock or chance',
+    pattern: /\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\.now\b|\bMath\.random\b/,
+    allowed: (layer) => !['domain', 'service'].includes(layer),
+  },
+  {
+    name: 'fetch',
+    pattern: /(?:\bawait|\breturn|[=(,])\s*(?:globalThis\.)?fetch\(|\bglobalThis\.fetch\b/,
+    allowed: (layer) => layer === 'upstream',
+  },
+  {
+    name: 'a way round imports',
+    pattern: /\bcreateRequire\b|\bgetBuiltinModule\b|\bprocess\.(?:binding|dlopen)\b|\brequire\(/,
+    allowed: () => false,
+  },
+];
+
+/** One sentence for each line of this file that the table does not allow. `file` is below src, with slashes. */
+function violations(file: string, code: string): string[] {
+  const layer = layerOf(file);
+  const rules = LAYERS[layer];
+  if (rules === undefined) {
+    return [`src/${file}: there is no layer ${layer}; known are ${Object.keys(LAYERS).join(', ')}`];
+  }
+  const found: string[] = [];
+  for (const specifier of importsOf(code)) {
+    const complaint = judge(file, layer, rules, specifier);
+    if (complaint !== null) found.push(`src/${file} imports ${specifier}: ${complaint}`);
+  }
+  const live = withoutCommentLines(code);
+  for (const { name, pattern, allowed } of GLOBALS) {
+    if (allowed(layer) || !pattern.test(live)) continue;
+    const owners = Object.keys(LAYERS).filter(allowed).join(', ');
+    found.push(`src/${file} uses ${name}: that is for ${owners === '' ? 'nobody' : owners}`);
+  }
+  return found;
+}
+
+/** What is wrong with this import, or null. */
+function judge(file: string, layer: string, rules: Layer, specifier: string): string | null {
+  if (specifier.startsWith('.')) {
+    const target = targetOf(file, specifier);
+    if (target.startsWith('..')) return 'src imports nothing from outside src';
+    const allowed = [...rules.src, ...(rules.door?.file === file ? rules.door.src : [])];
+    const targetLayer = layerOf(target);
+    if (targetLayer === layer || allowed.includes(targetLayer)) return null;
+    return `${layer} may import from ${list(allowed)} alone`;
+  }
+  if (isBuiltin(specifier)) {
+    if (layer === 'domain') return 'domain is pure and imports nothing of Node.js';
+    const name = specifier.replace(/^node:/, '');
+    if (ORDINARY.includes(name) || rules.node.includes(name)) return null;
+    const owners = Object.keys(LAYERS).filter((other) => LAYERS[other]?.node.includes(name));
+    return `that is for ${owners.length === 0 ? 'nobody' : owners.join(', ')}`;
+  }
+  const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+  if (rules.packages.includes(name)) return null;
+  return `of packages ${layer} may import ${list(rules.packages)} alone`;
+}
+
+function list(names: readonly string[]): string {
+  return names.length === 0 ? 'nothing' : names.join(', ');
+}
+
+function layerOf(file: string): string {
+  return file.split('/', 1)[0] ?? file;
+}
+
+/** The file below src that a relative import of `file` names; starts with `..` when it lies outside. */
+function targetOf(file: string, specifier: string): string {
+  return posix.normalize(posix.join(posix.dirname(file), specifier)).replace(/\.js$/, '.ts');
+}
+
+// Anchored at a line's start, so that no comment or string has to be understood; the formatter puts every
+// statement there. Type imports count: they are knowledge of the other layer too.
+const STATEMENT = /^[ \t]*(?:import|export)\b(?:[^;'"`=()]*?\bfrom)?\s*(['"])(?<specifier>[^'"]+)\1/gm;
+const CALL = /\bimport\s*\(\s*(?:(['"`])(?<specifier>[^'"`$]+)\1\s*[,)]|(?<other>[^)\n]*))/g;
+// Worker threads are started by file, not imported.
+const WORKER = /\bnew URL\(\s*(['"])(?<specifier>\.[^'"]+\.[jt]s)\1,\s*import\.meta\.url/g;
+
+function importsOf(code: string): string[] {
+  return [STATEMENT, CALL, WORKER]
+    .flatMap((pattern) => [...code.matchAll(pattern)])
+    .map(({ groups }) => groups?.specifier ?? `import(${groups?.other ?? ''}), which is not a literal`);
+}
+
+/** Comments hold examples and reasons, which may name what the code must not touch. */
+function withoutCommentLines(code: string): string {
+  return code.replace(/^[ \t]*(?:\/\/|\/?\*).*$/gm, '').replace(/[ \t]\/\/ .*$/gm, '');
+}
+
+/** One import cycle as the list of its files, first file again at the end; null when there is none. */
+function importCycle(sources: ReadonlyMap<string, string>): string[] | null {
+  const finished = new Set<string>();
+  const path: string[] = [];
+  const visit = (file: string): string[] | null => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file];
+    if (finished.has(file)) return null;
+    path.push(file);
+    for (const specifier of importsOf(sources.get(file) ?? '')) {
+      const cycle = specifier.startsWith('.') ? visit(targetOf(file, specifier)) : null;
+      if (cycle !== null) return cycle;
+    }
+    path.pop();
+    finished.add(file);
+    return null;
+  };
+  for (const file of sources.keys()) {
+    const cycle = visit(file);
+    if (cycle !== null) return cycle;
+  }
+  return null;
+}
+
+function sourcesBelow(folder: string): Map<string, string> {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .sort();
+  return new Map(files.map((file) => [file.split(sep).join('/'), readFileSync(join(folder, file), 'utf8')]));
+}
+
+const sources = sourcesBelow(join(ROOT, 'src'));
+
+test('every import in src points down and every power has one owner', () => {
+  assert.ok(sources.size > 0, 'src has no files');
+  const found = [...sources].flatMap(([file, code]) => violations(file, code));
+  assert.deepEqual(found, [], found.join('\n'));
+});
+
+test('no files in src import each other in a circle', () => {
+  const cycle = importCycle(sources);
+  assert.equal(cycle, null, `import cycle: ${cycle?.join(' -> ')}`);
+});
+
+test('every package that the server depends on has a layer that may import it', () => {
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const imported = new Set(Object.values(LAYERS).flatMap((layer) => layer.packages));
+  const unowned = Object.keys(dependencies).filter((name) => !imported.has(name));
+  assert.deepEqual(unowned, []);
+});
+
+const REFUSED: readonly (readonly [file: string, code: string, sentence: RegExp])[] = [
+  ['domain/a.ts', "import { readSet } from '../service/read.ts';", /domain may import from nothing alone/],
+  ['domain/a.ts', "import type { Request } from 'express';", /of packages domain may import zod alone/],
+  ['domain/a.ts', "import { createHash } from 'node:crypto';", /domain is pure/],
+  ['domain/a.ts', "import { createHash } from 'crypto';", /domain is pure/],
+  ['domain/a.ts', 'const now = new Date();', /the clock or chance/],
+  ['service/a.ts', 'return Date.now() - start;', /the clock or chance: that is for files, sqlite/],
+  ['service/a.ts', "import { Tree } from '../files/tree.ts';", /service may import from domain alone/],
+  ['service/a.ts', "export * from '../sqlite/keys.ts';", /service may import from domain alone/],
+  ['store/a.ts', "export { Tree } from '../files/tree.ts';", /store may import from domain alone/],
+  ['store/a.ts', "import {\n  link,\n} from 'node:fs/promises';", /for files, sqlite, config\.ts, cli/],
+  ['files/a.ts', "import Database from 'better-sqlite3';", /of packages files may import nothing alone/],
+  ['sqlite/a.ts', "import { Tree } from '../files/tree.ts';", /sqlite may import from domain alone/],
+  [
+    'sqlite/a.ts',
+    "new Worker(new URL('../openpgp/worker.js', import.meta.url))",
+    /may import from domain alone/,
+  ],
+  ['http/a.ts', "import { Worker } from 'node:worker_threads';", /for sqlite, openpgp/],
+  ['http/a.ts', "import { open } from '../sqlite/open.ts';", /http may import from domain, service alone/],
+  ['http/a.ts', 'const port = process.env.PORT;', /process\.env: that is for config\.ts/],
+  ['http/a.ts', 'const answer = await fetch(url);', /fetch: that is for upstream/],
+  ['http/a.ts', "import got from '@scope/got/promises';", /@scope\/got\/promises: of packages http/],
+  [
+    'http/a.ts',
+    "const page = await import('../ui/pages/start.ts');",
+    /http may import from domain, service alone/,
+  ],
+  ['http/a.ts', 'const page = await import(name);', /not a literal/],
+  ['http/a.ts', "process.on('SIGTERM', stop);", /signals or the exit code: that is for cli, main\.ts/],
+  ['upstream/a.ts', "import { exec } from 'node:child_process';", /that is for nobody/],
+  ['upstream/a.ts', "const fs = process.getBuiltinModule('fs');", /a way round imports: that is for nobody/],
+  ['cli/push.ts', "import { createApp } from '../http/app.ts';", /cli may import from compose\.ts/],
+  ['cli/a.ts', "import { sample } from '../../test/domain/sample.ts';", /nothing from outside src/],
+  ['compose.ts', "import { createApp } from './http/app.ts';", /compose\.ts may import from/],
+  ['main.ts', "import { compose } from './compose.ts';", /main\.ts may import from cli alone/],
+  ['utils/a.ts', '', /there is no layer utils/],
+  ['index.ts', '', /there is no layer index\.ts/],
+];
+
+for (const [file, code, sentence] of REFUSED) {
+  test(`the table refuses \`${code.replace(/\s+/g, ' ')}\` in src/${file}`, () => {
+    const found = violations(file, code);
+    assert.equal(found.length, 1, found.join('\n'));
+    assert.match(found[0] ?? '', sentence);
+    assert.ok(found[0]?.includes(`src/${file}`));
+  });
+}
+
+const ACCEPTED: readonly (readonly [file: string, code: string])[] = [
+  ['domain/a.ts', "import { z } from 'zod';\nimport { limits } from './limits.ts';\nnew Date(row.storedAt);"],
+  [
+    'domain/a.ts',
+    '// process.env and Date.now() are not for us\n/** nor `new Date()` */\nf(); // nor fetch(x)',
+  ],
+  [
+    'sqlite/a.ts',
+    "import Database from 'better-sqlite3';\nnew Worker(new URL('./writer.js', import.meta.url));",
+  ],
+  ['cli/serve.ts', "import { createApp } from '../http/app.ts';\nprocess.once('SIGTERM', stop);"],
+  [
+    'http/routes/a.ts',
+    "import type { Request } from 'express';\nimport { readSet } from '../../service/read.ts';",
+  ],
+  ['config.ts', "import { readFileSync } from 'node:fs';\nconst env = process.env;"],
+];
+
+for (const [file, code] of ACCEPTED) {
+  test(`the table accepts \`${code.replace(/\s+/g, ' ')}\` in src/${file}`, () => {
+    assert.deepEqual(violations(file, code), []);
+  });
+}
+
+test('an import circle over three files is found and named', () => {
+  const circle = new Map([
+    ['domain/a.ts', "import { b } from './b.ts';"],
+    ['domain/b.ts', "import type { C } from './c.ts';"],
+    ['domain/c.ts', "import { d } from './d.ts';\nimport { a } from './a.ts';"],
+    ['domain/d.ts', ''],
+  ]);
+  assert.deepEqual(importCycle(circle), ['domain/a.ts', 'domain/b.ts', 'domain/c.ts', 'domain/a.ts']);
+  circle.set('domain/c.ts', "import { d } from './d.ts';");
+  assert.equal(importCycle(circle), null);
+});

@@ -1,0 +1,20 @@
+// Started by scratch.ts as another process: takes the lock that it is told to and keeps it until its input ends.
+import SqliteDatabase from 'better-sqlite3';
+import { takeLock } from '../../src/sqlite/lock.ts';
+
+const [, , lock, path = ''] = process.argv;
+const release = lock === 'data' ? holdData() : holdWrite();
+process.stdout.write('held\n');
+process.stdin.resume();
+process.stdin.on('end', release);
+
+function holdData(): () => void {
+  const taken = takeLock(path);
+  return () => taken.release();
+}
+
+function holdWrite(): () => void {
+  const db = new SqliteDatabase(path);
+  db.exec('BEGIN IMMEDIATE');
+  return () => void db.close();
+}

@@ -1,0 +1,64 @@
+// Temporary data directories, and programs that stand for other processes.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { type Databases, type DatabasesOptions, openDatabases } from '../../src/sqlite/databases.ts';
+
+export interface Cleanup {
+  after(act: () => void | Promise<void>): void;
+}
+
+export function temporaryFolder(t: Cleanup): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface Opened {
+  readonly databases: Databases;
+  /** What onUnusable was told. */
+  readonly reasons: readonly string[];
+}
+
+export async function open(dataDir: string, options: Partial<DatabasesOptions> = {}): Promise<Opened> {
+  const reasons: string[] = [];
+  const databases = await openDatabases({
+    dataDir,
+    onUnusable: (reason) => void reasons.push(reason),
+    ...options,
+  });
+  return { databases, reasons };
+}
+
+export interface OtherProcess {
+  readonly child: ChildProcess;
+  /** Lets the lock go and waits for the end. */
+  end(): Promise<void>;
+}
+
+/** Another process that has taken `lock`: the data directory's, or the write lock of a database file. */
+export async function otherProcess(t: Cleanup, lock: 'data' | 'write', path: string): Promise<OtherProcess> {
+  const program = fileURLToPath(new URL('./lock-holder.js', import.meta.url));
+  const child = spawn(process.execPath, [program, lock, path], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.after(() => void child.kill('SIGKILL'));
+  const exited = once(child, 'exit');
+  const [line] = await Promise.race([once(child.stdout, 'data'), exited]);
+  assert.equal(String(line).trim(), 'held');
+  return {
+    child,
+    end: async () => {
+      child.stdin.end();
+      await exited;
+    },
+  };
+}
+
+/** Gives way to the event loop until `isSo`. */
+export async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await setImmediate();
+}
