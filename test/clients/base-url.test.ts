@@ -11,7 +11,7 @@ const IMAGE = 'a/b/c/d:v1';
 
 describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry', 'gpg'), () => {
   let scene: Scene;
-  let readers = 0;
+  let users = 0;
 
   before(async () => {
     scene = await openScene();
@@ -37,15 +37,24 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
       for (const key of ['lookaside', 'sigstore'] as const) {
         for (const end of ['', '/']) {
           test(`podman and skopeo verify with ${key}: http://server${prefix}${end}`, async () => {
-            const user = await readerOf({ [key]: `${server.url}${prefix}${end}` });
+            const user = await newUser({ 'default-docker': { [key]: `${server.url}${prefix}${end}` } });
             assertAccepted(await scene.pull(user, IMAGE));
             assertAccepted(await scene.copy(user, IMAGE));
           });
         }
       }
 
+      test('the lines that the server prints are all that podman and skopeo need to sign and verify', async () => {
+        const user = await newUser(server.registriesD);
+        const image = `printed${prefix}:v1`;
+        const layout = await writeImage(path.join(scene.folder, `printed${prefix}`), image);
+        await scene.push(user, layout, image, '--sign-by', scene.alice.email);
+        assertAccepted(await scene.pull(user, image));
+        assertAccepted(await scene.copy(user, image));
+      });
+
       test(`nothing is found below http://server${prefix}/elsewhere`, async () => {
-        const user = await readerOf({ lookaside: `${server.url}${prefix}/elsewhere` });
+        const user = await newUser({ 'default-docker': { lookaside: `${server.url}${prefix}/elsewhere` } });
         const refusal = 'Source image rejected: A signature was required, but no signature exists';
         assertRefused(await scene.pull(user, IMAGE), 125, refusal);
         assertRefused(await scene.copy(user, IMAGE), 1, refusal);
@@ -60,13 +69,9 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
       on: scene.on,
     });
     try {
-      const user = await makeClientHome(path.join(scene.folder, 'namespace'), {
-        trusts: scene.alice,
-        registriesD: {
-          'default-docker': { lookaside: 'http://127.0.0.1:1' },
-          docker: { [`${scene.registry}/a/b`]: { lookaside: server.url } },
-        },
-        on: scene.on,
+      const user = await newUser({
+        'default-docker': { lookaside: 'http://127.0.0.1:1' },
+        docker: { [`${scene.registry}/a/b`]: { lookaside: server.url } },
       });
       assertAccepted(await scene.pull(user, IMAGE));
       assertAccepted(await scene.copy(user, IMAGE));
@@ -75,11 +80,12 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
     }
   });
 
-  const readerOf = (section: Readonly<Record<string, string>>) => {
-    readers += 1;
-    return makeClientHome(path.join(scene.folder, `reader-${readers}`), {
+  const newUser = (registriesD: object | string) => {
+    users += 1;
+    return makeClientHome(path.join(scene.folder, `user-${users}`), {
       trusts: scene.alice,
-      registriesD: { 'default-docker': section },
+      registriesD,
+      gnupgHome: scene.gnupg.folder,
       on: scene.on,
     });
   };

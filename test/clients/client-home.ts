@@ -9,8 +9,8 @@ import type { SigningKey } from './keys.ts';
 export interface ClientHomeOptions {
   /** The key that must have signed what comes from a registry; without one everything is accepted. */
   readonly trusts?: SigningKey;
-  /** What registries.d says; JSON is YAML. */
-  readonly registriesD: object;
+  /** What registries.d says: an object, or YAML. */
+  readonly registriesD: object | string;
   /** GNUPGHOME of those who sign. */
   readonly gnupgHome?: string;
   /** Where the clients run: see PrivateHost. */
@@ -32,7 +32,8 @@ export async function makeClientHome(folder: string, options: ClientHomeOptions)
   await mkdir(temporary);
   const registriesConf = path.join(configuration, 'registries.conf');
   await writeFile(registriesConf, '');
-  await writeFile(path.join(configuration, 'registries.d/default.yaml'), JSON.stringify(registriesD));
+  const yaml = typeof registriesD === 'string' ? registriesD : JSON.stringify(registriesD); // JSON is YAML
+  await writeFile(path.join(configuration, 'registries.d/default.yaml'), yaml);
   await writeFile(path.join(configuration, 'policy.json'), JSON.stringify(policy(trusts)));
 
   const surroundings = {

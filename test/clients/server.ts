@@ -10,6 +10,8 @@ export interface LookasideServer extends AsyncDisposable {
   readonly url: string;
   /** Host and port of it, to listen there again. */
   readonly host: string;
+  /** The lines that it prints for people to put into registries.d. */
+  readonly registriesD: string;
   /** Ends it by SIGTERM and demands exit status 0. */
   stop(): Promise<void>;
 }
@@ -40,6 +42,11 @@ export async function startServer(options: ServerOptions): Promise<LookasideServ
   return {
     url,
     host,
+    get registriesD() {
+      const lines = /^ *default-docker:\n(?: +\S+: \S+\n)+/m.exec(process_.output());
+      assert.ok(lines !== null, `no lines for registries.d:\n${process_.output()}`);
+      return lines[0];
+    },
     async stop() {
       stopped = true;
       assert.equal(await process_.stop(), 0, process_.output());
