@@ -13,7 +13,7 @@ th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px s
 th { font-size: .85rem; color: var(--quiet); font-weight: 500; }
 td { overflow-wrap: anywhere; } td.fixed, th.fixed { white-space: nowrap; }
 code { font: .85rem ui-monospace, monospace; }
-p, footer { color: var(--quiet); font-size: .9rem; }
+p, footer { color: var(--quiet); font-size: .9rem; margin-top: 1.5rem; }
 `;
 
 /** For the header of the same name; allows this page's style and nothing else. */
@@ -76,5 +76,6 @@ function renderRow(entry: DirectoryEntry, hasFiles: boolean): string {
   if (entry.type === 'directory')
     return hasFiles ? `<tr><td colspan="4">${link}</td></tr>` : `<tr><td>${link}</td></tr>`;
   const modified = entry.modifiedAt.toISOString();
-  return `<tr><td class="fixed">${link}</td><td class="fixed">${entry.sizeBytes} B</td><td class="fixed"><time datetime="${modified}">${modified}</time></td><td><code>${entry.sha256}</code></td></tr>`;
+  const shownTime = `${modified.slice(0, 10)} ${modified.slice(11, 19)} UTC`;
+  return `<tr><td class="fixed">${link}</td><td class="fixed">${entry.sizeBytes} B</td><td class="fixed"><time datetime="${modified}">${shownTime}</time></td><td><code>${entry.sha256}</code></td></tr>`;
 }
