@@ -139,6 +139,17 @@ interface Hour {
   prefixes: number;
 }
 
+/** Of one hour, site and prefix, gathered over a batch. */
+interface Other {
+  readonly hour: number;
+  readonly site: string;
+  readonly prefix: string;
+  count: number;
+  firstAtMs: number;
+  lastAtMs: number;
+  lastAddress: number;
+}
+
 type ImageKey = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
 type Seen = [count: number, firstAtMs: number, lastAtMs: number, lastAddress: number];
 
@@ -154,6 +165,7 @@ class DayRows {
   readonly #insertMissing: Statement<[...ImageKey, ...Seen]>;
   readonly #selectOther: Statement<[number, string, string], number>;
   readonly #addOther: Statement<[number, string, string, ...Seen]>;
+  readonly #others = new Map<string, Other>();
   readonly #selectHour: Statement<[number], Hour>;
   readonly #writeHour: Statement<[number, number, number, number]>;
 
@@ -213,15 +225,26 @@ class DayRows {
         missing = excluded.missing, path_bytes = excluded.path_bytes, prefixes = excluded.prefixes`);
   }
 
-  write({ reads, missing }: AccessBatch): void {
-    inTransaction(this.#db, () => {
-      for (const read of reads) this.#writeRead(read);
-      const hours = new Map<number, Hour>();
-      for (const one of missing) this.#writeMissing(one, hours);
-      for (const hour of hours.values()) {
-        this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
-      }
-    });
+  write(batch: AccessBatch): void {
+    try {
+      inTransaction(this.#db, () => this.#writeAll(batch));
+    } finally {
+      // what they know may have been rolled back, and must not grow with the day
+      this.#others.clear();
+      for (const dictionary of [this.#addresses, this.#agents, this.#tokens]) dictionary.forget();
+    }
+  }
+
+  #writeAll({ reads, missing }: AccessBatch): void {
+    for (const read of reads) this.#writeRead(read);
+    const hours = new Map<number, Hour>();
+    for (const one of missing) this.#writeMissing(one, hours);
+    for (const hour of hours.values()) {
+      this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
+    }
+    for (const { hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress } of this.#others.values()) {
+      this.#addOther.run(hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress);
+    }
   }
 
   #writeRead(read: ReadCount): void {
@@ -261,16 +284,35 @@ class DayRows {
       hour.path_bytes = pathBytes;
       return;
     }
-    this.#addOther.run(hour.hour, image.site, this.#prefix(image, hour), ...seen);
+    this.#addToOther(this.#otherOf(image, hour), seen);
   }
 
-  /** The image's first path component, or '' once the hour has met too many. */
-  #prefix(image: ImageId, hour: Hour): string {
+  #addToOther(other: Other, [count, firstAtMs, lastAtMs, lastAddress]: Seen): void {
+    other.count += count;
+    other.firstAtMs = Math.min(other.firstAtMs, firstAtMs);
+    other.lastAtMs = Math.max(other.lastAtMs, lastAtMs);
+    other.lastAddress = lastAddress;
+  }
+
+  /** By the image's first path component, or by '' once the hour has met too many. */
+  #otherOf(image: ImageId, hour: Hour): Other {
     const prefix = image.path.split('/', 1).join('').slice(0, PREFIX_LENGTH);
-    if (prefix === '' || this.#selectOther.get(hour.hour, image.site, prefix) !== undefined) return prefix;
-    if (hour.prefixes >= PREFIXES_PER_HOUR) return '';
-    hour.prefixes += 1;
-    return prefix;
+    const known = this.#others.get(`${hour.hour} ${image.site} ${prefix}`);
+    if (known !== undefined) return known;
+    const isNew = prefix !== '' && this.#selectOther.get(hour.hour, image.site, prefix) === undefined;
+    if (isNew && hour.prefixes >= PREFIXES_PER_HOUR) return this.#otherNamed('', image.site, hour.hour);
+    if (isNew) hour.prefixes += 1;
+    return this.#otherNamed(prefix, image.site, hour.hour);
+  }
+
+  #otherNamed(prefix: string, site: string, hour: number): Other {
+    const key = `${hour} ${site} ${prefix}`;
+    const known = this.#others.get(key);
+    if (known !== undefined) return known;
+    const none = { count: 0, firstAtMs: Number.MAX_SAFE_INTEGER, lastAtMs: 0, lastAddress: 0 };
+    const other: Other = { hour, site, prefix, ...none };
+    this.#others.set(key, other);
+    return other;
   }
 
   #hour(hour: number, hours: Map<number, Hour>): Hour {
@@ -289,6 +331,7 @@ class Dictionary {
   readonly #newestId: Statement<[], number>;
   readonly #bound: number;
   readonly #length: number;
+  readonly #ids = new Map<string, number>();
 
   constructor(db: Database, table: 'address' | 'agent' | 'token', bound: number, length: number) {
     this.#bound = bound;
@@ -312,11 +355,22 @@ class Dictionary {
 
   idOf(text: string): number {
     const cut = text.length > this.#length ? text.slice(0, this.#length) : text;
-    const known = this.#select.get(cut);
+    const known = this.#ids.get(cut);
     if (known !== undefined) return known;
+    const id = this.#select.get(cut) ?? this.#add(cut);
+    this.#ids.set(cut, id);
+    return id;
+  }
+
+  /** After each batch: the ids are kept for its repeated texts only. */
+  forget(): void {
+    this.#ids.clear();
+  }
+
+  #add(text: string): number {
     const newest = this.#newestId.get() ?? 0;
     if (newest >= this.#bound) return 0;
-    this.#insert.run(newest + 1, cut);
+    this.#insert.run(newest + 1, text);
     return newest + 1;
   }
 }
