@@ -242,7 +242,8 @@ class DayRows {
     for (const hour of hours.values()) {
       this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
     }
-    for (const { hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress } of this.#others.values()) {
+    const others = new Set(this.#others.values()); // prefixes beyond the bound share one
+    for (const { hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress } of others) {
       this.#addOther.run(hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress);
     }
   }
@@ -297,20 +298,16 @@ class DayRows {
   /** By the image's first path component, or by '' once the hour has met too many. */
   #otherOf(image: ImageId, hour: Hour): Other {
     const prefix = image.path.split('/', 1).join('').slice(0, PREFIX_LENGTH);
-    const known = this.#others.get(`${hour.hour} ${image.site} ${prefix}`);
-    if (known !== undefined) return known;
-    const isNew = prefix !== '' && this.#selectOther.get(hour.hour, image.site, prefix) === undefined;
-    if (isNew && hour.prefixes >= PREFIXES_PER_HOUR) return this.#otherNamed('', image.site, hour.hour);
-    if (isNew) hour.prefixes += 1;
-    return this.#otherNamed(prefix, image.site, hour.hour);
-  }
-
-  #otherNamed(prefix: string, site: string, hour: number): Other {
-    const key = `${hour} ${site} ${prefix}`;
+    const key = `${hour.hour} ${image.site} ${prefix}`;
     const known = this.#others.get(key);
     if (known !== undefined) return known;
+    const isNew = prefix !== '' && this.#selectOther.get(hour.hour, image.site, prefix) === undefined;
+    const isTooMany = isNew && hour.prefixes >= PREFIXES_PER_HOUR;
+    if (isNew && !isTooMany) hour.prefixes += 1;
     const none = { count: 0, firstAtMs: Number.MAX_SAFE_INTEGER, lastAtMs: 0, lastAddress: 0 };
-    const other: Other = { hour, site, prefix, ...none };
+    const other = isTooMany
+      ? this.#otherOf({ ...image, path: '' }, hour)
+      : { hour: hour.hour, site: image.site, prefix, ...none };
     this.#others.set(key, other);
     return other;
   }
