@@ -161,6 +161,7 @@ class DayRows {
   readonly #selectImage: Statement<ImageKey, number>;
   readonly #insertImage: Statement<ImageKey>;
   readonly #addRead: Statement<number[]>;
+  readonly #hasMissing: Statement<ImageKey, number>;
   readonly #addMissing: Statement<[...Seen, ...ImageKey]>;
   readonly #insertMissing: Statement<[...ImageKey, ...Seen]>;
   readonly #selectOther: Statement<[number, string, string], number>;
@@ -192,6 +193,13 @@ class DayRows {
         last_at_ms = max(last_at_ms, excluded.last_at_ms),
         count = count + excluded.count,
         bytes = bytes + excluded.bytes`);
+    // in a flood most are not there, and a look-up is cheaper than an UPDATE of nothing
+    this.#hasMissing = db
+      .prepare<ImageKey, number>(`
+        SELECT 1
+        FROM missing
+        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
+      .pluck();
     this.#addMissing = db.prepare(`
       UPDATE missing
       SET count = count + ?, first_at_ms = min(first_at_ms, ?), last_at_ms = max(last_at_ms, ?), last_address = ?
@@ -275,7 +283,10 @@ class DayRows {
   ): void {
     const key = keyOf(image);
     const seen: Seen = [count, firstAt.getTime(), lastAt.getTime(), this.#addresses.idOf(lastAddress)];
-    if (this.#addMissing.run(...seen, ...key).changes > 0) return;
+    if (this.#hasMissing.get(...key) !== undefined) {
+      this.#addMissing.run(...seen, ...key);
+      return;
+    }
 
     const hour = this.#hour(Math.floor(firstAt.getTime() / HOUR_MS), hours);
     const pathBytes = hour.path_bytes + image.path.length;
