@@ -139,6 +139,17 @@ interface Hour {
   prefixes: number;
 }
 
+/** Of one hour, site and prefix, gathered over a batch. */
+interface Other {
+  readonly hour: number;
+  readonly site: string;
+  readonly prefix: string;
+  count: number;
+  firstAtMs: number;
+  lastAtMs: number;
+  lastAddress: number;
+}
+
 type ImageKey = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
 type Seen = [count: number, firstAtMs: number, lastAtMs: number, lastAddress: number];
 
@@ -150,10 +161,12 @@ class DayRows {
   readonly #selectImage: Statement<ImageKey, number>;
   readonly #insertImage: Statement<ImageKey>;
   readonly #addRead: Statement<number[]>;
+  readonly #hasMissing: Statement<ImageKey, number>;
   readonly #addMissing: Statement<[...Seen, ...ImageKey]>;
   readonly #insertMissing: Statement<[...ImageKey, ...Seen]>;
   readonly #selectOther: Statement<[number, string, string], number>;
   readonly #addOther: Statement<[number, string, string, ...Seen]>;
+  readonly #others = new Map<string, Other>();
   readonly #selectHour: Statement<[number], Hour>;
   readonly #writeHour: Statement<[number, number, number, number]>;
 
@@ -180,6 +193,13 @@ class DayRows {
         last_at_ms = max(last_at_ms, excluded.last_at_ms),
         count = count + excluded.count,
         bytes = bytes + excluded.bytes`);
+    // in a flood most are not there, and a look-up is cheaper than an UPDATE of nothing
+    this.#hasMissing = db
+      .prepare<ImageKey, number>(`
+        SELECT 1
+        FROM missing
+        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
+      .pluck();
     this.#addMissing = db.prepare(`
       UPDATE missing
       SET count = count + ?, first_at_ms = min(first_at_ms, ?), last_at_ms = max(last_at_ms, ?), last_address = ?
@@ -213,15 +233,27 @@ class DayRows {
         missing = excluded.missing, path_bytes = excluded.path_bytes, prefixes = excluded.prefixes`);
   }
 
-  write({ reads, missing }: AccessBatch): void {
-    inTransaction(this.#db, () => {
-      for (const read of reads) this.#writeRead(read);
-      const hours = new Map<number, Hour>();
-      for (const one of missing) this.#writeMissing(one, hours);
-      for (const hour of hours.values()) {
-        this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
-      }
-    });
+  write(batch: AccessBatch): void {
+    try {
+      inTransaction(this.#db, () => this.#writeAll(batch));
+    } finally {
+      // what they know may have been rolled back, and must not grow with the day
+      this.#others.clear();
+      for (const dictionary of [this.#addresses, this.#agents, this.#tokens]) dictionary.forget();
+    }
+  }
+
+  #writeAll({ reads, missing }: AccessBatch): void {
+    for (const read of reads) this.#writeRead(read);
+    const hours = new Map<number, Hour>();
+    for (const one of missing) this.#writeMissing(one, hours);
+    for (const hour of hours.values()) {
+      this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
+    }
+    const others = new Set(this.#others.values()); // prefixes beyond the bound share one
+    for (const { hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress } of others) {
+      this.#addOther.run(hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress);
+    }
   }
 
   #writeRead(read: ReadCount): void {
@@ -251,7 +283,10 @@ class DayRows {
   ): void {
     const key = keyOf(image);
     const seen: Seen = [count, firstAt.getTime(), lastAt.getTime(), this.#addresses.idOf(lastAddress)];
-    if (this.#addMissing.run(...seen, ...key).changes > 0) return;
+    if (this.#hasMissing.get(...key) !== undefined) {
+      this.#addMissing.run(...seen, ...key);
+      return;
+    }
 
     const hour = this.#hour(Math.floor(firstAt.getTime() / HOUR_MS), hours);
     const pathBytes = hour.path_bytes + image.path.length;
@@ -261,16 +296,31 @@ class DayRows {
       hour.path_bytes = pathBytes;
       return;
     }
-    this.#addOther.run(hour.hour, image.site, this.#prefix(image, hour), ...seen);
+    this.#addToOther(this.#otherOf(image, hour), seen);
   }
 
-  /** The image's first path component, or '' once the hour has met too many. */
-  #prefix(image: ImageId, hour: Hour): string {
+  #addToOther(other: Other, [count, firstAtMs, lastAtMs, lastAddress]: Seen): void {
+    other.count += count;
+    other.firstAtMs = Math.min(other.firstAtMs, firstAtMs);
+    other.lastAtMs = Math.max(other.lastAtMs, lastAtMs);
+    other.lastAddress = lastAddress;
+  }
+
+  /** By the image's first path component, or by '' once the hour has met too many. */
+  #otherOf(image: ImageId, hour: Hour): Other {
     const prefix = image.path.split('/', 1).join('').slice(0, PREFIX_LENGTH);
-    if (prefix === '' || this.#selectOther.get(hour.hour, image.site, prefix) !== undefined) return prefix;
-    if (hour.prefixes >= PREFIXES_PER_HOUR) return '';
-    hour.prefixes += 1;
-    return prefix;
+    const key = `${hour.hour} ${image.site} ${prefix}`;
+    const known = this.#others.get(key);
+    if (known !== undefined) return known;
+    const isNew = prefix !== '' && this.#selectOther.get(hour.hour, image.site, prefix) === undefined;
+    const isTooMany = isNew && hour.prefixes >= PREFIXES_PER_HOUR;
+    if (isNew && !isTooMany) hour.prefixes += 1;
+    const none = { count: 0, firstAtMs: Number.MAX_SAFE_INTEGER, lastAtMs: 0, lastAddress: 0 };
+    const other = isTooMany
+      ? this.#otherOf({ ...image, path: '' }, hour)
+      : { hour: hour.hour, site: image.site, prefix, ...none };
+    this.#others.set(key, other);
+    return other;
   }
 
   #hour(hour: number, hours: Map<number, Hour>): Hour {
@@ -289,6 +339,7 @@ class Dictionary {
   readonly #newestId: Statement<[], number>;
   readonly #bound: number;
   readonly #length: number;
+  readonly #ids = new Map<string, number>();
 
   constructor(db: Database, table: 'address' | 'agent' | 'token', bound: number, length: number) {
     this.#bound = bound;
@@ -312,11 +363,22 @@ class Dictionary {
 
   idOf(text: string): number {
     const cut = text.length > this.#length ? text.slice(0, this.#length) : text;
-    const known = this.#select.get(cut);
+    const known = this.#ids.get(cut);
     if (known !== undefined) return known;
+    const id = this.#select.get(cut) ?? this.#add(cut);
+    this.#ids.set(cut, id);
+    return id;
+  }
+
+  /** After each batch: the ids are kept for its repeated texts only. */
+  forget(): void {
+    this.#ids.clear();
+  }
+
+  #add(text: string): number {
     const newest = this.#newestId.get() ?? 0;
     if (newest >= this.#bound) return 0;
-    this.#insert.run(newest + 1, cut);
+    this.#insert.run(newest + 1, text);
     return newest + 1;
   }
 }

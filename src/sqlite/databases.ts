@@ -42,13 +42,15 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
   const { dataDir, onUnusable } = options;
   makeFolder(dataDir);
   const writer = new Writer(options);
+  let tokens: SqliteTokenStore | null = null;
   try {
     await writer.run('state.open', null, 0);
     const { isNew, replacedBecause } = await writer.run('index.open', null, 0);
+    tokens = new SqliteTokenStore(openForReading(stateFile(dataDir), 'state'), writer);
     const index = new SqliteSignatureIndex({ file: indexFile(dataDir), writer, isNew, onUnusable });
-    const tokens = new SqliteTokenStore(openForReading(stateFile(dataDir), 'state'), writer);
     return connect({ writer, index, tokens, replacedBecause });
   } catch (error) {
+    tokens?.close();
     await writer.close();
     throw error;
   }

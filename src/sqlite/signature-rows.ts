@@ -28,6 +28,7 @@ interface ImageRow {
 export class SignatureRows {
   readonly #db: Database;
   readonly #folders: FolderChanges;
+  readonly #sites = new Map<string, { images: number; signatures: number }>();
   readonly #select: Statement<Key, StoredRow>;
   readonly #delete: Statement<Key>;
   readonly #insert: Statement<
@@ -144,7 +145,7 @@ export class SignatureRows {
     const before = this.#select.all(...key);
     if (before.length === 0 && signatures.length === 0) return;
     const verdicts = new Map(before.map((row) => [row.sha256.toString('hex'), row.verdict]));
-    this.#delete.run(...key);
+    if (before.length > 0) this.#delete.run(...key);
     for (const { number, sha256, sizeBytes, storedAt, bytes } of signatures) {
       const verdict = verdicts.get(sha256);
       this.#insert.run(
@@ -159,8 +160,10 @@ export class SignatureRows {
     }
     const images = Math.sign(signatures.length) - Math.sign(before.length);
     if (images === 1 || images === -1) this.#folders.count(image, images);
-    this.#makeSite.run(image.site);
-    this.#addToSite.run(images, signatures.length - before.length, image.site);
+    const change = this.#sites.get(image.site) ?? { images: 0, signatures: 0 };
+    change.images += images;
+    change.signatures += signatures.length - before.length;
+    this.#sites.set(image.site, change);
   }
 
   #inTransaction(act: () => void): void {
@@ -168,9 +171,18 @@ export class SignatureRows {
       inTransaction(this.#db, () => {
         act();
         this.#folders.write();
+        this.#writeSites();
       });
     } finally {
       this.#folders.forget();
+      this.#sites.clear();
+    }
+  }
+
+  #writeSites(): void {
+    for (const [site, { images, signatures }] of this.#sites) {
+      this.#makeSite.run(site);
+      this.#addToSite.run(images, signatures, site);
     }
   }
 }

@@ -51,7 +51,7 @@ export interface IndexReader extends IndexLookups {
 export function openIndexReader(file: string): IndexReader {
   let statements: Statements;
   try {
-    statements = new Statements(openForReading(file, 'index'));
+    statements = readStatements(file);
   } catch (error) {
     const code = isCorruption(error) ? 'INDEX_UNUSABLE' : 'STORE_UNAVAILABLE';
     throw new LookasideError(code, `cannot read ${file}: ${messageOf(error)}`, { cause: error });
@@ -104,7 +104,7 @@ export class SqliteSignatureIndex implements SignatureIndex {
     this.#file = file;
     this.#writer = writer;
     this.#onUnusable = onUnusable;
-    this.#statements = new Statements(openForReading(file, 'index'));
+    this.#statements = readStatements(file);
     this.#isChecked = isNew;
     this.#checked = isNew ? Promise.resolve() : this.#startCheck();
   }
@@ -188,9 +188,10 @@ export class SqliteSignatureIndex implements SignatureIndex {
     await this.#check?.terminate();
     try {
       await this.#writer.run('index.reset', null, IMAGE_BYTES);
-      for (const [site, tree] of this.#trees)
+      for (const [site, tree] of this.#trees) {
         await this.#writer.run('index.bind', { site, tree }, IMAGE_BYTES);
-      this.#statements = new Statements(openForReading(this.#file, 'index'));
+      }
+      this.#statements = readStatements(this.#file);
     } catch (error) {
       this.#unusable = `${this.#file} could not be made anew: ${messageOf(error)}`;
       throw error;
@@ -314,6 +315,16 @@ class Statements {
 
   isMarkedComplete(site: string): boolean {
     return this.#site.get(site)?.complete === 1;
+  }
+}
+
+function readStatements(file: string): Statements {
+  const db = openForReading(file, 'index');
+  try {
+    return new Statements(db);
+  } catch (error) {
+    db.close();
+    throw error;
   }
 }
 

@@ -113,7 +113,10 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
 
     test('a call that fails changes nothing, and the next one works', async (index) => {
       const sound = recordedImage(imageAt('team/app', 'a'), 'one');
-      const twice = { image: imageAt('team/app', 'b'), signatures: [signature(1, 'one'), signature(1, 'two')] };
+      const twice = {
+        image: imageAt('team/app', 'b'),
+        signatures: [signature(1, 'one'), signature(1, 'two')],
+      };
       await assert.rejects(index.record([sound, twice]));
       assert.deepEqual(index.recorded(sound.image), []);
       assert.deepEqual(index.listFolder(SITE, '', null, 10).names, []);

@@ -37,7 +37,9 @@ describe('a database', () => {
       const db = openForWriting(file, kind);
       t.after(() => void db.close());
       for (const name of [file, `${file}-wal`]) assert.equal(statSync(name).mode & 0o777, 0o600);
-      const loose = db.prepare(`SELECT name FROM pragma_table_list WHERE strict = 0 AND name NOT LIKE 'sqlite%'`);
+      const loose = db.prepare(
+        `SELECT name FROM pragma_table_list WHERE strict = 0 AND name NOT LIKE 'sqlite%'`,
+      );
       assert.deepEqual(loose.all(), []);
     });
 
@@ -52,7 +54,9 @@ describe('a database', () => {
         assert.throws(
           () => open(file, kind),
           (error) =>
-            error instanceof UnusableFile && error.misfit === 'newer' && /newer lookaside/.test(error.message),
+            error instanceof UnusableFile &&
+            error.misfit === 'newer' &&
+            /newer lookaside/.test(error.message),
         );
       }
     });

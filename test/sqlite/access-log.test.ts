@@ -1,0 +1,308 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import SqliteDatabase from 'better-sqlite3';
+import type { ImageId } from '../../src/domain/image.ts';
+import type { MissingCount, ReadCount } from '../../src/domain/ports.ts';
+import { imageAt } from '../contract/signature-index.ts';
+import { type Cleanup, open, temporaryFolder } from './scratch.ts';
+
+const MIB = 1024 * 1024;
+const NOON = new Date('2026-11-22T12:00:10.000Z');
+const APP = imageAt('team/app', 'a');
+
+function read(changes: Partial<ReadCount> = {}): ReadCount {
+  return {
+    image: APP,
+    number: 1,
+    status: 200,
+    address: '192.0.2.1',
+    agent: 'podman/5',
+    token: null,
+    firstAt: NOON,
+    lastAt: NOON,
+    count: 1,
+    bytes: 500,
+    ...changes,
+  };
+}
+
+function missing(changes: Partial<MissingCount> = {}): MissingCount {
+  return { image: APP, firstAt: NOON, lastAt: NOON, lastAddress: '192.0.2.1', count: 1, ...changes };
+}
+
+function madeUpImage(path: string, seed: number): ImageId {
+  const hex = createHash('sha256').update(`${seed}`).digest('hex');
+  return { site: 'default', layout: 'repository', path, algorithm: 'sha256', hex };
+}
+
+function later(ms: number): Date {
+  return new Date(NOON.getTime() + ms);
+}
+
+function rows(t: Cleanup, dataDir: string, day: string): (sql: string) => unknown[] {
+  const db = new SqliteDatabase(join(dataDir, 'access', `${day}.db`), { readonly: true });
+  t.after(() => void db.close());
+  return (sql) => db.prepare(sql).all();
+}
+
+function sizeOf(folder: string): number {
+  return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+}
+
+describe('the access log', () => {
+  it('keeps one row for what one client did with one signature in one minute', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    await databases.access.write({
+      reads: [
+        read({ count: 3, bytes: 1500, lastAt: later(20_000) }),
+        read({ token: 'ci' }),
+        read({ number: 2, status: 404, bytes: 0 }),
+        read({ number: null, status: 404, bytes: 0 }),
+        read({ number: 999_999, status: 404, bytes: 0 }),
+      ],
+      missing: [],
+    });
+    await databases.access.write({
+      reads: [
+        read({ firstAt: later(-5000), lastAt: later(1000) }),
+        read({ firstAt: later(60_000), lastAt: later(60_000) }),
+      ],
+      missing: [],
+    });
+    const select = rows(t, dataDir, '2026-11-22');
+    const minute = Math.floor(NOON.getTime() / 60_000);
+    assert.deepEqual(
+      select(`
+        SELECT minute - ${minute} AS minute, number, status, address.text AS address, agent.text AS agent,
+          token.text AS token, first_at_ms - ${NOON.getTime()} AS first, last_at_ms - ${NOON.getTime()} AS last,
+          count, bytes, path, hex(digest) AS digest
+        FROM read
+        JOIN image ON image.id = image
+        JOIN address ON address.id = address
+        JOIN agent ON agent.id = agent
+        JOIN token ON token.id = token
+        ORDER BY minute, number, token`).map((row) => Object.values(Object(row)).slice(0, 10)),
+      [
+        [0, 0, 404, '192.0.2.1', 'podman/5', '', 0, 0, 2, 0],
+        [0, 1, 200, '192.0.2.1', 'podman/5', '', -5000, 20_000, 4, 2000],
+        [0, 1, 200, '192.0.2.1', 'podman/5', 'ci', 0, 0, 1, 500],
+        [0, 2, 404, '192.0.2.1', 'podman/5', '', 0, 0, 1, 0],
+        [1, 1, 200, '192.0.2.1', 'podman/5', '', 60_000, 60_000, 1, 500],
+      ],
+    );
+    assert.deepEqual(select('SELECT path, lower(hex(digest)) AS hex FROM image'), [
+      { path: 'team/app', hex: APP.hex },
+    ]);
+  });
+
+  it('begins a database each day at midnight UTC', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const times = ['2026-11-21T23:59:59.999Z', '2026-11-22T00:00:00.000Z', '2026-11-23T00:00:00.000Z'];
+    const dates = times.map((time) => new Date(time));
+    await databases.access.write({
+      reads: dates.map((time) => read({ firstAt: time, lastAt: time })),
+      missing: dates.map((time) => missing({ firstAt: time, lastAt: time })),
+    });
+    for (const day of ['2026-11-21', '2026-11-22', '2026-11-23']) {
+      const select = rows(t, dataDir, day);
+      assert.equal(select('SELECT minute FROM read').length, 1);
+      assert.equal(select('SELECT count FROM missing').length, 1);
+    }
+  });
+
+  it('counts requests for an image that holds no signature in one row a day', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    await databases.access.write({ reads: [], missing: [missing({ count: 5 })] });
+    const again = missing({
+      firstAt: later(-1),
+      lastAt: later(7_200_000),
+      lastAddress: '2001:db8::1',
+      count: 2,
+    });
+    await databases.access.write({ reads: [], missing: [again] });
+    const select = rows(t, dataDir, '2026-11-22');
+    assert.deepEqual(
+      select(`
+        SELECT path, count, first_at_ms, last_at_ms, text
+        FROM missing
+        JOIN address ON address.id = last_address`),
+      [
+        {
+          path: 'team/app',
+          count: 7,
+          first_at_ms: NOON.getTime() - 1,
+          last_at_ms: NOON.getTime() + 7_200_000,
+          text: '2001:db8::1',
+        },
+      ],
+    );
+    assert.deepEqual(select('SELECT id FROM image'), []);
+  });
+
+  it('sets a damaged database aside and goes on in a new one', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const folder = join(dataDir, 'access');
+    mkdirSync(folder);
+    writeFileSync(join(folder, '2026-11-22.db'), 'damage '.repeat(1000));
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    await databases.access.write({ reads: [read()], missing: [] });
+    assert.equal(rows(t, dataDir, '2026-11-22')('SELECT count FROM read').length, 1);
+    assert.ok(existsSync(join(folder, '2026-11-22.db.damaged')));
+  });
+});
+
+describe('a flood', () => {
+  it('of 1,000,000 requests for made-up digests adds 64 MiB to the disk at most', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const startedMs = performance.now();
+    let largestBytes = 0;
+    for (let start = 0; start < 1_000_000; start += 20_000) {
+      const digests = randomBytes(20_000 * 32).toString('hex');
+      const batch = Array.from({ length: 20_000 }, (_, position) => {
+        const hex = digests.slice(position * 64, (position + 1) * 64);
+        return missing({ image: { ...APP, path: `p${position % 3000}/app`, hex } });
+      });
+      await databases.access.write({ reads: [], missing: batch });
+      largestBytes = Math.max(largestBytes, sizeOf(join(dataDir, 'access')));
+    }
+    t.diagnostic(
+      `${(largestBytes / MIB).toFixed(1)} MiB, ${((performance.now() - startedMs) / 1000).toFixed(1)} s`,
+    );
+    assert.ok(largestBytes <= 64 * MIB, `${largestBytes} bytes`);
+    const select = rows(t, dataDir, '2026-11-22');
+    assert.deepEqual(select('SELECT count(*) AS n, sum(count) AS requests FROM missing'), [
+      { n: 100_000, requests: 100_000 },
+    ]);
+    assert.deepEqual(select(`SELECT count(*) AS n, sum(count) AS requests FROM other`), [
+      { n: 1001, requests: 900_000 },
+    ]);
+    assert.equal(select(`SELECT 1 FROM other WHERE prefix = ''`).length, 1);
+  });
+
+  it('does not stop the count of an image that was asked for before it', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    await databases.access.write({ reads: [], missing: [missing()] });
+    const flood = Array.from({ length: 100_000 }, (_, seed) => missing({ image: madeUpImage('x', seed) }));
+    await databases.access.write({ reads: [], missing: flood });
+    await databases.access.write({ reads: [], missing: [missing()] });
+    const nextHour = later(3_600_000);
+    const fresh = missing({ image: imageAt('next/hour', 'a'), firstAt: nextHour, lastAt: nextHour });
+    await databases.access.write({ reads: [], missing: [fresh] });
+    const select = rows(t, dataDir, '2026-11-22');
+    assert.deepEqual(select(`SELECT path, count FROM missing WHERE path <> 'x' ORDER BY path`), [
+      { path: 'next/hour', count: 1 },
+      { path: 'team/app', count: 2 },
+    ]);
+    assert.deepEqual(select('SELECT prefix, count FROM other'), [{ prefix: 'x', count: 1 }]);
+  });
+
+  it('of long made-up paths is bounded by its bytes', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    for (let batch = 0; batch < 5; batch += 1) {
+      const long = Array.from({ length: 1000 }, (_, n) =>
+        missing({ image: madeUpImage('y'.repeat(6000), batch * 1000 + n) }),
+      );
+      await databases.access.write({ reads: [], missing: long });
+    }
+    assert.ok(sizeOf(join(dataDir, 'access')) <= 64 * MIB);
+    const select = rows(t, dataDir, '2026-11-22');
+    assert.deepEqual(select('SELECT length(prefix) AS length FROM other'), [{ length: 128 }]);
+  });
+
+  it('of made-up addresses and agents fills two bounded tables, and their reads are still counted', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    for (let start = 0; start < 110_000; start += 22_000) {
+      const reads = Array.from({ length: 22_000 }, (_, position) =>
+        read({
+          address: `2001:db8::${start + position}`,
+          agent: `agent/${start + position}`.padEnd(300, 'x'),
+        }),
+      );
+      await databases.access.write({ reads, missing: [] });
+    }
+    const select = rows(t, dataDir, '2026-11-22');
+    assert.deepEqual(select('SELECT count(*) AS n FROM address'), [{ n: 100_001 }]);
+    assert.deepEqual(select('SELECT count(*) AS n, max(length(text)) AS longest FROM agent'), [
+      { n: 10_001, longest: 256 },
+    ]);
+    assert.deepEqual(select('SELECT sum(count) AS n FROM read'), [{ n: 110_000 }]);
+    assert.deepEqual(select(`SELECT count FROM read WHERE address = 0`), [{ count: 10_000 }]);
+  });
+});
+
+describe('pruning', () => {
+  const DAYS = ['2026-11-18', '2026-11-19', '2026-11-20', '2026-11-21', '2026-11-22'];
+
+  async function filled(t: Cleanup): ReturnType<typeof open> {
+    const dataDir = temporaryFolder(t);
+    const opened = await open(dataDir);
+    t.after(() => opened.databases.close());
+    for (const day of DAYS) {
+      const time = new Date(`${day}T12:00:00.000Z`);
+      await opened.databases.access.write({ reads: [read({ firstAt: time, lastAt: time })], missing: [] });
+    }
+    folderOf = join(dataDir, 'access');
+    return opened;
+  }
+  let folderOf = '';
+  const left = (): string[] =>
+    readdirSync(folderOf)
+      .filter((name) => name.endsWith('.db'))
+      .sort()
+      .map((name) => name.slice(0, -3));
+
+  it('deletes the days that ended longer ago than the retention, with their journals', async (t) => {
+    const { databases } = await filled(t);
+    writeFileSync(join(folderOf, '2026-11-18.db-wal'), '');
+    writeFileSync(join(folderOf, '2026-11-18.db.damaged'), '');
+    const retentionMs = 2 * 86_400_000;
+    await databases.access.prune({ now: NOON, retentionMs, maxBytes: Number.MAX_SAFE_INTEGER });
+    assert.deepEqual(left(), ['2026-11-20', '2026-11-21', '2026-11-22']);
+    assert.deepEqual(
+      readdirSync(folderOf).filter((name) => name.startsWith('2026-11-18')),
+      [],
+    );
+  });
+
+  it('deletes the oldest days until the others fit', async (t) => {
+    const { databases } = await filled(t);
+    for (const day of DAYS) {
+      const file = join(folderOf, `${day}.db`);
+      if (day !== '2026-11-22' && day !== '2026-11-21') truncateSync(file, 10 * MIB);
+    }
+    await databases.access.prune({ now: NOON, retentionMs: 365 * 86_400_000, maxBytes: 15 * MIB });
+    assert.deepEqual(left(), ['2026-11-20', '2026-11-21', '2026-11-22']);
+  });
+
+  it("never deletes today's, which goes on being written", async (t) => {
+    const { databases } = await filled(t);
+    await databases.access.prune({ now: NOON, retentionMs: 0, maxBytes: 0 });
+    assert.deepEqual(left(), ['2026-11-22']);
+    await databases.access.write({ reads: [read()], missing: [] });
+  });
+
+  it('leaves files alone that are none of the log', async (t) => {
+    const { databases } = await filled(t);
+    writeFileSync(join(folderOf, 'notes.txt'), '');
+    await databases.access.prune({ now: NOON, retentionMs: 0, maxBytes: 0 });
+    assert.ok(existsSync(join(folderOf, 'notes.txt')));
+  });
+});

@@ -1,0 +1,324 @@
+import assert from 'node:assert/strict';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import SqliteDatabase from 'better-sqlite3';
+import { isLookasideError } from '../../src/domain/errors.ts';
+import { openIndexReadOnly } from '../../src/sqlite/databases.ts';
+import {
+  imageAt,
+  recordedImage,
+  sha256,
+  signature,
+  signatureIndexContract,
+} from '../contract/signature-index.ts';
+import { type Cleanup, open, temporaryFolder } from './scratch.ts';
+
+const SITE = 'default';
+const indexUnusable = (error: unknown): boolean => isLookasideError(error, 'INDEX_UNUSABLE');
+
+signatureIndexContract('the SQLite index', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
+  const { databases, reasons } = await open(dataDir);
+  return {
+    index: databases.index,
+    close: async () => {
+      assert.deepEqual(reasons, []);
+      await databases.close();
+      rmSync(dataDir, { recursive: true });
+    },
+  };
+});
+
+const SOME = Array.from({ length: 2000 }, (_, position) =>
+  recordedImage(imageAt(`team/app${position % 20}`, String(position)), `one of ${position}`, 'x'.repeat(500)),
+);
+const FIRST = recordedImage(imageAt('team/app0', '0'), 'one of 0', 'x'.repeat(500));
+
+/** A data directory whose index holds SOME and is complete. */
+async function filled(t: Cleanup): Promise<string> {
+  const dataDir = temporaryFolder(t);
+  const { databases } = await open(dataDir);
+  await databases.index.record(SOME);
+  await databases.index.markComplete(SITE);
+  await databases.close();
+  return dataDir;
+}
+
+function overwrite(file: string, page: number, content: Buffer): void {
+  const descriptor = openSync(file, 'r+');
+  writeSync(descriptor, content, 0, content.length, page * 4096);
+  closeSync(descriptor);
+}
+
+describe('the index over a restart', () => {
+  it('is what it was, and complete once its file was checked', async (t) => {
+    const dataDir = await filled(t);
+    const { databases, reasons } = await open(dataDir);
+    t.after(() => databases.close());
+    assert.equal(databases.indexReplacedBecause, null);
+    assert.equal(databases.index.isComplete(SITE), false);
+    assert.equal(databases.index.recorded(FIRST.image).length, 2);
+    await databases.index.whenChecked();
+    assert.equal(databases.index.isComplete(SITE), true);
+    assert.deepEqual(databases.index.counts(SITE), { images: 2000, signatures: 4000 });
+    assert.deepEqual(reasons, []);
+  });
+
+  it('leaves one file, without a journal', async (t) => {
+    const dataDir = await filled(t);
+    assert.deepEqual(readdirSync(dataDir).sort(), ['index.db', 'state.db']);
+  });
+
+  it('is new and complete for no site when its file is gone', async (t) => {
+    const dataDir = await filled(t);
+    rmSync(join(dataDir, 'index.db'));
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    assert.deepEqual(databases.index.recorded(FIRST.image), []);
+    assert.equal(databases.index.isComplete(SITE), false);
+    assert.equal(databases.indexReplacedBecause, null);
+  });
+
+  it('does not write when a scan records what is recorded already', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    await databases.index.record(SOME);
+    const before = readFileSync(join(dataDir, 'index.db-wal'));
+    await databases.index.record(SOME);
+    assert.ok(before.equals(readFileSync(join(dataDir, 'index.db-wal'))));
+  });
+
+  it('keeps the verdict on a signature whose bytes are the same, whatever its number', async (t) => {
+    const dataDir = await filled(t);
+    const file = join(dataDir, 'index.db');
+    const other = new SqliteDatabase(file);
+    other
+      .prepare(`UPDATE signature SET verdict = 'good' WHERE sha256 = ?`)
+      .run(Buffer.from(sha256('one of 0'), 'hex'));
+    other.close();
+    const { databases } = await open(dataDir);
+    await databases.index.record([
+      { image: FIRST.image, signatures: [signature(1, 'new'), signature(2, 'one of 0')] },
+      recordedImage(imageAt('other/app', '0'), 'one of 0'),
+    ]);
+    await databases.close();
+    const reader = new SqliteDatabase(file, { readonly: true });
+    t.after(() => void reader.close());
+    const verdicts = reader.prepare(
+      'SELECT path, number, verdict FROM signature WHERE path = ? AND digest = ?',
+    );
+    const digest = Buffer.from(FIRST.image.hex, 'hex');
+    assert.deepEqual(verdicts.all('team/app0', digest), [
+      { path: 'team/app0', number: 1, verdict: 'unverified' },
+      { path: 'team/app0', number: 2, verdict: 'good' },
+    ]);
+    assert.deepEqual(verdicts.all('other/app', digest), [
+      { path: 'other/app', number: 1, verdict: 'unverified' },
+    ]);
+  });
+});
+
+describe('a broken index', () => {
+  it('is noticed by the check after the start, told once, and works again after a reset', async (t) => {
+    const dataDir = await filled(t);
+    for (let page = 3; page < 40; page += 1) {
+      overwrite(join(dataDir, 'index.db'), page, Buffer.alloc(4096, sha256(String(page))));
+    }
+    const { databases, reasons } = await open(dataDir);
+    t.after(() => databases.close());
+    const { index } = databases;
+    await index.whenChecked();
+    assert.equal(reasons.length, 1);
+    assert.equal(index.isComplete(SITE), false);
+    assert.throws(() => index.recorded(FIRST.image), indexUnusable);
+    assert.throws(() => index.listFolder(SITE, '', null, 10), indexUnusable);
+    assert.throws(() => index.hasChild(SITE, '', 'team'), indexUnusable);
+    assert.throws(() => index.images(SITE, null, 10), indexUnusable);
+    assert.throws(() => index.counts(SITE), indexUnusable);
+    await assert.rejects(index.record([FIRST]), indexUnusable);
+    await assert.rejects(index.markComplete(SITE), indexUnusable);
+    assert.notEqual(databases.health().index.unusable, null);
+
+    await Promise.all([index.reset(), index.reset()]);
+    assert.deepEqual(index.counts(SITE), { images: 0, signatures: 0 });
+    await index.record(SOME);
+    await index.markComplete(SITE);
+    assert.equal(index.isComplete(SITE), true);
+    assert.equal(index.recorded(FIRST.image).length, 2);
+    assert.equal(reasons.length, 1);
+    assert.equal(databases.health().index.unusable, null);
+  });
+
+  const spoilt: readonly (readonly [string, (file: string) => void])[] = [
+    ['whose header is damaged', (file) => overwrite(file, 0, Buffer.alloc(4096, 'damage'))],
+    [
+      'that is no database',
+      (file) => writeFileSync(file, 'not a database, but longer than its header'.repeat(9)),
+    ],
+    ['of a newer version', (file) => change(file, 'PRAGMA user_version = 99')],
+    ['that lacks a table', (file) => change(file, 'DROP TABLE folder_entry')],
+  ];
+  for (const [what, spoil] of spoilt) {
+    it(`${what} is begun anew at the start`, async (t) => {
+      const dataDir = await filled(t);
+      spoil(join(dataDir, 'index.db'));
+      const { databases, reasons } = await open(dataDir);
+      t.after(() => databases.close());
+      assert.notEqual(databases.indexReplacedBecause, null);
+      assert.equal(databases.index.isComplete(SITE), false);
+      assert.deepEqual(databases.index.recorded(FIRST.image), []);
+      await databases.index.record([FIRST]);
+      assert.equal(databases.index.recorded(FIRST.image).length, 2);
+      assert.deepEqual(reasons, []);
+    });
+  }
+
+  it('that is empty is begun anew at the start', async (t) => {
+    const dataDir = await filled(t);
+    writeFileSync(join(dataDir, 'index.db'), '');
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    await databases.index.whenChecked();
+    assert.equal(databases.index.isComplete(SITE), false);
+    await databases.index.record([FIRST]);
+  });
+
+  it("is begun anew beside another application's database of that name, which is kept", async (t) => {
+    const dataDir = await filled(t);
+    const file = join(dataDir, 'index.db');
+    rmSync(file);
+    change(file, 'CREATE TABLE theirs (x)');
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    assert.match(databases.indexReplacedBecause ?? '', /not a lookaside index database/);
+    const kept = new SqliteDatabase(`${file}.not-ours`, { readonly: true });
+    t.after(() => void kept.close());
+    assert.deepEqual(kept.prepare('SELECT * FROM theirs').all(), []);
+  });
+
+  it('is noticed by a look-up that meets bytes other than those of their SHA-256', async (t) => {
+    const dataDir = await filled(t);
+    const { databases, reasons } = await open(dataDir);
+    t.after(() => databases.close());
+    await databases.index.whenChecked();
+    const other = new SqliteDatabase(join(dataDir, 'index.db'));
+    other
+      .prepare(`UPDATE signature SET bytes = zeroblob(size_bytes) WHERE digest = ? AND number = 2`)
+      .run(Buffer.from(FIRST.image.hex, 'hex'));
+    other.close();
+    assert.throws(() => databases.index.recorded(FIRST.image), indexUnusable);
+    assert.throws(() => databases.index.recorded(FIRST.image), indexUnusable);
+    assert.equal(reasons.length, 1);
+    assert.equal(databases.index.isComplete(SITE), false);
+    await databases.index.reset();
+    assert.deepEqual(databases.index.recorded(FIRST.image), []);
+  });
+
+  it('is noticed by a write when its file was removed or replaced', async (t) => {
+    const dataDir = await filled(t);
+    const { databases, reasons } = await open(dataDir);
+    t.after(() => databases.close());
+    rmSync(join(dataDir, 'index.db'));
+    await assert.rejects(databases.index.forgetFolder(SITE, 'team'), indexUnusable);
+    assert.equal(reasons.length, 1);
+    assert.throws(() => databases.index.recorded(FIRST.image), indexUnusable);
+    await databases.index.reset();
+    await databases.index.record([FIRST]);
+    assert.equal(existsSync(join(dataDir, 'index.db')), true);
+    assert.equal(databases.index.recorded(FIRST.image).length, 2);
+  });
+});
+
+describe('a large index', () => {
+  const shapes: readonly (readonly [string, (position: number) => string])[] = [
+    ['in one folder', () => 'flat/app'],
+    [
+      'in nested folders',
+      (position) => `flat/n${position % 10}/m${position % 1000}/k${position % 50_000}/app`,
+    ],
+  ];
+  for (const [where, pathOf] of shapes) {
+    it(`of 100,000 images ${where} lists its folders in pages`, async (t) => {
+      const { databases } = await open(temporaryFolder(t));
+      t.after(() => databases.close());
+      const { index } = databases;
+      const images = Array.from({ length: 100_000 }, (_, n) => imageAt(pathOf(n), String(n)));
+      for (let start = 0; start < images.length; start += 20_000) {
+        const part = images.slice(start, start + 20_000);
+        await index.record(part.map((image) => recordedImage(image, image.hex)));
+      }
+      assert.deepEqual(index.counts(SITE), { images: 100_000, signatures: 100_000 });
+
+      let listed = 0;
+      let slowestMs = 0;
+      const folders = ['flat'];
+      for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+        let after: string | null = null;
+        do {
+          const startedMs = performance.now();
+          const page = index.listFolder(SITE, folder, after, 1000);
+          slowestMs = Math.max(slowestMs, performance.now() - startedMs);
+          for (const name of page.names) {
+            if (name.includes('@')) listed += 1;
+            else folders.push(`${folder}/${name}`);
+          }
+          after = page.next;
+        } while (after !== null);
+      }
+      assert.equal(listed, 100_000);
+      t.diagnostic(`slowest page: ${slowestMs.toFixed(1)} ms`);
+    });
+  }
+});
+
+describe('the index of another process', () => {
+  it('is read while a server writes it', async (t) => {
+    const dataDir = await filled(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const reader = openIndexReadOnly(dataDir);
+    assert.ok(reader !== null);
+    t.after(() => reader.close());
+    assert.equal(reader.recorded(FIRST.image).length, 2);
+    assert.equal(reader.isComplete(SITE), true);
+    await databases.index.record([{ image: FIRST.image, signatures: [] }]);
+    assert.deepEqual(reader.recorded(FIRST.image), []);
+    assert.deepEqual(reader.counts(SITE), { images: 1999, signatures: 3998 });
+    assert.equal(reader.images(SITE, null, 5).length, 5);
+    assert.deepEqual(reader.listFolder(SITE, '', null, 5), { names: ['team'], next: null });
+    assert.equal(reader.hasChild(SITE, '', 'team'), true);
+  });
+
+  it('is read when no server runs', async (t) => {
+    const reader = openIndexReadOnly(await filled(t));
+    assert.ok(reader !== null);
+    t.after(() => reader.close());
+    assert.equal(reader.counts(SITE).images, 2000);
+  });
+
+  it('is null when there is none, and INDEX_UNUSABLE when it is damaged', async (t) => {
+    assert.equal(openIndexReadOnly(temporaryFolder(t)), null);
+    const dataDir = await filled(t);
+    overwrite(join(dataDir, 'index.db'), 0, Buffer.alloc(4096, 'damage'));
+    assert.throws(() => openIndexReadOnly(dataDir), indexUnusable);
+  });
+});
+
+function change(file: string, sql: string): void {
+  const db = new SqliteDatabase(file);
+  db.exec(sql);
+  db.close();
+}

@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { isLookasideError } from '../../src/domain/errors.ts';
+import type { RecordedImage } from '../../src/domain/ports.ts';
+import { imageAt, recordedImage, sha256 } from '../contract/signature-index.ts';
+import { open, otherProcess, temporaryFolder, until } from './scratch.ts';
+
+const SITE = 'default';
+const NOW = new Date('2026-11-22T12:00:00.000Z');
+const ALICE = { name: 'alice', role: 'admin', hash: sha256('alice'), createdAt: NOW } as const;
+const KNOWN = recordedImage(imageAt('team/app', 'known'), 'one');
+
+const busy = (error: unknown): boolean => isLookasideError(error, 'BUSY');
+const unavailable = (error: unknown): boolean => isLookasideError(error, 'STORE_UNAVAILABLE');
+
+function manyImages(count: number): RecordedImage[] {
+  return Array.from({ length: count }, (_, position) =>
+    recordedImage(imageAt(`many/app${position}`, String(position)), `one of ${position}`, 'two', 'three'),
+  );
+}
+
+describe('a foreign process that holds the write lock', () => {
+  it('delays writes and no look-up; all that was queued is written once it lets go', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases, reasons } = await open(dataDir);
+    t.after(() => databases.close());
+    const { index } = databases;
+    await index.record([KNOWN]);
+    const other = await otherProcess(t, 'write', join(dataDir, 'index.db'));
+
+    const images = manyImages(20);
+    let written = 0;
+    const writes = images.map((image) => index.record([image]).then(() => (written += 1)));
+    let lookUps = 0;
+    // each try waits 20 ms in SQLite and 25 ms after it: 45 of them are 2 s
+    await until(() => {
+      assert.equal(index.recorded(KNOWN.image).length, 1);
+      assert.deepEqual(index.listFolder(SITE, '', null, 10).names, ['team']);
+      lookUps += 1;
+      return databases.health().index.lockedTries >= 45;
+    });
+    assert.equal(written, 0);
+    assert.equal(databases.health().index.queued, 20);
+    assert.ok(lookUps > 45);
+
+    await other.end();
+    await Promise.all(writes);
+    for (const { image } of images) assert.equal(index.recorded(image).length, 3);
+    assert.equal(databases.health().index.lockedTries, 0);
+    assert.deepEqual(reasons, []);
+  });
+
+  it('on one database does not delay the writes of another', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const other = await otherProcess(t, 'write', join(dataDir, 'index.db'));
+    const waiting = databases.index.record([KNOWN]);
+    await until(() => databases.health().index.lockedTries > 0);
+    await databases.tokens.create(ALICE);
+    await databases.access.write({ reads: [], missing: [] });
+    assert.equal(databases.health().index.queued, 1);
+    await other.end();
+    await waiting;
+  });
+
+  it('for longer than the limit makes a token BUSY and not created', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir, { lockedLimitMs: 0 });
+    t.after(() => databases.close());
+    const other = await otherProcess(t, 'write', join(dataDir, 'state.db'));
+    await assert.rejects(databases.tokens.create(ALICE), busy);
+    assert.equal(databases.tokens.find(ALICE.hash), null);
+    assert.equal(databases.health().state.lastWriteSucceeded, false);
+    await other.end();
+    assert.deepEqual(databases.tokens.list(), []);
+    await databases.tokens.create(ALICE);
+    assert.equal(databases.health().state.lastWriteSucceeded, true);
+  });
+
+  it('does not hinder a start', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const first = await open(dataDir);
+    await first.databases.index.record([KNOWN]);
+    await first.databases.close();
+    const holders = [];
+    for (const name of ['index.db', 'state.db']) {
+      holders.push(await otherProcess(t, 'write', join(dataDir, name)));
+    }
+    const { databases } = await open(dataDir);
+    assert.equal(databases.index.recorded(KNOWN.image).length, 1);
+    for (const holder of holders) await holder.end();
+    await databases.close();
+  });
+});
+
+describe('the queue', () => {
+  it('takes a bounded number of writes, and refuses more as BUSY', async (t) => {
+    const { databases } = await open(temporaryFolder(t));
+    t.after(() => databases.close());
+    const writes = Array.from({ length: 1500 }, () => databases.index.record([KNOWN]));
+    const results = await Promise.allSettled(writes);
+    const refused = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    assert.equal(refused.length, 500);
+    assert.ok(refused.every(busy));
+    await databases.index.record([KNOWN]);
+  });
+
+  it('lets a token overtake batches of the access log', async (t) => {
+    const { databases } = await open(temporaryFolder(t));
+    t.after(() => databases.close());
+    const missing = Array.from({ length: 1000 }, (_, n) => {
+      return { image: imageAt('x', String(n)), firstAt: NOW, lastAt: NOW, lastAddress: '::1', count: 1 };
+    });
+    const order: string[] = [];
+    const batches = Array.from({ length: 10 }, () =>
+      databases.access.write({ reads: [], missing }).then(() => order.push('access')),
+    );
+    await databases.tokens.create(ALICE);
+    order.push('token');
+    await Promise.all(batches);
+    assert.ok(order.indexOf('token') <= 1, order.join(' '));
+  });
+
+  it('is carried out before the databases close, which take nothing afterwards', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    const images = manyImages(50);
+    const writes = images.map((image) => databases.index.record([image]));
+    const token = databases.tokens.create(ALICE);
+    await databases.close();
+    await Promise.all(writes);
+    assert.equal((await token).name, 'alice');
+    await assert.rejects(databases.tokens.create({ ...ALICE, name: 'late' }), unavailable);
+    await databases.close();
+    const again = await open(dataDir);
+    t.after(() => again.databases.close());
+    assert.deepEqual(again.databases.index.counts(SITE), { images: 50, signatures: 150 });
+    assert.equal(again.databases.tokens.find(ALICE.hash)?.name, 'alice');
+  });
+});
+
+describe('a writer thread that dies', () => {
+  it('takes only the write under way with it; the next ones work, and look-ups never notice', async (t) => {
+    const { databases, reasons } = await open(temporaryFolder(t), { threadHeapMib: 12 });
+    t.after(() => databases.close());
+    const { index } = databases;
+    await index.record([KNOWN]);
+    const fatal = index.record(manyImages(40_000)); // more than a heap of 12 MiB holds
+    const token = databases.tokens.create(ALICE);
+    await assert.rejects(fatal, unavailable);
+    assert.equal(index.recorded(KNOWN.image).length, 1);
+    assert.equal((await token).name, 'alice');
+    await index.record([recordedImage(imageAt('team/app', 'next'), 'one')]);
+    assert.deepEqual(index.counts(SITE), { images: 2, signatures: 2 });
+    assert.deepEqual(reasons, []);
+  });
+
+  it('is not replaced by one that makes a new index when the file is gone', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases, reasons } = await open(dataDir, { threadHeapMib: 12 });
+    t.after(() => databases.close());
+    await databases.index.record([KNOWN]);
+    const fatal = databases.index.record(manyImages(40_000));
+    for (const name of ['index.db', 'state.db']) rmSync(join(dataDir, name));
+    await assert.rejects(fatal, unavailable);
+    await assert.rejects(databases.index.record([KNOWN]), (error) =>
+      isLookasideError(error, 'INDEX_UNUSABLE'),
+    );
+    await assert.rejects(databases.tokens.create(ALICE), unavailable);
+    assert.equal(reasons.length, 1);
+    await databases.index.reset();
+    await databases.index.record([KNOWN]);
+    assert.equal(databases.index.recorded(KNOWN.image).length, 1);
+  });
+});
