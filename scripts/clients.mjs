@@ -11,6 +11,8 @@ const CLIENTS = {
   'docker-registry': 'docker-registry',
   gpg: 'gnupg',
   curl: 'curl',
+  openssl: 'openssl',
+  ip: 'iproute2',
 };
 
 /** The client programs that are not on the PATH. */

@@ -54,7 +54,8 @@ async function install(root) {
   const npm = process.env.npm_execpath;
   const isNpm = npm?.endsWith('npm-cli.js') ?? false;
   const command = isNpm ? process.execPath : 'npm';
-  const status = await run(command, isNpm ? [npm, ...args] : args, { cwd: root, env: installEnvironment() });
+  const options = { cwd: root, env: installEnvironment(), detached: true };
+  const status = await run(command, isNpm ? [npm, ...args] : args, options);
   if (status !== 0) {
     throw new Refusal(
       `npm ci failed (exit status ${status}); better-sqlite3 needs make, a C++ compiler and Python 3`,

@@ -8,15 +8,17 @@ const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 /**
  * The program's exit status; 128 + the signal's number when a signal ended it. After a signal to this process the
  * program is let end first, then this process ends too, so nothing runs on alone and no caller goes on.
- * `stdio` as for spawn; without it the program's output goes to our stderr.
+ * `stdio` as for spawn; without it the program's output goes to our stderr. With `detached` the program leads a
+ * process group, and all of that gets the signals: npm does not pass them on to the compilers that it started.
  */
-export function run(command, args, options) {
+export function run(command, args, options = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { stdio: ['ignore', 2, 2], ...options });
     let received = null;
     const passOn = (signal) => {
       received = signal;
-      child.kill(signal);
+      if (options.detached) process.kill(-child.pid, signal);
+      else child.kill(signal);
     };
     const stopListening = () => {
       for (const signal of PASSED_ON) process.removeListener(signal, passOn);
