@@ -1,8 +1,9 @@
 // The tree of a site on disk. Opens only names that it built itself; never follows a link out of the root; tells
 // absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
 import { createHash } from 'node:crypto';
-import { type BigIntStats, constants, type Dir, promises as fs } from 'node:fs';
+import { type BigIntStats, close, constants, type Dir, promises as fs, fstat, open, read } from 'node:fs';
 import { join, sep } from 'node:path';
+import { promisify } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
@@ -118,19 +119,25 @@ export function openTree(options: TreeOptions): Tree {
     readAtMs: number,
   ): Promise<{ file: SignatureFile; stamp: string; changedAtMs: number } | null> {
     const path = join(realPath, `signature-${number}`);
+    const content = await readWhole(path);
+    if (content === null) return null;
+    if (content === 'link') return readLink(path, number, readAtMs);
+    const { stats, bytes } = content;
+    if (!stats.isFile()) return faulty(number, stats, 'no-file');
+    const file = toSignatureFile(number, stats, bytes, readAtMs);
+    return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
+  }
+
+  async function readLink(path: string, number: number, readAtMs: number) {
     const link = await orNull(() => fs.lstat(path, { bigint: true }), path);
     if (link === null) return null;
-    const target = link.isSymbolicLink() ? await linkTarget(path) : path;
-    if (target === null) return faulty(number, link, 'link-outside');
-    if (!link.isSymbolicLink() && !link.isFile()) return faulty(number, link, 'no-file');
-
-    const content = await readWhole(target);
-    if (content === null) return link.isSymbolicLink() ? faulty(number, link, 'link-outside') : null;
+    const target = await linkTarget(path);
+    const content = target === null ? null : await readWhole(target);
+    if (content === null || content === 'link') return faulty(number, link, 'link-outside');
     const { stats, bytes } = content;
     if (!stats.isFile()) return faulty(number, link, 'no-file');
     const file = toSignatureFile(number, stats, bytes, readAtMs);
-    const stamp = link.isSymbolicLink() ? `${stampOf(link)} ${stampOf(stats)}` : stampOf(stats);
-    return { file, stamp, changedAtMs: Number(stats.ctimeMs) };
+    return { file, stamp: `${stampOf(link)} ${stampOf(stats)}`, changedAtMs: Number(stats.ctimeMs) };
   }
 
   function toSignatureFile(
@@ -186,7 +193,8 @@ export function openTree(options: TreeOptions): Tree {
     const real = await realFolder(folder);
     if (real === null) return null;
     const target = await linkTarget(join(real, `signature-${number}`));
-    return target === null ? null : ((await readWhole(target))?.bytes ?? null);
+    const content = target === null ? null : await readWhole(target);
+    return content === null || content === 'link' ? null : content.bytes;
   }
 
   async function statFolder(folder: string): Promise<FolderIdentity | null> {
@@ -250,28 +258,51 @@ export function openTree(options: TreeOptions): Tree {
   };
 }
 
-/** Bytes null: larger than any client reads. Null: no such file. O_NONBLOCK: a pipe must not hold us. */
-async function readWhole(path: string): Promise<{ stats: BigIntStats; bytes: Uint8Array | null } | null> {
-  const handle = await orNull(
-    () => fs.open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
-    path,
-  );
-  if (handle === null) return null;
+interface Content {
+  readonly stats: BigIntStats;
+  /** Null: no regular file, or larger than any client reads. */
+  readonly bytes: Uint8Array | null;
+}
+
+// plain descriptors: FileHandle costs as much again as the calls themselves
+const openFile = promisify(open);
+const statFile = promisify(fstat);
+const readPart = promisify(read);
+const closeFile = promisify(close);
+
+/** Null: no such file; `link`: a symbolic one, which is not followed. O_NONBLOCK: a pipe must not hold us. */
+async function readWhole(path: string): Promise<Content | 'link' | null> {
+  let file: number;
   try {
-    const stats = await handle.stat({ bigint: true });
+    file = await openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (systemCode(error) === 'ELOOP') return 'link';
+    // a socket, or a device without a driver: there, but no file
+    if (systemCode(error) === 'ENXIO')
+      return orNull(async () => ({ stats: await fs.lstat(path, { bigint: true }), bytes: null }), path);
+    if (ABSENT.has(systemCode(error) ?? '')) return null;
+    throw unavailable(path, error);
+  }
+  try {
+    const stats = await statFile(file, { bigint: true });
     if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return { stats, bytes: null };
-    const buffer = Buffer.alloc(Number(stats.size) + 1); // one more, to notice a file that grows
-    let length = 0;
-    while (length < buffer.length) {
-      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    return { stats, bytes: buffer.subarray(0, length) };
+    return { stats, bytes: await readAll(file, Number(stats.size)) };
   } catch (error) {
     throw unavailable(path, error);
   } finally {
-    await handle.close();
+    await closeFile(file);
+  }
+}
+
+/** At most one byte more than expected, to notice a file that grows. */
+async function readAll(file: number, expectedBytes: number): Promise<Uint8Array> {
+  const buffer = Buffer.alloc(expectedBytes + 1);
+  let length = 0;
+  for (;;) {
+    const wanted = buffer.length - length;
+    const { bytesRead } = await readPart(file, buffer, length, wanted, length);
+    length += bytesRead;
+    if (bytesRead === 0 || length >= expectedBytes) return buffer.subarray(0, length);
   }
 }
 

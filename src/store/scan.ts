@@ -41,7 +41,8 @@ const IMAGES_AT_ONCE = 8;
 const IMAGES_A_BATCH = 200;
 const INDEX_PAGE = 500;
 const SYNC_EVERY_MS = 1000;
-const SYNC_WAIT_MS = 2000;
+/** A page waits this long for its folder's comparison: shorter once the index knows the tree. */
+const SYNC_WAIT_MS = { building: 2000, complete: 40 } as const;
 const SYNCED_FOLDERS_KEPT = 10_000;
 
 export function createScanner(options: ScannerOptions): Scanner {
@@ -110,38 +111,50 @@ export function createScanner(options: ScannerOptions): Scanner {
     return true;
   }
 
+  /** Every image that stands in the tree or in the index, folder by folder. */
   async function* imagesOnDiskAndRecorded(site: string): AsyncGenerator<ImageId> {
     await tree.check();
-    yield* imagesOnDisk(site, '', new Set());
-    for (let after: ImageId | null = null; ; ) {
-      const page: readonly ImageId[] = index.images(site, after, INDEX_PAGE);
-      for (const image of page) {
-        if ((await tree.statFolder(imageFolder(image))) === null) yield image;
-      }
-      after = page.at(-1) ?? null;
-      if (page.length < INDEX_PAGE) return;
-    }
+    yield* walk(site, '', new Set());
   }
 
   /** `above`: the folders on the way here, so that links in a circle end. */
-  async function* imagesOnDisk(
-    site: string,
-    folder: string,
-    above: ReadonlySet<string>,
-  ): AsyncGenerator<ImageId> {
+  async function* walk(site: string, folder: string, above: ReadonlySet<string>): AsyncGenerator<ImageId> {
     const identity = await tree.statFolder(folder);
-    if (identity === null || above.has(identity.id)) return;
-    for await (const child of (await tree.children(folder)) ?? []) {
-      if (child.kind !== 'folder') continue;
-      const path = folder === '' ? child.name : `${folder}/${child.name}`;
+    const there = new Set<string>();
+    if (identity !== null && !above.has(identity.id)) {
+      for await (const child of (await tree.children(folder)) ?? []) {
+        if (child.kind !== 'folder') continue;
+        there.add(child.name);
+        const path = below(folder, child.name);
+        const image = parseImageFolder(site, path);
+        if (image !== null) yield image;
+        else if (isNamespaceFolder(path)) yield* walk(site, path, new Set([...above, identity.id]));
+      }
+    }
+    for (const name of recordedChildren(index, site, folder)) {
+      if (there.has(name)) continue;
+      const path = below(folder, name);
       const image = parseImageFolder(site, path);
       if (image !== null) yield image;
-      else if (isNamespaceFolder(path)) yield* imagesOnDisk(site, path, new Set([...above, identity.id]));
+      else yield* walk(site, path, new Set());
     }
   }
 
-  const folders = createFolderSync(options, look, imagesOnDisk);
+  const folders = createFolderSync(options, look, walk);
   return { scan, findProblems, repair, syncFolder: folders.sync };
+}
+
+function* recordedChildren(index: SignatureIndex, site: string, folder: string): Generator<string> {
+  for (let after: string | null = null; ; ) {
+    const page = index.listFolder(site, folder, after, INDEX_PAGE);
+    yield* page.names;
+    after = page.next;
+    if (after === null) return;
+  }
+}
+
+function below(folder: string, name: string): string {
+  return folder === '' ? name : `${folder}/${name}`;
 }
 
 /** Gathers images for one transaction, so that a scan waits for few commits. */
@@ -199,7 +212,7 @@ function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
       if (childKind !== 'folder') continue;
       there.add(name);
       if (index.hasChild(site, folder, name)) continue;
-      const path = folder === '' ? name : `${folder}/${name}`;
+      const path = below(folder, name);
       const image = parseImageFolder(site, path);
       const images = image === null ? namespaceImages(site, path) : [image];
       await forEachConcurrently(images, IMAGES_AT_ONCE, async (found) => {
@@ -218,13 +231,17 @@ function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
 
   async function forgetGone(site: string, folder: string, there: ReadonlySet<string>): Promise<void> {
     if (kind === 'owned') return; // what is gone from an owned tree is damage, for the scan to tell
-    for (let after: string | null = null; ; ) {
-      const page = index.listFolder(site, folder, after, INDEX_PAGE);
-      for (const name of page.names.filter((known) => !there.has(known))) {
-        await index.forgetFolder(site, folder === '' ? name : `${folder}/${name}`);
-      }
-      after = page.next;
-      if (after === null) return;
+    for (const name of recordedChildren(index, site, folder)) {
+      if (!there.has(name)) await index.forgetFolder(site, below(folder, name));
+    }
+  }
+
+  function isComplete(site: string): boolean {
+    try {
+      return index.isComplete(site);
+    } catch (error) {
+      ignoreUnusableIndex(error);
+      return false;
     }
   }
 
@@ -238,7 +255,7 @@ function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
           .catch(ignoreUnusableIndex)
           .finally(() => running.delete(key));
       running.set(key, flight);
-      await Promise.race([flight, wait(SYNC_WAIT_MS)]);
+      await Promise.race([flight, wait(isComplete(site) ? SYNC_WAIT_MS.complete : SYNC_WAIT_MS.building)]);
     },
   };
 }
