@@ -134,8 +134,11 @@ export interface AccessBatch {
 export interface AccessLog {
   /** Resolves when committed. @throws BUSY, STORE_UNAVAILABLE: the batch was not kept */
   write(batch: AccessBatch): Promise<void>;
-  /** Deletes days older than the retention, then the oldest days until all together fit. Today's is never deleted. */
-  prune(limits: AccessLimits): Promise<void>;
+  /**
+   * Deletes days older than the retention, then the oldest days until all together fit. Today's is never deleted:
+   * false when even so they do not fit, and nothing more should be written.
+   */
+  prune(limits: AccessLimits): Promise<boolean>;
 }
 
 export interface AccessLimits {

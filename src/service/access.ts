@@ -29,6 +29,8 @@ export interface AccessRecorder {
   record(event: AccessEvent): void;
   /** Writes what is there; resolves when it is written or given up. */
   flush(): Promise<void>;
+  /** While full, events are dropped and counted. */
+  setFull(isFull: boolean): void;
   readonly buffer: { readonly rows: number; readonly dropped: number };
 }
 
@@ -47,10 +49,12 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   let reads = new Map<string, Counted<ReadCount>>();
   let missing = new Map<string, Counted<MissingCount>>();
   let dropped = 0;
+  let isDiskShareUsed = false;
   let writing: Promise<void> | null = null;
 
   function record(event: AccessEvent): void {
-    if (event.imageIsSigned) recordRead(event);
+    if (isDiskShareUsed) dropped += 1;
+    else if (event.imageIsSigned) recordRead(event);
     else recordMissing(event);
   }
 
@@ -125,6 +129,15 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   return {
     record,
     flush,
+    setFull(isFull) {
+      if (isFull && !isDiskShareUsed) {
+        log.warn(
+          {},
+          'the access logs have reached LOOKASIDE_ACCESS_MAX with today alone: reads are not recorded',
+        );
+      }
+      isDiskShareUsed = isFull;
+    },
     get buffer() {
       return { rows: reads.size + missing.size, dropped };
     },
@@ -139,14 +152,15 @@ export interface AccessUpkeep {
 }
 
 const FLUSH_EVERY_MS = 500;
-const PRUNE_EVERY_MS = 10 * MINUTE_MS;
+const PRUNE_EVERY_MS = MINUTE_MS;
 
-/** Writes twice a second and prunes every ten minutes until stopped; stopping writes what is left. */
+/** Writes twice a second and prunes every minute until stopped; stopping writes what is left. */
 export function keepAccessLog({ recorder, accessLog, log, limits }: AccessUpkeep): { stop(): Promise<void> } {
   const prune = () =>
-    accessLog
-      .prune(limits())
-      .catch((error: unknown) => log.warn({ err: error }, 'old access logs were not pruned'));
+    accessLog.prune(limits()).then(
+      (fits) => recorder.setFull(!fits),
+      (error: unknown) => log.warn({ err: error }, 'old access logs were not pruned'),
+    );
   const flushing = setInterval(() => void recorder.flush(), FLUSH_EVERY_MS);
   const pruning = setInterval(() => void prune(), PRUNE_EVERY_MS);
   void prune();

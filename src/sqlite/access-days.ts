@@ -59,7 +59,7 @@ export class AccessDays {
     }
   }
 
-  prune({ now, retentionMs, maxBytes }: AccessLimits): void {
+  prune({ now, retentionMs, maxBytes }: AccessLimits): boolean {
     const today = dayOf(now);
     const kept: { readonly day: string; readonly sizeBytes: number }[] = [];
     for (const [day, names] of this.#filesByDay()) {
@@ -69,11 +69,12 @@ export class AccessDays {
     }
     let totalBytes = kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     for (const { day, sizeBytes } of kept) {
-      if (totalBytes <= maxBytes) return;
+      if (totalBytes <= maxBytes) break;
       if (day >= today) continue;
       this.#delete(day, this.#filesByDay().get(day) ?? []);
       totalBytes -= sizeBytes;
     }
+    return totalBytes <= maxBytes;
   }
 
   close(): void {

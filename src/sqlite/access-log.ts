@@ -29,8 +29,8 @@ export class SqliteAccessLog implements AccessLog {
     if (failed !== undefined) throw failed.reason;
   }
 
-  async prune(limits: AccessLimits): Promise<void> {
-    await this.#writer.run('access.prune', limits, PRUNE_BYTES);
+  prune(limits: AccessLimits): Promise<boolean> {
+    return this.#writer.run('access.prune', limits, PRUNE_BYTES);
   }
 }
 

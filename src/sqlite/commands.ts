@@ -23,7 +23,8 @@ export interface Commands {
     readonly input: { readonly day: string; readonly batch: AccessBatch };
     readonly output: null;
   };
-  'access.prune': { readonly input: AccessLimits; readonly output: null };
+  /** Whether what is left fits. */
+  'access.prune': { readonly input: AccessLimits; readonly output: boolean };
 }
 
 export interface IndexOpened {

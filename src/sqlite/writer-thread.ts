@@ -74,10 +74,7 @@ const handlers: Handlers = {
     accessDays.write(day, batch);
     return null;
   },
-  'access.prune': (limits) => {
-    accessDays.prune(limits);
-    return null;
-  },
+  'access.prune': (limits) => accessDays.prune(limits),
 };
 
 port.on('message', (request: Request) => {

@@ -288,13 +288,19 @@ describe('pruning', () => {
       const file = join(folderOf, `${day}.db`);
       if (day !== '2026-11-22' && day !== '2026-11-21') truncateSync(file, 10 * MIB);
     }
-    await databases.access.prune({ now: NOON, retentionMs: 365 * 86_400_000, maxBytes: 15 * MIB });
+    const fits = await databases.access.prune({
+      now: NOON,
+      retentionMs: 365 * 86_400_000,
+      maxBytes: 15 * MIB,
+    });
+    assert.equal(fits, true);
     assert.deepEqual(left(), ['2026-11-20', '2026-11-21', '2026-11-22']);
   });
 
   it("never deletes today's, which goes on being written", async (t) => {
     const { databases } = await filled(t);
-    await databases.access.prune({ now: NOON, retentionMs: 0, maxBytes: 0 });
+    const fits = await databases.access.prune({ now: NOON, retentionMs: 0, maxBytes: 0 });
+    assert.equal(fits, false, 'the day of today is kept, and is more than nothing');
     assert.deepEqual(left(), ['2026-11-22']);
     await databases.access.write({ reads: [read()], missing: [] });
   });
