@@ -58,7 +58,7 @@ async function install(root) {
   const status = await run(command, isNpm ? [npm, ...args] : args, options);
   if (status !== 0) {
     throw new Refusal(
-      `npm ci failed (exit status ${status}); better-sqlite3 needs make, a C++ compiler and Python 3`,
+      `npm ci failed (exit status ${status}, see above); it needs the network, and make, g++ and python3 to compile`,
     );
   }
   if (!(await loadsDatabase(root))) throw new Refusal('better-sqlite3 was installed but does not load');

@@ -103,7 +103,7 @@ async function openListener(config: Config, services: Services): Promise<Listene
     if (code === null) throw error;
     const why = code === 'EADDRINUSE' ? 'something else listens there' : code;
     throw new LookasideError(
-      'CONFIG_INVALID',
+      'LISTEN_FAILED',
       `cannot listen on ${host ?? ''}:${port}: ${why}; stop it, or choose another with --listen or LOOKASIDE_LISTEN`,
       { cause: error },
     );

@@ -1,12 +1,31 @@
 // What commands print: results on standard output, progress and errors on standard error, exit codes.
-import { isLookasideError, type LookasideError } from '../domain/errors.ts';
+import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import type { TreeCounts } from '../service/upkeep.ts';
 
 /** Done; refused or failed; wrong usage or unreachable. */
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
-/** The error as a line for people, and the code that the process ends with. */
+const EXIT_CODES: Record<ErrorCode, number> = {
+  CONFIG_INVALID: EXIT.usage,
+  SERVER_UNREACHABLE: EXIT.usage,
+  REQUEST_INVALID: EXIT.failed,
+  UNAUTHORIZED: EXIT.failed,
+  DENIED: EXIT.failed,
+  NOT_FOUND: EXIT.failed,
+  METHOD_NOT_ALLOWED: EXIT.failed,
+  HEADERS_TOO_LARGE: EXIT.failed,
+  NAME_TAKEN: EXIT.failed,
+  BUSY: EXIT.failed,
+  STORE_UNAVAILABLE: EXIT.failed,
+  INDEX_UNUSABLE: EXIT.failed,
+  STATE_UNUSABLE: EXIT.failed,
+  ALREADY_RUNNING: EXIT.failed,
+  LISTEN_FAILED: EXIT.failed,
+  DAMAGE_FOUND: EXIT.failed,
+};
+
+/** Prints the error as a line for people; the code that the process ends with. */
 export function exitCodeOf(error: unknown): number {
   if (!isLookasideError(error)) {
     process.stderr.write(
@@ -15,11 +34,7 @@ export function exitCodeOf(error: unknown): number {
     return EXIT.failed;
   }
   process.stderr.write(`lookaside: ${escapeTerminal(error.message)}\n`);
-  return isUsage(error) ? EXIT.usage : EXIT.failed;
-}
-
-function isUsage({ code }: LookasideError): boolean {
-  return code === 'CONFIG_INVALID' || code === 'SERVER_UNREACHABLE';
+  return EXIT_CODES[error.code] ?? EXIT.failed; // a running server of another version may have other codes
 }
 
 export function print(text: string): void {

@@ -1,5 +1,5 @@
 // The one error type that callers may meet. Codes are a closed set: http/errors.ts gives each a status,
-// cli/exit.ts an exit code, and a new code without either does not compile.
+// cli/terminal.ts an exit code, and a new code without either does not compile.
 
 export type ErrorCode =
   | 'REQUEST_INVALID'
@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'STATE_UNUSABLE'
   | 'ALREADY_RUNNING'
   | 'SERVER_UNREACHABLE'
+  | 'LISTEN_FAILED'
   | 'CONFIG_INVALID'
   | 'DAMAGE_FOUND';
 
