@@ -9,6 +9,7 @@ export type Need =
   | 'skopeo'
   | 'docker-registry'
   | 'gpg'
+  | 'curl'
   | 'openssl'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
