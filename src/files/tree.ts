@@ -28,8 +28,8 @@ export interface TreeOptions {
   readonly isWhole: (bytes: Uint8Array) => boolean;
 }
 
-// What "not there" looks like, links that run in circles and names too long for the file system included.
-const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP']);
+// What "not there" looks like, links that run in circles, names too long for the file system and sockets included.
+const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP', 'ENXIO']);
 
 const ROOT_KEPT_MS = 1000;
 
