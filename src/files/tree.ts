@@ -33,6 +33,9 @@ const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'
 
 const ROOT_KEPT_MS = 1000;
 
+// A folder whose files go one by one is read anew for each; more is a store that cannot hold still.
+const READ_ATTEMPTS = 5;
+
 // Timestamps tick every few milliseconds, so a second change within a tick cannot be told from the first.
 const TICK_MS = 50;
 
@@ -67,12 +70,14 @@ export function openTree(options: TreeOptions): Tree {
 
   /** The real path of a name inside the root; null when absent or led outside by a link. */
   async function findInside(name: string): Promise<string | null> {
-    const real = await orNull(() => fs.realpath(join(root, name)), name);
+    const path = join(root, name);
+    let real = await orNull(() => fs.realpath(path), name);
     if (real === null) {
       await checkRoot();
-      return null;
+      // once more: at the first look the root itself may have been away
+      real = await orNull(() => fs.realpath(path), name);
     }
-    return (await isInRoot(real)) ? real : null;
+    return real !== null && (await isInRoot(real)) ? real : null;
   }
 
   async function isInRoot(real: string): Promise<boolean> {
@@ -85,12 +90,26 @@ export function openTree(options: TreeOptions): Tree {
   }
 
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
-    const real = await realFolder(folder);
-    if (real === null) return null;
+    for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
+      const real = await realFolder(folder);
+      if (real === null) return null;
+      const found = await readFolder(real, folder, numbers);
+      if (found !== 'vanished') return found;
+    }
+    throw new LookasideError('STORE_UNAVAILABLE', `${folder} changes faster than it can be read`);
+  }
+
+  /** `vanished`: a name that was there a moment ago is gone, perhaps with the whole root; only a new look tells. */
+  async function readFolder(
+    real: string,
+    folder: string,
+    numbers: readonly number[],
+  ): Promise<ImageFolder | 'vanished' | null> {
     const before = await orNull(() => fs.stat(real, { bigint: true }), folder);
-    if (before === null || !before.isDirectory()) return null;
+    if (before === null) return 'vanished';
+    if (!before.isDirectory()) return null;
     const names = await orNull(() => fs.readdir(real), folder);
-    if (names === null) return null;
+    if (names === null) return 'vanished';
 
     const { dense, hidden } = signatureNumbers(names);
     const readAtMs = nowMs();
@@ -99,7 +118,7 @@ export function openTree(options: TreeOptions): Tree {
     let newestMs = Number(before.mtimeMs);
     for (const number of [...dense, ...hidden.filter((behind) => numbers.includes(behind))]) {
       const found = await readSignature(real, number, readAtMs);
-      if (found === null) break; // gone since the listing: the first missing number
+      if (found === null) return 'vanished';
       files.push(found.file);
       stamps.push({ number, stamp: found.stamp });
       newestMs = Math.max(newestMs, found.changedAtMs);
