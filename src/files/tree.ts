@@ -2,7 +2,7 @@
 // absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
 import { createHash } from 'node:crypto';
 import { type BigIntStats, constants, type Dir, promises as fs } from 'node:fs';
-import { join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
@@ -16,7 +16,7 @@ import type {
   Tree,
   TreeChild,
 } from '../domain/tree.ts';
-import { makeFolderDurably, PRIVATE_FOLDER, replaceFileDurably } from './durable.ts';
+import { displaceFolder, makeFolderDurably, PRIVATE_FOLDER, replaceFileDurably } from './durable.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -87,6 +87,15 @@ export function openTree(options: TreeOptions): Tree {
 
   async function realFolder(folder: string): Promise<string | null> {
     return folder === '' ? checkRoot() : findInside(folder);
+  }
+
+  /** @throws LookasideError STORE_UNAVAILABLE when what is there of this folder's path leads out of the root */
+  async function refuseWayOut(folder: string): Promise<void> {
+    for (let above = folder; above !== '.'; above = dirname(above)) {
+      if ((await orNull(() => fs.lstat(join(root, above)), above)) === null) continue;
+      if ((await findInside(above)) !== null) return;
+      throw new LookasideError('STORE_UNAVAILABLE', `cannot write to ${folder}: a link leads out of ${root}`);
+    }
   }
 
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
@@ -260,10 +269,11 @@ export function openTree(options: TreeOptions): Tree {
     },
     async restore(folder, number, bytes) {
       const path = `${folder}/signature-${number}`;
+      await refuseWayOut(folder);
       await orThrow(() => makeFolderDurably(root, folder), folder);
-      if ((await realFolder(folder)) === null) {
-        throw new LookasideError('STORE_UNAVAILABLE', `cannot write ${path}: a link leads out of ${root}`);
-      }
+      const there = await orNull(() => fs.lstat(join(root, path)), path);
+      // rename replaces anything but a folder
+      if (there?.isDirectory()) await orThrow(() => displaceFolder(root, path), path);
       await orThrow(() => replaceFileDurably(root, folder, `signature-${number}`, bytes), path);
     },
   };
