@@ -108,6 +108,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     const recorded = index.recorded(image).find(({ number }) => path.endsWith(`/signature-${number}`));
     if (recorded === undefined || recorded.bytes === null) return false;
     await tree.restore(imageFolder(image), recorded.number, recorded.bytes);
+    options.report(image, (await look(image)).problems);
     return true;
   }
 
