@@ -122,6 +122,7 @@ function connect({ config, current, log, databases }: Connections) {
     site: DEFAULT_SITE,
     scanner,
     index,
+    whenIndexChecked: () => index.whenChecked(),
     clock: systemClock,
     log,
     scanIntervalMs: () => current().scanIntervalMs,
@@ -175,6 +176,7 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
     site: DEFAULT_SITE,
     scanner,
     index: index === null ? NO_INDEX : { ...NO_INDEX, ...index },
+    whenIndexChecked: async () => undefined, // it is checked when it is asked
     clock: systemClock,
     log,
     scanIntervalMs: () => null,
