@@ -133,6 +133,7 @@ function connect({ config, current, log, databases }: Connections) {
     site: DEFAULT_SITE,
     scanner,
     index,
+    whenIndexChecked: () => index.whenChecked(),
     clock: systemClock,
     log,
     scanIntervalMs: () => current().scanIntervalMs,
@@ -188,6 +189,7 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
     site: DEFAULT_SITE,
     scanner,
     index,
+    whenIndexChecked: async () => undefined, // it is checked when it is asked
     clock: systemClock,
     log,
     scanIntervalMs: () => null,

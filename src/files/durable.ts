@@ -45,6 +45,14 @@ export async function replaceFileDurably(
   await syncFolder(join(root, folder));
 }
 
+/** Moves a folder out of the way into the root's private folder: what it holds is not ours to delete. */
+export async function displaceFolder(root: string, name: string): Promise<void> {
+  const displaced = join(PRIVATE_FOLDER, 'displaced');
+  await makeFolderDurably(root, displaced);
+  await fs.rename(join(root, name), join(root, displaced, randomUUID()));
+  await syncFolder(join(root, displaced));
+}
+
 async function syncFolder(path: string): Promise<void> {
   const handle = await fs.open(path, 'r');
   try {

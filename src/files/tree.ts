@@ -2,7 +2,7 @@
 // absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
 import { createHash } from 'node:crypto';
 import { type BigIntStats, close, constants, type Dir, promises as fs, fstat, open, read } from 'node:fs';
-import { join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { promisify } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
@@ -17,7 +17,7 @@ import type {
   Tree,
   TreeChild,
 } from '../domain/tree.ts';
-import { makeFolderDurably, PRIVATE_FOLDER, replaceFileDurably } from './durable.ts';
+import { displaceFolder, makeFolderDurably, PRIVATE_FOLDER, replaceFileDurably } from './durable.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -33,6 +33,9 @@ export interface TreeOptions {
 const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP']);
 
 const ROOT_KEPT_MS = 1000;
+
+// A folder whose files go one by one is read anew for each; more is a store that cannot hold still.
+const READ_ATTEMPTS = 5;
 
 // Timestamps tick every few milliseconds, so a second change within a tick cannot be told from the first.
 const TICK_MS = 50;
@@ -68,12 +71,14 @@ export function openTree(options: TreeOptions): Tree {
 
   /** The real path of a name inside the root; null when absent or led outside by a link. */
   async function findInside(name: string): Promise<string | null> {
-    const real = await orNull(() => fs.realpath(join(root, name)), name);
+    const path = join(root, name);
+    let real = await orNull(() => fs.realpath(path), name);
     if (real === null) {
       await checkRoot();
-      return null;
+      // once more: at the first look the root itself may have been away
+      real = await orNull(() => fs.realpath(path), name);
     }
-    return (await isInRoot(real)) ? real : null;
+    return real !== null && (await isInRoot(real)) ? real : null;
   }
 
   async function isInRoot(real: string): Promise<boolean> {
@@ -85,13 +90,36 @@ export function openTree(options: TreeOptions): Tree {
     return folder === '' ? checkRoot() : findInside(folder);
   }
 
+  /** @throws LookasideError STORE_UNAVAILABLE when what is there of this folder's path leads out of the root */
+  async function refuseWayOut(folder: string): Promise<void> {
+    for (let above = folder; above !== '.'; above = dirname(above)) {
+      if ((await orNull(() => fs.lstat(join(root, above)), above)) === null) continue;
+      if ((await findInside(above)) !== null) return;
+      throw new LookasideError('STORE_UNAVAILABLE', `cannot write to ${folder}: a link leads out of ${root}`);
+    }
+  }
+
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
-    const real = await realFolder(folder);
-    if (real === null) return null;
+    for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
+      const real = await realFolder(folder);
+      if (real === null) return null;
+      const found = await readFolder(real, folder, numbers);
+      if (found !== 'vanished') return found;
+    }
+    throw new LookasideError('STORE_UNAVAILABLE', `${folder} changes faster than it can be read`);
+  }
+
+  /** `vanished`: a name that was there a moment ago is gone, perhaps with the whole root; only a new look tells. */
+  async function readFolder(
+    real: string,
+    folder: string,
+    numbers: readonly number[],
+  ): Promise<ImageFolder | 'vanished' | null> {
     const before = await orNull(() => fs.stat(real, { bigint: true }), folder);
-    if (before === null || !before.isDirectory()) return null;
+    if (before === null) return 'vanished';
+    if (!before.isDirectory()) return null;
     const names = await orNull(() => fs.readdir(real), folder);
-    if (names === null) return null;
+    if (names === null) return 'vanished';
 
     const { dense, hidden } = signatureNumbers(names);
     const readAtMs = nowMs();
@@ -100,7 +128,7 @@ export function openTree(options: TreeOptions): Tree {
     let newestMs = Number(before.mtimeMs);
     for (const number of [...dense, ...hidden.filter((behind) => numbers.includes(behind))]) {
       const found = await readSignature(real, number, readAtMs);
-      if (found === null) break; // gone since the listing: the first missing number
+      if (found === null) return 'vanished';
       files.push(found.file);
       stamps.push({ number, stamp: found.stamp });
       newestMs = Math.max(newestMs, found.changedAtMs);
@@ -170,13 +198,13 @@ export function openTree(options: TreeOptions): Tree {
 
   async function isUnchanged(folder: string, stamps: Stamps): Promise<boolean> {
     if (!stamps.settled) return false;
-    const real = await realFolder(folder);
-    if (real === null) return false;
+    // the stamp holds the folder's inode: a link on the way that leads elsewhere now shows without its real path
+    const path = join(root, folder);
     const checks = [
-      orNull(() => fs.stat(real, { bigint: true }), folder).then(
+      orNull(() => fs.stat(path, { bigint: true }), folder).then(
         (stats) => stats !== null && stampOf(stats) === stamps.folder,
       ),
-      ...stamps.files.map(({ number, stamp }) => isSameFile(join(real, `signature-${number}`), stamp)),
+      ...stamps.files.map(({ number, stamp }) => isSameFile(join(path, `signature-${number}`), stamp)),
     ];
     return (await Promise.all(checks)).every((same) => same);
   }
@@ -249,10 +277,11 @@ export function openTree(options: TreeOptions): Tree {
     },
     async restore(folder, number, bytes) {
       const path = `${folder}/signature-${number}`;
+      await refuseWayOut(folder);
       await orThrow(() => makeFolderDurably(root, folder), folder);
-      if ((await realFolder(folder)) === null) {
-        throw new LookasideError('STORE_UNAVAILABLE', `cannot write ${path}: a link leads out of ${root}`);
-      }
+      const there = await orNull(() => fs.lstat(join(root, path)), path);
+      // rename replaces anything but a folder
+      if (there?.isDirectory()) await orThrow(() => displaceFolder(root, path), path);
       await orThrow(() => replaceFileDurably(root, folder, `signature-${number}`, bytes), path);
     },
   };

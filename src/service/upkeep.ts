@@ -36,6 +36,8 @@ export interface UpkeepOptions<Found extends Problem & { readonly isDamage: bool
   readonly site: string;
   readonly scanner: TreeScanner<Found>;
   readonly index: SignatureIndex;
+  /** Resolves once it is known whether the index that was found is sound: until then it passes for incomplete. */
+  readonly whenIndexChecked: () => Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
   /** Null: only when asked. */
@@ -75,10 +77,15 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
   // scans, reindex and fsck take turns: two walks at once would only slow each other down
   let turn: Promise<unknown> = Promise.resolve();
   let waiting = 0;
+  let endWaiting = () => {};
+  const stopped = new Promise<void>((resolve) => {
+    endWaiting = resolve;
+  });
 
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
     waiting += 1;
-    const mine = turn.then(act).finally(() => {
+    const checked = turn.then(() => Promise.race([options.whenIndexChecked(), stopped]));
+    const mine = checked.then(act).finally(() => {
       waiting -= 1;
     });
     turn = mine.catch(() => undefined);
@@ -172,6 +179,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     start: () => schedule(0),
     async stop() {
       isStopped = true;
+      endWaiting();
       if (timer !== null) clearTimeout(timer);
       await turn;
     },

@@ -44,6 +44,7 @@ const SYNC_EVERY_MS = 1000;
 /** A page waits this long for its folder's comparison: shorter once the index knows the tree. */
 const SYNC_WAIT_MS = { building: 2000, complete: 40 } as const;
 const SYNCED_FOLDERS_KEPT = 10_000;
+const HOLLOW_FOLDERS_KEPT = 100;
 
 export function createScanner(options: ScannerOptions): Scanner {
   const { tree, index } = options;
@@ -108,6 +109,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     const recorded = index.recorded(image).find(({ number }) => path.endsWith(`/signature-${number}`));
     if (recorded === undefined || recorded.bytes === null) return false;
     await tree.restore(imageFolder(image), recorded.number, recorded.bytes);
+    options.report(image, (await look(image)).problems);
     return true;
   }
 
@@ -176,13 +178,20 @@ function createBatch(index: SignatureIndex) {
   };
 }
 
+interface Synced {
+  readonly stamp: string;
+  readonly atMs: number;
+  /** Children to be looked at again, because a signature that comes into them does not change the folder's stamp. */
+  readonly hollow: readonly string[];
+}
+
 type Look = (image: ImageId) => Promise<ImageState & { readonly recorded: readonly RecordedSignature[] }>;
 type Walk = (site: string, folder: string, above: ReadonlySet<string>) => AsyncGenerator<ImageId>;
 
 /** Keeps directory pages true between scans: a folder whose stamp changed is compared child by child. */
 function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
   const { tree, kind, index, monotonicMs, wait, report } = options;
-  const synced = new Map<string, { readonly stamp: string; readonly atMs: number }>();
+  const synced = new Map<string, Synced>();
   const running = new Map<string, Promise<void>>();
 
   async function compare(site: string, folder: string): Promise<void> {
@@ -191,38 +200,56 @@ function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
     if (before !== undefined && monotonicMs() - before.atMs < SYNC_EVERY_MS) return;
     const identity = await tree.statFolder(folder);
     if (identity === null) return forgetGone(site, folder, new Set());
-    if (before?.stamp !== identity.stamp) await forgetGone(site, folder, await addNew(site, folder));
-    remember(key, identity.stamp);
+    if (before?.stamp === identity.stamp) {
+      remember(key, identity.stamp, await addNew(site, folder, before.hollow));
+      return;
+    }
+    const there = await childFolders(folder);
+    const hollow = await addNew(site, folder, there);
+    await forgetGone(site, folder, there);
+    remember(key, identity.stamp, hollow);
   }
 
-  function remember(key: string, stamp: string): void {
+  function remember(key: string, stamp: string, hollow: readonly string[]): void {
     synced.delete(key);
-    synced.set(key, { stamp, atMs: monotonicMs() });
+    synced.set(key, { stamp, atMs: monotonicMs(), hollow });
     for (const oldest of synced.keys()) {
       if (synced.size <= SYNCED_FOLDERS_KEPT) break;
       synced.delete(oldest);
     }
   }
 
-  /** Takes in what the index does not know; the names of all that is there. */
-  async function addNew(site: string, folder: string): Promise<ReadonlySet<string>> {
+  async function childFolders(folder: string): Promise<ReadonlySet<string>> {
     const there = new Set<string>();
-    const batch = createBatch(index);
     for await (const { name, kind: childKind } of (await tree.children(folder)) ?? []) {
-      if (childKind !== 'folder') continue;
-      there.add(name);
+      if (childKind === 'folder') there.add(name);
+    }
+    return there;
+  }
+
+  /** Takes in what the index does not know of these children; those that are images, or lead to some, without a signature. */
+  async function addNew(site: string, folder: string, names: Iterable<string>): Promise<readonly string[]> {
+    const hollow: string[] = [];
+    const batch = createBatch(index);
+    for (const name of names) {
       if (index.hasChild(site, folder, name)) continue;
       const path = below(folder, name);
       const image = parseImageFolder(site, path);
       const images = image === null ? namespaceImages(site, path) : [image];
+      const seen = { images: 0, signed: 0 };
       await forEachConcurrently(images, IMAGES_AT_ONCE, async (found) => {
         const { signatures, problems } = await look(found);
         report(found, problems);
-        if (signatures.length > 0) await batch.add({ image: found, signatures });
+        seen.images += 1;
+        if (signatures.length === 0) return;
+        seen.signed += 1;
+        await batch.add({ image: found, signatures });
       });
+      const isHollow = seen.images > 0 && seen.signed === 0;
+      if (isHollow && hollow.length < HOLLOW_FOLDERS_KEPT) hollow.push(name);
     }
     await batch.flush();
-    return there;
+    return hollow;
   }
 
   function namespaceImages(site: string, path: string): AsyncIterable<ImageId> | readonly ImageId[] {

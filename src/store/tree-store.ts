@@ -62,11 +62,12 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
 
   async function readOwned(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
     const recorded = recordedOrNone(image);
-    if (recorded.length > 0 && index.isComplete(image.site)) return toSet(known, recorded, null);
+    if (recorded.length > 0 && isComplete(image.site)) return toSet(known, recorded, null);
     const numbers = recorded.map(({ number }) => number);
     const state = ownedState(image, await readSettled(image, numbers), recorded, true);
     report(image, state.problems);
-    keepInIndex(image, state);
+    // beside what is recorded a new file may be an extra one: a scan of the checked index tells
+    if (recorded.length === 0) keepInIndex(image, state);
     return toSet(known, state.signatures, null);
   }
 
@@ -100,6 +101,15 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
       return index.recorded(image);
     } catch (error) {
       if (isLookasideError(error, 'INDEX_UNUSABLE')) return [];
+      throw error;
+    }
+  }
+
+  function isComplete(site: string): boolean {
+    try {
+      return index.isComplete(site);
+    } catch (error) {
+      if (isLookasideError(error, 'INDEX_UNUSABLE')) return false;
       throw error;
     }
   }
@@ -139,7 +149,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     after: string | null,
     limit: number,
   ): Promise<FolderPage> {
-    if (options.kind === 'shared' || !index.isComplete(site)) await options.syncFolder(site, folder);
+    if (options.kind === 'shared' || !isComplete(site)) await options.syncFolder(site, folder);
     return index.listFolder(site, folder, after, limit);
   }
 

@@ -52,6 +52,8 @@ export interface Background extends AsyncDisposable {
   readonly pid: number;
   readonly ready: RegExpExecArray;
   output(): string;
+  /** Its exit status when it has ended by itself or by a signal, which is null. */
+  readonly ended: Promise<number | null>;
   /** Its exit status after SIGTERM; null when a signal ended it. Stopping twice is the same as once. */
   stop(): Promise<number | null>;
 }
@@ -101,6 +103,7 @@ export async function startBackground(
     pid: child.pid,
     ready: match,
     output: both,
+    ended: end,
     stop,
     async [Symbol.asyncDispose]() {
       await stop();

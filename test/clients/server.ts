@@ -1,7 +1,7 @@
 // The lookaside server as an administrator runs it: the built command line, in a process of its own.
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
-import { type Argv, startBackground, succeed } from './command.ts';
+import { type Argv, type Outcome, run, startBackground, succeed } from './command.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
@@ -12,13 +12,19 @@ export interface LookasideServer extends AsyncDisposable {
   readonly host: string;
   /** The lines that it prints for people to put into registries.d. */
   readonly registriesD: string;
+  readonly port: number;
+  readonly pid: number;
+  /** All it has written so far, to standard output and standard error. */
+  output(): string;
+  /** Its exit status once it has ended; null when a signal ended it. */
+  readonly ended: Promise<number | null>;
   /** Ends it by SIGTERM and demands exit status 0. */
   stop(): Promise<void>;
 }
 
 export interface ServerOptions {
-  /** The shared tree that clients write into. */
-  readonly root: string;
+  /** The shared tree that clients write into; left out, the tree is owned, DATA/sigstore. */
+  readonly root?: string;
   readonly data: string;
   /** A free port of 127.0.0.1 unless told. */
   readonly listen?: string;
@@ -31,8 +37,9 @@ export interface ServerOptions {
 /** The server, once it says that it listens. */
 export async function startServer(options: ServerOptions): Promise<LookasideServer> {
   const { root, data, listen = '127.0.0.1:0', settings = {}, on = (argv: Argv) => argv } = options;
+  const shared = root === undefined ? [] : ['--root', root];
   const process_ = await startBackground(
-    on([process.execPath, MAIN, 'serve', '--listen', listen, '--data', data, '--root', root]),
+    on([process.execPath, MAIN, 'serve', '--listen', listen, '--data', data, ...shared]),
     { env: { PATH: process.env.PATH ?? '', ...settings } },
     /listening on (https?:\/\/(127\.0\.0\.1:[0-9]+))/,
   );
@@ -47,6 +54,10 @@ export async function startServer(options: ServerOptions): Promise<LookasideServ
       assert.ok(lines !== null, `no lines for registries.d:\n${process_.output()}`);
       return lines[0];
     },
+    port: Number(host.split(':')[1]),
+    pid: process_.pid,
+    output: process_.output,
+    ended: process_.ended,
     async stop() {
       stopped = true;
       assert.equal(await process_.stop(), 0, process_.output());
@@ -55,6 +66,16 @@ export async function startServer(options: ServerOptions): Promise<LookasideServ
       if (!stopped) await process_.stop();
     },
   };
+}
+
+/** What came of a command line of lookaside; `settings` and PATH are its whole environment. */
+export function runLookaside(
+  args: readonly string[],
+  settings: Readonly<Record<string, string>> = {},
+  cwd?: string,
+): Promise<Outcome> {
+  const env = { PATH: process.env.PATH ?? '', ...settings };
+  return run([process.execPath, MAIN, ...args], cwd === undefined ? { env } : { env, cwd });
 }
 
 /** The text of a new token for readers. */
