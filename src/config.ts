@@ -60,10 +60,11 @@ const UNIT_BYTES: Record<string, number> = {
 const listen = z.string().transform((text, context): ListenAddress => {
   const match = /^(?:(?<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.%]+\]))?:(?<port>[0-9]{1,5})$/.exec(text);
   const port = Number(match?.groups?.port);
-  if (match === null || port > 65_535) {
+  const host = match?.groups?.host?.replace(/^\[|\]$/g, '') ?? null;
+  if (match === null || port > 65_535 || (text.startsWith('[') && isIP(host ?? '') !== 6)) {
     return refuse(context, 'wanted [HOST]:PORT, like :8000, 127.0.0.1:8000 or [::1]:8000');
   }
-  return { host: match.groups?.host?.replace(/^\[|\]$/g, '') ?? null, port };
+  return { host, port };
 });
 
 const duration = z.string().transform((text, context): number => {
@@ -92,8 +93,9 @@ const prefix = z.string().transform((text, context): string => {
 });
 
 const publicUrl = z.string().transform((text, context): string => {
-  const url = URL.canParse(text) ? new URL(text) : null;
-  if (url === null || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '') {
+  // the parser takes more, like blanks and backslashes, that neither people nor maskPassword see as it does
+  const url = /^https?:\/\/[^\s\\]+$/i.test(text) && URL.canParse(text) ? new URL(text) : null;
+  if (url === null || url.search !== '' || url.hash !== '') {
     return refuse(context, 'wanted a URL like https://signatures.example.com');
   }
   return text.replace(/\/+$/, '');
@@ -127,10 +129,7 @@ const SETTINGS = {
   access_retention: { schema: duration, default: '90d' },
   access_max: { schema: size, default: '4GiB' },
   scan_interval: {
-    schema: z
-      .literal('off')
-      .transform(() => null)
-      .or(duration),
+    schema: z.union([z.literal('off').transform(() => null), duration], 'wanted off or a duration like 1h'),
     default: '1h',
   },
   log_level: { schema: z.enum(['debug', 'info', 'warn', 'error']), default: 'info' },
@@ -225,7 +224,7 @@ function parseValues(given: ReadonlyMap<SettingName, { text: string; source: Sou
     const result = SETTINGS[name].schema.safeParse(text);
     if (result.success) return [name, result.data];
     const wanted = result.error.issues.map((issue) => issue.message).join('; ');
-    throw invalid(`${variableOf(name)} is "${text}": ${wanted}`);
+    throw invalid(`${variableOf(name)} is "${hidePassword(text ?? '')}": ${wanted}`);
   });
   return Object.fromEntries(parsed) as Values; // each value went through its own row's schema
 }
@@ -238,7 +237,7 @@ function toConfig(values: Values, workingFolder: string): Config {
   const data = resolve(workingFolder, values.data);
   const ownRoot = resolve(data, 'sigstore');
   const root = values.root === undefined ? ownRoot : resolve(workingFolder, values.root);
-  if (root === data || data.startsWith(`${root}/`)) {
+  if (`${data}/`.startsWith(root.replace(/\/?$/, '/'))) {
     throw invalid(`LOOKASIDE_ROOT ${root} holds LOOKASIDE_DATA ${data}, which would be served; move one out`);
   }
   return {
@@ -275,8 +274,13 @@ function toSetting(
   return { name: variableOf(name), value: maskPassword(text), source: given?.source ?? 'default' };
 }
 
-function maskPassword(text: string): string {
-  return text.replace(/^(https?:\/\/[^/@:]*:)[^/@]*@/i, '$1****@');
+function maskPassword(url: string): string {
+  return url.replace(/^(https?:\/\/[^/:]*:)[^/]*@/i, '$1****@');
+}
+
+// what was refused need not be a URL: a password may go on behind a slash
+function hidePassword(text: string): string {
+  return text.replace(/(:\/\/[^/:]*:).*@/s, '$1****@');
 }
 
 function settingNamed(name: string): SettingName | null {
@@ -288,9 +292,9 @@ function variableOf(name: SettingName): string {
 }
 
 function addNetwork(list: BlockList, network: string): boolean {
-  const [address = '', bits] = network.split('/');
+  const [address = '', bits, ...rest] = network.split('/');
   const family = isIP(address);
-  if (family === 0) return false;
+  if (family === 0 || rest.length > 0) return false;
   const longest = family === 4 ? 32 : 128;
   const length = bits === undefined ? longest : Number(bits);
   if (bits !== undefined && (!/^[0-9]{1,3}$/.test(bits) || length > longest)) return false;

@@ -1,20 +1,30 @@
 // Running asynchronous work with a bound.
 
-/** Runs `act` over the items, at most `limit` at once. Stops and throws at the first failure. */
+/**
+ * Runs `act` over the items, at most `limit` at once. After the first failure none is begun any more; it is thrown
+ * once those under way have ended.
+ */
 export async function forEachConcurrently<T>(
   items: AsyncIterable<T> | Iterable<T>,
   limit: number,
   act: (item: T) => Promise<void>,
 ): Promise<void> {
   const running = new Set<Promise<void>>();
-  for await (const item of items) {
-    const job = act(item).finally(() => running.delete(job));
-    // a failure is met at the next race or at the end; until then it must not count as unhandled
-    job.catch(() => undefined);
-    running.add(job);
-    if (running.size >= limit) await Promise.race(running);
+  // kept apart from `running`: a job may fail while nobody waits for it, as the next item is being fetched
+  const failures: unknown[] = [];
+  try {
+    for await (const item of items) {
+      if (failures.length > 0) break;
+      const job = act(item)
+        .catch((error: unknown) => void failures.push(error))
+        .finally(() => running.delete(job));
+      running.add(job);
+      if (running.size >= limit) await Promise.race(running);
+    }
+  } finally {
+    await Promise.all(running);
   }
-  await Promise.all(running);
+  if (failures.length > 0) throw failures[0];
 }
 
 /** Lets callers that ask for the same key at the same time share one run. */

@@ -28,17 +28,26 @@ function isTagged(bytes: Uint8Array): boolean {
   return name === 'sigstore-json' && isCosignBlob(bytes.subarray(lineEnd + 1));
 }
 
+// What Go's decoder checks of each member. It takes their names in any case, by simple folding as `iu` does.
+const COSIGN_MEMBERS: readonly (readonly [name: RegExp, isRight: (value: unknown) => boolean])[] = [
+  [/^mimeType$/iu, isNullOrString],
+  [/^payload$/iu, isNullOrBase64],
+  [/^annotations$/iu, isNullOrStringMap],
+];
+
 // Go's decoder takes an object whose known members are absent, null or of the right type.
 function isCosignBlob(data: Uint8Array): boolean {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder().decode(data));
+    // a byte order mark fails the client too
+    value = JSON.parse(new TextDecoder('utf-8', { ignoreBOM: true }).decode(data));
   } catch {
     return false; // only SyntaxError: the client fails on it too
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-  const { mimeType = null, payload = null, annotations = null } = value as Record<string, unknown>;
-  return isNullOrString(mimeType) && isNullOrBase64(payload) && isNullOrStringMap(annotations);
+  return Object.entries(value).every(([member, content]) =>
+    COSIGN_MEMBERS.every(([name, isRight]) => !name.test(member) || isRight(content)),
+  );
 }
 
 function isNullOrString(value: unknown): boolean {

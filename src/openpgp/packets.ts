@@ -9,6 +9,12 @@ const TAG_COMPRESSED = 8;
 /** A signed message unpacks to a few hundred bytes; the limit is against bombs. */
 const MAX_UNPACKED_BYTES = 1024 * 1024;
 
+/**
+ * Packets in a row, and parts of one packet. A signed message has three packets, and 4 MiB in parts of 512 bytes, the
+ * least that RFC 9580 section 4.2.1.4 allows for the first, are 8192; the limit is against millions of empty ones.
+ */
+const MAX_PIECES = 10_000;
+
 export interface Packet {
   readonly tag: number;
   readonly body: Uint8Array;
@@ -34,13 +40,13 @@ export function isWholeSignature(bytes: Uint8Array): boolean {
   }
 }
 
-/** The packets in a row, or null when one of them does not end where it says. */
+/** The packets in a row, or null when one of them does not end where it says, or there are more than 10,000. */
 export function walkPackets(bytes: Uint8Array): readonly Packet[] | null {
   const packets: Packet[] = [];
   let position = 0;
   while (position < bytes.length) {
     const packet = readPacket(bytes, position);
-    if (packet === null) return null;
+    if (packet === null || packets.length === MAX_PIECES) return null;
     packets.push({ tag: packet.tag, body: packet.body });
     position = packet.end;
   }
@@ -95,7 +101,7 @@ function readNewPacket(bytes: Uint8Array, start: number, tag: number) {
     const length = readNewLength(bytes, position);
     if (length === null) return null;
     const part = slicePacket(bytes, tag, length.next, length.value);
-    if (part === null) return null;
+    if (part === null || chunks.length === MAX_PIECES) return null;
     if (!length.isPartial && chunks.length === 0) return part;
     chunks.push(part.body);
     position = part.end;

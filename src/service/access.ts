@@ -108,7 +108,8 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
 
   /** One batch is under way at a time: while the database is locked, events go on gathering here, bounded. */
   async function flush(): Promise<void> {
-    if (writing !== null) await writing;
+    // again and again: of several that waited, one goes first, and what it writes is waited for too
+    while (writing !== null) await writing;
     if (reads.size + missing.size === 0) return;
     const batch: AccessBatch = { reads: [...reads.values()], missing: [...missing.values()] };
     reads = new Map();

@@ -39,10 +39,14 @@ const TREE_DEADLINE_MS = 1000;
 
 /** `reads` is ok as long as clients get right answers, whatever else is degraded. */
 export function createHealth(sources: HealthSources): () => Promise<Health> {
+  /** What the tree answers, or `late`: on a disk that hangs nothing ever comes back. */
+  function inTime<T>(answer: Promise<T>): Promise<T | 'late'> {
+    return Promise.race([answer, sources.wait(TREE_DEADLINE_MS).then((): 'late' => 'late')]);
+  }
+
   async function checkTree(): Promise<Check> {
     try {
-      const late = sources.wait(TREE_DEADLINE_MS).then(() => 'late');
-      if ((await Promise.race([sources.checkTree(), late])) !== 'late') return OK;
+      if ((await inTime(sources.checkTree())) !== 'late') return OK;
       return { state: 'failed', message: `the tree did not answer within ${TREE_DEADLINE_MS} ms` };
     } catch (error) {
       sources.log.warn({ err: error }, 'the tree cannot be read');
@@ -67,7 +71,7 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
   }
 
   async function checkWritable(): Promise<Check> {
-    if (sources.tree === 'shared' || (await sources.isTreeWritable())) return OK;
+    if (sources.tree === 'shared' || (await inTime(sources.isTreeWritable())) === true) return OK;
     return { state: 'degraded', message: 'the tree cannot be written' };
   }
 

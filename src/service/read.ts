@@ -47,6 +47,7 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
   const sets = createLru<string, CachedSet>(cacheBytes, ({ set }, key) => weigh(set) + key.length);
   let hits = 0;
   let misses = 0;
+  let forgets = 0;
 
   function peekSet(image: ImageId): SignatureSet | null {
     const cached = sets.get(imageKey(image));
@@ -62,8 +63,12 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
     const key = imageKey(image);
     // the age counts from before the look: what changes during it must be seen a second later
     const checkedAtMs = clock.monotonicMs();
+    const forgetsBefore = forgets;
     const set = await store.readSet(image, sets.get(key)?.set);
-    sets.set(key, { set, checkedAtMs });
+    // a look that ends late must not undo a forget or a newer look
+    const kept = sets.get(key);
+    const isLatest = forgets === forgetsBefore && (kept === undefined || kept.checkedAtMs <= checkedAtMs);
+    if (isLatest) sets.set(key, { set, checkedAtMs });
     return set;
   }
 
@@ -84,7 +89,10 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
     peekSet,
     readSet,
     readSignature,
-    forget: (image) => sets.delete(imageKey(image)),
+    forget(image) {
+      forgets += 1;
+      sets.delete(imageKey(image));
+    },
     get cache() {
       return { bytes: sets.weight, sets: sets.size, hits, misses };
     },

@@ -1,0 +1,493 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import fc from 'fast-check';
+import { type Config, loadConfig } from '../src/config.ts';
+import { isLookasideError, type LookasideError } from '../src/domain/errors.ts';
+
+const HOME = '/srv/lookaside';
+
+type Flags = Parameters<typeof loadConfig>[0]['flags'];
+type Environment = Record<string, string>;
+
+function load(environment: Environment = {}, flags: Flags = {}) {
+  return loadConfig({ flags, environment, workingFolder: HOME });
+}
+
+/** What is said to the operator when this is refused. */
+function refusal(environment: Environment, flags: Flags = {}): string {
+  let error: LookasideError | null = null;
+  assert.throws(
+    () => load(environment, flags),
+    (thrown) => {
+      error = isLookasideError(thrown, 'CONFIG_INVALID') ? thrown : null;
+      return error !== null;
+    },
+  );
+  return (error as LookasideError | null)?.message ?? '';
+}
+
+function withFile(t: TestContext, yaml: string | Uint8Array): Environment {
+  const folder = mkdtempSync(join(tmpdir(), 'lookaside-config-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'lookaside.yaml');
+  writeFileSync(file, yaml);
+  return { LOOKASIDE_CONFIG: file };
+}
+
+function settingOf(loaded: ReturnType<typeof load>, name: string) {
+  return loaded.settings.find((setting) => setting.name === `LOOKASIDE_${name.toUpperCase()}`);
+}
+
+// Every setting with what its default means, and two other values with what they mean.
+interface Row {
+  readonly name: string;
+  readonly shows: (config: Config) => unknown;
+  readonly byDefault: unknown;
+  readonly values: readonly [
+    readonly [text: string, wanted: unknown],
+    readonly [text: string, wanted: unknown],
+  ];
+  /** Texts that are refused, with what is said. */
+  readonly bad: readonly (readonly [text: string, said: RegExp])[];
+  /** Settings that it cannot be without. */
+  readonly with?: Environment;
+}
+
+const DAY_MS = 86_400_000;
+
+const ROWS: readonly Row[] = [
+  {
+    name: 'listen',
+    shows: ({ listen }) => listen,
+    byDefault: { host: null, port: 8000 },
+    values: [
+      ['127.0.0.1:81', { host: '127.0.0.1', port: 81 }],
+      ['[::1]:0', { host: '::1', port: 0 }],
+    ],
+    bad: [
+      '',
+      '8000',
+      'host',
+      'host:',
+      ':',
+      ':65536',
+      ':-1',
+      ':80a',
+      '::1:80',
+      '[::1]',
+      '[:::]:80',
+      '[127.0.0.1]:80',
+      'a b:80',
+      ':80 ',
+      '/x:1',
+    ].map((text) => [text, /wanted \[HOST\]:PORT/] as const),
+  },
+  {
+    name: 'data',
+    shows: ({ data }) => data,
+    byDefault: `${HOME}/data`,
+    values: [
+      ['/var/lib/lookaside', '/var/lib/lookaside'],
+      ['here/', `${HOME}/here`],
+    ],
+    bad: [['', />=1 char/]],
+  },
+  {
+    name: 'root',
+    shows: ({ root }) => root,
+    byDefault: `${HOME}/data/sigstore`,
+    values: [
+      ['/srv/sigstore', '/srv/sigstore'],
+      ['../tree', '/srv/tree'],
+    ],
+    bad: [['', />=1 char/]],
+  },
+  {
+    name: 'prefix',
+    shows: ({ prefix }) => prefix,
+    byDefault: '',
+    values: [
+      ['/sigstore', '/sigstore'],
+      ['/webassets/docker/content/sigstore//', '/webassets/docker/content/sigstore'],
+    ],
+    bad: ['sigstore', '/a//b', '/.a', '/a/../b', '/a b', '/ä', '/a?b', '/%61', 'http://host/a'].map(
+      (text) => [text, /wanted a path like \/sigstore/] as const,
+    ),
+  },
+  {
+    name: 'public_url',
+    shows: ({ publicUrl }) => publicUrl,
+    byDefault: null,
+    values: [
+      ['https://sig.example/', 'https://sig.example'],
+      ['http://sig.example:8080/a//', 'http://sig.example:8080/a'],
+    ],
+    bad: [
+      'sig.example',
+      '/sig',
+      'ftp://sig.example',
+      'https://',
+      'https://sig.example?x=1',
+      'https://sig.example/#x',
+      'https:sig.example',
+      ' https://sig.example',
+      'https:\\\\sig.example',
+      '',
+    ].map((text) => [text, /wanted a URL like https:/] as const),
+  },
+  {
+    name: 'tls_cert',
+    shows: ({ tls }) => tls?.certFile,
+    byDefault: undefined,
+    values: [
+      ['/tls/cert.pem', '/tls/cert.pem'],
+      ['cert.pem', `${HOME}/cert.pem`],
+    ],
+    bad: [['', />=1 char/]],
+    with: { LOOKASIDE_TLS_KEY: 'k' },
+  },
+  {
+    name: 'tls_key',
+    shows: ({ tls }) => tls?.keyFile,
+    byDefault: undefined,
+    values: [
+      ['/tls/key.pem', '/tls/key.pem'],
+      ['key.pem', `${HOME}/key.pem`],
+    ],
+    bad: [['', />=1 char/]],
+    with: { LOOKASIDE_TLS_CERT: 'c' },
+  },
+  {
+    name: 'trusted_proxies',
+    shows: ({ trustedProxies }) =>
+      ['10.1.2.3', '192.0.2.1', '192.0.2.2', '::ffff:10.1.2.3', 'fd00::5', '2001:db8::1'].filter((address) =>
+        trustedProxies.check(address, address.includes(':') ? 'ipv6' : 'ipv4'),
+      ),
+    byDefault: [],
+    values: [
+      ['10.0.0.0/8, 192.0.2.1', ['10.1.2.3', '192.0.2.1', '::ffff:10.1.2.3']],
+      ['fd00::/8,,', ['fd00::5']],
+    ],
+    bad: [
+      '10.0.0.0/33',
+      'fd00::/129',
+      '10.0.0.0/',
+      '10.0.0.0/x',
+      '10.0.0.0/-1',
+      '10.0.0.0/8/9',
+      '10.0.0',
+      'proxy.example',
+      '10.0.0.1 10.0.0.2',
+      'fe80::/10%eth0',
+    ].map((text) => [text, /is no network; wanted a list like/] as const),
+  },
+  {
+    name: 'read',
+    shows: ({ read }) => read,
+    byDefault: 'anonymous',
+    values: [
+      ['token', 'token'],
+      ['anonymous', 'anonymous'],
+    ],
+    bad: ['', 'Token', 'off'].map((text) => [text, /"anonymous"\|"token"/] as const),
+  },
+  {
+    name: 'listing',
+    shows: ({ listing }) => listing,
+    byDefault: true,
+    values: [
+      ['off', false],
+      ['on', true],
+    ],
+    bad: ['', 'true', 'no', 'On'].map((text) => [text, /"on"\|"off"/] as const),
+  },
+  {
+    name: 'access_log',
+    shows: ({ accessLog }) => accessLog,
+    byDefault: 'off',
+    values: [
+      ['combined', 'combined'],
+      ['json', 'json'],
+    ],
+    bad: ['', 'on', 'clf'].map((text) => [text, /"off"\|"combined"\|"json"/] as const),
+  },
+  {
+    name: 'access_retention',
+    shows: ({ accessRetentionMs }) => accessRetentionMs,
+    byDefault: 90 * DAY_MS,
+    values: [
+      ['400d', 400 * DAY_MS],
+      ['12h', DAY_MS / 2],
+    ],
+    bad: ['', '90', 'd', '0d', '-1d', '1.5d', '90 d', '90D', '1w', '1y', 'off', '9999999999d', '1d1h'].map(
+      (text) => [text, /wanted a duration like/] as const,
+    ),
+  },
+  {
+    name: 'access_max',
+    shows: ({ accessMaxBytes }) => accessMaxBytes,
+    byDefault: 4 * 1024 ** 3,
+    values: [
+      ['0B', 0],
+      ['512MiB', 512 * 1024 ** 2],
+    ],
+    bad: ['', '512', '1GB', '1gib', '-1B', '1.5GiB', '4 GiB', '1e3B'].map(
+      (text) => [text, /wanted a size like/] as const,
+    ),
+  },
+  {
+    name: 'scan_interval',
+    shows: ({ scanIntervalMs }) => scanIntervalMs,
+    byDefault: 3_600_000,
+    values: [
+      ['off', null],
+      ['15m', 900_000],
+    ],
+    bad: ['', '15', '0s', 'never', 'OFF'].map((text) => [text, /wanted off or a duration like/] as const),
+  },
+  {
+    name: 'log_level',
+    shows: ({ logLevel }) => logLevel,
+    byDefault: 'info',
+    values: [
+      ['debug', 'debug'],
+      ['error', 'error'],
+    ],
+    bad: ['', 'trace', 'INFO'].map((text) => [text, /"debug"\|"info"\|"warn"\|"error"/] as const),
+  },
+];
+
+const FLAGS = ['listen', 'data', 'root'] as const;
+
+for (const { name, shows, byDefault, values, bad, with: needed = {} } of ROWS) {
+  const variable = `LOOKASIDE_${name.toUpperCase()}`;
+  const [[one, meansOne], [other, meansOther]] = values;
+
+  describe(`the setting ${name}`, () => {
+    test(`is ${JSON.stringify(byDefault) ?? 'nothing'} by default`, () => {
+      const loaded = load();
+      assert.deepEqual(shows(loaded.config), byDefault);
+      assert.equal(settingOf(loaded, name)?.source, 'default');
+    });
+
+    test('is read from the file, with and without lookaside_ in front', (t) => {
+      for (const key of [name, `lookaside_${name}`]) {
+        const loaded = load({ ...needed, ...withFile(t, `${key}: ${JSON.stringify(one)}\n`) });
+        assert.deepEqual(shows(loaded.config), meansOne);
+        assert.deepEqual(settingOf(loaded, name), { name: variable, value: one, source: 'file' });
+      }
+    });
+
+    test('is read from the environment, ahead of the file', (t) => {
+      const file = withFile(t, `${name}: ${JSON.stringify(one)}\n`);
+      for (const environment of [{ ...needed }, { ...needed, ...file }]) {
+        const loaded = load({ ...environment, [variable]: other });
+        assert.deepEqual(shows(loaded.config), meansOther);
+        assert.deepEqual(settingOf(loaded, name), { name: variable, value: other, source: 'environment' });
+      }
+    });
+
+    for (const [text, said] of bad) {
+      test(`is not ${JSON.stringify(text)}`, (t) => {
+        for (const environment of [{ [variable]: text }, withFile(t, `${name}: ${JSON.stringify(text)}\n`)]) {
+          const message = refusal({ ...needed, ...environment });
+          assert.ok(
+            message.startsWith(`${variable} is ${JSON.stringify(text).replaceAll('\\\\', '\\')}: `),
+            message,
+          );
+          assert.match(message, said);
+        }
+      });
+    }
+  });
+}
+
+describe('where settings come from', () => {
+  for (const name of FLAGS) {
+    test(`--${name} is read ahead of the environment and the file`, (t) => {
+      const row = ROWS.find((candidate) => candidate.name === name);
+      const [[one], [other, meansOther]] = row?.values ?? assert.fail();
+      const environment = {
+        ...withFile(t, `${name}: ${JSON.stringify(one)}\n`),
+        [`LOOKASIDE_${name.toUpperCase()}`]: one,
+      };
+      const loaded = load(environment, { [name]: other });
+      assert.deepEqual(row?.shows(loaded.config), meansOther);
+      assert.deepEqual(settingOf(loaded, name)?.source, 'flag');
+    });
+
+    test(`--${name} is refused in the same words as the variable`, () => {
+      assert.match(refusal({}, { [name]: '' }), new RegExp(`^LOOKASIDE_${name.toUpperCase()} is "": `));
+    });
+  }
+
+  test('every setting is shown once, and the file that was read', (t) => {
+    const environment = withFile(t, '');
+    const names = load(environment).settings.map(({ name }) => name);
+    assert.deepEqual(names, [
+      ...ROWS.map(({ name }) => `LOOKASIDE_${name.toUpperCase()}`),
+      'LOOKASIDE_CONFIG',
+    ]);
+    assert.equal(settingOf(load(environment), 'config')?.value, environment.LOOKASIDE_CONFIG);
+  });
+
+  test('a variable that is no setting is refused by name, and others are not ours', () => {
+    for (const variable of [
+      'LOOKASIDE_PORT',
+      'LOOKASIDE_',
+      'LOOKASIDE_Listen',
+      'LOOKASIDE_LISTEN_',
+      'LOOKASIDE_ROOT_DIR',
+    ])
+      assert.match(
+        refusal({ [variable]: 'x' }),
+        new RegExp(`^${variable} in the environment is no setting; known are `),
+      );
+    const loaded = load({ PATH: '/bin', lookaside_listen: ':1', XLOOKASIDE_LISTEN: ':2', LISTEN: ':3' });
+    assert.equal(loaded.config.listen.port, 8000);
+  });
+
+  test('no environment whatever is met with anything but settings or a refusal', () => {
+    const variable = fc.constantFrom(...ROWS.map(({ name }) => `LOOKASIDE_${name.toUpperCase()}`));
+    const text = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom(...ROWS.flatMap(({ values }) => values.map(([one]) => one))),
+      fc.ipV6().map((address) => `${address}%eth0/10`),
+      fc.webUrl(),
+    );
+    fc.assert(
+      fc.property(fc.dictionary(variable, text, { maxKeys: 4 }), (environment) => {
+        try {
+          assert.equal(load(environment).settings.length, ROWS.length);
+        } catch (error) {
+          assert.ok(isLookasideError(error, 'CONFIG_INVALID'), String(error));
+        }
+      }),
+    );
+  });
+});
+
+describe('the file', () => {
+  const FILES: readonly (readonly [what: string, yaml: string, said: RegExp])[] = [
+    ['an unknown key', 'port: 80', /^port in .*lookaside\.yaml is no setting; known are LOOKASIDE_LISTEN/],
+    ['a key in capitals', 'LOOKASIDE_LISTEN: ":1"', /^LOOKASIDE_LISTEN in .* is no setting/],
+    ['a key of objects', '__proto__: x', /^__proto__ in .* is no setting/],
+    [
+      'a setting in both spellings',
+      'listen: ":1"\nlookaside_listen: ":1"',
+      /^lookaside_listen stands twice in /,
+    ],
+    ['a key that stands twice', 'listen: ":1"\nlisten: ":2"', /^LOOKASIDE_CONFIG: cannot read .*unique/s],
+    ['broken YAML', 'listen: [', /^LOOKASIDE_CONFIG: cannot read /],
+    ['a list', '- listen', /holds no settings/],
+    ['a text', 'listen', /holds no settings/],
+    ['a number', '1', /holds no settings/],
+    ['a map for a value', 'listen: {port: 80}', /^listen in .* is neither text nor a list of texts/],
+    ['no value', 'listen:', /^listen in .* is neither text nor a list of texts/],
+    ['a list of numbers', 'trusted_proxies: [1]', /^trusted_proxies in .* is neither text nor a list/],
+    ['two documents', 'listen: ":1"\n---\nlisten: ":2"', /^LOOKASIDE_CONFIG: cannot read /],
+    ['a number without a unit', 'access_max: 5', /^LOOKASIDE_ACCESS_MAX is "5": /],
+  ];
+  for (const [what, yaml, said] of FILES) {
+    test(`${what} is refused`, (t) => assert.match(refusal(withFile(t, yaml)), said));
+  }
+
+  test('an empty one says nothing', (t) => {
+    for (const yaml of ['', '# only a comment\n', '---\n', 'null'])
+      assert.deepEqual(load(withFile(t, yaml)).config, load().config);
+  });
+
+  test('booleans and lists mean what they say', (t) => {
+    const { config } = load(withFile(t, 'listing: false\ntrusted_proxies: [10.0.0.0/8, "fd00::/8"]\n'));
+    assert.equal(config.listing, false);
+    assert.ok(config.trustedProxies.check('10.1.1.1') && config.trustedProxies.check('fd00::1', 'ipv6'));
+    assert.equal(load(withFile(t, 'listing: true')).config.listing, true);
+  });
+
+  test('one that cannot be read is refused with its name and the reason', () => {
+    for (const file of ['/nowhere/lookaside.yaml', '/', '', 'x\0y']) {
+      const message = refusal({ LOOKASIDE_CONFIG: file });
+      assert.match(message, /^LOOKASIDE_CONFIG: cannot read /);
+      assert.ok(message.includes(file), message);
+    }
+  });
+
+  test('a relative one is below the working folder', () => {
+    assert.match(refusal({ LOOKASIDE_CONFIG: 'x.yaml' }), /cannot read \/srv\/lookaside\/x\.yaml: ENOENT/);
+  });
+});
+
+describe('settings that go together', () => {
+  test('a certificate without a key is refused, and a key without a certificate', () => {
+    assert.match(
+      refusal({ LOOKASIDE_TLS_CERT: 'c' }),
+      /LOOKASIDE_TLS_CERT is set but LOOKASIDE_TLS_KEY is not/,
+    );
+    assert.match(
+      refusal({ LOOKASIDE_TLS_KEY: 'k' }),
+      /LOOKASIDE_TLS_KEY is set but LOOKASIDE_TLS_CERT is not/,
+    );
+  });
+
+  const TREES: readonly (readonly [
+    data: string,
+    root: string | null,
+    wanted: 'owned' | 'shared' | 'refused',
+  ])[] = [
+    ['/d', null, 'owned'],
+    ['/d', '/d/sigstore', 'owned'],
+    ['/d', '/d/sigstore/', 'owned'],
+    ['/d/', '/d/x/../sigstore', 'owned'],
+    ['/d', '/d/other', 'shared'],
+    ['/d', '/d/sigstore/team', 'shared'],
+    ['/d', '/srv/sigstore', 'shared'],
+    ['/d', '/dd', 'shared'],
+    ['/dd', '/d', 'shared'],
+    ['/d', '/d', 'refused'],
+    ['/d/data', '/d', 'refused'],
+    ['/d/a/b', '/d/', 'refused'],
+    ['/d', '/', 'refused'],
+    ['/', '/', 'refused'],
+  ];
+  for (const [data, root, wanted] of TREES) {
+    test(`with data in ${data}, ${root === null ? 'the default root' : `the root ${root}`} is ${wanted}`, () => {
+      const environment = { LOOKASIDE_DATA: data, ...(root === null ? {} : { LOOKASIDE_ROOT: root }) };
+      if (wanted === 'refused')
+        assert.match(refusal(environment), /^LOOKASIDE_ROOT .* holds LOOKASIDE_DATA /);
+      else assert.equal(load(environment).config.tree, wanted);
+    });
+  }
+});
+
+describe('a password in the public URL', () => {
+  const URLS: readonly (readonly [given: string, shown: string])[] = [
+    ['https://joe:secret@sig.example/a', 'https://joe:****@sig.example/a'],
+    ['HTTPS://joe:secret@sig.example', 'HTTPS://joe:****@sig.example'],
+    ['https://joe:sec:secret@sig.example', 'https://joe:****@sig.example'],
+    ['https://joe:sec@secret@sig.example', 'https://joe:****@sig.example'],
+    ['https://joe@home:secret@sig.example', 'https://joe@home:****@sig.example'],
+    ['https://:secret@sig.example', 'https://:****@sig.example'],
+    ['https://joe@sig.example', 'https://joe@sig.example'],
+    ['https://sig.example:8443/a@b', 'https://sig.example:8443/a@b'],
+  ];
+  for (const [given, shown] of URLS) {
+    test(`is not in ${shown}, as which ${given.replaceAll('secret', '…')} is shown`, () => {
+      const loaded = load({ LOOKASIDE_PUBLIC_URL: given });
+      assert.equal(settingOf(loaded, 'public_url')?.value, shown);
+      assert.equal(loaded.config.publicUrl, given);
+    });
+  }
+
+  test('is not in the words with which it is refused', () => {
+    for (const url of [
+      'https://joe:secret@sig.example?x',
+      'https://joe:secret@sig.example#x',
+      'https://joe:se/secret@sig.example',
+      'ftp://joe:secret@h',
+    ])
+      assert.doesNotMatch(refusal({ LOOKASIDE_PUBLIC_URL: url }), /secret/);
+  });
+});

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import fc from 'fast-check';
+import { createSingleFlight, forEachConcurrently } from '../../src/domain/concurrency.ts';
+import { createGate } from '../gate.ts';
+
+describe('work with a bound', () => {
+  test('every item is worked on once, and never more than the bound at a time', async () => {
+    const shapes = fc.record({
+      turns: fc.array(fc.nat({ max: 4 }), { maxLength: 30 }),
+      limit: fc.integer({ min: 1, max: 9 }),
+      isSlowSource: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(shapes, async ({ turns, limit, isSlowSource }) => {
+        const done: number[] = [];
+        let running = 0;
+        let most = 0;
+        const items = [...turns.keys()];
+        await forEachConcurrently(isSlowSource ? slowly(items) : items, limit, async (item) => {
+          running += 1;
+          most = Math.max(most, running);
+          for (let turn = 0; turn < (turns[item] ?? 0); turn += 1) await setImmediate();
+          running -= 1;
+          done.push(item);
+        });
+        assert.deepEqual(
+          done.sort((a, b) => a - b),
+          items,
+        );
+        assert.ok(most <= limit, `${most} at a time, ${limit} allowed`);
+        assert.equal(running, 0);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('the bound is used to the full', async () => {
+    const gate = createGate();
+    let running = 0;
+    const work = forEachConcurrently([1, 2, 3, 4, 5], 3, async () => {
+      running += 1;
+      if (running === 3) gate.open();
+      await gate.promise;
+    });
+    await work;
+    assert.equal(running, 5);
+  });
+
+  test('a failure is thrown wherever it happens, and whatever else is done by then', async () => {
+    const shapes = fc.record({
+      turns: fc.array(fc.nat({ max: 3 }), { minLength: 1, maxLength: 12 }),
+      failing: fc.nat({ max: 11 }),
+      limit: fc.integer({ min: 1, max: 9 }),
+      isSlowSource: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(shapes, async ({ turns, failing, limit, isSlowSource }) => {
+        const items = [...turns.keys()];
+        const failed = failing % items.length;
+        const failure = new Error('the disk failed');
+        let running = 0;
+        const work = forEachConcurrently(isSlowSource ? slowly(items) : items, limit, async (item) => {
+          running += 1;
+          for (let turn = 0; turn < (turns[item] ?? 0); turn += 1) await setImmediate();
+          running -= 1;
+          if (item === failed) throw failure;
+        });
+        await assert.rejects(work, failure);
+        assert.equal(running, 0, 'nothing is still under way');
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test('nothing is begun after a failure', async () => {
+    const begun: number[] = [];
+    const work = forEachConcurrently(slowly([1, 2, 3, 4, 5]), 4, async (item) => {
+      begun.push(item);
+      if (item === 2) throw new Error('the disk failed');
+    });
+    await assert.rejects(work, /the disk failed/);
+    assert.deepEqual(begun, [1, 2]);
+  });
+
+  test('a failure of the source is thrown', async () => {
+    async function* broken() {
+      yield 1;
+      throw new Error('the folder went');
+    }
+    await assert.rejects(
+      forEachConcurrently(broken(), 4, async () => undefined),
+      /the folder went/,
+    );
+  });
+});
+
+describe('a single flight', () => {
+  test('callers with one key share one run, others have their own', async () => {
+    const flight = createSingleFlight<string>();
+    const gate = createGate();
+    const runs: string[] = [];
+    const ask = (key: string) =>
+      flight(key, async () => {
+        runs.push(key);
+        await gate.promise;
+        return `${key}-${runs.length}`;
+      });
+    const asked = [ask('a'), ask('a'), ask('b'), ask('a')];
+    gate.open();
+    assert.deepEqual(await Promise.all(asked), ['a-2', 'a-2', 'b-2', 'a-2']);
+    assert.deepEqual(runs, ['a', 'b']);
+    assert.equal(await ask('a'), 'a-3', 'the next one looks again');
+  });
+
+  test('a failure is shared too, and is not kept', async () => {
+    const flight = createSingleFlight<string>();
+    const failing = async () => {
+      await setImmediate();
+      throw new Error('the disk failed');
+    };
+    const results = await Promise.allSettled([flight('a', failing), flight('a', failing)]);
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ['rejected', 'rejected'],
+    );
+    assert.equal(await flight('a', async () => 'there again'), 'there again');
+  });
+});
+
+async function* slowly<T>(items: readonly T[]): AsyncGenerator<T> {
+  for (const item of items) {
+    await setImmediate();
+    yield item;
+  }
+}

@@ -1,0 +1,278 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe, test } from 'node:test';
+import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
+import { type ImageId, imageKey } from '../../src/domain/image.ts';
+import type { SetEntry, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
+import { createReader } from '../../src/service/read.ts';
+import { createGate } from '../gate.ts';
+import { createClock, imageOf } from './hand-driven.ts';
+
+const APP = imageOf('team/app');
+const MIB = 1024 * 1024;
+
+/** A store in memory that keeps account of what it was asked, and fails or waits when told to. */
+function createStore() {
+  const contents = new Map<string, SignatureSet>();
+  const blobs = new Map<string, Uint8Array>();
+  const asked: { readonly image: ImageId; readonly known: SignatureSet | undefined }[] = [];
+  let generation = 0;
+  let before: () => Promise<void> = async () => undefined;
+
+  const store: SignatureStore = {
+    async readSet(image, known) {
+      asked.push({ image, known });
+      // as of now, whatever happens while it is on its way
+      const set = contents.get(imageKey(image)) ?? { generation: 0, entries: [] };
+      await before();
+      return set;
+    },
+    readBlob: async (_, sha256) => blobs.get(sha256) ?? null,
+    listFolder: async () => ({ names: [], next: null }),
+  };
+
+  return {
+    store,
+    asked,
+    blobs,
+    put(image: ImageId, ...signatures: readonly (string | SetEntry)[]): SignatureSet {
+      generation += 1;
+      const entries = signatures.map((one) => (typeof one === 'string' ? entryOf(one) : one));
+      const set = { generation, entries };
+      contents.set(imageKey(image), set);
+      return set;
+    },
+    beforeAnswer(act: () => Promise<void>): void {
+      before = act;
+    },
+  };
+}
+
+function entryOf(content: string): SetEntry {
+  const bytes = Buffer.from(content);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  return { sha256, sizeBytes: bytes.length, storedAt: new Date(0), bytes };
+}
+
+/** One that is too large to be in a set. */
+function largeEntry(sha256: string): SetEntry {
+  return { sha256, sizeBytes: 9000, storedAt: new Date(0), bytes: null };
+}
+
+function open(cacheBytes = MIB) {
+  const clock = createClock();
+  const backing = createStore();
+  return { clock, ...backing, reader: createReader({ store: backing.store, clock, cacheBytes }) };
+}
+
+const unavailable = (error: unknown) => isLookasideError(error, 'STORE_UNAVAILABLE');
+
+describe('reading sets', () => {
+  test('within a second there is no second look, and after it the store is asked with the known set', async () => {
+    const { reader, clock, asked, put } = open();
+    const set = put(APP, 'one');
+    assert.equal(reader.peekSet(APP), null);
+    assert.equal(await reader.readSet(APP), set);
+    const newer = put(APP, 'one', 'two');
+    clock.pass(1000);
+    assert.equal(reader.peekSet(APP), set);
+    assert.equal(await reader.readSet(APP), set);
+    assert.deepEqual(
+      asked.map(({ known }) => known),
+      [undefined],
+    );
+    clock.pass(1);
+    assert.equal(reader.peekSet(APP), null);
+    assert.equal(await reader.readSet(APP), newer);
+    assert.deepEqual(
+      asked.map(({ known }) => known),
+      [undefined, set],
+    );
+    assert.equal(reader.peekSet(APP), newer);
+  });
+
+  test('that an image holds nothing is known for a second as well', async () => {
+    const { reader, asked, put, clock } = open();
+    assert.deepEqual((await reader.readSet(APP)).entries, []);
+    put(APP, 'one');
+    assert.deepEqual((await reader.readSet(APP)).entries, []);
+    assert.equal(asked.length, 1);
+    clock.pass(1001);
+    assert.equal((await reader.readSet(APP)).entries.length, 1);
+  });
+
+  test('the age of a set counts from before the look, however long that took', async () => {
+    const { reader, clock, put, beforeAnswer } = open();
+    put(APP, 'one');
+    beforeAnswer(async () => clock.pass(1001));
+    await reader.readSet(APP);
+    assert.equal(reader.peekSet(APP), null);
+  });
+
+  test('a look that fails is thrown and not kept, and the set from before it neither', async () => {
+    const { reader, clock, asked, put, beforeAnswer } = open();
+    const set = put(APP, 'one');
+    await reader.readSet(APP);
+    clock.pass(1001);
+    beforeAnswer(() => Promise.reject(new LookasideError('STORE_UNAVAILABLE', 'the disk failed')));
+    await assert.rejects(reader.readSet(APP), unavailable);
+    await assert.rejects(reader.readSignature(APP, 1), unavailable);
+    assert.equal(reader.peekSet(APP), null);
+    beforeAnswer(async () => undefined);
+    assert.equal(await reader.readSet(APP), set);
+    assert.equal(asked.length, 4);
+    assert.equal(asked.at(-1)?.known, set);
+  });
+
+  test('sets of different images, layouts and sites are kept apart', async () => {
+    const { reader, put } = open();
+    const images: ImageId[] = [
+      APP,
+      imageOf('team/app', 'b'),
+      imageOf('team'),
+      { ...APP, site: 'mirror' },
+      { ...APP, layout: 'release' },
+    ];
+    const sets = images.map((image, position) => put(image, `${position}`));
+    for (const image of images) await reader.readSet(image);
+    assert.deepEqual(images.map(reader.peekSet), sets);
+  });
+
+  test('after forget the next read sees the change', async () => {
+    const { reader, put } = open();
+    put(APP, 'one');
+    await reader.readSet(APP);
+    const newer = put(APP, 'two');
+    reader.forget(APP);
+    assert.equal(reader.peekSet(APP), null);
+    assert.equal(await reader.readSet(APP), newer);
+  });
+
+  test('a look that began before forget is not what the next read sees', async () => {
+    const { reader, put, beforeAnswer } = open();
+    const older = put(APP, 'one');
+    const gate = createGate();
+    beforeAnswer(() => gate.promise);
+    const looking = reader.readSet(APP);
+    const newer = put(APP, 'two');
+    reader.forget(APP);
+    gate.open();
+    assert.equal(await looking, older);
+    assert.equal(reader.peekSet(APP), null);
+    assert.equal(await reader.readSet(APP), newer);
+  });
+
+  test('a look that ends late does not put an older set in the place of a newer one', async () => {
+    const { reader, clock, put, beforeAnswer } = open();
+    const gate = createGate();
+    beforeAnswer(() => gate.promise);
+    put(APP, 'one');
+    const slow = reader.readSet(APP);
+    clock.pass(500);
+    const newer = put(APP, 'two');
+    beforeAnswer(async () => undefined);
+    assert.equal(await reader.readSet(APP), newer);
+    gate.open();
+    await slow;
+    assert.equal(await reader.readSet(APP), newer);
+  });
+});
+
+describe('reading signatures', () => {
+  test('each number has its bytes, and past the end there is nothing', async () => {
+    const { reader, put } = open();
+    const { entries } = put(APP, 'one', 'two');
+    for (const [position, content] of ['one', 'two'].entries()) {
+      const found = await reader.readSignature(APP, position + 1);
+      assert.equal(found?.entry, entries[position]);
+      assert.equal(Buffer.from(found?.bytes ?? []).toString(), content);
+    }
+    for (const number of [0, 3, 127, 999_999_999])
+      assert.equal(await reader.readSignature(APP, number), null);
+    assert.equal(await reader.readSignature(imageOf('other'), 1), null);
+  });
+
+  test('a large one is fetched when it is asked for, and is not kept in memory', async () => {
+    const { reader, put, blobs } = open();
+    put(APP, largeEntry('aa'));
+    blobs.set('aa', Buffer.alloc(9000));
+    assert.equal((await reader.readSignature(APP, 1))?.bytes.length, 9000);
+    assert.ok(reader.cache.bytes < 9000);
+  });
+
+  test('a large one that was replaced after the look at its set is looked for again', async () => {
+    const { reader, put, blobs, asked } = open();
+    put(APP, largeEntry('aa'));
+    await reader.readSet(APP);
+    const { entries } = put(APP, largeEntry('bb'));
+    blobs.set('bb', Buffer.from('new'));
+    const found = await reader.readSignature(APP, 1);
+    assert.equal(found?.entry, entries[0]);
+    assert.equal(Buffer.from(found?.bytes ?? []).toString(), 'new');
+    assert.equal(asked.length, 2);
+  });
+
+  test('a large one that was taken away after the look is not there', async () => {
+    const { reader, put } = open();
+    put(APP, largeEntry('aa'));
+    await reader.readSet(APP);
+    put(APP);
+    assert.equal(await reader.readSignature(APP, 1), null);
+  });
+
+  test('a large one that changes on and on is a failure, never an absence', async () => {
+    const { reader, put, asked } = open();
+    put(APP, largeEntry('aa'));
+    await assert.rejects(reader.readSignature(APP, 1), unavailable);
+    assert.equal(asked.length, 2);
+    assert.equal(reader.peekSet(APP), null, 'and the next one looks again');
+  });
+});
+
+describe('the memory of sets', () => {
+  test('it stays within its bytes, and what was used last stays longest', async () => {
+    const { reader, put, asked } = open(10_000);
+    const first = imageOf('first');
+    put(first, 'x'.repeat(500));
+    await reader.readSet(first);
+    for (let number = 0; number < 100; number += 1) {
+      const image = imageOf(`image-${number}`);
+      put(image, 'y'.repeat(500), 'z'.repeat(number));
+      await reader.readSet(image);
+      assert.notEqual(reader.peekSet(first), null);
+      assert.ok(reader.cache.bytes <= 10_000, `${reader.cache.bytes}`);
+    }
+    assert.equal(reader.peekSet(imageOf('image-0')), null);
+    assert.ok(reader.cache.sets > 1 && reader.cache.sets < 20);
+    assert.equal(asked.length, 101);
+  });
+
+  test('names without signatures do not fill it beyond its bytes', async () => {
+    const { reader } = open(10_000);
+    for (let number = 0; number < 100; number += 1)
+      await reader.readSet(imageOf(`${'x'.repeat(900)}-${number}`));
+    assert.ok(reader.cache.bytes <= 10_000);
+    assert.ok(reader.cache.sets <= 10);
+  });
+
+  test('a set larger than all of it is served and not kept', async () => {
+    const { reader, put, asked } = open(1000);
+    put(APP, 'x'.repeat(2000));
+    assert.equal((await reader.readSignature(APP, 1))?.bytes.length, 2000);
+    assert.equal((await reader.readSignature(APP, 1))?.bytes.length, 2000);
+    assert.deepEqual(
+      { bytes: reader.cache.bytes, sets: reader.cache.sets, asked: asked.length },
+      { bytes: 0, sets: 0, asked: 2 },
+    );
+  });
+
+  test('it counts how often it had the answer', async () => {
+    const { reader, clock } = open();
+    await reader.readSet(APP);
+    reader.peekSet(APP);
+    await reader.readSet(APP);
+    clock.pass(1001);
+    await reader.readSet(APP);
+    assert.deepEqual({ hits: reader.cache.hits, misses: reader.cache.misses }, { hits: 2, misses: 2 });
+  });
+});
