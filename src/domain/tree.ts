@@ -51,7 +51,7 @@ export interface Tree {
    * @throws LookasideError STORE_UNAVAILABLE
    */
   readImage(folder: string, numbers?: readonly number[]): Promise<ImageFolder | null>;
-  /** Whether the folder and its files are as they were when `stamps` was taken. @throws STORE_UNAVAILABLE */
+  /** Whether the folder and its files are as they were when `stamps` was taken; false = read them again. @throws STORE_UNAVAILABLE */
   isUnchanged(folder: string, stamps: Stamps): Promise<boolean>;
   /** All bytes of one signature file; null when it is gone. @throws STORE_UNAVAILABLE */
   readFile(folder: string, number: number): Promise<Uint8Array | null>;

@@ -30,6 +30,7 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
   const log = createLog();
   const written: AccessBatch[] = [];
   let pruned = 0;
+  let isFull = false;
   let underWay = 0;
   let mostUnderWay = 0;
   const accessLog: AccessLog = {
@@ -45,6 +46,7 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
     },
     async prune() {
       pruned += 1;
+      return !isFull;
     },
   };
   const recorder = createAccessRecorder({ log, clock, accessLog });
@@ -55,6 +57,10 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
     recorder,
     written,
     pruned: () => pruned,
+    /** From the next pruning on. */
+    fill: (full: boolean) => {
+      isFull = full;
+    },
     underWay: () => underWay,
     mostUnderWay: () => mostUnderWay,
     async reads(): Promise<readonly ReadCount[]> {
@@ -282,7 +288,7 @@ describe('the memory of reads that are not written yet', () => {
 });
 
 describe('keeping the access log', () => {
-  test('reads are written twice a second, and old days go at the start and every ten minutes', async (t) => {
+  test('reads are written twice a second, and old days go at the start and every minute', async (t) => {
     t.mock.timers.enable({ apis: ['setInterval'] });
     const { recorder, accessLog, log, written, pruned } = open();
     const keeping = keepAccessLog({ recorder, accessLog, log, limits: () => LIMITS });
@@ -294,7 +300,7 @@ describe('keeping the access log', () => {
     assert.equal(recorder.buffer.rows, 0);
     await setImmediate();
     assert.equal(written.length, 1);
-    t.mock.timers.tick(600_000);
+    t.mock.timers.tick(59_500);
     assert.equal(pruned(), 2);
     await keeping.stop();
   });
@@ -310,6 +316,25 @@ describe('keeping the access log', () => {
     t.mock.timers.tick(3_600_000);
     assert.equal(written.length, 1);
     assert.equal(pruned(), 1);
+  });
+
+  test('while today alone is more than the logs may hold, reads are dropped and counted, and said once', async (t) => {
+    t.mock.timers.enable({ apis: ['setInterval'] });
+    const { recorder, accessLog, log, fill } = open();
+    fill(true);
+    const keeping = keepAccessLog({ recorder, accessLog, log, limits: () => LIMITS });
+    await setImmediate();
+    recorder.record(eventOf());
+    assert.deepEqual(recorder.buffer, { rows: 0, dropped: 1 });
+    t.mock.timers.tick(60_000);
+    await setImmediate();
+    assert.match(log.lines.map(({ message }) => message).join(), /^[^,]*LOOKASIDE_ACCESS_MAX[^,]*$/);
+    fill(false);
+    t.mock.timers.tick(60_000);
+    await setImmediate();
+    recorder.record(eventOf());
+    assert.deepEqual(recorder.buffer, { rows: 1, dropped: 1 });
+    await keeping.stop();
   });
 
   test('days that cannot be deleted are told of, and reads are written all the same', async (t) => {
