@@ -21,6 +21,8 @@ export interface ImageFolder {
   readonly files: readonly SignatureFile[];
   /** Numbers behind a gap, which no client asks for. */
   readonly hidden: readonly number[];
+  /** Names that are no signature's; the first 20. */
+  readonly strangers: readonly string[];
   /** Equal stamps, equal content; see Tree.isUnchanged. */
   readonly stamps: Stamps;
 }
@@ -68,7 +70,14 @@ export interface Tree {
 }
 
 /** What is wrong in an image's folder. `missing`, `changed`: an owned file is not what was recorded. */
-export type ProblemKind = FileFault | 'missing' | 'changed' | 'extra' | 'behind-gap' | 'over-limit';
+export type ProblemKind =
+  | FileFault
+  | 'missing'
+  | 'changed'
+  | 'extra'
+  | 'behind-gap'
+  | 'over-limit'
+  | 'no-signature-name';
 
 export interface Problem {
   readonly kind: ProblemKind;
@@ -96,5 +105,7 @@ export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
   'being-written': 'the file was being written when it was looked at. Look again',
   'behind-gap':
     'a lower number is missing, and clients stop there. Rename the files so that no number is missing',
+  'no-signature-name':
+    'no client asks for this name, so it is not served: a left-over of an interrupted copy, or misplaced. Delete or rename it',
   'over-limit': 'clients refuse an image with more than 127 signatures, so only the first 127 are served',
 };

@@ -121,7 +121,7 @@ export function openTree(options: TreeOptions): Tree {
     const names = await orNull(() => fs.readdir(real), folder);
     if (names === null) return 'vanished';
 
-    const { dense, hidden } = signatureNumbers(names);
+    const { dense, hidden, strangers } = signatureNumbers(names);
     const readAtMs = nowMs();
     const files: SignatureFile[] = [];
     const stamps: { number: number; stamp: string }[] = [];
@@ -137,6 +137,7 @@ export function openTree(options: TreeOptions): Tree {
     return {
       files,
       hidden: hidden.filter((behind) => !numbers.includes(behind)),
+      strangers,
       stamps: { folder: stampOf(before), files: stamps, settled },
     };
   }

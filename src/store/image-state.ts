@@ -1,5 +1,6 @@
 // One image's folder held against what is recorded of it: what clients see, what is wrong, what the index should say.
 import { type ImageId, imageFolder } from '../domain/image.ts';
+import { parseSignatureName } from '../domain/lookaside-path.ts';
 import type { RecordedSignature, SetEntry } from '../domain/ports.ts';
 import { withinLimit } from '../domain/signature-names.ts';
 import type { ImageFolder, Problem, ProblemKind, SignatureFile } from '../domain/tree.ts';
@@ -79,12 +80,15 @@ function diskProblems(image: ImageId, onDisk: ImageFolder): Problem[] {
     ...faults,
     ...cut.map(({ number }) => problem(image, number, 'over-limit')),
     ...onDisk.hidden.map((number) => problem(image, number, 'behind-gap')),
+    ...onDisk.strangers.map(
+      (name): Problem => ({ kind: 'no-signature-name', path: `${imageFolder(image)}/${name}` }),
+    ),
   ];
 }
 
 function isAbout(path: string, numbers: ReadonlySet<number>, image: ImageId): boolean {
   const name = path.slice(imageFolder(image).length + 1);
-  return numbers.has(Number(name.slice('signature-'.length)));
+  return numbers.has(parseSignatureName(name) ?? 0);
 }
 
 function problem(image: ImageId, number: number, kind: ProblemKind): Problem {

@@ -58,18 +58,24 @@ describe('the numbers of the files in a folder', () => {
     );
   });
 
-  const FOLDERS: readonly (readonly [names: string[], dense: number[], hidden: number[]])[] = [
-    [[], [], []],
-    [['signature-1'], [1], []],
-    [['signature-2'], [], [2]],
-    [['signature-1', 'signature-3'], [1], [3]],
-    [['signature-10', 'signature-2', 'signature-1'], [1, 2], [10]],
-    [['signature-1', 'signature-1'], [1], []],
-    [['signature-0', 'signature-1', 'signature-02'], [1], []],
+  const FOLDERS: readonly (readonly [
+    names: string[],
+    dense: number[],
+    hidden: number[],
+    strangers: string[],
+  ])[] = [
+    [[], [], [], []],
+    [['signature-1'], [1], [], []],
+    [['signature-2'], [], [2], []],
+    [['signature-1', 'signature-3'], [1], [3], []],
+    [['signature-10', 'signature-2', 'signature-1'], [1, 2], [10], []],
+    [['signature-1', 'signature-1'], [1], [], []],
+    [['signature-0', 'signature-1', 'signature-02'], [1], [], ['signature-0', 'signature-02']],
+    [['x', 'signature-1', '.signature-2.tmp'], [1], [], ['.signature-2.tmp', 'x']],
   ];
-  for (const [listed, dense, hidden] of FOLDERS) {
+  for (const [listed, dense, hidden, strangers] of FOLDERS) {
     test(`[${listed}] holds [${dense}] and hides [${hidden}]`, () => {
-      assert.deepEqual(signatureNumbers(listed), { dense, hidden });
+      assert.deepEqual(signatureNumbers(listed), { dense, hidden, strangers });
     });
   }
 
