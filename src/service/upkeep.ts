@@ -65,6 +65,9 @@ export interface UpkeepStatus {
 const MAX_FINDINGS = 10_000;
 const RETRY_MS = 10_000;
 
+/** Node.js takes a longer delay for 1 ms. */
+const LONGEST_DELAY_MS = 2 ** 31 - 1;
+
 export function createUpkeep<Found extends Problem & { readonly isDamage: boolean }>(
   options: UpkeepOptions<Found>,
 ): Upkeep {
@@ -111,16 +114,19 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
   function schedule(ms: number): void {
     if (isStopped) return;
     if (timer !== null) clearTimeout(timer);
-    timer = setTimeout(() => void scanAndSchedule(), ms);
+    timer = setTimeout(() => void scanAndSchedule(), Math.min(ms, LONGEST_DELAY_MS));
   }
 
   async function scanAndSchedule(): Promise<void> {
+    timer = null;
     try {
       await inTurn(async () => {
         if (!isStopped) await scan();
       });
+      // set by a rebuild while this scan was running
+      const isRebuildDue = mustReset && timer !== null;
       const intervalMs = options.scanIntervalMs();
-      if (intervalMs !== null) schedule(intervalMs);
+      if (intervalMs !== null && !isRebuildDue) schedule(intervalMs);
     } catch (error) {
       if (isStopped) return;
       if (isLookasideError(error, 'INDEX_UNUSABLE')) mustReset = true;

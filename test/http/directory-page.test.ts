@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { nextHref, PAGE_SECURITY_POLICY, renderDirectoryPage } from '../../src/http/directory-page.ts';
+import type { DirectoryEntry, DirectoryPage } from '../../src/service/browse.ts';
+
+const NOTE = 'Nothing is here yet.';
+
+const folder = (name: string): DirectoryEntry => ({ name: `${name}/`, type: 'directory' });
+const file = (name: string): DirectoryEntry => ({
+  name,
+  type: 'file',
+  sizeBytes: 573,
+  modifiedAt: new Date('2026-01-02T03:04:05.678Z'),
+  sha256: 'ab'.repeat(32),
+});
+
+function pageOf(page: Partial<DirectoryPage> = {}): DirectoryPage {
+  return { path: '/team/', entries: [folder('app')], next: null, ...page };
+}
+
+const hrefs = (html: string) => [...html.matchAll(/href="([^"]*)"/g)].map(([, href]) => href);
+const skeleton = (html: string) =>
+  [...html.matchAll(/<[^>]*>/g)].map(([tag]) => tag.replace(/"[^"]*"/g, '""'));
+
+describe('directory pages', () => {
+  test("the policy allows the page's own style and nothing else", () => {
+    const html = renderDirectoryPage(pageOf(), '', NOTE);
+    const styles = [...html.matchAll(/<style>([\s\S]*?)<\/style>/g)].map(([, style]) => style ?? '');
+    const hashes = styles.map((style) => `'sha256-${createHash('sha256').update(style).digest('base64')}'`);
+    const directives = PAGE_SECURITY_POLICY.split('; ');
+    assert.equal(styles.length, 1);
+    assert.deepEqual(directives, [
+      "default-src 'none'",
+      `style-src ${hashes.join(' ')}`,
+      "base-uri 'none'",
+      "form-action 'none'",
+      "frame-ancestors 'none'",
+    ]);
+    assert.doesNotMatch(html, /<script|<link|<img|<form|\sstyle=|\son[a-z]+=|javascript:/i);
+  });
+
+  test('the path leads up, folder by folder, to the top', () => {
+    const html = renderDirectoryPage(pageOf({ path: '/a/b/c/' }), '', NOTE);
+    assert.deepEqual(hrefs(html), ['/', '/a/', '/a/b/', './app/']);
+    assert.match(html, /<h1>.* \/ c<\/h1>/);
+    assert.match(html, /<title>Signatures in \/a\/b\/c\/<\/title>/);
+  });
+
+  test('behind a prefix every link of the path begins with it', () => {
+    const html = renderDirectoryPage(pageOf({ path: '/a/b/', next: 'n' }), '/sig/x', NOTE);
+    assert.deepEqual(hrefs(html), ['/sig/x/', '/sig/x/a/', './app/', '/sig/x/a/b/?after=n']);
+  });
+
+  test('a set is a table of its signatures with size, time and hash', () => {
+    const html = renderDirectoryPage(pageOf({ entries: [file('signature-1'), folder('sub')] }), '', NOTE);
+    assert.match(html, /<a href="\.\/signature-1">signature-1<\/a>/);
+    assert.match(html, /573 B/);
+    assert.match(html, /<time datetime="2026-01-02T03:04:05\.678Z">/);
+    assert.match(html, /<code>(?:ab){32}<\/code>/);
+    assert.match(html, /<td colspan="4"><a href="\.\/sub\/">/);
+  });
+
+  test('an empty page says so in place of a table', () => {
+    const html = renderDirectoryPage(pageOf({ path: '/', entries: [] }), '', 'Nothing <here>');
+    assert.match(html, /<p>Nothing &lt;here&gt;<\/p>/);
+    assert.doesNotMatch(html, /<table/);
+    assert.doesNotMatch(renderDirectoryPage(pageOf(), '', NOTE), new RegExp(NOTE));
+  });
+
+  test('the last page links to no next one, any other to the one after its last name', () => {
+    assert.doesNotMatch(renderDirectoryPage(pageOf(), '', NOTE), /rel="next"/);
+    const page = pageOf({ next: 'app@sha256=00' });
+    assert.match(
+      renderDirectoryPage(page, '', NOTE),
+      /<a rel="next" href="\/team\/\?after=app%40sha256%3D00">Next page<\/a>/,
+    );
+  });
+
+  test('the link to the next page carries any name through', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', minLength: 1 }), (next) => {
+        const url = new URL(nextHref(pageOf({ next }), '/sig'), 'http://host');
+        assert.equal(url.pathname, '/sig/team/');
+        assert.equal(url.searchParams.get('after'), next);
+      }),
+    );
+  });
+
+  test('no name, path or note makes a tag, an attribute or an entity of its own', () => {
+    const hostile = fc.oneof(
+      fc.string({ unit: 'binary' }).map((text) => text.replace(/[\ud800-\udfff]/g, '')),
+      fc
+        .array(
+          fc.constantFrom(
+            '<script>',
+            '"',
+            "'",
+            '>',
+            '&lt;',
+            '</style>',
+            ' onload=x',
+            '\u202e',
+            '\n',
+            'x',
+            '<!--',
+          ),
+        )
+        .map((parts) => parts.join('')),
+    );
+    const plain = renderDirectoryPage(
+      pageOf({ path: '/x/y/', entries: [folder('z'), file('z')], next: 'n' }),
+      '',
+      '',
+    );
+    const note = renderDirectoryPage(pageOf({ path: '/', entries: [] }), '', '');
+    fc.assert(
+      fc.property(hostile, (text) => {
+        // a slash would make one more folder of the path
+        const name = `n${text.replaceAll('/', '')}`;
+        const page = pageOf({ path: `/${name}/${name}/`, entries: [folder(name), file(name)], next: name });
+        assert.deepEqual(skeleton(renderDirectoryPage(page, '', '')), skeleton(plain));
+        assert.deepEqual(
+          skeleton(renderDirectoryPage(pageOf({ path: '/', entries: [] }), '', text)),
+          skeleton(note),
+        );
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('names are shown as they are', () => {
+    const html = renderDirectoryPage(pageOf({ entries: [folder('a&b<c>')] }), '', NOTE);
+    assert.match(html, />a&amp;b&lt;c&gt;\/<\/a>/);
+  });
+});

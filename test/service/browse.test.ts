@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
+import { imageFolder } from '../../src/domain/image.ts';
+import { DIRECTORY_PAGE_ENTRIES } from '../../src/domain/limits.ts';
+import type { FolderPage, SetEntry, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
+import { createBrowser } from '../../src/service/browse.ts';
+import { createReader } from '../../src/service/read.ts';
+import { createClock, imageOf } from './hand-driven.ts';
+
+const APP = imageOf('team/app');
+
+const entry = (sha256: string, sizeBytes: number): SetEntry => {
+  return { sha256, sizeBytes, storedAt: new Date(sizeBytes), bytes: new Uint8Array(sizeBytes) };
+};
+
+function open(given: { readonly page?: FolderPage; readonly set?: SignatureSet; readonly failure?: Error }) {
+  const asked: unknown[] = [];
+  const store: SignatureStore = {
+    async readSet() {
+      if (given.failure !== undefined) throw given.failure;
+      return given.set ?? { generation: 0, entries: [] };
+    },
+    readBlob: async () => null,
+    async listFolder(...question) {
+      asked.push(question);
+      if (given.failure !== undefined) throw given.failure;
+      return given.page ?? { names: [], next: null };
+    },
+  };
+  const reader = createReader({ store, clock: createClock(), cacheBytes: 100_000 });
+  return { browser: createBrowser(store, reader), asked };
+}
+
+describe('pages of folders', () => {
+  test('a page lists the children as the store has them, and where to go on', async () => {
+    const { browser, asked } = open({
+      page: { names: ['v2', 'v10', 'app@sha256=00'], next: 'app@sha256=00' },
+    });
+    assert.deepEqual(await browser.folderPage('default', 'team', 'v1'), {
+      path: '/team/',
+      entries: ['v2/', 'v10/', 'app@sha256=00/'].map((name) => ({ name, type: 'directory' })),
+      next: 'app@sha256=00',
+    });
+    assert.deepEqual(asked, [['default', 'team', 'v1', DIRECTORY_PAGE_ENTRIES]]);
+  });
+
+  test('a folder without a signature below it is not there, but the top always is', async () => {
+    const { browser } = open({});
+    assert.equal(await browser.folderPage('default', 'team', null), null);
+    assert.deepEqual(await browser.folderPage('default', '', null), { path: '/', entries: [], next: null });
+  });
+
+  test('past the last name a folder is empty, not gone', async () => {
+    const { browser } = open({});
+    assert.deepEqual((await browser.folderPage('default', 'team', 'zzz'))?.entries, []);
+  });
+
+  test("the server's own names are left out at the top, where they lead elsewhere, and nowhere else", async () => {
+    const { browser } = open({ page: { names: ['api', 'app', 'v2', 'v2@sha256=00'], next: null } });
+    const names = async (folder: string) =>
+      (await browser.folderPage('default', folder, null))?.entries.map(({ name }) => name);
+    assert.deepEqual(await names(''), ['app/', 'v2@sha256=00/']);
+    assert.deepEqual(await names('team'), ['api/', 'app/', 'v2/', 'v2@sha256=00/']);
+  });
+});
+
+describe('pages of images', () => {
+  test('a set is listed under the numbers by which it is served', async () => {
+    const { browser } = open({ set: { generation: 1, entries: [entry('aa', 500), entry('bb', 600)] } });
+    assert.deepEqual(await browser.imagePage(APP), {
+      path: `/${imageFolder(APP)}/`,
+      entries: [
+        { name: 'signature-1', type: 'file', sizeBytes: 500, modifiedAt: new Date(500), sha256: 'aa' },
+        { name: 'signature-2', type: 'file', sizeBytes: 600, modifiedAt: new Date(600), sha256: 'bb' },
+      ],
+      next: null,
+    });
+  });
+
+  test('an image without a signature has no page', async () => {
+    assert.equal(await open({}).browser.imagePage(APP), null);
+  });
+
+  test('a store that fails is a failure, never an empty page', async () => {
+    const { browser } = open({ failure: new LookasideError('STORE_UNAVAILABLE', 'EIO') });
+    const failed = (error: unknown) => isLookasideError(error, 'STORE_UNAVAILABLE');
+    await assert.rejects(browser.imagePage(APP), failed);
+    await assert.rejects(browser.folderPage('default', '', null), failed);
+  });
+});
