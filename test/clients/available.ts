@@ -10,6 +10,7 @@ export type Need =
   | 'docker-registry'
   | 'gpg'
   | 'openssl'
+  | 'prlimit'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 
