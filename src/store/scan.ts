@@ -22,7 +22,10 @@ export interface ScannerOptions {
 }
 
 export interface Scanner {
-  /** Brings the whole index up to date and marks it complete. */
+  /**
+   * Brings the whole index up to date and marks it complete.
+   * @throws LookasideError STORE_UNAVAILABLE when a part could not be read: all else is recorded then
+   */
   scan(site: string, onProgress?: (counts: ScanCounts) => void): Promise<ScanCounts>;
   /** Looks for children of one folder that came or went; done at most once a second for each folder. */
   syncFolder(site: string, folder: string): Promise<void>;
@@ -66,8 +69,16 @@ export function createScanner(options: ScannerOptions): Scanner {
   async function scan(site: string, onProgress?: (counts: ScanCounts) => void): Promise<ScanCounts> {
     const counts = { images: 0, signatures: 0, problems: 0 };
     const batch = createBatch(index);
-    await forEachConcurrently(imagesOnDiskAndRecorded(site), IMAGES_AT_ONCE, async (image) => {
-      const state = await look(image);
+    let failure: unknown = null;
+    // one closed folder or file must not keep the rest of the tree out of the index
+    const goOn: OnFailure = (error) => {
+      if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
+      failure ??= error;
+      return null;
+    };
+    await forEachConcurrently(imagesOnDiskAndRecorded(site, goOn), IMAGES_AT_ONCE, async (image) => {
+      const state = await look(image).catch(goOn);
+      if (state === null) return;
       options.report(image, state.problems);
       counts.images += state.signatures.length > 0 ? 1 : 0;
       counts.signatures += state.signatures.length;
@@ -78,6 +89,7 @@ export function createScanner(options: ScannerOptions): Scanner {
       }
     });
     await batch.flush();
+    if (failure !== null) throw failure;
     await index.markComplete(site);
     return counts;
   }
@@ -87,7 +99,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     onProgress?: (counts: ScanCounts) => void,
   ): AsyncGenerator<FoundProblem> {
     const counts = { images: 0, signatures: 0, problems: 0 };
-    for await (const image of imagesOnDiskAndRecorded(site)) {
+    for await (const image of imagesOnDiskAndRecorded(site, rethrow)) {
       const { recorded, signatures, problems } = await look(image);
       const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(site);
       const unrecorded = isUnknown ? signatures : [];
@@ -114,31 +126,40 @@ export function createScanner(options: ScannerOptions): Scanner {
   }
 
   /** Every image that stands in the tree or in the index, folder by folder. */
-  async function* imagesOnDiskAndRecorded(site: string): AsyncGenerator<ImageId> {
+  async function* imagesOnDiskAndRecorded(site: string, onFailure: OnFailure): AsyncGenerator<ImageId> {
     await tree.check();
-    yield* walk(site, '', new Set());
+    yield* walk(site, '', new Set(), onFailure);
   }
 
   /** `above`: the folders on the way here, so that links in a circle end. */
-  async function* walk(site: string, folder: string, above: ReadonlySet<string>): AsyncGenerator<ImageId> {
-    const identity = await tree.statFolder(folder);
+  async function* walk(
+    site: string,
+    folder: string,
+    above: ReadonlySet<string>,
+    onFailure: OnFailure,
+  ): AsyncGenerator<ImageId> {
     const there = new Set<string>();
-    if (identity !== null && !above.has(identity.id)) {
-      for await (const child of (await tree.children(folder)) ?? []) {
+    try {
+      const identity = await tree.statFolder(folder);
+      const isNew = identity !== null && !above.has(identity.id);
+      const onTheWay = new Set(identity === null ? above : [...above, identity.id]);
+      for await (const child of (isNew ? await tree.children(folder) : null) ?? []) {
         if (child.kind !== 'folder') continue;
         there.add(child.name);
         const path = below(folder, child.name);
         const image = parseImageFolder(site, path);
         if (image !== null) yield image;
-        else if (isNamespaceFolder(path)) yield* walk(site, path, new Set([...above, identity.id]));
+        else if (isNamespaceFolder(path)) yield* walk(site, path, onTheWay, onFailure);
       }
+    } catch (error) {
+      onFailure(error);
     }
     for (const name of recordedChildren(index, site, folder)) {
       if (there.has(name)) continue;
       const path = below(folder, name);
       const image = parseImageFolder(site, path);
       if (image !== null) yield image;
-      else yield* walk(site, path, new Set());
+      else yield* walk(site, path, new Set(), onFailure);
     }
   }
 
@@ -186,7 +207,19 @@ interface Synced {
 }
 
 type Look = (image: ImageId) => Promise<ImageState & { readonly recorded: readonly RecordedSignature[] }>;
-type Walk = (site: string, folder: string, above: ReadonlySet<string>) => AsyncGenerator<ImageId>;
+type Walk = (
+  site: string,
+  folder: string,
+  above: ReadonlySet<string>,
+  onFailure: OnFailure,
+) => AsyncGenerator<ImageId>;
+
+/** Throws, or returns to go on without the part that failed. */
+type OnFailure = (error: unknown) => null;
+
+const rethrow: OnFailure = (error) => {
+  throw error;
+};
 
 /** Keeps directory pages true between scans: a folder whose stamp changed is compared child by child. */
 function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
@@ -253,7 +286,7 @@ function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
   }
 
   function namespaceImages(site: string, path: string): AsyncIterable<ImageId> | readonly ImageId[] {
-    return isNamespaceFolder(path) ? walk(site, path, new Set()) : [];
+    return isNamespaceFolder(path) ? walk(site, path, new Set(), rethrow) : [];
   }
 
   async function forgetGone(site: string, folder: string, there: ReadonlySet<string>): Promise<void> {

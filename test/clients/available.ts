@@ -11,6 +11,7 @@ export type Need =
   | 'gpg'
   | 'curl'
   | 'openssl'
+  | 'prlimit'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

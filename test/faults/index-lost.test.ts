@@ -1,0 +1,148 @@
+// index.db is a cache: whatever happens to it, the server starts, serves at once, and has it whole again later.
+import assert from 'node:assert/strict';
+import { open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import SqliteDatabase from 'better-sqlite3';
+import { describeOutcome } from '../clients/command.ts';
+import { eventually } from '../clients/eventually.ts';
+import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { requestRaw } from '../http/raw-request.ts';
+import { layImage, signatureBytes } from '../store/lay.ts';
+
+const IMAGES = 120;
+const LARGE = signatureBytes('large', 20_000);
+const bytesOf = (image: number) => signatureBytes(`image ${image}`, 400);
+
+let temp: TempFolder;
+let data: string;
+let indexFile: string;
+let folders: string[];
+let server: LookasideServer | null;
+
+const TREES = { owned: 'data/sigstore', shared: 'tree' } as const;
+
+async function start(kind: keyof typeof TREES): Promise<LookasideServer> {
+  server = await startServer(kind === 'owned' ? { data } : { data, root: path.join(temp.path, TREES[kind]) });
+  return server;
+}
+
+async function checksOf({ port }: LookasideServer) {
+  const { status, body } = await requestRaw(port, 'GET /readyz');
+  return { code: status, ...JSON.parse(body.toString()) };
+}
+
+const whole = (running: LookasideServer) =>
+  eventually(async () => assert.equal((await checksOf(running)).checks.index.state, 'ok'));
+
+async function overwrite(from: number, length: number, fill: string): Promise<void> {
+  const handle = await open(indexFile, 'r+');
+  await handle.write(Buffer.alloc(length, fill), 0, length, from);
+  await handle.close();
+}
+
+const LOSSES: readonly [string, () => Promise<unknown>][] = [
+  ['deleted', () => rm(indexFile)],
+  ['empty', () => truncate(indexFile, 0)],
+  ['cut in half', async () => truncate(indexFile, Math.floor((await readFile(indexFile)).length / 2))],
+  [
+    'overwritten in the middle',
+    async () => {
+      const { length } = await readFile(indexFile);
+      await overwrite(Math.floor(length / 2), 3 * 4096, 'x');
+    },
+  ],
+  ['overwritten behind its head', () => overwrite(100, 8192, '\0')],
+  ['garbage', () => writeFile(indexFile, Buffer.alloc(100_000, 'no database '))],
+  [
+    'the database of another application',
+    async () => {
+      await rm(indexFile);
+      const db = new SqliteDatabase(indexFile);
+      db.exec('CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)');
+      db.close();
+    },
+  ],
+];
+
+for (const kind of ['owned', 'shared'] as const) {
+  describe(`the index of a tree that is ${kind}`, () => {
+    beforeEach(async () => {
+      temp = await openTempFolder();
+      data = path.join(temp.path, 'data');
+      indexFile = path.join(data, 'index.db');
+      const root = path.join(temp.path, TREES[kind]);
+      folders = [];
+      for (let image = 0; image < IMAGES; image += 1) {
+        folders.push(await layImage(root, `team/app-${image}`, bytesOf(image)));
+      }
+      folders.push(await layImage(root, 'team/large', LARGE));
+      await whole(await start(kind));
+      await server?.stop();
+      server = null;
+    });
+
+    afterEach(async () => {
+      await server?.[Symbol.asyncDispose]();
+      server = null;
+      await temp[Symbol.asyncDispose]();
+    });
+
+    for (const [loss, inflict] of LOSSES) {
+      it(`that is ${loss} keeps no request waiting and is made anew`, async () => {
+        await inflict();
+        const running = await start(kind);
+        // the very first requests, before anything can have been rebuilt
+        for (const image of [IMAGES - 1, 0, Math.floor(IMAGES / 2)]) {
+          const { status, body } = await requestRaw(running.port, `GET /${folders[image]}/signature-1`);
+          assert.equal(status, 200, running.output());
+          assert.deepEqual(body, bytesOf(image));
+          const end = await requestRaw(running.port, `GET /${folders[image]}/signature-2`);
+          assert.equal(end.status, 404);
+        }
+        assert.deepEqual((await requestRaw(running.port, `GET /${folders[IMAGES]}/signature-1`)).body, LARGE);
+        assert.equal((await checksOf(running)).code, 200);
+        await whole(running);
+        for (const [image, folder] of folders.slice(0, IMAGES).entries()) {
+          const { status, body } = await requestRaw(running.port, `GET /${folder}/signature-1`);
+          assert.equal(status, 200);
+          assert.deepEqual(body, bytesOf(image));
+        }
+        const { body } = await requestRaw(running.port, 'GET /metrics');
+        assert.match(body.toString(), new RegExp(`^lookaside_signatures ${IMAGES + 1}$`, 'm'));
+        await running.stop();
+        server = null;
+        const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];
+        const fsck = await runLookaside(['fsck', '--data', data, ...args]);
+        assert.equal(fsck.status, 0, describeOutcome(fsck));
+      });
+    }
+
+    it('is made anew by reindex, with the server running and stopped', async () => {
+      const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];
+      const reindex = async () => {
+        const outcome = await runLookaside(['reindex', '--data', data, ...args]);
+        assert.equal(outcome.status, 0, describeOutcome(outcome));
+        assert.match(
+          outcome.stdout,
+          new RegExp(`: ${IMAGES + 1} images, ${IMAGES + 1} signatures, 0 problems`),
+        );
+      };
+      await rm(indexFile);
+      await reindex();
+      const running = await start(kind);
+      await whole(running);
+      let isDone = false;
+      const reindexing = reindex().finally(() => {
+        isDone = true;
+      });
+      while (!isDone) {
+        const { status, body } = await requestRaw(running.port, `GET /${folders[7]}/signature-1`);
+        assert.equal(status, 200);
+        assert.deepEqual(body, bytesOf(7));
+      }
+      await reindexing;
+    });
+  });
+}
