@@ -140,7 +140,12 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     return inTurn(async () => {
       if (!request.acceptDamage) await refuseDamage();
       mustReset = true;
-      return scan(request.onProgress);
+      try {
+        return await scan(request.onProgress);
+      } catch (error) {
+        schedule(RETRY_MS); // the index must not stay half built until the next interval
+        throw error;
+      }
     });
   }
 

@@ -81,6 +81,8 @@ function open(t: TestContext, scene: Scene = {}) {
     hasChild: unused,
     images: unused,
     counts: unused,
+    treeOf: unused,
+    bind: unused,
     record: unused,
     forgetFolder: unused,
     markComplete: unused,
@@ -91,6 +93,7 @@ function open(t: TestContext, scene: Scene = {}) {
     site: 'default',
     scanner,
     index,
+    whenIndexChecked: async () => undefined,
     clock,
     log,
     scanIntervalMs: () => (scene.intervalMs === undefined ? HOUR_MS : scene.intervalMs),
@@ -332,6 +335,17 @@ describe('reindex', () => {
     assert.deepEqual(counts, COUNTS);
     assert.deepEqual(seen, [COUNTS]);
     assert.deepEqual(acts, ['look', 'reset', 'scan']);
+  });
+
+  test('one that failed half way is finished by a scan, also when scans have no interval', async (t) => {
+    const { upkeep, acts, pass, scene } = open(t, {
+      intervalMs: null,
+      scan: () => Promise.reject(new Error('the disk failed')),
+    });
+    await assert.rejects(upkeep.reindex({ acceptDamage: true }), /the disk failed/);
+    delete scene.scan;
+    await pass(RETRY_MS);
+    assert.deepEqual(acts, ['reset', 'scan', 'scan']);
   });
 
   for (const kind of ['missing', 'changed'] as const) {
