@@ -27,9 +27,16 @@ export function imageFolder(image: ImageId): string {
   return image.path === '' ? digest : `${image.path}/${digest}`;
 }
 
+// an image is never changed, and the same object comes back for the same request
+const keys = new WeakMap<ImageId, string>();
+
 /** A key unique over sites, for maps. A site's name has no slash. */
 export function imageKey(image: ImageId): string {
-  return `${image.site}/${imageFolder(image)}`;
+  const known = keys.get(image);
+  if (known !== undefined) return known;
+  const key = `${image.site}/${imageFolder(image)}`;
+  keys.set(image, key);
+  return key;
 }
 
 // One component of a repository path or folder. Wider than Docker's grammar (capitals, `~`, `+`), because a

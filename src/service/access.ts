@@ -50,6 +50,8 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   let missing = new Map<string, Counted<MissingCount>>();
   let dropped = 0;
   let isDiskShareUsed = false;
+  let lostSinceTold = 0;
+  let toldAtMs = Number.NEGATIVE_INFINITY;
   let writing: Promise<void> | null = null;
 
   function record(event: AccessEvent): void {
@@ -116,15 +118,22 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     missing = new Map();
     writing = accessLog
       .write(batch)
-      .catch((error: unknown) => {
-        const lost = batch.reads.length + batch.missing.length;
-        dropped += lost;
-        log.warn({ err: error, rows: lost }, 'access events were not written');
-      })
+      .catch((error: unknown) => tellLost(error, batch.reads.length + batch.missing.length))
       .finally(() => {
         writing = null;
       });
     await writing;
+  }
+
+  /** Once a minute at most: a full disk lasts, and the log may lie on it. */
+  function tellLost(error: unknown, rows: number): void {
+    dropped += rows;
+    lostSinceTold += rows;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - toldAtMs < MINUTE_MS) return;
+    log.warn({ err: error, rows: lostSinceTold }, 'access events were not written');
+    toldAtMs = nowMs;
+    lostSinceTold = 0;
   }
 
   return {

@@ -221,6 +221,20 @@ describe('the memory of reads that are not written yet', () => {
     assert.equal(written.length, 1);
   });
 
+  test('writes that go on failing are told once a minute, with all that was lost', async () => {
+    const { recorder, clock, log } = open(() => Promise.reject(new Error('the disk is full')));
+    for (let second = 0; second <= 60; second += 1) {
+      recorder.record(eventOf());
+      await recorder.flush();
+      clock.pass(1000);
+    }
+    assert.deepEqual(
+      log.lines.map(({ fields }) => fields.rows),
+      [1, 60],
+    );
+    assert.equal(recorder.buffer.dropped, 61);
+  });
+
   test('a write that fails is told and its rows are counted as dropped; the next one goes on', async () => {
     let isFailing = true;
     const { recorder, log, written } = open(async () => {

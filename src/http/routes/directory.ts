@@ -2,22 +2,13 @@
 import type { Request } from 'express';
 import type { DirectoryPage } from '../../service/browse.ts';
 import { nextHref, PAGE_SECURITY_POLICY, renderDirectoryPage } from '../directory-page.ts';
-import { renderSignatureError } from '../errors.ts';
 import { jsonReply, type Reply, textReply } from '../reply.ts';
 import type { RouteRequest, RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 import { NOT_THERE } from '../signature-reply.ts';
+import { READ } from './lookaside.ts';
 
-export const directory: RouteSpec = {
-  name: 'directory',
-  path: null,
-  methods: ['GET', 'HEAD'],
-  roles: 'reader',
-  bodyBytes: 0,
-  bodyMs: 0,
-  renderError: renderSignatureError,
-  route: serveDirectory,
-};
+export const directory: RouteSpec = { ...READ, name: 'directory', route: serveDirectory };
 
 const MAX_AFTER_CHARACTERS = 512;
 

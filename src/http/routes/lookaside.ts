@@ -7,28 +7,20 @@ import type { RouteRequest, RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 import { NOT_THERE, signatureReply } from '../signature-reply.ts';
 
-export const signature: RouteSpec = {
-  name: SIGNATURE_ROUTE,
+/** What all reads of the tree have in common. */
+export const READ = {
   path: null,
   methods: ['GET', 'HEAD'],
   roles: 'reader',
   bodyBytes: 0,
   bodyMs: 0,
   renderError: renderSignatureError,
-  route: serveSignature,
-};
+} as const;
+
+export const signature: RouteSpec = { ...READ, name: SIGNATURE_ROUTE, route: serveSignature };
 
 /** Every target that names nothing. */
-export const nothing: RouteSpec = {
-  name: 'nothing',
-  path: null,
-  methods: ['GET', 'HEAD'],
-  roles: 'reader',
-  bodyBytes: 0,
-  bodyMs: 0,
-  renderError: renderSignatureError,
-  route: async () => NOT_THERE,
-};
+export const nothing: RouteSpec = { ...READ, name: 'nothing', route: async () => NOT_THERE };
 
 async function serveSignature(services: Services, { req, exchange }: RouteRequest): Promise<Reply> {
   const { target } = exchange;
