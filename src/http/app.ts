@@ -8,6 +8,7 @@ import { createLru } from '../domain/lru.ts';
 import { formatAccessLine } from './access-line.ts';
 import { renderError, renderSignatureError } from './errors.ts';
 import { type Exchange, openExchange } from './exchange.ts';
+import { createFailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
 import { writeReply } from './reply.ts';
@@ -90,7 +91,11 @@ function createApp(services: Services, exchangeOf: ExchangeOf): express.Express 
   app.enable('strict routing');
   app.enable('case sensitive routing');
 
-  const options = { services, exchangeOf };
+  const options = {
+    services,
+    exchangeOf,
+    tellFailure: createFailureLog(services.log, () => performance.now()),
+  };
   const byTarget = {
     signature: adapt(signature, options),
     'image-page': adapt(directory, options),

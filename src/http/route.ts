@@ -7,6 +7,7 @@ import type { Role } from '../domain/ports.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
 import { type Exchange, requireMethod, requireReader } from './exchange.ts';
+import type { TellFailure } from './failure-log.ts';
 import { type Reply, writeReply } from './reply.ts';
 import type { Services } from './services.ts';
 
@@ -40,10 +41,11 @@ export interface RouteSpec {
 export interface AdaptOptions {
   readonly services: Services;
   readonly exchangeOf: (req: IncomingMessage) => Exchange;
+  readonly tellFailure: TellFailure;
 }
 
 /** The Express handler of a route. */
-export function adapt(spec: RouteSpec, { services, exchangeOf }: AdaptOptions): RequestHandler {
+export function adapt(spec: RouteSpec, { services, exchangeOf, tellFailure }: AdaptOptions): RequestHandler {
   const render = spec.renderError ?? renderError;
 
   async function answer(req: Request): Promise<Reply> {
@@ -55,9 +57,7 @@ export function adapt(spec: RouteSpec, { services, exchangeOf }: AdaptOptions): 
       const body = spec.bodyBytes === 0 ? null : await readJson(req, spec);
       return await spec.route(services, { req, exchange, query, params: parseParams(req.params), body });
     } catch (error) {
-      if (!(error instanceof LookasideError) || error.cause !== undefined) {
-        services.log.error({ err: error, route: spec.name }, 'a request failed');
-      }
+      tellFailure(error, spec.name);
       const reply =
         error instanceof LookasideError && error.code === 'METHOD_NOT_ALLOWED'
           ? renderError(error)
