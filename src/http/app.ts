@@ -11,7 +11,7 @@ import { type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
-import { writeReply } from './reply.ts';
+import { sendReply } from './reply.ts';
 import { adapt, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
@@ -57,7 +57,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     if (refusal !== null) {
       const reply = renderError(refusal);
       services.metrics.request('refused', req.method, reply.status);
-      void writeReply(req, res, reply);
+      sendReply(req, res, reply);
       return;
     }
     const exchange = openExchange(services, req, targetOf(raw), isLocal);
@@ -76,7 +76,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     } catch (error) {
       // one request must not take the others down
       services.log.error({ err: error }, 'a request failed ahead of its route');
-      void writeReply(req, res, renderSignatureError(error));
+      sendReply(req, res, renderSignatureError(error));
     }
   };
 }

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SignatureSet } from '../domain/ports.ts';
 import { type Exchange, recordRead } from './exchange.ts';
-import { writeReply } from './reply.ts';
+import { sendReply } from './reply.ts';
 import type { Services } from './services.ts';
 import { NOT_THERE, signatureReply } from './signature-reply.ts';
 
@@ -24,7 +24,7 @@ export function answerFromMemory(
   const reply = replyFrom(req, set, target.number);
   if (reply === null) return false;
 
-  void writeReply(req, res, reply);
+  sendReply(req, res, reply);
   services.metrics.request(SIGNATURE_ROUTE, req.method, reply.status);
   recordRead(services, req, exchange, {
     image: target.image,

@@ -55,6 +55,11 @@ export async function writeReply(req: IncomingMessage, res: ServerResponse, repl
   else await pipeline(Readable.from(reply.body), res);
 }
 
+/** As writeReply, for callers that have nobody to tell: a reply that cannot be written ends the connection. */
+export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Reply): void {
+  writeReply(req, res, reply).catch(() => res.destroy());
+}
+
 function hasBody(req: IncomingMessage): boolean {
   return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
 }
