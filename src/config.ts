@@ -238,7 +238,8 @@ function toConfig(values: Values, workingFolder: string): Config {
   const data = resolve(workingFolder, values.data);
   const ownRoot = resolve(data, 'sigstore');
   const root = values.root === undefined ? ownRoot : resolve(workingFolder, values.root);
-  if (root === data || data.startsWith(`${root}/`)) {
+  const below = root.endsWith('/') ? root : `${root}/`; // the top of the file system ends in its slash
+  if (root === data || data.startsWith(below)) {
     throw invalid(`LOOKASIDE_ROOT ${root} holds LOOKASIDE_DATA ${data}, which would be served; move one out`);
   }
   return {
