@@ -10,7 +10,7 @@ import { renderError, renderSignatureError } from './errors.ts';
 import { type Exchange, openExchange } from './exchange.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
-import { writeReply } from './reply.ts';
+import { announcedBytes, writeReply } from './reply.ts';
 import { adapt, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
@@ -147,7 +147,7 @@ function logAccess(
       address: exchange.address,
       token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
       status: res.statusCode,
-      bytes: req.method === 'HEAD' ? 0 : Number(res.getHeader('content-length') ?? 0),
+      bytes: req.method === 'HEAD' ? 0 : announcedBytes(res),
       durationMs: Math.round((performance.now() - startedMs) * 10) / 10,
     });
     services.writeAccessLine(line);
