@@ -32,21 +32,24 @@ export async function runServe(load: () => Config): Promise<number> {
     const local = await openLocalListener(config, services, log);
     composed.upkeep.start();
     const access = keepAccessLog({ ...composed, log, limits: () => accessLimits(config) });
-    print(
-      formatBanner({
-        version: VERSION,
-        url: server.url,
-        config,
-        isWritable: await composed.tree.isWritable(),
-      }),
-    );
+    const isWritable = await composed.tree.isWritable();
 
     const reload = () => {
       config = reloaded({ load, before: config, server, log });
       log.level = config.logLevel;
     };
     process.on('SIGHUP', reload);
-    await stopSignal();
+    const stopping = stopSignal();
+    // whoever has read this may signal at once, so the handlers come first
+    print(
+      formatBanner({
+        version: VERSION,
+        url: server.url,
+        config,
+        isWritable,
+      }),
+    );
+    await stopping;
     isDraining = true;
     log.info({}, 'stopping: no new connections are taken, requests under way are finished');
     await Promise.race([
@@ -180,7 +183,9 @@ interface Reload {
 function reloaded({ load, before, server, log }: Reload): Config {
   try {
     const next = load();
+    const isTlsSwitched = (next.tls === null) !== (before.tls === null);
     const fixed = {
+      tls: isTlsSwitched ? before.tls : next.tls,
       listen: before.listen,
       data: before.data,
       root: before.root,
@@ -191,7 +196,7 @@ function reloaded({ load, before, server, log }: Reload): Config {
       if (JSON.stringify(next[name]) === JSON.stringify(before[name])) continue;
       log.warn({ setting: `LOOKASIDE_${name.toUpperCase()}` }, 'this setting changes only by a restart');
     }
-    if ((next.tls === null) !== (before.tls === null)) {
+    if (isTlsSwitched) {
       log.warn({ setting: 'LOOKASIDE_TLS_CERT' }, 'TLS is switched on and off only by a restart');
     } else if (next.tls !== null) {
       server.setTls(readTls(next.tls));

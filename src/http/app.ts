@@ -11,7 +11,7 @@ import { type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
-import { sendReply } from './reply.ts';
+import { announcedBytes, sendReply } from './reply.ts';
 import { adapt, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
@@ -152,7 +152,7 @@ function logAccess(
       address: exchange.address,
       token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
       status: res.statusCode,
-      bytes: req.method === 'HEAD' ? 0 : Number(res.getHeader('content-length') ?? 0),
+      bytes: req.method === 'HEAD' ? 0 : announcedBytes(res),
       durationMs: Math.round((performance.now() - startedMs) * 10) / 10,
     });
     services.writeAccessLine(line);

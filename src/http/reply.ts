@@ -45,10 +45,19 @@ async function* toLines(values: AsyncIterable<unknown>): AsyncGenerator<string> 
   for await (const value of values) yield `${JSON.stringify(value)}\n`;
 }
 
+// Node does not tell the headers that were handed to writeHead
+const announced = new WeakMap<ServerResponse, number>();
+
+/** The length of the body as the answer announced it; 0 without one and for a stream. */
+export function announcedBytes(res: ServerResponse): number {
+  return announced.get(res) ?? 0;
+}
+
 /** Writes the reply. The body of a HEAD request is left out by node:http; its headers are those of GET. */
 export async function writeReply(req: IncomingMessage, res: ServerResponse, reply: Reply): Promise<void> {
   // an unread body would have to be drained before the connection could serve again
   if (!req.complete && hasBody(req)) res.setHeader('Connection', 'close');
+  announced.set(res, Number(reply.headers['Content-Length'] ?? 0));
   res.writeHead(reply.status, reply.headers);
   if (reply.body === null) res.end();
   else if (typeof reply.body === 'string' || reply.body instanceof Uint8Array) res.end(reply.body);

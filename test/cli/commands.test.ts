@@ -1,0 +1,283 @@
+// The command line: what each command prints, and the code that it ends with.
+import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { describeOutcome, type Outcome } from '../clients/command.ts';
+import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { requestRaw } from '../http/raw-request.ts';
+import { layImage, signatureBytes } from '../store/lay.ts';
+
+let temp: TempFolder;
+
+before(async () => {
+  temp = await openTempFolder();
+});
+after(() => temp?.[Symbol.asyncDispose]());
+
+let folders = 0;
+
+/** A data directory that is not there yet. */
+function newData(): string {
+  folders += 1;
+  return path.join(temp.path, `data-${folders}`);
+}
+
+function assertOutcome(outcome: Outcome, status: number, ...patterns: readonly RegExp[]): void {
+  assert.equal(outcome.status, status, describeOutcome(outcome));
+  for (const pattern of patterns) assert.match(outcome.stdout + outcome.stderr, pattern);
+}
+
+describe('wrong usage ends with 2 and names what is wrong', () => {
+  const CASES: readonly [string, readonly string[], Readonly<Record<string, string>>, RegExp][] = [
+    ['an unknown option', ['serve', '--lissen', ':0'], {}, /unknown option '--lissen'/],
+    ['an unknown command', ['server'], {}, /unknown command 'server'/],
+    ['no command', [], {}, /Usage: lookaside/],
+    ['a missing option', ['token', 'create'], {}, /--name/],
+    ['a role that there is not', ['token', 'create', '--name', 'x', '--role', 'king'], {}, /king/],
+    ['an argument too many', ['fsck', 'now'], {}, /too many arguments/],
+    ['a bad address', ['serve', '--listen', 'nonsense'], {}, /LOOKASIDE_LISTEN is "nonsense".*\[HOST\]:PORT/],
+    ['a port that there is not', ['serve'], { LOOKASIDE_LISTEN: ':65536' }, /LOOKASIDE_LISTEN is ":65536"/],
+    ['a bad duration', ['serve'], { LOOKASIDE_SCAN_INTERVAL: '1 h' }, /LOOKASIDE_SCAN_INTERVAL is "1 h"/],
+    ['a bad size', ['serve'], { LOOKASIDE_ACCESS_MAX: '4GB' }, /LOOKASIDE_ACCESS_MAX is "4GB"/],
+    ['a bad word', ['serve'], { LOOKASIDE_READ: 'all' }, /LOOKASIDE_READ is "all".*anonymous/],
+    ['a bad network', ['serve'], { LOOKASIDE_TRUSTED_PROXIES: '10.0.0.0/33' }, /LOOKASIDE_TRUSTED_PROXIES/],
+    ['a bad prefix', ['serve'], { LOOKASIDE_PREFIX: 'a b' }, /LOOKASIDE_PREFIX is "a b"/],
+    ['a bad URL', ['serve'], { LOOKASIDE_PUBLIC_URL: 'ftp://x' }, /LOOKASIDE_PUBLIC_URL is "ftp:/],
+    ['an unknown setting', ['serve'], { LOOKASIDE_X: '1' }, /LOOKASIDE_X in the environment is no setting/],
+    [
+      'a setting in the wrong letters',
+      ['serve'],
+      { LOOKASIDE_Listen: ':0' },
+      /LOOKASIDE_Listen in the environment/,
+    ],
+    [
+      'a certificate without a key',
+      ['serve'],
+      { LOOKASIDE_TLS_CERT: 'a.crt' },
+      /LOOKASIDE_TLS_CERT is set but LOOKASIDE_TLS_KEY is not/,
+    ],
+    [
+      'a certificate that is not there',
+      ['serve'],
+      { LOOKASIDE_TLS_CERT: '/no/a.crt', LOOKASIDE_TLS_KEY: '/no/a.key', LOOKASIDE_LISTEN: '127.0.0.1:0' },
+      /LOOKASIDE_TLS_CERT: cannot read \/no\/a\.crt/,
+    ],
+    [
+      'a settings file that is not there',
+      ['config'],
+      { LOOKASIDE_CONFIG: 'no.yaml' },
+      /LOOKASIDE_CONFIG.*no\.yaml/,
+    ],
+  ];
+  for (const [what, args, settings, pattern] of CASES) {
+    it(what, async () => {
+      const outcome = await runLookaside(args, settings, temp.path);
+      assertOutcome(outcome, 2, pattern);
+      assert.equal(outcome.stdout, '');
+      assert.doesNotMatch(outcome.stderr, /^ +at /m, 'no stack');
+    });
+  }
+
+  it('a root that holds the data directory', async () => {
+    const data = newData();
+    for (const root of [temp.path, data, '/']) {
+      const outcome = await runLookaside(['config', '--data', data, '--root', root]);
+      assertOutcome(outcome, 2, /LOOKASIDE_ROOT .* LOOKASIDE_DATA/);
+    }
+  });
+
+  for (const [what, yaml, pattern] of [
+    ['no YAML', '{', /LOOKASIDE_CONFIG: cannot read/],
+    ['no settings', '- a\n- b\n', /holds no settings/],
+    ['an unknown setting', 'colour: red\n', /colour in .* is no setting/],
+    ['a bad setting', 'listing: maybe\n', /LOOKASIDE_LISTING is "maybe"/],
+    ['a setting that is a map', 'listing: {a: b}\n', /listing in .* neither text nor a list/],
+    ['a setting twice', 'listing: on\nlookaside_listing: off\n', /stands twice/],
+  ] as const) {
+    it(`a settings file with ${what}`, async () => {
+      const file = path.join(temp.path, 'settings.yaml');
+      await writeFile(file, yaml);
+      assertOutcome(await runLookaside(['config'], { LOOKASIDE_CONFIG: file }), 2, pattern);
+    });
+  }
+});
+
+describe('help and version', () => {
+  it('end with 0', async () => {
+    assertOutcome(await runLookaside(['--help']), 0, /serve/, /fsck/, /reindex/, /token/);
+    const { version } = JSON.parse(await readFile(new URL('../../../package.json', import.meta.url), 'utf8'));
+    const outcome = await runLookaside(['--version']);
+    assertOutcome(outcome, 0);
+    assert.equal(outcome.stdout, `${version}\n`);
+  });
+});
+
+describe('lookaside config', () => {
+  it('shows each setting with its value and source: flags win over the environment, that over the file', async () => {
+    const file = path.join(temp.path, 'config.yaml');
+    await writeFile(
+      file,
+      "listen: ':1'\ndata: /file\nlisting: off\ntrusted_proxies: [10.0.0.0/8, 'fd00::/8']\n",
+    );
+    const settings = { LOOKASIDE_CONFIG: file, LOOKASIDE_LISTEN: ':2', LOOKASIDE_DATA: '/environment' };
+    const args = ['config', '--listen', ':3'];
+    assertOutcome(
+      await runLookaside(args, settings),
+      0,
+      /^SETTING +VALUE +FROM$/m,
+      /^LOOKASIDE_LISTEN +:3 +flag$/m,
+      /^LOOKASIDE_DATA +\/environment +environment$/m,
+      /^LOOKASIDE_ROOT +\/environment\/sigstore +default$/m,
+      /^LOOKASIDE_LISTING +off +file$/m,
+      /^LOOKASIDE_READ +anonymous +default$/m,
+      /^LOOKASIDE_PREFIX +\(none\) +default$/m,
+    );
+    const shown = JSON.parse((await runLookaside([...args, '--json'], settings)).stdout);
+    assert.deepEqual(shown.LOOKASIDE_LISTEN, { value: ':3', source: 'flag' });
+    assert.deepEqual(shown.LOOKASIDE_TRUSTED_PROXIES, { value: '10.0.0.0/8,fd00::/8', source: 'file' });
+    assert.deepEqual(shown.LOOKASIDE_CONFIG, { value: file, source: 'environment' });
+  });
+
+  it('hides the password of a URL', async () => {
+    const settings = { LOOKASIDE_PUBLIC_URL: 'https://joe:secret@sig.example' };
+    const outcome = await runLookaside(['config'], settings);
+    assertOutcome(outcome, 0, /https:\/\/joe:\*\*\*\*@sig\.example/);
+    assert.doesNotMatch(outcome.stdout, /secret/);
+  });
+});
+
+describe('a data directory', () => {
+  it('has one server: a second one ends with 1 and names the directory', async () => {
+    const data = newData();
+    await using server = await startServer({ data });
+    const second = await runLookaside(['serve', '--listen', '127.0.0.1:0', '--data', data]);
+    assertOutcome(second, 1);
+    assert.ok(second.stderr.includes(data), second.stderr);
+    assert.equal((await requestRaw(server.port, 'GET /livez')).status, 200);
+  });
+
+  it('whose state.db is no database is refused with 1 and its name, by every command, and left as it is', async () => {
+    const data = newData();
+    await mkdir(data);
+    const garbage = Buffer.alloc(8192, 'no database ');
+    await writeFile(path.join(data, 'state.db'), garbage);
+    const commands = [
+      ['serve', '--listen', '127.0.0.1:0'],
+      ['token', 'create', '--name', 'x'],
+      ['token', 'list'],
+      ['reindex'],
+    ];
+    for (const command of commands) {
+      assertOutcome(await runLookaside([...command, '--data', data]), 1, /state\.db/);
+    }
+    assert.deepEqual(await readFile(path.join(data, 'state.db')), garbage);
+  });
+
+  it('that cannot be made is refused with 1 and its name', async () => {
+    const file = path.join(temp.path, 'a-file');
+    await writeFile(file, '');
+    const data = path.join(file, 'data');
+    const outcome = await runLookaside(['serve', '--listen', '127.0.0.1:0', '--data', data]);
+    assertOutcome(outcome, 1);
+    assert.ok(outcome.stderr.includes(data), outcome.stderr);
+    assert.doesNotMatch(outcome.stderr, /^ +at /m, 'no stack');
+  });
+});
+
+describe('a port that is taken', () => {
+  it('ends the server with 2, and leaves the data directory free', async () => {
+    const data = newData();
+    await using first = await startServer({ data: newData() });
+    const outcome = await runLookaside(['serve', '--data', data, '--listen', `127.0.0.1:${first.port}`]);
+    assertOutcome(outcome, 2, /cannot listen on 127\.0\.0\.1:[0-9]+: something else listens there/);
+    await using second = await startServer({ data });
+    assert.equal((await requestRaw(second.port, 'GET /livez')).status, 200);
+  });
+});
+
+describe('lookaside token', () => {
+  let data: string;
+  let server: LookasideServer;
+  let folder: string;
+
+  before(async () => {
+    data = newData();
+    folder = await layImage(path.join(data, 'sigstore'), 'team/app', signatureBytes('one'));
+    server = await startServer({ data, settings: { LOOKASIDE_READ: 'token' } });
+  });
+  after(() => server?.[Symbol.asyncDispose]());
+
+  const create = async (name: string, in_ = data, ...more: readonly string[]) => {
+    const outcome = await runLookaside(['token', 'create', '--data', in_, '--name', name, ...more]);
+    assertOutcome(outcome, 0);
+    return outcome;
+  };
+
+  const status = async (target: string, authorization?: string) => {
+    const lines = authorization === undefined ? [] : [`Authorization: ${authorization}`];
+    return (await requestRaw(server.port, `GET ${target}`, lines)).status;
+  };
+  const basic = (user: string, password: string) =>
+    `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+
+  it('create prints the token alone, with a server and without, and it is nowhere on disk', async () => {
+    const without = newData();
+    for (const place of [data, without]) {
+      const { stdout, stderr } = await create('printed', place, '--role', 'reader');
+      assert.match(stdout, /^lookaside_[0-9a-f]{64}\n$/);
+      assert.equal(stderr, '');
+      for (const name of ['state.db', 'state.db-wal']) {
+        const stored = await readFile(path.join(place, name)).catch(() => Buffer.alloc(0));
+        assert.ok(!stored.includes(stdout.trim()) && !stored.includes(stdout.trim().slice(10)));
+      }
+    }
+    const json = JSON.parse((await create('json', data, '--role', 'reader', '--json')).stdout);
+    assert.deepEqual(Object.keys(json), ['name', 'role', 'token']);
+  });
+
+  it('opens a closed server at once, as Bearer and as the Basic password of any user, until revoked', async () => {
+    const token = (await create('reader', data, '--role', 'reader')).stdout.trim();
+    const targets = [`/${folder}/signature-1`, '/', '/team/', `/${folder}/`];
+    for (const target of targets) {
+      assert.equal(await status(target), 401, target);
+      assert.equal(await status(target, 'Bearer lookaside_wrong'), 401, target);
+      assert.equal(await status(target, basic('reader', 'wrong')), 401, target);
+      assert.equal(await status(target, `Bearer ${token}`), 200, target);
+      assert.equal(await status(target, basic('anyone', token)), 200, target);
+      assert.equal(await status(target, basic('', token)), 200, target);
+    }
+    assert.equal(await status(`/${folder}/signature-2`, `Bearer ${token}`), 404);
+    assert.equal(await status(`/${folder}/signature-2`), 401);
+    assertOutcome(await runLookaside(['token', 'revoke', 'reader', '--data', data]), 0);
+    for (const target of targets) assert.equal(await status(target, `Bearer ${token}`), 401, target);
+  });
+
+  it('is asked for with a challenge, and probes are open', async () => {
+    const { headers } = await requestRaw(server.port, `GET /${folder}/signature-1`);
+    assert.match(headers.get('www-authenticate') ?? '', /^Basic realm=/);
+    for (const probe of ['/livez', '/readyz', '/metrics']) assert.equal(await status(probe), 200, probe);
+    assert.equal(await status('/api/v1/tokens'), 401);
+  });
+
+  it('lists and revokes by name; a name that is taken or unknown ends with 1', async () => {
+    await create('listed', data, '--role', 'auditor');
+    assertOutcome(await runLookaside(['token', 'create', '--data', data, '--name', 'listed']), 1, /listed/);
+    assertOutcome(await runLookaside(['token', 'create', '--data', data, '--name', 'a b']), 1, /a b/);
+    assertOutcome(await runLookaside(['token', 'revoke', 'nobody', '--data', data]), 1, /nobody/);
+    await runLookaside(['token', 'revoke', 'listed', '--data', data]);
+    const table = await runLookaside(['token', 'list', '--data', data]);
+    assertOutcome(table, 0, /^NAME +ROLE +CREATED +REVOKED$/m, /^listed +auditor +\S+Z +\S+Z$/m);
+    const { tokens } = JSON.parse((await runLookaside(['token', 'list', '--data', data, '--json'])).stdout);
+    assert.ok(tokens.some(({ name }: { name: string }) => name === 'listed'));
+    assert.doesNotMatch(JSON.stringify(tokens), /hash|lookaside_/);
+  });
+
+  it('of a reader is not enough to make tokens, one of an administrator is', async () => {
+    const reader = (await create('only-reader', data, '--role', 'reader')).stdout.trim();
+    const admin = (await create('admin', data, '--role', 'admin')).stdout.trim();
+    assert.equal(await status('/api/v1/tokens', `Bearer ${reader}`), 403);
+    assert.equal(await status('/api/v1/tokens', `Bearer ${admin}`), 200);
+  });
+});

@@ -1,0 +1,124 @@
+// Requests that no honest client sends, byte for byte: refused or answered, and the server goes on.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { type LookasideServer, startServer } from '../clients/server.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { layImage, signatureBytes } from '../store/lay.ts';
+import { parseAnswer, requestRaw, sendRaw } from './raw-request.ts';
+
+const ONE = signatureBytes('one');
+const TWO = signatureBytes('two');
+
+describe('a server', () => {
+  let temp: TempFolder;
+  let server: LookasideServer;
+  let folder: string;
+
+  before(async () => {
+    temp = await openTempFolder();
+    const root = path.join(temp.path, 'tree');
+    folder = await layImage(root, 'team/app', ONE, TWO);
+    server = await startServer({ root, data: path.join(temp.path, 'data') });
+  });
+
+  afterEach(async () => {
+    const { status, body } = await requestRaw(server.port, `GET /${folder}/signature-1`);
+    assert.equal(status, 200, server.output());
+    assert.deepEqual(body, ONE);
+  });
+
+  after(async () => {
+    await server?.[Symbol.asyncDispose]();
+    await temp?.[Symbol.asyncDispose]();
+  });
+
+  /** Statuses of all the answers to these bytes, in order. */
+  const statuses = async (text: string): Promise<number[]> => {
+    const answers = (await sendRaw(server.port, text)).toString('latin1');
+    return [...answers.matchAll(/^HTTP\/1\.1 ([0-9]{3}) /gm)].map(([, status]) => Number(status));
+  };
+
+  const get = (lines: readonly string[], method = 'GET') =>
+    `${[`${method} /${folder}/signature-1 HTTP/1.1`, ...lines].join('\r\n')}\r\n\r\n`;
+
+  const headers = (count: number) => Array.from({ length: count }, (_, k) => `X-${k}: ${k}`);
+  const HEAD = ['Host: a', 'Connection: close'];
+
+  const CASES: readonly [string, () => string, readonly number[]][] = [
+    ['one Host line', () => get(HEAD), [200]],
+    ['two Host lines', () => get(['Host: a', ...HEAD]), [400]],
+    ['two Host lines that differ in case and value', () => get(['hOST: b', ...HEAD]), [400]],
+    ['no Host line', () => get(['Connection: close']), [400]],
+    ['100 header lines', () => get([...HEAD, ...headers(98)]), [200]],
+    ['101 header lines', () => get([...HEAD, ...headers(99)]), [431]],
+    ['a header of 15 KiB', () => get([...HEAD, `X: ${'x'.repeat(15 * 1024)}`]), [200]],
+    ['a header over 16 KiB', () => get([...HEAD, `X: ${'x'.repeat(17 * 1024)}`]), [431]],
+    ['a target over 16 KiB', () => `GET /${'x'.repeat(17 * 1024)} HTTP/1.1\r\nHost: a\r\n\r\n`, [431]],
+    ['a length and chunks', () => get([...HEAD, 'Content-Length: 3', 'Transfer-Encoding: chunked']), [400]],
+    ['two lengths', () => get([...HEAD, 'Content-Length: 3', 'Content-Length: 4']), [400]],
+    ['a negative length', () => get([...HEAD, 'Content-Length: -1']), [400]],
+    ['a space before the colon', () => get([...HEAD, 'X : y']), [400]],
+    ['a folded header', () => get([...HEAD, ' folded: x']), [400]],
+    ['a bare line feed in a header', () => get([...HEAD, 'X: a\nHost: b']), [400]],
+    ['a NUL in a header', () => get([...HEAD, 'X: a\0b']), [400]],
+    ['a method in small letters', () => get(HEAD, 'get'), [400]],
+    ['a method that there is not', () => get(HEAD, 'FETCH'), [400]],
+    ['a method of other services', () => get(HEAD, 'PROPFIND'), [405]],
+    ['no HTTP at all', () => '\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03', [400]],
+    ['HTTP/2 without asking', () => 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', [400]],
+    ['the preface of nothing', () => 'GET\r\n\r\n', [400]],
+  ];
+  for (const [what, text, wanted] of CASES) {
+    it(`answers ${what} with ${wanted.join(', ')}`, async () => {
+      const [first, ...more] = await statuses(text());
+      // a refused request may be followed by what the parser says of its remains, never by a signature
+      assert.equal(first, wanted[0]);
+      for (const status of more) assert.equal(status, 400);
+    });
+  }
+
+  it('refuses 3,000 header lines', async () => {
+    const [status, ...more] = await statuses(get([...HEAD, ...headers(2998)]));
+    assert.ok(status === 431 || status === 400, `${status}`);
+    assert.deepEqual(more, []);
+  });
+
+  it('answers requests that came in one write, in their order', async () => {
+    const requests = Array.from({ length: 40 }, (_, k) => {
+      const last = k === 39 ? 'Connection: close\r\n' : '';
+      return `GET /${folder}/signature-${(k % 3) + 1} HTTP/1.1\r\nHost: a\r\n${last}\r\n`;
+    });
+    let rest = await sendRaw(server.port, requests.join(''));
+    for (let k = 0; k < 40; k += 1) {
+      const { status, headers: found, body } = parseAnswer(rest);
+      const length = Number(found.get('content-length'));
+      const wanted = [ONE, TWO, null][k % 3] ?? null;
+      assert.equal(status, wanted === null ? 404 : 200, `answer ${k}`);
+      if (wanted !== null) assert.deepEqual(body.subarray(0, length), wanted, `answer ${k}`);
+      rest = rest.subarray(rest.length - body.length + length);
+    }
+    assert.equal(rest.length, 0);
+  });
+
+  it('does not take the body of one request for the next one', async () => {
+    const inner = get(HEAD);
+    for (const framing of [`Content-Length: ${inner.length}`, 'Transfer-Encoding: gzip, identity']) {
+      assert.deepEqual(await statuses(`${get(['Host: a', framing])}${inner}`), [200], framing);
+    }
+  });
+
+  it('takes nothing for a request after chunks of a wrong size', async () => {
+    const found = await statuses(`${get(['Host: a', 'Transfer-Encoding: chunked'])}zz\r\n${get(HEAD)}`);
+    assert.equal(found.filter((status) => status === 200).length, 1);
+  });
+
+  it('outlives garbage of every kind on many connections at once', async () => {
+    const garbage = Array.from({ length: 60 }, (_, k) => {
+      const bytes = Array.from({ length: 50 + 40 * k }, (_, at) => (at * 7919 + k * 104_729) % 256);
+      return `${Buffer.from(bytes).toString('latin1')}\r\n\r\n`;
+    });
+    const answers = await Promise.all(garbage.map(statuses));
+    for (const found of answers) for (const status of found) assert.equal(status, 400);
+  });
+});
