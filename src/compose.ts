@@ -125,7 +125,7 @@ function connect({ config, current, log, databases }: Connections) {
   const { index, access: accessLog } = databases;
   const tree = openSiteTree(config);
   const problems = createProblemRegister(log);
-  const shared = { tree, kind: config.tree, index, report: problems.report, wait: waitUnref };
+  const shared = { tree, kind: config.tree, index, report: problems.report, wait };
   const scanner = createScanner({ ...shared, monotonicMs: systemClock.monotonicMs });
   const store = createTreeStore({ ...shared, sha256: sha256Hex, syncFolder: scanner.syncFolder });
   const reader = createReader({ store, clock: systemClock, cacheBytes: SET_CACHE_BYTES });
@@ -166,7 +166,7 @@ function connect({ config, current, log, databases }: Connections) {
         writerFault: () => writerFault(databases),
         damaged: () => problems.damaged,
         isDraining,
-        wait: waitUnref,
+        wait,
         log,
       }),
   };
@@ -182,7 +182,7 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
     kind: config.tree,
     index,
     report: () => undefined,
-    wait: waitUnref,
+    wait,
     monotonicMs: systemClock.monotonicMs,
   });
   const upkeep = createUpkeep({
@@ -223,11 +223,6 @@ function openSiteTree(config: Config): Tree {
     beingWrittenMs: BEING_WRITTEN_MS,
     isWhole: isWholeSignature,
   });
-}
-
-// a timer that only waits must not keep a stopping process alive
-function waitUnref(ms: number): Promise<void> {
-  return wait(ms, undefined, { ref: false });
 }
 
 function sha256Hex(content: Uint8Array | string): string {

@@ -1,10 +1,13 @@
 // Walks a tree and holds it against its index: the scan keeps the index true, fsck only tells.
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder, isNamespaceFolder, parseImageFolder } from '../domain/image.ts';
-import type { RecordedImage, RecordedSignature, SignatureIndex } from '../domain/ports.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import type { RecordedSignature, SignatureIndex } from '../domain/ports.ts';
 import { DAMAGE_KINDS, type Problem, type Tree } from '../domain/tree.ts';
+import { createFolderSync } from './folder-sync.ts';
 import { type ImageState, ownedState, sameSignatures, sharedState } from './image-state.ts';
+import { createIndexBatch } from './index-batch.ts';
+import { createWalker, type OnFailure, rethrow } from './walk.ts';
 
 export interface ScanCounts {
   readonly images: number;
@@ -41,16 +44,10 @@ export interface FoundProblem extends Problem {
 }
 
 const IMAGES_AT_ONCE = 8;
-const IMAGES_A_BATCH = 200;
-const INDEX_PAGE = 500;
-const SYNC_EVERY_MS = 1000;
-/** A page waits this long for its folder's comparison: shorter once the index knows the tree. */
-const SYNC_WAIT_MS = { building: 2000, complete: 40 } as const;
-const SYNCED_FOLDERS_KEPT = 10_000;
-const HOLLOW_FOLDERS_KEPT = 100;
 
 export function createScanner(options: ScannerOptions): Scanner {
   const { tree, index } = options;
+  const walker = createWalker(tree, index, () => options.wait(0));
 
   /** The image as it is on disk, held against the index. */
   async function look(
@@ -68,7 +65,7 @@ export function createScanner(options: ScannerOptions): Scanner {
 
   async function scan(site: string, onProgress?: (counts: ScanCounts) => void): Promise<ScanCounts> {
     const counts = { images: 0, signatures: 0, problems: 0 };
-    const batch = createBatch(index);
+    const batch = createIndexBatch(index);
     let failure: unknown = null;
     // one closed folder or file must not keep the rest of the tree out of the index
     const goOn: OnFailure = (error) => {
@@ -76,7 +73,7 @@ export function createScanner(options: ScannerOptions): Scanner {
       failure ??= error;
       return null;
     };
-    await forEachConcurrently(imagesOnDiskAndRecorded(site, goOn), IMAGES_AT_ONCE, async (image) => {
+    await forEachConcurrently(imagesOf(site, goOn), IMAGES_AT_ONCE, async (image) => {
       const state = await look(image).catch(goOn);
       if (state === null) return;
       options.report(image, state.problems);
@@ -99,7 +96,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     onProgress?: (counts: ScanCounts) => void,
   ): AsyncGenerator<FoundProblem> {
     const counts = { images: 0, signatures: 0, problems: 0 };
-    for await (const image of imagesOnDiskAndRecorded(site, rethrow)) {
+    for await (const image of imagesOf(site, rethrow)) {
       const { recorded, signatures, problems } = await look(image);
       const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(site);
       const unrecorded = isUnknown ? signatures : [];
@@ -125,202 +122,11 @@ export function createScanner(options: ScannerOptions): Scanner {
     return true;
   }
 
-  /** Every image that stands in the tree or in the index, folder by folder. */
-  async function* imagesOnDiskAndRecorded(site: string, onFailure: OnFailure): AsyncGenerator<ImageId> {
+  async function* imagesOf(site: string, onFailure: OnFailure): AsyncGenerator<ImageId> {
     await tree.check();
-    yield* walk(site, '', new Set(), onFailure);
+    yield* walker.images(site, '', onFailure);
   }
 
-  /** `above`: the folders on the way here, so that links in a circle end. */
-  async function* walk(
-    site: string,
-    folder: string,
-    above: ReadonlySet<string>,
-    onFailure: OnFailure,
-  ): AsyncGenerator<ImageId> {
-    const there = new Set<string>();
-    try {
-      const identity = await tree.statFolder(folder);
-      const isNew = identity !== null && !above.has(identity.id);
-      const onTheWay = new Set(identity === null ? above : [...above, identity.id]);
-      for await (const child of (isNew ? await tree.children(folder) : null) ?? []) {
-        if (child.kind !== 'folder') continue;
-        there.add(child.name);
-        const path = below(folder, child.name);
-        const image = parseImageFolder(site, path);
-        if (image !== null) yield image;
-        else if (isNamespaceFolder(path)) yield* walk(site, path, onTheWay, onFailure);
-      }
-    } catch (error) {
-      onFailure(error);
-    }
-    for (const name of recordedChildren(index, site, folder)) {
-      if (there.has(name)) continue;
-      const path = below(folder, name);
-      const image = parseImageFolder(site, path);
-      if (image !== null) yield image;
-      else yield* walk(site, path, new Set(), onFailure);
-    }
-  }
-
-  const folders = createFolderSync(options, look, walk);
+  const folders = createFolderSync({ ...options, look, walker });
   return { scan, findProblems, repair, syncFolder: folders.sync };
-}
-
-function* recordedChildren(index: SignatureIndex, site: string, folder: string): Generator<string> {
-  for (let after: string | null = null; ; ) {
-    const page = index.listFolder(site, folder, after, INDEX_PAGE);
-    yield* page.names;
-    after = page.next;
-    if (after === null) return;
-  }
-}
-
-function below(folder: string, name: string): string {
-  return folder === '' ? name : `${folder}/${name}`;
-}
-
-/** Gathers images for one transaction, so that a scan waits for few commits. */
-function createBatch(index: SignatureIndex) {
-  let waiting: RecordedImage[] = [];
-
-  async function flush(): Promise<void> {
-    const images = waiting;
-    waiting = [];
-    if (images.length > 0) await index.record(images);
-  }
-
-  return {
-    async add(image: RecordedImage): Promise<void> {
-      waiting.push(image);
-      if (waiting.length >= IMAGES_A_BATCH) await flush();
-    },
-    flush,
-  };
-}
-
-interface Synced {
-  readonly stamp: string;
-  readonly atMs: number;
-  /** Children to be looked at again, because a signature that comes into them does not change the folder's stamp. */
-  readonly hollow: readonly string[];
-}
-
-type Look = (image: ImageId) => Promise<ImageState & { readonly recorded: readonly RecordedSignature[] }>;
-type Walk = (
-  site: string,
-  folder: string,
-  above: ReadonlySet<string>,
-  onFailure: OnFailure,
-) => AsyncGenerator<ImageId>;
-
-/** Throws, or returns to go on without the part that failed. */
-type OnFailure = (error: unknown) => null;
-
-const rethrow: OnFailure = (error) => {
-  throw error;
-};
-
-/** Keeps directory pages true between scans: a folder whose stamp changed is compared child by child. */
-function createFolderSync(options: ScannerOptions, look: Look, walk: Walk) {
-  const { tree, kind, index, monotonicMs, wait, report } = options;
-  const synced = new Map<string, Synced>();
-  const running = new Map<string, Promise<void>>();
-
-  async function compare(site: string, folder: string): Promise<void> {
-    const key = `${site}/${folder}`;
-    const before = synced.get(key);
-    if (before !== undefined && monotonicMs() - before.atMs < SYNC_EVERY_MS) return;
-    const identity = await tree.statFolder(folder);
-    if (identity === null) return forgetGone(site, folder, new Set());
-    if (before?.stamp === identity.stamp) {
-      remember(key, identity.stamp, await addNew(site, folder, before.hollow));
-      return;
-    }
-    const there = await childFolders(folder);
-    const hollow = await addNew(site, folder, there);
-    await forgetGone(site, folder, there);
-    remember(key, identity.stamp, hollow);
-  }
-
-  function remember(key: string, stamp: string, hollow: readonly string[]): void {
-    synced.delete(key);
-    synced.set(key, { stamp, atMs: monotonicMs(), hollow });
-    for (const oldest of synced.keys()) {
-      if (synced.size <= SYNCED_FOLDERS_KEPT) break;
-      synced.delete(oldest);
-    }
-  }
-
-  async function childFolders(folder: string): Promise<ReadonlySet<string>> {
-    const there = new Set<string>();
-    for await (const { name, kind: childKind } of (await tree.children(folder)) ?? []) {
-      if (childKind === 'folder') there.add(name);
-    }
-    return there;
-  }
-
-  /** Takes in what the index does not know of these children; those that are images, or lead to some, without a signature. */
-  async function addNew(site: string, folder: string, names: Iterable<string>): Promise<readonly string[]> {
-    const hollow: string[] = [];
-    const batch = createBatch(index);
-    for (const name of names) {
-      if (index.hasChild(site, folder, name)) continue;
-      const path = below(folder, name);
-      const image = parseImageFolder(site, path);
-      const images = image === null ? namespaceImages(site, path) : [image];
-      const seen = { images: 0, signed: 0 };
-      await forEachConcurrently(images, IMAGES_AT_ONCE, async (found) => {
-        const { signatures, problems } = await look(found);
-        report(found, problems);
-        seen.images += 1;
-        if (signatures.length === 0) return;
-        seen.signed += 1;
-        await batch.add({ image: found, signatures });
-      });
-      const isHollow = seen.images > 0 && seen.signed === 0;
-      if (isHollow && hollow.length < HOLLOW_FOLDERS_KEPT) hollow.push(name);
-    }
-    await batch.flush();
-    return hollow;
-  }
-
-  function namespaceImages(site: string, path: string): AsyncIterable<ImageId> | readonly ImageId[] {
-    return isNamespaceFolder(path) ? walk(site, path, new Set(), rethrow) : [];
-  }
-
-  async function forgetGone(site: string, folder: string, there: ReadonlySet<string>): Promise<void> {
-    if (kind === 'owned') return; // what is gone from an owned tree is damage, for the scan to tell
-    for (const name of recordedChildren(index, site, folder)) {
-      if (!there.has(name)) await index.forgetFolder(site, below(folder, name));
-    }
-  }
-
-  function isComplete(site: string): boolean {
-    try {
-      return index.isComplete(site);
-    } catch (error) {
-      ignoreUnusableIndex(error);
-      return false;
-    }
-  }
-
-  return {
-    /** Waits a little for the comparison; a large one goes on behind, and the page shows what is known by then. */
-    async sync(site: string, folder: string): Promise<void> {
-      const key = `${site}/${folder}`;
-      const flight =
-        running.get(key) ??
-        compare(site, folder)
-          .catch(ignoreUnusableIndex)
-          .finally(() => running.delete(key));
-      running.set(key, flight);
-      await Promise.race([flight, wait(isComplete(site) ? SYNC_WAIT_MS.complete : SYNC_WAIT_MS.building)]);
-    },
-  };
-}
-
-function ignoreUnusableIndex(error: unknown): void {
-  // the look-up that follows meets the same index and says so
-  if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
 }

@@ -1,0 +1,149 @@
+// Keeps directory pages true between scans: a folder whose stamp changed is compared child by child.
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { isLookasideError } from '../domain/errors.ts';
+import { type ImageId, isNamespaceFolder, parseImageFolder } from '../domain/image.ts';
+import type { SignatureIndex } from '../domain/ports.ts';
+import type { Problem, Tree } from '../domain/tree.ts';
+import type { ImageState } from './image-state.ts';
+import { createIndexBatch } from './index-batch.ts';
+import { below, rethrow, type Walker } from './walk.ts';
+
+export interface FolderSyncOptions {
+  readonly tree: Tree;
+  readonly kind: 'owned' | 'shared';
+  readonly index: SignatureIndex;
+  readonly report: (image: ImageId, problems: readonly Problem[]) => void;
+  readonly monotonicMs: () => number;
+  readonly wait: (ms: number) => Promise<void>;
+  /** The image as it is on disk. */
+  readonly look: (image: ImageId) => Promise<ImageState>;
+  readonly walker: Walker;
+}
+
+export interface FolderSync {
+  /**
+   * Compares the folder with the index, at most once a second. Waits a little for it; a large comparison goes on
+   * behind, and the page shows what is known by then. @throws LookasideError STORE_UNAVAILABLE
+   */
+  sync(site: string, folder: string): Promise<void>;
+}
+
+const IMAGES_AT_ONCE = 8;
+const NAMES_A_BREATH = 500;
+const SYNC_EVERY_MS = 1000;
+/** A page waits this long for its folder's comparison: shorter once the index knows the tree. */
+const SYNC_WAIT_MS = { building: 2000, complete: 40 } as const;
+const SYNCED_FOLDERS_KEPT = 10_000;
+const HOLLOW_FOLDERS_KEPT = 100;
+
+interface Synced {
+  readonly stamp: string;
+  readonly atMs: number;
+  /** Children to be looked at again, because a signature that comes into them does not change the folder's stamp. */
+  readonly hollow: readonly string[];
+}
+
+export function createFolderSync(options: FolderSyncOptions): FolderSync {
+  const { tree, kind, index, monotonicMs, wait, report, look, walker } = options;
+  const synced = new Map<string, Synced>();
+  const running = new Map<string, Promise<void>>();
+
+  async function compare(site: string, folder: string): Promise<void> {
+    const key = `${site}/${folder}`;
+    const before = synced.get(key);
+    if (before !== undefined && monotonicMs() - before.atMs < SYNC_EVERY_MS) return;
+    const identity = await tree.statFolder(folder);
+    if (identity === null) return forgetGone(site, folder, new Set());
+    if (before?.stamp === identity.stamp) {
+      remember(key, identity.stamp, await addNew(site, folder, before.hollow));
+      return;
+    }
+    const there = await childFolders(folder);
+    const hollow = await addNew(site, folder, there);
+    await forgetGone(site, folder, there);
+    remember(key, identity.stamp, hollow);
+  }
+
+  function remember(key: string, stamp: string, hollow: readonly string[]): void {
+    synced.delete(key);
+    synced.set(key, { stamp, atMs: monotonicMs(), hollow });
+    for (const oldest of synced.keys()) {
+      if (synced.size <= SYNCED_FOLDERS_KEPT) break;
+      synced.delete(oldest);
+    }
+  }
+
+  async function childFolders(folder: string): Promise<ReadonlySet<string>> {
+    const there = new Set<string>();
+    for await (const { name, kind: childKind } of (await tree.children(folder)) ?? []) {
+      if (childKind === 'folder') there.add(name);
+    }
+    return there;
+  }
+
+  /** Takes in what the index does not know of these children; those that are images, or lead to some, without a signature. */
+  async function addNew(site: string, folder: string, names: Iterable<string>): Promise<readonly string[]> {
+    const hollow: string[] = [];
+    const batch = createIndexBatch(index);
+    let asked = 0;
+    for (const name of names) {
+      asked += 1;
+      if (asked % NAMES_A_BREATH === 0) await wait(0);
+      if (index.hasChild(site, folder, name)) continue;
+      const path = below(folder, name);
+      const image = parseImageFolder(site, path);
+      const images = image === null ? namespaceImages(site, path) : [image];
+      const seen = { images: 0, signed: 0 };
+      await forEachConcurrently(images, IMAGES_AT_ONCE, async (found) => {
+        const { signatures, problems } = await look(found);
+        report(found, problems);
+        seen.images += 1;
+        if (signatures.length === 0) return;
+        seen.signed += 1;
+        await batch.add({ image: found, signatures });
+      });
+      const isHollow = seen.images > 0 && seen.signed === 0;
+      if (isHollow && hollow.length < HOLLOW_FOLDERS_KEPT) hollow.push(name);
+    }
+    await batch.flush();
+    return hollow;
+  }
+
+  function namespaceImages(site: string, path: string): AsyncIterable<ImageId> | readonly ImageId[] {
+    return isNamespaceFolder(path) ? walker.images(site, path, rethrow) : [];
+  }
+
+  async function forgetGone(site: string, folder: string, there: ReadonlySet<string>): Promise<void> {
+    if (kind === 'owned') return; // what is gone from an owned tree is damage, for the scan to tell
+    for await (const name of walker.recordedChildren(site, folder)) {
+      if (!there.has(name)) await index.forgetFolder(site, below(folder, name));
+    }
+  }
+
+  function isComplete(site: string): boolean {
+    try {
+      return index.isComplete(site);
+    } catch (error) {
+      ignoreUnusableIndex(error);
+      return false;
+    }
+  }
+
+  return {
+    async sync(site, folder) {
+      const key = `${site}/${folder}`;
+      const flight =
+        running.get(key) ??
+        compare(site, folder)
+          .catch(ignoreUnusableIndex)
+          .finally(() => running.delete(key));
+      running.set(key, flight);
+      await Promise.race([flight, wait(isComplete(site) ? SYNC_WAIT_MS.complete : SYNC_WAIT_MS.building)]);
+    },
+  };
+}
+
+function ignoreUnusableIndex(error: unknown): void {
+  // the look-up that follows meets the same index and says so
+  if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
+}
