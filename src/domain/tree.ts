@@ -77,7 +77,8 @@ export type ProblemKind =
   | 'extra'
   | 'behind-gap'
   | 'over-limit'
-  | 'no-signature-name';
+  | 'no-signature-name'
+  | 'unreadable';
 
 export interface Problem {
   readonly kind: ProblemKind;
@@ -90,9 +91,10 @@ export const DAMAGE_KINDS: ReadonlySet<ProblemKind> = new Set(['missing', 'chang
 
 /** What each kind means and what to do, for people. */
 export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
-  missing: 'the file is gone; the recorded bytes are served. Put it back with: lookaside fsck --repair',
+  missing:
+    'the file is gone; its recorded bytes are served (503 over 8 KiB). Put it back with lookaside fsck --repair, over 8 KiB from a backup',
   changed:
-    'the bytes are not the recorded ones, which are served. Put them back with: lookaside fsck --repair',
+    'the bytes are not the recorded ones, which are served (503 over 8 KiB). Put them back with lookaside fsck --repair, over 8 KiB from a backup',
   extra:
     'the file is not recorded, so it is not served. If it belongs here, take it in with: lookaside reindex',
   empty: 'the file is empty; no client can read it, so it is left out. Delete it',
@@ -105,6 +107,8 @@ export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
   'being-written': 'the file was being written when it was looked at. Look again',
   'behind-gap':
     'a lower number is missing, and clients stop there. Rename the files so that no number is missing',
+  unreadable:
+    'it cannot be read, and reads that need it are answered with 503. Mend its permissions or its disk',
   'no-signature-name':
     'no client asks for this name, so it is not served: a left-over of an interrupted copy, or misplaced. Delete or rename it',
   'over-limit': 'clients refuse an image with more than 127 signatures, so only the first 127 are served',

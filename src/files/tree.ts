@@ -151,9 +151,9 @@ export function openTree(options: TreeOptions): Tree {
     const content = await readWhole(path);
     if (content === null) return null;
     if (content === 'link') return readLink(path, number, readAtMs);
-    const { stats, bytes } = content;
+    const { stats } = content;
     if (!stats.isFile()) return faulty(number, stats, 'no-file');
-    const file = toSignatureFile(number, stats, bytes, readAtMs);
+    const file = toSignatureFile(number, content, readAtMs);
     return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
   }
 
@@ -163,24 +163,20 @@ export function openTree(options: TreeOptions): Tree {
     const target = await linkTarget(path);
     const content = target === null ? null : await readWhole(target);
     if (content === null || content === 'link') return faulty(number, link, 'link-outside');
-    const { stats, bytes } = content;
+    const { stats } = content;
     if (!stats.isFile()) return faulty(number, link, 'no-file');
-    const file = toSignatureFile(number, stats, bytes, readAtMs);
+    const file = toSignatureFile(number, content, readAtMs);
     return { file, stamp: `${stampOf(link)} ${stampOf(stats)}`, changedAtMs: Number(stats.ctimeMs) };
   }
 
-  function toSignatureFile(
-    number: number,
-    stats: BigIntStats,
-    bytes: Uint8Array | null,
-    readAtMs: number,
-  ): SignatureFile {
+  function toSignatureFile(number: number, content: Content, readAtMs: number): SignatureFile {
+    const { stats, bytes } = content;
     const sizeBytes = Number(stats.size);
     const modifiedAt = new Date(Number(stats.mtimeMs));
     if (bytes === null)
       return { number, sizeBytes, modifiedAt, sha256: null, bytes: null, fault: 'too-large' };
     const isFresh = Math.abs(readAtMs - Number(stats.mtimeMs)) < options.beingWrittenMs;
-    const isTorn = bytes.length !== sizeBytes || (isFresh && !options.isWhole(bytes));
+    const isTorn = content.isTorn || bytes.length !== sizeBytes || (isFresh && !options.isWhole(bytes));
     return {
       number,
       sizeBytes: bytes.length,
@@ -292,6 +288,8 @@ interface Content {
   readonly stats: BigIntStats;
   /** Null: no regular file, or larger than any client reads. */
   readonly bytes: Uint8Array | null;
+  /** Changed while it was read. */
+  readonly isTorn: boolean;
 }
 
 // plain descriptors: FileHandle costs as much again as the calls themselves
@@ -308,20 +306,28 @@ async function readWhole(path: string): Promise<Content | 'link' | null> {
   } catch (error) {
     if (systemCode(error) === 'ELOOP') return 'link';
     // a socket, or a device without a driver: there, but no file
-    if (systemCode(error) === 'ENXIO')
-      return orNull(async () => ({ stats: await fs.lstat(path, { bigint: true }), bytes: null }), path);
+    if (systemCode(error) === 'ENXIO') return lookOnly(path);
     if (ABSENT.has(systemCode(error) ?? '')) return null;
     throw unavailable(path, error);
   }
   try {
     const stats = await statFile(file, { bigint: true });
-    if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return { stats, bytes: null };
-    return { stats, bytes: await readAll(file, Number(stats.size)) };
+    if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return { stats, bytes: null, isTorn: false };
+    const bytes = await readAll(file, Number(stats.size));
+    // somebody who writes in place while we read leaves old bytes beside new ones, perhaps as many as before
+    const isTorn = stampOf(await statFile(file, { bigint: true })) !== stampOf(stats);
+    return { stats, bytes, isTorn };
   } catch (error) {
     throw unavailable(path, error);
   } finally {
     await closeFile(file);
   }
+}
+
+function lookOnly(path: string): Promise<Content | null> {
+  return orNull(async () => {
+    return { stats: await fs.lstat(path, { bigint: true }), bytes: null, isTorn: false };
+  }, path);
 }
 
 /** At most one byte more than expected, to notice a file that grows. */

@@ -7,7 +7,7 @@ import { DAMAGE_KINDS, type Problem, type Tree } from '../domain/tree.ts';
 import { createFolderSync } from './folder-sync.ts';
 import { type ImageState, ownedState, sameSignatures, sharedState } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
-import { createWalker, type OnFailure, rethrow } from './walk.ts';
+import { createWalker, type OnFailure } from './walk.ts';
 
 export interface ScanCounts {
   readonly images: number;
@@ -39,8 +39,13 @@ export interface Scanner {
 }
 
 export interface FoundProblem extends Problem {
-  readonly image: ImageId;
+  /** Null: a folder above images. */
+  readonly image: ImageId | null;
   readonly isDamage: boolean;
+}
+
+interface LookedAt extends ImageState {
+  readonly recorded: readonly RecordedSignature[];
 }
 
 const IMAGES_AT_ONCE = 8;
@@ -50,9 +55,7 @@ export function createScanner(options: ScannerOptions): Scanner {
   const walker = createWalker(tree, index, () => options.wait(0));
 
   /** The image as it is on disk, held against the index. */
-  async function look(
-    image: ImageId,
-  ): Promise<ImageState & { readonly recorded: readonly RecordedSignature[] }> {
+  async function look(image: ImageId): Promise<LookedAt> {
     const recorded = index.recorded(image);
     if (options.kind === 'shared') {
       return { ...sharedState(image, await tree.readImage(imageFolder(image))), recorded };
@@ -74,7 +77,7 @@ export function createScanner(options: ScannerOptions): Scanner {
       return null;
     };
     await forEachConcurrently(imagesOf(site, goOn), IMAGES_AT_ONCE, async (image) => {
-      const state = await look(image).catch(goOn);
+      const state = await look(image).catch((error: unknown) => goOn(error, imageFolder(image)));
       if (state === null) return;
       options.report(image, state.problems);
       counts.images += state.signatures.length > 0 ? 1 : 0;
@@ -96,25 +99,39 @@ export function createScanner(options: ScannerOptions): Scanner {
     onProgress?: (counts: ScanCounts) => void,
   ): AsyncGenerator<FoundProblem> {
     const counts = { images: 0, signatures: 0, problems: 0 };
-    for await (const image of imagesOf(site, rethrow)) {
-      const { recorded, signatures, problems } = await look(image);
-      const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(site);
-      const unrecorded = isUnknown ? signatures : [];
-      const found = [
-        ...problems,
-        ...unrecorded.map(
-          ({ number }): Problem => ({ kind: 'extra', path: `${imageFolder(image)}/signature-${number}` }),
-        ),
-      ];
+    const closed: FoundProblem[] = [];
+    const goOn: OnFailure = (error, path) => {
+      if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
+      closed.push({ kind: 'unreadable', path: path === '' ? '/' : path, image: null, isDamage: false });
+      return null;
+    };
+    for await (const image of imagesOf(site, goOn)) {
+      const state = await look(image).catch((error: unknown) => goOn(error, imageFolder(image)));
+      const found = [...closed.splice(0), ...(state === null ? [] : problemsOf(image, state))];
       counts.images += 1;
-      counts.signatures += signatures.length;
+      counts.signatures += state?.signatures.length ?? 0;
       counts.problems += found.length;
       onProgress?.(counts);
-      for (const problem of found) yield { ...problem, image, isDamage: DAMAGE_KINDS.has(problem.kind) };
+      yield* found;
     }
+    counts.problems += closed.length;
+    onProgress?.(counts);
+    yield* closed;
+  }
+
+  function problemsOf(image: ImageId, { recorded, signatures, problems }: LookedAt): FoundProblem[] {
+    const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(image.site);
+    const unrecorded = isUnknown ? signatures : [];
+    const extra = unrecorded.map(({ number }): Problem => {
+      return { kind: 'extra', path: `${imageFolder(image)}/signature-${number}` };
+    });
+    return [...problems, ...extra].map((problem) => {
+      return { ...problem, image, isDamage: DAMAGE_KINDS.has(problem.kind) };
+    });
   }
 
   async function repair({ image, path }: FoundProblem): Promise<boolean> {
+    if (image === null) return false;
     const recorded = index.recorded(image).find(({ number }) => path.endsWith(`/signature-${number}`));
     if (recorded === undefined || recorded.bytes === null) return false;
     await tree.restore(imageFolder(image), recorded.number, recorded.bytes);

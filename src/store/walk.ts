@@ -10,8 +10,8 @@ export interface Walker {
   recordedChildren(site: string, folder: string): AsyncGenerator<string>;
 }
 
-/** Throws, or returns to go on without the part that failed. */
-export type OnFailure = (error: unknown) => null;
+/** Throws, or returns to go on without the folder that failed. */
+export type OnFailure = (error: unknown, folder: string) => null;
 
 export const rethrow: OnFailure = (error) => {
   throw error;
@@ -52,7 +52,7 @@ export function createWalker(tree: Tree, index: SignatureIndex, breathe: () => P
         else if (isNamespaceFolder(path)) yield* walk(site, path, onTheWay, onFailure);
       }
     } catch (error) {
-      onFailure(error);
+      onFailure(error, folder);
     }
     for await (const name of recordedChildren(site, folder)) {
       if (there.has(name)) continue;
