@@ -29,9 +29,22 @@ export const systemClock: Clock = {
 
 const SET_CACHE_BYTES = 64 * 1024 * 1024;
 
+const LINES_KEPT_BYTES = 1024 * 1024;
+
+/**
+ * Lines for standard output (1) or standard error (2) that nobody waits for: a reader of our log that stands still
+ * must not make the server stand still. Beyond 1 MiB unread, lines are dropped.
+ */
+export function createLineWriter(fd: 1 | 2): (line: string) => void {
+  const stream = pino.destination({ dest: fd, sync: false, maxLength: LINES_KEPT_BYTES });
+  stream.on('error', () => undefined); // EPIPE: the reader has gone, and there is nobody left to tell
+  return (line) => void stream.write(`${line}\n`);
+}
+
 /** JSON lines on standard error, with nothing in them that could forge a line or steer a terminal. */
 export function createLog(level: Config['logLevel']): Logger {
-  const lines = { write: (line: string) => process.stderr.write(`${escapeJson(line.trimEnd())}\n`) };
+  const writeLine = createLineWriter(2);
+  const lines = { write: (line: string) => writeLine(escapeJson(line.trimEnd())) };
   return pino(
     {
       level,

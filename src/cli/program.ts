@@ -12,6 +12,8 @@ import { VERSION } from './version.ts';
 
 /** Runs one command to its end; the exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
+  // EPIPE: who read our output has seen enough, as `head` does
+  for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   let exitCode: number = EXIT.done;
   const program = createProgram((code) => {
     exitCode = code;

@@ -2,7 +2,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Composed, compose, createLog, systemClock } from '../compose.ts';
+import { type Composed, compose, createLineWriter, createLog, systemClock } from '../compose.ts';
 import type { Config } from '../config.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
@@ -92,7 +92,7 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
     about: { version: VERSION, pid: process.pid, startedAt: systemClock.now(), data, root },
     settings: config,
     isDraining,
-    writeAccessLine: (line) => void process.stdout.write(`${line}\n`),
+    writeAccessLine: createLineWriter(1),
   };
 }
 

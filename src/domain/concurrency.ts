@@ -27,6 +27,24 @@ export async function forEachConcurrently<T>(
   if (failures.length > 0) throw failures[0];
 }
 
+/** The results of `act` in the order of the items, worked out ahead, at most `limit` at once. */
+export async function* mapInOrder<T, R>(
+  items: AsyncIterable<T>,
+  limit: number,
+  act: (item: T) => Promise<R>,
+): AsyncGenerator<R> {
+  const ahead: Promise<R>[] = [];
+  for await (const item of items) {
+    const result = act(item);
+    // a failure is met in its turn; until then it must not count as unhandled
+    result.catch(() => undefined);
+    ahead.push(result);
+    const first = ahead.length < limit ? undefined : ahead.shift();
+    if (first !== undefined) yield await first;
+  }
+  for (const result of ahead) yield await result;
+}
+
 /** Lets callers that ask for the same key at the same time share one run. */
 export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) => Promise<T> {
   const flights = new Map<string, Promise<T>>();

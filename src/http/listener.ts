@@ -71,12 +71,15 @@ export async function listen({ handler, host, port, tls }: ListenOptions): Promi
 /** On a Unix socket that only its owner may open. */
 export async function listenOnSocket(handler: RequestListener, path: string): Promise<Listener> {
   const server = createHttpServer({ ...LIMITS, requestTimeout: 0 }, handler);
+  // the socket is made within the call, so that no other file meets this mask
   const mask = process.umask(0o177);
+  let listening: Promise<void>;
   try {
-    await listenOn(server, { path });
+    listening = listenOn(server, { path });
   } finally {
     process.umask(mask);
   }
+  await listening;
   return {
     url: path,
     port: 0,

@@ -1,5 +1,5 @@
 // Walks a tree and holds it against its index: the scan keeps the index true, fsck only tells.
-import { forEachConcurrently } from '../domain/concurrency.ts';
+import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { RecordedSignature, SignatureIndex } from '../domain/ports.ts';
@@ -105,8 +105,11 @@ export function createScanner(options: ScannerOptions): Scanner {
       closed.push({ kind: 'unreadable', path: path === '' ? '/' : path, image: null, isDamage: false });
       return null;
     };
-    for await (const image of imagesOf(site, goOn)) {
+    const lookAt = async (image: ImageId) => {
       const state = await look(image).catch((error: unknown) => goOn(error, imageFolder(image)));
+      return { image, state };
+    };
+    for await (const { image, state } of mapInOrder(imagesOf(site, goOn), IMAGES_AT_ONCE, lookAt)) {
       const found = [...closed.splice(0), ...(state === null ? [] : problemsOf(image, state))];
       counts.images += 1;
       counts.signatures += state?.signatures.length ?? 0;

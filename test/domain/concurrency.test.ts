@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
-import { createSingleFlight, forEachConcurrently } from '../../src/domain/concurrency.ts';
+import { createSingleFlight, forEachConcurrently, mapInOrder } from '../../src/domain/concurrency.ts';
 import { createGate } from '../gate.ts';
 
 describe('work with a bound', () => {
@@ -135,3 +135,48 @@ async function* slowly<T>(items: readonly T[]): AsyncGenerator<T> {
     yield item;
   }
 }
+
+describe('results in order', () => {
+  async function* upTo(count: number): AsyncGenerator<number> {
+    for (let item = 0; item < count; item += 1) yield item;
+  }
+
+  test('come in the order of the items, whichever is ready first, and never more than the limit are under way', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.nat({ max: 3 }), { maxLength: 30 }),
+        fc.integer({ min: 1, max: 5 }),
+        async (turns, limit) => {
+          let underWay = 0;
+          let most = 0;
+          const seen: number[] = [];
+          const work = async (item: number) => {
+            underWay += 1;
+            most = Math.max(most, underWay);
+            for (let turn = 0; turn < (turns[item] ?? 0); turn += 1) await Promise.resolve();
+            underWay -= 1;
+            return item;
+          };
+          for await (const item of mapInOrder(upTo(turns.length), limit, work)) seen.push(item);
+          assert.deepEqual(
+            seen,
+            turns.map((_, item) => item),
+          );
+          assert.ok(most <= limit, `${most} at once, ${limit} allowed`);
+        },
+      ),
+    );
+  });
+
+  test('end with the first failure, in its turn', async () => {
+    const seen: number[] = [];
+    const work = async (item: number) => {
+      if (item === 2) throw new Error('two');
+      return item;
+    };
+    await assert.rejects(async () => {
+      for await (const item of mapInOrder(upTo(6), 3, work)) seen.push(item);
+    }, /two/);
+    assert.deepEqual(seen, [0, 1]);
+  });
+});
