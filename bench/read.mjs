@@ -23,11 +23,11 @@ try {
     (server) => server !== null,
   );
   const rows = [];
-  for (const [scenario, script] of Object.entries(scenarios())) {
+  for (const [scenario, { status, script }] of Object.entries(scenarios())) {
     const results = new Map(servers.map(({ name }) => [name, []]));
     // in turn, so that a machine that slows down slows down all of them
     for (let round = 0; round < ROUNDS; round += 1) {
-      for (const { name, port } of servers) results.get(name).push(measure(port, script));
+      for (const { name, port } of servers) results.get(name).push(measure(name, port, script, status));
     }
     rows.push(...summarize(scenario, results));
   }
@@ -61,13 +61,20 @@ function scenarios() {
 for i = 1, 64 do t[i] = string.format("%x", math.random(0, 15)) end
 return wrk.format("GET", "/team/app@sha256=" .. table.concat(t) .. "/signature-1") end\n`;
   return {
-    'signature-1 of 1,000 images': pick + request('"/team/app@sha256=" .. known[at] .. "/signature-1"'),
-    'the 404 after it': pick + request('"/team/app@sha256=" .. known[at] .. "/signature-2"'),
-    'images that are not there': random,
+    'signature-1 of 1,000 images': {
+      status: 200,
+      script: pick + request('"/team/app@sha256=" .. known[at] .. "/signature-1"'),
+    },
+    'the 404 after it': {
+      status: 404,
+      script: pick + request('"/team/app@sha256=" .. known[at] .. "/signature-2"'),
+    },
+    'images that are not there': { status: 404, script: random },
   };
 }
 
-function measure(port, script) {
+/** @throws when the server gives another answer than it should: a fast refusal is no result */
+function measure(name, port, script, expected) {
   const file = join(folder, 'wrk.lua');
   writeFileSync(file, script);
   const args = [
@@ -80,7 +87,10 @@ function measure(port, script) {
     `http://127.0.0.1:${port}`,
   ];
   const { stdout, status } = spawnSync('wrk', args, { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`wrk failed: ${stdout}`);
+  const others = Number(/Non-2xx or 3xx responses: ([0-9]+)/.exec(stdout)?.[1] ?? 0);
+  const all = Number(/([0-9]+) requests in/.exec(stdout)?.[1]);
+  if (status !== 0 || others !== (expected === 200 ? 0 : all))
+    throw new Error(`${name} does not answer ${expected}:\n${stdout}`);
   return {
     perSecond: Number(/Requests\/sec:\s+([0-9.]+)/.exec(stdout)[1]),
     p99Ms: toMs(/99%\s+([0-9.]+)(us|ms|s)/.exec(stdout)),
@@ -138,7 +148,7 @@ async function startNginx(port) {
   const file = join(folder, 'nginx.conf');
   writeFileSync(
     file,
-    `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log /dev/null; events {}
+    `${process.getuid() === 0 ? 'user root; ' : ''}daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log /dev/null; events {}
 http { access_log ${folder}/access.log; server { listen 127.0.0.1:${port}; root ${folder}/tree; } }`,
   );
   return start('nginx, 1 worker, access log', port, 'nginx', ['-c', file], process.env);

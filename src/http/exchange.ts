@@ -12,6 +12,16 @@ export interface Exchange {
   readonly address: string;
 }
 
+export interface AnsweredRead {
+  readonly image: ImageId;
+  /** Null when the name asked for is no signature number. */
+  readonly number: number | null;
+  readonly imageIsSigned: boolean;
+  /** 200, 304 or 404. */
+  readonly status: number;
+  readonly bytes: number;
+}
+
 export function identify(services: Services, req: IncomingMessage, isLocal: boolean): Caller {
   if (isLocal) return { kind: 'administrator' };
   const text = sentToken(req);
@@ -44,21 +54,21 @@ export function requireMethod(req: IncomingMessage, methods: readonly string[]):
 
 /** Counts the read and keeps it for the record. `imageIsSigned`: the image has at least one signature. */
 export function recordRead(
-  services: Services,
+  { metrics, recorder }: Services,
   req: IncomingMessage,
-  exchange: Exchange,
-  read: { image: ImageId; number: number | null; imageIsSigned: boolean; status: number; bytes: number },
+  { address, caller }: Exchange,
+  { image, number, imageIsSigned, status, bytes }: AnsweredRead,
 ): void {
-  const { metrics, recorder } = services;
-  if (read.status === 503) metrics.read('error');
-  else if (read.status === 404) metrics.read(read.imageIsSigned ? 'end' : 'miss');
-  else if (read.status !== 401) metrics.read('hit');
+  if (status !== 404) metrics.read('hit');
+  else metrics.read(imageIsSigned ? 'end' : 'miss');
   recorder.record({
-    ...read,
-    // a refused or failed read says nothing about the image
-    imageIsSigned: read.imageIsSigned || read.status === 401 || read.status === 503,
-    address: exchange.address,
+    image,
+    number,
+    imageIsSigned,
+    status,
+    bytes,
+    address,
     agent: req.headers['user-agent'] ?? '',
-    token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
+    token: caller.kind === 'token' ? caller.token.name : null,
   });
 }

@@ -34,7 +34,7 @@ async function serveSignature(services: Services, { req, exchange }: RouteReques
     recordRead(services, req, exchange, { image, number, imageIsSigned, status: reply.status, bytes });
     return reply;
   } catch (error) {
-    recordRead(services, req, exchange, { image, number, imageIsSigned: false, status: 503, bytes: 0 });
+    services.metrics.read('error'); // nothing was fetched, and nothing is known of the image
     throw error;
   }
 }
