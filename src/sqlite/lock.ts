@@ -1,8 +1,9 @@
 // DATA/lock: who holds it is the one process that may write to the data directory.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import SqliteDatabase, { type Database } from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
+import { connect } from './connect.ts';
 import { isLocked, messageOf } from './open.ts';
 
 export interface DataLock {
@@ -30,7 +31,7 @@ function lockedDatabase(dataDir: string, file: string): Database {
   let db: Database | null = null;
   try {
     mkdirSync(dataDir, { recursive: true });
-    db = new SqliteDatabase(file, { timeout: 0 });
+    db = connect(file, { timeout: 0 });
     db.pragma('locking_mode = EXCLUSIVE');
     db.pragma('journal_mode = MEMORY');
     db.exec('BEGIN EXCLUSIVE'); // left open: its lock is what is held

@@ -1,8 +1,9 @@
 // Opens database files: whose they are, whether this code can use them, and how durable their writes are.
 import { closeSync, existsSync, fsyncSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import SqliteDatabase, { type Database } from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
+import { connect } from './connect.ts';
 import { type DatabaseKind, migrate, newestVersion } from './migrate.ts';
 
 // ASCII in the file's header, so that file(1) and a reader of a hex dump can tell them apart: lkST, lkIX, lkAC
@@ -35,7 +36,7 @@ export class UnusableFile extends Error {
 export function openForWriting(file: string, kind: DatabaseKind): Database {
   const isNew = !existsSync(file);
   if (isNew) closeSync(openSync(file, 'a', 0o600)); // SQLite gives -wal and -shm the same mode
-  const db = new SqliteDatabase(file, { timeout: WRITER_BUSY_MS });
+  const db = connect(file, { timeout: WRITER_BUSY_MS });
   return closedOnError(db, () => {
     asUnusable(file, () => assertOurs(db, kind));
     if (db.pragma('journal_mode = WAL', { simple: true }) !== 'wal') {
@@ -51,7 +52,7 @@ export function openForWriting(file: string, kind: DatabaseKind): Database {
 
 /** A read-only connection to a file that was opened for writing before. @throws UnusableFile, and SQLite's own errors */
 export function openForReading(file: string, kind: DatabaseKind): Database {
-  const db = new SqliteDatabase(file, { readonly: true, fileMustExist: true, timeout: READER_BUSY_MS });
+  const db = connect(file, { readonly: true, fileMustExist: true, timeout: READER_BUSY_MS });
   return closedOnError(db, () => {
     asUnusable(file, () => {
       assertOurs(db, kind);

@@ -1,0 +1,44 @@
+// Connections whose native objects are never garbage-collected.
+//
+// better-sqlite3 12 ends the process (SIGABRT in RemoveEnvironmentCleanupHook) on Node.js 24.19 and newer when one of
+// its objects is collected at a moment when no JavaScript runs: WiseLibs/better-sqlite3#1515, closed unmended; version 13
+// is free of it, and needs Node.js 22. So nothing of it is ever let go: a connection keeps its statements, and the
+// module its connections. They are few: two databases a day beside those that stay open, about 30 statements each.
+import SqliteDatabase, { type Database, type Options, type Statement } from 'better-sqlite3';
+
+const kept: object[] = [];
+
+function keep<T extends object>(object: T): T {
+  kept.push(object);
+  return object;
+}
+
+/** As `new Database(file, options)`. Prepare a statement once and use it often: each is kept for good. */
+export function connect(file: string, options: Options): Database {
+  const db = keep(new SqliteDatabase(file, options));
+  const prepare = db.prepare.bind(db);
+  const questions = new Map<string, Statement>();
+
+  /** `synchronous` and other questions are asked often, with one statement; settings are made once. */
+  function prepareOnce(source: string): Statement {
+    const known = questions.get(source);
+    if (known !== undefined) return known;
+    const statement = keep(prepare(`PRAGMA ${source}`));
+    if (/^[a-z_]+$/.test(source)) questions.set(source, statement);
+    return statement;
+  }
+
+  function pragma(source: string, { simple = false }: { readonly simple?: boolean } = {}): unknown {
+    const statement = prepareOnce(source);
+    if (!statement.reader) {
+      statement.run();
+      return undefined;
+    }
+    return simple ? statement.pluck().get() : statement.all();
+  }
+
+  return Object.assign(db, {
+    prepare: ((source: string) => keep(prepare(source))) as Database['prepare'], // the same function, kept
+    pragma,
+  });
+}
