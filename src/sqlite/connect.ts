@@ -14,7 +14,7 @@ function keep<T extends object>(object: T): T {
 }
 
 /** As `new Database(file, options)`. Prepare a statement once and use it often: each is kept for good. */
-export function connect(file: string, options: Options): Database {
+export function connect(file: string, options: Options = {}): Database {
   const db = keep(new SqliteDatabase(file, options));
   const prepare = db.prepare.bind(db);
   const questions = new Map<string, Statement>();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import SqliteDatabase from 'better-sqlite3';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { describeOutcome } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
 import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
@@ -59,7 +59,7 @@ const LOSSES: readonly [string, () => Promise<unknown>][] = [
     'the database of another application',
     async () => {
       await rm(indexFile);
-      const db = new SqliteDatabase(indexFile);
+      const db = connectDatabase(indexFile);
       db.exec('CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)');
       db.close();
     },

@@ -7,7 +7,7 @@ import { connect, type Socket } from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { connect as connectTls } from 'node:tls';
-import SqliteDatabase from 'better-sqlite3';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { needs } from '../clients/available.ts';
 import { makeServerCertificate } from '../clients/certificate.ts';
 import { eventually } from '../clients/eventually.ts';
@@ -166,7 +166,7 @@ describe('SIGTERM', () => {
     }
     await server.stop();
     const day = new Date().toISOString().slice(0, 10);
-    const db = new SqliteDatabase(path.join(data, 'access', `${day}.db`), { readonly: true });
+    const db = connectDatabase(path.join(data, 'access', `${day}.db`), { readonly: true });
     try {
       const rows = db
         .prepare(

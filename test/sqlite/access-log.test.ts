@@ -3,9 +3,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import SqliteDatabase from 'better-sqlite3';
 import type { ImageId } from '../../src/domain/image.ts';
 import type { MissingCount, ReadCount } from '../../src/domain/ports.ts';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { imageAt } from '../contract/signature-index.ts';
 import { type Cleanup, open, temporaryFolder } from './scratch.ts';
 
@@ -43,7 +43,7 @@ function later(ms: number): Date {
 }
 
 function rows(t: Cleanup, dataDir: string, day: string): (sql: string) => unknown[] {
-  const db = new SqliteDatabase(join(dataDir, 'access', `${day}.db`), { readonly: true });
+  const db = connectDatabase(join(dataDir, 'access', `${day}.db`), { readonly: true });
   t.after(() => void db.close());
   return (sql) => db.prepare(sql).all();
 }

@@ -1,5 +1,5 @@
 // Started by scratch.ts as another process: takes the lock that it is told to and keeps it until its input ends.
-import SqliteDatabase from 'better-sqlite3';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { takeLock } from '../../src/sqlite/lock.ts';
 
 const [, , lock, path = ''] = process.argv;
@@ -14,7 +14,7 @@ function holdData(): () => void {
 }
 
 function holdWrite(): () => void {
-  const db = new SqliteDatabase(path);
+  const db = connectDatabase(path);
   db.exec('BEGIN IMMEDIATE');
   return () => void db.close();
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import SqliteDatabase from 'better-sqlite3';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { newestVersion } from '../../src/sqlite/migrate.ts';
 import { inTransaction, openForReading, openForWriting, UnusableFile } from '../../src/sqlite/open.ts';
 import { temporaryFolder } from './scratch.ts';
@@ -47,7 +47,7 @@ describe('a database', () => {
       const file = join(temporaryFolder(t), `${kind}.db`);
       openForWriting(file, kind).close();
       const newer = newestVersion(kind) + 1;
-      const other = new SqliteDatabase(file);
+      const other = connectDatabase(file);
       other.pragma(`user_version = ${newer}`);
       other.close();
       for (const open of [openForWriting, openForReading]) {
@@ -65,7 +65,7 @@ describe('a database', () => {
   it('of another application or of another kind is refused', (t) => {
     const folder = temporaryFolder(t);
     const file = join(folder, 'a.db');
-    const other = new SqliteDatabase(file);
+    const other = connectDatabase(file);
     other.exec('CREATE TABLE theirs (x)');
     other.close();
     const state = join(folder, 'state.db');
@@ -78,7 +78,7 @@ describe('a database', () => {
 
   it('whose making was cut off before its first table is made to the end', (t) => {
     const file = join(temporaryFolder(t), 'state.db');
-    const begun = new SqliteDatabase(file);
+    const begun = connectDatabase(file);
     begun.pragma('journal_mode = WAL');
     begun.close();
     const db = openForWriting(file, 'state');

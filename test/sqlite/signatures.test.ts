@@ -13,8 +13,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import SqliteDatabase from 'better-sqlite3';
 import { isLookasideError } from '../../src/domain/errors.ts';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { openIndexReadOnly } from '../../src/sqlite/databases.ts';
 import {
   imageAt,
@@ -104,7 +104,7 @@ describe('the index over a restart', () => {
   it('keeps the verdict on a signature whose bytes are the same, whatever its number', async (t) => {
     const dataDir = await filled(t);
     const file = join(dataDir, 'index.db');
-    const other = new SqliteDatabase(file);
+    const other = connectDatabase(file);
     other
       .prepare(`UPDATE signature SET verdict = 'good' WHERE sha256 = ?`)
       .run(Buffer.from(sha256('one of 0'), 'hex'));
@@ -115,7 +115,7 @@ describe('the index over a restart', () => {
       recordedImage(imageAt('other/app', '0'), 'one of 0'),
     ]);
     await databases.close();
-    const reader = new SqliteDatabase(file, { readonly: true });
+    const reader = connectDatabase(file, { readonly: true });
     t.after(() => void reader.close());
     const verdicts = reader.prepare(
       'SELECT path, number, verdict FROM signature WHERE path = ? AND digest = ?',
@@ -204,7 +204,7 @@ describe('a broken index', () => {
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
     assert.match(databases.indexReplacedBecause ?? '', /not a lookaside index database/);
-    const kept = new SqliteDatabase(`${file}.not-ours`, { readonly: true });
+    const kept = connectDatabase(`${file}.not-ours`, { readonly: true });
     t.after(() => void kept.close());
     assert.deepEqual(kept.prepare('SELECT * FROM theirs').all(), []);
   });
@@ -214,7 +214,7 @@ describe('a broken index', () => {
     const { databases, reasons } = await open(dataDir);
     t.after(() => databases.close());
     await databases.index.whenChecked();
-    const other = new SqliteDatabase(join(dataDir, 'index.db'));
+    const other = connectDatabase(join(dataDir, 'index.db'));
     other
       .prepare(`UPDATE signature SET bytes = zeroblob(size_bytes) WHERE digest = ? AND number = 2`)
       .run(Buffer.from(FIRST.image.hex, 'hex'));
@@ -318,7 +318,7 @@ describe('the index of another process', () => {
 });
 
 function change(file: string, sql: string): void {
-  const db = new SqliteDatabase(file);
+  const db = connectDatabase(file);
   db.exec(sql);
   db.close();
 }

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import SqliteDatabase from 'better-sqlite3';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import type { Role } from '../../src/domain/ports.ts';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { openTokensReadOnly } from '../../src/sqlite/databases.ts';
 import { sha256 } from '../contract/signature-index.ts';
 import { type Cleanup, open, temporaryFolder } from './scratch.ts';
@@ -169,7 +169,7 @@ describe('state.db', () => {
   }
 
   function change(file: string, sql: string): void {
-    const db = new SqliteDatabase(file);
+    const db = connectDatabase(file);
     db.exec(sql);
     db.close();
   }
