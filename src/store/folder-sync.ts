@@ -8,13 +8,18 @@ import type { ImageState } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
 import { below, rethrow, type Walker } from './walk.ts';
 
-export interface FolderSyncOptions {
+/** A tree, its index, and what keeping them true to each other needs of the world. */
+export interface TreeAndIndex {
   readonly tree: Tree;
   readonly kind: 'owned' | 'shared';
   readonly index: SignatureIndex;
+  /** What is wrong with the image now; empty = nothing. */
   readonly report: (image: ImageId, problems: readonly Problem[]) => void;
   readonly monotonicMs: () => number;
   readonly wait: (ms: number) => Promise<void>;
+}
+
+export interface FolderSyncOptions extends TreeAndIndex {
   /** The image as it is on disk. */
   readonly look: (image: ImageId) => Promise<ImageState>;
   readonly walker: Walker;

@@ -2,9 +2,9 @@
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
-import type { RecordedSignature, SignatureIndex } from '../domain/ports.ts';
-import { DAMAGE_KINDS, type Problem, type Tree } from '../domain/tree.ts';
-import { createFolderSync } from './folder-sync.ts';
+import type { RecordedSignature } from '../domain/ports.ts';
+import { DAMAGE_KINDS, type Problem } from '../domain/tree.ts';
+import { createFolderSync, type TreeAndIndex } from './folder-sync.ts';
 import { type ImageState, ownedState, sameSignatures, sharedState } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
 import { createWalker, type OnFailure } from './walk.ts';
@@ -13,15 +13,6 @@ export interface ScanCounts {
   readonly images: number;
   readonly signatures: number;
   readonly problems: number;
-}
-
-export interface ScannerOptions {
-  readonly tree: Tree;
-  readonly kind: 'owned' | 'shared';
-  readonly index: SignatureIndex;
-  readonly report: (image: ImageId, problems: readonly Problem[]) => void;
-  readonly monotonicMs: () => number;
-  readonly wait: (ms: number) => Promise<void>;
 }
 
 export interface Scanner {
@@ -50,7 +41,7 @@ interface LookedAt extends ImageState {
 
 const IMAGES_AT_ONCE = 8;
 
-export function createScanner(options: ScannerOptions): Scanner {
+export function createScanner(options: TreeAndIndex): Scanner {
   const { tree, index } = options;
   const walker = createWalker(tree, index, () => options.wait(0));
 
