@@ -37,7 +37,7 @@ const IMAGES_AT_ONCE = 8;
 const NAMES_A_BREATH = 500;
 const SYNC_EVERY_MS = 1000;
 /** A page waits this long for its folder's comparison: shorter once the index knows the tree. */
-const SYNC_WAIT_MS = { building: 500, complete: 40 } as const;
+const SYNC_WAIT_MS = { building: 500, complete: 20 } as const;
 const SYNCED_FOLDERS_KEPT = 10_000;
 const HOLLOW_FOLDERS_KEPT = 100;
 

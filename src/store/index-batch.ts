@@ -8,7 +8,7 @@ export interface IndexBatch {
   flush(): Promise<void>;
 }
 
-const IMAGES_A_BATCH = 200;
+const IMAGES_A_BATCH = 1000;
 
 export function createIndexBatch(index: SignatureIndex): IndexBatch {
   let waiting: RecordedImage[] = [];
