@@ -4,7 +4,7 @@ import { join, relative } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Composed, compose, createLineWriter, createLog, systemClock } from '../compose.ts';
 import type { Config } from '../config.ts';
-import { LookasideError, systemCode } from '../domain/errors.ts';
+import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import { createHandler } from '../http/app.ts';
 import { type Listener, listen, listenOnSocket, type TlsFiles } from '../http/listener.ts';
@@ -86,7 +86,7 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
       accessBuffer: () => recorder.buffer,
       problems: problems.counts,
       damaged: () => problems.damaged,
-      counts: () => index.counts(DEFAULT_SITE),
+      counts: () => countsOrNull(index),
     }),
     log,
     about: { version: VERSION, pid: process.pid, startedAt: systemClock.now(), data, root },
@@ -94,6 +94,15 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
     isDraining,
     writeAccessLine: createLineWriter(1),
   };
+}
+
+function countsOrNull(index: Composed['index']) {
+  try {
+    return index.counts(DEFAULT_SITE);
+  } catch (error) {
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) return null; // being made anew
+    throw error;
+  }
 }
 
 async function openListener(config: Config, services: Services): Promise<Listener> {

@@ -9,7 +9,8 @@ export interface MetricsSource {
   readonly accessBuffer: () => { rows: number; dropped: number };
   readonly problems: () => ReadonlyMap<string, number>;
   readonly damaged: () => number;
-  readonly counts: () => { images: number; signatures: number };
+  /** Null while the index is being made anew: the last known numbers stand. */
+  readonly counts: () => { images: number; signatures: number } | null;
 }
 
 export interface Metrics {
@@ -53,8 +54,8 @@ export function createMetrics(source: MetricsSource): Metrics {
     () => source.accessBuffer().dropped,
   );
   gauge('lookaside_damaged_signatures', 'Recorded signatures whose file is gone or changed', source.damaged);
-  gauge('lookaside_images', 'Images with signatures', () => source.counts().images);
-  gauge('lookaside_signatures', 'Signatures served', () => source.counts().signatures);
+  gauge('lookaside_images', 'Images with signatures', () => source.counts()?.images ?? null);
+  gauge('lookaside_signatures', 'Signatures served', () => source.counts()?.signatures ?? null);
   new Gauge({
     name: 'lookaside_tree_problems',
     help: 'Files of the tree that need a look, by kind; lookaside fsck names them',
@@ -73,13 +74,14 @@ export function createMetrics(source: MetricsSource): Metrics {
   });
   build.set({ version: source.version, node: process.version }, 1);
 
-  function gauge(name: string, help: string, value: () => number): void {
+  function gauge(name: string, help: string, value: () => number | null): void {
     new Gauge({
       name,
       help,
       registers,
       collect() {
-        this.set(value());
+        const now = value();
+        if (now !== null) this.set(now);
       },
     });
   }
