@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { LookasideError } from './domain/errors.ts';
+import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
 
 export interface ListenAddress {
   /** Null: all addresses, IPv6 and IPv4. */
@@ -33,6 +34,10 @@ export interface Config {
   readonly accessMaxBytes: number;
   /** Null: never but at start. */
   readonly scanIntervalMs: number | null;
+  /** Larger uploads are refused. */
+  readonly maxSignatureBytes: number;
+  /** Uploads are refused when less than this is free on the tree's file system. */
+  readonly minFreeBytes: number;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 }
 
@@ -81,6 +86,17 @@ const size = z.string().transform((text, context): number => {
   const unit = UNIT_BYTES[match?.[2] ?? ''];
   if (match === null || unit === undefined) return refuse(context, 'wanted a size like 512MiB or 4GiB');
   return Number(match[1]) * unit;
+});
+
+const signatureSize = z.string().transform((text, context): number => {
+  const bytes = /^[1-9][0-9]{0,8}$/.test(text) ? Number(text) : (size.safeParse(text).data ?? 0);
+  if (bytes === 0 || bytes > MAX_SIGNATURE_BYTES) {
+    return refuse(
+      context,
+      `wanted a number of bytes from 1 to ${MAX_SIGNATURE_BYTES}, which is all that clients read`,
+    );
+  }
+  return bytes;
 });
 
 const prefix = z.string().transform((text, context): string => {
@@ -132,6 +148,8 @@ const SETTINGS = {
     schema: z.union([z.literal('off').transform(() => null), duration], 'wanted off or a duration like 1h'),
     default: '1h',
   },
+  max_signature_bytes: { schema: signatureSize, default: '131072' },
+  min_free: { schema: size, default: '64MiB' },
   log_level: { schema: z.enum(['debug', 'info', 'warn', 'error']), default: 'info' },
 } as const;
 
@@ -261,6 +279,8 @@ function toConfig(values: Values, workingFolder: string): Config {
     accessRetentionMs: values.access_retention,
     accessMaxBytes: values.access_max,
     scanIntervalMs: values.scan_interval,
+    maxSignatureBytes: values.max_signature_bytes,
+    minFreeBytes: values.min_free,
     logLevel: values.log_level,
   };
 }

@@ -6,24 +6,8 @@ import type { TreeCounts } from '../service/upkeep.ts';
 /** Done; refused or failed; wrong usage or unreachable. */
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
-const EXIT_CODES: Record<ErrorCode, number> = {
-  CONFIG_INVALID: EXIT.usage,
-  SERVER_UNREACHABLE: EXIT.usage,
-  REQUEST_INVALID: EXIT.failed,
-  UNAUTHORIZED: EXIT.failed,
-  DENIED: EXIT.failed,
-  NOT_FOUND: EXIT.failed,
-  METHOD_NOT_ALLOWED: EXIT.failed,
-  HEADERS_TOO_LARGE: EXIT.failed,
-  NAME_TAKEN: EXIT.failed,
-  BUSY: EXIT.failed,
-  STORE_UNAVAILABLE: EXIT.failed,
-  INDEX_UNUSABLE: EXIT.failed,
-  STATE_UNUSABLE: EXIT.failed,
-  ALREADY_RUNNING: EXIT.failed,
-  LISTEN_FAILED: EXIT.failed,
-  DAMAGE_FOUND: EXIT.failed,
-};
+/** All others end with EXIT.failed. */
+const USAGE_CODES: ReadonlySet<ErrorCode> = new Set(['CONFIG_INVALID', 'SERVER_UNREACHABLE']);
 
 /** Prints the error as a line for people; the code that the process ends with. */
 export function exitCodeOf(error: unknown): number {
@@ -34,7 +18,7 @@ export function exitCodeOf(error: unknown): number {
     return EXIT.failed;
   }
   process.stderr.write(`lookaside: ${escapeTerminal(error.message)}\n`);
-  return EXIT_CODES[error.code] ?? EXIT.failed; // a running server of another version may have other codes
+  return USAGE_CODES.has(error.code) ? EXIT.usage : EXIT.failed;
 }
 
 export function print(text: string): void {

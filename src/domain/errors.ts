@@ -1,10 +1,43 @@
 // The one error type that callers may meet. Codes are a closed set: http/errors.ts gives each a status,
-// cli/terminal.ts an exit code, and a new code without either does not compile.
+// and a new code without one does not compile.
+
+/** Why a signature is not taken, or not good. */
+export type RefusalCode =
+  | 'TOO_LARGE'
+  | 'EMPTY'
+  | 'FIRST_BYTE'
+  | 'ARMORED'
+  | 'NOT_INLINE_SIGNED'
+  | 'STRUCTURE_INVALID'
+  | 'DECOMPRESSION_LIMIT'
+  | 'PAYLOAD_INVALID'
+  | 'DIGEST_MISMATCH'
+  | 'REPOSITORY_MISMATCH'
+  | 'REFERENCE_INVALID'
+  | 'KEY_UNKNOWN'
+  | 'KEY_EXPIRED'
+  | 'KEY_REVOKED'
+  | 'KEY_UNUSABLE'
+  | 'SIGNATURE_BAD'
+  | 'SIGNATURE_EXPIRED'
+  | 'SIGNED_IN_FUTURE'
+  | 'ALGORITHM_UNSUPPORTED'
+  | 'ALGORITHM_WEAK'
+  | 'FORMAT_UNSUPPORTED';
 
 export type ErrorCode =
+  | RefusalCode
+  | 'PATH_INVALID'
   | 'REQUEST_INVALID'
   | 'UNAUTHORIZED'
   | 'DENIED'
+  | 'READ_ONLY'
+  | 'NUMBER_TAKEN'
+  | 'NUMBER_NOT_NEXT'
+  | 'TOO_MANY_SIGNATURES'
+  | 'SECRET_KEY'
+  | 'SLOW_DOWN'
+  | 'DISK_FULL'
   | 'NOT_FOUND'
   | 'METHOD_NOT_ALLOWED'
   | 'HEADERS_TOO_LARGE'
@@ -19,13 +52,21 @@ export type ErrorCode =
   | 'CONFIG_INVALID'
   | 'DAMAGE_FOUND';
 
+export interface LookasideErrorOptions {
+  readonly cause?: unknown;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+
 export class LookasideError extends Error {
   readonly code: ErrorCode;
+  /** Facts for programs beside the sentence for people (`{"next":3}`), or null. */
+  readonly detail: Readonly<Record<string, unknown>> | null;
 
-  constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
+  constructor(code: ErrorCode, message: string, options?: LookasideErrorOptions) {
     super(message, options);
     this.name = 'LookasideError';
     this.code = code;
+    this.detail = options?.detail ?? null;
   }
 }
 

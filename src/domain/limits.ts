@@ -20,3 +20,35 @@ export const SHARED_SET_FRESH_MS = 1000;
 
 /** A file changed less than this ago may still be being written. */
 export const BEING_WRITTEN_MS = 100;
+
+/** The unpacked content of a signed message; a payload has a few hundred bytes. Against decompression bombs. */
+export const MAX_UNPACKED_BYTES = 1024 * 1024;
+
+/** A signature packet; gpg refuses larger ones. */
+export const MAX_SIGNATURE_PACKET_BYTES = 16 * 1024;
+
+export const MAX_MPI_BITS = 8192;
+
+/** How far ahead of ours a signer's clock may be. */
+export const CLOCK_LEAD_MS = 5 * 60 * 1000;
+
+/** One request that brings certificates, and what is kept of each. */
+export const MAX_CERTIFICATES_BYTES = 4 * 1024 * 1024;
+export const MAX_CERTIFICATES = 64;
+export const MAX_CERTIFICATE_BYTES = 64 * 1024;
+export const MAX_USER_IDS = 20;
+export const MAX_USER_ID_BYTES = 1024;
+export const MAX_SUBKEYS = 20;
+
+/** One batch of uploads. */
+export const MAX_BATCH_PARTS = 100;
+export const MAX_BATCH_BYTES = 16 * 1024 * 1024;
+
+/** Digests in one question for what is missing. */
+export const MAX_MISSING_ASKED = 10_000;
+
+/** Rows of one page of an API answer. */
+export const MAX_PAGE_ROWS = 1000;
+
+/** OpenShift reads signature-1 to -9 alone. */
+export const LAST_OPENSHIFT_NUMBER = 9;

@@ -1,5 +1,9 @@
 // What the services need of the world. Adapters implement these; compose.ts connects them.
+import type { NewAuditEvent } from './audit.ts';
+import type { ErrorCode } from './errors.ts';
 import type { ImageId } from './image.ts';
+import type { KeyDetails, RegisteredKey } from './key.ts';
+import type { Judgement, SignatureForm, Verdict } from './verdict.ts';
 
 export interface Clock {
   now(): Date;
@@ -59,6 +63,8 @@ export interface RecordedSignature {
   readonly storedAt: Date;
   /** Null when over MAX_INDEXED_BYTES. */
   readonly bytes: Uint8Array | null;
+  /** To be recorded with it; without one the verdict of the same bytes stays, new ones are `unverified`. */
+  readonly judgement?: Judgement;
 }
 
 export interface RecordedImage {
@@ -171,4 +177,173 @@ export interface TokenStore {
   }): Promise<Token>;
   /** Durable once resolved; null when no such name. A second time changes nothing. */
   revoke(name: string, revokedAt: Date): Promise<Token | null>;
+}
+
+/** A recorded signature with what verification found of it. Null where Judgement has null. */
+export interface IndexedSignature {
+  /** Grows with every signature that the index learns of; never used twice by one index. */
+  readonly id: number;
+  readonly image: ImageId;
+  /** The file's; see RecordedSignature. */
+  readonly number: number;
+  /** The one under which clients get it. */
+  readonly servedNumber: number;
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly storedAt: Date;
+  readonly verdict: Verdict;
+  /** Code of the refusal, or null. */
+  readonly reason: string | null;
+  readonly form: SignatureForm | null;
+  readonly issuer: string | null;
+  readonly fingerprint: string | null;
+  readonly signingFingerprint: string | null;
+  readonly signedAt: Date | null;
+  readonly expiresAt: Date | null;
+  /** `sha256:<hex>`. */
+  readonly manifestDigest: string | null;
+  readonly dockerReference: string | null;
+  readonly creator: string | null;
+}
+
+export interface SignatureFilter {
+  /** Repository path, or folder of the release layout; equal, not a prefix. */
+  readonly path: string | null;
+  /** `sha256:<hex>`, parsed by the caller. */
+  readonly digest: Pick<ImageId, 'algorithm' | 'hex'> | null;
+  /** Of the primary key. */
+  readonly fingerprint: string | null;
+  /** Stored at or after. */
+  readonly since: Date | null;
+  /** Stored before. */
+  readonly until: Date | null;
+}
+
+export interface SignaturePage {
+  readonly filter: SignatureFilter;
+  readonly order: 'newest' | 'oldest';
+  /** Id of the last row seen, or null at the beginning. */
+  readonly after: number | null;
+  readonly limit: number;
+}
+
+/** What verification found, beside the signatures of the index. Look-ups are synchronous and throw INDEX_UNUSABLE. */
+export interface VerdictIndex {
+  /** Names this index file: ids of one mean nothing in another. */
+  readonly generation: string;
+  /** In served order. */
+  ofImage(image: ImageId): readonly IndexedSignature[];
+  /** By id, in the page's order. */
+  search(site: string, page: SignaturePage): readonly IndexedSignature[];
+  /** `unverified` ones that are worth a look at `now`, by id. */
+  unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[];
+  /** Writes what was found of these bytes of the image, wherever they are recorded. @throws BUSY */
+  judge(
+    judged: readonly { readonly image: ImageId; readonly sha256: string; readonly judgement: Judgement }[],
+  ): Promise<void>;
+  /** Makes `unverified` again all whose issuer is one of these fingerprints or key IDs, or whose primary key is. */
+  forgetVerdicts(site: string, issuers: readonly string[]): Promise<void>;
+}
+
+/** OpenPGP, in threads of its own with a deadline. */
+export interface Verifier {
+  /**
+   * Structure, signature, then payload; the first thing that is wrong decides. Keys are those of the keyring.
+   * `upload` goes ahead of `background`. @throws LookasideError BUSY: too much waits, or it took too long
+   */
+  examine(untrusted: Uint8Array, now: Date, urgency: 'upload' | 'background'): Promise<Judgement>;
+  /**
+   * The certificates of one file (binary or armoured, several one after the other), each cleaned, merged with what
+   * the keyring has of it, and answered by itself. @throws REQUEST_INVALID when there is none at all, TOO_LARGE, BUSY
+   */
+  cleanCertificates(untrusted: Uint8Array, now: Date): Promise<readonly CleanedCertificate[]>;
+  /** ASCII armour of our own making. */
+  armor(certificate: Uint8Array): string;
+  /** What examine and cleanCertificates work with from now on: binary, cleaned. */
+  setKeyring(certificates: readonly Uint8Array[]): void;
+  close(): Promise<void>;
+}
+
+export type CleanedCertificate =
+  | { readonly kind: 'clean'; readonly details: KeyDetails; readonly certificate: Uint8Array }
+  | {
+      readonly kind: 'refused';
+      /** Null when the packet could not be read so far. */
+      readonly fingerprint: string | null;
+      readonly code: ErrorCode;
+      readonly message: string;
+    };
+
+export interface KeyStore {
+  /** By time of adding. Synchronous, from memory. */
+  list(): readonly RegisteredKey[];
+  find(fingerprint: string): RegisteredKey | null;
+  /** Adds or replaces; durable with its event once resolved. */
+  put(key: KeyDetails & { readonly certificate: Uint8Array }, event: NewAuditEvent): Promise<RegisteredKey>;
+}
+
+/** What an upload brought, for ever. */
+export interface NewUpload {
+  readonly image: ImageId;
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  /** Name of the token, or `administrator`. */
+  readonly uploader: string;
+  readonly storedAt: Date;
+  /** Kept where other programs may overwrite the file; else null. */
+  readonly bytes: Uint8Array | null;
+}
+
+export interface Upload {
+  readonly sha256: string;
+  readonly uploader: string;
+  readonly storedAt: Date;
+  readonly auditSeq: number;
+}
+
+export interface UploadStore {
+  /** What was uploaded for the image, in the order of uploading. Synchronous. @throws STORE_UNAVAILABLE */
+  ofImage(image: ImageId): readonly Upload[];
+  /** The kept bytes, or null. @throws STORE_UNAVAILABLE */
+  bytesOf(image: ImageId, sha256: string): Uint8Array | null;
+  /** Upload and event in one transaction, durable once resolved. The same bytes for the same image again: the first one's number. */
+  add(upload: NewUpload, event: NewAuditEvent): Promise<{ readonly auditSeq: number }>;
+}
+
+export interface AuditLog {
+  /** Durable once resolved; the event's number. */
+  append(event: NewAuditEvent): Promise<number>;
+}
+
+/** An upload that was verified and fits its place. */
+export interface VerifiedUpload {
+  readonly image: ImageId;
+  readonly bytes: Uint8Array;
+  readonly judgement: Judgement;
+  readonly uploader: string;
+  readonly event: NewAuditEvent;
+  /** The number that clients are to get it under; null: the next. */
+  readonly number: number | null;
+  /** When one of the image's signatures makes this true, nothing is stored. Null: asked of none. */
+  readonly isEquivalent: ((existing: IndexedSignature) => boolean) | null;
+}
+
+export interface Appended {
+  readonly outcome: 'created' | 'exists' | 'equivalent';
+  /** The one under which clients get it. */
+  readonly number: number;
+  /** Of the bytes that are there. */
+  readonly sha256: string;
+  /** Null when they were not uploaded to us. */
+  readonly auditSeq: number | null;
+}
+
+export interface SignatureAppender {
+  /**
+   * Once this resolves, bytes, provenance and audit event survive a power cut and every read sees them.
+   * @throws NUMBER_TAKEN, NUMBER_NOT_NEXT (detail.next), TOO_MANY_SIGNATURES, DISK_FULL, READ_ONLY, BUSY, STORE_UNAVAILABLE
+   */
+  append(upload: VerifiedUpload): Promise<Appended>;
+  /** Ends what a crash left half done; to be called before the first read. */
+  recover(): Promise<void>;
 }

@@ -69,6 +69,33 @@ export interface Tree {
   restore(folder: string, number: number, bytes: Uint8Array): Promise<void>;
 }
 
+/** Adding files to a tree so that a power cut leaves each whole or absent. */
+export interface TreeWriter {
+  /** Bytes free for us on the root's file system. @throws STORE_UNAVAILABLE */
+  freeBytes(): Promise<number>;
+  /**
+   * Keeps bytes and intent where nobody looks, both surviving a power cut; the name of the pair.
+   * @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+   */
+  prepare(intent: string, bytes: Uint8Array): Promise<string>;
+  /**
+   * Makes the folder and gives it the prepared bytes as `signature-N`, N the first free from `from` on; all of it
+   * survives a power cut once resolved. Never replaces a file. Failing, it leaves no such name behind.
+   * @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE (also: the file system has no hard links)
+   */
+  place(prepared: string, folder: string, from: number): Promise<number>;
+  /** Forgets a prepared pair. Never throws: what is left is found at the next start. */
+  discard(prepared: string): Promise<void>;
+  /** The pairs that a crash left behind; bytes null when they are not whole. @throws STORE_UNAVAILABLE */
+  leftOver(): Promise<
+    readonly {
+      readonly prepared: string;
+      readonly intent: string | null;
+      readonly bytes: Uint8Array | null;
+    }[]
+  >;
+}
+
 /** What is wrong in an image's folder. `missing`, `changed`: an owned file is not what was recorded. */
 export type ProblemKind =
   | FileFault

@@ -3,13 +3,41 @@ import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
 import { jsonReply, type Reply, textReply } from './reply.ts';
 
 const STATUS: Record<ErrorCode, number> = {
+  PATH_INVALID: 400,
   REQUEST_INVALID: 400,
   UNAUTHORIZED: 401,
   DENIED: 403,
+  READ_ONLY: 403,
   NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
   NAME_TAKEN: 409,
   DAMAGE_FOUND: 409,
+  NUMBER_TAKEN: 409,
+  NUMBER_NOT_NEXT: 409,
+  TOO_MANY_SIGNATURES: 409,
+  TOO_LARGE: 413,
+  EMPTY: 422,
+  FIRST_BYTE: 422,
+  ARMORED: 422,
+  NOT_INLINE_SIGNED: 422,
+  STRUCTURE_INVALID: 422,
+  DECOMPRESSION_LIMIT: 422,
+  PAYLOAD_INVALID: 422,
+  DIGEST_MISMATCH: 422,
+  REPOSITORY_MISMATCH: 422,
+  REFERENCE_INVALID: 422,
+  KEY_UNKNOWN: 422,
+  KEY_EXPIRED: 422,
+  KEY_REVOKED: 422,
+  KEY_UNUSABLE: 422,
+  SIGNATURE_BAD: 422,
+  SIGNATURE_EXPIRED: 422,
+  SIGNED_IN_FUTURE: 422,
+  ALGORITHM_UNSUPPORTED: 422,
+  ALGORITHM_WEAK: 422,
+  FORMAT_UNSUPPORTED: 422,
+  SECRET_KEY: 422,
+  SLOW_DOWN: 429,
   HEADERS_TOO_LARGE: 431,
   BUSY: 503,
   STORE_UNAVAILABLE: 503,
@@ -19,19 +47,21 @@ const STATUS: Record<ErrorCode, number> = {
   SERVER_UNREACHABLE: 500,
   LISTEN_FAILED: 500,
   CONFIG_INVALID: 500,
+  DISK_FULL: 507,
 };
 
 const RETRY_AFTER_S = 5;
 const CHALLENGE = 'Basic realm="lookaside"';
 
-/** `{"errors":[{"code","message"}]}`. An error that is not ours shows nothing but that it happened. */
+/** `{"errors":[{"code","message","detail"}]}`, detail only where there is one. An error that is not ours shows nothing but that it happened. */
 export function renderError(error: unknown): Reply {
   const code = isLookasideError(error) ? error.code : 'INTERNAL';
   const status = isLookasideError(error) ? STATUS[error.code] : 500;
   const message = isLookasideError(error)
     ? error.message
     : 'the server failed at this request; its log says why';
-  return jsonReply(status, { errors: [{ code, message }] }, extraHeaders(status));
+  const detail = isLookasideError(error) && error.detail !== null ? { detail: error.detail } : {};
+  return jsonReply(status, { errors: [{ code, message, ...detail }] }, extraHeaders(status));
 }
 
 /**
@@ -45,6 +75,6 @@ export function renderSignatureError(error: unknown): Reply {
 
 function extraHeaders(status: number): Record<string, string> {
   if (status === 401) return { 'WWW-Authenticate': CHALLENGE };
-  if (status === 503) return { 'Retry-After': String(RETRY_AFTER_S) };
+  if (status === 429 || status === 503) return { 'Retry-After': String(RETRY_AFTER_S) };
   return {};
 }

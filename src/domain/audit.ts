@@ -1,0 +1,64 @@
+// Audit events: what somebody changed. The leaf is what a tamper-evident log is made over; it names nobody, and binds
+// who it was by a salted hash.
+
+export const AUDIT_ACTIONS = ['upload', 'restore', 'key-add', 'token-create', 'token-revoke'] as const;
+export type AuditAction = (typeof AUDIT_ACTIONS)[number];
+
+/** Who did it and from where. Kept beside the leaf, so that it could be forgotten without breaking the log. */
+export interface AuditPrivate {
+  /** The token's name; `administrator` on the server's machine; `server` for what it did itself. */
+  readonly actor: string;
+  readonly address: string | null;
+  readonly requestId: string | null;
+  /** Why it was refused, or a remark. */
+  readonly reason: string | null;
+}
+
+export interface NewAuditEvent {
+  readonly at: Date;
+  readonly action: AuditAction;
+  readonly site: string;
+  /** The image's folder (`team/app@sha256=…`), or null. */
+  readonly image: string | null;
+  readonly signatureSha256: string | null;
+  /** Of the key it is about. */
+  readonly fingerprint: string | null;
+  /** `created`, `added`, `updated`, `revoked`, or the code of a refusal. */
+  readonly result: string;
+  readonly private: AuditPrivate;
+  /** 32 random bytes in hex. */
+  readonly salt: string;
+}
+
+/** The private part as it is hashed: RFC 8785 JSON. */
+export function privateText({ actor, address, requestId, reason }: AuditPrivate): string {
+  return canonicalJson({ actor, address, requestId, reason });
+}
+
+/** The leaf of event number `seq`: RFC 8785 JSON, never rewritten. `privateHash` is the hex SHA-256 of salt‖private text. */
+export function leafText(seq: number, privateHash: string, event: NewAuditEvent): string {
+  const { at, action, site, image, signatureSha256, fingerprint, result } = event;
+  return canonicalJson({
+    v: 1,
+    seq,
+    at: at.toISOString(),
+    action,
+    site,
+    image,
+    signatureSha256,
+    fingerprint,
+    result,
+    private: privateHash,
+  });
+}
+
+/** RFC 8785 for a flat object: names in order of their UTF-16 units, no blanks, numbers and strings as ECMAScript writes them. */
+function canonicalJson(members: Readonly<Record<string, string | number | null>>): string {
+  const names = Object.keys(members).sort();
+  return JSON.stringify(Object.fromEntries(names.map((name) => [name, wellFormed(members[name] ?? null)])));
+}
+
+// a lone surrogate has no place in RFC 8785
+function wellFormed(value: string | number | null): string | number | null {
+  return typeof value === 'string' ? value.replace(/\p{Surrogate}/gu, '\ufffd') : value;
+}

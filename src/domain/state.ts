@@ -1,0 +1,33 @@
+// State: the verdict and the key as it is now. Computed when asked, never stored.
+import type { RegisteredKey } from './key.ts';
+import type { Judgement } from './verdict.ts';
+
+export const STATES = [
+  'verified',
+  'unverified',
+  'unknown-key',
+  'unsupported',
+  'bad',
+  'unreadable',
+  'expired',
+  'key-expired',
+  'key-revoked',
+] as const;
+export type State = (typeof STATES)[number];
+
+type Judged = Pick<Judgement, 'verdict' | 'signingFingerprint' | 'expiresAt'>;
+
+/** `key`: the registered key that made it; null when no longer registered. Clients judge by the key as it is now. */
+export function stateOf(judged: Judged, key: RegisteredKey | null, now: Date): State {
+  if (judged.verdict === 'no-key') return 'unknown-key';
+  if (judged.verdict !== 'good') return judged.verdict;
+  if (key === null) return 'unknown-key';
+  const parts = [key, ...key.subkeys.filter(({ fingerprint }) => fingerprint === judged.signingFingerprint)];
+  if (parts.some(({ revokedAt }) => revokedAt !== null)) return 'key-revoked';
+  if (parts.some(({ expiresAt }) => isPast(expiresAt, now))) return 'key-expired';
+  return isPast(judged.expiresAt, now) ? 'expired' : 'verified';
+}
+
+function isPast(at: Date | null, now: Date): boolean {
+  return at !== null && at.getTime() <= now.getTime();
+}
