@@ -1,15 +1,54 @@
-// Uploading: verified first, placed by its own claim or held against the place that was asked for, then stored.
-import type { ErrorCode } from '../domain/errors.ts';
-import type { ImageId } from '../domain/image.ts';
-import type { State } from '../domain/state.ts';
-import type { Actor } from './audit.ts';
+// Uploading: verified first, held against its place, then stored. Nothing of a refused upload is kept but an event.
+import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
+import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageKey } from '../domain/image.ts';
+import { LAST_OPENSHIFT_NUMBER } from '../domain/limits.ts';
+import { parseTarget } from '../domain/lookaside-path.ts';
+import { claimedImage, digestRefusal, repositoryRefusal, signaturePath } from '../domain/placement.ts';
+import type {
+  Appended,
+  AuditLog,
+  Clock,
+  IndexedSignature,
+  KeyStore,
+  Log,
+  SignatureAppender,
+  Verifier,
+} from '../domain/ports.ts';
+import { parseReference } from '../domain/reference.ts';
+import { type State, stateOf } from '../domain/state.ts';
+import type { Claim, Judgement, Refusal } from '../domain/verdict.ts';
+import type { Actor, MakeEvent } from './audit.ts';
 
-export type WarningCode =
-  | 'SHA512_DIGEST'
-  | 'SIGNING_SUBKEY'
-  | 'OVER_NINE'
-  | 'REFERENCE_WITHOUT_TAG'
-  | 'EQUIVALENT_EXISTS';
+export interface UploaderOptions {
+  readonly site: string;
+  readonly verifier: Pick<Verifier, 'examine'>;
+  readonly keys: Pick<KeyStore, 'find'>;
+  readonly appender: Pick<SignatureAppender, 'append'>;
+  /** Sees to it that the image's stored signatures have their verdicts, as far as that is possible now. */
+  readonly judgeImage: (image: ImageId) => Promise<void>;
+  readonly audit: AuditLog;
+  readonly makeEvent: MakeEvent;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Lower-case hex. */
+  readonly sha256: (bytes: Uint8Array) => string;
+  readonly maxBytes: () => number;
+}
+
+export const WARNING_CODES = [
+  'SHA512_DIGEST',
+  'SIGNING_SUBKEY',
+  'OVER_NINE',
+  'REFERENCE_WITHOUT_TAG',
+  'EQUIVALENT_EXISTS',
+] as const;
+export type WarningCode = (typeof WARNING_CODES)[number];
+
+export interface Warning {
+  readonly code: WarningCode;
+  readonly message: string;
+}
 
 /** What the uploader is told. */
 export interface Receipt {
@@ -28,7 +67,7 @@ export interface Receipt {
   readonly signatureSha256: string;
   /** Null when the bytes that are there were not uploaded to us. */
   readonly auditSeq: number | null;
-  readonly warnings: readonly { readonly code: WarningCode; readonly message: string }[];
+  readonly warnings: readonly Warning[];
 }
 
 export interface UploadRequest {
@@ -59,10 +98,258 @@ export type BatchResult =
 export interface Uploader {
   /** @throws LookasideError, every code of an upload */
   upload(request: UploadRequest, actor: Actor): Promise<Receipt>;
-  /** In the order of the parts; a refused one never stops the others. */
+  /** In the order of the parts; a refused one never stops the others. @throws nothing that is one part's fault */
   uploadBatch(
     parts: readonly BatchPart[],
     options: { readonly force: boolean },
     actor: Actor,
   ): Promise<readonly BatchResult[]>;
+}
+
+/** A signature that verified, by a registered key that is valid now. */
+interface Verified {
+  readonly judgement: Judgement;
+  readonly claim: Claim;
+  readonly fingerprint: string;
+  readonly signingFingerprint: string;
+  readonly signedAt: Date;
+}
+
+const EXAMINED_AT_ONCE = 4;
+const IMAGES_AT_ONCE = 8;
+
+/** Ours, not the upload's: no event is written, and the same upload may succeed later. */
+const NOT_THE_UPLOADS_FAULT: ReadonlySet<ErrorCode> = new Set(['BUSY', 'STORE_UNAVAILABLE', 'DISK_FULL']);
+
+export function createUploader(options: UploaderOptions): Uploader {
+  const { site, keys, appender, makeEvent, clock } = options;
+
+  async function verify(bytes: Uint8Array): Promise<Verified> {
+    const maxBytes = options.maxBytes();
+    if (bytes.length > maxBytes) {
+      throw new LookasideError(
+        'TOO_LARGE',
+        `the signature has ${bytes.length} bytes; at most ${maxBytes} are taken (LOOKASIDE_MAX_SIGNATURE_BYTES)`,
+      );
+    }
+    const judgement = await options.verifier.examine(bytes, clock.now(), 'upload');
+    refuseIf(judgement.refusal);
+    const { claim, fingerprint, signingFingerprint, signedAt } = judgement;
+    if (claim === null || fingerprint === null || signingFingerprint === null || signedAt === null) {
+      throw new Error(`the verdict ${judgement.verdict} without a refusal lacks its claim`);
+    }
+    return { judgement, claim, fingerprint, signingFingerprint, signedAt };
+  }
+
+  async function store(verified: Verified, request: UploadRequest, actor: Actor): Promise<Receipt> {
+    const { image, bytes, number } = request;
+    const { judgement, claim, fingerprint } = verified;
+    refuseIf(digestRefusal(image, claim) ?? repositoryRefusal(image, claim));
+    const mayBeEquivalent = number === null && !request.force;
+    if (mayBeEquivalent) await options.judgeImage(image);
+    let equivalent: IndexedSignature | null = null;
+    const appended = await appender.append({
+      image,
+      bytes,
+      judgement,
+      number,
+      uploader: actor.name,
+      event: makeEvent(
+        { action: 'upload', image, signatureSha256: options.sha256(bytes), fingerprint, result: 'created' },
+        actor,
+      ),
+      isEquivalent: mayBeEquivalent
+        ? (existing) => {
+            if (!isEquivalent(existing, verified)) return false;
+            equivalent = existing;
+            return true;
+          }
+        : null,
+    });
+    return toReceipt(image, describe(verified, equivalent), appended);
+  }
+
+  /** Same primary key, same name, verified as things are now. */
+  function isEquivalent(existing: IndexedSignature, { fingerprint, claim }: Verified): boolean {
+    return (
+      existing.fingerprint === fingerprint &&
+      existing.dockerReference === claim.dockerReference &&
+      stateOf(existing, keys.find(fingerprint), clock.now()) === 'verified'
+    );
+  }
+
+  function toReceipt(image: ImageId, signature: Described, appended: Appended): Receipt {
+    const { fingerprint, signingFingerprint, dockerReference, signedAt } = signature;
+    const now = { verdict: 'good', signingFingerprint, expiresAt: signature.expiresAt } as const;
+    return {
+      path: signaturePath(image, appended.number),
+      number: appended.number,
+      created: appended.outcome === 'created',
+      state: stateOf(now, keys.find(fingerprint), clock.now()),
+      fingerprint,
+      signingFingerprint,
+      manifestDigest: `${image.algorithm}:${image.hex}`,
+      dockerReference,
+      signedAt,
+      signatureSha256: appended.sha256,
+      auditSeq: appended.auditSeq,
+      warnings: warningsOf(image, signature, appended),
+    };
+  }
+
+  /** Writes down a refusal and hands it back, to be thrown. */
+  async function recordRefusal(
+    error: unknown,
+    about: { readonly image: ImageId | null; readonly bytes: Uint8Array },
+    actor: Actor,
+  ): Promise<unknown> {
+    if (!isLookasideError(error) || NOT_THE_UPLOADS_FAULT.has(error.code)) return error;
+    const { image, bytes } = about;
+    const signatureSha256 = options.sha256(bytes);
+    const deed = {
+      action: 'upload',
+      image,
+      signatureSha256,
+      result: error.code,
+      reason: error.message,
+    } as const;
+    try {
+      await options.audit.append(makeEvent(deed, actor));
+    } catch (failure) {
+      // the uploader learns why in any case; that nothing is stored does not hang on the event
+      options.log.error({ err: failure, code: error.code }, 'the refusal of an upload could not be recorded');
+    }
+    return error;
+  }
+
+  async function upload(request: UploadRequest, actor: Actor): Promise<Receipt> {
+    try {
+      return await store(await verify(request.bytes), request, actor);
+    } catch (error) {
+      throw await recordRefusal(error, request, actor);
+    }
+  }
+
+  async function uploadBatch(
+    parts: readonly BatchPart[],
+    { force }: { readonly force: boolean },
+    actor: Actor,
+  ): Promise<readonly BatchResult[]> {
+    const results: BatchResult[] = [];
+    const refuse = async (part: number, error: unknown, image: ImageId | null, bytes: Uint8Array) => {
+      results[part] = toRefused(part, await recordRefusal(error, { image, bytes }, actor));
+    };
+    // parts of one image are stored in their order, images beside each other
+    const placed = new Map<
+      string,
+      { readonly part: number; readonly verified: Verified; readonly request: UploadRequest }[]
+    >();
+    const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, async ({ part, bytes, fileName }) => {
+      const named = fileName === null ? null : imageNamed(site, fileName);
+      try {
+        const verified = await verify(bytes);
+        const image = named ?? claimedImage(site, verified.claim);
+        if (image === null) throw new Error('a verified claim names no repository');
+        return { part, verified, request: { image, bytes, number: null, force } };
+      } catch (error) {
+        await refuse(part, error, named, bytes);
+        return null;
+      }
+    });
+    for await (const item of examined) {
+      if (item === null) continue;
+      const key = imageKey(item.request.image);
+      placed.set(key, [...(placed.get(key) ?? []), item]);
+    }
+    await forEachConcurrently(placed.values(), IMAGES_AT_ONCE, async (ofImage) => {
+      for (const { part, verified, request } of ofImage) {
+        try {
+          const receipt = await store(verified, request, actor);
+          results[part] = { part, result: receipt.created ? 'created' : 'exists', ...receipt };
+        } catch (error) {
+          await refuse(part, error, request.image, request.bytes);
+        }
+      }
+    });
+    return results;
+  }
+
+  return { upload, uploadBatch };
+}
+
+/** What a receipt says of the signature that is there. */
+interface Described {
+  readonly fingerprint: string;
+  readonly signingFingerprint: string;
+  readonly dockerReference: string;
+  readonly signedAt: Date;
+  readonly expiresAt: Date | null;
+}
+
+function describe(verified: Verified, equivalent: IndexedSignature | null): Described {
+  const { fingerprint, claim, judgement } = verified;
+  return {
+    fingerprint,
+    signingFingerprint: equivalent?.signingFingerprint ?? verified.signingFingerprint,
+    dockerReference: claim.dockerReference,
+    signedAt: equivalent?.signedAt ?? verified.signedAt,
+    expiresAt: equivalent === null ? judgement.expiresAt : equivalent.expiresAt,
+  };
+}
+
+function warningsOf(image: ImageId, signature: Described, { outcome, number }: Appended): readonly Warning[] {
+  const reference = parseReference(signature.dockerReference);
+  const found: (Warning | null)[] = [
+    image.algorithm === 'sha256'
+      ? null
+      : {
+          code: 'SHA512_DIGEST',
+          message: `the manifest digest is ${image.algorithm}; most clients look for signatures by sha256 alone, so sign that digest too`,
+        },
+    signature.signingFingerprint === signature.fingerprint
+      ? null
+      : {
+          code: 'SIGNING_SUBKEY',
+          message: `signed by the subkey ${signature.signingFingerprint}; clients from before August 2025 accept primary keys alone (containers/podman#16406)`,
+        },
+    number <= LAST_OPENSHIFT_NUMBER
+      ? null
+      : {
+          code: 'OVER_NINE',
+          message: `stored as signature-${number}; OpenShift reads signature-1 to signature-${LAST_OPENSHIFT_NUMBER} alone`,
+        },
+    reference?.tag != null
+      ? null
+      : {
+          code: 'REFERENCE_WITHOUT_TAG',
+          message: `${signature.dockerReference} has no tag; with the default policy no client that pulls by tag accepts it`,
+        },
+    outcome !== 'equivalent'
+      ? null
+      : {
+          code: 'EQUIVALENT_EXISTS',
+          message: `signature-${number} by the same key says the same already, so nothing was stored; force=1 stores it all the same`,
+        },
+  ];
+  return found.filter((warning) => warning !== null);
+}
+
+function refuseIf(refusal: Refusal | null): void {
+  if (refusal !== null) throw new LookasideError(refusal.code, refusal.message);
+}
+
+function toRefused(part: number, error: unknown): BatchResult {
+  if (!isLookasideError(error)) throw error;
+  const { code, message, detail } = error;
+  return { part, result: 'refused', code, message, ...(detail === null ? {} : { detail }) };
+}
+
+/** The image when the name is a full lookaside path, with or without `signature-N`; else null. */
+function imageNamed(site: string, fileName: string): ImageId | null {
+  const target = parseTarget(site, '', `/${fileName.replace(/^\/+/, '')}`);
+  return 'image' in target ? target.image : null;
+}
+
+async function* numbered(parts: readonly BatchPart[]) {
+  for (const [part, { bytes, fileName }] of parts.entries()) yield { part, bytes, fileName };
 }

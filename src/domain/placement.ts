@@ -1,0 +1,38 @@
+// Whether a signature belongs where it stands: what its verified claim says, held against the image.
+import { type ImageId, imageFolder } from './image.ts';
+import { parseReference } from './reference.ts';
+import type { Claim, Refusal } from './verdict.ts';
+
+/** Null when the claim is about this image's manifest. */
+export function digestRefusal(image: ImageId, claim: Claim): Refusal | null {
+  if (claim.algorithm === image.algorithm && claim.hex === image.hex) return null;
+  return {
+    code: 'DIGEST_MISMATCH',
+    message: `the signature is for the manifest ${claim.algorithm}:${claim.hex}, not for ${image.algorithm}:${image.hex}; store it under the digest that it names`,
+  };
+}
+
+/**
+ * Null when clients that pull by this repository path could accept the claimed name. The release layout has no
+ * repository in its path, so nothing to hold it against.
+ */
+export function repositoryRefusal(image: ImageId, claim: Claim): Refusal | null {
+  if (image.layout === 'release') return null;
+  const path = parseReference(claim.dockerReference)?.path;
+  if (path === image.path) return null;
+  return {
+    code: 'REPOSITORY_MISMATCH',
+    message: `the signature names ${claim.dockerReference}, whose repository path is ${path ?? 'none'}, not ${image.path}; clients look for it below the path that it names`,
+  };
+}
+
+/** Where the claim itself says that it belongs; null when its reference names no repository. */
+export function claimedImage(site: string, { algorithm, hex, dockerReference }: Claim): ImageId | null {
+  const path = parseReference(dockerReference)?.path;
+  return path === undefined ? null : { site, layout: 'repository', path, algorithm, hex };
+}
+
+/** The path of the image's signature-N, as in a URL: `/team/app@sha256=<hex>/signature-2`. */
+export function signaturePath(image: ImageId, number: number): string {
+  return `/${imageFolder(image)}/signature-${number}`;
+}

@@ -1,0 +1,186 @@
+// Verdicts for signatures that did not come by upload: made once each, in the background, asked-for images first.
+import { isLookasideError } from '../domain/errors.ts';
+import { type ImageId, imageKey } from '../domain/image.ts';
+import { digestRefusal, signaturePath } from '../domain/placement.ts';
+import type {
+  Clock,
+  IndexedSignature,
+  Log,
+  SignatureStore,
+  VerdictIndex,
+  Verifier,
+} from '../domain/ports.ts';
+import type { Judgement } from '../domain/verdict.ts';
+
+export interface JudgeOptions {
+  readonly site: string;
+  readonly index: VerdictIndex;
+  readonly store: Pick<SignatureStore, 'readBlob'>;
+  readonly verifier: Pick<Verifier, 'examine'>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+type Urgency = Parameters<Verifier['examine']>[2];
+
+export interface Judge {
+  /** Works through what has no verdict, now and whenever woken. */
+  start(): void;
+  /** Ends after the signature under way. */
+  stop(): Promise<void>;
+  /** There is something new without a verdict. */
+  wake(): void;
+  /** Somebody asked for this image: it goes first. */
+  prefer(image: ImageId): void;
+  /** Resolves when the image's signatures have verdicts, or cannot get them now. */
+  judgeImage(image: ImageId): Promise<void>;
+}
+
+const ROWS_A_ROUND = 100;
+const MAX_PREFERRED = 1000;
+/** Without being woken: for what had to wait, and what was signed in the future. */
+const IDLE_MS = 60_000;
+const BUSY_PAUSE_MS = 1000;
+
+export function createJudge(options: JudgeOptions): Judge {
+  const { site, index, clock, log } = options;
+  const preferred = new Map<string, ImageId>();
+  let isStopped = false;
+  let isAwake = true;
+  let rouse = () => {};
+  let running: Promise<void> = Promise.resolve();
+
+  /** Every signature without a verdict, by id; those of preferred images in between. */
+  async function judgeRest(): Promise<void> {
+    for (let after = 0; !isStopped; ) {
+      await judgePreferred();
+      const rows = index.unjudged(site, clock.now(), after, ROWS_A_ROUND);
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      await judgeAll(rows, 'background');
+      after = last.id;
+    }
+  }
+
+  async function judgePreferred(): Promise<void> {
+    for (const [key, image] of preferred) {
+      preferred.delete(key);
+      await judgeAll(unverifiedOf(image), 'background');
+    }
+  }
+
+  function unverifiedOf(image: ImageId): readonly IndexedSignature[] {
+    return index.ofImage(image).filter(({ verdict }) => verdict === 'unverified');
+  }
+
+  async function judgeAll(rows: readonly IndexedSignature[], urgency: Urgency): Promise<void> {
+    const judged: { image: ImageId; sha256: string; judgement: Judgement }[] = [];
+    for (const row of rows) {
+      if (isStopped) break;
+      const judgement = await judge(row, urgency);
+      if (judgement !== null) judged.push({ image: row.image, sha256: row.sha256, judgement });
+    }
+    if (judged.length > 0) await index.judge(judged);
+  }
+
+  /** Null when there is no verdict to be had now; one signature must not hold up the others. */
+  async function judge(row: IndexedSignature, urgency: Urgency): Promise<Judgement | null> {
+    try {
+      const bytes = await options.store.readBlob(row.image, row.sha256);
+      if (bytes === null) return null;
+      const examined = await options.verifier.examine(bytes, clock.now(), urgency);
+      const judgement = inPlace(row.image, examined);
+      tell(row, judgement);
+      return judgement;
+    } catch (error) {
+      await passOver(row, error, urgency);
+      return null;
+    }
+  }
+
+  async function passOver(
+    { image, number }: IndexedSignature,
+    error: unknown,
+    urgency: Urgency,
+  ): Promise<void> {
+    const path = signaturePath(image, number);
+    if (isLookasideError(error, 'STORE_UNAVAILABLE')) return; // told where it is read
+    if (!isLookasideError(error, 'BUSY')) {
+      log.error({ err: error, path }, 'the verdict of a signature could not be made');
+      return;
+    }
+    log.debug({ err: error, path }, 'the verdict of a signature has to wait');
+    if (urgency === 'background') await sleep(BUSY_PAUSE_MS);
+  }
+
+  function tell({ image, number }: IndexedSignature, { verdict, refusal }: Judgement): void {
+    if (verdict !== 'bad' && verdict !== 'unreadable') return;
+    log.warn(
+      { path: signaturePath(image, number), code: refusal?.code, reason: refusal?.message },
+      'no client accepts this signature; it is served all the same',
+    );
+  }
+
+  async function run(): Promise<void> {
+    while (!isStopped) {
+      isAwake = false;
+      try {
+        await judgeRest();
+      } catch (error) {
+        // the index is made anew or its queue is full: it is asked again
+        log.debug({ err: error }, 'verdicts have to wait');
+      }
+      if (!isAwake) await sleep(IDLE_MS);
+    }
+  }
+
+  function sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      timer.unref();
+      rouse = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (isStopped) rouse();
+    });
+  }
+
+  function wake(): void {
+    isAwake = true;
+    rouse();
+  }
+
+  return {
+    start() {
+      running = run();
+    },
+    async stop() {
+      isStopped = true;
+      rouse();
+      await running;
+    },
+    wake,
+    prefer(image) {
+      if (preferred.size < MAX_PREFERRED) preferred.set(imageKey(image), image);
+      wake();
+    },
+    async judgeImage(image) {
+      try {
+        await judgeAll(unverifiedOf(image), 'upload');
+      } catch (error) {
+        log.debug({ err: error }, 'verdicts have to wait');
+      }
+    },
+  };
+}
+
+/** The verdict where it stands: a signature of another manifest can never verify here. */
+function inPlace(image: ImageId, judgement: Judgement): Judgement {
+  if (judgement.verdict !== 'good' || judgement.claim === null) return judgement;
+  const mismatch = digestRefusal(image, judgement.claim);
+  // what stands against an upload now is the key's state, which is worked out when asked
+  return mismatch === null
+    ? { ...judgement, refusal: null }
+    : { ...judgement, verdict: 'bad', refusal: mismatch };
+}
