@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { LookasideError } from '../../src/domain/errors.ts';
+import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
+import type { IndexedSignature, VerdictIndex } from '../../src/domain/ports.ts';
+import type { Judgement } from '../../src/domain/verdict.ts';
+import { createJudge } from '../../src/service/judge.ts';
+import { createGate } from '../gate.ts';
+import { createClock, createLog, imageOf } from './hand-driven.ts';
+import { goodFor, indexed, refusedWith } from './judgements.ts';
+
+const UNVERIFIED = { ...refusedWith('SIGNATURE_BAD', 'unverified'), refusal: null };
+
+/** A judge over rows in memory; `find` says what verification finds of a row's bytes. */
+function open(
+  images: readonly ImageId[],
+  find: (image: ImageId, sha256: string) => Promise<Judgement>,
+  lost: ReadonlySet<string> = new Set(),
+) {
+  const rows: IndexedSignature[] = images.map((image, position) => {
+    return indexed(image, 1, UNVERIFIED, { id: position + 1, sha256: `${position}`.padStart(64, '0') });
+  });
+  const examined: string[] = [];
+  const allDone = createGate();
+  const index: Pick<VerdictIndex, 'ofImage' | 'unjudged' | 'judge'> = {
+    ofImage: (image) => rows.filter((row) => imageKey(row.image) === imageKey(image)),
+    unjudged: (_site, _now, after, limit) => {
+      const found = rows.filter(({ verdict, id }) => verdict === 'unverified' && id > after).slice(0, limit);
+      if (found.length === 0) allDone.open();
+      return found;
+    },
+    async judge(judged) {
+      for (const { image, sha256, judgement } of judged) {
+        const at = rows.findIndex((row) => row.sha256 === sha256 && imageKey(row.image) === imageKey(image));
+        const { id = 0, number = 0 } = rows[at] ?? {};
+        rows[at] = indexed(image, number, judgement, { id, sha256 });
+      }
+    },
+  };
+  const log = createLog();
+  const judge = createJudge({
+    site: 'default',
+    index: { ...index, generation: 'g', search: () => [], forgetVerdicts: async () => undefined },
+    store: { readBlob: async (_image, sha256) => (lost.has(sha256) ? null : Buffer.from(sha256)) },
+    verifier: {
+      examine: async (bytes) => {
+        const sha256 = Buffer.from(bytes).toString();
+        const row = rows.find((candidate) => candidate.sha256 === sha256) ?? assert.fail();
+        examined.push(row.image.path);
+        return find(row.image, sha256);
+      },
+    },
+    clock: createClock(),
+    log,
+  });
+  return { judge, rows, examined, log, allDone: allDone.promise };
+}
+
+const paths = (count: number) =>
+  Array.from({ length: count }, (_, position) => imageOf(`team/app${position}`));
+
+describe('the judge', () => {
+  test('gives every signature its verdict, each once', async () => {
+    const { judge, rows, examined, allDone } = open(paths(250), async (image) => goodFor(image));
+    judge.start();
+    await allDone;
+    await judge.stop();
+    assert.equal(rows.filter(({ verdict }) => verdict === 'good').length, 250);
+    assert.equal(examined.length, 250);
+  });
+
+  test('takes the image that somebody asked for first', async () => {
+    const gate = createGate();
+    const images = paths(20);
+    const { judge, examined, allDone } = open(images, async (image) => {
+      await gate.promise;
+      return goodFor(image);
+    });
+    judge.prefer(images[19] ?? assert.fail());
+    judge.start();
+    gate.open();
+    await allDone;
+    await judge.stop();
+    assert.equal(examined[0], 'team/app19');
+    assert.equal(examined.length, 20, 'and not a second time');
+  });
+
+  test('calls a good signature of another manifest bad where it stands', async () => {
+    const image = imageOf('team/app');
+    const { judge, rows, log } = open([image], async () => goodFor(imageOf('team/app', 'b')));
+    await judge.judgeImage(image);
+    assert.deepEqual([rows[0]?.verdict, rows[0]?.reason], ['bad', 'DIGEST_MISMATCH']);
+    const [line] = log.lines;
+    assert.equal(line?.level, 'warn');
+    assert.equal(line?.fields.path, `/${imageFolder(image)}/signature-1`);
+  });
+
+  test('lets a copy under another repository stand: mirrors keep the names of their source', async () => {
+    const image = imageOf('mirror/app');
+    const { judge, rows } = open([image], async () => goodFor(imageOf('team/app')));
+    await judge.judgeImage(image);
+    assert.equal(rows[0]?.verdict, 'good');
+  });
+
+  test('keeps nothing of the key’s present state beside a good verdict', async () => {
+    const image = imageOf('team/app');
+    const refusal = { code: 'KEY_EXPIRED', message: 'since yesterday' } as const;
+    const { judge, rows } = open([image], async () => goodFor(image, { refusal }));
+    await judge.judgeImage(image);
+    assert.deepEqual([rows[0]?.verdict, rows[0]?.reason], ['good', null]);
+  });
+
+  test('is not stopped by bytes that are gone, or by one that it cannot examine', async () => {
+    const [gone, failing, fine] = paths(3);
+    assert.ok(gone !== undefined && failing !== undefined && fine !== undefined);
+    const { judge, rows, log, allDone } = open(
+      [gone, failing, fine],
+      async (image) => {
+        if (image === failing) throw new Error('a bug of ours');
+        return goodFor(image);
+      },
+      new Set(['0'.padStart(64, '0')]),
+    );
+    judge.start();
+    await allDone;
+    await judge.stop();
+    assert.deepEqual(
+      rows.map(({ verdict }) => verdict),
+      ['unverified', 'unverified', 'good'],
+    );
+    assert.deepEqual(
+      log.lines.map(({ level }) => level),
+      ['error'],
+    );
+  });
+
+  test('does not fail an upload whose neighbours cannot be judged now', async () => {
+    const image = imageOf('team/app');
+    const { judge, rows } = open([image], async () => {
+      throw new LookasideError('BUSY', 'too much waits');
+    });
+    await judge.judgeImage(image);
+    assert.equal(rows[0]?.verdict, 'unverified');
+  });
+
+  test('stops while it waits for something to do', async () => {
+    const { judge, allDone, rows } = open([], async (image) => goodFor(image));
+    judge.start();
+    await allDone;
+    await judge.stop();
+    rows.push(indexed(imageOf('team/app'), 1, UNVERIFIED));
+    judge.wake();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(rows[0]?.verdict, 'unverified', 'after the end it does nothing');
+  });
+
+  test('looks again when it is woken', async () => {
+    const { judge, rows, allDone } = open([], async (image) => goodFor(image));
+    judge.start();
+    await allDone;
+    const image = imageOf('late/app');
+    rows.push(indexed(image, 1, UNVERIFIED));
+    judge.prefer(image);
+    while (rows[0]?.verdict !== 'good') await new Promise((resolve) => setImmediate(resolve));
+    await judge.stop();
+    assert.equal(rows[0].verdict, 'good');
+  });
+});

@@ -1,0 +1,381 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { NewAuditEvent } from '../../src/domain/audit.ts';
+import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
+import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
+import type { IndexedSignature, VerifiedUpload } from '../../src/domain/ports.ts';
+import type { Judgement } from '../../src/domain/verdict.ts';
+import { createEventMaker } from '../../src/service/audit.ts';
+import { createUploader } from '../../src/service/upload.ts';
+import { sha256Hex } from '../store/lay.ts';
+import { createClock, createLog, imageOf } from './hand-driven.ts';
+import { FINGERPRINT, goodFor, indexed, keyOf, refusedWith, SUBKEY } from './judgements.ts';
+
+const IMAGE = imageOf('team/app');
+const ACTOR = { name: 'ci', address: '192.0.2.7', requestId: 'r-1' };
+
+interface Scene {
+  /** What verification finds, by the text of the bytes. */
+  readonly found?: Readonly<Record<string, Judgement>>;
+  readonly stored?: readonly IndexedSignature[];
+  readonly failsWith?: LookasideError;
+  readonly auditFails?: boolean;
+}
+
+/** An uploader over an appender that stores in memory as the real one promises to. */
+function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene = {}) {
+  const clock = createClock();
+  const log = createLog();
+  const appended: VerifiedUpload[] = [];
+  const events: NewAuditEvent[] = [];
+  const judged: string[] = [];
+  const taken = new Map<string, number>();
+  const uploader = createUploader({
+    site: 'default',
+    verifier: {
+      examine: async (bytes, _now, urgency) => {
+        assert.equal(urgency, 'upload');
+        return found[Buffer.from(bytes).toString()] ?? goodFor(IMAGE);
+      },
+    },
+    keys: { find: (fingerprint) => (fingerprint === FINGERPRINT ? keyOf() : null) },
+    appender: {
+      async append(upload) {
+        if (failsWith !== undefined) throw failsWith;
+        const equivalent = stored.find((existing) => upload.isEquivalent?.(existing) === true);
+        if (equivalent !== undefined) {
+          return {
+            outcome: 'equivalent',
+            number: equivalent.servedNumber,
+            sha256: equivalent.sha256,
+            auditSeq: null,
+          };
+        }
+        appended.push(upload);
+        const key = imageKey(upload.image);
+        const number = (taken.get(key) ?? stored.length) + 1;
+        taken.set(key, number);
+        return { outcome: 'created', number, sha256: sha256Hex(upload.bytes), auditSeq: 7 };
+      },
+    },
+    judgeImage: async (image) => void judged.push(imageKey(image)),
+    audit: {
+      append: async (event) => {
+        if (auditFails) throw new LookasideError('STORE_UNAVAILABLE', 'no disk');
+        return events.push(event);
+      },
+    },
+    makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
+    clock,
+    log,
+    sha256: sha256Hex,
+    maxBytes: () => 1000,
+  });
+  const put = (text: string, changes: { number?: number; force?: boolean; image?: ImageId } = {}) => {
+    const { number = null, force = false, image = IMAGE } = changes;
+    return uploader.upload({ image, bytes: Buffer.from(text), number, force }, ACTOR);
+  };
+  return { uploader, put, appended, events, judged, log, clock };
+}
+
+const code = (wanted: string) => (error: unknown) => isLookasideError(error) && error.code === wanted;
+
+describe('an upload', () => {
+  test('that is good is stored with its judgement, its uploader and an event, and told with its number', async () => {
+    const { put, appended, events } = open();
+    assert.deepEqual(await put('one'), {
+      path: `/${imageFolder(IMAGE)}/signature-1`,
+      number: 1,
+      created: true,
+      state: 'verified',
+      fingerprint: FINGERPRINT,
+      signingFingerprint: FINGERPRINT,
+      manifestDigest: `sha256:${IMAGE.hex}`,
+      dockerReference: 'registry.example/team/app:v1',
+      signedAt: goodFor(IMAGE).signedAt,
+      signatureSha256: sha256Hex(Buffer.from('one')),
+      auditSeq: 7,
+      warnings: [],
+    });
+    assert.equal(appended.length, 1);
+    const [upload] = appended;
+    assert.equal(upload?.uploader, 'ci');
+    assert.equal(upload?.judgement.verdict, 'good');
+    const {
+      action,
+      result,
+      image,
+      signatureSha256,
+      fingerprint,
+      private: hidden,
+    } = upload?.event ?? assert.fail();
+    assert.deepEqual(
+      { action, result, image, signatureSha256, fingerprint, hidden },
+      {
+        action: 'upload',
+        result: 'created',
+        image: imageFolder(IMAGE),
+        signatureSha256: sha256Hex(Buffer.from('one')),
+        fingerprint: FINGERPRINT,
+        hidden: { actor: 'ci', address: '192.0.2.7', requestId: 'r-1', reason: null },
+      },
+    );
+    assert.deepEqual(events, [], 'the store writes the event of what it stored');
+  });
+
+  test('that verification refuses is not stored, and leaves an event with the code and the sentence', async () => {
+    const { put, appended, events } = open({ found: { bad: refusedWith('SIGNATURE_BAD') } });
+    await assert.rejects(put('bad'), code('SIGNATURE_BAD'));
+    assert.deepEqual(appended, []);
+    assert.deepEqual(
+      events.map(({ action, result, image, signatureSha256, private: { reason, actor } }) => {
+        return { action, result, image, signatureSha256, reason, actor };
+      }),
+      [
+        {
+          action: 'upload',
+          result: 'SIGNATURE_BAD',
+          image: imageFolder(IMAGE),
+          signatureSha256: sha256Hex(Buffer.from('bad')),
+          reason: 'refused with SIGNATURE_BAD',
+          actor: 'ci',
+        },
+      ],
+    );
+  });
+
+  test('over the size limit is refused before anything looks at it', async () => {
+    const { put, appended } = open({ found: { ['x'.repeat(1001)]: refusedWith('SIGNATURE_BAD') } });
+    await assert.rejects(put('x'.repeat(1001)), code('TOO_LARGE'));
+    await put('x'.repeat(1000));
+    assert.equal(appended.length, 1);
+  });
+
+  test('good beside an expired key is refused: clients would refuse it', async () => {
+    const expired = goodFor(IMAGE, { refusal: { code: 'KEY_EXPIRED', message: 'expired' } });
+    const { put, appended } = open({ found: { late: expired } });
+    await assert.rejects(put('late'), code('KEY_EXPIRED'));
+    assert.deepEqual(appended, []);
+  });
+
+  const elsewhere: readonly (readonly [what: string, judgement: Judgement, image: ImageId, code: string])[] =
+    [
+      ['another manifest', goodFor(imageOf('team/app', 'b')), IMAGE, 'DIGEST_MISMATCH'],
+      ['another repository', goodFor(imageOf('team/other')), IMAGE, 'REPOSITORY_MISMATCH'],
+      ['a longer repository', goodFor(imageOf('team/app/x')), IMAGE, 'REPOSITORY_MISMATCH'],
+      ['a repository of the same beginning', goodFor(imageOf('team/app2')), IMAGE, 'REPOSITORY_MISMATCH'],
+      [
+        'another digest algorithm',
+        goodFor(IMAGE),
+        { ...IMAGE, algorithm: 'sha512', hex: 'a'.repeat(128) },
+        'DIGEST_MISMATCH',
+      ],
+    ];
+  for (const [what, judgement, image, wanted] of elsewhere) {
+    test(`for ${what} is refused with ${wanted}`, async () => {
+      const { put, appended, events } = open({ found: { one: judgement } });
+      await assert.rejects(put('one', { image }), code(wanted));
+      assert.deepEqual(appended, []);
+      assert.deepEqual(
+        events.map(({ result }) => result),
+        [wanted],
+      );
+    });
+  }
+
+  test('of a name without registry and namespace belongs below library/', async () => {
+    const image = imageOf('library/busybox');
+    const claim = {
+      algorithm: 'sha256',
+      hex: image.hex,
+      dockerReference: 'busybox:latest',
+      creator: null,
+    } as const;
+    const { put } = open({ found: { one: goodFor(image, { claim }) } });
+    assert.equal((await put('one', { image })).dockerReference, 'busybox:latest');
+    await assert.rejects(put('one', { image: imageOf('busybox') }), code('REPOSITORY_MISMATCH'));
+  });
+
+  test('in the release layout is held against the digest alone', async () => {
+    const image: ImageId = { ...IMAGE, layout: 'release', path: 'openshift/release' };
+    const { put } = open();
+    assert.equal((await put('one', { image })).path, `/openshift/release/sha256=${IMAGE.hex}/signature-1`);
+  });
+
+  test('whose failure is ours leaves no event: the same upload may succeed later', async () => {
+    for (const failure of ['BUSY', 'STORE_UNAVAILABLE', 'DISK_FULL'] as const) {
+      const { put, events } = open({ failsWith: new LookasideError(failure, 'later') });
+      await assert.rejects(put('one'), code(failure));
+      assert.deepEqual(events, []);
+    }
+  });
+
+  test('is refused with its own reason even when the event cannot be written', async () => {
+    const { put, log } = open({ found: { bad: refusedWith('KEY_UNKNOWN', 'no-key') }, auditFails: true });
+    await assert.rejects(put('bad'), code('KEY_UNKNOWN'));
+    assert.deepEqual(
+      log.lines.map(({ level }) => level),
+      ['error'],
+    );
+  });
+});
+
+describe('an equivalent signature', () => {
+  const there = indexed(IMAGE, 1, goodFor(IMAGE));
+
+  test('is found, nothing is stored, and the one that is there is told with a warning', async () => {
+    const { put, appended, judged } = open({ stored: [there] });
+    const receipt = await put('one');
+    assert.equal(receipt.created, false);
+    assert.equal(receipt.signatureSha256, there.sha256);
+    assert.deepEqual(
+      receipt.warnings.map((warning) => warning.code),
+      ['EQUIVALENT_EXISTS'],
+    );
+    assert.deepEqual(appended, []);
+    assert.deepEqual(judged, [imageKey(IMAGE)], 'what is there had to have its verdict first');
+  });
+
+  test('is not looked for when a number is asked for, or with force', async () => {
+    const { put, appended } = open({ stored: [there] });
+    await put('one', { number: 2 });
+    await put('two', { force: true });
+    assert.deepEqual(
+      appended.map(({ isEquivalent }) => isEquivalent),
+      [null, null],
+    );
+  });
+
+  const others: readonly (readonly [what: string, existing: IndexedSignature])[] = [
+    ['by another key', indexed(IMAGE, 1, goodFor(IMAGE, { fingerprint: SUBKEY }))],
+    [
+      'with another tag',
+      indexed(IMAGE, 1, goodFor(IMAGE), { dockerReference: 'registry.example/team/app:v2' }),
+    ],
+    [
+      'on another registry',
+      indexed(IMAGE, 1, goodFor(IMAGE), { dockerReference: 'other.example/team/app:v1' }),
+    ],
+    ['that has expired', indexed(IMAGE, 1, goodFor(IMAGE, { expiresAt: new Date('2026-11-22T09:59:59Z') }))],
+    ['that is bad', indexed(IMAGE, 1, goodFor(IMAGE), { verdict: 'bad' })],
+    ['without a verdict', indexed(IMAGE, 1, goodFor(IMAGE), { verdict: 'unverified' })],
+  ];
+  for (const [what, existing] of others) {
+    test(`${what} is not equivalent`, async () => {
+      const { put, appended } = open({ stored: [existing] });
+      assert.equal((await put('one')).created, true);
+      assert.equal(appended.length, 1);
+    });
+  }
+});
+
+describe('warnings', () => {
+  const claimOf = (image: ImageId, dockerReference: string) => {
+    return { algorithm: image.algorithm, hex: image.hex, dockerReference, creator: null };
+  };
+  const sha512: ImageId = { ...IMAGE, algorithm: 'sha512', hex: 'a'.repeat(128) };
+  const nine = Array.from({ length: 9 }, (_, position) => {
+    return indexed(IMAGE, position + 1, goodFor(IMAGE), { dockerReference: `other/team/app:v${position}` });
+  });
+  const cases: readonly (readonly [wanted: string, judgement: Judgement, scene: Scene, image: ImageId])[] = [
+    ['SHA512_DIGEST', goodFor(sha512), {}, sha512],
+    ['SIGNING_SUBKEY', goodFor(IMAGE, { signingFingerprint: SUBKEY }), {}, IMAGE],
+    ['OVER_NINE', goodFor(IMAGE), { stored: nine }, IMAGE],
+    [
+      'REFERENCE_WITHOUT_TAG',
+      goodFor(IMAGE, { claim: claimOf(IMAGE, 'registry.example/team/app') }),
+      {},
+      IMAGE,
+    ],
+  ];
+  for (const [wanted, judgement, scene, image] of cases) {
+    test(`${wanted} is told with a sentence, alone`, async () => {
+      const { put } = open({ ...scene, found: { one: judgement } });
+      const { warnings } = await put('one', { image });
+      assert.deepEqual(
+        warnings.map((warning) => warning.code),
+        [wanted],
+      );
+      assert.ok((warnings[0]?.message.length ?? 0) > 20);
+    });
+  }
+});
+
+describe('a batch', () => {
+  const parts = (...texts: readonly (readonly [text: string, fileName: string | null])[]) =>
+    texts.map(([text, fileName]) => ({ bytes: Buffer.from(text), fileName }));
+
+  test('places each part by its own claim, or by a file name that is a full lookaside path', async () => {
+    const release = `openshift/release/sha256=${IMAGE.hex}/signature-4`;
+    const { uploader, appended } = open({ found: { other: goodFor(imageOf('a/b', 'c')) } });
+    const results = await uploader.uploadBatch(
+      parts(
+        ['one', null],
+        ['other', 'signature-1'],
+        ['three', release],
+        ['four', `${imageFolder(IMAGE)}/signature-9`],
+      ),
+      { force: false },
+      ACTOR,
+    );
+    assert.deepEqual(
+      results.map((result) => (result.result === 'created' ? result.path : result)),
+      [
+        `/${imageFolder(IMAGE)}/signature-1`,
+        `/${imageFolder(imageOf('a/b', 'c'))}/signature-1`,
+        `/openshift/release/sha256=${IMAGE.hex}/signature-1`,
+        `/${imageFolder(IMAGE)}/signature-2`,
+      ],
+    );
+    assert.deepEqual(
+      appended.map(({ number }) => number),
+      [null, null, null, null],
+    );
+  });
+
+  test('answers each part in its place, and a refused one stops none of the others', async () => {
+    const found = { bad: refusedWith('SIGNATURE_BAD'), far: goodFor(imageOf('else/where')) };
+    const { uploader, appended, events } = open({ found });
+    const results = await uploader.uploadBatch(
+      parts(
+        ['bad', null],
+        ['one', null],
+        ['far', imageFolder(IMAGE)],
+        ['x'.repeat(1001), null],
+        ['two', null],
+      ),
+      { force: false },
+      ACTOR,
+    );
+    assert.deepEqual(
+      results.map((result) => [result.part, result.result === 'refused' ? result.code : result.result]),
+      [
+        [0, 'SIGNATURE_BAD'],
+        [1, 'created'],
+        [2, 'REPOSITORY_MISMATCH'],
+        [3, 'TOO_LARGE'],
+        [4, 'created'],
+      ],
+    );
+    assert.deepEqual(
+      appended.map(({ bytes }) => Buffer.from(bytes).toString()),
+      ['one', 'two'],
+      'the parts of one image are stored in their order',
+    );
+    assert.equal(events.length, 3);
+  });
+
+  test('tells of an equivalent signature that it exists', async () => {
+    const { uploader } = open({ stored: [indexed(IMAGE, 1, goodFor(IMAGE))] });
+    const [unforced] = await uploader.uploadBatch(parts(['one', null]), { force: false }, ACTOR);
+    assert.equal(unforced?.result, 'exists');
+    const [forced] = await uploader.uploadBatch(parts(['one', null]), { force: true }, ACTOR);
+    assert.equal(forced?.result, 'created');
+  });
+
+  test('says of a part that met a failure of ours that it may be sent again', async () => {
+    const { uploader } = open({ failsWith: new LookasideError('BUSY', 'too much waits') });
+    const [result] = await uploader.uploadBatch(parts(['one', null]), { force: false }, ACTOR);
+    assert.deepEqual(result, { part: 0, result: 'refused', code: 'BUSY', message: 'too much waits' });
+  });
+});
