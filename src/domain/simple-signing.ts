@@ -17,7 +17,7 @@ const REMEDY =
  * `optional` may have others, which are not looked at. @throws LookasideError PAYLOAD_INVALID saying what is wrong
  */
 export function parsePayload(content: Uint8Array): Claim {
-  const { critical, optional } = exactMembers(readJson(content), 'the payload', ['critical', 'optional']);
+  const { critical, optional } = exactMembers(jsonOf(content), 'the payload', ['critical', 'optional']);
   const { type, image, identity } = exactMembers(critical, 'critical', ['type', 'image', 'identity']);
   requireType(textOf(type, 'critical.type'));
   const { 'docker-manifest-digest': digest } = exactMembers(image, 'critical.image', [
@@ -29,6 +29,16 @@ export function parsePayload(content: Uint8Array): Claim {
     dockerReference: boundedTextOf(reference, 'critical.identity.docker-reference', MAX_REFERENCE_BYTES),
     creator: creatorOf(membersOf(optional, 'optional')),
   };
+}
+
+function jsonOf(content: Uint8Array): JsonValue {
+  try {
+    return readJson(content);
+  } catch (error) {
+    if (error instanceof SyntaxError)
+      return refuse(`the payload is not strict JSON: ${error.message}`, error);
+    throw error;
+  }
 }
 
 function exactMembers<Name extends string>(
@@ -124,6 +134,6 @@ function list(names: readonly string[]): string {
   return names.map(quoted).join(', ');
 }
 
-function refuse(message: string): never {
-  throw new LookasideError('PAYLOAD_INVALID', `${message}; ${REMEDY}`);
+function refuse(message: string, cause?: unknown): never {
+  throw new LookasideError('PAYLOAD_INVALID', `${message}; ${REMEDY}`, { cause });
 }

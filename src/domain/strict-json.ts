@@ -1,7 +1,6 @@
 // JSON as RFC 8259 has it and nothing wider, with every member kept in order: whoever asks sees duplicates.
 // Stricter than Go's encoding/json in three ways, all of which could divide readers: a lone surrogate (Go reads
 // U+FFFD), bytes that are no UTF-8 (Go reads U+FFFD) and more than MAX_JSON_DEPTH or MAX_JSON_MEMBERS.
-import { LookasideError } from './errors.ts';
 import { MAX_JSON_DEPTH, MAX_JSON_MEMBERS } from './limits.ts';
 
 export interface JsonMember {
@@ -18,7 +17,7 @@ export type JsonValue =
   | { readonly kind: 'boolean'; readonly value: boolean }
   | { readonly kind: 'null' };
 
-/** The one value that the bytes hold. @throws LookasideError PAYLOAD_INVALID saying what stands where */
+/** The one value that the bytes hold. @throws SyntaxError saying what stands where, and what was expected there */
 export function readJson(content: Uint8Array): JsonValue {
   return new Reader(decode(content)).document();
 }
@@ -34,7 +33,7 @@ function decode(content: Uint8Array): string {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content);
   } catch (cause) {
     // only TypeError: bytes that are no UTF-8
-    throw new LookasideError('PAYLOAD_INVALID', 'the payload is not UTF-8, JSON must be', { cause });
+    throw new SyntaxError('bytes that are not UTF-8', { cause });
   }
 }
 
@@ -189,9 +188,6 @@ class Reader {
   }
 
   #fail(found: string, expected: string): never {
-    throw new LookasideError(
-      'PAYLOAD_INVALID',
-      `the payload is not strict JSON: ${found} at character ${this.#at + 1}, expected ${expected}`,
-    );
+    throw new SyntaxError(`${found} at character ${this.#at + 1}, expected ${expected}`);
   }
 }
