@@ -52,3 +52,13 @@ export const MAX_PAGE_ROWS = 1000;
 
 /** OpenShift reads signature-1 to -9 alone. */
 export const LAST_OPENSHIFT_NUMBER = 9;
+
+/** A payload: nesting, and the members of one of its objects. */
+export const MAX_JSON_DEPTH = 32;
+export const MAX_JSON_MEMBERS = 256;
+
+/** `optional.creator` of a payload. */
+export const MAX_CREATOR_BYTES = 1024;
+
+/** A docker-reference; the longest that parses has 520: name 255, tag 128, digest 135. */
+export const MAX_REFERENCE_BYTES = 1024;

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { imageFolder, imageKey, isNamespaceFolder, parseImageFolder } from '../../src/domain/image.ts';
+import {
+  imageFolder,
+  imageKey,
+  imageName,
+  isNamespaceFolder,
+  parseDigest,
+  parseImageFolder,
+  parseImageName,
+} from '../../src/domain/image.ts';
 import { HEX, imageId, SITE } from './generators.ts';
 
 const D = `sha256=${HEX.slice(0, 64)}`;
@@ -124,5 +132,64 @@ describe('an image and its folder', () => {
       D,
     ])
       assert.ok(!isNamespaceFolder(folder), folder);
+  });
+});
+
+describe('an image by its name', () => {
+  test('the name of any image parses to the same image', () => {
+    fc.assert(
+      fc.property(imageId, (image) => {
+        assert.deepEqual(parseImageName(SITE, imageName(image)), image);
+      }),
+    );
+  });
+
+  const HEX256 = HEX.slice(0, 64);
+  const NAMES: readonly (readonly [name: string, path: string | null])[] = [
+    [`team/app@sha256:${HEX256}`, 'team/app'],
+    [`app@sha512:${HEX}`, 'app'],
+    [`sha256:${HEX256}`, ''],
+    [`openshift/release/sha256:${HEX256}`, 'openshift/release'],
+    [`team/app@${D}`, null],
+    [D, null],
+    [`team/app@sha256:${HEX256}:x`, null],
+    [`registry.example:5000/team/app@sha256:${HEX256}`, null],
+    [`/team/app@sha256:${HEX256}`, null],
+    [`team/../app@sha256:${HEX256}`, null],
+    [`team/app:v1@sha256:${HEX256}`, null],
+    [`team/app@sha256:${HEX256.toUpperCase()}`, null],
+    [`team/app@sha256:${HEX256}\n`, null],
+    ['team/app', null],
+    ['', null],
+  ];
+  for (const [name, path] of NAMES) {
+    test(`${JSON.stringify(name)} is the name of ${path === null ? 'no image' : 'an image'}`, () => {
+      assert.equal(parseImageName(SITE, name)?.path ?? null, path);
+    });
+  }
+});
+
+describe('a manifest digest', () => {
+  test('has 64, 96 or 128 lower-case hex digits, as its algorithm says', () => {
+    for (const [algorithm, length] of Object.entries({ sha256: 64, sha384: 96, sha512: 128 })) {
+      const hex = HEX.slice(0, length);
+      assert.deepEqual(parseDigest(`${algorithm}:${hex}`), { algorithm, hex });
+      for (const wrong of [hex.slice(1), `${hex}0`, hex.toUpperCase(), `${hex.slice(1)}g`, `${hex}\n`, ''])
+        assert.equal(parseDigest(`${algorithm}:${wrong}`), null, wrong);
+    }
+  });
+
+  test('of another algorithm or form is none', () => {
+    const hex = HEX.slice(0, 64);
+    for (const text of [
+      hex,
+      D,
+      `sha1:${HEX.slice(0, 40)}`,
+      `SHA256:${hex}`,
+      ` sha256:${hex}`,
+      `sha256:${hex}:`,
+      '',
+    ])
+      assert.equal(parseDigest(text), null, text);
   });
 });
