@@ -84,19 +84,23 @@ const searchParameters = z.strictObject({
   state: z.enum(STATES, expected(STATES.join(', '))).optional(),
   since: time.optional(),
   until: time.optional(),
-  order: z.enum(['newest', 'oldest'], expected('newest or oldest')).default('newest'),
+  order: z.enum(['newest', 'oldest'], expected('newest or oldest')).optional(),
   limit: z
     .string()
-    .regex(/^[0-9]{1,4}$/, expected(`1 to ${MAX_PAGE_ROWS}`))
+    .refine(isPageLength, expected(`1 to ${MAX_PAGE_ROWS}`))
     .transform(Number)
-    .refine((limit) => limit >= 1 && limit <= MAX_PAGE_ROWS, expected(`1 to ${MAX_PAGE_ROWS}`))
-    .default(DEFAULT_PAGE_ROWS),
+    .optional(),
   cursor: z.string().optional(),
 });
 
+function isPageLength(text: string): boolean {
+  return /^[0-9]+$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_PAGE_ROWS;
+}
+
 function toQuery(parameters: z.infer<typeof searchParameters>): SignatureQuery {
   const { repository: path = null, digest = null, fingerprint = null, since = null } = parameters;
-  const { until = null, uploader = null, state = null, order, limit, cursor = null } = parameters;
+  const { until = null, uploader = null, state = null, cursor = null } = parameters;
+  const { order = 'newest', limit = DEFAULT_PAGE_ROWS } = parameters;
   return { filter: { path, digest, fingerprint, since, until }, uploader, state, order, limit, cursor };
 }
 
