@@ -1,11 +1,12 @@
 // The only file that names concrete adapters: builds what a configuration asks for, and closes it in order.
 import { createHash, randomBytes } from 'node:crypto';
-import { setTimeout as wait } from 'node:timers/promises';
+import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import type { Config } from './config.ts';
+import { LookasideError } from './domain/errors.ts';
 import { DEFAULT_SITE } from './domain/image.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
-import type { Clock, Log, SignatureIndex } from './domain/ports.ts';
+import type { Clock, Log, SignatureIndex, VerdictIndex } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
 import type { Tree } from './domain/tree.ts';
 import { makeRoot, openTree } from './files/tree.ts';
@@ -15,6 +16,7 @@ import { type Browser, createBrowser } from './service/browse.ts';
 import { createHealth, type Health } from './service/health.ts';
 import { createProblemRegister, type ProblemRegister } from './service/problems.ts';
 import { createReader, type Reader } from './service/read.ts';
+import { createSignatureQueries, type SignatureQueries } from './service/signatures.ts';
 import { createTokenService, type TokenService } from './service/tokens.ts';
 import { createUpkeep, type FsckResult, type OnProgress, type Upkeep } from './service/upkeep.ts';
 import { type Databases, openDatabases, openIndexReadOnly, openTokensReadOnly } from './sqlite/databases.ts';
@@ -59,6 +61,7 @@ export function createLog(level: Config['logLevel']): Logger {
 export interface Composed {
   readonly reader: Reader;
   readonly browser: Browser;
+  readonly signatures: SignatureQueries;
   readonly recorder: AccessRecorder;
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
@@ -154,6 +157,15 @@ function connect({ config, current, log, databases }: Connections) {
   return {
     reader,
     browser: createBrowser(store, reader),
+    signatures: createSignatureQueries({
+      site: DEFAULT_SITE,
+      index: NO_VERDICTS,
+      keys: { find: () => null },
+      uploads: { ofImage: () => [] },
+      reader,
+      clock: systemClock,
+      breathe,
+    }),
     recorder: createAccessRecorder({ log, clock: systemClock, accessLog }),
     accessLog,
     tokens: createTokenService({
@@ -261,6 +273,17 @@ function writerFault(databases: Databases): string | null {
     if (lane.lockedTries > 0) return `${name} is locked by another process; writes wait`;
   }
   return null;
+}
+
+/** Until the index keeps verdicts: questions for them are refused, never answered with "none". */
+const NO_VERDICTS: Pick<VerdictIndex, 'generation' | 'ofImage' | 'search'> = {
+  generation: '',
+  ofImage: refuseQuestion,
+  search: refuseQuestion,
+};
+
+function refuseQuestion(): never {
+  throw new LookasideError('INDEX_UNUSABLE', 'the index keeps no verdicts yet');
 }
 
 /** An index that knows nothing, for a data directory that has none yet. */

@@ -3,7 +3,8 @@
 import { LookasideError } from './errors.ts';
 import { type Digest, parseDigest } from './image.ts';
 import { MAX_CREATOR_BYTES, MAX_REFERENCE_BYTES } from './limits.ts';
-import { type JsonValue, quoted, readJson } from './strict-json.ts';
+import { type JsonValue, readJson } from './strict-json.ts';
+import { quoted } from './text.ts';
 import type { Claim } from './verdict.ts';
 
 const TYPE = 'atomic container signature';

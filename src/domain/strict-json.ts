@@ -2,6 +2,7 @@
 // Stricter than Go's encoding/json in three ways, all of which could divide readers: a lone surrogate (Go reads
 // U+FFFD), bytes that are no UTF-8 (Go reads U+FFFD) and more than MAX_JSON_DEPTH or MAX_JSON_MEMBERS.
 import { MAX_JSON_DEPTH, MAX_JSON_MEMBERS } from './limits.ts';
+import { quoted } from './text.ts';
 
 export interface JsonMember {
   /** Unescaped. */
@@ -20,11 +21,6 @@ export type JsonValue =
 /** The one value that the bytes hold. @throws SyntaxError saying what stands where, and what was expected there */
 export function readJson(content: Uint8Array): JsonValue {
   return new Reader(decode(content)).document();
-}
-
-/** A found text in quotes for a message: one line, cut to 64 characters. */
-export function quoted(text: string): string {
-  return JSON.stringify(text.length <= 64 ? text : `${text.slice(0, 64)}…`);
 }
 
 function decode(content: Uint8Array): string {

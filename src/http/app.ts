@@ -17,6 +17,7 @@ import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
 import { healthz, livez, metrics, readyz } from './routes/health.ts';
 import { nothing, signature } from './routes/lookaside.ts';
+import { signatures } from './routes/signatures.ts';
 import type { Services } from './services.ts';
 
 export interface HandlerOptions {
@@ -25,7 +26,7 @@ export interface HandlerOptions {
   readonly isLocal: boolean;
 }
 
-const ROUTES: readonly RouteSpec[] = [livez, readyz, healthz, metrics, ...administration];
+const ROUTES: readonly RouteSpec[] = [livez, readyz, healthz, metrics, ...administration, ...signatures];
 const TARGET_CACHE_BYTES = 16 * 1024 * 1024;
 const TARGET_OVERHEAD_BYTES = 300;
 

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { escapeJson } from '../domain/text.ts';
 
 export interface Reply {
   readonly status: number;
@@ -24,8 +25,12 @@ export function textReply(status: number, text: string, headers: Reply['headers'
   };
 }
 
+/** Control and format characters of other people's text are escaped: answers are read on terminals too. */
 export function jsonReply(status: number, value: unknown, headers: Reply['headers'] = {}): Reply {
-  return textReply(status, `${JSON.stringify(value)}\n`, { 'Content-Type': 'application/json', ...headers });
+  return textReply(status, `${escapeJson(JSON.stringify(value))}\n`, {
+    'Content-Type': 'application/json',
+    ...headers,
+  });
 }
 
 /** Values as they come, one JSON text a line. */

@@ -87,7 +87,11 @@ function authorize(services: Services, { roles }: RouteSpec, { caller }: Exchang
   else requireRole(caller, roles);
 }
 
-const params = z.record(z.string(), z.string());
+// Express gives a wildcard's segments one by one
+const params = z.record(
+  z.string(),
+  z.union([z.string(), z.array(z.string()).transform((segments) => segments.join('/'))]),
+);
 
 function parseParams(raw: unknown): Readonly<Record<string, string>> {
   return params.parse(raw);
@@ -101,7 +105,7 @@ async function readJson(req: IncomingMessage, { bodyBytes, bodyMs }: RouteSpec):
     for await (const chunk of req) {
       length += chunk.length;
       if (length > bodyBytes) {
-        throw new LookasideError('REQUEST_INVALID', `the body is over ${bodyBytes} bytes; send less`);
+        throw new LookasideError('TOO_LARGE', `the body is over ${bodyBytes} bytes; send less`);
       }
       chunks.push(chunk);
     }

@@ -5,6 +5,7 @@ import type { AccessRecorder } from '../service/access.ts';
 import type { Browser } from '../service/browse.ts';
 import type { Health } from '../service/health.ts';
 import type { Reader } from '../service/read.ts';
+import type { SignatureQueries } from '../service/signatures.ts';
 import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import type { Metrics } from './metrics.ts';
@@ -13,6 +14,7 @@ export interface Services {
   readonly site: string;
   readonly reader: Reader;
   readonly browser: Browser;
+  readonly signatures: SignatureQueries;
   readonly recorder: AccessRecorder;
   readonly tokens: TokenService;
   readonly upkeep: Upkeep;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { type JsonValue, quoted, readJson } from '../../src/domain/strict-json.ts';
+import { type JsonValue, readJson } from '../../src/domain/strict-json.ts';
 
 const read = (text: string) => readJson(Buffer.from(text));
 
@@ -163,11 +163,5 @@ describe('strict JSON', () => {
       const text = `"${unit.repeat(1024 * 1024)}"`;
       assert.equal(plain(read(text)), JSON.parse(text));
     }
-  });
-
-  test('a text in a message is quoted, on one line and short', () => {
-    assert.equal(quoted('a"b\n\u0000'), '"a\\"b\\n\\u0000"');
-    assert.equal(quoted('x'.repeat(65)), `"${'x'.repeat(64)}…"`);
-    assert.equal(quoted('x'.repeat(64)), `"${'x'.repeat(64)}"`);
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { escapeHtml, escapeJson, escapeLine, escapeTerminal } from '../../src/domain/text.ts';
+import { escapeHtml, escapeJson, escapeLine, escapeTerminal, quoted } from '../../src/domain/text.ts';
 
 const HOSTILE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
@@ -95,5 +95,18 @@ describe("other people's text", () => {
     );
     assert.equal(escapeHtml('team/äpp@sha256=0f ✓'), 'team/äpp@sha256=0f ✓');
     assert.equal(escapeHtml('a\u202eb\nc'), 'a\ufffdb\ufffdc');
+  });
+});
+
+describe('a text quoted in a message', () => {
+  test('is short, on one line and without a hostile character', () => {
+    fc.assert(
+      fc.property(text, (one) => {
+        assert.doesNotMatch(quoted(one), HOSTILE);
+        if (one.length <= 64) assert.equal(JSON.parse(quoted(one)), one);
+      }),
+    );
+    assert.equal(quoted('x'.repeat(64)), `"${'x'.repeat(64)}"`);
+    assert.equal(quoted('x'.repeat(65)), `"${'x'.repeat(64)}…"`);
   });
 });

@@ -1,0 +1,51 @@
+// Parameters and bodies of requests held against their schema, and refusals that say what was found and expected.
+import type { z } from 'zod';
+import { LookasideError } from '../domain/errors.ts';
+import { quoted } from '../domain/text.ts';
+
+/** What a part of a schema says when it is not met; what was found is put before it. */
+export function expected(what: string): { readonly error: string } {
+  return { error: `expected ${what}` };
+}
+
+/** @throws LookasideError REQUEST_INVALID naming the parameter: unknown, repeated or wrong */
+export function parseQuery<Schema extends z.ZodObject>(
+  schema: Schema,
+  query: URLSearchParams,
+): z.output<Schema> {
+  const names = [...query.keys()];
+  const known = Object.keys(schema.shape);
+  for (const [position, name] of names.entries()) {
+    if (!known.includes(name))
+      refuse(`there is no parameter ${quoted(name)} here, expected ${known.join(', ') || 'none'}`);
+    if (names.indexOf(name) !== position) refuse(`the parameter ${name} is there twice, expected once`);
+  }
+  return parse(schema, Object.fromEntries(query), 'the query');
+}
+
+/** @throws LookasideError REQUEST_INVALID naming the first member that is wrong */
+export function parseBody<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
+  return parse(schema, body, 'the body');
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, value: unknown, whole: string): z.output<Schema> {
+  const result = schema.safeParse(value, { reportInput: true });
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  if (issue === undefined) throw new Error('a schema refused without an issue');
+  const where = issue.path.map(String).join('.') || whole;
+  if (issue.code === 'unrecognized_keys')
+    return refuse(`${where} has the member ${quoted(issue.keys[0] ?? '')}, which is none of its own`);
+  return refuse(`${where} is ${describe(issue.input)}, ${issue.message}`);
+}
+
+function describe(found: unknown): string {
+  if (found === undefined) return 'missing';
+  if (typeof found === 'string') return quoted(found);
+  if (Array.isArray(found)) return `an array of ${found.length}`;
+  return typeof found === 'object' && found !== null ? 'an object' : String(found);
+}
+
+function refuse(message: string): never {
+  throw new LookasideError('REQUEST_INVALID', message);
+}

@@ -1,0 +1,131 @@
+// Questions about what is stored: one image, all by filter, and which of many blobs are missing.
+import { z } from 'zod';
+import { LookasideError } from '../../domain/errors.ts';
+import { isNamespaceFolder, parseDigest, parseImageName } from '../../domain/image.ts';
+import {
+  DEFAULT_PAGE_ROWS,
+  MAX_MISSING_ASKED,
+  MAX_MISSING_BYTES,
+  MAX_PAGE_ROWS,
+} from '../../domain/limits.ts';
+import { ROLES } from '../../domain/ports.ts';
+import { STATES } from '../../domain/state.ts';
+import { quoted } from '../../domain/text.ts';
+import type { AskedSignature, SignatureQuery } from '../../service/signatures.ts';
+import { expected, parseBody, parseQuery } from '../parameters.ts';
+import { jsonReply, type Reply } from '../reply.ts';
+import type { RouteRequest, RouteSpec } from '../route.ts';
+import type { Services } from '../services.ts';
+
+const question = { methods: ['GET', 'HEAD'], roles: ROLES, bodyBytes: 0, bodyMs: 0 } as const;
+
+export const signatures: readonly RouteSpec[] = [
+  { ...question, name: 'image', path: '/api/v1/images/*image', route: showImage },
+  { ...question, name: 'signatures', path: '/api/v1/signatures', route: findSignatures },
+  {
+    name: 'missing-signatures',
+    path: '/api/v1/signatures/missing',
+    methods: ['POST'],
+    roles: ['admin', 'uploader'],
+    bodyBytes: MAX_MISSING_BYTES,
+    bodyMs: 30_000,
+    route: findMissing,
+  },
+];
+
+const IMAGE_FORM =
+  'repository@sha256:<64 hex digits>, or folder/sha256:<64 hex digits> of the release layout';
+
+async function showImage(services: Services, { params, query }: RouteRequest): Promise<Reply> {
+  parseQuery(z.strictObject({}), query);
+  const name = params.image ?? '';
+  const image = parseImageName(services.site, name);
+  if (image === null)
+    throw new LookasideError('PATH_INVALID', `${quoted(name)} is no image, expected ${IMAGE_FORM}`);
+  const found = await services.signatures.ofImage(image);
+  if (found.length === 0) throw new LookasideError('NOT_FOUND', `no signature is stored for ${name}`);
+  return jsonReply(200, { image: name, signatures: found });
+}
+
+async function findSignatures(services: Services, { query }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, await services.signatures.search(toQuery(parseQuery(searchParameters, query))));
+}
+
+async function findMissing(services: Services, { body }: RouteRequest): Promise<Reply> {
+  const asked = parseBody(missingRequest, body).signatures.map(({ image, sha256 }, position) => {
+    return { image: imageAt(services.site, image, position), sha256 };
+  });
+  return jsonReply(200, { missing: await services.signatures.missing(asked) });
+}
+
+const time = z
+  .union(
+    [z.iso.datetime({ offset: true }), z.iso.date()],
+    expected('a time like 2026-11-22T10:00:00Z, or a date, with + as %2B'),
+  )
+  .transform((text) => new Date(text));
+
+const searchParameters = z.strictObject({
+  repository: z
+    .string()
+    .refine(isNamespaceFolder, expected("a repository path without the registry's host, like team/app"))
+    .optional(),
+  digest: z
+    .string()
+    .refine((text) => parseDigest(text) !== null, expected('sha256:<64 lower-case hex digits>'))
+    .transform(parseDigest)
+    .optional(),
+  fingerprint: z
+    .string()
+    .regex(/^[0-9A-Fa-f]{40}$/, expected('the 40 hex digits of a primary key'))
+    .toUpperCase()
+    .optional(),
+  uploader: z.string().min(1, expected("a token's name, or administrator")).optional(),
+  state: z.enum(STATES, expected(STATES.join(', '))).optional(),
+  since: time.optional(),
+  until: time.optional(),
+  order: z.enum(['newest', 'oldest'], expected('newest or oldest')).optional(),
+  limit: z
+    .string()
+    .refine(isPageLength, expected(`1 to ${MAX_PAGE_ROWS}`))
+    .transform(Number)
+    .optional(),
+  cursor: z.string().optional(),
+});
+
+function isPageLength(text: string): boolean {
+  return /^[0-9]+$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_PAGE_ROWS;
+}
+
+function toQuery(parameters: z.infer<typeof searchParameters>): SignatureQuery {
+  const { repository: path = null, digest = null, fingerprint = null, since = null } = parameters;
+  const { until = null, uploader = null, state = null, cursor = null } = parameters;
+  const { order = 'newest', limit = DEFAULT_PAGE_ROWS } = parameters;
+  return { filter: { path, digest, fingerprint, since, until }, uploader, state, order, limit, cursor };
+}
+
+const askedSignature = z.strictObject(
+  {
+    image: z.string(expected('a string')),
+    sha256: z.string(expected('a string')).regex(/^[0-9a-f]{64}$/, expected('64 lower-case hex digits')),
+  },
+  expected('an object'),
+);
+
+const missingRequest = z.strictObject(
+  {
+    signatures: z
+      .array(askedSignature, expected('an array'))
+      .max(MAX_MISSING_ASKED, expected(`at most ${MAX_MISSING_ASKED}`)),
+  },
+  expected('{"signatures":[{"image","sha256"}]}'),
+);
+
+function imageAt(site: string, name: string, position: number): AskedSignature['image'] {
+  const image = parseImageName(site, name);
+  if (image !== null) return image;
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `signatures.${position}.image is ${quoted(name)}, expected ${IMAGE_FORM}`,
+  );
+}

@@ -1,0 +1,46 @@
+// Cursors of pages over the index: opaque to clients, and good for one index file and one order.
+import { LookasideError } from '../domain/errors.ts';
+import type { SignaturePage } from '../domain/ports.ts';
+
+export interface Cursor {
+  /** Of the index whose ids it counts by. */
+  readonly generation: string;
+  readonly order: SignaturePage['order'];
+  /** Of the last row seen; 0 before the first. */
+  readonly id: number;
+}
+
+/** Letters, digits, `-` and `_`. */
+export function formatCursor({ generation, order, id }: Cursor): string {
+  return Buffer.from(JSON.stringify([generation, order, id])).toString('base64url');
+}
+
+/** @throws LookasideError REQUEST_INVALID, detail `{"reason":"cursor"}`: not one of ours, or of another index or order */
+export function parseCursor(text: string, { generation, order }: Omit<Cursor, 'id'>): number {
+  const cursor = decode(text);
+  if (cursor === null) return refuse('the cursor is none that this server gave');
+  if (cursor.generation !== generation)
+    return refuse('the cursor counts by an index that has been made anew since');
+  if (cursor.order !== order) return refuse(`the cursor goes with order=${cursor.order}, not with ${order}`);
+  return cursor.id;
+}
+
+function decode(text: string): Cursor | null {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(text, 'base64url').toString());
+    if (!Array.isArray(value)) return null;
+    const [generation, order, id]: readonly unknown[] = value;
+    if (typeof generation !== 'string' || (order !== 'newest' && order !== 'oldest')) return null;
+    if (typeof id !== 'number' || !Number.isSafeInteger(id) || id < 0) return null;
+    const cursor = { generation, order, id } as const;
+    return formatCursor(cursor) === text ? cursor : null;
+  } catch {
+    return null; // only SyntaxError: no JSON
+  }
+}
+
+function refuse(found: string): never {
+  throw new LookasideError('REQUEST_INVALID', `${found}; begin again without a cursor`, {
+    detail: { reason: 'cursor' },
+  });
+}

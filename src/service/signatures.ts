@@ -1,0 +1,294 @@
+// What is stored, who signed it and who uploaded it: questions about one image, about all, and about what is missing.
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
+import type {
+  Clock,
+  IndexedSignature,
+  KeyStore,
+  SetEntry,
+  SignatureFilter,
+  SignaturePage,
+  Upload,
+  UploadStore,
+  VerdictIndex,
+} from '../domain/ports.ts';
+import { type State, stateOf } from '../domain/state.ts';
+import type { SignatureForm } from '../domain/verdict.ts';
+import { formatCursor, parseCursor } from './cursor.ts';
+import type { Reader } from './read.ts';
+
+/** One stored signature. What it says of itself is shown only when it was verified. */
+export interface StoredSignature {
+  /** `team/app@sha256:<hex>`. */
+  readonly image: string;
+  /** Below the site: `/team/app@sha256=<hex>/signature-2`, without the server's prefix. */
+  readonly path: string;
+  /** The one under which clients get it. */
+  readonly number: number;
+  readonly state: State;
+  /** Code of what stands against it, or null. */
+  readonly reason: string | null;
+  readonly form: SignatureForm | null;
+  /** Of the primary key that made it; null unless the verdict is good. */
+  readonly fingerprint: string | null;
+  readonly signingFingerprint: string | null;
+  /** Which key it names where nobody vouches for that: fingerprint or key ID; null when the verdict is good. */
+  readonly issuer: string | null;
+  /** `sha256:<hex>`. This and all that follows to `expiresAt`: null unless the verdict is good. */
+  readonly manifestDigest: string | null;
+  readonly dockerReference: string | null;
+  /** Hostile text: escape where shown. */
+  readonly creator: string | null;
+  readonly signedAt: Date | null;
+  /** Null also when it never does. */
+  readonly expiresAt: Date | null;
+  readonly storedAt: Date;
+  readonly sizeBytes: number;
+  readonly signatureSha256: string;
+  /** Null when it was not uploaded to us. */
+  readonly uploader: string | null;
+  readonly auditSeq: number | null;
+}
+
+export interface SignatureQuery {
+  readonly filter: SignatureFilter;
+  /** Name of the token, or `administrator`; null: whoever. */
+  readonly uploader: string | null;
+  /** Null: any. */
+  readonly state: State | null;
+  readonly order: SignaturePage['order'];
+  /** 1 to MAX_PAGE_ROWS. */
+  readonly limit: number;
+  readonly cursor: string | null;
+}
+
+export interface FoundSignatures {
+  /** May be fewer than the limit, even none, though more follow: see `next`. */
+  readonly signatures: readonly StoredSignature[];
+  /** The cursor of the next page; null at the end, and only there. */
+  readonly next: string | null;
+  /**
+   * With order=oldest, where this page ends, at the end too: keep it, and ask with it later for what came since.
+   * Null with order=newest.
+   */
+  readonly cursor: string | null;
+}
+
+export interface AskedSignature {
+  readonly image: ImageId;
+  /** 64 lower-case hex digits, of the blob. */
+  readonly sha256: string;
+}
+
+export interface SignatureQueries {
+  /**
+   * The image's signatures in served order: those that clients get now, with what the index knows of their bytes
+   * (`unverified` when nothing yet). Empty = nothing stored. @throws STORE_UNAVAILABLE, INDEX_UNUSABLE
+   */
+  ofImage(image: ImageId): Promise<readonly StoredSignature[]>;
+  /**
+   * One page in the order in which the index learned of the signatures. Walking with order=oldest and the same
+   * filter misses none. `state`, `fingerprint` and `uploader` are as they are when a row is passed: one that is
+   * verified later is not shown again. @throws REQUEST_INVALID (cursor), INDEX_UNUSABLE, STORE_UNAVAILABLE
+   */
+  search(query: SignatureQuery): Promise<FoundSignatures>;
+  /**
+   * The positions in `asked`, ascending, of blobs that clients cannot get under any number of that image. Asks the
+   * store, not the index: in a shared tree the disk is the truth, and the index comes after it. @throws STORE_UNAVAILABLE
+   */
+  missing(asked: readonly AskedSignature[]): Promise<readonly number[]>;
+}
+
+export interface SignatureQueriesOptions {
+  readonly site: string;
+  readonly index: Pick<VerdictIndex, 'generation' | 'ofImage' | 'search'>;
+  readonly keys: Pick<KeyStore, 'find'>;
+  readonly uploads: Pick<UploadStore, 'ofImage'>;
+  readonly reader: Pick<Reader, 'readSet'>;
+  readonly clock: Pick<Clock, 'now'>;
+  /** Resolves after other requests have had their turn. */
+  readonly breathe: () => Promise<void>;
+}
+
+const CHUNK_ROWS = 500;
+const MAX_WALKED_ROWS = 10_000;
+const IMAGES_AT_ONCE = 8;
+const IMAGES_A_BREATH = 100;
+
+type UploadsOf = (image: ImageId) => readonly Upload[];
+
+export function createSignatureQueries(options: SignatureQueriesOptions): SignatureQueries {
+  const { site, index, keys, uploads, reader, clock, breathe } = options;
+
+  async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
+    const { entries } = await reader.readSet(image);
+    if (entries.length === 0) return [];
+    const known = new Map(index.ofImage(image).map((row) => [row.sha256, row]));
+    const uploadsOf = createUploadsOf();
+    return entries.map((entry, position) => {
+      const row = known.get(entry.sha256) ?? unlooked(image, entry);
+      return shown({ ...row, servedNumber: position + 1, storedAt: entry.storedAt }, uploadsOf);
+    });
+  }
+
+  async function search(query: SignatureQuery): Promise<FoundSignatures> {
+    const { filter, order, limit, cursor } = query;
+    const { generation } = index;
+    const uploadsOf = createUploadsOf();
+    const signatures: StoredSignature[] = [];
+    let after = cursor === null ? null : parseCursor(cursor, { generation, order });
+    const page = (isEnd: boolean): FoundSignatures => {
+      const here = formatCursor({ generation, order, id: after ?? 0 });
+      return { signatures, next: isEnd ? null : here, cursor: order === 'oldest' ? here : null };
+    };
+
+    for (let walked = 0; walked < MAX_WALKED_ROWS; ) {
+      const asked = rowsToAsk(query, limit - signatures.length, MAX_WALKED_ROWS - walked);
+      const rows = index.search(site, { filter, order, after, limit: asked });
+      for (const row of rows) {
+        if (signatures.length === limit) return page(false);
+        after = row.id;
+        const signature = shown(row, uploadsOf);
+        if (isWanted(signature, query)) signatures.push(signature);
+      }
+      if (rows.length < asked) return page(true);
+      walked += rows.length;
+      await breathe();
+      if (index.generation !== generation)
+        throw new LookasideError('INDEX_UNUSABLE', 'the index was made anew during the search; search again');
+    }
+    return page(false);
+  }
+
+  async function missing(asked: readonly AskedSignature[]): Promise<readonly number[]> {
+    const absent: number[] = [];
+    await forEachConcurrently(inBreaths(byImage(asked)), IMAGES_AT_ONCE, async ({ image, positions }) => {
+      const { entries } = await reader.readSet(image);
+      const stored = new Set(entries.map(({ sha256 }) => sha256));
+      for (const { position, sha256 } of positions) if (!stored.has(sha256)) absent.push(position);
+    });
+    return absent.sort((a, b) => a - b);
+  }
+
+  function shown(row: IndexedSignature, uploadsOf: UploadsOf): StoredSignature {
+    const { image, servedNumber, reason, form, storedAt, sizeBytes, sha256 } = row;
+    const key = row.fingerprint === null ? null : keys.find(row.fingerprint);
+    const upload = uploadsOf(image).find((one) => one.sha256 === sha256);
+    return {
+      image: imageName(image),
+      path: `/${imageFolder(image)}/signature-${servedNumber}`,
+      number: servedNumber,
+      state: stateOf(row, key, clock.now()),
+      reason,
+      form,
+      ...(row.verdict === 'good' ? vouchedFor(row) : nobodyVouches(row)),
+      storedAt,
+      sizeBytes,
+      signatureSha256: sha256,
+      uploader: upload?.uploader ?? null,
+      auditSeq: upload?.auditSeq ?? null,
+    };
+  }
+
+  async function* inBreaths<T>(items: Iterable<T>): AsyncGenerator<T> {
+    let since = 0;
+    for (const item of items) {
+      since += 1;
+      if (since % IMAGES_A_BREATH === 0) await breathe();
+      yield item;
+    }
+  }
+
+  /** Asks for each image once. */
+  function createUploadsOf(): UploadsOf {
+    const known = new Map<string, readonly Upload[]>();
+    return (image) => {
+      const key = imageKey(image);
+      const found = known.get(key) ?? uploads.ofImage(image);
+      known.set(key, found);
+      return found;
+    };
+  }
+
+  return { ofImage, search, missing };
+}
+
+function vouchedFor(row: IndexedSignature) {
+  const { fingerprint, signingFingerprint, manifestDigest, dockerReference, creator, signedAt, expiresAt } =
+    row;
+  return {
+    fingerprint,
+    signingFingerprint,
+    issuer: null,
+    manifestDigest,
+    dockerReference,
+    creator,
+    signedAt,
+    expiresAt,
+  };
+}
+
+function nobodyVouches({ issuer }: IndexedSignature) {
+  return {
+    fingerprint: null,
+    signingFingerprint: null,
+    issuer,
+    manifestDigest: null,
+    dockerReference: null,
+    creator: null,
+    signedAt: null,
+    expiresAt: null,
+  };
+}
+
+/** A signature that is served, of which the index knows nothing yet. */
+function unlooked(image: ImageId, { sha256, sizeBytes, storedAt }: SetEntry): IndexedSignature {
+  return {
+    id: 0,
+    image,
+    number: 0,
+    servedNumber: 0,
+    sha256,
+    sizeBytes,
+    storedAt,
+    verdict: 'unverified',
+    reason: null,
+    form: null,
+    issuer: null,
+    fingerprint: null,
+    signingFingerprint: null,
+    signedAt: null,
+    expiresAt: null,
+    manifestDigest: null,
+    dockerReference: null,
+    creator: null,
+  };
+}
+
+/** One more than wanted tells whether more follow; what is filtered here needs more to choose from. */
+function rowsToAsk({ uploader, state }: SignatureQuery, wanted: number, allowed: number): number {
+  const isFiltered = uploader !== null || state !== null;
+  return Math.min(CHUNK_ROWS, allowed, isFiltered ? CHUNK_ROWS : wanted + 1);
+}
+
+function isWanted(signature: StoredSignature, { uploader, state }: SignatureQuery): boolean {
+  if (state !== null && signature.state !== state) return false;
+  return uploader === null || signature.uploader === uploader;
+}
+
+interface AskedOfImage {
+  readonly image: ImageId;
+  readonly positions: readonly { readonly position: number; readonly sha256: string }[];
+}
+
+function byImage(asked: readonly AskedSignature[]): Iterable<AskedOfImage> {
+  const images = new Map<string, { image: ImageId; positions: { position: number; sha256: string }[] }>();
+  for (const [position, { image, sha256 }] of asked.entries()) {
+    const key = imageKey(image);
+    const group = images.get(key) ?? { image, positions: [] };
+    group.positions.push({ position, sha256 });
+    images.set(key, group);
+  }
+  return images.values();
+}

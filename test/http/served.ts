@@ -1,0 +1,82 @@
+// The handler over services that a test hands in, on a real port; every other service fails when it is asked.
+import { randomBytes } from 'node:crypto';
+import { BlockList } from 'node:net';
+import { ROLES, type Role, type Token } from '../../src/domain/ports.ts';
+import { createHandler } from '../../src/http/app.ts';
+import { listen } from '../../src/http/listener.ts';
+import type { Services } from '../../src/http/services.ts';
+import { createLog } from '../service/hand-driven.ts';
+
+export interface Served extends AsyncDisposable {
+  /** Without a slash at the end. */
+  readonly url: string;
+  /** The text of a token of that role. */
+  readonly tokens: Readonly<Record<Role, string>>;
+}
+
+export async function serveOver(services: Partial<Services>): Promise<Served> {
+  const tokens = new Map<string, Token>();
+  const texts = Object.fromEntries(
+    ROLES.map((role) => {
+      const text = `lookaside_${randomBytes(32).toString('hex')}`;
+      tokens.set(text, { name: `the-${role}`, role, createdAt: new Date(0), revokedAt: null });
+      return [role, text];
+    }),
+  ) as Record<Role, string>; // one entry for each role
+  const unasked = () => {
+    throw new Error('a service was asked that this test has not handed in');
+  };
+  const handler = createHandler({
+    isLocal: false,
+    services: {
+      site: 'default',
+      reader: {
+        peekSet: unasked,
+        readSet: unasked,
+        readSignature: unasked,
+        forget: unasked,
+        cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
+      },
+      browser: { folderPage: unasked, imagePage: unasked },
+      signatures: { ofImage: unasked, search: unasked, missing: unasked },
+      recorder: { record: unasked, flush: unasked, setFull: unasked, buffer: { rows: 0, dropped: 0 } },
+      tokens: {
+        create: unasked,
+        list: unasked,
+        revoke: unasked,
+        find: (text) => tokens.get(text) ?? null,
+      },
+      upkeep: {
+        start: unasked,
+        stop: unasked,
+        rebuild: unasked,
+        reindex: unasked,
+        fsck: unasked,
+        status: { isScanning: false, lastScanAt: null, lastError: null },
+      },
+      health: unasked,
+      metrics: { request: () => undefined, read: () => undefined, render: unasked },
+      log: createLog(),
+      about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root' },
+      settings: () => ({
+        prefix: '',
+        read: 'anonymous',
+        listing: true,
+        accessLog: 'off',
+        trustedProxies: new BlockList(),
+      }),
+      isDraining: () => false,
+      writeAccessLine: unasked,
+      ...services,
+    },
+  });
+  const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
+  return {
+    url: server.url,
+    tokens: texts,
+    async [Symbol.asyncDispose]() {
+      server.abort();
+      await server.drain();
+    },
+  };
+}
