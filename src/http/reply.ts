@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setImmediate } from 'node:timers/promises';
 
 export interface Reply {
   readonly status: number;
@@ -55,8 +56,10 @@ export function announcedBytes(res: ServerResponse): number {
 
 /** Writes the reply. The body of a HEAD request is left out by node:http; its headers are those of GET. */
 export async function writeReply(req: IncomingMessage, res: ServerResponse, reply: Reply): Promise<void> {
-  // an unread body would have to be drained before the connection could serve again
-  const isUnread = !req.complete && hasBody(req);
+  // a short body came with its head, and is parsed in this turn
+  if (hasUnread(req)) await setImmediate();
+  // else it would have to be drained before the connection could serve again
+  const isUnread = hasUnread(req);
   if (isUnread) res.setHeader('Connection', 'close');
   announced.set(res, Number(reply.headers['Content-Length'] ?? 0));
   res.writeHead(reply.status, reply.headers);
@@ -99,6 +102,7 @@ export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Repl
   writeReply(req, res, reply).catch(() => res.destroy());
 }
 
-function hasBody(req: IncomingMessage): boolean {
-  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
+function hasUnread({ complete, headers }: IncomingMessage): boolean {
+  if (complete) return false;
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
