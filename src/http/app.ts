@@ -13,7 +13,7 @@ import { type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
-import { announcedBytes, sendReply } from './reply.ts';
+import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
 import { adapt, NO_BODY, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
@@ -179,7 +179,7 @@ function logAccess(
       at,
       address: exchange.address,
       token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
-      status: res.statusCode,
+      status: res.headersSent ? res.statusCode : CLIENT_GONE_STATUS,
       bytes: req.method === 'HEAD' ? 0 : announcedBytes(res),
       durationMs: Math.round((performance.now() - startedMs) * 10) / 10,
     });

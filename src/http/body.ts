@@ -99,9 +99,13 @@ function announcedLength({ headers }: IncomingMessage): number | null {
 }
 
 function tooLarge(found: string, maxBytes: number): LookasideError {
-  return new LookasideError('TOO_LARGE', `the body has ${found}; at most ${maxBytes} are taken here; send less`, {
-    detail: { maxBytes },
-  });
+  return new LookasideError(
+    'TOO_LARGE',
+    `the body has ${found}; at most ${maxBytes} are taken here; send less`,
+    {
+      detail: { maxBytes },
+    },
+  );
 }
 
 interface Lateness {

@@ -11,6 +11,9 @@ export interface Reply {
   readonly body: Uint8Array | string | AsyncIterable<string> | null;
 }
 
+/** As nginx counts and logs a request whose client went away ahead of the answer. */
+export const CLIENT_GONE_STATUS = 499;
+
 export function textReply(status: number, text: string, headers: Reply['headers'] = {}): Reply {
   return {
     status,

@@ -11,7 +11,7 @@ import { renderError } from './errors.ts';
 import { type Exchange, isRead, requireReader } from './exchange.ts';
 import type { TellFailure } from './failure-log.ts';
 import { parseForm, requireForm } from './form.ts';
-import { type Reply, writeReply } from './reply.ts';
+import { CLIENT_GONE_STATUS, type Reply, writeReply } from './reply.ts';
 import type { HttpSettings, Services } from './services.ts';
 import type { WrongTokens } from './wrong-tokens.ts';
 
@@ -60,9 +60,6 @@ export interface AdaptOptions {
   readonly wrongTokens: WrongTokens;
 }
 
-/** As nginx counts and logs a client that went away ahead of its answer. */
-const CLIENT_GONE_STATUS = 499;
-
 /** The Express handler of one path: of `specs` the first that takes the method answers. */
 export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: AdaptOptions): RequestHandler {
   const { services, tellFailure } = options;
@@ -84,13 +81,9 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
     const spec = specs.find(({ methods }) => methods.includes(req.method)) ?? specs[0];
     const reply = await answer(req, res, spec);
     services.metrics.request(spec.name, req.method, reply?.status ?? CLIENT_GONE_STATUS);
-    if (reply === null) {
-      res.statusCode = CLIENT_GONE_STATUS;
-      res.destroy();
-      return;
-    }
     try {
-      await writeReply(req, res, reply);
+      if (reply === null) res.destroy();
+      else await writeReply(req, res, reply);
     } catch (error) {
       // the answer is under way: all that is left is to cut it short, so that nobody takes it for whole
       services.log.warn({ err: error, route: spec.name }, 'an answer was cut short');

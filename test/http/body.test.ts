@@ -76,19 +76,16 @@ describe('a body', () => {
     ['with its length told', 'Content-Length: 5\r\n', 'hello', 5],
     ['of the most bytes there may be', `Content-Length: ${MAX_BYTES}\r\n`, 'x'.repeat(MAX_BYTES), MAX_BYTES],
     ['in chunks', 'Transfer-Encoding: chunked\r\n', chunked(3, 2), 5],
-    [
-      'in chunks, of the most bytes',
-      'Transfer-Encoding: chunked\r\n',
-      chunked(MAX_BYTES - 1, 1),
-      MAX_BYTES,
-    ],
+    ['in chunks, of the most bytes', 'Transfer-Encoding: chunked\r\n', chunked(MAX_BYTES - 1, 1), MAX_BYTES],
     ['that says it is itself', 'Content-Encoding: Identity\r\nContent-Length: 5\r\n', 'hello', 5],
     ['that is empty', 'Content-Length: 0\r\n', '', 0],
     ['that was not sent', '', '', 0],
   ] as const) {
     test(`${what} is read whole`, async () => {
       got = [];
-      const answer = parseAnswer(await sendRaw(server.port, `${HEAD}Connection: close\r\n${lines}\r\n${body}`));
+      const answer = parseAnswer(
+        await sendRaw(server.port, `${HEAD}Connection: close\r\n${lines}\r\n${body}`),
+      );
       assert.equal(answer.status, 200);
       assert.equal(answer.body.toString(), `${length} bytes`);
       assert.equal(got.length, 1);
@@ -105,7 +102,9 @@ describe('a body', () => {
   ] as const) {
     test(`${what} is refused with ${status}, and nothing of it is used`, async () => {
       got = [];
-      const answer = parseAnswer(await sendRaw(server.port, `${HEAD}Connection: close\r\n${lines}\r\n${body}`));
+      const answer = parseAnswer(
+        await sendRaw(server.port, `${HEAD}Connection: close\r\n${lines}\r\n${body}`),
+      );
       assert.equal(answer.status, status);
       assert.equal(code(answer), status === 413 ? 'TOO_LARGE' : 'REQUEST_INVALID');
       assert.deepEqual(got, []);

@@ -29,7 +29,13 @@ export async function requestRaw(
   body?: Uint8Array,
 ): Promise<RawAnswer> {
   const length = body === undefined ? [] : [`Content-Length: ${body.length}`];
-  const head = [`${requestLine} HTTP/1.1`, 'Host: lookaside.example', 'Connection: close', ...lines, ...length];
+  const head = [
+    `${requestLine} HTTP/1.1`,
+    'Host: lookaside.example',
+    'Connection: close',
+    ...lines,
+    ...length,
+  ];
   const request = Buffer.concat([
     Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'),
     body ?? Buffer.alloc(0),
