@@ -11,11 +11,12 @@ export interface BodyRequest {
 
 export interface BodyReader {
   /**
-   * What `use` makes of the whole body, empty when none was sent. Its bytes count as in flight until `use` is done.
-   * After a refusal what is left of the body flows on unread.
+   * What `use` makes of the whole body: its pieces as they came, none when none was sent. The list is its own, so that
+   * it can drop pieces that it has copied. They count as in flight until `use` is done. After a refusal what is left of
+   * the body flows on unread.
    * @throws LookasideError TOO_LARGE, TOO_SLOW, REQUEST_INVALID, BUSY; ClientGone; whatever `use` throws
    */
-  read<T>(request: BodyRequest, use: (bytes: Buffer) => Promise<T>): Promise<T>;
+  read<T>(request: BodyRequest, use: (pieces: Buffer[]) => Promise<T>): Promise<T>;
 }
 
 /** The client went away ahead of the end of its request: nobody is left to be answered. */
@@ -48,13 +49,13 @@ export function createBodyReader(maxBytesInFlight: number): BodyReader {
   };
 }
 
-function readAll({ req, res, maxBytes, maxMs }: BodyRequest, announced: number | null): Promise<Buffer> {
+function readAll({ req, res, maxBytes, maxMs }: BodyRequest, announced: number | null): Promise<Buffer[]> {
   if (req.destroyed) return Promise.reject(new ClientGone());
   // a client that waits for it would else not send its body
   if (/(?:^|\W)100-continue(?:$|\W)/i.test(req.headers.expect ?? '')) res.writeContinue();
 
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    const pieces: Buffer[] = [];
     let length = 0;
     const deadline = setTimeout(() => settle(() => reject(tooSlow({ length, announced, maxMs }))), maxMs);
 
@@ -66,12 +67,12 @@ function readAll({ req, res, maxBytes, maxMs }: BodyRequest, announced: number |
       req.off('error', giveUp);
       act();
     }
-    function take(chunk: Buffer): void {
-      length += chunk.length;
+    function take(piece: Buffer): void {
+      length += piece.length;
       if (length > maxBytes) settle(() => reject(tooLarge(`more than ${maxBytes} bytes`, maxBytes)));
-      else chunks.push(chunk);
+      else pieces.push(piece);
     }
-    const finish = () => settle(() => resolve(Buffer.concat(chunks, length)));
+    const finish = () => settle(() => resolve(pieces));
     const giveUp = () => settle(() => reject(new ClientGone()));
 
     // events and no iterator: leaving an iterator early would cut the connection, and the answer with it

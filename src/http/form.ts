@@ -9,7 +9,8 @@ import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
 import type { BatchPart } from '../service/upload.ts';
 
 const PART_NAME = 'signature';
-const SLICE_BYTES = 64 * 1024;
+
+const CLOSING = Buffer.from('--');
 
 // A part over the size of a signature is the service's to refuse: it must not stop the others.
 const LIMITS = {
@@ -44,15 +45,16 @@ export interface FormRequest {
   readonly req: Request;
   readonly res: Response;
   readonly boundary: string;
-  /** The whole body. */
-  readonly bytes: Buffer;
+  /** The whole body, which is emptied on the way: the parts are copies. */
+  readonly pieces: Buffer[];
 }
 
 /** The parts in their order: all of them, or none. @throws LookasideError REQUEST_INVALID, TOO_LARGE */
-export async function parseForm({ req, res, boundary, bytes }: FormRequest): Promise<readonly BatchPart[]> {
-  await runMulter(req, res, bytes);
+export async function parseForm({ req, res, boundary, pieces }: FormRequest): Promise<readonly BatchPart[]> {
+  const delimiters = createDelimiterCounter(boundary);
+  await runMulter(req, res, drain(pieces, delimiters.pass));
   const files = Array.isArray(req.files) ? req.files : [];
-  const sent = countParts(bytes, boundary);
+  const sent = delimiters.count;
   if (sent === 0) throw invalid(`the form has no parts; wanted up to ${MAX_BATCH_PARTS} named ${PART_NAME}`);
   // the parser passes over in silence what it makes nothing of
   if (files.length !== sent) {
@@ -63,7 +65,7 @@ export async function parseForm({ req, res, boundary, bytes }: FormRequest): Pro
   return files.map(({ buffer, originalname }) => ({ bytes: buffer, fileName: originalname }));
 }
 
-function runMulter(req: Request, res: Response, bytes: Buffer): Promise<void> {
+function runMulter(req: Request, res: Response, pieces: Iterable<Buffer>): Promise<void> {
   return new Promise((resolve, reject) => {
     let isSettled = false;
     const options: multer.Options & { readonly streamHandler: (req: unknown, parser: Writable) => void } = {
@@ -71,7 +73,7 @@ function runMulter(req: Request, res: Response, bytes: Buffer): Promise<void> {
       preservePath: true,
       defParamCharset: 'utf8',
       limits: LIMITS,
-      streamHandler: (_, parser) => void feed(parser, bytes, () => isSettled),
+      streamHandler: (_, parser) => void feed(parser, pieces, () => isSettled),
     };
     multer(options).array(PART_NAME)(req, res, (error?: unknown) => {
       isSettled = true;
@@ -81,11 +83,21 @@ function runMulter(req: Request, res: Response, bytes: Buffer): Promise<void> {
   });
 }
 
-/** In slices, so that other requests are served in between. Never rejects: the parser tells multer what went wrong. */
-async function feed(parser: Writable, bytes: Buffer, isSettled: () => boolean): Promise<void> {
+/** Takes the pieces off the list one after the other, and shows each to `see`. */
+function* drain(pieces: Buffer[], see: (piece: Buffer) => void): Generator<Buffer> {
+  pieces.reverse(); // to take from the end, which costs nothing
+  for (let piece = pieces.pop(); piece !== undefined; piece = pieces.pop()) {
+    see(piece);
+    yield piece;
+  }
+}
+
+/** Piece by piece, so that other requests are served in between. Never rejects: the parser tells multer what went wrong. */
+async function feed(parser: Writable, pieces: Iterable<Buffer>, isSettled: () => boolean): Promise<void> {
   try {
-    for (let at = 0; at < bytes.length && !isSettled() && !parser.destroyed; at += SLICE_BYTES) {
-      parser.write(bytes.subarray(at, at + SLICE_BYTES));
+    for (const piece of pieces) {
+      if (isSettled() || parser.destroyed) break;
+      parser.write(piece);
       await setImmediate();
     }
     if (!parser.destroyed) parser.end();
@@ -94,19 +106,34 @@ async function feed(parser: Writable, bytes: Buffer, isSettled: () => boolean): 
   }
 }
 
-/** Delimiters ahead of the closing one. The parser takes any that begins a line, and so does this. */
-function countParts(bytes: Buffer, boundary: string): number {
+/** Counts delimiters ahead of the closing one. The parser takes any that begins a line, and so does this. */
+function createDelimiterCounter(boundary: string) {
   const delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1');
-  const isAtStart = bytes.subarray(0, delimiter.length - 2).equals(delimiter.subarray(2));
+  let isClosed = false;
   let count = 0;
-  let at = isAtStart ? -2 : bytes.indexOf(delimiter);
-  while (at !== -1) {
-    const end = at + delimiter.length;
-    if (bytes.subarray(end, end + 2).toString('latin1') === '--') break;
-    count += 1;
-    at = bytes.indexOf(delimiter, end);
-  }
-  return count;
+  // the end of what has passed, as far as a delimiter with the two bytes behind it may go on in the next piece
+  let rest: Buffer = Buffer.from('\r\n');
+
+  return {
+    pass(piece: Buffer): void {
+      if (isClosed) return;
+      const text = Buffer.concat([rest, piece]);
+      let from = 0;
+      for (;;) {
+        const at = text.indexOf(delimiter, from);
+        const end = at + delimiter.length;
+        if (at === -1 || end + 2 > text.length) break;
+        isClosed = text.subarray(end, end + 2).equals(CLOSING);
+        if (isClosed) return;
+        count += 1;
+        from = end;
+      }
+      rest = text.subarray(Math.max(from, text.length - delimiter.length - 1));
+    },
+    get count() {
+      return count;
+    },
+  };
 }
 
 function refusalOf(error: unknown): LookasideError {

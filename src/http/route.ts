@@ -130,13 +130,13 @@ async function withContent(
     case 'none':
       return act({});
     case 'json':
-      return bodies.read(limits, async (bytes) => act({ body: parseJson(bytes) }));
+      return bodies.read(limits, async (pieces) => act({ body: parseJson(Buffer.concat(pieces)) }));
     case 'bytes':
-      return bodies.read(limits, (bytes) => act({ bytes }));
+      return bodies.read(limits, (pieces) => act({ bytes: Buffer.concat(pieces) }));
     case 'multipart': {
       const boundary = requireForm(req.headers['content-type']);
-      return bodies.read(limits, async (bytes) =>
-        act({ parts: await parseForm({ req, res, boundary, bytes }) }),
+      return bodies.read(limits, async (pieces) =>
+        act({ parts: await parseForm({ req, res, boundary, pieces }) }),
       );
     }
   }

@@ -25,7 +25,8 @@ before(async () => {
   bodies = createBodyReader(IN_FLIGHT);
   server = await listen({
     handler: (req, res) => {
-      const use = async (bytes: Buffer) => {
+      const use = async (pieces: readonly Buffer[]) => {
+        const bytes = Buffer.concat(pieces);
         got.push(bytes);
         await gate;
         return textReply(200, `${bytes.length} bytes`);
