@@ -249,6 +249,28 @@ const ROWS: readonly Row[] = [
     bad: ['', '15', '0s', 'never', 'OFF'].map((text) => [text, /wanted off or a duration like/] as const),
   },
   {
+    name: 'max_signature_bytes',
+    shows: ({ maxSignatureBytes }) => maxSignatureBytes,
+    byDefault: 128 * 1024,
+    values: [
+      ['4194304', 4 * 1024 ** 2],
+      ['64KiB', 64 * 1024],
+    ],
+    bad: ['', '0', '-1', '4194305', '5MiB', '0B', '1.5MiB', '1e3', '0x10', ' 1', '64 KiB', 'off'].map(
+      (text) => [text, /wanted a number of bytes from 1 to 4194304, which is all that clients read/] as const,
+    ),
+  },
+  {
+    name: 'min_free',
+    shows: ({ minFreeBytes }) => minFreeBytes,
+    byDefault: 64 * 1024 ** 2,
+    values: [
+      ['0B', 0],
+      ['2GiB', 2 * 1024 ** 3],
+    ],
+    bad: ['', '64', '64MB', '-1B', '64 MiB', 'off'].map((text) => [text, /wanted a size like/] as const),
+  },
+  {
     name: 'log_level',
     shows: ({ logLevel }) => logLevel,
     byDefault: 'info',

@@ -37,6 +37,7 @@ export type ErrorCode =
   | 'TOO_MANY_SIGNATURES'
   | 'SECRET_KEY'
   | 'SLOW_DOWN'
+  | 'TOO_SLOW'
   | 'DISK_FULL'
   | 'NOT_FOUND'
   | 'METHOD_NOT_ALLOWED'

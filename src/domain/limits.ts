@@ -44,6 +44,9 @@ export const MAX_SUBKEYS = 20;
 export const MAX_BATCH_PARTS = 100;
 export const MAX_BATCH_BYTES = 16 * 1024 * 1024;
 
+/** Bodies of all requests under way together; room for ten batches. */
+export const MAX_BODY_BYTES_IN_FLIGHT = 160 * 1024 * 1024;
+
 /** Digests in one question for what is missing. */
 export const MAX_MISSING_ASKED = 10_000;
 

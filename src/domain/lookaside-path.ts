@@ -24,10 +24,15 @@ export type Target =
   | { readonly kind: 'signature'; readonly image: ImageId; readonly number: number | null }
   /** The page of an image's set. */
   | { readonly kind: 'image-page'; readonly image: ImageId }
+  /** An image's folder without the final slash: nothing to read, but a place to upload to. */
+  | { readonly kind: 'image'; readonly image: ImageId }
   /** The page of a folder above images; empty at the top. */
   | { readonly kind: 'folder-page'; readonly folder: string }
-  /** One of the server's own routes: the path decoded, with single slashes, without the prefix. */
-  | { readonly kind: 'own'; readonly path: string }
+  /**
+   * One of the server's own routes: the path decoded, with single slashes, without the prefix. `image` where the path
+   * is an image's folder too, with or without the final slash, of a repository named like one of our own segments.
+   */
+  | { readonly kind: 'own'; readonly path: string; readonly image: ImageId | null }
   | { readonly kind: 'nothing' };
 
 const NOTHING: Target = { kind: 'nothing' };
@@ -51,13 +56,16 @@ export function parseTarget(site: string, prefix: string, rawTarget: string): Ta
   const below = path.slice(prefix.length + 1);
 
   const lastSlash = below.lastIndexOf('/');
-  const image = lastSlash === -1 ? null : parseImageFolder(site, below.slice(0, lastSlash));
+  const parent = lastSlash === -1 ? null : parseImageFolder(site, below.slice(0, lastSlash));
   const name = below.slice(lastSlash + 1);
-  if (image !== null && name !== '') return { kind: 'signature', image, number: parseSignatureName(name) };
+  if (parent !== null && name !== '') {
+    return { kind: 'signature', image: parent, number: parseSignatureName(name) };
+  }
+  const image = name === '' ? parent : parseImageFolder(site, below);
 
   const firstSegment = below.slice(0, below.indexOf('/') === -1 ? undefined : below.indexOf('/'));
-  if (RESERVED_SEGMENTS.has(firstSegment)) return { kind: 'own', path: `/${below}` };
-  if (image !== null) return { kind: 'image-page', image };
+  if (RESERVED_SEGMENTS.has(firstSegment)) return { kind: 'own', path: `/${below}`, image };
+  if (image !== null) return { kind: name === '' ? 'image-page' : 'image', image };
   if (below === '') return { kind: 'folder-page', folder: '' };
   if (name !== '') return NOTHING;
   const folder = below.slice(0, -1);

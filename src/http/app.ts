@@ -3,22 +3,26 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import express from 'express';
 import helmet from 'helmet';
 import { LookasideError } from '../domain/errors.ts';
+import { MAX_BODY_BYTES_IN_FLIGHT } from '../domain/limits.ts';
 import { parseTarget, type Target } from '../domain/lookaside-path.ts';
 import { createLru } from '../domain/lru.ts';
 import { formatAccessLine } from './access-line.ts';
+import { createBodyReader } from './body.ts';
 import { renderError, renderSignatureError } from './errors.ts';
 import { type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
-import { announcedBytes, sendReply } from './reply.ts';
-import { adapt, type RouteSpec } from './route.ts';
+import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
+import { adapt, NO_BODY, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
 import { healthz, livez, metrics, readyz } from './routes/health.ts';
 import { nothing, signature } from './routes/lookaside.ts';
 import { signatures } from './routes/signatures.ts';
+import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
 import type { Services } from './services.ts';
+import { createWrongTokens } from './wrong-tokens.ts';
 
 export interface HandlerOptions {
   readonly services: Services;
@@ -26,7 +30,15 @@ export interface HandlerOptions {
   readonly isLocal: boolean;
 }
 
-const ROUTES: readonly RouteSpec[] = [livez, readyz, healthz, metrics, ...administration, ...signatures];
+const ROUTES: readonly RouteSpec[] = [
+  livez,
+  readyz,
+  healthz,
+  metrics,
+  ...administration,
+  ...signatures,
+  uploadBatch,
+];
 const TARGET_CACHE_BYTES = 16 * 1024 * 1024;
 const TARGET_OVERHEAD_BYTES = 300;
 
@@ -95,18 +107,22 @@ function createApp(services: Services, exchangeOf: ExchangeOf): express.Express 
   const options = {
     services,
     exchangeOf,
-    tellFailure: createFailureLog(services.log, () => performance.now()),
+    tellFailure: createFailureLog(services.log, services.clock.monotonicMs),
+    bodies: createBodyReader(MAX_BODY_BYTES_IN_FLIGHT),
+    wrongTokens: createWrongTokens(services.clock.monotonicMs),
   };
   const byTarget = {
-    signature: adapt(signature, options),
-    'image-page': adapt(directory, options),
-    'folder-page': adapt(directory, options),
-    nothing: adapt(nothing, options),
+    signature: adapt([signature, putSignature], options),
+    'no-signature': adapt([signature, misplaced], options),
+    'image-page': adapt([directory, appendSignature], options),
+    image: adapt([nothing, appendSignature], options),
+    'folder-page': adapt([directory, misplaced], options),
+    nothing: adapt([nothing, misplaced], options),
   };
   app.use((req, res, next) => {
-    const { kind } = exchangeOf(req).target;
-    if (kind === 'own') next();
-    else byTarget[kind](req, res, next);
+    const resource = resourceOf(exchangeOf(req).target, req);
+    if (resource === null) next();
+    else byTarget[resource](req, res, next);
   });
   app.use(
     helmet({
@@ -114,20 +130,40 @@ function createApp(services: Services, exchangeOf: ExchangeOf): express.Express 
       strictTransportSecurity: false, // whether this host and its neighbours are https only is the operator's to say
     }),
   );
-  for (const spec of ROUTES) {
-    if (spec.path !== null) app.all(spec.path, adapt(spec, options));
-  }
-  app.use(adapt(unknownRoute, options));
+  for (const [path, specs] of byPath(ROUTES)) app.all(path, adapt(specs, options));
+  app.use(adapt([unknownRoute], options));
   return app;
 }
 
+/** Null for the server's own routes, which have paths of their own. */
+function resourceOf(target: Target, req: IncomingMessage) {
+  switch (target.kind) {
+    case 'signature':
+      return target.number === null ? 'no-signature' : 'signature';
+    case 'own':
+      return target.image !== null && req.method === 'POST' ? 'image' : null;
+    default:
+      return target.kind;
+  }
+}
+
+function byPath(specs: readonly RouteSpec[]): ReadonlyMap<string, [RouteSpec, ...RouteSpec[]]> {
+  const found = new Map<string, [RouteSpec, ...RouteSpec[]]>();
+  for (const spec of specs) {
+    if (spec.path === null) continue;
+    const others = found.get(spec.path);
+    if (others === undefined) found.set(spec.path, [spec]);
+    else others.push(spec);
+  }
+  return found;
+}
+
 const unknownRoute: RouteSpec = {
+  ...NO_BODY,
   name: 'unknown',
   path: null,
   methods: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'PATCH', 'OPTIONS'],
   roles: 'open',
-  bodyBytes: 0,
-  bodyMs: 0,
   route: async (_, { exchange }) => {
     const path = exchange.target.kind === 'own' ? exchange.target.path : '';
     throw new LookasideError('NOT_FOUND', `${path} is not a page of this server`);
@@ -152,7 +188,7 @@ function logAccess(
       at,
       address: exchange.address,
       token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
-      status: res.statusCode,
+      status: res.headersSent ? res.statusCode : CLIENT_GONE_STATUS,
       bytes: req.method === 'HEAD' ? 0 : announcedBytes(res),
       durationMs: Math.round((performance.now() - startedMs) * 10) / 10,
     });

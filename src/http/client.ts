@@ -27,7 +27,8 @@ export function clientAddress(req: IncomingMessage, trusted: BlockList): string 
 export type Caller =
   | { readonly kind: 'administrator' }
   | { readonly kind: 'token'; readonly token: Token }
-  | { readonly kind: 'anonymous' };
+  /** `sentWrongToken`: a token came that is unknown or revoked. */
+  | { readonly kind: 'anonymous'; readonly sentWrongToken: boolean };
 
 /** The token's text from Bearer or as the Basic password with any user; null when none was sent. */
 export function sentToken(req: IncomingMessage): string | null {
@@ -39,14 +40,16 @@ export function sentToken(req: IncomingMessage): string | null {
   return colon === -1 ? null : userAndPassword.slice(colon + 1);
 }
 
+const NO_TOKEN =
+  'a token is needed here, as Bearer or as the password of Basic; an administrator makes one with: lookaside token create';
+const WRONG_TOKEN =
+  'the token that was sent is unknown or revoked; wanted one that is in force, as lookaside token list shows them; an administrator makes one with: lookaside token create';
+
 /** @throws LookasideError UNAUTHORIZED without a valid token, DENIED when its role is not among these */
 export function requireRole(caller: Caller, roles: readonly Role[]): void {
   if (caller.kind === 'administrator') return;
   if (caller.kind === 'anonymous') {
-    throw new LookasideError(
-      'UNAUTHORIZED',
-      'a token is needed here, as Bearer or as the password of Basic; an administrator makes one with: lookaside token create',
-    );
+    throw new LookasideError('UNAUTHORIZED', caller.sentWrongToken ? WRONG_TOKEN : NO_TOKEN);
   }
   if (roles.includes(caller.token.role)) return;
   throw new LookasideError(

@@ -10,6 +10,7 @@ const STATUS: Record<ErrorCode, number> = {
   READ_ONLY: 403,
   NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
+  TOO_SLOW: 408,
   NAME_TAKEN: 409,
   DAMAGE_FOUND: 409,
   NUMBER_TAKEN: 409,
@@ -61,7 +62,8 @@ export function renderError(error: unknown): Reply {
     ? error.message
     : 'the server failed at this request; its log says why';
   const detail = isLookasideError(error) && error.detail !== null ? { detail: error.detail } : {};
-  return jsonReply(status, { errors: [{ code, message, ...detail }] }, extraHeaders(status));
+  const headers = { ...extraHeaders(status), ...retryAfter(error) };
+  return jsonReply(status, { errors: [{ code, message, ...detail }] }, headers);
 }
 
 /**
@@ -77,4 +79,10 @@ function extraHeaders(status: number): Record<string, string> {
   if (status === 401) return { 'WWW-Authenticate': CHALLENGE };
   if (status === 429 || status === 503) return { 'Retry-After': String(RETRY_AFTER_S) };
   return {};
+}
+
+/** Where the error knows better how long to wait. */
+function retryAfter(error: unknown): Record<string, string> {
+  const seconds = isLookasideError(error) ? error.detail?.retryAfterSeconds : undefined;
+  return typeof seconds === 'number' ? { 'Retry-After': String(seconds) } : {};
 }

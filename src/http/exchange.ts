@@ -1,8 +1,9 @@
 // One request on its way through: what it asks for and who asks, worked out once.
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
 import type { Target } from '../domain/lookaside-path.ts';
+import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
 import { type Caller, clientAddress, requireRole, sentToken } from './client.ts';
 import type { Services } from './services.ts';
 
@@ -10,6 +11,10 @@ export interface Exchange {
   readonly target: Target;
   readonly caller: Caller;
   readonly address: string;
+  /** What stands before every path that this client is told. */
+  readonly prefix: string;
+  /** Names a request that may change something, in its answer and in audit events; null for reads. */
+  readonly requestId: string | null;
 }
 
 export interface AnsweredRead {
@@ -25,8 +30,9 @@ export interface AnsweredRead {
 export function identify(services: Services, req: IncomingMessage, isLocal: boolean): Caller {
   if (isLocal) return { kind: 'administrator' };
   const text = sentToken(req);
-  const token = text === null ? null : services.tokens.find(text);
-  return token === null ? { kind: 'anonymous' } : { kind: 'token', token };
+  if (text === null) return { kind: 'anonymous', sentWrongToken: false };
+  const token = services.tokens.find(text);
+  return token === null ? { kind: 'anonymous', sentWrongToken: true } : { kind: 'token', token };
 }
 
 export function openExchange(
@@ -35,21 +41,42 @@ export function openExchange(
   target: Target,
   isLocal: boolean,
 ): Exchange {
-  const { trustedProxies } = services.settings();
-  return { target, caller: identify(services, req, isLocal), address: clientAddress(req, trustedProxies) };
+  const { trustedProxies, prefix } = services.settings();
+  return {
+    target,
+    caller: identify(services, req, isLocal),
+    address: clientAddress(req, trustedProxies),
+    prefix: isLocal ? '' : prefix,
+    requestId: isRead(req) ? null : requestIdOf(req),
+  };
+}
+
+/** Whether the method changes nothing. */
+export function isRead({ method }: IncomingMessage): boolean {
+  return method === 'GET' || method === 'HEAD';
+}
+
+/** The client's own name for the request when it can stand in any log, else one of ours. */
+function requestIdOf({ headers }: IncomingMessage): string {
+  const sent = headers['x-request-id'];
+  return typeof sent === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(sent) ? sent : randomUUID();
+}
+
+/** Who asks, for audit events. Only for routes that want a role: nobody is no actor. */
+export function actorOf({ caller, address, requestId }: Exchange): Actor {
+  switch (caller.kind) {
+    case 'administrator':
+      return { ...ADMINISTRATOR, requestId };
+    case 'token':
+      return { name: caller.token.name, address, requestId };
+    case 'anonymous':
+      throw new Error('a route without roles asked who the actor is');
+  }
 }
 
 /** On a closed site any token reads. @throws LookasideError UNAUTHORIZED */
 export function requireReader(services: Services, caller: Caller): void {
   if (services.settings().read === 'token') requireRole(caller, ['admin', 'auditor', 'reader', 'uploader']);
-}
-
-export function requireMethod(req: IncomingMessage, methods: readonly string[]): void {
-  if (methods.includes(req.method ?? '')) return;
-  throw new LookasideError(
-    'METHOD_NOT_ALLOWED',
-    `${req.method} is not possible here; wanted ${methods.join(' or ')}`,
-  );
 }
 
 /** Counts the read and keeps it for the record. `imageIsSigned`: the image has at least one signature. */

@@ -1,7 +1,7 @@
 // Reads answered ahead of Express, from memory alone: most of all traffic is one of these, half of it a 404.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SignatureSet } from '../domain/ports.ts';
-import { type Exchange, recordRead } from './exchange.ts';
+import { type Exchange, isRead, recordRead } from './exchange.ts';
 import { sendReply } from './reply.ts';
 import type { Services } from './services.ts';
 import { NOT_THERE, signatureReply } from './signature-reply.ts';
@@ -17,7 +17,7 @@ export function answerFromMemory(
   exchange: Exchange,
 ): boolean {
   const { target, caller } = exchange;
-  if (target.kind !== 'signature' || (req.method !== 'GET' && req.method !== 'HEAD')) return false;
+  if (target.kind !== 'signature' || !isRead(req)) return false;
   if (services.settings().read === 'token' && caller.kind === 'anonymous') return false;
   const set = services.reader.peekSet(target.image);
   if (set === null) return false;

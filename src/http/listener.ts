@@ -45,12 +45,16 @@ export interface ListenOptions {
   readonly tls: TlsFiles | null;
 }
 
-/** @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL */
+/**
+ * A request that waits to be told to go on (`Expect: 100-continue`) goes to the handler like any other: what reads the
+ * body says so. @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL
+ */
 export async function listen({ handler, host, port, tls }: ListenOptions): Promise<Listener> {
   const server =
     tls === null
       ? createHttpServer(LIMITS, handler)
       : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
+  server.on('checkContinue', handler);
   server.setTimeout(IDLE_SOCKET_MS, (socket) => socket.destroy());
   await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
   const address = server.address() as AddressInfo; // a TCP server that listens has one
@@ -71,6 +75,7 @@ export async function listen({ handler, host, port, tls }: ListenOptions): Promi
 /** On a Unix socket that only its owner may open. */
 export async function listenOnSocket(handler: RequestListener, path: string): Promise<Listener> {
   const server = createHttpServer({ ...LIMITS, requestTimeout: 0 }, handler);
+  server.on('checkContinue', handler);
   // the socket is made within the call, so that no other file meets this mask
   const mask = process.umask(0o177);
   let listening: Promise<void>;

@@ -1,7 +1,12 @@
 // What Prometheus may ask. Never a digest, repository or address as a label.
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { ErrorCode } from '../domain/errors.ts';
 
 export type ReadResult = 'hit' | 'end' | 'miss' | 'error';
+
+export type UploadResult =
+  | { readonly result: 'created' | 'exists' }
+  | { readonly result: 'refused'; readonly code: ErrorCode | 'INTERNAL' };
 
 export interface MetricsSource {
   readonly version: string;
@@ -16,6 +21,10 @@ export interface MetricsSource {
 export interface Metrics {
   request(route: string, method: string | undefined, status: number): void;
   read(result: ReadResult): void;
+  /** What became of one signature. */
+  upload(result: UploadResult): void;
+  /** How long one request with signatures took, from its last byte to the answer. */
+  uploadTook(durationMs: number): void;
   /** The exposition text and its content type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -37,6 +46,18 @@ export function createMetrics(source: MetricsSource): Metrics {
     name: 'lookaside_signature_reads_total',
     help: 'Reads of signatures: hit = served, end = past the last one, miss = the image has none, error = 503',
     labelNames: ['result'],
+    registers,
+  });
+  const uploads = new Counter({
+    name: 'lookaside_uploads_total',
+    help: 'Uploaded signatures by what became of them; code says why one was refused',
+    labelNames: ['result', 'code'],
+    registers,
+  });
+  const uploadSeconds = new Histogram({
+    name: 'lookaside_upload_duration_seconds',
+    help: 'Verifying and storing what one upload request brought',
+    buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   });
   gauge('lookaside_set_cache_bytes', 'Memory held by cached sets', () => source.cache().bytes);
@@ -91,6 +112,10 @@ export function createMetrics(source: MetricsSource): Metrics {
       requests.inc({ route, method: METHODS.has(method) ? method : 'other', status });
     },
     read: (result) => reads.inc({ result }),
+    upload(uploaded) {
+      uploads.inc({ result: uploaded.result, code: uploaded.result === 'refused' ? uploaded.code : '' });
+    },
+    uploadTook: (durationMs) => uploadSeconds.observe(durationMs / 1000),
     async render() {
       return { contentType: registry.contentType, text: await registry.metrics() };
     },

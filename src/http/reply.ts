@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setImmediate } from 'node:timers/promises';
 import { escapeJson } from '../domain/text.ts';
 
 export interface Reply {
@@ -10,6 +11,9 @@ export interface Reply {
   /** Null: no body at all. An iterable is streamed as it comes. */
   readonly body: Uint8Array | string | AsyncIterable<string> | null;
 }
+
+/** As nginx counts and logs a request whose client went away ahead of the answer. */
+export const CLIENT_GONE_STATUS = 499;
 
 export function textReply(status: number, text: string, headers: Reply['headers'] = {}): Reply {
   return {
@@ -60,13 +64,45 @@ export function announcedBytes(res: ServerResponse): number {
 
 /** Writes the reply. The body of a HEAD request is left out by node:http; its headers are those of GET. */
 export async function writeReply(req: IncomingMessage, res: ServerResponse, reply: Reply): Promise<void> {
-  // an unread body would have to be drained before the connection could serve again
-  if (!req.complete && hasBody(req)) res.setHeader('Connection', 'close');
+  // a short body came with its head, and is parsed in this turn
+  if (hasUnread(req)) await setImmediate();
+  // else it would have to be drained before the connection could serve again
+  const isUnread = hasUnread(req);
+  if (isUnread) res.setHeader('Connection', 'close');
   announced.set(res, Number(reply.headers['Content-Length'] ?? 0));
   res.writeHead(reply.status, reply.headers);
-  if (reply.body === null) res.end();
-  else if (typeof reply.body === 'string' || reply.body instanceof Uint8Array) res.end(reply.body);
-  else await pipeline(Readable.from(reply.body), res);
+  const { body } = reply;
+  if (body === null || (isWhole(body) && req.method === 'HEAD')) res.end();
+  else if (!isWhole(body)) await pipeline(Readable.from(body), res);
+  else if (isUnread) res.write(body, () => linger(req));
+  else res.end(body);
+}
+
+function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array {
+  return typeof body === 'string' || body instanceof Uint8Array;
+}
+
+// enough for whoever sends a whole batch before it reads the answer
+const LINGER_BYTES = 64 * 1024 * 1024;
+const LINGER_MS = 5000;
+
+/**
+ * Ends our side of the connection, drops what still comes, and then closes. Closing with bytes unread would reset the
+ * connection, and the client could lose the answer (RFC 9112 section 9.6).
+ */
+function linger(req: IncomingMessage): void {
+  const { socket } = req;
+  if (socket.destroyed) return;
+  let left = LINGER_BYTES;
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once('close', () => clearTimeout(timer));
+  req.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) socket.destroy();
+  });
+  req.once('end', () => socket.destroySoon());
+  req.resume();
+  socket.end();
 }
 
 /** As writeReply, for callers that have nobody to tell: a reply that cannot be written ends the connection. */
@@ -74,6 +110,7 @@ export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Repl
   writeReply(req, res, reply).catch(() => res.destroy());
 }
 
-function hasBody(req: IncomingMessage): boolean {
-  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
+function hasUnread({ complete, headers }: IncomingMessage): boolean {
+  if (complete) return false;
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }

@@ -1,23 +1,31 @@
 // A route as data: who may call it, with what, how much and how long; adapt() enforces that and writes the answer.
-import type { IncomingMessage } from 'node:http';
-import type { Request, RequestHandler } from 'express';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Request, RequestHandler, Response } from 'express';
 import { z } from 'zod';
-import { LookasideError } from '../domain/errors.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { Role } from '../domain/ports.ts';
+import type { BatchPart } from '../service/upload.ts';
+import { type BodyReader, ClientGone } from './body.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
-import { type Exchange, requireMethod, requireReader } from './exchange.ts';
+import { type Exchange, isRead, requireReader } from './exchange.ts';
 import type { TellFailure } from './failure-log.ts';
-import { type Reply, writeReply } from './reply.ts';
-import type { Services } from './services.ts';
+import { parseForm, requireForm } from './form.ts';
+import { CLIENT_GONE_STATUS, type Reply, writeReply } from './reply.ts';
+import type { HttpSettings, Services } from './services.ts';
+import type { WrongTokens } from './wrong-tokens.ts';
 
 export interface RouteRequest {
   readonly req: IncomingMessage;
   readonly exchange: Exchange;
   readonly query: URLSearchParams;
   readonly params: Readonly<Record<string, string>>;
-  /** Parsed JSON; null when the route takes no body or none was sent. */
+  /** Of a `json` body: parsed; null when none was sent. */
   readonly body: unknown;
+  /** Of a `bytes` body; empty when none was sent. */
+  readonly bytes: Uint8Array;
+  /** Of a `multipart` body: all of them, at least one. */
+  readonly parts: readonly BatchPart[];
 }
 
 export type Route = (services: Services, request: RouteRequest) => Promise<Reply>;
@@ -28,57 +36,127 @@ export interface RouteSpec {
   /** For Express; null for routes that are chosen by the parsed target. */
   readonly path: string | null;
   readonly methods: readonly string[];
+  /** What a refused method is told to use instead; `methods` when left out. */
+  readonly allow?: readonly string[];
   /** `open`: anyone. `reader`: anyone, on a closed site any token. Else a token of one of these roles. */
   readonly roles: 'open' | 'reader' | readonly Role[];
-  /** 0: the route takes no body. */
-  readonly bodyBytes: number;
+  readonly body: 'none' | 'json' | 'bytes' | 'multipart';
+  /** The largest body. */
+  readonly bodyBytes: number | ((settings: HttpSettings) => number);
+  /** From the request's head to the last byte of its body. */
   readonly bodyMs: number;
   readonly route: Route;
   /** How a failure is told; JSON unless the route's clients know better. */
   readonly renderError?: (error: unknown) => Reply;
 }
 
+export const NO_BODY = { body: 'none', bodyBytes: 0, bodyMs: 0 } as const;
+
 export interface AdaptOptions {
   readonly services: Services;
   readonly exchangeOf: (req: IncomingMessage) => Exchange;
   readonly tellFailure: TellFailure;
+  readonly bodies: BodyReader;
+  readonly wrongTokens: WrongTokens;
 }
 
-/** The Express handler of a route. */
-export function adapt(spec: RouteSpec, { services, exchangeOf, tellFailure }: AdaptOptions): RequestHandler {
-  const render = spec.renderError ?? renderError;
+/** The Express handler of one path: of `specs` the first that takes the method answers. */
+export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: AdaptOptions): RequestHandler {
+  const { services, tellFailure } = options;
+  const allowed = [...new Set(specs.flatMap(({ methods, allow = methods }) => allow))];
 
-  async function answer(req: Request): Promise<Reply> {
+  /** Null when nobody is left to be answered. */
+  async function answer(req: Request, res: Response, spec: RouteSpec): Promise<Reply | null> {
     try {
-      const exchange = exchangeOf(req);
-      requireMethod(req, spec.methods);
-      authorize(services, spec, exchange);
-      const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
-      const body = spec.bodyBytes === 0 ? null : await readJson(req, spec);
-      return await spec.route(services, { req, exchange, query, params: parseParams(req.params), body });
+      return await take({ req, res, spec, allowed }, options);
     } catch (error) {
+      if (error instanceof ClientGone) return null;
       tellFailure(error, spec.name);
-      const reply =
-        error instanceof LookasideError && error.code === 'METHOD_NOT_ALLOWED'
-          ? renderError(error)
-          : render(error);
-      return reply.status === 405
-        ? { ...reply, headers: { ...reply.headers, Allow: spec.methods.join(', ') } }
-        : reply;
+      if (isLookasideError(error, 'METHOD_NOT_ALLOWED')) return notAllowed(error, allowed);
+      return (spec.renderError ?? renderError)(error);
     }
   }
 
   return async (req, res) => {
-    const reply = await answer(req);
-    services.metrics.request(spec.name, req.method, reply.status);
+    const spec = specs.find(({ methods }) => methods.includes(req.method)) ?? specs[0];
+    const reply = await answer(req, res, spec);
+    services.metrics.request(spec.name, req.method, reply?.status ?? CLIENT_GONE_STATUS);
     try {
-      await writeReply(req, res, reply);
+      if (reply === null) res.destroy();
+      else await writeReply(req, res, reply);
     } catch (error) {
       // the answer is under way: all that is left is to cut it short, so that nobody takes it for whole
       services.log.warn({ err: error, route: spec.name }, 'an answer was cut short');
       res.destroy();
     }
   };
+}
+
+interface Taken {
+  readonly req: Request;
+  readonly res: Response;
+  readonly spec: RouteSpec;
+  readonly allowed: readonly string[];
+}
+
+async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): Promise<Reply> {
+  const { services, exchangeOf, wrongTokens } = options;
+  const exchange = exchangeOf(req);
+  if (exchange.requestId !== null) res.setHeader('X-Request-Id', exchange.requestId);
+  requireMethod(req, spec, allowed);
+  if (isWrongTokenOnWrite(req, spec, exchange)) wrongTokens.note(exchange.address);
+  authorize(services, spec, exchange);
+  const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
+  const request = { req, exchange, query, params: parseParams(req.params), ...NO_CONTENT };
+  return withContent({ req, res, spec }, options, (content) =>
+    spec.route(services, { ...request, ...content }),
+  );
+}
+
+type Content = Pick<RouteRequest, 'body' | 'bytes' | 'parts'>;
+
+const NO_CONTENT: Content = { body: null, bytes: new Uint8Array(0), parts: [] };
+
+/** What `act` makes of the request's body, read as the route wants it. */
+async function withContent(
+  { req, res, spec }: Omit<Taken, 'allowed'>,
+  { services, bodies }: AdaptOptions,
+  act: (content: Partial<Content>) => Promise<Reply>,
+): Promise<Reply> {
+  const { bodyBytes, bodyMs } = spec;
+  const maxBytes = typeof bodyBytes === 'number' ? bodyBytes : bodyBytes(services.settings());
+  const limits = { req, res: res as ServerResponse, maxBytes, maxMs: bodyMs };
+  switch (spec.body) {
+    case 'none':
+      return act({});
+    case 'json':
+      return bodies.read(limits, async (pieces) => act({ body: parseJson(Buffer.concat(pieces)) }));
+    case 'bytes':
+      return bodies.read(limits, (pieces) => act({ bytes: Buffer.concat(pieces) }));
+    case 'multipart': {
+      const boundary = requireForm(req.headers['content-type']);
+      return bodies.read(limits, async (pieces) =>
+        act({ parts: await parseForm({ req, res, boundary, pieces }) }),
+      );
+    }
+  }
+}
+
+function requireMethod({ method }: IncomingMessage, spec: RouteSpec, allowed: readonly string[]): void {
+  if (method !== undefined && spec.methods.includes(method)) return;
+  throw new LookasideError(
+    'METHOD_NOT_ALLOWED',
+    `${method} is not possible here; wanted ${allowed.join(' or ')}`,
+  );
+}
+
+function notAllowed(error: LookasideError, allowed: readonly string[]): Reply {
+  const reply = renderError(error);
+  return { ...reply, headers: { ...reply.headers, Allow: allowed.join(', ') } };
+}
+
+function isWrongTokenOnWrite(req: IncomingMessage, { roles }: RouteSpec, { caller }: Exchange): boolean {
+  return !isRead(req) && roles !== 'open' && caller.kind === 'anonymous' && caller.sentWrongToken;
 }
 
 function authorize(services: Services, { roles }: RouteSpec, { caller }: Exchange): void {
@@ -97,24 +175,10 @@ function parseParams(raw: unknown): Readonly<Record<string, string>> {
   return params.parse(raw);
 }
 
-async function readJson(req: IncomingMessage, { bodyBytes, bodyMs }: RouteSpec): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  const deadline = setTimeout(() => req.destroy(), bodyMs);
+function parseJson(bytes: Buffer): unknown {
+  if (bytes.length === 0) return null;
   try {
-    for await (const chunk of req) {
-      length += chunk.length;
-      if (length > bodyBytes) {
-        throw new LookasideError('TOO_LARGE', `the body is over ${bodyBytes} bytes; send less`);
-      }
-      chunks.push(chunk);
-    }
-  } finally {
-    clearTimeout(deadline);
-  }
-  if (length === 0) return null;
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    return JSON.parse(bytes.toString('utf8'));
   } catch {
     throw new LookasideError('REQUEST_INVALID', 'the body is no JSON; send a JSON object');
   }

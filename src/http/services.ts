@@ -1,6 +1,6 @@
 // What the routes are built over. One object, made by the caller; a route takes from it what it names.
 import type { BlockList } from 'node:net';
-import type { Log } from '../domain/ports.ts';
+import type { Clock, Log } from '../domain/ports.ts';
 import type { AccessRecorder } from '../service/access.ts';
 import type { Browser } from '../service/browse.ts';
 import type { Health } from '../service/health.ts';
@@ -8,6 +8,7 @@ import type { Reader } from '../service/read.ts';
 import type { SignatureQueries } from '../service/signatures.ts';
 import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
+import type { Uploader } from '../service/upload.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface Services {
@@ -18,9 +19,11 @@ export interface Services {
   readonly recorder: AccessRecorder;
   readonly tokens: TokenService;
   readonly upkeep: Upkeep;
+  readonly uploader: Uploader;
   readonly health: () => Promise<Health>;
   readonly metrics: Metrics;
   readonly log: Log;
+  readonly clock: Clock;
   readonly about: About;
   /** As they are now: SIGHUP changes them. */
   readonly settings: () => HttpSettings;
@@ -43,4 +46,5 @@ export interface HttpSettings {
   readonly listing: boolean;
   readonly accessLog: 'off' | 'combined' | 'json';
   readonly trustedProxies: BlockList;
+  readonly maxSignatureBytes: number;
 }

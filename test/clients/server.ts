@@ -1,6 +1,7 @@
 // The lookaside server as an administrator runs it: the built command line, in a process of its own.
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
+import type { Role } from '../../src/domain/ports.ts';
 import { type Argv, type Outcome, run, startBackground, succeed } from './command.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
@@ -79,9 +80,14 @@ export function runLookaside(
 }
 
 /** The text of a new token for readers. */
-export async function createReaderToken(data: string, name: string): Promise<string> {
+export function createReaderToken(data: string, name: string): Promise<string> {
+  return createToken(data, name, 'reader');
+}
+
+/** The text of a new token. */
+export async function createToken(data: string, name: string, role: Role): Promise<string> {
   const stdout = await succeed(
-    [process.execPath, MAIN, 'token', 'create', '--name', name, '--role', 'reader', '--data', data],
+    [process.execPath, MAIN, 'token', 'create', '--name', name, '--role', role, '--data', data],
     { env: { PATH: process.env.PATH ?? '' } },
   );
   return stdout.trim();

@@ -13,7 +13,7 @@ import { HEX, imageId, SITE } from './generators.ts';
 
 const D = `sha256=${HEX.slice(0, 64)}`;
 const NOTHING: Target = { kind: 'nothing' };
-const KINDS = ['signature', 'image-page', 'folder-page', 'own', 'nothing'];
+const KINDS = ['signature', 'image-page', 'image', 'folder-page', 'own', 'nothing'];
 
 const prefixes = fc.constantFrom('', '/sig', '/content/sigstore');
 
@@ -101,13 +101,16 @@ describe('what a target names', () => {
     );
   });
 
-  test('a page of an image or a folder is found under its path with a slash at the end', () => {
+  test('an image is found under its folder: its page with a slash at the end, the place to upload to without', () => {
     fc.assert(
-      fc.property(prefixes, imageId, (prefix, image) => {
-        const page = parseTarget(SITE, prefix, `${prefix}/${imageFolder(image)}/`);
+      fc.property(prefixes, imageId, fc.constantFrom('', '/'), (prefix, image, end) => {
+        const path = `/${imageFolder(image)}${end}`;
         const isReserved = RESERVED_SEGMENTS.has(imageFolder(image).split('/', 1)[0] ?? '');
-        if (isReserved) assert.equal(page.kind, 'own');
-        else assert.deepEqual(page, { kind: 'image-page', image });
+        const kind = end === '/' ? 'image-page' : 'image';
+        assert.deepEqual(
+          parseTarget(SITE, prefix, prefix + path),
+          isReserved ? { kind: 'own', path, image } : { kind, image },
+        );
       }),
     );
   });
@@ -207,7 +210,7 @@ describe('the forms of a target', () => {
   };
   const release: ImageId = { ...image, layout: 'release', path: '' };
   const signature = (of: ImageId): Target => ({ kind: 'signature', image: of, number: 1 });
-  const own = (path: string): Target => ({ kind: 'own', path });
+  const own = (path: string, of: ImageId | null = null): Target => ({ kind: 'own', path, image: of });
   const folder = (path: string): Target => ({ kind: 'folder-page', folder: path });
 
   const TARGETS: readonly (readonly [prefix: string, target: string, wanted: Target])[] = [
@@ -218,7 +221,14 @@ describe('the forms of a target', () => {
     ['', `/a/b/c/${D}/signature-1`, signature({ ...release, path: 'a/b/c' })],
     ['', `/team/app@${D}/`, { kind: 'image-page', image }],
     ['', `/${D}/`, { kind: 'image-page', image: release }],
-    ['', `/team/app@${D}`, NOTHING],
+    ['', `/team/app@${D}`, { kind: 'image', image }],
+    ['', `//team//app%40${D}?force=1`, { kind: 'image', image }],
+    ['', `/${D}`, { kind: 'image', image: release }],
+    ['', `/openshift/release/${D}`, { kind: 'image', image: { ...release, path: 'openshift/release' } }],
+    ['', `/team/app@${D}0`, NOTHING],
+    ['', `/team/app@${D.toUpperCase()}`, NOTHING],
+    ['', `/team/app:${D}`, NOTHING],
+    ['', `/.lookaside/app@${D}`, NOTHING],
     ['', `/team/app@${D}//`, { kind: 'image-page', image }],
     ['', `/team/app@${D}/signature-1/`, NOTHING],
     ['', `/team/app@${D}/signature-1/x`, NOTHING],
@@ -253,6 +263,8 @@ describe('the forms of a target', () => {
     ['', '/livezx', NOTHING],
     ['', '/LIVEZ', NOTHING],
     ['/sig', `/sig/team/app@${D}/signature-1`, signature(image)],
+    ['/sig', `/sig/team/app@${D}`, { kind: 'image', image }],
+    ['/sig', `/team/app@${D}`, NOTHING],
     ['/sig', `/sig//team/app@${D}/signature-1`, signature(image)],
     ['/sig', `//sig/team/app@${D}/signature-1`, signature(image)],
     ['/sig', `/%73ig/team/app@${D}/signature-1`, signature(image)],
@@ -300,6 +312,22 @@ describe('the forms of a target', () => {
     }
   });
 
+  test("an image there is one of the server's own routes, which knows the image", () => {
+    for (const segment of RESERVED_SEGMENTS) {
+      if (segment.startsWith('.')) continue;
+      for (const end of ['', '/']) {
+        assert.deepEqual(
+          parseTarget(SITE, '', `/${segment}/app@${D}${end}`),
+          own(`/${segment}/app@${D}${end}`, { ...image, path: `${segment}/app` }),
+        );
+        assert.deepEqual(
+          parseTarget(SITE, '', `/${segment}/${D}${end}`),
+          own(`/${segment}/${D}${end}`, { ...release, path: segment }),
+        );
+      }
+    }
+  });
+
   test('a target of 8 KiB is looked at, a longer one names nothing', () => {
     const end = `app@${D}/signature-1`;
     const longest = `/${'x'.repeat(8 * 1024 - end.length - 2)}/${end}`;
@@ -321,10 +349,12 @@ function folderOf(target: Target): string | null {
   switch (target.kind) {
     case 'signature':
     case 'image-page':
+    case 'image':
       return imageFolder(target.image);
     case 'folder-page':
       return target.folder;
     case 'own':
+      return target.image === null ? null : imageFolder(target.image);
     case 'nothing':
       return null;
   }

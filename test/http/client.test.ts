@@ -164,10 +164,19 @@ describe('what a caller may do', () => {
   test('nobody known is asked for a token, even where no role would do', () => {
     for (const roles of [[], ROLES]) {
       assert.throws(
-        () => requireRole({ kind: 'anonymous' }, roles),
-        (error) => isLookasideError(error, 'UNAUTHORIZED'),
+        () => requireRole({ kind: 'anonymous', sentWrongToken: false }, roles),
+        (error) => isLookasideError(error, 'UNAUTHORIZED') && /^a token is needed here/.test(error.message),
       );
     }
+  });
+
+  test('whoever sent a token that is not in force is told so', () => {
+    assert.throws(
+      () => requireRole({ kind: 'anonymous', sentWrongToken: true }, ROLES),
+      (error) => {
+        return isLookasideError(error, 'UNAUTHORIZED') && /is unknown or revoked/.test(error.message);
+      },
+    );
   });
 
   for (const role of ROLES) {

@@ -8,25 +8,39 @@ export interface RawAnswer {
   readonly body: Buffer;
 }
 
-/** Sends the text as it is and reads to the end of the connection, so it must ask to be closed. */
-export function sendRaw(port: number, text: string): Promise<Buffer> {
+/** Sends the text or bytes as they are and reads to the end of the connection, so they must ask to be closed. */
+export function sendRaw(port: number, text: string | Buffer): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
-    const socket = connect({ host: '127.0.0.1', port }, () => socket.write(Buffer.from(text, 'latin1')));
+    const socket = connect({ host: '127.0.0.1', port }, () => {
+      socket.write(typeof text === 'string' ? Buffer.from(text, 'latin1') : text);
+    });
     socket.on('data', (chunk) => chunks.push(chunk));
     socket.on('error', reject);
     socket.on('close', () => resolve(Buffer.concat(chunks)));
   });
 }
 
-/** One request that asks to be closed. `lines` are header lines without the host's. */
+/** One request that asks to be closed. `lines` are header lines without the host's and the body's length. */
 export async function requestRaw(
   port: number,
   requestLine: string,
   lines: readonly string[] = [],
+  body?: Uint8Array,
 ): Promise<RawAnswer> {
-  const head = [`${requestLine} HTTP/1.1`, 'Host: lookaside.example', 'Connection: close', ...lines];
-  return parseAnswer(await sendRaw(port, `${head.join('\r\n')}\r\n\r\n`));
+  const length = body === undefined ? [] : [`Content-Length: ${body.length}`];
+  const head = [
+    `${requestLine} HTTP/1.1`,
+    'Host: lookaside.example',
+    'Connection: close',
+    ...lines,
+    ...length,
+  ];
+  const request = Buffer.concat([
+    Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'),
+    body ?? Buffer.alloc(0),
+  ]);
+  return parseAnswer(await sendRaw(port, request));
 }
 
 /** @throws Error when these bytes are no HTTP answer */

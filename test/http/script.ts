@@ -1,5 +1,6 @@
 // The request scripts of test/scripts: parsing, and holding an answer against what is expected of it.
 import assert from 'node:assert/strict';
+import { ROLES, type Role } from '../../src/domain/ports.ts';
 import type { RawAnswer } from './raw-request.ts';
 
 export interface ScriptedExchange {
@@ -7,11 +8,20 @@ export interface ScriptedExchange {
   readonly line: number;
   readonly request: string;
   readonly requestHeaders: readonly string[];
+  /** Whose token is sent; null: none. */
+  readonly as: Role | null;
+  /** Null: no body and no length. */
+  readonly requestBody: RequestBody | null;
   readonly status: number;
   /** Name and value; null = must not be there. */
   readonly headers: readonly (readonly [string, string | null])[];
   readonly body: ExpectedBody | null;
 }
+
+export type RequestBody =
+  | { readonly kind: 'bytes'; readonly name: string }
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'zeros'; readonly count: number };
 
 export type ExpectedBody =
   | { readonly kind: 'empty' }
@@ -46,13 +56,18 @@ function parseExchange({ line, lines }: { line: number; lines: readonly string[]
   const arrow = rest.findIndex((each) => each.startsWith('=> '));
   const [request] = rest;
   if (arrow < 1 || request === undefined) throw new Error(`line ${line}: no request followed by "=> STATUS"`);
+  const sent = rest.slice(1, arrow);
+  const sentBody = sent.find((each) => each.startsWith('send: '));
+  const as = sent.find((each) => each.startsWith('as: '));
   const expected = rest.slice(arrow + 1);
   const body = expected.find((each) => each.startsWith('body: '));
   return {
     title: comments.map((each) => each.slice(1).trim()).join(' ') || request,
     line,
     request,
-    requestHeaders: rest.slice(1, arrow),
+    requestHeaders: sent.filter((each) => each !== sentBody && each !== as),
+    as: as === undefined ? null : parseRole(as.slice('as: '.length)),
+    requestBody: sentBody === undefined ? null : parseRequestBody(sentBody.slice('send: '.length)),
     status: Number(rest[arrow]?.slice(3)),
     headers: expected.filter((each) => each !== body).map(parseHeader),
     body: body === undefined ? null : parseBody(body.slice('body: '.length)),
@@ -64,6 +79,44 @@ function parseHeader(line: string): readonly [string, string | null] {
   if (colon === -1) throw new Error(`"${line}" is no header line`);
   const value = line.slice(colon + 2);
   return [line.slice(0, colon).toLowerCase(), value === '-' ? null : value];
+}
+
+function parseRole(text: string): Role {
+  const role = ROLES.find((known) => known === text);
+  if (role === undefined) throw new Error(`"as: ${text}" is no role`);
+  return role;
+}
+
+function parseRequestBody(text: string): RequestBody {
+  const [kind, ...words] = text.split(' ');
+  const rest = words.join(' ');
+  switch (kind) {
+    case 'bytes':
+      return { kind: 'bytes', name: rest };
+    case 'text':
+      return { kind: 'text', text: rest.replaceAll('\\r\\n', '\r\n') };
+    case 'zeros':
+      return { kind: 'zeros', count: Number(rest) };
+    default:
+      throw new Error(`"send: ${text}" is no body`);
+  }
+}
+
+/** What is to be sent; undefined = nothing, not even a length. */
+export function requestBytes(
+  { requestBody: body }: ScriptedExchange,
+  file: (name: string) => Buffer,
+): Buffer | undefined {
+  switch (body?.kind) {
+    case undefined:
+      return undefined;
+    case 'bytes':
+      return file(body.name);
+    case 'text':
+      return Buffer.from(body.text);
+    case 'zeros':
+      return Buffer.alloc(body.count);
+  }
 }
 
 function parseBody(text: string): ExpectedBody {

@@ -1,10 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { type LookasideServer, startServer } from '../clients/server.ts';
+import { ROLES, type Role } from '../../src/domain/ports.ts';
+import { createToken, type LookasideServer, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from './raw-request.ts';
-import { assertAnswer, parseScript } from './script.ts';
+import { assertAnswer, parseScript, requestBytes } from './script.ts';
 import { layScene, SCENE_VALUES, sceneFile } from './script-scene.ts';
 
 // the scripts stay in the sources: they are no code that is built
@@ -16,12 +17,17 @@ for (const name of (await readdir(SCRIPTS)).filter((file) => file.endsWith('.txt
   describe(`requests of ${name}`, () => {
     let folder: TempFolder;
     let server: LookasideServer;
+    const tokens = new Map<Role, string>();
 
     before(async () => {
       folder = await openTempFolder();
       const root = join(folder.path, 'tree');
       await layScene(root);
-      server = await startServer({ root, data: join(folder.path, 'data') });
+      const data = join(folder.path, 'data');
+      server = await startServer({ root, data });
+      for (const role of ROLES.filter((each) => exchanges.some(({ as }) => as === each))) {
+        tokens.set(role, await createToken(data, role, role));
+      }
     });
 
     after(async () => {
@@ -31,10 +37,12 @@ for (const name of (await readdir(SCRIPTS)).filter((file) => file.endsWith('.txt
 
     for (const exchange of exchanges) {
       it(`${exchange.title} (line ${exchange.line})`, async () => {
-        const port = Number(new URL(server.url).port);
+        const { request, requestHeaders, as } = exchange;
+        const authorization = as === null ? [] : [`Authorization: Bearer ${tokens.get(as)}`];
+        const headers = [...requestHeaders, ...authorization];
         // twice: once from the disk, once from memory, with one answer
         for (const _ of ['first', 'second']) {
-          const answer = await requestRaw(port, exchange.request, exchange.requestHeaders);
+          const answer = await requestRaw(server.port, request, headers, requestBytes(exchange, sceneFile));
           assertAnswer(answer, exchange, sceneFile);
         }
       });

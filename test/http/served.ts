@@ -5,7 +5,7 @@ import { ROLES, type Role, type Token } from '../../src/domain/ports.ts';
 import { createHandler } from '../../src/http/app.ts';
 import { listen } from '../../src/http/listener.ts';
 import type { Services } from '../../src/http/services.ts';
-import { createLog } from '../service/hand-driven.ts';
+import { createClock, createLog } from '../service/hand-driven.ts';
 
 export interface Served extends AsyncDisposable {
   /** Without a slash at the end. */
@@ -55,8 +55,16 @@ export async function serveOver(services: Partial<Services>): Promise<Served> {
         status: { isScanning: false, lastScanAt: null, lastError: null },
       },
       health: unasked,
-      metrics: { request: () => undefined, read: () => undefined, render: unasked },
+      metrics: {
+        request: () => undefined,
+        read: () => undefined,
+        upload: unasked,
+        uploadTook: unasked,
+        render: unasked,
+      },
+      uploader: { upload: unasked, uploadBatch: unasked },
       log: createLog(),
+      clock: createClock(),
       about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root' },
       settings: () => ({
         prefix: '',
@@ -64,6 +72,7 @@ export async function serveOver(services: Partial<Services>): Promise<Served> {
         listing: true,
         accessLog: 'off',
         trustedProxies: new BlockList(),
+        maxSignatureBytes: 1024,
       }),
       isDraining: () => false,
       writeAccessLine: unasked,

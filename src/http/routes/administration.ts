@@ -4,20 +4,15 @@ import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { ROLES, type Token } from '../../domain/ports.ts';
 import type { OnProgress, TreeCounts } from '../../service/upkeep.ts';
 import { jsonLinesReply, jsonReply, type Reply } from '../reply.ts';
-import type { RouteRequest, RouteSpec } from '../route.ts';
+import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 
-const administrator = { roles: ['admin'], bodyMs: 5000 } as const;
+const administrator = { roles: ['admin'], body: 'json', bodyMs: 5000 } as const;
+/** What is in force here is no secret to those who hold a token. */
+const anyToken = { ...NO_BODY, roles: ROLES, methods: ['GET', 'HEAD'] } as const;
 
 export const administration: readonly RouteSpec[] = [
-  {
-    ...administrator,
-    name: 'server',
-    path: '/api/v1/server',
-    methods: ['GET'],
-    bodyBytes: 0,
-    route: showServer,
-  },
+  { ...anyToken, name: 'server', path: '/api/v1/server', route: showServer },
   { ...administrator, name: 'fsck', path: '/api/v1/fsck', methods: ['POST'], bodyBytes: 1024, route: fsck },
   {
     ...administrator,
@@ -27,20 +22,21 @@ export const administration: readonly RouteSpec[] = [
     bodyBytes: 1024,
     route: reindex,
   },
+  { ...anyToken, name: 'tokens', path: '/api/v1/tokens', route: listTokens },
   {
     ...administrator,
     name: 'tokens',
     path: '/api/v1/tokens',
-    methods: ['GET', 'POST'],
+    methods: ['POST'],
     bodyBytes: 4096,
-    route: tokens,
+    route: createToken,
   },
   {
     ...administrator,
+    ...NO_BODY,
     name: 'tokens',
     path: '/api/v1/tokens/:name',
     methods: ['DELETE'],
-    bodyBytes: 0,
     route: revokeToken,
   },
 ];
@@ -63,8 +59,11 @@ async function reindex({ upkeep }: Services, { body }: RouteRequest): Promise<Re
   return jsonLinesReply(withProgress((onProgress) => upkeep.reindex({ acceptDamage, onProgress })));
 }
 
-async function tokens(services: Services, { req, body }: RouteRequest): Promise<Reply> {
-  if (req.method === 'GET') return jsonReply(200, { tokens: services.tokens.list().map(shownToken) });
+async function listTokens({ tokens }: Services): Promise<Reply> {
+  return jsonReply(200, { tokens: tokens.list().map(shownToken) });
+}
+
+async function createToken(services: Services, { body }: RouteRequest): Promise<Reply> {
   const { name, role } = parse(tokenRequest, body);
   return jsonReply(201, { name, role, token: await services.tokens.create(name, role) });
 }

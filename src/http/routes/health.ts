@@ -1,9 +1,9 @@
 // What orchestrators and Prometheus ask. Always open; says nothing about what is stored.
 import { jsonReply, type Reply, textReply } from '../reply.ts';
-import type { RouteRequest, RouteSpec } from '../route.ts';
+import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 
-const open = { methods: ['GET', 'HEAD'], roles: 'open', bodyBytes: 0, bodyMs: 0 } as const;
+const open = { ...NO_BODY, methods: ['GET', 'HEAD'], roles: 'open' } as const;
 
 export const livez: RouteSpec = {
   ...open,

@@ -3,17 +3,16 @@ import { renderSignatureError } from '../errors.ts';
 import { recordRead } from '../exchange.ts';
 import { SIGNATURE_ROUTE } from '../hot-path.ts';
 import type { Reply } from '../reply.ts';
-import type { RouteRequest, RouteSpec } from '../route.ts';
+import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 import { NOT_THERE, signatureReply } from '../signature-reply.ts';
 
 /** What all reads of the tree have in common. */
 export const READ = {
+  ...NO_BODY,
   path: null,
   methods: ['GET', 'HEAD'],
   roles: 'reader',
-  bodyBytes: 0,
-  bodyMs: 0,
   renderError: renderSignatureError,
 } as const;
 

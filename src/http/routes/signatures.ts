@@ -14,10 +14,10 @@ import { quoted } from '../../domain/text.ts';
 import type { AskedSignature, SignatureQuery } from '../../service/signatures.ts';
 import { expected, parseBody, parseQuery } from '../parameters.ts';
 import { jsonReply, type Reply } from '../reply.ts';
-import type { RouteRequest, RouteSpec } from '../route.ts';
+import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 
-const question = { methods: ['GET', 'HEAD'], roles: ROLES, bodyBytes: 0, bodyMs: 0 } as const;
+const question = { ...NO_BODY, methods: ['GET', 'HEAD'], roles: ROLES } as const;
 
 export const signatures: readonly RouteSpec[] = [
   { ...question, name: 'image', path: '/api/v1/images/*image', route: showImage },
@@ -27,6 +27,7 @@ export const signatures: readonly RouteSpec[] = [
     path: '/api/v1/signatures/missing',
     methods: ['POST'],
     roles: ['admin', 'uploader'],
+    body: 'json',
     bodyBytes: MAX_MISSING_BYTES,
     bodyMs: 30_000,
     route: findMissing,

@@ -1,0 +1,168 @@
+// Multipart forms of signatures. The body is whole before multer sees it, so that a dropped or slow upload is the body
+// reader's affair, and a form is taken as a whole or not at all.
+import type { Writable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
+import type { Request, Response } from 'express';
+import multer from 'multer';
+import { LookasideError } from '../domain/errors.ts';
+import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
+import type { BatchPart } from '../service/upload.ts';
+
+const PART_NAME = 'signature';
+
+const CLOSING = Buffer.from('--');
+
+// A part over the size of a signature is the service's to refuse: it must not stop the others.
+const LIMITS = {
+  fileSize: MAX_BATCH_BYTES,
+  files: MAX_BATCH_PARTS,
+  parts: MAX_BATCH_PARTS,
+  fields: 0,
+  fieldSize: 0,
+  fieldNameSize: 64,
+  fieldNestingDepth: 0,
+  fieldArrayIndexLimit: 0,
+  headerPairs: 16,
+} satisfies multer.Options['limits'];
+
+/** The delimiter of the form's parts. @throws LookasideError REQUEST_INVALID when the request announces no form */
+export function requireForm(contentType: string | undefined): string {
+  if (!/^multipart\/form-data(?:;|\s|$)/i.test(contentType ?? '')) {
+    throw invalid(
+      `the body is ${contentType === undefined ? 'of no type' : `"${contentType.slice(0, 80)}"`}; wanted multipart/form-data, as curl -F ${PART_NAME}=@FILE sends it`,
+    );
+  }
+  const found = /;\s*boundary=(?:"([^"]*)"|([^\s;"]*))/i.exec(contentType ?? '');
+  const boundary = found?.[1] ?? found?.[2] ?? '';
+  // RFC 2046 section 5.1.1
+  if (!/^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$/.test(boundary)) {
+    throw invalid('the form names no boundary that RFC 2046 allows; let the client make the Content-Type');
+  }
+  return boundary;
+}
+
+export interface FormRequest {
+  readonly req: Request;
+  readonly res: Response;
+  readonly boundary: string;
+  /** The whole body, which is emptied on the way: the parts are copies. */
+  readonly pieces: Buffer[];
+}
+
+/** The parts in their order: all of them, or none. @throws LookasideError REQUEST_INVALID, TOO_LARGE */
+export async function parseForm({ req, res, boundary, pieces }: FormRequest): Promise<readonly BatchPart[]> {
+  const delimiters = createDelimiterCounter(boundary);
+  await runMulter(req, res, drain(pieces, delimiters.pass));
+  const files = Array.isArray(req.files) ? req.files : [];
+  const sent = delimiters.count;
+  if (sent === 0) throw invalid(`the form has no parts; wanted up to ${MAX_BATCH_PARTS} named ${PART_NAME}`);
+  // the parser passes over in silence what it makes nothing of
+  if (files.length !== sent) {
+    throw invalid(
+      `${sent - files.length} of the form's ${sent} parts are no files; each needs Content-Disposition: form-data; name="${PART_NAME}"; filename="…"`,
+    );
+  }
+  return files.map(({ buffer, originalname }) => ({ bytes: buffer, fileName: originalname }));
+}
+
+function runMulter(req: Request, res: Response, pieces: Iterable<Buffer>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let isSettled = false;
+    const options: multer.Options & { readonly streamHandler: (req: unknown, parser: Writable) => void } = {
+      storage: multer.memoryStorage(),
+      preservePath: true,
+      defParamCharset: 'utf8',
+      limits: LIMITS,
+      streamHandler: (_, parser) => void feed(parser, pieces, () => isSettled),
+    };
+    multer(options).array(PART_NAME)(req, res, (error?: unknown) => {
+      isSettled = true;
+      if (error === undefined || error === null) resolve();
+      else reject(refusalOf(error));
+    });
+  });
+}
+
+/** Takes the pieces off the list one after the other, and shows each to `see`. */
+function* drain(pieces: Buffer[], see: (piece: Buffer) => void): Generator<Buffer> {
+  pieces.reverse(); // to take from the end, which costs nothing
+  for (let piece = pieces.pop(); piece !== undefined; piece = pieces.pop()) {
+    see(piece);
+    yield piece;
+  }
+}
+
+/** Piece by piece, so that other requests are served in between. Never rejects: the parser tells multer what went wrong. */
+async function feed(parser: Writable, pieces: Iterable<Buffer>, isSettled: () => boolean): Promise<void> {
+  try {
+    for (const piece of pieces) {
+      if (isSettled() || parser.destroyed) break;
+      parser.write(piece);
+      await setImmediate();
+    }
+    if (!parser.destroyed) parser.end();
+  } catch (error) {
+    parser.destroy(error instanceof Error ? error : new Error(String(error)));
+  }
+}
+
+/** Counts delimiters ahead of the closing one. The parser takes any that begins a line, and so does this. */
+function createDelimiterCounter(boundary: string) {
+  const delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1');
+  let isClosed = false;
+  let count = 0;
+  // the end of what has passed, as far as a delimiter with the two bytes behind it may go on in the next piece
+  let rest: Buffer = Buffer.from('\r\n');
+
+  return {
+    pass(piece: Buffer): void {
+      if (isClosed) return;
+      const text = Buffer.concat([rest, piece]);
+      let from = 0;
+      for (;;) {
+        const at = text.indexOf(delimiter, from);
+        const end = at + delimiter.length;
+        if (at === -1 || end + 2 > text.length) break;
+        isClosed = text.subarray(end, end + 2).equals(CLOSING);
+        if (isClosed) return;
+        count += 1;
+        from = end;
+      }
+      rest = text.subarray(Math.max(from, text.length - delimiter.length - 1));
+    },
+    get count() {
+      return count;
+    },
+  };
+}
+
+function refusalOf(error: unknown): LookasideError {
+  if (error instanceof multer.MulterError) {
+    // its types do not know all of its codes
+    switch (error.code as string) {
+      case 'LIMIT_FILE_COUNT':
+      case 'LIMIT_PART_COUNT':
+        return new LookasideError(
+          'TOO_LARGE',
+          `the form has more than ${MAX_BATCH_PARTS} parts; send the others in a form of their own`,
+          { detail: { maxParts: MAX_BATCH_PARTS } },
+        );
+      case 'LIMIT_UNEXPECTED_FILE':
+        return invalid(
+          `the form has a part named ${JSON.stringify((error.field ?? '').slice(0, 64))}; wanted parts named ${PART_NAME} alone`,
+        );
+      case 'LIMIT_FIELD_COUNT':
+        return invalid(
+          `the form has a field that is no file; wanted files named ${PART_NAME} alone, as curl -F ${PART_NAME}=@FILE sends them`,
+        );
+    }
+  }
+  const reason = error instanceof Error ? error.message : String(error);
+  return invalid(
+    `the form cannot be read: ${reason}; wanted multipart/form-data as RFC 7578 has it, closed by its last boundary`,
+  );
+}
+
+function invalid(message: string): LookasideError {
+  return new LookasideError('REQUEST_INVALID', message);
+}

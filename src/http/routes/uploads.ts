@@ -1,0 +1,140 @@
+// Uploads: one signature at its number or behind the last one, or a form of many.
+import { isLookasideError, LookasideError } from '../../domain/errors.ts';
+import { imageFolder } from '../../domain/image.ts';
+import { MAX_BATCH_BYTES } from '../../domain/limits.ts';
+import type { Receipt, UploadRequest } from '../../service/upload.ts';
+import { actorOf } from '../exchange.ts';
+import { jsonReply, type Reply } from '../reply.ts';
+import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
+import type { Services } from '../services.ts';
+
+const one = {
+  path: null,
+  roles: ['uploader', 'admin'],
+  body: 'bytes',
+  bodyBytes: ({ maxSignatureBytes }) => maxSignatureBytes,
+  bodyMs: 10_000,
+} as const satisfies Partial<RouteSpec>;
+
+/** Exactly this number. */
+export const putSignature: RouteSpec = { ...one, name: 'upload', methods: ['PUT'], route: put };
+
+/** The next number. */
+export const appendSignature: RouteSpec = { ...one, name: 'upload', methods: ['POST'], route: append };
+
+export const uploadBatch: RouteSpec = {
+  name: 'upload-batch',
+  path: '/api/v1/signatures',
+  methods: ['POST'],
+  roles: one.roles,
+  body: 'multipart',
+  bodyBytes: MAX_BATCH_BYTES,
+  bodyMs: 25_000,
+  route: batch,
+};
+
+/** What is sent to a place that can hold no signature. */
+export const misplaced: RouteSpec = {
+  ...NO_BODY,
+  name: 'upload',
+  path: null,
+  methods: ['PUT', 'POST'],
+  allow: [],
+  roles: one.roles,
+  route: refusePlace,
+};
+
+async function put(services: Services, request: RouteRequest): Promise<Reply> {
+  const { target } = request.exchange;
+  if (target.kind !== 'signature' || target.number === null) return refusePlace(services, request);
+  const { image, number } = target;
+  return upload(services, request, { image, number, bytes: request.bytes, force: parseForce(request) });
+}
+
+async function append(services: Services, request: RouteRequest): Promise<Reply> {
+  const { target } = request.exchange;
+  const image = target.kind === 'folder-page' || target.kind === 'nothing' ? null : target.image;
+  if (image === null) return refusePlace(services, request);
+  return upload(services, request, {
+    image,
+    number: null,
+    bytes: request.bytes,
+    force: parseForce(request),
+  });
+}
+
+async function upload(services: Services, { exchange }: RouteRequest, what: UploadRequest): Promise<Reply> {
+  const { uploader, metrics } = services;
+  try {
+    const receipt = await timed(services, () => uploader.upload(what, actorOf(exchange)));
+    metrics.upload({ result: receipt.created ? 'created' : 'exists' });
+    return jsonReply(receipt.created ? 201 : 200, shownReceipt(receipt), {
+      Location: exchange.prefix + receipt.path,
+    });
+  } catch (error) {
+    metrics.upload({ result: 'refused', code: isLookasideError(error) ? error.code : 'INTERNAL' });
+    throw error;
+  }
+}
+
+async function batch(services: Services, request: RouteRequest): Promise<Reply> {
+  const { uploader, metrics } = services;
+  const { parts, exchange } = request;
+  const options = { force: parseForce(request) };
+  const results = await timed(services, () => uploader.uploadBatch(parts, options, actorOf(exchange)));
+  for (const result of results) metrics.upload(result);
+  return jsonReply(200, { results });
+}
+
+async function timed<T>({ clock, metrics }: Services, act: () => Promise<T>): Promise<T> {
+  const startedMs = clock.monotonicMs();
+  try {
+    return await act();
+  } finally {
+    metrics.uploadTook(clock.monotonicMs() - startedMs);
+  }
+}
+
+function shownReceipt(receipt: Receipt): Receipt {
+  return {
+    path: receipt.path,
+    number: receipt.number,
+    created: receipt.created,
+    state: receipt.state,
+    fingerprint: receipt.fingerprint,
+    signingFingerprint: receipt.signingFingerprint,
+    manifestDigest: receipt.manifestDigest,
+    dockerReference: receipt.dockerReference,
+    signedAt: receipt.signedAt,
+    signatureSha256: receipt.signatureSha256,
+    auditSeq: receipt.auditSeq,
+    warnings: receipt.warnings,
+  };
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function parseForce({ query }: RouteRequest): boolean {
+  const given = query.getAll('force');
+  for (const value of given) {
+    if (value === '1') continue;
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      `force is "${value.slice(0, 40)}"; wanted force=1, or leave it out`,
+    );
+  }
+  return given.length > 0;
+}
+
+const EXAMPLE = 'team/app@sha256=<64 lower-case hex digits>/signature-1';
+
+async function refusePlace(_: Services, { exchange }: RouteRequest): Promise<Reply> {
+  const { target } = exchange;
+  const found =
+    target.kind === 'signature'
+      ? `the last part of this path below ${imageFolder(target.image)} is no signature-N with N from 1 to 999999999`
+      : 'this path names no signature';
+  throw new LookasideError(
+    'PATH_INVALID',
+    `${found}; wanted PUT REPOSITORY@ALGORITHM=HEX/signature-N, or POST without /signature-N to append, with the repository's path without its registry and sha256, sha384 or sha512, like ${exchange.prefix}/${EXAMPLE}`,
+  );
+}
