@@ -48,7 +48,7 @@ const TAG_USER_ATTRIBUTE = 17;
  * Packets of one block. A certificate of 4 MiB that strangers have certified as often as fits has some 40,000; the
  * limit is against millions of empty ones.
  */
-const MAX_PACKETS = 200_000;
+const MAX_PACKETS = 500_000;
 
 /** Shorter than any signature that we check. */
 const MIN_SIGNATURE_BYTES = 40;

@@ -34,10 +34,14 @@ import {
   CERTIFICATIONS,
   createBudget,
   DIRECT_KEY,
+  type Glance,
+  glanceAt,
   hashedKey,
   hashedUserId,
   isMadeBy,
+  issuersOf,
   KEY_REVOCATION,
+  mayBeMadeBy,
   namesKey,
   parseSignature,
   type SignedPart,
@@ -52,7 +56,7 @@ import {
  * What public-key checks may cost in all, in microseconds of a slow machine: the rest of a second is for reading and
  * hashing. A file of 64 keys on P-521, the slowest, with a subkey each needs 400,000.
  */
-const CHECKS_US = 600_000;
+const CHECKS_US = 450_000;
 
 /**
  * The certificates of one file, each cleaned, merged with the keyring's of the same primary key (a revocation is never
@@ -200,10 +204,12 @@ async function applyRevocation(
   { signature: body }: UntrustedRevocation,
   surroundings: Surroundings,
 ): Promise<CleanedCertificate> {
-  const signature = parseSignature(body);
+  const glance = glanceAt(body);
+  const signature = glance === null ? null : parseSignature(glance);
   if (signature === null) throw damaged('a revocation was found that cannot be read');
+  const issuers = issuersOf(signature.glance);
   const named = [...surroundings.known].filter(([fingerprint]) =>
-    signature.issuers.some((issuer) => fingerprint === issuer || fingerprint.endsWith(issuer)),
+    issuers.some((issuer) => fingerprint.endsWith(issuer)),
   );
   for (const [fingerprint, certificate] of named) {
     const [copy] = takeApart(certificate);
@@ -218,12 +224,13 @@ async function applyRevocation(
   }
   throw new LookasideError(
     'KEY_UNKNOWN',
-    `a revocation of the key ${signature.issuers[0] ?? 'that it does not name'} was found without the key; add the key first`,
+    `a revocation of the key ${issuers[0] ?? 'that it does not name'} was found without the key; add the key first`,
   );
 }
 
 function isRevocationOf(key: PublicKey, signature: UntrustedSignature, budget: Budget): boolean {
-  return namesKey(signature, key) && isMadeBy(key, signedPart(hashedKey(key.body)), signature, budget);
+  const part = signedPart(hashedKey(key.body));
+  return mayBeMadeBy(key, part, signature.glance) && isMadeBy(key, part, signature, budget);
 }
 
 function latest(now: Date): number {
@@ -234,11 +241,8 @@ function toDate(seconds: number): Date {
   return new Date(seconds * 1000);
 }
 
-interface MergedPart {
+interface MergedPart extends Signatures {
   readonly body: Uint8Array;
-  /** From the keyring: they were checked when they were taken. */
-  readonly known: readonly Uint8Array[];
-  readonly fresh: readonly Uint8Array[];
 }
 
 interface Merged {
@@ -313,9 +317,9 @@ interface Limits {
 }
 
 function keep(primary: PublicKey, merged: Merged, limits: Limits): Kept {
-  const own = candidates(merged.primary, primary);
-  const key = signedPart(hashedKey(primary.body));
   const { budget } = limits;
+  const key = signedPart(hashedKey(primary.body));
+  const own = candidates(merged.primary, { key: primary, part: key, budget });
   return {
     primary,
     revocation: find(own, { types: KEY_REVOCATIONS, order: byGravity, key: primary, part: key, budget }),
@@ -348,10 +352,10 @@ const USER_ID_REVOCATIONS: ReadonlySet<number> = new Set([CERTIFICATION_REVOCATI
 const SUBKEY_REVOCATIONS: ReadonlySet<number> = new Set([SUBKEY_REVOCATION]);
 
 function keepUserId(primary: PublicKey, part: MergedPart, limits: Limits): UserId {
-  const own = candidates(part, primary);
-  if (own.length === 0) return { body: part.body, certification: null, revocation: null };
   const signed = signedPart([...hashedKey(primary.body), ...hashedUserId(part.body)]);
-  const search = { order: byAge, key: primary, part: signed, budget: limits.budget };
+  const maker = { key: primary, part: signed, budget: limits.budget };
+  const own = candidates(part, maker);
+  const search = { ...maker, order: byAge };
   return {
     body: part.body,
     certification: find(believable(own, primary, limits), { ...search, types: CERTIFICATIONS }),
@@ -360,20 +364,13 @@ function keepUserId(primary: PublicKey, part: MergedPart, limits: Limits): UserI
 }
 
 function keepSubkey(primary: PublicKey, subkey: PublicKey, part: MergedPart, limits: Limits): Subkey {
-  const own = candidates(part, primary);
-  if (own.length === 0) return { key: subkey, binding: null, revocation: null };
   const signed = signedPart([...hashedKey(primary.body), ...hashedKey(subkey.body)]);
-  const { budget } = limits;
+  const maker = { key: primary, part: signed, budget: limits.budget };
+  const own = candidates(part, maker);
   return {
     key: subkey,
     binding: findBinding(believable(own, primary, limits), { primary, subkey, signed, limits }),
-    revocation: find(own, {
-      types: SUBKEY_REVOCATIONS,
-      order: byGravity,
-      key: primary,
-      part: signed,
-      budget,
-    }),
+    revocation: find(own, { ...maker, types: SUBKEY_REVOCATIONS, order: byGravity }),
   };
 }
 
@@ -382,14 +379,45 @@ interface Candidate {
   readonly isKnown: boolean;
 }
 
-/** What the primary key may have signed of the part, as far as that costs no check. */
-function candidates({ known, fresh }: MergedPart, primary: PublicKey): readonly Candidate[] {
-  const parse = (bodies: readonly Uint8Array[], isKnown: boolean): readonly Candidate[] =>
-    bodies.flatMap((body) => {
-      const signature = parseSignature(body);
-      return signature === null || !namesKey(signature, primary) ? [] : [{ signature, isKnown }];
-    });
-  return [...parse(known, true), ...parse(fresh, false)];
+interface Maker {
+  readonly key: PublicKey;
+  readonly part: SignedPart;
+  readonly budget: Budget;
+}
+
+/** What the key may have signed of the part, as far as one hash of each tells. */
+function candidates({ known, fresh }: Signatures, maker: Maker): readonly Candidate[] {
+  const found: Candidate[] = [];
+  for (const body of known) addCandidate(found, glanceAt(body), true);
+  const seen = new Set<string>();
+  for (const body of fresh) {
+    const glance = glanceAt(body);
+    if (glance === null || !namesKey(glance, maker.key)) continue;
+    const name = nameOf(glance);
+    if (seen.has(name) || !mayBeMadeBy(maker.key, maker.part, glance)) continue;
+    seen.add(name);
+    maker.budget.consider();
+    addCandidate(found, glance, false);
+  }
+  return found;
+}
+
+interface Signatures {
+  /** From the keyring: they were checked when they were taken. */
+  readonly known: readonly Uint8Array[];
+  readonly fresh: readonly Uint8Array[];
+}
+
+function addCandidate(found: Candidate[], glance: Glance | null, isKnown: boolean): void {
+  const signature = glance === null ? null : parseSignature(glance);
+  if (signature !== null) found.push({ signature, isKnown });
+}
+
+/** The same for copies that differ only in what nobody signed. Back-signatures stand there: they make a difference. */
+function nameOf({ type, body, headBytes, digestStartAt }: Glance): string {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+  if (type === SUBKEY_BINDING) return bytes.toString('latin1');
+  return bytes.toString('latin1', 0, headBytes) + bytes.toString('latin1', digestStartAt);
 }
 
 /** Those that a program may believe. Revocations are not asked: whoever can make one can also revoke. */
@@ -400,8 +428,8 @@ function believable(
 ): readonly Candidate[] {
   return own.filter(({ signature, isKnown }) => {
     if (isKnown) return true; // also when our clock has been set back
-    const { version, isBeyondUs, createdAt: signedAt } = signature;
-    return version === 4 && !isBeyondUs && signedAt >= createdAt && signedAt <= latest;
+    const { glance, isBeyondUs, createdAt: signedAt } = signature;
+    return glance.version === 4 && !isBeyondUs && signedAt >= createdAt && signedAt <= latest;
   });
 }
 
@@ -426,12 +454,9 @@ function isRetirement({ facts }: UntrustedSignature): boolean {
   return facts.revocationReason === 1 || facts.revocationReason === 3;
 }
 
-interface Search {
+interface Search extends Maker {
   readonly types: ReadonlySet<number>;
   readonly order: Order;
-  readonly key: PublicKey;
-  readonly part: SignedPart;
-  readonly budget: Budget;
 }
 
 /** The first in that order that the key did make. */
@@ -497,20 +522,12 @@ function findBackSignature(
   variants: readonly Candidate[],
   { subkey, signed, limits }: BindingSearch,
 ): Uint8Array | null {
-  const own = variants.flatMap(({ signature, isKnown }) =>
-    signature.embedded.flatMap((body): readonly Candidate[] => {
-      const back = parseSignature(body);
-      return back === null || !namesKey(back, subkey) ? [] : [{ signature: back, isKnown }];
-    }),
-  );
-  const found = find(believable(own, subkey, limits), {
-    types: BACK_SIGNATURES,
-    order: byAge,
-    key: subkey,
-    part: signed,
-    budget: limits.budget,
-  });
-  return found?.bytes ?? null;
+  const maker = { key: subkey, part: signed, budget: limits.budget };
+  const inside = (isKnown: boolean) =>
+    variants.filter((variant) => variant.isKnown === isKnown).flatMap(({ signature }) => signature.embedded);
+  const own = candidates({ known: inside(true), fresh: inside(false) }, maker);
+  const search = { ...maker, types: BACK_SIGNATURES, order: byAge };
+  return find(believable(own, subkey, limits), search)?.bytes ?? null;
 }
 
 const BACK_SIGNATURES: ReadonlySet<number> = new Set([BACK_SIGNATURE]);
@@ -542,8 +559,9 @@ function refuseUnusable(primary: PublicKey, kept: Kept, entry: UntrustedCertific
 }
 
 function isBoundByMd5(primary: PublicKey, { userIds }: UntrustedCertificate): boolean {
-  const signatures = [...userIds.values()].flatMap(({ signatures }) => signatures.map(parseSignature));
-  return signatures.some((found) => found?.hash === null && namesKey(found, primary));
+  return [...userIds.values()]
+    .flatMap(({ signatures }) => signatures.map(glanceAt))
+    .some((glance) => glance !== null && glance.hash === null && namesKey(glance, primary));
 }
 
 function refuseTooMany({ userIds, subkeys }: Kept): void {

@@ -26,6 +26,7 @@ export interface PublicKey {
   readonly createdAt: number;
   /** 40 upper-case hex digits. */
   readonly fingerprint: string;
+  readonly fingerprintBytes: Uint8Array;
   /** The last 16 of them. */
   readonly keyId: string;
   /** As gpg names it. */
@@ -85,7 +86,8 @@ export function parsePublicKey(body: Uint8Array): PublicKey | UnusableKey {
   const parsed = parseAlgorithm(body);
   if ('code' in parsed) return unusable(parsed.code, parsed.why);
   const createdAt = numberAt(body, 1, 4) ?? 0; // there: the fingerprint could be made
-  return { body, createdAt, fingerprint, keyId: fingerprint.slice(-16), ...parsed };
+  const fingerprintBytes = Buffer.from(fingerprint, 'hex');
+  return { body, createdAt, fingerprint, fingerprintBytes, keyId: fingerprint.slice(-16), ...parsed };
 }
 
 /** The fingerprint of a public key packet, 40 or 64 upper-case hex digits; null for versions without one. */
