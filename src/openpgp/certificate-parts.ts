@@ -88,7 +88,15 @@ interface Draft extends UntrustedCertificate {
   isWhole: boolean;
   hasSecretSubkey: boolean;
   /** What the next signature belongs to; null: to something that is dropped. */
-  current: { readonly part: UntrustedPart; readonly types: ReadonlySet<number> } | null;
+  current: Current | null;
+}
+
+interface Current {
+  readonly body: Uint8Array;
+  readonly parts: Map<string, UntrustedPart>;
+  readonly types: ReadonlySet<number>;
+  /** Null until a signature is there: what nobody has signed is not kept. */
+  part: UntrustedPart | null;
 }
 
 const KEY_TYPES: ReadonlySet<number> = new Set([DIRECT_KEY, KEY_REVOCATION]);
@@ -96,10 +104,9 @@ const USER_ID_TYPES: ReadonlySet<number> = new Set([...CERTIFICATIONS, CERTIFICA
 const SUBKEY_TYPES: ReadonlySet<number> = new Set([SUBKEY_BINDING, SUBKEY_REVOCATION]);
 
 function newDraft(body: Uint8Array, isSecret: boolean): Draft {
-  const primary = { body, signatures: [] };
   return {
     kind: 'certificate',
-    primary,
+    primary: { body, signatures: [] },
     isSecret,
     userIds: new Map(),
     subkeys: new Map(),
@@ -115,10 +122,10 @@ function addPacket(draft: Draft, tag: number, body: Uint8Array): void {
       addSignature(draft, body);
       return;
     case TAG_USER_ID:
-      draft.current = { part: partOf(draft.userIds, body), types: USER_ID_TYPES };
+      draft.current = { body, parts: draft.userIds, types: USER_ID_TYPES, part: null };
       return;
     case TAG_SUBKEY:
-      draft.current = { part: partOf(draft.subkeys, body), types: SUBKEY_TYPES };
+      draft.current = { body, parts: draft.subkeys, types: SUBKEY_TYPES, part: null };
       return;
     case TAG_SECRET_SUBKEY:
       draft.hasSecretSubkey = true;
@@ -136,7 +143,10 @@ function addSignature({ primary, current }: Draft, body: Uint8Array): void {
   const type = typeOf(body);
   // a revocation is often just appended to the file of its key
   if (KEY_TYPES.has(type)) primary.signatures.push(body);
-  else if (current?.types.has(type)) current.part.signatures.push(body);
+  else if (current?.types.has(type)) {
+    current.part ??= partOf(current.parts, current.body);
+    current.part.signatures.push(body);
+  }
 }
 
 function partOf(parts: Map<string, UntrustedPart>, body: Uint8Array): UntrustedPart {

@@ -393,8 +393,9 @@ function candidates({ known, fresh }: Signatures, maker: Maker): readonly Candid
   for (const body of fresh) {
     const glance = glanceAt(body);
     if (glance === null || !namesKey(glance, maker.key)) continue;
+    if (!mayBeMadeBy(maker.key, maker.part, glance)) continue;
     const name = nameOf(glance);
-    if (seen.has(name) || !mayBeMadeBy(maker.key, maker.part, glance)) continue;
+    if (seen.has(name)) continue;
     seen.add(name);
     maker.budget.consider();
     addCandidate(found, glance, false);

@@ -1,6 +1,6 @@
 // Signatures inside a certificate (RFC 9580, section 5.2): what they say, whether its own primary key made them, and
 // how they are written again. Only the hashed part is believed, and only once the signature has been checked.
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, type Hash, hash } from 'node:crypto';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_SIGNATURE_PACKET_BYTES } from '../domain/limits.ts';
 import { HASHES, type HashName, numberAt, type PublicKey, readMpis, writeMpi } from './public-key.ts';
@@ -343,40 +343,44 @@ function subpacket(type: number, data: Uint8Array): Uint8Array {
   return Buffer.concat([Uint8Array.from(head), Uint8Array.of(type), data]);
 }
 
-/** What a signature over parts of a certificate covers: hashed once, however many signatures are held against it. */
+/** What a signature over parts of a certificate covers. */
 export interface SignedPart {
   readonly bytes: number;
-  digest(hash: HashName, trailer: Trailer): Buffer;
-  content(trailer: Trailer): Buffer;
+  digest(hash: HashName, trailer: Uint8Array): Buffer;
+  content(trailer: Uint8Array): Buffer;
 }
 
-/** What is hashed after the part, in two pieces. */
-type Trailer = readonly [Uint8Array, Uint8Array];
+/** Larger parts are hashed once for all signatures, smaller ones anew: that takes less than the bookkeeping. */
+const SMALL_PART_BYTES = 2048;
 
 export function signedPart(chunks: readonly Uint8Array[]): SignedPart {
+  const prefix = Buffer.concat(chunks);
   const states = new Map<HashName, Hash>();
-  const stateOf = (hash: HashName): Hash => {
-    const known = states.get(hash);
-    if (known !== undefined) return known;
-    const state = createHash(hash);
-    for (const chunk of chunks) state.update(chunk);
-    states.set(hash, state);
+  const stateOf = (name: HashName): Hash => {
+    const state = states.get(name) ?? createHash(name).update(prefix);
+    states.set(name, state);
     return state;
   };
+  const content = (trailer: Uint8Array) => Buffer.concat([prefix, trailer]);
   return {
-    bytes: chunks.reduce((sum, { length }) => sum + length, 0),
-    digest: (hash, [first, second]) => stateOf(hash).copy().update(first).update(second).digest(),
-    content: (trailer) => Buffer.concat([...chunks, ...trailer]),
+    content,
+    bytes: prefix.length,
+    digest: (name, trailer) =>
+      prefix.length <= SMALL_PART_BYTES
+        ? hash(name, content(trailer), 'buffer')
+        : stateOf(name).copy().update(trailer).digest(),
   };
 }
 
-const NOTHING = new Uint8Array();
-
-// RFC 9580, section 5.2.4
-function trailerOf({ version, body, headBytes }: Glance): Trailer {
-  if (version === 3) return [body.subarray(2, 7), NOTHING];
-  const length = uint32(headBytes);
-  return [body.subarray(0, headBytes), Uint8Array.of(4, 0xff, ...length)];
+// What is hashed after the part: RFC 9580, section 5.2.4
+function trailerOf({ version, body, headBytes }: Glance): Uint8Array {
+  if (version === 3) return body.subarray(2, 7);
+  const trailer = Buffer.allocUnsafe(headBytes + 6);
+  trailer.set(body.subarray(0, headBytes));
+  trailer[headBytes] = 4;
+  trailer[headBytes + 1] = 0xff;
+  trailer.writeUInt32BE(headBytes, headBytes + 2);
+  return trailer;
 }
 
 /** How a key is hashed (RFC 9580, section 5.2.4). */
@@ -431,11 +435,11 @@ function poisoned(): LookasideError {
  * digest beside them: one hash tells most forgeries, where a check of the numbers costs fifty.
  */
 export function mayBeMadeBy(key: PublicKey, part: SignedPart, glance: Glance): boolean {
-  const { hash, algorithm, body, digestStartAt } = glance;
-  if (hash === null || !key.signatureAlgorithms.includes(algorithm)) return false;
+  const { hash: name, algorithm, body, digestStartAt } = glance;
+  if (name === null || !key.signatureAlgorithms.includes(algorithm)) return false;
   const mpis = mpisOf(glance);
   if (mpis === null || !key.fits(mpis)) return false;
-  const digest = part.digest(hash, trailerOf(glance));
+  const digest = part.digest(name, trailerOf(glance));
   return digest[0] === body[digestStartAt] && digest[1] === body[digestStartAt + 1];
 }
 
@@ -446,12 +450,12 @@ export function isMadeBy(
   { glance, mpis }: UntrustedSignature,
   budget: Budget,
 ): boolean {
-  const { hash } = glance;
-  if (hash === null) return false;
+  const { hash: name, headBytes } = glance;
+  if (name === null) return false;
   const trailer = trailerOf(glance);
-  budget.spend(key.cost(part.bytes + glance.headBytes));
-  const digest = part.digest(hash, trailer);
-  return key.isSignedBy({ hash, digest, content: () => part.content(trailer) }, mpis);
+  budget.spend(key.cost(part.bytes + headBytes));
+  const signed = { hash: name, digest: part.digest(name, trailer), content: () => part.content(trailer) };
+  return key.isSignedBy(signed, mpis);
 }
 
 function uint16(value: number): Uint8Array {
