@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
 import type { Target } from '../domain/lookaside-path.ts';
+import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
 import { type Caller, clientAddress, requireRole, sentToken } from './client.ts';
 import type { Services } from './services.ts';
 
@@ -37,6 +38,18 @@ export function openExchange(
 ): Exchange {
   const { trustedProxies } = services.settings();
   return { target, caller: identify(services, req, isLocal), address: clientAddress(req, trustedProxies) };
+}
+
+/** Who asks, for audit events. Only for routes that want a role: nobody is no actor. */
+export function actorOf({ caller, address }: Exchange): Actor {
+  switch (caller.kind) {
+    case 'administrator':
+      return ADMINISTRATOR;
+    case 'token':
+      return { name: caller.token.name, address, requestId: null };
+    case 'anonymous':
+      throw new Error('a route without roles asked who the actor is');
+  }
 }
 
 /** On a closed site any token reads. @throws LookasideError UNAUTHORIZED */

@@ -18,6 +18,8 @@ export interface RouteRequest {
   readonly params: Readonly<Record<string, string>>;
   /** Parsed JSON; null when the route takes no body or none was sent. */
   readonly body: unknown;
+  /** Of a `bytes` body; empty when none was sent. */
+  readonly bytes: Uint8Array;
 }
 
 export type Route = (services: Services, request: RouteRequest) => Promise<Reply>;
@@ -30,6 +32,8 @@ export interface RouteSpec {
   readonly methods: readonly string[];
   /** `open`: anyone. `reader`: anyone, on a closed site any token. Else a token of one of these roles. */
   readonly roles: 'open' | 'reader' | readonly Role[];
+  /** `json` when left out. */
+  readonly body?: 'none' | 'json' | 'bytes';
   /** 0: the route takes no body. */
   readonly bodyBytes: number;
   readonly bodyMs: number;
@@ -37,6 +41,8 @@ export interface RouteSpec {
   /** How a failure is told; JSON unless the route's clients know better. */
   readonly renderError?: (error: unknown) => Reply;
 }
+
+export const NO_BODY = { body: 'none', bodyBytes: 0, bodyMs: 0 } as const;
 
 export interface AdaptOptions {
   readonly services: Services;
@@ -54,8 +60,10 @@ export function adapt(spec: RouteSpec, { services, exchangeOf, tellFailure }: Ad
       requireMethod(req, spec.methods);
       authorize(services, spec, exchange);
       const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
-      const body = spec.bodyBytes === 0 ? null : await readJson(req, spec);
-      return await spec.route(services, { req, exchange, query, params: parseParams(req.params), body });
+      const bytes = spec.bodyBytes === 0 ? Buffer.alloc(0) : await readBody(req, spec);
+      const body = spec.body === 'bytes' ? null : parseJson(bytes);
+      const params = parseParams(req.params);
+      return await spec.route(services, { req, exchange, query, params, body, bytes });
     } catch (error) {
       tellFailure(error, spec.name);
       const reply =
@@ -93,7 +101,7 @@ function parseParams(raw: unknown): Readonly<Record<string, string>> {
   return params.parse(raw);
 }
 
-async function readJson(req: IncomingMessage, { bodyBytes, bodyMs }: RouteSpec): Promise<unknown> {
+async function readBody(req: IncomingMessage, { bodyBytes, bodyMs }: RouteSpec): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
   const deadline = setTimeout(() => req.destroy(), bodyMs);
@@ -101,16 +109,20 @@ async function readJson(req: IncomingMessage, { bodyBytes, bodyMs }: RouteSpec):
     for await (const chunk of req) {
       length += chunk.length;
       if (length > bodyBytes) {
-        throw new LookasideError('REQUEST_INVALID', `the body is over ${bodyBytes} bytes; send less`);
+        throw new LookasideError('TOO_LARGE', `the body is over ${bodyBytes} bytes; send less`);
       }
       chunks.push(chunk);
     }
   } finally {
     clearTimeout(deadline);
   }
-  if (length === 0) return null;
+  return Buffer.concat(chunks);
+}
+
+function parseJson(bytes: Buffer): unknown {
+  if (bytes.length === 0) return null;
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    return JSON.parse(bytes.toString('utf8'));
   } catch {
     throw new LookasideError('REQUEST_INVALID', 'the body is no JSON; send a JSON object');
   }

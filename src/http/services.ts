@@ -1,9 +1,10 @@
 // What the routes are built over. One object, made by the caller; a route takes from it what it names.
 import type { BlockList } from 'node:net';
-import type { Log } from '../domain/ports.ts';
+import type { Clock, Log } from '../domain/ports.ts';
 import type { AccessRecorder } from '../service/access.ts';
 import type { Browser } from '../service/browse.ts';
 import type { Health } from '../service/health.ts';
+import type { KeyService } from '../service/keys.ts';
 import type { Reader } from '../service/read.ts';
 import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
@@ -15,10 +16,12 @@ export interface Services {
   readonly browser: Browser;
   readonly recorder: AccessRecorder;
   readonly tokens: TokenService;
+  readonly keys: KeyService;
   readonly upkeep: Upkeep;
   readonly health: () => Promise<Health>;
   readonly metrics: Metrics;
   readonly log: Log;
+  readonly clock: Clock;
   readonly about: About;
   /** As they are now: SIGHUP changes them. */
   readonly settings: () => HttpSettings;
