@@ -89,6 +89,7 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
       counts: () => countsOrNull(index),
     }),
     log,
+    clock: systemClock,
     about: { version: VERSION, pid: process.pid, startedAt: systemClock.now(), data, root },
     settings: config,
     isDraining,
