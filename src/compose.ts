@@ -5,6 +5,7 @@ import { type Logger, pino } from 'pino';
 import type { Config } from './config.ts';
 import { LookasideError } from './domain/errors.ts';
 import { DEFAULT_SITE } from './domain/image.ts';
+import type { RegisteredKey } from './domain/key.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
 import type { Clock, Log, SignatureIndex, VerdictIndex } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
@@ -14,6 +15,7 @@ import { isWholeSignature } from './openpgp/packets.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './service/access.ts';
 import { type Browser, createBrowser } from './service/browse.ts';
 import { createHealth, type Health } from './service/health.ts';
+import type { KeyService } from './service/keys.ts';
 import { createProblemRegister, type ProblemRegister } from './service/problems.ts';
 import { createReader, type Reader } from './service/read.ts';
 import { createSignatureQueries, type SignatureQueries } from './service/signatures.ts';
@@ -65,6 +67,7 @@ export interface Composed {
   readonly recorder: AccessRecorder;
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
+  readonly keys: KeyService;
   readonly upkeep: Upkeep;
   readonly problems: ProblemRegister;
   readonly index: SignatureIndex;
@@ -174,6 +177,7 @@ function connect({ config, current, log, databases }: Connections) {
       randomBytes,
       sha256: sha256Hex,
     }),
+    keys: NOT_CONNECTED,
     upkeep,
     problems,
     index,
@@ -234,6 +238,30 @@ export function listTokens(config: Config) {
   } finally {
     tokens?.close();
   }
+}
+
+export interface KeyReader {
+  list(): readonly RegisteredKey[];
+  /** As KeyService.find. @throws LookasideError REQUEST_INVALID, NOT_FOUND */
+  find(name: string): RegisteredKey;
+  armor(key: RegisteredKey): string;
+  [Symbol.dispose](): void;
+}
+
+/** The keys, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function readKeys(_config: Config): KeyReader {
+  return { ...NOT_CONNECTED, [Symbol.dispose]: () => undefined };
+}
+
+const NOT_CONNECTED: KeyService = {
+  add: notConnected,
+  list: notConnected,
+  find: notConnected,
+  armor: notConnected,
+};
+
+function notConnected(): never {
+  throw new Error('keys are not connected to state.db yet');
 }
 
 /** An owned tree moves with its data directory; a shared one is the one at that place. */

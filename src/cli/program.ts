@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { type Config, loadConfig } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { runFsck } from './fsck.ts';
+import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
 import { runReindex } from './reindex.ts';
 import { runServe } from './serve.ts';
 import { runConfig } from './show-config.ts';
@@ -72,6 +73,28 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .action(async (options: DataOptions & { acceptDamage?: boolean; json?: boolean }) => {
       const { acceptDamage = false, json = false } = options;
       finish(await runReindex(load(options), { acceptDamage, json }));
+    });
+
+  const key = program.command('key').description('add, list and show the keys that may have signed');
+  withData(key.command('add'))
+    .description('add certificates (binary or armoured), or what is new of them')
+    .argument('<file...>', '- is standard input')
+    .option('--json', 'print JSON')
+    .action(async (files: string[], options: DataOptions & { json?: boolean }) => {
+      finish(await runKeyAdd(load(options), { files, json: options.json === true }));
+    });
+  withData(key.command('list'))
+    .description('list the keys')
+    .option('--json', 'print JSON')
+    .action((options: DataOptions & { json?: boolean }) => {
+      finish(runKeyList(load(options), options.json === true));
+    });
+  withData(key.command('show'))
+    .description('show a key with its subkeys, and print it armoured')
+    .argument('<fingerprint>', 'or key ID')
+    .option('--json', 'print JSON')
+    .action((name: string, options: DataOptions & { json?: boolean }) => {
+      finish(runKeyShow(load(options), { name, json: options.json === true }));
     });
 
   const token = program.command('token').description('make, list and revoke tokens');

@@ -4,6 +4,7 @@ import type { Clock, Log } from '../domain/ports.ts';
 import type { AccessRecorder } from '../service/access.ts';
 import type { Browser } from '../service/browse.ts';
 import type { Health } from '../service/health.ts';
+import type { KeyService } from '../service/keys.ts';
 import type { Reader } from '../service/read.ts';
 import type { SignatureQueries } from '../service/signatures.ts';
 import type { TokenService } from '../service/tokens.ts';
@@ -18,6 +19,7 @@ export interface Services {
   readonly signatures: SignatureQueries;
   readonly recorder: AccessRecorder;
   readonly tokens: TokenService;
+  readonly keys: KeyService;
   readonly upkeep: Upkeep;
   readonly uploader: Uploader;
   readonly health: () => Promise<Health>;

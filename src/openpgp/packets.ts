@@ -79,7 +79,8 @@ function unpack(body: Uint8Array): Uint8Array | 'cut' | 'unknown' {
   }
 }
 
-function readPacket(bytes: Uint8Array, start: number): (Packet & { readonly end: number }) | null {
+/** The packet that begins at `start`, and where it ends; null when that is none, or not whole. */
+export function readPacket(bytes: Uint8Array, start: number): (Packet & { readonly end: number }) | null {
   const header = bytes[start];
   if (header === undefined || (header & 0x80) === 0) return null;
   return (header & 0x40) === 0

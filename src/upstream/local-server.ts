@@ -6,12 +6,14 @@ import { LookasideError, systemCode } from '../domain/errors.ts';
 export interface LocalServer {
   /** The answer's JSON. @throws LookasideError SERVER_UNREACHABLE, or what the server refused with */
   call(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<unknown>;
+  /** As call, with bytes of no stated type. */
+  send(method: 'POST', path: string, bytes: Uint8Array): Promise<unknown>;
   /** Hands on each line until the last, which it returns. @throws as call */
   follow(path: string, body: object, onLine: (line: unknown) => void): Promise<unknown>;
 }
 
 export function connectLocalServer(socketPath: string): LocalServer {
-  async function* lines(method: string, path: string, body: object | undefined): AsyncGenerator<unknown> {
+  async function* lines(method: string, path: string, body: Body): AsyncGenerator<unknown> {
     const response = await send(socketPath, method, path, body);
     for await (const line of createInterface({ input: response })) {
       const value: unknown = JSON.parse(line);
@@ -29,19 +31,21 @@ export function connectLocalServer(socketPath: string): LocalServer {
     return last;
   }
 
-  return {
-    async call(method, path, body) {
-      for await (const value of lines(method, path, body)) return value;
-      return null;
-    },
-    follow,
-  };
+  async function call(method: string, path: string, body: Body): Promise<unknown> {
+    for await (const value of lines(method, path, body)) return value;
+    return null;
+  }
+
+  return { call, send: call, follow };
 }
 
-function send(socketPath: string, method: string, path: string, body: object | undefined) {
+/** An object goes as JSON. */
+type Body = Uint8Array | object | undefined;
+
+function send(socketPath: string, method: string, path: string, body: Body) {
   return new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
-    const text = body === undefined ? '' : JSON.stringify(body);
-    const headers = { Host: 'localhost', 'Content-Length': Buffer.byteLength(text) };
+    const bytes = toBytes(body);
+    const headers = { Host: 'localhost', 'Content-Length': bytes.length };
     const outgoing = request({ socketPath, method, path, headers }, resolve);
     outgoing.once('error', (error) => {
       const code = systemCode(error) ?? 'unknown error';
@@ -53,8 +57,13 @@ function send(socketPath: string, method: string, path: string, body: object | u
         ),
       );
     });
-    outgoing.end(text);
+    outgoing.end(bytes);
   });
+}
+
+function toBytes(body: Body): Uint8Array {
+  if (body instanceof Uint8Array) return body;
+  return Buffer.from(body === undefined ? '' : JSON.stringify(body));
 }
 
 function throwRefusal(value: unknown): void {

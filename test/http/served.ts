@@ -62,6 +62,7 @@ export async function serveOver(services: Partial<Services>): Promise<Served> {
         uploadTook: unasked,
         render: unasked,
       },
+      keys: { add: unasked, list: unasked, find: unasked, armor: unasked },
       uploader: { upload: unasked, uploadBatch: unasked },
       log: createLog(),
       clock: createClock(),

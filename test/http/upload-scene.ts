@@ -88,6 +88,7 @@ export async function openUploadScene({
       status: { isScanning: false, lastScanAt: null, lastError: null },
     },
     uploader,
+    keys: { add: unreached, list: unwanted, find: unwanted, armor: unwanted },
     signatures: { ofImage: unreached, search: unreached, missing: unreached },
     health: unreached,
     metrics,
@@ -140,4 +141,8 @@ function storeOver({ stored }: MemoryUploader): Parameters<typeof createReader>[
 
 function unreached(): Promise<never> {
   return Promise.reject(new Error('the scene has no such thing'));
+}
+
+function unwanted(): never {
+  throw new Error('the scene has no such thing');
 }

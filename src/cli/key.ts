@@ -1,0 +1,182 @@
+// lookaside key add, list, show.
+import { createReadStream } from 'node:fs';
+import { readKeys, systemClock } from '../compose.ts';
+import type { Config } from '../config.ts';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import { ADMINISTRATOR } from '../service/audit.ts';
+import { type KeyResult, type ShownKey, type ShownPart, showKey } from '../service/keys.ts';
+import { asOwner } from './owner.ts';
+import { EXIT, formatTable, print, printJson } from './terminal.ts';
+
+/** One certificate of one file. */
+export interface FileResult {
+  /** As it was named; `-` is standard input. */
+  readonly file: string;
+  readonly result: ShownResult;
+}
+
+/** KeyResult, also as it comes out of JSON. */
+export type ShownResult =
+  | Pick<Extract<KeyResult, { userIds: unknown }>, 'result' | 'fingerprint' | 'userIds' | 'state'>
+  | Extract<KeyResult, { result: 'refused' }>;
+
+export interface KeyAddOptions {
+  /** `-` is standard input. */
+  readonly files: readonly string[];
+  readonly json: boolean;
+}
+
+/** EXIT.failed when any certificate was refused; the others are added all the same. */
+export async function runKeyAdd(config: Config, { files, json }: KeyAddOptions): Promise<number> {
+  const contents: { readonly file: string; readonly bytes: Uint8Array }[] = [];
+  for (const file of files) contents.push({ file, bytes: await readInput(file) });
+  const results = await asOwner(config, {
+    alone: ({ keys }) => addEach(contents, (bytes) => keys.add(bytes, ADMINISTRATOR)),
+    byServer: (server) =>
+      addEach(contents, async (bytes) => {
+        const answer = await server.send('POST', '/api/v1/keys', bytes);
+        return (answer as { results: readonly ShownResult[] }).results; // 200, or it threw
+      }),
+  });
+  if (json) printJson({ results: results.map(({ file, result }) => ({ file, ...result })) });
+  else print(formatResults(results));
+  return results.some(({ result }) => result.result === 'refused') ? EXIT.failed : EXIT.done;
+}
+
+async function addEach(
+  contents: readonly { readonly file: string; readonly bytes: Uint8Array }[],
+  add: (bytes: Uint8Array) => Promise<readonly ShownResult[]>,
+): Promise<readonly FileResult[]> {
+  const results: FileResult[] = [];
+  for (const { file, bytes } of contents) {
+    results.push(...(await addOne(bytes, add)).map((result) => ({ file, result })));
+  }
+  return results;
+}
+
+// a file without a certificate must not stop the next one
+async function addOne(
+  bytes: Uint8Array,
+  add: (bytes: Uint8Array) => Promise<readonly ShownResult[]>,
+): Promise<readonly ShownResult[]> {
+  try {
+    return await add(bytes);
+  } catch (error) {
+    if (!(error instanceof LookasideError) || !ABOUT_THE_FILE.has(error.code)) throw error;
+    return [{ result: 'refused', fingerprint: null, code: error.code, message: error.message }];
+  }
+}
+
+const ABOUT_THE_FILE: ReadonlySet<string> = new Set(['REQUEST_INVALID', 'TOO_LARGE']);
+
+/** At most one byte more than is taken, so that a device or a wrong file does not fill the memory. */
+async function readInput(file: string): Promise<Uint8Array> {
+  const input = file === '-' ? process.stdin : createReadStream(file, { end: MAX_CERTIFICATES_BYTES });
+  const chunks: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of input) {
+      chunks.push(chunk);
+      length += chunk.length;
+      if (length > MAX_CERTIFICATES_BYTES) break;
+    }
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === null) throw error;
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      `cannot read ${file} (${code}); wanted a file of OpenPGP keys`,
+      {
+        cause: error,
+      },
+    );
+  }
+  return Buffer.concat(chunks);
+}
+
+export function runKeyList(config: Config, json: boolean): number {
+  using keys = readKeys(config);
+  const now = systemClock.now();
+  const shown = keys.list().map((key) => showKey(key, now));
+  if (json) printJson({ keys: shown });
+  else print(formatKeys(shown));
+  return EXIT.done;
+}
+
+export interface KeyShowOptions {
+  /** Fingerprint or key ID. */
+  readonly name: string;
+  readonly json: boolean;
+}
+
+export function runKeyShow(config: Config, { name, json }: KeyShowOptions): number {
+  using keys = readKeys(config);
+  const key = keys.find(name);
+  const shown = showKey(key, systemClock.now());
+  const armored = keys.armor(key);
+  if (json) printJson({ ...shown, armored });
+  else print(`${formatKey(shown)}\n\n${armored.trimEnd()}`);
+  return EXIT.done;
+}
+
+/** A table, and under it why each refused one was. */
+export function formatResults(results: readonly FileResult[]): string {
+  const rows = results.map(({ file, result }) => [
+    result.result,
+    result.fingerprint ?? '-',
+    result.result === 'refused' ? result.code : result.state,
+    file,
+    result.result === 'refused' ? '' : (result.userIds[0] ?? ''),
+  ]);
+  const refusals = results.flatMap(({ file, result }) =>
+    result.result === 'refused' ? [escapeTerminal(`${file}: ${result.message}`)] : [],
+  );
+  const table = formatTable([['RESULT', 'FINGERPRINT', 'STATE', 'FILE', 'USER ID'], ...rows]);
+  return [table, ...refusals].join('\n');
+}
+
+export function formatKeys(keys: readonly ShownKey[]): string {
+  if (keys.length === 0) return 'No keys yet; add one with: lookaside key add FILE';
+  const rows = keys.map(({ fingerprint, algorithm, state, expiresAt, userIds }) => [
+    fingerprint,
+    algorithm,
+    state,
+    day(expiresAt),
+    userIds[0] ?? '',
+  ]);
+  return formatTable([['FINGERPRINT', 'ALGORITHM', 'STATE', 'EXPIRES', 'USER ID'], ...rows]);
+}
+
+export function formatKey(key: ShownKey): string {
+  const facts = formatTable([
+    ['fingerprint', key.fingerprint],
+    ['algorithm', key.algorithm],
+    ['state', key.state],
+    ['signs', key.canSign ? 'yes' : 'by subkeys alone'],
+    ['created', day(key.createdAt)],
+    ['expires', day(key.expiresAt)],
+    ['revoked', day(key.revokedAt)],
+    ['added', key.addedAt.toISOString()],
+    ['changed', key.changedAt.toISOString()],
+    ...key.userIds.map((userId) => ['user ID', userId]),
+  ]);
+  return key.subkeys.length === 0 ? facts : `${facts}\n\n${formatSubkeys(key.subkeys)}`;
+}
+
+function formatSubkeys(subkeys: readonly ShownPart[]): string {
+  const rows = subkeys.map(({ fingerprint, algorithm, state, canSign, createdAt, expiresAt }) => [
+    fingerprint,
+    algorithm,
+    state,
+    canSign ? 'yes' : 'no',
+    day(createdAt),
+    day(expiresAt),
+  ]);
+  return formatTable([['SUBKEY', 'ALGORITHM', 'STATE', 'SIGNS', 'CREATED', 'EXPIRES'], ...rows]);
+}
+
+function day(at: Date | null): string {
+  return at === null ? '-' : at.toISOString().slice(0, 10);
+}

@@ -1,0 +1,40 @@
+// Keys: adding certificates, and what is registered.
+import { MAX_CERTIFICATES_BYTES } from '../../domain/limits.ts';
+import { ROLES } from '../../domain/ports.ts';
+import { showKey } from '../../service/keys.ts';
+import { actorOf } from '../exchange.ts';
+import { jsonReply, type Reply } from '../reply.ts';
+import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
+import type { Services } from '../services.ts';
+
+const anyToken = { ...NO_BODY, roles: ROLES, methods: ['GET', 'HEAD'] } as const;
+
+export const keys: readonly RouteSpec[] = [
+  { ...anyToken, name: 'keys', path: '/api/v1/keys', route: listKeys },
+  {
+    name: 'keys',
+    path: '/api/v1/keys',
+    methods: ['POST'],
+    roles: ['admin'],
+    body: 'bytes', // of whatever type the client calls it
+    bodyBytes: MAX_CERTIFICATES_BYTES,
+    bodyMs: 25_000,
+    route: addKeys,
+  },
+  { ...anyToken, name: 'keys', path: '/api/v1/keys/:fingerprint', route: showOne },
+];
+
+/** 200 also when some or all were refused: each result says so for itself. */
+async function addKeys({ keys }: Services, { bytes, exchange }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, { results: await keys.add(bytes, actorOf(exchange)) });
+}
+
+async function listKeys({ keys, clock }: Services): Promise<Reply> {
+  const now = clock.now();
+  return jsonReply(200, { keys: keys.list().map((key) => showKey(key, now)) });
+}
+
+async function showOne({ keys, clock }: Services, { params }: RouteRequest): Promise<Reply> {
+  const key = keys.find(params.fingerprint ?? '');
+  return jsonReply(200, { ...showKey(key, clock.now()), armored: keys.armor(key) });
+}

@@ -1,0 +1,166 @@
+// A file of certificates taken apart, nothing of it believed: which packets stand where, not what they say.
+import { MAX_CERTIFICATES } from '../domain/limits.ts';
+import { readPacket } from './packets.ts';
+import {
+  CERTIFICATION_REVOCATION,
+  CERTIFICATIONS,
+  DIRECT_KEY,
+  KEY_REVOCATION,
+  SUBKEY_BINDING,
+  SUBKEY_REVOCATION,
+} from './self-signatures.ts';
+
+export interface UntrustedPart {
+  readonly body: Uint8Array;
+  /** Bodies of signature packets. */
+  readonly signatures: Uint8Array[];
+}
+
+export interface UntrustedCertificate {
+  readonly kind: 'certificate';
+  readonly primary: UntrustedPart;
+  /** By their bytes, as latin1. */
+  readonly userIds: ReadonlyMap<string, UntrustedPart>;
+  readonly subkeys: ReadonlyMap<string, UntrustedPart>;
+  /** Whether its last packet ends where it says, or more follows that is none. */
+  readonly isWhole: boolean;
+  /** The primary key packet holds the secret key. */
+  readonly isSecret: boolean;
+  /** A subkey packet does. */
+  readonly hasSecretSubkey: boolean;
+}
+
+/** A signature without a certificate: what `gpg --gen-revoke` writes. */
+export interface UntrustedRevocation {
+  readonly kind: 'revocation';
+  readonly signature: Uint8Array;
+}
+
+const TAG_SIGNATURE = 2;
+const TAG_SECRET_KEY = 5;
+const TAG_PUBLIC_KEY = 6;
+const TAG_SECRET_SUBKEY = 7;
+const TAG_USER_ID = 13;
+const TAG_SUBKEY = 14;
+const TAG_USER_ATTRIBUTE = 17;
+
+/**
+ * Packets of one block. A certificate of 4 MiB that strangers have certified as often as fits has some 40,000; the
+ * limit is against millions of empty ones.
+ */
+const MAX_PACKETS = 500_000;
+
+/** Shorter than any signature that we check. */
+const MIN_SIGNATURE_BYTES = 40;
+
+/**
+ * What stands in a block one after the other, at most MAX_CERTIFICATES + 1. What comes before the first key, and what
+ * cannot be read after the last, is left out; the certificate that it breaks off is not whole.
+ */
+export function takeApart(block: Uint8Array): readonly (UntrustedCertificate | UntrustedRevocation)[] {
+  const found: (Draft | UntrustedRevocation)[] = [];
+  let draft: Draft | null = null;
+  let packets = 0;
+  for (let at = 0; at < block.length; packets += 1) {
+    const packet = packets === MAX_PACKETS ? null : readPacket(block, at);
+    if (packet === null) {
+      if (draft !== null) draft.isWhole = false;
+      break;
+    }
+    at = packet.end;
+    if (packet.tag === TAG_PUBLIC_KEY || packet.tag === TAG_SECRET_KEY) {
+      if (found.length > MAX_CERTIFICATES) break;
+      draft = newDraft(packet.body, packet.tag === TAG_SECRET_KEY);
+      found.push(draft);
+    } else if (draft !== null) {
+      addPacket(draft, packet.tag, packet.body);
+    } else if (packet.tag === TAG_SIGNATURE && typeOf(packet.body) === KEY_REVOCATION) {
+      if (found.length > MAX_CERTIFICATES) break;
+      found.push({ kind: 'revocation', signature: packet.body });
+    }
+  }
+  return found;
+}
+
+interface Draft extends UntrustedCertificate {
+  readonly userIds: Map<string, UntrustedPart>;
+  readonly subkeys: Map<string, UntrustedPart>;
+  isWhole: boolean;
+  hasSecretSubkey: boolean;
+  /** What the next signature belongs to; null: to something that is dropped. */
+  current: Current | null;
+}
+
+interface Current {
+  readonly body: Uint8Array;
+  readonly parts: Map<string, UntrustedPart>;
+  readonly types: ReadonlySet<number>;
+  /** Null until a signature is there: what nobody has signed is not kept. */
+  part: UntrustedPart | null;
+}
+
+const KEY_TYPES: ReadonlySet<number> = new Set([DIRECT_KEY, KEY_REVOCATION]);
+const USER_ID_TYPES: ReadonlySet<number> = new Set([...CERTIFICATIONS, CERTIFICATION_REVOCATION]);
+const SUBKEY_TYPES: ReadonlySet<number> = new Set([SUBKEY_BINDING, SUBKEY_REVOCATION]);
+
+function newDraft(body: Uint8Array, isSecret: boolean): Draft {
+  return {
+    kind: 'certificate',
+    primary: { body, signatures: [] },
+    isSecret,
+    userIds: new Map(),
+    subkeys: new Map(),
+    isWhole: true,
+    hasSecretSubkey: false,
+    current: null,
+  };
+}
+
+function addPacket(draft: Draft, tag: number, body: Uint8Array): void {
+  switch (tag) {
+    case TAG_SIGNATURE:
+      addSignature(draft, body);
+      return;
+    case TAG_USER_ID:
+      draft.current = { body, parts: draft.userIds, types: USER_ID_TYPES, part: null };
+      return;
+    case TAG_SUBKEY:
+      draft.current = { body, parts: draft.subkeys, types: SUBKEY_TYPES, part: null };
+      return;
+    case TAG_SECRET_SUBKEY:
+      draft.hasSecretSubkey = true;
+      draft.current = null;
+      return;
+    case TAG_USER_ATTRIBUTE:
+      draft.current = null;
+      return;
+    default: // trust, marker and padding packets say nothing about a key
+  }
+}
+
+function addSignature({ primary, current }: Draft, body: Uint8Array): void {
+  if (body.length < MIN_SIGNATURE_BYTES) return;
+  const type = typeOf(body);
+  // a revocation is often just appended to the file of its key
+  if (KEY_TYPES.has(type)) primary.signatures.push(body);
+  else if (current?.types.has(type)) {
+    current.part ??= partOf(current.parts, current.body);
+    current.part.signatures.push(body);
+  }
+}
+
+function partOf(parts: Map<string, UntrustedPart>, body: Uint8Array): UntrustedPart {
+  const name = Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1');
+  const known = parts.get(name);
+  if (known !== undefined) return known;
+  const part = { body, signatures: [] };
+  parts.set(name, part);
+  return part;
+}
+
+/** The signature's type; 0 for versions that have none where we look. */
+function typeOf(signature: Uint8Array): number {
+  const [version, second = 0, third = 0] = signature;
+  if (version === 4) return second;
+  return version === 3 ? third : 0;
+}

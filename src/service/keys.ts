@@ -1,0 +1,212 @@
+// Keys: which OpenPGP certificates are trusted to have signed images, and what is known of each.
+import { type ErrorCode, LookasideError } from '../domain/errors.ts';
+import type { KeyPart, RegisteredKey } from '../domain/key.ts';
+import type { AuditLog, CleanedCertificate, Clock, KeyStore, Verifier } from '../domain/ports.ts';
+import type { Actor, MakeEvent } from './audit.ts';
+
+/** What became of one certificate of a request. */
+export type KeyResult =
+  | {
+      readonly result: 'added' | 'updated' | 'unchanged';
+      readonly fingerprint: string;
+      readonly userIds: readonly string[];
+      readonly state: KeyState;
+      /** Null = never. */
+      readonly expiresAt: Date | null;
+    }
+  | {
+      readonly result: 'refused';
+      /** Null when it could not be told. */
+      readonly fingerprint: string | null;
+      readonly code: ErrorCode;
+      readonly message: string;
+    };
+
+export type KeyState = 'valid' | 'expired' | 'revoked';
+
+export interface KeyService {
+  /**
+   * One result for each certificate, in their order; one that is refused does not stop the others. What was taken is
+   * durable and in force once this resolves. @throws LookasideError REQUEST_INVALID, TOO_LARGE, BUSY, STORE_UNAVAILABLE
+   */
+  add(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]>;
+  /** By time of adding. */
+  list(): readonly RegisteredKey[];
+  /**
+   * By fingerprint (40 hex digits in either case, with spaces as gpg prints it) or key ID (16).
+   * @throws REQUEST_INVALID when it is neither, or the key ID of several keys; NOT_FOUND
+   */
+  find(name: string): RegisteredKey;
+  /** ASCII armour without comments. */
+  armor(key: RegisteredKey): string;
+}
+
+export interface KeyServiceOptions {
+  readonly store: KeyStore;
+  readonly audit: AuditLog;
+  readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring' | 'armor'>;
+  readonly makeEvent: MakeEvent;
+  readonly clock: Clock;
+  /**
+   * Told of the fingerprints and key IDs of what was added or updated, primary keys and subkeys: verdicts on their
+   * signatures are out of date. Should it fail, add() fails though the keys are in force, and the next add() tells it again.
+   */
+  readonly onChanged: (issuers: readonly string[]) => Promise<void>;
+}
+
+/** The keyring of the verifier is the store's from here on. */
+export function createKeyService(options: KeyServiceOptions): KeyService {
+  const { store, verifier, clock, onChanged } = options;
+  const untold = new Set<string>();
+  verifier.setKeyring(store.list().map(({ certificate }) => certificate));
+  let last: Promise<unknown> = Promise.resolve();
+
+  return {
+    // One after the other: each is merged with what the one before it has left, so that no revocation is lost.
+    add(untrusted, actor) {
+      const added = last.then(() => addAll(untrusted, actor));
+      last = added.catch(() => undefined); // told to its caller; the next one is not concerned
+      return added;
+    },
+    list: () => store.list(),
+    find: (name) => findKey(store, name),
+    armor: ({ certificate }) => verifier.armor(certificate),
+  };
+
+  async function addAll(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]> {
+    const results: KeyResult[] = [];
+    try {
+      for (const cleaned of await verifier.cleanCertificates(untrusted, clock.now())) {
+        const { result, changed } = await settle(options, cleaned, actor);
+        results.push(result);
+        if (changed !== null) for (const issuer of issuersOf(changed)) untold.add(issuer);
+      }
+    } finally {
+      await tell(); // also when the store failed half way: what it has taken is in force
+    }
+    return results;
+  }
+
+  async function tell(): Promise<void> {
+    if (untold.size === 0) return;
+    verifier.setKeyring(store.list().map(({ certificate }) => certificate));
+    await onChanged([...untold]);
+    untold.clear();
+  }
+}
+
+interface Settled {
+  readonly result: KeyResult;
+  /** Null when it is as it was. */
+  readonly changed: RegisteredKey | null;
+}
+
+async function settle(
+  { store, audit, makeEvent, clock }: KeyServiceOptions,
+  cleaned: CleanedCertificate,
+  actor: Actor,
+): Promise<Settled> {
+  if (cleaned.kind === 'refused') {
+    const { fingerprint, code, message } = cleaned;
+    await audit.append(
+      makeEvent(
+        { action: 'key-add', fingerprint: shortOf(fingerprint), result: code, reason: message },
+        actor,
+      ),
+    );
+    return { result: { result: 'refused', fingerprint, code, message }, changed: null };
+  }
+  const { details, certificate } = cleaned;
+  const { fingerprint, userIds, expiresAt } = details;
+  const known = store.find(fingerprint);
+  const shown = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()) };
+  if (known !== null && sameBytes(known.certificate, certificate)) {
+    return { result: { result: 'unchanged', ...shown }, changed: null };
+  }
+  const result = known === null ? 'added' : 'updated';
+  const event = makeEvent({ action: 'key-add', fingerprint, result }, actor);
+  return { result: { result, ...shown }, changed: await store.put({ ...details, certificate }, event) };
+}
+
+/** Audit events name version 4 keys alone. */
+function shortOf(fingerprint: string | null): string | null {
+  return fingerprint !== null && FINGERPRINT.test(fingerprint) ? fingerprint : null;
+}
+
+/** For people; a revoked key is never valid again, an expired one may be prolonged. */
+export function keyState({ revokedAt, expiresAt }: KeyPart, now: Date): KeyState {
+  if (revokedAt !== null) return 'revoked';
+  return expiresAt !== null && expiresAt.getTime() <= now.getTime() ? 'expired' : 'valid';
+}
+
+/** A key as people and programs are shown it. */
+export interface ShownKey extends ShownPart {
+  /** The primary one first. Hostile text: escape where shown. */
+  readonly userIds: readonly string[];
+  readonly subkeys: readonly ShownPart[];
+  readonly addedAt: Date;
+  readonly changedAt: Date;
+}
+
+export interface ShownPart extends KeyPart {
+  readonly state: KeyState;
+}
+
+export function showKey(key: RegisteredKey, now: Date): ShownKey {
+  const { userIds, subkeys, addedAt, changedAt } = key;
+  return {
+    ...showPart(key, now),
+    userIds,
+    subkeys: subkeys.map((subkey) => showPart(subkey, now)),
+    addedAt,
+    changedAt,
+  };
+}
+
+function showPart(part: KeyPart, now: Date): ShownPart {
+  const { fingerprint, algorithm, canSign, createdAt, expiresAt, revokedAt } = part;
+  return { fingerprint, algorithm, state: keyState(part, now), canSign, createdAt, expiresAt, revokedAt };
+}
+
+const FINGERPRINT = /^[0-9A-F]{40}$/;
+const KEY_ID = /^[0-9A-F]{16}$/;
+const SHOWN_CHARACTERS = 80;
+
+/** As KeyService.find, for who only reads. @throws LookasideError REQUEST_INVALID, NOT_FOUND */
+export function findKey(store: Pick<KeyStore, 'find' | 'list'>, name: string): RegisteredKey {
+  const wanted = name.replace(/\s/g, '').replace(/^0x/i, '').toUpperCase();
+  if (FINGERPRINT.test(wanted)) {
+    const key = store.find(wanted);
+    if (key !== null) return key;
+    throw new LookasideError('NOT_FOUND', `no key ${wanted} is registered; see: lookaside key list`);
+  }
+  if (!KEY_ID.test(wanted)) {
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      `"${name.slice(0, SHOWN_CHARACTERS)}" names no key; wanted a fingerprint of 40 hex digits or a key ID of 16`,
+    );
+  }
+  const [key, another] = store.list().filter(({ fingerprint }) => fingerprint.endsWith(wanted));
+  if (key === undefined) {
+    throw new LookasideError(
+      'NOT_FOUND',
+      `no key with the ID ${wanted} is registered; see: lookaside key list`,
+    );
+  }
+  if (another === undefined) return key;
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `several keys have the ID ${wanted}; wanted the fingerprint of one: ${key.fingerprint} or ${another.fingerprint}`,
+  );
+}
+
+function issuersOf({ fingerprint, subkeys }: RegisteredKey): readonly string[] {
+  return [fingerprint, ...subkeys.map((subkey) => subkey.fingerprint)].flatMap((name) => [
+    name,
+    name.slice(-16),
+  ]);
+}
+
+function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && one.every((byte, at) => byte === other[at]);
+}
