@@ -20,6 +20,8 @@ export interface ImageId {
   readonly hex: string;
 }
 
+export type Digest = Pick<ImageId, 'algorithm' | 'hex'>;
+
 /** The image's folder below the tree's root, as on disk and in URLs: `team/app@sha256=<hex>`, `sha256=<hex>`. */
 export function imageFolder(image: ImageId): string {
   const digest = `${image.algorithm}=${image.hex}`;
@@ -65,4 +67,25 @@ export function parseImageFolder(site: string, folder: string): ImageId | null {
 /** Whether this is a folder above images: path components joined by single slashes, none empty or hidden. */
 export function isNamespaceFolder(folder: string): boolean {
   return FOLDER.test(folder);
+}
+
+const HEX_LENGTH: Record<Algorithm, number> = { sha256: 64, sha384: 96, sha512: 128 };
+
+/** What `sha256:<hex>` says, or null: lower-case hex digits, 64, 96 or 128 as the algorithm says. */
+export function parseDigest(text: string): Digest | null {
+  const [name, hex = '', ...rest] = text.split(':');
+  const algorithm = ALGORITHMS.find((known) => known === name);
+  if (algorithm === undefined || rest.length > 0) return null;
+  return hex.length === HEX_LENGTH[algorithm] && /^[0-9a-f]+$/.test(hex) ? { algorithm, hex } : null;
+}
+
+/** The image as people write it in the API: `team/app@sha256:<hex>`, `openshift/release/sha256:<hex>`. */
+export function imageName(image: ImageId): string {
+  return imageFolder(image).replace('=', ':'); // the digest's is the only one
+}
+
+/** The image of that name, or null; the inverse of imageName. */
+export function parseImageName(site: string, name: string): ImageId | null {
+  if (name.includes('=')) return null;
+  return parseImageFolder(site, name.replace(':', '='));
 }

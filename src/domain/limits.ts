@@ -47,8 +47,22 @@ export const MAX_BATCH_BYTES = 16 * 1024 * 1024;
 /** Digests in one question for what is missing. */
 export const MAX_MISSING_ASKED = 10_000;
 
+/** The question as a body: 10,000 with names of 290 characters. */
+export const MAX_MISSING_BYTES = 4 * 1024 * 1024;
+
 /** Rows of one page of an API answer. */
 export const MAX_PAGE_ROWS = 1000;
+export const DEFAULT_PAGE_ROWS = 100;
 
 /** OpenShift reads signature-1 to -9 alone. */
 export const LAST_OPENSHIFT_NUMBER = 9;
+
+/** A payload: nesting, and the members of one of its objects. */
+export const MAX_JSON_DEPTH = 32;
+export const MAX_JSON_MEMBERS = 256;
+
+/** `optional.creator` of a payload. */
+export const MAX_CREATOR_BYTES = 1024;
+
+/** A docker-reference; the longest that parses has 520: name 255, tag 128, digest 135. */
+export const MAX_REFERENCE_BYTES = 1024;

@@ -1,4 +1,6 @@
 // Docker references, normalised as containers/image does (docker/reference of distribution).
+import { parseDigest } from './image.ts';
+import { MAX_REFERENCE_BYTES } from './limits.ts';
 
 export interface DockerReference {
   /** `docker.io` when none is written. */
@@ -10,7 +12,49 @@ export interface DockerReference {
   readonly digest: string | null;
 }
 
-/** Null when a policy could not parse it. */
-export function parseReference(_text: string): DockerReference | null {
-  return null;
+const DEFAULT_DOMAIN = 'docker.io';
+const LEGACY_DOMAIN = 'index.docker.io';
+
+const MAX_NAME_LENGTH = 255; // distribution's NameTotalLengthMax: domain, slash and path
+
+// keep in sync with distribution's reference/regexp.go
+const DOMAIN_COMPONENT = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
+const HOST = `(?:${DOMAIN_COMPONENT}(?:\\.${DOMAIN_COMPONENT})*|\\[[a-fA-F0-9:]+\\])`;
+const PATH_COMPONENT = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';
+const DOMAIN = new RegExp(`^${HOST}(?::[0-9]+)?$`);
+const REMAINDER = new RegExp(
+  `^(?<path>${PATH_COMPONENT}(?:/${PATH_COMPONENT})*)(?::(?<tag>\\w[\\w.-]{0,127}))?(?:@(?<digest>.+))?$`,
+);
+
+// an image's ID, which is no name
+const IDENTIFIER = /^[a-f0-9]{64}$/;
+
+/**
+ * Null when a policy could not parse it. A first component is the domain when it has a dot, a colon or a capital, or
+ * is `localhost`. One that looks like a domain and is none (`my_host.local/app`) is refused: distribution takes it
+ * for a path without domain, from which nothing can be pulled.
+ */
+export function parseReference(text: string): DockerReference | null {
+  if (text.length > MAX_REFERENCE_BYTES || IDENTIFIER.test(text)) return null;
+  const { domain, remainder } = splitDomain(text);
+  const groups = REMAINDER.exec(remainder)?.groups;
+  if (groups?.path === undefined || !DOMAIN.test(domain)) return null;
+  const { path, tag = null, digest = null } = groups;
+  if (domain.length + 1 + path.length > MAX_NAME_LENGTH) return null;
+  if (digest !== null && parseDigest(digest) === null) return null;
+  return { domain, path, tag, digest };
+}
+
+function splitDomain(text: string): { readonly domain: string; readonly remainder: string } {
+  const slash = text.indexOf('/');
+  const first = text.slice(0, Math.max(slash, 0));
+  const written = isDomain(first) ? first : null;
+  const domain = written === null || written === LEGACY_DOMAIN ? DEFAULT_DOMAIN : written;
+  const rest = written === null ? text : text.slice(slash + 1);
+  const isOfficial = domain === DEFAULT_DOMAIN && !rest.includes('/');
+  return { domain, remainder: isOfficial ? `library/${rest}` : rest };
+}
+
+function isDomain(component: string): boolean {
+  return component === 'localhost' || /[.:]/.test(component) || component.toLowerCase() !== component;
 }

@@ -18,6 +18,11 @@ export function escapeTerminal(text: string): string {
   return text.replace(HOSTILE, escapeUnits);
 }
 
+/** Text in quotes for a message: hostile characters escaped, cut to 64. */
+export function quoted(text: string): string {
+  return escapeJson(JSON.stringify(text.length <= 64 ? text : `${text.slice(0, 64)}…`));
+}
+
 const ENTITIES: Record<string, string> = {
   '&': '&amp;',
   '<': '&lt;',

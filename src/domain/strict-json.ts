@@ -1,0 +1,189 @@
+// JSON as RFC 8259 has it and nothing wider, with every member kept in order: whoever asks sees duplicates.
+// Stricter than Go's encoding/json in three ways, all of which could divide readers: a lone surrogate (Go reads
+// U+FFFD), bytes that are no UTF-8 (Go reads U+FFFD) and more than MAX_JSON_DEPTH or MAX_JSON_MEMBERS.
+import { MAX_JSON_DEPTH, MAX_JSON_MEMBERS } from './limits.ts';
+import { quoted } from './text.ts';
+
+export interface JsonMember {
+  /** Unescaped. */
+  readonly name: string;
+  readonly value: JsonValue;
+}
+
+export type JsonValue =
+  | { readonly kind: 'object'; readonly members: readonly JsonMember[] }
+  | { readonly kind: 'array'; readonly items: readonly JsonValue[] }
+  | { readonly kind: 'string'; readonly value: string }
+  | { readonly kind: 'number'; readonly value: number }
+  | { readonly kind: 'boolean'; readonly value: boolean }
+  | { readonly kind: 'null' };
+
+/** The one value that the bytes hold. @throws SyntaxError saying what stands where, and what was expected there */
+export function readJson(content: Uint8Array): JsonValue {
+  return new Reader(decode(content)).document();
+}
+
+function decode(content: Uint8Array): string {
+  try {
+    // a byte order mark stays in the text, where it is no JSON
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content);
+  } catch (cause) {
+    // only TypeError: bytes that are no UTF-8
+    throw new SyntaxError('bytes that are not UTF-8', { cause });
+  }
+}
+
+const ESCAPES: ReadonlyMap<string, string> = new Map([
+  ['"', '"'],
+  ['\\', '\\'],
+  ['/', '/'],
+  ['b', '\b'],
+  ['f', '\f'],
+  ['n', '\n'],
+  ['r', '\r'],
+  ['t', '\t'],
+]);
+
+const BLANKS = /[ \t\n\r]*/y;
+const PLAIN = /[ !#-[\]-\uffff]*/y; // all but controls, the quote and the backslash
+const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
+const WORD = /true|false|null/y;
+const FOUR_HEX = /[0-9A-Fa-f]{4}/y;
+
+class Reader {
+  readonly #text: string;
+  #at = 0;
+  #depth = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  document(): JsonValue {
+    if (this.#text.startsWith('\ufeff')) this.#fail('a byte order mark', 'JSON without one');
+    this.#take(BLANKS);
+    const value = this.#value();
+    this.#take(BLANKS);
+    if (this.#at < this.#text.length) this.#unexpected('nothing after the JSON value');
+    return value;
+  }
+
+  #value(): JsonValue {
+    const next = this.#text[this.#at];
+    if (next === '{') return this.#nested(() => this.#object());
+    if (next === '[') return this.#nested(() => this.#array());
+    if (next === '"') return { kind: 'string', value: this.#string() };
+    const word = this.#take(WORD);
+    if (word === 'null') return { kind: 'null' };
+    if (word !== null) return { kind: 'boolean', value: word === 'true' };
+    return { kind: 'number', value: this.#number() };
+  }
+
+  #nested(read: () => JsonValue): JsonValue {
+    this.#depth += 1;
+    if (this.#depth > MAX_JSON_DEPTH) this.#fail(`nesting deeper than ${MAX_JSON_DEPTH}`, 'less');
+    this.#at += 1;
+    const value = read();
+    this.#depth -= 1;
+    return value;
+  }
+
+  #object(): JsonValue {
+    const members: JsonMember[] = [];
+    this.#list('}', () => {
+      if (members.length === MAX_JSON_MEMBERS)
+        this.#fail(`an object of more than ${MAX_JSON_MEMBERS} members`, 'fewer');
+      if (this.#text[this.#at] !== '"') this.#unexpected('a member name in double quotes');
+      const name = this.#string();
+      this.#take(BLANKS);
+      if (!this.#skip(':')) this.#unexpected('":" after a member name');
+      this.#take(BLANKS);
+      members.push({ name, value: this.#value() });
+    });
+    return { kind: 'object', members };
+  }
+
+  #array(): JsonValue {
+    const items: JsonValue[] = [];
+    this.#list(']', () => {
+      items.push(this.#value());
+    });
+    return { kind: 'array', items };
+  }
+
+  #list(end: '}' | ']', readOne: () => void): void {
+    this.#take(BLANKS);
+    if (this.#skip(end)) return;
+    for (;;) {
+      readOne();
+      this.#take(BLANKS);
+      if (this.#skip(end)) return;
+      if (!this.#skip(',')) this.#unexpected(`"," or "${end}"`);
+      this.#take(BLANKS);
+    }
+  }
+
+  #string(): string {
+    const start = this.#at;
+    const parts: string[] = [];
+    this.#at += 1;
+    for (;;) {
+      parts.push(this.#take(PLAIN) ?? '');
+      if (this.#skip('"')) break;
+      if (!this.#skip('\\')) this.#unexpected('a string without control characters, ended by a double quote');
+      parts.push(this.#escape());
+    }
+    const value = parts.join('');
+    if (/\p{Surrogate}/u.test(value)) {
+      this.#at = start;
+      this.#fail('half of a surrogate pair in a string', 'both halves');
+    }
+    return value;
+  }
+
+  #escape(): string {
+    const character = ESCAPES.get(this.#text[this.#at] ?? '');
+    if (character !== undefined) {
+      this.#at += 1;
+      return character;
+    }
+    const hex = this.#skip('u') ? this.#take(FOUR_HEX) : null;
+    if (hex === null) return this.#unexpected('one of the escapes of JSON');
+    return String.fromCharCode(Number.parseInt(hex, 16));
+  }
+
+  #number(): number {
+    const start = this.#at;
+    const digits = this.#take(NUMBER);
+    if (digits === null) return this.#unexpected('a JSON value');
+    const value = Number(digits);
+    if (Number.isFinite(value)) return value;
+    // Go refuses it wherever it stands, in a member that it ignores too
+    this.#at = start;
+    return this.#fail(`the number ${quoted(digits)}`, 'one that a double can hold');
+  }
+
+  /** The match at this place, which is then behind us; null when there is none. */
+  #take(pattern: RegExp): string | null {
+    pattern.lastIndex = this.#at;
+    const found = pattern.exec(this.#text)?.[0];
+    if (found === undefined) return null;
+    this.#at += found.length;
+    return found;
+  }
+
+  #skip(character: string): boolean {
+    if (this.#text[this.#at] !== character) return false;
+    this.#at += 1;
+    return true;
+  }
+
+  #unexpected(expected: string): never {
+    const point = this.#text.codePointAt(this.#at);
+    return this.#fail(point === undefined ? 'the end' : quoted(String.fromCodePoint(point)), expected);
+  }
+
+  #fail(found: string, expected: string): never {
+    throw new SyntaxError(`${found} at character ${this.#at + 1}, expected ${expected}`);
+  }
+}
