@@ -24,6 +24,7 @@ export const HASHES: ReadonlyMap<number, string> = new Map([
   [11, 'sha224'],
 ]);
 
+const RSA: readonly number[] = [KEY_ALGORITHM.rsa, KEY_ALGORITHM.rsaSign];
 const CURVES: readonly string[] = ['nistP256', 'nistP384', 'nistP521', 'ed25519Legacy'];
 
 /** Why the signature's own algorithms do not do, whatever its key; null when they do. */
@@ -38,17 +39,20 @@ export function refuseAlgorithms(signature: ReadSignature | UnsupportedSignature
   if (weakHash !== undefined) return weak(`the signature is over a ${weakHash} hash, which can be forged`);
   if (keyAlgorithm === KEY_ALGORITHM.dsa) return weak('the signature is made by a DSA key');
   if (!HASHES.has(hashAlgorithm)) return unsupported(`the signature has the hash algorithm ${hashAlgorithm}`);
-  const isRsa = keyAlgorithm === KEY_ALGORITHM.rsa || keyAlgorithm === KEY_ALGORITHM.rsaSign;
-  if (mpis === null || (version === 3 && !isRsa)) {
+  if (mpis === null || (version === 3 && !RSA.includes(keyAlgorithm))) {
     return unsupported(`the signature has version ${version} and the key algorithm ${keyAlgorithm}`);
   }
   const longest = Math.max(...mpis.map(({ length }) => length * 8));
-  // of 2048-bit keys one signature in 2^80 is as short
-  if (isRsa && longest < MIN_RSA_BITS - 80) {
-    return weak(`the signature is made by an RSA key of about ${longest} bits`);
-  }
   if (keyAlgorithm === KEY_ALGORITHM.eddsa && longest > 256) return unsupported('the signature is by Ed448');
   return null;
+}
+
+/** The same of a signature whose key is not known: RSA keys that cannot be registered show in it. */
+export function refuseShortRsa({ keyAlgorithm, mpis }: ReadSignature): AlgorithmRefusal | null {
+  const bits = (mpis?.[0]?.length ?? 0) * 8;
+  // of 2048-bit keys one signature in 2^80 is as short
+  if (!RSA.includes(keyAlgorithm) || bits >= MIN_RSA_BITS - 80) return null;
+  return weak(`the signature is made by an RSA key of about ${bits} bits`);
 }
 
 /** What OpenPGP.js tells of a key. */

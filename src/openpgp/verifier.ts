@@ -5,8 +5,9 @@ import { isLookasideError, type RefusalCode } from '../domain/errors.ts';
 import { CLOCK_LEAD_MS } from '../domain/limits.ts';
 import { parseReference } from '../domain/reference.ts';
 import { parsePayload } from '../domain/simple-signing.ts';
+import { quoted } from '../domain/text.ts';
 import type { Claim, Judgement, Refusal, SignatureForm, Verdict } from '../domain/verdict.ts';
-import { HASHES, refuseAlgorithms, refuseKeyAlgorithm, unsupported } from './algorithms.ts';
+import { HASHES, refuseAlgorithms, refuseKeyAlgorithm, refuseShortRsa, unsupported } from './algorithms.ts';
 import {
   type CertificateFacts,
   isMadeBy,
@@ -65,7 +66,7 @@ function judgeClaim({ content }: UntrustedMessage, findings: Findings): Judgemen
   if (parseReference(claim.dockerReference) === null) {
     return bad({
       code: 'REFERENCE_INVALID',
-      message: `the docker-reference ${JSON.stringify(claim.dockerReference)} is none that a policy could parse; expected HOST/REPOSITORY:TAG. Sign again with the reference that is pulled`,
+      message: `the docker-reference ${quoted(claim.dockerReference)} is none that a policy could parse; expected HOST/REPOSITORY:TAG. Sign again with the reference that is pulled`,
     });
   }
   return judgement({ ...findings, claim, refusal: refuseForm(form) ?? findings.refusal ?? null });
@@ -102,6 +103,8 @@ async function verify(
   const issuer = issuerOf(signature);
   const candidates = keyring.find(issuer);
   if (candidates.length === 0) {
+    const unfit = refuseShortRsa(signature);
+    if (unfit !== null) return unfit;
     return refusedAs(
       'no-key',
       'KEY_UNKNOWN',
