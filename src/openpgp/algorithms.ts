@@ -21,7 +21,6 @@ export const HASHES: ReadonlyMap<number, string> = new Map([
   [8, 'sha256'],
   [9, 'sha384'],
   [10, 'sha512'],
-  [11, 'sha224'],
 ]);
 
 const RSA: readonly number[] = [KEY_ALGORITHM.rsa, KEY_ALGORITHM.rsaSign];

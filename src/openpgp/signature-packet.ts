@@ -36,7 +36,9 @@ const AT_MOST_ONCE: readonly number[] = [
 ];
 
 /** Marked critical, these are understood by gpg 2.2, which refuses a signature with any other (tried one by one). */
-const UNDERSTOOD: readonly number[] = [2, 3, 4, 5, 6, 7, 9, 11, 12, 16, 21, 22, 25, 26, 27, 30, 31, 32, 33];
+const UNDERSTOOD: readonly number[] = [
+  2, 3, 4, 5, 6, 7, 9, 11, 12, 16, 21, 22, 24, 25, 26, 27, 29, 30, 32, 33,
+];
 
 export interface ReadSignature {
   readonly version: 3 | 4;

@@ -74,15 +74,7 @@ async function expect(
 }
 
 describe('a good signature', () => {
-  const KINDS: readonly KeyKind[] = [
-    'rsa2048',
-    'rsa3072',
-    'rsa4096',
-    'ed25519',
-    'nistp256',
-    'nistp384',
-    'nistp521',
-  ];
+  const KINDS: readonly KeyKind[] = ['rsa2048', 'ed25519', 'nistp256', 'nistp384', 'nistp521'];
   for (const kind of KINDS) {
     test(`by ${kind} tells whose it is and what it claims`, async () => {
       const signer = makeKey(kind);
@@ -124,13 +116,13 @@ describe('a good signature', () => {
     });
   }
 
-  test('of version 3 with the first octet of its number zero is good', async () => {
-    for (let second = 0; ; second += 1) {
+  test('of version 3 with a shorter number is good', () => {
+    const ordinary = message(rsa, PAYLOAD, { version: 3 }).length;
+    for (let second = 0; second < 5000; second += 1) {
       const bytes = message(rsa, PAYLOAD, { version: 3, at: after(SIGNED_AT, second * SECOND) });
-      const isShort = bytes.length < message(rsa, PAYLOAD, { version: 3 }).length;
-      await expect(bytes, [certificate(rsa)], 'good', null);
-      if (isShort || second === 40) return;
+      if (bytes.length < ordinary) return expect(bytes, [certificate(rsa)], 'good', null);
     }
+    return assert.fail('5000 signatures, none of them shorter');
   });
 });
 
@@ -151,6 +143,7 @@ describe('a signature that is refused', () => {
     ['over MD5', { hash: 'md5' }, 'bad', 'ALGORITHM_WEAK'],
     ['over SHA-1', { hash: 'sha1' }, 'bad', 'ALGORITHM_WEAK'],
     ['over RIPEMD-160', { hash: 'ripemd160' }, 'bad', 'ALGORITHM_WEAK'],
+    ['over SHA-224', { hash: 'sha224' }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
     ['over SHA-3', { hash: 'sha3-256' }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
     ['of version 6', { version: 6 }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
     ['of version 3 by EdDSA', { version: 3 }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
