@@ -98,7 +98,7 @@ function unpack(bits: Bits, maxBytes: number): Bzip2Outcome {
   if (bits.read(24) !== 0x42_5a68) throw new Cut(); // "BZh"
   const level = bits.read(8) - 0x30;
   if (level < 1 || level > 9) throw new Cut();
-  const block = new Uint32Array(level * BLOCK_UNIT_BYTES);
+  let block: Uint32Array | null = null;
   const output = new Output(maxBytes);
   let combinedCrc = 0;
   for (;;) {
@@ -111,6 +111,7 @@ function unpack(bits: Bits, maxBytes: number): Bzip2Outcome {
     if (magic[0] !== BLOCK_MAGIC[0] || magic[1] !== BLOCK_MAGIC[1]) throw new Cut();
     if (bits.read(1) === 1) throw new Cut(); // randomised: not written since 1998
     const origin = bits.read(24);
+    block ??= new Uint32Array(level * BLOCK_UNIT_BYTES);
     const size = readBlock(bits, block);
     if (!writeBlock(block.subarray(0, size), origin, output)) return 'too-large';
     if (output.takeCrc() !== crc) throw new Cut();
