@@ -181,6 +181,7 @@ class Thread {
     this.#events = events;
     this.#worker = new Worker(script ?? new URL('./worker.js', import.meta.url), {
       name: 'verifier',
+      execArgv: [], // options of the program, an inspector or an --eval, are not for it
       resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MIB },
     });
     this.#worker.unref();
