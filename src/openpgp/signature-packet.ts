@@ -27,7 +27,7 @@ const SUBPACKET = {
   issuerFingerprint: 33,
 } as const;
 
-/** Without a date, or with two of what there may be one of: which is meant would be guesswork. */
+/** In the hashed part: of two, some readers follow the first and others the last. */
 const AT_MOST_ONCE: readonly number[] = [
   SUBPACKET.created,
   SUBPACKET.expires,
