@@ -34,7 +34,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   files: { src: ['domain'], packages: [], node: FILES },
   sqlite: { src: ['domain'], packages: ['better-sqlite3'], node: [...FILES, 'worker_threads'] },
   store: { src: ['domain'], packages: [], node: [] },
-  openpgp: { src: ['domain'], packages: ['openpgp'], node: ['worker_threads'] },
+  openpgp: { src: ['domain'], packages: ['openpgp'], node: ['os', 'worker_threads'] }, // os: how many processors
   identity: { src: ['domain'], packages: ['jose'], node: [] },
   upstream: { src: ['domain'], packages: ['undici'], node: [...NETWORK, 'readline'] },
   service: { src: ['domain'], packages: [], node: [] },

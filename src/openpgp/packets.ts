@@ -2,12 +2,18 @@
 // before any other code looks inside.
 import { inflateRawSync, inflateSync } from 'node:zlib';
 import { systemCode } from '../domain/errors.ts';
+import { MAX_UNPACKED_BYTES } from '../domain/limits.ts';
 
-const TAG_SIGNATURE = 2;
-const TAG_COMPRESSED = 8;
-
-/** A signed message unpacks to a few hundred bytes; the limit is against bombs. */
-const MAX_UNPACKED_BYTES = 1024 * 1024;
+/** Packet types (RFC 9580, section 5). */
+export const TAG = {
+  signature: 2,
+  onePass: 4,
+  publicKey: 6,
+  compressed: 8,
+  literal: 11,
+  userId: 13,
+  publicSubkey: 14,
+} as const;
 
 /**
  * Packets in a row, and parts of one packet. A signed message has three packets, and 4 MiB in parts of 512 bytes, the
@@ -18,6 +24,8 @@ const MAX_PIECES = 10_000;
 export interface Packet {
   readonly tag: number;
   readonly body: Uint8Array;
+  /** How its length is given: `whole`, in `parts`, or not at all: up to the `end` of everything. */
+  readonly length: 'whole' | 'parts' | 'end';
 }
 
 /**
@@ -47,8 +55,9 @@ export function walkPackets(bytes: Uint8Array): readonly Packet[] | null {
   while (position < bytes.length) {
     const packet = readPacket(bytes, position);
     if (packet === null || packets.length === MAX_PIECES) return null;
-    packets.push({ tag: packet.tag, body: packet.body });
-    position = packet.end;
+    const { tag, body, length, end } = packet;
+    packets.push({ tag, body, length });
+    position = end;
   }
   return packets;
 }
@@ -57,11 +66,11 @@ function isWholeMessage(bytes: Uint8Array): boolean {
   const packets = walkPackets(bytes);
   const first = packets?.[0];
   if (packets === null || first === undefined) return false;
-  if (first.tag !== TAG_COMPRESSED) return packets.some(({ tag }) => tag === TAG_SIGNATURE);
+  if (first.tag !== TAG.compressed) return packets.some(({ tag }) => tag === TAG.signature);
   const content = unpack(first.body);
   if (content === 'cut') return false;
   if (content === 'unknown') return true;
-  return walkPackets(content)?.some(({ tag }) => tag === TAG_SIGNATURE) ?? false;
+  return walkPackets(content)?.some(({ tag }) => tag === TAG.signature) ?? false;
 }
 
 /** `unknown`: a method that we cannot unpack (bzip2) or too large to look at. */
@@ -80,7 +89,7 @@ function unpack(body: Uint8Array): Uint8Array | 'cut' | 'unknown' {
 }
 
 /** The packet that begins at `start`, and where it ends; null when that is none, or not whole. */
-export function readPacket(bytes: Uint8Array, start: number): (Packet & { readonly end: number }) | null {
+export function readPacket(bytes: Uint8Array, start: number): PlacedPacket | null {
   const header = bytes[start];
   if (header === undefined || (header & 0x80) === 0) return null;
   return (header & 0x40) === 0
@@ -88,8 +97,10 @@ export function readPacket(bytes: Uint8Array, start: number): (Packet & { readon
     : readNewPacket(bytes, start, header & 0x3f);
 }
 
+type PlacedPacket = Packet & { readonly end: number };
+
 function readOldPacket(bytes: Uint8Array, start: number, tag: number, lengthType: number) {
-  if (lengthType === 3) return { tag, body: bytes.subarray(start + 1), end: bytes.length }; // to the end
+  if (lengthType === 3) return placed(tag, bytes.subarray(start + 1), 'end', bytes.length);
   const octets = 2 ** lengthType;
   const length = readNumber(bytes, start + 1, octets);
   return length === null ? null : slicePacket(bytes, tag, start + 1 + octets, length);
@@ -106,7 +117,7 @@ function readNewPacket(bytes: Uint8Array, start: number, tag: number) {
     if (!length.isPartial && chunks.length === 0) return part;
     chunks.push(part.body);
     position = part.end;
-    if (!length.isPartial) return { tag, body: Buffer.concat(chunks), end: position };
+    if (!length.isPartial) return placed(tag, Buffer.concat(chunks), 'parts', position);
   }
 }
 
@@ -127,7 +138,11 @@ function readNewLength(bytes: Uint8Array, at: number) {
 
 function slicePacket(bytes: Uint8Array, tag: number, from: number, length: number) {
   const end = from + length;
-  return end > bytes.length ? null : { tag, body: bytes.subarray(from, end), end };
+  return end > bytes.length ? null : placed(tag, bytes.subarray(from, end), 'whole', end);
+}
+
+function placed(tag: number, body: Uint8Array, length: Packet['length'], end: number): PlacedPacket {
+  return { tag, body, length, end };
 }
 
 function readNumber(bytes: Uint8Array, at: number, octets: number): number | null {

@@ -1,0 +1,268 @@
+// The threads that verify: what is in signatures and certificates can hold up or bring down one of them, never the
+// server. A thread that is stuck or dead is replaced, and only its own job is lost.
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { LookasideError } from '../domain/errors.ts';
+import type { CleanedCertificate, Verifier } from '../domain/ports.ts';
+import type { Judgement } from '../domain/verdict.ts';
+import { armorPublicKey } from './armor.ts';
+import type { JobName, Jobs, Reply, Request } from './jobs.ts';
+
+const THREADS = 2;
+const EXAMINE_LIMIT_MS = 2000;
+const CLEAN_LIMIT_MS = 5000;
+const START_LIMIT_MS = 30_000;
+const THREAD_HEAP_MIB = 256;
+const MAX_QUEUED = 1024;
+const MAX_QUEUED_BYTES = 128 * 1024 * 1024;
+
+export interface VerifierOptions {
+  /** Default 2, and not more than the machine has processors. */
+  readonly threads?: number;
+  /** How long one signature may take. Default 2 s. */
+  readonly examineLimitMs?: number;
+  /** How long the certificates of one file may take. Default 5 s. */
+  readonly cleanLimitMs?: number;
+  /** Jobs of one urgency that may wait. Default 1024. */
+  readonly maxQueued?: number;
+  /** Their bytes. Default 128 MiB. */
+  readonly maxQueuedBytes?: number;
+  /** What a thread runs; it speaks as jobs.ts says. Default worker.js. */
+  readonly script?: URL;
+}
+
+/** Bytes handed in must not be changed until the promise settles. Threads are started when first needed. */
+export function openVerifier(options: VerifierOptions = {}): Verifier {
+  return new Pool(options);
+}
+
+type Urgency = 'upload' | 'background';
+
+interface Job {
+  readonly name: JobName;
+  readonly bytes: Uint8Array;
+  readonly now: Date;
+  readonly urgency: Urgency;
+  readonly limitMs: number;
+  readonly resolve: (output: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+class Queue {
+  readonly #jobs: Job[] = [];
+  #sizeBytes = 0;
+
+  get count(): number {
+    return this.#jobs.length;
+  }
+
+  hasRoom(sizeBytes: number, maxCount: number, maxBytes: number): boolean {
+    return this.count < maxCount && (this.count === 0 || this.#sizeBytes + sizeBytes <= maxBytes);
+  }
+
+  push(job: Job): void {
+    this.#jobs.push(job);
+    this.#sizeBytes += job.bytes.length;
+  }
+
+  shift(): Job | null {
+    const job = this.#jobs.shift();
+    if (job === undefined) return null;
+    this.#sizeBytes -= job.bytes.length;
+    return job;
+  }
+}
+
+class Pool implements Verifier {
+  readonly #options: VerifierOptions;
+  readonly #maxThreads: number;
+  readonly #queues = { upload: new Queue(), background: new Queue() };
+  readonly #threads = new Set<Thread>();
+  #keyring: readonly Uint8Array[] = [];
+  #isClosed = false;
+
+  constructor(options: VerifierOptions) {
+    this.#options = options;
+    this.#maxThreads = options.threads ?? Math.min(THREADS, availableParallelism());
+  }
+
+  examine(untrusted: Uint8Array, now: Date, urgency: Urgency): Promise<Judgement> {
+    const limitMs = this.#options.examineLimitMs ?? EXAMINE_LIMIT_MS;
+    return this.#run('examine', { bytes: untrusted, now, urgency, limitMs });
+  }
+
+  cleanCertificates(untrusted: Uint8Array, now: Date): Promise<readonly CleanedCertificate[]> {
+    const limitMs = this.#options.cleanLimitMs ?? CLEAN_LIMIT_MS;
+    return this.#run('clean-certificates', { bytes: untrusted, now, urgency: 'upload', limitMs });
+  }
+
+  armor(certificate: Uint8Array): string {
+    return armorPublicKey(certificate);
+  }
+
+  setKeyring(certificates: readonly Uint8Array[]): void {
+    this.#keyring = certificates.map((certificate) => Uint8Array.from(certificate));
+    for (const thread of this.#threads) thread.setKeyring(this.#keyring);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const queue of [this.#queues.upload, this.#queues.background]) {
+      for (let job = queue.shift(); job !== null; job = queue.shift()) job.reject(closed());
+    }
+    await Promise.all([...this.#threads].map((thread) => thread.end(closed())));
+  }
+
+  #run<Name extends JobName>(
+    name: Name,
+    { bytes, now, urgency, limitMs }: Pick<Job, 'bytes' | 'now' | 'urgency' | 'limitMs'>,
+  ): Promise<Jobs[Name]['output']> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) return reject(closed());
+      const queue = this.#queues[urgency];
+      const { maxQueued = MAX_QUEUED, maxQueuedBytes = MAX_QUEUED_BYTES } = this.#options;
+      if (!queue.hasRoom(bytes.length, maxQueued, maxQueuedBytes)) {
+        return reject(busy(`${queue.count} signatures wait to be verified already. Try again later`));
+      }
+      // the cast: the thread answers each job with its own output
+      const settle = (output: unknown) => resolve(output as Jobs[Name]['output']);
+      queue.push({ name, bytes, now, urgency, limitMs, resolve: settle, reject });
+      this.#next();
+    });
+  }
+
+  /** Gives waiting jobs to resting threads, and to new ones while there may be more. */
+  #next(): void {
+    for (;;) {
+      const resting = [...this.#threads].find(({ isResting }) => isResting);
+      if (resting === undefined && (this.#isClosed || this.#threads.size >= this.#maxThreads)) return;
+      const job = this.#nextJob();
+      if (job === null) return;
+      (resting ?? this.#startThread()).take(job);
+    }
+  }
+
+  // The last thread is left to uploads, so that they never wait for what is done in the background.
+  #nextJob(): Job | null {
+    const upload = this.#queues.upload.shift();
+    if (upload !== null) return upload;
+    const inBackground = [...this.#threads].filter(({ urgency }) => urgency === 'background').length;
+    return inBackground < Math.max(1, this.#maxThreads - 1) ? this.#queues.background.shift() : null;
+  }
+
+  #startThread(): Thread {
+    const thread = new Thread(this.#options.script, this.#keyring, {
+      onRest: () => this.#next(),
+      onEnd: () => {
+        this.#threads.delete(thread);
+        this.#next();
+      },
+    });
+    this.#threads.add(thread);
+    return thread;
+  }
+}
+
+interface ThreadEvents {
+  readonly onRest: () => void;
+  readonly onEnd: () => void;
+}
+
+/** Started without a job it does not keep the process alive. */
+class Thread {
+  readonly #events: ThreadEvents;
+  readonly #worker: Worker;
+  #job: Job | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #isReady = false;
+  #isEnding = false;
+
+  constructor(script: URL | undefined, keyring: readonly Uint8Array[], events: ThreadEvents) {
+    this.#events = events;
+    this.#worker = new Worker(script ?? new URL('./worker.js', import.meta.url), {
+      name: 'verifier',
+      execArgv: [], // options of the program, an inspector or an --eval, are not for it
+      resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MIB },
+    });
+    this.#worker.unref();
+    this.#worker.on('message', (reply: Reply) => this.#take(reply));
+    this.#worker.on('error', (error) => void this.end(busy('the thread that verified it died', error)));
+    this.#worker.on('exit', () => void this.end(busy('the thread that verified it ended')));
+    this.setKeyring(keyring);
+  }
+
+  get isResting(): boolean {
+    return this.#job === null && !this.#isEnding;
+  }
+
+  get urgency(): Urgency | null {
+    return this.#job?.urgency ?? null;
+  }
+
+  setKeyring(certificates: readonly Uint8Array[]): void {
+    this.#post({ name: 'keyring', certificates });
+  }
+
+  take(job: Job): void {
+    this.#job = job;
+    this.#worker.ref();
+    const { name, now } = job;
+    const bytes = Uint8Array.from(job.bytes); // a view would be sent with all of the memory behind it
+    this.#post({ name, bytes, now }, [bytes.buffer]);
+    this.#watch(this.#isReady ? job.limitMs : START_LIMIT_MS);
+  }
+
+  /** Rejects the job under way, if any. */
+  async end(reason: LookasideError): Promise<void> {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#release()?.reject(reason);
+    this.#events.onEnd();
+    await this.#worker.terminate();
+  }
+
+  #take(reply: Reply): void {
+    if (reply.outcome === 'ready') {
+      this.#isReady = true;
+      if (this.#job !== null) this.#watch(this.#job.limitMs);
+      return;
+    }
+    const job = this.#release();
+    if (job === null) return; // it was given up when the thread was ended
+    if (reply.outcome === 'done') job.resolve(reply.output);
+    else job.reject(errorOf(reply));
+    this.#events.onRest();
+  }
+
+  #watch(limitMs: number): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    const giveUp = () => void this.end(busy(`verification took longer than ${limitMs} ms. Try again later`));
+    this.#timer = setTimeout(giveUp, limitMs);
+  }
+
+  #release(): Job | null {
+    const job = this.#job;
+    this.#job = null;
+    this.#worker.unref();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    return job;
+  }
+
+  #post(request: Request, transfer: readonly ArrayBuffer[] = []): void {
+    this.#worker.postMessage(request, transfer);
+  }
+}
+
+function errorOf({ code, message, detail }: Extract<Reply, { outcome: 'failed' }>): Error {
+  if (code === null) return new Error(message);
+  return new LookasideError(code, message, detail === null ? {} : { detail });
+}
+
+function busy(message: string, cause?: unknown): LookasideError {
+  return new LookasideError('BUSY', message, { cause });
+}
+
+function closed(): LookasideError {
+  return busy('the verifier is closed');
+}

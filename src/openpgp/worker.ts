@@ -1,0 +1,43 @@
+// One verification thread: takes a job at a time from pool.ts, which may end it at any moment.
+import { parentPort } from 'node:worker_threads';
+import { isLookasideError } from '../domain/errors.ts';
+import { cleanCertificates } from './certificates.ts';
+import type { JobName, Jobs, Reply, Request } from './jobs.ts';
+import { createKeyring } from './keyring.ts';
+import { examineMessage } from './verifier.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('worker is started by pool.ts');
+
+let keyring = createKeyring([]);
+
+const handlers: {
+  readonly [Name in JobName]: (bytes: Uint8Array, now: Date) => Promise<Jobs[Name]['output']>;
+} = {
+  examine: (bytes, now) => examineMessage(bytes, keyring, now),
+  'clean-certificates': (bytes, now) => cleanCertificates(bytes, keyring.certificates, now),
+};
+
+port.on('message', (request: Request) => {
+  if (request.name === 'keyring') {
+    keyring = createKeyring(request.certificates);
+    return;
+  }
+  const { name, bytes, now } = request;
+  handlers[name](bytes, now).then(
+    (output) => reply({ outcome: 'done', output }),
+    (error: unknown) => reply(failure(error)),
+  );
+});
+
+reply({ outcome: 'ready' });
+
+function failure(error: unknown): Reply {
+  const message = error instanceof Error ? error.message : String(error);
+  if (!isLookasideError(error)) return { outcome: 'failed', code: null, message, detail: null };
+  return { outcome: 'failed', code: error.code, message, detail: error.detail };
+}
+
+function reply(message: Reply): void {
+  port?.postMessage(message);
+}

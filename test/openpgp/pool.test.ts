@@ -1,0 +1,196 @@
+// Threads that hang, die and are replaced; what waits for them, and for how long.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { describe, test } from 'node:test';
+import { isLookasideError } from '../../src/domain/errors.ts';
+import type { Verifier } from '../../src/domain/ports.ts';
+import { openVerifier, type VerifierOptions } from '../../src/openpgp/pool.ts';
+import { certificate, compressed, makeKey, message, SIGNED_AT } from './packet-writer.ts';
+
+const NOW = new Date('2025-01-01T00:00:00Z');
+const PAYLOAD = Buffer.from(
+  JSON.stringify({
+    critical: {
+      identity: { 'docker-reference': 'registry.example/team/app:v1' },
+      image: { 'docker-manifest-digest': `sha256:${'0f'.repeat(32)}` },
+      type: 'atomic container signature',
+    },
+    optional: {},
+  }),
+);
+
+const script = new URL('./scripted-worker.js', import.meta.url);
+// for jobs that end by themselves, on however busy a machine
+const PATIENT_MS = 60_000;
+
+async function withVerifier(options: VerifierOptions, body: (verifier: Verifier) => Promise<void>) {
+  const verifier = openVerifier({ script, examineLimitMs: PATIENT_MS, ...options });
+  try {
+    await body(verifier);
+  } finally {
+    await verifier.close();
+  }
+}
+
+const order = (verifier: Verifier, what: string, urgency: 'upload' | 'background' = 'upload') =>
+  verifier.examine(Buffer.from(what), NOW, urgency);
+
+const isBusy = (error: unknown) => isLookasideError(error, 'BUSY');
+
+describe('a verification thread', () => {
+  test('that hangs is replaced, and its job is answered with BUSY', () =>
+    withVerifier({ threads: 1, examineLimitMs: 100 }, async (verifier) => {
+      verifier.setKeyring([Buffer.from('a')]);
+      const jobs = [order(verifier, 'hang'), order(verifier, 'next')];
+      await assert.rejects(jobs[0] ?? assert.fail(), isBusy);
+      assert.equal(await jobs[1], 'next with 1 certificates');
+    }));
+
+  test('that does not answer is replaced', () =>
+    withVerifier({ threads: 1, examineLimitMs: 100 }, async (verifier) => {
+      await assert.rejects(order(verifier, 'wait'), isBusy);
+      assert.equal(await order(verifier, 'next'), 'next with 0 certificates');
+    }));
+
+  for (const how of ['throw', 'exit', 'hoard']) {
+    test(`that dies (${how}) is replaced, and no other job is lost`, () =>
+      withVerifier({ threads: 1 }, async (verifier) => {
+        verifier.setKeyring([Buffer.from('a'), Buffer.from('b')]);
+        const [dying, next] = [order(verifier, how), order(verifier, 'next')];
+        await assert.rejects(dying, isBusy);
+        assert.equal(await next, 'next with 2 certificates');
+      }));
+  }
+
+  test('that cannot be started answers each job with BUSY', () =>
+    withVerifier(
+      { threads: 1, script: new URL('./no-such-script.js', import.meta.url) },
+      async (verifier) => {
+        await assert.rejects(order(verifier, 'one'), isBusy);
+        await assert.rejects(order(verifier, 'two'), isBusy);
+      },
+    ));
+
+  test('hands on errors with their code and detail', () =>
+    withVerifier({ threads: 1 }, async (verifier) => {
+      await assert.rejects(verifier.cleanCertificates(Buffer.from('refuse'), NOW), (error: unknown) => {
+        assert.ok(isLookasideError(error, 'TOO_LARGE'));
+        assert.deepEqual(error.detail, { most: 64 });
+        return true;
+      });
+      await assert.rejects(order(verifier, 'fail'), /^Error: a bug$/);
+    }));
+});
+
+describe('the queue for verification', () => {
+  test('lets uploads go ahead of what is done in the background', () =>
+    withVerifier({ threads: 1 }, async (verifier) => {
+      const done: string[] = [];
+      const orders = [
+        ['first', 'upload'],
+        ['background 1', 'background'],
+        ['background 2', 'background'],
+        ['upload 1', 'upload'],
+        ['upload 2', 'upload'],
+      ] as const;
+      await Promise.all(
+        orders.map(([what, urgency]) => order(verifier, what, urgency).then(() => done.push(what))),
+      );
+      assert.deepEqual(done, ['first', 'upload 1', 'upload 2', 'background 1', 'background 2']);
+    }));
+
+  test('keeps one thread for uploads, however much is done in the background', () =>
+    withVerifier({ threads: 2 }, async (verifier) => {
+      const background = ['hang', 'hang', 'hang'].map((what) => order(verifier, what, 'background'));
+      const refused = background.map((job) => assert.rejects(job, isBusy));
+      assert.equal(await order(verifier, 'upload'), 'upload with 0 certificates');
+      await verifier.close();
+      await Promise.all(refused);
+    }));
+
+  test('takes so many jobs and no more', () =>
+    withVerifier({ threads: 1, maxQueued: 2 }, async (verifier) => {
+      const held = ['hang', 'second', 'third'].map((what) => assert.rejects(order(verifier, what), isBusy));
+      await assert.rejects(order(verifier, 'fourth'), /2 signatures wait to be verified already/);
+      // the other urgency has room of its own
+      held.push(assert.rejects(order(verifier, 'background', 'background'), /closed/));
+      await verifier.close();
+      await Promise.all(held);
+    }));
+
+  test('takes so many bytes and no more, but always one job', () =>
+    withVerifier({ threads: 1, maxQueuedBytes: 10 }, async (verifier) => {
+      const held = ['hang', 'more than ten bytes'].map((what) =>
+        assert.rejects(order(verifier, what), isBusy),
+      );
+      await assert.rejects(order(verifier, 'x'), /wait to be verified already/);
+      await verifier.close();
+      await Promise.all(held);
+    }));
+
+  test('takes nothing once it is closed', () =>
+    withVerifier({}, async (verifier) => {
+      await verifier.close();
+      await assert.rejects(order(verifier, 'late'), isBusy);
+    }));
+});
+
+describe('a keyring', () => {
+  test('holds for every job that is handed in after it, on every thread', () =>
+    withVerifier({ threads: 2 }, async (verifier) => {
+      await Promise.all([order(verifier, 'warm'), order(verifier, 'up')]);
+      for (const count of [1, 3, 2]) {
+        verifier.setKeyring(Array.from({ length: count }, () => Buffer.from('certificate')));
+        const jobs = ['a', 'b', 'c', 'd'].map((what) => order(verifier, what));
+        const expected = ['a', 'b', 'c', 'd'].map((what) => `${what} with ${count} certificates`);
+        assert.deepEqual(await Promise.all(jobs), expected);
+      }
+    }));
+});
+
+describe('the verifier', () => {
+  const key = makeKey('ed25519');
+
+  test('judges in its threads, and the bytes stay the caller’s', async () => {
+    await using verifier = disposable(openVerifier());
+    const bytes = message(key, PAYLOAD);
+    const before = Buffer.from(bytes);
+    assert.equal((await verifier.examine(bytes, NOW, 'upload')).verdict, 'no-key');
+    const own = certificate(key);
+    const copy = Buffer.from(own);
+    verifier.setKeyring([own]);
+    const judged = await verifier.examine(bytes, NOW, 'background');
+    assert.equal(judged.verdict, 'good', judged.refusal?.message);
+    assert.deepEqual(judged.signedAt, SIGNED_AT);
+    assert.deepEqual(bytes, before);
+    assert.deepEqual(own, copy);
+  });
+
+  test('is through with many at once', async () => {
+    await using verifier = disposable(openVerifier());
+    verifier.setKeyring([certificate(key)]);
+    const jobs = Array.from({ length: 100 }, (_, index) =>
+      verifier.examine(compressed(message(key, PAYLOAD)), NOW, index % 2 === 0 ? 'upload' : 'background'),
+    );
+    for (const { verdict } of await Promise.all(jobs)) assert.equal(verdict, 'good');
+  });
+
+  test('does not keep a program alive that has nothing more to do', () => {
+    const pool = new URL('../../src/openpgp/pool.js', import.meta.url);
+    const program = `
+      import { openVerifier } from ${JSON.stringify(pool.href)};
+      const verifier = openVerifier();
+      const { refusal } = await verifier.examine(Buffer.of(1), new Date(), 'upload');
+      console.log(refusal.code);`;
+    const { stdout, stderr, status } = spawnSync(
+      process.execPath,
+      ['--input-type=module', '--eval', program],
+      { encoding: 'utf8', timeout: PATIENT_MS },
+    );
+    assert.deepEqual({ stdout, stderr, status }, { stdout: 'FIRST_BYTE\n', stderr: '', status: 0 });
+  });
+});
+
+function disposable(verifier: Verifier): Verifier & AsyncDisposable {
+  return Object.assign(verifier, { [Symbol.asyncDispose]: () => verifier.close() });
+}
