@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { type BlockList, isIP } from 'node:net';
 import { LookasideError } from '../domain/errors.ts';
 import type { Role, Token } from '../domain/ports.ts';
+import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
 
 /**
  * The client's address. X-Forwarded-For is believed from the right, as far as the addresses that wrote it are
@@ -53,6 +54,18 @@ export function requireRole(caller: Caller, roles: readonly Role[]): void {
     'DENIED',
     `the token "${caller.token.name}" has the role ${caller.token.role}; wanted ${roles.join(' or ')}`,
   );
+}
+
+/** Who answers for a change. @throws LookasideError UNAUTHORIZED when nobody is known */
+export function actorOf({ caller, address }: { readonly caller: Caller; readonly address: string }): Actor {
+  switch (caller.kind) {
+    case 'administrator':
+      return ADMINISTRATOR;
+    case 'token':
+      return { name: caller.token.name, address, requestId: null };
+    case 'anonymous':
+      throw new LookasideError('UNAUTHORIZED', 'a change needs a token, so that somebody answers for it');
+  }
 }
 
 function isTrusted(trusted: BlockList, address: string): boolean {

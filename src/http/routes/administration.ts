@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { ROLES, type Token } from '../../domain/ports.ts';
 import type { OnProgress, TreeCounts } from '../../service/upkeep.ts';
+import { actorOf } from '../client.ts';
 import { jsonLinesReply, jsonReply, type Reply } from '../reply.ts';
 import type { RouteRequest, RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -63,14 +64,15 @@ async function reindex({ upkeep }: Services, { body }: RouteRequest): Promise<Re
   return jsonLinesReply(withProgress((onProgress) => upkeep.reindex({ acceptDamage, onProgress })));
 }
 
-async function tokens(services: Services, { req, body }: RouteRequest): Promise<Reply> {
+async function tokens(services: Services, { req, exchange, body }: RouteRequest): Promise<Reply> {
   if (req.method === 'GET') return jsonReply(200, { tokens: services.tokens.list().map(shownToken) });
   const { name, role } = parse(tokenRequest, body);
-  return jsonReply(201, { name, role, token: await services.tokens.create(name, role) });
+  const token = await services.tokens.create(name, role, actorOf(exchange));
+  return jsonReply(201, { name, role, token });
 }
 
-async function revokeToken(services: Services, { params }: RouteRequest): Promise<Reply> {
-  return jsonReply(200, shownToken(await services.tokens.revoke(params.name ?? '')));
+async function revokeToken(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, shownToken(await services.tokens.revoke(params.name ?? '', actorOf(exchange))));
 }
 
 function shownToken({ name, role, createdAt, revokedAt }: Token) {
