@@ -4,11 +4,10 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import type { Role } from '../../src/domain/ports.ts';
-import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { openTokensReadOnly } from '../../src/sqlite/databases.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { sha256 } from '../contract/signature-index.ts';
-import { type Cleanup, open, temporaryFolder } from './scratch.ts';
+import { type Cleanup, change, events, open, temporaryFolder } from './scratch.ts';
 
 const CREATED_AT = new Date('2026-11-22T10:00:00.000Z');
 const REVOKED_AT = new Date('2026-11-23T10:00:00.000Z');
@@ -104,6 +103,45 @@ describe('a token', () => {
   });
 });
 
+describe('the audit log', () => {
+  const told = (dataDir: string) =>
+    events(dataDir).map(({ seq, leaf }) => [seq, JSON.parse(leaf).action, JSON.parse(leaf).result]);
+
+  it('tells of each token that was made or revoked, and of nothing that changed nothing', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const made = auditEvent({ action: 'token-create', result: 'created' });
+    const revoked = auditEvent({ action: 'token-revoke', result: 'revoked' });
+    await databases.tokens.create(token('alice'), made);
+    await assert.rejects(databases.tokens.create({ ...token('alice'), hash: sha256('other') }, made));
+    await databases.tokens.revoke('alice', REVOKED_AT, revoked);
+    await databases.tokens.revoke('alice', REVOKED_AT, revoked);
+    await databases.tokens.revoke('nobody', REVOKED_AT, revoked);
+    await databases.tokens.create(token('bob'), made);
+    assert.deepEqual(told(dataDir), [
+      [1, 'token-create', 'created'],
+      [2, 'token-revoke', 'revoked'],
+      [3, 'token-create', 'created'],
+    ]);
+  });
+
+  it('and the token are both left as they were when the event cannot be written', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const unwritable = auditEvent({ salt: 'ab' });
+    await databases.tokens.create(token('alice'), auditEvent());
+    await assert.rejects(databases.tokens.create(token('bob'), unwritable));
+    await assert.rejects(databases.tokens.revoke('alice', REVOKED_AT, unwritable));
+    assert.deepEqual(
+      databases.tokens.list().map(({ name, revokedAt }) => [name, revokedAt]),
+      [['alice', null]],
+    );
+    assert.equal(events(dataDir).length, 1);
+  });
+});
+
 describe('state.db', () => {
   async function filled(t: Cleanup): Promise<string> {
     const dataDir = temporaryFolder(t);
@@ -170,11 +208,5 @@ describe('state.db', () => {
     const content = readFileSync(file);
     content.fill('damage', offset, offset + 4096);
     writeFileSync(file, content);
-  }
-
-  function change(file: string, sql: string): void {
-    const db = connectDatabase(file);
-    db.exec(sql);
-    db.close();
   }
 });
