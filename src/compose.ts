@@ -13,6 +13,7 @@ import type { Tree } from './domain/tree.ts';
 import { makeRoot, openTree } from './files/tree.ts';
 import { isWholeSignature } from './openpgp/packets.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './service/access.ts';
+import { createEventMaker } from './service/audit.ts';
 import { type Browser, createBrowser } from './service/browse.ts';
 import { createHealth, type Health } from './service/health.ts';
 import type { KeyService } from './service/keys.ts';
@@ -147,6 +148,7 @@ function connect({ config, current, log, databases }: Connections) {
   const shared = { tree, kind: config.tree, index, report: problems.report, wait };
   const scanner = createScanner({ ...shared, monotonicMs: systemClock.monotonicMs });
   const store = createTreeStore({ ...shared, sha256: sha256Hex, syncFolder: scanner.syncFolder });
+  const makeEvent = createEventMaker({ site: DEFAULT_SITE, clock: systemClock, randomBytes });
   const reader = createReader({ store, clock: systemClock, cacheBytes: SET_CACHE_BYTES });
   const upkeep = createUpkeep({
     site: DEFAULT_SITE,
@@ -174,6 +176,7 @@ function connect({ config, current, log, databases }: Connections) {
     tokens: createTokenService({
       store: databases.tokens,
       clock: systemClock,
+      makeEvent,
       randomBytes,
       sha256: sha256Hex,
     }),

@@ -2,6 +2,7 @@
 import { listTokens } from '../compose.ts';
 import type { Config } from '../config.ts';
 import type { Role, Token } from '../domain/ports.ts';
+import { ADMINISTRATOR } from '../service/audit.ts';
 import { asOwner } from './owner.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';
 
@@ -17,7 +18,7 @@ export async function runTokenCreate(
   { name, role, json }: TokenCreateOptions,
 ): Promise<number> {
   const token = await asOwner(config, {
-    alone: ({ tokens }) => tokens.create(name, role),
+    alone: ({ tokens }) => tokens.create(name, role, ADMINISTRATOR),
     byServer: async (server) => {
       const created = await server.call('POST', '/api/v1/tokens', { name, role });
       return (created as { token: string }).token; // 201, or it threw
@@ -49,7 +50,7 @@ export async function runTokenRevoke(
   { name, json }: { name: string; json: boolean },
 ): Promise<number> {
   const token = await asOwner(config, {
-    alone: ({ tokens }) => tokens.revoke(name),
+    alone: ({ tokens }) => tokens.revoke(name, ADMINISTRATOR),
     byServer: async (server) => {
       const revoked = await server.call('DELETE', `/api/v1/tokens/${encodeURIComponent(name)}`);
       return revoked as Pick<Token, 'name'>; // 200, or it threw

@@ -168,15 +168,18 @@ export interface TokenStore {
   /** The token with that hash that is not revoked, or null. Synchronous: reads of closed sites wait for it. */
   find(hash: string): Token | null;
   list(): readonly Token[];
-  /** Durable once resolved. @throws NAME_TAKEN */
-  create(token: {
-    readonly name: string;
-    readonly role: Role;
-    readonly hash: string;
-    readonly createdAt: Date;
-  }): Promise<Token>;
-  /** Durable once resolved; null when no such name. A second time changes nothing. */
-  revoke(name: string, revokedAt: Date): Promise<Token | null>;
+  /** Durable with its event once resolved. @throws NAME_TAKEN */
+  create(
+    token: {
+      readonly name: string;
+      readonly role: Role;
+      readonly hash: string;
+      readonly createdAt: Date;
+    },
+    event: NewAuditEvent,
+  ): Promise<Token>;
+  /** Durable with its event once resolved; null when no such name. A second time changes nothing, without an event. */
+  revoke(name: string, revokedAt: Date, event: NewAuditEvent): Promise<Token | null>;
 }
 
 /** A recorded signature with what verification found of it. Null where Judgement has null. */

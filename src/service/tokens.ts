@@ -1,10 +1,12 @@
 // Tokens: made here, shown once, kept only as hashes.
 import { LookasideError } from '../domain/errors.ts';
 import type { Clock, Role, Token, TokenStore } from '../domain/ports.ts';
+import { type Actor, ADMINISTRATOR, type MakeEvent, SERVER } from './audit.ts';
 
 export interface TokenServiceOptions {
   readonly store: TokenStore;
   readonly clock: Clock;
+  readonly makeEvent: MakeEvent;
   readonly randomBytes: (count: number) => Uint8Array;
   /** Lower-case hex. */
   readonly sha256: (text: string) => string;
@@ -12,10 +14,10 @@ export interface TokenServiceOptions {
 
 export interface TokenService {
   /** The token's text, which nobody can be shown again. @throws LookasideError NAME_TAKEN, REQUEST_INVALID */
-  create(name: string, role: Role): Promise<string>;
+  create(name: string, role: Role, actor: Actor): Promise<string>;
   list(): readonly Token[];
   /** @throws NOT_FOUND */
-  revoke(name: string): Promise<Token>;
+  revoke(name: string, actor: Actor): Promise<Token>;
   /** The token whose text this is, unless revoked. */
   find(text: string): Token | null;
 }
@@ -24,23 +26,26 @@ export interface TokenService {
 const PREFIX = 'lookaside_';
 const TOKEN = /^lookaside_[0-9a-f]{64}$/;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
+/** Names under which others than tokens stand in the audit log. */
+const RESERVED: readonly string[] = [ADMINISTRATOR.name, SERVER.name];
 
-export function createTokenService({ store, clock, randomBytes, sha256 }: TokenServiceOptions): TokenService {
+export function createTokenService(options: TokenServiceOptions): TokenService {
+  const { store, clock, makeEvent, randomBytes, sha256 } = options;
   return {
-    async create(name, role) {
-      if (!NAME.test(name)) {
-        throw new LookasideError(
-          'REQUEST_INVALID',
-          `"${name.slice(0, 80)}" is no name for a token; wanted 1 to 64 letters, digits and . _ @ -`,
-        );
-      }
+    async create(name, role, actor) {
+      checkName(name);
       const text = PREFIX + Buffer.from(randomBytes(32)).toString('hex');
-      await store.create({ name, role, hash: sha256(text), createdAt: clock.now() });
+      const event = makeEvent(
+        { action: 'token-create', result: 'created', reason: `${name} (${role})` },
+        actor,
+      );
+      await store.create({ name, role, hash: sha256(text), createdAt: clock.now() }, event);
       return text;
     },
     list: () => store.list(),
-    async revoke(name) {
-      const revoked = await store.revoke(name, clock.now());
+    async revoke(name, actor) {
+      const event = makeEvent({ action: 'token-revoke', result: 'revoked', reason: name }, actor);
+      const revoked = await store.revoke(name, clock.now(), event);
       if (revoked === null) {
         throw new LookasideError('NOT_FOUND', `no token is named "${name}"; see: lookaside token list`);
       }
@@ -48,4 +53,20 @@ export function createTokenService({ store, clock, randomBytes, sha256 }: TokenS
     },
     find: (text) => (TOKEN.test(text) ? store.find(sha256(text)) : null),
   };
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function checkName(name: string): void {
+  if (!NAME.test(name)) {
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      `"${name.slice(0, 80)}" is no name for a token; wanted 1 to 64 letters, digits and . _ @ -`,
+    );
+  }
+  if (RESERVED.includes(name.toLowerCase())) {
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      `"${name}" stands for another in the audit log; choose another name for the token`,
+    );
+  }
 }

@@ -1,15 +1,31 @@
 // What the main thread asks of the writer thread, and what comes back. Everything here is structured-cloned.
-import type { AccessBatch, AccessLimits, RecordedImage } from '../domain/ports.ts';
+import type { NewAuditEvent } from '../domain/audit.ts';
+import type { AccessBatch, AccessLimits, NewUpload, RecordedImage } from '../domain/ports.ts';
+import type { NewKey } from './key-rows.ts';
 import type { NewToken } from './token-rows.ts';
 
 export interface Commands {
   /** Opens or makes state.db and checks it. */
   'state.open': { readonly input: null; readonly output: null };
-  'state.create-token': { readonly input: NewToken; readonly output: null };
-  'state.revoke-token': {
-    readonly input: { readonly name: string; readonly revokedAt: Date };
+  'state.create-token': {
+    readonly input: { readonly token: NewToken; readonly event: NewAuditEvent };
     readonly output: null;
   };
+  'state.revoke-token': {
+    readonly input: { readonly name: string; readonly revokedAt: Date; readonly event: NewAuditEvent };
+    readonly output: null;
+  };
+  'state.put-key': {
+    readonly input: { readonly key: NewKey; readonly event: NewAuditEvent };
+    readonly output: null;
+  };
+  /** Number of the event that tells of the upload, or of the same upload before. */
+  'state.add-upload': {
+    readonly input: { readonly upload: NewUpload; readonly event: NewAuditEvent };
+    readonly output: number;
+  };
+  /** The event's number. */
+  'state.append-audit-event': { readonly input: NewAuditEvent; readonly output: number };
   'index.open': { readonly input: null; readonly output: IndexOpened };
   'index.record': { readonly input: readonly RecordedImage[]; readonly output: null };
   'index.forget-folder': {

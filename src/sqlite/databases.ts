@@ -1,12 +1,16 @@
 // All databases of one data directory: opened together, closed in order. The caller holds the lock.
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
-import type { Token, TokenStore } from '../domain/ports.ts';
+import type { KeyStore, TokenStore } from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
-import { isCorruption, messageOf, openForReading } from './open.ts';
+import { SqliteAuditLog } from './audit-log.ts';
+import { KeyTable, SqliteKeyStore } from './keys.ts';
+import { closedOnError, isCorruption, messageOf, openForReading } from './open.ts';
 import { type IndexReader, openIndexReader, SqliteSignatureIndex } from './signatures.ts';
 import { SqliteTokenStore, TokenTable } from './tokens.ts';
+import { SqliteUploadStore } from './uploads.ts';
 import { type LaneHealth, Writer, type WriterOptions } from './writer.ts';
 
 export interface DatabasesOptions extends WriterOptions {
@@ -24,6 +28,9 @@ export interface Databases {
   readonly index: SqliteSignatureIndex;
   readonly access: SqliteAccessLog;
   readonly tokens: SqliteTokenStore;
+  readonly keys: SqliteKeyStore;
+  readonly uploads: SqliteUploadStore;
+  readonly audit: SqliteAuditLog;
   /** Why the index.db that was found could not be used and an empty one stands in its place; null when it could. */
   readonly indexReplacedBecause: string | null;
   /** From memory: cheap enough for every probe. */
@@ -42,15 +49,18 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
   const { dataDir, onUnusable } = options;
   makeFolder(dataDir);
   const writer = new Writer(options);
-  let tokens: SqliteTokenStore | null = null;
+  let stateReader: Database | null = null;
   try {
     await writer.run('state.open', null, 0);
     const { isNew, replacedBecause } = await writer.run('index.open', null, 0);
-    tokens = new SqliteTokenStore(openForReading(stateFile(dataDir), 'state'), writer);
+    stateReader = openForReading(stateFile(dataDir), 'state');
+    const tokens = new SqliteTokenStore(stateReader, writer);
+    const keys = new SqliteKeyStore(stateReader, writer);
+    const uploads = new SqliteUploadStore(stateReader, writer);
     const index = new SqliteSignatureIndex({ file: indexFile(dataDir), writer, isNew, onUnusable });
-    return connect({ writer, index, tokens, replacedBecause });
+    return connect({ writer, stateReader, index, tokens, keys, uploads, replacedBecause });
   } catch (error) {
-    tokens?.close();
+    stateReader?.close();
     await writer.close();
     throw error;
   }
@@ -62,24 +72,41 @@ export function openIndexReadOnly(dataDir: string): IndexReader | null {
   return existsSync(file) ? openIndexReader(file) : null;
 }
 
-export interface TokenReader extends Pick<TokenStore, 'find' | 'list'> {
+export interface TokenReader extends Pick<TokenStore, 'find' | 'list'>, Closable {}
+
+/** The tokens as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openTokensReadOnly(dataDir: string): TokenReader | null {
+  return readState(dataDir, (db) => {
+    const table = new TokenTable(db);
+    return { find: (hash) => table.find(hash), list: () => table.list(), ...closing(db) };
+  });
+}
+
+export interface KeyReader extends Pick<KeyStore, 'find' | 'list'>, Closable {}
+
+/** The keys as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openKeysReadOnly(dataDir: string): KeyReader | null {
+  return readState(dataDir, (db) => {
+    const table = new KeyTable(db);
+    return { find: (fingerprint) => table.find(fingerprint), list: () => table.list(), ...closing(db) };
+  });
+}
+
+interface Closable {
   close(): void;
   [Symbol.dispose](): void;
 }
 
-/** The tokens as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
-export function openTokensReadOnly(dataDir: string): TokenReader | null {
+function closing(db: Database): Closable {
+  return { close: () => void db.close(), [Symbol.dispose]: () => void db.close() };
+}
+
+function readState<T>(dataDir: string, read: (db: Database) => T): T | null {
   const file = stateFile(dataDir);
   if (!existsSync(file)) return null;
   try {
     const db = openForReading(file, 'state');
-    const table = new TokenTable(db);
-    return {
-      find: (hash): Token | null => table.find(hash),
-      list: () => table.list(),
-      close: () => void db.close(),
-      [Symbol.dispose]: () => void db.close(),
-    };
+    return closedOnError(db, () => read(db));
   } catch (error) {
     const code = isCorruption(error) ? 'STATE_UNUSABLE' : 'STORE_UNAVAILABLE';
     throw new LookasideError(code, `cannot read ${file}: ${messageOf(error)}`, { cause: error });
@@ -88,17 +115,20 @@ export function openTokensReadOnly(dataDir: string): TokenReader | null {
 
 interface Parts {
   readonly writer: Writer;
+  readonly stateReader: Database;
   readonly index: SqliteSignatureIndex;
   readonly tokens: SqliteTokenStore;
+  readonly keys: SqliteKeyStore;
+  readonly uploads: SqliteUploadStore;
   readonly replacedBecause: string | null;
 }
 
-function connect({ writer, index, tokens, replacedBecause }: Parts): Databases {
+function connect({ writer, stateReader, index, tokens, keys, uploads, replacedBecause }: Parts): Databases {
   // The writer's connections close last: the last one folds the -wal into the database and deletes it.
   const close = async (): Promise<void> => {
     await writer.drain();
     await index.close();
-    tokens.close();
+    stateReader.close();
     await writer.close();
   };
   let closed: Promise<void> | null = null;
@@ -109,6 +139,9 @@ function connect({ writer, index, tokens, replacedBecause }: Parts): Databases {
   return {
     index,
     tokens,
+    keys,
+    uploads,
+    audit: new SqliteAuditLog(writer),
     access: new SqliteAccessLog(writer),
     indexReplacedBecause: replacedBecause,
     health: () => {

@@ -16,9 +16,9 @@ const READER_BUSY_MS = 10;
 const JOURNAL_LIMIT_BYTES = 4 * 1024 * 1024;
 const SYNCHRONOUS_FULL = 2;
 
-export type Misfit = 'corrupt' | 'not-ours' | 'newer';
+export type Misfit = 'corrupt' | 'not-ours' | 'older' | 'newer';
 
-/** A file that is there but cannot be used: damaged, another application's, or of a newer lookaside. */
+/** A file that is there but cannot be used: damaged, another application's, or of another version of lookaside. */
 export class UnusableFile extends Error {
   readonly misfit: Misfit;
 
@@ -31,14 +31,16 @@ export class UnusableFile extends Error {
 
 /**
  * A connection whose commits survive a power cut; makes the file (mode 0600) and brings it to the newest schema.
- * Only the writer thread calls it. @throws UnusableFile, and SQLite's own errors
+ * `inspect` may refuse the file by throwing, before anything is written to it. Only the writer thread calls this.
+ * @throws UnusableFile, and SQLite's own errors
  */
-export function openForWriting(file: string, kind: DatabaseKind): Database {
+export function openForWriting(file: string, kind: DatabaseKind, inspect?: (db: Database) => void): Database {
   const isNew = !existsSync(file);
   if (isNew) closeSync(openSync(file, 'a', 0o600)); // SQLite gives -wal and -shm the same mode
   const db = connect(file, { timeout: WRITER_BUSY_MS });
   return closedOnError(db, () => {
     asUnusable(file, () => assertOurs(db, kind));
+    inspect?.(db);
     if (db.pragma('journal_mode = WAL', { simple: true }) !== 'wal') {
       throw new LookasideError('STORE_UNAVAILABLE', `${file}: the file system refuses SQLite's WAL mode`);
     }
@@ -59,8 +61,8 @@ export function openForReading(file: string, kind: DatabaseKind): Database {
       const version = Number(db.pragma('user_version', { simple: true }));
       if (version < newestVersion(kind)) {
         throw new UnusableFile(
-          'corrupt',
-          `${file} has schema ${version}, this version needs ${newestVersion(kind)}`,
+          'older',
+          `${file} has schema ${version}, this version needs ${newestVersion(kind)}: start the server once, which brings it up to date`,
         );
       }
     });
@@ -89,6 +91,12 @@ export function findDamage(db: Database): string | null {
     if (isCorruption(error)) return messageOf(error);
     throw error;
   }
+}
+
+/** @throws UnusableFile when SQLite finds something wrong */
+export function assertSound(db: Database): void {
+  const damage = findDamage(db);
+  if (damage !== null) throw new UnusableFile('corrupt', `${db.name} is damaged: ${damage}`);
 }
 
 /** Whether SQLite says that the file's content is wrong, not that it could not be reached. */
@@ -170,7 +178,8 @@ function asUnusable(file: string, act: () => void): void {
   }
 }
 
-function closedOnError(db: Database, act: () => Database): Database {
+/** What `act` makes of the connection, which is closed when that fails. */
+export function closedOnError<T>(db: Database, act: () => T): T {
   try {
     return act();
   } catch (error) {

@@ -1,7 +1,9 @@
-// Table token, as the writer thread changes it.
-import type { Database } from 'better-sqlite3';
+// Table token, as the writer thread changes it, each change with its audit event.
+import type { Database, Statement } from 'better-sqlite3';
+import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import type { Role } from '../domain/ports.ts';
+import type { AuditRows } from './audit-rows.ts';
 import { inTransaction } from './open.ts';
 
 export interface NewToken {
@@ -11,26 +13,44 @@ export interface NewToken {
   readonly createdAt: Date;
 }
 
-/** @throws LookasideError NAME_TAKEN, also when the name's token is revoked */
-export function insertToken(db: Database, token: NewToken): void {
-  const insert = db.prepare(`
-    INSERT INTO token (name, role, hash, created_at_ms)
-    VALUES (?, ?, ?, ?)`);
-  const hash = Buffer.from(token.hash, 'hex');
-  try {
-    inTransaction(db, () => insert.run(token.name, token.role, hash, token.createdAt.getTime()));
-  } catch (error) {
-    const isTaken = systemCode(error) === 'SQLITE_CONSTRAINT_UNIQUE' && String(error).includes('token.name');
-    if (!isTaken) throw error;
-    throw new LookasideError('NAME_TAKEN', `a token named ${token.name} exists already`);
-  }
-}
+export class TokenRows {
+  readonly #db: Database;
+  readonly #audit: AuditRows;
+  readonly #insert: Statement<[string, Role, Uint8Array, number]>;
+  readonly #revoke: Statement<[number, string]>;
 
-/** Leaves a token that is revoked already, and no token, as they are. */
-export function revokeToken(db: Database, name: string, revokedAt: Date): void {
-  const update = db.prepare(`
-    UPDATE token
-    SET revoked_at_ms = ?
-    WHERE name = ? AND revoked_at_ms IS NULL`);
-  inTransaction(db, () => update.run(revokedAt.getTime(), name));
+  constructor(db: Database, audit: AuditRows) {
+    this.#db = db;
+    this.#audit = audit;
+    this.#insert = db.prepare(`
+      INSERT INTO token (name, role, hash, created_at_ms)
+      VALUES (?, ?, ?, ?)`);
+    this.#revoke = db.prepare(`
+      UPDATE token
+      SET revoked_at_ms = ?
+      WHERE name = ? AND revoked_at_ms IS NULL`);
+  }
+
+  /** @throws LookasideError NAME_TAKEN, also when the name's token is revoked */
+  insert({ name, role, hash, createdAt }: NewToken, event: NewAuditEvent): void {
+    try {
+      inTransaction(this.#db, () => {
+        this.#insert.run(name, role, Buffer.from(hash, 'hex'), createdAt.getTime());
+        this.#audit.add(event);
+      });
+    } catch (error) {
+      const isTaken =
+        systemCode(error) === 'SQLITE_CONSTRAINT_UNIQUE' && String(error).includes('token.name');
+      if (!isTaken) throw error;
+      throw new LookasideError('NAME_TAKEN', `a token named ${name} exists already`);
+    }
+  }
+
+  /** Leaves a token that is revoked already, and no token, as they are, without an event. */
+  revoke(name: string, revokedAt: Date, event: NewAuditEvent): void {
+    inTransaction(this.#db, () => {
+      const { changes } = this.#revoke.run(revokedAt.getTime(), name);
+      if (changes > 0) this.#audit.add(event);
+    });
+  }
 }

@@ -1,11 +1,13 @@
 // Table token of state.db as the main thread sees it: all tokens in memory, changes through the writer thread.
 import { timingSafeEqual } from 'node:crypto';
 import type { Database, Statement } from 'better-sqlite3';
+import type { NewAuditEvent } from '../domain/audit.ts';
 import type { Role, Token, TokenStore } from '../domain/ports.ts';
+import { EVENT_BYTES } from './audit-log.ts';
 import type { NewToken } from './token-rows.ts';
 import type { Writer } from './writer.ts';
 
-const COMMAND_BYTES = 500;
+const COMMAND_BYTES = EVENT_BYTES + 500;
 // More tokens than this are no longer one page; keep memory bounded by reading in pages.
 const PAGE_TOKENS = 1000;
 
@@ -79,7 +81,7 @@ export class SqliteTokenStore implements TokenStore {
   readonly #writer: Writer;
   readonly #table: TokenTable;
 
-  /** `db` is a read-only connection to state.db, which close() closes. */
+  /** `db`: a read-only connection to state.db. */
   constructor(db: Database, writer: Writer) {
     this.#db = db;
     this.#writer = writer;
@@ -94,21 +96,18 @@ export class SqliteTokenStore implements TokenStore {
     return this.#table.list();
   }
 
-  async create(token: NewToken): Promise<Token> {
-    await this.#change(() => this.#writer.run('state.create-token', token, COMMAND_BYTES));
+  async create(token: NewToken, event: NewAuditEvent): Promise<Token> {
+    await this.#change(() => this.#writer.run('state.create-token', { token, event }, COMMAND_BYTES));
     const created = this.#table.named(token.name);
     if (created === null) throw new Error(`token ${token.name} is not there after its commit`);
     return created;
   }
 
-  async revoke(name: string, revokedAt: Date): Promise<Token | null> {
+  async revoke(name: string, revokedAt: Date, event: NewAuditEvent): Promise<Token | null> {
     if (this.#table.named(name) === null) return null;
-    await this.#change(() => this.#writer.run('state.revoke-token', { name, revokedAt }, COMMAND_BYTES));
+    const input = { name, revokedAt, event };
+    await this.#change(() => this.#writer.run('state.revoke-token', input, COMMAND_BYTES));
     return this.#table.named(name);
-  }
-
-  close(): void {
-    this.#db.close();
   }
 
   // Also after a failure: a thread that died may have committed before it could answer.

@@ -3,12 +3,16 @@
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
+import type { Database } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { AccessDays } from './access-days.ts';
+import { AuditRows } from './audit-rows.ts';
 import type { CommandName, Commands, IndexOpened, Reply, Request } from './commands.ts';
+import { KeyRows } from './key-rows.ts';
 import {
+  assertSound,
+  closedOnError,
   filesOf,
-  findDamage,
   type HeldFile,
   hold,
   isCorruption,
@@ -19,7 +23,8 @@ import {
   UnusableFile,
 } from './open.ts';
 import { SignatureRows } from './signature-rows.ts';
-import { insertToken, revokeToken } from './token-rows.ts';
+import { TokenRows } from './token-rows.ts';
+import { UploadRows } from './upload-rows.ts';
 
 type Handlers = {
   readonly [Name in CommandName]: (input: Commands[Name]['input']) => Commands[Name]['output'];
@@ -33,7 +38,14 @@ const stateFile = join(dataDir, 'state.db');
 const indexFile = join(dataDir, 'index.db');
 const accessDays = new AccessDays(join(dataDir, 'access'));
 
-let heldState: HeldFile | null = null;
+interface StateRows {
+  readonly audit: AuditRows;
+  readonly tokens: TokenRows;
+  readonly keys: KeyRows;
+  readonly uploads: UploadRows;
+}
+
+let heldState: { readonly held: HeldFile; readonly rows: StateRows } | null = null;
 let heldIndex: { readonly held: HeldFile; readonly rows: SignatureRows } | null = null;
 
 const handlers: Handlers = {
@@ -41,14 +53,20 @@ const handlers: Handlers = {
     heldState = openState();
     return null;
   },
-  'state.create-token': (token) => {
-    insertToken(state().db, token);
+  'state.create-token': ({ token, event }) => {
+    state().tokens.insert(token, event);
     return null;
   },
-  'state.revoke-token': ({ name, revokedAt }) => {
-    revokeToken(state().db, name, revokedAt);
+  'state.revoke-token': ({ name, revokedAt, event }) => {
+    state().tokens.revoke(name, revokedAt, event);
     return null;
   },
+  'state.put-key': ({ key, event }) => {
+    state().keys.put(key, event);
+    return null;
+  },
+  'state.add-upload': ({ upload, event }) => state().uploads.add(upload, event),
+  'state.append-audit-event': (event) => state().audit.append(event),
   'index.open': openIndex,
   'index.record': (images) => {
     index().record(images);
@@ -82,7 +100,7 @@ port.on('message', (request: Request) => {
     port.postMessage(replyTo(request.name, request.input));
     return;
   }
-  heldState?.db.close();
+  heldState?.held.db.close();
   closeIndex();
   accessDays.close();
   port.close();
@@ -104,10 +122,10 @@ function codeOf(name: CommandName, error: unknown): string | null {
   return name.startsWith('index.') ? 'INDEX_UNUSABLE' : 'STORE_UNAVAILABLE';
 }
 
-function state(): HeldFile {
+function state(): StateRows {
   // in a thread that replaces a dead one; only state.open may make the file
   if (heldState === null && existsSync(stateFile)) heldState = openState();
-  if (heldState !== null && isInPlace(heldState)) return heldState;
+  if (heldState !== null && isInPlace(heldState.held)) return heldState.rows;
   throw new LookasideError(
     'STORE_UNAVAILABLE',
     `${stateFile} was removed or replaced while in use: put it back and restart`,
@@ -115,23 +133,31 @@ function state(): HeldFile {
 }
 
 /** @throws LookasideError STATE_UNUSABLE. What is damaged stays as it is: it may be the best copy there is. */
-function openState(): HeldFile {
+function openState(): { readonly held: HeldFile; readonly rows: StateRows } {
   const isNew = (statSync(stateFile, { throwIfNoEntry: false })?.size ?? 0) === 0;
   const journalBytes = statSync(`${stateFile}-wal`, { throwIfNoEntry: false })?.size ?? 0;
   if (isNew && journalBytes > 0) {
     throw stateUnusable(`${stateFile} is missing or empty, but its ${stateFile}-wal holds changes`);
   }
-  let held: HeldFile;
   try {
-    held = hold(openForWriting(stateFile, 'state'), stateFile);
+    const db = openForWriting(stateFile, 'state', isNew ? undefined : assertSound);
+    return closedOnError(db, () => ({ held: hold(db, stateFile), rows: stateRows(db) }));
   } catch (error) {
     if (error instanceof UnusableFile) throw stateUnusable(error.message, error);
+    if (hasOtherTables(error))
+      throw stateUnusable(`${stateFile} has other tables: ${messageOf(error)}`, error);
     throw error;
   }
-  const damage = isNew ? null : findDamage(held.db);
-  if (damage === null) return held;
-  held.db.close();
-  throw stateUnusable(`${stateFile} is damaged: ${damage}`);
+}
+
+function stateRows(db: Database): StateRows {
+  const audit = new AuditRows(db);
+  return {
+    audit,
+    tokens: new TokenRows(db, audit),
+    keys: new KeyRows(db, audit),
+    uploads: new UploadRows(db, audit),
+  };
 }
 
 function stateUnusable(found: string, cause?: unknown): LookasideError {
@@ -148,12 +174,7 @@ function index(): SignatureRows {
 
 function holdIndex(): { readonly held: HeldFile; readonly rows: SignatureRows } {
   const db = openForWriting(indexFile, 'index');
-  try {
-    return { held: hold(db, indexFile), rows: new SignatureRows(db) };
-  } catch (error) {
-    db.close();
-    throw error;
-  }
+  return closedOnError(db, () => ({ held: hold(db, indexFile), rows: new SignatureRows(db) }));
 }
 
 function openIndex(): IndexOpened {

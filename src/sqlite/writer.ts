@@ -8,7 +8,7 @@ const LANES: readonly LaneName[] = ['state', 'index', 'access'];
 
 const MAX_QUEUED = { state: 1000, index: 1000, access: 16 } as const;
 const MAX_QUEUED_BYTES = {
-  state: 4 * 1024 * 1024,
+  state: 64 * 1024 * 1024, // an upload may bring 4 MiB
   index: 64 * 1024 * 1024,
   access: 64 * 1024 * 1024,
 } as const;
@@ -81,7 +81,8 @@ export class Writer {
   /**
    * Queues a command; resolves when the thread has committed it. `sizeBytes` is what it weighs in memory.
    * @throws LookasideError BUSY when the queue is full or a foreign lock outlasts the limit; STORE_UNAVAILABLE
-   * when the disk refuses, the thread died over it or the writer is closed; INDEX_UNUSABLE; STATE_UNUSABLE
+   * when the disk refuses, the thread died over it or the writer is closed; DISK_FULL and READ_ONLY of state.db;
+   * INDEX_UNUSABLE; STATE_UNUSABLE
    */
   run<Name extends CommandName>(
     name: Name,
@@ -236,9 +237,11 @@ export class Writer {
       // After a failed fsync the kernel drops the dirty pages and the next one succeeds over nothing (promise 3).
       this.#stateFailure = `state.db could not be synced to the disk (${message}): no change is accepted until a restart`;
     }
-    return unavailable(
+    const refusal = lane.name === 'state' ? (DISK_REFUSALS.get(code) ?? null) : null;
+    return new LookasideError(
+      refusal ?? 'STORE_UNAVAILABLE',
       `the ${lane.name} database cannot be written: ${message}`,
-      Object.assign(new Error(message), { code }),
+      { cause: Object.assign(new Error(message), { code }) },
     );
   }
 
@@ -254,8 +257,7 @@ export class Writer {
     lane.jobs.shift();
     lane.sizeBytes -= job.sizeBytes;
     lane.lockedTries = 0;
-    // NAME_TAKEN and the like are answers, not failures of the store
-    const isAnswer = error instanceof LookasideError && error.code === 'NAME_TAKEN';
+    const isAnswer = error instanceof LookasideError && ANSWERS.includes(error.code);
     lane.lastWriteSucceeded = error === null || isAnswer;
     lane.lastError = lane.lastWriteSucceeded || error === null ? null : error.message;
     if (error === null) job.resolve(output);
@@ -280,6 +282,19 @@ const THREAD_CODES: readonly ErrorCode[] = [
   'INDEX_UNUSABLE',
   'STATE_UNUSABLE',
 ];
+
+/** Answers to the caller; all else that rejects is a failure of the store. */
+const ANSWERS: readonly ErrorCode[] = ['NAME_TAKEN'];
+
+/**
+ * What SQLite says when the disk takes no more, as far as the caller may be told so. SHMSIZE: no room to lengthen the
+ * -shm (sqlite.org/rescode.html). Of the kinds of READONLY others mean a file that was moved or a lock.
+ */
+const DISK_REFUSALS: ReadonlyMap<string, ErrorCode> = new Map([
+  ['SQLITE_FULL', 'DISK_FULL'],
+  ['SQLITE_IOERR_SHMSIZE', 'DISK_FULL'],
+  ['SQLITE_READONLY', 'READ_ONLY'],
+]);
 
 function isErrorCode(code: string): code is ErrorCode {
   return THREAD_CODES.some((known) => known === code);

@@ -1,38 +1,45 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
+import type { NewAuditEvent } from '../../src/domain/audit.ts';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import type { Token, TokenStore } from '../../src/domain/ports.ts';
+import { type Actor, createEventMaker } from '../../src/service/audit.ts';
 import { createTokenService } from '../../src/service/tokens.ts';
 import { createClock } from './hand-driven.ts';
 
+const ALICE: Actor = { name: 'alice', address: '192.0.2.7', requestId: null };
+
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
-/** A store in memory that knows hashes only. */
+/** A store in memory that knows hashes only, and keeps the events of what changed. */
 function createStore() {
   const tokens = new Map<string, Token & { readonly hash: string }>();
   const looked: string[] = [];
+  const events: NewAuditEvent[] = [];
   const store: TokenStore = {
     find(hash) {
       looked.push(hash);
       return [...tokens.values()].find((token) => token.hash === hash && token.revokedAt === null) ?? null;
     },
     list: () => [...tokens.values()],
-    async create(token) {
+    async create(token, event) {
       if (tokens.has(token.name)) throw new LookasideError('NAME_TAKEN', 'taken');
       const created = { ...token, revokedAt: null };
       tokens.set(token.name, created);
+      events.push(event);
       return created;
     },
-    async revoke(name, revokedAt) {
+    async revoke(name, revokedAt, event) {
       const token = tokens.get(name);
       if (token === undefined) return null;
       const revoked = { ...token, revokedAt: token.revokedAt ?? revokedAt };
       tokens.set(name, revoked);
+      if (token.revokedAt === null) events.push(event);
       return revoked;
     },
   };
-  return { store, tokens, looked };
+  return { store, tokens, looked, events };
 }
 
 function open() {
@@ -46,14 +53,20 @@ function open() {
   return {
     clock,
     ...backing,
-    service: createTokenService({ store: backing.store, clock, randomBytes, sha256 }),
+    service: createTokenService({
+      store: backing.store,
+      clock,
+      makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
+      randomBytes,
+      sha256,
+    }),
   };
 }
 
 describe('tokens', () => {
   test('the text is lookaside_ and 32 random bytes in hex, and only its hash is kept', async () => {
     const { service, tokens, clock } = open();
-    const text = await service.create('ci', 'uploader');
+    const text = await service.create('ci', 'uploader', ALICE);
     assert.equal(text, `lookaside_${'01'.repeat(32)}`);
     const kept = {
       name: 'ci',
@@ -64,18 +77,18 @@ describe('tokens', () => {
     };
     assert.deepEqual([...tokens.values()], [kept]);
     assert.doesNotMatch(JSON.stringify([...tokens]), new RegExp(text));
-    assert.notEqual(await service.create('other', 'reader'), text);
+    assert.notEqual(await service.create('other', 'reader', ALICE), text);
   });
 
   test('the holder of the text is found, until it is revoked', async () => {
     const { service, clock } = open();
-    const text = await service.create('ci', 'reader');
+    const text = await service.create('ci', 'reader', ALICE);
     assert.equal(service.find(text)?.name, 'ci');
     clock.pass(5000);
-    const revoked = await service.revoke('ci');
+    const revoked = await service.revoke('ci', ALICE);
     assert.deepEqual(revoked.revokedAt, clock.now());
     assert.equal(service.find(text), null);
-    assert.deepEqual((await service.revoke('ci')).revokedAt, revoked.revokedAt);
+    assert.deepEqual((await service.revoke('ci', ALICE)).revokedAt, revoked.revokedAt);
   });
 
   test('no text that is not one of ours is looked for at all', () => {
@@ -104,7 +117,7 @@ describe('tokens', () => {
   for (const name of ['a', '0', 'ci', 'CI-2', 'joe@example.com', 'a_b.c-d', 'x'.repeat(64)]) {
     test(`${name} is a name`, async () => {
       const { service } = open();
-      await service.create(name, 'reader');
+      await service.create(name, 'reader', ALICE);
       assert.deepEqual(
         service.list().map((token) => token.name),
         [name],
@@ -130,7 +143,7 @@ describe('tokens', () => {
     test(`${JSON.stringify(name)} is no name, and nothing is made`, async () => {
       const { service, tokens } = open();
       await assert.rejects(
-        service.create(name, 'reader'),
+        service.create(name, 'reader', ALICE),
         (error) =>
           isLookasideError(error, 'REQUEST_INVALID') && error.message.includes('is no name for a token'),
       );
@@ -140,25 +153,54 @@ describe('tokens', () => {
 
   test('a refused name is shown to its first 80 characters', async () => {
     const { service } = open();
-    await assert.rejects(service.create('y'.repeat(10_000), 'reader'), (error) => {
+    await assert.rejects(service.create('y'.repeat(10_000), 'reader', ALICE), (error) => {
       return error instanceof Error && error.message.includes(`"${'y'.repeat(80)}"`);
     });
   });
 
   test('a name is given once, also after its token was revoked', async () => {
     const { service } = open();
-    const text = await service.create('ci', 'reader');
+    const text = await service.create('ci', 'reader', ALICE);
     const taken = (error: unknown) => isLookasideError(error, 'NAME_TAKEN');
-    await assert.rejects(service.create('ci', 'admin'), taken);
+    await assert.rejects(service.create('ci', 'admin', ALICE), taken);
     assert.equal(service.find(text)?.role, 'reader');
-    await service.revoke('ci');
-    await assert.rejects(service.create('ci', 'admin'), taken);
+    await service.revoke('ci', ALICE);
+    await assert.rejects(service.create('ci', 'admin', ALICE), taken);
   });
 
   test('a token that nobody made cannot be revoked', async () => {
     const { service } = open();
-    await assert.rejects(service.revoke('nobody'), (error) => {
+    await assert.rejects(service.revoke('nobody', ALICE), (error) => {
       return isLookasideError(error, 'NOT_FOUND') && error.message.includes('"nobody"');
     });
   });
+
+  test('each change is told with who made it, and which token it is about', async () => {
+    const { service, events, clock } = open();
+    await service.create('ci', 'uploader', ALICE);
+    clock.pass(5000);
+    await service.revoke('ci', { ...ALICE, name: 'bob' });
+    const told = events.map(({ at, action, result, private: { actor, address, reason } }) => [
+      at.toISOString(),
+      action,
+      result,
+      actor,
+      address,
+      reason,
+    ]);
+    assert.deepEqual(told, [
+      ['2026-11-22T10:00:00.000Z', 'token-create', 'created', 'alice', '192.0.2.7', 'ci (uploader)'],
+      ['2026-11-22T10:00:05.000Z', 'token-revoke', 'revoked', 'bob', '192.0.2.7', 'ci'],
+    ]);
+  });
+
+  for (const name of ['administrator', 'Administrator', 'server']) {
+    test(`the name ${name}, which stands for another in the audit log, is given to no token`, async () => {
+      const { service, tokens, events } = open();
+      await assert.rejects(service.create(name, 'reader', ALICE), (error) =>
+        isLookasideError(error, 'REQUEST_INVALID'),
+      );
+      assert.deepEqual([tokens.size, events.length], [0, 0]);
+    });
+  }
 });

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { type Databases, type DatabasesOptions, openDatabases } from '../../src/sqlite/databases.ts';
 
 export interface Cleanup {
@@ -61,4 +62,31 @@ export async function otherProcess(t: Cleanup, lock: 'data' | 'write', path: str
 /** Gives way to the event loop until `isSo`. */
 export async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await setImmediate();
+}
+
+/** Changes a database file as another program would. */
+export function change(file: string, sql: string): void {
+  const db = connectDatabase(file);
+  try {
+    db.exec(sql);
+  } finally {
+    db.close();
+  }
+}
+
+export interface StoredEvent {
+  readonly seq: number;
+  readonly leaf: string;
+  readonly private: string | null;
+  readonly salt: Buffer | null;
+}
+
+/** The audit log as it stands in state.db. */
+export function events(dataDir: string): readonly StoredEvent[] {
+  const db = connectDatabase(join(dataDir, 'state.db'), { readonly: true });
+  try {
+    return db.prepare<[], StoredEvent>('SELECT seq, leaf, private, salt FROM audit_event ORDER BY seq').all();
+  } finally {
+    db.close();
+  }
 }

@@ -23,7 +23,7 @@ import {
   signature,
   signatureIndexContract,
 } from '../contract/signature-index.ts';
-import { type Cleanup, open, temporaryFolder } from './scratch.ts';
+import { type Cleanup, change, open, temporaryFolder } from './scratch.ts';
 
 const SITE = 'default';
 const indexUnusable = (error: unknown): boolean => isLookasideError(error, 'INDEX_UNUSABLE');
@@ -316,9 +316,3 @@ describe('the index of another process', () => {
     assert.throws(() => openIndexReadOnly(dataDir), indexUnusable);
   });
 });
-
-function change(file: string, sql: string): void {
-  const db = connectDatabase(file);
-  db.exec(sql);
-  db.close();
-}

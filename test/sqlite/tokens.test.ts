@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import type { Role } from '../../src/domain/ports.ts';
-import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { openTokensReadOnly } from '../../src/sqlite/databases.ts';
+import { auditEvent } from '../contract/audit-event.ts';
 import { sha256 } from '../contract/signature-index.ts';
-import { type Cleanup, open, temporaryFolder } from './scratch.ts';
+import { type Cleanup, change, events, open, temporaryFolder } from './scratch.ts';
 
 const CREATED_AT = new Date('2026-11-22T10:00:00.000Z');
 const REVOKED_AT = new Date('2026-11-23T10:00:00.000Z');
@@ -25,7 +25,7 @@ describe('a token', () => {
     const first = await open(dataDir);
     const alice = token('alice', 'uploader');
     const created = { name: 'alice', role: 'uploader', createdAt: CREATED_AT, revokedAt: null };
-    assert.deepEqual(await first.databases.tokens.create(alice), created);
+    assert.deepEqual(await first.databases.tokens.create(alice, auditEvent()), created);
     assert.deepEqual(first.databases.tokens.find(alice.hash), created);
     await first.databases.close();
     const { databases } = await open(dataDir);
@@ -37,7 +37,7 @@ describe('a token', () => {
   it('is found by nothing but its whole hash', async (t) => {
     const { databases } = await open(temporaryFolder(t));
     t.after(() => databases.close());
-    const { hash } = await databases.tokens.create(token('alice')).then(() => token('alice'));
+    const { hash } = await databases.tokens.create(token('alice'), auditEvent()).then(() => token('alice'));
     for (const wrong of [
       '',
       hash.slice(0, 62),
@@ -53,11 +53,11 @@ describe('a token', () => {
   it('that is revoked is found no more but stays in the list, with the first time of its revocation', async (t) => {
     const dataDir = temporaryFolder(t);
     const { databases } = await open(dataDir);
-    await databases.tokens.create(token('alice'));
-    await databases.tokens.create(token('bob'));
+    await databases.tokens.create(token('alice'), auditEvent());
+    await databases.tokens.create(token('bob'), auditEvent());
     const revoked = { name: 'alice', role: 'admin', createdAt: CREATED_AT, revokedAt: REVOKED_AT };
-    assert.deepEqual(await databases.tokens.revoke('alice', REVOKED_AT), revoked);
-    assert.deepEqual(await databases.tokens.revoke('alice', new Date()), revoked);
+    assert.deepEqual(await databases.tokens.revoke('alice', REVOKED_AT, auditEvent()), revoked);
+    assert.deepEqual(await databases.tokens.revoke('alice', new Date(), auditEvent()), revoked);
     assert.equal(databases.tokens.find(token('alice').hash), null);
     assert.equal(databases.tokens.find(token('bob').hash)?.name, 'bob');
     await databases.close();
@@ -71,16 +71,18 @@ describe('a token', () => {
   it('that does not exist cannot be revoked', async (t) => {
     const { databases } = await open(temporaryFolder(t));
     t.after(() => databases.close());
-    assert.equal(await databases.tokens.revoke('nobody', REVOKED_AT), null);
+    assert.equal(await databases.tokens.revoke('nobody', REVOKED_AT, auditEvent()), null);
   });
 
   it('has a name that no other has, not even after its revocation', async (t) => {
     const { databases } = await open(temporaryFolder(t));
     t.after(() => databases.close());
-    await databases.tokens.create(token('alice'));
-    await databases.tokens.revoke('alice', REVOKED_AT);
+    await databases.tokens.create(token('alice'), auditEvent());
+    await databases.tokens.revoke('alice', REVOKED_AT, auditEvent());
     const second = { ...token('alice'), hash: sha256('other') };
-    await assert.rejects(databases.tokens.create(second), (error) => isLookasideError(error, 'NAME_TAKEN'));
+    await assert.rejects(databases.tokens.create(second, auditEvent()), (error) =>
+      isLookasideError(error, 'NAME_TAKEN'),
+    );
     assert.equal(databases.tokens.find(second.hash), null);
     assert.equal(databases.tokens.list().length, 1);
     assert.equal(databases.health().state.lastWriteSucceeded, true);
@@ -90,7 +92,7 @@ describe('a token', () => {
     const dataDir = temporaryFolder(t);
     assert.equal(openTokensReadOnly(dataDir), null);
     const { databases } = await open(dataDir);
-    await databases.tokens.create(token('alice'));
+    await databases.tokens.create(token('alice'), auditEvent());
     for (const isOpen of [true, false]) {
       const reader = openTokensReadOnly(dataDir);
       assert.equal(reader?.list()[0]?.name, 'alice');
@@ -101,11 +103,51 @@ describe('a token', () => {
   });
 });
 
+describe('the audit log', () => {
+  const told = (dataDir: string) =>
+    events(dataDir).map(({ seq, leaf }) => [seq, JSON.parse(leaf).action, JSON.parse(leaf).result]);
+
+  it('tells of each token that was made or revoked, and of nothing that changed nothing', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const made = auditEvent({ action: 'token-create', result: 'created' });
+    const revoked = auditEvent({ action: 'token-revoke', result: 'revoked' });
+    await databases.tokens.create(token('alice'), made);
+    await assert.rejects(databases.tokens.create({ ...token('alice'), hash: sha256('other') }, made));
+    await databases.tokens.revoke('alice', REVOKED_AT, revoked);
+    await databases.tokens.revoke('alice', REVOKED_AT, revoked);
+    await databases.tokens.revoke('nobody', REVOKED_AT, revoked);
+    await databases.tokens.create(token('bob'), made);
+    assert.deepEqual(told(dataDir), [
+      [1, 'token-create', 'created'],
+      [2, 'token-revoke', 'revoked'],
+      [3, 'token-create', 'created'],
+    ]);
+  });
+
+  it('and the token are both left as they were when the event cannot be written', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const unwritable = auditEvent({ salt: 'ab' });
+    await databases.tokens.create(token('alice'), auditEvent());
+    await assert.rejects(databases.tokens.create(token('bob'), unwritable));
+    await assert.rejects(databases.tokens.revoke('alice', REVOKED_AT, unwritable));
+    assert.deepEqual(
+      databases.tokens.list().map(({ name, revokedAt }) => [name, revokedAt]),
+      [['alice', null]],
+    );
+    assert.equal(events(dataDir).length, 1);
+  });
+});
+
 describe('state.db', () => {
   async function filled(t: Cleanup): Promise<string> {
     const dataDir = temporaryFolder(t);
     const { databases } = await open(dataDir);
-    for (let number = 0; number < 200; number += 1) await databases.tokens.create(token(`token-${number}`));
+    for (let number = 0; number < 200; number += 1)
+      await databases.tokens.create(token(`token-${number}`), auditEvent());
     await databases.close();
     return dataDir;
   }
@@ -155,7 +197,7 @@ describe('state.db', () => {
     const content = readFileSync(join(dataDir, 'state.db'));
     rmSync(join(dataDir, 'state.db'));
     writeFileSync(join(dataDir, 'state.db'), content);
-    await assert.rejects(databases.tokens.create(token('late')), (error) =>
+    await assert.rejects(databases.tokens.create(token('late'), auditEvent()), (error) =>
       isLookasideError(error, 'STORE_UNAVAILABLE'),
     );
     assert.equal(databases.tokens.find(token('late').hash), null);
@@ -166,11 +208,5 @@ describe('state.db', () => {
     const content = readFileSync(file);
     content.fill('damage', offset, offset + 4096);
     writeFileSync(file, content);
-  }
-
-  function change(file: string, sql: string): void {
-    const db = connectDatabase(file);
-    db.exec(sql);
-    db.close();
   }
 });

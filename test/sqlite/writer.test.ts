@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import type { RecordedImage } from '../../src/domain/ports.ts';
+import { auditEvent } from '../contract/audit-event.ts';
 import { imageAt, recordedImage, sha256 } from '../contract/signature-index.ts';
 import { open, otherProcess, temporaryFolder, until } from './scratch.ts';
 
@@ -59,7 +60,7 @@ describe('a foreign process that holds the write lock', () => {
     const other = await otherProcess(t, 'write', join(dataDir, 'index.db'));
     const waiting = databases.index.record([KNOWN]);
     await until(() => databases.health().index.lockedTries > 0);
-    await databases.tokens.create(ALICE);
+    await databases.tokens.create(ALICE, auditEvent());
     await databases.access.write({ reads: [], missing: [] });
     assert.equal(databases.health().index.queued, 1);
     await other.end();
@@ -71,12 +72,12 @@ describe('a foreign process that holds the write lock', () => {
     const { databases } = await open(dataDir, { lockedLimitMs: 0 });
     t.after(() => databases.close());
     const other = await otherProcess(t, 'write', join(dataDir, 'state.db'));
-    await assert.rejects(databases.tokens.create(ALICE), busy);
+    await assert.rejects(databases.tokens.create(ALICE, auditEvent()), busy);
     assert.equal(databases.tokens.find(ALICE.hash), null);
     assert.equal(databases.health().state.lastWriteSucceeded, false);
     await other.end();
     assert.deepEqual(databases.tokens.list(), []);
-    await databases.tokens.create(ALICE);
+    await databases.tokens.create(ALICE, auditEvent());
     assert.equal(databases.health().state.lastWriteSucceeded, true);
   });
 
@@ -118,7 +119,7 @@ describe('the queue', () => {
     const batches = Array.from({ length: 10 }, () =>
       databases.access.write({ reads: [], missing }).then(() => order.push('access')),
     );
-    await databases.tokens.create(ALICE);
+    await databases.tokens.create(ALICE, auditEvent());
     order.push('token');
     await Promise.all(batches);
     assert.ok(order.indexOf('token') <= 1, order.join(' '));
@@ -129,11 +130,11 @@ describe('the queue', () => {
     const { databases } = await open(dataDir);
     const images = manyImages(50);
     const writes = images.map((image) => databases.index.record([image]));
-    const token = databases.tokens.create(ALICE);
+    const token = databases.tokens.create(ALICE, auditEvent());
     await databases.close();
     await Promise.all(writes);
     assert.equal((await token).name, 'alice');
-    await assert.rejects(databases.tokens.create({ ...ALICE, name: 'late' }), unavailable);
+    await assert.rejects(databases.tokens.create({ ...ALICE, name: 'late' }, auditEvent()), unavailable);
     await databases.close();
     const again = await open(dataDir);
     t.after(() => again.databases.close());
@@ -149,7 +150,7 @@ describe('a writer thread that dies', () => {
     const { index } = databases;
     await index.record([KNOWN]);
     const fatal = index.record(manyImages(40_000)); // more than a heap of 12 MiB holds
-    const token = databases.tokens.create(ALICE);
+    const token = databases.tokens.create(ALICE, auditEvent());
     await assert.rejects(fatal, unavailable);
     assert.equal(index.recorded(KNOWN.image).length, 1);
     assert.equal((await token).name, 'alice');
@@ -169,7 +170,7 @@ describe('a writer thread that dies', () => {
     await assert.rejects(databases.index.record([KNOWN]), (error) =>
       isLookasideError(error, 'INDEX_UNUSABLE'),
     );
-    await assert.rejects(databases.tokens.create(ALICE), unavailable);
+    await assert.rejects(databases.tokens.create(ALICE, auditEvent()), unavailable);
     assert.equal(reasons.length, 1);
     await databases.index.reset();
     await databases.index.record([KNOWN]);

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { ROLES, type Token } from '../../domain/ports.ts';
 import type { OnProgress, TreeCounts } from '../../service/upkeep.ts';
+import { actorOf } from '../exchange.ts';
 import { jsonLinesReply, jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -63,13 +64,14 @@ async function listTokens({ tokens }: Services): Promise<Reply> {
   return jsonReply(200, { tokens: tokens.list().map(shownToken) });
 }
 
-async function createToken(services: Services, { body }: RouteRequest): Promise<Reply> {
+async function createToken(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
   const { name, role } = parse(tokenRequest, body);
-  return jsonReply(201, { name, role, token: await services.tokens.create(name, role) });
+  const token = await services.tokens.create(name, role, actorOf(exchange));
+  return jsonReply(201, { name, role, token });
 }
 
-async function revokeToken(services: Services, { params }: RouteRequest): Promise<Reply> {
-  return jsonReply(200, shownToken(await services.tokens.revoke(params.name ?? '')));
+async function revokeToken(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, shownToken(await services.tokens.revoke(params.name ?? '', actorOf(exchange))));
 }
 
 function shownToken({ name, role, createdAt, revokedAt }: Token) {

@@ -1,0 +1,40 @@
+// Table audit_event, as the writer thread adds to it. Nothing changes or deletes a row: the table's triggers refuse it.
+import { createHash } from 'node:crypto';
+import type { Database, Statement } from 'better-sqlite3';
+import { leafText, type NewAuditEvent, privateText } from '../domain/audit.ts';
+import { inTransaction } from './open.ts';
+
+export class AuditRows {
+  readonly #db: Database;
+  readonly #lastSeq: Statement<[], number>;
+  readonly #insert: Statement<[number, number, string, string, Uint8Array]>;
+
+  constructor(db: Database) {
+    this.#db = db;
+    // AUTOINCREMENT's own memory: a number is not given again even when the last rows were cut off by force
+    this.#lastSeq = db
+      .prepare<[], number>(`
+        SELECT seq
+        FROM sqlite_sequence
+        WHERE name = 'audit_event'`)
+      .pluck();
+    this.#insert = db.prepare(`
+      INSERT INTO audit_event (seq, at_ms, leaf, private, salt)
+      VALUES (?, ?, ?, ?, ?)`);
+  }
+
+  /** The event's number: the next one. Call inside the transaction of the change that it tells of. */
+  add(event: NewAuditEvent): number {
+    const seq = (this.#lastSeq.get() ?? 0) + 1;
+    const salt = Buffer.from(event.salt, 'hex');
+    const text = privateText(event.private);
+    const privateHash = createHash('sha256').update(salt).update(text).digest('hex');
+    this.#insert.run(seq, event.at.getTime(), leafText(seq, privateHash, event), text, salt);
+    return seq;
+  }
+
+  /** In a transaction of its own. */
+  append(event: NewAuditEvent): number {
+    return inTransaction(this.#db, () => this.add(event));
+  }
+}

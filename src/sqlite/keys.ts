@@ -1,0 +1,115 @@
+// Table openpgp_key of state.db as the main thread sees it: all keys in memory, changes through the writer thread.
+import type { Database, Statement } from 'better-sqlite3';
+import type { NewAuditEvent } from '../domain/audit.ts';
+import type { RegisteredKey } from '../domain/key.ts';
+import type { KeyStore } from '../domain/ports.ts';
+import { EVENT_BYTES } from './audit-log.ts';
+import { detailsOf, type NewKey } from './key-rows.ts';
+import type { Writer } from './writer.ts';
+
+// a certificate has 64 KiB at most
+const PAGE_KEYS = 100;
+// What a key weighs in the writer's queue besides its certificate: 20 user ids of 1 KiB, 20 subkeys.
+const DETAILS_BYTES = 32 * 1024;
+
+interface KeyRow {
+  readonly id: number;
+  readonly details: string;
+  readonly added_at_ms: number;
+  readonly changed_at_ms: number;
+  readonly certificate: Buffer;
+}
+
+/** Look-ups over what was in the table when it was read. */
+export class KeyTable {
+  readonly #page: Statement<[number, number], KeyRow>;
+  readonly #one: Statement<[string], KeyRow>;
+  /** In the order of adding. */
+  readonly #byFingerprint = new Map<string, RegisteredKey>();
+
+  constructor(db: Database) {
+    const columns = 'id, details, added_at_ms, changed_at_ms, certificate';
+    this.#page = db.prepare(`
+      SELECT ${columns}
+      FROM openpgp_key
+      WHERE id > ?
+      ORDER BY id
+      LIMIT ?`);
+    this.#one = db.prepare(`
+      SELECT ${columns}
+      FROM openpgp_key
+      WHERE fingerprint = ?`);
+    this.#loadAll();
+  }
+
+  /** Reads that key again; a key never leaves the table. */
+  reload(fingerprint: string): void {
+    const row = this.#one.get(fingerprint);
+    if (row !== undefined) this.#byFingerprint.set(fingerprint, keyOf(row));
+  }
+
+  list(): readonly RegisteredKey[] {
+    return [...this.#byFingerprint.values()];
+  }
+
+  find(fingerprint: string): RegisteredKey | null {
+    return this.#byFingerprint.get(fingerprint) ?? null;
+  }
+
+  #loadAll(): void {
+    let after = 0;
+    for (let rows = this.#page.all(after, PAGE_KEYS); rows.length > 0; ) {
+      for (const row of rows) {
+        const key = keyOf(row);
+        this.#byFingerprint.set(key.fingerprint, key);
+        after = row.id;
+      }
+      rows = this.#page.all(after, PAGE_KEYS);
+    }
+  }
+}
+
+export class SqliteKeyStore implements KeyStore {
+  readonly #db: Database;
+  readonly #writer: Writer;
+  readonly #table: KeyTable;
+
+  /** `db`: a read-only connection to state.db. */
+  constructor(db: Database, writer: Writer) {
+    this.#db = db;
+    this.#writer = writer;
+    this.#table = new KeyTable(db);
+  }
+
+  list(): readonly RegisteredKey[] {
+    return this.#table.list();
+  }
+
+  find(fingerprint: string): RegisteredKey | null {
+    return this.#table.find(fingerprint);
+  }
+
+  async put(key: NewKey, event: NewAuditEvent): Promise<RegisteredKey> {
+    // a view would be cloned to the thread with all of the buffer beneath it
+    const own = { ...key, certificate: new Uint8Array(key.certificate) };
+    const sizeBytes = EVENT_BYTES + DETAILS_BYTES + own.certificate.length;
+    try {
+      await this.#writer.run('state.put-key', { key: own, event }, sizeBytes);
+    } finally {
+      // also after a failure: a thread that died may have committed before it could answer
+      if (this.#db.open) this.#table.reload(key.fingerprint);
+    }
+    const stored = this.#table.find(key.fingerprint);
+    if (stored === null) throw new Error(`key ${key.fingerprint} is not there after its commit`);
+    return stored;
+  }
+}
+
+function keyOf(row: KeyRow): RegisteredKey {
+  return {
+    ...detailsOf(row.details),
+    addedAt: new Date(row.added_at_ms),
+    changedAt: new Date(row.changed_at_ms),
+    certificate: row.certificate,
+  };
+}

@@ -1,0 +1,85 @@
+// Table upload of state.db as the main thread sees it: look-ups on a read-only connection, changes through the
+// writer thread.
+import { hash } from 'node:crypto';
+import type { Database, Statement } from 'better-sqlite3';
+import type { NewAuditEvent } from '../domain/audit.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import type { NewUpload, Upload, UploadStore } from '../domain/ports.ts';
+import { EVENT_BYTES } from './audit-log.ts';
+import { messageOf } from './open.ts';
+import type { Writer } from './writer.ts';
+
+const UPLOAD_BYTES = 1000;
+
+interface UploadRow {
+  readonly audit_seq: number;
+  readonly sha256: Buffer;
+  readonly uploader: string;
+  readonly stored_at_ms: number;
+}
+
+export class SqliteUploadStore implements UploadStore {
+  readonly #writer: Writer;
+  readonly #ofImage: Statement<[string, string], UploadRow>;
+  readonly #bytes: Statement<[string, string, Uint8Array], Buffer | null>;
+
+  /** `db`: a read-only connection to state.db. */
+  constructor(db: Database, writer: Writer) {
+    this.#writer = writer;
+    // an image has 127 signatures at most at one time; no page is needed
+    this.#ofImage = db.prepare(`
+      SELECT audit_seq, sha256, uploader, stored_at_ms
+      FROM upload
+      WHERE site = ? AND image = ?
+      ORDER BY audit_seq`);
+    this.#bytes = db
+      .prepare<[string, string, Uint8Array], Buffer | null>(`
+        SELECT bytes
+        FROM upload
+        WHERE site = ? AND image = ? AND sha256 = ?`)
+      .pluck();
+  }
+
+  ofImage(image: ImageId): readonly Upload[] {
+    return asLookUp(() => this.#ofImage.all(image.site, imageFolder(image)).map(uploadOf));
+  }
+
+  bytesOf(image: ImageId, sha256: string): Uint8Array | null {
+    return asLookUp(() => {
+      const key = Buffer.from(sha256, 'hex');
+      const bytes = this.#bytes.get(image.site, imageFolder(image), key) ?? null;
+      if (bytes !== null && hash('sha256', bytes) !== sha256) {
+        throw new Error(`the bytes kept of ${sha256} are others: state.db is damaged`);
+      }
+      return bytes;
+    });
+  }
+
+  async add(upload: NewUpload, event: NewAuditEvent): Promise<{ readonly auditSeq: number }> {
+    // a view would be cloned to the thread with all of the buffer beneath it
+    const bytes = upload.bytes === null ? null : new Uint8Array(upload.bytes);
+    const sizeBytes = EVENT_BYTES + UPLOAD_BYTES + (bytes?.length ?? 0);
+    const own = { upload: { ...upload, bytes }, event };
+    return { auditSeq: await this.#writer.run('state.add-upload', own, sizeBytes) };
+  }
+}
+
+function uploadOf(row: UploadRow): Upload {
+  return {
+    sha256: row.sha256.toString('hex'),
+    uploader: row.uploader,
+    storedAt: new Date(row.stored_at_ms),
+    auditSeq: row.audit_seq,
+  };
+}
+
+function asLookUp<T>(query: () => T): T {
+  try {
+    return query();
+  } catch (error) {
+    throw new LookasideError('STORE_UNAVAILABLE', `uploads cannot be read: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}

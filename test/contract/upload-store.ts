@@ -1,0 +1,130 @@
+// What every UploadStore promises, run over each implementation.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { ImageId } from '../../src/domain/image.ts';
+import type { NewUpload, UploadStore } from '../../src/domain/ports.ts';
+import { auditEvent } from './audit-event.ts';
+import { imageAt, sha256 } from './signature-index.ts';
+
+export interface UploadStoreUnderTest {
+  readonly uploads: UploadStore;
+  /** The same uploads as another start finds them. */
+  reopen(): Promise<UploadStore>;
+  close(): Promise<void>;
+}
+
+const STORED_AT = new Date('2026-11-22T10:00:00.123Z');
+
+export function uploadOf(image: ImageId, content: string, told: Partial<NewUpload> = {}): NewUpload {
+  return {
+    image,
+    sha256: sha256(content),
+    sizeBytes: Buffer.byteLength(content),
+    uploader: 'alice',
+    storedAt: STORED_AT,
+    bytes: null,
+    ...told,
+  };
+}
+
+export function uploadStoreContract(name: string, open: () => Promise<UploadStoreUnderTest>): void {
+  const test = (title: string, act: (under: UploadStoreUnderTest) => Promise<void>): void => {
+    it(title, async () => {
+      const under = await open();
+      try {
+        await act(under);
+      } finally {
+        await under.close();
+      }
+    });
+  };
+
+  describe(name, () => {
+    test("an image's uploads are there in their order once added, and after another start", async (under) => {
+      const image = imageAt('team/app', 'a');
+      const wanted = [];
+      for (const content of ['one', 'two', 'three']) {
+        const uploader = `token of ${content}`;
+        const { auditSeq } = await under.uploads.add(uploadOf(image, content, { uploader }), auditEvent());
+        wanted.push({ sha256: sha256(content), uploader, storedAt: STORED_AT, auditSeq });
+        assert.deepEqual(under.uploads.ofImage(image), wanted);
+      }
+      assert.deepEqual((await under.reopen()).ofImage(image), wanted);
+    });
+
+    test('the same bytes for the same image again change nothing and have the first number', async ({
+      uploads,
+    }) => {
+      const image = imageAt('team/app', 'a');
+      const first = await uploads.add(uploadOf(image, 'one'), auditEvent());
+      const again = uploadOf(image, 'one', { uploader: 'bob', bytes: Buffer.from('one') });
+      assert.deepEqual(await uploads.add(again, auditEvent()), first);
+      assert.deepEqual(uploads.ofImage(image), [
+        { sha256: sha256('one'), uploader: 'alice', storedAt: STORED_AT, ...first },
+      ]);
+      assert.equal(uploads.bytesOf(image, sha256('one')), null);
+      const next = await uploads.add(uploadOf(image, 'two'), auditEvent());
+      assert.equal(next.auditSeq, first.auditSeq + 1);
+    });
+
+    test('images, sites and layouts are kept apart', async ({ uploads }) => {
+      const images = [
+        imageAt('team/app', 'a'),
+        imageAt('team/app', 'b'),
+        imageAt('team/app/', 'a'),
+        imageAt('team', 'a'),
+        imageAt('', 'a'),
+        imageAt('team/app', 'a', 'mirror'),
+      ];
+      const seqs = [];
+      for (const image of images)
+        seqs.push((await uploads.add(uploadOf(image, 'one'), auditEvent())).auditSeq);
+      assert.equal(new Set(seqs).size, images.length);
+      assert.deepEqual(
+        images.map((image) => uploads.ofImage(image).map(({ auditSeq }) => auditSeq)),
+        seqs.map((seq) => [seq]),
+      );
+      assert.deepEqual(uploads.ofImage(imageAt('never/there', 'a')), []);
+    });
+
+    test('bytes that are to be kept are, up to 4 MiB and out of a larger buffer, and others are null', async (under) => {
+      const image = imageAt('team/app', 'a');
+      const large = Buffer.alloc(4 * 1024 * 1024, 'x');
+      const part = Buffer.alloc(100_000, 'ab').subarray(1001, 1011);
+      for (const bytes of [large, part, Buffer.alloc(0)]) {
+        const upload = { ...uploadOf(image, ''), sha256: sha256(bytes), sizeBytes: bytes.length, bytes };
+        await under.uploads.add(upload, auditEvent());
+        assert.deepEqual(Buffer.from(under.uploads.bytesOf(image, sha256(bytes)) ?? 'none'), bytes);
+      }
+      await under.uploads.add(uploadOf(image, 'not kept'), auditEvent());
+      assert.equal(under.uploads.bytesOf(image, sha256('not kept')), null);
+      assert.equal(under.uploads.bytesOf(image, sha256('never uploaded')), null);
+      assert.equal(under.uploads.bytesOf(imageAt('team/app', 'b'), sha256(large)), null);
+      const again = await under.reopen();
+      assert.deepEqual(Buffer.from(again.bytesOf(image, sha256(part)) ?? 'none'), part);
+    });
+
+    test('1000 uploads at once, 50 of each image, have numbers without a hole', async ({ uploads }) => {
+      const images = Array.from({ length: 20 }, (_, n) => imageAt(`team/app${n}`, 'a'));
+      const added = images.flatMap((image) =>
+        Array.from({ length: 50 }, (_, n) => uploads.add(uploadOf(image, `signature ${n}`), auditEvent())),
+      );
+      const seqs = (await Promise.all(added)).map(({ auditSeq }) => auditSeq).toSorted((a, b) => a - b);
+      assert.deepEqual(
+        seqs,
+        Array.from({ length: 1000 }, (_, n) => n + 1),
+      );
+      for (const image of images) assert.equal(uploads.ofImage(image).length, 50);
+    });
+
+    test('the same upload 50 times at once is one', async ({ uploads }) => {
+      const image = imageAt('team/app', 'a');
+      const added = await Promise.all(
+        Array.from({ length: 50 }, () => uploads.add(uploadOf(image, 'one'), auditEvent())),
+      );
+      assert.deepEqual(new Set(added.map(({ auditSeq }) => auditSeq)), new Set([1]));
+      assert.equal(uploads.ofImage(image).length, 1);
+      assert.equal((await uploads.add(uploadOf(image, 'two'), auditEvent())).auditSeq, 2);
+    });
+  });
+}

@@ -1,0 +1,42 @@
+// State that the disk does not take: told as what it is, with nothing half written.
+import assert from 'node:assert/strict';
+import { chmodSync, chownSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { needs } from '../clients/available.ts';
+import { type Argv, succeed } from '../clients/command.ts';
+import { asNobody, NOBODY, needsNobody } from '../faults/unprivileged.ts';
+import { open, temporaryFolder } from './scratch.ts';
+
+const PROGRAM = fileURLToPath(new URL('./disk-writer.js', import.meta.url));
+const SURROUNDINGS = { env: { PATH: process.env.PATH ?? '' } };
+
+async function attempts(argv: Argv): Promise<Record<string, unknown>[]> {
+  const lines = (await succeed(argv, SURROUNDINGS)).trim().split('\n');
+  return lines.map((line) => JSON.parse(line));
+}
+
+describe('an upload', () => {
+  it('that finds no room is DISK_FULL, and is taken once there is some', needs('private host'), async (t) => {
+    const folder = temporaryFolder(t);
+    const script = 'mount -t tmpfs -o size=4m tmpfs "$1" && exec "$2" "$3" fill "$1"';
+    const shell = ['sh', '-ec', script, 'sh', folder, process.execPath, PROGRAM] as const;
+    const [full, freed] = await attempts(['unshare', '--mount', '--propagation', 'private', ...shell]);
+    assert.deepEqual([full?.code, full?.stored, full?.lastWriteSucceeded], ['DISK_FULL', 0, false]);
+    assert.match(String(full?.message), /full/);
+    assert.deepEqual(freed, { code: null, auditSeq: 1, stored: 1, lastWriteSucceeded: true });
+  });
+
+  it('to a file that may not be written is READ_ONLY', needsNobody(), async (t) => {
+    const folder = temporaryFolder(t);
+    const { databases } = await open(folder);
+    await databases.close();
+    if (process.getuid?.() === 0) {
+      for (const name of ['', ...readdirSync(folder)]) chownSync(join(folder, name), NOBODY, NOBODY);
+    }
+    chmodSync(join(folder, 'state.db'), 0o400);
+    const [refused] = await attempts(asNobody([process.execPath, PROGRAM, 'write', folder]));
+    assert.deepEqual([refused?.code, refused?.stored, refused?.lastWriteSucceeded], ['READ_ONLY', 0, false]);
+  });
+});
