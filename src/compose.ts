@@ -19,6 +19,7 @@ import { createTokenService, type TokenService } from './service/tokens.ts';
 import { createUpkeep, type FsckResult, type OnProgress, type Upkeep } from './service/upkeep.ts';
 import { type Databases, openDatabases, openIndexReadOnly, openTokensReadOnly } from './sqlite/databases.ts';
 import { takeLock } from './sqlite/lock.ts';
+import { createImageChanges } from './store/image-changes.ts';
 import { createScanner } from './store/scan.ts';
 import { createTreeStore } from './store/tree-store.ts';
 
@@ -138,9 +139,19 @@ function connect({ config, current, log, databases }: Connections) {
   const { index, access: accessLog } = databases;
   const tree = openSiteTree(config);
   const problems = createProblemRegister(log);
-  const shared = { tree, kind: config.tree, index, report: problems.report, wait };
+  const changes = createImageChanges();
+  const shared = {
+    ...WITHOUT_UPLOADS,
+    tree,
+    kind: config.tree,
+    index,
+    changes,
+    report: problems.report,
+    wait,
+  };
   const scanner = createScanner({ ...shared, monotonicMs: systemClock.monotonicMs });
-  const store = createTreeStore({ ...shared, sha256: sha256Hex, syncFolder: scanner.syncFolder });
+  const { syncFolder } = scanner;
+  const store = createTreeStore({ ...shared, sha256: sha256Hex, syncFolder, onRecorded: () => undefined });
   const reader = createReader({ store, clock: systemClock, cacheBytes: SET_CACHE_BYTES });
   const upkeep = createUpkeep({
     site: DEFAULT_SITE,
@@ -191,9 +202,11 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
   const isOfThisTree = found?.treeOf(DEFAULT_SITE) === treeName(config);
   const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
   const scanner = createScanner({
+    ...WITHOUT_UPLOADS,
     tree: openSiteTree(config),
     kind: config.tree,
     index,
+    changes: createImageChanges(),
     report: () => undefined,
     wait,
     monotonicMs: systemClock.monotonicMs,
@@ -262,6 +275,9 @@ function writerFault(databases: Databases): string | null {
   }
   return null;
 }
+
+/** A tree that nothing is uploaded to. */
+const WITHOUT_UPLOADS = { uploads: { ofImage: () => [] }, tend: () => undefined };
 
 /** An index that knows nothing, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {
