@@ -3,27 +3,39 @@ import { createHash, randomBytes } from 'node:crypto';
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import type { Config } from './config.ts';
-import { LookasideError } from './domain/errors.ts';
-import { DEFAULT_SITE } from './domain/image.ts';
+import { DEFAULT_SITE, type ImageId } from './domain/image.ts';
 import type { RegisteredKey } from './domain/key.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
-import type { Clock, Log, SignatureIndex, VerdictIndex } from './domain/ports.ts';
+import type { Clock, Log, SignatureIndex } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
 import type { Tree } from './domain/tree.ts';
 import { makeRoot, openTree } from './files/tree.ts';
+import { openTreeWriter } from './files/tree-writer.ts';
+import { armorPublicKey } from './openpgp/armor.ts';
 import { isWholeSignature } from './openpgp/packets.ts';
+import { openVerifier } from './openpgp/pool.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './service/access.ts';
-import { createEventMaker } from './service/audit.ts';
+import { createEventMaker, SERVER } from './service/audit.ts';
 import { type Browser, createBrowser } from './service/browse.ts';
 import { createHealth, type Health } from './service/health.ts';
-import type { KeyService } from './service/keys.ts';
+import { createJudge, type Judge } from './service/judge.ts';
+import { createKeyService, findKey, type KeyService } from './service/keys.ts';
 import { createProblemRegister, type ProblemRegister } from './service/problems.ts';
 import { createReader, type Reader } from './service/read.ts';
 import { createSignatureQueries, type SignatureQueries } from './service/signatures.ts';
 import { createTokenService, type TokenService } from './service/tokens.ts';
 import { createUpkeep, type FsckResult, type OnProgress, type Upkeep } from './service/upkeep.ts';
-import { type Databases, openDatabases, openIndexReadOnly, openTokensReadOnly } from './sqlite/databases.ts';
+import { createUploader, type Uploader } from './service/upload.ts';
+import {
+  type Databases,
+  openDatabases,
+  openIndexReadOnly,
+  openKeysReadOnly,
+  openTokensReadOnly,
+} from './sqlite/databases.ts';
 import { takeLock } from './sqlite/lock.ts';
+import { createAppender } from './store/append.ts';
+import { createImageChanges } from './store/image-changes.ts';
 import { createScanner } from './store/scan.ts';
 import { createTreeStore } from './store/tree-store.ts';
 
@@ -69,6 +81,8 @@ export interface Composed {
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
   readonly keys: KeyService;
+  readonly uploader: Uploader;
+  readonly judge: Judge;
   readonly upkeep: Upkeep;
   readonly problems: ProblemRegister;
   readonly index: SignatureIndex;
@@ -93,12 +107,14 @@ export async function compose({ config, current, log }: ComposeOptions): Promise
   const lock = takeLock(config.data);
   try {
     await makeRoot(config.root);
-    const opened = await openOwned({ config, current, log });
+    const { composed, databases } = await openOwned({ config, current, log });
     return {
-      ...opened.composed,
+      ...composed,
       async [Symbol.asyncDispose]() {
-        await opened.composed.upkeep.stop();
-        await opened.databases.close();
+        await Promise.all([composed.upkeep.stop(), composed.judge.stop()]);
+        await composed.appender.idle();
+        await databases.close();
+        await composed.verifier.close();
         lock.release();
       },
     };
@@ -130,6 +146,7 @@ async function openOwned({ config, current, log }: ComposeOptions) {
     await databases.index.bind(DEFAULT_SITE, treeName(config));
     const composed = connect({ config, current, log, databases });
     upkeep = composed.upkeep;
+    await composed.appender.recover();
     return { composed, databases };
   } catch (error) {
     await databases.close();
@@ -142,20 +159,54 @@ interface Connections extends ComposeOptions {
 }
 
 function connect({ config, current, log, databases }: Connections) {
-  const { index, access: accessLog } = databases;
+  const { index, access: accessLog, keys: keyStore, uploads, audit } = databases;
+  const clock = systemClock;
   const tree = openSiteTree(config);
+  const writer = openTreeWriter({ root: config.root, nowMs: Date.now });
   const problems = createProblemRegister(log);
-  const shared = { tree, kind: config.tree, index, report: problems.report, wait };
-  const scanner = createScanner({ ...shared, monotonicMs: systemClock.monotonicMs });
-  const store = createTreeStore({ ...shared, sha256: sha256Hex, syncFolder: scanner.syncFolder });
-  const makeEvent = createEventMaker({ site: DEFAULT_SITE, clock: systemClock, randomBytes });
-  const reader = createReader({ store, clock: systemClock, cacheBytes: SET_CACHE_BYTES });
+  const verifier = openVerifier();
+  const makeEvent = createEventMaker({ site: DEFAULT_SITE, clock, randomBytes });
+
+  // these know each other: what one finds, another is told of
+  const forget = (image: ImageId) => reader.forget(image);
+  const prefer = (image: ImageId) => judge.prefer(image);
+
+  const shared = {
+    tree,
+    kind: config.tree,
+    index,
+    uploads,
+    changes: createImageChanges(),
+    report: problems.report,
+    wait,
+  };
+  const appender = createAppender({
+    ...shared,
+    writer,
+    verdicts: index,
+    audit,
+    makeRestoreEvent: (image, signatureSha256) =>
+      makeEvent({ action: 'restore', image, signatureSha256, result: 'restored' }, SERVER),
+    sha256: sha256Hex,
+    get minFreeBytes() {
+      return current().minFreeBytes; // a reload may change it
+    },
+    onChanged: forget,
+    onRecorded: prefer,
+    log,
+  });
+  const { tend } = appender;
+  const scanner = createScanner({ ...shared, tend, monotonicMs: clock.monotonicMs });
+  const { syncFolder } = scanner;
+  const store = createTreeStore({ ...shared, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
+  const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
+  const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log });
   const upkeep = createUpkeep({
     site: DEFAULT_SITE,
-    scanner,
+    scanner: { ...scanner, scan: (...what) => scanner.scan(...what).finally(judge.wake) },
     index,
     whenIndexChecked: () => index.whenChecked(),
-    clock: systemClock,
+    clock,
     log,
     scanIntervalMs: () => current().scanIntervalMs,
   });
@@ -164,24 +215,50 @@ function connect({ config, current, log, databases }: Connections) {
     browser: createBrowser(store, reader),
     signatures: createSignatureQueries({
       site: DEFAULT_SITE,
-      index: NO_VERDICTS,
-      keys: { find: () => null },
-      uploads: { ofImage: () => [] },
+      index,
+      keys: keyStore,
+      uploads,
       reader,
-      clock: systemClock,
+      clock,
       breathe,
     }),
-    recorder: createAccessRecorder({ log, clock: systemClock, accessLog }),
+    uploader: createUploader({
+      site: DEFAULT_SITE,
+      verifier,
+      keys: keyStore,
+      appender,
+      judgeImage: judge.judgeImage,
+      audit,
+      makeEvent,
+      clock,
+      log,
+      sha256: sha256Hex,
+      maxBytes: () => current().maxSignatureBytes,
+    }),
+    keys: createKeyService({
+      store: keyStore,
+      audit,
+      verifier,
+      makeEvent,
+      clock,
+      async onChanged(issuers) {
+        await index.forgetVerdicts(DEFAULT_SITE, issuers);
+        judge.wake();
+      },
+    }),
+    recorder: createAccessRecorder({ log, clock, accessLog }),
     accessLog,
     tokens: createTokenService({
       store: databases.tokens,
-      clock: systemClock,
+      clock,
       makeEvent,
       randomBytes,
       sha256: sha256Hex,
     }),
-    keys: NOT_CONNECTED,
     upkeep,
+    judge,
+    appender,
+    verifier,
     problems,
     index,
     tree,
@@ -195,7 +272,7 @@ function connect({ config, current, log, databases }: Connections) {
           isScanning: upkeep.status.isScanning,
           error: upkeep.status.lastError,
         }),
-        writerFault: () => writerFault(databases),
+        writerFault: () => writer.fault ?? writerFault(databases),
         damaged: () => problems.damaged,
         isDraining,
         wait,
@@ -210,9 +287,11 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
   const isOfThisTree = found?.treeOf(DEFAULT_SITE) === treeName(config);
   const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
   const scanner = createScanner({
+    ...WITHOUT_UPLOADS,
     tree: openSiteTree(config),
     kind: config.tree,
     index,
+    changes: createImageChanges(),
     report: () => undefined,
     wait,
     monotonicMs: systemClock.monotonicMs,
@@ -252,20 +331,17 @@ export interface KeyReader {
 }
 
 /** The keys, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
-export function readKeys(_config: Config): KeyReader {
-  return { ...NOT_CONNECTED, [Symbol.dispose]: () => undefined };
+export function readKeys(config: Config): KeyReader {
+  const keys = openKeysReadOnly(config.data);
+  return {
+    list: () => keys?.list() ?? [],
+    find: (name) => findKey(keys ?? NO_KEYS, name),
+    armor: ({ certificate }) => armorPublicKey(certificate),
+    [Symbol.dispose]: () => keys?.close(),
+  };
 }
 
-const NOT_CONNECTED: KeyService = {
-  add: notConnected,
-  list: notConnected,
-  find: notConnected,
-  armor: notConnected,
-};
-
-function notConnected(): never {
-  throw new Error('keys are not connected to state.db yet');
-}
+const NO_KEYS = { list: () => [], find: () => null };
 
 /** An owned tree moves with its data directory; a shared one is the one at that place. */
 function treeName({ tree, root }: Config): string {
@@ -306,16 +382,8 @@ function writerFault(databases: Databases): string | null {
   return null;
 }
 
-/** Until the index keeps verdicts: questions for them are refused, never answered with "none". */
-const NO_VERDICTS: Pick<VerdictIndex, 'generation' | 'ofImage' | 'search'> = {
-  generation: '',
-  ofImage: refuseQuestion,
-  search: refuseQuestion,
-};
-
-function refuseQuestion(): never {
-  throw new LookasideError('INDEX_UNUSABLE', 'the index keeps no verdicts yet');
-}
+/** A tree that nothing is uploaded to. */
+const WITHOUT_UPLOADS = { uploads: { ofImage: () => [] }, tend: () => undefined };
 
 /** An index that knows nothing, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {

@@ -31,6 +31,7 @@ export async function runServe(load: () => Config): Promise<number> {
     const server = await openListener(config, services);
     const local = await openLocalListener(config, services, log);
     composed.upkeep.start();
+    composed.judge.start();
     const access = keepAccessLog({ ...composed, log, limits: () => accessLimits(config) });
     const isWritable = await composed.tree.isWritable();
 

@@ -56,3 +56,57 @@ export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) =>
     return flight;
   };
 }
+
+export interface Turns {
+  /** Runs `act` once all that was asked for under the same key has ended, failed or not. */
+  take<T>(key: string, act: () => Promise<T>): Promise<T>;
+  /** Whether somebody has the key's turn or waits for it. */
+  isTaken(key: string): boolean;
+}
+
+/** One at a time for each key, in the order of asking; different keys do not wait for each other. */
+export function createTurns(): Turns {
+  const lasts = new Map<string, Promise<unknown>>();
+  return {
+    take(key, act) {
+      const before = lasts.get(key);
+      const mine = before === undefined ? act() : before.then(act);
+      const ended = mine
+        .catch(() => undefined)
+        .then(() => {
+          if (lasts.get(key) === ended) lasts.delete(key);
+        });
+      lasts.set(key, ended);
+      return mine;
+    },
+    isTaken: (key) => lasts.has(key),
+  };
+}
+
+export interface Versions {
+  /** Equal at two moments: the key was not changed in between. Unequal says little: it may be forgotten history. */
+  of(key: string): number;
+  change(key: string): void;
+}
+
+/** Tells what began before a change from what began after it, for any number of keys in bounded memory. */
+export function createVersions(keysKept = 10_000): Versions {
+  // in the order of their last change
+  const changes = new Map<string, number>();
+  let count = 0;
+  // the last change of all keys that were forgotten
+  let forgotten = 0;
+  return {
+    of: (key) => changes.get(key) ?? forgotten,
+    change(key) {
+      count += 1;
+      changes.delete(key);
+      changes.set(key, count);
+      for (const [oldest, changedAt] of changes) {
+        if (changes.size <= keysKept) break;
+        changes.delete(oldest);
+        forgotten = changedAt;
+      }
+    },
+  };
+}

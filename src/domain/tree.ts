@@ -71,6 +71,11 @@ export interface Tree {
 
 /** Adding files to a tree so that a power cut leaves each whole or absent. */
 export interface TreeWriter {
+  /**
+   * Why nothing is written any more, or null: a write to disk was lost once (a failed fsync), and only a restart may
+   * begin again. All that follows is refused with STORE_UNAVAILABLE.
+   */
+  readonly fault: string | null;
   /** Bytes free for us on the root's file system. @throws STORE_UNAVAILABLE */
   freeBytes(): Promise<number>;
   /**
@@ -81,19 +86,16 @@ export interface TreeWriter {
   /**
    * Makes the folder and gives it the prepared bytes as `signature-N`, N the first free from `from` on; all of it
    * survives a power cut once resolved. Never replaces a file. Failing, it leaves no such name behind.
-   * @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE (also: the file system has no hard links)
+   * @throws DISK_FULL, READ_ONLY, PATH_INVALID (a name too long for the file system), STORE_UNAVAILABLE (also: the
+   * file system has no hard links, or the folder lies outside the root)
    */
   place(prepared: string, folder: string, from: number): Promise<number>;
+  /** Makes sure that a file which is there, by whom ever, survives a power cut. @throws STORE_UNAVAILABLE */
+  makeDurable(folder: string, number: number): Promise<void>;
   /** Forgets a prepared pair. Never throws: what is left is found at the next start. */
   discard(prepared: string): Promise<void>;
-  /** The pairs that a crash left behind; bytes null when they are not whole. @throws STORE_UNAVAILABLE */
-  leftOver(): Promise<
-    readonly {
-      readonly prepared: string;
-      readonly intent: string | null;
-      readonly bytes: Uint8Array | null;
-    }[]
-  >;
+  /** The pairs that a crash left behind; intent null when there is none that is whole. @throws STORE_UNAVAILABLE */
+  leftOver(): Promise<readonly { readonly prepared: string; readonly intent: string | null }[]>;
 }
 
 /** What is wrong in an image's folder. `missing`, `changed`: an owned file is not what was recorded. */

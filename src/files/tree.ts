@@ -2,7 +2,7 @@
 // absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
 import { createHash } from 'node:crypto';
 import { type BigIntStats, close, constants, type Dir, promises as fs, fstat, open, read } from 'node:fs';
-import { dirname, join, sep } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
@@ -17,7 +17,8 @@ import type {
   Tree,
   TreeChild,
 } from '../domain/tree.ts';
-import { displaceFolder, makeFolderDurably, PRIVATE_FOLDER, replaceFileDurably } from './durable.ts';
+import { displaceFolder, makeFolderDurably, replaceFileDurably } from './durable.ts';
+import { ABSENT, openRoot, orNull, orThrow, unavailable } from './root.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -29,11 +30,6 @@ export interface TreeOptions {
   readonly isWhole: (bytes: Uint8Array) => boolean;
 }
 
-// What "not there" looks like, links that run in circles and names too long for the file system included.
-const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP']);
-
-const ROOT_KEPT_MS = 1000;
-
 // A folder whose files go one by one is read anew for each; more is a store that cannot hold still.
 const READ_ATTEMPTS = 5;
 
@@ -43,7 +39,7 @@ const TICK_MS = 50;
 /** Makes the root if it is not there. @throws LookasideError STORE_UNAVAILABLE */
 export async function makeRoot(root: string): Promise<void> {
   try {
-    await fs.mkdir(root, { recursive: true, mode: 0o755 });
+    await makeFolderDurably(root, '');
   } catch (error) {
     const code = systemCode(error) ?? 'unknown error';
     const message = `cannot make the folder ${root}: ${code}; make it, or name another with --root`;
@@ -53,51 +49,7 @@ export async function makeRoot(root: string): Promise<void> {
 
 export function openTree(options: TreeOptions): Tree {
   const { root, nowMs } = options;
-
-  let realRoot: { readonly path: string; readonly atMs: number } | null = null;
-
-  /** Where the root really is, looked up at most once a second: it may be a link that is turned to a new release. */
-  async function findRoot(): Promise<string> {
-    if (realRoot !== null && Math.abs(nowMs() - realRoot.atMs) < ROOT_KEPT_MS) return realRoot.path;
-    return checkRoot();
-  }
-
-  /** @throws LookasideError STORE_UNAVAILABLE when the root is not there: then nothing may be called absent */
-  async function checkRoot(): Promise<string> {
-    const path = await orThrow(() => fs.realpath(root), `the root ${root}`);
-    realRoot = { path, atMs: nowMs() };
-    return path;
-  }
-
-  /** The real path of a name inside the root; null when absent or led outside by a link. */
-  async function findInside(name: string): Promise<string | null> {
-    const path = join(root, name);
-    let real = await orNull(() => fs.realpath(path), name);
-    if (real === null) {
-      await checkRoot();
-      // once more: at the first look the root itself may have been away
-      real = await orNull(() => fs.realpath(path), name);
-    }
-    return real !== null && (await isInRoot(real)) ? real : null;
-  }
-
-  async function isInRoot(real: string): Promise<boolean> {
-    // outside may only mean that the root's own link has been turned since it was looked up
-    return isInside(await findRoot(), real) || isInside(await checkRoot(), real);
-  }
-
-  async function realFolder(folder: string): Promise<string | null> {
-    return folder === '' ? checkRoot() : findInside(folder);
-  }
-
-  /** @throws LookasideError STORE_UNAVAILABLE when what is there of this folder's path leads out of the root */
-  async function refuseWayOut(folder: string): Promise<void> {
-    for (let above = folder; above !== '.'; above = dirname(above)) {
-      if ((await orNull(() => fs.lstat(join(root, above)), above)) === null) continue;
-      if ((await findInside(above)) !== null) return;
-      throw new LookasideError('STORE_UNAVAILABLE', `cannot write to ${folder}: a link leads out of ${root}`);
-    }
-  }
+  const { isInRoot, realFolder, refuseWayOut } = openRoot(root, nowMs);
 
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
@@ -357,33 +309,4 @@ function faulty(number: number, stats: BigIntStats, fault: FileFault) {
 // mtime and size as clients of rsync know them; ctime and inode for changes that keep both
 function stampOf(stats: BigIntStats): string {
   return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
-}
-
-function isInside(realRoot: string, realPath: string): boolean {
-  const below = realRoot.endsWith(sep) ? realRoot : realRoot + sep;
-  if (!realPath.startsWith(below)) return false;
-  const first = realPath.slice(below.length).split(sep, 1)[0];
-  return first !== PRIVATE_FOLDER;
-}
-
-async function orNull<T>(act: () => Promise<T>, path: string): Promise<T | null> {
-  try {
-    return await act();
-  } catch (error) {
-    if (ABSENT.has(systemCode(error) ?? '')) return null;
-    throw unavailable(path, error);
-  }
-}
-
-async function orThrow<T>(act: () => Promise<T>, what: string): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    throw unavailable(what, error);
-  }
-}
-
-function unavailable(what: string, cause: unknown): LookasideError {
-  const code = systemCode(cause) ?? 'unknown error';
-  return new LookasideError('STORE_UNAVAILABLE', `the tree failed at ${what}: ${code}`, { cause });
 }

@@ -1,4 +1,5 @@
 // Reading: the only maker of what clients see. Keeps sets in a bounded memory cache and looks again after a second.
+import { createVersions } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { SHARED_SET_FRESH_MS } from '../domain/limits.ts';
@@ -47,7 +48,7 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
   const sets = createLru<string, CachedSet>(cacheBytes, ({ set }, key) => weigh(set) + key.length);
   let hits = 0;
   let misses = 0;
-  let forgets = 0;
+  const versions = createVersions();
 
   function peekSet(image: ImageId): SignatureSet | null {
     const cached = sets.get(imageKey(image));
@@ -63,11 +64,11 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
     const key = imageKey(image);
     // the age counts from before the look: what changes during it must be seen a second later
     const checkedAtMs = clock.monotonicMs();
-    const forgetsBefore = forgets;
+    const version = versions.of(key);
     const set = await store.readSet(image, sets.get(key)?.set);
     // a look that ends late must not undo a forget or a newer look
     const kept = sets.get(key);
-    const isLatest = forgets === forgetsBefore && (kept === undefined || kept.checkedAtMs <= checkedAtMs);
+    const isLatest = versions.of(key) === version && (kept === undefined || kept.checkedAtMs <= checkedAtMs);
     if (isLatest) sets.set(key, { set, checkedAtMs });
     return set;
   }
@@ -90,7 +91,7 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
     readSet,
     readSignature,
     forget(image) {
-      forgets += 1;
+      versions.change(imageKey(image));
       sets.delete(imageKey(image));
     },
     get cache() {

@@ -2,26 +2,13 @@
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, isNamespaceFolder, parseImageFolder } from '../domain/image.ts';
-import type { SignatureIndex } from '../domain/ports.ts';
-import type { Problem, Tree } from '../domain/tree.ts';
-import type { ImageState } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
+import type { Looker, TreeAndIndex } from './look.ts';
 import { below, rethrow, type Walker } from './walk.ts';
 
-/** A tree, its index, and what keeping them true to each other needs of the world. */
-export interface TreeAndIndex {
-  readonly tree: Tree;
-  readonly kind: 'owned' | 'shared';
-  readonly index: SignatureIndex;
-  /** What is wrong with the image now; empty = nothing. */
-  readonly report: (image: ImageId, problems: readonly Problem[]) => void;
-  readonly monotonicMs: () => number;
-  readonly wait: (ms: number) => Promise<void>;
-}
-
 export interface FolderSyncOptions extends TreeAndIndex {
-  /** The image as it is on disk. */
-  readonly look: (image: ImageId) => Promise<ImageState>;
+  readonly monotonicMs: () => number;
+  readonly looker: Looker;
   readonly walker: Walker;
 }
 
@@ -49,7 +36,7 @@ interface Synced {
 }
 
 export function createFolderSync(options: FolderSyncOptions): FolderSync {
-  const { tree, kind, index, monotonicMs, wait, report, look, walker } = options;
+  const { tree, kind, index, monotonicMs, wait, report, looker, walker } = options;
   const synced = new Map<string, Synced>();
   const running = new Map<string, Promise<void>>();
 
@@ -89,7 +76,7 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
   /** Takes in what the index does not know of these children; those that are images, or lead to some, without a signature. */
   async function addNew(site: string, folder: string, names: Iterable<string>): Promise<readonly string[]> {
     const hollow: string[] = [];
-    const batch = createIndexBatch(index);
+    const batch = createIndexBatch(options);
     let asked = 0;
     for (const name of names) {
       asked += 1;
@@ -100,12 +87,12 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
       const images = image === null ? namespaceImages(site, path) : [image];
       const seen = { images: 0, signed: 0 };
       await forEachConcurrently(images, IMAGES_AT_ONCE, async (found) => {
-        const { signatures, problems } = await look(found);
-        report(found, problems);
+        const look = await looker.look(found);
+        report(found, look.problems);
         seen.images += 1;
-        if (signatures.length === 0) return;
+        if (look.signatures.length === 0) return;
         seen.signed += 1;
-        await batch.add({ image: found, signatures });
+        await batch.add(found, look);
       });
       const isHollow = seen.images > 0 && seen.signed === 0;
       if (isHollow && hollow.length < HOLLOW_FOLDERS_KEPT) hollow.push(name);
@@ -125,15 +112,6 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
     }
   }
 
-  function isComplete(site: string): boolean {
-    try {
-      return index.isComplete(site);
-    } catch (error) {
-      ignoreUnusableIndex(error);
-      return false;
-    }
-  }
-
   return {
     async sync(site, folder) {
       const key = `${site}/${folder}`;
@@ -143,7 +121,10 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
           .catch(ignoreUnusableIndex)
           .finally(() => running.delete(key));
       running.set(key, flight);
-      await Promise.race([flight, wait(isComplete(site) ? SYNC_WAIT_MS.complete : SYNC_WAIT_MS.building)]);
+      await Promise.race([
+        flight,
+        wait(looker.isComplete(site) ? SYNC_WAIT_MS.complete : SYNC_WAIT_MS.building),
+      ]);
     },
   };
 }

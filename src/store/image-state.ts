@@ -1,7 +1,7 @@
 // One image's folder held against what is recorded of it: what clients see, what is wrong, what the index should say.
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { parseSignatureName } from '../domain/lookaside-path.ts';
-import type { RecordedSignature, SetEntry } from '../domain/ports.ts';
+import type { RecordedSignature, SetEntry, Upload } from '../domain/ports.ts';
 import { withinLimit } from '../domain/signature-names.ts';
 import type { ImageFolder, Problem, ProblemKind, SignatureFile } from '../domain/tree.ts';
 
@@ -18,15 +18,22 @@ export function sharedState(image: ImageId, onDisk: ImageFolder | null): ImageSt
   return { signatures: withinLimit(readable), problems: diskProblems(image, onDisk) };
 }
 
+export interface Takes {
+  /** Numbers that are not recorded are taken in: the index is being built, or knows nothing of the image. */
+  readonly takesNew: boolean;
+  /** Asked only when something is not recorded. */
+  readonly uploads: () => readonly Upload[];
+}
+
 /**
- * An owned tree: what is recorded is the truth, whatever the disk says. `takesNew`: numbers that are not recorded
- * are taken in (the index is being built, or knows nothing of the image); else they are reported.
+ * An owned tree: what is recorded is the truth, whatever the disk says. Of the rest what was uploaded to us is taken
+ * in, a row that the index has not got or has lost; another file is taken in or reported as `extra`.
  */
 export function ownedState(
   image: ImageId,
   onDisk: ImageFolder | null,
   recorded: readonly RecordedSignature[],
-  takesNew: boolean,
+  takes: Takes,
 ): ImageState {
   const files = new Map((onDisk?.files ?? []).map((file) => [file.number, file]));
   const known = new Set(recorded.map(({ number }) => number));
@@ -36,14 +43,34 @@ export function ownedState(
     return file.sha256 === sha256 ? [] : [problem(image, number, 'changed')];
   });
   const unknown = [...files.values()].filter(({ number }) => !known.has(number));
-  const added = takesNew ? unknown.flatMap(toRecorded) : [];
-  const extra = takesNew ? [] : unknown.map(({ number }) => problem(image, number, 'extra'));
+  const { added, extra } = takeIn(unknown, recorded, takes);
   const others =
     onDisk === null ? [] : diskProblems(image, onDisk).filter(({ path }) => !isAbout(path, known, image));
   return {
     signatures: withinLimit([...recorded, ...added].sort((a, b) => a.number - b.number)),
-    problems: [...damage, ...extra, ...others],
+    problems: [...damage, ...extra.map(({ number }) => problem(image, number, 'extra')), ...others],
   };
+}
+
+function takeIn(
+  unknown: readonly SignatureFile[],
+  recorded: readonly RecordedSignature[],
+  { takesNew, uploads }: Takes,
+): { readonly added: readonly RecordedSignature[]; readonly extra: readonly SignatureFile[] } {
+  if (unknown.length === 0) return { added: [], extra: [] };
+  const lacking = new Map(uploads().map((upload) => [upload.sha256, upload]));
+  for (const { sha256 } of recorded) lacking.delete(sha256);
+  const added: RecordedSignature[] = [];
+  const extra: SignatureFile[] = [];
+  for (const file of unknown) {
+    const upload = file.sha256 === null ? undefined : lacking.get(file.sha256);
+    // a second file of the same bytes is no upload of its own
+    if (upload !== undefined) lacking.delete(upload.sha256);
+    if (upload === undefined && !takesNew) extra.push(file);
+    else
+      added.push(...toRecorded(file).map((one) => ({ ...one, storedAt: upload?.storedAt ?? one.storedAt })));
+  }
+  return { added, extra };
 }
 
 /** Whether two lists hold the same bytes under the same numbers. */

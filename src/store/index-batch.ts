@@ -1,27 +1,49 @@
 // Recording many images with few commits.
-import type { RecordedImage, SignatureIndex } from '../domain/ports.ts';
+import type { ImageId } from '../domain/image.ts';
+import type { SignatureIndex } from '../domain/ports.ts';
+import type { ImageChanges } from './image-changes.ts';
+import { sameSignatures } from './image-state.ts';
+import type { Look, Looker } from './look.ts';
 
 export interface IndexBatch {
   /** Waits for a commit now and then. */
-  add(image: RecordedImage): Promise<void>;
+  add(image: ImageId, seen: Look): Promise<void>;
   /** Records what is left. */
   flush(): Promise<void>;
 }
 
+export interface IndexBatchOptions {
+  readonly index: SignatureIndex;
+  readonly changes: ImageChanges;
+  readonly looker: Looker;
+}
+
 const IMAGES_A_BATCH = 1000;
 
-export function createIndexBatch(index: SignatureIndex): IndexBatch {
-  let waiting: RecordedImage[] = [];
+export function createIndexBatch({ index, changes, looker }: IndexBatchOptions): IndexBatch {
+  let waiting: { readonly image: ImageId; readonly seen: Look }[] = [];
 
   async function flush(): Promise<void> {
-    const images = waiting;
+    const batch = waiting;
     waiting = [];
+    const late: ImageId[] = [];
+    const images = batch.flatMap(({ image, seen }) => {
+      if (changes.mayRecord(image, seen.version)) return [{ image, signatures: seen.signatures }];
+      late.push(image);
+      return [];
+    });
     if (images.length > 0) await index.record(images);
+    for (const image of late) await changes.inTurn(image, () => recordNow(image));
+  }
+
+  async function recordNow(image: ImageId): Promise<void> {
+    const { recorded, signatures } = await looker.look(image);
+    if (!sameSignatures(recorded, signatures)) await index.record([{ image, signatures }]);
   }
 
   return {
-    async add(image) {
-      waiting.push(image);
+    async add(image, seen) {
+      waiting.push({ image, seen });
       if (waiting.length >= IMAGES_A_BATCH) await flush();
     },
     flush,

@@ -2,11 +2,11 @@
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
-import type { RecordedSignature } from '../domain/ports.ts';
 import { DAMAGE_KINDS, type Problem } from '../domain/tree.ts';
-import { createFolderSync, type TreeAndIndex } from './folder-sync.ts';
-import { type ImageState, ownedState, sameSignatures, sharedState } from './image-state.ts';
+import { createFolderSync } from './folder-sync.ts';
+import { sameSignatures } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
+import { createLooker, type Look, type TreeAndIndex } from './look.ts';
 import { createWalker, type OnFailure } from './walk.ts';
 
 export interface ScanCounts {
@@ -35,31 +35,23 @@ export interface FoundProblem extends Problem {
   readonly isDamage: boolean;
 }
 
-interface LookedAt extends ImageState {
-  readonly recorded: readonly RecordedSignature[];
+export interface ScannerOptions extends TreeAndIndex {
+  readonly monotonicMs: () => number;
+  /** Told of every image as it was found: there may be something to mend. */
+  readonly tend: (image: ImageId, seen: Look) => void;
 }
 
 const IMAGES_AT_ONCE = 8;
 
-export function createScanner(options: TreeAndIndex): Scanner {
+export function createScanner(options: ScannerOptions): Scanner {
   const { tree, index } = options;
   const walker = createWalker(tree, index, () => options.wait(0));
-
-  /** The image as it is on disk, held against the index. */
-  async function look(image: ImageId): Promise<LookedAt> {
-    const recorded = index.recorded(image);
-    if (options.kind === 'shared') {
-      return { ...sharedState(image, await tree.readImage(imageFolder(image))), recorded };
-    }
-    const numbers = recorded.map(({ number }) => number);
-    const onDisk = await tree.readImage(imageFolder(image), numbers);
-    const takesNew = recorded.length === 0 || !index.isComplete(image.site);
-    return { ...ownedState(image, onDisk, recorded, takesNew), recorded };
-  }
+  const looker = createLooker(options);
+  const { look } = looker;
 
   async function scan(site: string, onProgress?: (counts: ScanCounts) => void): Promise<ScanCounts> {
     const counts = { images: 0, signatures: 0, problems: 0 };
-    const batch = createIndexBatch(index);
+    const batch = createIndexBatch({ ...options, looker });
     let failure: unknown = null;
     // one closed folder or file must not keep the rest of the tree out of the index
     const goOn: OnFailure = (error) => {
@@ -76,8 +68,9 @@ export function createScanner(options: TreeAndIndex): Scanner {
       counts.problems += state.problems.length;
       onProgress?.(counts);
       if (!sameSignatures(state.recorded, state.signatures)) {
-        await batch.add({ image, signatures: state.signatures });
+        await batch.add(image, state);
       }
+      options.tend(image, state);
     });
     await batch.flush();
     if (failure !== null) throw failure;
@@ -113,9 +106,10 @@ export function createScanner(options: TreeAndIndex): Scanner {
     yield* closed;
   }
 
-  function problemsOf(image: ImageId, { recorded, signatures, problems }: LookedAt): FoundProblem[] {
+  function problemsOf(image: ImageId, { recorded, signatures, problems }: Look): FoundProblem[] {
     const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(image.site);
-    const unrecorded = isUnknown ? signatures : [];
+    const uploaded = new Set(isUnknown ? options.uploads.ofImage(image).map(({ sha256 }) => sha256) : []);
+    const unrecorded = isUnknown ? signatures.filter(({ sha256 }) => !uploaded.has(sha256)) : [];
     const extra = unrecorded.map(({ number }): Problem => {
       return { kind: 'extra', path: `${imageFolder(image)}/signature-${number}` };
     });
@@ -138,6 +132,6 @@ export function createScanner(options: TreeAndIndex): Scanner {
     yield* walker.images(site, '', onFailure);
   }
 
-  const folders = createFolderSync({ ...options, look, walker });
+  const folders = createFolderSync({ ...options, looker, walker });
   return { scan, findProblems, repair, syncFolder: folders.sync };
 }

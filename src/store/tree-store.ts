@@ -1,30 +1,22 @@
 // The signature store over a tree on disk and its index. A shared tree is read from the disk, an owned one from the
 // index; either way the index never makes a reader wait for a writer.
 import { createSingleFlight } from '../domain/concurrency.ts';
-import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
-import { BEING_WRITTEN_MS } from '../domain/limits.ts';
-import type {
-  FolderPage,
-  RecordedSignature,
-  SignatureIndex,
-  SignatureSet,
-  SignatureStore,
-} from '../domain/ports.ts';
-import type { ImageFolder, Problem, Stamps, Tree } from '../domain/tree.ts';
-import { type ImageState, ownedState, sameSignatures, sharedState, toEntries } from './image-state.ts';
+import type { FolderPage, RecordedSignature, SignatureSet, SignatureStore } from '../domain/ports.ts';
+import type { Stamps } from '../domain/tree.ts';
+import { sameSignatures, toEntries } from './image-state.ts';
+import { createLooker, type Look, type TreeAndIndex } from './look.ts';
 
-export interface TreeStoreOptions {
-  readonly tree: Tree;
-  readonly kind: 'owned' | 'shared';
-  readonly index: SignatureIndex;
+export interface TreeStoreOptions extends TreeAndIndex {
   /** SHA-256 of the bytes in hex. */
   readonly sha256: (bytes: Uint8Array) => string;
-  readonly wait: (ms: number) => Promise<void>;
-  /** What is wrong with the image now; empty = nothing. */
-  readonly report: (image: ImageId, problems: readonly Problem[]) => void;
   /** Brings the index up to date for one folder's children. */
   readonly syncFolder: (site: string, folder: string) => Promise<void>;
+  /** Told of an image as it was found: there may be something to mend. */
+  readonly tend: (image: ImageId, seen: Look) => void;
+  /** Something of the image was recorded without a verdict. */
+  readonly onRecorded: (image: ImageId) => void;
 }
 
 /** What a set was made from, to tell cheaply whether it still holds. */
@@ -34,17 +26,16 @@ interface Origin {
   readonly stamps: Stamps | null;
 }
 
-const WRITER_PAUSE_MS = 30;
-const WRITER_PAUSES = Math.ceil((2 * BEING_WRITTEN_MS) / WRITER_PAUSE_MS);
-
 export function createTreeStore(options: TreeStoreOptions): SignatureStore {
-  const { tree, index, report } = options;
+  const { tree, index, changes, report, tend } = options;
+  const { lookSettled, recordedOrNone, isComplete } = createLooker(options);
   const origins = new WeakMap<SignatureSet, Origin>();
   const oneReadPerImage = createSingleFlight<SignatureSet>();
   let generation = 0;
 
   async function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
-    return oneReadPerImage(imageKey(image), () =>
+    // who asks after a change must not share a look that began before it
+    return oneReadPerImage(`${imageKey(image)} ${changes.versionOf(image)}`, () =>
       options.kind === 'shared' ? readShared(image, known) : readOwned(image, known),
     );
   }
@@ -53,32 +44,23 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     const stamps = known === undefined ? null : (origins.get(known)?.stamps ?? null);
     if (known !== undefined && stamps !== null && (await tree.isUnchanged(imageFolder(image), stamps)))
       return known;
-    const onDisk = await readSettled(image);
-    const state = sharedState(image, onDisk);
-    report(image, state.problems);
-    keepInIndex(image, state);
-    return toSet(known, state.signatures, onDisk?.stamps ?? null);
+    const seen = await lookSettled(image);
+    report(image, seen.problems);
+    keepInIndex(image, seen);
+    tend(image, seen);
+    return toSet(known, seen.signatures, seen.stamps);
   }
 
   async function readOwned(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
     const recorded = recordedOrNone(image);
-    if (recorded.length > 0 && isComplete(image.site)) return toSet(known, recorded, null);
-    const numbers = recorded.map(({ number }) => number);
-    const state = ownedState(image, await readSettled(image, numbers), recorded, true);
-    report(image, state.problems);
+    const isLagging = changes.unfinishedOf(image).length > 0;
+    if (recorded.length > 0 && !isLagging && isComplete(image.site)) return toSet(known, recorded, null);
+    const seen = await lookSettled(image);
+    report(image, seen.problems);
     // beside what is recorded a new file may be an extra one: a scan of the checked index tells
-    if (recorded.length === 0) keepInIndex(image, state);
-    return toSet(known, state.signatures, null);
-  }
-
-  /** The folder, once nothing in it is half-written any more or a writer takes longer than we wait. */
-  async function readSettled(image: ImageId, numbers?: readonly number[]): Promise<ImageFolder | null> {
-    let onDisk = await tree.readImage(imageFolder(image), numbers);
-    for (let pause = 0; pause < WRITER_PAUSES && isBeingWritten(onDisk); pause += 1) {
-      await options.wait(WRITER_PAUSE_MS);
-      onDisk = await tree.readImage(imageFolder(image), numbers);
-    }
-    return onDisk;
+    if (seen.recorded.length === 0) keepInIndex(image, seen);
+    tend(image, seen);
+    return toSet(known, seen.signatures, null);
   }
 
   /** The same set again when nothing that a client sees has changed. */
@@ -96,28 +78,13 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return set;
   }
 
-  function recordedOrNone(image: ImageId): readonly RecordedSignature[] {
-    try {
-      return index.recorded(image);
-    } catch (error) {
-      if (isLookasideError(error, 'INDEX_UNUSABLE')) return [];
-      throw error;
-    }
-  }
-
-  function isComplete(site: string): boolean {
-    try {
-      return index.isComplete(site);
-    } catch (error) {
-      if (isLookasideError(error, 'INDEX_UNUSABLE')) return false;
-      throw error;
-    }
-  }
-
   /** Best effort: the index is a cache, and a scan finds what was not kept. */
-  function keepInIndex(image: ImageId, { signatures }: ImageState): void {
-    if (sameSignatures(recordedOrNone(image), signatures)) return;
-    index.record([{ image, signatures }]).catch(() => undefined);
+  function keepInIndex(image: ImageId, { signatures, version }: Look): void {
+    if (!changes.mayRecord(image, version) || sameSignatures(recordedOrNone(image), signatures)) return;
+    index.record([{ image, signatures }]).then(
+      () => options.onRecorded(image),
+      () => undefined,
+    );
   }
 
   async function readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
@@ -154,8 +121,4 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   return { readSet, readBlob, listFolder };
-}
-
-function isBeingWritten(onDisk: ImageFolder | null): boolean {
-  return onDisk?.files.some(({ fault }) => fault === 'being-written') ?? false;
 }

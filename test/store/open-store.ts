@@ -1,16 +1,30 @@
-// A store over a real tree and a real index, with what it reported and a wait that tests may steer.
+// A store over a real tree and a real index, with uploads in memory, with what it reported and a wait that tests may steer.
 import path from 'node:path';
-import { type ImageId, imageFolder, parseImageFolder } from '../../src/domain/image.ts';
+import type { NewAuditEvent } from '../../src/domain/audit.ts';
+import { type ImageId, imageFolder, imageKey, parseImageFolder } from '../../src/domain/image.ts';
 import { BEING_WRITTEN_MS } from '../../src/domain/limits.ts';
-import type { SignatureStore } from '../../src/domain/ports.ts';
-import type { Problem, Tree } from '../../src/domain/tree.ts';
+import type {
+  IndexedSignature,
+  SignatureIndex,
+  SignatureStore,
+  UploadStore,
+  VerifiedUpload,
+} from '../../src/domain/ports.ts';
+import type { Problem, Tree, TreeWriter } from '../../src/domain/tree.ts';
+import type { Judgement } from '../../src/domain/verdict.ts';
 import { makeRoot, openTree } from '../../src/files/tree.ts';
+import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
+import { createReader, type Reader } from '../../src/service/read.ts';
 import { type Databases, openDatabases } from '../../src/sqlite/databases.ts';
+import { type Appender, createAppender } from '../../src/store/append.ts';
+import { createImageChanges } from '../../src/store/image-changes.ts';
 import { createScanner, type Scanner } from '../../src/store/scan.ts';
 import { createTreeStore } from '../../src/store/tree-store.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
+import { createLog, type LogLine } from '../service/hand-driven.ts';
 import { sha256Hex } from './lay.ts';
+import { createUploads, type KeptUploads } from './uploads.ts';
 
 export const SITE = 'default';
 
@@ -21,37 +35,87 @@ export interface OpenedStore extends AsyncDisposable {
   readonly databases: Databases;
   readonly scanner: Scanner;
   readonly store: SignatureStore;
+  readonly appender: Appender;
+  /** Over the store, told of its changes as the server's is. */
+  readonly reader: Reader;
+  readonly uploads: KeptUploads;
+  /** What verification is said to have found, by imageKey. */
+  readonly verdicts: Map<string, readonly IndexedSignature[]>;
   /** What was last reported of each image's folder. */
   readonly reported: ReadonlyMap<string, readonly Problem[]>;
+  /** Folders of images of which something was recorded without a verdict. */
+  readonly unjudged: readonly string[];
+  readonly log: readonly LogLine[];
+}
+
+/** The ports that an upload goes through, for tests that come between. */
+export interface Ports {
+  readonly writer: TreeWriter;
+  readonly uploads: UploadStore;
+  readonly index: SignatureIndex;
 }
 
 export interface StoreOptions {
   readonly kind: 'owned' | 'shared';
+  /** Folder of an earlier store's tree and databases; without one a new folder that goes with the store. */
+  readonly folder?: string;
+  readonly uploads?: KeptUploads;
   /** Wall clock that the files' times are compared with. */
   readonly nowMs?: () => number;
   readonly beingWrittenMs?: number;
   readonly monotonicMs?: () => number;
   readonly wait?: (ms: number) => Promise<void>;
+  readonly minFreeBytes?: number;
+  readonly between?: (ports: Ports) => Ports;
 }
 
 export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const { kind, nowMs = Date.now, beingWrittenMs = BEING_WRITTEN_MS } = options;
-  const { monotonicMs = () => performance.now() } = options;
+  const { monotonicMs = () => performance.now(), between = (ports) => ports } = options;
   // by default nobody waits for long: what is half-written stays so
   const { wait = () => new Promise<void>((resolve) => setImmediate(resolve)) } = options;
-  const temp = await openTempFolder();
-  const data = path.join(temp.path, 'data');
-  const root = path.join(temp.path, 'root');
+  const temp = options.folder === undefined ? await openTempFolder() : null;
+  const folder = options.folder ?? temp?.path ?? '';
+  const data = path.join(folder, 'data');
+  const root = path.join(folder, 'root');
   await makeRoot(root);
   const databases = await openDatabases({ dataDir: data, onUnusable: () => undefined });
+  const kept = options.uploads ?? createUploads();
   const reported = new Map<string, readonly Problem[]>();
+  const unjudged: string[] = [];
+  const verdicts = new Map<string, readonly IndexedSignature[]>();
+  const log = createLog();
   const tree = openTree({ root, nowMs, beingWrittenMs, isWhole: isWholeSignature });
+  const ports = between({
+    writer: openTreeWriter({ root, nowMs }),
+    uploads: kept,
+    index: databases.index,
+  });
   const report = (image: ImageId, problems: readonly Problem[]) => {
     reported.set(imageFolder(image), problems);
   };
-  const shared = { tree, kind, index: databases.index, report, wait };
-  const scanner = createScanner({ ...shared, monotonicMs, wait: () => new Promise<void>(() => undefined) });
-  const store = createTreeStore({ ...shared, sha256: sha256Hex, syncFolder: scanner.syncFolder });
+  const onRecorded = (image: ImageId) => void unjudged.push(imageFolder(image));
+  const changes = createImageChanges();
+  const shared = { tree, kind, ...ports, changes, report, wait, onRecorded, sha256: sha256Hex };
+  const appender = createAppender({
+    ...shared,
+    verdicts: { ofImage: (image) => verdicts.get(imageKey(image)) ?? [] },
+    audit: kept,
+    makeRestoreEvent: (image, sha256) => eventOf(image, sha256, 'restore'),
+    minFreeBytes: options.minFreeBytes ?? 0,
+    onChanged: (image) => reader.forget(image),
+    log,
+  });
+  const { tend } = appender;
+  const scanner = createScanner({
+    ...shared,
+    tend,
+    monotonicMs,
+    wait: () => new Promise<void>(() => undefined),
+  });
+  const store = createTreeStore({ ...shared, tend, syncFolder: scanner.syncFolder });
+  const clock = { now: () => new Date(), monotonicMs };
+  const reader = createReader({ store, clock, cacheBytes: 1024 * 1024 });
   return {
     root,
     data,
@@ -59,10 +123,16 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     databases,
     scanner,
     store,
+    appender,
+    reader,
+    uploads: kept,
+    verdicts,
     reported,
+    unjudged,
+    log: log.lines,
     async [Symbol.asyncDispose]() {
       await databases.close();
-      await temp[Symbol.asyncDispose]();
+      await temp?.[Symbol.asyncDispose]();
     },
   };
 }
@@ -77,4 +147,50 @@ export function imageIn(folder: string): ImageId {
 /** Kinds of what was last reported of the folder. */
 export function kindsOf({ reported }: OpenedStore, folder: string): string[] {
   return (reported.get(folder) ?? []).map(({ kind, path: file }) => `${kind} ${path.basename(file)}`);
+}
+
+/** An upload of these bytes to the image, verified as far as the store cares. */
+export function uploadOf(
+  image: ImageId,
+  bytes: Uint8Array,
+  more: Partial<Pick<VerifiedUpload, 'number' | 'isEquivalent' | 'uploader'>> = {},
+): VerifiedUpload {
+  const event = eventOf(image, sha256Hex(bytes), 'upload');
+  return {
+    image,
+    bytes,
+    judgement: GOOD,
+    uploader: 'ci',
+    event,
+    number: null,
+    isEquivalent: null,
+    ...more,
+  };
+}
+
+const GOOD: Judgement = {
+  verdict: 'good',
+  refusal: null,
+  form: 'binary',
+  issuer: 'A'.repeat(40),
+  fingerprint: 'A'.repeat(40),
+  signingFingerprint: 'A'.repeat(40),
+  signedAt: new Date('2026-11-01T00:00:00Z'),
+  expiresAt: null,
+  claim: null,
+  judgeAgainAt: null,
+};
+
+function eventOf(image: ImageId, sha256: string, action: 'upload' | 'restore'): NewAuditEvent {
+  return {
+    at: new Date(),
+    action,
+    site: image.site,
+    image: imageFolder(image),
+    signatureSha256: sha256,
+    fingerprint: null,
+    result: 'created',
+    private: { actor: 'ci', address: null, requestId: null, reason: null },
+    salt: '0'.repeat(64),
+  };
 }

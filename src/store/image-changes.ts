@@ -1,0 +1,60 @@
+// Who changes an image now, which looks at it came too late to be kept, and which uploads are still to be ended.
+import { createTurns, createVersions } from '../domain/concurrency.ts';
+import { type ImageId, imageKey } from '../domain/image.ts';
+import type { Intent } from '../domain/intent.ts';
+import type { Judgement } from '../domain/verdict.ts';
+
+/** A prepared pair whose file is in its place, or was before a crash, and which is not known everywhere yet. */
+export interface Unfinished {
+  readonly prepared: string;
+  readonly intent: Intent;
+  /** Provenance and audit event are written; only the index lags behind. */
+  readonly isKept: boolean;
+  /** Null after a crash: it is verified again. */
+  readonly judgement: Judgement | null;
+}
+
+/** Of one tree; what reads, scans and writes it shares one. */
+export interface ImageChanges {
+  /** One change of an image at a time; different images do not wait for each other. */
+  inTurn<T>(image: ImageId, act: () => Promise<T>): Promise<T>;
+  /** Another after each change: what began before it must not answer for what is asked after it. */
+  versionOf(image: ImageId): number;
+  changed(image: ImageId): void;
+  /** Whether what was seen of the image while it had that version may be recorded: nobody changes it, or has since. */
+  mayRecord(image: ImageId, version: number): boolean;
+  unfinishedOf(image: ImageId): readonly Unfinished[];
+  leaveUnfinished(unfinished: Unfinished): void;
+  finished(unfinished: Unfinished): void;
+}
+
+export function createImageChanges(): ImageChanges {
+  const turns = createTurns();
+  const versions = createVersions();
+  const unfinished = new Map<string, readonly Unfinished[]>();
+
+  const unfinishedOf = (image: ImageId) => unfinished.get(imageKey(image)) ?? [];
+
+  function without(left: Unfinished): readonly Unfinished[] {
+    return unfinishedOf(left.intent.image).filter(({ prepared }) => prepared !== left.prepared);
+  }
+
+  return {
+    inTurn: (image, act) => turns.take(imageKey(image), act),
+    versionOf: (image) => versions.of(imageKey(image)),
+    changed: (image) => versions.change(imageKey(image)),
+    mayRecord(image, version) {
+      const key = imageKey(image);
+      return !turns.isTaken(key) && versions.of(key) === version;
+    },
+    unfinishedOf,
+    leaveUnfinished(left) {
+      unfinished.set(imageKey(left.intent.image), [...without(left), left]);
+    },
+    finished(left) {
+      const others = without(left);
+      if (others.length > 0) unfinished.set(imageKey(left.intent.image), others);
+      else unfinished.delete(imageKey(left.intent.image));
+    },
+  };
+}

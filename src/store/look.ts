@@ -1,0 +1,135 @@
+// One look at an image: its folder held against what is recorded of it and what was uploaded for it.
+import { isLookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import { BEING_WRITTEN_MS } from '../domain/limits.ts';
+import type { RecordedSignature, SignatureIndex, UploadStore } from '../domain/ports.ts';
+import type { ImageFolder, Problem, Stamps, Tree } from '../domain/tree.ts';
+import type { ImageChanges } from './image-changes.ts';
+import { type ImageState, ownedState, sharedState } from './image-state.ts';
+
+/** A tree, its index, and what all who read and write them share. */
+export interface TreeAndIndex {
+  readonly tree: Tree;
+  readonly kind: 'owned' | 'shared';
+  readonly index: SignatureIndex;
+  readonly uploads: Pick<UploadStore, 'ofImage'>;
+  readonly changes: ImageChanges;
+  /** What is wrong with the image now; empty = nothing. */
+  readonly report: (image: ImageId, problems: readonly Problem[]) => void;
+  readonly wait: (ms: number) => Promise<void>;
+}
+
+export interface Look extends ImageState {
+  readonly recorded: readonly RecordedSignature[];
+  /** Null when no folder was there. */
+  readonly stamps: Stamps | null;
+  /** The folder has no file with a signature's name, or is not there. */
+  readonly isEmpty: boolean;
+  /** A file that could be served once it is whole. */
+  readonly isBeingWritten: boolean;
+  /** Files beside the recorded ones are served until the index was checked, and perhaps not afterwards. */
+  readonly isUnsure: boolean;
+  /** No signature that is there, recorded or in line has a number above. */
+  readonly lastNumber: number;
+  /** To be held against ImageChanges.mayRecord. */
+  readonly version: number;
+}
+
+export interface Looker {
+  /** @throws LookasideError STORE_UNAVAILABLE, INDEX_UNUSABLE */
+  look(image: ImageId): Promise<Look>;
+  /**
+   * Once nothing in the folder is half-written any more, or a writer takes longer than we wait. An index that cannot
+   * be used knows nothing. @throws LookasideError STORE_UNAVAILABLE
+   */
+  lookSettled(image: ImageId): Promise<Look>;
+  /** @throws LookasideError INDEX_UNUSABLE never: then nothing is known */
+  recordedOrNone(image: ImageId): readonly RecordedSignature[];
+  isComplete(site: string): boolean;
+}
+
+const WRITER_PAUSE_MS = 30;
+const WRITER_PAUSES = Math.ceil((2 * BEING_WRITTEN_MS) / WRITER_PAUSE_MS);
+
+export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
+  const { tree, kind, index, uploads, changes } = options;
+
+  async function lookBeside(
+    image: ImageId,
+    recorded: readonly RecordedSignature[],
+    isComplete: boolean,
+  ): Promise<Look> {
+    const version = changes.versionOf(image);
+    const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
+    const onDisk = await tree.readImage(imageFolder(image), numbers);
+    const takesNew = kind === 'shared' || recorded.length === 0 || !isComplete;
+    const state =
+      kind === 'shared'
+        ? sharedState(image, onDisk)
+        : ownedState(image, onDisk, recorded, { takesNew, uploads: () => uploads.ofImage(image) });
+    return {
+      ...state,
+      recorded,
+      stamps: onDisk?.stamps ?? null,
+      isEmpty: onDisk === null || onDisk.files.length + onDisk.hidden.length === 0,
+      isUnsure: kind === 'owned' && takesNew && recorded.length > 0 && hasStranger(image, state, recorded),
+      isBeingWritten: takesNew && isBeingWritten(onDisk, numbers),
+      lastNumber: Math.max(lastInLine(onDisk), ...numbers),
+      version,
+    };
+  }
+
+  function hasStranger(
+    image: ImageId,
+    { signatures }: ImageState,
+    recorded: readonly RecordedSignature[],
+  ): boolean {
+    if (signatures.length === recorded.length) return false;
+    const known = new Set([...recorded, ...uploads.ofImage(image)].map(({ sha256 }) => sha256));
+    return signatures.some(({ sha256 }) => !known.has(sha256));
+  }
+
+  function recordedOrNone(image: ImageId): readonly RecordedSignature[] {
+    return unlessUnusable(() => index.recorded(image), []);
+  }
+
+  function isComplete(site: string): boolean {
+    return unlessUnusable(() => index.isComplete(site), false);
+  }
+
+  return {
+    look: async (image) => lookBeside(image, index.recorded(image), index.isComplete(image.site)),
+    async lookSettled(image) {
+      for (let pause = 0; ; pause += 1) {
+        const look = await lookBeside(image, recordedOrNone(image), isComplete(image.site));
+        if (!look.isBeingWritten || pause === WRITER_PAUSES) return look;
+        await options.wait(WRITER_PAUSE_MS);
+      }
+    },
+    recordedOrNone,
+    isComplete,
+  };
+}
+
+function isBeingWritten(onDisk: ImageFolder | null, recorded: readonly number[]): boolean {
+  return (
+    onDisk?.files.some(({ number, fault }) => fault === 'being-written' && !recorded.includes(number)) ??
+    false
+  );
+}
+
+/** The last number before the first missing one. */
+function lastInLine(onDisk: ImageFolder | null): number {
+  const files = onDisk?.files ?? [];
+  const gap = files.findIndex(({ number }, position) => number !== position + 1);
+  return gap === -1 ? files.length : gap;
+}
+
+export function unlessUnusable<T>(act: () => T, otherwise: T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) return otherwise;
+    throw error;
+  }
+}

@@ -1,0 +1,236 @@
+// Adding signatures to a tree on a real file system: whole or absent, never over another file, never outside.
+import assert from 'node:assert/strict';
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import type { TreeWriter } from '../../src/domain/tree.ts';
+import { openTreeWriter } from '../../src/files/tree-writer.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
+
+const ONE = signatureBytes('one');
+const TWO = signatureBytes('two');
+const FOLDER = folderOf('team/app');
+const INTENT = '{"what":"an upload"}';
+const UNKNOWN = '00000000-0000-4000-8000-000000000000';
+
+let temp: TempFolder;
+let root: string;
+let outside: string;
+let writer: TreeWriter;
+
+const open = () => openTreeWriter({ root, nowMs: Date.now });
+const prepared = () => path.join(root, '.lookaside/tmp');
+const file = (number: number, folder = FOLDER) => path.join(root, folder, `signature-${number}`);
+
+beforeEach(async () => {
+  temp = await openTempFolder();
+  root = path.join(temp.path, 'root');
+  outside = path.join(temp.path, 'outside');
+  await mkdir(root);
+  await mkdir(outside);
+  writer = open();
+});
+
+afterEach(() => temp[Symbol.asyncDispose]());
+
+async function add(bytes: Uint8Array, folder = FOLDER, from = 1): Promise<number> {
+  const pair = await writer.prepare(INTENT, bytes);
+  try {
+    return await writer.place(pair, folder, from);
+  } finally {
+    await writer.discard(pair);
+  }
+}
+
+describe('placing prepared bytes', () => {
+  it('makes the folders and the file, which readers may read, and leaves nothing else', async () => {
+    assert.equal(await add(ONE), 1);
+    assert.deepEqual(await readFile(file(1)), ONE);
+    assert.equal((await stat(file(1))).mode & 0o444, 0o444 & ~process.umask());
+    assert.equal((await stat(file(1))).nlink, 1);
+    assert.deepEqual(await readdir(path.dirname(file(1))), ['signature-1']);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('keeps the intent from other users of the machine', async () => {
+    const pair = await writer.prepare(INTENT, ONE);
+    assert.equal((await stat(path.join(prepared(), `${pair}.intent`))).mode & 0o777, 0o600);
+    assert.equal((await stat(prepared())).mode & 0o077, 0);
+  });
+
+  it('takes the first free number from the given one on, and replaces nothing that stands there', async () => {
+    await layImage(root, 'team/app', ONE, ONE);
+    await mkdir(file(3));
+    await symlink('/nowhere', file(4));
+    assert.equal(await add(TWO, FOLDER, 2), 5);
+    assert.deepEqual(await readFile(file(2)), ONE);
+    assert.ok((await stat(file(3))).isDirectory());
+    assert.deepEqual(await readFile(file(5)), TWO);
+  });
+
+  it('gives each of many at once a number of its own', async () => {
+    const numbers = await Promise.all(Array.from({ length: 30 }, (_, k) => add(signatureBytes(`${k} `))));
+    assert.deepEqual(
+      numbers.toSorted((a, b) => a - b),
+      Array.from({ length: 30 }, (_, k) => k + 1),
+    );
+  });
+
+  it('goes through a link that stays inside the root, as readers do', async () => {
+    await layImage(root, 'team/app', ONE);
+    await symlink('team', path.join(root, 'alias'));
+    assert.equal(await add(TWO, FOLDER.replace('team/', 'alias/')), 2);
+    assert.deepEqual(await readFile(file(2)), TWO);
+  });
+});
+
+describe('a tree that cannot take a signature', () => {
+  const CASES: readonly [string, () => Promise<unknown>, string, RegExp][] = [
+    [
+      'because the repository is a link out of it',
+      () => symlink(outside, path.join(root, 'team')),
+      'STORE_UNAVAILABLE',
+      /a link leads out of/,
+    ],
+    [
+      'because the image is a link out of it',
+      async () => {
+        await mkdir(path.join(root, 'team'));
+        await symlink(outside, path.join(root, FOLDER));
+      },
+      'STORE_UNAVAILABLE',
+      /a link leads out of/,
+    ],
+    [
+      'because the image is a link into the private folder',
+      async () => {
+        await mkdir(path.join(root, '.lookaside'));
+        await mkdir(path.join(root, 'team'));
+        await symlink('../.lookaside', path.join(root, FOLDER));
+      },
+      'STORE_UNAVAILABLE',
+      /a link leads out of/,
+    ],
+    [
+      'because a file stands where a folder must be',
+      () => writeFile(path.join(root, 'team'), 'x'),
+      'STORE_UNAVAILABLE',
+      /team.* a file stands where a folder must be; move it away/,
+    ],
+    [
+      'because the private folder is a link out of it',
+      () => symlink(outside, path.join(root, '.lookaside')),
+      'STORE_UNAVAILABLE',
+      /\.lookaside is a link.*remove the link/,
+    ],
+    [
+      'because the folder of prepared files is a link out of it',
+      async () => {
+        await mkdir(path.join(root, '.lookaside'));
+        await symlink(outside, path.join(root, '.lookaside/tmp'));
+      },
+      'STORE_UNAVAILABLE',
+      /tmp is a link.*remove the link/,
+    ],
+    [
+      'because the root has gone',
+      () => rename(root, path.join(temp.path, 'away')),
+      'STORE_UNAVAILABLE',
+      /the root/,
+    ],
+  ];
+  for (const [why, lay, code, message] of CASES) {
+    it(`${why} says so, and nothing is written anywhere`, async () => {
+      await lay();
+      await assert.rejects(add(ONE), { code, message });
+      assert.deepEqual(await readdir(outside), []);
+      const left = await readdir(prepared()).catch(() => []);
+      assert.deepEqual(left, []);
+      assert.equal(writer.fault, null);
+    });
+  }
+
+  it('does not make a root anew that has gone', async () => {
+    await rename(root, path.join(temp.path, 'away'));
+    await assert.rejects(add(ONE));
+    await assert.rejects(stat(root), { code: 'ENOENT' });
+  });
+
+  it('because a name is too long says that the path is wrong', async () => {
+    const folder = folderOf('a'.repeat(250));
+    await assert.rejects(add(ONE, folder), { code: 'PATH_INVALID', message: /longer than the file system/ });
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('leaks no file descriptor over 200 refusals', async () => {
+    await symlink(outside, path.join(root, 'team'));
+    await assert.rejects(add(ONE));
+    const before = (await readdir('/proc/self/fd')).length;
+    for (let round = 0; round < 200; round += 1) await assert.rejects(add(ONE));
+    assert.equal((await readdir('/proc/self/fd')).length, before);
+  });
+
+  it('takes the next one as soon as the reason is gone', async () => {
+    await symlink(outside, path.join(root, 'team'));
+    await assert.rejects(add(ONE));
+    await rm(path.join(root, 'team'));
+    assert.equal(await add(ONE), 1);
+  });
+});
+
+describe('what a crash left behind', () => {
+  it('is told with its intent, until it is discarded', async () => {
+    const pair = await writer.prepare(INTENT, ONE);
+    const later = open();
+    assert.deepEqual(await later.leftOver(), [{ prepared: pair, intent: INTENT }]);
+    await later.discard(pair);
+    assert.deepEqual(await later.leftOver(), []);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('without an intent is told too, and goes when it is discarded', async () => {
+    await layFile(root, `.lookaside/tmp/${UNKNOWN}.signature`, ONE);
+    const other = UNKNOWN.replace('0000-4', '1111-4');
+    await layFile(root, `.lookaside/tmp/${other}`, ONE);
+    assert.deepEqual(await writer.leftOver(), [
+      { prepared: UNKNOWN, intent: null },
+      { prepared: other, intent: null },
+    ]);
+    for (const { prepared: pair } of await writer.leftOver()) await writer.discard(pair);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('is nothing but what bears our names: other files stay', async () => {
+    const theirs = ['notes.txt', `${UNKNOWN}.part`, 'x.intent', '.hidden'];
+    for (const name of theirs) await layFile(root, `.lookaside/tmp/${name}`, 'theirs');
+    await mkdir(path.join(prepared(), `${UNKNOWN}.signature`));
+    await symlink(outside, path.join(prepared(), `${UNKNOWN}.intent`));
+    assert.deepEqual(await writer.leftOver(), []);
+  });
+
+  it('is nothing where nothing was ever prepared', async () => {
+    assert.deepEqual(await writer.leftOver(), []);
+  });
+});
+
+it('a discard of what is not there, or cannot be removed, fails nobody', async () => {
+  await writer.discard(UNKNOWN);
+  await layFile(root, `.lookaside/tmp/${UNKNOWN}.intent/x`, 'a folder');
+  await chmod(prepared(), 0o500);
+  await writer.discard(UNKNOWN);
+  await chmod(prepared(), 0o700);
+});
+
+it('the free bytes of the root’s file system are told, and a root that has gone is no empty disk', async () => {
+  assert.ok((await writer.freeBytes()) > 0);
+  await rename(root, path.join(temp.path, 'away'));
+  await assert.rejects(writer.freeBytes(), { code: 'STORE_UNAVAILABLE' });
+});
+
+it('a file that others wrote is made to survive a power cut where it is', async () => {
+  await layImage(root, 'team/app', ONE);
+  await writer.makeDurable(FOLDER, 1);
+  assert.deepEqual(await readFile(file(1)), ONE);
+  await assert.rejects(writer.makeDurable(FOLDER, 2), { code: 'STORE_UNAVAILABLE' });
+});
