@@ -1,8 +1,9 @@
 // What the main thread asks of the writer thread, and what comes back. Everything here is structured-cloned.
 import type { NewAuditEvent } from '../domain/audit.ts';
-import type { AccessBatch, AccessLimits, NewUpload, RecordedImage } from '../domain/ports.ts';
+import type { AccessBatch, AccessLimits, NewUpload, RecordedImage, VerdictIndex } from '../domain/ports.ts';
 import type { NewKey } from './key-rows.ts';
 import type { NewToken } from './token-rows.ts';
+import type { ForgetVerdicts } from './verdict-rows.ts';
 
 export interface Commands {
   /** Opens or makes state.db and checks it. */
@@ -34,6 +35,9 @@ export interface Commands {
   };
   'index.mark-complete': { readonly input: { readonly site: string }; readonly output: null };
   'index.bind': { readonly input: { readonly site: string; readonly tree: string }; readonly output: null };
+  'index.judge': { readonly input: Judged; readonly output: null };
+  /** The id up to which it was done; null when nothing is left. */
+  'index.forget-verdicts': { readonly input: ForgetVerdicts; readonly output: number | null };
   'index.reset': { readonly input: null; readonly output: null };
   'access.write': {
     readonly input: { readonly day: string; readonly batch: AccessBatch };
@@ -42,6 +46,9 @@ export interface Commands {
   /** Whether what is left fits. */
   'access.prune': { readonly input: AccessLimits; readonly output: boolean };
 }
+
+/** What verification found of these signatures. */
+export type Judged = Parameters<VerdictIndex['judge']>[0];
 
 export interface IndexOpened {
   /** Whether the file was made now, so that there is nothing in it to check. */

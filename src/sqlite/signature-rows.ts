@@ -1,21 +1,25 @@
-// Tables signature and site, as the writer thread changes them.
+// Tables signature and site, as the writer thread changes them. A signature that stays keeps its id and its verdict.
 import type { Database, Statement } from 'better-sqlite3';
 import { type ImageId, imageKey, parseImageFolder } from '../domain/image.ts';
 import type { RecordedImage, RecordedSignature } from '../domain/ports.ts';
+import type { Judged } from './commands.ts';
 import { FolderChanges } from './folder-entries.ts';
 import { inTransaction } from './open.ts';
+import { type ForgetVerdicts, VerdictRows } from './verdict-rows.ts';
 
 const FORGET_CHUNK_IMAGES = 1000;
+// Beyond every number that is recorded: where rows wait while numbers are exchanged.
+const PARKED = 2 ** 40;
 
 type Key = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
 
 interface StoredRow {
+  readonly id: number;
   readonly number: number;
   readonly sha256: Buffer;
   readonly size_bytes: number;
   readonly stored_at_ms: number;
   readonly has_bytes: 0 | 1;
-  readonly verdict: string;
 }
 
 interface ImageRow {
@@ -28,12 +32,13 @@ interface ImageRow {
 export class SignatureRows {
   readonly #db: Database;
   readonly #folders: FolderChanges;
+  readonly #verdicts: VerdictRows;
   readonly #sites = new Map<string, { images: number; signatures: number }>();
   readonly #select: Statement<Key, StoredRow>;
-  readonly #delete: Statement<Key>;
-  readonly #insert: Statement<
-    [...Key, number, Uint8Array, number, number, Uint8Array | null, string | undefined]
-  >;
+  readonly #delete: Statement<[number]>;
+  readonly #insert: Statement<[...Key, number, Uint8Array, number, number, Uint8Array | null]>;
+  readonly #renumber: Statement<[number, number]>;
+  readonly #update: Statement<[number, number, number, Uint8Array | null, number]>;
   readonly #makeSite: Statement<[string]>;
   readonly #addToSite: Statement<[number, number, string]>;
   readonly #complete: Statement<[string]>;
@@ -46,19 +51,27 @@ export class SignatureRows {
   constructor(db: Database) {
     this.#db = db;
     this.#folders = new FolderChanges(db);
-    const ofImage = 'site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?';
+    this.#verdicts = new VerdictRows(db);
     this.#select = db.prepare(`
-      SELECT number, sha256, size_bytes, stored_at_ms, bytes IS NOT NULL AS has_bytes, verdict
+      SELECT id, number, sha256, size_bytes, stored_at_ms, bytes IS NOT NULL AS has_bytes
       FROM signature
-      WHERE ${ofImage}
+      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
       ORDER BY number`);
     this.#delete = db.prepare(`
       DELETE FROM signature
-      WHERE ${ofImage}`);
+      WHERE id = ?`);
     this.#insert = db.prepare(`
       INSERT INTO signature
-        (site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, bytes, verdict)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, 'unverified'))`);
+        (site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, bytes)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#renumber = db.prepare(`
+      UPDATE signature
+      SET number = ?
+      WHERE id = ?`);
+    this.#update = db.prepare(`
+      UPDATE signature
+      SET number = ?, size_bytes = ?, stored_at_ms = ?, bytes = ?
+      WHERE id = ?`);
     this.#makeSite = db.prepare(`
       INSERT INTO site (name)
       VALUES (?)
@@ -90,23 +103,35 @@ export class SignatureRows {
     this.#imagesBelow = db.prepare(images('AND path > ? AND path < ?'));
   }
 
-  /** Replaces the images' rows in one transaction; writes nothing when they are as given. Of an image named twice the last counts. */
+  /** Makes the images' rows as given, in one transaction; writes nothing when they are. Of an image named twice the last counts. */
   record(images: readonly RecordedImage[]): void {
     const lastOfEach = new Map(images.map((recorded) => [imageKey(recorded.image), recorded]));
-    const changed = [...lastOfEach.values()].filter(
-      ({ image, signatures }) => !isSame(this.#select.all(...keyOf(image)), signatures),
-    );
+    const changed = [...lastOfEach.values()]
+      // nobody else writes, so that the rows are these in the transaction too
+      .map(({ image, signatures }) => ({ image, signatures, rows: this.#rowsOf(image) }))
+      .filter(({ rows, signatures }) => !isSame(rows, signatures));
     if (changed.length === 0) return;
     this.#inTransaction(() => {
-      for (const { image, signatures } of changed) this.#replace(image, signatures);
+      for (const { image, signatures, rows } of changed) this.#replace(image, rows, signatures);
     });
+  }
+
+  judge(judged: Judged): void {
+    inTransaction(this.#db, () => {
+      for (const { image, sha256, judgement } of judged) this.#verdicts.judge(image, sha256, judgement);
+    });
+  }
+
+  /** The id up to which it was done; null when nothing is left. */
+  forgetVerdicts(input: ForgetVerdicts): number | null {
+    return inTransaction(this.#db, () => this.#verdicts.forget(input));
   }
 
   /** Forgets the images below `folder` (all of the site when empty), or the one whose folder it is. */
   forgetFolder(site: string, folder: string): void {
     this.#inTransaction(() => {
       const image = parseImageFolder(site, folder);
-      if (image !== null) this.#replace(image, []);
+      if (image !== null) this.#replace(image, this.#rowsOf(image), []);
       else if (folder === '') this.#forgetAll(site, () => this.#allImages.all(site, FORGET_CHUNK_IMAGES));
       else this.#forgetBelow(site, folder);
     });
@@ -134,35 +159,54 @@ export class SignatureRows {
   #forgetAll(site: string, next: () => readonly ImageRow[]): void {
     for (let rows = next(); rows.length > 0; rows = next()) {
       for (const { path, layout, algorithm, digest } of rows) {
-        this.#replace({ site, layout, path, algorithm, hex: digest.toString('hex') }, []);
+        const image = { site, layout, path, algorithm, hex: digest.toString('hex') };
+        this.#replace(image, this.#rowsOf(image), []);
       }
       this.#folders.write(); // keeps the gathered changes few
     }
   }
 
-  #replace(image: ImageId, signatures: readonly RecordedSignature[]): void {
-    const key = keyOf(image);
-    const before = this.#select.all(...key);
-    if (before.length === 0 && signatures.length === 0) return;
-    const verdicts = new Map(before.map((row) => [row.sha256.toString('hex'), row.verdict]));
-    if (before.length > 0) this.#delete.run(...key);
-    for (const { number, sha256, sizeBytes, storedAt, bytes } of signatures) {
-      const verdict = verdicts.get(sha256);
-      this.#insert.run(
-        ...key,
-        number,
-        Buffer.from(sha256, 'hex'),
-        sizeBytes,
-        storedAt.getTime(),
-        bytes,
-        verdict,
-      );
+  #rowsOf(image: ImageId): readonly StoredRow[] {
+    return this.#select.all(...keyOf(image));
+  }
+
+  #replace(image: ImageId, rows: readonly StoredRow[], signatures: readonly RecordedSignature[]): void {
+    const { kept, gone, added } = compare(rows, signatures);
+    for (const { id } of gone) this.#delete.run(id);
+    this.#keep(kept);
+    for (const signature of added) this.#add(image, rows, signature);
+    for (const { sha256, judgement } of signatures) {
+      if (judgement !== undefined) this.#verdicts.judge(image, sha256, judgement);
     }
-    const images = Math.sign(signatures.length) - Math.sign(before.length);
+    this.#count(image, rows.length, signatures.length);
+  }
+
+  #keep(kept: readonly Kept[]): void {
+    for (const { row, signature } of kept) {
+      if (row.number !== signature.number) this.#renumber.run(PARKED + row.number, row.id);
+    }
+    for (const { row, signature } of kept) {
+      if (isAsStored(row, signature)) continue;
+      const { number, sizeBytes, storedAt, bytes } = signature;
+      this.#update.run(number, sizeBytes, storedAt.getTime(), bytes, row.id);
+    }
+  }
+
+  #add(image: ImageId, rows: readonly StoredRow[], signature: RecordedSignature): void {
+    const { number, sizeBytes, storedAt, bytes } = signature;
+    const sha256 = Buffer.from(signature.sha256, 'hex');
+    const inserted = this.#insert.run(...keyOf(image), number, sha256, sizeBytes, storedAt.getTime(), bytes);
+    // one more copy of bytes that are there: compare() keeps all rows of theirs
+    const copied = rows.find((row) => row.sha256.equals(sha256));
+    if (copied !== undefined) this.#verdicts.copy(copied.id, Number(inserted.lastInsertRowid));
+  }
+
+  #count(image: ImageId, before: number, after: number): void {
+    const images = Math.sign(after) - Math.sign(before);
     if (images === 1 || images === -1) this.#folders.count(image, images);
     const change = this.#sites.get(image.site) ?? { images: 0, signatures: 0 };
     change.images += images;
-    change.signatures += signatures.length - before.length;
+    change.signatures += after - before;
     this.#sites.set(image.site, change);
   }
 
@@ -191,17 +235,53 @@ function keyOf(image: ImageId): Key {
   return [image.site, image.path, image.layout, image.algorithm, Buffer.from(image.hex, 'hex')];
 }
 
+interface Kept {
+  readonly row: StoredRow;
+  readonly signature: RecordedSignature;
+}
+
+interface Comparison {
+  readonly kept: readonly Kept[];
+  readonly gone: readonly StoredRow[];
+  readonly added: readonly RecordedSignature[];
+}
+
+/** Which row is which signature's: that of the same bytes, under its number if there is one. */
+function compare(rows: readonly StoredRow[], signatures: readonly RecordedSignature[]): Comparison {
+  const kept: Kept[] = [];
+  const left = new Set(rows);
+  const take = (
+    wanted: readonly RecordedSignature[],
+    isIts: (row: StoredRow, its: RecordedSignature) => boolean,
+  ) =>
+    wanted.filter((signature) => {
+      const row = [...left].find((candidate) => isIts(candidate, signature));
+      if (row === undefined) return true;
+      left.delete(row);
+      kept.push({ row, signature });
+      return false;
+    });
+  const isOfBytes = (row: StoredRow, { sha256 }: RecordedSignature) => row.sha256.toString('hex') === sha256;
+  const others = take(signatures, (row, its) => row.number === its.number && isOfBytes(row, its));
+  const added = take(others, isOfBytes);
+  return { kept, gone: [...left], added };
+}
+
 function isSame(rows: readonly StoredRow[], signatures: readonly RecordedSignature[]): boolean {
   if (rows.length !== signatures.length) return false;
   const byNumber = new Map(signatures.map((signature) => [signature.number, signature]));
   return rows.every((row) => {
     const signature = byNumber.get(row.number);
-    return (
-      signature !== undefined &&
-      row.sha256.toString('hex') === signature.sha256 &&
-      row.size_bytes === signature.sizeBytes &&
-      row.stored_at_ms === signature.storedAt.getTime() &&
-      row.has_bytes === (signature.bytes === null ? 0 : 1)
-    );
+    return signature !== undefined && signature.judgement === undefined && isAsStored(row, signature);
   });
+}
+
+function isAsStored(row: StoredRow, signature: RecordedSignature): boolean {
+  return (
+    row.number === signature.number &&
+    row.sha256.toString('hex') === signature.sha256 &&
+    row.size_bytes === signature.sizeBytes &&
+    row.stored_at_ms === signature.storedAt.getTime() &&
+    row.has_bytes === (signature.bytes === null ? 0 : 1)
+  );
 }

@@ -4,15 +4,26 @@ import { Worker } from 'node:worker_threads';
 import type { Database, Statement } from 'better-sqlite3';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
-import type { FolderPage, RecordedImage, RecordedSignature, SignatureIndex } from '../domain/ports.ts';
-import type { CommandName, Commands } from './commands.ts';
+import type {
+  FolderPage,
+  IndexedSignature,
+  RecordedImage,
+  RecordedSignature,
+  SignatureIndex,
+  SignaturePage,
+  VerdictIndex,
+} from '../domain/ports.ts';
+import type { Judgement } from '../domain/verdict.ts';
+import type { CommandName, Commands, Judged } from './commands.ts';
 import { FolderEntries } from './folder-entries.ts';
 import { findDamage, isCorruption, messageOf, openForReading } from './open.ts';
+import { Verdicts } from './verdicts.ts';
 import type { Writer } from './writer.ts';
 
 // What one image and one signature weigh in the writer's queue besides their texts and bytes.
 const IMAGE_BYTES = 400;
 const SIGNATURE_BYTES = 300;
+const JUDGEMENT_BYTES = 500;
 
 interface SignatureRow {
   readonly number: number;
@@ -40,7 +51,8 @@ interface SiteRow {
 export type IndexLookups = Pick<
   SignatureIndex,
   'recorded' | 'listFolder' | 'hasChild' | 'images' | 'counts' | 'treeOf' | 'isComplete'
->;
+> &
+  Pick<VerdictIndex, 'ofImage' | 'search'>;
 
 export interface IndexReader extends IndexLookups {
   close(): void;
@@ -65,6 +77,8 @@ export function openIndexReader(file: string): IndexReader {
     images: (...page) => look((on) => on.images(...page)),
     counts: (site) => look((on) => on.counts(site)),
     treeOf: (site) => look((on) => on.treeOf(site)),
+    ofImage: (image) => look((on) => on.verdicts.ofImage(image)),
+    search: (...page) => look((on) => on.verdicts.search(...page)),
     isComplete: (site) =>
       look((on) => {
         if (!on.isMarkedComplete(site)) return false;
@@ -86,7 +100,7 @@ export interface SqliteSignatureIndexOptions {
 }
 
 /** Made after the writer's `index.open`; close it before the writer. */
-export class SqliteSignatureIndex implements SignatureIndex {
+export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   readonly #file: string;
   readonly #writer: Writer;
   readonly #onUnusable: (reason: string) => void;
@@ -149,16 +163,43 @@ export class SqliteSignatureIndex implements SignatureIndex {
     return this.#look((on) => on.isMarkedComplete(site));
   }
 
-  record(images: readonly RecordedImage[]): Promise<void> {
-    return this.#write('index.record', images.map(withOwnBytes), sizeOf(images));
+  get generation(): string {
+    return this.#look((on) => on.verdicts.generation());
   }
 
-  forgetFolder(site: string, folder: string): Promise<void> {
-    return this.#write('index.forget-folder', { site, folder }, IMAGE_BYTES);
+  ofImage(image: ImageId): readonly IndexedSignature[] {
+    return this.#look((on) => on.verdicts.ofImage(image));
   }
 
-  markComplete(site: string): Promise<void> {
-    return this.#write('index.mark-complete', { site }, IMAGE_BYTES);
+  search(site: string, page: SignaturePage): readonly IndexedSignature[] {
+    return this.#look((on) => on.verdicts.search(site, page));
+  }
+
+  unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[] {
+    return this.#look((on) => on.verdicts.unjudged(site, now, after, limit));
+  }
+
+  async record(images: readonly RecordedImage[]): Promise<void> {
+    await this.#write('index.record', images.map(withOwnBytes), sizeOf(images));
+  }
+
+  async judge(judged: Judged): Promise<void> {
+    if (judged.length > 0) await this.#write('index.judge', judged, sizeOfJudged(judged));
+  }
+
+  async forgetVerdicts(site: string, issuers: readonly string[]): Promise<void> {
+    const sizeBytes = IMAGE_BYTES + 64 * issuers.length;
+    let after: number | null = issuers.length === 0 ? null : 0;
+    while (after !== null)
+      after = await this.#write('index.forget-verdicts', { site, issuers, after }, sizeBytes);
+  }
+
+  async forgetFolder(site: string, folder: string): Promise<void> {
+    await this.#write('index.forget-folder', { site, folder }, IMAGE_BYTES);
+  }
+
+  async markComplete(site: string): Promise<void> {
+    await this.#write('index.mark-complete', { site }, IMAGE_BYTES);
   }
 
   async bind(site: string, tree: string): Promise<void> {
@@ -220,11 +261,11 @@ export class SqliteSignatureIndex implements SignatureIndex {
     name: Name,
     input: Commands[Name]['input'],
     sizeBytes: number,
-  ): Promise<void> {
+  ): Promise<Commands[Name]['output']> {
     if (this.#unusable !== null) throw indexUnusable(this.#unusable);
     const statements = this.#statements;
     try {
-      await this.#writer.run(name, input, sizeBytes);
+      return await this.#writer.run(name, input, sizeBytes);
     } catch (error) {
       // after a reset in between, the failure was the old file's
       const isOfThisFile = statements === this.#statements;
@@ -269,6 +310,7 @@ export class SqliteSignatureIndex implements SignatureIndex {
 class Statements {
   readonly db: Database;
   readonly folders: FolderEntries;
+  readonly verdicts: Verdicts;
   readonly #recorded: Statement<[string, string, string, string, Buffer], SignatureRow>;
   readonly #images: Statement<[string, string, string, string, Buffer, number], ImageRow>;
   readonly #site: Statement<[string], SiteRow>;
@@ -276,6 +318,7 @@ class Statements {
   constructor(db: Database) {
     this.db = db;
     this.folders = new FolderEntries(db);
+    this.verdicts = new Verdicts(db);
     this.#recorded = db.prepare(`
       SELECT number, sha256, size_bytes, stored_at_ms, bytes
       FROM signature
@@ -375,7 +418,22 @@ function sizeOf(images: readonly RecordedImage[]): number {
   let sizeBytes = 0;
   for (const { image, signatures } of images) {
     sizeBytes += IMAGE_BYTES + image.path.length;
-    for (const { bytes } of signatures) sizeBytes += SIGNATURE_BYTES + (bytes?.length ?? 0);
+    for (const { bytes, judgement } of signatures) {
+      sizeBytes += SIGNATURE_BYTES + (bytes?.length ?? 0);
+      if (judgement !== undefined) sizeBytes += sizeOfJudgement(judgement);
+    }
   }
   return sizeBytes;
+}
+
+function sizeOfJudged(judged: Judged): number {
+  return judged.reduce(
+    (sum, { image, judgement }) => sum + IMAGE_BYTES + image.path.length + sizeOfJudgement(judgement),
+    0,
+  );
+}
+
+function sizeOfJudgement({ claim, refusal }: Judgement): number {
+  const texts = [claim?.dockerReference, claim?.creator, refusal?.message];
+  return texts.reduce((sum, text) => sum + (text?.length ?? 0), JUDGEMENT_BYTES);
 }

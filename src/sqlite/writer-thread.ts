@@ -84,6 +84,11 @@ const handlers: Handlers = {
     index().bind(site, tree);
     return null;
   },
+  'index.judge': (judged) => {
+    index().judge(judged);
+    return null;
+  },
+  'index.forget-verdicts': (input) => index().forgetVerdicts(input),
   'index.reset': () => {
     remakeIndex();
     return null;

@@ -3,13 +3,18 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { type ImageId, imageFolder, parseImageFolder } from '../../src/domain/image.ts';
-import type { RecordedImage, RecordedSignature, SignatureIndex } from '../../src/domain/ports.ts';
+import type {
+  RecordedImage,
+  RecordedSignature,
+  SignatureIndex,
+  VerdictIndex,
+} from '../../src/domain/ports.ts';
 
 const SITE = 'default';
 const STORED_AT = new Date('2026-11-22T10:00:00.123Z');
 
 export interface IndexUnderTest {
-  readonly index: SignatureIndex;
+  readonly index: SignatureIndex & VerdictIndex;
   close(): Promise<void>;
 }
 

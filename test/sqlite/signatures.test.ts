@@ -17,18 +17,19 @@ import { isLookasideError } from '../../src/domain/errors.ts';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { openIndexReadOnly } from '../../src/sqlite/databases.ts';
 import {
+  type IndexUnderTest,
   imageAt,
   recordedImage,
   sha256,
-  signature,
   signatureIndexContract,
 } from '../contract/signature-index.ts';
+import { verdictIndexContract } from '../contract/verdict-index.ts';
 import { type Cleanup, change, open, temporaryFolder } from './scratch.ts';
 
 const SITE = 'default';
 const indexUnusable = (error: unknown): boolean => isLookasideError(error, 'INDEX_UNUSABLE');
 
-signatureIndexContract('the SQLite index', async () => {
+async function openIndex(): Promise<IndexUnderTest> {
   const dataDir = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
   const { databases, reasons } = await open(dataDir);
   return {
@@ -39,7 +40,10 @@ signatureIndexContract('the SQLite index', async () => {
       rmSync(dataDir, { recursive: true });
     },
   };
-});
+}
+
+signatureIndexContract('the SQLite index', openIndex);
+verdictIndexContract('the SQLite index', openIndex);
 
 const SOME = Array.from({ length: 2000 }, (_, position) =>
   recordedImage(imageAt(`team/app${position % 20}`, String(position)), `one of ${position}`, 'x'.repeat(500)),
@@ -99,35 +103,6 @@ describe('the index over a restart', () => {
     const before = readFileSync(join(dataDir, 'index.db-wal'));
     await databases.index.record(SOME);
     assert.ok(before.equals(readFileSync(join(dataDir, 'index.db-wal'))));
-  });
-
-  it('keeps the verdict on a signature whose bytes are the same, whatever its number', async (t) => {
-    const dataDir = await filled(t);
-    const file = join(dataDir, 'index.db');
-    const other = connectDatabase(file);
-    other
-      .prepare(`UPDATE signature SET verdict = 'good' WHERE sha256 = ?`)
-      .run(Buffer.from(sha256('one of 0'), 'hex'));
-    other.close();
-    const { databases } = await open(dataDir);
-    await databases.index.record([
-      { image: FIRST.image, signatures: [signature(1, 'new'), signature(2, 'one of 0')] },
-      recordedImage(imageAt('other/app', '0'), 'one of 0'),
-    ]);
-    await databases.close();
-    const reader = connectDatabase(file, { readonly: true });
-    t.after(() => void reader.close());
-    const verdicts = reader.prepare(
-      'SELECT path, number, verdict FROM signature WHERE path = ? AND digest = ?',
-    );
-    const digest = Buffer.from(FIRST.image.hex, 'hex');
-    assert.deepEqual(verdicts.all('team/app0', digest), [
-      { path: 'team/app0', number: 1, verdict: 'unverified' },
-      { path: 'team/app0', number: 2, verdict: 'good' },
-    ]);
-    assert.deepEqual(verdicts.all('other/app', digest), [
-      { path: 'other/app', number: 1, verdict: 'unverified' },
-    ]);
   });
 });
 

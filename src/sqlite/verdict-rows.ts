@@ -1,0 +1,143 @@
+// The columns of table signature in which verdicts stand, as the writer thread changes them.
+import type { Database, Statement } from 'better-sqlite3';
+import type { ImageId } from '../domain/image.ts';
+import type { Judgement } from '../domain/verdict.ts';
+
+export interface ForgetVerdicts {
+  readonly site: string;
+  /** Fingerprints and key IDs. */
+  readonly issuers: readonly string[];
+  /** Ids up to this one are done. */
+  readonly after: number;
+}
+
+const COLUMNS = [
+  'verdict',
+  'reason',
+  'form',
+  'issuer',
+  'fingerprint',
+  'signing_fingerprint',
+  'signed_at_ms',
+  'expires_at_ms',
+  'claimed_algorithm',
+  'claimed_digest',
+  'docker_reference',
+  'creator',
+  'judge_after_ms',
+] as const;
+
+type Value = string | number | Uint8Array | null;
+type Values = Readonly<Record<(typeof COLUMNS)[number], Value>>;
+
+interface Match {
+  readonly site: string;
+  readonly after: number;
+  readonly last: number;
+  /** JSON arrays. */
+  readonly names: string;
+  readonly keyIds: string;
+}
+
+const KEY_ID_DIGITS = 16;
+const FINGERPRINT_DIGITS = 40;
+// So that other writes need not wait for long.
+const FORGOTTEN_AT_ONCE = 10_000;
+
+export class VerdictRows {
+  readonly #judge: Statement<[Values & Record<string, Value>]>;
+  readonly #copy: Statement<{ from: number; to: number }>;
+  readonly #lastId: Statement<[], number>;
+  readonly #forget: Statement<Match & Values>;
+
+  constructor(db: Database) {
+    const set = COLUMNS.map((column) => `${column} = @${column}`).join(', ');
+    this.#judge = db.prepare(`
+      UPDATE signature
+      SET ${set}
+      WHERE site = @site AND path = @path AND layout = @layout AND algorithm = @algorithm
+        AND digest = @digest AND sha256 = @sha256`);
+    this.#copy = db.prepare(`
+      UPDATE signature
+      SET (${COLUMNS.join(', ')}) = (SELECT ${COLUMNS.join(', ')} FROM signature WHERE id = @from)
+      WHERE id = @to`);
+    this.#lastId = db.prepare<[], number>('SELECT coalesce(max(id), 0) FROM signature').pluck();
+    // a stored fingerprint ends in its key ID, if it is one of version 4
+    const isMeant = (column: string): string => `
+        ${column} IN (SELECT value FROM json_each(@names))
+        OR (length(${column}) = ${FINGERPRINT_DIGITS}
+          AND substr(${column}, -${KEY_ID_DIGITS}) IN (SELECT value FROM json_each(@keyIds)))`;
+    this.#forget = db.prepare(`
+      UPDATE signature
+      SET ${set}
+      WHERE site = @site AND id > @after AND id <= @last AND verdict <> 'unverified'
+        AND (${['issuer', 'fingerprint', 'signing_fingerprint'].map(isMeant).join(' OR ')})`);
+  }
+
+  /** Wherever these bytes are recorded of the image. */
+  judge({ site, path, layout, algorithm, hex }: ImageId, sha256: string, judgement: Judgement): void {
+    this.#judge.run({
+      ...valuesOf(judgement),
+      site,
+      path,
+      layout,
+      algorithm,
+      digest: Buffer.from(hex, 'hex'),
+      sha256: Buffer.from(sha256, 'hex'),
+    });
+  }
+
+  /** Gives one row the verdict of another. */
+  copy(from: number, to: number): void {
+    this.#copy.run({ from, to });
+  }
+
+  /** Makes `unverified` again what is meant among the next rows by id; the id up to which it is done, null at the end. */
+  forget({ site, issuers, after }: ForgetVerdicts): number | null {
+    const last = after + FORGOTTEN_AT_ONCE;
+    const keyIds = issuers.filter(({ length }) => length === KEY_ID_DIGITS);
+    const fingerprints = issuers.filter(({ length }) => length === FINGERPRINT_DIGITS);
+    const names = [...issuers, ...fingerprints.map((fingerprint) => fingerprint.slice(-KEY_ID_DIGITS))];
+    this.#forget.run({
+      ...UNVERIFIED,
+      site,
+      after,
+      last,
+      names: JSON.stringify(names),
+      keyIds: JSON.stringify(keyIds),
+    });
+    return last < (this.#lastId.get() ?? 0) ? last : null;
+  }
+}
+
+const UNVERIFIED: Values = valuesOf({
+  verdict: 'unverified',
+  refusal: null,
+  form: null,
+  issuer: null,
+  fingerprint: null,
+  signingFingerprint: null,
+  signedAt: null,
+  expiresAt: null,
+  claim: null,
+  judgeAgainAt: null,
+});
+
+function valuesOf(judgement: Judgement): Values {
+  const { verdict, refusal, form, issuer, signedAt, expiresAt, claim, judgeAgainAt } = judgement;
+  return {
+    verdict,
+    reason: refusal?.code ?? null,
+    form,
+    issuer,
+    fingerprint: judgement.fingerprint,
+    signing_fingerprint: judgement.signingFingerprint,
+    signed_at_ms: signedAt?.getTime() ?? null,
+    expires_at_ms: expiresAt?.getTime() ?? null,
+    claimed_algorithm: claim?.algorithm ?? null,
+    claimed_digest: claim === null ? null : Buffer.from(claim.hex, 'hex'),
+    docker_reference: claim?.dockerReference ?? null,
+    creator: claim?.creator ?? null,
+    judge_after_ms: judgeAgainAt?.getTime() ?? 0,
+  };
+}

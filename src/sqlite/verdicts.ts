@@ -1,0 +1,189 @@
+// What verification found, as it is looked up in table signature.
+import type { Database, Statement } from 'better-sqlite3';
+import type { ImageId } from '../domain/image.ts';
+import type { IndexedSignature, SignatureFilter, SignaturePage } from '../domain/ports.ts';
+import type { SignatureForm, Verdict } from '../domain/verdict.ts';
+import { UnusableFile } from './open.ts';
+
+interface VerdictRow {
+  readonly id: number;
+  readonly site: string;
+  readonly path: string;
+  readonly layout: ImageId['layout'];
+  readonly algorithm: ImageId['algorithm'];
+  readonly digest: Buffer;
+  readonly number: number;
+  readonly served_number: number;
+  readonly sha256: Buffer;
+  readonly size_bytes: number;
+  readonly stored_at_ms: number;
+  readonly verdict: Verdict;
+  readonly reason: string | null;
+  readonly form: SignatureForm | null;
+  readonly issuer: string | null;
+  readonly fingerprint: string | null;
+  readonly signing_fingerprint: string | null;
+  readonly signed_at_ms: number | null;
+  readonly expires_at_ms: number | null;
+  readonly claimed_algorithm: string | null;
+  readonly claimed_digest: Buffer | null;
+  readonly docker_reference: string | null;
+  readonly creator: string | null;
+}
+
+interface SearchValues {
+  readonly site: string;
+  readonly path: string | null;
+  readonly algorithm: string | null;
+  readonly digest: Uint8Array | null;
+  readonly fingerprint: string | null;
+  readonly since: number;
+  readonly until: number;
+  readonly after: number;
+  readonly limit: number;
+}
+
+/** What a search goes along; each has its index, which is ordered by id. */
+const PATHS = {
+  digest: { index: 'signature_by_digest', condition: 'substr(digest, 1, 6) = substr(@digest, 1, 6)' },
+  path: { index: 'signature_by_path', condition: 'path = @path' },
+  fingerprint: { index: 'signature_by_fingerprint', condition: 'fingerprint = @fingerprint' },
+  id: { index: 'signature_by_id', condition: 'TRUE' },
+} as const;
+
+type SearchPath = keyof typeof PATHS;
+type Searches = Readonly<Record<SearchPath, Statement<SearchValues, VerdictRow>>>;
+
+// every column but the bytes
+const COLUMNS = `
+  id, site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, verdict, reason, form,
+  issuer, fingerprint, signing_fingerprint, signed_at_ms, expires_at_ms, claimed_algorithm, claimed_digest,
+  docker_reference, creator,
+  (
+    SELECT count(*)
+    FROM signature AS lower
+    WHERE lower.site = signature.site AND lower.path = signature.path AND lower.layout = signature.layout
+      AND lower.algorithm = signature.algorithm AND lower.digest = signature.digest
+      AND lower.number <= signature.number
+  ) AS served_number`;
+
+/** The prepared look-ups of one read-only connection. */
+export class Verdicts {
+  readonly #generation: Statement<[], string>;
+  readonly #ofImage: Statement<[string, string, string, string, Uint8Array], VerdictRow>;
+  readonly #oldest: Searches;
+  readonly #newest: Searches;
+  readonly #unjudged: Statement<[string, number, number, number], VerdictRow>;
+
+  constructor(db: Database) {
+    this.#generation = db
+      .prepare<[], string>(`
+        SELECT value
+        FROM generation
+        WHERE id = 1`)
+      .pluck();
+    this.#ofImage = db.prepare(`
+      SELECT ${COLUMNS}
+      FROM signature
+      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
+      ORDER BY number`);
+    this.#oldest = prepareSearches(db, 'id > @after', 'ASC');
+    this.#newest = prepareSearches(db, 'id < @after', 'DESC');
+    this.#unjudged = db.prepare(`
+      SELECT ${COLUMNS}
+      FROM signature INDEXED BY signature_unverified
+      WHERE site = ? AND verdict = 'unverified' AND judge_after_ms <= ? AND id > ?
+      ORDER BY id
+      LIMIT ?`);
+  }
+
+  generation(): string {
+    const value = this.#generation.get();
+    if (value === undefined) throw new UnusableFile('corrupt', 'the index does not say which one it is');
+    return value;
+  }
+
+  ofImage({ site, path, layout, algorithm, hex }: ImageId): readonly IndexedSignature[] {
+    return this.#ofImage.all(site, path, layout, algorithm, Buffer.from(hex, 'hex')).map(indexedOf);
+  }
+
+  search(site: string, { filter, order, after, limit }: SignaturePage): readonly IndexedSignature[] {
+    const searches = order === 'oldest' ? this.#oldest : this.#newest;
+    const beginning = order === 'oldest' ? 0 : Number.MAX_SAFE_INTEGER;
+    const { path, digest, fingerprint, since, until } = filter;
+    return searches[searchPathOf(filter)]
+      .all({
+        site,
+        path,
+        algorithm: digest?.algorithm ?? null,
+        digest: digest === null ? null : Buffer.from(digest.hex, 'hex'),
+        fingerprint,
+        since: since?.getTime() ?? Number.MIN_SAFE_INTEGER,
+        until: until?.getTime() ?? Number.MAX_SAFE_INTEGER,
+        after: after ?? beginning,
+        limit,
+      })
+      .map(indexedOf);
+  }
+
+  unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[] {
+    return this.#unjudged.all(site, now.getTime(), after, limit).map(indexedOf);
+  }
+}
+
+/** The narrowest: a digest has few signatures, a path fewer than a key. */
+function searchPathOf({ digest, path, fingerprint }: SignatureFilter): SearchPath {
+  if (digest !== null) return 'digest';
+  if (path !== null) return 'path';
+  return fingerprint === null ? 'id' : 'fingerprint';
+}
+
+function prepareSearches(db: Database, keyset: string, direction: 'ASC' | 'DESC'): Searches {
+  const prepare = (along: SearchPath): Statement<SearchValues, VerdictRow> => {
+    const { index, condition } = PATHS[along];
+    return db.prepare(`
+      SELECT ${COLUMNS}
+      FROM signature INDEXED BY ${index}
+      WHERE site = @site AND ${condition} AND ${keyset}
+        AND stored_at_ms >= @since AND stored_at_ms < @until
+        AND (@digest IS NULL OR (algorithm = @algorithm AND digest = @digest))
+        AND (@path IS NULL OR path = @path)
+        AND (@fingerprint IS NULL OR fingerprint = @fingerprint)
+      ORDER BY id ${direction}
+      LIMIT @limit`);
+  };
+  return {
+    digest: prepare('digest'),
+    path: prepare('path'),
+    fingerprint: prepare('fingerprint'),
+    id: prepare('id'),
+  };
+}
+
+function indexedOf(row: VerdictRow): IndexedSignature {
+  const { site, path, layout, algorithm, claimed_algorithm, claimed_digest } = row;
+  return {
+    id: row.id,
+    image: { site, layout, path, algorithm, hex: row.digest.toString('hex') },
+    number: row.number,
+    servedNumber: row.served_number,
+    sha256: row.sha256.toString('hex'),
+    sizeBytes: row.size_bytes,
+    storedAt: new Date(row.stored_at_ms),
+    verdict: row.verdict,
+    reason: row.reason,
+    form: row.form,
+    issuer: row.issuer,
+    fingerprint: row.fingerprint,
+    signingFingerprint: row.signing_fingerprint,
+    signedAt: dateOf(row.signed_at_ms),
+    expiresAt: dateOf(row.expires_at_ms),
+    manifestDigest: claimed_digest === null ? null : `${claimed_algorithm}:${claimed_digest.toString('hex')}`,
+    dockerReference: row.docker_reference,
+    creator: row.creator,
+  };
+}
+
+function dateOf(ms: number | null): Date | null {
+  return ms === null ? null : new Date(ms);
+}
