@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
 import { escapeJson } from '../domain/text.ts';
+import { isRead } from './exchange.ts';
 
 export interface Reply {
   readonly status: number;
@@ -64,17 +65,17 @@ export function announcedBytes(res: ServerResponse): number {
 
 /** Writes the reply. The body of a HEAD request is left out by node:http; its headers are those of GET. */
 export async function writeReply(req: IncomingMessage, res: ServerResponse, reply: Reply): Promise<void> {
-  // a short body came with its head, and is parsed in this turn
-  if (hasUnread(req)) await setImmediate();
+  // a short body came with its head, and is parsed in this turn; of a read nobody waits for one
+  if (hasUnread(req) && !isRead(req)) await setImmediate();
   // else it would have to be drained before the connection could serve again
   const isUnread = hasUnread(req);
   if (isUnread) res.setHeader('Connection', 'close');
   announced.set(res, Number(reply.headers['Content-Length'] ?? 0));
   res.writeHead(reply.status, reply.headers);
   const { body } = reply;
-  if (body === null || (isWhole(body) && req.method === 'HEAD')) res.end();
+  if (body === null) res.end();
   else if (!isWhole(body)) await pipeline(Readable.from(body), res);
-  else if (isUnread) res.write(body, () => linger(req));
+  else if (isUnread && !isRead(req)) res.write(body, () => linger(req));
   else res.end(body);
 }
 
