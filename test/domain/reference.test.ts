@@ -149,7 +149,7 @@ describe('docker references', () => {
   const reference = fc.record(
     {
       domain: fc.stringMatching(
-        /^(?:[a-z0-9]([a-z0-9-]{0,4}[a-z0-9])?\.[a-z]{2,5}|localhost|\[[0-9a-f:]{2,8}\])(:[0-9]{1,5})?$/,
+        /^(?:[a-z0-9]([a-z0-9-]{0,4}[a-z0-9])?\.[a-z]{2,5}|localhost|\[[0-9a-f]{0,4}:[0-9a-f:]{1,8}\])(:[0-9]{1,5})?$/,
       ),
       path: fc.array(component, { minLength: 1, maxLength: 4 }).map((components) => components.join('/')),
       tag: fc.option(fc.stringMatching(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}$/)),
