@@ -18,6 +18,7 @@ import { adapt, NO_BODY, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
 import { healthz, livez, metrics, readyz } from './routes/health.ts';
+import { keys } from './routes/keys.ts';
 import { nothing, signature } from './routes/lookaside.ts';
 import { signatures } from './routes/signatures.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
@@ -36,6 +37,7 @@ const ROUTES: readonly RouteSpec[] = [
   healthz,
   metrics,
   ...administration,
+  ...keys,
   ...signatures,
   uploadBatch,
 ];

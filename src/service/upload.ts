@@ -115,11 +115,30 @@ interface Verified {
   readonly signedAt: Date;
 }
 
+/** What a refusal is about. */
+interface Refusable {
+  readonly image: ImageId | null;
+  readonly bytes: Uint8Array;
+  /** Of the primary key, once it is verified. */
+  readonly fingerprint: string | null;
+}
+
+interface PlacedPart {
+  readonly part: number;
+  readonly verified: Verified;
+  readonly request: UploadRequest;
+}
+
 const EXAMINED_AT_ONCE = 4;
 const IMAGES_AT_ONCE = 8;
 
 /** Ours, not the upload's: no event is written, and the same upload may succeed later. */
-const NOT_THE_UPLOADS_FAULT: ReadonlySet<ErrorCode> = new Set(['BUSY', 'STORE_UNAVAILABLE', 'DISK_FULL']);
+const NOT_THE_UPLOADS_FAULT: ReadonlySet<ErrorCode> = new Set([
+  'BUSY',
+  'STORE_UNAVAILABLE',
+  'DISK_FULL',
+  'READ_ONLY',
+]);
 
 export function createUploader(options: UploaderOptions): Uploader {
   const { site, keys, appender, makeEvent, clock } = options;
@@ -197,37 +216,45 @@ export function createUploader(options: UploaderOptions): Uploader {
     };
   }
 
-  /** Writes down a refusal and hands it back, to be thrown. */
+  /** What `act` gives; a refusal is written down on its way to the uploader. */
+  async function recordingRefusals<T>(about: Refusable, actor: Actor, act: () => Promise<T>): Promise<T> {
+    try {
+      return await act();
+    } catch (error) {
+      if (isLookasideError(error) && !NOT_THE_UPLOADS_FAULT.has(error.code)) {
+        await recordRefusal(error, about, actor);
+      }
+      throw error;
+    }
+  }
+
   async function recordRefusal(
-    error: unknown,
-    about: { readonly image: ImageId | null; readonly bytes: Uint8Array },
+    { code: result, message: reason }: LookasideError,
+    { image, bytes, fingerprint }: Refusable,
     actor: Actor,
-  ): Promise<unknown> {
-    if (!isLookasideError(error) || NOT_THE_UPLOADS_FAULT.has(error.code)) return error;
-    const { image, bytes } = about;
+  ): Promise<void> {
     const signatureSha256 = options.sha256(bytes);
-    const deed = {
-      action: 'upload',
-      image,
-      signatureSha256,
-      result: error.code,
-      reason: error.message,
-    } as const;
+    const deed = { action: 'upload', image, signatureSha256, fingerprint, result, reason } as const;
     try {
       await options.audit.append(makeEvent(deed, actor));
     } catch (failure) {
       // the uploader learns why in any case; that nothing is stored does not hang on the event
-      options.log.error({ err: failure, code: error.code }, 'the refusal of an upload could not be recorded');
+      options.log.error({ err: failure, code: result }, 'the refusal of an upload could not be recorded');
     }
-    return error;
+  }
+
+  function verifyFor({ bytes, image }: Pick<Refusable, 'bytes' | 'image'>, actor: Actor): Promise<Verified> {
+    return recordingRefusals({ image, bytes, fingerprint: null }, actor, () => verify(bytes));
+  }
+
+  function storeFor(verified: Verified, request: UploadRequest, actor: Actor): Promise<Receipt> {
+    const { image, bytes } = request;
+    const { fingerprint } = verified;
+    return recordingRefusals({ image, bytes, fingerprint }, actor, () => store(verified, request, actor));
   }
 
   async function upload(request: UploadRequest, actor: Actor): Promise<Receipt> {
-    try {
-      return await store(await verify(request.bytes), request, actor);
-    } catch (error) {
-      throw await recordRefusal(error, request, actor);
-    }
+    return storeFor(await verifyFor(request, actor), request, actor);
   }
 
   async function uploadBatch(
@@ -236,26 +263,20 @@ export function createUploader(options: UploaderOptions): Uploader {
     actor: Actor,
   ): Promise<readonly BatchResult[]> {
     const results: BatchResult[] = [];
-    const refuse = async (part: number, error: unknown, image: ImageId | null, bytes: Uint8Array) => {
-      results[part] = toRefused(part, await recordRefusal(error, { image, bytes }, actor));
-    };
-    // parts of one image are stored in their order, images beside each other
-    const placed = new Map<
-      string,
-      { readonly part: number; readonly verified: Verified; readonly request: UploadRequest }[]
-    >();
     const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, async ({ part, bytes, fileName }) => {
       const named = fileName === null ? null : imageNamed(site, fileName);
       try {
-        const verified = await verify(bytes);
+        const verified = await verifyFor({ bytes, image: named }, actor);
         const image = named ?? claimedImage(site, verified.claim);
         if (image === null) throw new Error('a verified claim names no repository');
         return { part, verified, request: { image, bytes, number: null, force } };
       } catch (error) {
-        await refuse(part, error, named, bytes);
+        results[part] = toRefused(part, error);
         return null;
       }
     });
+    // parts of one image are stored in their order, images beside each other
+    const placed = new Map<string, PlacedPart[]>();
     for await (const item of examined) {
       if (item === null) continue;
       const key = imageKey(item.request.image);
@@ -264,10 +285,10 @@ export function createUploader(options: UploaderOptions): Uploader {
     await forEachConcurrently(placed.values(), IMAGES_AT_ONCE, async (ofImage) => {
       for (const { part, verified, request } of ofImage) {
         try {
-          const receipt = await store(verified, request, actor);
+          const receipt = await storeFor(verified, request, actor);
           results[part] = { part, result: receipt.created ? 'created' : 'exists', ...receipt };
         } catch (error) {
-          await refuse(part, error, request.image, request.bytes);
+          results[part] = toRefused(part, error);
         }
       }
     });

@@ -71,5 +71,7 @@ function throwRefusal(value: unknown): void {
     return;
   const [first] = value.errors;
   // the server's codes are ours: both come of one build, or of builds of one major version
-  throw new LookasideError(first?.code ?? 'REQUEST_INVALID', first?.message ?? 'the server refused');
+  throw new LookasideError(first?.code ?? 'REQUEST_INVALID', first?.message ?? 'the server refused', {
+    detail: first?.detail,
+  });
 }
