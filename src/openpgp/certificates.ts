@@ -4,8 +4,9 @@
 // self-certification and the revocation of that; each subkey that could sign with its newest binding and its
 // revocation. Dropped: user attributes, what others certified, what is bound by nobody, subkeys of algorithms that
 // only encrypt. A subkey that could sign but may not is kept: an older copy must not give it back the right to.
-// What is kept does not depend on the order in which copies came: of signatures that exclude each other one wins by
-// its own content alone, and is written in one way alone.
+// A revocation counts when the key itself made it; those by other keys that it names for this are dropped with what
+// else others certified. What is kept does not depend on the order in which copies came: of signatures that exclude
+// each other one wins by its own content alone, and is written in one way alone.
 import { readKey } from 'openpgp';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import {
