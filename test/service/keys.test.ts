@@ -361,4 +361,21 @@ describe('what is shown of a key', () => {
       changedAt: now,
     });
   });
+
+  test('has subkeys that are no better than their primary key', () => {
+    const { userIds: _, subkeys: __, ...good } = detailsOf(SUBKEY);
+    const subkeys = [good, { ...good, expiresAt: before }, { ...good, revokedAt: before }];
+    for (const [primary, states] of [
+      [{}, ['valid', 'expired', 'revoked']],
+      [{ expiresAt: before }, ['expired', 'expired', 'revoked']],
+      [{ revokedAt: before }, ['revoked', 'revoked', 'revoked']],
+    ] as const) {
+      const key = { ...detailsOf(FPR, { ...primary, subkeys }), addedAt: before, changedAt: now };
+      const shown = showKey({ ...key, certificate: new Uint8Array() }, now);
+      assert.deepEqual(
+        shown.subkeys.map(({ state }) => state),
+        states,
+      );
+    }
+  });
 });
