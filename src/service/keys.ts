@@ -157,11 +157,20 @@ export function showKey(key: RegisteredKey, now: Date): ShownKey {
   return {
     ...showPart(key, now),
     userIds,
-    subkeys: subkeys.map((subkey) => showPart(subkey, now)),
+    subkeys: subkeys.map((subkey) => showSubkey(subkey, key, now)),
     addedAt,
     changedAt,
   };
 }
+
+/** No better than its primary key, as gpg shows it. */
+function showSubkey(subkey: KeyPart, primary: KeyPart, now: Date): ShownPart {
+  const shown = showPart(subkey, now);
+  const states = [shown.state, keyState(primary, now)];
+  return { ...shown, state: WORST_FIRST.find((state) => states.includes(state)) ?? shown.state };
+}
+
+const WORST_FIRST: readonly KeyState[] = ['revoked', 'expired', 'valid'];
 
 function showPart(part: KeyPart, now: Date): ShownPart {
   const { fingerprint, algorithm, canSign, createdAt, expiresAt, revokedAt } = part;
