@@ -7,6 +7,7 @@ import { describeOutcome, type Outcome } from '../clients/command.ts';
 import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
+import { events } from '../sqlite/scratch.ts';
 import { layImage, signatureBytes } from '../store/lay.ts';
 
 let temp: TempFolder;
@@ -280,5 +281,27 @@ describe('lookaside token', () => {
     assert.equal(await status('/api/v1/tokens', `Bearer ${reader}`, 'POST'), 403);
     assert.equal(await status('/api/v1/tokens', `Bearer ${admin}`, 'POST'), 400); // it may, but names none
     for (const token of [reader, admin]) assert.equal(await status('/api/v1/tokens', `Bearer ${token}`), 200);
+  });
+
+  it('changes are told in the audit log, with who made them and from where', async () => {
+    const admin = (await create('ci-admin', data, '--role', 'admin')).stdout.trim();
+    const made = await requestRaw(server.port, 'DELETE /api/v1/tokens/ci-admin', [
+      `Authorization: Bearer ${admin}`,
+      'X-Forwarded-For: 203.0.113.66',
+    ]);
+    assert.equal(made.status, 200);
+    const without = newData();
+    await create('alone', without);
+    const told = [...events(data), ...events(without)]
+      .map(({ leaf, private: who }) => ({ ...JSON.parse(leaf), ...JSON.parse(who ?? '{}') }))
+      .filter(({ reason }) => /^(ci-admin|alone)/.test(reason));
+    assert.deepEqual(
+      told.map(({ action, actor, address, reason }) => [action, actor, address, reason]),
+      [
+        ['token-create', 'administrator', null, 'ci-admin (admin)'],
+        ['token-revoke', 'ci-admin', '127.0.0.1', 'ci-admin'],
+        ['token-create', 'administrator', null, 'alone (uploader)'],
+      ],
+    );
   });
 });

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { isLookasideError } from '../../src/domain/errors.ts';
+import { openIndexReadOnly, openTokensReadOnly } from '../../src/sqlite/databases.ts';
+import { auditEvent } from '../contract/audit-event.ts';
+import { imageAt, recordedImage, sha256, signature } from '../contract/signature-index.ts';
+import { makeVersionOne, signatureInserts } from './old-version.ts';
+import { type Cleanup, change, events, open, temporaryFolder } from './scratch.ts';
+
+const SITE = 'default';
+const large = { ...signature(3, 'x'.repeat(9000)), bytes: null };
+const IMAGES = [
+  ...Array.from({ length: 300 }, (_, n) =>
+    recordedImage(imageAt(`team/app${n % 7}`, `${n}`), `one of ${n}`, 'two'),
+  ),
+  { image: imageAt('team/', 'a'), signatures: [signature(1, 'one'), large] },
+  recordedImage(imageAt('team/app', 'a', 'mirror'), 'one'),
+];
+const SITES = `
+  INSERT INTO site (name, tree, images, signatures, complete) VALUES ('default', 'owned', 301, 602, 1);
+  INSERT INTO folder_entry (site, folder, sort_key, name, images) VALUES ('default', '', 'team', 'team', 301);`;
+
+describe('an index of version 1', () => {
+  function old(t: Cleanup, more = ''): string {
+    const dataDir = temporaryFolder(t);
+    const fill = signatureInserts(IMAGES, 'unverified') + SITES + more;
+    makeVersionOne(join(dataDir, 'index.db'), 'index', fill);
+    return dataDir;
+  }
+
+  it('keeps all that it recorded, and whose it is', async (t) => {
+    const { databases, reasons } = await open(old(t));
+    t.after(() => databases.close());
+    const { index } = databases;
+    assert.equal(databases.indexReplacedBecause, null);
+    for (const { image, signatures } of IMAGES) {
+      assert.deepEqual(
+        index.recorded(image).map(({ bytes, ...rest }) => ({ ...rest, bytes: bytes && Buffer.from(bytes) })),
+        signatures,
+      );
+    }
+    assert.deepEqual(index.counts(SITE), { images: 301, signatures: 602 });
+    assert.equal(index.treeOf(SITE), 'owned');
+    assert.deepEqual(index.listFolder(SITE, '', null, 5).names, ['team']);
+    await index.whenChecked();
+    assert.equal(index.isComplete(SITE), true);
+    assert.match(index.generation, /^[0-9a-f]{32}$/);
+    assert.deepEqual(reasons, []);
+  });
+
+  it('numbers its signatures in the order of their recording, and later ones after them', async (t) => {
+    const { databases } = await open(old(t));
+    t.after(() => databases.close());
+    const { index } = databases;
+    const ids = IMAGES.toReversed().flatMap(({ image }) => index.ofImage(image).map(({ id }) => id));
+    assert.deepEqual(
+      ids,
+      Array.from({ length: 603 }, (_, position) => position + 1),
+    );
+    await index.forgetFolder(SITE, '');
+    const late = imageAt('late/app', 'a');
+    await index.record([recordedImage(late, 'one')]);
+    assert.equal(index.ofImage(late)[0]?.id, 604);
+  });
+
+  it('has every signature judged, but for those that were', async (t) => {
+    const dataDir = old(t, `UPDATE signature SET verdict = 'bad' WHERE number = 2`);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const unjudged = databases.index.unjudged(SITE, new Date(), 0, 1000);
+    assert.equal(unjudged.length, 302);
+    assert.ok(unjudged.every(({ number }) => number !== 2));
+  });
+
+  it('is the same file with the same ids at the next start', async (t) => {
+    const dataDir = old(t);
+    const seen = [];
+    for (let start = 0; start < 2; start += 1) {
+      const { databases } = await open(dataDir);
+      const { image } = IMAGES[0] ?? assert.fail();
+      seen.push([databases.index.generation, databases.index.ofImage(image)]);
+      await databases.close();
+    }
+    assert.deepEqual(seen[0], seen[1]);
+  });
+
+  it('is not read by a command that only reads, which says what to do', (t) => {
+    const dataDir = old(t);
+    const before = readFileSync(join(dataDir, 'index.db'));
+    assert.throws(
+      () => openIndexReadOnly(dataDir),
+      (error) => isLookasideError(error, 'INDEX_UNUSABLE') && /start the server once/.test(error.message),
+    );
+    assert.ok(before.equals(readFileSync(join(dataDir, 'index.db'))));
+  });
+
+  it('whose migration does not fit is begun anew', async (t) => {
+    const dataDir = old(t, 'CREATE TABLE generation (x)');
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    assert.match(databases.indexReplacedBecause ?? '', /generation/);
+    assert.deepEqual(databases.index.counts(SITE), { images: 0, signatures: 0 });
+  });
+});
+
+describe('a state of version 1', () => {
+  const hash = sha256('secret of ci');
+  const TOKENS = `
+    INSERT INTO token (name, role, hash, created_at_ms, revoked_at_ms)
+    VALUES ('ci', 'uploader', x'${hash}', 1000, NULL), ('old', 'admin', zeroblob(32), 2000, 3000);`;
+
+  function old(t: Cleanup, fill = TOKENS): string {
+    const dataDir = temporaryFolder(t);
+    makeVersionOne(join(dataDir, 'state.db'), 'state', fill);
+    return dataDir;
+  }
+
+  it('keeps its tokens, and begins its audit log at 1', async (t) => {
+    const dataDir = old(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const ci = { name: 'ci', role: 'uploader', createdAt: new Date(1000), revokedAt: null };
+    assert.deepEqual(databases.tokens.find(hash), ci);
+    assert.deepEqual(databases.tokens.list(), [
+      ci,
+      { name: 'old', role: 'admin', createdAt: new Date(2000), revokedAt: new Date(3000) },
+    ]);
+    assert.deepEqual([databases.keys.list(), events(dataDir)], [[], []]);
+    assert.equal(await databases.audit.append(auditEvent()), 1);
+  });
+
+  it('that is damaged is refused before anything is written to it', async (t) => {
+    const many = Array.from({ length: 300 }, (_, n) => `('token-${n}', 'reader', randomblob(32), 1)`).join();
+    const dataDir = old(t, `INSERT INTO token (name, role, hash, created_at_ms) VALUES ${many}`);
+    const file = join(dataDir, 'state.db');
+    const content = readFileSync(file);
+    content.fill('damage', 4096, 8192);
+    writeFileSync(file, content);
+    await assert.rejects(open(dataDir), (error) => isLookasideError(error, 'STATE_UNUSABLE'));
+    assert.ok(content.equals(readFileSync(file)));
+  });
+
+  it('whose migration does not fit is refused by name', async (t) => {
+    const dataDir = old(t);
+    change(join(dataDir, 'state.db'), 'CREATE TABLE upload (x)');
+    await assert.rejects(open(dataDir), (error) => {
+      return isLookasideError(error, 'STATE_UNUSABLE') && /upload/.test(error.message);
+    });
+    assert.throws(
+      () => openTokensReadOnly(dataDir),
+      (error) => isLookasideError(error, 'STATE_UNUSABLE') && /start the server once/.test(error.message),
+    );
+  });
+});

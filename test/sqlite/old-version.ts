@@ -1,0 +1,51 @@
+// Database files as an older version of lookaside left them.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { RecordedImage } from '../../src/domain/ports.ts';
+import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
+
+const MIGRATIONS = fileURLToPath(new URL('../../../migrations', import.meta.url));
+const APPLICATION_IDS = { state: 0x6c6b5354, index: 0x6c6b4958 };
+
+/** Makes the file at version 1, with what `fill` adds. */
+export function makeVersionOne(file: string, kind: 'state' | 'index', fill: string): void {
+  const folder = join(MIGRATIONS, kind);
+  const first = readdirSync(folder).find((name) => name.startsWith('0001_')) ?? '';
+  const db = connectDatabase(file);
+  try {
+    db.pragma('journal_mode = WAL');
+    db.exec(readFileSync(join(folder, first), 'utf8'));
+    db.exec(fill);
+    db.pragma(`application_id = ${APPLICATION_IDS[kind]}`);
+    db.pragma('user_version = 1');
+  } finally {
+    db.close();
+  }
+}
+
+/** Statements that put the images' signatures into a version 1 index, the last image first. */
+export function signatureInserts(images: readonly RecordedImage[], verdict: string): string {
+  return images
+    .toReversed()
+    .flatMap(({ image, signatures }) =>
+      signatures.map(({ number, sha256, sizeBytes, storedAt, bytes }) => {
+        const text = [image.site, image.path, image.layout, image.algorithm].map((part) => `'${part}'`);
+        const kept = bytes === null ? 'NULL' : `x'${Buffer.from(bytes).toString('hex')}'`;
+        const values = [
+          ...text,
+          `x'${image.hex}'`,
+          number,
+          `x'${sha256}'`,
+          sizeBytes,
+          storedAt.getTime(),
+          kept,
+        ];
+        return `
+          INSERT INTO signature
+            (site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, bytes, verdict)
+          VALUES (${values.join(', ')}, '${verdict}');`;
+      }),
+    )
+    .join('');
+}
