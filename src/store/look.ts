@@ -61,7 +61,8 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
   ): Promise<Look> {
     const version = changes.versionOf(image);
     const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
-    const onDisk = await tree.readImage(imageFolder(image), numbers);
+    const onDisk =
+      kind === 'shared' ? await tree.readImage(imageFolder(image)) : await readOwned(image, recorded);
     const takesNew = kind === 'shared' || recorded.length === 0 || !isComplete;
     const state =
       kind === 'shared'
@@ -77,6 +78,25 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
       lastNumber: Math.max(lastInLine(onDisk), ...numbers),
       version,
     };
+  }
+
+  /** With the uploads behind a gap, that a lost file has torn: they were never out of the set. */
+  async function readOwned(
+    image: ImageId,
+    recorded: readonly RecordedSignature[],
+  ): Promise<ImageFolder | null> {
+    const folder = imageFolder(image);
+    const numbers = recorded.map(({ number }) => number);
+    const onDisk = await tree.readImage(folder, numbers);
+    if (onDisk === null || onDisk.hidden.length === 0) return onDisk;
+    const known = new Set([...recorded, ...onDisk.files].map(({ sha256 }) => sha256));
+    const lacking = new Set(
+      uploads.ofImage(image).flatMap(({ sha256 }) => (known.has(sha256) ? [] : [sha256])),
+    );
+    if (lacking.size === 0) return onDisk;
+    const all = await tree.readImage(folder, [...numbers, ...onDisk.hidden]);
+    const uploaded = all?.files.filter(({ sha256 }) => sha256 !== null && lacking.has(sha256)) ?? [];
+    return tree.readImage(folder, [...numbers, ...uploaded.map(({ number }) => number)]);
   }
 
   function hasStranger(

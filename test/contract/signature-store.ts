@@ -1,20 +1,25 @@
 // What every SignatureStore promises, run over each implementation.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { ImageId } from '../../src/domain/image.ts';
 import { MAX_SIGNATURE_BYTES } from '../../src/domain/limits.ts';
-import type { SetEntry, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
+import type { SetEntry, SignatureAppender, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
+import { createReader } from '../../src/service/read.ts';
 import { folderOf, sha256Hex, signatureBytes } from '../store/lay.ts';
-import { imageIn, SITE } from '../store/open-store.ts';
+import { imageIn, SITE, uploadOf } from '../store/open-store.ts';
 
 /** A store, and the way in which its files come to be there. */
 export interface StoreUnderTest {
   readonly store: SignatureStore;
+  readonly appender: SignatureAppender;
   /** Places files of an image's folder, by name; the store serves them from the next read on. */
   place(folder: string, files: Readonly<Record<string, Uint8Array>>): Promise<void>;
   close(): Promise<void>;
 }
+
+const MIB = 1024 * 1024;
 
 let made = 0;
 
@@ -28,10 +33,12 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
   describe(name, () => {
     let under: StoreUnderTest;
     let store: SignatureStore;
+    let appender: SignatureAppender;
 
     before(async () => {
       under = await open();
       store = under.store;
+      appender = under.appender;
     });
     after(() => under?.close());
 
@@ -167,6 +174,164 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
         }),
         { numRuns: 60 },
       );
+    });
+
+    it('appends with dense numbers, and every read after sees it', async () => {
+      const image = imageIn(newFolder());
+      const signatures = Array.from({ length: 9 }, (_, k) => signatureBytes(`append ${k} `));
+      for (const [position, bytes] of signatures.entries()) {
+        const { outcome, number, sha256, auditSeq } = await appender.append(uploadOf(image, bytes));
+        assert.deepEqual([outcome, number, sha256], ['created', position + 1, sha256Hex(bytes)]);
+        assert.ok(auditSeq !== null && auditSeq > 0);
+        const set = await store.readSet(image);
+        assert.deepEqual(hashes(set), signatures.slice(0, position + 1).map(sha256Hex));
+      }
+    });
+
+    it('appends behind what was there, and counts only what clients get', async () => {
+      const [one, two, three] = [signatureBytes('one'), signatureBytes('two'), signatureBytes('three')];
+      const image = await place({ 'signature-1': one, 'signature-2': Buffer.from('<html>') });
+      assert.equal((await appender.append(uploadOf(image, two))).number, 2);
+      assert.equal((await appender.append(uploadOf(image, three, { number: 3 }))).number, 3);
+      assert.deepEqual(hashes(await store.readSet(image)), [one, two, three].map(sha256Hex));
+    });
+
+    it('keeps signatures over 8 KiB as they were uploaded', async () => {
+      const image = imageIn(newFolder());
+      const large = signatureBytes('large', 60_000);
+      await appender.append(uploadOf(image, large));
+      assert.equal((await store.readSet(image)).entries[0]?.bytes, null);
+      assert.deepEqual(Buffer.from((await store.readBlob(image, sha256Hex(large))) ?? []), large);
+    });
+
+    it('lists an image as soon as its first signature was uploaded', async () => {
+      const folder = newFolder('fresh/upload');
+      await appender.append(uploadOf(imageIn(folder), signatureBytes('one')));
+      assert.deepEqual(await names('fresh'), [folder.slice('fresh/'.length)]);
+    });
+
+    it('stores the same bytes once, whoever brings them and at whatever number', async () => {
+      const [one, two] = [signatureBytes('one'), signatureBytes('two')];
+      const image = await place({ 'signature-1': one });
+      const there = await appender.append(uploadOf(image, one, { number: 7 }));
+      assert.deepEqual(there, { outcome: 'exists', number: 1, sha256: sha256Hex(one), auditSeq: null });
+      const { auditSeq } = await appender.append(uploadOf(image, two));
+      const again = await Promise.all(
+        Array.from({ length: 50 }, (_, k) => appender.append(uploadOf(image, two, { number: k + 1 }))),
+      );
+      for (const answer of again) {
+        assert.deepEqual(answer, { outcome: 'exists', number: 2, sha256: sha256Hex(two), auditSeq });
+      }
+      assert.deepEqual(hashes(await store.readSet(image)), [one, two].map(sha256Hex));
+    });
+
+    it('makes one of the same new bytes that come fifty times at once', async () => {
+      const image = imageIn(newFolder());
+      const upload = uploadOf(image, signatureBytes('once'));
+      const answers = await Promise.all(Array.from({ length: 50 }, () => appender.append(upload)));
+      assert.equal(answers.filter(({ outcome }) => outcome === 'created').length, 1);
+      assert.equal(new Set(answers.map(({ auditSeq }) => auditSeq)).size, 1);
+      assert.equal((await store.readSet(image)).entries.length, 1);
+    });
+
+    it('gives one number to one of fifty different uploads, and the others the next number', async () => {
+      const image = await place({ 'signature-1': signatureBytes('one') });
+      const signatures = Array.from({ length: 50 }, (_, k) => signatureBytes(`rival ${k} `));
+      const results = await Promise.allSettled(
+        signatures.map((bytes) => appender.append(uploadOf(image, bytes, { number: 2 }))),
+      );
+      const winners = signatures.filter((_, k) => results[k]?.status === 'fulfilled');
+      assert.equal(winners.length, 1);
+      for (const result of results) {
+        if (result.status === 'fulfilled') continue;
+        assert.equal(result.reason.code, 'NUMBER_TAKEN');
+        assert.deepEqual(result.reason.detail, { next: 3 });
+      }
+      const set = await store.readSet(image);
+      assert.deepEqual(hashes(set).slice(1), winners.map(sha256Hex));
+    });
+
+    it('refuses a number that would leave a gap, and says which is next', async () => {
+      const image = imageIn(newFolder());
+      for (const number of [2, 9, 127, 128, 999_999_999]) {
+        await assert.rejects(appender.append(uploadOf(image, signatureBytes('one'), { number })), {
+          code: 'NUMBER_NOT_NEXT',
+          detail: { next: 1 },
+        });
+      }
+      assert.deepEqual((await store.readSet(image)).entries, []);
+    });
+
+    it('refuses the 128th signature, whatever its number', async () => {
+      const signatures = Array.from({ length: 127 }, (_, position) => signatureBytes(`${position}.`, 50));
+      const entries = signatures.map((bytes, position) => [`signature-${position + 1}`, bytes] as const);
+      const image = await place(Object.fromEntries(entries));
+      for (const number of [null, 127, 128, 129]) {
+        const upload = uploadOf(image, signatureBytes('128th'), { number });
+        await assert.rejects(appender.append(upload), { code: 'TOO_MANY_SIGNATURES' });
+      }
+      assert.equal((await appender.append(uploadOf(image, signatures[3] ?? Buffer.alloc(0)))).number, 4);
+      assert.deepEqual(hashes(await store.readSet(image)), signatures.map(sha256Hex));
+    });
+
+    it('shows readers who walk 1, 2, 3 … while fifty are appended no hole, no part and no change', async () => {
+      const image = imageIn(newFolder());
+      // some looks are a cache's, some the store's own
+      let nowMs = 0;
+      const monotonicMs = () => {
+        nowMs += 300;
+        return nowMs;
+      };
+      const reader = createReader({ store, clock: { now: () => new Date(), monotonicMs }, cacheBytes: MIB });
+      const signatures = Array.from({ length: 50 }, (_, k) => signatureBytes(`walked ${k} `));
+      const seen: Buffer[] = [];
+      let isOver = false;
+      const walk = async () => {
+        const atLeast = seen.length;
+        for (let number = 1; ; number += 1) {
+          const found = await reader.readSignature(image, number);
+          if (found === null) {
+            assert.ok(number > atLeast, `${number - 1} signatures after ${atLeast}`);
+            return;
+          }
+          const before = seen[number - 1];
+          if (before === undefined) seen.push(Buffer.from(found.bytes));
+          else assert.deepEqual(Buffer.from(found.bytes), before);
+        }
+      };
+      const walking = (async () => {
+        while (!isOver) {
+          await walk();
+          await setImmediate(); // a store that answers from memory would leave no time to append
+        }
+        nowMs += 1000;
+        await walk();
+      })();
+      const answers = await Promise.all(
+        signatures.map((bytes) => appender.append(uploadOf(image, bytes))),
+      ).finally(() => {
+        isOver = true;
+      });
+      await walking;
+      assert.equal(seen.length, 50);
+      for (const [k, { number, sha256 }] of answers.entries()) {
+        assert.equal(sha256, sha256Hex(signatures[k] ?? Buffer.alloc(0)));
+        assert.deepEqual(seen[number - 1], signatures[k]);
+      }
+    });
+
+    it('appends to many images at once, each with numbers of its own', async () => {
+      const images = Array.from({ length: 10 }, () => imageIn(newFolder('many/app')));
+      const appended = await Promise.all(
+        images.flatMap((image) =>
+          ['a', 'b', 'c'].map((text) => appender.append(uploadOf(image, signatureBytes(text)))),
+        ),
+      );
+      assert.deepEqual(
+        appended.map(({ number }) => number).toSorted(),
+        [1, 2, 3].flatMap((number) => images.map(() => number)),
+      );
+      for (const image of images) assert.equal((await store.readSet(image)).entries.length, 3);
     });
 
     const names = async (folder: string, limit = 1000): Promise<string[]> => {

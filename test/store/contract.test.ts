@@ -18,6 +18,7 @@ for (const kind of ['shared', 'owned'] as const) {
     await opened.scanner.scan(SITE);
     return {
       store: opened.store,
+      appender: opened.appender,
       async place(folder, files) {
         for (const [name, bytes] of Object.entries(files))
           await layFile(opened.root, `${folder}/${name}`, bytes);

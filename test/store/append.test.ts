@@ -1,0 +1,647 @@
+// Uploads between all that can come between: a crash after each step, failing ports, older looks, other programs.
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { LookasideError } from '../../src/domain/errors.ts';
+import { imageKey } from '../../src/domain/image.ts';
+import type { IndexedSignature } from '../../src/domain/ports.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { createGate } from '../gate.ts';
+import { folderOf, layFile, layImage, sha256Hex, signatureBytes } from './lay.ts';
+import {
+  imageIn,
+  kindsOf,
+  type OpenedStore,
+  openStore,
+  type Ports,
+  SITE,
+  type StoreOptions,
+  uploadOf,
+} from './open-store.ts';
+import { createUploads, type KeptUploads } from './uploads.ts';
+
+const ONE = signatureBytes('one');
+const TWO = signatureBytes('two');
+const THREE = signatureBytes('three');
+const FOLDER = folderOf('team/app');
+const IMAGE = imageIn(FOLDER);
+
+let temp: TempFolder;
+let uploads: KeptUploads;
+let opened: OpenedStore;
+
+beforeEach(async () => {
+  temp = await openTempFolder();
+  uploads = createUploads();
+});
+
+afterEach(async () => {
+  await opened[Symbol.asyncDispose]();
+  await temp[Symbol.asyncDispose]();
+});
+
+/** A store on the test's folder, over what an earlier one left there. */
+async function open(kind: 'owned' | 'shared', options: Partial<StoreOptions> = {}): Promise<OpenedStore> {
+  opened = await openStore({ kind, folder: temp.path, uploads, ...options });
+  return opened;
+}
+
+async function reopen(kind: 'owned' | 'shared', options: Partial<StoreOptions> = {}): Promise<void> {
+  await opened[Symbol.asyncDispose]();
+  await open(kind, options);
+  await opened.appender.recover();
+}
+
+const append = (bytes: Uint8Array, more = {}) => opened.appender.append(uploadOf(IMAGE, bytes, more));
+const file = (number: number) => path.join(opened.root, FOLDER, `signature-${number}`);
+const prepared = () => readdir(path.join(opened.root, '.lookaside/tmp')).catch(() => []);
+
+async function served(): Promise<string[]> {
+  return (await opened.reader.readSet(IMAGE)).entries.map(({ sha256 }) => sha256);
+}
+
+async function assertServes(...signatures: readonly Uint8Array[]): Promise<void> {
+  assert.deepEqual(await served(), signatures.map(sha256Hex));
+}
+
+const uploaded = () => uploads.ofImage(IMAGE).map(({ sha256 }) => sha256);
+const never = () => new Promise<never>(() => undefined);
+
+interface Moment {
+  readonly what: string;
+  /** Whether the bytes are there after the restart; null: either. */
+  readonly isThere: boolean;
+  between(ports: Ports, stop: () => Promise<never>): Ports;
+}
+
+/** Between each two steps of an upload, in their order. */
+const MOMENTS: readonly Moment[] = [
+  {
+    what: 'before anything is written',
+    isThere: false,
+    between: (ports, stop) => ({ ...ports, writer: { ...ports.writer, prepare: stop } }),
+  },
+  {
+    what: 'after the intent',
+    isThere: false,
+    between: (ports, stop) => ({ ...ports, writer: { ...ports.writer, place: stop } }),
+  },
+  {
+    what: 'after the link',
+    isThere: true,
+    between: (ports, stop) => ({
+      ...ports,
+      writer: {
+        ...ports.writer,
+        async place(...place) {
+          await ports.writer.place(...place);
+          return stop();
+        },
+      },
+    }),
+  },
+  {
+    what: 'after provenance and event',
+    isThere: true,
+    between: (ports, stop) => ({
+      ...ports,
+      uploads: {
+        ...ports.uploads,
+        async add(...upload) {
+          await ports.uploads.add(...upload);
+          return stop();
+        },
+      },
+    }),
+  },
+  {
+    what: 'after the index',
+    isThere: true,
+    between: (ports, stop) => ({ ...ports, writer: { ...ports.writer, discard: stop } }),
+  },
+  {
+    what: 'after the cleaning up, before the answer',
+    isThere: true,
+    between: (ports, stop) => ({
+      ...ports,
+      writer: {
+        ...ports.writer,
+        async discard(pair) {
+          await ports.writer.discard(pair);
+          return stop();
+        },
+      },
+    }),
+  },
+];
+
+for (const kind of ['owned', 'shared'] as const) {
+  describe(`an upload to a tree that is ${kind}, cut short by a crash`, () => {
+    for (const { what, isThere, between } of MOMENTS) {
+      for (const before of [[], [ONE]]) {
+        it(`${what}, with ${before.length} before it, is ${isThere ? 'whole' : 'absent'} after the restart`, async () => {
+          await open(kind);
+          for (const bytes of before) await append(bytes);
+          await opened[Symbol.asyncDispose]();
+          const stopped = createGate();
+          await open(kind, {
+            between: (ports) =>
+              between(ports, () => {
+                stopped.open();
+                return never();
+              }),
+          });
+          void append(TWO);
+          await stopped.promise;
+          await reopen(kind);
+          await assertServes(...before, ...(isThere ? [TWO] : []));
+          assert.deepEqual(uploaded(), [...before, ...(isThere ? [TWO] : [])].map(sha256Hex));
+          assert.deepEqual(await prepared(), []);
+          const again = await append(TWO);
+          assert.deepEqual(
+            [again.outcome, again.number],
+            [isThere ? 'exists' : 'created', before.length + 1],
+          );
+          assert.equal(uploads.events.length, before.length + 1);
+          await append(THREE);
+          await opened.scanner.scan(SITE);
+          await assertServes(...before, TWO, THREE);
+          assert.deepEqual(kindsOf(opened, FOLDER), []);
+          assert.deepEqual(await prepared(), []);
+        });
+      }
+    }
+
+    it('in the middle of a recovery is recovered by the next', async () => {
+      const stopped = createGate();
+      const stop = () => {
+        stopped.open();
+        return never();
+      };
+      const between = (ports: Ports): Ports => ({ ...ports, uploads: { ...ports.uploads, add: stop } });
+      await open(kind, { between });
+      void append(ONE);
+      await stopped.promise;
+      await opened[Symbol.asyncDispose]();
+      for (let restart = 0; restart < 3; restart += 1) {
+        const again = createGate();
+        await open(kind, {
+          between: (ports) => ({
+            ...ports,
+            uploads: {
+              ...ports.uploads,
+              add: () => {
+                again.open();
+                return never();
+              },
+            },
+          }),
+        });
+        void opened.appender.recover();
+        await again.promise;
+        await opened[Symbol.asyncDispose]();
+      }
+      await open(kind);
+      await opened.appender.recover();
+      await opened.appender.recover();
+      await assertServes(ONE);
+      assert.deepEqual(await prepared(), []);
+      assert.equal(uploads.events.length, 1);
+    });
+  });
+
+  describe(`an upload to a tree that is ${kind}`, () => {
+    it('whose provenance cannot be written is refused, and ended by the next one', async () => {
+      let isFull = true;
+      await open(kind, {
+        between: (ports) => ({
+          ...ports,
+          uploads: {
+            ...ports.uploads,
+            async add(...upload) {
+              if (isFull) throw new LookasideError('DISK_FULL', 'no space for state.db');
+              return ports.uploads.add(...upload);
+            },
+          },
+        }),
+      });
+      await assert.rejects(append(ONE), { code: 'DISK_FULL' });
+      await assert.rejects(append(TWO), { code: 'DISK_FULL' });
+      assert.deepEqual(uploaded(), []);
+      isFull = false;
+      const second = await append(TWO);
+      assert.equal(second.number, 2);
+      assert.equal((await append(ONE)).outcome, 'exists');
+      await assertServes(ONE, TWO);
+      assert.deepEqual(uploaded(), [ONE, TWO].map(sha256Hex));
+      assert.deepEqual(await prepared(), []);
+    });
+
+    it('that the index could not take counts all the same, is read at once and after a restart', async () => {
+      let isBusy = true;
+      const between = (ports: Ports): Ports => {
+        const record: Ports['index']['record'] = async (images) => {
+          if (isBusy) throw new LookasideError('BUSY', 'the queue is full');
+          await ports.index.record(images);
+        };
+        // a database hides its methods from a spread
+        const index = new Proxy(ports.index, {
+          get(target, name) {
+            if (name === 'record') return record;
+            const member: unknown = Reflect.get(target, name);
+            return typeof member === 'function' ? member.bind(target) : member;
+          },
+        });
+        return { ...ports, index };
+      };
+      await open(kind);
+      await append(ONE);
+      await opened.scanner.scan(SITE);
+      await opened[Symbol.asyncDispose]();
+      await open(kind, { between });
+      await opened.databases.index.whenChecked();
+      const { outcome, number } = await append(TWO);
+      assert.deepEqual([outcome, number], ['created', 2]);
+      await assertServes(ONE, TWO);
+      assert.equal((await append(TWO)).outcome, 'exists');
+      assert.equal((await append(THREE)).number, 3);
+      await assertServes(ONE, TWO, THREE);
+      await opened.appender.idle();
+      await reopen(kind, { between });
+      await assertServes(ONE, TWO, THREE);
+      isBusy = false;
+      await opened.databases.index.whenChecked();
+      opened.reader.forget(IMAGE);
+      await opened.store.readSet(IMAGE);
+      await opened.appender.idle();
+      await assertServes(ONE, TWO, THREE);
+      assert.deepEqual(await prepared(), []);
+      const recorded = opened.databases.index.recorded(IMAGE);
+      assert.deepEqual(
+        recorded.map(({ sha256 }) => sha256),
+        [ONE, TWO, THREE].map(sha256Hex),
+      );
+      assert.equal(uploads.events.length, 3);
+    });
+
+    it('is refused below the reserve, which is told, and nothing is kept', async () => {
+      await open(kind, { minFreeBytes: Number.MAX_SAFE_INTEGER });
+      await assert.rejects(append(ONE), { code: 'DISK_FULL', message: /LOOKASIDE_MIN_FREE/ });
+      assert.deepEqual(await readdir(opened.root), []);
+      assert.deepEqual(uploads.events, []);
+    });
+
+    it('that fails 200 times leaks no descriptor and leaves nothing', async () => {
+      await open(kind);
+      const outside = path.join(temp.path, 'outside');
+      await mkdir(outside);
+      await symlink(outside, path.join(opened.root, 'team'));
+      await assert.rejects(append(ONE));
+      const before = (await readdir('/proc/self/fd')).length;
+      for (let round = 0; round < 200; round += 1) await assert.rejects(append(ONE));
+      assert.equal((await readdir('/proc/self/fd')).length, before);
+      assert.deepEqual(await prepared(), []);
+      assert.deepEqual(await readdir(outside), []);
+      assert.deepEqual(uploads.events, []);
+    });
+
+    it('is seen by a read that comes after it, though an older look is still under way', async () => {
+      const before = createGate();
+      const go = createGate();
+      let isHeld = false;
+      await open(kind, {
+        wait: async () => {
+          if (!isHeld) return;
+          before.open();
+          await go.promise;
+        },
+        nowMs: Date.now,
+        beingWrittenMs: 60_000,
+      });
+      // half of a signature: whoever looks now waits for the rest
+      await mkdir(path.dirname(file(1)), { recursive: true });
+      await writeFile(file(1), ONE.subarray(0, 100));
+      isHeld = true;
+      const older = opened.reader.readSet(IMAGE);
+      await before.promise;
+      isHeld = false;
+      await writeFile(file(1), ONE);
+      await append(TWO);
+      await assertServes(ONE, TWO);
+      await writeFile(path.join(opened.root, FOLDER, 'note'), 'x');
+      go.open();
+      await older;
+      await assertServes(ONE, TWO);
+    });
+
+    it('to a folder that another program is writing to is asked to come again', async () => {
+      await open(kind, { beingWrittenMs: 60_000 });
+      await mkdir(path.dirname(file(1)), { recursive: true });
+      await writeFile(file(1), ONE.subarray(0, 100));
+      await assert.rejects(append(TWO), { code: 'BUSY', message: /another program is writing/ });
+      await writeFile(file(1), ONE);
+      assert.equal((await append(TWO)).number, 2);
+    });
+
+    it('that is equivalent to one that is there stores nothing, unless that one is not served', async () => {
+      await open(kind);
+      const { auditSeq } = await append(ONE);
+      const judged = { sha256: sha256Hex(ONE), servedNumber: 1 } as IndexedSignature; // all that matters here
+      opened.verdicts.set(imageKey(IMAGE), [judged]);
+      const isEquivalent = ({ sha256 }: IndexedSignature) => sha256 === sha256Hex(ONE);
+      const answer = await append(TWO, { isEquivalent });
+      assert.deepEqual(answer, { outcome: 'equivalent', number: 1, sha256: sha256Hex(ONE), auditSeq });
+      assert.equal((await append(TWO, { isEquivalent: () => false })).outcome, 'created');
+      opened.verdicts.set(imageKey(IMAGE), [{ ...judged, sha256: sha256Hex(signatureBytes('gone')) }]);
+      assert.equal((await append(THREE, { isEquivalent: () => true })).outcome, 'created');
+    });
+  });
+}
+
+describe('the numbers of an owned tree', () => {
+  it('do not move when a file that was passed over goes away', async () => {
+    await open('owned');
+    await layImage(opened.root, 'team/app', ONE, Buffer.from('<html>'));
+    await opened.scanner.scan(SITE);
+    assert.equal((await append(TWO)).number, 2);
+    await unlink(file(2));
+    assert.equal((await append(THREE)).number, 3);
+    await assertServes(ONE, TWO, THREE);
+    assert.deepEqual(await readFile(file(4)), THREE);
+  });
+
+  it('pass over a file that somebody put there, and never give it out', async () => {
+    await open('owned');
+    await append(ONE);
+    await opened.scanner.scan(SITE);
+    await layFile(opened.root, `${FOLDER}/signature-2`, TWO);
+    assert.equal((await append(THREE)).number, 2);
+    await assertServes(ONE, THREE);
+    await opened.scanner.scan(SITE);
+    await assertServes(ONE, THREE);
+    assert.deepEqual(kindsOf(opened, FOLDER), ['extra signature-2']);
+  });
+
+  it('are not decided while the index is unchecked and such a file is there', async () => {
+    await open('owned');
+    await append(ONE);
+    await layFile(opened.root, `${FOLDER}/signature-2`, TWO);
+    await assert.rejects(append(THREE), { code: 'BUSY', message: /the index is being checked/ });
+    await opened.databases.index.markComplete(SITE);
+    assert.equal((await append(THREE)).number, 2);
+  });
+
+  it('go on behind a recorded file that is lost', async () => {
+    await open('owned');
+    await append(ONE);
+    await append(TWO);
+    await unlink(file(2));
+    assert.equal((await append(THREE)).number, 3);
+    await assertServes(ONE, TWO, THREE);
+  });
+});
+
+describe('an owned tree', () => {
+  it('gets a damaged file back from an upload of the same bytes', async () => {
+    await open('owned');
+    const large = signatureBytes('large', 20_000);
+    await append(large);
+    await opened.scanner.scan(SITE);
+    await writeFile(file(1), TWO);
+    await assert.rejects(opened.store.readBlob(IMAGE, sha256Hex(large)), { code: 'STORE_UNAVAILABLE' });
+    assert.equal((await append(large)).outcome, 'exists');
+    assert.deepEqual(Buffer.from((await opened.store.readBlob(IMAGE, sha256Hex(large))) ?? []), large);
+    assert.deepEqual(kindsOf(opened, FOLDER), []);
+  });
+
+  it('knows an upload again by its bytes when its index is lost, with the time of its upload', async () => {
+    await open('owned');
+    await append(ONE);
+    const before = opened.databases.index.recorded(IMAGE);
+    await opened.databases.index.reset();
+    await opened.scanner.scan(SITE);
+    assert.deepEqual(opened.databases.index.recorded(IMAGE), before);
+  });
+
+  it('that is scanned while uploads come loses none of them', async () => {
+    await open('owned');
+    for (let round = 0; round < 5; round += 1) {
+      const scanning = opened.scanner.scan(SITE);
+      const appending = Promise.all(
+        Array.from({ length: 8 }, (_, k) => append(signatureBytes(`${round}.${k} `))),
+      );
+      await Promise.all([scanning, appending]);
+      assert.equal((await served()).length, (round + 1) * 8);
+    }
+    assert.equal(opened.databases.index.recorded(IMAGE).length, 40);
+  });
+
+  it('tells when a read took in something that has no verdict', async () => {
+    await open('owned');
+    await layImage(opened.root, 'team/app', ONE);
+    await opened.reader.readSet(IMAGE);
+    await opened.databases.index.record([]); // the queue is in order
+    assert.deepEqual(opened.unjudged, [FOLDER]);
+    await append(TWO);
+    assert.deepEqual(opened.unjudged, [FOLDER]);
+  });
+});
+
+describe('an upload that another program took from a shared tree', () => {
+  beforeEach(async () => {
+    await open('shared', { nowMs: () => Date.now() + 60_000 });
+  });
+
+  const look = async () => {
+    opened.reader.forget(IMAGE);
+    await opened.reader.readSet(IMAGE);
+    await opened.appender.idle();
+  };
+  const restored = () => uploads.events.filter(({ action }) => action === 'restore');
+
+  it('by writing over signature-1 in its place, as podman does, is put back at the next number', async () => {
+    await append(ONE);
+    await writeFile(file(1), TWO);
+    await look();
+    await assertServes(TWO, ONE);
+    assert.deepEqual(await readFile(file(2)), ONE);
+    assert.deepEqual(
+      restored().map(({ signatureSha256 }) => signatureSha256),
+      [sha256Hex(ONE)],
+    );
+    assert.match(opened.log.at(-1)?.message ?? '', /was put back/);
+    await look();
+    await assertServes(TWO, ONE);
+    assert.equal(restored().length, 1);
+  });
+
+  it('by deleting what followed its own is put back, all of it, in the order of uploading', async () => {
+    for (const bytes of [ONE, TWO, THREE]) await append(bytes);
+    const theirs = signatureBytes('podman');
+    await writeFile(file(1), theirs);
+    await unlink(file(2));
+    await unlink(file(3));
+    await look();
+    await assertServes(theirs, ONE, TWO, THREE);
+    assert.equal(restored().length, 3);
+    assert.deepEqual(await prepared(), []);
+  });
+
+  it('by deleting what stood before it is put in front again', async () => {
+    await layImage(opened.root, 'team/app', ONE);
+    await append(TWO);
+    await unlink(file(1));
+    await look();
+    assert.ok((await served()).includes(sha256Hex(TWO)));
+  });
+
+  it('is found by a scan too', async () => {
+    await append(ONE);
+    await writeFile(file(1), TWO);
+    await opened.scanner.scan(SITE);
+    await opened.appender.idle();
+    await assertServes(TWO, ONE);
+  });
+
+  it('with the whole folder, or all that was in it, is left alone', async () => {
+    await append(ONE);
+    await unlink(file(1));
+    await look();
+    await rm(path.dirname(file(1)), { recursive: true });
+    await look();
+    await opened.scanner.scan(SITE);
+    await opened.appender.idle();
+    await assertServes();
+    assert.equal(restored().length, 0);
+  });
+
+  it('is left alone while that program is still writing', async () => {
+    await opened[Symbol.asyncDispose]();
+    await open('shared', { beingWrittenMs: 60_000 });
+    await append(ONE);
+    await writeFile(file(1), TWO.subarray(0, 50));
+    await look();
+    assert.deepEqual(await readdir(path.dirname(file(1))), ['signature-1']);
+    await writeFile(file(1), TWO);
+    await look();
+    await assertServes(TWO, ONE);
+  });
+
+  it('is put back though the bytes that were linked into the tree were overwritten in place at once', async () => {
+    await opened[Symbol.asyncDispose]();
+    await open('shared', {
+      nowMs: () => Date.now() + 60_000,
+      between: (ports) => ({
+        ...ports,
+        writer: {
+          ...ports.writer,
+          async place(...place) {
+            const number = await ports.writer.place(...place);
+            // the prepared file is the same inode
+            if (uploads.events.length === 0) await writeFile(file(1), TWO);
+            return number;
+          },
+        },
+      }),
+    });
+    assert.equal((await append(ONE)).number, 1);
+    await look();
+    await assertServes(TWO, ONE);
+  });
+
+  it('is put back once, whatever asks for it at the same time', async () => {
+    for (const bytes of [ONE, TWO]) await append(bytes);
+    await writeFile(file(1), THREE);
+    opened.reader.forget(IMAGE);
+    await Promise.all([look(), look(), opened.scanner.scan(SITE), append(signatureBytes('new'))]);
+    await opened.appender.idle();
+    const all = await served();
+    assert.equal(new Set(all).size, all.length);
+    assert.equal(all.length, 4);
+    assert.equal(restored().length, 1);
+  });
+
+  it('is put back once although the server died in the middle of it', async () => {
+    await append(ONE);
+    await writeFile(file(1), TWO);
+    await opened[Symbol.asyncDispose]();
+    const stopped = createGate();
+    await open('shared', {
+      nowMs: () => Date.now() + 60_000,
+      between: (ports) => ({
+        ...ports,
+        writer: {
+          ...ports.writer,
+          async place(...place) {
+            await ports.writer.place(...place);
+            stopped.open();
+            return never();
+          },
+        },
+      }),
+    });
+    void opened.reader.readSet(IMAGE);
+    await stopped.promise;
+    await reopen('shared', { nowMs: () => Date.now() + 60_000 });
+    await look();
+    await assertServes(TWO, ONE);
+    assert.equal(restored().length, 1);
+    assert.deepEqual(await prepared(), []);
+  });
+
+  it('does not hold up the read that noticed it', async () => {
+    await append(ONE);
+    await opened[Symbol.asyncDispose]();
+    const go = createGate();
+    await open('shared', { nowMs: () => Date.now() + 60_000, wait: () => go.promise });
+    await writeFile(file(1), TWO);
+    await assertServes(TWO);
+    go.open();
+    await opened.appender.idle();
+    await assertServes(TWO, ONE);
+  });
+});
+
+describe('recovery', () => {
+  it('removes what is no whole intent, and nothing that is not ours', async () => {
+    await open('owned');
+    const id = '00000000-0000-4000-8000-00000000000';
+    const tmp = '.lookaside/tmp';
+    await layFile(opened.root, `${tmp}/${id}1.intent`, '{"v":1,"kind":"upl');
+    await layFile(opened.root, `${tmp}/${id}1.signature`, ONE);
+    await layFile(opened.root, `${tmp}/${id}2.intent`, '{"v":1}');
+    await layFile(opened.root, `${tmp}/${id}3.signature`, ONE);
+    await layFile(opened.root, `${tmp}/theirs`, ONE);
+    await opened.appender.recover();
+    assert.deepEqual(await prepared(), ['theirs']);
+    assert.deepEqual(uploads.events, []);
+  });
+
+  it('that meets a failure leaves the upload to be ended later, and goes on with the next', async () => {
+    let isFull = true;
+    const between = (ports: Ports): Ports => ({
+      ...ports,
+      uploads: {
+        ...ports.uploads,
+        async add(upload, event) {
+          if (isFull && upload.image.path === 'team/app') throw new LookasideError('DISK_FULL', 'full');
+          return ports.uploads.add(upload, event);
+        },
+      },
+    });
+    await open('owned', { between });
+    await assert.rejects(append(ONE), { code: 'DISK_FULL' });
+    const other = imageIn(folderOf('team/other'));
+    await opened.appender.append(uploadOf(other, TWO));
+    await reopen('owned', { between });
+    assert.equal(opened.log.filter(({ level }) => level === 'error').length, 1);
+    assert.equal((await opened.reader.readSet(other)).entries.length, 1);
+    isFull = false;
+    opened.reader.forget(IMAGE);
+    await opened.reader.readSet(IMAGE);
+    await opened.appender.idle();
+    assert.deepEqual(uploaded(), [sha256Hex(ONE)]);
+    assert.deepEqual(await prepared(), []);
+  });
+});
