@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { loadConfig } from '../../src/config.ts';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { ROLES, type Role } from '../../src/domain/ports.ts';
-import { actorOf, type Caller, clientAddress, requireRole, sentToken } from '../../src/http/client.ts';
+import { type Caller, clientAddress, requireRole, sentToken } from '../../src/http/client.ts';
 import { incoming } from './incoming.ts';
 
 /** As the setting LOOKASIDE_TRUSTED_PROXIES gives them. */
@@ -196,23 +196,4 @@ describe('what a caller may do', () => {
       assert.throws(() => requireRole(holder(role), []));
     });
   }
-});
-
-describe('who answers for a change', () => {
-  const address = '192.0.2.1';
-  const token = { name: 'ci', role: 'uploader', createdAt: new Date(0), revokedAt: null } as const;
-
-  test("is the token's name with the address, or the administrator of this machine", () => {
-    const ci = { name: 'ci', address, requestId: null };
-    assert.deepEqual(actorOf({ caller: { kind: 'token', token }, address }), ci);
-    const administrator = { name: 'administrator', address: null, requestId: null };
-    assert.deepEqual(actorOf({ caller: { kind: 'administrator' }, address: 'local' }), administrator);
-  });
-
-  test('is never nobody', () => {
-    assert.throws(
-      () => actorOf({ caller: { kind: 'anonymous' }, address }),
-      (error) => isLookasideError(error, 'UNAUTHORIZED'),
-    );
-  });
 });
