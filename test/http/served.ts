@@ -10,11 +10,12 @@ import { createClock, createLog } from '../service/hand-driven.ts';
 export interface Served extends AsyncDisposable {
   /** Without a slash at the end. */
   readonly url: string;
+  readonly port: number;
   /** The text of a token of that role. */
   readonly tokens: Readonly<Record<Role, string>>;
 }
 
-export async function serveOver(services: Partial<Services>): Promise<Served> {
+export async function serveOver(services: Partial<Services>, isLocal = false): Promise<Served> {
   const tokens = new Map<string, Token>();
   const texts = Object.fromEntries(
     ROLES.map((role) => {
@@ -27,7 +28,7 @@ export async function serveOver(services: Partial<Services>): Promise<Served> {
     throw new Error('a service was asked that this test has not handed in');
   };
   const handler = createHandler({
-    isLocal: false,
+    isLocal,
     services: {
       site: 'default',
       reader: {
@@ -83,6 +84,7 @@ export async function serveOver(services: Partial<Services>): Promise<Served> {
   const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
   return {
     url: server.url,
+    port: server.port,
     tokens: texts,
     async [Symbol.asyncDispose]() {
       server.abort();

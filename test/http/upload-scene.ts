@@ -2,14 +2,13 @@
 import { BlockList } from 'node:net';
 import { imageFolder } from '../../src/domain/image.ts';
 import { ROLES, type Role, type SignatureSet, type Token } from '../../src/domain/ports.ts';
-import { createHandler } from '../../src/http/app.ts';
-import { listen } from '../../src/http/listener.ts';
 import { createMetrics } from '../../src/http/metrics.ts';
 import type { HttpSettings, Services } from '../../src/http/services.ts';
 import { createReader } from '../../src/service/read.ts';
 import { createClock, createLog, type HandClock } from '../service/hand-driven.ts';
 import { sha256Hex } from '../store/lay.ts';
 import { createMemoryUploader, type MemoryUploader } from './memory-uploader.ts';
+import { serveOver } from './served.ts';
 
 export interface UploadScene extends AsyncDisposable {
   readonly port: number;
@@ -63,59 +62,38 @@ export async function openUploadScene({
     maxSignatureBytes: 128 * 1024,
     ...settings,
   };
-  const services: Services = {
-    site: SITE,
-    reader: createReader({ store: storeOver(uploader), clock, cacheBytes: 0 }),
-    browser: { folderPage: unreached, imagePage: unreached },
-    recorder: {
-      record: () => undefined,
-      flush: unreached,
-      setFull: () => undefined,
-      buffer: { rows: 0, dropped: 0 },
+  const served = await serveOver(
+    {
+      reader: createReader({ store: storeOver(uploader), clock, cacheBytes: 0 }),
+      recorder: {
+        record: () => undefined,
+        flush: unreached,
+        setFull: () => undefined,
+        buffer: { rows: 0, dropped: 0 },
+      },
+      tokens: {
+        create: unreached,
+        revoke: unreached,
+        list: () => ROLES.map(tokenFor),
+        find: (text) => ROLES.filter((role) => tokenOf(role) === text).map(tokenFor)[0] ?? null,
+      },
+      uploader,
+      metrics,
+      log,
+      clock,
+      settings: () => inForce,
+      writeAccessLine: (line) => void accessLines.push(line),
     },
-    tokens: {
-      create: unreached,
-      revoke: unreached,
-      list: () => ROLES.map(tokenFor),
-      find: (text) => ROLES.filter((role) => tokenOf(role) === text).map(tokenFor)[0] ?? null,
-    },
-    upkeep: {
-      start: () => undefined,
-      stop: unreached,
-      rebuild: () => undefined,
-      reindex: unreached,
-      fsck: unreached,
-      status: { isScanning: false, lastScanAt: null, lastError: null },
-    },
-    uploader,
-    keys: { add: unreached, list: unwanted, find: unwanted, armor: unwanted },
-    signatures: { ofImage: unreached, search: unreached, missing: unreached },
-    health: unreached,
-    metrics,
-    log,
-    clock,
-    about: { version: '1.2.3', pid: 1, startedAt: clock.now(), data: '/data', root: '/data/sigstore' },
-    settings: () => inForce,
-    isDraining: () => false,
-    writeAccessLine: (line) => void accessLines.push(line),
-  };
-  const listener = await listen({
-    handler: createHandler({ services, isLocal }),
-    host: '127.0.0.1',
-    port: 0,
-    tls: null,
-  });
+    isLocal,
+  );
   return {
-    port: listener.port,
+    port: served.port,
     uploader,
     clock,
     log,
     metrics,
     accessLines,
-    async [Symbol.asyncDispose]() {
-      listener.abort();
-      await listener.drain();
-    },
+    [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),
   };
 }
 
@@ -141,8 +119,4 @@ function storeOver({ stored }: MemoryUploader): Parameters<typeof createReader>[
 
 function unreached(): Promise<never> {
   return Promise.reject(new Error('the scene has no such thing'));
-}
-
-function unwanted(): never {
-  throw new Error('the scene has no such thing');
 }
