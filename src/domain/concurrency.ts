@@ -66,17 +66,21 @@ export interface Turns {
 
 /** One at a time for each key, in the order of asking; different keys do not wait for each other. */
 export function createTurns(): Turns {
-  const lasts = new Map<string, Promise<unknown>>();
+  const lasts = new Map<string, { ended: Promise<unknown> }>();
   return {
     take(key, act) {
-      const before = lasts.get(key);
-      const mine = before === undefined ? act() : before.then(act);
-      const ended = mine
-        .catch(() => undefined)
-        .then(() => {
-          if (lasts.get(key) === ended) lasts.delete(key);
-        });
-      lasts.set(key, ended);
+      const before = lasts.get(key)?.ended;
+      const turn = { ended: Promise.resolve() as Promise<unknown> };
+      lasts.set(key, turn);
+      const mine = (async () => {
+        await before;
+        try {
+          return await act();
+        } finally {
+          if (lasts.get(key) === turn) lasts.delete(key);
+        }
+      })();
+      turn.ended = mine.catch(() => undefined);
       return mine;
     },
     isTaken: (key) => lasts.has(key),

@@ -62,7 +62,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   }
 
   function lost(error: unknown, path: string): LookasideError {
-    const code = systemCode(error) ?? 'unknown error';
+    const code = codeOf(error) ?? 'unknown error';
     fault ??= `a write to ${path} did not reach the disk (${code}); check the disk and start the server again, until then nothing is stored`;
     return new LookasideError('STORE_UNAVAILABLE', fault, { cause: error });
   }
@@ -83,7 +83,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       await attempt(() => handle.writeFile(content), folder);
       await handle.sync().catch((error: unknown) => {
         // a full disk that shows this late: the file is thrown away, so its lost pages deceive nobody
-        throw NO_SPACE.has(systemCode(error)) ? refusal(error, folder) : lost(error, path);
+        throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder) : lost(error, path);
       });
     } finally {
       await handle.close();
@@ -155,7 +155,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       await fs.link(source, path);
       return true;
     } catch (error) {
-      const code = systemCode(error);
+      const code = codeOf(error);
       if (code === 'EEXIST') return false;
       if (NO_HARD_LINKS.has(code)) throw await noHardLinks(error, dirname(path));
       if (code === 'EXDEV') throw otherFileSystem(error, dirname(path));
@@ -168,7 +168,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       (stats) => FILE_SYSTEMS.get(stats.type) ?? `type 0x${stats.type.toString(16)}`,
       () => 'of unknown type',
     );
-    const message = `the file system of ${path} (${type}) makes no hard links (${systemCode(cause)}), without which no upload is safe; keep the tree on another, such as ext4 or xfs`;
+    const message = `the file system of ${path} (${type}) makes no hard links (${codeOf(cause)}), without which no upload is safe; keep the tree on another, such as ext4 or xfs`;
     return new LookasideError('STORE_UNAVAILABLE', message, { cause });
   }
 
@@ -280,7 +280,7 @@ async function namesIn(path: string): Promise<readonly string[]> {
   try {
     return await fs.readdir(path);
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(systemCode(error) ?? '')) return [];
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(codeOf(error) ?? '')) return [];
     throw unavailable(path, error);
   }
 }
@@ -289,7 +289,7 @@ async function lstatOrNull(path: string) {
   try {
     return await fs.lstat(path);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null;
+    if (codeOf(error) === 'ENOENT') return null;
     throw unavailable(path, error);
   }
 }
@@ -304,7 +304,7 @@ async function attempt<T>(act: () => Promise<T>, path: string): Promise<T> {
 
 /** What the caller is told when the system refused something at `path`. */
 function refusal(cause: unknown, path: string): LookasideError {
-  const code = systemCode(cause) ?? 'unknown error';
+  const code = codeOf(cause) ?? 'unknown error';
   const made = (kind: ErrorCode, message: string) => new LookasideError(kind, message, { cause });
   if (NO_SPACE.has(code))
     return made('DISK_FULL', `no space is left for ${path} (${code}); free some, then try again`);
@@ -327,4 +327,10 @@ function refusal(cause: unknown, path: string): LookasideError {
     );
   }
   return unavailable(path, cause);
+}
+
+/** Node.js has no name for a quota that is used up: EDQUOT of Linux is `Unknown system error -122`. */
+function codeOf(error: unknown): string | null {
+  const isQuota = error instanceof Error && 'errno' in error && error.errno === -122;
+  return isQuota ? 'EDQUOT' : systemCode(error);
 }

@@ -12,6 +12,7 @@ export type Need =
   | 'curl'
   | 'openssl'
   | 'prlimit'
+  | 'strace'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

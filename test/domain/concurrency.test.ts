@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
-import { createSingleFlight, forEachConcurrently, mapInOrder } from '../../src/domain/concurrency.ts';
+import {
+  createSingleFlight,
+  createTurns,
+  createVersions,
+  forEachConcurrently,
+  mapInOrder,
+} from '../../src/domain/concurrency.ts';
 import { createGate } from '../gate.ts';
 
 describe('work with a bound', () => {
@@ -178,5 +184,77 @@ describe('results in order', () => {
       for await (const item of mapInOrder(upTo(6), 3, work)) seen.push(item);
     }, /two/);
     assert.deepEqual(seen, [0, 1]);
+  });
+});
+
+describe('turns', () => {
+  test('of one key come one at a time in the order of asking, and of others do not wait', async () => {
+    const turns = createTurns();
+    const gate = createGate();
+    const order: string[] = [];
+    const first = turns.take('a', async () => {
+      await gate.promise;
+      order.push('a1');
+      throw new Error('failed');
+    });
+    const second = turns.take('a', async () => order.push('a2'));
+    await turns.take('b', async () => order.push('b'));
+    assert.deepEqual(order, ['b']);
+    assert.deepEqual([turns.isTaken('a'), turns.isTaken('b')], [true, false]);
+    gate.open();
+    await assert.rejects(first, /failed/);
+    await second;
+    await setImmediate();
+    assert.deepEqual(order, ['b', 'a1', 'a2']);
+    assert.equal(turns.isTaken('a'), false);
+  });
+
+  test('hand on the result, and never run two of one key at once', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.constantFrom('a', 'b', 'c'), { maxLength: 30 }), async (keys) => {
+        const turns = createTurns();
+        const running = new Set<string>();
+        const results = await Promise.all(
+          keys.map((key, asked) =>
+            turns.take(key, async () => {
+              assert.ok(!running.has(key));
+              running.add(key);
+              await Promise.resolve();
+              running.delete(key);
+              return asked;
+            }),
+          ),
+        );
+        assert.deepEqual(
+          results,
+          keys.map((_, asked) => asked),
+        );
+      }),
+    );
+  });
+});
+
+describe('versions', () => {
+  test('are never equal over a change, however few keys are remembered', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: 8 }), { maxLength: 60 }), fc.nat({ max: 5 }), (changed, kept) => {
+        const versions = createVersions(kept);
+        const keys = Array.from({ length: 9 }, (_, key) => `${key}`);
+        const seen = new Map(keys.map((key) => [key, new Set([versions.of(key)])]));
+        for (const key of changed) {
+          const earlier = seen.get(`${key}`);
+          versions.change(`${key}`);
+          assert.ok(!earlier?.has(versions.of(`${key}`)), `${key} changed, and has an old version`);
+          for (const each of keys) seen.get(each)?.add(versions.of(each));
+        }
+      }),
+    );
+  });
+
+  test('stay while nothing changed, and others do not touch them', () => {
+    const versions = createVersions();
+    const before = versions.of('a');
+    versions.change('b');
+    assert.equal(versions.of('a'), before);
   });
 });

@@ -276,3 +276,17 @@ describe('the memory of sets', () => {
     assert.deepEqual({ hits: reader.cache.hits, misses: reader.cache.misses }, { hits: 2, misses: 2 });
   });
 });
+
+test('a change of one image does not keep a look at another out of memory', async () => {
+  const { store, put, beforeAnswer } = createStore();
+  const reader = createReader({ store, clock: createClock(), cacheBytes: MIB });
+  const other = imageOf('team/other');
+  put(APP, 'one');
+  const gate = createGate();
+  beforeAnswer(() => gate.promise);
+  const looking = reader.readSet(APP);
+  reader.forget(other);
+  gate.open();
+  await looking;
+  assert.notEqual(reader.peekSet(APP), null);
+});

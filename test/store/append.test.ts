@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import fc from 'fast-check';
 import { LookasideError } from '../../src/domain/errors.ts';
-import { imageKey } from '../../src/domain/image.ts';
+import { imageFolder, imageKey } from '../../src/domain/image.ts';
 import type { IndexedSignature } from '../../src/domain/ports.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { createGate } from '../gate.ts';
@@ -37,7 +38,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  await opened[Symbol.asyncDispose]();
+  await opened?.[Symbol.asyncDispose]();
   await temp[Symbol.asyncDispose]();
 });
 
@@ -644,4 +645,121 @@ describe('recovery', () => {
     assert.deepEqual(uploaded(), [sha256Hex(ONE)]);
     assert.deepEqual(await prepared(), []);
   });
+});
+
+/** What happens to an owned tree, one after the other. */
+type Step =
+  | {
+      readonly act: 'append';
+      readonly image: number;
+      readonly content: number;
+      readonly number: number | null;
+    }
+  | { readonly act: 'overwrite' | 'delete'; readonly image: number; readonly number: number }
+  | { readonly act: 'kill'; readonly image: number; readonly content: number; readonly at: number }
+  | { readonly act: 'restart' | 'scan' };
+
+const imageNumber = fc.nat({ max: 1 });
+const content = fc.nat({ max: 6 });
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({
+    act: fc.constant('append' as const),
+    image: imageNumber,
+    content,
+    number: fc.option(fc.integer({ min: 1, max: 4 })),
+  }),
+  fc.record({
+    act: fc.constantFrom('overwrite' as const, 'delete' as const),
+    image: imageNumber,
+    number: fc.integer({ min: 1, max: 3 }),
+  }),
+  fc.record({
+    act: fc.constant('kill' as const),
+    image: imageNumber,
+    content,
+    at: fc.nat({ max: MOMENTS.length - 1 }),
+  }),
+  fc.record({ act: fc.constantFrom('restart' as const, 'scan' as const) }),
+);
+
+it('an owned tree serves what a list would, whatever is uploaded, overwritten, deleted, killed and started again', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+      await using scene = await openTempFolder();
+      const kept = createUploads();
+      const options = { kind: 'owned', folder: scene.path, uploads: kept } as const;
+      let store = await openStore(options);
+      const images = ['model/a', 'model/b'].map((repository) => imageIn(folderOf(repository)));
+      const model: Uint8Array[][] = [[], []];
+      const restart = async () => {
+        await store[Symbol.asyncDispose]();
+        store = await openStore(options);
+        await store.appender.recover();
+      };
+      const put = async (image: number, bytes: Buffer, number: number | null) => {
+        const [at, list] = [images[image], model[image]];
+        assert.ok(at !== undefined && list !== undefined);
+        const known = list.findIndex((other) => bytes.equals(other));
+        const appending = store.appender.append(uploadOf(at, bytes, { number }));
+        if (known !== -1) {
+          const { outcome, number: there } = await appending;
+          assert.deepEqual([outcome, there], ['exists', known + 1]);
+        } else if (number === null || number === list.length + 1) {
+          const { outcome, number: given } = await appending;
+          assert.deepEqual([outcome, given], ['created', list.length + 1]);
+          list.push(bytes);
+        } else {
+          const code = number <= list.length ? 'NUMBER_TAKEN' : 'NUMBER_NOT_NEXT';
+          await assert.rejects(appending, { code, detail: { next: list.length + 1 } });
+        }
+      };
+      try {
+        for (const one of steps) {
+          if (one.act === 'append') {
+            await put(one.image, signatureBytes(`${one.content}`), one.number);
+          } else if (one.act === 'overwrite' || one.act === 'delete') {
+            const at = images[one.image];
+            // what was never there would be taken in, or be extra: other tests have that
+            if (at === undefined || one.number > (model[one.image]?.length ?? 0)) continue;
+            const name = path.join(store.root, imageFolder(at), `signature-${one.number}`);
+            if (one.act === 'delete') await rm(name, { force: true });
+            else await writeFile(name, signatureBytes('podman'));
+          } else if (one.act === 'kill') {
+            const [at, list, moment] = [images[one.image], model[one.image], MOMENTS[one.at]];
+            assert.ok(at !== undefined && list !== undefined && moment !== undefined);
+            const bytes = signatureBytes(`${one.content}`);
+            if (list.some((other) => bytes.equals(other))) continue;
+            await store[Symbol.asyncDispose]();
+            const stopped = createGate();
+            const stop = () => {
+              stopped.open();
+              return never();
+            };
+            store = await openStore({ ...options, between: (ports) => moment.between(ports, stop) });
+            await store.appender.recover();
+            void store.appender.append(uploadOf(at, bytes));
+            await stopped.promise;
+            await restart();
+            if (moment.isThere) list.push(bytes);
+          } else if (one.act === 'restart') {
+            await restart();
+          } else {
+            await store.databases.index.whenChecked();
+            await store.scanner.scan(SITE);
+          }
+          for (const [position, at] of images.entries()) {
+            store.reader.forget(at);
+            const { entries } = await store.reader.readSet(at);
+            assert.deepEqual(
+              entries.map(({ sha256 }) => sha256),
+              model[position]?.map(sha256Hex),
+            );
+          }
+        }
+      } finally {
+        await store[Symbol.asyncDispose]();
+      }
+    }),
+    { numRuns: 25 },
+  );
 });

@@ -1,0 +1,74 @@
+// Started by append-faults.test.ts under strace: ends what an earlier run left, then appends, and prints what came of
+// it, a line of JSON for each. Its index and its uploads are files' stand-ins, so that every system call that changes
+// the disk is one of the tree's, made by the one thread of the pool.
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { isLookasideError } from '../../src/domain/errors.ts';
+import { imageKey } from '../../src/domain/image.ts';
+import type { RecordedSignature, SignatureIndex } from '../../src/domain/ports.ts';
+import { openTree } from '../../src/files/tree.ts';
+import { openTreeWriter } from '../../src/files/tree-writer.ts';
+import { isWholeSignature } from '../../src/openpgp/packets.ts';
+import { createAppender } from '../../src/store/append.ts';
+import { createImageChanges } from '../../src/store/image-changes.ts';
+import { createLog } from '../service/hand-driven.ts';
+import { folderOf, sha256Hex, signatureBytes } from '../store/lay.ts';
+import { imageIn, uploadOf } from '../store/open-store.ts';
+import { createUploads } from '../store/uploads.ts';
+
+const [, , folder = ''] = process.argv;
+const root = path.join(folder, 'root');
+const nowMs = Date.now;
+const rows = new Map<string, readonly RecordedSignature[]>();
+const refuse = () => Promise.reject(new Error('not asked for here'));
+const index: SignatureIndex = {
+  recorded: (image) => rows.get(imageKey(image)) ?? [],
+  listFolder: () => ({ names: [], next: null }),
+  hasChild: () => false,
+  images: () => [],
+  counts: () => ({ images: 0, signatures: 0 }),
+  treeOf: () => '',
+  isComplete: () => true,
+  async record(images) {
+    for (const { image, signatures } of images) rows.set(imageKey(image), signatures);
+  },
+  forgetFolder: refuse,
+  markComplete: refuse,
+  bind: refuse,
+  reset: refuse,
+};
+const uploads = createUploads(path.join(folder, 'uploads'));
+const appender = createAppender({
+  tree: openTree({ root, nowMs, beingWrittenMs: 100, isWhole: isWholeSignature }),
+  kind: 'owned',
+  index,
+  uploads,
+  audit: uploads,
+  changes: createImageChanges(),
+  report: () => undefined,
+  wait: () => Promise.resolve(),
+  writer: openTreeWriter({ root, nowMs }),
+  verdicts: { ofImage: () => [] },
+  makeRestoreEvent: () => {
+    throw new Error('nothing is put back in an owned tree');
+  },
+  sha256: sha256Hex,
+  minFreeBytes: 0,
+  onChanged: () => undefined,
+  onRecorded: () => undefined,
+  log: createLog(),
+});
+
+await appender.recover();
+for await (const line of createInterface({ input: process.stdin })) {
+  const [repository = '', text = ''] = line.split(' ');
+  const upload = uploadOf(imageIn(folderOf(repository)), signatureBytes(text));
+  const answer = await appender.append(upload).then(
+    ({ outcome, number }) => ({ outcome, number }),
+    (error: unknown) => {
+      if (!isLookasideError(error)) throw error;
+      return { outcome: error.code, number: 0 };
+    },
+  );
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}

@@ -1,0 +1,196 @@
+// The disk fails, fills up, or the server is killed at each system call of an upload: whole or absent, never half; and
+// after a lost write nothing is acknowledged any more.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { needs } from '../clients/available.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { folderOf, signatureBytes } from '../store/lay.ts';
+import { imageIn } from '../store/open-store.ts';
+import { createUploads } from '../store/uploads.ts';
+
+const CHILD = fileURLToPath(new URL('./append-child.js', import.meta.url));
+
+/** Repository and content of each upload. */
+const UPLOADS = ['team/app one', 'team/app two', 'other/deep/app three'] as const;
+
+interface Answer {
+  readonly outcome: string;
+  readonly number: number;
+}
+
+let temp: TempFolder;
+let folder: string;
+let made = 0;
+
+beforeEach(async () => {
+  temp = await openTempFolder();
+});
+
+afterEach(() => temp[Symbol.asyncDispose]());
+
+async function freshFolder(): Promise<void> {
+  made += 1;
+  folder = path.join(temp.path, `${made}`);
+  await mkdir(path.join(folder, 'root'), { recursive: true });
+}
+
+interface Run {
+  readonly answers: readonly Answer[];
+  readonly signal: string | null;
+  readonly wasTouched: boolean;
+}
+
+/** One thread of the pool makes every call, so that strace's count, which is each thread's own, is that of all. */
+async function run(inject: string | null, calls = ''): Promise<Run> {
+  const trace = path.join(folder, 'trace');
+  const names = calls.replace(/(^|,)/g, '$1?'); // a call that this processor has not is no mistake
+  const strace =
+    inject === null
+      ? []
+      : ['strace', '-f', '-qq', '-o', trace, '-e', `trace=${names}`, '-e', `inject=${names}:${inject}`];
+  const [program = '', ...args] = [...strace, process.execPath, CHILD, folder];
+  const child = spawn(program, args, {
+    env: { ...process.env, UV_THREADPOOL_SIZE: '1' },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  child.stdin.on('error', () => undefined); // EPIPE: it was killed before it had read
+  child.stdin.end(`${UPLOADS.join('\n')}\n`);
+  let output = '';
+  child.stdout.on('data', (chunk) => {
+    output += chunk;
+  });
+  const [, signal] = await once(child, 'close');
+  const lines = output.split('\n').slice(0, -1);
+  const answers = lines.map((line): Answer => JSON.parse(line));
+  const text = inject === null ? '' : await readFile(trace, 'utf8');
+  return { answers, signal, wasTouched: /INJECTED|killed by SIGKILL/.test(text) };
+}
+
+/** Acknowledged: there; else: whole or absent. Nothing half-done is left, and a second try ends with one copy. */
+async function assertWholeOrAbsent(before: readonly Answer[], what: string): Promise<void> {
+  const { answers } = await run(null);
+  assert.equal(answers.length, UPLOADS.length, what);
+  for (const [position, { outcome }] of answers.entries()) {
+    assert.ok(['created', 'exists'].includes(outcome), `${what}: ${outcome}`);
+    if (['created', 'exists'].includes(before[position]?.outcome ?? ''))
+      assert.equal(outcome, 'exists', what);
+  }
+  const numbers = answers.map(({ number }) => number);
+  assert.ok([[1, 2, 1].join(), [2, 1, 1].join()].includes(numbers.join()), `${what}: ${numbers}`);
+  for (const [position, { number }] of answers.entries()) {
+    const [repository = '', text = ''] = UPLOADS[position]?.split(' ') ?? [];
+    const file = path.join(folder, 'root', folderOf(repository), `signature-${number}`);
+    assert.deepEqual(await readFile(file), signatureBytes(text), what);
+    const acknowledged = before[position];
+    if (acknowledged?.outcome === 'created') assert.equal(number, acknowledged.number, what);
+  }
+  for (const [repository, count] of [
+    ['team/app', 2],
+    ['other/deep/app', 1],
+  ] as const) {
+    const there = await readdir(path.join(folder, 'root', folderOf(repository)));
+    assert.equal(there.length, count, `${what}: ${there}`);
+    const kept = createUploads(path.join(folder, 'uploads')).ofImage(imageIn(folderOf(repository)));
+    assert.equal(kept.length, count, what);
+  }
+  assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')), [], what);
+}
+
+/** Once for the first call of these, the second, and so on until the child makes no more of them. */
+async function atEach(calls: string, inject: string, check: (run: Run, what: string) => Promise<void>) {
+  for (let nth = 1; ; nth += 1) {
+    await freshFolder();
+    const injection = `${inject}:when=${nth}`;
+    const result = await run(injection, calls);
+    if (!result.wasTouched) {
+      assert.ok(nth > UPLOADS.length, `${calls}: ${nth - 1} calls are too few to be all`);
+      assert.deepEqual(
+        result.answers.map(({ outcome }) => outcome),
+        ['created', 'created', 'created'],
+      );
+      return;
+    }
+    await check(result, `${calls} ${injection}`);
+  }
+}
+
+const CALLS = ['mkdir,mkdirat', 'fsync,fdatasync', 'link,linkat', 'unlink,unlinkat'] as const;
+
+describe('an upload', needs('strace'), () => {
+  for (const calls of CALLS) {
+    it(`that is cut short by kill -9 at any ${calls} is whole or absent`, async () => {
+      await atEach(calls, 'signal=KILL', async ({ answers }, what) => {
+        await assertWholeOrAbsent(answers, what);
+      });
+    });
+  }
+
+  it('whose fsync fails with EIO is refused, its name not taken, and so is all that follows until a restart', async () => {
+    await atEach('fsync,fdatasync', 'error=EIO', async ({ answers }, what) => {
+      const failed = answers.findIndex(({ outcome }) => outcome !== 'created');
+      assert.notEqual(failed, -1, what);
+      for (const { outcome } of answers.slice(failed)) assert.equal(outcome, 'STORE_UNAVAILABLE', what);
+      for (const [position, { number }] of answers.entries()) {
+        const [repository = ''] = UPLOADS[position]?.split(' ') ?? [];
+        const there = await readdir(path.join(folder, 'root', folderOf(repository))).catch(() => []);
+        assert.ok(there.length <= (number === 0 ? failed : 2), `${what}: ${there}`);
+      }
+      assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')).catch(() => []), [], what);
+      await assertWholeOrAbsent(answers, what);
+    });
+  });
+
+  for (const [calls, error, code] of [
+    ['link,linkat', 'ENOSPC', 'DISK_FULL'],
+    ['link,linkat', 'EDQUOT', 'DISK_FULL'],
+    ['link,linkat', 'EROFS', 'READ_ONLY'],
+    ['link,linkat', 'EPERM', 'STORE_UNAVAILABLE'],
+    ['link,linkat', 'EMLINK', 'STORE_UNAVAILABLE'],
+    ['mkdir,mkdirat', 'ENOSPC', 'DISK_FULL'],
+  ] as const) {
+    it(`whose ${calls} fails with ${error} is refused with ${code}, and the next one is taken`, async () => {
+      await atEach(calls, `error=${error}`, async ({ answers }, what) => {
+        const outcomes = answers.map(({ outcome }) => outcome);
+        assert.equal(outcomes.filter((outcome) => outcome !== 'created').length, 1, `${what}: ${outcomes}`);
+        assert.ok(outcomes.includes(code), `${what}: ${outcomes}`);
+        assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')).catch(() => []), [], what);
+        await assertWholeOrAbsent(answers, what);
+      });
+    });
+  }
+
+  it(
+    'to a full disk is refused with DISK_FULL and leaves nothing, and is taken once there is room',
+    needs('private host'),
+    async () => {
+      await freshFolder();
+      const root = path.join(folder, 'root');
+      const child = `'${process.execPath}' '${CHILD}' '${folder}' < '${folder}/wanted'`;
+      await writeFile(path.join(folder, 'wanted'), `${UPLOADS.join('\n')}\n`);
+      const script = [
+        `mount -t tmpfs -o size=256k tmpfs '${root}'`,
+        `dd if=/dev/zero of='${root}/filler' bs=4k 2>/dev/null || true`,
+        child,
+        `find '${root}' -type f ! -name filler`,
+        `rm '${root}/filler'`,
+        child,
+        `find '${root}' -type f | wc -l`,
+      ];
+      const argv = ['--mount', '--propagation', 'private', 'sh', '-ec', script.join('\n')];
+      const { stdout, stderr, status } = spawnSync('unshare', argv, { encoding: 'utf8' });
+      assert.equal(status, 0, stderr);
+      const outcomes = ['DISK_FULL', 'DISK_FULL', 'DISK_FULL', 'created', 'created', 'created'];
+      const lines = stdout.trim().split('\n');
+      assert.deepEqual(
+        lines.slice(0, -1).map((line) => JSON.parse(line).outcome),
+        outcomes,
+      );
+      assert.equal(lines.at(-1)?.trim(), '3');
+    },
+  );
+});
