@@ -89,6 +89,7 @@ export async function openUploadScene({
     },
     uploader,
     keys: { add: unreached, list: unwanted, find: unwanted, armor: unwanted },
+    judge: { prefer: unwanted },
     signatures: { ofImage: unreached, search: unreached, missing: unreached },
     health: unreached,
     metrics,
