@@ -17,6 +17,7 @@ th { font-size: .85rem; color: var(--quiet); font-weight: 500; }
 td { overflow-wrap: anywhere; } .fixed { white-space: nowrap; }
 code { font: .85rem ui-monospace, monospace; }
 small { display: block; color: var(--quiet); font-size: .85rem; }
+.signatures td:nth-child(2) { width: 32%; } .signatures td:nth-child(4) { width: 26%; }
 strong.good { color: var(--good); } strong.wrong { color: var(--wrong); }
 p, footer { color: var(--quiet); font-size: .9rem; margin-top: 1.5rem; }
 @media (max-width: 48rem) {
@@ -24,7 +25,7 @@ p, footer { color: var(--quiet); font-size: .9rem; margin-top: 1.5rem; }
   .signatures tr:first-child { display: none; }
   .signatures tr, .signatures td { display: block; }
   .signatures tr { border-bottom: 1px solid var(--line); padding: .6rem 0; }
-  .signatures td { border: 0; padding: .1rem 0; }
+  .signatures td:nth-child(n) { width: auto; border: 0; padding: .1rem 0; }
 }
 `;
 
