@@ -210,18 +210,19 @@ function connect({ config, current, log, databases }: Connections) {
     log,
     scanIntervalMs: () => current().scanIntervalMs,
   });
+  const signatures = createSignatureQueries({
+    site: DEFAULT_SITE,
+    index,
+    keys: keyStore,
+    uploads,
+    reader,
+    clock,
+    breathe,
+  });
   return {
     reader,
-    browser: createBrowser(store, reader),
-    signatures: createSignatureQueries({
-      site: DEFAULT_SITE,
-      index,
-      keys: keyStore,
-      uploads,
-      reader,
-      clock,
-      breathe,
-    }),
+    browser: createBrowser({ store, reader, signatures }),
+    signatures,
     uploader: createUploader({
       site: DEFAULT_SITE,
       verifier,

@@ -1,19 +1,32 @@
 // Directory pages as HTML. Everything shown went through escapeHtml; no script, no outside resource.
 import { createHash } from 'node:crypto';
+import type { State } from '../domain/state.ts';
 import { escapeHtml } from '../domain/text.ts';
-import type { DirectoryEntry, DirectoryPage } from '../service/browse.ts';
+import type { SignatureForm } from '../domain/verdict.ts';
+import type { DirectoryEntry, DirectoryPage, SignatureEntry } from '../service/browse.ts';
 
 const STYLE = `
-:root { color-scheme: light dark; --line: #8884; --quiet: #777; }
+:root { color-scheme: light dark; --line: #8884; --quiet: #6a6a6a; --good: #176b2c; --wrong: #a8200d; }
+@media (prefers-color-scheme: dark) { :root { --quiet: #a0a0a0; --good: #7fd08f; --wrong: #ff9a8a; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.2rem; font-weight: 600; overflow-wrap: anywhere; }
 a { text-decoration: none; } a:hover { text-decoration: underline; }
 table { width: 100%; border-collapse: collapse; }
 th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-size: .85rem; color: var(--quiet); font-weight: 500; }
-td { overflow-wrap: anywhere; } td.fixed, th.fixed { white-space: nowrap; }
+td { overflow-wrap: anywhere; } .fixed { white-space: nowrap; }
 code { font: .85rem ui-monospace, monospace; }
+small { display: block; color: var(--quiet); font-size: .85rem; }
+.signatures td:nth-child(2) { width: 32%; } .signatures td:nth-child(4) { width: 26%; }
+strong.good { color: var(--good); } strong.wrong { color: var(--wrong); }
 p, footer { color: var(--quiet); font-size: .9rem; margin-top: 1.5rem; }
+@media (max-width: 48rem) {
+  body { margin: 1rem auto; }
+  .signatures tr:first-child { display: none; }
+  .signatures tr, .signatures td { display: block; }
+  .signatures tr { border-bottom: 1px solid var(--line); padding: .6rem 0; }
+  .signatures td:nth-child(n) { width: auto; border: 0; padding: .1rem 0; }
+}
 `;
 
 /** For the header of the same name; allows this page's style and nothing else. */
@@ -64,18 +77,79 @@ function renderTrail(path: string, prefix: string): string {
 }
 
 function renderTable(entries: readonly DirectoryEntry[]): string {
-  const hasFiles = entries.some(({ type }) => type === 'file');
-  const head = hasFiles
-    ? '<tr><th>Name</th><th class="fixed">Size</th><th class="fixed">Modified</th><th>SHA-256</th></tr>'
-    : '<tr><th>Name</th></tr>';
-  return `<table>\n${head}\n${entries.map((entry) => renderRow(entry, hasFiles)).join('\n')}\n</table>`;
+  const rows = entries.map((entry) => (entry.type === 'file' ? renderSignature(entry) : renderFolder(entry)));
+  // a page lists folders or signatures, never both
+  const [table, head] = entries.some(({ type }) => type === 'file')
+    ? ['<table class="signatures">', '<th>Name</th><th>State</th><th>Signed for</th><th>Stored, SHA-256</th>']
+    : ['<table>', '<th>Name</th>'];
+  return `${table}\n<tr>${head}</tr>\n${rows.join('\n')}\n</table>`;
 }
 
-function renderRow(entry: DirectoryEntry, hasFiles: boolean): string {
-  const link = `<a href="./${escapeHtml(entry.name)}">${escapeHtml(entry.name)}</a>`;
-  if (entry.type === 'directory')
-    return hasFiles ? `<tr><td colspan="4">${link}</td></tr>` : `<tr><td>${link}</td></tr>`;
-  const modified = entry.modifiedAt.toISOString();
-  const shownTime = `${modified.slice(0, 10)} ${modified.slice(11, 19)} UTC`;
-  return `<tr><td class="fixed">${link}</td><td class="fixed">${entry.sizeBytes} B</td><td class="fixed"><time datetime="${modified}">${shownTime}</time></td><td><code>${entry.sha256}</code></td></tr>`;
+function renderFolder({ name }: DirectoryEntry): string {
+  return `<tr><td>${renderLink(name)}</td></tr>`;
+}
+
+function renderLink(name: string): string {
+  return `<a href="./${escapeHtml(name)}">${escapeHtml(name)}</a>`;
+}
+
+function renderSignature(entry: SignatureEntry): string {
+  const cells = [
+    `<td class="fixed">${renderLink(entry.name)}<small>${entry.sizeBytes} B</small></td>`,
+    `<td>${renderState(entry)}</td>`,
+    `<td>${renderClaim(entry)}</td>`,
+    `<td>${renderTime(entry.modifiedAt)}<small><code>${escapeHtml(entry.sha256)}</code></small></td>`,
+  ];
+  return `<tr>${cells.join('')}</tr>`;
+}
+
+/** What each state means to who looks at the page. */
+const MEANINGS: Record<State, string> = {
+  verified: 'good, by a registered key that is valid now',
+  unverified: 'not looked at yet',
+  'unknown-key': 'its key is not registered here',
+  unsupported: 'of a kind that this server does not verify',
+  bad: 'it does not verify: clients refuse it',
+  unreadable: 'not one signed message and nothing else: most clients refuse it',
+  expired: 'it was good, and has expired',
+  'key-expired': 'it was good, but its key has expired',
+  'key-revoked': 'it was good, but its key was revoked',
+};
+
+/** Sources: containers/image internal/signature/signature.go, library-go, oc-mirror and Pulp, which know no tag. */
+const WHO_CANNOT_READ: Partial<Record<SignatureForm, string>> = {
+  tagged:
+    'The tag simple-signing stands in front. OpenShift, Pulp, oc-mirror and clients older than containers/image 5.22 cannot read it.',
+  'tagged-cleartext':
+    'Clear-signed behind the tag simple-signing. OpenShift, Pulp, oc-mirror and pure-Go builds of podman, skopeo and CRI-O cannot read it; builds with GnuPG or Sequoia can, since containers/image 5.22.',
+};
+
+function renderState({ state, reason, form }: SignatureEntry): string {
+  if (state === null) return '<small>The index is being made anew; look again in a moment.</small>';
+  const meaning =
+    SAYS_MORE.has(state) && reason !== null ? `${MEANINGS[state]} (${reason})` : MEANINGS[state];
+  const readers = form === null ? undefined : WHO_CANNOT_READ[form];
+  const notes = [meaning, ...(readers === undefined ? [] : [readers])];
+  return `<strong class="${classOf(state)}">${state}</strong>${notes.map((note) => `<small>${escapeHtml(note)}</small>`).join('')}`;
+}
+
+/** States that have more than one cause. */
+const SAYS_MORE: ReadonlySet<State> = new Set(['unverified', 'unsupported', 'bad', 'unreadable']);
+
+function classOf(state: State): string {
+  if (state === 'verified') return 'good';
+  return state === 'unverified' || state === 'unknown-key' || state === 'unsupported' ? 'open' : 'wrong';
+}
+
+/** Of a verified signature alone; nobody vouches for what others say. */
+function renderClaim({ dockerReference, fingerprint, signedAt }: SignatureEntry): string {
+  if (dockerReference === null || fingerprint === null) return '';
+  const key = `<span title="${escapeHtml(fingerprint)}">by key <code>${escapeHtml(fingerprint.slice(-16))}</code></span>`;
+  const time = signedAt === null ? '' : `, ${renderTime(signedAt)}`;
+  return `${escapeHtml(dockerReference)}<small>${key}${time}</small>`;
+}
+
+function renderTime(at: Date): string {
+  const iso = at.toISOString();
+  return `<time class="fixed" datetime="${iso}">${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC</time>`;
 }

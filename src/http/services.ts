@@ -4,6 +4,7 @@ import type { Clock, Log } from '../domain/ports.ts';
 import type { AccessRecorder } from '../service/access.ts';
 import type { Browser } from '../service/browse.ts';
 import type { Health } from '../service/health.ts';
+import type { Judge } from '../service/judge.ts';
 import type { KeyService } from '../service/keys.ts';
 import type { Reader } from '../service/read.ts';
 import type { SignatureQueries } from '../service/signatures.ts';
@@ -17,6 +18,7 @@ export interface Services {
   readonly reader: Reader;
   readonly browser: Browser;
   readonly signatures: SignatureQueries;
+  readonly judge: Pick<Judge, 'prefer'>;
   readonly recorder: AccessRecorder;
   readonly tokens: TokenService;
   readonly keys: KeyService;

@@ -1,19 +1,26 @@
 // Directory pages: folders and sets as people and scripts look through them.
+import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { DIRECTORY_PAGE_ENTRIES } from '../domain/limits.ts';
 import { RESERVED_SEGMENTS } from '../domain/lookaside-path.ts';
-import type { SignatureStore } from '../domain/ports.ts';
+import type { SetEntry, SignatureStore } from '../domain/ports.ts';
+import type { State } from '../domain/state.ts';
 import type { Reader } from './read.ts';
+import type { SignatureQueries, StoredSignature } from './signatures.ts';
 
-export type DirectoryEntry =
-  | { readonly name: string; readonly type: 'directory' }
-  | {
-      readonly name: string;
-      readonly type: 'file';
-      readonly sizeBytes: number;
-      readonly modifiedAt: Date;
-      readonly sha256: string;
-    };
+export type DirectoryEntry = { readonly name: string; readonly type: 'directory' } | SignatureEntry;
+
+/** Without who uploaded it: pages may be open to anyone. */
+export interface SignatureEntry
+  extends Pick<StoredSignature, 'reason' | 'form' | 'fingerprint' | 'dockerReference' | 'signedAt'> {
+  readonly name: string;
+  readonly type: 'file';
+  readonly sizeBytes: number;
+  readonly modifiedAt: Date;
+  readonly sha256: string;
+  /** Null while the index is being made anew; all others of StoredSignature then are, too. */
+  readonly state: State | null;
+}
 
 export interface DirectoryPage {
   /** With a slash at both ends; without the server's prefix. */
@@ -30,7 +37,24 @@ export interface Browser {
   imagePage(image: ImageId): Promise<DirectoryPage | null>;
 }
 
-export function createBrowser(store: SignatureStore, reader: Reader): Browser {
+export interface BrowserOptions {
+  readonly store: Pick<SignatureStore, 'listFolder'>;
+  readonly reader: Pick<Reader, 'readSet'>;
+  readonly signatures: Pick<SignatureQueries, 'ofImage'>;
+}
+
+export function createBrowser({ store, reader, signatures }: BrowserOptions): Browser {
+  /** By SHA-256; empty while the index is being made anew: a page of files is better than none. */
+  async function knownOf(image: ImageId): Promise<ReadonlyMap<string, StoredSignature>> {
+    try {
+      const known = await signatures.ofImage(image);
+      return new Map(known.map((signature) => [signature.signatureSha256, signature]));
+    } catch (error) {
+      if (isLookasideError(error, 'INDEX_UNUSABLE')) return new Map();
+      throw error;
+    }
+  }
+
   return {
     async folderPage(site, folder, after) {
       const { names, next } = await store.listFolder(site, folder, after, DIRECTORY_PAGE_ENTRIES);
@@ -43,17 +67,34 @@ export function createBrowser(store: SignatureStore, reader: Reader): Browser {
     async imagePage(image) {
       const { entries } = await reader.readSet(image);
       if (entries.length === 0) return null;
+      const known = await knownOf(image);
       return {
         path: `/${imageFolder(image)}/`,
-        entries: entries.map(({ sizeBytes, storedAt, sha256 }, position) => ({
-          name: `signature-${position + 1}`,
-          type: 'file',
-          sizeBytes,
-          modifiedAt: storedAt,
-          sha256,
-        })),
+        entries: entries.map((entry, position) =>
+          toEntry(entry, `signature-${position + 1}`, known.get(entry.sha256) ?? null),
+        ),
         next: null,
       };
     },
+  };
+}
+
+function toEntry(
+  { sizeBytes, storedAt, sha256 }: SetEntry,
+  name: string,
+  known: StoredSignature | null,
+): SignatureEntry {
+  return {
+    name,
+    type: 'file',
+    sizeBytes,
+    modifiedAt: storedAt,
+    sha256,
+    state: known?.state ?? null,
+    reason: known?.reason ?? null,
+    form: known?.form ?? null,
+    fingerprint: known?.fingerprint ?? null,
+    dockerReference: known?.dockerReference ?? null,
+    signedAt: known?.signedAt ?? null,
   };
 }

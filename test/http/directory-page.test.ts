@@ -2,24 +2,36 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { STATES } from '../../src/domain/state.ts';
 import { nextHref, PAGE_SECURITY_POLICY, renderDirectoryPage } from '../../src/http/directory-page.ts';
-import type { DirectoryEntry, DirectoryPage } from '../../src/service/browse.ts';
+import type { DirectoryEntry, DirectoryPage, SignatureEntry } from '../../src/service/browse.ts';
 
 const NOTE = 'Nothing is here yet.';
 
 const folder = (name: string): DirectoryEntry => ({ name: `${name}/`, type: 'directory' });
-const file = (name: string): DirectoryEntry => ({
+const FINGERPRINT = '00112233445566778899AABBCCDDEEFF01234567';
+const file = (name: string, facts: Partial<SignatureEntry> = {}): SignatureEntry => ({
   name,
   type: 'file',
   sizeBytes: 573,
   modifiedAt: new Date('2026-01-02T03:04:05.678Z'),
   sha256: 'ab'.repeat(32),
+  state: 'verified',
+  reason: null,
+  form: 'binary',
+  fingerprint: FINGERPRINT,
+  dockerReference: 'registry.example/team/app:v1',
+  signedAt: new Date('2025-12-31T23:59:58.000Z'),
+  ...facts,
 });
+const UNKNOWN = { form: null, fingerprint: null, dockerReference: null, signedAt: null } as const;
 
 function pageOf(page: Partial<DirectoryPage> = {}): DirectoryPage {
   return { path: '/team/', entries: [folder('app')], next: null, ...page };
 }
 
+const renderSet = (...entries: readonly SignatureEntry[]) =>
+  renderDirectoryPage(pageOf({ entries }), '', NOTE);
 const hrefs = (html: string) => [...html.matchAll(/href="([^"]*)"/g)].map(([, href]) => href);
 const skeleton = (html: string) =>
   [...html.matchAll(/<[^>]*>/g)].map(([tag]) => tag.replace(/"[^"]*"/g, '""'));
@@ -54,12 +66,54 @@ describe('directory pages', () => {
   });
 
   test('a set is a table of its signatures with size, time and hash', () => {
-    const html = renderDirectoryPage(pageOf({ entries: [file('signature-1'), folder('sub')] }), '', NOTE);
+    const html = renderSet(file('signature-1'));
     assert.match(html, /<a href="\.\/signature-1">signature-1<\/a>/);
     assert.match(html, /573 B/);
-    assert.match(html, /<time datetime="2026-01-02T03:04:05\.678Z">/);
+    assert.match(
+      html,
+      /<time class="fixed" datetime="2026-01-02T03:04:05\.678Z">2026-01-02 03:04:05 UTC<\/time>/,
+    );
     assert.match(html, /<code>(?:ab){32}<\/code>/);
-    assert.match(html, /<td colspan="4"><a href="\.\/sub\/">/);
+  });
+
+  test('a verified signature is shown with its key, its name and when it was made', () => {
+    const html = renderSet(file('signature-1'));
+    assert.match(html, /<strong class="good">verified<\/strong>/);
+    assert.match(html, /<td>registry\.example\/team\/app:v1<small>/);
+    assert.match(html, new RegExp(`title="${FINGERPRINT}">by key <code>${FINGERPRINT.slice(24)}</code>`));
+    assert.match(html, /2025-12-31 23:59:58 UTC/);
+  });
+
+  test('every state stands there as a word, with what it means', () => {
+    for (const state of STATES) {
+      const html = renderSet(file('signature-1', { ...UNKNOWN, state }));
+      assert.match(
+        html,
+        new RegExp(`<strong class="(?:good|open|wrong)">${state}</strong><small>[^<]{10,}</small>`),
+      );
+      assert.doesNotMatch(html, /by key/);
+    }
+  });
+
+  test('why a signature is bad or not supported stands beside it', () => {
+    const html = renderSet(file('signature-1', { ...UNKNOWN, state: 'bad', reason: 'DIGEST_MISMATCH' }));
+    assert.match(html, /clients refuse it \(DIGEST_MISMATCH\)/);
+  });
+
+  test('a clear-signed one behind the tag says who cannot read it', () => {
+    const html = renderSet(file('signature-1', { form: 'tagged-cleartext' }));
+    assert.match(html, /<strong class="good">verified</);
+    assert.match(html, /OpenShift, Pulp, oc-mirror and pure-Go builds .* cannot read it/);
+    assert.match(html, /GnuPG or Sequoia can, since containers\/image 5\.22/);
+    const binary = renderSet(file('signature-1', { form: 'tagged' }));
+    assert.match(binary, /OpenShift, Pulp, oc-mirror and clients older than containers\/image 5\.22 cannot/);
+    assert.doesNotMatch(renderSet(file('signature-1')), /cannot read/);
+  });
+
+  test('while the index is made anew no state is claimed', () => {
+    const html = renderSet(file('signature-1', { ...UNKNOWN, state: null }));
+    assert.doesNotMatch(html, /<strong/);
+    assert.match(html, /being made anew/);
   });
 
   test('an empty page says so in place of a table', () => {
@@ -110,7 +164,7 @@ describe('directory pages', () => {
         .map((parts) => parts.join('')),
     );
     const plain = renderDirectoryPage(
-      pageOf({ path: '/x/y/', entries: [folder('z'), file('z')], next: 'n' }),
+      pageOf({ path: '/x/y/', entries: [folder('z'), file('z', { reason: 'x', state: 'bad' })], next: 'n' }),
       '',
       '',
     );
@@ -119,7 +173,13 @@ describe('directory pages', () => {
       fc.property(hostile, (text) => {
         // a slash would make one more folder of the path
         const name = `n${text.replaceAll('/', '')}`;
-        const page = pageOf({ path: `/${name}/${name}/`, entries: [folder(name), file(name)], next: name });
+        const hostileFile = file(name, {
+          dockerReference: name,
+          fingerprint: name,
+          reason: name,
+          state: 'bad',
+        });
+        const page = pageOf({ path: `/${name}/${name}/`, entries: [folder(name), hostileFile], next: name });
         assert.deepEqual(skeleton(renderDirectoryPage(page, '', '')), skeleton(plain));
         assert.deepEqual(
           skeleton(renderDirectoryPage(pageOf({ path: '/', entries: [] }), '', text)),

@@ -42,6 +42,9 @@ export const SCENE_VALUES: Readonly<Record<string, string>> = {
   'hash-two': hash(FILES.two),
   'hash-large': hash(FILES.large),
   'hash-release': hash(FILES.release),
+  // of every file of the scene: a detached signature is readable for clients, and never verifies
+  facts:
+    '"state":"unreadable","reason":"NOT_INLINE_SIGNED","form":"binary","fingerprint":null,"dockerReference":null,"signedAt":null',
   'size-one': String(FILES.one.length),
   'size-large': String(FILES.large.length),
   'stored-at': STORED_AT.toUTCString(),

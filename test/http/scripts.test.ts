@@ -1,7 +1,9 @@
+import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { ROLES, type Role } from '../../src/domain/ports.ts';
+import { eventually } from '../clients/eventually.ts';
 import { createToken, type LookasideServer, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from './raw-request.ts';
@@ -28,6 +30,7 @@ for (const name of (await readdir(SCRIPTS)).filter((file) => file.endsWith('.txt
       for (const role of ROLES.filter((each) => exchanges.some(({ as }) => as === each))) {
         tokens.set(role, await createToken(data, role, role));
       }
+      await allJudged(server, await createToken(data, 'waiting', 'reader'));
     });
 
     after(async () => {
@@ -47,5 +50,16 @@ for (const name of (await readdir(SCRIPTS)).filter((file) => file.endsWith('.txt
         }
       });
     }
+  });
+}
+
+/** Once the whole tree is in the index and every signature has its verdict, answers are the same in every run. */
+async function allJudged({ url }: LookasideServer, token: string): Promise<void> {
+  const headers = { Authorization: `Bearer ${token}` };
+  await eventually(async () => {
+    const ready = await fetch(`${url}/readyz`);
+    assert.match(await ready.text(), /"index":\{"state":"ok"/);
+    const unverified = await fetch(`${url}/api/v1/signatures?state=unverified`, { headers });
+    assert.match(await unverified.text(), /^\{"signatures":\[\],/);
   });
 }

@@ -39,6 +39,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
       },
       browser: { folderPage: unasked, imagePage: unasked },
+      judge: { prefer: unasked },
       signatures: { ofImage: unasked, search: unasked, missing: unasked },
       recorder: { record: unasked, flush: unasked, setFull: unasked, buffer: { rows: 0, dropped: 0 } },
       tokens: {

@@ -203,7 +203,7 @@ describe('a method that is not possible', () => {
     ['/nothing', 'GET, HEAD'],
     ['/api/v1/tokens', 'GET, HEAD, POST'],
     ['/api/v1/server', 'GET, HEAD'],
-    ['/api/v1/signatures', 'POST'],
+    ['/api/v1/signatures', 'GET, HEAD, POST'],
   ]) {
     test(`on ${target?.replace(A, '<digest>')} is told ${allow}`, async () => {
       for (const method of ['DELETE', 'PATCH', 'OPTIONS', 'PROPFIND']) {

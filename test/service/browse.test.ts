@@ -6,6 +6,7 @@ import { DIRECTORY_PAGE_ENTRIES } from '../../src/domain/limits.ts';
 import type { FolderPage, SetEntry, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
 import { createBrowser } from '../../src/service/browse.ts';
 import { createReader } from '../../src/service/read.ts';
+import type { StoredSignature } from '../../src/service/signatures.ts';
 import { createClock, imageOf } from './hand-driven.ts';
 
 const APP = imageOf('team/app');
@@ -14,7 +15,44 @@ const entry = (sha256: string, sizeBytes: number): SetEntry => {
   return { sha256, sizeBytes, storedAt: new Date(sizeBytes), bytes: new Uint8Array(sizeBytes) };
 };
 
-function open(given: { readonly page?: FolderPage; readonly set?: SignatureSet; readonly failure?: Error }) {
+interface Given {
+  readonly page?: FolderPage;
+  readonly set?: SignatureSet;
+  readonly failure?: Error;
+  readonly known?: readonly StoredSignature[] | Error;
+}
+
+const KNOWN: StoredSignature = {
+  image: `team/app@sha256:${APP.hex}`,
+  path: `/${imageFolder(APP)}/signature-1`,
+  number: 1,
+  state: 'key-expired',
+  reason: 'none',
+  form: 'tagged-cleartext',
+  fingerprint: 'A1'.repeat(20),
+  signingFingerprint: 'B2'.repeat(20),
+  issuer: null,
+  manifestDigest: `sha256:${APP.hex}`,
+  dockerReference: 'registry.example/team/app:v1',
+  creator: 'someone',
+  signedAt: new Date(1000),
+  expiresAt: null,
+  storedAt: new Date(2000),
+  sizeBytes: 500,
+  signatureSha256: 'aa',
+  uploader: 'ci-of-somebody',
+  auditSeq: 17,
+};
+const UNKNOWN = {
+  state: null,
+  reason: null,
+  form: null,
+  fingerprint: null,
+  dockerReference: null,
+  signedAt: null,
+};
+
+function open(given: Given) {
   const asked: unknown[] = [];
   const store: SignatureStore = {
     async readSet() {
@@ -29,7 +67,13 @@ function open(given: { readonly page?: FolderPage; readonly set?: SignatureSet; 
     },
   };
   const reader = createReader({ store, clock: createClock(), cacheBytes: 100_000 });
-  return { browser: createBrowser(store, reader), asked };
+  const signatures = {
+    async ofImage() {
+      if (given.known instanceof Error) throw given.known;
+      return given.known ?? [];
+    },
+  };
+  return { browser: createBrowser({ store, reader, signatures }), asked };
 }
 
 describe('pages of folders', () => {
@@ -66,16 +110,36 @@ describe('pages of folders', () => {
 });
 
 describe('pages of images', () => {
-  test('a set is listed under the numbers by which it is served', async () => {
-    const { browser } = open({ set: { generation: 1, entries: [entry('aa', 500), entry('bb', 600)] } });
+  const SET: SignatureSet = { generation: 1, entries: [entry('bb', 500), entry('aa', 600)] };
+  const FILES = [
+    { name: 'signature-1', type: 'file', sizeBytes: 500, modifiedAt: new Date(500), sha256: 'bb' },
+    { name: 'signature-2', type: 'file', sizeBytes: 600, modifiedAt: new Date(600), sha256: 'aa' },
+  ];
+
+  test('a set is listed under the numbers by which it is served, with what is known of each', async () => {
+    const { browser } = open({ set: SET, known: [KNOWN] });
+    const { state, reason, form, fingerprint, dockerReference, signedAt } = KNOWN;
     assert.deepEqual(await browser.imagePage(APP), {
       path: `/${imageFolder(APP)}/`,
       entries: [
-        { name: 'signature-1', type: 'file', sizeBytes: 500, modifiedAt: new Date(500), sha256: 'aa' },
-        { name: 'signature-2', type: 'file', sizeBytes: 600, modifiedAt: new Date(600), sha256: 'bb' },
+        { ...FILES[0], ...UNKNOWN },
+        { ...FILES[1], state, reason, form, fingerprint, dockerReference, signedAt },
       ],
       next: null,
     });
+  });
+
+  test('who uploaded a signature is no business of a page that anyone may see', async () => {
+    const page = await open({ set: SET, known: [KNOWN] }).browser.imagePage(APP);
+    assert.doesNotMatch(JSON.stringify(page), /ci-of-somebody|auditSeq/);
+  });
+
+  test('while the index is made anew the files are listed without their states', async () => {
+    const known = new LookasideError('INDEX_UNUSABLE', 'made anew');
+    assert.deepEqual(
+      (await open({ set: SET, known }).browser.imagePage(APP))?.entries,
+      FILES.map((file) => ({ ...file, ...UNKNOWN })),
+    );
   });
 
   test('an image without a signature has no page', async () => {

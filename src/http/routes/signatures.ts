@@ -45,6 +45,8 @@ async function showImage(services: Services, { params, query }: RouteRequest): P
     throw new LookasideError('PATH_INVALID', `${quoted(name)} is no image, expected ${IMAGE_FORM}`);
   const found = await services.signatures.ofImage(image);
   if (found.length === 0) throw new LookasideError('NOT_FOUND', `no signature is stored for ${name}`);
+  // whoever asks again a moment later gets its verdict
+  if (found.some(({ state }) => state === 'unverified')) services.judge.prefer(image);
   return jsonReply(200, { image: name, signatures: found });
 }
 

@@ -45,6 +45,7 @@ function createQueries() {
     queries: [] as SignatureQuery[],
     missing: [] as (readonly AskedSignature[])[],
   };
+  const preferred: ImageId[] = [];
   const answers: {
     ofImage: readonly StoredSignature[];
     search: FoundSignatures | LookasideError;
@@ -65,7 +66,7 @@ function createQueries() {
       return answers.missing;
     },
   };
-  return { asked, answers, queries };
+  return { asked, answers, queries, preferred };
 }
 
 interface Answer {
@@ -85,6 +86,7 @@ describe('questions about signatures', () => {
         search: (query) => fake.queries.search(query),
         missing: (asked) => fake.queries.missing(asked),
       },
+      judge: { prefer: (image) => void fake.preferred.push(image) },
     });
   });
   beforeEach(() => {
@@ -117,6 +119,15 @@ describe('questions about signatures', () => {
       assert.deepEqual(fake.asked.images, [APP]);
       assert.equal(headers.get('content-type'), 'application/json');
       assert.equal(headers.get('cache-control'), 'no-store');
+    });
+
+    test('has an image without all its verdicts judged ahead of others, and no other image', async () => {
+      await request(`/api/v1/images/team/app@sha256:${HEX}`);
+      assert.deepEqual(fake.preferred, []);
+      fake.answers.ofImage = [STORED, { ...STORED, number: 2, state: 'unverified' }];
+      const { status } = await request(`/api/v1/images/team/app@sha256:${HEX}`);
+      assert.equal(status, 200);
+      assert.deepEqual(fake.preferred, [APP]);
     });
 
     test('has no control or format character of a creator in its answer', async () => {
