@@ -243,6 +243,7 @@ function connect({ config, current, log, databases }: Connections) {
       makeEvent,
       clock,
       async onChanged(issuers) {
+        judge.keysChanged();
         await index.forgetVerdicts(DEFAULT_SITE, issuers);
         judge.wake();
       },

@@ -30,6 +30,8 @@ export interface Judge {
   stop(): Promise<void>;
   /** There is something new without a verdict. */
   wake(): void;
+  /** The keyring is another: what is being found with the one before is not written. To be called ahead of forgetting verdicts. */
+  keysChanged(): void;
   /** Somebody asked for this image: it goes first. */
   prefer(image: ImageId): void;
   /** Resolves when the image's signatures have verdicts, or cannot get them now. */
@@ -49,6 +51,7 @@ export function createJudge(options: JudgeOptions): Judge {
   let isAwake = true;
   let rouse = () => {};
   let running: Promise<void> = Promise.resolve();
+  let keyringChanges = 0;
 
   /** Every signature without a verdict, by id; those of preferred images in between. */
   async function judgeRest(): Promise<void> {
@@ -74,13 +77,15 @@ export function createJudge(options: JudgeOptions): Judge {
   }
 
   async function judgeAll(rows: readonly IndexedSignature[], urgency: Urgency): Promise<void> {
-    const judged: { image: ImageId; sha256: string; judgement: Judgement }[] = [];
+    const judged: { image: ImageId; sha256: string; judgement: Judgement; keyring: number }[] = [];
     for (const row of rows) {
       if (isStopped) break;
+      const keyring = keyringChanges;
       const judgement = await judge(row, urgency);
-      if (judgement !== null) judged.push({ image: row.image, sha256: row.sha256, judgement });
+      if (judgement !== null) judged.push({ image: row.image, sha256: row.sha256, judgement, keyring });
     }
-    if (judged.length > 0) await index.judge(judged);
+    const current = judged.filter(({ keyring }) => keyring === keyringChanges);
+    if (current.length > 0) await index.judge(current);
   }
 
   /** Null when there is no verdict to be had now; one signature must not hold up the others. */
@@ -161,6 +166,9 @@ export function createJudge(options: JudgeOptions): Judge {
       await running;
     },
     wake,
+    keysChanged() {
+      keyringChanges += 1;
+    },
     prefer(image) {
       if (preferred.size < MAX_PREFERRED) preferred.set(imageKey(image), image);
       wake();

@@ -154,6 +154,28 @@ describe('the judge', () => {
     assert.equal(rows[0]?.verdict, 'unverified', 'after the end it does nothing');
   });
 
+  test('writes nothing that it found with a keyring that is no longer in force', async () => {
+    const image = imageOf('team/app');
+    const gate = createGate();
+    const asked = createGate();
+    let finds = refusedWith('KEY_UNKNOWN', 'no-key');
+    const { judge, rows } = open([image], async () => {
+      const found = finds;
+      asked.open();
+      await gate.promise;
+      return found;
+    });
+    const first = judge.judgeImage(image);
+    await asked.promise;
+    judge.keysChanged();
+    finds = goodFor(image);
+    gate.open();
+    await first;
+    assert.equal(rows[0]?.verdict, 'unverified');
+    await judge.judgeImage(image);
+    assert.equal(rows[0]?.verdict, 'good');
+  });
+
   test('looks again when it is woken', async () => {
     const { judge, rows, allDone } = open([], async (image) => goodFor(image));
     judge.start();
