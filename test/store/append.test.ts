@@ -760,6 +760,6 @@ it('an owned tree serves what a list would, whatever is uploaded, overwritten, d
         await store[Symbol.asyncDispose]();
       }
     }),
-    { numRuns: 25 },
+    { numRuns: 15 },
   );
 });
