@@ -54,6 +54,32 @@ export function refuseShortRsa({ keyAlgorithm, mpis }: ReadSignature): Algorithm
   return weak(`the signature is made by an RSA key of about ${bits} bits`);
 }
 
+/** By OpenPGP.js' names: the shortest hash that gpg takes for ECDSA, in bytes (g10/seskey.c, encode_md_value). */
+const MIN_HASH_BYTES: ReadonlyMap<string, number> = new Map([
+  ['nistP256', 32],
+  ['nistP384', 48],
+  ['nistP521', 64],
+]);
+
+const HASH_BYTES: ReadonlyMap<number, number> = new Map([
+  [8, 32],
+  [9, 48],
+  [10, 64],
+]);
+
+/** Why the hash does not go with the key; null when it does. */
+export function refuseShortHash(
+  { hashAlgorithm }: ReadSignature,
+  { curve = '' }: KeyAlgorithm,
+): AlgorithmRefusal | null {
+  const wanted = MIN_HASH_BYTES.get(curve);
+  const found = HASH_BYTES.get(hashAlgorithm) ?? 0;
+  if (wanted === undefined || found >= wanted) return null;
+  return unsupported(
+    `the signature is over a hash of ${found * 8} bits by a key on ${curve}, for which gpg wants ${wanted * 8}`,
+  );
+}
+
 /** What OpenPGP.js tells of a key. */
 export interface KeyAlgorithm {
   readonly algorithm: string;

@@ -7,7 +7,14 @@ import { parseReference } from '../domain/reference.ts';
 import { parsePayload } from '../domain/simple-signing.ts';
 import { quoted } from '../domain/text.ts';
 import type { Claim, Judgement, Refusal, SignatureForm, Verdict } from '../domain/verdict.ts';
-import { HASHES, refuseAlgorithms, refuseKeyAlgorithm, refuseShortRsa, unsupported } from './algorithms.ts';
+import {
+  HASHES,
+  refuseAlgorithms,
+  refuseKeyAlgorithm,
+  refuseShortHash,
+  refuseShortRsa,
+  unsupported,
+} from './algorithms.ts';
 import {
   type CertificateFacts,
   isMadeBy,
@@ -138,7 +145,8 @@ async function verifyBy(
   if (primary == null || key == null) throw new Error(`no key ${fingerprint} in its own certificate`);
   if (key.packet === null)
     return unsupported(`the key ${fingerprint} is of an algorithm or curve that is not taken`);
-  const unfit = refuseKeyAlgorithm(key.packet.getAlgorithmInfo());
+  const algorithm = key.packet.getAlgorithmInfo();
+  const unfit = refuseKeyAlgorithm(algorithm) ?? refuseShortHash(signature, algorithm);
   if (unfit !== null) return unfit;
   if (!(await isOver(content, signature, key.packet))) {
     return refusedAs(

@@ -277,6 +277,18 @@ describe('a signature that is refused', () => {
     });
   }
 
+  for (const [kind, hash] of [
+    ['nistp384', 'sha256'],
+    ['nistp521', 'sha256'],
+    ['nistp521', 'sha384'],
+  ] as const) {
+    test(`one by ${kind} over ${hash}, which gpg finds too short for it, is unsupported`, () => {
+      const signer = makeKey(kind);
+      const bytes = message(signer, PAYLOAD, { hash });
+      return expect(bytes, [certificate(signer)], 'unsupported', 'ALGORITHM_UNSUPPORTED');
+    });
+  }
+
   for (const [algorithm, verdict, code] of [
     [17, 'bad', 'ALGORITHM_WEAK'],
     [2, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
