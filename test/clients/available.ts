@@ -12,6 +12,8 @@ export type Need =
   | 'curl'
   | 'openssl'
   | 'prlimit'
+  | 'strace'
+  | 'bzip2'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 
