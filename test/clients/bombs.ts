@@ -9,9 +9,9 @@ export const BOMB_BYTES = 128 * 1024;
 
 const UNPACKED_BYTES = 64 * 1024 * 1024;
 
-/** What other bytes compress to, and what one of 64 random characters does. */
+/** What one of 64 random characters compresses to, and what all else does. */
+const CHARACTER_BYTES = 6.1 / 8;
 const SLACK_BYTES = 512;
-const RANDOM_CHARACTER_BYTES = 6.1 / 8;
 
 export function deflateBomb(signer: Signer, method: 'zip' | 'zlib'): Buffer {
   return bombOf(signer, (signed) => compressed(signed, method));
@@ -30,11 +30,8 @@ function bzip2(content: Buffer): Buffer {
 
 /** What compresses well comes first: who stops early has unpacked most of what is to come out. */
 function bombOf(signer: Signer, pack: (signed: Buffer) => Buffer): Buffer {
-  const what: Signable = { repository: 'bomb/app', tag: 'v1' };
-  const zeros = '0'.repeat(UNPACKED_BYTES);
-  const room = BOMB_BYTES - SLACK_BYTES - pack(signer.sign({ ...what, filling: zeros })).length;
-  const rest = randomBytes(Math.floor(room / RANDOM_CHARACTER_BYTES)).map((byte) => ALPHABET[byte % 64] ?? 0);
-  return pack(signer.sign({ ...what, filling: zeros + Buffer.from(rest).toString('latin1') }));
+  const room = BOMB_BYTES - SLACK_BYTES - pack(Buffer.alloc(UNPACKED_BYTES, '0')).length;
+  const rest = randomBytes(Math.floor((room / CHARACTER_BYTES / 4) * 3)).toString('base64url');
+  const what: Signable = { repository: 'bomb/app', tag: 'v1', filling: '0'.repeat(UNPACKED_BYTES) + rest };
+  return pack(signer.sign(what));
 }
-
-const ALPHABET = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-');

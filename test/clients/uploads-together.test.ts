@@ -25,23 +25,21 @@ const times = <T>(count: number, make: (index: number) => T): T[] =>
 const differentSignatures = (repository: string, count: number): Buffer[] =>
   times(count, (index) => scene.signer.sign({ repository, tag: `v${index}` }));
 
-/** Reads the target over and over until `whileRunning` settles; what each reader was answered, in order. */
-async function watch(target: string, readers: number, whileRunning: Promise<unknown>) {
+/** What readers of the target are answered, each in order, until `uploading` settles: an error, or what was read. */
+async function watch(target: string, uploading: Promise<unknown>): Promise<readonly string[][]> {
   let isOver = false;
-  const ended = whileRunning.finally(() => {
+  const over = uploading.finally(() => {
     isOver = true;
   });
-  const seen = await Promise.all(
-    times(readers, async () => {
-      const answers: string[] = [];
-      while (!isOver) {
-        const { status, body } = await scene.uploads.get(target);
-        answers.push(status === 200 ? sha256Hex(body) : `${status}`);
-      }
-      return answers;
-    }),
-  );
-  await ended;
+  const readers = times(READERS, async () => {
+    const answers: string[] = [];
+    while (!isOver) {
+      const { status, body } = await scene.uploads.get(target);
+      answers.push(status === 200 ? sha256Hex(body) : `${status}`);
+    }
+    return answers;
+  });
+  const [seen] = await Promise.all([Promise.all(readers), over]);
   return seen;
 }
 
@@ -61,7 +59,7 @@ describe(`${AT_ONCE} uploads at once`, () => {
       const racing = Promise.all(
         signatures.map((bytes) => scene.uploads.put(`${folder}/signature-${number}`, bytes)),
       );
-      const seen = await watch(`${folder}/signature-${number}`, READERS, racing);
+      const seen = await watch(`${folder}/signature-${number}`, racing);
       const answers = await racing;
 
       assert.deepEqual(tally(answers), { '201': 1, '409 NUMBER_TAKEN': AT_ONCE - 1 });
