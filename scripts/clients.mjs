@@ -13,6 +13,8 @@ const CLIENTS = {
   curl: 'curl',
   openssl: 'openssl',
   ip: 'iproute2',
+  bzip2: 'bzip2',
+  strace: 'strace',
 };
 
 /** The client programs that are not on the PATH. */

@@ -1,12 +1,14 @@
 // The sockets: plain or TLS, with time limits on every request, and an end that loses none.
 import {
   createServer as createHttpServer,
+  type IncomingMessage,
   type RequestListener,
   type Server,
   type ServerOptions,
+  type ServerResponse,
 } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
-import { type AddressInfo, Server as NetServer } from 'node:net';
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { systemCode } from '../domain/errors.ts';
 
 export interface TlsFiles {
@@ -43,19 +45,27 @@ export interface ListenOptions {
   readonly host: string | null;
   readonly port: number;
   readonly tls: TlsFiles | null;
+  /** After how long without a byte either way a connection is closed, unless an answer is owed on it. Default 30 s. */
+  readonly idleMs?: number;
 }
 
 /**
  * A request that waits to be told to go on (`Expect: 100-continue`) goes to the handler like any other: what reads the
  * body says so. @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL
  */
-export async function listen({ handler, host, port, tls }: ListenOptions): Promise<Listener> {
+export async function listen({
+  handler,
+  host,
+  port,
+  tls,
+  idleMs = IDLE_SOCKET_MS,
+}: ListenOptions): Promise<Listener> {
   const server =
     tls === null
       ? createHttpServer(LIMITS, handler)
       : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.on('checkContinue', handler);
-  server.setTimeout(IDLE_SOCKET_MS, (socket) => socket.destroy());
+  closeIdle(server, idleMs);
   await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
   const address = server.address() as AddressInfo; // a TCP server that listens has one
   const shownHost = host ?? (address.family === 'IPv6' ? '::' : '0.0.0.0');
@@ -70,6 +80,19 @@ export async function listen({ handler, host, port, tls }: ListenOptions): Promi
     drain: () => drain(server),
     abort: () => server.closeAllConnections(),
   };
+}
+
+/** Leaves alone whom we keep waiting: a batch of uploads may take longer than that. */
+function closeIdle(server: Server, idleMs: number): void {
+  const latest = new WeakMap<Socket, { readonly req: IncomingMessage; readonly res: ServerResponse }>();
+  const note = (req: IncomingMessage, res: ServerResponse) => void latest.set(req.socket, { req, res });
+  server.prependListener('request', note);
+  server.prependListener('checkContinue', note);
+  server.setTimeout(idleMs, (socket) => {
+    const exchange = latest.get(socket);
+    const isAnswerOwed = exchange?.req.complete === true && !exchange.res.headersSent;
+    if (!isAnswerOwed) socket.destroy();
+  });
 }
 
 /** On a Unix socket that only its owner may open. */

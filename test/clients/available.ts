@@ -13,6 +13,7 @@ export type Need =
   | 'openssl'
   | 'prlimit'
   | 'strace'
+  | 'bzip2'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { get } from 'node:http';
+import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { listen, listenOnSocket } from '../../src/http/listener.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
+import { createGate } from '../gate.ts';
+import { sendRaw } from './raw-request.ts';
 
 const handler = (_: unknown, res: import('node:http').ServerResponse) => void res.end('ok');
 
@@ -38,6 +42,32 @@ describe('a listener', () => {
       assert.equal(server.url, `http://127.0.0.1:${server.port}`);
       assert.equal(await status({ host: '127.0.0.1', port: server.port }), 200);
       await assert.rejects(status({ host: '127.0.0.2', port: server.port }), { code: 'ECONNREFUSED' });
+    } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('closes a connection on which nothing happens, but none on which it owes an answer', async () => {
+    const isAnswered = createGate();
+    const isAsked = createGate();
+    const slow: typeof handler = (_, res) => {
+      isAsked.open();
+      void isAnswered.promise.then(() => res.end('at last'));
+    };
+    const server = await listen({ handler: slow, host: '127.0.0.1', port: 0, tls: null, idleMs: 100 });
+    try {
+      const request = 'POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody';
+      const waiting = sendRaw(server.port, request);
+      await isAsked.promise;
+      // both begin to be idle after the request did
+      for (const head of ['', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nb']) {
+        const idle = connect({ host: '127.0.0.1', port: server.port });
+        idle.write(head);
+        await once(idle.resume(), 'close');
+      }
+      isAnswered.open();
+      assert.match((await waiting).toString(), /at last$/);
     } finally {
       server.abort();
       await server.drain();

@@ -1,0 +1,59 @@
+// A server with a signer that it knows, and what its tree must hold.
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { type LookasideServer, startServer } from './server.ts';
+import { enrol, makeSigner, type Signer } from './signer.ts';
+import { openTempFolder } from './temp-folder.ts';
+import { type Uploads, uploadsTo } from './uploads.ts';
+
+export interface UploadsScene extends AsyncDisposable {
+  readonly server: LookasideServer;
+  readonly signer: Signer;
+  readonly uploads: Uploads;
+  /** The image has exactly these signatures in this order, over HTTP and on the disk. */
+  assertHolds(folder: string, signatures: readonly Uint8Array[]): Promise<void>;
+  /** No temporary file of an upload is left. */
+  assertNoDebris(): Promise<void>;
+}
+
+/** A new server that owns its tree. */
+export async function openUploadsScene(): Promise<UploadsScene> {
+  const temp = await openTempFolder();
+  try {
+    const data = temp.path;
+    const tree = path.join(data, 'sigstore');
+    const signer = makeSigner('alice');
+    const token = await enrol(data, signer);
+    const server = await startServer({ data });
+    const uploads = uploadsTo(server.port, token);
+    return {
+      server,
+      signer,
+      uploads,
+      async assertHolds(folder, signatures) {
+        const names = await readdir(path.join(tree, folder)).catch(() => []);
+        const expected = signatures.map((_, position) => `signature-${position + 1}`);
+        assert.deepEqual(names.sort(), [...expected].sort());
+        for (const [position, bytes] of signatures.entries()) {
+          const name = `${folder}/signature-${position + 1}`;
+          const { status, body } = await uploads.get(name);
+          assert.equal(status, 200, name);
+          assert.ok(body.equals(bytes), `${name} is served with other bytes`);
+          assert.ok((await readFile(path.join(tree, name))).equals(bytes), `${name} has other bytes`);
+        }
+        assert.equal((await uploads.get(`${folder}/signature-${signatures.length + 1}`)).status, 404);
+      },
+      async assertNoDebris() {
+        assert.deepEqual(await readdir(path.join(tree, '.lookaside/tmp')), []);
+      },
+      async [Symbol.asyncDispose]() {
+        await server[Symbol.asyncDispose]();
+        await temp[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await temp[Symbol.asyncDispose]();
+    throw error;
+  }
+}
