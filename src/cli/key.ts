@@ -62,11 +62,18 @@ async function addOne(
   add: (bytes: Uint8Array) => Promise<readonly ShownResult[]>,
 ): Promise<readonly ShownResult[]> {
   try {
+    checkSize(bytes);
     return await add(bytes);
   } catch (error) {
     if (!(error instanceof LookasideError) || !ABOUT_THE_FILE.has(error.code)) throw error;
     return [{ result: 'refused', fingerprint: null, code: error.code, message: error.message }];
   }
+}
+
+function checkSize({ length }: Uint8Array): void {
+  if (length <= MAX_CERTIFICATES_BYTES) return;
+  const message = `the file has more than ${MAX_CERTIFICATES_BYTES} bytes, which is all that is taken at one time; export fewer keys into it`;
+  throw new LookasideError('TOO_LARGE', message);
 }
 
 const ABOUT_THE_FILE: ReadonlySet<string> = new Set(['REQUEST_INVALID', 'TOO_LARGE']);
@@ -85,16 +92,17 @@ async function readInput(file: string): Promise<Uint8Array> {
   } catch (error) {
     const code = systemCode(error);
     if (code === null) throw error;
-    throw new LookasideError(
-      'CONFIG_INVALID',
-      `cannot read ${file} (${code}); wanted a file of OpenPGP keys`,
-      {
-        cause: error,
-      },
-    );
+    const message = `cannot read ${file}: ${UNREADABLE[code] ?? code}; name a file of public keys, which this writes: gpg --export FINGERPRINT > FILE`;
+    throw new LookasideError('CONFIG_INVALID', message, { cause: error });
   }
   return Buffer.concat(chunks);
 }
+
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a folder',
+  EACCES: 'you may not read it',
+};
 
 export function runKeyList(config: Config, json: boolean): number {
   using keys = readKeys(config);

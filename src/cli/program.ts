@@ -75,10 +75,12 @@ function createProgram(finish: (exitCode: number) => void): Command {
       finish(await runReindex(load(options), { acceptDamage, json }));
     });
 
-  const key = program.command('key').description('add, list and show the keys that may have signed');
+  const key = program
+    .command('key')
+    .description('add, list and show the keys that signatures are verified with');
   withData(key.command('add'))
-    .description('add certificates (binary or armoured), or what is new of them')
-    .argument('<file...>', '- is standard input')
+    .description('add public keys, or what is new of them: a later expiry, a revocation')
+    .argument('<file...>', 'what gpg --export writes, armoured or not; - is standard input')
     .option('--json', 'print JSON')
     .action(async (files: string[], options: DataOptions & { json?: boolean }) => {
       finish(await runKeyAdd(load(options), { files, json: options.json === true }));
@@ -91,7 +93,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     });
   withData(key.command('show'))
     .description('show a key with its subkeys, and print it armoured')
-    .argument('<fingerprint>', 'or key ID')
+    .argument('<fingerprint>', '40 hex digits, or the key ID of 16')
     .option('--json', 'print JSON')
     .action((name: string, options: DataOptions & { json?: boolean }) => {
       finish(runKeyShow(load(options), { name, json: options.json === true }));
@@ -101,7 +103,14 @@ function createProgram(finish: (exitCode: number) => void): Command {
   withData(token.command('create'))
     .description('print a new token, once')
     .requiredOption('--name <name>', 'who or what will use it')
-    .addOption(new Option('--role <role>', 'what it may do').choices(ROLES).default('uploader'))
+    .addOption(
+      new Option(
+        '--role <role>',
+        'reader and auditor: read and ask; uploader: also upload; admin: everything',
+      )
+        .choices(ROLES)
+        .default('uploader'),
+    )
     .option('--json', 'print JSON')
     .action(async (options: DataOptions & { name: string; role: Role; json?: boolean }) => {
       const { name, role, json = false } = options;

@@ -22,7 +22,7 @@ export function repositoryRefusal(image: ImageId, claim: Claim): Refusal | null 
   if (path === image.path) return null;
   return {
     code: 'REPOSITORY_MISMATCH',
-    message: `the signature names ${claim.dockerReference}, whose repository path is ${path ?? 'none'}, not ${image.path}; clients look for it below the path that it names`,
+    message: `the signature names ${claim.dockerReference}, whose repository path is ${path ?? 'none'}, not ${image.path}; clients look for it below the path that it names. Upload it there, or sign the name that is pulled`,
   };
 }
 

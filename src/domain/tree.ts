@@ -125,7 +125,7 @@ export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
   changed:
     'the bytes are not the recorded ones, which are served (503 over 8 KiB). Put them back with lookaside fsck --repair, over 8 KiB from a backup',
   extra:
-    'the file is not recorded, so it is not served. If it belongs here, take it in with: lookaside reindex',
+    'the file is not recorded, so it is not served. If it belongs here, upload it, or take it in with: lookaside reindex',
   empty: 'the file is empty; no client can read it, so it is left out. Delete it',
   'too-large': 'the file is over 4 MiB; no client can read it, so it is left out. Delete it',
   'first-byte':

@@ -122,7 +122,7 @@ export function createJudge(options: JudgeOptions): Judge {
     if (verdict !== 'bad' && verdict !== 'unreadable') return;
     log.warn(
       { path: signaturePath(image, number), code: refusal?.code, reason: refusal?.message },
-      'no client accepts this signature; it is served all the same',
+      'this signature does not verify, and as an upload it would be refused; it is served all the same',
     );
   }
 

@@ -30,6 +30,22 @@ function assertOutcome(outcome: Outcome, status: number, ...patterns: readonly R
   for (const pattern of patterns) assert.match(outcome.stdout + outcome.stderr, pattern);
 }
 
+describe('key add', () => {
+  it('names what is wrong with each file, and ends with 1', async () => {
+    const [large, text] = ['large', 'text'].map((name) => path.join(temp.path, name));
+    assert.ok(large !== undefined && text !== undefined);
+    await writeFile(large, Buffer.alloc(4 * 1024 * 1024 + 1));
+    await writeFile(text, 'no key\n');
+    const outcome = await runLookaside(['key', 'add', large, text, '--data', newData()]);
+    assertOutcome(
+      outcome,
+      1,
+      /large: the file has more than 4194304 bytes, .*; export fewer keys into it/,
+      /text: no OpenPGP certificate was found; .*gpg --export/,
+    );
+  });
+});
+
 describe('wrong usage ends with 2 and names what is wrong', () => {
   const CASES: readonly [string, readonly string[], Readonly<Record<string, string>>, RegExp][] = [
     ['an unknown option', ['serve', '--lissen', ':0'], {}, /unknown option '--lissen'/],
@@ -37,6 +53,13 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
     ['no command', [], {}, /Usage: lookaside/],
     ['a missing option', ['token', 'create'], {}, /--name/],
     ['a role that there is not', ['token', 'create', '--name', 'x', '--role', 'king'], {}, /king/],
+    [
+      'a key file that is not there',
+      ['key', 'add', '/no/key'],
+      {},
+      /\/no\/key: there is no such file.*gpg --export/,
+    ],
+    ['a folder for a key', ['key', 'add', '/'], {}, /cannot read \/: it is a folder/],
     ['an argument too many', ['fsck', 'now'], {}, /too many arguments/],
     ['a bad address', ['serve', '--listen', 'nonsense'], {}, /LOOKASIDE_LISTEN is "nonsense".*\[HOST\]:PORT/],
     ['a port that there is not', ['serve'], { LOOKASIDE_LISTEN: ':65536' }, /LOOKASIDE_LISTEN is ":65536"/],
