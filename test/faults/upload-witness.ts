@@ -18,14 +18,17 @@ export interface Attempt {
 
 export const nameOf = ({ folder, bytes }: Attempt) => `${folder}: ${sha256Hex(bytes).slice(0, 8)}`;
 
-/** @returns the number of each attempt, 0 for those that are absent. @throws AssertionError */
+/** After a start nothing of an upload that was cut short is left over. */
+export async function assertNoDebris(data: string): Promise<void> {
+  assert.deepEqual(await readdir(path.join(data, 'sigstore/.lookaside/tmp')), [], 'temporary files are left');
+}
+
 export async function assertWholeOrAbsent(
   data: string,
   uploads: Uploads,
   attempts: readonly Attempt[],
-): Promise<ReadonlyMap<Attempt, number>> {
+): Promise<void> {
   const tree = path.join(data, 'sigstore');
-  assert.deepEqual(await readdir(path.join(tree, '.lookaside/tmp')), [], 'temporary files are left');
   const numbers = new Map<Attempt, number>();
   for (const folder of new Set(attempts.map((attempt) => attempt.folder))) {
     const ofImage = attempts.filter((attempt) => attempt.folder === folder);
@@ -41,7 +44,13 @@ export async function assertWholeOrAbsent(
     assert.equal((await uploads.get(`${folder}/signature-${count + 1}`)).status, 404, folder);
   }
   assertRecords(data, attempts, numbers);
-  return new Map(attempts.map((attempt) => [attempt, numbers.get(attempt) ?? 0]));
+}
+
+/** The number of its file; null when there is none. */
+export async function numberOf(data: string, { folder, bytes }: Attempt): Promise<number | null> {
+  const signatures = await denseSignatures(path.join(data, 'sigstore'), folder);
+  const position = signatures.findIndex((stored) => stored.equals(bytes));
+  return position === -1 ? null : position + 1;
 }
 
 async function denseSignatures(tree: string, folder: string): Promise<readonly Buffer[]> {

@@ -2,115 +2,119 @@
 // acknowledged is there.
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { cp, type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { systemCode } from '../../src/domain/errors.ts';
 import { needs } from '../clients/available.ts';
 import { type Argv, type Background, describeOutcome, startBackground } from '../clients/command.ts';
 import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
-import { enrol, makeSigner } from '../clients/signer.ts';
-import { openTempFolder } from '../clients/temp-folder.ts';
+import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { takenAs, type UploadAnswer, type Uploads, uploadsTo } from '../clients/uploads.ts';
 import { folderOf } from '../store/lay.ts';
-import { type Attempt, assertWholeOrAbsent, nameOf } from './upload-witness.ts';
+import { type Attempt, assertNoDebris, assertWholeOrAbsent, nameOf, numberOf } from './upload-witness.ts';
 
-const READ = 'read/app';
+// every scene begins with a copy of it
+let template: TempFolder;
+let signer: Signer;
+let token: string;
+
+before(async () => {
+  template = await openTempFolder();
+  signer = makeSigner('alice');
+  token = await enrol(template.path, signer);
+});
+
+after(() => template?.[Symbol.asyncDispose]());
+
+function toAttempt(repository: string, tag: string): Attempt {
+  return { folder: folderOf(repository), bytes: signer.sign({ repository, tag }), receipt: null };
+}
+
+/** Null when the connection was cut. */
+async function send(uploads: Uploads, attempt: Attempt): Promise<UploadAnswer | null> {
+  const answer = await uploads.post(attempt.folder, attempt.bytes).catch(() => null);
+  if (answer !== null) attempt.receipt = answer.receipt;
+  return answer;
+}
+
+async function assertServes(uploads: Uploads, { folder, bytes }: Attempt): Promise<void> {
+  const { status, body } = await uploads.get(`${folder}/signature-1`);
+  assert.equal(status, 200);
+  assert.ok(body.equals(bytes));
+  assert.equal((await uploads.get(`${folder}/signature-2`)).status, 404);
+}
+
+// with one thread of the pool, strace's count of calls, which is each thread's own, is that of the tree's
+const SETTINGS = { UV_THREADPOOL_SIZE: '1', LOOKASIDE_MIN_FREE: '1KiB' };
 
 /** A server that is killed and started again over the same data, and all uploads that were sent to it. */
 interface CrashScene extends AsyncDisposable {
   readonly data: string;
-  readonly attempts: Attempt[];
   readonly server: LookasideServer;
-  readonly uploads: Uploads;
   attempt(repository: string, tag?: string): Attempt;
   /** Null when the connection was cut. */
   send(attempt: Attempt): Promise<UploadAnswer | null>;
-  /** Kills the server if it still runs. */
-  kill(): Promise<void>;
-  start(): Promise<void>;
-  /** After a start: everything is whole or absent, and what is absent can be uploaded, what is whole is known. */
-  assertSound(sent: readonly Attempt[]): Promise<void>;
+  /** Kills the server if it still runs, and starts another: every upload is then whole or absent. */
+  restart(): Promise<void>;
+  /** What is absent is taken, and what is whole is known. Then all is whole or absent. */
+  sendAgain(...sent: readonly Attempt[]): Promise<void>;
+  /** What was uploaded first is read as ever. */
   assertReads(): Promise<void>;
   assertFsckFindsNothing(): Promise<void>;
 }
 
-async function openCrashScene(on: (argv: Argv) => Argv = (argv) => argv): Promise<CrashScene> {
+async function openCrashScene(): Promise<CrashScene> {
   const temp = await openTempFolder();
   const data = temp.path;
-  const signer = makeSigner('alice');
-  const token = await enrol(data, signer);
+  await cp(template.path, data, { recursive: true });
   const attempts: Attempt[] = [];
-  let server: LookasideServer;
-  let uploads: Uploads;
+  let server = await startServer({ data, settings: SETTINGS });
+  let uploads = uploadsTo(server.port, token);
 
-  async function start(): Promise<void> {
-    // with one thread of the pool, strace's count of calls, which is each thread's own, is that of the tree's
-    server = await startServer({
-      data,
-      on,
-      settings: { UV_THREADPOOL_SIZE: '1', LOOKASIDE_MIN_FREE: '1KiB' },
-    });
-    uploads = uploadsTo(server.port, token);
+  function attempt(repository: string, tag = 'v1'): Attempt {
+    const made = toAttempt(repository, tag);
+    attempts.push(made);
+    return made;
   }
 
   async function kill(): Promise<void> {
     try {
       process.kill(server.pid, 'SIGKILL');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // it was killed before
+      if (systemCode(error) !== 'ESRCH') throw error; // it was killed before
     }
     assert.equal(await server.ended, null);
   }
 
-  async function send(attempt: Attempt): Promise<UploadAnswer | null> {
-    const answer = await uploads.post(attempt.folder, attempt.bytes).catch(() => null);
-    if (answer !== null) attempt.receipt = answer.receipt;
-    return answer;
-  }
-
-  function attempt(repository: string, tag = 'v1'): Attempt {
-    const made = {
-      folder: folderOf(repository),
-      bytes: signer.sign({ repository, tag }),
-      receipt: null,
-    };
-    attempts.push(made);
-    return made;
-  }
-
-  await start();
-  const read = attempt(READ);
-  assert.equal((await send(read))?.status, 201);
+  const read = attempt('read/app');
+  assert.equal((await send(uploads, read))?.status, 201);
   return {
     data,
-    attempts,
     get server() {
       return server;
     },
-    get uploads() {
-      return uploads;
-    },
     attempt,
-    send,
-    kill,
-    start,
-    async assertSound(sent) {
-      const numbers = await assertWholeOrAbsent(data, uploads, attempts);
+    send: (each) => send(uploads, each),
+    async restart() {
+      await kill();
+      server = await startServer({ data, settings: SETTINGS });
+      uploads = uploadsTo(server.port, token);
+      await assertNoDebris(data);
+      await assertWholeOrAbsent(data, uploads, attempts);
+    },
+    async sendAgain(...sent) {
       for (const each of sent) {
-        const number = numbers.get(each) ?? 0;
+        const number = await numberOf(data, each);
         const again = await uploads.post(each.folder, each.bytes);
-        const receipt = takenAs(again, number === 0 ? 201 : 200);
-        if (number !== 0) assert.equal(receipt.number, number, nameOf(each));
-        each.receipt = receipt;
+        each.receipt = takenAs(again, number === null ? 201 : 200);
+        if (number !== null) assert.equal(each.receipt.number, number, nameOf(each));
       }
+      await assertWholeOrAbsent(data, uploads, attempts);
     },
-    async assertReads() {
-      const { status, body } = await uploads.get(`${read.folder}/signature-1`);
-      assert.equal(status, 200);
-      assert.ok(body.equals(read.bytes));
-      assert.equal((await uploads.get(`${read.folder}/signature-2`)).status, 404);
-    },
+    assertReads: () => assertServes(uploads, read),
     async assertFsckFindsNothing() {
       const outcome = await runLookaside(['fsck', '--data', data]);
       assert.equal(outcome.status, 0, describeOutcome(outcome));
@@ -168,10 +172,9 @@ describe('kill -9 while eight clients upload', () => {
       const clients = Promise.all(Array.from({ length: CLIENTS }, (_, number) => client(number)));
       await Promise.race([killTime, clients]);
       await pause(below(20)); // at any moment of whatever is under way
-      await scene.kill();
+      await scene.restart();
       await clients;
-      await scene.start();
-      await scene.assertSound(sent);
+      await scene.sendAgain(...sent);
     }
     await scene.assertFsckFindsNothing();
     t.diagnostic(`${acknowledged} uploads acknowledged`);
@@ -245,69 +248,127 @@ describe('a server killed at the n-th call of an upload', { ...needs('strace'), 
           takenAs(answer, 201);
           break;
         }
-        assert.equal(await scene.server.ended, null);
-        await scene.start();
-        await scene.assertSound([attempt]);
+        await scene.restart();
+        await scene.sendAgain(attempt);
       }
       assert.ok(n > 1, 'it was killed at least once');
-      await scene.kill();
-      await scene.start();
-      await scene.assertSound([]);
+      await scene.restart();
       await scene.assertFsckFindsNothing();
       t.diagnostic(`killed up to call ${n}`);
     });
   }
 });
 
+/** What must not be lost once it was acknowledged; index.db and the access log may be. */
 const isOfTheTruth = (line: string) => /sigstore|state\.db/.test(line);
 
+const FAILURES: readonly (readonly [error: 'EIO' | 'ENOSPC', calls: readonly Calls[]])[] = [
+  ['EIO', CALLS],
+  // a disk that is really full is below
+  ['ENOSPC', CALLS.filter(({ what }) => ['fsync of the tree', 'link', 'mkdir'].includes(what))],
+];
+
 describe('a disk that fails at the n-th call of an upload', { ...needs('strace'), concurrency: 3 }, () => {
-  for (const error of ['EIO', 'ENOSPC'] as const) {
-    for (const calls of CALLS) {
-      test(`${calls.what}, ${error}: refused or stored, and readers notice nothing`, async (t) => {
+  for (const [error, failing] of FAILURES) {
+    for (const calls of failing) {
+      test(`${calls.what}, ${error}: it is refused or stored, and readers notice nothing`, async (t) => {
         await using scene = await openCrashScene();
-        const answers: string[] = [];
+        const statuses: number[] = [];
         for (let n = 1; ; n = calls.next(n)) {
           const attempt = scene.attempt(`failed-${n}/deep/app`);
           const injection = await inject(scene, calls, n, `error=${error}`);
           const answer = await scene.send(attempt);
-          assert.ok(answer !== null, 'it is answered');
           await scene.assertReads();
           const failed = await injection.failed();
-          const isLost = calls.names === SYNC && failed.some(isOfTheTruth);
-          answers.push(`${answer.status}`);
+          assert.ok(answer !== null, 'it is answered');
+          statuses.push(answer.status);
           if (failed.length === 0) {
             takenAs(answer, 201);
             break;
           }
-          const context = `${failed.join('\n')}\n${answer.status} ${answer.code}`;
+          const context = `${answer.status} ${answer.code} after\n${failed.join('\n')}`;
           assert.ok([201, 503, 507].includes(answer.status), context);
-          if (isLost) assert.notEqual(answer.status, 201, `success after a failed fsync: ${context}`);
+          const isLost = calls.names === SYNC && failed.some(isOfTheTruth);
+          if (isLost) assert.notEqual(answer.status, 201, context);
 
           const next = scene.attempt(`after-${n}/app`);
-          const nextAnswer = await scene.send(next);
+          const following = await scene.send(next);
           await scene.assertReads();
-          assert.ok(nextAnswer !== null);
-          if (isLost && error === 'EIO') assert.equal(nextAnswer.status, 503, context);
-          if (nextAnswer.status === 201) {
-            await scene.assertSound([attempt]);
-            continue;
-          }
-          assert.ok(
-            isLost,
-            `the disk is well again, and ${nextAnswer.status} ${nextAnswer.code}: ${context}`,
-          );
-          await scene.kill();
-          await scene.start();
-          await scene.assertSound([attempt, next]);
+          if (isLost && error === 'EIO') assert.equal(following?.status, 503, context);
+          if (!isLost) assert.equal(following?.status, 201, context);
+          if (following?.status !== 201) await scene.restart();
+          await scene.sendAgain(attempt, next);
         }
-        assert.ok(answers.length > 1, 'at least one call failed');
-        await scene.kill();
-        await scene.start();
-        await scene.assertSound([]);
+        assert.ok(statuses.length > 1, 'at least one call failed');
+        await scene.restart();
         await scene.assertFsckFindsNothing();
-        t.diagnostic(answers.join(' '));
+        t.diagnostic(statuses.join(' '));
       });
     }
   }
 });
+
+const TMPFS = 'mount -t tmpfs -o size=8m tmpfs "$2" && cp -a "$1/." "$2" && shift 2 && exec "$@"';
+const PAGE_BYTES = 4096;
+
+describe('a full disk', needs('private host'), () => {
+  test('refuses uploads with 507 while all is read, and takes them once there is room', async (t) => {
+    await using temp = await openTempFolder();
+    const onTmpfs = (argv: Argv): Argv => {
+      const shell = ['sh', '-ec', TMPFS, 'sh', template.path, temp.path] as const;
+      return ['unshare', '--mount', '--propagation', 'private', ...shell, ...argv];
+    };
+    await using server = await startServer({ data: temp.path, on: onTmpfs, settings: SETTINGS });
+    const uploads = uploadsTo(server.port, token);
+    // its mounts are its own, and seen through it
+    const data = path.join(`/proc/${server.pid}/root`, temp.path);
+    const read = toAttempt('read/app', 'v1');
+    assert.equal((await send(uploads, read))?.status, 201);
+
+    const filler = await open(path.join(data, 'filler'), 'w');
+    const attempts = [read];
+    const statuses: (number | undefined)[] = [];
+    let filledBytes = await fill(filler);
+    // a little more room each time, so that each step of an upload is once the first to find none
+    for (let pages = 0; statuses.at(-1) !== 201; pages += 1) {
+      assert.ok(pages < 50, statuses.join(' '));
+      filledBytes -= pages * PAGE_BYTES;
+      await filler.truncate(filledBytes);
+      const attempt = toAttempt(`full-${pages}/app`, 'v1');
+      attempts.push(attempt);
+      statuses.push((await send(uploads, attempt))?.status);
+      await assertServes(uploads, read);
+    }
+    assert.ok(statuses.length > 1);
+    for (const status of statuses.slice(0, -1)) assert.equal(status, 507, statuses.join(' '));
+    await filler.close();
+    await rm(path.join(data, 'filler'));
+    for (const attempt of attempts) {
+      const { receipt, status } = await uploads.post(attempt.folder, attempt.bytes);
+      assert.ok(status === 200 || status === 201);
+      attempt.receipt = receipt;
+    }
+    // SQLite follows the link to the server's root, and would look on our side of it
+    await using copy = await openTempFolder();
+    for (const name of ['sigstore', 'state.db', 'state.db-wal']) {
+      await cp(path.join(data, name), path.join(copy.path, name), { recursive: true });
+    }
+    await assertNoDebris(copy.path);
+    await assertWholeOrAbsent(copy.path, uploads, attempts);
+    t.diagnostic(statuses.join(' '));
+  });
+});
+
+/** Writes until there is no room for another byte; how many bytes that were. */
+async function fill(file: FileHandle): Promise<number> {
+  let sizeBytes = 0;
+  for (const blockBytes of [64 * 1024, PAGE_BYTES, 1]) {
+    const block = Buffer.alloc(blockBytes);
+    try {
+      for (;;) sizeBytes += (await file.write(block)).bytesWritten;
+    } catch (error) {
+      if (systemCode(error) !== 'ENOSPC') throw error;
+    }
+  }
+  return sizeBytes;
+}
