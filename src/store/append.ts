@@ -1,5 +1,5 @@
 // Adding signatures to a tree: uploads, what a crash left of them, and uploads that another program overwrote. The
-// order of the steps is what makes an upload whole or absent: docs/decisions/owned-tree.md, "Uploads".
+// order of the steps is what makes an upload whole or absent: docs/decisions/uploads.md.
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
