@@ -92,11 +92,24 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
 
   /** Makes the missing folders; when it resolves, every one on the way from the root survives a power cut. */
   async function makeFolders(folder: string, mode: number): Promise<void> {
-    await attempt(() => fs.mkdir(join(root, folder), { recursive: true, mode }), join(root, folder));
+    await attempt(() => makeFolder(folder, mode), join(root, folder));
     for (let child = folder; child !== '.'; child = dirname(child)) await makeLasting(child);
     if (isRootLasting) return;
     await makeRootLasting();
     isRootLasting = true;
+  }
+
+  /** Not by `recursive`, with which Node.js 20 says ENOENT for a full or read-only disk, and makes a root that has gone. */
+  async function makeFolder(folder: string, mode: number): Promise<void> {
+    try {
+      await fs.mkdir(join(root, folder), { mode });
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === 'EEXIST') return;
+      if (code !== 'ENOENT' || dirname(folder) === '.') throw error;
+      await makeFolder(dirname(folder), mode);
+      await makeFolder(folder, mode);
+    }
   }
 
   /** Another upload, or a server that was killed, may have made the folder and not have come as far as the fsync. */
