@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import type { Config } from './config.ts';
+import { isLookasideError } from './domain/errors.ts';
 import { DEFAULT_SITE, type ImageId } from './domain/image.ts';
 import type { RegisteredKey } from './domain/key.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
@@ -34,7 +35,7 @@ import {
   openTokensReadOnly,
 } from './sqlite/databases.ts';
 import { takeLock } from './sqlite/lock.ts';
-import { createAppender } from './store/append.ts';
+import { type Appender, createAppender } from './store/append.ts';
 import { createImageChanges } from './store/image-changes.ts';
 import { createScanner } from './store/scan.ts';
 import { createTreeStore } from './store/tree-store.ts';
@@ -146,11 +147,24 @@ async function openOwned({ config, current, log }: ComposeOptions) {
     await databases.index.bind(DEFAULT_SITE, treeName(config));
     const composed = connect({ config, current, log, databases });
     upkeep = composed.upkeep;
-    await composed.appender.recover();
+    await recover(composed.appender, log);
     return { composed, databases };
   } catch (error) {
     await databases.close();
     throw error;
+  }
+}
+
+/** Reads need nothing of what a crash left half done, so they are served even when it cannot be looked at. */
+async function recover(appender: Appender, log: Log): Promise<void> {
+  try {
+    await appender.recover();
+  } catch (error) {
+    if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
+    log.error(
+      { err: error },
+      'interrupted uploads could not be ended; that is tried again at the next start',
+    );
   }
 }
 
