@@ -80,7 +80,7 @@ interface Made {
   readonly peers: Peers;
 }
 
-const PEERS_AT_ONCE = 3;
+const PEERS_AT_ONCE = 4;
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 const json = ({ body }: RawAnswer) => JSON.parse(body.toString());
@@ -97,6 +97,8 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
   let keyFiles: readonly string[];
   let tokens: Readonly<Record<'uploader' | 'reader' | 'auditor' | 'wrong', string>>;
   const made = new Map<UploadCase, Made>();
+  /** What was in the tree after the last case. */
+  let stored: readonly string[] = [];
   const met = new Set<string>();
   /** How many upload events there must be in the end. */
   let eventCount = 0;
@@ -186,18 +188,18 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     return names.filter((name) => !name.startsWith('.lookaside')).sort();
   }
 
-  async function assertRefused(each: UploadCase, answer: RawAnswer, before: readonly string[]) {
+  async function assertRefused(each: UploadCase, answer: RawAnswer) {
     const { folder } = madeOf(each);
     const said = answer.body.toString();
     assert.deepEqual([answer.status, json(answer).errors?.[0]?.code], [each.status, each.code], said);
     assert.match(json(answer).errors[0].message, /\S/);
-    assert.deepEqual(await storedFiles(), before, 'the tree has changed');
+    assert.deepEqual(await storedFiles(), stored, 'the tree has changed');
     assert.equal((await get(`/${folder}/signature-1`)).status, 404);
     assert.equal((await get(imageOf(folder))).status, 404);
     if (!each.isAtDoor) eventCount += 1;
   }
 
-  async function assertTaken(each: UploadCase, answer: RawAnswer, before: readonly string[]) {
+  async function assertTaken(each: UploadCase, answer: RawAnswer) {
     const { folder, bytes } = madeOf(each);
     const said = answer.body.toString();
     assert.equal(answer.status, 201, said);
@@ -227,9 +229,11 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     assert.equal(served.headers.get('etag'), `"${sha256(bytes)}"`);
     const { signatures } = json(await get(imageOf(folder)));
     assert.deepEqual([signatures.length, signatures[0].state], [1, 'verified']);
-    const added = (await storedFiles()).filter((name) => !before.includes(name));
+    const now = await storedFiles();
+    const added = now.filter((name) => !stored.includes(name));
+    stored = now;
     assert.deepEqual(
-      added.filter((name) => name.startsWith(`${folder}/`)),
+      added.filter((name) => !folder.startsWith(name)),
       [`${folder}/signature-1`],
     );
     eventCount += 1;
@@ -251,11 +255,10 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
         test(`${each.what}: ${each.code ?? 'taken'}`, async () => {
           const { place, folder, bytes, peers } = madeOf(each);
           assert.deepEqual(peers, each.peers, 'gpg and skopeo say something else than is recorded');
-          const before = await storedFiles();
           const wire = each.send?.(place, folder) ?? { requestLine: `PUT /${folder}/signature-1` };
           const answer = await send(server.port, wire, bytes);
-          if (each.code !== null) return assertRefused(each, answer, before);
-          await assertTaken(each, answer, before);
+          if (each.code !== null) return assertRefused(each, answer);
+          await assertTaken(each, answer);
           if (each.isPulled) await assertPulled(each);
         });
       }
@@ -445,7 +448,9 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     const closedData = path.join(temp.path, 'data');
     const closedTree = path.join(closedData, 'sigstore');
     const token = await createToken(closedData, 'pipeline', 'uploader');
-    assertAccepted(await runLookaside(['key', 'add', ...keyFiles, '--data', closedData]));
+    assertAccepted(
+      await runLookaside(['key', 'add', path.join(scene.folder, 'ed25519.key'), '--data', closedData]),
+    );
     await giveToNobody(temp.path);
     await using closed = await startServer({ data: closedData, on: asNobody });
     const place = placeOf('read-only');
@@ -469,10 +474,8 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
   });
 
   test('have met every code that an upload can be refused with', () => {
-    assert.deepEqual(
-      CODES.filter((code) => !met.has(code)),
-      [],
-    );
+    const unmet = CODES.filter((code) => !met.has(code));
+    assert.deepEqual(unmet, needsNobody().skip === false ? [] : ['READ_ONLY']);
   });
 
   test('have each left one audit event, and nothing of those that were stopped at the door', async () => {

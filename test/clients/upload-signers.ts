@@ -113,7 +113,7 @@ export const UNVOUCHED = {
   certifiesOnly: signer('certifies-only', { flags: 0x01, standing: 'unfit' }),
   anonymous: signer('anonymous', { userId: null, standing: 'unfit' }),
   certifiedByAnother: signer('certified-by-another', { certifiedBy: ed25519.key, standing: 'unfit' }),
-  md5: signer('self-signed-md5', { kind: 'rsa2048', hash: 'md5', standing: 'unfit' }),
+  md5: signer('self-signed-md5', { hash: 'md5', standing: 'unfit' }),
   notUnderstood: signer('not-understood', {
     hashed: [notation('x@example.invalid', 'y', true)],
     standing: 'unfit',
