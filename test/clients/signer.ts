@@ -1,28 +1,22 @@
 // A signer without gpg: a key that the server knows, a token, and signatures that take no process to make.
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import {
-  certificate,
-  compressed,
-  type Method,
-  makeKey,
-  message,
-  SIGNED_AT,
-  type WriterKey,
-} from '../openpgp/packet-writer.ts';
+import { certificate, makeKey, message, SIGNED_AT } from '../openpgp/packet-writer.ts';
 import { folderOf } from '../store/lay.ts';
 import { describeOutcome } from './command.ts';
 import { createToken, runLookaside } from './server.ts';
 
-/** What is signed: an image, which folderOf() gives a digest, under one of its names. */
+/** What is signed: an image under one of its names. */
 export interface Signable {
+  /** Host and port; registry.example unless told. */
+  readonly registry?: string;
   readonly repository: string;
-  /** What the digest is made of; the repository unless told. */
+  /** The text that the digest is made of, as folderOf() does; the repository unless told. */
   readonly manifest?: string;
   readonly tag: string;
   /** Seconds since 1970, which make other bytes of the same statement. */
   readonly timestamp?: number;
-  /** Bytes of filling that the payload is to have beside what it says. */
+  /** What makes the payload longer. */
   readonly filling?: string;
 }
 
@@ -33,10 +27,7 @@ export interface Signer {
   readonly certificate: Uint8Array;
   /** As skopeo standalone-sign writes it, but not compressed. */
   sign(what: Signable): Buffer;
-  signCompressed(what: Signable, method: Method): Buffer;
 }
-
-export const REGISTRY = 'registry.example';
 
 export function makeSigner(name: string): Signer {
   const key = makeKey('ed25519');
@@ -44,34 +35,36 @@ export function makeSigner(name: string): Signer {
     name,
     fingerprint: key.fingerprint,
     certificate: certificate(key, { userId: `${name} <${name}@example.invalid>` }),
-    sign: (what) => signedBy(key, what),
-    signCompressed: (what, method) => compressed(signedBy(key, what), method),
+    sign: (what) => message(key, payloadOf(what), { at: SIGNED_AT }),
   };
 }
 
-function signedBy(key: WriterKey, what: Signable): Buffer {
-  return message(key, payloadOf(what), { at: SIGNED_AT });
-}
-
-export function payloadOf({ repository, manifest = repository, tag, timestamp, filling }: Signable): Buffer {
+function payloadOf({ registry = 'registry.example', repository, manifest, tag, ...rest }: Signable): Buffer {
   const digest = folderOf(repository, manifest).replace(/^.*@sha256=/, 'sha256:');
+  const { timestamp, filling } = rest;
   return Buffer.from(
     JSON.stringify({
       critical: {
         type: 'atomic container signature',
         image: { 'docker-manifest-digest': digest },
-        identity: { 'docker-reference': `${REGISTRY}/${repository}:${tag}` },
+        identity: { 'docker-reference': `${registry}/${repository}:${tag}` },
       },
       optional: { creator: 'signer.ts', timestamp, filling },
     }),
   );
 }
 
-/** Makes the signer's key known to the server that owns `data`, or will; a new token to upload with. */
-export async function enrol(data: string, signer: Signer): Promise<string> {
-  const file = path.join(data, `${signer.name}.gpg`);
-  await writeFile(file, signer.certificate);
+/** Makes the signer's key known to the server that owns `data`, or will. The file of its certificate. */
+export async function addKey(data: string, { name, certificate }: Signer): Promise<string> {
+  const file = path.join(data, `${name}.gpg`);
+  await writeFile(file, certificate);
   const added = await runLookaside(['key', 'add', file, '--data', data]);
   if (added.status !== 0) throw new Error(describeOutcome(added));
+  return file;
+}
+
+/** Makes the signer's key known, and a new token to upload with. */
+export async function enrol(data: string, signer: Signer): Promise<string> {
+  await addKey(data, signer);
   return createToken(data, signer.name, 'uploader');
 }
