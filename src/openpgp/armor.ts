@@ -4,7 +4,8 @@ import { readPacket } from './packets.ts';
 const TAG_SECRET_KEY = 5;
 const TAG_PUBLIC_KEY = 6;
 
-const BEGIN = /^-----BEGIN PGP (?:PUBLIC|PRIVATE) KEY BLOCK-----[ \t\r]*\n/gm;
+// a byte order mark is what some editors put before all text
+const BEGIN = /^(?:\xef\xbb\xbf)?-----BEGIN PGP (?:PUBLIC|PRIVATE) KEY BLOCK-----[ \t\r]*\n/gm;
 const CHECKSUM = /\n=[A-Za-z0-9+/]{4}[ \t\r\n]*$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 const HEADER = /^[A-Za-z][A-Za-z0-9-]*: /;

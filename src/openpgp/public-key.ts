@@ -35,7 +35,7 @@ export interface PublicKey {
   readonly signatureAlgorithms: readonly number[];
   /** Whether numbers of these lengths could be its signature at all: costs nothing, unlike `isSignedBy`. */
   fits(mpis: readonly Uint8Array[]): boolean;
-  /** Microseconds that isSignedBy takes on a slow machine: what checks are rationed by. */
+  /** Microseconds that isSignedBy takes on a slow machine, the first time longer: what checks are rationed by. */
   cost(contentBytes: number): number;
   isSignedBy(signed: Signed, mpis: readonly Uint8Array[]): boolean;
 }
@@ -179,7 +179,8 @@ function parseRsa(body: Uint8Array): Algorithm | Unusable {
 
 function rsa(n: Uint8Array, e: Uint8Array): Algorithm {
   const bits = bitLength(n);
-  const key = once(() => publicKey({ kty: 'RSA', n: base64Url(n), e: base64Url(e) }));
+  const jwk = { kty: 'RSA', n: base64Url(n), e: base64Url(e) };
+  const key = once(() => createPublicKey({ key: jwk, format: 'jwk' }));
   const multiplications = bitLength(e) * 2;
   const cost = 40 + 0.2 * (bits / 1024) ** 2 * multiplications;
   return {
@@ -194,7 +195,7 @@ function rsa(n: Uint8Array, e: Uint8Array): Algorithm {
       if (Buffer.compare(sized, n) >= 0) return false;
       const padding = constants.RSA_NO_PADDING;
       return holds(() =>
-        publicDecrypt({ key: key(), padding }, sized).equals(encodePkcs1(hash, digest, n.length)),
+        publicDecrypt({ key: key.get(), padding }, sized).equals(encodePkcs1(hash, digest, n.length)),
       );
     },
   };
@@ -204,17 +205,48 @@ interface Curve {
   readonly name: string;
   /** Of one number, in bytes. */
   readonly size: number;
-  readonly jwk: 'P-256' | 'P-384' | 'P-521' | 'Ed25519';
   readonly algorithm: number;
   readonly cost: number;
+  /** Hex of what stands before the point in a SubjectPublicKeyInfo. */
+  readonly spki: string;
 }
 
 /** By object identifier in hex (RFC 9580, section 9.2). Costs measured with Node.js 20. */
 const CURVES: ReadonlyMap<string, Curve> = new Map([
-  ['2a8648ce3d030107', { name: 'nistp256', size: 32, jwk: 'P-256', algorithm: ECDSA, cost: 120 }],
-  ['2b81040022', { name: 'nistp384', size: 48, jwk: 'P-384', algorithm: ECDSA, cost: 1000 }],
-  ['2b81040023', { name: 'nistp521', size: 66, jwk: 'P-521', algorithm: ECDSA, cost: 2000 }],
-  ['2b06010401da470f01', { name: 'ed25519', size: 32, jwk: 'Ed25519', algorithm: EDDSA, cost: 150 }],
+  [
+    '2a8648ce3d030107',
+    {
+      name: 'nistp256',
+      size: 32,
+      algorithm: ECDSA,
+      cost: 120,
+      spki: '3059301306072a8648ce3d020106082a8648ce3d030107034200',
+    },
+  ],
+  [
+    '2b81040022',
+    {
+      name: 'nistp384',
+      size: 48,
+      algorithm: ECDSA,
+      cost: 1000,
+      spki: '3076301006072a8648ce3d020106052b81040022036200',
+    },
+  ],
+  [
+    '2b81040023',
+    {
+      name: 'nistp521',
+      size: 66,
+      algorithm: ECDSA,
+      cost: 2000,
+      spki: '30819b301006072a8648ce3d020106052b8104002303818600',
+    },
+  ],
+  [
+    '2b06010401da470f01',
+    { name: 'ed25519', size: 32, algorithm: EDDSA, cost: 150, spki: '302a300506032b6570032100' },
+  ],
 ]);
 
 function parseCurve(body: Uint8Array, algorithm: number): Algorithm | Unusable {
@@ -235,47 +267,50 @@ function parseCurve(body: Uint8Array, algorithm: number): Algorithm | Unusable {
 
 function ed25519(curve: Curve, point: Uint8Array): Algorithm | Unusable {
   if (point.length !== 1 + curve.size || point[0] !== 0x40) return UNREADABLE;
-  const key = once(() => publicKey({ kty: 'OKP', crv: curve.jwk, x: base64Url(point.subarray(1)) }));
+  const key = keyOnCurve(curve, point.subarray(1));
   return {
-    ...onCurve(curve),
+    ...onCurve(curve, key),
     // RFC 9580, section 5.2.3.3: what Ed25519 signs here is the digest
-    isSignedBy: ({ digest }, mpis) => holds(() => verify(null, digest, key(), joined(mpis, curve.size))),
+    isSignedBy: ({ digest }, mpis) => holds(() => verify(null, digest, key.get(), joined(mpis, curve.size))),
   };
 }
 
 function ecdsa(curve: Curve, point: Uint8Array): Algorithm | Unusable {
   if (point.length !== 1 + 2 * curve.size || point[0] !== 0x04) return UNREADABLE;
-  const x = base64Url(point.subarray(1, 1 + curve.size));
-  const y = base64Url(point.subarray(1 + curve.size));
-  const key = once(() => publicKey({ kty: 'EC', crv: curve.jwk, x, y }));
+  const key = keyOnCurve(curve, point);
   return {
-    ...onCurve(curve),
+    ...onCurve(curve, key),
     isSignedBy: ({ hash, content }, mpis) =>
       holds(() =>
-        verify(hash, content(), { key: key(), dsaEncoding: 'ieee-p1363' }, joined(mpis, curve.size)),
+        verify(hash, content(), { key: key.get(), dsaEncoding: 'ieee-p1363' }, joined(mpis, curve.size)),
       ),
   };
 }
 
+// not as a JSON Web Key, of which OpenSSL checks the order of the point too: on these curves every point has the same
+function keyOnCurve({ spki }: Curve, point: Uint8Array): Once<KeyObject> {
+  const der = Buffer.concat([Buffer.from(spki, 'hex'), point]);
+  return once(() => createPublicKey({ key: der, format: 'der', type: 'spki' }));
+}
+
 /** How many bytes OpenSSL hashes in a microsecond, at least. */
 const HASHED_PER_US = 200;
+/** What it takes OpenSSL to read a key on a curve. */
+const READING_US = 500;
 
-function onCurve({ name, size, algorithm, cost }: Curve): Omit<Algorithm, 'isSignedBy'> {
+function onCurve(
+  { name, size, algorithm, cost }: Curve,
+  key: Once<KeyObject>,
+): Omit<Algorithm, 'isSignedBy'> {
   return {
     algorithm: name,
     signatureAlgorithms: [algorithm],
     fits: (mpis) => mpis.length === 2 && mpis.every((mpi) => isAbout(mpi, size)),
-    cost: (contentBytes) => cost + contentBytes / HASHED_PER_US,
+    cost: (contentBytes) => cost + contentBytes / HASHED_PER_US + (key.isMade ? 0 : READING_US),
   };
 }
 
 const UNREADABLE: Unusable = { code: 'KEY_UNUSABLE', why: 'has numbers that cannot be read' };
-
-type Jwk = Parameters<typeof createPublicKey>[0] extends infer Input
-  ? Input extends { key: infer Key; format: 'jwk' }
-    ? Key
-    : never
-  : never;
 
 /** False also when OpenSSL will not work with these numbers at all: a point that is not on its curve. */
 function holds(check: () => boolean): boolean {
@@ -287,15 +322,21 @@ function holds(check: () => boolean): boolean {
   }
 }
 
-function publicKey(key: Jwk): KeyObject {
-  return createPublicKey({ key, format: 'jwk' });
+interface Once<T> {
+  readonly isMade: boolean;
+  get(): T;
 }
 
-function once<T>(make: () => T): () => T {
+function once<T>(make: () => T): Once<T> {
   let made: { readonly value: T } | null = null;
-  return () => {
-    made ??= { value: make() };
-    return made.value;
+  return {
+    get isMade() {
+      return made !== null;
+    },
+    get() {
+      made ??= { value: make() };
+      return made.value;
+    },
   };
 }
 

@@ -401,8 +401,8 @@ export interface Budget {
   readonly left: number;
 }
 
-/** Of one certificate. Twenty user IDs that are renewed every month for thirty years are 7,200. */
-const MAX_CANDIDATES = 8000;
+/** Of one certificate. Twenty user IDs that are renewed every month for twenty years are 4,800. */
+const MAX_CANDIDATES = 5000;
 
 export function createBudget(microseconds: number): Budget {
   let left = microseconds;

@@ -1,0 +1,85 @@
+// What lookaside key add, list and show print.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { formatKey, formatKeys, formatResults } from '../../src/cli/key.ts';
+import type { ShownKey } from '../../src/service/keys.ts';
+
+const FPR = 'AB'.repeat(20);
+const SUBKEY = 'CD'.repeat(20);
+
+const part = {
+  fingerprint: SUBKEY,
+  algorithm: 'rsa3072',
+  state: 'expired',
+  canSign: true,
+  createdAt: new Date('2020-01-02T03:04:05Z'),
+  expiresAt: new Date('2022-01-02T03:04:05Z'),
+  revokedAt: null,
+} as const;
+
+const key: ShownKey = {
+  ...part,
+  fingerprint: FPR,
+  state: 'valid',
+  expiresAt: null,
+  canSign: false,
+  userIds: ['Alice <a@x>', 'evil\u001b[2J\u202e'],
+  subkeys: [part],
+  addedAt: new Date('2026-11-22T10:00:00Z'),
+  changedAt: new Date('2026-11-22T11:00:00Z'),
+};
+
+describe('key add', () => {
+  test('prints a line for each certificate, and under them why each refused one was', () => {
+    const text = formatResults([
+      {
+        file: 'a.asc',
+        result: { result: 'added', fingerprint: FPR, userIds: key.userIds, state: 'revoked' },
+      },
+      {
+        file: '-',
+        result: { result: 'refused', fingerprint: null, code: 'TOO_LARGE', message: 'too\u001b large' },
+      },
+    ]);
+    assert.deepEqual(
+      text.split('\n').map((line) => line.replace(/ {2,}/g, '|')),
+      [
+        'RESULT|FINGERPRINT|STATE|FILE|USER ID',
+        `added|${FPR}|revoked|a.asc|Alice <a@x>`,
+        'refused|-|TOO_LARGE|-',
+        '-: too\\u001b large',
+      ],
+    );
+  });
+});
+
+describe('key list', () => {
+  test('prints a line for each key', () => {
+    assert.deepEqual(
+      formatKeys([key])
+        .split('\n')
+        .map((line) => line.replace(/ {2,}/g, '|')),
+      ['FINGERPRINT|ALGORITHM|STATE|EXPIRES|USER ID', `${FPR}|rsa3072|valid|-|Alice <a@x>`],
+    );
+  });
+
+  test('without keys says how to add one', () => {
+    assert.match(formatKeys([]), /lookaside key add FILE/);
+  });
+});
+
+describe('key show', () => {
+  test('prints what is known of the key and its subkeys, with hostile text escaped', () => {
+    const text = formatKey(key);
+    assert.match(text, new RegExp(`^fingerprint +${FPR}$`, 'm'));
+    assert.match(text, /^signs +by subkeys alone$/m);
+    assert.match(text, /^created +2020-01-02$/m);
+    assert.match(text, /^user ID +Alice <a@x>$/m);
+    assert.match(text, /^user ID +evil\\u001b\[2J\\u202e$/m);
+    assert.match(text, new RegExp(`^${SUBKEY} +rsa3072 +expired +yes +2020-01-02 +2022-01-02$`, 'm'));
+  });
+
+  test('prints no table of subkeys where there are none', () => {
+    assert.doesNotMatch(formatKey({ ...key, subkeys: [] }), /SUBKEY/);
+  });
+});
