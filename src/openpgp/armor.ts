@@ -1,8 +1,5 @@
 // ASCII armour of keys (RFC 9580, section 6): taken off what comes in, put on what goes out.
-import { readPacket } from './packets.ts';
-
-const TAG_SECRET_KEY = 5;
-const TAG_PUBLIC_KEY = 6;
+import { readPacket, TAG } from './packets.ts';
 
 // a byte order mark is what some editors put before all text
 const BEGIN = /^(?:\xef\xbb\xbf)?-----BEGIN PGP (?:PUBLIC|PRIVATE) KEY BLOCK-----[ \t\r]*\n/gm;
@@ -32,7 +29,7 @@ export function armorPublicKey(binary: Uint8Array): string {
     '-----BEGIN PGP PUBLIC KEY BLOCK-----',
     '',
     ...lines,
-    `=${checksum(binary)}`,
+    `=${checksumOf(binary)}`,
     '-----END PGP PUBLIC KEY BLOCK-----',
     '',
   ].join('\n');
@@ -41,7 +38,7 @@ export function armorPublicKey(binary: Uint8Array): string {
 // a binary file may hold the words of armour in a user ID
 function beginsWithKey(bytes: Uint8Array): boolean {
   const tag = readPacket(bytes, 0)?.tag;
-  return tag === TAG_PUBLIC_KEY || tag === TAG_SECRET_KEY;
+  return tag === TAG.publicKey || tag === TAG.secretKey;
 }
 
 function dearmor(text: string, from: number): Uint8Array | null {
@@ -63,8 +60,8 @@ function skipHeaders(text: string, from: number): number {
   }
 }
 
-// CRC-24 (RFC 9580, section 6.1.1): older programs still ask for it
-function checksum(bytes: Uint8Array): string {
+/** CRC-24 (RFC 9580, section 6.1.1) in radix-64: older programs still ask for it. */
+export function checksumOf(bytes: Uint8Array): string {
   let crc = 0xb704ce;
   for (const byte of bytes) {
     crc ^= byte << 16;

@@ -1,54 +1,25 @@
-// What a cleaned certificate says of its key, read as gpg reads it.
+// What a certificate says of its key, as people and the store get it.
 import type { KeyDetails, KeyPart } from '../domain/key.ts';
-import { byAge, type Kept, maySign, type UserId } from './kept-parts.ts';
+import type { CertificateFacts, Subkey, UserId } from './certificate-facts.ts';
+import { saysSign } from './certificate-facts.ts';
+import { describedState, endOf, isOver, isRevoked, type KeyState, laterBy } from './key-state.ts';
 import type { PublicKey } from './public-key.ts';
-import type { UntrustedSignature } from './self-signatures.ts';
 
-export function describe(kept: Kept, now: Date): KeyDetails {
-  const { primary, subkeys } = kept;
+export function describe(facts: CertificateFacts, now: Date): KeyDetails {
   return {
-    ...describePart(primary, {
-      expiresAt: primaryExpiry(kept),
-      revokedAt: primaryRevocation(kept),
-      canSign: primaryMaySign(kept),
-    }),
-    userIds: shownUserIds(kept, now).map(({ body }) => decode(body)),
-    subkeys: subkeys.flatMap(({ key, binding, revocation }) =>
-      binding === null
-        ? []
-        : describePart(key, {
-            expiresAt: earliest(keyExpiry(key, binding.signature), signatureExpiry(binding.signature)),
-            revokedAt: revocation?.signature.createdAt ?? null,
-            canSign: binding.canSign,
-          }),
-    ),
+    ...describePart(facts.key, describedState(facts, now), revokedAt(facts)),
+    userIds: shownUserIds(facts, now).map(({ body }) => decode(body)),
+    subkeys: facts.subkeys.flatMap((subkey) => describeSubkey(subkey) ?? []),
   };
 }
 
-interface PartState {
-  /** Seconds since 1970. */
-  readonly expiresAt: number | null;
-  readonly revokedAt: number | null;
-  readonly canSign: boolean;
-}
-
-function describePart(
-  { fingerprint, algorithm, createdAt }: PublicKey,
-  { expiresAt, revokedAt, canSign }: PartState,
-): KeyPart {
-  return {
-    fingerprint,
-    algorithm,
-    canSign,
-    createdAt: toDate(createdAt),
-    expiresAt: expiresAt === null ? null : toDate(expiresAt),
-    revokedAt: revokedAt === null ? null : toDate(revokedAt),
-  };
-}
-
-/** Hostile bytes as they come: what is no UTF-8 becomes U+FFFD. */
-function decode(body: Uint8Array): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(body);
+/** Those that hold now; those that held once when none does, because a key needs a name. */
+function shownUserIds({ userIds }: CertificateFacts, now: Date): readonly UserId[] {
+  const certified = inOrder(userIds).filter(({ certification }) => certification !== null);
+  const holding = certified.filter(
+    (userId) => userId.certification !== null && !isRevoked(userId) && !isOver(userId.certification, now),
+  );
+  return holding.length === 0 ? certified : holding;
 }
 
 /** The primary user ID first, as gpg picks it: the newest of those that are marked so, else the newest. */
@@ -62,82 +33,45 @@ export function inOrder(userIds: readonly UserId[]): readonly UserId[] {
 }
 
 function isPrimary(userId: UserId): boolean {
-  return userId.certification?.signature.facts.isPrimaryUserId === true && !isRevoked(userId);
+  return userId.certification?.signature.isPrimaryUserId === true && !isRevoked(userId);
 }
 
 function certifiedAt(userId: UserId): number {
-  return isRevoked(userId) ? 0 : (userId.certification?.signature.createdAt ?? 0);
-}
-
-/** A certification that is newer than the revocation takes it back. */
-function isRevoked({ certification, revocation }: UserId): boolean {
-  if (certification === null) return true;
-  return revocation !== null && revocation.signature.createdAt >= certification.signature.createdAt;
-}
-
-/** Those that hold now; those that held once when none does, because a key needs a name. */
-function shownUserIds({ userIds }: Kept, now: Date): readonly UserId[] {
-  const nowSeconds = now.getTime() / 1000;
-  const certified = inOrder(userIds).filter(({ certification }) => certification !== null);
-  const holding = certified.filter((userId) => {
-    const expiry = userId.certification === null ? null : signatureExpiry(userId.certification.signature);
-    return !isRevoked(userId) && (expiry === null || expiry > nowSeconds);
-  });
-  return holding.length === 0 ? certified : holding;
-}
-
-/** The signatures that speak for the primary key, in the order in which gpg asks them for any one fact. */
-function speakers({ direct, userIds }: Kept): readonly UntrustedSignature[] {
-  const certifications = userIds
-    .filter((userId) => !isRevoked(userId))
-    .flatMap(({ certification }) => (certification === null ? [] : [certification.signature]))
-    .sort(byAge);
-  return direct === null ? certifications : [direct.signature, ...certifications];
-}
-
-export function primaryMaySign(kept: Kept): boolean {
-  const flags = speakers(kept).map(({ facts }) => facts.keyFlags);
-  return maySign(flags.find((keyFlags) => keyFlags !== null) ?? null);
-}
-
-function primaryExpiry(kept: Kept): number | null {
-  const expiries = speakers(kept).map((signature) => keyExpiry(kept.primary, signature));
-  const said = expiries.find((expiry) => expiry !== null) ?? null;
-  return earliest(said, lastUserIdExpiry(kept));
-}
-
-/** When the last user ID that is not revoked is no longer vouched for, which ends the key too; null = never. */
-function lastUserIdExpiry({ userIds }: Kept): number | null {
-  const certifications = userIds
-    .filter((userId) => !isRevoked(userId))
-    .flatMap(({ certification }) => (certification === null ? [] : [certification.signature]));
-  const expiries = certifications.map(signatureExpiry).filter((expiry) => expiry !== null);
-  return expiries.length === 0 || expiries.length < certifications.length ? null : Math.max(...expiries);
+  return isRevoked(userId) ? 0 : (userId.certification?.signature.createdAt.getTime() ?? 0);
 }
 
 /** A key whose user IDs are all revoked is as good as revoked: gpg no longer verifies with it. */
-function primaryRevocation({ revocation, userIds }: Kept): number | null {
+function revokedAt({ revocation, userIds }: CertificateFacts): Date | null {
   if (revocation !== null) return revocation.signature.createdAt;
   const certified = userIds.filter(({ certification }) => certification !== null);
   if (!certified.every(isRevoked)) return null;
-  return Math.max(...certified.map((userId) => userId.revocation?.signature.createdAt ?? 0));
+  const times = certified.map((userId) => userId.revocation?.signature.createdAt.getTime() ?? 0);
+  return new Date(Math.max(...times));
 }
 
-function keyExpiry({ createdAt }: PublicKey, { facts }: UntrustedSignature): number | null {
-  const { keyExpiresAfter } = facts;
-  return keyExpiresAfter === null || keyExpiresAfter === 0 ? null : createdAt + keyExpiresAfter;
+/** Null for one that is revoked and not bound: nobody knows what it was for. */
+function describeSubkey({ key, binding, revocation }: Subkey): KeyPart | null {
+  if (binding === null) return null;
+  const { signature } = binding;
+  const expiresAt = earliest(laterBy(key.createdAt, signature.keyExpiresSeconds), endOf(binding));
+  const state = { expiresAt, maySign: saysSign(signature) };
+  return describePart(key, state, revocation?.signature.createdAt ?? null);
 }
 
-function signatureExpiry({ createdAt, facts }: UntrustedSignature): number | null {
-  const { expiresAfter } = facts;
-  return expiresAfter === null || expiresAfter === 0 ? null : createdAt + expiresAfter;
+function describePart(
+  { fingerprint, algorithm, createdAt }: PublicKey,
+  { expiresAt, maySign }: KeyState,
+  revokedAt: Date | null,
+): KeyPart {
+  return { fingerprint, algorithm, canSign: maySign, createdAt, expiresAt, revokedAt };
 }
 
-function earliest(one: number | null, other: number | null): number | null {
-  if (one === null) return other;
-  return other === null ? one : Math.min(one, other);
+/** Hostile bytes as they come: what is no UTF-8 becomes U+FFFD. */
+function decode(body: Uint8Array): string {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(body);
 }
 
-function toDate(seconds: number): Date {
-  return new Date(seconds * 1000);
+function earliest(one: Date | null, other: Date | null): Date | null {
+  if (one === null || other === null) return one ?? other;
+  return one < other ? one : other;
 }

@@ -1,291 +1,256 @@
-// What a certificate says of its keys: every statement in it that its own primary key vouches for. Verified once;
-// what follows from it depends on the time and is worked out when asked.
-import { createHash } from 'node:crypto';
-import { config, PublicKeyPacket, PublicSubkeyPacket, SignaturePacket } from 'openpgp';
-import { CLOCK_LEAD_MS } from '../domain/limits.ts';
-import { type Packet, TAG, walkPackets } from './packets.ts';
+// Who vouches for what in a certificate: the one place that believes statements in it, for cleaning and for verifying.
+// Of statements that exclude each other one wins by its own content alone, in whatever order and company they come.
+import type { MergedCertificate, MergedPart } from './certificate-parts.ts';
+import { bitLength, uint16 } from './fields.ts';
+import { type PublicKey, parsePublicKey } from './public-key.ts';
 import {
-  Fields,
-  hex,
-  MalformedPacket,
+  type Budget,
+  isLongEnough,
+  isMadeBy,
+  mayBeMadeBy,
+  type SignedData,
+  signedKey,
+  signedSubkey,
+  signedUserId,
+} from './signature-check.ts';
+import {
+  type EmbeddedSignature,
   type ReadSignature,
   readSignaturePacket,
   SIGNATURE_TYPE,
 } from './signature-packet.ts';
 
-type KeyPacket = PublicKeyPacket | PublicSubkeyPacket;
-
-export interface KeyFacts {
-  /** 40 upper-case hex digits. */
-  readonly fingerprint: string;
-  readonly createdAt: Date;
-  /** Null when it is of an algorithm that OpenPGP.js cannot read. */
-  readonly packet: KeyPacket | null;
-  readonly revocations: readonly Revocation[];
+/** A signature that the key has made. */
+export interface Statement {
+  readonly signature: ReadSignature;
+  /** The body without what is not hashed, its numbers as they should be written: every copy of it has the same. */
+  readonly core: Uint8Array;
 }
 
-export interface Revocation {
-  readonly at: Date;
-  /** False when the key was only replaced or retired: what it signed before stays good. */
-  readonly isHard: boolean;
+export interface CertificateFacts {
+  readonly key: PublicKey;
+  /** The gravest. */
+  readonly revocation: Statement | null;
+  /** The newest direct-key signature. */
+  readonly direct: Statement | null;
+  readonly userIds: readonly UserId[];
+  /** In the order of their making. */
+  readonly subkeys: readonly Subkey[];
 }
 
-export interface SubkeyFacts extends KeyFacts {
-  /** `isBacked`: the subkey has signed that it belongs to this primary key. */
-  readonly bindings: readonly (SelfSignature & { readonly isBacked: boolean })[];
+/** Certified or revoked by the key. */
+export interface UserId {
+  readonly body: Uint8Array;
+  /** The newest. */
+  readonly certification: Statement | null;
+  /** The newest. */
+  readonly revocation: Statement | null;
 }
 
-export interface CertificateFacts extends KeyFacts {
-  readonly directSignatures: readonly SelfSignature[];
-  readonly users: readonly {
-    readonly certifications: readonly SelfSignature[];
-    readonly revokedAt: Date | null;
-  }[];
-  readonly subkeys: readonly SubkeyFacts[];
+/** Bound or revoked by the key, of a kind that could sign. */
+export interface Subkey {
+  readonly key: PublicKey;
+  readonly binding: Binding | null;
+  readonly revocation: Statement | null;
 }
 
-type SelfSignature = Pick<ReadSignature, 'createdAt' | 'expiresSeconds' | 'keyExpiresSeconds' | 'keyFlags'>;
-
-export interface KeyState {
-  /** Null = never. */
-  readonly expiresAt: Date | null;
-  readonly maySign: boolean;
+export interface Binding extends Statement {
+  /** How the subkey has signed that it belongs to the key. Always there when the binding says that it may sign. */
+  readonly backSignature: BackSignature | null;
 }
 
-/** Public keys of version 4 in it by their fingerprints, primary key first; empty when it is no certificate of version 4. */
-export function fingerprintsOf(certificate: Uint8Array): readonly string[] {
-  const components = componentsOf(certificate);
-  if (components === null) return [];
-  return components
-    .filter(({ tag }) => tag !== TAG.userId && tag !== TAG_ATTRIBUTE)
-    .map(({ body }) => fingerprintOf(body));
+export interface BackSignature extends Statement {
+  /** It stands in the hashed part of the binding. */
+  readonly isHashed: boolean;
 }
 
-/** Null when it is no certificate of version 4. */
-export async function readCertificate(certificate: Uint8Array): Promise<CertificateFacts | null> {
-  const [primary, ...others] = componentsOf(certificate) ?? [];
-  if (primary === undefined) return null;
-  const packet = await readKey(new PublicKeyPacket(), primary.body);
-  const vouched = (component: Component, types: readonly number[], data: object) =>
-    selfSignatures(component.signatures, packet, types, data);
+export interface Limits {
+  /** What was signed after it is not believed yet, unless it is registered already. */
+  readonly latest: Date;
+  readonly budget: Budget;
+}
 
-  const key = asKey(primary.body);
-  const users: CertificateFacts['users'][number][] = [];
-  const subkeys: SubkeyFacts[] = [];
-  for (const component of others) {
-    if (component.tag === TAG.publicSubkey) {
-      subkeys.push(await readSubkey(component, packet, key));
-      continue;
-    }
-    const written = { write: () => component.body };
-    const user = component.tag === TAG.userId ? { userID: written, key } : { userAttribute: written, key };
-    const revocations = await vouched(component, [SIGNATURE_TYPE.certificationRevocation], user);
-    users.push({
-      certifications: await vouched(component, CERTIFICATIONS, user),
-      revokedAt: latest(revocations)?.createdAt ?? null,
-    });
-  }
+/** @throws LookasideError TOO_LARGE when the budget does not do */
+export function readFacts(key: PublicKey, parts: MergedCertificate, limits: Limits): CertificateFacts {
+  const maker = { key, data: signedKey(key.body), limits };
+  const own = candidatesOf(parts.primary, maker);
   return {
-    ...keyFacts(primary.body, packet),
-    revocations: revocationsOf(await vouched(primary, [SIGNATURE_TYPE.keyRevocation], { key })),
-    directSignatures: await vouched(primary, [SIGNATURE_TYPE.directKey], { key }),
-    users,
-    subkeys,
+    key,
+    revocation: find(ofType(own, SIGNATURE_TYPE.keyRevocation), maker, byGravity),
+    direct: find(believable(ofType(own, SIGNATURE_TYPE.directKey), maker), maker, byAge),
+    userIds: parts.userIds.flatMap((part) => readUserId(part, key, limits) ?? []),
+    subkeys: parts.subkeys.flatMap((part) => readSubkey(part, key, limits) ?? []).sort(byMaking),
   };
+}
+
+function readUserId(part: MergedPart, key: PublicKey, limits: Limits): UserId | null {
+  const maker = { key, data: signedUserId(key.body, part.body), limits };
+  const own = candidatesOf(part, maker);
+  const certification = find(believable(ofType(own, ...SIGNATURE_TYPE.certification), maker), maker, byAge);
+  const revocation = find(ofType(own, SIGNATURE_TYPE.certificationRevocation), maker, byAge);
+  if (certification === null && revocation === null) return null;
+  return { body: part.body, certification, revocation };
+}
+
+function readSubkey(part: MergedPart, primary: PublicKey, limits: Limits): Subkey | null {
+  const maker = { key: primary, data: signedSubkey(primary.body, part.body), limits };
+  const own = candidatesOf(part, maker);
+  if (own.length === 0) return null;
+  const key = parsePublicKey(part.body);
+  if ('why' in key) return null;
+  const bindings = believable(ofType(own, SIGNATURE_TYPE.subkeyBinding), maker);
+  const binding = findBinding(bindings, maker, { ...maker, key });
+  const revocation = find(ofType(own, SIGNATURE_TYPE.subkeyRevocation), maker, byGravity);
+  return binding === null && revocation === null ? null : { key, binding, revocation };
 }
 
 /**
- * The primary key as its newest self-signatures have it, a direct one ahead of those on user ids, as gpg does. Null
- * when nothing of its own vouches for it.
+ * The newest. One that lets the subkey sign is none unless the subkey has agreed: else anybody could bind the subkey of
+ * somebody else and pass off its signatures as his own (RFC 9580, section 5.2.1.9).
  */
-export function primaryStateAt(primary: CertificateFacts, now: Date): KeyState | null {
-  const direct = latest(validAt(primary.directSignatures, now));
-  const users = primary.users
-    .map(({ certifications, revokedAt }) => latest(validAt(certifications, now), revokedAt))
-    .filter((signature) => signature !== null);
-  if (direct === null && users.length === 0) return null;
-  const flags = direct?.keyFlags ?? latest(users.filter(({ keyFlags }) => keyFlags !== null))?.keyFlags;
-  const seconds =
-    direct?.keyExpiresSeconds ??
-    latest(users.filter(({ keyExpiresSeconds }) => keyExpiresSeconds !== null))?.keyExpiresSeconds;
-  return {
-    expiresAt: laterBy(primary.createdAt, seconds ?? null),
-    maySign: flags == null || (flags & FLAG_SIGN) !== 0, // without flags a primary key may do everything
-  };
-}
-
-/** As its newest binding has it; null when there is none. */
-export function subkeyStateAt({ createdAt, bindings }: SubkeyFacts, now: Date): KeyState | null {
-  const binding = latest(validAt(bindings, now));
-  if (binding === null) return null;
-  return {
-    expiresAt: laterBy(createdAt, binding.keyExpiresSeconds),
-    maySign: ((binding.keyFlags ?? 0) & FLAG_SIGN) !== 0 && binding.isBacked,
-  };
-}
-
-/** The end of a period of `seconds`; null = never. */
-export function laterBy(start: Date, seconds: number | null): Date | null {
-  return seconds === null ? null : new Date(start.getTime() + seconds * 1000);
-}
-
-const TAG_ATTRIBUTE = 17;
-const CERTIFICATIONS: readonly number[] = [0x10, 0x11, 0x12, 0x13];
-const FLAG_SIGN = 0x02;
-/** Superseded, and no longer used (RFC 9580, section 5.2.3.31). No reason given may be any. */
-const SOFT_REASONS: readonly (number | null)[] = [1, 3];
-
-// every MD5 and unknown critical part is refused by these defaults; SHA-1 is taken, which old release keys have
-const CONFIG = { ...config, knownNotations: [] };
-
-interface Component {
-  readonly tag: number;
-  readonly body: Uint8Array;
-  readonly signatures: Uint8Array[];
-}
-
-/** A primary key, then user ids, attributes and subkeys, each with the signatures that follow it; null for anything else. */
-function componentsOf(certificate: Uint8Array): readonly Component[] | null {
-  const packets = walkPackets(certificate);
-  if (packets === null || packets[0]?.tag !== TAG.publicKey || packets[0].body[0] !== 4) return null;
-  const components: Component[] = [];
-  let signatures: Uint8Array[] = [];
-  for (const packet of packets) {
-    if (packet.tag === TAG.signature) signatures.push(packet.body);
-    else signatures = []; // those of a packet that is not ours to judge go nowhere
-    if (isComponent(packet, components.length === 0)) components.push({ ...packet, signatures });
+function findBinding(bindings: readonly Candidate[], maker: Maker, subkey: Maker): Binding | null {
+  for (const binding of [...bindings].sort(byAge)) {
+    const { signature, core } = binding;
+    if (!isVouched(binding, maker)) continue;
+    if (!saysSign(signature)) return { signature, core, backSignature: null };
+    const backSignature = findBackSignature(binding, subkey);
+    if (backSignature !== null) return { signature, core, backSignature };
   }
-  return components;
+  return null;
 }
 
-function isComponent({ tag, body }: Packet, isFirst: boolean): boolean {
-  if (tag === TAG.publicKey) return isFirst;
-  return tag === TAG.userId || tag === TAG_ATTRIBUTE || (tag === TAG.publicSubkey && body[0] === 4);
+function findBackSignature({ embedded, isKnown }: Candidate, subkey: Maker): BackSignature | null {
+  const bodies = embedded.map(({ body }) => body);
+  const own = candidatesOf(isKnown ? { known: bodies, fresh: [] } : { known: [], fresh: bodies }, subkey);
+  const found = find(believable(ofType(own, SIGNATURE_TYPE.backSignature), subkey), subkey, byAge);
+  if (found === null) return null;
+  const isHashed = embedded.some(({ body, isHashed }) => isHashed && body === found.signature.body);
+  return { ...found, isHashed };
 }
 
-async function readSubkey(component: Component, primary: KeyPacket | null, key: AsKey): Promise<SubkeyFacts> {
-  const packet = await readKey(new PublicSubkeyPacket(), component.body);
-  const data = { key, bind: asKey(component.body) };
-  const of = (type: number) => selfSignatures(component.signatures, primary, [type], data);
-  const bindings = (await of(SIGNATURE_TYPE.subkeyBinding)).map(async (binding) => ({
-    ...binding,
-    isBacked: await isBacked(binding, packet, data),
-  }));
-  return {
-    ...keyFacts(component.body, packet),
-    revocations: revocationsOf(await of(SIGNATURE_TYPE.subkeyRevocation)),
-    bindings: await Promise.all(bindings),
-  };
+/** Key flag 0x02 (RFC 9580, section 5.2.3.29). Of subkeys, which need it; a primary key without flags may sign. */
+export function saysSign({ keyFlags }: ReadSignature): boolean {
+  return ((keyFlags ?? 0) & 0x02) !== 0;
 }
 
-/** Without it anybody could adopt a stranger's signing subkey (RFC 9580, section 5.2.1.9). */
-async function isBacked(
-  { embeddedSignature }: ReadSignature,
-  subkey: KeyPacket | null,
-  data: object,
-): Promise<boolean> {
-  if (embeddedSignature === null) return false;
-  const backing = await selfSignatures([embeddedSignature], subkey, [SIGNATURE_TYPE.keyBinding], data);
-  return backing.length > 0;
+/** Other than for being replaced or retired (RFC 9580, section 5.2.3.31): whatever the key has signed is in doubt. */
+export function isHard({ signature: { revocationReason } }: Statement): boolean {
+  return revocationReason !== 1 && revocationReason !== 3;
 }
 
-/** Those of the given types that `key` has made over `data`. */
-async function selfSignatures(
-  bodies: readonly Uint8Array[],
-  key: KeyPacket | null,
-  types: readonly number[],
-  data: object,
-): Promise<readonly ReadSignature[]> {
-  const made: ReadSignature[] = [];
-  for (const body of bodies) {
-    const signature = readQuietly(body);
-    if (signature === null || key === null || !types.includes(signature.type)) continue;
-    if (signature.notUnderstood === null && (await isMadeBy(key, signature, data))) made.push(signature);
+/** Whether the key may be its maker as far as it says so itself: no name at all may be any key's. */
+export function namesKey({ issuers }: ReadSignature, { fingerprintBytes }: PublicKey): boolean {
+  return issuers.every(
+    (issuer) =>
+      issuer.length > 0 && issuer.every((octet, at) => octet === fingerprintBytes.at(at - issuer.length)),
+  );
+}
+
+// --- candidates: what the key may have signed, before its numbers are checked
+
+interface Maker {
+  readonly key: PublicKey;
+  readonly data: SignedData;
+  readonly limits: Limits;
+}
+
+interface Candidate extends Statement {
+  /** Registered before. */
+  readonly isKnown: boolean;
+  /** Of all its copies: they may differ in what is not hashed. */
+  readonly embedded: EmbeddedSignature[];
+}
+
+/** Each once, as far as one hash of each tells. */
+function candidatesOf(
+  { known, fresh }: Pick<MergedPart, 'known' | 'fresh'>,
+  maker: Maker,
+): readonly Candidate[] {
+  const found = new Map<string, Candidate>();
+  for (const body of known) addCandidate(found, body, true, maker);
+  for (const body of fresh) addCandidate(found, body, false, maker);
+  return [...found.values()];
+}
+
+function addCandidate(
+  found: Map<string, Candidate>,
+  body: Uint8Array,
+  isKnown: boolean,
+  { key, data, limits }: Maker,
+): void {
+  const signature = readSignaturePacket(body);
+  if (signature.kind !== 'read' || !namesKey(signature, key) || !mayBeMadeBy(key, data, signature)) return;
+  const core = coreOf(signature);
+  if (core.length > MAX_CORE_BYTES) return;
+  const name = core.toString('latin1');
+  const copy = found.get(name);
+  if (copy !== undefined) {
+    copy.embedded.push(...signature.embedded);
+    return;
   }
-  return made;
+  limits.budget.consider();
+  found.set(name, { signature, core, isKnown, embedded: [...signature.embedded] });
 }
 
-function readQuietly(body: Uint8Array): ReadSignature | null {
-  try {
-    const signature = readSignaturePacket(body);
-    return 'unsupportedVersion' in signature ? null : signature;
-  } catch (error) {
-    if (error instanceof MalformedPacket) return null; // vouches for nothing
-    throw error;
-  }
+/** So that a binding with its back-signature inside stays below the MAX_SIGNATURE_PACKET_BYTES that gpg takes. */
+const MAX_CORE_BYTES = 8000;
+/** Of version 3: all but the start of the digest and the numbers. */
+const VERSION_3_HEAD_BYTES = 17;
+
+function coreOf({ version, body, hashedPart, digestStart, numbers }: ReadSignature): Buffer {
+  const head = version === 3 ? body.subarray(0, VERSION_3_HEAD_BYTES) : hashedPart;
+  return Buffer.concat([head, digestStart, ...(numbers ?? []).flatMap(writeMpi)]);
 }
 
-/** Whether `key` has made the version 4 signature over `data`, in the shape that OpenPGP.js wants for its type. */
-export async function isMadeBy(key: KeyPacket, signature: ReadSignature, data: object): Promise<boolean> {
-  try {
-    const packet = new SignaturePacket();
-    packet.read(signature.body);
-    // its own time: what that means is judged by us, in both clocks
-    await packet.verify(key, signature.type, data, signature.createdAt, true, CONFIG);
-    return true;
-  } catch {
-    return false; // OpenPGP.js throws plain errors for everything that is wrong: it vouches for nothing then
-  }
+function writeMpi(number: Uint8Array): readonly Uint8Array[] {
+  return [uint16(bitLength(number)), number];
 }
 
-async function readKey<Key extends KeyPacket>(packet: Key, body: Uint8Array): Promise<Key | null> {
-  try {
-    await packet.read(body);
-    return packet;
-  } catch {
-    return null; // an algorithm or a shape that OpenPGP.js does not know
-  }
+function ofType(candidates: readonly Candidate[], ...types: readonly number[]): readonly Candidate[] {
+  return candidates.filter(({ signature }) => types.includes(signature.type));
 }
 
-function keyFacts(body: Uint8Array, packet: KeyPacket | null) {
-  const fields = new Fields(body.subarray(1, 5));
-  return {
-    fingerprint: fingerprintOf(body),
-    createdAt: new Date((body.length < 5 ? 0 : fields.number(4)) * 1000),
-    packet,
-  };
-}
-
-interface AsKey {
-  readonly writeForHash: () => Uint8Array;
-}
-
-/** The key as signatures hash it: the bytes that are there, which OpenPGP.js would write anew. */
-function asKey(body: Uint8Array): AsKey {
-  const written = Buffer.concat([Buffer.of(0x99, body.length >> 8, body.length & 0xff), body]);
-  return { writeForHash: () => written };
-}
-
-function fingerprintOf(body: Uint8Array): string {
-  return hex(createHash('sha1').update(asKey(body).writeForHash()).digest());
-}
-
-// gpg too takes a key as revoked whatever the dates say
-function revocationsOf(signatures: readonly ReadSignature[]): readonly Revocation[] {
-  return signatures.map(({ createdAt, revocationReason }) => ({
-    at: createdAt,
-    isHard: !SOFT_REASONS.includes(revocationReason),
-  }));
-}
-
-function validAt<Signature extends SelfSignature>(
-  signatures: readonly Signature[],
-  now: Date,
-): readonly Signature[] {
-  return signatures.filter(({ createdAt, expiresSeconds }) => {
-    const expiresAt = laterBy(createdAt, expiresSeconds);
-    return createdAt.getTime() <= now.getTime() + CLOCK_LEAD_MS && (expiresAt === null || expiresAt > now);
+/** Those that a program may believe. Revocations are not asked: whoever can make one can also revoke. */
+function believable(candidates: readonly Candidate[], { key, limits }: Maker): readonly Candidate[] {
+  return candidates.filter(({ signature, isKnown }) => {
+    const { version, createdAt, notUnderstood, repeated } = signature;
+    if (version !== 4 || notUnderstood !== null || repeated !== null) return false;
+    if (!isLongEnough(key, signature) || createdAt < key.createdAt) return false;
+    return isKnown || createdAt <= limits.latest; // known ones also when our clock has been set back
   });
 }
 
-/** The newest, unless something newer, or of the same second, revokes it. */
-function latest<Signature extends { readonly createdAt: Date }>(
-  signatures: readonly Signature[],
-  revokedAt: Date | null = null,
-): Signature | null {
-  const newest = signatures.reduce<Signature | null>(
-    (best, each) => (best === null || each.createdAt > best.createdAt ? each : best),
-    null,
+type Order = (one: Statement, other: Statement) => number;
+
+/** The first in that order that the key did make. */
+function find(candidates: readonly Candidate[], maker: Maker, order: Order): Statement | null {
+  return [...candidates].sort(order).find((candidate) => isVouched(candidate, maker)) ?? null;
+}
+
+function isVouched({ signature }: Statement, { key, data, limits }: Maker): boolean {
+  limits.budget.spend(key.cost(data.sizeBytes + signature.hashedPart.length));
+  return isMadeBy(key, data, signature);
+}
+
+/** The newest first. */
+export function byAge(one: Statement, other: Statement): number {
+  return madeAt(other) - madeAt(one) || Buffer.compare(one.core, other.core);
+}
+
+/** Hard ones first, then the earliest. */
+function byGravity(one: Statement, other: Statement): number {
+  return (
+    Number(isHard(other)) - Number(isHard(one)) ||
+    madeAt(one) - madeAt(other) ||
+    Buffer.compare(one.core, other.core)
   );
-  return newest === null || (revokedAt !== null && revokedAt >= newest.createdAt) ? null : newest;
+}
+
+function madeAt({ signature }: Statement): number {
+  return signature.createdAt.getTime();
+}
+
+function byMaking({ key: one }: Subkey, { key: other }: Subkey): number {
+  const age = one.createdAt.getTime() - other.createdAt.getTime();
+  return age || (one.fingerprint < other.fingerprint ? -1 : 1);
 }

@@ -1,14 +1,7 @@
 // A file of certificates taken apart, nothing of it believed: which packets stand where, not what they say.
 import { MAX_CERTIFICATES } from '../domain/limits.ts';
-import { readPacket } from './packets.ts';
-import {
-  CERTIFICATION_REVOCATION,
-  CERTIFICATIONS,
-  DIRECT_KEY,
-  KEY_REVOCATION,
-  SUBKEY_BINDING,
-  SUBKEY_REVOCATION,
-} from './self-signatures.ts';
+import { readPacket, TAG } from './packets.ts';
+import { SIGNATURE_TYPE } from './signature-packet.ts';
 
 export interface UntrustedPart {
   readonly body: Uint8Array;
@@ -36,14 +29,6 @@ export interface UntrustedRevocation {
   readonly signature: Uint8Array;
 }
 
-const TAG_SIGNATURE = 2;
-const TAG_SECRET_KEY = 5;
-const TAG_PUBLIC_KEY = 6;
-const TAG_SECRET_SUBKEY = 7;
-const TAG_USER_ID = 13;
-const TAG_SUBKEY = 14;
-const TAG_USER_ATTRIBUTE = 17;
-
 /**
  * Packets of one block. A certificate of 4 MiB that strangers have certified as often as fits has some 40,000; the
  * limit is against millions of empty ones.
@@ -68,13 +53,13 @@ export function takeApart(block: Uint8Array): readonly (UntrustedCertificate | U
       break;
     }
     at = packet.end;
-    if (packet.tag === TAG_PUBLIC_KEY || packet.tag === TAG_SECRET_KEY) {
+    if (packet.tag === TAG.publicKey || packet.tag === TAG.secretKey) {
       if (found.length > MAX_CERTIFICATES) break;
-      draft = newDraft(packet.body, packet.tag === TAG_SECRET_KEY);
+      draft = newDraft(packet.body, packet.tag === TAG.secretKey);
       found.push(draft);
     } else if (draft !== null) {
       addPacket(draft, packet.tag, packet.body);
-    } else if (packet.tag === TAG_SIGNATURE && typeOf(packet.body) === KEY_REVOCATION) {
+    } else if (packet.tag === TAG.signature && typeOf(packet.body) === SIGNATURE_TYPE.keyRevocation) {
       if (found.length > MAX_CERTIFICATES) break;
       found.push({ kind: 'revocation', signature: packet.body });
     }
@@ -99,9 +84,15 @@ interface Current {
   part: UntrustedPart | null;
 }
 
-const KEY_TYPES: ReadonlySet<number> = new Set([DIRECT_KEY, KEY_REVOCATION]);
-const USER_ID_TYPES: ReadonlySet<number> = new Set([...CERTIFICATIONS, CERTIFICATION_REVOCATION]);
-const SUBKEY_TYPES: ReadonlySet<number> = new Set([SUBKEY_BINDING, SUBKEY_REVOCATION]);
+const KEY_TYPES: ReadonlySet<number> = new Set([SIGNATURE_TYPE.directKey, SIGNATURE_TYPE.keyRevocation]);
+const USER_ID_TYPES: ReadonlySet<number> = new Set([
+  ...SIGNATURE_TYPE.certification,
+  SIGNATURE_TYPE.certificationRevocation,
+]);
+const SUBKEY_TYPES: ReadonlySet<number> = new Set([
+  SIGNATURE_TYPE.subkeyBinding,
+  SIGNATURE_TYPE.subkeyRevocation,
+]);
 
 function newDraft(body: Uint8Array, isSecret: boolean): Draft {
   return {
@@ -118,20 +109,20 @@ function newDraft(body: Uint8Array, isSecret: boolean): Draft {
 
 function addPacket(draft: Draft, tag: number, body: Uint8Array): void {
   switch (tag) {
-    case TAG_SIGNATURE:
+    case TAG.signature:
       addSignature(draft, body);
       return;
-    case TAG_USER_ID:
+    case TAG.userId:
       draft.current = { body, parts: draft.userIds, types: USER_ID_TYPES, part: null };
       return;
-    case TAG_SUBKEY:
+    case TAG.publicSubkey:
       draft.current = { body, parts: draft.subkeys, types: SUBKEY_TYPES, part: null };
       return;
-    case TAG_SECRET_SUBKEY:
+    case TAG.secretSubkey:
       draft.hasSecretSubkey = true;
       draft.current = null;
       return;
-    case TAG_USER_ATTRIBUTE:
+    case TAG.userAttribute:
       draft.current = null;
       return;
     default: // trust, marker and padding packets say nothing about a key
@@ -163,4 +154,44 @@ function typeOf(signature: Uint8Array): number {
   const [version, second = 0, third = 0] = signature;
   if (version === 4) return second;
   return version === 3 ? third : 0;
+}
+
+/** What a file says of a part beside what is registered of it. */
+export interface MergedPart {
+  readonly body: Uint8Array;
+  /** Bodies of signature packets. */
+  readonly known: readonly Uint8Array[];
+  readonly fresh: readonly Uint8Array[];
+}
+
+export interface MergedCertificate {
+  readonly primary: MergedPart;
+  readonly userIds: readonly MergedPart[];
+  readonly subkeys: readonly MergedPart[];
+}
+
+/** `registered` is of the same primary key; null when there is none. */
+export function merge(
+  fresh: UntrustedCertificate,
+  registered: UntrustedCertificate | null,
+): MergedCertificate {
+  return {
+    primary: {
+      body: fresh.primary.body,
+      known: registered?.primary.signatures ?? [],
+      fresh: fresh.primary.signatures,
+    },
+    userIds: mergeParts(fresh.userIds, registered?.userIds),
+    subkeys: mergeParts(fresh.subkeys, registered?.subkeys),
+  };
+}
+
+type Parts = ReadonlyMap<string, UntrustedPart>;
+
+function mergeParts(fresh: Parts, known: Parts = new Map()): readonly MergedPart[] {
+  return [...new Map([...known, ...fresh])].map(([name, { body }]) => ({
+    body,
+    known: known.get(name)?.signatures ?? [],
+    fresh: fresh.get(name)?.signatures ?? [],
+  }));
 }

@@ -7,7 +7,6 @@
 // A revocation counts when the key itself made it; those by other keys that it names for this are dropped with what
 // else others certified. What is kept does not depend on the order in which copies came: of signatures that exclude
 // each other one wins by its own content alone, and is written in one way alone.
-import { readKey } from 'openpgp';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import {
   CLOCK_LEAD_MS,
@@ -19,24 +18,26 @@ import {
   MAX_USER_IDS,
 } from '../domain/limits.ts';
 import type { CleanedCertificate } from '../domain/ports.ts';
-import { armorPublicKey, untrustedBlocks } from './armor.ts';
-import { describe, inOrder, primaryMaySign } from './certificate-details.ts';
-import { takeApart, type UntrustedCertificate, type UntrustedRevocation } from './certificate-parts.ts';
-import { type Kept, keep, merge, type Vouched } from './kept-parts.ts';
-import { fingerprintOf, fingerprintOfSecretKey, type PublicKey, parsePublicKey } from './public-key.ts';
+import { untrustedBlocks } from './armor.ts';
+import { describe } from './certificate-details.ts';
+import { type CertificateFacts, namesKey, readFacts } from './certificate-facts.ts';
 import {
-  type Budget,
-  createBudget,
-  glanceAt,
-  hashedKey,
-  isMadeBy,
-  issuersOf,
-  mayBeMadeBy,
-  namesKey,
-  parseSignature,
-  signedPart,
-  type UntrustedSignature,
-} from './self-signatures.ts';
+  merge,
+  takeApart,
+  type UntrustedCertificate,
+  type UntrustedRevocation,
+} from './certificate-parts.ts';
+import { hex } from './fields.ts';
+import {
+  fingerprintOf,
+  fingerprintOfSecretKey,
+  HASHES,
+  type PublicKey,
+  parsePublicKey,
+} from './public-key.ts';
+import { type Budget, createBudget, isMadeBy, signedKey } from './signature-check.ts';
+import { type ReadSignature, readSignaturePacket } from './signature-packet.ts';
+import { writeCertificate } from './written-certificate.ts';
 
 /**
  * What public-key checks may cost in all, in microseconds of a slow machine: the rest of a second is for reading and
@@ -50,11 +51,11 @@ const CHECKS_US = 450_000;
  * of the file is merged with an earlier one of the same key too, so results are to be stored in their order. A bare
  * revocation is applied to the keyring's certificate. @throws LookasideError REQUEST_INVALID when there is none at all, TOO_LARGE
  */
-export async function cleanCertificates(
+export function cleanCertificates(
   untrusted: Uint8Array,
   keyring: ReadonlyMap<string, Uint8Array>,
   now: Date,
-): Promise<readonly CleanedCertificate[]> {
+): readonly CleanedCertificate[] {
   const entries = readEntries(untrusted);
   const known = new Map(keyring);
   const results: CleanedCertificate[] = [];
@@ -63,17 +64,12 @@ export async function cleanCertificates(
     // an even share of what is left: a poisoned one cannot use up what the others need
     const share = leftUs / (entries.length - index);
     const budget = createBudget(share);
-    const result = await answer(entry, { known, now, budget });
+    const result = answer(entry, { known, now, budget });
     leftUs -= share - budget.left;
     if (result.kind === 'clean') known.set(result.details.fingerprint, result.certificate);
     results.push(result);
   }
   return results;
-}
-
-/** ASCII armour of our own making. */
-export function armorCertificate(certificate: Uint8Array): string {
-  return armorPublicKey(certificate);
 }
 
 type Entry = UntrustedCertificate | UntrustedRevocation | 'damaged armour';
@@ -110,17 +106,17 @@ interface Surroundings {
   readonly budget: Budget;
 }
 
-async function answer(entry: Entry, surroundings: Surroundings): Promise<CleanedCertificate> {
+function answer(entry: Entry, surroundings: Surroundings): CleanedCertificate {
   if (entry === 'damaged armour') {
     return refused(null, damaged('the armour holds characters that are no base64, or too few of them'));
   }
   let fingerprint: string | null = null;
   try {
-    if (entry.kind === 'revocation') return await applyRevocation(entry, surroundings);
+    if (entry.kind === 'revocation') return applyRevocation(entry, surroundings);
     fingerprint = entry.isSecret
       ? fingerprintOfSecretKey(entry.primary.body)
       : fingerprintOf(entry.primary.body);
-    return await clean(entry, surroundings);
+    return clean(entry, surroundings);
   } catch (error) {
     if (isLookasideError(error)) return refused(fingerprint, error);
     throw error;
@@ -146,67 +142,64 @@ function refuseSecret(entry: UntrustedCertificate): void {
   );
 }
 
-async function clean(
-  entry: UntrustedCertificate,
-  { known, now, budget }: Surroundings,
-): Promise<CleanedCertificate> {
+function clean(entry: UntrustedCertificate, { known, now, budget }: Surroundings): CleanedCertificate {
   refuseSecret(entry);
   const primary = parsePublicKey(entry.primary.body);
   if ('why' in primary) throw new LookasideError(primary.code, `the key ${primary.why}`);
   if (!entry.isWhole) throw damaged(`the certificate of ${primary.fingerprint} breaks off or is damaged`);
-  if (primary.createdAt > latest(now)) {
+  const latest = new Date(now.getTime() + CLOCK_LEAD_MS);
+  if (primary.createdAt > latest) {
     throw new LookasideError(
       'KEY_UNUSABLE',
-      `the key ${primary.fingerprint} was made at ${toDate(primary.createdAt).toISOString()}, which is yet to come; compare the clocks`,
+      `the key ${primary.fingerprint} was made at ${primary.createdAt.toISOString()}, which is yet to come; compare the clocks`,
     );
   }
-  const registered = known.get(primary.fingerprint);
-  const kept = keep(primary, merge(entry, registered), { latest: latest(now), budget });
-  refuseUnusable(primary, kept, entry);
-  refuseTooMany(kept);
-  const certificate = write(kept);
+  const registered = registeredCopy(known, primary.fingerprint);
+  const facts = readFacts(primary, merge(entry, registered), { latest, budget });
+  const details = describe(facts, now);
+  refuseUncertified(facts, entry);
+  refuseTooMany(facts);
+  if (![details, ...details.subkeys].some(({ canSign }) => canSign)) throw cannotSign(primary);
+  const certificate = writeCertificate(facts);
   if (certificate.length > MAX_CERTIFICATE_BYTES) {
     throw new LookasideError(
       'TOO_LARGE',
       `cleaned, the certificate still has ${certificate.length} bytes; wanted at most ${MAX_CERTIFICATE_BYTES}: ${TRIM}`,
     );
   }
-  await checkReadable(certificate);
-  return { kind: 'clean', details: describe(kept, now), certificate };
+  return { kind: 'clean', details, certificate };
 }
 
-// What we keep, OpenPGP.js reads whenever a signature is verified: one that it cannot would stop them all.
-async function checkReadable(certificate: Uint8Array): Promise<void> {
-  try {
-    await readKey({ binaryKey: certificate });
-  } catch (error) {
-    throw new LookasideError('KEY_UNUSABLE', 'the key cannot be used to verify; make a new one with gpg', {
-      cause: error,
-    });
-  }
+function registeredCopy(
+  known: ReadonlyMap<string, Uint8Array>,
+  fingerprint: string,
+): UntrustedCertificate | null {
+  const certificate = known.get(fingerprint);
+  if (certificate === undefined) return null;
+  const [copy] = takeApart(certificate);
+  if (copy?.kind !== 'certificate') throw new Error(`what is registered as ${fingerprint} is no certificate`);
+  return copy;
 }
 
-async function applyRevocation(
+function applyRevocation(
   { signature: body }: UntrustedRevocation,
   surroundings: Surroundings,
-): Promise<CleanedCertificate> {
-  const glance = glanceAt(body);
-  const signature = glance === null ? null : parseSignature(glance);
-  if (signature === null) throw damaged('a revocation was found that cannot be read');
-  const issuers = issuersOf(signature.glance);
-  const named = [...surroundings.known].filter(([fingerprint]) =>
+): CleanedCertificate {
+  const signature = readSignaturePacket(body);
+  if (signature.kind !== 'read') throw damaged('a revocation was found that cannot be read');
+  const issuers = signature.issuers.filter(({ length }) => length > 0).map(hex);
+  const { known, budget } = surroundings;
+  const named = [...known.keys()].filter((fingerprint) =>
     issuers.some((issuer) => fingerprint.endsWith(issuer)),
   );
-  for (const [fingerprint, certificate] of named) {
-    const [copy] = takeApart(certificate);
-    if (copy?.kind !== 'certificate')
-      throw new Error(`the keyring's copy of ${fingerprint} is no certificate`);
-    const key = parsePublicKey(copy.primary.body);
-    if ('why' in key || !isRevocationOf(key, signature, surroundings.budget)) continue;
-    return await clean({ ...copy, primary: { ...copy.primary, signatures: [body] } }, surroundings);
+  for (const fingerprint of named) {
+    const copy = registeredCopy(known, fingerprint);
+    if (copy === null || !isRevocationOf(copy, signature, budget)) continue;
+    return clean({ ...copy, primary: { ...copy.primary, signatures: [body] } }, surroundings);
   }
-  if (named.length > 0) {
-    throw new LookasideError('SIGNATURE_BAD', `the revocation was not made by the key ${named[0]?.[0]}`);
+  const [first] = named;
+  if (first !== undefined) {
+    throw new LookasideError('SIGNATURE_BAD', `the revocation was not made by the key ${first}`);
   }
   throw new LookasideError(
     'KEY_UNKNOWN',
@@ -214,47 +207,49 @@ async function applyRevocation(
   );
 }
 
-function isRevocationOf(key: PublicKey, signature: UntrustedSignature, budget: Budget): boolean {
-  const part = signedPart(hashedKey(key.body));
-  return mayBeMadeBy(key, part, signature.glance) && isMadeBy(key, part, signature, budget);
-}
-
-function latest(now: Date): number {
-  return Math.floor((now.getTime() + CLOCK_LEAD_MS) / 1000);
-}
-
-function toDate(seconds: number): Date {
-  return new Date(seconds * 1000);
+function isRevocationOf(
+  { primary: { body } }: UntrustedCertificate,
+  signature: ReadSignature,
+  budget: Budget,
+): boolean {
+  const key = parsePublicKey(body);
+  if ('why' in key) return false;
+  budget.spend(key.cost(body.length));
+  return isMadeBy(key, signedKey(body), signature);
 }
 
 const TRIM = 'delete what is no longer used with gpg --edit-key, and export the key again';
 
-function refuseUnusable(primary: PublicKey, kept: Kept, entry: UntrustedCertificate): void {
-  if (!kept.userIds.some(({ certification }) => certification !== null)) {
-    throw isBoundByMd5(primary, entry)
-      ? new LookasideError(
-          'ALGORITHM_WEAK',
-          `the user IDs of the key ${primary.fingerprint} are bound with MD5 or RIPEMD-160; renew them with gpg --edit-key, or make a new key`,
-        )
-      : new LookasideError(
-          'KEY_UNUSABLE',
-          `the key ${primary.fingerprint} has no user ID that it vouches for itself; export it whole with gpg --export`,
-        );
-  }
-  if (primaryMaySign(kept) || kept.subkeys.some(({ binding }) => binding?.canSign === true)) return;
-  throw new LookasideError(
+function refuseUncertified({ key, userIds }: CertificateFacts, entry: UntrustedCertificate): void {
+  if (userIds.some(({ certification }) => certification !== null)) return;
+  throw isBoundByMd5(key, entry)
+    ? new LookasideError(
+        'ALGORITHM_WEAK',
+        `the user IDs of the key ${key.fingerprint} are bound with MD5 or RIPEMD-160; renew them with gpg --edit-key, or make a new key`,
+      )
+    : new LookasideError(
+        'KEY_UNUSABLE',
+        `the key ${key.fingerprint} has no user ID that it vouches for itself; export it whole with gpg --export`,
+      );
+}
+
+function cannotSign({ fingerprint }: PublicKey): LookasideError {
+  return new LookasideError(
     'KEY_UNUSABLE',
-    `the key ${primary.fingerprint} can sign nothing: neither it nor a subkey is marked for signing with all that this needs; send a key that signs`,
+    `the key ${fingerprint} can sign nothing: neither it nor a subkey is marked for signing with all that this needs; send a key that signs`,
   );
 }
 
 function isBoundByMd5(primary: PublicKey, { userIds }: UntrustedCertificate): boolean {
   return [...userIds.values()]
-    .flatMap(({ signatures }) => signatures.map(glanceAt))
-    .some((glance) => glance !== null && glance.hash === null && namesKey(glance, primary));
+    .flatMap(({ signatures }) => signatures.map(readSignaturePacket))
+    .some(
+      (signature) =>
+        signature.kind === 'read' && !HASHES.has(signature.hashAlgorithm) && namesKey(signature, primary),
+    );
 }
 
-function refuseTooMany({ userIds, subkeys }: Kept): void {
+function refuseTooMany({ userIds, subkeys }: CertificateFacts): void {
   if (userIds.length > MAX_USER_IDS) {
     throw new LookasideError(
       'TOO_LARGE',
@@ -274,35 +269,4 @@ function refuseTooMany({ userIds, subkeys }: Kept): void {
       `the key has ${subkeys.length} subkeys; wanted at most ${MAX_SUBKEYS}: ${TRIM}`,
     );
   }
-}
-
-const TAG_SIGNATURE = 2;
-const TAG_PUBLIC_KEY = 6;
-const TAG_USER_ID = 13;
-const TAG_SUBKEY = 14;
-
-function write(kept: Kept): Uint8Array {
-  const { primary, revocation, direct, subkeys } = kept;
-  const packets = [
-    packet(TAG_PUBLIC_KEY, primary.body),
-    ...signatures(revocation, direct),
-    ...inOrder(kept.userIds).flatMap(({ body, certification, revocation }) => [
-      packet(TAG_USER_ID, body),
-      ...signatures(certification, revocation),
-    ]),
-    ...subkeys.flatMap(({ key, binding, revocation }) => [
-      packet(TAG_SUBKEY, key.body),
-      ...signatures(revocation, binding),
-    ]),
-  ];
-  return new Uint8Array(Buffer.concat(packets)); // of its own memory: it goes from thread to thread
-}
-
-function signatures(...found: readonly (Vouched | null)[]): readonly Uint8Array[] {
-  return found.flatMap((signature) => (signature === null ? [] : [packet(TAG_SIGNATURE, signature.bytes)]));
-}
-
-/** With the old header and a length of two bytes, which every program reads: none of ours is longer. */
-function packet(tag: number, body: Uint8Array): Uint8Array {
-  return Buffer.concat([Uint8Array.of(0x81 | (tag << 2), body.length >> 8, body.length & 0xff), body]);
 }

@@ -1,5 +1,6 @@
 // Clear-signed text (RFC 9580, section 7), only as the Fedora CoreOS lookaside serves it behind the tag
 // simple-signing: no header that hides text, nothing before, between or after.
+import { checksumOf } from './armor.ts';
 
 export interface Cleartext {
   /** What is signed: lines without blanks at their ends, joined by CR LF, none after the last. */
@@ -46,14 +47,4 @@ function readArmor(text: string): Uint8Array | null {
   if (bytes.toString('base64') !== encoded) return null;
   const checksum = groups?.[2];
   return checksum === undefined || checksum === checksumOf(bytes) ? bytes : null;
-}
-
-/** CRC-24 of RFC 9580, section 6.1.1, in radix-64. */
-function checksumOf(bytes: Uint8Array): string {
-  let crc = 0xb7_04ce;
-  for (const byte of bytes) {
-    crc ^= byte << 16;
-    for (let bit = 0; bit < 8; bit += 1) crc = (crc << 1) ^ ((crc & 0x80_0000) === 0 ? 0 : 0x186_4cfb);
-  }
-  return Buffer.of((crc >> 16) & 0xff, (crc >> 8) & 0xff, crc & 0xff).toString('base64');
 }

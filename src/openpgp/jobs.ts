@@ -9,8 +9,14 @@ export interface Jobs {
 }
 export type JobName = keyof Jobs;
 
+export interface Job {
+  readonly name: JobName;
+  readonly bytes: Uint8Array;
+  readonly now: Date;
+}
+
 export type Request =
-  | { readonly name: JobName; readonly bytes: Uint8Array; readonly now: Date }
+  | Job
   /** Holds for every job that comes after it; has no reply. */
   | { readonly name: 'keyring'; readonly certificates: readonly Uint8Array[] };
 

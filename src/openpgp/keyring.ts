@@ -1,39 +1,65 @@
 // The registered certificates by every key ID and fingerprint in them. A certificate is read when first needed.
-import { type CertificateFacts, fingerprintsOf, readCertificate } from './certificate-facts.ts';
+import { type CertificateFacts, readFacts } from './certificate-facts.ts';
+import { merge, takeApart, type UntrustedCertificate } from './certificate-parts.ts';
+import { TAG, walkPackets } from './packets.ts';
+import { fingerprintOf, parsePublicKey, type UnusableKey } from './public-key.ts';
+import { UNLIMITED } from './signature-check.ts';
 
 /** A key that a signature may mean, in one of the certificates that hold it: a thief's may hold it too. */
 export interface Candidate {
   /** 40 upper-case hex digits. */
   readonly fingerprint: string;
-  /** Null when OpenPGP.js or we cannot read it. */
-  readonly certificate: () => Promise<CertificateFacts | null>;
+  readonly certificate: () => CertificateFacts | UnusableKey;
 }
 
 export interface Keyring {
-  /** `issuer`: a fingerprint (40) or key ID (16), upper-case hex. */
+  /** All that go by this name, of which several may share a key ID. `issuer`: a fingerprint (40) or key ID (16), upper-case hex. */
   find(issuer: string): readonly Candidate[];
   /** By the primary key's fingerprint: binary, cleaned. */
   readonly certificates: ReadonlyMap<string, Uint8Array>;
 }
 
+/** `certificates`: binary, cleaned; others harm nobody, and are found where they can be read. */
 export function createKeyring(certificates: readonly Uint8Array[]): Keyring {
   const candidates = new Map<string, Candidate[]>();
   const byFingerprint = new Map<string, Uint8Array>();
   for (const bytes of certificates) {
-    const fingerprints = fingerprintsOf(bytes);
-    const [primary] = fingerprints;
-    if (primary !== undefined) byFingerprint.set(primary, bytes);
-    let facts: Promise<CertificateFacts | null> | null = null;
-    const certificate = () => {
-      facts ??= readCertificate(bytes);
-      return facts;
-    };
-    for (const fingerprint of new Set(fingerprints)) {
+    const [entry] = takeApart(bytes);
+    const [primary, ...subkeys] = fingerprintsIn(bytes);
+    if (entry?.kind !== 'certificate' || primary === undefined) continue;
+    byFingerprint.set(primary, bytes);
+    const certificate = once(() => readCertificate(entry));
+    for (const fingerprint of new Set([primary, ...subkeys])) {
       for (const name of [fingerprint, fingerprint.slice(-16)]) {
-        const named = candidates.get(name) ?? [];
-        candidates.set(name, [...named, { fingerprint, certificate }]);
+        candidates.set(name, [...(candidates.get(name) ?? []), { fingerprint, certificate }]);
       }
     }
   }
   return { find: (issuer) => candidates.get(issuer) ?? [], certificates: byFingerprint };
+}
+
+/** Of all keys of version 4 in it, bound or not, the primary one first; empty when that is of another version. */
+function fingerprintsIn(certificate: Uint8Array): readonly string[] {
+  const packets = walkPackets(certificate) ?? [];
+  if (packets[0]?.tag !== TAG.publicKey || packets[0].body[0] !== 4) return [];
+  return packets
+    .filter(({ tag, body }) => (tag === TAG.publicKey || tag === TAG.publicSubkey) && body[0] === 4)
+    .flatMap(({ body }) => fingerprintOf(body) ?? []);
+}
+
+/** What holds when is asked of the facts each time: they are read for all times. */
+function readCertificate(entry: UntrustedCertificate): CertificateFacts | UnusableKey {
+  const key = parsePublicKey(entry.primary.body);
+  if ('why' in key) return key;
+  return readFacts(key, merge(entry, null), { latest: FOREVER, budget: UNLIMITED });
+}
+
+const FOREVER = new Date(8.64e15); // the last that there is
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | null = null;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
 }

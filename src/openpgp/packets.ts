@@ -1,19 +1,23 @@
 // The framing of OpenPGP packets (RFC 9580, section 4): our own walk, which decides structure and bounds everything
 // before any other code looks inside.
-import { inflateRawSync, inflateSync } from 'node:zlib';
-import { systemCode } from '../domain/errors.ts';
-import { MAX_UNPACKED_BYTES } from '../domain/limits.ts';
+import { unpack } from './unpack.ts';
 
 /** Packet types (RFC 9580, section 5). */
 export const TAG = {
   signature: 2,
   onePass: 4,
+  secretKey: 5,
   publicKey: 6,
+  secretSubkey: 7,
   compressed: 8,
   literal: 11,
   userId: 13,
   publicSubkey: 14,
+  userAttribute: 17,
 } as const;
+
+/** A compression method that takes long to unpack, too long for a look at a file. */
+const BZIP2 = 3;
 
 /**
  * Packets in a row, and parts of one packet. A signed message has three packets, and 4 MiB in parts of 512 bytes, the
@@ -67,25 +71,11 @@ function isWholeMessage(bytes: Uint8Array): boolean {
   const first = packets?.[0];
   if (packets === null || first === undefined) return false;
   if (first.tag !== TAG.compressed) return packets.some(({ tag }) => tag === TAG.signature);
-  const content = unpack(first.body);
-  if (content === 'cut') return false;
-  if (content === 'unknown') return true;
-  return walkPackets(content)?.some(({ tag }) => tag === TAG.signature) ?? false;
-}
-
-/** `unknown`: a method that we cannot unpack (bzip2) or too large to look at. */
-function unpack(body: Uint8Array): Uint8Array | 'cut' | 'unknown' {
-  const [method] = body;
-  const data = body.subarray(1);
-  const options = { maxOutputLength: MAX_UNPACKED_BYTES };
-  try {
-    if (method === 0) return data;
-    if (method === 1) return inflateRawSync(data, options);
-    if (method === 2) return inflateSync(data, options);
-    return method === undefined ? 'cut' : 'unknown';
-  } catch (error) {
-    return systemCode(error) === 'ERR_BUFFER_TOO_LARGE' ? 'unknown' : 'cut';
-  }
+  const unpacked = first.body[0] === BZIP2 ? 'unknown' : unpack(first.body);
+  if (unpacked === 'cut') return false;
+  // where something follows the compressed data, or it cannot be looked into, its framing alone tells
+  if (typeof unpacked === 'string') return true;
+  return walkPackets(unpacked.content)?.some(({ tag }) => tag === TAG.signature) ?? false;
 }
 
 /** The packet that begins at `start`, and where it ends; null when that is none, or not whole. */

@@ -1,8 +1,11 @@
-// Public key packets of version 4 (RFC 9580, section 5.5.2): which of them we take, and checks of what they signed.
+// The one reading of a public key packet of version 4 (RFC 9580, section 5.5.2): which of them we take, how they are
+// named, and whether they have signed a digest. All of that by OpenSSL: see docs/decisions/one-reading.md.
 import { constants, createHash, createPublicKey, type KeyObject, publicDecrypt, verify } from 'node:crypto';
-import { type ErrorCode, systemCode } from '../domain/errors.ts';
+import { type RefusalCode, systemCode } from '../domain/errors.ts';
+import { bitLength, Fields, hex, uint16, withoutLeadingZeros } from './fields.ts';
+import { KEY_ALGORITHM } from './signature-packet.ts';
 
-/** The hash algorithms that bind parts of a certificate, by their OpenPGP number. SHA-1: old release keys have it. */
+/** The hash algorithms that are checked at all, by their OpenPGP number. SHA-1: old release keys are bound by it. */
 export const HASHES: ReadonlyMap<number, HashName> = new Map([
   [2, 'sha1'],
   [8, 'sha256'],
@@ -22,42 +25,34 @@ export interface Signed {
 export interface PublicKey {
   /** Of the packet. */
   readonly body: Uint8Array;
-  /** Seconds since 1970. */
-  readonly createdAt: number;
+  readonly createdAt: Date;
   /** 40 upper-case hex digits. */
   readonly fingerprint: string;
   readonly fingerprintBytes: Uint8Array;
-  /** The last 16 of them. */
-  readonly keyId: string;
   /** As gpg names it. */
   readonly algorithm: string;
-  /** Public-key algorithm numbers that its signatures may carry. */
-  readonly signatureAlgorithms: readonly number[];
-  /** Whether numbers of these lengths could be its signature at all: costs nothing, unlike `isSignedBy`. */
-  fits(mpis: readonly Uint8Array[]): boolean;
-  /** Microseconds that isSignedBy takes on a slow machine, the first time longer: what checks are rationed by. */
+  /** By its OpenPGP number, which its signatures carry too. */
+  readonly keyAlgorithm: number;
+  /** Of the shortest hash that it may sign, in bytes. gpg refuses ECDSA over hashes that are shorter than the curve. */
+  readonly minHashBytes: number;
+  /** Whether numbers of these lengths could be its signature at all: costs nothing, unlike `hasSigned`. */
+  fits(numbers: readonly Uint8Array[]): boolean;
+  /** Microseconds that hasSigned takes on a slow machine, the first time longer: what checks are rationed by. */
   cost(contentBytes: number): number;
-  isSignedBy(signed: Signed, mpis: readonly Uint8Array[]): boolean;
+  hasSigned(signed: Signed, numbers: readonly Uint8Array[]): boolean;
 }
 
 export interface UnusableKey {
   /** 40 or 64 (version 5 and 6) upper-case hex digits; null when it has none that we could tell. */
   readonly fingerprint: string | null;
-  readonly code: ErrorCode;
+  readonly code: RefusalCode;
   /** Why, as the end of a sentence that begins with the key. */
   readonly why: string;
 }
 
-type Algorithm = Pick<PublicKey, 'algorithm' | 'signatureAlgorithms' | 'fits' | 'cost' | 'isSignedBy'>;
+type Algorithm = Omit<PublicKey, 'body' | 'createdAt' | 'fingerprint' | 'fingerprintBytes'>;
 
-const RSA = 1;
-const RSA_ENCRYPT = 2;
-const RSA_SIGN = 3;
-const DSA = 17;
-const ECDSA = 19;
-const EDDSA = 22;
-
-const MIN_RSA_BITS = 2048;
+export const MIN_RSA_BITS = 2048;
 /** MAX_MPI_BITS of domain/limits.ts: larger numbers only cost time. */
 const MAX_RSA_BITS = 8192;
 /** OpenSSL refuses larger ones (OPENSSL_RSA_MAX_PUBEXP_BITS). */
@@ -71,7 +66,7 @@ const MAX_BODY_BYTES = 0xffff;
 /** The key of a public key or subkey packet, if we take its kind. Cheap: no number is looked at by OpenSSL yet. */
 export function parsePublicKey(body: Uint8Array): PublicKey | UnusableKey {
   const fingerprint = fingerprintOf(body);
-  const unusable = (code: ErrorCode, why: string): UnusableKey => ({ fingerprint, code, why });
+  const unusable = (code: RefusalCode, why: string): UnusableKey => ({ fingerprint, code, why });
   const version = body[0];
   if (version === 2 || version === 3) {
     return unusable('ALGORITHM_WEAK', `is of version ${version}, named by MD5; make a new key`);
@@ -85,9 +80,8 @@ export function parsePublicKey(body: Uint8Array): PublicKey | UnusableKey {
   if (fingerprint === null) return unusable('STRUCTURE_INVALID', 'is cut short or too long');
   const parsed = parseAlgorithm(body);
   if ('code' in parsed) return unusable(parsed.code, parsed.why);
-  const createdAt = numberAt(body, 1, 4) ?? 0; // there: the fingerprint could be made
-  const fingerprintBytes = Buffer.from(fingerprint, 'hex');
-  return { body, createdAt, fingerprint, fingerprintBytes, keyId: fingerprint.slice(-16), ...parsed };
+  const createdAt = new Date(new Fields(body.subarray(1, 5)).number(4) * 1000);
+  return { body, createdAt, fingerprint, fingerprintBytes: Buffer.from(fingerprint, 'hex'), ...parsed };
 }
 
 /** The fingerprint of a public key packet, 40 or 64 upper-case hex digits; null for versions without one. */
@@ -95,12 +89,17 @@ export function fingerprintOf(body: Uint8Array): string | null {
   const version = body[0];
   if (version === 4) {
     if (body.length <= V4_HEADER_BYTES || body.length > MAX_BODY_BYTES) return null;
-    return hexDigest('sha1', [Uint8Array.of(0x99, body.length >> 8, body.length & 0xff), body]);
+    return hexDigest('sha1', hashedKey(body));
   }
   if (version !== 5 && version !== 6) return null;
   const head = Buffer.from([version === 5 ? 0x9a : 0x9b, 0, 0, 0, 0]);
   head.writeUInt32BE(body.length, 1);
   return hexDigest('sha256', [head, body]);
+}
+
+/** How a key is hashed (RFC 9580, section 5.2.4). */
+export function hashedKey(body: Uint8Array): readonly Uint8Array[] {
+  return [Uint8Array.of(0x99), uint16(body.length), body];
 }
 
 /** The fingerprint of the public half of a secret key packet; null when that half cannot be told. */
@@ -110,40 +109,45 @@ export function fingerprintOfSecretKey(body: Uint8Array): string | null {
     const end = endOfMaterial(body);
     return end === null ? null : fingerprintOf(body.subarray(0, end));
   }
-  const materialBytes = numberAt(body, V4_HEADER_BYTES, 4);
-  if (version !== 6 || materialBytes === null) return null;
-  const end = V4_HEADER_BYTES + 4 + materialBytes;
-  return end > body.length ? null : fingerprintOf(body.subarray(0, end));
+  if (version !== 6) return null;
+  const fields = new Fields(body);
+  fields.skip(V4_HEADER_BYTES);
+  fields.skip(fields.number(4));
+  return fields.isCut ? null : fingerprintOf(body.subarray(0, fields.position));
 }
 
 function endOfMaterial(body: Uint8Array): number | null {
+  const fields = new Fields(body);
+  fields.skip(V4_HEADER_BYTES);
   const algorithm = body[5];
-  const isCurve = algorithm === ECDSA || algorithm === EDDSA;
-  const numbers = isCurve ? 1 : algorithm === DSA ? 4 : 2;
-  const from = isCurve ? V4_HEADER_BYTES + 1 + (body[V4_HEADER_BYTES] ?? 0) : V4_HEADER_BYTES;
-  return readMpis(body, from, numbers)?.end ?? null;
+  const isCurve = algorithm === KEY_ALGORITHM.ecdsa || algorithm === KEY_ALGORITHM.eddsa;
+  if (isCurve) fields.skip(fields.octet());
+  const numbers = isCurve ? 1 : algorithm === KEY_ALGORITHM.dsa ? 4 : 2;
+  for (let read = 0; read < numbers; read += 1) fields.mpi();
+  return fields.isCut ? null : fields.position;
 }
 
 function hexDigest(hash: 'sha1' | 'sha256', chunks: readonly Uint8Array[]): string {
   const state = createHash(hash);
   for (const chunk of chunks) state.update(chunk);
-  return state.digest('hex').toUpperCase();
+  return hex(state.digest());
 }
 
 type Unusable = Omit<UnusableKey, 'fingerprint'>;
 
 function parseAlgorithm(body: Uint8Array): Algorithm | Unusable {
+  const material = new Fields(body.subarray(V4_HEADER_BYTES));
   const algorithm = body[5];
   switch (algorithm) {
-    case RSA:
-    case RSA_SIGN:
-      return parseRsa(body);
-    case ECDSA:
-    case EDDSA:
-      return parseCurve(body, algorithm);
-    case DSA:
+    case KEY_ALGORITHM.rsa:
+    case KEY_ALGORITHM.rsaSign:
+      return parseRsa(material, algorithm);
+    case KEY_ALGORITHM.ecdsa:
+    case KEY_ALGORITHM.eddsa:
+      return parseCurve(material, algorithm);
+    case KEY_ALGORITHM.dsa:
       return { code: 'ALGORITHM_WEAK', why: 'is a DSA key; make an RSA, EdDSA or ECDSA key' };
-    case RSA_ENCRYPT:
+    case KEY_ALGORITHM.rsaEncrypt:
       return { code: 'KEY_UNUSABLE', why: 'can only encrypt; send the key that signs' };
     default:
       return {
@@ -153,10 +157,9 @@ function parseAlgorithm(body: Uint8Array): Algorithm | Unusable {
   }
 }
 
-function parseRsa(body: Uint8Array): Algorithm | Unusable {
-  const material = readMpis(body, V4_HEADER_BYTES, 2);
-  const [n, e] = material?.mpis ?? [];
-  if (material?.end !== body.length || n === undefined || e === undefined) return UNREADABLE;
+function parseRsa(material: Fields, algorithm: number): Algorithm | Unusable {
+  const [n, e] = [withoutLeadingZeros(material.mpi()), withoutLeadingZeros(material.mpi())];
+  if (material.isCut || !material.isAtEnd) return UNREADABLE;
   const bits = bitLength(n);
   if (bits < MIN_RSA_BITS) {
     return { code: 'ALGORITHM_WEAK', why: `is an RSA key of ${bits} bits; wanted at least ${MIN_RSA_BITS}` };
@@ -174,10 +177,10 @@ function parseRsa(body: Uint8Array): Algorithm | Unusable {
       why: `has an exponent that is even, 1 or over ${MAX_EXPONENT_BITS} bits; wanted an odd one from 3 on`,
     };
   }
-  return rsa(n, e);
+  return rsa(n, e, algorithm);
 }
 
-function rsa(n: Uint8Array, e: Uint8Array): Algorithm {
+function rsa(n: Uint8Array, e: Uint8Array, keyAlgorithm: number): Algorithm {
   const bits = bitLength(n);
   const jwk = { kty: 'RSA', n: base64Url(n), e: base64Url(e) };
   const key = once(() => createPublicKey({ key: jwk, format: 'jwk' }));
@@ -185,11 +188,12 @@ function rsa(n: Uint8Array, e: Uint8Array): Algorithm {
   const cost = 40 + 0.2 * (bits / 1024) ** 2 * multiplications;
   return {
     algorithm: `rsa${bits}`,
-    signatureAlgorithms: [RSA, RSA_SIGN],
+    keyAlgorithm,
+    minHashBytes: 0,
     fits: ([s, ...more]) => more.length === 0 && s !== undefined && isAbout(s, n.length),
     cost: () => cost,
     // RFC 8017, section 8.2.2: the message is encoded and compared, so there is no padding to be lenient about
-    isSignedBy({ hash, digest }, [s]) {
+    hasSigned({ hash, digest }, [s]) {
       if (s === undefined) return false;
       const sized = leftPad(s, n.length);
       if (Buffer.compare(sized, n) >= 0) return false;
@@ -214,55 +218,58 @@ interface Curve {
 /** By object identifier in hex (RFC 9580, section 9.2). Costs measured with Node.js 20. */
 const CURVES: ReadonlyMap<string, Curve> = new Map([
   [
-    '2a8648ce3d030107',
+    '2A8648CE3D030107',
     {
       name: 'nistp256',
       size: 32,
-      algorithm: ECDSA,
+      algorithm: KEY_ALGORITHM.ecdsa,
       cost: 120,
       spki: '3059301306072a8648ce3d020106082a8648ce3d030107034200',
     },
   ],
   [
-    '2b81040022',
+    '2B81040022',
     {
       name: 'nistp384',
       size: 48,
-      algorithm: ECDSA,
+      algorithm: KEY_ALGORITHM.ecdsa,
       cost: 1000,
       spki: '3076301006072a8648ce3d020106052b81040022036200',
     },
   ],
   [
-    '2b81040023',
+    '2B81040023',
     {
       name: 'nistp521',
       size: 66,
-      algorithm: ECDSA,
+      algorithm: KEY_ALGORITHM.ecdsa,
       cost: 2000,
       spki: '30819b301006072a8648ce3d020106052b8104002303818600',
     },
   ],
   [
-    '2b06010401da470f01',
-    { name: 'ed25519', size: 32, algorithm: EDDSA, cost: 150, spki: '302a300506032b6570032100' },
+    '2B06010401DA470F01',
+    {
+      name: 'ed25519',
+      size: 32,
+      algorithm: KEY_ALGORITHM.eddsa,
+      cost: 150,
+      spki: '302a300506032b6570032100',
+    },
   ],
 ]);
 
-function parseCurve(body: Uint8Array, algorithm: number): Algorithm | Unusable {
-  const from = V4_HEADER_BYTES + 1;
-  const oidEnd = from + (body[V4_HEADER_BYTES] ?? 0);
-  const curve = CURVES.get(Buffer.from(body.subarray(from, oidEnd)).toString('hex'));
+function parseCurve(material: Fields, algorithm: number): Algorithm | Unusable {
+  const curve = CURVES.get(hex(material.take(material.octet())));
   if (curve?.algorithm !== algorithm) {
     return {
       code: 'ALGORITHM_UNSUPPORTED',
       why: 'is on a curve that is not supported; wanted Ed25519, NIST P-256, P-384 or P-521',
     };
   }
-  const material = readMpis(body, oidEnd, 1);
-  const point = material?.mpis[0];
-  if (material?.end !== body.length || point === undefined) return UNREADABLE;
-  return curve.algorithm === EDDSA ? ed25519(curve, point) : ecdsa(curve, point);
+  const point = withoutLeadingZeros(material.mpi());
+  if (material.isCut || !material.isAtEnd) return UNREADABLE;
+  return algorithm === KEY_ALGORITHM.eddsa ? ed25519(curve, point) : ecdsa(curve, point);
 }
 
 function ed25519(curve: Curve, point: Uint8Array): Algorithm | Unusable {
@@ -271,7 +278,8 @@ function ed25519(curve: Curve, point: Uint8Array): Algorithm | Unusable {
   return {
     ...onCurve(curve, key),
     // RFC 9580, section 5.2.3.3: what Ed25519 signs here is the digest
-    isSignedBy: ({ digest }, mpis) => holds(() => verify(null, digest, key.get(), joined(mpis, curve.size))),
+    hasSigned: ({ digest }, numbers) =>
+      holds(() => verify(null, digest, key.get(), joined(numbers, curve.size))),
   };
 }
 
@@ -280,9 +288,9 @@ function ecdsa(curve: Curve, point: Uint8Array): Algorithm | Unusable {
   const key = keyOnCurve(curve, point);
   return {
     ...onCurve(curve, key),
-    isSignedBy: ({ hash, content }, mpis) =>
+    hasSigned: ({ hash, content }, numbers) =>
       holds(() =>
-        verify(hash, content(), { key: key.get(), dsaEncoding: 'ieee-p1363' }, joined(mpis, curve.size)),
+        verify(hash, content(), { key: key.get(), dsaEncoding: 'ieee-p1363' }, joined(numbers, curve.size)),
       ),
   };
 }
@@ -298,14 +306,15 @@ const HASHED_PER_US = 200;
 /** What it takes OpenSSL to read a key on a curve. */
 const READING_US = 500;
 
-function onCurve(
-  { name, size, algorithm, cost }: Curve,
-  key: Once<KeyObject>,
-): Omit<Algorithm, 'isSignedBy'> {
+/** SHA-512, which signs for P-521 too. */
+const LONGEST_HASH_BYTES = 64;
+
+function onCurve({ name, size, algorithm, cost }: Curve, key: Once<KeyObject>): Omit<Algorithm, 'hasSigned'> {
   return {
     algorithm: name,
-    signatureAlgorithms: [algorithm],
-    fits: (mpis) => mpis.length === 2 && mpis.every((mpi) => isAbout(mpi, size)),
+    keyAlgorithm: algorithm,
+    minHashBytes: Math.min(size, LONGEST_HASH_BYTES),
+    fits: (numbers) => numbers.length === 2 && numbers.every((number) => isAbout(number, size)),
     cost: (contentBytes) => cost + contentBytes / HASHED_PER_US + (key.isMade ? 0 : READING_US),
   };
 }
@@ -355,59 +364,16 @@ function encodePkcs1(hash: HashName, digest: Uint8Array, length: number): Buffer
   return Buffer.concat([Uint8Array.of(0, 1), filling, Uint8Array.of(0), info]);
 }
 
-/** `count` multiprecision integers without leading zeros, and where they end; null when they are cut short. */
-export function readMpis(
-  bytes: Uint8Array,
-  from: number,
-  count: number,
-): { readonly mpis: readonly Uint8Array[]; readonly end: number } | null {
-  const mpis: Uint8Array[] = [];
-  let at = from;
-  while (mpis.length < count) {
-    const bits = numberAt(bytes, at, 2);
-    if (bits === null) return null;
-    const end = at + 2 + Math.ceil(bits / 8);
-    if (end > bytes.length) return null;
-    mpis.push(withoutLeadingZeros(bytes.subarray(at + 2, end)));
-    at = end;
-  }
-  return { mpis, end: at };
-}
-
-/** The integer with its length in bits before it. */
-export function writeMpi(mpi: Uint8Array): Uint8Array {
-  const bits = bitLength(mpi);
-  return Buffer.concat([Uint8Array.of(bits >> 8, bits & 0xff), mpi]);
-}
-
-/** Big-endian; null beyond the end. */
-export function numberAt(bytes: Uint8Array, at: number, octets: number): number | null {
-  if (at + octets > bytes.length) return null;
-  let value = 0;
-  for (let i = at; i < at + octets; i += 1) value = value * 256 + (bytes[i] ?? 0);
-  return value;
-}
-
-function withoutLeadingZeros(bytes: Uint8Array): Uint8Array {
-  const first = bytes.findIndex((byte) => byte !== 0);
-  return first === -1 ? bytes.subarray(bytes.length) : bytes.subarray(first);
-}
-
-/** Of a number without leading zeros. */
-function bitLength(number: Uint8Array): number {
-  return number.length === 0 ? 0 : number.length * 8 - Math.clz32(number[0] ?? 0) + 24;
-}
-
 function isOdd(number: Uint8Array): boolean {
   return ((number.at(-1) ?? 0) & 1) === 1;
 }
 
-function isAbout(mpi: Uint8Array, size: number): boolean {
-  return mpi.length <= size && mpi.length >= size - SHORTER_BY_BYTES;
+function isAbout(number: Uint8Array, size: number): boolean {
+  return number.length <= size && number.length >= size - SHORTER_BY_BYTES;
 }
 
-function joined(mpis: readonly Uint8Array[], size: number): Buffer {
-  return Buffer.concat(mpis.map((mpi) => leftPad(mpi, size)));
+function joined(numbers: readonly Uint8Array[], size: number): Buffer {
+  return Buffer.concat(numbers.map((number) => leftPad(number, size)));
 }
 
 function leftPad(number: Uint8Array, size: number): Buffer {

@@ -1,90 +1,103 @@
-// A signature packet read field by field (RFC 9580, section 5.2; version 3: RFC 4880, section 5.2.2), each bounded
-// before anything else looks at it. Nothing in it is vouched for by anybody yet.
+// The one reading of a signature packet (RFC 9580, section 5.2; version 3: RFC 4880, section 5.2.2), bounded before
+// anything else looks at it. Nothing in it is vouched for by anybody yet, and what is not hashed never will be.
 import { MAX_MPI_BITS, MAX_SIGNATURE_PACKET_BYTES } from '../domain/limits.ts';
+import { Fields, withoutLeadingZeros } from './fields.ts';
 
+/** Signature types (RFC 9580, section 5.2.1). */
 export const SIGNATURE_TYPE = {
   binary: 0x00,
   text: 0x01,
-  directKey: 0x1f,
+  /** The four of them differ in how well the user ID was looked at. */
+  certification: [0x10, 0x11, 0x12, 0x13],
   subkeyBinding: 0x18,
-  keyBinding: 0x19,
+  backSignature: 0x19,
+  directKey: 0x1f,
   keyRevocation: 0x20,
   subkeyRevocation: 0x28,
   certificationRevocation: 0x30,
 } as const;
 
-export const KEY_ALGORITHM = { rsa: 1, rsaSign: 3, dsa: 17, ecdsa: 19, eddsa: 22 } as const;
+export const KEY_ALGORITHM = { rsa: 1, rsaEncrypt: 2, rsaSign: 3, dsa: 17, ecdsa: 19, eddsa: 22 } as const;
 
-const SUBPACKET = {
+export const SUBPACKET = {
   created: 2,
   expires: 3,
   keyExpires: 9,
   issuerKeyId: 16,
   notation: 20,
+  primaryUserId: 25,
   keyFlags: 27,
   revocationReason: 29,
   embeddedSignature: 32,
   issuerFingerprint: 33,
 } as const;
 
-/** In the hashed part: of two, some readers follow the first and others the last. */
-const AT_MOST_ONCE: readonly number[] = [
-  SUBPACKET.created,
-  SUBPACKET.expires,
-  SUBPACKET.keyExpires,
-  SUBPACKET.keyFlags,
-];
+export interface EmbeddedSignature {
+  readonly body: Uint8Array;
+  readonly isHashed: boolean;
+}
 
-/** Marked critical, these are understood by gpg 2.2, which refuses a signature with any other (tried one by one). */
-const UNDERSTOOD: readonly number[] = [
-  2, 3, 4, 5, 6, 7, 9, 11, 12, 16, 21, 22, 24, 25, 26, 27, 29, 30, 32, 33,
-];
+/** What its subpackets say: from the hashed ones alone, but where something else is draft. */
+export interface Said {
+  readonly createdAt: Date;
+  /** After its creation; null = never. */
+  readonly expiresSeconds: number | null;
+  /** Of the key, after the key's creation; null = never, or not draft. */
+  readonly keyExpiresSeconds: number | null;
+  readonly keyFlags: number | null;
+  readonly isPrimaryUserId: boolean;
+  readonly revocationReason: number | null;
+  /** Which key it names as its maker, hashed or not: key IDs (8 bytes), fingerprints (20), empty for any other name. */
+  readonly issuers: readonly Uint8Array[];
+  /** Signatures inside, hashed or not: each vouches for itself. */
+  readonly embedded: readonly EmbeddedSignature[];
+  /** What it must not be taken without understanding, in words. */
+  readonly notUnderstood: string | null;
+  /** The same of what is not hashed. */
+  readonly notUnderstoodUnhashed: string | null;
+  /** A subpacket that counts and is there twice: of two, some readers follow the first and others the last. */
+  readonly repeated: number | null;
+}
 
-export interface ReadSignature {
+export interface ReadSignature extends Said {
+  readonly kind: 'read';
   readonly version: 3 | 4;
   readonly type: number;
   readonly keyAlgorithm: number;
   readonly hashAlgorithm: number;
-  readonly createdAt: Date;
-  /** After its creation; null = never. */
-  readonly expiresSeconds: number | null;
-  /** 16 upper-case hex digits. */
-  readonly issuerKeyId: string;
-  /** 40 upper-case hex digits; null when it names a key ID alone. */
-  readonly issuerFingerprint: string | null;
-  /** What it must not be taken without understanding, in words; null when there is nothing such. */
-  readonly notUnderstood: string | null;
   /** Hashed after the content, but for the trailer of version 4. */
   readonly hashedPart: Uint8Array;
-  readonly leftHashBytes: Uint8Array;
-  /** Null when the algorithm's are not known. */
-  readonly mpis: readonly Uint8Array[] | null;
+  /** The first two bytes of the digest. */
+  readonly digestStart: Uint8Array;
+  /** Without leading zeros; null when it is not known how many the algorithm has. */
+  readonly numbers: readonly Uint8Array[] | null;
+  /** Its numbers were written with zeros ahead, as no program does. */
+  readonly isPadded: boolean;
   /** The whole packet's. */
   readonly body: Uint8Array;
-  /** Of self-signatures, from the hashed area alone; null when it does not say. */
-  readonly keyExpiresSeconds: number | null;
-  readonly keyFlags: number | null;
-  readonly revocationReason: number | null;
-  /** Wherever it stands: it vouches for itself. */
-  readonly embeddedSignature: Uint8Array | null;
 }
 
 /** A version that nobody could verify today; `issuer` is a fingerprint, when it names one. */
 export interface UnsupportedSignature {
-  readonly unsupportedVersion: number;
+  readonly kind: 'unsupported';
+  readonly version: number;
   readonly type: number | null;
   readonly keyAlgorithm: number | null;
   readonly hashAlgorithm: number | null;
-  readonly issuer: string | null;
+  readonly issuer: Uint8Array | null;
 }
 
-/** Thrown for bytes that are no signature packet; the message says why, as part of a sentence. */
-export class MalformedPacket extends Error {}
+/** Bytes that are no signature packet; why is part of a sentence. */
+export interface MalformedSignature {
+  readonly kind: 'malformed';
+  readonly why: string;
+}
 
-/** @throws MalformedPacket */
-export function readSignaturePacket(body: Uint8Array): ReadSignature | UnsupportedSignature {
+export function readSignaturePacket(
+  body: Uint8Array,
+): ReadSignature | UnsupportedSignature | MalformedSignature {
   if (body.length > MAX_SIGNATURE_PACKET_BYTES) {
-    throw new MalformedPacket(
+    return malformed(
       `its signature packet has ${body.length} bytes, more than the ${MAX_SIGNATURE_PACKET_BYTES} that gpg reads`,
     );
   }
@@ -98,137 +111,82 @@ export function readSignaturePacket(body: Uint8Array): ReadSignature | Unsupport
     case 6:
       return readVersion6(fields);
     default:
-      return { unsupportedVersion: version, ...NOTHING_KNOWN };
+      if (fields.isCut) return malformed(CUT);
+      return { kind: 'unsupported', version, ...NOTHING_KNOWN };
   }
 }
 
+const CUT = 'one of its packets ends too early';
 const NOTHING_KNOWN = { type: null, keyAlgorithm: null, hashAlgorithm: null, issuer: null } as const;
 
-function readVersion3(fields: Fields, body: Uint8Array): ReadSignature {
-  if (fields.octet() !== 5) throw new MalformedPacket('its version 3 signature does not hash 5 bytes');
-  const hashedPart = fields.take(5);
-  const [type = 0] = hashedPart;
-  const issuerKeyId = hex(fields.take(8));
-  const keyAlgorithm = fields.octet();
-  return {
-    version: 3,
-    type,
-    keyAlgorithm,
-    hashAlgorithm: fields.octet(),
-    createdAt: dateOf(hashedPart.subarray(1)),
-    expiresSeconds: null,
-    issuerKeyId,
-    issuerFingerprint: null,
-    notUnderstood: null,
-    hashedPart,
-    leftHashBytes: fields.take(2),
-    mpis: readMpis(fields, keyAlgorithm),
-    body,
-    keyExpiresSeconds: null,
-    keyFlags: null,
-    revocationReason: null,
-    embeddedSignature: null,
-  };
+function malformed(why: string): MalformedSignature {
+  return { kind: 'malformed', why };
 }
 
-function readVersion4(fields: Fields, body: Uint8Array): ReadSignature {
-  const [type, keyAlgorithm, hashAlgorithm] = [fields.octet(), fields.octet(), fields.octet()];
-  const hashed = readSubpackets(fields.take(fields.number(2)));
-  const hashedPart = body.subarray(0, fields.position);
-  const unhashed = readSubpackets(fields.take(fields.number(2)));
-  const leftHashBytes = fields.take(2);
-  const all = [...hashed, ...unhashed];
-  for (const once of AT_MOST_ONCE) {
-    if (hashed.filter(({ type }) => type === once).length > 1) {
-      throw new MalformedPacket(`its signature has two hashed subpackets of type ${once}`);
-    }
+function readVersion3(fields: Fields, body: Uint8Array): ReadSignature | MalformedSignature {
+  const draft = newDraft(3, body);
+  if (fields.octet() !== 5) return malformed('its version 3 signature does not hash 5 bytes');
+  draft.hashedPart = fields.take(5);
+  draft.type = draft.hashedPart[0] ?? 0;
+  draft.createdAt = dateOf(draft.hashedPart.subarray(1));
+  draft.issuers.push(fields.take(8));
+  draft.keyAlgorithm = fields.octet();
+  draft.hashAlgorithm = fields.octet();
+  return readEnd(fields, draft);
+}
+
+function readVersion4(fields: Fields, body: Uint8Array): ReadSignature | MalformedSignature {
+  const draft = newDraft(4, body);
+  draft.type = fields.octet();
+  draft.keyAlgorithm = fields.octet();
+  draft.hashAlgorithm = fields.octet();
+  const hashed = readArea(fields.take(fields.number(2)), hearHashed(draft));
+  draft.hashedPart = body.subarray(0, fields.position);
+  const unhashed = readArea(fields.take(fields.number(2)), (...subpacket) => hearHint(draft, ...subpacket));
+  const why = hashed.why ?? unhashed.why;
+  if (why !== null) return malformed(why);
+  if (draft.createdAt === UNSAID) {
+    return malformed('its signature does not say in its hashed part when it was made');
   }
-  const created = find(hashed, SUBPACKET.created, 4);
-  if (created === null)
-    throw new MalformedPacket('its signature does not say in its hashed part when it was made');
-  const reason = hashed.find(({ type }) => type === SUBPACKET.revocationReason);
-  const embedded = all.find(({ type }) => type === SUBPACKET.embeddedSignature);
-  return {
-    version: 4,
-    type,
-    keyAlgorithm,
-    hashAlgorithm,
-    createdAt: dateOf(created),
-    expiresSeconds: secondsOf(find(hashed, SUBPACKET.expires, 4)),
-    ...readIssuer(all),
-    notUnderstood: findNotUnderstood(all),
-    hashedPart,
-    leftHashBytes,
-    mpis: readMpis(fields, keyAlgorithm),
-    body,
-    keyExpiresSeconds: secondsOf(find(hashed, SUBPACKET.keyExpires, 4)),
-    keyFlags: hashed.find(({ type }) => type === SUBPACKET.keyFlags)?.body[0] ?? null,
-    revocationReason: reason?.body[0] ?? null,
-    embeddedSignature: embedded?.body ?? null,
-  };
+  draft.notUnderstood = hashed.notUnderstood;
+  draft.notUnderstoodUnhashed = unhashed.notUnderstood;
+  return readEnd(fields, draft);
 }
 
-function readVersion6(fields: Fields): UnsupportedSignature {
+function readVersion6(fields: Fields): UnsupportedSignature | MalformedSignature {
   const [type, keyAlgorithm, hashAlgorithm] = [fields.octet(), fields.octet(), fields.octet()];
-  const hashed = readSubpackets(fields.take(fields.number(4)));
-  readSubpackets(fields.take(fields.number(4)));
-  const issuer = hashed.find(({ type, body }) => type === SUBPACKET.issuerFingerprint && body.length === 33);
-  return {
-    unsupportedVersion: 6,
-    type,
-    keyAlgorithm,
-    hashAlgorithm,
-    issuer: issuer === undefined ? null : hex(issuer.body.subarray(1)),
-  };
-}
-
-/**
- * Every subpacket that names the key must name the same one: clients differ in which they follow. Unhashed ones are
- * hints like all of them: the key that is found so must have made the signature.
- */
-function readIssuer(
-  subpackets: readonly Subpacket[],
-): Pick<ReadSignature, 'issuerKeyId' | 'issuerFingerprint'> {
-  const fingerprints = subpackets
-    .filter(({ type }) => type === SUBPACKET.issuerFingerprint)
-    .map(({ body }) => (body.length === 21 && body[0] === 4 ? hex(body.subarray(1)) : 'unknown'));
-  const keyIds = subpackets
-    .filter(({ type }) => type === SUBPACKET.issuerKeyId)
-    .map(({ body }) => (body.length === 8 ? hex(body) : 'unknown'));
-  const named = new Set([...keyIds, ...fingerprints.map((fingerprint) => fingerprint.slice(-16))]);
-  const [issuerKeyId] = named;
-  if (issuerKeyId === undefined)
-    throw new MalformedPacket('its signature does not name the key that made it');
-  if (named.size > 1 || new Set(fingerprints).size > 1 || named.has('unknown')) {
-    throw new MalformedPacket('its signature names more than one key, or none that version 4 knows');
-  }
-  return { issuerKeyId, issuerFingerprint: fingerprints[0] ?? null };
-}
-
-function findNotUnderstood(subpackets: readonly Subpacket[]): string | null {
-  const found = subpackets.find(({ type, isCritical }) => isCritical && !UNDERSTOOD.includes(type));
-  if (found === undefined) return null;
-  return found.type === SUBPACKET.notation
-    ? 'a critical notation'
-    : `a critical subpacket of type ${found.type}`;
-}
-
-/** As many as signatures of the algorithm have; null when it is not known, and its bytes are not looked at. */
-function readMpis(fields: Fields, keyAlgorithm: number): readonly Uint8Array[] | null {
-  const count = MPI_COUNTS.get(keyAlgorithm);
-  if (count === undefined) return null;
-  const mpis = Array.from({ length: count }, () => {
-    const bits = fields.number(2);
-    if (bits > MAX_MPI_BITS) {
-      throw new MalformedPacket(`its signature has a number of ${bits} bits, more than ${MAX_MPI_BITS}`);
-    }
-    return fields.take(Math.ceil(bits / 8));
+  let issuer: Uint8Array | null = null;
+  const hashed = readArea(fields.take(fields.number(4)), (subpacket, length, area) => {
+    if (subpacket !== SUBPACKET.issuerFingerprint || length !== 33) return null;
+    issuer ??= area.take(length).subarray(1);
+    return null;
   });
-  if (!fields.isAtEnd) throw new MalformedPacket('bytes follow the numbers of its signature');
-  return mpis;
+  const unhashed = readArea(fields.take(fields.number(4)), () => null);
+  const why = hashed.why ?? unhashed.why ?? (fields.isCut ? CUT : null);
+  if (why !== null) return malformed(why);
+  return { kind: 'unsupported', version: 6, type, keyAlgorithm, hashAlgorithm, issuer };
 }
 
-const MPI_COUNTS: ReadonlyMap<number, number> = new Map([
+/** The start of the digest and as many numbers as signatures of the algorithm have. */
+function readEnd(fields: Fields, draft: Draft): ReadSignature | MalformedSignature {
+  draft.digestStart = fields.take(2);
+  const count = NUMBER_COUNTS.get(draft.keyAlgorithm);
+  if (count !== undefined) {
+    const numbers: Uint8Array[] = [];
+    while (numbers.length < count) {
+      const written = fields.mpi();
+      if (written.length * 8 > MAX_MPI_BITS)
+        return malformed(`its signature has a number of more than ${MAX_MPI_BITS} bits`);
+      draft.isPadded ||= written[0] === 0;
+      numbers.push(withoutLeadingZeros(written));
+    }
+    draft.numbers = numbers;
+    if (!fields.isAtEnd) return malformed('bytes follow the numbers of its signature');
+  }
+  return fields.isCut ? malformed(CUT) : draft;
+}
+
+const NUMBER_COUNTS: ReadonlyMap<number, number> = new Map([
   [KEY_ALGORITHM.rsa, 1],
   [KEY_ALGORITHM.rsaSign, 1],
   [KEY_ALGORITHM.dsa, 2],
@@ -236,84 +194,151 @@ const MPI_COUNTS: ReadonlyMap<number, number> = new Map([
   [KEY_ALGORITHM.eddsa, 2],
 ]);
 
-interface Subpacket {
-  readonly type: number;
-  readonly isCritical: boolean;
-  readonly body: Uint8Array;
+// --- subpackets
+
+/**
+ * Marked critical, these are understood by gpg 2.2, which refuses a signature with any other (tried one by one). But
+ * for a key that may revoke (12): we ask nobody else for revocations.
+ */
+const UNDERSTOOD: ReadonlySet<number> = new Set([
+  2, 3, 4, 5, 6, 7, 9, 11, 16, 21, 22, 24, 25, 26, 27, 29, 30, 32, 33,
+]);
+
+const TIMES: ReadonlySet<number> = new Set([SUBPACKET.created, SUBPACKET.expires, SUBPACKET.keyExpires]);
+const AT_MOST_ONCE: ReadonlySet<number> = new Set([...TIMES, SUBPACKET.keyFlags]);
+
+/** Shorter than any signature that is worth a look. */
+const MIN_EMBEDDED_BYTES = 40;
+
+/** Filled in as it is read: one object for each of the many in a poisoned certificate. */
+type Draft = { -readonly [Name in keyof ReadSignature]: ReadSignature[Name] } & {
+  readonly issuers: Uint8Array[];
+  readonly embedded: EmbeddedSignature[];
+};
+
+const NOTHING = new Uint8Array();
+const UNSAID = new Date(0);
+
+function newDraft(version: 3 | 4, body: Uint8Array): Draft {
+  return {
+    kind: 'read',
+    version,
+    body,
+    type: 0,
+    keyAlgorithm: 0,
+    hashAlgorithm: 0,
+    hashedPart: NOTHING,
+    digestStart: NOTHING,
+    numbers: null,
+    isPadded: false,
+    createdAt: UNSAID,
+    expiresSeconds: null,
+    keyExpiresSeconds: null,
+    keyFlags: null,
+    isPrimaryUserId: false,
+    revocationReason: null,
+    issuers: [],
+    embedded: [],
+    notUnderstood: null,
+    notUnderstoodUnhashed: null,
+    repeated: null,
+  };
 }
 
-function readSubpackets(area: Uint8Array): readonly Subpacket[] {
-  const fields = new Fields(area);
-  const subpackets: Subpacket[] = [];
-  while (!fields.isAtEnd) {
-    const content = fields.take(readSubpacketLength(fields));
-    const [type] = content;
-    if (type === undefined) throw new MalformedPacket('its signature has an empty subpacket');
-    subpackets.push({ type: type & 0x7f, isCritical: (type & 0x80) !== 0, body: content.subarray(1) });
+/** Takes what it wants of the `length` bytes of one subpacket, or nothing; what is wrong with it, or null. */
+type Hear = (type: number, length: number, area: Fields) => string | null;
+
+interface Area {
+  /** What is wrong with it, or null. */
+  readonly why: string | null;
+  readonly notUnderstood: string | null;
+}
+
+/** An area may be full of what nobody asks for, so that nothing is made of it. */
+function readArea(bytes: Uint8Array, hear: Hear): Area {
+  const area = new Fields(bytes);
+  let notUnderstood: string | null = null;
+  while (!area.isAtEnd) {
+    const length = readSubpacketLength(area) - 1;
+    if (length < 0) return { why: 'its signature has an empty subpacket', notUnderstood };
+    const octet = area.octet();
+    const [type, isCritical] = [octet & 0x7f, (octet & 0x80) !== 0];
+    if (isCritical && !UNDERSTOOD.has(type)) notUnderstood ??= nameOf(type);
+    const end = area.position + length;
+    const why = hear(type, length, area);
+    if (why !== null) return { why, notUnderstood };
+    area.skip(end - area.position);
   }
-  return subpackets;
+  return { why: area.isCut ? CUT : null, notUnderstood };
 }
 
-function readSubpacketLength(fields: Fields): number {
-  const first = fields.octet();
+/** Unlike packets they have no partial lengths (RFC 9580, section 5.2.3.7). */
+function readSubpacketLength(area: Fields): number {
+  const first = area.octet();
   if (first < 192) return first;
-  return first < 255 ? (first - 192) * 256 + fields.octet() + 192 : fields.number(4);
+  return first < 255 ? (first - 192) * 256 + area.octet() + 192 : area.number(4);
 }
 
-function find(subpackets: readonly Subpacket[], type: number, length: number): Uint8Array | null {
-  const found = subpackets.find((subpacket) => subpacket.type === type);
-  if (found === undefined) return null;
-  if (found.body.length !== length) {
-    throw new MalformedPacket(`its signature's subpacket of type ${type} has ${found.body.length} bytes`);
-  }
-  return found.body;
+function nameOf(type: number): string {
+  return type === SUBPACKET.notation ? 'a critical notation' : `a critical subpacket of type ${type}`;
 }
 
-/** Reads on from the start; every read past the end is a MalformedPacket. */
-export class Fields {
-  readonly #bytes: Uint8Array;
-  position = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  get isAtEnd(): boolean {
-    return this.position === this.#bytes.length;
-  }
-
-  take(count: number): Uint8Array {
-    const end = this.position + count;
-    if (end > this.#bytes.length) throw new MalformedPacket('one of its packets ends too early');
-    const taken = this.#bytes.subarray(this.position, end);
-    this.position = end;
-    return taken;
-  }
-
-  octet(): number {
-    return this.number(1);
-  }
-
-  number(octets: number): number {
-    return this.take(octets).reduce((value, octet) => value * 256 + octet, 0);
-  }
-
-  rest(): Uint8Array {
-    return this.take(this.#bytes.length - this.position);
-  }
+function hearHashed(draft: Draft): Hear {
+  const heard = new Set<number>();
+  return (type, length, area) => {
+    if (AT_MOST_ONCE.has(type) && heard.has(type)) draft.repeated ??= type;
+    heard.add(type);
+    if (TIMES.has(type) && length !== 4)
+      return `its signature's subpacket of type ${type} has ${length} bytes`;
+    switch (type) {
+      case SUBPACKET.created:
+        draft.createdAt = dateOf(area.take(4));
+        break;
+      case SUBPACKET.expires:
+        draft.expiresSeconds = area.number(4) || null; // zero is never, as absence is
+        break;
+      case SUBPACKET.keyExpires:
+        draft.keyExpiresSeconds = area.number(4) || null;
+        break;
+      case SUBPACKET.keyFlags:
+        draft.keyFlags = firstOf(length, area);
+        break;
+      case SUBPACKET.primaryUserId:
+        draft.isPrimaryUserId = firstOf(length, area) !== 0;
+        break;
+      case SUBPACKET.revocationReason:
+        draft.revocationReason = firstOf(length, area);
+        break;
+      default:
+        return hearHint(draft, type, length, area, true);
+    }
+    return null;
+  };
 }
 
-/** Upper case. */
-export function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex').toUpperCase();
+/** Zero when it is empty, as gpg has it: no flag is set then. */
+function firstOf(length: number, area: Fields): number {
+  return length === 0 ? 0 : area.octet();
+}
+
+/** What needs nobody to vouch for it: it is found to be right or wrong by itself. */
+function hearHint(draft: Draft, type: number, length: number, area: Fields, isHashed = false): null {
+  switch (type) {
+    case SUBPACKET.issuerKeyId:
+      draft.issuers.push(length === 8 ? area.take(8) : NOTHING);
+      break;
+    case SUBPACKET.issuerFingerprint:
+      draft.issuers.push(length === 21 && area.octet() === 4 ? area.take(20) : NOTHING);
+      break;
+    case SUBPACKET.embeddedSignature:
+      if (length >= MIN_EMBEDDED_BYTES) draft.embedded.push({ body: area.take(length), isHashed });
+      break;
+    default: // says nothing to us
+  }
+  return null;
 }
 
 /** Four octets of seconds since 1970. */
 function dateOf(octets: Uint8Array): Date {
   return new Date(new Fields(octets).number(4) * 1000);
-}
-
-/** Zero is never, as absence is. */
-function secondsOf(octets: Uint8Array | null): number | null {
-  return octets === null ? null : new Fields(octets).number(4) || null;
 }

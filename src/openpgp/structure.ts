@@ -1,19 +1,13 @@
 // The structure of untrusted bytes: exactly one inline-signed message and nothing else, or why not. Pure, bounded, and
-// ahead of every other code: OpenPGP.js never sees bytes that were not taken apart here.
+// ahead of every other code.
 import type { RefusalCode } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES, MAX_UNPACKED_BYTES } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
 import type { Refusal, SignatureForm, Verdict } from '../domain/verdict.ts';
 import { readCleartext } from './cleartext.ts';
+import { Fields, hex } from './fields.ts';
 import { type Packet, TAG, walkPackets } from './packets.ts';
-import {
-  Fields,
-  hex,
-  MalformedPacket,
-  type ReadSignature,
-  readSignaturePacket,
-  type UnsupportedSignature,
-} from './signature-packet.ts';
+import { type ReadSignature, readSignaturePacket, type UnsupportedSignature } from './signature-packet.ts';
 import { unpack } from './unpack.ts';
 
 /** One content and the one signature over it, not verified. */
@@ -21,6 +15,8 @@ export interface UntrustedMessage {
   readonly kind: 'message';
   readonly form: SignatureForm;
   readonly signature: ReadSignature | UnsupportedSignature;
+  /** Which key it names: a fingerprint (40 or 64) or key ID (16), upper-case hex; null when it names none that we know. */
+  readonly issuer: string | null;
   /** What the signature is over, before the line endings of a text signature are made CR LF. */
   readonly content: Uint8Array;
 }
@@ -116,9 +112,12 @@ function examineCleartext(data: Uint8Array): UntrustedMessage | RefusedStructure
     if (only?.tag !== TAG.signature || second !== undefined || only.length !== 'whole') {
       throw new MalformedPacket('the armour below the text does not hold one signature packet alone');
     }
-    const signature = readSignaturePacket(only.body);
-    if (signature.type !== null && signature.type > 1) throw new MalformedPacket(wrongType(signature.type));
-    return { kind: 'message', form: 'tagged-cleartext', signature, content: cleartext.content };
+    return {
+      kind: 'message',
+      form: 'tagged-cleartext',
+      ...readDocumentSignature(only.body),
+      content: cleartext.content,
+    };
   });
 }
 
@@ -127,15 +126,16 @@ function examineMessage(untrusted: Uint8Array, form: SignatureForm): UntrustedMe
     const packets = packetsOfMessage(untrusted);
     const [onePass, literal, last] = packets;
     if (isShape(packets, [TAG.onePass, TAG.literal, TAG.signature]) && onePass && literal && last) {
-      const signature = readSignaturePacket(last.body);
-      if (signature.type !== null && signature.type > 1) throw new MalformedPacket(wrongType(signature.type));
-      checkOnePass(onePass.body, signature);
-      return { kind: 'message', form, signature, content: contentOf(literal.body) };
+      const signed = readDocumentSignature(last.body);
+      checkOnePass(onePass.body, signed);
+      return { kind: 'message', form, ...signed, content: contentOf(literal.body) };
     }
     throw wrongShape(packets);
   });
 }
 
+/** Thrown for what no client reads; the message says why, as part of a sentence. */
+class MalformedPacket extends Error {}
 class NotInlineSigned extends Error {}
 class TooLargeUnpacked extends Error {}
 
@@ -238,6 +238,40 @@ const TAG_NAMES: ReadonlyMap<number, string> = new Map([
   [21, 'padding'],
 ]);
 
+type DocumentSignature = Pick<UntrustedMessage, 'signature' | 'issuer'>;
+
+/** Certificates are read more leniently: there a signature that says a thing twice is one of many. */
+function readDocumentSignature(body: Uint8Array): DocumentSignature {
+  const signature = readSignaturePacket(body);
+  if (signature.kind === 'malformed') throw new MalformedPacket(signature.why);
+  const { type } = signature;
+  if (type !== null && type > 1) {
+    const digits = type.toString(16).padStart(2, '0');
+    throw new MalformedPacket(`its signature is of type 0x${digits}, which is not one over a document`);
+  }
+  if (signature.kind === 'unsupported') {
+    return { signature, issuer: signature.issuer === null ? null : hex(signature.issuer) };
+  }
+  if (signature.repeated !== null) {
+    throw new MalformedPacket(`its signature has two hashed subpackets of type ${signature.repeated}`);
+  }
+  return { signature, issuer: soleIssuer(signature) };
+}
+
+/**
+ * Every subpacket that names the key must name the same one: clients differ in which they follow. Unhashed ones are
+ * hints like all of them: the key that is found so must have made the signature.
+ */
+function soleIssuer({ issuers }: ReadSignature): string {
+  const names = [...new Set(issuers.map(hex))].sort((one, other) => other.length - one.length);
+  const [longest, ...others] = names;
+  if (longest === undefined) throw new MalformedPacket('its signature does not name the key that made it');
+  if (!others.every((name) => name.length === 16 && longest.endsWith(name)) || names.includes('')) {
+    throw new MalformedPacket('its signature names more than one key, or none that version 4 knows');
+  }
+  return longest;
+}
+
 function isShape(packets: readonly Packet[], tags: readonly number[]): boolean {
   return packets.length === tags.length && packets.every(({ tag }, index) => tag === tags[index]);
 }
@@ -246,7 +280,7 @@ function isShape(packets: readonly Packet[], tags: readonly number[]): boolean {
  * The one-pass packet must announce what the signature says (RFC 9580, section 5.4): gpg hashes by the one, other
  * readers by the other, so that they would verify different things.
  */
-function checkOnePass(body: Uint8Array, signature: ReadSignature | UnsupportedSignature): void {
+function checkOnePass(body: Uint8Array, { signature, issuer: named }: DocumentSignature): void {
   const fields = new Fields(body);
   const [version, type, hashAlgorithm, keyAlgorithm] = [
     fields.octet(),
@@ -254,7 +288,7 @@ function checkOnePass(body: Uint8Array, signature: ReadSignature | UnsupportedSi
     fields.octet(),
     fields.octet(),
   ];
-  const isVersion6 = 'unsupportedVersion' in signature && signature.unsupportedVersion === 6;
+  const isVersion6 = signature.version === 6;
   if (version !== (isVersion6 ? 6 : 3)) {
     throw new MalformedPacket(
       `its one-pass packet has version ${version}, which does not go with its signature`,
@@ -268,11 +302,11 @@ function checkOnePass(body: Uint8Array, signature: ReadSignature | UnsupportedSi
   }
   if (isVersion6) fields.take(fields.octet()); // salt
   const issuer = hex(fields.take(isVersion6 ? 32 : 8));
-  const named = 'issuerKeyId' in signature ? signature.issuerKeyId : signature.issuer;
-  if (named !== null && named !== issuer) {
+  if (named?.endsWith(issuer) === false) {
     throw new MalformedPacket(`its one-pass packet names the key ${issuer}, its signature ${named}`);
   }
   if (fields.octet() !== 1) throw new MalformedPacket('its one-pass packet announces another signature');
+  if (fields.isCut) throw new MalformedPacket(CUT);
   if (!fields.isAtEnd) throw new MalformedPacket('its one-pass packet is too long');
 }
 
@@ -282,6 +316,7 @@ const FIELD_NAMES = {
   keyAlgorithm: 'key algorithm',
 };
 
+const CUT = 'one of its packets ends too early';
 const LITERAL_FORMATS = 'btu';
 
 function contentOf(literal: Uint8Array): Uint8Array {
@@ -291,13 +326,10 @@ function contentOf(literal: Uint8Array): Uint8Array {
     throw new MalformedPacket('its literal data is neither binary nor text');
   fields.take(fields.octet()); // file name
   fields.take(4); // date
+  if (fields.isCut) throw new MalformedPacket(CUT);
   const content = fields.rest();
   if (content.length > MAX_UNPACKED_BYTES) throw new TooLargeUnpacked();
   return content;
-}
-
-function wrongType(type: number): string {
-  return `its signature is of type 0x${type.toString(16).padStart(2, '0')}, which is not one over a document`;
 }
 
 function refuse(code: RefusalCode, form: SignatureForm | null, message: string): RefusedStructure {

@@ -2,7 +2,7 @@
 import { parentPort } from 'node:worker_threads';
 import { isLookasideError } from '../domain/errors.ts';
 import { cleanCertificates } from './certificates.ts';
-import type { JobName, Jobs, Reply, Request } from './jobs.ts';
+import type { Job, JobName, Jobs, Reply, Request } from './jobs.ts';
 import { createKeyring } from './keyring.ts';
 import { examineMessage } from './verifier.ts';
 
@@ -12,7 +12,7 @@ if (port === null) throw new Error('worker is started by pool.ts');
 let keyring = createKeyring([]);
 
 const handlers: {
-  readonly [Name in JobName]: (bytes: Uint8Array, now: Date) => Promise<Jobs[Name]['output']>;
+  readonly [Name in JobName]: (bytes: Uint8Array, now: Date) => Jobs[Name]['output'];
 } = {
   examine: (bytes, now) => examineMessage(bytes, keyring, now),
   'clean-certificates': (bytes, now) => cleanCertificates(bytes, keyring.certificates, now),
@@ -23,14 +23,18 @@ port.on('message', (request: Request) => {
     keyring = createKeyring(request.certificates);
     return;
   }
-  const { name, bytes, now } = request;
-  handlers[name](bytes, now).then(
-    (output) => reply({ outcome: 'done', output }),
-    (error: unknown) => reply(failure(error)),
-  );
+  reply(outcomeOf(request));
 });
 
 reply({ outcome: 'ready' });
+
+function outcomeOf({ name, bytes, now }: Job): Reply {
+  try {
+    return { outcome: 'done', output: handlers[name](bytes, now) };
+  } catch (error) {
+    return failure(error);
+  }
+}
 
 function failure(error: unknown): Reply {
   const message = error instanceof Error ? error.message : String(error);

@@ -39,6 +39,8 @@ export interface WrittenKey {
   readonly keyId: string;
   /** Seconds since 1970. */
   readonly createdAt: number;
+  /** What it signs over where nothing else is said: gpg verifies ECDSA over no hash that is shorter than the curve. */
+  readonly hash: HashName;
   sign(hash: HashName, content: Uint8Array): readonly Uint8Array[];
 }
 
@@ -48,9 +50,9 @@ export type KeyKind = 'ed25519' | 'nistp256' | 'nistp384' | 'nistp521' | `rsa${n
 export const T0 = 1_600_000_000;
 
 const CURVES = {
-  nistp256: { name: 'P-256', oid: '2a8648ce3d030107', size: 32 },
-  nistp384: { name: 'P-384', oid: '2b81040022', size: 48 },
-  nistp521: { name: 'P-521', oid: '2b81040023', size: 66 },
+  nistp256: { name: 'P-256', oid: '2a8648ce3d030107', size: 32, hash: 'sha256' },
+  nistp384: { name: 'P-384', oid: '2b81040022', size: 48, hash: 'sha384' },
+  nistp521: { name: 'P-521', oid: '2b81040023', size: 66, hash: 'sha512' },
 } as const;
 const ED25519_OID = '2b06010401da470f01';
 
@@ -72,7 +74,7 @@ export function keyOf(
   const body = Buffer.concat([Uint8Array.of(4), uint32(createdAt), Uint8Array.of(algorithm), material]);
   const hashed = Buffer.concat([Uint8Array.of(0x99), uint16(body.length), body]);
   const fingerprint = createHash('sha1').update(hashed).digest('hex').toUpperCase();
-  return { body, algorithm, fingerprint, keyId: fingerprint.slice(-16), createdAt, sign };
+  return { body, algorithm, fingerprint, keyId: fingerprint.slice(-16), createdAt, hash: 'sha256', sign };
 }
 
 function ed25519(createdAt: number): WrittenKey {
@@ -85,13 +87,14 @@ function ed25519(createdAt: number): WrittenKey {
 }
 
 function ecdsa(kind: keyof typeof CURVES, createdAt: number): WrittenKey {
-  const { name, oid: curve, size } = CURVES[kind];
+  const { name, oid: curve, size, hash } = CURVES[kind];
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: name });
   const point = Buffer.concat([Uint8Array.of(4), jwkNumber(privateKey, 'x'), jwkNumber(privateKey, 'y')]);
-  return keyOf(19, Buffer.concat([oid(curve), mpi(point)]), createdAt, (hash, content) => {
+  const sign: WrittenKey['sign'] = (hash, content) => {
     const signature = signContent(hash, content, { key: privateKey, dsaEncoding: 'ieee-p1363' });
     return [signature.subarray(0, size), signature.subarray(size)];
-  });
+  };
+  return { ...keyOf(19, Buffer.concat([oid(curve), mpi(point)]), createdAt, sign), hash };
 }
 
 function rsa(modulusLength: number, createdAt: number): WrittenKey {
@@ -126,7 +129,7 @@ export function signatureBody(
   content: readonly Uint8Array[],
   options: SignatureOptions,
 ): Uint8Array {
-  const { type, createdAt = T0 + 60, hash = 'sha256', hashed = [], version = 4 } = options;
+  const { type, createdAt = T0 + 60, hash = key.hash, hashed = [], version = 4 } = options;
   const { unhashed = [issuer(key.keyId)] } = options;
   const said = Buffer.concat([subpacket(2, uint32(createdAt)), ...hashed]);
   const head = Buffer.concat([

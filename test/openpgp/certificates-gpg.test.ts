@@ -5,7 +5,8 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { readKey } from 'openpgp';
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
-import { armorCertificate, cleanCertificates } from '../../src/openpgp/certificates.ts';
+import { armorPublicKey } from '../../src/openpgp/armor.ts';
+import { cleanCertificates } from '../../src/openpgp/certificates.ts';
 import { needs } from '../clients/available.ts';
 import { describeOutcome, run } from '../clients/command.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
@@ -96,7 +97,7 @@ async function listedBy(gpg: Home['gpg']): Promise<readonly string[]> {
 /** What a fresh gpg makes of our output. */
 async function listedOf(certificate: Uint8Array): Promise<readonly string[]> {
   await using home = await openHome();
-  await home.take(armorCertificate(certificate));
+  await home.take(armorPublicKey(certificate));
   return listedBy(home.gpg);
 }
 

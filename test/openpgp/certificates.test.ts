@@ -15,7 +15,8 @@ import {
   MAX_USER_IDS,
 } from '../../src/domain/limits.ts';
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
-import { armorCertificate, cleanCertificates } from '../../src/openpgp/certificates.ts';
+import { armorPublicKey } from '../../src/openpgp/armor.ts';
+import { cleanCertificates } from '../../src/openpgp/certificates.ts';
 import {
   backSignature,
   binding,
@@ -235,7 +236,7 @@ describe('what comes around a certificate', () => {
 
   test('armour is taken off, with text around it, comments and other line ends', async () => {
     const clean = await cleanOne(bytes);
-    const armor = armorCertificate(bytes);
+    const armor = armorPublicKey(bytes);
     const commented = armor.replace('BLOCK-----\n', 'BLOCK-----\nComment: \u202e<script>\nVersion: 1: 2\n');
     for (const text of [
       armor,
@@ -253,7 +254,7 @@ describe('what comes around a certificate', () => {
   });
 
   test('our armour is what gpg writes but for comments: 64 characters a line and a checksum', () => {
-    const armor = armorCertificate(bytes);
+    const armor = armorPublicKey(bytes);
     const lines = armor.split('\n');
     assert.equal(lines[0], '-----BEGIN PGP PUBLIC KEY BLOCK-----');
     assert.equal(lines[1], '');
@@ -261,7 +262,7 @@ describe('what comes around a certificate', () => {
     assert.match(lines.at(-3) ?? '', /^=[A-Za-z0-9+/]{4}$/);
     assert.deepEqual(lines.slice(-2), ['-----END PGP PUBLIC KEY BLOCK-----', '']);
     // the example of RFC 9580, section 6.1.1: CRC-24 of nothing
-    assert.match(armorCertificate(new Uint8Array()), /^=twTO$/m);
+    assert.match(armorPublicKey(new Uint8Array()), /^=twTO$/m);
   });
 
   test('several certificates, in one block or in several, are answered in their order', async () => {
@@ -269,7 +270,7 @@ describe('what comes around a certificate', () => {
     const files = keys.map((one) => simpleCertificate(one));
     const wanted = keys.map(({ fingerprint }) => fingerprint);
     const binary = await cleanAll(join(...files));
-    const armored = await cleanAll(Buffer.from(files.map(armorCertificate).join('and\n')));
+    const armored = await cleanAll(Buffer.from(files.map(armorPublicKey).join('and\n')));
     for (const results of [binary, armored]) {
       assert.deepEqual(
         results.map((result) => result.kind === 'clean' && result.details.fingerprint),
@@ -287,9 +288,9 @@ describe('what comes around a certificate', () => {
       results.map(({ kind }) => kind),
       ['clean', 'refused', 'clean'],
     );
-    const damaged = armorCertificate(bytes).replace(/^x/m, '!');
+    const damaged = armorPublicKey(bytes).replace(/^x/m, '!');
     const texts = await cleanAll(
-      Buffer.from(`${armorCertificate(first ?? bad)}${damaged}${armorCertificate(second ?? bad)}`),
+      Buffer.from(`${armorPublicKey(first ?? bad)}${damaged}${armorPublicKey(second ?? bad)}`),
     );
     assert.deepEqual(
       texts.map((result) => (result.kind === 'refused' ? result.code : 'clean')),
@@ -311,7 +312,7 @@ describe('what comes around a certificate', () => {
     await assert.rejects(cleanAll(file(MAX_CERTIFICATES + 1)), (error) =>
       isLookasideError(error, 'TOO_LARGE'),
     );
-    const blocks = `${armorCertificate(bytes)}\n`.repeat(MAX_CERTIFICATES + 1);
+    const blocks = `${armorPublicKey(bytes)}\n`.repeat(MAX_CERTIFICATES + 1);
     await assert.rejects(cleanAll(Buffer.from(blocks)), (error) => isLookasideError(error, 'TOO_LARGE'));
   });
 
@@ -372,7 +373,7 @@ describe('what comes around a certificate', () => {
       for (const { at, byte } of edits) copy[at] = byte;
       return copy;
     });
-    const armored = changed.map((copy) => Buffer.from(armorCertificate(copy)));
+    const armored = changed.map((copy) => Buffer.from(armorPublicKey(copy)));
     const anything = fc.oneof(fc.uint8Array({ maxLength: 300 }), changed, armored);
     const known = keyringOf(await cleanOne(whole));
     await fc.assert(
@@ -578,6 +579,7 @@ describe('keys that are refused', () => {
     }
     await cleanOne(
       simpleCertificate(key, 'a', {
+        flags: null,
         hashed: [subpacket(60, Uint8Array.of(1)), subpacket(27 | 0x80, Uint8Array.of(FLAGS.sign))],
       }),
     );
@@ -600,8 +602,8 @@ describe('secret keys', () => {
 
   for (const [what, bytes] of [
     ['binary', secret],
-    ['armoured', Buffer.from(armorCertificate(secret).replaceAll('PUBLIC', 'PRIVATE'))],
-    ['armoured as if public', Buffer.from(armorCertificate(secret))],
+    ['armoured', Buffer.from(armorPublicKey(secret).replaceAll('PUBLIC', 'PRIVATE'))],
+    ['armoured as if public', Buffer.from(armorPublicKey(secret))],
     ['as a subkey alone', join(simpleCertificate(key), packet(TAGS.secretSubkey, secretBody))],
     ['cut short', secret.subarray(0, secret.length - 9)],
   ] as const) {
@@ -867,7 +869,7 @@ describe('revocations', () => {
 
   test('alone in a file, as gpg --gen-revoke makes them, revoke the key that is known', async () => {
     const known = await cleanOne(base);
-    const file = Buffer.from(armorCertificate(revoke()));
+    const file = Buffer.from(armorPublicKey(revoke()));
     const merged = await cleanOne(file, keyringOf(known));
     assert.deepEqual(merged.details, { ...known.details, revokedAt: at(T0 + 500) });
     assert.equal((await refusal(file)).code, 'KEY_UNKNOWN');

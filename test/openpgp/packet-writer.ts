@@ -94,11 +94,11 @@ export const HASH_NUMBERS = {
 export type HashName = keyof typeof HASH_NUMBERS;
 
 const CURVES = {
-  nistp256: { node: 'prime256v1', oid: '2a8648ce3d030107', octets: 32 },
-  nistp384: { node: 'secp384r1', oid: '2b81040022', octets: 48 },
-  nistp521: { node: 'secp521r1', oid: '2b81040023', octets: 66 },
-  brainpoolP256r1: { node: 'brainpoolP256r1', oid: '2b2403030208010107', octets: 32 },
-  secp256k1: { node: 'secp256k1', oid: '2b8104000a', octets: 32 },
+  nistp256: { node: 'prime256v1', oid: '2a8648ce3d030107', octets: 32, hash: 'sha256' },
+  nistp384: { node: 'secp384r1', oid: '2b81040022', octets: 48, hash: 'sha384' },
+  nistp521: { node: 'secp521r1', oid: '2b81040023', octets: 66, hash: 'sha512' },
+  brainpoolP256r1: { node: 'brainpoolP256r1', oid: '2b2403030208010107', octets: 32, hash: 'sha256' },
+  secp256k1: { node: 'secp256k1', oid: '2b8104000a', octets: 32, hash: 'sha256' },
 } as const;
 
 export type KeyKind =
@@ -120,6 +120,8 @@ export interface WriterKey {
   readonly fingerprint: string;
   readonly keyId: string;
   readonly publicKey: KeyObject;
+  /** What it signs over where nothing else is said: gpg verifies ECDSA over no hash that is shorter than the curve. */
+  readonly hash: HashName;
   /** The numbers of a signature over `data`. */
   sign(hash: HashName, data: Uint8Array): Buffer;
 }
@@ -127,10 +129,10 @@ export interface WriterKey {
 export const KEYS_MADE_AT = new Date('2020-01-01T00:00:00Z');
 
 export function makeKey(kind: KeyKind, createdAt = KEYS_MADE_AT): WriterKey {
-  const { publicKey, algorithm, numbers, sign } = keyMaterial(kind);
-  const body = Buffer.concat([Buffer.of(4), time(createdAt), Buffer.of(algorithm), numbers]);
+  const { numbers, ...material } = keyMaterial(kind);
+  const body = Buffer.concat([Buffer.of(4), time(createdAt), Buffer.of(material.algorithm), numbers]);
   const fingerprint = createHash('sha1').update(hashedKey(body)).digest('hex').toUpperCase();
-  return { createdAt, algorithm, body, fingerprint, keyId: fingerprint.slice(-16), publicKey, sign };
+  return { createdAt, body, fingerprint, keyId: fingerprint.slice(-16), ...material };
 }
 
 function keyMaterial(kind: KeyKind) {
@@ -145,6 +147,7 @@ function rsa(kind: string) {
   const { n = '', e = '' } = publicKey.export({ format: 'jwk' });
   return {
     publicKey,
+    hash: 'sha256' as const,
     algorithm: 1,
     numbers: Buffer.concat([mpi(Buffer.from(n, 'base64url')), mpi(Buffer.from(e, 'base64url'))]),
     sign: (hash: HashName, data: Uint8Array) => mpi(signByNode(hash, data, privateKey)),
@@ -156,6 +159,7 @@ function ed25519() {
   const point = publicKey.export({ format: 'der', type: 'spki' }).subarray(-32);
   return {
     publicKey,
+    hash: 'sha256' as const,
     algorithm: 22,
     numbers: Buffer.concat([oid('2b06010401da470f01'), mpi(Buffer.concat([Buffer.of(0x40), point]))]),
     sign: (hash: HashName, data: Uint8Array) =>
@@ -169,6 +173,7 @@ function ecdsa(kind: keyof typeof CURVES) {
   const point = publicKey.export({ format: 'der', type: 'spki' }).subarray(-1 - 2 * curve.octets);
   return {
     publicKey,
+    hash: curve.hash,
     algorithm: 19,
     numbers: Buffer.concat([oid(curve.oid), mpi(point)]),
     sign: (hash: HashName, data: Uint8Array) =>
@@ -233,7 +238,7 @@ export const SIGNED_AT = new Date('2024-06-01T12:00:00Z');
 
 /** The body of a signature packet by `key` over `data`. */
 export function signatureBody(key: WriterKey, data: Uint8Array, options: SignatureOptions = {}): Buffer {
-  const { version = 4, type = 0, hash = 'sha256', at = SIGNED_AT, numbers = (right) => right } = options;
+  const { version = 4, type = 0, hash = key.hash, at = SIGNED_AT, numbers = (right) => right } = options;
   const finish = (signed: Buffer) => {
     const left = createHash(hash).update(signed).digest().subarray(0, 2);
     return Buffer.concat([left, numbers(key.sign(hash, signed))]);
@@ -294,7 +299,7 @@ export function onePass(key: WriterKey, options: OnePassOptions = {}): Buffer {
   const {
     version = 3,
     type = 0,
-    hash = 'sha256',
+    hash = key.hash,
     algorithm = key.algorithm,
     keyId = key.keyId,
     nested = 1,
@@ -325,7 +330,7 @@ export function messageParts(
   content: Uint8Array,
   options: MessageOptions = {},
 ): MessageParts {
-  const { version, type = 0, hash = 'sha256' } = options;
+  const { version, type = 0, hash = key.hash } = options;
   return {
     onePass: onePass(key, { version: version === 6 ? 6 : 3, type, hash, ...options.onePass }),
     literal: literal(content, options.literal),
@@ -398,11 +403,11 @@ function boundSubkey(primary: WriterKey, options: SubkeyStatement): Buffer[] {
 }
 
 function statement(key: WriterKey, options: KeyStatement, ordinaryFlags: number) {
-  const { flags = ordinaryFlags, at = key.createdAt, expiresAt, hash = 'sha256', hashed = [] } = options;
+  const { flags = ordinaryFlags, at = key.createdAt, expiresAt, hash, hashed = [] } = options;
   const seconds = expiresAt === undefined ? 0 : (expiresAt.getTime() - key.createdAt.getTime()) / 1000;
   return {
     at,
-    hash,
+    ...(hash === undefined ? {} : { hash }),
     hashed: [
       ...(flags === null ? [] : [subpacket(27, Buffer.of(flags))]),
       ...(seconds === 0 ? [] : [subpacket(9, number(seconds, 4))]),

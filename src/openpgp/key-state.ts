@@ -1,0 +1,126 @@
+// What a certificate's own statements mean for its keys over time: may they sign, and until when. As gpg reads them.
+import { CLOCK_LEAD_MS } from '../domain/limits.ts';
+import {
+  byAge,
+  type CertificateFacts,
+  type Statement,
+  type Subkey,
+  saysSign,
+  type UserId,
+} from './certificate-facts.ts';
+import type { PublicKey } from './public-key.ts';
+
+export interface KeyState {
+  /** Null = never. */
+  readonly expiresAt: Date | null;
+  readonly maySign: boolean;
+}
+
+/** Null when no user ID of it vouches for the key then: gpg does not verify with it. */
+export function primaryStateAt(facts: CertificateFacts, now: Date): KeyState | null {
+  return stateBy(
+    facts.key,
+    speakersOf(facts, (statement) => holdsAt(statement, now)),
+  );
+}
+
+/**
+ * As it is now; when nothing vouches for the key any more, as it was last said to be. It expires when the first of
+ * these happens: it is said to, or the last user ID is no longer vouched for.
+ */
+export function describedState(facts: CertificateFacts, now: Date): KeyState {
+  const start = primaryStateAt(facts, now) === null ? new Date(0) : now;
+  const lasting = (at: Date) => speakersOf(facts, (statement) => !isOver(statement, at));
+  return {
+    expiresAt: firstExpiry(facts, start, lasting),
+    maySign: stateBy(facts.key, lasting(start))?.maySign ?? true,
+  };
+}
+
+/** Statements that fall silent leave the word to others, so that each stretch of time between two ends is asked. */
+function firstExpiry(facts: CertificateFacts, start: Date, lasting: (at: Date) => Speakers): Date | null {
+  const ends = [facts.direct, ...certificationsOf(facts)]
+    .map((statement) => (statement === null ? null : endOf(statement)))
+    .filter((end) => end !== null && end > start)
+    .sort((one, other) => Number(one) - Number(other));
+  let from = start;
+  for (const to of [...ends, null]) {
+    const state = stateBy(facts.key, lasting(from));
+    if (state === null) return from;
+    const { expiresAt } = state;
+    if (expiresAt !== null && (to === null || expiresAt <= to)) {
+      return from === start || expiresAt > from ? expiresAt : from;
+    }
+    from = to ?? from;
+  }
+  return null;
+}
+
+/** As its newest binding has it; null when that does not hold then. */
+export function subkeyStateAt({ key, binding }: Subkey, now: Date): KeyState | null {
+  if (binding === null || !holdsAt(binding, now)) return null;
+  const { signature } = binding;
+  return { expiresAt: laterBy(key.createdAt, signature.keyExpiresSeconds), maySign: saysSign(signature) };
+}
+
+/** A certification that is newer than the revocation takes it back. */
+export function isRevoked({ certification, revocation }: UserId): boolean {
+  if (certification === null) return true;
+  return revocation !== null && revocation.signature.createdAt >= certification.signature.createdAt;
+}
+
+/** Whether what it says is over: when the signature itself has expired. */
+export function isOver(statement: Statement, at: Date): boolean {
+  const end = endOf(statement);
+  return end !== null && end <= at;
+}
+
+/** When the signature itself expires; null = never. */
+export function endOf({ signature: { createdAt, expiresSeconds } }: Statement): Date | null {
+  return laterBy(createdAt, expiresSeconds);
+}
+
+/** The end of a period of `seconds`; null = never. */
+export function laterBy(start: Date, seconds: number | null): Date | null {
+  return seconds === null ? null : new Date(start.getTime() + seconds * 1000);
+}
+
+function holdsAt(statement: Statement, now: Date): boolean {
+  return statement.signature.createdAt.getTime() <= now.getTime() + CLOCK_LEAD_MS && !isOver(statement, now);
+}
+
+/** What speaks for the primary key. */
+interface Speakers {
+  readonly direct: Statement | null;
+  /** Of user IDs that are not revoked, the newest first. */
+  readonly certifications: readonly Statement[];
+}
+
+function speakersOf(facts: CertificateFacts, isHeard: (statement: Statement) => boolean): Speakers {
+  const { direct } = facts;
+  return {
+    direct: direct !== null && isHeard(direct) ? direct : null,
+    certifications: certificationsOf(facts).filter(isHeard),
+  };
+}
+
+function certificationsOf({ userIds }: CertificateFacts): readonly Statement[] {
+  return userIds
+    .filter((userId) => !isRevoked(userId))
+    .flatMap(({ certification }) => certification ?? [])
+    .sort(byAge);
+}
+
+/** The first to say a thing decides it: a direct-key signature, then the newest certification. Null without user IDs. */
+function stateBy(key: PublicKey, { direct, certifications }: Speakers): KeyState | null {
+  if (certifications.length === 0) return null;
+  const signatures = [...(direct === null ? [] : [direct]), ...certifications].map(
+    ({ signature }) => signature,
+  );
+  const flagged = signatures.find(({ keyFlags }) => keyFlags !== null);
+  const limited = signatures.find(({ keyExpiresSeconds }) => keyExpiresSeconds !== null);
+  return {
+    expiresAt: laterBy(key.createdAt, limited?.keyExpiresSeconds ?? null),
+    maySign: flagged === undefined || saysSign(flagged), // without flags a primary key may do everything
+  };
+}
