@@ -141,8 +141,66 @@ const ROUNDS = 10;
 const CLIENTS = 8;
 const OLD_IMAGES = 6;
 
-describe('kill -9 while eight clients upload', () => {
-  test('loses nothing that was acknowledged and leaves nothing by halves, ten times over', async (t) => {
+/** Tests beside each other: most of their time is that of servers which start. */
+const AT_ONCE = 3;
+
+/** Calls that an upload makes, as strace names them; one that this processor has not is no mistake. */
+interface Calls {
+  readonly what: string;
+  readonly names: string;
+  /** Only those on this file of the data directory. */
+  readonly file?: string;
+  /** After the n-th call which one is next. */
+  readonly next: (n: number) => number;
+}
+
+const each = (n: number) => n + 1;
+/** Of so many calls a few: the third part of a transaction is no other crash than its half. */
+const sparsely = (n: number) => n * 3;
+const SYNC = '?fsync,?fdatasync';
+
+const CALLS: readonly Calls[] = [
+  { what: 'fsync of the tree', names: SYNC, next: each },
+  { what: 'fsync of state.db', names: SYNC, file: 'state.db-wal', next: each },
+  { what: 'link', names: '?link,?linkat', next: each },
+  { what: 'unlink', names: '?unlink,?unlinkat', next: each },
+  { what: 'mkdir', names: '?mkdir,?mkdirat', next: each },
+  { what: 'write to state.db', names: '?pwrite64', file: 'state.db-wal', next: sparsely },
+  { what: 'write to index.db', names: '?pwrite64', file: 'index.db-wal', next: sparsely },
+];
+
+interface Injection extends AsyncDisposable {
+  /** Paths of the calls that were made to fail. */
+  failed(): Promise<readonly string[]>;
+}
+
+/** Does something to the n-th of these calls of each of the server's threads, until it is disposed of. */
+async function inject(scene: CrashScene, calls: Calls, n: number, what: string): Promise<Injection> {
+  const trace = path.join(scene.data, 'trace');
+  const only = calls.file === undefined ? [] : ['-P', path.join(scene.data, calls.file)];
+  const strace: Background = await startBackground(
+    [
+      'strace',
+      ...['-f', '-y', '-p', String(scene.server.pid), '-o', trace, ...only],
+      ...['-e', `trace=${calls.names}`, '-e', `inject=${calls.names}:${what}:when=${n}`],
+    ],
+    { env: { PATH: process.env.PATH ?? '' } },
+    /attached/,
+  );
+  return {
+    async failed() {
+      await strace.stop();
+      const lines = (await readFile(trace, 'utf8')).split('\n');
+      return lines.filter((line) => line.includes('(INJECTED)'));
+    },
+    async [Symbol.asyncDispose]() {
+      await strace.stop();
+    },
+  };
+}
+
+describe('a server that is killed', { concurrency: AT_ONCE }, () => {
+  test('while eight clients upload loses nothing that it acknowledged, ten times over', async (t) => {
     const seed = Number(process.env.LOOKASIDE_TEST_SEED ?? randomInt(2 ** 31));
     t.diagnostic(`LOOKASIDE_TEST_SEED=${seed}`);
     const random = createRandom(seed);
@@ -179,65 +237,9 @@ describe('kill -9 while eight clients upload', () => {
     await scene.assertFsckFindsNothing();
     t.diagnostic(`${acknowledged} uploads acknowledged`);
   });
-});
 
-/** Calls that an upload makes, as strace names them; one that this processor has not is no mistake. */
-interface Calls {
-  readonly what: string;
-  readonly names: string;
-  /** Only those on this file of the data directory. */
-  readonly file?: string;
-  /** After the n-th call which one is next. */
-  readonly next: (n: number) => number;
-}
-
-const each = (n: number) => n + 1;
-const doubling = (n: number) => n * 2;
-const SYNC = '?fsync,?fdatasync';
-
-const CALLS: readonly Calls[] = [
-  { what: 'fsync of the tree', names: SYNC, next: each },
-  { what: 'fsync of state.db', names: SYNC, file: 'state.db-wal', next: each },
-  { what: 'link', names: '?link,?linkat', next: each },
-  { what: 'unlink', names: '?unlink,?unlinkat', next: each },
-  { what: 'mkdir', names: '?mkdir,?mkdirat', next: each },
-  { what: 'write to state.db', names: '?pwrite64', file: 'state.db-wal', next: doubling },
-  { what: 'write to index.db', names: '?pwrite64', file: 'index.db-wal', next: doubling },
-];
-
-interface Injection extends AsyncDisposable {
-  /** Paths of the calls that were made to fail. */
-  failed(): Promise<readonly string[]>;
-}
-
-/** Does something to the n-th of these calls of each of the server's threads, until it is disposed of. */
-async function inject(scene: CrashScene, calls: Calls, n: number, what: string): Promise<Injection> {
-  const trace = path.join(scene.data, 'trace');
-  const only = calls.file === undefined ? [] : ['-P', path.join(scene.data, calls.file)];
-  const strace: Background = await startBackground(
-    [
-      'strace',
-      ...['-f', '-y', '-p', String(scene.server.pid), '-o', trace, ...only],
-      ...['-e', `trace=${calls.names}`, '-e', `inject=${calls.names}:${what}:when=${n}`],
-    ],
-    { env: { PATH: process.env.PATH ?? '' } },
-    /attached/,
-  );
-  return {
-    async failed() {
-      await strace.stop();
-      const lines = (await readFile(trace, 'utf8')).split('\n');
-      return lines.filter((line) => line.includes('(INJECTED)'));
-    },
-    async [Symbol.asyncDispose]() {
-      await strace.stop();
-    },
-  };
-}
-
-describe('a server killed at the n-th call of an upload', { ...needs('strace'), concurrency: 3 }, () => {
   for (const calls of CALLS) {
-    test(`${calls.what}: the upload is whole or absent`, async (t) => {
+    test(`at the n-th ${calls.what} has the upload whole or not at all`, needs('strace'), async (t) => {
       await using scene = await openCrashScene();
       let n = 1;
       for (; ; n = calls.next(n)) {
@@ -268,10 +270,10 @@ const FAILURES: readonly (readonly [error: 'EIO' | 'ENOSPC', calls: readonly Cal
   ['ENOSPC', CALLS.filter(({ what }) => ['fsync of the tree', 'link', 'mkdir'].includes(what))],
 ];
 
-describe('a disk that fails at the n-th call of an upload', { ...needs('strace'), concurrency: 3 }, () => {
+describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () => {
   for (const [error, failing] of FAILURES) {
     for (const calls of failing) {
-      test(`${calls.what}, ${error}: it is refused or stored, and readers notice nothing`, async (t) => {
+      test(`with ${error} at the n-th ${calls.what} has the upload refused or stored, and readers notice nothing`, async (t) => {
         await using scene = await openCrashScene();
         const statuses: number[] = [];
         for (let n = 1; ; n = calls.next(n)) {
