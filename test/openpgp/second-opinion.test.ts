@@ -20,7 +20,13 @@ function signatureOf(body: Uint8Array): ReadSignature {
 }
 
 describe('OpenPGP.js', () => {
-  for (const kind of ['rsa2048', 'ed25519', 'nistp256', 'nistp384', 'nistp521'] satisfies readonly KeyKind[]) {
+  for (const kind of [
+    'rsa2048',
+    'ed25519',
+    'nistp256',
+    'nistp384',
+    'nistp521',
+  ] satisfies readonly KeyKind[]) {
     test(`confirms what a ${kind} key has signed, and nothing that was changed or is another's`, async () => {
       const [signer, other] = [makeKey(kind), makeKey(kind)];
       const signature = signatureOf(signatureBody(signer, CONTENT, {}));
