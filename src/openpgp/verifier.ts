@@ -10,19 +10,20 @@ import { type CertificateFacts, isHard, type Statement, type Subkey } from './ce
 import { type KeyState, laterBy, primaryStateAt, subkeyStateAt } from './key-state.ts';
 import type { Candidate, Keyring } from './keyring.ts';
 import type { PublicKey } from './public-key.ts';
+import { isConfirmed } from './second-opinion.ts';
 import { isLongEnough, isMadeBy, signedContent } from './signature-check.ts';
 import { type ReadSignature, SIGNATURE_TYPE } from './signature-packet.ts';
 import { examineStructure, type UntrustedMessage } from './structure.ts';
 
 /** `untrusted` may be any bytes; never throws for what is in them. */
-export function examineMessage(untrusted: Uint8Array, keyring: Keyring, now: Date): Judgement {
+export async function examineMessage(untrusted: Uint8Array, keyring: Keyring, now: Date): Promise<Judgement> {
   const structure = examineStructure(untrusted);
   if (structure.kind === 'refused') return judgement(structure);
   const { form, signature, issuer } = structure;
   const unfit = refuseAlgorithms(signature);
   if (unfit !== null) return judgement({ ...unfit, form, issuer });
   if (signature.kind === 'unsupported' || issuer === null) throw new Error('it was to be refused');
-  const outcome = verify(signature, issuer, structure.content, { keyring, now });
+  const outcome = await verify(signature, issuer, structure.content, { keyring, now });
   if (outcome.verdict !== 'good') return judgement({ ...outcome, form, issuer });
   return judgeClaim(structure, { ...outcome, form, issuer });
 }
@@ -82,12 +83,12 @@ function refuseForm(form: SignatureForm | null): Refusal | null {
 
 type Outcome = Omit<Findings, 'form' | 'issuer' | 'claim'>;
 
-function verify(
+async function verify(
   signature: ReadSignature,
   issuer: string,
   content: Uint8Array,
   { keyring, now }: { readonly keyring: Keyring; readonly now: Date },
-): Outcome {
+): Promise<Outcome> {
   const candidates = keyring.find(issuer);
   if (candidates.length === 0) {
     const unfit = refuseShortRsa(signature);
@@ -98,9 +99,10 @@ function verify(
       `the signature is by the key ${issuer}, which is not registered. Check that it is the signer's, then register it with: lookaside key add FILE`,
     );
   }
-  return candidates
-    .map((candidate) => verifyBy(candidate, signature, content, now))
-    .reduce((best, outcome) => (rank(outcome) < rank(best) ? outcome : best));
+  const outcomes = await Promise.all(
+    candidates.map((candidate) => verifyBy(candidate, signature, content, now)),
+  );
+  return outcomes.reduce((best, outcome) => (rank(outcome) < rank(best) ? outcome : best));
 }
 
 /** Lower is better: of several certificates with the key, the one that speaks for the signature most decides. */
@@ -118,18 +120,18 @@ interface Signer {
   readonly subkey: Subkey | null;
 }
 
-function verifyBy(
+async function verifyBy(
   { fingerprint, certificate }: Candidate,
   signature: ReadSignature,
   content: Uint8Array,
   now: Date,
-): Outcome {
+): Promise<Outcome> {
   const facts = certificate();
   if ('why' in facts) return refuseUnusableKey(facts);
   const signer = signerOf(facts, fingerprint);
   if (signer === null) return refusedAs('bad', 'KEY_UNUSABLE', notBound(facts.key, fingerprint));
   const { key } = signer;
-  if (!isOver(content, signature, key)) {
+  if (!(await isOver(content, signature, signer))) {
     return refusedAs(
       'bad',
       'SIGNATURE_BAD',
@@ -164,11 +166,16 @@ function notBound(primary: PublicKey, fingerprint: string): string {
   return `the subkey ${fingerprint} is not bound to the key ${primary.fingerprint}, or has not signed that it belongs to it`;
 }
 
-/** Whether the key has made the signature over the content. */
-function isOver(content: Uint8Array, signature: ReadSignature, key: PublicKey): boolean {
+/** Whether the key has made the signature over the content: by our reading, and by OpenPGP.js' where it has one. */
+async function isOver(
+  content: Uint8Array,
+  signature: ReadSignature,
+  { key, subkey }: Signer,
+): Promise<boolean> {
   if (signature.isPadded) return false;
   if (signature.type === SIGNATURE_TYPE.text && !hasCanonicalLines(content)) return false;
-  return isMadeBy(key, signedContent(content), signature);
+  if (!isMadeBy(key, signedContent(content), signature)) return false;
+  return signature.version === 3 || isConfirmed({ key, isSubkey: subkey !== null, signature, content });
 }
 
 /**

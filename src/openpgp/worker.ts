@@ -12,7 +12,10 @@ if (port === null) throw new Error('worker is started by pool.ts');
 let keyring = createKeyring([]);
 
 const handlers: {
-  readonly [Name in JobName]: (bytes: Uint8Array, now: Date) => Jobs[Name]['output'];
+  readonly [Name in JobName]: (
+    bytes: Uint8Array,
+    now: Date,
+  ) => Jobs[Name]['output'] | Promise<Jobs[Name]['output']>;
 } = {
   examine: (bytes, now) => examineMessage(bytes, keyring, now),
   'clean-certificates': (bytes, now) => cleanCertificates(bytes, keyring.certificates, now),
@@ -23,14 +26,15 @@ port.on('message', (request: Request) => {
     keyring = createKeyring(request.certificates);
     return;
   }
-  reply(outcomeOf(request));
+  // the keyring that is in force now is the job's, whatever comes meanwhile
+  void outcomeOf(request).then(reply);
 });
 
 reply({ outcome: 'ready' });
 
-function outcomeOf({ name, bytes, now }: Job): Reply {
+async function outcomeOf({ name, bytes, now }: Job): Promise<Reply> {
   try {
-    return { outcome: 'done', output: handlers[name](bytes, now) };
+    return { outcome: 'done', output: await handlers[name](bytes, now) };
   } catch (error) {
     return failure(error);
   }
