@@ -11,6 +11,7 @@ import { createBodyReader } from './body.ts';
 import { renderError, renderSignatureError } from './errors.ts';
 import { type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog } from './failure-log.ts';
+import { createFormParser } from './form.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
 import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
@@ -111,6 +112,7 @@ function createApp(services: Services, exchangeOf: ExchangeOf): express.Express 
     exchangeOf,
     tellFailure: createFailureLog(services.log, services.clock.monotonicMs),
     bodies: createBodyReader(MAX_BODY_BYTES_IN_FLIGHT),
+    parseForm: createFormParser(),
     wrongTokens: createWrongTokens(services.clock.monotonicMs),
   };
   const byTarget = {

@@ -4,6 +4,7 @@ import type { Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import type { Request, Response } from 'express';
 import multer from 'multer';
+import { createTurns } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
 import type { BatchPart } from '../service/upload.ts';
@@ -50,7 +51,15 @@ export interface FormRequest {
 }
 
 /** The parts in their order: all of them, or none. @throws LookasideError REQUEST_INVALID, TOO_LARGE */
-export async function parseForm({ req, res, boundary, pieces }: FormRequest): Promise<readonly BatchPart[]> {
+export type ParseForm = (request: FormRequest) => Promise<readonly BatchPart[]>;
+
+/** Takes one form apart at a time: meanwhile it is in memory twice. */
+export function createFormParser(): ParseForm {
+  const turns = createTurns();
+  return (request) => turns.take('form', () => parseForm(request));
+}
+
+async function parseForm({ req, res, boundary, pieces }: FormRequest): Promise<readonly BatchPart[]> {
   const delimiters = createDelimiterCounter(boundary);
   await runMulter(req, res, drain(pieces, delimiters.pass));
   const files = Array.isArray(req.files) ? req.files : [];

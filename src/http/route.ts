@@ -10,7 +10,7 @@ import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
 import { type Exchange, isRead, requireReader } from './exchange.ts';
 import type { TellFailure } from './failure-log.ts';
-import { parseForm, requireForm } from './form.ts';
+import { type ParseForm, requireForm } from './form.ts';
 import { CLIENT_GONE_STATUS, type Reply, writeReply } from './reply.ts';
 import type { HttpSettings, Services } from './services.ts';
 import type { WrongTokens } from './wrong-tokens.ts';
@@ -57,6 +57,7 @@ export interface AdaptOptions {
   readonly exchangeOf: (req: IncomingMessage) => Exchange;
   readonly tellFailure: TellFailure;
   readonly bodies: BodyReader;
+  readonly parseForm: ParseForm;
   readonly wrongTokens: WrongTokens;
 }
 
@@ -120,7 +121,7 @@ const NO_CONTENT: Content = { body: null, bytes: new Uint8Array(0), parts: [] };
 /** What `act` makes of the request's body, read as the route wants it. */
 async function withContent(
   { req, res, spec }: Omit<Taken, 'allowed'>,
-  { services, bodies }: AdaptOptions,
+  { services, bodies, parseForm }: AdaptOptions,
   act: (content: Partial<Content>) => Promise<Reply>,
 ): Promise<Reply> {
   const { bodyBytes, bodyMs } = spec;
