@@ -9,6 +9,7 @@ import {
   type UserId,
 } from './certificate-facts.ts';
 import type { PublicKey } from './public-key.ts';
+import type { ReadSignature } from './signature-packet.ts';
 
 export interface KeyState {
   /** Null = never. */
@@ -46,7 +47,7 @@ function firstExpiry(facts: CertificateFacts, start: Date, lasting: (at: Date) =
   let from = start;
   for (const to of [...ends, null]) {
     const state = stateBy(facts.key, lasting(from));
-    if (state === null) return from;
+    if (state === null) return from === start ? null : from;
     const { expiresAt } = state;
     if (expiresAt !== null && (to === null || expiresAt <= to)) {
       return from === start || expiresAt > from ? expiresAt : from;
@@ -111,16 +112,31 @@ function certificationsOf({ userIds }: CertificateFacts): readonly Statement[] {
     .sort(byAge);
 }
 
-/** The first to say a thing decides it: a direct-key signature, then the newest certification. Null without user IDs. */
-function stateBy(key: PublicKey, { direct, certifications }: Speakers): KeyState | null {
+/**
+ * The first to say a thing decides it: a direct-key signature, then the newest certification; of several in one second
+ * the least that they say. Null without user IDs.
+ */
+function stateBy({ createdAt }: PublicKey, { direct, certifications }: Speakers): KeyState | null {
   if (certifications.length === 0) return null;
-  const signatures = [...(direct === null ? [] : [direct]), ...certifications].map(
-    ({ signature }) => signature,
-  );
-  const flagged = signatures.find(({ keyFlags }) => keyFlags !== null);
-  const limited = signatures.find(({ keyExpiresSeconds }) => keyExpiresSeconds !== null);
+  const ranks = [...(direct === null ? [] : [[direct]]), ...bySecond(certifications)];
+  const first = <Said>(say: (signature: ReadSignature) => Said | null): readonly Said[] =>
+    ranks
+      .map((rank) => rank.map(({ signature }) => say(signature)).filter((said) => said !== null))
+      .find(({ length }) => length > 0) ?? [];
+  const lives = first(({ keyExpiresSeconds }) => keyExpiresSeconds);
   return {
-    expiresAt: laterBy(key.createdAt, limited?.keyExpiresSeconds ?? null),
-    maySign: flagged === undefined || saysSign(flagged), // without flags a primary key may do everything
+    expiresAt: lives.length === 0 ? null : laterBy(createdAt, Math.min(...lives)),
+    // without flags a primary key may do everything
+    maySign: first((signature) => (signature.keyFlags === null ? null : saysSign(signature))).every(Boolean),
   };
+}
+
+/** In the order that they have. */
+function bySecond(statements: readonly Statement[]): readonly (readonly Statement[])[] {
+  const seconds = new Map<number, Statement[]>();
+  for (const statement of statements) {
+    const second = statement.signature.createdAt.getTime();
+    seconds.set(second, [...(seconds.get(second) ?? []), statement]);
+  }
+  return [...seconds.values()];
 }
