@@ -148,7 +148,6 @@ describe('an upload', needs('strace'), () => {
     ['link,linkat', 'EPERM', 'STORE_UNAVAILABLE'],
     ['link,linkat', 'EMLINK', 'STORE_UNAVAILABLE'],
     ['mkdir,mkdirat', 'ENOSPC', 'DISK_FULL'],
-    ['mkdir,mkdirat', 'EROFS', 'READ_ONLY'],
   ] as const) {
     it(`whose ${calls} fails with ${error} is refused with ${code}, and the next one is taken`, async () => {
       await atEach(calls, `error=${error}`, async ({ answers }, what) => {
