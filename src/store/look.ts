@@ -122,7 +122,10 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     async lookSettled(image) {
       for (let pause = 0; ; pause += 1) {
         const look = await lookBeside(image, recordedOrNone(image), isComplete(image.site));
-        if (!look.isBeingWritten || pause === WRITER_PAUSES) return look;
+        if (pause >= WRITER_PAUSES) return look;
+        // what was recorded has changed while the disk was read: held against it, a file that is not kept yet would pass
+        if (look.version !== changes.versionOf(image)) continue;
+        if (!look.isBeingWritten) return look;
         await options.wait(WRITER_PAUSE_MS);
       }
     },
