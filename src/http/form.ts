@@ -7,7 +7,7 @@ import multer from 'multer';
 import { createTurns } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
-import type { BatchPart } from '../service/upload.ts';
+import type { BatchPart } from '../domain/receipt.ts';
 
 const PART_NAME = 'signature';
 

@@ -4,7 +4,7 @@ import type { Request, RequestHandler, Response } from 'express';
 import { z } from 'zod';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { Role } from '../domain/ports.ts';
-import type { BatchPart } from '../service/upload.ts';
+import type { BatchPart } from '../domain/receipt.ts';
 import { type BodyReader, ClientGone } from './body.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';

@@ -5,8 +5,9 @@ import { DIRECTORY_PAGE_ENTRIES } from '../domain/limits.ts';
 import { RESERVED_SEGMENTS } from '../domain/lookaside-path.ts';
 import type { SetEntry, SignatureStore } from '../domain/ports.ts';
 import type { State } from '../domain/state.ts';
+import type { StoredSignature } from '../domain/stored-signature.ts';
 import type { Reader } from './read.ts';
-import type { SignatureQueries, StoredSignature } from './signatures.ts';
+import type { SignatureQueries } from './signatures.ts';
 
 export type DirectoryEntry = { readonly name: string; readonly type: 'directory' } | SignatureEntry;
 

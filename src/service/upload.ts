@@ -15,8 +15,9 @@ import type {
   SignatureAppender,
   Verifier,
 } from '../domain/ports.ts';
+import type { BatchPart, BatchResult, Receipt, Warning } from '../domain/receipt.ts';
 import { parseReference } from '../domain/reference.ts';
-import { type State, stateOf } from '../domain/state.ts';
+import { stateOf } from '../domain/state.ts';
 import type { Claim, Judgement, Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 
@@ -36,40 +37,6 @@ export interface UploaderOptions {
   readonly maxBytes: () => number;
 }
 
-export const WARNING_CODES = [
-  'SHA512_DIGEST',
-  'SIGNING_SUBKEY',
-  'OVER_NINE',
-  'REFERENCE_WITHOUT_TAG',
-  'EQUIVALENT_EXISTS',
-] as const;
-export type WarningCode = (typeof WARNING_CODES)[number];
-
-export interface Warning {
-  readonly code: WarningCode;
-  readonly message: string;
-}
-
-/** What the uploader is told. */
-export interface Receipt {
-  /** Below the site: `/team/app@sha256=<hex>/signature-2`, without the server's prefix. */
-  readonly path: string;
-  readonly number: number;
-  readonly created: boolean;
-  readonly state: State;
-  readonly fingerprint: string;
-  readonly signingFingerprint: string;
-  /** `sha256:<hex>`. */
-  readonly manifestDigest: string;
-  readonly dockerReference: string;
-  readonly signedAt: Date;
-  /** Of the bytes that are there: those of the equivalent one when that was found. */
-  readonly signatureSha256: string;
-  /** Null when the bytes that are there were not uploaded to us. */
-  readonly auditSeq: number | null;
-  readonly warnings: readonly Warning[];
-}
-
 export interface UploadRequest {
   readonly image: ImageId;
   readonly bytes: Uint8Array;
@@ -78,22 +45,6 @@ export interface UploadRequest {
   /** Append even when an equivalent one is there. */
   readonly force: boolean;
 }
-
-export interface BatchPart {
-  readonly bytes: Uint8Array;
-  /** As the client named it, path and all; null when it did not. */
-  readonly fileName: string | null;
-}
-
-export type BatchResult =
-  | ({ readonly part: number; readonly result: 'created' | 'exists' } & Receipt)
-  | {
-      readonly part: number;
-      readonly result: 'refused';
-      readonly code: ErrorCode;
-      readonly message: string;
-      readonly detail?: Readonly<Record<string, unknown>>;
-    };
 
 export interface Uploader {
   /** @throws LookasideError, every code of an upload */

@@ -2,7 +2,7 @@
 // same bytes. Each has a repository of its own for one and the same manifest.
 import { deflateRawSync, deflateSync } from 'node:zlib';
 import type { ErrorCode } from '../../src/domain/errors.ts';
-import type { WarningCode } from '../../src/service/upload.ts';
+import type { WarningCode } from '../../src/domain/receipt.ts';
 import {
   certificate,
   compressed,

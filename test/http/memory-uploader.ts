@@ -2,8 +2,9 @@
 import { isLookasideError, LookasideError, type RefusalCode } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import { parseTarget } from '../../src/domain/lookaside-path.ts';
+import type { BatchPart, BatchResult, Receipt } from '../../src/domain/receipt.ts';
 import type { Actor } from '../../src/service/audit.ts';
-import type { BatchPart, BatchResult, Receipt, Uploader, UploadRequest } from '../../src/service/upload.ts';
+import type { Uploader, UploadRequest } from '../../src/service/upload.ts';
 import { sha256Hex } from '../store/lay.ts';
 
 export interface MemoryUploader extends Uploader {

@@ -4,9 +4,9 @@ import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder } from '../../src/domain/image.ts';
 import { DIRECTORY_PAGE_ENTRIES } from '../../src/domain/limits.ts';
 import type { FolderPage, SetEntry, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
+import type { StoredSignature } from '../../src/domain/stored-signature.ts';
 import { createBrowser } from '../../src/service/browse.ts';
 import { createReader } from '../../src/service/read.ts';
-import type { StoredSignature } from '../../src/service/signatures.ts';
 import { createClock, imageOf } from './hand-driven.ts';
 
 const APP = imageOf('team/app');

@@ -2,7 +2,8 @@
 import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { imageFolder } from '../../domain/image.ts';
 import { MAX_BATCH_BYTES } from '../../domain/limits.ts';
-import type { Receipt, UploadRequest } from '../../service/upload.ts';
+import type { Receipt } from '../../domain/receipt.ts';
+import type { UploadRequest } from '../../service/upload.ts';
 import { actorOf } from '../exchange.ts';
 import { jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { LookasideError } from '../../../src/domain/errors.ts';
 import type { ImageId } from '../../../src/domain/image.ts';
+import type { StoredSignature } from '../../../src/domain/stored-signature.ts';
 import type {
   AskedSignature,
   FoundSignatures,
   SignatureQueries,
   SignatureQuery,
-  StoredSignature,
 } from '../../../src/service/signatures.ts';
 import { imageOf } from '../../service/hand-driven.ts';
 import { type Served, serveOver } from '../served.ts';
