@@ -1,0 +1,48 @@
+// A signature server as its clients see it, wherever it runs.
+import type { ImageId } from './image.ts';
+import type { BatchPart, BatchResult } from './receipt.ts';
+import type { StoredSignature } from './stored-signature.ts';
+
+export interface AskedBlob {
+  readonly image: ImageId;
+  /** 64 lower-case hex digits, of the blob. */
+  readonly sha256: string;
+}
+
+export interface RemoteFilter {
+  /** Repository path without the registry's host; null: all. */
+  readonly repository: string | null;
+  /** `sha256:<hex>`; null: all. */
+  readonly digest: string | null;
+}
+
+/**
+ * Every method throws LookasideError: SERVER_UNREACHABLE (also what a proxy answers in the server's place), UNAUTHORIZED,
+ * DENIED, or the code with which the server refused. What is worth another try (connections that fail, 408, 429, 502 to
+ * 504) has been tried again by then.
+ */
+export interface SignatureServer {
+  /** For people: the URL without a password. */
+  readonly name: string;
+  /** Positions in `asked`, ascending, of what clients cannot get. At most MAX_MISSING_ASKED. */
+  missing(asked: readonly AskedBlob[]): Promise<readonly number[]>;
+  /** In the order of the parts. At most MAX_BATCH_PARTS of MAX_BATCH_BYTES together. */
+  uploadBatch(
+    parts: readonly BatchPart[],
+    options: { readonly force: boolean },
+  ): Promise<readonly BatchResult[]>;
+  /** In served order; empty when nothing is stored. */
+  ofImage(image: ImageId): Promise<readonly StoredSignature[]>;
+  /** Newest first, page by page. */
+  search(filter: RemoteFilter): AsyncIterable<StoredSignature>;
+  /** The registered keys, armoured or not. */
+  certificates(): Promise<readonly Uint8Array[]>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Told before each wait for another try. */
+export type OnRetry = (about: {
+  /** What went wrong, for people. */
+  readonly message: string;
+  readonly waitMs: number;
+}) => void;
