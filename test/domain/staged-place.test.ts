@@ -105,7 +105,7 @@ test('whatever folders are called, what is taken for an image stays below the ro
       assert.equal(imageFolder(meaning.image), relative);
       assert.ok(relative.split('/').every((name) => /^[A-Za-z0-9_]/.test(name)));
     }),
-    { numRuns: 1000 },
+    { numRuns: 300 },
   );
 });
 
@@ -118,7 +118,7 @@ test('no name is too odd to be judged', () => {
       const meaning = folderMeaning(SITE, name);
       if (meaning.kind === 'no-image-name') assert.equal(escapeTerminal(meaning.message), meaning.message);
     }),
-    { numRuns: 1000 },
+    { numRuns: 300 },
   );
 });
 
