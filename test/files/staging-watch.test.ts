@@ -1,6 +1,7 @@
 // Watching real folders: every change is told, however quickly it comes after the folder that it is in.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdirSync, readlinkSync } from 'node:fs';
 import { appendFile, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -118,6 +119,25 @@ describe('a watched folder', () => {
       await pushed();
     }
     assert.deepEqual(found, wanted);
+  });
+
+  it('misses no folder that is made while the one above it begins to be watched', async () => {
+    const watch: Watching['watch'] = (folder, onEvent) => {
+      const isTeam = readlinkSync(folder) === path.join(root, 'team');
+      if (isTeam) mkdirSync(`${folder}/before`);
+      const watcher = DEFAULT_WATCHING.watch(folder, onEvent);
+      if (isTeam) mkdirSync(`${folder}/after`);
+      return watcher;
+    };
+    await using ears = await listen({ ...BY_EVENTS, watch });
+    await mkdir(path.join(root, 'team'));
+    const both = new Set<string>();
+    await ears.until((told) => {
+      for (const folder of told) both.add(folder);
+      return both.has('team/before') && both.has('team/after');
+    });
+    await lay('team/before/signature-1');
+    await ears.until((told) => told.has('team/before'));
   });
 
   it('still tells of a folder that was deleted and made again at once, or moved here with all that it holds', async () => {
