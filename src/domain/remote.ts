@@ -33,6 +33,8 @@ export interface SignatureServer {
   ): Promise<readonly BatchResult[]>;
   /** In served order; empty when nothing is stored. */
   ofImage(image: ImageId): Promise<readonly StoredSignature[]>;
+  /** The bytes of signature-N as clients get them; null when there is none. @throws TOO_LARGE over MAX_SIGNATURE_BYTES */
+  signature(image: ImageId, number: number): Promise<Uint8Array | null>;
   /** Newest first, page by page. */
   search(filter: RemoteFilter): AsyncIterable<StoredSignature>;
   /** The registered keys, armoured or not. */

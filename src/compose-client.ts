@@ -1,0 +1,17 @@
+// What commands that run on other machines than the server's are composed of.
+import { createHash } from 'node:crypto';
+import type { Digest } from './domain/image.ts';
+import { digestedBytes } from './domain/manifest.ts';
+import type { Verifier } from './domain/ports.ts';
+import { openVerifier } from './openpgp/pool.ts';
+
+/** A verifier that knows no key yet. */
+export function openSignatureVerifier(): Verifier & AsyncDisposable {
+  const verifier = openVerifier();
+  return Object.assign(verifier, { [Symbol.asyncDispose]: () => verifier.close() });
+}
+
+/** The digest of the raw manifest, as containers/image computes it. @throws LookasideError CONFIG_INVALID */
+export function digestOfManifest(manifest: Uint8Array): Digest {
+  return { algorithm: 'sha256', hex: createHash('sha256').update(digestedBytes(manifest)).digest('hex') };
+}
