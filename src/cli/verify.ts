@@ -5,7 +5,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type Digest } from '../domain/image.ts';
 import { MAX_CERTIFICATES_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
-import type { SignatureServer } from '../domain/remote.ts';
+import type { ServedSignatures, SignatureServer } from '../domain/remote.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import {
   type CheckedSignature,
@@ -16,7 +16,7 @@ import {
   type UntrustedSignature,
   verifySignatures,
 } from '../service/verify.ts';
-import { readInput } from './input.ts';
+import { type InputOptions, readInput } from './input.ts';
 import { EXIT, exitCodeOf, print, printJson } from './terminal.ts';
 
 export interface VerifyOptions {
@@ -32,7 +32,8 @@ export interface VerifyOptions {
   readonly json: boolean;
 }
 
-type Connect = () => SignatureServer;
+type Server = SignatureServer & ServedSignatures;
+type Connect = () => Server;
 
 /** EXIT.done: one is accepted; EXIT.failed: none is; EXIT.usage: that could not be found out. `connect` is called when something is asked of a server. */
 export async function runVerify(options: VerifyOptions, connect: Connect): Promise<number> {
@@ -86,16 +87,18 @@ interface Inputs extends AsyncDisposable {
 }
 
 function openInputs({ keyrings, signature }: VerifyOptions, connect: Connect): Inputs {
-  let connected: SignatureServer | null = null;
+  let connected: Server | null = null;
   const server = () => {
     connected ??= connect();
     return connected;
   };
   return {
     async keys() {
-      if (keyrings.length > 0) return readAll(keyrings, KEYRING);
-      const certificates = await server().certificates();
-      return certificates.map((bytes) => ({ source: server().name, bytes }));
+      if (keyrings.length === 0) {
+        return [{ source: server().name, certificates: await server().certificates() }];
+      }
+      const files = await readAll(keyrings, KEYRING);
+      return files.map(({ source, bytes }) => ({ source, certificates: [bytes] }));
     },
     async signatures({ path }, digest) {
       if (signature !== null) return readAll([signature], SIGNATURE);

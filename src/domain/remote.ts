@@ -33,13 +33,23 @@ export interface SignatureServer {
   ): Promise<readonly BatchResult[]>;
   /** In served order; empty when nothing is stored. */
   ofImage(image: ImageId): Promise<readonly StoredSignature[]>;
-  /** The bytes of signature-N as clients get them; null when there is none. @throws TOO_LARGE over MAX_SIGNATURE_BYTES */
-  signature(image: ImageId, number: number): Promise<Uint8Array | null>;
   /** Newest first, page by page. */
   search(filter: RemoteFilter): AsyncIterable<StoredSignature>;
   /** The registered keys, armoured or not. */
   certificates(): Promise<readonly Uint8Array[]>;
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Who keys belong to, as their certificates say. */
+export interface KeyNames {
+  /** The first user ID of each registered key that has one, by fingerprint. Hostile text: escape where shown. */
+  userIds(): Promise<ReadonlyMap<string, string>>;
+}
+
+/** What clients that pull an image are given, also by a lookaside of another make, and mostly without a token. */
+export interface ServedSignatures {
+  /** The bytes of signature-N; null when there is none. @throws as SignatureServer */
+  signature(image: ImageId, number: number): Promise<Uint8Array | null>;
 }
 
 /** Told before each wait for another try. */

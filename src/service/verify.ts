@@ -6,7 +6,7 @@ import type { Digest, ImageId } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type { CleanedCertificate, Clock, Verifier } from '../domain/ports.ts';
 import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
-import type { SignatureServer } from '../domain/remote.ts';
+import type { ServedSignatures } from '../domain/remote.ts';
 import type { Claim, Judgement } from '../domain/verdict.ts';
 
 /** A file or a signature of a server; nothing of it is believed. */
@@ -129,9 +129,9 @@ function refuseReference({ dockerReference }: Claim, { reference }: VerifyQuesti
 
 // --- where signatures and keys come from
 
-/** What the server gives to clients that pull the image, up to the first number that is missing. */
+/** All that clients are given that pull the image: up to the first number that is missing. */
 export async function* signaturesOf(
-  server: Pick<SignatureServer, 'signature'>,
+  server: ServedSignatures,
   image: ImageId,
 ): AsyncGenerator<UntrustedSignature> {
   for (let number = 1; number <= MAX_SIGNATURES_PER_IMAGE; number += 1) {
@@ -141,11 +141,12 @@ export async function* signaturesOf(
   }
 }
 
-/** Certificates as `gpg --export` writes them, armoured or not. */
+/** Keys of one file or one server. */
 export interface UntrustedKeys {
   /** As people name it. */
   readonly source: string;
-  readonly bytes: Uint8Array;
+  /** Each as `gpg --export` writes one or many, armoured or not; of no key a copy in another. */
+  readonly certificates: readonly Uint8Array[];
 }
 
 export interface RefusedKey {
@@ -162,30 +163,35 @@ export interface TrustOptions {
 }
 
 /**
- * Makes these keys the ones to verify with, and tells which could not be taken. Copies of one key in several files
+ * Makes these keys the ones to verify with, and tells which could not be taken. Copies of one key in several sources
  * are merged. @throws LookasideError CONFIG_INVALID when no key is left, BUSY
  */
 export async function trustKeys(
   { verifier, clock }: TrustOptions,
-  files: readonly UntrustedKeys[],
+  sources: readonly UntrustedKeys[],
 ): Promise<readonly RefusedKey[]> {
   const trusted = new Map<string, Uint8Array>();
   const refused: RefusedKey[] = [];
-  for (const { source, bytes } of files) {
-    for (const result of await cleaned(verifier, bytes, clock.now())) {
-      if (result.kind === 'clean') {
-        trusted.set(result.details.fingerprint, result.certificate);
-        continue;
+  for (const { source, certificates } of sources) {
+    for (const bytes of certificates) {
+      for (const result of await cleaned(verifier, bytes, clock.now())) {
+        if (result.kind === 'clean') trusted.set(result.details.fingerprint, result.certificate);
+        else refused.push(told(source, result));
       }
-      const { fingerprint, code, message } = result;
-      refused.push({ source, fingerprint, code, message });
     }
-    verifier.setKeyring([...trusted.values()]); // what the next file has of the same keys is merged with it
+    verifier.setKeyring([...trusted.values()]); // what the next source has of the same keys is merged with it
   }
   if (trusted.size > 0) return refused;
   const [first] = refused;
   const why = first === undefined ? 'none is there' : `${first.source}: ${first.message}`;
   throw new LookasideError('CONFIG_INVALID', `there is no key to verify with: ${why}`);
+}
+
+function told(
+  source: string,
+  { fingerprint, code, message }: Extract<CleanedCertificate, { kind: 'refused' }>,
+): RefusedKey {
+  return { source, fingerprint, code, message };
 }
 
 /** A file without any certificate is told like a certificate that cannot be taken. */

@@ -215,7 +215,7 @@ async function openScene() {
 
   const verifier = openSignatureVerifier();
   const tools = { verifier, clock: systemClock };
-  const keyring = { source: 'keyring.gpg', bytes: await readFile(inFolder('keyring.gpg')) };
+  const keyring = { source: 'keyring.gpg', certificates: [await readFile(inFolder('keyring.gpg'))] };
   assert.deepEqual(await trustKeys(tools, [keyring]), []);
   const output = inFolder('made');
   const fingerprintOf = (by: string) => keys.get(by)?.fingerprint ?? by;

@@ -159,7 +159,7 @@ function open() {
   const trust = (...files: readonly string[]) =>
     trustKeys(
       { verifier, clock },
-      files.map((text) => ({ source: `${text}.gpg`, bytes: Buffer.from(text) })),
+      files.map((text) => ({ source: `${text}.gpg`, certificates: [Buffer.from(text)] })),
     );
   return { trust, keyrings };
 }
