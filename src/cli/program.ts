@@ -4,8 +4,10 @@ import { type Config, loadConfig } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { runFsck } from './fsck.ts';
 import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
+import { runList } from './list.ts';
 import { runReindex } from './reindex.ts';
 import { runServe } from './serve.ts';
+import { runShow } from './show.ts';
 import { runConfig } from './show-config.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { runTokenCreate, runTokenList, runTokenRevoke } from './token.ts';
@@ -32,6 +34,14 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 interface DataOptions {
   readonly data?: string;
   readonly root?: string;
+}
+
+/** Of commands that talk to a server, perhaps that of the data directory. */
+interface RemoteOptions {
+  readonly server?: string;
+  readonly tokenFile?: string;
+  readonly ca?: string;
+  readonly data?: string;
 }
 
 function createProgram(finish: (exitCode: number) => void): Command {
@@ -73,6 +83,22 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .action(async (options: DataOptions & { acceptDamage?: boolean; json?: boolean }) => {
       const { acceptDamage = false, json = false } = options;
       finish(await runReindex(load(options), { acceptDamage, json }));
+    });
+
+  withRemote(program.command('list'))
+    .description('list the signatures that a server has')
+    .argument('[repository[@digest]]', 'those of a repository or of one image; all unless told')
+    .option('--json', 'print JSON')
+    .action(async (what: string | undefined, options: RemoteOptions & { json?: boolean }) => {
+      finish(await runList(load(options), { what: what ?? null, json: options.json === true }));
+    });
+
+  withRemote(program.command('show'))
+    .description('show all about the signatures of an image: who signed what, and in which state it is')
+    .argument('<image>', 'like team/app@sha256:0123…')
+    .option('--json', 'print JSON')
+    .action(async (image: string, options: RemoteOptions & { json?: boolean }) => {
+      finish(await runShow(load(options), { image, json: options.json === true }));
     });
 
   const key = program
@@ -141,15 +167,31 @@ function withData(command: Command): Command {
     );
 }
 
-function load(options: DataOptions & { listen?: string }): Config {
+function withRemote(command: Command): Command {
+  return command
+    .option('--server <url>', 'the server, with the path below which it serves (LOOKASIDE_URL)')
+    .option('--token-file <file>', 'the file that holds the token (LOOKASIDE_TOKEN_FILE, LOOKASIDE_TOKEN)')
+    .option('--ca <file>', 'certificates in PEM to trust beside those of Node.js (LOOKASIDE_CA)')
+    .option(
+      '--data <folder>',
+      'without --server: whose running server on this machine (LOOKASIDE_DATA, ./data)',
+    );
+}
+
+type Options = DataOptions & RemoteOptions & { readonly listen?: string };
+
+function load(options: Options): Config {
   return loadConfig(inputOf(options)).config;
 }
 
-function inputOf({ data, root, listen }: DataOptions & { listen?: string }) {
+function inputOf({ data, root, listen, server, tokenFile, ca }: Options) {
   const flags = {
     ...(data === undefined ? {} : { data }),
     ...(root === undefined ? {} : { root }),
     ...(listen === undefined ? {} : { listen }),
+    ...(server === undefined ? {} : { url: server }),
+    ...(tokenFile === undefined ? {} : { token_file: tokenFile }),
+    ...(ca === undefined ? {} : { ca }),
   };
   return { flags, workingFolder: process.cwd() };
 }
