@@ -11,6 +11,7 @@ import { runShow } from './show.ts';
 import { runConfig } from './show-config.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { runTokenCreate, runTokenList, runTokenRevoke } from './token.ts';
+import { runVerify } from './verify.ts';
 import { VERSION } from './version.ts';
 
 /** Runs one command to its end; the exit code. */
@@ -42,6 +43,12 @@ interface RemoteOptions {
   readonly tokenFile?: string;
   readonly ca?: string;
   readonly data?: string;
+}
+
+interface VerifyFlags extends RemoteOptions {
+  readonly keyring?: readonly string[];
+  readonly fingerprint?: readonly string[];
+  readonly json?: boolean;
 }
 
 function createProgram(finish: (exitCode: number) => void): Command {
@@ -125,6 +132,29 @@ function createProgram(finish: (exitCode: number) => void): Command {
       finish(runKeyShow(load(options), { name, json: options.json === true }));
     });
 
+  withRemote(program.command('verify'))
+    .description('tell whether a manifest is signed under a name, as skopeo standalone-verify does')
+    .argument(
+      '<manifest>',
+      'file of the raw manifest, as skopeo inspect --raw writes it; - is standard input',
+    )
+    .argument('<reference>', 'the name that the signature must be for: HOST/REPOSITORY:TAG')
+    .argument('[signature]', 'file of a signature; all that the server has unless told')
+    .option(
+      '--keyring <file>',
+      "what gpg --export writes, in place of the server's keys; repeatable",
+      collect,
+    )
+    .option('--fingerprint <fingerprint>', 'take signatures by this key alone; repeatable', collect)
+    .option('--json', 'print JSON')
+    .action(
+      async (manifest: string, reference: string, signature: string | undefined, options: VerifyFlags) => {
+        const { keyring: keyrings = [], fingerprint: fingerprints = [], json = false } = options;
+        const what = { manifest, reference, signature: signature ?? null };
+        finish(await runVerify(load(options), { ...what, keyrings, fingerprints, json }));
+      },
+    );
+
   const token = program.command('token').description('make, list and revoke tokens');
   withData(token.command('create'))
     .description('print a new token, once')
@@ -176,6 +206,11 @@ function withRemote(command: Command): Command {
       '--data <folder>',
       'without --server: whose running server on this machine (LOOKASIDE_DATA, ./data)',
     );
+}
+
+/** The values of an option that may be given several times. */
+function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
 }
 
 type Options = DataOptions & RemoteOptions & { readonly listen?: string };

@@ -1,11 +1,11 @@
 // lookaside verify: whether a manifest is signed under a name, as skopeo standalone-verify tells it.
 import { systemClock } from '../compose.ts';
-import { digestOfManifest, openSignatureVerifier } from '../compose-client.ts';
+import { connectServer, digestOfManifest, openSignatureVerifier } from '../compose-client.ts';
+import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type Digest } from '../domain/image.ts';
 import { MAX_CERTIFICATES_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
-import type { ServedSignatures, SignatureServer } from '../domain/remote.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import {
   type CheckedSignature,
@@ -17,7 +17,7 @@ import {
   verifySignatures,
 } from '../service/verify.ts';
 import { type InputOptions, readInput } from './input.ts';
-import { EXIT, exitCodeOf, print, printJson } from './terminal.ts';
+import { EXIT, exitCodeOf, print, printJson, QUESTION_PATIENCE_MS, tellRetry } from './terminal.ts';
 
 export interface VerifyOptions {
   /** `-` is standard input. */
@@ -32,13 +32,13 @@ export interface VerifyOptions {
   readonly json: boolean;
 }
 
-type Server = SignatureServer & ServedSignatures;
-type Connect = () => Server;
-
-/** EXIT.done: one is accepted; EXIT.failed: none is; EXIT.usage: that could not be found out. `connect` is called when something is asked of a server. */
-export async function runVerify(options: VerifyOptions, connect: Connect): Promise<number> {
+/**
+ * EXIT.done: one is accepted; EXIT.failed: none is; EXIT.usage: that could not be found out. A server is asked for what
+ * no file is named for.
+ */
+export async function runVerify(config: Config, options: VerifyOptions): Promise<number> {
   try {
-    const result = await verify(options, connect);
+    const result = await verify(config, options);
     if (options.json) printJson(result);
     else print(formatVerification(result));
     return result.accepted ? EXIT.done : EXIT.failed;
@@ -58,11 +58,11 @@ export interface Verification {
   readonly refusedKeys: readonly RefusedKey[];
 }
 
-async function verify(options: VerifyOptions, connect: Connect): Promise<Verification> {
+async function verify(config: Config, options: VerifyOptions): Promise<Verification> {
   const reference = requireReference(options.reference);
   const fingerprints = options.fingerprints.length === 0 ? null : new Set(parseFingerprints(options));
   const digest = await readManifest(options.manifest);
-  await using inputs = openInputs(options, connect);
+  await using inputs = openInputs(config, options);
   await using verifier = openSignatureVerifier();
   const tools = { verifier, clock: systemClock };
   const refusedKeys = await trustKeys(tools, await inputs.keys());
@@ -86,10 +86,10 @@ interface Inputs extends AsyncDisposable {
   ): Promise<AsyncIterable<UntrustedSignature> | readonly UntrustedSignature[]>;
 }
 
-function openInputs({ keyrings, signature }: VerifyOptions, connect: Connect): Inputs {
-  let connected: Server | null = null;
+function openInputs(config: Config, { keyrings, signature }: VerifyOptions): Inputs {
+  let connected: ReturnType<typeof connectServer> | null = null;
   const server = () => {
-    connected ??= connect();
+    connected ??= connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
     return connected;
   };
   return {
@@ -124,10 +124,7 @@ const MANIFEST = {
   remedy: 'name the file of a manifest, which this writes: skopeo inspect --raw docker://REFERENCE > FILE',
 };
 
-async function readAll(
-  files: readonly string[],
-  how: typeof KEYRING,
-): Promise<readonly UntrustedSignature[]> {
+async function readAll(files: readonly string[], how: InputOptions): Promise<readonly UntrustedSignature[]> {
   return Promise.all(files.map(async (file) => ({ source: file, bytes: await readInput(file, how) })));
 }
 

@@ -93,7 +93,7 @@ function refusalOf(judgement: Judgement, question: VerifyQuestion): VerifyRefusa
 function notInKeyring(issuer: string | null): VerifyRefusal {
   return {
     code: 'KEY_UNKNOWN',
-    message: `the signature is by the key ${issuer ?? 'that it does not name'}, which the keyring does not hold. Check that it is the signer's, then name a file with it: --keyring FILE`,
+    message: `the signature names the key ${issuer ?? 'of nobody'}, which the keyring does not hold. Check that it is the signer's, then name a file with it: --keyring FILE`,
   };
 }
 

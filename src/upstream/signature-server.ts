@@ -6,9 +6,16 @@ import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageName } from '../domain/image.ts';
 import { MAX_BATCH_BYTES, MAX_PAGE_ROWS } from '../domain/limits.ts';
-import type { BatchPart, BatchResult } from '../domain/receipt.ts';
 import { signaturePath } from '../domain/placement.ts';
-import type { AskedBlob, KeyNames, OnRetry, RemoteFilter, ServedSignatures, SignatureServer } from '../domain/remote.ts';
+import type { BatchPart, BatchResult } from '../domain/receipt.ts';
+import type {
+  AskedBlob,
+  KeyNames,
+  OnRetry,
+  RemoteFilter,
+  ServedSignatures,
+  SignatureServer,
+} from '../domain/remote.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import {
   batchAnswer,

@@ -96,7 +96,7 @@ describe('a signature', () => {
     const stranger = { ...refusedWith('KEY_UNKNOWN', 'no-key'), issuer: 'C'.repeat(40) };
     assert.match(
       (await check(stranger, { keysFrom: 'keyring' })).refusal?.message ?? '',
-      /by the key C{40}, which the keyring does not hold.*--keyring FILE$/,
+      /names the key C{40}, which the keyring does not hold.*--keyring FILE$/,
     );
     assert.equal((await check(stranger)).refusal?.message, 'refused with KEY_UNKNOWN');
   });
