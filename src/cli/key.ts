@@ -1,12 +1,12 @@
 // lookaside key add, list, show.
-import { createReadStream } from 'node:fs';
 import { readKeys, systemClock } from '../compose.ts';
 import type { Config } from '../config.ts';
-import { LookasideError, systemCode } from '../domain/errors.ts';
+import { LookasideError } from '../domain/errors.ts';
 import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { ADMINISTRATOR } from '../service/audit.ts';
 import { type KeyResult, type ShownKey, type ShownPart, showKey } from '../service/keys.ts';
+import { readInput } from './input.ts';
 import { asOwner } from './owner.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';
 
@@ -31,7 +31,7 @@ export interface KeyAddOptions {
 /** EXIT.failed when any certificate was refused; the others are added all the same. */
 export async function runKeyAdd(config: Config, { files, json }: KeyAddOptions): Promise<number> {
   const contents: { readonly file: string; readonly bytes: Uint8Array }[] = [];
-  for (const file of files) contents.push({ file, bytes: await readInput(file) });
+  for (const file of files) contents.push({ file, bytes: await readInput(file, KEYS) });
   const results = await asOwner(config, {
     alone: ({ keys }) => addEach(contents, (bytes) => keys.add(bytes, ADMINISTRATOR)),
     byServer: (server) =>
@@ -44,6 +44,11 @@ export async function runKeyAdd(config: Config, { files, json }: KeyAddOptions):
   else print(formatResults(results));
   return results.some(({ result }) => result.result === 'refused') ? EXIT.failed : EXIT.done;
 }
+
+const KEYS = {
+  maxBytes: MAX_CERTIFICATES_BYTES,
+  remedy: 'name a file of public keys, which this writes: gpg --export FINGERPRINT > FILE',
+};
 
 async function addEach(
   contents: readonly { readonly file: string; readonly bytes: Uint8Array }[],
@@ -77,32 +82,6 @@ function checkSize({ length }: Uint8Array): void {
 }
 
 const ABOUT_THE_FILE: ReadonlySet<string> = new Set(['REQUEST_INVALID', 'TOO_LARGE']);
-
-/** At most one byte more than is taken, so that a device or a wrong file does not fill the memory. */
-async function readInput(file: string): Promise<Uint8Array> {
-  const input = file === '-' ? process.stdin : createReadStream(file, { end: MAX_CERTIFICATES_BYTES });
-  const chunks: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of input) {
-      chunks.push(chunk);
-      length += chunk.length;
-      if (length > MAX_CERTIFICATES_BYTES) break;
-    }
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === null) throw error;
-    const message = `cannot read ${file}: ${UNREADABLE[code] ?? code}; name a file of public keys, which this writes: gpg --export FINGERPRINT > FILE`;
-    throw new LookasideError('CONFIG_INVALID', message, { cause: error });
-  }
-  return Buffer.concat(chunks);
-}
-
-const UNREADABLE: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
-  EISDIR: 'it is a folder',
-  EACCES: 'you may not read it',
-};
 
 export function runKeyList(config: Config, json: boolean): number {
   using keys = readKeys(config);

@@ -4,11 +4,14 @@ import { type Config, loadConfig } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { runFsck } from './fsck.ts';
 import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
+import { runList } from './list.ts';
 import { runReindex } from './reindex.ts';
 import { runServe } from './serve.ts';
+import { runShow } from './show.ts';
 import { runConfig } from './show-config.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { runTokenCreate, runTokenList, runTokenRevoke } from './token.ts';
+import { runVerify } from './verify.ts';
 import { VERSION } from './version.ts';
 
 /** Runs one command to its end; the exit code. */
@@ -32,6 +35,20 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 interface DataOptions {
   readonly data?: string;
   readonly root?: string;
+}
+
+/** Of commands that talk to a server, perhaps that of the data directory. */
+interface RemoteOptions {
+  readonly server?: string;
+  readonly tokenFile?: string;
+  readonly ca?: string;
+  readonly data?: string;
+}
+
+interface VerifyFlags extends RemoteOptions {
+  readonly keyring?: readonly string[];
+  readonly fingerprint?: readonly string[];
+  readonly json?: boolean;
 }
 
 function createProgram(finish: (exitCode: number) => void): Command {
@@ -75,6 +92,22 @@ function createProgram(finish: (exitCode: number) => void): Command {
       finish(await runReindex(load(options), { acceptDamage, json }));
     });
 
+  withRemote(program.command('list'))
+    .description('list the signatures that a server has')
+    .argument('[repository[@digest]]', 'those of a repository or of one image; all unless told')
+    .option('--json', 'print JSON')
+    .action(async (what: string | undefined, options: RemoteOptions & { json?: boolean }) => {
+      finish(await runList(load(options), { what: what ?? null, json: options.json === true }));
+    });
+
+  withRemote(program.command('show'))
+    .description('show all about the signatures of an image: who signed what, and in which state it is')
+    .argument('<image>', 'like team/app@sha256:0123…')
+    .option('--json', 'print JSON')
+    .action(async (image: string, options: RemoteOptions & { json?: boolean }) => {
+      finish(await runShow(load(options), { image, json: options.json === true }));
+    });
+
   const key = program
     .command('key')
     .description('add, list and show the keys that signatures are verified with');
@@ -98,6 +131,29 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .action((name: string, options: DataOptions & { json?: boolean }) => {
       finish(runKeyShow(load(options), { name, json: options.json === true }));
     });
+
+  withRemote(program.command('verify'))
+    .description('tell whether a manifest is signed under a name, as skopeo standalone-verify does')
+    .argument(
+      '<manifest>',
+      'file of the raw manifest, as skopeo inspect --raw writes it; - is standard input',
+    )
+    .argument('<reference>', 'the name that the signature must be for: HOST/REPOSITORY:TAG')
+    .argument('[signature]', 'file of a signature; all that the server has unless told')
+    .option(
+      '--keyring <file>',
+      "what gpg --export writes, in place of the server's keys; repeatable",
+      collect,
+    )
+    .option('--fingerprint <fingerprint>', 'take signatures by this key alone; repeatable', collect)
+    .option('--json', 'print JSON')
+    .action(
+      async (manifest: string, reference: string, signature: string | undefined, options: VerifyFlags) => {
+        const { keyring: keyrings = [], fingerprint: fingerprints = [], json = false } = options;
+        const what = { manifest, reference, signature: signature ?? null };
+        finish(await runVerify(load(options), { ...what, keyrings, fingerprints, json }));
+      },
+    );
 
   const token = program.command('token').description('make, list and revoke tokens');
   withData(token.command('create'))
@@ -141,15 +197,36 @@ function withData(command: Command): Command {
     );
 }
 
-function load(options: DataOptions & { listen?: string }): Config {
+function withRemote(command: Command): Command {
+  return command
+    .option('--server <url>', 'the server, with the path below which it serves (LOOKASIDE_URL)')
+    .option('--token-file <file>', 'the file that holds the token (LOOKASIDE_TOKEN_FILE, LOOKASIDE_TOKEN)')
+    .option('--ca <file>', 'certificates in PEM to trust beside those of Node.js (LOOKASIDE_CA)')
+    .option(
+      '--data <folder>',
+      'without --server: whose running server on this machine (LOOKASIDE_DATA, ./data)',
+    );
+}
+
+/** The values of an option that may be given several times. */
+function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+type Options = DataOptions & RemoteOptions & { readonly listen?: string };
+
+function load(options: Options): Config {
   return loadConfig(inputOf(options)).config;
 }
 
-function inputOf({ data, root, listen }: DataOptions & { listen?: string }) {
+function inputOf({ data, root, listen, server, tokenFile, ca }: Options) {
   const flags = {
     ...(data === undefined ? {} : { data }),
     ...(root === undefined ? {} : { root }),
     ...(listen === undefined ? {} : { listen }),
+    ...(server === undefined ? {} : { url: server }),
+    ...(tokenFile === undefined ? {} : { token_file: tokenFile }),
+    ...(ca === undefined ? {} : { ca }),
   };
   return { flags, workingFolder: process.cwd() };
 }

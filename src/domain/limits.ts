@@ -6,6 +6,9 @@ export const MAX_SIGNATURE_BYTES = 4 * 1024 * 1024;
 /** containers/image refuses a 128th signature (maxLookasideSignatures = 128), so 127 is the most a set may show. */
 export const MAX_SIGNATURES_PER_IMAGE = 127;
 
+/** containers/image iolimits.MaxManifestBodySize. */
+export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+
 /** Larger signatures are read from the tree when asked for; real ones are under 10 KiB. */
 export const MAX_INDEXED_BYTES = 8 * 1024;
 

@@ -45,6 +45,12 @@ export function parseReference(text: string): DockerReference | null {
   return { domain, path, tag, digest };
 }
 
+/** The whole reference as distribution writes a normalised one: `docker.io/library/busybox:latest`. */
+export function formatReference({ domain, path, tag, digest }: DockerReference): string {
+  const named = `${domain}/${path}`;
+  return `${named}${tag === null ? '' : `:${tag}`}${digest === null ? '' : `@${digest}`}`;
+}
+
 function splitDomain(text: string): { readonly domain: string; readonly remainder: string } {
   const slash = text.indexOf('/');
   const first = text.slice(0, Math.max(slash, 0));

@@ -40,6 +40,18 @@ export interface SignatureServer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Who keys belong to, as their certificates say. */
+export interface KeyNames {
+  /** The first user ID of each registered key that has one, by fingerprint. Hostile text: escape where shown. */
+  userIds(): Promise<ReadonlyMap<string, string>>;
+}
+
+/** What clients that pull an image are given, also by a lookaside of another make, and mostly without a token. */
+export interface ServedSignatures {
+  /** The bytes of signature-N; null when there is none. @throws as SignatureServer */
+  signature(image: ImageId, number: number): Promise<Uint8Array | null>;
+}
+
 /** Told before each wait for another try. */
 export type OnRetry = (about: {
   /** What went wrong, for people. */

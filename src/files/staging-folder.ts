@@ -1,7 +1,10 @@
 // One folder of somebody's staging tree: which signatures stand in it, and where they belong.
 import { createHash } from 'node:crypto';
 import { closeSync, type Dirent } from 'node:fs';
+import { isLookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type Digest } from '../domain/image.ts';
+import { MAX_MANIFEST_BYTES } from '../domain/limits.ts';
+import { digestedBytes } from '../domain/manifest.ts';
 import { signatureNumbers } from '../domain/signature-names.ts';
 import type { StagedFile, StagedPlace, StagedProblem } from '../domain/staged.ts';
 import {
@@ -220,8 +223,6 @@ function gapsOf(
     .filter(({ hidden }) => hidden.length > 0);
 }
 
-// containers/image iolimits.MaxManifestBodySize
-const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 const MAX_VERSION_BYTES = 1024;
 
 /** Null: the folder is no `dir:` image. `digest` null: its manifest is not to be had. */
@@ -236,8 +237,14 @@ async function readDirImage(
   return { digest: manifest === null ? null : digestOf(manifest) };
 }
 
-function digestOf(manifest: Uint8Array): Digest {
-  return { algorithm: 'sha256', hex: createHash('sha256').update(manifest).digest('hex') };
+/** Null when it is no manifest. */
+function digestOf(manifest: Uint8Array): Digest | null {
+  try {
+    return { algorithm: 'sha256', hex: createHash('sha256').update(digestedBytes(manifest)).digest('hex') };
+  } catch (error) {
+    if (isLookasideError(error, 'CONFIG_INVALID')) return null;
+    throw error;
+  }
 }
 
 /** Null when it is larger, or cannot be read for whatever reason: what needs it is then told without it. */

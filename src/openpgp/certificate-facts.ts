@@ -134,8 +134,8 @@ export function saysSign({ keyFlags }: ReadSignature): boolean {
 }
 
 /** Other than for being replaced or retired (RFC 9580, section 5.2.3.31): whatever the key has signed is in doubt. */
-export function isHard({ signature: { revocationReason } }: Statement): boolean {
-  return revocationReason !== 1 && revocationReason !== 3;
+export function isHard({ signature: { revocationReason, repeated } }: Statement): boolean {
+  return repeated !== null || (revocationReason !== 1 && revocationReason !== 3);
 }
 
 /** Whether the key may be its maker as far as it says so itself: no name at all may be any key's. */

@@ -1,6 +1,6 @@
 // The registered certificates by every key ID and fingerprint in them. A certificate is read when first needed.
 import { type CertificateFacts, readFacts } from './certificate-facts.ts';
-import { merge, takeApart, type UntrustedCertificate } from './certificate-parts.ts';
+import { merge, takeApart } from './certificate-parts.ts';
 import { TAG, walkPackets } from './packets.ts';
 import { fingerprintOf, parsePublicKey, type UnusableKey } from './public-key.ts';
 import { UNLIMITED } from './signature-check.ts';
@@ -24,12 +24,12 @@ export function createKeyring(certificates: readonly Uint8Array[]): Keyring {
   const candidates = new Map<string, Candidate[]>();
   const byFingerprint = new Map<string, Uint8Array>();
   for (const bytes of certificates) {
-    const [entry] = takeApart(bytes);
-    const [primary, ...subkeys] = fingerprintsIn(bytes);
-    if (entry?.kind !== 'certificate' || primary === undefined) continue;
+    const fingerprints = new Set(fingerprintsIn(bytes));
+    const [primary] = fingerprints;
+    if (primary === undefined) continue;
     byFingerprint.set(primary, bytes);
-    const certificate = once(() => readCertificate(entry));
-    for (const fingerprint of new Set([primary, ...subkeys])) {
+    const certificate = once(() => readCertificate(bytes));
+    for (const fingerprint of fingerprints) {
       for (const name of [fingerprint, fingerprint.slice(-16)]) {
         candidates.set(name, [...(candidates.get(name) ?? []), { fingerprint, certificate }]);
       }
@@ -48,7 +48,9 @@ function fingerprintsIn(certificate: Uint8Array): readonly string[] {
 }
 
 /** What holds when is asked of the facts each time: they are read for all times. */
-function readCertificate(entry: UntrustedCertificate): CertificateFacts | UnusableKey {
+function readCertificate(bytes: Uint8Array): CertificateFacts | UnusableKey {
+  const [entry] = takeApart(bytes);
+  if (entry?.kind !== 'certificate') throw new Error('what begins with a public key is no certificate');
   const key = parsePublicKey(entry.primary.body);
   if ('why' in key) return key;
   return readFacts(key, merge(entry, null), { latest: FOREVER, budget: UNLIMITED });

@@ -142,7 +142,9 @@ function readVersion4(fields: Fields, body: Uint8Array): ReadSignature | Malform
   draft.hashAlgorithm = fields.octet();
   const hashed = readArea(fields.take(fields.number(2)), hearHashed(draft));
   draft.hashedPart = body.subarray(0, fields.position);
-  const unhashed = readArea(fields.take(fields.number(2)), (...subpacket) => hearHint(draft, ...subpacket));
+  const unhashed = readArea(fields.take(fields.number(2)), (type, length, area) =>
+    hearHint(draft, type, length, area, false),
+  );
   const why = hashed.why ?? unhashed.why;
   if (why !== null) return malformed(why);
   if (draft.createdAt === UNSAID) {
@@ -175,8 +177,9 @@ function readEnd(fields: Fields, draft: Draft): ReadSignature | MalformedSignatu
     const numbers: Uint8Array[] = [];
     while (numbers.length < count) {
       const written = fields.mpi();
-      if (written.length * 8 > MAX_MPI_BITS)
+      if (written.length * 8 > MAX_MPI_BITS) {
         return malformed(`its signature has a number of more than ${MAX_MPI_BITS} bits`);
+      }
       draft.isPadded ||= written[0] === 0;
       numbers.push(withoutLeadingZeros(written));
     }
@@ -205,7 +208,7 @@ const UNDERSTOOD: ReadonlySet<number> = new Set([
 ]);
 
 const TIMES: ReadonlySet<number> = new Set([SUBPACKET.created, SUBPACKET.expires, SUBPACKET.keyExpires]);
-const AT_MOST_ONCE: ReadonlySet<number> = new Set([...TIMES, SUBPACKET.keyFlags]);
+const AT_MOST_ONCE: ReadonlySet<number> = new Set([...TIMES, SUBPACKET.keyFlags, SUBPACKET.revocationReason]);
 
 /** Shorter than any signature that is worth a look. */
 const MIN_EMBEDDED_BYTES = 40;
@@ -262,8 +265,8 @@ function readArea(bytes: Uint8Array, hear: Hear): Area {
     const length = readSubpacketLength(area) - 1;
     if (length < 0) return { why: 'its signature has an empty subpacket', notUnderstood };
     const octet = area.octet();
-    const [type, isCritical] = [octet & 0x7f, (octet & 0x80) !== 0];
-    if (isCritical && !UNDERSTOOD.has(type)) notUnderstood ??= nameOf(type);
+    const type = octet & 0x7f;
+    if (octet !== type && !UNDERSTOOD.has(type)) notUnderstood ??= nameOf(type); // the first bit: critical
     const end = area.position + length;
     const why = hear(type, length, area);
     if (why !== null) return { why, notUnderstood };
@@ -286,10 +289,13 @@ function nameOf(type: number): string {
 function hearHashed(draft: Draft): Hear {
   const heard = new Set<number>();
   return (type, length, area) => {
-    if (AT_MOST_ONCE.has(type) && heard.has(type)) draft.repeated ??= type;
-    heard.add(type);
-    if (TIMES.has(type) && length !== 4)
+    if (AT_MOST_ONCE.has(type)) {
+      if (heard.has(type)) draft.repeated ??= type;
+      heard.add(type);
+    }
+    if (TIMES.has(type) && length !== 4) {
       return `its signature's subpacket of type ${type} has ${length} bytes`;
+    }
     switch (type) {
       case SUBPACKET.created:
         draft.createdAt = dateOf(area.take(4));
@@ -322,7 +328,7 @@ function firstOf(length: number, area: Fields): number {
 }
 
 /** What needs nobody to vouch for it: it is found to be right or wrong by itself. */
-function hearHint(draft: Draft, type: number, length: number, area: Fields, isHashed = false): null {
+function hearHint(draft: Draft, type: number, length: number, area: Fields, isHashed: boolean): null {
   switch (type) {
     case SUBPACKET.issuerKeyId:
       draft.issuers.push(length === 8 ? area.take(8) : NOTHING);

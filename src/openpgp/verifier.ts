@@ -81,7 +81,10 @@ function refuseForm(form: SignatureForm | null): Refusal | null {
 
 // --- the signature
 
-type Outcome = Omit<Findings, 'form' | 'issuer' | 'claim'>;
+interface Outcome extends Omit<Findings, 'form' | 'issuer' | 'claim'> {
+  /** The key itself was said to be in other hands, by itself or by a key that it belongs to. */
+  readonly isCompromised?: true;
+}
 
 async function verify(
   signature: ReadSignature,
@@ -105,8 +108,12 @@ async function verify(
   return outcomes.reduce((best, outcome) => (rank(outcome) < rank(best) ? outcome : best));
 }
 
-/** Lower is better: of several certificates with the key, the one that speaks for the signature most decides. */
-function rank({ verdict, refusal }: Outcome): number {
+/**
+ * Lower is better: of several certificates with the key, the one that speaks for the signature most decides. But what
+ * one of them gives away is lost for all: whoever has the key could have had it adopted by another.
+ */
+function rank({ verdict, refusal, isCompromised }: Outcome): number {
+  if (isCompromised) return -1;
   if (verdict === 'good') return refusal == null ? 0 : 1;
   if (verdict === 'unverified') return 2;
   return refusal?.code === 'SIGNATURE_BAD' ? 4 : 3;
@@ -205,10 +212,11 @@ function refuseExpired(expiresAt: Date | null, now: Date): Refusal | null {
 
 /** Null when nothing stands against it. Verdict `good` beside a refusal: it was right when it signed. */
 function refuseKey(signer: Signer, signedAt: Date, now: Date): Outcome | null {
+  const compromised = refuseCompromised(signer);
+  if (compromised !== null) return compromised;
   const states = statesOf(signer, now);
   if (typeof states === 'string') return refusedAs('bad', 'KEY_UNUSABLE', states);
   return (
-    refuseCompromised(signer) ??
     refuseTime(signer, signedAt, now) ??
     refuseRevoked(signer, signedAt) ??
     refuseExpiredKey(states, signedAt, now)
@@ -252,10 +260,17 @@ function revocations({ facts, subkey }: Signer): readonly Statement[] {
 
 /** Whoever has the key now could have made a signature of any date. */
 function refuseCompromised(signer: Signer): Outcome | null {
+  const { facts, key, subkey } = signer;
   const hard = revocations(signer).find(isHard);
-  return hard === undefined
-    ? null
-    : refusedAs('bad', 'KEY_REVOKED', revoked(signer.key, hard.signature.createdAt));
+  if (hard === undefined) return null;
+  const outcome = refusedAs('bad', 'KEY_REVOKED', revoked(key, hard.signature.createdAt));
+  const own = subkey === null ? facts.revocation : revocationAgreed(subkey);
+  return own !== null && isHard(own) ? { ...outcome, isCompromised: true } : outcome;
+}
+
+/** Of a subkey that has agreed to belong here: else a stranger could revoke it. */
+function revocationAgreed({ binding, revocation }: Subkey): Statement | null {
+  return binding === null || binding.backSignature === null ? null : revocation;
 }
 
 function refuseRevoked(signer: Signer, signedAt: Date): Outcome | null {

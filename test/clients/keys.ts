@@ -15,7 +15,10 @@ export interface SigningKey {
 export interface GnupgHome extends AsyncDisposable {
   readonly folder: string;
   /** A new key without passphrase. The primary key signs: older clients refuse signatures by subkeys. */
-  makeKey(name: string, options?: { readonly algorithm?: 'ed25519' | 'rsa2048' }): Promise<SigningKey>;
+  makeKey(
+    name: string,
+    options?: { readonly algorithm?: 'ed25519' | 'nistp256' | 'rsa2048' },
+  ): Promise<SigningKey>;
   gpg(...args: readonly string[]): Promise<string>;
 }
 

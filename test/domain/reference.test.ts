@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { parseReference } from '../../src/domain/reference.ts';
+import { formatReference, parseReference } from '../../src/domain/reference.ts';
 import { HEX } from './generators.ts';
 
 const HEX256 = HEX.slice(0, 64);
@@ -188,3 +188,15 @@ function textOf(parts: { domain: string; path: string; tag: string | null; diges
   const { domain, path, tag, digest } = parts;
   return `${domain}/${path}${tag === null ? '' : `:${tag}`}${digest === null ? '' : `@${digest}`}`;
 }
+
+test('a reference is written out in full, with the domain that it does not name', () => {
+  const written = (text: string) => {
+    const reference = parseReference(text);
+    assert.ok(reference !== null);
+    return formatReference(reference);
+  };
+  assert.equal(written('busybox'), 'docker.io/library/busybox');
+  assert.equal(written('index.docker.io/team/app:v1'), 'docker.io/team/app:v1');
+  const full = `localhost:5000/a/b:v1@sha256:${'0'.repeat(64)}`;
+  assert.equal(written(full), full);
+});

@@ -1,0 +1,194 @@
+// lookaside verify: whether a manifest is signed under a name, as skopeo standalone-verify tells it.
+import { systemClock } from '../compose.ts';
+import { connectServer, digestOfManifest, openSignatureVerifier } from '../compose-client.ts';
+import type { Config } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { DEFAULT_SITE, type Digest } from '../domain/image.ts';
+import { MAX_CERTIFICATES_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import {
+  type CheckedSignature,
+  type RefusedKey,
+  signaturesOf,
+  trustKeys,
+  type UntrustedKeys,
+  type UntrustedSignature,
+  verifySignatures,
+} from '../service/verify.ts';
+import { type InputOptions, readInput } from './input.ts';
+import { EXIT, exitCodeOf, print, printJson, QUESTION_PATIENCE_MS, tellRetry } from './terminal.ts';
+
+export interface VerifyOptions {
+  /** `-` is standard input. */
+  readonly manifest: string;
+  readonly reference: string;
+  /** A file; null: all that the server has. */
+  readonly signature: string | null;
+  /** Files; empty: the server's keys. */
+  readonly keyrings: readonly string[];
+  /** As they were given; empty: whichever of the keys. */
+  readonly fingerprints: readonly string[];
+  readonly json: boolean;
+}
+
+/**
+ * EXIT.done: one is accepted; EXIT.failed: none is; EXIT.usage: that could not be found out. A server is asked for what
+ * no file is named for.
+ */
+export async function runVerify(config: Config, options: VerifyOptions): Promise<number> {
+  try {
+    const result = await verify(config, options);
+    if (options.json) printJson(result);
+    else print(formatVerification(result));
+    return result.accepted ? EXIT.done : EXIT.failed;
+  } catch (error) {
+    exitCodeOf(error);
+    return EXIT.usage;
+  }
+}
+
+export interface Verification {
+  readonly accepted: boolean;
+  /** As it was looked for: with domain and all. */
+  readonly dockerReference: string;
+  /** `sha256:<hex>`. */
+  readonly manifestDigest: string;
+  readonly signatures: readonly CheckedSignature[];
+  readonly refusedKeys: readonly RefusedKey[];
+}
+
+async function verify(config: Config, options: VerifyOptions): Promise<Verification> {
+  const reference = requireReference(options.reference);
+  const fingerprints = options.fingerprints.length === 0 ? null : new Set(parseFingerprints(options));
+  const digest = await readManifest(options.manifest);
+  await using inputs = openInputs(config, options);
+  await using verifier = openSignatureVerifier();
+  const tools = { verifier, clock: systemClock };
+  const refusedKeys = await trustKeys(tools, await inputs.keys());
+  const keysFrom = options.keyrings.length === 0 ? 'server' : 'keyring';
+  const question = { digest, reference, fingerprints, keysFrom } as const;
+  const signatures = await verifySignatures(tools, question, await inputs.signatures(reference, digest));
+  return {
+    accepted: signatures.some(({ refusal }) => refusal === null),
+    dockerReference: formatReference(reference),
+    manifestDigest: `${digest.algorithm}:${digest.hex}`,
+    signatures,
+    refusedKeys,
+  };
+}
+
+interface Inputs extends AsyncDisposable {
+  keys(): Promise<readonly UntrustedKeys[]>;
+  signatures(
+    reference: DockerReference,
+    digest: Digest,
+  ): Promise<AsyncIterable<UntrustedSignature> | readonly UntrustedSignature[]>;
+}
+
+function openInputs(config: Config, { keyrings, signature }: VerifyOptions): Inputs {
+  let connected: ReturnType<typeof connectServer> | null = null;
+  const server = () => {
+    connected ??= connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
+    return connected;
+  };
+  return {
+    async keys() {
+      if (keyrings.length === 0) {
+        return [{ source: server().name, certificates: await server().certificates() }];
+      }
+      const files = await readAll(keyrings, KEYRING);
+      return files.map(({ source, bytes }) => ({ source, certificates: [bytes] }));
+    },
+    async signatures({ path }, digest) {
+      if (signature !== null) return readAll([signature], SIGNATURE);
+      return signaturesOf(server(), { site: DEFAULT_SITE, layout: 'repository', path, ...digest });
+    },
+    async [Symbol.asyncDispose]() {
+      await connected?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const KEYRING = {
+  maxBytes: MAX_CERTIFICATES_BYTES,
+  remedy: 'name a file of public keys, which this writes: gpg --export FINGERPRINT > FILE',
+};
+const SIGNATURE = {
+  maxBytes: MAX_SIGNATURE_BYTES,
+  remedy:
+    'name a signature file, which this writes: skopeo standalone-sign; or none, to verify what the server has',
+};
+const MANIFEST = {
+  maxBytes: MAX_MANIFEST_BYTES,
+  remedy: 'name the file of a manifest, which this writes: skopeo inspect --raw docker://REFERENCE > FILE',
+};
+
+async function readAll(files: readonly string[], how: InputOptions): Promise<readonly UntrustedSignature[]> {
+  return Promise.all(files.map(async (file) => ({ source: file, bytes: await readInput(file, how) })));
+}
+
+async function readManifest(file: string): Promise<Digest> {
+  const manifest = await readInput(file, MANIFEST);
+  if (manifest.length > MAX_MANIFEST_BYTES)
+    throw invalid(
+      `the manifest ${file} has more than ${MAX_MANIFEST_BYTES} bytes, which no client reads; ${MANIFEST.remedy}`,
+    );
+  return digestOfManifest(manifest);
+}
+
+function requireReference(text: string): DockerReference {
+  const reference = parseReference(text);
+  if (reference !== null) return reference;
+  throw invalid(
+    `"${text}" is no docker-reference; expected the name that is pulled, as it was signed: HOST/REPOSITORY:TAG`,
+  );
+}
+
+/** As gpg prints them, with blanks or without, and lists with commas as skopeo takes them. */
+function parseFingerprints({ fingerprints }: VerifyOptions): readonly string[] {
+  return fingerprints.flatMap((list) => list.split(',')).map(parseFingerprint);
+}
+
+function parseFingerprint(text: string): string {
+  const fingerprint = text.replaceAll(/\s|^0x/gi, '').toUpperCase();
+  if (/^[0-9A-F]{40}$/.test(fingerprint)) return fingerprint;
+  throw invalid(
+    `"${text}" is no fingerprint; expected the 40 hex digits that this prints: gpg --fingerprint`,
+  );
+}
+
+function invalid(message: string): LookasideError {
+  return new LookasideError('CONFIG_INVALID', message);
+}
+
+/** A line for each key that could not be taken, one for each signature, and what comes of it. */
+export function formatVerification(verification: Verification): string {
+  const { dockerReference, manifestDigest, signatures, refusedKeys } = verification;
+  const accepted = signatures.find(({ refusal }) => refusal === null);
+  const outcome =
+    accepted === undefined
+      ? `Not verified: ${signatures.length === 0 ? 'there is no signature' : 'no signature is accepted'} for ${dockerReference}, digest ${manifestDigest}`
+      : `Signature verified using fingerprint ${accepted.fingerprint}, digest ${manifestDigest}`;
+  return [
+    ...refusedKeys.map(({ source, code, message }) => `key not used: ${source}: ${code}: ${message}`),
+    ...signatures.map(formatSignature),
+    outcome,
+  ]
+    .map(escapeTerminal)
+    .join('\n');
+}
+
+function formatSignature(signature: CheckedSignature): string {
+  const { source, refusal } = signature;
+  const found = refusal === null ? 'accepted' : `${refusal.code}: ${refusal.message}`;
+  return [`${source}: ${found}`, ...vouchedFor(signature)].join('; ');
+}
+
+/** Nothing of a signature that is not good. */
+function vouchedFor(signature: CheckedSignature): readonly string[] {
+  const { fingerprint, signingFingerprint, signedAt, dockerReference } = signature;
+  if (fingerprint === null || signedAt === null) return [];
+  const subkey = signingFingerprint === fingerprint ? '' : ` (subkey ${signingFingerprint})`;
+  return [`by ${fingerprint}${subkey}, signed ${signedAt.toISOString()}, for ${dockerReference}`];
+}

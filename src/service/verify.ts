@@ -1,0 +1,209 @@
+// Verifying what somebody says was signed: a manifest, the name that it is pulled by, and signatures, held against keys
+// that the asker trusts. As skopeo standalone-verify (containers/image signature.VerifyDockerManifestSignature), but by
+// the rules of uploads.
+import { type ErrorCode, isLookasideError, LookasideError, type RefusalCode } from '../domain/errors.ts';
+import type { Digest, ImageId } from '../domain/image.ts';
+import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import type { CleanedCertificate, Clock, Verifier } from '../domain/ports.ts';
+import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
+import type { ServedSignatures } from '../domain/remote.ts';
+import type { Claim, Judgement } from '../domain/verdict.ts';
+
+/** A file or a signature of a server; nothing of it is believed. */
+export interface UntrustedSignature {
+  /** As people name it. */
+  readonly source: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface VerifyQuestion {
+  /** Of the manifest. */
+  readonly digest: Digest;
+  /** What the signature must name, tag and all. */
+  readonly reference: DockerReference;
+  /** Of the primary key or the subkey that must have made it, upper-case hex; null: any that is trusted. */
+  readonly fingerprints: ReadonlySet<string> | null;
+  readonly keysFrom: 'keyring' | 'server';
+}
+
+export interface VerifyRefusal {
+  /** REFERENCE_MISMATCH: good, but for another name. */
+  readonly code: RefusalCode | 'REFERENCE_MISMATCH';
+  readonly message: string;
+}
+
+/** One signature. What it says of itself is there only when one of the keys has signed it. */
+export interface CheckedSignature {
+  readonly source: string;
+  /** Null: accepted. */
+  readonly refusal: VerifyRefusal | null;
+  /** Of the primary key, and all that follows: null unless the verdict is good. */
+  readonly fingerprint: string | null;
+  readonly signingFingerprint: string | null;
+  readonly signedAt: Date | null;
+  /** Null also when it never does. */
+  readonly expiresAt: Date | null;
+  /** `sha256:<hex>`. */
+  readonly manifestDigest: string | null;
+  readonly dockerReference: string | null;
+}
+
+export interface VerifyOptions {
+  readonly verifier: Pick<Verifier, 'examine'>;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+/** In the order of `untrusted`; each is looked at. @throws LookasideError BUSY, or what `untrusted` throws */
+export async function verifySignatures(
+  { verifier, clock }: VerifyOptions,
+  question: VerifyQuestion,
+  untrusted: AsyncIterable<UntrustedSignature> | Iterable<UntrustedSignature>,
+): Promise<readonly CheckedSignature[]> {
+  const checked: CheckedSignature[] = [];
+  for await (const { source, bytes } of untrusted) {
+    checked.push(check(source, await verifier.examine(bytes, clock.now(), 'upload'), question));
+  }
+  return checked;
+}
+
+function check(source: string, judgement: Judgement, question: VerifyQuestion): CheckedSignature {
+  const { claim } = judgement;
+  return {
+    source,
+    refusal: refusalOf(judgement, question),
+    fingerprint: judgement.fingerprint,
+    signingFingerprint: judgement.signingFingerprint,
+    signedAt: judgement.signedAt,
+    expiresAt: judgement.expiresAt,
+    manifestDigest: claim === null ? null : `${claim.algorithm}:${claim.hex}`,
+    dockerReference: claim?.dockerReference ?? null,
+  };
+}
+
+function refusalOf(judgement: Judgement, question: VerifyQuestion): VerifyRefusal | null {
+  const { verdict, refusal, claim, issuer } = judgement;
+  if (verdict === 'no-key' && question.keysFrom === 'keyring') return notInKeyring(issuer);
+  if (refusal !== null) return refusal;
+  if (verdict !== 'good' || claim === null) throw new Error(`the verdict ${verdict} without a refusal`);
+  return (
+    refuseSigner(judgement, question) ?? refuseDigest(claim, question) ?? refuseReference(claim, question)
+  );
+}
+
+function notInKeyring(issuer: string | null): VerifyRefusal {
+  return {
+    code: 'KEY_UNKNOWN',
+    message: `the signature names the key ${issuer ?? 'of nobody'}, which the keyring does not hold. Check that it is the signer's, then name a file with it: --keyring FILE`,
+  };
+}
+
+function refuseSigner(
+  { fingerprint, signingFingerprint }: Judgement,
+  { fingerprints }: VerifyQuestion,
+): VerifyRefusal | null {
+  if (fingerprints === null) return null;
+  if ([fingerprint, signingFingerprint].some((one) => one !== null && fingerprints.has(one))) return null;
+  return {
+    code: 'KEY_UNKNOWN',
+    message: `the signature is by the key ${fingerprint}, expected ${[...fingerprints].join(' or ')}. Ask its signer for one, or name that key too if you trust it`,
+  };
+}
+
+function refuseDigest({ algorithm, hex }: Claim, { digest }: VerifyQuestion): VerifyRefusal | null {
+  if (algorithm === digest.algorithm && hex === digest.hex) return null;
+  return {
+    code: 'DIGEST_MISMATCH',
+    message: `the signature is for the manifest ${algorithm}:${hex}, this one is ${digest.algorithm}:${digest.hex}. An image list and each of its images have manifests and signatures of their own`,
+  };
+}
+
+function refuseReference({ dockerReference }: Claim, { reference }: VerifyQuestion): VerifyRefusal | null {
+  const signed = parseReference(dockerReference);
+  const expected = formatReference(reference);
+  if (signed !== null && formatReference(signed) === expected) return null;
+  return {
+    code: 'REFERENCE_MISMATCH',
+    message: `the signature names ${dockerReference}, expected ${expected}. Verify with the name that was signed if that is what you pull, or sign this one`,
+  };
+}
+
+// --- where signatures and keys come from
+
+/** All that clients are given that pull the image: up to the first number that is missing. */
+export async function* signaturesOf(
+  server: ServedSignatures,
+  image: ImageId,
+): AsyncGenerator<UntrustedSignature> {
+  for (let number = 1; number <= MAX_SIGNATURES_PER_IMAGE; number += 1) {
+    const bytes = await server.signature(image, number);
+    if (bytes === null) return;
+    yield { source: `signature-${number}`, bytes };
+  }
+}
+
+/** Keys of one file or one server. */
+export interface UntrustedKeys {
+  /** As people name it. */
+  readonly source: string;
+  /** Each as `gpg --export` writes one or many, armoured or not; of no key a copy in another. */
+  readonly certificates: readonly Uint8Array[];
+}
+
+export interface RefusedKey {
+  readonly source: string;
+  /** Null when it could not be read so far. */
+  readonly fingerprint: string | null;
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+export interface TrustOptions {
+  readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring'>;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+/**
+ * Makes these keys the ones to verify with, and tells which could not be taken. Copies of one key in several sources
+ * are merged. @throws LookasideError CONFIG_INVALID when no key is left, BUSY
+ */
+export async function trustKeys(
+  { verifier, clock }: TrustOptions,
+  sources: readonly UntrustedKeys[],
+): Promise<readonly RefusedKey[]> {
+  const trusted = new Map<string, Uint8Array>();
+  const refused: RefusedKey[] = [];
+  for (const { source, certificates } of sources) {
+    for (const bytes of certificates) {
+      for (const result of await cleaned(verifier, bytes, clock.now())) {
+        if (result.kind === 'clean') trusted.set(result.details.fingerprint, result.certificate);
+        else refused.push(told(source, result));
+      }
+    }
+    verifier.setKeyring([...trusted.values()]); // what the next source has of the same keys is merged with it
+  }
+  if (trusted.size > 0) return refused;
+  const [first] = refused;
+  const why = first === undefined ? 'none is there' : `${first.source}: ${first.message}`;
+  throw new LookasideError('CONFIG_INVALID', `there is no key to verify with: ${why}`);
+}
+
+function told(
+  source: string,
+  { fingerprint, code, message }: Extract<CleanedCertificate, { kind: 'refused' }>,
+): RefusedKey {
+  return { source, fingerprint, code, message };
+}
+
+/** A file without any certificate is told like a certificate that cannot be taken. */
+async function cleaned(
+  verifier: Pick<Verifier, 'cleanCertificates'>,
+  bytes: Uint8Array,
+  now: Date,
+): Promise<readonly CleanedCertificate[]> {
+  try {
+    return await verifier.cleanCertificates(bytes, now);
+  } catch (error) {
+    if (!isLookasideError(error, 'REQUEST_INVALID') && !isLookasideError(error, 'TOO_LARGE')) throw error;
+    return [{ kind: 'refused', fingerprint: null, code: error.code, message: error.message }];
+  }
+}
