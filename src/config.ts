@@ -1,10 +1,11 @@
 // Settings: flags, environment and one optional YAML file in, one frozen object out. Nothing else reads process.env.
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
-import { LookasideError } from './domain/errors.ts';
+import { LookasideError, systemCode } from './domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
 
 export interface ListenAddress {
@@ -39,6 +40,29 @@ export interface Config {
   /** Uploads are refused when less than this is free on the tree's file system. */
   readonly minFreeBytes: number;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+  readonly remote: RemoteSettings;
+}
+
+/** The server that push, list, show and verify talk to. Files are named here and read by readRemote(). */
+export interface RemoteSettings {
+  /** Without a final slash, perhaps with user and password; null: the server of the data directory. */
+  readonly url: string | null;
+  /** At most one of `token` and `tokenFile` is not null, and none beside a password in the URL. */
+  readonly token: string | null;
+  /** Absolute. */
+  readonly tokenFile: string | null;
+  /** Absolute. */
+  readonly caFile: string | null;
+  /** NODE_EXTRA_CA_CERTS, as it was given: Node.js itself heeds it only while no authority is named. */
+  readonly nodeCaFile: string | null;
+}
+
+export interface Remote {
+  /** Perhaps with user, password and a path. */
+  readonly url: string;
+  readonly token: string | null;
+  /** Certificates in PEM, trusted beside those that Node.js brings; null: those alone. */
+  readonly ca: string | null;
 }
 
 export interface Setting {
@@ -108,14 +132,18 @@ const prefix = z.string().transform((text, context): string => {
   return trimmed;
 });
 
-const publicUrl = z.string().transform((text, context): string => {
+const baseUrl = z.string().transform((text, context): string => {
   // the parser takes more, like blanks and backslashes, that neither people nor maskPassword see as it does
-  const url = /^https?:\/\/[^\s\\]+$/i.test(text) && URL.canParse(text) ? new URL(text) : null;
-  if (url === null || url.search !== '' || url.hash !== '') {
+  if (!/^https?:\/\/[^\s\\?#]+$/i.test(text) || !URL.canParse(text)) {
     return refuse(context, 'wanted a URL like https://signatures.example.com');
   }
   return text.replace(/\/+$/, '');
 });
+
+const TOKEN_WANTED = 'wanted the token alone, as lookaside token create prints it';
+const TOKEN = /^[\x21-\x7e]+$/;
+
+const token = z.string().regex(TOKEN, TOKEN_WANTED);
 
 const networks = z.string().transform((text, context): BlockList => {
   const list = new BlockList();
@@ -135,7 +163,7 @@ const SETTINGS = {
   data: { schema: z.string().min(1), default: './data' },
   root: { schema: z.string().min(1).optional(), default: undefined },
   prefix: { schema: prefix, default: '' },
-  public_url: { schema: publicUrl.optional(), default: undefined },
+  public_url: { schema: baseUrl.optional(), default: undefined },
   tls_cert: { schema: z.string().min(1).optional(), default: undefined },
   tls_key: { schema: z.string().min(1).optional(), default: undefined },
   trusted_proxies: { schema: networks, default: '' },
@@ -151,18 +179,29 @@ const SETTINGS = {
   max_signature_bytes: { schema: signatureSize, default: '131072' },
   min_free: { schema: size, default: '64MiB' },
   log_level: { schema: z.enum(['debug', 'info', 'warn', 'error']), default: 'info' },
+  url: { schema: baseUrl.optional(), default: undefined },
+  token: { schema: token.optional(), default: undefined },
+  token_file: { schema: z.string().min(1).optional(), default: undefined },
+  ca: { schema: z.string().min(1).optional(), default: undefined },
 } as const;
+
+/** Shown nowhere, not even where they are refused. */
+const SECRETS: ReadonlySet<SettingName> = new Set(['token']);
 
 type SettingName = keyof typeof SETTINGS;
 type Values = { [N in SettingName]: z.output<(typeof SETTINGS)[N]['schema']> };
 type Source = Setting['source'];
 
+type Given = Map<SettingName, { readonly text: string; readonly source: Source }>;
+
 const NAMES = Object.keys(SETTINGS) as SettingName[]; // keys of a literal: exactly these
 const CONFIG_FILE_VARIABLE = 'LOOKASIDE_CONFIG';
 
+type FlagName = 'listen' | 'data' | 'root' | 'url' | 'token_file' | 'ca';
+
 export interface ConfigInput {
   /** From the command line; undefined = not given. */
-  readonly flags: { readonly listen?: string; readonly data?: string; readonly root?: string };
+  readonly flags: { readonly [N in FlagName]?: string };
   /** The process' own when left out. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly workingFolder: string;
@@ -170,7 +209,7 @@ export interface ConfigInput {
 
 /** @throws LookasideError CONFIG_INVALID naming the setting, what it was and what is wanted */
 export function loadConfig(input: ConfigInput): LoadedConfig {
-  const given = new Map<SettingName, { readonly text: string; readonly source: Source }>();
+  const given: Given = new Map();
   const { environment = process.env } = input;
   const file = environment[CONFIG_FILE_VARIABLE];
   if (file !== undefined) addFile(given, resolve(input.workingFolder, file));
@@ -179,17 +218,17 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
     if (text !== undefined) given.set(name as SettingName, { text, source: 'flag' });
   }
 
+  dropOverruledToken(given);
+
   const values = parseValues(given);
-  const config = toConfig(values, input.workingFolder);
+  const nodeCaFile = environment.NODE_EXTRA_CA_CERTS ?? null;
+  const config = toConfig(values, { workingFolder: input.workingFolder, nodeCaFile });
   const shown = NAMES.map((name) => toSetting(name, given.get(name), config));
   if (file !== undefined) shown.push({ name: CONFIG_FILE_VARIABLE, value: file, source: 'environment' });
   return Object.freeze({ config: Object.freeze(config), settings: shown });
 }
 
-function addEnvironment(
-  given: Map<SettingName, { text: string; source: Source }>,
-  environment: NodeJS.ProcessEnv,
-) {
+function addEnvironment(given: Given, environment: NodeJS.ProcessEnv): void {
   for (const [variable, text] of Object.entries(environment)) {
     if (!variable.startsWith('LOOKASIDE_') || variable === CONFIG_FILE_VARIABLE || text === undefined)
       continue;
@@ -199,7 +238,7 @@ function addEnvironment(
   }
 }
 
-function addFile(given: Map<SettingName, { text: string; source: Source }>, path: string): void {
+function addFile(given: Given, path: string): void {
   const content = readYaml(path);
   for (const [key, value] of Object.entries(content)) {
     const name = settingNamed(key.replace(/^lookaside_/, ''));
@@ -236,18 +275,38 @@ function yamlText(key: string, value: unknown, path: string): string {
   throw invalid(`${key} in ${path} is neither text nor a list of texts`);
 }
 
-function parseValues(given: ReadonlyMap<SettingName, { text: string; source: Source }>): Values {
+/** Two names of one thing: what comes from nearer counts. @throws CONFIG_INVALID when both come from one place */
+function dropOverruledToken(given: Given): void {
+  const [token, file] = [given.get('token'), given.get('token_file')];
+  if (token === undefined || file === undefined) return;
+  if (token.source === file.source) {
+    throw invalid('LOOKASIDE_TOKEN and LOOKASIDE_TOKEN_FILE are both set; give one of them');
+  }
+  given.delete(
+    NEAREST_FIRST.indexOf(token.source) < NEAREST_FIRST.indexOf(file.source) ? 'token_file' : 'token',
+  );
+}
+
+const NEAREST_FIRST: readonly Source[] = ['flag', 'environment', 'file', 'default'];
+
+function parseValues(given: Given): Values {
   const parsed = NAMES.map((name): [SettingName, unknown] => {
     const text = given.get(name)?.text ?? SETTINGS[name].default;
     const result = SETTINGS[name].schema.safeParse(text);
     if (result.success) return [name, result.data];
     const wanted = result.error.issues.map((issue) => issue.message).join('; ');
-    throw invalid(`${variableOf(name)} is "${hidePassword(text ?? '')}": ${wanted}`);
+    const found = SECRETS.has(name) ? MASK : hidePassword(text ?? '');
+    throw invalid(`${variableOf(name)} is "${found}": ${wanted}`);
   });
   return Object.fromEntries(parsed) as Values; // each value went through its own row's schema
 }
 
-function toConfig(values: Values, workingFolder: string): Config {
+interface Surroundings {
+  readonly workingFolder: string;
+  readonly nodeCaFile: string | null;
+}
+
+function toConfig(values: Values, { workingFolder, nodeCaFile }: Surroundings): Config {
   if ((values.tls_cert === undefined) !== (values.tls_key === undefined)) {
     const [there, missing] = values.tls_key === undefined ? ['CERT', 'KEY'] : ['KEY', 'CERT'];
     throw invalid(`LOOKASIDE_TLS_${there} is set but LOOKASIDE_TLS_${missing} is not; give both or neither`);
@@ -282,7 +341,87 @@ function toConfig(values: Values, workingFolder: string): Config {
     maxSignatureBytes: values.max_signature_bytes,
     minFreeBytes: values.min_free,
     logLevel: values.log_level,
+    remote: toRemote(values, { workingFolder, nodeCaFile }),
   };
+}
+
+function toRemote(values: Values, { workingFolder, nodeCaFile }: Surroundings): RemoteSettings {
+  const { token_file, ca } = values;
+  const url = values.url ?? null;
+  const token = values.token ?? null;
+  if (url !== null && hasCredentials(url) && (token !== null || token_file !== undefined)) {
+    const other = token === null ? 'LOOKASIDE_TOKEN_FILE' : 'LOOKASIDE_TOKEN';
+    throw invalid(`LOOKASIDE_URL holds a user or password, and ${other} is set too; give one of them`);
+  }
+  const absolute = (path: string | undefined) => (path === undefined ? null : resolve(workingFolder, path));
+  return { url, token, tokenFile: absolute(token_file), caFile: absolute(ca), nodeCaFile };
+}
+
+function hasCredentials(url: string): boolean {
+  const { username, password } = new URL(url);
+  return username !== '' || password !== '';
+}
+
+/** The server that is named with what its files hold; null when none is. @throws LookasideError CONFIG_INVALID naming the file */
+export function readRemote({ remote }: Config): Remote | null {
+  const { url, token, tokenFile, caFile, nodeCaFile } = remote;
+  if (url === null) return null;
+  return {
+    url,
+    token: tokenFile === null ? token : readToken(tokenFile),
+    ca: caFile === null ? null : [readCa(caFile), ...readNodeCa(nodeCaFile)].join('\n'),
+  };
+}
+
+function readToken(path: string): string {
+  const text = readNamed('LOOKASIDE_TOKEN_FILE', path).replace(/\r?\n$/, '');
+  if (TOKEN.test(text)) return text;
+  const found = text === '' ? 'is empty' : 'holds blanks, several lines or what is no plain text';
+  throw invalid(`LOOKASIDE_TOKEN_FILE: ${path} ${found}; ${TOKEN_WANTED}`);
+}
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+
+function readCa(path: string): string {
+  const certificates = readNamed('LOOKASIDE_CA', path).match(CERTIFICATE) ?? [];
+  if (certificates.length > 0 && certificates.every(isCertificate)) return certificates.join('\n');
+  const found =
+    certificates.length === 0 ? 'holds no certificate' : 'holds a certificate that cannot be read';
+  throw invalid(`LOOKASIDE_CA: ${path} ${found}; wanted one or more in PEM, -----BEGIN CERTIFICATE----- …`);
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false; // OpenSSL makes nothing of it, in one of many ways
+  }
+}
+
+/** None when it cannot be read: Node.js has warned of that, and goes on without. */
+function readNodeCa(path: string | null): readonly string[] {
+  if (path === null) return [];
+  try {
+    return (readFileSync(path, 'utf8').match(CERTIFICATE) ?? []).filter(isCertificate);
+  } catch (error) {
+    if (systemCode(error) === null) throw error;
+    return [];
+  }
+}
+
+function readNamed(setting: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === null) throw error;
+    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${code}`, { cause: error });
+  }
+}
+
+/** Where the server that owns the data directory answers the administrator of this machine. */
+export function socketPathOf({ data }: Config): string {
+  return join(data, 'lookaside.sock');
 }
 
 function toSetting(
@@ -291,16 +430,19 @@ function toSetting(
   config: Config,
 ): Setting {
   const text = given?.text ?? (name === 'root' ? config.root : SETTINGS[name].default) ?? '';
-  return { name: variableOf(name), value: maskPassword(text), source: given?.source ?? 'default' };
+  const value = SECRETS.has(name) && text !== '' ? MASK : maskPassword(text);
+  return { name: variableOf(name), value, source: given?.source ?? 'default' };
 }
 
+const MASK = '****';
+
 function maskPassword(url: string): string {
-  return url.replace(/^(https?:\/\/[^/:]*:)[^/]*@/i, '$1****@');
+  return url.replace(/^(https?:\/\/[^/:]*:)[^/]*@/i, `$1${MASK}@`);
 }
 
 // what was refused need not be a URL: a password may go on behind a slash
 function hidePassword(text: string): string {
-  return text.replace(/(:\/\/[^/:]*:).*@/s, '$1****@');
+  return text.replace(/(:\/\/[^/:]*:).*@/s, `$1${MASK}@`);
 }
 
 function settingNamed(name: string): SettingName | null {

@@ -1,11 +1,8 @@
 // Changes have one owner: this process when the data directory is free, else the server that holds it.
-import { join } from 'node:path';
 import { type Composed, compose, createLog } from '../compose.ts';
-import type { Config } from '../config.ts';
+import { type Config, socketPathOf } from '../config.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { connectLocalServer, type LocalServer } from '../upstream/local-server.ts';
-
-export const SOCKET_NAME = 'lookaside.sock';
 
 export interface Ways<T> {
   /** With the data directory to ourselves. */
@@ -20,7 +17,7 @@ export async function asOwner<T>(config: Config, { alone, byServer }: Ways<T>): 
     composed = await compose({ config, current: () => config, log: createLog('warn') });
   } catch (error) {
     if (!isLookasideError(error, 'ALREADY_RUNNING')) throw error;
-    return byServer(connectLocalServer(join(config.data, SOCKET_NAME)));
+    return byServer(connectLocalServer(socketPathOf(config)));
   }
   try {
     return await alone(composed);

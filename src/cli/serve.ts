@@ -1,9 +1,9 @@
 // lookaside serve: opens the data directory, listens, and ends without losing a request.
 import { readFileSync, rmSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { relative } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Composed, compose, createLineWriter, createLog, systemClock } from '../compose.ts';
-import type { Config } from '../config.ts';
+import { type Config, socketPathOf } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import { createHandler } from '../http/app.ts';
@@ -12,7 +12,6 @@ import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
 import { keepAccessLog } from '../service/access.ts';
 import { formatBanner } from './banner.ts';
-import { SOCKET_NAME } from './owner.ts';
 import { EXIT, print } from './terminal.ts';
 import { VERSION } from './version.ts';
 
@@ -130,7 +129,7 @@ async function openLocalListener(
   services: Services,
   log: Services['log'],
 ): Promise<Listener | null> {
-  const path = join(config.data, SOCKET_NAME);
+  const path = socketPathOf(config);
   rmSync(path, { force: true }); // left by a killed server: we hold the lock, so nobody listens there
   // sun_path has room for 107 bytes; the same file may have a shorter name from here
   const shorter = relative(process.cwd(), path);

@@ -40,6 +40,12 @@ export interface SignatureServer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Who keys belong to, as their certificates say. */
+export interface KeyNames {
+  /** The first user ID of each registered key that has one, by fingerprint. Hostile text: escape where shown. */
+  userIds(): Promise<ReadonlyMap<string, string>>;
+}
+
 /** Told before each wait for another try. */
 export type OnRetry = (about: {
   /** What went wrong, for people. */

@@ -2,6 +2,7 @@
 import { request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { LookasideError, systemCode } from '../domain/errors.ts';
+import { readRefusal } from './refusal.ts';
 
 export interface LocalServer {
   /** The answer's JSON. @throws LookasideError SERVER_UNREACHABLE, or what the server refused with */
@@ -67,11 +68,6 @@ function toBytes(body: Body): Uint8Array {
 }
 
 function throwRefusal(value: unknown): void {
-  if (typeof value !== 'object' || value === null || !('errors' in value) || !Array.isArray(value.errors))
-    return;
-  const [first] = value.errors;
-  // the server's codes are ours: both come of one build, or of builds of one major version
-  throw new LookasideError(first?.code ?? 'REQUEST_INVALID', first?.message ?? 'the server refused', {
-    detail: first?.detail,
-  });
+  const refusal = readRefusal(value);
+  if (refusal !== null) throw refusal;
 }

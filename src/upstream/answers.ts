@@ -1,0 +1,116 @@
+// What a lookaside server answers, held against what this version knows of it. Members that are not known are passed over.
+import { z } from 'zod';
+import { LookasideError } from '../domain/errors.ts';
+import type { BatchResult, WarningCode } from '../domain/receipt.ts';
+import type { State } from '../domain/state.ts';
+import type { StoredSignature } from '../domain/stored-signature.ts';
+import type { SignatureForm } from '../domain/verdict.ts';
+import { detail, errorCode } from './refusal.ts';
+
+/** The answer in its type. @throws LookasideError SERVER_UNREACHABLE when it is none; `server` is named in the message */
+export function readAnswer<Schema extends z.ZodType>(
+  schema: Schema,
+  answer: { readonly server: string; readonly body: Buffer },
+): z.output<Schema> {
+  const read = schema.safeParse(parseJson(answer.body));
+  if (read.success) return read.data;
+  const [issue] = read.error.issues;
+  const where = issue?.path.map(String).join('.') || 'the whole';
+  throw strange(answer.server, `${where}: ${issue?.message ?? 'unknown'}`);
+}
+
+/** The value of the JSON, or undefined, which no schema takes. */
+export function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return undefined; // only SyntaxError: no JSON
+  }
+}
+
+/** What is said when a server's words make no sense to us. */
+export function strange(server: string, why: string): LookasideError {
+  return new LookasideError(
+    'SERVER_UNREACHABLE',
+    `${server} answers as no lookaside server does (${why}); give the URL of a lookaside server with --server, and the same version here and there`,
+  );
+}
+
+const date = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
+const count = z.int().nonnegative();
+const digest = z.string().regex(/^sha(?:256|384|512):[0-9a-f]+$/);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const fingerprint = z.string().regex(/^[0-9A-F]{40,64}$/);
+
+/** A word of one of our closed sets, in its type: a newer server may have more, which are shown and never switched over. */
+function word<Word extends string>() {
+  return z.custom<Word>((value) => typeof value === 'string' && /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(value));
+}
+
+export const missingAnswer = z.object({ missing: z.array(count) });
+
+const storedSignature = z.object({
+  image: z.string(),
+  path: z.string(),
+  number: count,
+  state: word<State>(),
+  reason: z.string().nullable(),
+  form: word<SignatureForm>().nullable(),
+  fingerprint: fingerprint.nullable(),
+  signingFingerprint: fingerprint.nullable(),
+  issuer: z.string().nullable(),
+  manifestDigest: digest.nullable(),
+  dockerReference: z.string().nullable(),
+  creator: z.string().nullable(),
+  signedAt: date.nullable(),
+  expiresAt: date.nullable(),
+  storedAt: date,
+  sizeBytes: count,
+  signatureSha256: sha256,
+  uploader: z.string().nullable(),
+  auditSeq: count.nullable(),
+}) satisfies z.ZodType<StoredSignature>;
+
+export const imageAnswer = z.object({ signatures: z.array(storedSignature) });
+
+export const searchAnswer = z.object({ signatures: z.array(storedSignature), next: z.string().nullable() });
+
+const receipt = z.object({
+  part: count,
+  path: z.string(),
+  number: count,
+  created: z.boolean(),
+  state: word<State>(),
+  fingerprint,
+  signingFingerprint: fingerprint,
+  manifestDigest: digest,
+  dockerReference: z.string(),
+  signedAt: date,
+  signatureSha256: sha256,
+  auditSeq: count.nullable(),
+  warnings: z.array(z.object({ code: word<WarningCode>(), message: z.string() })),
+});
+
+const refused = z.object({
+  part: count,
+  result: z.literal('refused'),
+  code: errorCode,
+  message: z.string(),
+  detail,
+});
+
+const batchResult = z
+  .discriminatedUnion('result', [receipt.extend({ result: z.enum(['created', 'exists']) }), refused])
+  .transform((result): BatchResult => {
+    if (result.result !== 'refused') return result;
+    const { detail, ...rest } = result;
+    return detail === undefined ? rest : { ...rest, detail };
+  });
+
+export const batchAnswer = z.object({ results: z.array(batchResult) });
+
+export const keysAnswer = z.object({
+  keys: z.array(z.object({ fingerprint, userIds: z.array(z.string()) })),
+});
+
+export const keyAnswer = z.object({ armored: z.string() });

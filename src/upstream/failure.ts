@@ -1,0 +1,188 @@
+// What went wrong with a request, in words for people, and whether another try may go better.
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { parseJson } from './answers.ts';
+import { AnswerTooLarge, type Connection, type HttpAnswer, type HttpRequest } from './connection.ts';
+import { readRefusal } from './refusal.ts';
+
+export interface Failure {
+  readonly error: LookasideError;
+  readonly isWorthAnotherTry: boolean;
+  /** What the other side asked for, at most a minute; null when it asked for nothing. */
+  readonly retryAfterMs: number | null;
+}
+
+/** An image's name follows. */
+export const IMAGES_PATH = '/api/v1/images/';
+
+const MAX_RETRY_AFTER_MS = 60_000;
+
+/** Connections that others cut, machines and names that are away for a moment: of the system and of undici. */
+const PASSING: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'ENETDOWN',
+  'ENETUNREACH',
+  'EAI_AGAIN',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'UND_ERR_SOCKET',
+]);
+
+/** Of the certificate, as OpenSSL has it: nobody that we trust vouches for it. */
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  'CERT_UNTRUSTED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+/** Of an attempt that brought no answer. `hasAnswered`: the server has given one before. */
+export function failureOfAttempt(
+  thrown: unknown,
+  { connection, hasAnswered }: { readonly connection: Connection; readonly hasAnswered: boolean },
+): Failure {
+  const { name, kind } = connection;
+  if (kind === 'socket' && !hasAnswered) return nothingHere(thrown, name);
+  const code = codeOf(thrown);
+  if (code === 'TIMEOUT') return passing(unreachable(`${name} does not answer in time`, thrown));
+  const isAwayForNow = PASSING.has(code) || (kind === 'socket' && code === 'ENOENT');
+  if (isAwayForNow) return passing(unreachable(`${name} cannot be reached: ${said(thrown)}`, thrown));
+  const tunnel = /^Proxy response \((\d+)\)/.exec(said(thrown))?.[1];
+  if (tunnel !== undefined) {
+    const message = `the proxy that the environment names answers ${tunnel} when asked for ${name}; see HTTPS_PROXY and NO_PROXY`;
+    return { ...lasting(unreachable(message, thrown)), isWorthAnotherTry: isPassing(Number(tunnel)) };
+  }
+  return lasting(unreachable(`${name} cannot be reached: ${explain(thrown, code)}`, thrown));
+}
+
+/** Of a server that was never there: waiting would only hide what is to be done. */
+function nothingHere(thrown: unknown, socketPath: string): Failure {
+  const code = codeOf(thrown);
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    const message = `no server is named, and there is none at ${socketPath}: give --server URL or set LOOKASIDE_URL, or run this on the server's machine with --data`;
+    return lasting(new LookasideError('CONFIG_INVALID', message, { cause: thrown }));
+  }
+  const todo: Record<string, string> = {
+    ECONNREFUSED: 'the server that was there has ended; start it, or give --server URL',
+    EACCES: 'you may not open it; become the user that the server runs as, or give --server URL',
+  };
+  const message = `no server answers at ${socketPath}: ${todo[code] ?? said(thrown)}`;
+  return lasting(unreachable(message, thrown));
+}
+
+function explain(thrown: unknown, code: string): string {
+  if (UNTRUSTED.has(code)) {
+    return `its certificate is by an authority that is not trusted here (${said(thrown)}); give that authority's certificate with --ca FILE or LOOKASIDE_CA`;
+  }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return `its certificate is for other names (${said(thrown)}); use one of those, or have the certificate made for this one`;
+  }
+  if (code.startsWith('CERT_')) return `its certificate cannot be used: ${said(thrown)}`;
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'EPROTO') {
+    return `what answers there speaks no TLS that we know (${code}); is it http:// instead of https://?`;
+  }
+  if (thrown instanceof Error && thrown.name === 'HTTPParserError') {
+    return 'what answers there speaks no HTTP; is the port right, or is it https:// instead of http://?';
+  }
+  if (code === 'ENOTFOUND')
+    return `${said(thrown)}: no machine has that name; see --server and LOOKASIDE_URL`;
+  if (thrown instanceof AnswerTooLarge)
+    return `it answers with ${thrown.message}, which no lookaside server does`;
+  return said(thrown);
+}
+
+/** Of an answer that is no success, and no answer to what was asked. */
+export function failureOfAnswer(answer: HttpAnswer, request: HttpRequest, connection: Connection): Failure {
+  const { status } = answer;
+  const error = errorOf(answer, request, connection);
+  return {
+    error,
+    isWorthAnotherTry: isPassing(status),
+    retryAfterMs: retryAfterMs(answer.header('retry-after')),
+  };
+}
+
+function errorOf(answer: HttpAnswer, request: HttpRequest, connection: Connection): LookasideError {
+  const { status } = answer;
+  const { name } = connection;
+  const location = answer.header('location');
+  if (status >= 300 && status < 400 && location !== null) return redirected(location, request, name);
+  const refusal = readRefusal(parseJson(answer.body));
+  if (refusal === null || isOfUnknownRoute(refusal, request)) return stranger(answer, request, name);
+  if (refusal.code === 'UNAUTHORIZED') return unauthorized(connection, refusal);
+  return refusal;
+}
+
+/** An older server has not all routes; of ours only that of an image finds nothing where all is well. */
+function isOfUnknownRoute({ code }: LookasideError, { path }: HttpRequest): boolean {
+  return code === 'NOT_FOUND' && !path.startsWith(IMAGES_PATH);
+}
+
+function redirected(location: string, { path }: HttpRequest, name: string): LookasideError {
+  const target = URL.canParse(location, name) ? new URL(location, name).href : location;
+  const base = target.endsWith(path) ? target.slice(0, -path.length) : target;
+  return unreachable(
+    `${name} sends us on to ${base.slice(0, 500)}, and credentials are not taken elsewhere unasked; if that is the server you mean, give it as --server`,
+  );
+}
+
+function stranger(answer: HttpAnswer, { method, path }: HttpRequest, name: string): LookasideError {
+  const type = answer.header('content-type')?.split(';', 1)[0]?.slice(0, 80) ?? 'no type';
+  const found = `${name} is no lookaside server's API: it answers ${method} ${path.split('?', 1)[0]} with ${answer.status} and ${type}`;
+  if (answer.status === 413) {
+    return unreachable(`${found}; a proxy in front of the server has to let bodies of 16 MiB through`);
+  }
+  return unreachable(`${found}; give as --server the URL under which the server is reached, with its path`);
+}
+
+function unauthorized({ name, sendsToken }: Connection, cause: LookasideError): LookasideError {
+  const found = sendsToken
+    ? `${name} does not know the token that was sent, or it was revoked`
+    : `${name} wants a token, and none was sent`;
+  const message = `${found}; give one with --token-file FILE or LOOKASIDE_TOKEN, as this prints it on the server's machine: lookaside token create --name NAME`;
+  return new LookasideError('UNAUTHORIZED', message, { cause });
+}
+
+/** 408: our upload was too slow. 502 to 504: also of what stands in front of the server. */
+function isPassing(status: number): boolean {
+  return [408, 429, 502, 503, 504].includes(status);
+}
+
+/** RFC 9110 section 10.2.3: seconds, or a date. */
+function retryAfterMs(header: string | null): number | null {
+  if (header === null) return null;
+  const ms = /^[0-9]+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS);
+}
+
+function codeOf(thrown: unknown): string {
+  if (thrown instanceof DOMException && thrown.name === 'TimeoutError') return 'TIMEOUT';
+  // undici wraps what a proxy's TLS says
+  const cause = thrown instanceof Error ? thrown.cause : undefined;
+  const code = systemCode(thrown) ?? '';
+  return code === 'UND_ERR_PRX_TLS' ? (systemCode(cause) ?? code) : code;
+}
+
+function said(thrown: unknown): string {
+  return thrown instanceof Error && thrown.message !== '' ? thrown.message : codeOf(thrown) || String(thrown);
+}
+
+function passing(error: LookasideError): Failure {
+  return { error, isWorthAnotherTry: true, retryAfterMs: null };
+}
+
+function lasting(error: LookasideError): Failure {
+  return { error, isWorthAnotherTry: false, retryAfterMs: null };
+}
+
+function unreachable(message: string, cause?: unknown): LookasideError {
+  return new LookasideError('SERVER_UNREACHABLE', message, { cause });
+}

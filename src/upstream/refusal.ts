@@ -1,0 +1,23 @@
+// The words in which a lookaside server refuses: {"errors":[{"code","message","detail"}]}.
+import { z } from 'zod';
+import { type ErrorCode, LookasideError } from '../domain/errors.ts';
+
+/** The server's code, in the type of ours: a newer server may know more, which are shown and never switched over. */
+export const errorCode = z.custom<ErrorCode>(
+  (value) => typeof value === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(value),
+);
+
+/** Facts beside a message, for programs. */
+export const detail = z.record(z.string(), z.unknown()).optional();
+
+const refusal = z.object({
+  errors: z.tuple([z.object({ code: errorCode, message: z.string().max(10_000), detail })]).rest(z.unknown()),
+});
+
+/** The refusal that this answer is, or null when it is none of a lookaside server's. */
+export function readRefusal(value: unknown): LookasideError | null {
+  const read = refusal.safeParse(value);
+  if (!read.success) return null;
+  const [{ code, message, detail }] = read.data.errors;
+  return new LookasideError(code, message, detail === undefined ? {} : { detail });
+}

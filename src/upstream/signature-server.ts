@@ -1,0 +1,222 @@
+// A signature server somewhere else, asked over HTTP. What fails and may pass is tried again here, and nowhere else: every
+// request of ours may be sent twice, as the same bytes uploaded again change nothing.
+import type { z } from 'zod';
+import { backoffMs } from '../domain/backoff.ts';
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { isLookasideError } from '../domain/errors.ts';
+import { type ImageId, imageName } from '../domain/image.ts';
+import { MAX_BATCH_BYTES, MAX_PAGE_ROWS } from '../domain/limits.ts';
+import type { BatchPart, BatchResult } from '../domain/receipt.ts';
+import type { AskedBlob, KeyNames, OnRetry, RemoteFilter, SignatureServer } from '../domain/remote.ts';
+import type { StoredSignature } from '../domain/stored-signature.ts';
+import {
+  batchAnswer,
+  imageAnswer,
+  keyAnswer,
+  keysAnswer,
+  missingAnswer,
+  readAnswer,
+  searchAnswer,
+  strange,
+} from './answers.ts';
+import {
+  type Connection,
+  connectNetwork,
+  connectSocket,
+  type HttpAnswer,
+  type HttpRequest,
+} from './connection.ts';
+import { type Failure, failureOfAnswer, failureOfAttempt, IMAGES_PATH } from './failure.ts';
+import { writeForm } from './form.ts';
+
+export interface SignatureServerOptions {
+  /** The URL, or the socket of a server on this machine. */
+  readonly at:
+    | { readonly url: string; readonly token: string | null; readonly ca: string | null }
+    | { readonly socketPath: string };
+  readonly onRetry: OnRetry;
+  /** How long to wait for the server, all waits for one request together; Infinity: for ever. */
+  readonly patienceMs: number;
+  /** Resolves after that time; rejects once the signal is aborted. */
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<unknown>;
+  /** From 0 to 1. */
+  readonly random: () => number;
+}
+
+const KEYS_AT_ONCE = 8;
+const MAX_RESTARTS = 3;
+
+/** Connects when it is first asked. @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+export function connectSignatureServer(options: SignatureServerOptions): SignatureServer & KeyNames {
+  const { at } = options;
+  const connection = 'url' in at ? connectNetwork(at) : connectSocket(at.socketPath);
+  const { name: server } = connection;
+  const closing = new AbortController();
+  const { ask } = createAsker(connection, options, closing.signal);
+
+  async function missing(asked: readonly AskedBlob[]): Promise<readonly number[]> {
+    const signatures = asked.map(({ image, sha256 }) => ({ image: imageName(image), sha256 }));
+    const { body } = await ask(jsonRequest('/api/v1/signatures/missing', { signatures }));
+    const { missing } = readAnswer(missingAnswer, { server, body });
+    const isAscending = missing.every((position, i) => position > (missing[i - 1] ?? -1));
+    if (isAscending && (missing.at(-1) ?? -1) < asked.length) return missing;
+    throw strange(server, 'missing: positions that were not asked about');
+  }
+
+  async function uploadBatch(
+    parts: readonly BatchPart[],
+    { force }: { readonly force: boolean },
+  ): Promise<readonly BatchResult[]> {
+    const { contentType, body } = writeForm(parts);
+    if (body.length > MAX_BATCH_BYTES && parts.length > 1) return uploadHalves(parts, force);
+    const path = `/api/v1/signatures${force ? '?force=1' : ''}`;
+    const answer = await ask({ method: 'POST', path, contentType, body });
+    const { results } = readAnswer(batchAnswer, { server, body: answer.body });
+    if (results.length === parts.length && results.every(({ part }, i) => part === i)) return results;
+    throw strange(server, `results: ${results.length}, or in another order, for ${parts.length} signatures`);
+  }
+
+  /** Parts that fit and whose form does not: the server bounds the form. */
+  async function uploadHalves(parts: readonly BatchPart[], force: boolean): Promise<readonly BatchResult[]> {
+    const half = Math.ceil(parts.length / 2);
+    const first = await uploadBatch(parts.slice(0, half), { force });
+    const second = await uploadBatch(parts.slice(half), { force });
+    return [...first, ...second.map((result) => ({ ...result, part: result.part + half }))];
+  }
+
+  async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
+    try {
+      // an image's name holds nothing that a path would have to escape
+      const { body } = await ask({ method: 'GET', path: IMAGES_PATH + imageName(image) });
+      return readAnswer(imageAnswer, { server, body }).signatures;
+    } catch (error) {
+      if (isLookasideError(error, 'NOT_FOUND')) return [];
+      throw error;
+    }
+  }
+
+  async function* search(filter: RemoteFilter): AsyncGenerator<StoredSignature> {
+    const given = new Set<string>();
+    for (let restarts = 0; ; restarts += 1) {
+      try {
+        for await (const signature of walk(filter)) {
+          const key = `${signature.path} ${signature.signatureSha256}`;
+          if (given.has(key)) continue;
+          given.add(key);
+          yield signature;
+        }
+        return;
+      } catch (error) {
+        // the server made its index anew, by which cursors count
+        if (!isCursorRefusal(error) || restarts === MAX_RESTARTS) throw error;
+      }
+    }
+  }
+
+  async function* walk(filter: RemoteFilter): AsyncGenerator<StoredSignature> {
+    let cursor: string | null = null;
+    do {
+      const page: Page = await pageOf(filter, cursor);
+      yield* page.signatures;
+      if (page.next !== null && page.next === cursor) throw strange(server, 'next: the same page again');
+      cursor = page.next;
+    } while (cursor !== null);
+  }
+
+  async function pageOf(filter: RemoteFilter, cursor: string | null): Promise<Page> {
+    const { body } = await ask({ method: 'GET', path: searchPath(filter, cursor) });
+    return readAnswer(searchAnswer, { server, body });
+  }
+
+  async function listKeys() {
+    const { body } = await ask({ method: 'GET', path: '/api/v1/keys' });
+    return readAnswer(keysAnswer, { server, body }).keys;
+  }
+
+  async function certificates(): Promise<readonly Uint8Array[]> {
+    const keys = await listKeys();
+    const found: Uint8Array[] = [];
+    await forEachConcurrently(keys.entries(), KEYS_AT_ONCE, async ([position, { fingerprint }]) => {
+      const { body } = await ask({ method: 'GET', path: `/api/v1/keys/${fingerprint}` });
+      found[position] = Buffer.from(readAnswer(keyAnswer, { server, body }).armored);
+    });
+    return found;
+  }
+
+  async function userIds(): Promise<ReadonlyMap<string, string>> {
+    const keys = await listKeys();
+    return new Map(
+      keys.flatMap(({ fingerprint, userIds: [first] }) =>
+        first === undefined ? [] : [[fingerprint, first]],
+      ),
+    );
+  }
+
+  return {
+    name: server,
+    missing,
+    uploadBatch,
+    ofImage,
+    search,
+    certificates,
+    userIds,
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      await connection.close();
+    },
+  };
+}
+
+type Page = z.output<typeof searchAnswer>;
+
+type Attempt = { readonly answer: HttpAnswer } | { readonly failure: Failure };
+
+function createAsker(connection: Connection, options: SignatureServerOptions, closing: AbortSignal) {
+  const { onRetry, patienceMs, wait, random } = options;
+  let hasAnswered = false;
+
+  async function attempt(request: HttpRequest): Promise<Attempt> {
+    try {
+      const answer = await connection.send(request);
+      hasAnswered = true;
+      return answer.status === 200 ? { answer } : { failure: failureOfAnswer(answer, request, connection) };
+    } catch (thrown) {
+      return { failure: failureOfAttempt(thrown, { connection, hasAnswered }) };
+    }
+  }
+
+  /** The answer, of status 200. @throws as SignatureServer */
+  async function ask(request: HttpRequest): Promise<HttpAnswer> {
+    let waitedMs = 0;
+    for (let tries = 1; ; tries += 1) {
+      const made = await attempt(request);
+      if ('answer' in made) return made.answer;
+      const { error, isWorthAnotherTry, retryAfterMs } = made.failure;
+      const waitMs = backoffMs(tries, random(), retryAfterMs);
+      if (closing.aborted || !isWorthAnotherTry || waitedMs + waitMs > patienceMs) throw error;
+      onRetry({ message: error.message, waitMs });
+      await wait(waitMs, closing).catch(() => Promise.reject(error));
+      waitedMs += waitMs;
+    }
+  }
+
+  return { ask };
+}
+
+function jsonRequest(path: string, value: object): HttpRequest {
+  return { method: 'POST', path, contentType: 'application/json', body: Buffer.from(JSON.stringify(value)) };
+}
+
+function searchPath({ repository, digest }: RemoteFilter, cursor: string | null): string {
+  const parameters = new URLSearchParams({
+    limit: String(MAX_PAGE_ROWS),
+    ...(repository === null ? {} : { repository }),
+    ...(digest === null ? {} : { digest }),
+    ...(cursor === null ? {} : { cursor }),
+  });
+  return `/api/v1/signatures?${parameters}`;
+}
+
+function isCursorRefusal(error: unknown): boolean {
+  return isLookasideError(error, 'REQUEST_INVALID') && error.detail?.reason === 'cursor';
+}
