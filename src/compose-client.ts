@@ -2,6 +2,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Config, type Remote, readRemote, socketPathOf } from './config.ts';
 import type { KeyNames, OnRetry, SignatureServer } from './domain/remote.ts';
+import type { Staging } from './domain/staged.ts';
+import { createStaging } from './files/staging.ts';
 import { isLoopback } from './upstream/connection.ts';
 import { connectSignatureServer } from './upstream/signature-server.ts';
 
@@ -38,4 +40,9 @@ function warnOfPlainHttp({ url, token }: Remote): void {
   process.stderr.write(
     `lookaside: warning: the token goes to ${host} over plain http, where others on the way can read it; use https\n`,
   );
+}
+
+/** Folders and files on this machine. */
+export function openStaging(): Staging {
+  return createStaging();
 }
