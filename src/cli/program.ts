@@ -4,6 +4,7 @@ import { type Config, loadConfig } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { runFsck } from './fsck.ts';
 import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
+import { runPush, runPushWatch } from './push.ts';
 import { runReindex } from './reindex.ts';
 import { runServe } from './serve.ts';
 import { runConfig } from './show-config.ts';
@@ -32,6 +33,21 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 interface DataOptions {
   readonly data?: string;
   readonly root?: string;
+}
+
+/** Of commands that talk to a server, perhaps that of the data directory. */
+interface RemoteOptions {
+  readonly server?: string;
+  readonly tokenFile?: string;
+  readonly ca?: string;
+  readonly data?: string;
+}
+
+interface PushOptions extends RemoteOptions {
+  readonly watch?: boolean;
+  readonly dryRun?: boolean;
+  readonly force?: boolean;
+  readonly json?: boolean;
 }
 
 function createProgram(finish: (exitCode: number) => void): Command {
@@ -73,6 +89,23 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .action(async (options: DataOptions & { acceptDamage?: boolean; json?: boolean }) => {
       const { acceptDamage = false, json = false } = options;
       finish(await runReindex(load(options), { acceptDamage, json }));
+    });
+
+  withRemote(program.command('push'))
+    .description('send the signatures of staging folders, dir: images or single files to a server')
+    .argument('<path...>', 'what lookaside-staging names in registries.d, or files of skopeo standalone-sign')
+    .option('--watch', 'keep running, and push what appears in these folders')
+    .addOption(new Option('--dry-run', 'show what would be sent, and send nothing').conflicts('watch'))
+    .option('--force', 'send also what the server has an equivalent of')
+    .option('--json', 'print JSON, with --watch a line for each event')
+    .action(async (paths: string[], options: PushOptions) => {
+      const { watch = false, dryRun = false, force = false, json = false } = options;
+      const config = load(options);
+      finish(
+        await (watch
+          ? runPushWatch(config, { paths, force, json })
+          : runPush(config, { paths, dryRun, force, json })),
+      );
     });
 
   const key = program
@@ -141,15 +174,31 @@ function withData(command: Command): Command {
     );
 }
 
-function load(options: DataOptions & { listen?: string }): Config {
+function withRemote(command: Command): Command {
+  return command
+    .option('--server <url>', 'the server, with the path below which it serves (LOOKASIDE_URL)')
+    .option('--token-file <file>', 'the file that holds the token (LOOKASIDE_TOKEN_FILE, LOOKASIDE_TOKEN)')
+    .option('--ca <file>', 'certificates in PEM to trust beside those of Node.js (LOOKASIDE_CA)')
+    .option(
+      '--data <folder>',
+      'without --server: whose running server on this machine (LOOKASIDE_DATA, ./data)',
+    );
+}
+
+type Options = DataOptions & RemoteOptions & { readonly listen?: string };
+
+function load(options: Options): Config {
   return loadConfig(inputOf(options)).config;
 }
 
-function inputOf({ data, root, listen }: DataOptions & { listen?: string }) {
+function inputOf({ data, root, listen, server, tokenFile, ca }: Options) {
   const flags = {
     ...(data === undefined ? {} : { data }),
     ...(root === undefined ? {} : { root }),
     ...(listen === undefined ? {} : { listen }),
+    ...(server === undefined ? {} : { url: server }),
+    ...(tokenFile === undefined ? {} : { token_file: tokenFile }),
+    ...(ca === undefined ? {} : { ca }),
   };
   return { flags, workingFolder: process.cwd() };
 }
