@@ -24,7 +24,7 @@ const NONE: Readonly<Record<Result, number>> = {
   sent: 0,
   there: 0,
   equivalent: 0,
-  'would-send': 0,
+  missing: 0,
   refused: 0,
   problem: 0,
   unsent: 0,
@@ -51,17 +51,17 @@ export function createTally(): Tally {
 
 const WORDS: readonly (readonly [Result, string])[] = [
   ['sent', 'sent'],
-  ['would-send', 'would be sent'],
+  ['missing', 'would be sent'],
   ['there', 'there already'],
   ['equivalent', 'there in an equivalent'],
   ['refused', 'refused'],
-  ['problem', 'not to be read'],
+  ['problem', 'unreadable'],
   ['unsent', 'not sent'],
 ];
 
-function formatCounts(counts: Readonly<Record<Result, number>>): string {
+function formatCounts(counts: Readonly<Record<Result, number>>, afterSent = ''): string {
   return WORDS.flatMap(([result, words]) =>
-    counts[result] === 0 ? [] : [`${counts[result]} ${words}`],
+    counts[result] === 0 ? [] : [`${counts[result]} ${words}${result === 'sent' ? afterSent : ''}`],
   ).join(', ');
 }
 
@@ -81,12 +81,22 @@ export function formatImage(pushed: PushedImage, hidden: ReadonlySet<string>): s
   const counts = { ...NONE };
   for (const { outcome } of files) counts[outcome.result] += 1;
   const name = image === null ? 'image unknown' : imageName(image);
-  const lines = [`${name} ${formatCounts(counts)}${sourcesOf(pushed)}`];
+  const lines = [`${name} ${formatCounts(counts, numbersOf(files))}${sourcesOf(pushed)}`];
   for (const file of files) {
     lines.push(...remarksOn(file.outcome).map((remark) => `  ${file.source}: ${remark}`));
     if (hidden.has(file.source)) lines.push(`  ${file.source} ${formatGap(file)}`);
   }
   return lines.map(escapeTerminal).join('\n');
+}
+
+const MAX_NUMBERS = 3;
+
+/** What the server made of the files that were sent, unless they are many. */
+function numbersOf(files: readonly PushedFile[]): string {
+  const names = files.flatMap(({ outcome }) =>
+    outcome.result === 'sent' ? [`signature-${outcome.number}`] : [],
+  );
+  return names.length === 0 || names.length > MAX_NUMBERS ? '' : ` as ${names.join(', ')}`;
 }
 
 const MAX_SOURCES = 3;
@@ -100,8 +110,8 @@ function sourcesOf({ image, files }: PushedImage): string {
   );
   if (elsewhere.length === 0) return '';
   const shown = elsewhere.slice(0, MAX_SOURCES).map(({ source }) => source);
-  const more = elsewhere.length > shown.length ? `, … (${elsewhere.length})` : '';
-  return ` (${shown.join(', ')}${more})`;
+  const more = elsewhere.length > shown.length ? ` and ${elsewhere.length - shown.length} more` : '';
+  return ` from ${shown.join(', ')}${more}`;
 }
 
 function remarksOn(outcome: PushOutcome): readonly string[] {
@@ -117,7 +127,7 @@ function remarksOn(outcome: PushOutcome): readonly string[] {
     case 'problem':
       return [outcome.message];
     case 'there':
-    case 'would-send':
+    case 'missing':
     case 'unsent':
       return [];
   }
@@ -131,7 +141,7 @@ function formatGap({ outcome }: PushedFile): string {
     case 'equivalent':
     case 'there':
       return `${found}; the server has it`;
-    case 'would-send':
+    case 'missing':
       return `${found}; it would be sent too`;
     case 'refused':
     case 'problem':

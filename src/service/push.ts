@@ -43,8 +43,6 @@ export interface ReadFile {
   readonly sha256: string;
   /** Where its path says that it belongs, or its own claim where the path does not; null when neither tells. */
   readonly image: ImageId | null;
-  /** Repository path of its own claim, or null. Verified by nobody. */
-  readonly untrustedPath: string | null;
 }
 
 export type PushOutcome =
@@ -59,7 +57,8 @@ export type PushOutcome =
   | { readonly result: 'there' }
   /** Another signature by the same key for the same name: nothing was stored. */
   | { readonly result: 'equivalent'; readonly number: number; readonly path: string }
-  | { readonly result: 'would-send' }
+  /** The server lacks it, and it was only asked. */
+  | { readonly result: 'missing' }
   | {
       readonly result: 'refused';
       readonly code: ErrorCode;
@@ -127,14 +126,7 @@ export function createPusher(options: PusherOptions): Pusher {
   const sender = createSender(options);
 
   function identify(file: StagedFile, { bytes }: StagedBytes): ReadFile {
-    const claim = untrustedClaim(bytes);
-    return {
-      file,
-      bytes,
-      sha256: sha256(bytes),
-      image: imageOf(file, claim),
-      untrustedPath: claim === null ? null : pathOf(claim),
-    };
+    return { file, bytes, sha256: sha256(bytes), image: imageOf(file, () => untrustedClaim(bytes)) };
   }
 
   async function look(file: StagedFile): Promise<Looked> {
@@ -151,7 +143,8 @@ export function createPusher(options: PusherOptions): Pusher {
     let filesDone = 0;
     for await (const chunk of chunksOf(mapInOrder(each(files), READ_AT_ONCE, look))) {
       const before = { files: filesDone, sentBytes: end.sentBytes };
-      const ofChunk = await pushChunk(await finished(chunk, pushOptions.signal), pushOptions, {
+      const latest = pushOptions.dryRun ? chunk : await finished(chunk, pushOptions.signal);
+      const ofChunk = await pushChunk(latest, pushOptions, {
         onImage: listener.onImage,
         onProgress: ({ files: count, sentBytes }) => {
           listener.onProgress({ files: before.files + count, sentBytes: before.sentBytes + sentBytes });
@@ -210,7 +203,7 @@ export function createPusher(options: PusherOptions): Pusher {
         bytes: item.bytes,
         fileName: fileNameOf(item),
         settle(result) {
-          const outcome = toOutcome(item, result);
+          const outcome = toOutcome(result, () => isMisrooted(item, untrustedClaim(item.bytes)));
           if (outcome.result === 'sent') sentBytes += item.bytes.length;
           group.settle(item, outcome);
           if (group.open().length === 0) finish(group);
@@ -223,7 +216,7 @@ export function createPusher(options: PusherOptions): Pusher {
         await settlePresent(groups);
         if (dryRun) {
           for (const group of groups) {
-            for (const item of group.open()) group.settle(item, { result: 'would-send' });
+            for (const item of group.open()) group.settle(item, { result: 'missing' });
           }
         }
         for (const group of groups) if (group.open().length === 0) finish(group);
@@ -303,7 +296,7 @@ function createGroup(image: ImageId | null, looked: readonly Looked[]): Group {
     if ('problem' in item) return toProblem(item.problem);
     const first = firsts.get(item.sha256);
     const outcome = (first && outcomes.get(first)) ?? { result: 'unsent' };
-    const isTaken = outcome.result === 'sent' || outcome.result === 'would-send';
+    const isTaken = outcome.result === 'sent' || outcome.result === 'missing';
     return first !== item && isTaken ? { result: 'there' } : outcome;
   };
 
@@ -329,7 +322,7 @@ function toProblem({ kind, message }: StagedProblem): PushOutcome {
   return { result: 'problem', kind, message };
 }
 
-function toOutcome(item: ReadFile, result: BatchResult): PushOutcome {
+function toOutcome(result: BatchResult, isMisplaced: () => boolean): PushOutcome {
   switch (result.result) {
     case 'created':
       return { result: 'sent', ...placeOf(result), warnings: result.warnings };
@@ -342,7 +335,7 @@ function toOutcome(item: ReadFile, result: BatchResult): PushOutcome {
         result: 'refused',
         code: result.code,
         message: result.message,
-        isMisrooted: result.code === 'REPOSITORY_MISMATCH' && isMisrooted(item),
+        isMisrooted: result.code === 'REPOSITORY_MISMATCH' && isMisplaced(),
       };
   }
 }
@@ -351,18 +344,13 @@ function placeOf({ number, path }: Receipt): { readonly number: number; readonly
   return { number, path };
 }
 
-function imageOf({ place }: StagedFile, claim: Claim | null): ImageId | null {
-  switch (place.kind) {
-    case 'image':
-      return place.image;
-    case 'manifest': {
-      const path = claim === null ? null : pathOf(claim);
-      if (path === null) return null;
-      return { site: DEFAULT_SITE, layout: 'repository', path, ...place.digest };
-    }
-    case 'payload':
-      return claim === null ? null : claimedImage(DEFAULT_SITE, claim);
-  }
+function imageOf({ place }: StagedFile, untrustedClaim: () => Claim | null): ImageId | null {
+  if (place.kind === 'image') return place.image;
+  const claim = untrustedClaim();
+  if (claim === null) return null;
+  if (place.kind === 'payload') return claimedImage(DEFAULT_SITE, claim);
+  const path = pathOf(claim);
+  return path === null ? null : { site: DEFAULT_SITE, layout: 'repository', path, ...place.digest };
 }
 
 function placedImage({ place }: StagedFile): ImageId | null {
@@ -384,9 +372,10 @@ function numberOf({ place }: StagedFile): number {
   return place.kind === 'payload' ? Number.MAX_SAFE_INTEGER : place.number;
 }
 
-function isMisrooted({ image, file, untrustedPath }: ReadFile): boolean {
-  if (image === null || file.place.kind !== 'image' || untrustedPath === null) return false;
-  return untrustedPath.endsWith(`/${image.path}`) || image.path.endsWith(`/${untrustedPath}`);
+function isMisrooted({ image, file }: ReadFile, untrusted: Claim | null): boolean {
+  const path = untrusted === null ? null : pathOf(untrusted);
+  if (image === null || path === null || file.place.kind !== 'image') return false;
+  return path.endsWith(`/${image.path}`) || image.path.endsWith(`/${path}`);
 }
 
 async function* each<T>(items: readonly T[]): AsyncGenerator<T> {

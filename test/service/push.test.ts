@@ -154,7 +154,7 @@ describe('a push', () => {
     scene.server.put(imageOf('team/app'), signed('team/app:v1'));
     const files = stage(scene, 'team/app', 'a', { 1: signed('team/app:v1'), 2: signed('team/app:v2') });
     const pushed = await push(scene, files, { dryRun: true });
-    assert.deepEqual(pushed.outcomes, { 'app@sha256=a/1': 'there', 'app@sha256=a/2': 'would-send' });
+    assert.deepEqual(pushed.outcomes, { 'app@sha256=a/1': 'there', 'app@sha256=a/2': 'missing' });
     assert.deepEqual(scene.server.batches, []);
     assert.equal(pushed.stopped, null);
   });
