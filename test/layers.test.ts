@@ -31,7 +31,7 @@ const WEB_PACKAGES = ['express', 'helmet', 'multer', 'pino-http', 'prom-client',
 /** A layer is a folder of src/, or a file directly in it. */
 const LAYERS: Readonly<Record<string, Layer>> = {
   domain: { src: [], packages: ['zod'], node: [] },
-  files: { src: ['domain'], packages: ['chokidar'], node: FILES },
+  files: { src: ['domain'], packages: [], node: FILES },
   sqlite: { src: ['domain'], packages: ['better-sqlite3'], node: [...FILES, 'worker_threads'] },
   store: { src: ['domain'], packages: [], node: [] },
   openpgp: { src: ['domain'], packages: ['openpgp'], node: ['os', 'worker_threads'] }, // os: how many processors
@@ -228,7 +228,7 @@ const REFUSED: readonly (readonly [file: string, code: string, sentence: RegExp]
   ['service/a.ts', "export * from '../sqlite/keys.ts';", /service may import from domain alone/],
   ['store/a.ts', "export { Tree } from '../files/tree.ts';", /store may import from domain alone/],
   ['store/a.ts', "import {\n  link,\n} from 'node:fs/promises';", /for files, sqlite, config\.ts, cli/],
-  ['files/a.ts', "import Database from 'better-sqlite3';", /of packages files may import chokidar alone/],
+  ['files/a.ts', "import Database from 'better-sqlite3';", /of packages files may import nothing alone/],
   ['sqlite/a.ts', "import { Tree } from '../files/tree.ts';", /sqlite may import from domain alone/],
   [
     'sqlite/a.ts',

@@ -5,7 +5,10 @@ import type { Digest, ImageId } from './image.ts';
 export type StagedPlace =
   /** `team/app@sha256=<hex>/signature-2` below a staging folder, or `sha256=<hex>/signature-2`. */
   | { readonly kind: 'image'; readonly image: ImageId; readonly number: number }
-  /** `signature-2` or `<hex>.signature-2` of a `dir:` image: the manifest is known, the repository is the payload's. */
+  /**
+   * `signature-2` or `<hex>.signature-2` of a `dir:` image, or of an image's folder that was itself given: the manifest
+   * is known, the repository is the payload's.
+   */
   | { readonly kind: 'manifest'; readonly digest: Digest; readonly number: number }
   /** A file of its own, as skopeo standalone-sign writes it: all is the payload's. */
   | { readonly kind: 'payload' };
@@ -51,7 +54,8 @@ export interface StagedBytes {
 /** Folders and files on this machine. Follows the names that it is given, and no link below them. */
 export interface Staging {
   /**
-   * All that lies below these folders, and these files themselves. `onProgress` is told how many files were found.
+   * All that lies below these folders, and these files themselves. A given folder is taken for the top of a staging
+   * tree: what is below it is the repository path. `onProgress` is told how many files were found.
    * @throws LookasideError CONFIG_INVALID when one of them does not exist or cannot be read
    */
   find(paths: readonly string[], onProgress: (files: number) => void): Promise<Staged>;

@@ -183,7 +183,11 @@ export async function resolveGiven(given: string): Promise<GivenRoot> {
     realPath = await fs.realpath(given);
     isFolder = (await fs.stat(realPath)).isDirectory();
   } catch (error) {
-    throw new LookasideError('CONFIG_INVALID', `cannot read ${given}: ${inWords(error)}`, { cause: error });
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      `cannot read ${given}: ${inWords(error)}; name a folder or a file that is there and that you may read`,
+      { cause: error },
+    );
   }
   const opened = isFolder ? await openFolder(realPath) : await openRegularFile(realPath);
   if (isRefusal(opened)) throw new LookasideError('CONFIG_INVALID', `${given} ${opened.message}`);

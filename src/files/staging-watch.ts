@@ -100,7 +100,8 @@ class FolderWatch implements AsyncDisposable {
     for (const timer of this.#timers) clearInterval(timer);
     if (this.#gathering !== null) clearTimeout(this.#gathering);
     await this.#work;
-    this.#drop('');
+    for (const { watcher } of this.#folders.values()) watcher.close();
+    this.#folders.clear();
   }
 
   // --- telling
@@ -148,8 +149,9 @@ class FolderWatch implements AsyncDisposable {
   }
 
   async #checkAll(): Promise<void> {
-    for (const path of this.#toCheck) {
-      this.#toCheck.delete(path);
+    const paths = [...this.#toCheck];
+    this.#toCheck.clear();
+    for (const path of paths) {
       const parent = parentOf(path);
       // an event of a folder that has been dropped since
       if (!this.#folders.has(parent)) continue;
