@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { rootCertificates } from 'node:tls';
 import fc from 'fast-check';
-import { type Config, loadConfig } from '../src/config.ts';
+import { type Config, loadConfig, readRemote } from '../src/config.ts';
 import { isLookasideError, type LookasideError } from '../src/domain/errors.ts';
 
 const HOME = '/srv/lookaside';
@@ -54,6 +55,7 @@ interface Row {
   readonly bad: readonly (readonly [text: string, said: RegExp])[];
   /** Settings that it cannot be without. */
   readonly with?: Environment;
+  readonly isSecret?: true;
 }
 
 const DAY_MS = 86_400_000;
@@ -280,11 +282,55 @@ const ROWS: readonly Row[] = [
     ],
     bad: ['', 'trace', 'INFO'].map((text) => [text, /"debug"\|"info"\|"warn"\|"error"/] as const),
   },
+  {
+    name: 'url',
+    shows: ({ remote }) => remote.url,
+    byDefault: null,
+    values: [
+      ['https://sig.example/', 'https://sig.example'],
+      ['http://sig.example:8080/sigstore//', 'http://sig.example:8080/sigstore'],
+    ],
+    bad: ['', 'sig.example', 'ftp://sig.example', 'https://sig.example/?', 'https://sig.example#'].map(
+      (text) => [text, /wanted a URL like https:/] as const,
+    ),
+  },
+  {
+    name: 'token',
+    shows: ({ remote }) => remote.token,
+    byDefault: null,
+    values: [
+      ['lookaside_one', 'lookaside_one'],
+      ['other', 'other'],
+    ],
+    bad: ['', 'two words', 'line\n', 'ä'].map((text) => [text, /wanted the token alone/] as const),
+    isSecret: true,
+  },
+  {
+    name: 'token_file',
+    shows: ({ remote }) => remote.tokenFile,
+    byDefault: null,
+    values: [
+      ['/run/secrets/token', '/run/secrets/token'],
+      ['token', `${HOME}/token`],
+    ],
+    bad: [['', />=1 char/]],
+  },
+  {
+    name: 'ca',
+    shows: ({ remote }) => remote.caFile,
+    byDefault: null,
+    values: [
+      ['/etc/ssl/ca.pem', '/etc/ssl/ca.pem'],
+      ['ca.pem', `${HOME}/ca.pem`],
+    ],
+    bad: [['', />=1 char/]],
+  },
 ];
 
-const FLAGS = ['listen', 'data', 'root'] as const;
+const FLAGS = ['listen', 'data', 'root', 'url', 'token_file', 'ca'] as const;
 
-for (const { name, shows, byDefault, values, bad, with: needed = {} } of ROWS) {
+for (const { name, shows, byDefault, values, bad, with: needed = {}, isSecret } of ROWS) {
+  const asShown = (text: string) => (isSecret ? '****' : text);
   const variable = `LOOKASIDE_${name.toUpperCase()}`;
   const [[one, meansOne], [other, meansOther]] = values;
 
@@ -299,7 +345,11 @@ for (const { name, shows, byDefault, values, bad, with: needed = {} } of ROWS) {
       for (const key of [name, `lookaside_${name}`]) {
         const loaded = load({ ...needed, ...withFile(t, `${key}: ${JSON.stringify(one)}\n`) });
         assert.deepEqual(shows(loaded.config), meansOne);
-        assert.deepEqual(settingOf(loaded, name), { name: variable, value: one, source: 'file' });
+        assert.deepEqual(settingOf(loaded, name), {
+          name: variable,
+          value: asShown(one),
+          source: 'file',
+        });
       }
     });
 
@@ -308,7 +358,11 @@ for (const { name, shows, byDefault, values, bad, with: needed = {} } of ROWS) {
       for (const environment of [{ ...needed }, { ...needed, ...file }]) {
         const loaded = load({ ...environment, [variable]: other });
         assert.deepEqual(shows(loaded.config), meansOther);
-        assert.deepEqual(settingOf(loaded, name), { name: variable, value: other, source: 'environment' });
+        assert.deepEqual(settingOf(loaded, name), {
+          name: variable,
+          value: asShown(other),
+          source: 'environment',
+        });
       }
     });
 
@@ -317,7 +371,7 @@ for (const { name, shows, byDefault, values, bad, with: needed = {} } of ROWS) {
         for (const environment of [{ [variable]: text }, withFile(t, `${name}: ${JSON.stringify(text)}\n`)]) {
           const message = refusal({ ...needed, ...environment });
           assert.ok(
-            message.startsWith(`${variable} is ${JSON.stringify(text).replaceAll('\\\\', '\\')}: `),
+            message.startsWith(`${variable} is ${JSON.stringify(asShown(text)).replaceAll('\\\\', '\\')}: `),
             message,
           );
           assert.match(message, said);
@@ -482,6 +536,116 @@ describe('settings that go together', () => {
       else assert.equal(load(environment).config.tree, wanted);
     });
   }
+});
+
+describe('the server that is talked to', () => {
+  const SERVER = 'https://sig.example';
+
+  function fileOf(t: TestContext, content: string): string {
+    const folder = mkdtempSync(join(tmpdir(), 'lookaside-config-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const file = join(folder, 'file');
+    writeFileSync(file, content);
+    return file;
+  }
+
+  const read = (environment: Environment, flags: Flags = {}) => readRemote(load(environment, flags).config);
+
+  /** What is said when the files are wanted, of settings that are taken. */
+  function complaint(environment: Environment): string {
+    const { config } = load(environment);
+    try {
+      readRemote(config);
+    } catch (error) {
+      if (isLookasideError(error, 'CONFIG_INVALID')) return error.message;
+      throw error;
+    }
+    return '';
+  }
+
+  test('is none while no URL is given, and no file is looked at', () => {
+    assert.equal(read({ LOOKASIDE_TOKEN_FILE: '/nowhere', LOOKASIDE_CA: '/nowhere' }), null);
+  });
+
+  test('gets the token of the file, without the line feed at its end', (t) => {
+    for (const end of ['', '\n', '\r\n']) {
+      const file = fileOf(t, `lookaside_1${end}`);
+      const remote = { url: SERVER, token: 'lookaside_1', ca: null };
+      assert.deepEqual(read({ LOOKASIDE_URL: SERVER, LOOKASIDE_TOKEN_FILE: file }), remote);
+    }
+  });
+
+  test('gets no token of a file that holds anything else', (t) => {
+    for (const [content, found] of [
+      ['', /is empty; wanted the token alone/],
+      ['\n', /is empty/],
+      ['secret\n\n', /holds blanks, several lines/],
+      ['secret one', /holds blanks/],
+      [' secret', /holds blanks/],
+      ['secret\u0000', /no plain text/],
+    ] as const) {
+      const file = fileOf(t, content);
+      const message = complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_TOKEN_FILE: file });
+      assert.match(message, found);
+      assert.ok(message.startsWith(`LOOKASIDE_TOKEN_FILE: ${file} `), message);
+      assert.doesNotMatch(message, /secret/);
+    }
+    assert.match(complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_TOKEN_FILE: HOME }), /cannot read .*: ENOENT/);
+  });
+
+  test('a token and a file of one are refused together, unless one comes from nearer', (t) => {
+    const both = { LOOKASIDE_URL: SERVER, LOOKASIDE_TOKEN: 'one', LOOKASIDE_TOKEN_FILE: '/f' };
+    assert.match(refusal(both), /LOOKASIDE_TOKEN and LOOKASIDE_TOKEN_FILE are both set/);
+    assert.match(refusal(withFile(t, 'token: a\ntoken_file: b')), /are both set/);
+    const file = fileOf(t, 'two');
+    assert.equal(read({ LOOKASIDE_URL: SERVER, LOOKASIDE_TOKEN: 'one' }, { token_file: file })?.token, 'two');
+    const near = load({
+      ...withFile(t, `token_file: ${file}`),
+      LOOKASIDE_URL: SERVER,
+      LOOKASIDE_TOKEN: 'one',
+    });
+    assert.equal(readRemote(near.config)?.token, 'one');
+    assert.equal(settingOf(near, 'token_file')?.value, '');
+  });
+
+  test('a token beside a password in the URL is refused, and neither is shown', () => {
+    const url = 'https://joe:secret@sig.example';
+    const message = refusal({ LOOKASIDE_URL: url, LOOKASIDE_TOKEN: 'secret' });
+    assert.match(message, /LOOKASIDE_URL holds a user or password, and LOOKASIDE_TOKEN is set too/);
+    assert.doesNotMatch(message, /secret/);
+    assert.match(refusal({ LOOKASIDE_TOKEN_FILE: 'f' }, { url }), /and LOOKASIDE_TOKEN_FILE is set too/);
+    assert.equal(settingOf(load({ LOOKASIDE_URL: url }), 'url')?.value, 'https://joe:****@sig.example');
+  });
+
+  test('is trusted by the certificates of the file and those that Node.js is told, and nothing else of it is kept', (t) => {
+    const [one = '', other = '', third = ''] = rootCertificates;
+    const ca = fileOf(
+      t,
+      `# ours\n${one}\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n${other}\n`,
+    );
+    assert.equal(read({ LOOKASIDE_URL: SERVER, LOOKASIDE_CA: ca })?.ca, `${one}\n${other}`);
+    const node = fileOf(t, third);
+    const settings = { LOOKASIDE_URL: SERVER, LOOKASIDE_CA: ca, NODE_EXTRA_CA_CERTS: node };
+    assert.equal(read(settings)?.ca, `${one}\n${other}\n${third}`);
+    assert.equal(read({ ...settings, NODE_EXTRA_CA_CERTS: '/nowhere' })?.ca, `${one}\n${other}`);
+    assert.equal(read({ LOOKASIDE_URL: SERVER, NODE_EXTRA_CA_CERTS: node })?.ca, null);
+  });
+
+  test('is trusted by no file without certificates, or with a broken one', (t) => {
+    const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+    for (const [content, found] of [
+      ['', /holds no certificate; wanted one or more in PEM/],
+      ['\u0030\u0082', /holds no certificate/],
+      [broken, /holds a certificate that cannot be read/],
+      [`${rootCertificates[0]}\n${broken}`, /holds a certificate that cannot be read/],
+    ] as const) {
+      assert.match(complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_CA: fileOf(t, content) }), found);
+    }
+    assert.match(
+      complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_CA: '/nowhere' }),
+      /LOOKASIDE_CA: cannot read \/nowhere: ENOENT/,
+    );
+  });
 });
 
 describe('a password in the public URL', () => {

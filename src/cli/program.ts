@@ -4,9 +4,11 @@ import { type Config, loadConfig } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { runFsck } from './fsck.ts';
 import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
+import { runList } from './list.ts';
 import { runPush, runPushWatch } from './push.ts';
 import { runReindex } from './reindex.ts';
 import { runServe } from './serve.ts';
+import { runShow } from './show.ts';
 import { runConfig } from './show-config.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { runTokenCreate, runTokenList, runTokenRevoke } from './token.ts';
@@ -106,6 +108,22 @@ function createProgram(finish: (exitCode: number) => void): Command {
           ? runPushWatch(config, { paths, force, json })
           : runPush(config, { paths, dryRun, force, json })),
       );
+    });
+
+  withRemote(program.command('list'))
+    .description('list the signatures that a server has')
+    .argument('[repository[@digest]]', 'those of a repository or of one image; all unless told')
+    .option('--json', 'print JSON')
+    .action(async (what: string | undefined, options: RemoteOptions & { json?: boolean }) => {
+      finish(await runList(load(options), { what: what ?? null, json: options.json === true }));
+    });
+
+  withRemote(program.command('show'))
+    .description('show all about the signatures of an image: who signed what, and in which state it is')
+    .argument('<image>', 'like team/app@sha256:0123…')
+    .option('--json', 'print JSON')
+    .action(async (image: string, options: RemoteOptions & { json?: boolean }) => {
+      finish(await runShow(load(options), { image, json: options.json === true }));
     });
 
   const key = program

@@ -1,6 +1,7 @@
 // What commands print: results on standard output, progress and errors on standard error, exit codes.
 import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
-import { escapeTerminal } from '../domain/text.ts';
+import type { OnRetry } from '../domain/remote.ts';
+import { escapeJson, escapeTerminal } from '../domain/text.ts';
 import type { TreeCounts } from '../service/upkeep.ts';
 
 /** Done; refused or failed; wrong usage or unreachable. */
@@ -17,16 +18,29 @@ export function exitCodeOf(error: unknown): number {
     );
     return EXIT.failed;
   }
-  process.stderr.write(`lookaside: ${escapeTerminal(error.message)}\n`);
+  tell(error.message);
   return USAGE_CODES.has(error.code) ? EXIT.usage : EXIT.failed;
 }
+
+/** A line for people beside the results. */
+export function tell(text: string): void {
+  process.stderr.write(`lookaside: ${escapeTerminal(text)}\n`);
+}
+
+/** How long somebody who asks a question waits for a server that is away. */
+export const QUESTION_PATIENCE_MS = 10_000;
+
+export const tellRetry: OnRetry = ({ message, waitMs }) => {
+  tell(`${message}; trying again in ${(waitMs / 1000).toFixed(1)} s`);
+};
 
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2));
+  // line by line: those that JSON is laid out in are ours
+  print(JSON.stringify(value, null, 2).split('\n').map(escapeJson).join('\n'));
 }
 
 /** Columns as wide as their widest cell, two spaces apart. */

@@ -1,0 +1,145 @@
+// lookaside list: what a server has, as it comes.
+import { connectServer } from '../compose-client.ts';
+import type { Config } from '../config.ts';
+import { DEFAULT_SITE, parseImageName } from '../domain/image.ts';
+import { parseReference } from '../domain/reference.ts';
+import type { KeyNames, RemoteFilter } from '../domain/remote.ts';
+import type { StoredSignature } from '../domain/stored-signature.ts';
+import { escapeJson, escapeTerminal } from '../domain/text.ts';
+import { namesOf } from './image-name.ts';
+import { EXIT, print, QUESTION_PATIENCE_MS, tell, tellRetry } from './terminal.ts';
+
+export interface ListOptions {
+  /** As it was written; null: all. */
+  readonly what: string | null;
+  readonly json: boolean;
+}
+
+export async function runList(config: Config, { what, json }: ListOptions): Promise<number> {
+  const [name, ...otherNames] = what === null ? [null] : namesOf(what);
+  await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
+  const found = server.search(filterOf(name));
+  const count = json ? await printJsonList(found) : await printTable(found, server);
+  if (count === 0) tell(nothingFound(server.name, name, otherNames));
+  return EXIT.done;
+}
+
+function filterOf(name: string | null): RemoteFilter {
+  const image = name === null ? null : parseImageName(DEFAULT_SITE, name);
+  if (image === null) return { repository: name, digest: null };
+  return {
+    repository: image.path === '' ? null : image.path,
+    digest: `${image.algorithm}:${image.hex}`,
+  };
+}
+
+export function nothingFound(server: string, name: string | null, otherNames: readonly string[]): string {
+  const found = name === null ? `${server} has no signatures` : `${server} has no signatures of ${name}`;
+  const [other] = otherNames;
+  if (other === undefined) return found;
+  return `${found}; repositories are named without the registry's host: lookaside list ${other}`;
+}
+
+async function printJsonList(found: AsyncIterable<StoredSignature>): Promise<number> {
+  let count = 0;
+  process.stdout.write('{"signatures":[');
+  for await (const signature of found) {
+    if (!process.stdout.writable) break;
+    process.stdout.write(`${count === 0 ? '' : ','}\n${escapeJson(JSON.stringify(signature))}`);
+    count += 1;
+  }
+  print(count === 0 ? ']}' : '\n]}');
+  return count;
+}
+
+async function printTable(found: AsyncIterable<StoredSignature>, keys: KeyNames): Promise<number> {
+  const { isTTY, columns } = process.stdout;
+  const layout = isTTY === true ? terminalLayout(columns) : PIPE_LAYOUT;
+  let userIds: ReadonlyMap<string, string> | null = null;
+  let count = 0;
+  for await (const signature of found) {
+    if (!process.stdout.writable) break; // who read our output has seen enough
+    if (userIds === null) {
+      userIds = await keys.userIds();
+      print(formatLine(TITLES, layout));
+    }
+    print(formatLine(cellsOf(signature, userIds, layout), layout));
+    count += 1;
+  }
+  return count;
+}
+
+export interface Layout {
+  /** Of each column; a longer cell is cut on a terminal, and pushes what follows to the right elsewhere. */
+  readonly widths: readonly number[];
+  readonly isCut: boolean;
+}
+
+const TITLES = ['IMAGE', 'N', 'STATE', 'SIGNED BY', 'TAG', 'STORED'] as const;
+const [N_WIDTH, STATE_WIDTH, DAY_WIDTH] = [3, 'unknown-key'.length, 'YYYY-MM-DD'.length];
+const NARROWEST = 72;
+
+export const PIPE_LAYOUT: Layout = {
+  widths: [100, N_WIDTH, STATE_WIDTH, 40, 40, 0],
+  isCut: false,
+};
+
+/** What fits into that many columns, from 72 on. */
+export function terminalLayout(columns: number): Layout {
+  const gaps = 2 * (TITLES.length - 1);
+  const free = Math.max(columns, NARROWEST) - N_WIDTH - STATE_WIDTH - DAY_WIDTH - gaps;
+  const image = Math.ceil(free * 0.5);
+  const signer = Math.floor(free * 0.28);
+  return {
+    widths: [image, N_WIDTH, STATE_WIDTH, signer, free - image - signer, DAY_WIDTH],
+    isCut: true,
+  };
+}
+
+export function cellsOf(
+  { image, number, state, fingerprint, dockerReference, storedAt }: StoredSignature,
+  userIds: ReadonlyMap<string, string>,
+  { isCut }: Layout,
+): readonly string[] {
+  const signer = fingerprint === null ? '-' : (userIds.get(fingerprint) ?? fingerprint);
+  const stored = storedAt.toISOString();
+  if (!isCut) return [image, String(number), state, signer, dockerReference ?? '-', stored];
+  return [
+    shortImage(image),
+    String(number),
+    state,
+    signer,
+    tagOf(dockerReference),
+    stored.slice(0, DAY_WIDTH),
+  ];
+}
+
+const SHORT_DIGITS = 12;
+
+/** `team/app@0123456789ab`: what else stands in a digest tells nothing to the eye. */
+function shortImage(name: string): string {
+  return name.replace(/sha(?:256|384|512):([0-9a-f]+)$/, (_, hex: string) => hex.slice(0, SHORT_DIGITS));
+}
+
+function tagOf(dockerReference: string | null): string {
+  if (dockerReference === null) return '-';
+  const { tag = null, digest = null } = parseReference(dockerReference) ?? {};
+  return tag ?? (digest === null ? dockerReference : shortImage(`@${digest}`));
+}
+
+export function formatLine(cells: readonly string[], { widths, isCut }: Layout): string {
+  return cells
+    .map((cell, i) => {
+      const shown = escapeTerminal(cell);
+      const width = widths[i] ?? 0;
+      const fitting = isCut && shown.length > width ? cut(shown, width, i === 0) : shown;
+      return fitting.padEnd(width);
+    })
+    .join('  ')
+    .trimEnd();
+}
+
+/** Of an image the end tells it from others. */
+function cut(text: string, width: number, isImage: boolean): string {
+  return isImage ? `…${text.slice(text.length - width + 1)}` : `${text.slice(0, width - 1)}…`;
+}
