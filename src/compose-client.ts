@@ -1,14 +1,22 @@
 // What the commands of signers are built from: they run where somebody signs, without a data directory.
 import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
+import { systemClock } from './compose.ts';
 import { type Config, type Remote, readRemote, socketPathOf } from './config.ts';
+import { isLookasideError } from './domain/errors.ts';
 import type { Digest } from './domain/image.ts';
 import { digestedBytes } from './domain/manifest.ts';
 import type { Verifier } from './domain/ports.ts';
 import type { KeyNames, OnRetry, ServedSignatures, SignatureServer } from './domain/remote.ts';
+import { parsePayload } from './domain/simple-signing.ts';
 import type { Staging } from './domain/staged.ts';
+import type { Claim } from './domain/verdict.ts';
 import { createStaging } from './files/staging.ts';
+import { isWholeSignature } from './openpgp/packets.ts';
 import { openVerifier } from './openpgp/pool.ts';
+import { examineStructure } from './openpgp/structure.ts';
+import { createPusher, type Pusher } from './service/push.ts';
+import { type WatchRequest, watchAndPush } from './service/push-watch.ts';
 import { isLoopback } from './upstream/connection.ts';
 import { connectSignatureServer } from './upstream/signature-server.ts';
 
@@ -61,4 +69,45 @@ export function digestOfManifest(manifest: Uint8Array): Digest {
 /** Folders and files on this machine. */
 export function openStaging(): Staging {
   return createStaging();
+}
+
+export interface PushWays {
+  readonly pusher: Pusher;
+  /** As watchAndPush(). */
+  readonly watch: (request: WatchRequest) => Promise<void>;
+}
+
+/** Pushing from the staging folders to the server. */
+export function composePush(server: SignatureServer, staging: Staging): PushWays {
+  const shared = {
+    server,
+    staging,
+    isWhole: isWholeSignature,
+    clock: systemClock,
+    wait: waitUnlessAborted,
+    random: Math.random,
+  };
+  const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+  const pusher = createPusher({ ...shared, sha256, untrustedClaim });
+  return { pusher, watch: (request) => watchAndPush({ ...shared, pusher }, request) };
+}
+
+/** What the payload of untrusted bytes says, with nobody's key asked; null when it says nothing readable. */
+function untrustedClaim(untrusted: Uint8Array): Claim | null {
+  const structure = examineStructure(untrusted);
+  if (structure.kind === 'refused') return null;
+  try {
+    return parsePayload(structure.content);
+  } catch (error) {
+    if (isLookasideError(error, 'PAYLOAD_INVALID')) return null;
+    throw error;
+  }
+}
+
+async function waitUnlessAborted(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await wait(ms, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
 }

@@ -5,6 +5,7 @@ import { ROLES, type Role } from '../domain/ports.ts';
 import { runFsck } from './fsck.ts';
 import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
 import { runList } from './list.ts';
+import { runPush, runPushWatch } from './push.ts';
 import { runReindex } from './reindex.ts';
 import { runServe } from './serve.ts';
 import { runShow } from './show.ts';
@@ -51,6 +52,13 @@ interface VerifyFlags extends RemoteOptions {
   readonly json?: boolean;
 }
 
+interface PushOptions extends RemoteOptions {
+  readonly watch?: boolean;
+  readonly dryRun?: boolean;
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
 function createProgram(finish: (exitCode: number) => void): Command {
   const program = new Command('lookaside')
     .description('The signature server for container images.')
@@ -90,6 +98,23 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .action(async (options: DataOptions & { acceptDamage?: boolean; json?: boolean }) => {
       const { acceptDamage = false, json = false } = options;
       finish(await runReindex(load(options), { acceptDamage, json }));
+    });
+
+  withRemote(program.command('push'))
+    .description('send the signatures of staging folders, dir: images or single files to a server')
+    .argument('<path...>', 'what lookaside-staging names in registries.d, or files of skopeo standalone-sign')
+    .option('--watch', 'keep running, and push what appears in these folders')
+    .addOption(new Option('--dry-run', 'show what would be sent, and send nothing').conflicts('watch'))
+    .option('--force', 'send also what the server has an equivalent of')
+    .option('--json', 'print JSON, with --watch a line for each event')
+    .action(async (paths: string[], options: PushOptions) => {
+      const { watch = false, dryRun = false, force = false, json = false } = options;
+      const config = load(options);
+      finish(
+        await (watch
+          ? runPushWatch(config, { paths, force, json })
+          : runPush(config, { paths, dryRun, force, json })),
+      );
     });
 
   withRemote(program.command('list'))

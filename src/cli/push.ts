@@ -1,0 +1,277 @@
+// lookaside push: staged signatures to a server, once or for as long as it runs.
+import { composePush, connectServer, openStaging } from '../compose-client.ts';
+import type { Config } from '../config.ts';
+import type { LookasideError } from '../domain/errors.ts';
+import type { OnRetry, SignatureServer } from '../domain/remote.ts';
+import type { Staged, StagedProblem } from '../domain/staged.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import type { PushedImage } from '../service/push.ts';
+import type { WatchEvent } from '../service/push-watch.ts';
+import { createProgressBar, type ProgressBar } from './progress.ts';
+import {
+  behindGaps,
+  createTally,
+  formatImage,
+  formatStrangers,
+  formatSummary,
+  isMisrooted,
+  MISROOTED,
+  NOTHING_FOUND,
+  type Summary,
+  toJson,
+} from './push-report.ts';
+import { catchStopSignals, type Stopping } from './stop-signals.ts';
+import { EXIT, exitCodeOf, print, printJson } from './terminal.ts';
+
+export interface PushCommand {
+  readonly paths: readonly string[];
+  readonly force: boolean;
+  readonly dryRun: boolean;
+  readonly json: boolean;
+}
+
+/**
+ * EXIT.done when all is on the server, EXIT.failed when something was refused or could not be read, EXIT.usage when the
+ * server or a folder could not be reached, and 130 or 143 after SIGINT or SIGTERM.
+ */
+export async function runPush(config: Config, command: PushCommand): Promise<number> {
+  const startedMs = performance.now();
+  const stopping = catchStopSignals();
+  const report = createReport(command);
+  await using connection = connect(config, stopping, ({ message, waitMs }) => {
+    report.note(`${message}; trying again in ${Math.ceil(waitMs / 1000)} s`);
+  });
+  const { server } = connection;
+  const staging = openStaging();
+  const { pusher } = composePush(server, staging);
+  try {
+    const staged = await staging.find(command.paths, report.finding);
+    report.begin(staged);
+    const { force, dryRun } = command;
+    const listener = { onImage: report.image, onProgress: report.progress };
+    const end = await pusher.push(staged.files, { force, dryRun, signal: stopping.signal }, listener);
+    const { sentBytes, unsent } = end;
+    const tookMs = performance.now() - startedMs;
+    const failure = stopping.exitCode() === null ? (end.stopped?.failure ?? null) : null;
+    const summary = report.end({ sentBytes, tookMs, server: server.name }, { unsent, failure });
+    const { refused, problem } = summary.counts;
+    if (stopping.exitCode() !== null) return stopping.exitCode() ?? EXIT.failed;
+    if (failure !== null) return cannotTry(failure);
+    return refused + problem > 0 ? EXIT.failed : EXIT.done;
+  } catch (error) {
+    report.clear();
+    throw error;
+  }
+}
+
+/** Whatever the server said to the whole of it, the token not being known among it: nothing was wrong with a file. */
+function cannotTry(failure: LookasideError): number {
+  exitCodeOf(failure);
+  return EXIT.usage;
+}
+
+interface Connected extends AsyncDisposable {
+  readonly server: SignatureServer;
+}
+
+/** What is under way when it is stopped has this long to be answered. */
+const GRACE_MS = 10_000;
+
+/** The server; when it is stopped, no other try is waited for. */
+function connect(config: Config, { signal }: Stopping, onRetry: OnRetry, patienceMs?: number): Connected {
+  let waitsUntilMs = 0;
+  const server = connectServer(config, {
+    onRetry(retry) {
+      waitsUntilMs = performance.now() + retry.waitMs;
+      if (signal.aborted) close();
+      else onRetry(retry);
+    },
+    ...(patienceMs === undefined ? {} : { patienceMs }),
+  });
+  const close = () => void server[Symbol.asyncDispose]();
+  signal.addEventListener('abort', () => {
+    if (performance.now() < waitsUntilMs) close();
+    else setTimeout(close, GRACE_MS).unref();
+  });
+  return { server, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+interface Report {
+  finding(files: number): void;
+  begin(staged: Staged): void;
+  image(pushed: PushedImage): void;
+  progress(progress: { readonly files: number; readonly sentBytes: number }): void;
+  /** For people, on standard error. */
+  note(text: string): void;
+  end(
+    summary: Omit<Summary, 'counts'>,
+    rest: { readonly unsent: number; readonly failure: LookasideError | null },
+  ): Summary;
+  clear(): void;
+}
+
+function createReport({ json, dryRun }: PushCommand): Report {
+  const tally = createTally();
+  const bar = createProgressBar({
+    what: dryRun ? 'asking' : 'pushing',
+    output: process.stderr,
+    nowMs: () => performance.now(),
+  });
+  const images: object[] = [];
+  let staged: Staged = { files: [], problems: [], gaps: [], strangers: { count: 0, first: [] } };
+  let hidden: ReadonlySet<string> = new Set();
+  let hasMisrooted = false;
+
+  const note = (text: string) => noteBeside(bar, text);
+
+  return {
+    finding: (files) => bar.say(`looking: ${files} signatures found`),
+    begin(found) {
+      bar.clear();
+      staged = found;
+      hidden = behindGaps(found.gaps);
+      tally.addProblems(found.problems.length);
+    },
+    image(pushed) {
+      tally.add(pushed);
+      hasMisrooted ||= isMisrooted(pushed);
+      if (json) images.push(toJson(pushed));
+      else printBeside(bar, formatImage(pushed, hidden));
+    },
+    progress: ({ files, sentBytes }) => bar.show({ done: files, total: staged.files.length, sentBytes }),
+    note,
+    end(measured, { unsent, failure }) {
+      bar.clear();
+      tally.addUnsent(unsent);
+      const summary = { ...measured, counts: tally.counts() };
+      if (json) {
+        const { problems, gaps, strangers } = staged;
+        printJson({ images, problems, gaps, strangers, summary: summaryJson(summary, dryRun, failure) });
+      } else {
+        for (const problem of staged.problems) print(formatProblem(problem));
+        const strangers = formatStrangers(staged.strangers);
+        if (strangers !== null) note(strangers);
+        if (staged.files.length === 0) note(NOTHING_FOUND);
+        if (hasMisrooted) note(MISROOTED);
+        if (dryRun) note('nothing was sent, because of --dry-run');
+        print(formatSummary(summary));
+      }
+      return summary;
+    },
+    clear: bar.clear,
+  };
+}
+
+function summaryJson(
+  { counts, sentBytes, tookMs, server }: Summary,
+  dryRun: boolean,
+  failure: LookasideError | null,
+): object {
+  return {
+    ...counts,
+    sentBytes,
+    tookMs: Math.round(tookMs),
+    server,
+    dryRun,
+    failure: failure === null ? null : { code: failure.code, message: failure.message },
+  };
+}
+
+function formatProblem({ source, message }: StagedProblem): string {
+  return escapeTerminal(`${source}: ${message}`);
+}
+
+function printBeside(bar: ProgressBar, text: string): void {
+  bar.clear();
+  print(text);
+}
+
+function noteBeside(bar: ProgressBar, text: string): void {
+  bar.clear();
+  process.stderr.write(`lookaside: ${escapeTerminal(text)}\n`);
+}
+
+export interface WatchCommand {
+  readonly paths: readonly string[];
+  readonly force: boolean;
+  readonly json: boolean;
+}
+
+/** Short, because the watch itself waits for the server: this is for connections that break once. */
+const WATCH_PATIENCE_MS = 2000;
+
+/** EXIT.done after SIGINT or SIGTERM; EXIT.usage when a folder is not there at the start, or the token is wrong. */
+export async function runPushWatch(config: Config, { paths, force, json }: WatchCommand): Promise<number> {
+  const stopping = catchStopSignals();
+  await using connection = connect(config, stopping, () => undefined, WATCH_PATIENCE_MS);
+  const { server } = connection;
+  const { watch } = composePush(server, openStaging());
+  const { signal } = stopping;
+  const tell = createTeller(server.name);
+  const onEvent = json ? (event: WatchEvent) => printLine(event) : tell;
+  try {
+    await watch({ roots: paths, force, signal, onEvent });
+  } catch (error) {
+    if (signal.aborted) return EXIT.done;
+    exitCodeOf(error);
+    return EXIT.usage;
+  }
+  return EXIT.done;
+}
+
+function printLine(event: WatchEvent): void {
+  print(JSON.stringify(event.event === 'pushed' ? { event: event.event, ...toJson(event.pushed) } : event));
+}
+
+function createTeller(server: string): (event: WatchEvent) => void {
+  const tally = createTally();
+  const hidden = new Set<string>();
+  let hasMisrooted = false;
+  const note = (text: string) => process.stderr.write(`lookaside: ${escapeTerminal(text)}\n`);
+
+  const tellPushed = (pushed: PushedImage) => {
+    tally.add(pushed);
+    // of what was there nobody waits to hear, and at each start that is nearly all
+    if (pushed.files.every(({ outcome }) => outcome.result === 'there')) return;
+    print(formatImage(pushed, hidden));
+    for (const { source } of pushed.files) hidden.delete(source);
+    if (!hasMisrooted && isMisrooted(pushed)) note(MISROOTED);
+    hasMisrooted ||= isMisrooted(pushed);
+  };
+
+  return (event) => {
+    switch (event.event) {
+      case 'watching': {
+        const { sent, there, equivalent } = tally.counts();
+        const before = `${sent} signatures were sent, ${there + equivalent} were there already`;
+        print(escapeTerminal(`watching ${event.roots.join(', ')} for ${server}; ${before}`));
+        return;
+      }
+      case 'pushed':
+        return tellPushed(event.pushed);
+      case 'gap':
+        for (const source of behindGaps([event.gap])) hidden.add(source);
+        return;
+      case 'unfinished':
+        note(
+          `${event.source} has been no whole signature for ten seconds; it is sent once it is one (binary, as podman, skopeo and gpg --sign write it)`,
+        );
+        return;
+      case 'problem':
+        note(formatProblem(event.problem));
+        return;
+      case 'away':
+        note(`${event.message}; trying again until it is taken`);
+        return;
+      case 'back':
+        note(`${server} answers again`);
+        return;
+      case 'root-away':
+        note(`${event.message}; waiting for it`);
+        return;
+      case 'root-back':
+        note(`${event.root} is there again`);
+        return;
+    }
+  };
+}

@@ -1,0 +1,23 @@
+// Ctrl-C and SIGTERM for commands that end what they have begun.
+
+export interface Stopping {
+  /** Aborted by the first SIGINT or SIGTERM; the second one ends the process at once. */
+  readonly signal: AbortSignal;
+  /** What a shell makes of the signal that was received, or null: 130 for SIGINT, 143 for SIGTERM. */
+  exitCode(): number | null;
+}
+
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+
+export function catchStopSignals(): Stopping {
+  const controller = new AbortController();
+  let received: number | null = null;
+  for (const [name, exitCode] of Object.entries(EXIT_CODES)) {
+    process.on(name, () => {
+      if (received !== null) process.exit(exitCode);
+      received = exitCode;
+      controller.abort();
+    });
+  }
+  return { signal: controller.signal, exitCode: () => received };
+}

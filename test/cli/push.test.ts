@@ -1,0 +1,228 @@
+// lookaside push as signers run it: what it prints, the code that it ends with, and what the server has then.
+import assert from 'node:assert/strict';
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { composePush, connectServer, openStaging } from '../../src/compose-client.ts';
+import { loadConfig } from '../../src/config.ts';
+import { type Background, describeOutcome, type Outcome, startBackground } from '../clients/command.ts';
+import { eventually } from '../clients/eventually.ts';
+import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { enrol, makeSigner } from '../clients/signer.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { folderOf } from '../store/lay.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+
+let temp: TempFolder;
+let server: LookasideServer;
+let settings: { readonly LOOKASIDE_URL: string; readonly LOOKASIDE_TOKEN: string };
+const alice = makeSigner('alice');
+const stranger = makeSigner('stranger');
+
+before(async () => {
+  temp = await openTempFolder();
+  const data = path.join(temp.path, 'data');
+  await mkdir(data);
+  const token = await enrol(data, alice);
+  server = await startServer({ data });
+  settings = { LOOKASIDE_URL: server.url, LOOKASIDE_TOKEN: token };
+});
+after(async () => {
+  await server?.[Symbol.asyncDispose]();
+  await temp?.[Symbol.asyncDispose]();
+});
+
+let folders = 0;
+
+async function newStaging(): Promise<string> {
+  folders += 1;
+  const folder = path.join(temp.path, `staging-${folders}`);
+  await mkdir(folder);
+  return folder;
+}
+
+/** Writes signature-N of the repository's image. */
+async function stage(staging: string, repository: string, number: number, bytes?: Uint8Array) {
+  const folder = path.join(staging, folderOf(repository));
+  await mkdir(folder, { recursive: true });
+  const file = path.join(folder, `signature-${number}`);
+  await writeFile(file, bytes ?? alice.sign({ repository, tag: `v${number}` }));
+  return file;
+}
+
+function push(...args: readonly string[]): Promise<Outcome> {
+  return runLookaside(['push', ...args], settings, temp.path);
+}
+
+function assertOutcome(outcome: Outcome, status: number, ...patterns: readonly RegExp[]): void {
+  assert.equal(outcome.status, status, describeOutcome(outcome));
+  for (const pattern of patterns) assert.match(outcome.stdout + outcome.stderr, pattern);
+}
+
+async function statusOf(repository: string, number: number): Promise<number> {
+  return (await fetch(`${server.url}/${folderOf(repository)}/signature-${number}`)).status;
+}
+
+function pushInBackground(args: readonly string[], ready: RegExp): Promise<Background> {
+  const env = { PATH: process.env.PATH ?? '', ...settings };
+  return startBackground([process.execPath, MAIN, 'push', ...args], { env }, ready);
+}
+
+describe('push', () => {
+  it('sends all that a signer has, says what stands behind a gap, and finds it there the next time', async () => {
+    const staging = await newStaging();
+    await stage(staging, 'team/app', 1);
+    await stage(staging, 'team/app', 3);
+    await stage(staging, 'other', 1);
+    const blob = path.join(staging, 'blob.signature');
+    await writeFile(blob, alice.sign({ repository: 'team/blob', tag: 'v1' }));
+    const asked = await push('--dry-run', staging);
+    assertOutcome(asked, 0, /team\/app@sha256:[0-9a-f]{64} 2 would be sent\n/, /nothing was sent/);
+    assert.equal(await statusOf('team/app', 1), 404);
+
+    const sent = await push(staging, blob);
+    assertOutcome(
+      sent,
+      0,
+      /^team\/app@sha256:[0-9a-f]{64} 2 sent as signature-1, signature-2$/m,
+      /signature-3 stands behind a gap .* is signature-2 on the server/,
+      /^team\/blob@sha256:[0-9a-f]{64} 1 sent as signature-1 from .*blob\.signature$/m,
+      /^4 signatures of 3 images: 4 sent; [0-9.]+ (?:B|KiB) to http/m,
+    );
+    assert.equal(await statusOf('team/app', 2), 200);
+    assert.equal(await statusOf('team/app', 3), 404);
+    assertOutcome(await push(staging, blob), 0, /^4 signatures of 3 images: 4 there already; 0 B/m);
+  });
+
+  it('ends with 1 when something was refused, names it, and sends the rest', async () => {
+    const staging = await newStaging();
+    await stage(staging, 'refused/app', 1);
+    await stage(staging, 'refused/app', 2, stranger.sign({ repository: 'refused/app', tag: 'v2' }));
+    const file = await stage(staging, 'refused/other', 1);
+    await symlink(file, path.join(path.dirname(file), 'signature-2'));
+    const { status, stdout } = await push('--json', staging);
+    assert.equal(status, 1);
+    const { images, problems, summary } = JSON.parse(stdout);
+    assert.deepEqual(
+      images.map(({ files }: { files: { result: string; code?: string }[] }) =>
+        files.map(({ result, code }) => code ?? result),
+      ),
+      [['sent', 'KEY_UNKNOWN'], ['sent']],
+    );
+    assert.deepEqual([problems.length, problems[0].kind], [1, 'link']);
+    const { sent, refused, problem, failure } = summary;
+    assert.deepEqual({ sent, refused, problem, failure }, { sent: 2, refused: 1, problem: 1, failure: null });
+    const again = await push(staging);
+    assertOutcome(again, 1, /signature-2: refused \(KEY_UNKNOWN\): /, /signature-2: .*symbolic link/);
+  });
+
+  it('says that another folder should have been named', async () => {
+    const staging = await newStaging();
+    await stage(staging, 'deep/team/app', 1);
+    const outcome = await push(path.join(staging, 'deep'));
+    assertOutcome(
+      outcome,
+      1,
+      /refused \(REPOSITORY_MISMATCH\)/,
+      /the very folder that lookaside-staging names/,
+    );
+  });
+
+  it('has nothing to do in an empty folder', async () => {
+    const staging = await newStaging();
+    await writeFile(path.join(staging, 'README'), 'no signature');
+    assertOutcome(
+      await push(staging),
+      0,
+      /nothing to push: no signature was found/,
+      /1 file not named like a signature left out: .*README/,
+    );
+  });
+
+  it('ends with 2 when it could not try', async () => {
+    const staging = await newStaging();
+    await stage(staging, 'team/untried', 1);
+    const wrong = { ...settings, LOOKASIDE_TOKEN: 'wrong' };
+    const [gone, contradictory, once, watching] = await Promise.all([
+      push(path.join(staging, 'gone')),
+      push('--watch', '--dry-run', staging),
+      runLookaside(['push', staging], wrong),
+      runLookaside(['push', '--watch', staging], wrong),
+    ]);
+    assertOutcome(gone, 2, /gone/);
+    assertOutcome(contradictory, 2, /--dry-run/);
+    assertOutcome(once, 2, /does not know the token/, /1 signature .*1 not sent/);
+    assertOutcome(watching, 2, /does not know the token/);
+    assert.equal(await statusOf('team/untried', 1), 404);
+  });
+
+  it('tells why it waits for a server, and ends as Ctrl-C demands', async () => {
+    const staging = await newStaging();
+    await stage(staging, 'team/app', 1);
+    const nowhere = ['--server', 'http://127.0.0.1:1', staging];
+    const running = await pushInBackground(nowhere, /ECONNREFUSED.*; trying again in [0-9]+ s\n/);
+    process.kill(running.pid, 'SIGINT');
+    assert.equal(await running.ended, 130);
+    assert.match(running.output(), /1 not sent; 0 B to http:\/\/127\.0\.0\.1:1/);
+  });
+});
+
+describe('push --watch', () => {
+  it('pushes what appears, never what is half written, and ends well', async () => {
+    const staging = await newStaging();
+    await stage(staging, 'watch/before', 1);
+    await using running = await pushInBackground(['--watch', staging], /watching .*; 1 signatures were sent/);
+    const whole = alice.sign({ repository: 'watch/half', tag: 'v1' });
+    await stage(staging, 'watch/half', 1, whole.subarray(0, -20));
+    await stage(staging, 'watch/after', 1);
+    await eventually(() => assert.match(running.output(), /watch\/after@sha256:\S+ 1 sent as signature-1/));
+    assert.equal(await statusOf('watch/after', 1), 200);
+    assert.doesNotMatch(running.output(), /watch\/half/);
+    await stage(staging, 'watch/half', 1, whole);
+    await eventually(() => assert.match(running.output(), /watch\/half@sha256:\S+ 1 sent as signature-1/));
+    assert.equal(await running.stop(), 0);
+  });
+});
+
+describe('pushes of the same tree at the same time', () => {
+  it('leave each signature on the server once', async () => {
+    const staging = await newStaging();
+    const repositories = ['one', 'two', 'three'].map((name) => `together/${name}`);
+    for (const repository of repositories) {
+      for (const number of [1, 2, 3]) await stage(staging, repository, number);
+    }
+    const config = loadConfig({
+      flags: { url: server.url },
+      environment: { LOOKASIDE_TOKEN: settings.LOOKASIDE_TOKEN },
+      workingFolder: temp.path,
+    }).config;
+    const results = await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        await using remote = connectServer(config, { onRetry: () => undefined });
+        const folder = openStaging();
+        const { files } = await folder.find([staging], () => undefined);
+        const found: string[] = [];
+        const end = await composePush(remote, folder).pusher.push(
+          files,
+          { force: false, dryRun: false, signal: new AbortController().signal },
+          {
+            onImage: (image) => void found.push(...image.files.map(({ outcome }) => outcome.result)),
+            onProgress: () => undefined,
+          },
+        );
+        assert.equal(end.stopped, null);
+        return found;
+      }),
+    );
+    const sent = results.flat().filter((result) => result === 'sent');
+    assert.equal(sent.length, 9);
+    assert.deepEqual(new Set(results.flat()), new Set(['sent', 'there']));
+    for (const repository of repositories) {
+      assert.equal(await statusOf(repository, 3), 200);
+      assert.equal(await statusOf(repository, 4), 404);
+    }
+    await rm(staging, { recursive: true });
+  });
+});
