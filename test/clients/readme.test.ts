@@ -1,8 +1,7 @@
-// The README's "Try it" and "Upload what you sign", their own code blocks run as they stand, one after the other. Two
-// things differ: each `npm start` is the built server (test/start.test.ts runs npm's), and each `apt-get install` is
-// left out, because `npm test` has done that.
+// The README's main story, its own code blocks run as they stand, one after the other. Two things differ: `npm start` is
+// the built server (test/start.test.ts runs npm's), and `apt-get install` is left out, because `npm test` has done that.
 import assert from 'node:assert/strict';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from './available.ts';
@@ -25,44 +24,20 @@ describe(
     let folder: TempFolder;
     let host: PrivateHost;
     let server: LookasideServer | undefined;
-    let registry = 0;
-
-    /** Runs the section's blocks but the first, which starts the server, as one script in the project's folder. */
-    async function runSection(heading: string, serverCommand: string, last: string): Promise<Outcome> {
-      const [serve, ...blocks] = await shellBlocks(heading);
-      assert.equal(serve, serverCommand);
-      assert.match(blocks[0] ?? '', INSTALLATION);
-      const script = path.join(folder.path, 'section.sh');
-      const commands = blocks.join('\n').replace(INSTALLATION, '');
-      await writeFile(script, `cd '${PROJECT}'\n${commands}\n${last}\n`); // nsenter begins in /
-      const outcome = await run(host.on(['bash', '-e', script]), {
-        env: {
-          PATH: process.env.PATH ?? '',
-          HOME: path.join(folder.path, 'home'),
-          LC_ALL: 'C',
-          LOOKASIDE_DATA: path.join(folder.path, 'data'), // in place of ./data
-        },
-      });
-      assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
-      return outcome;
-    }
-
-    async function metrics(): Promise<string> {
-      const answer = await run(host.on(['curl', '-sS', 'http://127.0.0.1:8000/metrics']), {
-        env: { PATH: process.env.PATH ?? '' },
-      });
-      return answer.stdout;
-    }
+    let outcome: Outcome;
 
     before(async () => {
       folder = await openTempFolder();
       host = await openPrivateHost(folder.path, { network: true });
       await mkdir(path.join(folder.path, 'home'));
       await writeFile(path.join(folder.path, 'etc/policy.json'), DEBIAN_POLICY);
+      const data = path.join(folder.path, 'data');
+      server = await startServer({ data, listen: '127.0.0.1:8000', on: host.on });
+      outcome = await runSection('## Sign, push, pull, refuse');
     });
 
     after(async () => {
-      if (registry !== 0) process.kill(registry);
+      for (const pid of backgroundPids()) process.kill(pid);
       await run(['gpgconf', '--kill', 'all'], {
         env: { PATH: process.env.PATH ?? '', HOME: path.join(folder.path, 'home') },
       });
@@ -70,76 +45,64 @@ describe(
       await rm('/tmp/lookaside-try', { recursive: true, force: true }); // the README's folder
     });
 
-    describe('"Try it"', () => {
-      let outcome: Outcome;
-
-      before(async () => {
-        server = await startServer({
-          root: '/var/lib/containers/sigstore',
-          data: path.join(folder.path, 'shared'),
-          listen: '127.0.0.1:8000',
-          on: host.on,
-        });
-        outcome = await runSection(
-          '## Try it',
-          'npm start -- --root /var/lib/containers/sigstore\n',
-          'echo "registry $!"',
-        );
-        registry = Number(/^registry ([0-9]+)$/m.exec(outcome.stdout)?.[1] ?? assert.fail(outcome.stdout));
+    /** Runs the section's blocks but the first, which starts the server, as one script in the project's folder. */
+    async function runSection(heading: string): Promise<Outcome> {
+      const [serve, ...blocks] = await shellBlocks(heading);
+      assert.equal(serve, 'npm start\n');
+      assert.match(blocks[0] ?? '', INSTALLATION);
+      const script = path.join(folder.path, 'section.sh');
+      const commands = blocks.join('\n').replace(INSTALLATION, '');
+      const last = `echo "background $(jobs -p | tr '\\n' ' ')"`;
+      await writeFile(script, `cd '${PROJECT}'\n${commands}\n${last}\n`); // nsenter begins in /
+      const ended = await run(host.on(['bash', '-e', script]), {
+        env: {
+          PATH: process.env.PATH ?? '',
+          HOME: path.join(folder.path, 'home'),
+          LC_ALL: 'C',
+          LOOKASIDE_DATA: path.join(folder.path, 'data'), // in place of ./data
+        },
       });
+      assert.equal(ended.status, 0, ended.stdout + ended.stderr);
+      return ended;
+    }
 
-      test('the signed image is pulled', () => {
-        assert.match(
-          outcome.stderr,
-          /Trying to pull localhost:5001\/team\/signed:v1[\s\S]*Storing signatures/,
-        );
-      });
+    function backgroundPids(): readonly number[] {
+      const pids = /^background ([0-9 ]+)$/m.exec(outcome?.stdout ?? '')?.[1] ?? '';
+      return pids.trim().split(' ').filter(Boolean).map(Number);
+    }
 
-      test('the unsigned image is refused with the words that the README quotes', async () => {
-        const quoted = /^> `(Error: .*)`$/m.exec(await readFile(README, 'utf8'))?.[1];
-        assert.ok(quoted !== undefined);
-        assert.ok(outcome.stderr.includes(quoted), outcome.stderr);
-        assert.match(outcome.stdout, /^refused, as it should be$/m);
-      });
-
-      test('the signature was read from the server', async () => {
-        const text = await metrics();
-        assert.match(text, /^lookaside_signature_reads_total\{result="hit"\} 1$/m);
-        assert.match(text, /^lookaside_signature_reads_total\{result="miss"\} [1-9]/m);
-      });
+    test('podman pulls what it has signed and push has sent', () => {
+      assert.match(outcome.stderr, /Trying to pull localhost:5001\/team\/signed:v1[\s\S]*Storing signatures/);
     });
 
-    describe('"Upload what you sign"', () => {
-      let outcome: Outcome;
+    test('podman and skopeo refuse the unsigned image with the words that the README quotes', async () => {
+      const quoted = /^> `Error: (.*)`$/m.exec(await readFile(README, 'utf8'))?.[1];
+      assert.ok(quoted !== undefined);
+      assert.equal(outcome.stderr.split(quoted).length - 1, 2, outcome.stderr);
+      assert.equal(outcome.stdout.match(/^refused, as it should be$/gm)?.length, 2);
+    });
 
-      before(async () => {
-        await server?.stop();
-        server = await startServer({
-          data: path.join(folder.path, 'data'),
-          listen: '127.0.0.1:8000',
-          on: host.on,
-        });
-        outcome = await runSection('## Upload what you sign', 'npm start\n', '');
-      });
+    test('skopeo reads what it has signed and push has sent', async () => {
+      await access('/tmp/lookaside-try/copied/signature-1');
+    });
 
-      test('all three are taken: by number, appended, and as a form', async () => {
-        assert.equal(outcome.stdout.match(/"created":true/g)?.length, 3, outcome.stdout);
-        for (const name of ['one', 'two', 'three']) {
-          assert.match(outcome.stdout, new RegExp(`"path":"/team/${name}@sha256=[0-9a-f]{64}/signature-1"`));
-        }
-      });
+    test('with the watcher running, podman push --sign-by was all that the signer typed', () => {
+      assert.match(
+        outcome.stderr,
+        /Trying to pull localhost:5001\/team\/watched:v1[\s\S]*Storing signatures/,
+      );
+    });
 
-      test('clients pull each by its signature, and still refuse the unsigned one', async () => {
-        assert.match(outcome.stderr, /Trying to pull localhost:5001\/team\/one:v1[\s\S]*Storing signatures/);
-        assert.match(outcome.stdout, /^refused, as it should be$/m);
-        assert.match(await metrics(), /^lookaside_signature_reads_total\{result="hit"\} 3$/m);
+    test('each signature was read from the server', async () => {
+      const { stdout } = await run(host.on(['curl', '-sS', 'http://127.0.0.1:8000/metrics']), {
+        env: { PATH: process.env.PATH ?? '' },
       });
+      assert.match(stdout, /^lookaside_signature_reads_total\{result="hit"\} 3$/m);
+    });
 
-      test('the upload to the wrong image is refused as the README quotes', async () => {
-        const quoted = /^> `(\{"errors".*)`$/m.exec(await readFile(README, 'utf8'))?.[1] ?? assert.fail();
-        const pieces = quoted.split('…').map((piece) => piece.replace(/[^\w ]/g, '\\$&'));
-        assert.match(outcome.stdout, new RegExp(`^${pieces.join('.*')}$`, 'm'));
-      });
+    test('list says what is verified', () => {
+      assert.match(outcome.stdout, /^team\/signed.*verified/m);
+      assert.match(outcome.stdout, /^team\/watched.*verified/m);
     });
   },
 );

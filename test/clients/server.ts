@@ -69,6 +69,11 @@ export async function startServer(options: ServerOptions): Promise<LookasideServ
   };
 }
 
+/** A command line of lookaside, to be run in the background. */
+export function lookaside(...args: readonly string[]): Argv {
+  return [process.execPath, MAIN, ...args];
+}
+
 /** What came of a command line of lookaside; `settings` and PATH are its whole environment. */
 export function runLookaside(
   args: readonly string[],
