@@ -1,11 +1,9 @@
 // lookaside push as signers run it: what it prints, the code that it ends with, and what the server has then.
 import assert from 'node:assert/strict';
-import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { composePush, connectServer, openStaging } from '../../src/compose-client.ts';
-import { loadConfig } from '../../src/config.ts';
 import { type Background, describeOutcome, type Outcome, startBackground } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
 import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
@@ -186,43 +184,61 @@ describe('push --watch', () => {
   });
 });
 
-describe('pushes of the same tree at the same time', () => {
-  it('leave each signature on the server once', async () => {
+describe('push of a tree out of a hostile archive', () => {
+  it('sends what are signatures, names the rest, and reads nothing outside of it', async () => {
+    const outside = await newStaging();
+    const secret = alice.sign({ repository: 'hostile/secret', tag: 'v1' });
+    await writeFile(path.join(outside, 'secret'), secret);
+    await stage(outside, 'hostile/elsewhere', 1);
     const staging = await newStaging();
-    const repositories = ['one', 'two', 'three'].map((name) => `together/${name}`);
-    for (const repository of repositories) {
-      for (const number of [1, 2, 3]) await stage(staging, repository, number);
-    }
-    const config = loadConfig({
-      flags: { url: server.url },
-      environment: { LOOKASIDE_TOKEN: settings.LOOKASIDE_TOKEN },
-      workingFolder: temp.path,
-    }).config;
-    const results = await Promise.all(
-      Array.from({ length: 12 }, async () => {
-        await using remote = connectServer(config, { onRetry: () => undefined });
-        const folder = openStaging();
-        const { files } = await folder.find([staging], () => undefined);
-        const found: string[] = [];
-        const end = await composePush(remote, folder).pusher.push(
-          files,
-          { force: false, dryRun: false, signal: new AbortController().signal },
-          {
-            onImage: (image) => void found.push(...image.files.map(({ outcome }) => outcome.result)),
-            onProgress: () => undefined,
-          },
-        );
-        assert.equal(end.stopped, null);
-        return found;
-      }),
+    await stage(staging, 'hostile/good', 1);
+    await stage(staging, 'hostile/junk', 1, Buffer.from('<html>not found</html>'));
+    const folder = path.join(staging, folderOf('hostile/good'));
+    await symlink(path.join(outside, 'secret'), path.join(folder, 'signature-2'));
+    await symlink('../../../../../../etc/passwd', path.join(folder, 'signature-3'));
+    await symlink(outside, path.join(staging, 'team'));
+    await symlink(
+      path.join(outside, folderOf('hostile/elsewhere')),
+      path.join(staging, folderOf('hostile/linked')),
     );
-    const sent = results.flat().filter((result) => result === 'sent');
-    assert.equal(sent.length, 9);
-    assert.deepEqual(new Set(results.flat()), new Set(['sent', 'there']));
-    for (const repository of repositories) {
-      assert.equal(await statusOf(repository, 3), 200);
-      assert.equal(await statusOf(repository, 4), 404);
+    await writeFile(path.join(folder, 'signature-4'), '');
+    await truncate(path.join(folder, 'signature-4'), 2 ** 40);
+    await writeFile(path.join(folder, '\u001b[2Jsignature-5\n'), secret);
+    await mkdir(path.join(staging, `..${path.sep}${path.basename(staging)}`, 'a@sha256=..'), {
+      recursive: true,
+    });
+
+    const outcome = await push(staging);
+    assertOutcome(
+      outcome,
+      1,
+      /hostile\/good@sha256:\S+ 1 sent as signature-1/,
+      /hostile\/junk@sha256:\S+ 1 refused[\s\S]*FIRST_BYTE/,
+      /signature-2: .*link/,
+      /signature-3: .*link/,
+      /signature-4: .*4194304/,
+    );
+    assert.ok(!(outcome.stdout + outcome.stderr).includes('\u001b'), describeOutcome(outcome));
+    for (const repository of ['hostile/secret', 'hostile/elsewhere', 'hostile/linked', 'hostile/junk']) {
+      assert.equal(await statusOf(repository, 1), 404, repository);
     }
-    await rm(staging, { recursive: true });
+  });
+});
+
+describe('a server that is killed in the middle of a push and started again', () => {
+  it('has every signature once in the end', async () => {
+    const staging = await newStaging();
+    const repositories = Array.from({ length: 400 }, (_, number) => `killed/image-${number}`);
+    for (const repository of repositories) await stage(staging, repository, 1);
+    await using running = await pushInBackground([staging], /1 sent as signature-1/);
+    process.kill(server.pid, 'SIGKILL');
+    await server.ended;
+    const data = path.join(temp.path, 'data');
+    server = await startServer({ data, listen: server.host });
+    assert.equal(await running.ended, 0, running.output());
+    for (const repository of repositories) {
+      assert.equal(await statusOf(repository, 1), 200, repository);
+      assert.equal(await statusOf(repository, 2), 404, repository);
+    }
   });
 });

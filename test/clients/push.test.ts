@@ -1,7 +1,7 @@
 // From `podman push --sign-by` to another machine's `podman pull`: what podman and skopeo leave in a staging folder is
 // brought to the server by lookaside push, by hand and by its watch.
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from './available.ts';
@@ -214,34 +214,6 @@ describe(
         const email = scene.alice.email;
         assertAccepted(await signer.home.podman('push', '--tls-verify=false', '--sign-by', email, name));
         await eventually(async () => assertAccepted(await scene.pull(reader, 'team/typed:v1')));
-      });
-
-      test('a file that is written in pieces is sent once it is whole, and never before', async () => {
-        const other = await openSigner('writes-slowly');
-        await signInto(
-          other.home,
-          await writeImage(path.join(scene.folder, 'slow'), 'slow'),
-          'team/slow:v1',
-          scene.alice,
-        );
-        const [folder = ''] = await readdir(path.join(other.staging, 'team'));
-        const bytes = await readFile(path.join(other.staging, 'team', folder, 'signature-1'));
-        const target = path.join(signer.staging, 'team', folder);
-        await mkdir(target, { recursive: true });
-        const file = path.join(target, 'signature-1');
-        await writeFile(file, bytes.subarray(0, bytes.length - 20));
-        // whole files that come later are sent, so the watch has passed by the unfinished one
-        await signInto(
-          signer.home,
-          await writeImage(path.join(scene.folder, 'later'), 'later'),
-          'team/later:v1',
-          scene.alice,
-        );
-        await eventually(async () => assert.equal((await signersOf('team/later')).length, 1));
-        assert.equal((await signersOf('team/slow')).length, 0);
-        await writeFile(file, bytes);
-        await eventually(async () => assert.equal((await signersOf('team/slow')).length, 1));
-        assert.doesNotMatch(watch.output(), /refused/);
       });
 
       test('it goes on when the server has been away', async () => {
