@@ -30,7 +30,7 @@ const TAG =
 function withoutHost(name: string): string | null {
   const slash = name.indexOf('/');
   const first = name.slice(0, Math.max(slash, 0));
-  return first === 'localhost' || /[.:]/.test(first) ? name.slice(slash + 1) : null;
+  return first === 'localhost' || /^[A-Za-z0-9[].*[.:]/.test(first) ? name.slice(slash + 1) : null;
 }
 
 function isName(name: string): boolean {

@@ -1,0 +1,61 @@
+// Repositories and images as people name them.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { namesOf } from '../../src/cli/image-name.ts';
+import { isLookasideError } from '../../src/domain/errors.ts';
+
+const HEX = 'ab'.repeat(32);
+const DIGEST = `sha256:${HEX}`;
+
+describe('a name on the command line', () => {
+  const NAMES: readonly (readonly [written: string, meant: readonly string[]])[] = [
+    ['team/app', ['team/app']],
+    ['app', ['app']],
+    [`team/app@${DIGEST}`, [`team/app@${DIGEST}`]],
+    [`team/app@sha256=${HEX}`, [`team/app@${DIGEST}`]],
+    [`team/app:v1@${DIGEST}`, [`team/app@${DIGEST}`]],
+    [`docker://team/app@${DIGEST}`, [`team/app@${DIGEST}`]],
+    [`localhost:5000/team/app@${DIGEST}`, [`team/app@${DIGEST}`]],
+    [`localhost/app@${DIGEST}`, [`localhost/app@${DIGEST}`, `app@${DIGEST}`]],
+    [`docker://reg.example/app:v1@sha256=${HEX}`, [`reg.example/app@${DIGEST}`, `app@${DIGEST}`]],
+    ['reg.example/team/app', ['reg.example/team/app', 'team/app']],
+    [DIGEST, [DIGEST]],
+    [`sha256=${HEX}`, [DIGEST]],
+    [`openshift/release/sha256=${HEX}`, [`openshift/release/${DIGEST}`]],
+    [`team/app@sha512:${HEX}${HEX}`, [`team/app@sha512:${HEX}${HEX}`]],
+  ];
+  for (const [written, meant] of NAMES) {
+    test(`${written.replaceAll(HEX, '…')} means ${meant.join(' or ').replaceAll(HEX, '…')}`, () => {
+      assert.deepEqual(namesOf(written), meant);
+    });
+  }
+
+  for (const written of [
+    '',
+    '/',
+    'a//b',
+    '../etc',
+    `team/app@${DIGEST}0`,
+    `@${DIGEST}`,
+    'a b',
+    'docker://',
+    '\u001b[2J',
+  ]) {
+    test(`${JSON.stringify(written)} means nothing`, () => {
+      assert.throws(
+        () => namesOf(written),
+        (error) =>
+          isLookasideError(error, 'CONFIG_INVALID') && /names no repository and no image/.test(error.message),
+      );
+    });
+  }
+
+  test('with a tag is told how to find the digest', () => {
+    for (const written of ['team/app:v1', 'localhost:5000/team/app:latest']) {
+      assert.throws(
+        () => namesOf(written),
+        (error) => error instanceof Error && /skopeo inspect --format/.test(error.message),
+      );
+    }
+  });
+});

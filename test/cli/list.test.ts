@@ -1,0 +1,79 @@
+// What lookaside list prints.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { cellsOf, formatLine, nothingFound, PIPE_LAYOUT, terminalLayout } from '../../src/cli/list.ts';
+import type { StoredSignature } from '../../src/domain/stored-signature.ts';
+import { FINGERPRINT, HEX, storedSignature, unvouched } from './stored.ts';
+
+const ALICE = new Map([[FINGERPRINT, 'Alice <alice@example.com>']]);
+
+function line(
+  signature: StoredSignature,
+  layout = terminalLayout(120),
+  userIds: ReadonlyMap<string, string> = ALICE,
+): string {
+  return formatLine(cellsOf(signature, userIds, layout), layout);
+}
+
+const words = (text: string) => text.split(/ {2,}/);
+
+describe('list', () => {
+  test('names image, signer and tag in short on a terminal', () => {
+    assert.deepEqual(words(line(storedSignature({ number: 12 }))), [
+      'team/app@0123456789ab',
+      '12',
+      'verified',
+      'Alice <alice@example.co…',
+      'v1',
+      '2026-11-22',
+    ]);
+  });
+
+  test('tells all on a pipe', () => {
+    assert.deepEqual(words(line(storedSignature(), PIPE_LAYOUT)), [
+      `team/app@sha256:${HEX}`,
+      '1',
+      'verified',
+      'Alice <alice@example.com>',
+      'registry.example/team/app:v1',
+      '2026-11-22T10:00:01.000Z',
+    ]);
+  });
+
+  test('names a signer without a user ID by the fingerprint, and nobody where nobody vouches', () => {
+    assert.ok(words(line(storedSignature(), PIPE_LAYOUT, new Map())).includes(FINGERPRINT));
+    assert.deepEqual(words(line(unvouched({ state: 'unknown-key' }))).slice(2, 5), ['unknown-key', '-', '-']);
+  });
+
+  test('shows of a reference without a tag its digest, and one that it cannot read as it is', () => {
+    const tagOf = (dockerReference: string) => words(line(storedSignature({ dockerReference })))[4];
+    assert.equal(tagOf(`registry.example/team/app@sha256:${HEX}`), '@0123456789ab');
+    assert.equal(tagOf('Not A Reference'), 'Not A Reference');
+  });
+
+  test('fits every terminal from 72 columns on, whatever the names', () => {
+    const long = storedSignature({
+      image: `${'long/'.repeat(40)}app@sha256:${HEX}`,
+      number: 127,
+      state: 'key-revoked',
+      dockerReference: `registry.example/app:${'t'.repeat(128)}`,
+    });
+    const signers = new Map([[FINGERPRINT, `\u001b[2J\u202e${'x'.repeat(300)}`]]);
+    for (const columns of [72, 80, 100, 120, 200]) {
+      const text = line(long, terminalLayout(columns), signers);
+      assert.equal(text.length, columns);
+      // the end tells images apart
+      assert.match(text, /^….*app@0123456789ab {2}127 {2}key-revoked {2}\\u001b/);
+      for (const hostile of '\u001b\u202e') assert.ok(!text.includes(hostile));
+    }
+  });
+
+  test('without signatures says so, and how a repository behind a host is named', () => {
+    assert.equal(nothingFound('https://sig.example', null, []), 'https://sig.example has no signatures');
+    assert.equal(nothingFound('s', 'team/app', []), 's has no signatures of team/app');
+    assert.match(
+      nothingFound('s', 'reg.example/app', ['app']),
+      /has no signatures of reg\.example\/app; repositories are named without the registry's host: lookaside list app$/,
+    );
+  });
+});

@@ -1,0 +1,116 @@
+// Servers that answer as they are told, one request after the other, and clients that never really wait.
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from 'node:net';
+import type { KeyNames, SignatureServer } from '../../src/domain/remote.ts';
+import { connectSignatureServer, type SignatureServerOptions } from '../../src/upstream/signature-server.ts';
+
+/** How one request is answered. */
+export type Act = (res: ServerResponse, req: IncomingMessage, body: Buffer) => void;
+
+export interface SeenRequest {
+  /** Method and target. */
+  readonly line: string;
+  readonly headers: IncomingMessage['headers'];
+  readonly body: Buffer;
+}
+
+export interface ScriptedServer extends AsyncDisposable {
+  /** Without a slash at the end. */
+  readonly url: string;
+  /** What has come so far. */
+  readonly seen: readonly SeenRequest[];
+}
+
+/** Answers each request by the next act, and the last one again and again. Listens on 127.0.0.1 unless told. */
+export async function serveActs(acts: readonly Act[], socketPath?: string): Promise<ScriptedServer> {
+  const seen: SeenRequest[] = [];
+  const server = createServer(async (req, res) => {
+    const act = acts[Math.min(seen.length, acts.length - 1)];
+    const pieces: Buffer[] = [];
+    for await (const piece of req) pieces.push(piece);
+    const body = Buffer.concat(pieces);
+    seen.push({ line: `${req.method} ${req.url}`, headers: req.headers, body });
+    act?.(res, req, body);
+  });
+  server.on('clientError', (_, socket) => socket.destroy());
+  return { ...(await listening(server, socketPath)), seen };
+}
+
+/** Does with each connection, at its first bytes, what it is told. */
+export function serveBytes(act: (socket: Socket) => void): Promise<Omit<ScriptedServer, 'seen'>> {
+  const server = createNetServer((socket) => {
+    socket.on('error', () => undefined); // the client may go first
+    socket.once('data', () => act(socket));
+  });
+  return listening(server);
+}
+
+async function listening(server: Server, socketPath?: string) {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  if (socketPath === undefined) server.listen(0, '127.0.0.1');
+  else server.listen(socketPath);
+  await once(server, 'listening');
+  const { port } = (socketPath === undefined ? server.address() : { port: 0 }) as AddressInfo; // it listens on a port
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, 'close');
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+export function json(value: unknown, status = 200, headers: Record<string, string> = {}): Act {
+  return (res) =>
+    void res.writeHead(status, { 'Content-Type': 'application/json', ...headers }).end(JSON.stringify(value));
+}
+
+/** As a lookaside server refuses. */
+export function refusal(status: number, code: string, more: object = {}): Act {
+  return json({ errors: [{ code, message: `the message of ${code}`, ...more }] }, status);
+}
+
+export function html(status: number, headers: Record<string, string> = {}): Act {
+  return (res) =>
+    void res
+      .writeHead(status, { 'Content-Type': 'text/html; charset=utf-8', ...headers })
+      .end('<h1>Hello</h1>');
+}
+
+export const cut: Act = (res) => void res.socket?.resetAndDestroy();
+
+export interface TestClient extends AsyncDisposable {
+  readonly server: SignatureServer & KeyNames;
+  /** What was told before each wait. */
+  readonly retries: readonly { readonly message: string; readonly waitMs: number }[];
+}
+
+/** Waits are over at once, and half as long as they may be. */
+export function clientOf(
+  at:
+    | string
+    | Partial<Extract<SignatureServerOptions['at'], { url: string }>>
+    | { readonly socketPath: string },
+  options: Partial<SignatureServerOptions> = {},
+): TestClient {
+  const retries: { message: string; waitMs: number }[] = [];
+  const network = { url: '', token: 'lookaside_1', ca: null };
+  const place =
+    typeof at === 'string' ? { ...network, url: at } : 'socketPath' in at ? at : { ...network, ...at };
+  const server = connectSignatureServer({
+    at: place,
+    onRetry: (about) => retries.push(about),
+    patienceMs: 60_000,
+    wait: async () => undefined,
+    random: () => 0.5,
+    ...options,
+  });
+  return { server, retries, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
