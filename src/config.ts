@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { LookasideError, systemCode } from './domain/errors.ts';
@@ -419,9 +419,16 @@ function readNamed(setting: string, path: string): string {
   }
 }
 
-/** Where the server that owns the data directory answers the administrator of this machine. */
-export function socketPathOf({ data }: Config): string {
-  return join(data, 'lookaside.sock');
+/** What sun_path of unix(7) has room for. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/**
+ * Where the server that owns the data directory answers the administrator of this machine: absolute, or from the
+ * working folder when only that name is short enough for a socket.
+ */
+export function socketPathOf({ data }: Pick<Config, 'data'>): string {
+  const path = join(data, 'lookaside.sock');
+  return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES ? path : relative(process.cwd(), path);
 }
 
 function toSetting(

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { rootCertificates } from 'node:tls';
 import fc from 'fast-check';
-import { type Config, loadConfig, readRemote } from '../src/config.ts';
+import { type Config, loadConfig, readRemote, socketPathOf } from '../src/config.ts';
 import { isLookasideError, type LookasideError } from '../src/domain/errors.ts';
 
 const HOME = '/srv/lookaside';
@@ -675,5 +675,18 @@ describe('a password in the public URL', () => {
       'ftp://joe:secret@h',
     ])
       assert.doesNotMatch(refusal({ LOOKASIDE_PUBLIC_URL: url }), /secret/);
+  });
+});
+
+describe('the socket of a data directory', () => {
+  test('has its full name where a socket can have it', () => {
+    assert.equal(socketPathOf({ data: '/srv/lookaside' }), '/srv/lookaside/lookaside.sock');
+  });
+
+  test('is named from here where only that is short enough', () => {
+    const deep = join(process.cwd(), 'd'.repeat(90));
+    const name = socketPathOf({ data: deep });
+    assert.equal(resolve(name), join(deep, 'lookaside.sock'));
+    assert.ok(Buffer.byteLength(name) <= 107, name);
   });
 });

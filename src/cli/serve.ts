@@ -1,6 +1,5 @@
 // lookaside serve: opens the data directory, listens, and ends without losing a request.
 import { readFileSync, rmSync } from 'node:fs';
-import { relative } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Composed, compose, createLineWriter, createLog, systemClock } from '../compose.ts';
 import { type Config, socketPathOf } from '../config.ts';
@@ -131,13 +130,8 @@ async function openLocalListener(
 ): Promise<Listener | null> {
   const path = socketPathOf(config);
   rmSync(path, { force: true }); // left by a killed server: we hold the lock, so nobody listens there
-  // sun_path has room for 107 bytes; the same file may have a shorter name from here
-  const shorter = relative(process.cwd(), path);
   try {
-    return await listenOnSocket(
-      createHandler({ services, isLocal: true }),
-      shorter.length < path.length ? shorter : path,
-    );
+    return await listenOnSocket(createHandler({ services, isLocal: true }), path);
   } catch (error) {
     log.warn(
       { err: error, path },
