@@ -19,7 +19,15 @@ export interface StagedFile {
 /** What bears a signature's name and cannot be sent, or a folder that could not be looked into. */
 export interface StagedProblem {
   readonly source: string;
-  readonly kind: 'link' | 'no-file' | 'too-large' | 'unreadable';
+  readonly kind:
+    | 'link'
+    | 'no-file'
+    | 'too-large'
+    | 'unreadable'
+    /** A folder of signatures whose name is nearly an image's: no client would ask for it, and no server take it. */
+    | 'no-image-name'
+    /** Of read() alone: it was there when it was found. */
+    | 'gone';
   /** What was found, and what to do. */
   readonly message: string;
 }
@@ -47,7 +55,10 @@ export interface Staging {
    * @throws LookasideError CONFIG_INVALID when one of them does not exist or cannot be read
    */
   find(paths: readonly string[], onProgress: (files: number) => void): Promise<Staged>;
-  /** As find(), of folders below one root, as watch() names them. One that has gone holds nothing. @throws as find() when the root has gone */
+  /**
+   * As find(), of single folders below one root, as watch() names them: what stands in these themselves, and for the
+   * empty name all. One that has gone holds nothing. @throws as find() when the root has gone
+   */
   findBelow(root: string, folders: readonly string[]): Promise<Staged>;
   /** The file as it is now, or why it cannot be sent. Never reads outside of what was given to find(). */
   read(file: StagedFile): Promise<StagedBytes | StagedProblem>;

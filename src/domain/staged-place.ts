@@ -1,0 +1,86 @@
+// What the names in a staging folder say of the signatures there.
+import { ALGORITHMS, type Digest, type ImageId, parseDigest, parseImageFolder } from './image.ts';
+import { parseSignatureName } from './lookaside-path.ts';
+import { naturalKey } from './natural-order.ts';
+import { quoted } from './text.ts';
+
+export type FolderMeaning =
+  | { readonly kind: 'image'; readonly image: ImageId }
+  /** It looks like an image's folder and cannot be one: `message` says why and what to do. */
+  | { readonly kind: 'no-image-name'; readonly message: string }
+  | { readonly kind: 'other' };
+
+const LIKE_IMAGE = /(?:^|@)(?<algorithm>[a-z0-9]+)[=:](?<hex>[^@=:]*)$/i;
+
+/** Whether a single name is meant as that of an image's folder, well-formed or not. */
+export function looksLikeImageFolder(name: string): boolean {
+  const algorithm = LIKE_IMAGE.exec(name)?.groups?.algorithm?.toLowerCase();
+  return ALGORITHMS.some((known) => known === algorithm);
+}
+
+/** What a folder is by its path below the staging folder: slashes between names, none at either end. */
+export function folderMeaning(site: string, relative: string): FolderMeaning {
+  const image = parseImageFolder(site, relative);
+  if (image !== null) return { kind: 'image', image };
+  const name = relative.slice(relative.lastIndexOf('/') + 1);
+  if (!looksLikeImageFolder(name)) return { kind: 'other' };
+  return { kind: 'no-image-name', message: whyNoImage(site, relative, name) };
+}
+
+function whyNoImage(site: string, relative: string, name: string): string {
+  const digest = name.slice(name.lastIndexOf('@') + 1);
+  if (parseDigest(digest) !== null) {
+    return `${quoted(name)} has a colon before the digits, and folders have =; rename it`;
+  }
+  if (parseImageFolder(site, digest) === null) {
+    return `${quoted(digest)} is no digest: expected sha256=, sha384= or sha512= and 64, 96 or 128 lower-case hex digits; rename the folder, or sign again`;
+  }
+  const repository = relative.slice(0, -digest.length).replace(/[@/]$/, '');
+  return `${quoted(repository)} is no repository path: expected names of letters, digits, . _ ~ + and - that begin with a letter, a digit or _; rename the folders`;
+}
+
+/** The digest in the name of an image's folder by itself (`app@sha256=<hex>`, `sha256=<hex>`), or null. */
+export function digestOfFolderName(site: string, name: string): Digest | null {
+  const image = parseImageFolder(site, name);
+  return image === null ? null : { algorithm: image.algorithm, hex: image.hex };
+}
+
+export interface StagedName {
+  /** Named by the file itself, as `dir:` images do for the entries of a list; else null. */
+  readonly digest: Digest | null;
+  readonly number: number;
+}
+
+const WITH_DIGEST = /^(?:(?<algorithm>[a-z0-9]+)-)?(?<hex>[0-9a-f]+)\.(?<rest>signature-.*)$/;
+
+/**
+ * `signature-2`, and as `dir:` images have them `<hex>.signature-2` (sha256) and `<algorithm>-<hex>.signature-2`; null
+ * for every other name. Source: containers/image directory/directory_transport.go, signaturePath
+ */
+export function parseStagedName(name: string): StagedName | null {
+  const plain = parseSignatureName(name);
+  if (plain !== null) return { digest: null, number: plain };
+  const { algorithm = 'sha256', hex, rest } = WITH_DIGEST.exec(name)?.groups ?? {};
+  if (hex === undefined || rest === undefined) return null;
+  const digest = parseDigest(`${algorithm}:${hex}`);
+  const number = parseSignatureName(rest);
+  return digest === null || number === null ? null : { digest, number };
+}
+
+export const DIR_MANIFEST = 'manifest.json';
+export const DIR_VERSION = 'version';
+
+/** What the file `version` of a `dir:` image begins with. Source: directory_transport.go, versionPath; directory_dest.go */
+export const DIR_VERSION_TEXT = 'Directory Transport Version';
+
+const DIR_PART = /^(?:[a-z0-9]+-)?[0-9a-f]{64,128}(?:\.manifest\.json)?$/;
+
+/** Whether a `dir:` image has files of that name beside its signatures. */
+export function isDirImagePart(name: string): boolean {
+  return name === DIR_MANIFEST || name === DIR_VERSION || DIR_PART.test(name);
+}
+
+/** A key whose plain order is: folder by folder in natural order, a folder before those in it. */
+export function pathKey(relative: string): string {
+  return relative.split('/').map(naturalKey).join('\0');
+}

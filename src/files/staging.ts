@@ -1,0 +1,221 @@
+// Signatures in somebody's folders: found, read and watched for, and nothing outside of those ever read.
+import { closeSync, fstatSync } from 'node:fs';
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import type { Staged, StagedBytes, StagedFile, StagedProblem, Staging } from '../domain/staged.ts';
+import { pathKey } from '../domain/staged-place.ts';
+import { readAtMost } from './bounded-read.ts';
+import { below, type GivenRoot, isRefusal, openRegularFile, resolveGiven, unreadable } from './inside.ts';
+import {
+  FirstNames,
+  type FolderFindings,
+  type FolderPlace,
+  lookIntoFolder,
+  nothingBut,
+} from './staging-folder.ts';
+import { DEFAULT_WATCHING, type Watching, watchFolders } from './staging-watch.ts';
+
+/** `watching`: how changes are noticed, and in which intervals. */
+export function createStaging(watching: Watching = DEFAULT_WATCHING): Staging {
+  // real paths of what was given: what may be read, and as it was when it was last looked through
+  const roots = new Map<string, GivenRoot>();
+
+  async function resolve(given: string): Promise<GivenRoot> {
+    const root = await resolveGiven(given);
+    roots.set(given, root);
+    return root;
+  }
+
+  /** @throws LookasideError CONFIG_INVALID */
+  async function resolveFolder(given: string): Promise<string> {
+    const { realPath, isFolder } = await resolve(given);
+    if (isFolder) return realPath;
+    throw new LookasideError('CONFIG_INVALID', `${given} is a file; expected a folder of signatures`);
+  }
+
+  /** The real path that a source stands for; the longest given name decides. */
+  function realPathOf(source: string): string {
+    let longest: { readonly given: string; readonly realPath: string } | null = null;
+    for (const [given, root] of roots) {
+      const relative = relativeTo(given, source);
+      if (relative === null || given.length < (longest?.given.length ?? 0)) continue;
+      longest = { given, realPath: below(root.realPath, relative) };
+    }
+    if (longest === null) throw new Error(`${source} was never found here`);
+    return longest.realPath;
+  }
+
+  return {
+    async find(paths, onProgress) {
+      const given = await Promise.all(paths.map(async (path) => ({ path, root: await resolve(path) })));
+      const gathering = new Gathering(onProgress);
+      for (const { path, root } of given) {
+        if (root.isFolder) await walk({ source: path, realPath: root.realPath, relative: '' }, gathering);
+        else gathering.addFile(path, root.realPath);
+      }
+      return gathering.end();
+    },
+
+    async findBelow(root, folders) {
+      const realPath = await resolveFolder(root);
+      const gathering = new Gathering(() => undefined);
+      if (folders.includes('')) await walk({ source: root, realPath, relative: '' }, gathering);
+      else {
+        const places = folders.map((relative) =>
+          placeBelow({ source: root, realPath, relative: '' }, relative),
+        );
+        await lookIntoAll(places, gathering);
+      }
+      return gathering.end();
+    },
+
+    async read(file) {
+      return readStaged(file.source, realPathOf(file.source));
+    },
+
+    async watch(root, onChange) {
+      return watchFolders({ root, realRoot: await resolveFolder(root), onChange, ...watching });
+    },
+  };
+}
+
+/** The inverse of below(); null when the source is not below what was given. */
+function relativeTo(given: string, source: string): string | null {
+  if (source === given) return '';
+  const start = given.endsWith('/') ? given : `${given}/`;
+  return source.startsWith(start) ? source.slice(start.length) : null;
+}
+
+function placeBelow(folder: FolderPlace, name: string): FolderPlace {
+  return {
+    source: below(folder.source, name),
+    realPath: below(folder.realPath, name),
+    relative: folder.relative === '' ? name : `${folder.relative}/${name}`,
+  };
+}
+
+/** Images stand a few levels deep; more is a trap made of folders. */
+const MAX_LEVELS = 100;
+const FOLDERS_AT_ONCE = 16;
+
+/** Level by level, so that what is held in memory are the names of one level. */
+async function walk(start: FolderPlace, gathering: Gathering): Promise<void> {
+  let level: readonly FolderPlace[] = [start];
+  for (let depth = 0; level.length > 0; depth += 1) {
+    if (depth > MAX_LEVELS) {
+      for (const folder of level) gathering.addFolder(folder, nothingBut(folder.source, TOO_DEEP));
+      break;
+    }
+    level = await lookIntoAll(level, gathering);
+  }
+  gathering.endOfPath();
+}
+
+const TOO_DEEP = {
+  kind: 'unreadable',
+  message: `is more than ${MAX_LEVELS} folders deep, and was not looked into; name it by itself if signatures are there`,
+} as const;
+
+/** The folders in them. */
+async function lookIntoAll(folders: readonly FolderPlace[], gathering: Gathering): Promise<FolderPlace[]> {
+  const next: FolderPlace[] = [];
+  await forEachConcurrently(folders, FOLDERS_AT_ONCE, async (folder) => {
+    if (!gathering.begin(folder.realPath)) return;
+    const found = await lookIntoFolder(folder);
+    if (found === null) return;
+    gathering.addFolder(folder, found);
+    for (const name of found.folders) next.push(placeBelow(folder, name));
+  });
+  return next;
+}
+
+interface Found {
+  readonly key: string;
+  readonly findings: Pick<FolderFindings, 'files' | 'problems' | 'gaps'>;
+}
+
+/** Puts together what folders hold, in order, each folder and file once. */
+class Gathering {
+  readonly #onProgress: (files: number) => void;
+  /** Real paths. */
+  readonly #seen = new Set<string>();
+  readonly #strangers = new FirstNames();
+  /** Of the path that is being walked, in no order yet. */
+  #found: Found[] = [];
+  readonly #ordered: Found[] = [];
+  #files = 0;
+
+  constructor(onProgress: (files: number) => void) {
+    this.#onProgress = onProgress;
+  }
+
+  /** False: this folder was looked into already. */
+  begin(realPath: string): boolean {
+    if (this.#seen.has(realPath)) return false;
+    this.#seen.add(realPath);
+    return true;
+  }
+
+  addFolder(folder: FolderPlace, { files, problems, gaps, strangers }: FolderFindings): void {
+    this.#strangers.addAll(strangers);
+    const once = files.filter(({ source }) =>
+      this.begin(below(folder.realPath, source.slice(source.lastIndexOf('/') + 1))),
+    );
+    if (once.length === 0 && problems.length === 0) return;
+    this.#found.push({ key: pathKey(folder.relative), findings: { files: once, problems, gaps } });
+    this.#files += once.length;
+    this.#onProgress(this.#files);
+  }
+
+  addFile(source: string, realPath: string): void {
+    if (!this.begin(realPath)) return;
+    const files = [{ source, place: { kind: 'payload' } }] as const;
+    this.#ordered.push({ key: '', findings: { files, problems: [], gaps: [] } });
+    this.#files += 1;
+    this.#onProgress(this.#files);
+  }
+
+  endOfPath(): void {
+    this.#found.sort((a, b) => (a.key < b.key ? -1 : 1));
+    for (const found of this.#found) this.#ordered.push(found);
+    this.#found = [];
+  }
+
+  end(): Staged {
+    this.endOfPath();
+    const { count, first } = this.#strangers;
+    return {
+      files: this.#ordered.flatMap(({ findings }) => findings.files),
+      problems: this.#ordered.flatMap(({ findings }) => findings.problems),
+      gaps: this.#ordered.flatMap(({ findings }) => findings.gaps),
+      strangers: { count, first },
+    };
+  }
+}
+
+async function readStaged(
+  source: StagedFile['source'],
+  realPath: string,
+): Promise<StagedBytes | StagedProblem> {
+  const opened = await openRegularFile(realPath);
+  if (isRefusal(opened)) return { source, ...opened };
+  try {
+    const bytes =
+      opened.stats.size > MAX_SIGNATURE_BYTES
+        ? null
+        : await readAtMost(opened.descriptor, opened.stats.size, MAX_SIGNATURE_BYTES);
+    if (bytes === null) return { source, ...TOO_LARGE };
+    // asked after reading, so that a file that is written meanwhile shows its newest time
+    return { bytes, modifiedAt: fstatSync(opened.descriptor).mtime };
+  } catch (error) {
+    return { source, ...unreadable(error) };
+  } finally {
+    closeSync(opened.descriptor);
+  }
+}
+
+const TOO_LARGE = {
+  kind: 'too-large',
+  message: `is over ${MAX_SIGNATURE_BYTES} bytes, which no client reads, so it was not read; it is hardly a signature`,
+} as const;
