@@ -2,19 +2,22 @@
 import { request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { LookasideError, systemCode } from '../domain/errors.ts';
+import type { BatchPart } from '../domain/receipt.ts';
 
 export interface LocalServer {
   /** The answer's JSON. @throws LookasideError SERVER_UNREACHABLE, or what the server refused with */
   call(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<unknown>;
   /** As call, with bytes of no stated type. */
   send(method: 'POST', path: string, bytes: Uint8Array): Promise<unknown>;
+  /** As call, with the parts as a form of files named `signature`. */
+  sendForm(path: string, parts: readonly BatchPart[]): Promise<unknown>;
   /** Hands on each line until the last, which it returns. @throws as call */
   follow(path: string, body: object, onLine: (line: unknown) => void): Promise<unknown>;
 }
 
 export function connectLocalServer(socketPath: string): LocalServer {
   async function* lines(method: string, path: string, body: Body): AsyncGenerator<unknown> {
-    const response = await send(socketPath, method, path, body);
+    const response = await send(socketPath, method, path, await toContent(body));
     for await (const line of createInterface({ input: response })) {
       const value: unknown = JSON.parse(line);
       throwRefusal(value);
@@ -36,16 +39,20 @@ export function connectLocalServer(socketPath: string): LocalServer {
     return null;
   }
 
-  return { call, send: call, follow };
+  return { call, send: call, follow, sendForm: (path, parts) => call('POST', path, formOf(parts)) };
 }
 
 /** An object goes as JSON. */
-type Body = Uint8Array | object | undefined;
+type Body = Uint8Array | FormData | object | undefined;
 
-function send(socketPath: string, method: string, path: string, body: Body) {
+interface Content {
+  readonly bytes: Uint8Array;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+function send(socketPath: string, method: string, path: string, { bytes, headers: own }: Content) {
   return new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
-    const bytes = toBytes(body);
-    const headers = { Host: 'localhost', 'Content-Length': bytes.length };
+    const headers = { ...own, Host: 'localhost', 'Content-Length': bytes.length };
     const outgoing = request({ socketPath, method, path, headers }, resolve);
     outgoing.once('error', (error) => {
       const code = systemCode(error) ?? 'unknown error';
@@ -61,9 +68,22 @@ function send(socketPath: string, method: string, path: string, body: Body) {
   });
 }
 
-function toBytes(body: Body): Uint8Array {
-  if (body instanceof Uint8Array) return body;
-  return Buffer.from(body === undefined ? '' : JSON.stringify(body));
+async function toContent(body: Body): Promise<Content> {
+  if (body instanceof Uint8Array) return { bytes: body, headers: {} };
+  if (!(body instanceof FormData)) {
+    return { bytes: Buffer.from(body === undefined ? '' : JSON.stringify(body)), headers: {} };
+  }
+  const encoded = new Response(body);
+  const type = encoded.headers.get('Content-Type') ?? '';
+  return { bytes: new Uint8Array(await encoded.arrayBuffer()), headers: { 'Content-Type': type } };
+}
+
+function formOf(parts: readonly BatchPart[]): FormData {
+  const form = new FormData();
+  for (const { bytes, fileName } of parts) {
+    form.append('signature', new Blob([Uint8Array.from(bytes)]), fileName ?? 'signature');
+  }
+  return form;
 }
 
 function throwRefusal(value: unknown): void {
