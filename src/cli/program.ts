@@ -1,8 +1,10 @@
 // The command line: its words, its options, its exit codes.
 import { Command, CommanderError, Option } from 'commander';
+import { openStaging } from '../compose-client.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { runFsck } from './fsck.ts';
+import { runImport } from './import.ts';
 import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
 import { runReindex } from './reindex.ts';
 import { runServe } from './serve.ts';
@@ -73,6 +75,16 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .action(async (options: DataOptions & { acceptDamage?: boolean; json?: boolean }) => {
       const { acceptDamage = false, json = false } = options;
       finish(await runReindex(load(options), { acceptDamage, json }));
+    });
+
+  withData(program.command('import'))
+    .description('take the signatures of another tree into the one of the data directory')
+    .argument('<folder>', 'a sigstore or staging folder, a copy of a signature site, a dir: image')
+    .option('--dry-run', 'judge everything and store nothing')
+    .option('--json', 'print JSON, with every file')
+    .action(async (folder: string, options: DataOptions & { dryRun?: boolean; json?: boolean }) => {
+      const { dryRun = false, json = false } = options;
+      finish(await runImport(load(options), openStaging(), { folder, dryRun, json }));
     });
 
   const key = program
