@@ -19,6 +19,7 @@ import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './
 import { createEventMaker, SERVER } from './service/audit.ts';
 import { type Browser, createBrowser } from './service/browse.ts';
 import { createHealth, type Health } from './service/health.ts';
+import { createImporter, type Importer } from './service/import.ts';
 import { createJudge, type Judge } from './service/judge.ts';
 import { createKeyService, findKey, type KeyService } from './service/keys.ts';
 import { createProblemRegister, type ProblemRegister } from './service/problems.ts';
@@ -83,6 +84,7 @@ export interface Composed {
   readonly tokens: TokenService;
   readonly keys: KeyService;
   readonly uploader: Uploader;
+  readonly importer: Importer;
   readonly judge: Judge;
   readonly upkeep: Upkeep;
   readonly problems: ProblemRegister;
@@ -249,6 +251,18 @@ function connect({ config, current, log, databases }: Connections) {
       log,
       sha256: sha256Hex,
       maxBytes: () => current().maxSignatureBytes,
+    }),
+    importer: createImporter({
+      site: DEFAULT_SITE,
+      tree: config.tree,
+      verifier,
+      keys: keyStore,
+      appender,
+      uploads,
+      reader,
+      makeEvent,
+      clock,
+      sha256: sha256Hex,
     }),
     keys: createKeyService({
       store: keyStore,

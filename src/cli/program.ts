@@ -1,18 +1,9 @@
-// The command line: its words, its options, its exit codes.
+// The command line: its words, its options, its exit codes. The code of a command is loaded when it is called: a signer's push
+// needs no database, and most commands are over before all of it would be there.
 import { Command, CommanderError, Option } from 'commander';
 import { type Config, loadConfig } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
-import { runFsck } from './fsck.ts';
-import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
-import { runList } from './list.ts';
-import { runPush, runPushWatch } from './push.ts';
-import { runReindex } from './reindex.ts';
-import { runServe } from './serve.ts';
-import { runShow } from './show.ts';
-import { runConfig } from './show-config.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
-import { runTokenCreate, runTokenList, runTokenRevoke } from './token.ts';
-import { runVerify } from './verify.ts';
 import { VERSION } from './version.ts';
 
 /** Runs one command to its end; the exit code. */
@@ -71,6 +62,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .description('serve the signatures of a tree to podman, skopeo, CRI-O, OpenShift and others')
     .option('--listen <address>', 'where to listen, [HOST]:PORT (LOOKASIDE_LISTEN, :8000)')
     .action(async (options: DataOptions & { listen?: string }) => {
+      const { runServe } = await import('./serve.ts');
       finish(await runServe(() => load(options)));
     });
 
@@ -78,7 +70,8 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .description('show the settings in force and where each comes from')
     .option('--listen <address>', 'as for serve')
     .option('--json', 'print JSON')
-    .action((options: DataOptions & { listen?: string; json?: boolean }) => {
+    .action(async (options: DataOptions & { listen?: string; json?: boolean }) => {
+      const { runConfig } = await import('./show-config.ts');
       finish(runConfig(loadConfig(inputOf(options)), options.json === true));
     });
 
@@ -87,6 +80,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .option('--repair', 'put recorded bytes back where the tree has lost them')
     .option('--json', 'print JSON')
     .action(async (options: DataOptions & { repair?: boolean; json?: boolean }) => {
+      const { runFsck } = await import('./fsck.ts');
       const { repair = false, json = false } = options;
       finish(await runFsck(load(options), { repair, json }));
     });
@@ -96,6 +90,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .option('--accept-damage', 'forget recorded bytes that the tree no longer holds')
     .option('--json', 'print JSON')
     .action(async (options: DataOptions & { acceptDamage?: boolean; json?: boolean }) => {
+      const { runReindex } = await import('./reindex.ts');
       const { acceptDamage = false, json = false } = options;
       finish(await runReindex(load(options), { acceptDamage, json }));
     });
@@ -108,6 +103,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .option('--force', 'send also what the server has an equivalent of')
     .option('--json', 'print JSON, with --watch a line for each event')
     .action(async (paths: string[], options: PushOptions) => {
+      const { runPushWatch, runPush } = await import('./push.ts');
       const { watch = false, dryRun = false, force = false, json = false } = options;
       const config = load(options);
       finish(
@@ -122,6 +118,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .argument('[repository[@digest]]', 'those of a repository or of one image; all unless told')
     .option('--json', 'print JSON')
     .action(async (what: string | undefined, options: RemoteOptions & { json?: boolean }) => {
+      const { runList } = await import('./list.ts');
       finish(await runList(load(options), { what: what ?? null, json: options.json === true }));
     });
 
@@ -130,7 +127,19 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .argument('<image>', 'like team/app@sha256:0123…')
     .option('--json', 'print JSON')
     .action(async (image: string, options: RemoteOptions & { json?: boolean }) => {
+      const { runShow } = await import('./show.ts');
       finish(await runShow(load(options), { image, json: options.json === true }));
+    });
+
+  withData(program.command('import'))
+    .description('take the signatures of another tree into the one of the data directory')
+    .argument('<folder>', 'a sigstore or staging folder, a copy of a signature site, a dir: image')
+    .option('--dry-run', 'judge everything and store nothing')
+    .option('--json', 'print JSON, with every file')
+    .action(async (folder: string, options: DataOptions & { dryRun?: boolean; json?: boolean }) => {
+      const { runImport } = await import('./import.ts');
+      const { dryRun = false, json = false } = options;
+      finish(await runImport(load(options), { folder, dryRun, json }));
     });
 
   const key = program
@@ -141,19 +150,22 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .argument('<file...>', 'what gpg --export writes, armoured or not; - is standard input')
     .option('--json', 'print JSON')
     .action(async (files: string[], options: DataOptions & { json?: boolean }) => {
+      const { runKeyAdd } = await import('./key.ts');
       finish(await runKeyAdd(load(options), { files, json: options.json === true }));
     });
   withData(key.command('list'))
     .description('list the keys')
     .option('--json', 'print JSON')
-    .action((options: DataOptions & { json?: boolean }) => {
+    .action(async (options: DataOptions & { json?: boolean }) => {
+      const { runKeyList } = await import('./key.ts');
       finish(runKeyList(load(options), options.json === true));
     });
   withData(key.command('show'))
     .description('show a key with its subkeys, and print it armoured')
     .argument('<fingerprint>', '40 hex digits, or the key ID of 16')
     .option('--json', 'print JSON')
-    .action((name: string, options: DataOptions & { json?: boolean }) => {
+    .action(async (name: string, options: DataOptions & { json?: boolean }) => {
+      const { runKeyShow } = await import('./key.ts');
       finish(runKeyShow(load(options), { name, json: options.json === true }));
     });
 
@@ -174,6 +186,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .option('--json', 'print JSON')
     .action(
       async (manifest: string, reference: string, signature: string | undefined, options: VerifyFlags) => {
+        const { runVerify } = await import('./verify.ts');
         const { keyring: keyrings = [], fingerprint: fingerprints = [], json = false } = options;
         const what = { manifest, reference, signature: signature ?? null };
         finish(await runVerify(load(options), { ...what, keyrings, fingerprints, json }));
@@ -194,13 +207,15 @@ function createProgram(finish: (exitCode: number) => void): Command {
     )
     .option('--json', 'print JSON')
     .action(async (options: DataOptions & { name: string; role: Role; json?: boolean }) => {
+      const { runTokenCreate } = await import('./token.ts');
       const { name, role, json = false } = options;
       finish(await runTokenCreate(load(options), { name, role, json }));
     });
   withData(token.command('list'))
     .description('list the tokens')
     .option('--json', 'print JSON')
-    .action((options: DataOptions & { json?: boolean }) => {
+    .action(async (options: DataOptions & { json?: boolean }) => {
+      const { runTokenList } = await import('./token.ts');
       finish(runTokenList(load(options), options.json === true));
     });
   withData(token.command('revoke'))
@@ -208,6 +223,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .argument('<name>')
     .option('--json', 'print JSON')
     .action(async (name: string, options: DataOptions & { json?: boolean }) => {
+      const { runTokenRevoke } = await import('./token.ts');
       finish(await runTokenRevoke(load(options), { name, json: options.json === true }));
     });
   return program;

@@ -4,6 +4,7 @@ import type { Staged } from '../domain/staged.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import type { PushedFile, PushedImage, PushOutcome } from '../service/push.ts';
 import { formatBytes } from './progress.ts';
+import { plural } from './staged-report.ts';
 
 type Result = PushOutcome['result'];
 
@@ -165,20 +166,6 @@ export function formatSummary({ counts, sentBytes, tookMs, server }: Summary): s
   return escapeTerminal(
     `${what}: ${formatCounts(counts) || 'nothing to do'}; ${formatBytes(sentBytes)} to ${server} in ${seconds} s`,
   );
-}
-
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
-}
-
-const MAX_STRANGERS = 3;
-
-/** Null when there are none. */
-export function formatStrangers({ count, first }: Staged['strangers']): string | null {
-  if (count === 0) return null;
-  const shown = first.slice(0, MAX_STRANGERS).join(', ');
-  const more = count > MAX_STRANGERS ? ', …' : '';
-  return escapeTerminal(`${plural(count, 'file')} not named like a signature left out: ${shown}${more}`);
 }
 
 export const NOTHING_FOUND =

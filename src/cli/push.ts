@@ -3,7 +3,7 @@ import { composePush, connectServer, openStaging } from '../compose-client.ts';
 import type { Config } from '../config.ts';
 import type { LookasideError } from '../domain/errors.ts';
 import type { OnRetry, SignatureServer } from '../domain/remote.ts';
-import type { Staged, StagedProblem } from '../domain/staged.ts';
+import type { Staged } from '../domain/staged.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import type { PushedImage } from '../service/push.ts';
 import type { WatchEvent } from '../service/push-watch.ts';
@@ -12,7 +12,6 @@ import {
   behindGaps,
   createTally,
   formatImage,
-  formatStrangers,
   formatSummary,
   isMisrooted,
   MISROOTED,
@@ -20,6 +19,7 @@ import {
   type Summary,
   toJson,
 } from './push-report.ts';
+import { formatProblem, formatStrangers } from './staged-report.ts';
 import { catchStopSignals, type Stopping } from './stop-signals.ts';
 import { EXIT, exitCodeOf, print, printJson } from './terminal.ts';
 
@@ -175,10 +175,6 @@ function summaryJson(
     dryRun,
     failure: failure === null ? null : { code: failure.code, message: failure.message },
   };
-}
-
-function formatProblem({ source, message }: StagedProblem): string {
-  return escapeTerminal(`${source}: ${message}`);
 }
 
 function printBeside(bar: ProgressBar, text: string): void {

@@ -1,7 +1,14 @@
 // Audit events: what somebody changed. The leaf is what a tamper-evident log is made over; it names nobody, and binds
 // who it was by a salted hash.
 
-export const AUDIT_ACTIONS = ['upload', 'restore', 'key-add', 'token-create', 'token-revoke'] as const;
+export const AUDIT_ACTIONS = [
+  'upload',
+  'import',
+  'restore',
+  'key-add',
+  'token-create',
+  'token-revoke',
+] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
 /** Who did it and from where. Kept beside the leaf, so that it could be forgotten without breaking the log. */

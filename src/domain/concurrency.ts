@@ -57,6 +57,35 @@ export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) =>
   };
 }
 
+/**
+ * Lets callers of the same key share one run that begins after all of them have asked. One that is under way already
+ * may have passed what they ask it for, so it is none of theirs.
+ */
+export function createSharedRuns(): (key: string, act: () => Promise<void>) => Promise<void> {
+  const underWay = new Map<string, Promise<void>>();
+  const next = new Map<string, Promise<void>>();
+
+  function begin(key: string, act: () => Promise<void>): Promise<void> {
+    const run = act().finally(() => underWay.delete(key));
+    underWay.set(key, run);
+    return run;
+  }
+
+  async function beginAfter(key: string, before: Promise<void>, act: () => Promise<void>): Promise<void> {
+    await before.catch(() => undefined); // told to those whose run it was
+    next.delete(key);
+    return begin(key, act);
+  }
+
+  return (key, act) => {
+    const before = underWay.get(key);
+    if (before === undefined) return begin(key, act);
+    const shared = next.get(key) ?? beginAfter(key, before, act);
+    next.set(key, shared);
+    return shared;
+  };
+}
+
 export interface Turns {
   /** Runs `act` once all that was asked for under the same key has ended, failed or not. */
   take<T>(key: string, act: () => Promise<T>): Promise<T>;

@@ -1,5 +1,6 @@
 // Whether a signature belongs where it stands: what its verified claim says, held against the image.
 import { type ImageId, imageFolder } from './image.ts';
+import { parseTarget } from './lookaside-path.ts';
 import { parseReference } from './reference.ts';
 import type { Claim, Refusal } from './verdict.ts';
 
@@ -30,6 +31,12 @@ export function repositoryRefusal(image: ImageId, claim: Claim): Refusal | null 
 export function claimedImage(site: string, { algorithm, hex, dockerReference }: Claim): ImageId | null {
   const path = parseReference(dockerReference)?.path;
   return path === undefined ? null : { site, layout: 'repository', path, algorithm, hex };
+}
+
+/** The image when a file's name is a full lookaside path, with or without `signature-N`; else null. */
+export function imageNamed(site: string, fileName: string): ImageId | null {
+  const target = parseTarget(site, '', `/${fileName.replace(/^\/+/, '')}`);
+  return 'image' in target ? target.image : null;
 }
 
 /** The path of the image's signature-N, as in a URL: `/team/app@sha256=<hex>/signature-2`. */

@@ -237,12 +237,16 @@ async function readDirImage(
   return { digest: manifest === null ? null : digestOf(manifest) };
 }
 
-/** Null when it is no manifest. */
-function digestOf(manifest: Uint8Array): Digest | null {
+/** What is no manifest that we can read has the digest of its bytes, as for containers/image. */
+function digestOf(manifest: Uint8Array): Digest {
+  return { algorithm: 'sha256', hex: createHash('sha256').update(digestedPart(manifest)).digest('hex') };
+}
+
+function digestedPart(manifest: Uint8Array): Uint8Array {
   try {
-    return { algorithm: 'sha256', hex: createHash('sha256').update(digestedBytes(manifest)).digest('hex') };
+    return digestedBytes(manifest);
   } catch (error) {
-    if (isLookasideError(error, 'CONFIG_INVALID')) return null;
+    if (isLookasideError(error, 'CONFIG_INVALID')) return manifest;
     throw error;
   }
 }

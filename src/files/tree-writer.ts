@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { constants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { createSharedRuns } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { createLru } from '../domain/lru.ts';
 import type { TreeWriter } from '../domain/tree.ts';
@@ -45,6 +46,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   const { checkRoot, refuseWayOut } = openRoot(root, nowMs);
   // folders whose own entry in the folder above is known to survive, by path; the value tells one from its successor
   const lasting = createLru<string, string>(FOLDERS_KEPT, () => 1);
+  const shareSync = createSharedRuns();
   let fault: string | null = null;
   let isRootLasting = false;
 
@@ -67,13 +69,16 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     return new LookasideError('STORE_UNAVAILABLE', fault, { cause: error });
   }
 
-  async function syncFolder(path: string): Promise<void> {
-    const handle = await attempt(() => fs.open(path, 'r'), path);
-    try {
-      await sync(handle, path);
-    } finally {
-      await handle.close();
-    }
+  /** One fsync serves all who wait for the same folder: those who store into it at the same time. */
+  function syncFolder(path: string): Promise<void> {
+    return shareSync(path, async () => {
+      const handle = await attempt(() => fs.open(path, 'r'), path);
+      try {
+        await sync(handle, path);
+      } finally {
+        await handle.close();
+      }
+    });
   }
 
   async function writeNew(path: string, content: string | Uint8Array, mode: number): Promise<void> {
@@ -114,11 +119,8 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
 
   /** Another upload, or a server that was killed, may have made the folder and not have come as far as the fsync. */
   async function makeLasting(folder: string): Promise<void> {
-    const { dev, ino } = await attempt(
-      () => fs.stat(join(root, folder), { bigint: true }),
-      join(root, folder),
-    );
-    const identity = `${dev}:${ino}`;
+    const path = join(root, folder);
+    const identity = identityOf(await attempt(() => fs.stat(path, { bigint: true }), path));
     if (lasting.get(folder) === identity) return;
     await syncFolder(join(root, dirname(folder)));
     lasting.set(folder, identity);
@@ -136,6 +138,8 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
 
   /** Where pairs are kept. A link in its place would lead what we write elsewhere. */
   async function makePreparedFolder(): Promise<void> {
+    const stats = await fs.lstat(join(root, PREPARED_FOLDER), { bigint: true }).catch(() => null);
+    if (stats?.isDirectory() && lasting.get(PREPARED_FOLDER) === identityOf(stats)) return;
     await makeFolders(PRIVATE_FOLDER, 0o755);
     await refuseLink(PRIVATE_FOLDER);
     await makeFolders(PREPARED_FOLDER, 0o700);
@@ -204,7 +208,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   async function discard(prepared: string): Promise<void> {
     // the intent first: without it the bytes mean nothing
     for (const name of [`${prepared}.intent`, `${prepared}.signature`, prepared]) {
-      await fs.rm(join(root, PREPARED_FOLDER, name), { force: true }).catch(() => undefined);
+      await fs.unlink(join(root, PREPARED_FOLDER, name)).catch(() => undefined);
     }
   }
 
@@ -286,6 +290,10 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       );
     },
   };
+}
+
+function identityOf({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): string {
+  return `${dev}:${ino}`;
 }
 
 /** Empty when the folder is not there or not for us. */

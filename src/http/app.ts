@@ -19,6 +19,7 @@ import { adapt, NO_BODY, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
 import { healthz, livez, metrics, readyz } from './routes/health.ts';
+import { importBatch } from './routes/import.ts';
 import { keys } from './routes/keys.ts';
 import { nothing, signature } from './routes/lookaside.ts';
 import { signatures } from './routes/signatures.ts';
@@ -41,6 +42,7 @@ const ROUTES: readonly RouteSpec[] = [
   ...keys,
   ...signatures,
   uploadBatch,
+  importBatch,
 ];
 const TARGET_CACHE_BYTES = 16 * 1024 * 1024;
 const TARGET_OVERHEAD_BYTES = 300;

@@ -4,6 +4,7 @@ import type { Clock, Log } from '../domain/ports.ts';
 import type { AccessRecorder } from '../service/access.ts';
 import type { Browser } from '../service/browse.ts';
 import type { Health } from '../service/health.ts';
+import type { Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import type { KeyService } from '../service/keys.ts';
 import type { Reader } from '../service/read.ts';
@@ -24,6 +25,7 @@ export interface Services {
   readonly keys: KeyService;
   readonly upkeep: Upkeep;
   readonly uploader: Uploader;
+  readonly importer: Importer;
   readonly health: () => Promise<Health>;
   readonly metrics: Metrics;
   readonly log: Log;

@@ -94,7 +94,7 @@ export function createJudge(options: JudgeOptions): Judge {
       const bytes = await options.store.readBlob(row.image, row.sha256);
       if (bytes === null) return null;
       const examined = await options.verifier.examine(bytes, clock.now(), urgency);
-      const judgement = inPlace(row.image, examined);
+      const judgement = judgedInPlace(row.image, examined);
       tell(row, judgement);
       return judgement;
     } catch (error) {
@@ -184,7 +184,7 @@ export function createJudge(options: JudgeOptions): Judge {
 }
 
 /** The verdict where it stands: a signature of another manifest can never verify here. */
-function inPlace(image: ImageId, judgement: Judgement): Judgement {
+export function judgedInPlace(image: ImageId, judgement: Judgement): Judgement {
   if (judgement.verdict !== 'good' || judgement.claim === null) return judgement;
   const mismatch = digestRefusal(image, judgement.claim);
   // what stands against an upload now is the key's state, which is worked out when asked

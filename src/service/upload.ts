@@ -3,8 +3,13 @@ import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { LAST_OPENSHIFT_NUMBER } from '../domain/limits.ts';
-import { parseTarget } from '../domain/lookaside-path.ts';
-import { claimedImage, digestRefusal, repositoryRefusal, signaturePath } from '../domain/placement.ts';
+import {
+  claimedImage,
+  digestRefusal,
+  imageNamed,
+  repositoryRefusal,
+  signaturePath,
+} from '../domain/placement.ts';
 import type {
   Appended,
   AuditLog,
@@ -314,12 +319,6 @@ function toRefused(part: number, error: unknown): BatchResult {
   if (!isLookasideError(error)) throw error;
   const { code, message, detail } = error;
   return { part, result: 'refused', code, message, ...(detail === null ? {} : { detail }) };
-}
-
-/** The image when the name is a full lookaside path, with or without `signature-N`; else null. */
-function imageNamed(site: string, fileName: string): ImageId | null {
-  const target = parseTarget(site, '', `/${fileName.replace(/^\/+/, '')}`);
-  return 'image' in target ? target.image : null;
 }
 
 async function* numbered(parts: readonly BatchPart[]) {

@@ -62,12 +62,30 @@ export type CommandName = keyof Commands;
 /** Each lane keeps its order; a lock that stops one lane leaves the others going. */
 export type LaneName = 'state' | 'index' | 'access';
 
-export type Request =
-  | { readonly name: CommandName; readonly input: Commands[CommandName]['input'] }
-  | { readonly name: 'close' };
+export interface Command {
+  readonly name: CommandName;
+  readonly input: Commands[CommandName]['input'];
+}
 
-export type Reply =
+/** Several commands are one transaction: of one lane, and each of JOINABLE. */
+export type Request = { readonly commands: readonly Command[] } | 'close';
+
+/**
+ * Small writes that come many at a time. Their commit costs more than they do, so those that wait together are
+ * committed together.
+ */
+export const JOINABLE: ReadonlySet<CommandName> = new Set([
+  'state.add-upload',
+  'state.append-audit-event',
+  'index.record',
+  'index.judge',
+]);
+
+export type Outcome =
   | { readonly outcome: 'done'; readonly output: Commands[CommandName]['output'] }
   /** Another connection holds the lock: nothing was changed, the command may be tried again. */
   | { readonly outcome: 'locked'; readonly message: string }
   | { readonly outcome: 'failed'; readonly code: string | null; readonly message: string };
+
+/** One for each command, in their order; a locked one is the last: those behind it were not begun. */
+export type Reply = readonly Outcome[];

@@ -1,5 +1,5 @@
-// The one thread that writes databases. It carries out one command at a time, in the order in which they come;
-// databases are opened when first needed, so a thread that replaces a dead one needs no other start.
+// The one thread that writes databases. It carries out commands in the order in which they come, one at a time or
+// several in one transaction; databases are opened when first needed, so a thread that replaces a dead one needs no other start.
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -7,7 +7,7 @@ import type { Database } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { AccessDays } from './access-days.ts';
 import { AuditRows } from './audit-rows.ts';
-import type { CommandName, Commands, IndexOpened, Reply, Request } from './commands.ts';
+import type { Command, CommandName, Commands, IndexOpened, Outcome, Reply, Request } from './commands.ts';
 import { KeyRows } from './key-rows.ts';
 import {
   assertSound,
@@ -15,6 +15,7 @@ import {
   filesOf,
   type HeldFile,
   hold,
+  inTransaction,
   isCorruption,
   isInPlace,
   isLocked,
@@ -45,8 +46,13 @@ interface StateRows {
   readonly uploads: UploadRows;
 }
 
-let heldState: { readonly held: HeldFile; readonly rows: StateRows } | null = null;
-let heldIndex: { readonly held: HeldFile; readonly rows: SignatureRows } | null = null;
+interface Held<Rows> {
+  readonly held: HeldFile;
+  readonly rows: Rows;
+}
+
+let heldState: Held<StateRows> | null = null;
+let heldIndex: Held<SignatureRows> | null = null;
 
 const handlers: Handlers = {
   'state.open': () => {
@@ -101,8 +107,8 @@ const handlers: Handlers = {
 };
 
 port.on('message', (request: Request) => {
-  if (request.name !== 'close') {
-    port.postMessage(replyTo(request.name, request.input));
+  if (request !== 'close') {
+    port.postMessage(replyTo(request.commands));
     return;
   }
   heldState?.held.db.close();
@@ -111,14 +117,58 @@ port.on('message', (request: Request) => {
   port.close();
 });
 
-// The cast: writer.ts pairs each name with its own input.
-function replyTo<Name extends CommandName>(name: Name, input: unknown): Reply {
+function replyTo(commands: readonly Command[]): Reply {
+  return (commands.length > 1 ? together(commands) : null) ?? oneByOne(commands);
+}
+
+/**
+ * All of them in one transaction. When one cannot be carried out nothing is changed by any, and null says that each is
+ * to be tried by itself: it must not fail for another's fault.
+ */
+function together(commands: readonly Command[]): Reply | null {
   try {
-    return { outcome: 'done', output: handlers[name](input as Commands[Name]['input']) };
+    return inTransaction(databaseOf(commands), () =>
+      commands.map(({ name, input }) => ({ outcome: 'done', output: carryOut(name, input) })),
+    );
   } catch (error) {
-    if (isLocked(error)) return { outcome: 'locked', message: messageOf(error) };
-    return { outcome: 'failed', code: codeOf(name, error), message: messageOf(error) };
+    if (isLocked(error)) return [{ outcome: 'locked', message: messageOf(error) }];
+    // after a failed fsync a second try would succeed over pages that the kernel has dropped
+    if (/^SQLITE_IOERR/.test(systemCode(error) ?? ''))
+      return commands.map(({ name }) => outcomeOf(name, error));
+    return null;
   }
+}
+
+function databaseOf([first]: readonly Command[]): Database {
+  return (first?.name.startsWith('state.') === true ? stateInPlace() : indexInPlace()).held.db;
+}
+
+function oneByOne(commands: readonly Command[]): Reply {
+  const outcomes: Outcome[] = [];
+  for (const { name, input } of commands) {
+    const outcome = attempt(name, input);
+    outcomes.push(outcome);
+    if (outcome.outcome === 'locked') break;
+  }
+  return outcomes;
+}
+
+function attempt(name: CommandName, input: unknown): Outcome {
+  try {
+    return { outcome: 'done', output: carryOut(name, input) };
+  } catch (error) {
+    return outcomeOf(name, error);
+  }
+}
+
+// The cast: writer.ts pairs each name with its own input.
+function carryOut<Name extends CommandName>(name: Name, input: unknown): Commands[Name]['output'] {
+  return handlers[name](input as Commands[Name]['input']);
+}
+
+function outcomeOf(name: CommandName, error: unknown): Outcome {
+  if (isLocked(error)) return { outcome: 'locked', message: messageOf(error) };
+  return { outcome: 'failed', code: codeOf(name, error), message: messageOf(error) };
 }
 
 function codeOf(name: CommandName, error: unknown): string | null {
@@ -128,9 +178,13 @@ function codeOf(name: CommandName, error: unknown): string | null {
 }
 
 function state(): StateRows {
+  return stateInPlace().rows;
+}
+
+function stateInPlace(): Held<StateRows> {
   // in a thread that replaces a dead one; only state.open may make the file
   if (heldState === null && existsSync(stateFile)) heldState = openState();
-  if (heldState !== null && isInPlace(heldState.held)) return heldState.rows;
+  if (heldState !== null && isInPlace(heldState.held)) return heldState;
   throw new LookasideError(
     'STORE_UNAVAILABLE',
     `${stateFile} was removed or replaced while in use: put it back and restart`,
@@ -138,7 +192,7 @@ function state(): StateRows {
 }
 
 /** @throws LookasideError STATE_UNUSABLE. What is damaged stays as it is: it may be the best copy there is. */
-function openState(): { readonly held: HeldFile; readonly rows: StateRows } {
+function openState(): Held<StateRows> {
   const isNew = (statSync(stateFile, { throwIfNoEntry: false })?.size ?? 0) === 0;
   const journalBytes = statSync(`${stateFile}-wal`, { throwIfNoEntry: false })?.size ?? 0;
   if (isNew && journalBytes > 0) {
@@ -171,13 +225,17 @@ function stateUnusable(found: string, cause?: unknown): LookasideError {
 }
 
 function index(): SignatureRows {
+  return indexInPlace().rows;
+}
+
+function indexInPlace(): Held<SignatureRows> {
   // in a thread that replaces a dead one; only index.open and index.reset may make the file
   if (heldIndex === null && existsSync(indexFile)) heldIndex = holdIndex();
-  if (heldIndex !== null && isInPlace(heldIndex.held)) return heldIndex.rows;
+  if (heldIndex !== null && isInPlace(heldIndex.held)) return heldIndex;
   throw new LookasideError('INDEX_UNUSABLE', `${indexFile} was removed or replaced while in use`);
 }
 
-function holdIndex(): { readonly held: HeldFile; readonly rows: SignatureRows } {
+function holdIndex(): Held<SignatureRows> {
   const db = openForWriting(indexFile, 'index');
   return closedOnError(db, () => ({ held: hold(db, indexFile), rows: new SignatureRows(db) }));
 }

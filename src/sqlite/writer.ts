@@ -1,8 +1,18 @@
 // The main thread's side of the writer thread: bounded queues, waiting for locks without blocking, and a new
-// thread for a dead one. One command is under way at a time, so that what a dying thread takes with it is known.
+// thread for a dead one. One request is under way at a time, so that what a dying thread takes with it is known: one
+// command, or several small ones that waited together and are committed together.
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
-import type { CommandName, Commands, LaneName, Reply } from './commands.ts';
+import {
+  type Command,
+  type CommandName,
+  type Commands,
+  JOINABLE,
+  type LaneName,
+  type Outcome,
+  type Reply,
+  type Request,
+} from './commands.ts';
 
 const LANES: readonly LaneName[] = ['state', 'index', 'access'];
 
@@ -12,6 +22,10 @@ const MAX_QUEUED_BYTES = {
   index: 64 * 1024 * 1024,
   access: 64 * 1024 * 1024,
 } as const;
+
+/** Of one transaction. A thread that dies takes all of it along, so that what is large goes alone. */
+const MAX_JOINED = 64;
+const MAX_JOINED_BYTES = 1024 * 1024;
 
 // Between two tries of a command that met a foreign lock.
 const LOCKED_PAUSE_MS = 25;
@@ -40,8 +54,7 @@ export interface LaneHealth {
 export type WriterHealth = { readonly [Name in LaneName]: LaneHealth };
 
 interface Job {
-  readonly name: CommandName;
-  readonly input: unknown;
+  readonly command: Command;
   readonly sizeBytes: number;
   readonly lockedUntilMs: number;
   readonly resolve: (output: unknown) => void;
@@ -66,7 +79,7 @@ export class Writer {
   readonly #options: WriterOptions;
   readonly #lanes = { state: new Lane('state'), index: new Lane('index'), access: new Lane('access') };
   #worker: Worker | null = null;
-  #current: { readonly lane: Lane; readonly job: Job } | null = null;
+  #current: { readonly lane: Lane; readonly jobs: readonly Job[] } | null = null;
   #lastServed: LaneName = 'access';
   #closeUntilMs: number | null = null;
   #drained: Promise<void> | null = null;
@@ -94,8 +107,7 @@ export class Writer {
       const refusal = this.#refusal(lane, sizeBytes);
       if (refusal !== null) return reject(refusal);
       lane.jobs.push({
-        name,
-        input,
+        command: { name, input },
         sizeBytes,
         lockedUntilMs: performance.now() + (this.#options.lockedLimitMs ?? LOCKED_LIMIT_MS),
         // the cast: the thread answers each command with its own output
@@ -134,7 +146,7 @@ export class Writer {
     if (worker === null) return;
     worker.ref();
     const exited = new Promise((resolve) => worker.once('exit', resolve));
-    worker.postMessage({ name: 'close' });
+    worker.postMessage('close' satisfies Request);
     await exited;
   }
 
@@ -151,20 +163,22 @@ export class Writer {
   #next(): void {
     if (this.#current !== null) return;
     const lane = this.#nextLane();
-    const job = lane?.jobs[0];
-    if (lane === null || job === undefined) {
+    if (lane === null) {
       this.#rest();
       return;
     }
-    this.#current = { lane, job };
+    const jobs = joined(lane.jobs);
+    this.#current = { lane, jobs };
     this.#lastServed = lane.name;
     this.#worker ??= this.#start();
     this.#worker.ref();
+    const request: Request = { commands: jobs.map(({ command }) => command) };
     try {
-      this.#worker.postMessage({ name: job.name, input: job.input });
+      this.#worker.postMessage(request);
     } catch (error) {
       // an input that cannot be cloned is a bug of the caller, and must not stop the queue
-      this.#settle(lane, job, error instanceof Error ? error : new Error(String(error)), null);
+      const failure = error instanceof Error ? error : new Error(String(error));
+      this.#settleAll(lane, jobs, () => failure);
     }
   }
 
@@ -199,34 +213,37 @@ export class Writer {
   #take(reply: Reply): void {
     const current = this.#current;
     if (current === null) throw new Error('the writer thread answered what nobody asked');
-    const { lane, job } = current;
-    switch (reply.outcome) {
-      case 'done':
-        this.#settle(lane, job, null, reply.output);
-        break;
-      case 'failed':
-        this.#settle(lane, job, this.#failure(lane, reply), null);
-        break;
-      case 'locked':
-        this.#tryLater(lane, job, reply.message);
-        break;
-    }
+    const { lane, jobs } = current;
+    let locked: string | null = null;
+    reply.forEach((outcome, position) => {
+      const job = jobs[position];
+      if (outcome.outcome === 'locked') locked = outcome.message;
+      else if (job !== undefined) this.#answer(lane, job, outcome);
+    });
+    this.#current = null;
+    if (locked !== null) this.#tryLater(lane, locked);
+    this.#next();
   }
 
-  #tryLater(lane: Lane, job: Job, reason: string): void {
+  #answer(lane: Lane, job: Job, outcome: Exclude<Outcome, { outcome: 'locked' }>): void {
+    if (outcome.outcome === 'done') this.#settle(lane, job, null, outcome.output);
+    else this.#settle(lane, job, this.#failure(lane, outcome), null);
+  }
+
+  #tryLater(lane: Lane, reason: string): void {
     lane.lockedTries += 1;
-    const untilMs = Math.min(job.lockedUntilMs, this.#closeUntilMs ?? Number.POSITIVE_INFINITY);
-    if (performance.now() >= untilMs) {
+    const closeUntilMs = this.#closeUntilMs ?? Number.POSITIVE_INFINITY;
+    const nowMs = performance.now();
+    const head = lane.jobs[0];
+    if (head !== undefined && nowMs >= Math.min(head.lockedUntilMs, closeUntilMs)) {
       const message = `another process keeps the ${lane.name} database locked: ${reason}`;
-      this.#settle(lane, job, new LookasideError('BUSY', message), null);
+      this.#settle(lane, head, new LookasideError('BUSY', message), null);
       return;
     }
-    this.#current = null;
     lane.pause = setTimeout(() => {
       lane.pause = null;
       this.#next();
     }, LOCKED_PAUSE_MS);
-    this.#next();
   }
 
   #failure(lane: Lane, reply: { readonly code: string | null; readonly message: string }): Error {
@@ -248,12 +265,18 @@ export class Writer {
   #lose(death: unknown): void {
     this.#worker = null;
     if (this.#current === null) return;
-    const { lane, job } = this.#current;
-    this.#settle(lane, job, unavailable('the database writer died and was replaced', death), null);
+    const { lane, jobs } = this.#current;
+    this.#settleAll(lane, jobs, () => unavailable('the database writer died and was replaced', death));
   }
 
-  #settle(lane: Lane, job: Job, error: Error | null, output: unknown): void {
+  #settleAll(lane: Lane, jobs: readonly Job[], errorOf: () => Error): void {
+    for (const job of jobs) this.#settle(lane, job, errorOf(), null);
     this.#current = null;
+    this.#next();
+  }
+
+  /** `job` is at the head of its lane. */
+  #settle(lane: Lane, job: Job, error: Error | null, output: unknown): void {
     lane.jobs.shift();
     lane.sizeBytes -= job.sizeBytes;
     lane.lockedTries = 0;
@@ -262,8 +285,18 @@ export class Writer {
     lane.lastError = lane.lastWriteSucceeded || error === null ? null : error.message;
     if (error === null) job.resolve(output);
     else job.reject(error);
-    this.#next();
   }
+}
+
+/** The first job, with those right behind it that may be one transaction with it. */
+function joined(waiting: readonly Job[]): readonly Job[] {
+  let sizeBytes = 0;
+  const end = waiting.slice(0, MAX_JOINED).findIndex((job) => {
+    sizeBytes += job.sizeBytes;
+    return !JOINABLE.has(job.command.name) || sizeBytes > MAX_JOINED_BYTES;
+  });
+  if (end === -1) return waiting.slice(0, MAX_JOINED);
+  return waiting.slice(0, Math.max(end, 1));
 }
 
 function laneOf(name: CommandName): LaneName {

@@ -2,6 +2,8 @@
 import { request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { LookasideError, systemCode } from '../domain/errors.ts';
+import type { BatchPart } from '../domain/receipt.ts';
+import { writeForm } from './form.ts';
 import { readRefusal } from './refusal.ts';
 
 export interface LocalServer {
@@ -9,13 +11,15 @@ export interface LocalServer {
   call(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<unknown>;
   /** As call, with bytes of no stated type. */
   send(method: 'POST', path: string, bytes: Uint8Array): Promise<unknown>;
+  /** As call, with the parts as a form of files named `signature`. */
+  sendForm(path: string, parts: readonly BatchPart[]): Promise<unknown>;
   /** Hands on each line until the last, which it returns. @throws as call */
   follow(path: string, body: object, onLine: (line: unknown) => void): Promise<unknown>;
 }
 
 export function connectLocalServer(socketPath: string): LocalServer {
-  async function* lines(method: string, path: string, body: Body): AsyncGenerator<unknown> {
-    const response = await send(socketPath, method, path, body);
+  async function* lines(method: string, path: string, content: Content): AsyncGenerator<unknown> {
+    const response = await send(socketPath, method, path, content);
     for await (const line of createInterface({ input: response })) {
       const value: unknown = JSON.parse(line);
       throwRefusal(value);
@@ -25,28 +29,37 @@ export function connectLocalServer(socketPath: string): LocalServer {
 
   async function follow(path: string, body: object, onLine: (line: unknown) => void): Promise<unknown> {
     let last: unknown = null;
-    for await (const value of lines('POST', path, body)) {
+    for await (const value of lines('POST', path, jsonOf(body))) {
       if (last !== null) onLine(last);
       last = value;
     }
     return last;
   }
 
-  async function call(method: string, path: string, body: Body): Promise<unknown> {
-    for await (const value of lines(method, path, body)) return value;
+  async function answer(method: string, path: string, content: Content): Promise<unknown> {
+    for await (const value of lines(method, path, content)) return value;
     return null;
   }
 
-  return { call, send: call, follow };
+  return {
+    call: (method, path, body) => answer(method, path, jsonOf(body)),
+    send: (method, path, bytes) => answer(method, path, { bytes, headers: {} }),
+    sendForm(path, parts) {
+      const { contentType, body } = writeForm(parts);
+      return answer('POST', path, { bytes: body, headers: { 'Content-Type': contentType } });
+    },
+    follow,
+  };
 }
 
-/** An object goes as JSON. */
-type Body = Uint8Array | object | undefined;
+interface Content {
+  readonly bytes: Uint8Array;
+  readonly headers: Readonly<Record<string, string>>;
+}
 
-function send(socketPath: string, method: string, path: string, body: Body) {
+function send(socketPath: string, method: string, path: string, { bytes, headers: own }: Content) {
   return new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
-    const bytes = toBytes(body);
-    const headers = { Host: 'localhost', 'Content-Length': bytes.length };
+    const headers = { ...own, Host: 'localhost', 'Content-Length': bytes.length };
     const outgoing = request({ socketPath, method, path, headers }, resolve);
     outgoing.once('error', (error) => {
       const code = systemCode(error) ?? 'unknown error';
@@ -62,9 +75,8 @@ function send(socketPath: string, method: string, path: string, body: Body) {
   });
 }
 
-function toBytes(body: Body): Uint8Array {
-  if (body instanceof Uint8Array) return body;
-  return Buffer.from(body === undefined ? '' : JSON.stringify(body));
+function jsonOf(body: object | undefined): Content {
+  return { bytes: Buffer.from(body === undefined ? '' : JSON.stringify(body)), headers: {} };
 }
 
 function throwRefusal(value: unknown): void {

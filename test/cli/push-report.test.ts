@@ -1,13 +1,8 @@
 // What a push says of images, files and the whole.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import {
-  behindGaps,
-  createTally,
-  formatImage,
-  formatStrangers,
-  formatSummary,
-} from '../../src/cli/push-report.ts';
+import { behindGaps, createTally, formatImage, formatSummary } from '../../src/cli/push-report.ts';
+import { formatStrangers } from '../../src/cli/staged-report.ts';
 import { imageFolder } from '../../src/domain/image.ts';
 import type { PushedFile, PushOutcome } from '../../src/service/push.ts';
 import { imageOf } from '../service/hand-driven.ts';

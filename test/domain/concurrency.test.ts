@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import {
+  createSharedRuns,
   createSingleFlight,
   createTurns,
   createVersions,
@@ -132,6 +133,41 @@ describe('a single flight', () => {
       ['rejected', 'rejected'],
     );
     assert.equal(await flight('a', async () => 'there again'), 'there again');
+  });
+});
+
+describe('shared runs', () => {
+  test('who asks while one is under way shares the next, which begins after it', async () => {
+    const share = createSharedRuns();
+    const begun: number[] = [];
+    const gates = [createGate(), createGate()];
+    const run = async () => {
+      const gate = gates[begun.length];
+      begun.push(begun.length + 1);
+      await gate?.promise;
+    };
+    const first = share('a', run);
+    const others = [share('a', run), share('a', run)];
+    const elsewhere = share('b', async () => undefined);
+    await elsewhere;
+    assert.deepEqual(begun, [1]);
+    gates[0]?.open();
+    await first;
+    await setImmediate();
+    assert.deepEqual(begun, [1, 2]);
+    gates[1]?.open();
+    await Promise.all(others);
+    await share('a', run);
+    assert.deepEqual(begun, [1, 2, 3], 'nobody is under way any more');
+  });
+
+  test('a failure is told to those who share it, and to nobody else', async () => {
+    const share = createSharedRuns();
+    const fail = () => setImmediate().then(() => Promise.reject(new Error('the disk failed')));
+    const first = share('a', fail);
+    const next = share('a', async () => undefined);
+    await assert.rejects(first, /the disk failed/);
+    await next;
   });
 });
 

@@ -66,6 +66,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       },
       keys: { add: unasked, list: unasked, find: unasked, armor: unasked },
       uploader: { upload: unasked, uploadBatch: unasked },
+      importer: { importBatch: unasked },
       log: createLog(),
       clock: createClock(),
       about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root' },

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import type { RecordedImage } from '../../src/domain/ports.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { imageAt, recordedImage, sha256 } from '../contract/signature-index.ts';
-import { open, otherProcess, temporaryFolder, until } from './scratch.ts';
+import { uploadOf } from '../contract/upload-store.ts';
+import { events, open, otherProcess, temporaryFolder, until } from './scratch.ts';
 
 const SITE = 'default';
 const NOW = new Date('2026-11-22T12:00:00.000Z');
@@ -142,6 +143,72 @@ describe('the queue', () => {
     assert.equal(again.databases.tokens.find(ALICE.hash)?.name, 'alice');
   });
 });
+
+describe('writes that wait together', () => {
+  const upload = (content: string) => uploadOf(imageAt('team/app', content), content);
+
+  it('are committed together, and numbered in their order', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const state = join(dataDir, 'state.db');
+    const other = await otherProcess(t, 'write', state);
+    const before = commitsIn(`${state}-wal`);
+    const writes = Array.from({ length: 20 }, (_, n) => databases.uploads.add(upload(`${n}`), auditEvent()));
+    const event = databases.audit.append(auditEvent());
+    await other.end();
+    const added = await Promise.all(writes);
+    assert.deepEqual(
+      added.map(({ auditSeq }) => auditSeq),
+      added.map((_, position) => position + 1),
+    );
+    assert.equal(await event, 21);
+    assert.equal(databases.health().state.queued, 0);
+    // the first is tried alone, before the others are there
+    assert.ok(commitsIn(`${state}-wal`) - before <= 2);
+  });
+
+  it('fail each for its own fault alone', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const other = await otherProcess(t, 'write', join(dataDir, 'state.db'));
+    const first = databases.uploads.add(upload('first'), auditEvent());
+    const wrong = databases.uploads.add(upload('wrong'), auditEvent({ salt: '00' }));
+    const second = databases.uploads.add(upload('second'), auditEvent());
+    const refused = assert.rejects(wrong, /CHECK constraint failed/);
+    await other.end();
+    assert.deepEqual(await first, { auditSeq: 1 });
+    await refused;
+    assert.deepEqual(await second, { auditSeq: 2 });
+    assert.deepEqual(databases.uploads.ofImage(upload('wrong').image), []);
+    assert.deepEqual(
+      events(dataDir).map(({ seq }) => seq),
+      [1, 2],
+    );
+  });
+
+  it('give up a foreign lock each at its own time', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir, { lockedLimitMs: 0 });
+    t.after(() => databases.close());
+    const other = await otherProcess(t, 'write', join(dataDir, 'state.db'));
+    const writes = ['a', 'b', 'c'].map((content) => databases.uploads.add(upload(content), auditEvent()));
+    const results = await Promise.allSettled(writes);
+    for (const result of results) assert.ok(result.status === 'rejected' && busy(result.reason));
+    await other.end();
+    assert.deepEqual(await databases.uploads.add(upload('a'), auditEvent()), { auditSeq: 1 });
+  });
+});
+
+/** Commits in a write-ahead log: frames that tell the size of the database (sqlite.org/fileformat.html, section 4.1). */
+function commitsIn(file: string): number {
+  const log = readFileSync(file);
+  const pageSize = log.readUInt32BE(8);
+  let commits = 0;
+  for (let at = 32; at < log.length; at += 24 + pageSize) if (log.readUInt32BE(at + 4) > 0) commits += 1;
+  return commits;
+}
 
 describe('a writer thread that dies', () => {
   it('takes only the write under way with it; the next ones work, and look-ups never notice', async (t) => {

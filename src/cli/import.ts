@@ -1,0 +1,293 @@
+// lookaside import: an existing tree into the one that the server owns.
+import { realpathSync } from 'node:fs';
+import { join, sep } from 'node:path';
+import { openStaging } from '../compose-client.ts';
+import type { Config } from '../config.ts';
+import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { imageFolder } from '../domain/image.ts';
+import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
+import type { BatchPart } from '../domain/receipt.ts';
+import type {
+  Staged,
+  StagedBytes,
+  StagedFile,
+  StagedPlace,
+  StagedProblem,
+  Staging,
+} from '../domain/staged.ts';
+import type { State } from '../domain/state.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import { ADMINISTRATOR } from '../service/audit.ts';
+import { type ImportResult, sharedTree } from '../service/import.ts';
+import type { LocalServer } from '../upstream/local-server.ts';
+import { asOwner } from './owner.ts';
+import { formatStrangers } from './staged-report.ts';
+import { catchStopSignals } from './stop-signals.ts';
+import { EXIT, print, printJson, progressLine } from './terminal.ts';
+
+export interface ImportOptions {
+  readonly folder: string;
+  readonly dryRun: boolean;
+  readonly json: boolean;
+}
+
+/** What became of one file. */
+type FileResult = OfFile<ImportResult>;
+type OfFile<Result> = Result extends unknown ? Omit<Result, 'part'> & { readonly source: string } : never;
+
+interface Report {
+  readonly dryRun: boolean;
+  readonly isInterrupted: boolean;
+  readonly images: number;
+  readonly created: number;
+  readonly exists: number;
+  /** Problems count too. */
+  readonly refused: number;
+  /** Of what was created. */
+  readonly states: Readonly<Partial<Record<State, number>>>;
+  readonly seconds: number;
+  readonly results: readonly FileResult[];
+  readonly problems: readonly StagedProblem[];
+  readonly gaps: Staged['gaps'];
+  readonly strangers: Staged['strangers'];
+}
+
+type SendBatch = (parts: readonly BatchPart[]) => Promise<readonly ImportResult[]>;
+
+/** EXIT.failed when anything was refused; 130 or 143 when it was stopped by SIGINT or SIGTERM. */
+export async function runImport(config: Config, options: ImportOptions): Promise<number> {
+  const staging = openStaging();
+  const { folder, dryRun, json } = options;
+  if (config.tree === 'shared') throw cannotTry(sharedTree().message);
+  refuseOwnTree(config, folder);
+  const line = progressLine(dryRun ? 'judging' : 'importing');
+  const { signal, exitCode } = catchStopSignals();
+  try {
+    const staged = await staging.find([folder], () => undefined);
+    const run = (send: SendBatch) => importAll({ staging, staged, send, line, signal, dryRun });
+    const report = await asOwner(config, {
+      alone: ({ importer }) => run((parts) => importer.importBatch(parts, { dryRun }, ADMINISTRATOR)),
+      byServer: async (server) => {
+        await refuseOtherTree(server, config);
+        return run(async (parts) => {
+          const answer = await server.sendForm(`/api/v1/import${dryRun ? '?dryRun=1' : ''}`, parts);
+          return (answer as { results: readonly ImportResult[] }).results; // 200, or it threw
+        });
+      },
+    });
+    line.end();
+    if (json) printJson(report);
+    else printReport(report, folder);
+    return exitCode() ?? (report.refused > 0 ? EXIT.failed : EXIT.done);
+  } finally {
+    line.end();
+  }
+}
+
+/** @throws LookasideError CONFIG_INVALID */
+function refuseOwnTree({ root }: Config, folder: string): void {
+  const [source, own] = [realPath(folder), realPath(root)];
+  if (source === null || own === null) return; // the one is told by find(), the other holds nothing yet
+  if (isWithin(own, source)) {
+    throw cannotTry(
+      `${folder} is the tree that is to be imported into, ${root}, or a part of it; name another folder`,
+    );
+  }
+  if (!isWithin(source, own)) return;
+  throw cannotTry(
+    `${folder} holds the tree that is to be imported into, ${root}; name the folder in which the other signatures lie`,
+  );
+}
+
+function isWithin(folder: string, path: string): boolean {
+  return path === folder || path.startsWith(folder.endsWith(sep) ? folder : folder + sep);
+}
+
+function realPath(path: string): string | null {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(systemCode(error) ?? '')) return null;
+    throw error;
+  }
+}
+
+/** The server may have been started with another --root than this command. @throws LookasideError CONFIG_INVALID */
+async function refuseOtherTree(server: LocalServer, { data, root }: Config): Promise<void> {
+  const about = await server.call('GET', '/api/v1/server');
+  const served = (about as { root: string }).root; // 200, or it threw
+  if (served === root) return;
+  throw cannotTry(`the server that holds ${data} serves another tree, ${served}. ${sharedTree().message}`);
+}
+
+function cannotTry(message: string): LookasideError {
+  return new LookasideError('CONFIG_INVALID', message);
+}
+
+interface Import {
+  readonly staging: Staging;
+  readonly staged: Staged;
+  readonly send: SendBatch;
+  readonly line: ReturnType<typeof progressLine>;
+  readonly signal: AbortSignal;
+  readonly dryRun: boolean;
+}
+
+interface ReadFile {
+  readonly file: StagedFile;
+  readonly content: StagedBytes | StagedProblem;
+}
+
+interface Batch {
+  readonly files: readonly { readonly source: string; readonly part: BatchPart }[];
+  /** Its first file belongs to the image with which the batch before ended. */
+  readonly continues: boolean;
+}
+
+const READ_AHEAD = 16;
+/** One is verified while another is stored. */
+const BATCHES_AT_ONCE = 2;
+/** From here on a batch ends with its image. */
+const ENOUGH_PARTS = MAX_BATCH_PARTS / 2;
+
+async function importAll({ staging, staged, send, line, signal, dryRun }: Import): Promise<Report> {
+  const startedMs = performance.now();
+  const images = new Set<string>();
+  const counts = { created: 0, exists: 0, refused: 0 };
+  const states: Partial<Record<State, number>> = {};
+  const results: FileResult[] = [];
+  const problems = [...staged.problems];
+  const underWay = new Set<Promise<void>>();
+
+  function take(source: string, { part: _, ...result }: ImportResult): void {
+    results.push({ source, ...result });
+    counts[result.result] += 1;
+    if ('image' in result) images.add(result.image);
+    if ('state' in result) states[result.state] = (states[result.state] ?? 0) + 1;
+  }
+
+  async function sendBatch({ files }: Batch): Promise<void> {
+    const answers = await send(files.map(({ part }) => part));
+    for (const answer of answers) take(files[answer.part]?.source ?? '', answer);
+    line.show({
+      images: images.size,
+      signatures: results.length,
+      problems: counts.refused + problems.length,
+    });
+  }
+
+  async function* batches(): AsyncGenerator<Batch> {
+    const read = readAll(staging, staged.files, signal);
+    for await (const batch of toBatches(read, (problem) => problems.push(problem))) {
+      if (signal.aborted) return;
+      // the numbers of an image go by the order of its files
+      if (batch.continues) await Promise.all(underWay);
+      yield batch;
+    }
+  }
+
+  await forEachConcurrently(batches(), BATCHES_AT_ONCE, (batch) => {
+    const job = sendBatch(batch).finally(() => underWay.delete(job));
+    underWay.add(job);
+    return job;
+  });
+  return {
+    dryRun,
+    isInterrupted: signal.aborted,
+    images: images.size,
+    ...counts,
+    refused: counts.refused + problems.length,
+    states,
+    seconds: Math.round(performance.now() - startedMs) / 1000,
+    results,
+    problems,
+    gaps: staged.gaps,
+    strangers: staged.strangers,
+  };
+}
+
+async function* readAll(
+  staging: Staging,
+  files: readonly StagedFile[],
+  signal: AbortSignal,
+): AsyncGenerator<ReadFile> {
+  async function* wanted() {
+    for (const file of files) {
+      if (signal.aborted) return;
+      yield file;
+    }
+  }
+  yield* mapInOrder(wanted(), READ_AHEAD, async (file) => ({ file, content: await staging.read(file) }));
+}
+
+async function* toBatches(
+  read: AsyncIterable<ReadFile>,
+  onProblem: (problem: StagedProblem) => void,
+): AsyncGenerator<Batch> {
+  let files: { source: string; part: BatchPart }[] = [];
+  let sizeBytes = 0;
+  let last: string | null = null;
+  let continues = false;
+  for await (const { file, content } of read) {
+    if ('kind' in content) {
+      onProblem(content);
+      continue;
+    }
+    const { bytes } = content;
+    const image = file.place.kind === 'image' ? imageFolder(file.place.image) : null;
+    const isSameImage = image !== null && image === last;
+    const isFull = files.length >= MAX_BATCH_PARTS || sizeBytes + sizeOf(bytes) > MAX_BATCH_BYTES;
+    if (files.length > 0 && (isFull || (files.length >= ENOUGH_PARTS && !isSameImage))) {
+      yield { files, continues };
+      [files, sizeBytes, continues] = [[], 0, isSameImage];
+    }
+    files.push({ source: file.source, part: { bytes, fileName: fileNameOf(file.place) } });
+    sizeBytes += sizeOf(bytes);
+    last = image;
+  }
+  if (files.length > 0) yield { files, continues };
+}
+
+/** With the lines of its part in the form. */
+function sizeOf({ length }: Uint8Array): number {
+  return length + 1024;
+}
+
+function fileNameOf(place: StagedPlace): string | null {
+  switch (place.kind) {
+    case 'image':
+      return join(imageFolder(place.image), `signature-${place.number}`);
+    case 'manifest':
+      return `${place.digest.algorithm}:${place.digest.hex}`;
+    case 'payload':
+      return null;
+  }
+}
+
+function printReport(report: Report, folder: string): void {
+  const { results, problems, gaps, strangers } = report;
+  for (const result of results) {
+    if (result.result === 'refused') printRefusal(result.source, result.code, result.message);
+  }
+  for (const { source, kind, message } of problems) printRefusal(source, kind, message);
+  for (const { source, hidden } of gaps) {
+    const names = hidden.map((number) => `signature-${number}`).join(', ');
+    print(escapeTerminal(`${source}: ${names} behind a gap, where no client found them; they are taken too`));
+  }
+  const others = formatStrangers(strangers);
+  if (others !== null) print(others);
+  print(escapeTerminal(`${folder}: ${summary(report)}`));
+  if (report.isInterrupted) print('Interrupted. Run it again to go on: what is there is passed over.');
+}
+
+function printRefusal(source: string, code: string, message: string): void {
+  print(escapeTerminal(`refused  ${source}  ${code}  ${message}`));
+}
+
+function summary({ dryRun, images, created, exists, refused, states, seconds }: Report): string {
+  const byState = Object.entries(states).map(([state, count]) => `${count} ${state}`);
+  const detail = byState.length === 0 ? '' : ` (${byState.join(', ')})`;
+  const taken = `${created} signatures ${dryRun ? 'would be stored' : 'stored'}${detail}`;
+  return `${images} images, ${taken}, ${exists} there already, ${refused} refused, ${seconds.toFixed(1)} s`;
+}

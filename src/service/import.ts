@@ -1,0 +1,272 @@
+// Importing: what clients could read is kept with what verification finds of it, whoever made it; what they never could
+// is refused. The column "record" of the table in docs/importing.md.
+import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
+import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
+import { type Digest, type ImageId, imageKey, imageName, parseDigest } from '../domain/image.ts';
+import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { claimedImage, imageNamed } from '../domain/placement.ts';
+import type { Clock, KeyStore, SignatureAppender, UploadStore, Verifier } from '../domain/ports.ts';
+import { type Unreadable, whyUnreadable } from '../domain/readable.ts';
+import type { BatchPart } from '../domain/receipt.ts';
+import { type State, stateOf } from '../domain/state.ts';
+import type { Judgement, Refusal } from '../domain/verdict.ts';
+import type { Actor, MakeEvent } from './audit.ts';
+import { judgedInPlace } from './judge.ts';
+import type { Reader } from './read.ts';
+
+export interface ImporterOptions {
+  readonly site: string;
+  /** A shared tree takes nothing: it is served as it is. */
+  readonly tree: 'owned' | 'shared';
+  readonly verifier: Pick<Verifier, 'examine'>;
+  readonly keys: Pick<KeyStore, 'find'>;
+  readonly appender: Pick<SignatureAppender, 'append'>;
+  readonly uploads: Pick<UploadStore, 'ofImage'>;
+  readonly reader: Pick<Reader, 'readSet'>;
+  readonly makeEvent: MakeEvent;
+  readonly clock: Pick<Clock, 'now'>;
+  /** Lower-case hex. */
+  readonly sha256: (bytes: Uint8Array) => string;
+}
+
+interface Imported {
+  readonly part: number;
+  /** `team/app@sha256:<hex>`. */
+  readonly image: string;
+  /** The one under which clients get it; null when nothing was stored yet. */
+  readonly number: number | null;
+  readonly signatureSha256: string;
+  /** Null when it was not uploaded or imported. */
+  readonly auditSeq: number | null;
+}
+
+export type ImportResult =
+  | (Imported & { readonly result: 'created'; readonly state: State })
+  /** The same bytes are there already. */
+  | (Imported & { readonly result: 'exists' })
+  | {
+      readonly part: number;
+      readonly result: 'refused';
+      readonly code: ErrorCode;
+      readonly message: string;
+    };
+
+export interface ImportOptions {
+  /** Judges everything and stores nothing: `created` is what would be stored. */
+  readonly dryRun: boolean;
+}
+
+export interface Importer {
+  /**
+   * In the order of the parts, which is that of the numbers in each image; a refused one never stops the others. A
+   * part's file name is a full lookaside path, `sha256:<hex>` of its manifest, or anything: then its verified claim
+   * says where it belongs. What is answered as created survives a power cut.
+   * @throws LookasideError REQUEST_INVALID for a shared tree; STORE_UNAVAILABLE, DISK_FULL, READ_ONLY when nothing more
+   * can be stored: the same parts again go on
+   */
+  importBatch(
+    parts: readonly BatchPart[],
+    options: ImportOptions,
+    actor: Actor,
+  ): Promise<readonly ImportResult[]>;
+}
+
+interface Judged {
+  readonly part: number;
+  readonly image: ImageId;
+  readonly bytes: Uint8Array;
+  readonly sha256: string;
+  readonly judgement: Judgement;
+}
+
+const EXAMINED_AT_ONCE = 4;
+// an upload waits for the disk most of its time, and waits together with others
+const IMAGES_AT_ONCE = 16;
+
+/** The store's failures, which every other part would meet too. */
+const STOPS_ALL: ReadonlySet<ErrorCode> = new Set(['STORE_UNAVAILABLE', 'DISK_FULL', 'READ_ONLY']);
+
+export function createImporter(options: ImporterOptions): Importer {
+  const { site, keys, appender, uploads, reader, clock } = options;
+
+  /** What is stored and kept already needs no second verification. */
+  async function findKept(part: number, image: ImageId, sha256: string): Promise<ImportResult | null> {
+    const upload = uploads.ofImage(image).find((one) => one.sha256 === sha256);
+    if (upload === undefined) return null;
+    const number = (await numbersOf(image)).get(sha256);
+    if (number === undefined) return null;
+    const { auditSeq } = upload;
+    return { part, result: 'exists', image: imageName(image), number, signatureSha256: sha256, auditSeq };
+  }
+
+  /** By SHA-256. */
+  async function numbersOf(image: ImageId): Promise<Map<string, number | null>> {
+    const { entries } = await reader.readSet(image);
+    return new Map(entries.map(({ sha256 }, position) => [sha256, position + 1]));
+  }
+
+  async function judge({ bytes, fileName }: BatchPart, part: number): Promise<Judged | ImportResult> {
+    const sha256 = options.sha256(bytes);
+    const named = fileName === null ? null : imageNamed(site, fileName);
+    const kept = named === null ? null : await findKept(part, named, sha256);
+    if (kept !== null) return kept;
+    // uploads go ahead of it: their signers wait
+    const examined = await options.verifier.examine(bytes, clock.now(), 'background');
+    refuseIf(whyRefused(bytes, examined));
+    const image = named ?? placeOf(examined, fileName === null ? null : parseDigest(fileName));
+    const judgement = judgedInPlace(image, examined);
+    refuseIf(whyRefused(bytes, judgement));
+    return { part, image, bytes, sha256, judgement };
+  }
+
+  /** Where the verified claim says that it belongs. @throws LookasideError REFERENCE_INVALID, DIGEST_MISMATCH */
+  function placeOf({ claim }: Judgement, manifest: Digest | null): ImageId {
+    const image = claim === null ? null : claimedImage(site, claim);
+    if (image === null) {
+      throw new LookasideError(
+        'REFERENCE_INVALID',
+        'the file’s path names no image, and what the signature says of itself is not verified; register its key, or put the file at REPOSITORY@ALGORITHM=HEX/signature-1 below the folder',
+      );
+    }
+    if (manifest === null || (manifest.algorithm === image.algorithm && manifest.hex === image.hex))
+      return image;
+    throw new LookasideError(
+      'DIGEST_MISMATCH',
+      `the signature is for the manifest ${image.algorithm}:${image.hex}, and lies beside ${manifest.algorithm}:${manifest.hex}; no client accepts it there`,
+    );
+  }
+
+  async function store(
+    { part, image, bytes, sha256, judgement }: Judged,
+    actor: Actor,
+  ): Promise<ImportResult> {
+    const { fingerprint } = judgement;
+    const { outcome, number, auditSeq } = await appender.append({
+      image,
+      bytes,
+      judgement,
+      number: null,
+      uploader: actor.name,
+      event: options.makeEvent(
+        { action: 'import', image, signatureSha256: sha256, fingerprint, result: 'created' },
+        actor,
+      ),
+      isEquivalent: null,
+    });
+    const what = { part, image: imageName(image), number, signatureSha256: sha256, auditSeq };
+    if (outcome !== 'created') return { result: 'exists', ...what };
+    return { result: 'created', ...what, state: stateNow(judgement) };
+  }
+
+  function stateNow(judgement: Judgement): State {
+    const { fingerprint } = judgement;
+    return stateOf(judgement, fingerprint === null ? null : keys.find(fingerprint), clock.now());
+  }
+
+  /** What storing these parts of one image would do. */
+  async function foresee(image: ImageId, ofImage: readonly Judged[]): Promise<readonly ImportResult[]> {
+    const numbers = await numbersOf(image);
+    return ofImage.map(({ part, sha256, judgement }) => {
+      const number = numbers.get(sha256);
+      const what = { part, image: imageName(image), signatureSha256: sha256, auditSeq: null };
+      if (number !== undefined) return { result: 'exists', ...what, number };
+      if (numbers.size >= MAX_SIGNATURES_PER_IMAGE) return tooMany(part, image);
+      numbers.set(sha256, null);
+      return { result: 'created', ...what, number: null, state: stateNow(judgement) };
+    });
+  }
+
+  async function storeEach(ofImage: readonly Judged[], actor: Actor): Promise<readonly ImportResult[]> {
+    const results: ImportResult[] = [];
+    for (const judged of ofImage) {
+      results.push(await orRefused(judged.part, () => store(judged, actor)));
+    }
+    return results;
+  }
+
+  return {
+    async importBatch(parts, { dryRun }, actor) {
+      if (options.tree === 'shared') throw sharedTree();
+      const results: ImportResult[] = [];
+      const images = new Map<string, { readonly image: ImageId; readonly judged: Judged[] }>();
+      const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, ({ part, content }) =>
+        orRefused(part, () => judge(content, part)),
+      );
+      for await (const one of examined) {
+        if ('result' in one) {
+          results[one.part] = one;
+          continue;
+        }
+        const { image } = one;
+        const group = images.get(imageKey(image)) ?? { image, judged: [] };
+        group.judged.push(one);
+        images.set(imageKey(image), group);
+      }
+      await forEachConcurrently(images.values(), IMAGES_AT_ONCE, async ({ image, judged }) => {
+        const outcomes = dryRun ? await foresee(image, judged) : await storeEach(judged, actor);
+        for (const result of outcomes) results[result.part] = result;
+      });
+      return results;
+    },
+  };
+}
+
+export function sharedTree(): LookasideError {
+  return new LookasideError(
+    'REQUEST_INVALID',
+    'nothing can be imported into a shared tree (--root): others write into it, and all of it is served as it is. Copy the files into it, or leave --root out to import into the tree of the data directory',
+  );
+}
+
+function tooMany(part: number, image: ImageId): ImportResult {
+  const message = `${imageName(image)} has ${MAX_SIGNATURES_PER_IMAGE} signatures by then, and clients refuse an image with more; none can be added`;
+  return { part, result: 'refused', code: 'TOO_MANY_SIGNATURES', message };
+}
+
+/** Why clients could never read or verify it; null: it is kept, and its state says what is known of it. */
+function whyRefused(bytes: Uint8Array, { verdict, refusal }: Judgement): Refusal | null {
+  switch (verdict) {
+    case 'bad':
+    case 'unreadable':
+      if (refusal === null) throw new Error(`the verdict ${verdict} lacks its reason`);
+      return refusal;
+    case 'good':
+    case 'no-key':
+    case 'unsupported':
+    case 'unverified': {
+      const fault = whyUnreadable(bytes);
+      return fault === null ? null : UNREADABLE[fault];
+    }
+  }
+}
+
+const UNREADABLE: Readonly<Record<Unreadable, Refusal>> = {
+  empty: { code: 'EMPTY', message: 'the file is empty, and one such file fails every pull of its image' },
+  'too-large': { code: 'TOO_LARGE', message: 'the file is over 4 MiB, which fails every pull of its image' },
+  'first-byte': {
+    code: 'FIRST_BYTE',
+    message: 'the file begins as no signature that clients know, which fails every pull of its image',
+  },
+  format: {
+    code: 'FORMAT_UNSUPPORTED',
+    message: 'the tagged form is one that no client knows, which fails every pull of its image',
+  },
+};
+
+function refuseIf(refusal: Refusal | null): void {
+  if (refusal !== null) throw new LookasideError(refusal.code, refusal.message);
+}
+
+/** What `act` gives, or the refusal that it throws. */
+async function orRefused<T>(part: number, act: () => Promise<T>): Promise<T | ImportResult> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!isLookasideError(error) || STOPS_ALL.has(error.code)) throw error;
+    return { part, result: 'refused', code: error.code, message: error.message };
+  }
+}
+
+async function* numbered(parts: readonly BatchPart[]) {
+  for (const [part, content] of parts.entries()) yield { part, content };
+}
