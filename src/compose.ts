@@ -217,6 +217,10 @@ function connect({ config, current, log, databases }: Connections) {
   const store = createTreeStore({ ...shared, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
   const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
   const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log });
+  const verifyAgain = async (issuers: readonly string[]) => {
+    await index.forgetVerdicts(DEFAULT_SITE, issuers);
+    judge.wake();
+  };
   const upkeep = createUpkeep({
     site: DEFAULT_SITE,
     scanner: { ...scanner, scan: (...what) => scanner.scan(...what).finally(judge.wake) },
@@ -263,6 +267,8 @@ function connect({ config, current, log, databases }: Connections) {
       makeEvent,
       clock,
       sha256: sha256Hex,
+      keyringChanges: () => judge.keyringChanges,
+      verifyAgain,
     }),
     keys: createKeyService({
       store: keyStore,
@@ -272,8 +278,7 @@ function connect({ config, current, log, databases }: Connections) {
       clock,
       async onChanged(issuers) {
         judge.keysChanged();
-        await index.forgetVerdicts(DEFAULT_SITE, issuers);
-        judge.wake();
+        await verifyAgain(issuers);
       },
     }),
     recorder: createAccessRecorder({ log, clock, accessLog }),

@@ -27,6 +27,10 @@ export interface ImporterOptions {
   readonly clock: Pick<Clock, 'now'>;
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;
+  /** Another number once another keyring verifies. */
+  readonly keyringChanges: () => number;
+  /** Has the signatures that name these fingerprints or key IDs verified again, in the background. */
+  readonly verifyAgain: (issuers: readonly string[]) => Promise<void>;
 }
 
 interface Imported {
@@ -77,6 +81,8 @@ interface Judged {
   readonly bytes: Uint8Array;
   readonly sha256: string;
   readonly judgement: Judgement;
+  /** Of the keyring that it was judged by. */
+  readonly keyring: number;
 }
 
 const EXAMINED_AT_ONCE = 4;
@@ -110,13 +116,14 @@ export function createImporter(options: ImporterOptions): Importer {
     const named = fileName === null ? null : imageNamed(site, fileName);
     const kept = named === null ? null : await findKept(part, named, sha256);
     if (kept !== null) return kept;
+    const keyring = options.keyringChanges();
     // uploads go ahead of it: their signers wait
     const examined = await options.verifier.examine(bytes, clock.now(), 'background');
     refuseIf(whyRefused(bytes, examined));
     const image = named ?? placeOf(examined, fileName === null ? null : parseDigest(fileName));
     const judgement = judgedInPlace(image, examined);
     refuseIf(whyRefused(bytes, judgement));
-    return { part, image, bytes, sha256, judgement };
+    return { part, image, bytes, sha256, judgement, keyring };
   }
 
   /** Where the verified claim says that it belongs. @throws LookasideError REFERENCE_INVALID, DIGEST_MISMATCH */
@@ -137,10 +144,10 @@ export function createImporter(options: ImporterOptions): Importer {
   }
 
   async function store(
-    { part, image, bytes, sha256, judgement }: Judged,
+    { part, image, bytes, sha256, judgement, keyring }: Judged,
     actor: Actor,
   ): Promise<ImportResult> {
-    const { fingerprint } = judgement;
+    const { fingerprint, issuer, verdict } = judgement;
     const { outcome, number, auditSeq } = await appender.append({
       image,
       bytes,
@@ -153,6 +160,10 @@ export function createImporter(options: ImporterOptions): Importer {
       ),
       isEquivalent: null,
     });
+    // its key may have been registered meanwhile, when there was no verdict yet to be forgotten
+    if (verdict === 'no-key' && issuer !== null && keyring !== options.keyringChanges()) {
+      await options.verifyAgain([issuer]);
+    }
     const what = { part, image: imageName(image), number, signatureSha256: sha256, auditSeq };
     if (outcome !== 'created') return { result: 'exists', ...what };
     return { result: 'created', ...what, state: stateNow(judgement) };

@@ -32,6 +32,8 @@ export interface Judge {
   wake(): void;
   /** The keyring is another: what is being found with the one before is not written. To be called ahead of forgetting verdicts. */
   keysChanged(): void;
+  /** How often that was. */
+  readonly keyringChanges: number;
   /** Somebody asked for this image: it goes first. */
   prefer(image: ImageId): void;
   /** Resolves when the image's signatures have verdicts, or cannot get them now. */
@@ -168,6 +170,9 @@ export function createJudge(options: JudgeOptions): Judge {
     wake,
     keysChanged() {
       keyringChanges += 1;
+    },
+    get keyringChanges() {
+      return keyringChanges;
     },
     prefer(image) {
       if (preferred.size < MAX_PREFERRED) preferred.set(imageKey(image), image);

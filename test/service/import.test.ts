@@ -22,9 +22,13 @@ interface Scene {
   readonly tree?: 'owned' | 'shared';
   /** Texts that IMAGE holds already. */
   readonly stored?: readonly string[];
+  /** A key is registered once this text was examined. */
+  readonly keyAddedAfter?: string;
 }
 
-function open({ found = {}, failsWith, tree = 'owned', stored = [] }: Scene = {}) {
+function open({ found = {}, failsWith, tree = 'owned', stored = [], keyAddedAfter }: Scene = {}) {
+  let keyringChanges = 0;
+  const verifiedAgain: string[] = [];
   const clock = createClock();
   const appended: VerifiedUpload[] = [];
   const examined: string[] = [];
@@ -38,6 +42,7 @@ function open({ found = {}, failsWith, tree = 'owned', stored = [] }: Scene = {}
         assert.equal(urgency, 'background');
         const text = Buffer.from(bytes).toString('latin1').slice(1);
         examined.push(text);
+        if (text === keyAddedAfter) keyringChanges += 1;
         return found[text] ?? goodFor(IMAGE);
       },
     },
@@ -69,10 +74,12 @@ function open({ found = {}, failsWith, tree = 'owned', stored = [] }: Scene = {}
     makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
     clock,
     sha256: sha256Hex,
+    keyringChanges: () => keyringChanges,
+    verifyAgain: async (issuers) => void verifiedAgain.push(...issuers),
   });
   const run = (parts: readonly ReturnType<typeof partOf>[], dryRun = false) =>
     importer.importBatch(parts, { dryRun }, ADMINISTRATOR);
-  return { run, appended, examined };
+  return { run, appended, examined, verifiedAgain };
 }
 
 function bytesOf(text: string): Buffer {
@@ -220,4 +227,15 @@ test('a shared tree takes no import', async () => {
   const { run, examined } = open({ tree: 'shared' });
   await assert.rejects(run([partOf('a')]), (error) => isLookasideError(error, 'REQUEST_INVALID'));
   assert.deepEqual(examined, []);
+});
+
+test('what had no key is verified again when a key was registered before it was stored', async () => {
+  const noKey = { ...refusedWith('KEY_UNKNOWN', 'no-key'), issuer: FINGERPRINT };
+  const found = { early: noKey, late: noKey };
+  const quiet = open({ found });
+  await quiet.run([partOf('early'), partOf('late')]);
+  assert.deepEqual(quiet.verifiedAgain, []);
+  const changed = open({ found, keyAddedAfter: 'early' });
+  await changed.run([partOf('early')]);
+  assert.deepEqual(changed.verifiedAgain, [FINGERPRINT]);
 });
