@@ -1,0 +1,52 @@
+// A promise of docs/reliability.md and the test that shows it kept: what was wanted, and what was seen. `npm run faults`
+// makes its table of these; `npm test` runs the same with short counts.
+import { appendFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+/** As docs/reliability.md numbers them. */
+export type PromiseId = `P${number}`;
+
+/** True in `npm run faults`. */
+export const isFull = process.env.LOOKASIDE_FAULTS === 'full';
+
+/** How often, how many, how long: as the promise says, or few enough for `npm test`. */
+export function count(full: number, short: number): number {
+  return isFull ? full : short;
+}
+
+export interface Promised {
+  readonly id: PromiseId;
+  /** What is promised, as a row of the table begins: `an acknowledged upload survives kill -9`. */
+  readonly what: string;
+  /** The figure: `0 lost, 0 torn of 2,000`. */
+  readonly wanted: string;
+  /** As needs() gives it. */
+  readonly skip?: string | false;
+}
+
+/** `see` takes the figure as it is found; called again it replaces what was seen before. Kept when `act` does not throw. */
+export type Act = (see: (figure: string) => void) => Promise<void>;
+
+/** Registers the test. */
+export function promise(promised: Promised, act: Act): void {
+  const { id, what, wanted, skip = false } = promised;
+  test(`${id}: ${what}`, { skip }, async () => {
+    let seen = '';
+    let isKept = false;
+    try {
+      await act((figure) => {
+        seen = figure;
+      });
+      isKept = seen !== '';
+    } finally {
+      report({ id, what, wanted, seen, isKept });
+    }
+    if (!isKept) throw new Error('nothing was seen of the promise: its test must tell a figure');
+  });
+}
+
+/** One JSON line a promise, for scripts/faults.mjs. */
+function report(row: object): void {
+  const file = process.env.LOOKASIDE_FAULTS_REPORT;
+  if (file !== undefined) appendFileSync(file, `${JSON.stringify(row)}\n`);
+}
