@@ -28,7 +28,8 @@ RUN node node_modules/typescript/bin/tsc -p . --sourceMap false \
  && rm -rf build deps src binding.gyp \
  && mkdir -p build/Release \
  && mv better_sqlite3.node build/Release/ \
- && find .. -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -delete
+ && find .. -type f \( -name '*.map' -o -name '*.ts' -o -name '*.cts' -o -name '*.mts' \) -delete \
+ && find .. -type d -empty -delete
 COPY LICENSE ./
 COPY migrations migrations
 COPY scripts/healthy.mjs scripts/healthy.mjs

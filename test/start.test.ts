@@ -186,7 +186,7 @@ describe('in a fresh clone', () => {
     assert.equal(stdout, '');
     assert.match(
       stderr,
-      /not on this machine: podman, skopeo, docker-registry, gpg, curl, openssl, ip, bzip2, strace \(/,
+      /not on this machine: podman, skopeo, docker-registry, gpg, curl, openssl, ip, bzip2, strace, buildah, mmdebstrap, docker-compose \(/,
     );
     assert.match(stderr, /with CI=true no test may be skipped/);
   });
