@@ -5,7 +5,6 @@ import { ROLES, type Role } from '../domain/ports.ts';
 import { runFsck } from './fsck.ts';
 import { runKeyAdd, runKeyList, runKeyShow } from './key.ts';
 import { runReindex } from './reindex.ts';
-import { runServe } from './serve.ts';
 import { runConfig } from './show-config.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { runTokenCreate, runTokenList, runTokenRevoke } from './token.ts';
@@ -46,6 +45,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .description('serve the signatures of a tree to podman, skopeo, CRI-O, OpenShift and others')
     .option('--listen <address>', 'where to listen, [HOST]:PORT (LOOKASIDE_LISTEN, :8000)')
     .action(async (options: DataOptions & { listen?: string }) => {
+      const { runServe } = await import('./serve.ts'); // HTTP's libraries, which no other command needs
       finish(await runServe(() => load(options)));
     });
 
