@@ -15,6 +15,9 @@ const CLIENTS = {
   ip: 'iproute2',
   bzip2: 'bzip2',
   strace: 'strace',
+  buildah: 'buildah',
+  mmdebstrap: 'mmdebstrap',
+  'docker-compose': 'docker-compose',
 };
 
 /** The client programs that are not on the PATH. */

@@ -14,6 +14,9 @@ export type Need =
   | 'prlimit'
   | 'strace'
   | 'bzip2'
+  | 'buildah'
+  | 'mmdebstrap'
+  | 'docker-compose'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

@@ -56,12 +56,12 @@ export async function makeClientHome(folder: string, options: ClientHomeOptions)
   };
 }
 
-/** Flags that keep podman's images and state below `folder`. vfs, because overlay leaves a mount behind. */
-export function podmanStorage(folder: string): readonly string[] {
+/** Flags that keep podman's images and state below `folder`. vfs unless told, because overlay leaves a mount behind. */
+export function podmanStorage(folder: string, driver: 'vfs' | 'overlay' = 'vfs'): readonly string[] {
   return [
     ...['--root', `${folder}/storage`, '--runroot', `${folder}/run`, '--tmpdir', `${folder}/libpod`],
     ...['--volumepath', `${folder}/volumes`, '--network-config-dir', `${folder}/networks`],
-    ...['--storage-driver', 'vfs', '--cgroup-manager', 'cgroupfs', '--events-backend', 'none'],
+    ...['--storage-driver', driver, '--cgroup-manager', 'cgroupfs', '--events-backend', 'none'],
   ];
 }
 

@@ -151,33 +151,23 @@ describe('an owned tree with', () => {
   beforeEach(lay);
   afterEach(clear);
 
-  for (const { what, kind, numbers, inflict } of DAMAGES) {
-    const named = () => numbers.map((number) => new RegExp(`${kind} +${folder}/signature-${number}  `));
+  const named = ({ kind, numbers }: Damage) =>
+    numbers.map((number) => new RegExp(`${kind} +${folder}/signature-${number}  `));
 
-    const assertRepaired = async () => {
-      assert.deepEqual(await readFile(file(1)), ONE);
-      assert.deepEqual(await readFile(file(2)), TWO);
-      assertOutcome(await lookaside('fsck'), 0, / 0 problems, 0 repaired/);
-    };
+  async function assertRepaired(): Promise<void> {
+    assert.deepEqual(await readFile(file(1)), ONE);
+    assert.deepEqual(await readFile(file(2)), TWO);
+    assertOutcome(await lookaside('fsck'), 0, / 0 problems, 0 repaired/);
+  }
 
-    it(`${what} serves the recorded bytes on, and fsck names and repairs it beside the server`, async () => {
-      await start();
-      await whole();
-      await inflict();
-      await assertServes(ONE, TWO);
-      assertOutcome(await lookaside('fsck'), 1, ...named());
-      const repair = await lookaside('fsck', '--repair');
-      assertOutcome(repair, 0, new RegExp(`repaired +${folder}/signature-${numbers[0]} `));
-      await assertRepaired();
-      await assertServes(ONE, TWO);
-    });
+  for (const damage of DAMAGES) {
+    const { what, kind, numbers, inflict } = damage;
 
-    it(`${what} is told by the scan at start, and fsck repairs it when the server has stopped`, async () => {
+    it(`${what} is told by the scan at start and by fsck, serves the recorded bytes on, and is repaired beside the server`, async () => {
       await start();
       await whole();
       await stop();
       await inflict();
-      assertOutcome(await lookaside('fsck'), 1, ...named());
       await start();
       await assertServes(ONE, TWO);
       await eventually(async () => assert.equal(await damaged(), numbers.length));
@@ -192,7 +182,27 @@ describe('an owned tree with', () => {
         );
       }
       await assertServes(ONE, TWO);
+      const repair = await lookaside('fsck', '--repair');
+      assertOutcome(repair, 0, new RegExp(`repaired +${folder}/signature-${numbers[0]} `));
+      await assertRepaired();
+
+      await inflict(); // once more, to a server that has seen the tree whole
+      await assertServes(ONE, TWO);
+      assertOutcome(await lookaside('fsck'), 1, ...named(damage));
+      assertOutcome(await lookaside('fsck', '--repair'), 0);
+      await assertServes(ONE, TWO);
+      assert.deepEqual([await readFile(file(1)), await readFile(file(2))], [ONE, TWO]);
+    });
+  }
+
+  // what the command does alone is what the server does for it: two kinds of damage show that both do
+  for (const damage of DAMAGES.filter(({ what }) => ['a deleted folder', 'a flipped bit'].includes(what))) {
+    it(`${damage.what} is named and repaired by fsck when no server runs`, async () => {
+      await start();
+      await whole();
       await stop();
+      await damage.inflict();
+      assertOutcome(await lookaside('fsck'), 1, ...named(damage));
       assertOutcome(await lookaside('fsck', '--repair'), 0);
       await assertRepaired();
     });

@@ -243,7 +243,7 @@ describe('a server that is killed', { concurrency: AT_ONCE }, () => {
       await using scene = await openCrashScene();
       let n = 1;
       for (; ; n = calls.next(n)) {
-        const attempt = scene.attempt(`killed-${n}/deep/app`);
+        const attempt = scene.attempt(`killed-${n}/app`);
         await using _ = await inject(scene, calls, n, 'signal=KILL');
         const answer = await scene.send(attempt);
         if (answer !== null) {
@@ -277,7 +277,7 @@ describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () =
         await using scene = await openCrashScene();
         const statuses: number[] = [];
         for (let n = 1; ; n = calls.next(n)) {
-          const attempt = scene.attempt(`failed-${n}/deep/app`);
+          const attempt = scene.attempt(`failed-${n}/app`);
           const injection = await inject(scene, calls, n, `error=${error}`);
           const answer = await scene.send(attempt);
           await scene.assertReads();

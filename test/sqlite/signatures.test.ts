@@ -222,20 +222,20 @@ describe('a large index', () => {
     ['in one folder', () => 'flat/app'],
     [
       'in nested folders',
-      (position) => `flat/n${position % 10}/m${position % 1000}/k${position % 50_000}/app`,
+      (position) => `flat/n${position % 10}/m${position % 1000}/k${position % 10_000}/app`,
     ],
   ];
   for (const [where, pathOf] of shapes) {
-    it(`of 100,000 images ${where} lists its folders in pages`, async (t) => {
+    it(`of 20,000 images ${where} lists its folders in pages`, async (t) => {
       const { databases } = await open(temporaryFolder(t));
       t.after(() => databases.close());
       const { index } = databases;
-      const images = Array.from({ length: 100_000 }, (_, n) => imageAt(pathOf(n), String(n)));
-      for (let start = 0; start < images.length; start += 20_000) {
-        const part = images.slice(start, start + 20_000);
+      const images = Array.from({ length: 20_000 }, (_, n) => imageAt(pathOf(n), String(n)));
+      for (let start = 0; start < images.length; start += 10_000) {
+        const part = images.slice(start, start + 10_000);
         await index.record(part.map((image) => recordedImage(image, image.hex)));
       }
-      assert.deepEqual(index.counts(SITE), { images: 100_000, signatures: 100_000 });
+      assert.deepEqual(index.counts(SITE), { images: 20_000, signatures: 20_000 });
 
       let listed = 0;
       let slowestMs = 0;
@@ -253,7 +253,7 @@ describe('a large index', () => {
           after = page.next;
         } while (after !== null);
       }
-      assert.equal(listed, 100_000);
+      assert.equal(listed, 20_000);
       t.diagnostic(`slowest page: ${slowestMs.toFixed(1)} ms`);
     });
   }
