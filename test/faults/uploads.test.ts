@@ -1,145 +1,36 @@
-// The running server is killed, or its disk fails, in the middle of uploads: each ends whole or absent, and what was
+// The running server is killed, or its disk fails, at each step of an upload: each ends whole or absent, and what was
 // acknowledged is there.
 import assert from 'node:assert/strict';
-import { randomInt } from 'node:crypto';
 import { cp, type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 import { systemCode } from '../../src/domain/errors.ts';
 import { needs } from '../clients/available.ts';
-import { type Argv, type Background, describeOutcome, startBackground } from '../clients/command.ts';
-import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
-import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
-import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
-import { takenAs, type UploadAnswer, type Uploads, uploadsTo } from '../clients/uploads.ts';
-import { folderOf } from '../store/lay.ts';
-import { type Attempt, assertNoDebris, assertWholeOrAbsent, nameOf, numberOf } from './upload-witness.ts';
+import { type Argv, type Background, startBackground } from '../clients/command.ts';
+import { startServer } from '../clients/server.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { takenAs, uploadsTo } from '../clients/uploads.ts';
+import {
+  assertServes,
+  type CrashScene,
+  openCrashScene,
+  openTemplate,
+  send,
+  type Template,
+  toAttempt,
+} from './crash-scene.ts';
+import { assertNoDebris, assertWholeOrAbsent } from './upload-witness.ts';
 
-// every scene begins with a copy of it
-let template: TempFolder;
-let signer: Signer;
-let token: string;
+let template: Template;
 
 before(async () => {
-  template = await openTempFolder();
-  signer = makeSigner('alice');
-  token = await enrol(template.path, signer);
+  template = await openTemplate();
 });
 
 after(() => template?.[Symbol.asyncDispose]());
 
-function toAttempt(repository: string, tag: string): Attempt {
-  return { folder: folderOf(repository), bytes: signer.sign({ repository, tag }), receipt: null };
-}
-
-/** Null when the connection was cut. */
-async function send(uploads: Uploads, attempt: Attempt): Promise<UploadAnswer | null> {
-  const answer = await uploads.post(attempt.folder, attempt.bytes).catch(() => null);
-  if (answer !== null) attempt.receipt = answer.receipt;
-  return answer;
-}
-
-async function assertServes(uploads: Uploads, { folder, bytes }: Attempt): Promise<void> {
-  const { status, body } = await uploads.get(`${folder}/signature-1`);
-  assert.equal(status, 200);
-  assert.ok(body.equals(bytes));
-  assert.equal((await uploads.get(`${folder}/signature-2`)).status, 404);
-}
-
 // with one thread of the pool, strace's count of calls, which is each thread's own, is that of the tree's
-const SETTINGS = { UV_THREADPOOL_SIZE: '1', LOOKASIDE_MIN_FREE: '1KiB' };
-
-/** A server that is killed and started again over the same data, and all uploads that were sent to it. */
-interface CrashScene extends AsyncDisposable {
-  readonly data: string;
-  readonly server: LookasideServer;
-  attempt(repository: string, tag?: string): Attempt;
-  /** Null when the connection was cut. */
-  send(attempt: Attempt): Promise<UploadAnswer | null>;
-  /** Kills the server if it still runs, and starts another: every upload is then whole or absent. */
-  restart(): Promise<void>;
-  /** What is absent is taken, and what is whole is known. Then all is whole or absent. */
-  sendAgain(...sent: readonly Attempt[]): Promise<void>;
-  /** What was uploaded first is read as ever. */
-  assertReads(): Promise<void>;
-  assertFsckFindsNothing(): Promise<void>;
-}
-
-async function openCrashScene(): Promise<CrashScene> {
-  const temp = await openTempFolder();
-  const data = temp.path;
-  await cp(template.path, data, { recursive: true });
-  const attempts: Attempt[] = [];
-  let server = await startServer({ data, settings: SETTINGS });
-  let uploads = uploadsTo(server.port, token);
-
-  function attempt(repository: string, tag = 'v1'): Attempt {
-    const made = toAttempt(repository, tag);
-    attempts.push(made);
-    return made;
-  }
-
-  async function kill(): Promise<void> {
-    try {
-      process.kill(server.pid, 'SIGKILL');
-    } catch (error) {
-      if (systemCode(error) !== 'ESRCH') throw error; // it was killed before
-    }
-    assert.equal(await server.ended, null);
-  }
-
-  const read = attempt('read/app');
-  assert.equal((await send(uploads, read))?.status, 201);
-  return {
-    data,
-    get server() {
-      return server;
-    },
-    attempt,
-    send: (each) => send(uploads, each),
-    async restart() {
-      await kill();
-      server = await startServer({ data, settings: SETTINGS });
-      uploads = uploadsTo(server.port, token);
-      await assertNoDebris(data);
-      await assertWholeOrAbsent(data, uploads, attempts);
-    },
-    async sendAgain(...sent) {
-      for (const each of sent) {
-        const number = await numberOf(data, each);
-        const again = await uploads.post(each.folder, each.bytes);
-        each.receipt = takenAs(again, number === null ? 201 : 200);
-        if (number !== null) assert.equal(each.receipt.number, number, nameOf(each));
-      }
-      await assertWholeOrAbsent(data, uploads, attempts);
-    },
-    assertReads: () => assertServes(uploads, read),
-    async assertFsckFindsNothing() {
-      const outcome = await runLookaside(['fsck', '--data', data]);
-      assert.equal(outcome.status, 0, describeOutcome(outcome));
-    },
-    async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]();
-      await temp[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/** Numbers from 0 to below 1, the same for the same seed (mulberry32). */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-const ROUNDS = 4;
-const CLIENTS = 8;
-const OLD_IMAGES = 6;
+const SETTINGS = { UV_THREADPOOL_SIZE: '1' };
 
 /** Tests beside each other: most of their time is that of servers which start. */
 const AT_ONCE = 3;
@@ -200,47 +91,9 @@ async function inject(scene: CrashScene, calls: Calls, n: number, what: string):
 }
 
 describe('a server that is killed', { concurrency: AT_ONCE }, () => {
-  test('while eight clients upload loses nothing that it acknowledged, time after time', async (t) => {
-    const seed = Number(process.env.LOOKASIDE_TEST_SEED ?? randomInt(2 ** 31));
-    t.diagnostic(`LOOKASIDE_TEST_SEED=${seed}`);
-    const random = createRandom(seed);
-    const below = (limit: number) => Math.floor(random() * limit);
-    await using scene = await openCrashScene();
-    let acknowledged = 0;
-    for (let round = 0; round < ROUNDS; round += 1) {
-      const sent: Attempt[] = [];
-      const enough = acknowledged + 4 + below(20);
-      let isEnough = () => {};
-      const killTime = new Promise<void>((resolve) => {
-        isEnough = resolve;
-      });
-      const client = async (number: number) => {
-        for (let upload = 0; ; upload += 1) {
-          const isOld = random() < 0.5;
-          const repository = isOld ? `old/app-${below(OLD_IMAGES)}` : `new-${round}/${number}/app-${upload}`;
-          const attempt = scene.attempt(repository, `r${round}-c${number}-${upload}`);
-          sent.push(attempt);
-          const answer = await scene.send(attempt);
-          if (answer === null) return;
-          takenAs(answer, 201);
-          acknowledged += 1;
-          if (acknowledged >= enough) isEnough();
-        }
-      };
-      const clients = Promise.all(Array.from({ length: CLIENTS }, (_, number) => client(number)));
-      await Promise.race([killTime, clients]);
-      await pause(below(20)); // at any moment of whatever is under way
-      await scene.restart();
-      await clients;
-      await scene.sendAgain(...sent);
-    }
-    await scene.assertFsckFindsNothing();
-    t.diagnostic(`${acknowledged} uploads acknowledged`);
-  });
-
   for (const calls of CALLS) {
     test(`at the n-th ${calls.what} has the upload whole or not at all`, needs('strace'), async (t) => {
-      await using scene = await openCrashScene();
+      await using scene = await openCrashScene(template, { settings: SETTINGS });
       let n = 1;
       for (; ; n = calls.next(n)) {
         const attempt = scene.attempt(`killed-${n}/deep/app`);
@@ -274,7 +127,7 @@ describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () =
   for (const [error, failing] of FAILURES) {
     for (const calls of failing) {
       test(`with ${error} at the n-th ${calls.what} has the upload refused or stored, and readers notice nothing`, async (t) => {
-        await using scene = await openCrashScene();
+        await using scene = await openCrashScene(template, { settings: SETTINGS });
         const statuses: number[] = [];
         for (let n = 1; ; n = calls.next(n)) {
           const attempt = scene.attempt(`failed-${n}/deep/app`);
@@ -319,14 +172,18 @@ describe('a full disk', needs('private host'), () => {
   test('refuses uploads with 507 while all is read, and takes them once there is room', async (t) => {
     await using temp = await openTempFolder();
     const onTmpfs = (argv: Argv): Argv => {
-      const shell = ['sh', '-ec', TMPFS, 'sh', template.path, temp.path] as const;
+      const shell = ['sh', '-ec', TMPFS, 'sh', template.folder.path, temp.path] as const;
       return ['unshare', '--mount', '--propagation', 'private', ...shell, ...argv];
     };
-    await using server = await startServer({ data: temp.path, on: onTmpfs, settings: SETTINGS });
-    const uploads = uploadsTo(server.port, token);
+    await using server = await startServer({
+      data: temp.path,
+      on: onTmpfs,
+      settings: { ...SETTINGS, LOOKASIDE_MIN_FREE: '1KiB' },
+    });
+    const uploads = uploadsTo(server.port, template.token);
     // its mounts are its own, and seen through it
     const data = path.join(`/proc/${server.pid}/root`, temp.path);
-    const read = toAttempt('read/app', 'v1');
+    const read = toAttempt(template, 'read/app', 'v1');
     assert.equal((await send(uploads, read))?.status, 201);
 
     const filler = await open(path.join(data, 'filler'), 'w');
@@ -338,7 +195,7 @@ describe('a full disk', needs('private host'), () => {
       assert.ok(pages < 50, statuses.join(' '));
       filledBytes -= pages * PAGE_BYTES;
       await filler.truncate(filledBytes);
-      const attempt = toAttempt(`full-${pages}/app`, 'v1');
+      const attempt = toAttempt(template, `full-${pages}/app`, 'v1');
       attempts.push(attempt);
       statuses.push((await send(uploads, attempt))?.status);
       await assertServes(uploads, read);

@@ -1,0 +1,190 @@
+// Eight clients upload until the server is killed or its disk loses its power, time after time: what was acknowledged is
+// there afterwards.
+import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
+import { after, before } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { takenAs } from '../clients/uploads.ts';
+import { type CrashScene, openCrashScene, openTemplate, type Template } from './crash-scene.ts';
+import { needsCompiler, withoutSyncOf } from './missing-sync.ts';
+import {
+  type CrashDisk,
+  type FileSystem,
+  needsPowerDisk,
+  openPowerDisk,
+  openSteadyDisk,
+} from './power-disk.ts';
+import { count, isFull, promise } from './promise.ts';
+
+const CLIENTS = 8;
+const OLD_IMAGES = 6;
+
+let template: Template;
+
+before(async () => {
+  template = await openTemplate();
+});
+
+after(() => template?.[Symbol.asyncDispose]());
+
+/** Numbers from 0 to below 1, the same for the same seed (mulberry32). */
+function createRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+interface Round {
+  /** Makes the names of this round its own. */
+  readonly name: string;
+  /** The crash comes once so many were acknowledged. */
+  readonly enough: number;
+  readonly below: (limit: number) => number;
+}
+
+/** Eight clients upload, half of it to images that have signatures already, until the crash. How many were acknowledged. */
+async function uploadUntilCrash(scene: CrashScene, { name, enough, below }: Round): Promise<number> {
+  let acknowledged = 0;
+  let state: 'running' | 'crashing' | 'crashed' = 'running';
+  let tellEnough = () => {};
+  const isEnough = new Promise<void>((resolve) => {
+    tellEnough = resolve;
+  });
+  const client = async (number: number) => {
+    for (let upload = 0; state !== 'crashed'; upload += 1) {
+      const isOld = below(2) === 0;
+      const repository = isOld
+        ? `old-${name}/app-${below(OLD_IMAGES)}`
+        : `new-${name}/${number}/app-${upload}`;
+      const answer = await scene.send(scene.attempt(repository, `${number}-${upload}`));
+      // a disk without power is a 503, a server that was killed cuts the connection
+      if (state !== 'running' && answer?.status !== 201) return;
+      assert.ok(answer !== null, 'the connection was cut before the crash');
+      takenAs(answer, 201);
+      acknowledged += 1;
+      if (acknowledged >= enough) tellEnough();
+    }
+  };
+  const clients = Promise.all(Array.from({ length: CLIENTS }, (_, number) => client(number)));
+  await Promise.race([isEnough, clients]);
+  await pause(below(20)); // at any moment of whatever is under way
+  state = 'crashing';
+  await scene.crash();
+  state = 'crashed';
+  await clients;
+  return acknowledged;
+}
+
+/** Round by round; `tell` is given what was lost so far after each. */
+async function crashAgainAndAgain(
+  scene: CrashScene,
+  wanted: number,
+  aRound: number,
+  tell: (figure: string) => void,
+) {
+  const seed = Number(process.env.LOOKASIDE_TEST_SEED ?? randomInt(2 ** 31));
+  const random = createRandom(seed);
+  const below = (limit: number) => Math.floor(random() * limit);
+  let acknowledged = 0;
+  for (let round = 1; acknowledged < wanted; round += 1) {
+    const enough = aRound + below(aRound);
+    acknowledged += await uploadUntilCrash(scene, { name: `${round}`, enough, below });
+    const { lost, torn } = await scene.revive();
+    tell(`${lost.length} lost, ${torn.length} torn of ${acknowledged} acknowledged in ${round} crashes`);
+    const message = `LOOKASIDE_TEST_SEED=${seed}, crash ${round}`;
+    assert.deepEqual({ lost, torn }, { lost: [], torn: [] }, message);
+    await scene.assertSound();
+    await scene.sendAgain(...scene.attempts.filter(({ receipt }) => receipt === null));
+  }
+}
+
+interface Mode {
+  readonly what: string;
+  readonly openDisk: () => Promise<CrashDisk>;
+  readonly skip: string | false;
+  /** How many are acknowledged in all, and before each crash at least. */
+  readonly wanted: number;
+  readonly aRound: number;
+}
+
+const cutting = (fileSystem: FileSystem): Mode => ({
+  what: `a power cut on ${fileSystem}`,
+  openDisk: () => openPowerDisk(fileSystem),
+  ...needsPowerDisk(fileSystem),
+  wanted: count(2000, 10),
+  aRound: count(100, 10),
+});
+
+const MODES: readonly Mode[] = [
+  { what: 'kill -9', openDisk: openSteadyDisk, skip: false, wanted: count(2000, 30), aRound: count(100, 8) },
+  cutting('ext4'),
+  ...(isFull ? [cutting('xfs')] : []),
+];
+
+for (const { what, openDisk, skip, wanted, aRound } of MODES) {
+  promise(
+    {
+      id: 'P1',
+      what: `an acknowledged upload survives ${what}, while eight clients upload`,
+      wanted: `0 lost, 0 torn of ${wanted} acknowledged`,
+      skip,
+    },
+    async (see) => {
+      await using scene = await openCrashScene(template, { openDisk });
+      await crashAgainAndAgain(scene, wanted, aRound, see);
+      await scene.assertFsckFindsNothing();
+    },
+  );
+}
+
+/** What a crash did to uploads that were acknowledged; null when it did nothing. */
+async function findHarm(scene: CrashScene): Promise<string | null> {
+  const { lost, torn } = await scene.revive();
+  if (lost.length + torn.length > 0) return `${lost.length} lost, ${torn.length} torn`;
+  try {
+    await scene.assertSound();
+    return null;
+  } catch (error) {
+    if (error instanceof assert.AssertionError) return error.message.split('\n', 1)[0] ?? '';
+    throw error;
+  }
+}
+
+/** Without one of these an upload is answered that does not survive. */
+const NEEDED_SYNCS = [
+  { of: 'the bytes of a signature', pattern: '*/tmp/*.signature' },
+  { of: 'the folder of an image', pattern: '*@sha256=*' },
+  { of: 'state.db', pattern: '*/state.db-wal' },
+] as const;
+const MOST_CRASHES = 10;
+
+for (const fileSystem of isFull ? (['ext4', 'xfs'] as const) : []) {
+  for (const { of, pattern } of NEEDED_SYNCS) {
+    promise(
+      {
+        id: 'P1',
+        what: `the crash loop finds out that ${of} is not synced, on ${fileSystem}`,
+        wanted: `harm within ${MOST_CRASHES} power cuts`,
+        skip: needsPowerDisk(fileSystem).skip || needsCompiler().skip,
+      },
+      async (see) => {
+        await using temp = await openTempFolder();
+        const settings = await withoutSyncOf(pattern, temp.path);
+        const openDisk = () => openPowerDisk(fileSystem);
+        await using scene = await openCrashScene(template, { openDisk, settings });
+        let harm: string | null = null;
+        for (let round = 1; round <= MOST_CRASHES && harm === null; round += 1) {
+          await uploadUntilCrash(scene, { name: `${round}`, enough: 50, below: (limit) => randomInt(limit) });
+          harm = await findHarm(scene);
+          see(`${harm ?? 'none'} after ${round} power cuts`);
+        }
+        assert.notEqual(harm, null);
+      },
+    );
+  }
+}
