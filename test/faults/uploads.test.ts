@@ -1,12 +1,13 @@
 // The running server is killed, or its disk fails, at each step of an upload: each ends whole or absent, and what was
 // acknowledged is there.
 import assert from 'node:assert/strict';
-import { cp, type FileHandle, open, readFile, rm } from 'node:fs/promises';
+import { cp, type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe } from 'node:test';
 import { systemCode } from '../../src/domain/errors.ts';
 import { needs } from '../clients/available.ts';
 import { type Argv, type Background, startBackground } from '../clients/command.ts';
+import { eventually } from '../clients/eventually.ts';
 import { startServer } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { takenAs, uploadsTo } from '../clients/uploads.ts';
@@ -19,6 +20,7 @@ import {
   type Template,
   toAttempt,
 } from './crash-scene.ts';
+import { isFull, promise } from './promise.ts';
 import { assertNoDebris, assertWholeOrAbsent } from './upload-witness.ts';
 
 let template: Template;
@@ -45,9 +47,10 @@ interface Calls {
   readonly next: (n: number) => number;
 }
 
+const EACH_CALL = 'each call, until a run is untouched';
 const each = (n: number) => n + 1;
-/** Of so many calls a few: the third part of a transaction is no other crash than its half. */
-const sparsely = (n: number) => n * 3;
+/** Of so many calls a few in `npm test`: the third part of a transaction is hardly another crash than its half. */
+const sparsely = (n: number) => (isFull ? n + 1 : n * 3);
 const SYNC = '?fsync,?fdatasync';
 
 const CALLS: readonly Calls[] = [
@@ -92,7 +95,8 @@ async function inject(scene: CrashScene, calls: Calls, n: number, what: string):
 
 describe('a server that is killed', { concurrency: AT_ONCE }, () => {
   for (const calls of CALLS) {
-    test(`at the n-th ${calls.what} has the upload whole or not at all`, needs('strace'), async (t) => {
+    const what = `an upload that is cut short by kill -9 at its n-th ${calls.what} is whole or absent`;
+    promise({ id: 'P1', what, wanted: EACH_CALL, ...needs('strace') }, async (see) => {
       await using scene = await openCrashScene(template, { settings: SETTINGS });
       let n = 1;
       for (; ; n = calls.next(n)) {
@@ -109,7 +113,7 @@ describe('a server that is killed', { concurrency: AT_ONCE }, () => {
       assert.ok(n > 1, 'it was killed at least once');
       await scene.restart();
       await scene.assertFsckFindsNothing();
-      t.diagnostic(`killed up to call ${n}`);
+      see(`whole or absent up to call ${n}`);
     });
   }
 });
@@ -123,10 +127,11 @@ const FAILURES: readonly (readonly [error: 'EIO' | 'ENOSPC', calls: readonly Cal
   ['ENOSPC', CALLS.filter(({ what }) => ['fsync of the tree', 'link', 'mkdir'].includes(what))],
 ];
 
-describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () => {
+describe('a disk that fails', { concurrency: AT_ONCE }, () => {
   for (const [error, failing] of FAILURES) {
     for (const calls of failing) {
-      test(`with ${error} at the n-th ${calls.what} has the upload refused or stored, and readers notice nothing`, async (t) => {
+      const what = `${error} at the n-th ${calls.what} has an upload refused or stored, and no lost write is acknowledged`;
+      promise({ id: 'P3', what, wanted: EACH_CALL, ...needs('strace') }, async (see) => {
         await using scene = await openCrashScene(template, { settings: SETTINGS });
         const statuses: number[] = [];
         for (let n = 1; ; n = calls.next(n)) {
@@ -159,7 +164,7 @@ describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () =
         assert.ok(statuses.length > 1, 'at least one call failed');
         await scene.restart();
         await scene.assertFsckFindsNothing();
-        t.diagnostic(statuses.join(' '));
+        see(`${statuses.length} calls: ${figureOf(statuses)}`);
       });
     }
   }
@@ -168,8 +173,14 @@ describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () =
 const TMPFS = 'mount -t tmpfs -o size=8m tmpfs "$2" && cp -a "$1/." "$2" && shift 2 && exec "$@"';
 const PAGE_BYTES = 4096;
 
-describe('a full disk', needs('private host'), () => {
-  test('refuses uploads with 507 while all is read, and takes them once there is room', async (t) => {
+promise(
+  {
+    id: 'P12',
+    what: 'a full disk refuses uploads while all is read, and takes them once there is room',
+    wanted: '507, then 201; 0 temporary files, 0 descriptors left',
+    ...needs('private host'),
+  },
+  async (see) => {
     await using temp = await openTempFolder();
     const onTmpfs = (argv: Argv): Argv => {
       const shell = ['sh', '-ec', TMPFS, 'sh', template.folder.path, temp.path] as const;
@@ -186,6 +197,8 @@ describe('a full disk', needs('private host'), () => {
     const read = toAttempt(template, 'read/app', 'v1');
     assert.equal((await send(uploads, read))?.status, 201);
 
+    const openFiles = async () => (await readdir(`/proc/${server.pid}/fd`)).length;
+    const openBefore = await openFiles();
     const filler = await open(path.join(data, 'filler'), 'w');
     const attempts = [read];
     const statuses: (number | undefined)[] = [];
@@ -209,6 +222,11 @@ describe('a full disk', needs('private host'), () => {
       assert.ok(status === 200 || status === 201);
       attempt.receipt = receipt;
     }
+    const leaked = await eventually(async () => {
+      const more = (await openFiles()) - openBefore;
+      assert.ok(more <= 0, `${more} descriptors are left`);
+      return Math.max(more, 0);
+    });
     // SQLite follows the link to the server's root, and would look on our side of it
     await using copy = await openTempFolder();
     for (const name of ['sigstore', 'state.db', 'state.db-wal']) {
@@ -216,9 +234,16 @@ describe('a full disk', needs('private host'), () => {
     }
     await assertNoDebris(copy.path);
     await assertWholeOrAbsent(copy.path, uploads, attempts);
-    t.diagnostic(statuses.join(' '));
-  });
-});
+    see(`${figureOf(statuses)}; 0 temporary files, ${leaked} descriptors left`);
+  },
+);
+
+/** `507 ×12, 201 ×1`. */
+function figureOf(statuses: readonly (number | undefined)[]): string {
+  const counts = new Map<number | undefined, number>();
+  for (const status of statuses) counts.set(status, (counts.get(status) ?? 0) + 1);
+  return [...counts].map(([status, times]) => `${status} ×${times}`).join(', ');
+}
 
 /** Writes until there is no room for another byte; how many bytes that were. */
 async function fill(file: FileHandle): Promise<number> {
