@@ -13,6 +13,8 @@ export interface Surroundings {
   /** The whole environment: nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** After which run() takes it to hang. A minute unless told. */
+  readonly deadlineMs?: number;
 }
 
 export type Argv = readonly [program: string, ...args: string[]];
@@ -27,7 +29,7 @@ process.stdout.once('error', () => process.exit(1)); // the reader of our report
 export async function run(argv: Argv, surroundings: Surroundings): Promise<Outcome> {
   const child = start(argv, surroundings);
   const output = collect(child);
-  const timer = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS);
+  const timer = setTimeout(() => child.kill('SIGKILL'), surroundings.deadlineMs ?? DEADLINE_MS);
   const status = await ended(child);
   clearTimeout(timer);
   const outcome = { commandLine: argv.join(' '), status, stdout: output.stdout(), stderr: output.stderr() };
