@@ -1,7 +1,7 @@
 // A server that is killed, or whose disk loses its power, and started again over the same data, with all uploads that
 // were sent to it.
 import assert from 'node:assert/strict';
-import { cp } from 'node:fs/promises';
+import { cp, mkdir } from 'node:fs/promises';
 import { systemCode } from '../../src/domain/errors.ts';
 import { describeOutcome } from '../clients/command.ts';
 import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
@@ -76,7 +76,7 @@ export interface CrashScene extends AsyncDisposable {
 }
 
 export interface CrashSceneOptions {
-  /** A folder that outlives the server unless told. */
+  /** Where the server's own commands make a new data directory; the template's copy in a folder that outlives it unless told. */
   readonly openDisk?: () => Promise<CrashDisk>;
   /** Of the server's environment. */
   readonly settings?: Readonly<Record<string, string>>;
@@ -84,15 +84,40 @@ export interface CrashSceneOptions {
 
 export async function openCrashScene(
   template: Template,
-  { openDisk = openSteadyDisk, settings = {} }: CrashSceneOptions = {},
+  { openDisk, settings = {} }: CrashSceneOptions = {},
 ): Promise<CrashScene> {
-  const disk = await openDisk();
+  const disk = await (openDisk ?? openSteadyDisk)();
+  try {
+    const token = await furnish(disk, template, openDisk === undefined);
+    return await openScene(disk, { template, token, settings });
+  } catch (error) {
+    await disk[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** The token of the template's signer there. A copy is not on the disk when the power goes: nobody has synced it. */
+async function furnish({ data }: CrashDisk, template: Template, isCopied: boolean): Promise<string> {
+  if (!isCopied) {
+    await mkdir(data, { recursive: true });
+    return enrol(data, template.signer);
+  }
+  await cp(template.folder.path, data, { recursive: true });
+  return template.token;
+}
+
+interface Furnished {
+  readonly template: Template;
+  readonly token: string;
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+async function openScene(disk: CrashDisk, { template, token, settings }: Furnished): Promise<CrashScene> {
   const { data } = disk;
   const attempts: Attempt[] = [];
   const start = () => startServer({ data, settings: { LOOKASIDE_MIN_FREE: '1KiB', ...settings } });
-  await cp(template.folder.path, data, { recursive: true });
   let server = await start();
-  let uploads = uploadsTo(server.port, template.token);
+  let uploads = uploadsTo(server.port, token);
 
   function attempt(repository: string, tag = 'v1'): Attempt {
     const made = toAttempt(template, repository, tag);
@@ -117,7 +142,7 @@ export async function openCrashScene(
   async function revive(of: readonly Attempt[] = attempts): Promise<Losses> {
     await disk.restore();
     server = await start();
-    uploads = uploadsTo(server.port, template.token);
+    uploads = uploadsTo(server.port, token);
     return countLosses(data, uploads, of);
   }
 
