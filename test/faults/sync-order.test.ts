@@ -32,19 +32,7 @@ promise(
     await using server = await startServer({ data });
     const trace = path.join(data, 'trace');
     const strace = await startBackground(
-      [
-        'strace',
-        '-f',
-        '-y',
-        '-s',
-        '64',
-        '-p',
-        String(server.pid),
-        '-o',
-        trace,
-        '-e',
-        `trace=${TRACED}`,
-      ],
+      ['strace', '-f', '-y', '-s', '64', '-p', String(server.pid), '-o', trace, '-e', `trace=${TRACED}`],
       { env: { PATH: process.env.PATH ?? '' } },
       /attached/,
     );
