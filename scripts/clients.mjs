@@ -20,9 +20,27 @@ const CLIENTS = {
   'docker-compose': 'docker-compose',
 };
 
+/** What only `npm run faults` needs. */
+const FAULT_CLIENTS = {
+  'mkfs.ext4': 'e2fsprogs',
+  'mkfs.xfs': 'xfsprogs',
+  xfs_io: 'xfsprogs',
+  gcc: 'g++', // with the headers of libc
+  faketime: 'faketime',
+  slowhttptest: 'slowhttptest',
+  wrk: 'wrk',
+};
+
+const PACKAGES = { ...CLIENTS, ...FAULT_CLIENTS };
+
 /** The client programs that are not on the PATH. */
 export function missingClients() {
   return Object.keys(CLIENTS).filter((program) => !isOnPath(program));
+}
+
+/** As missingClients(), with those that only `npm run faults` needs. */
+export function missingFaultClients() {
+  return Object.keys(PACKAGES).filter((program) => !isOnPath(program));
 }
 
 /** Why this machine's missing clients are not installed by us, or null when they can be. */
@@ -37,7 +55,7 @@ export function whyNotInstalled({ osRelease = '/etc/os-release', isRoot = proces
  * a program may still be missing.
  */
 export async function installClients(programs, { policyFile = '/usr/sbin/policy-rc.d' } = {}) {
-  const packages = programs.map((program) => CLIENTS[program]);
+  const packages = [...new Set(programs.map((program) => PACKAGES[program]))];
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const apt = (...args) => run('apt-get', ['-q', '-o', 'DPkg::Lock::Timeout=300', ...args], { env });
   const install = () => apt('install', '-y', '--no-install-recommends', ...packages);

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { MAX_BATCH_PARTS, MAX_SIGNATURES_PER_IMAGE } from '../../src/domain/limits.ts';
+import { count, promise } from '../faults/promise.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
 import { summaryOf, takenAs, tally } from './uploads.ts';
 import { openUploadsScene, type UploadsScene } from './uploads-scene.ts';
@@ -46,40 +47,53 @@ async function watch(target: string, uploading: Promise<unknown>): Promise<reado
 const withoutRepeats = (answers: readonly string[]) =>
   answers.filter((answer, position) => answer !== answers[position - 1]);
 
-describe(`${AT_ONCE} uploads at once`, () => {
-  for (const stored of [0, 1, 2]) {
-    const number = stored + 1;
-    test(`of different signatures to number ${number} have one winner, and readers meet no other`, async () => {
-      const repository = `race/number-${number}`;
-      const folder = folderOf(repository);
-      const earlier = times(stored, (index) => scene.signer.sign({ repository, tag: `earlier-${index}` }));
-      for (const bytes of earlier) takenAs(await scene.uploads.post(folder, bytes), 201);
+/** Different signatures race for the number; every reader meets nothing or the winner. */
+async function race(repository: string, number: number): Promise<void> {
+  const folder = folderOf(repository);
+  const earlier = times(number - 1, (index) => scene.signer.sign({ repository, tag: `earlier-${index}` }));
+  for (const bytes of earlier) takenAs(await scene.uploads.post(folder, bytes), 201);
 
-      const signatures = differentSignatures(repository, AT_ONCE);
-      const racing = Promise.all(
-        signatures.map((bytes) => scene.uploads.put(`${folder}/signature-${number}`, bytes)),
-      );
-      const seen = await watch(`${folder}/signature-${number}`, racing);
-      const answers = await racing;
+  const signatures = differentSignatures(repository, AT_ONCE);
+  const racing = Promise.all(
+    signatures.map((bytes) => scene.uploads.put(`${folder}/signature-${number}`, bytes)),
+  );
+  const seen = await watch(`${folder}/signature-${number}`, racing);
+  const answers = await racing;
 
-      assert.deepEqual(tally(answers), { '201': 1, '409 NUMBER_TAKEN': AT_ONCE - 1 });
-      const winner = signatures[answers.findIndex(({ status }) => status === 201)];
-      assert.ok(winner !== undefined);
-      for (const { status, detail } of answers) {
-        if (status === 409) assert.deepEqual(detail, { next: number + 1 });
-      }
-      for (const answered of seen) {
-        const changes = withoutRepeats(answered);
-        assert.ok(
-          [[], ['404'], ['404', sha256Hex(winner)], [sha256Hex(winner)]].some(
-            (allowed) => allowed.join() === changes.join(),
-          ),
-          `a reader saw ${changes.join(', ')}`,
-        );
-      }
-      await scene.assertHolds(folder, [...earlier, winner]);
-    });
+  assert.deepEqual(tally(answers), { '201': 1, '409 NUMBER_TAKEN': AT_ONCE - 1 });
+  const winner = signatures[answers.findIndex(({ status }) => status === 201)];
+  assert.ok(winner !== undefined);
+  for (const { status, detail } of answers) {
+    if (status === 409) assert.deepEqual(detail, { next: number + 1 });
   }
+  for (const answered of seen) {
+    const changes = withoutRepeats(answered);
+    assert.ok(
+      [[], ['404'], ['404', sha256Hex(winner)], [sha256Hex(winner)]].some(
+        (allowed) => allowed.join() === changes.join(),
+      ),
+      `a reader saw ${changes.join(', ')}`,
+    );
+  }
+  await scene.assertHolds(folder, [...earlier, winner]);
+}
+
+const ROUNDS = count(20, 3);
+
+describe(`${AT_ONCE} uploads at once`, () => {
+  promise(
+    {
+      id: 'P4',
+      what: `of ${AT_ONCE} different signatures to one number one is taken, and no reader meets another`,
+      wanted: `1 winner of ${AT_ONCE}, ${ROUNDS} rounds`,
+    },
+    async (see) => {
+      for (let round = 0; round < ROUNDS; round += 1) {
+        await race(`race/number-${round}`, (round % 3) + 1);
+        see(`1 winner of ${AT_ONCE}, ${round + 1} rounds`);
+      }
+    },
+  );
 
   test('of different signatures behind the last take numbers without a gap', async () => {
     const repository = 'race/append';

@@ -12,6 +12,7 @@ import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { folderOf, signatureBytes } from '../store/lay.ts';
 import { imageIn } from '../store/open-store.ts';
 import { createUploads } from '../store/uploads.ts';
+import { type Promised, promise } from './promise.ts';
 
 const CHILD = fileURLToPath(new URL('./append-child.js', import.meta.url));
 
@@ -126,10 +127,21 @@ describe('an upload', needs('strace'), () => {
     });
   }
 
-  it('whose fsync fails with EIO is refused, its name not taken, and so is all that follows until a restart', async () => {
+  const failedSync: Promised = {
+    id: 'P3',
+    what: 'an upload whose fsync fails is refused, its name not taken, and so is all that follows until a restart',
+    wanted: '0 acknowledged after EIO, at each fsync',
+    ...needs('strace'),
+  };
+  promise(failedSync, async (see) => {
+    let acknowledged = 0;
+    let syncs = 0;
     await atEach('fsync,fdatasync', 'error=EIO', async ({ answers }, what) => {
       const failed = answers.findIndex(({ outcome }) => outcome !== 'created');
       assert.notEqual(failed, -1, what);
+      syncs += 1;
+      acknowledged += answers.slice(failed).filter(({ outcome }) => outcome === 'created').length;
+      see(`${acknowledged} acknowledged after EIO, at ${syncs} fsyncs`);
       for (const { outcome } of answers.slice(failed)) assert.equal(outcome, 'STORE_UNAVAILABLE', what);
       for (const [position, { number }] of answers.entries()) {
         const [repository = ''] = UPLOADS[position]?.split(' ') ?? [];

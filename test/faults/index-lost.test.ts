@@ -10,8 +10,9 @@ import { type LookasideServer, runLookaside, startServer } from '../clients/serv
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
 import { layImage, signatureBytes } from '../store/lay.ts';
+import { count, promise } from './promise.ts';
 
-const IMAGES = 120;
+const IMAGES = count(2000, 120);
 const LARGE = signatureBytes('large', 20_000);
 const bytesOf = (image: number) => signatureBytes(`image ${image}`, 400);
 
@@ -91,7 +92,8 @@ for (const kind of ['owned', 'shared'] as const) {
 
     // how the file is lost is the same to both: two ways show that the other kind of tree is made anew as well
     for (const [loss, inflict] of kind === 'owned' ? LOSSES : LOSSES.slice(0, 2)) {
-      it(`that is ${loss} keeps no request waiting and is made anew`, async () => {
+      const what = `index.db of a tree that is ${kind}, ${loss}, keeps no request waiting and is made anew`;
+      promise({ id: 'P5', what, wanted: `all of ${IMAGES} images served at once and again` }, async (see) => {
         await inflict();
         const running = await start(kind);
         // the very first requests, before anything can have been rebuilt
@@ -117,6 +119,7 @@ for (const kind of ['owned', 'shared'] as const) {
         const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];
         const fsck = await runLookaside(['fsck', '--data', data, ...args]);
         assert.equal(fsck.status, 0, describeOutcome(fsck));
+        see(`all of ${IMAGES} images served at once and again`);
       });
     }
 

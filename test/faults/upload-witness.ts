@@ -23,6 +23,47 @@ export async function assertNoDebris(data: string): Promise<void> {
   assert.deepEqual(await readdir(path.join(data, 'sigstore/.lookaside/tmp')), [], 'temporary files are left');
 }
 
+/** Acknowledged uploads that are not there, and those of which other bytes are: names of both. */
+export interface Losses {
+  readonly lost: readonly string[];
+  readonly torn: readonly string[];
+}
+
+/** Each acknowledged upload is looked for where its receipt says, by GET and in the tree. */
+export async function countLosses(
+  data: string,
+  uploads: Uploads,
+  attempts: readonly Attempt[],
+): Promise<Losses> {
+  const lost: string[] = [];
+  const torn: string[] = [];
+  for (const attempt of attempts) {
+    if (attempt.receipt === null) continue;
+    const place = `${attempt.folder}/signature-${attempt.receipt.number}`;
+    const { status, body } = await uploads.get(place);
+    const file = await readFile(path.join(data, 'sigstore', place)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return null;
+      throw error;
+    });
+    if (status === 404 || file === null) lost.push(nameOf(attempt));
+    else if (status !== 200 || !body.equals(attempt.bytes) || !file.equals(attempt.bytes))
+      torn.push(nameOf(attempt));
+  }
+  return { lost, torn };
+}
+
+/** Audit events are numbered from 1 on without a gap. */
+export function assertAuditIsDense(data: string): void {
+  const db = connect(path.join(data, 'state.db'), { readonly: true });
+  try {
+    const numbers = db.prepare<[], number>('SELECT seq FROM audit_event ORDER BY seq').pluck().all();
+    const gap = numbers.findIndex((number, position) => number !== position + 1);
+    assert.equal(gap, -1, `the audit log has ${numbers[gap]} in the place of ${gap + 1}`);
+  } finally {
+    db.close();
+  }
+}
+
 export async function assertWholeOrAbsent(
   data: string,
   uploads: Uploads,

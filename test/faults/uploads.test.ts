@@ -1,145 +1,38 @@
-// The running server is killed, or its disk fails, in the middle of uploads: each ends whole or absent, and what was
+// The running server is killed, or its disk fails, at each step of an upload: each ends whole or absent, and what was
 // acknowledged is there.
 import assert from 'node:assert/strict';
-import { randomInt } from 'node:crypto';
-import { cp, type FileHandle, open, readFile, rm } from 'node:fs/promises';
+import { cp, type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
+import { after, before, describe } from 'node:test';
 import { systemCode } from '../../src/domain/errors.ts';
 import { needs } from '../clients/available.ts';
-import { type Argv, type Background, describeOutcome, startBackground } from '../clients/command.ts';
-import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
-import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
-import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
-import { takenAs, type UploadAnswer, type Uploads, uploadsTo } from '../clients/uploads.ts';
-import { folderOf } from '../store/lay.ts';
-import { type Attempt, assertNoDebris, assertWholeOrAbsent, nameOf, numberOf } from './upload-witness.ts';
+import { type Argv, type Background, startBackground } from '../clients/command.ts';
+import { eventually } from '../clients/eventually.ts';
+import { startServer } from '../clients/server.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { takenAs, uploadsTo } from '../clients/uploads.ts';
+import {
+  assertServes,
+  type CrashScene,
+  openCrashScene,
+  openTemplate,
+  send,
+  type Template,
+  toAttempt,
+} from './crash-scene.ts';
+import { isFull, promise } from './promise.ts';
+import { assertNoDebris, assertWholeOrAbsent } from './upload-witness.ts';
 
-// every scene begins with a copy of it
-let template: TempFolder;
-let signer: Signer;
-let token: string;
+let template: Template;
 
 before(async () => {
-  template = await openTempFolder();
-  signer = makeSigner('alice');
-  token = await enrol(template.path, signer);
+  template = await openTemplate();
 });
 
 after(() => template?.[Symbol.asyncDispose]());
 
-function toAttempt(repository: string, tag: string): Attempt {
-  return { folder: folderOf(repository), bytes: signer.sign({ repository, tag }), receipt: null };
-}
-
-/** Null when the connection was cut. */
-async function send(uploads: Uploads, attempt: Attempt): Promise<UploadAnswer | null> {
-  const answer = await uploads.post(attempt.folder, attempt.bytes).catch(() => null);
-  if (answer !== null) attempt.receipt = answer.receipt;
-  return answer;
-}
-
-async function assertServes(uploads: Uploads, { folder, bytes }: Attempt): Promise<void> {
-  const { status, body } = await uploads.get(`${folder}/signature-1`);
-  assert.equal(status, 200);
-  assert.ok(body.equals(bytes));
-  assert.equal((await uploads.get(`${folder}/signature-2`)).status, 404);
-}
-
 // with one thread of the pool, strace's count of calls, which is each thread's own, is that of the tree's
-const SETTINGS = { UV_THREADPOOL_SIZE: '1', LOOKASIDE_MIN_FREE: '1KiB' };
-
-/** A server that is killed and started again over the same data, and all uploads that were sent to it. */
-interface CrashScene extends AsyncDisposable {
-  readonly data: string;
-  readonly server: LookasideServer;
-  attempt(repository: string, tag?: string): Attempt;
-  /** Null when the connection was cut. */
-  send(attempt: Attempt): Promise<UploadAnswer | null>;
-  /** Kills the server if it still runs, and starts another: every upload is then whole or absent. */
-  restart(): Promise<void>;
-  /** What is absent is taken, and what is whole is known. Then all is whole or absent. */
-  sendAgain(...sent: readonly Attempt[]): Promise<void>;
-  /** What was uploaded first is read as ever. */
-  assertReads(): Promise<void>;
-  assertFsckFindsNothing(): Promise<void>;
-}
-
-async function openCrashScene(): Promise<CrashScene> {
-  const temp = await openTempFolder();
-  const data = temp.path;
-  await cp(template.path, data, { recursive: true });
-  const attempts: Attempt[] = [];
-  let server = await startServer({ data, settings: SETTINGS });
-  let uploads = uploadsTo(server.port, token);
-
-  function attempt(repository: string, tag = 'v1'): Attempt {
-    const made = toAttempt(repository, tag);
-    attempts.push(made);
-    return made;
-  }
-
-  async function kill(): Promise<void> {
-    try {
-      process.kill(server.pid, 'SIGKILL');
-    } catch (error) {
-      if (systemCode(error) !== 'ESRCH') throw error; // it was killed before
-    }
-    assert.equal(await server.ended, null);
-  }
-
-  const read = attempt('read/app');
-  assert.equal((await send(uploads, read))?.status, 201);
-  return {
-    data,
-    get server() {
-      return server;
-    },
-    attempt,
-    send: (each) => send(uploads, each),
-    async restart() {
-      await kill();
-      server = await startServer({ data, settings: SETTINGS });
-      uploads = uploadsTo(server.port, token);
-      await assertNoDebris(data);
-      await assertWholeOrAbsent(data, uploads, attempts);
-    },
-    async sendAgain(...sent) {
-      for (const each of sent) {
-        const number = await numberOf(data, each);
-        const again = await uploads.post(each.folder, each.bytes);
-        each.receipt = takenAs(again, number === null ? 201 : 200);
-        if (number !== null) assert.equal(each.receipt.number, number, nameOf(each));
-      }
-      await assertWholeOrAbsent(data, uploads, attempts);
-    },
-    assertReads: () => assertServes(uploads, read),
-    async assertFsckFindsNothing() {
-      const outcome = await runLookaside(['fsck', '--data', data]);
-      assert.equal(outcome.status, 0, describeOutcome(outcome));
-    },
-    async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]();
-      await temp[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/** Numbers from 0 to below 1, the same for the same seed (mulberry32). */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-const ROUNDS = 4;
-const CLIENTS = 8;
-const OLD_IMAGES = 6;
+const SETTINGS = { UV_THREADPOOL_SIZE: '1' };
 
 /** Tests beside each other: most of their time is that of servers which start. */
 const AT_ONCE = 3;
@@ -154,9 +47,10 @@ interface Calls {
   readonly next: (n: number) => number;
 }
 
+const EACH_CALL = 'each call, until a run is untouched';
 const each = (n: number) => n + 1;
-/** Of so many calls a few: the third part of a transaction is no other crash than its half. */
-const sparsely = (n: number) => n * 3;
+/** Of so many calls a few in `npm test`: the third part of a transaction is hardly another crash than its half. */
+const sparsely = (n: number) => (isFull ? n + 1 : n * 3);
 const SYNC = '?fsync,?fdatasync';
 
 const CALLS: readonly Calls[] = [
@@ -200,47 +94,10 @@ async function inject(scene: CrashScene, calls: Calls, n: number, what: string):
 }
 
 describe('a server that is killed', { concurrency: AT_ONCE }, () => {
-  test('while eight clients upload loses nothing that it acknowledged, time after time', async (t) => {
-    const seed = Number(process.env.LOOKASIDE_TEST_SEED ?? randomInt(2 ** 31));
-    t.diagnostic(`LOOKASIDE_TEST_SEED=${seed}`);
-    const random = createRandom(seed);
-    const below = (limit: number) => Math.floor(random() * limit);
-    await using scene = await openCrashScene();
-    let acknowledged = 0;
-    for (let round = 0; round < ROUNDS; round += 1) {
-      const sent: Attempt[] = [];
-      const enough = acknowledged + 4 + below(20);
-      let isEnough = () => {};
-      const killTime = new Promise<void>((resolve) => {
-        isEnough = resolve;
-      });
-      const client = async (number: number) => {
-        for (let upload = 0; ; upload += 1) {
-          const isOld = random() < 0.5;
-          const repository = isOld ? `old/app-${below(OLD_IMAGES)}` : `new-${round}/${number}/app-${upload}`;
-          const attempt = scene.attempt(repository, `r${round}-c${number}-${upload}`);
-          sent.push(attempt);
-          const answer = await scene.send(attempt);
-          if (answer === null) return;
-          takenAs(answer, 201);
-          acknowledged += 1;
-          if (acknowledged >= enough) isEnough();
-        }
-      };
-      const clients = Promise.all(Array.from({ length: CLIENTS }, (_, number) => client(number)));
-      await Promise.race([killTime, clients]);
-      await pause(below(20)); // at any moment of whatever is under way
-      await scene.restart();
-      await clients;
-      await scene.sendAgain(...sent);
-    }
-    await scene.assertFsckFindsNothing();
-    t.diagnostic(`${acknowledged} uploads acknowledged`);
-  });
-
   for (const calls of CALLS) {
-    test(`at the n-th ${calls.what} has the upload whole or not at all`, needs('strace'), async (t) => {
-      await using scene = await openCrashScene();
+    const what = `an upload that is cut short by kill -9 at its n-th ${calls.what} is whole or absent`;
+    promise({ id: 'P1', what, wanted: EACH_CALL, ...needs('strace') }, async (see) => {
+      await using scene = await openCrashScene(template, { settings: SETTINGS });
       let n = 1;
       for (; ; n = calls.next(n)) {
         const attempt = scene.attempt(`killed-${n}/app`);
@@ -256,7 +113,7 @@ describe('a server that is killed', { concurrency: AT_ONCE }, () => {
       assert.ok(n > 1, 'it was killed at least once');
       await scene.restart();
       await scene.assertFsckFindsNothing();
-      t.diagnostic(`killed up to call ${n}`);
+      see(`whole or absent up to call ${n}`);
     });
   }
 });
@@ -270,11 +127,12 @@ const FAILURES: readonly (readonly [error: 'EIO' | 'ENOSPC', calls: readonly Cal
   ['ENOSPC', CALLS.filter(({ what }) => ['fsync of the tree', 'link', 'mkdir'].includes(what))],
 ];
 
-describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () => {
+describe('a disk that fails', { concurrency: AT_ONCE }, () => {
   for (const [error, failing] of FAILURES) {
     for (const calls of failing) {
-      test(`with ${error} at the n-th ${calls.what} has the upload refused or stored, and readers notice nothing`, async (t) => {
-        await using scene = await openCrashScene();
+      const what = `${error} at the n-th ${calls.what} has an upload refused or stored, and no lost write is acknowledged`;
+      promise({ id: 'P3', what, wanted: EACH_CALL, ...needs('strace') }, async (see) => {
+        await using scene = await openCrashScene(template, { settings: SETTINGS });
         const statuses: number[] = [];
         for (let n = 1; ; n = calls.next(n)) {
           const attempt = scene.attempt(`failed-${n}/app`);
@@ -306,7 +164,7 @@ describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () =
         assert.ok(statuses.length > 1, 'at least one call failed');
         await scene.restart();
         await scene.assertFsckFindsNothing();
-        t.diagnostic(statuses.join(' '));
+        see(`${statuses.length} calls: ${figureOf(statuses)}`);
       });
     }
   }
@@ -315,20 +173,32 @@ describe('a disk that fails', { ...needs('strace'), concurrency: AT_ONCE }, () =
 const TMPFS = 'mount -t tmpfs -o size=8m tmpfs "$2" && cp -a "$1/." "$2" && shift 2 && exec "$@"';
 const PAGE_BYTES = 4096;
 
-describe('a full disk', needs('private host'), () => {
-  test('refuses uploads with 507 while all is read, and takes them once there is room', async (t) => {
+promise(
+  {
+    id: 'P12',
+    what: 'a full disk refuses uploads while all is read, and takes them once there is room',
+    wanted: '507, then 201; 0 temporary files, 0 descriptors left',
+    ...needs('private host'),
+  },
+  async (see) => {
     await using temp = await openTempFolder();
     const onTmpfs = (argv: Argv): Argv => {
-      const shell = ['sh', '-ec', TMPFS, 'sh', template.path, temp.path] as const;
+      const shell = ['sh', '-ec', TMPFS, 'sh', template.folder.path, temp.path] as const;
       return ['unshare', '--mount', '--propagation', 'private', ...shell, ...argv];
     };
-    await using server = await startServer({ data: temp.path, on: onTmpfs, settings: SETTINGS });
-    const uploads = uploadsTo(server.port, token);
+    await using server = await startServer({
+      data: temp.path,
+      on: onTmpfs,
+      settings: { ...SETTINGS, LOOKASIDE_MIN_FREE: '1KiB' },
+    });
+    const uploads = uploadsTo(server.port, template.token);
     // its mounts are its own, and seen through it
     const data = path.join(`/proc/${server.pid}/root`, temp.path);
-    const read = toAttempt('read/app', 'v1');
+    const read = toAttempt(template, 'read/app', 'v1');
     assert.equal((await send(uploads, read))?.status, 201);
 
+    const openFiles = async () => (await readdir(`/proc/${server.pid}/fd`)).length;
+    const openBefore = await openFiles();
     const filler = await open(path.join(data, 'filler'), 'w');
     const attempts = [read];
     const statuses: (number | undefined)[] = [];
@@ -338,7 +208,7 @@ describe('a full disk', needs('private host'), () => {
       assert.ok(pages < 50, statuses.join(' '));
       filledBytes -= pages * PAGE_BYTES;
       await filler.truncate(filledBytes);
-      const attempt = toAttempt(`full-${pages}/app`, 'v1');
+      const attempt = toAttempt(template, `full-${pages}/app`, 'v1');
       attempts.push(attempt);
       statuses.push((await send(uploads, attempt))?.status);
       await assertServes(uploads, read);
@@ -352,6 +222,11 @@ describe('a full disk', needs('private host'), () => {
       assert.ok(status === 200 || status === 201);
       attempt.receipt = receipt;
     }
+    const leaked = await eventually(async () => {
+      const more = (await openFiles()) - openBefore;
+      assert.ok(more <= 0, `${more} descriptors are left`);
+      return Math.max(more, 0);
+    });
     // SQLite follows the link to the server's root, and would look on our side of it
     await using copy = await openTempFolder();
     for (const name of ['sigstore', 'state.db', 'state.db-wal']) {
@@ -359,9 +234,16 @@ describe('a full disk', needs('private host'), () => {
     }
     await assertNoDebris(copy.path);
     await assertWholeOrAbsent(copy.path, uploads, attempts);
-    t.diagnostic(statuses.join(' '));
-  });
-});
+    see(`${figureOf(statuses)}; 0 temporary files, ${leaked} descriptors left`);
+  },
+);
+
+/** `507 ×12, 201 ×1`. */
+function figureOf(statuses: readonly (number | undefined)[]): string {
+  const counts = new Map<number | undefined, number>();
+  for (const status of statuses) counts.set(status, (counts.get(status) ?? 0) + 1);
+  return [...counts].map(([status, times]) => `${status} ×${times}`).join(', ');
+}
 
 /** Writes until there is no room for another byte; how many bytes that were. */
 async function fill(file: FileHandle): Promise<number> {

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import type { Verifier } from '../../src/domain/ports.ts';
 import { openVerifier, type VerifierOptions } from '../../src/openpgp/pool.ts';
+import { promise } from '../faults/promise.ts';
 import { certificate, compressed, makeKey, message, SIGNED_AT } from './packet-writer.ts';
 
 const NOW = new Date('2025-01-01T00:00:00Z');
@@ -53,13 +54,21 @@ describe('a verification thread', () => {
     }));
 
   for (const how of ['throw', 'exit', 'hoard']) {
-    test(`that dies (${how}) is replaced, and no other job is lost`, () =>
-      withVerifier({ threads: 1 }, async (verifier) => {
-        verifier.setKeyring([Buffer.from('a'), Buffer.from('b')]);
-        const [dying, next] = [order(verifier, how), order(verifier, 'next')];
-        await assert.rejects(dying, isBusy);
-        assert.equal(await next, 'next with 2 certificates');
-      }));
+    promise(
+      {
+        id: 'P15',
+        what: `a verification thread that dies (${how}) is replaced, and no other job is lost`,
+        wanted: '1 job refused, the next one done',
+      },
+      (see) =>
+        withVerifier({ threads: 1 }, async (verifier) => {
+          verifier.setKeyring([Buffer.from('a'), Buffer.from('b')]);
+          const [dying, next] = [order(verifier, how), order(verifier, 'next')];
+          await assert.rejects(dying, isBusy);
+          assert.equal(await next, 'next with 2 certificates');
+          see('1 job refused, the next one done');
+        }),
+    );
   }
 
   test('that cannot be started answers each job with BUSY', () =>

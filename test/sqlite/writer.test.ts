@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
@@ -7,6 +8,7 @@ import type { RecordedImage } from '../../src/domain/ports.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { imageAt, recordedImage, sha256 } from '../contract/signature-index.ts';
 import { uploadOf } from '../contract/upload-store.ts';
+import { promise } from '../faults/promise.ts';
 import { events, open, otherProcess, temporaryFolder, until } from './scratch.ts';
 
 const SITE = 'default';
@@ -211,20 +213,33 @@ function commitsIn(file: string): number {
 }
 
 describe('a writer thread that dies', () => {
-  it('takes only the write under way with it; the next ones work, and look-ups never notice', async (t) => {
-    const { databases, reasons } = await open(temporaryFolder(t), { threadHeapMib: 12 });
-    t.after(() => databases.close());
-    const { index } = databases;
-    await index.record([KNOWN]);
-    const fatal = index.record(manyImages(40_000)); // more than a heap of 12 MiB holds
-    const token = databases.tokens.create(ALICE, auditEvent());
-    await assert.rejects(fatal, unavailable);
-    assert.equal(index.recorded(KNOWN.image).length, 1);
-    assert.equal((await token).name, 'alice');
-    await index.record([recordedImage(imageAt('team/app', 'next'), 'one')]);
-    assert.deepEqual(index.counts(SITE), { images: 2, signatures: 2 });
-    assert.deepEqual(reasons, []);
-  });
+  promise(
+    {
+      id: 'P15',
+      what: 'a writer thread that runs out of memory takes only the write under way with it; look-ups never notice',
+      wanted: '1 write refused, the next ones done',
+    },
+    async (see) => {
+      const dataDir = mkdtempSync(join(tmpdir(), 'lookaside-writer-'));
+      const { databases, reasons } = await open(dataDir, { threadHeapMib: 12 });
+      try {
+        const { index } = databases;
+        await index.record([KNOWN]);
+        const fatal = index.record(manyImages(40_000)); // more than a heap of 12 MiB holds
+        const token = databases.tokens.create(ALICE, auditEvent());
+        await assert.rejects(fatal, unavailable);
+        assert.equal(index.recorded(KNOWN.image).length, 1);
+        assert.equal((await token).name, 'alice');
+        await index.record([recordedImage(imageAt('team/app', 'next'), 'one')]);
+        assert.deepEqual(index.counts(SITE), { images: 2, signatures: 2 });
+        assert.deepEqual(reasons, []);
+        see('1 write refused, the next ones done');
+      } finally {
+        await databases.close();
+        rmSync(dataDir, { recursive: true });
+      }
+    },
+  );
 
   it('is not replaced by one that makes a new index when the file is gone', async (t) => {
     const dataDir = temporaryFolder(t);

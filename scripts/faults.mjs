@@ -1,0 +1,85 @@
+// `npm run faults [PART …]`: every test that shows a promise of docs/reliability.md kept, in full; those whose path has one
+// of PARTs. Without PARTs the table of the document is written anew.
+import './node-version.mjs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import { join, relative } from 'node:path';
+import process from 'node:process';
+import { installClients, missingFaultClients, whyNotInstalled } from './clients.mjs';
+import { missingRows, parseRows, textTable, withTable } from './promises.mjs';
+import { filesBelow, makeReady, ROOT, say } from './ready.mjs';
+import { Refusal, run, runMain } from './run.mjs';
+
+const DOCS = join(ROOT, 'docs/reliability.md');
+
+runMain(async () => {
+  await makeReady();
+  await providePrograms();
+  const parts = process.argv.slice(2);
+  const { rows, failed } = await runAll(faultFiles(parts));
+  const isWhole = parts.length === 0;
+  const docs = readFileSync(DOCS, 'utf8');
+  const table = isWhole ? [...rows, ...missingRows(docs, rows)].sort(byNumber) : rows;
+  if (isWhole) writeFileSync(DOCS, withTable(docs, caption(), table));
+  say(`\n${textTable(table)}\n`);
+  const broken = table.filter(({ isKept }) => !isKept).length;
+  for (const file of failed) say(`failed: ${file}`);
+  say(`${table.length - broken} kept, ${broken} broken${isWhole ? '; docs/reliability.md was written' : ''}`);
+  process.exitCode = broken === 0 && failed.length === 0 ? 0 : 1;
+});
+
+async function providePrograms() {
+  const wanted = missingFaultClients();
+  if (wanted.length === 0) return;
+  const obstacle = whyNotInstalled();
+  if (obstacle === null) {
+    say(`installing ${wanted.join(', ')} …`);
+    await installClients(wanted);
+  }
+  const missing = missingFaultClients();
+  if (missing.length === 0) return;
+  const reason = obstacle === null ? 'apt-get failed' : obstacle;
+  say(`not on this machine: ${missing.join(', ')} (${reason}); promises that need one count as broken`);
+}
+
+/** Built tests of promises: of their folder, and others that report one. */
+function faultFiles(parts) {
+  const dist = join(ROOT, 'dist');
+  const files = filesBelow(join(dist, 'test'), '.test.js').filter((file) => {
+    const isOfPromises =
+      relative(dist, file).startsWith(join('test', 'faults')) ||
+      readFileSync(file, 'utf8').includes('/faults/promise.js');
+    return isOfPromises && (parts.length === 0 || parts.some((part) => relative(dist, file).includes(part)));
+  });
+  if (files.length === 0) throw new Refusal(`no test of a promise has ${parts.join(' or ')} in its path`);
+  return files;
+}
+
+/** One file after the other: what one does to the machine must not be seen by another. */
+async function runAll(files) {
+  const folder = mkdtempSync(join(os.tmpdir(), 'lookaside-faults-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true })); // run() ends the process on a signal
+  const report = join(folder, 'report');
+  writeFileSync(report, '');
+  const env = { ...process.env, LOOKASIDE_FAULTS: 'full', LOOKASIDE_FAULTS_REPORT: report };
+  const failed = [];
+  for (const file of files) {
+    const args = ['--test', '--test-reporter=spec', file];
+    const status = await run(process.execPath, args, { cwd: ROOT, env, stdio: 'inherit' });
+    if (status !== 0) failed.push(relative(join(ROOT, 'dist'), file));
+  }
+  return { rows: parseRows(readFileSync(report, 'utf8')), failed };
+}
+
+function byNumber(one, other) {
+  return Number(one.id.slice(1)) - Number(other.id.slice(1));
+}
+
+/** When, with what and on what. */
+function caption() {
+  const [cpu] = os.cpus();
+  const memory = Math.round(os.totalmem() / 2 ** 30);
+  const machine = `${os.cpus().length} × ${cpu === undefined ? os.arch() : cpu.model}, ${memory} GiB`;
+  const date = new Date().toISOString().slice(0, 10);
+  return `All rows were run on ${date} with Node.js ${process.versions.node} on ${machine}, Linux ${os.release()}.`;
+}

@@ -1,0 +1,69 @@
+// In every single upload, not only on average: all that it made is on the disk before its answer leaves.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { needs } from '../clients/available.ts';
+import { startBackground } from '../clients/command.ts';
+import { startServer } from '../clients/server.ts';
+import { takenAs, uploadsTo } from '../clients/uploads.ts';
+import { openTemplate, send, toAttempt } from './crash-scene.ts';
+import { count, promise } from './promise.ts';
+import { answersIn, type SyncOrder, TRACED } from './sync-order.ts';
+
+const UPLOADS = count(40, 4);
+
+/** Syncs without which the check has to speak up. */
+const NEEDED_SYNCS = [
+  /^\d+ +f\w*sync\(\d+<[^>]*\.signature>/,
+  /^\d+ +f\w*sync\(\d+<[^>]*@sha256=[0-9a-f]+>/,
+  /^\d+ +f\w*sync\(\d+<[^>]*state\.db-wal>/,
+] as const;
+
+promise(
+  {
+    id: 'P2',
+    what: 'what an upload made is synced before it is answered, also the first of a repository',
+    wanted: `0 answers before sync of ${UPLOADS}`,
+    ...needs('strace'),
+  },
+  async (see) => {
+    await using template = await openTemplate();
+    const data = template.folder.path;
+    await using server = await startServer({ data });
+    const trace = path.join(data, 'trace');
+    const strace = await startBackground(
+      ['strace', '-f', '-y', '-s', '64', '-p', String(server.pid), '-o', trace, '-e', `trace=${TRACED}`],
+      { env: { PATH: process.env.PATH ?? '' } },
+      /attached/,
+    );
+    const uploads = uploadsTo(server.port, template.token);
+    for (let upload = 0; upload < UPLOADS; upload += 1) {
+      // every other one is the first in folders that are new from the top
+      const repository = `new-${upload - (upload % 2)}/deep/app`;
+      const answer = await send(uploads, toAttempt(template, repository, `v${upload}`));
+      assert.ok(answer !== null);
+      takenAs(answer, 201);
+    }
+    await strace.stop();
+    const order: SyncOrder = {
+      log: await readFile(trace, 'utf8'),
+      // index.db and the access log may be lost
+      counts: (file) => file.startsWith(path.join(data, 'sigstore')) || file.endsWith('state.db-wal'),
+    };
+    const answers = answersIn(order);
+    assert.equal(answers.length, UPLOADS);
+    const early = answers.filter(({ unsynced }) => unsynced.length > 0);
+    see(`${early.length} answers before sync of ${answers.length}`);
+    assert.deepEqual(early, []);
+    // bytes, intent, their folder, the image's and its rows
+    for (const { syncedCount } of answers) assert.ok(syncedCount >= 5, `${syncedCount} things were synced`);
+
+    for (const sync of NEEDED_SYNCS) {
+      const log = order.log.split('\n').filter((line) => !sync.test(line));
+      const found = answersIn({ ...order, log: log.join('\n') }).filter(
+        ({ unsynced }) => unsynced.length > 0,
+      );
+      assert.equal(found.length, UPLOADS, `without ${sync} every answer is too early`);
+    }
+  },
+);

@@ -1,0 +1,64 @@
+// The table of `npm run faults`: scripts/promises.mjs.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+
+const scriptUrl = new URL('../../scripts/promises.mjs', import.meta.url).href;
+
+/** What the expression gives, in which all functions of the script are known. */
+function evaluate(expression: string): unknown {
+  const code = `const { parseRows, missingRows, textTable, withTable } = await import(${JSON.stringify(scriptUrl)});
+    process.stdout.write(JSON.stringify(${expression}));`;
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
+    encoding: 'utf8',
+  });
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+const row = (id: string, what: string, seen: string, isKept: boolean) => ({
+  id,
+  what,
+  wanted: '1',
+  seen,
+  isKept,
+});
+
+test('a promise has the row of its end, or that of its beginning when it never came to one', () => {
+  const lines = [
+    row('P12', 'full', 'not run', false),
+    row('P2', 'order', 'not run', false),
+    row('P12', 'full', '1', true),
+  ].map((each) => JSON.stringify(each));
+  assert.deepEqual(evaluate(`parseRows(${JSON.stringify(`${lines.join('\n')}\n`)})`), [
+    row('P2', 'order', 'not run', false),
+    row('P12', 'full', '1', true),
+  ]);
+});
+
+test('a promise of the document without a row is a broken one', () => {
+  const docs = '**P1** is kept.\n\n**P2** is not tested, unlike **P9**.\n';
+  const rows = [row('P1', 'kept', '1', true)];
+  assert.deepEqual(evaluate(`missingRows(${JSON.stringify(docs)}, ${JSON.stringify(rows)})`), [
+    { id: 'P2', what: 'no test', wanted: 'a figure', seen: '', isKept: false },
+  ]);
+});
+
+test('the document keeps all but its table', () => {
+  const docs = 'a\n<!-- the table: written by npm run faults -->\nold\n<!-- end of the table -->\nb\n';
+  const rows = [row('P1', 'a | b', '1', true), row('P2', 'c', '', false)];
+  assert.equal(
+    evaluate(`withTable(${JSON.stringify(docs)}, 'today', ${JSON.stringify(rows)})`),
+    `a
+<!-- the table: written by npm run faults -->
+today
+
+| promise | what | wanted | seen |  |
+| --- | --- | --- | --- | --- |
+| P1 | a \\| b | 1 | 1 | kept |
+| P2 | c | 1 |  | BROKEN |
+<!-- end of the table -->
+b
+`,
+  );
+});
