@@ -89,7 +89,7 @@ export function composePush(server: SignatureServer, staging: Staging): PushWays
   };
   const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
   const pusher = createPusher({ ...shared, sha256, untrustedClaim });
-  return { pusher, watch: (request) => watchAndPush({ ...shared, pusher }, request) };
+  return { pusher, watch: (request) => watchAndPush({ ...shared, pusher, whyRefused }, request) };
 }
 
 /** What the payload of untrusted bytes says, with nobody's key asked; null when it says nothing readable. */
@@ -102,6 +102,12 @@ function untrustedClaim(untrusted: Uint8Array): Claim | null {
     if (isLookasideError(error, 'PAYLOAD_INVALID')) return null;
     throw error;
   }
+}
+
+/** The sentence with which a server would refuse the structure of these bytes, or null. */
+function whyRefused(untrusted: Uint8Array): string | null {
+  const structure = examineStructure(untrusted);
+  return structure.kind === 'refused' ? structure.refusal.message : null;
 }
 
 async function waitUnlessAborted(ms: number, signal: AbortSignal): Promise<void> {

@@ -4,7 +4,7 @@ import type { Config } from '../config.ts';
 import type { LookasideError } from '../domain/errors.ts';
 import type { OnRetry, SignatureServer } from '../domain/remote.ts';
 import type { Staged } from '../domain/staged.ts';
-import { escapeTerminal } from '../domain/text.ts';
+import { escapeJson, escapeTerminal } from '../domain/text.ts';
 import type { PushedImage } from '../service/push.ts';
 import type { WatchEvent } from '../service/push-watch.ts';
 import { createProgressBar, type ProgressBar } from './progress.ts';
@@ -216,7 +216,13 @@ export async function runPushWatch(config: Config, { paths, force, json }: Watch
 }
 
 function printLine(event: WatchEvent): void {
-  print(JSON.stringify(event.event === 'pushed' ? { event: event.event, ...toJson(event.pushed) } : event));
+  const shown = event.event === 'pushed' ? { event: event.event, ...toJson(event.pushed) } : event;
+  print(escapeJson(JSON.stringify(shown)));
+}
+
+function formatUnfinished({ source, message }: Extract<WatchEvent, { event: 'unfinished' }>): string {
+  const why = message === null ? '' : `: ${message}`;
+  return `${source} has been no whole signature for ten seconds, and is sent once it is one${why}`;
 }
 
 function createTeller(server: string): (event: WatchEvent) => void {
@@ -249,9 +255,7 @@ function createTeller(server: string): (event: WatchEvent) => void {
         for (const source of behindGaps([event.gap])) hidden.add(source);
         return;
       case 'unfinished':
-        note(
-          `${event.source} has been no whole signature for ten seconds; it is sent once it is one (binary, as podman, skopeo and gpg --sign write it)`,
-        );
+        note(formatUnfinished(event));
         return;
       case 'problem':
         note(formatProblem(event.problem));
@@ -267,6 +271,9 @@ function createTeller(server: string): (event: WatchEvent) => void {
         return;
       case 'root-back':
         note(`${event.root} is there again`);
+        return;
+      case 'polling':
+        note(`${event.root} is looked through every few seconds from now on: ${event.message}`);
         return;
     }
   };

@@ -33,7 +33,7 @@ export interface VerifyOptions {
 }
 
 /**
- * EXIT.done: one is accepted; EXIT.failed: none is; EXIT.usage: that could not be found out. A server is asked for what
+ * EXIT.done: one is accepted; EXIT.failed: none is; EXIT.usage: that could not be found out of any. A server is asked for what
  * no file is named for.
  */
 export async function runVerify(config: Config, options: VerifyOptions): Promise<number> {
@@ -41,11 +41,17 @@ export async function runVerify(config: Config, options: VerifyOptions): Promise
     const result = await verify(config, options);
     if (options.json) printJson(result);
     else print(formatVerification(result));
-    return result.accepted ? EXIT.done : EXIT.failed;
+    return exitCodeFor(result);
   } catch (error) {
     exitCodeOf(error);
     return EXIT.usage;
   }
+}
+
+export function exitCodeFor({ accepted, signatures }: Pick<Verification, 'accepted' | 'signatures'>): number {
+  if (accepted) return EXIT.done;
+  const isUnknown = signatures.length > 0 && signatures.every(({ refusal }) => refusal?.code === 'BUSY');
+  return isUnknown ? EXIT.usage : EXIT.failed;
 }
 
 export interface Verification {
@@ -102,7 +108,8 @@ function openInputs(config: Config, { keyrings, signature }: VerifyOptions): Inp
     },
     async signatures({ path }, digest) {
       if (signature !== null) return readAll([signature], SIGNATURE);
-      return signaturesOf(server(), { site: DEFAULT_SITE, layout: 'repository', path, ...digest });
+      const inRepository = { site: DEFAULT_SITE, layout: 'repository', path, ...digest } as const;
+      return signaturesOf(server(), [inRepository, { ...inRepository, layout: 'release', path: '' }]);
     },
     async [Symbol.asyncDispose]() {
       await connected?.[Symbol.asyncDispose]();

@@ -17,8 +17,8 @@ export interface RemoteFilter {
 }
 
 /**
- * Every method throws LookasideError: SERVER_UNREACHABLE (also what a proxy answers in the server's place), UNAUTHORIZED,
- * DENIED, or the code with which the server refused. What is worth another try (connections that fail, 408, 429, 502 to
+ * Every method throws LookasideError: SERVER_UNREACHABLE (also what a proxy answers in the server's place, but for
+ * TOO_LARGE), UNAUTHORIZED, DENIED, or the code with which the server refused. What is worth another try (connections that fail, 408, 429, 502 to
  * 504) has been tried again by then.
  */
 export interface SignatureServer {

@@ -51,6 +51,13 @@ export interface StagedBytes {
   readonly modifiedAt: Date;
 }
 
+export interface WatchListener {
+  /** Something may have changed in the folder; the empty name is the root with all below it, told when single changes may have been missed. */
+  readonly onChange: (folder: string) => void;
+  /** Changes may go unnoticed, so that all is told every few seconds from now on. Why, and what to do, for people. */
+  readonly onPolling: (why: string) => void;
+}
+
 /** Folders and files on this machine. Follows the names that it is given, and no link below them. */
 export interface Staging {
   /**
@@ -66,9 +73,6 @@ export interface Staging {
   findBelow(root: string, folders: readonly string[]): Promise<Staged>;
   /** The file as it is now, or why it cannot be sent. Never reads outside of what was given to find(). */
   read(file: StagedFile): Promise<StagedBytes | StagedProblem>;
-  /**
-   * Tells of folders below the root in which something may have changed from now on; the empty name is the root with
-   * all below it, told when single changes may have been missed. @throws as find()
-   */
-  watch(root: string, onChange: (folder: string) => void): Promise<AsyncDisposable>;
+  /** Tells of changes below the root from now on. @throws as find() */
+  watch(root: string, listener: WatchListener): Promise<AsyncDisposable>;
 }

@@ -5,8 +5,9 @@
 // first and then listed, and watched anew whenever its name is told.
 import { closeSync, type FSWatcher, promises as fs, watch } from 'node:fs';
 import { systemCode } from '../domain/errors.ts';
+import type { WatchListener } from '../domain/staged.ts';
 import { DIR_MANIFEST, DIR_VERSION, parseStagedName } from '../domain/staged-place.ts';
-import { below, entriesOf, isRefusal, OUT_OF_FILES, openFolder } from './inside.ts';
+import { below, entriesOf, inWords, isRefusal, OUT_OF_FILES, openFolder } from './inside.ts';
 
 export interface Watching {
   /** How long changes are gathered before a folder is told, once. */
@@ -25,11 +26,10 @@ export const DEFAULT_WATCHING: Watching = {
   watch,
 };
 
-export interface WatchOptions extends Watching {
+export interface WatchOptions extends Watching, WatchListener {
   /** As it was given. */
   readonly root: string;
   readonly realRoot: string;
-  readonly onChange: (folder: string) => void;
 }
 
 /** As many as the walk goes down. */
@@ -73,6 +73,7 @@ class FolderWatch implements AsyncDisposable {
   #realRoot: string;
   #rootIdentity: string | null = null;
   #isReliable = true;
+  #toldDoubt: string | null = null;
   #isEnded = false;
   #events = 0;
   #gathering: NodeJS.Timeout | null = null;
@@ -185,7 +186,7 @@ class FolderWatch implements AsyncDisposable {
   async #watchFolder(path: string): Promise<readonly string[] | null> {
     const opened = await openFolder(below(this.#realRoot, path));
     if (isRefusal(opened)) {
-      if (opened === OUT_OF_FILES) this.#isReliable = false;
+      if (opened === OUT_OF_FILES) this.#doubt(`a folder ${opened.message}`);
       if (opened.kind === 'unreadable') this.#closed.add(path);
       return null;
     }
@@ -196,9 +197,9 @@ class FolderWatch implements AsyncDisposable {
         if (entry.isDirectory() && !entry.name.startsWith('.')) names.push(entry.name);
       }
       return names;
-    } catch {
-      // whatever it is: find() tells people, and what cannot be listed may hold folders that are not watched
-      this.#isReliable = false;
+    } catch (error) {
+      // what cannot be listed may hold folders that are not watched
+      this.#doubt(whyUnwatched(error));
       return [];
     } finally {
       closeSync(opened.descriptor);
@@ -207,9 +208,7 @@ class FolderWatch implements AsyncDisposable {
 
   #addWatcher(path: string, openPath: string): void {
     const watcher = this.#options.watch(openPath, (kind, name) => this.#onEvent(path, kind, name));
-    watcher.on('error', () => {
-      this.#isReliable = false;
-    });
+    watcher.on('error', (error) => this.#doubt(whyUnwatched(error)));
     this.#drop(path);
     this.#folders.set(path, { watcher, children: new Set() });
     if (path !== '') this.#folders.get(parentOf(path))?.children.add(nameOf(path));
@@ -235,7 +234,7 @@ class FolderWatch implements AsyncDisposable {
     this.#rootIdentity = await this.#identifyRoot();
     const isWatched = this.#rootIdentity !== null && (await this.#watchBelow('', () => undefined));
     if (!isWatched) this.#rootIdentity = null;
-    if (isWatched && (await isRemote(this.#realRoot))) this.#isReliable = false;
+    if (isWatched && (await isRemote(this.#realRoot))) this.#doubt(REMOTE);
   }
 
   async #beginAgain(): Promise<void> {
@@ -267,11 +266,30 @@ class FolderWatch implements AsyncDisposable {
     this.#work = this.#work
       .then(() => (this.#isEnded ? undefined : act()))
       // a folder that cannot be opened for lack of descriptors, /proc gone: look at all until it is better
-      .catch(() => {
-        this.#isReliable = false;
-      });
+      .catch((error: unknown) => this.#doubt(whyUnwatched(error)));
+  }
+
+  /** From now on all is told again and again. People are told each reason once, however often it is met. */
+  #doubt(why: string): void {
+    this.#isReliable = false;
+    if (this.#toldDoubt === why) return;
+    this.#toldDoubt = why;
+    this.#options.onPolling(why);
   }
 }
+
+const REMOTE = 'it lies on a file system that other machines may change, of which the kernel does not tell';
+
+function whyUnwatched(error: unknown): string {
+  return NO_WATCHES[systemCode(error) ?? ''] ?? `not all of its folders can be watched: ${inWords(error)}`;
+}
+
+// inotify_add_watch(2) and inotify_init1(2)
+const NO_WATCHES: Readonly<Record<string, string>> = {
+  ENOSPC:
+    'the kernel grants no more watches, of which each folder takes one; raise fs.inotify.max_user_watches',
+  EMFILE: 'the kernel grants no more watching; raise fs.inotify.max_user_instances, or ulimit -n',
+};
 
 /** Whether a file of that name has a say in what is found in its folder. */
 function isOfInterest(name: string): boolean {

@@ -74,8 +74,8 @@ export function createStaging(watching: Watching = DEFAULT_WATCHING): Staging {
       return readStaged(file.source, realPathOf(file.source));
     },
 
-    async watch(root, onChange) {
-      return watchFolders({ root, realRoot: await resolveFolder(root), onChange, ...watching });
+    async watch(root, listener) {
+      return watchFolders({ root, realRoot: await resolveFolder(root), ...listener, ...watching });
     },
   };
 }

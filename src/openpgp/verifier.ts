@@ -291,7 +291,7 @@ function refuseExpiredKey(states: readonly KeyState[], signedAt: Date, now: Date
   return refusedAs(
     at <= signedAt ? 'bad' : 'good',
     'KEY_EXPIRED',
-    `the key expired at ${at.toISOString()}. If the signer has prolonged it, register it again with: lookaside key add FILE; else sign again with another key`,
+    `the key expired at ${at.toISOString()}. If the signer has prolonged it, take what they export now in its place (lookaside key add FILE, or verify --keyring FILE); else sign again with another key`,
   );
 }
 

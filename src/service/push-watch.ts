@@ -5,6 +5,7 @@ import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
 import { createLru } from '../domain/lru.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { Staged, StagedBytes, StagedFile, StagedProblem, Staging } from '../domain/staged.ts';
+import { createBell } from './bell.ts';
 import { CHUNK, type PushedFile, type PushedImage, type Pusher, type ReadFile } from './push.ts';
 import { PASSING_CODES, type Wait } from './push-batches.ts';
 
@@ -12,6 +13,8 @@ export interface WatchOptions {
   readonly pusher: Pick<Pusher, 'greet' | 'pushRead' | 'identify'>;
   readonly staging: Pick<Staging, 'findBelow' | 'read' | 'watch'>;
   readonly isWhole: (bytes: Uint8Array) => boolean;
+  /** What a server would say of their structure, for people; null when nothing stands against it. */
+  readonly whyRefused: (bytes: Uint8Array) => string | null;
   readonly clock: Clock;
   readonly wait: Wait;
   /** From 0 to 1. */
@@ -22,8 +25,8 @@ export type WatchEvent =
   /** All that was there at the start has been looked at. */
   | { readonly event: 'watching'; readonly roots: readonly string[] }
   | { readonly event: 'pushed'; readonly pushed: PushedImage }
-  /** Not a whole signature for ten seconds; told once, and the file is sent should it become one. */
-  | { readonly event: 'unfinished'; readonly source: string }
+  /** Not a whole signature for ten seconds; told once, and the file is sent should it become one. `message`: what it is instead, if that is known. */
+  | { readonly event: 'unfinished'; readonly source: string; readonly message: string | null }
   | { readonly event: 'problem'; readonly problem: StagedProblem }
   | { readonly event: 'gap'; readonly gap: Staged['gaps'][number] }
   /** The server cannot be asked; told once, until `back`. */
@@ -31,7 +34,9 @@ export type WatchEvent =
   | { readonly event: 'back' }
   /** A root cannot be watched; told once, until `root-back`. */
   | { readonly event: 'root-away'; readonly root: string; readonly message: string }
-  | { readonly event: 'root-back'; readonly root: string };
+  | { readonly event: 'root-back'; readonly root: string }
+  /** Changes of the root may go unnoticed, so that all of it is looked at every few seconds. */
+  | { readonly event: 'polling'; readonly root: string; readonly message: string };
 
 export interface WatchRequest {
   readonly roots: readonly string[];
@@ -81,6 +86,8 @@ interface Root {
   readonly name: string;
   /** Folders in which something may have changed; the empty name is the root with all below it. */
   readonly changed: Set<string>;
+  /** Found by a look at all of it, and not yet looked at. */
+  backlog: readonly StagedFile[];
   watcher: AsyncDisposable | null;
   /** When to try again to watch it; null while it is watched. */
   againAtMs: number | null;
@@ -113,17 +120,16 @@ export async function watchAndPush(options: WatchOptions, request: WatchRequest)
 }
 
 function createWatch(options: WatchOptions, { roots: names, force, signal, onEvent }: WatchRequest) {
-  const { pusher, staging, isWhole, clock, wait, random } = options;
+  const { pusher, staging, isWhole, whyRefused, clock, wait, random } = options;
   const roots: readonly Root[] = [...new Set(names)].map((name) => ({
     name,
     changed: new Set(['']),
+    backlog: [],
     watcher: null,
     againAtMs: null,
   }));
   const bell = createBell(signal);
   const pending = new Map<string, Pending>();
-  /** Found by a look at a whole root, and not yet looked at. */
-  let backlog: StagedFile[] = [];
   /** The version of each source that nothing is left to do for. */
   const done = createLru<string, string>(MAX_REMEMBERED, () => 1);
   /** What was said last of each thing, so that it is said once. */
@@ -162,21 +168,25 @@ function createWatch(options: WatchOptions, { roots: names, force, signal, onEve
   }
 
   async function open(root: Root): Promise<void> {
-    root.watcher = await staging.watch(root.name, (folder) => {
-      root.changed.add(root.changed.size < MAX_CHANGED_FOLDERS ? folder : '');
-      bell.ring();
+    root.watcher = await staging.watch(root.name, {
+      onChange(folder) {
+        root.changed.add(root.changed.size < MAX_CHANGED_FOLDERS ? folder : '');
+        bell.ring();
+      },
+      onPolling: (message) => onEvent({ event: 'polling', root: root.name, message }),
     });
   }
 
   async function lookInto(root: Root): Promise<void> {
     const nowMs = clock.monotonicMs();
-    if (root.againAtMs === null ? root.changed.size === 0 : nowMs < root.againAtMs) return;
-    const isAll = root.changed.has('');
-    const folders = isAll ? [''] : [...root.changed];
-    root.changed.clear();
+    const folders = foldersToLookInto(root);
+    if (root.againAtMs === null ? folders.length === 0 : nowMs < root.againAtMs) return;
+    const isAll = folders.includes('');
+    if (isAll) root.changed.clear();
+    for (const folder of folders) root.changed.delete(folder);
     try {
       if (root.watcher === null) await open(root);
-      enqueue(await staging.findBelow(root.name, folders), isAll);
+      enqueue(root, await staging.findBelow(root.name, folders), isAll);
     } catch (error) {
       if (!isLookasideError(error)) throw error;
       if (root.againAtMs === null) {
@@ -192,13 +202,13 @@ function createWatch(options: WatchOptions, { roots: names, force, signal, onEve
     root.againAtMs = null;
   }
 
-  function enqueue({ files, problems, gaps }: Staged, isAll: boolean): void {
+  function enqueue(root: Root, { files, problems, gaps }: Staged, isAll: boolean): void {
     for (const problem of problems) tellProblem(problem);
     for (const gap of gaps) {
       if (isNews(`gap ${gap.source}`, gap.hidden.join())) onEvent({ event: 'gap', gap });
     }
     if (isAll) {
-      backlog = backlog.concat(files);
+      root.backlog = files;
       return;
     }
     const nowMs = clock.monotonicMs();
@@ -217,12 +227,14 @@ function createWatch(options: WatchOptions, { roots: names, force, signal, onEve
       if (due.size >= ROUND_FILES) return [...due.values()];
       if (item.dueMs <= nowMs) due.set(source, item);
     }
-    const old = backlog.slice(0, ROUND_FILES - due.size);
-    backlog = backlog.slice(old.length);
-    for (const file of old) {
-      const item = pending.get(file.source) ?? newPending(file, nowMs);
-      pending.set(file.source, item);
-      due.set(file.source, item);
+    for (const root of roots) {
+      const old = root.backlog.slice(0, ROUND_FILES - due.size);
+      root.backlog = root.backlog.slice(old.length);
+      for (const file of old) {
+        const item = pending.get(file.source) ?? newPending(file, nowMs);
+        pending.set(file.source, item);
+        due.set(file.source, item);
+      }
     }
     return [...due.values()];
   }
@@ -274,7 +286,7 @@ function createWatch(options: WatchOptions, { roots: names, force, signal, onEve
     }
     const unchangedMs = nowMs - item.seen.sinceMs;
     if (!isWhole(read.bytes)) {
-      waitForTheEnd(item, nowMs, unchangedMs);
+      waitForTheEnd(item, read.bytes, unchangedMs);
       return null;
     }
     item.unfinishedSinceMs = null;
@@ -284,11 +296,12 @@ function createWatch(options: WatchOptions, { roots: names, force, signal, onEve
     return null;
   }
 
-  function waitForTheEnd(item: Pending, nowMs: number, unchangedMs: number): void {
+  function waitForTheEnd(item: Pending, bytes: Uint8Array, unchangedMs: number): void {
+    const nowMs = clock.monotonicMs();
     const { source } = item.file;
     item.unfinishedSinceMs ??= nowMs;
     if (nowMs - item.unfinishedSinceMs >= UNFINISHED_TOLD_MS && isNews(source, 'unfinished')) {
-      onEvent({ event: 'unfinished', source });
+      onEvent({ event: 'unfinished', source, message: whyRefused(bytes) });
     }
     if (unchangedMs < UNFINISHED_TOLD_MS) {
       item.dueMs = nowMs + Math.min(LONGEST_LOOK_AGAIN_MS, Math.max(SETTLED_MS, unchangedMs / 2));
@@ -375,29 +388,14 @@ function createWatch(options: WatchOptions, { roots: names, force, signal, onEve
   return { start, run, close };
 }
 
+/** All of the root waits until what was found by the look before is done, or that would never come to its end. */
+function foldersToLookInto({ changed, backlog }: Root): readonly string[] {
+  if (changed.has('') && backlog.length === 0) return [''];
+  return [...changed].filter((folder) => folder !== '');
+}
+
 function newPending(file: StagedFile, dueMs: number): Pending {
   return { file, dueMs, seen: null, unfinishedSinceMs: null, retryAtMs: null };
-}
-
-interface Bell {
-  ring(): void;
-  reset(): void;
-  /** Aborted by the next ring, or already when it has rung since reset(). */
-  signal(): AbortSignal;
-}
-
-/** Rings also when `stop` is aborted. */
-function createBell(stop: AbortSignal): Bell {
-  let controller = new AbortController();
-  const ring = () => controller.abort();
-  stop.addEventListener('abort', ring, { once: true });
-  return {
-    ring,
-    reset() {
-      if (controller.signal.aborted && !stop.aborted) controller = new AbortController();
-    },
-    signal: () => controller.signal,
-  };
 }
 
 async function* each<T>(items: readonly T[]): AsyncGenerator<T> {

@@ -1,7 +1,7 @@
 // Pushing: what of staged signatures a server lacks is sent to it, and told image by image.
 import { mapInOrder } from '../domain/concurrency.ts';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE, type ImageId, imageKey } from '../domain/image.ts';
+import { DEFAULT_SITE, type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { MAX_MISSING_ASKED } from '../domain/limits.ts';
 import { claimedImage, signaturePath } from '../domain/placement.ts';
 import type { Clock } from '../domain/ports.ts';
@@ -41,7 +41,7 @@ export interface ReadFile {
   readonly file: StagedFile;
   readonly bytes: Uint8Array;
   readonly sha256: string;
-  /** Where its path says that it belongs, or its own claim where the path does not; null when neither tells. */
+  /** Where its path says that it belongs, or its own claim where the path does not, or not all; null when neither tells. */
   readonly image: ImageId | null;
 }
 
@@ -63,7 +63,7 @@ export type PushOutcome =
       readonly result: 'refused';
       readonly code: ErrorCode;
       readonly message: string;
-      /** The path has folders more or less than the signed name: another folder should have been pushed. */
+      /** The path has more folders than the signed name: one of them should have been pushed. */
       readonly isMisrooted: boolean;
     }
   | { readonly result: 'problem'; readonly kind: StagedProblem['kind']; readonly message: string }
@@ -345,12 +345,20 @@ function placeOf({ number, path }: Receipt): { readonly number: number; readonly
 }
 
 function imageOf({ place }: StagedFile, untrustedClaim: () => Claim | null): ImageId | null {
-  if (place.kind === 'image') return place.image;
   const claim = untrustedClaim();
+  if (place.kind === 'image') return wholeOf(place.image, claim) ?? place.image;
   if (claim === null) return null;
   if (place.kind === 'payload') return claimedImage(DEFAULT_SITE, claim);
   const path = pathOf(claim);
   return path === null ? null : { site: DEFAULT_SITE, layout: 'repository', path, ...place.digest };
+}
+
+/** The claimed image when the place is the end of its path, as below `staging/team` of a staging folder; else null. */
+function wholeOf(placed: ImageId, claim: Claim | null): ImageId | null {
+  const claimed = claim === null ? null : claimedImage(DEFAULT_SITE, claim);
+  if (claimed === null || placed.layout !== 'repository') return null;
+  const isEnd = imageFolder(claimed).endsWith(`/${imageFolder(placed)}`);
+  return isEnd ? claimed : null;
 }
 
 function placedImage({ place }: StagedFile): ImageId | null {
@@ -375,7 +383,7 @@ function numberOf({ place }: StagedFile): number {
 function isMisrooted({ image, file }: ReadFile, untrusted: Claim | null): boolean {
   const path = untrusted === null ? null : pathOf(untrusted);
   if (image === null || path === null || file.place.kind !== 'image') return false;
-  return path.endsWith(`/${image.path}`) || image.path.endsWith(`/${path}`);
+  return image.path.endsWith(`/${path}`);
 }
 
 async function* each<T>(items: readonly T[]): AsyncGenerator<T> {

@@ -27,8 +27,8 @@ export interface VerifyQuestion {
 }
 
 export interface VerifyRefusal {
-  /** REFERENCE_MISMATCH: good, but for another name. */
-  readonly code: RefusalCode | 'REFERENCE_MISMATCH';
+  /** REFERENCE_MISMATCH: good, but for another name. BUSY: it could not be looked at to its end. */
+  readonly code: RefusalCode | 'REFERENCE_MISMATCH' | 'BUSY';
   readonly message: string;
 }
 
@@ -53,7 +53,7 @@ export interface VerifyOptions {
   readonly clock: Pick<Clock, 'now'>;
 }
 
-/** In the order of `untrusted`; each is looked at. @throws LookasideError BUSY, or what `untrusted` throws */
+/** In the order of `untrusted`; each is looked at, and none keeps another from being. @throws what `untrusted` throws */
 export async function verifySignatures(
   { verifier, clock }: VerifyOptions,
   question: VerifyQuestion,
@@ -61,9 +61,28 @@ export async function verifySignatures(
 ): Promise<readonly CheckedSignature[]> {
   const checked: CheckedSignature[] = [];
   for await (const { source, bytes } of untrusted) {
-    checked.push(check(source, await verifier.examine(bytes, clock.now(), 'upload'), question));
+    try {
+      checked.push(check(source, await verifier.examine(bytes, clock.now(), 'upload'), question));
+    } catch (error) {
+      if (!isLookasideError(error, 'BUSY')) throw error;
+      checked.push(unjudged(source, error.message));
+    }
   }
   return checked;
+}
+
+/** One that takes longer than the verifier gives it, or brings its thread down. */
+function unjudged(source: string, message: string): CheckedSignature {
+  return {
+    source,
+    refusal: { code: 'BUSY', message },
+    fingerprint: null,
+    signingFingerprint: null,
+    signedAt: null,
+    expiresAt: null,
+    manifestDigest: null,
+    dockerReference: null,
+  };
 }
 
 function check(source: string, judgement: Judgement, question: VerifyQuestion): CheckedSignature {
@@ -129,15 +148,19 @@ function refuseReference({ dockerReference }: Claim, { reference }: VerifyQuesti
 
 // --- where signatures and keys come from
 
-/** All that clients are given that pull the image: up to the first number that is missing. */
+/** All that clients are given that pull the first of these images that has any: up to the first number that is missing. */
 export async function* signaturesOf(
   server: ServedSignatures,
-  image: ImageId,
+  images: readonly ImageId[],
 ): AsyncGenerator<UntrustedSignature> {
-  for (let number = 1; number <= MAX_SIGNATURES_PER_IMAGE; number += 1) {
-    const bytes = await server.signature(image, number);
-    if (bytes === null) return;
-    yield { source: `signature-${number}`, bytes };
+  for (const image of images) {
+    let number = 1;
+    for (; number <= MAX_SIGNATURES_PER_IMAGE; number += 1) {
+      const bytes = await server.signature(image, number);
+      if (bytes === null) break;
+      yield { source: `signature-${number}`, bytes };
+    }
+    if (number > 1) return;
   }
 }
 

@@ -138,7 +138,8 @@ function stranger(answer: HttpAnswer, { method, path }: HttpRequest, name: strin
   const type = answer.header('content-type')?.split(';', 1)[0]?.slice(0, 80) ?? 'no type';
   const found = `${name} is no lookaside server's API: it answers ${method} ${path.split('?', 1)[0]} with ${answer.status} and ${type}`;
   if (answer.status === 413) {
-    return unreachable(`${found}; a proxy in front of the server has to let bodies of 16 MiB through`);
+    const message = `${found}; a proxy in front of the server has to let bodies of 16 MiB through`;
+    return new LookasideError('TOO_LARGE', message);
   }
   return unreachable(`${found}; give as --server the URL under which the server is reached, with its path`);
 }

@@ -116,10 +116,11 @@ describe('push', () => {
     assertOutcome(again, 1, /signature-2: refused \(KEY_UNKNOWN\): /, /signature-2: .*symbolic link/);
   });
 
-  it('says that another folder should have been named', async () => {
-    const staging = await newStaging();
+  it('of a folder below, or above, the one that lookaside-staging names sends what is clear, and says which it should be', async () => {
+    const staging = path.join(await newStaging(), 'inner');
     await stage(staging, 'deep/team/app', 1);
-    const outcome = await push(path.join(staging, 'deep'));
+    assertOutcome(await push(path.join(staging, 'deep')), 0, /^deep\/team\/app@sha256:.* 1 sent/m);
+    const outcome = await push(path.dirname(staging));
     assertOutcome(
       outcome,
       1,

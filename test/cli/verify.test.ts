@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatVerification } from '../../src/cli/verify.ts';
+import { exitCodeFor, formatVerification } from '../../src/cli/verify.ts';
 import type { CheckedSignature } from '../../src/service/verify.ts';
 
 const PRIMARY = 'A'.repeat(40);
@@ -37,6 +37,14 @@ test('the last line of a verification is skopeo’s, with the primary key of a s
       `Signature verified using fingerprint ${PRIMARY}, digest sha256:00`,
     ],
   );
+});
+
+test('whether any is accepted is unknown only when none could be looked at to its end', () => {
+  const stuck: CheckedSignature = { ...bad, refusal: { code: 'BUSY', message: 'it took too long' } };
+  assert.equal(exitCodeFor({ accepted: true, signatures: [stuck, good] }), 0);
+  assert.equal(exitCodeFor({ accepted: false, signatures: [stuck, bad] }), 1);
+  assert.equal(exitCodeFor({ accepted: false, signatures: [] }), 1);
+  assert.equal(exitCodeFor({ accepted: false, signatures: [stuck] }), 2);
 });
 
 test('keys that could not be used are told ahead of what is not verified without them', () => {

@@ -32,6 +32,8 @@ interface Ears extends AsyncDisposable {
   readonly staging: Staging;
   /** Every folder told so far. */
   readonly told: string[];
+  /** Why not only events are relied on. */
+  readonly doubts: string[];
   /** Resolves once what was told since the last call is enough. */
   until(isEnough: (told: ReadonlySet<string>) => boolean): Promise<void>;
 }
@@ -41,14 +43,19 @@ async function listen(watching: Watching = BY_EVENTS): Promise<Ears> {
   const told: string[] = [];
   let since = new Set<string>();
   let onTold: () => void = () => undefined;
-  const watcher = await staging.watch(root, (folder) => {
-    told.push(folder);
-    since.add(folder);
-    onTold();
+  const doubts: string[] = [];
+  const watcher = await staging.watch(root, {
+    onChange(folder) {
+      told.push(folder);
+      since.add(folder);
+      onTold();
+    },
+    onPolling: (why) => void doubts.push(why),
   });
   return {
     staging,
     told,
+    doubts,
     until: (isEnough) =>
       new Promise((resolve) => {
         onTold = () => {
@@ -184,7 +191,7 @@ describe('when events are not enough', () => {
     await ears.until((told) => told.has(APP) || told.has(''));
   });
 
-  it('all is told again and again while the system grants no more watches', async () => {
+  it('all is told again and again while the system grants no more watches, and that once', async () => {
     let granted = 1;
     const scarce: Watching['watch'] = (folder, onEvent) => {
       granted -= 1;
@@ -192,9 +199,11 @@ describe('when events are not enough', () => {
       throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
     };
     await lay(`${APP}/signature-1`);
-    await using ears = await listen({ ...BY_EVENTS, pollMs: 20, watch: scarce });
+    await using ears = await listen({ ...BY_EVENTS, pollMs: 20, everythingMs: 50, watch: scarce });
     for (let round = 0; round < 3; round += 1) await ears.until((told) => told.has(''));
     assert.equal((await ears.staging.findBelow(root, [''])).files.length, 1);
+    assert.equal(ears.doubts.length, 1);
+    assert.match(ears.doubts[0] ?? '', /raise fs\.inotify\.max_user_watches/);
   });
 
   it('all is told from time to time in any case', async () => {

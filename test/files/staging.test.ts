@@ -260,7 +260,7 @@ describe('a name that is given', () => {
     await lay('file');
     const file = path.join(root, 'file');
     await assert.rejects(
-      staging.watch(file, () => undefined),
+      staging.watch(file, { onChange: () => undefined, onPolling: () => undefined }),
       /is a file; expected a folder/,
     );
     await assert.rejects(staging.findBelow(file, ['']), /is a file; expected a folder/);

@@ -170,6 +170,8 @@ export interface MemoryStaging extends Pick<Staging, 'findBelow' | 'read' | 'wat
   put(file: StagedFile, text: string | (() => string), modifiedAt: Date): StagedFile;
   /** Tells the watcher. */
   change(folder: string): void;
+  /** Tells the watcher why it has to look again and again. */
+  doubt: (why: string) => void;
 }
 
 export function createStaging(): MemoryStaging {
@@ -186,6 +188,7 @@ export function createStaging(): MemoryStaging {
       return file;
     },
     change: (folder) => tell(folder),
+    doubt: () => undefined,
     async findBelow(root, folders) {
       if (staging.failure !== null) throw staging.failure;
       const isBelow = (source: string) =>
@@ -204,9 +207,10 @@ export function createStaging(): MemoryStaging {
       const text = typeof entry.text === 'string' ? entry.text : entry.text();
       return { bytes: Buffer.from(text), modifiedAt: entry.modifiedAt };
     },
-    async watch(root, onChange) {
+    async watch(root, { onChange, onPolling }) {
       if (staging.failure !== null) throw staging.failure;
       tell = onChange;
+      staging.doubt = onPolling;
       return {
         async [Symbol.asyncDispose]() {
           staging.closed.push(root);

@@ -31,6 +31,7 @@ async function watch(
       pusher,
       staging,
       isWhole,
+      whyRefused: (bytes) => (bytes[0] === '-'.charCodeAt(0) ? 'it is armoured' : null),
       clock,
       random: () => 1,
       async wait(ms, signal) {
@@ -56,9 +57,10 @@ function shown(event: WatchEvent): string {
       return `${event.pushed.image?.path}: ${event.pushed.files.map(({ outcome }) => outcome.result).join(' ')}`;
     case 'away':
     case 'root-away':
+    case 'polling':
       return `${event.event}: ${event.message}`;
     case 'unfinished':
-      return event.event;
+      return event.message === null ? event.event : `${event.event}: ${event.message}`;
     case 'problem':
       return `problem: ${event.problem.message}`;
     case 'gap':
@@ -148,6 +150,23 @@ describe('a watch', () => {
     const untilTold = waits.findIndex((ms) => ms > 1000);
     assert.ok(untilTold > 0 && untilTold < 20, 'it is looked at every second at first, then seldom');
     assert.ok(at > 60_000);
+  });
+
+  it('says what a file is that never becomes a signature', async () => {
+    const scene = openPushScene();
+    put(scene, 1, '-----BEGIN', OLD);
+    const pass = (ms: number) => scene.clock.pass(ms);
+    const { told } = await watch(
+      scene,
+      Array.from({ length: 20 }, () => pass),
+    );
+    assert.deepEqual(told, ['watching', 'unfinished: it is armoured']);
+  });
+
+  it('says when changes may go unnoticed', async () => {
+    const scene = openPushScene();
+    const { told } = await watch(scene, [() => scene.staging.doubt('no more watches')]);
+    assert.deepEqual(told, ['watching', 'polling: no more watches']);
   });
 
   it('tells once what was refused, and tries it again when it changes and after an hour', async () => {
@@ -252,6 +271,25 @@ describe('a watch whose server is away', () => {
       server.holds(APP),
       ['v1', 'v2', 'v3'].map((tag) => signed(`team/app:${tag}`)),
     );
+  });
+
+  it('gathers nothing while all is told again and again', async () => {
+    const scene = openPushScene();
+    let isAway = true;
+    scene.server.onRequest = () => {
+      if (isAway) throw unreachable();
+    };
+    const files = Array.from({ length: 250 }, (_, i) => put(scene, i + 1, signed(`team/app:v${i}`), OLD));
+    const tellAll = () => scene.staging.change('');
+    await watch(scene, [
+      ...Array.from({ length: 5 }, () => tellAll),
+      () => {
+        isAway = false;
+      },
+    ]);
+    assert.equal(scene.server.holds(APP).length, files.length);
+    // once to be sent, and once for all that was told since
+    assert.equal(scene.staging.reads.filter((source) => source === files.at(-1)?.source).length, 2);
   });
 
   it('finds that it is back even when there is nothing to send', async () => {

@@ -169,11 +169,24 @@ describe('a push', () => {
     assert.equal(images.length, 1);
   });
 
-  it('knows the folder above or below the one that should have been named', async () => {
+  it('takes the folders above one of a staging folder from the signed name, when its end and the digest agree', async () => {
+    const scene = openPushScene();
+    const CASES = [
+      ['app', 'team/app:v1', 'a', 'team/app@sha256=a/1'],
+      ['app', 'team/app:v1', 'b', 'app@sha256=a/1'],
+      ['pp', 'team/app:v1', 'a', 'pp@sha256=a/1'],
+    ] as const;
+    for (const [path, name, digit, sentTo] of CASES) {
+      await push(scene, stage(scene, path, 'a', { 1: signed(name, digit) }));
+      const fileName = scene.server.batches.at(-1)?.[0];
+      assert.equal(fileName?.replace(/a{64}\/signature-/, 'a/'), sentTo);
+    }
+  });
+
+  it('knows the folder above the one that should have been named', async () => {
     const scene = openPushScene();
     scene.server.refuse = () => ({ code: 'REPOSITORY_MISMATCH', message: 'another repository' });
     const CASES = [
-      ['app', 'team/app:v1', true],
       ['sigstore/team/app', 'team/app:v1', true],
       ['team/app', 'other/app:v1', false],
       ['team/app', 'team/app:v1', false],

@@ -116,7 +116,7 @@ test('the signatures of a server are those up to the first missing number', asyn
   const found = [];
   for await (const one of signaturesOf(
     { signature: async (_image, number) => blobs.get(number) ?? null },
-    IMAGE,
+    [IMAGE, OTHER_DIGEST],
   )) {
     found.push(one);
   }
@@ -124,6 +124,32 @@ test('the signatures of a server are those up to the first missing number', asyn
     { source: 'signature-1', bytes: Uint8Array.of(1) },
     { source: 'signature-2', bytes: Uint8Array.of(2) },
   ]);
+});
+
+test('the signatures of a server are those of OpenShift’s release layout where the repository has none', async () => {
+  const release = { ...IMAGE, layout: 'release', path: '' } as const;
+  const server = {
+    signature: async ({ layout }: { readonly layout: string }, number: number) =>
+      layout === 'release' && number === 1 ? Uint8Array.of(7) : null,
+  };
+  const found = [];
+  for await (const one of signaturesOf(server, [IMAGE, release])) found.push(one);
+  assert.deepEqual(found, [{ source: 'signature-1', bytes: Uint8Array.of(7) }]);
+});
+
+test('a signature that cannot be looked at to its end keeps no other from being accepted', async () => {
+  const verifier = {
+    async examine(bytes: Uint8Array) {
+      if (bytes[0] === 1) throw new LookasideError('BUSY', 'verification took longer than 2000 ms');
+      return good;
+    },
+  };
+  const untrusted = [1, 2].map((octet) => ({ source: String(octet), bytes: Uint8Array.of(octet) }));
+  const checked = await verifySignatures({ verifier, clock }, QUESTION, untrusted);
+  assert.deepEqual(
+    checked.map(({ refusal }) => refusal?.code ?? null),
+    ['BUSY', null],
+  );
 });
 
 test('a server that has an answer to every number is asked for no more than clients would', async () => {
@@ -134,7 +160,7 @@ test('a server that has an answer to every number is asked for no more than clie
       return new Uint8Array();
     },
   };
-  for await (const { source } of signaturesOf(endless, IMAGE)) assert.ok(source !== '');
+  for await (const { source } of signaturesOf(endless, [IMAGE, OTHER_DIGEST])) assert.ok(source !== '');
   assert.equal(asked, 127);
 });
 
