@@ -15,6 +15,9 @@ const CLIENTS = {
   ip: 'iproute2',
   bzip2: 'bzip2',
   strace: 'strace',
+  'systemd-socket-activate': 'systemd',
+  'systemd-analyze': 'systemd',
+  faketime: 'faketime',
 };
 
 /** The client programs that are not on the PATH. */

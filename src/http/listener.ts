@@ -39,6 +39,9 @@ const LIMITS = {
 const IDLE_SOCKET_MS = 30_000;
 const IDLE_GRACE_MS = 1000;
 
+/** Connections that wait to be taken, between two processes too. */
+const BACKLOG = 1024;
+
 export interface ListenOptions {
   readonly handler: RequestListener;
   /** Null: all addresses, IPv6 and IPv4. */
@@ -53,26 +56,50 @@ export interface ListenOptions {
  * A request that waits to be told to go on (`Expect: 100-continue`) goes to the handler like any other: what reads the
  * body says so. @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL
  */
-export async function listen({
+export async function listen({ host, port, ...options }: ListenOptions): Promise<Listener> {
+  const server = createServer(options);
+  await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
+  const { family } = server.address() as AddressInfo; // a TCP server that listens has one
+  return toListener(server, host ?? (family === 'IPv6' ? '::' : '0.0.0.0'), options.tls);
+}
+
+export interface AdoptOptions extends Omit<ListenOptions, 'host' | 'port'> {
+  /** Of a socket that whoever started this process has bound, and keeps when we close ours. */
+  readonly fd: number;
+}
+
+/** As listen(), on a socket that was passed to this process. @throws the system's error; EINVAL when it is no TCP socket to listen on */
+export async function adopt({ fd, ...options }: AdoptOptions): Promise<Listener> {
+  const server = createServer(options);
+  await settled(server, () => server.listen({ fd }, BACKLOG));
+  const address = server.address();
+  if (address === null || typeof address === 'string') {
+    await drain(server);
+    throw Object.assign(new Error(`file descriptor ${fd} is a Unix socket`), { code: 'EINVAL' });
+  }
+  return toListener(server, address.address, options.tls);
+}
+
+function createServer({
   handler,
-  host,
-  port,
   tls,
   idleMs = IDLE_SOCKET_MS,
-}: ListenOptions): Promise<Listener> {
+}: Omit<ListenOptions, 'host' | 'port'>): Server {
   const server =
     tls === null
       ? createHttpServer(LIMITS, handler)
       : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.on('checkContinue', handler);
   closeIdle(server, idleMs);
-  await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
-  const address = server.address() as AddressInfo; // a TCP server that listens has one
-  const shownHost = host ?? (address.family === 'IPv6' ? '::' : '0.0.0.0');
-  const authority = shownHost.includes(':') ? `[${shownHost}]` : shownHost;
+  return server;
+}
+
+function toListener(server: Server, host: string, tls: TlsFiles | null): Listener {
+  const { port } = server.address() as AddressInfo; // a TCP server that listens has one
+  const authority = host.includes(':') ? `[${host}]` : host;
   return {
-    url: `${tls === null ? 'http' : 'https'}://${authority}:${address.port}`,
-    port: address.port,
+    url: `${tls === null ? 'http' : 'https'}://${authority}:${port}`,
+    port,
     setTls(next) {
       if (tls === null) throw new Error('this listener was not started with TLS');
       (server as HttpsServer).setSecureContext({ ...next, minVersion: 'TLSv1.2' });
@@ -133,12 +160,17 @@ function listenOn(
   server: Server,
   options: { host?: string; port?: number; ipv6Only?: boolean; path?: string },
 ) {
-  return new Promise<void>((resolve, reject) => {
+  return settled(server, () => server.listen({ ...options, backlog: BACKLOG }));
+}
+
+function settled(server: Server, begin: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ ...options, backlog: 1024 }, () => {
+    server.once('listening', () => {
       server.off('error', reject);
       resolve();
     });
+    begin();
   });
 }
 

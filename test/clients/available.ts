@@ -14,6 +14,10 @@ export type Need =
   | 'prlimit'
   | 'strace'
   | 'bzip2'
+  | 'systemd-socket-activate'
+  | 'systemd-analyze'
+  | 'faketime'
+  | 'slowhttptest'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 
