@@ -63,7 +63,7 @@ test('systemd starts the server at the first connection', needs('systemd-socket-
       ...lookaside('serve', '--data', temp.path),
     ],
     { env: { PATH } },
-    /Listening on 127\.0\.0\.1:[0-9]+[^]*Listening on 127\.0\.0\.1:[0-9]+/,
+    /Listening on 127\.0\.0\.1:[0-9]+.*Listening on 127\.0\.0\.1:[0-9]+/s,
   );
   for (const port of [first, second]) assert.equal((await requestRaw(port, 'GET /livez')).status, 200);
 });

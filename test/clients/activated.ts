@@ -35,7 +35,7 @@ export async function startActivated(
   const keeper = await startBackground(
     ['sh', '-c', KEEPER, 'sh', ...lookaside('serve', '--data', data)],
     { env: { PATH: process.env.PATH ?? '', ...settings }, passed: [socket.fd] },
-    /server [0-9]+\n[^]*listening on /,
+    /server [0-9]+\n.*listening on /s,
   );
   const pids = () => [...keeper.output().matchAll(/^server ([0-9]+)$/gm)].map(([, pid]) => Number(pid));
   const starts = () => keeper.output().match(/listening on http/g)?.length ?? 0;
