@@ -39,6 +39,11 @@ const LIMITS = {
 const IDLE_SOCKET_MS = 30_000;
 const IDLE_GRACE_MS = 1000;
 
+/** A client that has something to read, and reads less than this within that time, is let go. */
+const SLOWEST_BYTES = 32 * 1024;
+const SLOWEST_MS = 10_000;
+const SLOW_READERS_CHECK_MS = 1000;
+
 /** Connections that wait to be taken, between two processes too. */
 const BACKLOG = 1024;
 
@@ -50,6 +55,8 @@ export interface ListenOptions {
   readonly tls: TlsFiles | null;
   /** After how long without a byte either way a connection is closed, unless an answer is owed on it. Default 30 s. */
   readonly idleMs?: number;
+  /** Within how long a client has to read 32 KiB, or all that there is for it. Default 10 s. */
+  readonly slowestMs?: number;
 }
 
 /**
@@ -84,6 +91,7 @@ function createServer({
   handler,
   tls,
   idleMs = IDLE_SOCKET_MS,
+  slowestMs = SLOWEST_MS,
 }: Omit<ListenOptions, 'host' | 'port'>): Server {
   const server =
     tls === null
@@ -91,6 +99,7 @@ function createServer({
       : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.on('checkContinue', handler);
   closeIdle(server, idleMs);
+  closeSlowReaders(server, slowestMs);
   return server;
 }
 
@@ -120,6 +129,33 @@ function closeIdle(server: Server, idleMs: number): void {
     const isAnswerOwed = exchange?.req.complete === true && !exchange.res.headersSent;
     if (!isAnswerOwed) socket.destroy();
   });
+}
+
+interface Reading {
+  readonly sinceMs: number;
+  readonly takenBytes: number;
+}
+
+/** A few bytes now and then would keep a connection from being idle for ever. */
+function closeSlowReaders(server: Server, slowestMs: number): void {
+  const readings = new Map<Socket, Reading | null>();
+  server.on('connection', (socket: Socket) => {
+    readings.set(socket, null);
+    socket.once('close', () => readings.delete(socket));
+  });
+
+  const check = () => {
+    const nowMs = performance.now();
+    for (const [socket, reading] of readings) {
+      const takenBytes = socket.bytesWritten - socket.writableLength;
+      if (socket.writableLength === 0) readings.set(socket, null);
+      else if (reading === null || takenBytes - reading.takenBytes >= SLOWEST_BYTES)
+        readings.set(socket, { sinceMs: nowMs, takenBytes });
+      else if (nowMs - reading.sinceMs >= slowestMs) socket.destroy();
+    }
+  };
+  const timer = setInterval(check, Math.min(slowestMs, SLOW_READERS_CHECK_MS)).unref();
+  server.once('close', () => clearInterval(timer));
 }
 
 /** On a Unix socket that only its owner may open. */
