@@ -88,11 +88,12 @@ export async function adopt({ fd, ...options }: AdoptOptions): Promise<Listener>
 }
 
 function createServer({
-  handler,
+  handler: handleAny,
   tls,
   idleMs = IDLE_SOCKET_MS,
   slowestMs = SLOWEST_MS,
 }: Omit<ListenOptions, 'host' | 'port'>): Server {
+  const handler = inTurn(handleAny);
   const server =
     tls === null
       ? createHttpServer(LIMITS, handler)
@@ -101,6 +102,20 @@ function createServer({
   closeIdle(server, idleMs);
   closeSlowReaders(server, slowestMs);
   return server;
+}
+
+/**
+ * One request of a connection at a time. Node.js hands over at once all that came in one packet, some hundreds, and each
+ * would have its answer in memory until the ones before it are read.
+ */
+function inTurn(handler: RequestListener): RequestListener {
+  const latest = new WeakMap<Socket, ServerResponse>();
+  return (req, res) => {
+    const before = latest.get(req.socket);
+    latest.set(req.socket, res);
+    if (before === undefined || before.closed) handler(req, res);
+    else before.once('close', () => handler(req, res));
+  };
 }
 
 function toListener(server: Server, host: string, tls: TlsFiles | null): Listener {

@@ -93,6 +93,32 @@ describe('a listener', () => {
     }
   });
 
+  test('begins with a request once the one before it on its connection is answered', async () => {
+    let underWay = 0;
+    let most = 0;
+    const counting: typeof handler = (_, res) => {
+      underWay += 1;
+      most = Math.max(most, underWay);
+      setImmediate(() => {
+        underWay -= 1;
+        res.end('ok');
+      });
+    };
+    const server = await listen({ handler: counting, host: '127.0.0.1', port: 0, tls: null });
+    try {
+      const requests = Array.from({ length: 40 }, (_, position) => {
+        const last = position === 39 ? 'Connection: close\r\n' : '';
+        return `GET / HTTP/1.1\r\nHost: a\r\n${last}\r\n`;
+      });
+      const answers = (await sendRaw(server.port, requests.join(''))).toString();
+      assert.equal(answers.match(/HTTP\/1.1 200 OK/g)?.length, 40);
+      assert.equal(most, 1);
+    } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
   test('on a Unix socket lets in its owner alone', async () => {
     await using folder = await openTempFolder();
     const socketPath = join(folder.path, 'lookaside.sock');
