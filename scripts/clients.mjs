@@ -18,6 +18,9 @@ const CLIENTS = {
   buildah: 'buildah',
   mmdebstrap: 'mmdebstrap',
   'docker-compose': 'docker-compose',
+  'systemd-socket-activate': 'systemd',
+  'systemd-analyze': 'systemd',
+  faketime: 'faketime',
 };
 
 /** What only `npm run faults` needs. */
@@ -26,7 +29,6 @@ const FAULT_CLIENTS = {
   'mkfs.xfs': 'xfsprogs',
   xfs_io: 'xfsprogs',
   gcc: 'g++', // with the headers of libc
-  faketime: 'faketime',
   slowhttptest: 'slowhttptest',
   wrk: 'wrk',
 };

@@ -419,6 +419,28 @@ function readNamed(setting: string, path: string): string {
   }
 }
 
+/** SD_LISTEN_FDS_START of sd_listen_fds(3). */
+const FIRST_PASSED_SOCKET = 3;
+const PASSED_SOCKETS = /^(?:0|[1-9][0-9]{0,2})$/;
+
+/**
+ * File descriptors of the listening sockets that systemd, or whoever speaks its protocol, has passed to this process:
+ * none unless LISTEN_PID names it. What told of them is removed, so that no child takes them for its own.
+ * @throws LookasideError CONFIG_INVALID. Source: sd_listen_fds(3)
+ */
+export function takePassedSockets(
+  environment: NodeJS.ProcessEnv = process.env,
+  pid = process.pid,
+): readonly number[] {
+  const { LISTEN_PID: addressee, LISTEN_FDS: count = '' } = environment;
+  for (const name of ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES']) delete environment[name];
+  if (addressee !== String(pid)) return [];
+  if (!PASSED_SOCKETS.test(count)) {
+    throw invalid(`LISTEN_FDS is "${count}": wanted how many sockets are passed, like 1`);
+  }
+  return Array.from({ length: Number(count) }, (_, position) => FIRST_PASSED_SOCKET + position);
+}
+
 /** What sun_path of unix(7) has room for. */
 const MAX_SOCKET_PATH_BYTES = 107;
 

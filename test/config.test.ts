@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { rootCertificates } from 'node:tls';
 import fc from 'fast-check';
-import { type Config, loadConfig, readRemote, socketPathOf } from '../src/config.ts';
+import { type Config, loadConfig, readRemote, socketPathOf, takePassedSockets } from '../src/config.ts';
 import { isLookasideError, type LookasideError } from '../src/domain/errors.ts';
 
 const HOME = '/srv/lookaside';
@@ -688,5 +688,37 @@ describe('the socket of a data directory', () => {
     const name = socketPathOf({ data: deep });
     assert.equal(resolve(name), join(deep, 'lookaside.sock'));
     assert.ok(Buffer.byteLength(name) <= 107, name);
+  });
+});
+
+describe('passed sockets', () => {
+  test('are those of this process, and no child hears of them', () => {
+    for (const [pid, fds, wanted] of [
+      ['42', '1', [3]],
+      ['42', '3', [3, 4, 5]],
+      ['42', '0', []],
+      ['41', '1', []],
+      ['41', 'what others make of it', []],
+    ] as const) {
+      const environment: NodeJS.ProcessEnv = {
+        LISTEN_PID: pid,
+        LISTEN_FDS: fds,
+        LISTEN_FDNAMES: 'web',
+        HOME,
+      };
+      assert.deepEqual(takePassedSockets(environment, 42), wanted);
+      assert.deepEqual(environment, { HOME });
+    }
+    assert.deepEqual(takePassedSockets({ LISTEN_FDS: '1' }, 42), []);
+  });
+
+  test('are refused when nobody can know how many there are', () => {
+    for (const LISTEN_FDS of ['-1', '01', '1000', '1e1', ' 1', '']) {
+      assert.throws(() => takePassedSockets({ LISTEN_PID: '42', LISTEN_FDS }, 42), {
+        code: 'CONFIG_INVALID',
+        message: `LISTEN_FDS is "${LISTEN_FDS}": wanted how many sockets are passed, like 1`,
+      });
+    }
+    assert.throws(() => takePassedSockets({ LISTEN_PID: '42' }, 42), { code: 'CONFIG_INVALID' });
   });
 });

@@ -3,26 +3,35 @@ import type { Config } from '../config.ts';
 
 export interface BannerInput {
   readonly version: string;
-  readonly url: string;
+  /** At least one. */
+  readonly urls: readonly string[];
+  /** Whether the sockets were bound by who started this process, and not as configured. */
+  readonly arePassed: boolean;
   readonly config: Config;
   readonly isWritable: boolean;
 }
 
-export function formatBanner({ version, url, config, isWritable }: BannerInput): string {
-  const everywhere = config.listen.host === null ? ' (all addresses, IPv6 and IPv4)' : '';
-  return `lookaside ${version} listening on ${url}${everywhere}
+export function formatBanner(input: BannerInput): string {
+  const { version, urls, config, isWritable } = input;
+  return `lookaside ${version} listening on ${urls.join(', ')}${describeSockets(input)}
 data  ${config.data}
 tree  ${config.root} (${describeTree(config, isWritable)})
 
 Clients find the signatures with these lines in /etc/containers/registries.d/lookaside.yaml:
 
-${indent(registriesD(config, url))}
+${indent(registriesD(input))}
 `;
 }
 
+function describeSockets({ arePassed, config }: BannerInput): string {
+  if (arePassed) return ' (passed by who started this server)';
+  return config.listen.host === null ? ' (all addresses, IPv6 and IPv4)' : '';
+}
+
 /** Both spellings: \`lookaside\` wins where it is known, clients before 2022 know only \`sigstore\`. */
-function registriesD(config: Config, url: string): string {
-  const base = clientBase(config, url);
+function registriesD(input: BannerInput): string {
+  const { config } = input;
+  const base = clientBase(input);
   const staging = config.tree === 'shared' ? `file://${config.root}` : null;
   return [
     'default-docker:',
@@ -32,10 +41,10 @@ function registriesD(config: Config, url: string): string {
   ].join('\n');
 }
 
-function clientBase(config: Config, url: string): string {
+function clientBase({ config, urls: [url = ''], arePassed }: BannerInput): string {
   if (config.publicUrl !== null) return config.publicUrl;
-  const reachable =
-    config.listen.host === null ? url.replace(/\/\/\[?[:.0]+\]?:(?=\d+$)/, '//localhost:') : url;
+  const isAnyAddress = arePassed || config.listen.host === null;
+  const reachable = isAnyAddress ? url.replace(/\/\/\[?[:.0]+\]?:(?=\d+$)/, '//localhost:') : url;
   return `${reachable}${config.prefix}`;
 }
 

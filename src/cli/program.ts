@@ -1,7 +1,7 @@
 // The command line: its words, its options, its exit codes. The code of a command is loaded when it is called: a signer's push
 // needs no database, and most commands are over before all of it would be there.
 import { Command, CommanderError, Option } from 'commander';
-import { type Config, loadConfig } from '../config.ts';
+import { type Config, loadConfig, takePassedSockets } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { VERSION } from './version.ts';
@@ -63,7 +63,7 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .option('--listen <address>', 'where to listen, [HOST]:PORT (LOOKASIDE_LISTEN, :8000)')
     .action(async (options: DataOptions & { listen?: string }) => {
       const { runServe } = await import('./serve.ts');
-      finish(await runServe(() => load(options)));
+      finish(await runServe({ load: () => load(options), passedSockets: takePassedSockets() }));
     });
 
   withData(program.command('config'))

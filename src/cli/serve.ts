@@ -6,7 +6,7 @@ import { type Config, socketPathOf } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import { createHandler } from '../http/app.ts';
-import { type Listener, listen, listenOnSocket, type TlsFiles } from '../http/listener.ts';
+import { adopt, type Listener, listen, listenOnSocket, type TlsFiles } from '../http/listener.ts';
 import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
 import { keepAccessLog } from '../service/access.ts';
@@ -17,8 +17,15 @@ import { VERSION } from './version.ts';
 /** Requests under way are given this long after SIGTERM; the process is gone within ten seconds. */
 const DRAIN_MS = 8000;
 
-/** Resolves when the server has stopped. `load` reads the configuration anew at each call. */
-export async function runServe(load: () => Config): Promise<number> {
+export interface ServeOptions {
+  /** Reads the configuration anew at each call. */
+  readonly load: () => Config;
+  /** Sockets to listen on instead of the configured address; empty when none was passed. */
+  readonly passedSockets: readonly number[];
+}
+
+/** Resolves when the server has stopped. */
+export async function runServe({ load, passedSockets }: ServeOptions): Promise<number> {
   const started = load();
   let config = started;
   let isDraining = false;
@@ -26,7 +33,10 @@ export async function runServe(load: () => Config): Promise<number> {
   const composed = await compose({ config, current: () => config, log });
   try {
     const services = toServices({ composed, config: () => config, isDraining: () => isDraining, log });
-    const server = await openListener(config, services);
+    const listeners =
+      passedSockets.length === 0
+        ? [await openListener(config, services)]
+        : await adoptSockets(passedSockets, config, services);
     const local = await openLocalListener(config, services, log);
     composed.upkeep.start();
     composed.judge.start();
@@ -34,7 +44,7 @@ export async function runServe(load: () => Config): Promise<number> {
     const isWritable = await composed.tree.isWritable();
 
     const reload = () => {
-      config = reloaded({ load, before: config, server, log });
+      config = reloaded({ load, before: config, listeners, log });
       log.level = config.logLevel;
     };
     process.on('SIGHUP', reload);
@@ -43,7 +53,8 @@ export async function runServe(load: () => Config): Promise<number> {
     print(
       formatBanner({
         version: VERSION,
-        url: server.url,
+        urls: listeners.map(({ url }) => url),
+        arePassed: passedSockets.length > 0,
         config,
         isWritable,
       }),
@@ -52,11 +63,10 @@ export async function runServe(load: () => Config): Promise<number> {
     isDraining = true;
     log.info({}, 'stopping: no new connections are taken, requests under way are finished');
     await Promise.race([
-      Promise.all([server.drain(), local?.drain()]),
+      Promise.all([...listeners, local].map((listener) => listener?.drain())),
       wait(DRAIN_MS, undefined, { ref: false }),
     ]);
-    server.abort();
-    local?.abort();
+    for (const listener of [...listeners, local]) listener?.abort();
     await access.stop();
     process.off('SIGHUP', reload);
   } finally {
@@ -122,6 +132,43 @@ async function openListener(config: Config, services: Services): Promise<Listene
   }
 }
 
+/** All of them: one service may have several addresses. */
+async function adoptSockets(
+  fds: readonly number[],
+  config: Config,
+  services: Services,
+): Promise<readonly Listener[]> {
+  const { host, port } = config.listen;
+  const listeners: Listener[] = [];
+  try {
+    for (const fd of fds) listeners.push(await adoptSocket(fd, config, services));
+  } catch (error) {
+    await Promise.all(listeners.map((listener) => listener.drain())); // else they would keep the process
+    throw error;
+  }
+  services.log.info(
+    { sockets: listeners.map(({ url }) => url), listen: `${host ?? ''}:${port}` },
+    'listening on the sockets that were passed, and not on LOOKASIDE_LISTEN',
+  );
+  return listeners;
+}
+
+/** @throws LookasideError LISTEN_FAILED */
+async function adoptSocket(fd: number, config: Config, services: Services): Promise<Listener> {
+  const tls = config.tls === null ? null : readTls(config.tls);
+  try {
+    return await adopt({ handler: createHandler({ services, isLocal: false }), fd, tls });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === null) throw error;
+    throw new LookasideError(
+      'LISTEN_FAILED',
+      `cannot listen on file descriptor ${fd}, which LISTEN_FDS says is a socket: ${code}; wanted a TCP socket to listen on, as a socket unit with ListenStream=8000 and Accept=no passes it`,
+      { cause: error },
+    );
+  }
+}
+
 /** Null when the path is too long for a socket: CLI commands that change something then need the server stopped. */
 async function openLocalListener(
   config: Config,
@@ -179,12 +226,12 @@ function stopSignal(): Promise<void> {
 interface Reload {
   readonly load: () => Config;
   readonly before: Config;
-  readonly server: Listener;
+  readonly listeners: readonly Listener[];
   readonly log: Services['log'];
 }
 
 /** The configuration as it is now on disk; the one before when it cannot be used. Connections stay open. */
-function reloaded({ load, before, server, log }: Reload): Config {
+function reloaded({ load, before, listeners, log }: Reload): Config {
   try {
     const next = load();
     const isTlsSwitched = (next.tls === null) !== (before.tls === null);
@@ -203,7 +250,8 @@ function reloaded({ load, before, server, log }: Reload): Config {
     if (isTlsSwitched) {
       log.warn({ setting: 'LOOKASIDE_TLS_CERT' }, 'TLS is switched on and off only by a restart');
     } else if (next.tls !== null) {
-      server.setTls(readTls(next.tls));
+      const tls = readTls(next.tls);
+      for (const listener of listeners) listener.setTls(tls);
     }
     log.info({}, 'the configuration was read again');
     return { ...next, ...fixed };

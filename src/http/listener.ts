@@ -39,6 +39,14 @@ const LIMITS = {
 const IDLE_SOCKET_MS = 30_000;
 const IDLE_GRACE_MS = 1000;
 
+/** A client that has something to read, and reads less than this within that time, is let go. */
+const SLOWEST_BYTES = 32 * 1024;
+const SLOWEST_MS = 10_000;
+const SLOW_READERS_CHECK_MS = 1000;
+
+/** Connections that wait to be taken, between two processes too. */
+const BACKLOG = 1024;
+
 export interface ListenOptions {
   readonly handler: RequestListener;
   /** Null: all addresses, IPv6 and IPv4. */
@@ -47,32 +55,75 @@ export interface ListenOptions {
   readonly tls: TlsFiles | null;
   /** After how long without a byte either way a connection is closed, unless an answer is owed on it. Default 30 s. */
   readonly idleMs?: number;
+  /** Within how long a client has to read 32 KiB, or all that there is for it. Default 10 s. */
+  readonly slowestMs?: number;
 }
 
 /**
  * A request that waits to be told to go on (`Expect: 100-continue`) goes to the handler like any other: what reads the
  * body says so. @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL
  */
-export async function listen({
-  handler,
-  host,
-  port,
+export async function listen({ host, port, ...options }: ListenOptions): Promise<Listener> {
+  const server = createServer(options);
+  await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
+  const { family } = server.address() as AddressInfo; // a TCP server that listens has one
+  return toListener(server, host ?? (family === 'IPv6' ? '::' : '0.0.0.0'), options.tls);
+}
+
+export interface AdoptOptions extends Omit<ListenOptions, 'host' | 'port'> {
+  /** Of a socket that whoever started this process has bound, and keeps when we close ours. */
+  readonly fd: number;
+}
+
+/** As listen(), on a socket that was passed to this process. @throws the system's error; EINVAL when it is no TCP socket to listen on */
+export async function adopt({ fd, ...options }: AdoptOptions): Promise<Listener> {
+  const server = createServer(options);
+  await settled(server, () => server.listen({ fd }, BACKLOG));
+  const address = server.address();
+  if (address === null || typeof address === 'string') {
+    await drain(server);
+    throw Object.assign(new Error(`file descriptor ${fd} is a Unix socket`), { code: 'EINVAL' });
+  }
+  return toListener(server, address.address, options.tls);
+}
+
+function createServer({
+  handler: handleAny,
   tls,
   idleMs = IDLE_SOCKET_MS,
-}: ListenOptions): Promise<Listener> {
+  slowestMs = SLOWEST_MS,
+}: Omit<ListenOptions, 'host' | 'port'>): Server {
+  const handler = inTurn(handleAny);
   const server =
     tls === null
       ? createHttpServer(LIMITS, handler)
       : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.on('checkContinue', handler);
   closeIdle(server, idleMs);
-  await (host === null ? listenEverywhere(server, port) : listenOn(server, { host, port }));
-  const address = server.address() as AddressInfo; // a TCP server that listens has one
-  const shownHost = host ?? (address.family === 'IPv6' ? '::' : '0.0.0.0');
-  const authority = shownHost.includes(':') ? `[${shownHost}]` : shownHost;
+  closeSlowReaders(server, slowestMs);
+  return server;
+}
+
+/**
+ * One request of a connection at a time. Node.js hands over at once all that came in one packet, some hundreds, and each
+ * would have its answer in memory until the ones before it are read.
+ */
+function inTurn(handler: RequestListener): RequestListener {
+  const latest = new WeakMap<Socket, ServerResponse>();
+  return (req, res) => {
+    const before = latest.get(req.socket);
+    latest.set(req.socket, res);
+    if (before === undefined || before.closed) handler(req, res);
+    else before.once('close', () => handler(req, res));
+  };
+}
+
+function toListener(server: Server, host: string, tls: TlsFiles | null): Listener {
+  const { port } = server.address() as AddressInfo; // a TCP server that listens has one
+  const authority = host.includes(':') ? `[${host}]` : host;
   return {
-    url: `${tls === null ? 'http' : 'https'}://${authority}:${address.port}`,
-    port: address.port,
+    url: `${tls === null ? 'http' : 'https'}://${authority}:${port}`,
+    port,
     setTls(next) {
       if (tls === null) throw new Error('this listener was not started with TLS');
       (server as HttpsServer).setSecureContext({ ...next, minVersion: 'TLSv1.2' });
@@ -93,6 +144,33 @@ function closeIdle(server: Server, idleMs: number): void {
     const isAnswerOwed = exchange?.req.complete === true && !exchange.res.headersSent;
     if (!isAnswerOwed) socket.destroy();
   });
+}
+
+interface Reading {
+  readonly sinceMs: number;
+  readonly takenBytes: number;
+}
+
+/** A few bytes now and then would keep a connection from being idle for ever. */
+function closeSlowReaders(server: Server, slowestMs: number): void {
+  const readings = new Map<Socket, Reading | null>();
+  server.on('connection', (socket: Socket) => {
+    readings.set(socket, null);
+    socket.once('close', () => readings.delete(socket));
+  });
+
+  const check = () => {
+    const nowMs = performance.now();
+    for (const [socket, reading] of readings) {
+      const takenBytes = socket.bytesWritten - socket.writableLength;
+      if (socket.writableLength === 0) readings.set(socket, null);
+      else if (reading === null || takenBytes - reading.takenBytes >= SLOWEST_BYTES)
+        readings.set(socket, { sinceMs: nowMs, takenBytes });
+      else if (nowMs - reading.sinceMs >= slowestMs) socket.destroy();
+    }
+  };
+  const timer = setInterval(check, Math.min(slowestMs, SLOW_READERS_CHECK_MS)).unref();
+  server.once('close', () => clearInterval(timer));
 }
 
 /** On a Unix socket that only its owner may open. */
@@ -133,12 +211,17 @@ function listenOn(
   server: Server,
   options: { host?: string; port?: number; ipv6Only?: boolean; path?: string },
 ) {
-  return new Promise<void>((resolve, reject) => {
+  return settled(server, () => server.listen({ ...options, backlog: BACKLOG }));
+}
+
+function settled(server: Server, begin: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ ...options, backlog: 1024 }, () => {
+    server.once('listening', () => {
       server.off('error', reject);
       resolve();
     });
+    begin();
   });
 }
 

@@ -76,7 +76,16 @@ export async function writeReply(req: IncomingMessage, res: ServerResponse, repl
   if (body === null) res.end();
   else if (!isWhole(body)) await pipeline(Readable.from(body), res);
   else if (isUnread && !isRead(req)) res.write(body, () => linger(req));
-  else res.end(body);
+  else if (body.length <= PIECE_BYTES) res.end(body);
+  else await pipeline(Readable.from(inPieces(body)), res);
+}
+
+// how much of an answer a client has taken shows by pieces alone
+const PIECE_BYTES = 16 * 1024;
+
+function* inPieces(body: string | Uint8Array): Generator<Uint8Array> {
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
 function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array {
@@ -85,7 +94,7 @@ function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array 
 
 // enough for whoever sends a whole batch before it reads the answer
 const LINGER_BYTES = 64 * 1024 * 1024;
-const LINGER_MS = 5000;
+const LINGER_MS = 4000;
 
 /**
  * Ends our side of the connection, drops what still comes, and then closes. Closing with bytes unread would reset the

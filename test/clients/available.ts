@@ -17,6 +17,10 @@ export type Need =
   | 'buildah'
   | 'mmdebstrap'
   | 'docker-compose'
+  | 'systemd-socket-activate'
+  | 'systemd-analyze'
+  | 'faketime'
+  | 'slowhttptest'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

@@ -15,6 +15,8 @@ export interface Surroundings {
   readonly cwd?: string;
   /** A program that still runs then hangs; 60,000 unless told. */
   readonly deadlineMs?: number;
+  /** File descriptors that it has as 3, 4, … */
+  readonly passed?: readonly number[];
 }
 
 export type Argv = readonly [program: string, ...args: string[]];
@@ -113,9 +115,9 @@ export async function startBackground(
   };
 }
 
-function start([program, ...args]: Argv, { env, cwd }: Surroundings): ChildProcess {
+function start([program, ...args]: Argv, { env, cwd, passed = [] }: Surroundings): ChildProcess {
   // stdin is a pipe that we hold: a program that reads it ends with us
-  const child = spawn(program, args, { env, cwd, stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(program, args, { env, cwd, stdio: ['pipe', 'pipe', 'pipe', ...passed] });
   const killWithUs = () => child.kill('SIGKILL');
   process.prependOnceListener('exit', killWithUs); // before the listener that removes its folder
   child.once('close', () => process.off('exit', killWithUs));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { copyFile, writeFile } from 'node:fs/promises';
-import { Agent, get as httpGet, type IncomingMessage } from 'node:http';
+import { Agent } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -15,6 +15,7 @@ import { type LookasideServer, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { parseAnswer, requestRaw } from '../http/raw-request.ts';
 import { layImage, signatureBytes } from '../store/lay.ts';
+import { ask, Lost } from './ask.ts';
 
 const ONE = signatureBytes('one', 3000);
 const IMAGES = 20;
@@ -39,34 +40,6 @@ afterEach(async () => {
   await server?.[Symbol.asyncDispose]();
   await temp[Symbol.asyncDispose]();
 });
-
-interface Answer {
-  readonly status: number;
-  readonly body: Buffer;
-}
-
-function ask(port: number, target: string, agent: Agent): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = httpGet({ host: '127.0.0.1', port, path: target, agent }, (response: IncomingMessage) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
-    });
-    request.on('error', (error) => reject(new Lost(request.reusedSocket, error)));
-  });
-}
-
-class Lost extends Error {
-  readonly isReused: boolean;
-  readonly code: string | undefined;
-
-  constructor(isReused: boolean, cause: NodeJS.ErrnoException) {
-    super(`${cause.message} on a ${isReused ? 'kept' : 'new'} connection`, { cause });
-    this.isReused = isReused;
-    this.code = cause.code;
-  }
-}
 
 describe('SIGTERM', () => {
   it('under 16 clients loses no request, and each restart ends with 0', async () => {

@@ -74,6 +74,51 @@ describe('a listener', () => {
     }
   });
 
+  test('lets a client go that reads next to nothing', async () => {
+    const isClosed = createGate();
+    const large: typeof handler = (_, res) => {
+      res.once('close', isClosed.open);
+      res.end(Buffer.alloc(32 * 1024 * 1024));
+    };
+    const server = await listen({ handler: large, host: '127.0.0.1', port: 0, tls: null, slowestMs: 100 });
+    const slow = connect({ host: '127.0.0.1', port: server.port });
+    try {
+      slow.on('error', () => undefined); // it is cut
+      slow.pause().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+      await isClosed.promise;
+    } finally {
+      slow.destroy();
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('begins with a request once the one before it on its connection is answered', async () => {
+    let underWay = 0;
+    let most = 0;
+    const counting: typeof handler = (_, res) => {
+      underWay += 1;
+      most = Math.max(most, underWay);
+      setImmediate(() => {
+        underWay -= 1;
+        res.end('ok');
+      });
+    };
+    const server = await listen({ handler: counting, host: '127.0.0.1', port: 0, tls: null });
+    try {
+      const requests = Array.from({ length: 40 }, (_, position) => {
+        const last = position === 39 ? 'Connection: close\r\n' : '';
+        return `GET / HTTP/1.1\r\nHost: a\r\n${last}\r\n`;
+      });
+      const answers = (await sendRaw(server.port, requests.join(''))).toString();
+      assert.equal(answers.match(/HTTP\/1.1 200 OK/g)?.length, 40);
+      assert.equal(most, 1);
+    } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
   test('on a Unix socket lets in its owner alone', async () => {
     await using folder = await openTempFolder();
     const socketPath = join(folder.path, 'lookaside.sock');

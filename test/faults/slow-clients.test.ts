@@ -1,0 +1,182 @@
+// Clients that take as long as they can over head, body or answer: they are let go, and nobody else notices.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdir, readlink } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { needs } from '../clients/available.ts';
+import { run } from '../clients/command.ts';
+import { eventually } from '../clients/eventually.ts';
+import { startServer } from '../clients/server.ts';
+import { enrol, makeSigner } from '../clients/signer.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { takenAs, uploadsTo } from '../clients/uploads.ts';
+import { requestRaw } from '../http/raw-request.ts';
+import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
+import { percentile } from './percentile.ts';
+import { count, isFull, promise } from './promise.ts';
+
+const CONNECTIONS = count(500, 60);
+const CLOSED_MS = 15_000;
+const HEALTH_MS = 100;
+const HEALTH_PAUSE_MS = count(50, 250);
+const DRIP_MS = 1000;
+const UPLOADS = count(30, 6);
+
+/** What holds a connection: the head of a request, and what follows it a byte at a time. */
+interface Slowness {
+  readonly what: string;
+  readonly head: (scene: { readonly token: string; readonly large: string }) => string;
+  readonly drip: string;
+  readonly isReading: boolean;
+}
+
+const post = `POST /${folderOf('slow/app')} HTTP/1.1\r\nHost: a\r\nContent-Length: 8192\r\n`;
+
+const KINDS: readonly Slowness[] = [
+  { what: 'head', head: () => 'GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ', drip: 'x', isReading: true },
+  { what: "stranger's body", head: () => `${post}\r\n`, drip: 'x', isReading: true },
+  {
+    what: "uploader's body",
+    head: ({ token }) => `${post}Authorization: Bearer ${token}\r\n\r\n`,
+    drip: 'x',
+    isReading: true,
+  },
+  {
+    what: 'reading',
+    head: ({ large }) => `GET /${large} HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(20),
+    drip: '',
+    isReading: false,
+  },
+  { what: 'nothing at all', head: () => '', drip: '', isReading: true },
+];
+
+promise(
+  {
+    id: 'P14',
+    what: 'slow clients cost others nothing: heads, bodies, reading',
+    wanted: `${CONNECTIONS} slow connections closed in ≤ ${CLOSED_MS / 1000} s, /livez p99 ≤ ${HEALTH_MS} ms, all uploads taken`,
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    const signer = makeSigner('alice');
+    const token = await enrol(temp.path, signer);
+    const folder = await layImage(path.join(temp.path, 'sigstore'), 'large/app', signatureBytes('one'));
+    const large = `${folder}/signature-2`;
+    await layFile(path.join(temp.path, 'sigstore'), large, largeSignature());
+    await using server = await startServer({ data: temp.path });
+    const socketsBefore = await openSockets(server.pid);
+
+    const startedMs = performance.now();
+    const slow = await Promise.all(
+      Array.from({ length: CONNECTIONS }, (_, position) => {
+        const kind = KINDS[position % KINDS.length] as Slowness; // within its length
+        return hold(server.port, kind, kind.head({ token, large }));
+      }),
+    );
+    let isOver = false;
+    const healthMs: number[] = [];
+    const asking = (async () => {
+      while (!isOver) {
+        const askedMs = performance.now();
+        assert.equal((await requestRaw(server.port, 'GET /livez')).status, 200);
+        healthMs.push(performance.now() - askedMs);
+        await pause(HEALTH_PAUSE_MS);
+      }
+    })();
+    const uploads = uploadsTo(server.port, token);
+    for (let upload = 0; upload < UPLOADS; upload += 1) {
+      const repository = `fast/app-${upload}`;
+      const bytes = signer.sign({ repository, tag: 'v1' });
+      takenAs(await uploads.post(folderOf(repository), bytes), 201);
+    }
+    await eventually(async () => {
+      // its own, and perhaps those of us who ask at this moment
+      assert.ok((await openSockets(server.pid)) <= socketsBefore + 1);
+    });
+    const closedMs = performance.now() - startedMs;
+    isOver = true;
+    await asking;
+    for (const socket of slow) socket.destroy();
+
+    const p99Ms = percentile(healthMs, 99);
+    see(
+      `${CONNECTIONS} closed in ${(closedMs / 1000).toFixed(1)} s, /livez p99 ${Math.round(p99Ms)} ms, ${UPLOADS} uploads taken`,
+    );
+    if (isFull) assert.ok(closedMs <= CLOSED_MS && p99Ms <= HEALTH_MS);
+  },
+);
+
+const SLOWHTTPTEST = [
+  ['slow heads', ['-H', '-i', '5']],
+  ['slow bodies', ['-B', '-i', '5', '-s', '8192']],
+  ['slow reading', ['-X', '-w', '10', '-y', '20', '-n', '5', '-z', '32', '-k', '3']],
+] as const;
+
+for (const [what, options] of isFull ? SLOWHTTPTEST : []) {
+  promise(
+    {
+      id: 'P14',
+      what: `slowhttptest cannot keep the server from answering: ${what}`,
+      wanted: `500 connections of slowhttptest ${options[0]}: no socket left ≤ ${CLOSED_MS / 1000} s after the last began`,
+      ...needs('slowhttptest'),
+    },
+    async (see) => {
+      await using temp = await openTempFolder();
+      const folder = await layImage(
+        path.join(temp.path, 'sigstore'),
+        'team/app',
+        signatureBytes('one', 8000),
+      );
+      await using server = await startServer({ data: temp.path });
+      const socketsBefore = await openSockets(server.pid);
+      const url = `${server.url}/${folder}/signature-1`;
+      const attack = run(
+        ['slowhttptest', ...options, '-c', '500', '-r', '200', '-u', url, '-p', '2', '-l', '30'],
+        { env: { PATH: process.env.PATH ?? '', HOME: temp.path }, cwd: temp.path },
+      );
+      await eventually(async () => assert.ok((await openSockets(server.pid)) > socketsBefore + 100));
+      await pause(500 / 0.2); // -c 500 at -r 200 a second
+      const begunMs = performance.now();
+      await eventually(async () => assert.ok((await openSockets(server.pid)) <= socketsBefore));
+      const closedMs = performance.now() - begunMs;
+      assert.equal((await requestRaw(server.port, 'GET /livez')).status, 200);
+      const { stdout } = await attack;
+      assert.doesNotMatch(stdout, /service available: *NO/);
+      see(`no socket left after ${(closedMs / 1000).toFixed(1)} s, always available`);
+      assert.ok(closedMs <= CLOSED_MS);
+    },
+  );
+}
+
+/** Of 1 MiB: one signature packet. */
+function largeSignature(): Buffer {
+  const body = Buffer.alloc(1024 * 1024, 'x');
+  const head = Buffer.alloc(5);
+  head[0] = 0x8a;
+  head.writeUInt32BE(body.length, 1);
+  return Buffer.concat([head, body]);
+}
+
+async function hold(port: number, { drip, isReading }: Slowness, head: string): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port });
+  socket.on('error', () => undefined); // a reset is one of the ways to be closed
+  await once(socket, 'connect');
+  if (isReading) socket.resume();
+  else socket.pause();
+  socket.write(head);
+  const timer = setInterval(() => socket.write(drip), DRIP_MS);
+  if (drip === '') clearInterval(timer);
+  socket.once('close', () => clearInterval(timer));
+  return socket;
+}
+
+/** How many sockets the process has. */
+async function openSockets(pid: number): Promise<number> {
+  const folder = `/proc/${pid}/fd`;
+  const targets = await Promise.all(
+    (await readdir(folder)).map((fd) => readlink(path.join(folder, fd)).catch(() => '')), // closed meanwhile
+  );
+  return targets.filter((target) => target.startsWith('socket:')).length;
+}
