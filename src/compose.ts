@@ -301,6 +301,8 @@ function connect({ config, current, log, databases }: Connections) {
       createHealth({
         checkTree: () => tree.check(),
         isTreeWritable: () => tree.isWritable(),
+        freeBytes: () => writer.freeBytes(),
+        minFreeBytes: () => current().minFreeBytes,
         tree: config.tree,
         index: () => ({
           isComplete: isComplete(index),

@@ -20,6 +20,10 @@ export interface HealthSources {
   /** Rejects when the tree cannot be read. */
   readonly checkTree: () => Promise<void>;
   readonly isTreeWritable: () => Promise<boolean>;
+  /** On the file system of the tree. Rejects when that cannot be told. */
+  readonly freeBytes: () => Promise<number>;
+  /** With less, uploads are refused. */
+  readonly minFreeBytes: () => number;
   readonly tree: 'owned' | 'shared';
   readonly index: () => {
     readonly isComplete: boolean;
@@ -75,6 +79,19 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
     return { state: 'degraded', message: 'the tree cannot be written' };
   }
 
+  async function checkSpace(): Promise<Check> {
+    try {
+      const freeBytes = await inTime(sources.freeBytes());
+      const minFreeBytes = sources.minFreeBytes();
+      if (freeBytes === 'late' || freeBytes >= minFreeBytes) return OK;
+      const message = `${freeBytes} bytes are free for the tree; below ${minFreeBytes} (LOOKASIDE_MIN_FREE) uploads are refused`;
+      return { state: 'degraded', message };
+    } catch (error) {
+      sources.log.warn({ err: error }, 'the free space of the tree cannot be told');
+      return OK; // a tree that has gone, or hangs, is told by its own check
+    }
+  }
+
   function checkDamage(): Check {
     const count = sources.damaged();
     if (count === 0) return OK;
@@ -87,13 +104,14 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
       index: checkIndex(),
       writer: checkWriter(),
       writable: await checkWritable(),
+      space: await checkSpace(),
       damage: checkDamage(),
       draining: sources.isDraining()
         ? ({ state: 'degraded', message: 'the server is stopping' } satisfies Check)
         : OK,
     };
     const reads = checks.tree.state === 'ok' ? 'ok' : 'failed';
-    const canWrite = [checks.writer, checks.writable, checks.tree, checks.draining].every(
+    const canWrite = [checks.writer, checks.writable, checks.space, checks.tree, checks.draining].every(
       ({ state }) => state === 'ok',
     );
     const isDegraded = Object.values(checks).some(({ state }) => state !== 'ok');

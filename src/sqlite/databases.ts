@@ -8,6 +8,7 @@ import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { KeyTable, SqliteKeyStore } from './keys.ts';
 import { closedOnError, isCorruption, messageOf, openForReading } from './open.ts';
+import { giveUpReserve, takeReserve, takeReserveLeft } from './reserve.ts';
 import { type IndexReader, openIndexReader, SqliteSignatureIndex } from './signatures.ts';
 import { SqliteTokenStore, TokenTable } from './tokens.ts';
 import { SqliteUploadStore } from './uploads.ts';
@@ -48,6 +49,7 @@ export interface Databases {
 export async function openDatabases(options: DatabasesOptions): Promise<Databases> {
   const { dataDir, onUnusable } = options;
   makeFolder(dataDir);
+  giveUpReserve(dataDir);
   const writer = new Writer(options);
   let stateReader: Database | null = null;
   try {
@@ -58,10 +60,12 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
     const keys = new SqliteKeyStore(stateReader, writer);
     const uploads = new SqliteUploadStore(stateReader, writer);
     const index = new SqliteSignatureIndex({ file: indexFile(dataDir), writer, isNew, onUnusable });
-    return connect({ writer, stateReader, index, tokens, keys, uploads, replacedBecause });
+    takeReserve(dataDir);
+    return connect({ dataDir, writer, stateReader, index, tokens, keys, uploads, replacedBecause });
   } catch (error) {
     stateReader?.close();
     await writer.close();
+    takeReserveLeft(dataDir);
     throw error;
   }
 }
@@ -114,6 +118,7 @@ function readState<T>(dataDir: string, read: (db: Database) => T): T | null {
 }
 
 interface Parts {
+  readonly dataDir: string;
   readonly writer: Writer;
   readonly stateReader: Database;
   readonly index: SqliteSignatureIndex;
@@ -123,13 +128,23 @@ interface Parts {
   readonly replacedBecause: string | null;
 }
 
-function connect({ writer, stateReader, index, tokens, keys, uploads, replacedBecause }: Parts): Databases {
+function connect({
+  dataDir,
+  writer,
+  stateReader,
+  index,
+  tokens,
+  keys,
+  uploads,
+  replacedBecause,
+}: Parts): Databases {
   // The writer's connections close last: the last one folds the -wal into the database and deletes it.
   const close = async (): Promise<void> => {
     await writer.drain();
     await index.close();
     stateReader.close();
     await writer.close();
+    takeReserveLeft(dataDir);
   };
   let closed: Promise<void> | null = null;
   const closeOnce = (): Promise<void> => {

@@ -257,7 +257,9 @@ export class Writer {
     const refusal = lane.name === 'state' ? (DISK_REFUSALS.get(code) ?? null) : null;
     return new LookasideError(
       refusal ?? 'STORE_UNAVAILABLE',
-      `the ${lane.name} database cannot be written: ${message}`,
+      refusal === 'DISK_FULL'
+        ? `the ${lane.name} database cannot be written: the disk is full (${message}); free some space, then try again`
+        : `the ${lane.name} database cannot be written: ${message}`,
       { cause: Object.assign(new Error(message), { code }) },
     );
   }

@@ -9,6 +9,8 @@ function sourcesWith(changes: Partial<HealthSources> = {}): HealthSources {
   return {
     checkTree: async () => undefined,
     isTreeWritable: async () => true,
+    freeBytes: async () => 100,
+    minFreeBytes: () => 100,
     tree: 'owned',
     index: () => ({ isComplete: true, isScanning: false, error: null }),
     writerFault: () => null,
@@ -81,6 +83,13 @@ describe('health', () => {
       /cannot be written/,
     ],
     ['damaged files', { damaged: () => 3 }, 'damage', 'ok', /^3 signature files are damaged/],
+    [
+      'a disk that is nearly full',
+      { minFreeBytes: () => 101 },
+      'space',
+      'failed',
+      /100 bytes.*LOOKASIDE_MIN_FREE/,
+    ],
     ['a server that is stopping', { isDraining: () => true }, 'draining', 'failed', /stopping/],
   ];
   for (const [what, sources, check, writes, said] of DEGRADED) {

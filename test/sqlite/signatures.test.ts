@@ -82,7 +82,7 @@ describe('the index over a restart', () => {
 
   it('leaves one file, without a journal', async (t) => {
     const dataDir = await filled(t);
-    assert.deepEqual(readdirSync(dataDir).sort(), ['index.db', 'state.db']);
+    assert.deepEqual(readdirSync(dataDir).sort(), ['index.db', 'reserve', 'state.db']);
   });
 
   it('is new and complete for no site when its file is gone', async (t) => {
