@@ -35,7 +35,7 @@ import {
   openKeysReadOnly,
   openTokensReadOnly,
 } from './sqlite/databases.ts';
-import { takeLock } from './sqlite/lock.ts';
+import { type LockTaker, takeLock } from './sqlite/lock.ts';
 import { type Appender, createAppender } from './store/append.ts';
 import { createImageChanges } from './store/image-changes.ts';
 import { createScanner } from './store/scan.ts';
@@ -100,14 +100,16 @@ export interface ComposeOptions {
   /** As it is now: a reload may change it. */
   readonly current: () => Config;
   readonly log: Log;
+  /** For those who find the data directory taken. */
+  readonly taker: LockTaker;
 }
 
 /**
  * Opens the data directory as its one owner.
  * @throws LookasideError ALREADY_RUNNING, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
-export async function compose({ config, current, log }: ComposeOptions): Promise<Composed> {
-  const lock = takeLock(config.data);
+export async function compose({ config, current, log, taker }: ComposeOptions): Promise<Composed> {
+  const lock = takeLock(config.data, taker);
   try {
     await makeRoot(config.root);
     const { composed, databases } = await openOwned({ config, current, log });
@@ -127,7 +129,7 @@ export async function compose({ config, current, log }: ComposeOptions): Promise
   }
 }
 
-async function openOwned({ config, current, log }: ComposeOptions) {
+async function openOwned({ config, current, log }: OwnedOptions) {
   let upkeep: Upkeep | null = null;
   const databases = await openDatabases({
     dataDir: config.data,
@@ -170,7 +172,9 @@ async function recover(appender: Appender, log: Log): Promise<void> {
   }
 }
 
-interface Connections extends ComposeOptions {
+type OwnedOptions = Omit<ComposeOptions, 'taker'>;
+
+interface Connections extends OwnedOptions {
   readonly databases: Databases;
 }
 
