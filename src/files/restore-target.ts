@@ -50,6 +50,11 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
   }
 
   async function copyState(source: string, sha256: string): Promise<void> {
+    const isThere = await fs.access(source).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere) throw damagedBackup(backupDir, `${source} is missing or cannot be read`);
     const digest = createHash('sha256');
     const handle = await fs.open(unfinishedStateFile, 'w');
     try {
