@@ -3,13 +3,16 @@ import { createHash, randomBytes } from 'node:crypto';
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import type { Config } from './config.ts';
-import { isLookasideError } from './domain/errors.ts';
+import type { BackupManifest, BackupSource } from './domain/backup.ts';
+import { isLookasideError, LookasideError } from './domain/errors.ts';
 import { DEFAULT_SITE, type ImageId } from './domain/image.ts';
 import type { RegisteredKey } from './domain/key.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
 import type { Clock, Log, SignatureIndex } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
 import type { Tree } from './domain/tree.ts';
+import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from './files/backup-folder.ts';
+import { openRestoreTarget } from './files/restore-target.ts';
 import { makeRoot, openTree } from './files/tree.ts';
 import { openTreeWriter } from './files/tree-writer.ts';
 import { armorPublicKey } from './openpgp/armor.ts';
@@ -17,6 +20,7 @@ import { isWholeSignature } from './openpgp/packets.ts';
 import { openVerifier } from './openpgp/pool.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './service/access.ts';
 import { createEventMaker, SERVER } from './service/audit.ts';
+import { type BackupResult, makeBackup, restoreBackup } from './service/backup.ts';
 import { type Browser, createBrowser } from './service/browse.ts';
 import { createHealth, type Health } from './service/health.ts';
 import { createImporter, type Importer } from './service/import.ts';
@@ -28,16 +32,23 @@ import { createSignatureQueries, type SignatureQueries } from './service/signatu
 import { createTokenService, type TokenService } from './service/tokens.ts';
 import { createUpkeep, type FsckResult, type OnProgress, type Upkeep } from './service/upkeep.ts';
 import { createUploader, type Uploader } from './service/upload.ts';
+import { copyState } from './sqlite/copy-state.ts';
 import {
   type Databases,
+  openCopiedUploads,
   openDatabases,
   openIndexReadOnly,
   openKeysReadOnly,
   openTokensReadOnly,
+  openUploadsReadOnly,
 } from './sqlite/databases.ts';
-import { takeLock } from './sqlite/lock.ts';
+import { type LockTaker, takeLock } from './sqlite/lock.ts';
+import { stateFileOf, unfinishedStateFileOf } from './sqlite/open.ts';
+import type { IndexReader } from './sqlite/signatures.ts';
 import { type Appender, createAppender } from './store/append.ts';
+import { createBackupSource } from './store/backup-source.ts';
 import { createImageChanges } from './store/image-changes.ts';
+import { unlessUnusable } from './store/look.ts';
 import { createScanner } from './store/scan.ts';
 import { createTreeStore } from './store/tree-store.ts';
 
@@ -100,14 +111,16 @@ export interface ComposeOptions {
   /** As it is now: a reload may change it. */
   readonly current: () => Config;
   readonly log: Log;
+  /** For those who find the data directory taken. */
+  readonly taker: LockTaker;
 }
 
 /**
  * Opens the data directory as its one owner.
  * @throws LookasideError ALREADY_RUNNING, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
-export async function compose({ config, current, log }: ComposeOptions): Promise<Composed> {
-  const lock = takeLock(config.data);
+export async function compose({ config, current, log, taker }: ComposeOptions): Promise<Composed> {
+  const lock = takeLock(config.data, taker);
   try {
     await makeRoot(config.root);
     const { composed, databases } = await openOwned({ config, current, log });
@@ -127,7 +140,7 @@ export async function compose({ config, current, log }: ComposeOptions): Promise
   }
 }
 
-async function openOwned({ config, current, log }: ComposeOptions) {
+async function openOwned({ config, current, log }: OwnedOptions) {
   let upkeep: Upkeep | null = null;
   const databases = await openDatabases({
     dataDir: config.data,
@@ -170,7 +183,9 @@ async function recover(appender: Appender, log: Log): Promise<void> {
   }
 }
 
-interface Connections extends ComposeOptions {
+type OwnedOptions = Omit<ComposeOptions, 'taker'>;
+
+interface Connections extends OwnedOptions {
   readonly databases: Databases;
 }
 
@@ -347,6 +362,132 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
   } finally {
     found?.close();
   }
+}
+
+export interface BackupOptions {
+  readonly config: Config;
+  /** Absolute. Made when it is not there. */
+  readonly folder: string;
+  /** Of lookaside. */
+  readonly version: string;
+  readonly taker: LockTaker;
+  readonly onProgress: OnProgress;
+}
+
+/**
+ * Makes a backup, beside a running server too: of the data directory all is opened for reading alone.
+ * @throws LookasideError CONFIG_INVALID, ALREADY_RUNNING when another is being made there, STATE_UNUSABLE, DISK_FULL, READ_ONLY,
+ * STORE_UNAVAILABLE
+ */
+export async function backUp({ config, folder, taker, ...request }: BackupOptions): Promise<BackupResult> {
+  await makeBackupFolder(folder);
+  const lock = takeLock(folder, taker);
+  const opened: { close(): void }[] = [];
+  try {
+    const target = await openBackupTarget(folder, systemClock.now());
+    return await makeBackup({
+      ...request,
+      site: DEFAULT_SITE,
+      target,
+      clock: systemClock,
+      copyState: (file) => copyState(config.data, file),
+      openSource: ({ auditSeq }) =>
+        config.tree === 'shared'
+          ? null
+          : openBackupSource({ config, copy: target.stateFile, lastSeq: auditSeq, opened }),
+    });
+  } finally {
+    for (const each of opened) each.close();
+    lock.release();
+  }
+}
+
+interface OpenBackupSource {
+  readonly config: Config;
+  /** Of state.db. */
+  readonly copy: string;
+  readonly lastSeq: number;
+  /** Takes what is to be closed afterwards. */
+  readonly opened: { close(): void }[];
+}
+
+function openBackupSource({ config, copy, lastSeq, opened }: OpenBackupSource): BackupSource {
+  const uploads = openCopiedUploads(copy);
+  opened.push(uploads);
+  const uploadsNow = openUploadsReadOnly(config.data) ?? uploads;
+  if (uploadsNow !== uploads) opened.push(uploadsNow);
+  const index = openUsableIndex(config);
+  if (index !== null) opened.push(index);
+  return createBackupSource({
+    tree: openSiteTree(config),
+    index: index === null ? NO_INDEX : { ...NO_INDEX, ...index, listFolder: orNoNames(index) },
+    uploads,
+    uploadsNow,
+    lastSeq,
+    changes: createImageChanges(),
+    sha256: sha256Hex,
+    wait,
+  });
+}
+
+/** Null: the tree alone tells what there is. */
+function openUsableIndex(config: Config): IndexReader | null {
+  try {
+    const found = openIndexReadOnly(config.data);
+    if (found?.treeOf(DEFAULT_SITE) === treeName(config)) return found;
+    found?.close();
+    return null;
+  } catch (error) {
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) return null;
+    throw error;
+  }
+}
+
+/** The server may put another index.db into its place at any time. */
+function orNoNames(index: IndexReader): IndexReader['listFolder'] {
+  return (...asked) => unlessUnusable(() => index.listFolder(...asked), { names: [], next: null });
+}
+
+export interface RestoreOptions {
+  readonly config: Config;
+  /** That of the backup, absolute. */
+  readonly folder: string;
+  readonly taker: LockTaker;
+  readonly onProgress: OnProgress;
+}
+
+/**
+ * Fills the data directory, which must be empty or missing, from a backup.
+ * @throws LookasideError BACKUP_UNUSABLE, CONFIG_INVALID, ALREADY_RUNNING, DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+ */
+export async function restore(options: RestoreOptions): Promise<BackupManifest> {
+  const { config, folder, taker, onProgress } = options;
+  const backup = await openBackup(folder, DEFAULT_SITE);
+  refuseOtherTree(backup.manifest, config);
+  const lock = takeLock(config.data, taker);
+  try {
+    const places = {
+      dataDir: config.data,
+      stateFile: stateFileOf(config.data),
+      unfinishedStateFile: unfinishedStateFileOf(config.data),
+    };
+    const target = await openRestoreTarget(places, folder);
+    const damaged = (found: string) => damagedBackup(folder, found);
+    return await restoreBackup({ backup, target, sha256: sha256Hex, onProgress, damaged });
+  } finally {
+    lock.release();
+  }
+}
+
+/** @throws LookasideError CONFIG_INVALID */
+function refuseOtherTree({ tree }: BackupManifest, config: Config): void {
+  if (tree === config.tree) return;
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    tree === 'owned'
+      ? 'the backup holds the signatures of an owned tree, which belong to DATA/sigstore; leave --root and LOOKASIDE_ROOT out'
+      : 'the backup was made beside a shared tree, and has no signatures but those in state.db; name that tree with --root',
+  );
 }
 
 /** The tokens, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */

@@ -142,6 +142,24 @@ function createProgram(finish: (exitCode: number) => void): Command {
       finish(await runImport(load(options), { folder, dryRun, json }));
     });
 
+  withData(program.command('backup'))
+    .description('copy all that must not be lost into a folder, beside a running server too')
+    .argument('<folder>', 'an empty one, or that of an earlier backup, which is brought up to date')
+    .option('--json', 'print JSON')
+    .action(async (folder: string, options: DataOptions & { json?: boolean }) => {
+      const { runBackup } = await import('./backup.ts');
+      finish(await runBackup(load(options), { folder, json: options.json === true }));
+    });
+
+  withData(program.command('restore'))
+    .description('fill an empty data directory from a backup')
+    .argument('<folder>', 'where lookaside backup has put it')
+    .option('--json', 'print JSON')
+    .action(async (folder: string, options: DataOptions & { json?: boolean }) => {
+      const { runRestore } = await import('./backup.ts');
+      finish(await runRestore(load(options), { folder, json: options.json === true }));
+    });
+
   const key = program
     .command('key')
     .description('add, list and show the keys that signatures are verified with');

@@ -12,6 +12,7 @@ import type { Services } from '../http/services.ts';
 import { keepAccessLog } from '../service/access.ts';
 import { formatBanner } from './banner.ts';
 import { EXIT, print } from './terminal.ts';
+import { thisCommand } from './this-command.ts';
 import { VERSION } from './version.ts';
 
 /** Requests under way are given this long after SIGTERM; the process is gone within ten seconds. */
@@ -30,7 +31,7 @@ export async function runServe({ load, passedSockets }: ServeOptions): Promise<n
   let config = started;
   let isDraining = false;
   const log = createLog(config.logLevel);
-  const composed = await compose({ config, current: () => config, log });
+  const composed = await compose({ config, current: () => config, log, taker: thisCommand() });
   try {
     const services = toServices({ composed, config: () => config, isDraining: () => isDraining, log });
     const listeners =

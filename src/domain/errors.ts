@@ -51,6 +51,7 @@ export type ErrorCode =
   | 'SERVER_UNREACHABLE'
   | 'LISTEN_FAILED'
   | 'CONFIG_INVALID'
+  | 'BACKUP_UNUSABLE'
   | 'DAMAGE_FOUND';
 
 export interface LookasideErrorOptions {

@@ -3,15 +3,23 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
-import type { KeyStore, TokenStore } from '../domain/ports.ts';
+import type { KeyStore, TokenStore, UploadStore } from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { KeyTable, SqliteKeyStore } from './keys.ts';
-import { closedOnError, isCorruption, messageOf, openForReading } from './open.ts';
+import {
+  closedOnError,
+  isCorruption,
+  messageOf,
+  openForReading,
+  restoreAdvice,
+  stateFileOf,
+  UnusableFile,
+} from './open.ts';
 import { giveUpReserve, takeReserve, takeReserveLeft } from './reserve.ts';
 import { type IndexReader, openIndexReader, SqliteSignatureIndex } from './signatures.ts';
 import { SqliteTokenStore, TokenTable } from './tokens.ts';
-import { SqliteUploadStore } from './uploads.ts';
+import { SqliteUploadStore, UploadTable } from './uploads.ts';
 import { type LaneHealth, Writer, type WriterOptions } from './writer.ts';
 
 export interface DatabasesOptions extends WriterOptions {
@@ -55,7 +63,7 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
   try {
     await writer.run('state.open', null, 0);
     const { isNew, replacedBecause } = await writer.run('index.open', null, 0);
-    stateReader = openForReading(stateFile(dataDir), 'state');
+    stateReader = openForReading(stateFileOf(dataDir), 'state');
     const tokens = new SqliteTokenStore(stateReader, writer);
     const keys = new SqliteKeyStore(stateReader, writer);
     const uploads = new SqliteUploadStore(stateReader, writer);
@@ -96,6 +104,23 @@ export function openKeysReadOnly(dataDir: string): KeyReader | null {
   });
 }
 
+export interface UploadReader extends Pick<UploadStore, 'ofImage'>, Closable {}
+
+/** The uploads as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openUploadsReadOnly(dataDir: string): UploadReader | null {
+  return readState(dataDir, uploadReader);
+}
+
+/** The uploads of a copy of state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openCopiedUploads(copy: string): UploadReader {
+  return readStateFile(copy, 'make the copy again', uploadReader);
+}
+
+function uploadReader(db: Database): UploadReader {
+  const table = new UploadTable(db);
+  return { ofImage: (image) => table.ofImage(image), ...closing(db) };
+}
+
 interface Closable {
   close(): void;
   [Symbol.dispose](): void;
@@ -106,14 +131,21 @@ function closing(db: Database): Closable {
 }
 
 function readState<T>(dataDir: string, read: (db: Database) => T): T | null {
-  const file = stateFile(dataDir);
+  const file = stateFileOf(dataDir);
   if (!existsSync(file)) return null;
+  return readStateFile(file, restoreAdvice(dataDir), read);
+}
+
+function readStateFile<T>(file: string, advice: string, read: (db: Database) => T): T {
   try {
     const db = openForReading(file, 'state');
     return closedOnError(db, () => read(db));
   } catch (error) {
     const code = isCorruption(error) ? 'STATE_UNUSABLE' : 'STORE_UNAVAILABLE';
-    throw new LookasideError(code, `cannot read ${file}: ${messageOf(error)}`, { cause: error });
+    // a start of the server mends an older one
+    const isOlder = error instanceof UnusableFile && error.misfit === 'older';
+    const how = code === 'STATE_UNUSABLE' && !isOlder ? `; ${advice}` : '';
+    throw new LookasideError(code, `cannot read ${file}: ${messageOf(error)}${how}`, { cause: error });
   }
 }
 
@@ -176,10 +208,6 @@ function makeFolder(dataDir: string): void {
       cause: error,
     });
   }
-}
-
-function stateFile(dataDir: string): string {
-  return join(dataDir, 'state.db');
 }
 
 function indexFile(dataDir: string): string {

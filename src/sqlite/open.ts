@@ -1,6 +1,6 @@
 // Opens database files: whose they are, whether this code can use them, and how durable their writes are.
 import { closeSync, existsSync, fsyncSync, openSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { connect } from './connect.ts';
@@ -53,8 +53,8 @@ export function openForWriting(file: string, kind: DatabaseKind, inspect?: (db: 
 }
 
 /** A read-only connection to a file that was opened for writing before. @throws UnusableFile, and SQLite's own errors */
-export function openForReading(file: string, kind: DatabaseKind): Database {
-  const db = connect(file, { readonly: true, fileMustExist: true, timeout: READER_BUSY_MS });
+export function openForReading(file: string, kind: DatabaseKind, busyMs = READER_BUSY_MS): Database {
+  const db = connect(file, { readonly: true, fileMustExist: true, timeout: busyMs });
   return closedOnError(db, () => {
     asUnusable(file, () => {
       assertOurs(db, kind);
@@ -69,6 +69,20 @@ export function openForReading(file: string, kind: DatabaseKind): Database {
     configure(db);
     return db;
   });
+}
+
+export function stateFileOf(dataDir: string): string {
+  return join(dataDir, 'state.db');
+}
+
+/** What a restore calls state.db until all else is in its place. */
+export function unfinishedStateFileOf(dataDir: string): string {
+  return `${stateFileOf(dataDir)}.restoring`;
+}
+
+/** What to do when state.db is lost. */
+export function restoreAdvice(dataDir: string): string {
+  return `it cannot be rebuilt from the signatures: move ${dataDir} away and put back its backup with: lookaside restore DIR --data ${dataDir}`;
 }
 
 /** `act` as one transaction that holds the write lock from its start. */

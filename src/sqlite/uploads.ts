@@ -19,20 +19,33 @@ interface UploadRow {
   readonly stored_at_ms: number;
 }
 
-export class SqliteUploadStore implements UploadStore {
-  readonly #writer: Writer;
+/** The look-up of one connection. */
+export class UploadTable {
   readonly #ofImage: Statement<[string, string], UploadRow>;
-  readonly #bytes: Statement<[string, string, Uint8Array], Buffer | null>;
 
-  /** `db`: a read-only connection to state.db. */
-  constructor(db: Database, writer: Writer) {
-    this.#writer = writer;
+  constructor(db: Database) {
     // an image has 127 signatures at most at one time; no page is needed
     this.#ofImage = db.prepare(`
       SELECT audit_seq, sha256, uploader, stored_at_ms
       FROM upload
       WHERE site = ? AND image = ?
       ORDER BY audit_seq`);
+  }
+
+  ofImage(image: ImageId): readonly Upload[] {
+    return asLookUp(() => this.#ofImage.all(image.site, imageFolder(image)).map(uploadOf));
+  }
+}
+
+export class SqliteUploadStore implements UploadStore {
+  readonly #writer: Writer;
+  readonly #table: UploadTable;
+  readonly #bytes: Statement<[string, string, Uint8Array], Buffer | null>;
+
+  /** `db`: a read-only connection to state.db. */
+  constructor(db: Database, writer: Writer) {
+    this.#writer = writer;
+    this.#table = new UploadTable(db);
     this.#bytes = db
       .prepare<[string, string, Uint8Array], Buffer | null>(`
         SELECT bytes
@@ -42,7 +55,7 @@ export class SqliteUploadStore implements UploadStore {
   }
 
   ofImage(image: ImageId): readonly Upload[] {
-    return asLookUp(() => this.#ofImage.all(image.site, imageFolder(image)).map(uploadOf));
+    return this.#table.ofImage(image);
   }
 
   bytesOf(image: ImageId, sha256: string): Uint8Array | null {

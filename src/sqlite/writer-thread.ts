@@ -21,7 +21,10 @@ import {
   isLocked,
   messageOf,
   openForWriting,
+  restoreAdvice,
+  stateFileOf,
   UnusableFile,
+  unfinishedStateFileOf,
 } from './open.ts';
 import { SignatureRows } from './signature-rows.ts';
 import { TokenRows } from './token-rows.ts';
@@ -35,7 +38,8 @@ const port = parentPort;
 if (port === null) throw new Error('writer-thread is started by writer.ts');
 // set by writer.ts alone
 const { dataDir } = workerData as { readonly dataDir: string };
-const stateFile = join(dataDir, 'state.db');
+const stateFile = stateFileOf(dataDir);
+const unfinishedStateFile = unfinishedStateFileOf(dataDir);
 const indexFile = join(dataDir, 'index.db');
 const accessDays = new AccessDays(join(dataDir, 'access'));
 
@@ -193,6 +197,11 @@ function stateInPlace(): Held<StateRows> {
 
 /** @throws LookasideError STATE_UNUSABLE. What is damaged stays as it is: it may be the best copy there is. */
 function openState(): Held<StateRows> {
+  if (existsSync(unfinishedStateFile)) {
+    const found = `${dataDir} is half restored from a backup: ${unfinishedStateFile} is still there`;
+    const message = `${found}; run the restore again: lookaside restore DIR --data ${dataDir}`;
+    throw new LookasideError('STATE_UNUSABLE', message);
+  }
   const isNew = (statSync(stateFile, { throwIfNoEntry: false })?.size ?? 0) === 0;
   const journalBytes = statSync(`${stateFile}-wal`, { throwIfNoEntry: false })?.size ?? 0;
   if (isNew && journalBytes > 0) {
@@ -220,8 +229,7 @@ function stateRows(db: Database): StateRows {
 }
 
 function stateUnusable(found: string, cause?: unknown): LookasideError {
-  const advice = 'put back its backup (lookaside restore); it cannot be rebuilt from the signatures';
-  return new LookasideError('STATE_UNUSABLE', `${found}; ${advice}`, { cause });
+  return new LookasideError('STATE_UNUSABLE', `${found}; ${restoreAdvice(dataDir)}`, { cause });
 }
 
 function index(): SignatureRows {

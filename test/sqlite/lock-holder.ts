@@ -9,7 +9,7 @@ process.stdin.resume();
 process.stdin.on('end', release);
 
 function holdData(): () => void {
-  const taken = takeLock(path);
+  const taken = takeLock(path, { command: 'import /srv/old', host: 'other-box' });
   return () => taken.release();
 }
 

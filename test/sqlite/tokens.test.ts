@@ -169,7 +169,7 @@ describe('state.db', () => {
         assert.ok(isLookasideError(error, 'STATE_UNUSABLE'));
         assert.match(error.message, found);
         assert.ok(error.message.includes(file));
-        assert.match(error.message, /put back its backup/);
+        assert.match(error.message, /put back its backup with: lookaside restore DIR --data/);
         return true;
       });
       assert.ok(before.equals(readFileSync(file)));

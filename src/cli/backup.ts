@@ -1,0 +1,76 @@
+// lookaside backup and restore: the data directory into a folder, and back into an empty one.
+import { resolve, sep } from 'node:path';
+import { backUp, restore } from '../compose.ts';
+import type { Config } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import { formatBytes } from './progress.ts';
+import { EXIT, print, printJson, progressLine } from './terminal.ts';
+import { thisCommand } from './this-command.ts';
+import { VERSION } from './version.ts';
+
+export interface BackupOptions {
+  readonly folder: string;
+  readonly json: boolean;
+}
+
+/** EXIT.failed when damaged signatures are not in it. */
+export async function runBackup(config: Config, { folder: given, json }: BackupOptions): Promise<number> {
+  const folder = resolve(given);
+  refuseWithin(config, folder);
+  const line = progressLine('backing up');
+  const taker = thisCommand();
+  const result = await backUp({ config, folder, version: VERSION, taker, onProgress: line.show }).finally(
+    line.end,
+  );
+  const { manifest, copied, damaged } = result;
+  const { tree, state, signatures } = manifest;
+  if (json) printJson({ folder, ...manifest, copied, damaged });
+  else {
+    for (const { path } of damaged) {
+      print(
+        escapeTerminal(`left out  ${path}  its bytes are damaged; lookaside fsck tells what to do about it`),
+      );
+    }
+    print(
+      escapeTerminal(
+        `${folder}: state.db (${formatBytes(state.sizeBytes)}) up to audit event ${state.auditSeq}, ${
+          tree === 'shared'
+            ? 'and nothing of the shared tree but the uploads that state.db keeps'
+            : `${signatures.count} signatures of ${signatures.images} images, ${copied} of them new`
+        }`,
+      ),
+    );
+  }
+  return damaged.length === 0 ? EXIT.done : EXIT.failed;
+}
+
+/** What lies in the tree would be served, and a backup is lost with the folder that it lies in. */
+function refuseWithin({ data, root }: Config, folder: string): void {
+  const around = [data, root].find((own) => isWithin(own, folder) || isWithin(folder, own));
+  if (around === undefined) return;
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    `${folder} lies in ${around} or around it, and a backup would be lost together with it; name a folder elsewhere`,
+  );
+}
+
+function isWithin(folder: string, path: string): boolean {
+  return path === folder || path.startsWith(folder.endsWith(sep) ? folder : folder + sep);
+}
+
+export async function runRestore(config: Config, { folder: given, json }: BackupOptions): Promise<number> {
+  const folder = resolve(given);
+  const line = progressLine('restoring');
+  const taker = thisCommand();
+  const manifest = await restore({ config, folder, taker, onProgress: line.show }).finally(line.end);
+  const { tree, state, signatures, startedAt } = manifest;
+  if (json) {
+    printJson({ data: config.data, ...manifest });
+    return EXIT.done;
+  }
+  const stored = tree === 'owned' ? `, ${signatures.count} signatures of ${signatures.images} images` : '';
+  print(`${config.data}: state.db up to audit event ${state.auditSeq}${stored}`);
+  print(`What came after ${startedAt} is not in it.`);
+  return EXIT.done;
+}

@@ -1,0 +1,138 @@
+// A backup: a folder with a copy of state.db, the owned tree's signatures, a list of them, and backup.json, which is
+// written last and names the others. What is not named there belongs to no finished backup.
+// Keep in sync with docs/backup.md, "What is in it".
+import { z } from 'zod';
+import { type ImageId, imageFolder, parseImageFolder } from './image.ts';
+import { parseSignatureName } from './lookaside-path.ts';
+
+export const MANIFEST_NAME = 'backup.json';
+/** The folder of the signatures in a backup, as in the data directory. */
+export const BACKUP_TREE = 'sigstore';
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const count = z.int().nonnegative();
+const plainName = z.string().regex(/^[a-z]+-[0-9A-Za-z-]+\.(?:db|sha256)$/);
+
+const MANIFEST = z.object({
+  format: z.literal(1),
+  /** The version of lookaside that made it. */
+  version: z.string(),
+  /** All that was acknowledged before is in it. */
+  startedAt: z.iso.datetime(),
+  finishedAt: z.iso.datetime(),
+  /** Of a shared tree nothing is kept but what state.db holds. */
+  tree: z.enum(['owned', 'shared']),
+  state: z.object({
+    file: plainName,
+    sha256,
+    sizeBytes: count,
+    /** Number of the last audit event in it; 0 when there is none. */
+    auditSeq: count,
+  }),
+  /** The list: a line for each file, as sha256sum writes and checks them. */
+  signatures: z.object({ file: plainName, sha256, images: count, count }),
+});
+
+export type BackupManifest = Readonly<z.output<typeof MANIFEST>>;
+
+export function manifestText(manifest: BackupManifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/** Null when it is none, or one of a format that this version does not know. */
+export function parseManifest(text: string): BackupManifest | null {
+  try {
+    return MANIFEST.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null; // only SyntaxError
+  }
+}
+
+export interface ListedSignature {
+  /** Below the tree's root: `team/app@sha256=…/signature-2`. */
+  readonly path: string;
+  /** 64 lower-case hex digits. */
+  readonly sha256: string;
+}
+
+/** One line of the list, with its end. */
+export function listLine({ path, sha256: digest }: ListedSignature): string {
+  return `${digest}  ${BACKUP_TREE}/${path}\n`;
+}
+
+const LINE = new RegExp(`^(?<digest>[0-9a-f]{64})  ${BACKUP_TREE}/(?<folder>[^\\\\]+)/(?<name>[^/]+)$`);
+
+/** Null when the line names no signature's place: nothing else is ever written by its name. */
+export function parseListLine(site: string, line: string): ListedSignature | null {
+  const { digest = '', folder = '', name = '' } = LINE.exec(line)?.groups ?? {};
+  const image = parseImageFolder(site, folder);
+  if (image === null || parseSignatureName(name) === null) return null;
+  return { path: `${imageFolder(image)}/${name}`, sha256: digest };
+}
+
+/** A copy of state.db as it was at one moment, sound and on the disk. */
+export interface StateCopy {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly auditSeq: number;
+}
+
+export interface StoredFile {
+  readonly bytes: Uint8Array;
+  readonly modifiedAt: Date;
+}
+
+export interface SourceSignature {
+  readonly sha256: string;
+  /** Null: its bytes are damaged. @throws STORE_UNAVAILABLE */
+  readonly load: () => Promise<StoredFile | null>;
+}
+
+/** The tree that is backed up. */
+export interface BackupSource {
+  /** @throws STORE_UNAVAILABLE when a folder cannot be read */
+  images(site: string): AsyncIterable<ImageId>;
+  /** In the order in which they are served. @throws STORE_UNAVAILABLE */
+  signaturesOf(image: ImageId): Promise<readonly SourceSignature[]>;
+}
+
+/** Where a backup is made. It may hold an older one, which stays whole until finish(), or one that was cut short. */
+export interface BackupTarget {
+  /** Path of an empty file (mode 0600) for the copy of state.db. */
+  readonly stateFile: string;
+  /**
+   * Lists the signature, and copies it unless the same bytes are there from before; `lost` when they can be had
+   * nowhere: it is not listed. @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+   */
+  keep(listed: ListedSignature, load: () => Promise<StoredFile | null>): Promise<'kept' | 'copied' | 'lost'>;
+  /** All of it survives a power cut, and from now on this is the backup that the folder holds. */
+  finish(facts: BackupFacts): Promise<BackupManifest>;
+}
+
+export interface BackupFacts {
+  readonly version: string;
+  readonly startedAt: Date;
+  readonly finishedAt: Date;
+  readonly tree: 'owned' | 'shared';
+  readonly state: StateCopy;
+  readonly images: number;
+}
+
+/** A finished backup. */
+export interface Backup {
+  readonly manifest: BackupManifest;
+  readonly stateFile: string;
+  /** @throws BACKUP_UNUSABLE when the list is not the one that was written */
+  signatures(): AsyncIterable<ListedSignature>;
+  /** Null when no file is there. @throws STORE_UNAVAILABLE */
+  read(path: string): Promise<StoredFile | null>;
+}
+
+/** An empty data directory that is being filled. Until finish() no server starts on it. */
+export interface RestoreTarget {
+  write(path: string, file: StoredFile): Promise<void>;
+  /** Copies state.db, whose SHA-256 is told, and puts all into its place. @throws BACKUP_UNUSABLE */
+  finish(stateFile: string, sha256: string): Promise<void>;
+  /** Leaves the data directory as empty as it was. */
+  abandon(): Promise<void>;
+}

@@ -1,0 +1,227 @@
+// The folder of a backup. A new one is made beside an older one and takes its place by the rename of backup.json.
+import { createHash, type Hash, randomBytes } from 'node:crypto';
+import { createReadStream, promises as fs } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  BACKUP_TREE,
+  type Backup,
+  type BackupManifest,
+  type BackupTarget,
+  listLine,
+  MANIFEST_NAME,
+  manifestText,
+  parseListLine,
+  parseManifest,
+} from '../domain/backup.ts';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { onDisk, openTreeCopy, sha256Of, syncPath, writeText } from './tree-copy.ts';
+
+const PART = /^(?:state-[0-9A-Za-z-]+\.db(?:-journal)?|signatures-[0-9A-Za-z-]+\.sha256)$/;
+/** Ours, a lock's, and what every new file system has. */
+const KNOWN = /^(?:backup\.json(?:\.new)?|sigstore|lock(?:\.holder|-journal)?|lost\+found)$/;
+
+/**
+ * Makes the folder, or looks into it before anything is written there.
+ * @throws LookasideError CONFIG_INVALID when other things lie there; DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+ */
+export async function makeBackupFolder(dir: string): Promise<void> {
+  await onDisk(dir, () => fs.mkdir(dir, { recursive: true, mode: 0o700 }));
+  const names = await onDisk(dir, () => fs.readdir(dir));
+  const strangers = names.filter((name) => !PART.test(name) && !KNOWN.test(name));
+  if (strangers.length > 0) {
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      `${dir} holds ${listed(strangers)}, which are no part of a backup; name an empty folder, or that of a backup`,
+    );
+  }
+}
+
+/**
+ * Opens the folder, which makeBackupFolder() has approved of, for another backup. The caller holds the folder's lock.
+ * @throws LookasideError DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+ */
+export async function openBackupTarget(dir: string, now: Date): Promise<BackupTarget> {
+  const names = await onDisk(dir, () => fs.readdir(dir));
+  // state.db holds hashes of tokens, and who did what from where
+  await onDisk(dir, () => fs.chmod(dir, 0o700));
+  const stamp = `${now.toISOString().replace(/[-:]|\.[0-9]+/g, '')}-${randomBytes(4).toString('hex')}`;
+  const [stateName, listName] = [`state-${stamp}.db`, `signatures-${stamp}.sha256`];
+  const before = await readManifest(dir);
+  // a run that was cut short may have left names that would not survive a power cut
+  const isInDoubt =
+    before === null ||
+    before === 'unreadable' ||
+    names.some((name) => PART.test(name) && ![before.state.file, before.signatures.file].includes(name));
+  const copy = openTreeCopy(join(dir, BACKUP_TREE));
+  await onDisk(dir, async () => {
+    await fs.mkdir(join(dir, BACKUP_TREE), { recursive: true, mode: 0o700 });
+    await fs.writeFile(join(dir, stateName), '', { mode: 0o600 });
+  });
+  const list = await openList(join(dir, listName));
+
+  return {
+    stateFile: join(dir, stateName),
+    async keep(signature, load) {
+      const there = await copy.read(signature.path);
+      const isThere = there !== null && sha256Of(there.bytes) === signature.sha256;
+      if (isThere && isInDoubt) copy.doubt(signature.path);
+      if (!isThere) {
+        const file = await load();
+        if (file === null || sha256Of(file.bytes) !== signature.sha256) return 'lost';
+        await copy.write(signature.path, file);
+      }
+      list.add(listLine(signature));
+      return isThere ? 'kept' : 'copied';
+    },
+    async finish({ version, startedAt, finishedAt, tree, state, images }) {
+      const { sha256, count } = await list.end();
+      await copy.sync();
+      const manifest: BackupManifest = {
+        format: 1,
+        version,
+        startedAt: startedAt.toISOString(),
+        finishedAt: finishedAt.toISOString(),
+        tree,
+        state: { file: stateName, ...state },
+        signatures: { file: listName, sha256, images, count },
+      };
+      await onDisk(dir, async () => {
+        await syncPath(dir);
+        await writeText(join(dir, MANIFEST_NAME), manifestText(manifest), 0o600);
+        await syncPath(dir);
+        for (const name of await fs.readdir(dir)) {
+          if (PART.test(name) && name !== stateName && name !== listName) await fs.rm(join(dir, name));
+        }
+      });
+      return manifest;
+    },
+  };
+}
+
+interface List {
+  add(line: string): void;
+  end(): Promise<{ readonly sha256: string; readonly count: number }>;
+}
+
+const LIST_BUFFER = 1000;
+
+/** Lines come from many at once; they are written in the order in which they come. */
+async function openList(path: string): Promise<List> {
+  const handle = await onDisk(path, () => fs.open(path, 'wx', 0o600));
+  const digest = createHash('sha256');
+  let lines: string[] = [];
+  let count = 0;
+  let written: Promise<void> = Promise.resolve();
+  let failure: unknown = null;
+
+  function flush(): void {
+    const text = lines.join('');
+    lines = [];
+    written = written
+      .then(() => append(handle, digest, text))
+      .catch((error: unknown) => {
+        failure ??= error;
+      });
+  }
+
+  return {
+    add(line) {
+      count += 1;
+      lines.push(line);
+      if (lines.length >= LIST_BUFFER) flush();
+    },
+    end: () =>
+      onDisk(path, async () => {
+        flush();
+        await written;
+        try {
+          if (failure !== null) throw failure;
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        return { sha256: digest.digest('hex'), count };
+      }),
+  };
+}
+
+async function append(handle: FileHandle, digest: Hash, text: string): Promise<void> {
+  digest.update(text);
+  await handle.appendFile(text);
+}
+
+/** @throws LookasideError BACKUP_UNUSABLE unless a finished one is there; STORE_UNAVAILABLE */
+export async function openBackup(dir: string, site: string): Promise<Backup> {
+  const manifest = await readManifest(dir);
+  if (manifest === null) throw await noBackup(dir);
+  if (manifest === 'unreadable')
+    throw damagedBackup(dir, `${MANIFEST_NAME} is not what this version of lookaside writes`);
+  const copy = openTreeCopy(join(dir, BACKUP_TREE));
+  const listFile = join(dir, manifest.signatures.file);
+  return {
+    manifest,
+    stateFile: join(dir, manifest.state.file),
+    async *signatures() {
+      if ((await hashOf(listFile)) !== manifest.signatures.sha256) {
+        throw damagedBackup(dir, `${manifest.signatures.file} is not the list that was written`);
+      }
+      const handle = await fs.open(listFile, 'r'); // which closes with its last line
+      for await (const line of handle.readLines()) {
+        const signature = parseListLine(site, line);
+        if (signature === null) {
+          throw damagedBackup(dir, `${manifest.signatures.file} has a line that names no signature`);
+        }
+        yield signature;
+      }
+    },
+    read: (path) => copy.read(path),
+  };
+}
+
+async function readManifest(dir: string): Promise<BackupManifest | 'unreadable' | null> {
+  const path = join(dir, MANIFEST_NAME);
+  const text = await onDisk(path, () =>
+    fs.readFile(path, 'utf8').catch((error: unknown) => {
+      if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return null;
+      throw error;
+    }),
+  );
+  if (text === null) return null;
+  const manifest = parseManifest(text);
+  return manifest ?? 'unreadable';
+}
+
+async function noBackup(dir: string): Promise<LookasideError> {
+  const names = await fs.readdir(dir).catch(() => null);
+  if (names === null) return unusable(`${dir} is no folder that can be read; name the folder of a backup`);
+  const isBegun = names.some((name) => PART.test(name));
+  if (!isBegun) return unusable(`${dir} holds no backup: it has no ${MANIFEST_NAME}; name the folder of one`);
+  const advice = `end it with: lookaside backup ${dir}, or name another`;
+  return unusable(`the backup in ${dir} was not finished: it has no ${MANIFEST_NAME}; ${advice}`);
+}
+
+/** Of a file of any size; empty when it is not there. */
+export async function hashOf(path: string): Promise<string> {
+  const digest = createHash('sha256');
+  try {
+    for await (const chunk of createReadStream(path)) digest.update(chunk);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return '';
+    throw error;
+  }
+  return digest.digest('hex');
+}
+
+export function damagedBackup(dir: string, found: string): LookasideError {
+  return unusable(`the backup in ${dir} is damaged: ${found}; nothing was restored. Restore another backup`);
+}
+
+function unusable(message: string): LookasideError {
+  return new LookasideError('BACKUP_UNUSABLE', message);
+}
+
+export function listed(names: readonly string[]): string {
+  const [some, more] = [names.slice(0, 5).join(', '), names.length - 5];
+  return more > 0 ? `${some} and ${more} more` : some;
+}

@@ -1,0 +1,144 @@
+// Copying signatures into a folder that nobody else writes to: each file is whole or absent under its name, and after
+// sync() all of them survive a power cut.
+import { createHash, randomUUID } from 'node:crypto';
+import { constants, promises as fs } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { StoredFile } from '../domain/backup.ts';
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { type ErrorCode, LookasideError, systemCode } from '../domain/errors.ts';
+import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { ABSENT } from './root.ts';
+
+export interface TreeCopy {
+  /** Null when no regular file is there that a client could read. */
+  read(path: string): Promise<StoredFile | null>;
+  /** In place of what was there. */
+  write(path: string, file: StoredFile): Promise<void>;
+  /** The folders above this file were made by somebody who may not have come as far as sync(). */
+  doubt(path: string): void;
+  sync(): Promise<void>;
+}
+
+const SYNCS_AT_ONCE = 16;
+
+/** All methods @throws LookasideError DISK_FULL, READ_ONLY, STORE_UNAVAILABLE */
+export function openTreeCopy(root: string): TreeCopy {
+  const unsynced = new Set<string>();
+  const made = new Set<string>();
+
+  /** Up to and with the folder above the root: each holds the name of the one below. */
+  function doubt(path: string): void {
+    for (let folder = dirname(path); !unsynced.has(folder); folder = dirname(folder)) {
+      unsynced.add(folder);
+      if (folder === '.') break;
+    }
+  }
+
+  async function makeFolder(path: string): Promise<void> {
+    const folder = dirname(path);
+    if (made.has(folder)) return;
+    await fs.mkdir(join(root, folder), { recursive: true, mode: 0o755 });
+    made.add(folder);
+  }
+
+  return {
+    read: (path) => readStored(join(root, path)),
+    write: (path, file) =>
+      onDisk(join(root, path), async () => {
+        await makeFolder(path);
+        doubt(path);
+        await writeWhole(join(root, path), file);
+      }),
+    doubt,
+    sync: () =>
+      onDisk(root, async () => {
+        await forEachConcurrently(unsynced, SYNCS_AT_ONCE, (folder) => syncPath(join(root, folder)));
+        await syncPath(dirname(root));
+        unsynced.clear();
+      }),
+  };
+}
+
+async function readStored(path: string): Promise<StoredFile | null> {
+  return onDisk(path, async () => {
+    try {
+      const handle = await fs.open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      try {
+        const stats = await handle.stat();
+        if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return null;
+        return { bytes: await handle.readFile(), modifiedAt: stats.mtime };
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      if (ABSENT.has(systemCode(error) ?? '')) return null;
+      throw error;
+    }
+  });
+}
+
+async function writeWhole(path: string, { bytes, modifiedAt }: StoredFile): Promise<void> {
+  // no signature's name: cut short, it is neither listed nor served
+  const unfinished = `${path}.${randomUUID()}`;
+  try {
+    const handle = await fs.open(unfinished, 'wx', 0o644);
+    try {
+      await handle.writeFile(bytes);
+      await handle.utimes(modifiedAt, modifiedAt);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await fs.rename(unfinished, path);
+  } catch (error) {
+    await fs.rm(unfinished, { force: true }).catch(() => undefined); // the error before it says more
+    throw error;
+  }
+}
+
+/** A file or folder. */
+export async function syncPath(path: string): Promise<void> {
+  const handle = await fs.open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes the file durably in place of what has its name; the folder is the caller's to sync. */
+export async function writeText(path: string, text: string, mode: number): Promise<void> {
+  const unfinished = `${path}.new`;
+  const handle = await fs.open(unfinished, 'w', mode);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await fs.rename(unfinished, path);
+}
+
+export function sha256Of(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+const REFUSALS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ENOSPC: ['DISK_FULL', 'no space is left there; free some, then run it again, and it goes on'],
+  EDQUOT: ['DISK_FULL', 'the quota is used up there; free some space, then run it again, and it goes on'],
+  EROFS: ['READ_ONLY', 'the file system is read-only'],
+  EACCES: ['READ_ONLY', 'this user has no right to; run it as the user of the server, or as root'],
+  EPERM: ['READ_ONLY', 'this user has no right to; run it as the user of the server, or as root'],
+};
+
+/** `act`, its errors of the system in our words. */
+export async function onDisk<T>(path: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const code = systemCode(error);
+    if (error instanceof LookasideError || code === null) throw error;
+    const [kind, why] = REFUSALS[code] ?? ['STORE_UNAVAILABLE', 'look after the disk, then run it again'];
+    throw new LookasideError(kind, `cannot work at ${path} (${code}): ${why}`, { cause: error });
+  }
+}
