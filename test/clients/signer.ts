@@ -18,6 +18,8 @@ export interface Signable {
   readonly timestamp?: number;
   /** What makes the payload longer. */
   readonly filling?: string;
+  /** What the signer's clock said; some day in the past unless told. */
+  readonly signedAt?: Date;
 }
 
 export interface Signer {
@@ -35,7 +37,7 @@ export function makeSigner(name: string): Signer {
     name,
     fingerprint: key.fingerprint,
     certificate: certificate(key, { userId: `${name} <${name}@example.invalid>` }),
-    sign: (what) => message(key, payloadOf(what), { at: SIGNED_AT }),
+    sign: ({ signedAt = SIGNED_AT, ...what }) => message(key, payloadOf(what), { at: signedAt }),
   };
 }
 
