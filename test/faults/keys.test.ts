@@ -1,0 +1,199 @@
+// Keys that are poisoned, revoked or secret, tokens that are guessed, and what judging costs.
+import assert from 'node:assert/strict';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { armorPublicKey } from '../../src/openpgp/armor.ts';
+import { openVerifier } from '../../src/openpgp/pool.ts';
+import { needs } from '../clients/available.ts';
+import { bzip2Bomb, deflateBomb } from '../clients/bombs.ts';
+import { createToken, runLookaside, startServer } from '../clients/server.ts';
+import { makeSigner } from '../clients/signer.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { requestRaw } from '../http/raw-request.ts';
+import {
+  makeKey,
+  mpi,
+  onUserId,
+  packet,
+  simpleCertificate,
+  T0,
+  TAGS,
+  uint16,
+} from '../openpgp/certificate-writer.ts';
+import { certificate, makeKey as makeSigningKey } from '../openpgp/packet-writer.ts';
+import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
+import { count, isFull, promise } from './promise.ts';
+
+const NOW = new Date('2026-01-01T00:00:00Z');
+
+promise(
+  {
+    id: 'P7',
+    what: 'eight decompression bombs judged at once',
+    wanted: 'each verdict in at most 2 s, peak memory at most 512 MiB',
+    ...needs('bzip2'),
+  },
+  async (see) => {
+    const signer = makeSigner('alice');
+    const makers = [
+      () => deflateBomb(signer, 'zip'),
+      () => deflateBomb(signer, 'zlib'),
+      () => bzip2Bomb(signer),
+    ];
+    const bombs = makers.map((make) => make());
+    const verifier = openVerifier();
+    try {
+      verifier.setKeyring([signer.certificate]);
+      await verifier.examine(signer.sign({ repository: 'a/b', tag: 'v1' }), NOW, 'upload'); // threads are started
+      let slowestMs = 0;
+      for (let round = 0; round < count(5, 1); round += 1) {
+        const all = Array.from({ length: 8 }, async (_, k) => {
+          const startMs = performance.now();
+          const { verdict } = await verifier.examine(bombs[k % bombs.length] ?? assert.fail(), NOW, 'upload');
+          slowestMs = Math.max(slowestMs, performance.now() - startMs);
+          assert.notEqual(verdict, 'good');
+        });
+        await Promise.all(all);
+      }
+      const peakMiB = process.resourceUsage().maxRSS / 1024;
+      see(`slowest ${Math.round(slowestMs)} ms, peak ${Math.round(peakMiB)} MiB, in 8 of 8`);
+      assert.ok(peakMiB <= 512, `${peakMiB} MiB`);
+      if (isFull) assert.ok(slowestMs <= 2000, `${slowestMs} ms`);
+    } finally {
+      await verifier.close();
+    }
+  },
+);
+
+promise(
+  {
+    id: 'P19',
+    what: 'a certificate of 2 MiB with thousands of forged certifications is cleaned',
+    wanted: 'in at most 1 s, at most 8 KiB kept',
+  },
+  async (see) => {
+    const key = makeKey();
+    const stranger = makeKey();
+    const forged = Array.from({ length: 12_000 }, (_, k) =>
+      onUserId(key, 'alice', {
+        createdAt: T0 + k,
+        forged: [Buffer.alloc(32, k), Buffer.alloc(32, 7)],
+        digestStart: k & 0xffff,
+      }),
+    );
+    const poisoned = Buffer.concat([
+      simpleCertificate(key),
+      ...forged,
+      simpleCertificate(stranger).subarray(0, 0),
+    ]);
+    const verifier = openVerifier();
+    try {
+      await verifier.cleanCertificates(simpleCertificate(stranger), NOW); // a thread is started
+      const startMs = performance.now();
+      const [result] = await verifier.cleanCertificates(poisoned, NOW);
+      const tookMs = performance.now() - startMs;
+      assert.ok(result?.kind === 'clean');
+      see(
+        `${(poisoned.length / 2 ** 20).toFixed(1)} MiB in ${Math.round(tookMs)} ms, ${result.certificate.length} bytes kept`,
+      );
+      assert.ok(result.certificate.length <= 8192);
+      if (isFull) assert.ok(tookMs <= 1000, `${tookMs} ms`);
+    } finally {
+      await verifier.close();
+    }
+  },
+);
+
+promise(
+  {
+    id: 'P19',
+    what: 'a revoked key stays revoked after an older copy of it; secret keys leave nothing',
+    wanted: 'revoked; 0 bytes of 3 secret keys in the data directory and the log',
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    const data = temp.path;
+    const key = makeSigningKey('ed25519');
+    const files = { fresh: path.join(data, 'a.gpg'), revoked: path.join(data, 'b.gpg') };
+    await writeFile(files.fresh, certificate(key));
+    await writeFile(files.revoked, certificate(key, { revoked: { at: new Date('2024-01-01'), reason: 2 } }));
+    await using server = await startServer({ data });
+    const add = (file: string) => runLookaside(['key', 'add', file, '--data', data]);
+    for (const file of [files.fresh, files.revoked, files.fresh]) assert.equal((await add(file)).status, 0);
+    const { stdout } = await runLookaside(['key', 'show', key.fingerprint, '--data', data]);
+    assert.match(stdout, /revoked/);
+
+    const owner = makeKey();
+    const marker = Buffer.from('SECRET-MATERIAL-OF-32-BYTES-HERE');
+    const body = Buffer.concat([owner.body, Uint8Array.of(0), mpi(marker), uint16(0)]);
+    const secret = Buffer.concat([packet(TAGS.secretKey, body), simpleCertificate(owner).subarray(5)]);
+    const outside = await openTempFolder();
+    await using _ = outside;
+    const forms: readonly Buffer[] = [
+      secret,
+      Buffer.from(armorPublicKey(secret).replaceAll('PUBLIC', 'PRIVATE')),
+      Buffer.concat([simpleCertificate(owner), packet(TAGS.secretSubkey, body)]),
+    ];
+    let said = '';
+    for (const [k, form] of forms.entries()) {
+      const file = path.join(outside.path, `secret-${k}`);
+      await writeFile(file, form);
+      const refused = await add(file);
+      assert.equal(refused.status, 1);
+      said += refused.stdout + refused.stderr;
+    }
+    await server.stop();
+    said += server.output();
+    let found = 0;
+    for (const name of await readdir(data, { recursive: true })) {
+      const content = await readFile(path.join(data, name)).catch(() => Buffer.alloc(0)); // a folder
+      if (content.includes(marker) || content.includes(marker.toString('base64').slice(4, 36))) found += 1;
+    }
+    see(`revoked; ${found} files with bytes of ${forms.length} secret keys`);
+    assert.equal(found, 0);
+    assert.ok(!said.includes(marker.toString()) && !said.includes(marker.toString('hex')));
+  },
+);
+
+promise(
+  {
+    id: 'P20',
+    what: 'wrong tokens are slowed on writes alone; the right one never is, and no token is kept or logged',
+    wanted: '10 × 401 and then 429; reads 200; the right token 422; on disk 0 times',
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    const data = path.join(temp.path, 'data');
+    const root = path.join(temp.path, 'tree');
+    const folder = await layImage(root, 'team/app', signatureBytes('one'));
+    const token = await createToken(data, 'pipeline', 'uploader');
+    await using server = await startServer({ data, root });
+    const put = async (text: string) => {
+      const lines = [`Authorization: Bearer ${text}`];
+      const target = `PUT /${folderOf('team/new')}/signature-1`;
+      return (await requestRaw(server.port, target, lines, signatureBytes('x'))).status;
+    };
+    const wrong = `lookaside_${'0'.repeat(64)}`;
+    const statuses: number[] = [];
+    for (let k = 0; k < 12; k += 1) statuses.push(await put(k % 2 === 0 ? wrong : `${token.slice(0, -1)}x`));
+    const reads = new Set<number>();
+    for (let k = 0; k < 20; k += 1) {
+      const lines = [`Authorization: Bearer ${wrong}`];
+      reads.add((await requestRaw(server.port, `GET /${folder}/signature-1`, lines)).status);
+    }
+    const right = await put(token);
+    await server.stop();
+    let found = server.output().includes(token) ? 1 : 0;
+    for (const name of await readdir(data)) {
+      const content = await readFile(path.join(data, name)).catch(() => Buffer.alloc(0)); // a folder
+      if (content.includes(token) || content.includes(token.slice('lookaside_'.length))) found += 1;
+    }
+    see(
+      `${statuses.filter((status) => status === 401).length} × 401, then ${statuses.at(-1)}; reads ${[...reads]}; the right token ${right}; on disk ${found} times`,
+    );
+    assert.deepEqual(statuses, [...Array<number>(10).fill(401), 429, 429]);
+    assert.deepEqual([...reads], [200]);
+    assert.equal(right, 422);
+    assert.equal(found, 0);
+  },
+);
