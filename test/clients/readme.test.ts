@@ -37,7 +37,7 @@ describe(
     });
 
     after(async () => {
-      for (const pid of backgroundPids()) process.kill(pid);
+      for (const group of backgroundGroups()) process.kill(-group);
       await run(['gpgconf', '--kill', 'all'], {
         env: { PATH: process.env.PATH ?? '', HOME: path.join(folder.path, 'home') },
       });
@@ -53,7 +53,8 @@ describe(
       const script = path.join(folder.path, 'section.sh');
       const commands = blocks.join('\n').replace(INSTALLATION, '');
       const last = `echo "background $(jobs -p | tr '\\n' ' ')"`;
-      await writeFile(script, `cd '${PROJECT}'\n${commands}\n${last}\n`); // nsenter begins in /
+      // set -m: as in a terminal, what runs in the background can be ended with all that it has started
+      await writeFile(script, `set -m\ncd '${PROJECT}'\n${commands}\n${last}\n`); // nsenter begins in /
       const ended = await run(host.on(['bash', '-e', script]), {
         env: {
           PATH: process.env.PATH ?? '',
@@ -66,7 +67,7 @@ describe(
       return ended;
     }
 
-    function backgroundPids(): readonly number[] {
+    function backgroundGroups(): readonly number[] {
       const pids = /^background ([0-9 ]+)$/m.exec(outcome?.stdout ?? '')?.[1] ?? '';
       return pids.trim().split(' ').filter(Boolean).map(Number);
     }
