@@ -45,11 +45,10 @@ interface Round {
   /** The crash comes once so many were acknowledged. */
   readonly enough: number;
   readonly below: (limit: number) => number;
-  readonly clients: number;
 }
 
-/** Clients upload, half of it to images that have signatures already, until the crash. How many were acknowledged. */
-async function uploadUntilCrash(scene: CrashScene, { name, enough, below, clients }: Round): Promise<number> {
+/** Eight clients upload, half of it to images that have signatures already, until the crash. How many were acknowledged. */
+async function uploadUntilCrash(scene: CrashScene, { name, enough, below }: Round): Promise<number> {
   let acknowledged = 0;
   let state: 'running' | 'crashing' | 'crashed' = 'running';
   let tellEnough = () => {};
@@ -71,7 +70,7 @@ async function uploadUntilCrash(scene: CrashScene, { name, enough, below, client
       if (acknowledged >= enough) tellEnough();
     }
   };
-  const uploading = Promise.all(Array.from({ length: clients }, (_, number) => client(number)));
+  const uploading = Promise.all(Array.from({ length: CLIENTS }, (_, number) => client(number)));
   await Promise.race([isEnough, uploading]);
   await pause(below(20)); // at any moment of whatever is under way
   state = 'crashing';
@@ -101,7 +100,7 @@ async function crashAgainAndAgain(
   for (let round = 1; !isLast; round += 1) {
     const before = scene.attempts.length;
     const enough = aRound + below(aRound);
-    acknowledged += await uploadUntilCrash(scene, { name: `${round}`, enough, below, clients: CLIENTS });
+    acknowledged += await uploadUntilCrash(scene, { name: `${round}`, enough, below });
     isLast = acknowledged >= wanted;
     const toCheck = isLast ? scene.attempts : scene.attempts.slice(before);
     const { lost, torn } = await scene.revive(toCheck);
@@ -161,18 +160,19 @@ async function findHarm(scene: CrashScene): Promise<string | null> {
   }
 }
 
-/** Without one of these an upload is answered that does not survive. */
+/**
+ * Without one of these an upload is answered that does not survive. That a folder is not synced shows too seldom here: other
+ * syncs bring its names along. sync-order.test.ts finds that in every upload.
+ */
 const NEEDED_SYNCS = [
-  { of: 'the bytes of a signature', pattern: '*/tmp/*.signature', clients: CLIENTS },
-  // whatever else is synced brings the names in a folder to the disk as well: only one client leaves it time to be missed
-  { of: 'the folder of an image', pattern: '*@sha256=*', clients: 1 },
-  { of: 'state.db', pattern: '*/state.db-wal', clients: CLIENTS },
+  { of: 'the bytes of a signature', pattern: '*/tmp/*.signature' },
+  { of: 'state.db', pattern: '*/state.db-wal' },
 ] as const;
-const MOST_CRASHES = 20;
+const MOST_CRASHES = 10;
 const below = (limit: number) => randomInt(limit);
 
 for (const fileSystem of isFull ? (['ext4', 'xfs'] as const) : []) {
-  for (const { of, pattern, clients } of NEEDED_SYNCS) {
+  for (const { of, pattern } of NEEDED_SYNCS) {
     promise(
       {
         id: 'P1',
@@ -187,7 +187,7 @@ for (const fileSystem of isFull ? (['ext4', 'xfs'] as const) : []) {
         await using scene = await openCrashScene(template, { openDisk, settings });
         let harm: string | null = null;
         for (let round = 1; round <= MOST_CRASHES && harm === null; round += 1) {
-          await uploadUntilCrash(scene, { name: `${round}`, enough: 50, below, clients });
+          await uploadUntilCrash(scene, { name: `${round}`, enough: 50, below });
           harm = await findHarm(scene);
           see(`${harm ?? 'none'} after ${round} power cuts`);
         }
