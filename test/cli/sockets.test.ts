@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { startActivated } from '../clients/activated.ts';
 import { needs } from '../clients/available.ts';
 import { run, startBackground } from '../clients/command.ts';
-import { lookaside, startServer } from '../clients/server.ts';
+import { lookaside } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
 
@@ -32,18 +32,11 @@ test('a passed socket is listened on instead of the address in the settings, and
   assert.match(server.output(), /"listen":":1".*and not on LOOKASIDE_LISTEN/);
 });
 
-test('sockets for another process are left to it', async () => {
-  await using temp = await openTempFolder();
-  await using server = await startServer({ data: temp.path, settings: { LISTEN_PID: '1', LISTEN_FDS: '1' } });
-  assert.equal((await requestRaw(server.port, 'GET /livez')).status, 200);
-});
-
 test('what is passed and is no socket to listen on ends the server with a sentence', async () => {
   await using temp = await openTempFolder();
   await using file = await open('/dev/null');
   for (const [passed, count, said, status] of [
     [[file.fd], '1', /^lookaside: cannot listen on file descriptor 3, .*EINVAL; wanted a TCP socket/m, 1],
-    [[], '1', /^lookaside: cannot listen on file descriptor 3, .*EINVAL; wanted a TCP socket/m, 1],
     [[], 'one', /^lookaside: LISTEN_FDS is "one": wanted how many/m, 2],
   ] as const) {
     const argv = ['sh', '-c', PASS, count, ...lookaside('serve', '--data', temp.path)] as const;

@@ -22,7 +22,7 @@ const ALL_CLOCKS = [
   ['+0d', 0],
 ] as const;
 
-const CLOCKS = isFull ? ALL_CLOCKS : ALL_CLOCKS.slice(1);
+const CLOCKS = isFull ? ALL_CLOCKS : ALL_CLOCKS.slice(1, 3);
 
 const REPOSITORY = 'clock/app';
 const FOLDER = folderOf(REPOSITORY);
