@@ -127,8 +127,7 @@ promise(
     const marker = Buffer.from('SECRET-MATERIAL-OF-32-BYTES-HERE');
     const body = Buffer.concat([owner.body, Uint8Array.of(0), mpi(marker), uint16(0)]);
     const secret = Buffer.concat([packet(TAGS.secretKey, body), simpleCertificate(owner).subarray(5)]);
-    const outside = await openTempFolder();
-    await using _ = outside;
+    await using outside = await openTempFolder();
     const forms: readonly Buffer[] = [
       secret,
       Buffer.from(armorPublicKey(secret).replaceAll('PUBLIC', 'PRIVATE')),
