@@ -81,11 +81,7 @@ promise(
         digestStart: k & 0xffff,
       }),
     );
-    const poisoned = Buffer.concat([
-      simpleCertificate(key),
-      ...forged,
-      simpleCertificate(stranger).subarray(0, 0),
-    ]);
+    const poisoned = Buffer.concat([simpleCertificate(key), ...forged]);
     const verifier = openVerifier();
     try {
       await verifier.cleanCertificates(simpleCertificate(stranger), NOW); // a thread is started
@@ -127,8 +123,7 @@ promise(
     const marker = Buffer.from('SECRET-MATERIAL-OF-32-BYTES-HERE');
     const body = Buffer.concat([owner.body, Uint8Array.of(0), mpi(marker), uint16(0)]);
     const secret = Buffer.concat([packet(TAGS.secretKey, body), simpleCertificate(owner).subarray(5)]);
-    const outside = await openTempFolder();
-    await using _ = outside;
+    await using outside = await openTempFolder();
     const forms: readonly Buffer[] = [
       secret,
       Buffer.from(armorPublicKey(secret).replaceAll('PUBLIC', 'PRIVATE')),
