@@ -114,10 +114,10 @@ describe('a signature', () => {
 test('the signatures of a server are those up to the first missing number', async () => {
   const blobs = new Map([1, 2, 4].map((number) => [number, Uint8Array.of(number)]));
   const found = [];
-  for await (const one of signaturesOf(
-    { signature: async (_image, number) => blobs.get(number) ?? null },
-    [IMAGE, OTHER_DIGEST],
-  )) {
+  for await (const one of signaturesOf({ signature: async (_image, number) => blobs.get(number) ?? null }, [
+    IMAGE,
+    OTHER_DIGEST,
+  ])) {
     found.push(one);
   }
   assert.deepEqual(found, [
