@@ -4,7 +4,7 @@ import { join, sep } from 'node:path';
 import { openStaging } from '../compose-client.ts';
 import type { Config } from '../config.ts';
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
-import { LookasideError, systemCode } from '../domain/errors.ts';
+import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { imageFolder } from '../domain/image.ts';
 import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
 import type { BatchPart } from '../domain/receipt.ts';
@@ -24,7 +24,7 @@ import type { LocalServer } from '../upstream/local-server.ts';
 import { asOwner } from './owner.ts';
 import { formatStrangers } from './staged-report.ts';
 import { catchStopSignals } from './stop-signals.ts';
-import { EXIT, print, printJson, progressLine } from './terminal.ts';
+import { EXIT, exitCodeOf, print, printJson, progressLine } from './terminal.ts';
 
 export interface ImportOptions {
   readonly folder: string;
@@ -39,6 +39,8 @@ type OfFile<Result> = Result extends unknown ? Omit<Result, 'part'> & { readonly
 interface Report {
   readonly dryRun: boolean;
   readonly isInterrupted: boolean;
+  /** Why it could not go on; null when it came to its end or was interrupted. */
+  readonly failure: LookasideError | null;
   readonly images: number;
   readonly created: number;
   readonly exists: number;
@@ -77,9 +79,11 @@ export async function runImport(config: Config, options: ImportOptions): Promise
       },
     });
     line.end();
-    if (json) printJson(report);
+    const { failure, refused } = report;
+    if (json) printJson({ ...report, failure: failure && { code: failure.code, message: failure.message } });
     else printReport(report, folder);
-    return exitCode() ?? (report.refused > 0 ? EXIT.failed : EXIT.done);
+    if (failure !== null) return exitCodeOf(failure);
+    return exitCode() ?? (refused > 0 ? EXIT.failed : EXIT.done);
   } finally {
     line.end();
   }
@@ -187,14 +191,25 @@ async function importAll({ staging, staged, send, line, signal, dryRun }: Import
     }
   }
 
-  await forEachConcurrently(batches(), BATCHES_AT_ONCE, (batch) => {
-    const job = sendBatch(batch).finally(() => underWay.delete(job));
-    underWay.add(job);
-    return job;
-  });
+  async function sendAll(): Promise<LookasideError | null> {
+    try {
+      await forEachConcurrently(batches(), BATCHES_AT_ONCE, (batch) => {
+        const job = sendBatch(batch).finally(() => underWay.delete(job));
+        underWay.add(job);
+        return job;
+      });
+      return null;
+    } catch (error) {
+      if (isLookasideError(error)) return error;
+      throw error;
+    }
+  }
+
+  const failure = await sendAll();
   return {
     dryRun,
-    isInterrupted: signal.aborted,
+    isInterrupted: failure === null && signal.aborted,
+    failure,
     images: images.size,
     ...counts,
     refused: counts.refused + problems.length,
@@ -279,6 +294,10 @@ function printReport(report: Report, folder: string): void {
   if (others !== null) print(others);
   print(escapeTerminal(`${folder}: ${summary(report)}`));
   if (report.isInterrupted) print('Interrupted. Run it again to go on: what is there is passed over.');
+  if (report.failure !== null)
+    print(
+      'It could not go on; of the batches under way more may be stored. Run it again once that is mended.',
+    );
 }
 
 function printRefusal(source: string, code: string, message: string): void {

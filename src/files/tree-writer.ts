@@ -56,6 +56,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
 
   /** Once it failed, what the kernel held may be lost although the next fsync succeeds: nothing goes on from here. */
   async function sync(handle: FileHandle, path: string): Promise<void> {
+    refuseFault(); // of another upload, while this one waited for its turn
     try {
       await handle.sync();
     } catch (error) {

@@ -136,9 +136,7 @@ function together(commands: readonly Command[]): Reply | null {
     );
   } catch (error) {
     if (isLocked(error)) return [{ outcome: 'locked', message: messageOf(error) }];
-    // after a failed fsync a second try would succeed over pages that the kernel has dropped
-    if (/^SQLITE_IOERR/.test(systemCode(error) ?? ''))
-      return commands.map(({ name }) => outcomeOf(name, error));
+    if (isIoError(systemCode(error))) return commands.map(({ name }) => outcomeOf(name, error));
     return null;
   }
 }
@@ -149,12 +147,20 @@ function databaseOf([first]: readonly Command[]): Database {
 
 function oneByOne(commands: readonly Command[]): Reply {
   const outcomes: Outcome[] = [];
-  for (const { name, input } of commands) {
+  for (const [position, { name, input }] of commands.entries()) {
     const outcome = attempt(name, input);
     outcomes.push(outcome);
     if (outcome.outcome === 'locked') break;
+    if (outcome.outcome === 'failed' && isIoError(outcome.code)) {
+      return [...outcomes, ...commands.slice(position + 1).map(() => outcome)];
+    }
   }
   return outcomes;
+}
+
+/** What comes after it must fail too: after a failed fsync the next one succeeds over pages that the kernel has dropped. */
+function isIoError(code: string | null): boolean {
+  return /^SQLITE_IOERR/.test(code ?? '');
 }
 
 function attempt(name: CommandName, input: unknown): Outcome {

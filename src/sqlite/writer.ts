@@ -167,6 +167,11 @@ export class Writer {
       this.#rest();
       return;
     }
+    const failure = lane.name === 'state' ? this.#stateFailure : null;
+    if (failure !== null) {
+      this.#settleAll(lane, [...lane.jobs], () => unavailable(failure));
+      return;
+    }
     const jobs = joined(lane.jobs);
     this.#current = { lane, jobs };
     this.#lastServed = lane.name;

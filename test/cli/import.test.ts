@@ -171,6 +171,19 @@ describe('an import', () => {
     await assertTree(tree, TEAM, [first, second]);
   });
 
+  it('that the disk has no room for says so below what it found until then', async () => {
+    const { data, source } = await open();
+    await lay(source, `${TEAM}/signature-1`, signed('team/app', 'v1'));
+    await symlink('/etc/hostname', path.join(source, TEAM, 'signature-2'));
+    const full = { LOOKASIDE_MIN_FREE: '9999TiB' };
+    const outcome = await runLookaside(['import', source, '--data', data], full);
+    assert.equal(outcome.status, 1, describeOutcome(outcome));
+    assert.match(outcome.stdout, /^refused .*signature-2 .*symbolic link[\s\S]*0 signatures stored/m);
+    assert.match(outcome.stderr, /^lookaside: .*LOOKASIDE_MIN_FREE/m);
+    const told = JSON.parse((await runLookaside(['import', source, '--json', '--data', data], full)).stdout);
+    assert.deepEqual([told.failure.code, told.problems.length], ['DISK_FULL', 1]);
+  });
+
   it('that is killed stores the rest when it runs again, and nothing twice', async () => {
     const { data, source, tree } = await open();
     const repositories = Array.from({ length: 150 }, (_, n) => `many/app${n}`);
