@@ -12,6 +12,7 @@ import type { Clock, Log, SignatureIndex } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
 import type { Tree } from './domain/tree.ts';
 import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from './files/backup-folder.ts';
+import { readIntents } from './files/intents.ts';
 import { openRestoreTarget } from './files/restore-target.ts';
 import { makeRoot, openTree } from './files/tree.ts';
 import { openTreeWriter } from './files/tree-writer.ts';
@@ -424,6 +425,7 @@ function openBackupSource({ config, copy, lastSeq, opened }: OpenBackupSource): 
     uploads,
     uploadsNow,
     lastSeq,
+    readIntents: () => readIntents(config.root),
     changes: createImageChanges(),
     sha256: sha256Hex,
     wait,

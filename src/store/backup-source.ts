@@ -1,7 +1,8 @@
 // What a backup takes of an owned tree: each image's signatures as they are served, without those that were uploaded
 // after the copy of state.db was made.
 import type { BackupSource } from '../domain/backup.ts';
-import { type ImageId, imageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
+import { parseIntent } from '../domain/intent.ts';
 import type { RecordedSignature, UploadStore } from '../domain/ports.ts';
 import { createLooker, type TreeAndIndex } from './look.ts';
 import { createWalker, rethrow } from './walk.ts';
@@ -11,6 +12,8 @@ export interface BackupSourceOptions extends Omit<TreeAndIndex, 'kind' | 'report
   readonly uploadsNow: Pick<UploadStore, 'ofImage'>;
   /** Number of the last audit event in the copy of state.db. */
   readonly lastSeq: number;
+  /** Of the uploads that are under way. */
+  readonly readIntents: () => Promise<readonly string[]>;
   readonly sha256: (bytes: Uint8Array) => string;
 }
 
@@ -25,17 +28,30 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
     return { bytes: found, modifiedAt: storedAt };
   }
 
+  /** Perhaps in their places already, and nobody was told so. */
+  async function uploadsUnderWay(image: ImageId): Promise<readonly string[]> {
+    const kept = new Set(options.uploads.ofImage(image).map(({ sha256 }) => sha256));
+    return (await options.readIntents()).flatMap((text) => {
+      const intent = parseIntent(text);
+      if (intent === null || imageKey(intent.image) !== imageKey(image) || kept.has(intent.sha256)) return [];
+      return [intent.sha256];
+    });
+  }
+
   return {
     async *images(site) {
       await tree.check();
       yield* walker.images(site, '', rethrow);
     },
     async signaturesOf(image) {
-      const { signatures } = await looker.lookSettled(image);
-      const later = new Set(
-        uploadsNow.ofImage(image).flatMap(({ auditSeq, sha256 }) => (auditSeq > lastSeq ? [sha256] : [])),
-      );
-      const served = signatures.filter(({ sha256 }) => !later.has(sha256));
+      const { signatures, recorded } = await looker.lookSettled(image);
+      const known = new Set([...recorded, ...options.uploads.ofImage(image)].map(({ sha256 }) => sha256));
+      const isNew = signatures.some(({ sha256 }) => !known.has(sha256));
+      // intents before rows: one that has gone by now has left its row
+      const underWay = isNew ? await uploadsUnderWay(image) : [];
+      const later = uploadsNow.ofImage(image).filter(({ auditSeq }) => auditSeq > lastSeq);
+      const leftOut = new Set([...underWay, ...later.map(({ sha256 }) => sha256)]);
+      const served = signatures.filter(({ sha256 }) => !leftOut.has(sha256));
       return served.map((signature) => ({ sha256: signature.sha256, load: () => load(image, signature) }));
     },
   };

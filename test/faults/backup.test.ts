@@ -151,22 +151,31 @@ promise(UNDER_UPLOADS, async (see) => {
   const scene = await openScene();
   await using server = await startServer({ data: scene.data, settings: SETTINGS });
   const uploaders = beginUploads(server);
-  let [checked, restores] = [0, 0];
+  const made: {
+    readonly backup: string;
+    readonly before: readonly Attempt[];
+    readonly during: readonly Attempt[];
+  }[] = [];
   try {
-    for (let backup = 0; backup < BACKUPS; backup += 1) {
-      await uploaders.more(CLIENTS * 3);
+    for (let number = 0; number < BACKUPS; number += 1) {
+      await uploaders.more(CLIENTS * 2);
       const before = [...uploaders.acknowledged];
       assertDone(await runBackup(scene));
-      const during = [...uploaders.sent];
-      const place = { ...scene, restored: `${scene.restored}-${backup}` };
-      assertDone(await runRestore(place));
-      await assertRestored(place, before, during);
-      checked += before.length;
-      restores += 1;
-      await rm(place.restored, { recursive: true });
+      const backup = `${scene.backup}-${number}`;
+      await cp(scene.backup, backup, { recursive: true });
+      made.push({ backup, before, during: [...uploaders.sent] });
     }
   } finally {
     await uploaders.stop();
+  }
+  let [checked, restores] = [0, 0];
+  for (const { backup, before, during } of made) {
+    const place = { ...scene, backup };
+    assertDone(await runRestore(place));
+    await assertRestored(place, before, during);
+    checked += before.length;
+    restores += 1;
+    await rm(place.restored, { recursive: true });
   }
   see(`0 lost, 0 torn of ${checked} in ${restores} restored backups`);
 });
