@@ -74,7 +74,7 @@ promise(
   async (see) => {
     const key = makeKey();
     const stranger = makeKey();
-    const forged = Array.from({ length: 12_000 }, (_, k) =>
+    const forged = Array.from({ length: 20_000 }, (_, k) =>
       onUserId(key, 'alice', {
         createdAt: T0 + k,
         forged: [Buffer.alloc(32, k), Buffer.alloc(32, 7)],
