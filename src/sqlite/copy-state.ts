@@ -3,16 +3,8 @@ import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { StateCopy } from '../domain/backup.ts';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
+import type { CopyOutcome, CopyRequest } from './copy-request.ts';
 import { restoreAdvice, stateFileOf } from './open.ts';
-
-export interface CopyRequest {
-  readonly file: string;
-  readonly copy: string;
-}
-
-export type CopyOutcome =
-  | { readonly outcome: 'done'; readonly state: StateCopy }
-  | { readonly outcome: 'failed'; readonly code: string | null; readonly message: string };
 
 /**
  * Copies state.db as it is at one moment after the call into the empty file `copy`; with it goes nothing that is in no

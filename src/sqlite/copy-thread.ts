@@ -5,7 +5,7 @@ import { closeSync, fsyncSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemCode } from '../domain/errors.ts';
 import { connect } from './connect.ts';
-import type { CopyOutcome, CopyRequest } from './copy-state.ts';
+import type { CopyOutcome, CopyRequest } from './copy-request.ts';
 import { isCorruption, messageOf, openForReading, UnusableFile } from './open.ts';
 
 const port = parentPort;
