@@ -166,13 +166,17 @@ export async function openBackup(dir: string, site: string): Promise<Backup> {
       if ((await hashOf(listFile)) !== manifest.signatures.sha256) {
         throw damagedBackup(dir, `${manifest.signatures.file} is not the list that was written`);
       }
-      const handle = await fs.open(listFile, 'r'); // which closes with its last line
-      for await (const line of handle.readLines()) {
-        const signature = parseListLine(site, line);
-        if (signature === null) {
-          throw damagedBackup(dir, `${manifest.signatures.file} has a line that names no signature`);
+      const handle = await fs.open(listFile, 'r');
+      try {
+        for await (const line of handle.readLines()) {
+          const signature = parseListLine(site, line);
+          if (signature === null) {
+            throw damagedBackup(dir, `${manifest.signatures.file} has a line that names no signature`);
+          }
+          yield signature;
         }
-        yield signature;
+      } finally {
+        await handle.close();
       }
     },
     read: (path) => copy.read(path),

@@ -15,8 +15,8 @@ export interface RestorePlaces {
   readonly unfinishedStateFile: string;
 }
 
-/** May be there: the lock that the caller holds, and what every new file system has. */
-const NOTHING = /^(?:lock(?:\.holder|-journal)?|lost\+found)$/;
+/** May be there: the lock that the caller holds, what a start has left that was refused, and what every new file system has. */
+const NOTHING = /^(?:lock(?:\.holder|-journal)?|reserve|lost\+found)$/;
 
 /** Begins; the caller holds the lock. @throws LookasideError CONFIG_INVALID unless it is empty; DISK_FULL, READ_ONLY, STORE_UNAVAILABLE */
 export async function openRestoreTarget(places: RestorePlaces, backupDir: string): Promise<RestoreTarget> {
