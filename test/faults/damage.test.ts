@@ -10,6 +10,7 @@ import { type LookasideServer, runLookaside, startServer } from '../clients/serv
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { type RawAnswer, requestRaw } from '../http/raw-request.ts';
 import { layFile, layImage, signatureBytes } from '../store/lay.ts';
+import { isFull } from './promise.ts';
 
 const ONE = signatureBytes('one');
 const TWO = signatureBytes('two');
@@ -160,7 +161,9 @@ describe('an owned tree with', () => {
     assertOutcome(await lookaside('fsck'), 0, / 0 problems, 0 repaired/);
   }
 
-  for (const damage of DAMAGES) {
+  // each kind of damage in `npm run faults`; in `npm test` one of what is missing, changed, and no file any more
+  const some = ['a deleted folder', 'a flipped bit', 'a file replaced by a folder'];
+  for (const damage of DAMAGES.filter(({ what }) => isFull || some.includes(what))) {
     const { what, kind, numbers, inflict } = damage;
 
     it(`${what} is told by the scan at start and by fsck, serves the recorded bytes on, and is repaired beside the server`, async () => {
