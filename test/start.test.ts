@@ -213,10 +213,7 @@ describe('in a fresh clone', () => {
     const { status, stdout, stderr } = testsWithoutClients(['layers'], { CI: 'true' });
     assert.equal(status, 1);
     assert.equal(stdout, '');
-    assert.match(
-      stderr,
-      /not on this machine: podman, skopeo, docker-registry, gpg, curl, openssl, ip, bzip2, strace, buildah, mmdebstrap, docker-compose \(/,
-    );
+    assert.match(stderr, /not on this machine: podman, skopeo, docker-registry, .*\(only on Debian/);
     assert.match(stderr, /with CI=true no test may be skipped/);
   });
 

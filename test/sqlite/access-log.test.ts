@@ -7,6 +7,7 @@ import type { ImageId } from '../../src/domain/image.ts';
 import type { MissingCount, ReadCount } from '../../src/domain/ports.ts';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { imageAt } from '../contract/signature-index.ts';
+import { count } from '../faults/promise.ts';
 import { type Cleanup, open, temporaryFolder } from './scratch.ts';
 
 const MIB = 1024 * 1024;
@@ -161,14 +162,17 @@ describe('the access log', () => {
   });
 });
 
+/** The most that are kept one by one, and many more. */
+const FLOOD = count(1_000_000, 300_000);
+
 describe('a flood', () => {
-  it('of 1,000,000 requests for made-up digests adds 64 MiB to the disk at most', async (t) => {
+  it(`of ${FLOOD} requests for made-up digests adds 64 MiB to the disk at most`, async (t) => {
     const dataDir = temporaryFolder(t);
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
     const startedMs = performance.now();
     let largestBytes = 0;
-    for (let start = 0; start < 1_000_000; start += 20_000) {
+    for (let start = 0; start < FLOOD; start += 20_000) {
       const digests = randomBytes(20_000 * 32).toString('hex');
       const batch = Array.from({ length: 20_000 }, (_, position) => {
         const hex = digests.slice(position * 64, (position + 1) * 64);
@@ -186,7 +190,7 @@ describe('a flood', () => {
       { n: 100_000, requests: 100_000 },
     ]);
     assert.deepEqual(select(`SELECT count(*) AS n, sum(count) AS requests FROM other`), [
-      { n: 1001, requests: 900_000 },
+      { n: 1001, requests: FLOOD - 100_000 },
     ]);
     assert.equal(select(`SELECT 1 FROM other WHERE prefix = ''`).length, 1);
   });
