@@ -85,13 +85,23 @@ async function inject(scene: CrashScene, calls: Calls, n: number, what: string):
   return {
     async failed() {
       await strace.stop();
-      const lines = (await readFile(trace, 'utf8')).split('\n');
-      return lines.filter((line) => line.includes('(INJECTED)'));
+      return injected((await readFile(trace, 'utf8')).split('\n'));
     },
     async [Symbol.asyncDispose]() {
       await strace.stop();
     },
   };
+}
+
+/** A call that another thread's came between stands on two lines, of which only the first has its path. */
+function injected(lines: readonly string[]): readonly string[] {
+  const begun = new Map<string, string>();
+  return lines.flatMap((line) => {
+    const [thread = ''] = line.split(' ', 1);
+    if (line.includes('<unfinished ...>')) begun.set(thread, line);
+    if (!line.includes('(INJECTED)')) return [];
+    return [line.includes(' resumed>') ? `${begun.get(thread) ?? ''} ${line}` : line];
+  });
 }
 
 describe('a server that is killed', { concurrency: AT_ONCE }, () => {
