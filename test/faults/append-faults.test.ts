@@ -98,9 +98,9 @@ async function assertWholeOrAbsent(before: readonly Answer[], what: string): Pro
   assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')), [], what);
 }
 
-/** Once for the first call of these, the second (in `npm test` the third), and so on until the child makes no more of them. */
+/** Once for the first call of these, the second (in `npm test` the fourth), and so on until the child makes no more of them. */
 async function atEach(calls: string, inject: string, check: (run: Run, what: string) => Promise<void>) {
-  for (let nth = 1; ; nth += count(1, 2)) {
+  for (let nth = 1; ; nth += count(1, 3)) {
     await freshFolder();
     const injection = `${inject}:when=${nth}`;
     const result = await run(injection, calls);
