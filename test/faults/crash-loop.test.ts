@@ -161,8 +161,8 @@ async function findHarm(scene: CrashScene): Promise<string | null> {
 }
 
 /**
- * Without one of these an upload is answered that does not survive. That a folder is not synced shows too seldom here: other
- * syncs bring its names along. sync-order.test.ts finds that in every upload.
+ * Without one of these an upload is answered that does not survive. That a folder is not synced shows too seldom here,
+ * perhaps because other syncs bring its names along. sync-order.test.ts finds that in every upload.
  */
 const NEEDED_SYNCS = [
   { of: 'the bytes of a signature', pattern: '*/tmp/*.signature' },
