@@ -657,7 +657,7 @@ type Step =
     }
   | { readonly act: 'overwrite' | 'delete'; readonly image: number; readonly number: number }
   | { readonly act: 'kill'; readonly image: number; readonly content: number; readonly at: number }
-  | { readonly act: 'restart' | 'scan' };
+  | { readonly act: 'restart' | 'scan' | 'lose the index' };
 
 const imageNumber = fc.nat({ max: 1 });
 const content = fc.nat({ max: 6 });
@@ -679,10 +679,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     content,
     at: fc.nat({ max: MOMENTS.length - 1 }),
   }),
-  fc.record({ act: fc.constantFrom('restart' as const, 'scan' as const) }),
+  fc.record({ act: fc.constantFrom('restart' as const, 'scan' as const, 'lose the index' as const) }),
 );
 
-it('an owned tree serves what a list would, whatever is uploaded, overwritten, deleted, killed and started again', async () => {
+it('an owned tree serves what a list would, whatever is uploaded, overwritten, deleted, killed, started again and forgotten by the index', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
       await using scene = await openTempFolder();
@@ -691,6 +691,8 @@ it('an owned tree serves what a list would, whatever is uploaded, overwritten, d
       let store = await openStore(options);
       const images = ['model/a', 'model/b'].map((repository) => imageIn(folderOf(repository)));
       const model: Uint8Array[][] = [[], []];
+      /** Files that others have changed, with what was in them. */
+      const damaged = new Map<string, Uint8Array>();
       const restart = async () => {
         await store[Symbol.asyncDispose]();
         store = await openStore(options);
@@ -722,6 +724,7 @@ it('an owned tree serves what a list would, whatever is uploaded, overwritten, d
             // what was never there would be taken in, or be extra: other tests have that
             if (at === undefined || one.number > (model[one.image]?.length ?? 0)) continue;
             const name = path.join(store.root, imageFolder(at), `signature-${one.number}`);
+            damaged.set(name, model[one.image]?.[one.number - 1] ?? assert.fail());
             if (one.act === 'delete') await rm(name, { force: true });
             else await writeFile(name, signatureBytes('podman'));
           } else if (one.act === 'kill') {
@@ -743,6 +746,17 @@ it('an owned tree serves what a list would, whatever is uploaded, overwritten, d
             if (moment.isThere) list.push(bytes);
           } else if (one.act === 'restart') {
             await restart();
+          } else if (one.act === 'lose the index') {
+            // the index alone had the bytes of what was changed: first they come back from a backup
+            for (const [name, bytes] of damaged) await writeFile(name, bytes);
+            damaged.clear();
+            await store[Symbol.asyncDispose]();
+            for (const end of ['', '-wal', '-shm']) {
+              await rm(path.join(store.data, `index.db${end}`), { force: true });
+            }
+            store = await openStore(options);
+            await store.appender.recover();
+            await store.scanner.scan(SITE); // as the server does
           } else {
             await store.databases.index.whenChecked();
             await store.scanner.scan(SITE);
