@@ -29,6 +29,8 @@ export interface Signer {
   readonly certificate: Uint8Array;
   /** As skopeo standalone-sign writes it, but not compressed. */
   sign(what: Signable): Buffer;
+  /** Whatever it says. */
+  signPayload(payload: Uint8Array): Buffer;
 }
 
 export function makeSigner(name: string): Signer {
@@ -38,6 +40,7 @@ export function makeSigner(name: string): Signer {
     fingerprint: key.fingerprint,
     certificate: certificate(key, { userId: `${name} <${name}@example.invalid>` }),
     sign: ({ signedAt = SIGNED_AT, ...what }) => message(key, payloadOf(what), { at: signedAt }),
+    signPayload: (payload) => message(key, payload, { at: SIGNED_AT }),
   };
 }
 
