@@ -1,5 +1,5 @@
 // One GET as a client with a pool of connections sends it, and how it fails when the connection does.
-import { type Agent, get as httpGet, type IncomingMessage } from 'node:http';
+import { type Agent, get as httpGet, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 
 export interface Answer {
   readonly status: number;
@@ -7,9 +7,15 @@ export interface Answer {
 }
 
 /** @throws Lost when the connection fails ahead of the whole answer */
-export function ask(port: number, target: string, agent: Agent): Promise<Answer> {
+export function ask(
+  port: number,
+  target: string,
+  agent: Agent,
+  headers: OutgoingHttpHeaders = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const request = httpGet({ host: '127.0.0.1', port, path: target, agent }, (response: IncomingMessage) => {
+    const options = { host: '127.0.0.1', port, path: target, agent, headers };
+    const request = httpGet(options, (response: IncomingMessage) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk) => chunks.push(chunk));
       response.on('error', (error) => reject(new Lost(request.reusedSocket, error)));
