@@ -10,7 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import type { ErrorCode } from '../../src/domain/errors.ts';
 import { connect as connectSqlite } from '../../src/sqlite/connect.ts';
-import { count } from '../faults/promise.ts';
+import { count, isFull, promise } from '../faults/promise.ts';
 import { asNobody, giveToNobody, needsNobody } from '../faults/unprivileged.ts';
 import { parseAnswer, type RawAnswer, requestRaw, sendRaw } from '../http/raw-request.ts';
 import { message, SIGNED_AT } from '../openpgp/packet-writer.ts';
@@ -83,6 +83,7 @@ interface Made {
 }
 
 const PEERS_AT_ONCE = 4;
+const VERDICT_MS = 2000;
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 const json = ({ body }: RawAnswer) => JSON.parse(body.toString());
@@ -105,6 +106,8 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
   /** What was in the tree after the last case. */
   let stored: readonly string[] = [];
   const met = new Set<string>();
+  /** Of those that were answered as they should be. */
+  const answeredMs = new Map<UploadCase, number>();
   /** How many upload events there must be in the end. */
   let eventCount = 0;
 
@@ -264,14 +267,37 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
             assert.deepEqual(peers, each.peers, 'gpg and skopeo say something else than is recorded');
           }
           const wire = each.send?.(place, folder) ?? { requestLine: `PUT /${folder}/signature-1` };
+          const sentMs = performance.now();
           const answer = await send(server.port, wire, bytes);
-          if (each.code !== null) return assertRefused(each, answer);
-          await assertTaken(each, answer);
+          const tookMs = performance.now() - sentMs;
+          if (each.code !== null) await assertRefused(each, answer);
+          else await assertTaken(each, answer);
           if (each.isPulled) await assertPulled(each);
+          answeredMs.set(each, tookMs);
         });
       }
     });
   }
+
+  promise(
+    {
+      id: 'P7',
+      what: 'good and bad uploads of every kind, with the verdict of gpg and skopeo beside ours: all answered as listed',
+      wanted: `${UPLOAD_CORPUS.length} of ${UPLOAD_CORPUS.length}, each in ≤ ${VERDICT_MS / 1000} s, memory ≤ 512 MiB`,
+    },
+    async (see) => {
+      const slowestMs = Math.max(...answeredMs.values());
+      const memory = await readFile(`/proc/${server.pid}/status`, 'utf8');
+      const peakMib = Number(/^VmHWM:\s+([0-9]+) kB$/m.exec(memory)?.[1]) / 1024;
+      const askedOf = UPLOAD_CORPUS.filter((each) => madeOf(each).peers !== null).length;
+      see(
+        `${answeredMs.size} of ${UPLOAD_CORPUS.length}, gpg and skopeo asked of ${askedOf}, slowest ${Math.round(slowestMs)} ms, peak ${Math.round(peakMib)} MiB`,
+      );
+      assert.equal(answeredMs.size, UPLOAD_CORPUS.length);
+      assert.ok(peakMib <= 512);
+      if (isFull) assert.ok(slowestMs <= VERDICT_MS);
+    },
+  );
 
   test('of a key that key add refuses are made by none that it takes', async () => {
     const unfit = SIGNERS.filter(({ standing }) => standing === 'unfit');
