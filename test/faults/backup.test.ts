@@ -5,6 +5,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { backUp as composedBackUp, restore as composedRestore } from '../../src/compose.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
+import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { connect } from '../../src/sqlite/connect.ts';
 import { needs } from '../clients/available.ts';
@@ -14,6 +15,7 @@ import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { takenAs, uploadsTo } from '../clients/uploads.ts';
 import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
+import { percentile } from './percentile.ts';
 import { count, isFull, promise } from './promise.ts';
 import { type Attempt, assertWholeOrAbsent, numberOf } from './upload-witness.ts';
 
@@ -183,6 +185,8 @@ promise(UNDER_UPLOADS, async (see) => {
 interface Uploaders {
   readonly sent: readonly Attempt[];
   readonly acknowledged: readonly Attempt[];
+  /** From the request to the answer. */
+  tookMs(attempt: Attempt): number;
   /** Resolves when so many more were acknowledged. */
   more(uploads: number): Promise<void>;
   stop(): Promise<void>;
@@ -193,6 +197,7 @@ function beginUploads(server: LookasideServer): Uploaders {
   const uploads = uploadsTo(server.port, token);
   const sent: Attempt[] = [];
   const acknowledged: Attempt[] = [];
+  const took = new Map<Attempt, number>();
   const waiting = new Set<{ readonly until: number; readonly resolve: () => void }>();
   let isOver = false;
   const client = async (number: number) => {
@@ -201,7 +206,9 @@ function beginUploads(server: LookasideServer): Uploaders {
       const bytes = signer.sign({ repository, tag: `c${number}-${upload}` });
       const attempt: Attempt = { folder: folderOf(repository), bytes, receipt: null };
       sent.push(attempt);
+      const sentMs = performance.now();
       attempt.receipt = takenAs(await uploads.post(attempt.folder, bytes), 201);
+      took.set(attempt, performance.now() - sentMs);
       acknowledged.push(attempt);
       for (const wait of waiting) if (acknowledged.length >= wait.until) wait.resolve();
     }
@@ -210,6 +217,7 @@ function beginUploads(server: LookasideServer): Uploaders {
   return {
     sent,
     acknowledged,
+    tookMs: (attempt) => took.get(attempt) ?? assert.fail('an upload that was not acknowledged'),
     async more(number) {
       const enough = new Promise<void>((resolve) => {
         waiting.add({ until: acknowledged.length + number, resolve });
@@ -243,6 +251,61 @@ async function assertRestored(
   await server.stop();
   await assertFsckFindsNothing(restored);
 }
+
+const FILES = 100_000;
+const LAID_AT_ONCE = 16;
+const RESTORE_MS = 60_000;
+const SLOWER = 2;
+const DEADLINE_MS = 20 * 60_000;
+
+const LARGE = {
+  id: 'P17',
+  what: `a backup of ${FILES} signatures does not hold up uploads, and is restored soon`,
+  wanted: `p99 of 8 uploaders < ${SLOWER} × that without it; restored in ≤ ${RESTORE_MS / 1000} s, fsck clean`,
+} as const;
+
+for (const promised of isFull ? [LARGE] : [])
+  promise(promised, async (see) => {
+    const scene = await openScene();
+    const numbers = Array.from({ length: FILES }, (_, number) => number);
+    await forEachConcurrently(numbers, LAID_AT_ONCE, async (number) => {
+      const bytes = signatureBytes(`many-${number}`, 600);
+      await layImage(path.join(scene.data, 'sigstore'), `many-${number % 100}/app-${number}`, bytes);
+    });
+    const command = async (...args: readonly string[]) => {
+      const startedMs = performance.now();
+      const surroundings = { env: { PATH: process.env.PATH ?? '' }, deadlineMs: DEADLINE_MS };
+      assertDone(await run(lookaside(...args), surroundings));
+      return performance.now() - startedMs;
+    };
+    await command('reindex', '--data', scene.data);
+    const server = await startServer({ data: scene.data, settings: SETTINGS });
+    const uploaders = beginUploads(server);
+    let [aloneMs, besideMs]: (readonly number[])[] = [[], []];
+    let backupMs = 0;
+    try {
+      await uploaders.more(500); // until its code is compiled
+      const begun = uploaders.acknowledged.length;
+      await uploaders.more(2000);
+      const alone = uploaders.acknowledged.length;
+      backupMs = await command('backup', scene.backup, '--data', scene.data);
+      const tookMs = uploaders.acknowledged.map((attempt) => uploaders.tookMs(attempt));
+      [aloneMs, besideMs] = [tookMs.slice(begun, alone), tookMs.slice(alone)];
+    } finally {
+      await uploaders.stop();
+      await server.stop();
+    }
+    const restoreMs = await command('restore', scene.backup, '--data', scene.restored);
+    const [alone, beside] = [percentile(aloneMs, 99), percentile(besideMs, 99)];
+    const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+    see(
+      `p99 ${Math.round(beside)} ms beside a backup of ${seconds(backupMs)} (${besideMs.length} uploads), ${Math.round(alone)} ms without; restored in ${seconds(restoreMs)}`,
+    );
+    await assertFsckFindsNothing(scene.restored);
+    assert.ok(besideMs.length >= 100);
+    assert.ok(beside < SLOWER * alone);
+    assert.ok(restoreMs <= RESTORE_MS);
+  });
 
 const KILLED = {
   id: 'P17',
