@@ -61,17 +61,17 @@ export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) =>
  * Lets callers of the same key share one run that begins after all of them have asked. One that is under way already
  * may have passed what they ask it for, so it is none of theirs.
  */
-export function createSharedRuns(): (key: string, act: () => Promise<void>) => Promise<void> {
-  const underWay = new Map<string, Promise<void>>();
-  const next = new Map<string, Promise<void>>();
+export function createSharedRuns<T = void>(): (key: string, act: () => Promise<T>) => Promise<T> {
+  const underWay = new Map<string, Promise<T>>();
+  const next = new Map<string, Promise<T>>();
 
-  function begin(key: string, act: () => Promise<void>): Promise<void> {
+  function begin(key: string, act: () => Promise<T>): Promise<T> {
     const run = act().finally(() => underWay.delete(key));
     underWay.set(key, run);
     return run;
   }
 
-  async function beginAfter(key: string, before: Promise<void>, act: () => Promise<void>): Promise<void> {
+  async function beginAfter(key: string, before: Promise<T>, act: () => Promise<T>): Promise<T> {
     await before.catch(() => undefined); // told to those whose run it was
     next.delete(key);
     return begin(key, act);

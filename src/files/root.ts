@@ -1,6 +1,7 @@
 // Where a root really is and what lies inside it: nothing is read or written through a link that leads out.
 import { promises as fs } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
+import { createSharedRuns } from '../domain/concurrency.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
 
@@ -21,6 +22,7 @@ const ROOT_KEPT_MS = 1000;
 
 export function openRoot(root: string, nowMs: () => number): Root {
   let realRoot: { readonly path: string; readonly atMs: number } | null = null;
+  const shared = createSharedRuns<string>();
 
   /** Looked up at most once a second: the root may be a link that is turned to a new release. */
   async function findRoot(): Promise<string> {
@@ -28,11 +30,13 @@ export function openRoot(root: string, nowMs: () => number): Root {
     return checkRoot();
   }
 
-  async function checkRoot(): Promise<string> {
-    const path = await orThrow(() => fs.realpath(root), `the root ${root}`);
-    realRoot = { path, atMs: nowMs() };
-    return path;
-  }
+  /** Shared: of many who found nothing, each wants a look that begins after its own. */
+  const checkRoot = () =>
+    shared(root, async () => {
+      const path = await orThrow(() => fs.realpath(root), `the root ${root}`);
+      realRoot = { path, atMs: nowMs() };
+      return path;
+    });
 
   async function findInside(name: string): Promise<string | null> {
     const path = join(root, name);
