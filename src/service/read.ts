@@ -44,8 +44,37 @@ interface CachedSet {
 const SET_BYTES = 400;
 const ENTRY_BYTES = 300;
 
+// of the memory: a flood of names that nobody has signed must not push out what others read
+const ABSENT_SHARE = 1 / 16;
+
+/** Sets by imageKey, forgotten when they were not used for long. */
+function createMemory(maxBytes: number) {
+  const absentBytes = Math.floor(maxBytes * ABSENT_SHARE);
+  const weighed = (bytes: number) =>
+    createLru<string, CachedSet>(bytes, ({ set }, key) => weigh(set) + key.length);
+  const [absent, signed] = [weighed(absentBytes), weighed(maxBytes - absentBytes)];
+  return {
+    get: (key: string) => signed.get(key) ?? absent.get(key),
+    set(key: string, cached: CachedSet): void {
+      const [to, from] = cached.set.entries.length === 0 ? [absent, signed] : [signed, absent];
+      from.delete(key);
+      to.set(key, cached);
+    },
+    delete(key: string): void {
+      signed.delete(key);
+      absent.delete(key);
+    },
+    get bytes() {
+      return signed.weight + absent.weight;
+    },
+    get size() {
+      return signed.size + absent.size;
+    },
+  };
+}
+
 export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reader {
-  const sets = createLru<string, CachedSet>(cacheBytes, ({ set }, key) => weigh(set) + key.length);
+  const sets = createMemory(cacheBytes);
   let hits = 0;
   let misses = 0;
   const versions = createVersions();
@@ -95,7 +124,7 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
       sets.delete(imageKey(image));
     },
     get cache() {
-      return { bytes: sets.weight, sets: sets.size, hits, misses };
+      return { bytes: sets.bytes, sets: sets.size, hits, misses };
     },
   };
 }

@@ -247,6 +247,27 @@ describe('the memory of sets', () => {
     assert.equal(asked.length, 101);
   });
 
+  test('names without signatures push out no set that has some', async () => {
+    const { reader, put } = open(100_000);
+    put(APP, 'one');
+    await reader.readSet(APP);
+    for (let number = 0; number < 1000; number += 1) await reader.readSet(imageOf(`unsigned-${number}`));
+    assert.notEqual(reader.peekSet(APP), null);
+    assert.notEqual(reader.peekSet(imageOf('unsigned-999')), null, 'the last of them are kept as well');
+    assert.equal(reader.peekSet(imageOf('unsigned-0')), null);
+  });
+
+  test('a set that gets its first signature, or loses its last, is kept as it is now', async () => {
+    const { reader, clock, put } = open();
+    for (const contents of [[], ['one'], []]) {
+      const set = put(APP, ...contents);
+      clock.pass(1001);
+      assert.equal(await reader.readSet(APP), set);
+      assert.equal(reader.peekSet(APP), set);
+      assert.equal(reader.cache.sets, 1);
+    }
+  });
+
   test('names without signatures do not fill it beyond its bytes', async () => {
     const { reader } = open(10_000);
     for (let number = 0; number < 100; number += 1)
