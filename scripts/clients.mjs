@@ -21,6 +21,7 @@ const CLIENTS = {
   'systemd-socket-activate': 'systemd',
   'systemd-analyze': 'systemd',
   faketime: 'faketime',
+  wrk: 'wrk',
 };
 
 /** What only `npm run faults` needs. */
@@ -30,7 +31,6 @@ const FAULT_CLIENTS = {
   xfs_io: 'xfsprogs',
   gcc: 'g++', // with the headers of libc
   slowhttptest: 'slowhttptest',
-  wrk: 'wrk',
 };
 
 const PACKAGES = { ...CLIENTS, ...FAULT_CLIENTS };

@@ -21,6 +21,7 @@ export type Need =
   | 'systemd-analyze'
   | 'faketime'
   | 'slowhttptest'
+  | 'wrk'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

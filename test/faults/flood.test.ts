@@ -1,22 +1,22 @@
 // A flood of requests for what is not there: neither disk nor memory nor other readers suffer.
 import assert from 'node:assert/strict';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { Agent } from 'node:http';
-import { connect } from 'node:net';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { needs } from '../clients/available.ts';
+import { describeOutcome, run } from '../clients/command.ts';
 import { startServer } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
-import { ask } from './ask.ts';
+import { startAsking } from './asking.ts';
 import { percentile } from './percentile.ts';
 import { count, isFull, promise } from './promise.ts';
 
-const REQUESTS = count(1_000_000, 4000);
-const CONNECTIONS = 16;
-/** Sent in one write, and answered before the next ones are. */
-const AT_ONCE = 20;
+const REQUESTS = count(1_000_000, 500);
+const ROUND_SECONDS = count(60, 2);
+const CONNECTIONS = 64;
 const READ_PAUSE_MS = 20;
+const WATCH_PAUSE_MS = 100;
 
 const MIB = 1024 * 1024;
 const DISK_BYTES = 64 * MIB;
@@ -28,43 +28,43 @@ promise(
     id: 'P26',
     what: 'a flood of 404s fills neither disk nor memory, and others read as before',
     wanted: `${REQUESTS} requests: disk ≤ +64 MiB, memory ≤ 512 MiB, reads of others p99 ≤ ${READ_MS} ms`,
+    ...needs('wrk'),
   },
   async (see) => {
     await using temp = await openTempFolder();
+    const data = path.join(temp.path, 'data');
     const one = signatureBytes('one', 3000);
-    const folder = await layImage(path.join(temp.path, 'sigstore'), 'team/app', one);
-    await using server = await startServer({ data: temp.path });
-    const agent = new Agent({ keepAlive: true });
-    const beforeBytes = await sizeOf(temp.path);
+    const folder = await layImage(path.join(data, 'sigstore'), 'team/app', one);
+    await using server = await startServer({ data });
+    const beforeBytes = await sizeOf(data);
 
+    const target = `/${folder}/signature-1`;
+    await using asking = startAsking({ port: server.port, target, pauseMs: READ_PAUSE_MS });
     let isOver = false;
-    const readMs: number[] = [];
     let mostBytes = 0;
-    const reading = (async () => {
+    const watching = (async () => {
       while (!isOver) {
-        const askedMs = performance.now();
-        const { status, body } = await ask(server.port, `/${folder}/signature-1`, agent);
-        readMs.push(performance.now() - askedMs);
-        assert.equal(status, 200);
-        assert.ok(body.equals(one));
         mostBytes = Math.max(mostBytes, await memoryOf(server.pid));
-        await pause(READ_PAUSE_MS);
+        await pause(WATCH_PAUSE_MS);
       }
     })();
-    reading.catch(() => undefined); // met below
-    const floods = Array.from({ length: CONNECTIONS }, (_, connection) => flood(server.port, connection));
-    const statuses = (await Promise.all(floods)).reduce((all, { found }) => all + found, 0);
+    watching.catch(() => undefined); // met below
+    let found = 0;
+    for (let round = 1; found < REQUESTS; round += 1) found += await flood(server.url, temp.path, round);
     isOver = true;
-    await reading;
-    agent.destroy();
-    assert.equal(statuses, Math.ceil(REQUESTS / CONNECTIONS / AT_ONCE) * AT_ONCE * CONNECTIONS);
+    await watching;
+    const reads = await asking.end();
+    for (const { status, sha256 } of reads) assert.deepEqual([status, sha256], [200, sha256Hex(one)]);
 
     // what it has to write about them is written when it ends
     await server.stop();
-    const grownBytes = (await sizeOf(temp.path)) - beforeBytes;
-    const p99Ms = percentile(readMs, 99);
+    const grownBytes = (await sizeOf(data)) - beforeBytes;
+    const p99Ms = percentile(
+      reads.map(({ tookMs }) => tookMs),
+      99,
+    );
     see(
-      `${statuses} answered with 404, disk +${toMib(grownBytes)} MiB, memory ${toMib(mostBytes)} MiB, p99 ${Math.round(p99Ms)} ms of ${readMs.length} reads`,
+      `${found} answered with 404, disk +${toMib(grownBytes)} MiB, memory ${toMib(mostBytes)} MiB, p99 ${Math.round(p99Ms)} ms of ${reads.length} reads`,
     );
     assert.ok(grownBytes <= DISK_BYTES);
     assert.ok(mostBytes > 0 && mostBytes <= MEMORY_BYTES);
@@ -72,39 +72,39 @@ promise(
   },
 );
 
-/** Asks for an image of its own each time: nothing that is remembered of one helps with the next. */
-function flood(port: number, connection: number): Promise<{ readonly found: number }> {
-  const rounds = Math.ceil(REQUESTS / CONNECTIONS / AT_ONCE);
-  return new Promise((resolve, reject) => {
-    let [round, found, inRound, rest] = [0, 0, 0, ''];
-    const socket = connect({ host: '127.0.0.1', port });
-    const send = () => {
-      inRound = 0;
-      const requests = Array.from({ length: AT_ONCE }, (_, position) => {
-        const name = `${connection}-${round}-${position}`;
-        const end = `Host: a\r\nUser-Agent: ${name}\r\n\r\n`;
-        return `GET /flood/${name}@sha256=${sha256Hex(Buffer.from(name))}/signature-1 HTTP/1.1\r\n${end}`;
-      });
-      socket.write(requests.join(''));
-    };
-    socket.setEncoding('latin1');
-    socket.on('connect', send);
-    socket.on('data', (text: unknown) => {
-      const all = rest + String(text);
-      inRound += all.match(/HTTP\/1\.1 404 /g)?.length ?? 0;
-      const last = all.lastIndexOf('HTTP/1.1 404 ');
-      // the beginning of an answer may be cut in two
-      rest = all.slice(Math.max(all.length - 12, last === -1 ? 0 : last + 13));
-      if (inRound < AT_ONCE) return;
-      found += inRound;
-      round += 1;
-      if (round < rounds) return send();
-      socket.destroy();
-      resolve({ found });
-    });
-    socket.on('error', reject);
-    socket.on('end', () => reject(new Error('the server closed the connection')));
-  });
+/** How many were answered with 404. Each is for an image of its own: what is remembered of one does not help with the next. */
+async function flood(url: string, folder: string, round: number): Promise<number> {
+  const script = path.join(folder, 'flood.lua');
+  await writeFile(
+    script,
+    `local count, threads = 0, 0
+function setup(thread)
+  threads = threads + 1
+  thread:set("number", threads)
+end
+function request()
+  count = count + 1
+  local digest = string.format("%032x%016x%016x", ${round}, number, count)
+  return wrk.format("GET", "/flood/app-" .. count .. "@sha256=" .. digest .. "/signature-1")
+end
+function response(status)
+  if status ~= 404 then wrk.thread:stop() end
+end
+`,
+  );
+  const surroundings = {
+    env: { PATH: process.env.PATH ?? '' },
+    deadlineMs: (ROUND_SECONDS + 60) * 1000,
+  };
+  const wrk = ['wrk', '-t2', `-c${CONNECTIONS}`, `-d${ROUND_SECONDS}s`, '-s', script, url] as const;
+  const outcome = await run(wrk, surroundings);
+  assert.equal(outcome.status, 0, describeOutcome(outcome));
+  assert.doesNotMatch(outcome.stdout, /Socket errors/, describeOutcome(outcome));
+  const [sent, refused] = [/([0-9]+) requests in/, /Non-2xx or 3xx responses: ([0-9]+)/].map((pattern) =>
+    Number(pattern.exec(outcome.stdout)?.[1]),
+  );
+  assert.ok(sent !== undefined && sent > 0 && sent === refused, describeOutcome(outcome));
+  return sent;
 }
 
 async function memoryOf(pid: number): Promise<number> {
