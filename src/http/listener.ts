@@ -113,8 +113,12 @@ function inTurn(handler: RequestListener): RequestListener {
   return (req, res) => {
     const before = latest.get(req.socket);
     latest.set(req.socket, res);
-    if (before === undefined || before.closed) handler(req, res);
-    else before.once('close', () => handler(req, res));
+    const begin = () => {
+      // what came behind an answer that nobody waited for is not read from the disk
+      if (!req.socket.destroyed) handler(req, res);
+    };
+    if (before === undefined || before.closed) begin();
+    else before.once('close', begin);
   };
 }
 

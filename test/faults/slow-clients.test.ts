@@ -18,6 +18,8 @@ import { percentile } from './percentile.ts';
 import { count, isFull, promise } from './promise.ts';
 
 const CONNECTIONS = count(500, 60);
+const BEGUN_A_SECOND = 200;
+/** After the last began. */
 const CLOSED_MS = 15_000;
 const HEALTH_MS = 100;
 const HEALTH_PAUSE_MS = count(50, 250);
@@ -56,7 +58,7 @@ promise(
   {
     id: 'P14',
     what: 'slow clients cost others nothing: heads, bodies, reading',
-    wanted: `${CONNECTIONS} slow connections closed in ≤ ${CLOSED_MS / 1000} s, /livez p99 ≤ ${HEALTH_MS} ms, all uploads taken`,
+    wanted: `${CONNECTIONS} slow connections closed ≤ ${CLOSED_MS / 1000} s after the last began, /livez p99 ≤ ${HEALTH_MS} ms, all uploads taken`,
   },
   async (see) => {
     await using temp = await openTempFolder();
@@ -69,13 +71,13 @@ promise(
     const socketsBefore = await openSockets(server.pid);
 
     await using asking = startAsking({ port: server.port, target: '/livez', pauseMs: HEALTH_PAUSE_MS });
-    const startedMs = performance.now();
-    const slow = await Promise.all(
-      Array.from({ length: CONNECTIONS }, (_, position) => {
-        const kind = KINDS[position % KINDS.length] as Slowness; // within its length
-        return hold(server.port, kind, kind.head({ token, large }));
-      }),
-    );
+    const slow: Socket[] = [];
+    for (let position = 0; position < CONNECTIONS; position += 1) {
+      const kind = KINDS[position % KINDS.length] as Slowness; // within its length
+      slow.push(await hold(server.port, kind, kind.head({ token, large })));
+      await pause(1000 / BEGUN_A_SECOND);
+    }
+    const begunMs = performance.now();
     const uploads = uploadsTo(server.port, token);
     for (let upload = 0; upload < UPLOADS; upload += 1) {
       const repository = `fast/app-${upload}`;
@@ -86,7 +88,7 @@ promise(
       // its own, and that of the one who asks
       assert.ok((await openSockets(server.pid)) <= socketsBefore + 1);
     });
-    const closedMs = performance.now() - startedMs;
+    const closedMs = performance.now() - begunMs;
     const health = await asking.end();
     for (const socket of slow) socket.destroy();
     assert.deepEqual([...new Set(health.map(({ status }) => status))], [200]);
@@ -94,7 +96,7 @@ promise(
     const took = health.map(({ tookMs }) => tookMs);
     const p99Ms = percentile(took, 99);
     see(
-      `${CONNECTIONS} closed in ${(closedMs / 1000).toFixed(1)} s, /livez p99 ${Math.round(p99Ms)} ms of ${took.length}, ${UPLOADS} uploads taken`,
+      `${CONNECTIONS} closed after ${(closedMs / 1000).toFixed(1)} s, /livez p99 ${Math.round(p99Ms)} ms of ${took.length}, ${UPLOADS} uploads taken`,
     );
     if (isFull) assert.ok(closedMs <= CLOSED_MS && p99Ms <= HEALTH_MS);
   },
@@ -119,8 +121,6 @@ const ATTACKS: readonly Attack[] = [
     target: signatureOf,
   },
 ];
-const BEGUN_A_SECOND = 200;
-
 for (const { what, options, target } of isFull ? ATTACKS : []) {
   promise(
     {

@@ -119,6 +119,28 @@ describe('a listener', () => {
     }
   });
 
+  test('begins with none of those that wait behind an answer to a client who is gone', async () => {
+    let begun = 0;
+    const isClosed = createGate();
+    const large: typeof handler = (_, res) => {
+      begun += 1;
+      res.once('close', isClosed.open);
+      res.end(Buffer.alloc(32 * 1024 * 1024));
+    };
+    const server = await listen({ handler: large, host: '127.0.0.1', port: 0, tls: null });
+    const client = connect({ host: '127.0.0.1', port: server.port });
+    try {
+      client.pause().write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(20));
+      await once(client, 'readable');
+      client.destroy();
+      await isClosed.promise;
+    } finally {
+      server.abort();
+      await server.drain();
+    }
+    assert.equal(begun, 1);
+  });
+
   test('on a Unix socket lets in its owner alone', async () => {
     await using folder = await openTempFolder();
     const socketPath = join(folder.path, 'lookaside.sock');
