@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import path from 'node:path';
+import { after, before } from 'node:test';
 import fc from 'fast-check';
-import { startServer } from '../clients/server.ts';
+import { type LookasideServer, startServer } from '../clients/server.ts';
 import { enrol, makeSigner } from '../clients/signer.ts';
-import { openTempFolder } from '../clients/temp-folder.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
 import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 import { count, promise } from './promise.ts';
@@ -193,6 +194,23 @@ function claim(): fc.Arbitrary<Uint8Array> {
     .map((value) => Buffer.from(JSON.stringify(value)));
 }
 
+let temp: TempFolder;
+let server: LookasideServer;
+let scene: Scene;
+
+before(async () => {
+  temp = await openTempFolder();
+  await layImage(path.join(temp.path, 'sigstore'), 'team/app', ONE);
+  const signer = makeSigner('alice');
+  scene = { token: await enrol(temp.path, signer), sign: signer.signPayload };
+  server = await startServer({ data: temp.path });
+});
+
+after(async () => {
+  await server?.[Symbol.asyncDispose]();
+  await temp?.[Symbol.asyncDispose]();
+});
+
 for (const { what, isWhole, request: any } of KINDS) {
   promise(
     {
@@ -201,16 +219,10 @@ for (const { what, isWhole, request: any } of KINDS) {
       wanted: `0 of ${RUNS} otherwise`,
     },
     async (see) => {
-      await using temp = await openTempFolder();
-      await layImage(path.join(temp.path, 'sigstore'), 'team/app', ONE);
-      const signer = makeSigner('alice');
-      const token = await enrol(temp.path, signer);
-      await using server = await startServer({ data: temp.path });
       const statuses = new Map<string, number>();
       await fc.assert(
         fc.asyncProperty(any, async (make) => {
-          const sent = make({ token, sign: signer.signPayload });
-          const said = await exchange(server.port, sent, isWhole);
+          const said = await exchange(server.port, make(scene), isWhole);
           assert.ok(!isWhole || said.length > 0, 'it was not answered');
           for (const status of said) {
             statuses.set(status, (statuses.get(status) ?? 0) + 1);
@@ -222,7 +234,6 @@ for (const { what, isWhole, request: any } of KINDS) {
       const { status, body } = await requestRaw(server.port, `GET /${FOLDER}/signature-1`);
       assert.equal(status, 200, server.output());
       assert.ok(body.equals(ONE));
-      await server.stop();
       assert.doesNotMatch(server.output(), /"level":"(?:error|fatal)"/);
       const told = [...statuses].sort().map(([each, times]) => `${times} × ${each}`);
       see(`0 of ${RUNS} otherwise: ${told.join(', ')}`);
