@@ -1,12 +1,13 @@
 // `npm run faults [PART …]`: every test that shows a promise of docs/reliability.md kept, in full; those whose path has one
-// of PARTs. Without PARTs the table of the document is written anew.
+// of PARTs. Without PARTs the table of the document is written anew; with PARTs their rows take the place of those that the
+// same machine has written there the same day.
 import './node-version.mjs';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
 import { installClients, missingFaultClients, whyNotInstalled } from './clients.mjs';
-import { missingRows, parseRows, textTable, withTable } from './promises.mjs';
+import { missingRows, parseRows, rowsOf, textTable, withTable } from './promises.mjs';
 import { filesBelow, makeReady, ROOT, say } from './ready.mjs';
 import { Refusal, run, runMain } from './run.mjs';
 
@@ -17,14 +18,17 @@ runMain(async () => {
   await providePrograms();
   const parts = process.argv.slice(2);
   const { rows, failed } = await runAll(faultFiles(parts));
-  const isWhole = parts.length === 0;
   const docs = readFileSync(DOCS, 'utf8');
-  const table = isWhole ? [...rows, ...missingRows(docs, rows)].sort(byNumber) : rows;
-  if (isWhole) writeFileSync(DOCS, withTable(docs, caption(), table));
-  say(`\n${textTable(table)}\n`);
-  const broken = table.filter(({ isKept }) => !isKept).length;
+  const others = parts.length === 0 ? [] : rowsOf(docs, caption());
+  const all = withRows(others ?? [], rows);
+  const table = [...all, ...missingRows(docs, all)].sort(byNumber);
+  if (others !== null) writeFileSync(DOCS, withTable(docs, caption(), table));
+  const shown = others === null ? rows : table;
+  say(`\n${textTable(shown)}\n`);
+  const broken = shown.filter(({ isKept }) => !isKept).length;
   for (const file of failed) say(`failed: ${file}`);
-  say(`${table.length - broken} kept, ${broken} broken${isWhole ? '; docs/reliability.md was written' : ''}`);
+  const written = others === null ? '' : '; docs/reliability.md was written';
+  say(`${shown.length - broken} kept, ${broken} broken${written}`);
   process.exitCode = broken === 0 && failed.length === 0 ? 0 : 1;
 });
 
@@ -69,6 +73,12 @@ async function runAll(files) {
     if (status !== 0) failed.push(relative(join(ROOT, 'dist'), file));
   }
   return { rows: parseRows(readFileSync(report, 'utf8')), failed };
+}
+
+/** `rows` take the place of those about the same. */
+function withRows(others, rows) {
+  const isNew = (other) => rows.every(({ id, what }) => id !== other.id || what !== other.what);
+  return [...others.filter(isNew), ...rows];
 }
 
 function byNumber(one, other) {

@@ -52,6 +52,19 @@ export function withTable(docs, caption, rows) {
   return `${docs.slice(0, begin)}${BEGIN}\n${caption}\n\n${table.join('\n')}\n${docs.slice(end)}`;
 }
 
+/** The rows of the document's table; null when another caption stands above it: another day, machine or Node.js. */
+export function rowsOf(docs, caption) {
+  const [, table = ''] = docs.split(`${BEGIN}\n${caption}\n\n`);
+  if (table === '') return null;
+  const lines = table.slice(0, table.indexOf(END)).trim().split('\n').slice(2);
+  return lines.map((line) => {
+    // within a cell a backslash stands before each bar
+    const cells = line.slice(2, -2).split(' | ');
+    const [id, what, wanted, seen, state] = cells.map((cell) => cell.replaceAll('\\|', '|'));
+    return { id, what, wanted, seen, isKept: state === 'kept' };
+  });
+}
+
 function cellsOf({ id, what, wanted, seen, isKept }) {
   const oneLine = (text) => text.replaceAll(/\s+/g, ' ');
   return [id, what, wanted, seen, isKept ? 'kept' : 'BROKEN'].map(oneLine);

@@ -7,7 +7,7 @@ const scriptUrl = new URL('../../scripts/promises.mjs', import.meta.url).href;
 
 /** What the expression gives, in which all functions of the script are known. */
 function evaluate(expression: string): unknown {
-  const code = `const { parseRows, missingRows, textTable, withTable } = await import(${JSON.stringify(scriptUrl)});
+  const code = `const { parseRows, missingRows, rowsOf, textTable, withTable } = await import(${JSON.stringify(scriptUrl)});
     process.stdout.write(JSON.stringify(${expression}));`;
   const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
     encoding: 'utf8',
@@ -61,4 +61,14 @@ today
 b
 `,
   );
+});
+
+test('the rows of the table are read again, unless they were written another day or on another machine', () => {
+  const docs = 'a\n<!-- the table: written by npm run faults -->\n<!-- end of the table -->\nb\n';
+  const rows = [row('P1', 'a | b', '1', true), row('P2', 'c', '', false)];
+  const read = (caption: string) =>
+    `rowsOf(withTable(${JSON.stringify(docs)}, 'today', ${JSON.stringify(rows)}), ${JSON.stringify(caption)})`;
+  assert.deepEqual(evaluate(read('today')), rows);
+  assert.equal(evaluate(read('tomorrow')), null);
+  assert.equal(evaluate(`rowsOf(${JSON.stringify(docs)}, 'today')`), null);
 });

@@ -20,8 +20,8 @@ import { count, isFull, promise } from './promise.ts';
 import { type Attempt, assertWholeOrAbsent, numberOf } from './upload-witness.ts';
 
 const CLIENTS = 8;
-const BACKUPS = count(20, 1);
-const KILLS = count(20, 2);
+const BACKUPS = count(6, 1);
+const KILLS = count(10, 2);
 const IMAGES = count(400, 20);
 
 /** Enough of an old upload to be told apart from new ones. */
