@@ -11,8 +11,8 @@ runMain(async () => {
   await makeReady();
   await provideClients();
   const files = testFiles(process.argv.slice(2));
-  // One more than there are processors: the real clients and npm spend much of their time waiting for other programs.
-  const concurrency = os.availableParallelism() + 1;
+  // At least two: the real clients and npm spend their time waiting for other programs.
+  const concurrency = Math.max(2, os.availableParallelism());
   const flags = [
     '--test',
     '--test-reporter=spec',
