@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../../src/domain/limits.ts';
-import { isFull, promise } from '../faults/promise.ts';
+import { count, isFull, promise } from '../faults/promise.ts';
 import { folderOf } from '../store/lay.ts';
 import { needs } from './available.ts';
 import { BOMB_BYTES, bzip2Bomb, deflateBomb } from './bombs.ts';
@@ -131,6 +131,9 @@ describe('a batch', () => {
 const BATCHES = 8;
 const MEMORY_LIMIT_KIB = 512 * 1024;
 const BOMB_LIMIT_MS = 2000;
+const BOMBS = count(MAX_BATCH_PARTS, 30);
+/** Of a hundred: those for which a machine with other work to do takes longer than a verdict may. */
+const MOST_BUSY = 10;
 const PART_BYTES = 128 * 1024;
 
 /** The most memory that the process has held at any time. */
@@ -178,19 +181,20 @@ describe(`${BATCHES} batches at once`, needs('bzip2'), () => {
     return answers;
   }
 
-  test('of 100 bombs are refused within 512 MiB of memory, and reads go on', async (t) => {
+  test(`of ${BOMBS} bombs are refused within 512 MiB of memory, and reads go on`, async (t) => {
     const files = [...bombs.values()];
     const form = await formOf(
-      times(MAX_BATCH_PARTS, (part) => ({ bytes: files[part % files.length] ?? Buffer.alloc(0) })),
+      times(BOMBS, (part) => ({ bytes: files[part % files.length] ?? Buffer.alloc(0) })),
     );
     const answers = await sendAll(times(BATCHES, () => form));
-    for (const { status, results } of answers) {
+    const refusals = answers.flatMap(({ status, results }) => {
       assert.equal(status, 200);
-      assert.deepEqual(
-        results.map(summaryOf),
-        times(MAX_BATCH_PARTS, () => 'DECOMPRESSION_LIMIT'),
-      );
-    }
+      return results.map(summaryOf);
+    });
+    const others = refusals.filter((refusal) => refusal !== 'DECOMPRESSION_LIMIT');
+    assert.equal(refusals.length, BATCHES * BOMBS);
+    assert.deepEqual(new Set([...others, 'BUSY']), new Set(['BUSY']));
+    assert.ok(others.length <= (refusals.length * MOST_BUSY) / 100, `${others.length} are BUSY`);
     const peak = await peakKib(busy.server.pid);
     t.diagnostic(`peak memory ${Math.round(peak / 1024)} MiB`);
     assert.ok(peak <= MEMORY_LIMIT_KIB, `${peak} KiB`);

@@ -194,7 +194,8 @@ describe('gpg and we', needs('gpg'), () => {
 
   test('agree that a signature may expire', async () => {
     const email = await makeGpgKey('fleeting', 'ed25519', '--faked-system-time', '20200101T000000');
-    const bytes = await sign(email, '--faked-system-time', '20200601T000000', '--default-sig-expire', '1d');
+    // with the mark its clock stands still
+    const bytes = await sign(email, '--faked-system-time', '20200601T000000!', '--default-sig-expire', '1d');
     const judged = await judge(bytes, email);
     assert.deepEqual([judged.verdict, judged.refusal?.code], ['good', 'SIGNATURE_EXPIRED']);
     assert.deepEqual(judged.expiresAt, new Date('2020-06-02T00:00:00Z'));
