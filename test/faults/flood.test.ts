@@ -96,7 +96,17 @@ end
     env: { PATH: process.env.PATH ?? '' },
     deadlineMs: (ROUND_SECONDS + 60) * 1000,
   };
-  const wrk = ['wrk', '-t2', `-c${CONNECTIONS}`, `-d${ROUND_SECONDS}s`, '-s', script, url] as const;
+  const wrk = [
+    'wrk',
+    '-t2',
+    `-c${CONNECTIONS}`,
+    `-d${ROUND_SECONDS}s`,
+    '--timeout',
+    '30s',
+    '-s',
+    script,
+    url,
+  ] as const;
   const outcome = await run(wrk, surroundings);
   assert.equal(outcome.status, 0, describeOutcome(outcome));
   assert.doesNotMatch(outcome.stdout, /Socket errors/, describeOutcome(outcome));

@@ -774,6 +774,6 @@ it('an owned tree serves what a list would, whatever is uploaded, overwritten, d
         await store[Symbol.asyncDispose]();
       }
     }),
-    { numRuns: 15 },
+    { numRuns: 10 },
   );
 });
