@@ -1,7 +1,6 @@
 // The folder of a backup. A new one is made beside an older one and takes its place by the rename of backup.json.
 import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { createReadStream, promises as fs } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   BACKUP_TREE,
@@ -106,9 +105,9 @@ interface List {
 
 const LIST_BUFFER = 1000;
 
-/** Lines come from many at once; they are written in the order in which they come. */
+/** Lines come from many at once; they are written in the order in which they come. Nothing stays open if they end early. */
 async function openList(path: string): Promise<List> {
-  const handle = await onDisk(path, () => fs.open(path, 'wx', 0o600));
+  await onDisk(path, () => fs.writeFile(path, '', { flag: 'wx', mode: 0o600 }));
   const digest = createHash('sha256');
   let lines: string[] = [];
   let count = 0;
@@ -119,7 +118,7 @@ async function openList(path: string): Promise<List> {
     const text = lines.join('');
     lines = [];
     written = written
-      .then(() => append(handle, digest, text))
+      .then(() => append(path, digest, text))
       .catch((error: unknown) => {
         failure ??= error;
       });
@@ -135,20 +134,16 @@ async function openList(path: string): Promise<List> {
       onDisk(path, async () => {
         flush();
         await written;
-        try {
-          if (failure !== null) throw failure;
-          await handle.sync();
-        } finally {
-          await handle.close();
-        }
+        if (failure !== null) throw failure;
+        await syncPath(path);
         return { sha256: digest.digest('hex'), count };
       }),
   };
 }
 
-async function append(handle: FileHandle, digest: Hash, text: string): Promise<void> {
+async function append(path: string, digest: Hash, text: string): Promise<void> {
   digest.update(text);
-  await handle.appendFile(text);
+  await fs.appendFile(path, text);
 }
 
 /** @throws LookasideError BACKUP_UNUSABLE unless a finished one is there; STORE_UNAVAILABLE */
