@@ -9,20 +9,29 @@ export async function forEachConcurrently<T>(
   limit: number,
   act: (item: T) => Promise<void>,
 ): Promise<void> {
-  const running = new Set<Promise<void>>();
-  // kept apart from `running`: a job may fail while nobody waits for it, as the next item is being fetched
+  // kept until the end: a job may fail while nobody waits for it, as the next item is being fetched
   const failures: unknown[] = [];
+  let running = 0;
+  let onEnd: () => void = () => undefined;
+  const oneEnds = () =>
+    new Promise<void>((resolve) => {
+      onEnd = resolve;
+    });
   try {
     for await (const item of items) {
       if (failures.length > 0) break;
-      const job = act(item)
+      const job = act(item);
+      running += 1;
+      void job
         .catch((error: unknown) => void failures.push(error))
-        .finally(() => running.delete(job));
-      running.add(job);
-      if (running.size >= limit) await Promise.race(running);
+        .finally(() => {
+          running -= 1;
+          onEnd();
+        });
+      if (running >= limit) await oneEnds();
     }
   } finally {
-    await Promise.all(running);
+    while (running > 0) await oneEnds();
   }
   if (failures.length > 0) throw failures[0];
 }
