@@ -1,8 +1,9 @@
 // Copying signatures into a folder that nobody else writes to: each file is whole or absent under its name, and after
 // sync() all of them survive a power cut.
 import { createHash, randomUUID } from 'node:crypto';
-import { constants, promises as fs } from 'node:fs';
+import callbacks, { constants, promises as fs } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import type { StoredFile } from '../domain/backup.ts';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { type ErrorCode, LookasideError, systemCode } from '../domain/errors.ts';
@@ -18,6 +19,15 @@ export interface TreeCopy {
   doubt(path: string): void;
   sync(): Promise<void>;
 }
+
+// plain descriptors: a FileHandle costs the main thread two or three times as much, and a large copy waits for that
+const open = promisify(callbacks.open);
+const fstat = promisify(callbacks.fstat);
+const readFile = promisify(callbacks.readFile);
+const writeFile = promisify(callbacks.writeFile);
+const futimes = promisify(callbacks.futimes);
+const fsync = promisify(callbacks.fsync);
+const close = promisify(callbacks.close);
 
 const SYNCS_AT_ONCE = 16;
 
@@ -62,14 +72,15 @@ export function openTreeCopy(root: string): TreeCopy {
 async function readStored(path: string): Promise<StoredFile | null> {
   return onDisk(path, async () => {
     try {
-      const handle = await fs.open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-      try {
-        const stats = await handle.stat();
-        if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return null;
-        return { bytes: await handle.readFile(), modifiedAt: stats.mtime };
-      } finally {
-        await handle.close();
-      }
+      return await withFile(
+        path,
+        constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+        async (file) => {
+          const stats = await fstat(file);
+          if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return null;
+          return { bytes: await readFile(file), modifiedAt: stats.mtime };
+        },
+      );
     } catch (error) {
       if (ABSENT.has(systemCode(error) ?? '')) return null;
       throw error;
@@ -81,14 +92,11 @@ async function writeWhole(path: string, { bytes, modifiedAt }: StoredFile): Prom
   // no signature's name: cut short, it is neither listed nor served
   const unfinished = `${path}.${randomUUID()}`;
   try {
-    const handle = await fs.open(unfinished, 'wx', 0o644);
-    try {
-      await handle.writeFile(bytes);
-      await handle.utimes(modifiedAt, modifiedAt);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await withFile(unfinished, 'wx', async (file) => {
+      await writeFile(file, bytes);
+      await futimes(file, modifiedAt, modifiedAt);
+      await fsync(file);
+    });
     await fs.rename(unfinished, path);
   } catch (error) {
     await fs.rm(unfinished, { force: true }).catch(() => undefined); // the error before it says more
@@ -98,11 +106,20 @@ async function writeWhole(path: string, { bytes, modifiedAt }: StoredFile): Prom
 
 /** A file or folder. */
 export async function syncPath(path: string): Promise<void> {
-  const handle = await fs.open(path, 'r');
+  await withFile(path, 'r', fsync);
+}
+
+/** New files get mode 0644. */
+async function withFile<T>(
+  path: string,
+  flags: string | number,
+  act: (file: number) => Promise<T>,
+): Promise<T> {
+  const file = await open(path, flags, 0o644);
   try {
-    await handle.sync();
+    return await act(file);
   } finally {
-    await handle.close();
+    await close(file);
   }
 }
 
