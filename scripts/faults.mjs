@@ -23,7 +23,7 @@ runMain(async () => {
   const all = withRows(others ?? [], rows);
   const table = [...all, ...missingRows(docs, all)].sort(byNumber);
   if (others !== null) writeFileSync(DOCS, withTable(docs, caption(), table));
-  const shown = others === null ? rows : table;
+  const shown = parts.length === 0 ? table : rows;
   say(`\n${textTable(shown)}\n`);
   const broken = shown.filter(({ isKept }) => !isKept).length;
   for (const file of failed) say(`failed: ${file}`);

@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import type { ErrorCode } from '../../src/domain/errors.ts';
 import { connect as connectSqlite } from '../../src/sqlite/connect.ts';
+import { memoryOf } from '../faults/memory.ts';
 import { count, isFull, promise } from '../faults/promise.ts';
 import { asNobody, giveToNobody, needsNobody } from '../faults/unprivileged.ts';
 import { parseAnswer, type RawAnswer, requestRaw, sendRaw } from '../http/raw-request.ts';
@@ -287,8 +288,7 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     },
     async (see) => {
       const slowestMs = Math.max(...answeredMs.values());
-      const memory = await readFile(`/proc/${server.pid}/status`, 'utf8');
-      const peakMib = Number(/^VmHWM:\s+([0-9]+) kB$/m.exec(memory)?.[1]) / 1024;
+      const peakMib = (await memoryOf(server.pid)).peakBytes / 2 ** 20;
       const askedOf = UPLOAD_CORPUS.filter((each) => madeOf(each).peers !== null).length;
       see(
         `${answeredMs.size} of ${UPLOAD_CORPUS.length}, gpg and skopeo asked of ${askedOf}, slowest ${Math.round(slowestMs)} ms, peak ${Math.round(peakMib)} MiB`,

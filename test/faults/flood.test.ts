@@ -1,6 +1,6 @@
 // A flood of requests for what is not there: neither disk nor memory nor other readers suffer.
 import assert from 'node:assert/strict';
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { needs } from '../clients/available.ts';
@@ -9,6 +9,7 @@ import { startServer } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { startAsking } from './asking.ts';
+import { memoryOf } from './memory.ts';
 import { percentile } from './percentile.ts';
 import { count, isFull, promise } from './promise.ts';
 
@@ -44,7 +45,7 @@ promise(
     let mostBytes = 0;
     const watching = (async () => {
       while (!isOver) {
-        mostBytes = Math.max(mostBytes, await memoryOf(server.pid));
+        mostBytes = Math.max(mostBytes, (await memoryOf(server.pid)).residentBytes);
         await pause(WATCH_PAUSE_MS);
       }
     })();
@@ -115,11 +116,6 @@ end
   );
   assert.ok(sent !== undefined && sent > 0 && sent === refused, describeOutcome(outcome));
   return sent;
-}
-
-async function memoryOf(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+([0-9]+) kB$/m.exec(status)?.[1]) * 1024;
 }
 
 /** Of all files, as the disk counts them. */

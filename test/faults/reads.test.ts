@@ -12,6 +12,7 @@ import { type RawAnswer, requestRaw } from '../http/raw-request.ts';
 import { otherProcess } from '../sqlite/scratch.ts';
 import { layImage, signatureBytes } from '../store/lay.ts';
 import { fill } from './fill.ts';
+import { percentile } from './percentile.ts';
 import { count, isFull, promise } from './promise.ts';
 import { asNobody, giveToNobody, needsNobody } from './unprivileged.ts';
 
@@ -60,8 +61,7 @@ async function readAll(port: number, folders: readonly string[], lastingMs: numb
     if (!isRight) errors += 1;
     await pause(2);
   }
-  const sorted = tookMs.sort((one, other) => one - other);
-  return { reads: tookMs.length, errors, p99Ms: sorted[Math.ceil(sorted.length * 0.99) - 1] ?? 0 };
+  return { reads: tookMs.length, errors, p99Ms: percentile(tookMs, 99) };
 }
 
 /** Times are judged in the full run alone, on a machine with nothing else to do; errors always. */
