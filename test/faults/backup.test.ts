@@ -10,6 +10,7 @@ import { isLookasideError } from '../../src/domain/errors.ts';
 import { connect } from '../../src/sqlite/connect.ts';
 import { needs } from '../clients/available.ts';
 import { describeOutcome, type Outcome, run, startBackground } from '../clients/command.ts';
+import { eventually } from '../clients/eventually.ts';
 import { type LookasideServer, lookaside, runLookaside, startServer } from '../clients/server.ts';
 import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
@@ -282,6 +283,8 @@ for (const promised of isFull ? [LARGE] : [])
     };
     await command('reindex', '--data', scene.data);
     await using server = await startServer({ data: scene.data, settings: SETTINGS });
+    // it holds up uploads too
+    await eventually(() => assert.match(server.output(), /the tree was scanned/), DEADLINE_MS);
     const uploaders = beginUploads(server);
     let [aloneMs, besideMs]: (readonly number[])[] = [[], []];
     let backupMs = 0;
