@@ -1,4 +1,5 @@
 // lookaside backup and restore: the data directory into a folder, and back into an empty one.
+import { constants, getPriority, setPriority } from 'node:os';
 import { resolve, sep } from 'node:path';
 import { backUp, restore } from '../compose.ts';
 import type { Config } from '../config.ts';
@@ -18,6 +19,7 @@ export interface BackupOptions {
 export async function runBackup(config: Config, { folder: given, json }: BackupOptions): Promise<number> {
   const folder = resolve(given);
   refuseWithin(config, folder);
+  letServerGoFirst();
   const line = progressLine('backing up');
   const taker = thisCommand();
   const result = await backUp({ config, folder, version: VERSION, taker, onProgress: line.show }).finally(
@@ -43,6 +45,12 @@ export async function runBackup(config: Config, { folder: given, json }: BackupO
     );
   }
   return damaged.length === 0 ? EXIT.done : EXIT.failed;
+}
+
+/** The processor is the server's while both want it. Who has begun this with less priority still keeps it so. */
+function letServerGoFirst(): void {
+  const { PRIORITY_BELOW_NORMAL } = constants.priority;
+  if (getPriority() < PRIORITY_BELOW_NORMAL) setPriority(PRIORITY_BELOW_NORMAL);
 }
 
 /** What lies in the tree would be served, and a backup is lost with the folder that it lies in. */
