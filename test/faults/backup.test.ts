@@ -1,6 +1,7 @@
 // Backups beside a running server, and what is restored from them: whole whatever happens meanwhile, or refused by name.
 import assert from 'node:assert/strict';
 import { appendFile, cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { getPriority } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { backUp as composedBackUp, restore as composedRestore } from '../../src/compose.ts';
@@ -386,6 +387,31 @@ describe('a backup', () => {
       await assertSameTree(scene.data, scene.restored);
       const parts = (await readdir(scene.backup)).filter((name) => /^(?:state|signatures)-/.test(name));
       assert.equal(parts.length, 2, 'what was left of the others is gone');
+    },
+  );
+
+  test(
+    'leaves the processor to the server, unless it was begun with less priority still',
+    needs('strace'),
+    async () => {
+      const scene = await openScene();
+      const log = path.join(temp.path, 'setpriority');
+      const traced = ['strace', '-f', '-qq', '-e', 'trace=setpriority', '-o', log] as const;
+      for (const [nice, expected] of [
+        [9, /setpriority\(PRIO_PROCESS, 0, 10\) += 0/],
+        [11, /^$/],
+      ] as const) {
+        const begun = [
+          'nice',
+          '-n',
+          `${nice - getPriority()}`,
+          ...traced,
+          ...lookaside('backup', scene.backup),
+        ] as const;
+        const surroundings = { env: { PATH: process.env.PATH ?? '', LOOKASIDE_DATA: scene.data } };
+        assertDone(await run(begun, surroundings));
+        assert.match(await readFile(log, 'utf8'), expected);
+      }
     },
   );
 
