@@ -47,7 +47,7 @@ export async function runBackup(config: Config, { folder: given, json }: BackupO
   return damaged.length === 0 ? EXIT.done : EXIT.failed;
 }
 
-/** The processor is the server's while both want it. Who has begun this with less priority still keeps it so. */
+/** Of this thread and those it makes: libuv's are there already. Who has begun this with less priority still keeps it so. */
 function letServerGoFirst(): void {
   const { PRIORITY_BELOW_NORMAL } = constants.priority;
   if (getPriority() < PRIORITY_BELOW_NORMAL) setPriority(PRIORITY_BELOW_NORMAL);
