@@ -10,6 +10,7 @@ import {
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { systemCode } from '../domain/errors.ts';
+import { answerUnparsed } from './unparsed.ts';
 
 export interface TlsFiles {
   /** PEM: certificate with its chain, and key. */
@@ -93,32 +94,43 @@ function createServer({
   idleMs = IDLE_SOCKET_MS,
   slowestMs = SLOWEST_MS,
 }: Omit<ListenOptions, 'host' | 'port'>): Server {
-  const handler = inTurn(handleAny);
+  const { handler, begunOn } = inTurn(handleAny);
   const server =
     tls === null
       ? createHttpServer(LIMITS, handler)
       : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.on('checkContinue', handler);
-  closeIdle(server, idleMs);
+  answerUnparsed(server, begunOn);
+  closeIdle(server, idleMs, begunOn);
   closeSlowReaders(server, slowestMs);
   return server;
 }
+
+/** The latest request of a connection that a handler has begun with, and its answer; null ahead of the first. */
+type BegunOn = (socket: Socket) => { readonly req: IncomingMessage; readonly res: ServerResponse } | null;
 
 /**
  * One request of a connection at a time. Node.js hands over at once all that came in one packet, some hundreds, and each
  * would have its answer in memory until the ones before it are read.
  */
-function inTurn(handler: RequestListener): RequestListener {
+function inTurn(handle: RequestListener): { readonly handler: RequestListener; readonly begunOn: BegunOn } {
   const latest = new WeakMap<Socket, ServerResponse>();
-  return (req, res) => {
-    const before = latest.get(req.socket);
-    latest.set(req.socket, res);
-    const begin = () => {
-      // what came behind an answer that nobody waited for is not read from the disk
-      if (!req.socket.destroyed) handler(req, res);
-    };
-    if (before === undefined || before.closed) begin();
-    else before.once('close', begin);
+  const begun = new WeakMap<Socket, { req: IncomingMessage; res: ServerResponse }>();
+  return {
+    handler(req, res) {
+      const { socket } = req;
+      const before = latest.get(socket);
+      latest.set(socket, res);
+      const begin = () => {
+        // what came behind an answer that nobody waited for is not read from the disk
+        if (socket.destroyed) return;
+        begun.set(socket, { req, res });
+        handle(req, res);
+      };
+      if (before === undefined || before.closed) begin();
+      else before.once('close', begin);
+    },
+    begunOn: (socket) => begun.get(socket) ?? null,
   };
 }
 
@@ -138,14 +150,10 @@ function toListener(server: Server, host: string, tls: TlsFiles | null): Listene
 }
 
 /** Leaves alone whom we keep waiting: a batch of uploads may take longer than that. */
-function closeIdle(server: Server, idleMs: number): void {
-  const latest = new WeakMap<Socket, { readonly req: IncomingMessage; readonly res: ServerResponse }>();
-  const note = (req: IncomingMessage, res: ServerResponse) => void latest.set(req.socket, { req, res });
-  server.prependListener('request', note);
-  server.prependListener('checkContinue', note);
+function closeIdle(server: Server, idleMs: number, begunOn: BegunOn): void {
   server.setTimeout(idleMs, (socket) => {
-    const exchange = latest.get(socket);
-    const isAnswerOwed = exchange?.req.complete === true && !exchange.res.headersSent;
+    const begun = begunOn(socket);
+    const isAnswerOwed = begun?.req.complete === true && !begun.res.headersSent;
     if (!isAnswerOwed) socket.destroy();
   });
 }
@@ -178,9 +186,11 @@ function closeSlowReaders(server: Server, slowestMs: number): void {
 }
 
 /** On a Unix socket that only its owner may open. */
-export async function listenOnSocket(handler: RequestListener, path: string): Promise<Listener> {
+export async function listenOnSocket(handleAny: RequestListener, path: string): Promise<Listener> {
+  const { handler, begunOn } = inTurn(handleAny);
   const server = createHttpServer({ ...LIMITS, requestTimeout: 0 }, handler);
   server.on('checkContinue', handler);
+  answerUnparsed(server, begunOn);
   // the socket is made within the call, so that no other file meets this mask
   const mask = process.umask(0o177);
   let listening: Promise<void>;

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
 import { escapeJson } from '../domain/text.ts';
 import { isRead } from './exchange.ts';
+import { linger } from './linger.ts';
 
 export interface Reply {
   readonly status: number;
@@ -75,7 +76,7 @@ export async function writeReply(req: IncomingMessage, res: ServerResponse, repl
   const { body } = reply;
   if (body === null) res.end();
   else if (!isWhole(body)) await pipeline(Readable.from(body), res);
-  else if (isUnread && !isRead(req)) res.write(body, () => linger(req));
+  else if (isUnread && !isRead(req)) res.write(body, () => linger(req.socket, req));
   else if (body.length <= PIECE_BYTES) res.end(body);
   else await pipeline(Readable.from(inPieces(body)), res);
 }
@@ -90,29 +91,6 @@ function* inPieces(body: string | Uint8Array): Generator<Uint8Array> {
 
 function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array {
   return typeof body === 'string' || body instanceof Uint8Array;
-}
-
-// enough for whoever sends a whole batch before it reads the answer
-const LINGER_BYTES = 64 * 1024 * 1024;
-const LINGER_MS = 4000;
-
-/**
- * Ends our side of the connection, drops what still comes, and then closes. Closing with bytes unread would reset the
- * connection, and the client could lose the answer (RFC 9112 section 9.6).
- */
-function linger(req: IncomingMessage): void {
-  const { socket } = req;
-  if (socket.destroyed) return;
-  let left = LINGER_BYTES;
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-  socket.once('close', () => clearTimeout(timer));
-  req.on('data', (chunk: Buffer) => {
-    left -= chunk.length;
-    if (left < 0) socket.destroy();
-  });
-  req.once('end', () => socket.destroySoon());
-  req.resume();
-  socket.end();
 }
 
 /** As writeReply, for callers that have nobody to tell: a reply that cannot be written ends the connection. */

@@ -68,6 +68,22 @@ describe('a server', () => {
     assert.deepEqual(more, []);
   });
 
+  it('tells what is wrong with what is no request to a client that is still sending', async () => {
+    const cases: readonly (readonly [what: string, text: string, code: string])[] = [
+      ['header lines', get([...HEAD, ...headers(200_000)]), 'HEADERS_TOO_LARGE'],
+      ['a method', `${requestOf(folder, HEAD, 'FETCH')}${'x'.repeat(4 * 1024 * 1024)}`, 'REQUEST_INVALID'],
+    ];
+    for (const [what, text, code] of cases) {
+      // some of these were lost when the connection was closed at once
+      for (let round = 0; round < 100; round += 1) {
+        const { status, headers: found, body } = parseAnswer(await sendRaw(server.port, text));
+        assert.equal(status, code === 'HEADERS_TOO_LARGE' ? 431 : 400, what);
+        assert.equal(found.get('connection'), 'close', what);
+        assert.equal(JSON.parse(body.toString()).errors[0].code, code, what);
+      }
+    }
+  });
+
   it('answers requests that came in one write, in their order', async () => {
     const requests = Array.from({ length: 40 }, (_, k) => {
       const last = k === 39 ? 'Connection: close\r\n' : '';

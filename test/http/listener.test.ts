@@ -141,6 +141,42 @@ describe('a listener', () => {
     assert.equal(begun, 1);
   });
 
+  test('ends an answer that is under way rather than put another into it', async () => {
+    const isBegun = createGate();
+    const streaming: typeof handler = (_, res) => {
+      res.writeHead(200, { 'Content-Length': 100 }).write('begun');
+      isBegun.open();
+    };
+    const server = await listen({ handler: streaming, host: '127.0.0.1', port: 0, tls: null });
+    const client = connect({ host: '127.0.0.1', port: server.port });
+    try {
+      const chunks: Buffer[] = [];
+      client.on('data', (chunk) => chunks.push(chunk));
+      client.on('error', () => undefined); // it is cut
+      const request = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+      client.write(request + request); // the second has to wait
+      await isBegun.promise;
+      client.write('no request\r\n\r\n');
+      await once(client, 'close');
+      assert.equal(Buffer.concat(chunks).toString().split('\r\n\r\n')[1], 'begun');
+    } finally {
+      client.destroy();
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('waits for no client whose request did not come in time', async () => {
+    const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
+    try {
+      const answer = (await sendRaw(server.port, 'GET / HTTP/1.1\r\nHost: ')).toString();
+      assert.match(answer, /^HTTP\/1\.1 408 [\s\S]*"TOO_SLOW"/);
+    } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
   test('on a Unix socket lets in its owner alone', async () => {
     await using folder = await openTempFolder();
     const socketPath = join(folder.path, 'lookaside.sock');

@@ -1,0 +1,26 @@
+// The end of a connection whose client may still be sending: closing it with bytes unread would reset it, and the client
+// could lose the answer (RFC 9112 section 9.6).
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+
+// enough for whoever sends a whole batch before it reads the answer
+const LINGER_BYTES = 64 * 1024 * 1024;
+const LINGER_MS = 4000;
+
+/**
+ * Ends our side of the connection, drops what still comes out of `rest`, which is the socket or what is read of it, and
+ * closes when that ends, or after 64 MiB or 4 s.
+ */
+export function linger(socket: Socket, rest: Readable): void {
+  if (socket.destroyed) return;
+  let left = LINGER_BYTES;
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once('close', () => clearTimeout(timer));
+  rest.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) socket.destroy();
+  });
+  rest.once('end', () => socket.destroySoon());
+  rest.resume();
+  socket.end();
+}

@@ -1,0 +1,63 @@
+// What node:http could make no request of: told like any other refusal, and in a way that the client gets to read.
+import { type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { renderError } from './errors.ts';
+import { linger } from './linger.ts';
+
+/**
+ * In the place of Node's own answers, which have no text and are lost to a client that is still sending. `begunOn`: the
+ * latest answer on a connection that was begun with.
+ */
+export function answerUnparsed(
+  server: Server,
+  begunOn: (socket: Socket) => { readonly res: ServerResponse } | null,
+): void {
+  const refused = new WeakSet<Socket>();
+  server.on('clientError', (error: Error, stream) => {
+    const socket = stream as Socket; // of an HTTP server over TCP, TLS or a Unix socket
+    if (refused.has(socket)) return; // what the parser says of the remains
+    const before = begunOn(socket)?.res;
+    const isMidAnswer = before?.headersSent === true && !before.writableFinished;
+    if (!socket.writable || isMidAnswer) {
+      socket.destroy(error);
+      return;
+    }
+    refused.add(socket);
+    const refusal = refusalOf(error);
+    socket.write(answerText(refusal));
+    if (refusal.code === 'TOO_SLOW') {
+      socket.destroySoon(); // whom we have waited for is not waited for again
+      return;
+    }
+    socket.removeAllListeners('data'); // the parser's
+    linger(socket, socket);
+  });
+}
+
+function refusalOf(error: Error): LookasideError {
+  switch (systemCode(error)) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new LookasideError('TOO_SLOW', 'the request did not come in time; send it again, faster');
+    case 'HPE_HEADER_OVERFLOW':
+      return new LookasideError(
+        'HEADERS_TOO_LARGE',
+        'the request line and header lines are over 16 KiB; send less',
+      );
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new LookasideError('TOO_LARGE', 'the chunk extensions are over 16 KiB; send none');
+    default:
+      return new LookasideError(
+        'REQUEST_INVALID',
+        `the request is no HTTP/1.1 (${error.message}); send it as RFC 9112 has it, over TLS where the address begins with https`,
+      );
+  }
+}
+
+function answerText(refusal: LookasideError): string {
+  const { status, headers, body } = renderError(refusal);
+  const lines = Object.entries({ ...headers, Connection: 'close' }).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
+  return [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...lines, '', body].join('\r\n');
+}
