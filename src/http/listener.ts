@@ -45,6 +45,12 @@ const SLOWEST_BYTES = 32 * 1024;
 const SLOWEST_MS = 10_000;
 const SLOW_READERS_CHECK_MS = 1000;
 
+/**
+ * Requests that may wait on one connection for the answers ahead of them. Clients of signatures send one at a time. Node.js
+ * goes on reading while they wait, and each takes some kilobytes: one connection could fill the memory.
+ */
+const MOST_WAITING = 50;
+
 /** Connections that wait to be taken, between two processes too. */
 const BACKLOG = 1024;
 
@@ -111,24 +117,39 @@ type BegunOn = (socket: Socket) => { readonly req: IncomingMessage; readonly res
 
 /**
  * One request of a connection at a time. Node.js hands over at once all that came in one packet, some hundreds, and each
- * would have its answer in memory until the ones before it are read.
+ * would have its answer in memory until the ones before it are read. A connection on which too many wait is cut.
  */
 function inTurn(handle: RequestListener): { readonly handler: RequestListener; readonly begunOn: BegunOn } {
   const latest = new WeakMap<Socket, ServerResponse>();
+  const waiting = new WeakMap<Socket, number>();
   const begun = new WeakMap<Socket, { req: IncomingMessage; res: ServerResponse }>();
+
+  const begin: RequestListener = (req, res) => {
+    begun.set(req.socket, { req, res });
+    handle(req, res);
+  };
+  function wait(before: ServerResponse, req: IncomingMessage, res: ServerResponse): void {
+    const { socket } = req;
+    const count = (waiting.get(socket) ?? 0) + 1;
+    waiting.set(socket, count);
+    if (count > MOST_WAITING) {
+      socket.destroy();
+      return;
+    }
+    before.once('close', () => {
+      waiting.set(socket, (waiting.get(socket) ?? 0) - 1);
+      // what came behind an answer that nobody waited for is not read from the disk
+      if (!socket.destroyed) begin(req, res);
+    });
+  }
   return {
     handler(req, res) {
       const { socket } = req;
+      if (socket.destroyed) return; // the rest of the packet that was too much
       const before = latest.get(socket);
       latest.set(socket, res);
-      const begin = () => {
-        // what came behind an answer that nobody waited for is not read from the disk
-        if (socket.destroyed) return;
-        begun.set(socket, { req, res });
-        handle(req, res);
-      };
-      if (before === undefined || before.closed) begin();
-      else before.once('close', begin);
+      if (before === undefined || before.closed) begin(req, res);
+      else wait(before, req, res);
     },
     begunOn: (socket) => begun.get(socket) ?? null,
   };

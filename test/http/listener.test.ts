@@ -106,14 +106,33 @@ describe('a listener', () => {
     };
     const server = await listen({ handler: counting, host: '127.0.0.1', port: 0, tls: null });
     try {
-      const requests = Array.from({ length: 40 }, (_, position) => {
-        const last = position === 39 ? 'Connection: close\r\n' : '';
+      const requests = Array.from({ length: 51 }, (_, position) => {
+        const last = position === 50 ? 'Connection: close\r\n' : '';
         return `GET / HTTP/1.1\r\nHost: a\r\n${last}\r\n`;
       });
       const answers = (await sendRaw(server.port, requests.join(''))).toString();
-      assert.equal(answers.match(/HTTP\/1.1 200 OK/g)?.length, 40);
+      assert.equal(answers.match(/HTTP\/1.1 200 OK/g)?.length, 51);
       assert.equal(most, 1);
     } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('cuts a connection on which more requests wait than a client would send', async () => {
+    let begun = 0;
+    const never: typeof handler = () => {
+      begun += 1;
+    };
+    const server = await listen({ handler: never, host: '127.0.0.1', port: 0, tls: null });
+    const client = connect({ host: '127.0.0.1', port: server.port });
+    try {
+      client.resume().on('error', () => undefined); // it is cut
+      client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(52));
+      await once(client, 'close');
+      assert.equal(begun, 1);
+    } finally {
+      client.destroy();
       server.abort();
       await server.drain();
     }
