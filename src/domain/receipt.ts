@@ -37,6 +37,7 @@ export interface Receipt {
 }
 
 export interface BatchPart {
+  /** Of a part over MAX_SIGNATURE_BYTES one byte more than that: enough to refuse it. */
   readonly bytes: Uint8Array;
   /** As the client named it, path and all; null when it did not. */
   readonly fileName: string | null;

@@ -6,7 +6,7 @@ import type { Request, Response } from 'express';
 import multer from 'multer';
 import { createTurns } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
+import { MAX_BATCH_BYTES, MAX_BATCH_PARTS, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import type { BatchPart } from '../domain/receipt.ts';
 
 const PART_NAME = 'signature';
@@ -53,7 +53,23 @@ export interface FormRequest {
 /** The parts in their order: all of them, or none. @throws LookasideError REQUEST_INVALID, TOO_LARGE */
 export type ParseForm = (request: FormRequest) => Promise<readonly BatchPart[]>;
 
-/** Takes one form apart at a time: meanwhile it is in memory twice. */
+// As multer's memoryStorage, but for parts that are too large whatever the settings are: of those nobody needs the rest.
+const storage: multer.StorageEngine = {
+  _handleFile(_req, { stream }, done) {
+    const pieces: Buffer[] = [];
+    let room = MAX_SIGNATURE_BYTES + 1;
+    stream.on('data', (piece: Buffer) => {
+      if (room > 0) pieces.push(piece.subarray(0, room));
+      room -= piece.length;
+    });
+    stream.once('end', () => done(null, { buffer: Buffer.concat(pieces) }));
+  },
+  _removeFile(_req, _file, done) {
+    done(null);
+  },
+};
+
+/** Takes one form apart at a time: meanwhile most of it is in memory twice. */
 export function createFormParser(): ParseForm {
   const turns = createTurns();
   return (request) => turns.take('form', () => parseForm(request));
@@ -78,7 +94,7 @@ function runMulter(req: Request, res: Response, pieces: Iterable<Buffer>): Promi
   return new Promise((resolve, reject) => {
     let isSettled = false;
     const options: multer.Options & { readonly streamHandler: (req: unknown, parser: Writable) => void } = {
-      storage: multer.memoryStorage(),
+      storage,
       preservePath: true,
       defParamCharset: 'utf8',
       limits: LIMITS,

@@ -44,7 +44,7 @@ export function examineStructure(untrusted: Uint8Array): UntrustedMessage | Refu
       return refuse(
         'TOO_LARGE',
         null,
-        `the signature has ${untrusted.length} bytes; clients read at most ${MAX_SIGNATURE_BYTES}`,
+        `the signature has over ${MAX_SIGNATURE_BYTES} bytes, which is the most that clients read`,
       );
     case 'format':
       return refuse(

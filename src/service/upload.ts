@@ -2,7 +2,7 @@
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
-import { LAST_OPENSHIFT_NUMBER } from '../domain/limits.ts';
+import { LAST_OPENSHIFT_NUMBER, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import {
   claimedImage,
   digestRefusal,
@@ -102,9 +102,10 @@ export function createUploader(options: UploaderOptions): Uploader {
   async function verify(bytes: Uint8Array): Promise<Verified> {
     const maxBytes = options.maxBytes();
     if (bytes.length > maxBytes) {
+      const found = bytes.length > MAX_SIGNATURE_BYTES ? `over ${MAX_SIGNATURE_BYTES}` : bytes.length;
       throw new LookasideError(
         'TOO_LARGE',
-        `the signature has ${bytes.length} bytes; at most ${maxBytes} are taken (LOOKASIDE_MAX_SIGNATURE_BYTES)`,
+        `the signature has ${found} bytes; at most ${maxBytes} are taken (LOOKASIDE_MAX_SIGNATURE_BYTES)`,
       );
     }
     const judgement = await options.verifier.examine(bytes, clock.now(), 'upload');

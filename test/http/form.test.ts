@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { after, afterEach, before, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { MAX_BATCH_BYTES } from '../../src/domain/limits.ts';
+import { MAX_BATCH_BYTES, MAX_SIGNATURE_BYTES } from '../../src/domain/limits.ts';
 import { parseAnswer, type RawAnswer, requestRaw, sendRaw } from './raw-request.ts';
 import { bearer, openUploadScene, type UploadScene } from './upload-scene.ts';
 
@@ -174,6 +174,25 @@ describe('a form', () => {
       413,
       /the body has 16777217 bytes; at most 16777216 are taken here/,
     );
+  });
+
+  test('has each part whole, but of those that no client could read one byte too many', async () => {
+    const image = `team/large@${A}`;
+    const sizes = [
+      MAX_SIGNATURE_BYTES - 1,
+      MAX_SIGNATURE_BYTES,
+      MAX_SIGNATURE_BYTES + 1,
+      MAX_SIGNATURE_BYTES + 200_000,
+    ];
+    const sent = sizes.map((size, k) => Buffer.alloc(size, `${k}abc`));
+    for (const [k, bytes] of sent.entries())
+      results(await sendForm([file(bytes, `${image}/signature-${k + 1}`)]));
+    const kept = scene.uploader.stored.get(image) ?? [];
+    assert.deepEqual(
+      kept.map(({ length }) => length),
+      sizes.map((size) => Math.min(size, MAX_SIGNATURE_BYTES + 1)),
+    );
+    for (const [k, bytes] of kept.entries()) assert.ok(sent[k]?.subarray(0, bytes.length).equals(bytes));
   });
 
   test('keeps what its uploader names: paths, percent signs, letters beyond ASCII', async () => {
