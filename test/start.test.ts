@@ -34,7 +34,9 @@ const started = new Set<ChildProcess>();
 let binaries: Binaries;
 
 // A login's environment, without npm's additions. Port 0, because 8000 may be taken on the machine that tests.
-const PATH = (process.env.PATH ?? '').split(delimiter).filter((entry) => !entry.includes('node_modules'));
+const PATH = (process.env.PATH ?? '')
+  .split(delimiter)
+  .filter((entry) => !/node_modules\/\.bin$|node-gyp-bin$/.test(entry));
 const ENV = { HOME: home, PATH: PATH.join(delimiter), LOOKASIDE_LISTEN: '127.0.0.1:0' };
 
 /** Runs a command in the clone to its end. */
