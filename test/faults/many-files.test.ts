@@ -1,79 +1,129 @@
-// Damage is found among however many files, and a damaged state.db is not taken for a good one.
+// An index is made anew and damage is found among however many files, and a damaged state.db is not taken for a good one.
 import assert from 'node:assert/strict';
 import { open, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { after, before, describe } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import { describeOutcome, run } from '../clients/command.ts';
-import { lookaside, runLookaside } from '../clients/server.ts';
-import { openTempFolder } from '../clients/temp-folder.ts';
-import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
+import { lookaside, runLookaside, startServer } from '../clients/server.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { requestRaw } from '../http/raw-request.ts';
+import { folderOf, layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
+import { startAsking } from './asking.ts';
 import { openTemplate } from './crash-scene.ts';
-import { count, promise } from './promise.ts';
+import { count, isFull, promise } from './promise.ts';
 
 const FILES = count(100_000, 200);
 const DEADLINE_MS = 20 * 60_000;
 const LAID_AT_ONCE = 16;
 
-promise(
-  {
-    id: 'P5',
-    what: 'fsck names a flipped bit, a missing, an extra and two swapped files, and nothing else',
-    wanted: `5 of 5 findings among ${FILES} files, exit status 1`,
-  },
-  async (see) => {
-    await using temp = await openTempFolder();
-    const data = temp.path;
-    const root = path.join(data, 'sigstore');
+describe(`a tree of ${FILES} signatures`, () => {
+  let temp: TempFolder;
+  let data: string;
+  let root: string;
+  const repositoryOf = (number: number) => `team-${number % 100}/app-${number}`;
+  const bytesOf = (number: number) => signatureBytes(`image ${number}`);
+  const placeOf = (position: number, signature = 1) =>
+    `${folderOf(repositoryOf(Math.floor((FILES * position) / 10)))}/signature-${signature}`;
+  const surroundings = { env: { PATH: process.env.PATH ?? '' }, deadlineMs: DEADLINE_MS };
+  const command = (...args: readonly string[]) =>
+    run(lookaside(...args, '--data', data, '--json'), surroundings);
+
+  before(async () => {
+    temp = await openTempFolder();
+    data = temp.path;
+    root = path.join(data, 'sigstore');
     const numbers = Array.from({ length: FILES }, (_, number) => number);
-    const repositoryOf = (number: number) => `team-${number % 100}/app-${number}`;
     await forEachConcurrently(numbers, LAID_AT_ONCE, async (number) => {
-      await layImage(root, repositoryOf(number), signatureBytes(`image ${number}`));
+      await layImage(root, repositoryOf(number), bytesOf(number));
     });
-    const surroundings = { env: { PATH: process.env.PATH ?? '' }, deadlineMs: DEADLINE_MS };
-    const command = (...args: readonly string[]) =>
-      run(lookaside(...args, '--data', data, '--json'), surroundings);
-    const reindexed = await command('reindex');
-    assert.equal(reindexed.status, 0, describeOutcome(reindexed));
-    const sound = await command('fsck');
-    assert.equal(sound.status, 0, describeOutcome(sound));
+  });
+  after(() => temp?.[Symbol.asyncDispose]());
 
-    const placeOf = (position: number, signature = 1) =>
-      `${folderOf(repositoryOf(Math.floor((FILES * position) / 10)))}/signature-${signature}`;
-    const [flipped, missing, extra, one, other] = [
-      placeOf(1),
-      placeOf(3),
-      placeOf(5, 2),
-      placeOf(7),
-      placeOf(9),
-    ];
-    const fileOf = (place: string) => path.join(root, place);
-    const bytes = await readFile(fileOf(flipped));
-    bytes[100] = (bytes[100] ?? 0) ^ 1;
-    await writeFile(fileOf(flipped), bytes);
-    await unlink(fileOf(missing));
-    await writeFile(fileOf(extra), signatureBytes('extra'));
-    await rename(fileOf(one), path.join(temp.path, 'swapped'));
-    await rename(fileOf(other), fileOf(one));
-    await rename(path.join(temp.path, 'swapped'), fileOf(other));
+  promise(
+    {
+      id: 'P5',
+      what: 'a server without index.db serves at once, and has made it anew soon',
+      wanted: `${FILES} signatures: served ≤ 2 s after the start, the index whole ≤ 60 s after it, reads meanwhile right`,
+    },
+    async (see) => {
+      const startedMs = performance.now();
+      const sinceStart = () => (performance.now() - startedMs) / 1000;
+      await using server = await startServer({ data });
+      for (const position of [9, 0, 5]) {
+        const { status } = await requestRaw(server.port, `GET /${placeOf(position)}`);
+        assert.equal(status, 200, placeOf(position));
+      }
+      const servedSeconds = sinceStart();
+      await using asking = startAsking({ port: server.port, target: `/${placeOf(5)}`, pauseMs: 20 });
+      let state = '';
+      while (state !== 'ok') {
+        await pause(100);
+        const { body } = await requestRaw(server.port, 'GET /readyz');
+        state = JSON.parse(body.toString()).checks.index.state;
+        assert.ok(sinceStart() * 1000 < DEADLINE_MS, server.output());
+      }
+      const wholeSeconds = sinceStart();
+      const reads = await asking.end();
+      const right = sha256Hex(bytesOf(Math.floor((FILES * 5) / 10)));
+      for (const { status, sha256 } of reads) assert.deepEqual([status, sha256], [200, right]);
+      const { body } = await requestRaw(server.port, 'GET /metrics');
+      assert.match(body.toString(), new RegExp(`^lookaside_signatures ${FILES}$`, 'm'));
+      await server.stop();
+      see(
+        `served after ${servedSeconds.toFixed(1)} s, whole after ${wholeSeconds.toFixed(1)} s, ${reads.length} reads right`,
+      );
+      if (isFull) assert.ok(servedSeconds <= 2 && wholeSeconds <= 60);
+    },
+  );
 
-    const damaged = await command('fsck');
-    const found: readonly { readonly kind: string; readonly path: string }[] = JSON.parse(
-      damaged.stdout,
-    ).findings;
-    const named = found.map((finding) => `${finding.kind} ${finding.path}`).sort();
-    const expected = [
-      `changed ${flipped}`,
-      `changed ${one}`,
-      `changed ${other}`,
-      `extra ${extra}`,
-      `missing ${missing}`,
-    ].sort();
-    const right = named.filter((name) => expected.includes(name)).length;
-    see(`${right} of ${named.length} findings among ${FILES} files, exit status ${damaged.status}`);
-    assert.deepEqual(named, expected);
-    assert.equal(damaged.status, 1);
-  },
-);
+  promise(
+    {
+      id: 'P5',
+      what: 'fsck names a flipped bit, a missing, an extra and two swapped files, and nothing else',
+      wanted: `5 of 5 findings among ${FILES} files, exit status 1`,
+    },
+    async (see) => {
+      const sound = await command('fsck');
+      assert.equal(sound.status, 0, describeOutcome(sound));
+
+      const [flipped, missing, extra, one, other] = [
+        placeOf(1),
+        placeOf(3),
+        placeOf(5, 2),
+        placeOf(7),
+        placeOf(9),
+      ];
+      const fileOf = (place: string) => path.join(root, place);
+      const bytes = await readFile(fileOf(flipped));
+      bytes[100] = (bytes[100] ?? 0) ^ 1;
+      await writeFile(fileOf(flipped), bytes);
+      await unlink(fileOf(missing));
+      await writeFile(fileOf(extra), signatureBytes('extra'));
+      await rename(fileOf(one), path.join(temp.path, 'swapped'));
+      await rename(fileOf(other), fileOf(one));
+      await rename(path.join(temp.path, 'swapped'), fileOf(other));
+
+      const damaged = await command('fsck');
+      const found: readonly { readonly kind: string; readonly path: string }[] = JSON.parse(
+        damaged.stdout,
+      ).findings;
+      const named = found.map((finding) => `${finding.kind} ${finding.path}`).sort();
+      const expected = [
+        `changed ${flipped}`,
+        `changed ${one}`,
+        `changed ${other}`,
+        `extra ${extra}`,
+        `missing ${missing}`,
+      ].sort();
+      const right = named.filter((name) => expected.includes(name)).length;
+      see(`${right} of ${named.length} findings among ${FILES} files, exit status ${damaged.status}`);
+      assert.deepEqual(named, expected);
+      assert.equal(damaged.status, 1);
+    },
+  );
+});
 
 promise(
   {
