@@ -1,4 +1,5 @@
-// Who changes an image now, which looks at it came too late to be kept, and which uploads are still to be ended.
+// Who changes an image now, which looks at it came too late to be kept, which uploads are still to be ended, and whether
+// the index was held against the tree since the start.
 import { createTurns, createVersions } from '../domain/concurrency.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import type { Intent } from '../domain/intent.ts';
@@ -26,12 +27,19 @@ export interface ImageChanges {
   unfinishedOf(image: ImageId): readonly Unfinished[];
   leaveUnfinished(unfinished: Unfinished): void;
   finished(unfinished: Unfinished): void;
+  /**
+   * Whether the tree was scanned since the start. Before that the index that was found, whole as it is, may be an older
+   * copy, which knows nothing of later uploads.
+   */
+  readonly isScanned: boolean;
+  scanned(): void;
 }
 
 export function createImageChanges(): ImageChanges {
   const turns = createTurns();
   const versions = createVersions();
   const unfinished = new Map<string, readonly Unfinished[]>();
+  let isScanned = false;
 
   const unfinishedOf = (image: ImageId) => unfinished.get(imageKey(image)) ?? [];
 
@@ -55,6 +63,12 @@ export function createImageChanges(): ImageChanges {
       const others = without(left);
       if (others.length > 0) unfinished.set(imageKey(left.intent.image), others);
       else unfinished.delete(imageKey(left.intent.image));
+    },
+    get isScanned() {
+      return isScanned;
+    },
+    scanned() {
+      isScanned = true;
     },
   };
 }

@@ -75,6 +75,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     await batch.flush();
     if (failure !== null) throw failure;
     await index.markComplete(site);
+    options.changes.scanned();
     return counts;
   }
 

@@ -53,14 +53,22 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
 
   async function readOwned(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
     const recorded = recordedOrNone(image);
-    const isLagging = changes.unfinishedOf(image).length > 0;
-    if (recorded.length > 0 && !isLagging && isComplete(image.site)) return toSet(known, recorded, null);
+    if (recorded.length > 0 && isComplete(image.site) && !isLagging(image, recorded))
+      return toSet(known, recorded, null);
     const seen = await lookSettled(image);
     report(image, seen.problems);
     // beside what is recorded a new file may be an extra one: a scan of the checked index tells
     if (seen.recorded.length === 0) keepInIndex(image, seen);
     tend(image, seen);
     return toSet(known, seen.signatures, null);
+  }
+
+  /** Whether uploads of the image are not recorded: not yet, or no longer, in an index that is an older copy of itself. */
+  function isLagging(image: ImageId, recorded: readonly RecordedSignature[]): boolean {
+    if (changes.unfinishedOf(image).length > 0) return true;
+    if (changes.isScanned) return false;
+    const known = new Set(recorded.map(({ sha256 }) => sha256));
+    return options.uploads.ofImage(image).some(({ sha256 }) => !known.has(sha256));
   }
 
   /** The same set again when nothing that a client sees has changed. */

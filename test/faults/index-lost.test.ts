@@ -1,18 +1,21 @@
 // index.db is a cache: whatever happens to it, the server starts, serves at once, and has it whole again later.
 import assert from 'node:assert/strict';
-import { open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { describeOutcome } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
 import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { takenAs, uploadsTo } from '../clients/uploads.ts';
 import { requestRaw } from '../http/raw-request.ts';
-import { layImage, signatureBytes } from '../store/lay.ts';
+import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 import { count, promise } from './promise.ts';
 
 const IMAGES = count(2000, 120);
+const UPLOADS = count(200, 6);
 const LARGE = signatureBytes('large', 20_000);
 const bytesOf = (image: number) => signatureBytes(`image ${image}`, 400);
 
@@ -122,6 +125,50 @@ for (const kind of ['owned', 'shared'] as const) {
         see(`all of ${IMAGES} images served at once and again`);
       });
     }
+
+    const oldCopy = `index.db of a tree that is ${kind}, in the place of which an older copy was put, hides no upload`;
+    promise(
+      { id: 'P5', what: oldCopy, wanted: `all of ${2 * UPLOADS} later uploads served, from the start on` },
+      async (see) => {
+        const signer = makeSigner('alice');
+        const token = await enrol(data, signer);
+        await copyFile(indexFile, `${indexFile}.yesterday`);
+        const before = await start(kind);
+        const uploads = uploadsTo(before.port, token);
+        const served = new Map<string, Buffer>();
+        const upload = async (repository: string) => {
+          const bytes = signer.sign({ repository, tag: 'v1' });
+          const { number } = takenAs(await uploads.post(folderOf(repository), bytes), 201);
+          served.set(`/${folderOf(repository)}/signature-${number}`, bytes);
+        };
+        for (let made = 0; made < UPLOADS; made += 1) {
+          await upload(`team/app-${made}`);
+          await upload(`new/app-${made}`);
+        }
+        await before.stop();
+        await copyFile(`${indexFile}.yesterday`, indexFile);
+
+        const running = await start(kind);
+        const assertServed = async () => {
+          for (const [target, bytes] of served) {
+            const { status, body } = await requestRaw(running.port, `GET ${target}`);
+            assert.equal(status, 200, target);
+            assert.ok(body.equals(bytes), target);
+          }
+        };
+        let isScanned = false;
+        while (!isScanned) {
+          isScanned = running.output().includes('the tree was scanned');
+          await assertServed();
+        }
+        await running.stop();
+        server = null;
+        const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];
+        const fsck = await runLookaside(['fsck', '--data', data, ...args]);
+        assert.equal(fsck.status, 0, describeOutcome(fsck));
+        see(`all of ${served.size} later uploads served, from the start on`);
+      },
+    );
 
     it('is made anew by reindex, with the server running and stopped', async () => {
       const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];

@@ -1,6 +1,6 @@
 // Uploads between all that can come between: a crash after each step, failing ports, older looks, other programs.
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -423,6 +423,28 @@ describe('an owned tree', () => {
     await opened.databases.index.reset();
     await opened.scanner.scan(SITE);
     assert.deepEqual(opened.databases.index.recorded(IMAGE), before);
+  });
+
+  it('given an older copy of its index serves all uploads before a scan has been through', async () => {
+    await open('owned');
+    await append(ONE);
+    await opened.scanner.scan(SITE);
+    await opened[Symbol.asyncDispose]();
+    const index = path.join(opened.data, 'index.db');
+    await copyFile(index, `${index}.old`);
+    await open('owned');
+    await append(TWO);
+    await opened[Symbol.asyncDispose]();
+    await copyFile(`${index}.old`, index);
+    await open('owned');
+    await opened.databases.index.whenChecked();
+    assert.ok(opened.databases.index.isComplete(SITE));
+    await assertServes(ONE, TWO);
+    assert.equal((await append(THREE)).number, 3);
+    await assertServes(ONE, TWO, THREE);
+    await opened.scanner.scan(SITE);
+    opened.reader.forget(IMAGE);
+    await assertServes(ONE, TWO, THREE);
   });
 
   it('that is scanned while uploads come loses none of them', async () => {
