@@ -160,14 +160,24 @@ async function openOwned({ config, current, log }: OwnedOptions) {
     );
   }
   try {
-    await databases.index.bind(DEFAULT_SITE, treeName(config));
+    await bindIndex(databases, config);
     const composed = connect({ config, current, log, databases });
     upkeep = composed.upkeep;
+    if (databases.index.unusable !== null) upkeep.rebuild();
     await recover(composed.appender, log);
     return { composed, databases };
   } catch (error) {
     await databases.close();
     throw error;
+  }
+}
+
+/** One that turns out unusable here answers nothing until it is made anew, and is bound then. */
+async function bindIndex({ index }: Databases, config: Config): Promise<void> {
+  try {
+    await index.bind(DEFAULT_SITE, treeName(config));
+  } catch (error) {
+    if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
   }
 }
 

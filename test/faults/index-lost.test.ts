@@ -48,6 +48,16 @@ async function overwrite(from: number, length: number, fill: string): Promise<vo
 
 const LOSSES: readonly [string, () => Promise<unknown>][] = [
   ['deleted', () => rm(indexFile)],
+  [
+    'overwritten where it names its tree',
+    async () => {
+      const db = connectDatabase(indexFile, { readonly: true });
+      const page = db.prepare<[], number>("SELECT rootpage FROM sqlite_schema WHERE name = 'site'").pluck();
+      const from = (Number(page.get()) - 1) * 4096;
+      db.close();
+      await overwrite(from, 4096, 'x');
+    },
+  ],
   ['empty', () => truncate(indexFile, 0)],
   ['cut in half', async () => truncate(indexFile, Math.floor((await readFile(indexFile)).length / 2))],
   [
