@@ -238,7 +238,12 @@ function connect({ config, current, log, databases }: Connections) {
     log,
   });
   const { tend } = appender;
-  const scanner = createScanner({ ...shared, tend, monotonicMs: clock.monotonicMs });
+  const scanner = createScanner({
+    ...shared,
+    tend,
+    readIntents: () => readIntents(config.root),
+    monotonicMs: clock.monotonicMs,
+  });
   const { syncFolder } = scanner;
   const store = createTreeStore({ ...shared, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
   const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
@@ -344,17 +349,20 @@ function connect({ config, current, log, databases }: Connections) {
   };
 }
 
-/** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STORE_UNAVAILABLE */
+/** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STATE_UNUSABLE, STORE_UNAVAILABLE */
 export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgress): Promise<FsckResult> {
-  const found = openIndexReadOnly(config.data);
+  using found = openIndexReadOnly(config.data);
+  using uploads = openUploadsReadOnly(config.data);
   const isOfThisTree = found?.treeOf(DEFAULT_SITE) === treeName(config);
   const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
   const scanner = createScanner({
-    ...WITHOUT_UPLOADS,
     tree: openSiteTree(config),
     kind: config.tree,
     index,
+    uploads: uploads ?? NO_UPLOADS,
+    readIntents: () => readIntents(config.root),
     changes: createImageChanges(),
+    tend: () => undefined,
     report: () => undefined,
     wait,
     monotonicMs: systemClock.monotonicMs,
@@ -368,11 +376,7 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
     log,
     scanIntervalMs: () => null,
   });
-  try {
-    return await upkeep.fsck({ repair: false, onProgress });
-  } finally {
-    found?.close();
-  }
+  return await upkeep.fsck({ repair: false, onProgress });
 }
 
 export interface BackupOptions {
@@ -572,8 +576,8 @@ function writerFault(databases: Databases): string | null {
   return null;
 }
 
-/** A tree that nothing is uploaded to. */
-const WITHOUT_UPLOADS = { uploads: { ofImage: () => [] }, tend: () => undefined };
+/** Of a data directory that has no state.db yet. */
+const NO_UPLOADS = { ofImage: () => [] };
 
 /** An index that knows nothing, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {

@@ -1,10 +1,10 @@
 // What a backup takes of an owned tree: each image's signatures as they are served, without those that were uploaded
 // after the copy of state.db was made.
 import type { BackupSource } from '../domain/backup.ts';
-import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
-import { parseIntent } from '../domain/intent.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { RecordedSignature, UploadStore } from '../domain/ports.ts';
 import { createLooker, type TreeAndIndex } from './look.ts';
+import { uploadsUnderWay } from './under-way.ts';
 import { createWalker, rethrow } from './walk.ts';
 
 export interface BackupSourceOptions extends Omit<TreeAndIndex, 'kind' | 'report'> {
@@ -29,13 +29,10 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
   }
 
   /** Perhaps in their places already, and nobody was told so. */
-  async function uploadsUnderWay(image: ImageId): Promise<readonly string[]> {
+  async function notToldYet(image: ImageId): Promise<readonly string[]> {
     const kept = new Set(options.uploads.ofImage(image).map(({ sha256 }) => sha256));
-    return (await options.readIntents()).flatMap((text) => {
-      const intent = parseIntent(text);
-      if (intent === null || imageKey(intent.image) !== imageKey(image) || kept.has(intent.sha256)) return [];
-      return [intent.sha256];
-    });
+    const underWay = await uploadsUnderWay(options.readIntents, image);
+    return underWay.flatMap(({ sha256 }) => (kept.has(sha256) ? [] : [sha256]));
   }
 
   return {
@@ -48,7 +45,7 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
       const known = new Set([...recorded, ...options.uploads.ofImage(image)].map(({ sha256 }) => sha256));
       const isNew = signatures.some(({ sha256 }) => !known.has(sha256));
       // intents before rows: one that has gone by now has left its row
-      const underWay = isNew ? await uploadsUnderWay(image) : [];
+      const underWay = isNew ? await notToldYet(image) : [];
       const later = uploadsNow.ofImage(image).filter(({ auditSeq }) => auditSeq > lastSeq);
       const leftOut = new Set([...underWay, ...later.map(({ sha256 }) => sha256)]);
       const served = signatures.filter(({ sha256 }) => !leftOut.has(sha256));

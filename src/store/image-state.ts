@@ -18,11 +18,14 @@ export function sharedState(image: ImageId, onDisk: ImageFolder | null): ImageSt
   return { signatures: withinLimit(readable), problems: diskProblems(image, onDisk) };
 }
 
+/** What tells which file is an upload's. */
+export type UploadedBytes = Pick<Upload, 'sha256' | 'storedAt'>;
+
 export interface Takes {
   /** Numbers that are not recorded are taken in: the index is being built, or knows nothing of the image. */
   readonly takesNew: boolean;
   /** Asked only when something is not recorded. */
-  readonly uploads: () => readonly Upload[];
+  readonly uploads: () => readonly UploadedBytes[];
 }
 
 /**

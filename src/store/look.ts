@@ -2,17 +2,17 @@
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
-import type { RecordedSignature, SignatureIndex, UploadStore } from '../domain/ports.ts';
+import type { RecordedSignature, SignatureIndex } from '../domain/ports.ts';
 import type { ImageFolder, Problem, Stamps, Tree } from '../domain/tree.ts';
 import type { ImageChanges } from './image-changes.ts';
-import { type ImageState, ownedState, sharedState } from './image-state.ts';
+import { type ImageState, ownedState, sharedState, type UploadedBytes } from './image-state.ts';
 
 /** A tree, its index, and what all who read and write them share. */
 export interface TreeAndIndex {
   readonly tree: Tree;
   readonly kind: 'owned' | 'shared';
   readonly index: SignatureIndex;
-  readonly uploads: Pick<UploadStore, 'ofImage'>;
+  readonly uploads: { ofImage(image: ImageId): readonly UploadedBytes[] };
   readonly changes: ImageChanges;
   /** What is wrong with the image now; empty = nothing. */
   readonly report: (image: ImageId, problems: readonly Problem[]) => void;

@@ -2,11 +2,13 @@
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
+import { BEING_WRITTEN_MS } from '../domain/limits.ts';
 import { DAMAGE_KINDS, type Problem } from '../domain/tree.ts';
 import { createFolderSync } from './folder-sync.ts';
 import { sameSignatures } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
 import { createLooker, type Look, type TreeAndIndex } from './look.ts';
+import { uploadsUnderWay } from './under-way.ts';
 import { createWalker, type OnFailure } from './walk.ts';
 
 export interface ScanCounts {
@@ -37,8 +39,16 @@ export interface FoundProblem extends Problem {
 
 export interface ScannerOptions extends TreeAndIndex {
   readonly monotonicMs: () => number;
+  /** Of the uploads that are under way. */
+  readonly readIntents: () => Promise<readonly string[]>;
   /** Told of every image as it was found: there may be something to mend. */
   readonly tend: (image: ImageId, seen: Look) => void;
+}
+
+interface ImageProblems {
+  readonly found: readonly FoundProblem[];
+  /** How many. */
+  readonly signatures: number;
 }
 
 const IMAGES_AT_ONCE = 8;
@@ -90,14 +100,12 @@ export function createScanner(options: ScannerOptions): Scanner {
       closed.push({ kind: 'unreadable', path: path === '' ? '/' : path, image: null, isDamage: false });
       return null;
     };
-    const lookAt = async (image: ImageId) => {
-      const state = await look(image).catch((error: unknown) => goOn(error, imageFolder(image)));
-      return { image, state };
-    };
-    for await (const { image, state } of mapInOrder(imagesOf(site, goOn), IMAGES_AT_ONCE, lookAt)) {
-      const found = [...closed.splice(0), ...(state === null ? [] : problemsOf(image, state))];
+    const lookAt = (image: ImageId) =>
+      lookForProblems(image).catch((error: unknown) => goOn(error, imageFolder(image)));
+    for await (const seen of mapInOrder(imagesOf(site, goOn), IMAGES_AT_ONCE, lookAt)) {
+      const found = [...closed.splice(0), ...(seen?.found ?? [])];
       counts.images += 1;
-      counts.signatures += state?.signatures.length ?? 0;
+      counts.signatures += seen?.signatures ?? 0;
       counts.problems += found.length;
       onProgress?.(counts);
       yield* found;
@@ -107,16 +115,33 @@ export function createScanner(options: ScannerOptions): Scanner {
     yield* closed;
   }
 
-  function problemsOf(image: ImageId, { recorded, signatures, problems }: Look): FoundProblem[] {
+  /** An image with a problem is looked at twice, and what is found both times is one: in between an upload may take a step. */
+  async function lookForProblems(image: ImageId): Promise<ImageProblems> {
+    const first = await problemsOf(image, options.uploads);
+    if (first.found.length === 0) return first;
+    if (first.found.some(({ kind }) => kind === 'being-written')) await options.wait(BEING_WRITTEN_MS);
+    const underWay = (await uploadsUnderWay(options.readIntents, image)).map(({ sha256, event }) => {
+      return { sha256, storedAt: event.at };
+    });
+    const second = await problemsOf(image, {
+      ofImage: (asked) => [...options.uploads.ofImage(asked), ...underWay],
+    });
+    const there = new Set(second.found.map(({ kind, path }) => `${kind} ${path}`));
+    return { ...second, found: first.found.filter(({ kind, path }) => there.has(`${kind} ${path}`)) };
+  }
+
+  async function problemsOf(image: ImageId, uploads: TreeAndIndex['uploads']): Promise<ImageProblems> {
+    const { recorded, signatures, problems } = await createLooker({ ...options, uploads }).look(image);
     const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(image.site);
-    const uploaded = new Set(isUnknown ? options.uploads.ofImage(image).map(({ sha256 }) => sha256) : []);
+    const uploaded = new Set(isUnknown ? uploads.ofImage(image).map(({ sha256 }) => sha256) : []);
     const unrecorded = isUnknown ? signatures.filter(({ sha256 }) => !uploaded.has(sha256)) : [];
     const extra = unrecorded.map(({ number }): Problem => {
       return { kind: 'extra', path: `${imageFolder(image)}/signature-${number}` };
     });
-    return [...problems, ...extra].map((problem) => {
+    const found = [...problems, ...extra].map((problem) => {
       return { ...problem, image, isDamage: DAMAGE_KINDS.has(problem.kind) };
     });
+    return { found, signatures: signatures.length };
   }
 
   async function repair({ image, path }: FoundProblem): Promise<boolean> {

@@ -12,7 +12,7 @@ import { connect } from '../../src/sqlite/connect.ts';
 import { needs } from '../clients/available.ts';
 import { describeOutcome, type Outcome, run, startBackground } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
-import { type LookasideServer, lookaside, runLookaside, startServer } from '../clients/server.ts';
+import { lookaside, runLookaside, startServer } from '../clients/server.ts';
 import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { takenAs, uploadsTo } from '../clients/uploads.ts';
@@ -20,8 +20,8 @@ import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 import { percentile } from './percentile.ts';
 import { count, isFull, promise } from './promise.ts';
 import { type Attempt, assertWholeOrAbsent, numberOf } from './upload-witness.ts';
+import { beginUploads } from './uploaders.ts';
 
-const CLIENTS = 8;
 const BACKUPS = count(6, 1);
 const KILLS = count(10, 2);
 const IMAGES = count(400, 20);
@@ -154,7 +154,7 @@ const UNDER_UPLOADS = {
 promise(UNDER_UPLOADS, async (see) => {
   const scene = await openScene();
   await using server = await startServer({ data: scene.data, settings: SETTINGS });
-  const uploaders = beginUploads(server);
+  const uploaders = beginUploads(server, { signer, token });
   const made: {
     readonly backup: string;
     readonly before: readonly Attempt[];
@@ -162,7 +162,7 @@ promise(UNDER_UPLOADS, async (see) => {
   }[] = [];
   try {
     for (let number = 0; number < BACKUPS; number += 1) {
-      await uploaders.more(CLIENTS * 2);
+      await uploaders.more(16);
       const before = [...uploaders.acknowledged];
       assertDone(await runBackup(scene));
       const backup = `${scene.backup}-${number}`;
@@ -183,57 +183,6 @@ promise(UNDER_UPLOADS, async (see) => {
   }
   see(`0 lost, 0 torn of ${checked} in ${restores} restored backups`);
 });
-
-interface Uploaders {
-  readonly sent: readonly Attempt[];
-  readonly acknowledged: readonly Attempt[];
-  /** From the request to the answer. */
-  tookMs(attempt: Attempt): number;
-  /** Resolves when so many more were acknowledged. */
-  more(uploads: number): Promise<void>;
-  stop(): Promise<void>;
-}
-
-/** Eight at once, into old images and new ones, until they are stopped. */
-function beginUploads(server: LookasideServer): Uploaders {
-  const uploads = uploadsTo(server.port, token);
-  const sent: Attempt[] = [];
-  const acknowledged: Attempt[] = [];
-  const took = new Map<Attempt, number>();
-  const waiting = new Set<{ readonly until: number; readonly resolve: () => void }>();
-  let isOver = false;
-  const client = async (number: number) => {
-    for (let upload = 0; !isOver; upload += 1) {
-      // an image has no room for more than 127
-      const grown = `grown/app-${number}-${Math.floor(upload / 200)}`;
-      const repository = upload % 2 === 0 ? grown : `new/${number}/app-${upload}`;
-      const bytes = signer.sign({ repository, tag: `c${number}-${upload}` });
-      const attempt: Attempt = { folder: folderOf(repository), bytes, receipt: null };
-      sent.push(attempt);
-      const sentMs = performance.now();
-      attempt.receipt = takenAs(await uploads.post(attempt.folder, bytes), 201);
-      took.set(attempt, performance.now() - sentMs);
-      acknowledged.push(attempt);
-      for (const wait of waiting) if (acknowledged.length >= wait.until) wait.resolve();
-    }
-  };
-  const clients = Promise.all(Array.from({ length: CLIENTS }, (_, number) => client(number)));
-  return {
-    sent,
-    acknowledged,
-    tookMs: (attempt) => took.get(attempt) ?? assert.fail('an upload that was not acknowledged'),
-    async more(number) {
-      const enough = new Promise<void>((resolve) => {
-        waiting.add({ until: acknowledged.length + number, resolve });
-      });
-      await Promise.race([enough, clients]);
-    },
-    async stop() {
-      isOver = true;
-      await clients;
-    },
-  };
-}
 
 /** All of `before` is there with its provenance, and each of `during` whole or absent. */
 async function assertRestored(
@@ -286,7 +235,7 @@ for (const promised of isFull ? [LARGE] : [])
     await using server = await startServer({ data: scene.data, settings: SETTINGS });
     // it holds up uploads too
     await eventually(() => assert.match(server.output(), /the tree was scanned/), DEADLINE_MS);
-    const uploaders = beginUploads(server);
+    const uploaders = beginUploads(server, { signer, token });
     let [aloneMs, besideMs]: (readonly number[])[] = [[], []];
     let backupMs = 0;
     try {

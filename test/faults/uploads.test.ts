@@ -123,6 +123,7 @@ describe('a server that is killed', { concurrency: AT_ONCE }, () => {
           takenAs(answer, 201);
           break;
         }
+        await scene.assertFsckFindsNothing();
         await scene.restart();
         await scene.sendAgain(attempt);
       }

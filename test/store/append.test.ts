@@ -66,6 +66,12 @@ async function assertServes(...signatures: readonly Uint8Array[]): Promise<void>
   assert.deepEqual(await served(), signatures.map(sha256Hex));
 }
 
+async function problemsFound(): Promise<readonly string[]> {
+  const found: string[] = [];
+  for await (const { kind, path: file } of opened.scanner.findProblems(SITE)) found.push(`${kind} ${file}`);
+  return found;
+}
+
 const uploaded = () => uploads.ofImage(IMAGE).map(({ sha256 }) => sha256);
 const never = () => new Promise<never>(() => undefined);
 
@@ -137,6 +143,20 @@ const MOMENTS: readonly Moment[] = [
   },
 ];
 
+/** Opens the store and uploads to it until then. */
+async function appendUntil(between: Moment['between'], bytes: Uint8Array, kind: 'owned' | 'shared') {
+  const stopped = createGate();
+  await open(kind, {
+    between: (ports) =>
+      between(ports, () => {
+        stopped.open();
+        return never();
+      }),
+  });
+  void append(bytes);
+  await stopped.promise;
+}
+
 for (const kind of ['owned', 'shared'] as const) {
   describe(`an upload to a tree that is ${kind}, cut short by a crash`, () => {
     for (const { what, isThere, between } of MOMENTS) {
@@ -145,16 +165,7 @@ for (const kind of ['owned', 'shared'] as const) {
           await open(kind);
           for (const bytes of before) await append(bytes);
           await opened[Symbol.asyncDispose]();
-          const stopped = createGate();
-          await open(kind, {
-            between: (ports) =>
-              between(ports, () => {
-                stopped.open();
-                return never();
-              }),
-          });
-          void append(TWO);
-          await stopped.promise;
+          await appendUntil(between, TWO, kind);
           await reopen(kind);
           await assertServes(...before, ...(isThere ? [TWO] : []));
           assert.deepEqual(uploaded(), [...before, ...(isThere ? [TWO] : [])].map(sha256Hex));
@@ -359,6 +370,22 @@ for (const kind of ['owned', 'shared'] as const) {
     });
   });
 }
+
+describe('an upload to an owned tree, under way or cut short', () => {
+  for (const { what, between } of MOMENTS.filter(({ isThere }) => isThere)) {
+    for (const before of [[], [ONE]]) {
+      it(`${what}, with ${before.length} before it, is nothing that fsck names`, async () => {
+        await open('owned');
+        for (const bytes of before) await append(bytes);
+        await opened.scanner.scan(SITE);
+        await opened[Symbol.asyncDispose]();
+        await appendUntil(between, TWO, 'owned');
+        await opened.databases.index.whenChecked();
+        assert.deepEqual(await problemsFound(), []);
+      });
+    }
+  }
+});
 
 describe('the numbers of an owned tree', () => {
   it('do not move when a file that was passed over goes away', async () => {

@@ -12,6 +12,7 @@ import type {
 } from '../../src/domain/ports.ts';
 import type { Problem, Tree, TreeWriter } from '../../src/domain/tree.ts';
 import type { Judgement } from '../../src/domain/verdict.ts';
+import { readIntents } from '../../src/files/intents.ts';
 import { makeRoot, openTree } from '../../src/files/tree.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
@@ -110,6 +111,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const scanner = createScanner({
     ...shared,
     tend,
+    readIntents: () => readIntents(root),
     monotonicMs,
     wait: () => new Promise<void>(() => undefined),
   });
