@@ -59,6 +59,8 @@ export interface CrashScene extends AsyncDisposable {
   readonly data: string;
   readonly server: LookasideServer;
   readonly attempts: readonly Attempt[];
+  /** How long each start after a crash took, from the process to where it listens. */
+  readonly startsMs: readonly number[];
   attempt(repository: string, tag?: string): Attempt;
   /** Null when the connection was cut. */
   send(attempt: Attempt): Promise<UploadAnswer | null>;
@@ -118,6 +120,7 @@ interface Furnished {
 async function openScene(disk: CrashDisk, { template, token, settings }: Furnished): Promise<CrashScene> {
   const { data } = disk;
   const attempts: Attempt[] = [];
+  const startsMs: number[] = [];
   const start = () => startServer({ data, settings: { LOOKASIDE_MIN_FREE: '1KiB', ...settings } });
   let server = await start();
   let uploads = uploadsTo(server.port, token);
@@ -144,7 +147,9 @@ async function openScene(disk: CrashDisk, { template, token, settings }: Furnish
 
   async function revive(of: readonly Attempt[] = attempts): Promise<Losses> {
     await disk.restore();
+    const beganMs = performance.now();
     server = await start();
+    startsMs.push(performance.now() - beganMs);
     uploads = uploadsTo(server.port, token);
     return countLosses(data, uploads, of);
   }
@@ -163,6 +168,7 @@ async function openScene(disk: CrashDisk, { template, token, settings }: Furnish
       return server;
     },
     attempts,
+    startsMs,
     attempt,
     send: (each) => send(uploads, each),
     crash,

@@ -654,6 +654,23 @@ describe('an upload that another program took from a shared tree', () => {
 });
 
 describe('recovery', () => {
+  for (const { what, between } of MOMENTS) {
+    it(`of an upload that was cut short ${what}, and whose folder the disk has lost, ends; what is recorded is served and told`, async () => {
+      await open('owned');
+      await opened[Symbol.asyncDispose]();
+      await appendUntil(between, TWO, 'owned');
+      const isRecorded = opened.databases.index.recorded(IMAGE).length > 0;
+      await rm(path.join(opened.root, FOLDER), { recursive: true, force: true });
+      await reopen('owned');
+      assert.deepEqual(await prepared(), []);
+      await opened.databases.index.whenChecked();
+      await opened.scanner.scan(SITE);
+      await assertServes(...(isRecorded ? [TWO] : []));
+      assert.deepEqual(kindsOf(opened, FOLDER), isRecorded ? ['missing signature-1'] : []);
+      assert.equal((await append(THREE)).outcome, 'created');
+    });
+  }
+
   it('removes what is no whole intent, and nothing that is not ours', async () => {
     await open('owned');
     const id = '00000000-0000-4000-8000-00000000000';
