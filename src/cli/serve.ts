@@ -41,7 +41,12 @@ export async function runServe({ load, passedSockets }: ServeOptions): Promise<n
     const local = await openLocalListener(config, services, log);
     composed.upkeep.start();
     composed.judge.start();
-    const access = keepAccessLog({ ...composed, log, limits: () => accessLimits(config) });
+    const access = keepAccessLog({
+      ...composed,
+      log,
+      clock: systemClock,
+      limits: () => accessLimits(config),
+    });
     const isWritable = await composed.tree.isWritable();
 
     const reload = () => {
@@ -208,7 +213,7 @@ function readTlsFile(setting: string, path: string): Buffer {
 }
 
 function accessLimits({ accessRetentionMs, accessMaxBytes }: Config) {
-  return { now: systemClock.now(), retentionMs: accessRetentionMs, maxBytes: accessMaxBytes };
+  return { retentionMs: accessRetentionMs, maxBytes: accessMaxBytes };
 }
 
 /** The first SIGTERM or SIGINT; a second one ends the process at once. */

@@ -141,16 +141,25 @@ export interface AccessLog {
   /** Resolves when committed. @throws BUSY, STORE_UNAVAILABLE: the batch was not kept */
   write(batch: AccessBatch): Promise<void>;
   /**
-   * Deletes days older than the retention, then the oldest days until all together fit. Today's is never deleted:
-   * false when even so they do not fit, and nothing more should be written.
+   * Deletes days older than the retention, then the oldest days until all together fit. Today's is never deleted.
+   * Until the clock has gone steadily for a day, ages are counted from the newest day that ended a day ago or earlier.
    */
-  prune(limits: AccessLimits): Promise<boolean>;
+  prune(limits: AccessLimits): Promise<AccessPruned>;
 }
 
 export interface AccessLimits {
   readonly now: Date;
+  /** For how long the clock has gone without a jump. */
+  readonly steadyMs: number;
   readonly retentionMs: number;
   readonly maxBytes: number;
+}
+
+export interface AccessPruned {
+  /** False when today's alone is too large, and nothing more should be written. */
+  readonly fits: boolean;
+  /** Days that are too old by a clock that is far from them, and kept until it has gone steadily for a day. */
+  readonly doubted: { readonly days: number; readonly newest: string | null } | null;
 }
 
 export const ROLES = ['admin', 'auditor', 'reader', 'uploader'] as const;

@@ -158,19 +158,35 @@ export interface AccessUpkeep {
   readonly recorder: AccessRecorder;
   readonly accessLog: AccessLog;
   readonly log: Log;
-  readonly limits: () => AccessLimits;
+  readonly clock: Clock;
+  readonly limits: () => Pick<AccessLimits, 'retentionMs' | 'maxBytes'>;
 }
 
 const FLUSH_EVERY_MS = 500;
 const PRUNE_EVERY_MS = MINUTE_MS;
 
+/** Less is no jump: a clock that was set right by some minutes can be believed. */
+const JUMP_MS = 60 * MINUTE_MS;
+
 /** Writes twice a second and prunes every minute until stopped; stopping writes what is left. */
-export function keepAccessLog({ recorder, accessLog, log, limits }: AccessUpkeep): { stop(): Promise<void> } {
-  const prune = () =>
-    accessLog.prune(limits()).then(
-      (fits) => recorder.setFull(!fits),
-      (error: unknown) => log.warn({ err: error }, 'old access logs were not pruned'),
-    );
+export function keepAccessLog({ recorder, accessLog, log, clock, limits }: AccessUpkeep): {
+  stop(): Promise<void>;
+} {
+  const steadyMs = watchClock(clock);
+  let isDoubtTold = false;
+
+  async function prune(): Promise<void> {
+    try {
+      const now = clock.now();
+      const { fits, doubted } = await accessLog.prune({ ...limits(), now, steadyMs: steadyMs() });
+      recorder.setFull(!fits);
+      if (doubted !== null && !isDoubtTold) log.warn({ now, ...doubted }, DOUBT);
+      isDoubtTold = doubted !== null;
+    } catch (error) {
+      log.warn({ err: error }, 'old access logs were not pruned');
+    }
+  }
+
   const flushing = setInterval(() => void recorder.flush(), FLUSH_EVERY_MS);
   const pruning = setInterval(() => void prune(), PRUNE_EVERY_MS);
   void prune();
@@ -180,6 +196,23 @@ export function keepAccessLog({ recorder, accessLog, log, limits }: AccessUpkeep
       clearInterval(pruning);
       await recorder.flush();
     },
+  };
+}
+
+const DOUBT =
+  'by the clock, days of the access log are older than LOOKASIDE_ACCESS_RETENTION, but the newest one before today is long ago too: they are kept until the clock has gone steadily for a day; if it is wrong, set it by then';
+
+/** Tells for how long the clock has gone without a jump. */
+function watchClock(clock: Clock): () => number {
+  const aheadMs = () => clock.now().getTime() - clock.monotonicMs();
+  let sinceMs = clock.monotonicMs();
+  let steadilyAheadMs = aheadMs();
+  return () => {
+    if (Math.abs(aheadMs() - steadilyAheadMs) > JUMP_MS) {
+      steadilyAheadMs = aheadMs();
+      sinceMs = clock.monotonicMs();
+    }
+    return clock.monotonicMs() - sinceMs;
   };
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Database, Statement } from 'better-sqlite3';
 import type { ImageId } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
-import type { AccessBatch, AccessLimits, MissingCount, ReadCount } from '../domain/ports.ts';
+import type { AccessBatch, AccessLimits, AccessPruned, MissingCount, ReadCount } from '../domain/ports.ts';
 import {
   filesOf,
   type HeldFile,
@@ -19,6 +19,9 @@ import {
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 86_400_000;
+
+// A pause in the record that is nothing special: a start tells nobody of the days that it leaves for the next one.
+const FAR_MS = 7 * DAY_MS;
 
 // 1,000,000 requests for random digests grow the disk by 64 MiB at most (promise 26): 100,000 rows are 16 MiB.
 const MISSING_PER_HOUR = 100_000;
@@ -40,6 +43,10 @@ export function dayOf(time: Date): string {
   return time.toISOString().slice(0, 10);
 }
 
+function endOf(day: string): number {
+  return Date.parse(day) + DAY_MS;
+}
+
 export class AccessDays {
   readonly #folder: string;
   readonly #open = new Map<string, { readonly held: HeldFile; readonly rows: DayRows }>();
@@ -59,19 +66,39 @@ export class AccessDays {
     }
   }
 
-  prune({ now, retentionMs, maxBytes }: AccessLimits): boolean {
-    const today = dayOf(now);
-    const kept: { readonly day: string; readonly sizeBytes: number }[] = [];
-    for (const [day, names] of this.#filesByDay()) {
-      const isExpired = Date.parse(day) + DAY_MS <= now.getTime() - retentionMs;
-      if (isExpired && day !== today) this.#delete(day, names);
-      else kept.push({ day, sizeBytes: this.#sizeOf(names) });
+  prune(limits: AccessLimits): AccessPruned {
+    const doubted = this.#pruneByAge(limits);
+    return { fits: this.#pruneBySize(limits), doubted };
+  }
+
+  /** By a clock that may be years ahead, all would be too old: a day that ended long enough ago vouches for it, or a steady day. */
+  #pruneByAge({ now, steadyMs, retentionMs }: AccessLimits): AccessPruned['doubted'] {
+    const nowMs = now.getTime();
+    const files = this.#filesByDay();
+    const newest = [...files.keys()].findLast((day) => endOf(day) + DAY_MS <= nowMs) ?? null;
+    const before = newest === null ? Number.NEGATIVE_INFINITY : endOf(newest);
+    const believedMs = steadyMs >= DAY_MS ? nowMs : before;
+    let doubted = 0;
+    for (const [day, names] of files) {
+      if (endOf(day) > nowMs - retentionMs || day === dayOf(now)) continue;
+      if (endOf(day) <= believedMs - retentionMs) this.#delete(day, names);
+      else doubted += 1;
     }
-    let totalBytes = kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    for (const { day, sizeBytes } of kept) {
+    return doubted === 0 || nowMs - believedMs < FAR_MS ? null : { days: doubted, newest };
+  }
+
+  /** The oldest by name: days of a wrong clock, ahead of today, are like any other. */
+  #pruneBySize({ now, maxBytes }: AccessLimits): boolean {
+    const files = [...this.#filesByDay()].map(([day, names]) => ({
+      day,
+      names,
+      sizeBytes: this.#sizeOf(names),
+    }));
+    let totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    for (const { day, names, sizeBytes } of files) {
       if (totalBytes <= maxBytes) break;
-      if (day >= today) continue;
-      this.#delete(day, this.#filesByDay().get(day) ?? []);
+      if (day === dayOf(now)) continue;
+      this.#delete(day, names);
       totalBytes -= sizeBytes;
     }
     return totalBytes <= maxBytes;

@@ -1,5 +1,12 @@
 // The access log as the main thread sees it: batches, cut at midnight UTC, go to the writer thread.
-import type { AccessBatch, AccessLimits, AccessLog, MissingCount, ReadCount } from '../domain/ports.ts';
+import type {
+  AccessBatch,
+  AccessLimits,
+  AccessLog,
+  AccessPruned,
+  MissingCount,
+  ReadCount,
+} from '../domain/ports.ts';
 import { dayOf } from './access-days.ts';
 import type { Writer } from './writer.ts';
 
@@ -29,7 +36,7 @@ export class SqliteAccessLog implements AccessLog {
     if (failed !== undefined) throw failed.reason;
   }
 
-  prune(limits: AccessLimits): Promise<boolean> {
+  prune(limits: AccessLimits): Promise<AccessPruned> {
     return this.#writer.run('access.prune', limits, PRUNE_BYTES);
   }
 }

@@ -1,6 +1,13 @@
 // What the main thread asks of the writer thread, and what comes back. Everything here is structured-cloned.
 import type { NewAuditEvent } from '../domain/audit.ts';
-import type { AccessBatch, AccessLimits, NewUpload, RecordedImage, VerdictIndex } from '../domain/ports.ts';
+import type {
+  AccessBatch,
+  AccessLimits,
+  AccessPruned,
+  NewUpload,
+  RecordedImage,
+  VerdictIndex,
+} from '../domain/ports.ts';
 import type { NewKey } from './key-rows.ts';
 import type { NewToken } from './token-rows.ts';
 import type { ForgetVerdicts } from './verdict-rows.ts';
@@ -44,7 +51,7 @@ export interface Commands {
     readonly output: null;
   };
   /** Whether what is left fits. */
-  'access.prune': { readonly input: AccessLimits; readonly output: boolean };
+  'access.prune': { readonly input: AccessLimits; readonly output: AccessPruned };
 }
 
 /** What verification found of these signatures. */

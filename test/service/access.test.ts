@@ -2,13 +2,19 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
-import type { AccessBatch, AccessLimits, AccessLog, ReadCount } from '../../src/domain/ports.ts';
+import type {
+  AccessBatch,
+  AccessLimits,
+  AccessLog,
+  AccessPruned,
+  ReadCount,
+} from '../../src/domain/ports.ts';
 import { type AccessEvent, createAccessRecorder, keepAccessLog } from '../../src/service/access.ts';
 import { createGate } from '../gate.ts';
 import { createClock, createLog, imageOf } from './hand-driven.ts';
 
 const APP = imageOf('team/app');
-const LIMITS: AccessLimits = { now: new Date(0), retentionMs: 1, maxBytes: 1 };
+const LIMITS = { retentionMs: 1, maxBytes: 1 };
 
 function eventOf(event: Partial<AccessEvent> = {}): AccessEvent {
   return {
@@ -29,8 +35,9 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
   const clock = createClock();
   const log = createLog();
   const written: AccessBatch[] = [];
-  let pruned = 0;
+  const pruned: AccessLimits[] = [];
   let isFull = false;
+  let doubted: AccessPruned['doubted'] = null;
   let underWay = 0;
   let mostUnderWay = 0;
   const accessLog: AccessLog = {
@@ -44,9 +51,9 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
         underWay -= 1;
       }
     },
-    async prune() {
-      pruned += 1;
-      return !isFull;
+    async prune(limits) {
+      pruned.push(limits);
+      return { fits: !isFull, doubted };
     },
   };
   const recorder = createAccessRecorder({ log, clock, accessLog });
@@ -56,7 +63,11 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
     accessLog,
     recorder,
     written,
-    pruned: () => pruned,
+    pruned,
+    /** From the next pruning on. */
+    doubt: (days: AccessPruned['doubted']) => {
+      doubted = days;
+    },
     /** From the next pruning on. */
     fill: (full: boolean) => {
       isFull = full;
@@ -304,9 +315,9 @@ describe('the memory of reads that are not written yet', () => {
 describe('keeping the access log', () => {
   test('reads are written twice a second, and old days go at the start and every minute', async (t) => {
     t.mock.timers.enable({ apis: ['setInterval'] });
-    const { recorder, accessLog, log, written, pruned } = open();
-    const keeping = keepAccessLog({ recorder, accessLog, log, limits: () => LIMITS });
-    assert.equal(pruned(), 1);
+    const { recorder, accessLog, log, clock, written, pruned } = open();
+    const keeping = keepAccessLog({ recorder, accessLog, log, clock, limits: () => LIMITS });
+    assert.equal(pruned.length, 1);
     recorder.record(eventOf());
     t.mock.timers.tick(499);
     assert.equal(recorder.buffer.rows, 1);
@@ -315,28 +326,28 @@ describe('keeping the access log', () => {
     await setImmediate();
     assert.equal(written.length, 1);
     t.mock.timers.tick(59_500);
-    assert.equal(pruned(), 2);
+    assert.equal(pruned.length, 2);
     await keeping.stop();
   });
 
   test('stopping writes what is left, and then nothing happens any more', async (t) => {
     t.mock.timers.enable({ apis: ['setInterval'] });
-    const { recorder, accessLog, log, written, pruned } = open();
-    const keeping = keepAccessLog({ recorder, accessLog, log, limits: () => LIMITS });
+    const { recorder, accessLog, log, clock, written, pruned } = open();
+    const keeping = keepAccessLog({ recorder, accessLog, log, clock, limits: () => LIMITS });
     recorder.record(eventOf());
     await keeping.stop();
     assert.equal(written.length, 1);
     recorder.record(eventOf());
     t.mock.timers.tick(3_600_000);
     assert.equal(written.length, 1);
-    assert.equal(pruned(), 1);
+    assert.equal(pruned.length, 1);
   });
 
   test('while today alone is more than the logs may hold, reads are dropped and counted, and said once', async (t) => {
     t.mock.timers.enable({ apis: ['setInterval'] });
-    const { recorder, accessLog, log, fill } = open();
+    const { recorder, accessLog, log, clock, fill } = open();
     fill(true);
-    const keeping = keepAccessLog({ recorder, accessLog, log, limits: () => LIMITS });
+    const keeping = keepAccessLog({ recorder, accessLog, log, clock, limits: () => LIMITS });
     await setImmediate();
     recorder.record(eventOf());
     assert.deepEqual(recorder.buffer, { rows: 0, dropped: 1 });
@@ -351,11 +362,59 @@ describe('keeping the access log', () => {
     await keeping.stop();
   });
 
+  test('a jump of the clock begins its steadiness anew, and what it does not move does not', async (t) => {
+    t.mock.timers.enable({ apis: ['setInterval'] });
+    const { recorder, accessLog, log, clock, pruned } = open();
+    const keeping = keepAccessLog({ recorder, accessLog, log, clock, limits: () => LIMITS });
+    const after = (ms: number, jumpMs: number) => {
+      clock.pass(ms);
+      clock.jump(jumpMs);
+      t.mock.timers.tick(60_000);
+    };
+    after(3_600_000, 0);
+    after(3_600_000, 60_000);
+    after(3_600_000, 400_000_000_000);
+    after(3_600_000, 0);
+    after(3_600_000, -400_000_000_000);
+    await setImmediate();
+    assert.deepEqual(
+      pruned.map(({ steadyMs }) => steadyMs),
+      [0, 3_600_000, 7_200_000, 0, 3_600_000, 0],
+    );
+    assert.deepEqual(pruned.at(-1)?.now, clock.now());
+    await keeping.stop();
+  });
+
+  test('days that are kept because the clock may be wrong are told of once, and again when they come back', async (t) => {
+    t.mock.timers.enable({ apis: ['setInterval'] });
+    const { recorder, accessLog, log, clock, doubt } = open();
+    const doubted = { days: 30, newest: '2026-11-21' };
+    doubt(doubted);
+    const keeping = keepAccessLog({ recorder, accessLog, log, clock, limits: () => LIMITS });
+    const tick = async () => {
+      await setImmediate();
+      t.mock.timers.tick(60_000);
+      await setImmediate();
+    };
+    await tick();
+    await tick();
+    assert.deepEqual(
+      log.lines.map(({ fields }) => fields),
+      [{ now: clock.now(), ...doubted }],
+    );
+    doubt(null);
+    await tick();
+    doubt(doubted);
+    await tick();
+    assert.equal(log.lines.length, 2);
+    await keeping.stop();
+  });
+
   test('days that cannot be deleted are told of, and reads are written all the same', async (t) => {
     t.mock.timers.enable({ apis: ['setInterval'] });
-    const { recorder, accessLog, log, written } = open();
+    const { recorder, accessLog, log, clock, written } = open();
     const failing: AccessLog = { ...accessLog, prune: () => Promise.reject(new Error('read-only')) };
-    const keeping = keepAccessLog({ recorder, accessLog: failing, log, limits: () => LIMITS });
+    const keeping = keepAccessLog({ recorder, accessLog: failing, log, clock, limits: () => LIMITS });
     recorder.record(eventOf());
     await keeping.stop();
     assert.deepEqual(

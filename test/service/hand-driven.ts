@@ -4,16 +4,22 @@ import type { Clock, Log } from '../../src/domain/ports.ts';
 
 export interface HandClock extends Clock {
   pass(ms: number): void;
+  /** The time of day is set to another, and no time passes. */
+  jump(ms: number): void;
 }
 
 export function createClock(start = '2026-11-22T10:00:00.000Z'): HandClock {
   let nowMs = Date.parse(start);
-  const startMs = nowMs;
+  let startMs = nowMs;
   return {
     now: () => new Date(nowMs),
     monotonicMs: () => nowMs - startMs,
     pass(ms) {
       nowMs += ms;
+    },
+    jump(ms) {
+      nowMs += ms;
+      startMs += ms;
     },
   };
 }

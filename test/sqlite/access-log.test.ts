@@ -252,6 +252,9 @@ describe('a flood', () => {
   });
 });
 
+const DAY_MS = 86_400_000;
+const ENOUGH = Number.MAX_SAFE_INTEGER;
+
 describe('pruning', () => {
   const DAYS = ['2026-11-18', '2026-11-19', '2026-11-20', '2026-11-21', '2026-11-22'];
 
@@ -277,8 +280,8 @@ describe('pruning', () => {
     const { databases } = await filled(t);
     writeFileSync(join(folderOf, '2026-11-18.db-wal'), '');
     writeFileSync(join(folderOf, '2026-11-18.db.damaged'), '');
-    const retentionMs = 2 * 86_400_000;
-    await databases.access.prune({ now: NOON, retentionMs, maxBytes: Number.MAX_SAFE_INTEGER });
+    const retentionMs = 2 * DAY_MS;
+    await databases.access.prune({ now: NOON, steadyMs: DAY_MS, retentionMs, maxBytes: ENOUGH });
     assert.deepEqual(left(), ['2026-11-20', '2026-11-21', '2026-11-22']);
     assert.deepEqual(
       readdirSync(folderOf).filter((name) => name.startsWith('2026-11-18')),
@@ -292,9 +295,10 @@ describe('pruning', () => {
       const file = join(folderOf, `${day}.db`);
       if (day !== '2026-11-22' && day !== '2026-11-21') truncateSync(file, 10 * MIB);
     }
-    const fits = await databases.access.prune({
+    const { fits } = await databases.access.prune({
       now: NOON,
-      retentionMs: 365 * 86_400_000,
+      steadyMs: 0,
+      retentionMs: 365 * DAY_MS,
       maxBytes: 15 * MIB,
     });
     assert.equal(fits, true);
@@ -303,16 +307,59 @@ describe('pruning', () => {
 
   it("never deletes today's, which goes on being written", async (t) => {
     const { databases } = await filled(t);
-    const fits = await databases.access.prune({ now: NOON, retentionMs: 0, maxBytes: 0 });
+    const { fits } = await databases.access.prune({ now: NOON, steadyMs: 0, retentionMs: 0, maxBytes: 0 });
     assert.equal(fits, false, 'the day of today is kept, and is more than nothing');
     assert.deepEqual(left(), ['2026-11-22']);
     await databases.access.write({ reads: [read()], missing: [] });
   });
 
+  it('deletes nothing by a clock that has become years ahead, until it has gone steadily for a day', async (t) => {
+    const { databases } = await filled(t);
+    const ahead = { now: new Date('2040-11-22T12:00:00.000Z'), retentionMs: 30 * DAY_MS, maxBytes: ENOUGH };
+    const inDoubt = { fits: true, doubted: { days: 5, newest: '2026-11-22' } };
+    assert.deepEqual(await databases.access.prune({ ...ahead, steadyMs: 0 }), inDoubt);
+    await databases.access.write({
+      reads: [read({ firstAt: ahead.now, lastAt: ahead.now })],
+      missing: [],
+    });
+    const tomorrow = new Date('2040-11-23T11:59:59.000Z');
+    assert.deepEqual(
+      await databases.access.prune({ ...ahead, now: tomorrow, steadyMs: DAY_MS - 1 }),
+      inDoubt,
+    );
+    assert.deepEqual(left(), [...DAYS, '2040-11-22']);
+    const inTheEnd = await databases.access.prune({ ...ahead, now: tomorrow, steadyMs: DAY_MS });
+    assert.deepEqual(inTheEnd, { fits: true, doubted: null });
+    assert.deepEqual(left(), ['2040-11-22']);
+  });
+
+  it('believes a clock after a start as far as days of the log go that ended a day ago or earlier', async (t) => {
+    const { databases } = await filled(t);
+    const limits = { steadyMs: 0, retentionMs: 2 * DAY_MS, maxBytes: ENOUGH };
+    const pruneAt = (now: string) => databases.access.prune({ ...limits, now: new Date(now) });
+    assert.deepEqual(await pruneAt('2026-11-23T23:59:59.999Z'), { fits: true, doubted: null });
+    assert.deepEqual(left(), ['2026-11-20', '2026-11-21', '2026-11-22']);
+    await pruneAt('2026-11-24T00:00:00.000Z');
+    assert.deepEqual(left(), ['2026-11-21', '2026-11-22']);
+  });
+
+  it('deletes nothing for a clock that is back, and still the oldest until all fit', async (t) => {
+    const { databases } = await filled(t);
+    for (const day of DAYS) truncateSync(join(folderOf, `${day}.db`), 10 * MIB);
+    const back = { now: new Date('2026-11-19T12:00:00.000Z'), steadyMs: DAY_MS, retentionMs: 2 * DAY_MS };
+    assert.equal((await databases.access.prune({ ...back, maxBytes: ENOUGH })).fits, true);
+    assert.deepEqual(left(), DAYS);
+    assert.equal((await databases.access.prune({ ...back, maxBytes: 25 * MIB })).fits, true);
+    assert.deepEqual(left(), ['2026-11-19', '2026-11-22']);
+    const years = { ...back, now: new Date('2012-01-01T00:00:00.000Z'), maxBytes: 0 };
+    assert.equal((await databases.access.prune(years)).fits, true);
+    assert.deepEqual(left(), []);
+  });
+
   it('leaves files alone that are none of the log', async (t) => {
     const { databases } = await filled(t);
     writeFileSync(join(folderOf, 'notes.txt'), '');
-    await databases.access.prune({ now: NOON, retentionMs: 0, maxBytes: 0 });
+    await databases.access.prune({ now: NOON, steadyMs: DAY_MS, retentionMs: 0, maxBytes: 0 });
     assert.ok(existsSync(join(folderOf, 'notes.txt')));
   });
 });
