@@ -1,8 +1,8 @@
 // Wrong tokens by address: after ten in a minute further ones are told to slow down. A right token never comes here,
 // so that nobody behind the same address can lock a signer out.
-import { isIPv6 } from 'node:net';
 import { LookasideError } from '../domain/errors.ts';
 import { createLru } from '../domain/lru.ts';
+import { networkOf } from '../domain/network.ts';
 
 export interface WrongTokens {
   /** Notes one more from this address. @throws LookasideError SLOW_DOWN when there were too many */
@@ -34,16 +34,4 @@ export function createWrongTokens(monotonicMs: () => number): WrongTokens {
       seen.set(key, [...recent, nowMs]);
     },
   };
-}
-
-/** The address itself; of IPv6 its /64, which is what one customer has. */
-export function networkOf(address: string): string {
-  if (!isIPv6(address)) return address;
-  const [head = '', tail = ''] = (address.split('%', 1)[0] ?? '').split('::', 2);
-  const before = head === '' ? [] : head.split(':');
-  const after = tail === '' ? [] : tail.split(':');
-  // an IPv4 address at the end stands for two groups
-  const written = before.length + after.length + (address.includes('.') ? 1 : 0);
-  const groups = [...before, ...Array<string>(8 - written).fill('0'), ...after].slice(0, 4);
-  return `${groups.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`;
 }

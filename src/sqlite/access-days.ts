@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Database, Statement } from 'better-sqlite3';
 import type { ImageId } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { networkOf } from '../domain/network.ts';
 import type { AccessBatch, AccessLimits, AccessPruned, MissingCount, ReadCount } from '../domain/ports.ts';
 import {
   filesOf,
@@ -28,10 +29,14 @@ const MISSING_PER_HOUR = 100_000;
 const MISSING_PATH_BYTES_PER_HOUR = 8 * 1024 * 1024;
 const PREFIXES_PER_HOUR = 1000;
 const PREFIX_LENGTH = 128;
-const ADDRESSES_PER_DAY = 100_000;
-const ADDRESS_LENGTH = 64;
-const AGENTS_PER_DAY = 10_000;
-const AGENT_LENGTH = 256;
+const ADDRESSES = { perDay: 100_000, perNetwork: 1000, length: 64 };
+const AGENTS = { perDay: 10_000, perNetwork: 100, length: 256 };
+const TOKENS = { perDay: Number.POSITIVE_INFINITY, perNetwork: 0, length: Number.POSITIVE_INFINITY };
+
+// 1,000 a minute are some 60 MiB a day: one client does not fill the disk's share, after which nothing is recorded.
+const ROWS_PER_NETWORK = 1000;
+const NETWORKS_COUNTED = 100_000;
+const MINUTES_PER_HOUR = HOUR_MS / MINUTE_MS;
 
 // Batches come in order, so that only around midnight two days are written.
 const OPEN_DAYS = 2;
@@ -179,6 +184,8 @@ interface Other {
 }
 
 type ImageKey = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
+/** Minute, image, number, status, address, agent, token. */
+type ReadKey = [number, number, number, number, number, number, number];
 type Seen = [count: number, firstAtMs: number, lastAtMs: number, lastAddress: number];
 
 class DayRows {
@@ -188,7 +195,9 @@ class DayRows {
   readonly #tokens: Dictionary;
   readonly #selectImage: Statement<ImageKey, number>;
   readonly #insertImage: Statement<ImageKey>;
-  readonly #addRead: Statement<number[]>;
+  readonly #hasRead: Statement<ReadKey, number>;
+  readonly #addRead: Statement<[...ReadKey, number, number, number, number]>;
+  readonly #newRows = new NewRows();
   readonly #hasMissing: Statement<ImageKey, number>;
   readonly #addMissing: Statement<[...Seen, ...ImageKey]>;
   readonly #insertMissing: Statement<[...ImageKey, ...Seen]>;
@@ -200,9 +209,9 @@ class DayRows {
 
   constructor(db: Database) {
     this.#db = db;
-    this.#addresses = new Dictionary(db, 'address', ADDRESSES_PER_DAY, ADDRESS_LENGTH);
-    this.#agents = new Dictionary(db, 'agent', AGENTS_PER_DAY, AGENT_LENGTH);
-    this.#tokens = new Dictionary(db, 'token', Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+    this.#addresses = new Dictionary(db, 'address', ADDRESSES);
+    this.#agents = new Dictionary(db, 'agent', AGENTS);
+    this.#tokens = new Dictionary(db, 'token', TOKENS);
     this.#selectImage = db
       .prepare<ImageKey, number>(`
         SELECT id
@@ -212,6 +221,12 @@ class DayRows {
     this.#insertImage = db.prepare(`
       INSERT INTO image (site, path, layout, algorithm, digest)
       VALUES (?, ?, ?, ?, ?)`);
+    this.#hasRead = db
+      .prepare<ReadKey, number>(`
+        SELECT 1
+        FROM read
+        WHERE minute = ? AND image = ? AND number = ? AND status = ? AND address = ? AND agent = ? AND token = ?`)
+      .pluck();
     this.#addRead = db.prepare(`
       INSERT INTO read
         (minute, image, number, status, address, agent, token, first_at_ms, last_at_ms, count, bytes)
@@ -262,12 +277,18 @@ class DayRows {
   }
 
   write(batch: AccessBatch): void {
+    const dictionaries = [this.#addresses, this.#agents, this.#tokens];
     try {
       inTransaction(this.#db, () => this.#writeAll(batch));
+    } catch (error) {
+      // what was rolled back has used up nothing
+      for (const dictionary of dictionaries) dictionary.forgetAdded();
+      this.#newRows.clear();
+      throw error;
     } finally {
       // what they know may have been rolled back, and must not grow with the day
       this.#others.clear();
-      for (const dictionary of [this.#addresses, this.#agents, this.#tokens]) dictionary.forget();
+      for (const dictionary of dictionaries) dictionary.forget();
     }
   }
 
@@ -286,18 +307,47 @@ class DayRows {
 
   #writeRead(read: ReadCount): void {
     this.#addRead.run(
-      Math.floor(read.firstAt.getTime() / MINUTE_MS),
-      this.#imageId(read.image),
-      possibleNumber(read.number),
-      read.status,
-      this.#addresses.idOf(read.address),
-      this.#agents.idOf(read.agent),
-      read.token === null ? 0 : this.#tokens.idOf(read.token),
+      ...this.#keyOfRead(read),
       read.firstAt.getTime(),
       read.lastAt.getTime(),
       read.count,
       read.bytes,
     );
+  }
+
+  /** Who has too many rows has further reads counted by the hour, without what he can make up. */
+  #keyOfRead({ image, number, status, address, agent, token, firstAt }: ReadCount): ReadKey {
+    const minute = Math.floor(firstAt.getTime() / MINUTE_MS);
+    const network = networkOf(address);
+    const imageId = this.#imageId(image);
+    const tokenId = token === null ? 0 : this.#tokens.idOf(token);
+    const key: ReadKey = [
+      minute,
+      imageId,
+      possibleNumber(number),
+      status,
+      this.#addressId(address),
+      this.#agents.idOf(agent, network),
+      tokenId,
+    ];
+    if (this.#hasRead.get(...key) !== undefined || this.#newRows.take(minute, network)) return key;
+    return [
+      minute - (minute % MINUTES_PER_HOUR),
+      imageId,
+      0,
+      status,
+      this.#addresses.idOf(network),
+      OTHER_ID,
+      tokenId,
+    ];
+  }
+
+  /** Of IPv6, the network stands for those of its addresses that are too many. */
+  #addressId(address: string): number {
+    const network = networkOf(address);
+    if (network === address) return this.#addresses.idOf(address);
+    const id = this.#addresses.idOf(address, network);
+    return id === OTHER_ID ? this.#addresses.idOf(network) : id;
   }
 
   #imageId(image: ImageId): number {
@@ -310,7 +360,7 @@ class DayRows {
     hours: Map<number, Hour>,
   ): void {
     const key = keyOf(image);
-    const seen: Seen = [count, firstAt.getTime(), lastAt.getTime(), this.#addresses.idOf(lastAddress)];
+    const seen: Seen = [count, firstAt.getTime(), lastAt.getTime(), this.#addressId(lastAddress)];
     if (this.#hasMissing.get(...key) !== undefined) {
       this.#addMissing.run(...seen, ...key);
       return;
@@ -360,18 +410,48 @@ class DayRows {
   }
 }
 
-/** A table of texts with ids from 1; row 0 stands for every text beyond the bound. */
+/** How many rows are new in the minute, by network. */
+class NewRows {
+  readonly #counts = new Map<string, number>();
+  #minute = 0;
+
+  /** False when the network has had all of its rows. */
+  take(minute: number, network: string): boolean {
+    if (minute !== this.#minute) this.#counts.clear();
+    this.#minute = minute;
+    const isCounted = this.#counts.has(network) || this.#counts.size < NETWORKS_COUNTED;
+    const counted = isCounted ? network : ''; // shared by all that come later
+    const count = this.#counts.get(counted) ?? 0;
+    this.#counts.set(counted, count + 1);
+    return count < ROWS_PER_NETWORK;
+  }
+
+  clear(): void {
+    this.#counts.clear();
+  }
+}
+
+interface Bounds {
+  readonly perDay: number;
+  /** Of texts that one network may add. */
+  readonly perNetwork: number;
+  readonly length: number;
+}
+
+const OTHER_ID = 0;
+
+/** A table of texts with ids from 1; OTHER_ID stands for every text beyond the bounds. */
 class Dictionary {
   readonly #select: Statement<[string], number>;
   readonly #insert: Statement<[number, string]>;
   readonly #newestId: Statement<[], number>;
-  readonly #bound: number;
-  readonly #length: number;
+  readonly #bounds: Bounds;
   readonly #ids = new Map<string, number>();
+  /** By network; no more of them than texts were added. */
+  readonly #added = new Map<string, number>();
 
-  constructor(db: Database, table: 'address' | 'agent' | 'token', bound: number, length: number) {
-    this.#bound = bound;
-    this.#length = length;
+  constructor(db: Database, table: 'address' | 'agent' | 'token', bounds: Bounds) {
+    this.#bounds = bounds;
     this.#select = db
       .prepare<[string], number>(`
         SELECT id
@@ -389,12 +469,13 @@ class Dictionary {
       .pluck();
   }
 
-  idOf(text: string): number {
-    const cut = text.length > this.#length ? text.slice(0, this.#length) : text;
-    const known = this.#ids.get(cut);
-    if (known !== undefined) return known;
-    const id = this.#select.get(cut) ?? this.#add(cut);
-    this.#ids.set(cut, id);
+  /** With a network, a new text is held against what that may add. */
+  idOf(text: string, network: string | null = null): number {
+    const { length } = this.#bounds;
+    const cut = text.length > length ? text.slice(0, length) : text;
+    const known = this.#ids.get(cut) ?? this.#select.get(cut);
+    const id = known ?? this.#add(cut, network);
+    if (id !== OTHER_ID) this.#ids.set(cut, id);
     return id;
   }
 
@@ -403,9 +484,18 @@ class Dictionary {
     this.#ids.clear();
   }
 
-  #add(text: string): number {
+  forgetAdded(): void {
+    this.#added.clear();
+  }
+
+  #add(text: string, network: string | null): number {
     const newest = this.#newestId.get() ?? 0;
-    if (newest >= this.#bound) return 0;
+    if (newest >= this.#bounds.perDay) return OTHER_ID;
+    if (network !== null) {
+      const added = this.#added.get(network) ?? 0;
+      if (added >= this.#bounds.perNetwork) return OTHER_ID;
+      this.#added.set(network, added + 1);
+    }
     this.#insert.run(newest + 1, text);
     return newest + 1;
   }

@@ -236,7 +236,7 @@ describe('a flood', () => {
     for (let start = 0; start < 110_000; start += 22_000) {
       const reads = Array.from({ length: 22_000 }, (_, position) =>
         read({
-          address: `2001:db8::${start + position}`,
+          address: `2001:db8:${start / 22_000}:${position.toString(16)}::1`,
           agent: `agent/${start + position}`.padEnd(300, 'x'),
         }),
       );
@@ -249,6 +249,107 @@ describe('a flood', () => {
     ]);
     assert.deepEqual(select('SELECT sum(count) AS n FROM read'), [{ n: 110_000 }]);
     assert.deepEqual(select(`SELECT count FROM read WHERE address = 0`), [{ count: 10_000 }]);
+  });
+});
+
+describe('one client', () => {
+  it('that makes up agents has 100 of them named a day, and nobody else loses his', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    for (let start = 0; start < 36_000; start += 12_000) {
+      const flood = Array.from({ length: 12_000 }, (_, k) => read({ agent: `made-up/${start + k}` }));
+      const others = Array.from({ length: 50 }, (_, k) =>
+        read({ address: `198.51.100.${k}`, agent: `podman/${start + k}` }),
+      );
+      await databases.access.write({
+        reads: [...flood, ...others, read({ agent: 'made-up/0' })],
+        missing: [],
+      });
+    }
+    const select = rows(t, dataDir, '2026-11-22');
+    assert.deepEqual(select(`SELECT count(*) AS n FROM agent WHERE text LIKE 'made-up/%'`), [{ n: 100 }]);
+    assert.deepEqual(select(`SELECT count(*) AS n FROM agent WHERE text LIKE 'podman/%'`), [{ n: 150 }]);
+    const ofFlood = `FROM read JOIN address ON address.id = address WHERE text = '192.0.2.1'`;
+    assert.deepEqual(select(`SELECT count(*) AS n, sum(count) AS requests ${ofFlood}`), [
+      { n: 101, requests: 36_003 },
+    ]);
+  });
+
+  const CLIENTS: readonly (readonly [address: (k: number) => string, name: string])[] = [
+    [() => '192.0.2.1', '192.0.2.1'],
+    [(k) => `2001:db8:1:2::${k.toString(16)}`, '2001:db8:1:2::/64'],
+  ];
+  for (const [addressOf, name] of CLIENTS) {
+    it(`of ${name} has 1,000 rows a minute; further reads are counted by the hour, without agent and number`, async (t) => {
+      const dataDir = temporaryFolder(t);
+      const { databases } = await open(dataDir);
+      t.after(() => databases.close());
+      for (let minute = 0; minute < 3; minute += 1) {
+        const at = later(minute * 60_000);
+        const flood = Array.from({ length: 12_000 }, (_, k) =>
+          read({
+            address: addressOf(k),
+            agent: `a/${k % 100}`,
+            number: (k % 127) + 1,
+            firstAt: at,
+            lastAt: at,
+          }),
+        );
+        // again: what has a row goes on being counted in it
+        await databases.access.write({ reads: flood, missing: [] });
+        await databases.access.write({ reads: flood, missing: [] });
+        const other = read({ address: '198.51.100.1', agent: `podman/${minute}`, firstAt: at, lastAt: at });
+        await databases.access.write({ reads: [other], missing: [] });
+      }
+      const select = rows(t, dataDir, '2026-11-22');
+      assert.deepEqual(select('SELECT count(*) AS n, sum(count) AS requests FROM read'), [
+        { n: 3 * 1000 + 1 + 3, requests: 3 * 24_001 },
+      ]);
+      const hour = Math.floor(NOON.getTime() / 3_600_000);
+      assert.deepEqual(
+        select(`
+          SELECT minute, count, first_at_ms, last_at_ms, address.text AS name
+          FROM read
+          JOIN address ON address.id = address
+          WHERE agent = 0 AND number = 0`),
+        [
+          {
+            minute: hour * 60,
+            count: 3 * 22_000,
+            first_at_ms: NOON.getTime(),
+            last_at_ms: NOON.getTime() + 120_000,
+            name,
+          },
+        ],
+      );
+      assert.deepEqual(select(`SELECT count(*) AS n FROM agent WHERE text LIKE 'podman/%'`), [{ n: 3 }]);
+    });
+  }
+
+  it('with a network of its own has 1,000 addresses of it named a day, and nobody else loses his', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    for (let start = 0; start < 120_000; start += 20_000) {
+      const flood = Array.from({ length: 20_000 }, (_, k) =>
+        missing({
+          lastAddress: `2001:db8:1:2::${(start + k).toString(16)}`,
+          image: madeUpImage('x', k % 10),
+        }),
+      );
+      await databases.access.write({ reads: [], missing: flood });
+    }
+    await databases.access.write({ reads: [], missing: [missing({ lastAddress: '2001:db8:1:3::1' })] });
+    const select = rows(t, dataDir, '2026-11-22');
+    assert.deepEqual(select(`SELECT count(*) AS n FROM address WHERE text LIKE '2001:db8:1:2::%'`), [
+      { n: 1001 },
+    ]);
+    const named = `SELECT text, path FROM missing JOIN address ON address.id = last_address GROUP BY text ORDER BY text`;
+    assert.deepEqual(select(named), [
+      { text: '2001:db8:1:2::/64', path: 'x' },
+      { text: '2001:db8:1:3::1', path: 'team/app' },
+    ]);
   });
 });
 
