@@ -8,6 +8,8 @@ export interface UploadAnswer {
   /** Null when the upload was taken. */
   readonly code: string | null;
   readonly detail: Readonly<Record<string, unknown>> | null;
+  /** As the header says it. */
+  readonly retryAfter: string | null;
   /** Null when it was refused. */
   readonly receipt: Receipt | null;
 }
@@ -93,10 +95,12 @@ interface Refusals {
   }[];
 }
 
-function toUploadAnswer({ status, body }: RawAnswer): UploadAnswer {
+function toUploadAnswer({ status, headers, body }: RawAnswer): UploadAnswer {
   const said = JSON.parse(body.toString()) as Receipt | Refusals; // the server's own shapes
-  if (!('errors' in said)) return { status, code: null, detail: null, receipt: said };
-  return { status, code: codeOf(said), detail: said.errors[0]?.detail ?? null, receipt: null };
+  const retryAfter = headers.get('retry-after') ?? null;
+  if (!('errors' in said)) return { status, code: null, detail: null, retryAfter, receipt: said };
+  const detail = said.errors[0]?.detail ?? null;
+  return { status, code: codeOf(said), detail, retryAfter, receipt: null };
 }
 
 function toBatchAnswer({ status, body }: RawAnswer): BatchAnswer {

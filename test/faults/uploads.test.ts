@@ -4,13 +4,15 @@ import assert from 'node:assert/strict';
 import { cp, type FileHandle, open, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { systemCode } from '../../src/domain/errors.ts';
 import { needs } from '../clients/available.ts';
 import { type Argv, type Background, startBackground } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
 import { startServer } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
-import { takenAs, uploadsTo } from '../clients/uploads.ts';
+import { takenAs, type UploadAnswer, uploadsTo } from '../clients/uploads.ts';
+import { otherProcess } from '../sqlite/scratch.ts';
 import {
   assertServes,
   type CrashScene,
@@ -20,7 +22,7 @@ import {
   type Template,
   toAttempt,
 } from './crash-scene.ts';
-import { isFull, promise } from './promise.ts';
+import { count, isFull, promise } from './promise.ts';
 import { assertNoDebris, assertWholeOrAbsent } from './upload-witness.ts';
 
 let template: Template;
@@ -186,6 +188,55 @@ describe('a disk that fails', { concurrency: AT_ONCE }, () => {
     }
   }
 });
+
+/** In the full run longer than the server waits for a lock, so that some uploads wait and others are refused. */
+const LOCKED_MS = count(35_000, 1500);
+const LOCKED_UPLOADS = 12;
+
+promise(
+  {
+    id: 'P6',
+    what: 'state.db and index.db locked by another process: uploads wait or are refused, and none is lost',
+    wanted: `each of ${LOCKED_UPLOADS} answered 201, or 503 with Retry-After; 0 lost, 0 stored twice`,
+  },
+  async (see) => {
+    await using scene = await openCrashScene(template);
+    const cleanup: (() => void)[] = [];
+    const t = { after: (act: () => void) => void cleanup.push(act) };
+    try {
+      const locks = ['state.db', 'index.db'].map((name) =>
+        eventually(() => otherProcess(t, 'write', path.join(scene.data, name))),
+      );
+      const holders = await Promise.all(locks);
+      const startedMs = performance.now();
+      const attempts = Array.from({ length: LOCKED_UPLOADS }, (_, k) =>
+        scene.attempt(`locked-${k % 8}/app`, `v${k}`),
+      );
+      const sent: Promise<UploadAnswer | null>[] = [];
+      for (const attempt of attempts) {
+        sent.push(scene.send(attempt));
+        await scene.assertReads();
+        await pause(LOCKED_MS / LOCKED_UPLOADS);
+      }
+      assert.ok(performance.now() - startedMs >= LOCKED_MS);
+      for (const holder of holders) await holder.end();
+      const answers = await Promise.all(sent);
+      for (const answer of answers) {
+        assert.ok(answer !== null, 'it is answered');
+        if (answer.status === 201) continue;
+        assert.deepEqual([answer.status, answer.code], [503, 'BUSY']);
+        assert.match(answer.retryAfter ?? '', /^[1-9][0-9]*$/);
+      }
+      await scene.sendAgain(...attempts);
+      await scene.assertSound();
+      see(`${figureOf(answers.map((answer) => answer?.status))}; 0 lost, 0 stored twice`);
+      await scene.restart();
+      await scene.assertFsckFindsNothing();
+    } finally {
+      for (const act of cleanup) act();
+    }
+  },
+);
 
 const TMPFS = 'mount -t tmpfs -o size=8m tmpfs "$2" && cp -a "$1/." "$2" && shift 2 && exec "$@"';
 const PAGE_BYTES = 4096;
