@@ -177,48 +177,105 @@ promise(
   },
 );
 
+const LOG_FORMATS = ['combined', 'json'] as const;
+
 promise(
   {
     id: 'P20',
-    what: 'wrong tokens are slowed on writes alone; the right one never is, and no token is kept or logged',
-    wanted: '10 × 401 and then 429; reads 200; the right token 422; on disk 0 times',
+    what: 'wrong tokens are slowed on writes alone; the right one never is, and no token is kept, logged or told',
+    wanted:
+      '10 × 401 and then 429; reads 200; the right token 422; 0 times in files, logs of both formats, answers and metrics',
   },
   async (see) => {
-    await using temp = await openTempFolder();
-    const data = path.join(temp.path, 'data');
-    const root = path.join(temp.path, 'tree');
-    const folder = await layImage(root, 'team/app', signatureBytes('one'));
-    const token = await createToken(data, 'pipeline', 'uploader');
-    await using server = await startServer({ data, root });
-    const put = async (text: string) => {
-      const lines = [`Authorization: Bearer ${text}`];
-      const target = `PUT /${folderOf('team/new')}/signature-1`;
-      return (await requestRaw(server.port, target, lines, signatureBytes('x'))).status;
-    };
-    const wrong = `lookaside_${'0'.repeat(64)}`;
-    const statuses: number[] = [];
-    for (let k = 0; k < 12; k += 1) statuses.push(await put(k % 2 === 0 ? wrong : `${token.slice(0, -1)}x`));
-    const reads = new Set<number>();
-    for (let k = 0; k < 20; k += 1) {
-      const lines = [`Authorization: Bearer ${wrong}`];
-      reads.add((await requestRaw(server.port, `GET /${folder}/signature-1`, lines)).status);
+    const seen = new Set<string>();
+    for (const format of LOG_FORMATS) {
+      await using temp = await openTempFolder();
+      seen.add(await guessTokens(temp.path, format));
     }
-    const right = await put(token);
-    await server.stop();
-    let found = server.output().includes(token) ? 1 : 0;
-    for (const name of await readdir(data)) {
-      const content = await readFile(path.join(data, name)).catch(() => Buffer.alloc(0)); // a folder
-      if (content.includes(token) || content.includes(token.slice('lookaside_'.length))) found += 1;
-    }
-    see(
-      `${statuses.filter((status) => status === 401).length} × 401, then ${statuses.at(-1)}; reads ${[...reads]}; the right token ${right}; on disk ${found} times`,
-    );
-    assert.deepEqual(statuses, [...Array<number>(10).fill(401), 429, 429]);
-    assert.deepEqual([...reads], [200]);
-    assert.equal(right, 422);
-    assert.equal(found, 0);
+    see([...seen].join('; '));
   },
 );
+
+/** The figure of one server. */
+async function guessTokens(folder: string, format: (typeof LOG_FORMATS)[number]): Promise<string> {
+  const data = path.join(folder, 'data');
+  const root = path.join(folder, 'tree');
+  const image = await layImage(root, 'team/app', signatureBytes('one'));
+  const token = await createToken(data, 'pipeline', 'uploader');
+  const settings = { LOOKASIDE_ACCESS_LOG: format, LOOKASIDE_LOG_LEVEL: 'debug' };
+  await using server = await startServer({ data, root, settings });
+  const wrong = [
+    `lookaside_${'0123456789abcdef'.repeat(4)}`,
+    flippedAt(token, token.length - 1),
+    'pa55word-of-no-token',
+  ];
+  let told = '';
+  const request = async (line: string, authorization: string, body?: Uint8Array) => {
+    const answer = await requestRaw(server.port, line, [`Authorization: ${authorization}`], body);
+    told += `${[...answer.headers].join()} ${answer.body}`;
+    return answer.status;
+  };
+  const put = (authorization: string) =>
+    request(`PUT /${folderOf('team/new')}/signature-1`, authorization, signatureBytes('x'));
+  const statuses: number[] = [];
+  for (let k = 0; k < 12; k += 1)
+    statuses.push(await put(SCHEMES[k % 2 === 0 ? 'bearer' : 'basic'](wrong[k % 3] ?? '')));
+  const reads = new Set<number>();
+  for (let k = 0; k < 20; k += 1) {
+    const scheme = SCHEMES[k % 2 === 0 ? 'bearer' : 'basic'];
+    reads.add(await request(`GET /${image}/signature-1`, scheme([token, ...wrong][k % 4] ?? '')));
+  }
+  const right = await put(SCHEMES.bearer(token));
+  assert.equal(await put(SCHEMES.basic(token)), right);
+  told += (await requestRaw(server.port, 'GET /metrics')).body.toString();
+  await server.stop();
+
+  const log = server.output();
+  const lines = log.split('\n').filter((line) => line.includes('signature-1'));
+  assert.ok(lines.length >= statuses.length + 20 + 2, `${lines.length} lines of requests:\n${log}`);
+  const places = new Map([
+    ['log', Buffer.from(log)],
+    ['answers', Buffer.from(told)],
+    ...(await filesBelow(folder)),
+  ]);
+  assert.ok(
+    [...places.keys()].some((place) => place.includes('/access/')),
+    'reads are recorded',
+  );
+  const traces = [token, ...wrong].flatMap(tracesOf);
+  const found = [...places].filter(([, content]) => traces.some((trace) => content.includes(trace)));
+  assert.deepEqual(
+    found.map(([place]) => place),
+    [],
+  );
+  assert.deepEqual(statuses, [...Array<number>(10).fill(401), 429, 429]);
+  assert.deepEqual([...reads], [200]);
+  assert.equal(right, 422);
+  return `${statuses.filter((status) => status === 401).length} × 401, then ${statuses.at(-1)}; reads ${[...reads]}; the right token ${right}; ${found.length} times in files, logs, answers and metrics`;
+}
+
+async function filesBelow(folder: string): Promise<readonly (readonly [file: string, content: Buffer])[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name));
+  return Promise.all(files.map(async (file) => [file, await readFile(file)] as const));
+}
+
+const SCHEMES = {
+  bearer: (text: string) => `Bearer ${text}`,
+  basic: (text: string) => `Basic ${Buffer.from(`user:${text}`).toString('base64')}`,
+};
+
+/** As it is sent, in both schemes, and what would do to guess it. */
+function tracesOf(token: string): readonly string[] {
+  const [, encoded = ''] = SCHEMES.basic(token).split(' ');
+  return [token, token.replace('lookaside_', '').slice(0, 16), encoded, encoded.slice(8, 40)];
+}
+
+function flippedAt(token: string, at: number): string {
+  return token.slice(0, at) + (token[at] === '0' ? '1' : '0') + token.slice(at + 1);
+}
 
 /** Above this what is told of two series of times differs by more than chance: https://www.bearssl.org/constanttime.html */
 const WELCH_LIMIT = 4.5;
@@ -235,10 +292,8 @@ promise(
     const data = path.join(temp.path, 'data');
     const token = await createToken(data, 'pipeline', 'uploader');
     await using server = await startServer({ data, settings: { LOOKASIDE_READ: 'token' } });
-    const flipped = (at: number) =>
-      token.slice(0, at) + (token[at] === '0' ? '1' : '0') + token.slice(at + 1);
     // right but for the last character, and wrong from the first one that is not the same in all
-    const guesses = [flipped(token.length - 1), flipped('lookaside_'.length)] as const;
+    const guesses = [flippedAt(token, token.length - 1), flippedAt(token, 'lookaside_'.length)] as const;
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const tookMs: [number[], number[]] = [[], []];
     for (let pair = 0; pair < GUESSES; pair += 1) {
