@@ -230,6 +230,7 @@ function connect({ config, current, log, databases }: Connections) {
     makeRestoreEvent: (image, signatureSha256) =>
       makeEvent({ action: 'restore', image, signatureSha256, result: 'restored' }, SERVER),
     sha256: sha256Hex,
+    dataFreeBytes: databases.freeBytes,
     get minFreeBytes() {
       return current().minFreeBytes; // a reload may change it
     },
@@ -333,6 +334,7 @@ function connect({ config, current, log, databases }: Connections) {
         checkTree: () => tree.check(),
         isTreeWritable: () => tree.isWritable(),
         freeBytes: () => writer.freeBytes(),
+        dataFreeBytes: databases.freeBytes,
         minFreeBytes: () => current().minFreeBytes,
         tree: config.tree,
         index: () => ({

@@ -22,6 +22,8 @@ export interface HealthSources {
   readonly isTreeWritable: () => Promise<boolean>;
   /** On the file system of the tree. Rejects when that cannot be told. */
   readonly freeBytes: () => Promise<number>;
+  /** The same for the databases. */
+  readonly dataFreeBytes: () => Promise<number>;
   /** With less, uploads are refused. */
   readonly minFreeBytes: () => number;
   readonly tree: 'owned' | 'shared';
@@ -80,14 +82,19 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
   }
 
   async function checkSpace(): Promise<Check> {
+    const ofTree = await checkFree('the tree', sources.freeBytes);
+    return ofTree === OK ? checkFree('the data directory', sources.dataFreeBytes) : ofTree;
+  }
+
+  async function checkFree(place: string, ask: () => Promise<number>): Promise<Check> {
     try {
-      const freeBytes = await inTime(sources.freeBytes());
+      const freeBytes = await inTime(ask());
       const minFreeBytes = sources.minFreeBytes();
       if (freeBytes === 'late' || freeBytes >= minFreeBytes) return OK;
-      const message = `${freeBytes} bytes are free for the tree; below ${minFreeBytes} (LOOKASIDE_MIN_FREE) uploads are refused`;
+      const message = `${freeBytes} bytes are free for ${place}; below ${minFreeBytes} (LOOKASIDE_MIN_FREE) uploads are refused`;
       return { state: 'degraded', message };
     } catch (error) {
-      sources.log.warn({ err: error }, 'the free space of the tree cannot be told');
+      sources.log.warn({ err: error }, `the free space of ${place} cannot be told`);
       return OK; // a tree that has gone, or hangs, is told by its own check
     }
   }

@@ -1,5 +1,6 @@
 // All databases of one data directory: opened together, closed in order. The caller holds the lock.
 import { existsSync, mkdirSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
@@ -44,6 +45,8 @@ export interface Databases {
   readonly indexReplacedBecause: string | null;
   /** From memory: cheap enough for every probe. */
   health(): DatabasesHealth;
+  /** Bytes free for us on the data directory's file system. @throws LookasideError STORE_UNAVAILABLE */
+  freeBytes(): Promise<number>;
   /** Writes what is queued and closes. A second time does nothing. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -195,6 +198,7 @@ function connect({
       const { state, index: indexLane, access } = writer.health();
       return { state, index: { ...indexLane, unusable: index.unusable }, access };
     },
+    freeBytes: () => freeBytes(dataDir),
     close: closeOnce,
     [Symbol.asyncDispose]: closeOnce,
   };
@@ -207,6 +211,16 @@ function makeFolder(dataDir: string): void {
     throw new LookasideError('STORE_UNAVAILABLE', `cannot make ${dataDir}: ${messageOf(error)}`, {
       cause: error,
     });
+  }
+}
+
+async function freeBytes(dataDir: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(dataDir);
+    return bavail * bsize;
+  } catch (error) {
+    const message = `cannot tell the free space of ${dataDir}: ${messageOf(error)}`;
+    throw new LookasideError('STORE_UNAVAILABLE', message, { cause: error });
   }
 }
 

@@ -29,7 +29,9 @@ export interface AppenderOptions extends TreeAndIndex {
   readonly makeRestoreEvent: (image: ImageId, sha256: string) => NewAuditEvent;
   /** SHA-256 of the bytes in hex. */
   readonly sha256: (bytes: Uint8Array) => string;
-  /** Space on the disk that uploads leave free. */
+  /** On the file system of the databases: the tree may be on another. */
+  readonly dataFreeBytes: () => Promise<number>;
+  /** Space on each disk that uploads leave free. */
   readonly minFreeBytes: number;
   /** What was read of the image before is no longer true. */
   readonly onChanged: (image: ImageId) => void;
@@ -138,10 +140,15 @@ export function createAppender(options: AppenderOptions): Appender {
     throw new LookasideError('NUMBER_NOT_NEXT', message, detail);
   }
 
+  /** Of both: once the file is in its place it is served, also when its provenance finds no room. */
   async function checkReserve(): Promise<void> {
-    const freeBytes = await writer.freeBytes();
+    checkFree(tree.root, await writer.freeBytes());
+    checkFree('the data directory', await options.dataFreeBytes());
+  }
+
+  function checkFree(place: string, freeBytes: number): void {
     if (freeBytes >= options.minFreeBytes) return;
-    const message = `${freeBytes} bytes are free for ${tree.root}, and ${options.minFreeBytes} are kept in reserve (LOOKASIDE_MIN_FREE); free some space, then upload again`;
+    const message = `${freeBytes} bytes are free for ${place}, and ${options.minFreeBytes} are kept in reserve (LOOKASIDE_MIN_FREE); free some space, then upload again`;
     throw new LookasideError('DISK_FULL', message);
   }
 

@@ -53,6 +53,7 @@ const appender = createAppender({
     throw new Error('nothing is put back in an owned tree');
   },
   sha256: sha256Hex,
+  dataFreeBytes: async () => 0,
   minFreeBytes: 0,
   onChanged: () => undefined,
   onRecorded: () => undefined,

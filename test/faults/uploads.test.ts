@@ -241,6 +241,12 @@ promise(
 const TMPFS = 'mount -t tmpfs -o size=8m tmpfs "$2" && cp -a "$1/." "$2" && shift 2 && exec "$@"';
 const PAGE_BYTES = 4096;
 
+/** A server in a mount namespace whose data directory, a copy of the template's, is on a disk of 8 MiB. */
+function onTmpfs(data: string): (argv: Argv) => Argv {
+  const shell = ['sh', '-ec', TMPFS, 'sh', template.folder.path, data] as const;
+  return (argv) => ['unshare', '--mount', '--propagation', 'private', ...shell, ...argv];
+}
+
 promise(
   {
     id: 'P12',
@@ -250,13 +256,9 @@ promise(
   },
   async (see) => {
     await using temp = await openTempFolder();
-    const onTmpfs = (argv: Argv): Argv => {
-      const shell = ['sh', '-ec', TMPFS, 'sh', template.folder.path, temp.path] as const;
-      return ['unshare', '--mount', '--propagation', 'private', ...shell, ...argv];
-    };
     await using server = await startServer({
       data: temp.path,
-      on: onTmpfs,
+      on: onTmpfs(temp.path),
       settings: { ...SETTINGS, LOOKASIDE_MIN_FREE: '1KiB' },
     });
     const uploads = uploadsTo(server.port, template.token);
@@ -311,6 +313,49 @@ promise(
     await assertNoDebris(copy.path);
     await assertWholeOrAbsent(copy.path, uploads, attempts);
     see(`${figureOf(statuses)}; 0 temporary files, ${leaked} descriptors left`);
+  },
+);
+
+promise(
+  {
+    id: 'P12',
+    what: 'a full disk with the databases refuses uploads to a tree on another disk before anything is stored',
+    wanted: '507, and nobody reads it; then 201',
+    ...needs('private host'),
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    await using tree = await openTempFolder();
+    await using server = await startServer({
+      data: temp.path,
+      root: tree.path,
+      on: onTmpfs(temp.path),
+      settings: { LOOKASIDE_MIN_FREE: '1MiB' },
+    });
+    const uploads = uploadsTo(server.port, template.token);
+    const data = path.join(`/proc/${server.pid}/root`, temp.path);
+    const read = toAttempt(template, 'read/app', 'v1');
+    assert.equal((await send(uploads, read))?.status, 201);
+    const attempt = toAttempt(template, 'full/app', 'v1');
+
+    const filler = await open(path.join(data, 'filler'), 'w');
+    await fill(filler);
+    const statuses = [(await send(uploads, attempt))?.status];
+    await assertServes(uploads, read);
+    assert.equal(
+      (await uploads.get(`${attempt.folder}/signature-1`)).status,
+      404,
+      'what was refused is served',
+    );
+    assert.deepEqual(await readdir(path.join(tree.path, '.lookaside/tmp')), []);
+    const { body } = await uploads.get('readyz?for=writes');
+    assert.match(body.toString(), /bytes are free for the data directory/);
+    await filler.close();
+    await rm(path.join(data, 'filler'));
+    statuses.push((await send(uploads, attempt))?.status);
+    assert.deepEqual(statuses, [507, 201]);
+    await assertServes(uploads, attempt);
+    see(`${figureOf(statuses)}; nobody read what was refused`);
   },
 );
 

@@ -10,6 +10,7 @@ function sourcesWith(changes: Partial<HealthSources> = {}): HealthSources {
     checkTree: async () => undefined,
     isTreeWritable: async () => true,
     freeBytes: async () => 100,
+    dataFreeBytes: async () => 100,
     minFreeBytes: () => 100,
     tree: 'owned',
     index: () => ({ isComplete: true, isScanning: false, error: null }),
@@ -88,7 +89,14 @@ describe('health', () => {
       { minFreeBytes: () => 101 },
       'space',
       'failed',
-      /100 bytes.*LOOKASIDE_MIN_FREE/,
+      /100 bytes.*the tree.*LOOKASIDE_MIN_FREE/,
+    ],
+    [
+      'a disk with the databases that is nearly full',
+      { dataFreeBytes: async () => 99 },
+      'space',
+      'failed',
+      /99 bytes.*the data directory.*LOOKASIDE_MIN_FREE/,
     ],
     ['a server that is stopping', { isDraining: () => true }, 'draining', 'failed', /stopping/],
   ];

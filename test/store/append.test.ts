@@ -297,9 +297,11 @@ for (const kind of ['owned', 'shared'] as const) {
       assert.equal(uploads.events.length, 3);
     });
 
-    it('is refused below the reserve, which is told, and nothing is kept', async () => {
+    it('is refused below the reserve of either disk, which is told, and nothing is kept', async () => {
       await open(kind, { minFreeBytes: Number.MAX_SAFE_INTEGER });
       await assert.rejects(append(ONE), { code: 'DISK_FULL', message: /LOOKASIDE_MIN_FREE/ });
+      await open(kind, { minFreeBytes: 1, dataFreeBytes: async () => 0 });
+      await assert.rejects(append(ONE), { code: 'DISK_FULL', message: /^0 bytes.*the data directory/ });
       assert.deepEqual(await readdir(opened.root), []);
       assert.deepEqual(uploads.events, []);
     });

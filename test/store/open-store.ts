@@ -67,6 +67,7 @@ export interface StoreOptions {
   readonly monotonicMs?: () => number;
   readonly wait?: (ms: number) => Promise<void>;
   readonly minFreeBytes?: number;
+  readonly dataFreeBytes?: () => Promise<number>;
   readonly between?: (ports: Ports) => Ports;
 }
 
@@ -103,6 +104,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     verdicts: { ofImage: (image) => verdicts.get(imageKey(image)) ?? [] },
     audit: kept,
     makeRestoreEvent: (image, sha256) => eventOf(image, sha256, 'restore'),
+    dataFreeBytes: options.dataFreeBytes ?? databases.freeBytes,
     minFreeBytes: options.minFreeBytes ?? 0,
     onChanged: (image) => reader.forget(image),
     log,
