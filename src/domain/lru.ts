@@ -12,6 +12,8 @@ export interface Lru<K, V> {
 export function createLru<K, V>(maxWeight: number, weigh: (value: V, key: K) => number): Lru<K, V> {
   // a Map iterates in insertion order: the first key is the one used longest ago
   const entries = new Map<K, { readonly value: V; readonly weight: number }>();
+  // kept: a new one would have to pass over all that was deleted since the map was last packed
+  let oldestFirst = entries.keys();
   let weight = 0;
 
   function remove(key: K): void {
@@ -35,9 +37,10 @@ export function createLru<K, V>(maxWeight: number, weigh: (value: V, key: K) => 
       if (added > maxWeight) return;
       entries.set(key, { value, weight: added });
       weight += added;
-      for (const oldest of entries.keys()) {
-        if (weight <= maxWeight) break;
-        remove(oldest);
+      while (weight > maxWeight) {
+        const oldest = oldestFirst.next();
+        if (oldest.done) oldestFirst = entries.keys();
+        else remove(oldest.value);
       }
     },
     delete: remove,
