@@ -1,5 +1,5 @@
 // All databases of one data directory: opened together, closed in order. The caller holds the lock.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
@@ -7,6 +7,7 @@ import { LookasideError } from '../domain/errors.ts';
 import type { KeyStore, TokenStore, UploadStore } from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
+import { makeDataFolder } from './data-folder.ts';
 import { KeyTable, SqliteKeyStore } from './keys.ts';
 import {
   closedOnError,
@@ -206,7 +207,7 @@ function connect({
 
 function makeFolder(dataDir: string): void {
   try {
-    mkdirSync(dataDir, { recursive: true });
+    makeDataFolder(dataDir);
   } catch (error) {
     throw new LookasideError('STORE_UNAVAILABLE', `cannot make ${dataDir}: ${messageOf(error)}`, {
       cause: error,

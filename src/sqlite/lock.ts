@@ -1,10 +1,11 @@
 // DATA/lock: who holds it is the one process that may write to the data directory. DATA/lock.holder says who that is.
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
 import { describeHolder, type Holder, holderText, isServer, parseHolder } from '../domain/holder.ts';
 import { connect } from './connect.ts';
+import { makeDataFolder } from './data-folder.ts';
 import { isLocked, messageOf } from './open.ts';
 
 export interface DataLock {
@@ -39,7 +40,7 @@ export function takeLock(dataDir: string, taker: LockTaker): DataLock {
 function lockedDatabase(dataDir: string, file: string): Database {
   let db: Database | null = null;
   try {
-    mkdirSync(dataDir, { recursive: true });
+    makeDataFolder(dataDir);
     db = connect(file, { timeout: 0 });
     db.pragma('locking_mode = EXCLUSIVE');
     db.pragma('journal_mode = MEMORY');

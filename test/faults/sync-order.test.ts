@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { test } from 'node:test';
 import { needs } from '../clients/available.ts';
-import { startBackground } from '../clients/command.ts';
-import { startServer } from '../clients/server.ts';
+import { describeOutcome, run, startBackground } from '../clients/command.ts';
+import { lookaside, startServer } from '../clients/server.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
 import { takenAs, uploadsTo } from '../clients/uploads.ts';
 import { openTemplate, send, toAttempt } from './crash-scene.ts';
 import { count, promise } from './promise.ts';
@@ -67,3 +69,23 @@ promise(
     }
   },
 );
+
+test('a new data directory is synced into the folders above it', needs('strace'), async () => {
+  await using temp = await openTempFolder();
+  const data = path.join(temp.path, 'new', 'deep', 'data');
+  const trace = path.join(temp.path, 'trace');
+  const argv = lookaside('token', 'create', '--name', 'pipeline', '--data', data);
+  const outcome = await run(
+    ['strace', '-f', '-y', '-o', trace, '-e', 'trace=?mkdir,?mkdirat,fsync', ...argv],
+    {
+      env: { PATH: process.env.PATH ?? '' },
+    },
+  );
+  assert.equal(outcome.status, 0, describeOutcome(outcome));
+  const log = await readFile(trace, 'utf8');
+  for (const made of [path.dirname(path.dirname(data)), path.dirname(data), data]) {
+    const madeAt = log.search(new RegExp(`mkdir.*"${made}"`));
+    const syncedAt = log.search(new RegExp(`fsync\\(\\d+<${path.dirname(made)}>`));
+    assert.ok(madeAt >= 0 && syncedAt > madeAt, made);
+  }
+});

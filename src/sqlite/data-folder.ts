@@ -1,0 +1,22 @@
+// The folder that holds the databases: made so that it survives a power cut with all that is in it.
+import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+
+/** Makes it with its missing parents. @throws the system's error */
+export function makeDataFolder(dataDir: string): void {
+  const path = resolve(dataDir);
+  const firstMade = mkdirSync(path, { recursive: true });
+  if (firstMade === undefined) return;
+  // a new folder is an entry of its parent, up to one that was there
+  const last = dirname(firstMade);
+  for (let made = path; made !== last; made = dirname(made)) syncFolder(dirname(made));
+}
+
+function syncFolder(path: string): void {
+  const descriptor = openSync(path, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
