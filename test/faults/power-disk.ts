@@ -34,7 +34,7 @@ const DISK_BYTES = 384 * 1024 * 1024;
 /** An empty disk. It is unmounted when it is disposed of, and when the test ends before. */
 export async function openPowerDisk(fileSystem: FileSystem): Promise<CrashDisk> {
   const temp = await openTempFolder();
-  const image = path.join(temp.path, 'disk');
+  let image = path.join(temp.path, 'disk');
   const mounted = path.join(temp.path, 'mounted');
   // umount frees the loop device as well: mount asked for that
   const unmountAnyhow = () => {
@@ -59,6 +59,11 @@ export async function openPowerDisk(fileSystem: FileSystem): Promise<CrashDisk> 
     },
     async restore() {
       await call('umount', mounted);
+      // under its old name the kernel would give back the dead file system as long as another mount namespace has it
+      const copy = `${image}+`;
+      await call('cp', '--sparse=always', image, copy);
+      rmSync(image);
+      image = copy;
       await mount();
     },
     async [Symbol.asyncDispose]() {
