@@ -47,11 +47,16 @@ export interface UpkeepOptions<Found extends Problem & { readonly isDamage: bool
 export interface Upkeep {
   /** Scans now and then at intervals; a failure is logged and tried again. */
   start(): void;
+  /** What is under way ends at the next image, and what waits does not begin. */
   stop(): Promise<void>;
   /** Scans as soon as may be; to be called when the index was found unusable: it is made anew. */
   rebuild(): void;
-  /** @throws LookasideError DAMAGE_FOUND unless damage is accepted: what is lost from the tree would be lost for good */
+  /**
+   * @throws LookasideError DAMAGE_FOUND unless damage is accepted: what is lost from the tree would be lost for good; BUSY when
+   * stopped
+   */
   reindex(options: { readonly acceptDamage: boolean; readonly onProgress?: OnProgress }): Promise<TreeCounts>;
+  /** @throws LookasideError BUSY when stopped */
   fsck(options: { readonly repair: boolean; readonly onProgress?: OnProgress }): Promise<FsckResult>;
   readonly status: UpkeepStatus;
 }
@@ -88,11 +93,30 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
     waiting += 1;
     const checked = turn.then(() => Promise.race([options.whenIndexChecked(), stopped]));
-    const mine = checked.then(act).finally(() => {
-      waiting -= 1;
-    });
+    const mine = checked
+      .then(() => {
+        refuseStopped();
+        return act();
+      })
+      .finally(() => {
+        waiting -= 1;
+      });
     turn = mine.catch(() => undefined);
     return mine;
+  }
+
+  function refuseStopped(): void {
+    if (!isStopped) return;
+    const message = 'the server is stopping, and this was not done to its end; try again once it runs again';
+    throw new LookasideError('BUSY', message);
+  }
+
+  /** Told of every image, which is where a walk through the tree can end. */
+  function unlessStopped(onProgress?: OnProgress): OnProgress {
+    return (counts) => {
+      refuseStopped();
+      onProgress?.(counts);
+    };
   }
 
   async function scan(onProgress?: OnProgress): Promise<TreeCounts> {
@@ -101,10 +125,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
       mustReset = false;
     }
     const startedMs = clock.monotonicMs();
-    const counts = await scanner.scan(site, (now) => {
-      if (isStopped) throw new Error('stopped: the server is shutting down');
-      onProgress?.(now);
-    });
+    const counts = await scanner.scan(site, unlessStopped(onProgress));
     lastScanAt = clock.now();
     lastError = null;
     log.info({ ...counts, tookMs: Math.round(clock.monotonicMs() - startedMs) }, 'the tree was scanned');
@@ -120,9 +141,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
   async function scanAndSchedule(): Promise<void> {
     timer = null;
     try {
-      await inTurn(async () => {
-        if (!isStopped) await scan();
-      });
+      await inTurn(() => scan());
       // set by a rebuild while this scan was running
       const isRebuildDue = mustReset && timer !== null;
       const intervalMs = options.scanIntervalMs();
@@ -151,7 +170,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
 
   async function refuseDamage(): Promise<void> {
     try {
-      for await (const found of scanner.findProblems(site)) {
+      for await (const found of scanner.findProblems(site, unlessStopped())) {
         if (!found.isDamage) continue;
         throw new LookasideError(
           'DAMAGE_FOUND',
@@ -170,10 +189,10 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
       let repaired = 0;
       const findings: FsckFinding[] = [];
       const isCompared = index.isComplete(site);
-      const keepCounts = (now: TreeCounts) => {
+      const keepCounts = unlessStopped((now) => {
         counts = now;
         request.onProgress?.(now);
-      };
+      });
       for await (const found of scanner.findProblems(site, keepCounts)) {
         const isRepaired = request.repair && found.isDamage && (await scanner.repair(found));
         repaired += isRepaired ? 1 : 0;

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import type { SignatureIndex } from '../../src/domain/ports.ts';
 import { PROBLEM_TEXTS, type Problem, type ProblemKind } from '../../src/domain/tree.ts';
-import { createUpkeep, type OnProgress, type TreeScanner } from '../../src/service/upkeep.ts';
+import { createUpkeep, type OnProgress, type TreeScanner, type Upkeep } from '../../src/service/upkeep.ts';
 import { createGate } from '../gate.ts';
 import { createClock, createLog } from './hand-driven.ts';
 
@@ -26,6 +26,8 @@ interface Scene {
   /** What a scan does before it ends. */
   scan?: (onProgress: OnProgress) => Promise<void>;
   problems?: readonly Found[];
+  /** Awaited ahead of each problem but the first. */
+  between?: () => Promise<void>;
   /** What is thrown after the problems. */
   findFailure?: Error;
   repair?: (found: Found) => Promise<boolean>;
@@ -62,9 +64,10 @@ function open(t: TestContext, scene: Scene = {}) {
       }),
     async *findProblems(_, onProgress) {
       acts.push('look');
-      for (const problem of scene.problems ?? []) {
+      for (const [position, problem] of (scene.problems ?? []).entries()) {
+        if (position > 0) await scene.between?.();
+        onProgress?.({ ...COUNTS, problems: position + 1 });
         yield problem;
-        onProgress?.({ ...COUNTS, problems: 1 });
       }
       if (scene.findFailure !== undefined) throw scene.findFailure;
       onProgress?.({ ...COUNTS, problems: scene.problems?.length ?? 0 });
@@ -281,6 +284,81 @@ describe('stopping', () => {
     assert.deepEqual(acts, ['scan']);
   });
 
+  const isStopping = (error: unknown) =>
+    isLookasideError(error, 'BUSY') && /the server is stopping.*try again/.test(error.message);
+
+  interface Walk {
+    readonly name: string;
+    readonly begin: (upkeep: Upkeep) => Promise<unknown>;
+    readonly first: ProblemKind;
+    readonly acts: readonly string[];
+  }
+
+  const walks: readonly Walk[] = [
+    { name: 'fsck', begin: ({ fsck }) => fsck({ repair: false }), first: 'missing', acts: ['look'] },
+    {
+      name: 'fsck with repair',
+      begin: ({ fsck }) => fsck({ repair: true }),
+      first: 'missing',
+      acts: ['look', 'repair a/signature-1'],
+    },
+    {
+      name: 'the look for damage ahead of a reindex',
+      begin: ({ reindex }) => reindex({ acceptDamage: false }),
+      first: 'empty',
+      acts: ['look'],
+    },
+  ];
+
+  for (const { name, begin, first, acts } of walks) {
+    test(`${name} that is under way ends at the next image, and tells its caller why`, async (t) => {
+      const gate = createGate();
+      const problems = [found(first, 'a/signature-1'), found('missing', 'b/signature-1')];
+      const scene = open(t, { problems, between: () => gate.promise });
+      const ended = assert.rejects(begin(scene.upkeep), isStopping);
+      await setImmediate();
+      const stopping = scene.upkeep.stop();
+      gate.open();
+      await Promise.all([ended, stopping]);
+      assert.deepEqual(scene.acts, acts);
+    });
+  }
+
+  test('a reindex that is under way ends at the next image, and tells its caller why', async (t) => {
+    const gate = createGate();
+    const { upkeep, acts, pass } = open(t, {
+      scan: async (onProgress) => {
+        await gate.promise;
+        onProgress(COUNTS);
+      },
+    });
+    const ended = assert.rejects(upkeep.reindex({ acceptDamage: true }), isStopping);
+    await setImmediate();
+    const stopping = upkeep.stop();
+    gate.open();
+    await Promise.all([ended, stopping]);
+    await pass(RETRY_MS);
+    assert.deepEqual(acts, ['reset', 'scan'], 'the next start finishes it');
+  });
+
+  test('what waits for its turn does not begin, and neither does what is asked for afterwards', async (t) => {
+    const gate = createGate();
+    const { upkeep, acts, pass } = open(t, { scan: () => gate.promise });
+    upkeep.start();
+    await pass(0);
+    const waiting = [
+      upkeep.fsck({ repair: true }),
+      upkeep.reindex({ acceptDamage: false }),
+      upkeep.reindex({ acceptDamage: true }),
+    ];
+    const refused = Promise.all(waiting.map((each) => assert.rejects(each, isStopping)));
+    const stopping = upkeep.stop();
+    gate.open();
+    await Promise.all([refused, stopping]);
+    await assert.rejects(upkeep.fsck({ repair: false }), isStopping);
+    assert.deepEqual(acts, ['scan']);
+  });
+
   test('before the first scan, nothing is scanned', async (t) => {
     const { upkeep, acts, pass } = open(t);
     upkeep.start();
@@ -406,7 +484,7 @@ describe('fsck', () => {
         repaired: false,
       })),
     });
-    assert.deepEqual(seen, [1, 1, 1, 3]);
+    assert.deepEqual(seen, [1, 2, 3, 3]);
     assert.deepEqual(acts, ['look']);
   });
 
