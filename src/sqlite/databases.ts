@@ -48,7 +48,9 @@ export interface Databases {
   health(): DatabasesHealth;
   /** Bytes free for us on the data directory's file system. @throws LookasideError STORE_UNAVAILABLE */
   freeBytes(): Promise<number>;
-  /** Writes what is queued and closes. A second time does nothing. */
+  /** The end is near: from now on writes wait for foreign locks for 5 s at most, and then no longer. */
+  hurry(): void;
+  /** Hurries, writes what is queued and closes. A second time does nothing. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -200,6 +202,7 @@ function connect({
       return { state, index: { ...indexLane, unusable: index.unusable }, access };
     },
     freeBytes: () => freeBytes(dataDir),
+    hurry: () => writer.hurry(),
     close: closeOnce,
     [Symbol.asyncDispose]: closeOnce,
   };

@@ -30,13 +30,15 @@ const MAX_JOINED_BYTES = 1024 * 1024;
 // Between two tries of a command that met a foreign lock.
 const LOCKED_PAUSE_MS = 25;
 const LOCKED_LIMIT_MS = 30_000;
-const CLOSE_LIMIT_MS = 5000;
+const ENDING_LIMIT_MS = 5000;
 const THREAD_HEAP_MIB = 256;
 
 export interface WriterOptions {
   readonly dataDir: string;
   /** How long a command waits for a lock that another process holds, from when it was queued. Default 30 s. */
   readonly lockedLimitMs?: number;
+  /** The same from when the end has begun. Default 5 s. */
+  readonly endingLimitMs?: number;
   /** Heap of the thread; beyond it the thread dies and is replaced. Default 256 MiB. */
   readonly threadHeapMib?: number;
 }
@@ -81,7 +83,7 @@ export class Writer {
   #worker: Worker | null = null;
   #current: { readonly lane: Lane; readonly jobs: readonly Job[] } | null = null;
   #lastServed: LaneName = 'access';
-  #closeUntilMs: number | null = null;
+  #endingUntilMs: number | null = null;
   #drained: Promise<void> | null = null;
   #closed: Promise<void> | null = null;
   #onIdle: (() => void) | null = null;
@@ -124,9 +126,14 @@ export class Writer {
     return { state: healthOf(state), index: healthOf(index), access: healthOf(access) };
   }
 
-  /** Takes no more commands and resolves when the queued ones are carried out; foreign locks are waited for 5 s at most. */
+  /** The end is near: from now on foreign locks are waited for 5 s at most, and then no longer. */
+  hurry(): void {
+    this.#endingUntilMs ??= performance.now() + (this.#options.endingLimitMs ?? ENDING_LIMIT_MS);
+  }
+
+  /** Hurries, takes no more commands and resolves when the queued ones are carried out. */
   drain(): Promise<void> {
-    this.#closeUntilMs ??= performance.now() + CLOSE_LIMIT_MS;
+    this.hurry();
     this.#drained ??= new Promise((resolve) => {
       this.#onIdle = resolve;
       this.#next();
@@ -151,7 +158,7 @@ export class Writer {
   }
 
   #refusal(lane: Lane, sizeBytes: number): LookasideError | null {
-    if (this.#closeUntilMs !== null) return unavailable('the databases are closed');
+    if (this.#drained !== null) return unavailable('the databases are closed');
     if (lane.name === 'state' && this.#stateFailure !== null) return unavailable(this.#stateFailure);
     const isFull =
       lane.jobs.length >= MAX_QUEUED[lane.name] ||
@@ -237,12 +244,15 @@ export class Writer {
 
   #tryLater(lane: Lane, reason: string): void {
     lane.lockedTries += 1;
-    const closeUntilMs = this.#closeUntilMs ?? Number.POSITIVE_INFINITY;
     const nowMs = performance.now();
-    const head = lane.jobs[0];
-    if (head !== undefined && nowMs >= Math.min(head.lockedUntilMs, closeUntilMs)) {
+    const isOver = this.#endingUntilMs !== null && nowMs >= this.#endingUntilMs;
+    const [head] = lane.jobs;
+    const isHeadOver = head !== undefined && nowMs >= head.lockedUntilMs;
+    // at the end all at once: each try of one that waits costs SQLite's own wait
+    const givenUp = isOver ? [...lane.jobs] : isHeadOver ? [head] : [];
+    if (givenUp.length > 0) {
       const message = `another process keeps the ${lane.name} database locked: ${reason}`;
-      this.#settle(lane, head, new LookasideError('BUSY', message), null);
+      for (const job of givenUp) this.#settle(lane, job, new LookasideError('BUSY', message), null);
       return;
     }
     lane.pause = setTimeout(() => {

@@ -84,6 +84,22 @@ describe('a foreign process that holds the write lock', () => {
     assert.equal(databases.health().state.lastWriteSucceeded, true);
   });
 
+  it('is not waited for at the end by each write that is queued, one after the other', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const { databases } = await open(dataDir, { endingLimitMs: 0 });
+    const other = await otherProcess(t, 'write', join(dataDir, 'index.db'));
+    const writes = manyImages(300).map((image) => databases.index.record([image]));
+    const startedMs = performance.now();
+    const results = Promise.allSettled(writes);
+    databases.hurry();
+    for (const result of await results) assert.ok(result.status === 'rejected' && busy(result.reason));
+    // SQLite waits for 20 ms at each try
+    assert.ok(performance.now() - startedMs < (300 * 20) / 2);
+    await databases.tokens.create(ALICE, auditEvent());
+    await databases.close();
+    await other.end();
+  });
+
   it('does not hinder a start', async (t) => {
     const dataDir = temporaryFolder(t);
     const first = await open(dataDir);
