@@ -29,6 +29,8 @@ export interface AccessRecorder {
   record(event: AccessEvent): void;
   /** Writes what is there; resolves when it is written or given up. */
   flush(): Promise<void>;
+  /** As flush(), and tells what was lost since it was told last: nobody asks later. */
+  end(): Promise<void>;
   /** While full, events are dropped and counted. */
   setFull(isFull: boolean): void;
   readonly buffer: { readonly rows: number; readonly dropped: number };
@@ -50,7 +52,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   let missing = new Map<string, Counted<MissingCount>>();
   let dropped = 0;
   let isDiskShareUsed = false;
-  let lostSinceTold = 0;
+  let untold: { readonly error: unknown; readonly rows: number } | null = null;
   let toldAtMs = Number.NEGATIVE_INFINITY;
   let writing: Promise<void> | null = null;
 
@@ -118,27 +120,34 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     missing = new Map();
     writing = accessLog
       .write(batch)
-      .catch((error: unknown) => tellLost(error, batch.reads.length + batch.missing.length))
+      .catch((error: unknown) => lose(error, batch.reads.length + batch.missing.length))
       .finally(() => {
         writing = null;
       });
     await writing;
   }
 
-  /** Once a minute at most: a full disk lasts, and the log may lie on it. */
-  function tellLost(error: unknown, rows: number): void {
+  /** Told once a minute at most: a full disk lasts, and the log may lie on it. */
+  function lose(error: unknown, rows: number): void {
     dropped += rows;
-    lostSinceTold += rows;
-    const nowMs = clock.monotonicMs();
-    if (nowMs - toldAtMs < MINUTE_MS) return;
-    log.warn({ err: error, rows: lostSinceTold }, 'access events were not written');
-    toldAtMs = nowMs;
-    lostSinceTold = 0;
+    untold = { error, rows: rows + (untold?.rows ?? 0) };
+    if (clock.monotonicMs() - toldAtMs >= MINUTE_MS) tellLost();
+  }
+
+  function tellLost(): void {
+    if (untold === null) return;
+    log.warn({ err: untold.error, rows: untold.rows }, 'access events were not written');
+    toldAtMs = clock.monotonicMs();
+    untold = null;
   }
 
   return {
     record,
     flush,
+    async end() {
+      await flush();
+      tellLost();
+    },
     setFull(isFull) {
       if (isFull && !isDiskShareUsed) {
         log.warn(
@@ -194,7 +203,7 @@ export function keepAccessLog({ recorder, accessLog, log, clock, limits }: Acces
     async stop() {
       clearInterval(flushing);
       clearInterval(pruning);
-      await recorder.flush();
+      await recorder.end();
     },
   };
 }

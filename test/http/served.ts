@@ -41,7 +41,13 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       browser: { folderPage: unasked, imagePage: unasked },
       judge: { prefer: unasked },
       signatures: { ofImage: unasked, search: unasked, missing: unasked },
-      recorder: { record: unasked, flush: unasked, setFull: unasked, buffer: { rows: 0, dropped: 0 } },
+      recorder: {
+        record: unasked,
+        flush: unasked,
+        end: unasked,
+        setFull: unasked,
+        buffer: { rows: 0, dropped: 0 },
+      },
       tokens: {
         create: unasked,
         list: unasked,

@@ -68,6 +68,7 @@ export async function openUploadScene({
       recorder: {
         record: () => undefined,
         flush: unreached,
+        end: unreached,
         setFull: () => undefined,
         buffer: { rows: 0, dropped: 0 },
       },

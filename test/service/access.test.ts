@@ -246,6 +246,21 @@ describe('the memory of reads that are not written yet', () => {
     assert.equal(recorder.buffer.dropped, 61);
   });
 
+  test('what was lost within the last minute is told at the end', async () => {
+    const { recorder, log } = open(() => Promise.reject(new Error('the database is locked')));
+    recorder.record(eventOf());
+    await recorder.flush();
+    recorder.record(eventOf());
+    await recorder.flush();
+    recorder.record(eventOf());
+    await recorder.end();
+    await recorder.end();
+    assert.deepEqual(
+      log.lines.map(({ fields }) => fields.rows),
+      [1, 2],
+    );
+  });
+
   test('a write that fails is told and its rows are counted as dropped; the next one goes on', async () => {
     let isFailing = true;
     const { recorder, log, written } = open(async () => {
