@@ -70,6 +70,12 @@ describe('the systemd units', () => {
     });
   }
 
+  // systemd takes death by SIGHUP for a clean end, and Node.js takes a moment until it runs our first line
+  test('start the server again when a reload comes ahead of its first line', async () => {
+    assert.deepEqual(await valuesOf('lookaside.service', 'ExecReload'), ['/bin/kill -HUP $MAINPID']);
+    assert.deepEqual(await valuesOf('lookaside.service', 'RestartForceExitStatus'), ['SIGHUP']);
+  });
+
   test('keep the data where the server looks for it', async () => {
     const [state] = await valuesOf('lookaside.service', 'StateDirectory');
     const environment = await valuesOf('lookaside.service', 'Environment');
