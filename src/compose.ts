@@ -72,9 +72,8 @@ export function createLineWriter(fd: 1 | 2): (line: string) => void {
   return (line) => void stream.write(`${line}\n`);
 }
 
-/** JSON lines on standard error, with nothing in them that could forge a line or steer a terminal. */
-export function createLog(level: Config['logLevel']): Logger {
-  const writeLine = createLineWriter(2);
+/** JSON lines, on standard error unless told, with nothing in them that could forge a line or steer a terminal. */
+export function createLog(level: Config['logLevel'], writeLine = createLineWriter(2)): Logger {
   const lines = { write: (line: string) => writeLine(escapeJson(line.trimEnd())) };
   return pino(
     {
@@ -103,6 +102,8 @@ export interface Composed {
   readonly index: SignatureIndex;
   readonly tree: Tree;
   health(isDraining: () => boolean): () => Promise<Health>;
+  /** The end is near: scans, fsck and reindex end, and writes wait for foreign locks for 5 s more at most. */
+  hurry(): void;
   /** Stops scanning, writes what is queued, closes the databases, lets go of the lock. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -127,6 +128,10 @@ export async function compose({ config, current, log, taker }: ComposeOptions): 
     const { composed, databases } = await openOwned({ config, current, log });
     return {
       ...composed,
+      hurry() {
+        void composed.upkeep.stop(); // waited for below
+        databases.hurry();
+      },
       async [Symbol.asyncDispose]() {
         await Promise.all([composed.upkeep.stop(), composed.judge.stop()]);
         await composed.appender.idle();

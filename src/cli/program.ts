@@ -3,17 +3,19 @@
 import { Command, CommanderError, Option } from 'commander';
 import { type Config, loadConfig, takePassedSockets } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
+import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { VERSION } from './version.ts';
 
-/** Runs one command to its end; the exit code. */
-export async function runProgram(argv: readonly string[]): Promise<number> {
+/** Runs one command to its end; the exit code. `signals` are not null when they are caught already, for serve. */
+export async function runProgram(argv: readonly string[], signals: ServerSignals | null): Promise<number> {
   // EPIPE: who read our output has seen enough, as `head` does
   for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   let exitCode: number = EXIT.done;
-  const program = createProgram((code) => {
+  const finish = (code: number) => {
     exitCode = code;
-  });
+  };
+  const program = createProgram({ finish, signals });
   try {
     await program.parseAsync(argv);
     return exitCode;
@@ -50,7 +52,12 @@ interface PushOptions extends RemoteOptions {
   readonly json?: boolean;
 }
 
-function createProgram(finish: (exitCode: number) => void): Command {
+interface ProgramParts {
+  readonly finish: (exitCode: number) => void;
+  readonly signals: ServerSignals | null;
+}
+
+function createProgram({ finish, signals }: ProgramParts): Command {
   const program = new Command('lookaside')
     .description('The signature server for container images.')
     .version(VERSION)
@@ -63,7 +70,13 @@ function createProgram(finish: (exitCode: number) => void): Command {
     .option('--listen <address>', 'where to listen, [HOST]:PORT (LOOKASIDE_LISTEN, :8000)')
     .action(async (options: DataOptions & { listen?: string }) => {
       const { runServe } = await import('./serve.ts');
-      finish(await runServe({ load: () => load(options), passedSockets: takePassedSockets() }));
+      finish(
+        await runServe({
+          load: () => load(options),
+          passedSockets: takePassedSockets(),
+          signals: signals ?? catchServerSignals(),
+        }),
+      );
     });
 
   withData(program.command('config'))

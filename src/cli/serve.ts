@@ -11,27 +11,32 @@ import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
 import { keepAccessLog } from '../service/access.ts';
 import { formatBanner } from './banner.ts';
+import type { ServerSignals } from './server-signals.ts';
 import { EXIT, print } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
 import { VERSION } from './version.ts';
 
-/** Requests under way are given this long after SIGTERM; the process is gone within ten seconds. */
+/** Requests under way are given this long after SIGTERM. */
 const DRAIN_MS = 8000;
+/** The process is gone within ten seconds. */
+const END_MS = 9500;
 
 export interface ServeOptions {
   /** Reads the configuration anew at each call. */
   readonly load: () => Config;
   /** Sockets to listen on instead of the configured address; empty when none was passed. */
   readonly passedSockets: readonly number[];
+  readonly signals: ServerSignals;
 }
 
 /** Resolves when the server has stopped. */
-export async function runServe({ load, passedSockets }: ServeOptions): Promise<number> {
+export async function runServe({ load, passedSockets, signals }: ServeOptions): Promise<number> {
   const started = load();
   let config = started;
   let isDraining = false;
   const log = createLog(config.logLevel);
   const composed = await compose({ config, current: () => config, log, taker: thisCommand() });
+  const stopping = signals.stop(); // from the first request on, SIGTERM has it answered
   try {
     const services = toServices({ composed, config: () => config, isDraining: () => isDraining, log });
     const listeners =
@@ -49,13 +54,10 @@ export async function runServe({ load, passedSockets }: ServeOptions): Promise<n
     });
     const isWritable = await composed.tree.isWritable();
 
-    const reload = () => {
+    signals.onReload(() => {
       config = reloaded({ load, before: config, listeners, log });
       log.level = config.logLevel;
-    };
-    process.on('SIGHUP', reload);
-    const stopping = stopSignal();
-    // whoever has read this may signal at once, so the handlers come first
+    });
     print(
       formatBanner({
         version: VERSION,
@@ -68,17 +70,40 @@ export async function runServe({ load, passedSockets }: ServeOptions): Promise<n
     await stopping;
     isDraining = true;
     log.info({}, 'stopping: no new connections are taken, requests under way are finished');
+    const awaited = endInTime();
+    composed.hurry();
     await Promise.race([
       Promise.all([...listeners, local].map((listener) => listener?.drain())),
       wait(DRAIN_MS, undefined, { ref: false }),
     ]);
     for (const listener of [...listeners, local]) listener?.abort();
+    awaited('the record of the last reads');
     await access.stop();
-    process.off('SIGHUP', reload);
+    awaited('the databases, and what still writes to them');
   } finally {
     await composed[Symbol.asyncDispose]();
   }
   return EXIT.done;
+}
+
+/**
+ * Ends the process when its end takes too long, as on a disk that is slow or does not answer. Returns what is to be told
+ * which wait has begun.
+ */
+function endInTime(): (what: string) => void {
+  let awaited = 'requests under way';
+  const end = () => {
+    // not by way of the threads that wait for the disk
+    const log = createLog('error', (line) => void process.stderr.write(`${line}\n`));
+    log.error({ awaited }, 'the end takes too long and is not waited for; what was acknowledged is stored');
+    process.kill(process.pid, 'SIGKILL');
+    // process 1 of a container cannot be killed from within, and this waits for the threads
+    process.exit(EXIT.failed);
+  };
+  setTimeout(end, END_MS).unref();
+  return (what) => {
+    awaited = what;
+  };
 }
 
 interface ServiceParts {
@@ -214,19 +239,6 @@ function readTlsFile(setting: string, path: string): Buffer {
 
 function accessLimits({ accessRetentionMs, accessMaxBytes }: Config) {
   return { retentionMs: accessRetentionMs, maxBytes: accessMaxBytes };
-}
-
-/** The first SIGTERM or SIGINT; a second one ends the process at once. */
-function stopSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => {
-        for (const second of ['SIGTERM', 'SIGINT'] as const)
-          process.on(second, () => process.exit(EXIT.failed));
-        resolve();
-      });
-    }
-  });
 }
 
 interface Reload {

@@ -17,6 +17,8 @@ export interface Surroundings {
   readonly deadlineMs?: number;
   /** File descriptors that it has as 3, 4, … */
   readonly passed?: readonly number[];
+  /** Told the process id at once. */
+  readonly onSpawn?: (pid: number) => void;
 }
 
 export type Argv = readonly [program: string, ...args: string[]];
@@ -115,12 +117,14 @@ export async function startBackground(
   };
 }
 
-function start([program, ...args]: Argv, { env, cwd, passed = [] }: Surroundings): ChildProcess {
+function start([program, ...args]: Argv, surroundings: Surroundings): ChildProcess {
+  const { env, cwd, passed = [], onSpawn } = surroundings;
   // stdin is a pipe that we hold: a program that reads it ends with us
   const child = spawn(program, args, { env, cwd, stdio: ['pipe', 'pipe', 'pipe', ...passed] });
   const killWithUs = () => child.kill('SIGKILL');
   process.prependOnceListener('exit', killWithUs); // before the listener that removes its folder
   child.once('close', () => process.off('exit', killWithUs));
+  if (child.pid !== undefined) onSpawn?.(child.pid);
   return child;
 }
 

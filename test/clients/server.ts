@@ -33,15 +33,18 @@ export interface ServerOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Where it runs: see PrivateHost. */
   readonly on?: (argv: Argv) => Argv;
+  /** Told the process id ahead of its first line. */
+  readonly onSpawn?: (pid: number) => void;
 }
 
 /** The server, once it says that it listens. */
 export async function startServer(options: ServerOptions): Promise<LookasideServer> {
   const { root, data, listen = '127.0.0.1:0', settings = {}, on = (argv: Argv) => argv } = options;
+  const { onSpawn = () => undefined } = options;
   const shared = root === undefined ? [] : ['--root', root];
   const process_ = await startBackground(
     on([process.execPath, MAIN, 'serve', '--listen', listen, '--data', data, ...shared]),
-    { env: { PATH: process.env.PATH ?? '', ...settings } },
+    { env: { PATH: process.env.PATH ?? '', ...settings }, onSpawn },
     /listening on (https?:\/\/(127\.0\.0\.1:[0-9]+))/,
   );
   const [, url, host] = process_.ready;

@@ -1,6 +1,7 @@
 // Starting, stopping and reloading under load: nobody who was being served notices.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { copyFile, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -10,8 +11,9 @@ import { connect as connectTls } from 'node:tls';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { needs } from '../clients/available.ts';
 import { makeServerCertificate } from '../clients/certificate.ts';
+import { describeOutcome, run } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
-import { type LookasideServer, startServer } from '../clients/server.ts';
+import { type LookasideServer, lookaside, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { parseAnswer, requestRaw } from '../http/raw-request.ts';
 import { layImage, signatureBytes } from '../store/lay.ts';
@@ -109,18 +111,29 @@ describe('SIGTERM', () => {
     assert.equal(await server.ended, 0);
   });
 
-  it('a second time ends the process at once', async () => {
-    server = await startServer({ root, data });
-    const socket = connect({ host: '127.0.0.1', port: server.port });
-    await once(socket, 'connect');
-    socket.on('error', () => undefined); // it will be cut
-    socket.write('GET /livez HTTP/1.1\r\nHost: a\r\n');
-    await requestRaw(server.port, 'GET /livez'); // by now the first connection is the server's
-    process.kill(server.pid, 'SIGTERM');
-    await eventually(() => assert.match(server.output(), /stopping/));
-    process.kill(server.pid, 'SIGTERM');
-    assert.equal(await server.ended, 1);
-    socket.destroy();
+  it('during a start ends it at once with 0, and the next one serves', async () => {
+    for (const file of ['lock', 'state.db', 'index.db']) {
+      const folder = path.join(temp.path, `began-${file}`);
+      const stop = async (pid: number) => {
+        await eventually(() => assert.ok(existsSync(path.join(folder, file))));
+        process.kill(pid, 'SIGTERM');
+      };
+      let stopping = Promise.resolve();
+      const outcome = await run(
+        lookaside('serve', '--listen', '127.0.0.1:0', '--data', folder, '--root', root),
+        {
+          env: { PATH: process.env.PATH ?? '' },
+          onSpawn: (pid) => {
+            stopping = stop(pid);
+          },
+        },
+      );
+      await stopping;
+      assert.equal(outcome.status, 0, describeOutcome(outcome));
+      server = await startServer({ root, data: folder });
+      assert.equal((await requestRaw(server.port, `GET /${folders[0]}/signature-1`)).status, 200);
+      await server.stop();
+    }
   });
 
   it('keeps the access events of the last moment', async () => {

@@ -1,17 +1,26 @@
-// Restarts behind a socket that is kept open, and stopping in the middle of uploads: who was being served is served.
+// Restarts behind a socket that is kept open, signals at any moment, and stopping in the middle of all there is to do: who was
+// being served is served, and the end comes soon.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { forEachConcurrently } from '../../src/domain/concurrency.ts';
+import { isLookasideError, systemCode } from '../../src/domain/errors.ts';
+import { connectLocalServer } from '../../src/upstream/local-server.ts';
 import { startActivated } from '../clients/activated.ts';
+import { needs } from '../clients/available.ts';
+import { startBackground } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
 import { startServer } from '../clients/server.ts';
 import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
+import { createGate } from '../gate.ts';
 import { parseAnswer, requestRaw } from '../http/raw-request.ts';
+import { otherProcess } from '../sqlite/scratch.ts';
 import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 import { ask } from './ask.ts';
 import { count, isFull, promise } from './promise.ts';
@@ -80,6 +89,80 @@ promise(
   },
 );
 
+const STARTS = count(20, 3);
+
+promise(
+  {
+    id: 'P10',
+    what: 'SIGHUP every few milliseconds, from when a start has begun until the end: it serves with the new settings and ends with 0',
+    wanted: `0 of ${STARTS} starts otherwise`,
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    const file = path.join(temp.path, 'lookaside.yaml');
+    let otherwise = 0;
+    let sent = 0;
+    for (let start = 0; start < STARTS; start += 1) {
+      await writeFile(file, 'access_log: off\n');
+      const data = path.join(temp.path, `data-${start}`);
+      let hangUps: Promise<number> | null = null;
+      const server = await startServer({
+        data,
+        settings: { LOOKASIDE_CONFIG: file },
+        onSpawn: (pid) => {
+          hangUps = hangUp(pid, { file, data });
+        },
+      });
+      await eventually(async () => {
+        await requestRaw(server.port, 'GET /none/signature-1');
+        assert.ok(
+          server.output().includes('"GET /none/signature-1 HTTP/1.1" 404'),
+          'the old settings are in force',
+        );
+      });
+      process.kill(server.pid, 'SIGTERM');
+      if ((await server.ended) !== 0) otherwise += 1;
+      sent += (await hangUps) ?? 0;
+    }
+    see(`${otherwise} of ${STARTS} starts otherwise, ${sent} signals`);
+    assert.equal(otherwise, 0);
+  },
+);
+
+interface Started {
+  /** Of the settings that are to be read again. */
+  readonly file: string;
+  readonly data: string;
+}
+
+/** Changes the settings once they were read, and sends SIGHUP until the process has ended; how often. */
+async function hangUp(pid: number, { file, data }: Started): Promise<number> {
+  // ahead of our first line nobody can catch it; the lock is taken after the settings were read
+  await eventually(async () => assert.ok((await isCaught(pid)) || existsSync(path.join(data, 'lock'))));
+  let sent = 0;
+  let isChanged = false;
+  try {
+    for (;;) {
+      process.kill(pid, 'SIGHUP');
+      sent += 1;
+      if (!isChanged && existsSync(path.join(data, 'lock'))) {
+        isChanged = true;
+        await writeFile(file, 'access_log: combined\n');
+      }
+      await pause(5);
+    }
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error;
+    return sent;
+  }
+}
+
+/** Whether the process has a handler for SIGHUP (signal 1): proc_pid_status(5). */
+async function isCaught(pid: number): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return /^SigCgt:\t[0-9a-f]*[13579bdf]$/m.test(status);
+}
+
 const UPLOADS = count(100, 24);
 const PIECE_PAUSE_MS = 100;
 const EXIT_MS = 10_000;
@@ -130,6 +213,186 @@ promise(
     assert.deepEqual(wrong, []);
     assert.equal(stored, uploads.filter(({ isEnded }) => isEnded).length);
     if (isFull) assert.ok(tookMs <= EXIT_MS);
+  },
+);
+
+const WALKS = 10;
+const WALKED = count(20_000, 1000);
+
+promise(
+  {
+    id: 'P11',
+    what: `SIGTERM during an fsck of ${WALKED} images, with reindex and others waiting, ends them and says so`,
+    wanted: `exit status 0 in ≤ ${EXIT_MS / 1000} s`,
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    const root = path.join(temp.path, 'sigstore');
+    const numbers = Array.from({ length: WALKED }, (_, number) => number);
+    await forEachConcurrently(numbers, 16, async (number) => {
+      await layImage(root, `team-${number % 100}/app-${number}`, ONE);
+    });
+    await using server = await startServer({ data: temp.path });
+    const local = connectLocalServer(path.join(temp.path, 'lookaside.sock'));
+    const begun = createGate();
+    const walks = Array.from({ length: WALKS }, (_, position) => {
+      const [what, body] =
+        position % 2 === 0
+          ? ['fsck', { repair: position % 4 === 0 }]
+          : ['reindex', { acceptDamage: position % 4 === 1 }];
+      return local.follow(`/api/v1/${what}`, body, () => begun.open()).finally(begun.open);
+    });
+    const outcomes = Promise.allSettled(walks);
+    await begun.promise;
+    const startedMs = performance.now();
+    process.kill(server.pid, 'SIGTERM');
+    assert.equal(await server.ended, 0, server.output());
+    const tookMs = performance.now() - startedMs;
+    const refused = (await outcomes).filter(
+      (outcome) =>
+        outcome.status === 'rejected' &&
+        isLookasideError(outcome.reason, 'BUSY') &&
+        outcome.reason.message.includes('the server is stopping'),
+    );
+    see(`exit status 0 in ${(tookMs / 1000).toFixed(1)} s, ${refused.length} of ${WALKS} told so`);
+    // one may have ended ahead of the signal, and one with it
+    assert.ok(refused.length >= WALKS - 2, `${refused.length} of ${WALKS} were told that the server stops`);
+    assert.ok(tookMs <= EXIT_MS);
+  },
+);
+
+promise(
+  {
+    id: 'P11',
+    what: 'SIGTERM while another process holds the write lock of every database: nobody waits for it for long',
+    wanted: `exit status 0 in ≤ ${EXIT_MS / 1000} s`,
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    const signer = makeSigner('alice');
+    const token = await enrol(temp.path, signer);
+    const folder = await layImage(path.join(temp.path, 'sigstore'), 'team/app', ONE);
+    await using server = await startServer({ data: temp.path });
+    const read = () => requestRaw(server.port, `GET /${folder}/signature-1`);
+    await read(); // the day's access log is there soon after
+    const cleanup: (() => void)[] = [];
+    const t = { after: (act: () => void) => void cleanup.push(act) };
+    try {
+      const day = `access/${new Date().toISOString().slice(0, 10)}.db`;
+      for (const name of ['index.db', 'state.db', day]) {
+        await eventually(() => otherProcess(t, 'write', path.join(temp.path, name)));
+      }
+      assert.equal((await read()).status, 200);
+      const bytes = signer.sign({ repository: 'team/new', tag: 'v1' });
+      const target = `POST /${folderOf('team/new')}`;
+      const uploading = requestRaw(server.port, target, [`Authorization: Bearer ${token}`], bytes);
+      await eventually(async () => {
+        const { body } = await requestRaw(server.port, 'GET /readyz?for=writes');
+        assert.match(body.toString(), /state\.db is locked by another process/);
+      });
+      const startedMs = performance.now();
+      process.kill(server.pid, 'SIGTERM');
+      const { status, body } = await uploading;
+      assert.equal(await server.ended, 0, server.output());
+      const tookMs = performance.now() - startedMs;
+      see(`exit status 0 in ${(tookMs / 1000).toFixed(1)} s`);
+      assert.equal(status, 503);
+      assert.match(body.toString(), /"BUSY".*another process keeps the state database locked/);
+      assert.match(server.output(), /access events were not written/);
+      assert.ok(tookMs <= EXIT_MS);
+    } finally {
+      for (const act of cleanup) act();
+    }
+  },
+);
+
+const SLOW_DISK = {
+  id: 'P11',
+  what: 'SIGTERM with a disk too slow for what is under way: the process ends all the same, by SIGKILL, and says so',
+  wanted: `0 acknowledged lost, ended in ≤ ${EXIT_MS / 1000} s`,
+  ...needs('strace'),
+} as const;
+
+// 100 uploads with five of these calls each, on four threads
+const SLOW_SYNC = 'inject=fsync,fdatasync:delay_enter=200ms';
+
+for (const promised of isFull ? [SLOW_DISK] : [])
+  promise(promised, async (see) => {
+    await using temp = await openTempFolder();
+    const signer = makeSigner('alice');
+    const token = await enrol(temp.path, signer);
+    await using server = await startServer({ data: temp.path });
+    await using _strace = await startBackground(
+      [
+        'strace',
+        '-f',
+        '-p',
+        String(server.pid),
+        '-o',
+        '/dev/null',
+        '-e',
+        'trace=fsync,fdatasync',
+        '-e',
+        SLOW_SYNC,
+      ],
+      { env: { PATH: process.env.PATH ?? '' } },
+      /attached/,
+    );
+    const lines = [`Authorization: Bearer ${token}`];
+    const upload = async (position: number) => {
+      const repository = `slow/app-${position}`;
+      const bytes = signer.sign({ repository, tag: 'v1' });
+      const answer = await requestRaw(server.port, `POST /${folderOf(repository)}`, lines, bytes).catch(
+        () => null,
+      );
+      return { answer, file: path.join(temp.path, 'sigstore', folderOf(repository), 'signature-1'), bytes };
+    };
+    const first = [await upload(0), await upload(1)];
+    const uploads = Array.from({ length: UPLOADS - 2 }, (_, position) => upload(position + 2));
+    await requestRaw(server.port, 'GET /livez'); // connections are taken in turn: by now all before it are the server's
+    const startedMs = performance.now();
+    process.kill(server.pid, 'SIGTERM');
+    await server.ended;
+    const tookMs = performance.now() - startedMs;
+    let acknowledged = 0;
+    let lost = 0;
+    for (const { answer, file, bytes } of [...first, ...(await Promise.all(uploads))]) {
+      if (answer === null) continue;
+      assert.equal(answer.status, 201);
+      acknowledged += 1;
+      const onDisk = await readFile(file).catch(() => null);
+      if (onDisk?.equals(bytes) !== true) lost += 1;
+    }
+    see(`${lost} of ${acknowledged} acknowledged lost, ended in ${(tookMs / 1000).toFixed(1)} s`);
+    assert.equal(lost, 0);
+    assert.match(server.output(), /"awaited":"[^"]+".*the end takes too long/);
+    assert.ok(tookMs <= EXIT_MS);
+  });
+
+promise(
+  {
+    id: 'P11',
+    what: 'a second SIGTERM ends it at once, whoever is still being served',
+    wanted: 'exit status 1 in ≤ 1 s',
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    await using server = await startServer({ data: temp.path });
+    const socket = connect({ host: '127.0.0.1', port: server.port });
+    await once(socket, 'connect');
+    socket.on('error', () => undefined); // it will be cut
+    socket.write('GET /livez HTTP/1.1\r\nHost: a\r\n');
+    await requestRaw(server.port, 'GET /livez'); // by now the first connection is the server's
+    process.kill(server.pid, 'SIGTERM');
+    await eventually(() => assert.match(server.output(), /stopping/));
+    const startedMs = performance.now();
+    process.kill(server.pid, 'SIGTERM');
+    const status = await server.ended;
+    const tookMs = performance.now() - startedMs;
+    socket.destroy();
+    see(`exit status ${status} in ${(tookMs / 1000).toFixed(1)} s`);
+    assert.equal(status, 1);
+    if (isFull) assert.ok(tookMs <= 1000);
   },
 );
 
