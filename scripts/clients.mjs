@@ -15,6 +15,7 @@ const CLIENTS = {
   ip: 'iproute2',
   bzip2: 'bzip2',
   strace: 'strace',
+  gcc: 'g++', // with the headers of libc
   buildah: 'buildah',
   mmdebstrap: 'mmdebstrap',
   'docker-compose': 'docker-compose',
@@ -29,7 +30,6 @@ const FAULT_CLIENTS = {
   'mkfs.ext4': 'e2fsprogs',
   'mkfs.xfs': 'xfsprogs',
   xfs_io: 'xfsprogs',
-  gcc: 'g++', // with the headers of libc
   slowhttptest: 'slowhttptest',
 };
 

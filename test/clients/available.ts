@@ -22,6 +22,7 @@ export type Need =
   | 'faketime'
   | 'slowhttptest'
   | 'wrk'
+  | 'gcc'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

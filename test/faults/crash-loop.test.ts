@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { after, before } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { needs } from '../clients/available.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { takenAs } from '../clients/uploads.ts';
 import { type CrashScene, openCrashScene, openTemplate, type Template } from './crash-scene.ts';
-import { needsCompiler, withoutSyncOf } from './missing-sync.ts';
+import { withoutSyncOf } from './missing-sync.ts';
 import { percentile } from './percentile.ts';
 import {
   type CrashDisk,
@@ -187,7 +188,7 @@ for (const fileSystem of isFull ? (['ext4', 'xfs'] as const) : []) {
         id: 'P1',
         what: `the crash loop finds out a server that does not sync ${of}, on ${fileSystem}`,
         wanted: `harm within ${MOST_CRASHES} power cuts`,
-        skip: needsPowerDisk(fileSystem).skip || needsCompiler().skip,
+        skip: needsPowerDisk(fileSystem).skip || needs('gcc').skip,
       },
       async (see) => {
         await using temp = await openTempFolder();

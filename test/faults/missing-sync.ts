@@ -1,6 +1,5 @@
 // One fsync taken away from a server that knows nothing of it: a library that is loaded before libc answers success for
 // files of certain names, and does nothing.
-import { spawnSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { succeed } from '../clients/command.ts';
@@ -45,9 +44,4 @@ export async function withoutSyncOf(
   const env = { PATH: process.env.PATH ?? '' };
   await succeed(['gcc', '-shared', '-fPIC', '-o', library, source, '-ldl'], { env });
   return { LD_PRELOAD: library, UNSYNCED: pattern };
-}
-
-/** The option for node:test that skips without a compiler. */
-export function needsCompiler(): { readonly skip: string | false } {
-  return { skip: spawnSync('gcc', ['--version']).error === undefined ? false : 'gcc is not installed' };
 }

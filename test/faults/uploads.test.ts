@@ -22,8 +22,9 @@ import {
   type Template,
   toAttempt,
 } from './crash-scene.ts';
+import { type Effect, openFailingCalls, type Plan } from './failing-calls.ts';
 import { count, isFull, promise } from './promise.ts';
-import { assertNoDebris, assertWholeOrAbsent } from './upload-witness.ts';
+import { assertNoDebris, assertWholeOrAbsent, numberOf } from './upload-witness.ts';
 
 let template: Template;
 
@@ -39,10 +40,11 @@ const SETTINGS = { UV_THREADPOOL_SIZE: '1' };
 /** Tests beside each other: most of their time is that of servers which start. */
 const AT_ONCE = 3;
 
-/** Calls that an upload makes, as strace names them; one that this processor has not is no mistake. */
+/** Calls that an upload makes. */
 interface Calls {
   readonly what: string;
-  readonly names: string;
+  /** As strace names them; one that this processor has not is no mistake. Or those of any file in the tree. */
+  readonly names: string | { readonly inTree: Plan['call'] };
   /** Only those on this file of the data directory. */
   readonly file?: string;
   /** After the n-th call which one is next. */
@@ -59,12 +61,16 @@ const SYNC = '?fsync,?fdatasync';
 const CALLS: readonly Calls[] = [
   { what: 'fsync of the tree', names: SYNC, next: each },
   { what: 'fsync of state.db', names: SYNC, file: 'state.db-wal', next: each },
+  { what: 'open in the tree', names: { inTree: 'open' }, next: each },
+  { what: 'write to the tree', names: { inTree: 'write' }, next: each },
   { what: 'link', names: '?link,?linkat', next: each },
   { what: 'unlink', names: '?unlink,?unlinkat', next: each },
   { what: 'mkdir', names: '?mkdir,?mkdirat', next: each },
   { what: 'write to state.db', names: '?pwrite64', file: 'state.db-wal', next: sparsely },
   { what: 'write to index.db', names: '?pwrite64', file: 'index.db-wal', next: sparsely },
 ];
+
+const neededBy = ({ names }: Calls) => (typeof names === 'string' ? 'strace' : 'gcc');
 
 /** In `npm test` those alone between which an upload's state changes. */
 const KILLED_AT = isFull
@@ -76,15 +82,53 @@ interface Injection extends AsyncDisposable {
   failed(): Promise<readonly string[]>;
 }
 
-/** Does something to the n-th of these calls of each of the server's threads, until it is disposed of. */
-async function inject(scene: CrashScene, calls: Calls, n: number, what: string): Promise<Injection> {
-  const trace = path.join(scene.data, 'trace');
-  const only = calls.file === undefined ? [] : ['-P', path.join(scene.data, calls.file)];
+/** Something that happens to the n-th of these calls of each of the server's threads, until it is disposed of. */
+interface Injector extends AsyncDisposable {
+  /** Of the server's environment. */
+  readonly settings: Readonly<Record<string, string>>;
+  inject(scene: CrashScene, n: number, effect: Effect): Promise<Injection>;
+}
+
+async function openInjector({ names, file }: Calls): Promise<Injector> {
+  if (typeof names !== 'string') return failingInTree(names.inTree);
+  return {
+    settings: SETTINGS,
+    inject: (scene, n, effect) => trace(scene, { names, file, n, effect }),
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+async function failingInTree(call: Plan['call']): Promise<Injector> {
+  const calls = await openFailingCalls();
+  return {
+    settings: { ...SETTINGS, ...calls.settings },
+    async inject({ data }, nth, effect) {
+      await calls.plan({ call, pattern: path.join(data, 'sigstore*'), nth, effect });
+      return {
+        failed: async () => ((await calls.end()) ? [`${call} of sigstore`] : []),
+        [Symbol.asyncDispose]: async () => void (await calls.end()),
+      };
+    },
+    [Symbol.asyncDispose]: () => calls[Symbol.asyncDispose](),
+  };
+}
+
+interface Traced {
+  readonly names: string;
+  readonly file: string | undefined;
+  readonly n: number;
+  readonly effect: Effect;
+}
+
+async function trace(scene: CrashScene, { names, file, n, effect }: Traced): Promise<Injection> {
+  const output = path.join(scene.data, 'trace');
+  const only = file === undefined ? [] : ['-P', path.join(scene.data, file)];
+  const what = effect === 'KILL' ? 'signal=KILL' : `error=${effect}`;
   const strace: Background = await startBackground(
     [
       'strace',
-      ...['-f', '-y', '-p', String(scene.server.pid), '-o', trace, ...only],
-      ...['-e', `trace=${calls.names}`, '-e', `inject=${calls.names}:${what}:when=${n}`],
+      ...['-f', '-y', '-p', String(scene.server.pid), '-o', output, ...only],
+      ...['-e', `trace=${names}`, '-e', `inject=${names}:${what}:when=${n}`],
     ],
     { env: { PATH: process.env.PATH ?? '' } },
     /attached/,
@@ -92,7 +136,7 @@ async function inject(scene: CrashScene, calls: Calls, n: number, what: string):
   return {
     async failed() {
       await strace.stop();
-      return injected((await readFile(trace, 'utf8')).split('\n'));
+      return injected((await readFile(output, 'utf8')).split('\n'));
     },
     async [Symbol.asyncDispose]() {
       await strace.stop();
@@ -114,12 +158,13 @@ function injected(lines: readonly string[]): readonly string[] {
 describe('a server that is killed', { concurrency: AT_ONCE }, () => {
   for (const calls of KILLED_AT) {
     const what = `an upload that is cut short by kill -9 at its n-th ${calls.what} is whole or absent`;
-    promise({ id: 'P1', what, wanted: EACH_CALL, ...needs('strace') }, async (see) => {
-      await using scene = await openCrashScene(template, { settings: SETTINGS });
+    promise({ id: 'P1', what, wanted: EACH_CALL, ...needs(neededBy(calls)) }, async (see) => {
+      await using injector = await openInjector(calls);
+      await using scene = await openCrashScene(template, { settings: injector.settings });
       let n = 1;
       for (; ; n = calls.next(n)) {
         const attempt = scene.attempt(`killed-${n}/app`);
-        await using _ = await inject(scene, calls, n, 'signal=KILL');
+        await using _ = await injector.inject(scene, n, 'KILL');
         const answer = await scene.send(attempt);
         if (answer !== null) {
           takenAs(answer, 201);
@@ -140,22 +185,27 @@ describe('a server that is killed', { concurrency: AT_ONCE }, () => {
 /** What must not be lost once it was acknowledged; index.db and the access log may be. */
 const isOfTheTruth = (line: string) => /sigstore|state\.db/.test(line);
 
-const FAILURES: readonly (readonly [error: 'EIO' | 'ENOSPC', calls: readonly Calls[]])[] = [
-  ['EIO', CALLS],
-  // a disk that is really full is below
-  ['ENOSPC', CALLS.filter(({ what }) => ['fsync of the tree', 'link', 'mkdir'].includes(what))],
+const OPEN = 'open in the tree';
+const OF_THE_TREE = ['fsync of the tree', 'write to the tree', 'link', 'mkdir'];
+
+const FAILURES: readonly (readonly [error: Exclude<Effect, 'KILL'>, calls: readonly Calls[]])[] = [
+  ['EIO', CALLS.filter(({ what }) => isFull || what !== OPEN)],
+  // a disk that is really full, of which all calls fail, is below
+  ['ENOSPC', CALLS.filter(({ what }) => (isFull ? what !== 'unlink' : OF_THE_TREE.includes(what)))],
+  ['EMFILE', CALLS.filter(({ what }) => what === OPEN)],
 ];
 
 describe('a disk that fails', { concurrency: AT_ONCE }, () => {
   for (const [error, failing] of FAILURES) {
     for (const calls of failing) {
       const what = `${error} at the n-th ${calls.what} has an upload refused or stored, and no lost write is acknowledged`;
-      promise({ id: 'P3', what, wanted: EACH_CALL, ...needs('strace') }, async (see) => {
-        await using scene = await openCrashScene(template, { settings: SETTINGS });
+      promise({ id: 'P3', what, wanted: EACH_CALL, ...needs(neededBy(calls)) }, async (see) => {
+        await using injector = await openInjector(calls);
+        await using scene = await openCrashScene(template, { settings: injector.settings });
         const statuses: number[] = [];
         for (let n = 1; ; n = calls.next(n)) {
           const attempt = scene.attempt(`failed-${n}/app`);
-          const injection = await inject(scene, calls, n, `error=${error}`);
+          await using injection = await injector.inject(scene, n, error);
           const answer = await scene.send(attempt);
           await scene.assertReads();
           const failed = await injection.failed();
@@ -166,11 +216,13 @@ describe('a disk that fails', { concurrency: AT_ONCE }, () => {
             break;
           }
           const context = `${answer.status} ${answer.code} after\n${failed.join('\n')}`;
+          // without a restart: a refused upload has nothing left to end
+          if ((await numberOf(scene.data, attempt)) === null) await assertNoDebris(scene.data);
           const isSync = calls.names === SYNC;
           const isLost = isSync && failed.some(isOfTheTruth);
           if (answer.status === 201) assert.ok(!isLost, context);
           else if (isSync) assert.ok(answer.status === 503 || answer.status === 507, context);
-          else assert.equal(answer.status, error === 'EIO' ? 503 : 507, context);
+          else assert.equal(answer.status, error === 'ENOSPC' ? 507 : 503, context);
 
           const next = scene.attempt(`after-${n}/app`);
           const following = await scene.send(next);
