@@ -8,6 +8,7 @@ import { LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder, imageKey } from '../../src/domain/image.ts';
 import type { IndexedSignature } from '../../src/domain/ports.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { count, type Promised, promise } from '../faults/promise.ts';
 import { createGate } from '../gate.ts';
 import { folderOf, layFile, layImage, sha256Hex, signatureBytes } from './lay.ts';
 import {
@@ -750,98 +751,111 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ act: fc.constantFrom('restart' as const, 'scan' as const, 'lose the index' as const) }),
 );
 
-it('an owned tree serves what a list would, whatever is uploaded, overwritten, deleted, killed, started again and forgotten by the index', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
-      await using scene = await openTempFolder();
-      const kept = createUploads();
-      const options = { kind: 'owned', folder: scene.path, uploads: kept } as const;
-      let store = await openStore(options);
-      const images = ['model/a', 'model/b'].map((repository) => imageIn(folderOf(repository)));
-      const model: Uint8Array[][] = [[], []];
-      /** Files that others have changed, with what was in them. */
-      const damaged = new Map<string, Uint8Array>();
-      const restart = async () => {
-        await store[Symbol.asyncDispose]();
-        store = await openStore(options);
-        await store.appender.recover();
-      };
-      const put = async (image: number, bytes: Buffer, number: number | null) => {
-        const [at, list] = [images[image], model[image]];
-        assert.ok(at !== undefined && list !== undefined);
-        const known = list.findIndex((other) => bytes.equals(other));
-        const appending = store.appender.append(uploadOf(at, bytes, { number }));
-        if (known !== -1) {
-          const { outcome, number: there } = await appending;
-          assert.deepEqual([outcome, there], ['exists', known + 1]);
-        } else if (number === null || number === list.length + 1) {
-          const { outcome, number: given } = await appending;
-          assert.deepEqual([outcome, given], ['created', list.length + 1]);
-          list.push(bytes);
-        } else {
-          const code = number <= list.length ? 'NUMBER_TAKEN' : 'NUMBER_NOT_NEXT';
-          await assert.rejects(appending, { code, detail: { next: list.length + 1 } });
-        }
-      };
-      try {
-        for (const one of steps) {
-          if (one.act === 'append') {
-            await put(one.image, signatureBytes(`${one.content}`), one.number);
-          } else if (one.act === 'overwrite' || one.act === 'delete') {
-            const at = images[one.image];
-            // what was never there would be taken in, or be extra: other tests have that
-            if (at === undefined || one.number > (model[one.image]?.length ?? 0)) continue;
-            const name = path.join(store.root, imageFolder(at), `signature-${one.number}`);
-            damaged.set(name, model[one.image]?.[one.number - 1] ?? assert.fail());
-            if (one.act === 'delete') await rm(name, { force: true });
-            else await writeFile(name, signatureBytes('podman'));
-          } else if (one.act === 'kill') {
-            const [at, list, moment] = [images[one.image], model[one.image], MOMENTS[one.at]];
-            assert.ok(at !== undefined && list !== undefined && moment !== undefined);
-            const bytes = signatureBytes(`${one.content}`);
-            if (list.some((other) => bytes.equals(other))) continue;
-            await store[Symbol.asyncDispose]();
-            const stopped = createGate();
-            const stop = () => {
-              stopped.open();
-              return never();
-            };
-            store = await openStore({ ...options, between: (ports) => moment.between(ports, stop) });
-            await store.appender.recover();
-            void store.appender.append(uploadOf(at, bytes));
-            await stopped.promise;
-            await restart();
-            if (moment.isThere) list.push(bytes);
-          } else if (one.act === 'restart') {
-            await restart();
-          } else if (one.act === 'lose the index') {
-            // the index alone had the bytes of what was changed: first they come back from a backup
-            for (const [name, bytes] of damaged) await writeFile(name, bytes);
-            damaged.clear();
-            await store[Symbol.asyncDispose]();
-            for (const end of ['', '-wal', '-shm']) {
-              await rm(path.join(store.data, `index.db${end}`), { force: true });
-            }
-            store = await openStore(options);
-            await store.appender.recover();
-            await store.scanner.scan(SITE); // as the server does
-          } else {
-            await store.databases.index.whenChecked();
-            await store.scanner.scan(SITE);
-          }
-          for (const [position, at] of images.entries()) {
-            store.reader.forget(at);
-            const { entries } = await store.reader.readSet(at);
-            assert.deepEqual(
-              entries.map(({ sha256 }) => sha256),
-              model[position]?.map(sha256Hex),
-            );
-          }
-        }
-      } finally {
-        await store[Symbol.asyncDispose]();
+const HISTORIES = count(120, 5);
+const STEPS = 24;
+/** Most of their time is that of disks and threads which start. */
+const AT_ONCE = 5;
+
+const model: Promised = {
+  id: 'P5',
+  what: 'an owned tree serves what a list would, whatever is uploaded, overwritten, deleted, killed, started again and forgotten by the index',
+  wanted: `0 of ${HISTORIES} histories of up to ${STEPS} steps otherwise`,
+};
+promise(model, async (see) => {
+  let [histories, taken] = [0, 0];
+  const property = fc.asyncProperty(fc.array(step, { maxLength: STEPS, size: 'max' }), async (steps) => {
+    histories += 1;
+    await using scene = await openTempFolder();
+    const kept = createUploads();
+    const options = { kind: 'owned', folder: scene.path, uploads: kept } as const;
+    let store = await openStore(options);
+    const images = ['model/a', 'model/b'].map((repository) => imageIn(folderOf(repository)));
+    const model: Uint8Array[][] = [[], []];
+    /** Files that others have changed, with what was in them. */
+    const damaged = new Map<string, Uint8Array>();
+    const restart = async () => {
+      await store[Symbol.asyncDispose]();
+      store = await openStore(options);
+      await store.appender.recover();
+    };
+    const put = async (image: number, bytes: Buffer, number: number | null) => {
+      const [at, list] = [images[image], model[image]];
+      assert.ok(at !== undefined && list !== undefined);
+      const known = list.findIndex((other) => bytes.equals(other));
+      const appending = store.appender.append(uploadOf(at, bytes, { number }));
+      if (known !== -1) {
+        const { outcome, number: there } = await appending;
+        assert.deepEqual([outcome, there], ['exists', known + 1]);
+      } else if (number === null || number === list.length + 1) {
+        const { outcome, number: given } = await appending;
+        assert.deepEqual([outcome, given], ['created', list.length + 1]);
+        list.push(bytes);
+      } else {
+        const code = number <= list.length ? 'NUMBER_TAKEN' : 'NUMBER_NOT_NEXT';
+        await assert.rejects(appending, { code, detail: { next: list.length + 1 } });
       }
-    }),
-    { numRuns: 10 },
-  );
+    };
+    try {
+      for (const one of steps) {
+        if (one.act === 'append') {
+          await put(one.image, signatureBytes(`${one.content}`), one.number);
+        } else if (one.act === 'overwrite' || one.act === 'delete') {
+          const at = images[one.image];
+          // what was never there would be taken in, or be extra: other tests have that
+          if (at === undefined || one.number > (model[one.image]?.length ?? 0)) continue;
+          const name = path.join(store.root, imageFolder(at), `signature-${one.number}`);
+          damaged.set(name, model[one.image]?.[one.number - 1] ?? assert.fail());
+          if (one.act === 'delete') await rm(name, { force: true });
+          else await writeFile(name, signatureBytes('podman'));
+        } else if (one.act === 'kill') {
+          const [at, list, moment] = [images[one.image], model[one.image], MOMENTS[one.at]];
+          assert.ok(at !== undefined && list !== undefined && moment !== undefined);
+          const bytes = signatureBytes(`${one.content}`);
+          if (list.some((other) => bytes.equals(other))) continue;
+          await store[Symbol.asyncDispose]();
+          const stopped = createGate();
+          const stop = () => {
+            stopped.open();
+            return never();
+          };
+          store = await openStore({ ...options, between: (ports) => moment.between(ports, stop) });
+          await store.appender.recover();
+          void store.appender.append(uploadOf(at, bytes));
+          await stopped.promise;
+          await restart();
+          if (moment.isThere) list.push(bytes);
+        } else if (one.act === 'restart') {
+          await restart();
+        } else if (one.act === 'lose the index') {
+          // the index alone had the bytes of what was changed: first they come back from a backup
+          for (const [name, bytes] of damaged) await writeFile(name, bytes);
+          damaged.clear();
+          await store[Symbol.asyncDispose]();
+          for (const end of ['', '-wal', '-shm']) {
+            await rm(path.join(store.data, `index.db${end}`), { force: true });
+          }
+          store = await openStore(options);
+          await store.appender.recover();
+          await store.scanner.scan(SITE); // as the server does
+        } else {
+          await store.databases.index.whenChecked();
+          await store.scanner.scan(SITE);
+        }
+        taken += 1;
+        for (const [position, at] of images.entries()) {
+          store.reader.forget(at);
+          const { entries } = await store.reader.readSet(at);
+          assert.deepEqual(
+            entries.map(({ sha256 }) => sha256),
+            model[position]?.map(sha256Hex),
+          );
+        }
+      }
+    } finally {
+      await store[Symbol.asyncDispose]();
+    }
+  });
+  const some = { numRuns: HISTORIES / AT_ONCE };
+  await Promise.all(Array.from({ length: AT_ONCE }, () => fc.assert(property, some)));
+  see(`0 of ${histories} otherwise, ${taken} steps`);
 });
