@@ -1,10 +1,10 @@
 // Reads while nothing can be written: as fast as ever and always right; and what cannot be read is never a 404.
 import assert from 'node:assert/strict';
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { needs } from '../clients/available.ts';
-import { type Argv, startBackground } from '../clients/command.ts';
+import { type Argv, type Background, startBackground } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
 import { type LookasideServer, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
@@ -16,14 +16,17 @@ import { percentile } from './percentile.ts';
 import { count, isFull, promise } from './promise.ts';
 import { asNobody, giveToNobody, needsNobody } from './unprivileged.ts';
 
-const IMAGES = 20;
+const KNOWN = 20;
+/** As many as the quickest run reads. */
+const UNREAD = count(2000, 250);
 const LASTING_MS = count(10_000, 1000);
 const MOST_MS = 50;
-const FAST = `0 errors for ${LASTING_MS / 1000} s, p99 at most ${MOST_MS} ms`;
+const FAST = `0 errors for ${LASTING_MS / 1000} s of reads of known and unread images, p99 at most ${MOST_MS} ms`;
 
 const ONE = signatureBytes('one');
 /** Of which index.db has the hash alone. */
 const LARGE = signatureBytes('large', 20_000);
+const LARGER = signatureBytes('larger', 21_000);
 
 const ENV = { env: { PATH: process.env.PATH ?? '' } };
 
@@ -47,13 +50,22 @@ interface Measured {
   readonly p99Ms: number;
 }
 
-/** Reads one after the other, known and unknown, for so long. */
-async function readAll(port: number, folders: readonly string[], lastingMs: number): Promise<Measured> {
+interface Images {
+  /** Read again and again. */
+  readonly known: readonly string[];
+  /** Each is read once, as long as there are some. */
+  readonly unread: readonly string[];
+}
+
+/** Reads one after the other, for so long: what is there and what is beyond the end, of both kinds. */
+async function readAll(port: number, { known, unread }: Images, lastingMs: number): Promise<Measured> {
   const tookMs: number[] = [];
   let errors = 0;
   for (const endMs = performance.now() + lastingMs; performance.now() < endMs || tookMs.length < 100; ) {
-    const folder = folders[tookMs.length % folders.length];
-    const isThere = tookMs.length % 3 !== 0;
+    const turn = tookMs.length;
+    const among = turn % 2 === 0 || unread.length === 0 ? known : unread;
+    const folder = among[Math.floor(turn / 2) % among.length];
+    const isThere = turn % 3 !== 0;
     const startMs = performance.now();
     const answer = await requestRaw(port, `GET /${folder}/signature-${isThere ? 1 : 2}`).catch(() => null);
     tookMs.push(performance.now() - startMs);
@@ -71,25 +83,28 @@ function assertKept({ reads, errors, p99Ms }: Measured, see: (figure: string) =>
   if (isFull) assert.ok(p99Ms <= MOST_MS, `p99 is ${p99Ms} ms`);
 }
 
-async function layImages(root: string): Promise<readonly string[]> {
-  const folders: string[] = [];
-  for (let k = 0; k < IMAGES; k += 1) folders.push(await layImage(root, `team/app-${k}`, ONE));
-  return folders;
+async function layImages(root: string, unreadCount = UNREAD): Promise<Images> {
+  const lay = async (name: string, many: number) => {
+    const folders: string[] = [];
+    for (let k = 0; k < many; k += 1) folders.push(await layImage(root, `team/${name}-${k}`, ONE));
+    return folders;
+  };
+  return { known: await lay('app', KNOWN), unread: await lay('unread', unreadCount) };
 }
 
 interface Laid extends AsyncDisposable {
   readonly temp: TempFolder;
   readonly data: string;
   readonly root: string;
-  readonly folders: readonly string[];
+  readonly images: Images;
 }
 
 async function lay(): Promise<Laid> {
   const temp = await openTempFolder();
   const [data, root] = [path.join(temp.path, 'data'), path.join(temp.path, 'tree')];
   await mkdir(data);
-  const folders = await layImages(root);
-  return { temp, data, root, folders, [Symbol.asyncDispose]: () => temp[Symbol.asyncDispose]() };
+  const images = await layImages(root);
+  return { temp, data, root, images, [Symbol.asyncDispose]: () => temp[Symbol.asyncDispose]() };
 }
 
 promise(
@@ -101,12 +116,12 @@ promise(
     const cleanup: (() => void)[] = [];
     const t = { after: (act: () => void) => void cleanup.push(act) };
     try {
-      await readAll(server.port, laid.folders, 0); // the day's access log is there from now on
+      await readAll(server.port, { ...laid.images, unread: [] }, 0); // the day's access log is there from now on
       const day = `access/${new Date().toISOString().slice(0, 10)}.db`;
       for (const name of ['index.db', 'state.db', day]) {
         await eventually(() => otherProcess(t, 'write', path.join(laid.data, name)));
       }
-      const measured = await readAll(server.port, laid.folders, LASTING_MS);
+      const measured = await readAll(server.port, laid.images, LASTING_MS);
       assertKept(measured, see);
       await eventually(async () => {
         const { status, said } = await readiness(server.port);
@@ -133,9 +148,9 @@ promise(
     await giveToNobody(laid.temp.path);
     await chmod(path.join(laid.data, 'access'), 0o500);
     await using server = await startServer({ root: laid.root, data: laid.data, on: asNobody });
-    const measured = await readAll(server.port, laid.folders, LASTING_MS);
+    const measured = await readAll(server.port, laid.images, LASTING_MS);
     await eventually(async () => {
-      await requestRaw(server.port, `GET /${laid.folders[0]}/signature-1`);
+      await requestRaw(server.port, `GET /${laid.images.known[0]}/signature-1`);
       const { status, said } = await readiness(server.port);
       assert.equal(status, 200);
       assert.match(said, /"reads":"ok","writes":"failed".*the last write to the access log failed/);
@@ -145,9 +160,9 @@ promise(
   },
 );
 
-const TMPFS = 'mount -t tmpfs -o size=8m tmpfs "$1" && mkdir "$1/data" && shift && exec "$@"';
+const TMPFS = 'mount -t tmpfs -o size=32m tmpfs "$1" && mkdir "$1/data" && shift && exec "$@"';
 
-/** A server in a mount namespace whose data directory is on a disk of 8 MiB. */
+/** A server in a mount namespace whose data directory is on a disk of 32 MiB. */
 function onSmallDisk(folder: string): (argv: Argv) => Argv {
   return (argv) => [
     ...(['unshare', '--mount', '--propagation', 'private'] as const),
@@ -173,9 +188,9 @@ promise(
       settings: { LOOKASIDE_MIN_FREE: '1KiB' },
     });
     const seen = inside(server.pid, temp.path);
-    const folders = await layImages(path.join(seen, 'data/sigstore'));
+    const images = await layImages(path.join(seen, 'data/sigstore'));
     await fill(path.join(seen, 'filler'));
-    const measured = await readAll(server.port, folders, LASTING_MS);
+    const measured = await readAll(server.port, images, LASTING_MS);
     const { status, said } = await readiness(server.port);
     assert.equal(status, 200);
     assert.match(
@@ -201,7 +216,7 @@ promise(
   async (see) => {
     await using laid = await openTempFolder();
     await using temp = await openTempFolder();
-    const folders = await layImages(path.join(laid.path, 'sigstore'));
+    const images = await layImages(path.join(laid.path, 'sigstore'), 0);
     await (await startServer({ data: laid.path })).stop();
     const ns = (argv: Argv): Argv => [
       ...(['unshare', '--mount', '--propagation', 'private'] as const),
@@ -209,7 +224,7 @@ promise(
     ];
     let served = 0;
     const serveOnce = async (server: LookasideServer) => {
-      assert.equal((await readAll(server.port, folders, 0)).errors, 0);
+      assert.equal((await readAll(server.port, images, 0)).errors, 0);
       assert.equal((await readiness(server.port)).status, 200);
       assert.equal((await readiness(server.port, '?for=writes')).status, 503);
       served += 1;
@@ -230,68 +245,146 @@ promise(
   },
 );
 
+const READS = ['?pread64,?read', '?open,?openat'];
+
+/** Calls that a read makes of the tree. What an owned one has is told by index.db. */
+const TREES = [
+  { kind: 'shared', calls: [...READS, '?newfstatat,?fstat,?statx', 'getdents64'] },
+  { kind: 'owned', calls: READS },
+] as const;
+
+for (const { kind, calls } of TREES) {
+  promise(
+    {
+      id: 'P9',
+      what: `an I/O error while a signature of a tree that is ${kind} is read: 503 and Retry-After, never a 404 or other bytes`,
+      wanted: `every failed read 503, all read again afterwards, at each of ${calls.length} calls`,
+      ...needs('strace'),
+    },
+    async (see) => {
+      await using temp = await openTempFolder();
+      const data = path.join(temp.path, 'data');
+      const root = kind === 'shared' ? path.join(temp.path, 'tree') : path.join(data, 'sigstore');
+      const folders: string[] = [];
+      for (let k = 0; k < 6; k += 1) folders.push(await layImage(root, `team/app-${k}`, LARGE, LARGER));
+      await using server = await startServer(kind === 'shared' ? { root, data } : { data });
+      await whole(server.port);
+      const failed: number[] = [];
+      for (const names of calls) {
+        const places = folders.flatMap((folder) =>
+          ['', 'signature-1', 'signature-2'].map((name) => path.join(root, folder, name)),
+        );
+        await using errors = await startErrors(server.pid, names, places);
+        await pause(1100); // sets in memory are asked of the disk again after a second
+        const answers: Answered[] = [];
+        for (const folder of folders) answers.push(...(await readBoth(server.port, folder)));
+        await errors.stop();
+        failed.push(answers.filter((answer) => isFailed(answer, names)).length);
+        await eventually(async () => {
+          for (const folder of folders) {
+            for (const answer of await readBoth(server.port, folder)) assert.ok(!isFailed(answer, names));
+          }
+        });
+      }
+      see(`${failed.join(', ')} failed reads of ${2 * folders.length}, all 503`);
+      for (const times of failed) assert.ok(times > 0, `reads that failed: ${failed}`);
+    },
+  );
+}
+
+const UNINDEXED = count(300, 30);
+/** Of which index.db has the bytes, on pages of its own. */
+const [WHOLE, WHOLE_TOO] = [signatureBytes('whole', 8000), signatureBytes('whole too', 8000)];
+
 promise(
   {
     id: 'P9',
-    what: 'an I/O error while a signature is read: 503 and Retry-After, never a 404 or other bytes',
-    wanted: 'every failed read 503, all read again afterwards',
+    what: 'an I/O error while index.db is read: the signature from the tree, or 503, never a 404',
+    wanted: `${2 * UNINDEXED} reads right or 503, all right again afterwards`,
     ...needs('strace'),
   },
   async (see) => {
     await using temp = await openTempFolder();
-    const [data, root] = [path.join(temp.path, 'data'), path.join(temp.path, 'tree')];
+    const data = temp.path;
     const folders: string[] = [];
-    for (let k = 0; k < 6; k += 1) folders.push(await layImage(root, `team/app-${k}`, LARGE));
-    await using server = await startServer({ root, data });
-    await whole(server.port);
-    const calls = ['?pread64,?read', '?open,?openat', '?newfstatat,?fstat,?statx'];
-    let failed = 0;
-    for (const names of calls) {
-      const answers = await duringErrors(server, names, root, folders);
-      for (const { status, headers, body } of answers) {
-        if (status === 200) assert.ok(body.equals(LARGE));
-        else {
-          assert.equal(status, 503, `${names}: ${status}`);
-          assert.match(headers.get('retry-after') ?? '', /^[1-9][0-9]*$/);
-          failed += 1;
-        }
-      }
-      await eventually(async () => {
-        for (const folder of folders) {
-          const { status, body } = await requestRaw(server.port, `GET /${folder}/signature-1`);
-          assert.equal(status, 200);
-          assert.ok(body.equals(LARGE));
-        }
-      });
+    for (let k = 0; k < UNINDEXED; k += 1) {
+      folders.push(await layImage(path.join(data, 'sigstore'), `team/app-${k}`, WHOLE, WHOLE_TOO));
     }
-    see(`${failed} failed reads, all 503`);
-    assert.ok(failed >= folders.length, `${failed} reads failed`);
+    await (await startIndexed(data)).stop();
+    await using server = await startIndexed(data);
+    const places = ['index.db', 'index.db-wal'].map((name) => path.join(data, name));
+    const trace = path.join(data, 'trace');
+    await using errors = await startErrors(server.pid, '?pread64', places, trace);
+    const statuses = new Map<number, number>();
+    for (const folder of folders) {
+      for (const [position, bytes] of [WHOLE, WHOLE_TOO].entries()) {
+        const answer = await requestRaw(server.port, `GET /${folder}/signature-${position + 1}`);
+        isFailed({ answer, bytes }, 'pread64 of index.db');
+        statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
+      }
+      const { status } = await requestRaw(server.port, `GET /${folder}/signature-3`);
+      assert.ok(status === 404 || status === 503, `${status}`);
+    }
+    await errors.stop();
+    const calls = (await readFile(trace, 'utf8')).split('(INJECTED)').length - 1;
+    see(
+      `${[...statuses].map(([status, times]) => `${times} × ${status}`).join(', ')} at ${calls} failed calls`,
+    );
+    assert.ok(calls > 0);
+    await eventually(async () => {
+      for (const folder of folders) {
+        const { status, body } = await requestRaw(server.port, `GET /${folder}/signature-1`);
+        assert.ok(status === 200 && body.equals(WHOLE));
+      }
+    });
   },
 );
 
-/** Answers of all images while these calls on their files and folders fail with EIO. */
-async function duringErrors(
-  server: LookasideServer,
+/** Over the owned tree, once its index is whole. */
+async function startIndexed(data: string): Promise<LookasideServer> {
+  const server = await startServer({ data });
+  await whole(server.port);
+  return server;
+}
+
+interface Answered {
+  readonly answer: RawAnswer;
+  /** What is stored there. */
+  readonly bytes: Buffer;
+}
+
+async function readBoth(port: number, folder: string): Promise<readonly Answered[]> {
+  return [
+    { answer: await requestRaw(port, `GET /${folder}/signature-1`), bytes: LARGE },
+    { answer: await requestRaw(port, `GET /${folder}/signature-2`), bytes: LARGER },
+  ];
+}
+
+/** Whether it is a 503; else it has the bytes. */
+function isFailed({ answer: { status, headers, body }, bytes }: Answered, names: string): boolean {
+  if (status === 200) {
+    assert.ok(body.equals(bytes), names);
+    return false;
+  }
+  assert.equal(status, 503, `${names}: ${status}`);
+  assert.match(headers.get('retry-after') ?? '', /^[1-9][0-9]*$/);
+  return true;
+}
+
+/** From now on these calls on these files and folders fail with EIO. */
+function startErrors(
+  pid: number,
   names: string,
-  root: string,
-  folders: readonly string[],
-): Promise<readonly RawAnswer[]> {
-  const places = folders.flatMap((folder) => [
-    path.join(root, folder),
-    path.join(root, folder, 'signature-1'),
-  ]);
-  await using strace = await startBackground(
+  places: readonly string[],
+  trace = '/dev/null',
+): Promise<Background> {
+  return startBackground(
     [
-      ...(['strace', '-f', '-p', String(server.pid), '-o', '/dev/null'] as const),
+      ...(['strace', '-f', '-p', String(pid), '-o', trace] as const),
       ...places.flatMap((place) => ['-P', place]),
       ...['-e', `trace=${names}`, '-e', `inject=${names}:error=EIO`],
     ],
     ENV,
     /attached/,
   );
-  await pause(1100); // sets in memory are asked of the disk again after a second
-  const answers: RawAnswer[] = [];
-  for (const folder of folders) answers.push(await requestRaw(server.port, `GET /${folder}/signature-1`));
-  await strace.stop();
-  return answers;
 }
