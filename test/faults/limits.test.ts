@@ -1,23 +1,44 @@
 // Every limit that a client can meet, over the real server: what is just within it works, one more is refused by 4xx.
 import assert from 'node:assert/strict';
-import {
-  MAX_BATCH_BYTES,
-  MAX_BATCH_PARTS,
-  MAX_CERTIFICATES_BYTES,
-  MAX_HEADER_LINES,
-  MAX_MISSING_ASKED,
-  MAX_MISSING_BYTES,
-  MAX_PAGE_ROWS,
-  MAX_SIGNATURES_PER_IMAGE,
-  MAX_TARGET_BYTES,
-} from '../../src/domain/limits.ts';
+import { test } from 'node:test';
+import * as LIMITS from '../../src/domain/limits.ts';
 import { createToken, startServer } from '../clients/server.ts';
 import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { formOf, type Part } from '../clients/uploads.ts';
 import { type RawAnswer, requestRaw } from '../http/raw-request.ts';
+import { certificate, compressed, makeKey } from '../openpgp/packet-writer.ts';
 import { folderOf } from '../store/lay.ts';
 import { isFull, promise } from './promise.ts';
+
+const { MAX_BATCH_BYTES, MAX_BATCH_PARTS, MAX_CERTIFICATES_BYTES, MAX_HEADER_LINES } = LIMITS;
+const { MAX_MISSING_ASKED, MAX_MISSING_BYTES, MAX_PAGE_ROWS, MAX_TARGET_BYTES } = LIMITS;
+const { MAX_SIGNATURES_PER_IMAGE, MAX_UNPACKED_BYTES, MAX_JSON_DEPTH, MAX_JSON_MEMBERS } = LIMITS;
+const { MAX_CERTIFICATES, MAX_CREATOR_BYTES } = LIMITS;
+
+/** Of src/domain/limits.ts, each with why no request shows it to be met and gone over. */
+const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
+  MAX_SIGNATURE_BYTES: 'the most that LOOKASIDE_MAX_SIGNATURE_BYTES may be: test/config.test.ts',
+  MAX_MANIFEST_BYTES: 'of files that the command line reads',
+  MAX_INDEXED_BYTES: 'decides where bytes are read from, and refuses nothing',
+  DIRECTORY_PAGE_ENTRIES: 'of what we answer: test/service/browse.test.ts',
+  DEFAULT_PAGE_ROWS: 'of what we answer unless asked otherwise',
+  LAST_OPENSHIFT_NUMBER: 'warns, and refuses nothing',
+  SHARED_SET_FRESH_MS: 'a time of our own',
+  BEING_WRITTEN_MS: 'a time of our own',
+  CLOCK_LEAD_MS: 'test/faults/clocks.test.ts',
+  MAX_SIGNATURE_PACKET_BYTES: 'test/openpgp/structure.test.ts',
+  MAX_MPI_BITS: 'test/openpgp/structure.test.ts',
+  MAX_CERTIFICATE_BYTES: 'test/openpgp/certificates.test.ts',
+  MAX_USER_IDS: 'test/openpgp/certificates.test.ts',
+  MAX_USER_ID_BYTES: 'test/openpgp/certificates.test.ts',
+  MAX_SUBKEYS: 'test/openpgp/certificates.test.ts',
+  MAX_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/body.test.ts',
+  MAX_REFERENCE_BYTES: 'no reference that parses is as long: test/domain/simple-signing.test.ts',
+};
+
+/** Of Node.js: target, names and values of all header lines together are less than 16 KiB. */
+const MAX_HEADER_BYTES = 16 * 1024 - 1;
 
 /** As LOOKASIDE_MAX_SIGNATURE_BYTES has it unless told. */
 const MAX_UPLOAD_BYTES = 128 * 1024;
@@ -30,6 +51,8 @@ interface Sent {
 
 interface Limit {
   readonly what: string;
+  /** That of src/domain/limits.ts, if it is one of those. */
+  readonly name?: keyof typeof LIMITS;
   readonly most: number;
   /** A request of that size, or with so many of them. */
   readonly request: (size: number) => Sent | Promise<Sent>;
@@ -38,11 +61,12 @@ interface Limit {
   readonly over: number;
 }
 
-function limitsOf(signer: Signer): readonly Limit[] {
+function limitsOf(signer: Signer, headerBytes: number): readonly Limit[] {
   const post = (line: string, size: number): Sent => ({ line, body: Buffer.alloc(size, ' ') });
   return [
     {
       what: 'header lines',
+      name: 'MAX_HEADER_LINES',
       most: MAX_HEADER_LINES,
       // Host, Connection and Authorization stand there already
       request: (lines) => ({
@@ -53,7 +77,18 @@ function limitsOf(signer: Signer): readonly Limit[] {
       over: 431,
     },
     {
+      what: 'bytes of a header',
+      most: MAX_HEADER_BYTES,
+      request: (bytes) => ({
+        line: 'GET /livez',
+        lines: [`X: ${'x'.repeat(bytes - headerBytes - '/livez'.length - 'X'.length)}`],
+      }),
+      at: 200,
+      over: 431,
+    },
+    {
       what: 'bytes of a target',
+      name: 'MAX_TARGET_BYTES',
       most: MAX_TARGET_BYTES,
       request: (bytes) => ({ line: `GET ${'/livez?'.padEnd(bytes, 'x')}` }),
       at: 200,
@@ -67,7 +102,61 @@ function limitsOf(signer: Signer): readonly Limit[] {
       over: 413,
     },
     {
+      what: 'unpacked bytes of a signature',
+      name: 'MAX_UNPACKED_BYTES',
+      most: MAX_UNPACKED_BYTES,
+      request: (bytes) => {
+        const around = signer.signPayload(payloadOf({}, 100_000)).length - 100_000;
+        return toPayloads(compressed(signer.signPayload(payloadOf({}, bytes - around))));
+      },
+      at: 201,
+      over: 422,
+    },
+    {
+      what: 'bytes of a creator',
+      name: 'MAX_CREATOR_BYTES',
+      most: MAX_CREATOR_BYTES,
+      request: (bytes) => toPayloads(signer.signPayload(payloadOf({ creator: 'c'.repeat(bytes) }))),
+      at: 201,
+      over: 422,
+    },
+    {
+      what: 'members of an object of a payload',
+      name: 'MAX_JSON_MEMBERS',
+      most: MAX_JSON_MEMBERS,
+      request: (members) => {
+        const optional = Object.fromEntries(Array.from({ length: members }, (_, k) => [`m${k}`, k]));
+        return toPayloads(signer.signPayload(payloadOf(optional)));
+      },
+      at: 201,
+      over: 422,
+    },
+    {
+      what: 'levels of a payload',
+      name: 'MAX_JSON_DEPTH',
+      most: MAX_JSON_DEPTH,
+      request: (levels) => {
+        // the payload and what is optional are two
+        const nested = JSON.parse(`${'['.repeat(levels - 2)}${']'.repeat(levels - 2)}`);
+        return toPayloads(signer.signPayload(payloadOf({ nested })));
+      },
+      at: 201,
+      over: 422,
+    },
+    {
+      what: 'certificates in a request',
+      name: 'MAX_CERTIFICATES',
+      most: MAX_CERTIFICATES,
+      request: (certificates) => ({
+        line: 'POST /api/v1/keys',
+        body: Buffer.concat(Array.from({ length: certificates }, (_, k) => certificateOf(`signer ${k}`))),
+      }),
+      at: 200,
+      over: 413,
+    },
+    {
       what: 'parts of a form',
+      name: 'MAX_BATCH_PARTS',
       most: MAX_BATCH_PARTS,
       request: async (parts) => batch(Array.from({ length: parts }, () => ({ bytes: Buffer.from('x') }))),
       at: 200,
@@ -75,6 +164,7 @@ function limitsOf(signer: Signer): readonly Limit[] {
     },
     {
       what: 'bytes of a form',
+      name: 'MAX_BATCH_BYTES',
       most: MAX_BATCH_BYTES,
       request: async (bytes) => {
         const { length } = (await batch([{ bytes: Buffer.alloc(0) }])).body;
@@ -85,6 +175,7 @@ function limitsOf(signer: Signer): readonly Limit[] {
     },
     {
       what: 'bytes of certificates',
+      name: 'MAX_CERTIFICATES_BYTES',
       most: MAX_CERTIFICATES_BYTES,
       request: (bytes) => post('POST /api/v1/keys', bytes),
       at: 400,
@@ -92,6 +183,7 @@ function limitsOf(signer: Signer): readonly Limit[] {
     },
     {
       what: 'bytes of a question for what is missing',
+      name: 'MAX_MISSING_BYTES',
       most: MAX_MISSING_BYTES,
       request: (bytes) => ({
         line: 'POST /api/v1/signatures/missing',
@@ -102,6 +194,7 @@ function limitsOf(signer: Signer): readonly Limit[] {
     },
     {
       what: 'digests in a question for what is missing',
+      name: 'MAX_MISSING_ASKED',
       most: MAX_MISSING_ASKED,
       request: (digests) => ({
         line: 'POST /api/v1/signatures/missing',
@@ -112,17 +205,28 @@ function limitsOf(signer: Signer): readonly Limit[] {
     },
     {
       what: 'rows of a page',
+      name: 'MAX_PAGE_ROWS',
       most: MAX_PAGE_ROWS,
       request: (rows) => ({ line: `GET /api/v1/signatures?limit=${rows}` }),
       at: 200,
       over: 400,
     },
     {
-      what: 'bytes of what an administrator asks',
+      what: 'bytes of a request for fsck',
       most: 1024,
       request: (bytes) => ({
         line: 'POST /api/v1/fsck',
         body: Buffer.from('{"repair":false}'.padEnd(bytes)),
+      }),
+      at: 200,
+      over: 413,
+    },
+    {
+      what: 'bytes of a request to reindex',
+      most: 1024,
+      request: (bytes) => ({
+        line: 'POST /api/v1/reindex',
+        body: Buffer.from('{"acceptDamage":false}'.padEnd(bytes)),
       }),
       at: 200,
       over: 413,
@@ -138,6 +242,23 @@ function limitsOf(signer: Signer): readonly Limit[] {
       over: 413,
     },
   ];
+}
+
+const PAYLOADS = folderOf('payload/app');
+const toPayloads = (body: Uint8Array): Sent => ({ line: `POST /${PAYLOADS}?force=1`, body });
+
+/** Made longer by white space if it is shorter. */
+function payloadOf(optional: Readonly<Record<string, unknown>>, bytes = 0): Buffer {
+  const critical = {
+    type: 'atomic container signature',
+    image: { 'docker-manifest-digest': PAYLOADS.replace(/^.*@sha256=/, 'sha256:') },
+    identity: { 'docker-reference': 'registry.example/payload/app:v1' },
+  };
+  return Buffer.from(JSON.stringify({ critical, optional }).padEnd(bytes));
+}
+
+function certificateOf(name: string): Buffer {
+  return certificate(makeKey('ed25519'), { userId: `${name} <signer@example.invalid>` });
 }
 
 const ASKED = { image: `team/app@sha256:${'a'.repeat(64)}`, sha256: 'b'.repeat(64) };
@@ -173,8 +294,10 @@ promise(
     await using server = await startServer({ data: temp.path });
     const send = ({ line, lines = [], body }: Sent) =>
       requestRaw(server.port, line, [`Authorization: Bearer ${token}`, ...lines], body);
+    // names and values of the lines that every request has
+    const headerBytes = `Hostlookaside.exampleConnectioncloseAuthorizationBearer ${token}`.length;
 
-    const limits = limitsOf(signer);
+    const limits = limitsOf(signer, headerBytes);
     const found: string[] = [];
     for (const { what, most, request, at, over } of limits) {
       const within = await send(await request(most));
@@ -190,10 +313,18 @@ promise(
     }
 
     if (isFull) await fillImage(signer, send, found);
-    see(`${limits.length + (isFull ? 1 : 0)} limits, ${found.length} otherwise`);
+    const met = limits.map(({ what, most }) => `${most} ${what}`);
+    if (isFull) met.push(`${MAX_SIGNATURES_PER_IMAGE} signatures of an image`);
+    see(`${met.join(', ')}: ${found.length} otherwise`);
     assert.deepEqual(found, []);
   },
 );
+
+test('every limit of src/domain/limits.ts is tried over the server, or is said to be none that a request shows', () => {
+  const tried = limitsOf(makeSigner('alice'), 0).flatMap(({ name }) => (name === undefined ? [] : [name]));
+  const placed = [...tried, 'MAX_SIGNATURES_PER_IMAGE', ...Object.keys(ELSEWHERE)];
+  assert.deepEqual(placed.sort(), Object.keys(LIMITS).sort());
+});
 
 /** As many signatures as an image can have, and one more. */
 async function fillImage(
