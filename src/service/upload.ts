@@ -190,7 +190,8 @@ export function createUploader(options: UploaderOptions): Uploader {
     { image, bytes, fingerprint }: Refusable,
     actor: Actor,
   ): Promise<void> {
-    const signatureSha256 = options.sha256(bytes);
+    // of a larger part only the beginning is here
+    const signatureSha256 = bytes.length > MAX_SIGNATURE_BYTES ? null : options.sha256(bytes);
     const deed = { action: 'upload', image, signatureSha256, fingerprint, result, reason } as const;
     try {
       await options.audit.append(makeEvent(deed, actor));

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
+import { MAX_SIGNATURE_BYTES } from '../../src/domain/limits.ts';
 import type { IndexedSignature, VerifiedUpload } from '../../src/domain/ports.ts';
 import type { Judgement } from '../../src/domain/verdict.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
@@ -200,6 +201,16 @@ describe('an upload', () => {
     const image: ImageId = { ...IMAGE, layout: 'release', path: 'openshift/release' };
     const { put } = open();
     assert.equal((await put('one', { image })).path, `/openshift/release/sha256=${IMAGE.hex}/signature-1`);
+  });
+
+  test('of more bytes than any client reads leaves no hash: the rest was not kept', async () => {
+    const { put, events } = open();
+    await assert.rejects(put('x'.repeat(MAX_SIGNATURE_BYTES + 1)), code('TOO_LARGE'));
+    await assert.rejects(put('x'.repeat(MAX_SIGNATURE_BYTES)), code('TOO_LARGE'));
+    assert.deepEqual(
+      events.map(({ signatureSha256 }) => signatureSha256),
+      [null, sha256Hex(Buffer.from('x'.repeat(MAX_SIGNATURE_BYTES)))],
+    );
   });
 
   test('whose failure is ours leaves no event: the same upload may succeed later', async () => {
