@@ -4,7 +4,6 @@ import { catchServerSignals } from './cli/server-signals.ts';
 // ahead of loading all that a server is made of: until it is caught, SIGHUP ends a process
 const signals = process.argv[2] === 'serve' ? catchServerSignals() : null;
 const { runProgram } = await import('./cli/program.ts');
-const exitCode = await runProgram(process.argv, signals);
+process.exitCode = await runProgram(process.argv, signals);
 // left to itself, Node.js gives the signals back and then ends, so that SIGHUP could still make a death of it
-if (signals !== null) process.exit(exitCode);
-process.exitCode = exitCode;
+if (signals !== null) process.once('beforeExit', () => process.exit());
