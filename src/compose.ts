@@ -247,6 +247,7 @@ function connect({ config, current, log, databases }: Connections) {
   const scanner = createScanner({
     ...shared,
     tend,
+    restore: writer.restore,
     readIntents: () => readIntents(config.root),
     monotonicMs: clock.monotonicMs,
   });
@@ -370,6 +371,7 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
     readIntents: () => readIntents(config.root),
     changes: createImageChanges(),
     tend: () => undefined,
+    restore: () => Promise.reject(new Error('nothing is put back by an fsck that only reads')),
     report: () => undefined,
     wait,
     monotonicMs: systemClock.monotonicMs,

@@ -65,8 +65,6 @@ export interface Tree {
   isWritable(): Promise<boolean>;
   /** @throws STORE_UNAVAILABLE when the root cannot be listed */
   check(): Promise<void>;
-  /** Puts these bytes at that number, whatever stood there, and survives a power cut once resolved. @throws STORE_UNAVAILABLE */
-  restore(folder: string, number: number, bytes: Uint8Array): Promise<void>;
 }
 
 /** Adding files to a tree so that a power cut leaves each whole or absent. */
@@ -92,6 +90,11 @@ export interface TreeWriter {
   place(prepared: string, folder: string, from: number): Promise<number>;
   /** Makes sure that a file which is there, by whom ever, survives a power cut. @throws STORE_UNAVAILABLE */
   makeDurable(folder: string, number: number): Promise<void>;
+  /**
+   * Puts these bytes at that number, whatever stood there; readers see the old ones or the new, which survive a power cut once
+   * this resolves. @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+   */
+  restore(folder: string, number: number, bytes: Uint8Array): Promise<void>;
   /** Forgets a prepared pair. Never throws: what is left is found at the next start. */
   discard(prepared: string): Promise<void>;
   /** The pairs that a crash left behind; intent null when there is none that is whole. @throws STORE_UNAVAILABLE */

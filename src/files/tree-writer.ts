@@ -1,5 +1,5 @@
 // Adding signatures to a tree: prepared out of sight, then linked into place, with every fsync that a power cut asks
-// for. Never replaces a file.
+// for. Replaces a file only where recorded bytes are put back.
 import { randomUUID } from 'node:crypto';
 import { constants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -17,6 +17,7 @@ export interface TreeWriterOptions {
 }
 
 const PREPARED_FOLDER = join(PRIVATE_FOLDER, 'tmp');
+const DISPLACED_FOLDER = join(PRIVATE_FOLDER, 'displaced');
 
 // what we make there: both files of a pair, and the temporary files of other writes
 const OUR_NAME = /^(?<prepared>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.intent|\.signature)?$/;
@@ -206,6 +207,13 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     }
   }
 
+  /** Moves a folder out of the way: what it holds is not ours to delete. */
+  async function displace(path: string): Promise<void> {
+    await makeFolders(DISPLACED_FOLDER, 0o755);
+    await attempt(() => fs.rename(path, join(root, DISPLACED_FOLDER, randomUUID())), path);
+    await syncFolder(join(root, DISPLACED_FOLDER));
+  }
+
   async function discard(prepared: string): Promise<void> {
     // the intent first: without it the bytes mean nothing
     for (const name of [`${prepared}.intent`, `${prepared}.signature`, prepared]) {
@@ -276,6 +284,24 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       }
       await syncFolder(join(root, folder));
       await makeFolders(folder, 0o755);
+    },
+    async restore(folder, number, bytes) {
+      refuseFault();
+      const path = join(root, folder, `signature-${number}`);
+      await refuseWayOut(folder);
+      await makePreparedFolder();
+      await makeFolders(folder, 0o755);
+      // rename replaces anything but a folder
+      if ((await lstatOrNull(path))?.isDirectory()) await displace(path);
+      const temporary = randomUUID();
+      try {
+        await writeNew(join(root, PREPARED_FOLDER, temporary), bytes, 0o644);
+        await attempt(() => fs.rename(join(root, PREPARED_FOLDER, temporary), path), path);
+      } catch (error) {
+        await discard(temporary);
+        throw error;
+      }
+      await syncFolder(join(root, folder));
     },
     discard,
     async leftOver() {

@@ -17,7 +17,7 @@ import type {
   Tree,
   TreeChild,
 } from '../domain/tree.ts';
-import { displaceFolder, makeFolderDurably, replaceFileDurably } from './durable.ts';
+import { makeFolderDurably } from './durable.ts';
 import { ABSENT, openRoot, orNull, orThrow, unavailable } from './root.ts';
 
 export interface TreeOptions {
@@ -49,7 +49,7 @@ export async function makeRoot(root: string): Promise<void> {
 
 export function openTree(options: TreeOptions): Tree {
   const { root, nowMs } = options;
-  const { isInRoot, realFolder, refuseWayOut } = openRoot(root, nowMs);
+  const { isInRoot, realFolder } = openRoot(root, nowMs);
 
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
@@ -223,15 +223,6 @@ export function openTree(options: TreeOptions): Tree {
     },
     async check() {
       await orThrow(async () => (await fs.opendir(root)).close(), `the root ${root}`);
-    },
-    async restore(folder, number, bytes) {
-      const path = `${folder}/signature-${number}`;
-      await refuseWayOut(folder);
-      await orThrow(() => makeFolderDurably(root, folder), folder);
-      const there = await orNull(() => fs.lstat(join(root, path)), path);
-      // rename replaces anything but a folder
-      if (there?.isDirectory()) await orThrow(() => displaceFolder(root, path), path);
-      await orThrow(() => replaceFileDurably(root, folder, `signature-${number}`, bytes), path);
     },
   };
 }

@@ -82,7 +82,7 @@ export function createAppender(options: AppenderOptions): Appender {
   async function makeSound({ image, bytes }: VerifiedUpload, { number }: RecordedSignature, seen: Look) {
     const path = `${imageFolder(image)}/signature-${number}`;
     if (!seen.problems.some((problem) => problem.path === path && DAMAGE_KINDS.has(problem.kind))) return;
-    await tree.restore(imageFolder(image), number, bytes);
+    await writer.restore(imageFolder(image), number, bytes);
     options.report(image, (await lookSettled(image)).problems);
   }
 

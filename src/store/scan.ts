@@ -3,7 +3,7 @@ import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
-import { DAMAGE_KINDS, type Problem } from '../domain/tree.ts';
+import { DAMAGE_KINDS, type Problem, type TreeWriter } from '../domain/tree.ts';
 import { createFolderSync } from './folder-sync.ts';
 import { sameSignatures } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
@@ -41,6 +41,7 @@ export interface ScannerOptions extends TreeAndIndex {
   readonly monotonicMs: () => number;
   /** Of the uploads that are under way. */
   readonly readIntents: () => Promise<readonly string[]>;
+  readonly restore: TreeWriter['restore'];
   /** Told of every image as it was found: there may be something to mend. */
   readonly tend: (image: ImageId, seen: Look) => void;
 }
@@ -148,7 +149,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     if (image === null) return false;
     const recorded = index.recorded(image).find(({ number }) => path.endsWith(`/signature-${number}`));
     if (recorded === undefined || recorded.bytes === null) return false;
-    await tree.restore(imageFolder(image), recorded.number, recorded.bytes);
+    await options.restore(imageFolder(image), recorded.number, recorded.bytes);
     options.report(image, (await look(image)).problems);
     return true;
   }

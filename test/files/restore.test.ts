@@ -4,12 +4,18 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { isLookasideError } from '../../src/domain/errors.ts';
-import type { Tree } from '../../src/domain/tree.ts';
+import type { Tree, TreeWriter } from '../../src/domain/tree.ts';
 import { openTree } from '../../src/files/tree.ts';
+import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
+import { needs } from '../clients/available.ts';
+import { describeOutcome, run } from '../clients/command.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
+
+const CHILD = fileURLToPath(new URL('./restore-child.js', import.meta.url));
 
 const ONE = signatureBytes('one');
 const TWO = signatureBytes('two');
@@ -19,6 +25,7 @@ let temp: TempFolder;
 let root: string;
 let outside: string;
 let tree: Tree;
+let writer: TreeWriter;
 
 const open = (at: string) =>
   openTree({ root: at, nowMs: Date.now, beingWrittenMs: 100, isWhole: isWholeSignature });
@@ -32,6 +39,7 @@ beforeEach(async () => {
   await mkdir(root);
   await mkdir(outside);
   tree = open(root);
+  writer = openTreeWriter({ root, nowMs: Date.now });
 });
 
 afterEach(() => temp[Symbol.asyncDispose]());
@@ -63,7 +71,7 @@ describe('restoring a signature', () => {
   for (const [what, lay] of PLACES) {
     it(`puts the bytes where ${what} stood, and leaves no temporary file`, async () => {
       await lay();
-      await tree.restore(FOLDER, 1, ONE);
+      await writer.restore(FOLDER, 1, ONE);
       assert.deepEqual(await readFile(file()), ONE);
       assert.ok((await stat(file())).isFile());
       assert.equal((await tree.readImage(FOLDER))?.files[0]?.fault, null);
@@ -73,13 +81,35 @@ describe('restoring a signature', () => {
     });
   }
 
+  it('is refused until a restart once an fsync of it has failed', needs('strace'), async () => {
+    for (let nth = 1; ; nth += 1) {
+      const inject = ['-e', 'trace=fsync', '-e', `inject=fsync:error=EIO:when=${nth}`];
+      const trace = path.join(temp.path, 'trace');
+      const fresh = path.join(temp.path, `fresh-${nth}`);
+      await mkdir(fresh);
+      // strace counts the calls of each thread by itself
+      const env = { PATH: process.env.PATH ?? '', UV_THREADPOOL_SIZE: '1' };
+      const child = ['strace', '-f', '-qq', '-o', trace, ...inject, process.execPath, CHILD, fresh] as const;
+      const outcome = await run(child, { env });
+      assert.equal(outcome.status, 0, describeOutcome(outcome));
+      const times = outcome.stdout.trim().split('\n');
+      if (!(await readFile(trace, 'utf8')).includes('INJECTED')) {
+        assert.ok(nth > 3);
+        return;
+      }
+      const failed = times.indexOf('STORE_UNAVAILABLE');
+      assert.ok(failed >= 0, `fsync ${nth}: ${times}`);
+      assert.ok(!times.slice(failed).includes('done'), `fsync ${nth}: ${times}`);
+    }
+  });
+
   it('never writes through a link out of the tree, at whatever height it stands', async () => {
     await symlink(outside, path.join(root, 'team'));
     await mkdir(path.join(root, 'deep'));
     await symlink(outside, path.join(root, 'deep/er'));
     await symlink(outside, path.join(root, folderOf('top')));
     for (const folder of [FOLDER, folderOf('deep/er/and/more'), folderOf('top')]) {
-      await assert.rejects(tree.restore(folder, 1, ONE), unavailable, folder);
+      await assert.rejects(writer.restore(folder, 1, ONE), unavailable, folder);
     }
     assert.deepEqual(await readdir(outside), []);
   });
@@ -88,7 +118,8 @@ describe('restoring a signature', () => {
     await layImage(root, 'team/app', TWO);
     let isRestoring = true;
     const restoring = (async () => {
-      for (let round = 0; round < 30; round += 1) await tree.restore(FOLDER, 1, round % 2 === 0 ? ONE : TWO);
+      for (let round = 0; round < 30; round += 1)
+        await writer.restore(FOLDER, 1, round % 2 === 0 ? ONE : TWO);
       isRestoring = false;
     })();
     while (isRestoring) {

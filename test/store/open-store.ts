@@ -113,6 +113,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const scanner = createScanner({
     ...shared,
     tend,
+    restore: ports.writer.restore,
     readIntents: () => readIntents(root),
     monotonicMs,
     wait: () => new Promise<void>(() => undefined),
