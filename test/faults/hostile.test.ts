@@ -2,7 +2,7 @@
 // that steers terminals.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { eventually } from '../clients/eventually.ts';
@@ -73,32 +73,68 @@ function hostileTargets(folder: string): readonly string[] {
   ];
 }
 
+/** With whose method, and behind what, each of them is asked. */
+const WAYS = [
+  { method: 'GET', prefix: '' },
+  { method: 'PUT', prefix: '' },
+  { method: 'POST', prefix: '' },
+  { method: 'GET', prefix: '/api/v1/images' },
+] as const;
+const ASKED = WAYS.length * hostileTargets('').length;
+
+const OWN_FILES = /^data\/(access\b|state\.db|index\.db|lock|lookaside\.sock)/;
+
+/** Names of all below but the server's own files, and of each file its bytes. */
+async function listing(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const all = entries.map(async (entry) => {
+    const name = path.join(entry.parentPath, entry.name);
+    return `${path.relative(folder, name)} ${entry.isFile() ? sha256Hex(await readFile(name)) : ''}`;
+  });
+  return (await Promise.all(all)).filter((line) => !OWN_FILES.test(line)).sort();
+}
+
 promise(
   {
     id: 'P22',
-    what: 'paths that lead elsewhere: traversal in every encoding, NUL, over-long names',
-    wanted: `${hostileTargets('').length} of ${hostileTargets('').length} refused`,
+    what: 'paths that lead elsewhere: traversal in every encoding, NUL, over-long names; read, uploaded to, asked of the API',
+    wanted: `${ASKED} of ${ASKED} refused, nothing made inside or outside the tree`,
   },
   async (see) => {
     await using temp = await openTempFolder();
     const root = path.join(temp.path, 'tree');
+    const data = path.join(temp.path, 'data');
     const folder = await layImage(root, 'team/app', ONE);
     await mkdir(path.join(root, '.lookaside/tmp'), { recursive: true });
     for (const place of ['secret', 'tree/secret', 'tree/.lookaside/tmp/x', 'tree/team/secret']) {
       await writeFile(path.join(temp.path, place), SECRET);
     }
-    await using server = await startServer({ root, data: path.join(temp.path, 'data') });
-    const targets = hostileTargets(folder);
+    await mkdir(data);
+    const signer = makeSigner('alice');
+    await enrol(data, signer);
+    const admin = [`Authorization: Bearer ${await createToken(data, 'root', 'admin')}`];
+    await using server = await startServer({ root, data });
+    // good where it belongs
+    const signature = signer.sign({ repository: 'team/app', tag: 'v1' });
+    const before = await listing(temp.path);
     const wrong: string[] = [];
-    for (const target of targets) {
-      const { status, body } = await requestRaw(server.port, `GET ${target}`);
-      const said = body.toString('latin1');
-      const isRefused = status === 404 || status === 400;
-      if (!isRefused || said.includes(SECRET) || said.includes('root:')) wrong.push(`${status} ${target}`);
+    for (const { method, prefix } of WAYS) {
+      for (const target of hostileTargets(folder)) {
+        const line = `${method} ${prefix}${target}`;
+        const isUpload = method !== 'GET';
+        const lines = isUpload || prefix !== '' ? admin : [];
+        const { status, body } = await requestRaw(server.port, line, lines, isUpload ? signature : undefined);
+        const said = body.toString('latin1');
+        const isRefused = isUpload ? status >= 400 && status < 500 : status === 404 || status === 400;
+        if (!isRefused || said.includes(SECRET) || said.includes('root:')) wrong.push(`${status} ${line}`);
+      }
     }
-    see(`${targets.length - wrong.length} of ${targets.length} refused`);
+    const made = (await listing(temp.path)).filter((line) => !before.includes(line));
+    see(`${ASKED - wrong.length} of ${ASKED} refused, ${made.length} files and folders made`);
     assert.deepEqual(wrong, []);
+    assert.deepEqual(await listing(temp.path), before);
     assert.equal((await requestRaw(server.port, `GET /${folder}/signature-1`)).status, 200);
+    assert.equal((await requestRaw(server.port, `POST /${folder}`, admin, signature)).status, 201);
   },
 );
 
@@ -187,11 +223,37 @@ const BROKEN: readonly string[] = [
 const FORMS = [...NAMES.flatMap((names) => [formOf(names, false), formOf(names, true)]), ...BROKEN];
 const DROPPED = count(200, 60);
 
+/** Of some 200 KB, whole. */
+function largeForm(): Buffer {
+  const parts = ['a', 'b'].map(
+    (name) =>
+      `--${BOUNDARY}\r\nContent-Disposition: form-data; name="signature"; filename="${name}"\r\n\r\n${name.repeat(100_000)}\r\n`,
+  );
+  return Buffer.from(`${parts.join('')}--${BOUNDARY}--\r\n`);
+}
+
+/** Sends a part of the request and goes: of its head, of its body, all but the last byte or a few, in turn. */
+async function drop(port: number, request: Buffer, headBytes: number, turn: number): Promise<void> {
+  const share = (turn + 1) / (DROPPED + 1);
+  const bodyBytes = request.length - headBytes;
+  const sent = [
+    Math.ceil(share * headBytes),
+    headBytes + Math.floor(share * bodyBytes),
+    headBytes + Math.floor((1 - share) * bodyBytes),
+    request.length - 1 - Math.floor(turn / 4),
+  ][turn % 4];
+  const socket = connect({ host: '127.0.0.1', port });
+  await once(socket, 'connect');
+  await new Promise((resolve) => socket.write(request.subarray(0, sent), resolve));
+  socket.destroy();
+  await once(socket, 'close');
+}
+
 promise(
   {
     id: 'P24',
     what: 'multipart attacks of the known vulnerabilities, and uploads that are dropped',
-    wanted: `${FORMS.length} of ${FORMS.length} refused; ${DROPPED} dropped leave no descriptor and no file`,
+    wanted: `${FORMS.length} of ${FORMS.length} refused; ${DROPPED} dropped of 100 and 200 KB, in head, middle and at the last byte, leave no descriptor and no file`,
   },
   async (see) => {
     await using temp = await openTempFolder();
@@ -213,14 +275,21 @@ promise(
     // sockets come and go: what is counted is what stays
     const open = async () => (await readdir(`/proc/${server.pid}/fd`)).length;
     const before = await open();
-    const head = ['POST /api/v1/signatures HTTP/1.1', 'Host: a', ...lines, 'Content-Length: 100000', '', ''];
+    const forms = [
+      largeForm(),
+      largeForm(),
+      signer.sign({ repository: 'team/app', tag: 'v1', filling: 'x'.repeat(100_000) }),
+    ];
     for (let k = 0; k < DROPPED; k += 1) {
-      const socket = connect({ host: '127.0.0.1', port: server.port });
-      await once(socket, 'connect');
-      const some = `${head.join('\r\n')}${formOf(['signature'], true)}`.slice(0, 200 + k * 5);
-      await new Promise((resolve) => socket.write(some, resolve));
-      socket.destroy();
-      await once(socket, 'close');
+      const body = forms[k % forms.length] ?? assert.fail();
+      const isRaw = k % forms.length === 2;
+      const [line, ...more] = isRaw
+        ? [`POST /${folderOf('team/app')}`, lines[0]]
+        : ['POST /api/v1/signatures', ...lines];
+      const head = [`${line} HTTP/1.1`, 'Host: a', ...more, `Content-Length: ${body.length}`, '', ''].join(
+        '\r\n',
+      );
+      await drop(server.port, Buffer.concat([Buffer.from(head), body]), head.length, k);
     }
     const after = await eventually(async () => {
       const now = await open();
