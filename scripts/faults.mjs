@@ -1,13 +1,13 @@
 // `npm run faults [PART …]`: every test that shows a promise of docs/reliability.md kept, in full; those whose path has one
 // of PARTs. Without PARTs the table of the document is written anew; with PARTs their rows take the place of those that the
-// same machine has written there the same day.
+// same machine has written there the same day, and those that no test shows any more go.
 import './node-version.mjs';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
 import { installClients, missingFaultClients, whyNotInstalled } from './clients.mjs';
-import { missingRows, parseRows, rowsOf, textTable, withTable } from './promises.mjs';
+import { missingRows, parseRows, rowsOf, textTable, withRows, withTable } from './promises.mjs';
 import { filesBelow, makeReady, ROOT, say } from './ready.mjs';
 import { Refusal, run, runMain } from './run.mjs';
 
@@ -17,10 +17,10 @@ runMain(async () => {
   await makeReady();
   await providePrograms();
   const parts = process.argv.slice(2);
-  const { rows, failed } = await runAll(faultFiles(parts));
+  const { rows, failed } = await runAll(faultFiles(parts), { stdio: 'inherit' });
   const docs = readFileSync(DOCS, 'utf8');
   const others = parts.length === 0 ? [] : rowsOf(docs, caption());
-  const all = withRows(others ?? [], rows);
+  const all = withRows(others ?? [], rows, others?.length > 0 ? await registeredRows(others) : []);
   const table = [...all, ...missingRows(docs, all)].sort(byNumber);
   if (others !== null) writeFileSync(DOCS, withTable(docs, caption(), table));
   const shown = parts.length === 0 ? table : rows;
@@ -60,7 +60,7 @@ function faultFiles(parts) {
 }
 
 /** One file after the other: what one does to the machine must not be seen by another. */
-async function runAll(files) {
+async function runAll(files, { flags = [], stdio }) {
   const folder = mkdtempSync(join(os.tmpdir(), 'lookaside-faults-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true })); // run() ends the process on a signal
   const report = join(folder, 'report');
@@ -68,17 +68,19 @@ async function runAll(files) {
   const env = { ...process.env, LOOKASIDE_FAULTS: 'full', LOOKASIDE_FAULTS_REPORT: report };
   const failed = [];
   for (const file of files) {
-    const args = ['--test', '--test-reporter=spec', file];
-    const status = await run(process.execPath, args, { cwd: ROOT, env, stdio: 'inherit' });
+    const args = ['--test', '--test-reporter=spec', ...flags, file];
+    const status = await run(process.execPath, args, { cwd: ROOT, env, stdio });
     if (status !== 0) failed.push(relative(join(ROOT, 'dist'), file));
   }
   return { rows: parseRows(readFileSync(report, 'utf8')), failed };
 }
 
-/** `rows` take the place of those about the same. */
-function withRows(others, rows) {
-  const isNew = (other) => rows.every(({ id, what }) => id !== other.id || what !== other.what);
-  return [...others.filter(isNew), ...rows];
+/** A row for each promise that there is a test of: all are registered, and none is run. `others` when that fails. */
+async function registeredRows(others) {
+  say('looking for promises that have no test any more …');
+  const flags = ['--test-name-pattern=^$'];
+  const { rows, failed } = await runAll(faultFiles([]), { flags, stdio: 'ignore' });
+  return failed.length === 0 ? rows : others;
 }
 
 function byNumber(one, other) {

@@ -27,6 +27,13 @@ export function missingRows(docs, rows) {
     .map((id) => ({ id, what: 'no test', wanted: 'a figure', seen: '', isKept: false }));
 }
 
+/** `rows` take the place of those about the same; others stay as long as a test of theirs is `registered`. */
+export function withRows(others, rows, registered) {
+  const isOf = (some) => (other) => some.some(({ id, what }) => id === other.id && what === other.what);
+  const isNew = isOf(rows);
+  return [...others.filter(isOf(registered)).filter((other) => !isNew(other)), ...rows];
+}
+
 /** Lines for a terminal. */
 export function textTable(rows) {
   const lines = [COLUMNS, ...rows.map(cellsOf)];

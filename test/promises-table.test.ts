@@ -7,7 +7,7 @@ const scriptUrl = new URL('../../scripts/promises.mjs', import.meta.url).href;
 
 /** What the expression gives, in which all functions of the script are known. */
 function evaluate(expression: string): unknown {
-  const code = `const { parseRows, missingRows, rowsOf, textTable, withTable } = await import(${JSON.stringify(scriptUrl)});
+  const code = `const { parseRows, missingRows, rowsOf, textTable, withRows, withTable } = await import(${JSON.stringify(scriptUrl)});
     process.stdout.write(JSON.stringify(${expression}));`;
   const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
     encoding: 'utf8',
@@ -42,6 +42,16 @@ test('a promise of the document without a row is a broken one', () => {
   assert.deepEqual(evaluate(`missingRows(${JSON.stringify(docs)}, ${JSON.stringify(rows)})`), [
     { id: 'P2', what: 'no test', wanted: 'a figure', seen: '', isKept: false },
   ]);
+});
+
+test('a row is replaced by the newer one about the same, and goes when no test shows it any more', () => {
+  const others = [row('P1', 'old', '1', true), row('P2', 'as ever', '1', true), row('P3', 'gone', '1', true)];
+  const rows = [row('P1', 'old', '2', false)];
+  const registered = [row('P1', 'old', 'not run', false), row('P2', 'as ever', 'not run', false)];
+  assert.deepEqual(
+    evaluate(`withRows(${[others, rows, registered].map((each) => JSON.stringify(each)).join(', ')})`),
+    [row('P2', 'as ever', '1', true), row('P1', 'old', '2', false)],
+  );
 });
 
 test('the document keeps all but its table', () => {
