@@ -23,13 +23,13 @@ const CLIENTS = {
   'systemd-analyze': 'systemd',
   faketime: 'faketime',
   wrk: 'wrk',
+  'mkfs.ext4': 'e2fsprogs',
+  'mkfs.xfs': 'xfsprogs',
+  xfs_io: 'xfsprogs',
 };
 
 /** What only `npm run faults` needs. */
 const FAULT_CLIENTS = {
-  'mkfs.ext4': 'e2fsprogs',
-  'mkfs.xfs': 'xfsprogs',
-  xfs_io: 'xfsprogs',
   slowhttptest: 'slowhttptest',
 };
 

@@ -23,6 +23,9 @@ export type Need =
   | 'slowhttptest'
   | 'wrk'
   | 'gcc'
+  | 'mkfs.ext4'
+  | 'mkfs.xfs'
+  | 'xfs_io'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

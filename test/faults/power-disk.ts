@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { needs } from '../clients/available.ts';
 import { type Argv, succeed } from '../clients/command.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 
@@ -78,24 +79,25 @@ const call = (...argv: Argv) => succeed(argv, { env: { PATH: process.env.PATH ??
 
 const obstacles = new Map<FileSystem, string | null>();
 
-/** The option for node:test that skips, with the reason, where no such disk can be made: in most containers, for one. */
+/**
+ * The option for node:test that skips, with the reason, where no such disk can be made. With CI=true no program may be
+ * missing; but loop mounts are the machine's to give, and most containers have none: there it is said aloud.
+ */
 export function needsPowerDisk(fileSystem: FileSystem): { readonly skip: string | false } {
+  const programs = needs(`mkfs.${fileSystem}`, 'xfs_io');
+  if (programs.skip !== false) return programs;
   const known = obstacles.get(fileSystem);
-  const obstacle = known === undefined ? whyNoPowerDisk(fileSystem) : known;
+  const obstacle = known === undefined ? whyNoLoopMount(fileSystem) : known;
   obstacles.set(fileSystem, obstacle);
-  return { skip: obstacle ?? false };
-}
-
-function whyNoPowerDisk(fileSystem: FileSystem): string | null {
-  if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'loop mounts need root on Linux';
-  for (const program of [`mkfs.${fileSystem}`, 'xfs_io']) {
-    if (spawnSync(program, ['-V']).error !== undefined) return `${program} is not installed`;
+  if (known === undefined && obstacle !== null && process.env.CI === 'true') {
+    process.emitWarning(`power cuts on ${fileSystem} are NOT TESTED by this run: ${obstacle}`);
   }
-  return whyNoLoopMount(fileSystem);
+  return { skip: obstacle ?? false };
 }
 
 /** Root in a container has the programs, and still may not mount. */
 function whyNoLoopMount(fileSystem: FileSystem): string | null {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'loop mounts need root on Linux';
   const folder = path.join('/tmp', `lac-probe-${process.pid}`);
   const script = `
     mkdir "$1" && truncate --size=${DISK_BYTES} "$1/disk" && mkdir "$1/mounted" &&
