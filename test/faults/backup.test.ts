@@ -297,6 +297,7 @@ for (const promised of isFull ? [KILLED] : [])
     assertDone(await backUp(scene));
     for (let kill = 0; kill < KILLS; kill += 1) {
       await rm(scene.restored, { recursive: true, force: true });
+      await mkdir(scene.restored); // else it is made and synced first, and then nothing of the backup is there yet
       const isKilled = await killedAt(1 + kill * 3, '?fsync', [
         'restore',
         scene.backup,
