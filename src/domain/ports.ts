@@ -112,8 +112,8 @@ export interface ReadCount {
   readonly number: number | null;
   readonly status: number;
   readonly address: string;
-  /** User-Agent, cut to 256 characters; empty when none was sent. */
-  readonly agent: string;
+  /** User-Agent, cut to 256 characters; empty when none was sent. Null: of too many rows of one network, told apart by it no more. */
+  readonly agent: string | null;
   /** Name of the token that was used, or null. */
   readonly token: string | null;
   readonly firstAt: Date;

@@ -1,5 +1,6 @@
 // Who fetched what: events are counted in memory as they come and written in batches after the response.
 import { type ImageId, imageKey } from '../domain/image.ts';
+import { networkOf } from '../domain/network.ts';
 import type {
   AccessBatch,
   AccessLimits,
@@ -42,13 +43,27 @@ export interface AccessRecorderOptions {
   readonly accessLog: AccessLog;
 }
 
-/** Different rows held in memory until the next write; above, new rows are dropped and counted. */
-const MAX_ROWS = 50_000;
+/**
+ * Different rows held in memory until the next write, more than are answered in a second; above, new rows are dropped and
+ * counted.
+ */
+const MAX_ROWS = 20_000;
+/** Of these one client may fill so many with what he can make up. */
+const MAX_ROWS_PER_NETWORK = 1000;
 const MAX_AGENT_CHARACTERS = 256;
 const MINUTE_MS = 60_000;
 
+/** What a client can make up as he likes. */
+type Told = Pick<ReadCount, 'number' | 'address' | 'agent'>;
+
+function keyOfRead({ image, status, token }: AccessEvent, told: Told, now: Date): string {
+  const minute = Math.floor(now.getTime() / MINUTE_MS);
+  return [minute, imageKey(image), told.number, status, told.address, told.agent, token].join('\n');
+}
+
 export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOptions): AccessRecorder {
   let reads = new Map<string, Counted<ReadCount>>();
+  let rowsByNetwork = new Map<string, number>();
   let missing = new Map<string, Counted<MissingCount>>();
   let dropped = 0;
   let isDiskShareUsed = false;
@@ -63,27 +78,40 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   }
 
   function recordRead(event: AccessEvent): void {
-    const now = clock.now();
-    const agent = event.agent.slice(0, MAX_AGENT_CHARACTERS);
-    const minute = Math.floor(now.getTime() / MINUTE_MS);
-    const { image, number, status, address, token, bytes } = event;
-    const key = [minute, imageKey(image), number, status, address, agent, token].join('\n');
-    const row = reads.get(key);
-    if (row !== undefined) {
-      row.count += 1;
-      row.bytes += bytes;
-      row.lastAt = now;
-      return;
+    const { number, address } = event;
+    const told: Told = { number, address, agent: event.agent.slice(0, MAX_AGENT_CHARACTERS) };
+    if (countRead(event, told)) return;
+    const network = networkOf(address);
+    const rows = rowsByNetwork.get(network) ?? 0;
+    if (rows < MAX_ROWS_PER_NETWORK) addRead(event, told, network);
+    else {
+      const merged: Told = { number: null, address: network, agent: null };
+      if (!countRead(event, merged)) addRead(event, merged, network);
     }
+  }
+
+  /** False: there is no such row yet. */
+  function countRead(event: AccessEvent, told: Told): boolean {
+    const now = clock.now();
+    const row = reads.get(keyOfRead(event, told, now));
+    if (row === undefined) return false;
+    row.count += 1;
+    row.bytes += event.bytes;
+    row.lastAt = now;
+    return true;
+  }
+
+  function addRead(event: AccessEvent, told: Told, network: string): void {
     if (isFull()) return;
-    reads.set(key, {
+    const now = clock.now();
+    const { image, status, token, bytes } = event;
+    rowsByNetwork.set(network, (rowsByNetwork.get(network) ?? 0) + 1);
+    reads.set(keyOfRead(event, told, now), {
       image,
-      number,
       status,
-      address,
-      agent,
       token,
       bytes,
+      ...told,
       firstAt: now,
       lastAt: now,
       count: 1,
@@ -117,6 +145,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     if (reads.size + missing.size === 0) return;
     const batch: AccessBatch = { reads: [...reads.values()], missing: [...missing.values()] };
     reads = new Map();
+    rowsByNetwork = new Map();
     missing = new Map();
     writing = accessLog
       .write(batch)

@@ -327,7 +327,7 @@ class DayRows {
       possibleNumber(number),
       status,
       this.#addressId(address),
-      this.#agents.idOf(agent, network),
+      agent === null ? OTHER_ID : this.#agents.idOf(agent, network),
       tokenId,
     ];
     if (this.#hasRead.get(...key) !== undefined || this.#newRows.take(minute, network)) return key;

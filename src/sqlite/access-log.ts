@@ -59,7 +59,7 @@ function batchOf(days: Map<string, DayBatch>, time: Date): DayBatch {
 
 function sizeOf({ reads, missing }: AccessBatch): number {
   let sizeBytes = 0;
-  for (const { image, agent } of reads) sizeBytes += COUNT_BYTES + image.path.length + agent.length;
+  for (const { image, agent } of reads) sizeBytes += COUNT_BYTES + image.path.length + (agent?.length ?? 0);
   for (const { image } of missing) sizeBytes += COUNT_BYTES + image.path.length;
   return sizeBytes;
 }

@@ -205,22 +205,48 @@ describe('counting reads', () => {
 });
 
 describe('the memory of reads that are not written yet', () => {
-  test('it holds 50,000 rows; further ones are dropped and counted, and known ones go on counting', async () => {
+  test('it holds 20,000 rows; further ones are dropped and counted, and known ones go on counting', async () => {
     const { recorder, written } = open();
-    for (let number = 1; number <= 49_999; number += 1) recorder.record(eventOf({ number }));
+    const address = (number: number) => `10.0.${number >> 8}.${number % 256}`;
+    for (let number = 1; number <= 19_999; number += 1) {
+      recorder.record(eventOf({ number, address: address(number) }));
+    }
     recorder.record(eventOf({ imageIsSigned: false }));
-    assert.deepEqual(recorder.buffer, { rows: 50_000, dropped: 0 });
+    assert.deepEqual(recorder.buffer, { rows: 20_000, dropped: 0 });
     recorder.record(eventOf({ number: 60_000 }));
     recorder.record(eventOf({ number: 60_000 }));
     recorder.record(eventOf({ imageIsSigned: false, image: imageOf('b') }));
-    recorder.record(eventOf({ number: 1 }));
+    recorder.record(eventOf({ number: 1, address: address(1) }));
     recorder.record(eventOf({ imageIsSigned: false }));
-    assert.deepEqual(recorder.buffer, { rows: 50_000, dropped: 3 });
+    assert.deepEqual(recorder.buffer, { rows: 20_000, dropped: 3 });
     await recorder.flush();
     assert.equal(written[0]?.reads[0]?.count, 2);
     assert.equal(written[0]?.missing[0]?.count, 2);
     recorder.record(eventOf({ number: 60_000 }));
     assert.deepEqual(recorder.buffer, { rows: 1, dropped: 3 });
+  });
+
+  test('one network fills 1,000 rows; its further reads are told apart by image and status alone', async () => {
+    const { recorder, reads } = open();
+    const LATER = '2001:db8::7';
+    for (let k = 0; k < 3000; k += 1) {
+      const address = `2001:db8::${k.toString(16)}`;
+      recorder.record(eventOf({ number: k, agent: `agent ${k}`, address, status: k % 2 === 0 ? 200 : 404 }));
+    }
+    recorder.record(eventOf({ address: '2001:db8:0:1::1' }));
+    recorder.record(eventOf({ number: 7, agent: 'agent 7', address: LATER, status: 404 }));
+    assert.deepEqual(recorder.buffer, { rows: 1003, dropped: 0 });
+    const all = await reads();
+    const merged = all.filter(({ agent }) => agent === null);
+    assert.deepEqual(
+      merged.map(({ number, address, status, count, bytes }) => ({ number, address, status, count, bytes })),
+      [200, 404].map((status) => {
+        return { number: null, address: '2001:db8:0:0::/64', status, count: 1000, bytes: 500_000 };
+      }),
+    );
+    assert.equal(all.find(({ address }) => address === LATER)?.count, 2);
+    recorder.record(eventOf({ address: LATER }));
+    assert.equal(recorder.buffer.rows, 1, 'the next batch begins anew');
   });
 
   test('nothing is written while there is nothing to write', async () => {
