@@ -12,8 +12,6 @@ export interface Lru<K, V> {
 export function createLru<K, V>(maxWeight: number, weigh: (value: V, key: K) => number): Lru<K, V> {
   // a Map iterates in insertion order: the first key is the one used longest ago
   const entries = new Map<K, { readonly value: V; readonly weight: number }>();
-  // kept: a new one would have to pass over all that was deleted since the map was last packed
-  let oldestFirst = entries.keys();
   let weight = 0;
 
   function remove(key: K): void {
@@ -37,10 +35,9 @@ export function createLru<K, V>(maxWeight: number, weigh: (value: V, key: K) => 
       if (added > maxWeight) return;
       entries.set(key, { value, weight: added });
       weight += added;
-      while (weight > maxWeight) {
-        const oldest = oldestFirst.next();
-        if (oldest.done) oldestFirst = entries.keys();
-        else remove(oldest.value);
+      for (const oldest of entries.keys()) {
+        if (weight <= maxWeight) break;
+        remove(oldest);
       }
     },
     delete: remove,
