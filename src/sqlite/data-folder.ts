@@ -1,6 +1,7 @@
 // The folder that holds the databases: made so that it survives a power cut with all that is in it.
-import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { syncFolder } from './open.ts';
 
 /** Makes it with its missing parents. @throws the system's error */
 export function makeDataFolder(dataDir: string): void {
@@ -10,13 +11,4 @@ export function makeDataFolder(dataDir: string): void {
   // a new folder is an entry of its parent, up to one that was there
   const last = dirname(firstMade);
   for (let made = path; made !== last; made = dirname(made)) syncFolder(dirname(made));
-}
-
-function syncFolder(path: string): void {
-  const descriptor = openSync(path, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

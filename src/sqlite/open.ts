@@ -202,7 +202,8 @@ export function closedOnError<T>(db: Database, act: () => T): T {
   }
 }
 
-function syncFolder(folder: string): void {
+/** @throws the system's error */
+export function syncFolder(folder: string): void {
   const descriptor = openSync(folder, 'r');
   try {
     fsyncSync(descriptor);
