@@ -97,7 +97,7 @@ function untrustedClaim(untrusted: Uint8Array): Claim | null {
   const structure = examineStructure(untrusted);
   if (structure.kind === 'refused') return null;
   try {
-    return parsePayload(structure.content);
+    return parsePayload(structure.content).claim;
   } catch (error) {
     if (isLookasideError(error, 'PAYLOAD_INVALID')) return null;
     throw error;

@@ -6,6 +6,9 @@ export const MAX_SIGNATURE_BYTES = 4 * 1024 * 1024;
 /** containers/image refuses a 128th signature (maxLookasideSignatures = 128), so 127 is the most a set may show. */
 export const MAX_SIGNATURES_PER_IMAGE = 127;
 
+/** Of those, by one key for one docker-reference, all of them valid. Clients need one; a few differ in who can read them. */
+export const MAX_SIGNATURES_PER_CLAIM = 8;
+
 /** containers/image iolimits.MaxManifestBodySize. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 

@@ -3,7 +3,7 @@ import type { NewAuditEvent } from './audit.ts';
 import type { ErrorCode } from './errors.ts';
 import type { ImageId } from './image.ts';
 import type { KeyDetails, RegisteredKey } from './key.ts';
-import type { Judgement, SignatureForm, Verdict } from './verdict.ts';
+import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
 export interface Clock {
   now(): Date;
@@ -216,6 +216,7 @@ export interface IndexedSignature {
   readonly manifestDigest: string | null;
   readonly dockerReference: string | null;
   readonly creator: string | null;
+  readonly traits: Traits | null;
 }
 
 export interface SignatureFilter {
@@ -336,12 +337,26 @@ export interface VerifiedUpload {
   readonly event: NewAuditEvent;
   /** The number that clients are to get it under; null: the next. */
   readonly number: number | null;
-  /** When one of the image's signatures makes this true, nothing is stored. Null: asked of none. */
-  readonly isEquivalent: ((existing: IndexedSignature) => boolean) | null;
+  /**
+   * Looks at the image's served signatures, in order, as far as they are judged. Null: nothing is asked.
+   * @throws TOO_MANY_SIGNATURES when what it says has enough of the image's numbers
+   */
+  readonly review: ((served: readonly IndexedSignature[]) => UploadReview) | null;
+}
+
+/** What an image's signatures mean for an upload. */
+export interface UploadReview {
+  /** One of them that makes storing needless. */
+  readonly standIn: IndexedSignature | null;
+  /** `same`: the stand-in is the uploaded signature itself, in other bytes. */
+  readonly outcome: 'same' | 'equivalent';
+  /** Served numbers of those that no client needs, to be told when no number is left. */
+  readonly needless: readonly number[];
 }
 
 export interface Appended {
-  readonly outcome: 'created' | 'exists' | 'equivalent';
+  /** `exists`: these bytes are there. `same`: this signature is there, in other bytes. */
+  readonly outcome: 'created' | 'exists' | 'same' | 'equivalent';
   /** The one under which clients get it. */
   readonly number: number;
   /** Of the bytes that are there. */

@@ -8,6 +8,7 @@ export const WARNING_CODES = [
   'OVER_NINE',
   'REFERENCE_WITHOUT_TAG',
   'EQUIVALENT_EXISTS',
+  'SAME_SIGNATURE',
 ] as const;
 export type WarningCode = (typeof WARNING_CODES)[number];
 

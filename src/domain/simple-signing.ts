@@ -13,11 +13,17 @@ const COSIGN_TYPE = 'cosign container image signature';
 const REMEDY =
   'sign again with podman, skopeo standalone-sign or another tool that writes containers-signature(5) payloads';
 
+export interface Payload {
+  readonly claim: Claim;
+  /** False where OpenShift or Pulp refuse it for what it holds beside the claim. */
+  readonly isReadByAll: boolean;
+}
+
 /**
  * What the payload claims. Top level, `critical`, `image` and `identity` have exactly the members of the format;
  * `optional` may have others, which are not looked at. @throws LookasideError PAYLOAD_INVALID saying what is wrong
  */
-export function parsePayload(content: Uint8Array): Claim {
+export function parsePayload(content: Uint8Array): Payload {
   const { critical, optional } = exactMembers(jsonOf(content), 'the payload', ['critical', 'optional']);
   const { type, image, identity } = exactMembers(critical, 'critical', ['type', 'image', 'identity']);
   requireType(textOf(type, 'critical.type'));
@@ -25,11 +31,13 @@ export function parsePayload(content: Uint8Array): Claim {
     'docker-manifest-digest',
   ]);
   const { 'docker-reference': reference } = exactMembers(identity, 'critical.identity', ['docker-reference']);
-  return {
+  const others = membersOf(optional, 'optional');
+  const claim = {
     ...digestOf(textOf(digest, 'critical.image.docker-manifest-digest')),
     dockerReference: boundedTextOf(reference, 'critical.identity.docker-reference', MAX_REFERENCE_BYTES),
-    creator: creatorOf(membersOf(optional, 'optional')),
+    creator: creatorOf(others),
   };
+  return { claim, isReadByAll: isReadByAll(others) };
 }
 
 function jsonOf(content: Uint8Array): JsonValue {
@@ -91,6 +99,18 @@ function creatorOf(optional: ReadonlyMap<string, JsonValue>): string | null {
   requireWholeSeconds(optional.get('timestamp'));
   const creator = optional.get('creator');
   return creator === undefined ? null : boundedTextOf(creator, 'optional.creator', MAX_CREATOR_BYTES);
+}
+
+/**
+ * OpenShift (library-go) refuses members that it does not know and a timestamp that is no integer literal, Pulp one below
+ * zero.
+ */
+function isReadByAll(optional: ReadonlyMap<string, JsonValue>): boolean {
+  const timestamp = optional.get('timestamp');
+  return (
+    [...optional.keys()].every((name) => name === 'creator' || name === 'timestamp') &&
+    (timestamp === undefined || (timestamp.kind === 'number' && /^\d+$/.test(timestamp.text)))
+  );
 }
 
 // containers/image reads a double and keeps an int64 that must be equal to it: 1.5e9 passes, 0.5 does not

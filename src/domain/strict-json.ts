@@ -14,7 +14,7 @@ export type JsonValue =
   | { readonly kind: 'object'; readonly members: readonly JsonMember[] }
   | { readonly kind: 'array'; readonly items: readonly JsonValue[] }
   | { readonly kind: 'string'; readonly value: string }
-  | { readonly kind: 'number'; readonly value: number }
+  | { readonly kind: 'number'; readonly value: number /** As written. */; readonly text: string }
   | { readonly kind: 'boolean'; readonly value: boolean }
   | { readonly kind: 'null' };
 
@@ -76,7 +76,7 @@ class Reader {
     const word = this.#take(WORD);
     if (word === 'null') return { kind: 'null' };
     if (word !== null) return { kind: 'boolean', value: word === 'true' };
-    return { kind: 'number', value: this.#number() };
+    return { kind: 'number', ...this.#number() };
   }
 
   #nested(read: () => JsonValue): JsonValue {
@@ -152,12 +152,12 @@ class Reader {
     return String.fromCharCode(Number.parseInt(hex, 16));
   }
 
-  #number(): number {
+  #number(): { readonly value: number; readonly text: string } {
     const start = this.#at;
     const digits = this.#take(NUMBER);
     if (digits === null) return this.#unexpected('a JSON value');
     const value = Number(digits);
-    if (Number.isFinite(value)) return value;
+    if (Number.isFinite(value)) return { value, text: digits };
     // Go refuses it wherever it stands, in a member that it ignores too
     this.#at = start;
     return this.#fail(`the number ${quoted(digits)}`, 'one that a double can hold');

@@ -26,6 +26,23 @@ export interface Claim {
   readonly creator: string | null;
 }
 
+/**
+ * What keeps some readers from a good signature: `version-3` (Go after July 2026 reads version 4 alone), `text` (line
+ * endings are converted by some), `wrapping` (unsigned parts that gpg does not write, at which Go's reader stops), `payload`
+ * (members that OpenShift or Pulp refuse).
+ */
+export const OBSTACLES = ['version-3', 'text', 'wrapping', 'payload'] as const;
+export type Obstacle = (typeof OBSTACLES)[number];
+
+/** What tells good signatures of one claim apart for their readers. */
+export interface Traits {
+  /** SHA-256, in hex, over the key and what it has signed. Anybody can change the other bytes of a signature. */
+  readonly signedSha256: string;
+  /** Of the hash that was signed. */
+  readonly digestBits: number;
+  readonly obstacles: readonly Obstacle[];
+}
+
 export interface Judgement {
   readonly verdict: Verdict;
   /**
@@ -47,6 +64,8 @@ export interface Judgement {
   readonly expiresAt: Date | null;
   /** Null unless `good`. */
   readonly claim: Claim | null;
+  /** Null unless `good`. */
+  readonly traits: Traits | null;
   /** When an `unverified` one is worth another look: it was signed in the future. Null for all others. */
   readonly judgeAgainAt: Date | null;
 }

@@ -17,7 +17,7 @@ export const TAG = {
 } as const;
 
 /** A compression method that takes long to unpack, too long for a look at a file. */
-const BZIP2 = 3;
+export const BZIP2 = 3;
 
 /**
  * Packets in a row, and parts of one packet. A signed message has three packets, and 4 MiB in parts of 512 bytes, the

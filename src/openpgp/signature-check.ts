@@ -93,9 +93,29 @@ export function isLongEnough(key: PublicKey, { hashAlgorithm }: ReadSignature): 
   return (HASH_BYTES.get(hashAlgorithm) ?? 0) >= key.minHashBytes;
 }
 
+/** Of the hash that was signed; 0 for one that we do not know. */
+export function digestBitsOf({ hashAlgorithm }: ReadSignature): number {
+  return 8 * (HASH_BYTES.get(hashAlgorithm) ?? 0);
+}
+
 const HASH_BYTES: ReadonlyMap<number, number> = new Map(
   [...HASHES].map(([number, name]) => [number, hash(name, '', 'buffer').length]),
 );
+
+/**
+ * SHA-256, in hex, over the key and all that it vouches for: what stays the same in every way of writing the signature.
+ * The numbers of the signature are not in it: from those of ECDSA anybody can make a second pair for the same data.
+ */
+export function signedSha256(key: PublicKey, content: Uint8Array, signature: ReadSignature): string {
+  const { version, hashAlgorithm, keyAlgorithm, hashedPart } = signature;
+  return createHash('sha256')
+    .update(key.fingerprintBytes)
+    .update(Uint8Array.of(version, hashAlgorithm, keyAlgorithm))
+    .update(uint16(hashedPart.length))
+    .update(hashedPart)
+    .update(content)
+    .digest('hex');
+}
 
 /** Rations checks, so that no file makes us work for longer than we mean to. */
 export interface Budget {

@@ -73,6 +73,8 @@ export interface ReadSignature extends Said {
   readonly numbers: readonly Uint8Array[] | null;
   /** Its numbers were written with zeros ahead, as no program does. */
   readonly isPadded: boolean;
+  /** Beside who made it, something is said that is not hashed. gpg writes nothing else there, and Go's reader stops at some. */
+  readonly hasOtherUnhashed: boolean;
   /** The whole packet's. */
   readonly body: Uint8Array;
 }
@@ -142,9 +144,10 @@ function readVersion4(fields: Fields, body: Uint8Array): ReadSignature | Malform
   draft.hashAlgorithm = fields.octet();
   const hashed = readArea(fields.take(fields.number(2)), hearHashed(draft));
   draft.hashedPart = body.subarray(0, fields.position);
-  const unhashed = readArea(fields.take(fields.number(2)), (type, length, area) =>
-    hearHint(draft, type, length, area, false),
-  );
+  const unhashed = readArea(fields.take(fields.number(2)), (type, length, area) => {
+    draft.hasOtherUnhashed ||= type !== SUBPACKET.issuerKeyId && type !== SUBPACKET.issuerFingerprint;
+    return hearHint(draft, type, length, area, false);
+  });
   const why = hashed.why ?? unhashed.why;
   if (why !== null) return malformed(why);
   if (draft.createdAt === UNSAID) {
@@ -234,6 +237,7 @@ function newDraft(version: 3 | 4, body: Uint8Array): Draft {
     digestStart: NOTHING,
     numbers: null,
     isPadded: false,
+    hasOtherUnhashed: false,
     createdAt: UNSAID,
     expiresSeconds: null,
     keyExpiresSeconds: null,

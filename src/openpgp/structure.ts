@@ -6,7 +6,7 @@ import { whyUnreadable } from '../domain/readable.ts';
 import type { Refusal, SignatureForm, Verdict } from '../domain/verdict.ts';
 import { readCleartext } from './cleartext.ts';
 import { Fields, hex } from './fields.ts';
-import { type Packet, TAG, walkPackets } from './packets.ts';
+import { BZIP2, type Packet, TAG, walkPackets } from './packets.ts';
 import { type ReadSignature, readSignaturePacket, type UnsupportedSignature } from './signature-packet.ts';
 import { unpack } from './unpack.ts';
 
@@ -19,6 +19,8 @@ export interface UntrustedMessage {
   readonly issuer: string | null;
   /** What the signature is over, before the line endings of a text signature are made CR LF. */
   readonly content: Uint8Array;
+  /** Compressed by bzip2, which some readers are built without. */
+  readonly isBzipped: boolean;
 }
 
 export interface RefusedStructure {
@@ -117,18 +119,19 @@ function examineCleartext(data: Uint8Array): UntrustedMessage | RefusedStructure
       form: 'tagged-cleartext',
       ...readDocumentSignature(only.body),
       content: cleartext.content,
+      isBzipped: false,
     };
   });
 }
 
 function examineMessage(untrusted: Uint8Array, form: SignatureForm): UntrustedMessage | RefusedStructure {
   return guarded(form, () => {
-    const packets = packetsOfMessage(untrusted);
+    const { packets, isBzipped } = packetsOfMessage(untrusted);
     const [onePass, literal, last] = packets;
     if (isShape(packets, [TAG.onePass, TAG.literal, TAG.signature]) && onePass && literal && last) {
       const signed = readDocumentSignature(last.body);
       checkOnePass(onePass.body, signed);
-      return { kind: 'message', form, ...signed, content: contentOf(literal.body) };
+      return { kind: 'message', form, ...signed, content: contentOf(literal.body), isBzipped };
     }
     throw wrongShape(packets);
   });
@@ -161,14 +164,16 @@ function guarded(form: SignatureForm, examine: () => UntrustedMessage): Untruste
 }
 
 /** The packets of the message, taken out of the one compressed packet around them if there is one. */
-function packetsOfMessage(untrusted: Uint8Array): readonly Packet[] {
+function packetsOfMessage(
+  untrusted: Uint8Array,
+): Pick<UntrustedMessage, 'isBzipped'> & { packets: readonly Packet[] } {
   const packets = walk(untrusted);
   const [first] = packets;
-  if (first?.tag !== TAG.compressed) return packets;
+  if (first?.tag !== TAG.compressed) return { packets, isBzipped: false };
   if (packets.length > 1) throw new MalformedPacket('packets follow the compressed one');
   const inner = walk(contentOfCompressed(first.body));
   if (inner.some(({ tag }) => tag === TAG.compressed)) throw new MalformedPacket('it is compressed twice');
-  return inner;
+  return { packets: inner, isBzipped: first.body[0] === BZIP2 };
 }
 
 function walk(bytes: Uint8Array): readonly Packet[] {

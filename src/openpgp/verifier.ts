@@ -2,16 +2,16 @@
 import { isLookasideError, type RefusalCode } from '../domain/errors.ts';
 import { CLOCK_LEAD_MS } from '../domain/limits.ts';
 import { parseReference } from '../domain/reference.ts';
-import { parsePayload } from '../domain/simple-signing.ts';
+import { type Payload, parsePayload } from '../domain/simple-signing.ts';
 import { quoted } from '../domain/text.ts';
-import type { Claim, Judgement, Refusal, SignatureForm, Verdict } from '../domain/verdict.ts';
+import type { Judgement, Obstacle, Refusal, SignatureForm, Traits, Verdict } from '../domain/verdict.ts';
 import { refuseAlgorithms, refuseShortRsa, refuseUnusableKey, unsupported } from './algorithms.ts';
 import { type CertificateFacts, isHard, type Statement, type Subkey } from './certificate-facts.ts';
 import { type KeyState, laterBy, primaryStateAt, subkeyStateAt } from './key-state.ts';
 import type { Candidate, Keyring } from './keyring.ts';
 import type { PublicKey } from './public-key.ts';
 import { isConfirmed } from './second-opinion.ts';
-import { isLongEnough, isMadeBy, signedContent } from './signature-check.ts';
+import { digestBitsOf, isLongEnough, isMadeBy, signedContent, signedSha256 } from './signature-check.ts';
 import { type ReadSignature, SIGNATURE_TYPE } from './signature-packet.ts';
 import { examineStructure, type UntrustedMessage } from './structure.ts';
 
@@ -41,27 +41,38 @@ function judgement(findings: Findings): Judgement {
     signedAt: findings.signedAt ?? null,
     expiresAt: findings.expiresAt ?? null,
     claim: findings.claim ?? null,
+    traits: findings.traits ?? null,
     judgeAgainAt: findings.judgeAgainAt ?? null,
   };
 }
 
 // --- the payload
 
-function judgeClaim({ content }: UntrustedMessage, findings: Findings): Judgement {
+function judgeClaim(message: UntrustedMessage, findings: Findings): Judgement {
   const { form, issuer } = findings;
   const bad = (refusal: Refusal) => judgement({ verdict: 'bad', refusal, form, issuer: issuer ?? null });
-  const claim = readClaim(content);
-  if ('code' in claim) return bad(claim);
+  const payload = readPayload(message.content);
+  if ('code' in payload) return bad(payload);
+  const { claim } = payload;
   if (parseReference(claim.dockerReference) === null) {
     return bad({
       code: 'REFERENCE_INVALID',
       message: `the docker-reference ${quoted(claim.dockerReference)} is none that a policy could parse; expected HOST/REPOSITORY:TAG. Sign again with the reference that is pulled`,
     });
   }
-  return judgement({ ...findings, claim, refusal: refuseForm(form) ?? findings.refusal ?? null });
+  const traits = findings.traits == null ? null : completed(findings.traits, message, payload);
+  return judgement({ ...findings, claim, traits, refusal: refuseForm(form) ?? findings.refusal ?? null });
 }
 
-function readClaim(content: Uint8Array): Claim | Refusal {
+/** With the obstacles that lie outside of the signature packet. */
+function completed(traits: Traits, { isBzipped }: UntrustedMessage, { isReadByAll }: Payload): Traits {
+  const obstacles = new Set(traits.obstacles);
+  if (isBzipped) obstacles.add('wrapping');
+  if (!isReadByAll) obstacles.add('payload');
+  return { ...traits, obstacles: [...obstacles] };
+}
+
+function readPayload(content: Uint8Array): Payload | Refusal {
   try {
     return parsePayload(content);
   } catch (error) {
@@ -160,6 +171,19 @@ async function verifyBy(
     signingFingerprint: key.fingerprint,
     signedAt: signature.createdAt,
     expiresAt,
+    traits: traitsOf(key, content, signature),
+  };
+}
+
+function traitsOf(key: PublicKey, content: Uint8Array, signature: ReadSignature): Traits {
+  const obstacles: Obstacle[] = [];
+  if (signature.version === 3) obstacles.push('version-3');
+  if (signature.type === SIGNATURE_TYPE.text) obstacles.push('text');
+  if (signature.hasOtherUnhashed) obstacles.push('wrapping');
+  return {
+    signedSha256: signedSha256(key, content, signature),
+    digestBits: digestBitsOf(signature),
+    obstacles,
   };
 }
 

@@ -158,7 +158,7 @@ export function createImporter(options: ImporterOptions): Importer {
         { action: 'import', image, signatureSha256: sha256, fingerprint, result: 'created' },
         actor,
       ),
-      isEquivalent: null,
+      review: null,
     });
     // its key may have been registered meanwhile, when there was no verdict yet to be forgotten
     if (verdict === 'no-key' && issuer !== null && keyring !== options.keyringChanges()) {

@@ -327,7 +327,7 @@ function toOutcome(result: BatchResult, isMisplaced: () => boolean): PushOutcome
     case 'created':
       return { result: 'sent', ...placeOf(result), warnings: result.warnings };
     case 'exists':
-      return result.warnings.some(({ code }) => code === 'EQUIVALENT_EXISTS')
+      return result.warnings.some(({ code }) => code === 'EQUIVALENT_EXISTS' || code === 'SAME_SIGNATURE')
         ? { result: 'equivalent', ...placeOf(result) }
         : { result: 'there' };
     case 'refused':

@@ -230,6 +230,7 @@ function unlooked(image: ImageId, { sha256, sizeBytes, storedAt }: SetEntry): In
     manifestDigest: null,
     dockerReference: null,
     creator: null,
+    traits: null,
   };
 }
 

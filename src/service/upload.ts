@@ -1,8 +1,9 @@
 // Uploading: verified first, held against its place, then stored. Nothing of a refused upload is kept but an event.
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
+import { isSameSignature, type Judged, saysTheSame, standsInFor } from '../domain/equivalence.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageKey } from '../domain/image.ts';
-import { LAST_OPENSHIFT_NUMBER, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
+import { LAST_OPENSHIFT_NUMBER, MAX_SIGNATURE_BYTES, MAX_SIGNATURES_PER_CLAIM } from '../domain/limits.ts';
 import {
   claimedImage,
   digestRefusal,
@@ -18,11 +19,12 @@ import type {
   KeyStore,
   Log,
   SignatureAppender,
+  UploadReview,
   Verifier,
 } from '../domain/ports.ts';
 import type { BatchPart, BatchResult, Receipt, Warning } from '../domain/receipt.ts';
 import { parseReference } from '../domain/reference.ts';
-import { stateOf } from '../domain/state.ts';
+import { type State, stateOf } from '../domain/state.ts';
 import type { Claim, Judgement, Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 
@@ -121,9 +123,9 @@ export function createUploader(options: UploaderOptions): Uploader {
     const { image, bytes, number } = request;
     const { judgement, claim, fingerprint } = verified;
     refuseIf(digestRefusal(image, claim) ?? repositoryRefusal(image, claim));
+    await options.judgeImage(image);
     const mayBeEquivalent = number === null && !request.force;
-    if (mayBeEquivalent) await options.judgeImage(image);
-    let equivalent: IndexedSignature | null = null;
+    let standIn: IndexedSignature | null = null;
     const appended = await appender.append({
       image,
       bytes,
@@ -134,24 +136,44 @@ export function createUploader(options: UploaderOptions): Uploader {
         { action: 'upload', image, signatureSha256: options.sha256(bytes), fingerprint, result: 'created' },
         actor,
       ),
-      isEquivalent: mayBeEquivalent
-        ? (existing) => {
-            if (!isEquivalent(existing, verified)) return false;
-            equivalent = existing;
-            return true;
-          }
-        : null,
+      review(served) {
+        const found = review(image, verified, served, mayBeEquivalent);
+        standIn = found.standIn;
+        return found;
+      },
     });
-    return toReceipt(image, describe(verified, equivalent), appended);
+    return toReceipt(image, describe(verified, standIn), appended);
   }
 
-  /** Same primary key, same name, verified as things are now. */
-  function isEquivalent(existing: IndexedSignature, { fingerprint, claim }: Verified): boolean {
-    return (
-      existing.fingerprint === fingerprint &&
-      existing.dockerReference === claim.dockerReference &&
-      stateOf(existing, keys.find(fingerprint), clock.now()) === 'verified'
-    );
+  /** @throws LookasideError TOO_MANY_SIGNATURES */
+  function review(
+    image: ImageId,
+    verified: Verified,
+    served: readonly IndexedSignature[],
+    mayBeEquivalent: boolean,
+  ): UploadReview {
+    const good = served.filter((signature) => stateNow(signature) === 'verified');
+    const uploaded = judgedOf(verified);
+    const standIns = good.filter((signature) => standsInFor(signature, uploaded));
+    const same = standIns.find((signature) => isSameSignature(signature, uploaded)) ?? null;
+    const equivalent = mayBeEquivalent ? (standIns[0] ?? null) : null;
+    const standIn = same ?? equivalent;
+    if (standIn === null)
+      refuseCrowd(
+        image,
+        verified,
+        good.filter((one) => saysTheSame(one, uploaded)),
+      );
+    return {
+      standIn,
+      outcome: same === null ? 'equivalent' : 'same',
+      needless: needlessOf(served, stateNow),
+    };
+  }
+
+  function stateNow(signature: IndexedSignature): State {
+    const { fingerprint } = signature;
+    return stateOf(signature, fingerprint === null ? null : keys.find(fingerprint), clock.now());
   }
 
   function toReceipt(image: ImageId, signature: Described, appended: Appended): Receipt {
@@ -265,15 +287,50 @@ interface Described {
   readonly expiresAt: Date | null;
 }
 
-function describe(verified: Verified, equivalent: IndexedSignature | null): Described {
+function describe(verified: Verified, standIn: IndexedSignature | null): Described {
   const { fingerprint, claim, judgement } = verified;
   return {
     fingerprint,
-    signingFingerprint: equivalent?.signingFingerprint ?? verified.signingFingerprint,
+    signingFingerprint: verified.signingFingerprint, // a stand-in's is the same
     dockerReference: claim.dockerReference,
-    signedAt: equivalent?.signedAt ?? verified.signedAt,
-    expiresAt: equivalent === null ? judgement.expiresAt : equivalent.expiresAt,
+    signedAt: standIn?.signedAt ?? verified.signedAt,
+    expiresAt: standIn === null ? judgement.expiresAt : standIn.expiresAt,
   };
+}
+
+function judgedOf({ judgement, claim }: Verified): Judged {
+  return { ...judgement, dockerReference: claim.dockerReference };
+}
+
+/** What no client accepts, whatever keys it has. `unknown-key`, say, may be good to a client that has the key. */
+const WORTHLESS: ReadonlySet<State> = new Set(['bad', 'unreadable', 'expired', 'key-expired', 'key-revoked']);
+
+/** Served numbers of the signatures that no client accepts, or for which another of them stands in. */
+function needlessOf(
+  served: readonly IndexedSignature[],
+  stateNow: (signature: IndexedSignature) => State,
+): readonly number[] {
+  const needed: IndexedSignature[] = [];
+  const needless: number[] = [];
+  for (const signature of served) {
+    if (WORTHLESS.has(stateNow(signature)) || needed.some((other) => standsInFor(other, signature))) {
+      needless.push(signature.servedNumber);
+    } else {
+      needed.push(signature);
+    }
+  }
+  return needless;
+}
+
+/** @throws LookasideError TOO_MANY_SIGNATURES when `ofClaim`, all verified, are as many as one claim may have */
+function refuseCrowd(image: ImageId, { claim, fingerprint }: Verified, ofClaim: readonly IndexedSignature[]) {
+  if (ofClaim.length < MAX_SIGNATURES_PER_CLAIM) return;
+  const numbers = ofClaim.map(({ servedNumber }) => `signature-${servedNumber}`).join(', ');
+  throw new LookasideError(
+    'TOO_MANY_SIGNATURES',
+    `${imageFolder(image)} has ${ofClaim.length} valid signatures by the key ${fingerprint} for ${claim.dockerReference} (${numbers}), and clients need one; the image's other numbers are kept for other signers and names`,
+    { detail: { needless: ofClaim.map(({ servedNumber }) => servedNumber) } },
+  );
 }
 
 function warningsOf(image: ImageId, signature: Described, { outcome, number }: Appended): readonly Warning[] {
@@ -303,11 +360,17 @@ function warningsOf(image: ImageId, signature: Described, { outcome, number }: A
           code: 'REFERENCE_WITHOUT_TAG',
           message: `${signature.dockerReference} has no tag; with the default policy no client that pulls by tag accepts it`,
         },
+    outcome !== 'same'
+      ? null
+      : {
+          code: 'SAME_SIGNATURE',
+          message: `signature-${number} is this signature with other unsigned bytes, so nothing was stored`,
+        },
     outcome !== 'equivalent'
       ? null
       : {
           code: 'EQUIVALENT_EXISTS',
-          message: `signature-${number} by the same key says the same already, so nothing was stored; force=1 stores it all the same`,
+          message: `signature-${number} by the same key says the same to every client, and for as long, so nothing was stored; force=1 stores it all the same`,
         },
   ];
   return found.filter((warning) => warning !== null);

@@ -24,6 +24,9 @@ const COLUMNS = [
   'claimed_digest',
   'docker_reference',
   'creator',
+  'signed_sha256',
+  'digest_bits',
+  'obstacles',
   'judge_after_ms',
 ] as const;
 
@@ -120,11 +123,12 @@ const UNVERIFIED: Values = valuesOf({
   signedAt: null,
   expiresAt: null,
   claim: null,
+  traits: null,
   judgeAgainAt: null,
 });
 
 function valuesOf(judgement: Judgement): Values {
-  const { verdict, refusal, form, issuer, signedAt, expiresAt, claim, judgeAgainAt } = judgement;
+  const { verdict, refusal, form, issuer, signedAt, expiresAt, claim, traits, judgeAgainAt } = judgement;
   return {
     verdict,
     reason: refusal?.code ?? null,
@@ -138,6 +142,9 @@ function valuesOf(judgement: Judgement): Values {
     claimed_digest: claim === null ? null : Buffer.from(claim.hex, 'hex'),
     docker_reference: claim?.dockerReference ?? null,
     creator: claim?.creator ?? null,
+    signed_sha256: traits === null ? null : Buffer.from(traits.signedSha256, 'hex'),
+    digest_bits: traits?.digestBits ?? null,
+    obstacles: traits?.obstacles.join(' ') ?? null,
     judge_after_ms: judgeAgainAt?.getTime() ?? 0,
   };
 }

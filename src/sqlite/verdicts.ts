@@ -2,7 +2,7 @@
 import type { Database, Statement } from 'better-sqlite3';
 import type { ImageId } from '../domain/image.ts';
 import type { IndexedSignature, SignatureFilter, SignaturePage } from '../domain/ports.ts';
-import type { SignatureForm, Verdict } from '../domain/verdict.ts';
+import { OBSTACLES, type SignatureForm, type Traits, type Verdict } from '../domain/verdict.ts';
 import { UnusableFile } from './open.ts';
 
 interface VerdictRow {
@@ -29,6 +29,9 @@ interface VerdictRow {
   readonly claimed_digest: Buffer | null;
   readonly docker_reference: string | null;
   readonly creator: string | null;
+  readonly signed_sha256: Buffer | null;
+  readonly digest_bits: number | null;
+  readonly obstacles: string | null;
 }
 
 interface SearchValues {
@@ -58,7 +61,7 @@ type Searches = Readonly<Record<SearchPath, Statement<SearchValues, VerdictRow>>
 const COLUMNS = `
   id, site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, verdict, reason, form,
   issuer, fingerprint, signing_fingerprint, signed_at_ms, expires_at_ms, claimed_algorithm, claimed_digest,
-  docker_reference, creator,
+  docker_reference, creator, signed_sha256, digest_bits, obstacles,
   (
     SELECT count(*)
     FROM signature AS lower
@@ -181,6 +184,17 @@ function indexedOf(row: VerdictRow): IndexedSignature {
     manifestDigest: claimed_digest === null ? null : `${claimed_algorithm}:${claimed_digest.toString('hex')}`,
     dockerReference: row.docker_reference,
     creator: row.creator,
+    traits: traitsOf(row),
+  };
+}
+
+function traitsOf({ signed_sha256, digest_bits, obstacles }: VerdictRow): Traits | null {
+  if (signed_sha256 === null || digest_bits === null || obstacles === null) return null;
+  const words = obstacles.split(' ');
+  return {
+    signedSha256: signed_sha256.toString('hex'),
+    digestBits: digest_bits,
+    obstacles: OBSTACLES.filter((obstacle) => words.includes(obstacle)),
   };
 }
 

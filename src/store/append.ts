@@ -12,6 +12,7 @@ import type {
   RecordedSignature,
   SignatureAppender,
   Upload,
+  UploadReview,
   UploadStore,
   VerdictIndex,
   VerifiedUpload,
@@ -43,6 +44,9 @@ export interface AppenderOptions extends TreeAndIndex {
 /** What a look tells of the need to mend. */
 export type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'isBeingWritten'>;
 
+/** Served numbers; null when nobody looked. */
+type Needless = UploadReview['needless'] | null;
+
 export interface Appender extends SignatureAppender {
   /**
    * Ends in the background what is unfinished of the image, and puts back what was uploaded and has gone from a shared
@@ -62,7 +66,10 @@ export function createAppender(options: AppenderOptions): Appender {
     return changes.inTurn(upload.image, async () => {
       await finishAll(upload.image);
       const seen = await lookSettled(upload.image);
-      return (await findSame(upload, seen)) ?? findEquivalent(upload, seen) ?? (await add(upload, seen));
+      const same = await findSame(upload, seen);
+      if (same !== null) return same;
+      const review = reviewed(upload, seen);
+      return findStandIn(upload.image, review) ?? (await add(upload, seen, review?.needless ?? null));
     });
   }
 
@@ -86,25 +93,32 @@ export function createAppender(options: AppenderOptions): Appender {
     options.report(image, (await lookSettled(image)).problems);
   }
 
-  function findEquivalent({ image, isEquivalent }: VerifiedUpload, seen: Look): Appended | null {
-    if (isEquivalent === null) return null;
+  /** Null when the upload asks for none. */
+  function reviewed({ image, review }: VerifiedUpload, seen: Look): UploadReview | null {
+    if (review === null) return null;
     const numbers = new Map(seen.signatures.map(({ sha256 }, position) => [sha256, position + 1]));
-    for (const judged of unlessUnusable(() => options.verdicts.ofImage(image), [])) {
-      const number = numbers.get(judged.sha256);
-      if (number === undefined || !isEquivalent(judged)) continue;
-      const { sha256 } = judged;
-      return { outcome: 'equivalent', number, sha256, auditSeq: auditSeqOf(image, sha256) };
-    }
-    return null;
+    const judged = unlessUnusable(() => options.verdicts.ofImage(image), []);
+    return review(
+      judged.flatMap((signature) => {
+        const servedNumber = numbers.get(signature.sha256);
+        return servedNumber === undefined ? [] : [{ ...signature, servedNumber }];
+      }),
+    );
+  }
+
+  function findStandIn(image: ImageId, review: UploadReview | null): Appended | null {
+    if (review === null || review.standIn === null) return null;
+    const { servedNumber: number, sha256 } = review.standIn;
+    return { outcome: review.outcome, number, sha256, auditSeq: auditSeqOf(image, sha256) };
   }
 
   function auditSeqOf(image: ImageId, sha256: string): number | null {
     return uploads.ofImage(image).find((upload) => upload.sha256 === sha256)?.auditSeq ?? null;
   }
 
-  async function add(upload: VerifiedUpload, seen: Look): Promise<Appended> {
+  async function add(upload: VerifiedUpload, seen: Look, needless: Needless): Promise<Appended> {
     const { image, bytes, judgement, uploader, event } = upload;
-    checkPlace(upload, seen);
+    checkPlace(upload, seen, needless);
     await checkReserve();
     const sha256 = options.sha256(bytes);
     const intent: UploadIntent = { kind: 'upload', image, sha256, uploader, storedAt: event.at, event };
@@ -116,7 +130,7 @@ export function createAppender(options: AppenderOptions): Appender {
     return { outcome: 'created', number, sha256, auditSeq };
   }
 
-  function checkPlace({ image, number }: VerifiedUpload, seen: Look): void {
+  function checkPlace({ image, number }: VerifiedUpload, seen: Look, needless: Needless): void {
     const folder = imageFolder(image);
     if (seen.isBeingWritten) {
       const message = `another program is writing to ${folder}, which decides the numbers; try again in a moment`;
@@ -124,10 +138,7 @@ export function createAppender(options: AppenderOptions): Appender {
     }
     if (seen.isUnsure) throw stillChecked(folder);
     const count = seen.signatures.length;
-    if (count >= MAX_SIGNATURES_PER_IMAGE) {
-      const message = `${folder} has ${count} signatures, and clients refuse an image with more; none can be added`;
-      throw new LookasideError('TOO_MANY_SIGNATURES', message);
-    }
+    if (count >= MAX_SIGNATURES_PER_IMAGE) throw tooMany(`${folder} has ${count} signatures`, needless);
     const next = count + 1;
     if (number === null || number === next) return;
     const advice = `the next is signature-${next}: upload to that, or append with POST`;
@@ -357,6 +368,16 @@ export function createAppender(options: AppenderOptions): Appender {
       while (tended.size > 0) await Promise.all(tended.values());
     },
   };
+}
+
+function tooMany(found: string, needless: Needless): LookasideError {
+  const message = `${found}, and clients refuse an image with more; none can be added`;
+  if (needless === null) return new LookasideError('TOO_MANY_SIGNATURES', message);
+  const advice =
+    needless.length === 0
+      ? 'each of them serves some client'
+      : `no client needs ${needless.map((number) => `signature-${number}`).join(', ')}, which could be withdrawn`;
+  return new LookasideError('TOO_MANY_SIGNATURES', `${message}; ${advice}`, { detail: { needless } });
 }
 
 function stillChecked(folder: string): LookasideError {

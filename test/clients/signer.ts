@@ -1,6 +1,7 @@
 // A signer without gpg: a key that the server knows, a token, and signatures that take no process to make.
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { dressesOf } from '../openpgp/dresses.ts';
 import { certificate, makeKey, message, SIGNED_AT } from '../openpgp/packet-writer.ts';
 import { folderOf } from '../store/lay.ts';
 import { describeOutcome } from './command.ts';
@@ -29,6 +30,8 @@ export interface Signer {
   readonly certificate: Uint8Array;
   /** As skopeo standalone-sign writes it, but not compressed. */
   sign(what: Signable): Buffer;
+  /** One signature, as sign() makes it, written in many ways; the first as sign() writes it. */
+  dresses(what: Signable): readonly Buffer[];
   /** Whatever it says. */
   signPayload(payload: Uint8Array): Buffer;
 }
@@ -40,6 +43,10 @@ export function makeSigner(name: string): Signer {
     fingerprint: key.fingerprint,
     certificate: certificate(key, { userId: `${name} <${name}@example.invalid>` }),
     sign: ({ signedAt = SIGNED_AT, ...what }) => message(key, payloadOf(what), { at: signedAt }),
+    dresses(what) {
+      const plain = this.sign(what);
+      return [plain, ...[...dressesOf(key, payloadOf(what))].map(({ bytes }) => bytes)];
+    },
     signPayload: (payload) => message(key, payload, { at: SIGNED_AT }),
   };
 }

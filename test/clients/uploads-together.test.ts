@@ -2,7 +2,11 @@
 // bytes.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { MAX_BATCH_PARTS, MAX_SIGNATURES_PER_IMAGE } from '../../src/domain/limits.ts';
+import {
+  MAX_BATCH_PARTS,
+  MAX_SIGNATURES_PER_CLAIM,
+  MAX_SIGNATURES_PER_IMAGE,
+} from '../../src/domain/limits.ts';
 import { count, promise } from '../faults/promise.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
 import { summaryOf, takenAs, tally } from './uploads.ts';
@@ -142,19 +146,53 @@ describe(`${AT_ONCE} uploads at once`, () => {
     await scene.assertHolds(folder, [winner]);
   });
 
-  test('of equivalent signatures that are forced are all stored', async () => {
+  test('of equivalent signatures that are forced are stored up to a few, and other names have room', async () => {
     const repository = 'race/forced';
     const folder = folderOf(repository);
     const signatures = times(AT_ONCE, (timestamp) => scene.signer.sign({ repository, tag: 'v1', timestamp }));
     const answers = await Promise.all(
       signatures.map((bytes) => scene.uploads.post(`${folder}?force=1`, bytes)),
     );
-    assert.deepEqual(tally(answers), { '201': AT_ONCE });
+    assert.deepEqual(tally(answers), {
+      '201': MAX_SIGNATURES_PER_CLAIM,
+      '409 TOO_MANY_SIGNATURES': AT_ONCE - MAX_SIGNATURES_PER_CLAIM,
+    });
+    const other = scene.signer.sign({ repository, tag: 'v2' });
+    takenAs(await scene.uploads.post(folder, other), 201);
     const numbers = answers.map(({ receipt }) => receipt?.number ?? 0);
-    await scene.assertHolds(
-      folder,
-      times(AT_ONCE, (index) => signatures[numbers.indexOf(index + 1)] ?? Buffer.alloc(0)),
+    const stored = times(
+      MAX_SIGNATURES_PER_CLAIM,
+      (index) => signatures[numbers.indexOf(index + 1)] ?? Buffer.alloc(0),
     );
+    await scene.assertHolds(folder, [...stored, other]);
+  });
+
+  test('of one signature in other bytes take one number, by every door and with force', async () => {
+    const repository = 'race/dresses';
+    const folder = folderOf(repository);
+    const [plain = Buffer.alloc(0), ...dresses] = scene.signer.dresses({ repository, tag: 'v1' });
+    takenAs(await scene.uploads.post(folder, plain), 201);
+    const answers = await Promise.all(
+      dresses.flatMap((bytes) => [
+        scene.uploads.post(`${folder}?force=1`, bytes),
+        scene.uploads.put(`${folder}/signature-2`, bytes),
+      ]),
+    );
+    assert.deepEqual(tally(answers), { '200': 2 * dresses.length });
+    const { results } = await scene.uploads.batch(dresses.map((bytes) => ({ bytes })));
+    assert.deepEqual(new Set(results.map(summaryOf)), new Set(['exists']));
+    await scene.assertHolds(folder, [plain]);
+  });
+
+  test('of one signature whose strangest form came first leave every reader one that it can read', async () => {
+    const repository = 'race/strange-first';
+    const folder = folderOf(repository);
+    const [plain = Buffer.alloc(0), ...dresses] = scene.signer.dresses({ repository, tag: 'v1' });
+    const tagged = (bytes: Uint8Array) => Buffer.concat([Buffer.from('\0simple-signing\n'), bytes]);
+    const odd = dresses.find((bytes) => bytes.includes('for nobody')) ?? assert.fail();
+    const all = [tagged(odd), odd, tagged(plain), plain, ...dresses, ...dresses.map(tagged)];
+    for (const bytes of all) await scene.uploads.post(folder, bytes);
+    await scene.assertHolds(folder, [tagged(odd), odd, tagged(plain), plain]);
   });
 
   test('to as many images are all first, and the audit log has no hole', async () => {

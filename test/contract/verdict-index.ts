@@ -36,6 +36,7 @@ const NOTHING: Judgement = {
   signedAt: null,
   expiresAt: null,
   claim: null,
+  traits: null,
   judgeAgainAt: null,
 };
 
@@ -115,6 +116,7 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
         manifestDigest: null,
         dockerReference: null,
         creator: null,
+        traits: null,
       };
       const wanted = [signature(1, 'one'), signature(4, 'four')].map(({ bytes: _, ...kept }, position) => {
         return { ...kept, ...nothing, image, servedNumber: position + 1 };
@@ -147,6 +149,7 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
           dockerReference: 'Ä "quoted" \u0000 ‮',
           creator: '\u2028',
         },
+        traits: { signedSha256: sha256('signed'), digestBits: 384, obstacles: ['version-3', 'payload'] },
         judgeAgainAt: null,
       };
       const { refusal: _, claim: __, judgeAgainAt: ___, ...kept } = judgement;

@@ -51,7 +51,7 @@ const without = (member: RegExp) => {
   return text;
 };
 
-const parse = (text: string) => parsePayload(Buffer.from(text));
+const parse = (text: string) => parsePayload(Buffer.from(text)).claim;
 
 const CLAIM = {
   algorithm: 'sha256',
@@ -512,7 +512,7 @@ describe('payloads that are refused', () => {
 
 function assertClaimOrRefusal(content: Uint8Array): void {
   try {
-    const { algorithm, hex } = parsePayload(content);
+    const { algorithm, hex } = parsePayload(content).claim;
     assert.match(`${algorithm}:${hex}`, /^sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})$/);
   } catch (error) {
     assert.ok(isLookasideError(error, 'PAYLOAD_INVALID'), String(error));
@@ -550,7 +550,7 @@ describe('payloads of real signers', needs('gpg', 'skopeo'), () => {
     const sign: Argv = ['skopeo', 'standalone-sign', manifest, reference, fingerprint, '-o', signature];
     await succeed(sign, surroundings());
     await home.gpg('--output', content, '--decrypt', signature);
-    const { creator, ...claim } = parsePayload(await readFile(content));
+    const { creator, ...claim } = parsePayload(await readFile(content)).claim;
     assert.deepEqual(claim, {
       algorithm: 'sha256',
       hex: digest.replace('sha256:', ''),

@@ -63,9 +63,9 @@ describe('strict JSON', () => {
     assert.deepEqual(read('{"b":1,"a":2,"\\u0062":3}'), {
       kind: 'object',
       members: [
-        { name: 'b', value: { kind: 'number', value: 1 } },
-        { name: 'a', value: { kind: 'number', value: 2 } },
-        { name: 'b', value: { kind: 'number', value: 3 } },
+        { name: 'b', value: { kind: 'number', value: 1, text: '1' } },
+        { name: 'a', value: { kind: 'number', value: 2, text: '2' } },
+        { name: 'b', value: { kind: 'number', value: 3, text: '3' } },
       ],
     });
   });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { imageFolder } from '../../src/domain/image.ts';
 import { parseTarget } from '../../src/domain/lookaside-path.ts';
-import { parsePayload } from '../../src/domain/simple-signing.ts';
+import { type Payload, parsePayload } from '../../src/domain/simple-signing.ts';
 import { cleanCertificates } from '../../src/openpgp/certificates.ts';
 import { createKeyring } from '../../src/openpgp/keyring.ts';
 import { isWholeSignature, walkPackets } from '../../src/openpgp/packets.ts';
@@ -198,7 +198,7 @@ function orRefusal<T>(act: () => T): T | null {
   }
 }
 
-function assertSays(json: unknown, claim: ReturnType<typeof parsePayload>): void {
+function assertSays(json: unknown, { claim }: Payload): void {
   const { critical } = json as { readonly critical: Record<string, Record<string, unknown>> };
   assert.equal(critical.image?.['docker-manifest-digest'], `${claim.algorithm}:${claim.hex}`);
   assert.equal(critical.identity?.['docker-reference'], claim.dockerReference);

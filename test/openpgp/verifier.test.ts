@@ -79,7 +79,8 @@ describe('a good signature', () => {
     test(`by ${kind} tells whose it is and what it claims`, async () => {
       const signer = makeKey(kind);
       const hash = kind === 'nistp521' ? 'sha512' : kind === 'nistp384' ? 'sha384' : 'sha256';
-      const judged = await judge(message(signer, PAYLOAD, { hash }), certificate(signer));
+      const { traits, ...judged } = await judge(message(signer, PAYLOAD, { hash }), certificate(signer));
+      assert.equal(traits?.digestBits, Number(hash.slice(3)));
       assert.deepEqual(judged, {
         verdict: 'good',
         refusal: null,

@@ -186,7 +186,7 @@ test('signatures of one image are appended in the order of the parts', async () 
   await run([partOf('a'), elsewhere, partOf('b'), partOf('c')]);
   const texts = appended.filter(({ image }) => imageKey(image) === imageKey(IMAGE)).map(({ bytes }) => bytes);
   assert.deepEqual(texts, [bytesOf('a'), bytesOf('b'), bytesOf('c')]);
-  assert.ok(appended.every(({ number, isEquivalent }) => number === null && isEquivalent === null));
+  assert.ok(appended.every(({ number, review }) => number === null && review === null));
 });
 
 test('what is stored and kept already is not verified again', async () => {

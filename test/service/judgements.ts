@@ -2,11 +2,13 @@
 import type { ImageId } from '../../src/domain/image.ts';
 import type { RegisteredKey } from '../../src/domain/key.ts';
 import type { IndexedSignature } from '../../src/domain/ports.ts';
-import type { Judgement } from '../../src/domain/verdict.ts';
+import type { Judgement, Traits } from '../../src/domain/verdict.ts';
 
 export const FINGERPRINT = 'A'.repeat(40);
 export const SUBKEY = 'B'.repeat(40);
 export const SIGNED_AT = new Date('2026-11-22T09:00:00.000Z');
+
+export const TRAITS: Traits = { signedSha256: '5'.repeat(64), digestBits: 512, obstacles: [] };
 
 /** What a good signature for the image is found to be; the docker-reference is registry.example/<path>:v1. */
 export function goodFor(image: ImageId, changes: Partial<Judgement> = {}): Judgement {
@@ -25,6 +27,7 @@ export function goodFor(image: ImageId, changes: Partial<Judgement> = {}): Judge
       dockerReference: `registry.example/${image.path}:v1`,
       creator: 'test',
     },
+    traits: TRAITS,
     judgeAgainAt: null,
     ...changes,
   };
@@ -45,6 +48,7 @@ export function refusedWith(
     signedAt: null,
     expiresAt: null,
     claim: null,
+    traits: null,
     judgeAgainAt: null,
   };
 }
@@ -76,8 +80,18 @@ export function indexed(
   judgement: Judgement,
   changes: Partial<IndexedSignature> = {},
 ): IndexedSignature {
-  const { verdict, refusal, form, issuer, fingerprint, signingFingerprint, signedAt, expiresAt, claim } =
-    judgement;
+  const {
+    verdict,
+    refusal,
+    form,
+    issuer,
+    fingerprint,
+    signingFingerprint,
+    signedAt,
+    expiresAt,
+    claim,
+    traits,
+  } = judgement;
   return {
     id: number,
     image,
@@ -97,6 +111,7 @@ export function indexed(
     manifestDigest: claim === null ? null : `${claim.algorithm}:${claim.hex}`,
     dockerReference: claim?.dockerReference ?? null,
     creator: claim?.creator ?? null,
+    traits,
     ...changes,
   };
 }

@@ -125,6 +125,7 @@ function goodRow(id: number): IndexedSignature {
     manifestDigest: `${image.algorithm}:${image.hex}`,
     dockerReference: 'registry.example/team/app:v1',
     creator: 'atomic 5.34.2',
+    traits: null,
   };
 }
 

@@ -3,14 +3,15 @@ import { describe, test } from 'node:test';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
-import { MAX_SIGNATURE_BYTES } from '../../src/domain/limits.ts';
-import type { IndexedSignature, VerifiedUpload } from '../../src/domain/ports.ts';
-import type { Judgement } from '../../src/domain/verdict.ts';
+import { MAX_SIGNATURE_BYTES, MAX_SIGNATURES_PER_CLAIM } from '../../src/domain/limits.ts';
+import type { IndexedSignature, UploadReview, VerifiedUpload } from '../../src/domain/ports.ts';
+import type { Receipt } from '../../src/domain/receipt.ts';
+import type { Judgement, Traits } from '../../src/domain/verdict.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
 import { createUploader } from '../../src/service/upload.ts';
 import { sha256Hex } from '../store/lay.ts';
 import { createClock, createLog, imageOf } from './hand-driven.ts';
-import { FINGERPRINT, goodFor, indexed, keyOf, refusedWith, SUBKEY } from './judgements.ts';
+import { FINGERPRINT, goodFor, indexed, keyOf, refusedWith, SUBKEY, TRAITS } from './judgements.ts';
 
 const IMAGE = imageOf('team/app');
 const ACTOR = { name: 'ci', address: '192.0.2.7', requestId: 'r-1' };
@@ -30,6 +31,7 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
   const appended: VerifiedUpload[] = [];
   const events: NewAuditEvent[] = [];
   const judged: string[] = [];
+  const reviews: UploadReview[] = [];
   const taken = new Map<string, number>();
   const uploader = createUploader({
     site: 'default',
@@ -43,14 +45,12 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
     appender: {
       async append(upload) {
         if (failsWith !== undefined) throw failsWith;
-        const equivalent = stored.find((existing) => upload.isEquivalent?.(existing) === true);
-        if (equivalent !== undefined) {
-          return {
-            outcome: 'equivalent',
-            number: equivalent.servedNumber,
-            sha256: equivalent.sha256,
-            auditSeq: null,
-          };
+        const review = upload.review?.(stored) ?? assert.fail('an upload that asks nothing');
+        reviews.push(review);
+        const { standIn, outcome } = review;
+        if (standIn !== null) {
+          const { servedNumber: number, sha256 } = standIn;
+          return { outcome, number, sha256, auditSeq: null };
         }
         appended.push(upload);
         const key = imageKey(upload.image);
@@ -76,8 +76,13 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
     const { number = null, force = false, image = IMAGE } = changes;
     return uploader.upload({ image, bytes: Buffer.from(text), number, force }, ACTOR);
   };
-  return { uploader, put, appended, events, judged, log, clock };
+  return { uploader, put, appended, events, judged, reviews, log, clock };
 }
+
+const codesOf = ({ warnings }: Receipt) => warnings.map((warning) => warning.code);
+
+/** Traits of a signature that is not the uploaded one: its number is in what was signed. */
+const signed = (number: string): Traits => ({ ...TRAITS, signedSha256: number.padStart(64, '0') });
 
 const code = (wanted: string) => (error: unknown) => isLookasideError(error) && error.code === wanted;
 
@@ -232,17 +237,14 @@ describe('an upload', () => {
 });
 
 describe('an equivalent signature', () => {
-  const there = indexed(IMAGE, 1, goodFor(IMAGE));
+  const there = indexed(IMAGE, 1, goodFor(IMAGE, { traits: signed('1') }));
 
   test('is found, nothing is stored, and the one that is there is told with a warning', async () => {
     const { put, appended, judged } = open({ stored: [there] });
     const receipt = await put('one');
     assert.equal(receipt.created, false);
     assert.equal(receipt.signatureSha256, there.sha256);
-    assert.deepEqual(
-      receipt.warnings.map((warning) => warning.code),
-      ['EQUIVALENT_EXISTS'],
-    );
+    assert.deepEqual(codesOf(receipt), ['EQUIVALENT_EXISTS']);
     assert.deepEqual(appended, []);
     assert.deepEqual(judged, [imageKey(IMAGE)], 'what is there had to have its verdict first');
   });
@@ -251,10 +253,26 @@ describe('an equivalent signature', () => {
     const { put, appended } = open({ stored: [there] });
     await put('one', { number: 2 });
     await put('two', { force: true });
-    assert.deepEqual(
-      appended.map(({ isEquivalent }) => isEquivalent),
-      [null, null],
-    );
+    assert.equal(appended.length, 2);
+  });
+
+  for (const [how, asked] of [
+    ['', {}],
+    [' with force', { force: true }],
+    [' under the next number', { number: 2 }],
+  ] as const) {
+    test(`that is the same signature in other bytes takes no number, asked for${how}`, async () => {
+      const { put, appended } = open({ stored: [indexed(IMAGE, 1, goodFor(IMAGE))] });
+      const receipt = await put('one', asked);
+      assert.deepEqual([receipt.created, receipt.number, codesOf(receipt)], [false, 1, ['SAME_SIGNATURE']]);
+      assert.deepEqual(appended, []);
+    });
+  }
+
+  test('that is the same signature behind a tag, which some readers do not know, is stored in binary too', async () => {
+    const { put, appended } = open({ stored: [indexed(IMAGE, 1, goodFor(IMAGE, { form: 'tagged' }))] });
+    assert.equal((await put('one')).created, true);
+    assert.equal(appended.length, 1);
   });
 
   const others: readonly (readonly [what: string, existing: IndexedSignature])[] = [
@@ -270,6 +288,19 @@ describe('an equivalent signature', () => {
     ['that has expired', indexed(IMAGE, 1, goodFor(IMAGE, { expiresAt: new Date('2026-11-22T09:59:59Z') }))],
     ['that is bad', indexed(IMAGE, 1, goodFor(IMAGE), { verdict: 'bad' })],
     ['without a verdict', indexed(IMAGE, 1, goodFor(IMAGE), { verdict: 'unverified' })],
+    [
+      'that will expire',
+      indexed(IMAGE, 1, goodFor(IMAGE, { traits: signed('1'), expiresAt: new Date('2027-01-01T00:00:00Z') })),
+    ],
+    [
+      'by a subkey of the same key',
+      indexed(IMAGE, 1, goodFor(IMAGE, { traits: signed('1'), signingFingerprint: SUBKEY })),
+    ],
+    ['in clear text', indexed(IMAGE, 1, goodFor(IMAGE, { traits: signed('1'), form: 'tagged-cleartext' }))],
+    [
+      'over a shorter digest',
+      indexed(IMAGE, 1, goodFor(IMAGE, { traits: { ...signed('1'), digestBits: 256 } })),
+    ],
   ];
   for (const [what, existing] of others) {
     test(`${what} is not equivalent`, async () => {
@@ -278,6 +309,56 @@ describe('an equivalent signature', () => {
       assert.equal(appended.length, 1);
     });
   }
+});
+
+describe('the numbers of an image', () => {
+  const perClaim = Array.from({ length: MAX_SIGNATURES_PER_CLAIM }, (_, position) =>
+    indexed(IMAGE, position + 1, goodFor(IMAGE, { traits: signed(`${position}`) })),
+  );
+  const expiresAt = new Date('2026-11-22T09:59:59Z');
+
+  test('are not for one key and name alone, forced or not; others get theirs', async () => {
+    const { put, appended, events } = open({ stored: perClaim });
+    await assert.rejects(put('one', { force: true }), {
+      code: 'TOO_MANY_SIGNATURES',
+      message: /has 8 valid signatures .* \(signature-1, .*signature-8\)/,
+      detail: { needless: [1, 2, 3, 4, 5, 6, 7, 8] },
+    });
+    assert.deepEqual(appended, []);
+    assert.deepEqual(
+      events.map(({ result }) => result),
+      ['TOO_MANY_SIGNATURES'],
+    );
+
+    const { dockerReference: _, ...claim } = goodFor(IMAGE).claim ?? assert.fail();
+    const other = { ...claim, dockerReference: 'registry.example/team/app:v2' };
+    const elsewhere = open({ stored: perClaim, found: { two: goodFor(IMAGE, { claim: other }) } });
+    assert.equal((await elsewhere.put('two')).created, true);
+  });
+
+  test('are free for a renewal when the ones before have expired', async () => {
+    const stored = perClaim.map((one) => ({ ...one, expiresAt }));
+    assert.equal((await open({ stored }).put('one')).created, true);
+  });
+
+  test('that no client needs are told to whoever finds no place', async () => {
+    const stored = [
+      indexed(IMAGE, 1, goodFor(IMAGE, { traits: signed('1'), expiresAt })),
+      indexed(IMAGE, 2, refusedWith('SIGNATURE_BAD')),
+      indexed(IMAGE, 3, refusedWith('KEY_UNKNOWN', 'no-key')),
+      indexed(IMAGE, 4, goodFor(IMAGE, { traits: signed('4') })),
+      indexed(IMAGE, 5, goodFor(IMAGE, { traits: signed('5') })),
+      indexed(IMAGE, 6, goodFor(IMAGE, { traits: signed('6'), fingerprint: SUBKEY })),
+      indexed(IMAGE, 7, refusedWith('FIRST_BYTE', 'unreadable')),
+      indexed(IMAGE, 8, refusedWith('FORMAT_UNSUPPORTED', 'unsupported')),
+    ];
+    const { put, reviews } = open({ stored });
+    await put('one', { force: true });
+    assert.deepEqual(
+      reviews.map(({ needless }) => needless),
+      [[1, 2, 5, 7]],
+    );
+  });
 });
 
 describe('warnings', () => {
@@ -377,7 +458,7 @@ describe('a batch', () => {
   });
 
   test('tells of an equivalent signature that it exists', async () => {
-    const { uploader } = open({ stored: [indexed(IMAGE, 1, goodFor(IMAGE))] });
+    const { uploader } = open({ stored: [indexed(IMAGE, 1, goodFor(IMAGE, { traits: signed('1') }))] });
     const [unforced] = await uploader.uploadBatch(parts(['one', null]), { force: false }, ACTOR);
     assert.equal(unforced?.result, 'exists');
     const [forced] = await uploader.uploadBatch(parts(['one', null]), { force: true }, ACTOR);

@@ -364,12 +364,25 @@ for (const kind of ['owned', 'shared'] as const) {
       const { auditSeq } = await append(ONE);
       const judged = { sha256: sha256Hex(ONE), servedNumber: 1 } as IndexedSignature; // all that matters here
       opened.verdicts.set(imageKey(IMAGE), [judged]);
-      const isEquivalent = ({ sha256 }: IndexedSignature) => sha256 === sha256Hex(ONE);
-      const answer = await append(TWO, { isEquivalent });
-      assert.deepEqual(answer, { outcome: 'equivalent', number: 1, sha256: sha256Hex(ONE), auditSeq });
-      assert.equal((await append(TWO, { isEquivalent: () => false })).outcome, 'created');
+      for (const outcome of ['equivalent', 'same'] as const) {
+        const review = ([standIn]: readonly IndexedSignature[]) => ({
+          standIn: standIn ?? null,
+          outcome,
+          needless: [],
+        });
+        const answer = await append(TWO, { review });
+        assert.deepEqual(answer, { outcome, number: 1, sha256: sha256Hex(ONE), auditSeq });
+      }
+      const none = () => ({ standIn: null, outcome: 'same', needless: [] }) as const;
+      assert.equal((await append(TWO, { review: none })).outcome, 'created');
       opened.verdicts.set(imageKey(IMAGE), [{ ...judged, sha256: sha256Hex(signatureBytes('gone')) }]);
-      assert.equal((await append(THREE, { isEquivalent: () => true })).outcome, 'created');
+      let seen: readonly IndexedSignature[] | null = null;
+      const review = (served: readonly IndexedSignature[]) => {
+        seen = served;
+        return none();
+      };
+      assert.equal((await append(THREE, { review })).outcome, 'created');
+      assert.deepEqual(seen, []);
     });
   });
 }

@@ -158,7 +158,7 @@ export function kindsOf({ reported }: OpenedStore, folder: string): string[] {
 export function uploadOf(
   image: ImageId,
   bytes: Uint8Array,
-  more: Partial<Pick<VerifiedUpload, 'number' | 'isEquivalent' | 'uploader'>> = {},
+  more: Partial<Pick<VerifiedUpload, 'number' | 'review' | 'uploader'>> = {},
 ): VerifiedUpload {
   const event = eventOf(image, sha256Hex(bytes), 'upload');
   return {
@@ -168,7 +168,7 @@ export function uploadOf(
     uploader: 'ci',
     event,
     number: null,
-    isEquivalent: null,
+    review: null,
     ...more,
   };
 }
@@ -183,6 +183,7 @@ const GOOD: Judgement = {
   signedAt: new Date('2026-11-01T00:00:00Z'),
   expiresAt: null,
   claim: null,
+  traits: null,
   judgeAgainAt: null,
 };
 
