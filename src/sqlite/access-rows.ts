@@ -1,0 +1,371 @@
+// The rows of one day's record of reads. Everything that strangers can make up (images, addresses, agents, paths) is
+// bounded, so that a flood cannot fill the disk.
+import type { Database, Statement } from 'better-sqlite3';
+import type { ImageId } from '../domain/image.ts';
+import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { networkOf } from '../domain/network.ts';
+import type { AccessBatch, MissingCount, ReadCount } from '../domain/ports.ts';
+import { inTransaction } from './open.ts';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+
+// 1,000,000 requests for random digests grow the disk by 64 MiB at most (promise 26): 100,000 rows are 16 MiB.
+const MISSING_PER_HOUR = 100_000;
+const MISSING_PATH_BYTES_PER_HOUR = 8 * 1024 * 1024;
+const PREFIXES_PER_HOUR = 1000;
+const PREFIX_LENGTH = 128;
+const ADDRESSES = { perDay: 100_000, perNetwork: 1000, length: 64 };
+const AGENTS = { perDay: 10_000, perNetwork: 100, length: 256 };
+const TOKENS = { perDay: Number.POSITIVE_INFINITY, perNetwork: 0, length: Number.POSITIVE_INFINITY };
+
+// 1,000 a minute are some 60 MiB a day: one client does not fill the disk's share, after which nothing is recorded.
+const ROWS_PER_NETWORK = 1000;
+const NETWORKS_COUNTED = 100_000;
+const MINUTES_PER_HOUR = HOUR_MS / MINUTE_MS;
+
+interface Hour {
+  readonly hour: number;
+  missing: number;
+  path_bytes: number;
+  prefixes: number;
+}
+
+/** Of one hour, site and prefix, gathered over a batch. */
+interface Other {
+  readonly hour: number;
+  readonly site: string;
+  readonly prefix: string;
+  count: number;
+  firstAtMs: number;
+  lastAtMs: number;
+  lastAddress: number;
+}
+
+type ImageKey = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
+/** Minute, image, number, status, address, agent, token. */
+type ReadKey = [number, number, number, number, number, number, number];
+type Seen = [count: number, firstAtMs: number, lastAtMs: number, lastAddress: number];
+
+/** The rows of one day's database. */
+export class DayRows {
+  readonly #db: Database;
+  readonly #addresses: Dictionary;
+  readonly #agents: Dictionary;
+  readonly #tokens: Dictionary;
+  readonly #selectImage: Statement<ImageKey, number>;
+  readonly #insertImage: Statement<ImageKey>;
+  readonly #hasRead: Statement<ReadKey, number>;
+  readonly #addRead: Statement<[...ReadKey, number, number, number, number]>;
+  readonly #newRows = new NewRows();
+  readonly #hasMissing: Statement<ImageKey, number>;
+  readonly #addMissing: Statement<[...Seen, ...ImageKey]>;
+  readonly #insertMissing: Statement<[...ImageKey, ...Seen]>;
+  readonly #selectOther: Statement<[number, string, string], number>;
+  readonly #addOther: Statement<[number, string, string, ...Seen]>;
+  readonly #others = new Map<string, Other>();
+  readonly #selectHour: Statement<[number], Hour>;
+  readonly #writeHour: Statement<[number, number, number, number]>;
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#addresses = new Dictionary(db, 'address', ADDRESSES);
+    this.#agents = new Dictionary(db, 'agent', AGENTS);
+    this.#tokens = new Dictionary(db, 'token', TOKENS);
+    this.#selectImage = db
+      .prepare<ImageKey, number>(`
+        SELECT id
+        FROM image
+        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
+      .pluck();
+    this.#insertImage = db.prepare(`
+      INSERT INTO image (site, path, layout, algorithm, digest)
+      VALUES (?, ?, ?, ?, ?)`);
+    this.#hasRead = db
+      .prepare<ReadKey, number>(`
+        SELECT 1
+        FROM read
+        WHERE minute = ? AND image = ? AND number = ? AND status = ? AND address = ? AND agent = ? AND token = ?`)
+      .pluck();
+    this.#addRead = db.prepare(`
+      INSERT INTO read
+        (minute, image, number, status, address, agent, token, first_at_ms, last_at_ms, count, bytes)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET
+        first_at_ms = min(first_at_ms, excluded.first_at_ms),
+        last_at_ms = max(last_at_ms, excluded.last_at_ms),
+        count = count + excluded.count,
+        bytes = bytes + excluded.bytes`);
+    // in a flood most are not there, and a look-up is cheaper than an UPDATE of nothing
+    this.#hasMissing = db
+      .prepare<ImageKey, number>(`
+        SELECT 1
+        FROM missing
+        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
+      .pluck();
+    this.#addMissing = db.prepare(`
+      UPDATE missing
+      SET count = count + ?, first_at_ms = min(first_at_ms, ?), last_at_ms = max(last_at_ms, ?), last_address = ?
+      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`);
+    this.#insertMissing = db.prepare(`
+      INSERT INTO missing
+        (site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, last_address)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#selectOther = db
+      .prepare<[number, string, string], number>(`
+        SELECT 1
+        FROM other
+        WHERE hour = ? AND site = ? AND prefix = ?`)
+      .pluck();
+    this.#addOther = db.prepare(`
+      INSERT INTO other (hour, site, prefix, count, first_at_ms, last_at_ms, last_address)
+      VALUES (?, ?, ?, ?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET
+        count = count + excluded.count,
+        first_at_ms = min(first_at_ms, excluded.first_at_ms),
+        last_at_ms = max(last_at_ms, excluded.last_at_ms),
+        last_address = excluded.last_address`);
+    this.#selectHour = db.prepare(`
+      SELECT hour, missing, path_bytes, prefixes
+      FROM hour
+      WHERE hour = ?`);
+    this.#writeHour = db.prepare(`
+      INSERT INTO hour (hour, missing, path_bytes, prefixes)
+      VALUES (?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET
+        missing = excluded.missing, path_bytes = excluded.path_bytes, prefixes = excluded.prefixes`);
+  }
+
+  write(batch: AccessBatch): void {
+    const dictionaries = [this.#addresses, this.#agents, this.#tokens];
+    try {
+      inTransaction(this.#db, () => this.#writeAll(batch));
+    } catch (error) {
+      // what was rolled back has used up nothing
+      for (const dictionary of dictionaries) dictionary.forgetAdded();
+      this.#newRows.clear();
+      throw error;
+    } finally {
+      // what they know may have been rolled back, and must not grow with the day
+      this.#others.clear();
+      for (const dictionary of dictionaries) dictionary.forget();
+    }
+  }
+
+  #writeAll({ reads, missing }: AccessBatch): void {
+    for (const read of reads) this.#writeRead(read);
+    const hours = new Map<number, Hour>();
+    for (const one of missing) this.#writeMissing(one, hours);
+    for (const hour of hours.values()) {
+      this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
+    }
+    const others = new Set(this.#others.values()); // prefixes beyond the bound share one
+    for (const { hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress } of others) {
+      this.#addOther.run(hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress);
+    }
+  }
+
+  #writeRead(read: ReadCount): void {
+    this.#addRead.run(
+      ...this.#keyOfRead(read),
+      read.firstAt.getTime(),
+      read.lastAt.getTime(),
+      read.count,
+      read.bytes,
+    );
+  }
+
+  /** Who has too many rows has further reads counted by the hour, without what he can make up. */
+  #keyOfRead({ image, number, status, address, agent, token, firstAt }: ReadCount): ReadKey {
+    const minute = Math.floor(firstAt.getTime() / MINUTE_MS);
+    const network = networkOf(address);
+    const imageId = this.#imageId(image);
+    const tokenId = token === null ? 0 : this.#tokens.idOf(token);
+    const key: ReadKey = [
+      minute,
+      imageId,
+      possibleNumber(number),
+      status,
+      this.#addressId(address),
+      agent === null ? OTHER_ID : this.#agents.idOf(agent, network),
+      tokenId,
+    ];
+    if (this.#hasRead.get(...key) !== undefined || this.#newRows.take(minute, network)) return key;
+    return [
+      minute - (minute % MINUTES_PER_HOUR),
+      imageId,
+      0,
+      status,
+      this.#addresses.idOf(network),
+      OTHER_ID,
+      tokenId,
+    ];
+  }
+
+  /** Of IPv6, the network stands for those of its addresses that are too many. */
+  #addressId(address: string): number {
+    const network = networkOf(address);
+    if (network === address) return this.#addresses.idOf(address);
+    const id = this.#addresses.idOf(address, network);
+    return id === OTHER_ID ? this.#addresses.idOf(network) : id;
+  }
+
+  #imageId(image: ImageId): number {
+    const key = keyOf(image);
+    return this.#selectImage.get(...key) ?? Number(this.#insertImage.run(...key).lastInsertRowid);
+  }
+
+  #writeMissing(
+    { image, firstAt, lastAt, lastAddress, count }: MissingCount,
+    hours: Map<number, Hour>,
+  ): void {
+    const key = keyOf(image);
+    const seen: Seen = [count, firstAt.getTime(), lastAt.getTime(), this.#addressId(lastAddress)];
+    if (this.#hasMissing.get(...key) !== undefined) {
+      this.#addMissing.run(...seen, ...key);
+      return;
+    }
+
+    const hour = this.#hour(Math.floor(firstAt.getTime() / HOUR_MS), hours);
+    const pathBytes = hour.path_bytes + image.path.length;
+    if (hour.missing < MISSING_PER_HOUR && pathBytes <= MISSING_PATH_BYTES_PER_HOUR) {
+      this.#insertMissing.run(...key, ...seen);
+      hour.missing += 1;
+      hour.path_bytes = pathBytes;
+      return;
+    }
+    this.#addToOther(this.#otherOf(image, hour), seen);
+  }
+
+  #addToOther(other: Other, [count, firstAtMs, lastAtMs, lastAddress]: Seen): void {
+    other.count += count;
+    other.firstAtMs = Math.min(other.firstAtMs, firstAtMs);
+    other.lastAtMs = Math.max(other.lastAtMs, lastAtMs);
+    other.lastAddress = lastAddress;
+  }
+
+  /** By the image's first path component, or by '' once the hour has met too many. */
+  #otherOf(image: ImageId, hour: Hour): Other {
+    const prefix = image.path.split('/', 1).join('').slice(0, PREFIX_LENGTH);
+    const key = `${hour.hour} ${image.site} ${prefix}`;
+    const known = this.#others.get(key);
+    if (known !== undefined) return known;
+    const isNew = prefix !== '' && this.#selectOther.get(hour.hour, image.site, prefix) === undefined;
+    const isTooMany = isNew && hour.prefixes >= PREFIXES_PER_HOUR;
+    if (isNew && !isTooMany) hour.prefixes += 1;
+    const none = { count: 0, firstAtMs: Number.MAX_SAFE_INTEGER, lastAtMs: 0, lastAddress: 0 };
+    const other = isTooMany
+      ? this.#otherOf({ ...image, path: '' }, hour)
+      : { hour: hour.hour, site: image.site, prefix, ...none };
+    this.#others.set(key, other);
+    return other;
+  }
+
+  #hour(hour: number, hours: Map<number, Hour>): Hour {
+    const known = hours.get(hour);
+    if (known !== undefined) return known;
+    const row = this.#selectHour.get(hour) ?? { hour, missing: 0, path_bytes: 0, prefixes: 0 };
+    hours.set(hour, row);
+    return row;
+  }
+}
+
+/** How many rows are new in the minute, by network. */
+class NewRows {
+  readonly #counts = new Map<string, number>();
+  #minute = 0;
+
+  /** False when the network has had all of its rows. */
+  take(minute: number, network: string): boolean {
+    if (minute !== this.#minute) this.#counts.clear();
+    this.#minute = minute;
+    const isCounted = this.#counts.has(network) || this.#counts.size < NETWORKS_COUNTED;
+    const counted = isCounted ? network : ''; // shared by all that come later
+    const count = this.#counts.get(counted) ?? 0;
+    this.#counts.set(counted, count + 1);
+    return count < ROWS_PER_NETWORK;
+  }
+
+  clear(): void {
+    this.#counts.clear();
+  }
+}
+
+interface Bounds {
+  readonly perDay: number;
+  /** Of texts that one network may add. */
+  readonly perNetwork: number;
+  readonly length: number;
+}
+
+const OTHER_ID = 0;
+
+/** A table of texts with ids from 1; OTHER_ID stands for every text beyond the bounds. */
+class Dictionary {
+  readonly #select: Statement<[string], number>;
+  readonly #insert: Statement<[number, string]>;
+  readonly #newestId: Statement<[], number>;
+  readonly #bounds: Bounds;
+  readonly #ids = new Map<string, number>();
+  /** By network; no more of them than texts were added. */
+  readonly #added = new Map<string, number>();
+
+  constructor(db: Database, table: 'address' | 'agent' | 'token', bounds: Bounds) {
+    this.#bounds = bounds;
+    this.#select = db
+      .prepare<[string], number>(`
+        SELECT id
+        FROM ${table}
+        WHERE text = ?`)
+      .pluck();
+    this.#insert = db.prepare(`
+      INSERT INTO ${table} (id, text)
+      VALUES (?, ?)`);
+    // rows are never deleted, so the newest id is their number
+    this.#newestId = db
+      .prepare<[], number>(`
+        SELECT max(id)
+        FROM ${table}`)
+      .pluck();
+  }
+
+  /** With a network, a new text is held against what that may add. */
+  idOf(text: string, network: string | null = null): number {
+    const { length } = this.#bounds;
+    const cut = text.length > length ? text.slice(0, length) : text;
+    const known = this.#ids.get(cut) ?? this.#select.get(cut);
+    const id = known ?? this.#add(cut, network);
+    if (id !== OTHER_ID) this.#ids.set(cut, id);
+    return id;
+  }
+
+  /** After each batch: the ids are kept for its repeated texts only. */
+  forget(): void {
+    this.#ids.clear();
+  }
+
+  forgetAdded(): void {
+    this.#added.clear();
+  }
+
+  #add(text: string, network: string | null): number {
+    const newest = this.#newestId.get() ?? 0;
+    if (newest >= this.#bounds.perDay) return OTHER_ID;
+    if (network !== null) {
+      const added = this.#added.get(network) ?? 0;
+      if (added >= this.#bounds.perNetwork) return OTHER_ID;
+      this.#added.set(network, added + 1);
+    }
+    this.#insert.run(newest + 1, text);
+    return newest + 1;
+  }
+}
+
+function keyOf(image: ImageId): ImageKey {
+  return [image.site, image.path, image.layout, image.algorithm, Buffer.from(image.hex, 'hex')];
+}
+
+// One number past the largest set is where clients stop; higher ones are made up, and would each be a row.
+function possibleNumber(number: number | null): number {
+  return number === null || number > MAX_SIGNATURES_PER_IMAGE + 1 ? 0 : number;
+}
