@@ -31,6 +31,7 @@ export type ErrorCode =
   | 'REQUEST_INVALID'
   | 'UNAUTHORIZED'
   | 'DENIED'
+  | 'CROSS_SITE'
   | 'READ_ONLY'
   | 'NUMBER_TAKEN'
   | 'NUMBER_NOT_NEXT'

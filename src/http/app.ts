@@ -1,6 +1,6 @@
 // The handler of every request, without a listener: guard, target, memory, then Express.
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import express from 'express';
+import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_BODY_BYTES_IN_FLIGHT } from '../domain/limits.ts';
@@ -8,6 +8,7 @@ import { parseTarget, type Target } from '../domain/lookaside-path.ts';
 import { createLru } from '../domain/lru.ts';
 import { formatAccessLine } from './access-line.ts';
 import { createBodyReader } from './body.ts';
+import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
 import { type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog } from './failure-log.ts';
@@ -33,7 +34,8 @@ export interface HandlerOptions {
   readonly isLocal: boolean;
 }
 
-const ROUTES: readonly RouteSpec[] = [
+/** Those with paths of their own. */
+export const ROUTES: readonly RouteSpec[] = [
   livez,
   readyz,
   healthz,
@@ -44,6 +46,16 @@ const ROUTES: readonly RouteSpec[] = [
   uploadBatch,
   importBatch,
 ];
+/** Those of the tree, by what the parsed target is. */
+export const TREE_ROUTES = {
+  signature: [signature, putSignature],
+  'no-signature': [signature, misplaced],
+  'image-page': [directory, appendSignature],
+  image: [nothing, appendSignature],
+  'folder-page': [directory, misplaced],
+  nothing: [nothing, misplaced],
+} as const satisfies Readonly<Record<string, readonly [RouteSpec, ...RouteSpec[]]>>;
+
 const TARGET_CACHE_BYTES = 16 * 1024 * 1024;
 const TARGET_OVERHEAD_BYTES = 300;
 
@@ -68,18 +80,29 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     return target;
   }
 
+  function sendRefusal(req: IncomingMessage, res: ServerResponse, refusal: LookasideError): void {
+    const reply = renderError(refusal);
+    services.metrics.request('refused', req.method, reply.status);
+    sendReply(req, res, reply);
+  }
+
   function handle(req: IncomingMessage, res: ServerResponse): void {
     const raw = req.url ?? '/';
     if (services.isDraining()) res.setHeader('Connection', 'close');
-    const refusal = refuse(req);
-    if (refusal !== null) {
-      const reply = renderError(refusal);
-      services.metrics.request('refused', req.method, reply.status);
-      sendReply(req, res, reply);
+    const malformed = refuse(req);
+    if (malformed !== null) {
+      sendRefusal(req, res, malformed);
       return;
     }
     const exchange = openExchange(services, req, targetOf(raw), isLocal);
+    if (exchange.requestId !== null) res.setHeader('X-Request-Id', exchange.requestId);
     if (services.settings().accessLog !== 'off') logAccess(services, req, res, exchange, raw);
+    // ahead of all routes, so that none can be without it
+    const crossSite = refuseCrossSite(req, services.settings());
+    if (crossSite !== null) {
+      sendRefusal(req, res, crossSite);
+      return;
+    }
     if (answerFromMemory(services, req, res, exchange)) return;
     exchanges.set(req, exchange);
     const query = raw.indexOf('?');
@@ -117,18 +140,13 @@ function createApp(services: Services, exchangeOf: ExchangeOf): express.Express 
     parseForm: createFormParser(),
     wrongTokens: createWrongTokens(services.clock.monotonicMs),
   };
-  const byTarget = {
-    signature: adapt([signature, putSignature], options),
-    'no-signature': adapt([signature, misplaced], options),
-    'image-page': adapt([directory, appendSignature], options),
-    image: adapt([nothing, appendSignature], options),
-    'folder-page': adapt([directory, misplaced], options),
-    nothing: adapt([nothing, misplaced], options),
-  };
+  const treeHandlers = Object.fromEntries(
+    Object.entries(TREE_ROUTES).map(([resource, specs]) => [resource, adapt(specs, options)]),
+  ) as Record<keyof typeof TREE_ROUTES, RequestHandler>; // one entry for each
   app.use((req, res, next) => {
     const resource = resourceOf(exchangeOf(req).target, req);
     if (resource === null) next();
-    else byTarget[resource](req, res, next);
+    else treeHandlers[resource](req, res, next);
   });
   app.use(
     helmet({
@@ -142,7 +160,7 @@ function createApp(services: Services, exchangeOf: ExchangeOf): express.Express 
 }
 
 /** Null for the server's own routes, which have paths of their own. */
-function resourceOf(target: Target, req: IncomingMessage) {
+function resourceOf(target: Target, req: IncomingMessage): keyof typeof TREE_ROUTES | null {
   switch (target.kind) {
     case 'signature':
       return target.number === null ? 'no-signature' : 'signature';

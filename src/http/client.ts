@@ -9,18 +9,20 @@ import type { Role, Token } from '../domain/ports.ts';
  * trusted. Without an address (a Unix socket) it is `local`.
  */
 export function clientAddress(req: IncomingMessage, trusted: BlockList): string {
-  let address = plain(req.socket.remoteAddress ?? 'local');
-  const header = req.headers['x-forwarded-for'];
-  if (header === undefined || !isTrusted(trusted, address)) return address;
-  const forwarded = (Array.isArray(header) ? header.join(',') : header)
-    .split(',')
-    .map((part) => plain(part.trim()));
-  for (const hop of forwarded.reverse()) {
+  let address = peerOf(req);
+  for (const hop of forwarded(req, 'x-forwarded-for', trusted).map(plain).reverse()) {
     if (isIP(hop) === 0) return address;
     address = hop;
     if (!isTrusted(trusted, address)) return address;
   }
   return address;
+}
+
+/** The parts of a header that proxies write, in their order; none when who has sent the request is no trusted proxy. */
+export function forwarded(req: IncomingMessage, name: `x-forwarded-${string}`, trusted: BlockList): string[] {
+  const header = req.headers[name];
+  if (header === undefined || !isTrusted(trusted, peerOf(req))) return [];
+  return (Array.isArray(header) ? header.join(',') : header).split(',').map((part) => part.trim());
 }
 
 /** Who the caller is: the administrator on the Unix socket, the holder of a token, or nobody known. */
@@ -56,6 +58,10 @@ export function requireRole(caller: Caller, roles: readonly Role[]): void {
     'DENIED',
     `the token "${caller.token.name}" has the role ${caller.token.role}; wanted ${roles.join(' or ')}`,
   );
+}
+
+function peerOf({ socket }: IncomingMessage): string {
+  return plain(socket.remoteAddress ?? 'local');
 }
 
 function isTrusted(trusted: BlockList, address: string): boolean {

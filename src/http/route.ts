@@ -103,7 +103,6 @@ interface Taken {
 async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): Promise<Reply> {
   const { services, exchangeOf, wrongTokens } = options;
   const exchange = exchangeOf(req);
-  if (exchange.requestId !== null) res.setHeader('X-Request-Id', exchange.requestId);
   requireMethod(req, spec, allowed);
   if (isWrongTokenOnWrite(req, spec, exchange)) wrongTokens.note(exchange.address);
   authorize(services, spec, exchange);

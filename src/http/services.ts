@@ -48,6 +48,8 @@ export interface About {
 
 export interface HttpSettings {
   readonly prefix: string;
+  /** What browsers and clients call this server; null when nobody has said. */
+  readonly publicUrl: string | null;
   readonly read: 'anonymous' | 'token';
   readonly listing: boolean;
   readonly accessLog: 'off' | 'combined' | 'json';

@@ -8,11 +8,18 @@ export interface Incoming {
   readonly headers?: readonly string[];
   /** Of the peer; undefined for a Unix socket. */
   readonly remoteAddress?: string;
+  readonly isEncrypted?: boolean;
 }
 
-export function incoming({ method = 'GET', headers = [], remoteAddress }: Incoming = {}): IncomingMessage {
+export function incoming({
+  method = 'GET',
+  headers = [],
+  remoteAddress,
+  isEncrypted = false,
+}: Incoming = {}): IncomingMessage {
   const socket = new Socket();
   Object.defineProperty(socket, 'remoteAddress', { value: remoteAddress });
+  if (isEncrypted) Object.defineProperty(socket, 'encrypted', { value: true });
   const req = new IncomingMessage(socket);
   req.method = method;
   req.httpVersion = '1.1';

@@ -78,6 +78,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root' },
       settings: () => ({
         prefix: '',
+        publicUrl: null,
         read: 'anonymous',
         listing: true,
         accessLog: 'off',

@@ -55,6 +55,7 @@ export async function openUploadScene({
   });
   const inForce: HttpSettings = {
     prefix: '',
+    publicUrl: null,
     read: 'anonymous',
     listing: true,
     accessLog: 'off',
