@@ -6,6 +6,7 @@ import { type Config, socketPathOf } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import { createHandler } from '../http/app.ts';
+import { createIntake } from '../http/intake.ts';
 import { adopt, type Listener, listen, listenOnSocket, type TlsFiles } from '../http/listener.ts';
 import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
@@ -119,6 +120,7 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
   return {
     ...composed,
     site: DEFAULT_SITE,
+    intake: createIntake(systemClock),
     health: composed.health(isDraining),
     metrics: createMetrics({
       version: VERSION,

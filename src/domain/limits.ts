@@ -50,8 +50,14 @@ export const MAX_SUBKEYS = 20;
 export const MAX_BATCH_PARTS = 100;
 export const MAX_BATCH_BYTES = 16 * 1024 * 1024;
 
-/** Bodies of all requests under way together; room for ten batches. */
+/**
+ * Bodies of all requests under way together, with the copy of one that is being taken apart. Shared out so that while one
+ * caller holds all he can, another of the same network has room for a batch.
+ */
 export const MAX_BODY_BYTES_IN_FLIGHT = 160 * 1024 * 1024;
+
+/** The same for commands on the server's machine, which have it to themselves. */
+export const MAX_LOCAL_BODY_BYTES_IN_FLIGHT = 32 * 1024 * 1024;
 
 /** Digests in one question for what is missing. */
 export const MAX_MISSING_ASKED = 10_000;

@@ -3,16 +3,13 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { LookasideError } from '../domain/errors.ts';
-import { MAX_BODY_BYTES_IN_FLIGHT } from '../domain/limits.ts';
 import { parseTarget, type Target } from '../domain/lookaside-path.ts';
 import { createLru } from '../domain/lru.ts';
 import { formatAccessLine } from './access-line.ts';
-import { createBodyReader } from './body.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
 import { type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog } from './failure-log.ts';
-import { createFormParser } from './form.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
 import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
@@ -26,7 +23,6 @@ import { nothing, signature } from './routes/lookaside.ts';
 import { signatures } from './routes/signatures.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
 import type { Services } from './services.ts';
-import { createWrongTokens } from './wrong-tokens.ts';
 
 export interface HandlerOptions {
   readonly services: Services;
@@ -66,11 +62,12 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     TARGET_CACHE_BYTES,
     (_, raw) => raw.length + TARGET_OVERHEAD_BYTES,
   );
-  const app = createApp(services, (req) => {
+  const exchangeOf: ExchangeOf = (req) => {
     const exchange = exchanges.get(req);
     if (exchange === undefined) throw new Error('a request reached a route past the handler');
     return exchange;
-  });
+  };
+  const app = createApp(services, isLocal, exchangeOf);
 
   function targetOf(raw: string): Target {
     const known = targets.get(raw);
@@ -124,7 +121,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
 
 type ExchangeOf = (req: IncomingMessage) => Exchange;
 
-function createApp(services: Services, exchangeOf: ExchangeOf): express.Express {
+function createApp(services: Services, isLocal: boolean, exchangeOf: ExchangeOf): express.Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -132,13 +129,14 @@ function createApp(services: Services, exchangeOf: ExchangeOf): express.Express 
   app.enable('strict routing');
   app.enable('case sensitive routing');
 
+  const { bodies, localBodies, parseForm, wrongTokens } = services.intake;
   const options = {
     services,
     exchangeOf,
     tellFailure: createFailureLog(services.log, services.clock.monotonicMs),
-    bodies: createBodyReader(MAX_BODY_BYTES_IN_FLIGHT),
-    parseForm: createFormParser(),
-    wrongTokens: createWrongTokens(services.clock.monotonicMs),
+    bodies: isLocal ? localBodies : bodies,
+    parseForm,
+    wrongTokens,
   };
   const treeHandlers = Object.fromEntries(
     Object.entries(TREE_ROUTES).map(([resource, specs]) => [resource, adapt(specs, options)]),

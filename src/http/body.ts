@@ -1,18 +1,21 @@
 // Bodies of requests: read whole within a size and a time, and all of them together within a bound.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LookasideError } from '../domain/errors.ts';
+import type { Claim, Holder, Room } from '../domain/room.ts';
 
 export interface BodyRequest {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly maxBytes: number;
   readonly maxMs: number;
+  /** On whose part of the room. */
+  readonly holder: Holder;
 }
 
 export interface BodyReader {
   /**
-   * What `use` makes of the whole body: its pieces as they came, none when none was sent. The list is its own, so that
-   * it can drop pieces that it has copied. They count as in flight until `use` is done. After a refusal what is left of
+   * What `use` makes of the whole body: its pieces in their order, none when none was sent. The list is its own, so that
+   * it can drop pieces that it has copied. They keep their room until `use` is done. After a refusal what is left of
    * the body flows on unread.
    * @throws LookasideError TOO_LARGE, TOO_SLOW, REQUEST_INVALID, BUSY; ClientGone; whatever `use` throws
    */
@@ -22,42 +25,113 @@ export interface BodyReader {
 /** The client went away ahead of the end of its request: nobody is left to be answered. */
 export class ClientGone extends Error {}
 
-/** `maxBytesInFlight`: of all bodies that are being read or used at one time. */
-export function createBodyReader(maxBytesInFlight: number): BodyReader {
-  let inFlight = 0;
-
+/**
+ * `room`: of all bodies that are being read or used at one time. It is taken as bytes come, so that a slow body holds what
+ * it has sent, whatever it announces. A body that finds none is refused at once, and those under way go on.
+ */
+export function createBodyReader(room: Room): BodyReader {
   return {
     async read(request, use) {
-      const { req, maxBytes } = request;
+      const { req, maxBytes, holder } = request;
       requirePlain(req);
       const announced = announcedLength(req);
       if (announced !== null && announced > maxBytes) throw tooLarge(`${announced} bytes`, maxBytes);
-      const held = announced ?? maxBytes;
-      if (inFlight + held > maxBytesInFlight) {
-        throw new LookasideError(
-          'BUSY',
-          'as much is being uploaded as this server takes at one time; try again',
-        );
-      }
-      inFlight += held;
+      const claim = room.open(holder);
+      // what cannot fit now is refused ahead of its bytes
+      if (claim.leftBytes() < (announced ?? FIRST_BLOCK_BYTES)) throw busy(claim, room);
       try {
-        return await use(await readAll(request, announced));
+        const mostBytes = announced ?? maxBytes;
+        const store = createStore({ claim, mostBytes });
+        const reading = { announced, mostBytes, store, noRoom: () => busy(claim, room) };
+        return await use(await readAll(request, reading));
       } finally {
-        inFlight -= held;
+        claim.release();
       }
     },
   };
 }
 
-function readAll({ req, res, maxBytes, maxMs }: BodyRequest, announced: number | null): Promise<Buffer[]> {
+/** The bytes in one, and the pieces dropped. */
+export function joinPieces(pieces: Buffer[]): Buffer {
+  const whole = Buffer.concat(pieces);
+  pieces.length = 0;
+  return whole;
+}
+
+const FIRST_BLOCK_BYTES = 1024;
+const LARGEST_BLOCK_BYTES = 64 * 1024;
+
+interface Store {
+  /** Keeps a copy. False: there is no room for it. */
+  add(piece: Buffer): boolean;
+  readonly length: number;
+  /** All that was added, in blocks. */
+  end(): Buffer[];
+}
+
+/**
+ * Copies what comes into blocks of its own, for which it takes the room. A piece as node:http hands it over weighs a
+ * hundred bytes beside its own and keeps its whole packet: a body in chunks of one byte held a hundred times its length.
+ */
+function createStore({ claim, mostBytes }: { readonly claim: Claim; readonly mostBytes: number }): Store {
+  const blocks: Buffer[] = [];
+  let length = 0;
+  /** Of the last block. */
+  let filled = 0;
+
+  /** As large as all before it, within bounds: little of it stays empty. False: there is no room for it. */
+  function grow(): boolean {
+    const wanted = Math.min(Math.max(length, FIRST_BLOCK_BYTES), LARGEST_BLOCK_BYTES);
+    const sizeBytes = Math.min(wanted, mostBytes - length);
+    if (!claim.take(sizeBytes)) return false;
+    blocks.push(Buffer.allocUnsafeSlow(sizeBytes)); // of the pool it would hold 8 KiB
+    filled = 0;
+    return true;
+  }
+
+  return {
+    add(piece) {
+      for (let at = 0; at < piece.length; ) {
+        const last = blocks.at(-1);
+        if (last === undefined || filled === last.length) {
+          if (!grow()) return false;
+          continue;
+        }
+        const copied = piece.copy(last, filled, at);
+        at += copied;
+        filled += copied;
+        length += copied;
+      }
+      return true;
+    },
+    get length() {
+      return length;
+    },
+    end() {
+      const last = blocks.pop();
+      return last === undefined ? [] : [...blocks, last.subarray(0, filled)];
+    },
+  };
+}
+
+interface Reading {
+  readonly announced: number | null;
+  readonly mostBytes: number;
+  readonly store: Store;
+  readonly noRoom: () => LookasideError;
+}
+
+function readAll(
+  { req, res, maxBytes, maxMs }: BodyRequest,
+  { announced, mostBytes, store, noRoom }: Reading,
+): Promise<Buffer[]> {
   if (req.destroyed) return Promise.reject(new ClientGone());
   // a client that waits for it would else not send its body
   if (/(?:^|\W)100-continue(?:$|\W)/i.test(req.headers.expect ?? '')) res.writeContinue();
 
   return new Promise((resolve, reject) => {
-    const pieces: Buffer[] = [];
-    let length = 0;
-    const deadline = setTimeout(() => settle(() => reject(tooSlow({ length, announced, maxMs }))), maxMs);
+    const late = () => tooSlow({ length: store.length, announced, maxMs });
+    const deadline = setTimeout(() => settle(() => reject(late())), maxMs);
 
     function settle(act: () => void): void {
       clearTimeout(deadline);
@@ -68,11 +142,11 @@ function readAll({ req, res, maxBytes, maxMs }: BodyRequest, announced: number |
       act();
     }
     function take(piece: Buffer): void {
-      length += piece.length;
-      if (length > maxBytes) settle(() => reject(tooLarge(`more than ${maxBytes} bytes`, maxBytes)));
-      else pieces.push(piece);
+      if (store.length + piece.length > mostBytes) {
+        settle(() => reject(tooLarge(`more than ${maxBytes} bytes`, maxBytes)));
+      } else if (!store.add(piece)) settle(() => reject(noRoom()));
     }
-    const finish = () => settle(() => resolve(pieces));
+    const finish = () => settle(() => resolve(store.end()));
     const giveUp = () => settle(() => reject(new ClientGone()));
 
     // events and no iterator: leaving an iterator early would cut the connection, and the answer with it
@@ -81,6 +155,22 @@ function readAll({ req, res, maxBytes, maxMs }: BodyRequest, announced: number |
     req.on('close', giveUp);
     req.on('error', giveUp);
   });
+}
+
+function busy(claim: Claim, { maxBytes }: Room): LookasideError {
+  const { ownBytes, networkBytes, othersBytes } = claim.held();
+  const advice =
+    ownBytes > 0
+      ? 'wait for your own to end, or send less at a time, then send this one again'
+      : 'send this one again in a few seconds';
+  return new LookasideError(
+    'BUSY',
+    `no room is left for this upload: of ${mebibytes(maxBytes)}, of which nobody may hold all, your own uploads under way hold ${mebibytes(ownBytes)}, those of others in your network ${mebibytes(networkBytes)} and those of everybody else ${mebibytes(othersBytes)}; ${advice}`,
+  );
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
 function requirePlain({ headers }: IncomingMessage): void {

@@ -3,6 +3,8 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { ImageId } from '../domain/image.ts';
 import type { Target } from '../domain/lookaside-path.ts';
+import { networkOf } from '../domain/network.ts';
+import type { Holder } from '../domain/room.ts';
 import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
 import { type Caller, clientAddress, requireRole, sentToken } from './client.ts';
 import type { Services } from './services.ts';
@@ -71,6 +73,19 @@ export function actorOf({ caller, address, requestId }: Exchange): Actor {
       return { name: caller.token.name, address, requestId };
     case 'anonymous':
       throw new Error('a route without roles asked who the actor is');
+  }
+}
+
+/** On whose part of the room the request's body is read. */
+export function holderOf({ caller, address }: Exchange): Holder {
+  const network = networkOf(address);
+  switch (caller.kind) {
+    case 'administrator':
+      return { caller: 'administrator', network };
+    case 'token':
+      return { caller: `token ${caller.token.name}`, network };
+    case 'anonymous':
+      return { caller: `anybody in ${network}`, network };
   }
 }
 

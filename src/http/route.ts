@@ -5,10 +5,10 @@ import { z } from 'zod';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { Role } from '../domain/ports.ts';
 import type { BatchPart } from '../domain/receipt.ts';
-import { type BodyReader, ClientGone } from './body.ts';
+import { type BodyReader, ClientGone, joinPieces } from './body.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
-import { type Exchange, isRead, requireReader } from './exchange.ts';
+import { type Exchange, holderOf, isRead, requireReader } from './exchange.ts';
 import type { TellFailure } from './failure-log.ts';
 import { type ParseForm, requireForm } from './form.ts';
 import { CLIENT_GONE_STATUS, type Reply, writeReply } from './reply.ts';
@@ -108,7 +108,7 @@ async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): 
   authorize(services, spec, exchange);
   const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
   const request = { req, exchange, query, params: parseParams(req.params), ...NO_CONTENT };
-  return withContent({ req, res, spec }, options, (content) =>
+  return withContent({ req, res, spec, exchange }, options, (content) =>
     spec.route(services, { ...request, ...content }),
   );
 }
@@ -119,20 +119,21 @@ const NO_CONTENT: Content = { body: null, bytes: new Uint8Array(0), parts: [] };
 
 /** What `act` makes of the request's body, read as the route wants it. */
 async function withContent(
-  { req, res, spec }: Omit<Taken, 'allowed'>,
+  { req, res, spec, exchange }: Omit<Taken, 'allowed'> & Pick<RouteRequest, 'exchange'>,
   { services, bodies, parseForm }: AdaptOptions,
   act: (content: Partial<Content>) => Promise<Reply>,
 ): Promise<Reply> {
   const { bodyBytes, bodyMs } = spec;
   const maxBytes = typeof bodyBytes === 'number' ? bodyBytes : bodyBytes(services.settings());
-  const limits = { req, res: res as ServerResponse, maxBytes, maxMs: bodyMs };
+  const holder = holderOf(exchange);
+  const limits = { req, res: res as ServerResponse, maxBytes, maxMs: bodyMs, holder };
   switch (spec.body) {
     case 'none':
       return act({});
     case 'json':
-      return bodies.read(limits, async (pieces) => act({ body: parseJson(Buffer.concat(pieces)) }));
+      return bodies.read(limits, async (pieces) => act({ body: parseJson(joinPieces(pieces)) }));
     case 'bytes':
-      return bodies.read(limits, (pieces) => act({ bytes: Buffer.concat(pieces) }));
+      return bodies.read(limits, (pieces) => act({ bytes: joinPieces(pieces) }));
     case 'multipart': {
       const boundary = requireForm(req.headers['content-type']);
       return bodies.read(limits, async (pieces) =>

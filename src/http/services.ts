@@ -12,6 +12,7 @@ import type { SignatureQueries } from '../service/signatures.ts';
 import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import type { Uploader } from '../service/upload.ts';
+import type { Intake } from './intake.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface Services {
@@ -26,6 +27,7 @@ export interface Services {
   readonly upkeep: Upkeep;
   readonly uploader: Uploader;
   readonly importer: Importer;
+  readonly intake: Intake;
   readonly health: () => Promise<Health>;
   readonly metrics: Metrics;
   readonly log: Log;

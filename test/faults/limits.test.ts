@@ -35,6 +35,7 @@ const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   MAX_SUBKEYS: 'test/openpgp/certificates.test.ts',
   MAX_SIGNATURES_PER_CLAIM: 'test/clients/uploads-together.test.ts',
   MAX_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/body.test.ts',
+  MAX_LOCAL_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/uploads.test.ts',
   MAX_REFERENCE_BYTES: 'no reference that parses is as long: test/domain/simple-signing.test.ts',
 };
 

@@ -2,18 +2,20 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { after, before, describe, test } from 'node:test';
-import { type BodyReader, ClientGone, createBodyReader } from '../../src/http/body.ts';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { createSharedRoom, createUndividedRoom, type Room } from '../../src/domain/room.ts';
+import { ClientGone, createBodyReader, joinPieces } from '../../src/http/body.ts';
 import { renderError } from '../../src/http/errors.ts';
 import { type Listener, listen } from '../../src/http/listener.ts';
 import { sendReply, textReply } from '../../src/http/reply.ts';
+import { createGate } from '../gate.ts';
 import { parseAnswer, type RawAnswer, requestRaw, sendRaw } from './raw-request.ts';
 
 const MAX_BYTES = 1000;
 const MAX_MS = 150;
 const IN_FLIGHT = 3000;
 
-let bodies: BodyReader;
+let room: Room;
 let server: Listener;
 /** Bodies that came whole, as the route got them. */
 let got: Buffer[] = [];
@@ -21,17 +23,25 @@ let got: Buffer[] = [];
 let gate: Promise<void> = Promise.resolve();
 let whenGone: (() => void) | null = null;
 
-before(async () => {
-  bodies = createBodyReader(IN_FLIGHT);
-  server = await listen({
+interface Limits {
+  readonly maxBytes: number;
+  readonly maxMs: number;
+}
+
+/** Whose part of the room a body takes is told by the headers X-Caller and X-Network. */
+function serveBodies(over: Room, limits: Limits): Promise<Listener> {
+  const bodies = createBodyReader(over);
+  const use = async (pieces: Buffer[]) => {
+    const bytes = joinPieces(pieces);
+    got.push(bytes);
+    await gate;
+    return textReply(200, `${bytes.length} bytes`);
+  };
+  return listen({
     handler: (req, res) => {
-      const use = async (pieces: readonly Buffer[]) => {
-        const bytes = Buffer.concat(pieces);
-        got.push(bytes);
-        await gate;
-        return textReply(200, `${bytes.length} bytes`);
-      };
-      bodies.read({ req, res, maxBytes: MAX_BYTES, maxMs: MAX_MS }, use).then(
+      const { 'x-caller': caller = 'one', 'x-network': network = 'net' } = req.headers;
+      const holder = { caller: String(caller), network: String(network) };
+      bodies.read({ req, res, ...limits, holder }, use).then(
         (reply) => sendReply(req, res, reply),
         (error: unknown) => {
           if (error instanceof ClientGone) whenGone?.();
@@ -43,6 +53,11 @@ before(async () => {
     port: 0,
     tls: null,
   });
+}
+
+before(async () => {
+  room = createUndividedRoom(IN_FLIGHT);
+  server = await serveBodies(room, { maxBytes: MAX_BYTES, maxMs: MAX_MS });
 });
 
 after(async () => {
@@ -57,8 +72,8 @@ const code = ({ body }: RawAnswer): string => JSON.parse(body.toString()).errors
 const chunked = (...sizes: readonly number[]) =>
   `${sizes.map((size) => `${size.toString(16)}\r\n${'x'.repeat(size)}\r\n`).join('')}0\r\n\r\n`;
 
-async function open(text: string): Promise<Socket> {
-  const socket = connect({ host: '127.0.0.1', port: server.port });
+async function open(text: string, { port } = server): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port });
   await once(socket, 'connect');
   socket.write(text);
   return socket;
@@ -240,5 +255,120 @@ describe('bodies under way', () => {
     const full = Buffer.alloc(MAX_BYTES, 'x');
     const answers = await Promise.all([1, 2, 3].map(() => requestRaw(server.port, 'POST /', [], full)));
     for (const { status } of answers) assert.equal(status, 200);
+    assert.equal(heldOf(room), 0);
+  });
+});
+
+const heldOf = (of: Room) => {
+  const { ownBytes, networkBytes, othersBytes } = of.open({ caller: 'nobody', network: 'none' }).held();
+  return ownBytes + networkBytes + othersBytes;
+};
+
+describe('room for bodies', () => {
+  const LARGEST = 64 * 1024;
+  const ROOM = 8 * LARGEST;
+  let shared: Room;
+  let over: Listener;
+  const holding: Socket[] = [];
+
+  before(async () => {
+    shared = createSharedRoom(ROOM);
+    over = await serveBodies(shared, { maxBytes: LARGEST, maxMs: 60_000 });
+  });
+  afterEach(async () => {
+    for (const socket of holding.splice(0)) socket.destroy();
+    while (heldOf(shared) > 0) await new Promise(setImmediate);
+  });
+  after(async () => {
+    over.abort();
+    await over.drain();
+  });
+
+  const from = (caller: string, network: string) => [`X-Caller: ${caller}`, `X-Network: ${network}`];
+  const send = (caller: string, network: string, sizeBytes = LARGEST) =>
+    requestRaw(over.port, 'POST /', from(caller, network), Buffer.alloc(sizeBytes, 'x'));
+
+  const statusOf = ([data]: readonly unknown[]) => Number(/^HTTP\/1\.1 ([0-9]+)/.exec(String(data))?.[1]);
+
+  /** Connections of one caller that send what is given and then nothing. */
+  async function hold(connections: number, text: string): Promise<void> {
+    const head = `${HEAD}${from('slow', 'net').join('\r\n')}\r\n`;
+    for (let k = 0; k < connections; k += 1) {
+      const socket = await open(head + text, over);
+      socket.on('error', () => undefined); // refused, and cut
+      holding.push(socket);
+    }
+  }
+
+  const KINDS: readonly (readonly [what: string, text: string, heldBytes: number])[] = [
+    ['announce nothing', 'Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n', 1024],
+    ['announce the most there may be', `Content-Length: ${LARGEST}\r\n\r\nx`, 1024],
+    ['announce no more than they send but one', 'Content-Length: 3\r\n\r\nxx', 3],
+  ];
+  for (const [what, text, heldBytes] of KINDS) {
+    test(`is held as far as bytes came by bodies that ${what}`, async () => {
+      for (const count of [12, 60]) {
+        await hold(count - holding.length, text);
+        while (heldOf(shared) < count * heldBytes) await new Promise(setImmediate);
+        assert.equal(heldOf(shared), count * heldBytes);
+        assert.equal((await send('other', 'net')).status, 200);
+        assert.equal((await send('other', 'elsewhere')).status, 200);
+      }
+      assert.equal((await send('slow', 'net', 1024)).status, 200);
+    });
+  }
+
+  test('that one caller fills is his own: another of his network has room for the largest body', async () => {
+    await hold(40, `Content-Length: ${LARGEST}\r\n\r\n${'x'.repeat(LARGEST - 1)}`);
+    while (heldOf(shared) < ROOM / 4 - LARGEST) await new Promise(setImmediate);
+    const refused = await send('slow', 'net');
+    assert.equal(refused.status, 503);
+    assert.equal(refused.headers.get('retry-after'), '5');
+    assert.equal(code(refused), 'BUSY');
+    assert.match(
+      refused.body.toString(),
+      /of 0\.5 MiB, of which nobody may hold all, your own uploads under way hold 0\.1 MiB, .* wait for your own to end/,
+    );
+    assert.ok(heldOf(shared) <= ROOM / 4);
+    assert.equal((await send('other', 'net')).status, 200);
+    assert.equal((await send('other', 'elsewhere')).status, 200);
+  });
+
+  test('ends within a body: it is refused, what it held is free, and those that have theirs go on', async () => {
+    const text = `Content-Length: ${LARGEST}\r\n\r\n${'x'.repeat(LARGEST / 2)}`;
+    await hold(3, text); // half of each fits, and not all of each
+    while (heldOf(shared) < (3 * LARGEST) / 2) await new Promise(setImmediate);
+    const use = createGate();
+    gate = use.promise;
+    const answers = holding.map(async (socket) => {
+      socket.write('x'.repeat(LARGEST / 2));
+      return statusOf(await once(socket, 'data'));
+    });
+    assert.equal(await Promise.race(answers), 503);
+    use.open();
+    assert.deepEqual((await Promise.all(answers)).sort(), [200, 200, 503]);
+    assert.equal(heldOf(shared), 0);
+  });
+
+  test('is not taken up by how small the chunks are', async () => {
+    got = [];
+    const chunks = '1\r\nx\r\n'.repeat(LARGEST);
+    await hold(1, `Transfer-Encoding: chunked\r\n\r\n${chunks}`);
+    while (heldOf(shared) < LARGEST) await new Promise(setImmediate);
+    assert.equal(heldOf(shared), LARGEST);
+    holding[0]?.write('0\r\n\r\n');
+    assert.equal(statusOf(await once(holding[0] as Socket, 'data')), 200);
+    assert.deepEqual(
+      got.map(({ length }) => length),
+      [LARGEST],
+    );
+  });
+
+  test('that is missing is told ahead of a body that waits to be asked for', async () => {
+    await hold(40, `Content-Length: ${LARGEST}\r\n\r\n${'x'.repeat(LARGEST - 1)}`);
+    while (heldOf(shared) < ROOM / 4 - LARGEST) await new Promise(setImmediate);
+    const head = `${HEAD}${from('slow', 'net').join('\r\n')}\r\n`;
+    const socket = await open(`${head}Expect: 100-continue\r\nContent-Length: ${LARGEST}\r\n\r\n`, over);
+    assert.equal(parseAnswer(await readAll(socket)).status, 503);
   });
 });

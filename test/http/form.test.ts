@@ -149,6 +149,24 @@ describe('a form', () => {
     );
   });
 
+  // a body is kept in blocks, the first of 1024 bytes
+  test('is the same form wherever a block ends in it', async () => {
+    const image = `team/blocks@${A}`;
+    const one = file('one', `${image}/signature-1`);
+    const whole = form([one, one]);
+    const delimiters = [0, 1, 2].map((k) => form([one, one].slice(k), { end: '' }).length);
+    for (const behind of delimiters) {
+      const delimiterAt = whole.length - `--${B}--\r\n`.length - behind;
+      // the block ends ahead of the delimiter, within it, and behind it
+      for (let inside = -2; inside <= `--${B}--\r\n`.length; inside += 1) {
+        const preamble = `${'x'.repeat(1024 - 2 - delimiterAt - inside)}\r\n`;
+        const answer = await send(Buffer.concat([Buffer.from(preamble), whole]));
+        assert.equal(results(answer).length, 2, `${behind} ${inside}`);
+      }
+    }
+    assert.deepEqual(scene.uploader.stored.get(image)?.map(String), ['one']);
+  });
+
   test('is forced by force=1 alone', async () => {
     results(await sendForm([file('one')], '/api/v1/signatures?force=1'));
     assert.equal(scene.uploader.forces.at(-1), true);

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { BlockList } from 'node:net';
 import { ROLES, type Role, type Token } from '../../src/domain/ports.ts';
 import { createHandler } from '../../src/http/app.ts';
+import { createIntake } from '../../src/http/intake.ts';
 import { listen } from '../../src/http/listener.ts';
 import type { Services } from '../../src/http/services.ts';
 import { createClock, createLog } from '../service/hand-driven.ts';
@@ -27,6 +28,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
   const unasked = () => {
     throw new Error('a service was asked that this test has not handed in');
   };
+  const { clock = createClock() } = services;
   const handler = createHandler({
     isLocal,
     services: {
@@ -74,7 +76,8 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       uploader: { upload: unasked, uploadBatch: unasked },
       importer: { importBatch: unasked },
       log: createLog(),
-      clock: createClock(),
+      clock,
+      intake: createIntake(clock),
       about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root' },
       settings: () => ({
         prefix: '',

@@ -1,9 +1,11 @@
 // What HTTP makes of uploads: who may, where to, what comes back. What is stored is another's affair, so it goes to memory.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { MAX_BATCH_BYTES } from '../../src/domain/limits.ts';
 import { ROLES } from '../../src/domain/ports.ts';
+import { createGate } from '../gate.ts';
 import { refusedWith } from './memory-uploader.ts';
 import { parseAnswer, type RawAnswer, requestRaw, sendRaw } from './raw-request.ts';
 import { bearer, openUploadScene, tokenOf, type UploadScene } from './upload-scene.ts';
@@ -336,6 +338,53 @@ describe('wrong tokens', () => {
       assert.equal((await send(`PUT /${APP}/signature-1`, ONE, [bearer('reader')])).status, 403);
     }
     assert.equal((await send(`PUT /${APP}/signature-1`, ONE, wrong)).status, 401);
+  });
+});
+
+describe('room for uploads', () => {
+  const head = (lines: readonly string[], length: string) =>
+    `POST /api/v1/signatures HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n${[...lines, length].join('\r\n')}\r\n\r\n`;
+
+  async function hold(port: number, text: string | Buffer): Promise<Socket> {
+    const socket = connect({ host: '127.0.0.1', port });
+    await once(socket, 'connect');
+    await new Promise((resolve) => socket.write(text, resolve));
+    return socket;
+  }
+
+  test('is held by forms of one uploader that send one byte as far as that, whatever they announce', async () => {
+    const chunked = `${head([UPLOADER], 'Transfer-Encoding: chunked')}1\r\n-\r\n`;
+    const announced = `${head([UPLOADER], `Content-Length: ${MAX_BATCH_BYTES}`)}-`;
+    const held = [];
+    for (let k = 0; k < 12; k += 1) {
+      held.push(await hold(scene.port, chunked), await hold(scene.port, announced));
+    }
+    assert.equal((await send(`PUT /${APP}/signature-1`, ONE, [bearer('admin')])).status, 201);
+    assert.equal((await send(`PUT /${APP}/signature-2`, TWO)).status, 201);
+    for (const socket of held) socket.destroy();
+  });
+
+  test('is one for all commands on the machine, as much as two batches, and free again behind them', async () => {
+    await using local = await openUploadScene({ isLocal: true });
+    const gate = createGate();
+    local.uploader.gate = gate.promise;
+    const part = `--b\r\nContent-Disposition: form-data; name="signature"; filename="x"\r\n\r\n`;
+    const end = '\r\n--b--\r\n';
+    const form = Buffer.concat([
+      Buffer.from(part),
+      Buffer.alloc(MAX_BATCH_BYTES - part.length - end.length, 'x'),
+      Buffer.from(end),
+    ]);
+    const lines = ['Content-Type: multipart/form-data; boundary=b'];
+    const at = (body: Uint8Array) => requestRaw(local.port, 'POST /api/v1/signatures', lines, body);
+    const whole = [at(form), at(form)];
+    while (local.uploader.arrived < 2) await new Promise(setImmediate);
+    const third = await at(form);
+    assert.equal(third.status, 503);
+    assert.equal(code(third), 'BUSY');
+    gate.open();
+    for (const { status } of await Promise.all(whole)) assert.equal(status, 200);
+    assert.equal((await at(form)).status, 200);
   });
 });
 

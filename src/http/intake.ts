@@ -1,0 +1,30 @@
+// What takes in bodies and slows callers down. One for all listeners of a process: the memory is the same.
+import {
+  MAX_BATCH_BYTES,
+  MAX_BODY_BYTES_IN_FLIGHT,
+  MAX_LOCAL_BODY_BYTES_IN_FLIGHT,
+} from '../domain/limits.ts';
+import type { Clock } from '../domain/ports.ts';
+import { createSharedRoom, createUndividedRoom } from '../domain/room.ts';
+import { type BodyReader, createBodyReader } from './body.ts';
+import { createFormParser, type ParseForm } from './form.ts';
+import { createWrongTokens, type WrongTokens } from './wrong-tokens.ts';
+
+export interface Intake {
+  readonly bodies: BodyReader;
+  /** Of the Unix socket: what the network sends takes no room from the administrator. */
+  readonly localBodies: BodyReader;
+  readonly parseForm: ParseForm;
+  readonly wrongTokens: WrongTokens;
+}
+
+export function createIntake({ monotonicMs }: Pick<Clock, 'monotonicMs'>): Intake {
+  // the parser copies one form at a time
+  const room = createSharedRoom(MAX_BODY_BYTES_IN_FLIGHT - MAX_BATCH_BYTES);
+  return {
+    bodies: createBodyReader(room),
+    localBodies: createBodyReader(createUndividedRoom(MAX_LOCAL_BODY_BYTES_IN_FLIGHT)),
+    parseForm: createFormParser(),
+    wrongTokens: createWrongTokens(monotonicMs),
+  };
+}
