@@ -129,7 +129,7 @@ function createApp(services: Services, isLocal: boolean, exchangeOf: ExchangeOf)
   app.enable('strict routing');
   app.enable('case sensitive routing');
 
-  const { bodies, localBodies, parseForm, wrongTokens } = services.intake;
+  const { bodies, localBodies, parseForm, wrongTokens, refusedUploads } = services.intake;
   const options = {
     services,
     exchangeOf,
@@ -137,6 +137,7 @@ function createApp(services: Services, isLocal: boolean, exchangeOf: ExchangeOf)
     bodies: isLocal ? localBodies : bodies,
     parseForm,
     wrongTokens,
+    refusedUploads,
   };
   const treeHandlers = Object.fromEntries(
     Object.entries(TREE_ROUTES).map(([resource, specs]) => [resource, adapt(specs, options)]),

@@ -8,6 +8,7 @@ import type { Clock } from '../domain/ports.ts';
 import { createSharedRoom, createUndividedRoom } from '../domain/room.ts';
 import { type BodyReader, createBodyReader } from './body.ts';
 import { createFormParser, type ParseForm } from './form.ts';
+import { createRefusedUploads, type RefusedUploads } from './refused-uploads.ts';
 import { createWrongTokens, type WrongTokens } from './wrong-tokens.ts';
 
 export interface Intake {
@@ -16,6 +17,7 @@ export interface Intake {
   readonly localBodies: BodyReader;
   readonly parseForm: ParseForm;
   readonly wrongTokens: WrongTokens;
+  readonly refusedUploads: RefusedUploads;
 }
 
 export function createIntake({ monotonicMs }: Pick<Clock, 'monotonicMs'>): Intake {
@@ -26,5 +28,6 @@ export function createIntake({ monotonicMs }: Pick<Clock, 'monotonicMs'>): Intak
     localBodies: createBodyReader(createUndividedRoom(MAX_LOCAL_BODY_BYTES_IN_FLIGHT)),
     parseForm: createFormParser(),
     wrongTokens: createWrongTokens(monotonicMs),
+    refusedUploads: createRefusedUploads(monotonicMs),
   };
 }

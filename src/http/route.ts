@@ -11,6 +11,7 @@ import { renderError } from './errors.ts';
 import { type Exchange, holderOf, isRead, requireReader } from './exchange.ts';
 import type { TellFailure } from './failure-log.ts';
 import { type ParseForm, requireForm } from './form.ts';
+import type { RefusedUploads } from './refused-uploads.ts';
 import { CLIENT_GONE_STATUS, type Reply, writeReply } from './reply.ts';
 import type { HttpSettings, Services } from './services.ts';
 import type { WrongTokens } from './wrong-tokens.ts';
@@ -45,6 +46,8 @@ export interface RouteSpec {
   readonly bodyBytes: number | ((settings: HttpSettings) => number);
   /** From the request's head to the last byte of its body. */
   readonly bodyMs: number;
+  /** Who was refused too many uploads is told to slow down ahead of the body. */
+  readonly isUpload?: true;
   readonly route: Route;
   /** How a failure is told; JSON unless the route's clients know better. */
   readonly renderError?: (error: unknown) => Reply;
@@ -59,6 +62,7 @@ export interface AdaptOptions {
   readonly bodies: BodyReader;
   readonly parseForm: ParseForm;
   readonly wrongTokens: WrongTokens;
+  readonly refusedUploads: RefusedUploads;
 }
 
 /** The Express handler of one path: of `specs` the first that takes the method answers. */
@@ -101,11 +105,12 @@ interface Taken {
 }
 
 async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): Promise<Reply> {
-  const { services, exchangeOf, wrongTokens } = options;
+  const { services, exchangeOf, wrongTokens, refusedUploads } = options;
   const exchange = exchangeOf(req);
   requireMethod(req, spec, allowed);
   if (isWrongTokenOnWrite(req, spec, exchange)) wrongTokens.note(exchange.address);
   authorize(services, spec, exchange);
+  if (spec.isUpload === true) refusedUploads.check(exchange.caller);
   const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
   const request = { req, exchange, query, params: parseParams(req.params), ...NO_CONTENT };
   return withContent({ req, res, spec, exchange }, options, (content) =>

@@ -98,6 +98,10 @@ const NOT_THE_UPLOADS_FAULT: ReadonlySet<ErrorCode> = new Set([
   'READ_ONLY',
 ]);
 
+export function isTheUploadsFault(code: ErrorCode): boolean {
+  return !NOT_THE_UPLOADS_FAULT.has(code);
+}
+
 export function createUploader(options: UploaderOptions): Uploader {
   const { site, keys, appender, makeEvent, clock } = options;
 
@@ -200,7 +204,7 @@ export function createUploader(options: UploaderOptions): Uploader {
     try {
       return await act();
     } catch (error) {
-      if (isLookasideError(error) && !NOT_THE_UPLOADS_FAULT.has(error.code)) {
+      if (isLookasideError(error) && isTheUploadsFault(error.code)) {
         await recordRefusal(error, about, actor);
       }
       throw error;

@@ -9,6 +9,8 @@ export interface Failure {
   readonly isWorthAnotherTry: boolean;
   /** What the other side asked for, at most a minute; null when it asked for nothing. */
   readonly retryAfterMs: number | null;
+  /** It is there, has had enough of us for the moment, and says for how long. */
+  readonly isSlowedDown: boolean;
 }
 
 /** An image's name follows. */
@@ -103,10 +105,12 @@ function explain(thrown: unknown, code: string): string {
 export function failureOfAnswer(answer: HttpAnswer, request: HttpRequest, connection: Connection): Failure {
   const { status } = answer;
   const error = errorOf(answer, request, connection);
+  const waitMs = retryAfterMs(answer.header('retry-after'));
   return {
     error,
     isWorthAnotherTry: isPassing(status),
-    retryAfterMs: retryAfterMs(answer.header('retry-after')),
+    retryAfterMs: waitMs,
+    isSlowedDown: status === 429 && waitMs !== null,
   };
 }
 
@@ -177,11 +181,11 @@ function said(thrown: unknown): string {
 }
 
 function passing(error: LookasideError): Failure {
-  return { error, isWorthAnotherTry: true, retryAfterMs: null };
+  return { error, isWorthAnotherTry: true, retryAfterMs: null, isSlowedDown: false };
 }
 
 function lasting(error: LookasideError): Failure {
-  return { error, isWorthAnotherTry: false, retryAfterMs: null };
+  return { error, isWorthAnotherTry: false, retryAfterMs: null, isSlowedDown: false };
 }
 
 function unreachable(message: string, cause?: unknown): LookasideError {

@@ -43,7 +43,10 @@ export interface SignatureServerOptions {
     | { readonly url: string; readonly token: string | null; readonly ca: string | null }
     | { readonly socketPath: string };
   readonly onRetry: OnRetry;
-  /** How long to wait for the server, all waits for one request together; Infinity: for ever. */
+  /**
+   * How long to wait for the server, all waits for one request together; Infinity: for ever. For one that tells us to slow
+   * down, and for how long, ten minutes at least.
+   */
   readonly patienceMs: number;
   /** Resolves after that time; rejects once the signal is aborted. */
   readonly wait: (ms: number, signal: AbortSignal) => Promise<unknown>;
@@ -54,6 +57,9 @@ export interface SignatureServerOptions {
 const FOUND = [200];
 /** A lookaside's answer to a number that it does not have is a plain 404. */
 const FOUND_OR_NOT = [200, 404];
+
+/** For a server that says when it goes on with us: it is not away, and what waits is taken in its turn. */
+const SLOWED_PATIENCE_MS = 10 * 60_000;
 
 const KEYS_AT_ONCE = 8;
 const MAX_RESTARTS = 3;
@@ -209,15 +215,18 @@ function createAsker(connection: Connection, options: SignatureServerOptions, cl
   /** The answer, of one of the wanted statuses. @throws as SignatureServer */
   async function ask(request: HttpRequest, wanted: readonly number[] = FOUND): Promise<HttpAnswer> {
     let waitedMs = 0;
+    let slowedMs = 0;
     for (let tries = 1; ; tries += 1) {
       const made = await attempt(request, wanted);
       if ('answer' in made) return made.answer;
-      const { error, isWorthAnotherTry, retryAfterMs } = made.failure;
+      const { error, isWorthAnotherTry, retryAfterMs, isSlowedDown } = made.failure;
       const waitMs = backoffMs(tries, random(), retryAfterMs);
-      if (closing.aborted || !isWorthAnotherTry || waitedMs + waitMs > patienceMs) throw error;
+      if (isSlowedDown) slowedMs += waitMs;
+      else waitedMs += waitMs;
+      const isPatient = waitedMs <= patienceMs && slowedMs <= Math.max(patienceMs, SLOWED_PATIENCE_MS);
+      if (closing.aborted || !isWorthAnotherTry || !isPatient) throw error;
       onRetry({ message: error.message, waitMs });
       await wait(waitMs, closing).catch(() => Promise.reject(error));
-      waitedMs += waitMs;
     }
   }
 

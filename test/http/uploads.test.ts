@@ -3,9 +3,13 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { RefusalCode } from '../../src/domain/errors.ts';
 import { MAX_BATCH_BYTES } from '../../src/domain/limits.ts';
 import { ROLES } from '../../src/domain/ports.ts';
+import type { BatchResult } from '../../src/domain/receipt.ts';
+import { createSender } from '../../src/service/push-batches.ts';
 import { createGate } from '../gate.ts';
+import { clientOf } from '../upstream/scripted-server.ts';
 import { refusedWith } from './memory-uploader.ts';
 import { parseAnswer, type RawAnswer, requestRaw, sendRaw } from './raw-request.ts';
 import { bearer, openUploadScene, tokenOf, type UploadScene } from './upload-scene.ts';
@@ -338,6 +342,99 @@ describe('wrong tokens', () => {
       assert.equal((await send(`PUT /${APP}/signature-1`, ONE, [bearer('reader')])).status, 403);
     }
     assert.equal((await send(`PUT /${APP}/signature-1`, ONE, wrong)).status, 401);
+  });
+});
+
+describe('uploads that are refused', () => {
+  interface Refused {
+    readonly code?: string;
+    readonly lines?: readonly string[];
+    readonly port?: number;
+  }
+  const refused = (
+    parts: number,
+    { code = 'KEY_UNKNOWN', lines = [UPLOADER], port = scene.port }: Refused = {},
+  ) => {
+    const part = `--b\r\nContent-Disposition: form-data; name="signature"; filename="${APP}/signature-1"\r\n\r\n${refusedWith(code as RefusalCode)}\r\n`;
+    const form = Buffer.from(`${part.repeat(parts)}--b--\r\n`);
+    return requestRaw(
+      port,
+      'POST /api/v1/signatures',
+      [...lines, 'Content-Type: multipart/form-data; boundary=b'],
+      form,
+    );
+  };
+
+  test('by the thousand in a minute are told to slow down, ahead of what comes next; others are not', async () => {
+    for (let k = 0; k < 9; k += 1) assert.equal((await refused(100)).status, 200);
+    for (let k = 0; k < 100; k += 1) {
+      assert.equal((await send(`PUT /${APP}/signature-1`, refusedWith('EMPTY'))).status, 422);
+    }
+    const { arrived } = scene.uploader;
+    for (const answer of [await refused(1), await send(`PUT /${APP}/signature-1`, ONE)]) {
+      assert.equal(answer.status, 429);
+      assert.equal(code(answer), 'SLOW_DOWN');
+      assert.equal(answer.headers.get('retry-after'), '60');
+      assert.match(
+        json(answer).errors[0].message,
+        /^more than 1000 uploads of the token "uploader" were refused/,
+      );
+    }
+    assert.equal(scene.uploader.arrived, arrived);
+    assert.equal((await send(`GET /${APP}/signature-1`)).status, 404);
+    assert.equal((await send(`PUT /${APP}/signature-1`, ONE, [bearer('admin')])).status, 201);
+
+    scene.clock.pass(59_999);
+    assert.equal((await refused(1)).headers.get('retry-after'), '1');
+    scene.clock.pass(1);
+    assert.equal((await refused(1)).status, 200);
+  });
+
+  test('at once by many requests are waited for as long as their number takes', async () => {
+    let letGo = () => {};
+    scene.uploader.gate = new Promise((resolve) => {
+      letGo = resolve;
+    });
+    const sent = Array.from({ length: 25 }, () => refused(100));
+    while (scene.uploader.arrived < 25) await new Promise(setImmediate);
+    letGo();
+    for (const { status } of await Promise.all(sent)) assert.equal(status, 200);
+    assert.equal((await refused(1)).headers.get('retry-after'), '120');
+    scene.clock.pass(119_000);
+    assert.equal((await refused(1)).headers.get('retry-after'), '1');
+    scene.clock.pass(1000);
+    assert.equal((await refused(1)).status, 200);
+  });
+
+  test('of a push of 3,000 bad files are told each by each, and the push waits as it is told', async () => {
+    await using client = clientOf(
+      { url: `http://127.0.0.1:${scene.port}`, token: tokenOf('uploader') },
+      { wait: async (ms) => scene.clock.pass(ms) },
+    );
+    const { clock } = scene;
+    const sender = createSender({ server: client.server, clock, wait: async () => {}, random: () => 1 });
+    const told = new Map<number, string>();
+    const files = Array.from({ length: 3000 }, (_, k) => ({
+      bytes: refusedWith('KEY_UNKNOWN'),
+      fileName: `team/app-${k}@${A}/signature-1`,
+      settle: (result: BatchResult) => void told.set(k, result.result),
+    }));
+    await sender.send(
+      files.map((file) => [file]),
+      { force: false, signal: new AbortController().signal },
+    );
+    assert.equal(told.size, 3000);
+    assert.deepEqual([...new Set(told.values())], ['refused']);
+    assert.ok(client.retries.length > 0);
+    for (const { message } of client.retries) assert.match(message, /go on in [0-9]+ seconds$/);
+  });
+
+  test('for what is not their fault are not counted, nor are those of the administrator', async () => {
+    await using local = await openUploadScene({ isLocal: true });
+    for (let k = 0; k < 11; k += 1)
+      assert.equal((await refused(100, { lines: [], port: local.port })).status, 200);
+    for (let k = 0; k < 11; k += 1) assert.equal((await refused(100, { code: 'BUSY' })).status, 200);
+    assert.equal((await send(`PUT /${APP}/signature-1`, ONE)).status, 201);
   });
 });
 

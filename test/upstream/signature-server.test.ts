@@ -146,6 +146,21 @@ describe('what may pass', () => {
     assert.deepEqual([waited, scripted.seen.length], [125 + 250 + 500 + 1000 + 2000 + 4000, 7]);
   });
 
+  test('a server that says for how long to slow down is waited for beyond patience, for ten minutes', async () => {
+    const slowDown = json({ errors: [{ code: 'SLOW_DOWN', message: 'slow' }] }, 429, { 'Retry-After': '60' });
+    await using scripted = await serveActs([...Array<Act>(10).fill(slowDown), html(502), NO_KEYS]);
+    await using client = clientOf(scripted.url, { patienceMs: 10_000 });
+    await client.server.certificates();
+    const waits = client.retries.map(({ waitMs }) => waitMs);
+    assert.deepEqual(waits.slice(0, 10), Array(10).fill(60_000));
+    assert.equal(waits.length, 11);
+
+    await using stubborn = await serveActs([slowDown]);
+    await using other = clientOf(stubborn.url, { patienceMs: 10_000 });
+    assert.equal((await failure(other.server.certificates())).code, 'SLOW_DOWN');
+    assert.equal(stubborn.seen.length, 11);
+  });
+
   test('patience without end outlasts any outage', async () => {
     await using scripted = await serveActs([...Array<Act>(50).fill(html(502)), NO_KEYS]);
     await using client = clientOf(scripted.url, { patienceMs: Number.POSITIVE_INFINITY });

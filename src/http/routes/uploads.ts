@@ -3,7 +3,7 @@ import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { imageFolder } from '../../domain/image.ts';
 import { MAX_BATCH_BYTES } from '../../domain/limits.ts';
 import type { Receipt } from '../../domain/receipt.ts';
-import type { UploadRequest } from '../../service/upload.ts';
+import { isTheUploadsFault, type UploadRequest } from '../../service/upload.ts';
 import { actorOf } from '../exchange.ts';
 import { jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
@@ -15,6 +15,7 @@ const one = {
   body: 'bytes',
   bodyBytes: ({ maxSignatureBytes }) => maxSignatureBytes,
   bodyMs: 10_000,
+  isUpload: true,
 } as const satisfies Partial<RouteSpec>;
 
 /** Exactly this number. */
@@ -31,6 +32,7 @@ export const uploadBatch: RouteSpec = {
   body: 'multipart',
   bodyBytes: MAX_BATCH_BYTES,
   bodyMs: 25_000,
+  isUpload: true,
   route: batch,
 };
 
@@ -65,7 +67,7 @@ async function append(services: Services, request: RouteRequest): Promise<Reply>
 }
 
 async function upload(services: Services, { exchange }: RouteRequest, what: UploadRequest): Promise<Reply> {
-  const { uploader, metrics } = services;
+  const { uploader, metrics, intake } = services;
   try {
     const receipt = await timed(services, () => uploader.upload(what, actorOf(exchange)));
     metrics.upload({ result: receipt.created ? 'created' : 'exists' });
@@ -73,17 +75,21 @@ async function upload(services: Services, { exchange }: RouteRequest, what: Uplo
       Location: exchange.prefix + receipt.path,
     });
   } catch (error) {
-    metrics.upload({ result: 'refused', code: isLookasideError(error) ? error.code : 'INTERNAL' });
+    const code = isLookasideError(error) ? error.code : 'INTERNAL';
+    metrics.upload({ result: 'refused', code });
+    if (code !== 'INTERNAL' && isTheUploadsFault(code)) intake.refusedUploads.note(exchange.caller, 1);
     throw error;
   }
 }
 
 async function batch(services: Services, request: RouteRequest): Promise<Reply> {
-  const { uploader, metrics } = services;
+  const { uploader, metrics, intake } = services;
   const { parts, exchange } = request;
   const options = { force: parseForce(request) };
   const results = await timed(services, () => uploader.uploadBatch(parts, options, actorOf(exchange)));
   for (const result of results) metrics.upload(result);
+  const refused = results.filter((one) => one.result === 'refused' && isTheUploadsFault(one.code)).length;
+  intake.refusedUploads.note(exchange.caller, refused);
   return jsonReply(200, { results });
 }
 

@@ -1,0 +1,58 @@
+// Refused uploads by token: after a thousand in a minute its uploads are told to slow down. Each costs a verification and
+// counts in the audit log, so nobody may send them as fast as he can.
+import { LookasideError } from '../domain/errors.ts';
+import { createLru } from '../domain/lru.ts';
+import type { Caller } from './client.ts';
+
+export interface RefusedUploads {
+  /** @throws LookasideError SLOW_DOWN when too many of the caller's were refused; never for the administrator */
+  check(caller: Caller): void;
+  /** Notes that so many more were refused. */
+  note(caller: Caller, refused: number): void;
+}
+
+/** So that the first push of a folder with some thousand bad files is told of each within minutes. */
+const MAX_PER_MINUTE = 1000;
+const MINUTE_MS = 60_000;
+const MAX_TOKENS = 10_000;
+
+interface Counted {
+  readonly sinceMs: number;
+  readonly refused: number;
+}
+
+export function createRefusedUploads(monotonicMs: () => number): RefusedUploads {
+  const counts = createLru<string, Counted>(MAX_TOKENS, () => 1);
+
+  /** What was too much, as by many requests at once, is carried into the minutes that follow. */
+  function countOf(token: string): Counted {
+    const nowMs = monotonicMs();
+    const { sinceMs, refused } = counts.get(token) ?? { sinceMs: nowMs, refused: 0 };
+    const minutes = Math.floor((nowMs - sinceMs) / MINUTE_MS);
+    const left = refused - minutes * MAX_PER_MINUTE;
+    return left > 0
+      ? { sinceMs: sinceMs + minutes * MINUTE_MS, refused: left }
+      : { sinceMs: nowMs, refused: 0 };
+  }
+
+  return {
+    check(caller) {
+      if (caller.kind !== 'token') return;
+      const { name } = caller.token;
+      const { sinceMs, refused } = countOf(name);
+      if (refused < MAX_PER_MINUTE) return;
+      const minutes = Math.floor(refused / MAX_PER_MINUTE);
+      const retryAfterSeconds = Math.ceil((sinceMs + minutes * MINUTE_MS - monotonicMs()) / 1000);
+      throw new LookasideError(
+        'SLOW_DOWN',
+        `more than ${MAX_PER_MINUTE} uploads of the token "${name}" were refused within a minute, and none is taken for the moment; see why they were refused, and go on in ${retryAfterSeconds} seconds`,
+        { detail: { retryAfterSeconds } },
+      );
+    },
+    note(caller, refused) {
+      if (caller.kind !== 'token' || refused === 0) return;
+      const count = countOf(caller.token.name);
+      counts.set(caller.token.name, { ...count, refused: count.refused + refused });
+    },
+  };
+}
