@@ -2,7 +2,7 @@
 // written last and names the others. What is not named there belongs to no finished backup.
 // Keep in sync with docs/backup.md, "What is in it".
 import { z } from 'zod';
-import { type ImageId, imageFolder, parseImageFolder } from './image.ts';
+import { type ImageId, imageFolder, parseLongImageFolder } from './image.ts';
 import { parseSignatureName } from './lookaside-path.ts';
 
 export const MANIFEST_NAME = 'backup.json';
@@ -65,7 +65,8 @@ const LINE = new RegExp(`^(?<digest>[0-9a-f]{64})  ${BACKUP_TREE}/(?<folder>[^\\
 /** Null when the line names no signature's place: nothing else is ever written by its name. */
 export function parseListLine(site: string, line: string): ListedSignature | null {
   const { digest = '', folder = '', name = '' } = LINE.exec(line)?.groups ?? {};
-  const image = parseImageFolder(site, folder);
+  // what an older version took is put back as it was; the scan tells that it is too long to be served
+  const image = parseLongImageFolder(site, folder);
   if (image === null || parseSignatureName(name) === null) return null;
   return { path: `${imageFolder(image)}/${name}`, sha256: digest };
 }

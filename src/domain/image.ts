@@ -1,4 +1,6 @@
 // An image: what a set of signatures belongs to, and its one place in the served tree.
+import { MAX_NAME_BYTES, MAX_PATH_BYTES } from './limits.ts';
+import { quoted } from './text.ts';
 
 export const ALGORITHMS = ['sha256', 'sha384', 'sha512'] as const;
 export type Algorithm = (typeof ALGORITHMS)[number];
@@ -52,8 +54,14 @@ const DIGEST =
 const FOLDER = new RegExp(`^${PATH}$`);
 const IMAGE_FOLDER = new RegExp(`^(?:(?<repository>${PATH})@|(?:(?<folder>${PATH})/)?)${DIGEST}$`);
 
-/** The image whose folder this is, or null. `folder` has no slash at either end. */
+/** The image whose folder this is, or null. `folder` has no slash at either end, and is no longer than a folder may be. */
 export function parseImageFolder(site: string, folder: string): ImageId | null {
+  const image = parseLongImageFolder(site, folder);
+  return image === null || lengthFault(image.path, folder) !== null ? null : image;
+}
+
+/** As parseImageFolder, of any length: for what was written before paths had a limit. */
+export function parseLongImageFolder(site: string, folder: string): ImageId | null {
   const groups = IMAGE_FOLDER.exec(folder)?.groups;
   if (groups === undefined) return null;
   const algorithm = ALGORITHMS.find((name) => groups[name] !== undefined);
@@ -64,9 +72,30 @@ export function parseImageFolder(site: string, folder: string): ImageId | null {
     : { site, layout: 'repository', path: repository, algorithm, hex };
 }
 
-/** Whether this is a folder above images: path components joined by single slashes, none empty or hidden. */
+/** Whether this is a folder above images: path components joined by single slashes, none empty or hidden, not too long. */
 export function isNamespaceFolder(folder: string): boolean {
-  return FOLDER.test(folder);
+  return FOLDER.test(folder) && lengthFault(folder, folder) === null;
+}
+
+/**
+ * Why this is no folder of an image, or above images, although its names would do: it is too long. In words for people;
+ * null for every other folder.
+ */
+export function whyTooLong(folder: string): string | null {
+  const path = parseLongImageFolder('', folder)?.path ?? (FOLDER.test(folder) ? folder : null);
+  return path === null ? null : lengthFault(path, folder);
+}
+
+/** Of text that the grammar takes, which is ASCII. */
+function lengthFault(path: string, folder: string): string | null {
+  if (path.length > MAX_PATH_BYTES) {
+    return `the path ${quoted(path)} has ${path.length} bytes, and registries take ${MAX_PATH_BYTES} at most; use a shorter one`;
+  }
+  const name = folder.slice(folder.lastIndexOf('/') + 1);
+  if (name.length > MAX_NAME_BYTES) {
+    return `the folder ${quoted(name)} would have a name of ${name.length} bytes, and file systems take ${MAX_NAME_BYTES} at most; use a shorter one`;
+  }
+  return null;
 }
 
 const HEX_LENGTH: Record<Algorithm, number> = { sha256: 64, sha384: 96, sha512: 128 };

@@ -16,6 +16,19 @@ export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 export const MAX_INDEXED_BYTES = 8 * 1024;
 
 export const MAX_TARGET_BYTES = 8 * 1024;
+
+/**
+ * A repository's path, and likewise a folder of the release layout: RepositoryNameTotalLengthMax of distribution/reference,
+ * which leaves the registry's host out. containers/image counts the host in, so no client asks for a longer one.
+ */
+export const MAX_PATH_BYTES = 255;
+
+/** One name of a path on disk: NAME_MAX of Linux. That of an image's folder has the digest in it. */
+export const MAX_NAME_BYTES = 255;
+
+/** Folders above a signature: names of one letter, and the folder of a digest below them. */
+export const MAX_FOLDER_LEVELS = Math.ceil(MAX_PATH_BYTES / 2) + 1;
+
 export const MAX_HEADER_LINES = 100;
 
 /** Entries on one directory page. */

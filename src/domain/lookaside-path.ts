@@ -1,6 +1,12 @@
 // What a request target asks for. Pure and total: any string has an answer, and equal resources give equal answers.
-import { type ImageId, isNamespaceFolder, parseImageFolder } from './image.ts';
-import { MAX_TARGET_BYTES } from './limits.ts';
+import {
+  type ImageId,
+  isNamespaceFolder,
+  parseImageFolder,
+  parseLongImageFolder,
+  whyTooLong,
+} from './image.ts';
+import { MAX_NAME_BYTES, MAX_TARGET_BYTES } from './limits.ts';
 
 /** First path segments that are the server's own, unless the path is a signature's. */
 export const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
@@ -33,7 +39,8 @@ export type Target =
    * is an image's folder too, with or without the final slash, of a repository named like one of our own segments.
    */
   | { readonly kind: 'own'; readonly path: string; readonly image: ImageId | null }
-  | { readonly kind: 'nothing' };
+  /** `tooLong`: it would be a signature's or an image's path if it were shorter; in words for people. */
+  | { readonly kind: 'nothing'; readonly tooLong?: string };
 
 const NOTHING: Target = { kind: 'nothing' };
 
@@ -62,6 +69,8 @@ export function parseTarget(site: string, prefix: string, rawTarget: string): Ta
     return { kind: 'signature', image: parent, number: parseSignatureName(name) };
   }
   const image = name === '' ? parent : parseImageFolder(site, below);
+  const tooLong = image === null ? whyNoImage(below) : null;
+  if (tooLong !== null) return { kind: 'nothing', tooLong };
 
   const firstSegment = below.slice(0, below.indexOf('/') === -1 ? undefined : below.indexOf('/'));
   if (RESERVED_SEGMENTS.has(firstSegment)) return { kind: 'own', path: `/${below}`, image };
@@ -70,6 +79,16 @@ export function parseTarget(site: string, prefix: string, rawTarget: string): Ta
   if (name !== '') return NOTHING;
   const folder = below.slice(0, -1);
   return isNamespaceFolder(folder) ? { kind: 'folder-page', folder } : NOTHING;
+}
+
+/** Why neither the path nor what is above its last name is an image's folder, if that is for its length alone. */
+function whyNoImage(below: string): string | null {
+  // most of what names nothing is short, and costs no more for this
+  if (below.length <= MAX_NAME_BYTES || !below.includes('=')) return null;
+  for (const folder of [below.slice(0, below.lastIndexOf('/')), below]) {
+    if (parseLongImageFolder('', folder) !== null) return whyTooLong(folder);
+  }
+  return null;
 }
 
 /** The path of the target decoded, with single slashes; null when it is no path or hides a slash or NUL. */

@@ -1,5 +1,6 @@
 // Whether a signature belongs where it stands: what its verified claim says, held against the image.
-import { type ImageId, imageFolder } from './image.ts';
+import { LookasideError } from './errors.ts';
+import { type ImageId, imageFolder, whyTooLong } from './image.ts';
 import { parseTarget } from './lookaside-path.ts';
 import { parseReference } from './reference.ts';
 import type { Claim, Refusal } from './verdict.ts';
@@ -27,15 +28,33 @@ export function repositoryRefusal(image: ImageId, claim: Claim): Refusal | null 
   };
 }
 
-/** Where the claim itself says that it belongs; null when its reference names no repository. */
-export function claimedImage(site: string, { algorithm, hex, dockerReference }: Claim): ImageId | null {
+/** Where the claim itself says that it belongs; null when its reference names no repository, or one that no tree holds. */
+export function claimedImage(site: string, claim: Claim): ImageId | null {
+  const image = namedImage(site, claim);
+  return image === null || whyTooLong(imageFolder(image)) !== null ? null : image;
+}
+
+/** Of a claim whose repository no tree holds, because its name is too long; else null. */
+export function tooLongClaim(claim: Claim): LookasideError | null {
+  const image = namedImage('', claim);
+  const why = image === null ? null : whyTooLong(imageFolder(image));
+  return why === null ? null : new LookasideError('PATH_INVALID', why);
+}
+
+function namedImage(site: string, { algorithm, hex, dockerReference }: Claim): ImageId | null {
   const path = parseReference(dockerReference)?.path;
   return path === undefined ? null : { site, layout: 'repository', path, algorithm, hex };
 }
 
-/** The image when a file's name is a full lookaside path, with or without `signature-N`; else null. */
+/**
+ * The image when a file's name is a full lookaside path, with or without `signature-N`; else null.
+ * @throws LookasideError PATH_INVALID when it would be one if it were shorter
+ */
 export function imageNamed(site: string, fileName: string): ImageId | null {
   const target = parseTarget(site, '', `/${fileName.replace(/^\/+/, '')}`);
+  if (target.kind === 'nothing' && target.tooLong !== undefined) {
+    throw new LookasideError('PATH_INVALID', target.tooLong);
+  }
   return 'image' in target ? target.image : null;
 }
 

@@ -1,5 +1,5 @@
 // What the names in a staging folder say of the signatures there.
-import { ALGORITHMS, type Digest, type ImageId, parseDigest, parseImageFolder } from './image.ts';
+import { ALGORITHMS, type Digest, type ImageId, parseDigest, parseImageFolder, whyTooLong } from './image.ts';
 import { parseSignatureName } from './lookaside-path.ts';
 import { naturalKey } from './natural-order.ts';
 import { quoted } from './text.ts';
@@ -28,6 +28,8 @@ export function folderMeaning(site: string, relative: string): FolderMeaning {
 }
 
 function whyNoImage(site: string, relative: string, name: string): string {
+  const tooLong = whyTooLong(relative);
+  if (tooLong !== null) return tooLong;
   const digest = name.slice(name.lastIndexOf('@') + 1);
   if (parseDigest(digest) !== null) {
     return `${quoted(name)} has a colon before the digits, and folders have =; rename it`;

@@ -4,7 +4,7 @@ import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type Digest, type ImageId, imageKey, imageName, parseDigest } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
-import { claimedImage, imageNamed } from '../domain/placement.ts';
+import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
 import type { Clock, KeyStore, SignatureAppender, UploadStore, Verifier } from '../domain/ports.ts';
 import { type Unreadable, whyUnreadable } from '../domain/readable.ts';
 import type { BatchPart } from '../domain/receipt.ts';
@@ -126,13 +126,16 @@ export function createImporter(options: ImporterOptions): Importer {
     return { part, image, bytes, sha256, judgement, keyring };
   }
 
-  /** Where the verified claim says that it belongs. @throws LookasideError REFERENCE_INVALID, DIGEST_MISMATCH */
+  /** Where the verified claim says that it belongs. @throws LookasideError REFERENCE_INVALID, PATH_INVALID, DIGEST_MISMATCH */
   function placeOf({ claim }: Judgement, manifest: Digest | null): ImageId {
     const image = claim === null ? null : claimedImage(site, claim);
     if (image === null) {
-      throw new LookasideError(
-        'REFERENCE_INVALID',
-        'the file’s path names no image, and what the signature says of itself is not verified; register its key, or put the file at REPOSITORY@ALGORITHM=HEX/signature-1 below the folder',
+      throw (
+        (claim === null ? null : tooLongClaim(claim)) ??
+        new LookasideError(
+          'REFERENCE_INVALID',
+          'the file’s path names no image, and what the signature says of itself is not verified; register its key, or put the file at REPOSITORY@ALGORITHM=HEX/signature-1 below the folder',
+        )
       );
     }
     if (manifest === null || (manifest.algorithm === image.algorithm && manifest.hex === image.hex))

@@ -10,6 +10,7 @@ import {
   imageNamed,
   repositoryRefusal,
   signaturePath,
+  tooLongClaim,
 } from '../domain/placement.ts';
 import type {
   Appended,
@@ -248,11 +249,12 @@ export function createUploader(options: UploaderOptions): Uploader {
   ): Promise<readonly BatchResult[]> {
     const results: BatchResult[] = [];
     const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, async ({ part, bytes, fileName }) => {
-      const named = fileName === null ? null : imageNamed(site, fileName);
       try {
+        const named = fileName === null ? null : imageNamed(site, fileName);
         const verified = await verifyFor({ bytes, image: named }, actor);
         const image = named ?? claimedImage(site, verified.claim);
-        if (image === null) throw new Error('a verified claim names no repository');
+        if (image === null)
+          throw tooLongClaim(verified.claim) ?? new Error('a verified claim names no repository');
         return { part, verified, request: { image, bytes, number: null, force } };
       } catch (error) {
         results[part] = toRefused(part, error);

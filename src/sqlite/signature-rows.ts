@@ -1,6 +1,6 @@
 // Tables signature and site, as the writer thread changes them. A signature that stays keeps its id and its verdict.
 import type { Database, Statement } from 'better-sqlite3';
-import { type ImageId, imageKey, parseImageFolder } from '../domain/image.ts';
+import { type ImageId, imageKey, parseLongImageFolder } from '../domain/image.ts';
 import type { RecordedImage, RecordedSignature } from '../domain/ports.ts';
 import type { Judged } from './commands.ts';
 import { FolderChanges } from './folder-entries.ts';
@@ -130,7 +130,7 @@ export class SignatureRows {
   /** Forgets the images below `folder` (all of the site when empty), or the one whose folder it is. */
   forgetFolder(site: string, folder: string): void {
     this.#inTransaction(() => {
-      const image = parseImageFolder(site, folder);
+      const image = parseLongImageFolder(site, folder); // what is too long has to be forgotten too
       if (image !== null) this.#replace(image, this.#rowsOf(image), []);
       else if (folder === '') this.#forgetAll(site, () => this.#allImages.all(site, FORGET_CHUNK_IMAGES));
       else this.#forgetBelow(site, folder);

@@ -9,6 +9,8 @@ import {
   parseDigest,
   parseImageFolder,
   parseImageName,
+  parseLongImageFolder,
+  whyTooLong,
 } from '../../src/domain/image.ts';
 import { HEX, imageId, SITE } from './generators.ts';
 
@@ -132,6 +134,55 @@ describe('an image and its folder', () => {
       D,
     ])
       assert.ok(!isNamespaceFolder(folder), folder);
+  });
+});
+
+describe('the length of a path', () => {
+  const LONGEST = `${'c/'.repeat(127)}c`;
+  const DIGESTS = [D, `sha384=${HEX.slice(0, 96)}`, `sha512=${HEX}`];
+
+  test('is 255 bytes at most, in 128 names or few, and longer ones are told from other names that do not do', () => {
+    for (const path of [LONGEST, `${'c'.repeat(127)}/${'d'.repeat(119)}/eeeeeee`]) {
+      assert.equal(path.length, 255);
+      for (const end of DIGESTS.flatMap((digest) => [`@${digest}`, `/${digest}`])) {
+        const folder = path + end;
+        assert.equal(parseImageFolder(SITE, folder)?.path, path);
+        assert.equal(whyTooLong(folder), null);
+        assert.equal(parseImageFolder(SITE, `c${folder}`), null);
+        assert.equal(parseLongImageFolder(SITE, `c${folder}`)?.path, `c${path}`);
+        assert.match(whyTooLong(`c${folder}`) ?? '', /^the path "c.* has 256 bytes, and registries take 255/);
+      }
+      assert.ok(isNamespaceFolder(path));
+      assert.ok(!isNamespaceFolder(`c${path}`));
+      assert.match(whyTooLong(`c${path}`) ?? '', /has 256 bytes/);
+      assert.equal(parseImageName(SITE, `${path}@sha256:${HEX.slice(0, 64)}`)?.path, path);
+      assert.equal(parseImageName(SITE, `c${path}@sha256:${HEX.slice(0, 64)}`), null);
+    }
+  });
+
+  test('is one thing, that of each name on disk another: with the digest 255 bytes too', () => {
+    for (const digest of DIGESTS) {
+      const name = `${'n'.repeat(255 - digest.length - 1)}@${digest}`;
+      assert.equal(parseImageFolder(SITE, `team/${name}`)?.layout, 'repository');
+      assert.equal(whyTooLong(name), null);
+      assert.equal(parseImageFolder(SITE, `team/n${name}`), null);
+      assert.match(
+        whyTooLong(`team/n${name}`) ?? '',
+        /^the folder "nn.* would have a name of 256 bytes, and file systems take 255/,
+      );
+    }
+    assert.equal(parseImageFolder(SITE, `${'n'.repeat(255)}/${D}`)?.layout, 'release');
+  });
+
+  test('is no matter of what has no such form', () => {
+    for (const folder of [
+      '',
+      '.'.repeat(300),
+      `${'c/'.repeat(1900)}/c`,
+      `${'c/'.repeat(1900)}@${D}`,
+      'x'.repeat(255),
+    ])
+      assert.equal(whyTooLong(folder), null);
   });
 });
 

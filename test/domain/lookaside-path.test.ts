@@ -329,11 +329,30 @@ describe('the forms of a target', () => {
   });
 
   test('a target of 8 KiB is looked at, a longer one names nothing', () => {
-    const end = `app@${D}/signature-1`;
-    const longest = `/${'x'.repeat(8 * 1024 - end.length - 2)}/${end}`;
-    assert.equal(longest.length, 8 * 1024);
+    const longest = `/app@${D}/signature-1?`.padEnd(8 * 1024, 'x');
     assert.equal(parseTarget(SITE, '', longest).kind, 'signature');
-    assert.deepEqual(parseTarget(SITE, '', longest.replace('/x', '/xx')), NOTHING);
+    assert.deepEqual(parseTarget(SITE, '', `${longest}x`), NOTHING);
+  });
+
+  test('a path that is too long names nothing, and is told from what never was a path', () => {
+    const path = 'c/'.repeat(127);
+    for (const end of [`c@${D}`, `c/${D}`]) {
+      for (const below of ['', '/', '/signature-1', '/x']) {
+        for (const first of ['c', 'api/v', 'livez/']) {
+          const found = parseTarget(SITE, '', `/${first}${path}${end}${below}`);
+          assert.match(
+            (found.kind === 'nothing' && found.tooLong) || '',
+            /^the path .* has 2[56][0-9] bytes/,
+          );
+        }
+        assert.notEqual(parseTarget(SITE, '', `/${path}${end}${below}`).kind, 'nothing');
+      }
+    }
+    const name = parseTarget(SITE, '/sig', `/sig/team/${'n'.repeat(184)}@${D}/signature-1`);
+    assert.match((name.kind === 'nothing' && name.tooLong) || '', /a name of 256 bytes/);
+    for (const target of [`/${path}c/c/`, `/${path}/../c@${D}/signature-1`, `/${path}c@${D}0/signature-1`])
+      assert.deepEqual(parseTarget(SITE, '', target), NOTHING);
+    assert.deepEqual(parseTarget(SITE, '', `/${path}c/`), folder(`${path}c`));
   });
 });
 

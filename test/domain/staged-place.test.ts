@@ -56,6 +56,8 @@ const MISNAMED: readonly (readonly [folder: string, sentence: RegExp])[] = [
   [`../app@sha256=${SHA256}`, /"\.\.\/app" is no repository path/],
   [`.hidden/sha256=${SHA256}`, /"\.hidden" is no repository path/],
   [`@sha256=${SHA256}`, /"" is no repository path/],
+  [`${'c/'.repeat(1900)}sha256=${SHA256}`, /has 3799 bytes, and registries take 255/],
+  [`team/${'n'.repeat(200)}@sha256=${SHA256}`, /name of 272 bytes, and file systems take 255/],
   [`team/\u001b[31m@sha256=${SHA256}`, /"team\/\\u001b\[31m" is no repository path/],
 ];
 describe('a folder whose name is nearly an image’s', () => {

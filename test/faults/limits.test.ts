@@ -14,7 +14,7 @@ import { isFull, promise } from './promise.ts';
 const { MAX_BATCH_BYTES, MAX_BATCH_PARTS, MAX_CERTIFICATES_BYTES, MAX_HEADER_LINES } = LIMITS;
 const { MAX_MISSING_ASKED, MAX_MISSING_BYTES, MAX_PAGE_ROWS, MAX_TARGET_BYTES } = LIMITS;
 const { MAX_SIGNATURES_PER_IMAGE, MAX_UNPACKED_BYTES, MAX_JSON_DEPTH, MAX_JSON_MEMBERS } = LIMITS;
-const { MAX_CERTIFICATES, MAX_CREATOR_BYTES } = LIMITS;
+const { MAX_CERTIFICATES, MAX_CREATOR_BYTES, MAX_PATH_BYTES, MAX_NAME_BYTES } = LIMITS;
 
 /** Of src/domain/limits.ts, each with why no request shows it to be met and gone over. */
 const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
@@ -36,6 +36,7 @@ const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   MAX_SIGNATURES_PER_CLAIM: 'test/clients/uploads-together.test.ts',
   MAX_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/body.test.ts',
   MAX_LOCAL_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/uploads.test.ts',
+  MAX_FOLDER_LEVELS: 'of folders on disk: test/files/staging.test.ts',
   MAX_REFERENCE_BYTES: 'no reference that parses is as long: test/domain/simple-signing.test.ts',
 };
 
@@ -95,6 +96,28 @@ function limitsOf(signer: Signer, headerBytes: number): readonly Limit[] {
       request: (bytes) => ({ line: `GET ${'/livez?'.padEnd(bytes, 'x')}` }),
       at: 200,
       over: 404,
+    },
+    {
+      what: 'bytes of the path of an image',
+      name: 'MAX_PATH_BYTES',
+      most: MAX_PATH_BYTES,
+      request: (bytes) => ({
+        line: `POST /${'c/'.repeat(125)}${'c'.repeat(bytes - 250)}/sha256=${'a'.repeat(64)}`,
+        body: NO_SIGNATURE,
+      }),
+      at: 422,
+      over: 400,
+    },
+    {
+      what: 'bytes of one name of a path, with its digest',
+      name: 'MAX_NAME_BYTES',
+      most: MAX_NAME_BYTES,
+      request: (bytes) => ({
+        line: `POST /team/${`@sha256=${'a'.repeat(64)}`.padStart(bytes, 'n')}`,
+        body: NO_SIGNATURE,
+      }),
+      at: 422,
+      over: 400,
     },
     {
       what: 'bytes of a signature',
@@ -245,6 +268,8 @@ function limitsOf(signer: Signer, headerBytes: number): readonly Limit[] {
     },
   ];
 }
+
+const NO_SIGNATURE = Buffer.from('x');
 
 const PAYLOADS = folderOf('payload/app');
 const toPayloads = (body: Uint8Array): Sent => ({ line: `POST /${PAYLOADS}?force=1`, body });

@@ -299,6 +299,43 @@ describe('who may upload', () => {
   });
 });
 
+describe('a path that is too long', () => {
+  const places = (path: string) =>
+    [`${path}@${A}`, `${path}/${A}`].flatMap((at) => [at, `${at}/signature-1`]);
+
+  test('is refused before a body is asked for, and says how long it may be; to readers it is not there', async () => {
+    for (const place of [
+      ...places('c/'.repeat(1900)),
+      ...places('c'.repeat(256)),
+      `team/${'n'.repeat(200)}@${A}`,
+    ]) {
+      const path = place.replaceAll('/@', '/c@').replaceAll('//', '/');
+      const method = path.endsWith('/signature-1') ? 'PUT' : 'POST';
+      const answer = await send(`${method} /${path}`, ONE);
+      assert.equal(answer.status, 400, path);
+      assert.equal(code(answer), 'PATH_INVALID');
+      const { message } = json(answer).errors[0];
+      assert.match(
+        message,
+        /has [0-9]+ bytes, and registries take 255 at most|272 bytes, and file systems take 255/,
+      );
+      assert.ok(message.length < 300, 'the path itself is not repeated');
+      for (const end of ['', '/', '/signature-1']) {
+        const read = await send(`GET /${path.replace(/\/signature-1$/, '')}${end}`);
+        assert.equal(read.status, 404, `${path}${end}`);
+      }
+    }
+    assert.equal(scene.uploader.arrived, 0);
+  });
+
+  test('of 255 bytes is taken', async () => {
+    for (const place of [`${'c/'.repeat(127)}c@${A}`, `${'c/'.repeat(127)}c/${A}`]) {
+      const answer = await send(`POST /${place}`, ONE);
+      assert.equal(answer.status, 201, place);
+    }
+  });
+});
+
 describe('a prefix', () => {
   test('stands before what is told, and before every place', async () => {
     await using below = await openUploadScene({ settings: { prefix: '/sig/store' } });

@@ -156,6 +156,17 @@ describe('what clients could never read or verify is refused', () => {
   });
 });
 
+test('a place that is too long is refused, by the path or by the claim, and stops none of the others', async () => {
+  const { run, appended } = open({ found: { claims: goodFor(imageOf('n'.repeat(200))) } });
+  const results = await run([
+    partOf('named', `${'c/'.repeat(1900)}sha256=${IMAGE.hex}/signature-1`),
+    partOf('claims', null),
+    partOf('good'),
+  ]);
+  assert.deepEqual(summaries(results), ['PATH_INVALID', 'PATH_INVALID', 'created verified']);
+  assert.equal(appended.length, 1);
+});
+
 describe('a file whose path names no image', () => {
   test('goes where its verified claim says', async () => {
     const { run, appended } = open({ found: { one: goodFor(OTHER) } });

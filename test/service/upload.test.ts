@@ -425,6 +425,28 @@ describe('a batch', () => {
     );
   });
 
+  test('refuses a part whose file name, or whose claim, is an image’s and too long, and goes on', async () => {
+    const long = 'n'.repeat(200);
+    const { uploader, appended } = open({ found: { claims: goodFor(imageOf(long)) } });
+    const results = await uploader.uploadBatch(
+      parts(
+        ['named', `${'c/'.repeat(1900)}sha256=${IMAGE.hex}/signature-1`],
+        ['claims', null],
+        ['good', null],
+      ),
+      { force: false },
+      ACTOR,
+    );
+    assert.deepEqual(
+      results.map((result) => (result.result === 'refused' ? result.code : result.result)),
+      ['PATH_INVALID', 'PATH_INVALID', 'created'],
+    );
+    const [named, claims] = results.map((result) => (result.result === 'refused' ? result.message : ''));
+    assert.match(named ?? '', /has 3799 bytes, and registries take 255/);
+    assert.match(claims ?? '', /a name of 272 bytes, and file systems take 255/);
+    assert.equal(appended.length, 1);
+  });
+
   test('answers each part in its place, and a refused one stops none of the others', async () => {
     const found = { bad: refusedWith('SIGNATURE_BAD'), far: goodFor(imageOf('else/where')) };
     const { uploader, appended, events } = open({ found });

@@ -136,6 +136,9 @@ const EXAMPLE = 'team/app@sha256=<64 lower-case hex digits>/signature-1';
 
 async function refusePlace(_: Services, { exchange }: RouteRequest): Promise<Reply> {
   const { target } = exchange;
+  if (target.kind === 'nothing' && target.tooLong !== undefined) {
+    throw new LookasideError('PATH_INVALID', target.tooLong);
+  }
   const found =
     target.kind === 'signature'
       ? `the last part of this path below ${imageFolder(target.image)} is no signature-N with N from 1 to 999999999`
