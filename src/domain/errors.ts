@@ -42,6 +42,7 @@ export type ErrorCode =
   | 'DISK_FULL'
   | 'NOT_FOUND'
   | 'METHOD_NOT_ALLOWED'
+  | 'CONTENT_TYPE_UNSUPPORTED'
   | 'HEADERS_TOO_LARGE'
   | 'NAME_TAKEN'
   | 'BUSY'

@@ -182,8 +182,8 @@ function requirePlain({ headers }: IncomingMessage): void {
   );
 }
 
-// node:http has refused what is no number
-function announcedLength({ headers }: IncomingMessage): number | null {
+/** In bytes; null of a body in chunks, 0 without a body. node:http has refused what is no number. */
+export function announcedLength({ headers }: IncomingMessage): number | null {
   const length = headers['content-length'];
   if (length !== undefined) return Number(length);
   return headers['transfer-encoding'] === undefined ? 0 : null;

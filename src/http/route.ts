@@ -5,7 +5,8 @@ import { z } from 'zod';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { Role } from '../domain/ports.ts';
 import type { BatchPart } from '../domain/receipt.ts';
-import { type BodyReader, ClientGone, joinPieces } from './body.ts';
+import { quoted } from '../domain/text.ts';
+import { announcedLength, type BodyReader, ClientGone, joinPieces } from './body.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
 import { type Exchange, holderOf, isRead, requireReader } from './exchange.ts';
@@ -21,7 +22,7 @@ export interface RouteRequest {
   readonly exchange: Exchange;
   readonly query: URLSearchParams;
   readonly params: Readonly<Record<string, string>>;
-  /** Of a `json` body: parsed; null when none was sent. */
+  /** Of a `json` body, which is application/json: parsed; null when none was sent. */
   readonly body: unknown;
   /** Of a `bytes` body; empty when none was sent. */
   readonly bytes: Uint8Array;
@@ -136,6 +137,7 @@ async function withContent(
     case 'none':
       return act({});
     case 'json':
+      requireJson(req);
       return bodies.read(limits, async (pieces) => act({ body: parseJson(joinPieces(pieces)) }));
     case 'bytes':
       return bodies.read(limits, (pieces) => act({ bytes: joinPieces(pieces) }));
@@ -179,6 +181,18 @@ const params = z.record(
 
 function parseParams(raw: unknown): Readonly<Record<string, string>> {
   return params.parse(raw);
+}
+
+/**
+ * A form of another site can send JSON as text/plain, but not as what it is. @throws LookasideError CONTENT_TYPE_UNSUPPORTED
+ */
+function requireJson(req: IncomingMessage): void {
+  const type = req.headers['content-type'];
+  if (type === undefined ? announcedLength(req) === 0 : /^application\/json\s*(?:;|$)/i.test(type)) return;
+  throw new LookasideError(
+    'CONTENT_TYPE_UNSUPPORTED',
+    `the body is ${type === undefined ? 'of no type' : quoted(type)}; wanted JSON that says so: send the header Content-Type: application/json`,
+  );
 }
 
 function parseJson(bytes: Buffer): unknown {

@@ -76,7 +76,8 @@ function send(socketPath: string, method: string, path: string, { bytes, headers
 }
 
 function jsonOf(body: object | undefined): Content {
-  return { bytes: Buffer.from(body === undefined ? '' : JSON.stringify(body)), headers: {} };
+  if (body === undefined) return { bytes: Buffer.alloc(0), headers: {} };
+  return { bytes: Buffer.from(JSON.stringify(body)), headers: { 'Content-Type': 'application/json' } };
 }
 
 function throwRefusal(value: unknown): void {

@@ -52,6 +52,8 @@ interface Sent {
   readonly body?: Uint8Array;
 }
 
+const JSON_TYPE = ['Content-Type: application/json'];
+
 interface Limit {
   readonly what: string;
   /** That of src/domain/limits.ts, if it is one of those. */
@@ -212,6 +214,7 @@ function limitsOf(signer: Signer, headerBytes: number): readonly Limit[] {
       most: MAX_MISSING_BYTES,
       request: (bytes) => ({
         line: 'POST /api/v1/signatures/missing',
+        lines: JSON_TYPE,
         body: Buffer.from('{"signatures":[]}'.padEnd(bytes)),
       }),
       at: 200,
@@ -223,6 +226,7 @@ function limitsOf(signer: Signer, headerBytes: number): readonly Limit[] {
       most: MAX_MISSING_ASKED,
       request: (digests) => ({
         line: 'POST /api/v1/signatures/missing',
+        lines: JSON_TYPE,
         body: Buffer.from(JSON.stringify({ signatures: Array.from({ length: digests }, () => ASKED) })),
       }),
       at: 200,
@@ -241,6 +245,7 @@ function limitsOf(signer: Signer, headerBytes: number): readonly Limit[] {
       most: 1024,
       request: (bytes) => ({
         line: 'POST /api/v1/fsck',
+        lines: JSON_TYPE,
         body: Buffer.from('{"repair":false}'.padEnd(bytes)),
       }),
       at: 200,
@@ -251,6 +256,7 @@ function limitsOf(signer: Signer, headerBytes: number): readonly Limit[] {
       most: 1024,
       request: (bytes) => ({
         line: 'POST /api/v1/reindex',
+        lines: JSON_TYPE,
         body: Buffer.from('{"acceptDamage":false}'.padEnd(bytes)),
       }),
       at: 200,
@@ -261,6 +267,7 @@ function limitsOf(signer: Signer, headerBytes: number): readonly Limit[] {
       most: 4096,
       request: (bytes) => ({
         line: 'POST /api/v1/tokens',
+        lines: JSON_TYPE,
         body: Buffer.from('{"name":"limit","role":"reader"}'.padEnd(bytes)),
       }),
       at: 201,

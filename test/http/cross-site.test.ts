@@ -321,6 +321,39 @@ describe('on every route', () => {
     }
   }
 
+  const takingJson = PLACES.flatMap(({ target, specs }) =>
+    specs
+      .filter(({ body }) => body === 'json')
+      .flatMap(({ methods }) => methods.map((each) => [each, target])),
+  );
+  for (const [method, target] of takingJson) {
+    test(`${method} ${target} takes JSON as application/json alone`, async () => {
+      const status = async (lines: readonly string[], body: string) => {
+        const sent = [admin, ...lines];
+        return (await requestRaw(served.port, `${method} ${target}`, sent, Buffer.from(body))).status;
+      };
+      for (const type of [
+        'text/plain',
+        'application/x-www-form-urlencoded',
+        'multipart/form-data; boundary=b',
+        'application/jsonp',
+        'application/json5; x=application/json',
+        'text/plain; application/json',
+        'text/json',
+        '',
+      ]) {
+        assert.equal(await status([`Content-Type: ${type}`], '{}'), 415, type);
+        if (type !== '') assert.equal(await status([`Content-Type: ${type}`], ''), 415, `${type}, empty`);
+      }
+      assert.equal(await status([], '{}'), 415, 'no type');
+      assert.deepEqual(asked, []);
+      for (const type of ['application/json', 'Application/JSON;charset=UTF-8', 'application/json ; x']) {
+        assert.notEqual(await status([`Content-Type: ${type}`], '{'), 415, type);
+      }
+      assert.notEqual(await status([], ''), 415, 'neither type nor body');
+    });
+  }
+
   test('no method is forgotten', async () => {
     const [, ...others] = OF_ANOTHER_SITE[0] ?? [];
     for (const method of METHODS.filter((each) => !['GET', 'HEAD', 'CONNECT'].includes(each))) {

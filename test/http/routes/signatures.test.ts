@@ -100,8 +100,10 @@ describe('questions about signatures', () => {
     return { status: answer.status, headers: answer.headers, text: await answer.text() };
   }
 
-  const ask = (body: unknown) =>
-    request('/api/v1/signatures/missing', { method: 'POST', body: JSON.stringify(body) });
+  const JSON_TYPE = { 'Content-Type': 'application/json' };
+  const post = (body: string, headers: Record<string, string> = {}) =>
+    request('/api/v1/signatures/missing', { method: 'POST', headers: { ...JSON_TYPE, ...headers }, body });
+  const ask = (body: unknown) => post(JSON.stringify(body));
 
   function assertRefused({ status, text }: Answer, expectedStatus: number, code: string, message: RegExp) {
     const { errors } = JSON.parse(text);
@@ -361,7 +363,7 @@ describe('questions about signatures', () => {
     }
 
     test('what is no JSON is refused', async () => {
-      const answer = await request('/api/v1/signatures/missing', { method: 'POST', body: '{"signatures":[' });
+      const answer = await post('{"signatures":[');
       assertRefused(answer, 400, 'REQUEST_INVALID', /no JSON/);
     });
   });
@@ -375,7 +377,7 @@ describe('questions about signatures', () => {
       test(`${role}: what is stored; what is missing only those who upload`, async () => {
         const headers = { Authorization: `Bearer ${served.tokens[role]}` };
         for (const path of GETS) assert.equal((await request(path, { headers })).status, 200);
-        const answer = await request('/api/v1/signatures/missing', { method: 'POST', headers, body });
+        const answer = await post(body, headers);
         assert.equal(answer.status, role === 'admin' || role === 'uploader' ? 200 : 403);
       });
     }
@@ -384,9 +386,9 @@ describe('questions about signatures', () => {
       const headers = { Authorization: '' };
       for (const path of GETS)
         assertRefused(await request(path, { headers }), 401, 'UNAUTHORIZED', /a token is needed/);
-      const post = await request('/api/v1/signatures/missing', { method: 'POST', headers, body });
-      assertRefused(post, 401, 'UNAUTHORIZED', /a token is needed/);
-      assert.equal(post.headers.get('www-authenticate'), 'Basic realm="lookaside"');
+      const answer = await post(body, headers);
+      assertRefused(answer, 401, 'UNAUTHORIZED', /a token is needed/);
+      assert.equal(answer.headers.get('www-authenticate'), 'Basic realm="lookaside"');
     });
 
     test('by other methods nobody', async () => {
