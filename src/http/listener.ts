@@ -139,8 +139,8 @@ function inTurn(handle: RequestListener): { readonly handler: RequestListener; r
     }
     before.once('close', () => {
       waiting.set(socket, (waiting.get(socket) ?? 0) - 1);
-      // what came behind an answer that nobody waited for is not read from the disk
-      if (!socket.destroyed) begin(req, res);
+      // behind the last answer of a connection nothing is done any more: RFC 9112 section 9.6
+      if (socket.writable) begin(req, res);
     });
   }
   return {

@@ -17,6 +17,9 @@ export function answerUnparsed(
   server.on('clientError', (error: Error, stream) => {
     const socket = stream as Socket; // of an HTTP server over TCP, TLS or a Unix socket
     if (refused.has(socket)) return; // what the parser says of the remains
+    // behind a request that asked to close: nothing more is a request, and the answer that is owed is not to be replaced
+    // (RFC 9112 section 9.6)
+    if (systemCode(error) === 'HPE_CLOSED_CONNECTION') return;
     const before = begunOn(socket)?.res;
     const isMidAnswer = before?.headersSent === true && !before.writableFinished;
     if (!socket.writable || isMidAnswer) {

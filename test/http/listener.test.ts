@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
-import { get } from 'node:http';
-import { connect } from 'node:net';
+import { get, type RequestListener } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { listen, listenOnSocket } from '../../src/http/listener.ts';
+import { eventually } from '../clients/eventually.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { createGate } from '../gate.ts';
 import { sendRaw } from './raw-request.ts';
@@ -180,6 +181,60 @@ describe('a listener', () => {
       assert.equal(Buffer.concat(chunks).toString().split('\r\n\r\n')[1], 'begun');
     } finally {
       client.destroy();
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('answers a request that asks to close, and nothing that comes behind it', async () => {
+    const begun: string[] = [];
+    const isBegun = createGate<Socket>();
+    const isAnswered = createGate();
+    const slow: RequestListener = ({ url = '', socket }, res) => {
+      begun.push(url);
+      isBegun.open(socket);
+      void isAnswered.promise.then(() => res.end(url));
+    };
+    const server = await listen({ handler: slow, host: '127.0.0.1', port: 0, tls: null });
+    const bodies: string[] = [];
+    const ask = (target: string, lines = '', version = '1.1') =>
+      `POST ${target} HTTP/${version}\r\nHost: a\r\n${lines}Content-Length: 1\r\n\r\nx`;
+    const client = connect({ host: '127.0.0.1', port: server.port });
+    try {
+      client.on('data', (piece) => bodies.push(piece.toString()));
+      const closed = once(client, 'close');
+      client.write(ask('/late', 'Connection: close\r\n') + ask('/in-one-packet'));
+      const socket = await isBegun.promise;
+      client.write(ask('/in-another-packet'));
+      await eventually(() => assert.equal(socket.bytesRead, client.bytesWritten));
+      isAnswered.open();
+      await closed;
+      assert.match(bodies.join(''), /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n\/late$/);
+      for (const first of [ask('/first', 'Connection: close\r\n'), ask('/first', '', '1.0')]) {
+        const answers = (await sendRaw(server.port, ask('/ahead') + first + ask('/behind'))).toString();
+        assert.deepEqual(answers.match(/HTTP\/1\.1 .*/g), ['HTTP/1.1 200 OK', 'HTTP/1.1 200 OK']);
+      }
+      assert.deepEqual(begun, ['/late', '/ahead', '/first', '/ahead', '/first']);
+    } finally {
+      client.destroy();
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('does nothing behind an answer that says that it is the last', async () => {
+    let begun = 0;
+    const last: typeof handler = (_, res) => {
+      begun += 1;
+      res.setHeader('Connection', 'close');
+      res.end('ok');
+    };
+    const server = await listen({ handler: last, host: '127.0.0.1', port: 0, tls: null });
+    try {
+      const answers = await sendRaw(server.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(3));
+      assert.equal(answers.toString().match(/HTTP\/1\.1 200/g)?.length, 1);
+      assert.equal(begun, 1);
+    } finally {
       server.abort();
       await server.drain();
     }
