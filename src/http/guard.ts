@@ -12,6 +12,13 @@ export function refuse(req: IncomingMessage): LookasideError | null {
       `the request has more than ${MAX_HEADER_LINES} header lines; send fewer`,
     );
   }
+  // the parser takes 0.9 and 2.0 as well, which are other protocols
+  if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0') {
+    return new LookasideError(
+      'REQUEST_INVALID',
+      `the request line says HTTP/${req.httpVersion}; wanted HTTP/1.1 or HTTP/1.0`,
+    );
+  }
   let hosts = 0;
   for (let line = 0; line < rawHeaders.length; line += 2) {
     if (rawHeaders[line]?.toLowerCase() === 'host') hosts += 1;
