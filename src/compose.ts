@@ -30,7 +30,7 @@ import { createKeyService, findKey, type KeyService } from './service/keys.ts';
 import { createProblemRegister, type ProblemRegister } from './service/problems.ts';
 import { createReader, type Reader } from './service/read.ts';
 import { createSignatureQueries, type SignatureQueries } from './service/signatures.ts';
-import { createTokenService, type TokenService } from './service/tokens.ts';
+import { createTokenService, maskTokens, type TokenService } from './service/tokens.ts';
 import { createUpkeep, type FsckResult, type OnProgress, type Upkeep } from './service/upkeep.ts';
 import { createUploader, type Uploader } from './service/upload.ts';
 import { copyState } from './sqlite/copy-state.ts';
@@ -72,9 +72,9 @@ export function createLineWriter(fd: 1 | 2): (line: string) => void {
   return (line) => void stream.write(`${line}\n`);
 }
 
-/** JSON lines, on standard error unless told, with nothing in them that could forge a line or steer a terminal. */
+/** JSON lines, on standard error unless told, with no token in them and nothing that could forge a line or steer a terminal. */
 export function createLog(level: Config['logLevel'], writeLine = createLineWriter(2)): Logger {
-  const lines = { write: (line: string) => writeLine(escapeJson(line.trimEnd())) };
+  const lines = { write: (line: string) => writeLine(escapeJson(maskTokens(line.trimEnd()))) };
   return pino(
     {
       level,

@@ -1,6 +1,7 @@
 // One line of the access log for each request, in the form that log tools know or as JSON.
 import type { IncomingMessage } from 'node:http';
 import { escapeJson, escapeLine } from '../domain/text.ts';
+import { maskTokens } from '../service/tokens.ts';
 
 export interface AccessLine {
   readonly req: IncomingMessage;
@@ -16,9 +17,12 @@ export interface AccessLine {
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
-/** Without the line feed. Text of others is escaped, so a request cannot make a second line. */
+/**
+ * Without the line feed. Text of others is escaped, so a request cannot make a second line. Tokens are masked: a query may hold
+ * one, that of the page a link was on too.
+ */
 export function formatAccessLine(format: 'combined' | 'json', line: AccessLine): string {
-  return format === 'json' ? toJson(line) : toCombined(line);
+  return maskTokens(format === 'json' ? toJson(line) : toCombined(line));
 }
 
 function toJson({ req, target, at, address, token, status, bytes, durationMs }: AccessLine): string {

@@ -1,9 +1,10 @@
 // What the settings of a running server change for those who ask.
 import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { eventually } from '../clients/eventually.ts';
-import { type LookasideServer, startServer } from '../clients/server.ts';
+import { createToken, type LookasideServer, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
 import { layImage, signatureBytes } from '../store/lay.ts';
@@ -135,6 +136,39 @@ describe('LOOKASIDE_ACCESS_LOG', () => {
     assert.equal(lines[3].agent, null);
     assertNothingRaw(server);
   });
+
+  for (const form of ['combined', 'json']) {
+    it(`${form} masks a token in a query string, which is written nowhere else either`, async () => {
+      await using server = await start({ LOOKASIDE_ACCESS_LOG: form, LOOKASIDE_LOG_LEVEL: 'debug' });
+      const data = path.join(temp.path, `data-${servers}`);
+      const token = await createToken(data, 'misplaced', 'reader');
+      const requests = [
+        `GET /${folder}/signature-1?token=${token}`,
+        `GET /${folder}/signature-1?token=${token}`, // from memory
+        `GET /${folder}/signature-2?${token}`,
+        `GET /none/${folder}/signature-1?token=${token}`,
+        `GET /?token=${token}`,
+        `PUT /${folder}/signature-2?token=${token}`,
+        `GET /api/v1/signatures?token=${token}`,
+        `GET /api/v1/nothing?token=${token}`,
+      ];
+      for (const line of requests) {
+        await requestRaw(server.port, line, [`Referer: http://lookaside.example/?token=${token}`]);
+      }
+      await eventually(() => {
+        const masked = server.output().match(/lookaside_\*{4}/g) ?? [];
+        assert.equal(masked.length, requests.length * (form === 'combined' ? 2 : 1));
+      });
+      await server.stop(); // which writes the last reads down
+      assert.doesNotMatch(server.output(), /lookaside_[0-9a-f]/);
+      const names = await readdir(data, { recursive: true, withFileTypes: true });
+      const files = names
+        .filter((entry) => entry.isFile())
+        .map((each) => path.join(each.parentPath, each.name));
+      assert.ok(files.some((file) => /access\/.*\.db$/.test(file)));
+      for (const file of files) assert.ok(!(await readFile(file)).includes(token), file);
+    });
+  }
 
   it('off writes none', async () => {
     await using server = await start({});

@@ -78,6 +78,23 @@ describe('lines of the access log', () => {
     assert.equal(months.join(' '), 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec');
   });
 
+  test('a token that a client has put where it does not belong is masked, and nothing else', () => {
+    const token = `lookaside_${'0123456789abcdef'.repeat(4)}`;
+    const target = `/team/lookaside_app@sha256=${'a'.repeat(64)}/signature-1`;
+    const headers = ['Referer', `https://sig.example/?token=${token}&x`, 'User-Agent', `curl ${token}`];
+    for (const format of ['combined', 'json'] as const) {
+      for (const sent of [token, token.replace('_', '%5F'), token.toUpperCase(), token.slice(0, 40)]) {
+        const line = formatAccessLine(format, lineOf({ target: `${target}?a=${sent}&b=c` }, headers));
+        assert.doesNotMatch(line, /[0-9]{8}/);
+        assert.match(line, /\?a=lookaside(?:_|%5F)\*{4}&b=c[" ]/i);
+        assert.match(line, /curl lookaside_\*{4}"/);
+        assert.ok(line.includes(target), line);
+      }
+    }
+    const line = formatAccessLine('combined', lineOf({}, headers));
+    assert.match(line, /"https:\/\/sig\.example\/\?token=lookaside_\*{4}&x"/);
+  });
+
   test('a request as JSON is one line with every field', () => {
     const line = formatAccessLine('json', lineOf({ token: 'ci' }, ['User-Agent', 'curl/8']));
     assert.deepEqual(JSON.parse(line), {
