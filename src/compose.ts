@@ -248,6 +248,7 @@ function connect({ config, current, log, databases }: Connections) {
     ...shared,
     tend,
     restore: writer.restore,
+    reportFolders: problems.reportFolders,
     readIntents: () => readIntents(config.root),
     monotonicMs: clock.monotonicMs,
   });
@@ -373,6 +374,7 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
     tend: () => undefined,
     restore: () => Promise.reject(new Error('nothing is put back by an fsck that only reads')),
     report: () => undefined,
+    reportFolders: () => undefined,
     wait,
     monotonicMs: systemClock.monotonicMs,
   });

@@ -110,16 +110,25 @@ export type ProblemKind =
   | 'behind-gap'
   | 'over-limit'
   | 'no-signature-name'
+  | 'too-long'
   | 'unreadable';
 
 export interface Problem {
   readonly kind: ProblemKind;
   /** Below the root: `team/app@sha256=…/signature-2`. */
   readonly path: string;
+  /** How many files or folders have it, where they are not named one by one: `path` is the first. Left out: one. */
+  readonly count?: number;
 }
 
 /** Kinds that mean that recorded bytes are no longer on disk: never a withdrawal, always damage. */
 export const DAMAGE_KINDS: ReadonlySet<ProblemKind> = new Set(['missing', 'changed']);
+
+/** What is wrong and what to do, for people. */
+export function problemText({ kind, count = 1 }: Pick<Problem, 'kind' | 'count'>): string {
+  const text = PROBLEM_TEXTS[kind];
+  return count === 1 ? text : `this and ${count - 1} more: ${text}`;
+}
 
 /** What each kind means and what to do, for people. */
 export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
@@ -139,6 +148,8 @@ export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
   'being-written': 'the file was being written when it was looked at. Look again',
   'behind-gap':
     'a lower number is missing, and clients stop there. Rename the files so that no number is missing',
+  'too-long':
+    'the path is longer than a registry takes (255 bytes), or its last name with the digest longer than a file system does, so what is below is neither looked into nor served. Move it to a shorter path',
   unreadable:
     'it cannot be read, and reads that need it are answered with 503. Mend its permissions or its disk',
   'no-signature-name':

@@ -5,6 +5,7 @@
 // first and then listed, and watched anew whenever its name is told.
 import { closeSync, type FSWatcher, promises as fs, watch } from 'node:fs';
 import { systemCode } from '../domain/errors.ts';
+import { MAX_FOLDER_LEVELS } from '../domain/limits.ts';
 import type { WatchListener } from '../domain/staged.ts';
 import { DIR_MANIFEST, DIR_VERSION, parseStagedName } from '../domain/staged-place.ts';
 import { below, entriesOf, inWords, isRefusal, OUT_OF_FILES, openFolder } from './inside.ts';
@@ -31,9 +32,6 @@ export interface WatchOptions extends Watching, WatchListener {
   readonly root: string;
   readonly realRoot: string;
 }
-
-/** As many as the walk goes down. */
-const MAX_LEVELS = 100;
 
 /** Resolves once changes are noticed. */
 export async function watchFolders(options: WatchOptions): Promise<AsyncDisposable> {
@@ -176,7 +174,7 @@ class FolderWatch implements AsyncDisposable {
       if (names === null) continue;
       isFolder ||= path === start;
       onWatched(path);
-      if (path.split('/').length > MAX_LEVELS) continue;
+      if (path.split('/').length > MAX_FOLDER_LEVELS) continue; // the walk goes down as far
       for (const name of names) waiting.push(pathOf(path, name));
     }
     return isFolder;

@@ -2,7 +2,7 @@
 import { closeSync, fstatSync } from 'node:fs';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { MAX_FOLDER_LEVELS, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import type { Staged, StagedBytes, StagedFile, StagedProblem, Staging } from '../domain/staged.ts';
 import { pathKey } from '../domain/staged-place.ts';
 import { readAtMost } from './bounded-read.ts';
@@ -95,15 +95,13 @@ function placeBelow(folder: FolderPlace, name: string): FolderPlace {
   };
 }
 
-/** Images stand a few levels deep; more is a trap made of folders. */
-const MAX_LEVELS = 100;
 const FOLDERS_AT_ONCE = 16;
 
 /** Level by level, so that what is held in memory are the names of one level. */
 async function walk(start: FolderPlace, gathering: Gathering): Promise<void> {
   let level: readonly FolderPlace[] = [start];
   for (let depth = 0; level.length > 0; depth += 1) {
-    if (depth > MAX_LEVELS) {
+    if (depth > MAX_FOLDER_LEVELS) {
       for (const folder of level) gathering.addFolder(folder, nothingBut(folder.source, TOO_DEEP));
       break;
     }
@@ -114,7 +112,7 @@ async function walk(start: FolderPlace, gathering: Gathering): Promise<void> {
 
 const TOO_DEEP = {
   kind: 'unreadable',
-  message: `is more than ${MAX_LEVELS} folders deep, and was not looked into; name it by itself if signatures are there`,
+  message: `is more than ${MAX_FOLDER_LEVELS} folders deep, which is a longer path than that of any image, and was not looked into; name it by itself if signatures are there`,
 } as const;
 
 /** The folders in them. */

@@ -1,11 +1,13 @@
 // What is wrong in the trees right now, image by image: counted for health and metrics, logged when first seen.
 import { type ImageId, imageKey } from '../domain/image.ts';
 import type { Log } from '../domain/ports.ts';
-import { DAMAGE_KINDS, PROBLEM_TEXTS, type Problem, type ProblemKind } from '../domain/tree.ts';
+import { DAMAGE_KINDS, type Problem, type ProblemKind, problemText } from '../domain/tree.ts';
 
 export interface ProblemRegister {
   /** Replaces what is known of the image; empty = all is well. */
   report(image: ImageId, problems: readonly Problem[]): void;
+  /** The same of the site's folders above images, all of them; how many that may be is bounded by who finds them. */
+  reportFolders(site: string, problems: readonly Problem[]): void;
   /** How many of each kind, only kinds that occur. */
   counts(): ReadonlyMap<ProblemKind, number>;
   readonly damaged: number;
@@ -17,16 +19,16 @@ const MAX_IMAGES = 10_000;
 export function createProblemRegister(log: Log): ProblemRegister {
   const byImage = new Map<string, readonly Problem[]>();
 
-  function report(image: ImageId, problems: readonly Problem[]): void {
-    const key = imageKey(image);
-    const before = byImage.get(key) ?? [];
-    for (const { kind, path } of problems) {
-      if (before.some((known) => known.kind === kind && known.path === path)) continue;
+  function replace(key: string, problems: readonly Problem[], hasRoom: boolean): void {
+    const before = new Set((byImage.get(key) ?? []).map(nameOf));
+    for (const problem of problems) {
+      if (before.has(nameOf(problem))) continue;
+      const { kind, path } = problem;
       const level = DAMAGE_KINDS.has(kind) ? 'error' : 'warn';
-      log[level]({ problem: kind, path }, PROBLEM_TEXTS[kind]);
+      log[level]({ problem: kind, path }, problemText(problem));
     }
     if (problems.length === 0) byImage.delete(key);
-    else if (byImage.has(key) || byImage.size < MAX_IMAGES) byImage.set(key, problems);
+    else if (byImage.has(key) || hasRoom) byImage.set(key, problems);
   }
 
   function counts(): ReadonlyMap<ProblemKind, number> {
@@ -36,10 +38,15 @@ export function createProblemRegister(log: Log): ProblemRegister {
   }
 
   return {
-    report,
+    report: (image, problems) => replace(imageKey(image), problems, byImage.size < MAX_IMAGES),
+    reportFolders: (site, problems) => replace(`${site}/`, problems, true), // no image has an empty folder
     counts,
     get damaged() {
       return [...counts()].reduce((sum, [kind, count]) => sum + (DAMAGE_KINDS.has(kind) ? count : 0), 0);
     },
   };
+}
+
+function nameOf({ kind, path }: Problem): string {
+  return `${kind} ${path}`;
 }

@@ -1,7 +1,7 @@
 // Keeping tree and index true to each other: the scan at start and at intervals, reindex, fsck.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { Clock, Log, SignatureIndex } from '../domain/ports.ts';
-import { PROBLEM_TEXTS, type Problem } from '../domain/tree.ts';
+import { type Problem, problemText } from '../domain/tree.ts';
 
 export interface TreeCounts {
   readonly images: number;
@@ -25,10 +25,17 @@ export interface FsckResult extends TreeCounts {
   readonly isCompared: boolean;
 }
 
+export interface WalkOptions {
+  /** Told of every image. */
+  readonly onProgress?: OnProgress | undefined;
+  /** Aborted, it ends the walk with its reason, before another folder is looked into. */
+  readonly signal: AbortSignal;
+}
+
 /** What upkeep needs of store/scan.ts. */
 export interface TreeScanner<Found extends Problem & { readonly isDamage: boolean }> {
-  scan(site: string, onProgress?: OnProgress): Promise<TreeCounts>;
-  findProblems(site: string, onProgress?: OnProgress): AsyncIterable<Found>;
+  scan(site: string, options: WalkOptions): Promise<TreeCounts>;
+  findProblems(site: string, options: WalkOptions): AsyncIterable<Found>;
   repair(found: Found): Promise<boolean>;
 }
 
@@ -47,7 +54,7 @@ export interface UpkeepOptions<Found extends Problem & { readonly isDamage: bool
 export interface Upkeep {
   /** Scans now and then at intervals; a failure is logged and tried again. */
   start(): void;
-  /** What is under way ends at the next image, and what waits does not begin. */
+  /** What is under way ends before the next folder, and what waits does not begin. */
   stop(): Promise<void>;
   /** Scans as soon as may be; to be called when the index was found unusable: it is made anew. */
   rebuild(): void;
@@ -78,24 +85,22 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
 ): Upkeep {
   const { site, scanner, index, clock, log } = options;
   let timer: NodeJS.Timeout | null = null;
-  let isStopped = false;
+  const stopping = new AbortController();
   let mustReset = false;
   let lastScanAt: Date | null = null;
   let lastError: string | null = null;
   // scans, reindex and fsck take turns: two walks at once would only slow each other down
   let turn: Promise<unknown> = Promise.resolve();
   let waiting = 0;
-  let endWaiting = () => {};
-  const stopped = new Promise<void>((resolve) => {
-    endWaiting = resolve;
-  });
+  const { signal } = stopping;
+  const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
 
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
     waiting += 1;
     const checked = turn.then(() => Promise.race([options.whenIndexChecked(), stopped]));
     const mine = checked
       .then(() => {
-        refuseStopped();
+        signal.throwIfAborted();
         return act();
       })
       .finally(() => {
@@ -105,27 +110,13 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     return mine;
   }
 
-  function refuseStopped(): void {
-    if (!isStopped) return;
-    const message = 'the server is stopping, and this was not done to its end; try again once it runs again';
-    throw new LookasideError('BUSY', message);
-  }
-
-  /** Told of every image, which is where a walk through the tree can end. */
-  function unlessStopped(onProgress?: OnProgress): OnProgress {
-    return (counts) => {
-      refuseStopped();
-      onProgress?.(counts);
-    };
-  }
-
   async function scan(onProgress?: OnProgress): Promise<TreeCounts> {
     if (mustReset) {
       await index.reset();
       mustReset = false;
     }
     const startedMs = clock.monotonicMs();
-    const counts = await scanner.scan(site, unlessStopped(onProgress));
+    const counts = await scanner.scan(site, { onProgress, signal });
     lastScanAt = clock.now();
     lastError = null;
     log.info({ ...counts, tookMs: Math.round(clock.monotonicMs() - startedMs) }, 'the tree was scanned');
@@ -133,7 +124,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
   }
 
   function schedule(ms: number): void {
-    if (isStopped) return;
+    if (signal.aborted) return;
     if (timer !== null) clearTimeout(timer);
     timer = setTimeout(() => void scanAndSchedule(), Math.min(ms, LONGEST_DELAY_MS));
   }
@@ -147,7 +138,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
       const intervalMs = options.scanIntervalMs();
       if (intervalMs !== null && !isRebuildDue) schedule(intervalMs);
     } catch (error) {
-      if (isStopped) return;
+      if (signal.aborted) return;
       if (isLookasideError(error, 'INDEX_UNUSABLE')) mustReset = true;
       lastError = error instanceof Error ? error.message : String(error);
       log.error({ err: error, retryMs: RETRY_MS }, 'the scan of the tree failed; it is tried again');
@@ -170,11 +161,12 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
 
   async function refuseDamage(): Promise<void> {
     try {
-      for await (const found of scanner.findProblems(site, unlessStopped())) {
+      for await (const found of scanner.findProblems(site, { signal })) {
+        signal.throwIfAborted();
         if (!found.isDamage) continue;
         throw new LookasideError(
           'DAMAGE_FOUND',
-          `${found.path}: ${PROBLEM_TEXTS[found.kind]} first; reindex would forget the recorded bytes (--accept-damage does it all the same)`,
+          `${found.path}: ${problemText(found)} first; reindex would forget the recorded bytes (--accept-damage does it all the same)`,
         );
       }
     } catch (error) {
@@ -189,17 +181,19 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
       let repaired = 0;
       const findings: FsckFinding[] = [];
       const isCompared = index.isComplete(site);
-      const keepCounts = unlessStopped((now) => {
+      const onProgress: OnProgress = (now) => {
         counts = now;
         request.onProgress?.(now);
-      });
-      for await (const found of scanner.findProblems(site, keepCounts)) {
+      };
+      for await (const found of scanner.findProblems(site, { onProgress, signal })) {
+        signal.throwIfAborted();
         const isRepaired = request.repair && found.isDamage && (await scanner.repair(found));
         repaired += isRepaired ? 1 : 0;
         if (findings.length >= MAX_FINDINGS) continue;
-        const { kind, path } = found;
-        const message = isRepaired ? 'the recorded bytes were put back' : PROBLEM_TEXTS[kind];
-        findings.push({ kind, path, message, repaired: isRepaired });
+        const { kind, path, count } = found;
+        const message = isRepaired ? 'the recorded bytes were put back' : problemText(found);
+        const named = count === undefined ? { kind, path } : { kind, path, count };
+        findings.push({ ...named, message, repaired: isRepaired });
       }
       return { ...counts, repaired, findings, isCompared };
     });
@@ -208,8 +202,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
   return {
     start: () => schedule(0),
     async stop() {
-      isStopped = true;
-      endWaiting();
+      stopping.abort(stoppedError());
       if (timer !== null) clearTimeout(timer);
       await turn;
     },
@@ -223,4 +216,9 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
       return { isScanning: waiting > 0, lastScanAt, lastError };
     },
   };
+}
+
+function stoppedError(): LookasideError {
+  const message = 'the server is stopping, and this was not done to its end; try again once it runs again';
+  return new LookasideError('BUSY', message);
 }

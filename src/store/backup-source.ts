@@ -38,7 +38,7 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
   return {
     async *images(site) {
       await tree.check();
-      yield* walker.images(site, '', rethrow);
+      yield* walker.images({ site, folder: '', onFailure: rethrow });
     },
     async signaturesOf(image) {
       const { signatures, recorded } = await looker.lookSettled(image);

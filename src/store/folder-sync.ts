@@ -102,7 +102,7 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
   }
 
   function namespaceImages(site: string, path: string): AsyncIterable<ImageId> | readonly ImageId[] {
-    return isNamespaceFolder(path) ? walker.images(site, path, rethrow) : [];
+    return isNamespaceFolder(path) ? walker.images({ site, folder: path, onFailure: rethrow }) : [];
   }
 
   async function forgetGone(site: string, folder: string, there: ReadonlySet<string>): Promise<void> {

@@ -9,7 +9,7 @@ import { sameSignatures } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
 import { createLooker, type Look, type TreeAndIndex } from './look.ts';
 import { uploadsUnderWay } from './under-way.ts';
-import { createWalker, type OnFailure } from './walk.ts';
+import { createWalker, type OnFailure, type TooLong, type Walk } from './walk.ts';
 
 export interface ScanCounts {
   readonly images: number;
@@ -17,16 +17,23 @@ export interface ScanCounts {
   readonly problems: number;
 }
 
+export interface ScanOptions {
+  /** Told of every image. */
+  readonly onProgress?: ((counts: ScanCounts) => void) | undefined;
+  /** Aborted, it ends the walk with its reason, before another folder is looked into. */
+  readonly signal?: AbortSignal;
+}
+
 export interface Scanner {
   /**
    * Brings the whole index up to date and marks it complete.
    * @throws LookasideError STORE_UNAVAILABLE when a part could not be read: all else is recorded then
    */
-  scan(site: string, onProgress?: (counts: ScanCounts) => void): Promise<ScanCounts>;
+  scan(site: string, options?: ScanOptions): Promise<ScanCounts>;
   /** Looks for children of one folder that came or went; done at most once a second for each folder. */
   syncFolder(site: string, folder: string): Promise<void>;
   /** Every problem of the tree; changes nothing. */
-  findProblems(site: string, onProgress?: (counts: ScanCounts) => void): AsyncGenerator<FoundProblem>;
+  findProblems(site: string, options?: ScanOptions): AsyncGenerator<FoundProblem>;
   /** Puts the recorded bytes back where the tree has lost them. False: too large to be recorded. */
   repair(found: FoundProblem): Promise<boolean>;
 }
@@ -42,6 +49,8 @@ export interface ScannerOptions extends TreeAndIndex {
   /** Of the uploads that are under way. */
   readonly readIntents: () => Promise<readonly string[]>;
   readonly restore: TreeWriter['restore'];
+  /** What is wrong with the site's folders above images now, as a whole scan has found it; empty = nothing. */
+  readonly reportFolders: (site: string, problems: readonly Problem[]) => void;
   /** Told of every image as it was found: there may be something to mend. */
   readonly tend: (image: ImageId, seen: Look) => void;
 }
@@ -54,14 +63,18 @@ interface ImageProblems {
 
 const IMAGES_AT_ONCE = 8;
 
+/** Folders above images whose problems are reported by name; more are only counted. */
+const MAX_FOLDERS_NAMED = 1000;
+
 export function createScanner(options: ScannerOptions): Scanner {
   const { tree, index } = options;
   const walker = createWalker(tree, index, () => options.wait(0));
   const looker = createLooker(options);
   const { look } = looker;
 
-  async function scan(site: string, onProgress?: (counts: ScanCounts) => void): Promise<ScanCounts> {
+  async function scan(site: string, { onProgress, signal }: ScanOptions = {}): Promise<ScanCounts> {
     const counts = { images: 0, signatures: 0, problems: 0 };
+    const folders: Problem[] = [];
     const batch = createIndexBatch({ ...options, looker });
     let failure: unknown = null;
     // one closed folder or file must not keep the rest of the tree out of the index
@@ -70,7 +83,13 @@ export function createScanner(options: ScannerOptions): Scanner {
       failure ??= error;
       return null;
     };
-    await forEachConcurrently(imagesOf(site, goOn), IMAGES_AT_ONCE, async (image) => {
+    const onTooLong = (found: TooLong) => {
+      counts.problems += 1;
+      if (folders.length < MAX_FOLDERS_NAMED) folders.push(tooLong(found));
+    };
+    const onOutgrown = (folder: string) => index.forgetFolder(site, folder);
+    const walk = { site, onFailure: goOn, onTooLong, onOutgrown, signal };
+    await forEachConcurrently(imagesOf(walk), IMAGES_AT_ONCE, async (image) => {
       const state = await look(image).catch((error: unknown) => goOn(error, imageFolder(image)));
       if (state === null) return;
       options.report(image, state.problems);
@@ -84,6 +103,7 @@ export function createScanner(options: ScannerOptions): Scanner {
       options.tend(image, state);
     });
     await batch.flush();
+    options.reportFolders(site, folders);
     if (failure !== null) throw failure;
     await index.markComplete(site);
     options.changes.scanned();
@@ -92,28 +112,36 @@ export function createScanner(options: ScannerOptions): Scanner {
 
   async function* findProblems(
     site: string,
-    onProgress?: (counts: ScanCounts) => void,
+    { onProgress, signal }: ScanOptions = {},
   ): AsyncGenerator<FoundProblem> {
     const counts = { images: 0, signatures: 0, problems: 0 };
-    const closed: FoundProblem[] = [];
+    /** Of folders above images, and images that could not be looked at. */
+    const others: FoundProblem[] = [];
     const goOn: OnFailure = (error, path) => {
       if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
-      closed.push({ kind: 'unreadable', path: path === '' ? '/' : path, image: null, isDamage: false });
+      others.push({ kind: 'unreadable', path: path === '' ? '/' : path, image: null, isDamage: false });
       return null;
     };
+    const onTooLong = (found: TooLong) =>
+      void others.push({ ...tooLong(found), image: null, isDamage: false });
     const lookAt = (image: ImageId) =>
       lookForProblems(image).catch((error: unknown) => goOn(error, imageFolder(image)));
-    for await (const seen of mapInOrder(imagesOf(site, goOn), IMAGES_AT_ONCE, lookAt)) {
-      const found = [...closed.splice(0), ...(seen?.found ?? [])];
+    for await (const seen of mapInOrder(
+      imagesOf({ site, onFailure: goOn, onTooLong, signal }),
+      IMAGES_AT_ONCE,
+      lookAt,
+    )) {
+      signal?.throwIfAborted();
+      const found = [...others.splice(0), ...(seen?.found ?? [])];
       counts.images += 1;
       counts.signatures += seen?.signatures ?? 0;
       counts.problems += found.length;
       onProgress?.(counts);
       yield* found;
     }
-    counts.problems += closed.length;
+    counts.problems += others.length;
     onProgress?.(counts);
-    yield* closed;
+    yield* others;
   }
 
   /** An image with a problem is looked at twice, and what is found both times is one: in between an upload may take a step. */
@@ -154,11 +182,15 @@ export function createScanner(options: ScannerOptions): Scanner {
     return true;
   }
 
-  async function* imagesOf(site: string, onFailure: OnFailure): AsyncGenerator<ImageId> {
+  async function* imagesOf(walk: Omit<Walk, 'folder'>): AsyncGenerator<ImageId> {
     await tree.check();
-    yield* walker.images(site, '', onFailure);
+    yield* walker.images({ ...walk, folder: '' });
   }
 
   const folders = createFolderSync({ ...options, looker, walker });
   return { scan, findProblems, repair, syncFolder: folders.sync };
+}
+
+function tooLong({ path, count }: TooLong): Problem {
+  return count === 1 ? { kind: 'too-long', path } : { kind: 'too-long', path, count };
 }

@@ -1,23 +1,57 @@
 // Walking a tree and its index together, folder by folder, without holding up whoever reads meanwhile.
-import { type ImageId, isNamespaceFolder, parseImageFolder } from '../domain/image.ts';
+import { type ImageId, isNamespaceFolder, parseImageFolder, whyTooLong } from '../domain/image.ts';
 import type { SignatureIndex } from '../domain/ports.ts';
 import type { Tree } from '../domain/tree.ts';
 
-export interface Walker {
-  /** Every image that stands in the folder, on disk or in the index. `onFailure` tells whether to go on. */
-  images(site: string, folder: string, onFailure: OnFailure): AsyncGenerator<ImageId>;
-  /** Names of the folder's children in the index. */
-  recordedChildren(site: string, folder: string): AsyncGenerator<string>;
+export interface Walk {
+  readonly site: string;
+  /** Where it begins; empty for all of the tree. */
+  readonly folder: string;
+  /** Tells whether to go on. */
+  readonly onFailure: OnFailure;
+  /** Told, for each folder that holds such, of folders whose paths are too long to be looked into. */
+  readonly onTooLong?: (found: TooLong) => void;
+  /** Told of a folder that the index still has although its path is too long. */
+  readonly onOutgrown?: (folder: string) => Promise<void>;
+  /** Aborted, it ends the walk with its reason before another folder is looked into. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Throws, or returns to go on without the folder that failed. */
 export type OnFailure = (error: unknown, folder: string) => null;
+
+export interface TooLong {
+  /** The first that was found. */
+  readonly path: string;
+  /** How many stand beside each other, this one included. */
+  readonly count: number;
+}
+
+export interface Walker {
+  /** Every image that stands in the folder or below, on disk or in the index. */
+  images(walk: Walk): AsyncGenerator<ImageId>;
+  /** Names of the folder's children in the index. */
+  recordedChildren(site: string, folder: string): AsyncGenerator<string>;
+}
 
 export const rethrow: OnFailure = (error) => {
   throw error;
 };
 
 const INDEX_PAGE = 500;
+
+/** A folder that is still to be looked into. */
+interface Place {
+  readonly path: string;
+  /** Null at the start, and where only the index leads. */
+  readonly above: Above | null;
+}
+
+/** The folders on the way here, so that links in a circle end. */
+interface Above {
+  readonly id: string;
+  readonly above: Above | null;
+}
 
 /** `breathe` lets others run: look-ups in the index are synchronous, and a folder may have 100,000 children. */
 export function createWalker(tree: Tree, index: SignatureIndex, breathe: () => Promise<void>): Walker {
@@ -31,39 +65,80 @@ export function createWalker(tree: Tree, index: SignatureIndex, breathe: () => P
     }
   }
 
-  /** `above`: the folders on the way here, so that links in a circle end. */
-  async function* walk(
-    site: string,
-    folder: string,
-    above: ReadonlySet<string>,
-    onFailure: OnFailure,
-  ): AsyncGenerator<ImageId> {
-    const there = new Set<string>();
-    try {
-      const identity = await tree.statFolder(folder);
-      const isNew = identity !== null && !above.has(identity.id);
-      const onTheWay = new Set(identity === null ? above : [...above, identity.id]);
-      for await (const child of (isNew ? await tree.children(folder) : null) ?? []) {
-        if (child.kind !== 'folder') continue;
-        there.add(child.name);
-        const path = below(folder, child.name);
-        const image = parseImageFolder(site, path);
-        if (image !== null) yield image;
-        else if (isNamespaceFolder(path)) yield* walk(site, path, onTheWay, onFailure);
-      }
-    } catch (error) {
-      onFailure(error, folder);
-    }
-    for await (const name of recordedChildren(site, folder)) {
-      if (there.has(name)) continue;
-      const path = below(folder, name);
-      const image = parseImageFolder(site, path);
-      if (image !== null) yield image;
-      else yield* walk(site, path, new Set(), onFailure);
+  // by a list, not by recursion: through generators in each other every image would pass once for each of its folders
+  async function* images(walk: Walk): AsyncGenerator<ImageId> {
+    const waiting: Place[] = [{ path: walk.folder, above: null }];
+    for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
+      walk.signal?.throwIfAborted();
+      const next: Place[] = [];
+      const there = new Set<string>();
+      yield* onDisk(walk, place, there, next);
+      yield* recorded(walk, place, there, next);
+      for (const child of next.reverse()) waiting.push(child);
     }
   }
 
-  return { images: (site, folder, onFailure) => walk(site, folder, new Set(), onFailure), recordedChildren };
+  /** Notes the names of the folders that are there, and which of them are to be looked into. */
+  async function* onDisk(
+    walk: Walk,
+    { path, above }: Place,
+    there: Set<string>,
+    next: Place[],
+  ): AsyncGenerator<ImageId> {
+    const tooLong = { path: '', count: 0 };
+    try {
+      const identity = await tree.statFolder(path);
+      if (identity === null || isAmong(identity.id, above)) return;
+      const here = { id: identity.id, above };
+      for await (const { name, kind } of (await tree.children(path)) ?? []) {
+        walk.signal?.throwIfAborted();
+        if (kind !== 'folder') continue;
+        const child = below(path, name);
+        const image = parseImageFolder(walk.site, child);
+        const isAboveImages = image === null && isNamespaceFolder(child);
+        if (image === null && !isAboveImages && whyTooLong(child) !== null) {
+          if (tooLong.count === 0) tooLong.path = child;
+          tooLong.count += 1;
+          continue;
+        }
+        there.add(name);
+        if (image !== null) yield image;
+        else if (isAboveImages) next.push({ path: child, above: here });
+      }
+    } catch (error) {
+      walk.signal?.throwIfAborted();
+      walk.onFailure(error, path);
+    } finally {
+      if (tooLong.count > 0) walk.onTooLong?.(tooLong);
+    }
+  }
+
+  /** What the index has and the disk has not. */
+  async function* recorded(
+    { site, onOutgrown, signal }: Walk,
+    { path }: Place,
+    there: ReadonlySet<string>,
+    next: Place[],
+  ): AsyncGenerator<ImageId> {
+    for await (const name of recordedChildren(site, path)) {
+      signal?.throwIfAborted();
+      if (there.has(name)) continue;
+      const child = below(path, name);
+      const image = parseImageFolder(site, child);
+      if (image !== null) yield image;
+      else if (isNamespaceFolder(child)) next.push({ path: child, above: null });
+      else await onOutgrown?.(child);
+    }
+  }
+
+  return { images, recordedChildren };
+}
+
+function isAmong(id: string, above: Above | null): boolean {
+  for (let folder = above; folder !== null; folder = folder.above) {
+    if (folder.id === id) return true;
+  }
+  return false;
 }
 
 export function below(folder: string, name: string): string {

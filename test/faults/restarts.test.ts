@@ -1,9 +1,10 @@
 // Restarts behind a socket that is kept open, signals at any moment, and stopping in the middle of all there is to do: who was
 // being served is served, and the end comes soon.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { connect } from 'node:net';
 import path from 'node:path';
@@ -21,7 +22,7 @@ import { openTempFolder } from '../clients/temp-folder.ts';
 import { createGate } from '../gate.ts';
 import { parseAnswer, requestRaw } from '../http/raw-request.ts';
 import { otherProcess } from '../sqlite/scratch.ts';
-import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
+import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
 import { ask } from './ask.ts';
 import { count, isFull, promise } from './promise.ts';
 
@@ -258,6 +259,39 @@ promise(
     // one may have ended ahead of the signal, and one with it
     assert.ok(refused.length >= WALKS - 2, `${refused.length} of ${WALKS} were told that the server stops`);
     assert.ok(tookMs <= EXIT_MS);
+  },
+);
+
+const DEEP = 1900;
+const WIDE = count(50_000, 2000);
+
+promise(
+  {
+    id: 'P11',
+    what: `SIGTERM during the scan of ${DEEP} folders in each other and ${WIDE} beside each other, none an image's, ends it`,
+    wanted: `exit status 0 in ≤ ${EXIT_MS / 1000} s`,
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    const root = path.join(temp.path, 'sigstore');
+    const numbers = Array.from({ length: WIDE }, (_, number) => number);
+    await forEachConcurrently(numbers, 16, async (number) => {
+      await mkdir(path.join(root, `wide-${number % 100}`, `folder-${number}`), { recursive: true });
+    });
+    await layFile(root, `${'c/'.repeat(DEEP)}sha256=${'a'.repeat(64)}/signature-1`, ONE);
+    try {
+      await using server = await startServer({ data: temp.path });
+      await requestRaw(server.port, 'GET /'); // whose page has another walk go on behind it
+      const startedMs = performance.now();
+      process.kill(server.pid, 'SIGTERM');
+      assert.equal(await server.ended, 0, server.output());
+      const tookMs = performance.now() - startedMs;
+      see(`exit status 0 in ${(tookMs / 1000).toFixed(1)} s`);
+      if (isFull) assert.doesNotMatch(server.output(), /the tree was scanned/, 'it was under way');
+      assert.ok(tookMs <= EXIT_MS);
+    } finally {
+      execFileSync('rm', ['-rf', root]); // deeper than what removes the rest can go
+    }
   },
 );
 

@@ -332,8 +332,29 @@ describe('a hostile tree', () => {
     assert.match(staged.problems[0]?.message ?? '', /name is no UTF-8; rename it/);
   });
 
-  it('that is deeper than a hundred folders, or than a path may be long, is followed no further', async () => {
-    await lay(`${'e/'.repeat(99)}signature-1`);
+  it('holds images as deep as a path may be, and names those whose path is too long beside the others', async () => {
+    const deep = 'c/'.repeat(127);
+    const long = `${'l'.repeat(200)}/${'m'.repeat(55)}`;
+    const places = [`${deep}${folderOf('c')}`, `${deep}c/sha256=${HEX}`, `${long}/sha256=${HEX}`, APP];
+    for (const place of places) await lay(`${place}/signature-1`);
+    const staged = await find();
+    assert.deepEqual(
+      staged.files.map(placeText).sort(),
+      [
+        `${deep}${folderOf('c').replace('=', ':')} 1`,
+        `${deep}c/sha256:${HEX} 1`,
+        `${APP.replace('=', ':')} 1`,
+      ].sort(),
+    );
+    const [problem, ...others] = staged.problems;
+    assert.deepEqual(others, []);
+    assert.equal(problem?.kind, 'no-image-name');
+    assert.equal(problem?.source, path.join(root, long, `sha256=${HEX}`));
+    assert.match(problem?.message ?? '', /has 256 bytes, and registries take 255.*left out/);
+  });
+
+  it('that is deeper than the longest path, or than a path may be long, is followed no further', async () => {
+    await lay(`${'e/'.repeat(129)}signature-1`);
     const dig = `
       const { chdir } = process;
       const { mkdirSync } = require('node:fs');
@@ -346,7 +367,7 @@ describe('a hostile tree', () => {
     assert.equal(staged.files.length, 1);
     const messages = staged.problems.map(({ message }) => message);
     assert.equal(messages.length, 2);
-    assert.match(messages.join(), /more than 100 folders deep.*name too long \(ENAMETOOLONG\); move it up/);
+    assert.match(messages.join(), /more than 129 folders deep.*name too long \(ENAMETOOLONG\); move it up/);
     // too long a path for what removes the rest
     execFileSync('rm', ['-rf', root]);
   });

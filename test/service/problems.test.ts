@@ -74,6 +74,24 @@ describe('the problems of the trees', () => {
     assert.equal(log.lines.length, 2);
   });
 
+  test('those of folders above images are logged once and counted too, whatever else there is', () => {
+    const { register, log } = open();
+    for (let number = 0; number < 10_000; number += 1)
+      register.report(imageOf(`i${number}`), [problem('empty')]);
+    const problems = [problem('too-long', 'c/c'), { ...problem('too-long', 'd'), count: 41 }];
+    for (let scan = 0; scan < 3; scan += 1) register.reportFolders('default', problems);
+    assert.deepEqual(
+      log.lines.slice(10_000).map(({ fields, message }) => [fields.path, message.slice(0, 24)]),
+      [
+        ['c/c', 'the path is longer than '],
+        ['d', 'this and 40 more: the pa'],
+      ],
+    );
+    assert.equal(register.counts().get('too-long'), 2);
+    register.reportFolders('default', []);
+    assert.equal(register.counts().get('too-long'), undefined);
+  });
+
   test('10,000 images are remembered; the problems of further ones are logged', () => {
     const { register, log } = open();
     for (let number = 0; number < 10_001; number += 1)

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import type { SignatureIndex } from '../../src/domain/ports.ts';
 import { PROBLEM_TEXTS, type Problem, type ProblemKind } from '../../src/domain/tree.ts';
-import { createUpkeep, type OnProgress, type TreeScanner, type Upkeep } from '../../src/service/upkeep.ts';
+import { createUpkeep, type TreeScanner, type Upkeep } from '../../src/service/upkeep.ts';
 import { createGate } from '../gate.ts';
 import { createClock, createLog } from './hand-driven.ts';
 
@@ -24,7 +24,7 @@ const found = (kind: ProblemKind, path: string): Found => ({
 
 interface Scene {
   /** What a scan does before it ends. */
-  scan?: (onProgress: OnProgress) => Promise<void>;
+  scan?: (signal: AbortSignal) => Promise<void>;
   problems?: readonly Found[];
   /** Awaited ahead of each problem but the first. */
   between?: () => Promise<void>;
@@ -56,13 +56,13 @@ function open(t: TestContext, scene: Scene = {}) {
   }
 
   const scanner: TreeScanner<Found> = {
-    scan: (_, onProgress = () => undefined) =>
+    scan: (_, { onProgress, signal }) =>
       alone('scan', async () => {
-        onProgress(COUNTS);
-        await scene.scan?.(onProgress);
+        onProgress?.(COUNTS);
+        await scene.scan?.(signal);
         return COUNTS;
       }),
-    async *findProblems(_, onProgress) {
+    async *findProblems(_, { onProgress }) {
       acts.push('look');
       for (const [position, problem] of (scene.problems ?? []).entries()) {
         if (position > 0) await scene.between?.();
@@ -257,9 +257,9 @@ describe('stopping', () => {
   test('a scan that is under way is ended and not tried again', async (t) => {
     const gate = createGate();
     const { upkeep, acts, pass, log } = open(t, {
-      scan: async (onProgress) => {
+      scan: async (signal) => {
         await gate.promise;
-        onProgress(COUNTS);
+        signal.throwIfAborted();
       },
     });
     upkeep.start();
@@ -327,9 +327,9 @@ describe('stopping', () => {
   test('a reindex that is under way ends at the next image, and tells its caller why', async (t) => {
     const gate = createGate();
     const { upkeep, acts, pass } = open(t, {
-      scan: async (onProgress) => {
+      scan: async (signal) => {
         await gate.promise;
-        onProgress(COUNTS);
+        signal.throwIfAborted();
       },
     });
     const ended = assert.rejects(upkeep.reindex({ acceptDamage: true }), isStopping);
@@ -486,6 +486,15 @@ describe('fsck', () => {
     });
     assert.deepEqual(seen, [1, 2, 3, 3]);
     assert.deepEqual(acts, ['look']);
+  });
+
+  test('what stands for many is told with how many', async (t) => {
+    const many = { ...found('over-limit', 'a/signature-128'), count: 19_873 };
+    const { upkeep } = open(t, { problems: [many] });
+    const { findings } = await upkeep.fsck({ repair: false });
+    const { kind, path, count } = many;
+    const message = `this and 19872 more: ${PROBLEM_TEXTS[kind]}`;
+    assert.deepEqual(findings, [{ kind, path, count, message, repaired: false }]);
   });
 
   test('with repair, damage alone is put right, and what could not be is told as it is', async (t) => {

@@ -44,13 +44,16 @@ export interface OpenedStore extends AsyncDisposable {
   readonly verdicts: Map<string, readonly IndexedSignature[]>;
   /** What was last reported of each image's folder. */
   readonly reported: ReadonlyMap<string, readonly Problem[]>;
+  /** What was last reported of folders above images. */
+  readonly reportedFolders: () => readonly Problem[];
   /** Folders of images of which something was recorded without a verdict. */
   readonly unjudged: readonly string[];
   readonly log: readonly LogLine[];
 }
 
-/** The ports that an upload goes through, for tests that come between. */
+/** The ports that reads, uploads and scans go through, for tests that come between. */
 export interface Ports {
+  readonly tree: Tree;
   readonly writer: TreeWriter;
   readonly uploads: UploadStore;
   readonly index: SignatureIndex;
@@ -84,11 +87,12 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const databases = await openDatabases({ dataDir: data, onUnusable: () => undefined });
   const kept = options.uploads ?? createUploads();
   const reported = new Map<string, readonly Problem[]>();
+  let reportedFolders: readonly Problem[] = [];
   const unjudged: string[] = [];
   const verdicts = new Map<string, readonly IndexedSignature[]>();
   const log = createLog();
-  const tree = openTree({ root, nowMs, beingWrittenMs, isWhole: isWholeSignature });
   const ports = between({
+    tree: openTree({ root, nowMs, beingWrittenMs, isWhole: isWholeSignature }),
     writer: openTreeWriter({ root, nowMs }),
     uploads: kept,
     index: databases.index,
@@ -98,7 +102,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   };
   const onRecorded = (image: ImageId) => void unjudged.push(imageFolder(image));
   const changes = createImageChanges();
-  const shared = { tree, kind, ...ports, changes, report, wait, onRecorded, sha256: sha256Hex };
+  const shared = { kind, ...ports, changes, report, wait, onRecorded, sha256: sha256Hex };
   const appender = createAppender({
     ...shared,
     verdicts: { ofImage: (image) => verdicts.get(imageKey(image)) ?? [] },
@@ -114,6 +118,9 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     ...shared,
     tend,
     restore: ports.writer.restore,
+    reportFolders: (_, problems) => {
+      reportedFolders = problems;
+    },
     readIntents: () => readIntents(root),
     monotonicMs,
     wait: () => new Promise<void>(() => undefined),
@@ -124,7 +131,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   return {
     root,
     data,
-    tree,
+    tree: ports.tree,
     databases,
     scanner,
     store,
@@ -133,6 +140,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     uploads: kept,
     verdicts,
     reported,
+    reportedFolders: () => reportedFolders,
     unjudged,
     log: log.lines,
     async [Symbol.asyncDispose]() {
