@@ -1,6 +1,6 @@
-// JSON as RFC 8259 has it and nothing wider, with every member kept in order: whoever asks sees duplicates.
-// Stricter than Go's encoding/json in three ways, all of which could divide readers: a lone surrogate (Go reads
-// U+FFFD), bytes that are no UTF-8 (Go reads U+FFFD) and more than MAX_JSON_DEPTH or MAX_JSON_MEMBERS.
+// JSON as Go's encoding/json reads it, with every member kept in order: whoever asks sees duplicates. That is RFC 8259
+// with one addition: half of a surrogate pair and each byte that is not UTF-8 are read as U+FFFD. Stricter than Go in
+// one way: at most MAX_JSON_DEPTH levels and MAX_JSON_MEMBERS members.
 import { MAX_JSON_DEPTH, MAX_JSON_MEMBERS } from './limits.ts';
 import { quoted } from './text.ts';
 
@@ -23,15 +23,54 @@ export function readJson(content: Uint8Array): JsonValue {
   return new Reader(decode(content)).document();
 }
 
+const REPLACEMENT = '\ufffd';
+const REPLACEMENT_BYTES = new TextEncoder().encode(REPLACEMENT);
+
+// TextDecoder alone puts one U+FFFD in the place of several bytes where Go puts several: other names would be equal
 function decode(content: Uint8Array): string {
-  try {
-    // a byte order mark stays in the text, where it is no JSON
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content);
-  } catch (cause) {
-    // only TypeError: bytes that are no UTF-8
-    throw new SyntaxError('bytes that are not UTF-8', { cause });
+  const repaired = new Uint8Array(content.length * REPLACEMENT_BYTES.length);
+  let end = 0;
+  const add = (bytes: Uint8Array) => {
+    repaired.set(bytes, end);
+    end += bytes.length;
+  };
+  let from = 0; // of the code points that are still to be added
+  for (let at = 0; at < content.length; ) {
+    const length = codePointBytes(content, at);
+    at += Math.max(length, 1);
+    if (length > 0) continue;
+    add(content.subarray(from, at - 1));
+    add(REPLACEMENT_BYTES);
+    from = at;
   }
+  add(content.subarray(from));
+  // a byte order mark stays in the text, where it is no JSON
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(repaired.subarray(0, end));
 }
+
+/** How many bytes the code point has that begins there; 0 when none does. The ranges: Unicode, table 3-7. */
+function codePointBytes(content: Uint8Array, at: number): number {
+  const first = content[at] ?? 0;
+  if (first < 0x80) return 1;
+  const length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  for (let index = 1; index < length; index += 1) {
+    const next = content[at + index] ?? 0;
+    const lowest = index > 1 ? 0x80 : (LOWEST_SECOND.get(first) ?? 0x80);
+    const highest = index > 1 ? 0xbf : (HIGHEST_SECOND.get(first) ?? 0xbf);
+    if (next < lowest || next > highest) return 0;
+  }
+  return length;
+}
+
+// overlong forms, surrogates and what is beyond U+10FFFF
+const LOWEST_SECOND: ReadonlyMap<number, number> = new Map([
+  [0xe0, 0xa0],
+  [0xf0, 0x90],
+]);
+const HIGHEST_SECOND: ReadonlyMap<number, number> = new Map([
+  [0xed, 0x9f],
+  [0xf4, 0x8f],
+]);
 
 const ESCAPES: ReadonlyMap<string, string> = new Map([
   ['"', '"'],
@@ -48,6 +87,7 @@ const BLANKS = /[ \t\n\r]*/y;
 const PLAIN = /[ !#-[\]-\uffff]*/y; // all but controls, the quote and the backslash
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const WORD = /true|false|null/y;
+const HALF_PAIR = /\p{Surrogate}/gu; // with u, a whole pair is one character and no surrogate
 const FOUR_HEX = /[0-9A-Fa-f]{4}/y;
 
 class Reader {
@@ -124,7 +164,6 @@ class Reader {
   }
 
   #string(): string {
-    const start = this.#at;
     const parts: string[] = [];
     this.#at += 1;
     for (;;) {
@@ -133,12 +172,7 @@ class Reader {
       if (!this.#skip('\\')) this.#unexpected('a string without control characters, ended by a double quote');
       parts.push(this.#escape());
     }
-    const value = parts.join('');
-    if (/\p{Surrogate}/u.test(value)) {
-      this.#at = start;
-      this.#fail('half of a surrogate pair in a string', 'both halves');
-    }
-    return value;
+    return parts.join('').replace(HALF_PAIR, REPLACEMENT);
   }
 
   #escape(): string {

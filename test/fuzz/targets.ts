@@ -132,7 +132,11 @@ export const TARGETS: readonly Target[] = [
   {
     name: 'payload',
     watched: ['/src/domain/'],
-    seeds: [PAYLOAD, text(PAYLOAD.toString().replace('fuzzer', '\\u00e4\\n'))],
+    seeds: [
+      PAYLOAD,
+      text(PAYLOAD.toString().replace('fuzzer', '\\u00e4\\n')),
+      text(PAYLOAD.toString().replace('team/app', '\\ud83d\\ud83d')),
+    ],
     words: JSON_WORDS,
     run(input) {
       const claim = orRefusal(() => parsePayload(input));
@@ -201,5 +205,11 @@ function orRefusal<T>(act: () => T): T | null {
 function assertSays(json: unknown, { claim }: Payload): void {
   const { critical } = json as { readonly critical: Record<string, Record<string, unknown>> };
   assert.equal(critical.image?.['docker-manifest-digest'], `${claim.algorithm}:${claim.hex}`);
-  assert.equal(critical.identity?.['docker-reference'], claim.dockerReference);
+  const reference = String(critical.identity?.['docker-reference']);
+  assert.equal(withOneReplacement(reference), withOneReplacement(claim.dockerReference));
+}
+
+/** Parsers differ in how many U+FFFD they put in the place of what is no text, which no reference has. */
+function withOneReplacement(text: string): string {
+  return text.replace(/[\p{Surrogate}\ufffd]+/gu, '\ufffd');
 }
