@@ -257,7 +257,7 @@ function connect({ config, current, log, databases }: Connections) {
   const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
   const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log });
   const verifyAgain = async (issuers: readonly string[]) => {
-    await index.forgetVerdicts(DEFAULT_SITE, issuers);
+    await index.judgeAgain(DEFAULT_SITE, issuers);
     judge.wake();
   };
   const upkeep = createUpkeep({

@@ -248,14 +248,19 @@ export interface VerdictIndex {
   ofImage(image: ImageId): readonly IndexedSignature[];
   /** By id, in the page's order. */
   search(site: string, page: SignaturePage): readonly IndexedSignature[];
-  /** `unverified` ones that are worth a look at `now`, by id. */
+  /** Those that are worth a look at `now`, by id: `unverified` ones, and those that are to be judged again. */
   unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[];
+  /** All such of one image, also when they are worth a look only later; in served order. */
+  unjudgedOf(image: ImageId): readonly IndexedSignature[];
   /** Writes what was found of these bytes of the image, wherever they are recorded. @throws BUSY */
   judge(
     judged: readonly { readonly image: ImageId; readonly sha256: string; readonly judgement: Judgement }[],
   ): Promise<void>;
-  /** Makes `unverified` again all whose issuer is one of these fingerprints or key IDs, or whose primary key is. */
-  forgetVerdicts(site: string, issuers: readonly string[]): Promise<void>;
+  /**
+   * Has all judged again whose issuer is one of these fingerprints or key IDs, or whose primary key is. Each keeps the
+   * verdict that it has until there is another.
+   */
+  judgeAgain(site: string, issuers: readonly string[]): Promise<void>;
 }
 
 /** OpenPGP, in threads of its own with a deadline. */

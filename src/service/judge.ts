@@ -1,4 +1,5 @@
-// Verdicts for signatures that did not come by upload: made once each, in the background, asked-for images first.
+// Verdicts for signatures that did not come by upload, and new ones for those whose key has changed: made once each, in
+// the background, asked-for images first.
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { digestRefusal, signaturePath } from '../domain/placement.ts';
@@ -28,13 +29,13 @@ export interface Judge {
   start(): void;
   /** Ends after the signature under way. */
   stop(): Promise<void>;
-  /** There is something new without a verdict. */
+  /** There is something new to be judged. */
   wake(): void;
-  /** The keyring is another: what is being found with the one before is not written. To be called ahead of forgetting verdicts. */
+  /** The keyring is another: what is being found with the one before is not written. To be called ahead of VerdictIndex.judgeAgain. */
   keysChanged(): void;
   /** How often that was. */
   readonly keyringChanges: number;
-  /** Somebody asked for this image: it goes first. */
+  /** Somebody asked for this image: what is to be judged of it goes first. */
   prefer(image: ImageId): void;
   /** Resolves when the image's signatures have verdicts, or cannot get them now. */
   judgeImage(image: ImageId): Promise<void>;
@@ -55,7 +56,7 @@ export function createJudge(options: JudgeOptions): Judge {
   let running: Promise<void> = Promise.resolve();
   let keyringChanges = 0;
 
-  /** Every signature without a verdict, by id; those of preferred images in between. */
+  /** Every signature that is to be judged, by id; those of preferred images in between. */
   async function judgeRest(): Promise<void> {
     for (let after = 0; !isStopped; ) {
       await judgePreferred();
@@ -70,12 +71,18 @@ export function createJudge(options: JudgeOptions): Judge {
   async function judgePreferred(): Promise<void> {
     for (const [key, image] of preferred) {
       preferred.delete(key);
-      await judgeAll(unverifiedOf(image), 'background');
+      await judgeAll(index.unjudgedOf(image), 'background');
     }
   }
 
-  function unverifiedOf(image: ImageId): readonly IndexedSignature[] {
-    return index.ofImage(image).filter(({ verdict }) => verdict === 'unverified');
+  /** So that who asks for an image again and again has no more looked at than that image. */
+  function hasUnjudged(image: ImageId): boolean {
+    try {
+      return index.unjudgedOf(image).length > 0;
+    } catch (error) {
+      log.debug({ err: error }, 'whether an image is to be judged cannot be told now');
+      return false; // an index that is made anew has all of its images judged
+    }
   }
 
   async function judgeAll(rows: readonly IndexedSignature[], urgency: Urgency): Promise<void> {
@@ -175,12 +182,13 @@ export function createJudge(options: JudgeOptions): Judge {
       return keyringChanges;
     },
     prefer(image) {
+      if (!hasUnjudged(image)) return;
       if (preferred.size < MAX_PREFERRED) preferred.set(imageKey(image), image);
       wake();
     },
     async judgeImage(image) {
       try {
-        await judgeAll(unverifiedOf(image), 'upload');
+        await judgeAll(index.unjudgedOf(image), 'upload');
       } catch (error) {
         log.debug({ err: error }, 'verdicts have to wait');
       }

@@ -10,7 +10,7 @@ import type {
 } from '../domain/ports.ts';
 import type { NewKey } from './key-rows.ts';
 import type { NewToken } from './token-rows.ts';
-import type { ForgetVerdicts } from './verdict-rows.ts';
+import type { JudgeAgain } from './verdict-rows.ts';
 
 export interface Commands {
   /** Opens or makes state.db and checks it. */
@@ -44,7 +44,7 @@ export interface Commands {
   'index.bind': { readonly input: { readonly site: string; readonly tree: string }; readonly output: null };
   'index.judge': { readonly input: Judged; readonly output: null };
   /** The id up to which it was done; null when nothing is left. */
-  'index.forget-verdicts': { readonly input: ForgetVerdicts; readonly output: number | null };
+  'index.judge-again': { readonly input: JudgeAgain; readonly output: number | null };
   'index.reset': { readonly input: null; readonly output: null };
   'access.write': {
     readonly input: { readonly day: string; readonly batch: AccessBatch };

@@ -5,7 +5,7 @@ import type { RecordedImage, RecordedSignature } from '../domain/ports.ts';
 import type { Judged } from './commands.ts';
 import { FolderChanges } from './folder-entries.ts';
 import { inTransaction } from './open.ts';
-import { type ForgetVerdicts, VerdictRows } from './verdict-rows.ts';
+import { type JudgeAgain, VerdictRows } from './verdict-rows.ts';
 
 const FORGET_CHUNK_IMAGES = 1000;
 // Beyond every number that is recorded: where rows wait while numbers are exchanged.
@@ -123,8 +123,8 @@ export class SignatureRows {
   }
 
   /** The id up to which it was done; null when nothing is left. */
-  forgetVerdicts(input: ForgetVerdicts): number | null {
-    return inTransaction(this.#db, () => this.#verdicts.forget(input));
+  judgeAgain(input: JudgeAgain): number | null {
+    return inTransaction(this.#db, () => this.#verdicts.judgeAgain(input));
   }
 
   /** Forgets the images below `folder` (all of the site when empty), or the one whose folder it is. */

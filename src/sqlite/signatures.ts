@@ -179,6 +179,10 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     return this.#look((on) => on.verdicts.unjudged(site, now, after, limit));
   }
 
+  unjudgedOf(image: ImageId): readonly IndexedSignature[] {
+    return this.#look((on) => on.verdicts.unjudgedOf(image));
+  }
+
   async record(images: readonly RecordedImage[]): Promise<void> {
     await this.#write('index.record', images.map(withOwnBytes), sizeOf(images));
   }
@@ -187,11 +191,11 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     if (judged.length > 0) await this.#write('index.judge', judged, sizeOfJudged(judged));
   }
 
-  async forgetVerdicts(site: string, issuers: readonly string[]): Promise<void> {
+  async judgeAgain(site: string, issuers: readonly string[]): Promise<void> {
     const sizeBytes = IMAGE_BYTES + 64 * issuers.length;
     let after: number | null = issuers.length === 0 ? null : 0;
     while (after !== null)
-      after = await this.#write('index.forget-verdicts', { site, issuers, after }, sizeBytes);
+      after = await this.#write('index.judge-again', { site, issuers, after }, sizeBytes);
   }
 
   async forgetFolder(site: string, folder: string): Promise<void> {

@@ -3,7 +3,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { ImageId } from '../domain/image.ts';
 import type { Judgement } from '../domain/verdict.ts';
 
-export interface ForgetVerdicts {
+export interface JudgeAgain {
   readonly site: string;
   /** Fingerprints and key IDs. */
   readonly issuers: readonly string[];
@@ -27,7 +27,7 @@ const COLUMNS = [
   'signed_sha256',
   'digest_bits',
   'obstacles',
-  'judge_after_ms',
+  'judge_at_ms',
 ] as const;
 
 type Value = string | number | Uint8Array | null;
@@ -45,13 +45,13 @@ interface Match {
 const KEY_ID_DIGITS = 16;
 const FINGERPRINT_DIGITS = 40;
 // So that other writes need not wait for long.
-const FORGOTTEN_AT_ONCE = 10_000;
+const MARKED_AT_ONCE = 10_000;
 
 export class VerdictRows {
   readonly #judge: Statement<[Values & Record<string, Value>]>;
   readonly #copy: Statement<{ from: number; to: number }>;
   readonly #lastId: Statement<[], number>;
-  readonly #forget: Statement<Match & Values>;
+  readonly #markForJudging: Statement<Match>;
 
   constructor(db: Database) {
     const set = COLUMNS.map((column) => `${column} = @${column}`).join(', ');
@@ -70,10 +70,10 @@ export class VerdictRows {
         ${column} IN (SELECT value FROM json_each(@names))
         OR (length(${column}) = ${FINGERPRINT_DIGITS}
           AND substr(${column}, -${KEY_ID_DIGITS}) IN (SELECT value FROM json_each(@keyIds)))`;
-    this.#forget = db.prepare(`
+    this.#markForJudging = db.prepare(`
       UPDATE signature
-      SET ${set}
-      WHERE site = @site AND id > @after AND id <= @last AND verdict <> 'unverified'
+      SET judge_at_ms = 0
+      WHERE site = @site AND id > @after AND id <= @last AND judge_at_ms IS NULL
         AND (${['issuer', 'fingerprint', 'signing_fingerprint'].map(isMeant).join(' OR ')})`);
   }
 
@@ -95,14 +95,13 @@ export class VerdictRows {
     this.#copy.run({ from, to });
   }
 
-  /** Makes `unverified` again what is meant among the next rows by id; the id up to which it is done, null at the end. */
-  forget({ site, issuers, after }: ForgetVerdicts): number | null {
-    const last = after + FORGOTTEN_AT_ONCE;
+  /** Has the judge look again at what is meant among the next rows by id; the id up to which it is done, null at the end. */
+  judgeAgain({ site, issuers, after }: JudgeAgain): number | null {
+    const last = after + MARKED_AT_ONCE;
     const keyIds = issuers.filter(({ length }) => length === KEY_ID_DIGITS);
     const fingerprints = issuers.filter(({ length }) => length === FINGERPRINT_DIGITS);
     const names = [...issuers, ...fingerprints.map((fingerprint) => fingerprint.slice(-KEY_ID_DIGITS))];
-    this.#forget.run({
-      ...UNVERIFIED,
+    this.#markForJudging.run({
       site,
       after,
       last,
@@ -113,22 +112,8 @@ export class VerdictRows {
   }
 }
 
-const UNVERIFIED: Values = valuesOf({
-  verdict: 'unverified',
-  refusal: null,
-  form: null,
-  issuer: null,
-  fingerprint: null,
-  signingFingerprint: null,
-  signedAt: null,
-  expiresAt: null,
-  claim: null,
-  traits: null,
-  judgeAgainAt: null,
-});
-
 function valuesOf(judgement: Judgement): Values {
-  const { verdict, refusal, form, issuer, signedAt, expiresAt, claim, traits, judgeAgainAt } = judgement;
+  const { verdict, refusal, form, issuer, signedAt, expiresAt, claim, traits } = judgement;
   return {
     verdict,
     reason: refusal?.code ?? null,
@@ -145,6 +130,11 @@ function valuesOf(judgement: Judgement): Values {
     signed_sha256: traits === null ? null : Buffer.from(traits.signedSha256, 'hex'),
     digest_bits: traits?.digestBits ?? null,
     obstacles: traits?.obstacles.join(' ') ?? null,
-    judge_after_ms: judgeAgainAt?.getTime() ?? 0,
+    judge_at_ms: judgeAtMs(judgement),
   };
+}
+
+function judgeAtMs({ verdict, judgeAgainAt }: Judgement): number | null {
+  if (judgeAgainAt !== null) return judgeAgainAt.getTime();
+  return verdict === 'unverified' ? 0 : null;
 }

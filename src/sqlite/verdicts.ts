@@ -77,6 +77,7 @@ export class Verdicts {
   readonly #oldest: Searches;
   readonly #newest: Searches;
   readonly #unjudged: Statement<[string, number, number, number], VerdictRow>;
+  readonly #unjudgedOf: Statement<[string, string, string, string, Uint8Array], VerdictRow>;
 
   constructor(db: Database) {
     this.#generation = db
@@ -94,10 +95,16 @@ export class Verdicts {
     this.#newest = prepareSearches(db, 'id < @after', 'DESC');
     this.#unjudged = db.prepare(`
       SELECT ${COLUMNS}
-      FROM signature INDEXED BY signature_unverified
-      WHERE site = ? AND verdict = 'unverified' AND judge_after_ms <= ? AND id > ?
+      FROM signature INDEXED BY signature_to_judge
+      WHERE site = ? AND judge_at_ms <= ? AND id > ?
       ORDER BY id
       LIMIT ?`);
+    // the plus keeps SQLite from going through all that are to be judged
+    this.#unjudgedOf = db.prepare(`
+      SELECT ${COLUMNS}
+      FROM signature
+      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ? AND +judge_at_ms IS NOT NULL
+      ORDER BY number`);
   }
 
   generation(): string {
@@ -131,6 +138,10 @@ export class Verdicts {
 
   unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[] {
     return this.#unjudged.all(site, now.getTime(), after, limit).map(indexedOf);
+  }
+
+  unjudgedOf({ site, path, layout, algorithm, hex }: ImageId): readonly IndexedSignature[] {
+    return this.#unjudgedOf.all(site, path, layout, algorithm, Buffer.from(hex, 'hex')).map(indexedOf);
   }
 }
 

@@ -98,7 +98,7 @@ const handlers: Handlers = {
     index().judge(judged);
     return null;
   },
-  'index.forget-verdicts': (input) => index().forgetVerdicts(input),
+  'index.judge-again': (input) => index().judgeAgain(input),
   'index.reset': () => {
     remakeIndex();
     return null;

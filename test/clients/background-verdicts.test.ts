@@ -1,15 +1,17 @@
 // Signatures that were laid into a shared tree by hand: all get their verdict in the background, and a new one when the
 // key that made them is registered.
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { State } from '../../src/domain/state.ts';
 import { requestRaw } from '../http/raw-request.ts';
+import { SIGNED_AT } from '../openpgp/packet-writer.ts';
 import { folderOf, layFile } from '../store/lay.ts';
+import { describeOutcome } from './command.ts';
 import { eventually } from './eventually.ts';
-import { createReaderToken, type LookasideServer, startServer } from './server.ts';
-import { addKey, makeSigner } from './signer.ts';
+import { createReaderToken, type LookasideServer, runLookaside, startServer } from './server.ts';
+import { addKey, makeSigner, type Signer } from './signer.ts';
 import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
 const IMAGES = 50;
@@ -124,5 +126,109 @@ describe(`${IMAGES * LAID.length} signatures laid into a shared tree`, () => {
       await statesOfOne(),
       LAID.map(([state]) => (state === 'unknown-key' ? 'verified' : state)),
     );
+  });
+});
+
+const UPDATED_IMAGES = 10;
+const TAGS = 12;
+const DAY_MS = 24 * 3600 * 1000;
+const SINCE_SIGNING = new Date(SIGNED_AT.getTime() + DAY_MS);
+const FAR_FUTURE = new Date('2090-01-01T00:00:00Z');
+
+describe(`${UPDATED_IMAGES * TAGS} signatures of a key that is updated`, () => {
+  let temp: TempFolder;
+  let data: string;
+  let server: LookasideServer;
+  let token: string;
+  const owner = makeSigner('owner');
+  /** Their keys come with the updates. Their signatures are the last, so that most of the others are judged before. */
+  const last = [makeSigner('last'), makeSigner('very-last')] as const;
+
+  before(async () => {
+    temp = await openTempFolder();
+    data = path.join(temp.path, 'data');
+    const root = path.join(temp.path, 'tree');
+    await mkdir(data);
+    for (let image = 0; image < UPDATED_IMAGES; image += 1) {
+      const repository = `updated/app-${image}`;
+      for (let tag = 1; tag <= TAGS; tag += 1) {
+        const bytes = owner.sign({ repository, tag: `v${tag}` });
+        await layFile(root, `${folderOf(repository)}/signature-${tag}`, bytes);
+      }
+    }
+    for (const signer of last) {
+      const bytes = signer.sign({ repository: `z/${signer.name}`, tag: 'v1' });
+      await layFile(root, `${folderOf(`z/${signer.name}`)}/signature-1`, bytes);
+    }
+    await addKey(data, owner);
+    token = await createReaderToken(data, 'reader');
+    server = await startServer({ root, data });
+    await eventually(async () => assert.deepEqual(await countsBelow('updated/'), { verified: ALL }));
+  });
+
+  after(async () => {
+    await server?.[Symbol.asyncDispose]();
+    await temp?.[Symbol.asyncDispose]();
+  });
+
+  const ALL = UPDATED_IMAGES * TAGS;
+
+  /** Of the signatures below a folder. */
+  async function countsBelow(folder: string): Promise<Readonly<Partial<Record<State, number>>>> {
+    const target = 'GET /api/v1/signatures?limit=1000';
+    const { body } = await requestRaw(server.port, target, [`Authorization: Bearer ${token}`]);
+    const all: { signatures: readonly { path: string; state: State }[] } = JSON.parse(body.toString());
+    const counts: Partial<Record<State, number>> = {};
+    for (const { path: where, state } of all.signatures) {
+      if (where.startsWith(`/${folder}`)) counts[state] = (counts[state] ?? 0) + 1;
+    }
+    return counts;
+  }
+
+  /**
+   * Updates the owner's key, and looks at its signatures again and again while they are judged anew: what was seen at any
+   * time, and what from the answer on.
+   */
+  async function update(certificate: Uint8Array, marker: Signer) {
+    const file = path.join(temp.path, `with-${marker.name}.gpg`);
+    await writeFile(file, Buffer.concat([certificate, marker.certificate]));
+    const seen = new Set<string>();
+    const seenSince = new Set<string>();
+    let isAnswered = false;
+    const adding = runLookaside(['key', 'add', file, '--data', data]).then((outcome) => {
+      isAnswered = true;
+      return outcome;
+    });
+    for (let isJudged = false; !isJudged; ) {
+      const wasAnswered = isAnswered;
+      isJudged = wasAnswered && (await countsBelow(`z/${marker.name}@`)).verified === 1;
+      const counts = await countsBelow('updated/');
+      assert.equal(
+        Object.values(counts).reduce((sum, count) => sum + count, 0),
+        ALL,
+        'none is missing',
+      );
+      for (const state of Object.keys(counts)) {
+        seen.add(state);
+        if (wasAnswered) seenSince.add(state);
+      }
+    }
+    const outcome = await adding;
+    assert.equal(outcome.status, 0, describeOutcome(outcome));
+    return { seen: [...seen].sort(), seenSince: [...seenSince].sort() };
+  }
+
+  test('are verified all the while that they are judged again', async () => {
+    const { seen } = await update(owner.certifiedAs({ at: SINCE_SIGNING, expiresAt: FAR_FUTURE }), last[0]);
+    assert.deepEqual(seen, ['verified']);
+    assert.deepEqual(await countsBelow('updated/'), { verified: ALL });
+  });
+
+  test('are by a revoked key as soon as its revocation is added, and bad once they are judged again', async () => {
+    const revoked = owner.certifiedAs({ revoked: { at: SINCE_SIGNING, reason: 2 } });
+    const { seen, seenSince } = await update(revoked, last[1]);
+    assert.ok(!seen.includes('unverified'), seen.join());
+    assert.ok(!seenSince.includes('verified'), seenSince.join());
+    await eventually(async () => assert.deepEqual(await countsBelow('updated/'), { bad: ALL }));
   });
 });

@@ -2,7 +2,13 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { dressesOf } from '../openpgp/dresses.ts';
-import { certificate, makeKey, message, SIGNED_AT } from '../openpgp/packet-writer.ts';
+import {
+  type CertificateOptions,
+  certificate,
+  makeKey,
+  message,
+  SIGNED_AT,
+} from '../openpgp/packet-writer.ts';
 import { folderOf } from '../store/lay.ts';
 import { describeOutcome } from './command.ts';
 import { createToken, runLookaside } from './server.ts';
@@ -28,6 +34,8 @@ export interface Signer {
   /** Upper-case hex. */
   readonly fingerprint: string;
   readonly certificate: Uint8Array;
+  /** The certificate with another self-signature or a revocation, as its owner exports it later. */
+  certifiedAs(statement: Omit<CertificateOptions, 'userId'>): Uint8Array;
   /** As skopeo standalone-sign writes it, but not compressed. */
   sign(what: Signable): Buffer;
   /** One signature, as sign() makes it, written in many ways; the first as sign() writes it. */
@@ -38,10 +46,12 @@ export interface Signer {
 
 export function makeSigner(name: string): Signer {
   const key = makeKey('ed25519');
+  const userId = `${name} <${name}@example.invalid>`;
   return {
     name,
     fingerprint: key.fingerprint,
-    certificate: certificate(key, { userId: `${name} <${name}@example.invalid>` }),
+    certificate: certificate(key, { userId }),
+    certifiedAs: (statement) => certificate(key, { userId, ...statement }),
     sign: ({ signedAt = SIGNED_AT, ...what }) => message(key, payloadOf(what), { at: signedAt }),
     dresses(what) {
       const plain = this.sign(what);

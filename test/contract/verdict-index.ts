@@ -328,7 +328,7 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
     });
   });
 
-  describe(`${name}: forgetting verdicts`, () => {
+  describe(`${name}: judging again`, () => {
     const judged: readonly (readonly [string, Judgement])[] = [
       ['no key, named by fingerprint', noKey(PRIMARY)],
       ['no key, named by key ID', noKey(keyId(PRIMARY))],
@@ -361,8 +361,8 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
       ['a fingerprint that ends alike', [`${'F6'.repeat(12)}${keyId(PRIMARY)}`], ['no key, named by key ID']],
       ['no key at all', [], []],
     ];
-    for (const [what, issuers, forgotten] of cases) {
-      test(`of ${what} makes unverified again what names it, and nothing else`, async (index) => {
+    for (const [what, issuers, meant] of cases) {
+      test(`what names ${what} changes no verdict, and concerns nothing else`, async (index) => {
         const image = imageAt('team/app', 'a');
         const mirrored = imageAt('team/app', 'a', 'mirror');
         for (const of of [image, mirrored]) {
@@ -372,23 +372,46 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
           await index.record([{ image: of, signatures }]);
         }
         const before = index.ofImage(image);
-        const elsewhere = index.ofImage(mirrored);
-        await index.forgetVerdicts(SITE, issuers);
-        const hashes = new Set(forgotten.map((content) => sha256(content)));
-        for (const [position, row] of index.ofImage(image).entries()) {
-          if (!hashes.has(row.sha256)) assert.deepEqual(row, before[position]);
-          else {
-            const { verdict, reason, issuer, fingerprint, signingFingerprint, dockerReference } = row;
-            assert.deepEqual(
-              [verdict, reason, issuer, fingerprint, signingFingerprint, dockerReference],
-              ['unverified', null, null, null, null, null],
-            );
-          }
+        assert.deepEqual(index.unjudgedOf(image), []);
+        await index.judgeAgain(SITE, issuers);
+        assert.deepEqual(index.ofImage(image), before);
+        const hashes = new Set(meant.map((content) => sha256(content)));
+        const wanted = before.filter((row) => hashes.has(row.sha256));
+        assert.deepEqual(index.unjudgedOf(image), wanted);
+        assert.deepEqual(
+          index.unjudged(SITE, NOW, 0, 100),
+          wanted.toSorted((a, b) => a.id - b.id),
+        );
+        assert.deepEqual([index.unjudgedOf(mirrored), index.unjudged('mirror', NOW, 0, 100)], [[], []]);
+        for (const row of wanted) {
+          await index.judge([{ image, sha256: row.sha256, judgement: goodBy(OTHER) }]);
         }
-        assert.deepEqual(index.ofImage(mirrored), elsewhere);
-        assert.equal(index.unjudged(SITE, NOW, 0, 100).length, forgotten.length);
+        assert.deepEqual([index.unjudgedOf(image), index.unjudged(SITE, NOW, 0, 100)], [[], []]);
       });
     }
+
+    test('is asked for again by what comes beside it, and goes with a copy', async (index) => {
+      const image = imageAt('team/app', 'a');
+      await index.record([{ image, signatures: [{ ...signature(1, 'one'), judgement: goodBy(PRIMARY) }] }]);
+      await index.judgeAgain(SITE, [PRIMARY]);
+      await index.record([recordedImage(image, 'one', 'two', 'one')]);
+      assert.deepEqual(verdictsOf(index, image), ['good', 'unverified', 'good']);
+      assert.equal(index.unjudgedOf(image).length, 3);
+      await index.judge([{ image, sha256: sha256('one'), judgement: goodBy(PRIMARY) }]);
+      assert.deepEqual(
+        index.unjudgedOf(image).map(({ number }) => number),
+        [2],
+      );
+    });
+
+    test('leaves what was signed in the future for then', async (index) => {
+      const image = imageAt('team/app', 'a');
+      const judgement = { ...goodBy(PRIMARY), verdict: 'unverified' as const, judgeAgainAt: LATER };
+      await index.record([{ image, signatures: [{ ...signature(1, 'one'), judgement }] }]);
+      await index.judgeAgain(SITE, [PRIMARY]);
+      assert.deepEqual(index.unjudged(SITE, NOW, 0, 100), []);
+      assert.equal(index.unjudgedOf(image).length, 1);
+    });
 
     test('reaches every one of 12,000 signatures', async (index) => {
       const image = (n: number) => imageAt(`team/app${n % 100}`, String(n));
@@ -399,19 +422,19 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
         });
         await index.record(images);
       }
-      await index.forgetVerdicts(SITE, [keyId(PRIMARY)]);
-      let forgotten = 0;
+      await index.judgeAgain(SITE, [keyId(PRIMARY)]);
+      let meant = 0;
       for (let after = 0; ; ) {
         const page = index.unjudged(SITE, NOW, after, 1000);
-        forgotten += page.length;
+        meant += page.length;
         const last = page.at(-1);
         if (last === undefined) break;
         after = last.id;
       }
-      assert.equal(forgotten, 9600);
+      assert.equal(meant, 9600);
       assert.deepEqual(
         [verdictsOf(index, image(0)), verdictsOf(index, image(11_999))],
-        [['no-key'], ['unverified']],
+        [['no-key'], ['no-key']],
       );
     });
   });
@@ -559,16 +582,18 @@ type Step =
       readonly contents: readonly (readonly [number, string])[];
     }
   | { readonly kind: 'judge'; readonly image: number; readonly content: string; readonly by: string }
-  | { readonly kind: 'forget'; readonly issuer: string }
+  | { readonly kind: 'judge-again'; readonly issuer: string }
   | { readonly kind: 'forget-folder'; readonly folder: string };
 
 /** What is there of one image, and what was found of its bytes: a verdict lasts as long as bytes of it do. */
 interface Model {
   readonly numbers: ReadonlyMap<number, string>;
   readonly signers: ReadonlyMap<string, string | null>;
+  /** Those of the bytes that are to be judged. */
+  readonly unjudged: ReadonlySet<string>;
 }
 
-const EMPTY: Model = { numbers: new Map(), signers: new Map() };
+const EMPTY: Model = { numbers: new Map(), signers: new Map(), unjudged: new Set() };
 
 function modelContract(name: string, open: () => Promise<IndexUnderTest>): void {
   const IMAGES = [imageAt('a/app', '1'), imageAt('a/app', '2'), imageAt('b/', '1')];
@@ -596,7 +621,7 @@ function modelContract(name: string, open: () => Promise<IndexUnderTest>): void 
         by: issuers,
       }),
     },
-    { weight: 1, arbitrary: fc.record({ kind: fc.constant('forget' as const), issuer: issuers }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('judge-again' as const), issuer: issuers }) },
     {
       weight: 1,
       arbitrary: fc.record({
@@ -616,8 +641,8 @@ function modelContract(name: string, open: () => Promise<IndexUnderTest>): void 
         return index.judge([
           { image: imageOf(done.image), sha256: sha256(done.content), judgement: goodBy(done.by) },
         ]);
-      case 'forget':
-        return index.forgetVerdicts(SITE, [keyId(done.issuer)]);
+      case 'judge-again':
+        return index.judgeAgain(SITE, [keyId(done.issuer)]);
       case 'forget-folder':
         return index.forgetFolder(SITE, done.folder);
     }
@@ -630,7 +655,7 @@ function modelContract(name: string, open: () => Promise<IndexUnderTest>): void 
   }
 
   function expected(before: Model, image: ImageId, done: Step): Model {
-    const { numbers, signers } = before;
+    const { numbers, signers, unjudged } = before;
     switch (done.kind) {
       case 'record': {
         if (imageOf(done.image) !== image) return before;
@@ -638,18 +663,24 @@ function modelContract(name: string, open: () => Promise<IndexUnderTest>): void 
         return {
           numbers: new Map(hashes.toSorted(([a], [b]) => a - b)),
           signers: new Map(hashes.map(([, hash]) => [hash, signers.get(hash) ?? null])),
+          unjudged: new Set(
+            hashes.map(([, hash]) => hash).filter((hash) => unjudged.has(hash) || !signers.has(hash)),
+          ),
         };
       }
       case 'judge': {
         const hash = sha256(done.content);
         if (imageOf(done.image) !== image || !signers.has(hash)) return before;
-        return { numbers, signers: new Map([...signers, [hash, done.by]]) };
-      }
-      case 'forget':
         return {
           numbers,
-          signers: new Map([...signers].map(([hash, by]) => [hash, by === done.issuer ? null : by])),
+          signers: new Map([...signers, [hash, done.by]]),
+          unjudged: new Set([...unjudged].filter((other) => other !== hash)),
         };
+      }
+      case 'judge-again': {
+        const meant = [...signers].filter(([, by]) => by === done.issuer).map(([hash]) => hash);
+        return { numbers, signers, unjudged: new Set([...unjudged, ...meant]) };
+      }
       case 'forget-folder':
         return done.folder === '' || image.path.replace(/\/.*$/, '') === done.folder ? EMPTY : before;
     }
@@ -706,7 +737,9 @@ function modelContract(name: string, open: () => Promise<IndexUnderTest>): void 
               });
               assert.deepEqual(
                 idsOf(index.unjudged(SITE, NOW, 0, 100)),
-                idsOf(all.filter(({ verdict }) => verdict === 'unverified')).toSorted((a, b) => a - b),
+                idsOf(
+                  all.filter(({ image, sha256: hash }) => models.get(imageKey(image))?.unjudged.has(hash)),
+                ).toSorted((a, b) => a - b),
               );
               lastId = Math.max(lastId, ...idsOf(all));
             }

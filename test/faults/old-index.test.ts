@@ -8,7 +8,7 @@ import { eventually } from '../clients/eventually.ts';
 import { startServer } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
-import { makeVersionOne, signatureInserts } from '../sqlite/old-version.ts';
+import { makeVersion, signatureInserts } from '../sqlite/old-version.ts';
 import { LONG_AGO, layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { type Promised, promise } from './promise.ts';
 
@@ -35,7 +35,7 @@ promise(lostBefore, async (see) => {
     return { number: position + 1, sha256: sha256Hex(bytes), sizeBytes: 300, storedAt: LONG_AGO, bytes };
   });
   const rows = signatureInserts([{ image, signatures }], 'unverified');
-  makeVersionOne(path.join(temp.path, 'index.db'), 'index', rows + SITE_ROWS(folder));
+  makeVersion(1, path.join(temp.path, 'index.db'), 'index', rows + SITE_ROWS(folder));
   await unlink(path.join(temp.path, 'sigstore', folder, 'signature-1'));
 
   await using server = await startServer({ data: temp.path });

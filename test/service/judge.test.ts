@@ -11,7 +11,7 @@ import { goodFor, indexed, refusedWith } from './judgements.ts';
 
 const UNVERIFIED = { ...refusedWith('SIGNATURE_BAD', 'unverified'), refusal: null };
 
-/** A judge over rows in memory; `find` says what verification finds of a row's bytes. */
+/** A judge over rows in memory; `find` says what verification finds of a row's bytes. Ids in `again` are judged again. */
 function open(
   images: readonly ImageId[],
   find: (image: ImageId, sha256: string) => Promise<Judgement>,
@@ -21,11 +21,22 @@ function open(
     return indexed(image, 1, UNVERIFIED, { id: position + 1, sha256: `${position}`.padStart(64, '0') });
   });
   const examined: string[] = [];
+  const again = new Set<number>();
+  const isToBeJudged = ({ verdict, id }: IndexedSignature) => verdict === 'unverified' || again.has(id);
+  const walks: number[] = [];
   const allDone = createGate();
-  const index: Pick<VerdictIndex, 'ofImage' | 'unjudged' | 'judge'> = {
-    ofImage: (image) => rows.filter((row) => imageKey(row.image) === imageKey(image)),
+  const ofImage = (image: ImageId) => rows.filter((row) => imageKey(row.image) === imageKey(image));
+  const index: VerdictIndex = {
+    generation: 'g',
+    search: () => [],
+    async judgeAgain() {
+      for (const { id } of rows) again.add(id);
+    },
+    ofImage,
+    unjudgedOf: (image) => ofImage(image).filter(isToBeJudged),
     unjudged: (_site, _now, after, limit) => {
-      const found = rows.filter(({ verdict, id }) => verdict === 'unverified' && id > after).slice(0, limit);
+      walks.push(after);
+      const found = rows.filter((row) => isToBeJudged(row) && row.id > after).slice(0, limit);
       if (found.length === 0) allDone.open();
       return found;
     },
@@ -33,6 +44,7 @@ function open(
       for (const { image, sha256, judgement } of judged) {
         const at = rows.findIndex((row) => row.sha256 === sha256 && imageKey(row.image) === imageKey(image));
         const { id = 0, number = 0 } = rows[at] ?? {};
+        again.delete(id);
         rows[at] = indexed(image, number, judgement, { id, sha256 });
       }
     },
@@ -40,7 +52,7 @@ function open(
   const log = createLog();
   const judge = createJudge({
     site: 'default',
-    index: { ...index, generation: 'g', search: () => [], forgetVerdicts: async () => undefined },
+    index,
     store: { readBlob: async (_image, sha256) => (lost.has(sha256) ? null : Buffer.from(sha256)) },
     verifier: {
       examine: async (bytes) => {
@@ -53,7 +65,7 @@ function open(
     clock: createClock(),
     log,
   });
-  return { judge, rows, examined, log, allDone: allDone.promise };
+  return { judge, index, rows, examined, walks, log, allDone: allDone.promise };
 }
 
 const paths = (count: number) =>
@@ -174,6 +186,39 @@ describe('the judge', () => {
     assert.equal(rows[0]?.verdict, 'unverified');
     await judge.judgeImage(image);
     assert.equal(rows[0]?.verdict, 'good');
+  });
+
+  test('judges again what a new key concerns, and its verdict stands until then', async () => {
+    const image = imageOf('team/app');
+    const found = [goodFor(image), refusedWith('KEY_REVOKED')];
+    const gate = createGate();
+    const { judge, index, rows } = open([image], async () => {
+      const judgement = found.shift() ?? assert.fail();
+      if (found.length === 0) await gate.promise;
+      return judgement;
+    });
+    await judge.judgeImage(image);
+    await index.judgeAgain('default', []);
+    const again = judge.judgeImage(image);
+    assert.equal(rows[0]?.verdict, 'good');
+    gate.open();
+    await again;
+    assert.deepEqual([rows[0]?.verdict, rows[0]?.reason], ['bad', 'KEY_REVOKED']);
+    await judge.judgeImage(image);
+    assert.equal(found.length, 0, 'and not a third time');
+  });
+
+  test('goes through nothing for an image of which nothing is to be judged', async () => {
+    const image = imageOf('team/app');
+    const { judge, walks, allDone } = open([image], async () => goodFor(image));
+    judge.start();
+    await allDone;
+    const before = walks.length;
+    judge.prefer(image);
+    judge.prefer(imageOf('never/there'));
+    await new Promise((resolve) => setImmediate(resolve));
+    await judge.stop();
+    assert.equal(walks.length, before);
   });
 
   test('looks again when it is woken', async () => {

@@ -6,7 +6,7 @@ import { isLookasideError } from '../../src/domain/errors.ts';
 import { openIndexReadOnly, openTokensReadOnly } from '../../src/sqlite/databases.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { imageAt, recordedImage, sha256, signature } from '../contract/signature-index.ts';
-import { makeVersionOne, signatureInserts } from './old-version.ts';
+import { makeVersion, signatureInserts } from './old-version.ts';
 import { type Cleanup, change, events, open, temporaryFolder } from './scratch.ts';
 
 const SITE = 'default';
@@ -26,7 +26,7 @@ describe('an index of version 1', () => {
   function old(t: Cleanup, more = ''): string {
     const dataDir = temporaryFolder(t);
     const fill = signatureInserts(IMAGES, 'unverified') + SITES + more;
-    makeVersionOne(join(dataDir, 'index.db'), 'index', fill);
+    makeVersion(1, join(dataDir, 'index.db'), 'index', fill);
     return dataDir;
   }
 
@@ -105,6 +105,34 @@ describe('an index of version 1', () => {
   });
 });
 
+describe('an index of version 2', () => {
+  it('has judged what was to be judged, at the time that it was kept for, and nothing else', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const images = ['judged', 'new', 'early'].map((content) =>
+      recordedImage(imageAt('team/app', content), content),
+    );
+    const LATER_MS = Date.parse('2026-11-22T13:00:00.000Z');
+    const changes = `
+      UPDATE signature SET verdict = 'good', fingerprint = 'A1' WHERE sha256 = x'${sha256('judged')}';
+      UPDATE signature SET judge_after_ms = ${LATER_MS} WHERE sha256 = x'${sha256('early')}';`;
+    makeVersion(2, join(dataDir, 'index.db'), 'index', signatureInserts(images, 'unverified') + changes);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const { index } = databases;
+    assert.equal(databases.indexReplacedBecause, null);
+    const unjudged = (at: number) => index.unjudged(SITE, new Date(at), 0, 10).map((row) => row.sha256);
+    assert.deepEqual(unjudged(LATER_MS - 1), [sha256('new')]);
+    assert.deepEqual(unjudged(LATER_MS), [sha256('early'), sha256('new')]);
+    const [{ image } = assert.fail()] = images;
+    assert.deepEqual(
+      index.ofImage(image).map(({ verdict, fingerprint }) => [verdict, fingerprint]),
+      [['good', 'A1']],
+    );
+    await index.record([recordedImage(imageAt('team/app', 'late'), 'late')]);
+    assert.equal(unjudged(LATER_MS).length, 3);
+  });
+});
+
 describe('a state of version 1', () => {
   const hash = sha256('secret of ci');
   const TOKENS = `
@@ -113,7 +141,7 @@ describe('a state of version 1', () => {
 
   function old(t: Cleanup, fill = TOKENS): string {
     const dataDir = temporaryFolder(t);
-    makeVersionOne(join(dataDir, 'state.db'), 'state', fill);
+    makeVersion(1, join(dataDir, 'state.db'), 'state', fill);
     return dataDir;
   }
 

@@ -8,23 +8,23 @@ import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 const MIGRATIONS = fileURLToPath(new URL('../../../migrations', import.meta.url));
 const APPLICATION_IDS = { state: 0x6c6b5354, index: 0x6c6b4958 };
 
-/** Makes the file at version 1, with what `fill` adds. */
-export function makeVersionOne(file: string, kind: 'state' | 'index', fill: string): void {
+/** Makes the file at that version, with what `fill` adds. */
+export function makeVersion(version: number, file: string, kind: 'state' | 'index', fill: string): void {
   const folder = join(MIGRATIONS, kind);
-  const first = readdirSync(folder).find((name) => name.startsWith('0001_')) ?? '';
+  const names = readdirSync(folder).sort().slice(0, version);
   const db = connectDatabase(file);
   try {
     db.pragma('journal_mode = WAL');
-    db.exec(readFileSync(join(folder, first), 'utf8'));
+    for (const name of names) db.exec(readFileSync(join(folder, name), 'utf8'));
     db.exec(fill);
     db.pragma(`application_id = ${APPLICATION_IDS[kind]}`);
-    db.pragma('user_version = 1');
+    db.pragma(`user_version = ${version}`);
   } finally {
     db.close();
   }
 }
 
-/** Statements that put the images' signatures into a version 1 index, the last image first. */
+/** Statements that put the images' signatures into an index of version 1 or 2, the last image first. */
 export function signatureInserts(images: readonly RecordedImage[], verdict: string): string {
   return images
     .toReversed()

@@ -8,5 +8,5 @@ ALTER TABLE signature ADD COLUMN obstacles TEXT;
 
 -- Good signatures are looked at once more, to learn their traits.
 UPDATE signature
-SET verdict = 'unverified', judge_after_ms = 0
+SET judge_at_ms = 0
 WHERE verdict = 'good';
