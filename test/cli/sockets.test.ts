@@ -1,28 +1,15 @@
 // Sockets that are passed to `lookaside serve`, and what it makes of others.
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { open } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import { startActivated } from '../clients/activated.ts';
-import { needs } from '../clients/available.ts';
-import { run, startBackground } from '../clients/command.ts';
+import { run } from '../clients/command.ts';
 import { lookaside } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
 
 const PATH = process.env.PATH ?? '';
 const PASS = 'export LISTEN_PID=$$ LISTEN_FDS=$0; exec "$@"';
-
-/** A free port of 127.0.0.1, as far as anybody can know. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen({ port: 0, host: '127.0.0.1' });
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo; // a TCP server that listens has one
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 test('a passed socket is listened on instead of the address in the settings, and the log says so', async () => {
   await using temp = await openTempFolder();
@@ -44,19 +31,4 @@ test('what is passed and is no socket to listen on ends the server with a senten
     assert.match(outcome.stderr, said);
     assert.equal(outcome.status, status);
   }
-});
-
-test('systemd starts the server at the first connection', needs('systemd-socket-activate'), async () => {
-  await using temp = await openTempFolder();
-  const [first, second] = [await freePort(), await freePort()];
-  await using _ = await startBackground(
-    [
-      'systemd-socket-activate',
-      ...['-l', `127.0.0.1:${first}`, '-l', `127.0.0.1:${second}`],
-      ...lookaside('serve', '--data', temp.path),
-    ],
-    { env: { PATH } },
-    /Listening on 127\.0\.0\.1:[0-9]+.*Listening on 127\.0\.0\.1:[0-9]+/s,
-  );
-  for (const port of [first, second]) assert.equal((await requestRaw(port, 'GET /livez')).status, 200);
 });

@@ -1,5 +1,5 @@
 // The README's main story, its own code blocks run as they stand, one after the other. Two things differ: `npm start` is
-// the built server (test/start.test.ts runs npm's), and `apt-get install` is left out, because `npm test` has done that.
+// the built server (test/start/fresh-clone.test.ts runs npm's), and `apt-get install` is left out, because `npm test` has done that.
 import assert from 'node:assert/strict';
 import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';

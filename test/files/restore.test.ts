@@ -4,18 +4,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import type { Tree, TreeWriter } from '../../src/domain/tree.ts';
 import { openTree } from '../../src/files/tree.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
-import { needs } from '../clients/available.ts';
-import { describeOutcome, run } from '../clients/command.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
-
-const CHILD = fileURLToPath(new URL('./restore-child.js', import.meta.url));
 
 const ONE = signatureBytes('one');
 const TWO = signatureBytes('two');
@@ -80,28 +75,6 @@ describe('restoring a signature', () => {
         assert.deepEqual(await readFile(path.join(outside, name)), TWO);
     });
   }
-
-  it('is refused until a restart once an fsync of it has failed', needs('strace'), async () => {
-    for (let nth = 1; ; nth += 1) {
-      const inject = ['-e', 'trace=fsync', '-e', `inject=fsync:error=EIO:when=${nth}`];
-      const trace = path.join(temp.path, 'trace');
-      const fresh = path.join(temp.path, `fresh-${nth}`);
-      await mkdir(fresh);
-      // strace counts the calls of each thread by itself
-      const env = { PATH: process.env.PATH ?? '', UV_THREADPOOL_SIZE: '1' };
-      const child = ['strace', '-f', '-qq', '-o', trace, ...inject, process.execPath, CHILD, fresh] as const;
-      const outcome = await run(child, { env });
-      assert.equal(outcome.status, 0, describeOutcome(outcome));
-      const times = outcome.stdout.trim().split('\n');
-      if (!(await readFile(trace, 'utf8')).includes('INJECTED')) {
-        assert.ok(nth > 3);
-        return;
-      }
-      const failed = times.indexOf('STORE_UNAVAILABLE');
-      assert.ok(failed >= 0, `fsync ${nth}: ${times}`);
-      assert.ok(!times.slice(failed).includes('done'), `fsync ${nth}: ${times}`);
-    }
-  });
 
   it('never writes through a link out of the tree, at whatever height it stands', async () => {
     await symlink(outside, path.join(root, 'team'));

@@ -12,7 +12,6 @@ import { imageName } from '../../src/domain/image.ts';
 import { MAX_SIGNATURE_BYTES } from '../../src/domain/limits.ts';
 import type { Staged, StagedFile, Staging } from '../../src/domain/staged.ts';
 import { createStaging } from '../../src/files/staging.ts';
-import { needs } from '../clients/available.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { asNobody, giveToNobody, needsNobody } from '../faults/unprivileged.ts';
 import { folderOf, LONG_AGO, layFile, sha256Hex } from '../store/lay.ts';
@@ -451,33 +450,4 @@ describe('without permission', () => {
     assert.ok('bytes' in told.read[0]);
     assert.equal(told.read[1].kind, 'unreadable');
   });
-});
-
-it('what skopeo copies into a dir: image is found with its manifest', needs('skopeo'), async () => {
-  const layout = path.join(temp.path, 'layout');
-  await mkdir(layout);
-  const config = Buffer.from(
-    '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}',
-  );
-  const manifest = JSON.stringify({
-    schemaVersion: 2,
-    mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    config: {
-      mediaType: 'application/vnd.oci.image.config.v1+json',
-      digest: `sha256:${sha256Hex(config)}`,
-      size: config.length,
-    },
-    layers: [],
-  });
-  await layFile(layout, 'version', 'Directory Transport Version: 1.1\n');
-  await layFile(layout, 'manifest.json', manifest);
-  await layFile(layout, sha256Hex(config), config);
-  await layFile(layout, 'signature-1', Buffer.from([0x89, 0x01]));
-  const copy = path.join(root, 'app:v1');
-  const args = ['copy', '--insecure-policy', `dir:${layout}`, `dir:${copy}`];
-  const { status, stderr } = spawnSync('skopeo', args, { encoding: 'utf8' });
-  assert.equal(status, 0, stderr);
-  const staged = await find();
-  assert.deepEqual(staged.files.map(placeText), [`sha256:${sha256Hex(Buffer.from(manifest))} 1`]);
-  assert.equal(staged.strangers.count, 0);
 });

@@ -1,7 +1,10 @@
 // Servers that answer as they are told, one request after the other, and clients that never really wait.
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from 'node:net';
+import type { TestContext } from 'node:test';
+import { isLookasideError, type LookasideError } from '../../src/domain/errors.ts';
 import type { KeyNames, SignatureServer } from '../../src/domain/remote.ts';
 import { connectSignatureServer, type SignatureServerOptions } from '../../src/upstream/signature-server.ts';
 
@@ -113,4 +116,24 @@ export function clientOf(
     ...options,
   });
   return { server, retries, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+/** What that fails with. */
+export async function failure(doing: Promise<unknown>): Promise<LookasideError> {
+  const error = await doing.then(
+    () => assert.fail('it did not fail'),
+    (thrown: unknown) => thrown,
+  );
+  if (!isLookasideError(error)) throw error;
+  return error;
+}
+
+/** The proxy that the environment names until the test ends. */
+export function nameProxy(t: TestContext, variable: string, url: string): void {
+  const before = process.env[variable];
+  t.after(() => {
+    if (before === undefined) delete process.env[variable];
+    else process.env[variable] = before;
+  });
+  process.env[variable] = url;
 }

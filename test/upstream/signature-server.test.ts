@@ -1,21 +1,27 @@
 // A signature server as its clients reach it: what is sent, what is believed, what is tried again.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile, rm } from 'node:fs/promises';
-import { createServer as createHttpServer } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { describe, type TestContext, test } from 'node:test';
-import { isLookasideError, type LookasideError } from '../../src/domain/errors.ts';
+import { describe, test } from 'node:test';
+import { isLookasideError } from '../../src/domain/errors.ts';
 import type { ImageId } from '../../src/domain/image.ts';
 import { MAX_BATCH_BYTES } from '../../src/domain/limits.ts';
 import type { StoredSignature } from '../../src/domain/stored-signature.ts';
-import { needs } from '../clients/available.ts';
-import { makeServerCertificate } from '../clients/certificate.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { serveOver } from '../http/served.ts';
-import { type Act, clientOf, cut, html, json, refusal, serveActs, serveBytes } from './scripted-server.ts';
+import {
+  type Act,
+  clientOf,
+  cut,
+  failure,
+  html,
+  json,
+  nameProxy,
+  refusal,
+  serveActs,
+  serveBytes,
+} from './scripted-server.ts';
 
 const HEX = 'ab'.repeat(32);
 const IMAGE: ImageId = {
@@ -26,15 +32,6 @@ const IMAGE: ImageId = {
   hex: HEX,
 };
 const NO_KEYS = json({ keys: [] });
-
-async function failure(doing: Promise<unknown>): Promise<LookasideError> {
-  const error = await doing.then(
-    () => assert.fail('it did not fail'),
-    (thrown: unknown) => thrown,
-  );
-  if (!isLookasideError(error)) throw error;
-  return error;
-}
 
 async function collect<T>(items: AsyncIterable<T>): Promise<readonly T[]> {
   const found: T[] = [];
@@ -358,76 +355,6 @@ describe('the socket of a server on this machine', () => {
     assert.ok(client.retries.length > 0);
   });
 });
-
-describe('over TLS', needs('openssl'), () => {
-  async function serveTls(t: TestContext) {
-    const temp = await openTempFolder();
-    t.after(() => temp[Symbol.asyncDispose]());
-    const ours = await makeServerCertificate(temp.path, 'ours');
-    const [key, cert, ca] = await Promise.all(
-      [ours.keyFile, ours.certificateFile, ours.authorityFile].map((file) => readFile(file, 'utf8')),
-    );
-    assert.ok(key !== undefined && cert !== undefined && ca !== undefined);
-    const server = createHttpsServer({ key, cert }, (_, res) => void res.end('{"keys":[]}'));
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    t.after(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    return { port: (server.address() as AddressInfo).port, ca }; // it listens on a port
-  }
-
-  test('a server is trusted by the authority that is named, alone or directly and by proxy', async (t) => {
-    const { port, ca } = await serveTls(t);
-    await using trusting = clientOf({ url: `https://127.0.0.1:${port}`, ca });
-    assert.deepEqual(await trusting.server.certificates(), []);
-
-    await using client = clientOf({ url: `https://127.0.0.1:${port}` });
-    const { code, message } = await failure(client.server.certificates());
-    assert.equal(code, 'SERVER_UNREACHABLE');
-    assert.match(message, /certificate is by an authority that is not trusted here .*--ca FILE/);
-
-    const tunnels = await serveProxy(t, port);
-    await using proxied = clientOf({ url: 'https://sig.example' });
-    assert.match((await failure(proxied.server.certificates())).message, /not trusted here/);
-    await using known = clientOf({ url: 'https://sig.example', ca });
-    // trusted, but made for 127.0.0.1
-    assert.match(
-      (await failure(known.server.certificates())).message,
-      /certificate is for other names .*sig\.example/,
-    );
-    assert.deepEqual(tunnels, ['sig.example:443', 'sig.example:443']);
-    assert.deepEqual([...client.retries, ...proxied.retries, ...known.retries], []);
-  });
-
-  /** A proxy that the environment names, whose tunnels all end at that port. What was asked of it. */
-  async function serveProxy(t: TestContext, port: number): Promise<readonly string[]> {
-    const asked: string[] = [];
-    const proxy = createHttpServer().on('connect', (req, socket: Socket) => {
-      asked.push(req.url ?? '');
-      const beyond = connect(port, '127.0.0.1', () => {
-        socket.write('HTTP/1.1 200 OK\r\n\r\n');
-        beyond.pipe(socket).pipe(beyond);
-      });
-      for (const end of [beyond, socket]) end.on('error', () => undefined); // the client leaves in mid-handshake
-    });
-    proxy.listen(0, '127.0.0.1');
-    await once(proxy, 'listening');
-    t.after(() => proxy.close());
-    nameProxy(t, 'https_proxy', `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`); // it listens on a port
-    return asked;
-  }
-});
-
-function nameProxy(t: TestContext, variable: string, url: string): void {
-  const before = process.env[variable];
-  t.after(() => {
-    if (before === undefined) delete process.env[variable];
-    else process.env[variable] = before;
-  });
-  process.env[variable] = url;
-}
 
 describe('a proxy of the environment', () => {
   test('is asked for http with the whole URL, but for nothing on this machine', async (t) => {

@@ -6,10 +6,10 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { needs } from '../clients/available.ts';
 import { type Argv, succeed } from '../clients/command.ts';
-import { asNobody, NOBODY, needsNobody } from '../faults/unprivileged.ts';
-import { open, temporaryFolder } from './scratch.ts';
+import { open, temporaryFolder } from '../sqlite/scratch.ts';
+import { asNobody, NOBODY, needsNobody } from './unprivileged.ts';
 
-const PROGRAM = fileURLToPath(new URL('./disk-writer.js', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('./state-disk-child.js', import.meta.url));
 const SURROUNDINGS = { env: { PATH: process.env.PATH ?? '' } };
 
 async function attempts(argv: Argv): Promise<Record<string, unknown>[]> {

@@ -1,4 +1,4 @@
-// Started by restore.test.ts under strace: puts the same bytes back twice, and prints what came of each.
+// Started by restore-sync.test.ts under strace: puts the same bytes back twice, and prints what came of each.
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { folderOf, signatureBytes } from '../store/lay.ts';

@@ -7,9 +7,9 @@ import { readKey } from 'openpgp';
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
 import { armorPublicKey } from '../../src/openpgp/armor.ts';
 import { cleanCertificates } from '../../src/openpgp/certificates.ts';
-import { needs } from '../clients/available.ts';
-import { describeOutcome, run } from '../clients/command.ts';
-import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { needs } from './available.ts';
+import { describeOutcome, run } from './command.ts';
+import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
 type Clean = Extract<CleanedCertificate, { kind: 'clean' }>;
 

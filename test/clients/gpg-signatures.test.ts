@@ -6,9 +6,6 @@ import { after, before, describe, test } from 'node:test';
 import type { Judgement } from '../../src/domain/verdict.ts';
 import { createKeyring } from '../../src/openpgp/keyring.ts';
 import { examineMessage } from '../../src/openpgp/verifier.ts';
-import { needs } from '../clients/available.ts';
-import { type GnupgHome, openGnupgHome } from '../clients/keys.ts';
-import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import {
   certificate,
   issuerFingerprint,
@@ -21,7 +18,10 @@ import {
   signatureBody,
   subpacket,
   time,
-} from './packet-writer.ts';
+} from '../openpgp/packet-writer.ts';
+import { needs } from './available.ts';
+import { type GnupgHome, openGnupgHome } from './keys.ts';
+import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
 const PAYLOAD = JSON.stringify({
   critical: {

@@ -1,4 +1,4 @@
-// Started by disk.test.ts as another process, on a disk or as a user of which the test makes trouble: tries to write
+// Started by state-disk.test.ts as another process, on a disk or as a user of which the test makes trouble: tries to write
 // to the state in the data directory, and prints what came of each try as one line of JSON.
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';

@@ -23,7 +23,7 @@ import { basename, delimiter, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const INSTALLING = /installing dependencies/;
 const BUILDING = /building/;
 
@@ -185,7 +185,7 @@ describe('in a fresh clone', () => {
   });
 
   test('deleted tests leave no built files that would run on', () => {
-    assert.ok(existsSync(join(clone, 'dist/test/start.test.js')));
+    assert.ok(existsSync(join(clone, 'dist/test/start/fresh-clone.test.js')));
     rmSync(join(clone, 'test'), { recursive: true }); // all of them, which makes the builds that follow shorter
     assert.equal(inClone('npm', ['run', 'build']).status, 0);
     assert.equal(existsSync(join(clone, 'dist/test')), false);
