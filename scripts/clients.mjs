@@ -1,8 +1,7 @@
 // The real clients that tests use: which are here, and on Debian as root the installation of the others.
-import { accessSync, constants, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import process from 'node:process';
-import { run } from './run.mjs';
+import { run, whereIs } from './run.mjs';
 
 /** Program -> Debian package. */
 const CLIENTS = {
@@ -37,17 +36,18 @@ const PACKAGES = { ...CLIENTS, ...FAULT_CLIENTS };
 
 /** The client programs that are not on the PATH. */
 export function missingClients() {
-  return Object.keys(CLIENTS).filter((program) => !isOnPath(program));
+  return Object.keys(CLIENTS).filter((program) => whereIs(program) === null);
 }
 
 /** As missingClients(), with those that only `npm run faults` needs. */
 export function missingFaultClients() {
-  return Object.keys(PACKAGES).filter((program) => !isOnPath(program));
+  return Object.keys(PACKAGES).filter((program) => whereIs(program) === null);
 }
 
 /** Why this machine's missing clients are not installed by us, or null when they can be. */
 export function whyNotInstalled({ osRelease = '/etc/os-release', isRoot = process.getuid?.() === 0 } = {}) {
-  if (!isDebian(osRelease) || !isOnPath('apt-get')) return 'only on Debian are they installed by themselves';
+  if (!isDebian(osRelease) || whereIs('apt-get') === null)
+    return 'only on Debian are they installed by themselves';
   if (!isRoot) return 'only root can install them';
   return null;
 }
@@ -99,15 +99,4 @@ function isDebian(osRelease) {
     throw error;
   }
   return /^(?:ID|ID_LIKE)=.*\bdebian\b/m.test(text);
-}
-
-function isOnPath(program) {
-  return (process.env.PATH || '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false; // whatever the reason, the shell would not run it either
-    }
-  });
 }

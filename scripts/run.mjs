@@ -1,6 +1,8 @@
-// Runs one other program to its end, and passes signals on to it.
+// Finds one other program, runs it to its end, and passes signals on to it.
 import { spawn } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
 import os from 'node:os';
+import { delimiter, join } from 'node:path';
 import process from 'node:process';
 
 const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP'];
@@ -34,6 +36,21 @@ export function run(command, args, options = {}) {
       resolve(signal === null ? code : 128 + os.constants.signals[signal]);
     });
   });
+}
+
+/** The file that the shell would run for this name, or null. */
+export function whereIs(name) {
+  const candidates = (process.env.PATH || '').split(delimiter).map((folder) => join(folder, name));
+  return candidates.find(isExecutable) ?? null;
+}
+
+function isExecutable(file) {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false; // whatever the reason, the shell would not run it either
+  }
 }
 
 /** A failure that is told to the person at the terminal in one sentence, without a stack. */

@@ -1,16 +1,23 @@
 // `npm test [PART …]`: makes everything ready, the clients too, and runs the tests; those whose path has one of PARTs.
+// `npm run test:fast [PART …]`: the fast part of them alone, without clients.
 import './node-version.mjs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
 import { installClients, missingClients, whyNotInstalled } from './clients.mjs';
+import { isFast, layPath } from './parts.mjs';
 import { filesBelow, makeReady, ROOT, say } from './ready.mjs';
 import { Refusal, run, runMain } from './run.mjs';
 
 runMain(async () => {
+  const [first, ...rest] = process.argv.slice(2);
+  const onlyFast = first === '--fast';
+  const parts = onlyFast || first === undefined ? rest : [first, ...rest];
   await makeReady();
-  await provideClients();
-  const files = testFiles(process.argv.slice(2));
+  if (!onlyFast) await provideClients();
+  const files = testFiles(parts, onlyFast);
+  const env = onlyFast ? { ...process.env, PATH: pathWithoutClients() } : process.env;
   // At least two: the real clients and npm spend their time waiting for other programs.
   const concurrency = Math.max(2, os.availableParallelism());
   const flags = [
@@ -20,7 +27,7 @@ runMain(async () => {
     '--test-timeout=600000',
   ];
   // Nothing is printed after it: the runner's counts are the last lines.
-  process.exitCode = await run(process.execPath, [...flags, ...files], { cwd: ROOT, stdio: 'inherit' });
+  process.exitCode = await run(process.execPath, [...flags, ...files], { cwd: ROOT, env, stdio: 'inherit' });
 });
 
 async function provideClients() {
@@ -38,14 +45,27 @@ async function provideClients() {
   say(`${sentence}; tests that need one are skipped, marked # SKIP`);
 }
 
+/** A PATH on which a test of the fast part finds no client, so that it fails here if it asks one. Gone when we end. */
+function pathWithoutClients() {
+  const folder = mkdtempSync(join(os.tmpdir(), 'lookaside-test-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true })); // run() ends the process on a signal
+  const path = join(folder, 'bin');
+  layPath(path);
+  return path;
+}
+
 /** Built tests whose path below dist/ contains one of `parts`; all without parts. A folder fails on Node.js 22. */
-function testFiles(parts) {
+function testFiles(parts, onlyFast) {
   const dist = join(ROOT, 'dist');
   const files = filesBelow(join(dist, 'test'), '.test.js').filter((file) => {
-    return parts.length === 0 || parts.some((part) => relative(dist, file).includes(part));
+    const path = relative(dist, file);
+    if (onlyFast && !isFast(path)) return false;
+    return parts.length === 0 || parts.some((part) => path.includes(part));
   });
   if (files.length > 0) return files;
   throw new Refusal(
-    parts.length === 0 ? 'there are no tests' : `no test file's path has ${parts.join(' or ')} in it`,
+    parts.length === 0
+      ? 'there are no tests'
+      : `no test file${onlyFast ? ' of the fast part' : ''} has ${parts.join(' or ')} in its path`,
   );
 }

@@ -1,11 +1,12 @@
 // The layers: who may import what, as data, held against the import lines of every file in src/.
 // Keep in sync with CONTRIBUTING.md, "Layers".
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { join, posix, sep } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { importsOf, sourcesBelow, targetOf } from './imports.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -144,24 +145,6 @@ function layerOf(file: string): string {
   return file.split('/', 1)[0] ?? file;
 }
 
-/** The file below src that a relative import of `file` names; starts with `..` when it lies outside. */
-function targetOf(file: string, specifier: string): string {
-  return posix.normalize(posix.join(posix.dirname(file), specifier)).replace(/\.js$/, '.ts');
-}
-
-// Anchored at a line's start, so that no comment or string has to be understood; the formatter puts every
-// statement there. Type imports count: they are knowledge of the other layer too.
-const STATEMENT = /^[ \t]*(?:import|export)\b(?:[^;'"`=()]*?\bfrom)?\s*(['"])(?<specifier>[^'"]+)\1/gm;
-const CALL = /\bimport\s*\(\s*(?:(['"`])(?<specifier>[^'"`$]+)\1\s*[,)]|(?<other>[^)\n]*))/g;
-// Worker threads are started by file, not imported.
-const WORKER = /\bnew URL\(\s*(['"])(?<specifier>\.[^'"]+\.[jt]s)\1,\s*import\.meta\.url/g;
-
-function importsOf(code: string): string[] {
-  return [STATEMENT, CALL, WORKER]
-    .flatMap((pattern) => [...code.matchAll(pattern)])
-    .map(({ groups }) => groups?.specifier ?? `import(${groups?.other ?? ''}), which is not a literal`);
-}
-
 /** Comments hold examples and reasons, which may name what the code must not touch. */
 function withoutCommentLines(code: string): string {
   return code.replace(/^[ \t]*(?:\/\/|\/?\*).*$/gm, '').replace(/[ \t]\/\/ .*$/gm, '');
@@ -188,13 +171,6 @@ function importCycle(sources: ReadonlyMap<string, string>): string[] | null {
     if (cycle !== null) return cycle;
   }
   return null;
-}
-
-function sourcesBelow(folder: string): Map<string, string> {
-  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.ts'))
-    .sort();
-  return new Map(files.map((file) => [file.split(sep).join('/'), readFileSync(join(folder, file), 'utf8')]));
 }
 
 const sources = sourcesBelow(join(ROOT, 'src'));

@@ -208,7 +208,7 @@ describe('in a fresh clone', () => {
     const { status, stdout, stderr } = testsWithoutClients(['no-such-test'], {});
     assert.equal(status, 1);
     assert.equal(stdout, '');
-    assert.match(stderr, /no test file's path has no-such-test in it/);
+    assert.match(stderr, /no test file has no-such-test in its path/);
   });
 
   test('with CI=true a missing client stops the tests before the first one runs', () => {
@@ -235,6 +235,28 @@ describe('in a fresh clone', () => {
       counts,
     );
     assert.equal(last[0], 'ℹ tests 1');
+  });
+
+  test('`npm run test:fast` runs what is in no folder of slow tests, without clients, and looks for none', () => {
+    const slow = join(clone, 'test/clients');
+    mkdirSync(slow);
+    writeFileSync(join(slow, 'slow.test.ts'), "throw new Error('this one is not of the fast part');\n");
+    writeFileSync(
+      join(clone, 'test/one.test.ts'),
+      `import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+test('one', () => {
+  assert.equal(spawnSync('sh', ['-c', 'exit 3']).status, 3);
+  assert.match(String(spawnSync('git', ['--version']).error), /ENOENT/);
+});
+`,
+    );
+    const { status, stdout, output } = inClone('npm', ['run', 'test:fast']);
+    assert.equal(status, 0, output);
+    assert.match(stdout, /^ℹ tests 1$/m);
+    assert.doesNotMatch(output, /not on this machine/);
+    rmSync(slow, { recursive: true });
   });
 
   test('a failed test is the exit status of `npm test`', () => {
