@@ -1,9 +1,10 @@
 // The README's main story, its own code blocks run as they stand, one after the other. Two things differ: `npm start` is
 // the built server (test/start/fresh-clone.test.ts runs npm's), and `apt-get install` is left out, because `npm test` has done that.
 import assert from 'node:assert/strict';
-import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { systemCode } from '../../src/domain/errors.ts';
 import { needs } from './available.ts';
 import { type Outcome, run } from './command.ts';
 import { openPrivateHost, type PrivateHost } from './private-host.ts';
@@ -12,6 +13,8 @@ import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
 const PROJECT = path.join(import.meta.dirname, '../../..');
 const README = path.join(PROJECT, 'README.md');
+/** The folder of the README’s commands, which a person who follows them has as well. */
+const OF_THE_MACHINE = '/tmp/lookaside-try';
 const INSTALLATION = /^apt-get install .*\n/m;
 
 /** What Debian's golang-github-containers-common puts there. */
@@ -25,10 +28,13 @@ describe(
     let host: PrivateHost;
     let server: LookasideServer | undefined;
     let outcome: Outcome;
+    let wasThere: number | null;
 
     before(async () => {
+      wasThere = await changedAt(OF_THE_MACHINE);
       folder = await openTempFolder();
-      host = await openPrivateHost(folder.path, { network: true });
+      const node = path.resolve(process.execPath, '../..');
+      host = await openPrivateHost(folder.path, { network: true, tmpWith: [PROJECT, node] });
       await mkdir(path.join(folder.path, 'home'));
       await writeFile(path.join(folder.path, 'etc/policy.json'), DEBIAN_POLICY);
       const data = path.join(folder.path, 'data');
@@ -42,7 +48,6 @@ describe(
         env: { PATH: process.env.PATH ?? '', HOME: path.join(folder.path, 'home') },
       });
       for (const resource of [server, host, folder]) await resource?.[Symbol.asyncDispose]();
-      await rm('/tmp/lookaside-try', { recursive: true, force: true }); // the README's folder
     });
 
     /** Runs the section's blocks but the first, which starts the server, as one script in the project's folder. */
@@ -84,7 +89,7 @@ describe(
     });
 
     test('skopeo reads what it has signed and push has sent', async () => {
-      await access('/tmp/lookaside-try/copied/signature-1');
+      await access(path.join(folder.path, 'tmp/lookaside-try/copied/signature-1'));
     });
 
     test('with the watcher running, podman push --sign-by was all that the signer typed', () => {
@@ -92,6 +97,10 @@ describe(
         outcome.stderr,
         /Trying to pull localhost:5001\/team\/watched:v1[\s\S]*Storing signatures/,
       );
+    });
+
+    test('nothing of it is done in the machine’s own /tmp', async () => {
+      assert.equal(await changedAt(OF_THE_MACHINE), wasThere);
     });
 
     test('each signature was read from the server', async () => {
@@ -115,4 +124,13 @@ async function shellBlocks(heading: string): Promise<readonly string[]> {
   assert.notEqual(from, -1, `the README has no section "${heading}"`);
   const section = text.slice(from, text.indexOf('\n## ', from));
   return [...section.matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
+}
+
+/** When something was last made or removed in the folder; null when there is none. */
+async function changedAt(place: string): Promise<number | null> {
+  const found = await stat(place).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return null;
+    throw error;
+  });
+  return found?.mtimeMs ?? null;
 }

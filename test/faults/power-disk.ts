@@ -1,7 +1,7 @@
 // A disk of its own for a data directory, whose power can be cut: a loop mount that xfs_io shuts down, so that the file
 // system drops whatever no fsync has brought to the disk, its journal included.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { needs } from '../clients/available.ts';
 import { type Argv, succeed } from '../clients/command.ts';
@@ -98,9 +98,9 @@ export function needsPowerDisk(fileSystem: FileSystem): { readonly skip: string 
 /** Root in a container has the programs, and still may not mount. */
 function whyNoLoopMount(fileSystem: FileSystem): string | null {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'loop mounts need root on Linux';
-  const folder = path.join('/tmp', `lac-probe-${process.pid}`);
+  const folder = mkdtempSync(path.join('/tmp', 'lac-probe-'));
   const script = `
-    mkdir "$1" && truncate --size=${DISK_BYTES} "$1/disk" && mkdir "$1/mounted" &&
+    truncate --size=${DISK_BYTES} "$1/disk" && mkdir "$1/mounted" &&
     mkfs.${fileSystem} -q "$1/disk" && mount -o loop "$1/disk" "$1/mounted" && umount "$1/mounted"`;
   try {
     const { status, stderr } = spawnSync('sh', ['-c', script, 'sh', folder], { encoding: 'utf8' });
