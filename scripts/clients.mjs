@@ -1,5 +1,5 @@
 // The real clients that tests use: which are here, and on Debian as root the installation of the others.
-import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import process from 'node:process';
 import { run, whereIs } from './run.mjs';
 
@@ -71,16 +71,15 @@ export async function installClients(programs, { policyFile = '/usr/sbin/policy-
 // invoke-rc.d asks this program whether it may start a service; 101 is no (Debian policy, section 9.3.3).
 const POLICY =
   '#!/bin/sh\n# written by scripts/clients.mjs of lookaside while it installs packages\nexit 101\n';
+const policyOf = (pid) => `${POLICY}# for process ${pid}\n`;
 
-/** Runs `act` while no package may start a service. A policy that somebody else made is left as it is. */
+/**
+ * Runs `act` while no package may start a service. A policy that somebody else made is left as it is; while another
+ * process is in here, it is waited for: it takes its policy away, which would be ours too.
+ */
 export async function withoutServices(policyFile, act) {
-  try {
-    writeFileSync(policyFile, POLICY, { mode: 0o755, flag: 'wx' });
-  } catch (error) {
-    if (error.code !== 'EEXIST') throw error;
-    if (readFileSync(policyFile, 'utf8') !== POLICY) return act(); // else left by a run that was killed
-  }
-  const remove = () => unlinkSync(policyFile);
+  if (!(await writePolicy(policyFile))) return act();
+  const remove = () => rmSync(policyFile, { force: true });
   process.once('exit', remove); // run() ends the process on a signal
   try {
     return await act();
@@ -90,13 +89,42 @@ export async function withoutServices(policyFile, act) {
   }
 }
 
+const LOOK_AGAIN_MS = 250;
+
+/** False when somebody else's policy stands there. */
+async function writePolicy(policyFile) {
+  for (let emptyLooks = 0; ; ) {
+    try {
+      writeFileSync(policyFile, policyOf(process.pid), { mode: 0o755, flag: 'wx' });
+      return true;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    }
+    const text = readOrEmpty(policyFile);
+    if (text === '') emptyLooks += 1;
+    const isBegun = text === '' && emptyLooks < 4; // made a moment ago, or gone again
+    if (!isBegun && !text.startsWith(POLICY)) return false;
+    if (isBegun || isRunning(text.slice(POLICY.length)))
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+    else rmSync(policyFile, { force: true }); // left by a run that was killed
+  }
+}
+
+/** Whether the process that the last line of a policy names is one of Node.js; another may have its number by now. */
+function isRunning(line) {
+  const pid = /^# for process (\d+)$/m.exec(line);
+  return pid !== null && readOrEmpty(`/proc/${pid[1]}/cmdline`).includes('node');
+}
+
 function isDebian(osRelease) {
-  let text;
+  return /^(?:ID|ID_LIKE)=.*\bdebian\b/m.test(readOrEmpty(osRelease));
+}
+
+function readOrEmpty(file) {
   try {
-    text = readFileSync(osRelease, 'utf8');
+    return readFileSync(file, 'utf8');
   } catch (error) {
-    if (error.code === 'ENOENT') return false;
+    if (error.code === 'ENOENT') return '';
     throw error;
   }
-  return /^(?:ID|ID_LIKE)=.*\bdebian\b/m.test(text);
 }

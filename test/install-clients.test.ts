@@ -1,6 +1,7 @@
 // How `npm test` installs the clients that the tests need: scripts/clients.mjs against an apt-get of our own.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,6 +23,7 @@ function fakeApt(t: TestContext, { exits }: { exits: readonly number[] }) {
   mkdirSync(join(folder, 'bin'));
   const script = `#!/bin/sh
 [ -x '${policyFile}' ] && policy=yes || policy=no
+[ -e '${join(folder, 'is-over')}' ] && set -- "$@" over
 echo "$policy $DEBIAN_FRONTEND $*" >> '${log}'
 set -- ${exits.join(' ')}
 shift $(( $(wc -l < '${log}') - 1 ))
@@ -64,9 +66,41 @@ test('the policy goes again when the installation fails', (t) => {
   assert.equal(existsSync(policyFile), false);
 });
 
-test("an administrator's own service policy is neither overwritten nor removed", (t) => {
+test('a policy that a killed run has left is taken over', (t) => {
   const { policyFile, install } = fakeApt(t, { exits: [0] });
-  writeFileSync(policyFile, '#!/bin/sh\nexit 0\n');
-  install(['curl']);
-  assert.equal(readFileSync(policyFile, 'utf8'), '#!/bin/sh\nexit 0\n');
+  const killed = `const { withoutServices } = await import(${JSON.stringify(clientsUrl)});
+    await withoutServices(${JSON.stringify(policyFile)}, () => process.kill(process.pid, 'SIGKILL'));`;
+  assert.equal(spawnSync(process.execPath, ['--input-type=module', '-e', killed]).signal, 'SIGKILL');
+  assert.ok(existsSync(policyFile));
+  assert.match(install(['curl'])[0] ?? '', /^yes /);
+  assert.equal(existsSync(policyFile), false);
+});
+
+test('a run that installs at the same time is waited for: it takes its policy away when it ends', async (t) => {
+  const { policyFile, install } = fakeApt(t, { exits: [0] });
+  const isOver = join(policyFile, '../is-over');
+  const other = `const { withoutServices } = await import(${JSON.stringify(clientsUrl)});
+    const { writeFileSync } = await import('node:fs');
+    await withoutServices(${JSON.stringify(policyFile)}, async () => {
+      console.log('installing');
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      writeFileSync(${JSON.stringify(isOver)}, '');
+    });`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', other], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  await once(child.stdout, 'data');
+  assert.match(install(['curl'])[0] ?? '', /^yes .*curl over$/);
+  assert.deepEqual(await ended, [0, null]);
+  assert.equal(existsSync(policyFile), false);
+});
+
+test("an administrator's own service policy is neither overwritten nor removed", (t) => {
+  const { policyFile, install } = fakeApt(t, { exits: [0, 0] });
+  for (const text of ['#!/bin/sh\nexit 0\n', '']) {
+    writeFileSync(policyFile, text);
+    install(['curl']);
+    assert.equal(readFileSync(policyFile, 'utf8'), text);
+  }
 });
