@@ -8,6 +8,7 @@ import { openTempFolder } from './temp-folder.ts';
 import { type Uploads, uploadsTo } from './uploads.ts';
 
 export interface UploadsScene extends AsyncDisposable {
+  readonly data: string;
   readonly server: LookasideServer;
   readonly signer: Signer;
   readonly uploads: Uploads;
@@ -17,17 +18,20 @@ export interface UploadsScene extends AsyncDisposable {
   assertNoDebris(): Promise<void>;
 }
 
-/** A new server that owns its tree. */
-export async function openUploadsScene(): Promise<UploadsScene> {
+/** A new server that owns its tree; `settings` are of its environment. */
+export async function openUploadsScene(
+  settings: Readonly<Record<string, string>> = {},
+): Promise<UploadsScene> {
   const temp = await openTempFolder();
   try {
     const data = temp.path;
     const tree = path.join(data, 'sigstore');
     const signer = makeSigner('alice');
     const token = await enrol(data, signer);
-    const server = await startServer({ data });
+    const server = await startServer({ data, settings });
     const uploads = uploadsTo(server.port, token);
     return {
+      data,
       server,
       signer,
       uploads,

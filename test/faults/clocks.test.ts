@@ -13,6 +13,7 @@ import { runLookaside, startServer } from '../clients/server.ts';
 import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { takenAs, uploadsTo } from '../clients/uploads.ts';
+import { openUploadsScene } from '../clients/uploads-scene.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
 import { startAsking } from './asking.ts';
 import { count, isFull, promise } from './promise.ts';
@@ -114,10 +115,7 @@ promise(
     ...needs('faketime'),
   },
   async (see) => {
-    await using temp = await openTempFolder();
     await using outside = await openTempFolder();
-    const signer = makeSigner('alice');
-    const token = await enrol(temp.path, signer);
     const clock = path.join(outside.path, 'clock');
     await writeFile(clock, '+0d');
     const settings = {
@@ -126,8 +124,8 @@ promise(
       FAKETIME_NO_CACHE: '1',
       FAKETIME_DONT_FAKE_MONOTONIC: '1',
     };
-    await using server = await startServer({ data: temp.path, settings });
-    const uploads = uploadsTo(server.port, token);
+    await using scene = await openUploadsScene(settings);
+    const { data, server, signer, uploads } = scene;
     const served: Buffer[] = [];
     const upload = async (signedAt: Date) => {
       const bytes = signer.sign({ repository: REPOSITORY, tag: `v${served.length}`, signedAt });
@@ -139,7 +137,7 @@ promise(
     const target = `/${FOLDER}/signature-1`;
     await using asking = startAsking({ port: server.port, target, pauseMs: 5 });
     for (const [jump, aheadMs] of [...ALL_CLOCKS].reverse().slice(1)) {
-      await eventually(async () => assert.equal((await readsByDay(temp.path)).size, served.length));
+      await eventually(async () => assert.equal((await readsByDay(data)).size, served.length));
       await writeFile(clock, jump);
       await upload(new Date(Date.now() + aheadMs + MINUTE_MS));
       for (const [position, expected] of served.entries()) {
@@ -153,9 +151,9 @@ promise(
     const [first = assert.fail()] = served;
     for (const { status, sha256 } of reads) assert.deepEqual([status, sha256], [200, sha256Hex(first)]);
     await server.stop();
-    const days = await readsByDay(temp.path);
+    const days = await readsByDay(data);
     assert.ok(days.size >= 3, [...days.keys()].join(' '));
-    const fsck = await runLookaside(['fsck', '--data', temp.path]);
+    const fsck = await runLookaside(['fsck', '--data', data]);
     assert.equal(fsck.status, 0, describeOutcome(fsck));
     see(
       `0 of ${reads.length} reads refused, ${served.length} uploads, 0 lost; ${days.size} days of reads kept`,

@@ -4,6 +4,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { test } from 'node:test';
 import { needs } from '../clients/available.ts';
 import { startBackground } from '../clients/command.ts';
+import { inOwnMounts } from './own-mounts.ts';
 import { needsPowerDisk, openPowerDisk } from './power-disk.ts';
 
 const skip = needsPowerDisk('ext4').skip || needs('private host').skip;
@@ -12,16 +13,8 @@ test('a disk comes back while another mount namespace, as other tests make them,
   skip,
 }, async () => {
   await using disk = await openPowerDisk('ext4');
-  const argv = [
-    'unshare',
-    '--mount',
-    '--propagation',
-    'private',
-    'sh',
-    '-c',
-    'echo ready; read -r _',
-  ] as const;
-  await using _ = await startBackground(argv, { env: { PATH: process.env.PATH ?? '' } }, /ready/);
+  const holder = inOwnMounts(':')(['sh', '-c', 'echo ready; read -r _']);
+  await using _ = await startBackground(holder, { env: { PATH: process.env.PATH ?? '' } }, /ready/);
   await disk.cut();
   await disk.restore();
   await mkdir(disk.data);

@@ -9,9 +9,10 @@ import { eventually } from '../clients/eventually.ts';
 import { type LookasideServer, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { type RawAnswer, requestRaw } from '../http/raw-request.ts';
-import { otherProcess } from '../sqlite/scratch.ts';
 import { layImage, signatureBytes } from '../store/lay.ts';
 import { fill } from './fill.ts';
+import { lockDatabases, todaysLog } from './locked.ts';
+import { inOwnMounts, seenBy } from './own-mounts.ts';
 import { percentile } from './percentile.ts';
 import { count, isFull, promise } from './promise.ts';
 import { asNobody, giveToNobody, needsNobody } from './unprivileged.ts';
@@ -113,25 +114,16 @@ promise(
     await using laid = await lay();
     await using server = await startServer({ root: laid.root, data: laid.data });
     await whole(server.port);
-    const cleanup: (() => void)[] = [];
-    const t = { after: (act: () => void) => void cleanup.push(act) };
-    try {
-      await readAll(server.port, { ...laid.images, unread: [] }, 0); // the day's access log is there from now on
-      const day = `access/${new Date().toISOString().slice(0, 10)}.db`;
-      for (const name of ['index.db', 'state.db', day]) {
-        await eventually(() => otherProcess(t, 'write', path.join(laid.data, name)));
-      }
-      const measured = await readAll(server.port, laid.images, LASTING_MS);
-      assertKept(measured, see);
-      await eventually(async () => {
-        const { status, said } = await readiness(server.port);
-        assert.equal(status, 200);
-        assert.match(said, /"reads":"ok","writes":"failed".*is locked by another process/);
-      });
-      assert.equal((await readiness(server.port, '?for=writes')).status, 503);
-    } finally {
-      for (const act of cleanup) act();
-    }
+    await readAll(server.port, { ...laid.images, unread: [] }, 0); // the day's access log is there from now on
+    await using _ = await lockDatabases(laid.data, ['index.db', 'state.db', todaysLog()]);
+    const measured = await readAll(server.port, laid.images, LASTING_MS);
+    assertKept(measured, see);
+    await eventually(async () => {
+      const { status, said } = await readiness(server.port);
+      assert.equal(status, 200);
+      assert.match(said, /"reads":"ok","writes":"failed".*is locked by another process/);
+    });
+    assert.equal((await readiness(server.port, '?for=writes')).status, 503);
   },
 );
 
@@ -160,17 +152,8 @@ promise(
   },
 );
 
-const TMPFS = 'mount -t tmpfs -o size=32m tmpfs "$1" && mkdir "$1/data" && shift && exec "$@"';
-
-/** A server in a mount namespace whose data directory is on a disk of 32 MiB. */
-function onSmallDisk(folder: string): (argv: Argv) => Argv {
-  return (argv) => [
-    ...(['unshare', '--mount', '--propagation', 'private'] as const),
-    ...['sh', '-ec', TMPFS, 'sh', folder, ...argv],
-  ];
-}
-
-const inside = (pid: number, folder: string) => path.join(`/proc/${pid}/root`, folder);
+/** The data directory is on a disk of 32 MiB. */
+const ON_SMALL_DISK = 'mount -t tmpfs -o size=32m tmpfs "$1" && mkdir "$1/data"';
 
 promise(
   {
@@ -184,10 +167,10 @@ promise(
     const data = path.join(temp.path, 'data');
     await using server = await startServer({
       data,
-      on: onSmallDisk(temp.path),
+      on: inOwnMounts(ON_SMALL_DISK, temp.path),
       settings: { LOOKASIDE_MIN_FREE: '1KiB' },
     });
-    const seen = inside(server.pid, temp.path);
+    const seen = seenBy(server.pid, temp.path);
     const images = await layImages(path.join(seen, 'data/sigstore'));
     await fill(path.join(seen, 'filler'));
     const measured = await readAll(server.port, images, LASTING_MS);
@@ -203,8 +186,7 @@ promise(
 );
 
 const STOPPED_AND_FULL = `mount -t tmpfs -o size=8m tmpfs "$1" && cp -a "$2/." "$1" || exit 1
-until ! dd if=/dev/zero of="$1/filler" bs=4k oflag=append conv=notrunc count=100000 2>/dev/null; do :; done
-shift 2; exec "$@"`;
+until ! dd if=/dev/zero of="$1/filler" bs=4k oflag=append conv=notrunc count=100000 2>/dev/null; do :; done`;
 
 promise(
   {
@@ -218,10 +200,6 @@ promise(
     await using temp = await openTempFolder();
     const images = await layImages(path.join(laid.path, 'sigstore'), 0);
     await (await startServer({ data: laid.path })).stop();
-    const ns = (argv: Argv): Argv => [
-      ...(['unshare', '--mount', '--propagation', 'private'] as const),
-      ...['sh', '-ec', STOPPED_AND_FULL, 'sh', temp.path, laid.path, ...argv],
-    ];
     let served = 0;
     const serveOnce = async (server: LookasideServer) => {
       assert.equal((await readAll(server.port, images, 0)).errors, 0);
@@ -229,7 +207,10 @@ promise(
       assert.equal((await readiness(server.port, '?for=writes')).status, 503);
       served += 1;
     };
-    await using holder = await startServer({ data: temp.path, on: ns });
+    await using holder = await startServer({
+      data: temp.path,
+      on: inOwnMounts(STOPPED_AND_FULL, temp.path, laid.path),
+    });
     await serveOnce(holder);
     // the disk lives as long as somebody is in its namespace
     await using keeper = await startBackground(

@@ -24,6 +24,7 @@ import { parseAnswer, requestRaw } from '../http/raw-request.ts';
 import { otherProcess } from '../sqlite/scratch.ts';
 import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
 import { ask } from './ask.ts';
+import { lockDatabases, todaysLog } from './locked.ts';
 import { count, isFull, promise } from './promise.ts';
 
 const ONE = signatureBytes('one', 3000);
@@ -309,34 +310,25 @@ promise(
     await using server = await startServer({ data: temp.path });
     const read = () => requestRaw(server.port, `GET /${folder}/signature-1`);
     await read(); // the day's access log is there soon after
-    const cleanup: (() => void)[] = [];
-    const t = { after: (act: () => void) => void cleanup.push(act) };
-    try {
-      const day = `access/${new Date().toISOString().slice(0, 10)}.db`;
-      for (const name of ['index.db', 'state.db', day]) {
-        await eventually(() => otherProcess(t, 'write', path.join(temp.path, name)));
-      }
-      assert.equal((await read()).status, 200);
-      const bytes = signer.sign({ repository: 'team/new', tag: 'v1' });
-      const target = `POST /${folderOf('team/new')}`;
-      const uploading = requestRaw(server.port, target, [`Authorization: Bearer ${token}`], bytes);
-      await eventually(async () => {
-        const { body } = await requestRaw(server.port, 'GET /readyz?for=writes');
-        assert.match(body.toString(), /state\.db is locked by another process/);
-      });
-      const startedMs = performance.now();
-      process.kill(server.pid, 'SIGTERM');
-      const { status, body } = await uploading;
-      assert.equal(await server.ended, 0, server.output());
-      const tookMs = performance.now() - startedMs;
-      see(`exit status 0 in ${(tookMs / 1000).toFixed(1)} s`);
-      assert.equal(status, 503);
-      assert.match(body.toString(), /"BUSY".*another process keeps the state database locked/);
-      assert.match(server.output(), /access events were not written/);
-      assert.ok(tookMs <= EXIT_MS);
-    } finally {
-      for (const act of cleanup) act();
-    }
+    await using _ = await lockDatabases(temp.path, ['index.db', 'state.db', todaysLog()]);
+    assert.equal((await read()).status, 200);
+    const bytes = signer.sign({ repository: 'team/new', tag: 'v1' });
+    const target = `POST /${folderOf('team/new')}`;
+    const uploading = requestRaw(server.port, target, [`Authorization: Bearer ${token}`], bytes);
+    await eventually(async () => {
+      const { body } = await requestRaw(server.port, 'GET /readyz?for=writes');
+      assert.match(body.toString(), /state\.db is locked by another process/);
+    });
+    const startedMs = performance.now();
+    process.kill(server.pid, 'SIGTERM');
+    const { status, body } = await uploading;
+    assert.equal(await server.ended, 0, server.output());
+    const tookMs = performance.now() - startedMs;
+    see(`exit status 0 in ${(tookMs / 1000).toFixed(1)} s`);
+    assert.equal(status, 503);
+    assert.match(body.toString(), /"BUSY".*another process keeps the state database locked/);
+    assert.match(server.output(), /access events were not written/);
+    assert.ok(tookMs <= EXIT_MS);
   },
 );
 

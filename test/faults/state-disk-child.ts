@@ -1,12 +1,13 @@
 // Started by state-disk.test.ts as another process, on a disk or as a user of which the test makes trouble: tries to write
 // to the state in the data directory, and prints what came of each try as one line of JSON.
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../../src/domain/errors.ts';
 import { openDatabases } from '../../src/sqlite/databases.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { imageAt, sha256 } from '../contract/signature-index.ts';
 import { uploadOf } from '../contract/upload-store.ts';
+import { fill } from './fill.ts';
 
 const [, , isFilling, dataDir = ''] = process.argv;
 const filler = join(dataDir, 'filler');
@@ -15,7 +16,7 @@ const bytes = Buffer.alloc(256 * 1024, 'x');
 const upload = uploadOf(image, '', { sha256: sha256(bytes), sizeBytes: bytes.length, bytes });
 
 const databases = await openDatabases({ dataDir, onUnusable: () => undefined });
-if (isFilling === 'fill') fillDisk();
+if (isFilling === 'fill') await fill(filler);
 await attempt();
 rmSync(filler, { force: true });
 await attempt();
@@ -29,22 +30,4 @@ async function attempt(): Promise<void> {
   const stored = databases.uploads.ofImage(image).length;
   const { lastWriteSucceeded } = databases.health().state;
   process.stdout.write(`${JSON.stringify({ ...outcome, stored, lastWriteSucceeded })}\n`);
-}
-
-function fillDisk(): void {
-  const descriptor = openSync(filler, 'w');
-  try {
-    for (const size of [65_536, 4096]) writeUntilFull(descriptor, size);
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function writeUntilFull(descriptor: number, size: number): void {
-  const block = Buffer.alloc(size);
-  try {
-    for (;;) writeSync(descriptor, block);
-  } catch (error) {
-    if (systemCode(error) !== 'ENOSPC') throw error;
-  }
 }

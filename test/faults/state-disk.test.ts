@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { needs } from '../clients/available.ts';
 import { type Argv, succeed } from '../clients/command.ts';
 import { open, temporaryFolder } from '../sqlite/scratch.ts';
+import { inOwnMounts } from './own-mounts.ts';
 import { asNobody, NOBODY, needsNobody } from './unprivileged.ts';
 
 const PROGRAM = fileURLToPath(new URL('./state-disk-child.js', import.meta.url));
@@ -20,9 +21,8 @@ async function attempts(argv: Argv): Promise<Record<string, unknown>[]> {
 describe('an upload', () => {
   it('that finds no room is DISK_FULL, and is taken once there is some', needs('private host'), async (t) => {
     const folder = temporaryFolder(t);
-    const script = 'mount -t tmpfs -o size=4m tmpfs "$1" && exec "$2" "$3" fill "$1"';
-    const shell = ['sh', '-ec', script, 'sh', folder, process.execPath, PROGRAM] as const;
-    const [full, freed] = await attempts(['unshare', '--mount', '--propagation', 'private', ...shell]);
+    const on = inOwnMounts('mount -t tmpfs -o size=4m tmpfs "$1"', folder);
+    const [full, freed] = await attempts(on([process.execPath, PROGRAM, 'fill', folder]));
     assert.deepEqual([full?.code, full?.stored, full?.lastWriteSucceeded], ['DISK_FULL', 0, false]);
     assert.match(String(full?.message), /full/);
     assert.deepEqual(freed, { code: null, auditSeq: 1, stored: 1, lastWriteSucceeded: true });

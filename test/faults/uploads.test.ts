@@ -1,18 +1,16 @@
 // The running server is killed, or its disk fails, at each step of an upload: each ends whole or absent, and what was
 // acknowledged is there.
 import assert from 'node:assert/strict';
-import { cp, type FileHandle, open, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { cp, open, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { systemCode } from '../../src/domain/errors.ts';
 import { needs } from '../clients/available.ts';
 import { type Argv, type Background, startBackground } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
 import { startServer } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { takenAs, type UploadAnswer, uploadsTo } from '../clients/uploads.ts';
-import { otherProcess } from '../sqlite/scratch.ts';
 import {
   assertServes,
   type CrashScene,
@@ -23,6 +21,9 @@ import {
   toAttempt,
 } from './crash-scene.ts';
 import { type Effect, openFailingCalls, type Plan } from './failing-calls.ts';
+import { fillWith } from './fill.ts';
+import { lockDatabases } from './locked.ts';
+import { inOwnMounts, seenBy } from './own-mounts.ts';
 import { count, isFull, promise } from './promise.ts';
 import { assertNoDebris, assertWholeOrAbsent, numberOf } from './upload-witness.ts';
 
@@ -253,50 +254,40 @@ promise(
   },
   async (see) => {
     await using scene = await openCrashScene(template);
-    const cleanup: (() => void)[] = [];
-    const t = { after: (act: () => void) => void cleanup.push(act) };
-    try {
-      const locks = ['state.db', 'index.db'].map((name) =>
-        eventually(() => otherProcess(t, 'write', path.join(scene.data, name))),
-      );
-      const holders = await Promise.all(locks);
-      const startedMs = performance.now();
-      const attempts = Array.from({ length: LOCKED_UPLOADS }, (_, k) =>
-        scene.attempt(`locked-${k % 8}/app`, `v${k}`),
-      );
-      const sent: Promise<UploadAnswer | null>[] = [];
-      for (const attempt of attempts) {
-        sent.push(scene.send(attempt));
-        await scene.assertReads();
-        await pause(LOCKED_MS / LOCKED_UPLOADS);
-      }
-      assert.ok(performance.now() - startedMs >= LOCKED_MS);
-      for (const holder of holders) await holder.end();
-      const answers = await Promise.all(sent);
-      for (const answer of answers) {
-        assert.ok(answer !== null, 'it is answered');
-        if (answer.status === 201) continue;
-        assert.deepEqual([answer.status, answer.code], [503, 'BUSY']);
-        assert.match(answer.retryAfter ?? '', /^[1-9][0-9]*$/);
-      }
-      await scene.sendAgain(...attempts);
-      await scene.assertSound();
-      see(`${figureOf(answers.map((answer) => answer?.status))}; 0 lost, 0 stored twice`);
-      await scene.restart();
-      await scene.assertFsckFindsNothing();
-    } finally {
-      for (const act of cleanup) act();
+    await using locks = await lockDatabases(scene.data, ['state.db', 'index.db']);
+    const startedMs = performance.now();
+    const attempts = Array.from({ length: LOCKED_UPLOADS }, (_, k) =>
+      scene.attempt(`locked-${k % 8}/app`, `v${k}`),
+    );
+    const sent: Promise<UploadAnswer | null>[] = [];
+    for (const attempt of attempts) {
+      sent.push(scene.send(attempt));
+      await scene.assertReads();
+      await pause(LOCKED_MS / LOCKED_UPLOADS);
     }
+    assert.ok(performance.now() - startedMs >= LOCKED_MS);
+    await locks.release();
+    const answers = await Promise.all(sent);
+    for (const answer of answers) {
+      assert.ok(answer !== null, 'it is answered');
+      if (answer.status === 201) continue;
+      assert.deepEqual([answer.status, answer.code], [503, 'BUSY']);
+      assert.match(answer.retryAfter ?? '', /^[1-9][0-9]*$/);
+    }
+    await scene.sendAgain(...attempts);
+    await scene.assertSound();
+    see(`${figureOf(answers.map((answer) => answer?.status))}; 0 lost, 0 stored twice`);
+    await scene.restart();
+    await scene.assertFsckFindsNothing();
   },
 );
 
-const TMPFS = 'mount -t tmpfs -o size=8m tmpfs "$2" && cp -a "$1/." "$2" && shift 2 && exec "$@"';
 const PAGE_BYTES = 4096;
+const ON_TMPFS = 'mount -t tmpfs -o size=8m tmpfs "$2" && cp -a "$1/." "$2"';
 
-/** A server in a mount namespace whose data directory, a copy of the template's, is on a disk of 8 MiB. */
+/** A server whose data directory, a copy of the template's, is on a disk of 8 MiB. */
 function onTmpfs(data: string): (argv: Argv) => Argv {
-  const shell = ['sh', '-ec', TMPFS, 'sh', template.folder.path, data] as const;
-  return (argv) => ['unshare', '--mount', '--propagation', 'private', ...shell, ...argv];
+  return inOwnMounts(ON_TMPFS, template.folder.path, data);
 }
 
 promise(
@@ -315,7 +306,7 @@ promise(
     });
     const uploads = uploadsTo(server.port, template.token);
     // its mounts are its own, and seen through it
-    const data = path.join(`/proc/${server.pid}/root`, temp.path);
+    const data = seenBy(server.pid, temp.path);
     const read = toAttempt(template, 'read/app', 'v1');
     assert.equal((await send(uploads, read))?.status, 201);
 
@@ -332,7 +323,7 @@ promise(
     const filler = await open(path.join(data, 'filler'), 'w');
     const attempts = [read];
     const statuses: (number | undefined)[] = [];
-    let filledBytes = await fill(filler);
+    let filledBytes = await fillWith(filler);
     // a little more room each time, so that each step of an upload is once the first to find none
     for (let pages = 0; statuses.at(-1) !== 201; pages += 1) {
       assert.ok(pages < 50, statuses.join(' '));
@@ -385,13 +376,13 @@ promise(
       settings: { LOOKASIDE_MIN_FREE: '1MiB' },
     });
     const uploads = uploadsTo(server.port, template.token);
-    const data = path.join(`/proc/${server.pid}/root`, temp.path);
+    const data = seenBy(server.pid, temp.path);
     const read = toAttempt(template, 'read/app', 'v1');
     assert.equal((await send(uploads, read))?.status, 201);
     const attempt = toAttempt(template, 'full/app', 'v1');
 
     const filler = await open(path.join(data, 'filler'), 'w');
-    await fill(filler);
+    await fillWith(filler);
     const statuses = [(await send(uploads, attempt))?.status];
     await assertServes(uploads, read);
     assert.equal(
@@ -416,18 +407,4 @@ function figureOf(statuses: readonly (number | undefined)[]): string {
   const counts = new Map<number | undefined, number>();
   for (const status of statuses) counts.set(status, (counts.get(status) ?? 0) + 1);
   return [...counts].map(([status, times]) => `${status} ×${times}`).join(', ');
-}
-
-/** Writes until there is no room for another byte; how many bytes that were. */
-async function fill(file: FileHandle): Promise<number> {
-  let sizeBytes = 0;
-  for (const blockBytes of [64 * 1024, PAGE_BYTES, 1]) {
-    const block = Buffer.alloc(blockBytes);
-    try {
-      for (;;) sizeBytes += (await file.write(block)).bytesWritten;
-    } catch (error) {
-      if (systemCode(error) !== 'ENOSPC') throw error;
-    }
-  }
-  return sizeBytes;
 }
