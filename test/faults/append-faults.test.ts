@@ -1,5 +1,6 @@
 // The disk fails, fills up, or the server is killed at each system call of an upload: whole or absent, never half; and
-// after a lost write nothing is acknowledged any more.
+// after a lost write nothing is acknowledged any more. Most of it is uploads.test.ts over the tree alone, with every call;
+// so `npm test` has no more of it than what kinds of failure are told as what, and `npm run faults` has it all.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,7 +13,7 @@ import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { folderOf, signatureBytes } from '../store/lay.ts';
 import { imageIn } from '../store/open-store.ts';
 import { createUploads } from '../store/uploads.ts';
-import { count, type Promised, promise } from './promise.ts';
+import { count, isFull, type Promised, promise } from './promise.ts';
 
 const CHILD = fileURLToPath(new URL('./append-child.js', import.meta.url));
 
@@ -98,9 +99,9 @@ async function assertWholeOrAbsent(before: readonly Answer[], what: string): Pro
   assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')), [], what);
 }
 
-/** Once for the first call of these, the second (in `npm test` the fourth), and so on until the child makes no more of them. */
+/** Once for the first call of these (in `npm test` that is all), the second, and so on until the child makes no more. */
 async function atEach(calls: string, inject: string, check: (run: Run, what: string) => Promise<void>) {
-  for (let nth = 1; ; nth += count(1, 3)) {
+  for (let nth = 1; nth <= count(Number.POSITIVE_INFINITY, 1); nth += 1) {
     await freshFolder();
     const injection = `${inject}:when=${nth}`;
     const result = await run(injection, calls);
@@ -116,9 +117,38 @@ async function atEach(calls: string, inject: string, check: (run: Run, what: str
   }
 }
 
-const CALLS = ['mkdir,mkdirat', 'fsync,fdatasync', 'link,linkat', 'unlink,unlinkat'] as const;
+/** Kinds of failure, and what the upload is refused with. */
+const REFUSALS = [
+  ['link,linkat', 'ENOSPC', 'DISK_FULL'],
+  ['link,linkat', 'EDQUOT', 'DISK_FULL'],
+  ['link,linkat', 'EROFS', 'READ_ONLY'],
+  ['link,linkat', 'EPERM', 'STORE_UNAVAILABLE'],
+  ['link,linkat', 'EMLINK', 'STORE_UNAVAILABLE'],
+  ['mkdir,mkdirat', 'ENOSPC', 'DISK_FULL'],
+] as const;
+
+/** uploads.test.ts has a disk without space in `npm test` too. */
+const TOLD = REFUSALS.filter(([, error]) => isFull || error !== 'ENOSPC');
 
 describe('an upload', needs('strace'), () => {
+  for (const [calls, error, code] of TOLD) {
+    it(`whose ${calls} fails with ${error} is refused with ${code}, and the next one is taken`, async () => {
+      await atEach(calls, `error=${error}`, async ({ answers }, what) => {
+        const outcomes = answers.map(({ outcome }) => outcome);
+        assert.equal(outcomes.filter((outcome) => outcome !== 'created').length, 1, `${what}: ${outcomes}`);
+        assert.ok(outcomes.includes(code), `${what}: ${outcomes}`);
+        assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')).catch(() => []), [], what);
+        await assertWholeOrAbsent(answers, what);
+      });
+    });
+  }
+});
+
+const CALLS = ['mkdir,mkdirat', 'fsync,fdatasync', 'link,linkat', 'unlink,unlinkat'] as const;
+
+if (isFull) describe('an upload', needs('strace'), atEachOfItsCalls);
+
+function atEachOfItsCalls(): void {
   for (const calls of CALLS) {
     it(`that is cut short by kill -9 at any ${calls} is whole or absent`, async () => {
       await atEach(calls, 'signal=KILL', async ({ answers }, what) => {
@@ -153,25 +183,6 @@ describe('an upload', needs('strace'), () => {
     });
   });
 
-  for (const [calls, error, code] of [
-    ['link,linkat', 'ENOSPC', 'DISK_FULL'],
-    ['link,linkat', 'EDQUOT', 'DISK_FULL'],
-    ['link,linkat', 'EROFS', 'READ_ONLY'],
-    ['link,linkat', 'EPERM', 'STORE_UNAVAILABLE'],
-    ['link,linkat', 'EMLINK', 'STORE_UNAVAILABLE'],
-    ['mkdir,mkdirat', 'ENOSPC', 'DISK_FULL'],
-  ] as const) {
-    it(`whose ${calls} fails with ${error} is refused with ${code}, and the next one is taken`, async () => {
-      await atEach(calls, `error=${error}`, async ({ answers }, what) => {
-        const outcomes = answers.map(({ outcome }) => outcome);
-        assert.equal(outcomes.filter((outcome) => outcome !== 'created').length, 1, `${what}: ${outcomes}`);
-        assert.ok(outcomes.includes(code), `${what}: ${outcomes}`);
-        assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')).catch(() => []), [], what);
-        await assertWholeOrAbsent(answers, what);
-      });
-    });
-  }
-
   it(
     'to a full disk is refused with DISK_FULL and leaves nothing, and is taken once there is room',
     needs('private host'),
@@ -201,4 +212,4 @@ describe('an upload', needs('strace'), () => {
       assert.equal(lines.at(-1)?.trim(), String(UPLOADS.length));
     },
   );
-});
+}
