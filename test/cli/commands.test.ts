@@ -46,6 +46,7 @@ describe('key add', () => {
   });
 });
 
+// test/config.test.ts has every setting that can be wrong; here is that a wrong one ends the command
 describe('wrong usage ends with 2 and names what is wrong', () => {
   const CASES: readonly [string, readonly string[], Readonly<Record<string, string>>, RegExp][] = [
     ['an unknown option', ['serve', '--lissen', ':0'], {}, /unknown option '--lissen'/],
@@ -62,26 +63,7 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
     ['a folder for a key', ['key', 'add', '/'], {}, /cannot read \/: it is a folder/],
     ['an argument too many', ['fsck', 'now'], {}, /too many arguments/],
     ['a bad address', ['serve', '--listen', 'nonsense'], {}, /LOOKASIDE_LISTEN is "nonsense".*\[HOST\]:PORT/],
-    ['a port that there is not', ['serve'], { LOOKASIDE_LISTEN: ':65536' }, /LOOKASIDE_LISTEN is ":65536"/],
-    ['a bad duration', ['serve'], { LOOKASIDE_SCAN_INTERVAL: '1 h' }, /LOOKASIDE_SCAN_INTERVAL is "1 h"/],
-    ['a bad size', ['serve'], { LOOKASIDE_ACCESS_MAX: '4GB' }, /LOOKASIDE_ACCESS_MAX is "4GB"/],
-    ['a bad word', ['serve'], { LOOKASIDE_READ: 'all' }, /LOOKASIDE_READ is "all".*anonymous/],
-    ['a bad network', ['serve'], { LOOKASIDE_TRUSTED_PROXIES: '10.0.0.0/33' }, /LOOKASIDE_TRUSTED_PROXIES/],
-    ['a bad prefix', ['serve'], { LOOKASIDE_PREFIX: 'a b' }, /LOOKASIDE_PREFIX is "a b"/],
-    ['a bad URL', ['serve'], { LOOKASIDE_PUBLIC_URL: 'ftp://x' }, /LOOKASIDE_PUBLIC_URL is "ftp:/],
     ['an unknown setting', ['serve'], { LOOKASIDE_X: '1' }, /LOOKASIDE_X in the environment is no setting/],
-    [
-      'a setting in the wrong letters',
-      ['serve'],
-      { LOOKASIDE_Listen: ':0' },
-      /LOOKASIDE_Listen in the environment/,
-    ],
-    [
-      'a certificate without a key',
-      ['serve'],
-      { LOOKASIDE_TLS_CERT: 'a.crt' },
-      /LOOKASIDE_TLS_CERT is set but LOOKASIDE_TLS_KEY is not/,
-    ],
     [
       'a certificate that is not there',
       ['serve'],
@@ -105,27 +87,19 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
   }
 
   it('a root that holds the data directory', async () => {
-    const data = newData();
-    for (const root of [temp.path, data, '/']) {
-      const outcome = await runLookaside(['config', '--data', data, '--root', root]);
-      assertOutcome(outcome, 2, /LOOKASIDE_ROOT .* LOOKASIDE_DATA/);
-    }
+    const outcome = await runLookaside(['config', '--data', newData(), '--root', '/']);
+    assertOutcome(outcome, 2, /LOOKASIDE_ROOT .* LOOKASIDE_DATA/);
   });
 
-  for (const [what, yaml, pattern] of [
-    ['no YAML', '{', /LOOKASIDE_CONFIG: cannot read/],
-    ['no settings', '- a\n- b\n', /holds no settings/],
-    ['an unknown setting', 'colour: red\n', /colour in .* is no setting/],
-    ['a bad setting', 'listing: maybe\n', /LOOKASIDE_LISTING is "maybe"/],
-    ['a setting that is a map', 'listing: {a: b}\n', /listing in .* neither text nor a list/],
-    ['a setting twice', 'listing: on\nlookaside_listing: off\n', /stands twice/],
-  ] as const) {
-    it(`a settings file with ${what}`, async () => {
-      const file = path.join(temp.path, 'settings.yaml');
-      await writeFile(file, yaml);
-      assertOutcome(await runLookaside(['config'], { LOOKASIDE_CONFIG: file }), 2, pattern);
-    });
-  }
+  it('a settings file with a bad setting', async () => {
+    const file = path.join(temp.path, 'settings.yaml');
+    await writeFile(file, 'listing: maybe\n');
+    assertOutcome(
+      await runLookaside(['config'], { LOOKASIDE_CONFIG: file }),
+      2,
+      /LOOKASIDE_LISTING is "maybe"/,
+    );
+  });
 });
 
 describe('help and version', () => {

@@ -13,31 +13,30 @@ import { layScene, SCENE_VALUES, sceneFile } from './script-scene.ts';
 // the scripts stay in the sources: they are no code that is built
 const SCRIPTS = join(import.meta.dirname, '../../../test/scripts');
 
+let folder: TempFolder;
+let server: LookasideServer;
+const tokens = new Map<Role, string>();
+
+// one for all scripts: what they change is theirs alone
+before(async () => {
+  folder = await openTempFolder();
+  const root = join(folder.path, 'tree');
+  await layScene(root);
+  const data = join(folder.path, 'data');
+  server = await startServer({ root, data });
+  for (const role of ROLES) tokens.set(role, await createToken(data, role, role));
+  await allJudged(server, tokens.get('reader') ?? assert.fail());
+});
+
+after(async () => {
+  await server?.stop();
+  await folder?.[Symbol.asyncDispose]();
+});
+
 for (const name of (await readdir(SCRIPTS)).filter((file) => file.endsWith('.txt')).sort()) {
   const exchanges = parseScript(await readFile(join(SCRIPTS, name), 'utf8'), SCENE_VALUES);
 
   describe(`requests of ${name}`, () => {
-    let folder: TempFolder;
-    let server: LookasideServer;
-    const tokens = new Map<Role, string>();
-
-    before(async () => {
-      folder = await openTempFolder();
-      const root = join(folder.path, 'tree');
-      await layScene(root);
-      const data = join(folder.path, 'data');
-      server = await startServer({ root, data });
-      for (const role of ROLES.filter((each) => exchanges.some(({ as }) => as === each))) {
-        tokens.set(role, await createToken(data, role, role));
-      }
-      await allJudged(server, await createToken(data, 'waiting', 'reader'));
-    });
-
-    after(async () => {
-      await server.stop();
-      await folder[Symbol.asyncDispose]();
-    });
-
     for (const exchange of exchanges) {
       it(`${exchange.title} (line ${exchange.line})`, async () => {
         const { request, requestHeaders, as } = exchange;

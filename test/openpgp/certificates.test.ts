@@ -17,6 +17,7 @@ import {
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
 import { armorPublicKey } from '../../src/openpgp/armor.ts';
 import { cleanCertificates } from '../../src/openpgp/certificates.ts';
+import { count } from '../faults/promise.ts';
 import {
   backSignature,
   binding,
@@ -975,7 +976,7 @@ describe('merging', () => {
         const results = await cleanAll(file);
         assert.deepEqual(results.at(-1), all);
       }),
-      { numRuns: 60 },
+      { numRuns: count(60, 20) },
     );
   });
 
