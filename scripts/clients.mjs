@@ -25,6 +25,7 @@ const CLIENTS = {
   'mkfs.ext4': 'e2fsprogs',
   'mkfs.xfs': 'xfsprogs',
   xfs_io: 'xfsprogs',
+  chromium: 'chromium',
 };
 
 /** What only `npm run faults` needs. */

@@ -26,6 +26,7 @@ export type Need =
   | 'mkfs.ext4'
   | 'mkfs.xfs'
   | 'xfs_io'
+  | 'chromium'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 
@@ -79,10 +80,19 @@ function whyNoPrivateHost(): string | null {
 }
 
 function whyNotInstalled(program: string): string | null {
+  return findOnPath(program) === undefined ? `${program} is not installed` : null;
+}
+
+/** Where the program is, for who does not look at the PATH. @throws Error when it is nowhere */
+export function programFile(program: Need): string {
+  const file = findOnPath(program);
+  if (file === undefined) throw new Error(`${program} is not installed`);
+  return file;
+}
+
+function findOnPath(program: string): string | undefined {
   const folders = (process.env.PATH ?? '').split(path.delimiter);
-  return folders.some((folder) => isExecutable(path.join(folder, program)))
-    ? null
-    : `${program} is not installed`;
+  return folders.map((folder) => path.join(folder, program)).find(isExecutable);
 }
 
 function isExecutable(file: string): boolean {
