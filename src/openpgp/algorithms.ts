@@ -14,8 +14,9 @@ const WEAK_HASHES: ReadonlyMap<number, string> = new Map([
   [3, 'RIPEMD-160'],
 ]);
 
-/** Of signatures over documents: SHA-256, SHA-384, SHA-512. */
-const DOCUMENT_HASHES: readonly number[] = [8, 9, 10];
+const SHA224 = 11;
+/** Of signatures over documents: SHA-256, SHA-384, SHA-512 and SHA-224. */
+const DOCUMENT_HASHES: readonly number[] = [8, 9, 10, SHA224];
 
 const RSA: readonly number[] = [KEY_ALGORITHM.rsa, KEY_ALGORITHM.rsaSign];
 
@@ -32,6 +33,10 @@ export function refuseAlgorithms(signature: ReadSignature | UnsupportedSignature
     return unsupported(`the signature has the hash algorithm ${hashAlgorithm}`);
   if (numbers === null || (version === 3 && !RSA.includes(keyAlgorithm))) {
     return unsupported(`the signature has version ${version} and the key algorithm ${keyAlgorithm}`);
+  }
+  // RFC 9580, section 5.2.3.3: readers refuse EdDSA over less than 256 bits; OpenPGP.js does, gpg does not yet
+  if (keyAlgorithm === KEY_ALGORITHM.eddsa && hashAlgorithm === SHA224) {
+    return unsupported('the signature is by EdDSA over a SHA-224 hash, which RFC 9580 forbids');
   }
   const longest = Math.max(...numbers.map(({ length }) => length * 8));
   if (keyAlgorithm === KEY_ALGORITHM.eddsa && longest > 256) return unsupported('the signature is by Ed448');
@@ -53,7 +58,7 @@ export function refuseUnusableKey({ code, why }: UnusableKey): AlgorithmRefusal 
 }
 
 const EXPECTED =
-  'Expected RSA of 2048 to 8192 bits, Ed25519 (EdDSA) or ECDSA on P-256, P-384 or P-521, with SHA-256, SHA-384 or SHA-512 (ECDSA: not shorter than its curve), in a version 4 signature';
+  'Expected RSA of 2048 to 8192 bits, Ed25519 (EdDSA) or ECDSA on P-256, P-384 or P-521, with SHA-256, SHA-384 or SHA-512 (ECDSA: not shorter than its curve), or RSA with SHA-224, in a version 4 signature';
 
 function weak(found: string): AlgorithmRefusal {
   return { verdict: 'bad', refusal: { code: 'ALGORITHM_WEAK', message: `${found}. ${EXPECTED}` } };

@@ -1555,8 +1555,17 @@ const ALGORITHMS: readonly Row[] = [
       return taken(`${kind} over ${hash}`, bySigner(by, { hash }), { by });
     }),
   ),
+  taken('rsa2048 over sha224', signed({ hash: 'sha224' }, rsa), {
+    by: ALGORITHM_SIGNERS.rsa2048,
+    isPulled: true,
+  }),
+  refused('ed25519 over sha224', 'ALGORITHM_UNSUPPORTED', signed({ hash: 'sha224' }), {
+    peers: BOTH,
+    why: 'RFC 9580, section 5.2.3.3, has readers refuse EdDSA over less than 256 bits; OpenPGP.js does, gpg does not',
+  }),
   ...(
     [
+      ['nistp256', 'sha224'],
       ['nistp384', 'sha256'],
       ['nistp521', 'sha256'],
       ['nistp521', 'sha384'],
@@ -1580,10 +1589,6 @@ const ALGORITHMS: readonly Row[] = [
   refused('a hash of RIPEMD-160', 'ALGORITHM_WEAK', signed({ hash: 'ripemd160' }), {
     peers: BOTH,
     why: FORGEABLE,
-  }),
-  refused('a hash of SHA-224', 'ALGORITHM_UNSUPPORTED', signed({ hash: 'sha224' }), {
-    peers: BOTH,
-    why: 'shorter than 256 bits, and pure Go readers do not know it',
   }),
   refused('a hash of SHA3-256', 'ALGORITHM_UNSUPPORTED', signed({ hash: 'sha3-256' })),
   refused('RSA of 1024 bits', 'ALGORITHM_WEAK', bySigner(UNREGISTERED.rsa1024), {
@@ -1623,7 +1628,7 @@ const ALGORITHMS: readonly Row[] = [
 // --- versions
 
 const VERSIONS: readonly Row[] = [
-  ...(['sha256', 'sha384', 'sha512'] as const).map((hash) =>
+  ...(['sha224', 'sha256', 'sha384', 'sha512'] as const).map((hash) =>
     taken(`a version 3 signature over ${hash}`, signed({ version: 3, hash }, rsa), {
       by: ALGORITHM_SIGNERS.rsa2048,
       isPulled: hash === 'sha256',

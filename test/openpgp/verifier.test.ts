@@ -108,7 +108,12 @@ describe('a good signature', () => {
     assert.equal(judged.signingFingerprint, subkey.fingerprint);
   });
 
-  for (const hash of ['sha256', 'sha384', 'sha512'] as const) {
+  for (const hash of ['sha224', 'sha256', 'sha384', 'sha512'] as const) {
+    test(`by RSA over ${hash} is good`, () =>
+      expect(message(rsa, PAYLOAD, { hash }), [certificate(rsa)], 'good', null));
+  }
+
+  for (const hash of ['sha224', 'sha256', 'sha384', 'sha512'] as const) {
     test(`of version 3 over ${hash} is good`, async () => {
       const judged = await judge(message(rsa, PAYLOAD, { version: 3, hash }), certificate(rsa));
       assert.equal(judged.verdict, 'good', judged.refusal?.message);
@@ -144,7 +149,7 @@ describe('a signature that is refused', () => {
     ['over MD5', { hash: 'md5' }, 'bad', 'ALGORITHM_WEAK'],
     ['over SHA-1', { hash: 'sha1' }, 'bad', 'ALGORITHM_WEAK'],
     ['over RIPEMD-160', { hash: 'ripemd160' }, 'bad', 'ALGORITHM_WEAK'],
-    ['over SHA-224', { hash: 'sha224' }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
+    ['over SHA-224 by EdDSA', { hash: 'sha224' }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
     ['over SHA-3', { hash: 'sha3-256' }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
     ['of version 6', { version: 6 }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
     ['of version 3 by EdDSA', { version: 3 }, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
@@ -279,6 +284,7 @@ describe('a signature that is refused', () => {
   }
 
   for (const [kind, hash] of [
+    ['nistp256', 'sha224'],
     ['nistp384', 'sha256'],
     ['nistp521', 'sha256'],
     ['nistp521', 'sha384'],
