@@ -4,9 +4,9 @@ import { randomUUID } from 'node:crypto';
 import { constants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { LRUCache } from 'lru-cache';
 import { createSharedRuns } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
-import { createLru } from '../domain/lru.ts';
 import type { TreeWriter } from '../domain/tree.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
 import { openRoot, unavailable } from './root.ts';
@@ -46,7 +46,7 @@ const FOLDERS_KEPT = 10_000;
 export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   const { checkRoot, refuseWayOut } = openRoot(root, nowMs);
   // folders whose own entry in the folder above is known to survive, by path; the value tells one from its successor
-  const lasting = createLru<string, string>(FOLDERS_KEPT, () => 1);
+  const lasting = new LRUCache<string, string>({ max: FOLDERS_KEPT });
   const shareSync = createSharedRuns();
   let fault: string | null = null;
   let isRootLasting = false;

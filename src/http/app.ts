@@ -2,9 +2,9 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
+import { LRUCache } from 'lru-cache';
 import { LookasideError } from '../domain/errors.ts';
 import { parseTarget, type Target } from '../domain/lookaside-path.ts';
-import { createLru } from '../domain/lru.ts';
 import { formatAccessLine } from './access-line.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
@@ -58,10 +58,10 @@ const TARGET_OVERHEAD_BYTES = 300;
 export function createHandler({ services, isLocal }: HandlerOptions): RequestListener {
   const exchanges = new WeakMap<IncomingMessage, Exchange>();
   // a pure function of the raw target and the prefix, which stays for the process' life
-  const targets = createLru<string, Target>(
-    TARGET_CACHE_BYTES,
-    (_, raw) => raw.length + TARGET_OVERHEAD_BYTES,
-  );
+  const targets = new LRUCache<string, Target>({
+    maxSize: TARGET_CACHE_BYTES,
+    sizeCalculation: (_, raw) => raw.length + TARGET_OVERHEAD_BYTES,
+  });
   const exchangeOf: ExchangeOf = (req) => {
     const exchange = exchanges.get(req);
     if (exchange === undefined) throw new Error('a request reached a route past the handler');

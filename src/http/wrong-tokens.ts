@@ -1,7 +1,7 @@
 // Wrong tokens by address: after ten in a minute further ones are told to slow down. A right token never comes here,
 // so that nobody behind the same address can lock a signer out.
+import { LRUCache } from 'lru-cache';
 import { LookasideError } from '../domain/errors.ts';
-import { createLru } from '../domain/lru.ts';
 import { networkOf } from '../domain/network.ts';
 
 export interface WrongTokens {
@@ -15,7 +15,7 @@ const MAX_ADDRESSES = 10_000;
 
 export function createWrongTokens(monotonicMs: () => number): WrongTokens {
   // when the last ones came, oldest first; never more than MAX_PER_MINUTE
-  const seen = createLru<string, readonly number[]>(MAX_ADDRESSES, () => 1);
+  const seen = new LRUCache<string, readonly number[]>({ max: MAX_ADDRESSES });
 
   return {
     note(address) {

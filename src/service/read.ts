@@ -1,9 +1,9 @@
 // Reading: the only maker of what clients see. Keeps sets in a bounded memory cache and looks again after a second.
+import { LRUCache } from 'lru-cache';
 import { createVersions } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { SHARED_SET_FRESH_MS } from '../domain/limits.ts';
-import { createLru } from '../domain/lru.ts';
 import type { Clock, SetEntry, SignatureSet, SignatureStore } from '../domain/ports.ts';
 
 export interface ReaderOptions {
@@ -51,7 +51,10 @@ const ABSENT_SHARE = 1 / 16;
 function createMemory(maxBytes: number) {
   const absentBytes = Math.floor(maxBytes * ABSENT_SHARE);
   const weighed = (bytes: number) =>
-    createLru<string, CachedSet>(bytes, ({ set }, key) => weigh(set) + key.length);
+    new LRUCache<string, CachedSet>({
+      maxSize: Math.max(bytes, 1), // 0 would be no bound
+      sizeCalculation: ({ set }, key) => weigh(set) + key.length,
+    });
   const [absent, signed] = [weighed(absentBytes), weighed(maxBytes - absentBytes)];
   return {
     get: (key: string) => signed.get(key) ?? absent.get(key),
@@ -65,7 +68,7 @@ function createMemory(maxBytes: number) {
       absent.delete(key);
     },
     get bytes() {
-      return signed.weight + absent.weight;
+      return signed.calculatedSize + absent.calculatedSize;
     },
     get size() {
       return signed.size + absent.size;

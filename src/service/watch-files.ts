@@ -1,7 +1,7 @@
 // The files that a watch has found: which are to be looked at when, which are whole, and what is known of them already.
+import { LRUCache } from 'lru-cache';
 import { mapInOrder } from '../domain/concurrency.ts';
 import type { ErrorCode } from '../domain/errors.ts';
-import { createLru } from '../domain/lru.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { StagedBytes, StagedFile, StagedProblem, Staging } from '../domain/staged.ts';
 import { CHUNK, type PushedFile, type PushedImage, type Pusher, type ReadFile } from './push.ts';
@@ -69,9 +69,9 @@ export function createWatchedFiles(options: WatchedFilesOptions): WatchedFiles {
   const { pusher, staging, isWhole, clock } = options;
   const pending = new Map<string, Pending>();
   /** The version of each source that nothing is left to do for. */
-  const done = createLru<string, string>(MAX_REMEMBERED, () => 1);
+  const done = new LRUCache<string, string>({ max: MAX_REMEMBERED });
   /** What was said last of each thing. */
-  const said = createLru<string, string>(MAX_REMEMBERED, () => 1);
+  const said = new LRUCache<string, string>({ max: MAX_REMEMBERED });
 
   function add(files: readonly StagedFile[]): void {
     const nowMs = clock.monotonicMs();

@@ -1,4 +1,5 @@
 // Keeps directory pages true between scans: a folder whose stamp changed is compared child by child.
+import { LRUCache } from 'lru-cache';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, isNamespaceFolder, parseImageFolder } from '../domain/image.ts';
@@ -37,7 +38,7 @@ interface Synced {
 
 export function createFolderSync(options: FolderSyncOptions): FolderSync {
   const { tree, kind, index, monotonicMs, wait, report, looker, walker } = options;
-  const synced = new Map<string, Synced>();
+  const synced = new LRUCache<string, Synced>({ max: SYNCED_FOLDERS_KEPT });
   const running = new Map<string, Promise<void>>();
 
   async function compare(site: string, folder: string): Promise<void> {
@@ -57,12 +58,7 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
   }
 
   function remember(key: string, stamp: string, hollow: readonly string[]): void {
-    synced.delete(key);
     synced.set(key, { stamp, atMs: monotonicMs(), hollow });
-    for (const oldest of synced.keys()) {
-      if (synced.size <= SYNCED_FOLDERS_KEPT) break;
-      synced.delete(oldest);
-    }
   }
 
   async function childFolders(folder: string): Promise<ReadonlySet<string>> {

@@ -21,7 +21,6 @@ import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { createGate } from '../gate.ts';
 import { parseAnswer, requestRaw } from '../http/raw-request.ts';
-import { otherProcess } from '../sqlite/scratch.ts';
 import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
 import { ask } from './ask.ts';
 import { lockDatabases, todaysLog } from './locked.ts';
