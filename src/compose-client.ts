@@ -5,7 +5,7 @@ import { systemClock } from './compose.ts';
 import { type Config, type Remote, readRemote, socketPathOf } from './config.ts';
 import { isLookasideError } from './domain/errors.ts';
 import type { Digest } from './domain/image.ts';
-import { digestedBytes } from './domain/manifest.ts';
+import { requireManifest } from './domain/manifest.ts';
 import type { Verifier } from './domain/ports.ts';
 import type { KeyNames, OnRetry, ServedSignatures, SignatureServer } from './domain/remote.ts';
 import { parsePayload } from './domain/simple-signing.ts';
@@ -63,7 +63,8 @@ export function openSignatureVerifier(): Verifier & AsyncDisposable {
 
 /** The digest of the raw manifest, as containers/image computes it. @throws LookasideError CONFIG_INVALID */
 export function digestOfManifest(manifest: Uint8Array): Digest {
-  return { algorithm: 'sha256', hex: createHash('sha256').update(digestedBytes(manifest)).digest('hex') };
+  requireManifest(manifest);
+  return { algorithm: 'sha256', hex: createHash('sha256').update(manifest).digest('hex') };
 }
 
 /** Folders and files on this machine. */

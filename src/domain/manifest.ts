@@ -1,5 +1,5 @@
-// A manifest's digest as containers/image computes it (manifest.Digest): over the bytes as they are, but for Docker's
-// signed schema 1 over the payload that its own signatures (JWS, of libtrust) are for.
+// What a manifest is to be, so that all clients read it alike: its digest is then that of its bytes, as containers/image
+// computes it (manifest.Digest).
 import { LookasideError } from './errors.ts';
 import { type JsonValue, readJson } from './strict-json.ts';
 import { quoted } from './text.ts';
@@ -13,99 +13,38 @@ const LATER_TYPES: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The bytes whose SHA-256 is the manifest's digest. Stricter than containers/image in what readers could take for
- * different things: no strict JSON, a member that matters twice or in other letters (Go ignores case), and a schema 1
- * that says other things than the payload in its signatures, which containers/image never compares.
- * @throws LookasideError CONFIG_INVALID saying what was found
+ * Refuses what readers could take for different things: no JSON, and a member that matters twice or in other letters (Go
+ * ignores case). Refuses Docker's schema 1 too: its digest is that of a part of it. @throws LookasideError CONFIG_INVALID
  */
-export function digestedBytes(manifest: Uint8Array): Uint8Array {
-  const document = objectOf(manifest, 'the manifest');
-  const signatures = signaturesOf(document);
-  if (signatures === null) return manifest;
-  const payload = payloadOf(manifest, signatures);
-  if (!saysTheSame(document, objectOf(payload, 'what the manifest has signed of itself'))) {
-    refuse('the manifest says other things than what it has signed of itself');
-  }
-  return payload;
+export function requireManifest(manifest: Uint8Array): void {
+  if (!isSchema1(manifest)) return;
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    'this is a manifest of Docker’s schema 1, which registries have given up and lookaside does not verify; expected schema 2 or OCI. Convert the image (skopeo copy --format v2s2 docker://REFERENCE docker://REFERENCE), sign the new one, and verify that',
+  );
 }
 
-type JsonObject = Extract<JsonValue, { kind: 'object' }>;
-
-/** Those of a signed schema 1; null for every other manifest. */
-function signaturesOf(document: JsonObject): JsonValue | null {
-  const signatures = memberOf(document, 'signatures');
+/** Whether it is of Docker's schema 1, signed or not. @throws LookasideError CONFIG_INVALID when clients do not agree on that */
+export function isSchema1(manifest: Uint8Array): boolean {
+  const document = objectOf(manifest);
+  memberOf(document, 'signatures'); // by which containers/image tells a signed one
   const type = memberOf(document, 'mediaType');
   const version = memberOf(document, 'schemaVersion');
   if (type !== null && type.kind !== 'string') return refuse('mediaType is not a string');
   if (version !== null && version.kind !== 'number') return refuse('schemaVersion is not a number');
-  if (type !== null && LATER_TYPES.has(type.value)) return null;
-  return version?.value === 1 ? signatures : null;
+  return version?.value === 1 && !(type !== null && LATER_TYPES.has(type.value));
 }
 
-/** The manifest as it was before its signatures were put in: its beginning, and an end that each signature holds. */
-function payloadOf(manifest: Uint8Array, signatures: JsonValue): Uint8Array {
-  if (signatures.kind !== 'array') return refuse('signatures is not a list');
-  const [first, ...others] = signatures.items.map(readProtected);
-  if (first === undefined) return refuse('it is of schema 1 and its list of signatures is empty');
-  const isOne = others.every(({ length, tail }) => length === first.length && equal(tail, first.tail));
-  if (!isOne) refuse('its signatures are for different payloads');
-  if (first.length > manifest.length) refuse(`formatLength is ${first.length}, more than the manifest has`);
-  const payload = new Uint8Array(first.length + first.tail.length);
-  payload.set(manifest.subarray(0, first.length));
-  payload.set(first.tail, first.length);
-  return payload;
-}
+type JsonObject = Extract<JsonValue, { kind: 'object' }>;
 
-interface ProtectedHeader {
-  /** How many bytes of the manifest the payload begins with. */
-  readonly length: number;
-  /** What follows them in the payload. */
-  readonly tail: Uint8Array;
-}
-
-function readProtected(signature: JsonValue): ProtectedHeader {
-  const block = requireObject(signature, 'an entry of its signatures');
-  const encoded = memberOf(block, 'protected');
-  const header = objectOf(bytesOf(encoded, 'protected'), 'the protected header of a signature');
-  const length = memberOf(header, 'formatLength');
-  if (length?.kind !== 'number' || !Number.isSafeInteger(length.value) || length.value < 1) {
-    return refuse('a signature has no formatLength that is a number of bytes');
-  }
-  return { length: length.value, tail: bytesOf(memberOf(header, 'formatTail'), 'formatTail') };
-}
-
-/** Base64url, as JWS has it; padding may be there. */
-function bytesOf(value: JsonValue | null, name: string): Uint8Array {
-  const text = value?.kind === 'string' ? value.value.replace(/={1,2}$/, '') : '';
-  if (!/^[A-Za-z0-9_-]+$/.test(text) || text.length % 4 === 1) {
-    return refuse(`a signature has no ${name} in base64url`);
-  }
-  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
-}
-
-function equal(one: Uint8Array, other: Uint8Array): boolean {
-  return one.length === other.length && one.every((octet, i) => octet === other[i]);
-}
-
-function saysTheSame(document: JsonObject, payload: JsonObject): boolean {
-  const members = document.members.filter(({ name }) => name !== 'signatures');
-  return JSON.stringify(members) === JSON.stringify(payload.members);
-}
-
-// --- JSON
-
-function objectOf(content: Uint8Array, what: string): JsonObject {
+function objectOf(content: Uint8Array): JsonObject {
   try {
-    return requireObject(readJson(content), what);
+    const value = readJson(content);
+    return value.kind === 'object' ? value : refuse('it is not a JSON object');
   } catch (error) {
-    if (error instanceof SyntaxError) return refuse(`${what} is not strict JSON: ${error.message}`, error);
+    if (error instanceof SyntaxError) return refuse(`it is not strict JSON: ${error.message}`, error);
     throw error;
   }
-}
-
-function requireObject(value: JsonValue, what: string): JsonObject {
-  return value.kind === 'object' ? value : refuse(`${what} is not a JSON object`);
 }
 
 /** Null when it is absent or null. */

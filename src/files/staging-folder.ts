@@ -4,7 +4,7 @@ import { closeSync, type Dirent } from 'node:fs';
 import { isLookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type Digest } from '../domain/image.ts';
 import { MAX_MANIFEST_BYTES } from '../domain/limits.ts';
-import { digestedBytes } from '../domain/manifest.ts';
+import { isSchema1 } from '../domain/manifest.ts';
 import { signatureNumbers } from '../domain/signature-names.ts';
 import type { StagedFile, StagedPlace, StagedProblem } from '../domain/staged.ts';
 import {
@@ -225,7 +225,7 @@ function gapsOf(
 
 const MAX_VERSION_BYTES = 1024;
 
-/** Null: the folder is no `dir:` image. `digest` null: its manifest is not to be had. */
+/** Null: the folder is no `dir:` image. `digest` null: its manifest is not to be had, or does not tell it. */
 async function readDirImage(
   folder: FolderPlace,
   { hasManifest, hasVersion }: Listed,
@@ -237,16 +237,17 @@ async function readDirImage(
   return { digest: manifest === null ? null : digestOf(manifest) };
 }
 
-/** What is no manifest that we can read has the digest of its bytes, as for containers/image. */
-function digestOf(manifest: Uint8Array): Digest {
-  return { algorithm: 'sha256', hex: createHash('sha256').update(digestedPart(manifest)).digest('hex') };
+/** What is no manifest that we can read has the digest of its bytes, as for containers/image; null for Docker's schema 1. */
+function digestOf(manifest: Uint8Array): Digest | null {
+  if (isOfSchema1(manifest)) return null;
+  return { algorithm: 'sha256', hex: createHash('sha256').update(manifest).digest('hex') };
 }
 
-function digestedPart(manifest: Uint8Array): Uint8Array {
+function isOfSchema1(manifest: Uint8Array): boolean {
   try {
-    return digestedBytes(manifest);
+    return isSchema1(manifest);
   } catch (error) {
-    if (isLookasideError(error, 'CONFIG_INVALID')) return manifest;
+    if (isLookasideError(error, 'CONFIG_INVALID')) return false;
     throw error;
   }
 }

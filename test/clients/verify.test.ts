@@ -40,6 +40,13 @@ describe('verify', needs('skopeo', 'gpg'), () => {
     assert.deepEqual(rest, [`Signature verified using fingerprint ${alice}, digest sha256:${HEX}`]);
   });
 
+  test('refuses a manifest of schema 1 by name, with what to do', async () => {
+    const { schema1, signature, keyring, verify } = scene;
+    const { status, stdout, stderr } = await verify([schema1, V1, signature, '--keyring', keyring]);
+    assert.deepEqual([status, stdout], [2, '']);
+    assert.match(stderr, /schema 1, .* Convert .*skopeo copy --format v2s2/);
+  });
+
   test('tells in JSON what is signed, and nothing of what a changed signature says', async () => {
     const { manifest, signature, changed, keyring, alice, verify } = scene;
     const how = ['--keyring', keyring, '--fingerprint', `0x${alice.toLowerCase()}`, '--json'];
@@ -176,6 +183,8 @@ async function openScene() {
   const [signature, changed] = [inFolder('v1.signature'), inFolder('changed.signature')];
   const signatures = [await sign(V1, signature), await sign(V2, inFolder('v2.signature'))];
   await writeFile(changed, await forged(signature));
+  const schema1 = inFolder('schema1.json');
+  await writeFile(schema1, '{"schemaVersion":1,"name":"team/app","signatures":[{"protected":"e30"}]}');
 
   await runLookaside(['key', 'add', keyring, '--data', data]);
   const token = await createToken(data, 'alice', 'uploader');
@@ -186,7 +195,18 @@ async function openScene() {
   }
 
   return {
-    ...{ manifest, signature, changed, keyring, alice, data, server, token, absent: inFolder('absent') },
+    ...{
+      manifest,
+      schema1,
+      signature,
+      changed,
+      keyring,
+      alice,
+      data,
+      server,
+      token,
+      absent: inFolder('absent'),
+    },
     verify: (args: readonly string[], settings: Readonly<Record<string, string>> = {}): Promise<Outcome> =>
       runLookaside(['verify', ...args], settings, folder),
     async [Symbol.asyncDispose]() {

@@ -214,8 +214,9 @@ describe('a dir: image', () => {
     assert.deepEqual((await find(path.join(root, 'app'))).files.map(placeText), [`${DIGEST} 1`]);
   });
 
-  it('whose manifest is too large, missing or a link leaves it to the payload', async () => {
+  it('whose manifest is too large, missing, a link or of schema 1 leaves it to the payload', async () => {
     await layDirImage('large', ' '.repeat(4 * 1024 * 1024 + 1));
+    await layDirImage('schema-1', '{"schemaVersion":1,"signatures":[{"protected":"e30"}]}');
     await layDirImage('missing');
     await rm(path.join(root, 'missing/manifest.json'));
     await layDirImage('linked');
@@ -223,7 +224,7 @@ describe('a dir: image', () => {
     await symlink(path.join(outside, 'manifest.json'), path.join(root, 'linked/manifest.json'));
     await layDirImage('other');
     await lay('other/version', 'of something else');
-    assert.deepEqual((await find()).files.map(placeText), Array<string>(4).fill('payload'));
+    assert.deepEqual((await find()).files.map(placeText), Array<string>(5).fill('payload'));
   });
 });
 
