@@ -29,6 +29,7 @@ import { createJudge, type Judge } from './service/judge.ts';
 import { createKeyService, findKey, type KeyService } from './service/keys.ts';
 import { createProblemRegister, type ProblemRegister } from './service/problems.ts';
 import { createReader, type Reader } from './service/read.ts';
+import { createRefusalRecorder, type RefusalRecorder } from './service/refusals.ts';
 import { createSignatureQueries, type SignatureQueries } from './service/signatures.ts';
 import { createTokenService, maskTokens, type TokenService } from './service/tokens.ts';
 import { createUpkeep, type FsckResult, type OnProgress, type Upkeep } from './service/upkeep.ts';
@@ -95,6 +96,7 @@ export interface Composed {
   readonly tokens: TokenService;
   readonly keys: KeyService;
   readonly uploader: Uploader;
+  readonly refusals: RefusalRecorder;
   readonly importer: Importer;
   readonly judge: Judge;
   readonly upkeep: Upkeep;
@@ -135,6 +137,7 @@ export async function compose({ config, current, log, taker }: ComposeOptions): 
       async [Symbol.asyncDispose]() {
         await Promise.all([composed.upkeep.stop(), composed.judge.stop()]);
         await composed.appender.idle();
+        await composed.refusals.stop();
         await databases.close();
         await composed.verifier.close();
         lock.release();
@@ -213,6 +216,7 @@ function connect({ config, current, log, databases }: Connections) {
   const problems = createProblemRegister(log);
   const verifier = openVerifier();
   const makeEvent = createEventMaker({ site: DEFAULT_SITE, clock, randomBytes });
+  const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
 
   // these know each other: what one finds, another is told of
   const forget = (image: ImageId) => reader.forget(image);
@@ -288,13 +292,13 @@ function connect({ config, current, log, databases }: Connections) {
       keys: keyStore,
       appender,
       judgeImage: judge.judgeImage,
-      audit,
+      refusals,
       makeEvent,
       clock,
-      log,
       sha256: sha256Hex,
       maxBytes: () => current().maxSignatureBytes,
     }),
+    refusals,
     importer: createImporter({
       site: DEFAULT_SITE,
       tree: config.tree,

@@ -47,6 +47,7 @@ export async function runServe({ load, passedSockets, signals }: ServeOptions): 
     const local = await openLocalListener(config, services, log);
     composed.upkeep.start();
     composed.judge.start();
+    composed.refusals.start();
     const access = keepAccessLog({
       ...composed,
       log,

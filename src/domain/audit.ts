@@ -32,6 +32,8 @@ export interface NewAuditEvent {
   readonly fingerprint: string | null;
   /** `created`, `added`, `updated`, `revoked`, or the code of a refusal. */
   readonly result: string;
+  /** Of refusals that are told together: how many, and when the first was; `at` is when the last was. */
+  readonly merged?: { readonly count: number; readonly since: Date };
   readonly private: AuditPrivate;
   /** 32 random bytes in hex. */
   readonly salt: string;
@@ -44,7 +46,7 @@ export function privateText({ actor, address, requestId, reason }: AuditPrivate)
 
 /** The leaf of event number `seq`: RFC 8785 JSON, never rewritten. `privateHash` is the hex SHA-256 of salt‖private text. */
 export function leafText(seq: number, privateHash: string, event: NewAuditEvent): string {
-  const { at, action, site, image, signatureSha256, fingerprint, result } = event;
+  const { at, action, site, image, signatureSha256, fingerprint, result, merged } = event;
   return canonicalJson({
     v: 1,
     seq,
@@ -55,6 +57,7 @@ export function leafText(seq: number, privateHash: string, event: NewAuditEvent)
     signatureSha256,
     fingerprint,
     result,
+    ...(merged === undefined ? {} : { count: merged.count, since: merged.since.toISOString() }),
     private: privateHash,
   });
 }

@@ -69,8 +69,8 @@ export const MAX_BATCH_BYTES = 16 * 1024 * 1024;
  */
 export const MAX_BODY_BYTES_IN_FLIGHT = 160 * 1024 * 1024;
 
-/** The same for commands on the server's machine, which have it to themselves. */
-export const MAX_LOCAL_BODY_BYTES_IN_FLIGHT = 32 * 1024 * 1024;
+/** The same for commands on the server's machine, which have it to themselves: two imports, each of two batches at a time. */
+export const MAX_LOCAL_BODY_BYTES_IN_FLIGHT = 64 * 1024 * 1024;
 
 /** Digests in one question for what is missing. */
 export const MAX_MISSING_ASKED = 10_000;

@@ -1,7 +1,7 @@
 // Refused uploads by token: after a thousand in a minute its uploads are told to slow down. Each costs a verification and
 // counts in the audit log, so nobody may send them as fast as he can.
+import { LRUCache } from 'lru-cache';
 import { LookasideError } from '../domain/errors.ts';
-import { createLru } from '../domain/lru.ts';
 import type { Caller } from './client.ts';
 
 export interface RefusedUploads {
@@ -22,7 +22,7 @@ interface Counted {
 }
 
 export function createRefusedUploads(monotonicMs: () => number): RefusedUploads {
-  const counts = createLru<string, Counted>(MAX_TOKENS, () => 1);
+  const counts = new LRUCache<string, Counted>({ max: MAX_TOKENS });
 
   /** What was too much, as by many requests at once, is carried into the minutes that follow. */
   function countOf(token: string): Counted {

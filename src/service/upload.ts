@@ -14,11 +14,9 @@ import {
 } from '../domain/placement.ts';
 import type {
   Appended,
-  AuditLog,
   Clock,
   IndexedSignature,
   KeyStore,
-  Log,
   SignatureAppender,
   UploadReview,
   Verifier,
@@ -28,6 +26,7 @@ import { parseReference } from '../domain/reference.ts';
 import { type State, stateOf } from '../domain/state.ts';
 import type { Claim, Judgement, Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
+import type { RefusalRecorder } from './refusals.ts';
 
 export interface UploaderOptions {
   readonly site: string;
@@ -36,10 +35,9 @@ export interface UploaderOptions {
   readonly appender: Pick<SignatureAppender, 'append'>;
   /** Sees to it that the image's stored signatures have their verdicts, as far as that is possible now. */
   readonly judgeImage: (image: ImageId) => Promise<void>;
-  readonly audit: AuditLog;
+  readonly refusals: Pick<RefusalRecorder, 'record'>;
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
-  readonly log: Log;
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;
   readonly maxBytes: () => number;
@@ -219,13 +217,10 @@ export function createUploader(options: UploaderOptions): Uploader {
   ): Promise<void> {
     // of a larger part only the beginning is here
     const signatureSha256 = bytes.length > MAX_SIGNATURE_BYTES ? null : options.sha256(bytes);
-    const deed = { action: 'upload', image, signatureSha256, fingerprint, result, reason } as const;
-    try {
-      await options.audit.append(makeEvent(deed, actor));
-    } catch (failure) {
-      // the uploader learns why in any case; that nothing is stored does not hang on the event
-      options.log.error({ err: failure, code: result }, 'the refusal of an upload could not be recorded');
-    }
+    await options.refusals.record(
+      { action: 'upload', image, signatureSha256, fingerprint, result, reason },
+      actor,
+    );
   }
 
   function verifyFor({ bytes, image }: Pick<Refusable, 'bytes' | 'image'>, actor: Actor): Promise<Verified> {

@@ -7,6 +7,7 @@ import { count, isFull, promise } from '../faults/promise.ts';
 import { folderOf } from '../store/lay.ts';
 import { needs } from './available.ts';
 import { BOMB_BYTES, bzip2Bomb, deflateBomb } from './bombs.ts';
+import { eventually } from './eventually.ts';
 import { makeSigner } from './signer.ts';
 import { type BatchAnswer, type Form, formOf, type Part, summaryOf, takenAs } from './uploads.ts';
 import { openUploadsScene, type UploadsScene } from './uploads-scene.ts';
@@ -135,6 +136,7 @@ const BOMBS = count(MAX_BATCH_PARTS, 30);
 /** Of a hundred: those for which a machine with other work to do takes longer than a verdict may. */
 const MOST_BUSY = count(0, 10);
 const PART_BYTES = 128 * 1024;
+const PATIENCE_MS = 120_000;
 
 describe(`${BATCHES} batches at once`, needs('bzip2'), () => {
   const READ = 'read/app';
@@ -154,9 +156,18 @@ describe(`${BATCHES} batches at once`, needs('bzip2'), () => {
 
   after(() => busy?.[Symbol.asyncDispose]());
 
+  /** One uploader has room for some of them at a time: the others come again, as they are told. */
+  function sendPatiently(form: Form): Promise<BatchAnswer> {
+    return eventually(async () => {
+      const answer = await busy.uploads.form(form);
+      assert.notEqual(answer.code, 'BUSY');
+      return answer;
+    }, PATIENCE_MS);
+  }
+
   async function sendAll(forms: readonly Form[]): Promise<readonly BatchAnswer[]> {
     let isOver = false;
-    const sent = Promise.all(forms.map((form) => busy.uploads.form(form))).finally(() => {
+    const sent = Promise.all(forms.map(sendPatiently)).finally(() => {
       isOver = true;
     });
     let reads = 0;

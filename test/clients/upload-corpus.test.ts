@@ -9,6 +9,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import type { ErrorCode } from '../../src/domain/errors.ts';
+import { MAX_BATCH_BYTES } from '../../src/domain/limits.ts';
 import { connect as connectSqlite } from '../../src/sqlite/connect.ts';
 import { memoryOf } from '../faults/memory.ts';
 import { count, isFull, promise } from '../faults/promise.ts';
@@ -18,6 +19,7 @@ import { message, SIGNED_AT } from '../openpgp/packet-writer.ts';
 import { needs } from './available.ts';
 import { assertAccepted, type ClientHome, makeClientHome } from './client-home.ts';
 import { run } from './command.ts';
+import { eventually } from './eventually.ts';
 import { writeImage } from './image.ts';
 import type { SigningKey } from './keys.ts';
 import { openScene, type Scene } from './scene.ts';
@@ -103,6 +105,8 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
   let askPeers: AskPeers;
   let keyFiles: readonly string[];
   let tokens: Readonly<Record<'uploader' | 'reader' | 'auditor' | 'wrong', string>>;
+  /** Of the cases, one for each hundred: of one uploader the audit log tells no more refusals one by one. */
+  let pipelines: readonly string[];
   const made = new Map<UploadCase, Made>();
   /** What was in the tree after the last case. */
   let stored: readonly string[] = [];
@@ -126,6 +130,9 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
       auditor: await createToken(data, 'revision', 'auditor'),
       wrong: 'lookaside_wrong',
     };
+    pipelines = await Promise.all(
+      [...new Set(UPLOAD_CORPUS.map(pipelineOf))].map((k) => createToken(data, `pipeline-${k}`, 'uploader')),
+    );
     const added = await runLookaside(['key', 'add', ...keyFiles, '--data', data]);
     assert.equal(added.status, 0, added.stdout.replace(/^added.*\n/gm, ''));
     reader = await makeReader(scene, server.url);
@@ -175,9 +182,15 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     return found;
   }
 
-  async function send(port: number, wire: Wire, bytes: Uint8Array): Promise<RawAnswer> {
+  async function send(
+    port: number,
+    wire: Wire,
+    bytes: Uint8Array,
+    uploader = tokens.uploader,
+  ): Promise<RawAnswer> {
     const { requestLine, lines = [], token = 'uploader', scheme = 'bearer', isChunked = false } = wire;
-    const all = [...(token === null ? [] : [authorization(tokens[token], scheme)]), ...lines];
+    const text = token === null ? null : { ...tokens, uploader }[token];
+    const all = [...(text === null ? [] : [authorization(text, scheme)]), ...lines];
     const answer = isChunked
       ? parseAnswer(await sendRaw(port, chunkedRequest(requestLine, all, bytes)))
       : await requestRaw(port, requestLine, all, bytes);
@@ -269,7 +282,7 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
           }
           const wire = each.send?.(place, folder) ?? { requestLine: `PUT /${folder}/signature-1` };
           const sentMs = performance.now();
-          const answer = await send(server.port, wire, bytes);
+          const answer = await send(server.port, wire, bytes, pipelines[pipelineOf(each)]);
           const tookMs = performance.now() - sentMs;
           if (each.code !== null) await assertRefused(each, answer);
           else await assertTaken(each, answer);
@@ -450,13 +463,16 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
       }
     });
 
-    test('are told to come back while as much is under way as is taken at one time', async () => {
-      const { requestLine, bytes } = good();
-      const waiting = await Promise.all(Array.from({ length: 10 }, () => beginBatch(full.port, token)));
+    test('are told to come back while their uploader holds as much as he may at one time', async () => {
+      const waiting = await Promise.all([beginBatch(full.port, token), beginBatch(full.port, token)]);
+      const lines = [...bearer(), 'Content-Type: multipart/form-data; boundary=x'];
+      const largest = Buffer.alloc(MAX_BATCH_BYTES, 'x');
       try {
-        const answer = await requestRaw(full.port, requestLine, bearer(), bytes);
-        await assertAnswer(answer, 503, 'BUSY');
-        assert.match(answer.headers.get('retry-after') ?? '', /^[1-9][0-9]*$/);
+        await eventually(async () => {
+          const answer = await requestRaw(full.port, 'POST /api/v1/signatures', lines, largest);
+          await assertAnswer(answer, 503, 'BUSY');
+          assert.match(answer.headers.get('retry-after') ?? '', /^[1-9][0-9]*$/);
+        });
       } finally {
         for (const socket of waiting) socket.destroy();
       }
@@ -520,7 +536,9 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
       const result = each.code ?? 'created';
       assert.deepEqual(
         events.filter(({ image }) => image === folder).map(({ image, ...event }) => event),
-        each.isAtDoor ? [] : [{ result, signatureSha256: sha256(bytes), actor: 'pipeline' }],
+        each.isAtDoor
+          ? []
+          : [{ result, signatureSha256: sha256(bytes), actor: `pipeline-${pipelineOf(each)}` }],
         each.what,
       );
     }
@@ -528,7 +546,7 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
   });
 });
 
-/** A batch of 16 MiB of which the server has seen the head, and counts on the rest. */
+/** A batch of 16 MiB of which all but the last byte was sent. */
 async function beginBatch(port: number, token: string): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port });
   const lines = [
@@ -536,13 +554,19 @@ async function beginBatch(port: number, token: string): Promise<Socket> {
     'Host: lookaside.example',
     authorization(token, 'bearer'),
     'Content-Type: multipart/form-data; boundary=x',
-    `Content-Length: ${16 * 1024 * 1024}`,
+    `Content-Length: ${MAX_BATCH_BYTES}`,
     'Expect: 100-continue',
   ];
   socket.write(`${lines.join('\r\n')}\r\n\r\n`);
   const [chunk] = await once(socket, 'data');
   assert.match(chunk.toString(), /^HTTP\/1\.1 100 /);
+  await new Promise((resolve) => socket.write(Buffer.alloc(MAX_BATCH_BYTES - 1, 'x'), resolve));
   return socket;
+}
+
+/** Which uploader sends it. */
+function pipelineOf(each: UploadCase): number {
+  return Math.floor(UPLOAD_CORPUS.indexOf(each) / 100);
 }
 
 interface UploadEvent {

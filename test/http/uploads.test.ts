@@ -498,7 +498,7 @@ describe('room for uploads', () => {
     for (const socket of held) socket.destroy();
   });
 
-  test('is one for all commands on the machine, as much as two batches, and free again behind them', async () => {
+  test('is one for all commands on the machine, as much as four batches, and free again behind them', async () => {
     await using local = await openUploadScene({ isLocal: true });
     const gate = createGate();
     local.uploader.gate = gate.promise;
@@ -511,11 +511,11 @@ describe('room for uploads', () => {
     ]);
     const lines = ['Content-Type: multipart/form-data; boundary=b'];
     const at = (body: Uint8Array) => requestRaw(local.port, 'POST /api/v1/signatures', lines, body);
-    const whole = [at(form), at(form)];
-    while (local.uploader.arrived < 2) await new Promise(setImmediate);
-    const third = await at(form);
-    assert.equal(third.status, 503);
-    assert.equal(code(third), 'BUSY');
+    const whole = [at(form), at(form), at(form), at(form)];
+    while (local.uploader.arrived < 4) await new Promise(setImmediate);
+    const fifth = await at(form);
+    assert.equal(fifth.status, 503);
+    assert.equal(code(fifth), 'BUSY');
     gate.open();
     for (const { status } of await Promise.all(whole)) assert.equal(status, 200);
     assert.equal((await at(form)).status, 200);

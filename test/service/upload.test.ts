@@ -8,6 +8,7 @@ import type { IndexedSignature, UploadReview, VerifiedUpload } from '../../src/d
 import type { Receipt } from '../../src/domain/receipt.ts';
 import type { Judgement, Traits } from '../../src/domain/verdict.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
+import { createRefusalRecorder } from '../../src/service/refusals.ts';
 import { createUploader } from '../../src/service/upload.ts';
 import { sha256Hex } from '../store/lay.ts';
 import { createClock, createLog, imageOf } from './hand-driven.ts';
@@ -33,6 +34,17 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
   const judged: string[] = [];
   const reviews: UploadReview[] = [];
   const taken = new Map<string, number>();
+  const makeEvent = createEventMaker({
+    site: 'default',
+    clock,
+    randomBytes: (count) => new Uint8Array(count),
+  });
+  const audit = {
+    append: async (event: NewAuditEvent) => {
+      if (auditFails) throw new LookasideError('STORE_UNAVAILABLE', 'no disk');
+      return events.push(event);
+    },
+  };
   const uploader = createUploader({
     site: 'default',
     verifier: {
@@ -60,15 +72,9 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
       },
     },
     judgeImage: async (image) => void judged.push(imageKey(image)),
-    audit: {
-      append: async (event) => {
-        if (auditFails) throw new LookasideError('STORE_UNAVAILABLE', 'no disk');
-        return events.push(event);
-      },
-    },
-    makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
+    refusals: createRefusalRecorder({ audit, makeEvent, clock, log }),
+    makeEvent,
     clock,
-    log,
     sha256: sha256Hex,
     maxBytes: () => 1000,
   });

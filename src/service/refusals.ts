@@ -1,0 +1,134 @@
+// Refused uploads in the audit log, which is kept for ever: the first ones of an uploader are events of their own, and what
+// is more is counted and told in one event for each code. docs/decisions/audit-events.md.
+import type { NewAuditEvent } from '../domain/audit.ts';
+import type { AuditLog, Clock, Log } from '../domain/ports.ts';
+import type { Actor, Deed, MakeEvent } from './audit.ts';
+
+export interface RefusalRecorder {
+  /** Resolves once it is durable or counted. Never throws: the uploader is told in any case, and nothing is stored. */
+  record(refused: Deed, actor: Actor): Promise<void>;
+  /** Writes what is counted every ten minutes. */
+  start(): void;
+  /** Writes what is counted. What could not be written stays counted. */
+  flush(): Promise<void>;
+  /** The last flush; from then on each refusal is an event of its own. */
+  stop(): Promise<void>;
+}
+
+export interface RefusalRecorderOptions {
+  readonly audit: AuditLog;
+  readonly makeEvent: MakeEvent;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Refusals of one uploader that are told one by one; he gets one back in each period, all of them in 17 hours. */
+const TOLD_EACH = 100;
+const REGAIN_MS = 10 * 60_000;
+
+/** What a kill of the process may lose the count of. */
+const FLUSH_EVERY_MS = 10 * 60_000;
+
+interface Allowance {
+  readonly left: number;
+  /** From when on the next one is being regained. */
+  readonly sinceMs: number;
+}
+
+export function createRefusalRecorder({
+  audit,
+  makeEvent,
+  clock,
+  log,
+}: RefusalRecorderOptions): RefusalRecorder {
+  // by uploader: as many as there are tokens
+  const allowances = new Map<string, Allowance>();
+  let counted = new Map<string, NewAuditEvent>();
+  let timer: NodeJS.Timeout | null = null;
+  let isStopped = false;
+
+  /** Whether the uploader's next refusal is told by itself. */
+  function allow(uploader: string): boolean {
+    const nowMs = clock.monotonicMs();
+    const { left, sinceMs } = allowances.get(uploader) ?? { left: TOLD_EACH, sinceMs: nowMs };
+    const regained = Math.floor((nowMs - sinceMs) / REGAIN_MS);
+    const now = Math.min(TOLD_EACH, left + regained);
+    if (now === 0) return false;
+    // nothing is regained by who lacks nothing
+    const since = now === TOLD_EACH ? nowMs : sinceMs + regained * REGAIN_MS;
+    allowances.set(uploader, { left: now - 1, sinceMs: since });
+    return true;
+  }
+
+  function count(event: NewAuditEvent): void {
+    const key = [event.private.actor, event.action, event.site, event.result].join('\n');
+    const before = counted.get(key);
+    counted.set(key, before === undefined ? event : merge(before, event));
+  }
+
+  async function write(event: NewAuditEvent): Promise<void> {
+    try {
+      await audit.append(tell(event));
+    } catch (failure) {
+      const refused = countOf(event);
+      log.error(
+        { err: failure, code: event.result, refused },
+        'the refusal of an upload could not be recorded',
+      );
+      // a writer that died may have written it all the same: one too many is better than one too few
+      count(event);
+    }
+  }
+
+  async function flush(): Promise<void> {
+    const events = [...counted.values()];
+    counted = new Map();
+    await Promise.all(events.map(write));
+  }
+
+  return {
+    async record(refused, actor) {
+      const event = makeEvent(refused, actor);
+      if (isStopped || allow(actor.name)) await write(event);
+      else count(event);
+    },
+    start() {
+      timer ??= setInterval(() => void flush(), FLUSH_EVERY_MS).unref();
+    },
+    flush,
+    async stop() {
+      isStopped = true;
+      if (timer !== null) clearInterval(timer);
+      await flush();
+    },
+  };
+}
+
+const countOf = ({ merged }: NewAuditEvent) => merged?.count ?? 1;
+
+/** Both as one: what they do not share is not told. */
+function merge(before: NewAuditEvent, after: NewAuditEvent): NewAuditEvent {
+  const shared = <T>(one: T, other: T): T | null => (one === other ? one : null);
+  return {
+    ...before,
+    at: after.at,
+    image: shared(before.image, after.image),
+    signatureSha256: shared(before.signatureSha256, after.signatureSha256),
+    fingerprint: shared(before.fingerprint, after.fingerprint),
+    private: {
+      ...before.private,
+      address: shared(before.private.address, after.private.address),
+      requestId: shared(before.private.requestId, after.private.requestId),
+    },
+    merged: { count: countOf(before) + countOf(after), since: before.merged?.since ?? before.at },
+  };
+}
+
+/** With the sentence for people. */
+function tell(event: NewAuditEvent): NewAuditEvent {
+  const { merged, at } = event;
+  if (merged === undefined) return event;
+  const { count, since } = merged;
+  const reason = `${count} uploads were refused with this code from ${since.toISOString()} to ${at.toISOString()}, more than are told one by one; the first: ${event.private.reason}`;
+  return { ...event, private: { ...event.private, reason } };
+}
