@@ -1,30 +1,12 @@
 // Opening what lies below a folder and nowhere else: no link is followed, and it is asked of what is open where it
 // lies, so that whoever swaps a folder for a link meanwhile gains nothing. Needs Linux's /proc.
-import {
-  closeSync,
-  constants,
-  type Dirent,
-  promises as fs,
-  fstatSync,
-  open,
-  readlinkSync,
-  type Stats,
-} from 'node:fs';
-import { getSystemErrorMap, promisify } from 'node:util';
+import { closeSync, constants, type Dirent, promises as fs, fstatSync, type Stats } from 'node:fs';
+import { getSystemErrorMap } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import type { StagedProblem } from '../domain/staged.ts';
+import { type Opened, openAt, whereOpen } from './opened.ts';
 
 export type Refusal = Pick<StagedProblem, 'kind' | 'message'>;
-
-/** Open for reading; to be closed with closeSync, which waits for no disk here. */
-export interface Opened {
-  readonly descriptor: number;
-  /** Names what is open, whatever happens to its name. */
-  readonly path: string;
-}
-
-// plain descriptors: FileHandle costs as much again as the calls themselves
-const openFile = promisify(open);
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 // O_NONBLOCK: a pipe must not hold us
@@ -92,24 +74,24 @@ export function isRefusal(found: object): found is Refusal {
 }
 
 async function openReal(realPath: string, flags: number, ifLink: Refusal): Promise<Opened | Refusal> {
-  let descriptor: number;
+  let opened: Opened;
   try {
-    descriptor = await openFile(realPath, flags);
+    opened = await openAt(realPath, flags);
   } catch (error) {
     return refusalOf(error, realPath, ifLink);
   }
-  const opened = { descriptor, path: `/proc/self/fd/${descriptor}` };
-  if (whereOpen(opened) === realPath) return opened;
-  closeSync(descriptor);
+  if (placeOf(opened) === realPath) return opened;
+  closeSync(opened.descriptor);
   return SWAPPED;
 }
 
-/** Its real path, without a touch of the disk. @throws LookasideError CONFIG_INVALID without /proc */
-function whereOpen({ path }: Opened): string {
+/** Its real path; when that cannot be told it is closed. @throws LookasideError CONFIG_INVALID without /proc */
+export function placeOf(opened: Opened): string {
   try {
-    return readlinkSync(path);
+    return whereOpen(opened);
   } catch (error) {
-    const message = `cannot ask where open files lie (${path}: ${inWords(error)}); run this on Linux with /proc mounted`;
+    closeSync(opened.descriptor);
+    const message = `cannot ask where open files lie (${opened.path}: ${inWords(error)}); run this on Linux with /proc mounted`;
     throw new LookasideError('CONFIG_INVALID', message, { cause: error });
   }
 }

@@ -1,33 +1,58 @@
 // The uploads that are under way in a tree, as whoever does not do them sees them.
-import { promises as fs } from 'node:fs';
+import { close, constants, promises as fs, fstat } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { systemCode } from '../domain/errors.ts';
+import { readAtMost } from './bounded-read.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
-import { ABSENT, unavailable } from './root.ts';
+import { type Entry, entryIn, type Opened, openAt, type Placed } from './opened.ts';
+import { ABSENT, closing, openOwn, openRootFolder, orNull, unavailable } from './root.ts';
+
+/** Of a root: where intents and the bytes that they speak of are kept. */
+export const PREPARED_FOLDER = join(PRIVATE_FOLDER, 'tmp');
 
 const MAX_INTENT_BYTES = 64 * 1024;
 
+const statFile = promisify(fstat);
+const closeFile = promisify(close);
+
 /** Texts for parseIntent, of whichever user. One that ends meanwhile may be missing. @throws LookasideError STORE_UNAVAILABLE */
 export async function readIntents(root: string): Promise<readonly string[]> {
-  const folder = join(root, PRIVATE_FOLDER, 'tmp');
-  const names = (await unlessAbsent(folder, () => fs.readdir(folder))) ?? [];
-  const texts = names
-    .filter((name) => name.endsWith('.intent'))
-    .map((name) =>
-      unlessAbsent(folder, async () => {
-        const path = join(folder, name);
-        const stats = await fs.lstat(path);
-        return stats.isFile() && stats.size <= MAX_INTENT_BYTES ? fs.readFile(path, 'utf8') : null;
-      }),
-    );
-  return (await Promise.all(texts)).filter((text) => text !== null);
+  const name = join(root, PREPARED_FOLDER);
+  const folder = await closing(await openRootFolder(root), ({ where }) =>
+    orNull(() => openOwn(where, PREPARED_FOLDER, name), name),
+  );
+  return folder === null ? [] : closing(folder, readAll);
 }
 
-async function unlessAbsent<T>(path: string, act: () => Promise<T>): Promise<T | null> {
+async function readAll(folder: Placed): Promise<readonly string[]> {
+  const names = (await orNull(() => fs.readdir(folder.path), folder.name)) ?? [];
+  const texts: string[] = [];
+  for (const name of names.filter((each) => each.endsWith('.intent'))) {
+    const text = await readIntent(entryIn(folder, name));
+    if (text !== null) texts.push(text);
+  }
+  return texts;
+}
+
+/** Null: no regular file, or none of an intent's size. A link is not followed. @throws LookasideError STORE_UNAVAILABLE */
+export async function readIntent({ path, name }: Entry): Promise<string | null> {
+  let file: Opened;
   try {
-    return await act();
+    file = await openAt(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    if (ABSENT.has(systemCode(error) ?? '')) return null;
-    throw unavailable(path, error);
+    // ENXIO: a socket
+    if (ABSENT.has(systemCode(error) ?? '') || systemCode(error) === 'ENXIO') return null;
+    throw unavailable(name, error);
+  }
+  try {
+    const stats = await statFile(file.descriptor);
+    if (!stats.isFile() || stats.size > MAX_INTENT_BYTES) return null;
+    const bytes = await readAtMost(file.descriptor, stats.size, MAX_INTENT_BYTES);
+    return bytes === null ? null : Buffer.from(bytes).toString();
+  } catch (error) {
+    throw unavailable(name, error);
+  } finally {
+    await closeFile(file.descriptor);
   }
 }

@@ -1,24 +1,35 @@
-// Where a root really is and what lies inside it: nothing is read or written through a link that leads out.
-import { promises as fs } from 'node:fs';
-import { dirname, join, sep } from 'node:path';
+// Where a root really is and what lies inside it: nothing is read or written through a link that leads out. It is asked
+// of what is open, never of a name: docs/decisions/opened-paths.md.
+import { closeSync, constants } from 'node:fs';
+import { join, sep } from 'node:path';
 import { createSharedRuns } from '../domain/concurrency.ts';
-import { LookasideError, systemCode } from '../domain/errors.ts';
+import { type ErrorCode, LookasideError, systemCode } from '../domain/errors.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
+import { type Entry, HELD_FOLDER, type Opened, openAt, type Placed, whereOpen } from './opened.ts';
 
 export interface Root {
   /** The real path of the root. @throws LookasideError STORE_UNAVAILABLE when it is not there: then nothing may be called absent */
   checkRoot(): Promise<string>;
-  isInRoot(realPath: string): Promise<boolean>;
-  /** The real path of a folder; null when absent, or led outside or into the private folder by a link. */
-  realFolder(folder: string): Promise<string | null>;
-  /** @throws LookasideError STORE_UNAVAILABLE when what is there of this folder's path leads out of the root */
-  refuseWayOut(folder: string): Promise<void>;
+  /**
+   * What `act` gives for the folder, which is held and closed when that has ended; so must have all that it began. Null when
+   * the folder is absent, or led outside or into the private folder by a link. @throws LookasideError STORE_UNAVAILABLE
+   */
+  inFolder<T>(folder: string, act: (folder: Placed) => Promise<T>): Promise<T | null>;
+  /**
+   * The same for what this name leads to at this moment, be it a link; of whatever kind it is, unless `flags` tell.
+   * @throws LookasideError STORE_UNAVAILABLE
+   */
+  inTarget<T>(entry: Entry, flags: number, act: (target: Placed) => Promise<T>): Promise<T | null>;
+  /** A folder of our own, to be closed; null when absent, or when a link is on its way. @throws the system's errors */
+  openOwn(folder: string): Promise<Placed | null>;
 }
 
 // What "not there" looks like, links that run in circles and names too long for the file system included.
 export const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP']);
 
 const ROOT_KEPT_MS = 1000;
+
+const LOOKS = 2;
 
 export function openRoot(root: string, nowMs: () => number): Root {
   let realRoot: { readonly path: string; readonly atMs: number } | null = null;
@@ -32,46 +43,134 @@ export function openRoot(root: string, nowMs: () => number): Root {
 
   /** Shared: of many who found nothing, each wants a look that begins after its own. */
   const checkRoot = () =>
-    shared(root, async () => {
-      const path = await orThrow(() => fs.realpath(root), `the root ${root}`);
-      realRoot = { path, atMs: nowMs() };
-      return path;
-    });
+    shared(root, async () => closing(await openRootFolder(root), async ({ where }) => keep(where)));
 
-  async function findInside(name: string): Promise<string | null> {
-    const path = join(root, name);
-    let real = await orNull(() => fs.realpath(path), name);
-    if (real === null) {
-      await checkRoot();
-      // once more: at the first look the root itself may have been away
-      real = await orNull(() => fs.realpath(path), name);
-    }
-    return real !== null && (await isInRoot(real)) ? real : null;
+  function keep(path: string): string {
+    realRoot = { path, atMs: nowMs() };
+    return path;
   }
 
-  async function isInRoot(real: string): Promise<boolean> {
-    // outside may only mean that the root's own link has been turned since it was looked up
-    return isInside(await findRoot(), real) || isInside(await checkRoot(), real);
+  async function inFolder<T>(folder: string, act: (folder: Placed) => Promise<T>): Promise<T | null> {
+    const name = join(root, folder);
+    if (folder === '') return closing(await openRootFolder(root), act);
+    // twice: at the first look the root itself may have been away, or its link was being turned
+    for (let look = 0; look < LOOKS; look += 1) {
+      const placed = await openInside({ path: name, name }, HELD_FOLDER);
+      if (placed !== null) return closing(placed, act);
+      await checkRoot();
+    }
+    return null;
+  }
+
+  async function openInside({ path, name }: Entry, flags: number): Promise<Placed | null> {
+    const opened = await orNull(() => openAt(path, flags), name);
+    if (opened === null) return null;
+    try {
+      const where = await whereInside(opened);
+      if (where !== null) return { ...opened, where, name };
+    } catch (error) {
+      closeSync(opened.descriptor);
+      throw error;
+    }
+    closeSync(opened.descriptor);
+    return null;
+  }
+
+  /** Its real path; null when that is not inside. */
+  async function whereInside(opened: Opened): Promise<string | null> {
+    const known = await findRoot();
+    const where = whereOrNull(opened);
+    if (where !== null && isInside(known, where)) return where;
+    // outside may only mean that the root was moved, or its link turned, since it was looked up: both are asked at once
+    return closing(await openRootFolder(root), async (base) => {
+      const now = whereOrNull(opened);
+      return now !== null && isInside(keep(base.where), now) ? now : null;
+    });
   }
 
   return {
     checkRoot,
-    isInRoot,
-    realFolder: (folder) => (folder === '' ? checkRoot() : findInside(folder)),
-    async refuseWayOut(folder) {
-      for (let above = folder; above !== '.'; above = dirname(above)) {
-        if ((await orNull(() => fs.lstat(join(root, above)), above)) === null) continue;
-        if ((await findInside(above)) !== null) return;
-        throw new LookasideError(
-          'STORE_UNAVAILABLE',
-          `cannot write to ${folder}: a link leads out of ${root}`,
-        );
-      }
+    inFolder,
+    async inTarget(entry, flags, act) {
+      const target = await openInside(entry, flags);
+      return target === null ? null : closing(target, act);
+    },
+    async openOwn(folder) {
+      const name = join(root, folder);
+      return (await openOwn(await findRoot(), folder, name)) ?? openOwn(await checkRoot(), folder, name);
     },
   };
 }
 
-function isInside(realRoot: string, realPath: string): boolean {
+/** The root itself, wherever a link in its place leads. @throws LookasideError STORE_UNAVAILABLE */
+export async function openRootFolder(root: string): Promise<Placed> {
+  const opened = await orThrow(() => openAt(root, HELD_FOLDER), `the root ${root}`);
+  try {
+    return { ...opened, where: whereOf(opened), name: root };
+  } catch (error) {
+    closeSync(opened.descriptor);
+    throw error;
+  }
+}
+
+/** See Root.openOwn. */
+export async function openOwn(realRoot: string, folder: string, name: string): Promise<Placed | null> {
+  const where = join(realRoot, folder);
+  let opened: Opened;
+  try {
+    opened = await openAt(where, HELD_FOLDER | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (ABSENT.has(systemCode(error) ?? '')) return null;
+    throw error;
+  }
+  let isThere = false;
+  try {
+    isThere = whereOrNull(opened) === where;
+  } finally {
+    if (!isThere) closeSync(opened.descriptor);
+  }
+  return isThere ? { ...opened, where, name } : null;
+}
+
+/** What `act` gives, `placed` closed. */
+export async function closing<T>(placed: Placed, act: (placed: Placed) => Promise<T>): Promise<T> {
+  try {
+    return await act(placed);
+  } finally {
+    closeSync(placed.descriptor);
+  }
+}
+
+/** @throws LookasideError CONFIG_INVALID when the system does not tell where open files lie; STORE_UNAVAILABLE without the root */
+export async function demandPlaces(root: string): Promise<void> {
+  const opened = await orThrow(() => openAt(root, HELD_FOLDER), `the root ${root}`);
+  try {
+    whereOf(opened, 'CONFIG_INVALID');
+  } finally {
+    closeSync(opened.descriptor);
+  }
+}
+
+function whereOf(opened: Opened, code: ErrorCode = 'STORE_UNAVAILABLE'): string {
+  try {
+    return whereOpen(opened);
+  } catch (error) {
+    const message = `cannot ask the system where open files lie (${systemCode(error)} at ${opened.path}), so a link could lead out of the tree unseen; run this on Linux with /proc mounted`;
+    throw new LookasideError(code, message, { cause: error });
+  }
+}
+
+/** Null: longer than any path that the system takes. */
+function whereOrNull(opened: Opened): string | null {
+  try {
+    return whereOpen(opened);
+  } catch (error) {
+    if (systemCode(error) === 'ENAMETOOLONG') return null;
+    return whereOf(opened);
+  }
+}
+
+export function isInside(realRoot: string, realPath: string): boolean {
   const below = realRoot.endsWith(sep) ? realRoot : realRoot + sep;
   if (!realPath.startsWith(below)) return false;
   const first = realPath.slice(below.length).split(sep, 1)[0];

@@ -26,12 +26,12 @@ import {
   isRefusal,
   LINK,
   NO_FILE,
-  type Opened,
   openFolder,
   openRegularFile,
   type Refusal,
   unreadable,
 } from './inside.ts';
+import type { Opened } from './opened.ts';
 
 /** A folder below what was given; `relative` is empty for that itself. */
 export interface FolderPlace {

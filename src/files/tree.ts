@@ -1,7 +1,7 @@
 // The tree of a site on disk. Opens only names that it built itself; never follows a link out of the root; tells
 // absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
 import { createHash } from 'node:crypto';
-import { type BigIntStats, close, constants, type Dir, promises as fs, fstat, open, read } from 'node:fs';
+import { type BigIntStats, close, constants, type Dir, promises as fs, fstat, read } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
@@ -18,7 +18,17 @@ import type {
   TreeChild,
 } from '../domain/tree.ts';
 import { makeFolderDurably } from './durable.ts';
-import { ABSENT, openRoot, orNull, orThrow, unavailable } from './root.ts';
+import {
+  type Entry,
+  entryIn,
+  HELD,
+  HELD_FOLDER,
+  isInPlace,
+  type Opened,
+  openAt,
+  type Placed,
+} from './opened.ts';
+import { ABSENT, demandPlaces, openRoot, orNull, orThrow, unavailable } from './root.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -36,7 +46,7 @@ const READ_ATTEMPTS = 5;
 // Timestamps tick every few milliseconds, so a second change within a tick cannot be told from the first.
 const TICK_MS = 50;
 
-/** Makes the root if it is not there. @throws LookasideError STORE_UNAVAILABLE */
+/** Makes the root if it is not there. @throws LookasideError STORE_UNAVAILABLE; CONFIG_INVALID without /proc */
 export async function makeRoot(root: string): Promise<void> {
   try {
     await makeFolderDurably(root, '');
@@ -45,32 +55,27 @@ export async function makeRoot(root: string): Promise<void> {
     const message = `cannot make the folder ${root}: ${code}; make it, or name another with --root`;
     throw new LookasideError('STORE_UNAVAILABLE', message, { cause: error });
   }
+  await demandPlaces(root);
 }
 
 export function openTree(options: TreeOptions): Tree {
   const { root, nowMs } = options;
-  const { isInRoot, realFolder } = openRoot(root, nowMs);
+  const { inFolder, inTarget } = openRoot(root, nowMs);
 
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
-      const real = await realFolder(folder);
-      if (real === null) return null;
-      const found = await readFolder(real, folder, numbers);
+      const found = await inFolder(folder, (opened) => readFolder(opened, numbers));
       if (found !== 'vanished') return found;
     }
     throw new LookasideError('STORE_UNAVAILABLE', `${folder} changes faster than it can be read`);
   }
 
   /** `vanished`: a name that was there a moment ago is gone, perhaps with the whole root; only a new look tells. */
-  async function readFolder(
-    real: string,
-    folder: string,
-    numbers: readonly number[],
-  ): Promise<ImageFolder | 'vanished' | null> {
-    const before = await orNull(() => fs.stat(real, { bigint: true }), folder);
-    if (before === null) return 'vanished';
-    if (!before.isDirectory()) return null;
-    const names = await orNull(() => fs.readdir(real), folder);
+  async function readFolder(folder: Placed, numbers: readonly number[]): Promise<ImageFolder | 'vanished'> {
+    const before = await orThrow(() => statFile(folder.descriptor, { bigint: true }), folder.name);
+    // what has been deleted lists as empty
+    if (before.nlink === 0n) return 'vanished';
+    const names = await orNull(() => fs.readdir(folder.path), folder.name);
     if (names === null) return 'vanished';
 
     const { dense, hidden, strangers } = signatureNumbers(names);
@@ -79,12 +84,14 @@ export function openTree(options: TreeOptions): Tree {
     const stamps: { number: number; stamp: string }[] = [];
     let newestMs = Number(before.mtimeMs);
     for (const number of [...dense, ...hidden.filter((behind) => numbers.includes(behind))]) {
-      const found = await readSignature(real, number, readAtMs);
+      const found = await readSignature(entryIn(folder, `signature-${number}`), number, readAtMs);
       if (found === null) return 'vanished';
       files.push(found.file);
       stamps.push({ number, stamp: found.stamp });
       newestMs = Math.max(newestMs, found.changedAtMs);
     }
+    // moved aside, it may be emptied while another takes its name
+    if (!isInPlace(folder)) return 'vanished';
     const settled = Math.abs(readAtMs - newestMs) > TICK_MS;
     return {
       files,
@@ -95,26 +102,24 @@ export function openTree(options: TreeOptions): Tree {
   }
 
   async function readSignature(
-    realPath: string,
+    entry: Entry,
     number: number,
     readAtMs: number,
   ): Promise<{ file: SignatureFile; stamp: string; changedAtMs: number } | null> {
-    const path = join(realPath, `signature-${number}`);
-    const content = await readWhole(path);
+    const content = await readWhole(entry);
     if (content === null) return null;
-    if (content === 'link') return readLink(path, number, readAtMs);
+    if (content === 'link') return readLink(entry, number, readAtMs);
     const { stats } = content;
     if (!stats.isFile()) return faulty(number, stats, 'no-file');
     const file = toSignatureFile(number, content, readAtMs);
     return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
   }
 
-  async function readLink(path: string, number: number, readAtMs: number) {
-    const link = await orNull(() => fs.lstat(path, { bigint: true }), path);
+  async function readLink(entry: Entry, number: number, readAtMs: number) {
+    const link = await orNull(() => fs.lstat(entry.path, { bigint: true }), entry.name);
     if (link === null) return null;
-    const target = await linkTarget(path);
-    const content = target === null ? null : await readWhole(target);
-    if (content === null || content === 'link') return faulty(number, link, 'link-outside');
+    const content = await readTarget(entry);
+    if (content === null) return faulty(number, link, 'link-outside');
     const { stats } = content;
     if (!stats.isFile()) return faulty(number, link, 'no-file');
     const file = toSignatureFile(number, content, readAtMs);
@@ -139,53 +144,59 @@ export function openTree(options: TreeOptions): Tree {
     };
   }
 
-  /** The link's target when it is a path inside the root, else null. */
-  async function linkTarget(path: string): Promise<string | null> {
-    const real = await orNull(() => fs.realpath(path), path);
-    return real !== null && (await isInRoot(real)) ? real : null;
+  /** Null: the link leads out of the root, or nowhere. */
+  function readTarget(entry: Entry): Promise<Content | null> {
+    return inTarget(entry, HELD, async (target) => {
+      const stats = await orThrow(() => statFile(target.descriptor, { bigint: true }), target.name);
+      if (!stats.isFile()) return { stats, bytes: null, isTorn: false };
+      const file = await orThrow(() => openAt(target.path, READ), target.name);
+      return readOpened(file, target.name);
+    });
   }
 
   async function isUnchanged(folder: string, stamps: Stamps): Promise<boolean> {
     if (!stamps.settled) return false;
-    // the stamp holds the folder's inode: a link on the way that leads elsewhere now shows without its real path
     const path = join(root, folder);
-    const checks = [
-      orNull(() => fs.stat(path, { bigint: true }), folder).then(
-        (stats) => stats !== null && stampOf(stats) === stamps.folder,
-      ),
-      ...stamps.files.map(({ number, stamp }) => isSameFile(join(path, `signature-${number}`), stamp)),
-    ];
-    return (await Promise.all(checks)).every((same) => same);
+    const same = await inTarget({ path, name: path }, HELD_FOLDER, async (opened) => {
+      const now = await orThrow(() => statFile(opened.descriptor, { bigint: true }), path);
+      if (stampOf(now) !== stamps.folder) return false;
+      const checks = stamps.files.map(({ number, stamp }) =>
+        isSameFile(entryIn(opened, `signature-${number}`), stamp),
+      );
+      await Promise.allSettled(checks); // to the end, failed or not: the folder is closed then
+      return (await Promise.all(checks)).every((isSame) => isSame);
+    });
+    return same ?? false;
   }
 
-  async function isSameFile(path: string, stamp: string): Promise<boolean> {
-    const link = await orNull(() => fs.lstat(path, { bigint: true }), path);
+  async function isSameFile({ path, name }: Entry, stamp: string): Promise<boolean> {
+    const link = await orNull(() => fs.lstat(path, { bigint: true }), name);
     if (link === null) return false;
     if (!link.isSymbolicLink()) return stamp === stampOf(link);
-    const stats = await orNull(() => fs.stat(path, { bigint: true }), path);
+    const stats = await orNull(() => fs.stat(path, { bigint: true }), name);
     return stats !== null && stamp === `${stampOf(link)} ${stampOf(stats)}`;
   }
 
   async function readFile(folder: string, number: number): Promise<Uint8Array | null> {
-    const real = await realFolder(folder);
-    if (real === null) return null;
-    const target = await linkTarget(join(real, `signature-${number}`));
-    const content = target === null ? null : await readWhole(target);
-    return content === null || content === 'link' ? null : content.bytes;
+    const content = await inFolder(folder, async (opened) => {
+      const entry = entryIn(opened, `signature-${number}`);
+      const found = await readWhole(entry);
+      return found === 'link' ? readTarget(entry) : found;
+    });
+    return content?.bytes ?? null;
   }
 
   async function statFolder(folder: string): Promise<FolderIdentity | null> {
-    const real = await realFolder(folder);
-    if (real === null) return null;
-    const stats = await orNull(() => fs.stat(real, { bigint: true }), folder);
-    if (stats === null || !stats.isDirectory()) return null;
-    return { id: `${stats.dev}:${stats.ino}`, stamp: stampOf(stats) };
+    return inFolder(folder, async ({ descriptor, name }) => {
+      const stats = await orThrow(() => statFile(descriptor, { bigint: true }), name);
+      return { id: `${stats.dev}:${stats.ino}`, stamp: stampOf(stats) };
+    });
   }
 
   async function children(folder: string): Promise<AsyncIterable<TreeChild> | null> {
-    const real = await realFolder(folder);
-    if (real === null) return null;
-    const opened = await orNull(() => fs.opendir(real, { bufferSize: 256 }), folder);
+    const opened = await inFolder(folder, ({ path, name }) =>
+      orNull(() => fs.opendir(path, { bufferSize: 256 }), name),
+    );
     return opened === null ? null : visible(opened, folder);
   }
 
@@ -236,41 +247,48 @@ interface Content {
 }
 
 // plain descriptors: FileHandle costs as much again as the calls themselves
-const openFile = promisify(open);
 const statFile = promisify(fstat);
 const readPart = promisify(read);
 const closeFile = promisify(close);
 
-/** Null: no such file; `link`: a symbolic one, which is not followed. O_NONBLOCK: a pipe must not hold us. */
-async function readWhole(path: string): Promise<Content | 'link' | null> {
-  let file: number;
+// O_NONBLOCK: a pipe must not hold us
+const READ = constants.O_RDONLY | constants.O_NONBLOCK;
+
+/** Null: no such file; `link`: a symbolic one, which is not followed. */
+async function readWhole(entry: Entry): Promise<Content | 'link' | null> {
+  let file: Opened;
   try {
-    file = await openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    file = await openAt(entry.path, READ | constants.O_NOFOLLOW);
   } catch (error) {
     if (systemCode(error) === 'ELOOP') return 'link';
     // a socket, or a device without a driver: there, but no file
-    if (systemCode(error) === 'ENXIO') return lookOnly(path);
+    if (systemCode(error) === 'ENXIO') return lookOnly(entry);
     if (ABSENT.has(systemCode(error) ?? '')) return null;
-    throw unavailable(path, error);
+    throw unavailable(entry.name, error);
   }
+  return readOpened(file, entry.name);
+}
+
+/** Closes it. */
+async function readOpened({ descriptor }: Opened, name: string): Promise<Content> {
   try {
-    const stats = await statFile(file, { bigint: true });
+    const stats = await statFile(descriptor, { bigint: true });
     if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return { stats, bytes: null, isTorn: false };
-    const bytes = await readAll(file, Number(stats.size));
+    const bytes = await readAll(descriptor, Number(stats.size));
     // somebody who writes in place while we read leaves old bytes beside new ones, perhaps as many as before
-    const isTorn = stampOf(await statFile(file, { bigint: true })) !== stampOf(stats);
+    const isTorn = stampOf(await statFile(descriptor, { bigint: true })) !== stampOf(stats);
     return { stats, bytes, isTorn };
   } catch (error) {
-    throw unavailable(path, error);
+    throw unavailable(name, error);
   } finally {
-    await closeFile(file);
+    await closeFile(descriptor);
   }
 }
 
-function lookOnly(path: string): Promise<Content | null> {
+function lookOnly({ path, name }: Entry): Promise<Content | null> {
   return orNull(async () => {
     return { stats: await fs.lstat(path, { bigint: true }), bytes: null, isTorn: false };
-  }, path);
+  }, name);
 }
 
 /** At most one byte more than expected, to notice a file that grows. */

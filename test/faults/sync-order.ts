@@ -37,8 +37,14 @@ export function answersIn({ log, counts }: SyncOrder): readonly Answered[] {
     if (at !== undefined) touch(to, at); // another name of bytes that are not synced
   };
 
-  for (const { name, args, paths, isOk, begin, end } of callsOf(log)) {
-    const [first = '', second = ''] = paths;
+  /** Descriptor -> path. */
+  const opened = new Map<string, string>();
+  const resolve = (path: string) =>
+    path.replace(/^\/proc\/self\/fd\/(\d+)/, (whole, descriptor) => opened.get(descriptor) ?? whole);
+
+  for (const { name, args, paths, result, begin, end } of callsOf(log)) {
+    const [first = '', second = ''] = paths.map(resolve);
+    const isOk = /^\d/.test(result);
     if (name === 'fsync' || name === 'fdatasync') {
       const at = dirty.get(first);
       if (!isOk || at === undefined || at > begin) continue;
@@ -51,6 +57,8 @@ export function answersIn({ log, counts }: SyncOrder): readonly Answered[] {
       } else touch(first, end);
     } else if (!isOk) {
     } else if (name.startsWith('open')) {
+      const [, descriptor = '', path = ''] = /^(\d+)<([^>]*)>/.exec(result) ?? [];
+      opened.set(descriptor, path);
       if (args.includes('O_CREAT')) touch(parentOf(first), end);
     } else if (name.startsWith('mkdir')) {
       touch(parentOf(first), end);
@@ -69,7 +77,7 @@ interface Call {
   readonly args: string;
   /** Those of its arguments: of open descriptors as well. */
   readonly paths: readonly string[];
-  readonly isOk: boolean;
+  readonly result: string;
   /** Lines at which it began and ended. */
   readonly begin: number;
   readonly end: number;
@@ -105,10 +113,10 @@ function callOf(text: string, begin: number, end: number): Call {
   const parts = /^(\w+)\((.*)\) += (.*)$/.exec(text);
   if (parts === null) throw new Error(`no system call: ${text}`);
   const [, name = '', args = '', result = ''] = parts;
-  return { name, args, paths: pathsOf(name, args), isOk: /^\d/.test(result), begin, end };
+  return { name, args, paths: pathsOf(name, args), result, begin, end };
 }
 
-/** The tree and the databases are named by absolute paths. */
+/** The tree and the databases are named by absolute paths, what is in a folder that is held by that one's descriptor. */
 function pathsOf(name: string, args: string): readonly string[] {
   const isByDescriptor = /^(f|p?write|send)/.test(name);
   const pattern = isByDescriptor ? /^\d+<([^>]*)>/g : /"(\/[^"]*)"/g;

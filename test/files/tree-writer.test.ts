@@ -1,9 +1,11 @@
 // Adding signatures to a tree on a real file system: whole or absent, never over another file, never outside.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { TreeWriter } from '../../src/domain/tree.ts';
+import { readIntents } from '../../src/files/intents.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
@@ -163,6 +165,13 @@ describe('a tree that cannot take a signature', () => {
     assert.deepEqual(await readdir(prepared()), []);
   });
 
+  it('because the whole path is too long says so, and no part of it is made', async () => {
+    const folder = folderOf(`${'deep/'.repeat(820)}app`);
+    await assert.rejects(add(ONE, folder), { code: 'PATH_INVALID', message: /longer than/ });
+    assert.deepEqual(await readdir(root), ['.lookaside']);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
   it('leaks no file descriptor over 200 refusals', async () => {
     await symlink(outside, path.join(root, 'team'));
     await assert.rejects(add(ONE));
@@ -209,6 +218,23 @@ describe('what a crash left behind', () => {
     assert.deepEqual(await writer.leftOver(), []);
   });
 
+  it('is nothing behind a link in the place of our folders, and nothing there is discarded', async () => {
+    const theirs = `${UNKNOWN}.intent`;
+    await layFile(outside, `tmp/${theirs}`, INTENT);
+    await symlink(outside, path.join(root, '.lookaside'));
+    assert.deepEqual(await writer.leftOver(), []);
+    assert.deepEqual(await readIntents(root), []);
+    await writer.discard(UNKNOWN);
+    assert.deepEqual(await readdir(path.join(outside, 'tmp')), [theirs]);
+    await rm(path.join(root, '.lookaside'));
+    await mkdir(path.join(root, '.lookaside'));
+    await symlink(path.join(outside, 'tmp'), prepared());
+    assert.deepEqual(await writer.leftOver(), []);
+    assert.deepEqual(await readIntents(root), []);
+    await writer.discard(UNKNOWN);
+    assert.deepEqual(await readdir(path.join(outside, 'tmp')), [theirs]);
+  });
+
   it('is nothing where nothing was ever prepared', async () => {
     assert.deepEqual(await writer.leftOver(), []);
   });
@@ -233,4 +259,36 @@ it('a file that others wrote is made to survive a power cut where it is', async 
   await writer.makeDurable(FOLDER, 1);
   assert.deepEqual(await readFile(file(1)), ONE);
   await assert.rejects(writer.makeDurable(FOLDER, 2), { code: 'STORE_UNAVAILABLE' });
+});
+
+describe('what others put in the place of a file that is to survive', () => {
+  const CASES: readonly [string, () => Promise<unknown>][] = [
+    ['a pipe', async () => execFileSync('mkfifo', [file(2)])],
+    ['a folder', () => mkdir(file(2))],
+    [
+      'a link out of the tree',
+      async () => {
+        await layFile(outside, 'signature-1', ONE);
+        await symlink(path.join(outside, 'signature-1'), file(2));
+      },
+    ],
+  ];
+  for (const [what, lay] of CASES) {
+    it(`${what} is refused, and is no write that was lost: the next upload is taken`, async () => {
+      await layImage(root, 'team/app', ONE);
+      await lay();
+      await assert.rejects(writer.makeDurable(FOLDER, 2), {
+        code: 'STORE_UNAVAILABLE',
+        message: /is no file of the tree any more/,
+      });
+      assert.equal(writer.fault, null);
+      assert.equal(await add(TWO), 3);
+    });
+  }
+
+  it('a link to a file inside the tree is followed', async () => {
+    await layImage(root, 'team/app', ONE);
+    await symlink('signature-1', file(2));
+    await writer.makeDurable(FOLDER, 2);
+  });
 });

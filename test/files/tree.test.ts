@@ -2,7 +2,19 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, mkdir, rename, rm, stat, symlink, unlink, utimes, writeFile } from 'node:fs/promises';
+import { renameSync, rmSync } from 'node:fs';
+import {
+  appendFile,
+  mkdir,
+  readdir,
+  rename,
+  rm,
+  stat,
+  symlink,
+  unlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -117,6 +129,50 @@ describe('a folder that is a link', () => {
     await symlink('loop', path.join(root, 'loop'));
     assert.equal(await tree.statFolder('loop'), null);
   });
+});
+
+describe('a folder that is replaced while it is read', () => {
+  it('by a turned link, and deleted, is the old one or the new one, and never empty', async () => {
+    const link = path.join(root, 'team');
+    const release = (round: number) => path.join(root, `release-${round}`);
+    const lay = (round: number) => layFile(release(round), `${path.basename(FOLDER)}/signature-1`, ONE);
+    await lay(0);
+    await symlink('release-0', link);
+    for (let round = 1; round <= 60; round += 1) {
+      await lay(round);
+      await symlink(`release-${round}`, `${link}.new`);
+      const reads = Promise.all(Array.from({ length: 4 }, () => read()));
+      // as far as it comes with its calls of the system
+      for (let turn = 0; turn < round % 10; turn += 1) await new Promise(setImmediate);
+      const old = path.join(temp.path, 'old');
+      renameSync(`${link}.new`, link);
+      renameSync(release(round - 1), old);
+      rmSync(old, { recursive: true });
+      for (const { files } of await reads) assert.deepEqual(files[0]?.bytes, ONE);
+    }
+  });
+});
+
+it('no descriptor stays open, whatever is read and however many read at once', async () => {
+  await layImage(root, 'team/app', ONE, TWO);
+  await mkdir(path.join(root, FOLDER, 'signature-3'));
+  await symlink('signature-1', path.join(root, FOLDER, 'signature-4'));
+  await symlink('/etc/passwd', path.join(root, FOLDER, 'signature-5'));
+  await symlink(outside, path.join(root, 'out'));
+  const { stamps } = await read();
+  const readAll = () =>
+    Promise.all(
+      [FOLDER, 'out', 'team', 'absent', FOLDER.replace('team', 'out')].flatMap((folder) => [
+        tree.readImage(folder),
+        tree.isUnchanged(folder, { ...stamps, settled: true }),
+        ...[1, 3, 4, 5, 6].map((number) => tree.readFile(folder, number)),
+        tree.statFolder(folder),
+      ]),
+    );
+  await readAll();
+  const before = (await readdir('/proc/self/fd')).length;
+  await Promise.all(Array.from({ length: 30 }, readAll));
+  assert.equal((await readdir('/proc/self/fd')).length, before);
 });
 
 describe('what is no regular file in the place of a signature', () => {
@@ -269,6 +325,13 @@ describe('the stamps of an image', () => {
       async () => {
         await rename(path.join(root, FOLDER), path.join(outside, 'app'));
         await symlink(path.join(outside, 'app'), path.join(root, FOLDER));
+      },
+    ],
+    [
+      'the folder above replaced by a link out of the tree',
+      async () => {
+        await rename(path.join(root, 'team'), path.join(outside, 'team'));
+        await symlink(path.join(outside, 'team'), path.join(root, 'team'));
       },
     ],
     [

@@ -1,0 +1,67 @@
+// What is open, by its descriptor: it stays what it is whatever happens to its name, and the kernel tells where it
+// lies. Needs Linux's /proc; docs/decisions/opened-paths.md says why all goes this way.
+import { constants, open, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+/**
+ * Open for reading or held; to be closed with closeSync, which waits for no disk here. Only when all that was begun on it
+ * has ended: the descriptor is given to what is opened next.
+ */
+export interface Opened {
+  readonly descriptor: number;
+  /** Names what is open, whatever happens to its name. */
+  readonly path: string;
+}
+
+// of open(2); Node.js has no name for it
+const O_PATH = 0o10000000;
+
+/** Holds a file or folder: nothing of it is read or touched, be it a pipe or a device, and no right to read it is needed. */
+export const HELD = O_PATH;
+export const HELD_FOLDER = O_PATH | constants.O_DIRECTORY;
+
+// plain descriptors: FileHandle costs as much again as the calls themselves
+const openFile = promisify(open);
+
+/** @throws the system's errors */
+export async function openAt(path: string, flags: number): Promise<Opened> {
+  const descriptor = await openFile(path, flags);
+  return { descriptor, path: `/proc/self/fd/${descriptor}` };
+}
+
+/**
+ * Its real path, without a touch of the disk; with ` (deleted)` behind it when it has gone.
+ * @throws the system's errors: ENOENT without /proc
+ */
+export function whereOpen({ path }: Opened): string {
+  return readlinkSync(path);
+}
+
+/** Something open that was found to lie where it should. */
+export interface Placed extends Opened {
+  /** Its real path then. */
+  readonly where: string;
+  /** As people know it. */
+  readonly name: string;
+}
+
+/** A name in an open folder: neither that folder nor one above it is looked up again. */
+export interface Entry {
+  readonly path: string;
+  /** As people know it. */
+  readonly name: string;
+}
+
+export function entryIn(folder: Pick<Placed, 'path' | 'name'>, name: string): Entry {
+  return { path: `${folder.path}/${name}`, name: join(folder.name, name) };
+}
+
+/** Whether neither it nor a folder above it was moved or deleted since it was opened; not, when that cannot be told. */
+export function isInPlace(placed: Placed): boolean {
+  try {
+    return whereOpen(placed) === placed.where;
+  } catch {
+    return false; // moved to where the path is longer than any that the system tells
+  }
+}
