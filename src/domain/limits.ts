@@ -9,6 +9,9 @@ export const MAX_SIGNATURES_PER_IMAGE = 127;
 /** Of those, by one key for one docker-reference, all of them valid. Clients need one; a few differ in who can read them. */
 export const MAX_SIGNATURES_PER_CLAIM = 8;
 
+/** The highest number of a file that is looked at in an image's folder: with one more than a set may show, none is hidden by chance. */
+export const MAX_FILE_NUMBER = MAX_SIGNATURES_PER_IMAGE + 1;
+
 /** containers/image iolimits.MaxManifestBodySize. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 

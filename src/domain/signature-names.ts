@@ -1,32 +1,68 @@
 // Which files of an image's folder make up its set: numeric order from 1 to the first missing number.
-import { MAX_SIGNATURES_PER_IMAGE } from './limits.ts';
+import { FirstNames } from './first-names.ts';
+import { MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from './limits.ts';
 import { parseSignatureName } from './lookaside-path.ts';
 
 export interface SignatureNumbers {
-  /** 1, 2, … without a gap. */
+  /** 1, 2, … without a gap, to MAX_FILE_NUMBER at most. */
   readonly dense: readonly number[];
   /** Numbers behind a gap: clients stop before them (signature-protocols.md, "Path structure"). */
   readonly hidden: readonly number[];
+  /** Numbers above MAX_FILE_NUMBER, which are only counted; null when there are none. */
+  readonly beyond: Beyond | null;
   /** Names that are no signature's, temporary ones among them; the first 20 in order. */
   readonly strangers: readonly string[];
 }
 
-const MAX_STRANGERS = 20;
+export interface Beyond {
+  readonly count: number;
+  readonly lowest: number;
+}
 
-/** The numbers of the signatures among any file names. */
-export function signatureNumbers(names: Iterable<string>): SignatureNumbers {
-  const found = new Set<number>();
-  const others: string[] = [];
-  for (const name of names) {
-    const number = parseSignatureName(name);
-    if (number !== null) found.add(number);
-    else others.push(name);
+/**
+ * The numbers of the signatures among the names of a folder, which are given one by one: what is kept of them does not
+ * grow with their number. Those of `wanted` are kept however high they are.
+ */
+export class NumberGatherer {
+  readonly #wanted: ReadonlySet<number>;
+  readonly #found = new Set<number>();
+  readonly #strangers = new FirstNames();
+  #beyond: Beyond | null = null;
+
+  constructor(wanted: Iterable<number> = []) {
+    this.#wanted = new Set(wanted);
   }
-  const strangers = others.sort().slice(0, MAX_STRANGERS);
-  const sorted = [...found].sort((a, b) => a - b);
+
+  add(name: string): void {
+    const number = parseSignatureName(name);
+    if (number === null) this.#strangers.add(name);
+    else if (number <= MAX_FILE_NUMBER || this.#wanted.has(number)) this.#found.add(number);
+    else this.#countBeyond(number);
+  }
+
+  #countBeyond(number: number): void {
+    const { count, lowest } = this.#beyond ?? { count: 0, lowest: number };
+    this.#beyond = { count: count + 1, lowest: Math.min(lowest, number) };
+  }
+
+  numbers(): SignatureNumbers {
+    const sorted = [...this.#found].sort((a, b) => a - b);
+    const hidden = behindGap(sorted);
+    const inLine = sorted.slice(0, sorted.length - hidden.length);
+    return {
+      // number 129, should it be wanted, is no end of the line: it was asked for by number
+      dense: inLine.slice(0, MAX_FILE_NUMBER),
+      hidden: [...inLine.slice(MAX_FILE_NUMBER), ...hidden],
+      beyond: this.#beyond,
+      strangers: this.#strangers.first,
+    };
+  }
+}
+
+/** Of numbers in order, those behind the first that is missing. */
+export function behindGap(sorted: readonly number[]): readonly number[] {
   const gap = sorted.findIndex((number, position) => number !== position + 1);
-  if (gap === -1) return { dense: sorted, hidden: [], strangers };
-  return { dense: sorted.slice(0, gap), hidden: sorted.slice(gap), strangers };
+  return gap === -1 ? [] : sorted.slice(gap);
 }
 
 /** The first 127 of what could be served: a 128th makes current clients refuse the image. */

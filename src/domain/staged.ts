@@ -29,6 +29,8 @@ export interface StagedProblem {
     | 'unreadable'
     /** A folder of signatures whose name is nearly an image's: no client would ask for it, and no server take it. */
     | 'no-image-name'
+    /** A folder with more signatures of one image than that can have: those with the highest numbers are left out. */
+    | 'too-many'
     /** Of read() alone: it was there when it was found. */
     | 'gone';
   /** What was found, and what to do. */

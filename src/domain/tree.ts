@@ -1,5 +1,6 @@
 // A site's tree as the store sees it: what stands in an image's folder, and why a file of it is not served.
 import type { Unreadable } from './readable.ts';
+import type { Beyond } from './signature-names.ts';
 
 /** Why a file that stands in line is not served. */
 export type FileFault = Unreadable | 'link-outside' | 'no-file' | 'being-written';
@@ -17,10 +18,12 @@ export interface SignatureFile {
 
 /** One image's folder as it was at one moment. */
 export interface ImageFolder {
-  /** signature-1, -2, … to the first missing number; then those that were asked for by number. */
+  /** signature-1, -2, … to the first missing number or MAX_FILE_NUMBER; then those that were asked for by number. */
   readonly files: readonly SignatureFile[];
-  /** Numbers behind a gap, which no client asks for. */
+  /** Numbers behind a gap, which no client asks for, up to MAX_FILE_NUMBER. */
   readonly hidden: readonly number[];
+  /** Files with higher numbers, which are never looked at; null when there are none. */
+  readonly beyond: Beyond | null;
   /** Names that are no signature's; the first 20. */
   readonly strangers: readonly string[];
   /** Equal stamps, equal content; see Tree.isUnchanged. */
@@ -82,9 +85,9 @@ export interface TreeWriter {
    */
   prepare(intent: string, bytes: Uint8Array): Promise<string>;
   /**
-   * Makes the folder and gives it the prepared bytes as `signature-N`, N the first free from `from` on; all of it
-   * survives a power cut once resolved. Never replaces a file. Failing, it leaves no such name behind.
-   * @throws DISK_FULL, READ_ONLY, PATH_INVALID (a name too long for the file system), STORE_UNAVAILABLE (also: the
+   * Makes the folder and gives it the prepared bytes as `signature-N`, N the first free from `from` on and
+   * MAX_FILE_NUMBER at most; all of it survives a power cut once resolved. Never replaces a file. Failing, it leaves no
+   * such name behind. @throws TOO_MANY_SIGNATURES when none is free, DISK_FULL, READ_ONLY, PATH_INVALID (a name too long for the file system), STORE_UNAVAILABLE (also: the
    * file system has no hard links, or the folder lies outside the root)
    */
   place(prepared: string, folder: string, from: number): Promise<number>;
@@ -154,5 +157,6 @@ export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
     'it cannot be read, and reads that need it are answered with 503. Mend its permissions or its disk',
   'no-signature-name':
     'no client asks for this name, so it is not served: a left-over of an interrupted copy, or misplaced. Delete or rename it',
-  'over-limit': 'clients refuse an image with more than 127 signatures, so only the first 127 are served',
+  'over-limit':
+    'clients refuse an image with more than 127 signatures, so the first 127 files at most are served, and none above signature-128 is looked at. Delete those that are not needed, and rename the others so that no number is missing',
 };

@@ -2,10 +2,11 @@
 import { createHash } from 'node:crypto';
 import { closeSync, type Dirent } from 'node:fs';
 import { isLookasideError } from '../domain/errors.ts';
+import { FirstNames } from '../domain/first-names.ts';
 import { DEFAULT_SITE, type Digest } from '../domain/image.ts';
-import { MAX_MANIFEST_BYTES } from '../domain/limits.ts';
+import { MAX_MANIFEST_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import { isSchema1 } from '../domain/manifest.ts';
-import { signatureNumbers } from '../domain/signature-names.ts';
+import { behindGap } from '../domain/signature-names.ts';
 import type { StagedFile, StagedPlace, StagedProblem } from '../domain/staged.ts';
 import {
   DIR_MANIFEST,
@@ -51,32 +52,6 @@ export interface FolderFindings {
   readonly folders: readonly string[];
 }
 
-const MAX_FIRST = 20;
-
-/** Counts names, however many, and keeps the first in order. */
-export class FirstNames {
-  readonly first: string[] = [];
-  count = 0;
-
-  add(name: string): void {
-    this.count += 1;
-    this.#keep(name);
-  }
-
-  addAll(others: FirstNames): void {
-    this.count += others.count;
-    for (const name of others.first) this.#keep(name);
-  }
-
-  #keep(name: string): void {
-    const last = this.first[MAX_FIRST - 1];
-    if (last !== undefined && name >= last) return;
-    this.first.push(name);
-    this.first.sort();
-    this.first.length = Math.min(this.first.length, MAX_FIRST);
-  }
-}
-
 /** What stands in the folder itself; null when it has gone. */
 export async function lookIntoFolder(folder: FolderPlace): Promise<FolderFindings | null> {
   const opened = await openFolder(folder.realPath);
@@ -101,9 +76,32 @@ interface Signature extends StagedName {
   readonly name: string;
 }
 
+/** Signatures as they are found, `most` of them by number; how many there were. */
+class Signatures {
+  readonly #most: number;
+  #found: Signature[] = [];
+  count = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  add(signature: Signature): void {
+    this.count += 1;
+    this.#found.push(signature);
+    if (this.#found.length >= 2 * this.#most) this.#found = this.inOrder();
+  }
+
+  /** By digest in the name, then by number. */
+  inOrder(): Signature[] {
+    this.#found.sort((a, b) => compareText(a.digest?.hex ?? '', b.digest?.hex ?? '') || a.number - b.number);
+    return this.#found.slice(0, this.#most);
+  }
+}
+
 interface Listed {
   readonly meaning: FolderMeaning;
-  readonly signatures: Signature[];
+  readonly signatures: Signatures;
   readonly problems: StagedProblem[];
   /** Names as a `dir:` image has them beside its signatures; strangers everywhere else. */
   readonly parts: FirstNames;
@@ -114,9 +112,13 @@ interface Listed {
 }
 
 async function listFolder(folder: FolderPlace, opened: Opened): Promise<Listed> {
+  const meaning = meaningOf(folder);
   const listed: Listed = {
-    meaning: meaningOf(folder),
-    signatures: [],
+    meaning,
+    // elsewhere they may be of as many images as there are files
+    signatures: new Signatures(
+      meaning.kind === 'image' ? MAX_SIGNATURES_PER_IMAGE : Number.POSITIVE_INFINITY,
+    ),
     problems: [],
     parts: new FirstNames(),
     strangers: new FirstNames(),
@@ -145,7 +147,7 @@ function noteEntry(folder: FolderPlace, listed: Listed, entry: Dirent): void {
   }
   const source = below(folder.source, name);
   if (isSignature) {
-    if (entry.isFile()) listed.signatures.push({ ...parsed, name });
+    if (entry.isFile()) listed.signatures.add({ ...parsed, name });
     else listed.problems.push({ source, ...(entry.isSymbolicLink() ? LINK : NO_FILE) });
     return;
   }
@@ -172,18 +174,56 @@ async function judgeFolder(folder: FolderPlace, listed: Listed): Promise<FolderF
   // looked for in folders that seem misnamed too: skopeo sync makes `app@sha256:<hex>` of an image named by digest
   const dirImage = meaning.kind === 'image' ? null : await readDirImage(folder, listed);
   if (dirImage === null) strangers.addAll(listed.parts);
-  if (dirImage === null && meaning.kind === 'no-image-name' && signatures.length > 0) {
-    const message = `${meaning.message}. Its signatures (${signatures.length}) are left out`;
+  if (dirImage === null && meaning.kind === 'no-image-name' && signatures.count > 0) {
+    const message = `${meaning.message}. Its signatures (${signatures.count}) are left out`;
     problems.push({ source: folder.source, kind: meaning.kind, message });
     return { files: [], problems, gaps: [], strangers, folders };
   }
   const digest = dirImage?.digest ?? digestOfGiven(folder);
-  signatures.sort((a, b) => compareText(a.digest?.hex ?? '', b.digest?.hex ?? '') || a.number - b.number);
-  const files = signatures.map((signature) => ({
-    source: below(folder.source, signature.name),
-    place: placeOf(meaning, signature, digest),
-  }));
-  return { files, problems, gaps: gapsOf(folder, files, signatures), strangers, folders };
+  const placed = signatures.inOrder().map((signature) => {
+    const place = placeOf(meaning, signature, digest);
+    return { signature, place, group: groupOf(folder, signature, place) };
+  });
+  const { kept, counts } = withinImages(placed);
+  if (meaning.kind === 'image') counts.set(folder.source, signatures.count);
+  for (const [source, count] of counts) {
+    if (count > MAX_SIGNATURES_PER_IMAGE)
+      problems.push({ source, kind: 'too-many', message: tooMany(count) });
+  }
+  const files = kept.map(({ signature, place }) => ({ source: below(folder.source, signature.name), place }));
+  return { files, problems, gaps: gapsOf(kept), strangers, folders };
+}
+
+interface Placed {
+  readonly signature: Signature;
+  readonly place: StagedPlace;
+  /** Names those of one image among them; null: each may be another's. */
+  readonly group: string | null;
+}
+
+function groupOf(folder: FolderPlace, { name, digest }: Signature, { kind }: StagedPlace): string | null {
+  if (kind === 'payload') return null;
+  return digest === null ? folder.source : below(folder.source, name.slice(0, name.indexOf('.')));
+}
+
+/** Of each group as many as an image can have, and how many there are. */
+function withinImages(placed: readonly Placed[]): {
+  readonly kept: readonly Placed[];
+  readonly counts: Map<string, number>;
+} {
+  const counts = new Map<string, number>();
+  const kept = placed.filter(({ group }) => {
+    if (group === null) return true;
+    const count = (counts.get(group) ?? 0) + 1;
+    counts.set(group, count);
+    return count <= MAX_SIGNATURES_PER_IMAGE;
+  });
+  return { kept, counts };
+}
+
+function tooMany(count: number): string {
+  const most = MAX_SIGNATURES_PER_IMAGE;
+  return `holds ${count} signatures, and an image can have ${most}: the first ${most} by number are taken, the other ${count - most} left out. Delete those that are not needed`;
 }
 
 function compareText(a: string, b: string): number {
@@ -205,21 +245,16 @@ function digestOfGiven({ relative, realPath }: FolderPlace): Digest | null {
 }
 
 /** The signatures of one manifest each, where a number is missing among them. */
-function gapsOf(
-  folder: FolderPlace,
-  files: readonly StagedFile[],
-  signatures: readonly Signature[],
-): FolderFindings['gaps'] {
-  const groups = new Map<string, string[]>();
-  for (const [position, { name, digest, number }] of signatures.entries()) {
-    if (files[position]?.place.kind === 'payload') continue;
-    const source = digest === null ? folder.source : below(folder.source, name.slice(0, name.indexOf('.')));
-    const names = groups.get(source) ?? [];
-    names.push(`signature-${number}`);
-    groups.set(source, names);
+function gapsOf(placed: readonly Placed[]): FolderFindings['gaps'] {
+  const groups = new Map<string, number[]>();
+  for (const { signature, group } of placed) {
+    if (group === null) continue;
+    const numbers = groups.get(group) ?? [];
+    numbers.push(signature.number);
+    groups.set(group, numbers);
   }
   return [...groups]
-    .map(([source, names]) => ({ source, hidden: signatureNumbers(names).hidden }))
+    .map(([source, numbers]) => ({ source, hidden: behindGap(numbers) }))
     .filter(({ hidden }) => hidden.length > 0);
 }
 

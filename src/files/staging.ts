@@ -2,18 +2,13 @@
 import { closeSync, fstatSync } from 'node:fs';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
+import { FirstNames } from '../domain/first-names.ts';
 import { MAX_FOLDER_LEVELS, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import type { Staged, StagedBytes, StagedFile, StagedProblem, Staging } from '../domain/staged.ts';
 import { pathKey } from '../domain/staged-place.ts';
 import { readAtMost } from './bounded-read.ts';
 import { below, type GivenRoot, isRefusal, openRegularFile, resolveGiven, unreadable } from './inside.ts';
-import {
-  FirstNames,
-  type FolderFindings,
-  type FolderPlace,
-  lookIntoFolder,
-  nothingBut,
-} from './staging-folder.ts';
+import { type FolderFindings, type FolderPlace, lookIntoFolder, nothingBut } from './staging-folder.ts';
 import { DEFAULT_WATCHING, type Watching, watchFolders } from './staging-watch.ts';
 
 /** `watching`: how changes are noticed, and in which intervals. */

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { createSharedRuns } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { MAX_FILE_NUMBER } from '../domain/limits.ts';
 import type { TreeWriter } from '../domain/tree.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
 import { PREPARED_FOLDER, readIntent } from './intents.ts';
@@ -36,9 +37,6 @@ const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
   [0xff534d42, 'cifs'],
   [0xfe534d42, 'smb2'],
 ]);
-
-/** Names that others took between a look at the folder and the link; more is no race. */
-const MAX_TAKEN_NAMES = 1000;
 
 const FOLDERS_KEPT = 10_000;
 
@@ -167,11 +165,13 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   }
 
   async function linkFree(source: Entry, folder: WayFolder, from: number): Promise<number> {
-    for (let number = from; number < from + MAX_TAKEN_NAMES; number += 1) {
+    // names may have been taken since the look at the folder; what is higher is never looked at
+    for (let number = from; number <= MAX_FILE_NUMBER; number += 1) {
       demandInPlace(folder);
       if (await link(source, folder, signatureIn(folder, number))) return number;
     }
-    throw new LookasideError('STORE_UNAVAILABLE', `${folder.name} changes faster than it can be written to`);
+    const message = `${folder.name} has a file at each number from ${from} to ${MAX_FILE_NUMBER}, and none above is looked at; delete what is not needed and rename the rest so that no number is missing, then upload again`;
+    throw new LookasideError('TOO_MANY_SIGNATURES', message);
   }
 
   /** False: the name is taken. link, unlike rename, never replaces a file. */

@@ -4,7 +4,7 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { type Intent, intentText, parseIntent, type UploadIntent } from '../domain/intent.ts';
-import { BEING_WRITTEN_MS, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { BEING_WRITTEN_MS, MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type {
   Appended,
   AuditLog,
@@ -42,7 +42,7 @@ export interface AppenderOptions extends TreeAndIndex {
 }
 
 /** What a look tells of the need to mend. */
-export type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'isBeingWritten'>;
+export type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'isBeingWritten' | 'lastNumber'>;
 
 /** Served numbers; null when nobody looked. */
 type Needless = UploadReview['needless'] | null;
@@ -138,7 +138,7 @@ export function createAppender(options: AppenderOptions): Appender {
     }
     if (seen.isUnsure) throw stillChecked(folder);
     const count = seen.signatures.length;
-    if (count >= MAX_SIGNATURES_PER_IMAGE) throw tooMany(`${folder} has ${count} signatures`, needless);
+    if (isFull(seen)) throw tooMany(folder, count, needless);
     const next = count + 1;
     if (number === null || number === next) return;
     const advice = `the next is signature-${next}: upload to that, or append with POST`;
@@ -327,9 +327,9 @@ export function createAppender(options: AppenderOptions): Appender {
   }
 
   /** Uploads that a shared tree's folder has lost although it still holds a signature. */
-  function lacking(image: ImageId, { signatures, isEmpty, isBeingWritten }: Seen): readonly Upload[] {
-    if (kind === 'owned' || isEmpty || isBeingWritten) return [];
-    if (signatures.length >= MAX_SIGNATURES_PER_IMAGE) return [];
+  function lacking(image: ImageId, seen: Seen): readonly Upload[] {
+    const { signatures, isEmpty, isBeingWritten } = seen;
+    if (kind === 'owned' || isEmpty || isBeingWritten || isFull(seen)) return [];
     const there = new Set(signatures.map(({ sha256 }) => sha256));
     return uploads.ofImage(image).filter(({ sha256 }) => !there.has(sha256));
   }
@@ -370,8 +370,17 @@ export function createAppender(options: AppenderOptions): Appender {
   };
 }
 
-function tooMany(found: string, needless: Needless): LookasideError {
-  const message = `${found}, and clients refuse an image with more; none can be added`;
+/** A file above MAX_FILE_NUMBER would never be looked at. */
+function isFull({ signatures, lastNumber }: Seen): boolean {
+  return signatures.length >= MAX_SIGNATURES_PER_IMAGE || lastNumber >= MAX_FILE_NUMBER;
+}
+
+function tooMany(folder: string, count: number, needless: Needless): LookasideError {
+  if (count < MAX_SIGNATURES_PER_IMAGE) {
+    const message = `${folder} has files up to signature-${MAX_FILE_NUMBER}, the last that is looked at, and ${count} of them are served; lookaside fsck names the others. Delete those, rename the rest so that no number is missing, then upload again`;
+    return new LookasideError('TOO_MANY_SIGNATURES', message);
+  }
+  const message = `${folder} has ${count} signatures, and clients refuse an image with more; none can be added`;
   if (needless === null) return new LookasideError('TOO_MANY_SIGNATURES', message);
   const advice =
     needless.length === 0

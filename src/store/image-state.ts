@@ -1,8 +1,8 @@
 // One image's folder held against what is recorded of it: what clients see, what is wrong, what the index should say.
 import { type ImageId, imageFolder } from '../domain/image.ts';
-import { parseSignatureName } from '../domain/lookaside-path.ts';
+import { MAX_FILE_NUMBER } from '../domain/limits.ts';
 import type { RecordedSignature, SetEntry, Upload } from '../domain/ports.ts';
-import { withinLimit } from '../domain/signature-names.ts';
+import { type Beyond, withinLimit } from '../domain/signature-names.ts';
 import type { ImageFolder, Problem, ProblemKind, SignatureFile } from '../domain/tree.ts';
 
 export interface ImageState {
@@ -47,11 +47,16 @@ export function ownedState(
   });
   const unknown = [...files.values()].filter(({ number }) => !known.has(number));
   const { added, extra } = takeIn(unknown, recorded, takes);
-  const others =
-    onDisk === null ? [] : diskProblems(image, onDisk).filter(({ path }) => !isAbout(path, known, image));
+  // one that no client could be shown is told as that alone
+  const cut = new Set(cutOff(onDisk?.files ?? []));
+  const others = onDisk === null ? [] : diskProblems(image, onDisk, known);
   return {
     signatures: withinLimit([...recorded, ...added].sort((a, b) => a.number - b.number)),
-    problems: [...damage, ...extra.map(({ number }) => problem(image, number, 'extra')), ...others],
+    problems: [
+      ...damage,
+      ...extra.filter((file) => !cut.has(file)).map(({ number }) => problem(image, number, 'extra')),
+      ...others,
+    ],
   };
 }
 
@@ -99,26 +104,53 @@ function toRecorded(file: SignatureFile): RecordedSignature[] {
   return [{ number, sha256, sizeBytes, storedAt, bytes }];
 }
 
-function diskProblems(image: ImageId, onDisk: ImageFolder): Problem[] {
-  const faults = onDisk.files.flatMap(({ number, fault }) =>
-    fault === null ? [] : [problem(image, number, fault)],
+/** Without those of files whose numbers are `known`, of which the record tells. */
+function diskProblems(
+  image: ImageId,
+  { files, hidden, beyond, strangers }: ImageFolder,
+  known: ReadonlySet<number> = new Set(),
+): Problem[] {
+  const faults = files.flatMap(({ number, fault }) =>
+    fault === null || known.has(number) ? [] : [problem(image, number, fault)],
   );
-  const readable = onDisk.files.filter(({ fault }) => fault === null);
-  const served = new Set(withinLimit(readable));
-  const cut = readable.filter((file) => !served.has(file));
+  const cut = cutOff(files).filter(({ number }) => !known.has(number));
+  // where the line ends before it, what stands above is not cut off but behind a gap
+  const isLineFull = files[MAX_FILE_NUMBER - 1]?.number === MAX_FILE_NUMBER;
+  const [above, hiddenAbove] = isLineFull ? [beyond, null] : [null, beyond];
   return [
     ...faults,
-    ...cut.map(({ number }) => problem(image, number, 'over-limit')),
-    ...onDisk.hidden.map((number) => problem(image, number, 'behind-gap')),
-    ...onDisk.strangers.map(
+    ...many(
+      image,
+      'over-limit',
+      cut.map(({ number }) => number),
+      above,
+    ),
+    ...hidden.map((number) => problem(image, number, 'behind-gap')),
+    ...many(image, 'behind-gap', [], hiddenAbove),
+    ...strangers.map(
       (name): Problem => ({ kind: 'no-signature-name', path: `${imageFolder(image)}/${name}` }),
     ),
   ];
 }
 
-function isAbout(path: string, numbers: ReadonlySet<number>, image: ImageId): boolean {
-  const name = path.slice(imageFolder(image).length + 1);
-  return numbers.has(parseSignatureName(name) ?? 0);
+/** What clients could read, behind as much of it as they take. */
+function cutOff(files: readonly SignatureFile[]): readonly SignatureFile[] {
+  const readable = files.filter(({ fault }) => fault === null);
+  return readable.slice(withinLimit(readable).length);
+}
+
+/** One problem of all these files, or none. */
+function many(
+  image: ImageId,
+  kind: ProblemKind,
+  numbers: readonly number[],
+  beyond: Beyond | null,
+): Problem[] {
+  const first = numbers[0] ?? beyond?.lowest;
+  if (first === undefined) return [];
+  const count = numbers.length + (beyond?.count ?? 0);
+  const found = problem(image, first, kind);
+  return [count === 1 ? found : { ...found, count }];
 }
 
 function problem(image: ImageId, number: number, kind: ProblemKind): Problem {

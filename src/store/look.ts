@@ -29,7 +29,7 @@ export interface Look extends ImageState {
   readonly isBeingWritten: boolean;
   /** Files beside the recorded ones are served until the index was checked, and perhaps not afterwards. */
   readonly isUnsure: boolean;
-  /** No signature that is there, recorded or in line has a number above. */
+  /** No signature that is recorded or in line has a number above; MAX_FILE_NUMBER when the line goes on beyond it. */
   readonly lastNumber: number;
   /** To be held against ImageChanges.mayRecord. */
   readonly version: number;
@@ -72,7 +72,7 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
       ...state,
       recorded,
       stamps: onDisk?.stamps ?? null,
-      isEmpty: onDisk === null || onDisk.files.length + onDisk.hidden.length === 0,
+      isEmpty: onDisk === null || isEmpty(onDisk),
       isUnsure: kind === 'owned' && takesNew && recorded.length > 0 && hasStranger(image, state, recorded),
       isBeingWritten: takesNew && isBeingWritten(onDisk, numbers),
       lastNumber: Math.max(lastInLine(onDisk), ...numbers),
@@ -80,7 +80,10 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     };
   }
 
-  /** With the uploads behind a gap, that a lost file has torn: they were never out of the set. */
+  /**
+   * With the uploads behind a gap, that a lost file has torn: they were never out of the set. None has a number above
+   * MAX_FILE_NUMBER, so that what is read for this is bounded too.
+   */
   async function readOwned(
     image: ImageId,
     recorded: readonly RecordedSignature[],
@@ -139,6 +142,10 @@ function isBeingWritten(onDisk: ImageFolder | null, recorded: readonly number[])
     onDisk?.files.some(({ number, fault }) => fault === 'being-written' && !recorded.includes(number)) ??
     false
   );
+}
+
+function isEmpty({ files, hidden, beyond }: ImageFolder): boolean {
+  return files.length === 0 && hidden.length === 0 && beyond === null;
 }
 
 /** The last number before the first missing one. */

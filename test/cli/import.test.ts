@@ -14,7 +14,7 @@ import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
 import { events } from '../sqlite/scratch.ts';
-import { folderOf } from '../store/lay.ts';
+import { folderOf, linkSignatures } from '../store/lay.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
@@ -126,6 +126,30 @@ describe('an import', () => {
     assert.deepEqual([again.created, again.exists, again.refused], [0, 3, 4]);
     await assertTree(tree, TEAM, kept);
     assert.equal(events(data).length, imports.length + 1, 'beside the event of the key');
+  });
+
+  it('of a folder with 20,000 files takes 127 at most, and tells of the others in one line', async () => {
+    const { data, source, tree } = await open();
+    const kept = [signed('team/app', 'v1'), signed('team/app', 'v2')];
+    for (const [position, bytes] of kept.entries())
+      await lay(source, `${TEAM}/signature-${position + 1}`, bytes);
+    linkSignatures(source, TEAM, 3, 20_000);
+    const long = `${'l'.repeat(200)}/${'m'.repeat(60)}@${TEAM.split('@')[1]}`;
+    await lay(source, `${long}/signature-1`, kept[0] ?? '');
+    const outcome = await runLookaside(['import', source, '--data', data]);
+    assert.equal(outcome.status, 1, describeOutcome(outcome));
+    const refusals = outcome.stdout.split('\n').filter((line) => line.startsWith('refused'));
+    assert.equal(refusals.length, 2, outcome.stdout);
+    assert.match(
+      refusals.join('\n'),
+      /team\/app@sha256=[0-9a-f]+ {2}too-many {2}holds 20000 .* the other 19873 left out/,
+    );
+    assert.match(
+      refusals.join('\n'),
+      /no-image-name {2}the path "lll.* has 261 bytes, and registries take 255/,
+    );
+    assert.match(outcome.stdout, /2 signatures stored \(2 verified\), 125 there already, 2 refused/);
+    await assertTree(tree, TEAM, kept);
   });
 
   it('goes through the server that runs, whose clients see it at once', async () => {

@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { signatureNumbers, withinLimit } from '../../src/domain/signature-names.ts';
+import {
+  behindGap,
+  NumberGatherer,
+  type SignatureNumbers,
+  withinLimit,
+} from '../../src/domain/signature-names.ts';
+
+function signatureNumbers(names: Iterable<string>, wanted: readonly number[] = []): SignatureNumbers {
+  const gatherer = new NumberGatherer(wanted);
+  for (const name of names) gatherer.add(name);
+  return gatherer.numbers();
+}
 
 const names = fc.array(
   fc.oneof(
@@ -29,15 +40,21 @@ describe('the numbers of the files in a folder', () => {
   test('those from 1 to the first gap are dense, those behind it hidden, and each is there once in order', () => {
     fc.assert(
       fc.property(names, (listed) => {
-        const { dense, hidden } = signatureNumbers(listed);
+        const { dense, hidden, beyond } = signatureNumbers(listed);
         assert.deepEqual(
           dense,
           dense.map((_, position) => position + 1),
         );
         const found = [...dense, ...hidden];
-        const wanted = new Set(listed.filter((name) => /^signature-[1-9]\d{0,8}$/.test(name)));
-        assert.deepEqual(new Set(found.map((number) => `signature-${number}`)), wanted);
+        const all = listed
+          .filter((name) => /^signature-[1-9]\d{0,8}$/.test(name))
+          .map((name) => Number(name.slice('signature-'.length)));
+        const wanted = new Set(all.filter((number) => number <= 128));
+        assert.deepEqual(new Set(found), wanted);
         assert.equal(found.length, wanted.size);
+        const above = all.filter((number) => number > 128);
+        const expected = above.length === 0 ? null : { count: above.length, lowest: Math.min(...above) };
+        assert.deepEqual(beyond, expected);
         assert.deepEqual(
           found,
           [...found].sort((a, b) => a - b),
@@ -69,15 +86,46 @@ describe('the numbers of the files in a folder', () => {
     [['signature-2'], [], [2], []],
     [['signature-1', 'signature-3'], [1], [3], []],
     [['signature-10', 'signature-2', 'signature-1'], [1, 2], [10], []],
+    [['signature-128', 'signature-1'], [1], [128], []],
     [['signature-1', 'signature-1'], [1], [], []],
     [['signature-0', 'signature-1', 'signature-02'], [1], [], ['signature-0', 'signature-02']],
     [['x', 'signature-1', '.signature-2.tmp'], [1], [], ['.signature-2.tmp', 'x']],
   ];
   for (const [listed, dense, hidden, strangers] of FOLDERS) {
     test(`[${listed}] holds [${dense}] and hides [${hidden}]`, () => {
-      assert.deepEqual(signatureNumbers(listed), { dense, hidden, strangers });
+      assert.deepEqual(signatureNumbers(listed), { dense, hidden, beyond: null, strangers });
     });
   }
+
+  const upTo = (last: number) => Array.from({ length: last }, (_, position) => position + 1);
+  const named = (numbers: readonly number[]) => numbers.map((number) => `signature-${number}`);
+
+  test('above 128 are counted, and found only when they are asked for', () => {
+    const names = named([...upTo(1000).reverse(), 70_000]);
+    const beyond = { count: 873, lowest: 129 };
+    assert.deepEqual(signatureNumbers(names), { dense: upTo(128), hidden: [], beyond, strangers: [] });
+    assert.deepEqual(signatureNumbers(names, [3, 129, 500, 2000]), {
+      dense: upTo(128),
+      hidden: [129, 500],
+      beyond: { count: 871, lowest: 130 },
+      strangers: [],
+    });
+  });
+
+  test('and the names that are none of a signature’s take no more memory, however many there are', () => {
+    const gatherer = new NumberGatherer();
+    for (let position = 200_000; position > 0; position -= 1) gatherer.add(`.signature-1.${position}`);
+    const { strangers } = gatherer.numbers();
+    assert.deepEqual(strangers.slice(0, 3), ['.signature-1.1', '.signature-1.10', '.signature-1.100']);
+    assert.equal(strangers.length, 20);
+  });
+
+  test('behind the first that is missing are those that clients do not come to', () => {
+    assert.deepEqual(behindGap([]), []);
+    assert.deepEqual(behindGap([1, 2, 3]), []);
+    assert.deepEqual(behindGap([1, 2, 4, 5, 500]), [4, 5, 500]);
+    assert.deepEqual(behindGap([2]), [2]);
+  });
 
   test('no set shows a 128th signature', () => {
     const all = Array.from({ length: 200 }, (_, position) => position);

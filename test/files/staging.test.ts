@@ -14,7 +14,7 @@ import type { Staged, StagedFile, Staging } from '../../src/domain/staged.ts';
 import { createStaging } from '../../src/files/staging.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { asNobody, giveToNobody, needsNobody } from '../faults/unprivileged.ts';
-import { folderOf, LONG_AGO, layFile, sha256Hex } from '../store/lay.ts';
+import { folderOf, LONG_AGO, layFile, linkSignatures, sha256Hex } from '../store/lay.ts';
 
 const APP = folderOf('team/app');
 const HEX = sha256Hex(Buffer.from('team/app'));
@@ -104,6 +104,39 @@ describe('a staging folder', () => {
     assert.deepEqual(staged.gaps, [{ source: path.join(root, APP), hidden: [10] }]);
     assert.deepEqual(staged.problems, []);
     assert.deepEqual(staged.strangers, { count: 0, first: [] });
+  });
+
+  it('with more signatures of an image than that can have gives the first 127, and one line for the others', async () => {
+    await lay(`${APP}/signature-1`);
+    linkSignatures(root, APP, 3, 20_000);
+    await lay(`other@sha256:${HEX}/signature-1`);
+    linkSignatures(root, `other@sha256:${HEX}`, 2, 300);
+    const staged = await find();
+    const numbers = staged.files.map(({ place }) => ('number' in place ? place.number : 0));
+    assert.deepEqual(numbers, [1, ...Array.from({ length: 126 }, (_, k) => k + 3)]);
+    assert.deepEqual(staged.gaps, [{ source: path.join(root, APP), hidden: numbers.slice(1) }]);
+    assert.deepEqual(problems(staged), [`other@sha256:${HEX} no-image-name`, `${APP} too-many`]);
+    assert.match(staged.problems[0]?.message ?? '', /Its signatures \(300\) are left out/);
+    assert.match(
+      staged.problems[1]?.message ?? '',
+      /holds 19999 signatures, and an image can have 127: the first 127 by number are taken, the other 19872 left out/,
+    );
+  });
+
+  it('whose files may each be another image’s gives all of them, of one manifest the first 127', async () => {
+    await lay('files/signature-1');
+    linkSignatures(root, 'files', 2, 300);
+    assert.equal((await find()).files.length, 300);
+    const given = path.join(root, 'given', APP);
+    await lay(`given/${APP}/signature-1`);
+    linkSignatures(root, `given/${APP}`, 2, 300);
+    const staged = await find(given);
+    assert.equal(staged.files.length, 127);
+    assert.ok(staged.files.every(({ place }) => place.kind === 'manifest'));
+    assert.deepEqual(
+      staged.problems.map(({ source, kind }) => [source, kind]),
+      [[given, 'too-many']],
+    );
   });
 
   it('gives bytes and time of each file as they are now', async () => {

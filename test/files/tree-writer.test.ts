@@ -8,7 +8,7 @@ import type { TreeWriter } from '../../src/domain/tree.ts';
 import { readIntents } from '../../src/files/intents.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
-import { folderOf, layFile, layImage, signatureBytes } from '../store/lay.ts';
+import { folderOf, layFile, layImage, linkSignatures, signatureBytes } from '../store/lay.ts';
 
 const ONE = signatureBytes('one');
 const TWO = signatureBytes('two');
@@ -169,6 +169,18 @@ describe('a tree that cannot take a signature', () => {
     const folder = folderOf(`${'deep/'.repeat(820)}app`);
     await assert.rejects(add(ONE, folder), { code: 'PATH_INVALID', message: /longer than/ });
     assert.deepEqual(await readdir(root), ['.lookaside']);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
+  it('because each number that is looked at is taken says what to do, and takes no number above', async () => {
+    await layFile(root, `${FOLDER}/signature-1`, ONE);
+    linkSignatures(root, FOLDER, 2, 127);
+    assert.equal(await add(ONE), 128);
+    await assert.rejects(add(ONE), {
+      code: 'TOO_MANY_SIGNATURES',
+      message: /has a file at each number from 1 to 128, and none above is looked at; delete/,
+    });
+    assert.equal((await readdir(path.join(root, FOLDER))).length, 128);
     assert.deepEqual(await readdir(prepared()), []);
   });
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { renameSync, rmSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync } from 'node:fs';
 import {
   appendFile,
   mkdir,
@@ -23,7 +23,15 @@ import type { ImageFolder, Tree } from '../../src/domain/tree.ts';
 import { openTree } from '../../src/files/tree.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
-import { folderOf, LONG_AGO, layFile, layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
+import {
+  folderOf,
+  LONG_AGO,
+  layFile,
+  layImage,
+  linkSignatures,
+  sha256Hex,
+  signatureBytes,
+} from '../store/lay.ts';
 
 const ONE = signatureBytes('one');
 const TWO = signatureBytes('two');
@@ -57,6 +65,41 @@ async function read(folder = FOLDER): Promise<ImageFolder> {
 async function faults(folder = FOLDER): Promise<(string | null)[]> {
   return (await read(folder)).files.map(({ fault }) => fault);
 }
+
+describe('a folder with 20,000 files of an image', () => {
+  const FILES = 20_000;
+  const SIZE = 60_000;
+
+  beforeEach(async () => {
+    await layImage(root, 'team/app', signatureBytes('large', SIZE));
+    linkSignatures(root, FOLDER, 2, FILES);
+  });
+
+  /** Files that were read while `act` went on, all of one size. */
+  async function filesRead(act: () => Promise<unknown>): Promise<number> {
+    const readBytes = () => Number(/^rchar: ([0-9]+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1]);
+    const before = readBytes();
+    await act();
+    return Math.floor((readBytes() - before) / SIZE);
+  }
+
+  it('has the first 128 read, and the others counted', async () => {
+    const found: ImageFolder[] = [];
+    assert.equal(await filesRead(async () => found.push(await read())), 128);
+    const { files, hidden, beyond, stamps } = found[0] ?? assert.fail();
+    assert.deepEqual([files.length, files.at(-1)?.number, stamps.files.length], [128, 128, 128]);
+    assert.deepEqual({ hidden, beyond }, { hidden: [], beyond: { count: FILES - 128, lowest: 129 } });
+  });
+
+  it('has none read behind a gap but those that are asked for', async () => {
+    await unlink(path.join(root, FOLDER, 'signature-1'));
+    const { files, hidden, beyond } = await read();
+    assert.deepEqual([files.length, hidden.length, beyond?.count], [0, 127, FILES - 128]);
+    assert.equal(await filesRead(() => tree.readImage(FOLDER)), 0);
+    assert.equal(await filesRead(() => tree.readImage(FOLDER, hidden)), 127);
+    assert.equal(await filesRead(() => tree.readImage(FOLDER, [200, 19_000])), 2);
+  });
+});
 
 describe('a link in the place of a signature', () => {
   beforeEach(() => layImage(root, 'team/app', ONE));

@@ -10,7 +10,7 @@ import type { IndexedSignature } from '../../src/domain/ports.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { count, type Promised, promise } from '../faults/promise.ts';
 import { createGate } from '../gate.ts';
-import { folderOf, layFile, layImage, sha256Hex, signatureBytes } from './lay.ts';
+import { folderOf, layFile, layImage, linkSignatures, sha256Hex, signatureBytes } from './lay.ts';
 import {
   imageIn,
   kindsOf,
@@ -436,6 +436,46 @@ describe('the numbers of an owned tree', () => {
     assert.equal((await append(THREE)).number, 2);
   });
 
+  it('end with 128, the last file that is looked at, however few are served of those before', async () => {
+    for (const kind of ['shared', 'owned'] as const) {
+      await open(kind, { folder: path.join(temp.path, kind) });
+      await layImage(opened.root, 'team/app', ONE);
+      for (const number of [2, 3])
+        await layFile(opened.root, `${FOLDER}/signature-${number}`, 'no signature');
+      linkSignatures(opened.root, FOLDER, 4, 126);
+      const last = signatureBytes('last');
+      await opened.scanner.scan(SITE);
+      assert.equal((await served()).length, 124);
+      assert.equal((await append(last)).number, 125, kind);
+      assert.equal((await served()).at(-1), sha256Hex(last));
+      linkSignatures(opened.root, FOLDER, 128, 300);
+      opened.reader.forget(IMAGE);
+      assert.equal((await append(last)).outcome, 'exists');
+      await assert.rejects(append(TWO), {
+        code: 'TOO_MANY_SIGNATURES',
+        message: /has files up to signature-128, the last that is looked at, and 12[56] of them are served/,
+      });
+      assert.deepEqual(await prepared(), []);
+      assert.equal((await readdir(path.join(opened.root, FOLDER))).length, 300);
+      await opened[Symbol.asyncDispose]();
+    }
+  });
+
+  it('of uploads that another program overwrote are not taken above it', async () => {
+    await open('shared');
+    await append(ONE);
+    await append(TWO);
+    await writeFile(file(2), THREE);
+    for (const number of [3, 4, 5])
+      await layFile(opened.root, `${FOLDER}/signature-${number}`, 'no signature');
+    linkSignatures(opened.root, FOLDER, 6, 200);
+    opened.reader.forget(IMAGE);
+    assert.equal((await served()).length, 125);
+    await opened.appender.idle();
+    assert.equal((await readdir(path.join(opened.root, FOLDER))).length, 200);
+    assert.deepEqual(opened.log, []);
+  });
+
   it('go on behind a recorded file that is lost', async () => {
     await open('owned');
     await append(ONE);
@@ -466,6 +506,40 @@ describe('an owned tree', () => {
     await opened.databases.index.reset();
     await opened.scanner.scan(SITE);
     assert.deepEqual(opened.databases.index.recorded(IMAGE), before);
+  });
+
+  it('whose index is lost finds an upload behind a gap, by a look at no more than 128 files each time', async () => {
+    const looks: number[] = [];
+    await open('owned', {
+      between: (ports) => ({
+        ...ports,
+        tree: {
+          ...ports.tree,
+          async readImage(...asked) {
+            const found = await ports.tree.readImage(...asked);
+            looks.push(found?.files.length ?? 0);
+            return found;
+          },
+        },
+      }),
+    });
+    await append(ONE);
+    await append(TWO);
+    await layFile(opened.root, `${FOLDER}/signature-3`, THREE);
+    linkSignatures(opened.root, FOLDER, 4, 1000, 3);
+    await unlink(file(1));
+    await opened.databases.index.reset();
+    opened.reader.forget(IMAGE);
+    looks.length = 0;
+    await assertServes(TWO);
+    assert.deepEqual(looks, [0, 127, 1]);
+    await opened.scanner.scan(SITE);
+    await assertServes(TWO);
+    assert.ok(looks.every((files) => files <= 128));
+    assert.deepEqual(kindsOf(opened, FOLDER).slice(-2), [
+      'behind-gap signature-128',
+      'behind-gap signature-129',
+    ]);
   });
 
   it('given an older copy of its index serves all uploads before a scan has been through', async () => {

@@ -1,5 +1,6 @@
 // Laying files into trees: bytes with the framing of a signature, under the names that the tree's layout gives them.
 import { createHash } from 'node:crypto';
+import { linkSync } from 'node:fs';
 import { mkdir, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -40,4 +41,12 @@ export async function layImage(
     await layFile(root, `${folder}/signature-${position + 1}`, bytes);
   }
   return folder;
+}
+
+/** Gives a signature's file (the first) further names in its folder: however many cost next to nothing. */
+export function linkSignatures(root: string, folder: string, from: number, to: number, source = 1): void {
+  const place = path.join(root, folder);
+  for (let number = from; number <= to; number += 1) {
+    linkSync(path.join(place, `signature-${source}`), path.join(place, `signature-${number}`));
+  }
 }

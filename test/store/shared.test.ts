@@ -198,14 +198,44 @@ describe('what no client could read', () => {
     ]);
   });
 
-  it('past the 127th signature is reported, number by number', async () => {
-    await layImage(
-      opened.root,
-      'team/app',
-      ...Array.from({ length: 129 }, (_, k) => signatureBytes(`${k}`, 40)),
-    );
+  const many = (count: number) => Array.from({ length: count }, (_, k) => signatureBytes(`${k}`, 40));
+  const reported = () =>
+    (opened.reported.get(FOLDER) ?? []).map(({ kind, path: at, count = 1 }) => [
+      kind,
+      path.basename(at),
+      count,
+    ]);
+
+  it('past the 127th signature is reported once, with how many there are', async () => {
+    await layImage(opened.root, 'team/app', ...many(128));
     assert.equal((await opened.store.readSet(IMAGE)).entries.length, 127);
-    assert.deepEqual(kindsOf(opened, FOLDER), ['over-limit signature-128', 'over-limit signature-129']);
+    assert.deepEqual(reported(), [['over-limit', 'signature-128', 1]]);
+    await layImage(opened.root, 'team/app', ...many(140));
+    assert.equal((await opened.store.readSet(IMAGE)).entries.length, 127);
+    assert.deepEqual(reported(), [['over-limit', 'signature-128', 13]]);
+  });
+
+  it('leaves room for one more of the first 128 files, and for no file above them', async () => {
+    await layImage(opened.root, 'team/app', ...many(140));
+    for (const number of [5, 6]) await writeFile(file(number), '<html>');
+    const { entries } = await opened.store.readSet(IMAGE);
+    assert.equal(entries.length, 126);
+    assert.equal(entries.at(-1)?.sha256, sha256Hex(many(128)[127] ?? Buffer.alloc(0)));
+    assert.deepEqual(reported(), [
+      ['first-byte', 'signature-5', 1],
+      ['first-byte', 'signature-6', 1],
+      ['over-limit', 'signature-129', 12],
+    ]);
+  });
+
+  it('stands above 128 and behind a gap is reported as what stands behind it', async () => {
+    await layImage(opened.root, 'team/app', ONE);
+    for (const number of [500, 501, 128, 130]) await writeFile(file(number), TWO);
+    assert.deepEqual(contents(await opened.store.readSet(IMAGE)), hashes(ONE));
+    assert.deepEqual(reported(), [
+      ['behind-gap', 'signature-128', 1],
+      ['behind-gap', 'signature-130', 3],
+    ]);
   });
 });
 
