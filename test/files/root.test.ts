@@ -1,6 +1,5 @@
 // The root of a tree: turned, gone and back. Absence inside it is only believed while it is there.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { mkdir, readlink, rename, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -8,8 +7,6 @@ import { isLookasideError } from '../../src/domain/errors.ts';
 import type { Tree } from '../../src/domain/tree.ts';
 import { openTree } from '../../src/files/tree.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
-import { needs } from '../clients/available.ts';
-import { lookaside } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 
@@ -93,13 +90,4 @@ describe('the root', () => {
     }
     assert.ok(answers.whole > 0 && answers.unavailable > 0, JSON.stringify(answers));
   });
-});
-
-it('a server that cannot ask where its files lie does not start, and says why', needs('private host'), () => {
-  const serve = lookaside('serve', '--data', path.join(temp.path, 'data'), '--listen', '127.0.0.1:0');
-  const script = 'mount -t tmpfs none /proc && exec "$@"';
-  const argv = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', ...serve];
-  const { status, stderr } = spawnSync('unshare', argv, { encoding: 'utf8', timeout: 60_000 });
-  assert.equal(status, 2, stderr);
-  assert.match(stderr, /cannot ask the system where open files lie .* with \/proc mounted/);
 });
