@@ -1,6 +1,6 @@
 // Repositories and images as people name them on the command line.
 import { LookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE, isNamespaceFolder, parseImageName } from '../domain/image.ts';
+import { DEFAULT_SITE, isNamespaceFolder, parseImageName, whyNameTooLong } from '../domain/image.ts';
 import { quoted } from '../domain/text.ts';
 
 /**
@@ -16,6 +16,8 @@ export function namesOf(argument: string): readonly [string, ...string[]] {
   const below = withoutHost(written);
   const [first, ...others] = [written, ...(below === null ? [] : [below])].filter(isName);
   if (first !== undefined) return [first, ...others];
+  const tooLong = whyNameTooLong(below ?? written);
+  if (tooLong !== null) throw new LookasideError('CONFIG_INVALID', tooLong);
   const todo = /:[^/@:]+$/.test(written) && !written.includes('@') ? TAG : '';
   throw new LookasideError(
     'CONFIG_INVALID',

@@ -86,6 +86,11 @@ export function whyTooLong(folder: string): string | null {
   return path === null ? null : lengthFault(path, folder);
 }
 
+/** As whyTooLong, of an image's or a repository's name: `team/app@sha256:<hex>`, `team/app`. */
+export function whyNameTooLong(name: string): string | null {
+  return name.includes('=') ? null : whyTooLong(name.replace(':', '='));
+}
+
 /** Of text that the grammar takes, which is ASCII. */
 function lengthFault(path: string, folder: string): string | null {
   if (path.length > MAX_PATH_BYTES) {

@@ -348,9 +348,7 @@ function imageOf({ place }: StagedFile, untrustedClaim: () => Claim | null): Ima
   const claim = untrustedClaim();
   if (place.kind === 'image') return wholeOf(place.image, claim) ?? place.image;
   if (claim === null) return null;
-  if (place.kind === 'payload') return claimedImage(DEFAULT_SITE, claim);
-  const path = pathOf(claim);
-  return path === null ? null : { site: DEFAULT_SITE, layout: 'repository', path, ...place.digest };
+  return claimedImage(DEFAULT_SITE, place.kind === 'payload' ? claim : { ...claim, ...place.digest });
 }
 
 /** The claimed image when the place is the end of its path, as below `staging/team` of a staging folder; else null. */

@@ -100,10 +100,18 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   async function readSharedBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
-    const folder = imageFolder(image);
-    const file = (await tree.readImage(folder))?.files.find((candidate) => candidate.sha256 === sha256);
-    if (file === undefined) return null;
-    const bytes = await tree.readFile(folder, file.number);
+    // where it stood last: a look at all files for each of them would be 127 times 127
+    const last = recordedOrNone(image).find((signature) => signature.sha256 === sha256);
+    const bytes = last === undefined ? null : await readBytes(image, last.number, sha256);
+    if (bytes !== null) return bytes;
+    const onDisk = await tree.readImage(imageFolder(image));
+    const file = onDisk?.files.find((candidate) => candidate.sha256 === sha256);
+    return file === undefined ? null : readBytes(image, file.number, sha256);
+  }
+
+  /** Null when the file has other bytes, or has gone. */
+  async function readBytes(image: ImageId, number: number, sha256: string): Promise<Uint8Array | null> {
+    const bytes = await tree.readFile(imageFolder(image), number);
     return bytes !== null && options.sha256(bytes) === sha256 ? bytes : null;
   }
 

@@ -50,6 +50,25 @@ describe('a name on the command line', () => {
     });
   }
 
+  test('that is too long says so', () => {
+    const long = 'c/'.repeat(130);
+    for (const written of [
+      `${long}c`,
+      `docker://registry.example/${long}c@${DIGEST}`,
+      `n${'n'.repeat(199)}@${DIGEST}`,
+    ]) {
+      assert.throws(
+        () => namesOf(written),
+        (error) =>
+          isLookasideError(error, 'CONFIG_INVALID') &&
+          /has 261 bytes, and registries take 255|name of 272 bytes, and file systems take 255/.test(
+            error.message,
+          ),
+      );
+    }
+    assert.deepEqual(namesOf(`registry.example/${'c'.repeat(255)}`), ['c'.repeat(255)]);
+  });
+
   test('with a tag is told how to find the digest', () => {
     for (const written of ['team/app:v1', 'localhost:5000/team/app:latest']) {
       assert.throws(

@@ -1248,6 +1248,7 @@ const PATHS: readonly Row[] = [
       folder: under(LONG),
       status: 400,
       peers: BOTH,
+      isAtDoor: true,
       pulledAs: ({ host }) => `${host}/${LONG}:v1`,
       why: 'no file system holds a folder of that name, the digest behind it included',
     },

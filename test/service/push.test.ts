@@ -120,6 +120,24 @@ describe('a push', () => {
     assert.equal(asked.length, 2, 'what does not tell its image cannot be asked for');
   });
 
+  it('asks for no image that no tree can hold, and leaves what names one to the server', async () => {
+    const scene = openPushScene();
+    const digest = { algorithm: 'sha256', hex: 'c'.repeat(64) } as const;
+    const long = signed(`${'n'.repeat(200)}:v1`, 'c');
+    const files = [
+      scene.staging.put(placed('dir/signature-2', { kind: 'manifest', digest, number: 2 }), long, OLD),
+      scene.staging.put(placed('blob', { kind: 'payload' }), long, OLD),
+      scene.staging.put(placed('good', { kind: 'payload' }), signed('team/app:v1', 'c'), OLD),
+    ];
+    scene.server.refuse = (text) => (text === long ? { code: 'PATH_INVALID', message: 'too long' } : null);
+    const { outcomes } = await push(scene, files);
+    assert.deepEqual(
+      scene.server.questions.flat().map(({ image }) => image.path),
+      ['team/app'],
+    );
+    assert.deepEqual(Object.values(outcomes).sort(), ['refused', 'refused', 'sent']);
+  });
+
   it('sends the same bytes of one image once, and tells of both files', async () => {
     const scene = openPushScene();
     const text = signed('team/app:v1');

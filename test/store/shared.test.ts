@@ -239,6 +239,42 @@ describe('what no client could read', () => {
   });
 });
 
+describe('the bytes of one signature', () => {
+  it('are read where it stood last, and looked for where it went since', async () => {
+    const looks: string[] = [];
+    await using own = await openStore({
+      kind: 'shared',
+      between: (ports) => ({
+        ...ports,
+        tree: {
+          ...ports.tree,
+          readImage(folder, ...numbers) {
+            looks.push(folder);
+            return ports.tree.readImage(folder, ...numbers);
+          },
+        },
+      }),
+    });
+    const [one, two] = [signatureBytes('one', 9000), signatureBytes('two', 9000)];
+    await layImage(own.root, 'team/app', one, two);
+    await own.scanner.scan(SITE);
+    looks.length = 0;
+    const read = async (bytes: Uint8Array) => {
+      const found = await own.store.readBlob(IMAGE, sha256Hex(bytes));
+      return found === null ? null : sha256Hex(found);
+    };
+    assert.equal(await read(one), sha256Hex(one));
+    assert.equal(await read(two), sha256Hex(two));
+    assert.deepEqual(looks, []);
+    await layImage(own.root, 'team/app', two, one);
+    assert.equal(await read(one), sha256Hex(one));
+    assert.equal(await read(two), sha256Hex(two));
+    assert.deepEqual(looks, [FOLDER, FOLDER]);
+    await layImage(own.root, 'team/app', two, two);
+    assert.equal(await read(one), null);
+  });
+});
+
 describe('the index of a shared tree', () => {
   const names = async (folder: string) => (await opened.store.listFolder(SITE, folder, null, 1000)).names;
   const name = (repository: string) => path.basename(folderOf(repository));

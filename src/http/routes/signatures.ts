@@ -1,7 +1,7 @@
 // Questions about what is stored: one image, all by filter, and which of many blobs are missing.
 import { z } from 'zod';
 import { LookasideError } from '../../domain/errors.ts';
-import { isNamespaceFolder, parseDigest, parseImageName } from '../../domain/image.ts';
+import { isNamespaceFolder, parseDigest, parseImageName, whyNameTooLong } from '../../domain/image.ts';
 import {
   DEFAULT_PAGE_ROWS,
   MAX_MISSING_ASKED,
@@ -41,8 +41,10 @@ async function showImage(services: Services, { params, query }: RouteRequest): P
   parseQuery(z.strictObject({}), query);
   const name = params.image ?? '';
   const image = parseImageName(services.site, name);
-  if (image === null)
-    throw new LookasideError('PATH_INVALID', `${quoted(name)} is no image, expected ${IMAGE_FORM}`);
+  if (image === null) {
+    const why = whyNameTooLong(name) ?? `${quoted(name)} is no image, expected ${IMAGE_FORM}`;
+    throw new LookasideError('PATH_INVALID', why);
+  }
   const found = await services.signatures.ofImage(image);
   if (found.length === 0) throw new LookasideError('NOT_FOUND', `no signature is stored for ${name}`);
   // whoever asks again a moment later gets its verdict
@@ -127,8 +129,11 @@ const missingRequest = z.strictObject(
 function imageAt(site: string, name: string, position: number): AskedSignature['image'] {
   const image = parseImageName(site, name);
   if (image !== null) return image;
+  const tooLong = whyNameTooLong(name);
   throw new LookasideError(
     'REQUEST_INVALID',
-    `signatures.${position}.image is ${quoted(name)}, expected ${IMAGE_FORM}`,
+    tooLong === null
+      ? `signatures.${position}.image is ${quoted(name)}, expected ${IMAGE_FORM}`
+      : `signatures.${position}.image: ${tooLong}`,
   );
 }

@@ -151,6 +151,18 @@ describe('questions about signatures', () => {
       });
     }
 
+    test('a name that is too long is none, and the answer says how long one may be', async () => {
+      for (const path of [`${'c/'.repeat(130)}c@sha256:${HEX}`, `${'n'.repeat(200)}@sha256:${HEX}`]) {
+        const answer = await request(`/api/v1/images/${path}`);
+        assertRefused(
+          answer,
+          400,
+          'PATH_INVALID',
+          /has 261 bytes, and registries|name of 272 bytes, and file systems/,
+        );
+      }
+    });
+
     const NO_IMAGES: readonly string[] = [
       'team/app',
       `team/app@${HEX}`,
@@ -334,6 +346,11 @@ describe('questions about signatures', () => {
         'an image that is none',
         { signatures: [one, { ...one, image: 'team/app' }] },
         /signatures\.1\.image is "team\/app", expected repository@sha256/,
+      ],
+      [
+        'an image that is too long',
+        { signatures: [{ ...one, image: `${'n'.repeat(200)}@sha256:${HEX}` }] },
+        /signatures\.0\.image: the folder .* would have a name of 272 bytes/,
       ],
       [
         'an image by its folder',
