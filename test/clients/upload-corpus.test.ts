@@ -326,12 +326,14 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     );
   });
 
-  /** Signatures that differ in when they were made. */
+  /** Signatures of different tags: one key has but a few numbers for each. */
   const series = (place: Place, count: number) =>
-    Array.from({ length: count }, (_, second) =>
-      message(ALGORITHM_SIGNERS.ed25519.key, payloadFor(place), {
-        at: new Date(SIGNED_AT.getTime() + second * 1000),
-      }),
+    Array.from({ length: count }, (_, tag) =>
+      message(
+        ALGORITHM_SIGNERS.ed25519.key,
+        payloadFor({ ...place, reference: `${place.host}/${place.repository}:v${tag + 1}` }),
+        { at: SIGNED_AT },
+      ),
     );
 
   async function assertServes(folder: string, all: readonly Uint8Array[]): Promise<void> {

@@ -73,6 +73,14 @@ async function expect(
   assert.deepEqual(rest, { verdict, code }, why);
 }
 
+/** Of version 3. One number in 256 begins with a zero byte, which is left out. */
+function ofOrdinaryLength(): Buffer {
+  const some = Array.from({ length: 8 }, (_, second) =>
+    message(rsa, PAYLOAD, { version: 3, at: after(SIGNED_AT, second * SECOND) }),
+  );
+  return some.reduce((longest, each) => (each.length > longest.length ? each : longest));
+}
+
 describe('a good signature', () => {
   const KINDS: readonly KeyKind[] = ['rsa2048', 'ed25519', 'nistp256', 'nistp384', 'nistp521'];
   for (const kind of KINDS) {
@@ -123,7 +131,7 @@ describe('a good signature', () => {
   }
 
   test('of version 3 with a shorter number is good', () => {
-    const ordinary = message(rsa, PAYLOAD, { version: 3 }).length;
+    const ordinary = ofOrdinaryLength().length;
     for (let second = 0; second < 5000; second += 1) {
       const bytes = message(rsa, PAYLOAD, { version: 3, at: after(SIGNED_AT, second * SECOND) });
       if (bytes.length < ordinary) return expect(bytes, [certificate(rsa)], 'good', null);
@@ -217,7 +225,7 @@ describe('a signature that is refused', () => {
   });
 
   test('one of version 3 over other content, or with other hash bytes, is bad', async () => {
-    const bytes = message(rsa, PAYLOAD, { version: 3 });
+    const bytes = ofOrdinaryLength();
     const changed = Buffer.from(bytes);
     changed[changed.indexOf('v1') + 1] = 0x32;
     await expect(changed, [certificate(rsa)], 'bad', 'SIGNATURE_BAD');
