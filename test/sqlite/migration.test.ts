@@ -106,14 +106,15 @@ describe('an index of version 1', () => {
 });
 
 describe('an index of version 2', () => {
-  it('has judged what was to be judged, at the time that it was kept for, and nothing else', async (t) => {
+  it('has judged what was to be judged, at the time that it was kept for, and good ones for their traits', async (t) => {
     const dataDir = temporaryFolder(t);
-    const images = ['judged', 'new', 'early'].map((content) =>
+    const images = ['good', 'bad', 'new', 'early'].map((content) =>
       recordedImage(imageAt('team/app', content), content),
     );
     const LATER_MS = Date.parse('2026-11-22T13:00:00.000Z');
     const changes = `
-      UPDATE signature SET verdict = 'good', fingerprint = 'A1' WHERE sha256 = x'${sha256('judged')}';
+      UPDATE signature SET verdict = 'good', fingerprint = 'A1' WHERE sha256 = x'${sha256('good')}';
+      UPDATE signature SET verdict = 'bad' WHERE sha256 = x'${sha256('bad')}';
       UPDATE signature SET judge_after_ms = ${LATER_MS} WHERE sha256 = x'${sha256('early')}';`;
     makeVersion(2, join(dataDir, 'index.db'), 'index', signatureInserts(images, 'unverified') + changes);
     const { databases } = await open(dataDir);
@@ -121,15 +122,15 @@ describe('an index of version 2', () => {
     const { index } = databases;
     assert.equal(databases.indexReplacedBecause, null);
     const unjudged = (at: number) => index.unjudged(SITE, new Date(at), 0, 10).map((row) => row.sha256);
-    assert.deepEqual(unjudged(LATER_MS - 1), [sha256('new')]);
-    assert.deepEqual(unjudged(LATER_MS), [sha256('early'), sha256('new')]);
+    assert.deepEqual(unjudged(LATER_MS - 1), [sha256('new'), sha256('good')]);
+    assert.deepEqual(unjudged(LATER_MS), [sha256('early'), sha256('new'), sha256('good')]);
     const [{ image } = assert.fail()] = images;
     assert.deepEqual(
       index.ofImage(image).map(({ verdict, fingerprint }) => [verdict, fingerprint]),
       [['good', 'A1']],
     );
     await index.record([recordedImage(imageAt('team/app', 'late'), 'late')]);
-    assert.equal(unjudged(LATER_MS).length, 3);
+    assert.equal(unjudged(LATER_MS).length, 4);
   });
 });
 
