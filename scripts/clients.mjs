@@ -26,6 +26,7 @@ const CLIENTS = {
   'mkfs.xfs': 'xfsprogs',
   xfs_io: 'xfsprogs',
   chromium: 'chromium',
+  promtool: 'prometheus',
 };
 
 /** What only `npm run faults` needs. */

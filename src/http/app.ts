@@ -8,7 +8,7 @@ import { parseTarget, type Target } from '../domain/lookaside-path.ts';
 import { formatAccessLine } from './access-line.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
-import { type Exchange, openExchange } from './exchange.ts';
+import { countRequest, type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
@@ -77,27 +77,33 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     return target;
   }
 
-  function sendRefusal(req: IncomingMessage, res: ServerResponse, refusal: LookasideError): void {
+  function sendRefusal(
+    req: IncomingMessage,
+    res: ServerResponse,
+    refusal: LookasideError,
+    startedMs: number,
+  ) {
     const reply = renderError(refusal);
-    services.metrics.request('refused', req.method, reply.status);
+    countRequest(services, req, { startedMs }, { route: 'refused', status: reply.status });
     sendReply(req, res, reply);
   }
 
   function handle(req: IncomingMessage, res: ServerResponse): void {
+    const startedMs = services.clock.monotonicMs();
     const raw = req.url ?? '/';
     if (services.isDraining()) res.setHeader('Connection', 'close');
     const malformed = refuse(req);
     if (malformed !== null) {
-      sendRefusal(req, res, malformed);
+      sendRefusal(req, res, malformed, startedMs);
       return;
     }
-    const exchange = openExchange(services, req, targetOf(raw), isLocal);
+    const exchange = openExchange(services, req, { target: targetOf(raw), isLocal, startedMs });
     if (exchange.requestId !== null) res.setHeader('X-Request-Id', exchange.requestId);
     if (services.settings().accessLog !== 'off') logAccess(services, req, res, exchange, raw);
     // ahead of all routes, so that none can be without it
     const crossSite = refuseCrossSite(req, services.settings());
     if (crossSite !== null) {
-      sendRefusal(req, res, crossSite);
+      sendRefusal(req, res, crossSite, startedMs);
       return;
     }
     if (answerFromMemory(services, req, res, exchange)) return;
@@ -201,7 +207,6 @@ function logAccess(
   target: string,
 ) {
   const at = new Date();
-  const startedMs = performance.now();
   res.once('close', () => {
     const { accessLog } = services.settings();
     if (accessLog === 'off') return;
@@ -213,7 +218,7 @@ function logAccess(
       token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
       status: res.headersSent ? res.statusCode : CLIENT_GONE_STATUS,
       bytes: req.method === 'HEAD' ? 0 : announcedBytes(res),
-      durationMs: Math.round((performance.now() - startedMs) * 10) / 10,
+      durationMs: Math.round((services.clock.monotonicMs() - exchange.startedMs) * 10) / 10,
     });
     services.writeAccessLine(line);
   });

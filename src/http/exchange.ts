@@ -17,7 +17,14 @@ export interface Exchange {
   readonly prefix: string;
   /** Names a request that may change something, in its answer and in audit events; null for reads. */
   readonly requestId: string | null;
+  /** By the monotonic clock. */
+  readonly startedMs: number;
 }
+
+type Arrival = Pick<Exchange, 'target' | 'startedMs'> & {
+  /** Whether it came by the socket of the data directory. */
+  readonly isLocal: boolean;
+};
 
 export interface AnsweredRead {
   readonly image: ImageId;
@@ -40,8 +47,7 @@ export function identify(services: Services, req: IncomingMessage, isLocal: bool
 export function openExchange(
   services: Services,
   req: IncomingMessage,
-  target: Target,
-  isLocal: boolean,
+  { target, isLocal, startedMs }: Arrival,
 ): Exchange {
   const { trustedProxies, prefix } = services.settings();
   return {
@@ -50,7 +56,18 @@ export function openExchange(
     address: clientAddress(req, trustedProxies),
     prefix: isLocal ? '' : prefix,
     requestId: isRead(req) ? null : requestIdOf(req),
+    startedMs,
   };
+}
+
+/** To be called once the answer to the request is known. */
+export function countRequest(
+  { metrics, clock }: Services,
+  { method }: IncomingMessage,
+  { startedMs }: Pick<Exchange, 'startedMs'>,
+  { route, status }: { readonly route: string; readonly status: number },
+): void {
+  metrics.request({ route, method, status, durationMs: clock.monotonicMs() - startedMs });
 }
 
 /** Whether the method changes nothing. */

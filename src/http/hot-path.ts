@@ -1,7 +1,7 @@
 // Reads answered ahead of Express, from memory alone: most of all traffic is one of these, half of it a 404.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SignatureSet } from '../domain/ports.ts';
-import { type Exchange, isRead, recordRead } from './exchange.ts';
+import { countRequest, type Exchange, isRead, recordRead } from './exchange.ts';
 import { sendReply } from './reply.ts';
 import type { Services } from './services.ts';
 import { NOT_THERE, signatureReply } from './signature-reply.ts';
@@ -25,7 +25,7 @@ export function answerFromMemory(
   if (reply === null) return false;
 
   sendReply(req, res, reply);
-  services.metrics.request(SIGNATURE_ROUTE, req.method, reply.status);
+  countRequest(services, req, exchange, { route: SIGNATURE_ROUTE, status: reply.status });
   recordRead(services, req, exchange, {
     image: target.image,
     number: target.number,

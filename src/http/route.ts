@@ -9,7 +9,7 @@ import { quoted } from '../domain/text.ts';
 import { announcedLength, type BodyReader, ClientGone, joinPieces } from './body.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
-import { type Exchange, holderOf, isRead, requireReader } from './exchange.ts';
+import { countRequest, type Exchange, holderOf, isRead, requireReader } from './exchange.ts';
 import type { TellFailure } from './failure-log.ts';
 import { type ParseForm, requireForm } from './form.ts';
 import type { RefusedUploads } from './refused-uploads.ts';
@@ -86,7 +86,8 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
   return async (req, res) => {
     const spec = specs.find(({ methods }) => methods.includes(req.method)) ?? specs[0];
     const reply = await answer(req, res, spec);
-    services.metrics.request(spec.name, req.method, reply?.status ?? CLIENT_GONE_STATUS);
+    const status = reply?.status ?? CLIENT_GONE_STATUS;
+    countRequest(services, req, options.exchangeOf(req), { route: spec.name, status });
     try {
       if (reply === null) res.destroy();
       else await writeReply(req, res, reply);

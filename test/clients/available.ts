@@ -27,6 +27,7 @@ export type Need =
   | 'mkfs.xfs'
   | 'xfs_io'
   | 'chromium'
+  | 'promtool'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

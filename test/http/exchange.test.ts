@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { actorOf, type Exchange } from '../../src/http/exchange.ts';
 
-const ASKED = { target: { kind: 'nothing' }, address: '192.0.2.7', prefix: '', requestId: 'r-1' } as const;
+const ASKED = {
+  target: { kind: 'nothing' },
+  address: '192.0.2.7',
+  prefix: '',
+  requestId: 'r-1',
+  startedMs: 0,
+} as const;
 const TOKEN = { name: 'ci', role: 'uploader', createdAt: new Date(0), revokedAt: null } as const;
 
 function by(caller: Exchange['caller']): Exchange {
