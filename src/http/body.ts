@@ -121,13 +121,17 @@ interface Reading {
   readonly noRoom: () => LookasideError;
 }
 
+/** Says so to a client that waits for it, and would else not send its body. */
+export function goOn({ req, res }: Pick<BodyRequest, 'req' | 'res'>): void {
+  if (/(?:^|\W)100-continue(?:$|\W)/i.test(req.headers.expect ?? '')) res.writeContinue();
+}
+
 function readAll(
   { req, res, maxBytes, maxMs }: BodyRequest,
   { announced, mostBytes, store, noRoom }: Reading,
 ): Promise<Buffer[]> {
   if (req.destroyed) return Promise.reject(new ClientGone());
-  // a client that waits for it would else not send its body
-  if (/(?:^|\W)100-continue(?:$|\W)/i.test(req.headers.expect ?? '')) res.writeContinue();
+  goOn({ req, res });
 
   return new Promise((resolve, reject) => {
     const late = () => tooSlow({ length: store.length, announced, maxMs });
@@ -173,7 +177,8 @@ function mebibytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
-function requirePlain({ headers }: IncomingMessage): void {
+/** @throws LookasideError REQUEST_INVALID when the body is compressed */
+export function requirePlain({ headers }: IncomingMessage): void {
   const encoding = (headers['content-encoding'] ?? 'identity').trim().toLowerCase();
   if (encoding === 'identity' || encoding === '') return;
   throw new LookasideError(
@@ -189,7 +194,7 @@ export function announcedLength({ headers }: IncomingMessage): number | null {
   return headers['transfer-encoding'] === undefined ? 0 : null;
 }
 
-function tooLarge(found: string, maxBytes: number): LookasideError {
+export function tooLarge(found: string, maxBytes: number): LookasideError {
   return new LookasideError(
     'TOO_LARGE',
     `the body has ${found}; at most ${maxBytes} are taken here; send less`,
@@ -205,7 +210,7 @@ interface Lateness {
   readonly maxMs: number;
 }
 
-function tooSlow({ length, announced, maxMs }: Lateness): LookasideError {
+export function tooSlow({ length, announced, maxMs }: Lateness): LookasideError {
   const wanted = announced === null ? '' : ` of ${announced}`;
   return new LookasideError(
     'TOO_SLOW',

@@ -1,4 +1,4 @@
-// The sockets: plain or TLS, with time limits on every request, and an end that loses none.
+// The sockets: plain or TLS, with time limits on heads, silence and slow readers, and an end that loses no request.
 import {
   createServer as createHttpServer,
   type IncomingMessage,
@@ -33,7 +33,7 @@ export interface Listener {
 // A server that hangs is worse to clients than one that is down: they have no timeout of their own.
 const LIMITS = {
   headersTimeout: 5000,
-  requestTimeout: 30_000,
+  requestTimeout: 0, // each route says how long its body may take
   keepAliveTimeout: 5000,
   connectionsCheckingInterval: 1000,
 } satisfies ServerOptions;
@@ -182,11 +182,12 @@ function toListener(server: Server, host: string, tls: TlsFiles | null): Listene
   };
 }
 
-/** Leaves alone whom we keep waiting: a batch of uploads may take longer than that. */
+/** Leaves alone whom we keep waiting: a batch of uploads, or the next piece of a stream, may take longer than that. */
 function closeIdle(server: Server, idleMs: number, begunOn: BegunOn): void {
   server.setTimeout(idleMs, (socket) => {
     const begun = begunOn(socket);
-    const isAnswerOwed = begun?.req.complete === true && !begun.res.headersSent;
+    const isAnswerOwed =
+      begun?.req.complete === true && !begun.res.writableEnded && socket.writableLength === 0;
     if (!isAnswerOwed) socket.destroy();
   });
 }
@@ -221,7 +222,7 @@ function closeSlowReaders(server: Server, slowestMs: number): void {
 /** On a Unix socket that only its owner may open. */
 export async function listenOnSocket(handleAny: RequestListener, path: string): Promise<Listener> {
   const { handler, begunOn } = inTurn(handleAny);
-  const server = createHttpServer({ ...LIMITS, requestTimeout: 0 }, handler);
+  const server = createHttpServer(LIMITS, handler);
   server.on('checkContinue', handler);
   answerUnparsed(server, begunOn);
   // the socket is made within the call, so that no other file meets this mask

@@ -10,8 +10,8 @@ import { linger } from './linger.ts';
 export interface Reply {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | number>>;
-  /** Null: no body at all. An iterable is streamed as it comes. */
-  readonly body: Uint8Array | string | AsyncIterable<string> | null;
+  /** Null: no body at all. An iterable is streamed as it comes, no faster than the client reads. */
+  readonly body: Uint8Array | string | AsyncIterable<Uint8Array | string> | null;
 }
 
 /** As nginx counts and logs a request whose client went away ahead of the answer. */
@@ -75,10 +75,27 @@ export async function writeReply(req: IncomingMessage, res: ServerResponse, repl
   res.writeHead(reply.status, reply.headers);
   const { body } = reply;
   if (body === null) res.end();
-  else if (!isWhole(body)) await pipeline(Readable.from(body), res);
+  else if (!isWhole(body)) await pipeline(Readable.from(announcedBody(reply, body)), res);
   else if (isUnread && !isRead(req)) res.write(body, () => linger(req.socket, req));
   else if (body.length <= PIECE_BYTES) res.end(body);
   else await pipeline(Readable.from(inPieces(body)), res);
+}
+
+/** A body that is shorter or longer than announced fails, so that its connection is cut. */
+function announcedBody({ headers }: Reply, body: AsyncIterable<Uint8Array | string>) {
+  const length = headers['Content-Length'];
+  return length === undefined ? body : ofLength(Number(length), body);
+}
+
+// node:http's own check throws where nobody can catch it
+async function* ofLength(wanted: number, body: AsyncIterable<Uint8Array | string>) {
+  let length = 0;
+  for await (const piece of body) {
+    length += Buffer.byteLength(piece);
+    if (length > wanted) break;
+    yield piece;
+  }
+  if (length !== wanted) throw new Error(`the answer has ${length} bytes where ${wanted} were announced`);
 }
 
 // how much of an answer a client has taken shows by pieces alone

@@ -7,6 +7,7 @@ import type { Role } from '../domain/ports.ts';
 import type { BatchPart } from '../domain/receipt.ts';
 import { quoted } from '../domain/text.ts';
 import { announcedLength, type BodyReader, ClientGone, joinPieces } from './body.ts';
+import { streamBody } from './body-stream.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
 import { countRequest, type Exchange, holderOf, isRead, requireReader } from './exchange.ts';
@@ -28,6 +29,8 @@ export interface RouteRequest {
   readonly bytes: Uint8Array;
   /** Of a `multipart` body: all of them, at least one. */
   readonly parts: readonly BatchPart[];
+  /** Of a `stream` body: its pieces as they come, to be iterated once. Empty for every other. */
+  readonly stream: AsyncIterable<Uint8Array>;
 }
 
 export type Route = (services: Services, request: RouteRequest) => Promise<Reply>;
@@ -42,7 +45,7 @@ export interface RouteSpec {
   readonly allow?: readonly string[];
   /** `open`: anyone. `reader`: anyone, on a closed site any token. Else a token of one of these roles. */
   readonly roles: 'open' | 'reader' | readonly Role[];
-  readonly body: 'none' | 'json' | 'bytes' | 'multipart';
+  readonly body: 'none' | 'json' | 'bytes' | 'multipart' | 'stream';
   /** The largest body. */
   readonly bodyBytes: number | ((settings: HttpSettings) => number);
   /** From the request's head to the last byte of its body. */
@@ -120,9 +123,11 @@ async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): 
   );
 }
 
-type Content = Pick<RouteRequest, 'body' | 'bytes' | 'parts'>;
+type Content = Pick<RouteRequest, 'body' | 'bytes' | 'parts' | 'stream'>;
 
-const NO_CONTENT: Content = { body: null, bytes: new Uint8Array(0), parts: [] };
+const NOTHING: AsyncIterable<Uint8Array> = { async *[Symbol.asyncIterator]() {} };
+
+const NO_CONTENT: Content = { body: null, bytes: new Uint8Array(0), parts: [], stream: NOTHING };
 
 /** What `act` makes of the request's body, read as the route wants it. */
 async function withContent(
@@ -142,6 +147,8 @@ async function withContent(
       return bodies.read(limits, async (pieces) => act({ body: parseJson(joinPieces(pieces)) }));
     case 'bytes':
       return bodies.read(limits, (pieces) => act({ bytes: joinPieces(pieces) }));
+    case 'stream':
+      return act({ stream: streamBody(limits) });
     case 'multipart': {
       const boundary = requireForm(req.headers['content-type']);
       return bodies.read(limits, async (pieces) =>

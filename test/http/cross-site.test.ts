@@ -232,6 +232,7 @@ function contentOf(spec: RouteSpec | undefined): {
     case 'json':
       return { lines: ['Content-Type: application/json'], body: Buffer.from('{}') };
     case 'bytes':
+    case 'stream':
       return { lines: ['Content-Type: text/plain'], body: Buffer.from('bytes') };
     case 'multipart': {
       const part = 'Content-Disposition: form-data; name="signature"; filename="x"';

@@ -1,0 +1,103 @@
+// Bodies that are handed on as they come, so that none is in memory whole: of an image's layer, of a backup.
+import {
+  announcedLength,
+  type BodyRequest,
+  ClientGone,
+  goOn,
+  requirePlain,
+  tooLarge,
+  tooSlow,
+} from './body.ts';
+
+/**
+ * The pieces of the body in their order. The client sends no faster than they are taken: while one is in use, at most what
+ * node:http has read ahead waits, 64 KiB and a packet. When they are left early, what is left of the body flows on unread.
+ * To be iterated once. @throws LookasideError TOO_LARGE, TOO_SLOW, REQUEST_INVALID; ClientGone
+ */
+export async function* streamBody(
+  request: Omit<BodyRequest, 'holder'>,
+): AsyncGenerator<Uint8Array, void, void> {
+  const { req, maxBytes, maxMs } = request;
+  requirePlain(req);
+  const announced = announcedLength(req);
+  if (announced !== null && announced > maxBytes) throw tooLarge(`${announced} bytes`, maxBytes);
+  const source = readAhead(request);
+  const isLate = () => source.fail(tooSlow({ length, announced, maxMs }));
+  const deadline = setTimeout(isLate, maxMs);
+  let length = 0;
+  try {
+    goOn(request);
+    for (;;) {
+      const piece = await source.next();
+      if (piece === null) return;
+      length += piece.length;
+      if (length > maxBytes) throw tooLarge(`more than ${maxBytes} bytes`, maxBytes);
+      yield piece;
+    }
+  } finally {
+    clearTimeout(deadline);
+    source.leave();
+  }
+}
+
+interface Source {
+  /** Null at the end. @throws what fail() was told; ClientGone */
+  next(): Promise<Buffer | null>;
+  /** The next next() throws this. */
+  fail(error: Error): void;
+  /** Takes its listeners away. */
+  leave(): void;
+}
+
+// events and no iterator of the stream: leaving that early would cut the connection, and the answer with it
+function readAhead({ req }: Pick<BodyRequest, 'req'>): Source {
+  const ahead: Buffer[] = [];
+  let failure: Error | null = req.destroyed ? new ClientGone() : null;
+  let hasEnded = false;
+  let wake: () => void = () => undefined;
+
+  const fail = (error: Error) => {
+    failure ??= error;
+    wake();
+  };
+  const take = (piece: Buffer) => {
+    ahead.push(piece);
+    req.pause();
+    wake();
+  };
+  const end = () => {
+    hasEnded = true;
+    wake();
+  };
+  const giveUp = () => {
+    if (!hasEnded) fail(new ClientGone());
+  };
+  req.on('data', take);
+  req.on('end', end);
+  req.on('close', giveUp);
+  req.on('error', giveUp);
+  req.pause(); // a listener of `data` lets it flow
+
+  return {
+    fail,
+    async next() {
+      for (;;) {
+        if (failure !== null) throw failure;
+        const piece = ahead.shift();
+        if (piece !== undefined) return piece;
+        if (hasEnded) return null;
+        const woken = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        req.resume();
+        await woken;
+      }
+    },
+    leave() {
+      req.off('data', take);
+      req.off('end', end);
+      req.off('close', giveUp);
+      req.off('error', giveUp);
+    },
+  };
+}
