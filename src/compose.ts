@@ -592,7 +592,7 @@ function writerFault(databases: Databases): string | null {
 }
 
 /** Of a data directory that has no state.db yet. */
-const NO_UPLOADS = { ofImage: () => [] };
+const NO_UPLOADS = { ofImage: async () => [] };
 
 /** An index that knows nothing, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {

@@ -320,10 +320,10 @@ export interface Upload {
 }
 
 export interface UploadStore {
-  /** What was uploaded for the image, in the order of uploading. Synchronous. @throws STORE_UNAVAILABLE */
-  ofImage(image: ImageId): readonly Upload[];
+  /** What was uploaded for the image, in the order of uploading. @throws STORE_UNAVAILABLE */
+  ofImage(image: ImageId): Promise<readonly Upload[]>;
   /** The kept bytes, or null. @throws STORE_UNAVAILABLE */
-  bytesOf(image: ImageId, sha256: string): Uint8Array | null;
+  bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null>;
   /** Upload and event in one transaction, durable once resolved. The same bytes for the same image again: the first one's number. */
   add(upload: NewUpload, event: NewAuditEvent): Promise<{ readonly auditSeq: number }>;
 }

@@ -97,7 +97,7 @@ export function createImporter(options: ImporterOptions): Importer {
 
   /** What is stored and kept already needs no second verification. */
   async function findKept(part: number, image: ImageId, sha256: string): Promise<ImportResult | null> {
-    const upload = uploads.ofImage(image).find((one) => one.sha256 === sha256);
+    const upload = (await uploads.ofImage(image)).find((one) => one.sha256 === sha256);
     if (upload === undefined) return null;
     const number = (await numbersOf(image)).get(sha256);
     if (number === undefined) return null;

@@ -83,7 +83,7 @@ const MAX_WALKED_ROWS = 10_000;
 const IMAGES_AT_ONCE = 8;
 const IMAGES_A_BREATH = 100;
 
-type UploadsOf = (image: ImageId) => readonly Upload[];
+type UploadsOf = (image: ImageId) => Promise<readonly Upload[]>;
 
 export function createSignatureQueries(options: SignatureQueriesOptions): SignatureQueries {
   const { site, index, keys, uploads, reader, clock, breathe } = options;
@@ -93,10 +93,13 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     if (entries.length === 0) return [];
     const known = new Map(index.ofImage(image).map((row) => [row.sha256, row]));
     const uploadsOf = createUploadsOf();
-    return entries.map((entry, position) => {
+    const signatures: StoredSignature[] = [];
+    for (const [position, entry] of entries.entries()) {
       const row = known.get(entry.sha256) ?? unlooked(image, entry);
-      return shown({ ...row, servedNumber: position + 1, storedAt: entry.storedAt }, uploadsOf);
-    });
+      const served = { ...row, servedNumber: position + 1, storedAt: entry.storedAt };
+      signatures.push(await shown(served, uploadsOf));
+    }
+    return signatures;
   }
 
   async function search(query: SignatureQuery): Promise<FoundSignatures> {
@@ -116,7 +119,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       for (const row of rows) {
         if (signatures.length === limit) return page(false);
         after = row.id;
-        const signature = shown(row, uploadsOf);
+        const signature = await shown(row, uploadsOf);
         if (isWanted(signature, query)) signatures.push(signature);
       }
       if (rows.length < asked) return page(true);
@@ -138,10 +141,10 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     return absent.sort((a, b) => a - b);
   }
 
-  function shown(row: IndexedSignature, uploadsOf: UploadsOf): StoredSignature {
+  async function shown(row: IndexedSignature, uploadsOf: UploadsOf): Promise<StoredSignature> {
     const { image, servedNumber, reason, form, storedAt, sizeBytes, sha256 } = row;
     const key = row.fingerprint === null ? null : keys.find(row.fingerprint);
-    const upload = uploadsOf(image).find((one) => one.sha256 === sha256);
+    const upload = (await uploadsOf(image)).find((one) => one.sha256 === sha256);
     return {
       image: imageName(image),
       path: `/${imageFolder(image)}/signature-${servedNumber}`,
@@ -170,9 +173,9 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
   /** Asks for each image once. */
   function createUploadsOf(): UploadsOf {
     const known = new Map<string, readonly Upload[]>();
-    return (image) => {
+    return async (image) => {
       const key = imageKey(image);
-      const found = known.get(key) ?? uploads.ofImage(image);
+      const found = known.get(key) ?? (await uploads.ofImage(image));
       known.set(key, found);
       return found;
     };

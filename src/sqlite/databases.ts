@@ -124,7 +124,7 @@ export function openCopiedUploads(copy: string): UploadReader {
 
 function uploadReader(db: Database): UploadReader {
   const table = new UploadTable(db);
-  return { ofImage: (image) => table.ofImage(image), ...closing(db) };
+  return { ofImage: async (image) => table.ofImage(image), ...closing(db) };
 }
 
 interface Closable {

@@ -54,11 +54,11 @@ export class SqliteUploadStore implements UploadStore {
       .pluck();
   }
 
-  ofImage(image: ImageId): readonly Upload[] {
+  async ofImage(image: ImageId): Promise<readonly Upload[]> {
     return this.#table.ofImage(image);
   }
 
-  bytesOf(image: ImageId, sha256: string): Uint8Array | null {
+  async bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null> {
     return asLookUp(() => {
       const key = Buffer.from(sha256, 'hex');
       const bytes = this.#bytes.get(image.site, imageFolder(image), key) ?? null;

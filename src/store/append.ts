@@ -60,7 +60,9 @@ export interface Appender extends SignatureAppender {
 export function createAppender(options: AppenderOptions): Appender {
   const { tree, kind, index, uploads, changes, writer, log } = options;
   const { lookSettled } = createLooker(options);
-  const tended = new Map<string, Promise<void>>();
+  const tending = new Set<Promise<void>>();
+  /** Keys of the images that are being mended. */
+  const mended = new Set<string>();
 
   async function append(upload: VerifiedUpload): Promise<Appended> {
     return changes.inTurn(upload.image, async () => {
@@ -69,7 +71,8 @@ export function createAppender(options: AppenderOptions): Appender {
       const same = await findSame(upload, seen);
       if (same !== null) return same;
       const review = reviewed(upload, seen);
-      return findStandIn(upload.image, review) ?? (await add(upload, seen, review?.needless ?? null));
+      const standIn = await findStandIn(upload.image, review);
+      return standIn ?? (await add(upload, seen, review?.needless ?? null));
     });
   }
 
@@ -78,7 +81,7 @@ export function createAppender(options: AppenderOptions): Appender {
     const position = seen.signatures.findIndex((signature) => signature.sha256 === sha256);
     const signature = seen.signatures[position];
     if (signature === undefined) return null;
-    const auditSeq = auditSeqOf(upload.image, sha256);
+    const auditSeq = await auditSeqOf(upload.image, sha256);
     await makeSound(upload, signature, seen);
     // who put it there may not have waited for the disk
     if (auditSeq === null) await writer.makeDurable(imageFolder(upload.image), signature.number);
@@ -106,14 +109,15 @@ export function createAppender(options: AppenderOptions): Appender {
     );
   }
 
-  function findStandIn(image: ImageId, review: UploadReview | null): Appended | null {
+  async function findStandIn(image: ImageId, review: UploadReview | null): Promise<Appended | null> {
     if (review === null || review.standIn === null) return null;
     const { servedNumber: number, sha256 } = review.standIn;
-    return { outcome: review.outcome, number, sha256, auditSeq: auditSeqOf(image, sha256) };
+    return { outcome: review.outcome, number, sha256, auditSeq: await auditSeqOf(image, sha256) };
   }
 
-  function auditSeqOf(image: ImageId, sha256: string): number | null {
-    return uploads.ofImage(image).find((upload) => upload.sha256 === sha256)?.auditSeq ?? null;
+  async function auditSeqOf(image: ImageId, sha256: string): Promise<number | null> {
+    const uploaded = await uploads.ofImage(image);
+    return uploaded.find((upload) => upload.sha256 === sha256)?.auditSeq ?? null;
   }
 
   async function add(upload: VerifiedUpload, seen: Look, needless: Needless): Promise<Appended> {
@@ -296,18 +300,26 @@ export function createAppender(options: AppenderOptions): Appender {
   }
 
   function tend(image: ImageId, seen: Seen): void {
-    const key = imageKey(image);
-    if (tended.has(key)) return;
-    try {
-      if (changes.unfinishedOf(image).length === 0 && lacking(image, seen).length === 0) return;
-    } catch (error) {
-      logTrouble(image, error);
-      return;
-    }
-    const job = mend(image)
+    if (mended.has(imageKey(image))) return;
+    if (changes.unfinishedOf(image).length === 0 && !mayLack(seen)) return;
+    const job = mendWhatLacks(image, seen)
       .catch((error: unknown) => logTrouble(image, error))
-      .finally(() => tended.delete(key));
-    tended.set(key, job);
+      .finally(() => tending.delete(job));
+    tending.add(job);
+  }
+
+  /** Who asks meanwhile has seen something else: each asks for itself, until one of them mends. */
+  async function mendWhatLacks(image: ImageId, seen: Seen): Promise<void> {
+    const isUnfinished = changes.unfinishedOf(image).length > 0;
+    if (!isUnfinished && lacking(seen, await uploads.ofImage(image)).length === 0) return;
+    const key = imageKey(image);
+    if (mended.has(key)) return;
+    mended.add(key);
+    try {
+      await mend(image);
+    } finally {
+      mended.delete(key);
+    }
   }
 
   function logTrouble(image: ImageId, error: unknown): void {
@@ -326,20 +338,28 @@ export function createAppender(options: AppenderOptions): Appender {
     });
   }
 
-  /** Uploads that a shared tree's folder has lost although it still holds a signature. */
-  function lacking(image: ImageId, seen: Seen): readonly Upload[] {
-    const { signatures, isEmpty, isBeingWritten } = seen;
-    if (kind === 'owned' || isEmpty || isBeingWritten || isFull(seen)) return [];
-    const there = new Set(signatures.map(({ sha256 }) => sha256));
-    return uploads.ofImage(image).filter(({ sha256 }) => !there.has(sha256));
+  /** Whether uploads may be put back: into a shared tree's folder that still holds a signature. */
+  function mayLack(seen: Seen): boolean {
+    return kind === 'shared' && !seen.isEmpty && !seen.isBeingWritten && !isFull(seen);
+  }
+
+  /** Of the image's uploads those that its folder has lost. */
+  function lacking(seen: Seen, uploaded: readonly Upload[]): readonly Upload[] {
+    if (!mayLack(seen)) return [];
+    const there = new Set(seen.signatures.map(({ sha256 }) => sha256));
+    return uploaded.filter(({ sha256 }) => !there.has(sha256));
   }
 
   async function putBackAll(image: ImageId): Promise<void> {
+    if (kind === 'owned') return;
     const tried = new Set<string>();
+    // once and first: in turn nobody adds one, and after the last look nothing may be waited for, so that whoever
+    // finds something missing later is not turned away by a mending that has ended
+    const uploaded = await uploads.ofImage(image);
     for (;;) {
       // anew each time: filling a gap may bring back others
       const seen = await lookSettled(image);
-      const upload = lacking(image, seen).find(({ sha256 }) => !tried.has(sha256));
+      const upload = lacking(seen, uploaded).find(({ sha256 }) => !tried.has(sha256));
       if (upload === undefined) return;
       tried.add(upload.sha256);
       await putBack(image, upload, seen.lastNumber + 1);
@@ -348,7 +368,7 @@ export function createAppender(options: AppenderOptions): Appender {
 
   async function putBack(image: ImageId, { sha256, auditSeq }: Upload, from: number): Promise<void> {
     const fields = { image: imageFolder(image), sha256, auditSeq };
-    const bytes = uploads.bytesOf(image, sha256);
+    const bytes = await uploads.bytesOf(image, sha256);
     if (bytes === null || options.sha256(bytes) !== sha256) {
       log.error(fields, 'an uploaded signature has gone from the shared tree, and its bytes were not kept');
       return;
@@ -365,7 +385,7 @@ export function createAppender(options: AppenderOptions): Appender {
     recover,
     tend,
     async idle() {
-      while (tended.size > 0) await Promise.all(tended.values());
+      while (tending.size > 0) await Promise.all(tending);
     },
   };
 }

@@ -30,7 +30,7 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
 
   /** Perhaps in their places already, and nobody was told so. */
   async function notToldYet(image: ImageId): Promise<readonly string[]> {
-    const kept = new Set(options.uploads.ofImage(image).map(({ sha256 }) => sha256));
+    const kept = new Set((await options.uploads.ofImage(image)).map(({ sha256 }) => sha256));
     const underWay = await uploadsUnderWay(options.readIntents, image);
     return underWay.flatMap(({ sha256 }) => (kept.has(sha256) ? [] : [sha256]));
   }
@@ -42,11 +42,12 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
     },
     async signaturesOf(image) {
       const { signatures, recorded } = await looker.lookSettled(image);
-      const known = new Set([...recorded, ...options.uploads.ofImage(image)].map(({ sha256 }) => sha256));
+      const uploaded = await options.uploads.ofImage(image);
+      const known = new Set([...recorded, ...uploaded].map(({ sha256 }) => sha256));
       const isNew = signatures.some(({ sha256 }) => !known.has(sha256));
       // intents before rows: one that has gone by now has left its row
       const underWay = isNew ? await notToldYet(image) : [];
-      const later = uploadsNow.ofImage(image).filter(({ auditSeq }) => auditSeq > lastSeq);
+      const later = (await uploadsNow.ofImage(image)).filter(({ auditSeq }) => auditSeq > lastSeq);
       const leftOut = new Set([...underWay, ...later.map(({ sha256 }) => sha256)]);
       const served = signatures.filter(({ sha256 }) => !leftOut.has(sha256));
       return served.map((signature) => ({ sha256: signature.sha256, load: () => load(image, signature) }));

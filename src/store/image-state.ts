@@ -24,8 +24,8 @@ export type UploadedBytes = Pick<Upload, 'sha256' | 'storedAt'>;
 export interface Takes {
   /** Numbers that are not recorded are taken in: the index is being built, or knows nothing of the image. */
   readonly takesNew: boolean;
-  /** Asked only when something is not recorded. */
-  readonly uploads: () => readonly UploadedBytes[];
+  /** May be left empty when every file is recorded: see hasUnrecorded(). */
+  readonly uploads: readonly UploadedBytes[];
 }
 
 /**
@@ -66,7 +66,7 @@ function takeIn(
   { takesNew, uploads }: Takes,
 ): { readonly added: readonly RecordedSignature[]; readonly extra: readonly SignatureFile[] } {
   if (unknown.length === 0) return { added: [], extra: [] };
-  const lacking = new Map(uploads().map((upload) => [upload.sha256, upload]));
+  const lacking = new Map(uploads.map((upload) => [upload.sha256, upload]));
   for (const { sha256 } of recorded) lacking.delete(sha256);
   const added: RecordedSignature[] = [];
   const extra: SignatureFile[] = [];
@@ -79,6 +79,12 @@ function takeIn(
       added.push(...toRecorded(file).map((one) => ({ ...one, storedAt: upload?.storedAt ?? one.storedAt })));
   }
   return { added, extra };
+}
+
+/** Whether a file stands under a number that is not recorded: only then do uploads decide anything. */
+export function hasUnrecorded(onDisk: ImageFolder | null, recorded: readonly RecordedSignature[]): boolean {
+  const known = new Set(recorded.map(({ number }) => number));
+  return onDisk?.files.some(({ number }) => !known.has(number)) ?? false;
 }
 
 /** Whether two lists hold the same bytes under the same numbers. */

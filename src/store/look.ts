@@ -5,14 +5,20 @@ import { BEING_WRITTEN_MS } from '../domain/limits.ts';
 import type { RecordedSignature, SignatureIndex } from '../domain/ports.ts';
 import type { ImageFolder, Problem, Stamps, Tree } from '../domain/tree.ts';
 import type { ImageChanges } from './image-changes.ts';
-import { type ImageState, ownedState, sharedState, type UploadedBytes } from './image-state.ts';
+import {
+  hasUnrecorded,
+  type ImageState,
+  ownedState,
+  sharedState,
+  type UploadedBytes,
+} from './image-state.ts';
 
 /** A tree, its index, and what all who read and write them share. */
 export interface TreeAndIndex {
   readonly tree: Tree;
   readonly kind: 'owned' | 'shared';
   readonly index: SignatureIndex;
-  readonly uploads: { ofImage(image: ImageId): readonly UploadedBytes[] };
+  readonly uploads: { ofImage(image: ImageId): Promise<readonly UploadedBytes[]> };
   readonly changes: ImageChanges;
   /** What is wrong with the image now; empty = nothing. */
   readonly report: (image: ImageId, problems: readonly Problem[]) => void;
@@ -64,16 +70,17 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     const onDisk =
       kind === 'shared' ? await tree.readImage(imageFolder(image)) : await readOwned(image, recorded);
     const takesNew = kind === 'shared' || recorded.length === 0 || !isComplete;
+    const uploaded = kind === 'owned' && hasUnrecorded(onDisk, recorded) ? await uploads.ofImage(image) : [];
     const state =
       kind === 'shared'
         ? sharedState(image, onDisk)
-        : ownedState(image, onDisk, recorded, { takesNew, uploads: () => uploads.ofImage(image) });
+        : ownedState(image, onDisk, recorded, { takesNew, uploads: uploaded });
     return {
       ...state,
       recorded,
       stamps: onDisk?.stamps ?? null,
       isEmpty: onDisk === null || isEmpty(onDisk),
-      isUnsure: kind === 'owned' && takesNew && recorded.length > 0 && hasStranger(image, state, recorded),
+      isUnsure: kind === 'owned' && takesNew && recorded.length > 0 && hasStranger(state, recorded, uploaded),
       isBeingWritten: takesNew && isBeingWritten(onDisk, numbers),
       lastNumber: Math.max(lastInLine(onDisk), ...numbers),
       version,
@@ -93,9 +100,8 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     const onDisk = await tree.readImage(folder, numbers);
     if (onDisk === null || onDisk.hidden.length === 0) return onDisk;
     const known = new Set([...recorded, ...onDisk.files].map(({ sha256 }) => sha256));
-    const lacking = new Set(
-      uploads.ofImage(image).flatMap(({ sha256 }) => (known.has(sha256) ? [] : [sha256])),
-    );
+    const uploadsOfImage = await uploads.ofImage(image);
+    const lacking = new Set(uploadsOfImage.flatMap(({ sha256 }) => (known.has(sha256) ? [] : [sha256])));
     if (lacking.size === 0) return onDisk;
     const all = await tree.readImage(folder, [...numbers, ...onDisk.hidden]);
     const uploaded = all?.files.filter(({ sha256 }) => sha256 !== null && lacking.has(sha256)) ?? [];
@@ -103,12 +109,12 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
   }
 
   function hasStranger(
-    image: ImageId,
     { signatures }: ImageState,
     recorded: readonly RecordedSignature[],
+    uploaded: readonly UploadedBytes[],
   ): boolean {
     if (signatures.length === recorded.length) return false;
-    const known = new Set([...recorded, ...uploads.ofImage(image)].map(({ sha256 }) => sha256));
+    const known = new Set([...recorded, ...uploaded].map(({ sha256 }) => sha256));
     return signatures.some(({ sha256 }) => !known.has(sha256));
   }
 

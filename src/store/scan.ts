@@ -153,7 +153,7 @@ export function createScanner(options: ScannerOptions): Scanner {
       return { sha256, storedAt: event.at };
     });
     const second = await problemsOf(image, {
-      ofImage: (asked) => [...options.uploads.ofImage(asked), ...underWay],
+      ofImage: async (asked) => [...(await options.uploads.ofImage(asked)), ...underWay],
     });
     const there = new Set(second.found.map(({ kind, path }) => `${kind} ${path}`));
     return { ...second, found: first.found.filter(({ kind, path }) => there.has(`${kind} ${path}`)) };
@@ -162,7 +162,7 @@ export function createScanner(options: ScannerOptions): Scanner {
   async function problemsOf(image: ImageId, uploads: TreeAndIndex['uploads']): Promise<ImageProblems> {
     const { recorded, signatures, problems } = await createLooker({ ...options, uploads }).look(image);
     const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(image.site);
-    const uploaded = new Set(isUnknown ? uploads.ofImage(image).map(({ sha256 }) => sha256) : []);
+    const uploaded = new Set(isUnknown ? (await uploads.ofImage(image)).map(({ sha256 }) => sha256) : []);
     const unrecorded = isUnknown ? signatures.filter(({ sha256 }) => !uploaded.has(sha256)) : [];
     const extra = unrecorded.map(({ number }): Problem => {
       return { kind: 'extra', path: `${imageFolder(image)}/signature-${number}` };

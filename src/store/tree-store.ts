@@ -52,9 +52,11 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   async function readOwned(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
+    const version = changes.versionOf(image);
     const recorded = recordedOrNone(image);
-    if (recorded.length > 0 && isComplete(image.site) && !isLagging(image, recorded))
-      return toSet(known, recorded, null);
+    const isWhole = recorded.length > 0 && isComplete(image.site) && !(await isLagging(image, recorded));
+    // what was recorded may have changed while it was looked up
+    if (isWhole && version === changes.versionOf(image)) return toSet(known, recorded, null);
     const seen = await lookSettled(image);
     report(image, seen.problems);
     // beside what is recorded a new file may be an extra one: a scan of the checked index tells
@@ -64,11 +66,11 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   /** Whether uploads of the image are not recorded: not yet, or no longer, in an index that is an older copy of itself. */
-  function isLagging(image: ImageId, recorded: readonly RecordedSignature[]): boolean {
+  async function isLagging(image: ImageId, recorded: readonly RecordedSignature[]): Promise<boolean> {
     if (changes.unfinishedOf(image).length > 0) return true;
     if (changes.isScanned) return false;
     const known = new Set(recorded.map(({ sha256 }) => sha256));
-    return options.uploads.ofImage(image).some(({ sha256 }) => !known.has(sha256));
+    return (await options.uploads.ofImage(image)).some(({ sha256 }) => !known.has(sha256));
   }
 
   /** The same set again when nothing that a client sees has changed. */

@@ -94,7 +94,7 @@ async function assertWholeOrAbsent(before: readonly Answer[], what: string): Pro
   const repository = 'deep/team/app';
   const there = await readdir(path.join(folder, 'root', folderOf(repository)));
   assert.equal(there.length, UPLOADS.length, `${what}: ${there}`);
-  const kept = createUploads(path.join(folder, 'uploads')).ofImage(imageIn(folderOf(repository)));
+  const kept = await createUploads(path.join(folder, 'uploads')).ofImage(imageIn(folderOf(repository)));
   assert.equal(kept.length, UPLOADS.length, what);
   assert.deepEqual(await readdir(path.join(folder, 'root/.lookaside/tmp')), [], what);
 }

@@ -27,7 +27,7 @@ async function attempt(): Promise<void> {
     ({ auditSeq }) => ({ code: null, auditSeq }),
     (error: unknown) => ({ code: systemCode(error), message: String(error) }),
   );
-  const stored = databases.uploads.ofImage(image).length;
+  const stored = (await databases.uploads.ofImage(image)).length;
   const { lastWriteSucceeded } = databases.health().state;
   process.stdout.write(`${JSON.stringify({ ...outcome, stored, lastWriteSucceeded })}\n`);
 }

@@ -48,7 +48,7 @@ function open({ found = {}, failsWith, tree = 'owned', stored = [], keyAddedAfte
     },
     keys: { find: (fingerprint) => (fingerprint === FINGERPRINT ? keyOf() : null) },
     uploads: {
-      ofImage: (image) =>
+      ofImage: async (image) =>
         setOf(image).map((bytes, position) => {
           return { sha256: sha256Hex(bytes), uploader: 'ci', storedAt: clock.now(), auditSeq: position + 1 };
         }),

@@ -48,7 +48,9 @@ export function createMemory() {
         .slice(0, limit);
     },
   };
-  const uploads: Pick<UploadStore, 'ofImage'> = { ofImage: (image) => uploaded.get(imageKey(image)) ?? [] };
+  const uploads: Pick<UploadStore, 'ofImage'> = {
+    ofImage: async (image) => uploaded.get(imageKey(image)) ?? [],
+  };
   const reader: Pick<Reader, 'readSet'> = {
     async readSet(image) {
       asked.sets.push(image);

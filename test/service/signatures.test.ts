@@ -315,7 +315,7 @@ describe('searching signatures', () => {
     const queries = createSignatureQueries({
       ...memory,
       uploads: {
-        ofImage(image) {
+        async ofImage(image) {
           asked.push(image);
           return [];
         },

@@ -26,7 +26,7 @@ describe('an upload', () => {
     const { uploads } = databases;
     await assert.rejects(uploads.add(uploadOf(IMAGE, 'one', { sizeBytes: -1 }), auditEvent()));
     await assert.rejects(uploads.add(uploadOf(IMAGE, 'one'), auditEvent({ salt: 'ab' })));
-    assert.deepEqual(uploads.ofImage(IMAGE), []);
+    assert.deepEqual(await uploads.ofImage(IMAGE), []);
     assert.deepEqual(events(dataDir), []);
     assert.equal(databases.health().state.lastWriteSucceeded, false);
     assert.deepEqual(await uploads.add(uploadOf(IMAGE, 'one'), auditEvent()), { auditSeq: 1 });
@@ -39,7 +39,7 @@ describe('an upload', () => {
     t.after(() => databases.close());
     await databases.uploads.add(uploadOf(IMAGE, 'one', { bytes: Buffer.from('one') }), auditEvent());
     change(join(dataDir, 'state.db'), 'UPDATE upload SET bytes = zeroblob(size_bytes)');
-    assert.throws(() => databases.uploads.bytesOf(IMAGE, sha256('one')), unavailable);
+    await assert.rejects(databases.uploads.bytesOf(IMAGE, sha256('one')), unavailable);
   });
 
   it('that is under way as the writer dies is whole or absent, and can be repeated', async (t) => {
@@ -59,7 +59,7 @@ describe('an upload', () => {
       added.map((_, n) => databases.uploads.add(uploadOf(IMAGE, `signature ${n}`), auditEvent())),
     );
     assert.deepEqual(
-      databases.uploads.ofImage(IMAGE).map(({ auditSeq }) => auditSeq),
+      (await databases.uploads.ofImage(IMAGE)).map(({ auditSeq }) => auditSeq),
       again.map(({ auditSeq }) => auditSeq),
     );
     assert.deepEqual(
@@ -82,9 +82,9 @@ describe('an upload', () => {
     const refused = added.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
     assert.ok(refused.length > 0 && refused.length < 6, `${refused.length}`);
     assert.ok(refused.every((error) => isLookasideError(error, 'BUSY')));
-    const kept = databases.uploads.ofImage(IMAGE);
+    const kept = await databases.uploads.ofImage(IMAGE);
     assert.equal(kept.length, 20 - refused.length);
     for (const upload of kept)
-      assert.equal(databases.uploads.bytesOf(IMAGE, upload.sha256)?.length, bytes.length);
+      assert.equal((await databases.uploads.bytesOf(IMAGE, upload.sha256))?.length, bytes.length);
   });
 });

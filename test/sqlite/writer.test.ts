@@ -199,7 +199,7 @@ describe('writes that wait together', () => {
     assert.deepEqual(await first, { auditSeq: 1 });
     await refused;
     assert.deepEqual(await second, { auditSeq: 2 });
-    assert.deepEqual(databases.uploads.ofImage(upload('wrong').image), []);
+    assert.deepEqual(await databases.uploads.ofImage(upload('wrong').image), []);
     assert.deepEqual(
       events(dataDir).map(({ seq }) => seq),
       [1, 2],

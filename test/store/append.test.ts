@@ -73,7 +73,7 @@ async function problemsFound(): Promise<readonly string[]> {
   return found;
 }
 
-const uploaded = () => uploads.ofImage(IMAGE).map(({ sha256 }) => sha256);
+const uploaded = async () => (await uploads.ofImage(IMAGE)).map(({ sha256 }) => sha256);
 const never = () => new Promise<never>(() => undefined);
 
 interface Moment {
@@ -169,7 +169,7 @@ for (const kind of ['owned', 'shared'] as const) {
           await appendUntil(between, TWO, kind);
           await reopen(kind);
           await assertServes(...before, ...(isThere ? [TWO] : []));
-          assert.deepEqual(uploaded(), [...before, ...(isThere ? [TWO] : [])].map(sha256Hex));
+          assert.deepEqual(await uploaded(), [...before, ...(isThere ? [TWO] : [])].map(sha256Hex));
           assert.deepEqual(await prepared(), []);
           const again = await append(TWO);
           assert.deepEqual(
@@ -241,13 +241,13 @@ for (const kind of ['owned', 'shared'] as const) {
       });
       await assert.rejects(append(ONE), { code: 'DISK_FULL' });
       await assert.rejects(append(TWO), { code: 'DISK_FULL' });
-      assert.deepEqual(uploaded(), []);
+      assert.deepEqual(await uploaded(), []);
       isFull = false;
       const second = await append(TWO);
       assert.equal(second.number, 2);
       assert.equal((await append(ONE)).outcome, 'exists');
       await assertServes(ONE, TWO);
-      assert.deepEqual(uploaded(), [ONE, TWO].map(sha256Hex));
+      assert.deepEqual(await uploaded(), [ONE, TWO].map(sha256Hex));
       assert.deepEqual(await prepared(), []);
     });
 
@@ -564,6 +564,40 @@ describe('an owned tree', () => {
     await assertServes(ONE, TWO, THREE);
   });
 
+  it('shows an upload to a read that began before it and ends after it', async () => {
+    await open('owned');
+    await append(ONE);
+    await opened.scanner.scan(SITE);
+    await opened[Symbol.asyncDispose]();
+    const go = createGate();
+    const asked = createGate();
+    let isFirst = true;
+    await open('owned', {
+      between: (ports) => ({
+        ...ports,
+        uploads: {
+          ...ports.uploads,
+          async ofImage(image) {
+            const found = await ports.uploads.ofImage(image);
+            if (isFirst) {
+              isFirst = false;
+              asked.open();
+              await go.promise;
+            }
+            return found;
+          },
+        },
+      }),
+    });
+    await opened.databases.index.whenChecked();
+    const reading = opened.store.readSet(IMAGE);
+    await asked.promise;
+    await append(TWO);
+    go.open();
+    assert.equal((await reading).entries.length, 2);
+    await assertServes(ONE, TWO);
+  });
+
   it('that is scanned while uploads come loses none of them', async () => {
     await open('owned');
     for (let round = 0; round < 5; round += 1) {
@@ -730,6 +764,37 @@ describe('an upload that another program took from a shared tree', () => {
     assert.deepEqual(await prepared(), []);
   });
 
+  it('is put back though it went while an earlier look was still asking what was uploaded', async () => {
+    await append(ONE);
+    await append(TWO);
+    await opened[Symbol.asyncDispose]();
+    const go = createGate();
+    const asked = createGate();
+    await open('shared', {
+      nowMs: () => Date.now() + 60_000,
+      between: (ports) => ({
+        ...ports,
+        uploads: {
+          ...ports.uploads,
+          async ofImage(image) {
+            asked.open();
+            await go.promise;
+            return ports.uploads.ofImage(image);
+          },
+        },
+      }),
+    });
+    await assertServes(ONE, TWO);
+    await asked.promise;
+    await unlink(file(2));
+    opened.reader.forget(IMAGE);
+    await assertServes(ONE);
+    go.open();
+    await opened.appender.idle();
+    await assertServes(ONE, TWO);
+    assert.equal(restored().length, 1);
+  });
+
   it('does not hold up the read that noticed it', async () => {
     await append(ONE);
     await opened[Symbol.asyncDispose]();
@@ -798,7 +863,7 @@ describe('recovery', () => {
     opened.reader.forget(IMAGE);
     await opened.reader.readSet(IMAGE);
     await opened.appender.idle();
-    assert.deepEqual(uploaded(), [sha256Hex(ONE)]);
+    assert.deepEqual(await uploaded(), [sha256Hex(ONE)]);
     assert.deepEqual(await prepared(), []);
   });
 });

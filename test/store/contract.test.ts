@@ -1,15 +1,24 @@
 // The contract of stores over trees of both kinds.
 import path from 'node:path';
+import { distant } from '../contract/distant.ts';
 import { signatureStoreContract } from '../contract/signature-store.ts';
 import { layFile } from './lay.ts';
 import { openStore, SITE } from './open-store.ts';
 
-for (const kind of ['shared', 'owned'] as const) {
-  signatureStoreContract(`a store over a tree that is ${kind}`, async () => {
+const TREES = [
+  { kind: 'shared', where: 'here' },
+  { kind: 'owned', where: 'here' },
+  { kind: 'shared', where: 'elsewhere' },
+  { kind: 'owned', where: 'elsewhere' },
+] as const;
+
+for (const { kind, where } of TREES) {
+  signatureStoreContract(`a store over a tree that is ${kind}, with its databases ${where}`, async () => {
     // a clock that leaps, so that every listing compares the folder anew
     let nowMs = 0;
     const opened = await openStore({
       kind,
+      between: (ports) => (where === 'here' ? ports : { ...ports, uploads: distant(ports.uploads) }),
       monotonicMs: () => {
         nowMs += 10_000;
         return nowMs;

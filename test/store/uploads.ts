@@ -50,8 +50,8 @@ export function createUploads(file: string | null = null): KeptUploads {
 
   return {
     events,
-    ofImage: of,
-    bytesOf: (image, sha256) => of(image).find((upload) => upload.sha256 === sha256)?.bytes ?? null,
+    ofImage: async (image) => of(image),
+    bytesOf: async (image, sha256) => of(image).find((upload) => upload.sha256 === sha256)?.bytes ?? null,
     async add({ image, sha256, uploader, storedAt, bytes }: NewUpload, event) {
       const before = of(image).find((upload) => upload.sha256 === sha256);
       if (before !== undefined) return { auditSeq: before.auditSeq };
