@@ -169,7 +169,7 @@ async function openOwned({ config, current, log }: OwnedOptions) {
   }
   try {
     await bindIndex(databases, config);
-    const composed = connect({ config, current, log, databases });
+    const composed = await connect({ config, current, log, databases });
     upkeep = composed.upkeep;
     if (databases.index.unusable !== null) upkeep.rebuild();
     await recover(composed.appender, log);
@@ -208,7 +208,7 @@ interface Connections extends OwnedOptions {
   readonly databases: Databases;
 }
 
-function connect({ config, current, log, databases }: Connections) {
+async function connect({ config, current, log, databases }: Connections) {
   const { index, access: accessLog, keys: keyStore, uploads, audit } = databases;
   const clock = systemClock;
   const tree = openSiteTree(config);
@@ -313,7 +313,7 @@ function connect({ config, current, log, databases }: Connections) {
       keyringChanges: () => judge.keyringChanges,
       verifyAgain,
     }),
-    keys: createKeyService({
+    keys: await createKeyService({
       store: keyStore,
       audit,
       verifier,
@@ -532,9 +532,9 @@ export function listTokens(config: Config) {
 }
 
 export interface KeyReader {
-  list(): readonly RegisteredKey[];
+  list(): Promise<readonly RegisteredKey[]>;
   /** As KeyService.find. @throws LookasideError REQUEST_INVALID, NOT_FOUND */
-  find(name: string): RegisteredKey;
+  find(name: string): Promise<RegisteredKey>;
   armor(key: RegisteredKey): string;
   [Symbol.dispose](): void;
 }
@@ -543,14 +543,14 @@ export interface KeyReader {
 export function readKeys(config: Config): KeyReader {
   const keys = openKeysReadOnly(config.data);
   return {
-    list: () => keys?.list() ?? [],
+    list: async () => (await keys?.list()) ?? [],
     find: (name) => findKey(keys ?? NO_KEYS, name),
     armor: ({ certificate }) => armorPublicKey(certificate),
     [Symbol.dispose]: () => keys?.close(),
   };
 }
 
-const NO_KEYS = { list: () => [], find: () => null };
+const NO_KEYS = { list: async () => [], find: async () => null };
 
 /** An owned tree moves with its data directory; a shared one is the one at that place. */
 function treeName({ tree, root }: Config): string {

@@ -83,10 +83,10 @@ function checkSize({ length }: Uint8Array): void {
 
 const ABOUT_THE_FILE: ReadonlySet<string> = new Set(['REQUEST_INVALID', 'TOO_LARGE']);
 
-export function runKeyList(config: Config, json: boolean): number {
+export async function runKeyList(config: Config, json: boolean): Promise<number> {
   using keys = readKeys(config);
   const now = systemClock.now();
-  const shown = keys.list().map((key) => showKey(key, now));
+  const shown = (await keys.list()).map((key) => showKey(key, now));
   if (json) printJson({ keys: shown });
   else print(formatKeys(shown));
   return EXIT.done;
@@ -98,9 +98,9 @@ export interface KeyShowOptions {
   readonly json: boolean;
 }
 
-export function runKeyShow(config: Config, { name, json }: KeyShowOptions): number {
+export async function runKeyShow(config: Config, { name, json }: KeyShowOptions): Promise<number> {
   using keys = readKeys(config);
-  const key = keys.find(name);
+  const key = await keys.find(name);
   const shown = showKey(key, systemClock.now());
   const armored = keys.armor(key);
   if (json) printJson({ ...shown, armored });

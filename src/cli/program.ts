@@ -189,7 +189,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (options: DataOptions & { json?: boolean }) => {
       const { runKeyList } = await import('./key.ts');
-      finish(runKeyList(load(options), options.json === true));
+      finish(await runKeyList(load(options), options.json === true));
     });
   withData(key.command('show'))
     .description('show a key with its subkeys, and print it armoured')
@@ -197,7 +197,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (name: string, options: DataOptions & { json?: boolean }) => {
       const { runKeyShow } = await import('./key.ts');
-      finish(runKeyShow(load(options), { name, json: options.json === true }));
+      finish(await runKeyShow(load(options), { name, json: options.json === true }));
     });
 
   withRemote(program.command('verify'))

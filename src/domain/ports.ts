@@ -293,9 +293,9 @@ export type CleanedCertificate =
     };
 
 export interface KeyStore {
-  /** By time of adding. Synchronous, from memory. */
-  list(): readonly RegisteredKey[];
-  find(fingerprint: string): RegisteredKey | null;
+  /** By time of adding. */
+  list(): Promise<readonly RegisteredKey[]>;
+  find(fingerprint: string): Promise<RegisteredKey | null>;
   /** Adds or replaces; durable with its event once resolved. */
   put(key: KeyDetails & { readonly certificate: Uint8Array }, event: NewAuditEvent): Promise<RegisteredKey>;
 }
@@ -346,7 +346,7 @@ export interface VerifiedUpload {
    * Looks at the image's served signatures, in order, as far as they are judged. Null: nothing is asked.
    * @throws TOO_MANY_SIGNATURES when what it says has enough of the image's numbers
    */
-  readonly review: ((served: readonly IndexedSignature[]) => UploadReview) | null;
+  readonly review: ((served: readonly IndexedSignature[]) => Promise<UploadReview>) | null;
 }
 
 /** What an image's signatures mean for an upload. */

@@ -169,25 +169,29 @@ export function createImporter(options: ImporterOptions): Importer {
     }
     const what = { part, image: imageName(image), number, signatureSha256: sha256, auditSeq };
     if (outcome !== 'created') return { result: 'exists', ...what };
-    return { result: 'created', ...what, state: stateNow(judgement) };
+    return { result: 'created', ...what, state: await stateNow(judgement) };
   }
 
-  function stateNow(judgement: Judgement): State {
+  async function stateNow(judgement: Judgement): Promise<State> {
     const { fingerprint } = judgement;
-    return stateOf(judgement, fingerprint === null ? null : keys.find(fingerprint), clock.now());
+    return stateOf(judgement, fingerprint === null ? null : await keys.find(fingerprint), clock.now());
   }
 
   /** What storing these parts of one image would do. */
   async function foresee(image: ImageId, ofImage: readonly Judged[]): Promise<readonly ImportResult[]> {
     const numbers = await numbersOf(image);
-    return ofImage.map(({ part, sha256, judgement }) => {
+    const results: ImportResult[] = [];
+    for (const { part, sha256, judgement } of ofImage) {
       const number = numbers.get(sha256);
       const what = { part, image: imageName(image), signatureSha256: sha256, auditSeq: null };
-      if (number !== undefined) return { result: 'exists', ...what, number };
-      if (numbers.size >= MAX_SIGNATURES_PER_IMAGE) return tooMany(part, image);
-      numbers.set(sha256, null);
-      return { result: 'created', ...what, number: null, state: stateNow(judgement) };
-    });
+      if (number !== undefined) results.push({ result: 'exists', ...what, number });
+      else if (numbers.size >= MAX_SIGNATURES_PER_IMAGE) results.push(tooMany(part, image));
+      else {
+        numbers.set(sha256, null);
+        results.push({ result: 'created', ...what, number: null, state: await stateNow(judgement) });
+      }
+    }
+    return results;
   }
 
   async function storeEach(ofImage: readonly Judged[], actor: Actor): Promise<readonly ImportResult[]> {

@@ -31,12 +31,12 @@ export interface KeyService {
    */
   add(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]>;
   /** By time of adding. */
-  list(): readonly RegisteredKey[];
+  list(): Promise<readonly RegisteredKey[]>;
   /**
    * By fingerprint (40 hex digits in either case, with spaces as gpg prints it) or key ID (16).
    * @throws REQUEST_INVALID when it is neither, or the key ID of several keys; NOT_FOUND
    */
-  find(name: string): RegisteredKey;
+  find(name: string): Promise<RegisteredKey>;
   /** ASCII armour without comments. */
   armor(key: RegisteredKey): string;
 }
@@ -55,10 +55,10 @@ export interface KeyServiceOptions {
 }
 
 /** The keyring of the verifier is the store's from here on. */
-export function createKeyService(options: KeyServiceOptions): KeyService {
+export async function createKeyService(options: KeyServiceOptions): Promise<KeyService> {
   const { store, verifier, clock, onChanged } = options;
   const untold = new Set<string>();
-  verifier.setKeyring(store.list().map(({ certificate }) => certificate));
+  verifier.setKeyring((await store.list()).map(({ certificate }) => certificate));
   let last: Promise<unknown> = Promise.resolve();
 
   return {
@@ -89,7 +89,7 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
 
   async function tell(): Promise<void> {
     if (untold.size === 0) return;
-    verifier.setKeyring(store.list().map(({ certificate }) => certificate));
+    verifier.setKeyring((await store.list()).map(({ certificate }) => certificate));
     await onChanged([...untold]);
     untold.clear();
   }
@@ -118,7 +118,7 @@ async function settle(
   }
   const { details, certificate } = cleaned;
   const { fingerprint, userIds, expiresAt } = details;
-  const known = store.find(fingerprint);
+  const known = await store.find(fingerprint);
   const shown = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()) };
   if (known !== null && sameBytes(known.certificate, certificate)) {
     return { result: { result: 'unchanged', ...shown }, changed: null };
@@ -182,10 +182,10 @@ const KEY_ID = /^[0-9A-F]{16}$/;
 const SHOWN_CHARACTERS = 80;
 
 /** As KeyService.find, for who only reads. @throws LookasideError REQUEST_INVALID, NOT_FOUND */
-export function findKey(store: Pick<KeyStore, 'find' | 'list'>, name: string): RegisteredKey {
+export async function findKey(store: Pick<KeyStore, 'find' | 'list'>, name: string): Promise<RegisteredKey> {
   const wanted = name.replace(/\s/g, '').replace(/^0x/i, '').toUpperCase();
   if (FINGERPRINT.test(wanted)) {
-    const key = store.find(wanted);
+    const key = await store.find(wanted);
     if (key !== null) return key;
     throw new LookasideError('NOT_FOUND', `no key ${wanted} is registered; see: lookaside key list`);
   }
@@ -195,7 +195,7 @@ export function findKey(store: Pick<KeyStore, 'find' | 'list'>, name: string): R
       `"${name.slice(0, SHOWN_CHARACTERS)}" names no key; wanted a fingerprint of 40 hex digits or a key ID of 16`,
     );
   }
-  const [key, another] = store.list().filter(({ fingerprint }) => fingerprint.endsWith(wanted));
+  const [key, another] = (await store.list()).filter(({ fingerprint }) => fingerprint.endsWith(wanted));
   if (key === undefined) {
     throw new LookasideError(
       'NOT_FOUND',

@@ -2,6 +2,7 @@
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
+import type { RegisteredKey } from '../domain/key.ts';
 import type {
   Clock,
   IndexedSignature,
@@ -83,7 +84,11 @@ const MAX_WALKED_ROWS = 10_000;
 const IMAGES_AT_ONCE = 8;
 const IMAGES_A_BREATH = 100;
 
-type UploadsOf = (image: ImageId) => Promise<readonly Upload[]>;
+/** What is known beside the rows: each image and each key is asked for once in one question. */
+interface Beside {
+  uploadsOf(image: ImageId): Promise<readonly Upload[]>;
+  keyOf(fingerprint: string): Promise<RegisteredKey | null>;
+}
 
 export function createSignatureQueries(options: SignatureQueriesOptions): SignatureQueries {
   const { site, index, keys, uploads, reader, clock, breathe } = options;
@@ -92,12 +97,12 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     const { entries } = await reader.readSet(image);
     if (entries.length === 0) return [];
     const known = new Map(index.ofImage(image).map((row) => [row.sha256, row]));
-    const uploadsOf = createUploadsOf();
+    const beside = createBeside();
     const signatures: StoredSignature[] = [];
     for (const [position, entry] of entries.entries()) {
       const row = known.get(entry.sha256) ?? unlooked(image, entry);
       const served = { ...row, servedNumber: position + 1, storedAt: entry.storedAt };
-      signatures.push(await shown(served, uploadsOf));
+      signatures.push(await shown(served, beside));
     }
     return signatures;
   }
@@ -105,7 +110,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
   async function search(query: SignatureQuery): Promise<FoundSignatures> {
     const { filter, order, limit, cursor } = query;
     const { generation } = index;
-    const uploadsOf = createUploadsOf();
+    const beside = createBeside();
     const signatures: StoredSignature[] = [];
     let after = cursor === null ? null : parseCursor(cursor, { generation, order });
     const page = (isEnd: boolean): FoundSignatures => {
@@ -119,7 +124,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       for (const row of rows) {
         if (signatures.length === limit) return page(false);
         after = row.id;
-        const signature = await shown(row, uploadsOf);
+        const signature = await shown(row, beside);
         if (isWanted(signature, query)) signatures.push(signature);
       }
       if (rows.length < asked) return page(true);
@@ -141,9 +146,9 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     return absent.sort((a, b) => a - b);
   }
 
-  async function shown(row: IndexedSignature, uploadsOf: UploadsOf): Promise<StoredSignature> {
+  async function shown(row: IndexedSignature, { uploadsOf, keyOf }: Beside): Promise<StoredSignature> {
     const { image, servedNumber, reason, form, storedAt, sizeBytes, sha256 } = row;
-    const key = row.fingerprint === null ? null : keys.find(row.fingerprint);
+    const key = row.fingerprint === null ? null : await keyOf(row.fingerprint);
     const upload = (await uploadsOf(image)).find((one) => one.sha256 === sha256);
     return {
       image: imageName(image),
@@ -170,14 +175,20 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     }
   }
 
-  /** Asks for each image once. */
-  function createUploadsOf(): UploadsOf {
-    const known = new Map<string, readonly Upload[]>();
-    return async (image) => {
-      const key = imageKey(image);
-      const found = known.get(key) ?? (await uploads.ofImage(image));
-      known.set(key, found);
-      return found;
+  function createBeside(): Beside {
+    const uploadsAsked = new Map<string, Promise<readonly Upload[]>>();
+    const keysAsked = new Map<string, Promise<RegisteredKey | null>>();
+    return {
+      uploadsOf(image) {
+        const asked = uploadsAsked.get(imageKey(image)) ?? uploads.ofImage(image);
+        uploadsAsked.set(imageKey(image), asked);
+        return asked;
+      },
+      keyOf(fingerprint) {
+        const asked = keysAsked.get(fingerprint) ?? keys.find(fingerprint);
+        keysAsked.set(fingerprint, asked);
+        return asked;
+      },
     };
   }
 

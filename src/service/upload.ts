@@ -3,6 +3,7 @@ import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isSameSignature, type Judged, saysTheSame, standsInFor } from '../domain/equivalence.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
+import type { RegisteredKey } from '../domain/key.ts';
 import { LAST_OPENSHIFT_NUMBER, MAX_SIGNATURE_BYTES, MAX_SIGNATURES_PER_CLAIM } from '../domain/limits.ts';
 import {
   claimedImage,
@@ -139,8 +140,8 @@ export function createUploader(options: UploaderOptions): Uploader {
         { action: 'upload', image, signatureSha256: options.sha256(bytes), fingerprint, result: 'created' },
         actor,
       ),
-      review(served) {
-        const found = review(image, verified, served, mayBeEquivalent);
+      async review(served) {
+        const found = await review(image, verified, served, mayBeEquivalent);
         standIn = found.standIn;
         return found;
       },
@@ -149,12 +150,13 @@ export function createUploader(options: UploaderOptions): Uploader {
   }
 
   /** @throws LookasideError TOO_MANY_SIGNATURES */
-  function review(
+  async function review(
     image: ImageId,
     verified: Verified,
     served: readonly IndexedSignature[],
     mayBeEquivalent: boolean,
-  ): UploadReview {
+  ): Promise<UploadReview> {
+    const stateNow = await findStates(served);
     const good = served.filter((signature) => stateNow(signature) === 'verified');
     const uploaded = judgedOf(verified);
     const standIns = good.filter((signature) => standsInFor(signature, uploaded));
@@ -174,19 +176,25 @@ export function createUploader(options: UploaderOptions): Uploader {
     };
   }
 
-  function stateNow(signature: IndexedSignature): State {
-    const { fingerprint } = signature;
-    return stateOf(signature, fingerprint === null ? null : keys.find(fingerprint), clock.now());
+  /** The state of each of these signatures, all by the same answers: each key is asked for once, and all at a time. */
+  async function findStates(served: readonly IndexedSignature[]): Promise<(one: IndexedSignature) => State> {
+    const fingerprints = new Set(served.flatMap(({ fingerprint }) => fingerprint ?? []));
+    const found = await Promise.all(
+      [...fingerprints].map(async (fingerprint) => [fingerprint, await keys.find(fingerprint)] as const),
+    );
+    const known = new Map<string | null, RegisteredKey | null>(found);
+    const now = clock.now();
+    return (signature) => stateOf(signature, known.get(signature.fingerprint) ?? null, now);
   }
 
-  function toReceipt(image: ImageId, signature: Described, appended: Appended): Receipt {
+  async function toReceipt(image: ImageId, signature: Described, appended: Appended): Promise<Receipt> {
     const { fingerprint, signingFingerprint, dockerReference, signedAt } = signature;
     const now = { verdict: 'good', signingFingerprint, expiresAt: signature.expiresAt } as const;
     return {
       path: signaturePath(image, appended.number),
       number: appended.number,
       created: appended.outcome === 'created',
-      state: stateOf(now, keys.find(fingerprint), clock.now()),
+      state: stateOf(now, await keys.find(fingerprint), clock.now()),
       fingerprint,
       signingFingerprint,
       manifestDigest: `${image.algorithm}:${image.hex}`,

@@ -106,7 +106,11 @@ export interface KeyReader extends Pick<KeyStore, 'find' | 'list'>, Closable {}
 export function openKeysReadOnly(dataDir: string): KeyReader | null {
   return readState(dataDir, (db) => {
     const table = new KeyTable(db);
-    return { find: (fingerprint) => table.find(fingerprint), list: () => table.list(), ...closing(db) };
+    return {
+      find: async (fingerprint) => table.find(fingerprint),
+      list: async () => table.list(),
+      ...closing(db),
+    };
   });
 }
 

@@ -81,11 +81,11 @@ export class SqliteKeyStore implements KeyStore {
     this.#table = new KeyTable(db);
   }
 
-  list(): readonly RegisteredKey[] {
+  async list(): Promise<readonly RegisteredKey[]> {
     return this.#table.list();
   }
 
-  find(fingerprint: string): RegisteredKey | null {
+  async find(fingerprint: string): Promise<RegisteredKey | null> {
     return this.#table.find(fingerprint);
   }
 

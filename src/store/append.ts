@@ -70,7 +70,7 @@ export function createAppender(options: AppenderOptions): Appender {
       const seen = await lookSettled(upload.image);
       const same = await findSame(upload, seen);
       if (same !== null) return same;
-      const review = reviewed(upload, seen);
+      const review = await reviewed(upload, seen);
       const standIn = await findStandIn(upload.image, review);
       return standIn ?? (await add(upload, seen, review?.needless ?? null));
     });
@@ -97,7 +97,7 @@ export function createAppender(options: AppenderOptions): Appender {
   }
 
   /** Null when the upload asks for none. */
-  function reviewed({ image, review }: VerifiedUpload, seen: Look): UploadReview | null {
+  async function reviewed({ image, review }: VerifiedUpload, seen: Look): Promise<UploadReview | null> {
     if (review === null) return null;
     const numbers = new Map(seen.signatures.map(({ sha256 }, position) => [sha256, position + 1]));
     const judged = unlessUnusable(() => options.verdicts.ofImage(image), []);

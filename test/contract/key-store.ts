@@ -35,15 +35,15 @@ export function keyNamed(letter: string, told: Partial<NewKey> = {}): NewKey {
   };
 }
 
-function assertHolds(
+async function assertHolds(
   store: KeyStore,
   wanted: readonly (NewKey & { addedAt: Date; changedAt: Date })[],
-): void {
+): Promise<void> {
   const plain = <T extends NewKey>(keys: readonly T[]) =>
     keys.map((key) => ({ ...key, certificate: Buffer.from(key.certificate) }));
-  assert.deepEqual(plain(store.list()), plain(wanted));
+  assert.deepEqual(plain(await store.list()), plain(wanted));
   for (const key of wanted) {
-    const found = store.find(key.fingerprint);
+    const found = await store.find(key.fingerprint);
     assert.ok(found !== null);
     assert.deepEqual(plain([found]), plain([key]));
   }
@@ -72,14 +72,14 @@ export function keyStoreContract(name: string, open: () => Promise<KeyStoreUnder
       const wanted = { ...key, addedAt: ADDED_AT, changedAt: ADDED_AT };
       const stored = await under.keys.put(key, auditEvent({ action: 'key-add', at: ADDED_AT }));
       assert.deepEqual(stored.addedAt, ADDED_AT);
-      assertHolds(under.keys, [wanted]);
-      assertHolds(await under.reopen(), [wanted]);
+      await assertHolds(under.keys, [wanted]);
+      await assertHolds(await under.reopen(), [wanted]);
     });
 
     test('a fingerprint that nobody put is null, also in other letters or as a part', async ({ keys }) => {
       await keys.put(keyNamed('A'), auditEvent());
       for (const wrong of ['', 'a'.repeat(40), 'A'.repeat(16), 'A'.repeat(64), 'B'.repeat(40)]) {
-        assert.equal(keys.find(wrong), null);
+        assert.equal(await keys.find(wrong), null);
       }
     });
 
@@ -98,8 +98,8 @@ export function keyStoreContract(name: string, open: () => Promise<KeyStoreUnder
         { ...keyNamed('A'), addedAt: ADDED_AT, changedAt: ADDED_AT },
         { ...keyNamed('B'), addedAt: ADDED_AT, changedAt: ADDED_AT },
       ];
-      assertHolds(keys, wanted);
-      assertHolds(await under.reopen(), wanted);
+      await assertHolds(keys, wanted);
+      await assertHolds(await under.reopen(), wanted);
     });
 
     test('a certificate that is a small part of a large buffer is kept as it is', async ({ keys }) => {
@@ -120,10 +120,10 @@ export function keyStoreContract(name: string, open: () => Promise<KeyStoreUnder
       );
       for (const keys of [under.keys, await under.reopen()]) {
         assert.deepEqual(
-          keys.list().map(({ fingerprint }) => fingerprint),
+          (await keys.list()).map(({ fingerprint }) => fingerprint),
           fingerprints,
         );
-        assert.ok(keys.list().every((key) => key.certificate.length === certificate.length));
+        assert.ok((await keys.list()).every((key) => key.certificate.length === certificate.length));
       }
     });
   });

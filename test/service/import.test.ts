@@ -46,7 +46,7 @@ function open({ found = {}, failsWith, tree = 'owned', stored = [], keyAddedAfte
         return found[text] ?? goodFor(IMAGE);
       },
     },
-    keys: { find: (fingerprint) => (fingerprint === FINGERPRINT ? keyOf() : null) },
+    keys: { find: async (fingerprint) => (fingerprint === FINGERPRINT ? keyOf() : null) },
     uploads: {
       ofImage: async (image) =>
         setOf(image).map((bytes, position) => {

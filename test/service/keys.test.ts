@@ -6,6 +6,7 @@ import type { KeyDetails, RegisteredKey } from '../../src/domain/key.ts';
 import type { CleanedCertificate, KeyStore } from '../../src/domain/ports.ts';
 import { type Actor, createEventMaker } from '../../src/service/audit.ts';
 import { createKeyService, keyState, showKey } from '../../src/service/keys.ts';
+import { distant } from '../contract/distant.ts';
 import { createClock } from './hand-driven.ts';
 
 const ALICE: Actor = { name: 'alice', address: '192.0.2.1', requestId: 'r-1' };
@@ -31,15 +32,15 @@ const clean = (fingerprint: string, bytes: string, more: Partial<KeyDetails> = {
   certificate: Buffer.from(bytes),
 });
 
-/** A store in memory whose writes end when the test says so. */
+/** A store in memory, as far away as a network, whose writes end when the test says so. */
 function createStore() {
   const keys = new Map<string, RegisteredKey>();
   const events: NewAuditEvent[] = [];
   let hold: Promise<void> = Promise.resolve();
   let fault: LookasideError | null = null;
   const store: KeyStore = {
-    list: () => [...keys.values()],
-    find: (fingerprint) => keys.get(fingerprint) ?? null,
+    list: async () => [...keys.values()],
+    find: async (fingerprint) => keys.get(fingerprint) ?? null,
     async put(key, event) {
       await hold;
       if (fault !== null) throw fault;
@@ -51,7 +52,7 @@ function createStore() {
     },
   };
   return {
-    store,
+    store: distant(store),
     keys,
     events,
     holdWrites(until: Promise<void>) {
@@ -64,14 +65,14 @@ function createStore() {
 }
 
 /** Cleaning as the test says: `clean` is asked with the keyring as it is then. */
-function open(cleanIt: (text: string, keyring: readonly string[]) => readonly CleanedCertificate[]) {
+async function open(cleanIt: (text: string, keyring: readonly string[]) => readonly CleanedCertificate[]) {
   const backing = createStore();
   const clock = createClock();
   let keyring: readonly string[] = [];
   const told: (readonly string[])[] = [];
   const refusals: NewAuditEvent[] = [];
   let isDeaf = false;
-  const service = createKeyService({
+  const service = await createKeyService({
     store: backing.store,
     audit: {
       async append(event) {
@@ -115,7 +116,7 @@ describe('adding keys', () => {
       code: 'ALGORITHM_WEAK',
       message: 'DSA',
     };
-    const { service, keys, events, refusals, clock } = open((text) => [clean(FPR, text), refused]);
+    const { service, keys, events, refusals, clock } = await open((text) => [clean(FPR, text), refused]);
     const results = await service.add(send('one'), ALICE);
     assert.deepEqual(results, [
       { result: 'added', fingerprint: FPR, userIds: ['Alice'], state: 'valid', expiresAt: null },
@@ -150,7 +151,7 @@ describe('adding keys', () => {
   });
 
   test('a refused one that has no fingerprint of version 4 leaves an event without one', async () => {
-    const { service, refusals } = open(() => [
+    const { service, refusals } = await open(() => [
       { kind: 'refused', fingerprint: 'AB'.repeat(32), code: 'ALGORITHM_UNSUPPORTED', message: 'version 6' },
       { kind: 'refused', fingerprint: null, code: 'STRUCTURE_INVALID', message: 'cut' },
     ]);
@@ -166,12 +167,12 @@ describe('adding keys', () => {
   });
 
   test('the verifier works with it from then on, and is told the keys of the store at the start', async () => {
-    const { service, keyring, store } = open((text) => [clean(FPR, text)]);
+    const { service, keyring, store } = await open((text) => [clean(FPR, text)]);
     assert.deepEqual(keyring(), []);
     await service.add(send('one'), ALICE);
     assert.deepEqual(keyring(), ['one']);
     const later: string[] = [];
-    createKeyService({
+    await createKeyService({
       store,
       audit: { append: async () => 1 },
       verifier: {
@@ -193,7 +194,7 @@ describe('adding keys', () => {
 
   test('who judges is told fingerprints and key IDs of primary keys and subkeys, only of what changed', async () => {
     const subkey = { ...detailsOf(SUBKEY), userIds: undefined };
-    const { service, told } = open((text) => [clean(FPR, text, { subkeys: [subkey] })]);
+    const { service, told } = await open((text) => [clean(FPR, text, { subkeys: [subkey] })]);
     await service.add(send('one'), ALICE);
     assert.deepEqual(told, [[FPR, '0123456789ABCDEF', SUBKEY, 'EF'.repeat(8)]]);
     await service.add(send('one'), ALICE);
@@ -201,7 +202,7 @@ describe('adding keys', () => {
   });
 
   test('who judges is told again with the next one when that failed, though the key is in force', async () => {
-    const { service, told, keyring, setDeaf } = open((text) => [clean(FPR, text)]);
+    const { service, told, keyring, setDeaf } = await open((text) => [clean(FPR, text)]);
     setDeaf(true);
     await assert.rejects(service.add(send('one'), ALICE), (error) => isLookasideError(error, 'BUSY'));
     assert.deepEqual(keyring(), ['one']);
@@ -217,7 +218,7 @@ describe('adding keys', () => {
         .filter((part) => part !== '')
         .sort()
         .join('+');
-    const { service, keys, holdWrites } = open((text, keyring) => [clean(FPR, merge(text, keyring))]);
+    const { service, keys, holdWrites } = await open((text, keyring) => [clean(FPR, merge(text, keyring))]);
     let release: () => void = () => undefined;
     holdWrites(
       new Promise((resolve) => {
@@ -232,7 +233,7 @@ describe('adding keys', () => {
   });
 
   test('a failure half way leaves in force what is stored, and the next one goes on', async () => {
-    const { service, keyring, keys, told, failWrites } = open((text) => [
+    const { service, keyring, keys, told, failWrites } = await open((text) => [
       clean(FPR, text),
       clean(OTHER, text),
     ]);
@@ -250,7 +251,7 @@ describe('adding keys', () => {
   });
 
   test('a file that is refused as a whole is refused with its reason', async () => {
-    const { service } = open(() => {
+    const { service } = await open(() => {
       throw new LookasideError('REQUEST_INVALID', 'no certificate');
     });
     await assert.rejects(service.add(send('x'), ALICE), (error) =>
@@ -261,7 +262,7 @@ describe('adding keys', () => {
 
 describe('finding keys', () => {
   async function withKeys(...fingerprints: readonly string[]) {
-    const opened = open(() => fingerprints.map((fingerprint) => clean(fingerprint, fingerprint)));
+    const opened = await open(() => fingerprints.map((fingerprint) => clean(fingerprint, fingerprint)));
     await opened.service.add(send('x'), ALICE);
     return opened.service;
   }
@@ -281,35 +282,28 @@ describe('finding keys', () => {
       '0x0123456789ABCDEF',
       ` ${FPR}\n`,
     ]) {
-      assert.equal(service.find(name).fingerprint, FPR, name);
+      assert.equal((await service.find(name)).fingerprint, FPR, name);
     }
   });
 
   test('a key ID of several keys is no name, and says whose it is', async () => {
     const service = await withKeys(FPR, OTHER);
-    assert.throws(
-      () => service.find('0123456789ABCDEF'),
-      (error) => {
-        assert.ok(isLookasideError(error, 'REQUEST_INVALID'));
-        assert.match(error.message, new RegExp(`${FPR} or ${OTHER}`));
-        return true;
-      },
-    );
-    assert.equal(service.find(OTHER).fingerprint, OTHER);
+    await assert.rejects(service.find('0123456789ABCDEF'), (error) => {
+      assert.ok(isLookasideError(error, 'REQUEST_INVALID'));
+      assert.match(error.message, new RegExp(`${FPR} or ${OTHER}`));
+      return true;
+    });
+    assert.equal((await service.find(OTHER)).fingerprint, OTHER);
   });
 
   test('what is not there is NOT_FOUND, what is no name REQUEST_INVALID', async () => {
     const service = await withKeys(FPR);
     for (const name of [OTHER, 'F'.repeat(16)]) {
-      assert.throws(
-        () => service.find(name),
-        (error) => isLookasideError(error, 'NOT_FOUND'),
-        name,
-      );
+      await assert.rejects(service.find(name), (error) => isLookasideError(error, 'NOT_FOUND'), name);
     }
     for (const name of ['', 'alice', '1234ABCD', `${FPR}0`, '../etc', 'Z'.repeat(40), 'x'.repeat(5000)]) {
-      assert.throws(
-        () => service.find(name),
+      await assert.rejects(
+        service.find(name),
         (error) => isLookasideError(error, 'REQUEST_INVALID') && error.message.length < 300,
         name,
       );
@@ -318,7 +312,7 @@ describe('finding keys', () => {
 
   test('a key is armoured by the verifier', async () => {
     const service = await withKeys(FPR);
-    assert.equal(service.armor(service.find(FPR)), `armored ${FPR}`);
+    assert.equal(service.armor(await service.find(FPR)), `armored ${FPR}`);
   });
 });
 

@@ -64,7 +64,7 @@ export function createMemory() {
     reader,
     asked,
     rows,
-    keys: { find: (fingerprint: string) => keys.get(fingerprint) ?? null },
+    keys: { find: async (fingerprint: string) => keys.get(fingerprint) ?? null },
 
     /** The index learns of a signature that is good, unless told otherwise. */
     learn(signature: Partial<IndexedSignature> = {}): IndexedSignature {

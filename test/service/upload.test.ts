@@ -33,6 +33,7 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
   const events: NewAuditEvent[] = [];
   const judged: string[] = [];
   const reviews: UploadReview[] = [];
+  const keysAsked: string[] = [];
   const taken = new Map<string, number>();
   const makeEvent = createEventMaker({
     site: 'default',
@@ -53,11 +54,16 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
         return found[Buffer.from(bytes).toString()] ?? goodFor(IMAGE);
       },
     },
-    keys: { find: (fingerprint) => (fingerprint === FINGERPRINT ? keyOf() : null) },
+    keys: {
+      async find(fingerprint) {
+        keysAsked.push(fingerprint);
+        return fingerprint === FINGERPRINT ? keyOf() : null;
+      },
+    },
     appender: {
       async append(upload) {
         if (failsWith !== undefined) throw failsWith;
-        const review = upload.review?.(stored) ?? assert.fail('an upload that asks nothing');
+        const review = (await upload.review?.(stored)) ?? assert.fail('an upload that asks nothing');
         reviews.push(review);
         const { standIn, outcome } = review;
         if (standIn !== null) {
@@ -82,7 +88,7 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
     const { number = null, force = false, image = IMAGE } = changes;
     return uploader.upload({ image, bytes: Buffer.from(text), number, force }, ACTOR);
   };
-  return { uploader, put, appended, events, judged, reviews, log, clock };
+  return { uploader, put, appended, events, judged, reviews, keysAsked, log, clock };
 }
 
 const codesOf = ({ warnings }: Receipt) => warnings.map((warning) => warning.code);
@@ -364,6 +370,13 @@ describe('the numbers of an image', () => {
       reviews.map(({ needless }) => needless),
       [[1, 2, 5, 7]],
     );
+  });
+
+  test('are reviewed by one answer about each key, however many it has signed', async () => {
+    const bySubkey = indexed(IMAGE, 9, goodFor(IMAGE, { fingerprint: SUBKEY }));
+    const { put, keysAsked } = open({ stored: [...perClaim, bySubkey] });
+    await assert.rejects(put('one', { force: true }), code('TOO_MANY_SIGNATURES'));
+    assert.deepEqual(keysAsked, [FINGERPRINT, SUBKEY]);
   });
 });
 

@@ -40,7 +40,7 @@ describe('a key', () => {
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
     await assert.rejects(databases.keys.put(keyNamed('A'), auditEvent({ salt: 'ab' })));
-    assert.deepEqual(databases.keys.list(), []);
+    assert.deepEqual(await databases.keys.list(), []);
     assert.deepEqual(events(dataDir), []);
     await databases.keys.put(keyNamed('A'), auditEvent());
     assert.equal(events(dataDir)[0]?.seq, 1);
@@ -53,7 +53,7 @@ describe('a key', () => {
     for (const fingerprint of ['', 'A'.repeat(39), 'a'.repeat(40), 'G'.repeat(40), 'A'.repeat(64)]) {
       await assert.rejects(databases.keys.put({ ...keyNamed('A'), fingerprint }, auditEvent()));
     }
-    assert.deepEqual(databases.keys.list(), []);
+    assert.deepEqual(await databases.keys.list(), []);
     assert.deepEqual(events(dataDir), []);
   });
 
@@ -64,8 +64,8 @@ describe('a key', () => {
     await databases.keys.put(keyNamed('A'), auditEvent());
     for (const isOpen of [true, false]) {
       const reader = openKeysReadOnly(dataDir);
-      assert.equal(reader?.list()[0]?.fingerprint, 'A'.repeat(40));
-      assert.deepEqual(reader?.find('A'.repeat(40))?.userIds, ['A <A@example.com>']);
+      assert.equal((await reader?.list())?.[0]?.fingerprint, 'A'.repeat(40));
+      assert.deepEqual((await reader?.find('A'.repeat(40)))?.userIds, ['A <A@example.com>']);
       reader?.close();
       if (isOpen) await databases.close();
     }

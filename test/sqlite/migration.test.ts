@@ -156,7 +156,7 @@ describe('a state of version 1', () => {
       ci,
       { name: 'old', role: 'admin', createdAt: new Date(2000), revokedAt: new Date(3000) },
     ]);
-    assert.deepEqual([databases.keys.list(), events(dataDir)], [[], []]);
+    assert.deepEqual([await databases.keys.list(), events(dataDir)], [[], []]);
     assert.equal(await databases.audit.append(auditEvent()), 1);
   });
 

@@ -365,7 +365,7 @@ for (const kind of ['owned', 'shared'] as const) {
       const judged = { sha256: sha256Hex(ONE), servedNumber: 1 } as IndexedSignature; // all that matters here
       opened.verdicts.set(imageKey(IMAGE), [judged]);
       for (const outcome of ['equivalent', 'same'] as const) {
-        const review = ([standIn]: readonly IndexedSignature[]) => ({
+        const review = async ([standIn]: readonly IndexedSignature[]) => ({
           standIn: standIn ?? null,
           outcome,
           needless: [],
@@ -373,7 +373,7 @@ for (const kind of ['owned', 'shared'] as const) {
         const answer = await append(TWO, { review });
         assert.deepEqual(answer, { outcome, number: 1, sha256: sha256Hex(ONE), auditSeq });
       }
-      const none = () => ({ standIn: null, outcome: 'same', needless: [] }) as const;
+      const none = async () => ({ standIn: null, outcome: 'same', needless: [] }) as const;
       assert.equal((await append(TWO, { review: none })).outcome, 'created');
       opened.verdicts.set(imageKey(IMAGE), [{ ...judged, sha256: sha256Hex(signatureBytes('gone')) }]);
       let seen: readonly IndexedSignature[] | null = null;

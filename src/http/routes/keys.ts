@@ -31,10 +31,10 @@ async function addKeys({ keys }: Services, { bytes, exchange }: RouteRequest): P
 
 async function listKeys({ keys, clock }: Services): Promise<Reply> {
   const now = clock.now();
-  return jsonReply(200, { keys: keys.list().map((key) => showKey(key, now)) });
+  return jsonReply(200, { keys: (await keys.list()).map((key) => showKey(key, now)) });
 }
 
 async function showOne({ keys, clock }: Services, { params }: RouteRequest): Promise<Reply> {
-  const key = keys.find(params.fingerprint ?? '');
+  const key = await keys.find(params.fingerprint ?? '');
   return jsonReply(200, { ...showKey(key, clock.now()), armored: keys.armor(key) });
 }
