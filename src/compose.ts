@@ -522,10 +522,10 @@ function refuseOtherTree({ tree }: BackupManifest, config: Config): void {
 }
 
 /** The tokens, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
-export function listTokens(config: Config) {
+export async function listTokens(config: Config) {
   const tokens = openTokensReadOnly(config.data);
   try {
-    return tokens?.list() ?? [];
+    return (await tokens?.list()) ?? [];
   } finally {
     tokens?.close();
   }

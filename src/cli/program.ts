@@ -247,7 +247,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (options: DataOptions & { json?: boolean }) => {
       const { runTokenList } = await import('./token.ts');
-      finish(runTokenList(load(options), options.json === true));
+      finish(await runTokenList(load(options), options.json === true));
     });
   withData(token.command('revoke'))
     .description('make a token useless at once')

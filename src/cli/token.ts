@@ -29,8 +29,8 @@ export async function runTokenCreate(
   return EXIT.done;
 }
 
-export function runTokenList(config: Config, json: boolean): number {
-  const tokens = listTokens(config);
+export async function runTokenList(config: Config, json: boolean): Promise<number> {
+  const tokens = await listTokens(config);
   if (json) {
     printJson({ tokens });
     return EXIT.done;

@@ -174,9 +174,16 @@ export interface Token {
 }
 
 export interface TokenStore {
-  /** The token with that hash that is not revoked, or null. Synchronous: reads of closed sites wait for it. */
-  find(hash: string): Token | null;
-  list(): readonly Token[];
+  /**
+   * The token with that hash that is not revoked, or null: from a snapshot in memory, because a read of a closed site
+   * waits for nothing. What this process made or revoked is in it once create() or revoke() has resolved; what another
+   * process did, a second later.
+   */
+  peek(hash: string): Token | null;
+  /** The same, from the store itself: for a hash that peek() does not know. @throws STORE_UNAVAILABLE */
+  find(hash: string): Promise<Token | null>;
+  /** In the order of their making. @throws STORE_UNAVAILABLE */
+  list(): Promise<readonly Token[]>;
   /** Durable with its event once resolved. @throws NAME_TAKEN */
   create(
     token: {

@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import type { ImageId } from '../domain/image.ts';
 import type { Target } from '../domain/lookaside-path.ts';
 import { networkOf } from '../domain/network.ts';
+import type { Token } from '../domain/ports.ts';
 import type { Holder } from '../domain/room.ts';
 import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
 import { type Caller, clientAddress, requireRole, sentToken } from './client.ts';
@@ -11,7 +12,8 @@ import type { Services } from './services.ts';
 
 export interface Exchange {
   readonly target: Target;
-  readonly caller: Caller;
+  /** From memory; a route that needs a token settles it with the store before anything else. */
+  caller: Caller;
   readonly address: string;
   /** What stands before every path that this client is told. */
   readonly prefix: string;
@@ -40,7 +42,21 @@ export function identify(services: Services, req: IncomingMessage, isLocal: bool
   if (isLocal) return { kind: 'administrator' };
   const text = sentToken(req);
   if (text === null) return { kind: 'anonymous', sentWrongToken: false };
-  const token = services.tokens.find(text);
+  return callerWith(services.tokens.peek(text));
+}
+
+/** Asks the store about a token that memory does not know: another process may have made it just now. @throws STORE_UNAVAILABLE */
+export async function identifyAgain(
+  services: Services,
+  req: IncomingMessage,
+  caller: Caller,
+): Promise<Caller> {
+  const text = sentToken(req);
+  if (caller.kind !== 'anonymous' || text === null) return caller;
+  return callerWith(await services.tokens.find(text));
+}
+
+function callerWith(token: Token | null): Caller {
   return token === null ? { kind: 'anonymous', sentWrongToken: true } : { kind: 'token', token };
 }
 

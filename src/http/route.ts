@@ -10,7 +10,7 @@ import { announcedLength, type BodyReader, ClientGone, joinPieces } from './body
 import { streamBody } from './body-stream.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
-import { countRequest, type Exchange, holderOf, isRead, requireReader } from './exchange.ts';
+import { countRequest, type Exchange, holderOf, identifyAgain, isRead, requireReader } from './exchange.ts';
 import type { TellFailure } from './failure-log.ts';
 import { type ParseForm, requireForm } from './form.ts';
 import type { RefusedUploads } from './refused-uploads.ts';
@@ -113,6 +113,7 @@ async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): 
   const { services, exchangeOf, wrongTokens, refusedUploads } = options;
   const exchange = exchangeOf(req);
   requireMethod(req, spec, allowed);
+  if (needsToken(services, spec)) exchange.caller = await identifyAgain(services, req, exchange.caller);
   if (isWrongTokenOnWrite(req, spec, exchange)) wrongTokens.note(exchange.address);
   authorize(services, spec, exchange);
   if (spec.isUpload === true) refusedUploads.check(exchange.caller);
@@ -173,6 +174,11 @@ function notAllowed(error: LookasideError, allowed: readonly string[]): Reply {
 
 function isWrongTokenOnWrite(req: IncomingMessage, { roles }: RouteSpec, { caller }: Exchange): boolean {
   return !isRead(req) && roles !== 'open' && caller.kind === 'anonymous' && caller.sentWrongToken;
+}
+
+/** A read of an open site must not depend on the tokens' store. */
+function needsToken(services: Services, { roles }: RouteSpec): boolean {
+  return roles === 'reader' ? services.settings().read === 'token' : roles !== 'open';
 }
 
 function authorize(services: Services, { roles }: RouteSpec, { caller }: Exchange): void {

@@ -15,11 +15,13 @@ export interface TokenServiceOptions {
 export interface TokenService {
   /** The token's text, which nobody can be shown again. @throws LookasideError NAME_TAKEN, REQUEST_INVALID */
   create(name: string, role: Role, actor: Actor): Promise<string>;
-  list(): readonly Token[];
+  list(): Promise<readonly Token[]>;
   /** @throws NOT_FOUND */
   revoke(name: string, actor: Actor): Promise<Token>;
-  /** The token whose text this is, unless revoked. */
-  find(text: string): Token | null;
+  /** The token whose text this is, unless revoked; never waits. See TokenStore.peek. */
+  peek(text: string): Token | null;
+  /** The same, for a text that peek() does not know. @throws STORE_UNAVAILABLE */
+  find(text: string): Promise<Token | null>;
 }
 
 /** So that scanners for leaked secrets know one when they see it. */
@@ -53,7 +55,8 @@ export function createTokenService(options: TokenServiceOptions): TokenService {
       }
       return revoked;
     },
-    find: (text) => (TOKEN.test(text) ? store.find(sha256(text)) : null),
+    peek: (text) => (TOKEN.test(text) ? store.peek(sha256(text)) : null),
+    find: async (text) => (TOKEN.test(text) ? store.find(sha256(text)) : null),
   };
 }
 

@@ -96,7 +96,7 @@ export interface TokenReader extends Pick<TokenStore, 'find' | 'list'>, Closable
 export function openTokensReadOnly(dataDir: string): TokenReader | null {
   return readState(dataDir, (db) => {
     const table = new TokenTable(db);
-    return { find: (hash) => table.find(hash), list: () => table.list(), ...closing(db) };
+    return { find: async (hash) => table.find(hash), list: async () => table.list(), ...closing(db) };
   });
 }
 

@@ -88,11 +88,15 @@ export class SqliteTokenStore implements TokenStore {
     this.#table = new TokenTable(db);
   }
 
-  find(hash: string): Token | null {
+  peek(hash: string): Token | null {
     return this.#table.find(hash);
   }
 
-  list(): readonly Token[] {
+  async find(hash: string): Promise<Token | null> {
+    return this.#table.find(hash);
+  }
+
+  async list(): Promise<readonly Token[]> {
     return this.#table.list();
   }
 

@@ -279,7 +279,8 @@ describe('on every route', () => {
         create: tokens.create,
         list: tokens.list,
         revoke: tokens.revoke,
-        find: (text) =>
+        find: async () => null,
+        peek: (text) =>
           text === 'secret' ? { name: 'root', role: 'admin', createdAt: new Date(0), revokedAt: null } : null,
       },
     });

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
+import { BlockList } from 'node:net';
 import { describe, test } from 'node:test';
+import { LookasideError } from '../../src/domain/errors.ts';
+import type { SignatureSet, Token } from '../../src/domain/ports.ts';
 import { actorOf, type Exchange } from '../../src/http/exchange.ts';
+import type { Services } from '../../src/http/services.ts';
+import { sha256Hex } from '../store/lay.ts';
+import { serveOver } from './served.ts';
 
 const ASKED = {
   target: { kind: 'nothing' },
@@ -29,4 +35,115 @@ describe('who answers for a change', () => {
   test('is never nobody', () => {
     assert.throws(() => actorOf(by({ kind: 'anonymous', sentWrongToken: true })), /who the actor is/);
   });
+});
+
+const SENT = { headers: { Authorization: 'Bearer lookaside_sent' } };
+const READ_PATH = `/team/app@sha256=${'a'.repeat(64)}/signature-1`;
+const BYTES = Buffer.from('signature');
+const SET: SignatureSet = {
+  generation: 1,
+  entries: [{ sha256: sha256Hex(BYTES), sizeBytes: BYTES.length, storedAt: new Date(0), bytes: BYTES }],
+};
+
+interface Scene {
+  /** What memory knows of the token that is sent. */
+  readonly peeked: Token | null;
+  /** What the store says of it. */
+  readonly stored: Token | null | 'fails';
+  readonly read: 'anonymous' | 'token';
+}
+
+function openScene({ peeked, stored, read }: Scene) {
+  const accessLines: string[] = [];
+  const readers: (string | null)[] = [];
+  let storeAsked = 0;
+  const services: Partial<Services> = {
+    tokens: {
+      create: () => assert.fail(),
+      revoke: () => assert.fail(),
+      list: async () => [],
+      peek: () => peeked,
+      async find() {
+        storeAsked += 1;
+        if (stored === 'fails') throw new LookasideError('STORE_UNAVAILABLE', 'the database does not answer');
+        return stored;
+      },
+    },
+    reader: {
+      peekSet: () => SET,
+      readSet: async () => SET,
+      readSignature: async () => ({ entry: SET.entries[0] ?? assert.fail(), bytes: BYTES }),
+      forget: () => assert.fail(),
+      cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
+    },
+    recorder: {
+      record: ({ token }) => void readers.push(token),
+      flush: async () => undefined,
+      end: async () => undefined,
+      setFull: () => undefined,
+      buffer: { rows: 0, dropped: 0 },
+    },
+    settings: () => ({
+      prefix: '',
+      publicUrl: null,
+      read,
+      listing: true,
+      accessLog: 'json',
+      trustedProxies: new BlockList(),
+      maxSignatureBytes: 1024,
+    }),
+    writeAccessLine: (line) => void accessLines.push(line),
+  };
+  return { services, accessLines, readers, asked: () => storeAsked };
+}
+
+describe('a token that memory does not know', () => {
+  test('opens a route once the store knows it, and is named in the access line', async () => {
+    const scene = openScene({ peeked: null, stored: TOKEN, read: 'anonymous' });
+    {
+      await using served = await serveOver(scene.services);
+      assert.equal((await fetch(`${served.url}/api/v1/tokens`, SENT)).status, 200);
+    }
+    assert.equal(scene.asked(), 1);
+    assert.equal(JSON.parse(scene.accessLines[0] ?? '').token, 'ci');
+  });
+
+  test('reads a closed site once the store knows it, though the signature is in memory', async () => {
+    const scene = openScene({ peeked: null, stored: TOKEN, read: 'token' });
+    await using served = await serveOver(scene.services);
+    const answer = await fetch(served.url + READ_PATH, SENT);
+    assert.deepEqual([answer.status, Buffer.from(await answer.arrayBuffer())], [200, BYTES]);
+    assert.deepEqual([scene.asked(), scene.readers], [1, ['ci']]);
+  });
+
+  test('is wrong when the store does not know it either', async () => {
+    const scene = openScene({ peeked: null, stored: null, read: 'token' });
+    await using served = await serveOver(scene.services);
+    for (const path of ['/api/v1/tokens', READ_PATH])
+      assert.equal((await fetch(served.url + path, SENT)).status, 401, path);
+    assert.equal(scene.asked(), 2);
+  });
+
+  test('is a failure of the store, and no wrong token, while the store does not answer', async () => {
+    const scene = openScene({ peeked: null, stored: 'fails', read: 'token' });
+    await using served = await serveOver(scene.services);
+    for (const path of ['/api/v1/tokens', READ_PATH])
+      assert.equal((await fetch(served.url + path, SENT)).status, 503, path);
+  });
+
+  test('asks no store where no token is needed', async () => {
+    const scene = openScene({ peeked: null, stored: 'fails', read: 'anonymous' });
+    await using served = await serveOver(scene.services);
+    for (const path of [READ_PATH, '/livez'])
+      assert.equal((await fetch(served.url + path, SENT)).status, 200, path);
+    assert.equal(scene.asked(), 0);
+  });
+});
+
+test('a token that memory knows asks no store, neither for a cached read nor for a route', async () => {
+  const scene = openScene({ peeked: TOKEN, stored: 'fails', read: 'token' });
+  await using served = await serveOver(scene.services);
+  for (const path of [READ_PATH, '/api/v1/tokens'])
+    assert.equal((await fetch(served.url + path, SENT)).status, 200, path);
+  assert.deepEqual([scene.asked(), scene.readers], [0, ['ci']]);
 });

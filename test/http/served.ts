@@ -54,7 +54,8 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         create: unasked,
         list: unasked,
         revoke: unasked,
-        find: (text) => tokens.get(text) ?? null,
+        peek: (text) => tokens.get(text) ?? null,
+        find: async (text) => tokens.get(text) ?? null,
       },
       upkeep: {
         start: unasked,

@@ -76,8 +76,9 @@ export async function openUploadScene({
       tokens: {
         create: unreached,
         revoke: unreached,
-        list: () => ROLES.map(tokenFor),
-        find: (text) => ROLES.filter((role) => tokenOf(role) === text).map(tokenFor)[0] ?? null,
+        list: async () => ROLES.map(tokenFor),
+        peek: tokenWith,
+        find: async (text) => tokenWith(text),
       },
       uploader,
       metrics,
@@ -97,6 +98,10 @@ export async function openUploadScene({
     accessLines,
     [Symbol.asyncDispose]: () => served[Symbol.asyncDispose](),
   };
+}
+
+function tokenWith(text: string): Token | null {
+  return ROLES.filter((role) => tokenOf(role) === text).map(tokenFor)[0] ?? null;
 }
 
 function tokenFor(role: Role): Token {

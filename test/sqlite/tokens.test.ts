@@ -1,144 +1,72 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
-import type { Role } from '../../src/domain/ports.ts';
 import { openTokensReadOnly } from '../../src/sqlite/databases.ts';
 import { auditEvent } from '../contract/audit-event.ts';
-import { sha256 } from '../contract/signature-index.ts';
+import { tokenNamed, tokenStoreContract } from '../contract/token-store.ts';
+import { reopenable } from './reopenable.ts';
 import { type Cleanup, change, events, open, temporaryFolder } from './scratch.ts';
 
-const CREATED_AT = new Date('2026-11-22T10:00:00.000Z');
-const REVOKED_AT = new Date('2026-11-23T10:00:00.000Z');
-
-function token(
-  name: string,
-  role: Role = 'admin',
-): { name: string; role: Role; hash: string; createdAt: Date } {
-  return { name, role, hash: sha256(`secret of ${name}`), createdAt: CREATED_AT };
-}
+tokenStoreContract('the SQLite tokens', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
+  const { databases, reopen, close } = await reopenable(dataDir);
+  return {
+    tokens: databases.tokens,
+    reopen: async () => (await reopen()).tokens,
+    told: async () =>
+      events(dataDir)
+        .map(({ leaf }) => JSON.parse(leaf))
+        .map(({ action, result }) => [action, result]),
+    close,
+  };
+});
 
 describe('a token', () => {
-  it('is found by its hash from its creation on, also after a restart', async (t) => {
-    const dataDir = temporaryFolder(t);
-    const first = await open(dataDir);
-    const alice = token('alice', 'uploader');
-    const created = { name: 'alice', role: 'uploader', createdAt: CREATED_AT, revokedAt: null };
-    assert.deepEqual(await first.databases.tokens.create(alice, auditEvent()), created);
-    assert.deepEqual(first.databases.tokens.find(alice.hash), created);
-    await first.databases.close();
-    const { databases } = await open(dataDir);
-    t.after(() => databases.close());
-    assert.deepEqual(databases.tokens.find(alice.hash), created);
-    assert.deepEqual(databases.tokens.list(), [created]);
-  });
-
-  it('is found by nothing but its whole hash', async (t) => {
+  it('whose name is taken already is no failure of the store', async (t) => {
     const { databases } = await open(temporaryFolder(t));
     t.after(() => databases.close());
-    const { hash } = await databases.tokens.create(token('alice'), auditEvent()).then(() => token('alice'));
-    for (const wrong of [
-      '',
-      hash.slice(0, 62),
-      `${hash}00`,
-      hash.toUpperCase(),
-      sha256('x'),
-      'secret of alice',
-    ]) {
-      assert.equal(databases.tokens.find(wrong), null);
-    }
-  });
-
-  it('that is revoked is found no more but stays in the list, with the first time of its revocation', async (t) => {
-    const dataDir = temporaryFolder(t);
-    const { databases } = await open(dataDir);
-    await databases.tokens.create(token('alice'), auditEvent());
-    await databases.tokens.create(token('bob'), auditEvent());
-    const revoked = { name: 'alice', role: 'admin', createdAt: CREATED_AT, revokedAt: REVOKED_AT };
-    assert.deepEqual(await databases.tokens.revoke('alice', REVOKED_AT, auditEvent()), revoked);
-    assert.deepEqual(await databases.tokens.revoke('alice', new Date(), auditEvent()), revoked);
-    assert.equal(databases.tokens.find(token('alice').hash), null);
-    assert.equal(databases.tokens.find(token('bob').hash)?.name, 'bob');
-    await databases.close();
-
-    const again = await open(dataDir);
-    t.after(() => again.databases.close());
-    assert.deepEqual(again.databases.tokens.list()[0], revoked);
-    assert.equal(again.databases.tokens.find(token('alice').hash), null);
-  });
-
-  it('that does not exist cannot be revoked', async (t) => {
-    const { databases } = await open(temporaryFolder(t));
-    t.after(() => databases.close());
-    assert.equal(await databases.tokens.revoke('nobody', REVOKED_AT, auditEvent()), null);
-  });
-
-  it('has a name that no other has, not even after its revocation', async (t) => {
-    const { databases } = await open(temporaryFolder(t));
-    t.after(() => databases.close());
-    await databases.tokens.create(token('alice'), auditEvent());
-    await databases.tokens.revoke('alice', REVOKED_AT, auditEvent());
-    const second = { ...token('alice'), hash: sha256('other') };
-    await assert.rejects(databases.tokens.create(second, auditEvent()), (error) =>
-      isLookasideError(error, 'NAME_TAKEN'),
-    );
-    assert.equal(databases.tokens.find(second.hash), null);
-    assert.equal(databases.tokens.list().length, 1);
+    await databases.tokens.create(tokenNamed('alice'), auditEvent());
+    const second = { ...tokenNamed('bob'), name: 'alice' };
+    await assert.rejects(databases.tokens.create(second, auditEvent()));
     assert.equal(databases.health().state.lastWriteSucceeded, true);
+  });
+
+  it('is found and listed among thousands', async (t) => {
+    const dataDir = temporaryFolder(t);
+    await (await open(dataDir)).databases.close();
+    change(
+      join(dataDir, 'state.db'),
+      `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+       INSERT INTO token (name, role, hash, created_at_ms)
+       SELECT 'token-' || i, 'reader', unhex(printf('%064x', i)), i FROM n`,
+    );
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const listed = (await databases.tokens.list()).map(({ name }) => name);
+    assert.deepEqual(
+      listed,
+      Array.from({ length: 2500 }, (_, n) => `token-${n + 1}`),
+    );
+    for (const n of [1, 1000, 1001, 2500]) {
+      assert.equal(databases.tokens.peek(n.toString(16).padStart(64, '0'))?.name, `token-${n}`);
+    }
   });
 
   it('is read by another process while the server runs, and when none runs', async (t) => {
     const dataDir = temporaryFolder(t);
     assert.equal(openTokensReadOnly(dataDir), null);
     const { databases } = await open(dataDir);
-    await databases.tokens.create(token('alice'), auditEvent());
+    await databases.tokens.create(tokenNamed('alice'), auditEvent());
     for (const isOpen of [true, false]) {
       const reader = openTokensReadOnly(dataDir);
-      assert.equal(reader?.list()[0]?.name, 'alice');
-      assert.equal(reader?.find(token('alice').hash)?.name, 'alice');
+      assert.equal((await reader?.list())?.[0]?.name, 'alice');
+      assert.equal((await reader?.find(tokenNamed('alice').hash))?.name, 'alice');
       reader?.close();
       if (isOpen) await databases.close();
     }
-  });
-});
-
-describe('the audit log', () => {
-  const told = (dataDir: string) =>
-    events(dataDir).map(({ seq, leaf }) => [seq, JSON.parse(leaf).action, JSON.parse(leaf).result]);
-
-  it('tells of each token that was made or revoked, and of nothing that changed nothing', async (t) => {
-    const dataDir = temporaryFolder(t);
-    const { databases } = await open(dataDir);
-    t.after(() => databases.close());
-    const made = auditEvent({ action: 'token-create', result: 'created' });
-    const revoked = auditEvent({ action: 'token-revoke', result: 'revoked' });
-    await databases.tokens.create(token('alice'), made);
-    await assert.rejects(databases.tokens.create({ ...token('alice'), hash: sha256('other') }, made));
-    await databases.tokens.revoke('alice', REVOKED_AT, revoked);
-    await databases.tokens.revoke('alice', REVOKED_AT, revoked);
-    await databases.tokens.revoke('nobody', REVOKED_AT, revoked);
-    await databases.tokens.create(token('bob'), made);
-    assert.deepEqual(told(dataDir), [
-      [1, 'token-create', 'created'],
-      [2, 'token-revoke', 'revoked'],
-      [3, 'token-create', 'created'],
-    ]);
-  });
-
-  it('and the token are both left as they were when the event cannot be written', async (t) => {
-    const dataDir = temporaryFolder(t);
-    const { databases } = await open(dataDir);
-    t.after(() => databases.close());
-    const unwritable = auditEvent({ salt: 'ab' });
-    await databases.tokens.create(token('alice'), auditEvent());
-    await assert.rejects(databases.tokens.create(token('bob'), unwritable));
-    await assert.rejects(databases.tokens.revoke('alice', REVOKED_AT, unwritable));
-    assert.deepEqual(
-      databases.tokens.list().map(({ name, revokedAt }) => [name, revokedAt]),
-      [['alice', null]],
-    );
-    assert.equal(events(dataDir).length, 1);
   });
 });
 
@@ -147,7 +75,7 @@ describe('state.db', () => {
     const dataDir = temporaryFolder(t);
     const { databases } = await open(dataDir);
     for (let number = 0; number < 200; number += 1)
-      await databases.tokens.create(token(`token-${number}`), auditEvent());
+      await databases.tokens.create(tokenNamed(`token-${number}`), auditEvent());
     await databases.close();
     return dataDir;
   }
@@ -197,10 +125,10 @@ describe('state.db', () => {
     const content = readFileSync(join(dataDir, 'state.db'));
     rmSync(join(dataDir, 'state.db'));
     writeFileSync(join(dataDir, 'state.db'), content);
-    await assert.rejects(databases.tokens.create(token('late'), auditEvent()), (error) =>
+    await assert.rejects(databases.tokens.create(tokenNamed('late'), auditEvent()), (error) =>
       isLookasideError(error, 'STORE_UNAVAILABLE'),
     );
-    assert.equal(databases.tokens.find(token('late').hash), null);
+    assert.equal(await databases.tokens.find(tokenNamed('late').hash), null);
     assert.equal(databases.health().state.lastWriteSucceeded, false);
   });
 

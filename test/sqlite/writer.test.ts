@@ -76,10 +76,10 @@ describe('a foreign process that holds the write lock', () => {
     t.after(() => databases.close());
     const other = await otherProcess(t, 'write', join(dataDir, 'state.db'));
     await assert.rejects(databases.tokens.create(ALICE, auditEvent()), busy);
-    assert.equal(databases.tokens.find(ALICE.hash), null);
+    assert.equal(await databases.tokens.find(ALICE.hash), null);
     assert.equal(databases.health().state.lastWriteSucceeded, false);
     await other.end();
-    assert.deepEqual(databases.tokens.list(), []);
+    assert.deepEqual(await databases.tokens.list(), []);
     await databases.tokens.create(ALICE, auditEvent());
     assert.equal(databases.health().state.lastWriteSucceeded, true);
   });
@@ -158,7 +158,7 @@ describe('the queue', () => {
     const again = await open(dataDir);
     t.after(() => again.databases.close());
     assert.deepEqual(again.databases.index.counts(SITE), { images: 50, signatures: 150 });
-    assert.equal(again.databases.tokens.find(ALICE.hash)?.name, 'alice');
+    assert.equal((await again.databases.tokens.find(ALICE.hash))?.name, 'alice');
   });
 });
 

@@ -61,7 +61,7 @@ async function reindex({ upkeep }: Services, { body }: RouteRequest): Promise<Re
 }
 
 async function listTokens({ tokens }: Services): Promise<Reply> {
-  return jsonReply(200, { tokens: tokens.list().map(shownToken) });
+  return jsonReply(200, { tokens: (await tokens.list()).map(shownToken) });
 }
 
 async function createToken(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {

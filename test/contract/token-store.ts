@@ -1,0 +1,147 @@
+// What every TokenStore promises, run over each implementation.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { isLookasideError } from '../../src/domain/errors.ts';
+import type { Role, Token, TokenStore } from '../../src/domain/ports.ts';
+import { auditEvent } from './audit-event.ts';
+import { sha256 } from './signature-index.ts';
+
+export interface TokenStoreUnderTest {
+  readonly tokens: TokenStore;
+  /** The same tokens as another start finds them. */
+  reopen(): Promise<TokenStore>;
+  /** Action and result of each audit event, in their order. */
+  told(): Promise<readonly (readonly [string, string])[]>;
+  close(): Promise<void>;
+}
+
+const CREATED_AT = new Date('2026-11-22T10:00:00.123Z');
+const REVOKED_AT = new Date('2026-11-23T10:00:00.456Z');
+
+export function tokenNamed(
+  name: string,
+  role: Role = 'admin',
+): { name: string; role: Role; hash: string; createdAt: Date } {
+  return { name, role, hash: sha256(`secret of ${name}`), createdAt: CREATED_AT };
+}
+
+/** Memory and the store itself must say the same. */
+async function found(tokens: TokenStore, hash: string): Promise<Token | null> {
+  const peeked = tokens.peek(hash);
+  assert.deepEqual(await tokens.find(hash), peeked);
+  return peeked;
+}
+
+export function tokenStoreContract(name: string, open: () => Promise<TokenStoreUnderTest>): void {
+  const test = (title: string, act: (under: TokenStoreUnderTest) => Promise<void>): void => {
+    it(title, async () => {
+      const under = await open();
+      try {
+        await act(under);
+      } finally {
+        await under.close();
+      }
+    });
+  };
+
+  describe(name, () => {
+    test('a token is found by its hash once it is made, and after another start', async (under) => {
+      const alice = tokenNamed('alice', 'uploader');
+      const created = { name: 'alice', role: 'uploader', createdAt: CREATED_AT, revokedAt: null };
+      assert.deepEqual(await under.tokens.create(alice, auditEvent()), created);
+      assert.deepEqual(under.tokens.peek(alice.hash), created);
+      assert.deepEqual(await found(under.tokens, alice.hash), created);
+      const again = await under.reopen();
+      assert.deepEqual(await found(again, alice.hash), created);
+      assert.deepEqual(await again.list(), [created]);
+    });
+
+    test('a token is found by nothing but its whole hash', async ({ tokens }) => {
+      const { hash } = tokenNamed('alice');
+      await tokens.create(tokenNamed('alice'), auditEvent());
+      const wrong = ['', hash.slice(0, 62), `${hash}00`, hash.toUpperCase(), sha256('x'), 'secret of alice'];
+      for (const one of wrong) assert.equal(await found(tokens, one), null, one);
+    });
+
+    test('a revoked token is gone from memory at once, and listed with the first time of its revocation', async (under) => {
+      const { tokens } = under;
+      await tokens.create(tokenNamed('alice'), auditEvent());
+      await tokens.create(tokenNamed('bob'), auditEvent());
+      const revoked = { name: 'alice', role: 'admin', createdAt: CREATED_AT, revokedAt: REVOKED_AT };
+      assert.deepEqual(await tokens.revoke('alice', REVOKED_AT, auditEvent()), revoked);
+      assert.equal(tokens.peek(tokenNamed('alice').hash), null);
+      assert.deepEqual(await tokens.revoke('alice', new Date(), auditEvent()), revoked);
+      for (const store of [tokens, await under.reopen()]) {
+        assert.equal(await found(store, tokenNamed('alice').hash), null);
+        assert.equal((await found(store, tokenNamed('bob').hash))?.name, 'bob');
+        assert.deepEqual((await store.list())[0], revoked);
+      }
+    });
+
+    test('a token that nobody made cannot be revoked', async ({ tokens }) => {
+      assert.equal(await tokens.revoke('nobody', REVOKED_AT, auditEvent()), null);
+    });
+
+    test('a name is given once, also after its token was revoked', async ({ tokens }) => {
+      await tokens.create(tokenNamed('alice'), auditEvent());
+      await tokens.revoke('alice', REVOKED_AT, auditEvent());
+      const second = { ...tokenNamed('alice'), hash: sha256('other') };
+      const isTaken = (error: unknown) => isLookasideError(error, 'NAME_TAKEN');
+      await assert.rejects(tokens.create(second, auditEvent()), isTaken);
+      assert.equal(await found(tokens, second.hash), null);
+      assert.equal((await tokens.list()).length, 1);
+    });
+
+    test('of twenty that ask for one name at once, one gets it', async ({ tokens }) => {
+      const asked = Array.from({ length: 20 }, (_, n) => ({ ...tokenNamed('alice'), hash: sha256(`${n}`) }));
+      const answers = await Promise.allSettled(asked.map((token) => tokens.create(token, auditEvent())));
+      assert.equal(answers.filter(({ status }) => status === 'fulfilled').length, 1);
+      const there = await Promise.all(asked.map(({ hash }) => found(tokens, hash)));
+      assert.equal(there.filter((token) => token !== null).length, 1);
+    });
+
+    test('tokens are listed in the order of their making, and after another start', async (under) => {
+      const names = ['c', 'a', 'B', '10', '9'];
+      for (const one of names) await under.tokens.create(tokenNamed(one), auditEvent());
+      await under.tokens.revoke('a', REVOKED_AT, auditEvent());
+      for (const tokens of [under.tokens, await under.reopen()]) {
+        assert.deepEqual(
+          (await tokens.list()).map((token) => token.name),
+          names,
+        );
+      }
+    });
+
+    test('the audit log tells of each token that was made or revoked, and of nothing that changed nothing', async ({
+      tokens,
+      told,
+    }) => {
+      const made = auditEvent({ action: 'token-create', result: 'created' });
+      const revoked = auditEvent({ action: 'token-revoke', result: 'revoked' });
+      await tokens.create(tokenNamed('alice'), made);
+      await assert.rejects(tokens.create({ ...tokenNamed('alice'), hash: sha256('other') }, made));
+      await tokens.revoke('alice', REVOKED_AT, revoked);
+      await tokens.revoke('alice', REVOKED_AT, revoked);
+      await tokens.revoke('nobody', REVOKED_AT, revoked);
+      await tokens.create(tokenNamed('bob'), made);
+      assert.deepEqual(await told(), [
+        ['token-create', 'created'],
+        ['token-revoke', 'revoked'],
+        ['token-create', 'created'],
+      ]);
+    });
+
+    test('a token is neither made nor revoked when its event cannot be written', async ({ tokens, told }) => {
+      const unwritable = auditEvent({ salt: 'ab' });
+      await tokens.create(tokenNamed('alice'), auditEvent());
+      await assert.rejects(tokens.create(tokenNamed('bob'), unwritable));
+      await assert.rejects(tokens.revoke('alice', REVOKED_AT, unwritable));
+      assert.deepEqual(
+        (await tokens.list()).map(({ name: one, revokedAt }) => [one, revokedAt]),
+        [['alice', null]],
+      );
+      assert.notEqual(await found(tokens, tokenNamed('alice').hash), null);
+      assert.equal((await told()).length, 1);
+    });
+  });
+}
