@@ -348,8 +348,8 @@ async function connect({ config, current, log, databases }: Connections) {
         dataFreeBytes: databases.freeBytes,
         minFreeBytes: () => current().minFreeBytes,
         tree: config.tree,
-        index: () => ({
-          isComplete: isComplete(index),
+        index: async () => ({
+          isComplete: await isComplete(index),
           isScanning: upkeep.status.isScanning,
           error: upkeep.status.lastError,
         }),
@@ -366,7 +366,7 @@ async function connect({ config, current, log, databases }: Connections) {
 export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgress): Promise<FsckResult> {
   using found = openIndexReadOnly(config.data);
   using uploads = openUploadsReadOnly(config.data);
-  const isOfThisTree = found?.treeOf(DEFAULT_SITE) === treeName(config);
+  const isOfThisTree = (await found?.treeOf(DEFAULT_SITE)) === treeName(config);
   const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
   const scanner = createScanner({
     tree: openSiteTree(config),
@@ -421,7 +421,7 @@ export async function backUp({ config, folder, taker, ...request }: BackupOption
       target,
       clock: systemClock,
       copyState: (file) => copyState(config.data, file),
-      openSource: ({ auditSeq }) =>
+      openSource: async ({ auditSeq }) =>
         config.tree === 'shared'
           ? null
           : openBackupSource({ config, copy: target.stateFile, lastSeq: auditSeq, opened }),
@@ -441,12 +441,12 @@ interface OpenBackupSource {
   readonly opened: { close(): void }[];
 }
 
-function openBackupSource({ config, copy, lastSeq, opened }: OpenBackupSource): BackupSource {
+async function openBackupSource({ config, copy, lastSeq, opened }: OpenBackupSource): Promise<BackupSource> {
   const uploads = openCopiedUploads(copy);
   opened.push(uploads);
   const uploadsNow = openUploadsReadOnly(config.data) ?? uploads;
   if (uploadsNow !== uploads) opened.push(uploadsNow);
-  const index = openUsableIndex(config);
+  const index = await openUsableIndex(config);
   if (index !== null) opened.push(index);
   return createBackupSource({
     tree: openSiteTree(config),
@@ -462,10 +462,10 @@ function openBackupSource({ config, copy, lastSeq, opened }: OpenBackupSource): 
 }
 
 /** Null: the tree alone tells what there is. */
-function openUsableIndex(config: Config): IndexReader | null {
+async function openUsableIndex(config: Config): Promise<IndexReader | null> {
   try {
     const found = openIndexReadOnly(config.data);
-    if (found?.treeOf(DEFAULT_SITE) === treeName(config)) return found;
+    if ((await found?.treeOf(DEFAULT_SITE)) === treeName(config)) return found;
     found?.close();
     return null;
   } catch (error) {
@@ -570,9 +570,9 @@ function sha256Hex(content: Uint8Array | string): string {
   return createHash('sha256').update(content).digest('hex');
 }
 
-function isComplete(index: SignatureIndex): boolean {
+async function isComplete(index: SignatureIndex): Promise<boolean> {
   try {
-    return index.isComplete(DEFAULT_SITE);
+    return await index.isComplete(DEFAULT_SITE);
   } catch {
     return false; // INDEX_UNUSABLE: being made anew
   }
@@ -596,13 +596,13 @@ const NO_UPLOADS = { ofImage: async () => [] };
 
 /** An index that knows nothing, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {
-  recorded: () => [],
-  treeOf: () => '',
-  listFolder: () => ({ names: [], next: null }),
-  hasChild: () => false,
-  images: () => [],
-  counts: () => ({ images: 0, signatures: 0 }),
-  isComplete: () => false,
+  recorded: async () => [],
+  treeOf: async () => '',
+  listFolder: async () => ({ names: [], next: null }),
+  hasChild: async () => false,
+  images: async () => [],
+  counts: async () => ({ images: 0, signatures: 0 }),
+  isComplete: async () => false,
   record: refuseWrite,
   forgetFolder: refuseWrite,
   markComplete: refuseWrite,

@@ -140,9 +140,9 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
   };
 }
 
-function countsOrNull(index: Composed['index']) {
+async function countsOrNull(index: Composed['index']) {
   try {
-    return index.counts(DEFAULT_SITE);
+    return await index.counts(DEFAULT_SITE);
   } catch (error) {
     if (isLookasideError(error, 'INDEX_UNUSABLE')) return null; // being made anew
     throw error;

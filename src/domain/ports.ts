@@ -74,26 +74,27 @@ export interface RecordedImage {
 }
 
 /**
- * The index over a tree: a cache, which can be thrown away. Look-ups are synchronous (one prepared statement on a
- * read-only connection); changes are queued to the writer thread and resolve when committed.
+ * The index over a tree: a cache, which can be thrown away. Changes resolve when committed, and are carried out in the
+ * order in which they are asked for: whoever records last is right.
  */
 export interface SignatureIndex {
   /**
    * The recorded signatures by number, their bytes checked against their SHA-256; empty = none.
    * @throws LookasideError INDEX_UNUSABLE when the file is corrupt, gone or being made anew
    */
-  recorded(image: ImageId): readonly RecordedSignature[];
+  recorded(image: ImageId): Promise<readonly RecordedSignature[]>;
   /** @throws INDEX_UNUSABLE */
-  listFolder(site: string, folder: string, after: string | null, limit: number): FolderPage;
+  listFolder(site: string, folder: string, after: string | null, limit: number): Promise<FolderPage>;
   /** Whether the folder has that child. @throws INDEX_UNUSABLE */
-  hasChild(site: string, folder: string, name: string): boolean;
+  hasChild(site: string, folder: string, name: string): Promise<boolean>;
   /** The images of a site in a stable order, for walks. @throws INDEX_UNUSABLE */
-  images(site: string, after: ImageId | null, limit: number): readonly ImageId[];
-  counts(site: string): { readonly images: number; readonly signatures: number };
+  images(site: string, after: ImageId | null, limit: number): Promise<readonly ImageId[]>;
+  /** @throws INDEX_UNUSABLE */
+  counts(site: string): Promise<{ readonly images: number; readonly signatures: number }>;
   /** Which tree the site's rows come from, as given to bind(); empty when it never was. @throws INDEX_UNUSABLE */
-  treeOf(site: string): string;
+  treeOf(site: string): Promise<string>;
   /** True once a whole scan has been recorded and the file was checked: absence in the index is then absence. */
-  isComplete(site: string): boolean;
+  isComplete(site: string): Promise<boolean>;
   /** Replaces what is recorded of these images, in one transaction. @throws BUSY when the queue is full */
   record(images: readonly RecordedImage[]): Promise<void>;
   /** Forgets every image below the folder (`team` or `team/app@sha256=…`). */

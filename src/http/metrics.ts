@@ -15,7 +15,7 @@ export interface MetricsSource {
   readonly problems: () => ReadonlyMap<string, number>;
   readonly damaged: () => number;
   /** Null while the index is being made anew: the last known numbers stand. */
-  readonly counts: () => { images: number; signatures: number } | null;
+  readonly counts: () => Promise<{ images: number; signatures: number } | null>;
 }
 
 export interface AnsweredRequest {
@@ -98,8 +98,8 @@ export function createMetrics(source: MetricsSource): Metrics {
     () => source.accessBuffer().dropped,
   );
   gauge('lookaside_damaged_signatures', 'Recorded signatures whose file is gone or changed', source.damaged);
-  gauge('lookaside_images', 'Images with signatures', () => source.counts()?.images ?? null);
-  gauge('lookaside_signatures', 'Signatures served', () => source.counts()?.signatures ?? null);
+  gauge('lookaside_images', 'Images with signatures', async () => (await source.counts())?.images ?? null);
+  gauge('lookaside_signatures', 'Signatures served', async () => (await source.counts())?.signatures ?? null);
   new Gauge({
     name: 'lookaside_tree_problems',
     help: 'Files of the tree that need a look, by kind; lookaside fsck names them',
@@ -118,13 +118,13 @@ export function createMetrics(source: MetricsSource): Metrics {
   });
   build.set({ version: source.version, node: process.version }, 1);
 
-  function gauge(name: string, help: string, value: () => number | null): void {
+  function gauge(name: string, help: string, value: () => number | null | Promise<number | null>): void {
     new Gauge({
       name,
       help,
       registers,
-      collect() {
-        const now = value();
+      async collect() {
+        const now = await value();
         if (now !== null) this.set(now);
       },
     });

@@ -18,7 +18,7 @@ export interface BackupRequest {
   readonly target: BackupTarget;
   readonly copyState: (file: string) => Promise<StateCopy>;
   /** What belongs to that copy; null for a shared tree, of which nothing is kept. */
-  readonly openSource: (state: StateCopy) => BackupSource | null;
+  readonly openSource: (state: StateCopy) => Promise<BackupSource | null>;
   readonly site: string;
   readonly version: string;
   readonly clock: Clock;
@@ -44,7 +44,7 @@ export async function makeBackup(request: BackupRequest): Promise<BackupResult> 
   const { target, site, clock, version, onProgress } = request;
   const startedAt = clock.now();
   const state = await request.copyState(target.stateFile);
-  const source = request.openSource(state);
+  const source = await request.openSource(state);
   const damaged: { readonly path: string; readonly sha256: string }[] = [];
   let [images, signatures, copied] = [0, 0, 0];
 

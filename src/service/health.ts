@@ -27,11 +27,11 @@ export interface HealthSources {
   /** With less, uploads are refused. */
   readonly minFreeBytes: () => number;
   readonly tree: 'owned' | 'shared';
-  readonly index: () => {
+  readonly index: () => Promise<{
     readonly isComplete: boolean;
     readonly isScanning: boolean;
     readonly error: string | null;
-  };
+  }>;
   /** Null when the last write of each database succeeded. */
   readonly writerFault: () => string | null;
   readonly damaged: () => number;
@@ -60,8 +60,8 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
     }
   }
 
-  function checkIndex(): Check {
-    const { isComplete, isScanning, error } = sources.index();
+  async function checkIndex(): Promise<Check> {
+    const { isComplete, isScanning, error } = await sources.index();
     if (error !== null)
       return { state: 'degraded', message: 'the last scan of the tree failed; it is tried again' };
     if (isComplete) return OK;
@@ -108,7 +108,7 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
   return async () => {
     const checks = {
       tree: await checkTree(),
-      index: checkIndex(),
+      index: await checkIndex(),
       writer: checkWriter(),
       writable: await checkWritable(),
       space: await checkSpace(),

@@ -180,7 +180,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
       let counts: TreeCounts = { images: 0, signatures: 0, problems: 0 };
       let repaired = 0;
       const findings: FsckFinding[] = [];
-      const isCompared = index.isComplete(site);
+      const isCompared = await index.isComplete(site);
       const onProgress: OnProgress = (now) => {
         counts = now;
         request.onProgress?.(now);

@@ -69,7 +69,7 @@ export function openIndexReader(file: string): IndexReader {
     throw new LookasideError(code, `cannot read ${file}: ${messageOf(error)}`, { cause: error });
   }
   let isSound: boolean | null = null;
-  const look = <T>(query: (on: Statements) => T): T => asLookUp(() => query(statements));
+  const look = async <T>(query: (on: Statements) => T): Promise<T> => asLookUp(() => query(statements));
   return {
     recorded: (image) => look((on) => on.recorded(image)),
     listFolder: (...page) => look((on) => on.folders.page(...page)),
@@ -77,8 +77,8 @@ export function openIndexReader(file: string): IndexReader {
     images: (...page) => look((on) => on.images(...page)),
     counts: (site) => look((on) => on.counts(site)),
     treeOf: (site) => look((on) => on.treeOf(site)),
-    ofImage: (image) => look((on) => on.verdicts.ofImage(image)),
-    search: (...page) => look((on) => on.verdicts.search(...page)),
+    ofImage: (image) => asLookUp(() => statements.verdicts.ofImage(image)),
+    search: (...page) => asLookUp(() => statements.verdicts.search(...page)),
     isComplete: (site) =>
       look((on) => {
         if (!on.isMarkedComplete(site)) return false;
@@ -134,31 +134,31 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     return this.#checked;
   }
 
-  recorded(image: ImageId): readonly RecordedSignature[] {
+  async recorded(image: ImageId): Promise<readonly RecordedSignature[]> {
     return this.#look((on) => on.recorded(image));
   }
 
-  listFolder(site: string, folder: string, after: string | null, limit: number): FolderPage {
+  async listFolder(site: string, folder: string, after: string | null, limit: number): Promise<FolderPage> {
     return this.#look((on) => on.folders.page(site, folder, after, limit));
   }
 
-  hasChild(site: string, folder: string, name: string): boolean {
+  async hasChild(site: string, folder: string, name: string): Promise<boolean> {
     return this.#look((on) => on.folders.has(site, folder, name));
   }
 
-  images(site: string, after: ImageId | null, limit: number): readonly ImageId[] {
+  async images(site: string, after: ImageId | null, limit: number): Promise<readonly ImageId[]> {
     return this.#look((on) => on.images(site, after, limit));
   }
 
-  counts(site: string): { readonly images: number; readonly signatures: number } {
+  async counts(site: string): Promise<{ readonly images: number; readonly signatures: number }> {
     return this.#look((on) => on.counts(site));
   }
 
-  treeOf(site: string): string {
+  async treeOf(site: string): Promise<string> {
     return this.#look((on) => on.treeOf(site));
   }
 
-  isComplete(site: string): boolean {
+  async isComplete(site: string): Promise<boolean> {
     if (!this.#isChecked || this.#unusable !== null) return false;
     return this.#look((on) => on.isMarkedComplete(site));
   }

@@ -77,7 +77,7 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
     for (const name of names) {
       asked += 1;
       if (asked % NAMES_A_BREATH === 0) await wait(0);
-      if (index.hasChild(site, folder, name)) continue;
+      if (await index.hasChild(site, folder, name)) continue;
       const path = below(folder, name);
       const image = parseImageFolder(site, path);
       const images = image === null ? namespaceImages(site, path) : [image];
@@ -111,16 +111,15 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
   return {
     async sync(site, folder) {
       const key = `${site}/${folder}`;
+      // ahead of the flight: while it flies nothing else may be waited for, or its failure would have no taker
+      const waitMs = (await looker.isComplete(site)) ? SYNC_WAIT_MS.complete : SYNC_WAIT_MS.building;
       const flight =
         running.get(key) ??
         compare(site, folder)
           .catch(ignoreUnusableIndex)
           .finally(() => running.delete(key));
       running.set(key, flight);
-      await Promise.race([
-        flight,
-        wait(looker.isComplete(site) ? SYNC_WAIT_MS.complete : SYNC_WAIT_MS.building),
-      ]);
+      await Promise.race([flight, wait(waitMs)]);
     },
   };
 }

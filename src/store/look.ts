@@ -50,8 +50,8 @@ export interface Looker {
    */
   lookSettled(image: ImageId): Promise<Look>;
   /** @throws LookasideError INDEX_UNUSABLE never: then nothing is known */
-  recordedOrNone(image: ImageId): readonly RecordedSignature[];
-  isComplete(site: string): boolean;
+  recordedOrNone(image: ImageId): Promise<readonly RecordedSignature[]>;
+  isComplete(site: string): Promise<boolean>;
 }
 
 const WRITER_PAUSE_MS = 30;
@@ -62,14 +62,17 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
 
   async function lookBeside(
     image: ImageId,
-    recorded: readonly RecordedSignature[],
-    isComplete: boolean,
+    known: Pick<SignatureIndex, 'isComplete' | 'recorded'>,
   ): Promise<Look> {
+    // ahead of all that is asked, so that a change meanwhile shows
     const version = changes.versionOf(image);
+    // before the rows: if the scan ends in between, the rows are whole already, and else a file would pass for extra
+    const isWhole = kind === 'owned' && (await known.isComplete(image.site));
+    const recorded = await known.recorded(image);
     const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
     const onDisk =
       kind === 'shared' ? await tree.readImage(imageFolder(image)) : await readOwned(image, recorded);
-    const takesNew = kind === 'shared' || recorded.length === 0 || !isComplete;
+    const takesNew = kind === 'shared' || recorded.length === 0 || !isWhole;
     const uploaded = kind === 'owned' && hasUnrecorded(onDisk, recorded) ? await uploads.ofImage(image) : [];
     const state =
       kind === 'shared'
@@ -118,19 +121,19 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     return signatures.some(({ sha256 }) => !known.has(sha256));
   }
 
-  function recordedOrNone(image: ImageId): readonly RecordedSignature[] {
+  function recordedOrNone(image: ImageId): Promise<readonly RecordedSignature[]> {
     return unlessUnusable(() => index.recorded(image), []);
   }
 
-  function isComplete(site: string): boolean {
+  function isComplete(site: string): Promise<boolean> {
     return unlessUnusable(() => index.isComplete(site), false);
   }
 
   return {
-    look: async (image) => lookBeside(image, index.recorded(image), index.isComplete(image.site)),
+    look: (image) => lookBeside(image, index),
     async lookSettled(image) {
       for (let pause = 0; ; pause += 1) {
-        const look = await lookBeside(image, recordedOrNone(image), isComplete(image.site));
+        const look = await lookBeside(image, { isComplete, recorded: recordedOrNone });
         if (pause >= WRITER_PAUSES) return look;
         // what was recorded has changed while the disk was read: held against it, a file that is not kept yet would pass
         if (look.version !== changes.versionOf(image)) continue;
@@ -161,9 +164,9 @@ function lastInLine(onDisk: ImageFolder | null): number {
   return gap === -1 ? files.length : gap;
 }
 
-export function unlessUnusable<T>(act: () => T, otherwise: T): T {
+export async function unlessUnusable<T>(act: () => Promise<T>, otherwise: T): Promise<T> {
   try {
-    return act();
+    return await act();
   } catch (error) {
     if (isLookasideError(error, 'INDEX_UNUSABLE')) return otherwise;
     throw error;

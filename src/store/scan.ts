@@ -161,7 +161,8 @@ export function createScanner(options: ScannerOptions): Scanner {
 
   async function problemsOf(image: ImageId, uploads: TreeAndIndex['uploads']): Promise<ImageProblems> {
     const { recorded, signatures, problems } = await createLooker({ ...options, uploads }).look(image);
-    const isUnknown = options.kind === 'owned' && recorded.length === 0 && index.isComplete(image.site);
+    const isUnknown =
+      options.kind === 'owned' && recorded.length === 0 && (await index.isComplete(image.site));
     const uploaded = new Set(isUnknown ? (await uploads.ofImage(image)).map(({ sha256 }) => sha256) : []);
     const unrecorded = isUnknown ? signatures.filter(({ sha256 }) => !uploaded.has(sha256)) : [];
     const extra = unrecorded.map(({ number }): Problem => {
@@ -175,7 +176,9 @@ export function createScanner(options: ScannerOptions): Scanner {
 
   async function repair({ image, path }: FoundProblem): Promise<boolean> {
     if (image === null) return false;
-    const recorded = index.recorded(image).find(({ number }) => path.endsWith(`/signature-${number}`));
+    const recorded = (await index.recorded(image)).find(({ number }) =>
+      path.endsWith(`/signature-${number}`),
+    );
     if (recorded === undefined || recorded.bytes === null) return false;
     await options.restore(imageFolder(image), recorded.number, recorded.bytes);
     options.report(image, (await look(image)).problems);

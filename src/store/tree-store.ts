@@ -53,8 +53,9 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
 
   async function readOwned(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
     const version = changes.versionOf(image);
-    const recorded = recordedOrNone(image);
-    const isWhole = recorded.length > 0 && isComplete(image.site) && !(await isLagging(image, recorded));
+    // in this order, as in a look
+    const recorded = (await isComplete(image.site)) ? await recordedOrNone(image) : [];
+    const isWhole = recorded.length > 0 && !(await isLagging(image, recorded));
     // what was recorded may have changed while it was looked up
     if (isWhole && version === changes.versionOf(image)) return toSet(known, recorded, null);
     const seen = await lookSettled(image);
@@ -89,8 +90,8 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   /** Best effort: the index is a cache, and a scan finds what was not kept. */
-  function keepInIndex(image: ImageId, { signatures, version }: Look): void {
-    if (!changes.mayRecord(image, version) || sameSignatures(recordedOrNone(image), signatures)) return;
+  function keepInIndex(image: ImageId, { signatures, recorded, version }: Look): void {
+    if (!changes.mayRecord(image, version) || sameSignatures(recorded, signatures)) return;
     index.record([{ image, signatures }]).then(
       () => options.onRecorded(image),
       () => undefined,
@@ -103,7 +104,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
 
   async function readSharedBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
     // where it stood last: a look at all files for each of them would be 127 times 127
-    const last = recordedOrNone(image).find((signature) => signature.sha256 === sha256);
+    const last = (await recordedOrNone(image)).find((signature) => signature.sha256 === sha256);
     const bytes = last === undefined ? null : await readBytes(image, last.number, sha256);
     if (bytes !== null) return bytes;
     const onDisk = await tree.readImage(imageFolder(image));
@@ -118,7 +119,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   async function readOwnedBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
-    const signature = recordedOrNone(image).find((candidate) => candidate.sha256 === sha256);
+    const signature = (await recordedOrNone(image)).find((candidate) => candidate.sha256 === sha256);
     if (signature === undefined) return readSharedBlob(image, sha256);
     if (signature.bytes !== null) return signature.bytes;
     const path = `${imageFolder(image)}/signature-${signature.number}`;
@@ -134,7 +135,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     after: string | null,
     limit: number,
   ): Promise<FolderPage> {
-    if (options.kind === 'shared' || !isComplete(site)) await options.syncFolder(site, folder);
+    if (options.kind === 'shared' || !(await isComplete(site))) await options.syncFolder(site, folder);
     return index.listFolder(site, folder, after, limit);
   }
 

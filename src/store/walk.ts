@@ -1,6 +1,6 @@
 // Walking a tree and its index together, folder by folder, without holding up whoever reads meanwhile.
 import { type ImageId, isNamespaceFolder, parseImageFolder, whyTooLong } from '../domain/image.ts';
-import type { SignatureIndex } from '../domain/ports.ts';
+import type { FolderPage, SignatureIndex } from '../domain/ports.ts';
 import type { Tree } from '../domain/tree.ts';
 
 export interface Walk {
@@ -53,11 +53,11 @@ interface Above {
   readonly above: Above | null;
 }
 
-/** `breathe` lets others run: look-ups in the index are synchronous, and a folder may have 100,000 children. */
+/** `breathe` lets others run: an index in this process answers at once, and a folder may have 100,000 children. */
 export function createWalker(tree: Tree, index: SignatureIndex, breathe: () => Promise<void>): Walker {
   async function* recordedChildren(site: string, folder: string): AsyncGenerator<string> {
     for (let after: string | null = null; ; ) {
-      const page = index.listFolder(site, folder, after, INDEX_PAGE);
+      const page: FolderPage = await index.listFolder(site, folder, after, INDEX_PAGE);
       yield* page.names;
       after = page.next;
       if (after === null) return;

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { type ImageId, imageFolder, parseImageFolder } from '../../src/domain/image.ts';
 import type {
+  FolderPage,
   RecordedImage,
   RecordedSignature,
   SignatureIndex,
@@ -39,11 +40,16 @@ export function recordedImage(image: ImageId, ...contents: readonly string[]): R
   return { image, signatures: contents.map((content, position) => signature(position + 1, content)) };
 }
 
-function allNames(index: SignatureIndex, folder: string, limit: number, site = SITE): string[] {
+async function allNames(
+  index: SignatureIndex,
+  folder: string,
+  limit: number,
+  site = SITE,
+): Promise<string[]> {
   const names: string[] = [];
   let after: string | null = null;
   do {
-    const page = index.listFolder(site, folder, after, limit);
+    const page: FolderPage = await index.listFolder(site, folder, after, limit);
     names.push(...page.names);
     after = page.next;
   } while (after !== null);
@@ -73,14 +79,14 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       const image = imageAt('team/app', 'a');
       const signatures = [signature(1, 'one'), signature(3, 'three'), signature(12, '')];
       await index.record([{ image, signatures: signatures.toReversed() }]);
-      assertSame(index.recorded(image), signatures);
+      assertSame(await index.recorded(image), signatures);
     });
 
     test('a signature over 8 KiB is recorded without its bytes', async (index) => {
       const image = imageAt('team/app', 'a');
       const large = { ...signature(1, 'x'.repeat(9000)), bytes: null };
       await index.record([{ image, signatures: [large] }]);
-      assertSame(index.recorded(image), [large]);
+      assertSame(await index.recorded(image), [large]);
     });
 
     test('a small Buffer out of a large one is recorded as it is', async (index) => {
@@ -89,15 +95,15 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       const bytes = whole.subarray(1001, 1011);
       const wanted = { ...signature(1, ''), bytes, sha256: sha256(bytes), sizeBytes: 10 };
       await index.record([{ image, signatures: [wanted] }]);
-      assertSame(index.recorded(image), [wanted]);
+      assertSame(await index.recorded(image), [wanted]);
     });
 
     test('an image that nothing was recorded of has no signatures', async (index) => {
       await index.record([recordedImage(imageAt('team/app', 'a'), 'one')]);
       for (const other of [imageAt('team/app', 'b'), imageAt('team', 'a'), imageAt('team/app/', 'a')]) {
-        assert.deepEqual(index.recorded(other), []);
+        assert.deepEqual(await index.recorded(other), []);
       }
-      assert.deepEqual(index.recorded(imageAt('team/app', 'a', 'mirror')), []);
+      assert.deepEqual(await index.recorded(imageAt('team/app', 'a', 'mirror')), []);
     });
 
     test('recording an image replaces all that was recorded of it', async (index) => {
@@ -105,15 +111,22 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       await index.record([recordedImage(image, 'one', 'two', 'three')]);
       const now = [signature(2, 'two'), signature(4, 'four')];
       await index.record([{ image, signatures: now }]);
-      assertSame(index.recorded(image), now);
-      assert.deepEqual(index.counts(SITE), { images: 1, signatures: 2 });
+      assertSame(await index.recorded(image), now);
+      assert.deepEqual(await index.counts(SITE), { images: 1, signatures: 2 });
     });
 
     test('of an image that is named twice in one call the last counts', async (index) => {
       const image = imageAt('team/app', 'a');
       await index.record([recordedImage(image, 'one')]);
       await index.record([recordedImage(image, 'two'), recordedImage(image, 'one')]);
-      assertSame(index.recorded(image), [signature(1, 'one')]);
+      assertSame(await index.recorded(image), [signature(1, 'one')]);
+    });
+
+    test('of calls that are made at once for one image the last counts', async (index) => {
+      const image = imageAt('team/app', 'a');
+      const contents = Array.from({ length: 20 }, (_, n) => [`one ${n}`, `two ${n}`].slice(n % 2));
+      await Promise.all(contents.map((some) => index.record([recordedImage(image, ...some)])));
+      assertSame(await index.recorded(image), recordedImage(image, ...(contents.at(-1) ?? [])).signatures);
     });
 
     test('a call that fails changes nothing, and the next one works', async (index) => {
@@ -123,11 +136,11 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
         signatures: [signature(1, 'one'), signature(1, 'two')],
       };
       await assert.rejects(index.record([sound, twice]));
-      assert.deepEqual(index.recorded(sound.image), []);
-      assert.deepEqual(index.listFolder(SITE, '', null, 10).names, []);
-      assert.deepEqual(index.counts(SITE), { images: 0, signatures: 0 });
+      assert.deepEqual(await index.recorded(sound.image), []);
+      assert.deepEqual((await index.listFolder(SITE, '', null, 10)).names, []);
+      assert.deepEqual(await index.counts(SITE), { images: 0, signatures: 0 });
       await index.record([sound]);
-      assertSame(index.recorded(sound.image), sound.signatures);
+      assertSame(await index.recorded(sound.image), sound.signatures);
     });
 
     test('sites, layouts and digest algorithms are kept apart', async (index) => {
@@ -142,9 +155,9 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
         }),
       );
       await index.record(images);
-      for (const { image, signatures } of images) assertSame(index.recorded(image), signatures);
-      assert.deepEqual(index.counts(SITE), { images: 6, signatures: 6 });
-      const walked = index.images('mirror', null, 10).map(imageFolder);
+      for (const { image, signatures } of images) assertSame(await index.recorded(image), signatures);
+      assert.deepEqual(await index.counts(SITE), { images: 6, signatures: 6 });
+      const walked = (await index.images('mirror', null, 10)).map(imageFolder);
       assert.deepEqual(walked.toSorted(), folders.toSorted());
     });
 
@@ -153,26 +166,26 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       const images = paths.flatMap((path) => ['1', '2', '3'].map((manifest) => imageAt(path, manifest)));
       await index.record(images.map((image) => recordedImage(image, 'one', 'two')));
       await index.record([recordedImage(imageAt('a', '1', 'mirror'), 'one')]);
-      const whole = index.images(SITE, null, 100);
+      const whole = await index.images(SITE, null, 100);
       assert.equal(new Set(whole.map(imageFolder)).size, 21);
       for (const limit of [1, 4, 7, 21]) {
         const walked: ImageId[] = [];
-        for (let page = index.images(SITE, null, limit); page.length > 0; ) {
+        for (let page = await index.images(SITE, null, limit); page.length > 0; ) {
           walked.push(...page);
-          page = index.images(SITE, page.at(-1) ?? null, limit);
+          page = await index.images(SITE, page.at(-1) ?? null, limit);
         }
         assert.deepEqual(walked, whole);
       }
     });
 
     test('a site is complete once it was marked so, and no other with it', async (index) => {
-      assert.equal(index.isComplete(SITE), false);
+      assert.equal(await index.isComplete(SITE), false);
       await index.record([recordedImage(imageAt('team/app', 'a'), 'one')]);
-      assert.equal(index.isComplete(SITE), false);
+      assert.equal(await index.isComplete(SITE), false);
       await index.markComplete(SITE);
-      assert.equal(index.isComplete(SITE), true);
-      assert.equal(index.isComplete('mirror'), false);
-      assert.deepEqual(index.counts(SITE), { images: 1, signatures: 1 });
+      assert.equal(await index.isComplete(SITE), true);
+      assert.equal(await index.isComplete('mirror'), false);
+      assert.deepEqual(await index.counts(SITE), { images: 1, signatures: 1 });
     });
 
     test('after a reset nothing is recorded and no site is complete', async (index) => {
@@ -180,11 +193,11 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       await index.record([one]);
       await index.markComplete(SITE);
       await index.reset();
-      assert.deepEqual(index.recorded(one.image), []);
-      assert.deepEqual(index.counts(SITE), { images: 0, signatures: 0 });
-      assert.equal(index.isComplete(SITE), false);
+      assert.deepEqual(await index.recorded(one.image), []);
+      assert.deepEqual(await index.counts(SITE), { images: 0, signatures: 0 });
+      assert.equal(await index.isComplete(SITE), false);
       await index.record([one]);
-      assertSame(index.recorded(one.image), one.signatures);
+      assertSame(await index.recorded(one.image), one.signatures);
     });
   });
 
@@ -193,45 +206,46 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       const names = ['v1', 'v2', 'v10', 'v010', 'v9', 'app', 'App', 'v1-x'];
       const images = names.map((path) => recordedImage(imageAt(`${path}/app`, 'a'), 'one'));
       await index.record(images);
-      const listed = index.listFolder(SITE, '', null, 100);
+      const listed = await index.listFolder(SITE, '', null, 100);
       assert.deepEqual(listed, {
         names: ['App', 'app', 'v1', 'v1-x', 'v2', 'v9', 'v010', 'v10'],
         next: null,
       });
-      assert.deepEqual(allNames(index, 'v10', 10), [`app@sha256=${sha256('a')}`]);
+      assert.deepEqual(await allNames(index, 'v10', 10), [`app@sha256=${sha256('a')}`]);
     });
 
     test('pages meet each name once, also when the last one is exactly full', async (index) => {
       const images = Array.from({ length: 12 }, (_, position) => imageAt(`f/n${position}/app`, 'a'));
       await index.record(images.map((image) => recordedImage(image, 'one')));
       const wanted = images.map((_, position) => `n${position}`);
-      for (const limit of [1, 3, 4, 5, 11, 12, 13]) assert.deepEqual(allNames(index, 'f', limit), wanted);
-      assert.equal(index.listFolder(SITE, 'f', null, 12).next, null);
-      assert.equal(index.listFolder(SITE, 'f', null, 11).next, 'n10');
-      assert.deepEqual(index.listFolder(SITE, 'f', 'n11', 5), { names: [], next: null });
-      assert.deepEqual(index.listFolder(SITE, 'f', 'n7', 2), { names: ['n8', 'n9'], next: 'n9' });
+      for (const limit of [1, 3, 4, 5, 11, 12, 13])
+        assert.deepEqual(await allNames(index, 'f', limit), wanted);
+      assert.equal((await index.listFolder(SITE, 'f', null, 12)).next, null);
+      assert.equal((await index.listFolder(SITE, 'f', null, 11)).next, 'n10');
+      assert.deepEqual(await index.listFolder(SITE, 'f', 'n11', 5), { names: [], next: null });
+      assert.deepEqual(await index.listFolder(SITE, 'f', 'n7', 2), { names: ['n8', 'n9'], next: 'n9' });
     });
 
     test('a cursor whose name is gone goes on where it stood', async (index) => {
       const images = ['n1', 'n2', 'n3'].map((name) => imageAt(`${name}/app`, 'a'));
       await index.record(images.map((image) => recordedImage(image, 'one')));
       await index.forgetFolder(SITE, 'n2');
-      assert.deepEqual(index.listFolder(SITE, '', 'n2', 5).names, ['n3']);
+      assert.deepEqual((await index.listFolder(SITE, '', 'n2', 5)).names, ['n3']);
     });
 
     test('a folder stands as long as an image is somewhere below it', async (index) => {
       const first = imageAt('a/b/c', '1');
       const second = imageAt('a/b/c', '2');
       await index.record([recordedImage(first, 'one'), recordedImage(second, 'one', 'two')]);
-      assert.equal(index.hasChild(SITE, '', 'a'), true);
-      assert.equal(index.hasChild(SITE, 'a/b', `c@sha256=${first.hex}`), true);
+      assert.equal(await index.hasChild(SITE, '', 'a'), true);
+      assert.equal(await index.hasChild(SITE, 'a/b', `c@sha256=${first.hex}`), true);
       await index.record([{ image: first, signatures: [] }]);
-      assert.equal(index.hasChild(SITE, 'a/b', `c@sha256=${first.hex}`), false);
-      assert.equal(index.hasChild(SITE, 'a', 'b'), true);
+      assert.equal(await index.hasChild(SITE, 'a/b', `c@sha256=${first.hex}`), false);
+      assert.equal(await index.hasChild(SITE, 'a', 'b'), true);
       await index.record([{ image: second, signatures: [] }]);
-      assert.deepEqual(allNames(index, '', 10), []);
-      assert.deepEqual(allNames(index, 'a', 10), []);
-      assert.deepEqual(index.counts(SITE), { images: 0, signatures: 0 });
+      assert.deepEqual(await allNames(index, '', 10), []);
+      assert.deepEqual(await allNames(index, 'a', 10), []);
+      assert.deepEqual(await index.counts(SITE), { images: 0, signatures: 0 });
     });
 
     test('an image that changes its number of signatures is counted once', async (index) => {
@@ -240,7 +254,7 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       await index.record([recordedImage(image, 'one', 'two')]);
       await index.record([recordedImage(image, 'two')]);
       await index.record([{ image, signatures: [] }]);
-      assert.equal(index.hasChild(SITE, '', 'a'), false);
+      assert.equal(await index.hasChild(SITE, '', 'a'), false);
     });
 
     const neighbours = [
@@ -263,9 +277,12 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       await index.record(neighbours.map((path) => recordedImage(imageAt(path, 'a'), 'one', 'two')));
       await index.record([recordedImage(imageAt('team/app', 'a', 'mirror'), 'one')]);
       await index.forgetFolder(SITE, forget);
-      assert.equal(index.recorded(imageAt('team/app', 'a', 'mirror')).length, 1);
-      const kept = neighbours.filter((path) => index.recorded(imageAt(path, 'a')).length > 0);
-      assert.deepEqual(index.counts(SITE), { images: kept.length, signatures: 2 * kept.length });
+      assert.equal((await index.recorded(imageAt('team/app', 'a', 'mirror'))).length, 1);
+      const kept: string[] = [];
+      for (const path of neighbours) {
+        if ((await index.recorded(imageAt(path, 'a'))).length > 0) kept.push(path);
+      }
+      assert.deepEqual(await index.counts(SITE), { images: kept.length, signatures: 2 * kept.length });
       return kept;
     }
 
@@ -275,9 +292,9 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
         await left(index, 'team'),
         neighbours.filter((path) => !below.includes(path)),
       );
-      assert.equal(index.hasChild(SITE, '', 'team'), false);
-      assert.equal(index.hasChild(SITE, '', 'team2'), true);
-      assert.equal(index.hasChild(SITE, '', `team@sha256=${sha256('a')}`), true);
+      assert.equal(await index.hasChild(SITE, '', 'team'), false);
+      assert.equal(await index.hasChild(SITE, '', 'team2'), true);
+      assert.equal(await index.hasChild(SITE, '', `team@sha256=${sha256('a')}`), true);
     });
 
     test('forgetting a deeper folder keeps the image of the same name', async (index) => {
@@ -303,7 +320,7 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
 
     test('forgetting the top forgets the site', async (index) => {
       assert.deepEqual(await left(index, ''), []);
-      assert.deepEqual(allNames(index, '', 10), []);
+      assert.deepEqual(await allNames(index, '', 10), []);
     });
 
     test('forgetting what is not there changes nothing', async (index) => {

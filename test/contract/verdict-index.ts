@@ -215,7 +215,7 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
         ['three', 'one', 'two'].map((content, position) => [position + 1, sha256(content)]),
       );
       for (const { sha256: hash, id, verdict } of after) assert.deepEqual({ id, verdict }, before.get(hash));
-      assert.equal(index.recorded(image).length, 3);
+      assert.equal((await index.recorded(image)).length, 3);
     });
 
     test('a file that was touched or has grown too large to be kept stays the signature that it was', async (index) => {
@@ -225,10 +225,10 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
       const [before] = index.ofImage(image);
       await index.record([{ image, signatures: [{ ...signature(1, 'one'), storedAt: LATER, bytes: null }] }]);
       assert.deepEqual(index.ofImage(image), [{ ...before, storedAt: LATER }]);
-      assert.equal(index.recorded(image)[0]?.bytes, null);
+      assert.equal((await index.recorded(image))[0]?.bytes, null);
       await index.record([recordedImage(image, 'one')]);
       assert.deepEqual(index.ofImage(image), [before]);
-      assert.deepEqual(Buffer.from(index.recorded(image)[0]?.bytes ?? ''), Buffer.from('one'));
+      assert.deepEqual(Buffer.from((await index.recorded(image))[0]?.bytes ?? ''), Buffer.from('one'));
     });
 
     test('other bytes under the same number are another signature', async (index) => {
@@ -731,7 +731,7 @@ function modelContract(name: string, open: () => Promise<IndexUnderTest>): void 
                 assertIds(before.get(key) ?? [], rows, lastId);
               }
               const all = IMAGES.flatMap((image) => index.ofImage(image));
-              assert.deepEqual(index.counts(SITE), {
+              assert.deepEqual(await index.counts(SITE), {
                 images: IMAGES.filter((image) => index.ofImage(image).length > 0).length,
                 signatures: all.length,
               });

@@ -22,13 +22,13 @@ const nowMs = Date.now;
 const rows = new Map<string, readonly RecordedSignature[]>();
 const refuse = () => Promise.reject(new Error('not asked for here'));
 const index: SignatureIndex = {
-  recorded: (image) => rows.get(imageKey(image)) ?? [],
-  listFolder: () => ({ names: [], next: null }),
-  hasChild: () => false,
-  images: () => [],
-  counts: () => ({ images: 0, signatures: 0 }),
-  treeOf: () => '',
-  isComplete: () => true,
+  recorded: async (image) => rows.get(imageKey(image)) ?? [],
+  listFolder: async () => ({ names: [], next: null }),
+  hasChild: async () => false,
+  images: async () => [],
+  counts: async () => ({ images: 0, signatures: 0 }),
+  treeOf: async () => '',
+  isComplete: async () => true,
   async record(images) {
     for (const { image, signatures } of images) rows.set(imageKey(image), signatures);
   },

@@ -10,7 +10,7 @@ test('while the index is made anew, metrics are told all the same, with the last
     accessBuffer: () => ({ rows: 0, dropped: 0 }),
     problems: () => new Map(),
     damaged: () => 0,
-    counts: () => counts,
+    counts: async () => counts,
   });
   for (const now of [counts, null]) {
     counts = now;

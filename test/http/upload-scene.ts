@@ -51,7 +51,7 @@ export async function openUploadScene({
     accessBuffer: () => ({ rows: 0, dropped: 0 }),
     problems: () => new Map(),
     damaged: () => 0,
-    counts: () => null,
+    counts: async () => null,
   });
   const inForce: HttpSettings = {
     prefix: '',

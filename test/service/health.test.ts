@@ -13,7 +13,7 @@ function sourcesWith(changes: Partial<HealthSources> = {}): HealthSources {
     dataFreeBytes: async () => 100,
     minFreeBytes: () => 100,
     tree: 'owned',
-    index: () => ({ isComplete: true, isScanning: false, error: null }),
+    index: async () => ({ isComplete: true, isScanning: false, error: null }),
     writerFault: () => null,
     damaged: () => 0,
     isDraining: () => false,
@@ -50,21 +50,21 @@ describe('health', () => {
   ])[] = [
     [
       'an index that is being built',
-      { index: () => ({ isComplete: false, isScanning: true, error: null }) },
+      { index: async () => ({ isComplete: false, isScanning: true, error: null }) },
       'index',
       'ok',
       /being built; the tree is read instead/,
     ],
     [
       'an index that is not built',
-      { index: () => ({ isComplete: false, isScanning: false, error: null }) },
+      { index: async () => ({ isComplete: false, isScanning: false, error: null }) },
       'index',
       'ok',
       /not built/,
     ],
     [
       'a scan that failed, even of a complete index',
-      { index: () => ({ isComplete: true, isScanning: false, error: 'secret path' }) },
+      { index: async () => ({ isComplete: true, isScanning: false, error: 'secret path' }) },
       'index',
       'ok',
       /^the last scan of the tree failed; it is tried again$/,

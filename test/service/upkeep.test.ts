@@ -89,7 +89,7 @@ function open(t: TestContext, scene: Scene = {}) {
     record: unused,
     forgetFolder: unused,
     markComplete: unused,
-    isComplete: () => scene.isComplete ?? true,
+    isComplete: async () => scene.isComplete ?? true,
     reset: () => alone('reset', async () => scene.reset?.()),
   };
   const upkeep = createUpkeep({

@@ -37,15 +37,18 @@ describe('an index of version 1', () => {
     assert.equal(databases.indexReplacedBecause, null);
     for (const { image, signatures } of IMAGES) {
       assert.deepEqual(
-        index.recorded(image).map(({ bytes, ...rest }) => ({ ...rest, bytes: bytes && Buffer.from(bytes) })),
+        (await index.recorded(image)).map(({ bytes, ...rest }) => ({
+          ...rest,
+          bytes: bytes && Buffer.from(bytes),
+        })),
         signatures,
       );
     }
-    assert.deepEqual(index.counts(SITE), { images: 301, signatures: 602 });
-    assert.equal(index.treeOf(SITE), 'owned');
-    assert.deepEqual(index.listFolder(SITE, '', null, 5).names, ['team']);
+    assert.deepEqual(await index.counts(SITE), { images: 301, signatures: 602 });
+    assert.equal(await index.treeOf(SITE), 'owned');
+    assert.deepEqual((await index.listFolder(SITE, '', null, 5)).names, ['team']);
     await index.whenChecked();
-    assert.equal(index.isComplete(SITE), true);
+    assert.equal(await index.isComplete(SITE), true);
     assert.match(index.generation, /^[0-9a-f]{32}$/);
     assert.deepEqual(reasons, []);
   });
@@ -101,7 +104,7 @@ describe('an index of version 1', () => {
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
     assert.match(databases.indexReplacedBecause ?? '', /generation/);
-    assert.deepEqual(databases.index.counts(SITE), { images: 0, signatures: 0 });
+    assert.deepEqual(await databases.index.counts(SITE), { images: 0, signatures: 0 });
   });
 });
 
@@ -151,8 +154,8 @@ describe('a state of version 1', () => {
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
     const ci = { name: 'ci', role: 'uploader', createdAt: new Date(1000), revokedAt: null };
-    assert.deepEqual(databases.tokens.find(hash), ci);
-    assert.deepEqual(databases.tokens.list(), [
+    assert.deepEqual(await databases.tokens.find(hash), ci);
+    assert.deepEqual(await databases.tokens.list(), [
       ci,
       { name: 'old', role: 'admin', createdAt: new Date(2000), revokedAt: new Date(3000) },
     ]);

@@ -60,8 +60,8 @@ export async function otherProcess(t: Cleanup, lock: 'data' | 'write', path: str
 }
 
 /** Gives way to the event loop until `isSo`. */
-export async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await setImmediate();
+export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await setImmediate();
 }
 
 /** Changes a database file as another program would. */

@@ -73,11 +73,11 @@ describe('the index over a restart', () => {
     const { databases, reasons } = await open(dataDir);
     t.after(() => databases.close());
     assert.equal(databases.indexReplacedBecause, null);
-    assert.equal(databases.index.isComplete(SITE), false);
-    assert.equal(databases.index.recorded(FIRST.image).length, 2);
+    assert.equal(await databases.index.isComplete(SITE), false);
+    assert.equal((await databases.index.recorded(FIRST.image)).length, 2);
     await databases.index.whenChecked();
-    assert.equal(databases.index.isComplete(SITE), true);
-    assert.deepEqual(databases.index.counts(SITE), { images: 2000, signatures: 4000 });
+    assert.equal(await databases.index.isComplete(SITE), true);
+    assert.deepEqual(await databases.index.counts(SITE), { images: 2000, signatures: 4000 });
     assert.deepEqual(reasons, []);
   });
 
@@ -91,8 +91,8 @@ describe('the index over a restart', () => {
     rmSync(join(dataDir, 'index.db'));
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
-    assert.deepEqual(databases.index.recorded(FIRST.image), []);
-    assert.equal(databases.index.isComplete(SITE), false);
+    assert.deepEqual(await databases.index.recorded(FIRST.image), []);
+    assert.equal(await databases.index.isComplete(SITE), false);
     assert.equal(databases.indexReplacedBecause, null);
   });
 
@@ -118,22 +118,22 @@ describe('a broken index', () => {
     const { index } = databases;
     await index.whenChecked();
     assert.equal(reasons.length, 1);
-    assert.equal(index.isComplete(SITE), false);
-    assert.throws(() => index.recorded(FIRST.image), indexUnusable);
-    assert.throws(() => index.listFolder(SITE, '', null, 10), indexUnusable);
-    assert.throws(() => index.hasChild(SITE, '', 'team'), indexUnusable);
-    assert.throws(() => index.images(SITE, null, 10), indexUnusable);
-    assert.throws(() => index.counts(SITE), indexUnusable);
+    assert.equal(await index.isComplete(SITE), false);
+    await assert.rejects(index.recorded(FIRST.image), indexUnusable);
+    await assert.rejects(index.listFolder(SITE, '', null, 10), indexUnusable);
+    await assert.rejects(index.hasChild(SITE, '', 'team'), indexUnusable);
+    await assert.rejects(index.images(SITE, null, 10), indexUnusable);
+    await assert.rejects(index.counts(SITE), indexUnusable);
     await assert.rejects(index.record([FIRST]), indexUnusable);
     await assert.rejects(index.markComplete(SITE), indexUnusable);
     assert.notEqual(databases.health().index.unusable, null);
 
     await Promise.all([index.reset(), index.reset()]);
-    assert.deepEqual(index.counts(SITE), { images: 0, signatures: 0 });
+    assert.deepEqual(await index.counts(SITE), { images: 0, signatures: 0 });
     await index.record(SOME);
     await index.markComplete(SITE);
-    assert.equal(index.isComplete(SITE), true);
-    assert.equal(index.recorded(FIRST.image).length, 2);
+    assert.equal(await index.isComplete(SITE), true);
+    assert.equal((await index.recorded(FIRST.image)).length, 2);
     assert.equal(reasons.length, 1);
     assert.equal(databases.health().index.unusable, null);
   });
@@ -154,10 +154,10 @@ describe('a broken index', () => {
       const { databases, reasons } = await open(dataDir);
       t.after(() => databases.close());
       assert.notEqual(databases.indexReplacedBecause, null);
-      assert.equal(databases.index.isComplete(SITE), false);
-      assert.deepEqual(databases.index.recorded(FIRST.image), []);
+      assert.equal(await databases.index.isComplete(SITE), false);
+      assert.deepEqual(await databases.index.recorded(FIRST.image), []);
       await databases.index.record([FIRST]);
-      assert.equal(databases.index.recorded(FIRST.image).length, 2);
+      assert.equal((await databases.index.recorded(FIRST.image)).length, 2);
       assert.deepEqual(reasons, []);
     });
   }
@@ -168,7 +168,7 @@ describe('a broken index', () => {
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
     await databases.index.whenChecked();
-    assert.equal(databases.index.isComplete(SITE), false);
+    assert.equal(await databases.index.isComplete(SITE), false);
     await databases.index.record([FIRST]);
   });
 
@@ -195,12 +195,12 @@ describe('a broken index', () => {
       .prepare(`UPDATE signature SET bytes = zeroblob(size_bytes) WHERE digest = ? AND number = 2`)
       .run(Buffer.from(FIRST.image.hex, 'hex'));
     other.close();
-    assert.throws(() => databases.index.recorded(FIRST.image), indexUnusable);
-    assert.throws(() => databases.index.recorded(FIRST.image), indexUnusable);
+    await assert.rejects(databases.index.recorded(FIRST.image), indexUnusable);
+    await assert.rejects(databases.index.recorded(FIRST.image), indexUnusable);
     assert.equal(reasons.length, 1);
-    assert.equal(databases.index.isComplete(SITE), false);
+    assert.equal(await databases.index.isComplete(SITE), false);
     await databases.index.reset();
-    assert.deepEqual(databases.index.recorded(FIRST.image), []);
+    assert.deepEqual(await databases.index.recorded(FIRST.image), []);
   });
 
   it('is noticed by a write when its file was removed or replaced', async (t) => {
@@ -210,11 +210,11 @@ describe('a broken index', () => {
     rmSync(join(dataDir, 'index.db'));
     await assert.rejects(databases.index.forgetFolder(SITE, 'team'), indexUnusable);
     assert.equal(reasons.length, 1);
-    assert.throws(() => databases.index.recorded(FIRST.image), indexUnusable);
+    await assert.rejects(databases.index.recorded(FIRST.image), indexUnusable);
     await databases.index.reset();
     await databases.index.record([FIRST]);
     assert.equal(existsSync(join(dataDir, 'index.db')), true);
-    assert.equal(databases.index.recorded(FIRST.image).length, 2);
+    assert.equal((await databases.index.recorded(FIRST.image)).length, 2);
   });
 });
 
@@ -239,7 +239,7 @@ describe('a large index', () => {
         const part = images.slice(start, start + 10_000);
         await index.record(part.map((image) => recordedImage(image, image.hex)));
       }
-      assert.deepEqual(index.counts(SITE), { images: IMAGES, signatures: IMAGES });
+      assert.deepEqual(await index.counts(SITE), { images: IMAGES, signatures: IMAGES });
 
       let listed = 0;
       let slowestMs = 0;
@@ -248,7 +248,7 @@ describe('a large index', () => {
         let after: string | null = null;
         do {
           const startedMs = performance.now();
-          const page = index.listFolder(SITE, folder, after, 1000);
+          const page = await index.listFolder(SITE, folder, after, 1000);
           slowestMs = Math.max(slowestMs, performance.now() - startedMs);
           for (const name of page.names) {
             if (name.includes('@')) listed += 1;
@@ -271,21 +271,21 @@ describe('the index of another process', () => {
     const reader = openIndexReadOnly(dataDir);
     assert.ok(reader !== null);
     t.after(() => reader.close());
-    assert.equal(reader.recorded(FIRST.image).length, 2);
-    assert.equal(reader.isComplete(SITE), true);
+    assert.equal((await reader.recorded(FIRST.image)).length, 2);
+    assert.equal(await reader.isComplete(SITE), true);
     await databases.index.record([{ image: FIRST.image, signatures: [] }]);
-    assert.deepEqual(reader.recorded(FIRST.image), []);
-    assert.deepEqual(reader.counts(SITE), { images: 1999, signatures: 3998 });
-    assert.equal(reader.images(SITE, null, 5).length, 5);
-    assert.deepEqual(reader.listFolder(SITE, '', null, 5), { names: ['team'], next: null });
-    assert.equal(reader.hasChild(SITE, '', 'team'), true);
+    assert.deepEqual(await reader.recorded(FIRST.image), []);
+    assert.deepEqual(await reader.counts(SITE), { images: 1999, signatures: 3998 });
+    assert.equal((await reader.images(SITE, null, 5)).length, 5);
+    assert.deepEqual(await reader.listFolder(SITE, '', null, 5), { names: ['team'], next: null });
+    assert.equal(await reader.hasChild(SITE, '', 'team'), true);
   });
 
   it('is read when no server runs', async (t) => {
     const reader = openIndexReadOnly(await filled(t));
     assert.ok(reader !== null);
     t.after(() => reader.close());
-    assert.equal(reader.counts(SITE).images, 2000);
+    assert.equal((await reader.counts(SITE)).images, 2000);
   });
 
   it('is null when there is none, and INDEX_UNUSABLE when it is damaged', async (t) => {

@@ -39,9 +39,9 @@ describe('a foreign process that holds the write lock', () => {
     const writes = images.map((image) => index.record([image]).then(() => (written += 1)));
     let lookUps = 0;
     // each try waits 20 ms in SQLite and 25 ms after it: 45 of them are 2 s
-    await until(() => {
-      assert.equal(index.recorded(KNOWN.image).length, 1);
-      assert.deepEqual(index.listFolder(SITE, '', null, 10).names, ['team']);
+    await until(async () => {
+      assert.equal((await index.recorded(KNOWN.image)).length, 1);
+      assert.deepEqual((await index.listFolder(SITE, '', null, 10)).names, ['team']);
       lookUps += 1;
       return databases.health().index.lockedTries >= 45;
     });
@@ -51,7 +51,7 @@ describe('a foreign process that holds the write lock', () => {
 
     await other.end();
     await Promise.all(writes);
-    for (const { image } of images) assert.equal(index.recorded(image).length, 3);
+    for (const { image } of images) assert.equal((await index.recorded(image)).length, 3);
     assert.equal(databases.health().index.lockedTries, 0);
     assert.deepEqual(reasons, []);
   });
@@ -110,7 +110,7 @@ describe('a foreign process that holds the write lock', () => {
       holders.push(await otherProcess(t, 'write', join(dataDir, name)));
     }
     const { databases } = await open(dataDir);
-    assert.equal(databases.index.recorded(KNOWN.image).length, 1);
+    assert.equal((await databases.index.recorded(KNOWN.image)).length, 1);
     for (const holder of holders) await holder.end();
     await databases.close();
   });
@@ -157,7 +157,7 @@ describe('the queue', () => {
     await databases.close();
     const again = await open(dataDir);
     t.after(() => again.databases.close());
-    assert.deepEqual(again.databases.index.counts(SITE), { images: 50, signatures: 150 });
+    assert.deepEqual(await again.databases.index.counts(SITE), { images: 50, signatures: 150 });
     assert.equal((await again.databases.tokens.find(ALICE.hash))?.name, 'alice');
   });
 });
@@ -244,10 +244,10 @@ describe('a writer thread that dies', () => {
         const fatal = index.record(manyImages(40_000)); // more than a heap of 12 MiB holds
         const token = databases.tokens.create(ALICE, auditEvent());
         await assert.rejects(fatal, unavailable);
-        assert.equal(index.recorded(KNOWN.image).length, 1);
+        assert.equal((await index.recorded(KNOWN.image)).length, 1);
         assert.equal((await token).name, 'alice');
         await index.record([recordedImage(imageAt('team/app', 'next'), 'one')]);
-        assert.deepEqual(index.counts(SITE), { images: 2, signatures: 2 });
+        assert.deepEqual(await index.counts(SITE), { images: 2, signatures: 2 });
         assert.deepEqual(reasons, []);
         see('1 write refused, the next ones done');
       } finally {
@@ -272,6 +272,6 @@ describe('a writer thread that dies', () => {
     assert.equal(reasons.length, 1);
     await databases.index.reset();
     await databases.index.record([KNOWN]);
-    assert.equal(databases.index.recorded(KNOWN.image).length, 1);
+    assert.equal((await databases.index.recorded(KNOWN.image)).length, 1);
   });
 });

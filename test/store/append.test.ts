@@ -8,6 +8,7 @@ import { LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder, imageKey } from '../../src/domain/image.ts';
 import type { IndexedSignature } from '../../src/domain/ports.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { distant } from '../contract/distant.ts';
 import { count, type Promised, promise } from '../faults/promise.ts';
 import { createGate } from '../gate.ts';
 import { folderOf, layFile, layImage, linkSignatures, sha256Hex, signatureBytes } from './lay.ts';
@@ -290,7 +291,7 @@ for (const kind of ['owned', 'shared'] as const) {
       await opened.appender.idle();
       await assertServes(ONE, TWO, THREE);
       assert.deepEqual(await prepared(), []);
-      const recorded = opened.databases.index.recorded(IMAGE);
+      const recorded = await opened.databases.index.recorded(IMAGE);
       assert.deepEqual(
         recorded.map(({ sha256 }) => sha256),
         [ONE, TWO, THREE].map(sha256Hex),
@@ -502,10 +503,10 @@ describe('an owned tree', () => {
   it('knows an upload again by its bytes when its index is lost, with the time of its upload', async () => {
     await open('owned');
     await append(ONE);
-    const before = opened.databases.index.recorded(IMAGE);
+    const before = await opened.databases.index.recorded(IMAGE);
     await opened.databases.index.reset();
     await opened.scanner.scan(SITE);
-    assert.deepEqual(opened.databases.index.recorded(IMAGE), before);
+    assert.deepEqual(await opened.databases.index.recorded(IMAGE), before);
   });
 
   it('whose index is lost finds an upload behind a gap, by a look at no more than 128 files each time', async () => {
@@ -555,7 +556,7 @@ describe('an owned tree', () => {
     await copyFile(`${index}.old`, index);
     await open('owned');
     await opened.databases.index.whenChecked();
-    assert.ok(opened.databases.index.isComplete(SITE));
+    assert.ok(await opened.databases.index.isComplete(SITE));
     await assertServes(ONE, TWO);
     assert.equal((await append(THREE)).number, 3);
     await assertServes(ONE, TWO, THREE);
@@ -598,6 +599,37 @@ describe('an owned tree', () => {
     await assertServes(ONE, TWO);
   });
 
+  for (const nth of [1, 2, 3]) {
+    it(`shows all its files to a read while a scan ends behind its look-up ${nth}`, async () => {
+      await open('owned');
+      await layImage(opened.root, 'team/app', ONE);
+      await opened.scanner.syncFolder(SITE, 'team');
+      await layFile(opened.root, `${FOLDER}/signature-2`, TWO);
+      await opened[Symbol.asyncDispose]();
+      let lookUps = 0;
+      const between = (ports: Ports): Ports => {
+        const index = new Proxy(ports.index, {
+          get(target, name) {
+            const member: unknown = Reflect.get(target, name);
+            if (typeof member !== 'function') return member;
+            return async (...asked: readonly unknown[]) => {
+              const answer: unknown = await member.apply(target, asked);
+              lookUps += 1;
+              if (lookUps === nth) await opened.scanner.scan(SITE);
+              return answer;
+            };
+          },
+        });
+        return { ...ports, index };
+      };
+      await open('owned', { between });
+      await opened.databases.index.whenChecked();
+      await assertServes(ONE, TWO);
+      assert.deepEqual(await problemsFound(), []);
+      assert.ok(lookUps >= nth);
+    });
+  }
+
   it('that is scanned while uploads come loses none of them', async () => {
     await open('owned');
     for (let round = 0; round < 5; round += 1) {
@@ -608,7 +640,7 @@ describe('an owned tree', () => {
       await Promise.all([scanning, appending]);
       assert.equal((await served()).length, (round + 1) * 8);
     }
-    assert.equal(opened.databases.index.recorded(IMAGE).length, 40);
+    assert.equal((await opened.databases.index.recorded(IMAGE)).length, 40);
   });
 
   it('tells when a read took in something that has no verdict', async () => {
@@ -814,7 +846,7 @@ describe('recovery', () => {
       await open('owned');
       await opened[Symbol.asyncDispose]();
       await appendUntil(between, TWO, 'owned');
-      const isRecorded = opened.databases.index.recorded(IMAGE).length > 0;
+      const isRecorded = (await opened.databases.index.recorded(IMAGE)).length > 0;
       await rm(path.join(opened.root, FOLDER), { recursive: true, force: true });
       await reopen('owned');
       assert.deepEqual(await prepared(), []);
@@ -919,7 +951,11 @@ promise(model, async (see) => {
     histories += 1;
     await using scene = await openTempFolder();
     const kept = createUploads();
-    const options = { kind: 'owned', folder: scene.path, uploads: kept } as const;
+    // in every other history the databases are far away
+    const isFar = histories % 2 === 0;
+    const far = (ports: Ports): Ports =>
+      isFar ? { ...ports, index: distant(ports.index), uploads: distant(ports.uploads) } : ports;
+    const options = { kind: 'owned', folder: scene.path, uploads: kept, between: far } as const;
     let store = await openStore(options);
     const images = ['model/a', 'model/b'].map((repository) => imageIn(folderOf(repository)));
     const model: Uint8Array[][] = [[], []];
@@ -970,7 +1006,7 @@ promise(model, async (see) => {
             stopped.open();
             return never();
           };
-          store = await openStore({ ...options, between: (ports) => moment.between(ports, stop) });
+          store = await openStore({ ...options, between: (ports) => moment.between(far(ports), stop) });
           await store.appender.recover();
           void store.appender.append(uploadOf(at, bytes));
           await stopped.promise;

@@ -18,7 +18,8 @@ for (const { kind, where } of TREES) {
     let nowMs = 0;
     const opened = await openStore({
       kind,
-      between: (ports) => (where === 'here' ? ports : { ...ports, uploads: distant(ports.uploads) }),
+      between: (ports) =>
+        where === 'here' ? ports : { ...ports, index: distant(ports.index), uploads: distant(ports.uploads) },
       monotonicMs: () => {
         nowMs += 10_000;
         return nowMs;

@@ -321,7 +321,7 @@ describe('the index of a shared tree', () => {
     await unlink(file(2));
     assert.deepEqual(contents(await opened.store.readSet(IMAGE)), []);
     await opened.databases.index.record([]); // the queue is in order: what was queued before is written
-    assert.deepEqual(opened.databases.index.recorded(IMAGE), []);
+    assert.deepEqual(await opened.databases.index.recorded(IMAGE), []);
     assert.deepEqual(await names('team'), []);
   });
 
@@ -331,9 +331,9 @@ describe('the index of a shared tree', () => {
     await rm(path.join(opened.root, folderOf('team/gone')), { recursive: true, force: true });
     const counts = await opened.scanner.scan(SITE);
     assert.deepEqual(counts, { images: 2, signatures: 3, problems: 0 });
-    assert.deepEqual(opened.databases.index.counts(SITE), { images: 2, signatures: 3 });
+    assert.deepEqual(await opened.databases.index.counts(SITE), { images: 2, signatures: 3 });
     await rm(path.join(opened.root, 'team'), { recursive: true });
     await opened.scanner.scan(SITE);
-    assert.deepEqual(opened.databases.index.counts(SITE), { images: 1, signatures: 1 });
+    assert.deepEqual(await opened.databases.index.counts(SITE), { images: 1, signatures: 1 });
   });
 });

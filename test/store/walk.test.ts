@@ -120,7 +120,7 @@ describe('a folder that is too long', () => {
 
       assert.deepEqual((await store.listFolder(SITE, '', null, 10)).names, ['team']);
       assert.deepEqual((await store.listFolder(SITE, deep, null, 10)).names, []);
-      assert.deepEqual(databases.index.counts(SITE), { images: 1, signatures: 1 });
+      assert.deepEqual(await databases.index.counts(SITE), { images: 1, signatures: 1 });
 
       await rm(path.join(root, 'c'), { recursive: true });
       await rm(path.join(root, 'x'), { recursive: true });
@@ -143,9 +143,9 @@ describe('a folder that is too long', () => {
       { image: release, signatures },
       { image: repository, signatures },
     ]);
-    assert.equal(databases.index.counts(SITE).images, 2);
+    assert.equal((await databases.index.counts(SITE)).images, 2);
     await scanner.scan(SITE);
-    assert.deepEqual(databases.index.counts(SITE), { images: 1, signatures: 1 });
+    assert.deepEqual(await databases.index.counts(SITE), { images: 1, signatures: 1 });
     assert.deepEqual((await store.listFolder(SITE, '', null, 10)).names, ['team']);
   });
 });
@@ -192,7 +192,7 @@ describe('a walk that is to end', () => {
           assert.equal(asked.folders.length, last, what);
         }
       }
-      assert.equal(opened.databases.index.isComplete(SITE), false);
+      assert.equal(await opened.databases.index.isComplete(SITE), false);
     });
   }
 });
