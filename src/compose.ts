@@ -220,7 +220,7 @@ async function connect({ config, current, log, databases }: Connections) {
 
   // these know each other: what one finds, another is told of
   const forget = (image: ImageId) => reader.forget(image);
-  const prefer = (image: ImageId) => judge.prefer(image);
+  const prefer = (image: ImageId) => void judge.prefer(image);
 
   const shared = {
     tree,

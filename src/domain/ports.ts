@@ -248,18 +248,18 @@ export interface SignaturePage {
   readonly limit: number;
 }
 
-/** What verification found, beside the signatures of the index. Look-ups are synchronous and throw INDEX_UNUSABLE. */
+/** What verification found, beside the signatures of the index. Look-ups reject with INDEX_UNUSABLE. */
 export interface VerdictIndex {
-  /** Names this index file: ids of one mean nothing in another. */
-  readonly generation: string;
+  /** Names this index: ids of one mean nothing in another. What was found between two equal answers is all of one index. */
+  generation(): Promise<string>;
   /** In served order. */
-  ofImage(image: ImageId): readonly IndexedSignature[];
+  ofImage(image: ImageId): Promise<readonly IndexedSignature[]>;
   /** By id, in the page's order. */
-  search(site: string, page: SignaturePage): readonly IndexedSignature[];
+  search(site: string, page: SignaturePage): Promise<readonly IndexedSignature[]>;
   /** Those that are worth a look at `now`, by id: `unverified` ones, and those that are to be judged again. */
-  unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[];
+  unjudged(site: string, now: Date, after: number, limit: number): Promise<readonly IndexedSignature[]>;
   /** All such of one image, also when they are worth a look only later; in served order. */
-  unjudgedOf(image: ImageId): readonly IndexedSignature[];
+  unjudgedOf(image: ImageId): Promise<readonly IndexedSignature[]>;
   /** Writes what was found of these bytes of the image, wherever they are recorded. @throws BUSY */
   judge(
     judged: readonly { readonly image: ImageId; readonly sha256: string; readonly judgement: Judgement }[],

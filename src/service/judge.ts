@@ -35,8 +35,8 @@ export interface Judge {
   keysChanged(): void;
   /** How often that was. */
   readonly keyringChanges: number;
-  /** Somebody asked for this image: what is to be judged of it goes first. */
-  prefer(image: ImageId): void;
+  /** Somebody asked for this image: what is to be judged of it goes first. Resolves once that is noted; never rejects. */
+  prefer(image: ImageId): Promise<void>;
   /** Resolves when the image's signatures have verdicts, or cannot get them now. */
   judgeImage(image: ImageId): Promise<void>;
 }
@@ -60,7 +60,7 @@ export function createJudge(options: JudgeOptions): Judge {
   async function judgeRest(): Promise<void> {
     for (let after = 0; !isStopped; ) {
       await judgePreferred();
-      const rows = index.unjudged(site, clock.now(), after, ROWS_A_ROUND);
+      const rows = await index.unjudged(site, clock.now(), after, ROWS_A_ROUND);
       const last = rows.at(-1);
       if (last === undefined) return;
       await judgeAll(rows, 'background');
@@ -71,14 +71,14 @@ export function createJudge(options: JudgeOptions): Judge {
   async function judgePreferred(): Promise<void> {
     for (const [key, image] of preferred) {
       preferred.delete(key);
-      await judgeAll(index.unjudgedOf(image), 'background');
+      await judgeAll(await index.unjudgedOf(image), 'background');
     }
   }
 
   /** So that who asks for an image again and again has no more looked at than that image. */
-  function hasUnjudged(image: ImageId): boolean {
+  async function hasUnjudged(image: ImageId): Promise<boolean> {
     try {
-      return index.unjudgedOf(image).length > 0;
+      return (await index.unjudgedOf(image)).length > 0;
     } catch (error) {
       log.debug({ err: error }, 'whether an image is to be judged cannot be told now');
       return false; // an index that is made anew has all of its images judged
@@ -181,14 +181,14 @@ export function createJudge(options: JudgeOptions): Judge {
     get keyringChanges() {
       return keyringChanges;
     },
-    prefer(image) {
-      if (!hasUnjudged(image)) return;
+    async prefer(image) {
+      if (!(await hasUnjudged(image))) return;
       if (preferred.size < MAX_PREFERRED) preferred.set(imageKey(image), image);
       wake();
     },
     async judgeImage(image) {
       try {
-        await judgeAll(index.unjudgedOf(image), 'upload');
+        await judgeAll(await index.unjudgedOf(image), 'upload');
       } catch (error) {
         log.debug({ err: error }, 'verdicts have to wait');
       }

@@ -96,7 +96,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
   async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
     const { entries } = await reader.readSet(image);
     if (entries.length === 0) return [];
-    const known = new Map(index.ofImage(image).map((row) => [row.sha256, row]));
+    const known = new Map((await index.ofImage(image)).map((row) => [row.sha256, row]));
     const beside = createBeside();
     const signatures: StoredSignature[] = [];
     for (const [position, entry] of entries.entries()) {
@@ -109,7 +109,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
 
   async function search(query: SignatureQuery): Promise<FoundSignatures> {
     const { filter, order, limit, cursor } = query;
-    const { generation } = index;
+    const generation = await index.generation();
     const beside = createBeside();
     const signatures: StoredSignature[] = [];
     let after = cursor === null ? null : parseCursor(cursor, { generation, order });
@@ -120,7 +120,10 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
 
     for (let walked = 0; walked < MAX_WALKED_ROWS; ) {
       const asked = rowsToAsk(query, limit - signatures.length, MAX_WALKED_ROWS - walked);
-      const rows = index.search(site, { filter, order, after, limit: asked });
+      const rows = await index.search(site, { filter, order, after, limit: asked });
+      // after every page: the rows of another index have the same ids for other signatures
+      if ((await index.generation()) !== generation)
+        throw new LookasideError('INDEX_UNUSABLE', 'the index was made anew during the search; search again');
       for (const row of rows) {
         if (signatures.length === limit) return page(false);
         after = row.id;
@@ -130,8 +133,6 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       if (rows.length < asked) return page(true);
       walked += rows.length;
       await breathe();
-      if (index.generation !== generation)
-        throw new LookasideError('INDEX_UNUSABLE', 'the index was made anew during the search; search again');
     }
     return page(false);
   }

@@ -77,8 +77,8 @@ export function openIndexReader(file: string): IndexReader {
     images: (...page) => look((on) => on.images(...page)),
     counts: (site) => look((on) => on.counts(site)),
     treeOf: (site) => look((on) => on.treeOf(site)),
-    ofImage: (image) => asLookUp(() => statements.verdicts.ofImage(image)),
-    search: (...page) => asLookUp(() => statements.verdicts.search(...page)),
+    ofImage: (image) => look((on) => on.verdicts.ofImage(image)),
+    search: (...page) => look((on) => on.verdicts.search(...page)),
     isComplete: (site) =>
       look((on) => {
         if (!on.isMarkedComplete(site)) return false;
@@ -163,23 +163,28 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     return this.#look((on) => on.isMarkedComplete(site));
   }
 
-  get generation(): string {
+  async generation(): Promise<string> {
     return this.#look((on) => on.verdicts.generation());
   }
 
-  ofImage(image: ImageId): readonly IndexedSignature[] {
+  async ofImage(image: ImageId): Promise<readonly IndexedSignature[]> {
     return this.#look((on) => on.verdicts.ofImage(image));
   }
 
-  search(site: string, page: SignaturePage): readonly IndexedSignature[] {
+  async search(site: string, page: SignaturePage): Promise<readonly IndexedSignature[]> {
     return this.#look((on) => on.verdicts.search(site, page));
   }
 
-  unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[] {
+  async unjudged(
+    site: string,
+    now: Date,
+    after: number,
+    limit: number,
+  ): Promise<readonly IndexedSignature[]> {
     return this.#look((on) => on.verdicts.unjudged(site, now, after, limit));
   }
 
-  unjudgedOf(image: ImageId): readonly IndexedSignature[] {
+  async unjudgedOf(image: ImageId): Promise<readonly IndexedSignature[]> {
     return this.#look((on) => on.verdicts.unjudgedOf(image));
   }
 

@@ -100,7 +100,7 @@ export function createAppender(options: AppenderOptions): Appender {
   async function reviewed({ image, review }: VerifiedUpload, seen: Look): Promise<UploadReview | null> {
     if (review === null) return null;
     const numbers = new Map(seen.signatures.map(({ sha256 }, position) => [sha256, position + 1]));
-    const judged = await unlessUnusable(async () => options.verdicts.ofImage(image), []);
+    const judged = await unlessUnusable(() => options.verdicts.ofImage(image), []);
     return review(
       judged.flatMap((signature) => {
         const servedNumber = numbers.get(signature.sha256);

@@ -48,7 +48,7 @@ const appender = createAppender({
   report: () => undefined,
   wait: () => Promise.resolve(),
   writer: openTreeWriter({ root, nowMs }),
-  verdicts: { ofImage: () => [] },
+  verdicts: { ofImage: async () => [] },
   makeRestoreEvent: () => {
     throw new Error('nothing is put back in an owned tree');
   },

@@ -27,14 +27,14 @@ function open(
   const allDone = createGate();
   const ofImage = (image: ImageId) => rows.filter((row) => imageKey(row.image) === imageKey(image));
   const index: VerdictIndex = {
-    generation: 'g',
-    search: () => [],
+    generation: async () => 'g',
+    search: async () => [],
     async judgeAgain() {
       for (const { id } of rows) again.add(id);
     },
-    ofImage,
-    unjudgedOf: (image) => ofImage(image).filter(isToBeJudged),
-    unjudged: (_site, _now, after, limit) => {
+    ofImage: async (image) => ofImage(image),
+    unjudgedOf: async (image) => ofImage(image).filter(isToBeJudged),
+    unjudged: async (_site, _now, after, limit) => {
       walks.push(after);
       const found = rows.filter((row) => isToBeJudged(row) && row.id > after).slice(0, limit);
       if (found.length === 0) allDone.open();
@@ -88,7 +88,7 @@ describe('the judge', () => {
       await gate.promise;
       return goodFor(image);
     });
-    judge.prefer(images[19] ?? assert.fail());
+    await judge.prefer(images[19] ?? assert.fail());
     judge.start();
     gate.open();
     await allDone;
@@ -214,8 +214,8 @@ describe('the judge', () => {
     judge.start();
     await allDone;
     const before = walks.length;
-    judge.prefer(image);
-    judge.prefer(imageOf('never/there'));
+    await judge.prefer(image);
+    await judge.prefer(imageOf('never/there'));
     await new Promise((resolve) => setImmediate(resolve));
     await judge.stop();
     assert.equal(walks.length, before);
@@ -227,7 +227,7 @@ describe('the judge', () => {
     await allDone;
     const image = imageOf('late/app');
     rows.push(indexed(image, 1, UNVERIFIED));
-    judge.prefer(image);
+    await judge.prefer(image);
     while (rows[0]?.verdict !== 'good') await new Promise((resolve) => setImmediate(resolve));
     await judge.stop();
     assert.equal(rows[0].verdict, 'good');

@@ -30,14 +30,14 @@ export function createMemory() {
   let lastId = 0;
 
   const index: Pick<VerdictIndex, 'generation' | 'ofImage' | 'search'> = {
-    get generation() {
+    async generation() {
       return generation;
     },
-    ofImage(image) {
+    async ofImage(image) {
       asked.images.push(image);
       return rows.filter((row) => imageKey(row.image) === imageKey(image));
     },
-    search(site, page) {
+    async search(site, page) {
       asked.pages.push(page);
       const { order, after, limit } = page;
       const inOrder = order === 'oldest' ? rows : rows.toReversed();

@@ -446,15 +446,36 @@ describe('a kept cursor', () => {
 });
 
 describe('an index that is made anew', () => {
-  test('during a search ends it: ids of two indexes must not mix', async () => {
-    const gate = createGate();
-    const { search, learn, makeAnew } = open({ breathe: () => gate.promise });
-    for (let n = 0; n < 600; n += 1) learn();
-    const walk = search({ state: 'bad' });
-    makeAnew();
-    gate.open();
-    await assert.rejects(walk, (error) => isLookasideError(error, 'INDEX_UNUSABLE'));
-  });
+  for (const nth of [1, 2]) {
+    for (const when of ['before', 'after'] as const) {
+      test(`during a search ends it, ${when} page ${nth} was found: ids of two indexes must not mix`, async () => {
+        const memory = createMemory();
+        let pages = 0;
+        const queries = createSignatureQueries({
+          ...memory,
+          index: {
+            ...memory.index,
+            async search(...asked) {
+              pages += 1;
+              if (pages === nth && when === 'before') memory.makeAnew();
+              const rows = await memory.index.search(...asked);
+              if (pages === nth && when === 'after') memory.makeAnew();
+              return rows;
+            },
+          },
+          site: 'default',
+          clock: createClock(),
+          breathe: async () => undefined,
+        });
+        for (let n = 0; n < 600; n += 1) memory.learn();
+        const query = { filter: ALL, uploader: null, order: 'newest', limit: 10, cursor: null } as const;
+        await assert.rejects(queries.search({ ...query, state: 'bad' }), (error) =>
+          isLookasideError(error, 'INDEX_UNUSABLE'),
+        );
+        assert.equal(pages, nth);
+      });
+    }
+  }
 });
 
 describe('what is missing', () => {

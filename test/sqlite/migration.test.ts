@@ -49,7 +49,7 @@ describe('an index of version 1', () => {
     assert.deepEqual((await index.listFolder(SITE, '', null, 5)).names, ['team']);
     await index.whenChecked();
     assert.equal(await index.isComplete(SITE), true);
-    assert.match(index.generation, /^[0-9a-f]{32}$/);
+    assert.match(await index.generation(), /^[0-9a-f]{32}$/);
     assert.deepEqual(reasons, []);
   });
 
@@ -57,7 +57,9 @@ describe('an index of version 1', () => {
     const { databases } = await open(old(t));
     t.after(() => databases.close());
     const { index } = databases;
-    const ids = IMAGES.toReversed().flatMap(({ image }) => index.ofImage(image).map(({ id }) => id));
+    const ids: number[] = [];
+    for (const { image } of IMAGES.toReversed())
+      ids.push(...(await index.ofImage(image)).map(({ id }) => id));
     assert.deepEqual(
       ids,
       Array.from({ length: 603 }, (_, position) => position + 1),
@@ -65,14 +67,14 @@ describe('an index of version 1', () => {
     await index.forgetFolder(SITE, '');
     const late = imageAt('late/app', 'a');
     await index.record([recordedImage(late, 'one')]);
-    assert.equal(index.ofImage(late)[0]?.id, 604);
+    assert.equal((await index.ofImage(late))[0]?.id, 604);
   });
 
   it('has every signature judged, but for those that were', async (t) => {
     const dataDir = old(t, `UPDATE signature SET verdict = 'bad' WHERE number = 2`);
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
-    const unjudged = databases.index.unjudged(SITE, new Date(), 0, 1000);
+    const unjudged = await databases.index.unjudged(SITE, new Date(), 0, 1000);
     assert.equal(unjudged.length, 302);
     assert.ok(unjudged.every(({ number }) => number !== 2));
   });
@@ -83,7 +85,7 @@ describe('an index of version 1', () => {
     for (let start = 0; start < 2; start += 1) {
       const { databases } = await open(dataDir);
       const { image } = IMAGES[0] ?? assert.fail();
-      seen.push([databases.index.generation, databases.index.ofImage(image)]);
+      seen.push([await databases.index.generation(), await databases.index.ofImage(image)]);
       await databases.close();
     }
     assert.deepEqual(seen[0], seen[1]);
@@ -124,16 +126,17 @@ describe('an index of version 2', () => {
     t.after(() => databases.close());
     const { index } = databases;
     assert.equal(databases.indexReplacedBecause, null);
-    const unjudged = (at: number) => index.unjudged(SITE, new Date(at), 0, 10).map((row) => row.sha256);
-    assert.deepEqual(unjudged(LATER_MS - 1), [sha256('new'), sha256('good')]);
-    assert.deepEqual(unjudged(LATER_MS), [sha256('early'), sha256('new'), sha256('good')]);
+    const unjudged = async (at: number) =>
+      (await index.unjudged(SITE, new Date(at), 0, 10)).map((row) => row.sha256);
+    assert.deepEqual(await unjudged(LATER_MS - 1), [sha256('new'), sha256('good')]);
+    assert.deepEqual(await unjudged(LATER_MS), [sha256('early'), sha256('new'), sha256('good')]);
     const [{ image } = assert.fail()] = images;
     assert.deepEqual(
-      index.ofImage(image).map(({ verdict, fingerprint }) => [verdict, fingerprint]),
+      (await index.ofImage(image)).map(({ verdict, fingerprint }) => [verdict, fingerprint]),
       [['good', 'A1']],
     );
     await index.record([recordedImage(imageAt('team/app', 'late'), 'late')]);
-    assert.equal(unjudged(LATER_MS).length, 4);
+    assert.equal((await unjudged(LATER_MS)).length, 4);
   });
 });
 

@@ -105,7 +105,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const shared = { kind, ...ports, changes, report, wait, onRecorded, sha256: sha256Hex };
   const appender = createAppender({
     ...shared,
-    verdicts: { ofImage: (image) => verdicts.get(imageKey(image)) ?? [] },
+    verdicts: { ofImage: async (image) => verdicts.get(imageKey(image)) ?? [] },
     audit: kept,
     makeRestoreEvent: (image, sha256) => eventOf(image, sha256, 'restore'),
     dataFreeBytes: options.dataFreeBytes ?? databases.freeBytes,

@@ -48,7 +48,7 @@ async function showImage(services: Services, { params, query }: RouteRequest): P
   const found = await services.signatures.ofImage(image);
   if (found.length === 0) throw new LookasideError('NOT_FOUND', `no signature is stored for ${name}`);
   // whoever asks again a moment later gets its verdict
-  services.judge.prefer(image);
+  void services.judge.prefer(image);
   return jsonReply(200, { image: name, signatures: found });
 }
 

@@ -86,7 +86,7 @@ describe('questions about signatures', () => {
         search: (query) => fake.queries.search(query),
         missing: (asked) => fake.queries.missing(asked),
       },
-      judge: { prefer: (image) => void fake.preferred.push(image) },
+      judge: { prefer: async (image) => void fake.preferred.push(image) },
     });
   });
   beforeEach(() => {
