@@ -1,48 +1,27 @@
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { ImageId } from '../../src/domain/image.ts';
 import type { MissingCount, ReadCount } from '../../src/domain/ports.ts';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
+import { APP, accessLogContract, later, madeUpImage, missing, NOON, read } from '../contract/access-log.ts';
 import { imageAt } from '../contract/signature-index.ts';
 import { count } from '../faults/promise.ts';
+import { reopenable } from './reopenable.ts';
 import { type Cleanup, open, temporaryFolder } from './scratch.ts';
 
 const MIB = 1024 * 1024;
-const NOON = new Date('2026-11-22T12:00:10.000Z');
-const APP = imageAt('team/app', 'a');
-
-function read(changes: Partial<ReadCount> = {}): ReadCount {
-  return {
-    image: APP,
-    number: 1,
-    status: 200,
-    address: '192.0.2.1',
-    agent: 'podman/5',
-    token: null,
-    firstAt: NOON,
-    lastAt: NOON,
-    count: 1,
-    bytes: 500,
-    ...changes,
-  };
-}
-
-function missing(changes: Partial<MissingCount> = {}): MissingCount {
-  return { image: APP, firstAt: NOON, lastAt: NOON, lastAddress: '192.0.2.1', count: 1, ...changes };
-}
-
-function madeUpImage(path: string, seed: number): ImageId {
-  const hex = createHash('sha256').update(`${seed}`).digest('hex');
-  return { site: 'default', layout: 'repository', path, algorithm: 'sha256', hex };
-}
-
-function later(ms: number): Date {
-  return new Date(NOON.getTime() + ms);
-}
-
 function rows(t: Cleanup, dataDir: string, day: string): (sql: string) => unknown[] {
   const db = connectDatabase(join(dataDir, 'access', `${day}.db`), { readonly: true });
   t.after(() => void db.close());
@@ -53,100 +32,119 @@ function sizeOf(folder: string): number {
   return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
 }
 
+accessLogContract('the SQLite access log', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
+  const { databases, reopen, close } = await reopenable(dataDir);
+  const folder = join(dataDir, 'access');
+  return {
+    access: databases.access,
+    reopen: async () => (await reopen()).access,
+    days: async () =>
+      readdirSync(folder)
+        .filter((name) => name.endsWith('.db'))
+        .sort()
+        .map((name) => name.slice(0, -3)),
+    reads: async (day) => select<ReadRow>(join(folder, `${day}.db`), READS).map(readOf),
+    missing: async (day) => select<MissingRow>(join(folder, `${day}.db`), MISSING).map(missingOf),
+    weigh: async (day, sizeBytes) => truncateSync(join(folder, `${day}.db`), sizeBytes),
+    close,
+  };
+});
+
+interface ImageColumns {
+  readonly site: string;
+  readonly path: string;
+  readonly layout: ImageId['layout'];
+  readonly algorithm: ImageId['algorithm'];
+  readonly digest: Buffer;
+}
+
+interface ReadRow extends ImageColumns {
+  readonly number: number;
+  readonly status: number;
+  readonly address: string;
+  readonly agent: string;
+  readonly token: string;
+  readonly first_at_ms: number;
+  readonly last_at_ms: number;
+  readonly count: number;
+  readonly bytes: number;
+}
+
+interface MissingRow extends ImageColumns {
+  readonly address: string;
+  readonly first_at_ms: number;
+  readonly last_at_ms: number;
+  readonly count: number;
+}
+
+const READS = `
+  SELECT site, path, layout, algorithm, digest, number, status, address.text AS address, agent.text AS agent,
+    token.text AS token, first_at_ms, last_at_ms, count, bytes
+  FROM read
+  JOIN image ON image.id = image
+  JOIN address ON address.id = address
+  JOIN agent ON agent.id = agent
+  JOIN token ON token.id = token
+  ORDER BY minute, number, token.text`;
+
+const MISSING = `
+  SELECT site, path, layout, algorithm, digest, address.text AS address, first_at_ms, last_at_ms, count
+  FROM missing
+  JOIN address ON address.id = last_address
+  ORDER BY path`;
+
+function select<Row>(file: string, sql: string): readonly Row[] {
+  const db = connectDatabase(file, { readonly: true });
+  try {
+    return db.prepare<[], Row>(sql).all();
+  } finally {
+    db.close();
+  }
+}
+
+function imageOf({ site, path, layout, algorithm, digest }: ImageColumns): ImageId {
+  return { site, layout, path, algorithm, hex: digest.toString('hex') };
+}
+
+function readOf(row: ReadRow): ReadCount {
+  const { status, address, agent, count: requests, bytes } = row;
+  return {
+    image: imageOf(row),
+    number: row.number === 0 ? null : row.number,
+    status,
+    address,
+    agent,
+    token: row.token === '' ? null : row.token,
+    firstAt: new Date(row.first_at_ms),
+    lastAt: new Date(row.last_at_ms),
+    count: requests,
+    bytes,
+  };
+}
+
+function missingOf(row: MissingRow): MissingCount {
+  return {
+    image: imageOf(row),
+    firstAt: new Date(row.first_at_ms),
+    lastAt: new Date(row.last_at_ms),
+    lastAddress: row.address,
+    count: row.count,
+  };
+}
+
 describe('the access log', () => {
-  it('keeps one row for what one client did with one signature in one minute', async (t) => {
+  it('names an image once a day, however often it is read, and not at all when it holds no signature', async (t) => {
     const dataDir = temporaryFolder(t);
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
-    await databases.access.write({
-      reads: [
-        read({ count: 3, bytes: 1500, lastAt: later(20_000) }),
-        read({ token: 'ci' }),
-        read({ number: 2, status: 404, bytes: 0 }),
-        read({ number: null, status: 404, bytes: 0 }),
-        read({ number: 999_999, status: 404, bytes: 0 }),
-      ],
-      missing: [],
-    });
-    await databases.access.write({
-      reads: [
-        read({ firstAt: later(-5000), lastAt: later(1000) }),
-        read({ firstAt: later(60_000), lastAt: later(60_000) }),
-      ],
-      missing: [],
-    });
+    const unsigned = missing({ image: imageAt('team/unsigned', 'a') });
+    await databases.access.write({ reads: [read(), read({ number: 2 })], missing: [unsigned] });
+    await databases.access.write({ reads: [read({ token: 'ci' })], missing: [unsigned] });
     const select = rows(t, dataDir, '2026-11-22');
-    const minute = Math.floor(NOON.getTime() / 60_000);
-    assert.deepEqual(
-      select(`
-        SELECT minute - ${minute} AS minute, number, status, address.text AS address, agent.text AS agent,
-          token.text AS token, first_at_ms - ${NOON.getTime()} AS first, last_at_ms - ${NOON.getTime()} AS last,
-          count, bytes, path, hex(digest) AS digest
-        FROM read
-        JOIN image ON image.id = image
-        JOIN address ON address.id = address
-        JOIN agent ON agent.id = agent
-        JOIN token ON token.id = token
-        ORDER BY minute, number, token`).map((row) => Object.values(Object(row)).slice(0, 10)),
-      [
-        [0, 0, 404, '192.0.2.1', 'podman/5', '', 0, 0, 2, 0],
-        [0, 1, 200, '192.0.2.1', 'podman/5', '', -5000, 20_000, 4, 2000],
-        [0, 1, 200, '192.0.2.1', 'podman/5', 'ci', 0, 0, 1, 500],
-        [0, 2, 404, '192.0.2.1', 'podman/5', '', 0, 0, 1, 0],
-        [1, 1, 200, '192.0.2.1', 'podman/5', '', 60_000, 60_000, 1, 500],
-      ],
-    );
     assert.deepEqual(select('SELECT path, lower(hex(digest)) AS hex FROM image'), [
       { path: 'team/app', hex: APP.hex },
     ]);
-  });
-
-  it('begins a database each day at midnight UTC', async (t) => {
-    const dataDir = temporaryFolder(t);
-    const { databases } = await open(dataDir);
-    t.after(() => databases.close());
-    const times = ['2026-11-21T23:59:59.999Z', '2026-11-22T00:00:00.000Z', '2026-11-23T00:00:00.000Z'];
-    const dates = times.map((time) => new Date(time));
-    await databases.access.write({
-      reads: dates.map((time) => read({ firstAt: time, lastAt: time })),
-      missing: dates.map((time) => missing({ firstAt: time, lastAt: time })),
-    });
-    for (const day of ['2026-11-21', '2026-11-22', '2026-11-23']) {
-      const select = rows(t, dataDir, day);
-      assert.equal(select('SELECT minute FROM read').length, 1);
-      assert.equal(select('SELECT count FROM missing').length, 1);
-    }
-  });
-
-  it('counts requests for an image that holds no signature in one row a day', async (t) => {
-    const dataDir = temporaryFolder(t);
-    const { databases } = await open(dataDir);
-    t.after(() => databases.close());
-    await databases.access.write({ reads: [], missing: [missing({ count: 5 })] });
-    const again = missing({
-      firstAt: later(-1),
-      lastAt: later(7_200_000),
-      lastAddress: '2001:db8::1',
-      count: 2,
-    });
-    await databases.access.write({ reads: [], missing: [again] });
-    const select = rows(t, dataDir, '2026-11-22');
-    assert.deepEqual(
-      select(`
-        SELECT path, count, first_at_ms, last_at_ms, text
-        FROM missing
-        JOIN address ON address.id = last_address`),
-      [
-        {
-          path: 'team/app',
-          count: 7,
-          first_at_ms: NOON.getTime() - 1,
-          last_at_ms: NOON.getTime() + 7_200_000,
-          text: '2001:db8::1',
-        },
-      ],
-    );
-    assert.deepEqual(select('SELECT id FROM image'), []);
   });
 
   it('sets a damaged database aside and goes on in a new one', async (t) => {
@@ -353,114 +351,21 @@ describe('one client', () => {
   });
 });
 
-const DAY_MS = 86_400_000;
-const ENOUGH = Number.MAX_SAFE_INTEGER;
-
 describe('pruning', () => {
-  const DAYS = ['2026-11-18', '2026-11-19', '2026-11-20', '2026-11-21', '2026-11-22'];
-
-  async function filled(t: Cleanup): ReturnType<typeof open> {
+  it('deletes with a day its journals and what was set aside of it, and no file that is none of the log', async (t) => {
     const dataDir = temporaryFolder(t);
-    const opened = await open(dataDir);
-    t.after(() => opened.databases.close());
-    for (const day of DAYS) {
-      const time = new Date(`${day}T12:00:00.000Z`);
-      await opened.databases.access.write({ reads: [read({ firstAt: time, lastAt: time })], missing: [] });
-    }
-    folderOf = join(dataDir, 'access');
-    return opened;
-  }
-  let folderOf = '';
-  const left = (): string[] =>
-    readdirSync(folderOf)
-      .filter((name) => name.endsWith('.db'))
-      .sort()
-      .map((name) => name.slice(0, -3));
-
-  it('deletes the days that ended longer ago than the retention, with their journals', async (t) => {
-    const { databases } = await filled(t);
-    writeFileSync(join(folderOf, '2026-11-18.db-wal'), '');
-    writeFileSync(join(folderOf, '2026-11-18.db.damaged'), '');
-    const retentionMs = 2 * DAY_MS;
-    await databases.access.prune({ now: NOON, steadyMs: DAY_MS, retentionMs, maxBytes: ENOUGH });
-    assert.deepEqual(left(), ['2026-11-20', '2026-11-21', '2026-11-22']);
-    assert.deepEqual(
-      readdirSync(folderOf).filter((name) => name.startsWith('2026-11-18')),
-      [],
-    );
-  });
-
-  it('deletes the oldest days until the others fit', async (t) => {
-    const { databases } = await filled(t);
-    for (const day of DAYS) {
-      const file = join(folderOf, `${day}.db`);
-      if (day !== '2026-11-22' && day !== '2026-11-21') truncateSync(file, 10 * MIB);
-    }
-    const { fits } = await databases.access.prune({
-      now: NOON,
-      steadyMs: 0,
-      retentionMs: 365 * DAY_MS,
-      maxBytes: 15 * MIB,
-    });
-    assert.equal(fits, true);
-    assert.deepEqual(left(), ['2026-11-20', '2026-11-21', '2026-11-22']);
-  });
-
-  it("never deletes today's, which goes on being written", async (t) => {
-    const { databases } = await filled(t);
-    const { fits } = await databases.access.prune({ now: NOON, steadyMs: 0, retentionMs: 0, maxBytes: 0 });
-    assert.equal(fits, false, 'the day of today is kept, and is more than nothing');
-    assert.deepEqual(left(), ['2026-11-22']);
-    await databases.access.write({ reads: [read()], missing: [] });
-  });
-
-  it('deletes nothing by a clock that has become years ahead, until it has gone steadily for a day', async (t) => {
-    const { databases } = await filled(t);
-    const ahead = { now: new Date('2040-11-22T12:00:00.000Z'), retentionMs: 30 * DAY_MS, maxBytes: ENOUGH };
-    const inDoubt = { fits: true, doubted: { days: 5, newest: '2026-11-22' } };
-    assert.deepEqual(await databases.access.prune({ ...ahead, steadyMs: 0 }), inDoubt);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    const old = new Date('2026-11-18T12:00:00.000Z');
     await databases.access.write({
-      reads: [read({ firstAt: ahead.now, lastAt: ahead.now })],
+      reads: [read(), read({ firstAt: old, lastAt: old })],
       missing: [],
     });
-    const tomorrow = new Date('2040-11-23T11:59:59.000Z');
-    assert.deepEqual(
-      await databases.access.prune({ ...ahead, now: tomorrow, steadyMs: DAY_MS - 1 }),
-      inDoubt,
-    );
-    assert.deepEqual(left(), [...DAYS, '2040-11-22']);
-    const inTheEnd = await databases.access.prune({ ...ahead, now: tomorrow, steadyMs: DAY_MS });
-    assert.deepEqual(inTheEnd, { fits: true, doubted: null });
-    assert.deepEqual(left(), ['2040-11-22']);
-  });
-
-  it('believes a clock after a start as far as days of the log go that ended a day ago or earlier', async (t) => {
-    const { databases } = await filled(t);
-    const limits = { steadyMs: 0, retentionMs: 2 * DAY_MS, maxBytes: ENOUGH };
-    const pruneAt = (now: string) => databases.access.prune({ ...limits, now: new Date(now) });
-    assert.deepEqual(await pruneAt('2026-11-23T23:59:59.999Z'), { fits: true, doubted: null });
-    assert.deepEqual(left(), ['2026-11-20', '2026-11-21', '2026-11-22']);
-    await pruneAt('2026-11-24T00:00:00.000Z');
-    assert.deepEqual(left(), ['2026-11-21', '2026-11-22']);
-  });
-
-  it('deletes nothing for a clock that is back, and still the oldest until all fit', async (t) => {
-    const { databases } = await filled(t);
-    for (const day of DAYS) truncateSync(join(folderOf, `${day}.db`), 10 * MIB);
-    const back = { now: new Date('2026-11-19T12:00:00.000Z'), steadyMs: DAY_MS, retentionMs: 2 * DAY_MS };
-    assert.equal((await databases.access.prune({ ...back, maxBytes: ENOUGH })).fits, true);
-    assert.deepEqual(left(), DAYS);
-    assert.equal((await databases.access.prune({ ...back, maxBytes: 25 * MIB })).fits, true);
-    assert.deepEqual(left(), ['2026-11-19', '2026-11-22']);
-    const years = { ...back, now: new Date('2012-01-01T00:00:00.000Z'), maxBytes: 0 };
-    assert.equal((await databases.access.prune(years)).fits, true);
-    assert.deepEqual(left(), []);
-  });
-
-  it('leaves files alone that are none of the log', async (t) => {
-    const { databases } = await filled(t);
-    writeFileSync(join(folderOf, 'notes.txt'), '');
-    await databases.access.prune({ now: NOON, steadyMs: DAY_MS, retentionMs: 0, maxBytes: 0 });
-    assert.ok(existsSync(join(folderOf, 'notes.txt')));
+    const folder = join(dataDir, 'access');
+    const others = ['2026-11-18.db-wal', '2026-11-18.db.damaged', 'notes.txt'];
+    for (const name of others) writeFileSync(join(folder, name), '');
+    await databases.access.prune({ now: NOON, steadyMs: 86_400_000, retentionMs: 0, maxBytes: 0 });
+    const left = readdirSync(folder).filter((name) => !name.startsWith('2026-11-22'));
+    assert.deepEqual(left, ['notes.txt']);
   });
 });

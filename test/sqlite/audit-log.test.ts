@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { leafText, type NewAuditEvent } from '../../src/domain/audit.ts';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import type { Databases } from '../../src/sqlite/databases.ts';
 import { auditEvent } from '../contract/audit-event.ts';
+import { auditLogContract } from '../contract/audit-log.ts';
 import { imageAt, sha256 } from '../contract/signature-index.ts';
 import { uploadOf } from '../contract/upload-store.ts';
+import { reopenable } from './reopenable.ts';
 import { type Cleanup, change, events, open, temporaryFolder } from './scratch.ts';
 
 async function opened(t: Cleanup): Promise<{ readonly dataDir: string; readonly databases: Databases }> {
@@ -21,54 +23,18 @@ async function opened(t: Cleanup): Promise<{ readonly dataDir: string; readonly 
 const seqsOf = (dataDir: string) => events(dataDir).map(({ seq }) => seq);
 const upTo = (last: number) => Array.from({ length: last }, (_, position) => position + 1);
 
+auditLogContract('the SQLite audit log', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
+  const { databases, reopen, close } = await reopenable(dataDir);
+  return {
+    audit: databases.audit,
+    reopen: async () => (await reopen()).audit,
+    kept: async () => events(dataDir),
+    close,
+  };
+});
+
 describe('an audit event', () => {
-  it('keeps its leaf, which binds who it was by a salted hash', async (t) => {
-    const { dataDir, databases } = await opened(t);
-    const event = auditEvent({
-      image: `team/app@sha256=${sha256('a')}`,
-      signatureSha256: sha256('one'),
-      fingerprint: 'A'.repeat(40),
-      private: { actor: 'älice', address: '2001:db8::1', requestId: 'r-1', reason: 'a "quoted" \u0000 one' },
-    });
-    assert.equal(await databases.audit.append(event), 1);
-    const [stored] = events(dataDir);
-    assert.ok(stored?.private != null && stored.salt !== null);
-    const privateHash = createHash('sha256')
-      .update(Buffer.from(event.salt, 'hex'))
-      .update(Buffer.from(stored.private, 'utf8'))
-      .digest('hex');
-    assert.equal(stored.leaf, leafText(1, privateHash, event));
-    assert.equal(stored.salt.toString('hex'), event.salt);
-    assert.deepEqual(JSON.parse(stored.private), event.private);
-    assert.deepEqual(JSON.parse(stored.leaf), {
-      v: 1,
-      seq: 1,
-      at: '2026-11-22T10:00:00.123Z',
-      action: 'upload',
-      site: 'default',
-      image: event.image,
-      signatureSha256: event.signatureSha256,
-      fingerprint: event.fingerprint,
-      result: 'created',
-      private: privateHash,
-    });
-    assert.doesNotMatch(stored.leaf, /lice|2001|r-1|quoted/);
-  });
-
-  it('is there as it was after restarts and further events', async (t) => {
-    const dataDir = temporaryFolder(t);
-    let before: readonly unknown[] = [];
-    for (let start = 0; start < 3; start += 1) {
-      const { databases } = await open(dataDir);
-      await databases.audit.append(auditEvent());
-      await databases.close();
-      const now = events(dataDir);
-      assert.deepEqual(now.slice(0, -1), before);
-      before = now;
-    }
-    assert.deepEqual(seqsOf(dataDir), [1, 2, 3]);
-  });
-
   const refused: readonly (readonly [string, string])[] = [
     ['its leaf is changed', `UPDATE audit_event SET leaf = json_set(leaf, '$.result', 'x') WHERE seq = 2`],
     ['its number is changed', 'UPDATE audit_event SET seq = 7 WHERE seq = 2'],
@@ -153,17 +119,6 @@ describe('numbers of audit events', () => {
       'SELECT count(*) FROM upload WHERE audit_seq NOT IN (SELECT seq FROM audit_event)',
     );
     assert.equal(strays.pluck().get(), 0);
-  });
-
-  it('rise in the order in which the changes were asked for', async (t) => {
-    const { dataDir, databases } = await opened(t);
-    const asked: NewAuditEvent[] = upTo(300).map((n) => auditEvent({ result: `change ${n}` }));
-    const seqs = await Promise.all(asked.map((event) => databases.audit.append(event)));
-    assert.deepEqual(seqs, upTo(300));
-    assert.deepEqual(
-      events(dataDir).map(({ leaf }) => JSON.parse(leaf).result),
-      asked.map(({ result }) => result),
-    );
   });
 
   it('are not given again when the last events were cut off by force', async (t) => {
