@@ -11,6 +11,7 @@ import { BEING_WRITTEN_MS } from './domain/limits.ts';
 import type { Clock, Log, SignatureIndex } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
 import type { Tree } from './domain/tree.ts';
+import type { FsckResult, OnProgress } from './domain/upkeep.ts';
 import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from './files/backup-folder.ts';
 import { readIntents } from './files/intents.ts';
 import { openRestoreTarget } from './files/restore-target.ts';
@@ -32,7 +33,7 @@ import { createReader, type Reader } from './service/read.ts';
 import { createRefusalRecorder, type RefusalRecorder } from './service/refusals.ts';
 import { createSignatureQueries, type SignatureQueries } from './service/signatures.ts';
 import { createTokenService, maskTokens, type TokenService } from './service/tokens.ts';
-import { createUpkeep, type FsckResult, type OnProgress, type Upkeep } from './service/upkeep.ts';
+import { createUpkeep, type Upkeep } from './service/upkeep.ts';
 import { createUploader, type Uploader } from './service/upload.ts';
 import { copyState } from './sqlite/copy-state.ts';
 import {

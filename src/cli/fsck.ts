@@ -1,7 +1,7 @@
 // lookaside fsck: what is wrong with the tree, and with --repair what was put right.
 import { createLog, fsckReadOnly } from '../compose.ts';
 import type { Config } from '../config.ts';
-import type { FsckResult, OnProgress, TreeCounts } from '../service/upkeep.ts';
+import type { FsckResult, OnProgress, TreeCounts } from '../domain/upkeep.ts';
 import { asOwner } from './owner.ts';
 import { EXIT, formatTable, print, printJson, progressLine } from './terminal.ts';
 

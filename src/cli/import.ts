@@ -7,7 +7,7 @@ import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { imageFolder } from '../domain/image.ts';
 import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
-import type { BatchPart } from '../domain/receipt.ts';
+import type { BatchPart, ImportResult } from '../domain/receipt.ts';
 import type {
   Staged,
   StagedBytes,
@@ -19,7 +19,7 @@ import type {
 import type { State } from '../domain/state.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { ADMINISTRATOR } from '../service/audit.ts';
-import { type ImportResult, sharedTree } from '../service/import.ts';
+import { sharedTree } from '../service/import.ts';
 import type { LocalServer } from '../upstream/local-server.ts';
 import { asOwner } from './owner.ts';
 import { formatStrangers } from './staged-report.ts';

@@ -2,10 +2,11 @@
 import { readKeys, systemClock } from '../compose.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
+import type { KeyResult, ShownKey, ShownPart } from '../domain/key.ts';
 import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { ADMINISTRATOR } from '../service/audit.ts';
-import { type KeyResult, type ShownKey, type ShownPart, showKey } from '../service/keys.ts';
+import { showKey } from '../service/keys.ts';
 import { readInput } from './input.ts';
 import { asOwner } from './owner.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';

@@ -1,6 +1,6 @@
 // lookaside reindex: index.db anew from the tree.
 import type { Config } from '../config.ts';
-import type { TreeCounts } from '../service/upkeep.ts';
+import type { TreeCounts } from '../domain/upkeep.ts';
 import { asOwner } from './owner.ts';
 import { EXIT, print, printJson, progressLine } from './terminal.ts';
 

@@ -117,7 +117,7 @@ interface ServiceParts {
 
 function toServices({ composed, config, isDraining, log }: ServiceParts): Services {
   const { reader, recorder, problems, index } = composed;
-  const { data, root } = config();
+  const { data, root, tree } = config();
   return {
     ...composed,
     site: DEFAULT_SITE,
@@ -133,7 +133,7 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
     }),
     log,
     clock: systemClock,
-    about: { version: VERSION, pid: process.pid, startedAt: systemClock.now(), data, root },
+    about: { version: VERSION, pid: process.pid, startedAt: systemClock.now(), data, root, tree },
     settings: config,
     isDraining,
     writeAccessLine: createLineWriter(1),

@@ -2,7 +2,7 @@
 import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
 import type { OnRetry } from '../domain/remote.ts';
 import { escapeJson, escapeTerminal } from '../domain/text.ts';
-import type { TreeCounts } from '../service/upkeep.ts';
+import type { TreeCounts } from '../domain/upkeep.ts';
 
 /** Done; refused or failed; wrong usage or unreachable. */
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;

@@ -1,4 +1,5 @@
 // A key: an OpenPGP certificate, named by its primary fingerprint (40 upper-case hex digits; version 4 alone).
+import { type ErrorCode, LookasideError } from './errors.ts';
 
 export interface KeyPart {
   /** 40 upper-case hex digits. */
@@ -25,4 +26,65 @@ export interface RegisteredKey extends KeyDetails {
   readonly changedAt: Date;
   /** Binary, cleaned. */
   readonly certificate: Uint8Array;
+}
+
+/** A revoked key is never valid again, an expired one may be prolonged. */
+export type KeyState = 'valid' | 'expired' | 'revoked';
+
+export interface ShownPart extends KeyPart {
+  readonly state: KeyState;
+}
+
+/** A key as people and programs are shown it. */
+export interface ShownKey extends ShownPart {
+  /** The primary one first. Hostile text: escape where shown. */
+  readonly userIds: readonly string[];
+  readonly subkeys: readonly ShownPart[];
+  readonly addedAt: Date;
+  readonly changedAt: Date;
+}
+
+export interface ExportedKey extends ShownKey {
+  /** ASCII armour without comments. */
+  readonly armored: string;
+}
+
+/** What became of one certificate of a file. */
+export type KeyResult =
+  | {
+      readonly result: 'added' | 'updated' | 'unchanged';
+      readonly fingerprint: string;
+      readonly userIds: readonly string[];
+      readonly state: KeyState;
+      /** Null = never. */
+      readonly expiresAt: Date | null;
+    }
+  | {
+      readonly result: 'refused';
+      /** Null when it could not be told. */
+      readonly fingerprint: string | null;
+      readonly code: ErrorCode;
+      readonly message: string;
+    };
+
+const FINGERPRINT = /^[0-9A-F]{40}$/;
+const KEY_NAME = /^(?:[0-9A-F]{16}|[0-9A-F]{40})$/;
+const SHOWN_CHARACTERS = 80;
+
+/** Whether the text is the fingerprint of a version 4 key: 40 upper-case hex digits. */
+export function isFingerprint(text: string): boolean {
+  return FINGERPRINT.test(text);
+}
+
+/**
+ * The fingerprint (40 upper-case hex digits) or key ID (16) that is meant, which may be in either case and with spaces as gpg prints it.
+ * @throws LookasideError REQUEST_INVALID when it is neither
+ */
+export function parseKeyName(name: string): string {
+  const wanted = name.replace(/\s/g, '').replace(/^0x/i, '').toUpperCase();
+  if (KEY_NAME.test(wanted)) return wanted;
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `"${name.slice(0, SHOWN_CHARACTERS)}" names no key; wanted a fingerprint of 40 hex digits or a key ID of 16`,
+  );
 }

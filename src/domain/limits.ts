@@ -66,6 +66,9 @@ export const MAX_SUBKEYS = 20;
 export const MAX_BATCH_PARTS = 100;
 export const MAX_BATCH_BYTES = 16 * 1024 * 1024;
 
+/** Clients pack batches to this unless a single file is larger: nginx takes 1 MiB unless told otherwise. */
+export const PACKED_BATCH_BYTES = 900 * 1024;
+
 /**
  * Bodies of all requests under way together, with the copy of one that is being taken apart. Shared out so that while one
  * caller holds all he can, another of the same network has room for a batch.

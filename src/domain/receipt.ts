@@ -53,3 +53,30 @@ export type BatchResult =
       readonly message: string;
       readonly detail?: Readonly<Record<string, unknown>>;
     };
+
+interface Imported {
+  readonly part: number;
+  /** `team/app@sha256:<hex>`. */
+  readonly image: string;
+  /** The one under which clients get it; null when nothing was stored yet. */
+  readonly number: number | null;
+  readonly signatureSha256: string;
+  /** Null when it was not uploaded or imported. */
+  readonly auditSeq: number | null;
+}
+
+export type ImportResult =
+  | (Imported & { readonly result: 'created'; readonly state: State })
+  /** The same bytes are there already. */
+  | (Imported & { readonly result: 'exists' })
+  | {
+      readonly part: number;
+      readonly result: 'refused';
+      readonly code: ErrorCode;
+      readonly message: string;
+    };
+
+export interface ImportOptions {
+  /** Judges everything and stores nothing: `created` is what would be stored. */
+  readonly dryRun: boolean;
+}

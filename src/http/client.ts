@@ -56,7 +56,7 @@ export function requireRole(caller: Caller, roles: readonly Role[]): void {
   if (roles.includes(caller.token.role)) return;
   throw new LookasideError(
     'DENIED',
-    `the token "${caller.token.name}" has the role ${caller.token.role}; wanted ${roles.join(' or ')}`,
+    `the token "${caller.token.name}" has the role ${caller.token.role}; wanted ${roles.join(' or ')}; an administrator makes such a token with: lookaside token create --name NAME --role ROLE`,
   );
 }
 

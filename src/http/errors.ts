@@ -59,14 +59,17 @@ const CHALLENGE = 'Basic realm="lookaside"';
 
 /** `{"errors":[{"code","message","detail"}]}`, detail only where there is one. An error that is not ours shows nothing but that it happened. */
 export function renderError(error: unknown): Reply {
-  const code = isLookasideError(error) ? error.code : 'INTERNAL';
   const status = isLookasideError(error) ? STATUS[error.code] : 500;
-  const message = isLookasideError(error)
-    ? error.message
-    : 'the server failed at this request; its log says why';
-  const detail = isLookasideError(error) && error.detail !== null ? { detail: error.detail } : {};
   const headers = { ...extraHeaders(status), ...retryAfter(error) };
-  return jsonReply(status, { errors: [{ code, message, ...detail }] }, headers);
+  return jsonReply(status, { errors: [describeError(error)] }, headers);
+}
+
+/** One error as callers are told it. */
+export function describeError(error: unknown) {
+  if (!isLookasideError(error))
+    return { code: 'INTERNAL', message: 'the server failed at this request; its log says why' };
+  const { code, message, detail } = error;
+  return detail === null ? { code, message } : { code, message, detail };
 }
 
 /**

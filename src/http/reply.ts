@@ -39,7 +39,7 @@ export function jsonReply(status: number, value: unknown, headers: Reply['header
   });
 }
 
-/** Values as they come, one JSON text a line. */
+/** Values as they come, one JSON text a line, escaped as by jsonReply. */
 export function jsonLinesReply(values: AsyncIterable<unknown>): Reply {
   return {
     status: 200,
@@ -47,13 +47,14 @@ export function jsonLinesReply(values: AsyncIterable<unknown>): Reply {
       'Content-Type': 'application/jsonl',
       'X-Content-Type-Options': 'nosniff',
       'Cache-Control': 'no-store',
+      'X-Accel-Buffering': 'no', // else nginx keeps lines back until it has a page of them
     },
     body: toLines(values),
   };
 }
 
 async function* toLines(values: AsyncIterable<unknown>): AsyncGenerator<string> {
-  for await (const value of values) yield `${JSON.stringify(value)}\n`;
+  for await (const value of values) yield `${escapeJson(JSON.stringify(value))}\n`;
 }
 
 // Node does not tell the headers that were handed to writeHead

@@ -46,6 +46,7 @@ export interface About {
   readonly startedAt: Date;
   readonly data: string;
   readonly root: string;
+  readonly tree: 'owned' | 'shared';
 }
 
 export interface HttpSettings {

@@ -12,7 +12,7 @@ import { forEachConcurrently } from '../domain/concurrency.ts';
 import type { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { Clock } from '../domain/ports.ts';
-import type { OnProgress } from './upkeep.ts';
+import type { OnProgress } from '../domain/upkeep.ts';
 
 export interface BackupRequest {
   readonly target: BackupTarget;

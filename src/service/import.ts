@@ -7,7 +7,7 @@ import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
 import type { Clock, KeyStore, SignatureAppender, UploadStore, Verifier } from '../domain/ports.ts';
 import { type Unreadable, whyUnreadable } from '../domain/readable.ts';
-import type { BatchPart } from '../domain/receipt.ts';
+import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.ts';
 import { type State, stateOf } from '../domain/state.ts';
 import type { Judgement, Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
@@ -31,33 +31,6 @@ export interface ImporterOptions {
   readonly keyringChanges: () => number;
   /** Has the signatures that name these fingerprints or key IDs verified again, in the background. */
   readonly verifyAgain: (issuers: readonly string[]) => Promise<void>;
-}
-
-interface Imported {
-  readonly part: number;
-  /** `team/app@sha256:<hex>`. */
-  readonly image: string;
-  /** The one under which clients get it; null when nothing was stored yet. */
-  readonly number: number | null;
-  readonly signatureSha256: string;
-  /** Null when it was not uploaded or imported. */
-  readonly auditSeq: number | null;
-}
-
-export type ImportResult =
-  | (Imported & { readonly result: 'created'; readonly state: State })
-  /** The same bytes are there already. */
-  | (Imported & { readonly result: 'exists' })
-  | {
-      readonly part: number;
-      readonly result: 'refused';
-      readonly code: ErrorCode;
-      readonly message: string;
-    };
-
-export interface ImportOptions {
-  /** Judges everything and stores nothing: `created` is what would be stored. */
-  readonly dryRun: boolean;
 }
 
 export interface Importer {

@@ -1,28 +1,17 @@
 // Keys: which OpenPGP certificates are trusted to have signed images, and what is known of each.
-import { type ErrorCode, LookasideError } from '../domain/errors.ts';
-import type { KeyPart, RegisteredKey } from '../domain/key.ts';
+import { LookasideError } from '../domain/errors.ts';
+import {
+  isFingerprint,
+  type KeyPart,
+  type KeyResult,
+  type KeyState,
+  parseKeyName,
+  type RegisteredKey,
+  type ShownKey,
+  type ShownPart,
+} from '../domain/key.ts';
 import type { AuditLog, CleanedCertificate, Clock, KeyStore, Verifier } from '../domain/ports.ts';
 import type { Actor, MakeEvent } from './audit.ts';
-
-/** What became of one certificate of a request. */
-export type KeyResult =
-  | {
-      readonly result: 'added' | 'updated' | 'unchanged';
-      readonly fingerprint: string;
-      readonly userIds: readonly string[];
-      readonly state: KeyState;
-      /** Null = never. */
-      readonly expiresAt: Date | null;
-    }
-  | {
-      readonly result: 'refused';
-      /** Null when it could not be told. */
-      readonly fingerprint: string | null;
-      readonly code: ErrorCode;
-      readonly message: string;
-    };
-
-export type KeyState = 'valid' | 'expired' | 'revoked';
 
 export interface KeyService {
   /**
@@ -130,26 +119,13 @@ async function settle(
 
 /** Audit events name version 4 keys alone. */
 function shortOf(fingerprint: string | null): string | null {
-  return fingerprint !== null && FINGERPRINT.test(fingerprint) ? fingerprint : null;
+  return fingerprint !== null && isFingerprint(fingerprint) ? fingerprint : null;
 }
 
-/** For people; a revoked key is never valid again, an expired one may be prolonged. */
+/** For people. */
 export function keyState({ revokedAt, expiresAt }: KeyPart, now: Date): KeyState {
   if (revokedAt !== null) return 'revoked';
   return expiresAt !== null && expiresAt.getTime() <= now.getTime() ? 'expired' : 'valid';
-}
-
-/** A key as people and programs are shown it. */
-export interface ShownKey extends ShownPart {
-  /** The primary one first. Hostile text: escape where shown. */
-  readonly userIds: readonly string[];
-  readonly subkeys: readonly ShownPart[];
-  readonly addedAt: Date;
-  readonly changedAt: Date;
-}
-
-export interface ShownPart extends KeyPart {
-  readonly state: KeyState;
 }
 
 export function showKey(key: RegisteredKey, now: Date): ShownKey {
@@ -177,23 +153,13 @@ function showPart(part: KeyPart, now: Date): ShownPart {
   return { fingerprint, algorithm, state: keyState(part, now), canSign, createdAt, expiresAt, revokedAt };
 }
 
-const FINGERPRINT = /^[0-9A-F]{40}$/;
-const KEY_ID = /^[0-9A-F]{16}$/;
-const SHOWN_CHARACTERS = 80;
-
 /** As KeyService.find, for who only reads. @throws LookasideError REQUEST_INVALID, NOT_FOUND */
 export async function findKey(store: Pick<KeyStore, 'find' | 'list'>, name: string): Promise<RegisteredKey> {
-  const wanted = name.replace(/\s/g, '').replace(/^0x/i, '').toUpperCase();
-  if (FINGERPRINT.test(wanted)) {
+  const wanted = parseKeyName(name);
+  if (isFingerprint(wanted)) {
     const key = await store.find(wanted);
     if (key !== null) return key;
     throw new LookasideError('NOT_FOUND', `no key ${wanted} is registered; see: lookaside key list`);
-  }
-  if (!KEY_ID.test(wanted)) {
-    throw new LookasideError(
-      'REQUEST_INVALID',
-      `"${name.slice(0, SHOWN_CHARACTERS)}" names no key; wanted a fingerprint of 40 hex digits or a key ID of 16`,
-    );
   }
   const [key, another] = (await store.list()).filter(({ fingerprint }) => fingerprint.endsWith(wanted));
   if (key === undefined) {

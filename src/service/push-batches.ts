@@ -2,7 +2,7 @@
 import { backoffMs } from '../domain/backoff.ts';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
-import { MAX_BATCH_PARTS } from '../domain/limits.ts';
+import { MAX_BATCH_PARTS, PACKED_BATCH_BYTES } from '../domain/limits.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { BatchPart, BatchResult } from '../domain/receipt.ts';
 import type { SignatureServer } from '../domain/remote.ts';
@@ -28,9 +28,6 @@ export interface SendOptions {
   /** Once aborted no batch is begun any more. */
   readonly signal: AbortSignal;
 }
-
-/** What a batch may hold unless a single file is larger: below the 1 MiB that nginx takes unless told otherwise. */
-const TARGET_BYTES = 900 * 1024;
 
 const BATCHES_AT_ONCE = 2;
 
@@ -134,7 +131,7 @@ function split(image: readonly Sendable[]): Run {
 }
 
 function fits(parts: readonly Sendable[]): boolean {
-  return parts.length <= MAX_BATCH_PARTS && sizeBytes(parts) <= TARGET_BYTES;
+  return parts.length <= MAX_BATCH_PARTS && sizeBytes(parts) <= PACKED_BATCH_BYTES;
 }
 
 function sizeBytes(parts: readonly Sendable[]): number {

@@ -1,6 +1,7 @@
 // Tokens: made here, shown once, kept only as hashes.
 import { LookasideError } from '../domain/errors.ts';
 import type { Clock, Role, Token, TokenStore } from '../domain/ports.ts';
+import { isTokenName, TOKEN_NAME_FORM, unknownToken } from '../domain/token.ts';
 import { type Actor, ADMINISTRATOR, type MakeEvent, SERVER } from './audit.ts';
 
 export interface TokenServiceOptions {
@@ -29,7 +30,6 @@ const PREFIX = 'lookaside_';
 const TOKEN = /^lookaside_[0-9a-f]{64}$/;
 /** Also one that was cut, or whose underscore is escaped. */
 const ANY_TOKEN = /(lookaside(?:_|%5f))[0-9a-f]{16,}/gi;
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
 /** Names under which others than tokens stand in the audit log. */
 const RESERVED: readonly string[] = [ADMINISTRATOR.name, SERVER.name];
 
@@ -50,9 +50,7 @@ export function createTokenService(options: TokenServiceOptions): TokenService {
     async revoke(name, actor) {
       const event = makeEvent({ action: 'token-revoke', result: 'revoked', reason: name }, actor);
       const revoked = await store.revoke(name, clock.now(), event);
-      if (revoked === null) {
-        throw new LookasideError('NOT_FOUND', `no token is named "${name}"; see: lookaside token list`);
-      }
+      if (revoked === null) throw unknownToken(name);
       return revoked;
     },
     peek: (text) => (TOKEN.test(text) ? store.peek(sha256(text)) : null),
@@ -67,10 +65,10 @@ export function maskTokens(text: string): string {
 
 /** @throws LookasideError REQUEST_INVALID */
 function checkName(name: string): void {
-  if (!NAME.test(name)) {
+  if (!isTokenName(name)) {
     throw new LookasideError(
       'REQUEST_INVALID',
-      `"${name.slice(0, 80)}" is no name for a token; wanted 1 to 64 letters, digits and . _ @ -`,
+      `"${name.slice(0, 80)}" is no name for a token; wanted ${TOKEN_NAME_FORM}`,
     );
   }
   if (RESERVED.includes(name.toLowerCase())) {

@@ -2,28 +2,14 @@
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { Clock, Log, SignatureIndex } from '../domain/ports.ts';
 import { type Problem, problemText } from '../domain/tree.ts';
-
-export interface TreeCounts {
-  readonly images: number;
-  readonly signatures: number;
-  readonly problems: number;
-}
-
-export type OnProgress = (counts: TreeCounts) => void;
-
-/** A problem that fsck found: what is wrong, where, what to do, and whether it was put right. */
-export interface FsckFinding extends Problem {
-  readonly message: string;
-  readonly repaired: boolean;
-}
-
-export interface FsckResult extends TreeCounts {
-  readonly repaired: number;
-  /** The first 10,000. */
-  readonly findings: readonly FsckFinding[];
-  /** False: without a whole index there is nothing to compare the bytes with. */
-  readonly isCompared: boolean;
-}
+import type {
+  FsckFinding,
+  FsckOptions,
+  FsckResult,
+  OnProgress,
+  ReindexOptions,
+  TreeCounts,
+} from '../domain/upkeep.ts';
 
 export interface WalkOptions {
   /** Told of every image. */
@@ -62,9 +48,9 @@ export interface Upkeep {
    * @throws LookasideError DAMAGE_FOUND unless damage is accepted: what is lost from the tree would be lost for good; BUSY when
    * stopped
    */
-  reindex(options: { readonly acceptDamage: boolean; readonly onProgress?: OnProgress }): Promise<TreeCounts>;
+  reindex(options: ReindexOptions): Promise<TreeCounts>;
   /** @throws LookasideError BUSY when stopped */
-  fsck(options: { readonly repair: boolean; readonly onProgress?: OnProgress }): Promise<FsckResult>;
+  fsck(options: FsckOptions): Promise<FsckResult>;
   readonly status: UpkeepStatus;
 }
 
@@ -146,7 +132,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     }
   }
 
-  async function reindex(request: { acceptDamage: boolean; onProgress?: OnProgress }): Promise<TreeCounts> {
+  async function reindex(request: ReindexOptions): Promise<TreeCounts> {
     return inTurn(async () => {
       if (!request.acceptDamage) await refuseDamage();
       mustReset = true;
@@ -175,7 +161,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     }
   }
 
-  async function fsck(request: { repair: boolean; onProgress?: OnProgress }): Promise<FsckResult> {
+  async function fsck(request: FsckOptions): Promise<FsckResult> {
     return inTurn(async () => {
       let counts: TreeCounts = { images: 0, signatures: 0, problems: 0 };
       let repaired = 0;

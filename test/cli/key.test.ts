@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { formatKey, formatKeys, formatResults } from '../../src/cli/key.ts';
-import type { ShownKey } from '../../src/service/keys.ts';
+import type { ShownKey } from '../../src/domain/key.ts';
 
 const FPR = 'AB'.repeat(20);
 const SUBKEY = 'CD'.repeat(20);

@@ -79,7 +79,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       log: createLog(),
       clock,
       intake: createIntake(clock),
-      about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root' },
+      about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root', tree: 'owned' },
       settings: () => ({
         prefix: '',
         publicUrl: null,

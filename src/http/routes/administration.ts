@@ -1,9 +1,13 @@
 // What the CLI asks of a running server, and an administrator's token may too.
 import { z } from 'zod';
-import { isLookasideError, LookasideError } from '../../domain/errors.ts';
-import { ROLES, type Token } from '../../domain/ports.ts';
-import type { OnProgress, TreeCounts } from '../../service/upkeep.ts';
-import { actorOf } from '../exchange.ts';
+import type { Administration } from '../../domain/administration.ts';
+import { isLookasideError } from '../../domain/errors.ts';
+import { type Log, ROLES, type Token } from '../../domain/ports.ts';
+import type { OnProgress, TreeCounts } from '../../domain/upkeep.ts';
+import { createAdministration } from '../../service/administration.ts';
+import { describeError } from '../errors.ts';
+import { actorOf, type Exchange } from '../exchange.ts';
+import { expected, parseBody } from '../parameters.ts';
 import { jsonLinesReply, jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -46,32 +50,47 @@ async function showServer({ about }: Services): Promise<Reply> {
   return jsonReply(200, about);
 }
 
-const fsckRequest = z.strictObject({ repair: z.boolean() });
-const reindexRequest = z.strictObject({ acceptDamage: z.boolean() });
-const tokenRequest = z.strictObject({ name: z.string(), role: z.enum(ROLES) });
+const trueOrFalse = z.boolean(expected('true or false'));
+const fsckRequest = z.strictObject({ repair: trueOrFalse }, expected('{"repair":…}'));
+const reindexRequest = z.strictObject({ acceptDamage: trueOrFalse }, expected('{"acceptDamage":…}'));
+const tokenRequest = z.strictObject(
+  { name: z.string(expected('a string')), role: z.enum(ROLES, expected(ROLES.join(', '))) },
+  expected('{"name":…,"role":…}'),
+);
 
-async function fsck({ upkeep }: Services, { body }: RouteRequest): Promise<Reply> {
-  const { repair } = parse(fsckRequest, body);
-  return jsonLinesReply(withProgress((onProgress) => upkeep.fsck({ repair, onProgress })));
+/** What these routes and those of keys and imports ask, as the caller. */
+export function administrationFor(services: Services, exchange: Exchange): Administration {
+  return createAdministration(services, actorOf(exchange));
 }
 
-async function reindex({ upkeep }: Services, { body }: RouteRequest): Promise<Reply> {
-  const { acceptDamage } = parse(reindexRequest, body);
-  return jsonLinesReply(withProgress((onProgress) => upkeep.reindex({ acceptDamage, onProgress })));
+async function fsck(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
+  const { repair } = parseBody(fsckRequest, body);
+  const administration = administrationFor(services, exchange);
+  return withProgress(services.log, 'fsck', (onProgress) => administration.fsck({ repair, onProgress }));
 }
 
-async function listTokens({ tokens }: Services): Promise<Reply> {
-  return jsonReply(200, { tokens: (await tokens.list()).map(shownToken) });
+async function reindex(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
+  const { acceptDamage } = parseBody(reindexRequest, body);
+  const administration = administrationFor(services, exchange);
+  return withProgress(services.log, 'reindex', (onProgress) => {
+    return administration.reindex({ acceptDamage, onProgress });
+  });
+}
+
+async function listTokens(services: Services, { exchange }: RouteRequest): Promise<Reply> {
+  const tokens = await administrationFor(services, exchange).tokens.list();
+  return jsonReply(200, { tokens: tokens.map(shownToken) });
 }
 
 async function createToken(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
-  const { name, role } = parse(tokenRequest, body);
-  const token = await services.tokens.create(name, role, actorOf(exchange));
+  const { name, role } = parseBody(tokenRequest, body);
+  const token = await administrationFor(services, exchange).tokens.create(name, role);
   return jsonReply(201, { name, role, token });
 }
 
 async function revokeToken(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
-  return jsonReply(200, shownToken(await services.tokens.revoke(params.name ?? '', actorOf(exchange))));
+  const revoked = await administrationFor(services, exchange).tokens.revoke(params.name ?? '');
+  return jsonReply(200, shownToken(revoked));
 }
 
 function shownToken({ name, role, createdAt, revokedAt }: Token) {
@@ -79,23 +98,37 @@ function shownToken({ name, role, createdAt, revokedAt }: Token) {
 }
 
 const PROGRESS_EVERY_MS = 500;
+const NOTHING_YET: TreeCounts = { images: 0, signatures: 0, problems: 0 };
 
-/** Lines `{"progress":…}` while it works, then one `{"result":…}` or `{"errors":[…]}`: the status is long sent. */
-async function* withProgress<T>(work: (onProgress: OnProgress) => Promise<T>): AsyncGenerator<unknown> {
-  let latest: TreeCounts | null = null;
+/**
+ * Lines `{"progress":…}` while it works or waits for its turn, then one `{"result":…}` or `{"errors":[…]}`: by then the status
+ * was sent long ago. The lines come steadily, so that neither the client nor a proxy gives up.
+ */
+function withProgress<T>(log: Log, route: string, work: (onProgress: OnProgress) => Promise<T>): Reply {
+  return jsonLinesReply(linesOf(log, route, work));
+}
+
+async function* linesOf<T>(
+  log: Log,
+  route: string,
+  work: (onProgress: OnProgress) => Promise<T>,
+): AsyncGenerator<unknown> {
+  let latest = NOTHING_YET;
   const done = work((counts) => {
     latest = { ...counts };
   }).then(
     (result) => ({ result }),
-    (error: unknown) => ({ errors: [shownError(error)] }),
+    (error: unknown) => {
+      // as for answers with a status: a refusal without a cause is the caller's affair
+      const isRefusal = isLookasideError(error) && error.cause === undefined;
+      if (!isRefusal) log.error({ err: error, route }, 'a request failed after its answer had begun');
+      return { errors: [describeError(error)] };
+    },
   );
   for (;;) {
     const outcome = await Promise.race([done, tick()]);
-    if (outcome !== null) {
-      yield outcome;
-      return;
-    }
-    if (latest !== null) yield { progress: latest };
+    yield outcome ?? { progress: latest };
+    if (outcome !== null) return;
   }
 }
 
@@ -103,18 +136,4 @@ function tick(): Promise<null> {
   return new Promise((resolve) => {
     setTimeout(() => resolve(null), PROGRESS_EVERY_MS).unref();
   });
-}
-
-function shownError(error: unknown) {
-  if (isLookasideError(error)) return { code: error.code, message: error.message };
-  return { code: 'INTERNAL', message: 'the server failed at this; its log says why' };
-}
-
-function parse<T>(schema: z.ZodType<T>, body: unknown): T {
-  const result = schema.safeParse(body);
-  if (result.success) return result.data;
-  const wanted = result.error.issues
-    .map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`)
-    .join('; ');
-  throw new LookasideError('REQUEST_INVALID', wanted);
 }

@@ -1,10 +1,10 @@
-// Importing through the running server: what the command line reads from a folder on this machine comes as forms.
+// Importing through a running server: what the command line reads from a folder on its machine comes as forms.
 import { LookasideError } from '../../domain/errors.ts';
 import { MAX_BATCH_BYTES } from '../../domain/limits.ts';
-import { actorOf } from '../exchange.ts';
 import { jsonReply, type Reply } from '../reply.ts';
 import type { RouteRequest, RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
+import { administrationFor } from './administration.ts';
 
 export const importBatch: RouteSpec = {
   name: 'import',
@@ -17,10 +17,12 @@ export const importBatch: RouteSpec = {
   route,
 };
 
-async function route({ importer }: Services, request: RouteRequest): Promise<Reply> {
+async function route(services: Services, request: RouteRequest): Promise<Reply> {
   const { parts, exchange } = request;
-  const results = await importer.importBatch(parts, { dryRun: parseDryRun(request) }, actorOf(exchange));
-  return jsonReply(200, { results });
+  const dryRun = parseDryRun(request);
+  return jsonReply(200, {
+    results: await administrationFor(services, exchange).importBatch(parts, { dryRun }),
+  });
 }
 
 /** @throws LookasideError REQUEST_INVALID */

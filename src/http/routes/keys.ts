@@ -1,11 +1,10 @@
 // Keys: adding certificates, and what is registered.
 import { MAX_CERTIFICATES_BYTES } from '../../domain/limits.ts';
 import { ROLES } from '../../domain/ports.ts';
-import { showKey } from '../../service/keys.ts';
-import { actorOf } from '../exchange.ts';
 import { jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
+import { administrationFor } from './administration.ts';
 
 const anyToken = { ...NO_BODY, roles: ROLES, methods: ['GET', 'HEAD'] } as const;
 
@@ -25,16 +24,14 @@ export const keys: readonly RouteSpec[] = [
 ];
 
 /** 200 also when some or all were refused: each result says so for itself. */
-async function addKeys({ keys }: Services, { bytes, exchange }: RouteRequest): Promise<Reply> {
-  return jsonReply(200, { results: await keys.add(bytes, actorOf(exchange)) });
+async function addKeys(services: Services, { bytes, exchange }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, { results: await administrationFor(services, exchange).keys.add(bytes) });
 }
 
-async function listKeys({ keys, clock }: Services): Promise<Reply> {
-  const now = clock.now();
-  return jsonReply(200, { keys: (await keys.list()).map((key) => showKey(key, now)) });
+async function listKeys(services: Services, { exchange }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, { keys: await administrationFor(services, exchange).keys.list() });
 }
 
-async function showOne({ keys, clock }: Services, { params }: RouteRequest): Promise<Reply> {
-  const key = await keys.find(params.fingerprint ?? '');
-  return jsonReply(200, { ...showKey(key, clock.now()), armored: keys.armor(key) });
+async function showOne(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, await administrationFor(services, exchange).keys.show(params.fingerprint ?? ''));
 }
