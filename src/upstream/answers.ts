@@ -1,22 +1,35 @@
 // What a lookaside server answers, held against what this version knows of it. Members that are not known are passed over.
 import { z } from 'zod';
+import type { AboutTree } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
-import type { BatchResult, WarningCode } from '../domain/receipt.ts';
+import type { ExportedKey, KeyResult, KeyState, ShownKey } from '../domain/key.ts';
+import type { Role, Token } from '../domain/ports.ts';
+import type { BatchResult, ImportResult, WarningCode } from '../domain/receipt.ts';
 import type { State } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
+import type { ProblemKind } from '../domain/tree.ts';
+import type { FsckResult, TreeCounts } from '../domain/upkeep.ts';
 import type { SignatureForm } from '../domain/verdict.ts';
 import { detail, errorCode } from './refusal.ts';
 
 /** The answer in its type. @throws LookasideError SERVER_UNREACHABLE when it is none; `server` is named in the message */
 export function readAnswer<Schema extends z.ZodType>(
   schema: Schema,
-  answer: { readonly server: string; readonly body: Buffer },
+  { server, body }: { readonly server: string; readonly body: Buffer },
 ): z.output<Schema> {
-  const read = schema.safeParse(parseJson(answer.body));
+  return readValue(schema, { server, value: parseJson(body) });
+}
+
+/** As readAnswer(), of what was parsed already. */
+export function readValue<Schema extends z.ZodType>(
+  schema: Schema,
+  { server, value }: { readonly server: string; readonly value: unknown },
+): z.output<Schema> {
+  const read = schema.safeParse(value);
   if (read.success) return read.data;
   const [issue] = read.error.issues;
   const where = issue?.path.map(String).join('.') || 'the whole';
-  throw strange(answer.server, `${where}: ${issue?.message ?? 'unknown'}`);
+  throw strange(server, `${where}: ${issue?.message ?? 'unknown'}`);
 }
 
 /** The value of the JSON, or undefined, which no schema takes. */
@@ -32,7 +45,7 @@ export function parseJson(body: Buffer): unknown {
 export function strange(server: string, why: string): LookasideError {
   return new LookasideError(
     'SERVER_UNREACHABLE',
-    `${server} answers as no lookaside server does (${why}); give the URL of a lookaside server with --server, and the same version here and there`,
+    `${server} is not a lookaside of this version: its answer is none that is known here (${why}); give the URL of a lookaside server with --server, and run the same version here and there`,
   );
 }
 
@@ -114,3 +127,99 @@ export const keysAnswer = z.object({
 });
 
 export const keyAnswer = z.object({ armored: z.string() });
+
+export const aboutAnswer = z.object({
+  root: z.string(),
+  tree: z.enum(['owned', 'shared']),
+}) satisfies z.ZodType<AboutTree>;
+
+const keyPart = z.object({
+  fingerprint,
+  algorithm: z.string(),
+  state: word<KeyState>(),
+  canSign: z.boolean(),
+  createdAt: date,
+  expiresAt: date.nullable(),
+  revokedAt: date.nullable(),
+});
+
+const shownKey = keyPart.extend({
+  userIds: z.array(z.string()),
+  subkeys: z.array(keyPart),
+  addedAt: date,
+  changedAt: date,
+}) satisfies z.ZodType<ShownKey>;
+
+export const shownKeysAnswer = z.object({ keys: z.array(shownKey) });
+
+export const exportedKeyAnswer = shownKey.extend({ armored: z.string() }) satisfies z.ZodType<ExportedKey>;
+
+const keyResult = z.discriminatedUnion('result', [
+  z.object({
+    result: z.enum(['added', 'updated', 'unchanged']),
+    fingerprint,
+    userIds: z.array(z.string()),
+    state: word<KeyState>(),
+    expiresAt: date.nullable(),
+  }),
+  z.object({
+    result: z.literal('refused'),
+    // also that of a key of a version that is not taken
+    fingerprint: z
+      .string()
+      .regex(/^[0-9A-F]{32,64}$/)
+      .nullable(),
+    code: errorCode,
+    message: z.string(),
+  }),
+]) satisfies z.ZodType<KeyResult>;
+
+export const keyResultsAnswer = z.object({ results: z.array(keyResult) });
+
+export const tokenAnswer = z.object({
+  name: z.string(),
+  role: word<Role>(),
+  createdAt: date,
+  revokedAt: date.nullable(),
+}) satisfies z.ZodType<Token>;
+
+export const tokensAnswer = z.object({ tokens: z.array(tokenAnswer) });
+
+// it is printed as it is, so it must not steer a terminal
+export const createdTokenAnswer = z.object({ token: z.string().regex(/^[\x21-\x7e]{1,1000}$/) });
+
+export const treeCounts = z.object({
+  images: count,
+  signatures: count,
+  problems: count,
+}) satisfies z.ZodType<TreeCounts>;
+
+export const fsckResult = treeCounts.extend({
+  repaired: count,
+  findings: z.array(
+    z.object({
+      kind: word<ProblemKind>(),
+      path: z.string(),
+      count: z.exactOptional(count),
+      message: z.string(),
+      repaired: z.boolean(),
+    }),
+  ),
+  isCompared: z.boolean(),
+}) satisfies z.ZodType<FsckResult>;
+
+const imported = z.object({
+  part: count,
+  image: z.string(),
+  number: count.nullable(),
+  signatureSha256: sha256,
+  auditSeq: count.nullable(),
+});
+
+const importResult = z.discriminatedUnion('result', [
+  imported.extend({ result: z.literal('created'), state: word<State>() }),
+  imported.extend({ result: z.literal('exists') }),
+  z.object({ part: count, result: z.literal('refused'), code: errorCode, message: z.string() }),
+]) satisfies z.ZodType<ImportResult>;
+
+export const importAnswer = z.object({ results: z.array(importResult) });

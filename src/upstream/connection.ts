@@ -5,28 +5,43 @@ import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
 import { LookasideError } from '../domain/errors.ts';
 
 export interface HttpRequest {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'DELETE';
   /** Below the server's own path, with the query: `/api/v1/keys`. */
   readonly path: string;
   readonly contentType?: string;
   readonly body?: Buffer;
+  /** The answer may be that there is no such thing; for other requests NOT_FOUND means that the server has no such route. */
+  readonly mayFindNothing?: boolean;
+  /** The work behind the answer may take hours: only silence ends it. */
+  readonly isLong?: boolean;
+  /** What people are told when no answer came though the server may have done it. Such a request is not sent a second time. */
+  readonly ifUnanswered?: string;
 }
 
-export interface HttpAnswer {
+interface HttpHead {
   readonly status: number;
-  /** Of a header line, or null; of several the first. */
+  /** The value of a header line, the first of several; null without one. */
   header(name: string): string | null;
+}
+
+export interface HttpAnswer extends HttpHead {
   readonly body: Buffer;
+}
+
+export interface HttpStream extends HttpHead {
+  readonly body: AsyncIterable<Uint8Array>;
 }
 
 export interface Connection {
   /** For people: the URL without user and password, or the socket's path. */
   readonly name: string;
   readonly kind: 'network' | 'socket';
+  /** Whether a server is known to be at the socket, as it holds the data directory. */
+  readonly isHeld: boolean;
   /** Whether a token or a password goes with each request. */
   readonly sendsToken: boolean;
-  /** One try. @throws whatever undici and Node.js throw, and AnswerTooLarge */
-  send(request: HttpRequest): Promise<HttpAnswer>;
+  /** One try; the answer's body is read by readWhole() or readLines(). @throws whatever undici and Node.js throw */
+  open(request: HttpRequest): Promise<HttpStream>;
   /** Ends at once what is under way. */
   close(): Promise<void>;
 }
@@ -38,8 +53,11 @@ const CONNECT_MS = 10_000;
 const SILENCE_MS = 60_000;
 /** From the first byte sent to the last received: against answers that drip. */
 const TOTAL_MS = 180_000;
+/** Between the lines of a long answer, which come every half second: proxies may hold some of them back. */
+const LONG_SILENCE_MS = 300_000;
 /** A page of a thousand signatures has some 2 MB; a list of keys 30 KB a key at most. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+const LINE_FEED = 0x0a;
 
 export interface NetworkOptions {
   /** Perhaps with user, password and a path. */
@@ -57,6 +75,7 @@ export function connectNetwork({ url, token, ca }: NetworkOptions): Connection {
   const authorization = token === null ? `Basic ${Buffer.from(basic).toString('base64')}` : `Bearer ${token}`;
   return connection({
     kind: 'network',
+    isHeld: false,
     name: origin + path,
     dispatcher: isLoopback(hostname) ? new Agent({ connect: tlsOptions(ca) }) : openProxied(ca),
     origin,
@@ -73,10 +92,17 @@ function percentDecode(text: string): string {
   }
 }
 
+export interface SocketOptions {
+  readonly socketPath: string;
+  /** A server is known to be there, as it holds the data directory; false unless told. */
+  readonly isHeld?: boolean;
+}
+
 /** Whoever may open the socket is the administrator. */
-export function connectSocket(socketPath: string): Connection {
+export function connectSocket({ socketPath, isHeld = false }: SocketOptions): Connection {
   return connection({
     kind: 'socket',
+    isHeld,
     name: socketPath,
     dispatcher: new Agent({ connect: { socketPath, timeout: CONNECT_MS } }),
     origin: 'http://localhost',
@@ -118,51 +144,74 @@ export function isLoopback(hostname: string): boolean {
   return family !== 0 && LOOPBACK.check(host, family === 4 ? 'ipv4' : 'ipv6');
 }
 
-interface Way extends Pick<Connection, 'kind' | 'name'> {
+interface Way extends Pick<Connection, 'kind' | 'name' | 'isHeld'> {
   readonly dispatcher: Dispatcher;
   readonly origin: string;
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
-function connection({ kind, name, dispatcher, origin, path, headers }: Way): Connection {
+function connection({ dispatcher, origin, path, headers, ...about }: Way): Connection {
   return {
-    kind,
-    name,
+    ...about,
     sendsToken: headers.authorization !== undefined,
-    async send(request) {
+    async open({ method, path: below, contentType, body = null, isLong = false }) {
+      const silenceMs = isLong ? LONG_SILENCE_MS : SILENCE_MS;
       const answer = await dispatcher.request({
         origin,
-        path: path + request.path,
-        method: request.method,
+        path: path + below,
+        method,
         headers: {
           ...headers,
           accept: 'application/json',
           'user-agent': 'lookaside',
-          ...(request.contentType === undefined ? {} : { 'content-type': request.contentType }),
+          ...(contentType === undefined ? {} : { 'content-type': contentType }),
         },
-        body: request.body ?? null,
-        headersTimeout: SILENCE_MS,
-        bodyTimeout: SILENCE_MS,
-        signal: AbortSignal.timeout(TOTAL_MS),
+        body,
+        headersTimeout: silenceMs,
+        bodyTimeout: silenceMs,
+        signal: isLong ? null : AbortSignal.timeout(TOTAL_MS),
       });
       return {
         status: answer.statusCode,
         header: (named) => [answer.headers[named] ?? null].flat()[0] ?? null,
-        body: await readBounded(answer.body),
+        body: answer.body,
       };
     },
     close: () => dispatcher.destroy(),
   };
 }
 
-async function readBounded(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
+/** @throws AnswerTooLarge; whatever undici and Node.js throw */
+export async function readWhole({ body, ...head }: HttpStream): Promise<HttpAnswer> {
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const piece of body) {
     length += piece.length;
-    if (length > MAX_ANSWER_BYTES) throw new AnswerTooLarge(`more than ${MAX_ANSWER_BYTES} bytes`);
+    refuseLonger(length);
     pieces.push(piece);
   }
-  return Buffer.concat(pieces);
+  return { ...head, body: Buffer.concat(pieces) };
+}
+
+/** What ends by a line feed, and what stands behind the last one. @throws as readWhole(), for a line that is too large */
+export async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  // not node:readline, to which U+2028 ends a line too: JSON may hold it
+  let begun: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of body) {
+    let from = 0;
+    for (let end = piece.indexOf(LINE_FEED); end !== -1; end = piece.indexOf(LINE_FEED, from)) {
+      yield Buffer.concat([...begun, piece.subarray(from, end)]);
+      [begun, length, from] = [[], 0, end + 1];
+    }
+    begun.push(piece.subarray(from));
+    length += piece.length - from;
+    refuseLonger(length);
+  }
+  if (length > 0) yield Buffer.concat(begun);
+}
+
+function refuseLonger(length: number): void {
+  if (length > MAX_ANSWER_BYTES) throw new AnswerTooLarge(`more than ${MAX_ANSWER_BYTES} bytes`);
 }

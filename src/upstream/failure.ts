@@ -7,14 +7,13 @@ import { readRefusal } from './refusal.ts';
 export interface Failure {
   readonly error: LookasideError;
   readonly isWorthAnotherTry: boolean;
+  /** The request cannot have reached a server. */
+  readonly isUnsent: boolean;
   /** What the other side asked for, at most a minute; null when it asked for nothing. */
   readonly retryAfterMs: number | null;
   /** It is there, has had enough of us for the moment, and says for how long. */
   readonly isSlowedDown: boolean;
 }
-
-/** An image's name follows. */
-export const IMAGES_PATH = '/api/v1/images/';
 
 const MAX_RETRY_AFTER_MS = 60_000;
 
@@ -36,6 +35,18 @@ const PASSING: ReadonlySet<string> = new Set([
   'UND_ERR_SOCKET',
 ]);
 
+/** The codes among these that mean that no request was sent. */
+const UNSENT: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOENT',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'ENETDOWN',
+  'ENETUNREACH',
+  'EAI_AGAIN',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
 /** Of the certificate, as OpenSSL has it: nobody that we trust vouches for it. */
 const UNTRUSTED: ReadonlySet<string> = new Set([
   'CERT_UNTRUSTED',
@@ -51,18 +62,35 @@ export function failureOfAttempt(
   thrown: unknown,
   { connection, hasAnswered }: { readonly connection: Connection; readonly hasAnswered: boolean },
 ): Failure {
-  const { name, kind } = connection;
-  if (kind === 'socket' && !hasAnswered) return nothingHere(thrown, name);
+  const { name, kind, isHeld } = connection;
   const code = codeOf(thrown);
+  if (kind === 'socket' && !hasAnswered) return isHeld ? silent(thrown, name) : nothingHere(thrown, name);
   if (code === 'TIMEOUT') return passing(unreachable(`${name} does not answer in time`, thrown));
   const isAwayForNow = PASSING.has(code) || (kind === 'socket' && code === 'ENOENT');
-  if (isAwayForNow) return passing(unreachable(`${name} cannot be reached: ${said(thrown)}`, thrown));
+  if (isAwayForNow) {
+    return passing(unreachable(`${name} cannot be reached: ${said(thrown)}`, thrown), UNSENT.has(code));
+  }
   const tunnel = /^Proxy response \((\d+)\)/.exec(said(thrown))?.[1];
   if (tunnel !== undefined) {
     const message = `the proxy that the environment names answers ${tunnel} when asked for ${name}; see HTTPS_PROXY and NO_PROXY`;
     return { ...lasting(unreachable(message, thrown)), isWorthAnotherTry: isPassing(Number(tunnel)) };
   }
   return lasting(unreachable(`${name} cannot be reached: ${explain(thrown, code)}`, thrown));
+}
+
+/** The server that holds the data directory may be starting, and then answers in a moment. */
+function silent(thrown: unknown, socketPath: string): Failure {
+  const code = codeOf(thrown);
+  const message = `a server holds the data directory, but ${socketPath} does not answer (${code || said(thrown)}); restart it, or stop it and try again`;
+  const error = unreachable(message, thrown);
+  return PASSING.has(code) || code === 'ENOENT' ? passing(error, UNSENT.has(code)) : lasting(error);
+}
+
+/** The error for an answer that broke off after it had begun. The work may have been done all the same. */
+export function failureWithin(thrown: unknown, { name }: Connection): LookasideError {
+  const why = thrown instanceof AnswerTooLarge ? `a line has ${thrown.message}` : said(thrown);
+  const message = `${name} went away before it was done (${why}); see the server's log, and run this again`;
+  return unreachable(message, thrown);
 }
 
 /** Of a server that was never there: waiting would only hide what is to be done. */
@@ -109,6 +137,7 @@ export function failureOfAnswer(answer: HttpAnswer, request: HttpRequest, connec
   return {
     error,
     isWorthAnotherTry: isPassing(status),
+    isUnsent: false,
     retryAfterMs: waitMs,
     isSlowedDown: status === 429 && waitMs !== null,
   };
@@ -125,9 +154,9 @@ function errorOf(answer: HttpAnswer, request: HttpRequest, connection: Connectio
   return refusal;
 }
 
-/** An older server has not all routes; of ours only that of an image finds nothing where all is well. */
-function isOfUnknownRoute({ code }: LookasideError, { path }: HttpRequest): boolean {
-  return code === 'NOT_FOUND' && !path.startsWith(IMAGES_PATH);
+/** An older server lacks some routes. */
+function isOfUnknownRoute({ code }: LookasideError, { mayFindNothing = false }: HttpRequest): boolean {
+  return code === 'NOT_FOUND' && !mayFindNothing;
 }
 
 function redirected(location: string, { path }: HttpRequest, name: string): LookasideError {
@@ -180,12 +209,12 @@ function said(thrown: unknown): string {
   return thrown instanceof Error && thrown.message !== '' ? thrown.message : codeOf(thrown) || String(thrown);
 }
 
-function passing(error: LookasideError): Failure {
-  return { error, isWorthAnotherTry: true, retryAfterMs: null, isSlowedDown: false };
+function passing(error: LookasideError, isUnsent = false): Failure {
+  return { error, isWorthAnotherTry: true, isUnsent, retryAfterMs: null, isSlowedDown: false };
 }
 
 function lasting(error: LookasideError): Failure {
-  return { error, isWorthAnotherTry: false, retryAfterMs: null, isSlowedDown: false };
+  return { error, isWorthAnotherTry: false, isUnsent: false, retryAfterMs: null, isSlowedDown: false };
 }
 
 function unreachable(message: string, cause?: unknown): LookasideError {

@@ -1,7 +1,6 @@
-// A signature server somewhere else, asked over HTTP. What fails and may pass is tried again here, and nowhere else: every
-// request of ours may be sent twice, as the same bytes uploaded again change nothing.
+// A signature server somewhere else, asked over HTTP. Every request may be sent twice: the same bytes uploaded again change
+// nothing.
 import type { z } from 'zod';
-import { backoffMs } from '../domain/backoff.ts';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageName } from '../domain/image.ts';
@@ -11,7 +10,6 @@ import type { BatchPart, BatchResult } from '../domain/receipt.ts';
 import type {
   AskedBlob,
   KeyNames,
-  OnRetry,
   RemoteFilter,
   ServedSignatures,
   SignatureServer,
@@ -27,52 +25,19 @@ import {
   searchAnswer,
   strange,
 } from './answers.ts';
-import {
-  type Connection,
-  connectNetwork,
-  connectSocket,
-  type HttpAnswer,
-  type HttpRequest,
-} from './connection.ts';
-import { type Failure, failureOfAnswer, failureOfAttempt, IMAGES_PATH } from './failure.ts';
+import { type AskerOptions, connectAsker, jsonRequest } from './asker.ts';
 import { writeForm } from './form.ts';
 
-export interface SignatureServerOptions {
-  /** The URL, or the socket of a server on this machine. */
-  readonly at:
-    | { readonly url: string; readonly token: string | null; readonly ca: string | null }
-    | { readonly socketPath: string };
-  readonly onRetry: OnRetry;
-  /**
-   * How long to wait for the server, all waits for one request together; Infinity: for ever. For one that tells us to slow
-   * down, and for how long, ten minutes at least.
-   */
-  readonly patienceMs: number;
-  /** Resolves after that time; rejects once the signal is aborted. */
-  readonly wait: (ms: number, signal: AbortSignal) => Promise<unknown>;
-  /** From 0 to 1. */
-  readonly random: () => number;
-}
-
-const FOUND = [200];
 /** A lookaside's answer to a number that it does not have is a plain 404. */
 const FOUND_OR_NOT = [200, 404];
-
-/** For a server that says when it goes on with us: it is not away, and what waits is taken in its turn. */
-const SLOWED_PATIENCE_MS = 10 * 60_000;
 
 const KEYS_AT_ONCE = 8;
 const MAX_RESTARTS = 3;
 
 /** Connects when it is first asked. @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
-export function connectSignatureServer(
-  options: SignatureServerOptions,
-): SignatureServer & KeyNames & ServedSignatures {
-  const { at } = options;
-  const connection = 'url' in at ? connectNetwork(at) : connectSocket(at.socketPath);
-  const { name: server } = connection;
-  const closing = new AbortController();
-  const { ask } = createAsker(connection, options, closing.signal);
+export function connectSignatureServer(options: AskerOptions): SignatureServer & KeyNames & ServedSignatures {
+  const asker = connectAsker(options);
+  const { name: server, ask } = asker;
 
   async function missing(asked: readonly AskedBlob[]): Promise<readonly number[]> {
     const signatures = asked.map(({ image, sha256 }) => ({ image: imageName(image), sha256 }));
@@ -107,7 +72,11 @@ export function connectSignatureServer(
   async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
     try {
       // an image's name holds nothing that a path would have to escape
-      const { body } = await ask({ method: 'GET', path: IMAGES_PATH + imageName(image) });
+      const { body } = await ask({
+        method: 'GET',
+        path: `/api/v1/images/${imageName(image)}`,
+        mayFindNothing: true,
+      });
       return readAnswer(imageAnswer, { server, body }).signatures;
     } catch (error) {
       if (isLookasideError(error, 'NOT_FOUND')) return [];
@@ -186,56 +155,11 @@ export function connectSignatureServer(
     search,
     certificates,
     userIds,
-    async [Symbol.asyncDispose]() {
-      closing.abort();
-      await connection.close();
-    },
+    [Symbol.asyncDispose]: () => asker[Symbol.asyncDispose](),
   };
 }
 
 type Page = z.output<typeof searchAnswer>;
-
-type Attempt = { readonly answer: HttpAnswer } | { readonly failure: Failure };
-
-function createAsker(connection: Connection, options: SignatureServerOptions, closing: AbortSignal) {
-  const { onRetry, patienceMs, wait, random } = options;
-  let hasAnswered = false;
-
-  async function attempt(request: HttpRequest, wanted: readonly number[]): Promise<Attempt> {
-    try {
-      const answer = await connection.send(request);
-      hasAnswered = true;
-      if (wanted.includes(answer.status)) return { answer };
-      return { failure: failureOfAnswer(answer, request, connection) };
-    } catch (thrown) {
-      return { failure: failureOfAttempt(thrown, { connection, hasAnswered }) };
-    }
-  }
-
-  /** The answer, of one of the wanted statuses. @throws as SignatureServer */
-  async function ask(request: HttpRequest, wanted: readonly number[] = FOUND): Promise<HttpAnswer> {
-    let waitedMs = 0;
-    let slowedMs = 0;
-    for (let tries = 1; ; tries += 1) {
-      const made = await attempt(request, wanted);
-      if ('answer' in made) return made.answer;
-      const { error, isWorthAnotherTry, retryAfterMs, isSlowedDown } = made.failure;
-      const waitMs = backoffMs(tries, random(), retryAfterMs);
-      if (isSlowedDown) slowedMs += waitMs;
-      else waitedMs += waitMs;
-      const isPatient = waitedMs <= patienceMs && slowedMs <= Math.max(patienceMs, SLOWED_PATIENCE_MS);
-      if (closing.aborted || !isWorthAnotherTry || !isPatient) throw error;
-      onRetry({ message: error.message, waitMs });
-      await wait(waitMs, closing).catch(() => Promise.reject(error));
-    }
-  }
-
-  return { ask };
-}
-
-function jsonRequest(path: string, value: object): HttpRequest {
-  return { method: 'POST', path, contentType: 'application/json', body: Buffer.from(JSON.stringify(value)) };
-}
 
 function searchPath({ repository, digest }: RemoteFilter, cursor: string | null): string {
   const parameters = new URLSearchParams({

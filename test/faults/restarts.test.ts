@@ -11,7 +11,7 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import { isLookasideError, systemCode } from '../../src/domain/errors.ts';
-import { connectLocalServer } from '../../src/upstream/local-server.ts';
+import { connectAdministration } from '../../src/upstream/administration.ts';
 import { startActivated } from '../clients/activated.ts';
 import { needs } from '../clients/available.ts';
 import { startBackground } from '../clients/command.ts';
@@ -234,14 +234,21 @@ promise(
       await layImage(root, `team-${number % 100}/app-${number}`, ONE);
     });
     await using server = await startServer({ data: temp.path });
-    const local = connectLocalServer(path.join(temp.path, 'lookaside.sock'));
+    await using administration = connectAdministration({
+      at: { socketPath: path.join(temp.path, 'lookaside.sock') },
+      onRetry: () => undefined,
+      patienceMs: 0,
+      wait: async () => undefined,
+      random: () => 0,
+    });
     const begun = createGate();
+    const onProgress = () => begun.open();
     const walks = Array.from({ length: WALKS }, (_, position) => {
-      const [what, body] =
+      const walk: Promise<unknown> =
         position % 2 === 0
-          ? ['fsck', { repair: position % 4 === 0 }]
-          : ['reindex', { acceptDamage: position % 4 === 1 }];
-      return local.follow(`/api/v1/${what}`, body, () => begun.open()).finally(begun.open);
+          ? administration.fsck({ repair: position % 4 === 0, onProgress })
+          : administration.reindex({ acceptDamage: position % 4 === 1, onProgress });
+      return walk.finally(begun.open);
     });
     const outcomes = Promise.allSettled(walks);
     await begun.promise;

@@ -6,7 +6,9 @@ import { type AddressInfo, createServer as createNetServer, type Server, type So
 import type { TestContext } from 'node:test';
 import { isLookasideError, type LookasideError } from '../../src/domain/errors.ts';
 import type { KeyNames, SignatureServer } from '../../src/domain/remote.ts';
-import { connectSignatureServer, type SignatureServerOptions } from '../../src/upstream/signature-server.ts';
+import { connectAdministration, type RemoteAdministration } from '../../src/upstream/administration.ts';
+import type { AskerOptions } from '../../src/upstream/asker.ts';
+import { connectSignatureServer } from '../../src/upstream/signature-server.ts';
 
 /** How one request is answered. */
 export type Act = (res: ServerResponse, req: IncomingMessage, body: Buffer) => void;
@@ -89,33 +91,49 @@ export function html(status: number, headers: Record<string, string> = {}): Act 
 
 export const cut: Act = (res) => void res.socket?.resetAndDestroy();
 
+type Retry = { readonly message: string; readonly waitMs: number };
+type Place =
+  | string
+  | Partial<Extract<AskerOptions['at'], { url: string }>>
+  | { readonly socketPath: string; readonly isHeld?: boolean };
+
 export interface TestClient extends AsyncDisposable {
   readonly server: SignatureServer & KeyNames;
   /** What was told before each wait. */
-  readonly retries: readonly { readonly message: string; readonly waitMs: number }[];
+  readonly retries: readonly Retry[];
 }
 
 /** Waits are over at once, and half as long as they may be. */
-export function clientOf(
-  at:
-    | string
-    | Partial<Extract<SignatureServerOptions['at'], { url: string }>>
-    | { readonly socketPath: string },
-  options: Partial<SignatureServerOptions> = {},
-): TestClient {
-  const retries: { message: string; waitMs: number }[] = [];
+export function clientOf(at: Place, options: Partial<AskerOptions> = {}): TestClient {
+  const retries: Retry[] = [];
+  const server = connectSignatureServer(askingOf(at, retries, options));
+  return { server, retries, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+export interface TestAdministrator extends AsyncDisposable {
+  readonly administration: RemoteAdministration;
+  readonly retries: readonly Retry[];
+}
+
+/** As clientOf(). */
+export function administratorOf(at: Place, options: Partial<AskerOptions> = {}): TestAdministrator {
+  const retries: Retry[] = [];
+  const administration = connectAdministration(askingOf(at, retries, options));
+  return { administration, retries, [Symbol.asyncDispose]: () => administration[Symbol.asyncDispose]() };
+}
+
+function askingOf(at: Place, retries: Retry[], options: Partial<AskerOptions>): AskerOptions {
   const network = { url: '', token: 'lookaside_1', ca: null };
   const place =
     typeof at === 'string' ? { ...network, url: at } : 'socketPath' in at ? at : { ...network, ...at };
-  const server = connectSignatureServer({
+  return {
     at: place,
     onRetry: (about) => retries.push(about),
     patienceMs: 60_000,
     wait: async () => undefined,
     random: () => 0.5,
     ...options,
-  });
-  return { server, retries, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  };
 }
 
 /** What that fails with. */

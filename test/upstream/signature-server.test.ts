@@ -212,7 +212,7 @@ describe('what is no lookaside server', () => {
     test(`${what} in the place of an answer is not believed`, async () => {
       const { error } = await ask(act);
       assert.equal(error.code, 'SERVER_UNREACHABLE');
-      assert.match(error.message, /^http:\S+ answers as no lookaside server does /);
+      assert.match(error.message, /^http:\S+ is not a lookaside of this version: /);
       assert.match(error.message, found);
     });
   }

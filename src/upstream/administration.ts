@@ -1,0 +1,156 @@
+// What an administrator asks of a running server, over the network with a token or through the socket of this machine.
+import { z } from 'zod';
+import type { Administration } from '../domain/administration.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { parseKeyName } from '../domain/key.ts';
+import { MAX_BATCH_BYTES } from '../domain/limits.ts';
+import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.ts';
+import { isTokenName, unknownToken } from '../domain/token.ts';
+import type { OnProgress } from '../domain/upkeep.ts';
+import {
+  aboutAnswer,
+  createdTokenAnswer,
+  exportedKeyAnswer,
+  fsckResult,
+  importAnswer,
+  keyResultsAnswer,
+  readAnswer,
+  readValue,
+  shownKeysAnswer,
+  strange,
+  tokenAnswer,
+  tokensAnswer,
+  treeCounts,
+} from './answers.ts';
+import { type Asker, type AskerOptions, connectAsker, jsonRequest } from './asker.ts';
+import type { HttpRequest } from './connection.ts';
+import { writeForm } from './form.ts';
+import { readRefusal } from './refusal.ts';
+
+export interface RemoteAdministration extends Administration {
+  /** For people: the URL without user and password, or the socket's path. */
+  readonly name: string;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+const CREATED = [201];
+
+/**
+ * Connects when it is first asked. What fails and may pass is tried again, but for the making of a token: the text of one that
+ * was made could be lost. @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none
+ */
+export function connectAdministration(options: AskerOptions): RemoteAdministration {
+  const asker = connectAsker(options);
+  const { name: server } = asker;
+
+  async function ask<Schema extends z.ZodType>(
+    schema: Schema,
+    request: HttpRequest,
+    wanted?: readonly number[],
+  ): Promise<z.output<Schema>> {
+    const { body } = await asker.ask(request, wanted).catch(throwWithRemedy);
+    return readAnswer(schema, { server, body });
+  }
+
+  return {
+    name: server,
+    about: () => ask(aboutAnswer, { method: 'GET', path: '/api/v1/server' }),
+    keys: {
+      list: async () => (await ask(shownKeysAnswer, { method: 'GET', path: '/api/v1/keys' })).keys,
+      async show(name) {
+        const path = `/api/v1/keys/${parseKeyName(name)}`;
+        return ask(exportedKeyAnswer, { method: 'GET', path, mayFindNothing: true });
+      },
+      add: async (untrusted) =>
+        (await ask(keyResultsAnswer, bytesRequest('/api/v1/keys', untrusted))).results,
+    },
+    tokens: {
+      list: async () => (await ask(tokensAnswer, { method: 'GET', path: '/api/v1/tokens' })).tokens,
+      async create(name, role) {
+        const request = { ...jsonRequest('/api/v1/tokens', { name, role }), ifUnanswered: MAY_BE_MADE };
+        return (await ask(createdTokenAnswer, request, CREATED)).token;
+      },
+      async revoke(name) {
+        if (!isTokenName(name)) throw unknownToken(name);
+        return ask(tokenAnswer, { method: 'DELETE', path: `/api/v1/tokens/${name}`, mayFindNothing: true });
+      },
+    },
+    fsck: ({ repair, onProgress }) =>
+      work(asker, jsonRequest('/api/v1/fsck', { repair }), { result: fsckResult, onProgress }),
+    reindex: ({ acceptDamage, onProgress }) =>
+      work(asker, jsonRequest('/api/v1/reindex', { acceptDamage }), { result: treeCounts, onProgress }),
+    importBatch: (parts, importOptions) => importBatch(asker, parts, importOptions),
+    [Symbol.asyncDispose]: () => asker[Symbol.asyncDispose](),
+  };
+}
+
+const MAY_BE_MADE =
+  'the token may have been made all the same, and its text is lost: see lookaside token list, revoke it, and make one under another name';
+
+const workLine = z.union([z.object({ progress: treeCounts }), z.object({ result: z.unknown() })]);
+
+interface Work<Result extends z.ZodType> {
+  readonly result: Result;
+  readonly onProgress: OnProgress | undefined;
+}
+
+/** What the last line of the answer says; the lines before it are progress. */
+async function work<Result extends z.ZodType>(
+  asker: Asker,
+  request: HttpRequest,
+  { result, onProgress }: Work<Result>,
+): Promise<z.output<Result>> {
+  const { name: server } = asker;
+  try {
+    for await (const value of asker.follow({ ...request, isLong: true })) {
+      const refusal = readRefusal(value);
+      if (refusal !== null) throw refusal;
+      const line = readValue(workLine, { server, value });
+      if ('result' in line) return readValue(result, { server, value: line.result });
+      onProgress?.(line.progress);
+    }
+  } catch (error) {
+    return throwWithRemedy(error);
+  }
+  throw strange(server, 'it ended without a result');
+}
+
+async function importBatch(
+  asker: Asker,
+  parts: readonly BatchPart[],
+  options: ImportOptions,
+): Promise<readonly ImportResult[]> {
+  const { contentType, body } = writeForm(parts);
+  if (body.length > MAX_BATCH_BYTES && parts.length > 1) return importHalves(asker, parts, options);
+  const path = `/api/v1/import${options.dryRun ? '?dryRun=1' : ''}`;
+  const answer = await asker.ask({ method: 'POST', path, contentType, body }).catch(throwWithRemedy);
+  const { results } = readAnswer(importAnswer, { server: asker.name, body: answer.body });
+  if (results.length === parts.length && results.every(({ part }, i) => part === i)) return results;
+  throw strange(
+    asker.name,
+    `results: ${results.length}, or in another order, for ${parts.length} signatures`,
+  );
+}
+
+/** Parts that fit and whose form does not: the server bounds the form. */
+async function importHalves(
+  asker: Asker,
+  parts: readonly BatchPart[],
+  options: ImportOptions,
+): Promise<readonly ImportResult[]> {
+  const half = Math.ceil(parts.length / 2);
+  const first = await importBatch(asker, parts.slice(0, half), options);
+  const second = await importBatch(asker, parts.slice(half), options);
+  return [...first, ...second.map((result) => ({ ...result, part: result.part + half }))];
+}
+
+function bytesRequest(path: string, bytes: Uint8Array): HttpRequest {
+  return { method: 'POST', path, contentType: 'application/octet-stream', body: Buffer.from(bytes) };
+}
+
+/** Who may not do it over the network may be allowed to on the server's machine. */
+function throwWithRemedy(error: unknown): never {
+  if (!isLookasideError(error, 'DENIED')) throw error;
+  const message = `${error.message}; or run this on the server's machine, with its data directory as --data`;
+  throw new LookasideError('DENIED', message, { cause: error });
+}
