@@ -43,9 +43,9 @@ export interface Config {
   readonly remote: RemoteSettings;
 }
 
-/** The server that push, list, show and verify talk to. Files are named here and read by readRemote(). */
+/** The server that commands talk to. Files are named here and read by readRemote(). */
 export interface RemoteSettings {
-  /** Without a final slash, perhaps with user and password; null: the server of the data directory. */
+  /** Without a final slash, perhaps with user and password; null: the data directory on this machine, or its server. */
   readonly url: string | null;
   /** At most one of `token` and `tokenFile` is not null, and none beside a password in the URL. */
   readonly token: string | null;
@@ -219,6 +219,7 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   }
 
   dropOverruledToken(given);
+  dropOverruledServer(given);
 
   const values = parseValues(given);
   const nodeCaFile = environment.NODE_EXTRA_CA_CERTS ?? null;
@@ -285,6 +286,18 @@ function dropOverruledToken(given: Given): void {
   given.delete(
     NEAREST_FIRST.indexOf(token.source) < NEAREST_FIRST.indexOf(file.source) ? 'token_file' : 'token',
   );
+}
+
+/** Who names a data directory on the command line means this machine. @throws CONFIG_INVALID when a server is named beside it */
+function dropOverruledServer(given: Given): void {
+  const named = (['data', 'root'] as const).find((name) => given.get(name)?.source === 'flag');
+  if (named === undefined) return;
+  if (given.get('url')?.source === 'flag') {
+    throw invalid(
+      `--server and --${named} are both given: one is a server elsewhere, the other a folder of this machine; give one of them`,
+    );
+  }
+  given.delete('url');
 }
 
 const NEAREST_FIRST: readonly Source[] = ['flag', 'environment', 'file', 'default'];

@@ -617,6 +617,20 @@ describe('the server that is talked to', () => {
     assert.equal(settingOf(load({ LOOKASIDE_URL: url }), 'url')?.value, 'https://joe:****@sig.example');
   });
 
+  test('is passed over when the command line names a folder, and named beside one it is refused', (t) => {
+    const settings = { LOOKASIDE_URL: SERVER, LOOKASIDE_DATA: '/d', LOOKASIDE_ROOT: '/r' };
+    assert.equal(read(settings)?.url, SERVER);
+    for (const flags of [{ data: '/e' }, { root: '/e' }]) {
+      const loaded = load(settings, flags);
+      assert.equal(readRemote(loaded.config), null);
+      assert.deepEqual(settingOf(loaded, 'url'), { name: 'LOOKASIDE_URL', value: '', source: 'default' });
+      assert.equal(read(withFile(t, `url: ${SERVER}`), flags), null);
+      assert.match(refusal({}, { ...flags, url: SERVER }), /^--server and --(data|root) are both given/);
+      // one that is passed over need not fit the rest
+      assert.equal(read({ LOOKASIDE_URL: 'https://joe:x@sig.example', LOOKASIDE_TOKEN: 't' }, flags), null);
+    }
+  });
+
   test('is trusted by the certificates of the file and those that Node.js is told, and nothing else of it is kept', (t) => {
     const [one = '', other = '', third = ''] = rootCertificates;
     const ca = fileOf(
