@@ -1,9 +1,12 @@
-// What the commands of signers are built from: they run where somebody signs, without a data directory.
+// What commands are built from that ask a server: those of signers, which run where somebody signs without a data directory,
+// and those of administrators.
 import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { systemClock } from './compose.ts';
 import { type Config, type Remote, readRemote, socketPathOf } from './config.ts';
+import type { Administration } from './domain/administration.ts';
 import { isLookasideError } from './domain/errors.ts';
+import type { Holder } from './domain/holder.ts';
 import type { Digest } from './domain/image.ts';
 import { requireManifest } from './domain/manifest.ts';
 import type { Verifier } from './domain/ports.ts';
@@ -17,6 +20,8 @@ import { openVerifier } from './openpgp/pool.ts';
 import { examineStructure } from './openpgp/structure.ts';
 import { createPusher, type Pusher } from './service/push.ts';
 import { type WatchRequest, watchAndPush } from './service/push-watch.ts';
+import { connectAdministration } from './upstream/administration.ts';
+import type { AskerOptions } from './upstream/asker.ts';
 import { isLoopback } from './upstream/connection.ts';
 import { connectSignatureServer } from './upstream/signature-server.ts';
 
@@ -28,23 +33,61 @@ export interface ConnectServerOptions {
 
 const PATIENCE_MS = 60_000;
 
+export interface OpenedAdministration extends Administration {
+  /** For people: the URL of the server without a password, or the root of the tree on this machine. */
+  readonly name: string;
+  /** Whether it is the data directory of this machine that is administered, and no server elsewhere. */
+  readonly isHere: boolean;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface OpenAdministrationOptions extends ConnectServerOptions {
+  /** Written down for other commands that find the data directory taken meanwhile. */
+  readonly taker: Pick<Holder, 'command' | 'host'>;
+}
+
+/**
+ * The administration of the server that the configuration names, or of the data directory on this machine. Warns as
+ * connectServer() does. @throws LookasideError CONFIG_INVALID when a file that is named is none
+ */
+export async function openAdministration(
+  config: Config,
+  { taker, ...options }: OpenAdministrationOptions,
+): Promise<OpenedAdministration> {
+  const remote = remoteOf(config);
+  const asking = askingBy(options);
+  if (remote !== null) return { ...connectAdministration({ at: remote, ...asking }), isHere: false };
+  // a command that asks a server elsewhere needs no database, so it loads none
+  const { administerHere } = await import('./compose.ts');
+  return { ...administerHere({ config, taker, asking }), name: config.root, isHere: true };
+}
+
 /**
  * The server that the configuration names, or that of the data directory on this machine. Warns on standard error of
  * a token that others could read on its way. @throws LookasideError CONFIG_INVALID when a file that is named is none
  */
 export function connectServer(
   config: Config,
-  { onRetry, patienceMs = PATIENCE_MS }: ConnectServerOptions,
+  options: ConnectServerOptions,
 ): SignatureServer & KeyNames & ServedSignatures {
-  const remote = readRemote(config);
-  if (remote !== null) warnOfPlainHttp(remote);
-  return connectSignatureServer({
-    at: remote ?? { socketPath: socketPathOf(config) },
+  const at = remoteOf(config) ?? { socketPath: socketPathOf(config) };
+  return connectSignatureServer({ at, ...askingBy(options) });
+}
+
+function askingBy({ onRetry, patienceMs = PATIENCE_MS }: ConnectServerOptions): Omit<AskerOptions, 'at'> {
+  return {
     onRetry,
     patienceMs,
     wait: (ms, signal) => wait(ms, undefined, { signal }),
     random: Math.random,
-  });
+  };
+}
+
+/** Null when none is named. */
+function remoteOf(config: Config): Remote | null {
+  const remote = readRemote(config);
+  if (remote !== null) warnOfPlainHttp(remote);
+  return remote;
 }
 
 function warnOfPlainHttp({ url, token }: Remote): void {

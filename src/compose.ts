@@ -2,13 +2,14 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
-import type { Config } from './config.ts';
+import { type Config, socketPathOf } from './config.ts';
+import type { Administration } from './domain/administration.ts';
 import type { BackupManifest, BackupSource } from './domain/backup.ts';
 import { isLookasideError, LookasideError } from './domain/errors.ts';
+import { isServer } from './domain/holder.ts';
 import { DEFAULT_SITE, type ImageId } from './domain/image.ts';
-import type { RegisteredKey } from './domain/key.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
-import type { Clock, Log, SignatureIndex } from './domain/ports.ts';
+import type { Clock, Log, SignatureIndex, Token } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
 import type { Tree } from './domain/tree.ts';
 import type { FsckResult, OnProgress } from './domain/upkeep.ts';
@@ -21,7 +22,8 @@ import { armorPublicKey } from './openpgp/armor.ts';
 import { isWholeSignature } from './openpgp/packets.ts';
 import { openVerifier } from './openpgp/pool.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './service/access.ts';
-import { createEventMaker, SERVER } from './service/audit.ts';
+import { createAdministration, exportedKey, shownKeys } from './service/administration.ts';
+import { ADMINISTRATOR, createEventMaker, SERVER } from './service/audit.ts';
 import { type BackupResult, makeBackup, restoreBackup } from './service/backup.ts';
 import { type Browser, createBrowser } from './service/browse.ts';
 import { createHealth, type Health } from './service/health.ts';
@@ -54,6 +56,8 @@ import { createImageChanges } from './store/image-changes.ts';
 import { unlessUnusable } from './store/look.ts';
 import { createScanner } from './store/scan.ts';
 import { createTreeStore } from './store/tree-store.ts';
+import { connectAdministration } from './upstream/administration.ts';
+import type { AskerOptions } from './upstream/asker.ts';
 
 export const systemClock: Clock = {
   now: () => new Date(),
@@ -522,9 +526,99 @@ function refuseOtherTree({ tree }: BackupManifest, config: Config): void {
   );
 }
 
-/** The tokens, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
-export async function listTokens(config: Config) {
-  const tokens = openTokensReadOnly(config.data);
+export interface LocalAdministrationOptions {
+  readonly config: Config;
+  readonly taker: LockTaker;
+  /** For asking the server that holds the data directory. */
+  readonly asking: Omit<AskerOptions, 'at'>;
+}
+
+export interface LocalAdministration extends Administration {
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * The administration of the data directory on this machine. It reads keys, tokens and what fsck without repair needs from the
+ * files, which it opens for reading alone: no server is needed or waited for. Everything else takes the lock, or is done by
+ * the server that holds it. That includes about(), which names the tree that changes go to.
+ * @throws LookasideError also ALREADY_RUNNING when another command line holds the lock
+ */
+export function administerHere(options: LocalAdministrationOptions): LocalAdministration {
+  const { config } = options;
+  const reads = readAdministration(config);
+  let changing: Promise<LocalAdministration> | null = null;
+  const changes = () => {
+    changing ??= openForChanges(options);
+    return changing;
+  };
+  return {
+    about: async () => (await changes()).about(),
+    keys: { ...reads.keys, add: async (untrusted) => (await changes()).keys.add(untrusted) },
+    tokens: {
+      ...reads.tokens,
+      create: async (name, role) => (await changes()).tokens.create(name, role),
+      revoke: async (name) => (await changes()).tokens.revoke(name),
+    },
+    fsck: async (request) => (request.repair ? (await changes()).fsck(request) : reads.fsck(request)),
+    reindex: async (request) => (await changes()).reindex(request),
+    importBatch: async (...batch) => (await changes()).importBatch(...batch),
+    async [Symbol.asyncDispose]() {
+      const opened = await changing?.catch(() => null); // who asked for the change was told
+      await opened?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function openForChanges(options: LocalAdministrationOptions): Promise<LocalAdministration> {
+  try {
+    return await administerAlone(options);
+  } catch (error) {
+    if (!isLookasideError(error, 'ALREADY_RUNNING') || isOtherCommand(error)) throw error;
+    const at = { socketPath: socketPathOf(options.config), isHeld: true };
+    return connectAdministration({ at, ...options.asking });
+  }
+}
+
+async function administerAlone({
+  config,
+  taker,
+}: Pick<LocalAdministrationOptions, 'config' | 'taker'>): Promise<LocalAdministration> {
+  const log = createLog('warn');
+  const composed = await compose({ config, current: () => config, log, taker });
+  const services = { ...composed, clock: systemClock, about: config };
+  return {
+    ...createAdministration(services, ADMINISTRATOR),
+    [Symbol.asyncDispose]: () => composed[Symbol.asyncDispose](),
+  };
+}
+
+/** Another command line, which listens to nobody. */
+function isOtherCommand({ detail }: LookasideError): boolean {
+  const command = detail?.command;
+  return typeof command === 'string' && !isServer({ command });
+}
+
+interface ReadAdministration {
+  readonly keys: Pick<Administration['keys'], 'list' | 'show'>;
+  readonly tokens: Pick<Administration['tokens'], 'list'>;
+  /** Without repair. */
+  readonly fsck: Administration['fsck'];
+}
+
+/** What changes nothing, beside a running server too. It throws STATE_UNUSABLE and STORE_UNAVAILABLE as well. */
+function readAdministration(config: Config): ReadAdministration {
+  return {
+    keys: {
+      list: () => withKeys(config, (keys) => shownKeys(keys, systemClock.now())),
+      show: (name) => withKeys(config, (keys) => exportedKey(keys, name, systemClock.now())),
+    },
+    tokens: { list: () => listTokens(config) },
+    fsck: ({ onProgress = () => undefined }) => fsckReadOnly(config, createLog('error'), onProgress),
+  };
+}
+
+async function listTokens({ data }: Config): Promise<readonly Token[]> {
+  const tokens = openTokensReadOnly(data);
   try {
     return (await tokens?.list()) ?? [];
   } finally {
@@ -532,23 +626,19 @@ export async function listTokens(config: Config) {
   }
 }
 
-export interface KeyReader {
-  list(): Promise<readonly RegisteredKey[]>;
-  /** As KeyService.find. @throws LookasideError REQUEST_INVALID, NOT_FOUND */
-  find(name: string): Promise<RegisteredKey>;
-  armor(key: RegisteredKey): string;
-  [Symbol.dispose](): void;
-}
+type ReadKeys = Pick<KeyService, 'list' | 'find' | 'armor'>;
 
-/** The keys, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
-export function readKeys(config: Config): KeyReader {
-  const keys = openKeysReadOnly(config.data);
-  return {
-    list: async () => (await keys?.list()) ?? [],
-    find: (name) => findKey(keys ?? NO_KEYS, name),
-    armor: ({ certificate }) => armorPublicKey(certificate),
-    [Symbol.dispose]: () => keys?.close(),
-  };
+async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Promise<T>): Promise<T> {
+  const keys = openKeysReadOnly(data);
+  try {
+    return await act({
+      list: async () => (await keys?.list()) ?? [],
+      find: (name) => findKey(keys ?? NO_KEYS, name),
+      armor: ({ certificate }) => armorPublicKey(certificate),
+    });
+  } finally {
+    keys?.close();
+  }
 }
 
 const NO_KEYS = { list: async () => [], find: async () => null };

@@ -39,7 +39,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   store: { src: ['domain'], packages: CACHES, node: [] },
   openpgp: { src: ['domain'], packages: ['openpgp'], node: ['os', 'worker_threads'] }, // os: how many processors
   identity: { src: ['domain'], packages: ['jose'], node: [] },
-  upstream: { src: ['domain'], packages: ['undici', 'zod'], node: [...NETWORK, 'readline'] },
+  upstream: { src: ['domain'], packages: ['undici', 'zod'], node: NETWORK },
   service: { src: ['domain'], packages: CACHES, node: [] },
   http: {
     src: ['domain', 'service'],

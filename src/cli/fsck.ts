@@ -1,8 +1,9 @@
 // lookaside fsck: what is wrong with the tree, and with --repair what was put right.
-import { createLog, fsckReadOnly } from '../compose.ts';
+import type { OpenedAdministration } from '../compose-client.ts';
 import type { Config } from '../config.ts';
-import type { FsckResult, OnProgress, TreeCounts } from '../domain/upkeep.ts';
-import { asOwner } from './owner.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import type { FsckResult } from '../domain/upkeep.ts';
+import { administer } from './administer.ts';
 import { EXIT, formatTable, print, printJson, progressLine } from './terminal.ts';
 
 export interface FsckOptions {
@@ -13,29 +14,39 @@ export interface FsckOptions {
 /** Exit code 0: nothing is wrong, or nothing any more. */
 export async function runFsck(config: Config, { repair, json }: FsckOptions): Promise<number> {
   const line = progressLine('checking');
-  const result = await (repair
-    ? repairAsOwner(config, line.show)
-    : fsckReadOnly(config, createLog('error'), line.show)
-  ).finally(line.end);
+  const checked = await administer(config, async (administration) => {
+    const result = await administration.fsck({ repair, onProgress: line.show });
+    return { name: administration.name, result, remark: await remarkOn(result, administration, config) };
+  }).finally(line.end);
+  const { result } = checked;
   if (json) printJson(result);
-  else printResult(result, config);
+  else printResult(checked);
   return result.problems === result.repaired ? EXIT.done : EXIT.failed;
 }
 
-function repairAsOwner(config: Config, onProgress: OnProgress): Promise<FsckResult> {
-  return asOwner(config, {
-    alone: ({ upkeep }) => upkeep.fsck({ repair: true, onProgress }),
-    byServer: async (server) => {
-      const last = await server.follow('/api/v1/fsck', { repair: true }, (value) => {
-        onProgress((value as { progress: TreeCounts }).progress); // a line before the last is progress
-      });
-      return (last as { result: FsckResult }).result; // the last line, unless it threw
-    },
-  });
+/** Why no bytes were compared, where they could be; else null. */
+async function remarkOn(
+  { isCompared }: FsckResult,
+  { isHere, about }: OpenedAdministration,
+  config: Config,
+): Promise<string | null> {
+  if (isCompared) return null;
+  const { tree } = isHere ? config : await about();
+  if (tree === 'shared') return null;
+  const found = 'The index is not whole, so no bytes could be compared;';
+  return isHere
+    ? `${found} start the server or run: lookaside reindex`
+    : `${found} wait until the server has looked through its tree, or run lookaside reindex`;
 }
 
-function printResult(result: FsckResult, config: Config): void {
-  const { findings, images, signatures, problems, repaired, isCompared } = result;
+interface Checked {
+  readonly name: string;
+  readonly result: FsckResult;
+  readonly remark: string | null;
+}
+
+function printResult({ name, result, remark }: Checked): void {
+  const { findings, images, signatures, problems, repaired } = result;
   if (findings.length > 0) {
     const rows = findings.map(({ kind, path, message, repaired: done }) => [
       done ? 'repaired' : kind,
@@ -47,11 +58,9 @@ function printResult(result: FsckResult, config: Config): void {
   if (problems > findings.length)
     print(`… and ${problems - findings.length} more; --json has no more of them either`);
   print(
-    `${config.root}: ${images} images, ${signatures} signatures, ${problems} problems, ${repaired} repaired`,
+    escapeTerminal(
+      `${name}: ${images} images, ${signatures} signatures, ${problems} problems, ${repaired} repaired`,
+    ),
   );
-  if (config.tree === 'owned' && !isCompared) {
-    print(
-      'The index is not whole, so no bytes could be compared; start the server or run: lookaside reindex',
-    );
-  }
+  if (remark !== null) print(remark);
 }

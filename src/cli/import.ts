@@ -1,12 +1,12 @@
-// lookaside import: an existing tree into the one that the server owns.
+// lookaside import: an existing tree into the one that a server owns.
 import { realpathSync } from 'node:fs';
 import { join, sep } from 'node:path';
-import { openStaging } from '../compose-client.ts';
+import { type OpenedAdministration, openStaging } from '../compose-client.ts';
 import type { Config } from '../config.ts';
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { imageFolder } from '../domain/image.ts';
-import { MAX_BATCH_BYTES, MAX_BATCH_PARTS } from '../domain/limits.ts';
+import { MAX_BATCH_PARTS, PACKED_BATCH_BYTES } from '../domain/limits.ts';
 import type { BatchPart, ImportResult } from '../domain/receipt.ts';
 import type {
   Staged,
@@ -18,10 +18,8 @@ import type {
 } from '../domain/staged.ts';
 import type { State } from '../domain/state.ts';
 import { escapeTerminal } from '../domain/text.ts';
-import { ADMINISTRATOR } from '../service/audit.ts';
 import { sharedTree } from '../service/import.ts';
-import type { LocalServer } from '../upstream/local-server.ts';
-import { asOwner } from './owner.ts';
+import { administer } from './administer.ts';
 import { formatStrangers } from './staged-report.ts';
 import { catchStopSignals } from './stop-signals.ts';
 import { EXIT, exitCodeOf, print, printJson, progressLine } from './terminal.ts';
@@ -57,27 +55,24 @@ interface Report {
 
 type SendBatch = (parts: readonly BatchPart[]) => Promise<readonly ImportResult[]>;
 
+/** Long enough for a server that restarts between two batches. */
+const PATIENCE_MS = 60_000;
+
 /** EXIT.failed when anything was refused; 130 or 143 when it was stopped by SIGINT or SIGTERM. */
 export async function runImport(config: Config, options: ImportOptions): Promise<number> {
-  const staging = openStaging();
   const { folder, dryRun, json } = options;
-  if (config.tree === 'shared') throw cannotTry(sharedTree().message);
-  refuseOwnTree(config, folder);
   const line = progressLine(dryRun ? 'judging' : 'importing');
   const { signal, exitCode } = catchStopSignals();
-  try {
+  const run = async (administration: OpenedAdministration) => {
+    if (administration.isHere) refuseHere(config, folder);
+    const staging = openStaging();
     const staged = await staging.find([folder], () => undefined);
-    const run = (send: SendBatch) => importAll({ staging, staged, send, line, signal, dryRun });
-    const report = await asOwner(config, {
-      alone: ({ importer }) => run((parts) => importer.importBatch(parts, { dryRun }, ADMINISTRATOR)),
-      byServer: async (server) => {
-        await refuseOtherTree(server, config);
-        return run(async (parts) => {
-          const answer = await server.sendForm(`/api/v1/import${dryRun ? '?dryRun=1' : ''}`, parts);
-          return (answer as { results: readonly ImportResult[] }).results; // 200, or it threw
-        });
-      },
-    });
+    await refuseSharedTree(administration, config);
+    const send: SendBatch = (parts) => administration.importBatch(parts, { dryRun });
+    return importAll({ staging, staged, send, line, signal, dryRun });
+  };
+  try {
+    const report = await administer(config, run, PATIENCE_MS);
     line.end();
     const { failure, refused } = report;
     if (json) printJson({ ...report, failure: failure && { code: failure.code, message: failure.message } });
@@ -87,6 +82,12 @@ export async function runImport(config: Config, options: ImportOptions): Promise
   } finally {
     line.end();
   }
+}
+
+/** The checks that need no server. @throws LookasideError CONFIG_INVALID */
+function refuseHere(config: Config, folder: string): void {
+  if (config.tree === 'shared') throw cannotTry(sharedTree().message);
+  refuseOwnTree(config, folder);
 }
 
 /** @throws LookasideError CONFIG_INVALID */
@@ -118,11 +119,14 @@ function realPath(path: string): string | null {
 }
 
 /** The server may have been started with another --root than this command. @throws LookasideError CONFIG_INVALID */
-async function refuseOtherTree(server: LocalServer, { data, root }: Config): Promise<void> {
-  const about = await server.call('GET', '/api/v1/server');
-  const served = (about as { root: string }).root; // 200, or it threw
-  if (served === root) return;
-  throw cannotTry(`the server that holds ${data} serves another tree, ${served}. ${sharedTree().message}`);
+async function refuseSharedTree(
+  { isHere, about }: OpenedAdministration,
+  { data, root: own }: Config,
+): Promise<void> {
+  const { tree, root } = await about();
+  if (tree !== 'shared') return;
+  const found = isHere && root !== own ? `the server that holds ${data} serves another tree, ${root}. ` : '';
+  throw cannotTry(found + sharedTree().message);
 }
 
 function cannotTry(message: string): LookasideError {
@@ -252,7 +256,7 @@ async function* toBatches(
     const { bytes } = content;
     const image = file.place.kind === 'image' ? imageFolder(file.place.image) : null;
     const isSameImage = image !== null && image === last;
-    const isFull = files.length >= MAX_BATCH_PARTS || sizeBytes + sizeOf(bytes) > MAX_BATCH_BYTES;
+    const isFull = files.length >= MAX_BATCH_PARTS || sizeBytes + sizeOf(bytes) > PACKED_BATCH_BYTES;
     if (files.length > 0 && (isFull || (files.length >= ENOUGH_PARTS && !isSameImage))) {
       yield { files, continues };
       [files, sizeBytes, continues] = [[], 0, isSameImage];

@@ -1,27 +1,19 @@
 // lookaside key add, list, show.
-import { readKeys, systemClock } from '../compose.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { KeyResult, ShownKey, ShownPart } from '../domain/key.ts';
 import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
 import { escapeTerminal } from '../domain/text.ts';
-import { ADMINISTRATOR } from '../service/audit.ts';
-import { showKey } from '../service/keys.ts';
+import { administer } from './administer.ts';
 import { readInput } from './input.ts';
-import { asOwner } from './owner.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';
 
 /** One certificate of one file. */
 export interface FileResult {
   /** As it was named; `-` is standard input. */
   readonly file: string;
-  readonly result: ShownResult;
+  readonly result: KeyResult;
 }
-
-/** KeyResult, also as it comes out of JSON. */
-export type ShownResult =
-  | Pick<Extract<KeyResult, { userIds: unknown }>, 'result' | 'fingerprint' | 'userIds' | 'state'>
-  | Extract<KeyResult, { result: 'refused' }>;
 
 export interface KeyAddOptions {
   /** `-` is standard input. */
@@ -33,14 +25,7 @@ export interface KeyAddOptions {
 export async function runKeyAdd(config: Config, { files, json }: KeyAddOptions): Promise<number> {
   const contents: { readonly file: string; readonly bytes: Uint8Array }[] = [];
   for (const file of files) contents.push({ file, bytes: await readInput(file, KEYS) });
-  const results = await asOwner(config, {
-    alone: ({ keys }) => addEach(contents, (bytes) => keys.add(bytes, ADMINISTRATOR)),
-    byServer: (server) =>
-      addEach(contents, async (bytes) => {
-        const answer = await server.send('POST', '/api/v1/keys', bytes);
-        return (answer as { results: readonly ShownResult[] }).results; // 200, or it threw
-      }),
-  });
+  const results = await administer(config, ({ keys }) => addEach(contents, keys.add));
   if (json) printJson({ results: results.map(({ file, result }) => ({ file, ...result })) });
   else print(formatResults(results));
   return results.some(({ result }) => result.result === 'refused') ? EXIT.failed : EXIT.done;
@@ -53,7 +38,7 @@ const KEYS = {
 
 async function addEach(
   contents: readonly { readonly file: string; readonly bytes: Uint8Array }[],
-  add: (bytes: Uint8Array) => Promise<readonly ShownResult[]>,
+  add: (bytes: Uint8Array) => Promise<readonly KeyResult[]>,
 ): Promise<readonly FileResult[]> {
   const results: FileResult[] = [];
   for (const { file, bytes } of contents) {
@@ -65,8 +50,8 @@ async function addEach(
 // a file without a certificate must not stop the next one
 async function addOne(
   bytes: Uint8Array,
-  add: (bytes: Uint8Array) => Promise<readonly ShownResult[]>,
-): Promise<readonly ShownResult[]> {
+  add: (bytes: Uint8Array) => Promise<readonly KeyResult[]>,
+): Promise<readonly KeyResult[]> {
   try {
     checkSize(bytes);
     return await add(bytes);
@@ -85,11 +70,9 @@ function checkSize({ length }: Uint8Array): void {
 const ABOUT_THE_FILE: ReadonlySet<string> = new Set(['REQUEST_INVALID', 'TOO_LARGE']);
 
 export async function runKeyList(config: Config, json: boolean): Promise<number> {
-  using keys = readKeys(config);
-  const now = systemClock.now();
-  const shown = (await keys.list()).map((key) => showKey(key, now));
-  if (json) printJson({ keys: shown });
-  else print(formatKeys(shown));
+  const keys = await administer(config, (administration) => administration.keys.list());
+  if (json) printJson({ keys });
+  else print(formatKeys(keys));
   return EXIT.done;
 }
 
@@ -100,13 +83,15 @@ export interface KeyShowOptions {
 }
 
 export async function runKeyShow(config: Config, { name, json }: KeyShowOptions): Promise<number> {
-  using keys = readKeys(config);
-  const key = await keys.find(name);
-  const shown = showKey(key, systemClock.now());
-  const armored = keys.armor(key);
-  if (json) printJson({ ...shown, armored });
-  else print(`${formatKey(shown)}\n\n${armored.trimEnd()}`);
+  const key = await administer(config, ({ keys }) => keys.show(name));
+  if (json) printJson(key);
+  else print(`${formatKey(key)}\n\n${escapeLines(key.armored).trimEnd()}`);
   return EXIT.done;
+}
+
+/** The armour may come from a server that is not to be trusted with this terminal. */
+function escapeLines(text: string): string {
+  return text.split('\n').map(escapeTerminal).join('\n');
 }
 
 /** A table, and under it why each refused one was. */

@@ -39,6 +39,9 @@ interface RemoteOptions {
   readonly data?: string;
 }
 
+/** The options of commands that administer a server, or the data directory of this machine. */
+type ServerOrDataOptions = DataOptions & RemoteOptions;
+
 interface VerifyFlags extends RemoteOptions {
   readonly keyring?: readonly string[];
   readonly fingerprint?: readonly string[];
@@ -88,21 +91,21 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       finish(runConfig(loadConfig(inputOf(options)), options.json === true));
     });
 
-  withData(program.command('fsck'))
+  withServerOrData(program.command('fsck'))
     .description('hold the tree against what is recorded, and name every difference')
     .option('--repair', 'put recorded bytes back where the tree has lost them')
     .option('--json', 'print JSON')
-    .action(async (options: DataOptions & { repair?: boolean; json?: boolean }) => {
+    .action(async (options: ServerOrDataOptions & { repair?: boolean; json?: boolean }) => {
       const { runFsck } = await import('./fsck.ts');
       const { repair = false, json = false } = options;
       finish(await runFsck(load(options), { repair, json }));
     });
 
-  withData(program.command('reindex'))
+  withServerOrData(program.command('reindex'))
     .description('build index.db anew from the tree')
     .option('--accept-damage', 'forget recorded bytes that the tree no longer holds')
     .option('--json', 'print JSON')
-    .action(async (options: DataOptions & { acceptDamage?: boolean; json?: boolean }) => {
+    .action(async (options: ServerOrDataOptions & { acceptDamage?: boolean; json?: boolean }) => {
       const { runReindex } = await import('./reindex.ts');
       const { acceptDamage = false, json = false } = options;
       finish(await runReindex(load(options), { acceptDamage, json }));
@@ -144,12 +147,12 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       finish(await runShow(load(options), { image, json: options.json === true }));
     });
 
-  withData(program.command('import'))
-    .description('take the signatures of another tree into the one of the data directory')
+  withServerOrData(program.command('import'))
+    .description('take the signatures of another tree into that of the data directory or of a server')
     .argument('<folder>', 'a sigstore or staging folder, a copy of a signature site, a dir: image')
     .option('--dry-run', 'judge everything and store nothing')
     .option('--json', 'print JSON, with every file')
-    .action(async (folder: string, options: DataOptions & { dryRun?: boolean; json?: boolean }) => {
+    .action(async (folder: string, options: ServerOrDataOptions & { dryRun?: boolean; json?: boolean }) => {
       const { runImport } = await import('./import.ts');
       const { dryRun = false, json = false } = options;
       finish(await runImport(load(options), { folder, dryRun, json }));
@@ -176,26 +179,26 @@ function createProgram({ finish, signals }: ProgramParts): Command {
   const key = program
     .command('key')
     .description('add, list and show the keys that signatures are verified with');
-  withData(key.command('add'))
+  withServerOrData(key.command('add'))
     .description('add public keys, or what is new of them: a later expiry, a revocation')
     .argument('<file...>', 'what gpg --export writes, armoured or not; - is standard input')
     .option('--json', 'print JSON')
-    .action(async (files: string[], options: DataOptions & { json?: boolean }) => {
+    .action(async (files: string[], options: ServerOrDataOptions & { json?: boolean }) => {
       const { runKeyAdd } = await import('./key.ts');
       finish(await runKeyAdd(load(options), { files, json: options.json === true }));
     });
-  withData(key.command('list'))
+  withServerOrData(key.command('list'))
     .description('list the keys')
     .option('--json', 'print JSON')
-    .action(async (options: DataOptions & { json?: boolean }) => {
+    .action(async (options: ServerOrDataOptions & { json?: boolean }) => {
       const { runKeyList } = await import('./key.ts');
       finish(await runKeyList(load(options), options.json === true));
     });
-  withData(key.command('show'))
+  withServerOrData(key.command('show'))
     .description('show a key with its subkeys, and print it armoured')
     .argument('<fingerprint>', '40 hex digits, or the key ID of 16')
     .option('--json', 'print JSON')
-    .action(async (name: string, options: DataOptions & { json?: boolean }) => {
+    .action(async (name: string, options: ServerOrDataOptions & { json?: boolean }) => {
       const { runKeyShow } = await import('./key.ts');
       finish(await runKeyShow(load(options), { name, json: options.json === true }));
     });
@@ -225,7 +228,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     );
 
   const token = program.command('token').description('make, list and revoke tokens');
-  withData(token.command('create'))
+  withServerOrData(token.command('create'))
     .description('print a new token, once')
     .requiredOption('--name <name>', 'who or what will use it')
     .addOption(
@@ -237,23 +240,23 @@ function createProgram({ finish, signals }: ProgramParts): Command {
         .default('uploader'),
     )
     .option('--json', 'print JSON')
-    .action(async (options: DataOptions & { name: string; role: Role; json?: boolean }) => {
+    .action(async (options: ServerOrDataOptions & { name: string; role: Role; json?: boolean }) => {
       const { runTokenCreate } = await import('./token.ts');
       const { name, role, json = false } = options;
       finish(await runTokenCreate(load(options), { name, role, json }));
     });
-  withData(token.command('list'))
+  withServerOrData(token.command('list'))
     .description('list the tokens')
     .option('--json', 'print JSON')
-    .action(async (options: DataOptions & { json?: boolean }) => {
+    .action(async (options: ServerOrDataOptions & { json?: boolean }) => {
       const { runTokenList } = await import('./token.ts');
       finish(await runTokenList(load(options), options.json === true));
     });
-  withData(token.command('revoke'))
+  withServerOrData(token.command('revoke'))
     .description('make a token useless at once')
     .argument('<name>')
     .option('--json', 'print JSON')
-    .action(async (name: string, options: DataOptions & { json?: boolean }) => {
+    .action(async (name: string, options: ServerOrDataOptions & { json?: boolean }) => {
       const { runTokenRevoke } = await import('./token.ts');
       finish(await runTokenRevoke(load(options), { name, json: options.json === true }));
     });
@@ -269,15 +272,22 @@ function withData(command: Command): Command {
     );
 }
 
-function withRemote(command: Command): Command {
+function withServer(command: Command): Command {
   return command
     .option('--server <url>', 'the server, with the path below which it serves (LOOKASIDE_URL)')
     .option('--token-file <file>', 'the file that holds the token (LOOKASIDE_TOKEN_FILE, LOOKASIDE_TOKEN)')
-    .option('--ca <file>', 'certificates in PEM to trust beside those of Node.js (LOOKASIDE_CA)')
-    .option(
-      '--data <folder>',
-      'without --server: whose running server on this machine (LOOKASIDE_DATA, ./data)',
-    );
+    .option('--ca <file>', 'certificates in PEM to trust beside those of Node.js (LOOKASIDE_CA)');
+}
+
+function withRemote(command: Command): Command {
+  return withServer(command).option(
+    '--data <folder>',
+    'in place of --server: whose running server on this machine (LOOKASIDE_DATA, ./data)',
+  );
+}
+
+function withServerOrData(command: Command): Command {
+  return withData(withServer(command));
 }
 
 /** The values of an option that may be given several times. */

@@ -1,7 +1,8 @@
 // lookaside reindex: index.db anew from the tree.
+
 import type { Config } from '../config.ts';
-import type { TreeCounts } from '../domain/upkeep.ts';
-import { asOwner } from './owner.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import { administer } from './administer.ts';
 import { EXIT, print, printJson, progressLine } from './terminal.ts';
 
 export interface ReindexOptions {
@@ -11,19 +12,12 @@ export interface ReindexOptions {
 
 export async function runReindex(config: Config, { acceptDamage, json }: ReindexOptions): Promise<number> {
   const line = progressLine('indexing');
-  const counts = await asOwner<TreeCounts>(config, {
-    alone: ({ upkeep }) => upkeep.reindex({ acceptDamage, onProgress: line.show }),
-    byServer: async (server) => {
-      const last = await server.follow('/api/v1/reindex', { acceptDamage }, (value) => {
-        line.show((value as { progress: TreeCounts }).progress); // a line before the last is progress
-      });
-      return (last as { result: TreeCounts }).result; // the last line, unless it threw
-    },
-  }).finally(line.end);
+  const { name, counts } = await administer(config, async (administration) => ({
+    name: administration.name,
+    counts: await administration.reindex({ acceptDamage, onProgress: line.show }),
+  })).finally(line.end);
+  const { images, signatures, problems } = counts;
   if (json) printJson(counts);
-  else
-    print(
-      `${config.root}: ${counts.images} images, ${counts.signatures} signatures, ${counts.problems} problems`,
-    );
+  else print(escapeTerminal(`${name}: ${images} images, ${signatures} signatures, ${problems} problems`));
   return EXIT.done;
 }

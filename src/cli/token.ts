@@ -1,9 +1,7 @@
 // lookaside token create, list, revoke.
-import { listTokens } from '../compose.ts';
 import type { Config } from '../config.ts';
-import type { Role, Token } from '../domain/ports.ts';
-import { ADMINISTRATOR } from '../service/audit.ts';
-import { asOwner } from './owner.ts';
+import type { Role } from '../domain/ports.ts';
+import { administer } from './administer.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';
 
 export interface TokenCreateOptions {
@@ -17,20 +15,14 @@ export async function runTokenCreate(
   config: Config,
   { name, role, json }: TokenCreateOptions,
 ): Promise<number> {
-  const token = await asOwner(config, {
-    alone: ({ tokens }) => tokens.create(name, role, ADMINISTRATOR),
-    byServer: async (server) => {
-      const created = await server.call('POST', '/api/v1/tokens', { name, role });
-      return (created as { token: string }).token; // 201, or it threw
-    },
-  });
+  const token = await administer(config, ({ tokens }) => tokens.create(name, role));
   if (json) printJson({ name, role, token });
   else print(token);
   return EXIT.done;
 }
 
 export async function runTokenList(config: Config, json: boolean): Promise<number> {
-  const tokens = await listTokens(config);
+  const tokens = await administer(config, (administration) => administration.tokens.list());
   if (json) {
     printJson({ tokens });
     return EXIT.done;
@@ -49,13 +41,7 @@ export async function runTokenRevoke(
   config: Config,
   { name, json }: { name: string; json: boolean },
 ): Promise<number> {
-  const token = await asOwner(config, {
-    alone: ({ tokens }) => tokens.revoke(name, ADMINISTRATOR),
-    byServer: async (server) => {
-      const revoked = await server.call('DELETE', `/api/v1/tokens/${encodeURIComponent(name)}`);
-      return revoked as Pick<Token, 'name'>; // 200, or it threw
-    },
-  });
+  const token = await administer(config, ({ tokens }) => tokens.revoke(name));
   if (json) printJson(token);
   else print(`The token "${name}" no longer opens anything.`);
   return EXIT.done;

@@ -34,7 +34,13 @@ describe('key add', () => {
     const text = formatResults([
       {
         file: 'a.asc',
-        result: { result: 'added', fingerprint: FPR, userIds: key.userIds, state: 'revoked' },
+        result: {
+          result: 'added',
+          fingerprint: FPR,
+          userIds: key.userIds,
+          state: 'revoked',
+          expiresAt: null,
+        },
       },
       {
         file: '-',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { connect } from '../../src/sqlite/connect.ts';
-import { connectLocalServer } from '../../src/upstream/local-server.ts';
+import { connectSignatureServer } from '../../src/upstream/signature-server.ts';
 import { createToken, startServer } from '../clients/server.ts';
 import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
@@ -44,14 +44,21 @@ promise(
     const bytes = alice.sign({ repository: 'team/app', tag: 'v1' });
     takenAs(await uploadsTo(server.port, token).post(folderOf('team/app'), bytes), 201);
 
-    const local = connectLocalServer(path.join(data, 'lookaside.sock'));
+    const local = connectSignatureServer({
+      at: { socketPath: path.join(data, 'lookaside.sock') },
+      onRetry: () => assert.fail('the administrator was not to be slowed'),
+      patienceMs: 0,
+      wait: async () => undefined,
+      random: Math.random,
+    });
     for (let form = 0; form < LOCAL / 100; form += 1) {
       const parts = partsOf(stranger, `local-${form}`).map(({ bytes, fileName = null }) => ({
         bytes,
         fileName,
       }));
-      await local.sendForm('/api/v1/signatures', parts);
+      await local.uploadBatch(parts, { force: false });
     }
+    await local[Symbol.asyncDispose]();
     await server.stop();
 
     const refused = refusedBy(data);

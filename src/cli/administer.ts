@@ -1,0 +1,16 @@
+// How every command that administers is carried out: by the server that is named, else on the data directory of this machine.
+import { type OpenedAdministration, openAdministration } from '../compose-client.ts';
+import type { Config } from '../config.ts';
+import { QUESTION_PATIENCE_MS, tellRetry } from './terminal.ts';
+import { thisCommand } from './this-command.ts';
+
+/** The result of `ask`. A server that is away is waited for `patienceMs`. @throws LookasideError whatever opening or `ask` throws */
+export async function administer<T>(
+  config: Config,
+  ask: (administration: OpenedAdministration) => Promise<T>,
+  patienceMs = QUESTION_PATIENCE_MS,
+): Promise<T> {
+  const options = { taker: thisCommand(), onRetry: tellRetry, patienceMs };
+  await using administration = await openAdministration(config, options);
+  return await ask(administration);
+}

@@ -1,0 +1,158 @@
+// Commands that administer, asked of a server by its URL: what they print, who is told to have done it, and which of a URL
+// and a folder counts.
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { describeOutcome, type Outcome } from '../clients/command.ts';
+import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { addKey, makeSigner } from '../clients/signer.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { events } from '../sqlite/scratch.ts';
+import { folderOf, layFile } from '../store/lay.ts';
+
+const alice = makeSigner('alice');
+const bob = makeSigner('bob');
+
+let temp: TempFolder;
+let data: string;
+let server: LookasideServer;
+let remote: readonly string[];
+/** A staging folder with one signature of each: by alice, by bob, and what is none. */
+let staged: string;
+
+before(async () => {
+  temp = await openTempFolder();
+  data = path.join(temp.path, 'data');
+  staged = path.join(temp.path, 'staged');
+  await mkdir(data);
+  await addKey(data, alice);
+  for (const role of ['admin', 'uploader'] as const) {
+    await writeFile(tokenFile(role), await createToken(data, role, role));
+  }
+  server = await startServer({ data });
+  remote = ['--server', server.url, '--token-file', tokenFile('admin')];
+  for (const signer of [alice, bob]) {
+    const bytes = signer.sign({ repository: `team/${signer.name}`, tag: 'v1' });
+    await layFile(staged, `${folderOf(`team/${signer.name}`)}/signature-1`, bytes);
+  }
+  await layFile(staged, `${folderOf('team/none')}/signature-1`, '');
+});
+after(async () => {
+  await server?.[Symbol.asyncDispose]();
+  await temp?.[Symbol.asyncDispose]();
+});
+
+function tokenFile(role: 'admin' | 'uploader'): string {
+  return path.join(temp.path, `${role}.token`);
+}
+
+async function printed(args: readonly string[], status = 0): Promise<Outcome> {
+  const outcome = await runLookaside(args);
+  assert.equal(outcome.status, status, describeOutcome(outcome));
+  return outcome;
+}
+
+describe('a server elsewhere', () => {
+  for (const command of [['key', 'show', alice.fingerprint], ['token', 'list'], ['fsck']]) {
+    it(`answers ${command.slice(0, 2).join(' ')} as the data directory does`, async () => {
+      const there = await printed([...command, '--json', ...remote]);
+      const here = await printed([...command, '--json', '--data', data]);
+      assert.deepEqual(JSON.parse(there.stdout), JSON.parse(here.stdout));
+    });
+  }
+
+  it('is named where the tree is named on its own machine', async () => {
+    for (const command of [['fsck', '--repair'], ['reindex']]) {
+      const { stdout } = await printed([...command, ...remote]);
+      assert.match(stdout, /: [0-9]+ images, [0-9]+ signatures, 0 problems/);
+      assert.ok(stdout.startsWith(`${server.url}: `), stdout);
+    }
+  });
+
+  it('takes keys, tokens and whole trees, and knows whose token it was', async () => {
+    const file = path.join(temp.path, 'bob.gpg');
+    await writeFile(file, bob.certificate);
+    const added = JSON.parse((await printed(['key', 'add', file, '--json', ...remote])).stdout);
+    assert.deepEqual(
+      added.results.map((one: { file: string; result: string }) => [one.file, one.result]),
+      [[file, 'added']],
+    );
+
+    const imported = ['import', staged, '--json', ...remote];
+    const dry = JSON.parse((await printed([...imported, '--dry-run'], 1)).stdout);
+    assert.deepEqual([dry.created, dry.refused], [2, 1]);
+    assert.ok(!existsSync(path.join(data, 'sigstore', folderOf('team/alice'))));
+    const report = JSON.parse((await printed(imported, 1)).stdout);
+    assert.deepEqual([report.created, report.states, report.refused], [2, { verified: 2 }, 1]);
+
+    const create = ['token', 'create', '--name', 'made', '--role', 'reader'];
+    const created = JSON.parse((await printed([...create, '--json', ...remote])).stdout);
+    assert.match(created.token, /^lookaside_[0-9a-f]{64}$/);
+    const revoked = JSON.parse((await printed(['token', 'revoke', 'made', '--json', ...remote])).stdout);
+    assert.deepEqual([revoked.name, typeof revoked.revokedAt], ['made', 'string']);
+
+    const told = events(data).map(({ leaf, private: who }) => [
+      JSON.parse(leaf).action,
+      JSON.parse(who ?? '{}').actor,
+    ]);
+    assert.deepEqual(told.slice(-5), [
+      ['key-add', 'admin'],
+      ['import', 'admin'],
+      ['import', 'admin'],
+      ['token-create', 'admin'],
+      ['token-revoke', 'admin'],
+    ]);
+  });
+
+  it('that serves a shared tree takes no import, which is told before a file is sent', async () => {
+    const [root, other] = ['shared', 'other'].map((name) => path.join(temp.path, name));
+    assert.ok(root !== undefined && other !== undefined);
+    await mkdir(other);
+    const token = path.join(temp.path, 'other.token');
+    await writeFile(token, await createToken(other, 'admin', 'admin'));
+    await using shared = await startServer({ data: other, root });
+    const args = ['import', staged, '--json', '--server', shared.url, '--token-file', token];
+    const { stdout, stderr } = await printed(args, 2);
+    assert.deepEqual([stdout, /shared tree/.test(stderr)], ['', true], stderr);
+  });
+
+  it('tells a token that may not which role it has to have, and what to do', async () => {
+    const uploader = ['--server', server.url, '--token-file', tokenFile('uploader')];
+    const { stdout, stderr } = await printed(['fsck', '--repair', ...uploader], 1);
+    assert.equal(stdout, '');
+    assert.match(
+      stderr,
+      /^lookaside: the token "uploader" has the role uploader; wanted admin; .*token create --name NAME --role ROLE; or run this on the server's machine, .*--data\n$/,
+    );
+  });
+});
+
+describe('of a URL and a folder', () => {
+  const tokensBy = async (args: readonly string[], settings: Readonly<Record<string, string>>) => {
+    const outcome = await runLookaside(['token', 'list', '--json', ...args], settings, temp.path);
+    assert.equal(outcome.status, 0, describeOutcome(outcome));
+    return JSON.parse(outcome.stdout).tokens.length;
+  };
+
+  it('the URL of the environment counts, unless the command line names a folder', async () => {
+    const settings = { LOOKASIDE_URL: server.url, LOOKASIDE_TOKEN_FILE: tokenFile('admin') };
+    const empty = path.join(temp.path, 'empty');
+    assert.ok((await tokensBy([], settings)) > 0);
+    assert.ok((await tokensBy([], { ...settings, LOOKASIDE_DATA: empty })) > 0);
+    assert.equal(await tokensBy(['--data', empty], settings), 0);
+    assert.equal(await tokensBy(['--root', empty], { ...settings, LOOKASIDE_DATA: `${empty}-too` }), 0);
+  });
+
+  it('both on the command line are refused, by every kind of command', async () => {
+    for (const command of [
+      ['list', '--data', data],
+      ['key', 'list', '--data', data],
+      ['fsck', '--root', data],
+    ]) {
+      const { stderr } = await printed([...command, '--server', server.url], 2);
+      assert.match(stderr, /^lookaside: --server and --(data|root) are both given: .* give one of them\n$/);
+    }
+  });
+});

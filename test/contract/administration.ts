@@ -1,0 +1,245 @@
+// What every Administration promises, run over each implementation: the same answers to the same questions.
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { Administration } from '../../src/domain/administration.ts';
+import { type ErrorCode, LookasideError } from '../../src/domain/errors.ts';
+import type { FsckFinding } from '../../src/domain/upkeep.ts';
+import { makeSigner } from '../clients/signer.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { certificate, makeKey } from '../openpgp/packet-writer.ts';
+import { folderOf, sha256Hex } from '../store/lay.ts';
+
+export interface AdministrationUnderTest {
+  readonly administration: Administration;
+  close(): Promise<void>;
+}
+
+const UNKNOWN_FINGERPRINT = '01234567'.repeat(5);
+
+/** `open`: of an owned tree in the data directory, which is empty. */
+export function administrationContract(
+  name: string,
+  open: (data: string) => Promise<AdministrationUnderTest>,
+): void {
+  describe(name, () => {
+    let temp: TempFolder;
+    let under: AdministrationUnderTest;
+    let administration: Administration;
+    let root: string;
+
+    before(async () => {
+      temp = await openTempFolder();
+      root = path.join(temp.path, 'sigstore');
+      under = await open(temp.path);
+      administration = under.administration;
+    });
+    after(async () => {
+      await under?.close();
+      await temp?.[Symbol.asyncDispose]();
+    });
+
+    async function refused(doing: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<void> {
+      await assert.rejects(doing, (error) => {
+        assert.ok(error instanceof LookasideError, String(error));
+        assert.equal(error.code, code, error.message);
+        assert.match(error.message, message);
+        return true;
+      });
+    }
+
+    test('it is told which tree it is about', async () => {
+      assert.deepEqual(await administration.about(), { root, tree: 'owned' });
+    });
+
+    test('a key that was added is shown by fingerprint or key ID, and changes nothing the second time', async () => {
+      const { keys } = administration;
+      const alice = makeSigner('alice');
+      const { fingerprint } = alice;
+      const about = {
+        fingerprint,
+        userIds: ['alice <alice@example.invalid>'],
+        state: 'valid',
+        expiresAt: null,
+      };
+      assert.deepEqual(await keys.add(alice.certificate), [{ result: 'added', ...about }]);
+      const key = (await keys.list()).at(-1);
+      assert.ok(key !== undefined);
+      const { createdAt, addedAt, changedAt, algorithm, ...rest } = key;
+      assert.deepEqual(rest, { ...about, canSign: true, revokedAt: null, subkeys: [] });
+      assert.equal(algorithm, 'ed25519');
+      for (const at of [createdAt, addedAt, changedAt]) assert.ok(at instanceof Date);
+
+      const spaced = fingerprint.replace(/.{4}/g, '$& ').trim();
+      for (const named of [fingerprint, fingerprint.toLowerCase(), spaced, fingerprint.slice(-16)]) {
+        const { armored, ...shown } = await keys.show(named);
+        assert.deepEqual(shown, key);
+        assert.match(armored, /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n/);
+        assert.deepEqual(await keys.add(Buffer.from(armored)), [{ result: 'unchanged', ...about }]);
+      }
+    });
+
+    test('a file is taken certificate by certificate, and a refused one stops no other', async () => {
+      const [first, unable, last] = [makeSigner('first'), makeKey('ed25519'), makeSigner('last')];
+      const certifiesOnly = certificate(unable, { userId: 'unable', flags: 0x01 });
+      const file = Buffer.concat([first.certificate, certifiesOnly, last.certificate]);
+      const results = await administration.keys.add(file);
+      assert.deepEqual(
+        results.map(({ result, fingerprint }) => [result, fingerprint]),
+        [
+          ['added', first.fingerprint],
+          ['refused', unable.fingerprint],
+          ['added', last.fingerprint],
+        ],
+      );
+      const [, refusal] = results;
+      assert.ok(refusal?.result === 'refused');
+      assert.equal(refusal.code, 'KEY_UNUSABLE');
+      assert.match(refusal.message, /can sign nothing/);
+      const listed = (await administration.keys.list()).map(({ fingerprint }) => fingerprint);
+      assert.deepEqual(listed.slice(-2), [first.fingerprint, last.fingerprint]);
+    });
+
+    test('a file without a certificate is refused, and what names no key finds none', async () => {
+      const { keys } = administration;
+      const before = await keys.list();
+      await refused(keys.add(Buffer.from('no key\n')), 'REQUEST_INVALID', /no OpenPGP certificate was found/);
+      assert.deepEqual(await keys.list(), before);
+      for (const name of ['', '..', 'alice', '../tokens', '%2e%2e', 'A'.repeat(41)]) {
+        await refused(
+          keys.show(name),
+          'REQUEST_INVALID',
+          /names no key; wanted a fingerprint of 40 hex digits/,
+        );
+      }
+      await refused(keys.show(UNKNOWN_FINGERPRINT), 'NOT_FOUND', /no key [0-9A-F]{40} is registered/);
+      await refused(
+        keys.show(UNKNOWN_FINGERPRINT.slice(-16)),
+        'NOT_FOUND',
+        /no key with the ID [0-9A-F]{16}/,
+      );
+    });
+
+    test('a token is told once, and listed until it is revoked and after', async () => {
+      const { tokens } = administration;
+      const named = async (name: string) => (await tokens.list()).find((token) => token.name === name);
+      const text = await tokens.create('ci@team.one', 'uploader');
+      assert.match(text, /^lookaside_[0-9a-f]{64}$/);
+      const token = await named('ci@team.one');
+      assert.ok(token?.createdAt instanceof Date);
+      assert.deepEqual(token, {
+        name: 'ci@team.one',
+        role: 'uploader',
+        createdAt: token.createdAt,
+        revokedAt: null,
+      });
+      await refused(tokens.create('ci@team.one', 'admin'), 'NAME_TAKEN', /ci@team\.one/);
+      const revoked = await tokens.revoke('ci@team.one');
+      assert.ok(revoked.revokedAt instanceof Date);
+      assert.deepEqual(revoked, { ...token, revokedAt: revoked.revokedAt });
+      assert.deepEqual(await tokens.revoke('ci@team.one'), revoked);
+      assert.deepEqual(await named('ci@team.one'), revoked);
+    });
+
+    test('a name that no token can have is refused, and one that no token has is not found', async () => {
+      const { tokens } = administration;
+      const before = await tokens.list();
+      for (const name of ['', 'a b', '..', 'a/b', 'administrator', 'x'.repeat(65)]) {
+        await refused(tokens.create(name, 'reader'), 'REQUEST_INVALID', /token/);
+      }
+      for (const name of ['nobody', '', '..', 'a/b', 'a%2fb', 'x'.repeat(65)]) {
+        await refused(
+          tokens.revoke(name),
+          'NOT_FOUND',
+          /^no token is named ".*"; see: lookaside token list$/,
+        );
+      }
+      assert.deepEqual(await tokens.list(), before);
+    });
+
+    test('an import tells of each part in its order, stores what can be kept, and nothing when it is dry', async () => {
+      const bob = makeSigner('bob');
+      await administration.keys.add(bob.certificate);
+      const named = bob.sign({ repository: 'import/named', tag: 'v1' });
+      const claimed = bob.sign({ repository: 'import/claimed', tag: 'v1' });
+      const file = `${folderOf('import/named')}/signature-1`;
+      const parts = [
+        { fileName: file, bytes: named },
+        { fileName: 'empty', bytes: Buffer.alloc(0) },
+        { fileName: null, bytes: claimed },
+      ];
+      const kept = (repository: string, bytes: Buffer) => ({
+        image: folderOf(repository).replace('=', ':'),
+        signatureSha256: sha256Hex(bytes),
+      });
+      const of = async (dryRun: boolean) => {
+        const results = await administration.importBatch(parts, { dryRun });
+        return results.map((result) => {
+          if (result.result === 'refused') return { part: result.part, code: result.code };
+          const { auditSeq, ...rest } = result;
+          assert.equal(typeof auditSeq, dryRun ? 'object' : 'number');
+          return rest;
+        });
+      };
+      const created = { result: 'created', state: 'verified' };
+      const expected = (outcome: object, number: number | null) => [
+        { part: 0, ...outcome, ...kept('import/named', named), number },
+        { part: 1, code: 'EMPTY' },
+        { part: 2, ...outcome, ...kept('import/claimed', claimed), number },
+      ];
+      assert.deepEqual(await of(true), expected(created, null));
+      assert.ok(!existsSync(path.join(root, file)));
+      assert.deepEqual(await of(false), expected(created, 1));
+      assert.deepEqual(await readFile(path.join(root, file)), named);
+      assert.deepEqual(await of(false), expected({ result: 'exists' }, 1));
+    });
+
+    test('fsck names a lost file, reindex does not forget it unasked, and repair puts it back', async () => {
+      const carol = makeSigner('carol');
+      await administration.keys.add(carol.certificate);
+      const name = `${folderOf('fsck/app')}/signature-1`;
+      const [file, bytes] = [path.join(root, name), carol.sign({ repository: 'fsck/app', tag: 'v1' })];
+      await administration.importBatch([{ fileName: name, bytes }], { dryRun: false });
+      const before = await administration.reindex({ acceptDamage: false });
+      assert.deepEqual(Object.keys(before).sort(), ['images', 'problems', 'signatures']);
+      assert.ok(before.images > 0 && before.signatures > 0 && before.problems === 0);
+
+      const fsck = async (repair: boolean) => {
+        const { findings, ...counts } = await administration.fsck({ repair });
+        return { findings: findings.map(withoutMessage), ...counts };
+      };
+      const clean = { ...before, findings: [], repaired: 0, isCompared: true };
+      assert.deepEqual(await fsck(false), clean);
+      await rm(file);
+      const lost = (repaired: boolean) => ({
+        ...clean,
+        findings: [{ kind: 'missing', path: name, repaired }],
+        problems: 1,
+        repaired: repaired ? 1 : 0,
+      });
+      assert.deepEqual(shapeOf(await fsck(false)), shapeOf(lost(false)));
+      assert.ok(!existsSync(file));
+      await refused(administration.reindex({ acceptDamage: false }), 'DAMAGE_FOUND', /--accept-damage/);
+      assert.deepEqual(shapeOf(await fsck(true)), shapeOf(lost(true)));
+      assert.deepEqual(await readFile(file), bytes);
+      assert.deepEqual(await fsck(false), clean);
+
+      await rm(path.dirname(file), { recursive: true });
+      const after = await administration.reindex({ acceptDamage: true });
+      assert.equal(after.images, before.images - 1);
+      assert.deepEqual(await fsck(false), { ...clean, ...after });
+    });
+  });
+}
+
+function withoutMessage({ message, ...finding }: FsckFinding) {
+  assert.notEqual(message, '');
+  return finding;
+}
+
+/** What a walk counts of damaged images is the scanner's affair. */
+function shapeOf({ images, signatures, ...rest }: { images: number; signatures: number }) {
+  return rest;
+}
