@@ -11,6 +11,7 @@ import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { events } from '../sqlite/scratch.ts';
 import { folderOf, layFile } from '../store/lay.ts';
+import { type Act, json, serveActs } from '../upstream/scripted-server.ts';
 
 const alice = makeSigner('alice');
 const bob = makeSigner('bob');
@@ -104,6 +105,25 @@ describe('a server elsewhere', () => {
       ['token-create', 'admin'],
       ['token-revoke', 'admin'],
     ]);
+  });
+
+  it('is sent forms that a proxy lets through which takes 1 MiB, as nginx does', async () => {
+    const large = path.join(temp.path, 'large');
+    for (const name of ['a', 'b', 'c']) {
+      const bytes = alice.sign({ repository: name, tag: 'v1', filling: 'x'.repeat(400 * 1024) });
+      await layFile(large, `${folderOf(name)}/signature-1`, bytes);
+    }
+    const about = json({ root: '/srv', tree: 'owned' });
+    const refuseAll: Act = (res, req, body) => {
+      const parts = body.toString('latin1').split('; name="signature"').slice(1);
+      const refused = { result: 'refused', code: 'EMPTY', message: 'm' };
+      json({ results: parts.map((_, part) => ({ part, ...refused })) })(res, req, body);
+    };
+    await using scripted = await serveActs([about, refuseAll]);
+    const { stdout } = await printed(['import', large, '--json', '--server', scripted.url], 1);
+    assert.equal(JSON.parse(stdout).refused, 3);
+    const sizes = scripted.seen.map(({ body }) => body.length);
+    assert.deepEqual([sizes.length, sizes.every((size) => size < 1024 * 1024)], [3, true], String(sizes));
   });
 
   it('that serves a shared tree takes no import, which is told before a file is sent', async () => {

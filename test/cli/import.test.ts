@@ -158,7 +158,10 @@ describe('an import', () => {
     const server = await startServer({ data });
     try {
       assert.equal((await requestRaw(server.port, `GET /${TEAM}/signature-1`)).status, 404);
-      const outcome = await runLookaside(['import', source, '--json', '--data', data]);
+      // as on the host of a container, where the same tree lies at another path
+      const link = `${data}-link`;
+      await symlink(data, link);
+      const outcome = await runLookaside(['import', source, '--json', '--data', link]);
       assert.equal(outcome.status, 1, describeOutcome(outcome));
       const { created, refused, states } = reportOf(outcome);
       assert.deepEqual({ created, refused, states }, { created: 3, refused: 4, states: STATES });
