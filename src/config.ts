@@ -1,10 +1,10 @@
 // Settings: flags, environment and one optional YAML file in, one frozen object out. Nothing else reads process.env.
+// Each setting has its parser here and not a schema of zod: loading that takes longer than all else that a short command
+// does, and a setting is one text.
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { join, relative, resolve } from 'node:path';
-import { parse as parseYaml } from 'yaml';
-import { z } from 'zod';
 import { LookasideError, systemCode } from './domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
 
@@ -86,110 +86,158 @@ const UNIT_BYTES: Record<string, number> = {
   TiB: 1024 ** 4,
 };
 
-const listen = z.string().transform((text, context): ListenAddress => {
+/** Why a text is no value of a setting. */
+class Unwanted extends Error {}
+
+/** The value that a text means. @throws Unwanted saying what is wanted */
+type Parse<T> = (text: string) => T;
+
+function listen(text: string): ListenAddress {
   const match = /^(?:(?<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.%]+\]))?:(?<port>[0-9]{1,5})$/.exec(text);
   const port = Number(match?.groups?.port);
   const host = match?.groups?.host?.replace(/^\[|\]$/g, '') ?? null;
   if (match === null || port > 65_535 || (text.startsWith('[') && isIP(host ?? '') !== 6)) {
-    return refuse(context, 'wanted [HOST]:PORT, like :8000, 127.0.0.1:8000 or [::1]:8000');
+    throw new Unwanted('wanted [HOST]:PORT, like :8000, 127.0.0.1:8000 or [::1]:8000');
   }
   return { host, port };
-});
+}
 
-const duration = z.string().transform((text, context): number => {
+function path(text: string): string {
+  if (text === '') throw new Unwanted('wanted a path');
+  return text;
+}
+
+function oneOf<const Word extends string>(...words: readonly Word[]): Parse<Word> {
+  return (text) => {
+    const word = words.find((known) => known === text);
+    if (word !== undefined) return word;
+    throw new Unwanted(`wanted ${words.slice(0, -1).join(', ')} or ${words.at(-1)}`);
+  };
+}
+
+const onOrOff = oneOf('on', 'off');
+
+function onOff(text: string): boolean {
+  return onOrOff(text) === 'on';
+}
+
+function duration(text: string): number {
+  const ms = durationMs(text);
+  if (ms === null) throw new Unwanted('wanted a duration like 30s, 15m, 1h or 90d');
+  return ms;
+}
+
+function durationOrOff(text: string): number | null {
+  if (text === 'off') return null;
+  const ms = durationMs(text);
+  if (ms === null) throw new Unwanted('wanted off or a duration like 1h');
+  return ms;
+}
+
+function durationMs(text: string): number | null {
   const match = /^([0-9]{1,9})(ms|s|m|h|d)$/.exec(text);
   const unit = UNIT_MS[match?.[2] ?? ''];
-  if (match === null || unit === undefined || Number(match[1]) === 0) {
-    return refuse(context, 'wanted a duration like 30s, 15m, 1h or 90d');
-  }
-  return Number(match[1]) * unit;
-});
+  return match === null || unit === undefined || Number(match[1]) === 0 ? null : Number(match[1]) * unit;
+}
 
-const size = z.string().transform((text, context): number => {
+function size(text: string): number {
+  const bytes = sizeBytes(text);
+  if (bytes === null) throw new Unwanted('wanted a size like 512MiB or 4GiB');
+  return bytes;
+}
+
+function sizeBytes(text: string): number | null {
   const match = /^([0-9]{1,9})(B|KiB|MiB|GiB|TiB)$/.exec(text);
   const unit = UNIT_BYTES[match?.[2] ?? ''];
-  if (match === null || unit === undefined) return refuse(context, 'wanted a size like 512MiB or 4GiB');
-  return Number(match[1]) * unit;
-});
+  return match === null || unit === undefined ? null : Number(match[1]) * unit;
+}
 
-const signatureSize = z.string().transform((text, context): number => {
-  const bytes = /^[1-9][0-9]{0,8}$/.test(text) ? Number(text) : (size.safeParse(text).data ?? 0);
+function signatureSize(text: string): number {
+  const bytes = /^[1-9][0-9]{0,8}$/.test(text) ? Number(text) : (sizeBytes(text) ?? 0);
   if (bytes === 0 || bytes > MAX_SIGNATURE_BYTES) {
-    return refuse(
-      context,
+    throw new Unwanted(
       `wanted a number of bytes from 1 to ${MAX_SIGNATURE_BYTES}, which is all that clients read`,
     );
   }
   return bytes;
-});
+}
 
-const prefix = z.string().transform((text, context): string => {
+function prefix(text: string): string {
   const trimmed = text.replace(/\/+$/, '');
   if (trimmed === '') return '';
   if (!/^(?:\/[A-Za-z0-9_][A-Za-z0-9._~+-]*)+$/.test(trimmed)) {
-    return refuse(context, 'wanted a path like /sigstore');
+    throw new Unwanted('wanted a path like /sigstore');
   }
   return trimmed;
-});
+}
 
-const baseUrl = z.string().transform((text, context): string => {
+function baseUrl(text: string): string {
   // the parser takes more, like blanks and backslashes, that neither people nor maskPassword see as it does
   if (!/^https?:\/\/[^\s\\?#]+$/i.test(text) || !URL.canParse(text)) {
-    return refuse(context, 'wanted a URL like https://signatures.example.com');
+    throw new Unwanted('wanted a URL like https://signatures.example.com');
   }
   return text.replace(/\/+$/, '');
-});
+}
 
 const TOKEN_WANTED = 'wanted the token alone, as lookaside token create prints it';
 const TOKEN = /^[\x21-\x7e]+$/;
 
-const token = z.string().regex(TOKEN, TOKEN_WANTED);
+function token(text: string): string {
+  if (!TOKEN.test(text)) throw new Unwanted(TOKEN_WANTED);
+  return text;
+}
 
-const networks = z.string().transform((text, context): BlockList => {
+function networks(text: string): BlockList {
   const list = new BlockList();
   for (const network of text.split(',').map((part) => part.trim())) {
     if (network !== '' && !addNetwork(list, network)) {
-      return refuse(context, `"${network}" is no network; wanted a list like 10.0.0.0/8,fd00::/8`);
+      throw new Unwanted(`"${network}" is no network; wanted a list like 10.0.0.0/8,fd00::/8`);
     }
   }
   return list;
-});
+}
 
-const onOff = z.enum(['on', 'off']).transform((value) => value === 'on');
+/** The row of a setting that always has a value. */
+function always<T>(parse: Parse<T>, ordinary: string) {
+  return { parse: (given: string | undefined) => parse(given ?? ordinary), default: ordinary } as const;
+}
+
+/** The row of a setting that need not be there. */
+function perhaps<T>(parse: Parse<T>) {
+  const parseIfGiven = (given: string | undefined) => (given === undefined ? undefined : parse(given));
+  return { parse: parseIfGiven, default: undefined } as const;
+}
 
 // One row per setting: its name in the environment is LOOKASIDE_ and the row's in capitals.
 const SETTINGS = {
-  listen: { schema: listen, default: ':8000' },
-  data: { schema: z.string().min(1), default: './data' },
-  root: { schema: z.string().min(1).optional(), default: undefined },
-  prefix: { schema: prefix, default: '' },
-  public_url: { schema: baseUrl.optional(), default: undefined },
-  tls_cert: { schema: z.string().min(1).optional(), default: undefined },
-  tls_key: { schema: z.string().min(1).optional(), default: undefined },
-  trusted_proxies: { schema: networks, default: '' },
-  read: { schema: z.enum(['anonymous', 'token']), default: 'anonymous' },
-  listing: { schema: onOff, default: 'on' },
-  access_log: { schema: z.enum(['off', 'combined', 'json']), default: 'off' },
-  access_retention: { schema: duration, default: '90d' },
-  access_max: { schema: size, default: '4GiB' },
-  scan_interval: {
-    schema: z.union([z.literal('off').transform(() => null), duration], 'wanted off or a duration like 1h'),
-    default: '1h',
-  },
-  max_signature_bytes: { schema: signatureSize, default: '131072' },
-  min_free: { schema: size, default: '64MiB' },
-  log_level: { schema: z.enum(['debug', 'info', 'warn', 'error']), default: 'info' },
-  url: { schema: baseUrl.optional(), default: undefined },
-  token: { schema: token.optional(), default: undefined },
-  token_file: { schema: z.string().min(1).optional(), default: undefined },
-  ca: { schema: z.string().min(1).optional(), default: undefined },
+  listen: always(listen, ':8000'),
+  data: always(path, './data'),
+  root: perhaps(path),
+  prefix: always(prefix, ''),
+  public_url: perhaps(baseUrl),
+  tls_cert: perhaps(path),
+  tls_key: perhaps(path),
+  trusted_proxies: always(networks, ''),
+  read: always(oneOf('anonymous', 'token'), 'anonymous'),
+  listing: always(onOff, 'on'),
+  access_log: always(oneOf('off', 'combined', 'json'), 'off'),
+  access_retention: always(duration, '90d'),
+  access_max: always(size, '4GiB'),
+  scan_interval: always(durationOrOff, '1h'),
+  max_signature_bytes: always(signatureSize, '131072'),
+  min_free: always(size, '64MiB'),
+  log_level: always(oneOf('debug', 'info', 'warn', 'error'), 'info'),
+  url: perhaps(baseUrl),
+  token: perhaps(token),
+  token_file: perhaps(path),
+  ca: perhaps(path),
 } as const;
 
 /** Shown nowhere, not even where they are refused. */
 const SECRETS: ReadonlySet<SettingName> = new Set(['token']);
 
 type SettingName = keyof typeof SETTINGS;
-type Values = { [N in SettingName]: z.output<(typeof SETTINGS)[N]['schema']> };
+type Values = { [N in SettingName]: ReturnType<(typeof SETTINGS)[N]['parse']> };
 type Source = Setting['source'];
 
 type Given = Map<SettingName, { readonly text: string; readonly source: Source }>;
@@ -199,20 +247,35 @@ const CONFIG_FILE_VARIABLE = 'LOOKASIDE_CONFIG';
 
 type FlagName = 'listen' | 'data' | 'root' | 'url' | 'token_file' | 'ca';
 
+/** The value that a YAML document holds. @throws whatever the parser throws of what is none */
+export type ParseYaml = (text: string) => unknown;
+
+/** The parser for the file that the environment names; null when it names none, as loading a parser takes its time. */
+export async function loadYamlParser(environment = process.env): Promise<ParseYaml | null> {
+  if (environment[CONFIG_FILE_VARIABLE] === undefined) return null;
+  const { parse } = await import('yaml');
+  return (text) => parse(text);
+}
+
 export interface ConfigInput {
   /** From the command line; undefined = not given. */
   readonly flags: { readonly [N in FlagName]?: string };
   /** The process' own when left out. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly workingFolder: string;
+  /** loadYamlParser()'s for this environment. */
+  readonly parseYaml: ParseYaml | null;
 }
 
 /** @throws LookasideError CONFIG_INVALID naming the setting, what it was and what is wanted */
 export function loadConfig(input: ConfigInput): LoadedConfig {
   const given: Given = new Map();
-  const { environment = process.env } = input;
+  const { environment = process.env, parseYaml } = input;
   const file = environment[CONFIG_FILE_VARIABLE];
-  if (file !== undefined) addFile(given, resolve(input.workingFolder, file));
+  if (file !== undefined) {
+    if (parseYaml === null) throw new Error('a file of settings is named, and its parser was not loaded');
+    addFile(given, resolve(input.workingFolder, file), parseYaml);
+  }
   addEnvironment(given, environment);
   for (const [name, text] of Object.entries(input.flags)) {
     if (text !== undefined) given.set(name as SettingName, { text, source: 'flag' });
@@ -239,8 +302,8 @@ function addEnvironment(given: Given, environment: NodeJS.ProcessEnv): void {
   }
 }
 
-function addFile(given: Given, path: string): void {
-  const content = readYaml(path);
+function addFile(given: Given, path: string, parseYaml: ParseYaml): void {
+  const content = readYaml(path, parseYaml);
   for (const [key, value] of Object.entries(content)) {
     const name = settingNamed(key.replace(/^lookaside_/, ''));
     if (name === null) throw unknown(key, path);
@@ -249,7 +312,7 @@ function addFile(given: Given, path: string): void {
   }
 }
 
-function readYaml(path: string): object {
+function readYaml(path: string, parseYaml: ParseYaml): object {
   let content: unknown;
   try {
     content = parseYaml(readFileSync(path, 'utf8'));
@@ -304,14 +367,16 @@ const NEAREST_FIRST: readonly Source[] = ['flag', 'environment', 'file', 'defaul
 
 function parseValues(given: Given): Values {
   const parsed = NAMES.map((name): [SettingName, unknown] => {
-    const text = given.get(name)?.text ?? SETTINGS[name].default;
-    const result = SETTINGS[name].schema.safeParse(text);
-    if (result.success) return [name, result.data];
-    const wanted = result.error.issues.map((issue) => issue.message).join('; ');
-    const found = SECRETS.has(name) ? MASK : hidePassword(text ?? '');
-    throw invalid(`${variableOf(name)} is "${found}": ${wanted}`);
+    const text = given.get(name)?.text;
+    try {
+      return [name, SETTINGS[name].parse(text)];
+    } catch (error) {
+      if (!(error instanceof Unwanted)) throw error;
+      const found = SECRETS.has(name) ? MASK : hidePassword(text ?? '');
+      throw invalid(`${variableOf(name)} is "${found}": ${error.message}`);
+    }
   });
-  return Object.fromEntries(parsed) as Values; // each value went through its own row's schema
+  return Object.fromEntries(parsed) as Values; // each value went through its own row's parser
 }
 
 interface Surroundings {
@@ -504,11 +569,6 @@ function addNetwork(list: BlockList, network: string): boolean {
   if (bits !== undefined && (!/^[0-9]{1,3}$/.test(bits) || length > longest)) return false;
   list.addSubnet(address, length, family === 4 ? 'ipv4' : 'ipv6');
   return true;
-}
-
-function refuse(context: z.RefinementCtx, message: string): never {
-  context.addIssue({ code: 'custom', message });
-  return z.NEVER;
 }
 
 function unknown(name: string, place: string): LookasideError {

@@ -47,7 +47,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     node: ['http', 'https', 'net', 'tls'],
   },
   ui: { src: ['domain', 'service'], packages: WEB_PACKAGES, node: ['http'] },
-  'config.ts': { src: ['domain'], packages: ['yaml', 'zod'], node: [...FILES, 'net'] }, // net: what is an address
+  'config.ts': { src: ['domain'], packages: ['yaml'], node: [...FILES, 'net'] }, // net: what is an address
   'compose.ts': {
     src: ['config.ts', 'domain', 'files', 'identity', 'openpgp', 'service', 'sqlite', 'store', 'upstream'],
     packages: ['pino'],

@@ -1,7 +1,7 @@
 // The command line: its words, its options, its exit codes. The code of a command is loaded when it is called: a signer's push
 // needs no database, and most commands are over before all of it would be there.
 import { Command, CommanderError, Option } from 'commander';
-import { type Config, loadConfig, takePassedSockets } from '../config.ts';
+import { type Config, loadConfig, loadYamlParser, type ParseYaml, takePassedSockets } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
@@ -66,7 +66,10 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .version(VERSION)
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(lookaside --help lists the commands)');
+    .showHelpAfterError('(lookaside --help lists the commands)')
+    .hook('preAction', async () => {
+      parseYaml = await loadYamlParser();
+    });
 
   withData(program.command('serve'))
     .description('serve the signatures of a tree to podman, skopeo, CRI-O, OpenShift and others')
@@ -297,6 +300,9 @@ function collect(value: string, before: readonly string[] = []): readonly string
 
 type Options = DataOptions & RemoteOptions & { readonly listen?: string };
 
+/** Loaded ahead of every command; the environment stays the one that it was loaded for. */
+let parseYaml: ParseYaml | null = null;
+
 function load(options: Options): Config {
   return loadConfig(inputOf(options)).config;
 }
@@ -310,5 +316,5 @@ function inputOf({ data, root, listen, server, tokenFile, ca }: Options) {
     ...(tokenFile === undefined ? {} : { token_file: tokenFile }),
     ...(ca === undefined ? {} : { ca }),
   };
-  return { flags, workingFolder: process.cwd() };
+  return { flags, workingFolder: process.cwd(), parseYaml };
 }

@@ -16,7 +16,7 @@ const WAYS = { onRetry: () => undefined, patienceMs: 10_000 };
 const ASKING = { ...WAYS, wait: (ms: number) => wait(ms), random: Math.random };
 
 function configOf(flags: { readonly data?: string; readonly url?: string }): Config {
-  return loadConfig({ flags, environment: {}, workingFolder: '/' }).config;
+  return loadConfig({ flags, environment: {}, workingFolder: '/', parseYaml: null }).config;
 }
 
 function throughSocket(data: string) {

@@ -75,7 +75,7 @@ const runRestore = ({ restored, backup }: Scene) => runLookaside(['restore', bac
 const TAKER = { command: 'backup.test.ts', host: 'box' };
 
 function configOf(data: string): Config {
-  return loadConfig({ flags: { data }, environment: {}, workingFolder: '/' }).config;
+  return loadConfig({ flags: { data }, environment: {}, workingFolder: '/', parseYaml: null }).config;
 }
 
 /** In this process, which takes far less time. */

@@ -192,7 +192,12 @@ async function openScene(disk: CrashDisk, { template, token, settings }: Furnish
     },
     assertReads: () => assertServes(uploads, read),
     async assertFsckFindsNothing() {
-      const { config } = loadConfig({ flags: { data }, environment: {}, workingFolder: '/' });
+      const { config } = loadConfig({
+        flags: { data },
+        environment: {},
+        workingFolder: '/',
+        parseYaml: null,
+      });
       const { findings } = await fsckReadOnly(config, createLog(), () => undefined);
       assert.deepEqual(findings, []);
     },

@@ -11,7 +11,7 @@ import { incoming } from './incoming.ts';
 /** As the setting LOOKASIDE_TRUSTED_PROXIES gives them. */
 function proxies(networks: string): BlockList {
   const environment = { LOOKASIDE_TRUSTED_PROXIES: networks };
-  return loadConfig({ flags: {}, environment, workingFolder: '/' }).config.trustedProxies;
+  return loadConfig({ flags: {}, environment, workingFolder: '/', parseYaml: null }).config.trustedProxies;
 }
 
 const TRUSTED = proxies('10.0.0.0/8,fd00::/8');
