@@ -20,9 +20,9 @@ import { openVerifier } from './openpgp/pool.ts';
 import { examineStructure } from './openpgp/structure.ts';
 import { createPusher, type Pusher } from './service/push.ts';
 import { type WatchRequest, watchAndPush } from './service/push-watch.ts';
+import { isLoopback } from './upstream/address.ts';
 import { connectAdministration } from './upstream/administration.ts';
 import type { AskerOptions } from './upstream/asker.ts';
-import { isLoopback } from './upstream/connection.ts';
 import { connectSignatureServer } from './upstream/signature-server.ts';
 
 export interface ConnectServerOptions {

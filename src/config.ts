@@ -53,6 +53,8 @@ export interface RemoteSettings {
   readonly tokenFile: string | null;
   /** Absolute. */
   readonly caFile: string | null;
+  /** The environment names proxies, by the variables that undici reads. */
+  readonly hasProxies: boolean;
   /** NODE_EXTRA_CA_CERTS, as it was given: Node.js itself heeds it only while no authority is named. */
   readonly nodeCaFile: string | null;
 }
@@ -63,6 +65,7 @@ export interface Remote {
   readonly token: string | null;
   /** Certificates in PEM, trusted beside those that Node.js brings; null: those alone. */
   readonly ca: string | null;
+  readonly hasProxies: boolean;
 }
 
 export interface Setting {
@@ -286,7 +289,8 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
 
   const values = parseValues(given);
   const nodeCaFile = environment.NODE_EXTRA_CA_CERTS ?? null;
-  const config = toConfig(values, { workingFolder: input.workingFolder, nodeCaFile });
+  const hasProxies = PROXY_VARIABLES.some((variable) => (environment[variable] ?? '') !== '');
+  const config = toConfig(values, { workingFolder: input.workingFolder, nodeCaFile, hasProxies });
   const shown = NAMES.map((name) => toSetting(name, given.get(name), config));
   if (file !== undefined) shown.push({ name: CONFIG_FILE_VARIABLE, value: file, source: 'environment' });
   return Object.freeze({ config: Object.freeze(config), settings: shown });
@@ -379,12 +383,16 @@ function parseValues(given: Given): Values {
   return Object.fromEntries(parsed) as Values; // each value went through its own row's parser
 }
 
+const PROXY_VARIABLES = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'] as const;
+
 interface Surroundings {
   readonly workingFolder: string;
   readonly nodeCaFile: string | null;
+  readonly hasProxies: boolean;
 }
 
-function toConfig(values: Values, { workingFolder, nodeCaFile }: Surroundings): Config {
+function toConfig(values: Values, surroundings: Surroundings): Config {
+  const { workingFolder } = surroundings;
   if ((values.tls_cert === undefined) !== (values.tls_key === undefined)) {
     const [there, missing] = values.tls_key === undefined ? ['CERT', 'KEY'] : ['KEY', 'CERT'];
     throw invalid(`LOOKASIDE_TLS_${there} is set but LOOKASIDE_TLS_${missing} is not; give both or neither`);
@@ -419,11 +427,12 @@ function toConfig(values: Values, { workingFolder, nodeCaFile }: Surroundings): 
     maxSignatureBytes: values.max_signature_bytes,
     minFreeBytes: values.min_free,
     logLevel: values.log_level,
-    remote: toRemote(values, { workingFolder, nodeCaFile }),
+    remote: toRemote(values, surroundings),
   };
 }
 
-function toRemote(values: Values, { workingFolder, nodeCaFile }: Surroundings): RemoteSettings {
+function toRemote(values: Values, surroundings: Surroundings): RemoteSettings {
+  const { workingFolder, nodeCaFile, hasProxies } = surroundings;
   const { token_file, ca } = values;
   const url = values.url ?? null;
   const token = values.token ?? null;
@@ -432,7 +441,7 @@ function toRemote(values: Values, { workingFolder, nodeCaFile }: Surroundings): 
     throw invalid(`LOOKASIDE_URL holds a user or password, and ${other} is set too; give one of them`);
   }
   const absolute = (path: string | undefined) => (path === undefined ? null : resolve(workingFolder, path));
-  return { url, token, tokenFile: absolute(token_file), caFile: absolute(ca), nodeCaFile };
+  return { url, token, tokenFile: absolute(token_file), caFile: absolute(ca), nodeCaFile, hasProxies };
 }
 
 function hasCredentials(url: string): boolean {
@@ -442,12 +451,13 @@ function hasCredentials(url: string): boolean {
 
 /** The server that is named with what its files hold; null when none is. @throws LookasideError CONFIG_INVALID naming the file */
 export function readRemote({ remote }: Config): Remote | null {
-  const { url, token, tokenFile, caFile, nodeCaFile } = remote;
+  const { url, token, tokenFile, caFile, nodeCaFile, hasProxies } = remote;
   if (url === null) return null;
   return {
     url,
     token: tokenFile === null ? token : readToken(tokenFile),
     ca: caFile === null ? null : [readCa(caFile), ...readNodeCa(nodeCaFile)].join('\n'),
+    hasProxies,
   };
 }
 

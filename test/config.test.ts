@@ -571,9 +571,17 @@ describe('the server that is talked to', () => {
   test('gets the token of the file, without the line feed at its end', (t) => {
     for (const end of ['', '\n', '\r\n']) {
       const file = fileOf(t, `lookaside_1${end}`);
-      const remote = { url: SERVER, token: 'lookaside_1', ca: null };
+      const remote = { url: SERVER, token: 'lookaside_1', ca: null, hasProxies: false };
       assert.deepEqual(read({ LOOKASIDE_URL: SERVER, LOOKASIDE_TOKEN_FILE: file }), remote);
     }
+  });
+
+  test('may be behind a proxy where the environment names one, whichever and however', () => {
+    for (const variable of ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY']) {
+      const named = (proxy: string) => read({ LOOKASIDE_URL: SERVER, [variable]: proxy })?.hasProxies;
+      assert.deepEqual([named('http://proxy.example:3128'), named('')], [true, false]);
+    }
+    assert.equal(read({ LOOKASIDE_URL: SERVER, NO_PROXY: 'sig.example' })?.hasProxies, false);
   });
 
   test('gets no token of a file that holds anything else', (t) => {

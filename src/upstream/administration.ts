@@ -36,8 +36,8 @@ export interface RemoteAdministration extends Administration {
 const CREATED = [201];
 
 /**
- * Connects when it is first asked. What fails and may pass is tried again, but for the making of a token: the text of one that
- * was made could be lost. @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none
+ * Connects when it is first asked, and only then refuses a proxy of the environment that is none: CONFIG_INVALID. What fails and
+ * may pass is tried again, but for the making of a token: the text of one that was made could be lost.
  */
 export function connectAdministration(options: AskerOptions): RemoteAdministration {
   const asker = connectAsker(options);

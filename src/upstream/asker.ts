@@ -6,15 +6,12 @@ import { parseJson } from './answers.ts';
 import {
   connectNetwork,
   connectSocket,
-  type HttpAnswer,
   type HttpRequest,
-  type HttpStream,
   type NetworkOptions,
-  readLines,
-  readWhole,
   type SocketOptions,
 } from './connection.ts';
 import { type Failure, failureOfAnswer, failureOfAttempt, failureWithin } from './failure.ts';
+import { type HttpAnswer, type HttpStream, readLines, readWhole } from './transport.ts';
 
 export interface AskerOptions {
   /** The URL, or the socket of a server on this machine. */
@@ -51,7 +48,7 @@ const SLOWED_PATIENCE_MS = 10 * 60_000;
 type Attempt<Answer> = { readonly answer: Answer } | { readonly failure: Failure };
 type Take<Answer> = (stream: HttpStream) => Promise<Answer>;
 
-/** Connects when it is first asked. @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+/** Connects when it is first asked, and only then refuses a proxy of the environment that is none: CONFIG_INVALID. */
 export function connectAsker({ at, onRetry, patienceMs, wait, random }: AskerOptions): Asker {
   const connection = 'url' in at ? connectNetwork(at) : connectSocket(at);
   const closing = new AbortController();

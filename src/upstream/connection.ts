@@ -1,8 +1,7 @@
 // The way to one server: over the network, past the proxies that the environment names, or through a Unix socket.
-import { BlockList, isIP } from 'node:net';
-import { rootCertificates } from 'node:tls';
-import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
-import { LookasideError } from '../domain/errors.ts';
+import { isLoopback, nameOfServer } from './address.ts';
+import { openDirect, openSocket } from './direct.ts';
+import { type HttpStream, LONG_PATIENCE, PATIENCE, type Transport } from './transport.ts';
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST' | 'DELETE';
@@ -18,20 +17,6 @@ export interface HttpRequest {
   readonly ifUnanswered?: string;
 }
 
-interface HttpHead {
-  readonly status: number;
-  /** The value of a header line, the first of several; null without one. */
-  header(name: string): string | null;
-}
-
-export interface HttpAnswer extends HttpHead {
-  readonly body: Buffer;
-}
-
-export interface HttpStream extends HttpHead {
-  readonly body: AsyncIterable<Uint8Array>;
-}
-
 export interface Connection {
   /** For people: the URL without user and password, or the socket's path. */
   readonly name: string;
@@ -40,24 +25,11 @@ export interface Connection {
   readonly isHeld: boolean;
   /** Whether a token or a password goes with each request. */
   readonly sendsToken: boolean;
-  /** One try; the answer's body is read by readWhole() or readLines(). @throws whatever undici and Node.js throw */
+  /** One try. @throws as Transport, and LookasideError CONFIG_INVALID when the environment names a proxy that is none */
   open(request: HttpRequest): Promise<HttpStream>;
   /** Ends at once what is under way. */
   close(): Promise<void>;
 }
-
-export class AnswerTooLarge extends Error {}
-
-const CONNECT_MS = 10_000;
-/** For the head of an answer, and between the pieces of its body. */
-const SILENCE_MS = 60_000;
-/** From the first byte sent to the last received: against answers that drip. */
-const TOTAL_MS = 180_000;
-/** Between the lines of a long answer, which come every half second: proxies may hold some of them back. */
-const LONG_SILENCE_MS = 300_000;
-/** A page of a thousand signatures has some 2 MB; a list of keys 30 KB a key at most. */
-const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
-const LINE_FEED = 0x0a;
 
 export interface NetworkOptions {
   /** Perhaps with user, password and a path. */
@@ -65,23 +37,32 @@ export interface NetworkOptions {
   readonly token: string | null;
   /** Certificates in PEM, trusted beside those that Node.js brings; null: those alone. */
   readonly ca: string | null;
+  /** The environment names proxies. */
+  readonly hasProxies: boolean;
 }
 
-/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
-export function connectNetwork({ url, token, ca }: NetworkOptions): Connection {
+export function connectNetwork({ url, token, ca, hasProxies }: NetworkOptions): Connection {
   const { origin, pathname, username, password, hostname } = new URL(url);
   const path = pathname.replace(/\/+$/, '');
   const basic = `${percentDecode(username)}:${percentDecode(password)}`;
   const authorization = token === null ? `Basic ${Buffer.from(basic).toString('base64')}` : `Bearer ${token}`;
+  const transport =
+    hasProxies && !isLoopback(hostname) ? proxied(origin, ca) : async () => openDirect(origin, ca);
   return connection({
     kind: 'network',
     isHeld: false,
-    name: origin + path,
-    dispatcher: isLoopback(hostname) ? new Agent({ connect: tlsOptions(ca) }) : openProxied(ca),
-    origin,
+    name: nameOfServer({ url }),
+    transport: once(transport),
     path,
     headers: token === null && basic === ':' ? {} : { authorization },
   });
+}
+
+function proxied(origin: string, ca: string | null): () => Promise<Transport> {
+  return async () => {
+    const { openProxied } = await import('./proxied.ts');
+    return openProxied(origin, ca);
+  };
 }
 
 function percentDecode(text: string): string {
@@ -103,64 +84,28 @@ export function connectSocket({ socketPath, isHeld = false }: SocketOptions): Co
   return connection({
     kind: 'socket',
     isHeld,
-    name: socketPath,
-    dispatcher: new Agent({ connect: { socketPath, timeout: CONNECT_MS } }),
-    origin: 'http://localhost',
+    name: nameOfServer({ socketPath }),
+    transport: once(async () => openSocket(socketPath)),
     path: '',
-    headers: {},
+    headers: { host: 'localhost' },
   });
 }
 
-/** Naming an authority takes the place of Node.js' own, so that those are named too. */
-function tlsOptions(ca: string | null) {
-  return { timeout: CONNECT_MS, ...(ca === null ? {} : { ca: [...rootCertificates, ca] }) };
-}
-
-function openProxied(ca: string | null): Dispatcher {
-  const tls = tlsOptions(ca);
-  try {
-    return new EnvHttpProxyAgent({
-      connect: tls,
-      requestTls: tls,
-      proxyTls: tls,
-      proxyTunnel: false, // proxies commonly refuse tunnels to other ports than 443; https has one all the same
-    });
-  } catch (error) {
-    const message =
-      'the environment names a proxy that is no URL; wanted HTTP_PROXY and HTTPS_PROXY like http://proxy.example.com:3128';
-    throw new LookasideError('CONFIG_INVALID', message, { cause: error });
-  }
-}
-
-const LOOPBACK = new BlockList();
-LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
-LOOPBACK.addAddress('::1', 'ipv6');
-
-/** Whether nothing that is sent there leaves this machine; such hosts are asked without a proxy, as Go's clients do. */
-export function isLoopback(hostname: string): boolean {
-  const host = hostname.replace(/^\[|\]$/g, '');
-  if (host === 'localhost' || host.endsWith('.localhost')) return true;
-  const family = isIP(host);
-  return family !== 0 && LOOPBACK.check(host, family === 4 ? 'ipv4' : 'ipv6');
-}
-
 interface Way extends Pick<Connection, 'kind' | 'name' | 'isHeld'> {
-  readonly dispatcher: Dispatcher;
-  readonly origin: string;
+  readonly transport: Once<Promise<Transport>>;
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
-function connection({ dispatcher, origin, path, headers, ...about }: Way): Connection {
+function connection({ transport, path, headers, ...about }: Way): Connection {
   return {
     ...about,
     sendsToken: headers.authorization !== undefined,
     async open({ method, path: below, contentType, body = null, isLong = false }) {
-      const silenceMs = isLong ? LONG_SILENCE_MS : SILENCE_MS;
-      const answer = await dispatcher.request({
-        origin,
-        path: path + below,
+      const { open } = await transport.get();
+      return open({
         method,
+        path: path + below,
         headers: {
           ...headers,
           accept: 'application/json',
@@ -168,50 +113,31 @@ function connection({ dispatcher, origin, path, headers, ...about }: Way): Conne
           ...(contentType === undefined ? {} : { 'content-type': contentType }),
         },
         body,
-        headersTimeout: silenceMs,
-        bodyTimeout: silenceMs,
-        signal: isLong ? null : AbortSignal.timeout(TOTAL_MS),
+        patience: isLong ? LONG_PATIENCE : PATIENCE,
       });
-      return {
-        status: answer.statusCode,
-        header: (named) => [answer.headers[named] ?? null].flat()[0] ?? null,
-        body: answer.body,
-      };
     },
-    close: () => dispatcher.destroy(),
+    async close() {
+      const opened = await transport.made?.catch(() => null); // told to who asked
+      await opened?.close();
+    },
   };
 }
 
-/** @throws AnswerTooLarge; whatever undici and Node.js throw */
-export async function readWhole({ body, ...head }: HttpStream): Promise<HttpAnswer> {
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  for await (const piece of body) {
-    length += piece.length;
-    refuseLonger(length);
-    pieces.push(piece);
-  }
-  return { ...head, body: Buffer.concat(pieces) };
+interface Once<T> {
+  /** Null before the first get(). */
+  readonly made: T | null;
+  get(): T;
 }
 
-/** What ends by a line feed, and what stands behind the last one. @throws as readWhole(), for a line that is too large */
-export async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
-  // not node:readline, to which U+2028 ends a line too: JSON may hold it
-  let begun: Uint8Array[] = [];
-  let length = 0;
-  for await (const piece of body) {
-    let from = 0;
-    for (let end = piece.indexOf(LINE_FEED); end !== -1; end = piece.indexOf(LINE_FEED, from)) {
-      yield Buffer.concat([...begun, piece.subarray(from, end)]);
-      [begun, length, from] = [[], 0, end + 1];
-    }
-    begun.push(piece.subarray(from));
-    length += piece.length - from;
-    refuseLonger(length);
-  }
-  if (length > 0) yield Buffer.concat(begun);
-}
-
-function refuseLonger(length: number): void {
-  if (length > MAX_ANSWER_BYTES) throw new AnswerTooLarge(`more than ${MAX_ANSWER_BYTES} bytes`);
+function once<T>(make: () => T): Once<T> {
+  let made: T | null = null;
+  return {
+    get made() {
+      return made;
+    },
+    get() {
+      made ??= make();
+      return made;
+    },
+  };
 }

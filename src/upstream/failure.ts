@@ -1,8 +1,10 @@
 // What went wrong with a request, in words for people, and whether another try may go better.
-import { LookasideError, systemCode } from '../domain/errors.ts';
+import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { parseJson } from './answers.ts';
-import { AnswerTooLarge, type Connection, type HttpAnswer, type HttpRequest } from './connection.ts';
+import type { Connection, HttpRequest } from './connection.ts';
+import { NOT_CONNECTED } from './direct.ts';
 import { readRefusal } from './refusal.ts';
+import { AnswerTooLarge, type HttpAnswer } from './transport.ts';
 
 export interface Failure {
   readonly error: LookasideError;
@@ -29,6 +31,7 @@ const PASSING: ReadonlySet<string> = new Set([
   'ENETDOWN',
   'ENETUNREACH',
   'EAI_AGAIN',
+  NOT_CONNECTED,
   'UND_ERR_CONNECT_TIMEOUT',
   'UND_ERR_HEADERS_TIMEOUT',
   'UND_ERR_BODY_TIMEOUT',
@@ -44,6 +47,7 @@ const UNSENT: ReadonlySet<string> = new Set([
   'ENETDOWN',
   'ENETUNREACH',
   'EAI_AGAIN',
+  NOT_CONNECTED,
   'UND_ERR_CONNECT_TIMEOUT',
 ]);
 
@@ -62,6 +66,7 @@ export function failureOfAttempt(
   thrown: unknown,
   { connection, hasAnswered }: { readonly connection: Connection; readonly hasAnswered: boolean },
 ): Failure {
+  if (isLookasideError(thrown)) return lasting(thrown); // of what is set here
   const { name, kind, isHeld } = connection;
   const code = codeOf(thrown);
   if (kind === 'socket' && !hasAnswered) return isHeld ? silent(thrown, name) : nothingHere(thrown, name);
@@ -119,7 +124,7 @@ function explain(thrown: unknown, code: string): string {
   if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'EPROTO') {
     return `what answers there speaks no TLS that we know (${code}); is it http:// instead of https://?`;
   }
-  if (thrown instanceof Error && thrown.name === 'HTTPParserError') {
+  if (code.startsWith('HPE_') || (thrown instanceof Error && thrown.name === 'HTTPParserError')) {
     return 'what answers there speaks no HTTP; is the port right, or is it https:// instead of http://?';
   }
   if (code === 'ENOTFOUND')

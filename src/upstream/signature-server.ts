@@ -34,7 +34,7 @@ const FOUND_OR_NOT = [200, 404];
 const KEYS_AT_ONCE = 8;
 const MAX_RESTARTS = 3;
 
-/** Connects when it is first asked. @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+/** Connects when it is first asked, and only then refuses a proxy of the environment that is none: CONFIG_INVALID. */
 export function connectSignatureServer(options: AskerOptions): SignatureServer & KeyNames & ServedSignatures {
   const asker = connectAsker(options);
   const { name: server, ask } = asker;

@@ -66,7 +66,10 @@ administrationContract('over the network', async (data) => {
   const server = await startServer({ data });
   await using local = throughSocket(data);
   const token = await local.tokens.create('network', 'admin');
-  const administration = connectAdministration({ at: { url: server.url, token, ca: null }, ...ASKING });
+  const administration = connectAdministration({
+    at: { url: server.url, token, ca: null, hasProxies: false },
+    ...ASKING,
+  });
   return {
     administration,
     async close() {

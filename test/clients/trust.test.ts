@@ -41,9 +41,9 @@ describe('a client over TLS', needs('openssl'), () => {
     assert.match(message, /certificate is by an authority that is not trusted here .*--ca FILE/);
 
     const tunnels = await serveProxy(t, port);
-    await using proxied = clientOf({ url: 'https://sig.example' });
+    await using proxied = clientOf({ url: 'https://sig.example', hasProxies: true });
     assert.match((await failure(proxied.server.certificates())).message, /not trusted here/);
-    await using known = clientOf({ url: 'https://sig.example', ca });
+    await using known = clientOf({ url: 'https://sig.example', ca, hasProxies: true });
     // trusted, but made for 127.0.0.1
     assert.match(
       (await failure(known.server.certificates())).message,

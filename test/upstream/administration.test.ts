@@ -16,6 +16,7 @@ import {
   failure,
   html,
   json,
+  nameProxy,
   refusal,
   serveActs,
 } from './scripted-server.ts';
@@ -260,6 +261,21 @@ describe('work that takes long', () => {
       assert.deepEqual(told, [1, 3]);
       assert.deepEqual(result.findings, findings);
     }
+  });
+
+  test('is told by a proxy line by line too', async (t) => {
+    const lines = [{ progress: COUNTS }, { result: FSCK }].map((line) => `${JSON.stringify(line)}\n`);
+    await using proxy = await serveActs([pieces(lines)]);
+    nameProxy(t, 'http_proxy', proxy.url);
+    await using client = administratorOf({ url: 'http://sig.example', hasProxies: true });
+    const told: number[] = [];
+    const onProgress: OnProgress = ({ images }) => told.push(images);
+    assert.deepEqual(await client.administration.fsck({ repair: false, onProgress }), FSCK);
+    assert.deepEqual(told, [3]);
+    assert.deepEqual(
+      proxy.seen.map(({ line }) => line),
+      ['POST http://sig.example/api/v1/fsck'],
+    );
   });
 
   test('that the server fails at is told with its code', async () => {

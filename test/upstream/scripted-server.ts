@@ -123,7 +123,7 @@ export function administratorOf(at: Place, options: Partial<AskerOptions> = {}):
 }
 
 function askingOf(at: Place, retries: Retry[], options: Partial<AskerOptions>): AskerOptions {
-  const network = { url: '', token: 'lookaside_1', ca: null };
+  const network = { url: '', token: 'lookaside_1', ca: null, hasProxies: false };
   const place =
     typeof at === 'string' ? { ...network, url: at } : 'socketPath' in at ? at : { ...network, ...at };
   return {

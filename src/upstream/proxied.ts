@@ -1,0 +1,42 @@
+// To a server past the proxies that the environment names, by undici. Loaded where one is named.
+import { EnvHttpProxyAgent } from 'undici';
+import { LookasideError } from '../domain/errors.ts';
+import { trusting } from './direct.ts';
+import { CONNECT_MS, type Outgoing, streamOf, type Transport } from './transport.ts';
+
+/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+export function openProxied(origin: string, ca: string | null): Transport {
+  const dispatcher = openAgent(ca);
+  return {
+    async open({ method, path, headers, body, patience: { silenceMs, totalMs } }: Outgoing) {
+      const answer = await dispatcher.request({
+        origin,
+        path,
+        method,
+        headers,
+        body,
+        headersTimeout: silenceMs,
+        bodyTimeout: silenceMs,
+        signal: totalMs === null ? null : AbortSignal.timeout(totalMs),
+      });
+      return streamOf(answer.statusCode, answer.headers, answer.body);
+    },
+    close: () => dispatcher.destroy(),
+  };
+}
+
+function openAgent(ca: string | null): EnvHttpProxyAgent {
+  const tls = { timeout: CONNECT_MS, ...trusting(ca) };
+  try {
+    return new EnvHttpProxyAgent({
+      connect: tls,
+      requestTls: tls,
+      proxyTls: tls,
+      proxyTunnel: false, // proxies commonly refuse tunnels to other ports than 443; https has one all the same
+    });
+  } catch (error) {
+    const message =
+      'the environment names a proxy that is no URL; wanted HTTP_PROXY and HTTPS_PROXY like http://proxy.example.com:3128';
+    throw new LookasideError('CONFIG_INVALID', message, { cause: error });
+  }
+}
