@@ -26,6 +26,8 @@ export interface Config {
   readonly prefix: string;
   /** Without a final slash; null when not given. */
   readonly publicUrl: string | null;
+  /** Whose images' signatures are here, as registries.d names them: for printed advice alone. */
+  readonly registries: readonly string[];
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
   readonly trustedProxies: BlockList;
   readonly read: 'anonymous' | 'token';
@@ -182,6 +184,22 @@ function baseUrl(text: string): string {
   return text.replace(/\/+$/, '');
 }
 
+/** As in the `docker` section of registries.d: a host, perhaps with a wildcard, port or path. */
+const REGISTRY =
+  /^(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
+
+function registries(text: string): readonly string[] {
+  const names = text.split(',').map((part) => part.trim());
+  for (const name of names) {
+    if (!REGISTRY.test(name)) {
+      throw new Unwanted(
+        `"${name}" is no registry; wanted its name as it stands in front of images, like registry.example.com:5000, or a list of such`,
+      );
+    }
+  }
+  return names;
+}
+
 const TOKEN_WANTED = 'wanted the token alone, as lookaside token create prints it';
 const TOKEN = /^[\x21-\x7e]+$/;
 
@@ -218,6 +236,7 @@ const SETTINGS = {
   root: perhaps(path),
   prefix: always(prefix, ''),
   public_url: perhaps(baseUrl),
+  registry: perhaps(registries),
   tls_cert: perhaps(path),
   tls_key: perhaps(path),
   trusted_proxies: always(networks, ''),
@@ -248,7 +267,7 @@ type Given = Map<SettingName, { readonly text: string; readonly source: Source }
 const NAMES = Object.keys(SETTINGS) as SettingName[]; // keys of a literal: exactly these
 const CONFIG_FILE_VARIABLE = 'LOOKASIDE_CONFIG';
 
-type FlagName = 'listen' | 'data' | 'root' | 'url' | 'token_file' | 'ca';
+type FlagName = 'listen' | 'registry' | 'data' | 'root' | 'url' | 'token_file' | 'ca';
 
 /** The value that a YAML document holds. @throws whatever the parser throws of what is none */
 export type ParseYaml = (text: string) => unknown;
@@ -410,6 +429,7 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     tree: root === ownRoot ? 'owned' : 'shared',
     prefix: values.prefix,
     publicUrl: values.public_url ?? null,
+    registries: values.registry ?? [],
     tls:
       values.tls_cert === undefined || values.tls_key === undefined
         ? null

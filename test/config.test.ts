@@ -142,6 +142,21 @@ const ROWS: readonly Row[] = [
     ].map((text) => [text, /wanted a URL like https:/] as const),
   },
   {
+    name: 'registry',
+    shows: ({ registries }) => registries,
+    byDefault: [],
+    values: [
+      ['registry.example.com', ['registry.example.com']],
+      [
+        'localhost:5000, docker.io/library,*.example.com',
+        ['localhost:5000', 'docker.io/library', '*.example.com'],
+      ],
+    ],
+    bad: ['', 'https://registry.example.com', 'a,', 'a b', 'a:b', 'a: b', '*', 'a/', '-a'].map(
+      (text) => [text, /is no registry; wanted its name as it stands in front of images/] as const,
+    ),
+  },
+  {
     name: 'tls_cert',
     shows: ({ tls }) => tls?.certFile,
     byDefault: undefined,

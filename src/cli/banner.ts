@@ -1,6 +1,9 @@
 // What serve says when it is ready: where, what, and the lines that clients need.
 import type { Config } from '../config.ts';
 
+/** Where nobody has said whose images they are. */
+const PLACEHOLDER = 'registry.example.com';
+
 export interface BannerInput {
   readonly version: string;
   /** At least one. */
@@ -17,10 +20,20 @@ export function formatBanner(input: BannerInput): string {
 data  ${config.data}
 tree  ${config.root} (${describeTree(config, isWritable)})
 
-Clients find the signatures with these lines in /etc/containers/registries.d/lookaside.yaml:
+${adviceFor(config)}:
 
 ${indent(registriesD(input))}
 `;
+}
+
+/** The lines name the registry: default-docker would hold for every other, and twice it makes all pulls fail. */
+function adviceFor({ registries }: Config): string {
+  const where = '/etc/containers/registries.d/lookaside.yaml';
+  return registries.length === 0
+    ? `Clients find the signatures with these lines in ${where}. Put the name of
+your registry in the place of ${PLACEHOLDER}, or start with --registry NAME. Nothing changes for other registries`
+    : `Clients find the signatures of images of ${registries.join(', ')} with these lines in
+${where}. Nothing changes for other registries`;
 }
 
 function describeSockets({ arePassed, config }: BannerInput): string {
@@ -33,12 +46,18 @@ function registriesD(input: BannerInput): string {
   const { config } = input;
   const base = clientBase(input);
   const staging = config.tree === 'shared' ? `file://${config.root}` : null;
-  return [
-    'default-docker:',
-    `  lookaside: ${base}`,
-    `  sigstore: ${base}`,
-    ...(staging === null ? [] : [`  lookaside-staging: ${staging}`, `  sigstore-staging: ${staging}`]),
-  ].join('\n');
+  const places = [
+    `    lookaside: ${base}`,
+    `    sigstore: ${base}`,
+    ...(staging === null ? [] : [`    lookaside-staging: ${staging}`, `    sigstore-staging: ${staging}`]),
+  ];
+  const names = config.registries.length === 0 ? [PLACEHOLDER] : config.registries;
+  return ['docker:', ...names.flatMap((name) => [`  ${yamlKey(name)}:`, ...places])].join('\n');
+}
+
+/** A name that begins with a wildcard would be an alias. */
+function yamlKey(name: string): string {
+  return name.startsWith('*') ? `'${name}'` : name;
 }
 
 function clientBase({ config, urls: [url = ''], arePassed }: BannerInput): string {

@@ -42,6 +42,11 @@ interface RemoteOptions {
 /** The options of commands that administer a server, or the data directory of this machine. */
 type ServerOrDataOptions = DataOptions & RemoteOptions;
 
+interface ServeOptions {
+  readonly listen?: string;
+  readonly registry?: string;
+}
+
 interface VerifyFlags extends RemoteOptions {
   readonly keyring?: readonly string[];
   readonly fingerprint?: readonly string[];
@@ -74,7 +79,11 @@ function createProgram({ finish, signals }: ProgramParts): Command {
   withData(program.command('serve'))
     .description('serve the signatures of a tree to podman, skopeo, CRI-O, OpenShift and others')
     .option('--listen <address>', 'where to listen, [HOST]:PORT (LOOKASIDE_LISTEN, :8000)')
-    .action(async (options: DataOptions & { listen?: string }) => {
+    .option(
+      '--registry <name>',
+      'whose images are signed, for the lines that are printed (LOOKASIDE_REGISTRY)',
+    )
+    .action(async (options: DataOptions & ServeOptions) => {
       const { runServe } = await import('./serve.ts');
       finish(
         await runServe({
@@ -88,8 +97,9 @@ function createProgram({ finish, signals }: ProgramParts): Command {
   withData(program.command('config'))
     .description('show the settings in force and where each comes from')
     .option('--listen <address>', 'as for serve')
+    .option('--registry <name>', 'as for serve')
     .option('--json', 'print JSON')
-    .action(async (options: DataOptions & { listen?: string; json?: boolean }) => {
+    .action(async (options: DataOptions & ServeOptions & { readonly json?: boolean }) => {
       const { runConfig } = await import('./show-config.ts');
       finish(runConfig(loadConfig(inputOf(options)), options.json === true));
     });
@@ -298,7 +308,7 @@ function collect(value: string, before: readonly string[] = []): readonly string
   return [...before, value];
 }
 
-type Options = DataOptions & RemoteOptions & { readonly listen?: string };
+type Options = DataOptions & RemoteOptions & ServeOptions;
 
 /** Loaded ahead of every command; the environment stays the one that it was loaded for. */
 let parseYaml: ParseYaml | null = null;
@@ -307,11 +317,12 @@ function load(options: Options): Config {
   return loadConfig(inputOf(options)).config;
 }
 
-function inputOf({ data, root, listen, server, tokenFile, ca }: Options) {
+function inputOf({ data, root, listen, registry, server, tokenFile, ca }: Options) {
   const flags = {
     ...(data === undefined ? {} : { data }),
     ...(root === undefined ? {} : { root }),
     ...(listen === undefined ? {} : { listen }),
+    ...(registry === undefined ? {} : { registry }),
     ...(server === undefined ? {} : { url: server }),
     ...(tokenFile === undefined ? {} : { token_file: tokenFile }),
     ...(ca === undefined ? {} : { ca }),

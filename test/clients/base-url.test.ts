@@ -1,4 +1,5 @@
 // Every spelling of the base URL that people put into registries.d.
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from './available.ts';
@@ -28,7 +29,10 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
         server = await startServer({
           root: scene.tree,
           data: path.join(scene.folder, `data${prefix.replaceAll('/', '-')}`),
-          settings: prefix === '' ? {} : { LOOKASIDE_PREFIX: prefix },
+          settings: {
+            LOOKASIDE_REGISTRY: scene.registry,
+            ...(prefix !== '' && { LOOKASIDE_PREFIX: prefix }),
+          },
           on: scene.on,
         });
       });
@@ -46,6 +50,11 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
 
       test('the lines that the server prints are all that podman and skopeo need to sign and verify', async () => {
         const user = await newUser(server.registriesD);
+        const distribution = 'default-docker:\n  sigstore-staging: file:///var/lib/containers/sigstore\n';
+        await writeFile(
+          path.join(user.folder, '.config/containers/registries.d/distribution.yaml'),
+          distribution,
+        );
         const image = `printed${prefix}:v1`;
         const layout = await writeImage(path.join(scene.folder, `printed${prefix}`), image);
         await scene.push(user, layout, image, '--sign-by', scene.alice.email);

@@ -54,7 +54,7 @@ export async function startServer(options: ServerOptions): Promise<LookasideServ
     url,
     host,
     get registriesD() {
-      const lines = /^ *default-docker:\n(?: +\S+: \S+\n)+/m.exec(process_.output());
+      const lines = /^ *docker:\n(?: +\S+: *\S*\n)+/m.exec(process_.output());
       assert.ok(lines !== null, `no lines for registries.d:\n${process_.output()}`);
       return lines[0];
     },
