@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
+import { systemClock } from './clock.ts';
 import { type Config, socketPathOf } from './config.ts';
 import type { Administration } from './domain/administration.ts';
 import type { BackupManifest, BackupSource } from './domain/backup.ts';
@@ -9,7 +10,7 @@ import { isLookasideError, LookasideError } from './domain/errors.ts';
 import { isServer } from './domain/holder.ts';
 import { DEFAULT_SITE, type ImageId } from './domain/image.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
-import type { Clock, Log, SignatureIndex, Token } from './domain/ports.ts';
+import type { Log, SignatureIndex, Token } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
 import type { Tree } from './domain/tree.ts';
 import type { FsckResult, OnProgress } from './domain/upkeep.ts';
@@ -58,11 +59,6 @@ import { createScanner } from './store/scan.ts';
 import { createTreeStore } from './store/tree-store.ts';
 import { connectAdministration } from './upstream/administration.ts';
 import type { AskerOptions } from './upstream/asker.ts';
-
-export const systemClock: Clock = {
-  now: () => new Date(),
-  monotonicMs: () => performance.now(),
-};
 
 const SET_CACHE_BYTES = 64 * 1024 * 1024;
 

@@ -1,7 +1,8 @@
 // lookaside serve: opens the data directory, listens, and ends without losing a request.
 import { readFileSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Composed, compose, createLineWriter, createLog, systemClock } from '../compose.ts';
+import { systemClock } from '../clock.ts';
+import { type Composed, compose, createLineWriter, createLog } from '../compose.ts';
 import { type Config, socketPathOf } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';

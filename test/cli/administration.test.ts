@@ -2,8 +2,9 @@
 // this machine with and without its server, through the socket and over the network.
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { compose, createLog, systemClock } from '../../src/compose.ts';
-import { openAdministration } from '../../src/compose-client.ts';
+import { systemClock } from '../../src/clock.ts';
+import { compose, createLog } from '../../src/compose.ts';
+import { openAdministration } from '../../src/compose-administration.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { createAdministration } from '../../src/service/administration.ts';
 import { ADMINISTRATOR } from '../../src/service/audit.ts';

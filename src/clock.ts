@@ -1,0 +1,7 @@
+// The clock of this machine, for whoever composes services.
+import type { Clock } from './domain/ports.ts';
+
+export const systemClock: Clock = {
+  now: () => new Date(),
+  monotonicMs: () => performance.now(),
+};

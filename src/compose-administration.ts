@@ -1,0 +1,37 @@
+// What the commands of administrators are built from: a server that is named, or the data directory of this machine.
+import { askingBy, type ConnectServerOptions, remoteOf } from './compose-client.ts';
+import type { Config } from './config.ts';
+import type { Administration } from './domain/administration.ts';
+import type { Holder } from './domain/holder.ts';
+
+export interface OpenedAdministration extends Administration {
+  /** For people: the URL of the server without a password, or the root of the tree on this machine. */
+  readonly name: string;
+  /** Whether it is the data directory of this machine that is administered, and no server elsewhere. */
+  readonly isHere: boolean;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface OpenAdministrationOptions extends ConnectServerOptions {
+  /** Written down for other commands that find the data directory taken meanwhile. */
+  readonly taker: Pick<Holder, 'command' | 'host'>;
+}
+
+/**
+ * The administration of the server that the configuration names, or of the data directory on this machine. Warns as
+ * connectServer() does. @throws LookasideError CONFIG_INVALID when a file that is named is none
+ */
+export async function openAdministration(
+  config: Config,
+  { taker, ...options }: OpenAdministrationOptions,
+): Promise<OpenedAdministration> {
+  const remote = remoteOf(config);
+  const asking = askingBy(options);
+  // each way loads its own code: a command that asks a server elsewhere has no database
+  if (remote !== null) {
+    const { connectAdministration } = await import('./upstream/administration.ts');
+    return { ...connectAdministration({ at: remote, ...asking }), isHere: false };
+  }
+  const { administerHere } = await import('./compose.ts');
+  return { ...administerHere({ config, taker, asking }), name: config.root, isHere: true };
+}

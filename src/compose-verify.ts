@@ -1,0 +1,18 @@
+// What `verify` is built from: OpenPGP, and how a manifest is named.
+import { createHash } from 'node:crypto';
+import type { Digest } from './domain/image.ts';
+import { requireManifest } from './domain/manifest.ts';
+import type { Verifier } from './domain/ports.ts';
+import { openVerifier } from './openpgp/pool.ts';
+
+/** A verifier that knows no key yet. */
+export function openSignatureVerifier(): Verifier & AsyncDisposable {
+  const verifier = openVerifier();
+  return Object.assign(verifier, { [Symbol.asyncDispose]: () => verifier.close() });
+}
+
+/** The digest of the raw manifest, as containers/image computes it. @throws LookasideError CONFIG_INVALID */
+export function digestOfManifest(manifest: Uint8Array): Digest {
+  requireManifest(manifest);
+  return { algorithm: 'sha256', hex: createHash('sha256').update(manifest).digest('hex') };
+}

@@ -1,0 +1,42 @@
+// A signature server whose client is loaded when it is first asked: a command that asks nothing is over before.
+import type { KeyNames, ServedSignatures, SignatureServer } from '../domain/remote.ts';
+import { nameOfServer } from './address.ts';
+import type { AskerOptions } from './asker.ts';
+
+type Server = SignatureServer & KeyNames & ServedSignatures;
+
+/** As connectSignatureServer(). */
+export function connectWhenAsked(options: AskerOptions): Server {
+  let opened: Promise<Server> | null = null;
+  let isClosed = false;
+
+  async function open(): Promise<Server> {
+    const { connectSignatureServer } = await import('./signature-server.ts');
+    const server = connectSignatureServer(options);
+    if (isClosed) await server[Symbol.asyncDispose]();
+    return server;
+  }
+
+  function server(): Promise<Server> {
+    opened ??= open();
+    return opened;
+  }
+
+  return {
+    name: nameOfServer(options.at),
+    missing: async (asked) => (await server()).missing(asked),
+    uploadBatch: async (parts, how) => (await server()).uploadBatch(parts, how),
+    ofImage: async (image) => (await server()).ofImage(image),
+    async *search(filter) {
+      yield* (await server()).search(filter);
+    },
+    certificates: async () => (await server()).certificates(),
+    userIds: async () => (await server()).userIds(),
+    signature: async (image, number) => (await server()).signature(image, number),
+    async [Symbol.asyncDispose]() {
+      isClosed = true;
+      const there = await opened?.catch(() => null); // told to who asked
+      await there?.[Symbol.asyncDispose]();
+    },
+  };
+}

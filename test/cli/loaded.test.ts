@@ -1,0 +1,143 @@
+// Which code a command loads: that of signers' commands has no database and no log behind it, as it is started again and
+// again on other machines. `npm run bench -- start` tells what that costs.
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { describeOutcome } from '../clients/command.ts';
+import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { enrol, makeSigner } from '../clients/signer.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { uploadsTo } from '../clients/uploads.ts';
+import { folderOf, layFile } from '../store/lay.ts';
+
+const MANIFEST = '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}';
+const APP = { repository: 'team/app', tag: 'v1', manifest: MANIFEST } as const;
+const IMAGE = folderOf('team/app', MANIFEST);
+const REFERENCE = 'registry.example/team/app:v1';
+
+interface Loaded {
+  /** Names of packages. */
+  readonly packages: readonly string[];
+  /** Folders of src, and files directly in it. */
+  readonly layers: readonly string[];
+}
+
+describe('a command', () => {
+  let temp: TempFolder;
+  let server: LookasideServer;
+  let keyFile: string;
+  let remote: readonly string[];
+  const inFolder = (name: string) => path.join(temp.path, name);
+
+  before(async () => {
+    temp = await openTempFolder();
+    await mkdir(inFolder('data'));
+    await mkdir(inFolder('empty'));
+    const alice = makeSigner('alice');
+    const token = await enrol(inFolder('data'), alice);
+    keyFile = path.join(inFolder('data'), 'alice.gpg');
+    await writeFile(inFolder('token'), token);
+    await writeFile(inFolder('admin'), await createToken(inFolder('data'), 'admin', 'admin'));
+    await writeFile(inFolder('manifest.json'), MANIFEST);
+    server = await startServer({ data: inFolder('data') });
+    await layFile(inFolder('staging'), `${IMAGE}/signature-1`, alice.sign(APP));
+    const { status } = await uploadsTo(server.port, token).post(IMAGE, alice.sign({ ...APP, tag: 'v2' }));
+    assert.equal(status, 201);
+    remote = ['--server', server.url, '--token-file', inFolder('token')];
+  });
+  after(async () => {
+    await server?.[Symbol.asyncDispose]();
+    await temp?.[Symbol.asyncDispose]();
+  });
+
+  /** All that its threads have run, as V8 tells it at their ends. */
+  async function loadedBy(status: number, ...args: readonly string[]): Promise<Loaded> {
+    await using coverage = await openTempFolder();
+    const outcome = await runLookaside(args, { NODE_V8_COVERAGE: coverage.path });
+    assert.equal(outcome.status, status, describeOutcome(outcome));
+    const files = await readdir(coverage.path);
+    assert.ok(files.length > 0);
+    const [packages, layers] = [new Set<string>(), new Set<string>()];
+    for (const file of files) {
+      const { result } = JSON.parse(await readFile(path.join(coverage.path, file), 'utf8'));
+      for (const { url } of result as readonly { readonly url: string }[]) {
+        const name = /^file:.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1];
+        const layer = /^file:.*\/dist\/src\/([^/]+)/.exec(url)?.[1];
+        if (name !== undefined) packages.add(name);
+        else if (layer !== undefined) layers.add(layer.replace(/\.js$/, '.ts'));
+      }
+    }
+    return { packages: [...packages].sort(), layers: [...layers].sort() };
+  }
+
+  const SERVER_LAYERS = ['compose.ts', 'http', 'sqlite', 'store', 'ui'];
+
+  function assertLight({ packages, layers }: Loaded, wanted: readonly string[]): void {
+    assert.deepEqual(packages, wanted);
+    assert.deepEqual(
+      layers.filter((layer) => SERVER_LAYERS.includes(layer)),
+      [],
+    );
+  }
+
+  test('that asks for help loads nothing but the command line', async () => {
+    for (const args of [['--help'], ['push', '--help'], ['--version']]) {
+      const loaded = await loadedBy(0, ...args);
+      assert.deepEqual(loaded, {
+        packages: ['commander'],
+        layers: ['cli', 'config.ts', 'domain', 'main.ts'],
+      });
+    }
+  });
+
+  test('push has no database, no log, no OpenPGP.js, and no client before it has something to send', async () => {
+    assertLight(await loadedBy(0, 'push', inFolder('empty'), ...remote), ['commander', 'lru-cache']);
+    const loaded = await loadedBy(0, 'push', inFolder('staging'), ...remote);
+    assertLight(loaded, ['commander', 'lru-cache', 'zod']);
+  });
+
+  test('list and show have no database, no log, and nothing of files and OpenPGP', async () => {
+    for (const args of [['list'], ['show', IMAGE.replace('=', ':')]]) {
+      const loaded = await loadedBy(0, ...args, ...remote);
+      assertLight(loaded, ['commander', 'zod']);
+      assert.deepEqual(loaded.layers, [
+        'cli',
+        'compose-client.ts',
+        'config.ts',
+        'domain',
+        'main.ts',
+        'upstream',
+      ]);
+    }
+  });
+
+  test('verify has no database and no log', async () => {
+    const signature = path.join(inFolder('staging'), IMAGE, 'signature-1');
+    const ofFiles = [inFolder('manifest.json'), REFERENCE, signature, '--keyring', keyFile];
+    const byServer = [inFolder('manifest.json'), REFERENCE.replace('v1', 'v2'), ...remote];
+    for (const [args, wanted] of [
+      [ofFiles, ['commander']],
+      [byServer, ['commander', 'zod']],
+    ] as const) {
+      const { packages, layers } = await loadedBy(0, 'verify', ...args);
+      // its thread has OpenPGP.js, and tells of it when it ends in time
+      assertLight({ packages: packages.filter((name) => name !== 'openpgp'), layers }, wanted);
+    }
+  });
+
+  test('for administrators has no database and no log where it asks a server elsewhere', async () => {
+    const admin = ['--server', server.url, '--token-file', inFolder('admin')];
+    for (const args of [['key', 'list'], ['token', 'list'], ['fsck'], ['reindex']]) {
+      assertLight(await loadedBy(0, ...args, ...admin), ['commander', 'zod']);
+    }
+    const loaded = await loadedBy(0, 'import', inFolder('staging'), ...admin);
+    assertLight(loaded, ['commander', 'lru-cache', 'zod']);
+  });
+
+  test('for administrators on the server’s machine shows that this test would see a database and a log', async () => {
+    const { packages, layers } = await loadedBy(0, 'token', 'list', '--data', inFolder('data'));
+    assert.ok(packages.includes('better-sqlite3') && packages.includes('pino'), packages.join());
+    assert.ok(layers.includes('sqlite'), layers.join());
+  });
+});
