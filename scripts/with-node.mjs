@@ -1,0 +1,103 @@
+// `node scripts/with-node.mjs VERSION [--as-nobody] COMMAND …`: runs a command in a copy of this checkout by the newest
+// Node.js of a release line, like 24 or 20.19. Both lie in a temporary folder, which is gone afterwards: native packages
+// are compiled for one Node.js, so the checkout's own would be useless to whoever works in it.
+import './node-version.mjs';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import process from 'node:process';
+import { ROOT, say } from './ready.mjs';
+import { Refusal, run, runMain } from './run.mjs';
+
+/** nobody, by number: it needs no account. */
+const NOBODY = 65_534;
+
+runMain(async () => {
+  const [version = '', ...rest] = process.argv.slice(2);
+  const asNobody = rest[0] === '--as-nobody';
+  const [command, ...args] = asNobody ? rest.slice(1) : rest;
+  if (!/^\d+(\.\d+){0,2}$/.test(version) || command === undefined) {
+    throw new Refusal(
+      'usage: node scripts/with-node.mjs VERSION [--as-nobody] COMMAND …, VERSION like 24 or 20.19',
+    );
+  }
+  const folder = mkdtempSync(join(os.tmpdir(), 'lookaside-node-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true })); // run() ends the process on a signal
+  chmodSync(folder, 0o755);
+  const node = await provideNode(version, folder);
+  say(`Node.js ${answerOf(node, 'process.versions.node')}, in a copy of this checkout`);
+  const copy = copyCheckout(folder, answerOf(node, 'process.versions.modules') === process.versions.modules);
+  const home = join(folder, 'home');
+  mkdirSync(home);
+  const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` };
+  const built = await run(node, ['scripts/build.mjs'], { cwd: copy, env, stdio: 'inherit' });
+  if (built !== 0)
+    throw new Refusal(`the copy could not be built by ${node} (exit status ${built}, see above)`);
+  const options = { cwd: copy, env, stdio: 'inherit' };
+  if (asNobody && process.getuid?.() === 0)
+    Object.assign(options, nobody([copy, home]), { env: { ...env, HOME: home } });
+  process.exitCode = await run(command, args, options);
+});
+
+/** The program of that release line: this one, or what npm has of it. */
+async function provideNode(version, folder) {
+  if (`${process.versions.node}.`.startsWith(`${version}.`)) return process.execPath;
+  const name = `node-${process.platform}-${process.arch}`;
+  const args = ['install', '--prefix', folder, '--no-save', '--no-package-lock', '--ignore-scripts'];
+  const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
+  const status = await run('npm', [...args, ...quiet, `${name}@${version}`]);
+  if (status !== 0)
+    throw new Refusal(`npm has no ${name} of version ${version} for us (exit status ${status}, see above)`);
+  const prefix = join(folder, 'node_modules', name);
+  takeSettings(prefix);
+  return join(prefix, 'bin/node');
+}
+
+/** npm looks beside the Node.js that runs it for this machine's settings, like the way to the registry. */
+function takeSettings(prefix) {
+  const { stdout } = spawnSync('npm', ['config', 'get', 'globalconfig'], { encoding: 'utf8' });
+  const file = stdout.trim();
+  if (!existsSync(file)) return;
+  const lines = readFileSync(file, 'utf8').split('\n');
+  mkdirSync(join(prefix, 'etc'));
+  // but where the headers of the machine's own Node.js lie
+  writeFileSync(join(prefix, 'etc/npmrc'), lines.filter((line) => !/^\s*nodedir\s*=/.test(line)).join('\n'));
+}
+
+function answerOf(node, expression) {
+  const { stdout, stderr, status } = spawnSync(node, ['-p', expression], { encoding: 'utf8' });
+  if (status !== 0) throw new Refusal(`${node} does not run here: ${stderr}`);
+  return stdout.trim();
+}
+
+/** A copy of the checkout as it is, with what is installed in it when that is of use. */
+function copyCheckout(folder, isOfUse) {
+  const copy = join(folder, 'lookaside');
+  const left = ['data', ...(isOfUse ? [] : ['node_modules'])].map((name) => join(ROOT, name));
+  cpSync(ROOT, copy, { recursive: true, filter: (path) => !left.includes(path), verbatimSymlinks: true });
+  return copy;
+}
+
+/** Gives these folders with all that is in them to nobody; the options of a program that is run by him. */
+function nobody(folders) {
+  for (const folder of folders) {
+    chownSync(folder, NOBODY, NOBODY);
+    for (const entry of readdirSync(folder, { recursive: true })) {
+      lchownSync(join(folder, entry), NOBODY, NOBODY);
+    }
+  }
+  return { uid: NOBODY, gid: NOBODY };
+}
