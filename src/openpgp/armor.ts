@@ -1,22 +1,37 @@
-// ASCII armour of keys (RFC 9580, section 6): taken off what comes in, put on what goes out.
+// ASCII armour of keys (RFC 9580, section 6): taken off what comes in, as GnuPG 2.2 does, and put on what goes out.
 import { readPacket, TAG } from './packets.ts';
 
 // a byte order mark is what some editors put before all text
-const BEGIN = /^(?:\xef\xbb\xbf)?-----BEGIN PGP (?:PUBLIC|PRIVATE) KEY BLOCK-----[ \t\r]*\n/gm;
-const CHECKSUM = /\n=[A-Za-z0-9+/]{4}[ \t\r\n]*$/;
-const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
-const HEADER = /^[A-Za-z][A-Za-z0-9-]*: /;
+const BEGIN = /^(?:\xef\xbb\xbf)?-----BEGIN PGP (?:PUBLIC|PRIVATE|SECRET) KEY BLOCK-----[ \t\r]*\n/gm;
+/** gpg takes the first line that is neither empty nor this as data. */
+const HEADER = /^[^:]*:(?:[ \r]|$)/;
+const ANY_BEGIN = /-----BEGIN PGP (?:PUBLIC|PRIVATE|SECRET) KEY BLOCK-----/;
+/** What a mail program has made of one character: only where what follows cannot be a checksum. */
+const QUOTED_PRINTABLE = /=([0-9A-Fa-f]{2})(?=[=\n\r\t ])/y;
 
-/**
- * The key blocks of a file: what is inside each armour, or the file itself when it has none. Null stands for armour
- * whose base64 is damaged. Text around armour and its comments are dropped; its checksum says nothing that the
- * packets do not say better (RFC 9580, section 6.1).
- */
-export function untrustedBlocks(untrusted: Uint8Array): readonly (Uint8Array | null)[] {
+/** The bytes of a block, or why its armour cannot be taken off, as the beginning of a sentence. */
+export type UntrustedBlock = Uint8Array | string;
+
+/** The key blocks of a file: what is inside each armour, or the file itself when it has none. Text around armour is dropped. */
+export function untrustedBlocks(untrusted: Uint8Array): readonly UntrustedBlock[] {
   if (beginsWithKey(untrusted)) return [untrusted];
-  const text = Buffer.from(untrusted.buffer, untrusted.byteOffset, untrusted.length).toString('latin1');
-  const blocks = [...text.matchAll(BEGIN)].map((begin) => dearmor(text, begin.index + begin[0].length));
+  const text = textOf(untrusted);
+  const blocks: UntrustedBlock[] = [];
+  BEGIN.lastIndex = 0;
+  for (let begin = BEGIN.exec(text); begin !== null; begin = BEGIN.exec(text)) {
+    const { block, end } = dearmor(text, begin.index + begin[0].length);
+    blocks.push(block);
+    BEGIN.lastIndex = end;
+  }
   return blocks.length === 0 ? [untrusted] : blocks;
+}
+
+/** What stands on the first line of BEGIN ahead of it, where no program looks for armour; null when nothing does. */
+export function displacedArmor(untrusted: Uint8Array): string | null {
+  const text = textOf(untrusted);
+  const begin = text.search(ANY_BEGIN);
+  const ahead = begin === -1 ? '' : text.slice(text.lastIndexOf('\n', begin) + 1, begin);
+  return ahead === '' ? null : ahead;
 }
 
 /** `-----BEGIN PGP PUBLIC KEY BLOCK-----` and so on, without comments, in lines of 64 characters. */
@@ -35,17 +50,29 @@ export function armorPublicKey(binary: Uint8Array): string {
   ].join('\n');
 }
 
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+}
+
 // a binary file may hold the words of armour in a user ID
 function beginsWithKey(bytes: Uint8Array): boolean {
   const tag = readPacket(bytes, 0)?.tag;
   return tag === TAG.publicKey || tag === TAG.secretKey;
 }
 
-function dearmor(text: string, from: number): Uint8Array | null {
-  const end = text.indexOf('\n-----', from - 1);
-  const content = text.slice(skipHeaders(text, from), end === -1 ? text.length : end + 1);
-  const base64 = content.replace(CHECKSUM, '').replace(/[ \t\r\n]+/g, '');
-  return base64.length % 4 === 0 && BASE64.test(base64) ? Buffer.from(base64, 'base64') : null;
+interface Dearmored {
+  readonly block: UntrustedBlock;
+  /** Where the text goes on behind it. */
+  readonly end: number;
+}
+
+/** `from`: behind the line of BEGIN. */
+function dearmor(text: string, from: number): Dearmored {
+  const { base64, end } = readData(text, skipHeaders(text, from));
+  const bytes = Buffer.from(base64, 'base64');
+  if (text[end] !== '=') return { block: bytes, end };
+  const checksum = readChecksum(text, end);
+  return { block: whyDamaged(base64, bytes, checksum.value) ?? bytes, end: checksum.end };
 }
 
 function skipHeaders(text: string, from: number): number {
@@ -53,11 +80,61 @@ function skipHeaders(text: string, from: number): number {
   for (;;) {
     const lineEnd = text.indexOf('\n', at);
     if (lineEnd === -1) return at;
-    const line = text.slice(at, lineEnd).trimEnd();
-    if (line !== '' && !HEADER.test(line)) return at;
+    const line = text.slice(at, lineEnd);
+    const isEmpty = /^[ \t\r]*$/.test(line);
+    if (!isEmpty && !HEADER.test(line)) return at;
     at = lineEnd + 1;
-    if (line === '') return at;
+    if (isEmpty) return at;
   }
+}
+
+/**
+ * Up to the padding or the checksum, else up to the line of END: gpg 2.2 takes that as data when it has met neither.
+ * Characters that are no base64 are left out, as gpg leaves them out: the quotation marks of a mail, say.
+ */
+function readData(text: string, from: number): { readonly base64: string; readonly end: number } {
+  const base64: string[] = [];
+  STOP.lastIndex = from - 1; // that is a line feed
+  for (let at = from; ; ) {
+    const stop = STOP.exec(text);
+    const end = stop?.index ?? text.length;
+    base64.push(text.slice(at, end).replace(NOT_BASE64, ''));
+    const character = stop?.[0] === '=' ? quotedPrintable(text, end) : null;
+    if (character === null) return { base64: base64.join(''), end };
+    base64.push(character.replace(NOT_BASE64, ''));
+    at = end + 3;
+    STOP.lastIndex = at;
+  }
+}
+
+const NOT_BASE64 = /[^A-Za-z0-9+/]+/g;
+const STOP = /=|\n[ \t]*-----END PGP/g;
+
+function quotedPrintable(text: string, at: number): string | null {
+  QUOTED_PRINTABLE.lastIndex = at;
+  const code = QUOTED_PRINTABLE.exec(text)?.[1];
+  return code === undefined ? null : String.fromCharCode(Number.parseInt(code, 16));
+}
+
+interface Checksum {
+  /** Null: there is none, which is allowed. */
+  readonly value: string | null;
+  readonly end: number;
+}
+
+/** `from`: the first `=`, of the padding or of the checksum itself, which may stand on the last line of data. */
+function readChecksum(text: string, from: number): Checksum {
+  let start = from;
+  while (start < text.length && '= \t\r\n'.includes(text.charAt(start))) start += 1;
+  const [value = ''] = /^[A-Za-z0-9+/]*/.exec(text.slice(start, start + 4)) ?? [];
+  return { value: value === '' ? null : value, end: start + value.length };
+}
+
+/** Null when nothing is found. */
+function whyDamaged(base64: string, bytes: Uint8Array, checksum: string | null): string | null {
+  if (base64.length % 4 === 1) return 'the armour lacks characters, or has one too many';
+  if (checksum === null || checksum === checksumOf(bytes)) return null;
+  return `the checksum of the armour (${checksum}) is not that of its data (${checksumOf(bytes)}): characters were changed or lost`;
 }
 
 /** CRC-24 (RFC 9580, section 6.1.1) in radix-64: older programs still ask for it. */

@@ -18,7 +18,8 @@ import {
   MAX_USER_IDS,
 } from '../domain/limits.ts';
 import type { CleanedCertificate } from '../domain/ports.ts';
-import { untrustedBlocks } from './armor.ts';
+import { quoted } from '../domain/text.ts';
+import { displacedArmor, untrustedBlocks } from './armor.ts';
 import { describe } from './certificate-details.ts';
 import { type CertificateFacts, namesKey, readFacts } from './certificate-facts.ts';
 import {
@@ -72,7 +73,8 @@ export function cleanCertificates(
   return results;
 }
 
-type Entry = UntrustedCertificate | UntrustedRevocation | 'damaged armour';
+/** A string: why its armour cannot be taken off. */
+type Entry = UntrustedCertificate | UntrustedRevocation | string;
 
 function readEntries(untrusted: Uint8Array): readonly Entry[] {
   if (untrusted.length > MAX_CERTIFICATES_BYTES) {
@@ -83,7 +85,7 @@ function readEntries(untrusted: Uint8Array): readonly Entry[] {
   }
   const entries: Entry[] = [];
   for (const block of untrustedBlocks(untrusted)) {
-    entries.push(...(block === null ? (['damaged armour'] as const) : takeApart(block)));
+    entries.push(...(typeof block === 'string' ? [block] : takeApart(block)));
     if (entries.length > MAX_CERTIFICATES) {
       throw new LookasideError(
         'TOO_LARGE',
@@ -91,13 +93,19 @@ function readEntries(untrusted: Uint8Array): readonly Entry[] {
       );
     }
   }
-  if (entries.length === 0) {
-    throw new LookasideError(
-      'REQUEST_INVALID',
-      'no OpenPGP certificate was found; wanted what this writes, armoured or not: gpg --export FINGERPRINT',
-    );
-  }
+  if (entries.length === 0) throw new LookasideError('REQUEST_INVALID', whyNone(untrusted));
   return entries;
+}
+
+function whyNone(untrusted: Uint8Array): string {
+  const displaced = displacedArmor(untrusted);
+  if (displaced?.trim() === ':') {
+    return 'a colon stands ahead of the armour: gpg puts it there so that nobody revokes a key by mistake. If the key is to be revoked, delete the colon and send the file again';
+  }
+  if (displaced !== null) {
+    return `the line -----BEGIN PGP PUBLIC KEY BLOCK----- begins with something else (${quoted(displaced)}), so that no program looks for a key behind it; delete that and send the file again`;
+  }
+  return 'no OpenPGP certificate was found; wanted what this writes, armoured or not: gpg --export FINGERPRINT';
 }
 
 interface Surroundings {
@@ -107,9 +115,7 @@ interface Surroundings {
 }
 
 function answer(entry: Entry, surroundings: Surroundings): CleanedCertificate {
-  if (entry === 'damaged armour') {
-    return refused(null, damaged('the armour holds characters that are no base64, or too few of them'));
-  }
+  if (typeof entry === 'string') return refused(null, damaged(entry));
   let fingerprint: string | null = null;
   try {
     if (entry.kind === 'revocation') return applyRevocation(entry, surroundings);

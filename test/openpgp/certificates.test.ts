@@ -247,11 +247,26 @@ describe('what comes around a certificate', () => {
       armor.replace(/\n/g, '\r\n'),
       withoutLines(armor, /^=/),
       withoutLines(armor, /^-----END/).trimEnd(),
-      armor.replace(/^=.*$/m, '=AAAA'),
       armor.replaceAll(/\n(?=[^-=\n])/g, ' \n'),
     ]) {
       assert.deepEqual(await cleanOne(Buffer.from(text)), clean, text);
     }
+  });
+
+  test('armour whose checksum is another is refused, as gpg refuses it', async () => {
+    const spoilt = Buffer.from(armorPublicKey(bytes).replace(/^=.*$/m, '=AAAA'));
+    const { code, message } = await refusal(spoilt);
+    assert.equal(code, 'STRUCTURE_INVALID');
+    assert.match(
+      message,
+      /the checksum of the armour \(AAAA\) is not that of its data .*export the key anew/,
+    );
+  });
+
+  test('armour behind a colon, as gpg writes revocations, is not taken, and what to do is told', async () => {
+    const rev = `This is a revocation certificate\n\n:${armorPublicKey(bytes)}`;
+    await assert.rejects(cleanAll(Buffer.from(rev)), /a colon stands ahead .* delete the colon/);
+    await assert.rejects(cleanAll(Buffer.from(`  ${armorPublicKey(bytes)}`)), /begins with something else/);
   });
 
   test('our armour is what gpg writes but for comments: 64 characters a line and a checksum', () => {
