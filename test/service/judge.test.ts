@@ -221,6 +221,17 @@ describe('the judge', () => {
     assert.equal(walks.length, before);
   });
 
+  test('lets nobody who asks for an image meet an index that cannot be used', async () => {
+    const image = imageOf('team/app');
+    const { judge, index, rows } = open([image], async () => goodFor(image));
+    index.unjudgedOf = async () => {
+      throw new LookasideError('INDEX_UNUSABLE', 'it is made anew');
+    };
+    await judge.prefer(image);
+    await judge.judgeImage(image);
+    assert.equal(rows[0]?.verdict, 'unverified');
+  });
+
   test('looks again when it is woken', async () => {
     const { judge, rows, allDone } = open([], async (image) => goodFor(image));
     judge.start();

@@ -385,6 +385,29 @@ for (const kind of ['owned', 'shared'] as const) {
       assert.equal((await append(THREE, { review })).outcome, 'created');
       assert.deepEqual(seen, []);
     });
+
+    it('that is being reviewed keeps the turn of its image: the next one is reviewed beside what it has left', async () => {
+      await open(kind);
+      opened.verdicts.set(imageKey(IMAGE), [{ sha256: sha256Hex(ONE) } as IndexedSignature]);
+      const asked = createGate();
+      const go = createGate();
+      const first = append(ONE, {
+        async review() {
+          asked.open();
+          await go.promise;
+          return { standIn: null, outcome: 'same', needless: [] };
+        },
+      });
+      const second = append(TWO, {
+        review: async ([standIn]: readonly IndexedSignature[]) => {
+          return { standIn: standIn ?? null, outcome: 'equivalent', needless: [] };
+        },
+      });
+      await asked.promise;
+      go.open();
+      assert.deepEqual([(await first).outcome, (await second).outcome], ['created', 'equivalent']);
+      await assertServes(ONE);
+    });
   });
 }
 
