@@ -52,6 +52,18 @@ describe('bzip2', () => {
     });
   }
 
+  test('takes no memory of its own for each stream, and leaves what it unpacked before as it was', () => {
+    const [, content, packed] = PACKED[0] ?? assert.fail();
+    const bytes = Buffer.from(packed, 'base64');
+    const first = unpackBzip2(bytes, MIB);
+    const heldBytes = process.memoryUsage().arrayBuffers;
+    for (let stream = 0; stream < 8; stream += 1) unpackBzip2(Buffer.from(TOO_LARGE, 'base64'), MIB);
+    const moreBytes = process.memoryUsage().arrayBuffers - heldBytes;
+    assert.ok(moreBytes < MIB, `${moreBytes} bytes more`);
+    assert.ok(typeof first !== 'string');
+    assert.equal(Buffer.compare(first.content, content), 0);
+  });
+
   test('of one byte more than the limit is too large', () => {
     assert.equal(unpackBzip2(Buffer.from(TOO_LARGE, 'base64'), MIB), 'too-large');
   });
