@@ -2,7 +2,7 @@
 // Each setting has its parser here and not a schema of zod: loading that takes longer than all else that a short command
 // does, and a setting is one text.
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { LookasideError, systemCode } from './domain/errors.ts';
@@ -229,10 +229,12 @@ function perhaps<T>(parse: Parse<T>) {
   return { parse: parseIfGiven, default: undefined } as const;
 }
 
+const ORDINARY_DATA = './data';
+
 // One row per setting: its name in the environment is LOOKASIDE_ and the row's in capitals.
 const SETTINGS = {
   listen: always(listen, ':8000'),
-  data: always(path, './data'),
+  data: always(path, ORDINARY_DATA),
   root: perhaps(path),
   prefix: always(prefix, ''),
   public_url: perhaps(baseUrl),
@@ -269,6 +271,9 @@ const CONFIG_FILE_VARIABLE = 'LOOKASIDE_CONFIG';
 
 type FlagName = 'listen' | 'registry' | 'data' | 'root' | 'url' | 'token_file' | 'ca';
 
+/** Where the service unit has its data directory, and the image. */
+export const SYSTEM_DATA = '/var/lib/lookaside';
+
 /** The value that a YAML document holds. @throws whatever the parser throws of what is none */
 export type ParseYaml = (text: string) => unknown;
 
@@ -285,6 +290,8 @@ export interface ConfigInput {
   /** The process' own when left out. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly workingFolder: string;
+  /** The data directory where none is named and the working folder has none, if it is one; left out for commands that make one. */
+  readonly systemData?: string;
   /** loadYamlParser()'s for this environment. */
   readonly parseYaml: ParseYaml | null;
 }
@@ -306,6 +313,8 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   dropOverruledToken(given);
   dropOverruledServer(given);
 
+  addSystemData(given, input);
+
   const values = parseValues(given);
   const nodeCaFile = environment.NODE_EXTRA_CA_CERTS ?? null;
   const hasProxies = PROXY_VARIABLES.some((variable) => (environment[variable] ?? '') !== '');
@@ -313,6 +322,13 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   const shown = NAMES.map((name) => toSetting(name, given.get(name), config));
   if (file !== undefined) shown.push({ name: CONFIG_FILE_VARIABLE, value: file, source: 'environment' });
   return Object.freeze({ config: Object.freeze(config), settings: shown });
+}
+
+/** So that an administrator's command finds the service's data in whatever folder it is typed. */
+function addSystemData(given: Given, { systemData, workingFolder }: ConfigInput): void {
+  if (systemData === undefined || given.has('data') || existsSync(resolve(workingFolder, ORDINARY_DATA)))
+    return;
+  if (existsSync(join(systemData, 'state.db'))) given.set('data', { text: systemData, source: 'default' });
 }
 
 function addEnvironment(given: Given, environment: NodeJS.ProcessEnv): void {

@@ -1,8 +1,16 @@
 // The command line: its words, its options, its exit codes. The code of a command is loaded when it is called: a signer's push
 // needs no database, and most commands are over before all of it would be there.
 import { Command, CommanderError, Option } from 'commander';
-import { type Config, loadConfig, loadYamlParser, type ParseYaml, takePassedSockets } from '../config.ts';
+import {
+  type Config,
+  loadConfig,
+  loadYamlParser,
+  type ParseYaml,
+  SYSTEM_DATA,
+  takePassedSockets,
+} from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
+import { requireDataDirectory } from './data-directory.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { VERSION } from './version.ts';
@@ -111,7 +119,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .action(async (options: ServerOrDataOptions & { repair?: boolean; json?: boolean }) => {
       const { runFsck } = await import('./fsck.ts');
       const { repair = false, json = false } = options;
-      finish(await runFsck(load(options), { repair, json }));
+      finish(await runFsck(loadExisting(options), { repair, json }));
     });
 
   withServerOrData(program.command('reindex'))
@@ -121,7 +129,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .action(async (options: ServerOrDataOptions & { acceptDamage?: boolean; json?: boolean }) => {
       const { runReindex } = await import('./reindex.ts');
       const { acceptDamage = false, json = false } = options;
-      finish(await runReindex(load(options), { acceptDamage, json }));
+      finish(await runReindex(loadExisting(options), { acceptDamage, json }));
     });
 
   withRemote(program.command('push'))
@@ -134,7 +142,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .action(async (paths: string[], options: PushOptions) => {
       const { runPushWatch, runPush } = await import('./push.ts');
       const { watch = false, dryRun = false, force = false, json = false } = options;
-      const config = load(options);
+      const config = loadForServer(options);
       finish(
         await (watch
           ? runPushWatch(config, { paths, force, json })
@@ -148,7 +156,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (what: string | undefined, options: RemoteOptions & { json?: boolean }) => {
       const { runList } = await import('./list.ts');
-      finish(await runList(load(options), { what: what ?? null, json: options.json === true }));
+      finish(await runList(loadForServer(options), { what: what ?? null, json: options.json === true }));
     });
 
   withRemote(program.command('show'))
@@ -157,7 +165,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (image: string, options: RemoteOptions & { json?: boolean }) => {
       const { runShow } = await import('./show.ts');
-      finish(await runShow(load(options), { image, json: options.json === true }));
+      finish(await runShow(loadForServer(options), { image, json: options.json === true }));
     });
 
   withServerOrData(program.command('import'))
@@ -168,7 +176,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .action(async (folder: string, options: ServerOrDataOptions & { dryRun?: boolean; json?: boolean }) => {
       const { runImport } = await import('./import.ts');
       const { dryRun = false, json = false } = options;
-      finish(await runImport(load(options), { folder, dryRun, json }));
+      finish(await runImport(loadForServer(options), { folder, dryRun, json }));
     });
 
   withData(program.command('backup'))
@@ -177,7 +185,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (folder: string, options: DataOptions & { json?: boolean }) => {
       const { runBackup } = await import('./backup.ts');
-      finish(await runBackup(load(options), { folder, json: options.json === true }));
+      finish(await runBackup(loadExisting(options), { folder, json: options.json === true }));
     });
 
   withData(program.command('restore'))
@@ -198,14 +206,14 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (files: string[], options: ServerOrDataOptions & { json?: boolean }) => {
       const { runKeyAdd } = await import('./key.ts');
-      finish(await runKeyAdd(load(options), { files, json: options.json === true }));
+      finish(await runKeyAdd(loadExisting(options), { files, json: options.json === true }));
     });
   withServerOrData(key.command('list'))
     .description('list the keys')
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & { json?: boolean }) => {
       const { runKeyList } = await import('./key.ts');
-      finish(await runKeyList(load(options), options.json === true));
+      finish(await runKeyList(loadExisting(options), options.json === true));
     });
   withServerOrData(key.command('show'))
     .description('show a key with its subkeys, and print it armoured')
@@ -213,7 +221,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (name: string, options: ServerOrDataOptions & { json?: boolean }) => {
       const { runKeyShow } = await import('./key.ts');
-      finish(await runKeyShow(load(options), { name, json: options.json === true }));
+      finish(await runKeyShow(loadExisting(options), { name, json: options.json === true }));
     });
 
   withRemote(program.command('verify'))
@@ -236,7 +244,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
         const { runVerify } = await import('./verify.ts');
         const { keyring: keyrings = [], fingerprint: fingerprints = [], json = false } = options;
         const what = { manifest, reference, signature: signature ?? null };
-        finish(await runVerify(load(options), { ...what, keyrings, fingerprints, json }));
+        finish(await runVerify(loadForServer(options), { ...what, keyrings, fingerprints, json }));
       },
     );
 
@@ -256,14 +264,14 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .action(async (options: ServerOrDataOptions & { name: string; role: Role; json?: boolean }) => {
       const { runTokenCreate } = await import('./token.ts');
       const { name, role, json = false } = options;
-      finish(await runTokenCreate(load(options), { name, role, json }));
+      finish(await runTokenCreate(loadExisting(options), { name, role, json }));
     });
   withServerOrData(token.command('list'))
     .description('list the tokens')
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & { json?: boolean }) => {
       const { runTokenList } = await import('./token.ts');
-      finish(await runTokenList(load(options), options.json === true));
+      finish(await runTokenList(loadExisting(options), options.json === true));
     });
   withServerOrData(token.command('revoke'))
     .description('make a token useless at once')
@@ -271,7 +279,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (name: string, options: ServerOrDataOptions & { json?: boolean }) => {
       const { runTokenRevoke } = await import('./token.ts');
-      finish(await runTokenRevoke(load(options), { name, json: options.json === true }));
+      finish(await runTokenRevoke(loadExisting(options), { name, json: options.json === true }));
     });
   return program;
 }
@@ -313,8 +321,21 @@ type Options = DataOptions & RemoteOptions & ServeOptions;
 /** Loaded ahead of every command; the environment stays the one that it was loaded for. */
 let parseYaml: ParseYaml | null = null;
 
+/** For commands that may make a data directory. */
 function load(options: Options): Config {
   return loadConfig(inputOf(options)).config;
+}
+
+/** For commands to a server: the one that is named, or that of the data directory on this machine. */
+function loadForServer(options: Options): Config {
+  return loadConfig({ ...inputOf(options), systemData: SYSTEM_DATA }).config;
+}
+
+/** For commands that make no data directory. @throws LookasideError CONFIG_INVALID when no server is named and there is none */
+function loadExisting(options: Options): Config {
+  const config = loadForServer(options);
+  if (config.remote.url === null) requireDataDirectory(config.data);
+  return config;
 }
 
 function inputOf({ data, root, listen, registry, server, tokenFile, ca }: Options) {

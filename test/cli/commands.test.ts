@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { describeOutcome, type Outcome } from '../clients/command.ts';
+import { makeDataDirectory } from '../clients/data-directory.ts';
 import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
@@ -36,7 +37,9 @@ describe('key add', () => {
     assert.ok(large !== undefined && text !== undefined);
     await writeFile(large, Buffer.alloc(4 * 1024 * 1024 + 1));
     await writeFile(text, 'no key\n');
-    const outcome = await runLookaside(['key', 'add', large, text, '--data', newData()]);
+    const data = newData();
+    await makeDataDirectory(data);
+    const outcome = await runLookaside(['key', 'add', large, text, '--data', data]);
     assertOutcome(
       outcome,
       1,
@@ -77,6 +80,8 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
       /LOOKASIDE_CONFIG.*no\.yaml/,
     ],
   ];
+  before(() => makeDataDirectory(path.join(temp.path, 'data')));
+
   for (const [what, args, settings, pattern] of CASES) {
     it(what, async () => {
       const outcome = await runLookaside(args, settings, temp.path);
@@ -222,6 +227,7 @@ describe('lookaside token', () => {
 
   it('create prints the token alone, with a server and without, and it is nowhere on disk', async () => {
     const without = newData();
+    await makeDataDirectory(without);
     for (const place of [data, without]) {
       const { stdout, stderr } = await create('printed', place, '--role', 'reader');
       assert.match(stdout, /^lookaside_[0-9a-f]{64}\n$/);
@@ -288,6 +294,7 @@ describe('lookaside token', () => {
     ]);
     assert.equal(made.status, 200);
     const without = newData();
+    await makeDataDirectory(without);
     await create('alone', without);
     const told = [...events(data), ...events(without)]
       .map(({ leaf, private: who }) => ({ ...JSON.parse(leaf), ...JSON.parse(who ?? '{}') }))

@@ -6,6 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { describeOutcome, type Outcome } from '../clients/command.ts';
+import { makeDataDirectory } from '../clients/data-directory.ts';
 import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
@@ -159,10 +160,11 @@ describe('of a URL and a folder', () => {
   it('the URL of the environment counts, unless the command line names a folder', async () => {
     const settings = { LOOKASIDE_URL: server.url, LOOKASIDE_TOKEN_FILE: tokenFile('admin') };
     const empty = path.join(temp.path, 'empty');
+    await makeDataDirectory(empty);
     assert.ok((await tokensBy([], settings)) > 0);
     assert.ok((await tokensBy([], { ...settings, LOOKASIDE_DATA: empty })) > 0);
     assert.equal(await tokensBy(['--data', empty], settings), 0);
-    assert.equal(await tokensBy(['--root', empty], { ...settings, LOOKASIDE_DATA: `${empty}-too` }), 0);
+    assert.equal(await tokensBy(['--root', `${empty}-tree`], { ...settings, LOOKASIDE_DATA: empty }), 0);
   });
 
   it('both on the command line are refused, by every kind of command', async () => {

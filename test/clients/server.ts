@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
 import type { Role } from '../../src/domain/ports.ts';
 import { type Argv, type Outcome, run, startBackground, succeed } from './command.ts';
+import { makeDataDirectory } from './data-directory.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
@@ -94,6 +95,7 @@ export function createReaderToken(data: string, name: string): Promise<string> {
 
 /** The text of a new token. */
 export async function createToken(data: string, name: string, role: Role): Promise<string> {
+  await makeDataDirectory(data);
   const stdout = await succeed(
     [process.execPath, MAIN, 'token', 'create', '--name', name, '--role', role, '--data', data],
     { env: { PATH: process.env.PATH ?? '' } },

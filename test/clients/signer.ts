@@ -11,6 +11,7 @@ import {
 } from '../openpgp/packet-writer.ts';
 import { folderOf } from '../store/lay.ts';
 import { describeOutcome } from './command.ts';
+import { makeDataDirectory } from './data-directory.ts';
 import { createToken, runLookaside } from './server.ts';
 
 /** What is signed: an image under one of its names. */
@@ -78,6 +79,7 @@ function payloadOf({ registry = 'registry.example', repository, manifest, tag, .
 
 /** Makes the signer's key known to the server that owns `data`, or will. The file of its certificate. */
 export async function addKey(data: string, { name, certificate }: Signer): Promise<string> {
+  await makeDataDirectory(data);
   const file = path.join(data, `${name}.gpg`);
   await writeFile(file, certificate);
   const added = await runLookaside(['key', 'add', file, '--data', data]);

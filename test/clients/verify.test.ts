@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { inflateRawSync } from 'node:zlib';
 import { needs } from './available.ts';
 import { describeOutcome, type Outcome, run, succeed } from './command.ts';
+import { makeDataDirectory } from './data-directory.ts';
 import { openGnupgHome } from './keys.ts';
 import { createToken, runLookaside, startServer } from './server.ts';
 import { openTempFolder } from './temp-folder.ts';
@@ -186,6 +187,7 @@ async function openScene() {
   const schema1 = inFolder('schema1.json');
   await writeFile(schema1, '{"schemaVersion":1,"name":"team/app","signatures":[{"protected":"e30"}]}');
 
+  await makeDataDirectory(data);
   await runLookaside(['key', 'add', keyring, '--data', data]);
   const token = await createToken(data, 'alice', 'uploader');
   const server = await startServer({ data });

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import path from 'node:path';
+import { makeDataDirectory } from '../clients/data-directory.ts';
 import { eventually } from '../clients/eventually.ts';
 import { createToken, runLookaside, startServer } from '../clients/server.ts';
 import { enrol, makeSigner } from '../clients/signer.ts';
@@ -335,6 +336,7 @@ promise(
       const { stdout, stderr } = await runLookaside(args);
       outputs.set(what, stdout + stderr);
     };
+    await makeDataDirectory(data);
     await note('key add', ['key', 'add', keyFile, '--data', data]);
     await note('key list', ['key', 'list', '--data', data]);
     await note('key show', ['key', 'show', key.fingerprint, '--data', data]);

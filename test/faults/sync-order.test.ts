@@ -1,6 +1,6 @@
 // In every single upload, not only on average: all that it made is on the disk before its answer leaves.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { needs } from '../clients/available.ts';
@@ -74,7 +74,9 @@ test('a new data directory is synced into the folders above it', needs('strace')
   await using temp = await openTempFolder();
   const data = path.join(temp.path, 'new', 'deep', 'data');
   const trace = path.join(temp.path, 'trace');
-  const argv = lookaside('token', 'create', '--name', 'pipeline', '--data', data);
+  const nothing = path.join(temp.path, 'nothing');
+  await mkdir(nothing);
+  const argv = lookaside('import', nothing, '--data', data);
   const outcome = await run(
     ['strace', '-f', '-y', '-o', trace, '-e', 'trace=?mkdir,?mkdirat,fsync', ...argv],
     {

@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { describeOutcome } from '../clients/command.ts';
+import { makeDataDirectory } from '../clients/data-directory.ts';
 import { runLookaside, startServer } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { uploadsTo } from '../clients/uploads.ts';
@@ -44,6 +45,7 @@ promise(TWO_SERVERS, async (see) => {
 
 test('a command that finds another command at work says so, and not that a server is to be restarted', async (t) => {
   await using temp = await openTempFolder();
+  await makeDataDirectory(temp.path);
   const { child, end } = await otherProcess(t, 'data', temp.path);
   const outcome = await runLookaside(['token', 'create', '--name', 'ci', '--data', temp.path]);
   assert.equal(outcome.status, 1, describeOutcome(outcome));
