@@ -6,7 +6,7 @@ import os from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
 import { installClients, missingClients, whyNotInstalled } from './clients.mjs';
-import { isFast, layPath } from './parts.mjs';
+import { isFast, layPath, longestFirst } from './parts.mjs';
 import { filesBelow, makeReady, ROOT, say } from './ready.mjs';
 import { Refusal, run, runMain } from './run.mjs';
 
@@ -18,16 +18,12 @@ runMain(async () => {
   if (!onlyFast) await provideClients();
   const files = testFiles(parts, onlyFast);
   const env = onlyFast ? { ...process.env, PATH: pathWithoutClients() } : process.env;
-  // At least two: the real clients and npm spend their time waiting for other programs.
-  const concurrency = Math.max(2, os.availableParallelism());
-  const flags = [
-    '--test',
-    '--test-reporter=spec',
-    `--test-concurrency=${concurrency}`,
-    '--test-timeout=600000',
-  ];
+  // One more than there are processors: the real clients, npm and whatever starts a server wait for other programs.
+  const concurrency = os.availableParallelism() + 1;
+  const flags = ['--import', new URL('hang-watch.mjs', import.meta.url).href];
+  const argv = [...flags, join(ROOT, 'scripts/run-tests.mjs'), `${concurrency}`, ...files];
   // Nothing is printed after it: the runner's counts are the last lines.
-  process.exitCode = await run(process.execPath, [...flags, ...files], { cwd: ROOT, env, stdio: 'inherit' });
+  process.exitCode = await run(process.execPath, argv, { cwd: ROOT, env, stdio: 'inherit' });
 });
 
 async function provideClients() {
@@ -57,12 +53,12 @@ function pathWithoutClients() {
 /** Built tests whose path below dist/ contains one of `parts`; all without parts. A folder fails on Node.js 22. */
 function testFiles(parts, onlyFast) {
   const dist = join(ROOT, 'dist');
-  const files = filesBelow(join(dist, 'test'), '.test.js').filter((file) => {
-    const path = relative(dist, file);
+  const paths = filesBelow(join(dist, 'test'), '.test.js').map((file) => relative(dist, file));
+  const wanted = paths.filter((path) => {
     if (onlyFast && !isFast(path)) return false;
     return parts.length === 0 || parts.some((part) => path.includes(part));
   });
-  if (files.length > 0) return files;
+  if (wanted.length > 0) return longestFirst(wanted).map((path) => join(dist, path));
   throw new Refusal(
     parts.length === 0
       ? 'there are no tests'

@@ -11,7 +11,9 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** needs() and hasPrivateHost() of this file are how a test asks for another program or for root. */
 const CLIENTS = 'clients/available.ts';
 
-const { isFast, layPath } = await import(new URL('../../scripts/parts.mjs', import.meta.url).href);
+const { isFast, layPath, LONGEST, longestFirst } = await import(
+  new URL('../../scripts/parts.mjs', import.meta.url).href
+);
 const sources = sourcesBelow(join(ROOT, 'test'));
 
 /** The files from `file` to the one that it must not reach, each imported by the one before; null when it does not. */
@@ -63,4 +65,15 @@ test('on its PATH are Node.js and sh, and no client', (t) => {
   for (const name of ['gpg', 'skopeo', 'openssl', 'curl', 'npm', 'git', 'unshare']) {
     assert.ok(!names.includes(name), name);
   }
+});
+
+test('the longest files begin first, and each of them is there', () => {
+  const named = new Set([...sources.keys()].map((file) => `test/${file}`.replace(/\.test\.ts$/, '')));
+  const gone = LONGEST.filter((file: string) => !named.has(file));
+  assert.deepEqual(gone, [], 'LONGEST of scripts/parts.mjs names files that are not there');
+  const [first, second] = LONGEST;
+  assert.deepEqual(
+    longestFirst(['test/a.test.js', `${second}.test.js`, `${first}.test.js`, 'test/b.test.js']),
+    [`${first}.test.js`, `${second}.test.js`, 'test/a.test.js', 'test/b.test.js'],
+  );
 });
