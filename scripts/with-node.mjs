@@ -1,6 +1,7 @@
-// `node scripts/with-node.mjs VERSION [--as-nobody] COMMAND …`: runs a command in a copy of this checkout by the newest
-// Node.js of a release line, like 24 or 20.19. Both lie in a temporary folder, which is gone afterwards: native packages
-// are compiled for one Node.js, so the checkout's own would be useless to whoever works in it.
+// `node scripts/with-node.mjs VERSION [--in FOLDER] [--as-nobody] COMMAND …`: runs a command in a copy of this checkout by
+// the newest Node.js of a release line, like 24 or 20.19. Both lie in a temporary folder, which is gone afterwards, or in
+// FOLDER, where the next call finds them: native packages are compiled for one Node.js, so the checkout's own would be
+// useless to whoever works in it.
 import './node-version.mjs';
 import { spawnSync } from 'node:child_process';
 import {
@@ -17,31 +18,23 @@ import {
   writeFileSync,
 } from 'node:fs';
 import os from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import process from 'node:process';
-import { ROOT, say } from './ready.mjs';
+import { isInstalled, ROOT, say } from './ready.mjs';
 import { Refusal, run, runMain } from './run.mjs';
 
 /** nobody, by number: it needs no account. */
 const NOBODY = 65_534;
 
 runMain(async () => {
-  const [version = '', ...rest] = process.argv.slice(2);
-  const asNobody = rest[0] === '--as-nobody';
-  const [command, ...args] = asNobody ? rest.slice(1) : rest;
-  if (!/^\d+(\.\d+){0,2}$/.test(version) || command === undefined) {
-    throw new Refusal(
-      'usage: node scripts/with-node.mjs VERSION [--as-nobody] COMMAND …, VERSION like 24 or 20.19',
-    );
-  }
-  const folder = mkdtempSync(join(os.tmpdir(), 'lookaside-node-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true })); // run() ends the process on a signal
-  chmodSync(folder, 0o755);
+  const { version, folder, asNobody, command, args } = parse(process.argv.slice(2));
   const node = await provideNode(version, folder);
   say(`Node.js ${answerOf(node, 'process.versions.node')}, in a copy of this checkout`);
-  const copy = copyCheckout(folder, answerOf(node, 'process.versions.modules') === process.versions.modules);
+  const isSameAbi = answerOf(node, 'process.versions.modules') === process.versions.modules;
+  const copy = join(folder, 'lookaside');
+  if (!existsSync(copy)) copyCheckout(copy, isSameAbi && (await isInstalled(ROOT)));
   const home = join(folder, 'home');
-  mkdirSync(home);
+  mkdirSync(home, { recursive: true });
   const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` };
   const built = await run(node, ['scripts/build.mjs'], { cwd: copy, env, stdio: 'inherit' });
   if (built !== 0)
@@ -52,16 +45,37 @@ runMain(async () => {
   process.exitCode = await run(command, args, options);
 });
 
+function parse([version = '', ...rest]) {
+  const inFolder = rest[0] === '--in' ? rest.splice(0, 2)[1] : null;
+  const asNobody = rest[0] === '--as-nobody' && rest.shift() !== undefined;
+  const [command, ...args] = rest;
+  if (!/^\d+(\.\d+){0,2}$/.test(version) || command === undefined) {
+    throw new Refusal(
+      'usage: node scripts/with-node.mjs VERSION [--in FOLDER] [--as-nobody] COMMAND …, VERSION like 24 or 20.19',
+    );
+  }
+  const folder = inFolder === null ? temporaryFolder() : resolve(inFolder);
+  return { version, folder, asNobody, command, args };
+}
+
+function temporaryFolder() {
+  const folder = mkdtempSync(join(os.tmpdir(), 'lookaside-node-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true })); // run() ends the process on a signal
+  chmodSync(folder, 0o755);
+  return folder;
+}
+
 /** The program of that release line: this one, or what npm has of it. */
 async function provideNode(version, folder) {
   if (`${process.versions.node}.`.startsWith(`${version}.`)) return process.execPath;
   const name = `node-${process.platform}-${process.arch}`;
+  const prefix = join(folder, 'node_modules', name);
+  if (existsSync(prefix)) return join(prefix, 'bin/node');
   const args = ['install', '--prefix', folder, '--no-save', '--no-package-lock', '--ignore-scripts'];
   const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
   const status = await run('npm', [...args, ...quiet, `${name}@${version}`]);
   if (status !== 0)
     throw new Refusal(`npm has no ${name} of version ${version} for us (exit status ${status}, see above)`);
-  const prefix = join(folder, 'node_modules', name);
   takeSettings(prefix);
   return join(prefix, 'bin/node');
 }
@@ -83,12 +97,11 @@ function answerOf(node, expression) {
   return stdout.trim();
 }
 
-/** A copy of the checkout as it is, with what is installed in it when that is of use. */
-function copyCheckout(folder, isOfUse) {
-  const copy = join(folder, 'lookaside');
-  const left = ['data', ...(isOfUse ? [] : ['node_modules'])].map((name) => join(ROOT, name));
+/** The checkout as it is, with what is installed and built in it when that is of use. */
+function copyCheckout(copy, isOfUse) {
+  // by their path here: the packages have folders of these names too
+  const left = ['data', ...(isOfUse ? [] : ['node_modules', 'dist'])].map((name) => join(ROOT, name));
   cpSync(ROOT, copy, { recursive: true, filter: (path) => !left.includes(path), verbatimSymlinks: true });
-  return copy;
 }
 
 /** Gives these folders with all that is in them to nobody; the options of a program that is run by him. */

@@ -1,7 +1,8 @@
 // scripts/with-node.mjs with the Node.js that runs here, for which it asks no registry.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -29,13 +30,23 @@ test('a command runs as nobody in a ready copy of the checkout, which is gone af
   assert.ok(existsSync(join(ROOT, 'src/main.ts')));
 });
 
+test('in a folder that is named the copy stays, and the next call finds it as it was left', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lookaside-with-node-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const first = withNode(LINE, '--in', folder, 'sh', '-c', 'test -f dist/src/main.js && echo left > left');
+  assert.equal(first.status, 0, first.stdout + first.stderr);
+  const second = withNode(LINE, '--in', folder, 'cat', 'left');
+  assert.deepEqual([second.status, second.stdout], [0, 'left\n'], second.stderr);
+  assert.doesNotMatch(second.stderr, /installing|building/);
+});
+
 test('what is no version, and a missing command, are told how to do better', () => {
-  for (const args of [[], ['latest', 'true'], [LINE], [LINE, '--as-nobody']]) {
+  for (const args of [[], ['latest', 'true'], [LINE], [LINE, '--as-nobody'], [LINE, '--in', '/nowhere']]) {
     const { status, stderr } = withNode(...args);
     assert.equal(status, 1);
     assert.match(
       stderr,
-      /^usage: node scripts\/with-node\.mjs VERSION \[--as-nobody\] COMMAND …, VERSION like 24/,
+      /^usage: node scripts\/with-node\.mjs VERSION \[--in FOLDER\] \[--as-nobody\] COMMAND …, VERSION like 24/,
     );
   }
 });
