@@ -94,7 +94,7 @@ function escapeLines(text: string): string {
   return text.split('\n').map(escapeTerminal).join('\n');
 }
 
-/** A table, and under it why each refused one was. */
+/** A table, and under it why each refused one was, and what is to be known of those that were taken. */
 export function formatResults(results: readonly FileResult[]): string {
   const rows = results.map(({ file, result }) => [
     result.result,
@@ -103,11 +103,13 @@ export function formatResults(results: readonly FileResult[]): string {
     file,
     result.result === 'refused' ? '' : (result.userIds[0] ?? ''),
   ]);
-  const refusals = results.flatMap(({ file, result }) =>
-    result.result === 'refused' ? [escapeTerminal(`${file}: ${result.message}`)] : [],
+  const remarks = results.flatMap(({ file, result }) =>
+    result.result === 'refused'
+      ? [`${file}: ${result.message}`]
+      : result.warnings.map(({ code, message }) => `${file}: warning: ${code}: ${message}`),
   );
   const table = formatTable([['RESULT', 'FINGERPRINT', 'STATE', 'FILE', 'USER ID'], ...rows]);
-  return [table, ...refusals].join('\n');
+  return [table, ...new Set(remarks.map(escapeTerminal))].join('\n');
 }
 
 export function formatKeys(keys: readonly ShownKey[]): string {

@@ -8,7 +8,14 @@ import { isLookasideError, LookasideError, systemCode } from '../domain/errors.t
 import { DEFAULT_SITE } from '../domain/image.ts';
 import { createHandler } from '../http/app.ts';
 import { createIntake } from '../http/intake.ts';
-import { adopt, type Listener, listen, listenOnSocket, type TlsFiles } from '../http/listener.ts';
+import {
+  adopt,
+  type Listener,
+  type ListenOptions,
+  listen,
+  listenOnSocket,
+  type TlsFiles,
+} from '../http/listener.ts';
 import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
 import { keepAccessLog } from '../service/access.ts';
@@ -150,11 +157,33 @@ async function countsOrNull(index: Composed['index']) {
   }
 }
 
+function handling(services: Services): Pick<ListenOptions, 'handler' | 'onPlainHttp'> {
+  return {
+    handler: createHandler({ services, isLocal: false }),
+    onPlainHttp: tellPlainHttp(services.log),
+  };
+}
+
+const PLAIN_HTTP_TOLD_EVERY_MS = 60_000;
+
+/** Once a minute at most: who likes could fill the disk with lines. */
+function tellPlainHttp(log: Services['log']): (address: string) => void {
+  let toldAtMs = Number.NEGATIVE_INFINITY;
+  return (address) => {
+    if (performance.now() - toldAtMs < PLAIN_HTTP_TOLD_EVERY_MS) return;
+    toldAtMs = performance.now();
+    log.warn(
+      { client: address },
+      'a client sent plain HTTP to the port for TLS, and was refused; give it an address that begins with https://',
+    );
+  };
+}
+
 async function openListener(config: Config, services: Services): Promise<Listener> {
   const { host, port } = config.listen;
   const tls = config.tls === null ? null : readTls(config.tls);
   try {
-    return await listen({ handler: createHandler({ services, isLocal: false }), host, port, tls });
+    return await listen({ ...handling(services), host, port, tls });
   } catch (error) {
     const code = systemCode(error);
     if (code === null) throw error;
@@ -192,7 +221,7 @@ async function adoptSockets(
 async function adoptSocket(fd: number, config: Config, services: Services): Promise<Listener> {
   const tls = config.tls === null ? null : readTls(config.tls);
   try {
-    return await adopt({ handler: createHandler({ services, isLocal: false }), fd, tls });
+    return await adopt({ ...handling(services), fd, tls });
   } catch (error) {
     const code = systemCode(error);
     if (code === null) throw error;

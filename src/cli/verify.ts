@@ -67,7 +67,7 @@ export interface Verification {
 
 async function verify(config: Config, options: VerifyOptions): Promise<Verification> {
   const reference = requireReference(options.reference);
-  const fingerprints = options.fingerprints.length === 0 ? null : new Set(parseFingerprints(options));
+  const fingerprints = parseFingerprints(options);
   const digest = await readManifest(options.manifest);
   await using inputs = openInputs(config, options);
   await using verifier = openSignatureVerifier();
@@ -153,16 +153,18 @@ function requireReference(text: string): DockerReference {
   );
 }
 
-/** As gpg prints them, with blanks or without, and lists with commas as skopeo takes them. */
-function parseFingerprints({ fingerprints }: VerifyOptions): readonly string[] {
-  return fingerprints.flatMap((list) => list.split(',')).map(parseFingerprint);
+/** As gpg prints them, with blanks or without, and lists with commas as skopeo takes them. Null: any, which skopeo calls so. */
+function parseFingerprints({ fingerprints }: VerifyOptions): ReadonlySet<string> | null {
+  const named = fingerprints.flatMap((list) => list.split(',')).map((name) => name.trim());
+  if (named.length === 0 || (named.length === 1 && named[0] === 'any')) return null;
+  return new Set(named.map(parseFingerprint));
 }
 
 function parseFingerprint(text: string): string {
   const fingerprint = text.replaceAll(/\s|^0x/gi, '').toUpperCase();
   if (/^[0-9A-F]{40}$/.test(fingerprint)) return fingerprint;
   throw invalid(
-    `"${text}" is no fingerprint; expected the 40 hex digits that this prints: gpg --fingerprint`,
+    `"${text}" is no fingerprint; expected the 40 hex digits that this prints: gpg --fingerprint; or any, alone, for whichever key is trusted`,
   );
 }
 

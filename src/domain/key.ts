@@ -28,6 +28,14 @@ export interface RegisteredKey extends KeyDetails {
   readonly certificate: Uint8Array;
 }
 
+/** Beside what is taken: what of it was left out, and which clients will not do with it. */
+export const KEY_WARNING_CODES = ['SUBKEY_LEFT_OUT', 'GPG22_CANNOT_IMPORT', 'SHA1_USER_IDS'] as const;
+
+export interface KeyWarning {
+  readonly code: (typeof KEY_WARNING_CODES)[number];
+  readonly message: string;
+}
+
 /** A revoked key is never valid again, an expired one may be prolonged. */
 export type KeyState = 'valid' | 'expired' | 'revoked';
 
@@ -58,6 +66,7 @@ export type KeyResult =
       readonly state: KeyState;
       /** Null = never. */
       readonly expiresAt: Date | null;
+      readonly warnings: readonly KeyWarning[];
     }
   | {
       readonly result: 'refused';

@@ -2,7 +2,7 @@
 import type { NewAuditEvent } from './audit.ts';
 import type { ErrorCode } from './errors.ts';
 import type { ImageId } from './image.ts';
-import type { KeyDetails, RegisteredKey } from './key.ts';
+import type { KeyDetails, KeyWarning, RegisteredKey } from './key.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
 export interface Clock {
@@ -291,7 +291,12 @@ export interface Verifier {
 }
 
 export type CleanedCertificate =
-  | { readonly kind: 'clean'; readonly details: KeyDetails; readonly certificate: Uint8Array }
+  | {
+      readonly kind: 'clean';
+      readonly details: KeyDetails;
+      readonly certificate: Uint8Array;
+      readonly warnings: readonly KeyWarning[];
+    }
   | {
       readonly kind: 'refused';
       /** Null when the packet could not be read so far. */

@@ -10,7 +10,7 @@ import {
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { systemCode } from '../domain/errors.ts';
-import { answerUnparsed } from './unparsed.ts';
+import { answerPlainHttp, answerUnparsed } from './unparsed.ts';
 
 export interface TlsFiles {
   /** PEM: certificate with its chain, and key. */
@@ -60,6 +60,8 @@ export interface ListenOptions {
   readonly host: string | null;
   readonly port: number;
   readonly tls: TlsFiles | null;
+  /** A client spoke HTTP where TLS is wanted. */
+  readonly onPlainHttp?: (address: string) => void;
   /** After how long without a byte either way a connection is closed, unless an answer is owed on it. Default 30 s. */
   readonly idleMs?: number;
   /** Within how long a client has to read 32 KiB, or all that there is for it. Default 10 s. */
@@ -97,6 +99,7 @@ export async function adopt({ fd, ...options }: AdoptOptions): Promise<Listener>
 function createServer({
   handler: handleAny,
   tls,
+  onPlainHttp = () => {},
   idleMs = IDLE_SOCKET_MS,
   slowestMs = SLOWEST_MS,
 }: Omit<ListenOptions, 'host' | 'port'>): Server {
@@ -107,6 +110,7 @@ function createServer({
       : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.on('checkContinue', handler);
   answerUnparsed(server, begunOn);
+  if (tls !== null) answerPlainHttp(server, onPlainHttp);
   closeIdle(server, idleMs, begunOn);
   closeSlowReaders(server, slowestMs);
   return server;

@@ -38,6 +38,27 @@ export function answerUnparsed(
   });
 }
 
+/** What stands below a socket of TLS. Undocumented: where it is gone, the connection is cut as Node.js cuts it. */
+interface Wrapping {
+  readonly _parent?: Socket | null;
+}
+
+/** In the place of a connection that is reset, which tells nobody that only the `s` of https is missing. */
+export function answerPlainHttp(server: Server, onPlainHttp: (address: string) => void): void {
+  server.on('tlsClientError', (error: Error, stream: Socket & Wrapping) => {
+    if (systemCode(error) !== 'ERR_SSL_HTTP_REQUEST') return;
+    onPlainHttp(stream.remoteAddress ?? 'an address that is gone');
+    stream._parent?.end(
+      answerText(
+        new LookasideError(
+          'REQUEST_INVALID',
+          'this port wants TLS, and the request came without; write https:// in the place of http://',
+        ),
+      ),
+    );
+  });
+}
+
 function refusalOf(error: Error): LookasideError {
   switch (systemCode(error)) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':

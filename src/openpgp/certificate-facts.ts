@@ -2,7 +2,7 @@
 // Of statements that exclude each other one wins by its own content alone, in whatever order and company they come.
 import type { MergedCertificate, MergedPart } from './certificate-parts.ts';
 import { bitLength, uint16 } from './fields.ts';
-import { type PublicKey, parsePublicKey } from './public-key.ts';
+import { type PublicKey, parsePublicKey, type UnusableKey } from './public-key.ts';
 import {
   type Budget,
   isLongEnough,
@@ -36,6 +36,8 @@ export interface CertificateFacts {
   readonly userIds: readonly UserId[];
   /** In the order of their making. */
   readonly subkeys: readonly Subkey[];
+  /** That the key lets sign, but which are of a kind that is not taken. */
+  readonly unusable: readonly UnusableKey[];
 }
 
 /** Certified or revoked by the key. */
@@ -74,12 +76,14 @@ export interface Limits {
 export function readFacts(key: PublicKey, parts: MergedCertificate, limits: Limits): CertificateFacts {
   const maker = { key, data: signedKey(key.body), limits };
   const own = candidatesOf(parts.primary, maker);
+  const subkeys = parts.subkeys.flatMap((part) => readSubkey(part, key, limits) ?? []);
   return {
     key,
     revocation: find(ofType(own, SIGNATURE_TYPE.keyRevocation), maker, byGravity),
     direct: find(believable(ofType(own, SIGNATURE_TYPE.directKey), maker), maker, byAge),
     userIds: parts.userIds.flatMap((part) => readUserId(part, key, limits) ?? []),
-    subkeys: parts.subkeys.flatMap((part) => readSubkey(part, key, limits) ?? []).sort(byMaking),
+    subkeys: subkeys.filter((subkey): subkey is Subkey => 'binding' in subkey).sort(byMaking),
+    unusable: subkeys.filter((subkey): subkey is UnusableKey => 'why' in subkey),
   };
 }
 
@@ -92,16 +96,22 @@ function readUserId(part: MergedPart, key: PublicKey, limits: Limits): UserId | 
   return { body: part.body, certification, revocation };
 }
 
-function readSubkey(part: MergedPart, primary: PublicKey, limits: Limits): Subkey | null {
+function readSubkey(part: MergedPart, primary: PublicKey, limits: Limits): Subkey | UnusableKey | null {
   const maker = { key: primary, data: signedSubkey(primary.body, part.body), limits };
   const own = candidatesOf(part, maker);
   if (own.length === 0) return null;
   const key = parsePublicKey(part.body);
-  if ('why' in key) return null;
   const bindings = believable(ofType(own, SIGNATURE_TYPE.subkeyBinding), maker);
+  if ('why' in key) return isLetSign(bindings, maker) ? key : null;
   const binding = findBinding(bindings, maker, { ...maker, key });
   const revocation = find(ofType(own, SIGNATURE_TYPE.subkeyRevocation), maker, byGravity);
   return binding === null && revocation === null ? null : { key, binding, revocation };
+}
+
+/** By its newest binding. Whether the subkey agrees is not asked: we cannot tell of its kind. */
+function isLetSign(bindings: readonly Candidate[], maker: Maker): boolean {
+  const newest = find(bindings, maker, byAge);
+  return newest !== null && saysSign(newest.signature);
 }
 
 /**
@@ -207,17 +217,50 @@ function writeMpi(number: Uint8Array): readonly Uint8Array[] {
 }
 
 function ofType(candidates: readonly Candidate[], ...types: readonly number[]): readonly Candidate[] {
-  return candidates.filter(({ signature }) => types.includes(signature.type));
+  return candidates.filter(({ signature }) => isType(signature, ...types));
+}
+
+function isType({ type }: ReadSignature, ...types: readonly number[]): boolean {
+  return types.includes(type);
 }
 
 /** Those that a program may believe. Revocations are not asked: whoever can make one can also revoke. */
 function believable(candidates: readonly Candidate[], { key, limits }: Maker): readonly Candidate[] {
   return candidates.filter(({ signature, isKnown }) => {
-    const { version, createdAt, notUnderstood, repeated } = signature;
-    if (version !== 4 || notUnderstood !== null || repeated !== null) return false;
-    if (!isLongEnough(key, signature) || createdAt < key.createdAt) return false;
-    return isKnown || createdAt <= limits.latest; // known ones also when our clock has been set back
+    const doubt = doubtOf(signature, key, limits.latest);
+    return doubt === null || (doubt === 'future' && isKnown); // known ones also when our clock has been set back
   });
+}
+
+export type Doubt = 'version' | 'critical' | 'repeated' | 'short hash' | 'early' | 'future';
+
+/** Why a statement of the key is not believed; null when nothing stands against it. */
+function doubtOf(signature: ReadSignature, key: PublicKey, latest: Date): Doubt | null {
+  const { version, createdAt, notUnderstood, repeated } = signature;
+  if (version !== 4) return 'version';
+  if (notUnderstood !== null) return 'critical';
+  if (repeated !== null) return 'repeated';
+  if (!isLongEnough(key, signature)) return 'short hash';
+  if (createdAt < key.createdAt) return 'early';
+  return createdAt > latest ? 'future' : null;
+}
+
+/** Why no certification of a user ID by the key itself counts; null when there is none. Hashes are compared, numbers are not. */
+export function doubtOfCertifications(
+  key: PublicKey,
+  { userIds }: MergedCertificate,
+  latest: Date,
+): { readonly doubt: Doubt; readonly signature: ReadSignature } | null {
+  for (const { body, fresh } of userIds) {
+    const data = signedUserId(key.body, body);
+    for (const signature of fresh.map(readSignaturePacket)) {
+      if (signature.kind !== 'read' || !isType(signature, ...SIGNATURE_TYPE.certification)) continue;
+      if (!namesKey(signature, key) || !mayBeMadeBy(key, data, signature)) continue;
+      const doubt = doubtOf(signature, key, latest);
+      if (doubt !== null) return { doubt, signature };
+    }
+  }
+  return null;
 }
 
 type Order = (one: Statement, other: Statement) => number;

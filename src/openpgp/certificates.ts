@@ -21,14 +21,16 @@ import type { CleanedCertificate } from '../domain/ports.ts';
 import { quoted } from '../domain/text.ts';
 import { displacedArmor, untrustedBlocks } from './armor.ts';
 import { describe } from './certificate-details.ts';
-import { type CertificateFacts, namesKey, readFacts } from './certificate-facts.ts';
+import { type CertificateFacts, doubtOfCertifications, namesKey, readFacts } from './certificate-facts.ts';
 import {
+  type MergedCertificate,
   merge,
   takeApart,
   type UntrustedCertificate,
   type UntrustedRevocation,
 } from './certificate-parts.ts';
 import { hex } from './fields.ts';
+import { warningsOf } from './key-warnings.ts';
 import {
   fingerprintOf,
   fingerprintOfSecretKey,
@@ -161,9 +163,10 @@ function clean(entry: UntrustedCertificate, { known, now, budget }: Surroundings
     );
   }
   const registered = registeredCopy(known, primary.fingerprint);
-  const facts = readFacts(primary, merge(entry, registered), { latest, budget });
+  const merged = merge(entry, registered);
+  const facts = readFacts(primary, merged, { latest, budget });
   const details = describe(facts, now);
-  refuseUncertified(facts, entry);
+  refuseUncertified(facts, merged, { entry, latest });
   refuseTooMany(facts);
   if (![details, ...details.subkeys].some(({ canSign }) => canSign)) throw cannotSign(primary);
   const certificate = writeCertificate(facts);
@@ -173,7 +176,7 @@ function clean(entry: UntrustedCertificate, { known, now, budget }: Surroundings
       `cleaned, the certificate still has ${certificate.length} bytes; wanted at most ${MAX_CERTIFICATE_BYTES}: ${TRIM}`,
     );
   }
-  return { kind: 'clean', details, certificate };
+  return { kind: 'clean', details, certificate, warnings: warningsOf(facts) };
 }
 
 function registeredCopy(
@@ -226,17 +229,47 @@ function isRevocationOf(
 
 const TRIM = 'delete what is no longer used with gpg --edit-key, and export the key again';
 
-function refuseUncertified({ key, userIds }: CertificateFacts, entry: UntrustedCertificate): void {
+function refuseUncertified(
+  { key, userIds }: CertificateFacts,
+  merged: MergedCertificate,
+  { entry, latest }: { readonly entry: UntrustedCertificate; readonly latest: Date },
+): void {
   if (userIds.some(({ certification }) => certification !== null)) return;
-  throw isBoundByMd5(key, entry)
-    ? new LookasideError(
-        'ALGORITHM_WEAK',
-        `the user IDs of the key ${key.fingerprint} are bound with MD5 or RIPEMD-160; renew them with gpg --edit-key, or make a new key`,
-      )
-    : new LookasideError(
-        'KEY_UNUSABLE',
-        `the key ${key.fingerprint} has no user ID that it vouches for itself; export it whole with gpg --export`,
-      );
+  const { fingerprint } = key;
+  if (isBoundByMd5(key, entry)) {
+    throw new LookasideError(
+      'ALGORITHM_WEAK',
+      `the user IDs of the key ${fingerprint} are bound with MD5 or RIPEMD-160; ${RENEW}`,
+    );
+  }
+  const found = doubtOfCertifications(key, merged, latest);
+  if (found === null) {
+    throw new LookasideError(
+      'KEY_UNUSABLE',
+      `the key ${fingerprint} has no user ID that it vouches for itself; export it whole with gpg --export`,
+    );
+  }
+  const code = found.doubt === 'short hash' ? 'ALGORITHM_WEAK' : 'KEY_UNUSABLE';
+  throw new LookasideError(code, `the user IDs of the key ${fingerprint} ${explain(found)}`);
+}
+
+const RENEW = 'renew them with gpg --edit-key, or make a new key';
+
+function explain({ doubt, signature }: NonNullable<ReturnType<typeof doubtOfCertifications>>): string {
+  switch (doubt) {
+    case 'version':
+      return `are bound by a signature of version ${signature.version}; wanted version 4: ${RENEW}`;
+    case 'critical':
+      return `are bound by a signature with ${signature.notUnderstood}, which nobody may take without understanding it; ${RENEW}`;
+    case 'repeated':
+      return `are bound by a signature that has two subpackets of type ${signature.repeated}, of which clients follow one or the other; ${RENEW}`;
+    case 'short hash':
+      return `are bound over a hash that is shorter than the curve of the key, as SHA-1 is, and gpg does not believe that; ${RENEW}`;
+    case 'early':
+      return `are bound by a signature of ${signature.createdAt.toISOString()}, before the key was made; set the clock of its owner, and ${RENEW}`;
+    case 'future':
+      return `are bound by a signature of ${signature.createdAt.toISOString()}, which is yet to come; compare the clocks, here and where the key was made`;
+  }
 }
 
 function cannotSign({ fingerprint }: PublicKey): LookasideError {

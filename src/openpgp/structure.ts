@@ -342,10 +342,24 @@ function refuse(code: RefusalCode, form: SignatureForm | null, message: string):
 }
 
 function refuseFirstByte(data: Uint8Array, form: SignatureForm | null): RefusedStructure {
+  if (isBase64OfMessage(data)) {
+    return refuse(
+      'FIRST_BYTE',
+      form,
+      'the signature is encoded in base64, as a ConfigMap or a Secret holds it, and clients do not decode it. Send what this writes: base64 -d < in > out',
+    );
+  }
   const first = (data[0] ?? 0).toString(16).padStart(2, '0');
   return refuse(
     'FIRST_BYTE',
     form,
     `the signature begins with the byte 0x${first}, at which clients stop. ${RIGHT_WAY}`,
   );
+}
+
+/** Tells by its beginning, and by what that decodes to: no client stops at that byte. */
+function isBase64OfMessage(data: Uint8Array): boolean {
+  const start = Buffer.from(data.subarray(0, 1024)).toString('latin1').trim();
+  if (!/^[A-Za-z0-9+/\s]{8,}={0,2}$/.test(start)) return false;
+  return whyUnreadable(Buffer.from(start, 'base64')) === null;
 }

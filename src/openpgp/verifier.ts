@@ -149,19 +149,19 @@ async function verifyBy(
   const signer = signerOf(facts, fingerprint);
   if (signer === null) return refusedAs('bad', 'KEY_UNUSABLE', notBound(facts.key, fingerprint));
   const { key } = signer;
-  if (!(await isOver(content, signature, signer))) {
+  if (!isMadeBy(key, signedContent(content), signature)) {
     return refusedAs(
       'bad',
       'SIGNATURE_BAD',
       `the signature is not what the key ${fingerprint} makes over this content: one of them was changed. Sign again`,
     );
   }
-  if (!isLongEnough(key, signature)) {
-    return unsupported(
-      `the signature is over a hash that is shorter than the curve of the key ${fingerprint}`,
-    );
-  }
-  const refused = refuseSignature(signature) ?? refuseKey(signer, signature.createdAt, now);
+  const unfit =
+    refuseSignature(signature) ??
+    refuseHash(key, signature) ??
+    (await refuseDoubtful(content, signature, signer));
+  if (unfit !== null) return unfit;
+  const refused = refuseKey(signer, signature.createdAt, now);
   if (refused !== null && refused.verdict !== 'good') return refused;
   const expiresAt = laterBy(signature.createdAt, signature.expiresSeconds);
   return {
@@ -197,16 +197,40 @@ function notBound(primary: PublicKey, fingerprint: string): string {
   return `the subkey ${fingerprint} is not bound to the key ${primary.fingerprint}, or has not signed that it belongs to it`;
 }
 
-/** Whether the key has made the signature over the content: by our reading, and by OpenPGP.js' where it has one. */
-async function isOver(
+function refuseHash(key: PublicKey, signature: ReadSignature): Outcome | null {
+  if (isLongEnough(key, signature)) return null;
+  return unsupported(
+    `the signature is over a hash that is shorter than the curve of the key ${key.fingerprint}`,
+  );
+}
+
+/** What the key has made, but in a way in which clients differ about it: OpenPGP.js' reading stands for other ones. */
+async function refuseDoubtful(
   content: Uint8Array,
   signature: ReadSignature,
   { key, subkey }: Signer,
-): Promise<boolean> {
-  if (signature.isPadded) return false;
-  if (signature.type === SIGNATURE_TYPE.text && !hasCanonicalLines(content)) return false;
-  if (!isMadeBy(key, signedContent(content), signature)) return false;
-  return signature.version === 3 || isConfirmed({ key, isSubkey: subkey !== null, signature, content });
+): Promise<Outcome | null> {
+  if (signature.isPadded) {
+    return refusedAs(
+      'bad',
+      'SIGNATURE_BAD',
+      'the numbers of the signature are written with zeros ahead, as no program writes them, and some clients refuse that. Sign again',
+    );
+  }
+  if (signature.type === SIGNATURE_TYPE.text && !hasCanonicalLines(content)) {
+    return refusedAs(
+      'bad',
+      'SIGNATURE_BAD',
+      'the signature is over a text, whose lines do not end in CR LF, so that clients differ about what is signed. Sign again without --textmode',
+    );
+  }
+  if (signature.version === 3) return null; // OpenPGP.js reads none
+  if (await isConfirmed({ key, isSubkey: subkey !== null, signature, content })) return null;
+  return refusedAs(
+    'bad',
+    'SIGNATURE_BAD',
+    `the key ${key.fingerprint} has made the signature, but in a form that OpenPGP.js refuses, and other clients may. Sign again with: gpg --sign`,
+  );
 }
 
 /**

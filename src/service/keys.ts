@@ -105,10 +105,10 @@ async function settle(
     );
     return { result: { result: 'refused', fingerprint, code, message }, changed: null };
   }
-  const { details, certificate } = cleaned;
+  const { details, certificate, warnings } = cleaned;
   const { fingerprint, userIds, expiresAt } = details;
   const known = await store.find(fingerprint);
-  const shown = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()) };
+  const shown = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()), warnings };
   if (known !== null && sameBytes(known.certificate, certificate)) {
     return { result: { result: 'unchanged', ...shown }, changed: null };
   }

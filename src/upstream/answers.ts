@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { AboutTree } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
-import type { ExportedKey, KeyResult, KeyState, ShownKey } from '../domain/key.ts';
+import type { ExportedKey, KeyResult, KeyState, KeyWarning, ShownKey } from '../domain/key.ts';
 import type { Role, Token } from '../domain/ports.ts';
 import type { BatchResult, ImportResult, WarningCode } from '../domain/receipt.ts';
 import type { State } from '../domain/state.ts';
@@ -161,6 +161,7 @@ const keyResult = z.discriminatedUnion('result', [
     userIds: z.array(z.string()),
     state: word<KeyState>(),
     expiresAt: date.nullable(),
+    warnings: z.array(z.object({ code: word<KeyWarning['code']>(), message: z.string() })),
   }),
   z.object({
     result: z.literal('refused'),

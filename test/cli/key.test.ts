@@ -40,6 +40,7 @@ describe('key add', () => {
           userIds: key.userIds,
           state: 'revoked',
           expiresAt: null,
+          warnings: [{ code: 'SUBKEY_LEFT_OUT', message: 'left\u001b out' }],
         },
       },
       {
@@ -53,6 +54,7 @@ describe('key add', () => {
         'RESULT|FINGERPRINT|STATE|FILE|USER ID',
         `added|${FPR}|revoked|a.asc|Alice <a@x>`,
         'refused|-|TOO_LARGE|-',
+        'a.asc: warning: SUBKEY_LEFT_OUT: left\\u001b out',
         '-: too\\u001b large',
       ],
     );

@@ -1,5 +1,6 @@
 // Clients trust the lookaside's certificate by what they were told about the registry: its certs.d folder, or
 // --src-cert-dir. Source: containers/image, docker/docker_client.go.
+import assert from 'node:assert/strict';
 import { copyFile, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -82,6 +83,26 @@ describe('a server with TLS', needs('podman', 'skopeo', 'docker-registry', 'gpg'
     const base = server.url.replace('127.0.0.1', host);
     return scene.reader(`reader-${readers}`, base, scene.alice);
   };
+});
+
+describe('a port for TLS', needs('openssl'), () => {
+  test('answers plain HTTP with a sentence, and says once in its log who sends it', async () => {
+    await using folder = await openTempFolder();
+    const { certificateFile, keyFile } = await makeServerCertificate(folder.path, 'ours');
+    await using server = await startServer({
+      data: path.join(folder.path, 'data'),
+      settings: { LOOKASIDE_TLS_CERT: certificateFile, LOOKASIDE_TLS_KEY: keyFile },
+    });
+    for (let time = 1; time <= 2; time += 1) {
+      const answer = await fetch(`http://${server.host}/healthz`);
+      assert.equal(answer.status, 400);
+      assert.equal(answer.headers.get('connection'), 'close');
+      const { errors } = (await answer.json()) as { errors: readonly { message: string }[] };
+      assert.match(errors[0]?.message ?? '', /this port wants TLS, .* https:\/\//);
+    }
+    await server.stop();
+    assert.equal(server.output().match(/sent plain HTTP to the port for TLS/g)?.length, 1, server.output());
+  });
 });
 
 /** A folder of authorities, as certs.d has one for each registry: every `*.crt` counts. */

@@ -557,7 +557,7 @@ describe('keys that are refused', () => {
         'a self-certification of version 3',
         () => simpleCertificate(makeKey('rsa2048'), 'a', { version: 3, flags: null }),
         'KEY_UNUSABLE',
-        /no user ID/,
+        /bound by a signature of version 3; wanted version 4/,
       ],
     ];
   for (const [what, bytes, code, sentence] of CASES) {
@@ -606,6 +606,69 @@ describe('keys that are refused', () => {
     for (const createdAt of [T0 - 1, NOW.getTime() / 1000 + 86_400]) {
       assert.equal((await refusal(simpleCertificate(key, 'a', { createdAt }))).code, 'KEY_UNUSABLE');
     }
+  });
+});
+
+describe('the reason why no user ID counts', () => {
+  const key = makeKey();
+  const critical = subpacket(0x80 | 99, Uint8Array.of(1));
+  const twice = subpacket(27, Uint8Array.of(3));
+  const reasons: readonly [string, Parameters<typeof simpleCertificate>[2], string, RegExp][] = [
+    [
+      'a certification that is yet to come',
+      { createdAt: T0 + 366 * 86_400 },
+      'KEY_UNUSABLE',
+      /bound by a signature of 2021-09-14T12:26:40.000Z, which is yet to come; compare the clocks/,
+    ],
+    [
+      'one by Ed25519 over SHA-1',
+      { hash: 'sha1' },
+      'ALGORITHM_WEAK',
+      /over a hash that is shorter than the curve/,
+    ],
+    ['one from before the key', { createdAt: T0 - 60 }, 'KEY_UNUSABLE', /before the key was made/],
+    ['a critical subpacket', { hashed: [critical] }, 'KEY_UNUSABLE', /with a critical subpacket of type 99/],
+    ['a subpacket that is there twice', { hashed: [twice] }, 'KEY_UNUSABLE', /two subpackets of type 27/],
+  ];
+  for (const [what, options, code, why] of reasons) {
+    test(`is told: ${what}`, async () => {
+      const told = await refusal(simpleCertificate(key, 'alice', options));
+      assert.equal(told.code, code);
+      assert.match(told.message, why);
+    });
+  }
+
+  test('is not taken from what another has signed', async () => {
+    const other = onUserId(key, 'alice', { createdAt: T0 + 366 * 86_400 }, makeKey());
+    const told = await refusal(join(primaryPacket(key), userIdPacket('alice'), other));
+    assert.match(told.message, /has no user ID that it vouches for itself/);
+  });
+});
+
+describe('a signing subkey of a kind that is not taken', () => {
+  const key = makeKey();
+  const weak = makeKey('rsa1024', T0 + 10);
+  const withSubkey = (flags: number) =>
+    join(simpleCertificate(key), subkeyPacket(weak), binding(key, weak, { flags }));
+
+  test('is left out, and that is told', async () => {
+    const { details, warnings } = await cleanOne(withSubkey(FLAGS.sign));
+    assert.deepEqual(details.subkeys, []);
+    assert.deepEqual(
+      warnings.map(({ code }) => code),
+      ['SUBKEY_LEFT_OUT'],
+    );
+    assert.match(
+      warnings[0]?.message ?? '',
+      new RegExp(`${weak.fingerprint} was left out.*RSA key of 1024 bits`),
+    );
+  });
+
+  test('is not told of when it may only encrypt, or when the key has not bound it', async () => {
+    assert.deepEqual((await cleanOne(withSubkey(FLAGS.encrypt))).warnings, []);
+    const bound = binding(makeKey(), weak, { flags: FLAGS.sign });
+    const foreign = join(simpleCertificate(key), subkeyPacket(weak), bound);
+    assert.deepEqual((await cleanOne(foreign)).warnings, []);
   });
 });
 

@@ -389,6 +389,27 @@ const SHAPES: readonly Row[] = [
   ),
 ];
 
+describe('base64', () => {
+  const encoded = right.toString('base64');
+  for (const [how, text] of [
+    ['in one line', encoded],
+    ['in lines', `${encoded.replace(/.{76}/g, '$&\n')}\n`],
+  ] as const) {
+    test(`of a message ${how} is told as that`, async () => {
+      const { refusal } = await examineMessage(Buffer.from(text), keyring, NOW);
+      assert.equal(refusal?.code, 'FIRST_BYTE');
+      assert.match(refusal.message, /encoded in base64/);
+    });
+  }
+
+  test('of anything else is told by its first byte', async () => {
+    for (const text of ['hello world', Buffer.from('<html></html>').toString('base64'), 'yyyy!']) {
+      const { refusal } = await examineMessage(Buffer.from(text), keyring, NOW);
+      assert.match(refusal?.message ?? '', /begins with the byte 0x/, text);
+    }
+  });
+});
+
 describe('the structure of a signature', () => {
   for (const [what, bytes, verdict, code, form] of SHAPES) {
     test(`${what}: ${code ?? verdict}`, async () => {

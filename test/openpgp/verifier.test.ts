@@ -140,6 +140,45 @@ describe('a good signature', () => {
   });
 });
 
+describe('the reason told', () => {
+  const reasons: readonly [string, MessageOptions, RegExp][] = [
+    [
+      'a critical notation',
+      { hashed: [notation('x@example.invalid', 'y', true)] },
+      /^the signature has a critical notation, /,
+    ],
+    [
+      'an unhashed critical notation',
+      { unhashed: [notation('x@example.invalid', 'y', true)] },
+      /^the signature has a critical notation, /,
+    ],
+    [
+      'a critical subpacket that nobody knows',
+      { hashed: [subpacket(99, Buffer.of(1), true)] },
+      /^the signature has a critical subpacket of type 99, /,
+    ],
+    [
+      'a text whose lines end in LF alone',
+      { type: 1, literal: { format: 't' } },
+      /^the signature is over a text, whose lines do not end in CR LF/,
+    ],
+  ];
+  for (const [what, options, why] of reasons) {
+    test(`of one with ${what} is that`, async () => {
+      const content = options.type === 1 ? Buffer.from(PAYLOAD.toString().replaceAll(',', ',\n')) : PAYLOAD;
+      const { code, message: told } = await found(message(key, content, options), certificate(key));
+      assert.equal(code, 'SIGNATURE_BAD');
+      assert.match(told ?? '', why);
+    });
+  }
+
+  test('of one with a critical notation over other content is the content', async () => {
+    const changed = message(key, PAYLOAD, { hashed: [notation('x@example.invalid', 'y', true)] });
+    changed[changed.indexOf('v1') + 1] = 0x32;
+    assert.match((await found(changed, certificate(key))).message ?? '', /one of them was changed/);
+  });
+});
+
 describe('a signature that is refused', () => {
   type Row = readonly [what: string, options: MessageOptions, verdict: Verdict, code: RefusalCode | null];
   const broken = (right: Buffer) =>

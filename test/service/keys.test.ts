@@ -30,6 +30,7 @@ const clean = (fingerprint: string, bytes: string, more: Partial<KeyDetails> = {
   kind: 'clean',
   details: detailsOf(fingerprint, more),
   certificate: Buffer.from(bytes),
+  warnings: [],
 });
 
 /** A store in memory, as far away as a network, whose writes end when the test says so. */
@@ -119,7 +120,10 @@ describe('adding keys', () => {
     const { service, keys, events, refusals, clock } = await open((text) => [clean(FPR, text), refused]);
     const results = await service.add(send('one'), ALICE);
     assert.deepEqual(results, [
-      { result: 'added', fingerprint: FPR, userIds: ['Alice'], state: 'valid', expiresAt: null },
+      {
+        ...{ result: 'added', fingerprint: FPR, userIds: ['Alice'], state: 'valid', expiresAt: null },
+        warnings: [],
+      },
       { result: 'refused', fingerprint: OTHER, code: 'ALGORITHM_WEAK', message: 'DSA' },
     ]);
     clock.pass(1000);

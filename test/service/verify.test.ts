@@ -170,7 +170,12 @@ function open() {
   const clean = (name: string): CleanedCertificate =>
     name === 'bad'
       ? { kind: 'refused', fingerprint: null, code: 'ALGORITHM_WEAK', message: 'weak' }
-      : { kind: 'clean', details: keyOf({ fingerprint: name }), certificate: Buffer.from(name) };
+      : {
+          kind: 'clean',
+          details: keyOf({ fingerprint: name }),
+          certificate: Buffer.from(name),
+          warnings: [],
+        };
   const verifier = {
     async cleanCertificates(bytes: Uint8Array) {
       const names = Buffer.from(bytes).toString().split(' ');

@@ -1,0 +1,64 @@
+// What was met in the field, as files that gpg and others have made, and the right answer to each by the command itself.
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runLookaside } from '../clients/server.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+
+const FIELD = fileURLToPath(new URL('../../../test/field/', import.meta.url));
+const inField = (...names: readonly string[]) => path.join(FIELD, ...names);
+
+let temp: TempFolder;
+before(async () => {
+  temp = await openTempFolder();
+});
+after(() => temp?.[Symbol.asyncDispose]());
+
+const REFERENCE = 'localhost:5055/var/app:v1';
+
+function verify(signature: string, keyring: string, reference: string, ...more: readonly string[]) {
+  const manifest = path.join(path.dirname(signature), 'manifest');
+  return runLookaside(['verify', manifest, reference, signature, '--keyring', keyring, ...more]);
+}
+
+describe('what was met in the field', () => {
+  test('every armour that gpg takes is taken by key add', async () => {
+    const files = readdirSync(inField('armour')).map((name) => inField('armour', name));
+    assert.ok(files.length >= 6);
+    const outcome = await runLookaside(['key', 'add', ...files, '--data', path.join(temp.path, 'armour')]);
+    assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
+  });
+
+  test('a critical notation is named', async () => {
+    const outcome = await verify(
+      inField('critical-notation', 'critical-notation.sig'),
+      inField('critical-notation', 'rel.asc'),
+      REFERENCE,
+    );
+    assert.equal(outcome.status, 1, outcome.stderr);
+    assert.match(outcome.stdout, /SIGNATURE_BAD: the signature has a critical notation/);
+    assert.doesNotMatch(outcome.stdout, /changed/);
+  });
+
+  test('base64 is told as such', async () => {
+    const outcome = await runLookaside([
+      ...['verify', inField('critical-notation', 'manifest'), REFERENCE],
+      ...[inField('base64', 'from-configmap.txt'), '--keyring', inField('critical-notation', 'rel.asc')],
+    ]);
+    assert.equal(outcome.status, 1, outcome.stderr);
+    assert.match(outcome.stdout, /FIRST_BYTE: the signature is encoded in base64, .* base64 -d < in > out/);
+  });
+
+  test('the fingerprint any stands for every key that is trusted, as in skopeo, but not beside another', async () => {
+    const files = [inField('v5-subkey', 'b.signature'), inField('v5-subkey', 'v5sub.gpg')] as const;
+    const reference = 'localhost:5055/busybox:latest';
+    const good = await verify(...files, reference, '--fingerprint', 'any');
+    assert.equal(good.status, 0, good.stdout + good.stderr);
+    const other = `any,${'A'.repeat(40)}`;
+    const mixed = await verify(...files, reference, '--fingerprint', other);
+    assert.equal(mixed.status, 2);
+    assert.match(mixed.stderr, /"any" is no fingerprint/);
+  });
+});
