@@ -5,6 +5,7 @@
 // is free of it, and needs Node.js 22. So nothing of it is ever let go: a connection keeps its statements, and the
 // module its connections. They are few: two databases a day beside those that stay open, about 30 statements each.
 import SqliteDatabase, { type Database, type Options, type Statement } from 'better-sqlite3';
+import { LookasideError, systemCode } from '../domain/errors.ts';
 
 const kept: object[] = [];
 
@@ -13,9 +14,31 @@ function keep<T extends object>(object: T): T {
   return object;
 }
 
+/** @throws LookasideError STORE_UNAVAILABLE where SQLite itself is missing; SQLite's own errors */
+function open(file: string, options: Options): Database {
+  try {
+    return new SqliteDatabase(file, options);
+  } catch (error) {
+    if (!isUncompiled(error)) throw error;
+    throw new LookasideError(
+      'STORE_UNAVAILABLE',
+      `the database is missing: better-sqlite3 was installed without its compiled part, as npm --ignore-scripts leaves it, or for another Node.js than ${process.version}; install lookaside again without --ignore-scripts, or name a server elsewhere by --server`,
+      { cause: error },
+    );
+  }
+}
+
+function isUncompiled(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    error.message.startsWith('Could not locate the bindings file') ||
+    systemCode(error) === 'ERR_DLOPEN_FAILED'
+  );
+}
+
 /** As `new Database(file, options)`. Prepare a statement once and use it often: each is kept for good. */
 export function connect(file: string, options: Options = {}): Database {
-  const db = keep(new SqliteDatabase(file, options));
+  const db = keep(open(file, options));
   const prepare = db.prepare.bind(db);
   const questions = new Map<string, Statement>();
 
