@@ -1,12 +1,16 @@
 // Loaded ahead of a test file: ends its process, with the names of the tests that run, once none has begun or ended for two
 // minutes. From a thread of its own, because a test may also hang without ever letting go of the main one.
 import { writeSync } from 'node:fs';
+import { availableParallelism, loadavg } from 'node:os';
 import process from 'node:process';
 import { afterEach, beforeEach } from 'node:test';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
-/** A test takes less than half of it on a machine with as many runs as processors. */
+/** The longest test takes 23 s on two processors with nothing else to do. */
 const LIMIT_MS = 120_000;
+/** On a machine where each processor has more to do than this, a test has so many times the limit. */
+const MUCH_LOAD = 3;
+const TIMES_UNDER_LOAD = 3;
 /** How long a process may take to end what it has started. */
 const END_MS = 5000;
 
@@ -35,11 +39,20 @@ function startWatch() {
 
 function watch() {
   let state = { running: [], last: 'none at all' };
-  const timer = setTimeout(giveUp, workerData.limitMs);
+  let times = 0;
+  const timer = setTimeout(look, workerData.limitMs);
   parentPort.on('message', (now) => {
     state = now;
+    times = 0;
     timer.refresh();
   });
+
+  function look() {
+    times += 1;
+    const isLoaded = loadavg()[0] > MUCH_LOAD * availableParallelism();
+    if (isLoaded && times < TIMES_UNDER_LOAD) timer.refresh();
+    else giveUp();
+  }
 
   function giveUp() {
     const what =
@@ -48,7 +61,8 @@ function watch() {
         : `none runs, and the last that did is ${state.last}`;
     // not by the main thread, which may be what hangs
     const { file, limitMs } = workerData;
-    writeSync(2, `no test of ${file} has begun or ended for ${limitMs / 1000} s: ${what}\n`);
+    const seconds = (times * limitMs) / 1000;
+    writeSync(2, `no test of ${file} has begun or ended for ${seconds} s: ${what}\n`);
     process.kill(process.pid, 'SIGTERM');
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), END_MS);
   }
