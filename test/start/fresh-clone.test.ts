@@ -31,6 +31,9 @@ const folder = mkdtempSync(join(tmpdir(), 'lookaside-start-'));
 const clone = join(folder, 'lookaside');
 const home = join(folder, 'home');
 const started = new Set<ChildProcess>();
+// also when this process is told to end in the middle of a test: npm would go on to compile
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
+process.once('exit', endStarted);
 let binaries: Binaries;
 
 // A login's environment, without npm's additions. Port 0, because 8000 may be taken on the machine that tests.
@@ -38,6 +41,12 @@ const PATH = (process.env.PATH ?? '')
   .split(delimiter)
   .filter((entry) => !/node_modules\/\.bin$|node-gyp-bin$/.test(entry));
 const ENV = { HOME: home, PATH: PATH.join(delimiter), LOOKASIDE_LISTEN: '127.0.0.1:0' };
+
+/** By a signal that npm start can pass on to the npm and the compilers that it has started. */
+function endStarted(): void {
+  for (const { pid } of started) if (pid !== undefined) process.kill(-pid, 'SIGTERM');
+  started.clear();
+}
 
 /** Runs a command in the clone to its end. */
 function inClone(command: string, args: readonly string[], env: NodeJS.ProcessEnv = ENV) {
@@ -52,6 +61,7 @@ async function npmStart(options: readonly string[] = [], listen = ENV.LOOKASIDE_
   const env = { ...ENV, ...binaries.env, LOOKASIDE_LISTEN: listen };
   const npm = spawn('npm', ['start', ...options], { cwd: clone, env, detached: true });
   started.add(npm);
+  npm.once('close', () => started.delete(npm));
   let output = '';
   const url = await new Promise<string>((resolve, reject) => {
     const collect = (chunk: string) => {
@@ -71,7 +81,6 @@ async function npmStart(options: readonly string[] = [], listen = ENV.LOOKASIDE_
     const closed = once(npm, 'close', { signal: AbortSignal.timeout(20_000) });
     npm.kill('SIGTERM');
     const [code, signal] = await closed;
-    started.delete(npm);
     return code ?? signal;
   };
   return { url, seconds, output: () => output, stop };
@@ -124,7 +133,7 @@ describe('in a fresh clone', () => {
   });
   after(() => {
     binaries?.server.close();
-    for (const { pid } of started) if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+    endStarted();
     rmSync(folder, { recursive: true, force: true });
   });
 
