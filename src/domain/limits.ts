@@ -58,9 +58,11 @@ export const CLOCK_LEAD_MS = 5 * 60 * 1000;
 export const MAX_CERTIFICATES_BYTES = 4 * 1024 * 1024;
 export const MAX_CERTIFICATES = 64;
 export const MAX_CERTIFICATE_BYTES = 64 * 1024;
+/** Of those that are not revoked. Of 1,195 keys of Debian's developers one has 12, and 9 that are revoked. */
 export const MAX_USER_IDS = 20;
 export const MAX_USER_ID_BYTES = 1024;
-export const MAX_SUBKEYS = 20;
+/** Of those that may sign. Of 1,195 keys of Debian's developers one has 21, each for a year. */
+export const MAX_SUBKEYS = 32;
 
 /** One batch of uploads. */
 export const MAX_BATCH_PARTS = 100;

@@ -21,7 +21,13 @@ import type { CleanedCertificate } from '../domain/ports.ts';
 import { quoted } from '../domain/text.ts';
 import { displacedArmor, untrustedBlocks } from './armor.ts';
 import { describe } from './certificate-details.ts';
-import { type CertificateFacts, doubtOfCertifications, namesKey, readFacts } from './certificate-facts.ts';
+import {
+  type CertificateFacts,
+  doubtOfCertifications,
+  namesKey,
+  readFacts,
+  saysSign,
+} from './certificate-facts.ts';
 import {
   type MergedCertificate,
   merge,
@@ -30,6 +36,7 @@ import {
   type UntrustedRevocation,
 } from './certificate-parts.ts';
 import { hex } from './fields.ts';
+import { isRevoked } from './key-state.ts';
 import { warningsOf } from './key-warnings.ts';
 import {
   fingerprintOf,
@@ -288,11 +295,13 @@ function isBoundByMd5(primary: PublicKey, { userIds }: UntrustedCertificate): bo
     );
 }
 
+/** Subkeys that may not sign, and user IDs that are revoked, are bounded by the size of the whole alone: few have many others. */
 function refuseTooMany({ userIds, subkeys }: CertificateFacts): void {
-  if (userIds.length > MAX_USER_IDS) {
+  const namesInForce = userIds.filter((userId) => !isRevoked(userId)).length;
+  if (namesInForce > MAX_USER_IDS) {
     throw new LookasideError(
       'TOO_LARGE',
-      `the key has ${userIds.length} user IDs; wanted at most ${MAX_USER_IDS}: ${TRIM}`,
+      `the key has ${namesInForce} user IDs that are not revoked; wanted at most ${MAX_USER_IDS}: ${TRIM}`,
     );
   }
   const largest = Math.max(...userIds.map(({ body }) => body.length));
@@ -302,10 +311,11 @@ function refuseTooMany({ userIds, subkeys }: CertificateFacts): void {
       `a user ID of the key has ${largest} bytes; wanted at most ${MAX_USER_ID_BYTES}: ${TRIM}`,
     );
   }
-  if (subkeys.length > MAX_SUBKEYS) {
+  const signing = subkeys.filter(({ binding }) => binding === null || saysSign(binding.signature)).length;
+  if (signing > MAX_SUBKEYS) {
     throw new LookasideError(
       'TOO_LARGE',
-      `the key has ${subkeys.length} subkeys; wanted at most ${MAX_SUBKEYS}: ${TRIM}`,
+      `the key has ${signing} subkeys that may sign; wanted at most ${MAX_SUBKEYS}: ${TRIM}`,
     );
   }
 }

@@ -9,8 +9,8 @@ import type { Writer } from './writer.ts';
 
 // a certificate has 64 KiB at most
 const PAGE_KEYS = 100;
-// What a key weighs in the writer's queue besides its certificate: 20 user ids of 1 KiB, 20 subkeys.
-const DETAILS_BYTES = 32 * 1024;
+// What a key weighs in the writer's queue besides its certificate: 64 KiB of the smallest subkeys are 400 of them.
+const DETAILS_BYTES = 96 * 1024;
 
 interface KeyRow {
   readonly id: number;

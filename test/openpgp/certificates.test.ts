@@ -738,7 +738,7 @@ describe('limits, at and one over', () => {
     assert.equal((await details(withUserIds(names(MAX_USER_IDS)))).userIds.length, MAX_USER_IDS);
     const refused = await refusal(withUserIds(names(MAX_USER_IDS + 1)));
     assert.equal(refused.code, 'TOO_LARGE');
-    assert.match(refused.message, /21 user IDs; wanted at most 20/);
+    assert.match(refused.message, /21 user IDs that are not revoked; wanted at most 20/);
   });
 
   test('the length of a user ID', async () => {
@@ -753,7 +753,20 @@ describe('limits, at and one over', () => {
     assert.equal((await details(withSubkeys(MAX_SUBKEYS))).subkeys.length, MAX_SUBKEYS);
     const refused = await refusal(withSubkeys(MAX_SUBKEYS + 1));
     assert.equal(refused.code, 'TOO_LARGE');
-    assert.match(refused.message, /21 subkeys; wanted at most 20/);
+    assert.match(refused.message, /33 subkeys that may sign; wanted at most 32/);
+  });
+
+  test('revoked user IDs and subkeys that only encrypt do not count', async () => {
+    const revoked = names(30).map((name) => {
+      const revocation = onUserId(key, name, { type: TYPES.certificationRevocation, createdAt: T0 + 90 });
+      return join(userIdPacket(name), onUserId(key, name), revocation);
+    });
+    const encrypting = Array.from({ length: 40 }, (_, i) => {
+      const subkey = makeKey('ed25519', T0 + i); // of a kind that could sign
+      return join(subkeyPacket(subkey), binding(key, subkey, { flags: FLAGS.encrypt }));
+    });
+    const found = await details(join(simpleCertificate(key), ...revoked, ...encrypting));
+    assert.deepEqual([found.userIds, found.subkeys.length], [['alice'], 40]);
   });
 
   test('the whole, cleaned', async () => {
