@@ -49,6 +49,9 @@ export const MAX_UNPACKED_BYTES = 1024 * 1024;
 /** A signature packet; gpg refuses larger ones. */
 export const MAX_SIGNATURE_PACKET_BYTES = 16 * 1024;
 
+/** One of version 6, which gpg does not read at all: the largest signature of RFC 9980, SLH-DSA-SHAKE-256s or -256f, has 49,856 bytes. */
+export const MAX_VERSION_6_PACKET_BYTES = 64 * 1024;
+
 export const MAX_MPI_BITS = 8192;
 
 /** How far ahead of ours a signer's clock may be. */

@@ -16,7 +16,7 @@ const ARMOR =
   /^\r?\n(?:(?:Version|Comment): [^\r\n]*\r?\n)*\r?\n((?:[A-Za-z0-9+/=]+\r?\n)*?)(?:=([A-Za-z0-9+/]{4})\r?\n)?-----END PGP SIGNATURE-----(?:\r?\n)?$/;
 
 /** A longer armour than that of the largest signature packet is none. */
-const MAX_ARMOR_CHARACTERS = 32 * 1024;
+const MAX_ARMOR_CHARACTERS = 96 * 1024;
 
 /** Null when the data does not begin as one; a reason, as part of a sentence, when it is malformed. */
 export function readCleartext(data: Uint8Array): Cleartext | string | null {

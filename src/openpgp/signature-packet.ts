@@ -1,6 +1,6 @@
 // The one reading of a signature packet (RFC 9580, section 5.2; version 3: RFC 4880, section 5.2.2), bounded before
 // anything else looks at it. Nothing in it is vouched for by anybody yet, and what is not hashed never will be.
-import { MAX_MPI_BITS, MAX_SIGNATURE_PACKET_BYTES } from '../domain/limits.ts';
+import { MAX_MPI_BITS, MAX_SIGNATURE_PACKET_BYTES, MAX_VERSION_6_PACKET_BYTES } from '../domain/limits.ts';
 import { Fields, withoutLeadingZeros } from './fields.ts';
 
 /** Signature types (RFC 9580, section 5.2.1). */
@@ -98,10 +98,11 @@ export interface MalformedSignature {
 export function readSignaturePacket(
   body: Uint8Array,
 ): ReadSignature | UnsupportedSignature | MalformedSignature {
-  if (body.length > MAX_SIGNATURE_PACKET_BYTES) {
-    return malformed(
-      `its signature packet has ${body.length} bytes, more than the ${MAX_SIGNATURE_PACKET_BYTES} that gpg reads`,
-    );
+  const isVersion6 = body[0] === 6;
+  const most = isVersion6 ? MAX_VERSION_6_PACKET_BYTES : MAX_SIGNATURE_PACKET_BYTES;
+  if (body.length > most) {
+    const why = isVersion6 ? 'any signature of version 6 has' : 'gpg reads';
+    return malformed(`its signature packet has ${body.length} bytes, more than the ${most} that ${why}`);
   }
   const fields = new Fields(body);
   const version = fields.octet();

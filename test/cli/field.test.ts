@@ -61,4 +61,11 @@ describe('what was met in the field', () => {
     assert.equal(mixed.status, 2);
     assert.match(mixed.stderr, /"any" is no fingerprint/);
   });
+
+  test('a signature by SLH-DSA, of 17 kB, is imported as unsupported', async () => {
+    const data = path.join(temp.path, 'slhdsa');
+    const outcome = await runLookaside(['import', inField('slhdsa'), '--data', data]);
+    assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
+    assert.match(outcome.stdout, /1 signatures stored \(1 unsupported\)/);
+  });
 });

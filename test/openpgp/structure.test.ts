@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { constants, deflateRawSync, deflateSync } from 'node:zlib';
 import type { RefusalCode } from '../../src/domain/errors.ts';
+import { MAX_VERSION_6_PACKET_BYTES } from '../../src/domain/limits.ts';
 import type { SignatureForm, Verdict } from '../../src/domain/verdict.ts';
 import { createKeyring } from '../../src/openpgp/keyring.ts';
+import { walkPackets } from '../../src/openpgp/packets.ts';
 import { examineMessage } from '../../src/openpgp/verifier.ts';
 import {
   certificate,
@@ -388,6 +390,23 @@ const SHAPES: readonly Row[] = [
     compressed(message(key, Buffer.alloc(1024 * 1024)), 'none'),
   ),
 ];
+
+test('a signature packet of version 6 may be as large as those of SLH-DSA, and no larger', async () => {
+  const sized = (bytes: number) => {
+    const small = message(key, PAYLOAD, { version: 6, numbers: () => Buffer.alloc(0) });
+    const packets = walkPackets(small);
+    const rest = bytes - (packets?.at(-1)?.body.length ?? 0);
+    return message(key, PAYLOAD, { version: 6, numbers: () => Buffer.alloc(rest, 1) });
+  };
+  for (const [bytes, verdict, code] of [
+    [17_400, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
+    [MAX_VERSION_6_PACKET_BYTES, 'unsupported', 'ALGORITHM_UNSUPPORTED'],
+    [MAX_VERSION_6_PACKET_BYTES + 1, 'unreadable', 'STRUCTURE_INVALID'],
+  ] as const) {
+    const judged = await examineMessage(sized(bytes), keyring, NOW);
+    assert.deepEqual([judged.verdict, judged.refusal?.code], [verdict, code], judged.refusal?.message);
+  }
+});
 
 describe('base64', () => {
   const encoded = right.toString('base64');
