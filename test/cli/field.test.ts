@@ -4,6 +4,7 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { makeDataDirectory } from '../clients/data-directory.ts';
 import { runLookaside } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 
@@ -27,7 +28,9 @@ describe('what was met in the field', () => {
   test('every armour that gpg takes is taken by key add', async () => {
     const files = readdirSync(inField('armour')).map((name) => inField('armour', name));
     assert.ok(files.length >= 6);
-    const outcome = await runLookaside(['key', 'add', ...files, '--data', path.join(temp.path, 'armour')]);
+    const data = path.join(temp.path, 'armour');
+    await makeDataDirectory(data);
+    const outcome = await runLookaside(['key', 'add', ...files, '--data', data]);
     assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
   });
 
