@@ -71,7 +71,9 @@ async function provideNode(version, folder) {
   const name = `node-${process.platform}-${process.arch}`;
   const prefix = join(folder, 'node_modules', name);
   if (existsSync(prefix)) return join(prefix, 'bin/node');
-  const args = ['install', '--prefix', folder, '--no-save', '--no-package-lock', '--ignore-scripts'];
+  // with --prefix alone npm looks for this machine's settings below it
+  const where = ['--prefix', folder, '--globalconfig', globalSettings()];
+  const args = ['install', ...where, '--no-save', '--no-package-lock', '--ignore-scripts'];
   const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
   const status = await run('npm', [...args, ...quiet, `${name}@${version}`]);
   if (status !== 0)
@@ -82,13 +84,16 @@ async function provideNode(version, folder) {
 
 /** npm looks beside the Node.js that runs it for this machine's settings, like the way to the registry. */
 function takeSettings(prefix) {
-  const { stdout } = spawnSync('npm', ['config', 'get', 'globalconfig'], { encoding: 'utf8' });
-  const file = stdout.trim();
+  const file = globalSettings();
   if (!existsSync(file)) return;
   const lines = readFileSync(file, 'utf8').split('\n');
   mkdirSync(join(prefix, 'etc'));
   // but where the headers of the machine's own Node.js lie
   writeFileSync(join(prefix, 'etc/npmrc'), lines.filter((line) => !/^\s*nodedir\s*=/.test(line)).join('\n'));
+}
+
+function globalSettings() {
+  return spawnSync('npm', ['config', 'get', 'globalconfig'], { encoding: 'utf8' }).stdout.trim();
 }
 
 function answerOf(node, expression) {
