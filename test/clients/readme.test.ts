@@ -15,6 +15,8 @@ const PROJECT = path.join(import.meta.dirname, '../../..');
 const README = path.join(PROJECT, 'README.md');
 /** The folder of the README’s commands, which a person who follows them has as well. */
 const OF_THE_MACHINE = '/tmp/lookaside-try';
+/** Some twenty programs one after another, which take 20 s where nothing else runs. */
+const SECTION_DEADLINE_MS = 180_000;
 const INSTALLATION = /^apt-get install .*\n/m;
 
 /** What Debian's golang-github-containers-common puts there. */
@@ -67,6 +69,7 @@ describe(
           LC_ALL: 'C',
           LOOKASIDE_DATA: path.join(folder.path, 'data'), // in place of ./data
         },
+        deadlineMs: SECTION_DEADLINE_MS,
       });
       assert.equal(ended.status, 0, ended.stdout + ended.stderr);
       return ended;
