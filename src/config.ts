@@ -274,6 +274,11 @@ type FlagName = 'listen' | 'registry' | 'data' | 'root' | 'url' | 'token_file' |
 /** Where the service unit has its data directory, and the image. */
 export const SYSTEM_DATA = '/var/lib/lookaside';
 
+/** Whether a server has ever used it, as far as may be seen by who asks. */
+export function isDataDirectory(dir: string): boolean {
+  return existsSync(join(dir, 'state.db'));
+}
+
 /** The value that a YAML document holds. @throws whatever the parser throws of what is none */
 export type ParseYaml = (text: string) => unknown;
 
@@ -328,7 +333,7 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
 function addSystemData(given: Given, { systemData, workingFolder }: ConfigInput): void {
   if (systemData === undefined || given.has('data') || existsSync(resolve(workingFolder, ORDINARY_DATA)))
     return;
-  if (existsSync(join(systemData, 'state.db'))) given.set('data', { text: systemData, source: 'default' });
+  if (isDataDirectory(systemData)) given.set('data', { text: systemData, source: 'default' });
 }
 
 function addEnvironment(given: Given, environment: NodeJS.ProcessEnv): void {

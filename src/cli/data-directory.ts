@@ -1,22 +1,17 @@
 // The data directory of this machine, for commands that change or ask what is there: in the wrong folder they would make
 // another one, and what they made would be nobody's.
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { SYSTEM_DATA } from '../config.ts';
+import { isDataDirectory, SYSTEM_DATA } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 
 /** @throws LookasideError CONFIG_INVALID when no server has ever used `dataDir` */
 export function requireDataDirectory(dataDir: string, systemData = SYSTEM_DATA): void {
   if (isDataDirectory(dataDir)) return;
-  const found = existsSync(dataDir) ? 'holds no state.db' : 'does not exist';
+  const found = existsSync(dataDir) ? 'holds no state.db that you may see' : 'does not exist';
   const other =
     systemData !== dataDir && isDataDirectory(systemData) ? ` There is one in ${systemData}.` : '';
   throw new LookasideError(
     'CONFIG_INVALID',
     `${dataDir} is no data directory of lookaside: it ${found}; wanted the one that the server was started with.${other} Name it by --data or LOOKASIDE_DATA, or a server elsewhere by --server; lookaside serve makes a new one`,
   );
-}
-
-function isDataDirectory(dir: string): boolean {
-  return existsSync(join(dir, 'state.db'));
 }

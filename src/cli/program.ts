@@ -185,7 +185,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--json', 'print JSON')
     .action(async (folder: string, options: DataOptions & { json?: boolean }) => {
       const { runBackup } = await import('./backup.ts');
-      finish(await runBackup(loadExisting(options), { folder, json: options.json === true }));
+      finish(await runBackup(loadHere(options), { folder, json: options.json === true }));
     });
 
   withData(program.command('restore'))
@@ -335,6 +335,13 @@ function loadForServer(options: Options): Config {
 function loadExisting(options: Options): Config {
   const config = loadForServer(options);
   if (config.remote.url === null) requireDataDirectory(config.data);
+  return config;
+}
+
+/** For commands that ask no server elsewhere. @throws LookasideError CONFIG_INVALID when there is no data directory */
+function loadHere(options: Options): Config {
+  const config = loadForServer(options);
+  requireDataDirectory(config.data);
   return config;
 }
 

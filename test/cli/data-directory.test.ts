@@ -37,12 +37,13 @@ describe('a command where no server has its data', () => {
       for (const data of ['typo', 'empty']) {
         await mkdir(inFolder('empty'), { recursive: true });
         const { status, stdout, stderr } = await run(lookaside(...command, '--data', data), {
-          env: { PATH: process.env.PATH ?? '' },
+          // a server that is named elsewhere does not count beside a folder on the command line
+          env: { PATH: process.env.PATH ?? '', LOOKASIDE_URL: 'http://nowhere.invalid' },
           cwd: temp.path,
         });
         assert.equal(status, 2, stderr);
         assert.equal(stdout, '');
-        const found = data === 'typo' ? 'does not exist' : 'holds no state.db';
+        const found = data === 'typo' ? 'does not exist' : 'holds no state.db that you may see';
         assert.ok(
           stderr.includes(`${inFolder(data)} is no data directory of lookaside: it ${found}; wanted`),
           stderr,
@@ -51,6 +52,20 @@ describe('a command where no server has its data', () => {
       assert.ok(!existsSync(inFolder('typo')) && !existsSync(inFolder('backup')));
     });
   }
+
+  test('a backup is of this machine, whatever server is named in the environment', async () => {
+    const { status, stderr } = await run(lookaside('backup', 'backup'), {
+      env: {
+        PATH: process.env.PATH ?? '',
+        LOOKASIDE_URL: 'http://nowhere.invalid',
+        LOOKASIDE_DATA: inFolder('typo'),
+      },
+      cwd: temp.path,
+    });
+    assert.equal(status, 2, stderr);
+    assert.ok(stderr.includes(`${inFolder('typo')} is no data directory`), stderr);
+    assert.ok(!existsSync(inFolder('backup')));
+  });
 
   test('is told of the one that the service of this machine has', async () => {
     await makeDataDirectory(inFolder('system'));
