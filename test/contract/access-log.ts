@@ -1,10 +1,11 @@
 // What every AccessLog promises, run over each implementation.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import type { ImageId } from '../../src/domain/image.ts';
 import type { AccessLimits, AccessLog, MissingCount, ReadCount } from '../../src/domain/ports.ts';
 import { imageAt } from './signature-index.ts';
+import { testOver } from './under-test.ts';
 
 export interface AccessLogUnderTest {
   readonly access: AccessLog;
@@ -58,16 +59,7 @@ export function later(ms: number): Date {
 }
 
 export function accessLogContract(name: string, open: () => Promise<AccessLogUnderTest>): void {
-  const test = (title: string, act: (under: AccessLogUnderTest) => Promise<void>): void => {
-    it(title, async () => {
-      const under = await open();
-      try {
-        await act(under);
-      } finally {
-        await under.close();
-      }
-    });
-  };
+  const test = testOver(open);
 
   describe(`${name}: what is written`, () => {
     test('has one row for what one client did with one signature in one minute', async (under) => {

@@ -1,11 +1,12 @@
 // What every AuditLog promises, run over each implementation.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import { leafText, type NewAuditEvent } from '../../src/domain/audit.ts';
 import type { AuditLog } from '../../src/domain/ports.ts';
 import { auditEvent } from './audit-event.ts';
 import { sha256 } from './signature-index.ts';
+import { testOver } from './under-test.ts';
 
 /** An event as it is kept. `private` and `salt` are null once it was forgotten who it was. */
 export interface KeptEvent {
@@ -25,16 +26,7 @@ export interface AuditLogUnderTest {
 }
 
 export function auditLogContract(name: string, open: () => Promise<AuditLogUnderTest>): void {
-  const test = (title: string, act: (under: AuditLogUnderTest) => Promise<void>): void => {
-    it(title, async () => {
-      const under = await open();
-      try {
-        await act(under);
-      } finally {
-        await under.close();
-      }
-    });
-  };
+  const test = testOver(open);
   const upTo = (last: number) => Array.from({ length: last }, (_, position) => position + 1);
 
   describe(name, () => {

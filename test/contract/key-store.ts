@@ -1,9 +1,10 @@
 // What every KeyStore promises, run over each implementation.
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import type { KeyDetails, KeyPart } from '../../src/domain/key.ts';
 import type { KeyStore } from '../../src/domain/ports.ts';
 import { auditEvent } from './audit-event.ts';
+import { testOver } from './under-test.ts';
 
 export interface KeyStoreUnderTest {
   readonly keys: KeyStore;
@@ -50,16 +51,7 @@ async function assertHolds(
 }
 
 export function keyStoreContract(name: string, open: () => Promise<KeyStoreUnderTest>): void {
-  const test = (title: string, act: (under: KeyStoreUnderTest) => Promise<void>): void => {
-    it(title, async () => {
-      const under = await open();
-      try {
-        await act(under);
-      } finally {
-        await under.close();
-      }
-    });
-  };
+  const test = testOver(open);
 
   describe(`${name}`, () => {
     test('a key that was put is found whole, by its fingerprint, and after another start', async (under) => {

@@ -1,10 +1,11 @@
 // What every TokenStore promises, run over each implementation.
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import type { Role, Token, TokenStore } from '../../src/domain/ports.ts';
 import { auditEvent } from './audit-event.ts';
 import { sha256 } from './signature-index.ts';
+import { testOver } from './under-test.ts';
 
 export interface TokenStoreUnderTest {
   readonly tokens: TokenStore;
@@ -33,16 +34,7 @@ async function found(tokens: TokenStore, hash: string): Promise<Token | null> {
 }
 
 export function tokenStoreContract(name: string, open: () => Promise<TokenStoreUnderTest>): void {
-  const test = (title: string, act: (under: TokenStoreUnderTest) => Promise<void>): void => {
-    it(title, async () => {
-      const under = await open();
-      try {
-        await act(under);
-      } finally {
-        await under.close();
-      }
-    });
-  };
+  const test = testOver(open);
 
   describe(name, () => {
     test('a token is found by its hash once it is made, and after another start', async (under) => {

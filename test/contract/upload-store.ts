@@ -1,10 +1,11 @@
 // What every UploadStore promises, run over each implementation.
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import type { ImageId } from '../../src/domain/image.ts';
 import type { NewUpload, UploadStore } from '../../src/domain/ports.ts';
 import { auditEvent } from './audit-event.ts';
 import { imageAt, sha256 } from './signature-index.ts';
+import { testOver } from './under-test.ts';
 
 export interface UploadStoreUnderTest {
   readonly uploads: UploadStore;
@@ -28,16 +29,7 @@ export function uploadOf(image: ImageId, content: string, told: Partial<NewUploa
 }
 
 export function uploadStoreContract(name: string, open: () => Promise<UploadStoreUnderTest>): void {
-  const test = (title: string, act: (under: UploadStoreUnderTest) => Promise<void>): void => {
-    it(title, async () => {
-      const under = await open();
-      try {
-        await act(under);
-      } finally {
-        await under.close();
-      }
-    });
-  };
+  const test = testOver(open);
 
   describe(name, () => {
     test("an image's uploads are there in their order once added, and after another start", async (under) => {
