@@ -40,7 +40,7 @@ export function isBuilt(root) {
 }
 
 async function install(root) {
-  say('installing dependencies (once; better-sqlite3 is compiled, about two minutes) …');
+  say('installing dependencies (once; better-sqlite3 is compiled: one to five minutes) …');
   // Overrides what a person's npm settings may say: without dev dependencies there is no compiler, without
   // scripts no database.
   const args = [
