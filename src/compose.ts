@@ -9,6 +9,7 @@ import type { BackupManifest, BackupSource } from './domain/backup.ts';
 import { isLookasideError, LookasideError } from './domain/errors.ts';
 import { isServer } from './domain/holder.ts';
 import { DEFAULT_SITE, type ImageId } from './domain/image.ts';
+import type { RegisteredKey } from './domain/key.ts';
 import { BEING_WRITTEN_MS } from './domain/limits.ts';
 import type { Log, SignatureIndex, Token } from './domain/ports.ts';
 import { escapeJson } from './domain/text.ts';
@@ -20,6 +21,7 @@ import { openRestoreTarget } from './files/restore-target.ts';
 import { makeRoot, openTree } from './files/tree.ts';
 import { openTreeWriter } from './files/tree-writer.ts';
 import { armorPublicKey } from './openpgp/armor.ts';
+import { warningsOfCertificate } from './openpgp/key-warnings.ts';
 import { isWholeSignature } from './openpgp/packets.ts';
 import { openVerifier } from './openpgp/pool.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from './service/access.ts';
@@ -622,7 +624,7 @@ async function listTokens({ data }: Config): Promise<readonly Token[]> {
   }
 }
 
-type ReadKeys = Pick<KeyService, 'list' | 'find' | 'armor'>;
+type ReadKeys = Pick<KeyService, 'list' | 'find' | 'armor' | 'warnings'>;
 
 async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Promise<T>): Promise<T> {
   const keys = openKeysReadOnly(data);
@@ -631,10 +633,26 @@ async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Promise<T>
       list: async () => (await keys?.list()) ?? [],
       find: (name) => findKey(keys ?? NO_KEYS, name),
       armor: ({ certificate }) => armorPublicKey(certificate),
+      warnings: ({ certificate }) => warningsOfCertificate(certificate),
     });
   } finally {
     keys?.close();
   }
+}
+
+/** The keys, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE; whatever `act` throws */
+export function readKeys<T>(config: Config, act: (keys: KeyReader) => Promise<T>): Promise<T> {
+  return withKeys(config, (keys) =>
+    act({
+      ...keys,
+      armorAll: (chosen) => armorPublicKey(Buffer.concat(chosen.map(({ certificate }) => certificate))),
+    }),
+  );
+}
+
+export interface KeyReader extends ReadKeys {
+  /** All in one block: some clients read no second one. */
+  armorAll(keys: readonly RegisteredKey[]): string;
 }
 
 const NO_KEYS = { list: async () => [], find: async () => null };

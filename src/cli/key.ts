@@ -1,7 +1,7 @@
 // lookaside key add, list, show.
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
-import type { KeyResult, ShownKey, ShownPart } from '../domain/key.ts';
+import type { KeyResult, KeyWarning, ShownKey, ShownPart } from '../domain/key.ts';
 import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
@@ -85,13 +85,20 @@ export interface KeyShowOptions {
 export async function runKeyShow(config: Config, { name, json }: KeyShowOptions): Promise<number> {
   const key = await administer(config, ({ keys }) => keys.show(name));
   if (json) printJson(key);
-  else print(`${formatKey(key)}\n\n${escapeLines(key.armored).trimEnd()}`);
+  else
+    print(
+      [formatKey(key), ...key.warnings.map(formatWarning), escapeLines(key.armored).trimEnd()].join('\n\n'),
+    );
   return EXIT.done;
 }
 
 /** The armour may come from a server that is not to be trusted with this terminal. */
 function escapeLines(text: string): string {
   return text.split('\n').map(escapeTerminal).join('\n');
+}
+
+function formatWarning({ code, message }: KeyWarning): string {
+  return escapeTerminal(`warning: ${code}: ${message}`);
 }
 
 /** A table, and under it why each refused one was, and what is to be known of those that were taken. */

@@ -11,6 +11,7 @@ import {
 } from '../config.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { requireDataDirectory } from './data-directory.ts';
+import type { KeyReaderName } from './key-export.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { VERSION } from './version.ts';
@@ -199,7 +200,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
 
   const key = program
     .command('key')
-    .description('add, list and show the keys that signatures are verified with');
+    .description('add, list, show and export the keys that signatures are verified with');
   withServerOrData(key.command('add'))
     .description('add public keys, or what is new of them: a later expiry, a revocation')
     .argument('<file...>', 'what gpg --export writes, armoured or not; - is standard input')
@@ -222,6 +223,18 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .action(async (name: string, options: ServerOrDataOptions & { json?: boolean }) => {
       const { runKeyShow } = await import('./key.ts');
       finish(await runKeyShow(loadExisting(options), { name, json: options.json === true }));
+    });
+  withData(key.command('export'))
+    .description('write keys, armoured in one block, for the file that a policy names')
+    .argument('[fingerprint...]', '40 hex digits, or the key ID of 16; all keys unless named')
+    .addOption(
+      new Option('--for <client>', 'what reads them: keys that it cannot read are left out, and told')
+        .choices(['gpg-2.2', 'gpg-2.4', 'sequoia', 'openshift'])
+        .default('gpg-2.2'),
+    )
+    .action(async (names: string[], options: DataOptions & { for: KeyReaderName }) => {
+      const { runKeyExport } = await import('./key-export.ts');
+      finish(await runKeyExport(loadExisting(options), { names, reader: options.for }));
     });
 
   withRemote(program.command('verify'))

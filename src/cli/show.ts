@@ -81,6 +81,7 @@ function factsOf(
     ['form', signature.form],
     ['size', `${sizeBytes} bytes`],
     ['sha256', signature.signatureSha256],
+    ...signature.warnings.map(({ code, message }) => ['warning', `${code}: ${message}`] as const),
   ];
   return facts.flatMap(([label, value]) => (value === null ? [] : [[label, value] as const]));
 }

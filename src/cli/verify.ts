@@ -11,6 +11,7 @@ import { escapeTerminal } from '../domain/text.ts';
 import {
   type CheckedSignature,
   type RefusedKey,
+  type SourceWarning,
   signaturesOf,
   trustKeys,
   type UntrustedKeys,
@@ -63,6 +64,7 @@ export interface Verification {
   readonly manifestDigest: string;
   readonly signatures: readonly CheckedSignature[];
   readonly refusedKeys: readonly RefusedKey[];
+  readonly keyWarnings: readonly SourceWarning[];
 }
 
 async function verify(config: Config, options: VerifyOptions): Promise<Verification> {
@@ -72,7 +74,7 @@ async function verify(config: Config, options: VerifyOptions): Promise<Verificat
   await using inputs = openInputs(config, options);
   await using verifier = openSignatureVerifier();
   const tools = { verifier, clock: systemClock };
-  const refusedKeys = await trustKeys(tools, await inputs.keys());
+  const keys = await trustKeys(tools, await inputs.keys());
   const keysFrom = options.keyrings.length === 0 ? 'server' : 'keyring';
   const question = { digest, reference, fingerprints, keysFrom } as const;
   const signatures = await verifySignatures(tools, question, await inputs.signatures(reference, digest));
@@ -81,7 +83,8 @@ async function verify(config: Config, options: VerifyOptions): Promise<Verificat
     dockerReference: formatReference(reference),
     manifestDigest: `${digest.algorithm}:${digest.hex}`,
     signatures,
-    refusedKeys,
+    refusedKeys: keys.refused,
+    keyWarnings: keys.warnings,
   };
 }
 
@@ -174,7 +177,7 @@ function invalid(message: string): LookasideError {
 
 /** A line for each key that could not be taken, one for each signature, and what comes of it. */
 export function formatVerification(verification: Verification): string {
-  const { dockerReference, manifestDigest, signatures, refusedKeys } = verification;
+  const { dockerReference, manifestDigest, signatures, refusedKeys, keyWarnings } = verification;
   const accepted = signatures.find(({ refusal }) => refusal === null);
   const outcome =
     accepted === undefined
@@ -182,6 +185,7 @@ export function formatVerification(verification: Verification): string {
       : `Signature verified using fingerprint ${accepted.fingerprint}, digest ${manifestDigest}`;
   return [
     ...refusedKeys.map(({ source, code, message }) => `key not used: ${source}: ${code}: ${message}`),
+    ...keyWarnings.map(({ source, code, message }) => `warning: ${source}: ${code}: ${message}`),
     ...signatures.map(formatSignature),
     outcome,
   ]

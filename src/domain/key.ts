@@ -29,7 +29,7 @@ export interface RegisteredKey extends KeyDetails {
 }
 
 /** Beside what is taken: what of it was left out, and which clients will not do with it. */
-export const KEY_WARNING_CODES = ['SUBKEY_LEFT_OUT', 'GPG22_CANNOT_IMPORT', 'SHA1_USER_IDS'] as const;
+export const KEY_WARNING_CODES = ['SUBKEY_LEFT_OUT', 'GPG_CANNOT_IMPORT', 'BOUND_BY_SHA1'] as const;
 
 export interface KeyWarning {
   readonly code: (typeof KEY_WARNING_CODES)[number];
@@ -53,6 +53,7 @@ export interface ShownKey extends ShownPart {
 }
 
 export interface ExportedKey extends ShownKey {
+  readonly warnings: readonly KeyWarning[];
   /** ASCII armour without comments. */
   readonly armored: string;
 }

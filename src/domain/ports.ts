@@ -285,6 +285,8 @@ export interface Verifier {
   cleanCertificates(untrusted: Uint8Array, now: Date): Promise<readonly CleanedCertificate[]>;
   /** ASCII armour of our own making. */
   armor(certificate: Uint8Array): string;
+  /** What cleaning left out of it, and which clients will not do with it. */
+  warningsOf(certificate: Uint8Array): readonly KeyWarning[];
   /** What examine and cleanCertificates work with from now on: binary, cleaned. */
   setKeyring(certificates: readonly Uint8Array[]): void;
   close(): Promise<void>;

@@ -1,4 +1,5 @@
 // A stored signature, as answers and pages show it.
+import type { Warning } from './receipt.ts';
 import type { State } from './state.ts';
 import type { SignatureForm } from './verdict.ts';
 
@@ -33,4 +34,6 @@ export interface StoredSignature {
   /** Null when it was not uploaded to us. */
   readonly uploader: string | null;
   readonly auditSeq: number | null;
+  /** Which clients do not read it there. */
+  readonly warnings: readonly Warning[];
 }

@@ -124,12 +124,16 @@ const WHO_CANNOT_READ: Partial<Record<SignatureForm, string>> = {
     'Clear-signed behind the tag simple-signing. OpenShift, Pulp, oc-mirror and pure-Go builds of podman, skopeo and CRI-O cannot read it; builds with GnuPG or Sequoia can, since containers/image 5.22.',
 };
 
-function renderState({ state, reason, form }: SignatureEntry): string {
+function renderState({ state, reason, form, warnings }: SignatureEntry): string {
   if (state === null) return '<small>The index is being made anew; look again in a moment.</small>';
   const meaning =
     SAYS_MORE.has(state) && reason !== null ? `${MEANINGS[state]} (${reason})` : MEANINGS[state];
   const readers = form === null ? undefined : WHO_CANNOT_READ[form];
-  const notes = [meaning, ...(readers === undefined ? [] : [readers])];
+  const notes = [
+    meaning,
+    ...(readers === undefined ? [] : [readers]),
+    ...warnings.map(({ message }) => message),
+  ];
   return `<strong class="${classOf(state)}">${state}</strong>${notes.map((note) => `<small>${escapeHtml(note)}</small>`).join('')}`;
 }
 

@@ -19,7 +19,7 @@ import {
 } from '../domain/limits.ts';
 import type { CleanedCertificate } from '../domain/ports.ts';
 import { quoted } from '../domain/text.ts';
-import { displacedArmor, untrustedBlocks } from './armor.ts';
+import { displacedArmor, type UntrustedBlock, untrustedBlocks } from './armor.ts';
 import { describe } from './certificate-details.ts';
 import {
   type CertificateFacts,
@@ -37,7 +37,7 @@ import {
 } from './certificate-parts.ts';
 import { hex } from './fields.ts';
 import { isRevoked } from './key-state.ts';
-import { warningsOf } from './key-warnings.ts';
+import { fileWarnings, warningsOf } from './key-warnings.ts';
 import {
   fingerprintOf,
   fingerprintOfSecretKey,
@@ -66,7 +66,10 @@ export function cleanCertificates(
   keyring: ReadonlyMap<string, Uint8Array>,
   now: Date,
 ): readonly CleanedCertificate[] {
-  const entries = readEntries(untrusted);
+  const blocks = readBlocks(untrusted);
+  const entries = readEntries(blocks);
+  if (entries.length === 0) throw new LookasideError('REQUEST_INVALID', whyNone(untrusted));
+  const ofFile = fileWarnings(blocks);
   const known = new Map(keyring);
   const results: CleanedCertificate[] = [];
   let leftUs = CHECKS_US;
@@ -77,7 +80,7 @@ export function cleanCertificates(
     const result = answer(entry, { known, now, budget });
     leftUs -= share - budget.left;
     if (result.kind === 'clean') known.set(result.details.fingerprint, result.certificate);
-    results.push(result);
+    results.push(result.kind === 'clean' ? { ...result, warnings: [...result.warnings, ...ofFile] } : result);
   }
   return results;
 }
@@ -85,15 +88,19 @@ export function cleanCertificates(
 /** A string: why its armour cannot be taken off. */
 type Entry = UntrustedCertificate | UntrustedRevocation | string;
 
-function readEntries(untrusted: Uint8Array): readonly Entry[] {
+function readBlocks(untrusted: Uint8Array): readonly UntrustedBlock[] {
   if (untrusted.length > MAX_CERTIFICATES_BYTES) {
     throw new LookasideError(
       'TOO_LARGE',
       `the file has ${untrusted.length} bytes; wanted at most ${MAX_CERTIFICATES_BYTES}: send fewer certificates at once`,
     );
   }
+  return untrustedBlocks(untrusted);
+}
+
+function readEntries(blocks: readonly UntrustedBlock[]): readonly Entry[] {
   const entries: Entry[] = [];
-  for (const block of untrustedBlocks(untrusted)) {
+  for (const block of blocks) {
     entries.push(...(typeof block === 'string' ? [block] : takeApart(block)));
     if (entries.length > MAX_CERTIFICATES) {
       throw new LookasideError(
@@ -102,7 +109,6 @@ function readEntries(untrusted: Uint8Array): readonly Entry[] {
       );
     }
   }
-  if (entries.length === 0) throw new LookasideError('REQUEST_INVALID', whyNone(untrusted));
   return entries;
 }
 

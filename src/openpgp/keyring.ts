@@ -48,7 +48,7 @@ function fingerprintsIn(certificate: Uint8Array): readonly string[] {
 }
 
 /** What holds when is asked of the facts each time: they are read for all times. */
-function readCertificate(bytes: Uint8Array): CertificateFacts | UnusableKey {
+export function readCertificate(bytes: Uint8Array): CertificateFacts | UnusableKey {
   const [entry] = takeApart(bytes);
   if (entry?.kind !== 'certificate') throw new Error('what begins with a public key is no certificate');
   const key = parsePublicKey(entry.primary.body);

@@ -3,10 +3,12 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { LookasideError } from '../domain/errors.ts';
+import type { KeyWarning } from '../domain/key.ts';
 import type { CleanedCertificate, Verifier } from '../domain/ports.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import { armorPublicKey } from './armor.ts';
 import type { JobName, Jobs, Reply, Request } from './jobs.ts';
+import { warningsOfCertificate } from './key-warnings.ts';
 
 const THREADS = 2;
 const EXAMINE_LIMIT_MS = 2000;
@@ -98,6 +100,10 @@ class Pool implements Verifier {
 
   armor(certificate: Uint8Array): string {
     return armorPublicKey(certificate);
+  }
+
+  warningsOf(certificate: Uint8Array): readonly KeyWarning[] {
+    return warningsOfCertificate(certificate);
   }
 
   setKeyring(certificates: readonly Uint8Array[]): void {

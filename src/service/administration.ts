@@ -44,10 +44,10 @@ export async function shownKeys(keys: Pick<KeyService, 'list'>, now: Date): Prom
 
 /** @throws LookasideError REQUEST_INVALID, NOT_FOUND */
 export async function exportedKey(
-  keys: Pick<KeyService, 'find' | 'armor'>,
+  keys: Pick<KeyService, 'find' | 'armor' | 'warnings'>,
   name: string,
   now: Date,
 ): Promise<ExportedKey> {
   const key = await keys.find(name);
-  return { ...showKey(key, now), armored: keys.armor(key) };
+  return { ...showKey(key, now), warnings: keys.warnings(key), armored: keys.armor(key) };
 }

@@ -13,7 +13,10 @@ export type DirectoryEntry = { readonly name: string; readonly type: 'directory'
 
 /** Without who uploaded it: pages may be open to anyone. */
 export interface SignatureEntry
-  extends Pick<StoredSignature, 'reason' | 'form' | 'fingerprint' | 'dockerReference' | 'signedAt'> {
+  extends Pick<
+    StoredSignature,
+    'reason' | 'form' | 'fingerprint' | 'dockerReference' | 'signedAt' | 'warnings'
+  > {
   readonly name: string;
   readonly type: 'file';
   readonly sizeBytes: number;
@@ -97,5 +100,6 @@ function toEntry(
     fingerprint: known?.fingerprint ?? null,
     dockerReference: known?.dockerReference ?? null,
     signedAt: known?.signedAt ?? null,
+    warnings: known?.warnings ?? [],
   };
 }

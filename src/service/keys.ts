@@ -5,6 +5,7 @@ import {
   type KeyPart,
   type KeyResult,
   type KeyState,
+  type KeyWarning,
   parseKeyName,
   type RegisteredKey,
   type ShownKey,
@@ -28,12 +29,14 @@ export interface KeyService {
   find(name: string): Promise<RegisteredKey>;
   /** ASCII armour without comments. */
   armor(key: RegisteredKey): string;
+  /** What of it was left out, and which clients will not do with it. */
+  warnings(key: RegisteredKey): readonly KeyWarning[];
 }
 
 export interface KeyServiceOptions {
   readonly store: KeyStore;
   readonly audit: AuditLog;
-  readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring' | 'armor'>;
+  readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring' | 'armor' | 'warningsOf'>;
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
   /**
@@ -60,6 +63,7 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
     list: () => store.list(),
     find: (name) => findKey(store, name),
     armor: ({ certificate }) => verifier.armor(certificate),
+    warnings: ({ certificate }) => verifier.warningsOf(certificate),
   };
 
   async function addAll(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]> {

@@ -14,6 +14,7 @@ import type {
   UploadStore,
   VerdictIndex,
 } from '../domain/ports.ts';
+import { readerWarnings } from '../domain/release-readers.ts';
 import { type State, stateOf } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { formatCursor, parseCursor } from './cursor.ts';
@@ -164,6 +165,12 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       signatureSha256: sha256,
       uploader: upload?.uploader ?? null,
       auditSeq: upload?.auditSeq ?? null,
+      warnings: readerWarnings({
+        image,
+        number: servedNumber,
+        signingFingerprint: row.signingFingerprint,
+        key: row.verdict === 'good' ? key : null,
+      }),
     };
   }
 

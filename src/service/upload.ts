@@ -4,7 +4,7 @@ import { isSameSignature, type Judged, saysTheSame, standsInFor } from '../domai
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import type { RegisteredKey } from '../domain/key.ts';
-import { LAST_OPENSHIFT_NUMBER, MAX_SIGNATURE_BYTES, MAX_SIGNATURES_PER_CLAIM } from '../domain/limits.ts';
+import { MAX_SIGNATURE_BYTES, MAX_SIGNATURES_PER_CLAIM } from '../domain/limits.ts';
 import {
   claimedImage,
   digestRefusal,
@@ -24,6 +24,7 @@ import type {
 } from '../domain/ports.ts';
 import type { BatchPart, BatchResult, Receipt, Warning } from '../domain/receipt.ts';
 import { parseReference } from '../domain/reference.ts';
+import { readerWarnings } from '../domain/release-readers.ts';
 import { type State, stateOf } from '../domain/state.ts';
 import type { Claim, Judgement, Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
@@ -190,11 +191,12 @@ export function createUploader(options: UploaderOptions): Uploader {
   async function toReceipt(image: ImageId, signature: Described, appended: Appended): Promise<Receipt> {
     const { fingerprint, signingFingerprint, dockerReference, signedAt } = signature;
     const now = { verdict: 'good', signingFingerprint, expiresAt: signature.expiresAt } as const;
+    const key = await keys.find(fingerprint);
     return {
       path: signaturePath(image, appended.number),
       number: appended.number,
       created: appended.outcome === 'created',
-      state: stateOf(now, await keys.find(fingerprint), clock.now()),
+      state: stateOf(now, key, clock.now()),
       fingerprint,
       signingFingerprint,
       manifestDigest: `${image.algorithm}:${image.hex}`,
@@ -202,7 +204,10 @@ export function createUploader(options: UploaderOptions): Uploader {
       signedAt,
       signatureSha256: appended.sha256,
       auditSeq: appended.auditSeq,
-      warnings: warningsOf(image, signature, appended),
+      warnings: [
+        ...warningsOf(image, signature, appended),
+        ...readerWarnings({ image, number: appended.number, signingFingerprint, key }),
+      ],
     };
   }
 
@@ -356,12 +361,6 @@ function warningsOf(image: ImageId, signature: Described, { outcome, number }: A
       : {
           code: 'SIGNING_SUBKEY',
           message: `signed by the subkey ${signature.signingFingerprint}; clients from before August 2025 accept primary keys alone (containers/podman#16406)`,
-        },
-    number <= LAST_OPENSHIFT_NUMBER
-      ? null
-      : {
-          code: 'OVER_NINE',
-          message: `stored as signature-${number}; OpenShift reads signature-1 to signature-${LAST_OPENSHIFT_NUMBER} alone`,
         },
     reference?.tag != null
       ? null

@@ -3,6 +3,7 @@
 // the rules of uploads.
 import { type ErrorCode, isLookasideError, LookasideError, type RefusalCode } from '../domain/errors.ts';
 import type { Digest, ImageId } from '../domain/image.ts';
+import type { KeyWarning } from '../domain/key.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type { CleanedCertificate, Clock, Verifier } from '../domain/ports.ts';
 import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
@@ -180,31 +181,48 @@ export interface RefusedKey {
   readonly message: string;
 }
 
+export interface SourceWarning extends KeyWarning {
+  readonly source: string;
+}
+
+export interface TrustedKeys {
+  readonly refused: readonly RefusedKey[];
+  readonly warnings: readonly SourceWarning[];
+}
+
 export interface TrustOptions {
   readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring'>;
   readonly clock: Pick<Clock, 'now'>;
 }
 
 /**
- * Makes these keys the ones to verify with, and tells which could not be taken. Copies of one key in several sources
+ * Makes these keys the ones to verify with, and tells which could not be taken, and what clients will make of them. Copies of one key in several sources
  * are merged. @throws LookasideError CONFIG_INVALID when no key is left, BUSY
  */
 export async function trustKeys(
   { verifier, clock }: TrustOptions,
   sources: readonly UntrustedKeys[],
-): Promise<readonly RefusedKey[]> {
+): Promise<TrustedKeys> {
   const trusted = new Map<string, Uint8Array>();
   const refused: RefusedKey[] = [];
+  const warnings = new Map<string, SourceWarning>();
   for (const { source, certificates } of sources) {
     for (const bytes of certificates) {
       for (const result of await cleaned(verifier, bytes, clock.now())) {
-        if (result.kind === 'clean') trusted.set(result.details.fingerprint, result.certificate);
-        else refused.push(told(source, result));
+        if (result.kind === 'refused') {
+          refused.push(told(source, result));
+          continue;
+        }
+        trusted.set(result.details.fingerprint, result.certificate);
+        // what is said of a file is said with each of its keys
+        for (const warning of result.warnings) {
+          warnings.set(`${source}\n${warning.message}`, { source, ...warning });
+        }
       }
     }
     verifier.setKeyring([...trusted.values()]); // what the next source has of the same keys is merged with it
   }
-  if (trusted.size > 0) return refused;
+  if (trusted.size > 0) return { refused, warnings: [...warnings.values()] };
   const [first] = refused;
   const why = first === undefined ? 'none is there' : `${first.source}: ${first.message}`;
   throw new LookasideError('CONFIG_INVALID', `there is no key to verify with: ${why}`);

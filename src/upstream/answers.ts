@@ -62,6 +62,8 @@ function word<Word extends string>() {
 
 export const missingAnswer = z.object({ missing: z.array(count) });
 
+const warnings = z.array(z.object({ code: word<WarningCode>(), message: z.string() }));
+
 const storedSignature = z.object({
   image: z.string(),
   path: z.string(),
@@ -82,6 +84,7 @@ const storedSignature = z.object({
   signatureSha256: sha256,
   uploader: z.string().nullable(),
   auditSeq: count.nullable(),
+  warnings,
 }) satisfies z.ZodType<StoredSignature>;
 
 export const imageAnswer = z.object({ signatures: z.array(storedSignature) });
@@ -101,7 +104,7 @@ const receipt = z.object({
   signedAt: date,
   signatureSha256: sha256,
   auditSeq: count.nullable(),
-  warnings: z.array(z.object({ code: word<WarningCode>(), message: z.string() })),
+  warnings,
 });
 
 const refused = z.object({
@@ -152,7 +155,12 @@ const shownKey = keyPart.extend({
 
 export const shownKeysAnswer = z.object({ keys: z.array(shownKey) });
 
-export const exportedKeyAnswer = shownKey.extend({ armored: z.string() }) satisfies z.ZodType<ExportedKey>;
+const keyWarnings = z.array(z.object({ code: word<KeyWarning['code']>(), message: z.string() }));
+
+export const exportedKeyAnswer = shownKey.extend({
+  warnings: keyWarnings,
+  armored: z.string(),
+}) satisfies z.ZodType<ExportedKey>;
 
 const keyResult = z.discriminatedUnion('result', [
   z.object({
@@ -161,7 +169,7 @@ const keyResult = z.discriminatedUnion('result', [
     userIds: z.array(z.string()),
     state: word<KeyState>(),
     expiresAt: date.nullable(),
-    warnings: z.array(z.object({ code: word<KeyWarning['code']>(), message: z.string() })),
+    warnings: keyWarnings,
   }),
   z.object({
     result: z.literal('refused'),

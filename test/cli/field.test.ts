@@ -1,11 +1,12 @@
 // What was met in the field, as files that gpg and others have made, and the right answer to each by the command itself.
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { makeDataDirectory } from '../clients/data-directory.ts';
-import { runLookaside } from '../clients/server.ts';
+import { createToken, runLookaside, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 
 const FIELD = fileURLToPath(new URL('../../../test/field/', import.meta.url));
@@ -70,5 +71,55 @@ describe('what was met in the field', () => {
     const outcome = await runLookaside(['import', inField('slhdsa'), '--data', data]);
     assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
     assert.match(outcome.stdout, /1 signatures stored \(1 unsupported\)/);
+  });
+
+  test('a file that GnuPG 2.2 imports nothing of is told by verify and key add, and export writes a better one', async () => {
+    const keyring = inField('v5-subkey', 'v5sub.gpg');
+    const warning = /warning: .*GPG_CANNOT_IMPORT: GnuPG 2\.2 stops at a subkey of version 5 in the file/;
+    const reference = 'localhost:5055/busybox:latest';
+    const verified = await verify(inField('v5-subkey', 'b.signature'), keyring, reference);
+    assert.equal(verified.status, 0);
+    assert.match(verified.stdout, warning);
+    const data = path.join(temp.path, 'v5');
+    await makeDataDirectory(data);
+    const added = await runLookaside(['key', 'add', keyring, '--data', data]);
+    assert.equal(added.status, 0);
+    assert.match(added.stdout, warning);
+    const exported = await runLookaside(['key', 'export', '--data', data]);
+    assert.equal(exported.status, 0, exported.stderr);
+    const file = path.join(temp.path, 'exported.asc');
+    await writeFile(file, exported.stdout);
+    const again = await verify(inField('v5-subkey', 'b.signature'), file, reference);
+    assert.equal(again.status, 0);
+    assert.doesNotMatch(again.stdout, /warning/);
+  });
+
+  test('a release signed by Ed25519 is taken with a warning, which push, show and the page tell', async () => {
+    const data = path.join(temp.path, 'release');
+    await using server = await startServer({ data });
+    const added = await runLookaside([
+      'key',
+      'add',
+      inField('release-ed25519', 'maint-a.asc'),
+      '--data',
+      data,
+    ]);
+    assert.equal(added.status, 0, added.stdout);
+    const token = path.join(temp.path, 'token');
+    await writeFile(token, await createToken(data, 'maintainer', 'uploader'), { mode: 0o600 });
+    const remote = ['--server', server.url, '--token-file', token];
+    const pushed = await runLookaside(['push', inField('release-ed25519', 'tree'), ...remote]);
+    assert.equal(pushed.status, 0, pushed.stdout + pushed.stderr);
+    assert.match(pushed.stdout, /warning: the key .* is or holds ed25519/);
+    const image = `sha256:${'ab'.repeat(32)}`;
+    const shown = await runLookaside(['show', image, ...remote]);
+    assert.match(
+      shown.stdout,
+      /warning +OPENSHIFT_KEY: .* ed25519, and the readers of releases in OpenShift know RSA/,
+    );
+    const page = await fetch(`${server.url}/${image.replace(':', '=')}/`, {
+      headers: { accept: 'text/html' },
+    });
+    assert.match(await page.text(), /readers of releases in OpenShift know RSA alone/);
   });
 });

@@ -30,7 +30,13 @@ const question = { dockerReference: 'registry.example/app:v1', manifestDigest: '
 
 test('the last line of a verification is skopeo’s, with the primary key of a subkey that signed', () => {
   assert.deepEqual(
-    formatVerification({ ...question, accepted: true, signatures: [bad, good], refusedKeys: [] }).split('\n'),
+    formatVerification({
+      ...question,
+      accepted: true,
+      signatures: [bad, good],
+      refusedKeys: [],
+      keyWarnings: [],
+    }).split('\n'),
     [
       'evil\\u001b[2J.signature: SIGNATURE_BAD: it was changed',
       `signature-2: accepted; by ${PRIMARY} (subkey ${SUBKEY}), signed 2026-11-22T09:00:00.000Z, for registry.example/app:v1`,
@@ -48,13 +54,17 @@ test('whether any is accepted is unknown only when none could be looked at to it
 });
 
 test('keys that could not be used are told ahead of what is not verified without them', () => {
+  const keyWarnings = [{ source: 'old.gpg', code: 'BOUND_BY_SHA1' as const, message: 'it is old' }];
   const refusedKeys = [
     { source: 'old.gpg', fingerprint: PRIMARY, code: 'ALGORITHM_WEAK', message: 'it is weak' },
   ] as const;
   assert.deepEqual(
-    formatVerification({ ...question, accepted: false, signatures: [], refusedKeys }).split('\n'),
+    formatVerification({ ...question, accepted: false, signatures: [], refusedKeys, keyWarnings }).split(
+      '\n',
+    ),
     [
       'key not used: old.gpg: ALGORITHM_WEAK: it is weak',
+      'warning: old.gpg: BOUND_BY_SHA1: it is old',
       'Not verified: there is no signature for registry.example/app:v1, digest sha256:00',
     ],
   );

@@ -58,7 +58,13 @@ describe('verify', needs('skopeo', 'gpg'), () => {
     assert.equal(good.status, 0, describeOutcome(good));
     const { signatures, ...rest } = JSON.parse(good.stdout);
     const digest = `sha256:${HEX}`;
-    assert.deepEqual(rest, { accepted: true, dockerReference: V1, manifestDigest: digest, refusedKeys: [] });
+    assert.deepEqual(rest, {
+      accepted: true,
+      dockerReference: V1,
+      manifestDigest: digest,
+      refusedKeys: [],
+      keyWarnings: [],
+    });
     const [{ signedAt, ...found }] = signatures;
     assert.match(signedAt, /^20.*Z$/);
     assert.deepEqual(found, {

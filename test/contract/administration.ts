@@ -74,7 +74,8 @@ export function administrationContract(
 
       const spaced = fingerprint.replace(/.{4}/g, '$& ').trim();
       for (const named of [fingerprint, fingerprint.toLowerCase(), spaced, fingerprint.slice(-16)]) {
-        const { armored, ...shown } = await keys.show(named);
+        const { armored, warnings, ...shown } = await keys.show(named);
+        assert.deepEqual(warnings, []);
         assert.deepEqual(shown, key);
         assert.match(armored, /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n/);
         assert.deepEqual(await keys.add(Buffer.from(armored)), [

@@ -22,6 +22,7 @@ const file = (name: string, facts: Partial<SignatureEntry> = {}): SignatureEntry
   fingerprint: FINGERPRINT,
   dockerReference: 'registry.example/team/app:v1',
   signedAt: new Date('2025-12-31T23:59:58.000Z'),
+  warnings: [],
   ...facts,
 });
 const UNKNOWN = { form: null, fingerprint: null, dockerReference: null, signedAt: null } as const;

@@ -44,7 +44,7 @@ export const SCENE_VALUES: Readonly<Record<string, string>> = {
   'hash-release': hash(FILES.release),
   // of every file of the scene: a detached signature is readable for clients, and never verifies
   facts:
-    '"state":"unreadable","reason":"NOT_INLINE_SIGNED","form":"binary","fingerprint":null,"dockerReference":null,"signedAt":null',
+    '"state":"unreadable","reason":"NOT_INLINE_SIGNED","form":"binary","fingerprint":null,"dockerReference":null,"signedAt":null,"warnings":[]',
   'size-one': String(FILES.one.length),
   'size-large': String(FILES.large.length),
   'stored-at': STORED_AT.toUTCString(),

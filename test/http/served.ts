@@ -73,7 +73,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         uploadTook: unasked,
         render: unasked,
       },
-      keys: { add: unasked, list: unasked, find: unasked, armor: unasked },
+      keys: { add: unasked, list: unasked, find: unasked, armor: unasked, warnings: unasked },
       uploader: { upload: unasked, uploadBatch: unasked },
       importer: { importBatch: unasked },
       log: createLog(),

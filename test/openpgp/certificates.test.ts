@@ -50,6 +50,8 @@ import {
   type WrittenKey,
 } from './certificate-writer.ts';
 
+import { KEY_FILES, KEY_FILES_FINGERPRINT } from './other-versions.ts';
+
 const NOW = new Date((T0 + 365 * 86_400) * 1000);
 const EMPTY: ReadonlyMap<string, Uint8Array> = new Map();
 
@@ -669,6 +671,45 @@ describe('a signing subkey of a kind that is not taken', () => {
     const bound = binding(makeKey(), weak, { flags: FLAGS.sign });
     const foreign = join(simpleCertificate(key), subkeyPacket(weak), bound);
     assert.deepEqual((await cleanOne(foreign)).warnings, []);
+  });
+});
+
+describe('what clients will make of a file', () => {
+  for (const { what, bytes, obstacle } of KEY_FILES) {
+    test(`with ${what} is ${obstacle === null ? 'not warned of' : 'told'}`, async () => {
+      for (const file of [bytes, Buffer.from(armorPublicKey(bytes))]) {
+        const taken = (await cleanAll(file)).filter((result) => result.kind === 'clean');
+        assert.deepEqual(
+          taken.map(({ details }) => details.fingerprint),
+          [KEY_FILES_FINGERPRINT],
+        );
+        const [warning] = taken.flatMap(({ warnings }) => warnings);
+        assert.equal(warning?.code, obstacle === null ? undefined : 'GPG_CANNOT_IMPORT');
+        if (obstacle !== null) assert.match(warning?.message ?? '', obstacle);
+      }
+    });
+  }
+
+  test('is not warned of once it is cleaned', async () => {
+    for (const { bytes } of KEY_FILES) {
+      const clean = (await cleanAll(bytes)).find((result) => result.kind === 'clean');
+      assert.deepEqual((await cleanOne(clean?.certificate ?? bytes)).warnings, []);
+    }
+  });
+
+  test('what is bound by SHA-1 is warned of, unless another user ID is not', async () => {
+    const key = makeKey('rsa2048');
+    const subkey = makeKey('rsa2048', T0 + 10);
+    const old = simpleCertificate(key, 'old', { hash: 'sha1' });
+    const bound = join(subkeyPacket(subkey), binding(key, subkey, { hash: 'sha1' }));
+    const warned = async (bytes: Uint8Array) =>
+      (await cleanOne(bytes)).warnings.map(({ code, message }) => `${code}: ${message}`).join('\n');
+    assert.match(await warned(old), /^BOUND_BY_SHA1: .* its user IDs by SHA-1, .*Sequoia/);
+    assert.equal(await warned(join(old, userIdPacket('new'), onUserId(key, 'new'))), '');
+    assert.match(
+      await warned(join(simpleCertificate(key), bound)),
+      new RegExp(`its subkey ${subkey.fingerprint} by SHA-1`),
+    );
   });
 });
 

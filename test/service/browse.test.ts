@@ -42,6 +42,7 @@ const KNOWN: StoredSignature = {
   signatureSha256: 'aa',
   uploader: 'ci-of-somebody',
   auditSeq: 17,
+  warnings: [],
 };
 const UNKNOWN = {
   state: null,
@@ -50,6 +51,7 @@ const UNKNOWN = {
   fingerprint: null,
   dockerReference: null,
   signedAt: null,
+  warnings: [],
 };
 
 function open(given: Given) {
@@ -118,12 +120,12 @@ describe('pages of images', () => {
 
   test('a set is listed under the numbers by which it is served, with what is known of each', async () => {
     const { browser } = open({ set: SET, known: [KNOWN] });
-    const { state, reason, form, fingerprint, dockerReference, signedAt } = KNOWN;
+    const { state, reason, form, fingerprint, dockerReference, signedAt, warnings } = KNOWN;
     assert.deepEqual(await browser.imagePage(APP), {
       path: `/${imageFolder(APP)}/`,
       entries: [
         { ...FILES[0], ...UNKNOWN },
-        { ...FILES[1], state, reason, form, fingerprint, dockerReference, signedAt },
+        { ...FILES[1], state, reason, form, fingerprint, dockerReference, signedAt, warnings },
       ],
       next: null,
     });

@@ -86,6 +86,7 @@ async function open(cleanIt: (text: string, keyring: readonly string[]) => reado
         keyring = certificates.map((certificate) => Buffer.from(certificate).toString());
       },
       armor: (certificate) => `armored ${Buffer.from(certificate).toString()}`,
+      warningsOf: () => [],
     },
     makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
     clock,
@@ -184,6 +185,7 @@ describe('adding keys', () => {
         setKeyring: (certificates) =>
           void later.push(...certificates.map((one) => Buffer.from(one).toString())),
         armor: () => '',
+        warningsOf: () => [],
       },
       makeEvent: createEventMaker({
         site: 'default',

@@ -74,6 +74,7 @@ describe('the signatures of one image', () => {
         signatureSha256: sha256,
         uploader: 'ci',
         auditSeq: 17,
+        warnings: [],
       },
     ]);
   });

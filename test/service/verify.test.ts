@@ -198,7 +198,7 @@ function open() {
 describe('the keys to verify with', () => {
   test('are those of all files, each file merged with what came before it', async () => {
     const { trust, keyrings } = open();
-    assert.deepEqual(await trust('alice bob', 'carol alice'), []);
+    assert.deepEqual(await trust('alice bob', 'carol alice'), { refused: [], warnings: [] });
     assert.deepEqual(keyrings, [
       ['alice', 'bob'],
       ['alice', 'bob', 'carol'],
@@ -207,7 +207,7 @@ describe('the keys to verify with', () => {
 
   test('are used without those that cannot be taken, which are told', async () => {
     const { trust, keyrings } = open();
-    assert.deepEqual(await trust('bad alice', 'REQUEST_INVALID'), [
+    assert.deepEqual((await trust('bad alice', 'REQUEST_INVALID')).refused, [
       { source: 'bad alice.gpg', fingerprint: null, code: 'ALGORITHM_WEAK', message: 'weak' },
       {
         source: 'REQUEST_INVALID.gpg',

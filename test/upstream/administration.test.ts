@@ -67,7 +67,7 @@ const QUESTIONS: Readonly<Record<string, Question>> = {
     line: `GET /api/v1/keys/${FINGERPRINT}`,
     contentType: undefined,
     ask: ({ keys }) => keys.show(FINGERPRINT.toLowerCase()),
-    answer: json({ ...KEY, armored: 'armour' }),
+    answer: json({ ...KEY, warnings: [], armored: 'armour' }),
   },
   'keys.add': {
     line: 'POST /api/v1/keys',

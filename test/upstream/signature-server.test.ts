@@ -593,5 +593,6 @@ function stored(number: number): StoredSignature {
     signatureSha256: HEX,
     uploader: 'alice',
     auditSeq: number,
+    warnings: [],
   };
 }

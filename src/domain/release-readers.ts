@@ -1,0 +1,53 @@
+// What keeps OpenShift from a good signature where it lies. Its readers are the cluster-version operator (library-go, with
+// golang.org/x/crypto/openpgp: nine numbers, a signature that it cannot read is passed over) and oc-mirror (the first alone).
+import type { ImageId } from './image.ts';
+import type { KeyDetails } from './key.ts';
+import { LAST_OPENSHIFT_NUMBER } from './limits.ts';
+import type { Warning } from './receipt.ts';
+
+export interface PlacedSignature {
+  readonly image: Pick<ImageId, 'layout'>;
+  /** The one under which clients get it. */
+  readonly number: number;
+  readonly signingFingerprint: string | null;
+  /** The registered key; null when it is not known. */
+  readonly key: Pick<KeyDetails, 'fingerprint' | 'algorithm' | 'subkeys'> | null;
+}
+
+/** Empty when its readers read it. In the repository layout they look at nothing but how many there are. */
+export function readerWarnings(placed: PlacedSignature): readonly Warning[] {
+  const { image, number } = placed;
+  const found = [
+    number > LAST_OPENSHIFT_NUMBER ? overNine(number) : null,
+    image.layout === 'release' && number > 1 ? notTheFirst(number) : null,
+    image.layout === 'release' ? keyOfOther(placed) : null,
+  ];
+  return found.filter((warning) => warning !== null);
+}
+
+function overNine(number: number): Warning {
+  return {
+    code: 'OVER_NINE',
+    message: `stored as signature-${number}; OpenShift reads signature-1 to signature-${LAST_OPENSHIFT_NUMBER} alone`,
+  };
+}
+
+function notTheFirst(number: number): Warning {
+  return {
+    code: 'NOT_THE_FIRST',
+    message: `stored as signature-${number}; oc-mirror reads signature-1 of a release alone, so that it takes the release only if the key of that one is trusted`,
+  };
+}
+
+function keyOfOther({ number, signingFingerprint, key }: PlacedSignature): Warning | null {
+  if (key === null) return null;
+  const signer = [key, ...key.subkeys].find(({ fingerprint }) => fingerprint === signingFingerprint);
+  // x/crypto drops a certificate of which it cannot read any part
+  const other = [signer ?? key, key, ...key.subkeys].find(({ algorithm }) => !algorithm.startsWith('rsa'));
+  if (other === undefined) return null;
+  const ofFirst = number === 1 ? '; and as signature-1 it is the only one that oc-mirror looks at' : '';
+  return {
+    code: 'OPENSHIFT_KEY',
+    message: `the key ${key.fingerprint} is or holds ${other.algorithm}, and the readers of releases in OpenShift know RSA alone${ofFirst}. Sign releases with an RSA key, and with that one first`,
+  };
+}
