@@ -51,22 +51,43 @@ export interface StagedName {
   /** Named by the file itself, as `dir:` images do for the entries of a list; else null. */
   readonly digest: Digest | null;
   readonly number: number;
+  /** The file names the image as well: the digest in the release layout. */
+  readonly isRelease: boolean;
 }
 
 const WITH_DIGEST = /^(?:(?<algorithm>[a-z0-9]+)-)?(?<hex>[0-9a-f]+)\.(?<rest>signature-.*)$/;
 
+/** oc-mirror asks for signature-1 alone, so this is always that one. Source: oc-mirror internal/pkg/release/signature.go */
+const CACHED_RELEASE = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}-sha256-(?<hex>[0-9a-f]{64})$/;
+
 /**
- * `signature-2`, and as `dir:` images have them `<hex>.signature-2` (sha256) and `<algorithm>-<hex>.signature-2`; null
- * for every other name. Source: containers/image directory/directory_transport.go, signaturePath
+ * `signature-2`; as `dir:` images have them `<hex>.signature-2` (sha256) and `<algorithm>-<hex>.signature-2`; as
+ * oc-mirror keeps those of releases `<tag>-sha256-<hex>`; null for every other name. Source: containers/image
+ * directory/directory_transport.go, signaturePath
  */
 export function parseStagedName(name: string): StagedName | null {
   const plain = parseSignatureName(name);
-  if (plain !== null) return { digest: null, number: plain };
+  if (plain !== null) return { digest: null, number: plain, isRelease: false };
+  return parseCachedRelease(name) ?? parseDirName(name);
+}
+
+function parseCachedRelease(name: string): StagedName | null {
+  const hex = CACHED_RELEASE.exec(name)?.groups?.hex;
+  const digest = hex === undefined ? null : parseDigest(`sha256:${hex}`);
+  return digest === null ? null : { digest, number: 1, isRelease: true };
+}
+
+function parseDirName(name: string): StagedName | null {
   const { algorithm = 'sha256', hex, rest } = WITH_DIGEST.exec(name)?.groups ?? {};
   if (hex === undefined || rest === undefined) return null;
   const digest = parseDigest(`${algorithm}:${hex}`);
   const number = parseSignatureName(rest);
-  return digest === null || number === null ? null : { digest, number };
+  return digest === null || number === null ? null : { digest, number, isRelease: false };
+}
+
+/** The image of the release layout at the top of the tree, which is where OpenShift asks. */
+export function releaseImage(site: string, { algorithm, hex }: Digest): ImageId {
+  return { site, layout: 'release', path: '', algorithm, hex };
 }
 
 export const DIR_MANIFEST = 'manifest.json';

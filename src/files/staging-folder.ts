@@ -18,6 +18,7 @@ import {
   isDirImagePart,
   looksLikeImageFolder,
   parseStagedName,
+  releaseImage,
   type StagedName,
 } from '../domain/staged-place.ts';
 import { readAtMost } from './bounded-read.ts';
@@ -201,8 +202,12 @@ interface Placed {
   readonly group: string | null;
 }
 
-function groupOf(folder: FolderPlace, { name, digest }: Signature, { kind }: StagedPlace): string | null {
-  if (kind === 'payload') return null;
+function groupOf(
+  folder: FolderPlace,
+  { name, digest, isRelease }: Signature,
+  { kind }: StagedPlace,
+): string | null {
+  if (kind === 'payload' || isRelease) return null;
   return digest === null ? folder.source : below(folder.source, name.slice(0, name.indexOf('.')));
 }
 
@@ -234,6 +239,8 @@ function compareText(a: string, b: string): number {
 function placeOf(meaning: FolderMeaning, signature: StagedName, digest: Digest | null): StagedPlace {
   const { number } = signature;
   if (meaning.kind === 'image') return { kind: 'image', image: meaning.image, number };
+  if (signature.isRelease && signature.digest !== null)
+    return { kind: 'image', image: releaseImage(DEFAULT_SITE, signature.digest), number };
   const known = signature.digest ?? digest;
   return known === null ? { kind: 'payload' } : { kind: 'manifest', digest: known, number };
 }

@@ -1,6 +1,6 @@
 // What was met in the field, as files that gpg and others have made, and the right answer to each by the command itself.
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -121,5 +121,21 @@ describe('what was met in the field', () => {
       headers: { accept: 'text/html' },
     });
     assert.match(await page.text(), /readers of releases in OpenShift know RSA alone/);
+  });
+
+  test('what oc-mirror keeps of a release is pushed into the release layout', async () => {
+    const data = path.join(temp.path, 'oc-mirror');
+    await makeDataDirectory(data);
+    const added = await runLookaside(['key', 'add', inField('oc-mirror', 'rel.asc'), '--data', data]);
+    assert.equal(added.status, 0, added.stderr);
+    const token = await createToken(data, 'signer', 'uploader');
+    await using server = await startServer({ data });
+    const settings = { LOOKASIDE_URL: server.url, LOOKASIDE_TOKEN: token };
+    const outcome = await runLookaside(['push', inField('oc-mirror')], settings);
+    assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
+    const served = await fetch(`${server.url}/sha256=${'4'.repeat(64)}/signature-1`);
+    assert.equal(served.status, 200);
+    const name = `4.98.0-x86_64-sha256-${'4'.repeat(64)}`;
+    assert.deepEqual(Buffer.from(await served.arrayBuffer()), readFileSync(inField('oc-mirror', name)));
   });
 });

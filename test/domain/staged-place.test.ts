@@ -24,6 +24,12 @@ const NAMES: readonly (readonly [name: string, expected: string | null])[] = [
   [`${SHA256}.signature-2`, `sha256:${SHA256} 2`],
   [`sha512-${SHA512}.signature-1`, `sha512:${SHA512} 1`],
   [`sha384-${SHA384}.signature-3`, `sha384:${SHA384} 3`],
+  [`4.18.1-x86_64-sha256-${SHA256}`, `sha256:${SHA256} 1 of a release`],
+  [`v1-sha256-${SHA256}.asc`, null],
+  [`-sha256-${SHA256}`, null],
+  [`sha256-${SHA256}`, null],
+  [`4.18.1-sha256-${SHA256.slice(1)}`, null],
+  [`4.18.1-sha512-${SHA512}`, null],
   ['signature-0', null],
   ['signature-01', null],
   ['signature-1\n', null],
@@ -42,7 +48,8 @@ for (const [name, expected] of NAMES) {
     const found = parseStagedName(name);
     const digest = found?.digest ?? null;
     const text = digest === null ? '' : `${digest.algorithm}:${digest.hex}`;
-    assert.equal(found === null ? null : `${text} ${found.number}`, expected);
+    const layout = found?.isRelease === true ? ' of a release' : '';
+    assert.equal(found === null ? null : `${text} ${found.number}${layout}`, expected);
   });
 }
 

@@ -106,6 +106,22 @@ describe('a staging folder', () => {
     assert.deepEqual(staged.strangers, { count: 0, first: [] });
   });
 
+  it('of oc-mirror gives each file as the first signature of its release, and none is a gap', async () => {
+    const other = sha256Hex(Buffer.from('other'));
+    await lay(`signatures/4.18.1-x86_64-sha256-${HEX}`);
+    await lay(`signatures/4.18.1-multi-sha256-${other}`);
+    await lay(`${APP}/4.18.1-x86_64-sha256-${HEX}`);
+    const staged = await find();
+    assert.deepEqual(staged.files.map(placeText).sort(), [`sha256:${HEX} 1`, `sha256:${other} 1`].sort());
+    assert.ok(staged.files.every(({ place }) => place.kind === 'image' && place.image.layout === 'release'));
+    assert.deepEqual(staged.gaps, []);
+    // among signature-1, -2 of an image no client asks for such a name
+    assert.deepEqual(staged.strangers, {
+      count: 1,
+      first: [path.join(root, APP, `4.18.1-x86_64-sha256-${HEX}`)],
+    });
+  });
+
   it('with more signatures of an image than that can have gives the first 127, and one line for the others', async () => {
     await lay(`${APP}/signature-1`);
     linkSignatures(root, APP, 3, 20_000);
