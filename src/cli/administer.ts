@@ -1,5 +1,5 @@
 // How every command that administers is carried out: by the server that is named, else on the data directory of this machine.
-import { type OpenedAdministration, openAdministration } from '../compose-administration.ts';
+import { type OpenedAdministration, openAdministration } from '../compose/administration.ts';
 import type { Config } from '../config.ts';
 import { QUESTION_PATIENCE_MS, tellRetry } from './terminal.ts';
 import { thisCommand } from './this-command.ts';

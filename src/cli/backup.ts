@@ -1,7 +1,7 @@
 // lookaside backup and restore: the data directory into a folder, and back into an empty one.
 import { constants, getPriority, setPriority } from 'node:os';
 import { resolve, sep } from 'node:path';
-import { backUp, restore } from '../compose.ts';
+import { backUp, restore } from '../compose/offline.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { escapeTerminal } from '../domain/text.ts';

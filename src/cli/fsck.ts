@@ -1,5 +1,5 @@
 // lookaside fsck: what is wrong with the tree, and with --repair what was put right.
-import type { OpenedAdministration } from '../compose-administration.ts';
+import type { OpenedAdministration } from '../compose/administration.ts';
 import type { Config } from '../config.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import type { FsckResult } from '../domain/upkeep.ts';

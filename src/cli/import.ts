@@ -1,8 +1,8 @@
 // lookaside import: an existing tree into the one that a server owns.
 import { realpathSync } from 'node:fs';
 import { join, sep } from 'node:path';
-import type { OpenedAdministration } from '../compose-administration.ts';
-import { openStaging } from '../compose-push.ts';
+import type { OpenedAdministration } from '../compose/administration.ts';
+import { openStaging } from '../compose/push.ts';
 import type { Config } from '../config.ts';
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';

@@ -1,5 +1,5 @@
 // lookaside key export: the keys in one file, as the clients that are to have it can read it.
-import { readKeys } from '../compose.ts';
+import { readKeys } from '../compose/offline.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { KeyWarning, RegisteredKey } from '../domain/key.ts';

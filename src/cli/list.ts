@@ -1,5 +1,5 @@
 // lookaside list: what a server has, as it comes.
-import { connectServer } from '../compose-client.ts';
+import { connectServer } from '../compose/client.ts';
 import type { Config } from '../config.ts';
 import { DEFAULT_SITE, parseImageName } from '../domain/image.ts';
 import { parseReference } from '../domain/reference.ts';

@@ -1,6 +1,6 @@
 // lookaside push: staged signatures to a server, once or for as long as it runs.
-import { connectServer } from '../compose-client.ts';
-import { composePush, openStaging } from '../compose-push.ts';
+import { connectServer } from '../compose/client.ts';
+import { composePush, openStaging } from '../compose/push.ts';
 import type { Config } from '../config.ts';
 import type { LookasideError } from '../domain/errors.ts';
 import type { OnRetry, SignatureServer } from '../domain/remote.ts';

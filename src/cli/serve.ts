@@ -1,8 +1,9 @@
 // lookaside serve: opens the data directory, listens, and ends without losing a request.
 import { readFileSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { systemClock } from '../clock.ts';
-import { type Composed, compose, createLineWriter, createLog } from '../compose.ts';
+import { systemClock } from '../compose/clock.ts';
+import { createLineWriter, createLog } from '../compose/log.ts';
+import { type Composed, compose } from '../compose/server.ts';
 import { type Config, socketPathOf } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';

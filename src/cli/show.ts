@@ -1,5 +1,5 @@
 // lookaside show: all about each signature of one image.
-import { connectServer } from '../compose-client.ts';
+import { connectServer } from '../compose/client.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId, imageName, parseImageName } from '../domain/image.ts';

@@ -1,7 +1,8 @@
 // lookaside verify: whether a manifest is signed under a name, as skopeo standalone-verify tells it.
-import { systemClock } from '../clock.ts';
-import { connectServer } from '../compose-client.ts';
-import { digestOfManifest, openSignatureVerifier } from '../compose-verify.ts';
+
+import { connectServer } from '../compose/client.ts';
+import { systemClock } from '../compose/clock.ts';
+import { digestOfManifest, openSignatureVerifier } from '../compose/verify.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type Digest } from '../domain/image.ts';

@@ -1,4 +1,4 @@
-// What the services need of the world. Adapters implement these; compose.ts connects them.
+// What the services need of the world. Adapters implement these; compose connects them.
 import type { NewAuditEvent } from './audit.ts';
 import type { ErrorCode } from './errors.ts';
 import type { ImageId } from './image.ts';

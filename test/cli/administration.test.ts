@@ -2,9 +2,10 @@
 // this machine with and without its server, through the socket and over the network.
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { systemClock } from '../../src/clock.ts';
-import { compose, createLog } from '../../src/compose.ts';
-import { openAdministration } from '../../src/compose-administration.ts';
+import { openAdministration } from '../../src/compose/administration.ts';
+import { systemClock } from '../../src/compose/clock.ts';
+import { createLog } from '../../src/compose/log.ts';
+import { compose } from '../../src/compose/server.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { createAdministration } from '../../src/service/administration.ts';
 import { ADMINISTRATOR } from '../../src/service/audit.ts';

@@ -19,7 +19,7 @@ const REFERENCE = 'registry.example/team/app:v1';
 interface Loaded {
   /** Names of packages. */
   readonly packages: readonly string[];
-  /** Folders of src, and files directly in it. */
+  /** Folders of src, files directly in it, and those of `compose`. */
   readonly layers: readonly string[];
 }
 
@@ -63,7 +63,7 @@ describe('a command', () => {
       const { result } = JSON.parse(await readFile(path.join(coverage.path, file), 'utf8'));
       for (const { url } of result as readonly { readonly url: string }[]) {
         const name = /^file:.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1];
-        const layer = /^file:.*\/dist\/src\/([^/]+)/.exec(url)?.[1];
+        const layer = /^file:.*\/dist\/src\/(compose\/[^/]+|[^/]+)/.exec(url)?.[1];
         if (name !== undefined) packages.add(name);
         else if (layer !== undefined) layers.add(layer.replace(/\.js$/, '.ts'));
       }
@@ -71,7 +71,16 @@ describe('a command', () => {
     return { packages: [...packages].sort(), layers: [...layers].sort() };
   }
 
-  const SERVER_LAYERS = ['compose.ts', 'http', 'sqlite', 'store', 'ui'];
+  const SERVER_LAYERS = [
+    'compose/log.ts',
+    'compose/offline.ts',
+    'compose/server.ts',
+    'compose/site.ts',
+    'http',
+    'sqlite',
+    'store',
+    'ui',
+  ];
 
   function assertLight({ packages, layers }: Loaded, wanted: readonly string[]): void {
     assert.deepEqual(packages, wanted);
@@ -103,7 +112,7 @@ describe('a command', () => {
       assertLight(loaded, ['commander', 'zod']);
       assert.deepEqual(loaded.layers, [
         'cli',
-        'compose-client.ts',
+        'compose/client.ts',
         'config.ts',
         'domain',
         'main.ts',

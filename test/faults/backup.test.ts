@@ -4,7 +4,7 @@ import { appendFile, cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'n
 import { getPriority } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { backUp as composedBackUp, restore as composedRestore } from '../../src/compose.ts';
+import { backUp as composedBackUp, restore as composedRestore } from '../../src/compose/offline.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import { isLookasideError } from '../../src/domain/errors.ts';

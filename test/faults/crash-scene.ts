@@ -2,7 +2,7 @@
 // were sent to it.
 import assert from 'node:assert/strict';
 import { cp, mkdir } from 'node:fs/promises';
-import { fsckReadOnly } from '../../src/compose.ts';
+import { fsckReadOnly } from '../../src/compose/offline.ts';
 import { loadConfig } from '../../src/config.ts';
 import { systemCode } from '../../src/domain/errors.ts';
 import { type LookasideServer, startServer } from '../clients/server.ts';

@@ -1,9 +1,9 @@
 // What `verify` is built from: OpenPGP, and how a manifest is named.
 import { createHash } from 'node:crypto';
-import type { Digest } from './domain/image.ts';
-import { requireManifest } from './domain/manifest.ts';
-import type { Verifier } from './domain/ports.ts';
-import { openVerifier } from './openpgp/pool.ts';
+import type { Digest } from '../domain/image.ts';
+import { requireManifest } from '../domain/manifest.ts';
+import type { Verifier } from '../domain/ports.ts';
+import { openVerifier } from '../openpgp/pool.ts';
 
 /** A verifier that knows no key yet. */
 export function openSignatureVerifier(): Verifier & AsyncDisposable {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createLog } from '../src/compose.ts';
+import { createLog } from '../../src/compose/log.ts';
 
 test('a line of the log holds no token, whatever it tells of', () => {
   const lines: string[] = [];

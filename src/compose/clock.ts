@@ -1,5 +1,5 @@
 // The clock of this machine, for whoever composes services.
-import type { Clock } from './domain/ports.ts';
+import type { Clock } from '../domain/ports.ts';
 
 export const systemClock: Clock = {
   now: () => new Date(),

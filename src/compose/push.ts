@@ -1,17 +1,17 @@
 // What `push` is built from: staging folders, and what their files say of themselves.
 import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
+import { isLookasideError } from '../domain/errors.ts';
+import type { SignatureServer } from '../domain/remote.ts';
+import { parsePayload } from '../domain/simple-signing.ts';
+import type { Staging } from '../domain/staged.ts';
+import type { Claim } from '../domain/verdict.ts';
+import { createStaging } from '../files/staging.ts';
+import { isWholeSignature } from '../openpgp/packets.ts';
+import { examineStructure } from '../openpgp/structure.ts';
+import { createPusher, type Pusher } from '../service/push.ts';
+import { type WatchRequest, watchAndPush } from '../service/push-watch.ts';
 import { systemClock } from './clock.ts';
-import { isLookasideError } from './domain/errors.ts';
-import type { SignatureServer } from './domain/remote.ts';
-import { parsePayload } from './domain/simple-signing.ts';
-import type { Staging } from './domain/staged.ts';
-import type { Claim } from './domain/verdict.ts';
-import { createStaging } from './files/staging.ts';
-import { isWholeSignature } from './openpgp/packets.ts';
-import { examineStructure } from './openpgp/structure.ts';
-import { createPusher, type Pusher } from './service/push.ts';
-import { type WatchRequest, watchAndPush } from './service/push-watch.ts';
 
 /** Folders and files on this machine. */
 export function openStaging(): Staging {

@@ -1,8 +1,9 @@
 // What the commands of administrators are built from: a server that is named, or the data directory of this machine.
-import { askingBy, type ConnectServerOptions, remoteOf } from './compose-client.ts';
-import type { Config } from './config.ts';
-import type { Administration } from './domain/administration.ts';
-import type { Holder } from './domain/holder.ts';
+
+import type { Config } from '../config.ts';
+import type { Administration } from '../domain/administration.ts';
+import type { Holder } from '../domain/holder.ts';
+import { askingBy, type ConnectServerOptions, remoteOf } from './client.ts';
 
 export interface OpenedAdministration extends Administration {
   /** For people: the URL of the server without a password, or the root of the tree on this machine. */
@@ -29,9 +30,9 @@ export async function openAdministration(
   const asking = askingBy(options);
   // each way loads its own code: a command that asks a server elsewhere has no database
   if (remote !== null) {
-    const { connectAdministration } = await import('./upstream/administration.ts');
+    const { connectAdministration } = await import('../upstream/administration.ts');
     return { ...connectAdministration({ at: remote, ...asking }), isHere: false };
   }
-  const { administerHere } = await import('./compose.ts');
+  const { administerHere } = await import('./local-administration.ts');
   return { ...administerHere({ config, taker, asking }), name: config.root, isHere: true };
 }

@@ -1,0 +1,105 @@
+// The administration of the data directory on this machine: by this process, or by the server that holds the directory.
+import { type Config, socketPathOf } from '../config.ts';
+import type { Administration } from '../domain/administration.ts';
+import { isLookasideError, type LookasideError } from '../domain/errors.ts';
+import { isServer } from '../domain/holder.ts';
+import { createAdministration, exportedKey, shownKeys } from '../service/administration.ts';
+import { ADMINISTRATOR } from '../service/audit.ts';
+import type { LockTaker } from '../sqlite/lock.ts';
+import { connectAdministration } from '../upstream/administration.ts';
+import type { AskerOptions } from '../upstream/asker.ts';
+import { systemClock } from './clock.ts';
+import { createLog } from './log.ts';
+import { fsckReadOnly, listTokens, withKeys } from './offline.ts';
+import { compose } from './server.ts';
+
+export interface LocalAdministrationOptions {
+  readonly config: Config;
+  readonly taker: LockTaker;
+  /** For asking the server that holds the data directory. */
+  readonly asking: Omit<AskerOptions, 'at'>;
+}
+
+export interface LocalAdministration extends Administration {
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * The administration of the data directory on this machine. It reads keys, tokens and what fsck without repair needs from the
+ * files, which it opens for reading alone: no server is needed or waited for. Everything else takes the lock, or is done by
+ * the server that holds it. That includes about(), which names the tree that changes go to.
+ * @throws LookasideError also ALREADY_RUNNING when another command line holds the lock
+ */
+export function administerHere(options: LocalAdministrationOptions): LocalAdministration {
+  const { config } = options;
+  const reads = readAdministration(config);
+  let changing: Promise<LocalAdministration> | null = null;
+  const changes = () => {
+    changing ??= openForChanges(options);
+    return changing;
+  };
+  return {
+    about: async () => (await changes()).about(),
+    keys: { ...reads.keys, add: async (untrusted) => (await changes()).keys.add(untrusted) },
+    tokens: {
+      ...reads.tokens,
+      create: async (name, role) => (await changes()).tokens.create(name, role),
+      revoke: async (name) => (await changes()).tokens.revoke(name),
+    },
+    fsck: async (request) => (request.repair ? (await changes()).fsck(request) : reads.fsck(request)),
+    reindex: async (request) => (await changes()).reindex(request),
+    importBatch: async (...batch) => (await changes()).importBatch(...batch),
+    async [Symbol.asyncDispose]() {
+      const opened = await changing?.catch(() => null); // who asked for the change was told
+      await opened?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function openForChanges(options: LocalAdministrationOptions): Promise<LocalAdministration> {
+  try {
+    return await administerAlone(options);
+  } catch (error) {
+    if (!isLookasideError(error, 'ALREADY_RUNNING') || isOtherCommand(error)) throw error;
+    const at = { socketPath: socketPathOf(options.config), isHeld: true };
+    return connectAdministration({ at, ...options.asking });
+  }
+}
+
+async function administerAlone({
+  config,
+  taker,
+}: Pick<LocalAdministrationOptions, 'config' | 'taker'>): Promise<LocalAdministration> {
+  const log = createLog('warn');
+  const composed = await compose({ config, current: () => config, log, taker });
+  const services = { ...composed, clock: systemClock, about: config };
+  return {
+    ...createAdministration(services, ADMINISTRATOR),
+    [Symbol.asyncDispose]: () => composed[Symbol.asyncDispose](),
+  };
+}
+
+/** Another command line, which listens to nobody. */
+function isOtherCommand({ detail }: LookasideError): boolean {
+  const command = detail?.command;
+  return typeof command === 'string' && !isServer({ command });
+}
+
+interface ReadAdministration {
+  readonly keys: Pick<Administration['keys'], 'list' | 'show'>;
+  readonly tokens: Pick<Administration['tokens'], 'list'>;
+  /** Without repair. */
+  readonly fsck: Administration['fsck'];
+}
+
+/** What changes nothing, beside a running server too. It throws STATE_UNUSABLE and STORE_UNAVAILABLE as well. */
+function readAdministration(config: Config): ReadAdministration {
+  return {
+    keys: {
+      list: () => withKeys(config, (keys) => shownKeys(keys, systemClock.now())),
+      show: (name) => withKeys(config, (keys) => exportedKey(keys, name, systemClock.now())),
+    },
+    tokens: { list: () => listTokens(config) },
+    fsck: ({ onProgress = () => undefined }) => fsckReadOnly(config, createLog('error'), onProgress),
+  };
+}

@@ -1,0 +1,31 @@
+// The log of this process: JSON lines that nobody waits for.
+import { type Logger, pino } from 'pino';
+import type { Config } from '../config.ts';
+import { escapeJson } from '../domain/text.ts';
+import { maskTokens } from '../service/tokens.ts';
+
+const LINES_KEPT_BYTES = 1024 * 1024;
+
+/**
+ * Lines for standard output (1) or standard error (2) that nobody waits for: a reader of our log that stands still
+ * must not make the server stand still. Beyond 1 MiB unread, lines are dropped.
+ */
+export function createLineWriter(fd: 1 | 2): (line: string) => void {
+  const stream = pino.destination({ dest: fd, sync: false, maxLength: LINES_KEPT_BYTES });
+  stream.on('error', () => undefined); // EPIPE: the reader has gone, and there is nobody left to tell
+  return (line) => void stream.write(`${line}\n`);
+}
+
+/** JSON lines, on standard error unless told, with no token in them and nothing that could forge a line or steer a terminal. */
+export function createLog(level: Config['logLevel'], writeLine = createLineWriter(2)): Logger {
+  const lines = { write: (line: string) => writeLine(escapeJson(maskTokens(line.trimEnd()))) };
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    lines,
+  );
+}

@@ -1,0 +1,258 @@
+// What needs no server and waits for none: fsck without repair, backup, restore, and looking up keys and tokens.
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Config } from '../config.ts';
+import type { BackupManifest, BackupSource } from '../domain/backup.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
+import type { RegisteredKey } from '../domain/key.ts';
+import type { Log, SignatureIndex, Token } from '../domain/ports.ts';
+import type { FsckResult, OnProgress } from '../domain/upkeep.ts';
+import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from '../files/backup-folder.ts';
+import { readIntents } from '../files/intents.ts';
+import { openRestoreTarget } from '../files/restore-target.ts';
+import { armorPublicKey } from '../openpgp/armor.ts';
+import { warningsOfCertificate } from '../openpgp/key-warnings.ts';
+import { type BackupResult, makeBackup, restoreBackup } from '../service/backup.ts';
+import { findKey, type KeyService } from '../service/keys.ts';
+import { createUpkeep } from '../service/upkeep.ts';
+import { copyState } from '../sqlite/copy-state.ts';
+import {
+  openCopiedUploads,
+  openIndexReadOnly,
+  openKeysReadOnly,
+  openTokensReadOnly,
+  openUploadsReadOnly,
+} from '../sqlite/databases.ts';
+import { type LockTaker, takeLock } from '../sqlite/lock.ts';
+import { stateFileOf, unfinishedStateFileOf } from '../sqlite/open.ts';
+import type { IndexReader } from '../sqlite/signatures.ts';
+import { createBackupSource } from '../store/backup-source.ts';
+import { createImageChanges } from '../store/image-changes.ts';
+import { unlessUnusable } from '../store/look.ts';
+import { createScanner } from '../store/scan.ts';
+import { systemClock } from './clock.ts';
+import { openSiteTree, sha256Hex, treeName } from './site.ts';
+
+/** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STATE_UNUSABLE, STORE_UNAVAILABLE */
+export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgress): Promise<FsckResult> {
+  using found = openIndexReadOnly(config.data);
+  using uploads = openUploadsReadOnly(config.data);
+  const isOfThisTree = (await found?.treeOf(DEFAULT_SITE)) === treeName(config);
+  const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
+  const scanner = createScanner({
+    tree: openSiteTree(config),
+    kind: config.tree,
+    index,
+    uploads: uploads ?? NO_UPLOADS,
+    readIntents: () => readIntents(config.root),
+    changes: createImageChanges(),
+    tend: () => undefined,
+    restore: () => Promise.reject(new Error('nothing is put back by an fsck that only reads')),
+    report: () => undefined,
+    reportFolders: () => undefined,
+    wait,
+    monotonicMs: systemClock.monotonicMs,
+  });
+  const upkeep = createUpkeep({
+    site: DEFAULT_SITE,
+    scanner,
+    index,
+    whenIndexChecked: async () => undefined, // it is checked when it is asked
+    clock: systemClock,
+    log,
+    scanIntervalMs: () => null,
+  });
+  return await upkeep.fsck({ repair: false, onProgress });
+}
+
+export interface BackupOptions {
+  readonly config: Config;
+  /** Absolute. Made when it is not there. */
+  readonly folder: string;
+  /** Of lookaside. */
+  readonly version: string;
+  readonly taker: LockTaker;
+  readonly onProgress: OnProgress;
+}
+
+/**
+ * Makes a backup, beside a running server too: of the data directory all is opened for reading alone.
+ * @throws LookasideError CONFIG_INVALID, ALREADY_RUNNING when another is being made there, STATE_UNUSABLE, DISK_FULL, READ_ONLY,
+ * STORE_UNAVAILABLE
+ */
+export async function backUp({ config, folder, taker, ...request }: BackupOptions): Promise<BackupResult> {
+  await makeBackupFolder(folder);
+  const lock = takeLock(folder, taker);
+  const opened: { close(): void }[] = [];
+  try {
+    const target = await openBackupTarget(folder, systemClock.now());
+    return await makeBackup({
+      ...request,
+      site: DEFAULT_SITE,
+      target,
+      clock: systemClock,
+      copyState: (file) => copyState(config.data, file),
+      openSource: async ({ auditSeq }) =>
+        config.tree === 'shared'
+          ? null
+          : openBackupSource({ config, copy: target.stateFile, lastSeq: auditSeq, opened }),
+    });
+  } finally {
+    for (const each of opened) each.close();
+    lock.release();
+  }
+}
+
+interface OpenBackupSource {
+  readonly config: Config;
+  /** Of state.db. */
+  readonly copy: string;
+  readonly lastSeq: number;
+  /** Takes what is to be closed afterwards. */
+  readonly opened: { close(): void }[];
+}
+
+async function openBackupSource({ config, copy, lastSeq, opened }: OpenBackupSource): Promise<BackupSource> {
+  const uploads = openCopiedUploads(copy);
+  opened.push(uploads);
+  const uploadsNow = openUploadsReadOnly(config.data) ?? uploads;
+  if (uploadsNow !== uploads) opened.push(uploadsNow);
+  const index = await openUsableIndex(config);
+  if (index !== null) opened.push(index);
+  return createBackupSource({
+    tree: openSiteTree(config),
+    index: index === null ? NO_INDEX : { ...NO_INDEX, ...index, listFolder: orNoNames(index) },
+    uploads,
+    uploadsNow,
+    lastSeq,
+    readIntents: () => readIntents(config.root),
+    changes: createImageChanges(),
+    sha256: sha256Hex,
+    wait,
+  });
+}
+
+/** Null: the tree alone tells what there is. */
+async function openUsableIndex(config: Config): Promise<IndexReader | null> {
+  try {
+    const found = openIndexReadOnly(config.data);
+    if ((await found?.treeOf(DEFAULT_SITE)) === treeName(config)) return found;
+    found?.close();
+    return null;
+  } catch (error) {
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) return null;
+    throw error;
+  }
+}
+
+/** The server may put another index.db into its place at any time. */
+function orNoNames(index: IndexReader): IndexReader['listFolder'] {
+  return (...asked) => unlessUnusable(() => index.listFolder(...asked), { names: [], next: null });
+}
+
+export interface RestoreOptions {
+  readonly config: Config;
+  /** That of the backup, absolute. */
+  readonly folder: string;
+  readonly taker: LockTaker;
+  readonly onProgress: OnProgress;
+}
+
+/**
+ * Fills the data directory, which must be empty or missing, from a backup.
+ * @throws LookasideError BACKUP_UNUSABLE, CONFIG_INVALID, ALREADY_RUNNING, DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+ */
+export async function restore(options: RestoreOptions): Promise<BackupManifest> {
+  const { config, folder, taker, onProgress } = options;
+  const backup = await openBackup(folder, DEFAULT_SITE);
+  refuseOtherTree(backup.manifest, config);
+  const lock = takeLock(config.data, taker);
+  try {
+    const places = {
+      dataDir: config.data,
+      stateFile: stateFileOf(config.data),
+      unfinishedStateFile: unfinishedStateFileOf(config.data),
+    };
+    const target = await openRestoreTarget(places, folder);
+    const damaged = (found: string) => damagedBackup(folder, found);
+    return await restoreBackup({ backup, target, sha256: sha256Hex, onProgress, damaged });
+  } finally {
+    lock.release();
+  }
+}
+
+/** @throws LookasideError CONFIG_INVALID */
+function refuseOtherTree({ tree }: BackupManifest, config: Config): void {
+  if (tree === config.tree) return;
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    tree === 'owned'
+      ? 'the backup holds the signatures of an owned tree, which belong to DATA/sigstore; leave --root and LOOKASIDE_ROOT out'
+      : 'the backup was made beside a shared tree, and has no signatures but those in state.db; name that tree with --root',
+  );
+}
+
+export async function listTokens({ data }: Config): Promise<readonly Token[]> {
+  const tokens = openTokensReadOnly(data);
+  try {
+    return (await tokens?.list()) ?? [];
+  } finally {
+    tokens?.close();
+  }
+}
+
+export type ReadKeys = Pick<KeyService, 'list' | 'find' | 'armor' | 'warnings'>;
+
+export async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Promise<T>): Promise<T> {
+  const keys = openKeysReadOnly(data);
+  try {
+    return await act({
+      list: async () => (await keys?.list()) ?? [],
+      find: (name) => findKey(keys ?? NO_KEYS, name),
+      armor: ({ certificate }) => armorPublicKey(certificate),
+      warnings: ({ certificate }) => warningsOfCertificate(certificate),
+    });
+  } finally {
+    keys?.close();
+  }
+}
+
+/** The keys, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE; whatever `act` throws */
+export function readKeys<T>(config: Config, act: (keys: KeyReader) => Promise<T>): Promise<T> {
+  return withKeys(config, (keys) =>
+    act({
+      ...keys,
+      armorAll: (chosen) => armorPublicKey(Buffer.concat(chosen.map(({ certificate }) => certificate))),
+    }),
+  );
+}
+
+export interface KeyReader extends ReadKeys {
+  /** All in one block: some clients read no second one. */
+  armorAll(keys: readonly RegisteredKey[]): string;
+}
+
+const NO_KEYS = { list: async () => [], find: async () => null };
+
+/** Of a data directory that has no state.db yet. */
+const NO_UPLOADS = { ofImage: async () => [] };
+
+/** An index that knows nothing, for a data directory that has none yet. */
+const NO_INDEX: SignatureIndex = {
+  recorded: async () => [],
+  treeOf: async () => '',
+  listFolder: async () => ({ names: [], next: null }),
+  hasChild: async () => false,
+  images: async () => [],
+  counts: async () => ({ images: 0, signatures: 0 }),
+  isComplete: async () => false,
+  record: refuseWrite,
+  forgetFolder: refuseWrite,
+  markComplete: refuseWrite,
+  bind: refuseWrite,
+  reset: refuseWrite,
+};
+
+function refuseWrite(): Promise<never> {
+  return Promise.reject(new Error('a read-only command tried to write to the index'));
+}
