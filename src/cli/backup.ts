@@ -1,6 +1,7 @@
 // lookaside backup and restore: the data directory into a folder, and back into an empty one.
 import { constants, getPriority, setPriority } from 'node:os';
 import { resolve, sep } from 'node:path';
+import { inBoundTree } from '../compose/bound-tree.ts';
 import { backUp, restore } from '../compose/offline.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -16,8 +17,9 @@ export interface BackupOptions {
 }
 
 /** EXIT.failed when damaged signatures are not in it. */
-export async function runBackup(config: Config, { folder: given, json }: BackupOptions): Promise<number> {
-  const folder = resolve(given);
+export async function runBackup(given: Config, { folder: named, json }: BackupOptions): Promise<number> {
+  const config = await inBoundTree(given);
+  const folder = resolve(named);
   refuseWithin(config, folder);
   letServerGoFirst();
   const line = progressLine('backing up');

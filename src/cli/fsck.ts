@@ -16,7 +16,7 @@ export async function runFsck(config: Config, { repair, json }: FsckOptions): Pr
   const line = progressLine('checking');
   const checked = await administer(config, async (administration) => {
     const result = await administration.fsck({ repair, onProgress: line.show });
-    return { name: administration.name, result, remark: await remarkOn(result, administration, config) };
+    return { name: administration.name, result, remark: await remarkOn(result, administration) };
   }).finally(line.end);
   const { result } = checked;
   if (json) printJson(result);
@@ -27,14 +27,13 @@ export async function runFsck(config: Config, { repair, json }: FsckOptions): Pr
 /** Why no bytes were compared, where they could be; else null. */
 async function remarkOn(
   { isCompared }: FsckResult,
-  { isHere, about }: OpenedAdministration,
-  config: Config,
+  { here, about }: OpenedAdministration,
 ): Promise<string | null> {
   if (isCompared) return null;
-  const { tree } = isHere ? config : await about();
+  const { tree } = here ?? (await about());
   if (tree === 'shared') return null;
   const found = 'The index is not whole, so no bytes could be compared;';
-  return isHere
+  return here !== null
     ? `${found} start the server or run: lookaside reindex`
     : `${found} wait until the server has looked through its tree, or run lookaside reindex`;
 }

@@ -4,6 +4,7 @@ import { join, sep } from 'node:path';
 import type { OpenedAdministration } from '../compose/administration.ts';
 import { openStaging } from '../compose/push.ts';
 import type { Config } from '../config.ts';
+import type { AboutTree } from '../domain/administration.ts';
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { imageFolder } from '../domain/image.ts';
@@ -65,10 +66,10 @@ export async function runImport(config: Config, options: ImportOptions): Promise
   const line = progressLine(dryRun ? 'judging' : 'importing');
   const { signal, exitCode } = catchStopSignals();
   const run = async (administration: OpenedAdministration) => {
-    if (administration.isHere) refuseHere(config, folder);
+    if (administration.here !== null) refuseHere(config, administration.here, folder);
     const staging = openStaging();
     const staged = await staging.find([folder], () => undefined);
-    await refuseSharedTree(administration, config);
+    await refuseSharedTree(administration);
     const send: SendBatch = (parts) => administration.importBatch(parts, { dryRun });
     return importAll({ staging, staged, send, line, signal, dryRun });
   };
@@ -86,13 +87,16 @@ export async function runImport(config: Config, options: ImportOptions): Promise
 }
 
 /** The checks that need no server. @throws LookasideError CONFIG_INVALID */
-function refuseHere(config: Config, folder: string): void {
-  if (config.tree === 'shared') throw cannotTry(sharedTree().message);
-  refuseOwnTree(config, folder);
+function refuseHere(config: Config, { tree, root }: AboutTree, folder: string): void {
+  if (tree === 'shared') {
+    const found = root === config.root ? '' : `${config.data} is served with another tree, ${root}. `;
+    throw cannotTry(found + sharedTree().message);
+  }
+  refuseOwnTree(root, folder);
 }
 
 /** @throws LookasideError CONFIG_INVALID */
-function refuseOwnTree({ root }: Config, folder: string): void {
+function refuseOwnTree(root: string, folder: string): void {
   const [source, own] = [realPath(folder), realPath(root)];
   if (source === null || own === null) return; // the one is told by find(), the other holds nothing yet
   if (isWithin(own, source)) {
@@ -119,15 +123,10 @@ function realPath(path: string): string | null {
   }
 }
 
-/** The server may have been started with another --root than this command. @throws LookasideError CONFIG_INVALID */
-async function refuseSharedTree(
-  { isHere, about }: OpenedAdministration,
-  { data, root: own }: Config,
-): Promise<void> {
-  const { tree, root } = await about();
-  if (tree !== 'shared') return;
-  const found = isHere && root !== own ? `the server that holds ${data} serves another tree, ${root}. ` : '';
-  throw cannotTry(found + sharedTree().message);
+/** @throws LookasideError CONFIG_INVALID */
+async function refuseSharedTree({ about }: OpenedAdministration): Promise<void> {
+  const { tree } = await about();
+  if (tree === 'shared') throw cannotTry(sharedTree().message);
 }
 
 function cannotTry(message: string): LookasideError {

@@ -1,15 +1,15 @@
 // What the commands of administrators are built from: a server that is named, or the data directory of this machine.
 
 import type { Config } from '../config.ts';
-import type { Administration } from '../domain/administration.ts';
+import type { AboutTree, Administration } from '../domain/administration.ts';
 import type { Holder } from '../domain/holder.ts';
 import { askingBy, type ConnectServerOptions, remoteOf } from './client.ts';
 
 export interface OpenedAdministration extends Administration {
   /** For people: the URL of the server without a password, or the root of the tree on this machine. */
   readonly name: string;
-  /** Whether it is the data directory of this machine that is administered, and no server elsewhere. */
-  readonly isHere: boolean;
+  /** The tree of the data directory of this machine; null when a server elsewhere is administered. */
+  readonly here: AboutTree | null;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -20,7 +20,7 @@ export interface OpenAdministrationOptions extends ConnectServerOptions {
 
 /**
  * The administration of the server that the configuration names, or of the data directory on this machine. Warns as
- * connectServer() does. @throws LookasideError CONFIG_INVALID when a file that is named is none
+ * connectServer() does. @throws LookasideError CONFIG_INVALID when a file that is named is none; STORE_UNAVAILABLE
  */
 export async function openAdministration(
   config: Config,
@@ -31,8 +31,10 @@ export async function openAdministration(
   // each way loads its own code: a command that asks a server elsewhere has no database
   if (remote !== null) {
     const { connectAdministration } = await import('../upstream/administration.ts');
-    return { ...connectAdministration({ at: remote, ...asking }), isHere: false };
+    return { ...connectAdministration({ at: remote, ...asking }), here: null };
   }
   const { administerHere } = await import('./local-administration.ts');
-  return { ...administerHere({ config, taker, asking }), name: config.root, isHere: true };
+  const { inBoundTree } = await import('./bound-tree.ts');
+  const bound = await inBoundTree(config);
+  return { ...administerHere({ config: bound, taker, asking }), name: bound.root, here: bound };
 }

@@ -12,7 +12,14 @@ import type { Databases } from '../sqlite/databases.ts';
 
 /** An owned tree moves with its data directory; a shared one is the one at that place. */
 export function treeName({ tree, root }: Config): string {
-  return tree === 'owned' ? 'owned' : `shared ${root}`;
+  return tree === 'owned' ? 'owned' : `${SHARED}${root}`;
+}
+
+const SHARED = 'shared ';
+
+/** The root of the shared tree that has this name; null for an owned one. */
+export function sharedRootOf(name: string): string | null {
+  return name.startsWith(SHARED) ? name.slice(SHARED.length) : null;
 }
 
 export function openSiteTree(config: Config): Tree {

@@ -205,7 +205,7 @@ export function createImporter(options: ImporterOptions): Importer {
 export function sharedTree(): LookasideError {
   return new LookasideError(
     'REQUEST_INVALID',
-    'nothing can be imported into a shared tree (--root): others write into it, and all of it is served as it is. Copy the files into it, or leave --root out to import into the tree of the data directory',
+    'nothing can be imported into a shared tree (--root): others write into it, and all of it is served as it is. Copy the files into it; or start the server without --root, so that it owns the tree of its data directory, and import then',
   );
 }
 
