@@ -13,6 +13,7 @@ import { openVerifier } from '../openpgp/pool.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from '../service/access.ts';
 import { createEventMaker, SERVER } from '../service/audit.ts';
 import { type Browser, createBrowser } from '../service/browse.ts';
+import { createFewLines, type FewLines } from '../service/few-lines.ts';
 import { createHealth, type Health } from '../service/health.ts';
 import { createImporter, type Importer } from '../service/import.ts';
 import { createJudge, type Judge } from '../service/judge.ts';
@@ -88,6 +89,7 @@ export async function compose({ config, current, log, taker }: ComposeOptions): 
         await composed.refusals.stop();
         await databases.close();
         await composed.verifier.close();
+        composed.fewLines.sumUp();
         lock.release();
       },
     };
@@ -147,12 +149,14 @@ interface Connections extends OwnedOptions {
   readonly databases: Databases;
 }
 
-async function connect({ config, current, log, databases }: Connections) {
+async function connect({ config, current, log: everyLine, databases }: Connections) {
+  // below a tree of any size and on a disk that fails, no line may come once for each file
+  const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
   const { index, access: accessLog, keys: keyStore, uploads, audit } = databases;
   const clock = systemClock;
   const tree = openSiteTree(config);
   const writer = openTreeWriter({ root: config.root, nowMs: Date.now });
-  const problems = createProblemRegister(log);
+  const problems = createProblemRegister(log.listedBy('lookaside fsck'));
   const verifier = openVerifier();
   const makeEvent = createEventMaker({ site: DEFAULT_SITE, clock, randomBytes });
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
@@ -198,14 +202,15 @@ async function connect({ config, current, log, databases }: Connections) {
   const { syncFolder } = scanner;
   const store = createTreeStore({ ...shared, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
   const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
-  const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log });
+  const badLog = log.listedBy('GET /api/v1/signatures?state=bad and ?state=unreadable');
+  const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log, badLog });
   const verifyAgain = async (issuers: readonly string[]) => {
     await index.judgeAgain(DEFAULT_SITE, issuers);
     judge.wake();
   };
   const upkeep = createUpkeep({
     site: DEFAULT_SITE,
-    scanner: { ...scanner, scan: (...what) => scanner.scan(...what).finally(judge.wake) },
+    scanner: { ...scanner, scan: (...what) => toldAsOne(scanner.scan(...what), judge, log) },
     index,
     whenIndexChecked: () => index.whenChecked(),
     clock,
@@ -276,6 +281,7 @@ async function connect({ config, current, log, databases }: Connections) {
     judge,
     appender,
     verifier,
+    fewLines: log,
     problems,
     index,
     tree,
@@ -299,6 +305,12 @@ async function connect({ config, current, log, databases }: Connections) {
         log,
       }),
   };
+}
+
+/** A scan, and in the log with it the verdicts on what it has found. */
+function toldAsOne<T>(scan: Promise<T>, judge: Judge, fewLines: FewLines): Promise<T> {
+  void fewLines.during(scan.then(judge.settled, judge.settled));
+  return scan.finally(judge.wake);
 }
 
 function writerFault(databases: Databases): string | null {

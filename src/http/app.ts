@@ -9,7 +9,7 @@ import { formatAccessLine } from './access-line.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
 import { countRequest, type Exchange, openExchange } from './exchange.ts';
-import { createFailureLog } from './failure-log.ts';
+import { createFailureLog, type FailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory } from './hot-path.ts';
 import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
@@ -67,7 +67,8 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     if (exchange === undefined) throw new Error('a request reached a route past the handler');
     return exchange;
   };
-  const app = createApp(services, isLocal, exchangeOf);
+  const failures = createFailureLog(services.log, services.clock.monotonicMs);
+  const app = createApp({ services, isLocal, exchangeOf, failures });
 
   function targetOf(raw: string): Target {
     const known = targets.get(raw);
@@ -119,7 +120,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
       handle(req, res);
     } catch (error) {
       // one request must not take the others down
-      services.log.error({ err: error }, 'a request failed ahead of its route');
+      failures.broke(error, 'none', 'requests failed ahead of their route');
       sendReply(req, res, renderSignatureError(error));
     }
   };
@@ -127,7 +128,12 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
 
 type ExchangeOf = (req: IncomingMessage) => Exchange;
 
-function createApp(services: Services, isLocal: boolean, exchangeOf: ExchangeOf): express.Express {
+interface AppParts extends HandlerOptions {
+  readonly exchangeOf: ExchangeOf;
+  readonly failures: FailureLog;
+}
+
+function createApp({ services, isLocal, exchangeOf, failures }: AppParts): express.Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -139,7 +145,7 @@ function createApp(services: Services, isLocal: boolean, exchangeOf: ExchangeOf)
   const options = {
     services,
     exchangeOf,
-    tellFailure: createFailureLog(services.log, services.clock.monotonicMs),
+    failures,
     bodies: isLocal ? localBodies : bodies,
     parseForm,
     wrongTokens,

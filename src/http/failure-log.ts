@@ -5,21 +5,32 @@ import type { Log } from '../domain/ports.ts';
 
 const TOLD_EVERY_MS = 1000;
 
-export type TellFailure = (error: unknown, route: string) => void;
+export interface FailureLog {
+  /** Of a request that was answered with an error; a refusal without a cause is the caller's affair, and not told. */
+  failed(error: unknown, route: string): void;
+  /** Of one whose answer was under way, or that had not reached a route. */
+  broke(error: unknown, route: string, message: string): void;
+}
 
-export function createFailureLog(log: Log, monotonicMs: () => number): TellFailure {
+export function createFailureLog(log: Log, monotonicMs: () => number): FailureLog {
   const kinds = new Map<string, { toldAtMs: number; untold: number }>();
 
-  return (error, route) => {
-    // a refusal without a cause is the caller's affair
-    if (isLookasideError(error) && error.cause === undefined) return;
-    const kind = `${route} ${isLookasideError(error) ? error.code : 'INTERNAL'}`;
+  function broke(error: unknown, route: string, message: string): void {
+    const kind = `${message} ${route} ${isLookasideError(error) ? error.code : 'INTERNAL'}`;
     const known = kinds.get(kind) ?? { toldAtMs: Number.NEGATIVE_INFINITY, untold: 0 };
     kinds.set(kind, known);
     known.untold += 1;
     if (monotonicMs() - known.toldAtMs < TOLD_EVERY_MS) return;
-    log.error({ err: error, route, requests: known.untold }, 'requests failed');
+    log.error({ err: error, route, requests: known.untold }, message);
     known.toldAtMs = monotonicMs();
     known.untold = 0;
+  }
+
+  return {
+    failed(error, route) {
+      if (isLookasideError(error) && error.cause === undefined) return;
+      broke(error, route, 'requests failed');
+    },
+    broke,
   };
 }

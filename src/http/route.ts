@@ -11,7 +11,7 @@ import { streamBody } from './body-stream.ts';
 import { requireRole } from './client.ts';
 import { renderError } from './errors.ts';
 import { countRequest, type Exchange, holderOf, identifyAgain, isRead, requireReader } from './exchange.ts';
-import type { TellFailure } from './failure-log.ts';
+import type { FailureLog } from './failure-log.ts';
 import { type ParseForm, requireForm } from './form.ts';
 import type { RefusedUploads } from './refused-uploads.ts';
 import { CLIENT_GONE_STATUS, type Reply, writeReply } from './reply.ts';
@@ -62,7 +62,7 @@ export const NO_BODY = { body: 'none', bodyBytes: 0, bodyMs: 0 } as const;
 export interface AdaptOptions {
   readonly services: Services;
   readonly exchangeOf: (req: IncomingMessage) => Exchange;
-  readonly tellFailure: TellFailure;
+  readonly failures: FailureLog;
   readonly bodies: BodyReader;
   readonly parseForm: ParseForm;
   readonly wrongTokens: WrongTokens;
@@ -71,7 +71,7 @@ export interface AdaptOptions {
 
 /** The Express handler of one path: of `specs` the first that takes the method answers. */
 export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: AdaptOptions): RequestHandler {
-  const { services, tellFailure } = options;
+  const { services, failures } = options;
   const allowed = [...new Set(specs.flatMap(({ methods, allow = methods }) => allow))];
 
   /** Null when nobody is left to be answered. */
@@ -80,7 +80,7 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
       return await take({ req, res, spec, allowed }, options);
     } catch (error) {
       if (error instanceof ClientGone) return null;
-      tellFailure(error, spec.name);
+      failures.failed(error, spec.name);
       if (isLookasideError(error, 'METHOD_NOT_ALLOWED')) return notAllowed(error, allowed);
       return (spec.renderError ?? renderError)(error);
     }
@@ -96,7 +96,7 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
       else await writeReply(req, res, reply);
     } catch (error) {
       // the answer is under way: all that is left is to cut it short, so that nobody takes it for whole
-      services.log.warn({ err: error, route: spec.name }, 'an answer was cut short');
+      failures.broke(error, spec.name, 'answers were cut short');
       res.destroy();
     }
   };

@@ -20,6 +20,8 @@ export interface JudgeOptions {
   readonly verifier: Pick<Verifier, 'examine'>;
   readonly clock: Clock;
   readonly log: Log;
+  /** For what may be said of every signature of a tree. */
+  readonly badLog: Log;
 }
 
 type Urgency = Parameters<Verifier['examine']>[2];
@@ -37,6 +39,8 @@ export interface Judge {
   readonly keyringChanges: number;
   /** Somebody asked for this image: what is to be judged of it goes first. Resolves once that is noted; never rejects. */
   prefer(image: ImageId): Promise<void>;
+  /** Resolves when all that has no verdict by now has one, or cannot get it now; at once when the judge does not run. Never rejects. */
+  settled(): Promise<void>;
   /** Resolves when the image's signatures have verdicts, or cannot get them now. */
   judgeImage(image: ImageId): Promise<void>;
 }
@@ -53,7 +57,9 @@ export function createJudge(options: JudgeOptions): Judge {
   let isStopped = false;
   let isAwake = true;
   let rouse = () => {};
-  let running: Promise<void> = Promise.resolve();
+  let running: Promise<void> | null = null;
+  /** Who waits for the end of a round that has not begun. */
+  let settling: (() => void)[] = [];
   let keyringChanges = 0;
 
   /** Every signature that is to be judged, by id; those of preferred images in between. */
@@ -129,7 +135,7 @@ export function createJudge(options: JudgeOptions): Judge {
 
   function tell({ image, number }: IndexedSignature, { verdict, refusal }: Judgement): void {
     if (verdict !== 'bad' && verdict !== 'unreadable') return;
-    log.warn(
+    options.badLog.warn(
       { path: signaturePath(image, number), code: refusal?.code, reason: refusal?.message },
       'this signature does not verify, and as an upload it would be refused; it is served all the same',
     );
@@ -138,14 +144,23 @@ export function createJudge(options: JudgeOptions): Judge {
   async function run(): Promise<void> {
     while (!isStopped) {
       isAwake = false;
+      const settled = settling;
+      settling = [];
       try {
         await judgeRest();
       } catch (error) {
         // the index is made anew or its queue is full: it is asked again
         log.debug({ err: error }, 'verdicts have to wait');
       }
+      for (const resolve of settled) resolve();
       if (!isAwake) await sleep(IDLE_MS);
     }
+  }
+
+  /** Who waits for a round that does not come is not kept waiting. */
+  function endRunning(): void {
+    running = null;
+    for (const resolve of settling.splice(0)) resolve();
   }
 
   function sleep(ms: number): Promise<void> {
@@ -167,7 +182,7 @@ export function createJudge(options: JudgeOptions): Judge {
 
   return {
     start() {
-      running = run();
+      running = run().finally(endRunning);
     },
     async stop() {
       isStopped = true;
@@ -180,6 +195,13 @@ export function createJudge(options: JudgeOptions): Judge {
     },
     get keyringChanges() {
       return keyringChanges;
+    },
+    settled() {
+      if (running === null) return Promise.resolve();
+      return new Promise((resolve) => {
+        settling.push(resolve);
+        wake();
+      });
     },
     async prefer(image) {
       if (!(await hasUnjudged(image))) return;

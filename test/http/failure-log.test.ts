@@ -10,7 +10,7 @@ describe('requests that fail', () => {
   test('are told once a second for each kind, with how many there were', () => {
     const clock = createClock();
     const log = createLog();
-    const tell = createFailureLog(log, clock.monotonicMs);
+    const { failed: tell } = createFailureLog(log, clock.monotonicMs);
     for (let request = 0; request < 5; request += 1) tell(diskFailed(), 'signature');
     tell(new TypeError('ours'), 'signature');
     clock.pass(1000);
@@ -25,9 +25,26 @@ describe('requests that fail', () => {
     );
   });
 
+  test('after their answer had begun are told as seldom', () => {
+    const clock = createClock();
+    const log = createLog();
+    const { broke } = createFailureLog(log, clock.monotonicMs);
+    for (let request = 0; request < 5; request += 1)
+      broke(new Error('EPIPE'), 'search', 'answers were cut short');
+    clock.pass(1000);
+    broke(new Error('EPIPE'), 'search', 'answers were cut short');
+    assert.deepEqual(
+      log.lines.map(({ fields, message }) => [fields.requests, message]),
+      [
+        [1, 'answers were cut short'],
+        [5, 'answers were cut short'],
+      ],
+    );
+  });
+
   test('because of what was asked for are no matter for the log', () => {
     const log = createLog();
-    const tell = createFailureLog(log, createClock().monotonicMs);
+    const { failed: tell } = createFailureLog(log, createClock().monotonicMs);
     tell(new LookasideError('NOT_FOUND', 'no such page'), 'unknown');
     assert.deepEqual(log.lines, []);
   });

@@ -64,6 +64,7 @@ function open(
     },
     clock: createClock(),
     log,
+    badLog: log,
   });
   return { judge, index, rows, examined, walks, log, allDone: allDone.promise };
 }
@@ -120,6 +121,19 @@ describe('the judge', () => {
     const { judge, rows } = open([image], async () => goodFor(image, { refusal }));
     await judge.judgeImage(image);
     assert.deepEqual([rows[0]?.verdict, rows[0]?.reason], ['good', null]);
+  });
+
+  test('has settled when all that was there has its verdict, and at once when it does not run', async () => {
+    const { judge, rows } = open(paths(250), async (image) => goodFor(image));
+    await judge.settled();
+    assert.equal(rows[0]?.verdict, 'unverified');
+    judge.start();
+    await judge.settled();
+    assert.equal(rows.filter(({ verdict }) => verdict === 'good').length, 250);
+    const late = judge.settled();
+    await judge.stop();
+    await late;
+    await judge.settled();
   });
 
   test('is not stopped by bytes that are gone, or by one that it cannot examine', async () => {

@@ -1,0 +1,47 @@
+// What the process that owns a data directory writes into its log.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+import { compose } from '../../src/compose/server.ts';
+import { loadConfig } from '../../src/config.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { createLog } from '../service/hand-driven.ts';
+import { layFile, layImage, signatureBytes } from '../store/lay.ts';
+
+const UNVERIFIABLE = 30;
+const TEXTS = 25;
+
+test('a start over a tree of files that verify nothing names ten of each kind, and counts the others in one line', async () => {
+  await using temp = await openTempFolder();
+  const root = path.join(temp.path, 'sigstore');
+  for (let number = 0; number < UNVERIFIABLE; number += 1)
+    await layImage(root, `bad/app-${number}`, signatureBytes(`image ${number}`));
+  for (let number = 0; number < TEXTS; number += 1)
+    await layFile(root, `text@sha256=${`${number}`.padStart(64, '0')}/signature-1`, 'a text');
+  const { config } = loadConfig({
+    flags: { data: temp.path },
+    environment: {},
+    workingFolder: temp.path,
+    parseYaml: null,
+  });
+  const log = createLog();
+  const taker = { command: 'test', host: 'here' };
+  const composed = await compose({ config, current: () => config, log, taker });
+  composed.judge.start();
+  await composed.upkeep.reindex({ acceptDamage: false });
+  await composed.judge.settled();
+  await composed[Symbol.asyncDispose]();
+  const warned = log.lines.filter(({ level }) => level === 'warn');
+  const linesWith = (name: string) => warned.filter(({ fields }) => name in fields).length;
+  assert.deepEqual([linesWith('code'), linesWith('problem')], [10, 10]);
+  const sums = warned.flatMap(({ fields, message }) => ('more' in fields ? [[fields.more, message]] : []));
+  assert.equal(warned.length, 22, JSON.stringify(warned));
+  const listed = sums.map(([more, message]) => [more, /all of them: (.*)$/.exec(`${message}`)?.[1]]);
+  assert.deepEqual(
+    new Set(listed.map((each) => each.join())),
+    new Set([
+      `${UNVERIFIABLE - 10},GET /api/v1/signatures?state=bad and ?state=unreadable`,
+      `${TEXTS - 10},lookaside fsck`,
+    ]),
+  );
+});
