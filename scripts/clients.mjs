@@ -27,6 +27,9 @@ const CLIENTS = {
   xfs_io: 'xfsprogs',
   chromium: 'chromium',
   promtool: 'prometheus',
+  nginx: 'nginx',
+  haproxy: 'haproxy',
+  caddy: 'caddy',
 };
 
 /** What only `npm run faults` needs. */

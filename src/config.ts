@@ -269,7 +269,16 @@ type Given = Map<SettingName, { readonly text: string; readonly source: Source }
 const NAMES = Object.keys(SETTINGS) as SettingName[]; // keys of a literal: exactly these
 const CONFIG_FILE_VARIABLE = 'LOOKASIDE_CONFIG';
 
-type FlagName = 'listen' | 'registry' | 'data' | 'root' | 'url' | 'token_file' | 'ca';
+type FlagName =
+  | 'listen'
+  | 'tls_cert'
+  | 'tls_key'
+  | 'registry'
+  | 'data'
+  | 'root'
+  | 'url'
+  | 'token_file'
+  | 'ca';
 
 /** Where the service unit has its data directory, and the image. */
 export const SYSTEM_DATA = '/var/lib/lookaside';

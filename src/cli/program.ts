@@ -53,6 +53,8 @@ type ServerOrDataOptions = DataOptions & RemoteOptions;
 
 interface ServeOptions {
   readonly listen?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
   readonly registry?: string;
 }
 
@@ -89,6 +91,11 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .description('serve the signatures of a tree to podman, skopeo, CRI-O, OpenShift and others')
     .option('--listen <address>', 'where to listen, [HOST]:PORT (LOOKASIDE_LISTEN, :8000)')
     .option(
+      '--tls-cert <file>',
+      'the certificate in PEM, with those between it and the root (LOOKASIDE_TLS_CERT)',
+    )
+    .option('--tls-key <file>', 'its key in PEM (LOOKASIDE_TLS_KEY)')
+    .option(
       '--registry <name>',
       'whose images are signed, for the lines that are printed (LOOKASIDE_REGISTRY)',
     )
@@ -106,6 +113,8 @@ function createProgram({ finish, signals }: ProgramParts): Command {
   withData(program.command('config'))
     .description('show the settings in force and where each comes from')
     .option('--listen <address>', 'as for serve')
+    .option('--tls-cert <file>', 'as for serve')
+    .option('--tls-key <file>', 'as for serve')
     .option('--registry <name>', 'as for serve')
     .option('--json', 'print JSON')
     .action(async (options: DataOptions & ServeOptions & { readonly json?: boolean }) => {
@@ -358,11 +367,14 @@ function loadHere(options: Options): Config {
   return config;
 }
 
-function inputOf({ data, root, listen, registry, server, tokenFile, ca }: Options) {
+function inputOf(options: Options) {
+  const { data, root, listen, tlsCert, tlsKey, registry, server, tokenFile, ca } = options;
   const flags = {
     ...(data === undefined ? {} : { data }),
     ...(root === undefined ? {} : { root }),
     ...(listen === undefined ? {} : { listen }),
+    ...(tlsCert === undefined ? {} : { tls_cert: tlsCert }),
+    ...(tlsKey === undefined ? {} : { tls_key: tlsKey }),
     ...(registry === undefined ? {} : { registry }),
     ...(server === undefined ? {} : { url: server }),
     ...(tokenFile === undefined ? {} : { token_file: tokenFile }),

@@ -111,7 +111,8 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     exchanges.set(req, exchange);
     const query = raw.indexOf('?');
     const path = exchange.target.kind === 'own' ? encodeURI(exchange.target.path) : '/';
-    req.url = query === -1 ? path : path + raw.slice(query);
+    // Express takes the address that it is first given for the original one
+    Object.assign(req, { originalUrl: raw, url: query === -1 ? path : path + raw.slice(query) });
     app(req, res);
   }
 

@@ -38,8 +38,8 @@ export const PAGE_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** `prefix`: what stands before every path of this server. `note`: a sentence in place of an empty table. */
-export function renderDirectoryPage(page: DirectoryPage, prefix: string, note: string): string {
+/** `top`: the address of the first page, with its slash, as a link on this one. `note`: a sentence in place of an empty table. */
+export function renderDirectoryPage(page: DirectoryPage, top: string, note: string): string {
   const title = `Signatures in ${page.path}`;
   return `<!doctype html>
 <html lang="en">
@@ -50,30 +50,38 @@ export function renderDirectoryPage(page: DirectoryPage, prefix: string, note: s
 <style>${STYLE}</style>
 </head>
 <body>
-<h1>${renderTrail(page.path, prefix)}</h1>
+<h1>${renderTrail(page.path, top)}</h1>
 ${page.entries.length === 0 ? `<p>${escapeHtml(note)}</p>` : renderTable(page.entries)}
-${page.next === null ? '' : `<p><a rel="next" href="${escapeHtml(nextHref(page, prefix))}">Next page</a></p>`}
+${page.next === null ? '' : `<p><a rel="next" href="${escapeHtml(nextHref(page.next))}">Next page</a></p>`}
 <footer>lookaside, the signature server for container images</footer>
 </body>
 </html>
 `;
 }
 
-/** The address of the next page, from the server's root. */
-export function nextHref(page: DirectoryPage, prefix: string): string {
-  return `${prefix}${page.path}?after=${encodeURIComponent(page.next ?? '')}`;
+/** The address of the page behind `next`, as a link on the page before. */
+export function nextHref(next: string): string {
+  return `?after=${encodeURIComponent(next)}`;
+}
+
+/**
+ * The address of the first page as a link on the page at `path`, with a slash at its end. It has no prefix: a proxy may
+ * have cut one off that this server does not know.
+ */
+export function topHref(path: string): string {
+  return '../'.repeat(path.split('/').length - 2) || './';
 }
 
 /** The path with each folder above as a link. */
-function renderTrail(path: string, prefix: string): string {
+function renderTrail(path: string, top: string): string {
   const names = path.split('/').filter((name) => name !== '');
   const links = names.map((name, position) => {
-    const href = `${prefix}/${names.slice(0, position + 1).join('/')}/`;
+    const href = `${top}${names.slice(0, position + 1).join('/')}/`;
     return position === names.length - 1
       ? escapeHtml(name)
       : `<a href="${escapeHtml(href)}">${escapeHtml(name)}</a>`;
   });
-  return [`<a href="${escapeHtml(prefix)}/">signatures</a>`, ...links].join(' / ');
+  return [`<a href="${escapeHtml(top)}">signatures</a>`, ...links].join(' / ');
 }
 
 function renderTable(entries: readonly DirectoryEntry[]): string {

@@ -118,6 +118,15 @@ describe('help and version', () => {
 });
 
 describe('lookaside config', () => {
+  it('config shows where a certificate that is named on the command line is taken from', async () => {
+    const args = ['config', '--json', '--tls-cert', 'server.pem', '--tls-key', 'server.key'];
+    const { status, stdout } = await runLookaside(args, { LOOKASIDE_TLS_CERT: 'other.pem' });
+    assert.equal(status, 0);
+    const shown = JSON.parse(stdout);
+    assert.deepEqual(shown.LOOKASIDE_TLS_CERT, { value: 'server.pem', source: 'flag' });
+    assert.deepEqual(shown.LOOKASIDE_TLS_KEY, { value: 'server.key', source: 'flag' });
+  });
+
   it('shows each setting with its value and source: flags win over the environment, that over the file', async () => {
     const file = path.join(temp.path, 'config.yaml');
     await writeFile(

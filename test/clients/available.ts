@@ -28,6 +28,9 @@ export type Need =
   | 'xfs_io'
   | 'chromium'
   | 'promtool'
+  | 'nginx'
+  | 'haproxy'
+  | 'caddy'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 

@@ -3,7 +3,12 @@ import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { STATES } from '../../src/domain/state.ts';
-import { nextHref, PAGE_SECURITY_POLICY, renderDirectoryPage } from '../../src/http/directory-page.ts';
+import {
+  nextHref,
+  PAGE_SECURITY_POLICY,
+  renderDirectoryPage,
+  topHref,
+} from '../../src/http/directory-page.ts';
 import type { DirectoryEntry, DirectoryPage, SignatureEntry } from '../../src/service/browse.ts';
 
 const NOTE = 'Nothing is here yet.';
@@ -55,15 +60,16 @@ describe('directory pages', () => {
   });
 
   test('the path leads up, folder by folder, to the top', () => {
-    const html = renderDirectoryPage(pageOf({ path: '/a/b/c/' }), '', NOTE);
-    assert.deepEqual(hrefs(html), ['/', '/a/', '/a/b/', './app/']);
+    const html = renderDirectoryPage(pageOf({ path: '/a/b/c/' }), topHref('/a/b/c/'), NOTE);
+    assert.deepEqual(hrefs(html), ['../../../', '../../../a/', '../../../a/b/', './app/']);
+    assert.equal(topHref('/'), './');
     assert.match(html, /<h1>.* \/ c<\/h1>/);
     assert.match(html, /<title>Signatures in \/a\/b\/c\/<\/title>/);
   });
 
-  test('behind a prefix every link of the path begins with it', () => {
-    const html = renderDirectoryPage(pageOf({ path: '/a/b/', next: 'n' }), '/sig/x', NOTE);
-    assert.deepEqual(hrefs(html), ['/sig/x/', '/sig/x/a/', './app/', '/sig/x/a/b/?after=n']);
+  test('asked for by an unusual spelling, the links of the path begin where the caller says', () => {
+    const html = renderDirectoryPage(pageOf({ path: '/a/b/', next: 'n' }), '/sig/x/', NOTE);
+    assert.deepEqual(hrefs(html), ['/sig/x/', '/sig/x/a/', './app/', '?after=n']);
   });
 
   test('a set is a table of its signatures with size, time and hash', () => {
@@ -129,14 +135,14 @@ describe('directory pages', () => {
     const page = pageOf({ next: 'app@sha256=00' });
     assert.match(
       renderDirectoryPage(page, '', NOTE),
-      /<a rel="next" href="\/team\/\?after=app%40sha256%3D00">Next page<\/a>/,
+      /<a rel="next" href="\?after=app%40sha256%3D00">Next page<\/a>/,
     );
   });
 
   test('the link to the next page carries any name through', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', minLength: 1 }), (next) => {
-        const url = new URL(nextHref(pageOf({ next }), '/sig'), 'http://host');
+        const url = new URL(nextHref(next), 'http://host/sig/team/?after=a');
         assert.equal(url.pathname, '/sig/team/');
         assert.equal(url.searchParams.get('after'), next);
       }),

@@ -1,7 +1,7 @@
 // Directory pages: HTML for people, JSON for scripts.
 import type { Request } from 'express';
 import type { DirectoryPage } from '../../service/browse.ts';
-import { nextHref, PAGE_SECURITY_POLICY, renderDirectoryPage } from '../directory-page.ts';
+import { nextHref, PAGE_SECURITY_POLICY, renderDirectoryPage, topHref } from '../directory-page.ts';
 import { jsonReply, type Reply, textReply } from '../reply.ts';
 import type { RouteRequest, RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -21,15 +21,22 @@ async function serveDirectory(services: Services, { req, exchange, query }: Rout
   const vary = { Vary: 'Accept' };
   // Express lends the header's grammar; without a wish, people get the page
   if ((req as Request).accepts(['html', 'json']) === 'json') {
-    const next = page.next === null ? null : nextHref(page, prefix);
+    const next = page.next === null ? null : nextHref(page.next);
     return jsonReply(200, { path: page.path, entries: page.entries, next }, vary);
   }
   const note = listing ? 'No signature has been stored here yet.' : 'Listing is switched off on this server.';
-  return textReply(200, renderDirectoryPage(page, prefix, note), {
+  // what a browser takes for folders: `//` are two slashes to it
+  const isAsWritten = slashesOf((req as Request).originalUrl) === slashesOf(prefix + page.path);
+  const top = isAsWritten ? topHref(page.path) : `${prefix}/`;
+  return textReply(200, renderDirectoryPage(page, top, note), {
     'Content-Type': 'text/html; charset=utf-8',
     'Content-Security-Policy': PAGE_SECURITY_POLICY,
     ...vary,
   });
+}
+
+function slashesOf(target: string): number {
+  return (target.split('?')[0] ?? '').split('/').length;
 }
 
 async function findPage(
