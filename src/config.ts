@@ -5,6 +5,7 @@ import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { join, relative, resolve } from 'node:path';
+import { durationMs } from './domain/duration.ts';
 import { LookasideError, systemCode } from './domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
 
@@ -82,7 +83,6 @@ export interface LoadedConfig {
   readonly settings: readonly Setting[];
 }
 
-const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const UNIT_BYTES: Record<string, number> = {
   B: 1,
   KiB: 1024,
@@ -137,12 +137,6 @@ function durationOrOff(text: string): number | null {
   const ms = durationMs(text);
   if (ms === null) throw new Unwanted('wanted off or a duration like 1h');
   return ms;
-}
-
-function durationMs(text: string): number | null {
-  const match = /^([0-9]{1,9})(ms|s|m|h|d)$/.exec(text);
-  const unit = UNIT_MS[match?.[2] ?? ''];
-  return match === null || unit === undefined || Number(match[1]) === 0 ? null : Number(match[1]) * unit;
 }
 
 function size(text: string): number {

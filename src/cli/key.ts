@@ -1,7 +1,7 @@
-// lookaside key add, list, show.
+// lookaside key add, list, show, remove.
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
-import type { KeyResult, KeyWarning, ShownKey, ShownPart } from '../domain/key.ts';
+import type { KeyResult, KeyWarning, RemovedKey, ShownKey, ShownPart } from '../domain/key.ts';
 import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
@@ -90,6 +90,38 @@ export async function runKeyShow(config: Config, { name, json }: KeyShowOptions)
       [formatKey(key), ...key.warnings.map(formatWarning), escapeLines(key.armored).trimEnd()].join('\n\n'),
     );
   return EXIT.done;
+}
+
+export async function runKeyRemove(config: Config, { name, json }: KeyShowOptions): Promise<number> {
+  const removed = await administer(config, ({ keys }) => keys.remove(name));
+  if (json) printJson(removed);
+  else print(formatRemoved(removed));
+  return EXIT.done;
+}
+
+/** What it was, and what that means for what it has signed. */
+export function formatRemoved({ fingerprint, userIds, signatures }: RemovedKey): string {
+  const [who] = userIds;
+  const key = who === undefined ? fingerprint : `${fingerprint} (${who})`;
+  return [
+    `The key ${key} is removed. Uploads that are signed by it are refused from now on.`,
+    `${whatBecomes(signatures)} To take it back, add the key again with: lookaside key add FILE`,
+  ]
+    .map(escapeTerminal)
+    .join('\n');
+}
+
+function whatBecomes(signatures: number | null): string {
+  switch (signatures) {
+    case null:
+      return 'How many stored signatures verified by it cannot be told while index.db is made anew; they go on being served, and are shown as unknown-key.';
+    case 0:
+      return 'No stored signature verified by it.';
+    case 1:
+      return '1 stored signature verified by it; it goes on being served, and is shown as unknown-key.';
+    default:
+      return `${signatures} stored signatures verified by it; they go on being served, and are shown as unknown-key.`;
+  }
 }
 
 /** The armour may come from a server that is not to be trusted with this terminal. */

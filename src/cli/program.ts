@@ -1,6 +1,6 @@
 // The command line: its words, its options, its exit codes. The code of a command is loaded when it is called: a signer's push
 // needs no database, and most commands are over before all of it would be there.
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
   type Config,
   loadConfig,
@@ -9,9 +9,11 @@ import {
   SYSTEM_DATA,
   takePassedSockets,
 } from '../config.ts';
+import { durationMs } from '../domain/duration.ts';
+import { KEY_READERS, type KeyReaderName } from '../domain/key-readers.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
+import { MAX_TOKEN_LIFE_MS } from '../domain/token.ts';
 import { requireDataDirectory } from './data-directory.ts';
-import type { KeyReaderName } from './key-export.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { VERSION } from './version.ts';
@@ -68,6 +70,14 @@ interface PushOptions extends RemoteOptions {
   readonly watch?: boolean;
   readonly dryRun?: boolean;
   readonly force?: boolean;
+  readonly json?: boolean;
+}
+
+interface TokenCreateFlags {
+  readonly name: string;
+  readonly role: Role;
+  /** In milliseconds. */
+  readonly expires?: number;
   readonly json?: boolean;
 }
 
@@ -209,7 +219,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
 
   const key = program
     .command('key')
-    .description('add, list, show and export the keys that signatures are verified with');
+    .description('add, list, show, export and remove the keys that signatures are verified with');
   withServerOrData(key.command('add'))
     .description('add public keys, or what is new of them: a later expiry, a revocation')
     .argument('<file...>', 'what gpg --export writes, armoured or not; - is standard input')
@@ -233,17 +243,31 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       const { runKeyShow } = await import('./key.ts');
       finish(await runKeyShow(loadExisting(options), { name, json: options.json === true }));
     });
-  withData(key.command('export'))
+  withServerOrData(key.command('export'))
     .description('write keys, armoured in one block, for the file that a policy names')
     .argument('[fingerprint...]', '40 hex digits, or the key ID of 16; all keys unless named')
     .addOption(
       new Option('--for <client>', 'what reads them: keys that it cannot read are left out, and told')
-        .choices(['gpg-2.2', 'gpg-2.4', 'sequoia', 'openshift'])
+        .choices(KEY_READERS)
         .default('gpg-2.2'),
     )
-    .action(async (names: string[], options: DataOptions & { for: KeyReaderName }) => {
-      const { runKeyExport } = await import('./key-export.ts');
-      finish(await runKeyExport(loadExisting(options), { names, reader: options.for }));
+    .option('--json', 'print JSON')
+    .action(
+      async (names: string[], options: ServerOrDataOptions & { for: KeyReaderName; json?: boolean }) => {
+        const { runKeyExport } = await import('./key-export.ts');
+        const { for: reader, json = false } = options;
+        finish(await runKeyExport(loadExisting(options), { names, reader, json }));
+      },
+    );
+  withServerOrData(key.command('remove'))
+    .description(
+      'trust a key no longer; what it has signed goes on being served, as signed by an unknown key',
+    )
+    .argument('<fingerprint>', '40 hex digits, or the key ID of 16; keep a copy with: lookaside key export')
+    .option('--json', 'print JSON')
+    .action(async (name: string, options: ServerOrDataOptions & { json?: boolean }) => {
+      const { runKeyRemove } = await import('./key.ts');
+      finish(await runKeyRemove(loadExisting(options), { name, json: options.json === true }));
     });
 
   withRemote(program.command('verify'))
@@ -282,11 +306,16 @@ function createProgram({ finish, signals }: ProgramParts): Command {
         .choices(ROLES)
         .default('uploader'),
     )
+    .option(
+      '--expires <time>',
+      'how long it is taken, like 90d or 12h; until it is revoked unless told',
+      life,
+    )
     .option('--json', 'print JSON')
-    .action(async (options: ServerOrDataOptions & { name: string; role: Role; json?: boolean }) => {
+    .action(async (options: ServerOrDataOptions & TokenCreateFlags) => {
       const { runTokenCreate } = await import('./token.ts');
-      const { name, role, json = false } = options;
-      finish(await runTokenCreate(loadExisting(options), { name, role, json }));
+      const { name, role, expires: lifeMs = null, json = false } = options;
+      finish(await runTokenCreate(loadExisting(options), { name, role, lifeMs, json }));
     });
   withServerOrData(token.command('list'))
     .description('list the tokens')
@@ -336,6 +365,13 @@ function withServerOrData(command: Command): Command {
 /** The values of an option that may be given several times. */
 function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
+}
+
+/** @throws InvalidArgumentError, which commander tells */
+function life(text: string): number {
+  const ms = durationMs(text);
+  if (ms !== null && ms <= MAX_TOKEN_LIFE_MS) return ms;
+  throw new InvalidArgumentError('Wanted how long the token is taken, like 90d, 12h or 30m; at most 36500d.');
 }
 
 type Options = DataOptions & RemoteOptions & ServeOptions;

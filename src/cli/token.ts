@@ -1,23 +1,26 @@
 // lookaside token create, list, revoke.
 import type { Config } from '../config.ts';
 import type { Role } from '../domain/ports.ts';
+import type { ShownToken } from '../domain/token.ts';
 import { administer } from './administer.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';
 
 export interface TokenCreateOptions {
   readonly name: string;
   readonly role: Role;
+  /** Null: until it is revoked. */
+  readonly lifeMs: number | null;
   readonly json: boolean;
 }
 
 /** Prints the token alone, so that it can be piped into a secret. */
 export async function runTokenCreate(
   config: Config,
-  { name, role, json }: TokenCreateOptions,
+  { name, role, lifeMs, json }: TokenCreateOptions,
 ): Promise<number> {
-  const token = await administer(config, ({ tokens }) => tokens.create(name, role));
-  if (json) printJson({ name, role, token });
-  else print(token);
+  const { text, expiresAt } = await administer(config, ({ tokens }) => tokens.create({ name, role, lifeMs }));
+  if (json) printJson({ name, role, expiresAt, token: text });
+  else print(text);
   return EXIT.done;
 }
 
@@ -27,13 +30,9 @@ export async function runTokenList(config: Config, json: boolean): Promise<numbe
     printJson({ tokens });
     return EXIT.done;
   }
-  const rows = tokens.map(({ name, role, createdAt, revokedAt }) => [
-    name,
-    role,
-    createdAt.toISOString(),
-    revokedAt === null ? '-' : revokedAt.toISOString(),
-  ]);
-  print(rows.length === 0 ? 'No tokens yet; make one with: lookaside token create --name NAME' : table(rows));
+  print(
+    tokens.length === 0 ? 'No tokens yet; make one with: lookaside token create --name NAME' : table(tokens),
+  );
   return EXIT.done;
 }
 
@@ -47,6 +46,14 @@ export async function runTokenRevoke(
   return EXIT.done;
 }
 
-function table(rows: readonly (readonly string[])[]): string {
-  return formatTable([['NAME', 'ROLE', 'CREATED', 'REVOKED'], ...rows]);
+function table(tokens: readonly ShownToken[]): string {
+  const rows = tokens.map(({ name, role, state, createdAt, expiresAt, revokedAt }) => [
+    name,
+    role,
+    state,
+    createdAt.toISOString(),
+    expiresAt?.toISOString() ?? '-',
+    revokedAt?.toISOString() ?? '-',
+  ]);
+  return formatTable([['NAME', 'ROLE', 'STATE', 'CREATED', 'EXPIRES', 'REVOKED'], ...rows]);
 }

@@ -3,7 +3,7 @@ import { type Config, socketPathOf } from '../config.ts';
 import type { Administration } from '../domain/administration.ts';
 import { isLookasideError, type LookasideError } from '../domain/errors.ts';
 import { isServer } from '../domain/holder.ts';
-import { createAdministration, exportedKey, shownKeys } from '../service/administration.ts';
+import { createAdministration, exportedKey, keyFile, shownKeys } from '../service/administration.ts';
 import { ADMINISTRATOR } from '../service/audit.ts';
 import type { LockTaker } from '../sqlite/lock.ts';
 import { connectAdministration } from '../upstream/administration.ts';
@@ -40,10 +40,14 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
   };
   return {
     about: async () => (await changes()).about(),
-    keys: { ...reads.keys, add: async (untrusted) => (await changes()).keys.add(untrusted) },
+    keys: {
+      ...reads.keys,
+      add: async (untrusted) => (await changes()).keys.add(untrusted),
+      remove: async (name) => (await changes()).keys.remove(name),
+    },
     tokens: {
       ...reads.tokens,
-      create: async (name, role) => (await changes()).tokens.create(name, role),
+      create: async (wanted) => (await changes()).tokens.create(wanted),
       revoke: async (name) => (await changes()).tokens.revoke(name),
     },
     fsck: async (request) => (request.repair ? (await changes()).fsck(request) : reads.fsck(request)),
@@ -86,7 +90,7 @@ function isOtherCommand({ detail }: LookasideError): boolean {
 }
 
 interface ReadAdministration {
-  readonly keys: Pick<Administration['keys'], 'list' | 'show'>;
+  readonly keys: Pick<Administration['keys'], 'list' | 'show' | 'export'>;
   readonly tokens: Pick<Administration['tokens'], 'list'>;
   /** Without repair. */
   readonly fsck: Administration['fsck'];
@@ -98,6 +102,7 @@ function readAdministration(config: Config): ReadAdministration {
     keys: {
       list: () => withKeys(config, (keys) => shownKeys(keys, systemClock.now())),
       show: (name) => withKeys(config, (keys) => exportedKey(keys, name, systemClock.now())),
+      export: (names, reader) => withKeys(config, (keys) => keyFile(keys, names, reader)),
     },
     tokens: { list: () => listTokens(config) },
     fsck: ({ onProgress = () => undefined }) => fsckReadOnly(config, createLog('error'), onProgress),

@@ -4,8 +4,8 @@ import type { Config } from '../config.ts';
 import type { BackupManifest, BackupSource } from '../domain/backup.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
-import type { RegisteredKey } from '../domain/key.ts';
-import type { Log, SignatureIndex, Token } from '../domain/ports.ts';
+import type { Log, SignatureIndex } from '../domain/ports.ts';
+import type { ShownToken } from '../domain/token.ts';
 import type { FsckResult, OnProgress } from '../domain/upkeep.ts';
 import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from '../files/backup-folder.ts';
 import { readIntents } from '../files/intents.ts';
@@ -13,7 +13,8 @@ import { openRestoreTarget } from '../files/restore-target.ts';
 import { armorPublicKey } from '../openpgp/armor.ts';
 import { warningsOfCertificate } from '../openpgp/key-warnings.ts';
 import { type BackupResult, makeBackup, restoreBackup } from '../service/backup.ts';
-import { findKey, type KeyService } from '../service/keys.ts';
+import { findKey, joined, type KeyService } from '../service/keys.ts';
+import { showToken } from '../service/tokens.ts';
 import { createUpkeep } from '../service/upkeep.ts';
 import { copyState } from '../sqlite/copy-state.ts';
 import {
@@ -192,10 +193,10 @@ function refuseOtherTree({ tree }: BackupManifest, config: Config): void {
   );
 }
 
-export async function listTokens({ data }: Config): Promise<readonly Token[]> {
+export async function listTokens({ data }: Config): Promise<readonly ShownToken[]> {
   const tokens = openTokensReadOnly(data);
   try {
-    return (await tokens?.list()) ?? [];
+    return ((await tokens?.list()) ?? []).map((token) => showToken(token, systemClock.now()));
   } finally {
     tokens?.close();
   }
@@ -209,27 +210,12 @@ export async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Pro
     return await act({
       list: async () => (await keys?.list()) ?? [],
       find: (name) => findKey(keys ?? NO_KEYS, name),
-      armor: ({ certificate }) => armorPublicKey(certificate),
+      armor: (...chosen) => armorPublicKey(joined(chosen)),
       warnings: ({ certificate }) => warningsOfCertificate(certificate),
     });
   } finally {
     keys?.close();
   }
-}
-
-/** The keys, beside a running server too. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE; whatever `act` throws */
-export function readKeys<T>(config: Config, act: (keys: KeyReader) => Promise<T>): Promise<T> {
-  return withKeys(config, (keys) =>
-    act({
-      ...keys,
-      armorAll: (chosen) => armorPublicKey(Buffer.concat(chosen.map(({ certificate }) => certificate))),
-    }),
-  );
-}
-
-export interface KeyReader extends ReadKeys {
-  /** All in one block: some clients read no second one. */
-  armorAll(keys: readonly RegisteredKey[]): string;
 }
 
 const NO_KEYS = { list: async () => [], find: async () => null };

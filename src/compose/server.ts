@@ -263,6 +263,7 @@ async function connect({ config, current, log: everyLine, databases }: Connectio
       verifier,
       makeEvent,
       clock,
+      countByKey: (fingerprint) => index.countByKey(DEFAULT_SITE, fingerprint),
       async onChanged(issuers) {
         judge.keysChanged();
         await verifyAgain(issuers);

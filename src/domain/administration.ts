@@ -1,8 +1,9 @@
 // What an administrator can ask. The process that owns the data directory answers by service/administration.ts, a server
 // elsewhere by upstream/administration.ts, and test/contract/administration.ts holds both to the same answers.
-import type { ExportedKey, KeyResult, ShownKey } from './key.ts';
-import type { Role, Token } from './ports.ts';
+import type { ExportedKey, KeyResult, RemovedKey, ShownKey } from './key.ts';
+import type { KeyFile, KeyReaderName } from './key-readers.ts';
 import type { BatchPart, ImportOptions, ImportResult } from './receipt.ts';
+import type { CreatedToken, ShownToken, WantedToken } from './token.ts';
 import type { FsckOptions, FsckResult, ReindexOptions, TreeCounts } from './upkeep.ts';
 
 /**
@@ -44,13 +45,20 @@ export interface KeyAdministration {
    * taken is durable and in force once this resolves. @throws REQUEST_INVALID when there is none at all; TOO_LARGE
    */
   add(untrusted: Uint8Array): Promise<readonly KeyResult[]>;
+  /**
+   * The keys of these names, all when there are none, without those that the reader cannot read.
+   * @throws as show(), for the first name that names none
+   */
+  export(names: readonly string[], reader: KeyReaderName): Promise<KeyFile>;
+  /** What it has signed stays as it is and is of an unknown key from here on. @throws as show() */
+  remove(name: string): Promise<RemovedKey>;
 }
 
 export interface TokenAdministration {
-  /** In the order in which they were made, revoked ones among them. */
-  list(): Promise<readonly Token[]>;
-  /** The token's text, which nobody can be shown again. @throws NAME_TAKEN, REQUEST_INVALID */
-  create(name: string, role: Role): Promise<string>;
+  /** In the order in which they were made, revoked and expired ones among them. */
+  list(): Promise<readonly ShownToken[]>;
+  /** With the token's text, which nobody can be shown again. @throws NAME_TAKEN, REQUEST_INVALID */
+  create(wanted: WantedToken): Promise<CreatedToken>;
   /** A second time changes nothing. @throws NOT_FOUND */
-  revoke(name: string): Promise<Token>;
+  revoke(name: string): Promise<ShownToken>;
 }

@@ -6,6 +6,7 @@ export const AUDIT_ACTIONS = [
   'import',
   'restore',
   'key-add',
+  'key-remove',
   'token-create',
   'token-revoke',
 ] as const;
@@ -30,7 +31,7 @@ export interface NewAuditEvent {
   readonly signatureSha256: string | null;
   /** Of the key it is about. */
   readonly fingerprint: string | null;
-  /** `created`, `added`, `updated`, `revoked`, or the code of a refusal. */
+  /** `created`, `added`, `updated`, `removed`, `revoked`, or the code of a refusal. */
   readonly result: string;
   /** Of refusals that are told together: how many, and when the first was; `at` is when the last was. */
   readonly merged?: { readonly count: number; readonly since: Date };

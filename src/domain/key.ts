@@ -58,6 +58,15 @@ export interface ExportedKey extends ShownKey {
   readonly armored: string;
 }
 
+/** What taking a key away has changed. */
+export interface RemovedKey {
+  readonly fingerprint: string;
+  /** Hostile text: escape where shown. */
+  readonly userIds: readonly string[];
+  /** How many stored signatures verified by it until now; null when that could not be told. */
+  readonly signatures: number | null;
+}
+
 /** What became of one certificate of a file. */
 export type KeyResult =
   | {
@@ -84,6 +93,12 @@ const SHOWN_CHARACTERS = 80;
 /** Whether the text is the fingerprint of a version 4 key: 40 upper-case hex digits. */
 export function isFingerprint(text: string): boolean {
   return FINGERPRINT.test(text);
+}
+
+/** NOT_FOUND, for whoever names a key that is not registered. */
+export function unknownKey(wanted: string): LookasideError {
+  const what = isFingerprint(wanted) ? `no key ${wanted}` : `no key with the ID ${wanted}`;
+  return new LookasideError('NOT_FOUND', `${what} is registered; see: lookaside key list`);
 }
 
 /**

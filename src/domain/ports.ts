@@ -171,12 +171,14 @@ export interface Token {
   readonly name: string;
   readonly role: Role;
   readonly createdAt: Date;
+  /** From when on it opens nothing; null = never. */
+  readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
 }
 
 export interface TokenStore {
   /**
-   * The token with that hash that is not revoked, or null: from a snapshot in memory, because a read of a closed site
+   * The token with that hash that is not revoked, or null; it may have expired. It comes from a snapshot in memory, because a read of a closed site
    * waits for nothing. What this process made or revoked is in it once create() or revoke() has resolved; what another
    * process did, a second later.
    */
@@ -192,6 +194,7 @@ export interface TokenStore {
       readonly role: Role;
       readonly hash: string;
       readonly createdAt: Date;
+      readonly expiresAt: Date | null;
     },
     event: NewAuditEvent,
   ): Promise<Token>;
@@ -256,6 +259,8 @@ export interface VerdictIndex {
   ofImage(image: ImageId): Promise<readonly IndexedSignature[]>;
   /** By id, in the page's order. */
   search(site: string, page: SignaturePage): Promise<readonly IndexedSignature[]>;
+  /** How many verified by the key of this primary fingerprint, wherever they stand. */
+  countByKey(site: string, fingerprint: string): Promise<number>;
   /** Those that are worth a look at `now`, by id: `unverified` ones, and those that are to be judged again. */
   unjudged(site: string, now: Date, after: number, limit: number): Promise<readonly IndexedSignature[]>;
   /** All such of one image, also when they are worth a look only later; in served order. */
@@ -313,6 +318,8 @@ export interface KeyStore {
   find(fingerprint: string): Promise<RegisteredKey | null>;
   /** Adds or replaces; durable with its event once resolved. */
   put(key: KeyDetails & { readonly certificate: Uint8Array }, event: NewAuditEvent): Promise<RegisteredKey>;
+  /** Durable with its event once resolved; false, without an event, when there is no such key. */
+  remove(fingerprint: string, event: NewAuditEvent): Promise<boolean>;
 }
 
 /** What an upload brought, for ever. */

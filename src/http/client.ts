@@ -29,8 +29,12 @@ export function forwarded(req: IncomingMessage, name: `x-forwarded-${string}`, t
 export type Caller =
   | { readonly kind: 'administrator' }
   | { readonly kind: 'token'; readonly token: Token }
-  /** `sentWrongToken`: a token came that is unknown or revoked. */
-  | { readonly kind: 'anonymous'; readonly sentWrongToken: boolean };
+  | { readonly kind: 'anonymous'; readonly sent: WorthlessToken | null };
+
+/** A token came that opens nothing. */
+export type WorthlessToken =
+  /** Perhaps it was revoked: of such the text is not told from any other. */
+  { readonly kind: 'unknown' } | { readonly kind: 'expired'; readonly token: Token };
 
 /** The token's text from Bearer or as the Basic password with any user; null when none was sent. */
 export function sentToken(req: IncomingMessage): string | null {
@@ -50,14 +54,29 @@ const WRONG_TOKEN =
 /** @throws LookasideError UNAUTHORIZED without a valid token, DENIED when its role is not among these */
 export function requireRole(caller: Caller, roles: readonly Role[]): void {
   if (caller.kind === 'administrator') return;
-  if (caller.kind === 'anonymous') {
-    throw new LookasideError('UNAUTHORIZED', caller.sentWrongToken ? WRONG_TOKEN : NO_TOKEN);
-  }
+  if (caller.kind === 'anonymous') throw unauthorized(caller.sent);
   if (roles.includes(caller.token.role)) return;
   throw new LookasideError(
     'DENIED',
     `the token "${caller.token.name}" has the role ${caller.token.role}; wanted ${roles.join(' or ')}; an administrator makes such a token with: lookaside token create --name NAME --role ROLE`,
   );
+}
+
+function unauthorized(sent: WorthlessToken | null): LookasideError {
+  switch (sent?.kind) {
+    case undefined:
+      return new LookasideError('UNAUTHORIZED', NO_TOKEN);
+    case 'unknown':
+      return new LookasideError('UNAUTHORIZED', WRONG_TOKEN);
+    case 'expired': {
+      const expiredAt = sent.token.expiresAt?.toISOString() ?? null;
+      return new LookasideError(
+        'UNAUTHORIZED',
+        `the token "${sent.token.name}" that was sent expired at ${expiredAt}; wanted one that is in force; an administrator makes one, under another name, with: lookaside token create`,
+        { detail: { expiredAt } },
+      );
+    }
+  }
 }
 
 function peerOf({ socket }: IncomingMessage): string {

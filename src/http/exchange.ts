@@ -4,9 +4,9 @@ import type { IncomingMessage } from 'node:http';
 import type { ImageId } from '../domain/image.ts';
 import type { Target } from '../domain/lookaside-path.ts';
 import { networkOf } from '../domain/network.ts';
-import type { Token } from '../domain/ports.ts';
 import type { Holder } from '../domain/room.ts';
 import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
+import type { KnownToken } from '../service/tokens.ts';
 import { type Caller, clientAddress, requireRole, sentToken } from './client.ts';
 import type { Services } from './services.ts';
 
@@ -41,7 +41,7 @@ export interface AnsweredRead {
 export function identify(services: Services, req: IncomingMessage, isLocal: boolean): Caller {
   if (isLocal) return { kind: 'administrator' };
   const text = sentToken(req);
-  if (text === null) return { kind: 'anonymous', sentWrongToken: false };
+  if (text === null) return { kind: 'anonymous', sent: null };
   return callerWith(services.tokens.peek(text));
 }
 
@@ -56,8 +56,12 @@ export async function identifyAgain(
   return callerWith(await services.tokens.find(text));
 }
 
-function callerWith(token: Token | null): Caller {
-  return token === null ? { kind: 'anonymous', sentWrongToken: true } : { kind: 'token', token };
+function callerWith(known: KnownToken | null): Caller {
+  if (known === null) return { kind: 'anonymous', sent: { kind: 'unknown' } };
+  const { token } = known;
+  return known.state === 'valid'
+    ? { kind: 'token', token }
+    : { kind: 'anonymous', sent: { kind: 'expired', token } };
 }
 
 export function openExchange(

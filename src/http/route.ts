@@ -173,7 +173,9 @@ function notAllowed(error: LookasideError, allowed: readonly string[]): Reply {
 }
 
 function isWrongTokenOnWrite(req: IncomingMessage, { roles }: RouteSpec, { caller }: Exchange): boolean {
-  return !isRead(req) && roles !== 'open' && caller.kind === 'anonymous' && caller.sentWrongToken;
+  // an expired one is no guess, and who has it is to be told that it expired, however often it is sent
+  const isUnknown = caller.kind === 'anonymous' && caller.sent?.kind === 'unknown';
+  return !isRead(req) && roles !== 'open' && isUnknown;
 }
 
 /** A read of an open site must not depend on the tokens' store. */

@@ -1,6 +1,7 @@
 // What an administrator can ask of the process that owns the data directory.
 import type { AboutTree, Administration } from '../domain/administration.ts';
-import type { ExportedKey, ShownKey } from '../domain/key.ts';
+import type { ExportedKey, RegisteredKey, ShownKey } from '../domain/key.ts';
+import { type KeyFile, type KeyLeftOut, type KeyReaderName, whyUnreadable } from '../domain/key-readers.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { Actor } from './audit.ts';
 import type { Importer } from './import.ts';
@@ -26,10 +27,12 @@ export function createAdministration(options: AdministrationOptions, actor: Acto
       list: () => shownKeys(keys, clock.now()),
       show: (name) => exportedKey(keys, name, clock.now()),
       add: (untrusted) => keys.add(untrusted, actor),
+      export: (names, reader) => keyFile(keys, names, reader),
+      remove: (name) => keys.remove(name, actor),
     },
     tokens: {
       list: async () => await tokens.list(),
-      create: (name, role) => tokens.create(name, role, actor),
+      create: (wanted) => tokens.create(wanted, actor),
       revoke: (name) => tokens.revoke(name, actor),
     },
     fsck: upkeep.fsck,
@@ -50,4 +53,22 @@ export async function exportedKey(
 ): Promise<ExportedKey> {
   const key = await keys.find(name);
   return { ...showKey(key, now), warnings: keys.warnings(key), armored: keys.armor(key) };
+}
+
+/** @throws LookasideError REQUEST_INVALID, NOT_FOUND */
+export async function keyFile(
+  keys: Pick<KeyService, 'list' | 'find' | 'armor' | 'warnings'>,
+  names: readonly string[],
+  reader: KeyReaderName,
+): Promise<KeyFile> {
+  const named =
+    names.length === 0 ? await keys.list() : await Promise.all(names.map((name) => keys.find(name)));
+  const kept: RegisteredKey[] = [];
+  const leftOut: KeyLeftOut[] = [];
+  for (const key of new Map(named.map((one) => [one.fingerprint, one])).values()) {
+    const reason = whyUnreadable(key, keys.warnings(key), reader);
+    if (reason === null) kept.push(key);
+    else leftOut.push({ fingerprint: key.fingerprint, reason });
+  }
+  return { armored: kept.length === 0 ? null : keys.armor(...kept), leftOut };
 }

@@ -1,5 +1,5 @@
 // Keys: which OpenPGP certificates are trusted to have signed images, and what is known of each.
-import { LookasideError } from '../domain/errors.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import {
   isFingerprint,
   type KeyPart,
@@ -8,8 +8,10 @@ import {
   type KeyWarning,
   parseKeyName,
   type RegisteredKey,
+  type RemovedKey,
   type ShownKey,
   type ShownPart,
+  unknownKey,
 } from '../domain/key.ts';
 import type { AuditLog, CleanedCertificate, Clock, KeyStore, Verifier } from '../domain/ports.ts';
 import type { Actor, MakeEvent } from './audit.ts';
@@ -20,6 +22,11 @@ export interface KeyService {
    * durable and in force once this resolves. @throws LookasideError REQUEST_INVALID, TOO_LARGE, BUSY, STORE_UNAVAILABLE
    */
   add(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]>;
+  /**
+   * Durable and in force once this resolves. What the key has signed is served as before, and of an unknown key.
+   * @throws as find()
+   */
+  remove(name: string, actor: Actor): Promise<RemovedKey>;
   /** By time of adding. */
   list(): Promise<readonly RegisteredKey[]>;
   /**
@@ -27,8 +34,8 @@ export interface KeyService {
    * @throws REQUEST_INVALID when it is neither, or the key ID of several keys; NOT_FOUND
    */
   find(name: string): Promise<RegisteredKey>;
-  /** ASCII armour without comments. */
-  armor(key: RegisteredKey): string;
+  /** ASCII armour without comments, all keys in one block. */
+  armor(...keys: readonly RegisteredKey[]): string;
   /** What of it was left out, and which clients will not do with it. */
   warnings(key: RegisteredKey): readonly KeyWarning[];
 }
@@ -39,9 +46,11 @@ export interface KeyServiceOptions {
   readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring' | 'armor' | 'warningsOf'>;
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
+  /** How many signatures verified by the key of this fingerprint. @throws INDEX_UNUSABLE */
+  readonly countByKey: (fingerprint: string) => Promise<number>;
   /**
-   * Told of the fingerprints and key IDs of what was added or updated, primary keys and subkeys: verdicts on their
-   * signatures are out of date. Should it fail, add() fails though the keys are in force, and the next add() tells it again.
+   * Told of the fingerprints and key IDs of what was added, updated or removed, primary keys and subkeys: verdicts on their
+   * signatures are out of date. Should it fail, the change fails though it is in force, and the next one tells it again.
    */
   readonly onChanged: (issuers: readonly string[]) => Promise<void>;
 }
@@ -55,16 +64,34 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
 
   return {
     // One after the other: each is merged with what the one before it has left, so that no revocation is lost.
-    add(untrusted, actor) {
-      const added = last.then(() => addAll(untrusted, actor));
-      last = added.catch(() => undefined); // told to its caller; the next one is not concerned
-      return added;
-    },
+    add: (untrusted, actor) => inTurn(() => addAll(untrusted, actor)),
+    remove: (name, actor) => inTurn(() => remove(name, actor)),
     list: () => store.list(),
     find: (name) => findKey(store, name),
-    armor: ({ certificate }) => verifier.armor(certificate),
+    armor: (...keys) => verifier.armor(joined(keys)),
     warnings: ({ certificate }) => verifier.warningsOf(certificate),
   };
+
+  function inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const done = last.then(act);
+    last = done.catch(() => undefined); // told to its caller; the next one is not concerned
+    return done;
+  }
+
+  async function remove(name: string, actor: Actor): Promise<RemovedKey> {
+    const key = await findKey(store, name);
+    const { fingerprint, userIds } = key;
+    const signatures = await countIfPossible(options, fingerprint);
+    const event = options.makeEvent({ action: 'key-remove', fingerprint, result: 'removed' }, actor);
+    try {
+      if (!(await store.remove(fingerprint, event))) throw unknownKey(fingerprint);
+    } finally {
+      // also when the store failed: the thread that died may have committed before it could answer
+      if ((await store.find(fingerprint)) === null) for (const issuer of issuersOf(key)) untold.add(issuer);
+      await tell();
+    }
+    return { fingerprint, userIds, signatures };
+  }
 
   async function addAll(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]> {
     const results: KeyResult[] = [];
@@ -85,6 +112,24 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
     verifier.setKeyring((await store.list()).map(({ certificate }) => certificate));
     await onChanged([...untold]);
     untold.clear();
+  }
+}
+
+/** Some clients read no second block of armour. */
+export function joined(keys: readonly RegisteredKey[]): Uint8Array {
+  return Buffer.concat(keys.map(({ certificate }) => certificate));
+}
+
+/** Null while the index is made anew: whoever wants a key gone must not have to wait for that. */
+async function countIfPossible(
+  { countByKey }: KeyServiceOptions,
+  fingerprint: string,
+): Promise<number | null> {
+  try {
+    return await countByKey(fingerprint);
+  } catch (error) {
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) return null;
+    throw error;
   }
 }
 
@@ -163,15 +208,10 @@ export async function findKey(store: Pick<KeyStore, 'find' | 'list'>, name: stri
   if (isFingerprint(wanted)) {
     const key = await store.find(wanted);
     if (key !== null) return key;
-    throw new LookasideError('NOT_FOUND', `no key ${wanted} is registered; see: lookaside key list`);
+    throw unknownKey(wanted);
   }
   const [key, another] = (await store.list()).filter(({ fingerprint }) => fingerprint.endsWith(wanted));
-  if (key === undefined) {
-    throw new LookasideError(
-      'NOT_FOUND',
-      `no key with the ID ${wanted} is registered; see: lookaside key list`,
-    );
-  }
+  if (key === undefined) throw unknownKey(wanted);
   if (another === undefined) return key;
   throw new LookasideError(
     'REQUEST_INVALID',

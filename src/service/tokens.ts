@@ -1,7 +1,17 @@
 // Tokens: made here, shown once, kept only as hashes.
 import { LookasideError } from '../domain/errors.ts';
-import type { Clock, Role, Token, TokenStore } from '../domain/ports.ts';
-import { isTokenName, TOKEN_NAME_FORM, unknownToken } from '../domain/token.ts';
+import type { Clock, Token, TokenStore } from '../domain/ports.ts';
+import {
+  type CreatedToken,
+  isTokenName,
+  MAX_TOKEN_LIFE_MS,
+  type ShownToken,
+  TOKEN_NAME_FORM,
+  type TokenState,
+  tokenState,
+  unknownToken,
+  type WantedToken,
+} from '../domain/token.ts';
 import { type Actor, ADMINISTRATOR, type MakeEvent, SERVER } from './audit.ts';
 
 export interface TokenServiceOptions {
@@ -14,15 +24,21 @@ export interface TokenServiceOptions {
 }
 
 export interface TokenService {
-  /** The token's text, which nobody can be shown again. @throws LookasideError NAME_TAKEN, REQUEST_INVALID */
-  create(name: string, role: Role, actor: Actor): Promise<string>;
-  list(): Promise<readonly Token[]>;
+  /** With the token's text, which nobody can be shown again. @throws LookasideError NAME_TAKEN, REQUEST_INVALID */
+  create(wanted: WantedToken, actor: Actor): Promise<CreatedToken>;
+  list(): Promise<readonly ShownToken[]>;
   /** @throws NOT_FOUND */
-  revoke(name: string, actor: Actor): Promise<Token>;
+  revoke(name: string, actor: Actor): Promise<ShownToken>;
   /** The token whose text this is, unless revoked; never waits. See TokenStore.peek. */
-  peek(text: string): Token | null;
+  peek(text: string): KnownToken | null;
   /** The same, for a text that peek() does not know. @throws STORE_UNAVAILABLE */
-  find(text: string): Promise<Token | null>;
+  find(text: string): Promise<KnownToken | null>;
+}
+
+/** A token by its text, as it is now. */
+export interface KnownToken {
+  readonly token: Token;
+  readonly state: Exclude<TokenState, 'revoked'>;
 }
 
 /** So that scanners for leaked secrets know one when they see it. */
@@ -36,31 +52,58 @@ const RESERVED: readonly string[] = [ADMINISTRATOR.name, SERVER.name];
 export function createTokenService(options: TokenServiceOptions): TokenService {
   const { store, clock, makeEvent, randomBytes, sha256 } = options;
   return {
-    async create(name, role, actor) {
+    async create({ name, role, lifeMs }, actor) {
       checkName(name);
+      checkLife(lifeMs);
+      const createdAt = clock.now();
+      const expiresAt = lifeMs === null ? null : new Date(createdAt.getTime() + lifeMs);
       const text = PREFIX + Buffer.from(randomBytes(32)).toString('hex');
       const event = makeEvent(
-        { action: 'token-create', result: 'created', reason: `${name} (${role})` },
+        { action: 'token-create', result: 'created', reason: `${name} (${role}${untilOf(expiresAt)})` },
         actor,
       );
-      await store.create({ name, role, hash: sha256(text), createdAt: clock.now() }, event);
-      return text;
+      await store.create({ name, role, hash: sha256(text), createdAt, expiresAt }, event);
+      return { text, expiresAt };
     },
-    list: () => store.list(),
+    list: async () => (await store.list()).map((token) => showToken(token, clock.now())),
     async revoke(name, actor) {
       const event = makeEvent({ action: 'token-revoke', result: 'revoked', reason: name }, actor);
       const revoked = await store.revoke(name, clock.now(), event);
       if (revoked === null) throw unknownToken(name);
-      return revoked;
+      return showToken(revoked, clock.now());
     },
-    peek: (text) => (TOKEN.test(text) ? store.peek(sha256(text)) : null),
-    find: async (text) => (TOKEN.test(text) ? store.find(sha256(text)) : null),
+    peek: (text) => (TOKEN.test(text) ? known(store.peek(sha256(text))) : null),
+    find: async (text) => (TOKEN.test(text) ? known(await store.find(sha256(text))) : null),
   };
+
+  function known(token: Token | null): KnownToken | null {
+    if (token === null) return null;
+    const state = tokenState(token, clock.now());
+    return state === 'revoked' ? null : { token, state };
+  }
+}
+
+export function showToken(token: Token, now: Date): ShownToken {
+  const { name, role, createdAt, expiresAt, revokedAt } = token;
+  return { name, role, state: tokenState(token, now), createdAt, expiresAt, revokedAt };
+}
+
+function untilOf(expiresAt: Date | null): string {
+  return expiresAt === null ? '' : `, until ${expiresAt.toISOString()}`;
 }
 
 /** The text for a log: with no token in it, wherever a client has put it. */
 export function maskTokens(text: string): string {
   return text.replace(ANY_TOKEN, '$1****');
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function checkLife(lifeMs: number | null): void {
+  if (lifeMs === null || (Number.isSafeInteger(lifeMs) && lifeMs > 0 && lifeMs <= MAX_TOKEN_LIFE_MS)) return;
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    'a token lasts from one millisecond to 36500 days, or without an end; choose a time between',
+  );
 }
 
 /** @throws LookasideError REQUEST_INVALID */

@@ -27,6 +27,11 @@ export interface Commands {
     readonly input: { readonly key: NewKey; readonly event: NewAuditEvent };
     readonly output: null;
   };
+  /** Whether there was such a key. */
+  'state.remove-key': {
+    readonly input: { readonly fingerprint: string; readonly event: NewAuditEvent };
+    readonly output: boolean;
+  };
   /** Number of the event that tells of the upload, or of the same upload before. */
   'state.add-upload': {
     readonly input: { readonly upload: NewUpload; readonly event: NewAuditEvent };

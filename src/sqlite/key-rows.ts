@@ -13,6 +13,7 @@ export class KeyRows {
   readonly #db: Database;
   readonly #audit: AuditRows;
   readonly #put: Statement<[string, string, number, number, Uint8Array]>;
+  readonly #remove: Statement<[string]>;
 
   constructor(db: Database, audit: AuditRows) {
     this.#db = db;
@@ -24,6 +25,9 @@ export class KeyRows {
         details = excluded.details,
         changed_at_ms = excluded.changed_at_ms,
         certificate = excluded.certificate`);
+    this.#remove = db.prepare(`
+      DELETE FROM openpgp_key
+      WHERE fingerprint = ?`);
   }
 
   /** Adds the key or replaces the one of that fingerprint; the event's time is the time of the change. */
@@ -32,6 +36,15 @@ export class KeyRows {
     inTransaction(this.#db, () => {
       this.#put.run(key.fingerprint, textOf(key), atMs, atMs, key.certificate);
       this.#audit.add(event);
+    });
+  }
+
+  /** False, without an event, when there is no such key. */
+  remove(fingerprint: string, event: NewAuditEvent): boolean {
+    return inTransaction(this.#db, () => {
+      const { changes } = this.#remove.run(fingerprint);
+      if (changes > 0) this.#audit.add(event);
+      return changes > 0;
     });
   }
 }

@@ -42,10 +42,11 @@ export class KeyTable {
     this.#loadAll();
   }
 
-  /** Reads that key again; a key never leaves the table. */
+  /** Reads that key again, which may have gone. */
   reload(fingerprint: string): void {
     const row = this.#one.get(fingerprint);
-    if (row !== undefined) this.#byFingerprint.set(fingerprint, keyOf(row));
+    if (row === undefined) this.#byFingerprint.delete(fingerprint);
+    else this.#byFingerprint.set(fingerprint, keyOf(row));
   }
 
   list(): readonly RegisteredKey[] {
@@ -102,6 +103,14 @@ export class SqliteKeyStore implements KeyStore {
     const stored = this.#table.find(key.fingerprint);
     if (stored === null) throw new Error(`key ${key.fingerprint} is not there after its commit`);
     return stored;
+  }
+
+  async remove(fingerprint: string, event: NewAuditEvent): Promise<boolean> {
+    try {
+      return await this.#writer.run('state.remove-key', { fingerprint, event }, EVENT_BYTES);
+    } finally {
+      if (this.#db.open) this.#table.reload(fingerprint); // as in put()
+    }
   }
 }
 

@@ -175,6 +175,10 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     return this.#look((on) => on.verdicts.search(site, page));
   }
 
+  async countByKey(site: string, fingerprint: string): Promise<number> {
+    return this.#look((on) => on.verdicts.countByKey(site, fingerprint));
+  }
+
   async unjudged(
     site: string,
     now: Date,

@@ -11,20 +11,21 @@ export interface NewToken {
   readonly role: Role;
   readonly hash: string;
   readonly createdAt: Date;
+  readonly expiresAt: Date | null;
 }
 
 export class TokenRows {
   readonly #db: Database;
   readonly #audit: AuditRows;
-  readonly #insert: Statement<[string, Role, Uint8Array, number]>;
+  readonly #insert: Statement<[string, Role, Uint8Array, number, number | null]>;
   readonly #revoke: Statement<[number, string]>;
 
   constructor(db: Database, audit: AuditRows) {
     this.#db = db;
     this.#audit = audit;
     this.#insert = db.prepare(`
-      INSERT INTO token (name, role, hash, created_at_ms)
-      VALUES (?, ?, ?, ?)`);
+      INSERT INTO token (name, role, hash, created_at_ms, expires_at_ms)
+      VALUES (?, ?, ?, ?, ?)`);
     this.#revoke = db.prepare(`
       UPDATE token
       SET revoked_at_ms = ?
@@ -32,10 +33,16 @@ export class TokenRows {
   }
 
   /** @throws LookasideError NAME_TAKEN, also when the name's token is revoked */
-  insert({ name, role, hash, createdAt }: NewToken, event: NewAuditEvent): void {
+  insert({ name, role, hash, createdAt, expiresAt }: NewToken, event: NewAuditEvent): void {
     try {
       inTransaction(this.#db, () => {
-        this.#insert.run(name, role, Buffer.from(hash, 'hex'), createdAt.getTime());
+        this.#insert.run(
+          name,
+          role,
+          Buffer.from(hash, 'hex'),
+          createdAt.getTime(),
+          expiresAt?.getTime() ?? null,
+        );
         this.#audit.add(event);
       });
     } catch (error) {

@@ -17,6 +17,7 @@ interface TokenRow {
   readonly role: Role;
   readonly hash: Buffer;
   readonly created_at_ms: number;
+  readonly expires_at_ms: number | null;
   readonly revoked_at_ms: number | null;
 }
 
@@ -33,7 +34,7 @@ export class TokenTable {
 
   constructor(db: Database) {
     this.#page = db.prepare(`
-      SELECT id, name, role, hash, created_at_ms, revoked_at_ms
+      SELECT id, name, role, hash, created_at_ms, expires_at_ms, revoked_at_ms
       FROM token
       WHERE id > ?
       ORDER BY id
@@ -129,6 +130,7 @@ function tokenOf(row: TokenRow): Token {
     name: row.name,
     role: row.role,
     createdAt: new Date(row.created_at_ms),
+    expiresAt: row.expires_at_ms === null ? null : new Date(row.expires_at_ms),
     revokedAt: row.revoked_at_ms === null ? null : new Date(row.revoked_at_ms),
   };
 }

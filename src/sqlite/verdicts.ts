@@ -76,6 +76,7 @@ export class Verdicts {
   readonly #ofImage: Statement<[string, string, string, string, Uint8Array], VerdictRow>;
   readonly #oldest: Searches;
   readonly #newest: Searches;
+  readonly #countByKey: Statement<[string, string], number>;
   readonly #unjudged: Statement<[string, number, number, number], VerdictRow>;
   readonly #unjudgedOf: Statement<[string, string, string, string, Uint8Array], VerdictRow>;
 
@@ -93,6 +94,13 @@ export class Verdicts {
       ORDER BY number`);
     this.#oldest = prepareSearches(db, 'id > @after', 'ASC');
     this.#newest = prepareSearches(db, 'id < @after', 'DESC');
+    // by the index alone, so that a key of many signatures is counted without reading them
+    this.#countByKey = db
+      .prepare<[string, string], number>(`
+        SELECT count(*)
+        FROM signature INDEXED BY signature_by_fingerprint
+        WHERE site = ? AND fingerprint = ?`)
+      .pluck();
     this.#unjudged = db.prepare(`
       SELECT ${COLUMNS}
       FROM signature INDEXED BY signature_to_judge
@@ -134,6 +142,10 @@ export class Verdicts {
         limit,
       })
       .map(indexedOf);
+  }
+
+  countByKey(site: string, fingerprint: string): number {
+    return this.#countByKey.get(site, fingerprint) ?? 0;
   }
 
   unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[] {

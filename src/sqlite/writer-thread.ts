@@ -75,6 +75,7 @@ const handlers: Handlers = {
     state().keys.put(key, event);
     return null;
   },
+  'state.remove-key': ({ fingerprint, event }) => state().keys.remove(fingerprint, event),
   'state.add-upload': ({ upload, event }) => state().uploads.add(upload, event),
   'state.append-audit-event': (event) => state().audit.append(event),
   'index.open': openIndex,

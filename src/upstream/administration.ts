@@ -13,9 +13,11 @@ import {
   exportedKeyAnswer,
   fsckResult,
   importAnswer,
+  keyFileAnswer,
   keyResultsAnswer,
   readAnswer,
   readValue,
+  removedKeyAnswer,
   shownKeysAnswer,
   strange,
   tokenAnswer,
@@ -63,12 +65,23 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
       },
       add: async (untrusted) =>
         (await ask(keyResultsAnswer, bytesRequest('/api/v1/keys', untrusted))).results,
+      async export(names, reader) {
+        const request = jsonRequest('/api/v1/keys/export', { names: names.map(parseKeyName), for: reader });
+        return ask(keyFileAnswer, { ...request, mayFindNothing: true });
+      },
+      async remove(name) {
+        const path = `/api/v1/keys/${parseKeyName(name)}`;
+        const request: HttpRequest = { method: 'DELETE', path, mayFindNothing: true };
+        return ask(removedKeyAnswer, { ...request, ifUnanswered: MAY_BE_REMOVED });
+      },
     },
     tokens: {
       list: async () => (await ask(tokensAnswer, { method: 'GET', path: '/api/v1/tokens' })).tokens,
-      async create(name, role) {
-        const request = { ...jsonRequest('/api/v1/tokens', { name, role }), ifUnanswered: MAY_BE_MADE };
-        return (await ask(createdTokenAnswer, request, CREATED)).token;
+      async create({ name, role, lifeMs }) {
+        const wanted = { name, role, ...(lifeMs === null ? {} : { lifeMs }) };
+        const request = { ...jsonRequest('/api/v1/tokens', wanted), ifUnanswered: MAY_BE_MADE };
+        const { token, expiresAt } = await ask(createdTokenAnswer, request, CREATED);
+        return { text: token, expiresAt };
       },
       async revoke(name) {
         if (!isTokenName(name)) throw unknownToken(name);
@@ -86,6 +99,9 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
 
 const MAY_BE_MADE =
   'the token may have been made all the same, and its text is lost: see lookaside token list, revoke it, and make one under another name';
+
+/** A second try would say that there is no such key. */
+const MAY_BE_REMOVED = 'the key may have been removed all the same: see lookaside key list';
 
 const workLine = z.union([z.object({ progress: treeCounts }), z.object({ result: z.unknown() })]);
 

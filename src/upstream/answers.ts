@@ -2,11 +2,13 @@
 import { z } from 'zod';
 import type { AboutTree } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
-import type { ExportedKey, KeyResult, KeyState, KeyWarning, ShownKey } from '../domain/key.ts';
-import type { Role, Token } from '../domain/ports.ts';
+import type { ExportedKey, KeyResult, KeyState, KeyWarning, RemovedKey, ShownKey } from '../domain/key.ts';
+import type { KeyFile } from '../domain/key-readers.ts';
+import type { Role } from '../domain/ports.ts';
 import type { BatchResult, ImportResult, WarningCode } from '../domain/receipt.ts';
 import type { State } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
+import type { ShownToken, TokenState } from '../domain/token.ts';
 import type { ProblemKind } from '../domain/tree.ts';
 import type { FsckResult, TreeCounts } from '../domain/upkeep.ts';
 import type { SignatureForm } from '../domain/verdict.ts';
@@ -185,17 +187,33 @@ const keyResult = z.discriminatedUnion('result', [
 
 export const keyResultsAnswer = z.object({ results: z.array(keyResult) });
 
+export const removedKeyAnswer = z.object({
+  fingerprint,
+  userIds: z.array(z.string()),
+  signatures: count.nullable(),
+}) satisfies z.ZodType<RemovedKey>;
+
+export const keyFileAnswer = z.object({
+  armored: z.string().nullable(),
+  leftOut: z.array(z.object({ fingerprint, reason: z.string() })),
+}) satisfies z.ZodType<KeyFile>;
+
 export const tokenAnswer = z.object({
   name: z.string(),
   role: word<Role>(),
+  state: word<TokenState>(),
   createdAt: date,
+  expiresAt: date.nullable(),
   revokedAt: date.nullable(),
-}) satisfies z.ZodType<Token>;
+}) satisfies z.ZodType<ShownToken>;
 
 export const tokensAnswer = z.object({ tokens: z.array(tokenAnswer) });
 
 // it is printed as it is, so it must not steer a terminal
-export const createdTokenAnswer = z.object({ token: z.string().regex(/^[\x21-\x7e]{1,1000}$/) });
+export const createdTokenAnswer = z.object({
+  token: z.string().regex(/^[\x21-\x7e]{1,1000}$/),
+  expiresAt: date.nullable(),
+});
 
 export const treeCounts = z.object({
   images: count,

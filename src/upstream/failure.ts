@@ -183,11 +183,16 @@ function stranger(answer: HttpAnswer, { method, path }: HttpRequest, name: strin
 }
 
 function unauthorized({ name, sendsToken }: Connection, cause: LookasideError): LookasideError {
-  const found = sendsToken
-    ? `${name} does not know the token that was sent, or it was revoked`
-    : `${name} wants a token, and none was sent`;
+  const found = sendsToken ? `${name} ${whyRefused(cause)}` : `${name} wants a token, and none was sent`;
   const message = `${found}; give one with --token-file FILE or LOOKASIDE_TOKEN, as this prints it on the server's machine: lookaside token create --name NAME`;
   return new LookasideError('UNAUTHORIZED', message, { cause });
+}
+
+function whyRefused({ detail }: LookasideError): string {
+  const expiredAt = detail?.expiredAt;
+  return typeof expiredAt === 'string'
+    ? `no longer takes the token that was sent: it expired at ${expiredAt.slice(0, 40)}`
+    : 'does not know the token that was sent, or it was revoked';
 }
 
 /** 408: our upload was too slow. 502 to 504: also of what stands in front of the server. */

@@ -67,7 +67,7 @@ administrationContract("through a server's socket", async (data) => {
 administrationContract('over the network', async (data) => {
   const server = await startServer({ data });
   await using local = throughSocket(data);
-  const token = await local.tokens.create('network', 'admin');
+  const { text: token } = await local.tokens.create({ name: 'network', role: 'admin', lifeMs: null });
   const administration = connectAdministration({
     at: { url: server.url, token, ca: null, hasProxies: false },
     ...ASKING,

@@ -247,7 +247,7 @@ describe('lookaside token', () => {
       }
     }
     const json = JSON.parse((await create('json', data, '--role', 'reader', '--json')).stdout);
-    assert.deepEqual(Object.keys(json), ['name', 'role', 'token']);
+    assert.deepEqual(Object.keys(json), ['name', 'role', 'expiresAt', 'token']);
   });
 
   it('opens a closed server at once, as Bearer and as the Basic password of any user, until revoked', async () => {
@@ -281,11 +281,55 @@ describe('lookaside token', () => {
     assertOutcome(await runLookaside(['token', 'revoke', 'nobody', '--data', data]), 1, /nobody/);
     await runLookaside(['token', 'revoke', 'listed', '--data', data]);
     const table = await runLookaside(['token', 'list', '--data', data]);
-    assertOutcome(table, 0, /^NAME +ROLE +CREATED +REVOKED$/m, /^listed +auditor +\S+Z +\S+Z$/m);
+    assertOutcome(
+      table,
+      0,
+      /^NAME +ROLE +STATE +CREATED +EXPIRES +REVOKED$/m,
+      /^listed +auditor +revoked +\S+Z +- +\S+Z$/m,
+    );
     const { tokens } = JSON.parse((await runLookaside(['token', 'list', '--data', data, '--json'])).stdout);
     assert.ok(tokens.some(({ name }: { name: string }) => name === 'listed'));
     assert.doesNotMatch(JSON.stringify(tokens), /hash|lookaside_/);
   });
+
+  it('with an end says when that is, is listed as expired from then on, and its holder is told so', async () => {
+    const before = Date.now();
+    const { stdout } = await create('for-90-days', data, '--expires', '90d', '--json');
+    const days = (Date.parse(JSON.parse(stdout).expiresAt) - before) / 86_400_000;
+    assert.ok(days >= 90 && days < 90.01, stdout);
+    const file = path.join(temp.path, 'expired.token');
+    await writeFile(file, (await create('expired', data, '--expires', '1ms')).stdout);
+    const url = `http://127.0.0.1:${server.port}`;
+    const asked = await runLookaside(['key', 'list', '--server', url, '--token-file', file]);
+    assert.match(
+      asked.stderr,
+      /^lookaside: http:\/\/127\.0\.0\.1:[0-9]+ no longer takes the token that was sent: it expired at \S+Z; give one with --token-file FILE or LOOKASIDE_TOKEN/m,
+    );
+    const table = await runLookaside(['token', 'list', '--data', data]);
+    assertOutcome(
+      table,
+      0,
+      /^for-90-days +uploader +valid +\S+Z +\S+Z +-$/m,
+      /^expired +uploader +expired +\S+Z +\S+Z +-$/m,
+    );
+
+    const [backup, restored] = [path.join(temp.path, 'backup'), newData()];
+    assertOutcome(await runLookaside(['backup', backup, '--data', data]), 0);
+    assertOutcome(await runLookaside(['restore', backup, '--data', restored]), 0);
+    const again = await runLookaside(['token', 'list', '--data', restored]);
+    assert.equal(again.stdout, table.stdout);
+  });
+
+  for (const time of ['soon', '0d', '90', '-1d', '36501d', '999999999d']) {
+    it(`--expires ${time} is refused with 2, and what is wanted`, async () => {
+      const args = ['token', 'create', '--data', data, '--name', 'endless', `--expires=${time}`];
+      assertOutcome(
+        await runLookaside(args),
+        2,
+        /--expires <time>.* is invalid\. Wanted how long .*like 90d/,
+      );
+    });
+  }
 
   it('of a reader is not enough to make tokens, one of an administrator is', async () => {
     const reader = (await create('only-reader', data, '--role', 'reader')).stdout.trim();

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { describeOutcome, type Outcome } from '../clients/command.ts';
 import { makeDataDirectory } from '../clients/data-directory.ts';
+import { eventually } from '../clients/eventually.ts';
 import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
@@ -106,6 +107,48 @@ describe('a server elsewhere', () => {
       ['token-create', 'admin'],
       ['token-revoke', 'admin'],
     ]);
+  });
+
+  it('exports and removes keys; what was signed with a removed one is of an unknown key and served as before', async () => {
+    const carol = makeSigner('carol');
+    const [file, folder] = [path.join(temp.path, 'carol.gpg'), path.join(temp.path, 'by-carol')];
+    await writeFile(file, carol.certificate);
+    await printed(['key', 'add', file, ...remote]);
+    const bytes = carol.sign({ repository: 'team/carol', tag: 'v1' });
+    await layFile(folder, `${folderOf('team/carol')}/signature-1`, bytes);
+    await printed(['import', folder, ...remote]);
+    const id = carol.fingerprint.slice(-16);
+    const exported = await printed(['key', 'export', id, ...remote]);
+    assert.match(exported.stdout, /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n/);
+    assert.equal(exported.stderr, '');
+    const forOpenShift = await printed(['key', 'export', id, '--for', 'openshift', ...remote], 1);
+    assert.equal(forOpenShift.stdout, '');
+    assert.match(
+      forOpenShift.stderr,
+      new RegExp(`^lookaside: ${carol.fingerprint} is left out: it holds ed25519`),
+    );
+
+    const { stdout } = await printed(['key', 'remove', id, ...remote]);
+    assert.match(stdout, new RegExp(`^The key ${carol.fingerprint} \\(carol <.*>\\) is removed\\.`));
+    assert.match(stdout, /^1 stored signature verified by it; it goes on being served/m);
+    const shown = JSON.parse((await printed(['list', 'team/carol', '--json', ...remote])).stdout);
+    assert.deepEqual(
+      shown.signatures.map(({ state }: { state: string }) => state),
+      ['unknown-key'],
+    );
+    const served = await fetch(`${server.url}/${folderOf('team/carol')}/signature-1`);
+    assert.deepEqual(Buffer.from(await served.arrayBuffer()), bytes);
+    const { action, fingerprint } = JSON.parse(events(data).at(-1)?.leaf ?? '{}');
+    assert.deepEqual([action, fingerprint], ['key-remove', carol.fingerprint]);
+
+    await writeFile(file, exported.stdout);
+    await printed(['key', 'add', file, ...remote]);
+    await eventually(async () => {
+      const again = JSON.parse((await printed(['list', 'team/carol', '--json', ...remote])).stdout);
+      assert.equal(again.signatures[0].state, 'verified');
+    });
+    const missing = await printed(['key', 'remove', 'AB'.repeat(20), ...remote], 1);
+    assert.match(missing.stderr, /no key (AB){20} is registered; see: lookaside key list/);
   });
 
   it('is sent forms that a proxy lets through which takes 1 MiB, as nginx does', async () => {

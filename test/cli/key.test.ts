@@ -1,7 +1,7 @@
-// What lookaside key add, list and show print.
+// What lookaside key add, list, show and remove print.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { formatKey, formatKeys, formatResults } from '../../src/cli/key.ts';
+import { formatKey, formatKeys, formatRemoved, formatResults } from '../../src/cli/key.ts';
 import type { ShownKey } from '../../src/domain/key.ts';
 
 const FPR = 'AB'.repeat(20);
@@ -89,5 +89,37 @@ describe('key show', () => {
 
   test('prints no table of subkeys where there are none', () => {
     assert.doesNotMatch(formatKey({ ...key, subkeys: [] }), /SUBKEY/);
+  });
+});
+
+describe('key remove', () => {
+  const removed = { fingerprint: FPR, userIds: key.userIds };
+
+  test('says what becomes of the signatures that verified by the key, and how to take it back', () => {
+    const cases: readonly [number | null, RegExp][] = [
+      [
+        0,
+        /^No stored signature verified by it\. To take it back, add the key again with: lookaside key add FILE$/m,
+      ],
+      [
+        1,
+        /^1 stored signature verified by it; it goes on being served, and is shown as unknown-key\. To take/m,
+      ],
+      [
+        2,
+        /^2 stored signatures verified by it; they go on being served, and are shown as unknown-key\. To take/m,
+      ],
+      [
+        null,
+        /^How many stored signatures verified by it cannot be told while index\.db is made anew; they go on/m,
+      ],
+    ];
+    for (const [signatures, pattern] of cases)
+      assert.match(formatRemoved({ ...removed, signatures }), pattern);
+  });
+
+  test('names the key by fingerprint and first user ID, with hostile text escaped', () => {
+    const text = formatRemoved({ fingerprint: FPR, userIds: ['evil\u001b[2J'], signatures: 0 });
+    assert.match(text, new RegExp(`^The key ${FPR} \\(evil\\\\u001b\\[2J\\) is removed\\. Uploads`));
   });
 });

@@ -1,14 +1,14 @@
 // The README's main story, its own code blocks run as they stand, one after the other. Two things differ: `npm start` is
 // the built server (test/start/fresh-clone.test.ts runs npm's), and `apt-get install` is left out, because `npm test` has done that.
 import assert from 'node:assert/strict';
-import { access, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { systemCode } from '../../src/domain/errors.ts';
 import { needs } from './available.ts';
 import { type Outcome, run } from './command.ts';
 import { openPrivateHost, type PrivateHost } from './private-host.ts';
-import { type LookasideServer, startServer } from './server.ts';
+import { type LookasideServer, runLookaside, startServer } from './server.ts';
 import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
 const PROJECT = path.join(import.meta.dirname, '../../..');
@@ -58,7 +58,9 @@ describe(
       assert.equal(serve, 'npm start\n');
       assert.match(blocks[0] ?? '', INSTALLATION);
       const script = path.join(folder.path, 'section.sh');
-      const commands = blocks.join('\n').replace(INSTALLATION, '');
+      const undo = blocks.pop() ?? '';
+      assert.match(undo, /^kill %1 %2\n/);
+      const commands = [...blocks, 'ls /tmp/lookaside-try/copied', undo].join('\n').replace(INSTALLATION, '');
       const last = `echo "background $(jobs -p | tr '\\n' ' ')"`;
       // set -m: as in a terminal, what runs in the background can be ended with all that it has started
       await writeFile(script, `set -m\ncd '${PROJECT}'\n${commands}\n${last}\n`); // nsenter begins in /
@@ -91,8 +93,29 @@ describe(
       assert.equal(outcome.stdout.match(/^refused, as it should be$/gm)?.length, 2);
     });
 
-    test('skopeo reads what it has signed and push has sent', async () => {
-      await access(path.join(folder.path, 'tmp/lookaside-try/copied/signature-1'));
+    test('skopeo reads what it has signed and push has sent', () => {
+      assert.match(outcome.stdout, /^signature-1$/m);
+    });
+
+    test('what undoes it leaves no key, no token in force and no file behind', async () => {
+      const asked = async (...args: readonly string[]) => {
+        const { stdout } = await runLookaside([...args, '--json', '--data', path.join(folder.path, 'data')]);
+        return JSON.parse(stdout);
+      };
+      assert.deepEqual((await asked('key', 'list')).keys, []);
+      const { tokens } = await asked('token', 'list');
+      assert.deepEqual(
+        tokens.map(({ name, state }: { name: string; state: string }) => [name, state]),
+        [['pipeline', 'revoked']],
+      );
+      assert.match(outcome.stdout, /^3 stored signatures verified by it; they go on being served/m);
+      assert.equal(await readFile(path.join(folder.path, 'etc/policy.json'), 'utf8'), DEBIAN_POLICY);
+      for (const gone of ['etc/registries.d/lookaside.yaml', 'etc/signer.asc', 'tmp/lookaside-try'])
+        assert.equal(await changedAt(path.join(folder.path, gone)), null, gone);
+      const keys = await run(host.on(['gpg', '--list-keys', '--list-secret-keys']), {
+        env: { PATH: process.env.PATH ?? '', HOME: path.join(folder.path, 'home') },
+      });
+      assert.equal(keys.stdout, '');
     });
 
     test('with the watcher running, podman push --sign-by was all that the signer typed', () => {

@@ -128,29 +128,53 @@ export function administrationContract(
     test('a token is told once, and listed until it is revoked and after', async () => {
       const { tokens } = administration;
       const named = async (name: string) => (await tokens.list()).find((token) => token.name === name);
-      const text = await tokens.create('ci@team.one', 'uploader');
+      const wanted = { name: 'ci@team.one', role: 'uploader', lifeMs: null } as const;
+      const { text, expiresAt } = await tokens.create(wanted);
+      assert.equal(expiresAt, null);
       assert.match(text, /^lookaside_[0-9a-f]{64}$/);
       const token = await named('ci@team.one');
       assert.ok(token?.createdAt instanceof Date);
       assert.deepEqual(token, {
         name: 'ci@team.one',
         role: 'uploader',
+        state: 'valid',
         createdAt: token.createdAt,
+        expiresAt: null,
         revokedAt: null,
       });
-      await refused(tokens.create('ci@team.one', 'admin'), 'NAME_TAKEN', /ci@team\.one/);
+      await refused(tokens.create({ ...wanted, role: 'admin' }), 'NAME_TAKEN', /ci@team\.one/);
       const revoked = await tokens.revoke('ci@team.one');
       assert.ok(revoked.revokedAt instanceof Date);
-      assert.deepEqual(revoked, { ...token, revokedAt: revoked.revokedAt });
+      assert.deepEqual(revoked, { ...token, state: 'revoked', revokedAt: revoked.revokedAt });
       assert.deepEqual(await tokens.revoke('ci@team.one'), revoked);
       assert.deepEqual(await named('ci@team.one'), revoked);
+    });
+
+    test('a token with an end tells when that is, and is listed as expired after it', async () => {
+      const { tokens } = administration;
+      const day = await tokens.create({ name: 'a-day', role: 'reader', lifeMs: 86_400_000 });
+      const moment = await tokens.create({ name: 'a-moment', role: 'reader', lifeMs: 1 });
+      const listed = await tokens.list();
+      for (const [name, { expiresAt }, state] of [
+        ['a-day', day, 'valid'],
+        ['a-moment', moment, 'expired'],
+      ] as const) {
+        const token = listed.find((one) => one.name === name) ?? assert.fail();
+        assert.deepEqual([token.expiresAt, token.state], [expiresAt, state]);
+      }
+      const { createdAt, expiresAt } = listed.find(({ name }) => name === 'a-day') ?? assert.fail();
+      assert.equal(Number(expiresAt) - createdAt.getTime(), 86_400_000);
+      for (const lifeMs of [0, -1, 36_501 * 86_400_000]) {
+        const endless = { name: 'endless', role: 'reader', lifeMs } as const;
+        await refused(tokens.create(endless), 'REQUEST_INVALID', /from one millisecond to 36500 days/);
+      }
     });
 
     test('a name that no token can have is refused, and one that no token has is not found', async () => {
       const { tokens } = administration;
       const before = await tokens.list();
       for (const name of ['', 'a b', '..', 'a/b', 'administrator', 'x'.repeat(65)]) {
-        await refused(tokens.create(name, 'reader'), 'REQUEST_INVALID', /token/);
+        await refused(tokens.create({ name, role: 'reader', lifeMs: null }), 'REQUEST_INVALID', /token/);
       }
       for (const name of ['nobody', '', '..', 'a/b', 'a%2fb', 'x'.repeat(65)]) {
         await refused(
@@ -197,6 +221,63 @@ export function administrationContract(
       assert.deepEqual(await of(false), expected(created, 1));
       assert.deepEqual(await readFile(path.join(root, file)), named);
       assert.deepEqual(await of(false), expected({ result: 'exists' }, 1));
+    });
+
+    test('keys are exported in one block, all or those that are named, without those that the readers cannot read', async () => {
+      const { keys } = administration;
+      const [one, two] = [makeSigner('exported-1'), makeSigner('exported-2')];
+      await keys.add(Buffer.concat([one.certificate, two.certificate]));
+      const names = [two.fingerprint.slice(-16), one.fingerprint, one.fingerprint.toLowerCase()];
+      const { armored, leftOut } = await keys.export(names, 'gpg-2.2');
+      assert.deepEqual(leftOut, []);
+      assert.equal(armored?.split('BEGIN PGP PUBLIC KEY BLOCK').length, 2);
+      const again = await keys.add(Buffer.from(armored ?? ''));
+      assert.deepEqual(
+        again.map(({ result, fingerprint }) => [result, fingerprint]),
+        [
+          ['unchanged', two.fingerprint],
+          ['unchanged', one.fingerprint],
+        ],
+      );
+      const all = await keys.add(Buffer.from((await keys.export([], 'gpg-2.4')).armored ?? ''));
+      assert.equal(all.length, (await keys.list()).length);
+      const none = await keys.export([one.fingerprint], 'openshift');
+      assert.equal(none.armored, null);
+      assert.deepEqual(
+        none.leftOut.map(({ fingerprint, reason }) => [fingerprint, /RSA/.test(reason)]),
+        [[one.fingerprint, true]],
+      );
+      const unknown = [one.fingerprint, UNKNOWN_FINGERPRINT];
+      await refused(keys.export(unknown, 'gpg-2.2'), 'NOT_FOUND', /no key [0-9A-F]{40} is registered/);
+      await refused(keys.export(['alice'], 'gpg-2.2'), 'REQUEST_INVALID', /names no key/);
+    });
+
+    test('a key that was removed is found no more, and its signatures stay as they are, of an unknown key', async () => {
+      const { keys } = administration;
+      const dave = makeSigner('dave');
+      await keys.add(dave.certificate);
+      const name = `${folderOf('removed/app')}/signature-1`;
+      const bytes = dave.sign({ repository: 'removed/app', tag: 'v1' });
+      const part = { fileName: name, bytes };
+      const [before] = await administration.importBatch([part], { dryRun: true });
+      assert.equal(before?.result === 'created' && before.state, 'verified');
+      await administration.importBatch([part], { dryRun: false });
+
+      assert.deepEqual(await keys.remove(dave.fingerprint.slice(-16)), {
+        fingerprint: dave.fingerprint,
+        userIds: ['dave <dave@example.invalid>'],
+        signatures: 1,
+      });
+      assert.ok((await keys.list()).every(({ fingerprint }) => fingerprint !== dave.fingerprint));
+      await refused(keys.remove(dave.fingerprint), 'NOT_FOUND', /no key [0-9A-F]{40} is registered/);
+      await refused(keys.remove('../tokens'), 'REQUEST_INVALID', /names no key/);
+      assert.deepEqual(await readFile(path.join(root, name)), bytes);
+      const other = dave.sign({ repository: 'removed/other', tag: 'v1' });
+      const [after] = await administration.importBatch([{ fileName: null, bytes: other }], { dryRun: true });
+      assert.ok(
+        after !== undefined && !('state' in after && after.state === 'verified'),
+        JSON.stringify(after),
+      );
     });
 
     test('fsck names a lost file, reindex does not forget it unasked, and repair puts it back', async () => {

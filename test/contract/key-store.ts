@@ -94,6 +94,24 @@ export function keyStoreContract(name: string, open: () => Promise<KeyStoreUnder
       await assertHolds(await under.reopen(), wanted);
     });
 
+    test('a key that was removed is gone, after another start too, and others stay in their order', async (under) => {
+      const { keys } = under;
+      for (const letter of ['A', 'B', 'C']) await keys.put(keyNamed(letter), auditEvent({ at: ADDED_AT }));
+      assert.equal(await keys.remove('B'.repeat(40), auditEvent()), true);
+      const rest = ['A', 'C'].map((letter) => ({
+        ...keyNamed(letter),
+        addedAt: ADDED_AT,
+        changedAt: ADDED_AT,
+      }));
+      await assertHolds(keys, rest);
+      assert.equal(await keys.find('B'.repeat(40)), null);
+      assert.equal(await keys.remove('B'.repeat(40), auditEvent()), false);
+      const again = await under.reopen();
+      await assertHolds(again, rest);
+      await again.put(keyNamed('B'), auditEvent({ at: CHANGED_AT }));
+      await assertHolds(again, [...rest, { ...keyNamed('B'), addedAt: CHANGED_AT, changedAt: CHANGED_AT }]);
+    });
+
     test('a certificate that is a small part of a large buffer is kept as it is', async ({ keys }) => {
       const certificate = Buffer.alloc(100_000, 'ab').subarray(1001, 1011);
       const stored = await keys.put(keyNamed('A', { certificate }), auditEvent());

@@ -22,8 +22,8 @@ const REVOKED_AT = new Date('2026-11-23T10:00:00.456Z');
 export function tokenNamed(
   name: string,
   role: Role = 'admin',
-): { name: string; role: Role; hash: string; createdAt: Date } {
-  return { name, role, hash: sha256(`secret of ${name}`), createdAt: CREATED_AT };
+): { name: string; role: Role; hash: string; createdAt: Date; expiresAt: Date | null } {
+  return { name, role, hash: sha256(`secret of ${name}`), createdAt: CREATED_AT, expiresAt: null };
 }
 
 /** Memory and the store itself must say the same. */
@@ -39,13 +39,30 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
   describe(name, () => {
     test('a token is found by its hash once it is made, and after another start', async (under) => {
       const alice = tokenNamed('alice', 'uploader');
-      const created = { name: 'alice', role: 'uploader', createdAt: CREATED_AT, revokedAt: null };
+      const created = {
+        name: 'alice',
+        role: 'uploader',
+        createdAt: CREATED_AT,
+        expiresAt: null,
+        revokedAt: null,
+      };
       assert.deepEqual(await under.tokens.create(alice, auditEvent()), created);
       assert.deepEqual(under.tokens.peek(alice.hash), created);
       assert.deepEqual(await found(under.tokens, alice.hash), created);
       const again = await under.reopen();
       assert.deepEqual(await found(again, alice.hash), created);
       assert.deepEqual(await again.list(), [created]);
+    });
+
+    test('a token keeps the time at which it expires, and is found and listed after it', async (under) => {
+      const expiresAt = new Date('2026-11-22T10:00:01.789Z');
+      const alice = { ...tokenNamed('alice', 'uploader'), expiresAt };
+      const created = { name: 'alice', role: 'uploader', createdAt: CREATED_AT, expiresAt, revokedAt: null };
+      assert.deepEqual(await under.tokens.create(alice, auditEvent()), created);
+      for (const tokens of [under.tokens, await under.reopen()]) {
+        assert.deepEqual(await found(tokens, alice.hash), created);
+        assert.deepEqual(await tokens.list(), [created]);
+      }
     });
 
     test('a token is found by nothing but its whole hash', async ({ tokens }) => {
@@ -59,7 +76,13 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       const { tokens } = under;
       await tokens.create(tokenNamed('alice'), auditEvent());
       await tokens.create(tokenNamed('bob'), auditEvent());
-      const revoked = { name: 'alice', role: 'admin', createdAt: CREATED_AT, revokedAt: REVOKED_AT };
+      const revoked = {
+        name: 'alice',
+        role: 'admin',
+        createdAt: CREATED_AT,
+        expiresAt: null,
+        revokedAt: REVOKED_AT,
+      };
       assert.deepEqual(await tokens.revoke('alice', REVOKED_AT, auditEvent()), revoked);
       assert.equal(tokens.peek(tokenNamed('alice').hash), null);
       assert.deepEqual(await tokens.revoke('alice', new Date(), auditEvent()), revoked);

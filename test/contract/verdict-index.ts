@@ -199,6 +199,25 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
       for (const { verdict } of await rowsOf(index, others)) assert.equal(verdict, 'unverified');
     });
 
+    test('what verified by a key is counted, wherever it stands, on its site alone', async (index) => {
+      const images = [imageAt('team/app', 'a'), imageAt('team/app', 'b'), imageAt('team/app', 'a', 'mirror')];
+      const by = (number: number, judgement: Judgement) => ({
+        ...signature(number, `${number}`),
+        judgement,
+      });
+      const signatures = [
+        by(1, goodBy(PRIMARY)),
+        by(2, { ...goodBy(PRIMARY), verdict: 'bad' }),
+        by(3, goodBy(OTHER)),
+        by(4, NOTHING),
+      ];
+      await index.record(images.map((image) => ({ image, signatures })));
+      const counted = (site: string) =>
+        Promise.all([PRIMARY, OTHER, SUBKEY].map((fingerprint) => index.countByKey(site, fingerprint)));
+      assert.deepEqual(await counted(SITE), [4, 2, 0]);
+      assert.deepEqual(await counted('mirror'), [2, 1, 0]);
+    });
+
     test('a signature that stays keeps its id and verdict, and one that comes has the largest id', async (index) => {
       const image = imageAt('team/app', 'a');
       await index.record([recordedImage(image, 'one', 'two')]);

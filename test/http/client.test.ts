@@ -153,7 +153,7 @@ describe('the token that was sent', () => {
 describe('what a caller may do', () => {
   const holder = (role: Role): Caller => ({
     kind: 'token',
-    token: { name: 'ci', role, createdAt: new Date(0), revokedAt: null },
+    token: { name: 'ci', role, createdAt: new Date(0), expiresAt: null, revokedAt: null },
   });
 
   test('the administrator on the socket may do everything', () => {
@@ -164,7 +164,7 @@ describe('what a caller may do', () => {
   test('nobody known is asked for a token, even where no role would do', () => {
     for (const roles of [[], ROLES]) {
       assert.throws(
-        () => requireRole({ kind: 'anonymous', sentWrongToken: false }, roles),
+        () => requireRole({ kind: 'anonymous', sent: null }, roles),
         (error) => isLookasideError(error, 'UNAUTHORIZED') && /^a token is needed here/.test(error.message),
       );
     }
@@ -172,9 +172,26 @@ describe('what a caller may do', () => {
 
   test('whoever sent a token that is not in force is told so', () => {
     assert.throws(
-      () => requireRole({ kind: 'anonymous', sentWrongToken: true }, ROLES),
+      () => requireRole({ kind: 'anonymous', sent: { kind: 'unknown' } }, ROLES),
       (error) => {
         return isLookasideError(error, 'UNAUTHORIZED') && /is unknown or revoked/.test(error.message);
+      },
+    );
+  });
+
+  test('whoever sent a token that has expired is told when that was', () => {
+    const expiresAt = new Date('2026-11-22T10:00:00.000Z');
+    const token = { name: 'ci', role: 'admin', createdAt: new Date(0), expiresAt, revokedAt: null } as const;
+    assert.throws(
+      () => requireRole({ kind: 'anonymous', sent: { kind: 'expired', token } }, ROLES),
+      (error) => {
+        assert.ok(isLookasideError(error, 'UNAUTHORIZED'));
+        assert.match(
+          error.message,
+          /^the token "ci" that was sent expired at 2026-11-22T10:00:00\.000Z; wanted one/,
+        );
+        assert.deepEqual(error.detail, { expiredAt: '2026-11-22T10:00:00.000Z' });
+        return true;
       },
     );
   });

@@ -10,7 +10,7 @@ import type { HttpSettings, Services } from '../../src/http/services.ts';
 import { eventually } from '../clients/eventually.ts';
 import { incoming } from './incoming.ts';
 import { type RawAnswer, requestRaw } from './raw-request.ts';
-import { type Served, serveOver } from './served.ts';
+import { knownToken, type Served, serveOver } from './served.ts';
 import { openUploadScene } from './upload-scene.ts';
 
 const PROXIES = new BlockList();
@@ -281,7 +281,15 @@ describe('on every route', () => {
         revoke: tokens.revoke,
         find: async () => null,
         peek: (text) =>
-          text === 'secret' ? { name: 'root', role: 'admin', createdAt: new Date(0), revokedAt: null } : null,
+          text === 'secret'
+            ? knownToken({
+                name: 'root',
+                role: 'admin',
+                createdAt: new Date(0),
+                expiresAt: null,
+                revokedAt: null,
+              })
+            : null,
       },
     });
     // as a browser remembers it

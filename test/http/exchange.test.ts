@@ -5,6 +5,7 @@ import { LookasideError } from '../../src/domain/errors.ts';
 import type { SignatureSet, Token } from '../../src/domain/ports.ts';
 import { actorOf, type Exchange } from '../../src/http/exchange.ts';
 import type { Services } from '../../src/http/services.ts';
+import type { KnownToken } from '../../src/service/tokens.ts';
 import { sha256Hex } from '../store/lay.ts';
 import { serveOver } from './served.ts';
 
@@ -15,7 +16,13 @@ const ASKED = {
   requestId: 'r-1',
   startedMs: 0,
 } as const;
-const TOKEN = { name: 'ci', role: 'uploader', createdAt: new Date(0), revokedAt: null } as const;
+const TOKEN = {
+  name: 'ci',
+  role: 'uploader',
+  createdAt: new Date(0),
+  expiresAt: null,
+  revokedAt: null,
+} as const;
 
 function by(caller: Exchange['caller']): Exchange {
   return { ...ASKED, caller };
@@ -33,7 +40,7 @@ describe('who answers for a change', () => {
   });
 
   test('is never nobody', () => {
-    assert.throws(() => actorOf(by({ kind: 'anonymous', sentWrongToken: true })), /who the actor is/);
+    assert.throws(() => actorOf(by({ kind: 'anonymous', sent: { kind: 'unknown' } })), /who the actor is/);
   });
 });
 
@@ -51,9 +58,12 @@ interface Scene {
   /** What the store says of it. */
   readonly stored: Token | null | 'fails';
   readonly read: 'anonymous' | 'token';
+  /** `valid` unless told. */
+  readonly state?: KnownToken['state'];
 }
 
-function openScene({ peeked, stored, read }: Scene) {
+function openScene({ peeked, stored, read, state = 'valid' }: Scene) {
+  const known = (token: Token | null) => (token === null ? null : { token, state });
   const accessLines: string[] = [];
   const readers: (string | null)[] = [];
   let storeAsked = 0;
@@ -62,11 +72,11 @@ function openScene({ peeked, stored, read }: Scene) {
       create: () => assert.fail(),
       revoke: () => assert.fail(),
       list: async () => [],
-      peek: () => peeked,
+      peek: () => known(peeked),
       async find() {
         storeAsked += 1;
         if (stored === 'fails') throw new LookasideError('STORE_UNAVAILABLE', 'the database does not answer');
-        return stored;
+        return known(stored);
       },
     },
     reader: {
@@ -137,6 +147,46 @@ describe('a token that memory does not know', () => {
     for (const path of [READ_PATH, '/livez'])
       assert.equal((await fetch(served.url + path, SENT)).status, 200, path);
     assert.equal(scene.asked(), 0);
+  });
+});
+
+describe('a token that has expired', () => {
+  const EXPIRED = { ...TOKEN, expiresAt: new Date('2026-11-22T10:00:00.000Z') };
+  const open = (read: Scene['read']) =>
+    openScene({ peeked: EXPIRED, stored: EXPIRED, read, state: 'expired' });
+
+  test('opens neither a route nor a closed site, and is told when it expired', async () => {
+    const scene = open('token');
+    await using served = await serveOver(scene.services);
+    for (const path of ['/api/v1/tokens', READ_PATH]) {
+      const answer = await fetch(served.url + path, SENT);
+      assert.equal(answer.status, 401, path);
+      assert.match(
+        await answer.text(),
+        /the token ."?ci.?" that was sent expired at 2026-11-22T10:00:00\.000Z/,
+      );
+    }
+    assert.deepEqual(scene.readers, []);
+  });
+
+  test('is no guess, and is told the same however often it is sent', async () => {
+    await using served = await serveOver(open('anonymous').services);
+    for (let sent = 0; sent < 12; sent += 1) {
+      const answer = await fetch(`${served.url}/api/v1/tokens`, { ...SENT, method: 'POST' });
+      assert.equal(answer.status, 401);
+      const [error] = JSON.parse(await answer.text()).errors;
+      assert.deepEqual(
+        [error.code, error.detail],
+        ['UNAUTHORIZED', { expiredAt: '2026-11-22T10:00:00.000Z' }],
+      );
+    }
+  });
+
+  test('reads what anybody may read, and nobody is named as the reader', async () => {
+    const scene = open('anonymous');
+    await using served = await serveOver(scene.services);
+    assert.equal((await fetch(served.url + READ_PATH, SENT)).status, 200);
+    assert.deepEqual(scene.readers, [null]);
   });
 });
 

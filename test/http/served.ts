@@ -6,6 +6,7 @@ import { createHandler } from '../../src/http/app.ts';
 import { createIntake } from '../../src/http/intake.ts';
 import { listen } from '../../src/http/listener.ts';
 import type { Services } from '../../src/http/services.ts';
+import type { KnownToken } from '../../src/service/tokens.ts';
 import { createClock, createLog } from '../service/hand-driven.ts';
 
 export interface Served extends AsyncDisposable {
@@ -16,12 +17,23 @@ export interface Served extends AsyncDisposable {
   readonly tokens: Readonly<Record<Role, string>>;
 }
 
+/** As a token service knows a token that is in force. */
+export function knownToken(token: Token | null | undefined): KnownToken | null {
+  return token == null ? null : { token, state: 'valid' };
+}
+
 export async function serveOver(services: Partial<Services>, isLocal = false): Promise<Served> {
   const tokens = new Map<string, Token>();
   const texts = Object.fromEntries(
     ROLES.map((role) => {
       const text = `lookaside_${randomBytes(32).toString('hex')}`;
-      tokens.set(text, { name: `the-${role}`, role, createdAt: new Date(0), revokedAt: null });
+      tokens.set(text, {
+        name: `the-${role}`,
+        role,
+        createdAt: new Date(0),
+        expiresAt: null,
+        revokedAt: null,
+      });
       return [role, text];
     }),
   ) as Record<Role, string>; // one entry for each role
@@ -54,8 +66,8 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         create: unasked,
         list: unasked,
         revoke: unasked,
-        peek: (text) => tokens.get(text) ?? null,
-        find: async (text) => tokens.get(text) ?? null,
+        peek: (text) => knownToken(tokens.get(text)),
+        find: async (text) => knownToken(tokens.get(text)),
       },
       upkeep: {
         start: unasked,
@@ -73,7 +85,14 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         uploadTook: unasked,
         render: unasked,
       },
-      keys: { add: unasked, list: unasked, find: unasked, armor: unasked, warnings: unasked },
+      keys: {
+        add: unasked,
+        remove: unasked,
+        list: unasked,
+        find: unasked,
+        armor: unasked,
+        warnings: unasked,
+      },
       uploader: { upload: unasked, uploadBatch: unasked },
       importer: { importBatch: unasked },
       log: createLog(),

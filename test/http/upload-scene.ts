@@ -8,7 +8,7 @@ import { createReader } from '../../src/service/read.ts';
 import { createClock, createLog, type HandClock } from '../service/hand-driven.ts';
 import { sha256Hex } from '../store/lay.ts';
 import { createMemoryUploader, type MemoryUploader } from './memory-uploader.ts';
-import { serveOver } from './served.ts';
+import { knownToken, serveOver } from './served.ts';
 
 export interface UploadScene extends AsyncDisposable {
   readonly port: number;
@@ -76,9 +76,9 @@ export async function openUploadScene({
       tokens: {
         create: unreached,
         revoke: unreached,
-        list: async () => ROLES.map(tokenFor),
-        peek: tokenWith,
-        find: async (text) => tokenWith(text),
+        list: async () => ROLES.map((role) => ({ ...tokenFor(role), state: 'valid' as const })),
+        peek: (text) => knownToken(tokenWith(text)),
+        find: async (text) => knownToken(tokenWith(text)),
       },
       uploader,
       metrics,
@@ -105,7 +105,7 @@ function tokenWith(text: string): Token | null {
 }
 
 function tokenFor(role: Role): Token {
-  return { name: role, role, createdAt: new Date(0), revokedAt: null };
+  return { name: role, role, createdAt: new Date(0), expiresAt: null, revokedAt: null };
 }
 
 function storeOver({ stored }: MemoryUploader): Parameters<typeof createReader>[0]['store'] {

@@ -29,6 +29,7 @@ function open(
   const index: VerdictIndex = {
     generation: async () => 'g',
     search: async () => [],
+    countByKey: async () => 0,
     async judgeAgain() {
       for (const { id } of rows) again.add(id);
     },

@@ -51,6 +51,12 @@ function createStore() {
       events.push(event);
       return registered;
     },
+    async remove(fingerprint, event) {
+      if (fault !== null) throw fault;
+      const isThere = keys.delete(fingerprint);
+      if (isThere) events.push(event);
+      return isThere;
+    },
   };
   return {
     store: distant(store),
@@ -73,6 +79,7 @@ async function open(cleanIt: (text: string, keyring: readonly string[]) => reado
   const told: (readonly string[])[] = [];
   const refusals: NewAuditEvent[] = [];
   let isDeaf = false;
+  let isIndexGone = false;
   const service = await createKeyService({
     store: backing.store,
     audit: {
@@ -90,6 +97,10 @@ async function open(cleanIt: (text: string, keyring: readonly string[]) => reado
     },
     makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
     clock,
+    async countByKey(fingerprint) {
+      if (isIndexGone) throw new LookasideError('INDEX_UNUSABLE', 'made anew');
+      return fingerprint === FPR ? 3 : 0;
+    },
     async onChanged(issuers) {
       if (isDeaf) throw new LookasideError('BUSY', 'later');
       told.push(issuers);
@@ -102,6 +113,9 @@ async function open(cleanIt: (text: string, keyring: readonly string[]) => reado
     told,
     refusals,
     keyring: () => keyring,
+    loseIndex() {
+      isIndexGone = true;
+    },
     setDeaf(deaf: boolean) {
       isDeaf = deaf;
     },
@@ -193,6 +207,7 @@ describe('adding keys', () => {
         randomBytes: (n) => new Uint8Array(n),
       }),
       clock: createClock(),
+      countByKey: async () => 0,
       onChanged: async () => undefined,
     });
     assert.deepEqual(later, ['one']);
@@ -377,5 +392,68 @@ describe('what is shown of a key', () => {
         states,
       );
     }
+  });
+});
+
+describe('removing a key', () => {
+  const SUBKEY_PART = { ...detailsOf(SUBKEY), userIds: undefined };
+  const withSubkey = (text: string) => [clean(FPR, text, { subkeys: [SUBKEY_PART] }), clean(OTHER, 'other')];
+
+  test('takes it out of force with its event, says how many signatures verified by it, and has them judged again', async () => {
+    const { service, keys, keyring, told, events } = await open(withSubkey);
+    await service.add(send('one'), ALICE);
+    told.length = 0;
+    assert.deepEqual(await service.remove(FPR.toLowerCase(), ALICE), {
+      fingerprint: FPR,
+      userIds: ['Alice'],
+      signatures: 3,
+    });
+    assert.deepEqual([[...keys.keys()], keyring()], [[OTHER], ['other']]);
+    assert.deepEqual(told, [[FPR, '0123456789ABCDEF', SUBKEY, 'EF'.repeat(8)]]);
+    const { action, result, fingerprint, private: who } = events.at(-1) ?? assert.fail();
+    assert.deepEqual([action, result, fingerprint, who.actor], ['key-remove', 'removed', FPR, 'alice']);
+    await assert.rejects(service.remove(FPR, ALICE), (error) => isLookasideError(error, 'NOT_FOUND'));
+    assert.equal(events.length, 3);
+  });
+
+  test('by a key ID that two keys have is refused, and both stay', async () => {
+    const { service, keys } = await open(withSubkey);
+    await service.add(send('one'), ALICE);
+    await assert.rejects(service.remove('0123456789ABCDEF', ALICE), (error) =>
+      isLookasideError(error, 'REQUEST_INVALID'),
+    );
+    assert.equal(keys.size, 2);
+  });
+
+  test('does not wait for an index that is made anew, and then tells no number', async () => {
+    const { service, keys, loseIndex } = await open((text) => [clean(FPR, text)]);
+    await service.add(send('one'), ALICE);
+    loseIndex();
+    assert.equal((await service.remove(FPR, ALICE)).signatures, null);
+    assert.equal(keys.size, 0);
+  });
+
+  test('that fails in the store leaves it in force, and nobody judges anything', async () => {
+    const { service, keyring, told, failWrites } = await open((text) => [clean(FPR, text)]);
+    await service.add(send('one'), ALICE);
+    told.length = 0;
+    const failure = new LookasideError('STORE_UNAVAILABLE', 'disk');
+    failWrites(failure);
+    await assert.rejects(service.remove(FPR, ALICE), failure);
+    assert.deepEqual([keyring(), told], [['one'], []]);
+  });
+
+  test('comes after what was being added, so that nothing of it stays in force', async () => {
+    const { service, keys, keyring, holdWrites } = await open((text) => [clean(FPR, text)]);
+    let release: () => void = () => undefined;
+    holdWrites(
+      new Promise((resolve) => {
+        release = resolve;
+      }),
+    );
+    const both = [service.add(send('one'), ALICE), service.remove(FPR, ALICE)];
+    release();
+    await Promise.all(both);
+    assert.deepEqual([keys.size, keyring()], [0, []]);
   });
 });

@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
-import type { Token, TokenStore } from '../../src/domain/ports.ts';
+import type { Role, Token, TokenStore } from '../../src/domain/ports.ts';
 import { type Actor, createEventMaker } from '../../src/service/audit.ts';
-import { createTokenService } from '../../src/service/tokens.ts';
+import { createTokenService, type TokenService } from '../../src/service/tokens.ts';
 import { createClock } from './hand-driven.ts';
 
 const ALICE: Actor = { name: 'alice', address: '192.0.2.7', requestId: null };
@@ -65,28 +65,38 @@ function open() {
   };
 }
 
+async function make(
+  service: TokenService,
+  name: string,
+  role: Role,
+  lifeMs: number | null = null,
+): Promise<string> {
+  return (await service.create({ name, role, lifeMs }, ALICE)).text;
+}
+
 describe('tokens', () => {
   test('the text is lookaside_ and 32 random bytes in hex, and only its hash is kept', async () => {
     const { service, tokens, clock } = open();
-    const text = await service.create('ci', 'uploader', ALICE);
+    const text = await make(service, 'ci', 'uploader');
     assert.equal(text, `lookaside_${'01'.repeat(32)}`);
     const kept = {
       name: 'ci',
       role: 'uploader',
       hash: sha256(text),
       createdAt: clock.now(),
+      expiresAt: null,
       revokedAt: null,
     };
     assert.deepEqual([...tokens.values()], [kept]);
     assert.doesNotMatch(JSON.stringify([...tokens]), new RegExp(text));
-    assert.notEqual(await service.create('other', 'reader', ALICE), text);
+    assert.notEqual(await make(service, 'other', 'reader'), text);
   });
 
   test('the holder of the text is found, until it is revoked', async () => {
     const { service, clock } = open();
-    const text = await service.create('ci', 'reader', ALICE);
-    assert.equal(service.peek(text)?.name, 'ci');
-    assert.equal((await service.find(text))?.name, 'ci');
+    const text = await make(service, 'ci', 'reader');
+    assert.equal(service.peek(text)?.token.name, 'ci');
+    assert.equal((await service.find(text))?.token.name, 'ci');
     clock.pass(5000);
     const revoked = await service.revoke('ci', ALICE);
     assert.deepEqual(revoked.revokedAt, clock.now());
@@ -94,6 +104,34 @@ describe('tokens', () => {
     assert.equal(await service.find(text), null);
     assert.deepEqual((await service.revoke('ci', ALICE)).revokedAt, revoked.revokedAt);
   });
+
+  test('a token with an end is in force until then by our clock, and listed as expired from then on', async () => {
+    const { service, clock, events } = open();
+    const { text, expiresAt } = await service.create({ name: 'ci', role: 'reader', lifeMs: 5000 }, ALICE);
+    assert.deepEqual(expiresAt, new Date('2026-11-22T10:00:05.000Z'));
+    assert.equal(events[0]?.private.reason, 'ci (reader, until 2026-11-22T10:00:05.000Z)');
+    const states = async () => [
+      service.peek(text)?.state,
+      (await service.find(text))?.state,
+      (await service.list())[0]?.state,
+    ];
+    clock.pass(4999);
+    assert.deepEqual(await states(), ['valid', 'valid', 'valid']);
+    clock.pass(1);
+    assert.deepEqual(await states(), ['expired', 'expired', 'expired']);
+    assert.equal((await service.revoke('ci', ALICE)).state, 'revoked');
+    assert.deepEqual(await states(), [undefined, undefined, 'revoked']);
+  });
+
+  for (const lifeMs of [0, -1, 1.5, Number.NaN, Number.MAX_SAFE_INTEGER]) {
+    test(`a token that lasts ${lifeMs} ms is not made`, async () => {
+      const { service, tokens } = open();
+      await assert.rejects(make(service, 'ci', 'reader', lifeMs), (error) =>
+        isLookasideError(error, 'REQUEST_INVALID'),
+      );
+      assert.equal(tokens.size, 0);
+    });
+  }
 
   test('no text that is not one of ours is looked for at all', async () => {
     const { service, looked } = open();
@@ -122,7 +160,7 @@ describe('tokens', () => {
   for (const name of ['a', '0', 'ci', 'CI-2', 'joe@example.com', 'a_b.c-d', 'x'.repeat(64)]) {
     test(`${name} is a name`, async () => {
       const { service } = open();
-      await service.create(name, 'reader', ALICE);
+      await make(service, name, 'reader');
       assert.deepEqual(
         (await service.list()).map((token) => token.name),
         [name],
@@ -148,7 +186,7 @@ describe('tokens', () => {
     test(`${JSON.stringify(name)} is no name, and nothing is made`, async () => {
       const { service, tokens } = open();
       await assert.rejects(
-        service.create(name, 'reader', ALICE),
+        make(service, name, 'reader'),
         (error) =>
           isLookasideError(error, 'REQUEST_INVALID') && error.message.includes('is no name for a token'),
       );
@@ -158,19 +196,19 @@ describe('tokens', () => {
 
   test('a refused name is shown to its first 80 characters', async () => {
     const { service } = open();
-    await assert.rejects(service.create('y'.repeat(10_000), 'reader', ALICE), (error) => {
+    await assert.rejects(make(service, 'y'.repeat(10_000), 'reader'), (error) => {
       return error instanceof Error && error.message.includes(`"${'y'.repeat(80)}"`);
     });
   });
 
   test('a name is given once, also after its token was revoked', async () => {
     const { service } = open();
-    const text = await service.create('ci', 'reader', ALICE);
+    const text = await make(service, 'ci', 'reader');
     const taken = (error: unknown) => isLookasideError(error, 'NAME_TAKEN');
-    await assert.rejects(service.create('ci', 'admin', ALICE), taken);
-    assert.equal(service.peek(text)?.role, 'reader');
+    await assert.rejects(make(service, 'ci', 'admin'), taken);
+    assert.equal(service.peek(text)?.token.role, 'reader');
     await service.revoke('ci', ALICE);
-    await assert.rejects(service.create('ci', 'admin', ALICE), taken);
+    await assert.rejects(make(service, 'ci', 'admin'), taken);
   });
 
   test('a token that nobody made cannot be revoked', async () => {
@@ -182,7 +220,7 @@ describe('tokens', () => {
 
   test('each change is told with who made it, and which token it is about', async () => {
     const { service, events, clock } = open();
-    await service.create('ci', 'uploader', ALICE);
+    await make(service, 'ci', 'uploader');
     clock.pass(5000);
     await service.revoke('ci', { ...ALICE, name: 'bob' });
     const told = events.map(({ at, action, result, private: { actor, address, reason } }) => [
@@ -202,7 +240,7 @@ describe('tokens', () => {
   for (const name of ['administrator', 'Administrator', 'server']) {
     test(`the name ${name}, which stands for another in the audit log, is given to no token`, async () => {
       const { service, tokens, events } = open();
-      await assert.rejects(service.create(name, 'reader', ALICE), (error) =>
+      await assert.rejects(make(service, name, 'reader'), (error) =>
         isLookasideError(error, 'REQUEST_INVALID'),
       );
       assert.deepEqual([tokens.size, events.length], [0, 0]);

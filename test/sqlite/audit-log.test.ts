@@ -87,7 +87,13 @@ describe('numbers of audit events', () => {
     const { dataDir, databases } = await opened(t);
     const image = imageAt('team/app', 'a');
     let last = 0;
-    const token = { name: 'ci', role: 'reader', hash: sha256('ci'), createdAt: new Date(0) } as const;
+    const token = {
+      name: 'ci',
+      role: 'reader',
+      hash: sha256('ci'),
+      createdAt: new Date(0),
+      expiresAt: null,
+    } as const;
     await databases.tokens.create(token, auditEvent());
     const attempts: Record<string, (n: number) => Promise<unknown>> = {
       'an event': () => databases.audit.append(auditEvent()),

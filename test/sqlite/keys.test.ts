@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { openKeysReadOnly } from '../../src/sqlite/databases.ts';
+import { newestVersion } from '../../src/sqlite/migrate.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { keyNamed, keyStoreContract } from '../contract/key-store.ts';
 import { reopenable } from './reopenable.ts';
@@ -80,7 +81,10 @@ describe('a key', () => {
       () => openKeysReadOnly(dataDir),
       (error) => isLookasideError(error, 'STATE_UNUSABLE') && /start the server once/.test(error.message),
     );
-    change(join(dataDir, 'state.db'), 'PRAGMA user_version = 2; DROP TABLE openpgp_key');
+    change(
+      join(dataDir, 'state.db'),
+      `PRAGMA user_version = ${newestVersion('state')}; DROP TABLE openpgp_key`,
+    );
     assert.throws(
       () => openKeysReadOnly(dataDir),
       (error) => isLookasideError(error, 'STORE_UNAVAILABLE'),

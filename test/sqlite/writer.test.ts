@@ -13,7 +13,13 @@ import { events, open, otherProcess, temporaryFolder, until } from './scratch.ts
 
 const SITE = 'default';
 const NOW = new Date('2026-11-22T12:00:00.000Z');
-const ALICE = { name: 'alice', role: 'admin', hash: sha256('alice'), createdAt: NOW } as const;
+const ALICE = {
+  name: 'alice',
+  role: 'admin',
+  hash: sha256('alice'),
+  createdAt: NOW,
+  expiresAt: null,
+} as const;
 const KNOWN = recordedImage(imageAt('team/app', 'known'), 'one');
 
 const busy = (error: unknown): boolean => isLookasideError(error, 'BUSY');

@@ -23,7 +23,7 @@ import {
 
 const FINGERPRINT = 'AB'.repeat(20);
 const AT = '2026-11-22T10:00:00.000Z';
-const TOKEN = { name: 'ci', role: 'reader', createdAt: AT, revokedAt: null };
+const TOKEN = { name: 'ci', role: 'reader', state: 'valid', createdAt: AT, expiresAt: null, revokedAt: null };
 const COUNTS = { images: 3, signatures: 4, problems: 0 };
 const FSCK = { ...COUNTS, repaired: 0, findings: [], isCompared: true };
 const KEY = {
@@ -75,6 +75,18 @@ const QUESTIONS: Readonly<Record<string, Question>> = {
     ask: ({ keys }) => keys.add(Buffer.from('certificate')),
     answer: json({ results: [{ result: 'refused', fingerprint: null, code: 'NEW_CODE', message: 'm' }] }),
   },
+  'keys.export': {
+    line: 'POST /api/v1/keys/export',
+    contentType: 'application/json',
+    ask: ({ keys }) => keys.export([FINGERPRINT.toLowerCase()], 'gpg-2.2'),
+    answer: json({ armored: 'armour', leftOut: [] }),
+  },
+  'keys.remove': {
+    line: `DELETE /api/v1/keys/${FINGERPRINT}`,
+    contentType: undefined,
+    ask: ({ keys }) => keys.remove(FINGERPRINT.toLowerCase()),
+    answer: json({ fingerprint: FINGERPRINT, userIds: [], signatures: 2 }),
+  },
   'tokens.list': {
     line: 'GET /api/v1/tokens',
     contentType: undefined,
@@ -84,8 +96,8 @@ const QUESTIONS: Readonly<Record<string, Question>> = {
   'tokens.create': {
     line: 'POST /api/v1/tokens',
     contentType: 'application/json',
-    ask: ({ tokens }) => tokens.create('ci', 'reader'),
-    answer: json({ token: 'lookaside_2' }, 201),
+    ask: ({ tokens }) => tokens.create({ name: 'ci', role: 'reader', lifeMs: null }),
+    answer: json({ token: 'lookaside_2', expiresAt: null }, 201),
   },
   'tokens.revoke': {
     line: 'DELETE /api/v1/tokens/ci@team',
@@ -118,7 +130,7 @@ for (const [name, { line, contentType, ask, answer }] of Object.entries(QUESTION
     test('is sent as what it is, with the token, and sent again when the server was away', async () => {
       await using scripted = await serveActs([refusal(503, 'BUSY'), answer]);
       await using client = administratorOf(scripted.url);
-      const isOnce = name === 'tokens.create';
+      const isOnce = name === 'tokens.create' || name === 'keys.remove';
       if (isOnce) assert.equal((await failure(ask(client.administration))).code, 'BUSY');
       await ask(client.administration);
       assert.deepEqual([scripted.seen.length, client.retries.length], [2, isOnce ? 0 : 1]);
@@ -182,9 +194,11 @@ describe('an answer', () => {
   });
 
   test('with a token in which a terminal would find orders is not believed', async () => {
-    await using scripted = await serveActs([json({ token: 'lookaside_\u001b[2J' }, 201)]);
+    await using scripted = await serveActs([json({ token: 'lookaside_\u001b[2J', expiresAt: null }, 201)]);
     await using client = administratorOf(scripted.url);
-    const { message } = await failure(client.administration.tokens.create('ci', 'reader'));
+    const { message } = await failure(
+      client.administration.tokens.create({ name: 'ci', role: 'reader', lifeMs: null }),
+    );
     assert.match(message, /is not a lookaside of this version: .*token/);
     assert.ok(!message.includes('\u001b'));
   });
@@ -203,9 +217,11 @@ describe('an answer', () => {
 describe('a token', () => {
   test('is not made twice when the answer is lost, and that is told', async () => {
     for (const act of [cut, html(504)]) {
-      await using scripted = await serveActs([act, json({ token: 'lookaside_2' }, 201)]);
+      await using scripted = await serveActs([act, json({ token: 'lookaside_2', expiresAt: null }, 201)]);
       await using client = administratorOf(scripted.url);
-      const { code, message } = await failure(client.administration.tokens.create('ci', 'reader'));
+      const { code, message } = await failure(
+        client.administration.tokens.create({ name: 'ci', role: 'reader', lifeMs: null }),
+      );
       assert.equal(code, 'SERVER_UNREACHABLE');
       assert.match(
         message,
@@ -219,10 +235,23 @@ describe('a token', () => {
     const scripted = await serveActs([]);
     await scripted[Symbol.asyncDispose]();
     await using client = administratorOf(scripted.url, { patienceMs: 500 });
-    const { message } = await failure(client.administration.tokens.create('ci', 'reader'));
+    const { message } = await failure(
+      client.administration.tokens.create({ name: 'ci', role: 'reader', lifeMs: null }),
+    );
     assert.match(message, /ECONNREFUSED/);
     assert.doesNotMatch(message, /may have been made/);
     assert.ok(client.retries.length > 0);
+  });
+});
+
+describe('a key', () => {
+  test('is not removed twice when the answer is lost, and that is told', async () => {
+    await using scripted = await serveActs([cut]);
+    await using client = administratorOf(scripted.url);
+    const { code, message } = await failure(client.administration.keys.remove(FINGERPRINT));
+    assert.equal(code, 'SERVER_UNREACHABLE');
+    assert.match(message, /; the key may have been removed all the same: see lookaside key list$/);
+    assert.equal(scripted.seen.length, 1);
   });
 });
 
@@ -338,7 +367,9 @@ describe('the socket of a server that holds the data directory', () => {
     await using temp = await openTempFolder();
     const socketPath = path.join(temp.path, 's');
     await using client = administratorOf({ socketPath, isHeld: true }, { patienceMs: 1000 });
-    const { code, message } = await failure(client.administration.tokens.create('ci', 'reader'));
+    const { code, message } = await failure(
+      client.administration.tokens.create({ name: 'ci', role: 'reader', lifeMs: null }),
+    );
     assert.equal(code, 'SERVER_UNREACHABLE');
     assert.match(
       message,
@@ -349,10 +380,11 @@ describe('the socket of a server that holds the data directory', () => {
     const started: AsyncDisposable[] = [];
     t.after(() => Promise.all(started.map((server) => server[Symbol.asyncDispose]())));
     const wait = async () => {
-      started.push(await serveActs([json({ token: 'lookaside_2' }, 201)], socketPath));
+      started.push(await serveActs([json({ token: 'lookaside_2', expiresAt: null }, 201)], socketPath));
     };
     await using patient = administratorOf({ socketPath, isHeld: true }, { wait });
-    assert.equal(await patient.administration.tokens.create('ci', 'reader'), 'lookaside_2');
+    const { text } = await patient.administration.tokens.create({ name: 'ci', role: 'reader', lifeMs: null });
+    assert.equal(text, 'lookaside_2');
     assert.equal(patient.retries.length, 1);
   });
 });

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { Administration } from '../../domain/administration.ts';
 import { isLookasideError } from '../../domain/errors.ts';
-import { type Log, ROLES, type Token } from '../../domain/ports.ts';
+import { type Log, ROLES } from '../../domain/ports.ts';
 import type { OnProgress, TreeCounts } from '../../domain/upkeep.ts';
 import { createAdministration } from '../../service/administration.ts';
 import { describeError } from '../errors.ts';
@@ -54,8 +54,12 @@ const trueOrFalse = z.boolean(expected('true or false'));
 const fsckRequest = z.strictObject({ repair: trueOrFalse }, expected('{"repair":…}'));
 const reindexRequest = z.strictObject({ acceptDamage: trueOrFalse }, expected('{"acceptDamage":…}'));
 const tokenRequest = z.strictObject(
-  { name: z.string(expected('a string')), role: z.enum(ROLES, expected(ROLES.join(', '))) },
-  expected('{"name":…,"role":…}'),
+  {
+    name: z.string(expected('a string')),
+    role: z.enum(ROLES, expected(ROLES.join(', '))),
+    lifeMs: z.int(expected('a whole number of milliseconds')).nullable().default(null),
+  },
+  expected('{"name":…,"role":…,"lifeMs":…}'),
 );
 
 /** What these routes and those of keys and imports ask, as the caller. */
@@ -79,22 +83,17 @@ async function reindex(services: Services, { exchange, body }: RouteRequest): Pr
 
 async function listTokens(services: Services, { exchange }: RouteRequest): Promise<Reply> {
   const tokens = await administrationFor(services, exchange).tokens.list();
-  return jsonReply(200, { tokens: tokens.map(shownToken) });
+  return jsonReply(200, { tokens });
 }
 
 async function createToken(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
-  const { name, role } = parseBody(tokenRequest, body);
-  const token = await administrationFor(services, exchange).tokens.create(name, role);
-  return jsonReply(201, { name, role, token });
+  const wanted = parseBody(tokenRequest, body);
+  const { text: token, expiresAt } = await administrationFor(services, exchange).tokens.create(wanted);
+  return jsonReply(201, { name: wanted.name, role: wanted.role, expiresAt, token });
 }
 
 async function revokeToken(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
-  const revoked = await administrationFor(services, exchange).tokens.revoke(params.name ?? '');
-  return jsonReply(200, shownToken(revoked));
-}
-
-function shownToken({ name, role, createdAt, revokedAt }: Token) {
-  return { name, role, createdAt, revokedAt };
+  return jsonReply(200, await administrationFor(services, exchange).tokens.revoke(params.name ?? ''));
 }
 
 const PROGRESS_EVERY_MS = 500;

@@ -1,6 +1,9 @@
-// Keys: adding certificates, and what is registered.
+// Keys: adding and removing certificates, and what is registered.
+import { z } from 'zod';
+import { KEY_READERS } from '../../domain/key-readers.ts';
 import { MAX_CERTIFICATES_BYTES } from '../../domain/limits.ts';
 import { ROLES } from '../../domain/ports.ts';
+import { expected, parseBody } from '../parameters.ts';
 import { jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -20,7 +23,26 @@ export const keys: readonly RouteSpec[] = [
     bodyMs: 25_000,
     route: addKeys,
   },
+  {
+    // a POST, as names may be too many for a target; it changes nothing
+    name: 'keys',
+    path: '/api/v1/keys/export',
+    methods: ['POST'],
+    roles: ROLES,
+    body: 'json',
+    bodyBytes: 64 * 1024,
+    bodyMs: 5000,
+    route: exportKeys,
+  },
   { ...anyToken, name: 'keys', path: '/api/v1/keys/:fingerprint', route: showOne },
+  {
+    ...NO_BODY,
+    name: 'keys',
+    path: '/api/v1/keys/:fingerprint',
+    methods: ['DELETE'],
+    roles: ['admin'],
+    route: removeOne,
+  },
 ];
 
 /** 200 also when some or all were refused: each result says so for itself. */
@@ -34,4 +56,21 @@ async function listKeys(services: Services, { exchange }: RouteRequest): Promise
 
 async function showOne(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
   return jsonReply(200, await administrationFor(services, exchange).keys.show(params.fingerprint ?? ''));
+}
+
+const exportRequest = z.strictObject(
+  {
+    names: z.array(z.string(expected('a string')), expected('an array of fingerprints and key IDs')),
+    for: z.enum(KEY_READERS, expected(KEY_READERS.join(', '))),
+  },
+  expected('{"names":[…],"for":…}'),
+);
+
+async function exportKeys(services: Services, { body, exchange }: RouteRequest): Promise<Reply> {
+  const { names, for: reader } = parseBody(exportRequest, body);
+  return jsonReply(200, await administrationFor(services, exchange).keys.export(names, reader));
+}
+
+async function removeOne(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, await administrationFor(services, exchange).keys.remove(params.fingerprint ?? ''));
 }

@@ -1,8 +1,8 @@
 // Which keys which clients read.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { KEY_READERS, type KeyReaderName, whyUnreadable } from '../../src/cli/key-export.ts';
 import type { KeyPart, KeyWarning } from '../../src/domain/key.ts';
+import { KEY_READERS, type KeyReaderName, whyUnreadable } from '../../src/domain/key-readers.ts';
 
 const part = (algorithm: string): KeyPart => ({
   fingerprint: 'A'.repeat(40),
