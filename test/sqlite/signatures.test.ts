@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   closeSync,
+  cpSync,
   existsSync,
   mkdtempSync,
   openSync,
@@ -12,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { openIndexReadOnly } from '../../src/sqlite/databases.ts';
@@ -51,13 +52,19 @@ const SOME = Array.from({ length: 2000 }, (_, position) =>
 );
 const FIRST = recordedImage(imageAt('team/app0', '0'), 'one of 0', 'x'.repeat(500));
 
-/** A data directory whose index holds SOME and is complete. */
-async function filled(t: Cleanup): Promise<string> {
-  const dataDir = temporaryFolder(t);
-  const { databases } = await open(dataDir);
+const template = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
+before(async () => {
+  const { databases } = await open(template);
   await databases.index.record(SOME);
   await databases.index.markComplete(SITE);
   await databases.close();
+});
+after(() => rmSync(template, { recursive: true }));
+
+/** A data directory whose index holds SOME and is complete. */
+function filled(t: Cleanup): string {
+  const dataDir = temporaryFolder(t);
+  cpSync(template, dataDir, { recursive: true });
   return dataDir;
 }
 
@@ -69,7 +76,7 @@ function overwrite(file: string, page: number, content: Buffer): void {
 
 describe('the index over a restart', () => {
   it('is what it was, and complete once its file was checked', async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     const { databases, reasons } = await open(dataDir);
     t.after(() => databases.close());
     assert.equal(databases.indexReplacedBecause, null);
@@ -82,12 +89,12 @@ describe('the index over a restart', () => {
   });
 
   it('leaves one file, without a journal', async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     assert.deepEqual(readdirSync(dataDir).sort(), ['index.db', 'reserve', 'state.db']);
   });
 
   it('is new and complete for no site when its file is gone', async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     rmSync(join(dataDir, 'index.db'));
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
@@ -109,7 +116,7 @@ describe('the index over a restart', () => {
 
 describe('a broken index', () => {
   it('is noticed by the check after the start, told once, and works again after a reset', async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     for (let page = 3; page < 40; page += 1) {
       overwrite(join(dataDir, 'index.db'), page, Buffer.alloc(4096, sha256(String(page))));
     }
@@ -149,7 +156,7 @@ describe('a broken index', () => {
   ];
   for (const [what, spoil] of spoilt) {
     it(`${what} is begun anew at the start`, async (t) => {
-      const dataDir = await filled(t);
+      const dataDir = filled(t);
       spoil(join(dataDir, 'index.db'));
       const { databases, reasons } = await open(dataDir);
       t.after(() => databases.close());
@@ -163,7 +170,7 @@ describe('a broken index', () => {
   }
 
   it('that is empty is begun anew at the start', async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     writeFileSync(join(dataDir, 'index.db'), '');
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
@@ -173,7 +180,7 @@ describe('a broken index', () => {
   });
 
   it("is begun anew beside another application's database of that name, which is kept", async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     const file = join(dataDir, 'index.db');
     rmSync(file);
     change(file, 'CREATE TABLE theirs (x)');
@@ -186,7 +193,7 @@ describe('a broken index', () => {
   });
 
   it('is noticed by a look-up that meets bytes other than those of their SHA-256', async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     const { databases, reasons } = await open(dataDir);
     t.after(() => databases.close());
     await databases.index.whenChecked();
@@ -204,7 +211,7 @@ describe('a broken index', () => {
   });
 
   it('is noticed by a write when its file was removed or replaced', async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     const { databases, reasons } = await open(dataDir);
     t.after(() => databases.close());
     rmSync(join(dataDir, 'index.db'));
@@ -265,7 +272,7 @@ describe('a large index', () => {
 
 describe('the index of another process', () => {
   it('is read while a server writes it', async (t) => {
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
     const reader = openIndexReadOnly(dataDir);
@@ -282,7 +289,7 @@ describe('the index of another process', () => {
   });
 
   it('is read when no server runs', async (t) => {
-    const reader = openIndexReadOnly(await filled(t));
+    const reader = openIndexReadOnly(filled(t));
     assert.ok(reader !== null);
     t.after(() => reader.close());
     assert.equal((await reader.counts(SITE)).images, 2000);
@@ -290,7 +297,7 @@ describe('the index of another process', () => {
 
   it('is null when there is none, and INDEX_UNUSABLE when it is damaged', async (t) => {
     assert.equal(openIndexReadOnly(temporaryFolder(t)), null);
-    const dataDir = await filled(t);
+    const dataDir = filled(t);
     overwrite(join(dataDir, 'index.db'), 0, Buffer.alloc(4096, 'damage'));
     assert.throws(() => openIndexReadOnly(dataDir), indexUnusable);
   });

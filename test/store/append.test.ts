@@ -9,7 +9,7 @@ import { imageFolder, imageKey } from '../../src/domain/image.ts';
 import type { IndexedSignature } from '../../src/domain/ports.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { distant } from '../contract/distant.ts';
-import { count, type Promised, promise } from '../faults/promise.ts';
+import { count, isFull, type Promised, promise } from '../faults/promise.ts';
 import { createGate } from '../gate.ts';
 import { folderOf, layFile, layImage, linkSignatures, sha256Hex, signatureBytes } from './lay.ts';
 import {
@@ -145,29 +145,56 @@ const MOMENTS: readonly Moment[] = [
   },
 ];
 
-/** Opens the store and uploads to it until then. */
-async function appendUntil(between: Moment['between'], bytes: Uint8Array, kind: 'owned' | 'shared') {
+/** How many are uploaded in peace: in `npm test` none or one in turns, so that an owned and a shared tree together have both. */
+function earlier(kind: 'owned' | 'shared', moment: number): readonly (readonly Uint8Array[])[] {
+  if (isFull) return [[], [ONE]];
+  return (moment % 2 === 0) === (kind === 'owned') ? [[]] : [[ONE]];
+}
+
+/** Opens the store, does what comes `first`, and uploads to it until then. */
+async function appendUntil(
+  { between }: Moment,
+  kind: 'owned' | 'shared',
+  bytes: Uint8Array,
+  first: () => Promise<void>,
+) {
   const stopped = createGate();
-  await open(kind, {
-    between: (ports) =>
-      between(ports, () => {
-        stopped.open();
-        return never();
-      }),
-  });
+  const stop = () => {
+    stopped.open();
+    return never();
+  };
+  let isLast = false;
+  await open(kind, { between: (ports) => switched(ports, between(ports, stop), () => isLast) });
+  await first();
+  isLast = true;
   void append(bytes);
   await stopped.promise;
 }
 
+/** What a moment may stop, from when on it `isOn`. */
+function switched(ports: Ports, stopping: Ports, isOn: () => boolean): Ports {
+  const now = () => (isOn() ? stopping : ports);
+  return {
+    ...ports,
+    writer: {
+      ...ports.writer,
+      prepare: (...args) => now().writer.prepare(...args),
+      place: (...args) => now().writer.place(...args),
+      discard: (pair) => now().writer.discard(pair),
+    },
+    uploads: { ...ports.uploads, add: (...upload) => now().uploads.add(...upload) },
+  };
+}
+
 for (const kind of ['owned', 'shared'] as const) {
   describe(`an upload to a tree that is ${kind}, cut short by a crash`, () => {
-    for (const { what, isThere, between } of MOMENTS) {
-      for (const before of [[], [ONE]]) {
+    for (const [position, moment] of MOMENTS.entries()) {
+      const { what, isThere } = moment;
+      for (const before of earlier(kind, position)) {
         it(`${what}, with ${before.length} before it, is ${isThere ? 'whole' : 'absent'} after the restart`, async () => {
-          await open(kind);
-          for (const bytes of before) await append(bytes);
-          await opened[Symbol.asyncDispose]();
-          await appendUntil(between, TWO, kind);
+          await appendUntil(moment, kind, TWO, async () => {
+            for (const bytes of before) await append(bytes);
+          });
           await reopen(kind);
           await assertServes(...before, ...(isThere ? [TWO] : []));
           assert.deepEqual(await uploaded(), [...before, ...(isThere ? [TWO] : [])].map(sha256Hex));
@@ -412,14 +439,13 @@ for (const kind of ['owned', 'shared'] as const) {
 }
 
 describe('an upload to an owned tree, under way or cut short', () => {
-  for (const { what, between } of MOMENTS.filter(({ isThere }) => isThere)) {
-    for (const before of [[], [ONE]]) {
-      it(`${what}, with ${before.length} before it, is nothing that fsck names`, async () => {
-        await open('owned');
-        for (const bytes of before) await append(bytes);
-        await opened.scanner.scan(SITE);
-        await opened[Symbol.asyncDispose]();
-        await appendUntil(between, TWO, 'owned');
+  for (const [position, moment] of MOMENTS.filter(({ isThere }) => isThere).entries()) {
+    for (const before of earlier('owned', position)) {
+      it(`${moment.what}, with ${before.length} before it, is nothing that fsck names`, async () => {
+        await appendUntil(moment, 'owned', TWO, async () => {
+          for (const bytes of before) await append(bytes);
+          await opened.scanner.scan(SITE);
+        });
         await opened.databases.index.whenChecked();
         assert.deepEqual(await problemsFound(), []);
       });
@@ -864,11 +890,9 @@ describe('an upload that another program took from a shared tree', () => {
 });
 
 describe('recovery', () => {
-  for (const { what, between } of MOMENTS) {
-    it(`of an upload that was cut short ${what}, and whose folder the disk has lost, ends; what is recorded is served and told`, async () => {
-      await open('owned');
-      await opened[Symbol.asyncDispose]();
-      await appendUntil(between, TWO, 'owned');
+  for (const moment of MOMENTS) {
+    it(`of an upload that was cut short ${moment.what}, and whose folder the disk has lost, ends; what is recorded is served and told`, async () => {
+      await appendUntil(moment, 'owned', TWO, async () => {});
       const isRecorded = (await opened.databases.index.recorded(IMAGE)).length > 0;
       await rm(path.join(opened.root, FOLDER), { recursive: true, force: true });
       await reopen('owned');
@@ -958,10 +982,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ act: fc.constantFrom('restart' as const, 'scan' as const, 'lose the index' as const) }),
 );
 
-const HISTORIES = count(120, 5);
-const STEPS = 24;
 /** Most of their time is that of disks and threads which start. */
-const AT_ONCE = 5;
+const AT_ONCE = count(5, 2);
+const HISTORIES = AT_ONCE * count(24, 1);
+const STEPS = 24;
 
 const model: Promised = {
   id: 'P5',
