@@ -40,7 +40,7 @@ export async function runBackup(given: Config, { folder: named, json }: BackupOp
       escapeTerminal(
         `${folder}: state.db (${formatBytes(state.sizeBytes)}) up to audit event ${state.auditSeq}, ${
           tree === 'shared'
-            ? 'and nothing of the shared tree but the uploads that state.db keeps'
+            ? 'without the shared tree, except for the uploads that state.db keeps'
             : `${signatures.count} signatures of ${signatures.images} images, ${copied} of them new`
         }`,
       ),

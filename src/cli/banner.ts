@@ -31,7 +31,7 @@ function adviceFor({ registries }: Config): string {
   const where = '/etc/containers/registries.d/lookaside.yaml';
   return registries.length === 0
     ? `Clients find the signatures with these lines in ${where}. Put the name of
-your registry in the place of ${PLACEHOLDER}, or start with --registry NAME. Nothing changes for other registries`
+your registry in place of ${PLACEHOLDER}, or start with --registry NAME. Nothing changes for other registries`
     : `Clients find the signatures of images of ${registries.join(', ')} with these lines in
 ${where}. Nothing changes for other registries`;
 }

@@ -55,7 +55,7 @@ function printResult({ name, result, remark }: Checked): void {
     print(`${formatTable([['PROBLEM', 'FILE', 'WHAT TO DO'], ...rows])}\n`);
   }
   if (problems > findings.length)
-    print(`… and ${problems - findings.length} more; --json has no more of them either`);
+    print(`… and ${problems - findings.length} more; --json shows no more of them`);
   print(
     escapeTerminal(
       `${name}: ${images} images, ${signatures} signatures, ${problems} problems, ${repaired} repaired`,

@@ -297,10 +297,10 @@ function printReport(report: Report, folder: string): void {
   const others = formatStrangers(strangers);
   if (others !== null) print(others);
   print(escapeTerminal(`${folder}: ${summary(report)}`));
-  if (report.isInterrupted) print('Interrupted. Run it again to go on: what is there is passed over.');
+  if (report.isInterrupted) print('Interrupted. Run it again to go on: what is stored already is skipped.');
   if (report.failure !== null)
     print(
-      'It could not go on; of the batches under way more may be stored. Run it again once that is mended.',
+      'The import stopped; some signatures of the last batches may be stored as well. Run it again once the cause is mended.',
     );
 }
 

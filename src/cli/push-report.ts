@@ -54,7 +54,7 @@ const WORDS: readonly (readonly [Result, string])[] = [
   ['sent', 'sent'],
   ['missing', 'would be sent'],
   ['there', 'there already'],
-  ['equivalent', 'there in an equivalent'],
+  ['equivalent', 'there as an equivalent'],
   ['refused', 'refused'],
   ['problem', 'unreadable'],
   ['unsent', 'not sent'],

@@ -223,7 +223,7 @@ function printLine(event: WatchEvent): void {
 
 function formatUnfinished({ source, message }: Extract<WatchEvent, { event: 'unfinished' }>): string {
   const why = message === null ? '' : `: ${message}`;
-  return `${source} has been no whole signature for ten seconds, and is sent once it is one${why}`;
+  return `${source} is still no whole signature after ten seconds; it is sent as soon as it is one${why}`;
 }
 
 function createTeller(server: string): (event: WatchEvent) => void {

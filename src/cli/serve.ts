@@ -106,7 +106,10 @@ function endInTime(): (what: string) => void {
   const end = () => {
     // not by way of the threads that wait for the disk
     const log = createLog('error', (line) => void process.stderr.write(`${line}\n`));
-    log.error({ awaited }, 'the end takes too long and is not waited for; what was acknowledged is stored');
+    log.error(
+      { awaited },
+      'stopping takes too long, so the process ends now; everything that was acknowledged is stored',
+    );
     process.kill(process.pid, 'SIGKILL');
     // process 1 of a container cannot be killed from within, and this waits for the threads
     process.exit(EXIT.failed);

@@ -106,7 +106,7 @@ async function openOwned({ config, current, log }: OwnedOptions) {
     onUnusable: (reason) => {
       log.error(
         { reason },
-        'index.db cannot be used; it is made anew from the tree, which is read meanwhile',
+        'index.db cannot be used; it is rebuilt from the tree, and reads go to the tree meanwhile',
       );
       upkeep?.rebuild();
     },
@@ -114,7 +114,7 @@ async function openOwned({ config, current, log }: OwnedOptions) {
   if (databases.indexReplacedBecause !== null) {
     log.warn(
       { reason: databases.indexReplacedBecause },
-      'index.db could not be used; it is made anew from the tree',
+      'index.db could not be used; it is rebuilt from the tree',
     );
   }
   try {
@@ -138,7 +138,7 @@ async function recover(appender: Appender, log: Log): Promise<void> {
     if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
     log.error(
       { err: error },
-      'interrupted uploads could not be ended; that is tried again at the next start',
+      'interrupted uploads could not be finished; this is tried again at the next start',
     );
   }
 }

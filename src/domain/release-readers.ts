@@ -35,7 +35,7 @@ function overNine(number: number): Warning {
 function notTheFirst(number: number): Warning {
   return {
     code: 'NOT_THE_FIRST',
-    message: `stored as signature-${number}; oc-mirror reads signature-1 of a release alone, so that it takes the release only if the key of that one is trusted`,
+    message: `stored as signature-${number}; oc-mirror reads signature-1 of a release alone, so it takes the release only if that signature is by a key it trusts`,
   };
 }
 
@@ -45,9 +45,9 @@ function keyOfOther({ number, signingFingerprint, key }: PlacedSignature): Warni
   // x/crypto drops a certificate of which it cannot read any part
   const other = [signer ?? key, key, ...key.subkeys].find(({ algorithm }) => !algorithm.startsWith('rsa'));
   if (other === undefined) return null;
-  const ofFirst = number === 1 ? '; and as signature-1 it is the only one that oc-mirror looks at' : '';
+  const ofFirst = number === 1 ? '; and oc-mirror reads no other signature than this first one' : '';
   return {
     code: 'OPENSHIFT_KEY',
-    message: `the key ${key.fingerprint} is or holds ${other.algorithm}, and the readers of releases in OpenShift know RSA alone${ofFirst}. Sign releases with an RSA key, and with that one first`,
+    message: `the key ${key.fingerprint} is or holds ${other.algorithm}, and OpenShift reads releases signed by RSA keys alone${ofFirst}. Sign releases with an RSA key, and with that one first`,
   };
 }

@@ -148,7 +148,7 @@ export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
   format: 'the tagged form is one that no client knows, so it is left out. Delete it',
   'link-outside': 'a link that leaves the tree or leads nowhere is not followed. Put the file itself here',
   'no-file': 'not a regular file, so it is left out. Move it away',
-  'being-written': 'the file was being written when it was looked at. Look again',
+  'being-written': 'the file was being written when it was read. Run fsck again',
   'behind-gap':
     'a lower number is missing, and clients stop there. Rename the files so that no number is missing',
   'too-long':

@@ -2,7 +2,7 @@
 import type { RefusalCode } from './errors.ts';
 import type { Algorithm } from './image.ts';
 
-/** `unverified`: not looked at yet, or signed in the future. `unreadable`: no client could verify its structure. */
+/** `unverified`: not verified yet, or signed in the future. `unreadable`: no client could verify its structure. */
 export const VERDICTS = ['good', 'bad', 'no-key', 'unsupported', 'unreadable', 'unverified'] as const;
 export type Verdict = (typeof VERDICTS)[number];
 

@@ -196,7 +196,7 @@ async function noBackup(dir: string): Promise<LookasideError> {
   if (names === null) return unusable(`${dir} is no folder that can be read; name the folder of a backup`);
   const isBegun = names.some((name) => PART.test(name));
   if (!isBegun) return unusable(`${dir} holds no backup: it has no ${MANIFEST_NAME}; name the folder of one`);
-  const advice = `end it with: lookaside backup ${dir}, or name another`;
+  const advice = `finish it with: lookaside backup ${dir}, or name another`;
   return unusable(`the backup in ${dir} was not finished: it has no ${MANIFEST_NAME}; ${advice}`);
 }
 

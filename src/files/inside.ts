@@ -16,7 +16,7 @@ const FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 export function openFolder(realPath: string): Promise<Opened | Refusal> {
   return openReal(realPath, FOLDER, {
     kind: 'link',
-    message: 'was a folder and is none any more, or a link in its place; it was not looked into. Look again',
+    message: 'is no longer a folder, or a link has taken its place; it was not read. Try again',
   });
 }
 
@@ -66,7 +66,7 @@ const GONE: Refusal = { kind: 'gone', message: 'is no longer there' };
 const SWAPPED: Refusal = {
   kind: 'link',
   message:
-    'leads elsewhere: a folder above it was moved, or replaced by a link, meanwhile. It was not read; look again',
+    'now leads elsewhere: a folder above it was moved or replaced by a link. It was not read; try again',
 };
 
 export function isRefusal(found: object): found is Refusal {
@@ -91,7 +91,7 @@ export function placeOf(opened: Opened): string {
     return whereOpen(opened);
   } catch (error) {
     closeSync(opened.descriptor);
-    const message = `cannot ask where open files lie (${opened.path}: ${inWords(error)}); run this on Linux with /proc mounted`;
+    const message = `cannot find out where open files lie (${opened.path}: ${inWords(error)}); run this on Linux with /proc mounted`;
     throw new LookasideError('CONFIG_INVALID', message, { cause: error });
   }
 }

@@ -155,7 +155,7 @@ function whereOf(opened: Opened, code: ErrorCode = 'STORE_UNAVAILABLE'): string 
   try {
     return whereOpen(opened);
   } catch (error) {
-    const message = `cannot ask the system where open files lie (${systemCode(error)} at ${opened.path}), so a link could lead out of the tree unseen; run this on Linux with /proc mounted`;
+    const message = `cannot find out where open files lie (${systemCode(error)} at ${opened.path}), so a link could lead out of the tree unseen; run this on Linux with /proc mounted`;
     throw new LookasideError(code, message, { cause: error });
   }
 }

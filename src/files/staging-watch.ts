@@ -276,7 +276,8 @@ class FolderWatch implements AsyncDisposable {
   }
 }
 
-const REMOTE = 'it lies on a file system that other machines may change, of which the kernel does not tell';
+const REMOTE =
+  'it lies on a network file system, and the kernel does not report what other machines change there';
 
 function whyUnwatched(error: unknown): string {
   return NO_WATCHES[systemCode(error) ?? ''] ?? `not all of its folders can be watched: ${inWords(error)}`;
@@ -284,8 +285,7 @@ function whyUnwatched(error: unknown): string {
 
 // inotify_add_watch(2) and inotify_init1(2)
 const NO_WATCHES: Readonly<Record<string, string>> = {
-  ENOSPC:
-    'the kernel grants no more watches, of which each folder takes one; raise fs.inotify.max_user_watches',
+  ENOSPC: 'the kernel grants no more watches, and each folder needs one; raise fs.inotify.max_user_watches',
   EMFILE: 'the kernel grants no more watching; raise fs.inotify.max_user_instances, or ulimit -n',
 };
 

@@ -107,7 +107,7 @@ async function walk(start: FolderPlace, gathering: Gathering): Promise<void> {
 
 const TOO_DEEP = {
   kind: 'unreadable',
-  message: `is more than ${MAX_FOLDER_LEVELS} folders deep, which is a longer path than that of any image, and was not looked into; name it by itself if signatures are there`,
+  message: `is more than ${MAX_FOLDER_LEVELS} folders deep, deeper than any image, and was not read; if it holds signatures, name it by itself`,
 } as const;
 
 /** The folders in them. */
@@ -210,5 +210,5 @@ async function readStaged(
 
 const TOO_LARGE = {
   kind: 'too-large',
-  message: `is over ${MAX_SIGNATURE_BYTES} bytes, which no client reads, so it was not read; it is hardly a signature`,
+  message: `is over ${MAX_SIGNATURE_BYTES} bytes, more than any client reads, so it was not read; it is probably no signature`,
 } as const;

@@ -29,7 +29,7 @@ export function refuseCrossSite(
   const sent = parseOrigin(origin);
   if (sent !== null && ourOrigins(req, settings).includes(sent)) return null;
   return refusal(
-    `a page of ${quoted(origin)} has sent this request, and this server knows itself by other names; where it is reached by that one, set LOOKASIDE_PUBLIC_URL to it`,
+    `a page of ${quoted(origin)} sent this request, and this server does not know that name as its own; if clients reach it by that name, set LOOKASIDE_PUBLIC_URL to it`,
   );
 }
 

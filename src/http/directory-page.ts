@@ -114,11 +114,11 @@ function renderSignature(entry: SignatureEntry): string {
 /** What each state means to who looks at the page. */
 const MEANINGS: Record<State, string> = {
   verified: 'good, by a registered key that is valid now',
-  unverified: 'not looked at yet',
+  unverified: 'not verified yet',
   'unknown-key': 'its key is not registered here',
   unsupported: 'of a kind that this server does not verify',
   bad: 'it does not verify: clients refuse it',
-  unreadable: 'not one signed message and nothing else: most clients refuse it',
+  unreadable: 'it is not exactly one signed message: most clients refuse it',
   expired: 'it was good, and has expired',
   'key-expired': 'it was good, but its key has expired',
   'key-revoked': 'it was good, but its key was revoked',
@@ -127,13 +127,13 @@ const MEANINGS: Record<State, string> = {
 /** Sources: containers/image internal/signature/signature.go, library-go, oc-mirror and Pulp, which know no tag. */
 const WHO_CANNOT_READ: Partial<Record<SignatureForm, string>> = {
   tagged:
-    'The tag simple-signing stands in front. OpenShift, Pulp, oc-mirror and clients older than containers/image 5.22 cannot read it.',
+    'It begins with the tag simple-signing. OpenShift, Pulp, oc-mirror and clients older than containers/image 5.22 cannot read it.',
   'tagged-cleartext':
     'Clear-signed behind the tag simple-signing. OpenShift, Pulp, oc-mirror and pure-Go builds of podman, skopeo and CRI-O cannot read it; builds with GnuPG or Sequoia can, since containers/image 5.22.',
 };
 
 function renderState({ state, reason, form, warnings }: SignatureEntry): string {
-  if (state === null) return '<small>The index is being made anew; look again in a moment.</small>';
+  if (state === null) return '<small>The index is being rebuilt; look again in a moment.</small>';
   const meaning =
     SAYS_MORE.has(state) && reason !== null ? `${MEANINGS[state]} (${reason})` : MEANINGS[state];
   const readers = form === null ? undefined : WHO_CANNOT_READ[form];

@@ -216,6 +216,6 @@ function parseJson(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch {
-    throw new LookasideError('REQUEST_INVALID', 'the body is no JSON; send a JSON object');
+    throw new LookasideError('REQUEST_INVALID', 'the body is not JSON; send a JSON object');
   }
 }

@@ -52,7 +52,7 @@ export function answerPlainHttp(server: Server, onPlainHttp: (address: string) =
       answerText(
         new LookasideError(
           'REQUEST_INVALID',
-          'this port wants TLS, and the request came without; write https:// in the place of http://',
+          'this port expects TLS, and the request came without it; write https:// instead of http://',
         ),
       ),
     );
@@ -62,7 +62,7 @@ export function answerPlainHttp(server: Server, onPlainHttp: (address: string) =
 function refusalOf(error: Error): LookasideError {
   switch (systemCode(error)) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new LookasideError('TOO_SLOW', 'the request did not come in time; send it again, faster');
+      return new LookasideError('TOO_SLOW', 'the request took too long to arrive; send it again, faster');
     case 'HPE_HEADER_OVERFLOW':
       return new LookasideError(
         'HEADERS_TOO_LARGE',

@@ -159,7 +159,7 @@ function refuseSecret(entry: UntrustedCertificate): void {
     : fingerprintOf(entry.primary.body);
   throw new LookasideError(
     'SECRET_KEY',
-    `this is a secret key, of which nothing was kept; send the public one, which this writes: gpg --export ${fingerprint ?? 'FINGERPRINT'}`,
+    `this is a secret key, and nothing of it was kept; send the public key, which this writes: gpg --export ${fingerprint ?? 'FINGERPRINT'}`,
   );
 }
 
@@ -273,7 +273,7 @@ function explain({ doubt, signature }: NonNullable<ReturnType<typeof doubtOfCert
     case 'version':
       return `are bound by a signature of version ${signature.version}; wanted version 4: ${RENEW}`;
     case 'critical':
-      return `are bound by a signature with ${signature.notUnderstood}, which nobody may take without understanding it; ${RENEW}`;
+      return `are bound by a signature with ${signature.notUnderstood}, and whoever does not understand that must refuse it; ${RENEW}`;
     case 'repeated':
       return `are bound by a signature that has two subpackets of type ${signature.repeated}, of which clients follow one or the other; ${RENEW}`;
     case 'short hash':

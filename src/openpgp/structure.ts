@@ -219,7 +219,7 @@ function wrongShape(packets: readonly Packet[]): Error {
   const isSigners = count(TAG.literal) === 1 && signatures + count(TAG.onePass) + 1 === packets.length;
   if (signatures > 1 && isSigners) {
     return new NotInlineSigned(
-      `the message has ${signatures} signatures; clients want exactly one. Store one file for each signer`,
+      `the message has ${signatures} signatures; clients accept exactly one. Store one file for each signer`,
     );
   }
   const found = packets.slice(0, 6).map(({ tag }) => TAG_NAMES.get(tag) ?? `packet of type ${tag}`);

@@ -244,7 +244,7 @@ function hasCanonicalLines(content: Uint8Array): boolean {
 function refuseSignature({ notUnderstood, notUnderstoodUnhashed }: ReadSignature): Outcome | null {
   const found = notUnderstood ?? notUnderstoodUnhashed;
   if (found === null) return null;
-  const message = `the signature has ${found}, which says that nobody may take it without understanding it; gpg refuses it too. Sign without`;
+  const message = `the signature has ${found}. Whoever does not understand that must refuse the signature, and gpg does. Sign without it`;
   return refusedAs('bad', 'SIGNATURE_BAD', message);
 }
 

@@ -181,7 +181,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
       if (isFull && !isDiskShareUsed) {
         log.warn(
           {},
-          'the access logs have reached LOOKASIDE_ACCESS_MAX with today alone: reads are not recorded',
+          'the access log of today alone has reached LOOKASIDE_ACCESS_MAX: reads are no longer recorded; raise it',
         );
       }
       isDiskShareUsed = isFull;
@@ -238,7 +238,7 @@ export function keepAccessLog({ recorder, accessLog, log, clock, limits }: Acces
 }
 
 const DOUBT =
-  'by the clock, days of the access log are older than LOOKASIDE_ACCESS_RETENTION, but the newest one before today is long ago too: they are kept until the clock has gone steadily for a day; if it is wrong, set it by then';
+  'some days of the access log are older than LOOKASIDE_ACCESS_RETENTION, but so is the newest one before today, as if the clock had jumped: they are kept until it has run steadily for a day; if it is wrong, set it before then';
 
 /** Tells for how long the clock has gone without a jump. */
 function watchClock(clock: Clock): () => number {

@@ -18,10 +18,10 @@ export function formatCursor({ generation, order, id }: Cursor): string {
 /** @throws LookasideError REQUEST_INVALID, detail `{"reason":"cursor"}`: not one of ours, or of another index or order */
 export function parseCursor(text: string, { generation, order }: Omit<Cursor, 'id'>): number {
   const cursor = decode(text);
-  if (cursor === null) return refuse('the cursor is none that this server gave');
+  if (cursor === null) return refuse('this server did not give out this cursor');
   if (cursor.generation !== generation)
-    return refuse('the cursor counts by an index that has been made anew since');
-  if (cursor.order !== order) return refuse(`the cursor goes with order=${cursor.order}, not with ${order}`);
+    return refuse('the index was rebuilt after this cursor was given out');
+  if (cursor.order !== order) return refuse(`the cursor is for order=${cursor.order}, not with ${order}`);
   return cursor.id;
 }
 

@@ -236,7 +236,8 @@ const UNREADABLE: Readonly<Record<Unreadable, Refusal>> = {
   'too-large': { code: 'TOO_LARGE', message: 'the file is over 4 MiB, which fails every pull of its image' },
   'first-byte': {
     code: 'FIRST_BYTE',
-    message: 'the file begins as no signature that clients know, which fails every pull of its image',
+    message:
+      'the file does not begin like a signature that clients know, which fails every pull of its image',
   },
   format: {
     code: 'FORMAT_UNSUPPORTED',

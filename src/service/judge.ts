@@ -86,7 +86,10 @@ export function createJudge(options: JudgeOptions): Judge {
     try {
       return (await index.unjudgedOf(image)).length > 0;
     } catch (error) {
-      log.debug({ err: error }, 'whether an image is to be judged cannot be told now');
+      log.debug(
+        { err: error },
+        'cannot find out whether an image has signatures to verify; this is tried again',
+      );
       return false; // an index that is made anew has all of its images judged
     }
   }
@@ -126,10 +129,10 @@ export function createJudge(options: JudgeOptions): Judge {
     const path = signaturePath(image, number);
     if (isLookasideError(error, 'STORE_UNAVAILABLE')) return; // told where it is read
     if (!isLookasideError(error, 'BUSY')) {
-      log.error({ err: error, path }, 'the verdict of a signature could not be made');
+      log.error({ err: error, path }, 'a signature could not be verified; this is tried again');
       return;
     }
-    log.debug({ err: error, path }, 'the verdict of a signature has to wait');
+    log.debug({ err: error, path }, 'a signature is verified later');
     if (urgency === 'background') await sleep(BUSY_PAUSE_MS);
   }
 
@@ -150,7 +153,7 @@ export function createJudge(options: JudgeOptions): Judge {
         await judgeRest();
       } catch (error) {
         // the index is made anew or its queue is full: it is asked again
-        log.debug({ err: error }, 'verdicts have to wait');
+        log.debug({ err: error }, 'signatures are verified later');
       }
       for (const resolve of settled) resolve();
       if (!isAwake) await sleep(IDLE_MS);
@@ -212,7 +215,7 @@ export function createJudge(options: JudgeOptions): Judge {
       try {
         await judgeAll(await index.unjudgedOf(image), 'upload');
       } catch (error) {
-        log.debug({ err: error }, 'verdicts have to wait');
+        log.debug({ err: error }, 'signatures are verified later');
       }
     },
   };

@@ -129,6 +129,6 @@ function tell(event: NewAuditEvent): NewAuditEvent {
   const { merged, at } = event;
   if (merged === undefined) return event;
   const { count, since } = merged;
-  const reason = `${count} uploads were refused with this code from ${since.toISOString()} to ${at.toISOString()}, more than are told one by one; the first: ${event.private.reason}`;
+  const reason = `${count} uploads were refused with this code from ${since.toISOString()} to ${at.toISOString()}, more than are recorded one by one; the first: ${event.private.reason}`;
   return { ...event, private: { ...event.private, reason } };
 }

@@ -124,7 +124,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       const rows = await index.search(site, { filter, order, after, limit: asked });
       // after every page: the rows of another index have the same ids for other signatures
       if ((await index.generation()) !== generation)
-        throw new LookasideError('INDEX_UNUSABLE', 'the index was made anew during the search; search again');
+        throw new LookasideError('INDEX_UNUSABLE', 'the index was rebuilt during the search; search again');
       for (const row of rows) {
         if (signatures.length === limit) return page(false);
         after = row.id;

@@ -1,4 +1,4 @@
-// The folders that a watch looks into: which of them have changed, and what was found there and not looked at yet.
+// The folders that a watch looks into: which of them have changed, and what was found there and not verified yet.
 import { isLookasideError } from '../domain/errors.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { Staged, StagedFile, Staging } from '../domain/staged.ts';

@@ -40,6 +40,6 @@ function inThread(request: CopyRequest): Promise<CopyOutcome> {
     });
     worker.once('message', resolve);
     worker.once('error', reject);
-    worker.once('exit', () => reject(new Error('the copying of state.db ended without a word')));
+    worker.once('exit', () => reject(new Error('the thread that copies state.db ended without an answer')));
   });
 }

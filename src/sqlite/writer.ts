@@ -224,7 +224,7 @@ export class Writer {
 
   #take(reply: Reply): void {
     const current = this.#current;
-    if (current === null) throw new Error('the writer thread answered what nobody asked');
+    if (current === null) throw new Error('the writer thread answered a question that was not asked');
     const { lane, jobs } = current;
     let locked: string | null = null;
     reply.forEach((outcome, position) => {

@@ -128,7 +128,7 @@ async function work<Result extends z.ZodType>(
   } catch (error) {
     return throwWithRemedy(error);
   }
-  throw strange(server, 'it ended without a result');
+  throw strange(server, 'the answer ended without a result');
 }
 
 async function importBatch(

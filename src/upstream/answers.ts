@@ -47,7 +47,7 @@ export function parseJson(body: Buffer): unknown {
 export function strange(server: string, why: string): LookasideError {
   return new LookasideError(
     'SERVER_UNREACHABLE',
-    `${server} is not a lookaside of this version: its answer is none that is known here (${why}); give the URL of a lookaside server with --server, and run the same version here and there`,
+    `${server} is not a lookaside of this version: its answer is not understood (${why}); give the URL of a lookaside server with --server, and run the same version here and there`,
   );
 }
 

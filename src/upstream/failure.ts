@@ -106,7 +106,7 @@ function nothingHere(thrown: unknown, socketPath: string): Failure {
     return lasting(new LookasideError('CONFIG_INVALID', message, { cause: thrown }));
   }
   const todo: Record<string, string> = {
-    ECONNREFUSED: 'the server that was there has ended; start it, or give --server URL',
+    ECONNREFUSED: 'the server that was there has ended; start it, or name another by --server URL',
     EACCES: 'you may not open it; become the user that the server runs as, or give --server URL',
   };
   const message = `no server answers at ${socketPath}: ${todo[code] ?? said(thrown)}`;
@@ -168,7 +168,7 @@ function redirected(location: string, { path }: HttpRequest, name: string): Look
   const target = URL.canParse(location, name) ? new URL(location, name).href : location;
   const base = target.endsWith(path) ? target.slice(0, -path.length) : target;
   return unreachable(
-    `${name} sends us on to ${base.slice(0, 500)}, and credentials are not taken elsewhere unasked; if that is the server you mean, give it as --server`,
+    `${name} redirects to ${base.slice(0, 500)}, and a token is not sent to another address unasked; if that is the server you mean, name it by --server`,
   );
 }
 

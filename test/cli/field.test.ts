@@ -115,12 +115,12 @@ describe('what was met in the field', () => {
     const shown = await runLookaside(['show', image, ...remote]);
     assert.match(
       shown.stdout,
-      /warning +OPENSHIFT_KEY: .* ed25519, and the readers of releases in OpenShift know RSA/,
+      /warning +OPENSHIFT_KEY: .* ed25519, and OpenShift reads releases signed by RSA/,
     );
     const page = await fetch(`${server.url}/${image.replace(':', '=')}/`, {
       headers: { accept: 'text/html' },
     });
-    assert.match(await page.text(), /readers of releases in OpenShift know RSA alone/);
+    assert.match(await page.text(), /OpenShift reads releases signed by RSA keys alone/);
   });
 
   test('what oc-mirror keeps of a release is pushed into the release layout', async () => {

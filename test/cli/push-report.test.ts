@@ -63,7 +63,7 @@ describe('the line of an image', () => {
     ).split('\n');
     const below = `  st/${imageFolder(APP)}`;
     assert.deepEqual(lines, [
-      `${NAME} 1 sent as signature-10, 1 there in an equivalent, 1 refused`,
+      `${NAME} 1 sent as signature-10, 1 there as an equivalent, 1 refused`,
       `${below}/signature-1: refused (KEY_UNKNOWN): no such key`,
       `${below}/signature-2: warning: stored as signature-10`,
       `${below}/signature-3: signature-1 on the server says the same by the same key; --force sends this one too`,

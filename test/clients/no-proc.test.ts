@@ -21,5 +21,5 @@ it('a server that cannot ask where its files lie does not start, and says why', 
   const argv = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', ...serve];
   const { status, stderr } = spawnSync('unshare', argv, { encoding: 'utf8', timeout: 60_000 });
   assert.equal(status, 2, stderr);
-  assert.match(stderr, /cannot ask the system where open files lie .* with \/proc mounted/);
+  assert.match(stderr, /cannot find out where open files lie .* with \/proc mounted/);
 });

@@ -98,7 +98,7 @@ describe('a port for TLS', needs('openssl'), () => {
       assert.equal(answer.status, 400);
       assert.equal(answer.headers.get('connection'), 'close');
       const { errors } = (await answer.json()) as { errors: readonly { message: string }[] };
-      assert.match(errors[0]?.message ?? '', /this port wants TLS, .* https:\/\//);
+      assert.match(errors[0]?.message ?? '', /this port expects TLS, .* https:\/\//);
     }
     await server.stop();
     assert.equal(server.output().match(/sent plain HTTP to the port for TLS/g)?.length, 1, server.output());

@@ -58,7 +58,7 @@ test('the first of a release by another key than RSA is told to stand in the way
   const [first] = readerWarnings(placed('release', 1, 'ed25519'));
   assert.match(
     first?.message ?? '',
-    /is or holds ed25519, .* only one that oc-mirror looks at\. Sign releases/,
+    /is or holds ed25519, .* oc-mirror reads no other signature than this first one\. Sign releases/,
   );
   const second = readerWarnings(placed('release', 2, 'ed25519')).at(-1);
   assert.doesNotMatch(second?.message ?? '', /only one/);

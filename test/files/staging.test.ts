@@ -439,7 +439,7 @@ describe('a hostile tree', () => {
     const team = path.join(root, 'team');
     await rename(team, `${team}-moved`);
     await symlink(path.join(outside, 'team'), team);
-    assert.match(await textOf(file), /^link: leads elsewhere/);
+    assert.match(await textOf(file), /^link: now leads elsewhere/);
     await rm(team);
     await rename(`${team}-moved`, team);
     assert.equal(await textOf(file), 'mine');
@@ -460,7 +460,7 @@ describe('a hostile tree', () => {
     await lay(`${APP}/signature-1`);
     await find();
     const around = { source: `${root}/../outside/signature-1`, place };
-    assert.match(await textOf(around), /^link: leads elsewhere/);
+    assert.match(await textOf(around), /^link: now leads elsewhere/);
     await assert.rejects(
       staging.read({ source: path.join(outside, 'signature-1'), place }),
       /never found here/,

@@ -120,7 +120,7 @@ describe('directory pages', () => {
   test('while the index is made anew no state is claimed', () => {
     const html = renderSet(file('signature-1', { ...UNKNOWN, state: null }));
     assert.doesNotMatch(html, /<strong/);
-    assert.match(html, /being made anew/);
+    assert.match(html, /being rebuilt/);
   });
 
   test('an empty page says so in place of a table', () => {

@@ -551,7 +551,8 @@ describe('a certificate that is registered', () => {
           const file = join(primaryPacket(key), ...pieces);
           for (const result of cleanCertificates(file, known, NOW)) {
             if (result.kind === 'refused' || result.details.fingerprint !== key.fingerprint) continue;
-            assert.deepEqual(result, before);
+            // warnings are about the file as it was sent, which gpg may stop at
+            assert.deepEqual({ ...result, warnings: before.warnings }, before);
           }
         }),
         { numRuns: 400 },

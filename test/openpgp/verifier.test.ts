@@ -145,17 +145,17 @@ describe('the reason told', () => {
     [
       'a critical notation',
       { hashed: [notation('x@example.invalid', 'y', true)] },
-      /^the signature has a critical notation, /,
+      /^the signature has a critical notation\. /,
     ],
     [
       'an unhashed critical notation',
       { unhashed: [notation('x@example.invalid', 'y', true)] },
-      /^the signature has a critical notation, /,
+      /^the signature has a critical notation\. /,
     ],
     [
       'a critical subpacket that nobody knows',
       { hashed: [subpacket(99, Buffer.of(1), true)] },
-      /^the signature has a critical subpacket of type 99, /,
+      /^the signature has a critical subpacket of type 99\. /,
     ],
     [
       'a text whose lines end in LF alone',

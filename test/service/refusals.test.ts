@@ -81,7 +81,7 @@ describe('refusals of one uploader', () => {
         address: '192.0.2.7',
         requestId: null,
         reason:
-          '2 uploads were refused with this code from 2026-11-22T10:00:01.000Z to 2026-11-22T10:00:02.000Z, more than are told one by one; the first: KEY_UNKNOWN of one',
+          '2 uploads were refused with this code from 2026-11-22T10:00:01.000Z to 2026-11-22T10:00:02.000Z, more than are recorded one by one; the first: KEY_UNKNOWN of one',
       },
       salt: '00'.repeat(32),
     });

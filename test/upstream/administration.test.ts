@@ -325,7 +325,7 @@ describe('work that takes long', () => {
     );
     const silent = await failure(fsckBy(pieces([progress])));
     assert.equal(silent.code, 'SERVER_UNREACHABLE');
-    assert.match(silent.message, /is not a lookaside of this version: .*it ended without a result/);
+    assert.match(silent.message, /is not a lookaside of this version: .*the answer ended without a result/);
   });
 
   test('keeps its line alive while it waits, and what fails in the server is in its log', async () => {

@@ -273,15 +273,15 @@ describe('redirects', () => {
       for (const status of [301, 302, 303, 307, 308]) {
         const { error, asked } = await ask(html(status, { Location: location }));
         assert.deepEqual([error.code, asked], ['SERVER_UNREACHABLE', 1]);
-        assert.ok(error.message.includes(` sends us on to ${wanted}, `), error.message);
-        assert.match(error.message, /give it as --server$/);
+        assert.ok(error.message.includes(` redirects to ${wanted}, `), error.message);
+        assert.match(error.message, /name it by --server$/);
       }
     });
   }
 
   test('to a path are told whole', async () => {
     const { error, url } = await ask(html(302, { Location: '/login' }));
-    assert.ok(error.message.includes(` sends us on to ${url}/login, `), error.message);
+    assert.ok(error.message.includes(` redirects to ${url}/login, `), error.message);
   });
 });
 

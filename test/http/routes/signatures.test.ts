@@ -379,7 +379,7 @@ describe('questions about signatures', () => {
 
     test('what is no JSON is refused', async () => {
       const answer = await post('{"signatures":[');
-      assertRefused(answer, 400, 'REQUEST_INVALID', /no JSON/);
+      assertRefused(answer, 400, 'REQUEST_INVALID', /not JSON/);
     });
   });
 
