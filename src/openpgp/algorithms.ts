@@ -1,4 +1,4 @@
-// Which algorithms count: those that today's clients verify (GnuPG 2.2) and that nobody forges.
+// Which algorithms are accepted: those that today's clients verify (GnuPG 2.2) and that nobody can forge.
 import type { Refusal, Verdict } from '../domain/verdict.ts';
 import { MIN_RSA_BITS, type UnusableKey } from './public-key.ts';
 import { KEY_ALGORITHM, type ReadSignature, type UnsupportedSignature } from './signature-packet.ts';
@@ -15,12 +15,12 @@ const WEAK_HASHES: ReadonlyMap<number, string> = new Map([
 ]);
 
 const SHA224 = 11;
-/** Of signatures over documents: SHA-256, SHA-384, SHA-512 and SHA-224. */
+/** The hashes accepted in signatures over documents: SHA-256, SHA-384, SHA-512 and SHA-224. */
 const DOCUMENT_HASHES: readonly number[] = [8, 9, 10, SHA224];
 
 const RSA: readonly number[] = [KEY_ALGORITHM.rsa, KEY_ALGORITHM.rsaSign];
 
-/** Why the signature's own algorithms do not do, whatever its key; null when they do. */
+/** Why the signature's own algorithms are refused, whatever its key is; null when they are accepted. */
 export function refuseAlgorithms(signature: ReadSignature | UnsupportedSignature): AlgorithmRefusal | null {
   if (signature.kind === 'unsupported') {
     return unsupported(`the signature has version ${signature.version}, which today's GnuPG cannot read`);
@@ -43,10 +43,10 @@ export function refuseAlgorithms(signature: ReadSignature | UnsupportedSignature
   return null;
 }
 
-/** The same of a signature whose key is not known: RSA keys that cannot be registered show in it. */
+/** The same for a signature by an unknown key: its size shows an RSA key that is too short to be registered. */
 export function refuseShortRsa({ keyAlgorithm, numbers }: ReadSignature): AlgorithmRefusal | null {
   const bits = (numbers?.[0]?.length ?? 0) * 8;
-  // of 2048-bit keys one signature in 2^80 is as short
+  // only one in 2^80 signatures by a 2048-bit key is that short
   if (!RSA.includes(keyAlgorithm) || bits >= MIN_RSA_BITS - 80) return null;
   return weak(`the signature is made by an RSA key of about ${bits} bits`);
 }

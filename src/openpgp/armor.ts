@@ -1,15 +1,16 @@
-// ASCII armour of keys (RFC 9580, section 6): taken off what comes in, as GnuPG 2.2 does, and put on what goes out.
+// ASCII armour of keys (RFC 9580, section 6). It is removed from incoming keys, as GnuPG 2.2 removes it, and added to
+// outgoing ones.
 import { readPacket, TAG } from './packets.ts';
 
-// a byte order mark is what some editors put before all text
+// some editors put a byte order mark before the text
 const BEGIN = /^(?:\xef\xbb\xbf)?-----BEGIN PGP (?:PUBLIC|PRIVATE|SECRET) KEY BLOCK-----[ \t\r]*\n/gm;
-/** gpg takes the first line that is neither empty nor this as data. */
+/** gpg reads the first line that is neither empty nor a header as data. */
 const HEADER = /^[^:]*:(?:[ \r]|$)/;
 const ANY_BEGIN = /-----BEGIN PGP (?:PUBLIC|PRIVATE|SECRET) KEY BLOCK-----/;
-/** What a mail program has made of one character: only where what follows cannot be a checksum. */
+/** One character as mail programs encode it. It matches only where the `=` cannot begin a checksum. */
 const QUOTED_PRINTABLE = /=([0-9A-Fa-f]{2})(?=[=\n\r\t ])/y;
 
-/** The bytes of a block, or why its armour cannot be taken off, as the beginning of a sentence. */
+/** The bytes of a block, or why its armour cannot be removed, as the beginning of a sentence. */
 export type UntrustedBlock = Uint8Array | string;
 
 /** The key blocks of a file: what is inside each armour, or the file itself when it has none. Text around armour is dropped. */
@@ -26,7 +27,7 @@ export function untrustedBlocks(untrusted: Uint8Array): readonly UntrustedBlock[
   return blocks.length === 0 ? [untrusted] : blocks;
 }
 
-/** What stands on the first line of BEGIN ahead of it, where no program looks for armour; null when nothing does. */
+/** The text ahead of the first BEGIN on its line, behind which no program looks for armour; null when there is none. */
 export function displacedArmor(untrusted: Uint8Array): string | null {
   const text = textOf(untrusted);
   const begin = text.search(ANY_BEGIN);
@@ -62,11 +63,11 @@ function beginsWithKey(bytes: Uint8Array): boolean {
 
 interface Dearmored {
   readonly block: UntrustedBlock;
-  /** Where the text goes on behind it. */
+  /** Where the text after the block begins. */
   readonly end: number;
 }
 
-/** `from`: behind the line of BEGIN. */
+/** `from`: the position after the BEGIN line. */
 function dearmor(text: string, from: number): Dearmored {
   const { base64, end } = readData(text, skipHeaders(text, from));
   const bytes = Buffer.from(base64, 'base64');
@@ -89,12 +90,12 @@ function skipHeaders(text: string, from: number): number {
 }
 
 /**
- * Up to the padding or the checksum, else up to the line of END: gpg 2.2 takes that as data when it has met neither.
- * Characters that are no base64 are left out, as gpg leaves them out: the quotation marks of a mail, say.
+ * Reads up to the padding or the checksum, or up to the END line when there is neither: gpg 2.2 then reads the END line
+ * as data. Characters that are not base64, such as the quotation marks of a mail, are skipped, as gpg skips them.
  */
 function readData(text: string, from: number): { readonly base64: string; readonly end: number } {
   const base64: string[] = [];
-  STOP.lastIndex = from - 1; // that is a line feed
+  STOP.lastIndex = from - 1; // a line feed is there
   for (let at = from; ; ) {
     const stop = STOP.exec(text);
     const end = stop?.index ?? text.length;
@@ -117,12 +118,12 @@ function quotedPrintable(text: string, at: number): string | null {
 }
 
 interface Checksum {
-  /** Null: there is none, which is allowed. */
+  /** Null when there is none, which is allowed. */
   readonly value: string | null;
   readonly end: number;
 }
 
-/** `from`: the first `=`, of the padding or of the checksum itself, which may stand on the last line of data. */
+/** `from`: the first `=` of the padding or of the checksum. The checksum may stand on the last line of data. */
 function readChecksum(text: string, from: number): Checksum {
   let start = from;
   while (start < text.length && '= \t\r\n'.includes(text.charAt(start))) start += 1;
@@ -130,7 +131,7 @@ function readChecksum(text: string, from: number): Checksum {
   return { value: value === '' ? null : value, end: start + value.length };
 }
 
-/** Null when nothing is found. */
+/** Null when no damage is found. */
 function whyDamaged(base64: string, bytes: Uint8Array, checksum: string | null): string | null {
   if (base64.length % 4 === 1) return 'the armour lacks characters, or has one too many';
   if (checksum === null || checksum === checksumOf(bytes)) return null;

@@ -1,7 +1,7 @@
-// Unpacking bzip2, which gpg writes when told to and every client reads, and node:zlib cannot. Written from the
-// format's description (github.com/dsnet/compress, doc/bzip2-format.pdf); the output is bounded, the checksums count.
+// Unpacks bzip2: gpg writes it when told to, every client reads it, and node:zlib cannot. Written from the format's
+// description (github.com/dsnet/compress, doc/bzip2-format.pdf). The output is bounded, and the checksums are checked.
 
-/** `cut`: no whole bzip2 stream. `too-large`: more than `maxBytes`. `usedBytes`: where the stream ended in `packed`. */
+/** `cut`: not a whole bzip2 stream. `too-large`: more than `maxBytes`. `usedBytes`: where the stream ended in `packed`. */
 export type Bzip2Outcome = { readonly content: Uint8Array; readonly usedBytes: number } | 'cut' | 'too-large';
 
 export function unpackBzip2(packed: Uint8Array, maxBytes: number): Bzip2Outcome {
@@ -19,12 +19,12 @@ const BLOCK_UNIT_BYTES = 100_000;
 const GROUP_SYMBOLS = 50;
 const MAX_CODE_BITS = 20;
 
-// Kept for the next stream; a thread unpacks one at a time. Made anew for each stream they are garbage that is collected
-// late: under Node.js 24 two threads held 136 MiB of it after 240 bombs.
+// These buffers are kept for the next stream; a thread unpacks one stream at a time. New buffers for each stream would be
+// garbage that is collected late: under Node.js 24 two threads held 136 MiB of it after 240 bombs.
 let keptBlock = new Uint32Array(0);
 let keptOutput = new Uint8Array(0);
 
-/** What it held before is still in it. */
+/** The previous content is still in it. */
 function blockOf(length: number): Uint32Array {
   if (keptBlock.length < length) keptBlock = new Uint32Array(length);
   return keptBlock.subarray(0, length);
@@ -65,13 +65,13 @@ class Bits {
     return this.read(16) * 0x1_0000 + this.read(16);
   }
 
-  /** Bytes of which at least one bit was taken. */
+  /** How many bytes were read; a byte counts from its first bit on. */
   get usedBytes(): number {
     return this.#position;
   }
 }
 
-/** Takes the bytes of a block before its last run-length step, and counts its checksum. */
+/** Takes the unpacked bytes of a block and computes their checksum. */
 class Output {
   readonly #bytes: Uint8Array;
   #size = 0;
@@ -135,7 +135,7 @@ function unpack(bits: Bits, maxBytes: number): Bzip2Outcome {
   }
 }
 
-/** Fills `block` with the bytes of the transformed block, and says how many there are. */
+/** Fills `block` with the bytes of the transformed block, and returns their number. */
 function readBlock(bits: Bits, block: Uint32Array): number {
   const recent = readSymbolMap(bits); // move-to-front
   const endOfBlock = recent.length + 1;
@@ -179,10 +179,10 @@ function readSymbolMap(bits: Bits): Uint8Array {
     }
   }
   if (symbols.length === 0) throw new Cut();
-  return Uint8Array.from(symbols); // moves in one are fast
+  return Uint8Array.from(symbols); // moving bytes within a typed array is fast
 }
 
-/** A function that reads the next symbol: each 50 have the Huffman table that their selector names. */
+/** Returns a function that reads the next symbol. Each group of 50 has a selector, which names its Huffman table. */
 function readCodes(bits: Bits, symbols: number): () => number {
   const tableCount = bits.read(3);
   const selectorCount = bits.read(15);
@@ -219,7 +219,7 @@ function readSelectors(bits: Bits, count: number, tableCount: number): Uint8Arra
 }
 
 interface HuffmanTable {
-  /** By code length: how many codes there are, and the symbols of all codes in their order. */
+  /** `counts`: how many codes there are of each length. `symbols`: the symbols in the order of their codes. */
   readonly counts: Uint16Array;
   readonly symbols: Uint16Array;
 }
@@ -271,7 +271,7 @@ function writeBlock(block: Uint32Array, origin: number, output: Output): boolean
     entry = block[entry >>> 8] ?? 0;
     const byte = entry & 0xff;
     if (repeated === 4) {
-      if (!output.write(last, byte)) return false; // after four equal bytes comes how many more
+      if (!output.write(last, byte)) return false; // after four equal bytes comes the number of further ones
       repeated = 0;
       last = -1;
       continue;
@@ -283,7 +283,7 @@ function writeBlock(block: Uint32Array, origin: number, output: Output): boolean
   return true;
 }
 
-/** Each entry keeps its byte in the low 8 bits and gets above them the place of the byte that follows. */
+/** Each entry keeps its byte in the low 8 bits; the bits above get the position of the byte that follows. */
 function linkBlock(block: Uint32Array): void {
   const starts = new Uint32Array(257);
   for (const entry of block) starts[(entry & 0xff) + 1] = (starts[(entry & 0xff) + 1] ?? 0) + 1;

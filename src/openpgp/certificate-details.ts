@@ -1,4 +1,4 @@
-// What a certificate says of its key, as people and the store get it.
+// What a certificate says about its key, in the form that people and the store get.
 import type { KeyDetails, KeyPart } from '../domain/key.ts';
 import type { CertificateFacts, Subkey, UserId } from './certificate-facts.ts';
 import { saysSign } from './certificate-facts.ts';
@@ -13,7 +13,7 @@ export function describe(facts: CertificateFacts, now: Date): KeyDetails {
   };
 }
 
-/** Those that hold now; those that held once when none does, because a key needs a name. */
+/** The user IDs that are in force now; when there are none, all that ever were, because a key needs a name. */
 function shownUserIds({ userIds }: CertificateFacts, now: Date): readonly UserId[] {
   const certified = inOrder(userIds).filter(({ certification }) => certification !== null);
   const holding = certified.filter(
@@ -22,7 +22,7 @@ function shownUserIds({ userIds }: CertificateFacts, now: Date): readonly UserId
   return holding.length === 0 ? certified : holding;
 }
 
-/** The primary user ID first, as gpg picks it: the newest of those that are marked so, else the newest. */
+/** The primary user ID comes first. As in gpg, it is the newest of those marked as primary, or else the newest of all. */
 export function inOrder(userIds: readonly UserId[]): readonly UserId[] {
   return [...userIds].sort(
     (one, other) =>
@@ -49,7 +49,7 @@ function revokedAt({ revocation, userIds }: CertificateFacts): Date | null {
   return new Date(Math.max(...times));
 }
 
-/** Null for one that is revoked and not bound: nobody knows what it was for. */
+/** Null for a subkey that is revoked but not bound: nobody knows what it was for. */
 function describeSubkey({ key, binding, revocation }: Subkey): KeyPart | null {
   if (binding === null) return null;
   const { signature } = binding;
@@ -66,7 +66,7 @@ function describePart(
   return { fingerprint, algorithm, canSign: maySign, createdAt, expiresAt, revokedAt };
 }
 
-/** Hostile bytes as they come: what is no UTF-8 becomes U+FFFD. */
+/** The bytes may be hostile: whatever is not UTF-8 becomes U+FFFD. */
 function decode(body: Uint8Array): string {
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(body);
 }

@@ -1,5 +1,5 @@
-// Who vouches for what in a certificate: the one place that believes statements in it, for cleaning and for verifying.
-// Of statements that exclude each other one wins by its own content alone, in whatever order and company they come.
+// Who vouches for what in a certificate: only this code believes statements in it, for cleaning and for verifying. When
+// statements exclude each other, their content alone decides which one wins, never their order or what else is there.
 import type { MergedCertificate, MergedPart } from './certificate-parts.ts';
 import { bitLength, uint16 } from './fields.ts';
 import { type PublicKey, parsePublicKey, type UnusableKey } from './public-key.ts';
@@ -23,24 +23,24 @@ import {
 /** A signature that the key has made. */
 export interface Statement {
   readonly signature: ReadSignature;
-  /** The body without what is not hashed, its numbers as they should be written: every copy of it has the same. */
+  /** The body without its unhashed part and with its numbers in normal form: the same for every copy of the signature. */
   readonly core: Uint8Array;
 }
 
 export interface CertificateFacts {
   readonly key: PublicKey;
-  /** The gravest. */
+  /** The most serious one: see byGravity(). */
   readonly revocation: Statement | null;
   /** The newest direct-key signature. */
   readonly direct: Statement | null;
   readonly userIds: readonly UserId[];
-  /** In the order of their making. */
+  /** The oldest first. */
   readonly subkeys: readonly Subkey[];
-  /** That the key lets sign, but which are of a kind that is not taken. */
+  /** Subkeys that the key lets sign, but whose kind is not accepted. */
   readonly unusable: readonly UnusableKey[];
 }
 
-/** Certified or revoked by the key. */
+/** A user ID that the key has certified or revoked. */
 export interface UserId {
   readonly body: Uint8Array;
   /** The newest. */
@@ -49,7 +49,7 @@ export interface UserId {
   readonly revocation: Statement | null;
 }
 
-/** Bound or revoked by the key, of a kind that could sign. */
+/** A subkey that the key has bound or revoked, and whose kind can sign. */
 export interface Subkey {
   readonly key: PublicKey;
   readonly binding: Binding | null;
@@ -57,7 +57,7 @@ export interface Subkey {
 }
 
 export interface Binding extends Statement {
-  /** How the subkey has signed that it belongs to the key. Always there when the binding says that it may sign. */
+  /** The subkey's own signature that it belongs to the key. Never null when the binding lets the subkey sign. */
   readonly backSignature: BackSignature | null;
 }
 
@@ -67,12 +67,12 @@ export interface BackSignature extends Statement {
 }
 
 export interface Limits {
-  /** What was signed after it is not believed yet, unless it is registered already. */
+  /** A statement that was signed after this time is not believed yet, unless it is already registered. */
   readonly latest: Date;
   readonly budget: Budget;
 }
 
-/** @throws LookasideError TOO_LARGE when the budget does not do */
+/** @throws LookasideError TOO_LARGE when the budget is not enough */
 export function readFacts(key: PublicKey, parts: MergedCertificate, limits: Limits): CertificateFacts {
   const maker = { key, data: signedKey(key.body), limits };
   const own = candidatesOf(parts.primary, maker);
@@ -108,15 +108,15 @@ function readSubkey(part: MergedPart, primary: PublicKey, limits: Limits): Subke
   return binding === null && revocation === null ? null : { key, binding, revocation };
 }
 
-/** By its newest binding. Whether the subkey agrees is not asked: we cannot tell of its kind. */
+/** Whether the newest binding lets it sign. Its back-signature is not checked: we cannot check one by a key of its kind. */
 function isLetSign(bindings: readonly Candidate[], maker: Maker): boolean {
   const newest = find(bindings, maker, byAge);
   return newest !== null && saysSign(newest.signature);
 }
 
 /**
- * The newest. One that lets the subkey sign is none unless the subkey has agreed: else anybody could bind the subkey of
- * somebody else and pass off its signatures as his own (RFC 9580, section 5.2.1.9).
+ * The newest. A binding that lets the subkey sign counts only when the subkey has agreed: else anybody could bind
+ * somebody else's subkey and pass off its signatures as their own (RFC 9580, section 5.2.1.9).
  */
 function findBinding(bindings: readonly Candidate[], maker: Maker, subkey: Maker): Binding | null {
   for (const binding of [...bindings].sort(byAge)) {
@@ -138,17 +138,20 @@ function findBackSignature({ embedded, isKnown }: Candidate, subkey: Maker): Bac
   return { ...found, isHashed };
 }
 
-/** Key flag 0x02 (RFC 9580, section 5.2.3.29). Of subkeys, which need it; a primary key without flags may sign. */
+/** Key flag 0x02 (RFC 9580, section 5.2.3.29). Subkeys need it to sign; a primary key may also sign without any flags. */
 export function saysSign({ keyFlags }: ReadSignature): boolean {
   return ((keyFlags ?? 0) & 0x02) !== 0;
 }
 
-/** Other than for being replaced or retired (RFC 9580, section 5.2.3.31): whatever the key has signed is in doubt. */
+/**
+ * Whether the reason is another than that the key is replaced or retired (RFC 9580, section 5.2.3.31): then everything
+ * that the key has signed is in doubt.
+ */
 export function isHard({ signature: { revocationReason, repeated } }: Statement): boolean {
   return repeated !== null || (revocationReason !== 1 && revocationReason !== 3);
 }
 
-/** Whether the key may be its maker as far as it says so itself: no name at all may be any key's. */
+/** Whether the issuers that the signature names allow this key. A signature that names none may be by any key. */
 export function namesKey({ issuers }: ReadSignature, { fingerprintBytes }: PublicKey): boolean {
   return issuers.every(
     (issuer) =>
@@ -156,7 +159,7 @@ export function namesKey({ issuers }: ReadSignature, { fingerprintBytes }: Publi
   );
 }
 
-// --- candidates: what the key may have signed, before its numbers are checked
+// --- candidates: signatures that the key may have made, before their numbers are checked
 
 interface Maker {
   readonly key: PublicKey;
@@ -165,13 +168,13 @@ interface Maker {
 }
 
 interface Candidate extends Statement {
-  /** Registered before. */
+  /** It was registered before. */
   readonly isKnown: boolean;
-  /** Of all its copies: they may differ in what is not hashed. */
+  /** From all copies of the signature: their unhashed parts may differ. */
   readonly embedded: EmbeddedSignature[];
 }
 
-/** Each once, as far as one hash of each tells. */
+/** Each signature that the key may have made, once. One hash of each decides. */
 function candidatesOf(
   { known, fresh }: Pick<MergedPart, 'known' | 'fresh'>,
   maker: Maker,
@@ -202,9 +205,9 @@ function addCandidate(
   found.set(name, { signature, core, isKnown, embedded: [...signature.embedded] });
 }
 
-/** So that a binding with its back-signature inside stays below the MAX_SIGNATURE_PACKET_BYTES that gpg takes. */
+/** With this, a binding with its back-signature inside stays below the MAX_SIGNATURE_PACKET_BYTES that gpg reads. */
 const MAX_CORE_BYTES = 8000;
-/** Of version 3: all but the start of the digest and the numbers. */
+/** The part of a version 3 body that comes before the start of the digest and the numbers. */
 const VERSION_3_HEAD_BYTES = 17;
 
 function coreOf({ version, body, hashedPart, digestStart, numbers }: ReadSignature): Buffer {
@@ -224,17 +227,17 @@ function isType({ type }: ReadSignature, ...types: readonly number[]): boolean {
   return types.includes(type);
 }
 
-/** Those that a program may believe. Revocations are not asked: whoever can make one can also revoke. */
+/** Those that a program may believe. Revocations are not filtered so: whoever can make any can also make a proper one. */
 function believable(candidates: readonly Candidate[], { key, limits }: Maker): readonly Candidate[] {
   return candidates.filter(({ signature, isKnown }) => {
     const doubt = doubtOf(signature, key, limits.latest);
-    return doubt === null || (doubt === 'future' && isKnown); // known ones also when our clock has been set back
+    return doubt === null || (doubt === 'future' && isKnown); // known ones count even when our clock was set back
   });
 }
 
 export type Doubt = 'version' | 'critical' | 'repeated' | 'short hash' | 'early' | 'future';
 
-/** Why a statement of the key is not believed; null when nothing stands against it. */
+/** Why a statement of the key is not believed; null when it is believed. */
 function doubtOf(signature: ReadSignature, key: PublicKey, latest: Date): Doubt | null {
   const { version, createdAt, notUnderstood, repeated } = signature;
   if (version !== 4) return 'version';
@@ -245,7 +248,10 @@ function doubtOf(signature: ReadSignature, key: PublicKey, latest: Date): Doubt 
   return createdAt > latest ? 'future' : null;
 }
 
-/** Why no certification of a user ID by the key itself counts; null when there is none. Hashes are compared, numbers are not. */
+/**
+ * Why the key's own certifications of its user IDs do not count; null when no such certification is found. Hashes are
+ * compared; the numbers of the signatures are not checked.
+ */
 export function doubtOfCertifications(
   key: PublicKey,
   { userIds }: MergedCertificate,
@@ -265,7 +271,7 @@ export function doubtOfCertifications(
 
 type Order = (one: Statement, other: Statement) => number;
 
-/** The first in that order that the key did make. */
+/** The first in this order that the key has really made. */
 function find(candidates: readonly Candidate[], maker: Maker, order: Order): Statement | null {
   return [...candidates].sort(order).find((candidate) => isVouched(candidate, maker)) ?? null;
 }

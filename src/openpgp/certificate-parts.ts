@@ -1,4 +1,4 @@
-// A file of certificates taken apart, nothing of it believed: which packets stand where, not what they say.
+// Takes a file of certificates apart without believing any of it: which packets stand where, not what they say.
 import { MAX_CERTIFICATES } from '../domain/limits.ts';
 import { readPacket, TAG } from './packets.ts';
 import { SIGNATURE_TYPE } from './signature-packet.ts';
@@ -12,14 +12,14 @@ export interface UntrustedPart {
 export interface UntrustedCertificate {
   readonly kind: 'certificate';
   readonly primary: UntrustedPart;
-  /** By their bytes, as latin1. */
+  /** The map's keys are the bytes of the user ID, as latin1. */
   readonly userIds: ReadonlyMap<string, UntrustedPart>;
   readonly subkeys: ReadonlyMap<string, UntrustedPart>;
-  /** Whether its last packet ends where it says, or more follows that is none. */
+  /** False when its last packet does not end where it says, or when bytes follow that are not a packet. */
   readonly isWhole: boolean;
   /** The primary key packet holds the secret key. */
   readonly isSecret: boolean;
-  /** A subkey packet does. */
+  /** A subkey packet holds a secret key. */
   readonly hasSecretSubkey: boolean;
 }
 
@@ -30,8 +30,8 @@ export interface UntrustedRevocation {
 }
 
 /**
- * Packets of one block. A certificate of 4 MiB that strangers have certified as often as fits has some 40,000; the
- * limit is against millions of empty ones.
+ * The most packets in one block. A certificate of 4 MiB that is filled with certifications by strangers has some
+ * 40,000 packets. The limit stops millions of empty ones.
  */
 const MAX_PACKETS = 500_000;
 
@@ -39,8 +39,8 @@ const MAX_PACKETS = 500_000;
 const MIN_SIGNATURE_BYTES = 40;
 
 /**
- * What stands in a block one after the other, at most MAX_CERTIFICATES + 1. What comes before the first key, and what
- * cannot be read after the last, is left out; the certificate that it breaks off is not whole.
+ * The certificates and bare revocations of a block in their order, at most MAX_CERTIFICATES + 1. Other packets before the
+ * first key are left out. Reading stops at what cannot be read; a certificate that breaks off there is not whole.
  */
 export function takeApart(block: Uint8Array): readonly (UntrustedCertificate | UntrustedRevocation)[] {
   const found: (Draft | UntrustedRevocation)[] = [];
@@ -72,7 +72,7 @@ interface Draft extends UntrustedCertificate {
   readonly subkeys: Map<string, UntrustedPart>;
   isWhole: boolean;
   hasSecretSubkey: boolean;
-  /** What the next signature belongs to; null: to something that is dropped. */
+  /** What the next signature belongs to; null when that is dropped. */
   current: Current | null;
 }
 
@@ -80,7 +80,7 @@ interface Current {
   readonly body: Uint8Array;
   readonly parts: Map<string, UntrustedPart>;
   readonly types: ReadonlySet<number>;
-  /** Null until a signature is there: what nobody has signed is not kept. */
+  /** Null until its first signature: a part that nobody has signed is not kept. */
   part: UntrustedPart | null;
 }
 
@@ -149,14 +149,14 @@ function partOf(parts: Map<string, UntrustedPart>, body: Uint8Array): UntrustedP
   return part;
 }
 
-/** The signature's type; 0 for versions that have none where we look. */
+/** The signature's type; 0 for versions whose type we do not read. */
 function typeOf(signature: Uint8Array): number {
   const [version, second = 0, third = 0] = signature;
   if (version === 4) return second;
   return version === 3 ? third : 0;
 }
 
-/** What a file says of a part beside what is registered of it. */
+/** A part with its signatures: `known` are already registered, `fresh` are in the file. */
 export interface MergedPart {
   readonly body: Uint8Array;
   /** Bodies of signature packets. */
@@ -170,7 +170,7 @@ export interface MergedCertificate {
   readonly subkeys: readonly MergedPart[];
 }
 
-/** `registered` is of the same primary key; null when there is none. */
+/** `registered`: the registered certificate of the same primary key; null when there is none. */
 export function merge(
   fresh: UntrustedCertificate,
   registered: UntrustedCertificate | null,

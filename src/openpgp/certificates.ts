@@ -1,12 +1,12 @@
-// Certificates as they come in, and what is kept of them: only what their own primary key vouches for.
+// Cleans the certificates that come in: only what their own primary key vouches for is kept.
 //
-// Kept of each: the primary key with its revocation and newest direct-key signature; each user ID with its newest
-// self-certification and the revocation of that; each subkey that could sign with its newest binding and its
-// revocation. Dropped: user attributes, what others certified, what is bound by nobody, subkeys of algorithms that
-// only encrypt. A subkey that could sign but may not is kept: an older copy must not give it back the right to.
-// A revocation counts when the key itself made it; those by other keys that it names for this are dropped with what
-// else others certified. What is kept does not depend on the order in which copies came: of signatures that exclude
-// each other one wins by its own content alone, and is written in one way alone.
+// Kept: the primary key with its revocation and newest direct-key signature; each user ID with its newest
+// self-certification and the revocation of that; each subkey whose algorithm can sign, with its newest binding and its
+// revocation. Dropped: user attributes, certifications by others, parts that nobody has bound, subkeys of algorithms that
+// only encrypt. A subkey that could sign but may not is kept: else an older copy could give it that right back.
+// A revocation counts when the key itself made it. Revocations by other keys are dropped like all that others certify,
+// even when the key names those keys for this. The result does not depend on the order in which copies came: when
+// signatures exclude each other, their content alone decides which one wins, and there is only one way to write it.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import {
   CLOCK_LEAD_MS,
@@ -50,16 +50,17 @@ import { type ReadSignature, readSignaturePacket } from './signature-packet.ts';
 import { writeCertificate } from './written-certificate.ts';
 
 /**
- * What public-key checks may cost in all, in microseconds of a slow machine: the rest of a second is for reading and
- * hashing. A file of 64 keys on P-521, the slowest, with a subkey each needs 400,000.
+ * The most that all public-key checks of one file may cost, in microseconds of a slow machine. The rest of a second is for
+ * reading and hashing. A file of 64 keys on P-521, the slowest curve, each with a subkey, needs 400,000.
  */
 const CHECKS_US = 450_000;
 
 /**
- * The certificates of one file, each cleaned, merged with the keyring's of the same primary key (a revocation is never
- * lost), and answered by itself. The keyring is by primary fingerprint (upper-case hex), binary, cleaned; a later one
- * of the file is merged with an earlier one of the same key too, so results are to be stored in their order. A bare
- * revocation is applied to the keyring's certificate. @throws LookasideError REQUEST_INVALID when there is none at all, TOO_LARGE
+ * One result for each certificate of the file, cleaned and merged with the keyring's certificate of the same primary key,
+ * so that a revocation is never lost. `keyring`: cleaned binary certificates by primary fingerprint (upper-case hex). A
+ * certificate is also merged with earlier ones of the same key in the file, so the caller stores results in their order. A
+ * bare revocation is applied to the keyring's certificate. @throws LookasideError REQUEST_INVALID when the file holds neither,
+ * TOO_LARGE
  */
 export function cleanCertificates(
   untrusted: Uint8Array,
@@ -74,7 +75,7 @@ export function cleanCertificates(
   const results: CleanedCertificate[] = [];
   let leftUs = CHECKS_US;
   for (const [index, entry] of entries.entries()) {
-    // an even share of what is left: a poisoned one cannot use up what the others need
+    // each gets an even share of what is left, so a poisoned certificate cannot use up what the others need
     const share = leftUs / (entries.length - index);
     const budget = createBudget(share);
     const result = answer(entry, { known, now, budget });
@@ -85,7 +86,7 @@ export function cleanCertificates(
   return results;
 }
 
-/** A string: why its armour cannot be taken off. */
+/** A string says why the armour of a block cannot be removed. */
 type Entry = UntrustedCertificate | UntrustedRevocation | string;
 
 function readBlocks(untrusted: Uint8Array): readonly UntrustedBlock[] {
@@ -301,7 +302,10 @@ function isBoundByMd5(primary: PublicKey, { userIds }: UntrustedCertificate): bo
     );
 }
 
-/** Subkeys that may not sign, and user IDs that are revoked, are bounded by the size of the whole alone: few have many others. */
+/**
+ * Limits only user IDs in force and subkeys that may sign, of which few keys have many. The size of the certificate alone
+ * bounds revoked user IDs and subkeys that may not sign.
+ */
 function refuseTooMany({ userIds, subkeys }: CertificateFacts): void {
   const namesInForce = userIds.filter((userId) => !isRevoked(userId)).length;
   if (namesInForce > MAX_USER_IDS) {

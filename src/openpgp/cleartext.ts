@@ -3,22 +3,22 @@
 import { checksumOf } from './armor.ts';
 
 export interface Cleartext {
-  /** What is signed: lines without blanks at their ends, joined by CR LF, none after the last. */
+  /** What is signed: the lines without blanks at their ends, joined by CR LF, with no CR LF after the last line. */
   readonly content: Uint8Array;
-  /** The packets of the armour below it. */
+  /** The packets in the armour below the text. */
   readonly signatures: Uint8Array;
 }
 
-// The text is not in the expression: a match of megabytes line by line would cost a stack.
+// The expression does not cover the text: matching megabytes line by line would need too much stack.
 const START = /^-----BEGIN PGP SIGNED MESSAGE-----\r?\n(?:Hash: [A-Za-z0-9, -]+\r?\n)*\r?\n/;
 const SIGNATURE_LINE = '\n-----BEGIN PGP SIGNATURE-----';
 const ARMOR =
   /^\r?\n(?:(?:Version|Comment): [^\r\n]*\r?\n)*\r?\n((?:[A-Za-z0-9+/=]+\r?\n)*?)(?:=([A-Za-z0-9+/]{4})\r?\n)?-----END PGP SIGNATURE-----(?:\r?\n)?$/;
 
-/** A longer armour than that of the largest signature packet is none. */
+/** The armour of the largest signature packet is not longer than this. */
 const MAX_ARMOR_CHARACTERS = 96 * 1024;
 
-/** Null when the data does not begin as one; a reason, as part of a sentence, when it is malformed. */
+/** Null when the data does not begin as clear-signed text; a reason, as part of a sentence, when it is malformed. */
 export function readCleartext(data: Uint8Array): Cleartext | string | null {
   const file = Buffer.from(data).toString('latin1'); // bytes are kept as they are
   if (!file.startsWith('-----BEGIN PGP SIGNED MESSAGE-----')) return null;

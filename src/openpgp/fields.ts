@@ -1,5 +1,5 @@
-// Bytes read field by field from the start. What is missing at the end reads as nothing and is remembered: hostile
-// packets by the ten thousand must not cost an exception each.
+// Reads bytes field by field from the start. Bytes missing at the end read as nothing, and `isCut` remembers that: ten
+// thousand hostile packets must not cost an exception each.
 
 export class Fields {
   readonly #bytes: Uint8Array;
@@ -18,7 +18,7 @@ export class Fields {
     return this.#position === this.#bytes.length;
   }
 
-  /** Something was read that is not there. Whatever was read since then means nothing. */
+  /** A read went past the end. Whatever was read since then means nothing. */
   get isCut(): boolean {
     return this.#isCut;
   }
@@ -52,7 +52,7 @@ export class Fields {
     return this.take(this.#bytes.length - this.#position);
   }
 
-  /** A multiprecision integer (RFC 9580, section 3.2): as many octets as its bits take up, zeros ahead and all. */
+  /** A multiprecision integer (RFC 9580, section 3.2): all octets that its bit count covers, leading zeros included. */
   mpi(): Uint8Array {
     return this.take(Math.ceil(this.number(2) / 8));
   }
@@ -72,7 +72,7 @@ export function withoutLeadingZeros(number: Uint8Array): Uint8Array {
   return number.subarray(first === -1 ? number.length : first);
 }
 
-/** Of a number without leading zeros. */
+/** `number`: without leading zeros. */
 export function bitLength(number: Uint8Array): number {
   return number.length === 0 ? 0 : number.length * 8 - Math.clz32(number[0] ?? 0) + 24;
 }

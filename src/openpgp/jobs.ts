@@ -1,4 +1,4 @@
-// What the main thread asks of a verification thread, and how that answers.
+// What the main thread asks of a verification thread, and what that thread answers.
 import type { ErrorCode } from '../domain/errors.ts';
 import type { CleanedCertificate } from '../domain/ports.ts';
 import type { Judgement } from '../domain/verdict.ts';

@@ -1,4 +1,4 @@
-// What a certificate's own statements mean for its keys over time: may they sign, and until when. As gpg reads them.
+// What a certificate's own statements mean for its keys over time, read as gpg reads them: may they sign, and until when.
 import { CLOCK_LEAD_MS } from '../domain/limits.ts';
 import {
   byAge,
@@ -17,7 +17,7 @@ export interface KeyState {
   readonly maySign: boolean;
 }
 
-/** Null when no user ID of it vouches for the key then: gpg does not verify with it. */
+/** Null when no user ID vouches for the key at that time: gpg then does not verify with it. */
 export function primaryStateAt(facts: CertificateFacts, now: Date): KeyState | null {
   return stateBy(
     facts.key,
@@ -26,8 +26,8 @@ export function primaryStateAt(facts: CertificateFacts, now: Date): KeyState | n
 }
 
 /**
- * As it is now; when nothing vouches for the key any more, as it was last said to be. It expires when the first of
- * these happens: it is said to, or the last user ID is no longer vouched for.
+ * The state now; when nothing vouches for the key any more, the last state that its statements gave. The key expires at
+ * the earlier of two times: when its statements say so, or when the certification of its last user ID ends.
  */
 export function describedState(facts: CertificateFacts, now: Date): KeyState {
   const start = primaryStateAt(facts, now) === null ? new Date(0) : now;
@@ -38,7 +38,7 @@ export function describedState(facts: CertificateFacts, now: Date): KeyState {
   };
 }
 
-/** Statements that fall silent leave the word to others, so that each stretch of time between two ends is asked. */
+/** When a statement ends, others decide, so each stretch of time between two ends is looked at by itself. */
 function firstExpiry(facts: CertificateFacts, start: Date, lasting: (at: Date) => Speakers): Date | null {
   const ends = [facts.direct, ...certificationsOf(facts)]
     .map((statement) => (statement === null ? null : endOf(statement)))
@@ -57,7 +57,7 @@ function firstExpiry(facts: CertificateFacts, start: Date, lasting: (at: Date) =
   return null;
 }
 
-/** As its newest binding has it; null when that does not hold then. */
+/** The state that its newest binding gives; null when that binding is not in force at that time. */
 export function subkeyStateAt({ key, binding }: Subkey, now: Date): KeyState | null {
   if (binding === null || !holdsAt(binding, now)) return null;
   const { signature } = binding;
@@ -70,7 +70,7 @@ export function isRevoked({ certification, revocation }: UserId): boolean {
   return revocation !== null && revocation.signature.createdAt >= certification.signature.createdAt;
 }
 
-/** Whether what it says is over: when the signature itself has expired. */
+/** Whether the signature itself has expired, so that the statement no longer holds. */
 export function isOver(statement: Statement, at: Date): boolean {
   const end = endOf(statement);
   return end !== null && end <= at;
@@ -90,7 +90,7 @@ function holdsAt(statement: Statement, now: Date): boolean {
   return statement.signature.createdAt.getTime() <= now.getTime() + CLOCK_LEAD_MS && !isOver(statement, now);
 }
 
-/** What speaks for the primary key. */
+/** The statements that decide about the primary key. */
 interface Speakers {
   readonly direct: Statement | null;
   /** Of user IDs that are not revoked, the newest first. */
@@ -113,8 +113,8 @@ function certificationsOf({ userIds }: CertificateFacts): readonly Statement[] {
 }
 
 /**
- * The first to say a thing decides it: a direct-key signature, then the newest certification; of several in one second
- * the least that they say. Null without user IDs.
+ * The first statement that mentions a property decides it: the direct-key signature, then the certifications, newest
+ * first. When several were made in the same second, the strictest decides. Null without user IDs.
  */
 function stateBy({ createdAt }: PublicKey, { direct, certifications }: Speakers): KeyState | null {
   if (certifications.length === 0) return null;
@@ -131,7 +131,7 @@ function stateBy({ createdAt }: PublicKey, { direct, certifications }: Speakers)
   };
 }
 
-/** In the order that they have. */
+/** Statements of the same second together; their order is kept. */
 function bySecond(statements: readonly Statement[]): readonly (readonly Statement[])[] {
   const seconds = new Map<number, Statement[]>();
   for (const statement of statements) {

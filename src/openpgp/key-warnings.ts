@@ -1,5 +1,5 @@
-// What is told beside a certificate that is taken: what was left out of it, and which clients will not do with it or with
-// the file that it came in. What the clients do was tried one by one: docs/clients-and-keys.md, keep in sync.
+// Warnings about a certificate that is accepted: what was left out of it, and which clients fail with it or with the file
+// that it came in. The behaviour of each client was tried: docs/clients-and-keys.md, keep in sync.
 import type { KeyWarning } from '../domain/key.ts';
 import type { UntrustedBlock } from './armor.ts';
 import type { CertificateFacts, Statement } from './certificate-facts.ts';
@@ -7,13 +7,13 @@ import { isRevoked } from './key-state.ts';
 import { readCertificate } from './keyring.ts';
 import { readPacket, TAG } from './packets.ts';
 
-/** Of a cleaned certificate, binary. */
+/** `certificate`: binary, cleaned. */
 export function warningsOfCertificate(certificate: Uint8Array): readonly KeyWarning[] {
   const facts = readCertificate(certificate);
   return 'why' in facts ? [] : warningsOf(facts);
 }
 
-/** Of the certificate itself. */
+/** Warnings about the certificate itself, not about its file. */
 export function warningsOf(facts: CertificateFacts): readonly KeyWarning[] {
   return [...leftOut(facts), ...boundBySha1(facts)];
 }
@@ -25,7 +25,7 @@ function leftOut({ unusable }: CertificateFacts): readonly KeyWarning[] {
   }));
 }
 
-/** Red Hat's release keys of 2009 to 2022 are; gpg and Go take them. */
+/** Red Hat's release keys of 2009 to 2022 are bound by SHA-1; gpg and Go accept them. */
 function boundBySha1({ key, userIds, subkeys }: CertificateFacts): readonly KeyWarning[] {
   const names = userIds.filter((userId) => !isRevoked(userId)).map(({ certification }) => certification);
   const found = [
@@ -49,7 +49,10 @@ function isBySha1(statement: Statement | null): boolean {
   return statement?.signature.hashAlgorithm === SHA1;
 }
 
-/** Of the whole file: at some packets GnuPG stops, and forgets what it has read. Clients built with it then have no key at all. */
+/**
+ * Warnings about the whole file. GnuPG stops at some packets and forgets what it has read. Clients built with it then
+ * have no key at all.
+ */
 export function fileWarnings(blocks: readonly UntrustedBlock[]): readonly KeyWarning[] {
   const obstacles = new Map<string, 'GnuPG 2.2' | 'GnuPG up to 2.4'>();
   for (const block of blocks) {
@@ -69,16 +72,16 @@ function* obstaclesIn(block: Uint8Array): Generator<readonly [string, 'GnuPG 2.2
     const what = STOPS.get(packet.tag);
     const version = packet.body[0] ?? 0;
     if (what === undefined || version === 4 || version === 0) continue;
-    if (version < 4 && packet.tag !== TAG.publicSubkey) continue; // skipped by all
+    if (version < 4 && packet.tag !== TAG.publicSubkey) continue; // every GnuPG skips these
     yield [`${what} of version ${version}`, version === 5 ? 'GnuPG 2.2' : 'GnuPG up to 2.4'];
   }
 }
 
-/** Primary keys of other versions are skipped, but the signatures on them are not. */
+/** GnuPG skips primary keys of other versions, but not the signatures on them. */
 const STOPS: ReadonlyMap<number, string> = new Map([
   [TAG.publicSubkey, 'a subkey'],
   [TAG.signature, 'a signature'],
 ]);
 
-/** As many as are read of a block: certificate-parts.ts. */
+/** As many as certificate-parts.ts reads of a block. */
 const MAX_PACKETS = 500_000;

@@ -5,7 +5,7 @@ import { TAG, walkPackets } from './packets.ts';
 import { fingerprintOf, parsePublicKey, type UnusableKey } from './public-key.ts';
 import { UNLIMITED } from './signature-check.ts';
 
-/** A key that a signature may mean, in one of the certificates that hold it: a thief's may hold it too. */
+/** A key that a signature may name, in one of the certificates that hold it. A thief's certificate may hold it too. */
 export interface Candidate {
   /** 40 upper-case hex digits. */
   readonly fingerprint: string;
@@ -13,13 +13,13 @@ export interface Candidate {
 }
 
 export interface Keyring {
-  /** All that go by this name, of which several may share a key ID. `issuer`: a fingerprint (40) or key ID (16), upper-case hex. */
+  /** All keys with this name; several may share a key ID. `issuer`: a fingerprint (40) or key ID (16), upper-case hex. */
   find(issuer: string): readonly Candidate[];
   /** By the primary key's fingerprint: binary, cleaned. */
   readonly certificates: ReadonlyMap<string, Uint8Array>;
 }
 
-/** `certificates`: binary, cleaned; others harm nobody, and are found where they can be read. */
+/** `certificates`: binary, cleaned. Others do no harm: they are found if they can be read. */
 export function createKeyring(certificates: readonly Uint8Array[]): Keyring {
   const candidates = new Map<string, Candidate[]>();
   const byFingerprint = new Map<string, Uint8Array>();
@@ -38,7 +38,7 @@ export function createKeyring(certificates: readonly Uint8Array[]): Keyring {
   return { find: (issuer) => candidates.get(issuer) ?? [], certificates: byFingerprint };
 }
 
-/** Of all keys of version 4 in it, bound or not, the primary one first; empty when that is of another version. */
+/** Of all version 4 keys in it, bound or not, the primary key first; empty when the primary key has another version. */
 function fingerprintsIn(certificate: Uint8Array): readonly string[] {
   const packets = walkPackets(certificate) ?? [];
   if (packets[0]?.tag !== TAG.publicKey || packets[0].body[0] !== 4) return [];
@@ -47,7 +47,7 @@ function fingerprintsIn(certificate: Uint8Array): readonly string[] {
     .flatMap(({ body }) => fingerprintOf(body) ?? []);
 }
 
-/** What holds when is asked of the facts each time: they are read for all times. */
+/** The facts hold for all times: whoever uses them decides each time which of them are in force. */
 export function readCertificate(bytes: Uint8Array): CertificateFacts | UnusableKey {
   const [entry] = takeApart(bytes);
   if (entry?.kind !== 'certificate') throw new Error('what begins with a public key is no certificate');
@@ -56,7 +56,7 @@ export function readCertificate(bytes: Uint8Array): CertificateFacts | UnusableK
   return readFacts(key, merge(entry, null), { latest: FOREVER, budget: UNLIMITED });
 }
 
-const FOREVER = new Date(8.64e15); // the last that there is
+const FOREVER = new Date(8.64e15); // the last date that JavaScript has
 
 function once<T>(make: () => T): () => T {
   let made: { readonly value: T } | null = null;

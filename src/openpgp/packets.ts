@@ -16,19 +16,19 @@ export const TAG = {
   userAttribute: 17,
 } as const;
 
-/** A compression method that takes long to unpack, too long for a look at a file. */
+/** A compression method that is too slow to unpack when we only look at a file. */
 export const BZIP2 = 3;
 
 /**
- * Packets in a row, and parts of one packet. A signed message has three packets, and 4 MiB in parts of 512 bytes, the
- * least that RFC 9580 section 4.2.1.4 allows for the first, are 8192; the limit is against millions of empty ones.
+ * The most packets in a row, and the most parts of one packet. A signed message has three packets, and 4 MiB have 8192
+ * parts of 512 bytes, the least that RFC 9580 section 4.2.1.4 allows for the first. The limit stops millions of empty ones.
  */
 const MAX_PIECES = 10_000;
 
 export interface Packet {
   readonly tag: number;
   readonly body: Uint8Array;
-  /** How its length is given: `whole`, in `parts`, or not at all: up to the `end` of everything. */
+  /** How its length is given: as a `whole`, in `parts`, or not at all: the packet goes to the `end` of the data. */
   readonly length: 'whole' | 'parts' | 'end';
 }
 
@@ -73,12 +73,12 @@ function isWholeMessage(bytes: Uint8Array): boolean {
   if (first.tag !== TAG.compressed) return packets.some(({ tag }) => tag === TAG.signature);
   const unpacked = first.body[0] === BZIP2 ? 'unknown' : unpack(first.body);
   if (unpacked === 'cut') return false;
-  // where something follows the compressed data, or it cannot be looked into, its framing alone tells
+  // when bytes follow the compressed data, or it is not unpacked here, the outer framing alone decides
   if (typeof unpacked === 'string') return true;
   return walkPackets(unpacked.content)?.some(({ tag }) => tag === TAG.signature) ?? false;
 }
 
-/** The packet that begins at `start`, and where it ends; null when that is none, or not whole. */
+/** The packet that begins at `start`, and where it ends; null when no packet begins there, or it is not whole. */
 export function readPacket(bytes: Uint8Array, start: number): PlacedPacket | null {
   const header = bytes[start];
   if (header === undefined || (header & 0x80) === 0) return null;

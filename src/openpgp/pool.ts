@@ -1,5 +1,5 @@
-// The threads that verify: what is in signatures and certificates can hold up or bring down one of them, never the
-// server. A thread that is stuck or dead is replaced, and only its own job is lost.
+// The threads that verify. The content of a signature or certificate can block or crash one thread, never the server. A
+// thread that is stuck or dead is replaced, and only its own job is lost.
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { LookasideError } from '../domain/errors.ts';
@@ -27,9 +27,9 @@ export interface VerifierOptions {
   readonly cleanLimitMs?: number;
   /** Jobs of one urgency that may wait. Default 1024. */
   readonly maxQueued?: number;
-  /** Their bytes. Default 128 MiB. */
+  /** The bytes of those jobs. Default 128 MiB. */
   readonly maxQueuedBytes?: number;
-  /** What a thread runs; it speaks as jobs.ts says. Default worker.js. */
+  /** The script of a thread, which exchanges the messages of jobs.ts. Default worker.js. */
   readonly script?: URL;
 }
 
@@ -137,7 +137,7 @@ class Pool implements Verifier {
     });
   }
 
-  /** Gives waiting jobs to resting threads, and to new ones while there may be more. */
+  /** Gives waiting jobs to resting threads, and to new threads while more are allowed. */
   #next(): void {
     for (;;) {
       const resting = [...this.#threads].find(({ isResting }) => isResting);
@@ -148,7 +148,7 @@ class Pool implements Verifier {
     }
   }
 
-  // The last thread is left to uploads, so that they never wait for what is done in the background.
+  // The last of several threads is left to uploads, so that they never wait for background jobs.
   #nextJob(): Job | null {
     const upload = this.#queues.upload.shift();
     if (upload !== null) return upload;
@@ -174,7 +174,7 @@ interface ThreadEvents {
   readonly onEnd: () => void;
 }
 
-/** Started without a job it does not keep the process alive. */
+/** A thread without a job does not keep the process alive. */
 class Thread {
   readonly #events: ThreadEvents;
   readonly #worker: Worker;
@@ -187,7 +187,7 @@ class Thread {
     this.#events = events;
     this.#worker = new Worker(script ?? new URL('./worker.js', import.meta.url), {
       name: 'verifier',
-      execArgv: [], // options of the program, an inspector or an --eval, are not for it
+      execArgv: [], // the program's own options, such as an inspector or --eval, are not for the thread
       resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MIB },
     });
     this.#worker.unref();
@@ -234,7 +234,7 @@ class Thread {
       return;
     }
     const job = this.#release();
-    if (job === null) return; // it was given up when the thread was ended
+    if (job === null) return; // end() has already rejected it
     if (reply.outcome === 'done') job.resolve(reply.output);
     else job.reject(errorOf(reply));
     this.#events.onRest();

@@ -1,11 +1,11 @@
-// The one reading of a public key packet of version 4 (RFC 9580, section 5.5.2): which of them we take, how they are
-// named, and whether they have signed a digest. All of that by OpenSSL: see docs/decisions/one-reading.md.
+// The only code that reads public key packets of version 4 (RFC 9580, section 5.5.2): which keys we accept, what their
+// fingerprints are, and whether they have signed a digest. OpenSSL does the cryptography: docs/decisions/one-reading.md.
 import { constants, createHash, createPublicKey, type KeyObject, publicDecrypt, verify } from 'node:crypto';
 import { type RefusalCode, systemCode } from '../domain/errors.ts';
 import { bitLength, Fields, hex, uint16, withoutLeadingZeros } from './fields.ts';
 import { KEY_ALGORITHM } from './signature-packet.ts';
 
-/** The hash algorithms that are checked at all, by their OpenPGP number. SHA-1: old release keys are bound by it. */
+/** The hash algorithms that we check, by their OpenPGP number. SHA-1 is there because old release keys are bound by it. */
 export const HASHES: ReadonlyMap<number, HashName> = new Map([
   [2, 'sha1'],
   [8, 'sha256'],
@@ -23,7 +23,7 @@ export interface Signed {
 }
 
 export interface PublicKey {
-  /** Of the packet. */
+  /** The packet's body. */
   readonly body: Uint8Array;
   readonly createdAt: Date;
   /** 40 upper-case hex digits. */
@@ -31,19 +31,19 @@ export interface PublicKey {
   readonly fingerprintBytes: Uint8Array;
   /** As gpg names it. */
   readonly algorithm: string;
-  /** By its OpenPGP number, which its signatures carry too. */
+  /** The OpenPGP number, which the key's signatures carry too. */
   readonly keyAlgorithm: number;
-  /** Of the shortest hash that it may sign, in bytes. gpg refuses ECDSA over hashes that are shorter than the curve. */
+  /** The size of the shortest hash that it may sign. gpg refuses ECDSA over hashes that are shorter than the curve. */
   readonly minHashBytes: number;
   /** Whether numbers of these lengths could be its signature at all: costs nothing, unlike `hasSigned`. */
   fits(numbers: readonly Uint8Array[]): boolean;
-  /** Microseconds that hasSigned takes on a slow machine, the first time longer: what checks are rationed by. */
+  /** How many microseconds hasSigned takes on a slow machine; the first time takes longer. Checks are rationed by this. */
   cost(contentBytes: number): number;
   hasSigned(signed: Signed, numbers: readonly Uint8Array[]): boolean;
 }
 
 export interface UnusableKey {
-  /** 40 or 64 (version 5 and 6) upper-case hex digits; null when it has none that we could tell. */
+  /** 40 or 64 (version 5 and 6) upper-case hex digits; null when we cannot compute one. */
   readonly fingerprint: string | null;
   readonly code: RefusalCode;
   /** Why, as the end of a sentence that begins with the key. */
@@ -57,13 +57,13 @@ export const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 8192;
 /** OpenSSL refuses larger ones (OPENSSL_RSA_MAX_PUBEXP_BITS). */
 const MAX_EXPONENT_BITS = 64;
-/** Random numbers are shorter than their range by so much once in 2^64. */
+/** One random number in 2^64 is shorter than its range by this much. */
 const SHORTER_BY_BYTES = 8;
 const V4_HEADER_BYTES = 6;
-/** The two bytes of the length that is hashed into a version 4 fingerprint. */
+/** A version 4 fingerprint hashes the body's length as two bytes. */
 const MAX_BODY_BYTES = 0xffff;
 
-/** The key of a public key or subkey packet, if we take its kind. Cheap: no number is looked at by OpenSSL yet. */
+/** The key of a public key or subkey packet, if we accept its kind. Cheap: OpenSSL does not look at its numbers yet. */
 export function parsePublicKey(body: Uint8Array): PublicKey | UnusableKey {
   const fingerprint = fingerprintOf(body);
   const unusable = (code: RefusalCode, why: string): UnusableKey => ({ fingerprint, code, why });
@@ -102,7 +102,7 @@ export function hashedKey(body: Uint8Array): readonly Uint8Array[] {
   return [Uint8Array.of(0x99), uint16(body.length), body];
 }
 
-/** The fingerprint of the public half of a secret key packet; null when that half cannot be told. */
+/** The fingerprint of the public half of a secret key packet; null when we cannot tell where that half ends. */
 export function fingerprintOfSecretKey(body: Uint8Array): string | null {
   const version = body[0];
   if (version === 4) {
@@ -207,7 +207,7 @@ function rsa(n: Uint8Array, e: Uint8Array, keyAlgorithm: number): Algorithm {
 
 interface Curve {
   readonly name: string;
-  /** Of one number, in bytes. */
+  /** The size of one number, in bytes. */
   readonly size: number;
   readonly algorithm: number;
   readonly cost: number;
@@ -295,7 +295,7 @@ function ecdsa(curve: Curve, point: Uint8Array): Algorithm | Unusable {
   };
 }
 
-// not as a JSON Web Key, of which OpenSSL checks the order of the point too: on these curves every point has the same
+// not as a JSON Web Key: OpenSSL would check the order of the point too, which is the same for all points of these curves
 function keyOnCurve({ spki }: Curve, point: Uint8Array): Once<KeyObject> {
   const der = Buffer.concat([Buffer.from(spki, 'hex'), point]);
   return once(() => createPublicKey({ key: der, format: 'der', type: 'spki' }));
@@ -303,10 +303,10 @@ function keyOnCurve({ spki }: Curve, point: Uint8Array): Once<KeyObject> {
 
 /** How many bytes OpenSSL hashes in a microsecond, at least. */
 const HASHED_PER_US = 200;
-/** What it takes OpenSSL to read a key on a curve. */
+/** How long OpenSSL takes to read a key on a curve. */
 const READING_US = 500;
 
-/** SHA-512, which signs for P-521 too. */
+/** SHA-512, which P-521 signs too, although that curve is longer. */
 const LONGEST_HASH_BYTES = 64;
 
 function onCurve({ name, size, algorithm, cost }: Curve, key: Once<KeyObject>): Omit<Algorithm, 'hasSigned'> {
@@ -321,7 +321,7 @@ function onCurve({ name, size, algorithm, cost }: Curve, key: Once<KeyObject>): 
 
 const UNREADABLE: Unusable = { code: 'KEY_UNUSABLE', why: 'has numbers that cannot be read' };
 
-/** False also when OpenSSL will not work with these numbers at all: a point that is not on its curve. */
+/** False also when OpenSSL refuses the numbers themselves, such as a point that is not on its curve. */
 function holds(check: () => boolean): boolean {
   try {
     return check();

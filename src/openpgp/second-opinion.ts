@@ -1,5 +1,5 @@
-// OpenPGP.js' own view of a signature that our reading finds good: two that read the same bytes by different code must
-// agree before anything counts as verified.
+// OpenPGP.js checks a signature that our reading finds good. Two readers with different code must agree about the same
+// bytes before anything counts as verified.
 import { config, createMessage, PublicKeyPacket, PublicSubkeyPacket, SignaturePacket } from 'openpgp';
 import type { PublicKey } from './public-key.ts';
 import type { ReadSignature } from './signature-packet.ts';
@@ -23,7 +23,7 @@ export async function isConfirmed({ key, isSubkey, signature, content }: Finding
     packet.read(signature.body);
     const [literal] = (await createMessage({ binary: content })).packets;
     if (literal === undefined) return false;
-    // its own time: what that means is judged by us, in both clocks
+    // as of the signature's own time: we judge ourselves what holds then and now
     await packet.verify(keyPacket, signature.type, literal, signature.createdAt, true, CONFIG);
     return true;
   } catch {

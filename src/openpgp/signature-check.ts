@@ -1,12 +1,12 @@
-// Whether a key has made a signature over some data: the one check of it, for documents and certificates alike, and
-// what such checks may cost where strangers decide how many there are.
+// The only check of whether a key has made a signature over some data, for documents and certificates alike; and what
+// such checks may cost where strangers decide how many there are.
 import { createHash, type Hash, hash } from 'node:crypto';
 import { LookasideError } from '../domain/errors.ts';
 import { uint16 } from './fields.ts';
 import { HASHES, type HashName, hashedKey, type PublicKey } from './public-key.ts';
 import type { ReadSignature } from './signature-packet.ts';
 
-/** What a signature covers, ahead of what it says of itself. */
+/** What a signature covers, without its own fields, which are hashed after this. */
 export interface SignedData {
   readonly sizeBytes: number;
   digest(hash: HashName, trailer: Uint8Array): Buffer;
@@ -31,7 +31,7 @@ export function signedSubkey(key: Uint8Array, subkey: Uint8Array): SignedData {
   return signedData([...hashedKey(key), ...hashedKey(subkey)]);
 }
 
-/** Larger data are hashed once for all signatures over them, smaller ones anew: that takes less than the bookkeeping. */
+/** Larger data is hashed once for all signatures over it. Smaller data is hashed anew: that costs less than bookkeeping. */
 const SMALL_BYTES = 2048;
 
 function signedData(chunks: readonly Uint8Array[]): SignedData {
@@ -66,8 +66,8 @@ function trailerOf({ version, hashedPart }: ReadSignature): Uint8Array {
 }
 
 /**
- * Whether the key may have made the signature, by the sizes of its numbers and the first bytes of the digest: one hash
- * tells most forgeries, where a check of the numbers costs fifty.
+ * Whether the key may have made the signature, judged by the sizes of its numbers and the first bytes of the digest. This
+ * finds most forgeries by one hash; a check of the numbers costs as much as fifty.
  */
 export function mayBeMadeBy(key: PublicKey, data: SignedData, signature: ReadSignature): boolean {
   const { numbers, keyAlgorithm, hashAlgorithm, digestStart } = signature;
@@ -88,12 +88,12 @@ export function isMadeBy(key: PublicKey, data: SignedData, signature: ReadSignat
   return key.hasSigned(signed, numbers);
 }
 
-/** Whether the hash is as long as the key asks for; gpg does not verify with shorter ones. */
+/** Whether the hash is as long as the key requires; gpg does not verify with shorter ones. */
 export function isLongEnough(key: PublicKey, { hashAlgorithm }: ReadSignature): boolean {
   return (HASH_BYTES.get(hashAlgorithm) ?? 0) >= key.minHashBytes;
 }
 
-/** Of the hash that was signed; 0 for one that we do not know. */
+/** The size of the hash that was signed; 0 for a hash that we do not know. */
 export function digestBitsOf({ hashAlgorithm }: ReadSignature): number {
   return 8 * (HASH_BYTES.get(hashAlgorithm) ?? 0);
 }
@@ -103,8 +103,8 @@ const HASH_BYTES: ReadonlyMap<number, number> = new Map(
 );
 
 /**
- * SHA-256, in hex, over the key and all that it vouches for: what stays the same in every way of writing the signature.
- * The numbers of the signature are not in it: from those of ECDSA anybody can make a second pair for the same data.
+ * SHA-256, in hex, over the key and all that it vouches for. It is the same however the signature is written. The numbers
+ * of the signature are not in it: from an ECDSA pair anybody can make a second pair for the same data.
  */
 export function signedSha256(key: PublicKey, content: Uint8Array, signature: ReadSignature): string {
   const { version, hashAlgorithm, keyAlgorithm, hashedPart } = signature;
@@ -119,14 +119,14 @@ export function signedSha256(key: PublicKey, content: Uint8Array, signature: Rea
 
 /** Rations checks, so that no file makes us work for longer than we mean to. */
 export interface Budget {
-  /** One more signature that may be the key's own. @throws LookasideError TOO_LARGE */
+  /** Counts one more signature that may be the key's own. @throws LookasideError TOO_LARGE */
   consider(): void;
-  /** For one check. @throws LookasideError TOO_LARGE */
+  /** Takes the cost of one check. @throws LookasideError TOO_LARGE */
   spend(microseconds: number): void;
   readonly left: number;
 }
 
-/** Of one certificate. Twenty user IDs that are renewed every month for twenty years are 4,800. */
+/** The most in one certificate. Twenty user IDs, renewed every month for twenty years, have 4,800. */
 const MAX_CANDIDATES = 5000;
 
 export function createBudget(microseconds: number): Budget {
@@ -147,10 +147,10 @@ export function createBudget(microseconds: number): Budget {
   };
 }
 
-/** For certificates that were cleaned. */
+/** For certificates that are already cleaned. */
 export const UNLIMITED: Budget = { consider() {}, spend() {}, left: Number.POSITIVE_INFINITY };
 
-// refused as a whole: what was looked at by then may lack a revocation
+// the whole certificate is refused: a revocation may be among what was not looked at
 function poisoned(): LookasideError {
   return new LookasideError(
     'TOO_LARGE',

@@ -1,5 +1,5 @@
-// The one reading of a signature packet (RFC 9580, section 5.2; version 3: RFC 4880, section 5.2.2), bounded before
-// anything else looks at it. Nothing in it is vouched for by anybody yet, and what is not hashed never will be.
+// The only code that reads signature packets (RFC 9580, section 5.2; version 3: RFC 4880, section 5.2.2). It bounds them
+// before other code looks at them. Nobody vouches yet for what they say, and for what is not hashed nobody ever will.
 import { MAX_MPI_BITS, MAX_SIGNATURE_PACKET_BYTES, MAX_VERSION_6_PACKET_BYTES } from '../domain/limits.ts';
 import { Fields, withoutLeadingZeros } from './fields.ts';
 
@@ -7,7 +7,7 @@ import { Fields, withoutLeadingZeros } from './fields.ts';
 export const SIGNATURE_TYPE = {
   binary: 0x00,
   text: 0x01,
-  /** The four of them differ in how well the user ID was looked at. */
+  /** The four types differ in how well the signer checked the user ID. */
   certification: [0x10, 0x11, 0x12, 0x13],
   subkeyBinding: 0x18,
   backSignature: 0x19,
@@ -37,25 +37,25 @@ export interface EmbeddedSignature {
   readonly isHashed: boolean;
 }
 
-/** What its subpackets say: from the hashed ones alone, but where something else is draft. */
+/** What its subpackets say: the hashed ones alone, except where noted. */
 export interface Said {
   readonly createdAt: Date;
-  /** After its creation; null = never. */
+  /** Counted from its creation; null = never. */
   readonly expiresSeconds: number | null;
-  /** Of the key, after the key's creation; null = never, or not draft. */
+  /** When the key expires, counted from the key's creation; null = never, or not stated. */
   readonly keyExpiresSeconds: number | null;
   readonly keyFlags: number | null;
   readonly isPrimaryUserId: boolean;
   readonly revocationReason: number | null;
-  /** Which key it names as its maker, hashed or not: key IDs (8 bytes), fingerprints (20), empty for any other name. */
+  /** The keys that it names as its maker, hashed or not: key IDs (8 bytes), fingerprints (20), empty for any other name. */
   readonly issuers: readonly Uint8Array[];
   /** Signatures inside, hashed or not: each vouches for itself. */
   readonly embedded: readonly EmbeddedSignature[];
-  /** What it must not be taken without understanding, in words. */
+  /** A critical subpacket that we do not understand, in words: the signature must then not be accepted. */
   readonly notUnderstood: string | null;
-  /** The same of what is not hashed. */
+  /** The same for subpackets that are not hashed. */
   readonly notUnderstoodUnhashed: string | null;
-  /** A subpacket that counts and is there twice: of two, some readers follow the first and others the last. */
+  /** The type of a subpacket that matters and is there twice: some readers follow the first, others the last. */
   readonly repeated: number | null;
 }
 
@@ -65,21 +65,21 @@ export interface ReadSignature extends Said {
   readonly type: number;
   readonly keyAlgorithm: number;
   readonly hashAlgorithm: number;
-  /** Hashed after the content, but for the trailer of version 4. */
+  /** What is hashed after the content, without the trailer of version 4. */
   readonly hashedPart: Uint8Array;
   /** The first two bytes of the digest. */
   readonly digestStart: Uint8Array;
-  /** Without leading zeros; null when it is not known how many the algorithm has. */
+  /** Without leading zeros; null when we do not know how many the algorithm has. */
   readonly numbers: readonly Uint8Array[] | null;
-  /** Its numbers were written with zeros ahead, as no program does. */
+  /** Its numbers were written with leading zeros, which no program does. */
   readonly isPadded: boolean;
-  /** Beside who made it, something is said that is not hashed. gpg writes nothing else there, and Go's reader stops at some. */
+  /** Its unhashed part says more than who made it. gpg writes nothing more there, and Go's reader stops at some of it. */
   readonly hasOtherUnhashed: boolean;
-  /** The whole packet's. */
+  /** The body of the whole packet. */
   readonly body: Uint8Array;
 }
 
-/** A version that nobody could verify today; `issuer` is a fingerprint, when it names one. */
+/** A signature of a version that nobody can verify today. `issuer`: a fingerprint, when it names one. */
 export interface UnsupportedSignature {
   readonly kind: 'unsupported';
   readonly version: number;
@@ -89,7 +89,7 @@ export interface UnsupportedSignature {
   readonly issuer: Uint8Array | null;
 }
 
-/** Bytes that are no signature packet; why is part of a sentence. */
+/** Bytes that are not a signature packet. `why`: part of a sentence. */
 export interface MalformedSignature {
   readonly kind: 'malformed';
   readonly why: string;
@@ -173,7 +173,7 @@ function readVersion6(fields: Fields): UnsupportedSignature | MalformedSignature
   return { kind: 'unsupported', version: 6, type, keyAlgorithm, hashAlgorithm, issuer };
 }
 
-/** The start of the digest and as many numbers as signatures of the algorithm have. */
+/** Reads the start of the digest and as many numbers as signatures of the algorithm have. */
 function readEnd(fields: Fields, draft: Draft): ReadSignature | MalformedSignature {
   draft.digestStart = fields.take(2);
   const count = NUMBER_COUNTS.get(draft.keyAlgorithm);
@@ -204,8 +204,8 @@ const NUMBER_COUNTS: ReadonlyMap<number, number> = new Map([
 // --- subpackets
 
 /**
- * Marked critical, these are understood by gpg 2.2, which refuses a signature with any other (tried one by one). But
- * for a key that may revoke (12): we ask nobody else for revocations.
+ * The subpackets that gpg 2.2 understands when they are marked critical. It refuses a signature with any other; each was
+ * tried. A key that may revoke (12) is left out: we accept no revocations by other keys.
  */
 const UNDERSTOOD: ReadonlySet<number> = new Set([
   2, 3, 4, 5, 6, 7, 9, 11, 16, 21, 22, 24, 25, 26, 27, 29, 30, 32, 33,
@@ -217,7 +217,7 @@ const AT_MOST_ONCE: ReadonlySet<number> = new Set([...TIMES, SUBPACKET.keyFlags,
 /** Shorter than any signature that is worth a look. */
 const MIN_EMBEDDED_BYTES = 40;
 
-/** Filled in as it is read: one object for each of the many in a poisoned certificate. */
+/** Filled in while it is read, so that each of the many signatures in a poisoned certificate costs only one object. */
 type Draft = { -readonly [Name in keyof ReadSignature]: ReadSignature[Name] } & {
   readonly issuers: Uint8Array[];
   readonly embedded: EmbeddedSignature[];
@@ -253,7 +253,7 @@ function newDraft(version: 3 | 4, body: Uint8Array): Draft {
   };
 }
 
-/** Takes what it wants of the `length` bytes of one subpacket, or nothing; what is wrong with it, or null. */
+/** Reads what it needs of the `length` bytes of one subpacket, perhaps nothing. Returns what is wrong with it, or null. */
 type Hear = (type: number, length: number, area: Fields) => string | null;
 
 interface Area {
@@ -262,7 +262,7 @@ interface Area {
   readonly notUnderstood: string | null;
 }
 
-/** An area may be full of what nobody asks for, so that nothing is made of it. */
+/** An area may be full of subpackets that nobody needs, so no object is made for them. */
 function readArea(bytes: Uint8Array, hear: Hear): Area {
   const area = new Fields(bytes);
   let notUnderstood: string | null = null;
@@ -280,7 +280,7 @@ function readArea(bytes: Uint8Array, hear: Hear): Area {
   return { why: area.isCut ? CUT : null, notUnderstood };
 }
 
-/** Unlike packets they have no partial lengths (RFC 9580, section 5.2.3.7). */
+/** Unlike packets, subpackets have no partial lengths (RFC 9580, section 5.2.3.7). */
 function readSubpacketLength(area: Fields): number {
   const first = area.octet();
   if (first < 192) return first;
@@ -306,7 +306,7 @@ function hearHashed(draft: Draft): Hear {
         draft.createdAt = dateOf(area.take(4));
         break;
       case SUBPACKET.expires:
-        draft.expiresSeconds = area.number(4) || null; // zero is never, as absence is
+        draft.expiresSeconds = area.number(4) || null; // zero means never, as absence does
         break;
       case SUBPACKET.keyExpires:
         draft.keyExpiresSeconds = area.number(4) || null;
@@ -327,12 +327,12 @@ function hearHashed(draft: Draft): Hear {
   };
 }
 
-/** Zero when it is empty, as gpg has it: no flag is set then. */
+/** Zero when the subpacket is empty, as in gpg: no flag is set then. */
 function firstOf(length: number, area: Fields): number {
   return length === 0 ? 0 : area.octet();
 }
 
-/** What needs nobody to vouch for it: it is found to be right or wrong by itself. */
+/** Subpackets that nobody needs to vouch for: each proves right or wrong by itself. */
 function hearHint(draft: Draft, type: number, length: number, area: Fields, isHashed: boolean): null {
   switch (type) {
     case SUBPACKET.issuerKeyId:
@@ -344,7 +344,7 @@ function hearHint(draft: Draft, type: number, length: number, area: Fields, isHa
     case SUBPACKET.embeddedSignature:
       if (length >= MIN_EMBEDDED_BYTES) draft.embedded.push({ body: area.take(length), isHashed });
       break;
-    default: // says nothing to us
+    default: // we use no others
   }
   return null;
 }

@@ -1,5 +1,5 @@
-// The structure of untrusted bytes: exactly one inline-signed message and nothing else, or why not. Pure, bounded, and
-// ahead of every other code.
+// The structure of untrusted bytes: exactly one inline-signed message and nothing else, or why not. Pure and bounded, it
+// runs before all other code.
 import type { RefusalCode } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES, MAX_UNPACKED_BYTES } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
@@ -15,7 +15,7 @@ export interface UntrustedMessage {
   readonly kind: 'message';
   readonly form: SignatureForm;
   readonly signature: ReadSignature | UnsupportedSignature;
-  /** Which key it names: a fingerprint (40 or 64) or key ID (16), upper-case hex; null when it names none that we know. */
+  /** The key that it names: a fingerprint (40 or 64) or key ID (16), upper-case hex; null when it names none that we know. */
   readonly issuer: string | null;
   /** What the signature is over, before the line endings of a text signature are made CR LF. */
   readonly content: Uint8Array;
@@ -26,7 +26,7 @@ export interface UntrustedMessage {
 export interface RefusedStructure {
   readonly kind: 'refused';
   readonly verdict: Extract<Verdict, 'unreadable' | 'unsupported'>;
-  /** Null when the bytes are of none. */
+  /** Null when the bytes have none of the forms. */
   readonly form: SignatureForm | null;
   readonly refusal: Refusal;
 }
@@ -84,7 +84,7 @@ function examineTagged(untrusted: Uint8Array): UntrustedMessage | RefusedStructu
 
 const COSIGN_TAG = Buffer.from('sigstore-json');
 
-/** Armour and clear-signed text, also behind blanks or a byte order mark; null for anything else. */
+/** Refuses armour and clear-signed text, also behind blanks or a byte order mark; null for anything else. */
 function examineText(untrusted: Uint8Array, form: SignatureForm | null): RefusedStructure | null {
   const start = Buffer.from(untrusted.subarray(0, 1024))
     .toString('utf8')
@@ -183,7 +183,7 @@ function walk(bytes: Uint8Array): readonly Packet[] {
       'it is cut, or something that is no packet follows its packets (a line feed is enough)',
     );
   }
-  // as gpg has it: the other packets give their length
+  // as in gpg, all other packets must give their length
   if (
     packets.some(({ tag, length }) => length !== 'whole' && tag !== TAG.literal && tag !== TAG.compressed)
   ) {
@@ -209,7 +209,7 @@ function contentOfCompressed(body: Uint8Array): Uint8Array {
   }
 }
 
-/** @throws always, with what the packets are instead of one-pass, literal, signature */
+/** An error that says what the packets are instead of one-pass, literal, signature. */
 function wrongShape(packets: readonly Packet[]): Error {
   const count = (tag: number) => packets.filter((packet) => packet.tag === tag).length;
   const signatures = count(TAG.signature);
@@ -245,7 +245,7 @@ const TAG_NAMES: ReadonlyMap<number, string> = new Map([
 
 type DocumentSignature = Pick<UntrustedMessage, 'signature' | 'issuer'>;
 
-/** Certificates are read more leniently: there a signature that says a thing twice is one of many. */
+/** Stricter than for certificates: there, a signature that says a thing twice is only one of many. */
 function readDocumentSignature(body: Uint8Array): DocumentSignature {
   const signature = readSignaturePacket(body);
   if (signature.kind === 'malformed') throw new MalformedPacket(signature.why);
@@ -264,8 +264,8 @@ function readDocumentSignature(body: Uint8Array): DocumentSignature {
 }
 
 /**
- * Every subpacket that names the key must name the same one: clients differ in which they follow. Unhashed ones are
- * hints like all of them: the key that is found so must have made the signature.
+ * All subpackets that name the key must name the same one: clients differ in which they follow. Hashed or not, they are
+ * hints: the key that they lead to must have made the signature.
  */
 function soleIssuer({ issuers }: ReadSignature): string {
   const names = [...new Set(issuers.map(hex))].sort((one, other) => other.length - one.length);
@@ -282,8 +282,8 @@ function isShape(packets: readonly Packet[], tags: readonly number[]): boolean {
 }
 
 /**
- * The one-pass packet must announce what the signature says (RFC 9580, section 5.4): gpg hashes by the one, other
- * readers by the other, so that they would verify different things.
+ * The one-pass packet must announce what the signature says (RFC 9580, section 5.4). gpg hashes as the one-pass packet
+ * says, other readers as the signature says, so they would verify different things.
  */
 function checkOnePass(body: Uint8Array, { signature, issuer: named }: DocumentSignature): void {
   const fields = new Fields(body);
@@ -357,7 +357,7 @@ function refuseFirstByte(data: Uint8Array, form: SignatureForm | null): RefusedS
   );
 }
 
-/** Tells by its beginning, and by what that decodes to: no client stops at that byte. */
+/** Judged by its beginning: it is base64, and no client would stop at the first byte of what it decodes to. */
 function isBase64OfMessage(data: Uint8Array): boolean {
   const start = Buffer.from(data.subarray(0, 1024)).toString('latin1').trim();
   if (!/^[A-Za-z0-9+/\s]{8,}={0,2}$/.test(start)) return false;

@@ -1,13 +1,13 @@
-// What a compressed data packet holds, never more of it than the limit.
+// Unpacks what a compressed data packet holds, never more than the limit.
 import { inflateRawSync, inflateSync, type Zlib, type ZlibOptions } from 'node:zlib';
 import { systemCode } from '../domain/errors.ts';
 import { MAX_UNPACKED_BYTES } from '../domain/limits.ts';
 import { unpackBzip2 } from './bzip2.ts';
 
-/** `cut`: not whole; `trailing`: bytes follow the compressed ones; `unknown`: of a method that nobody knows. */
+/** `cut`: not whole; `trailing`: bytes follow the compressed ones; `unknown`: the compression method is unknown. */
 export type Unpacked = { readonly content: Uint8Array } | 'cut' | 'trailing' | 'too-large' | 'unknown';
 
-/** `body`: of a compressed data packet, its method first (RFC 9580, section 9.4). */
+/** `body`: the body of a compressed data packet, which begins with its method (RFC 9580, section 9.4). */
 export function unpack(body: Uint8Array): Unpacked {
   const [method] = body;
   const data = body.subarray(1);
@@ -32,7 +32,7 @@ type Inflate = (data: Uint8Array, options: ZlibOptions) => Uint8Array;
 function unpackDeflated(inflate: Inflate, data: Uint8Array): Unpacked {
   try {
     const outcome = inflate(data, { maxOutputLength: MAX_UNPACKED_BYTES, info: true });
-    // the cast: what `info` asks for, which the types do not tell
+    // the cast: `info` changes the result, and the types do not know that
     const { buffer, engine } = outcome as unknown as { readonly buffer: Buffer; readonly engine: Zlib };
     return engine.bytesWritten === data.length ? { content: buffer } : 'trailing';
   } catch (error) {

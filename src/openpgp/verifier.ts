@@ -64,7 +64,7 @@ function judgeClaim(message: UntrustedMessage, findings: Findings): Judgement {
   return judgement({ ...findings, claim, traits, refusal: refuseForm(form) ?? findings.refusal ?? null });
 }
 
-/** With the obstacles that lie outside of the signature packet. */
+/** Adds the obstacles that lie outside the signature packet. */
 function completed(traits: Traits, { isBzipped }: UntrustedMessage, { isReadByAll }: Payload): Traits {
   const obstacles = new Set(traits.obstacles);
   if (isBzipped) obstacles.add('wrapping');
@@ -93,7 +93,7 @@ function refuseForm(form: SignatureForm | null): Refusal | null {
 // --- the signature
 
 interface Outcome extends Omit<Findings, 'form' | 'issuer' | 'claim'> {
-  /** The key itself was said to be in other hands, by itself or by a key that it belongs to. */
+  /** A revocation by the key itself, or by the key that it belongs to, says that it may be in other hands. */
   readonly isCompromised?: true;
 }
 
@@ -120,8 +120,8 @@ async function verify(
 }
 
 /**
- * Lower is better: of several certificates with the key, the one that speaks for the signature most decides. But what
- * one of them gives away is lost for all: whoever has the key could have had it adopted by another.
+ * Lower is better: when several certificates hold the key, the one that speaks most for the signature decides. But a key
+ * that one of them gives up as compromised is lost for all: whoever has the key could have bound it to another.
  */
 function rank({ verdict, refusal, isCompromised }: Outcome): number {
   if (isCompromised) return -1;
@@ -204,7 +204,7 @@ function refuseHash(key: PublicKey, signature: ReadSignature): Outcome | null {
   );
 }
 
-/** What the key has made, but in a way in which clients differ about it: OpenPGP.js' reading stands for other ones. */
+/** Refuses a signature that the key has made in a form that clients disagree about. OpenPGP.js stands for such clients. */
 async function refuseDoubtful(
   content: Uint8Array,
   signature: ReadSignature,
@@ -224,7 +224,7 @@ async function refuseDoubtful(
       'the signature is over a text, whose lines do not end in CR LF, so that clients differ about what is signed. Sign again without --textmode',
     );
   }
-  if (signature.version === 3) return null; // OpenPGP.js reads none
+  if (signature.version === 3) return null; // OpenPGP.js does not read version 3
   if (await isConfirmed({ key, isSubkey: subkey !== null, signature, content })) return null;
   return refusedAs(
     'bad',
@@ -234,8 +234,8 @@ async function refuseDoubtful(
 }
 
 /**
- * A text signature is over lines that end in CR LF. gpg hashes what is there, other clients convert it first: they
- * agree on what needs no conversion, which is what gpg makes.
+ * A text signature is over lines that end in CR LF. gpg hashes the text as it is; other clients convert it first. They
+ * agree on text that needs no conversion, which is what gpg makes.
  */
 function hasCanonicalLines(content: Uint8Array): boolean {
   return !/(?<!\r)\n|\r(?!\n)/.test(Buffer.from(content).toString('latin1'));
@@ -258,7 +258,7 @@ function refuseExpired(expiresAt: Date | null, now: Date): Refusal | null {
 
 // --- the key, as it is now and as it was at signing time
 
-/** Null when nothing stands against it. Verdict `good` beside a refusal: it was right when it signed. */
+/** Null when nothing speaks against the key. Verdict `good` with a refusal: the key was valid when it signed. */
 function refuseKey(signer: Signer, signedAt: Date, now: Date): Outcome | null {
   const compromised = refuseCompromised(signer);
   if (compromised !== null) return compromised;
@@ -271,7 +271,7 @@ function refuseKey(signer: Signer, signedAt: Date, now: Date): Outcome | null {
   );
 }
 
-/** Of the key that signed, and of the primary key when that is another; or why it may not sign. */
+/** The states of the key that signed, and of the primary key when that is another; or why the key may not sign. */
 function statesOf({ facts, key, subkey }: Signer, now: Date): readonly KeyState[] | string {
   const { fingerprint } = facts.key;
   const primaryState = primaryStateAt(facts, now);
@@ -316,7 +316,7 @@ function refuseCompromised(signer: Signer): Outcome | null {
   return own !== null && isHard(own) ? { ...outcome, isCompromised: true } : outcome;
 }
 
-/** Of a subkey that has agreed to belong here: else a stranger could revoke it. */
+/** Null unless the subkey has agreed to belong to this certificate: else a stranger could revoke it. */
 function revocationAgreed({ binding, revocation }: Subkey): Statement | null {
   return binding === null || binding.backSignature === null ? null : revocation;
 }

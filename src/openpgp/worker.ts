@@ -1,4 +1,4 @@
-// One verification thread: takes a job at a time from pool.ts, which may end it at any moment.
+// One verification thread. It takes one job at a time from pool.ts, which may end the thread at any moment.
 import { parentPort } from 'node:worker_threads';
 import { isLookasideError } from '../domain/errors.ts';
 import { cleanCertificates } from './certificates.ts';
@@ -26,7 +26,7 @@ port.on('message', (request: Request) => {
     keyring = createKeyring(request.certificates);
     return;
   }
-  // the keyring that is in force now is the job's, whatever comes meanwhile
+  // the job uses the keyring that is in force now, even when another arrives meanwhile
   void outcomeOf(request).then(reply);
 });
 

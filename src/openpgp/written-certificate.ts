@@ -1,4 +1,4 @@
-// The one way in which a certificate is written, so that what is kept of it is the same however it came.
+// The only way in which a certificate is written, so that the stored bytes are the same however it came.
 import { inOrder } from './certificate-details.ts';
 import type { Binding, CertificateFacts, Statement } from './certificate-facts.ts';
 import { uint16 } from './fields.ts';
@@ -21,7 +21,7 @@ export function writeCertificate(facts: CertificateFacts): Uint8Array {
       ...(binding === null ? [] : [packet(TAG.signature, writeBinding(binding, key, subkey))]),
     ]),
   ];
-  return new Uint8Array(Buffer.concat(packets)); // of its own memory: it goes from thread to thread
+  return new Uint8Array(Buffer.concat(packets)); // has its own memory, because it is sent from thread to thread
 }
 
 function statements(maker: PublicKey, ...found: readonly (Statement | null)[]): readonly Uint8Array[] {
@@ -37,7 +37,7 @@ function writeBinding(binding: Binding, primary: PublicKey, subkey: PublicKey): 
   return writeSignature(binding, primary, embedded);
 }
 
-/** Of what is not hashed it keeps the key ID of its maker, which gpg asks for, and the back-signature that was found right. */
+/** The unhashed part holds only the maker's key ID, which gpg asks for, and the back-signature that was verified. */
 function writeSignature(
   { signature: { version, hashedPart }, core }: Statement,
   maker: PublicKey,
@@ -55,7 +55,7 @@ function subpacket(type: number, data: Uint8Array): Uint8Array {
   return Buffer.concat([Uint8Array.of(...head, type), data]);
 }
 
-/** With the old header and a length of two bytes, which every program reads: none of ours is longer. */
+/** Has the old header and a length of two bytes, which every program reads: none of our packets is longer. */
 function packet(tag: number, body: Uint8Array): Uint8Array {
   return Buffer.concat([Uint8Array.of(0x81 | (tag << 2)), uint16(body.length), body]);
 }
