@@ -38,8 +38,9 @@ export interface RemoteAdministration extends Administration {
 const CREATED = [201];
 
 /**
- * Connects when it is first asked, and only then refuses a proxy of the environment that is none: CONFIG_INVALID. What fails and
- * may pass is tried again, but for the making of a token: the text of one that was made could be lost.
+ * Connects at the first request. Only then does it refuse a proxy of the environment that is not valid: CONFIG_INVALID. When a
+ * failure may pass, the request is tried again. The making of a token and the removal of a key are not, once they may have
+ * reached the server: the text of a token that was made would be lost.
  */
 export function connectAdministration(options: AskerOptions): RemoteAdministration {
   const asker = connectAsker(options);
@@ -110,7 +111,7 @@ interface Work<Result extends z.ZodType> {
   readonly onProgress: OnProgress | undefined;
 }
 
-/** What the last line of the answer says; the lines before it are progress. */
+/** The result, which the last line of the answer holds; the lines before it are progress. */
 async function work<Result extends z.ZodType>(
   asker: Asker,
   request: HttpRequest,
@@ -148,7 +149,7 @@ async function importBatch(
   );
 }
 
-/** Parts that fit and whose form does not: the server bounds the form. */
+/** For parts that fit although their form does not: the server limits the form. */
 async function importHalves(
   asker: Asker,
   parts: readonly BatchPart[],
@@ -164,7 +165,7 @@ function bytesRequest(path: string, bytes: Uint8Array): HttpRequest {
   return { method: 'POST', path, contentType: 'application/octet-stream', body: Buffer.from(bytes) };
 }
 
-/** Who may not do it over the network may be allowed to on the server's machine. */
+/** A user who may not do it over the network may be allowed to do it on the server's machine. */
 function throwWithRemedy(error: unknown): never {
   if (!isLookasideError(error, 'DENIED')) throw error;
   const message = `${error.message}; or run this on the server's machine, with its data directory as --data`;

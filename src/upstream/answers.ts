@@ -1,4 +1,4 @@
-// What a lookaside server answers, held against what this version knows of it. Members that are not known are passed over.
+// The answers of a lookaside server, checked against what this version knows of them. Unknown members are ignored.
 import { z } from 'zod';
 import type { AboutTree } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -14,7 +14,7 @@ import type { FsckResult, TreeCounts } from '../domain/upkeep.ts';
 import type { SignatureForm } from '../domain/verdict.ts';
 import { detail, errorCode } from './refusal.ts';
 
-/** The answer in its type. @throws LookasideError SERVER_UNREACHABLE when it is none; `server` is named in the message */
+/** The answer in its type. @throws LookasideError SERVER_UNREACHABLE when it does not fit; the message names `server` */
 export function readAnswer<Schema extends z.ZodType>(
   schema: Schema,
   { server, body }: { readonly server: string; readonly body: Buffer },
@@ -22,7 +22,7 @@ export function readAnswer<Schema extends z.ZodType>(
   return readValue(schema, { server, value: parseJson(body) });
 }
 
-/** As readAnswer(), of what was parsed already. */
+/** As readAnswer(), for a value that is already parsed. */
 export function readValue<Schema extends z.ZodType>(
   schema: Schema,
   { server, value }: { readonly server: string; readonly value: unknown },
@@ -34,7 +34,7 @@ export function readValue<Schema extends z.ZodType>(
   throw strange(server, `${where}: ${issue?.message ?? 'unknown'}`);
 }
 
-/** The value of the JSON, or undefined, which no schema takes. */
+/** The value of the JSON, or undefined, which no schema accepts. */
 export function parseJson(body: Buffer): unknown {
   try {
     return JSON.parse(body.toString('utf8'));
@@ -43,7 +43,7 @@ export function parseJson(body: Buffer): unknown {
   }
 }
 
-/** What is said when a server's words make no sense to us. */
+/** The error for an answer that makes no sense to us. */
 export function strange(server: string, why: string): LookasideError {
   return new LookasideError(
     'SERVER_UNREACHABLE',
@@ -57,7 +57,7 @@ const digest = z.string().regex(/^sha(?:256|384|512):[0-9a-f]+$/);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const fingerprint = z.string().regex(/^[0-9A-F]{40,64}$/);
 
-/** A word of one of our closed sets, in its type: a newer server may have more, which are shown and never switched over. */
+/** A word of one of our closed sets, in its type. A newer server may send others: we show them and never switch over them. */
 function word<Word extends string>() {
   return z.custom<Word>((value) => typeof value === 'string' && /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(value));
 }
@@ -175,7 +175,7 @@ const keyResult = z.discriminatedUnion('result', [
   }),
   z.object({
     result: z.literal('refused'),
-    // also that of a key of a version that is not taken
+    // also the fingerprint of a key whose version is not accepted
     fingerprint: z
       .string()
       .regex(/^[0-9A-F]{32,64}$/)
@@ -209,7 +209,7 @@ export const tokenAnswer = z.object({
 
 export const tokensAnswer = z.object({ tokens: z.array(tokenAnswer) });
 
-// it is printed as it is, so it must not steer a terminal
+// it is printed as it is, so it must not control a terminal
 export const createdTokenAnswer = z.object({
   token: z.string().regex(/^[\x21-\x7e]{1,1000}$/),
   expiresAt: date.nullable(),

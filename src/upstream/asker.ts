@@ -1,4 +1,4 @@
-// Requests to one server. A failure that may pass is tried again here, and nowhere else.
+// Requests to one server. When a failure may pass, the request is tried again here, and nowhere else.
 import { backoffMs } from '../domain/backoff.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { OnRetry } from '../domain/remote.ts';
@@ -18,8 +18,8 @@ export interface AskerOptions {
   readonly at: NetworkOptions | SocketOptions;
   readonly onRetry: OnRetry;
   /**
-   * How long to wait for the server, all waits for one request together; Infinity: for ever. For one that tells us to slow
-   * down, and for how long, ten minutes at least.
+   * How long to wait for the server: the sum of all waits for one request. Infinity: for ever. When the server tells us to
+   * slow down, and for how long, we wait ten minutes at least.
    */
   readonly patienceMs: number;
   /** Resolves after that time; rejects once the signal is aborted. */
@@ -32,7 +32,7 @@ export interface AskerOptions {
 export interface Asker {
   /** For people: the URL without user and password, or the socket's path. */
   readonly name: string;
-  /** The answer, of one of these statuses; 200 unless told. */
+  /** The answer, with one of the `wanted` statuses. Default 200. */
   ask(request: HttpRequest, wanted?: readonly number[]): Promise<HttpAnswer>;
   /** The JSON of each line of a 200 as it comes. Once the answer has begun, a failure ends it, and nothing is sent again. */
   follow(request: HttpRequest): AsyncGenerator<unknown>;
@@ -42,13 +42,13 @@ export interface Asker {
 
 const FOUND = [200];
 
-/** For a server that says when it goes on with us: it is not away, and what waits is taken in its turn. */
+/** For a server that says when it will take more from us: it is not away, and takes what waits in its turn. */
 const SLOWED_PATIENCE_MS = 10 * 60_000;
 
 type Attempt<Answer> = { readonly answer: Answer } | { readonly failure: Failure };
 type Take<Answer> = (stream: HttpStream) => Promise<Answer>;
 
-/** Connects when it is first asked, and only then refuses a proxy of the environment that is none: CONFIG_INVALID. */
+/** Connects at the first request. Only then does it refuse a proxy of the environment that is not valid: CONFIG_INVALID. */
 export function connectAsker({ at, onRetry, patienceMs, wait, random }: AskerOptions): Asker {
   const connection = 'url' in at ? connectNetwork(at) : connectSocket(at);
   const closing = new AbortController();

@@ -1,4 +1,4 @@
-// The way to one server: over the network, past the proxies that the environment names, or through a Unix socket.
+// The way to one server: over the network, through the proxies that the environment names, or through a Unix socket.
 import { isLoopback, nameOfServer } from './address.ts';
 import { openDirect, openSocket } from './direct.ts';
 import { type HttpStream, LONG_PATIENCE, PATIENCE, type Transport } from './transport.ts';
@@ -11,9 +11,9 @@ export interface HttpRequest {
   readonly body?: Buffer;
   /** The answer may be that there is no such thing; for other requests NOT_FOUND means that the server has no such route. */
   readonly mayFindNothing?: boolean;
-  /** The work behind the answer may take hours: only silence ends it. */
+  /** The work behind the answer may take hours: only silence ends the wait. */
   readonly isLong?: boolean;
-  /** What people are told when no answer came though the server may have done it. Such a request is not sent a second time. */
+  /** A hint for people when no answer came but the server may have done the work. Such a request is not sent again. */
   readonly ifUnanswered?: string;
 }
 
@@ -21,11 +21,11 @@ export interface Connection {
   /** For people: the URL without user and password, or the socket's path. */
   readonly name: string;
   readonly kind: 'network' | 'socket';
-  /** Whether a server is known to be at the socket, as it holds the data directory. */
+  /** Whether a server is known to be at the socket, because it holds the data directory. */
   readonly isHeld: boolean;
   /** Whether a token or a password goes with each request. */
   readonly sendsToken: boolean;
-  /** One try. @throws as Transport, and LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+  /** One try. @throws as Transport, and LookasideError CONFIG_INVALID when the environment names a proxy that is not valid */
   open(request: HttpRequest): Promise<HttpStream>;
   /** Ends at once what is under way. */
   close(): Promise<void>;
@@ -35,7 +35,7 @@ export interface NetworkOptions {
   /** Perhaps with user, password and a path. */
   readonly url: string;
   readonly token: string | null;
-  /** Certificates in PEM, trusted beside those that Node.js brings; null: those alone. */
+  /** Certificates in PEM that are trusted in addition to those of Node.js; null: only those of Node.js. */
   readonly ca: string | null;
   /** The environment names proxies. */
   readonly hasProxies: boolean;
@@ -69,13 +69,13 @@ function percentDecode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // only URIError: a percent sign that is meant as one
+    return text; // only URIError: the percent sign means itself
   }
 }
 
 export interface SocketOptions {
   readonly socketPath: string;
-  /** A server is known to be there, as it holds the data directory; false unless told. */
+  /** A server is known to be there, because it holds the data directory. Default false. */
   readonly isHeld?: boolean;
 }
 
@@ -117,7 +117,7 @@ function connection({ transport, path, headers, ...about }: Way): Connection {
       });
     },
     async close() {
-      const opened = await transport.made?.catch(() => null); // told to who asked
+      const opened = await transport.made?.catch(() => null); // whoever asked has got this error
       await opened?.close();
     },
   };

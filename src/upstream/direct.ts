@@ -1,5 +1,5 @@
-// To a server with nothing in between, by node:http: it is there with Node.js, where loading undici and making its parser
-// takes a short command ten times as long as all else that it does.
+// The way to a server with nothing in between, by node:http, which Node.js brings. Loading undici and making its parser takes
+// a short command ten times as long as all else that it does.
 import {
   Agent as HttpAgent,
   request as httpRequest,
@@ -10,10 +10,10 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { rootCertificates, TLSSocket } from 'node:tls';
 import { CONNECT_MS, type HttpStream, type Outgoing, streamOf, type Transport } from './transport.ts';
 
-/** The code of an error for a connection that did not come to be in time, so that no request was sent. */
+/** The error code when no connection was made in time, so that no request was sent. */
 export const NOT_CONNECTED = 'CONNECT_TIMEOUT';
 
-/** `ca`: certificates in PEM, trusted beside those that Node.js brings; null: those alone. */
+/** `ca`: certificates in PEM that are trusted in addition to those of Node.js; null: only those of Node.js. */
 export function openDirect(origin: string, ca: string | null, connectMs = CONNECT_MS): Transport {
   const { protocol, hostname, port } = new URL(origin);
   const at = { hostname: hostname.replace(/^\[|\]$/g, ''), port };
@@ -21,12 +21,12 @@ export function openDirect(origin: string, ca: string | null, connectMs = CONNEC
   return over(new HttpsAgent({ ...KEPT, ...trusting(ca) }), httpsRequest, { at, connectMs });
 }
 
-/** To whoever listens on the Unix socket. */
+/** The way to the server that listens on the Unix socket. */
 export function openSocket(socketPath: string): Transport {
   return over(new HttpAgent(KEPT), httpRequest, { at: { socketPath }, connectMs: CONNECT_MS });
 }
 
-/** Naming an authority takes the place of Node.js' own, so that those are named too. */
+/** Named authorities replace those of Node.js, so those are named too. */
 export function trusting(ca: string | null): { readonly ca?: string[] } {
   return ca === null ? {} : { ca: [...rootCertificates, ca] };
 }
@@ -57,8 +57,8 @@ function open(
     const request = make({ method, path, headers: { ...headers, ...length } });
     let answer: IncomingMessage | null = null;
     const fail = (error: Error) => {
-      reject(error); // ahead of what the destroyed connection says
-      answer?.destroy(error); // whoever reads it is told the reason too
+      reject(error); // first, before the destroyed connection reports another error
+      answer?.destroy(error); // whoever reads the answer gets the reason too
       request.destroy();
     };
     const tooLong = () => fail(timedOut(`it takes longer than ${totalMs} ms`));
@@ -78,7 +78,7 @@ function open(
   });
 }
 
-/** A kept connection is there already. */
+/** Does nothing on a kept connection, which is already there. */
 function whenNotConnected(request: Request, afterMs: number, act: () => void): void {
   request.once('socket', (socket) => {
     if (!socket.connecting) return;

@@ -11,15 +11,15 @@ export interface Failure {
   readonly isWorthAnotherTry: boolean;
   /** The request cannot have reached a server. */
   readonly isUnsent: boolean;
-  /** What the other side asked for, at most a minute; null when it asked for nothing. */
+  /** The wait that the other side asked for, at most a minute; null when it asked for none. */
   readonly retryAfterMs: number | null;
-  /** It is there, has had enough of us for the moment, and says for how long. */
+  /** The server is there, tells us to slow down, and says for how long. */
   readonly isSlowedDown: boolean;
 }
 
 const MAX_RETRY_AFTER_MS = 60_000;
 
-/** Connections that others cut, machines and names that are away for a moment: of the system and of undici. */
+/** Codes of the system and of undici for connections that others cut, and machines and names that are away for a moment. */
 const PASSING: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -51,7 +51,7 @@ const UNSENT: ReadonlySet<string> = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ]);
 
-/** Of the certificate, as OpenSSL has it: nobody that we trust vouches for it. */
+/** OpenSSL's codes for a certificate that nobody we trust vouches for. */
 const UNTRUSTED: ReadonlySet<string> = new Set([
   'CERT_UNTRUSTED',
   'DEPTH_ZERO_SELF_SIGNED_CERT',
@@ -61,12 +61,12 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ]);
 
-/** Of an attempt that brought no answer. `hasAnswered`: the server has given one before. */
+/** The failure of an attempt that brought no answer. `hasAnswered`: the server has answered before. */
 export function failureOfAttempt(
   thrown: unknown,
   { connection, hasAnswered }: { readonly connection: Connection; readonly hasAnswered: boolean },
 ): Failure {
-  if (isLookasideError(thrown)) return lasting(thrown); // of what is set here
+  if (isLookasideError(thrown)) return lasting(thrown); // about the settings here
   const { name, kind, isHeld } = connection;
   const code = codeOf(thrown);
   if (kind === 'socket' && !hasAnswered) return isHeld ? silent(thrown, name) : nothingHere(thrown, name);
@@ -83,7 +83,7 @@ export function failureOfAttempt(
   return lasting(unreachable(`${name} cannot be reached: ${explain(thrown, code)}`, thrown));
 }
 
-/** The server that holds the data directory may be starting, and then answers in a moment. */
+/** The server that holds the data directory may be starting; then it answers in a moment. */
 function silent(thrown: unknown, socketPath: string): Failure {
   const code = codeOf(thrown);
   const message = `a server holds the data directory, but ${socketPath} does not answer (${code || said(thrown)}); restart it, or stop it and try again`;
@@ -98,7 +98,7 @@ export function failureWithin(thrown: unknown, { name }: Connection): LookasideE
   return unreachable(message, thrown);
 }
 
-/** Of a server that was never there: waiting would only hide what is to be done. */
+/** The failure when no server was there at all: waiting would only hide what has to be done. */
 function nothingHere(thrown: unknown, socketPath: string): Failure {
   const code = codeOf(thrown);
   if (code === 'ENOENT' || code === 'ENOTDIR') {
@@ -134,7 +134,7 @@ function explain(thrown: unknown, code: string): string {
   return said(thrown);
 }
 
-/** Of an answer that is no success, and no answer to what was asked. */
+/** The failure for an answer whose status was not wanted. */
 export function failureOfAnswer(answer: HttpAnswer, request: HttpRequest, connection: Connection): Failure {
   const { status } = answer;
   const error = errorOf(answer, request, connection);
@@ -195,7 +195,7 @@ function whyRefused({ detail }: LookasideError): string {
     : 'does not know the token that was sent, or it was revoked';
 }
 
-/** 408: our upload was too slow. 502 to 504: also of what stands in front of the server. */
+/** 408: our upload was too slow. 502 to 504 may also come from a proxy in front of the server. */
 function isPassing(status: number): boolean {
   return [408, 429, 502, 503, 504].includes(status);
 }
@@ -209,7 +209,7 @@ function retryAfterMs(header: string | null): number | null {
 
 function codeOf(thrown: unknown): string {
   if (thrown instanceof DOMException && thrown.name === 'TimeoutError') return 'TIMEOUT';
-  // undici wraps what a proxy's TLS says
+  // undici wraps the error of a proxy's TLS
   const cause = thrown instanceof Error ? thrown.cause : undefined;
   const code = systemCode(thrown) ?? '';
   return code === 'UND_ERR_PRX_TLS' ? (systemCode(cause) ?? code) : code;

@@ -1,4 +1,4 @@
-// Multipart forms of signatures, as RFC 7578 has them and src/http/form.ts reads them.
+// Multipart forms of signatures, as RFC 7578 defines them and src/http/form.ts reads them.
 import { randomBytes } from 'node:crypto';
 import type { BatchPart } from '../domain/receipt.ts';
 
@@ -9,7 +9,7 @@ export interface Form {
 
 /** The form of these parts in their order. A part without a name gets one that names no image. */
 export function writeForm(parts: readonly BatchPart[]): Form {
-  const boundary = randomBytes(16).toString('hex'); // 128 random bits stand in no signature
+  const boundary = randomBytes(16).toString('hex'); // no signature contains these 128 random bits
   const pieces = parts.flatMap(({ bytes, fileName }) => [
     `--${boundary}\r\nContent-Disposition: form-data; name="signature"; filename="${escapeName(fileName ?? 'signature')}"\r\n` +
       'Content-Type: application/octet-stream\r\n\r\n',

@@ -1,4 +1,4 @@
-// A signature server whose client is loaded when it is first asked: a command that asks nothing is over before.
+// A signature server that loads its client when it is first asked: a command that asks nothing ends without loading it.
 import type { KeyNames, ServedSignatures, SignatureServer } from '../domain/remote.ts';
 import { nameOfServer } from './address.ts';
 import type { AskerOptions } from './asker.ts';
@@ -35,7 +35,7 @@ export function connectWhenAsked(options: AskerOptions): Server {
     signature: async (image, number) => (await server()).signature(image, number),
     async [Symbol.asyncDispose]() {
       isClosed = true;
-      const there = await opened?.catch(() => null); // told to who asked
+      const there = await opened?.catch(() => null); // whoever asked has got this error
       await there?.[Symbol.asyncDispose]();
     },
   };

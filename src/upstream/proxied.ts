@@ -1,10 +1,10 @@
-// To a server past the proxies that the environment names, by undici. Loaded where one is named.
+// The way to a server through the proxies that the environment names, by undici. Loaded only where a proxy is named.
 import { EnvHttpProxyAgent } from 'undici';
 import { LookasideError } from '../domain/errors.ts';
 import { trusting } from './direct.ts';
 import { CONNECT_MS, type Outgoing, streamOf, type Transport } from './transport.ts';
 
-/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is not valid */
 export function openProxied(origin: string, ca: string | null): Transport {
   const dispatcher = openAgent(ca);
   return {
@@ -32,7 +32,7 @@ function openAgent(ca: string | null): EnvHttpProxyAgent {
       connect: tls,
       requestTls: tls,
       proxyTls: tls,
-      proxyTunnel: false, // proxies commonly refuse tunnels to other ports than 443; https has one all the same
+      proxyTunnel: false, // proxies often refuse tunnels to ports other than 443; https gets a tunnel all the same
     });
   } catch (error) {
     const message =

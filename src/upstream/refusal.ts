@@ -1,8 +1,8 @@
-// The words in which a lookaside server refuses: {"errors":[{"code","message","detail"}]}.
+// The form in which a lookaside server refuses: {"errors":[{"code","message","detail"}]}.
 import { z } from 'zod';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
 
-/** The server's code, in the type of ours: a newer server may know more, which are shown and never switched over. */
+/** The server's code, in the type of ours. A newer server may send others: we show them and never switch over them. */
 export const errorCode = z.custom<ErrorCode>(
   (value) => typeof value === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(value),
 );
@@ -14,7 +14,7 @@ const refusal = z.object({
   errors: z.tuple([z.object({ code: errorCode, message: z.string().max(10_000), detail })]).rest(z.unknown()),
 });
 
-/** The refusal that this answer is, or null when it is none of a lookaside server's. */
+/** The refusal that this answer is; null when the answer is not a refusal of a lookaside server. */
 export function readRefusal(value: unknown): LookasideError | null {
   const read = refusal.safeParse(value);
   if (!read.success) return null;

@@ -1,5 +1,4 @@
-// A signature server somewhere else, asked over HTTP. Every request may be sent twice: the same bytes uploaded again change
-// nothing.
+// A remote signature server, asked over HTTP. Every request may be sent twice: uploading the same bytes again changes nothing.
 import type { z } from 'zod';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
@@ -28,13 +27,13 @@ import {
 import { type AskerOptions, connectAsker, jsonRequest } from './asker.ts';
 import { writeForm } from './form.ts';
 
-/** A lookaside's answer to a number that it does not have is a plain 404. */
+/** A lookaside answers with a plain 404 when it does not have the number. */
 const FOUND_OR_NOT = [200, 404];
 
 const KEYS_AT_ONCE = 8;
 const MAX_RESTARTS = 3;
 
-/** Connects when it is first asked, and only then refuses a proxy of the environment that is none: CONFIG_INVALID. */
+/** Connects at the first request. Only then does it refuse a proxy of the environment that is not valid: CONFIG_INVALID. */
 export function connectSignatureServer(options: AskerOptions): SignatureServer & KeyNames & ServedSignatures {
   const asker = connectAsker(options);
   const { name: server, ask } = asker;
@@ -61,7 +60,7 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
     throw strange(server, `results: ${results.length}, or in another order, for ${parts.length} signatures`);
   }
 
-  /** Parts that fit and whose form does not: the server bounds the form. */
+  /** For parts that fit although their form does not: the server limits the form. */
   async function uploadHalves(parts: readonly BatchPart[], force: boolean): Promise<readonly BatchResult[]> {
     const half = Math.ceil(parts.length / 2);
     const first = await uploadBatch(parts.slice(0, half), { force });
@@ -71,7 +70,7 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
 
   async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
     try {
-      // an image's name holds nothing that a path would have to escape
+      // an image's name holds nothing that has to be escaped in a path
       const { body } = await ask({
         method: 'GET',
         path: `/api/v1/images/${imageName(image)}`,
@@ -101,7 +100,7 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
         }
         return;
       } catch (error) {
-        // the server made its index anew, by which cursors count
+        // the server has rebuilt its index, and cursors count by that
         if (!isCursorRefusal(error) || restarts === MAX_RESTARTS) throw error;
       }
     }

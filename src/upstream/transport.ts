@@ -1,6 +1,6 @@
 // What the two ways to a server have in common: what they carry, for how long they wait, and how an answer is read.
 
-/** With everything that goes into it. */
+/** A request with all that is sent. */
 export interface Outgoing {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /** With the server's own path and the query. */
@@ -34,13 +34,13 @@ export interface Transport {
 export class AnswerTooLarge extends Error {}
 
 export interface Patience {
-  /** For the head of an answer, and between the pieces of its body. */
+  /** How long to wait for the head of an answer, and then for each piece of its body. */
   readonly silenceMs: number;
-  /** From the beginning to the last byte received: against answers that drip. Null: for ever. */
+  /** From the beginning to the last byte received: this ends answers that drip. Null: for ever. */
   readonly totalMs: number | null;
 }
 
-/** Until there is a connection, with TLS where that is spoken. */
+/** How long a connection may take to be made, including TLS. */
 export const CONNECT_MS = 10_000;
 export const PATIENCE: Patience = { silenceMs: 60_000, totalMs: 180_000 };
 /** For an answer whose lines come every half second, for hours: proxies may hold some of them back. */
@@ -61,9 +61,9 @@ export async function readWhole({ body, ...head }: HttpStream): Promise<HttpAnsw
   return { ...head, body: Buffer.concat(pieces) };
 }
 
-/** What ends by a line feed, and what stands behind the last one. @throws as readWhole(), for a line that is too large */
+/** Each line without its line feed, and what follows the last line feed. @throws as readWhole(), for a line that is too large */
 export async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
-  // not node:readline, to which U+2028 ends a line too: JSON may hold it
+  // not node:readline: it ends a line at U+2028 too, which JSON may hold
   let begun: Uint8Array[] = [];
   let length = 0;
   for await (const piece of body) {
