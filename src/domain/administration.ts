@@ -1,5 +1,5 @@
-// What an administrator can ask. The process that owns the data directory answers by service/administration.ts, a server
-// elsewhere by upstream/administration.ts, and test/contract/administration.ts holds both to the same answers.
+// What an administrator can ask. service/administration.ts answers in the process that owns the data directory.
+// upstream/administration.ts asks a server elsewhere. test/contract/administration.ts holds both to the same answers.
 import type { ExportedKey, KeyResult, RemovedKey, ShownKey } from './key.ts';
 import type { KeyFile, KeyReaderName } from './key-readers.ts';
 import type { BatchPart, ImportOptions, ImportResult } from './receipt.ts';
@@ -7,8 +7,8 @@ import type { CreatedToken, ShownToken, WantedToken } from './token.ts';
 import type { FsckOptions, FsckResult, ReindexOptions, TreeCounts } from './upkeep.ts';
 
 /**
- * Every method throws LookasideError with the code of what was refused. Where a server answers, also SERVER_UNREACHABLE,
- * UNAUTHORIZED without a valid token, and DENIED for a token whose role is not enough.
+ * Every method throws LookasideError with the code of the refusal. Where a server answers, it also throws
+ * SERVER_UNREACHABLE, UNAUTHORIZED without a valid token, and DENIED for a token whose role does not allow it.
  */
 export interface Administration {
   about(): Promise<AboutTree>;
@@ -19,9 +19,10 @@ export interface Administration {
   /** @throws DAMAGE_FOUND unless damage is accepted; BUSY when the server stops meanwhile */
   reindex(options: ReindexOptions): Promise<TreeCounts>;
   /**
-   * In the order of the parts; a refused one never stops the others. A part's file name is a full lookaside path,
-   * `sha256:<hex>` of its manifest, or anything: then its verified claim says where it belongs. The same parts again change
-   * nothing. @throws REQUEST_INVALID for a shared tree; STORE_UNAVAILABLE, DISK_FULL, READ_ONLY when nothing more can be stored
+   * The results are in the order of the parts; a refused part never stops the others. A part's file name is a full
+   * lookaside path or `sha256:<hex>` of its manifest. With any other name, the verified claim says where the part
+   * belongs. Sending the same parts again changes nothing. @throws REQUEST_INVALID for a shared tree;
+   * STORE_UNAVAILABLE, DISK_FULL, READ_ONLY when nothing more can be stored
    */
   importBatch(parts: readonly BatchPart[], options: ImportOptions): Promise<readonly ImportResult[]>;
 }
@@ -33,7 +34,7 @@ export interface AboutTree {
 }
 
 export interface KeyAdministration {
-  /** By time of adding. */
+  /** In the order of adding. */
   list(): Promise<readonly ShownKey[]>;
   /**
    * The key of this fingerprint (40 hex digits in either case, with spaces as gpg prints it) or key ID (16).
@@ -41,24 +42,25 @@ export interface KeyAdministration {
    */
   show(name: string): Promise<ExportedKey>;
   /**
-   * One result for each certificate of the file, in their order; one that is refused does not stop the others. What was
-   * taken is durable and in force once this resolves. @throws REQUEST_INVALID when there is none at all; TOO_LARGE
+   * One result for each certificate of the file, in the file's order; a refused certificate does not stop the others.
+   * Accepted certificates are durable and in force once this resolves. @throws REQUEST_INVALID when the file holds no
+   * certificate; TOO_LARGE
    */
   add(untrusted: Uint8Array): Promise<readonly KeyResult[]>;
   /**
-   * The keys of these names, all when there are none, without those that the reader cannot read.
-   * @throws as show(), for the first name that names none
+   * The keys of these names, or all keys when no name is given, without those that the reader cannot read.
+   * @throws as show(), for the first name that names no key
    */
   export(names: readonly string[], reader: KeyReaderName): Promise<KeyFile>;
-  /** What it has signed stays as it is and is of an unknown key from here on. @throws as show() */
+  /** Signatures by the key stay stored, and count as made by an unknown key from now on. @throws as show() */
   remove(name: string): Promise<RemovedKey>;
 }
 
 export interface TokenAdministration {
-  /** In the order in which they were made, revoked and expired ones among them. */
+  /** In the order in which they were made, including revoked and expired ones. */
   list(): Promise<readonly ShownToken[]>;
-  /** With the token's text, which nobody can be shown again. @throws NAME_TAKEN, REQUEST_INVALID */
+  /** The result has the token's text, which can never be shown again. @throws NAME_TAKEN, REQUEST_INVALID */
   create(wanted: WantedToken): Promise<CreatedToken>;
-  /** A second time changes nothing. @throws NOT_FOUND */
+  /** Revoking a second time changes nothing. @throws NOT_FOUND */
   revoke(name: string): Promise<ShownToken>;
 }

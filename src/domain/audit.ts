@@ -1,5 +1,5 @@
-// Audit events: what somebody changed. The leaf is what a tamper-evident log is made over; it names nobody, and binds
-// who it was by a salted hash.
+// Audit events: what somebody changed. A tamper-evident log is made over the leaves. A leaf names nobody; a salted hash
+// binds it to who made the change.
 
 export const AUDIT_ACTIONS = [
   'upload',
@@ -12,9 +12,9 @@ export const AUDIT_ACTIONS = [
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
-/** Who did it and from where. Kept beside the leaf, so that it could be forgotten without breaking the log. */
+/** Who did it and from where. It is kept beside the leaf, so that it can be deleted without breaking the log. */
 export interface AuditPrivate {
-  /** The token's name; `administrator` on the server's machine; `server` for what it did itself. */
+  /** The token's name; `administrator` for commands on the server's machine; `server` for what the server did itself. */
   readonly actor: string;
   readonly address: string | null;
   readonly requestId: string | null;
@@ -29,18 +29,18 @@ export interface NewAuditEvent {
   /** The image's folder (`team/app@sha256=…`), or null. */
   readonly image: string | null;
   readonly signatureSha256: string | null;
-  /** Of the key it is about. */
+  /** The fingerprint of the key that the event is about. */
   readonly fingerprint: string | null;
   /** `created`, `added`, `updated`, `removed`, `revoked`, or the code of a refusal. */
   readonly result: string;
-  /** Of refusals that are told together: how many, and when the first was; `at` is when the last was. */
+  /** For refusals that one event stands for: how many there were, and when the first was; `at` is when the last was. */
   readonly merged?: { readonly count: number; readonly since: Date };
   readonly private: AuditPrivate;
   /** 32 random bytes in hex. */
   readonly salt: string;
 }
 
-/** The private part as it is hashed: RFC 8785 JSON. */
+/** The private part in the form that is hashed: RFC 8785 JSON. */
 export function privateText({ actor, address, requestId, reason }: AuditPrivate): string {
   return canonicalJson({ actor, address, requestId, reason });
 }
@@ -63,13 +63,16 @@ export function leafText(seq: number, privateHash: string, event: NewAuditEvent)
   });
 }
 
-/** RFC 8785 for a flat object: names in order of their UTF-16 units, no blanks, numbers and strings as ECMAScript writes them. */
+/**
+ * RFC 8785 for a flat object: names sorted by their UTF-16 units, no blanks, numbers and strings as ECMAScript writes
+ * them.
+ */
 function canonicalJson(members: Readonly<Record<string, string | number | null>>): string {
   const names = Object.keys(members).sort();
   return JSON.stringify(Object.fromEntries(names.map((name) => [name, wellFormed(members[name] ?? null)])));
 }
 
-// a lone surrogate has no place in RFC 8785
+// RFC 8785 does not allow a lone surrogate
 function wellFormed(value: string | number | null): string | number | null {
   return typeof value === 'string' ? value.replace(/\p{Surrogate}/gu, '\ufffd') : value;
 }

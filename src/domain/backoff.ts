@@ -1,10 +1,11 @@
-// How long to wait before trying again: longer each time, and not all at the same moment.
+// How long to wait before trying again: longer each time, and random, so that clients do not all try at the same
+// moment.
 const FIRST_MS = 250;
 const LONGEST_MS = 10_000;
 
 /**
  * Milliseconds to wait before try number `attempt` + 1 (1 = after the first failure): a random share of a time that
- * doubles up to 10 s, and not less than what the other side asked for. `random` is from 0 to 1.
+ * doubles up to 10 s, but never less than the other side asked for. `random` is from 0 to 1.
  * Source: "full jitter" of the AWS Architecture Blog, Exponential Backoff And Jitter.
  */
 export function backoffMs(attempt: number, random: number, retryAfterMs: number | null): number {

@@ -1,5 +1,5 @@
-// A backup: a folder with a copy of state.db, the owned tree's signatures, a list of them, and backup.json, which is
-// written last and names the others. What is not named there belongs to no finished backup.
+// A backup: a folder with a copy of state.db, the owned tree's signatures, a list of them, and backup.json. backup.json
+// is written last and names the other files. A file that it does not name belongs to no finished backup.
 // Keep in sync with docs/backup.md, "What is in it".
 import { z } from 'zod';
 import { type ImageId, imageFolder, parseLongImageFolder } from './image.ts';
@@ -17,16 +17,16 @@ const MANIFEST = z.object({
   format: z.literal(1),
   /** The version of lookaside that made it. */
   version: z.string(),
-  /** All that was acknowledged before is in it. */
+  /** The backup holds everything that was acknowledged before this time. */
   startedAt: z.iso.datetime(),
   finishedAt: z.iso.datetime(),
-  /** Of a shared tree nothing is kept but what state.db holds. */
+  /** A backup of a shared tree holds only what state.db holds. */
   tree: z.enum(['owned', 'shared']),
   state: z.object({
     file: plainName,
     sha256,
     sizeBytes: count,
-    /** Number of the last audit event in it; 0 when there is none. */
+    /** Number of the last audit event in the copy; 0 when there is none. */
     auditSeq: count,
   }),
   /** The list: a line for each file, as sha256sum writes and checks them. */
@@ -39,7 +39,7 @@ export function manifestText(manifest: BackupManifest): string {
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }
 
-/** Null when it is none, or one of a format that this version does not know. */
+/** Null when the text is no manifest of a backup, or has a format that this version does not know. */
 export function parseManifest(text: string): BackupManifest | null {
   try {
     return MANIFEST.safeParse(JSON.parse(text)).data ?? null;
@@ -62,10 +62,10 @@ export function listLine({ path, sha256: digest }: ListedSignature): string {
 
 const LINE = new RegExp(`^(?<digest>[0-9a-f]{64})  ${BACKUP_TREE}/(?<folder>[^\\\\]+)/(?<name>[^/]+)$`);
 
-/** Null when the line names no signature's place: nothing else is ever written by its name. */
+/** Null when the line does not name a signature's place: restore writes to no other path. */
 export function parseListLine(site: string, line: string): ListedSignature | null {
   const { digest = '', folder = '', name = '' } = LINE.exec(line)?.groups ?? {};
-  // what an older version took is put back as it was; the scan tells that it is too long to be served
+  // A path that an older version accepted is restored as it was; the scan reports that it is too long to be served.
   const image = parseLongImageFolder(site, folder);
   if (image === null || parseSignatureName(name) === null) return null;
   return { path: `${imageFolder(image)}/${name}`, sha256: digest };
@@ -85,7 +85,7 @@ export interface StoredFile {
 
 export interface SourceSignature {
   readonly sha256: string;
-  /** Null: its bytes are damaged. @throws STORE_UNAVAILABLE */
+  /** Null when its bytes are damaged. @throws STORE_UNAVAILABLE */
   readonly load: () => Promise<StoredFile | null>;
 }
 
@@ -97,16 +97,16 @@ export interface BackupSource {
   signaturesOf(image: ImageId): Promise<readonly SourceSignature[]>;
 }
 
-/** Where a backup is made. It may hold an older one, which stays whole until finish(), or one that was cut short. */
+/** Where a backup is made. It may hold an older backup, which stays whole until finish(), or an unfinished one. */
 export interface BackupTarget {
   /** Path of an empty file (mode 0600) for the copy of state.db. */
   readonly stateFile: string;
   /**
-   * Lists the signature, and copies it unless the same bytes are there from before; `lost` when they can be had
-   * nowhere: it is not listed. @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+   * Lists the signature, and copies it unless an earlier backup left the same bytes there. `lost`: the bytes are found
+   * nowhere, and the signature is not listed. @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
    */
   keep(listed: ListedSignature, load: () => Promise<StoredFile | null>): Promise<'kept' | 'copied' | 'lost'>;
-  /** All of it survives a power cut, and from now on this is the backup that the folder holds. */
+  /** Once resolved, the whole backup survives a power cut, and the folder holds this backup instead of an older one. */
   finish(facts: BackupFacts): Promise<BackupManifest>;
 }
 
@@ -123,7 +123,7 @@ export interface BackupFacts {
 export interface Backup {
   readonly manifest: BackupManifest;
   readonly stateFile: string;
-  /** @throws BACKUP_UNUSABLE when the list is not the one that was written */
+  /** @throws BACKUP_UNUSABLE when the list has changed since it was written */
   signatures(): AsyncIterable<ListedSignature>;
   /** Null when no file is there. @throws STORE_UNAVAILABLE */
   read(path: string): Promise<StoredFile | null>;
@@ -132,7 +132,7 @@ export interface Backup {
 /** An empty data directory that is being filled. Until finish() no server starts on it. */
 export interface RestoreTarget {
   write(path: string, file: StoredFile): Promise<void>;
-  /** Copies state.db, whose SHA-256 is told, and puts all into its place. @throws BACKUP_UNUSABLE */
+  /** Copies state.db, checks it against `sha256`, and moves everything into its place. @throws BACKUP_UNUSABLE */
   finish(stateFile: string, sha256: string): Promise<void>;
   /** Leaves the data directory as empty as it was. */
   abandon(): Promise<void>;

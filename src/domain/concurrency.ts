@@ -1,15 +1,15 @@
 // Running asynchronous work with a bound.
 
 /**
- * Runs `act` over the items, at most `limit` at once. After the first failure none is begun any more; it is thrown
- * once those under way have ended.
+ * Runs `act` over the items, at most `limit` at once. After the first failure it starts no more; it throws that failure
+ * once the running ones have ended.
  */
 export async function forEachConcurrently<T>(
   items: AsyncIterable<T> | Iterable<T>,
   limit: number,
   act: (item: T) => Promise<void>,
 ): Promise<void> {
-  // kept until the end: a job may fail while nobody waits for it, as the next item is being fetched
+  // kept until the end: a job may fail while the next item is being fetched, when nobody awaits the job
   const failures: unknown[] = [];
   let running = 0;
   let onEnd: () => void = () => undefined;
@@ -36,7 +36,7 @@ export async function forEachConcurrently<T>(
   if (failures.length > 0) throw failures[0];
 }
 
-/** The results of `act` in the order of the items, worked out ahead, at most `limit` at once. */
+/** The results of `act` in the order of the items, computed ahead, at most `limit` at once. */
 export async function* mapInOrder<T, R>(
   items: AsyncIterable<T>,
   limit: number,
@@ -45,7 +45,7 @@ export async function* mapInOrder<T, R>(
   const ahead: Promise<R>[] = [];
   for await (const item of items) {
     const result = act(item);
-    // a failure is met in its turn; until then it must not count as unhandled
+    // a failure is thrown in its turn; until then it must not count as unhandled
     result.catch(() => undefined);
     ahead.push(result);
     const first = ahead.length < limit ? undefined : ahead.shift();
@@ -67,8 +67,8 @@ export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) =>
 }
 
 /**
- * Lets callers of the same key share one run that begins after all of them have asked. One that is under way already
- * may have passed what they ask it for, so it is none of theirs.
+ * Lets callers of the same key share one run that begins after all of them have asked. A run that has already begun may
+ * have passed the point that they ask about, so they wait for the next one.
  */
 export function createSharedRuns<T = void>(): (key: string, act: () => Promise<T>) => Promise<T> {
   const underWay = new Map<string, Promise<T>>();
@@ -81,7 +81,7 @@ export function createSharedRuns<T = void>(): (key: string, act: () => Promise<T
   }
 
   async function beginAfter(key: string, before: Promise<T>, act: () => Promise<T>): Promise<T> {
-    await before.catch(() => undefined); // told to those whose run it was
+    await before.catch(() => undefined); // the callers of that run get its failure
     next.delete(key);
     return begin(key, act);
   }
@@ -96,7 +96,7 @@ export function createSharedRuns<T = void>(): (key: string, act: () => Promise<T
 }
 
 export interface Turns {
-  /** Runs `act` once all that was asked for under the same key has ended, failed or not. */
+  /** Runs `act` once everything asked for earlier under the same key has ended, failed or not. */
   take<T>(key: string, act: () => Promise<T>): Promise<T>;
   /** Whether somebody has the key's turn or waits for it. */
   isTaken(key: string): boolean;
@@ -126,12 +126,15 @@ export function createTurns(): Turns {
 }
 
 export interface Versions {
-  /** Equal at two moments: the key was not changed in between. Unequal says little: it may be forgotten history. */
+  /**
+   * Equal numbers at two moments mean that the key did not change in between. Unequal ones prove nothing: the number of
+   * a forgotten key grows too.
+   */
   of(key: string): number;
   change(key: string): void;
 }
 
-/** Tells what began before a change from what began after it, for any number of keys in bounded memory. */
+/** Distinguishes what began before a change from what began after it, for any number of keys in bounded memory. */
 export function createVersions(keysKept = 10_000): Versions {
   // in the order of their last change
   const changes = new Map<string, number>();

@@ -2,7 +2,7 @@
 
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** `90d`, `15m`, `30s`, `250ms`; null for anything else, and for none at all. */
+/** Milliseconds in `90d`, `15m`, `30s` or `250ms`; null for any other text, and for zero. */
 export function durationMs(text: string): number | null {
   const match = /^([0-9]{1,9})(ms|s|m|h|d)$/.exec(text);
   const unit = UNIT_MS[match?.[2] ?? ''];

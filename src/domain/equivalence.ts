@@ -2,7 +2,7 @@
 import type { IndexedSignature } from './ports.ts';
 import type { Obstacle, SignatureForm } from './verdict.ts';
 
-/** What readers judge a good signature by. */
+/** The facts by which readers judge a good signature. */
 export type Judged = Pick<
   IndexedSignature,
   'fingerprint' | 'signingFingerprint' | 'dockerReference' | 'form' | 'expiresAt' | 'traits'
@@ -10,12 +10,12 @@ export type Judged = Pick<
 
 /**
  * Whether every reader that accepts `other` accepts `one` as well, now and later. Both are good signatures of the same
- * manifest. A signature whose traits are not known stands in for none.
+ * manifest. A signature whose traits are unknown stands in for no other.
  */
 export function standsInFor(one: Judged, other: Judged): boolean {
   return (
     saysTheSame(one, other) &&
-    // clients before August 2025 take primary keys alone, and a subkey can be revoked by itself
+    // clients before August 2025 accept only primary keys, and a subkey can be revoked by itself
     one.signingFingerprint === other.signingFingerprint &&
     lastsAsLong(one.expiresAt, other.expiresAt) &&
     isReadAsWidely(one, other)
@@ -31,12 +31,12 @@ export function saysTheSame(one: Judged, other: Judged): boolean {
   );
 }
 
-/** Whether both are one signature: anybody can write it with other unsigned bytes. */
+/** Whether both are the same signature, even with different bytes: anybody can change the unsigned bytes. */
 export function isSameSignature(one: Judged, other: Judged): boolean {
   return one.traits !== null && one.traits.signedSha256 === other.traits?.signedSha256;
 }
 
-/** Null: for ever. */
+/** Null means for ever. */
 function lastsAsLong(one: Date | null, other: Date | null): boolean {
   return one === null || (other !== null && one >= other);
 }
@@ -54,7 +54,9 @@ function obstaclesOf(form: SignatureForm | null, obstacles: readonly Obstacle[])
   return form === null || form === 'binary' ? obstacles : [...obstacles, ...FORM_OBSTACLES[form]];
 }
 
-/** What keeps some readers from a form: OpenShift, Pulp and clients before containers/image 5.22 read binary ones alone. */
+/**
+ * What keeps some readers from a form: OpenShift, Pulp and clients before containers/image 5.22 read only binary ones.
+ */
 const FORM_OBSTACLES: Readonly<Record<Exclude<SignatureForm, 'binary'>, readonly string[]>> = {
   tagged: ['tag'],
   'tagged-cleartext': ['tag', 'cleartext'],

@@ -1,7 +1,7 @@
-// The one error type that callers may meet. Codes are a closed set: http/errors.ts gives each a status,
-// and a new code without one does not compile.
+// The only error type that callers may meet. Codes are a closed set: http/errors.ts gives each code a status, and a new
+// code without a status does not compile.
 
-/** Why a signature is not taken, or not good. */
+/** Why a signature is refused, or is not good. */
 export type RefusalCode =
   | 'TOO_LARGE'
   | 'EMPTY'
@@ -74,7 +74,7 @@ export class LookasideError extends Error {
   }
 }
 
-/** Whether `error` is a LookasideError, of the given code if one is named. */
+/** Whether `error` is a LookasideError, and has the given code if one is given. */
 export function isLookasideError(error: unknown, code?: ErrorCode): error is LookasideError {
   return error instanceof LookasideError && (code === undefined || error.code === code);
 }

@@ -1,11 +1,11 @@
-// Who holds a data directory, as the holder wrote it down. It is for a sentence alone: whether the directory is held
-// is the lock's to say, and a holder that was killed leaves its text behind.
+// Who holds a data directory, as the holder wrote it down. Only messages use this text. The lock alone decides whether
+// the directory is held, because a killed holder leaves its text behind.
 import { z } from 'zod';
 
 export interface Holder {
-  /** The words of the command line that began it, without options: `serve`, `token create`. */
+  /** The words of the command line that started it, without options: `serve`, `token create`. */
   readonly command: string;
-  /** In the holder's own numbering, which in a container is not that of the host. */
+  /** As the holder sees it: in a container this is not the process number on the host. */
   readonly pid: number;
   readonly host: string;
   readonly since: Date;
@@ -23,7 +23,7 @@ export function holderText(holder: Holder): string {
   return `${JSON.stringify(holder)}\n`;
 }
 
-/** Null when the text is none of ours, or was read while it was being written. */
+/** Null when lookaside did not write the text, or it was read while being written. */
 export function parseHolder(text: string): Holder | null {
   try {
     return HOLDER.safeParse(JSON.parse(text)).data ?? null;
@@ -37,7 +37,7 @@ export function describeHolder({ command, pid, host, since }: Holder): string {
   return `lookaside ${command} (process ${pid} on host ${host}, since ${since.toISOString()})`;
 }
 
-/** Whether it answers on the socket of the data directory. */
+/** Whether the holder answers on the socket of the data directory. */
 export function isServer({ command }: Pick<Holder, 'command'>): boolean {
   return command === 'serve';
 }

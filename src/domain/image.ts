@@ -11,7 +11,7 @@ export const DEFAULT_SITE = 'default';
 /**
  * `layout` `repository`: `path` is the repository path without the registry's host (`team/app`).
  * `layout` `release` (OpenShift): `path` is the folder in which the image stands, empty at the top.
- * `hex` is lower case, 64, 96 or 128 digits as the algorithm says. Only parseTarget and parseImageFolder make one
+ * `hex` is lower case, 64, 96 or 128 digits as the algorithm requires. Only parseTarget and parseImageFolder make one
  * from text, so a file name built from it cannot leave the tree.
  */
 export interface ImageId {
@@ -31,7 +31,7 @@ export function imageFolder(image: ImageId): string {
   return image.path === '' ? digest : `${image.path}/${digest}`;
 }
 
-// an image is never changed, and the same object comes back for the same request
+// an image never changes, and the same request often brings the same object
 const keys = new WeakMap<ImageId, string>();
 
 /** A key unique over sites, for maps. A site's name has no slash. */
@@ -43,9 +43,9 @@ export function imageKey(image: ImageId): string {
   return key;
 }
 
-// One component of a repository path or folder. Wider than Docker's grammar (capitals, `~`, `+`), because a
-// configured base URL may end in any folder of an adopted tree; a leading dot never, which keeps `.`, `..`,
-// `.lookaside` and temporary names out.
+// One component of a repository path or folder. It allows more than Docker's grammar (capitals, `~`, `+`), because a
+// configured base URL may end in any folder of an adopted tree. It never begins with a dot, which keeps out `.`, `..`,
+// `.lookaside` and temporary names.
 const COMPONENT = '[A-Za-z0-9_][A-Za-z0-9._~+-]*';
 const PATH = `${COMPONENT}(?:/${COMPONENT})*`;
 const DIGEST =
@@ -60,7 +60,7 @@ export function parseImageFolder(site: string, folder: string): ImageId | null {
   return image === null || lengthFault(image.path, folder) !== null ? null : image;
 }
 
-/** As parseImageFolder, of any length: for what was written before paths had a limit. */
+/** As parseImageFolder, but for any length: for folders that were written before paths had a limit. */
 export function parseLongImageFolder(site: string, folder: string): ImageId | null {
   const groups = IMAGE_FOLDER.exec(folder)?.groups;
   if (groups === undefined) return null;
@@ -78,20 +78,20 @@ export function isNamespaceFolder(folder: string): boolean {
 }
 
 /**
- * Why this is no folder of an image, or above images, although its names would do: it is too long. In words for people;
- * null for every other folder.
+ * In words for people, why the folder is too long to be an image's folder or one above images, although its names would
+ * be valid. Null for every other folder.
  */
 export function whyTooLong(folder: string): string | null {
   const path = parseLongImageFolder('', folder)?.path ?? (FOLDER.test(folder) ? folder : null);
   return path === null ? null : lengthFault(path, folder);
 }
 
-/** As whyTooLong, of an image's or a repository's name: `team/app@sha256:<hex>`, `team/app`. */
+/** As whyTooLong, for an image's or a repository's name: `team/app@sha256:<hex>`, `team/app`. */
 export function whyNameTooLong(name: string): string | null {
   return name.includes('=') ? null : whyTooLong(name.replace(':', '='));
 }
 
-/** Of text that the grammar takes, which is ASCII. */
+/** Both texts match the grammar, so they are ASCII and a character is a byte. */
 function lengthFault(path: string, folder: string): string | null {
   if (path.length > MAX_PATH_BYTES) {
     return `the path ${quoted(path)} has ${path.length} bytes, and registries take ${MAX_PATH_BYTES} at most; use a shorter one`;
@@ -105,7 +105,7 @@ function lengthFault(path: string, folder: string): string | null {
 
 const HEX_LENGTH: Record<Algorithm, number> = { sha256: 64, sha384: 96, sha512: 128 };
 
-/** What `sha256:<hex>` says, or null: lower-case hex digits, 64, 96 or 128 as the algorithm says. */
+/** The digest in `sha256:<hex>`, or null: lower-case hex digits, 64, 96 or 128 as the algorithm requires. */
 export function parseDigest(text: string): Digest | null {
   const [name, hex = '', ...rest] = text.split(':');
   const algorithm = ALGORITHMS.find((known) => known === name);
@@ -115,7 +115,7 @@ export function parseDigest(text: string): Digest | null {
 
 /** The image as people write it in the API: `team/app@sha256:<hex>`, `openshift/release/sha256:<hex>`. */
 export function imageName(image: ImageId): string {
-  return imageFolder(image).replace('=', ':'); // the digest's is the only one
+  return imageFolder(image).replace('=', ':'); // the only = is the one in the digest
 }
 
 /** The image of that name, or null; the inverse of imageName. */

@@ -1,11 +1,12 @@
-// What is kept beside prepared bytes until they are a whole signature: enough to end, after a crash, what was begun.
+// What is kept beside prepared bytes until they are a complete signature: enough to finish, after a crash, what was
+// begun.
 import { z } from 'zod';
 import { AUDIT_ACTIONS, type NewAuditEvent } from './audit.ts';
 import { type ImageId, imageFolder, parseImageFolder } from './image.ts';
 
 interface Intended {
   readonly image: ImageId;
-  /** Of the bytes, 64 lower-case hex digits. */
+  /** SHA-256 of the bytes, 64 lower-case hex digits. */
   readonly sha256: string;
   readonly event: NewAuditEvent;
 }
@@ -16,7 +17,7 @@ export interface UploadIntent extends Intended {
   readonly storedAt: Date;
 }
 
-/** An uploaded signature that is put back where another program overwrote it. */
+/** Puts an uploaded signature back where another program overwrote it. */
 export interface RestoreIntent extends Intended {
   readonly kind: 'restore';
 }
@@ -29,7 +30,7 @@ export function intentText(intent: Intent): string {
   return JSON.stringify({ v: 1, site: image.site, folder: imageFolder(image), ...rest });
 }
 
-/** Null when the text is none of ours, or cut short. */
+/** Null when lookaside did not write the text, or when it is cut short. */
 export function parseIntent(text: string): Intent | null {
   let value: unknown;
   try {

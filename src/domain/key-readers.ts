@@ -1,15 +1,15 @@
-// Which clients read which registered keys, as far as it follows from the keys themselves.
+// Which clients read which registered keys, as far as the keys themselves decide it.
 import type { KeyWarning, RegisteredKey } from './key.ts';
 
-/** What clients are built with. What is registered is of version 4 alone, so that every gpg reads all of it. */
+/** What clients are built with. Only keys of version 4 are registered, so every gpg reads all of them. */
 export const KEY_READERS = ['gpg-2.2', 'gpg-2.4', 'sequoia', 'openshift'] as const;
 export type KeyReaderName = (typeof KEY_READERS)[number];
 
 /** Registered keys in one file for clients of one kind. */
 export interface KeyFile {
-  /** ASCII armour, all in one block: some clients read no second one. Null when no key is in it. */
+  /** ASCII armour, all keys in one block: some clients read no second block. Null when it holds no key. */
   readonly armored: string | null;
-  /** In the order of adding, or in that in which they were named. */
+  /** In the order of adding, or in the order in which the keys were named. */
   readonly leftOut: readonly KeyLeftOut[];
 }
 
@@ -18,7 +18,7 @@ export interface KeyLeftOut {
   readonly reason: string;
 }
 
-/** Null when the readers take the key. */
+/** Null when these readers accept the key. */
 export function whyUnreadable(
   { algorithm, subkeys }: Pick<RegisteredKey, 'algorithm' | 'subkeys'>,
   warnings: readonly KeyWarning[],

@@ -1,4 +1,4 @@
-// A key: an OpenPGP certificate, named by its primary fingerprint (40 upper-case hex digits; version 4 alone).
+// A key: an OpenPGP certificate, named by its primary fingerprint (40 upper-case hex digits; only version 4).
 import { type ErrorCode, LookasideError } from './errors.ts';
 
 export interface KeyPart {
@@ -28,7 +28,7 @@ export interface RegisteredKey extends KeyDetails {
   readonly certificate: Uint8Array;
 }
 
-/** Beside what is taken: what of it was left out, and which clients will not do with it. */
+/** Warnings about an accepted key: which parts were left out, and which clients cannot use it. */
 export const KEY_WARNING_CODES = ['SUBKEY_LEFT_OUT', 'GPG_CANNOT_IMPORT', 'BOUND_BY_SHA1'] as const;
 
 export interface KeyWarning {
@@ -36,14 +36,14 @@ export interface KeyWarning {
   readonly message: string;
 }
 
-/** A revoked key is never valid again, an expired one may be prolonged. */
+/** A revoked key is never valid again; an expired one may be extended. */
 export type KeyState = 'valid' | 'expired' | 'revoked';
 
 export interface ShownPart extends KeyPart {
   readonly state: KeyState;
 }
 
-/** A key as people and programs are shown it. */
+/** A key as answers show it to people and programs. */
 export interface ShownKey extends ShownPart {
   /** The primary one first. Hostile text: escape where shown. */
   readonly userIds: readonly string[];
@@ -58,12 +58,12 @@ export interface ExportedKey extends ShownKey {
   readonly armored: string;
 }
 
-/** What taking a key away has changed. */
+/** What the removal of a key has changed. */
 export interface RemovedKey {
   readonly fingerprint: string;
   /** Hostile text: escape where shown. */
   readonly userIds: readonly string[];
-  /** How many stored signatures verified by it until now; null when that could not be told. */
+  /** How many stored signatures it verified until now; null when the index could not answer. */
   readonly signatures: number | null;
 }
 
@@ -80,7 +80,7 @@ export type KeyResult =
     }
   | {
       readonly result: 'refused';
-      /** Null when it could not be told. */
+      /** Null when it could not be read. */
       readonly fingerprint: string | null;
       readonly code: ErrorCode;
       readonly message: string;
@@ -95,14 +95,15 @@ export function isFingerprint(text: string): boolean {
   return FINGERPRINT.test(text);
 }
 
-/** NOT_FOUND, for whoever names a key that is not registered. */
+/** The error NOT_FOUND for a key that is not registered. */
 export function unknownKey(wanted: string): LookasideError {
   const what = isFingerprint(wanted) ? `no key ${wanted}` : `no key with the ID ${wanted}`;
   return new LookasideError('NOT_FOUND', `${what} is registered; see: lookaside key list`);
 }
 
 /**
- * The fingerprint (40 upper-case hex digits) or key ID (16) that is meant, which may be in either case and with spaces as gpg prints it.
+ * The fingerprint (40 upper-case hex digits) or key ID (16) in the text, which may have either case, and spaces as gpg
+ * prints them.
  * @throws LookasideError REQUEST_INVALID when it is neither
  */
 export function parseKeyName(name: string): string {

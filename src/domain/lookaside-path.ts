@@ -8,7 +8,7 @@ import {
 } from './image.ts';
 import { MAX_NAME_BYTES, MAX_TARGET_BYTES } from './limits.ts';
 
-/** First path segments that are the server's own, unless the path is a signature's. */
+/** First path segments that belong to the server itself, unless the path is a signature's. */
 export const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
   'api',
   'keys',
@@ -26,7 +26,7 @@ export const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
 ]);
 
 export type Target =
-  /** `number` null: a name that no client can ask for with success (`signature-0`, `signature-01`, `index.json`). */
+  /** `number` is null for a name that no client can fetch (`signature-0`, `signature-01`, `index.json`). */
   | { readonly kind: 'signature'; readonly image: ImageId; readonly number: number | null }
   /** The page of an image's set. */
   | { readonly kind: 'image-page'; readonly image: ImageId }
@@ -35,11 +35,12 @@ export type Target =
   /** The page of a folder above images; empty at the top. */
   | { readonly kind: 'folder-page'; readonly folder: string }
   /**
-   * One of the server's own routes: the path decoded, with single slashes, without the prefix. `image` where the path
-   * is an image's folder too, with or without the final slash, of a repository named like one of our own segments.
+   * One of the server's own routes: the path decoded, with single slashes, without the prefix. `image` is set where the
+   * path is also an image's folder, with or without the final slash, because a repository is named like one of our
+   * segments.
    */
   | { readonly kind: 'own'; readonly path: string; readonly image: ImageId | null }
-  /** `tooLong`: it would be a signature's or an image's path if it were shorter; in words for people. */
+  /** `tooLong`, in words for people: a shorter path of this form would be a signature's or an image's. */
   | { readonly kind: 'nothing'; readonly tooLong?: string };
 
 const NOTHING: Target = { kind: 'nothing' };
@@ -51,8 +52,8 @@ export function parseSignatureName(name: string): number | null {
 }
 
 /**
- * What the raw request target names. Decoded once; runs of slashes fold into one; the query is not looked at;
- * `%2F` is never a slash and never a name. `prefix` is empty or `/like/this`, and is cut from the front.
+ * What the raw request target names. It is decoded once; runs of slashes become one; the query is ignored; `%2F` is
+ * neither a slash nor part of a name. `prefix` is empty or `/like/this`, and is removed from the front.
  * Rules: signature-protocols.md of containers/image, "Path structure"; `..` and hidden names never parse.
  */
 export function parseTarget(site: string, prefix: string, rawTarget: string): Target {
@@ -81,9 +82,9 @@ export function parseTarget(site: string, prefix: string, rawTarget: string): Ta
   return isNamespaceFolder(folder) ? { kind: 'folder-page', folder } : NOTHING;
 }
 
-/** Why neither the path nor what is above its last name is an image's folder, if that is for its length alone. */
+/** Why neither the path nor its parent is an image's folder, if length is the only reason; else null. */
 function whyNoImage(below: string): string | null {
-  // most of what names nothing is short, and costs no more for this
+  // most unknown paths are short, so this check costs them nothing
   if (below.length <= MAX_NAME_BYTES || !below.includes('=')) return null;
   for (const folder of [below.slice(0, below.lastIndexOf('/')), below]) {
     if (parseLongImageFolder('', folder) !== null) return whyTooLong(folder);
@@ -91,7 +92,7 @@ function whyNoImage(below: string): string | null {
   return null;
 }
 
-/** The path of the target decoded, with single slashes; null when it is no path or hides a slash or NUL. */
+/** The target's decoded path with single slashes; null when it is no path, or when an escape hides a slash or NUL. */
 function decodePath(rawTarget: string): string | null {
   const query = rawTarget.indexOf('?');
   const encoded = withoutAuthority(query === -1 ? rawTarget : rawTarget.slice(0, query));
@@ -101,7 +102,7 @@ function decodePath(rawTarget: string): string | null {
   return decoded.includes('//') ? decoded.replace(/\/{2,}/g, '/') : decoded;
 }
 
-// RFC 9112 section 3.2.2: a server must accept the absolute form.
+// RFC 9112 section 3.2.2: a server must accept the absolute form of a target.
 function withoutAuthority(target: string): string {
   if (target.startsWith('/')) return target;
   const authority = /^https?:\/\/[^/]+/i.exec(target)?.[0];

@@ -1,5 +1,5 @@
-// What a manifest is to be, so that all clients read it alike: its digest is then that of its bytes, as containers/image
-// computes it (manifest.Digest).
+// What a manifest must be so that all clients read it alike. Its digest is then the digest of its bytes, as
+// containers/image computes it (manifest.Digest).
 import { LookasideError } from './errors.ts';
 import { type JsonValue, readJson } from './strict-json.ts';
 import { quoted } from './text.ts';
@@ -13,8 +13,9 @@ const LATER_TYPES: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Refuses what readers could take for different things: no JSON, and a member that matters twice or in other letters (Go
- * ignores case). Refuses Docker's schema 1 too: its digest is that of a part of it. @throws LookasideError CONFIG_INVALID
+ * Refuses what readers could understand differently: text that is not JSON, and an important member that stands twice
+ * or in other case (Go ignores case). Also refuses Docker's schema 1, whose digest covers only a part of the manifest.
+ * @throws LookasideError CONFIG_INVALID
  */
 export function requireManifest(manifest: Uint8Array): void {
   if (!isSchema1(manifest)) return;
@@ -24,10 +25,13 @@ export function requireManifest(manifest: Uint8Array): void {
   );
 }
 
-/** Whether it is of Docker's schema 1, signed or not. @throws LookasideError CONFIG_INVALID when clients do not agree on that */
+/**
+ * Whether it is a manifest of Docker's schema 1, signed or not. @throws LookasideError CONFIG_INVALID when clients do
+ * not agree on that
+ */
 export function isSchema1(manifest: Uint8Array): boolean {
   const document = objectOf(manifest);
-  memberOf(document, 'signatures'); // by which containers/image tells a signed one
+  memberOf(document, 'signatures'); // containers/image recognises a signed one by this
   const type = memberOf(document, 'mediaType');
   const version = memberOf(document, 'schemaVersion');
   if (type !== null && type.kind !== 'string') return refuse('mediaType is not a string');
@@ -57,7 +61,7 @@ function memberOf({ members }: JsonObject, name: string): JsonValue | null {
   return found.value.kind === 'null' ? null : found.value;
 }
 
-/** Equal for names that Go takes for each other, as U+017F for s and U+212A for k. */
+/** Equal for names that Go treats as the same; Go takes U+017F for s and U+212A for k. */
 function folded(name: string): string {
   return name.toUpperCase().toLowerCase();
 }
