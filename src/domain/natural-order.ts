@@ -1,4 +1,4 @@
-// The order people expect of numbered names: signature-2 before signature-10.
+// The order that people expect for numbered names: signature-2 before signature-10.
 
 /** A key whose plain byte order is the natural order of names (ASCII). Digit runs compare as whole numbers. */
 export function naturalKey(name: string): string {

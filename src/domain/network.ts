@@ -1,6 +1,6 @@
-// Where a client comes from, for what one client may use up.
+// The network that a client comes from, for limits on what one client may use.
 
-/** The address itself; of IPv6 its /64, which is what one customer has. */
+/** The address itself for IPv4; for IPv6 its /64, which is what one customer has. */
 export function networkOf(address: string): string {
   if (!address.includes(':')) return address;
   const [head = '', tail = ''] = (address.split('%', 1)[0] ?? '').split('::', 2);

@@ -1,4 +1,4 @@
-// Whether a signature belongs where it stands: what its verified claim says, held against the image.
+// Whether a signature belongs where it is stored: compares its verified claim with the image.
 import { LookasideError } from './errors.ts';
 import { type ImageId, imageFolder, whyTooLong } from './image.ts';
 import { parseTarget } from './lookaside-path.ts';
@@ -15,8 +15,8 @@ export function digestRefusal(image: ImageId, claim: Claim): Refusal | null {
 }
 
 /**
- * Null when clients that pull by this repository path could accept the claimed name. The release layout has no
- * repository in its path, so nothing to hold it against.
+ * Null when clients that pull by this repository path could accept the claimed name. The release layout has no repository in
+ * its path, so there is nothing to compare with.
  */
 export function repositoryRefusal(image: ImageId, claim: Claim): Refusal | null {
   if (image.layout === 'release') return null;
@@ -28,13 +28,13 @@ export function repositoryRefusal(image: ImageId, claim: Claim): Refusal | null 
   };
 }
 
-/** Where the claim itself says that it belongs; null when its reference names no repository, or one that no tree holds. */
+/** The image that the claim names; null when its reference names no repository, or one whose name is too long for a tree. */
 export function claimedImage(site: string, claim: Claim): ImageId | null {
   const image = namedImage(site, claim);
   return image === null || whyTooLong(imageFolder(image)) !== null ? null : image;
 }
 
-/** Of a claim whose repository no tree holds, because its name is too long; else null. */
+/** The error for a claim whose repository name is too long for a tree; else null. */
 export function tooLongClaim(claim: Claim): LookasideError | null {
   const image = namedImage('', claim);
   const why = image === null ? null : whyTooLong(imageFolder(image));
@@ -48,7 +48,7 @@ function namedImage(site: string, { algorithm, hex, dockerReference }: Claim): I
 
 /**
  * The image when a file's name is a full lookaside path, with or without `signature-N`; else null.
- * @throws LookasideError PATH_INVALID when it would be one if it were shorter
+ * @throws LookasideError PATH_INVALID when only its length keeps it from being one
  */
 export function imageNamed(site: string, fileName: string): ImageId | null {
   const target = parseTarget(site, '', `/${fileName.replace(/^\/+/, '')}`);

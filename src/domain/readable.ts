@@ -1,11 +1,11 @@
-// What a client could read of a stored file. One file outside these rules fails every pull of its image, so it is
-// left out of the set. Source: containers/image internal/signature/signature.go (FromBlob) and iolimits.
+// Whether clients could read a stored file. One file outside these rules fails every pull of its image, so it is left out of
+// the set. Source: containers/image internal/signature/signature.go (FromBlob) and iolimits.
 import { MAX_SIGNATURE_BYTES } from './limits.ts';
 
 export type Unreadable = 'empty' | 'too-large' | 'first-byte' | 'format';
 
-// Compressed data, one-pass signature and signature packets, old and new headers. 0x3D stands where 0x93 was meant:
-// a slip in the clients' table, which they do accept.
+// Compressed data, one-pass signature and signature packets, old and new headers. 0x3D stands in place of 0x93: a mistake in
+// the clients' own table, so they do accept it.
 const OPENPGP_FIRST_BYTES: ReadonlySet<number> = new Set([
   0xa0, 0xa1, 0xa2, 0xa3, 0xc8, 0x90, 0x91, 0x92, 0x3d, 0xc4, 0x88, 0x89, 0x8a, 0x8b, 0xc2,
 ]);
@@ -19,7 +19,7 @@ export function whyUnreadable(bytes: Uint8Array): Unreadable | null {
   return OPENPGP_FIRST_BYTES.has(first) ? null : 'first-byte';
 }
 
-// The tagged form, since 5.22: NUL, format name, line feed, data. Any other name fails the whole read.
+// The tagged form, since containers/image 5.22: NUL, format name, line feed, data. Any other name fails the whole read.
 function isTagged(bytes: Uint8Array): boolean {
   const lineEnd = bytes.indexOf(0x0a);
   if (lineEnd === -1 || lineEnd > 64) return false;
@@ -28,14 +28,14 @@ function isTagged(bytes: Uint8Array): boolean {
   return name === 'sigstore-json' && isCosignBlob(bytes.subarray(lineEnd + 1));
 }
 
-// What Go's decoder checks of each member. It takes their names in any case, by simple folding as `iu` does.
+// What Go's decoder checks in each member. It accepts names in any case, by simple folding as `iu` does.
 const COSIGN_MEMBERS: readonly (readonly [name: RegExp, isRight: (value: unknown) => boolean])[] = [
   [/^mimeType$/iu, isNullOrString],
   [/^payload$/iu, isNullOrBase64],
   [/^annotations$/iu, isNullOrStringMap],
 ];
 
-// Go's decoder takes an object whose known members are absent, null or of the right type.
+// Go's decoder accepts an object whose known members are absent, null or of the right type.
 function isCosignBlob(data: Uint8Array): boolean {
   let value: unknown;
   try {

@@ -1,4 +1,4 @@
-// What becomes of uploads, as their senders are told.
+// The results of uploads, as their senders get them.
 import type { ErrorCode } from './errors.ts';
 import type { State } from './state.ts';
 
@@ -19,7 +19,7 @@ export interface Warning {
   readonly message: string;
 }
 
-/** What the uploader is told. */
+/** The answer to an uploader. */
 export interface Receipt {
   /** Below the site: `/team/app@sha256=<hex>/signature-2`, without the server's prefix. */
   readonly path: string;
@@ -32,15 +32,15 @@ export interface Receipt {
   readonly manifestDigest: string;
   readonly dockerReference: string;
   readonly signedAt: Date;
-  /** Of the bytes that are there: those of the equivalent one when that was found. */
+  /** SHA-256 of the stored bytes: those of the equivalent signature when there is one. */
   readonly signatureSha256: string;
-  /** Null when the bytes that are there were not uploaded to us. */
+  /** Null when the stored bytes were not uploaded to this server. */
   readonly auditSeq: number | null;
   readonly warnings: readonly Warning[];
 }
 
 export interface BatchPart {
-  /** Of a part over MAX_SIGNATURE_BYTES one byte more than that: enough to refuse it. */
+  /** A part over MAX_SIGNATURE_BYTES is cut to one byte more than that: enough to refuse it. */
   readonly bytes: Uint8Array;
   /** As the client named it, path and all; null when it did not. */
   readonly fileName: string | null;
@@ -60,16 +60,16 @@ interface Imported {
   readonly part: number;
   /** `team/app@sha256:<hex>`. */
   readonly image: string;
-  /** The one under which clients get it; null when nothing was stored yet. */
+  /** The number under which clients get it; null when nothing is stored yet. */
   readonly number: number | null;
   readonly signatureSha256: string;
-  /** Null when it was not uploaded or imported. */
+  /** Null when the signature was neither uploaded nor imported. */
   readonly auditSeq: number | null;
 }
 
 export type ImportResult =
   | (Imported & { readonly result: 'created'; readonly state: State })
-  /** The same bytes are there already. */
+  /** The same bytes are already stored. */
   | (Imported & { readonly result: 'exists' })
   | {
       readonly part: number;

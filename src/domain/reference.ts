@@ -26,13 +26,13 @@ const REMAINDER = new RegExp(
   `^(?<path>${PATH_COMPONENT}(?:/${PATH_COMPONENT})*)(?::(?<tag>\\w[\\w.-]{0,127}))?(?:@(?<digest>.+))?$`,
 );
 
-// an image's ID, which is no name
+// an image's ID, which is not a name
 const IDENTIFIER = /^[a-f0-9]{64}$/;
 
 /**
- * Null when a policy could not parse it. A first component is the domain when it has a dot, a colon or a capital, or
- * is `localhost`. One that looks like a domain and is none (`my_host.local/app`) is refused: distribution takes it
- * for a path without domain, from which nothing can be pulled.
+ * Null when a policy could not parse it. The first component is the domain when it has a dot, a colon or a capital, or is
+ * `localhost`. A component that looks like a domain but is not valid as one (`my_host.local/app`) is refused: distribution
+ * reads it as a path without domain, from which nothing can be pulled.
  */
 export function parseReference(text: string): DockerReference | null {
   if (text.length > MAX_REFERENCE_BYTES || IDENTIFIER.test(text)) return null;

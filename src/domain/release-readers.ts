@@ -1,5 +1,6 @@
-// What keeps OpenShift from a good signature where it lies. Its readers are the cluster-version operator (library-go, with
-// golang.org/x/crypto/openpgp: nine numbers, a signature that it cannot read is passed over) and oc-mirror (the first alone).
+// What keeps OpenShift from reading a good signature at its place. OpenShift has two readers: the cluster-version operator
+// (library-go, with golang.org/x/crypto/openpgp) reads nine numbers and skips a signature that it cannot read; oc-mirror
+// reads only the first.
 import type { ImageId } from './image.ts';
 import type { KeyDetails } from './key.ts';
 import { LAST_OPENSHIFT_NUMBER } from './limits.ts';
@@ -7,14 +8,14 @@ import type { Warning } from './receipt.ts';
 
 export interface PlacedSignature {
   readonly image: Pick<ImageId, 'layout'>;
-  /** The one under which clients get it. */
+  /** The number under which clients get it. */
   readonly number: number;
   readonly signingFingerprint: string | null;
   /** The registered key; null when it is not known. */
   readonly key: Pick<KeyDetails, 'fingerprint' | 'algorithm' | 'subkeys'> | null;
 }
 
-/** Empty when its readers read it. In the repository layout they look at nothing but how many there are. */
+/** Empty when OpenShift's readers can read it. For the repository layout only the number matters. */
 export function readerWarnings(placed: PlacedSignature): readonly Warning[] {
   const { image, number } = placed;
   const found = [
@@ -42,7 +43,7 @@ function notTheFirst(number: number): Warning {
 function keyOfOther({ number, signingFingerprint, key }: PlacedSignature): Warning | null {
   if (key === null) return null;
   const signer = [key, ...key.subkeys].find(({ fingerprint }) => fingerprint === signingFingerprint);
-  // x/crypto drops a certificate of which it cannot read any part
+  // x/crypto drops the whole certificate when it cannot read one of its parts
   const other = [signer ?? key, key, ...key.subkeys].find(({ algorithm }) => !algorithm.startsWith('rsa'));
   if (other === undefined) return null;
   const ofFirst = number === 1 ? '; and oc-mirror reads no other signature than this first one' : '';

@@ -17,16 +17,16 @@ export interface RemoteFilter {
 }
 
 /**
- * Every method throws LookasideError: SERVER_UNREACHABLE (also what a proxy answers in the server's place, but for
- * TOO_LARGE), UNAUTHORIZED, DENIED, or the code with which the server refused. What is worth another try (connections that fail, 408, 429, 502 to
- * 504) has been tried again by then.
+ * Every method throws LookasideError: SERVER_UNREACHABLE (also for the answers of a proxy in front of the server, except
+ * TOO_LARGE), UNAUTHORIZED, DENIED, or the code with which the server refused. Failures that another try may mend
+ * (connections that fail, 408, 429, 502 to 504) have been tried again by then.
  */
 export interface SignatureServer {
   /** For people: the URL without a password. */
   readonly name: string;
-  /** Positions in `asked`, ascending, of what clients cannot get. At most MAX_MISSING_ASKED. */
+  /** Positions in `asked`, ascending, of blobs that clients cannot get. `asked` has at most MAX_MISSING_ASKED. */
   missing(asked: readonly AskedBlob[]): Promise<readonly number[]>;
-  /** In the order of the parts. At most MAX_BATCH_PARTS of MAX_BATCH_BYTES together. */
+  /** The results are in the order of the parts. At most MAX_BATCH_PARTS parts, together at most MAX_BATCH_BYTES. */
   uploadBatch(
     parts: readonly BatchPart[],
     options: { readonly force: boolean },
@@ -40,19 +40,19 @@ export interface SignatureServer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Who keys belong to, as their certificates say. */
+/** Whom keys belong to, as their certificates say. */
 export interface KeyNames {
   /** The first user ID of each registered key that has one, by fingerprint. Hostile text: escape where shown. */
   userIds(): Promise<ReadonlyMap<string, string>>;
 }
 
-/** What clients that pull an image are given, also by a lookaside of another make, and mostly without a token. */
+/** What a client gets that pulls an image. The server may be another lookaside implementation, and mostly needs no token. */
 export interface ServedSignatures {
   /** The bytes of signature-N; null when there is none. @throws as SignatureServer */
   signature(image: ImageId, number: number): Promise<Uint8Array | null>;
 }
 
-/** Told before each wait for another try. */
+/** Called before each wait for another try. */
 export type OnRetry = (about: {
   /** What went wrong, for people. */
   readonly message: string;

@@ -1,28 +1,32 @@
-// Room in memory that many share. Each caller and each client network may hold only a part of it, so that nobody can fill it.
+// Memory that many requests share. Each caller and each client network may hold only a part of it, so that nobody can fill
+// it.
 
 export interface Holder {
-  /** One token, whatever connections and networks it comes by. */
+  /** One token, over all its connections and networks. */
   readonly caller: string;
-  /** As networkOf() has it. */
+  /** As networkOf() returns it. */
   readonly network: string;
 }
 
 /** Who holds the room at one moment. */
 export interface Held {
-  /** By this caller, on all his connections. */
+  /** Held by this caller, on all his connections. */
   readonly ownBytes: number;
-  /** By other callers of his network. */
+  /** Held by other callers of his network. */
   readonly networkBytes: number;
   readonly othersBytes: number;
 }
 
 /** What one piece of work holds of the room. */
 export interface Claim {
-  /** How much more it could take at this moment. */
+  /** How many more bytes it could take at this moment. */
   leftBytes(): number;
-  /** False, and nothing is taken, when that is more than is left. Never waits: who holds some and waits for more would be waited for. */
+  /**
+   * Returns false and takes nothing when fewer bytes are left. Never waits: holders that wait for more could wait for each
+   * other.
+   */
   take(bytes: number): boolean;
-  /** Gives back all that it took. A second time does nothing. */
+  /** Gives back all that it took. A second call does nothing. */
   release(): void;
   held(): Held;
 }
@@ -33,10 +37,10 @@ export interface Room {
 }
 
 /**
- * Room in which what a network holds is never more than what is then left free, and what a caller holds never more than
- * what his network may then still take. One caller alone comes to a quarter, one network to a half; another caller still
- * gets an eighth of it in the same network, and more in another one. Whoever comes next, in a network that holds none, gets a
- * quarter of what is free, so that few can never fill it.
+ * Room with two rules. A network never holds more than what then remains free, and a caller never holds more than what his
+ * network may then still take. So one caller alone gets at most a quarter, and one network at most a half. Beside a caller
+ * with a quarter, another caller still gets an eighth of the room in the same network, and more in another one. A new caller
+ * in a network that holds nothing gets a quarter of what is free, so that a few callers can never fill the room.
  * After A. K. Choudhury and E. L. Hahne, Dynamic Queue Length Thresholds, IEEE/ACM Transactions on Networking 6 (1998).
  */
 export function createSharedRoom(maxBytes: number): Room {
@@ -47,7 +51,7 @@ export function createSharedRoom(maxBytes: number): Room {
   });
 }
 
-/** Room in which everybody may hold all. */
+/** Room in which each holder may take everything that is free. */
 export function createUndividedRoom(maxBytes: number): Room {
   return createRoom(maxBytes, (held) => maxBytes - held.ownBytes - held.networkBytes - held.othersBytes);
 }
@@ -55,7 +59,7 @@ export function createUndividedRoom(maxBytes: number): Room {
 function createRoom(maxBytes: number, leftBytes: (held: Held) => number): Room {
   let allBytes = 0;
   const byCaller = createTally();
-  // a caller of several networks counts whole in each
+  // the bytes of a caller in several networks count fully in each of his limits
   const byCallerAndNetwork = createTally();
   const byNetwork = createTally();
 
@@ -92,7 +96,7 @@ function createRoom(maxBytes: number, leftBytes: (held: Held) => number): Room {
   };
 }
 
-/** Sums by name; of a name whose sum is nothing, nothing is remembered. */
+/** Sums by name. A name whose sum is zero is forgotten. */
 function createTally() {
   const sums = new Map<string, number>();
   return {

@@ -10,7 +10,7 @@ export interface SignatureNumbers {
   readonly hidden: readonly number[];
   /** Numbers above MAX_FILE_NUMBER, which are only counted; null when there are none. */
   readonly beyond: Beyond | null;
-  /** Names that are no signature's, temporary ones among them; the first 20 in order. */
+  /** Names that no signature has, including temporary ones; the first 20 in order. */
   readonly strangers: readonly string[];
 }
 
@@ -20,8 +20,8 @@ export interface Beyond {
 }
 
 /**
- * The numbers of the signatures among the names of a folder, which are given one by one: what is kept of them does not
- * grow with their number. Those of `wanted` are kept however high they are.
+ * Gathers signature numbers from the names of a folder, which are added one by one. Its memory does not grow with the number
+ * of names. Numbers in `wanted` are kept, however high they are.
  */
 export class NumberGatherer {
   readonly #wanted: ReadonlySet<number>;
@@ -50,7 +50,7 @@ export class NumberGatherer {
     const hidden = behindGap(sorted);
     const inLine = sorted.slice(0, sorted.length - hidden.length);
     return {
-      // number 129, should it be wanted, is no end of the line: it was asked for by number
+      // a wanted number 129 does not lengthen the line: it was asked for by number
       dense: inLine.slice(0, MAX_FILE_NUMBER),
       hidden: [...inLine.slice(MAX_FILE_NUMBER), ...hidden],
       beyond: this.#beyond,
@@ -59,7 +59,7 @@ export class NumberGatherer {
   }
 }
 
-/** Of numbers in order, those behind the first that is missing. */
+/** The numbers behind the first missing one; `sorted` is ascending. */
 export function behindGap(sorted: readonly number[]): readonly number[] {
   const gap = sorted.findIndex((number, position) => number !== position + 1);
   return gap === -1 ? [] : sorted.slice(gap);

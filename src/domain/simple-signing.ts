@@ -1,5 +1,5 @@
 // The payload of a simple signature (containers-signature.5.md), read as strictly as containers/image reads it
-// (signature/simple.go, signature/internal/json.go), and where other clients are stricter, as strictly as they.
+// (signature/simple.go, signature/internal/json.go), and as strictly as other clients where they are stricter.
 import { LookasideError } from './errors.ts';
 import { type Digest, parseDigest } from './image.ts';
 import { MAX_CREATOR_BYTES, MAX_REFERENCE_BYTES } from './limits.ts';
@@ -15,13 +15,13 @@ const REMEDY =
 
 export interface Payload {
   readonly claim: Claim;
-  /** False where OpenShift or Pulp refuse it for what it holds beside the claim. */
+  /** False when OpenShift or Pulp refuse it for members beside the claim. */
   readonly isReadByAll: boolean;
 }
 
 /**
- * What the payload claims. Top level, `critical`, `image` and `identity` have exactly the members of the format;
- * `optional` may have others, which are not looked at. @throws LookasideError PAYLOAD_INVALID saying what is wrong
+ * What the payload claims. Top level, `critical`, `image` and `identity` have exactly the members of the format; `optional`
+ * may have others, which are ignored. @throws LookasideError PAYLOAD_INVALID saying what is wrong
  */
 export function parsePayload(content: Uint8Array): Payload {
   const { critical, optional } = exactMembers(jsonOf(content), 'the payload', ['critical', 'optional']);
@@ -66,7 +66,7 @@ function exactMembers<Name extends string>(
   return Object.fromEntries(entries) as Record<Name, JsonValue>; // one entry for each name
 }
 
-/** By unescaped name. */
+/** The members by unescaped name. */
 function membersOf(value: JsonValue, where: string): ReadonlyMap<string, JsonValue> {
   if (value.kind !== 'object') return refuse(`${where} is ${describe(value)}, expected an object`);
   const members = new Map<string, JsonValue>();
@@ -102,8 +102,8 @@ function creatorOf(optional: ReadonlyMap<string, JsonValue>): string | null {
 }
 
 /**
- * OpenShift (library-go) refuses members that it does not know and a timestamp that is no integer literal, Pulp one below
- * zero.
+ * OpenShift (library-go) refuses unknown members and a timestamp that is not an integer literal. Pulp refuses a timestamp
+ * below zero.
  */
 function isReadByAll(optional: ReadonlyMap<string, JsonValue>): boolean {
   const timestamp = optional.get('timestamp');
@@ -113,7 +113,7 @@ function isReadByAll(optional: ReadonlyMap<string, JsonValue>): boolean {
   );
 }
 
-// containers/image reads a double and keeps an int64 that must be equal to it: 1.5e9 passes, 0.5 does not
+// containers/image reads a double and converts it to an int64, which must be equal: 1.5e9 passes, 0.5 does not
 function requireWholeSeconds(timestamp: JsonValue | undefined): void {
   if (timestamp === undefined || (timestamp.kind === 'number' && isInt64(timestamp.value))) return;
   refuse(`optional.timestamp is ${describe(timestamp)}, expected a whole number of seconds within 64 bits`);

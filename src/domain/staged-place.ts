@@ -1,4 +1,4 @@
-// What the names in a staging folder say of the signatures there.
+// What the names in a staging folder say about the signatures there.
 import { ALGORITHMS, type Digest, type ImageId, parseDigest, parseImageFolder, whyTooLong } from './image.ts';
 import { parseSignatureName } from './lookaside-path.ts';
 import { naturalKey } from './natural-order.ts';
@@ -6,19 +6,19 @@ import { quoted } from './text.ts';
 
 export type FolderMeaning =
   | { readonly kind: 'image'; readonly image: ImageId }
-  /** It looks like an image's folder and cannot be one: `message` says why and what to do. */
+  /** It looks like an image's folder but cannot be one: `message` says why and what to do. */
   | { readonly kind: 'no-image-name'; readonly message: string }
   | { readonly kind: 'other' };
 
 const LIKE_IMAGE = /(?:^|@)(?<algorithm>[a-z0-9]+)[=:](?<hex>[^@=:]*)$/i;
 
-/** Whether a single name is meant as that of an image's folder, well-formed or not. */
+/** Whether a single name is meant to be an image's folder, well-formed or not. */
 export function looksLikeImageFolder(name: string): boolean {
   const algorithm = LIKE_IMAGE.exec(name)?.groups?.algorithm?.toLowerCase();
   return ALGORITHMS.some((known) => known === algorithm);
 }
 
-/** What a folder is by its path below the staging folder: slashes between names, none at either end. */
+/** What a folder is, judged by its path below the staging folder: slashes between names, no slash at either end. */
 export function folderMeaning(site: string, relative: string): FolderMeaning {
   const image = parseImageFolder(site, relative);
   if (image !== null) return { kind: 'image', image };
@@ -41,28 +41,31 @@ function whyNoImage(site: string, relative: string, name: string): string {
   return `${quoted(repository)} is no repository path: expected names of letters, digits, . _ ~ + and - that begin with a letter, a digit or _; rename the folders`;
 }
 
-/** The digest in the name of an image's folder by itself (`app@sha256=<hex>`, `sha256=<hex>`), or null. */
+/** The digest in the bare name of an image's folder (`app@sha256=<hex>`, `sha256=<hex>`), or null. */
 export function digestOfFolderName(site: string, name: string): Digest | null {
   const image = parseImageFolder(site, name);
   return image === null ? null : { algorithm: image.algorithm, hex: image.hex };
 }
 
 export interface StagedName {
-  /** Named by the file itself, as `dir:` images do for the entries of a list; else null. */
+  /** The digest in the file's own name, as `dir:` images have it for the entries of a manifest list; else null. */
   readonly digest: Digest | null;
   readonly number: number;
-  /** The file names the image as well: the digest in the release layout. */
+  /** True when the file's name also gives the image: the digest in the release layout. */
   readonly isRelease: boolean;
 }
 
 const WITH_DIGEST = /^(?:(?<algorithm>[a-z0-9]+)-)?(?<hex>[0-9a-f]+)\.(?<rest>signature-.*)$/;
 
-/** oc-mirror asks for signature-1 alone, so this is always that one. Source: oc-mirror internal/pkg/release/signature.go */
+/**
+ * oc-mirror asks for signature-1 alone, so such a file is always signature-1. Source: oc-mirror
+ * internal/pkg/release/signature.go
+ */
 const CACHED_RELEASE = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}-sha256-(?<hex>[0-9a-f]{64})$/;
 
 /**
- * `signature-2`; as `dir:` images have them `<hex>.signature-2` (sha256) and `<algorithm>-<hex>.signature-2`; as
- * oc-mirror keeps those of releases `<tag>-sha256-<hex>`; null for every other name. Source: containers/image
+ * Parses `signature-2`; `<hex>.signature-2` (sha256) and `<algorithm>-<hex>.signature-2`, as in `dir:` images; and
+ * `<tag>-sha256-<hex>`, as oc-mirror names signatures of releases. Null for every other name. Source: containers/image
  * directory/directory_transport.go, signaturePath
  */
 export function parseStagedName(name: string): StagedName | null {
@@ -98,12 +101,12 @@ export const DIR_VERSION_TEXT = 'Directory Transport Version';
 
 const DIR_PART = /^(?:[a-z0-9]+-)?[0-9a-f]{64,128}(?:\.manifest\.json)?$/;
 
-/** Whether a `dir:` image has files of that name beside its signatures. */
+/** Whether a `dir:` image has files with such a name beside its signatures. */
 export function isDirImagePart(name: string): boolean {
   return name === DIR_MANIFEST || name === DIR_VERSION || DIR_PART.test(name);
 }
 
-/** A key whose plain order is: folder by folder in natural order, a folder before those in it. */
+/** A key whose plain order is folder by folder in natural order, each folder before the folders in it. */
 export function pathKey(relative: string): string {
   return relative.split('/').map(naturalKey).join('\0');
 }

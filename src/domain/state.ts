@@ -1,4 +1,4 @@
-// State: the verdict and the key as it is now. Computed when asked, never stored.
+// State: the verdict combined with the key as it is now. It is computed at each request and never stored.
 import type { RegisteredKey } from './key.ts';
 import type { Judgement } from './verdict.ts';
 
@@ -17,7 +17,7 @@ export type State = (typeof STATES)[number];
 
 type Judged = Pick<Judgement, 'verdict' | 'signingFingerprint' | 'expiresAt'>;
 
-/** `key`: the registered key that made it; null when no longer registered. Clients judge by the key as it is now. */
+/** `key`: the registered key that made it; null when it is no longer registered. Clients judge by the key as it is now. */
 export function stateOf(judged: Judged, key: RegisteredKey | null, now: Date): State {
   if (judged.verdict === 'no-key') return 'unknown-key';
   if (judged.verdict !== 'good') return judged.verdict;

@@ -1,6 +1,6 @@
-// JSON as Go's encoding/json reads it, with every member kept in order: whoever asks sees duplicates. That is RFC 8259
-// with one addition: half of a surrogate pair and each byte that is not UTF-8 are read as U+FFFD. Stricter than Go in
-// one way: at most MAX_JSON_DEPTH levels and MAX_JSON_MEMBERS members.
+// JSON as Go's encoding/json reads it, with every member kept in order, so that callers see duplicates. That is RFC 8259 with
+// one addition: half of a surrogate pair and each byte that is not UTF-8 are read as U+FFFD. It is stricter than Go in one
+// way: at most MAX_JSON_DEPTH levels and MAX_JSON_MEMBERS members.
 import { MAX_JSON_DEPTH, MAX_JSON_MEMBERS } from './limits.ts';
 import { quoted } from './text.ts';
 
@@ -18,7 +18,7 @@ export type JsonValue =
   | { readonly kind: 'boolean'; readonly value: boolean }
   | { readonly kind: 'null' };
 
-/** The one value that the bytes hold. @throws SyntaxError saying what stands where, and what was expected there */
+/** The single value that the bytes hold. @throws SyntaxError saying what was found, where, and what was expected there */
 export function readJson(content: Uint8Array): JsonValue {
   return new Reader(decode(content)).document();
 }
@@ -26,7 +26,7 @@ export function readJson(content: Uint8Array): JsonValue {
 const REPLACEMENT = '\ufffd';
 const REPLACEMENT_BYTES = new TextEncoder().encode(REPLACEMENT);
 
-// TextDecoder alone puts one U+FFFD in the place of several bytes where Go puts several: other names would be equal
+// TextDecoder alone puts one U+FFFD in place of several bytes where Go puts several: different names would become equal
 function decode(content: Uint8Array): string {
   const repaired = new Uint8Array(content.length * REPLACEMENT_BYTES.length);
   let end = 0;
@@ -34,7 +34,7 @@ function decode(content: Uint8Array): string {
     repaired.set(bytes, end);
     end += bytes.length;
   };
-  let from = 0; // of the code points that are still to be added
+  let from = 0; // where the code points begin that are still to be added
   for (let at = 0; at < content.length; ) {
     const length = codePointBytes(content, at);
     at += Math.max(length, 1);
@@ -44,11 +44,11 @@ function decode(content: Uint8Array): string {
     from = at;
   }
   add(content.subarray(from));
-  // a byte order mark stays in the text, where it is no JSON
+  // a byte order mark stays in the text, which is then not JSON
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(repaired.subarray(0, end));
 }
 
-/** How many bytes the code point has that begins there; 0 when none does. The ranges: Unicode, table 3-7. */
+/** How many bytes the code point at this position has; 0 when none begins there. Source of the ranges: Unicode, table 3-7. */
 function codePointBytes(content: Uint8Array, at: number): number {
   const first = content[at] ?? 0;
   if (first < 0x80) return 1;
@@ -62,7 +62,7 @@ function codePointBytes(content: Uint8Array, at: number): number {
   return length;
 }
 
-// overlong forms, surrogates and what is beyond U+10FFFF
+// these bounds exclude overlong forms, surrogates and code points beyond U+10FFFF
 const LOWEST_SECOND: ReadonlyMap<number, number> = new Map([
   [0xe0, 0xa0],
   [0xf0, 0x90],
@@ -84,10 +84,10 @@ const ESCAPES: ReadonlyMap<string, string> = new Map([
 ]);
 
 const BLANKS = /[ \t\n\r]*/y;
-const PLAIN = /[ !#-[\]-\uffff]*/y; // all but controls, the quote and the backslash
+const PLAIN = /[ !#-[\]-\uffff]*/y; // all except controls, the quote and the backslash
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const WORD = /true|false|null/y;
-const HALF_PAIR = /\p{Surrogate}/gu; // with u, a whole pair is one character and no surrogate
+const HALF_PAIR = /\p{Surrogate}/gu; // with the u flag a whole pair is one character, not a surrogate
 const FOUR_HEX = /[0-9A-Fa-f]{4}/y;
 
 class Reader {
@@ -192,12 +192,12 @@ class Reader {
     if (digits === null) return this.#unexpected('a JSON value');
     const value = Number(digits);
     if (Number.isFinite(value)) return { value, text: digits };
-    // Go refuses it wherever it stands, in a member that it ignores too
+    // Go refuses such a number anywhere, even in a member that it ignores
     this.#at = start;
     return this.#fail(`the number ${quoted(digits)}`, 'one that a double can hold');
   }
 
-  /** The match at this place, which is then behind us; null when there is none. */
+  /** Moves past the match at this position and returns it; null when there is none. */
   #take(pattern: RegExp): string | null {
     pattern.lastIndex = this.#at;
     const found = pattern.exec(this.#text)?.[0];

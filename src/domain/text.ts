@@ -1,9 +1,9 @@
 // Making other people's text safe to show: in logs, on terminals, in pages.
 
-// control and format characters and line separators: those that steer a terminal, reorder text or break lines
+// control and format characters and line separators: they can control a terminal, reorder text or break lines
 const HOSTILE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
-/** JSON text with every hostile character as a \u escape; still the same JSON. */
+/** JSON text with every hostile character as a \u escape; it still means the same. */
 export function escapeJson(json: string): string {
   return json.replace(HOSTILE, escapeUnits);
 }

@@ -1,4 +1,4 @@
-// Tokens: what one may be called, and whether it opens anything now.
+// Tokens: which names they may have, and whether a token gives access now.
 import { LookasideError } from './errors.ts';
 import type { Role, Token } from './ports.ts';
 import { quoted } from './text.ts';
@@ -6,7 +6,7 @@ import { quoted } from './text.ts';
 export interface WantedToken {
   readonly name: string;
   readonly role: Role;
-  /** How long it opens anything, by the clock of who makes it; null: until it is revoked. */
+  /** How long it gives access, by the clock of the machine that makes it; null: until it is revoked. */
   readonly lifeMs: number | null;
 }
 
@@ -15,7 +15,7 @@ export interface CreatedToken {
   readonly expiresAt: Date | null;
 }
 
-/** Whoever expired is useless as whoever was revoked; both stay listed. */
+/** An expired token is as useless as a revoked one; both stay listed. */
 export type TokenState = 'valid' | 'expired' | 'revoked';
 
 export interface ShownToken extends Token {
@@ -27,7 +27,7 @@ export function tokenState({ revokedAt, expiresAt }: Token, now: Date): TokenSta
   return expiresAt !== null && expiresAt.getTime() <= now.getTime() ? 'expired' : 'valid';
 }
 
-/** A hundred years: beyond it a typing error is more likely. */
+/** A hundred years: a longer time is more likely a typing error. */
 export const MAX_TOKEN_LIFE_MS = 36_500 * 86_400_000;
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
@@ -38,7 +38,7 @@ export function isTokenName(name: string): boolean {
   return NAME.test(name);
 }
 
-/** NOT_FOUND, for whoever names a token that was never made. */
+/** The error NOT_FOUND for a token name that was never used. */
 export function unknownToken(name: string): LookasideError {
   return new LookasideError('NOT_FOUND', `no token is named ${quoted(name)}; see: lookaside token list`);
 }

@@ -1,46 +1,46 @@
-// A site's tree as the store sees it: what stands in an image's folder, and why a file of it is not served.
+// A site's tree as the store sees it: what is in an image's folder, and why a file there is not served.
 import type { Unreadable } from './readable.ts';
 import type { Beyond } from './signature-names.ts';
 
-/** Why a file that stands in line is not served. */
+/** Why a file whose number is in line is not served. */
 export type FileFault = Unreadable | 'link-outside' | 'no-file' | 'being-written';
 
 export interface SignatureFile {
   readonly number: number;
   readonly sizeBytes: number;
   readonly modifiedAt: Date;
-  /** 64 hex digits; null when the bytes were not looked at. */
+  /** 64 hex digits; null when the bytes were not read. */
   readonly sha256: string | null;
-  /** Null when over MAX_INDEXED_BYTES or not looked at. */
+  /** Null when over MAX_INDEXED_BYTES, or not read. */
   readonly bytes: Uint8Array | null;
   readonly fault: FileFault | null;
 }
 
 /** One image's folder as it was at one moment. */
 export interface ImageFolder {
-  /** signature-1, -2, … to the first missing number or MAX_FILE_NUMBER; then those that were asked for by number. */
+  /** signature-1, -2, … to the first missing number or MAX_FILE_NUMBER; then the files that were asked for by number. */
   readonly files: readonly SignatureFile[];
-  /** Numbers behind a gap, which no client asks for, up to MAX_FILE_NUMBER. */
+  /** Numbers behind a gap, up to MAX_FILE_NUMBER: no client asks for them. */
   readonly hidden: readonly number[];
-  /** Files with higher numbers, which are never looked at; null when there are none. */
+  /** Files with higher numbers, which are never read; null when there are none. */
   readonly beyond: Beyond | null;
-  /** Names that are no signature's; the first 20. */
+  /** Names that are not signature names; the first 20. */
   readonly strangers: readonly string[];
-  /** Equal stamps, equal content; see Tree.isUnchanged. */
+  /** Equal stamps mean equal content; see Tree.isUnchanged. */
   readonly stamps: Stamps;
 }
 
 export interface Stamps {
   readonly folder: string;
   readonly files: readonly { readonly number: number; readonly stamp: string }[];
-  /** False when something changed so lately that one more change could leave the same stamp. */
+  /** False when something changed so recently that another change could leave the same stamp. */
   readonly settled: boolean;
 }
 
 export interface FolderIdentity {
-  /** The same for one folder under all its names, so that links in a circle show. */
+  /** The same for one folder under all its names, which reveals circular links. */
   readonly id: string;
-  /** Changes when a child comes, goes or is renamed. */
+  /** Changes when a child is added, removed or renamed. */
   readonly stamp: string;
 }
 
@@ -64,47 +64,48 @@ export interface Tree {
   statFolder(folder: string): Promise<FolderIdentity | null>;
   /** The children of a folder in no order, hidden names left out; null when there is no such folder. @throws STORE_UNAVAILABLE */
   children(folder: string): Promise<AsyncIterable<TreeChild> | null>;
-  /** Whether a file can be made in the root. */
+  /** Whether a file can be created in the root. */
   isWritable(): Promise<boolean>;
   /** @throws STORE_UNAVAILABLE when the root cannot be listed */
   check(): Promise<void>;
 }
 
-/** Adding files to a tree so that a power cut leaves each whole or absent. */
+/** Adds files to a tree so that a power cut leaves each file whole or absent. */
 export interface TreeWriter {
   /**
-   * Why nothing is written any more, or null: a write to disk was lost once (a failed fsync), and only a restart may
-   * begin again. All that follows is refused with STORE_UNAVAILABLE.
+   * Why nothing is written any more, or null. After a failed fsync a write may be lost, and only a restart allows writing
+   * again. Until then every write is refused with STORE_UNAVAILABLE.
    */
   readonly fault: string | null;
-  /** Bytes free for us on the root's file system. @throws STORE_UNAVAILABLE */
+  /** Free bytes that this process may use on the root's file system. @throws STORE_UNAVAILABLE */
   freeBytes(): Promise<number>;
   /**
-   * Keeps bytes and intent where nobody looks, both surviving a power cut; the name of the pair.
+   * Stores bytes and intent where no reader looks, and returns the name of the pair. Both then survive a power cut.
    * @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
    */
   prepare(intent: string, bytes: Uint8Array): Promise<string>;
   /**
-   * Makes the folder and gives it the prepared bytes as `signature-N`, N the first free from `from` on and
-   * MAX_FILE_NUMBER at most; all of it survives a power cut once resolved. Never replaces a file. Failing, it leaves no
-   * such name behind. @throws TOO_MANY_SIGNATURES when none is free, DISK_FULL, READ_ONLY, PATH_INVALID (a name too long for the file system), STORE_UNAVAILABLE (also: the
-   * file system has no hard links, or the folder lies outside the root)
+   * Makes the folder and links the prepared bytes into it as `signature-N`. N is the first free number from `from` to
+   * MAX_FILE_NUMBER. All of it survives a power cut once resolved. Never replaces a file. When it fails, it leaves no such
+   * name behind.
+   * @throws TOO_MANY_SIGNATURES when no number is free, DISK_FULL, READ_ONLY, PATH_INVALID (a name too long for the file
+   * system), STORE_UNAVAILABLE (also: the file system has no hard links, or the folder lies outside the root)
    */
   place(prepared: string, folder: string, from: number): Promise<number>;
-  /** Makes sure that a file which is there, by whom ever, survives a power cut. @throws STORE_UNAVAILABLE */
+  /** Makes sure that an existing file, whoever wrote it, survives a power cut. @throws STORE_UNAVAILABLE */
   makeDurable(folder: string, number: number): Promise<void>;
   /**
-   * Puts these bytes at that number, whatever stood there; readers see the old ones or the new, which survive a power cut once
-   * this resolves. @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+   * Puts these bytes at that number, whatever was there. Readers see the old bytes or the new ones. The new ones survive a
+   * power cut once this resolves. @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
    */
   restore(folder: string, number: number, bytes: Uint8Array): Promise<void>;
-  /** Forgets a prepared pair. Never throws: what is left is found at the next start. */
+  /** Deletes a prepared pair. Never throws: the next start finds what is left. */
   discard(prepared: string): Promise<void>;
-  /** The pairs that a crash left behind; intent null when there is none that is whole. @throws STORE_UNAVAILABLE */
+  /** The pairs that a crash left behind; `intent` is null when it is missing or cut short. @throws STORE_UNAVAILABLE */
   leftOver(): Promise<readonly { readonly prepared: string; readonly intent: string | null }[]>;
 }
 
-/** What is wrong in an image's folder. `missing`, `changed`: an owned file is not what was recorded. */
+/** What is wrong in an image's folder. `missing` and `changed`: a file of an owned tree differs from its record. */
 export type ProblemKind =
   | FileFault
   | 'missing'
@@ -120,11 +121,11 @@ export interface Problem {
   readonly kind: ProblemKind;
   /** Below the root: `team/app@sha256=…/signature-2`. */
   readonly path: string;
-  /** How many files or folders have it, where they are not named one by one: `path` is the first. Left out: one. */
+  /** How many files or folders have the problem when they are not named one by one; `path` is then the first. Absent = one. */
   readonly count?: number;
 }
 
-/** Kinds that mean that recorded bytes are no longer on disk: never a withdrawal, always damage. */
+/** The kinds in which recorded bytes are no longer on disk. This is always damage, never a withdrawal. */
 export const DAMAGE_KINDS: ReadonlySet<ProblemKind> = new Set(['missing', 'changed']);
 
 /** What is wrong and what to do, for people. */

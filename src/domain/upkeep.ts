@@ -1,4 +1,4 @@
-// What a walk through a tree finds, and what is asked of one.
+// What a walk through a tree finds, and the options of a walk.
 import type { Problem } from './tree.ts';
 
 export interface TreeCounts {
@@ -9,7 +9,7 @@ export interface TreeCounts {
 
 export type OnProgress = (counts: TreeCounts) => void;
 
-/** A problem that fsck found: what is wrong, where, what to do, and whether it was put right. */
+/** A problem that fsck found: what is wrong, where, what to do, and whether it was repaired. */
 export interface FsckFinding extends Problem {
   readonly message: string;
   readonly repaired: boolean;
@@ -19,7 +19,7 @@ export interface FsckResult extends TreeCounts {
   readonly repaired: number;
   /** The first 10,000. */
   readonly findings: readonly FsckFinding[];
-  /** False: without a whole index there is nothing to compare the bytes with. */
+  /** False when there is no complete index to compare the bytes with. */
   readonly isCompared: boolean;
 }
 
@@ -30,7 +30,7 @@ export interface FsckOptions {
 }
 
 export interface ReindexOptions {
-  /** Forgets recorded bytes that the tree no longer holds, in place of a refusal. */
+  /** Forgets recorded bytes that the tree no longer holds, instead of refusing. */
   readonly acceptDamage: boolean;
   readonly onProgress?: OnProgress;
 }

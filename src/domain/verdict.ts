@@ -1,4 +1,4 @@
-// What verification finds of a signature's bytes, once and for ever.
+// What verification finds about a signature's bytes, once and for ever.
 import type { RefusalCode } from './errors.ts';
 import type { Algorithm } from './image.ts';
 
@@ -16,7 +16,7 @@ export interface Refusal {
   readonly message: string;
 }
 
-/** What the payload says. Believed only beside the verdict `good`. */
+/** What the payload says. Trust it only with the verdict `good`. */
 export interface Claim {
   readonly algorithm: Algorithm;
   /** Lower case. */
@@ -27,18 +27,18 @@ export interface Claim {
 }
 
 /**
- * What keeps some readers from a good signature: `version-3` (Go after July 2026 reads version 4 alone), `text` (line
- * endings are converted by some), `wrapping` (unsigned parts that gpg does not write, at which Go's reader stops), `payload`
- * (members that OpenShift or Pulp refuse).
+ * What keeps some readers from a good signature: `version-3` (Go after July 2026 reads only version 4), `text` (some readers
+ * convert line endings), `wrapping` (unsigned parts that gpg does not write, at which Go's reader stops), `payload` (members
+ * that OpenShift or Pulp refuse).
  */
 export const OBSTACLES = ['version-3', 'text', 'wrapping', 'payload'] as const;
 export type Obstacle = (typeof OBSTACLES)[number];
 
-/** What tells good signatures of one claim apart for their readers. */
+/** How good signatures of one claim differ for their readers. */
 export interface Traits {
-  /** SHA-256, in hex, over the key and what it has signed. Anybody can change the other bytes of a signature. */
+  /** SHA-256, in hex, over the key and the signed content. Anybody can change the other bytes of a signature. */
   readonly signedSha256: string;
-  /** Of the hash that was signed. */
+  /** Length of the signed hash. */
   readonly digestBits: number;
   readonly obstacles: readonly Obstacle[];
 }
@@ -46,17 +46,17 @@ export interface Traits {
 export interface Judgement {
   readonly verdict: Verdict;
   /**
-   * Why an upload of it is refused now; null when nothing stands against it. Not null beside `good` too: a key or a
-   * signature that has expired since, a form that some clients cannot read.
+   * Why an upload of it is refused now; null when there is no reason. It can be set with `good` too: for a key or a signature
+   * that has expired since, or a form that some clients cannot read.
    */
   readonly refusal: Refusal | null;
-  /** Null when the bytes are of none. */
+  /** Null when the bytes have no known form. */
   readonly form: SignatureForm | null;
-  /** Which key the signature names: a fingerprint (40 or 64) or key ID (16), upper-case hex; nobody vouches for it. */
+  /** Which key the signature names: a fingerprint (40 or 64) or key ID (16), upper-case hex. Nothing proves it. */
   readonly issuer: string | null;
-  /** Of the primary key that made it, 40 upper-case hex digits; null unless `good`. */
+  /** Fingerprint of the primary key that made it, 40 upper-case hex digits; null unless `good`. */
   readonly fingerprint: string | null;
-  /** Of the key or subkey that made it; null unless `good`. */
+  /** Fingerprint of the key or subkey that made it; null unless `good`. */
   readonly signingFingerprint: string | null;
   /** Null unless `good`. */
   readonly signedAt: Date | null;
@@ -66,6 +66,6 @@ export interface Judgement {
   readonly claim: Claim | null;
   /** Null unless `good`. */
   readonly traits: Traits | null;
-  /** When an `unverified` one is worth another look: it was signed in the future. Null for all others. */
+  /** When to judge an `unverified` signature again that was signed in the future. Null for all others. */
   readonly judgeAgainAt: Date | null;
 }
