@@ -8,6 +8,7 @@ import { join, relative, resolve } from 'node:path';
 import { durationMs } from './domain/duration.ts';
 import { LookasideError, systemCode } from './domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
+import { parseRemap, REMAP_WANTED, type Remap } from './domain/remap.ts';
 
 export interface ListenAddress {
   /** Null: all addresses, IPv6 and IPv4. */
@@ -29,6 +30,8 @@ export interface Config {
   readonly publicUrl: string | null;
   /** Whose images' signatures are here, as registries.d names them: for printed advice alone. */
   readonly registries: readonly string[];
+  /** Names below which signatures are taken that were signed for others. */
+  readonly remaps: readonly Remap[];
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
   readonly trustedProxies: BlockList;
   readonly read: 'anonymous' | 'token';
@@ -194,6 +197,14 @@ function registries(text: string): readonly string[] {
   return names;
 }
 
+function remaps(text: string): readonly Remap[] {
+  return text.split(',').map((part) => {
+    const remap = parseRemap(part.trim());
+    if (remap !== null) return remap;
+    throw new Unwanted(`"${part.trim()}" is no remap; ${REMAP_WANTED}; or a list of such`);
+  });
+}
+
 const TOKEN_WANTED = 'wanted the token alone, as lookaside token create prints it';
 const TOKEN = /^[\x21-\x7e]+$/;
 
@@ -233,6 +244,7 @@ const SETTINGS = {
   prefix: always(prefix, ''),
   public_url: perhaps(baseUrl),
   registry: perhaps(registries),
+  remap: perhaps(remaps),
   tls_cert: perhaps(path),
   tls_key: perhaps(path),
   trusted_proxies: always(networks, ''),
@@ -454,6 +466,7 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     prefix: values.prefix,
     publicUrl: values.public_url ?? null,
     registries: values.registry ?? [],
+    remaps: values.remap ?? [],
     tls:
       values.tls_cert === undefined || values.tls_key === undefined
         ? null

@@ -157,6 +157,24 @@ const ROWS: readonly Row[] = [
     ),
   },
   {
+    name: 'remap',
+    shows: ({ remaps }) => remaps.map(({ prefix, signedPrefix }) => [prefix, signedPrefix]),
+    byDefault: [],
+    values: [
+      ['mirror/quay=quay.io', [['mirror/quay', 'quay.io']]],
+      [
+        'mirror.example/hub=docker.io/library, rh=registry.redhat.io',
+        [
+          ['hub', 'docker.io/library'],
+          ['rh', 'registry.redhat.io'],
+        ],
+      ],
+    ],
+    bad: ['', 'mirror/quay', '=quay.io', 'mirror=quay.io,', 'mirror=quay.io rh=x.example'].map(
+      (text) => [text, /is no remap; wanted PREFIX=SIGNED_PREFIX, like mirror\/quay=quay\.io/] as const,
+    ),
+  },
+  {
     name: 'tls_cert',
     shows: ({ tls }) => tls?.certFile,
     byDefault: undefined,

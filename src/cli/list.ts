@@ -97,7 +97,7 @@ export function terminalLayout(columns: number): Layout {
 }
 
 export function cellsOf(
-  { image, number, state, fingerprint, dockerReference, storedAt }: StoredSignature,
+  { image, number, state, fingerprint, dockerReference, storedAt, remap }: StoredSignature,
   userIds: ReadonlyMap<string, string>,
   { isCut }: Layout,
 ): readonly string[] {
@@ -109,7 +109,8 @@ export function cellsOf(
     String(number),
     state,
     signer,
-    tagOf(dockerReference),
+    // of one that is signed for another name the tag alone would tell the wrong one
+    remap === null ? tagOf(dockerReference) : (dockerReference ?? '-'),
     stored.slice(0, DAY_WIDTH),
   ];
 }

@@ -10,9 +10,14 @@ import {
   takePassedSockets,
 } from '../config.ts';
 import { durationMs } from '../domain/duration.ts';
+import { LookasideError } from '../domain/errors.ts';
 import { KEY_READERS, type KeyReaderName } from '../domain/key-readers.ts';
+import { MAX_REMAPS_ASKED } from '../domain/limits.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
+import { parseRemap, REMAP_WANTED } from '../domain/remap.ts';
+import { quoted } from '../domain/text.ts';
 import { MAX_TOKEN_LIFE_MS } from '../domain/token.ts';
+import type { Placing } from '../service/push.ts';
 import { requireDataDirectory } from './data-directory.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
@@ -67,6 +72,8 @@ interface VerifyFlags extends RemoteOptions {
 }
 
 interface PushOptions extends RemoteOptions {
+  readonly signedFor?: readonly string[];
+  readonly asSigned?: boolean;
   readonly watch?: boolean;
   readonly dryRun?: boolean;
   readonly force?: boolean;
@@ -158,15 +165,22 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .option('--watch', 'keep running, and push what appears in these folders')
     .addOption(new Option('--dry-run', 'show what would be sent, and send nothing').conflicts('watch'))
     .option('--force', 'send also what the server has an equivalent of')
+    .option(
+      '--signed-for <remap>',
+      'PREFIX=SIGNED_PREFIX, like mirror/quay=quay.io: what lies below PREFIX was signed below SIGNED_PREFIX; repeatable',
+      collect,
+    )
+    .option('--as-signed', 'send below the name that was signed (--sign-identity), not that of the folder')
     .option('--json', 'print JSON, with --watch a line for each event')
     .action(async (paths: string[], options: PushOptions) => {
       const { runPushWatch, runPush } = await import('./push.ts');
       const { watch = false, dryRun = false, force = false, json = false } = options;
       const config = loadForServer(options);
+      const placing = parsePlacing(options);
       finish(
         await (watch
-          ? runPushWatch(config, { paths, force, json })
-          : runPush(config, { paths, dryRun, force, json })),
+          ? runPushWatch(config, { paths, force, placing, json })
+          : runPush(config, { paths, dryRun, force, placing, json })),
       );
     });
 
@@ -360,6 +374,20 @@ function withRemote(command: Command): Command {
 
 function withServerOrData(command: Command): Command {
   return withData(withServer(command));
+}
+
+/** @throws LookasideError CONFIG_INVALID */
+function parsePlacing({ signedFor = [], asSigned = false }: PushOptions): Placing {
+  if (signedFor.length > MAX_REMAPS_ASKED) {
+    const message = `--signed-for is given ${signedFor.length} times; at most ${MAX_REMAPS_ASKED} are taken by one push`;
+    throw new LookasideError('CONFIG_INVALID', message);
+  }
+  const remaps = signedFor.map((text) => {
+    const remap = parseRemap(text);
+    if (remap !== null) return remap;
+    throw new LookasideError('CONFIG_INVALID', `--signed-for is ${quoted(text)}; ${REMAP_WANTED}`);
+  });
+  return { asSigned, signedFor: remaps };
 }
 
 /** The values of an option that may be given several times. */

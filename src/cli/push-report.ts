@@ -177,7 +177,7 @@ export function isMisrooted({ files }: PushedImage): boolean {
 }
 
 export const MISROOTED =
-  'the folders above some images are more than the repository that was signed: give push the very folder that lookaside-staging names in registries.d';
+  'the folders above some images are more than the repository that was signed: give push the very folder that lookaside-staging names in registries.d. If they are those of a mirror, whose clients map its name to the signed one, the refusal says how to push it';
 
 /** An image with its files, as --json shows it. */
 export function toJson({ image, files }: PushedImage): object {

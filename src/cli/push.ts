@@ -6,7 +6,7 @@ import type { LookasideError } from '../domain/errors.ts';
 import type { OnRetry, SignatureServer } from '../domain/remote.ts';
 import type { Staged } from '../domain/staged.ts';
 import { escapeJson, escapeTerminal } from '../domain/text.ts';
-import type { PushedImage } from '../service/push.ts';
+import type { Placing, PushedImage } from '../service/push.ts';
 import type { WatchEvent } from '../service/push-watch.ts';
 import { createProgressBar, type ProgressBar } from './progress.ts';
 import {
@@ -27,6 +27,7 @@ import { EXIT, exitCodeOf, print, printJson } from './terminal.ts';
 export interface PushCommand {
   readonly paths: readonly string[];
   readonly force: boolean;
+  readonly placing: Placing;
   readonly dryRun: boolean;
   readonly json: boolean;
 }
@@ -44,7 +45,7 @@ export async function runPush(config: Config, command: PushCommand): Promise<num
   });
   const { server } = connection;
   const staging = openStaging();
-  const { pusher } = composePush(server, staging);
+  const { pusher } = composePush(server, staging, command.placing);
   try {
     const staged = await staging.find(command.paths, report.finding);
     report.begin(staged);
@@ -191,6 +192,7 @@ function noteBeside(bar: ProgressBar, text: string): void {
 export interface WatchCommand {
   readonly paths: readonly string[];
   readonly force: boolean;
+  readonly placing: Placing;
   readonly json: boolean;
 }
 
@@ -198,11 +200,12 @@ export interface WatchCommand {
 const WATCH_PATIENCE_MS = 2000;
 
 /** EXIT.done after SIGINT or SIGTERM; EXIT.usage when a folder is not there at the start, or the token is wrong. */
-export async function runPushWatch(config: Config, { paths, force, json }: WatchCommand): Promise<number> {
+export async function runPushWatch(config: Config, command: WatchCommand): Promise<number> {
+  const { paths, force, placing, json } = command;
   const stopping = catchStopSignals();
   await using connection = connect(config, stopping, () => undefined, WATCH_PATIENCE_MS);
   const { server } = connection;
-  const { watch } = composePush(server, openStaging());
+  const { watch } = composePush(server, openStaging(), placing);
   const { signal } = stopping;
   const tell = createTeller(server.name);
   const onEvent = json ? (event: WatchEvent) => printLine(event) : tell;

@@ -77,6 +77,7 @@ function factsOf(
     ['expires', timeOf(signature.expiresAt)],
     ['stored', timeOf(signature.storedAt)],
     ['uploaded by', signature.uploader],
+    ['by the remap', signature.remap],
     ['audit event', auditSeq === null ? null : String(auditSeq)],
     ['form', signature.form],
     ['size', `${sizeBytes} bytes`],

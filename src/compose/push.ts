@@ -9,7 +9,7 @@ import type { Claim } from '../domain/verdict.ts';
 import { createStaging } from '../files/staging.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
 import { examineStructure } from '../openpgp/structure.ts';
-import { createPusher, type Pusher } from '../service/push.ts';
+import { createPusher, type Placing, type Pusher } from '../service/push.ts';
 import { type WatchRequest, watchAndPush } from '../service/push-watch.ts';
 import { systemClock } from './clock.ts';
 
@@ -25,7 +25,7 @@ export interface PushWays {
 }
 
 /** Pushing from the staging folders to the server. */
-export function composePush(server: SignatureServer, staging: Staging): PushWays {
+export function composePush(server: SignatureServer, staging: Staging, placing: Placing): PushWays {
   const shared = {
     server,
     staging,
@@ -33,6 +33,7 @@ export function composePush(server: SignatureServer, staging: Staging): PushWays
     clock: systemClock,
     wait: waitUnlessAborted,
     random: Math.random,
+    placing,
   };
   const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
   const pusher = createPusher({ ...shared, sha256, untrustedClaim });

@@ -241,6 +241,7 @@ async function connect({ config, current, log: everyLine, databases }: Connectio
       clock,
       sha256: sha256Hex,
       maxBytes: () => current().maxSignatureBytes,
+      remaps: () => current().remaps,
     }),
     refusals,
     importer: createImporter({

@@ -15,6 +15,7 @@ export interface UploadIntent extends Intended {
   readonly kind: 'upload';
   readonly uploader: string;
   readonly storedAt: Date;
+  readonly remap: string | null;
 }
 
 /** Puts an uploaded signature back where another program overwrote it. */
@@ -66,9 +67,12 @@ const event = z.strictObject({
   salt: z.string(),
 });
 
+// one that was written before there were remaps has none
+const remap = textOrNull.default(null);
+
 const intended = { v: z.literal(1), site: z.string(), folder: z.string(), sha256, event };
 
 const INTENT = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('upload'), ...intended, uploader: z.string(), storedAt: time }),
+  z.strictObject({ kind: z.literal('upload'), ...intended, uploader: z.string(), storedAt: time, remap }),
   z.strictObject({ kind: z.literal('restore'), ...intended }),
 ]);

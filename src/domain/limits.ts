@@ -84,6 +84,9 @@ export const MAX_SUBKEYS = 32;
 export const MAX_BATCH_PARTS = 100;
 export const MAX_BATCH_BYTES = 16 * 1024 * 1024;
 
+/** Remaps that one upload or batch may name. */
+export const MAX_REMAPS_ASKED = 20;
+
 /** Clients pack batches up to this size unless a single file is larger: nginx accepts 1 MiB by default. */
 export const PACKED_BATCH_BYTES = 900 * 1024;
 

@@ -3,6 +3,7 @@ import { LookasideError } from './errors.ts';
 import { type ImageId, imageFolder, whyTooLong } from './image.ts';
 import { parseTarget } from './lookaside-path.ts';
 import { parseReference } from './reference.ts';
+import { fittingRemap, isRemapped, type Remap } from './remap.ts';
 import type { Claim, Refusal } from './verdict.ts';
 
 /** Null when the claim is about this image's manifest. */
@@ -22,10 +23,35 @@ export function repositoryRefusal(image: ImageId, claim: Claim): Refusal | null 
   if (image.layout === 'release') return null;
   const path = parseReference(claim.dockerReference)?.path;
   if (path === image.path) return null;
+  const remap = fittingRemap(image.path, claim.dockerReference);
+  const ifMirrored =
+    remap === null
+      ? ''
+      : `; or, if its policy maps the name of a mirror (remapIdentity), --signed-for ${remap}`;
   return {
     code: 'REPOSITORY_MISMATCH',
-    message: `the signature names ${claim.dockerReference}, whose repository path is ${path ?? 'none'}, not ${image.path}; clients look for it below the path that it names. Upload it there, or sign the name that is pulled`,
+    message: `the signature names ${claim.dockerReference}, whose repository path is ${path ?? 'none'}, not ${image.path}. What must be told is how clients pull the image: by the signed name, then upload it below that path (lookaside push --as-signed)${ifMirrored}. Else sign the name that is pulled`,
   };
+}
+
+/**
+ * The remap of `asked` by which the claimed name is one for the image's path; null when none is needed.
+ * @throws LookasideError REPOSITORY_MISMATCH, and REMAP_NOT_ALLOWED when none of `allowed` does the same
+ */
+export function remapOf(
+  image: ImageId,
+  claim: Claim,
+  { asked, allowed }: { readonly asked: readonly Remap[]; readonly allowed: readonly Remap[] },
+): Remap | null {
+  const refusal = repositoryRefusal(image, claim);
+  if (refusal === null) return null;
+  const remap = asked.find((one) => isRemapped(image.path, claim, one));
+  if (remap === undefined) throw new LookasideError(refusal.code, refusal.message);
+  if (allowed.some((one) => isRemapped(image.path, claim, one))) return remap;
+  throw new LookasideError(
+    'REMAP_NOT_ALLOWED',
+    `this server takes nothing below ${image.path} that was signed for ${claim.dockerReference}: ${remap.text} is not among the names that its operator allows. Ask the operator to set LOOKASIDE_REMAP=${remap.text} (more are separated by commas) and to reload the server with SIGHUP`,
+  );
 }
 
 /** The image that the claim names; null when its reference names no repository, or one whose name is too long for a tree. */

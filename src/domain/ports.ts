@@ -343,6 +343,8 @@ export interface NewUpload {
   readonly storedAt: Date;
   /** The bytes, kept where other programs may overwrite the file; else null. */
   readonly bytes: Uint8Array | null;
+  /** As Upload. */
+  readonly remap: string | null;
 }
 
 export interface Upload {
@@ -350,6 +352,8 @@ export interface Upload {
   readonly uploader: string;
   readonly storedAt: Date;
   readonly auditSeq: number;
+  /** The remap by which it was taken below another name than the signed one, `mirror/quay=quay.io`; null for most. */
+  readonly remap: string | null;
 }
 
 export interface UploadStore {
@@ -375,6 +379,8 @@ export interface VerifiedUpload {
   readonly bytes: Uint8Array;
   readonly judgement: Judgement;
   readonly uploader: string;
+  /** As Upload. */
+  readonly remap: string | null;
   readonly event: NewAuditEvent;
   /** The number under which clients must get it; null: the next. */
   readonly number: number | null;

@@ -16,6 +16,12 @@ export interface RemoteFilter {
   readonly digest: string | null;
 }
 
+export interface SendOptions {
+  readonly force: boolean;
+  /** Remaps by which signed names may be others than those of the places: `mirror/quay=quay.io`. */
+  readonly signedFor?: readonly string[];
+}
+
 /**
  * Every method throws LookasideError: SERVER_UNREACHABLE (also for the answers of a proxy in front of the server, except
  * TOO_LARGE), UNAUTHORIZED, DENIED, or the code with which the server refused. Failures that another try may mend
@@ -27,10 +33,7 @@ export interface SignatureServer {
   /** Positions in `asked`, ascending, of blobs that clients cannot get. `asked` has at most MAX_MISSING_ASKED. */
   missing(asked: readonly AskedBlob[]): Promise<readonly number[]>;
   /** The results are in the order of the parts. At most MAX_BATCH_PARTS parts, together at most MAX_BATCH_BYTES. */
-  uploadBatch(
-    parts: readonly BatchPart[],
-    options: { readonly force: boolean },
-  ): Promise<readonly BatchResult[]>;
+  uploadBatch(parts: readonly BatchPart[], options: SendOptions): Promise<readonly BatchResult[]>;
   /** In served order; empty when nothing is stored. */
   ofImage(image: ImageId): Promise<readonly StoredSignature[]>;
   /** Newest first, page by page. */

@@ -34,6 +34,8 @@ export interface StoredSignature {
   /** Null when it was not uploaded to this server. */
   readonly uploader: string | null;
   readonly auditSeq: number | null;
+  /** The remap by which it was taken below another name than the signed one, `mirror/quay=quay.io`; null for most. */
+  readonly remap: string | null;
   /** Which clients cannot read it under its number. */
   readonly warnings: readonly Warning[];
 }

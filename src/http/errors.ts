@@ -9,6 +9,7 @@ const STATUS: Record<ErrorCode, number> = {
   DENIED: 403,
   CROSS_SITE: 403,
   READ_ONLY: 403,
+  REMAP_NOT_ALLOWED: 403,
   NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
   TOO_SLOW: 408,

@@ -130,6 +130,7 @@ export function createImporter(options: ImporterOptions): Importer {
       judgement,
       number: null,
       uploader: actor.name,
+      remap: null,
       event: options.makeEvent(
         { action: 'import', image, signatureSha256: sha256, fingerprint, result: 'created' },
         actor,

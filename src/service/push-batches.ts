@@ -5,6 +5,7 @@ import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
 import { MAX_BATCH_PARTS, PACKED_BATCH_BYTES } from '../domain/limits.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { BatchPart, BatchResult } from '../domain/receipt.ts';
+import type { Remap } from '../domain/remap.ts';
 import type { SignatureServer } from '../domain/remote.ts';
 
 /** Resolves after the time, or at once when the signal is aborted. */
@@ -16,6 +17,8 @@ export interface SenderOptions {
   readonly wait: Wait;
   /** From 0 to 1. */
   readonly random: () => number;
+  /** Sent with each batch. */
+  readonly signedFor?: readonly Remap[];
 }
 
 /** A part and who waits for what becomes of it. */
@@ -49,7 +52,9 @@ export interface Sender {
   send(images: readonly (readonly Sendable[])[], options: SendOptions): Promise<void>;
 }
 
-export function createSender({ server, clock, wait, random }: SenderOptions): Sender {
+export function createSender({ server, clock, wait, random, signedFor = [] }: SenderOptions): Sender {
+  const remaps = signedFor.length === 0 ? {} : { signedFor: signedFor.map(({ text }) => text) };
+
   async function send(images: readonly (readonly Sendable[])[], options: SendOptions): Promise<void> {
     await forEachConcurrently(packRuns(images), BATCHES_AT_ONCE, async (run) => {
       for (const batch of run) await sendPatiently(batch, options);
@@ -85,7 +90,7 @@ export function createSender({ server, clock, wait, random }: SenderOptions): Se
     { force }: SendOptions,
   ): Promise<readonly BatchResult[] | 'too much'> {
     try {
-      return await server.uploadBatch(batch, { force });
+      return await server.uploadBatch(batch, { force, ...remaps });
     } catch (error) {
       if (!isLookasideError(error) || !HALVED_CODES.has(error.code)) throw error;
       if (batch.length > 1) return 'too much';

@@ -7,6 +7,7 @@ import { claimedImage, signaturePath } from '../domain/placement.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { BatchResult, Receipt, Warning } from '../domain/receipt.ts';
 import { parseReference } from '../domain/reference.ts';
+import { isRemapped, type Remap } from '../domain/remap.ts';
 import type { SignatureServer } from '../domain/remote.ts';
 import type { StagedBytes, StagedFile, StagedProblem, Staging } from '../domain/staged.ts';
 import type { Claim } from '../domain/verdict.ts';
@@ -25,7 +26,18 @@ export interface PusherOptions {
   readonly wait: Wait;
   /** From 0 to 1. */
   readonly random: () => number;
+  readonly placing?: Placing;
 }
+
+/** Where signatures belong whose signed name is another than that of their folder. */
+export interface Placing {
+  /** Below the name that was signed, not where they lie. */
+  readonly asSigned: boolean;
+  /** Where they lie, if one of these makes the signed name one for that place. */
+  readonly signedFor: readonly Remap[];
+}
+
+const AS_THEY_LIE: Placing = { asSigned: false, signedFor: [] };
 
 export interface PushOptions {
   /** Send what is equivalent to a stored one too. */
@@ -122,11 +134,11 @@ const UNFINISHED_PAUSE_MS = 100;
 type Looked = ReadFile | { readonly file: StagedFile; readonly problem: StagedProblem };
 
 export function createPusher(options: PusherOptions): Pusher {
-  const { server, staging, sha256, untrustedClaim, isWhole, wait } = options;
-  const sender = createSender(options);
+  const { server, staging, sha256, untrustedClaim, isWhole, wait, placing = AS_THEY_LIE } = options;
+  const sender = createSender({ ...options, signedFor: placing.signedFor });
 
   function identify(file: StagedFile, { bytes }: StagedBytes): ReadFile {
-    return { file, bytes, sha256: sha256(bytes), image: imageOf(file, () => untrustedClaim(bytes)) };
+    return { file, bytes, sha256: sha256(bytes), image: imageOf(file, untrustedClaim(bytes), placing) };
   }
 
   async function look(file: StagedFile): Promise<Looked> {
@@ -344,11 +356,18 @@ function placeOf({ number, path }: Receipt): { readonly number: number; readonly
   return { number, path };
 }
 
-function imageOf({ place }: StagedFile, untrustedClaim: () => Claim | null): ImageId | null {
-  const claim = untrustedClaim();
-  if (place.kind === 'image') return wholeOf(place.image, claim) ?? place.image;
+function imageOf({ place }: StagedFile, claim: Claim | null, placing: Placing): ImageId | null {
+  if (place.kind === 'image') return placedOf(place.image, claim, placing);
   if (claim === null) return null;
   return claimedImage(DEFAULT_SITE, place.kind === 'payload' ? claim : { ...claim, ...place.digest });
+}
+
+function placedOf(placed: ImageId, claim: Claim | null, { asSigned, signedFor }: Placing): ImageId {
+  if (claim === null || placed.layout !== 'repository') return placed;
+  if (signedFor.some((remap) => isRemapped(placed.path, claim, remap))) return placed;
+  if (!asSigned) return wholeOf(placed, claim) ?? placed;
+  const { algorithm, hex } = placed;
+  return claimedImage(DEFAULT_SITE, { ...claim, algorithm, hex }) ?? placed;
 }
 
 /** The claimed image when the place is the end of its path, as below `staging/team` of a staging folder; else null. */

@@ -15,6 +15,7 @@ import type {
   VerdictIndex,
 } from '../domain/ports.ts';
 import { readerWarnings } from '../domain/release-readers.ts';
+import { remapWarning } from '../domain/remap.ts';
 import { type State, stateOf } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { formatCursor, parseCursor } from './cursor.ts';
@@ -165,12 +166,16 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       signatureSha256: sha256,
       uploader: upload?.uploader ?? null,
       auditSeq: upload?.auditSeq ?? null,
-      warnings: readerWarnings({
-        image,
-        number: servedNumber,
-        signingFingerprint: row.signingFingerprint,
-        key: row.verdict === 'good' ? key : null,
-      }),
+      remap: upload?.remap ?? null,
+      warnings: [
+        ...remapWarning(upload?.remap ?? null),
+        ...readerWarnings({
+          image,
+          number: servedNumber,
+          signingFingerprint: row.signingFingerprint,
+          key: row.verdict === 'good' ? key : null,
+        }),
+      ],
     };
   }
 

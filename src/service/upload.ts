@@ -9,7 +9,7 @@ import {
   claimedImage,
   digestRefusal,
   imageNamed,
-  repositoryRefusal,
+  remapOf,
   signaturePath,
   tooLongClaim,
 } from '../domain/placement.ts';
@@ -25,6 +25,7 @@ import type {
 import type { BatchPart, BatchResult, Receipt, Warning } from '../domain/receipt.ts';
 import { parseReference } from '../domain/reference.ts';
 import { readerWarnings } from '../domain/release-readers.ts';
+import { type Remap, remapWarning } from '../domain/remap.ts';
 import { type State, stateOf } from '../domain/state.ts';
 import type { Claim, Judgement, Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
@@ -43,6 +44,8 @@ export interface UploaderOptions {
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;
   readonly maxBytes: () => number;
+  /** What the operator allows. */
+  readonly remaps: () => readonly Remap[];
 }
 
 export interface UploadRequest {
@@ -52,7 +55,11 @@ export interface UploadRequest {
   readonly number: number | null;
   /** Append even when an equivalent one is there. */
   readonly force: boolean;
+  /** By which the signed name may be another than that of the place. */
+  readonly signedFor?: readonly Remap[];
 }
+
+export type BatchOptions = Pick<UploadRequest, 'force' | 'signedFor'>;
 
 export interface Uploader {
   /** @throws LookasideError, every code of an upload */
@@ -60,7 +67,7 @@ export interface Uploader {
   /** In the order of the parts; a refused one never stops the others. @throws nothing that is one part's fault */
   uploadBatch(
     parts: readonly BatchPart[],
-    options: { readonly force: boolean },
+    options: BatchOptions,
     actor: Actor,
   ): Promise<readonly BatchResult[]>;
 }
@@ -127,7 +134,9 @@ export function createUploader(options: UploaderOptions): Uploader {
   async function store(verified: Verified, request: UploadRequest, actor: Actor): Promise<Receipt> {
     const { image, bytes, number } = request;
     const { judgement, claim, fingerprint } = verified;
-    refuseIf(digestRefusal(image, claim) ?? repositoryRefusal(image, claim));
+    refuseIf(digestRefusal(image, claim));
+    const remap =
+      remapOf(image, claim, { asked: request.signedFor ?? [], allowed: options.remaps() })?.text ?? null;
     await options.judgeImage(image);
     const mayBeEquivalent = number === null && !request.force;
     let standIn: IndexedSignature | null = null;
@@ -137,8 +146,16 @@ export function createUploader(options: UploaderOptions): Uploader {
       judgement,
       number,
       uploader: actor.name,
+      remap,
       event: makeEvent(
-        { action: 'upload', image, signatureSha256: options.sha256(bytes), fingerprint, result: 'created' },
+        {
+          action: 'upload',
+          image,
+          signatureSha256: options.sha256(bytes),
+          fingerprint,
+          result: 'created',
+          reason: remap === null ? null : `signed for ${claim.dockerReference}, taken by the remap ${remap}`,
+        },
         actor,
       ),
       async review(served) {
@@ -147,7 +164,7 @@ export function createUploader(options: UploaderOptions): Uploader {
         return found;
       },
     });
-    return toReceipt(image, describe(verified, standIn), appended);
+    return toReceipt(image, { ...describe(verified, standIn), remap }, appended);
   }
 
   /** @throws LookasideError TOO_MANY_SIGNATURES */
@@ -206,6 +223,7 @@ export function createUploader(options: UploaderOptions): Uploader {
       auditSeq: appended.auditSeq,
       warnings: [
         ...warningsOf(image, signature, appended),
+        ...remapWarning(signature.remap),
         ...readerWarnings({ image, number: appended.number, signingFingerprint, key }),
       ],
     };
@@ -252,7 +270,7 @@ export function createUploader(options: UploaderOptions): Uploader {
 
   async function uploadBatch(
     parts: readonly BatchPart[],
-    { force }: { readonly force: boolean },
+    how: BatchOptions,
     actor: Actor,
   ): Promise<readonly BatchResult[]> {
     const results: BatchResult[] = [];
@@ -263,7 +281,7 @@ export function createUploader(options: UploaderOptions): Uploader {
         const image = named ?? claimedImage(site, verified.claim);
         if (image === null)
           throw tooLongClaim(verified.claim) ?? new Error('a verified claim names no repository');
-        return { part, verified, request: { image, bytes, number: null, force } };
+        return { part, verified, request: { image, bytes, number: null, ...how } };
       } catch (error) {
         results[part] = toRefused(part, error);
         return null;
@@ -299,9 +317,10 @@ interface Described {
   readonly dockerReference: string;
   readonly signedAt: Date;
   readonly expiresAt: Date | null;
+  readonly remap: string | null;
 }
 
-function describe(verified: Verified, standIn: IndexedSignature | null): Described {
+function describe(verified: Verified, standIn: IndexedSignature | null): Omit<Described, 'remap'> {
   const { fingerprint, claim, judgement } = verified;
   return {
     fingerprint,

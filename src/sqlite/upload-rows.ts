@@ -11,7 +11,7 @@ export class UploadRows {
   readonly #audit: AuditRows;
   readonly #find: Statement<[string, string, Uint8Array], number>;
   readonly #insert: Statement<
-    [number, string, string, Uint8Array, number, string, number, Uint8Array | null]
+    [number, string, string, Uint8Array, number, string, number, Uint8Array | null, string | null]
   >;
 
   constructor(db: Database, audit: AuditRows) {
@@ -24,20 +24,30 @@ export class UploadRows {
         WHERE site = ? AND image = ? AND sha256 = ?`)
       .pluck();
     this.#insert = db.prepare(`
-      INSERT INTO upload (audit_seq, site, image, sha256, size_bytes, uploader, stored_at_ms, bytes)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?)`);
+      INSERT INTO upload (audit_seq, site, image, sha256, size_bytes, uploader, stored_at_ms, bytes, remap)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
   }
 
   /** The number of the upload's event. The same bytes for the same image again change nothing: the first one's number. */
   add(upload: NewUpload, event: NewAuditEvent): number {
-    const { image, sizeBytes, uploader, storedAt, bytes } = upload;
+    const { image, sizeBytes, uploader, storedAt, bytes, remap } = upload;
     const folder = imageFolder(image);
     const sha256 = Buffer.from(upload.sha256, 'hex');
     const first = this.#find.get(image.site, folder, sha256);
     if (first !== undefined) return first;
     return inTransaction(this.#db, () => {
       const seq = this.#audit.add(event);
-      this.#insert.run(seq, image.site, folder, sha256, sizeBytes, uploader, storedAt.getTime(), bytes);
+      this.#insert.run(
+        seq,
+        image.site,
+        folder,
+        sha256,
+        sizeBytes,
+        uploader,
+        storedAt.getTime(),
+        bytes,
+        remap,
+      );
       return seq;
     });
   }

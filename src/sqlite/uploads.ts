@@ -17,6 +17,7 @@ interface UploadRow {
   readonly sha256: Buffer;
   readonly uploader: string;
   readonly stored_at_ms: number;
+  readonly remap: string | null;
 }
 
 /** The look-up of one connection. */
@@ -26,7 +27,7 @@ export class UploadTable {
   constructor(db: Database) {
     // an image has 127 signatures at most at one time; no page is needed
     this.#ofImage = db.prepare(`
-      SELECT audit_seq, sha256, uploader, stored_at_ms
+      SELECT audit_seq, sha256, uploader, stored_at_ms, remap
       FROM upload
       WHERE site = ? AND image = ?
       ORDER BY audit_seq`);
@@ -84,6 +85,7 @@ function uploadOf(row: UploadRow): Upload {
     uploader: row.uploader,
     storedAt: new Date(row.stored_at_ms),
     auditSeq: row.audit_seq,
+    remap: row.remap,
   };
 }
 

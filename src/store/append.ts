@@ -121,11 +121,19 @@ export function createAppender(options: AppenderOptions): Appender {
   }
 
   async function add(upload: VerifiedUpload, seen: Look, needless: Needless): Promise<Appended> {
-    const { image, bytes, judgement, uploader, event } = upload;
+    const { image, bytes, judgement, uploader, event, remap } = upload;
     checkPlace(upload, seen, needless);
     await checkReserve();
     const sha256 = options.sha256(bytes);
-    const intent: UploadIntent = { kind: 'upload', image, sha256, uploader, storedAt: event.at, event };
+    const intent: UploadIntent = {
+      kind: 'upload',
+      image,
+      sha256,
+      uploader,
+      storedAt: event.at,
+      remap,
+      event,
+    };
     const left = await place(intent, judgement, bytes, seen.lastNumber + 1);
     const auditSeq = await keep(left, intent, bytes);
     const signatures = await record(image);
@@ -188,10 +196,10 @@ export function createAppender(options: AppenderOptions): Appender {
 
   /** Provenance and audit event. Failing, they are written later: the file stays. */
   async function keep(left: Unfinished, intent: UploadIntent, bytes: Uint8Array): Promise<number> {
-    const { image, sha256, uploader, storedAt, event } = intent;
+    const { image, sha256, uploader, storedAt, remap, event } = intent;
     const kept = kind === 'shared' ? bytes : null;
     return keeping(left, async () => {
-      const upload = { image, sha256, sizeBytes: bytes.length, uploader, storedAt, bytes: kept };
+      const upload = { image, sha256, sizeBytes: bytes.length, uploader, storedAt, bytes: kept, remap };
       return (await uploads.add(upload, event)).auditSeq;
     });
   }

@@ -86,6 +86,7 @@ const storedSignature = z.object({
   signatureSha256: sha256,
   uploader: z.string().nullable(),
   auditSeq: count.nullable(),
+  remap: z.string().nullable().default(null),
   warnings,
 }) satisfies z.ZodType<StoredSignature>;
 

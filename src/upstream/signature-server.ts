@@ -10,6 +10,7 @@ import type {
   AskedBlob,
   KeyNames,
   RemoteFilter,
+  SendOptions,
   ServedSignatures,
   SignatureServer,
 } from '../domain/remote.ts';
@@ -47,13 +48,10 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
     throw strange(server, 'missing: positions that were not asked about');
   }
 
-  async function uploadBatch(
-    parts: readonly BatchPart[],
-    { force }: { readonly force: boolean },
-  ): Promise<readonly BatchResult[]> {
+  async function uploadBatch(parts: readonly BatchPart[], how: SendOptions): Promise<readonly BatchResult[]> {
     const { contentType, body } = writeForm(parts);
-    if (body.length > MAX_BATCH_BYTES && parts.length > 1) return uploadHalves(parts, force);
-    const path = `/api/v1/signatures${force ? '?force=1' : ''}`;
+    if (body.length > MAX_BATCH_BYTES && parts.length > 1) return uploadHalves(parts, how);
+    const path = `/api/v1/signatures${queryOf(how)}`;
     const answer = await ask({ method: 'POST', path, contentType, body });
     const { results } = readAnswer(batchAnswer, { server, body: answer.body });
     if (results.length === parts.length && results.every(({ part }, i) => part === i)) return results;
@@ -61,10 +59,13 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
   }
 
   /** For parts that fit although their form does not: the server limits the form. */
-  async function uploadHalves(parts: readonly BatchPart[], force: boolean): Promise<readonly BatchResult[]> {
+  async function uploadHalves(
+    parts: readonly BatchPart[],
+    how: SendOptions,
+  ): Promise<readonly BatchResult[]> {
     const half = Math.ceil(parts.length / 2);
-    const first = await uploadBatch(parts.slice(0, half), { force });
-    const second = await uploadBatch(parts.slice(half), { force });
+    const first = await uploadBatch(parts.slice(0, half), how);
+    const second = await uploadBatch(parts.slice(half), how);
     return [...first, ...second.map((result) => ({ ...result, part: result.part + half }))];
   }
 
@@ -159,6 +160,13 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
 }
 
 type Page = z.output<typeof searchAnswer>;
+
+function queryOf({ force, signedFor = [] }: SendOptions): string {
+  const parameters = new URLSearchParams();
+  for (const remap of signedFor) parameters.append('signed-for', remap);
+  if (force) parameters.set('force', '1');
+  return parameters.size === 0 ? '' : `?${parameters}`;
+}
 
 function searchPath({ repository, digest }: RemoteFilter, cursor: string | null): string {
   const parameters = new URLSearchParams({

@@ -94,6 +94,31 @@ describe('what was met in the field', () => {
     assert.doesNotMatch(again.stdout, /warning/);
   });
 
+  test('what skopeo copy leaves below the name of a mirror is refused with the way to push it, and pushed that way', async () => {
+    const data = path.join(temp.path, 'mirror');
+    const remap = 'mirror/quay=localhost:5055';
+    await using server = await startServer({ data, settings: { LOOKASIDE_REMAP: remap } });
+    const added = await runLookaside(['key', 'add', inField('mirror', 'rel.asc'), '--data', data]);
+    assert.equal(added.status, 0, added.stdout);
+    const settings = { LOOKASIDE_TOKEN: await createToken(data, 'mirrorer', 'uploader') };
+    const push = (...args: readonly string[]) =>
+      runLookaside(['push', inField('mirror', 'staging'), '--server', server.url, ...args], settings);
+    const refused = await push();
+    assert.equal(refused.status, 1);
+    assert.ok(refused.stdout.includes(`--signed-for ${remap}`), refused.stdout);
+    assert.match(refused.stderr, /If they are those of a mirror/);
+    const unwanted = await push('--signed-for', 'mirror/quay');
+    assert.equal(unwanted.status, 2);
+    assert.match(unwanted.stderr, /--signed-for is "mirror\/quay"; wanted PREFIX=SIGNED_PREFIX/);
+    const pushed = await push('--signed-for', remap);
+    assert.equal(pushed.status, 0, pushed.stdout + pushed.stderr);
+    // what the policy.json beside it says, with a registry in place of its own
+    assert.match(
+      pushed.stdout,
+      /warning: .*"prefix":"<registry>\/mirror\/quay","signedPrefix":"localhost:5055"/,
+    );
+  });
+
   test('a release signed by Ed25519 is taken with a warning, which push, show and the page tell', async () => {
     const data = path.join(temp.path, 'release');
     await using server = await startServer({ data });

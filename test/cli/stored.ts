@@ -25,6 +25,7 @@ export function storedSignature(changes: Partial<StoredSignature> = {}): StoredS
     signatureSha256: HEX,
     uploader: 'alice',
     auditSeq: 17,
+    remap: null,
     warnings: [],
     ...changes,
   };

@@ -24,6 +24,7 @@ export function uploadOf(image: ImageId, content: string, told: Partial<NewUploa
     uploader: 'alice',
     storedAt: STORED_AT,
     bytes: null,
+    remap: null,
     ...told,
   };
 }
@@ -37,8 +38,10 @@ export function uploadStoreContract(name: string, open: () => Promise<UploadStor
       const wanted = [];
       for (const content of ['one', 'two', 'three']) {
         const uploader = `token of ${content}`;
-        const { auditSeq } = await under.uploads.add(uploadOf(image, content, { uploader }), auditEvent());
-        wanted.push({ sha256: sha256(content), uploader, storedAt: STORED_AT, auditSeq });
+        const remap = content === 'two' ? 'mirror/quay=quay.io' : null;
+        const told = { uploader, remap };
+        const { auditSeq } = await under.uploads.add(uploadOf(image, content, told), auditEvent());
+        wanted.push({ sha256: sha256(content), uploader, storedAt: STORED_AT, auditSeq, remap });
         assert.deepEqual(await under.uploads.ofImage(image), wanted);
       }
       const reopened = await under.reopen();
@@ -53,7 +56,7 @@ export function uploadStoreContract(name: string, open: () => Promise<UploadStor
       const again = uploadOf(image, 'one', { uploader: 'bob', bytes: Buffer.from('one') });
       assert.deepEqual(await uploads.add(again, auditEvent()), first);
       assert.deepEqual(await uploads.ofImage(image), [
-        { sha256: sha256('one'), uploader: 'alice', storedAt: STORED_AT, ...first },
+        { sha256: sha256('one'), uploader: 'alice', storedAt: STORED_AT, ...first, remap: null },
       ]);
       assert.equal(await uploads.bytesOf(image, sha256('one')), null);
       const next = await uploads.add(uploadOf(image, 'two'), auditEvent());

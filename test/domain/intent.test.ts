@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { type Intent, intentText, parseIntent } from '../../src/domain/intent.ts';
+import { type Intent, intentText, parseIntent, type UploadIntent } from '../../src/domain/intent.ts';
 
-const UPLOAD: Intent = {
+const UPLOAD: UploadIntent = {
   kind: 'upload',
   image: {
     site: 'default',
@@ -16,6 +16,7 @@ const UPLOAD: Intent = {
   sha256: 'b'.repeat(64),
   uploader: 'ci',
   storedAt: new Date('2026-11-22T10:00:00.123Z'),
+  remap: null,
   event: {
     at: new Date('2026-11-22T10:00:00.122Z'),
     action: 'upload',
@@ -29,7 +30,7 @@ const UPLOAD: Intent = {
   },
 };
 
-const { uploader: _u, storedAt: _s, ...rest } = UPLOAD;
+const { uploader: _u, storedAt: _s, remap: _r, ...rest } = UPLOAD;
 const RESTORE: Intent = { ...rest, kind: 'restore', event: { ...UPLOAD.event, action: 'restore' } };
 const RELEASE: Intent = {
   ...UPLOAD,
@@ -37,7 +38,12 @@ const RELEASE: Intent = {
 };
 
 describe('an intent', () => {
-  for (const intent of [UPLOAD, RESTORE, RELEASE]) {
+  test('of before there were remaps has none', () => {
+    const { remap: _, ...older } = JSON.parse(intentText(UPLOAD));
+    assert.deepEqual(parseIntent(JSON.stringify(older)), UPLOAD);
+  });
+
+  for (const intent of [UPLOAD, { ...UPLOAD, remap: 'mirror/quay=quay.io' }, RESTORE, RELEASE]) {
     test(`to ${intent.kind} into a ${intent.image.layout} layout is read back as it was`, () => {
       assert.deepEqual(parseIntent(intentText(intent)), intent);
     });

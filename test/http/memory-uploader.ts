@@ -4,7 +4,7 @@ import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import { parseTarget } from '../../src/domain/lookaside-path.ts';
 import type { BatchPart, BatchResult, Receipt } from '../../src/domain/receipt.ts';
 import type { Actor } from '../../src/service/audit.ts';
-import type { Uploader, UploadRequest } from '../../src/service/upload.ts';
+import type { BatchOptions, Uploader, UploadRequest } from '../../src/service/upload.ts';
 import { sha256Hex } from '../store/lay.ts';
 
 export interface MemoryUploader extends Uploader {
@@ -13,6 +13,8 @@ export interface MemoryUploader extends Uploader {
   readonly actors: readonly Actor[];
   /** Of uploads and batches, in their order. */
   readonly forces: readonly boolean[];
+  /** Of each request, as they were written. */
+  readonly remaps: readonly (readonly string[])[];
   /** Uploads wait for it. */
   gate: Promise<void>;
   /** How many wait or have waited. */
@@ -30,9 +32,14 @@ export function createMemoryUploader(site: string): MemoryUploader {
   const stored = new Map<string, Buffer[]>();
   const actors: Actor[] = [];
   const forces: boolean[] = [];
+  const remaps: (readonly string[])[] = [];
+  const note = ({ force, signedFor = [] }: BatchOptions) => {
+    forces.push(force);
+    remaps.push(signedFor.map(({ text }) => text));
+  };
   let arrived = 0;
 
-  function place({ image, bytes, number }: Omit<UploadRequest, 'force'>): Receipt {
+  function place({ image, bytes, number }: Omit<UploadRequest, keyof BatchOptions>): Receipt {
     const text = Buffer.from(bytes).toString('latin1');
     if (text.startsWith(REFUSE)) {
       // the test names a code of the closed set
@@ -70,6 +77,7 @@ export function createMemoryUploader(site: string): MemoryUploader {
     stored,
     actors,
     forces,
+    remaps,
     gate: Promise.resolve(),
     get arrived() {
       return arrived;
@@ -78,14 +86,14 @@ export function createMemoryUploader(site: string): MemoryUploader {
       arrived += 1;
       await uploader.gate;
       actors.push(actor);
-      forces.push(request.force);
+      note(request);
       return place(request);
     },
-    async uploadBatch(parts, { force }, actor) {
+    async uploadBatch(parts, how, actor) {
       arrived += 1;
       await uploader.gate;
       actors.push(actor);
-      forces.push(force);
+      note(how);
       return parts.map(placePart);
     },
   };

@@ -138,6 +138,26 @@ describe('POST to an image', () => {
     }
   });
 
+  test('names the remaps by which the signed name may be another, twenty at most', async () => {
+    const asked = 'signed-for=mirror/quay=quay.io&signed-for=rh%3Dregistry.redhat.io';
+    assert.equal((await send(`POST /${APP}?${asked}`, ONE)).status, 201);
+    assert.equal((await send(`PUT /${APP}/signature-2?${asked}`, TWO)).status, 201);
+    const both = ['mirror/quay=quay.io', 'rh=registry.redhat.io'];
+    assert.deepEqual(scene.uploader.remaps, [both, both]);
+    for (const query of [
+      'signed-for',
+      'signed-for=',
+      'signed-for==quay.io',
+      'signed-for=a=b',
+      `x&${'signed-for=a=b.io&'.repeat(21)}`,
+    ]) {
+      const { status, body } = await send(`POST /${APP}?${query}`, ONE);
+      assert.equal(status, 400, query);
+      assert.match(body.toString(), /REQUEST_INVALID.*(?:wanted PREFIX=SIGNED_PREFIX|at most 20)/);
+    }
+    assert.equal(scene.uploader.remaps.length, 2, 'nothing of these was looked at');
+  });
+
   test('is forced by force=1 and by nothing else', async () => {
     assert.equal((await send(`POST /${APP}?force=1`, ONE)).status, 201);
     assert.equal((await send(`POST /${APP}/?x=2&force=1&force=1`, TWO)).status, 201);

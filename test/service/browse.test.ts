@@ -42,6 +42,7 @@ const KNOWN: StoredSignature = {
   signatureSha256: 'aa',
   uploader: 'ci-of-somebody',
   auditSeq: 17,
+  remap: null,
   warnings: [],
 };
 const UNKNOWN = {

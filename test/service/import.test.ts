@@ -50,7 +50,13 @@ function open({ found = {}, failsWith, tree = 'owned', stored = [], keyAddedAfte
     uploads: {
       ofImage: async (image) =>
         setOf(image).map((bytes, position) => {
-          return { sha256: sha256Hex(bytes), uploader: 'ci', storedAt: clock.now(), auditSeq: position + 1 };
+          return {
+            sha256: sha256Hex(bytes),
+            uploader: 'ci',
+            storedAt: clock.now(),
+            auditSeq: position + 1,
+            remap: null,
+          };
         }),
     },
     reader: {

@@ -8,7 +8,7 @@ import type { BatchPart, BatchResult, Receipt } from '../../src/domain/receipt.t
 import type { AskedBlob, SignatureServer } from '../../src/domain/remote.ts';
 import type { Staged, StagedFile, StagedPlace, StagedProblem, Staging } from '../../src/domain/staged.ts';
 import type { Claim } from '../../src/domain/verdict.ts';
-import { createPusher, type Pusher } from '../../src/service/push.ts';
+import { createPusher, type Placing, type Pusher } from '../../src/service/push.ts';
 import { createClock, type HandClock, imageOf } from './hand-driven.ts';
 
 export function signed(name: string, digit = 'a', rest = ''): string {
@@ -40,6 +40,8 @@ export interface MemoryServer extends Pick<SignatureServer, 'missing' | 'uploadB
   /** File names of each batch, in the order of asking. */
   readonly batches: (readonly (string | null)[])[];
   readonly forced: boolean[];
+  /** Sent with batches. */
+  readonly remaps: string[];
   /** How often it was asked what it lacks, without greetings. */
   readonly questions: (readonly AskedBlob[])[];
   /** The most batches at one time; images of which two were sent at one time. */
@@ -79,6 +81,7 @@ export function createServer(): MemoryServer {
   const server: MemoryServer = {
     batches: [],
     forced: [],
+    remaps: [],
     questions: [],
     together: { most: 0, images: new Set() },
     holds: (image) => stored.get(imageKey(image)) ?? [],
@@ -94,7 +97,7 @@ export function createServer(): MemoryServer {
         (stored.get(imageKey(image)) ?? []).some((text) => sha256(Buffer.from(text)) === hash);
       return asked.flatMap((blob, position) => (has(blob) ? [] : [position]));
     },
-    async uploadBatch(parts, { force }) {
+    async uploadBatch(parts, { force, signedFor = [] }) {
       const images = [...new Set(parts.map((part) => imageKey(imageOfPart(part))))];
       batchesUnderWay += 1;
       server.together.most = Math.max(server.together.most, batchesUnderWay);
@@ -107,6 +110,7 @@ export function createServer(): MemoryServer {
         await new Promise((resolve) => setImmediate(resolve));
         server.batches.push(parts.map(({ fileName }) => fileName));
         server.forced.push(force);
+        server.remaps.push(...signedFor);
         return parts.map((part, position) => take(position, part, force));
       } finally {
         batchesUnderWay -= 1;
@@ -230,7 +234,7 @@ export interface PushScene {
   readonly waits: number[];
 }
 
-export function openPushScene(): PushScene {
+export function openPushScene(placing?: Placing): PushScene {
   const server = createServer();
   const staging = createStaging();
   const clock = createClock();
@@ -243,6 +247,7 @@ export function openPushScene(): PushScene {
     isWhole,
     clock,
     random: () => 1,
+    ...(placing === undefined ? {} : { placing }),
     async wait(ms) {
       waits.push(ms);
       clock.pass(ms);

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder } from '../../src/domain/image.ts';
+import { parseRemap } from '../../src/domain/remap.ts';
 import type { StagedFile } from '../../src/domain/staged.ts';
 import type { PushEnd, PushedImage, PushOptions } from '../../src/service/push.ts';
 import { imageOf } from './hand-driven.ts';
@@ -218,6 +219,25 @@ describe('a push', () => {
         message: 'another repository',
         isMisrooted,
       });
+    }
+  });
+
+  it('sends what was signed for another name below that name, or where it lies by a remap, as it is told', async () => {
+    const remap = parseRemap('mirror/quay=registry.example') ?? assert.fail();
+    const CASES = [
+      // how it is told, where the file lies, the signed name, where it goes
+      [false, [], 'mirror/quay/team/app', 'team/app:v1', 'mirror/quay/team/app'],
+      [true, [], 'mirror/quay/team/app', 'team/app:v1', 'team/app'],
+      [true, [], 'build/x', 'prod/app:v1', 'prod/app'],
+      [false, [remap], 'mirror/quay/team/app', 'team/app:v1', 'mirror/quay/team/app'],
+      [true, [remap], 'mirror/quay/team/app', 'team/app:v1', 'mirror/quay/team/app'],
+      [true, [remap], 'mirror/other/app', 'team/app:v1', 'team/app'],
+    ] as const;
+    for (const [asSigned, signedFor, path, name, sentTo] of CASES) {
+      const scene = openPushScene({ asSigned, signedFor });
+      await push(scene, stage(scene, path, 'a', { 1: signed(name) }));
+      assert.match(scene.server.batches.at(-1)?.[0] ?? '', new RegExp(`^${sentTo}@sha256=`));
+      assert.deepEqual(scene.server.remaps, signedFor.length === 0 ? [] : ['mirror/quay=registry.example']);
     }
   });
 

@@ -208,6 +208,7 @@ async function openUploads(t: Cleanup, dataDir: string) {
     makeEvent,
     clock,
     sha256: sha256Hex,
+    remaps: () => [],
     maxBytes: () => 1000,
   });
   return {

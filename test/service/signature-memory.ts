@@ -83,9 +83,15 @@ export function createMemory() {
       }));
       served.set(imageKey(image), entries);
     },
-    upload(image: ImageId, sha256: string, uploader: string, auditSeq = 1): void {
+    upload(
+      image: ImageId,
+      sha256: string,
+      uploader: string,
+      auditSeq = 1,
+      remap: string | null = null,
+    ): void {
       const known = uploaded.get(imageKey(image)) ?? [];
-      uploaded.set(imageKey(image), [...known, { sha256, uploader, auditSeq, storedAt: new Date(0) }]);
+      uploaded.set(imageKey(image), [...known, { sha256, uploader, auditSeq, remap, storedAt: new Date(0) }]);
     },
     register(key: Partial<RegisteredKey> = {}): void {
       const whole = { ...keyOf(FINGERPRINT), ...key };

@@ -74,9 +74,24 @@ describe('the signatures of one image', () => {
         signatureSha256: sha256,
         uploader: 'ci',
         auditSeq: 17,
+        remap: null,
         warnings: [],
       },
     ]);
+  });
+
+  test('one that is below another name than the signed one is shown with its remap, and which clients accept it', async () => {
+    const { queries, learn, serve, register, upload } = open();
+    const { sha256 } = learn();
+    register();
+    serve(APP, [sha256]);
+    upload(APP, sha256, 'ci', 17, 'team=registry.example/x');
+    const [shown] = await queries.ofImage(APP);
+    assert.equal(shown?.remap, 'team=registry.example/x');
+    assert.deepEqual(
+      shown?.warnings.map((warning) => warning.code),
+      ['REMAPPED'],
+    );
   });
 
   test('what one says of itself is not shown while nobody vouches for it', async () => {

@@ -6,6 +6,7 @@ import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
 import { MAX_SIGNATURE_BYTES, MAX_SIGNATURES_PER_CLAIM } from '../../src/domain/limits.ts';
 import type { IndexedSignature, UploadReview, VerifiedUpload } from '../../src/domain/ports.ts';
 import type { Receipt } from '../../src/domain/receipt.ts';
+import { parseRemap, type Remap } from '../../src/domain/remap.ts';
 import type { Judgement, Traits } from '../../src/domain/verdict.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
 import { createRefusalRecorder } from '../../src/service/refusals.ts';
@@ -23,10 +24,19 @@ interface Scene {
   readonly stored?: readonly IndexedSignature[];
   readonly failsWith?: LookasideError;
   readonly auditFails?: boolean;
+  /** What the operator allows. */
+  readonly remaps?: readonly string[];
+}
+
+interface Changes {
+  readonly number?: number;
+  readonly force?: boolean;
+  readonly image?: ImageId;
+  readonly signedFor?: readonly string[];
 }
 
 /** An uploader over an appender that stores in memory as the real one promises to. */
-function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene = {}) {
+function open({ found = {}, stored = [], failsWith, auditFails = false, remaps = [] }: Scene = {}) {
   const clock = createClock();
   const log = createLog();
   const appended: VerifiedUpload[] = [];
@@ -82,14 +92,18 @@ function open({ found = {}, stored = [], failsWith, auditFails = false }: Scene 
     makeEvent,
     clock,
     sha256: sha256Hex,
+    remaps: () => remaps.map(remapOf),
     maxBytes: () => 1000,
   });
-  const put = (text: string, changes: { number?: number; force?: boolean; image?: ImageId } = {}) => {
-    const { number = null, force = false, image = IMAGE } = changes;
-    return uploader.upload({ image, bytes: Buffer.from(text), number, force }, ACTOR);
+  const put = (text: string, changes: Changes = {}) => {
+    const { number = null, force = false, image = IMAGE, signedFor = [] } = changes;
+    const how = { number, force, signedFor: signedFor.map(remapOf) };
+    return uploader.upload({ image, bytes: Buffer.from(text), ...how }, ACTOR);
   };
   return { uploader, put, appended, events, judged, reviews, keysAsked, log, clock };
 }
+
+const remapOf = (text: string): Remap => parseRemap(text) ?? assert.fail(text);
 
 const codesOf = ({ warnings }: Receipt) => warnings.map((warning) => warning.code);
 
@@ -212,6 +226,39 @@ describe('an upload', () => {
     const { put } = open({ found: { one: goodFor(image, { claim }) } });
     assert.equal((await put('one', { image })).dockerReference, 'busybox:latest');
     await assert.rejects(put('one', { image: imageOf('busybox') }), code('REPOSITORY_MISMATCH'));
+  });
+
+  test('below the name of a mirror is stored with the remap that was asked for and is allowed, which its event tells', async () => {
+    const image = imageOf('mirror/team/app');
+    const { put, appended } = open({
+      found: { one: goodFor(imageOf('team/app')) },
+      remaps: ['mirror=registry.example'],
+    });
+    const signedFor = ['mirror=registry.example'];
+    const receipt = await put('one', { image, signedFor });
+    assert.equal(receipt.path, `/${imageFolder(image)}/signature-1`);
+    assert.deepEqual(codesOf(receipt), ['REMAPPED']);
+    assert.equal(appended[0]?.remap, 'mirror=registry.example');
+    assert.match(
+      appended[0]?.event.private.reason ?? '',
+      /registry\.example\/team\/app:v1.* mirror=registry\.example/,
+    );
+  });
+
+  test('below the name of a mirror is not stored where the operator does not allow it, or nobody asks', async () => {
+    const image = imageOf('mirror/team/app');
+    const { put, appended, events } = open({
+      found: { one: goodFor(imageOf('team/app')) },
+      remaps: ['mirror/team/other=registry.example/team/other'],
+    });
+    const signedFor = ['mirror=registry.example'];
+    await assert.rejects(put('one', { image, signedFor }), code('REMAP_NOT_ALLOWED'));
+    await assert.rejects(put('one', { image }), code('REPOSITORY_MISMATCH'));
+    assert.deepEqual(appended, []);
+    assert.deepEqual(
+      events.map(({ result }) => result),
+      ['REMAP_NOT_ALLOWED', 'REPOSITORY_MISMATCH'],
+    );
   });
 
   test('in the release layout is held against the digest alone', async () => {

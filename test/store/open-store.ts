@@ -166,7 +166,7 @@ export function kindsOf({ reported }: OpenedStore, folder: string): string[] {
 export function uploadOf(
   image: ImageId,
   bytes: Uint8Array,
-  more: Partial<Pick<VerifiedUpload, 'number' | 'review' | 'uploader'>> = {},
+  more: Partial<Pick<VerifiedUpload, 'number' | 'review' | 'uploader' | 'remap'>> = {},
 ): VerifiedUpload {
   const event = eventOf(image, sha256Hex(bytes), 'upload');
   return {
@@ -174,6 +174,7 @@ export function uploadOf(
     bytes,
     judgement: GOOD,
     uploader: 'ci',
+    remap: null,
     event,
     number: null,
     review: null,

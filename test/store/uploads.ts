@@ -17,7 +17,7 @@ interface Kept extends Upload {
 
 /** One line of the file: an upload with its event, or an event alone. */
 interface Line {
-  readonly upload: { readonly key: string; readonly sha256: string; readonly uploader: string } | null;
+  readonly upload: Pick<Kept, 'key' | 'sha256' | 'uploader' | 'remap'> | null;
   readonly storedAt: string | null;
   readonly bytes: string | null;
   readonly event: NewAuditEvent;
@@ -52,11 +52,11 @@ export function createUploads(file: string | null = null): KeptUploads {
     events,
     ofImage: async (image) => of(image),
     bytesOf: async (image, sha256) => of(image).find((upload) => upload.sha256 === sha256)?.bytes ?? null,
-    async add({ image, sha256, uploader, storedAt, bytes }: NewUpload, event) {
+    async add({ image, sha256, uploader, storedAt, bytes, remap }: NewUpload, event) {
       const before = of(image).find((upload) => upload.sha256 === sha256);
       if (before !== undefined) return { auditSeq: before.auditSeq };
       const content = bytes === null ? null : Buffer.from(bytes).toString('base64');
-      const upload = { key: imageKey(image), sha256, uploader };
+      const upload = { key: imageKey(image), sha256, uploader, remap };
       return {
         auditSeq: await write({ upload, storedAt: storedAt.toISOString(), bytes: content, event }),
       };

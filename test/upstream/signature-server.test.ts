@@ -133,6 +133,17 @@ describe('what may pass', () => {
     }
   });
 
+  test('remaps are named with each batch', async () => {
+    const result = { part: 0, result: 'refused', code: 'REMAP_NOT_ALLOWED', message: 'ask the operator' };
+    await using scripted = await serveActs([json({ results: [result] })]);
+    await using client = clientOf(scripted.url);
+    const part = { bytes: Buffer.from('signature'), fileName: 'team/app' };
+    const how = { force: false, signedFor: ['mirror/quay=quay.io', 'x=127.0.0.1:5000/y'] };
+    assert.deepEqual(await client.server.uploadBatch([part], how), [result]);
+    const asked = new URL(scripted.seen[0]?.line.replace('POST ', '') ?? '', 'http://x').searchParams;
+    assert.deepEqual(asked.getAll('signed-for'), how.signedFor);
+  });
+
   test('patience ends with what was said last, and all waits together are no longer', async () => {
     await using scripted = await serveActs([html(502), refusal(503, 'STORE_UNAVAILABLE')]);
     await using client = clientOf(scripted.url, { patienceMs: 10_000 });
@@ -593,6 +604,7 @@ function stored(number: number): StoredSignature {
     signatureSha256: HEX,
     uploader: 'alice',
     auditSeq: number,
+    remap: null,
     warnings: [],
   };
 }

@@ -1,9 +1,11 @@
 // Uploads: one signature at its number or behind the last one, or a form of many.
 import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { imageFolder } from '../../domain/image.ts';
-import { MAX_BATCH_BYTES } from '../../domain/limits.ts';
+import { MAX_BATCH_BYTES, MAX_REMAPS_ASKED } from '../../domain/limits.ts';
 import type { Receipt } from '../../domain/receipt.ts';
-import { isTheUploadsFault, type UploadRequest } from '../../service/upload.ts';
+import { parseRemap, REMAP_WANTED, type Remap } from '../../domain/remap.ts';
+import { quoted } from '../../domain/text.ts';
+import { type BatchOptions, isTheUploadsFault, type UploadRequest } from '../../service/upload.ts';
 import { actorOf } from '../exchange.ts';
 import { jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
@@ -51,7 +53,7 @@ async function put(services: Services, request: RouteRequest): Promise<Reply> {
   const { target } = request.exchange;
   if (target.kind !== 'signature' || target.number === null) return refusePlace(services, request);
   const { image, number } = target;
-  return upload(services, request, { image, number, bytes: request.bytes, force: parseForce(request) });
+  return upload(services, request, { image, number, bytes: request.bytes, ...parseHow(request) });
 }
 
 async function append(services: Services, request: RouteRequest): Promise<Reply> {
@@ -62,7 +64,7 @@ async function append(services: Services, request: RouteRequest): Promise<Reply>
     image,
     number: null,
     bytes: request.bytes,
-    force: parseForce(request),
+    ...parseHow(request),
   });
 }
 
@@ -85,7 +87,7 @@ async function upload(services: Services, { exchange }: RouteRequest, what: Uplo
 async function batch(services: Services, request: RouteRequest): Promise<Reply> {
   const { uploader, metrics, intake } = services;
   const { parts, exchange } = request;
-  const options = { force: parseForce(request) };
+  const options = parseHow(request);
   const results = await timed(services, () => uploader.uploadBatch(parts, options, actorOf(exchange)));
   for (const result of results) metrics.upload(result);
   const refused = results.filter((one) => one.result === 'refused' && isTheUploadsFault(one.code)).length;
@@ -117,6 +119,27 @@ function shownReceipt(receipt: Receipt): Receipt {
     auditSeq: receipt.auditSeq,
     warnings: receipt.warnings,
   };
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function parseHow(request: RouteRequest): BatchOptions {
+  return { force: parseForce(request), signedFor: parseSignedFor(request) };
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function parseSignedFor({ query }: RouteRequest): readonly Remap[] {
+  const given = query.getAll('signed-for');
+  if (given.length > MAX_REMAPS_ASKED) {
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      `signed-for stands ${given.length} times; at most ${MAX_REMAPS_ASKED} are taken with one request`,
+    );
+  }
+  return given.map((text) => {
+    const remap = parseRemap(text);
+    if (remap !== null) return remap;
+    throw new LookasideError('REQUEST_INVALID', `signed-for is ${quoted(text)}; ${REMAP_WANTED}`);
+  });
 }
 
 /** @throws LookasideError REQUEST_INVALID */

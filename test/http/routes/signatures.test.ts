@@ -35,6 +35,7 @@ const STORED: StoredSignature = {
   signatureSha256: 'f'.repeat(64),
   uploader: 'ci',
   auditSeq: 17,
+  remap: null,
   warnings: [],
 };
 const SHOWN = { ...STORED, signedAt: '2026-11-01T00:00:00.000Z', storedAt: '2026-11-02T00:00:00.000Z' };
