@@ -3,7 +3,8 @@ import { readFileSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { systemClock } from '../compose/clock.ts';
 import { createLineWriter, createLog } from '../compose/log.ts';
-import { type Composed, compose } from '../compose/server.ts';
+import { type Composed, compose, siteOf } from '../compose/server.ts';
+import { sitesOf } from '../compose/site.ts';
 import { type Config, socketPathOf } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
@@ -45,7 +46,13 @@ export async function runServe({ load, passedSockets, signals }: ServeOptions): 
   let config = started;
   let isDraining = false;
   const log = createLog(config.logLevel);
-  const composed = await compose({ config, current: () => config, log, taker: thisCommand() });
+  const composed = await compose({
+    config,
+    current: () => config,
+    sites: sitesOf(config),
+    log,
+    taker: thisCommand(),
+  });
   const stopping = signals.stop(); // from the first request on, SIGTERM has it answered
   try {
     const services = toServices({ composed, config: () => config, isDraining: () => isDraining, log });
@@ -63,7 +70,7 @@ export async function runServe({ load, passedSockets, signals }: ServeOptions): 
       clock: systemClock,
       limits: () => accessLimits(config),
     });
-    const isWritable = await composed.tree.isWritable();
+    const isWritable = await siteOf(composed.sites, DEFAULT_SITE).files.isWritable();
 
     signals.onReload(() => {
       config = reloaded({ load, before: config, listeners, log });
@@ -128,7 +135,8 @@ interface ServiceParts {
 }
 
 function toServices({ composed, config, isDraining, log }: ServiceParts): Services {
-  const { reader, recorder, problems, index } = composed;
+  const { reader, recorder, index } = composed;
+  const { problems } = siteOf(composed.sites, DEFAULT_SITE);
   const { data, root, tree } = config();
   return {
     ...composed,
@@ -141,7 +149,7 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
       accessBuffer: () => recorder.buffer,
       problems: problems.counts,
       damaged: () => problems.damaged,
-      counts: () => countsOrNull(index),
+      counts: () => countsOrNull(index, DEFAULT_SITE),
     }),
     log,
     clock: systemClock,
@@ -152,9 +160,9 @@ function toServices({ composed, config, isDraining, log }: ServiceParts): Servic
   };
 }
 
-async function countsOrNull(index: Composed['index']) {
+async function countsOrNull(index: Composed['index'], site: string) {
   try {
-    return await index.counts(DEFAULT_SITE);
+    return await index.counts(site);
   } catch (error) {
     if (isLookasideError(error, 'INDEX_UNUSABLE')) return null; // being made anew
     throw error;

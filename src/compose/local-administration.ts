@@ -12,6 +12,7 @@ import { systemClock } from './clock.ts';
 import { createLog } from './log.ts';
 import { fsckReadOnly, listTokens, withKeys } from './offline.ts';
 import { compose } from './server.ts';
+import { sitesOf } from './site.ts';
 
 export interface LocalAdministrationOptions {
   readonly config: Config;
@@ -75,7 +76,7 @@ async function administerAlone({
   taker,
 }: Pick<LocalAdministrationOptions, 'config' | 'taker'>): Promise<LocalAdministration> {
   const log = createLog('warn');
-  const composed = await compose({ config, current: () => config, log, taker });
+  const composed = await compose({ config, current: () => config, sites: sitesOf(config), log, taker });
   const services = { ...composed, clock: systemClock, about: config };
   return {
     ...createAdministration(services, ADMINISTRATOR),
@@ -105,6 +106,7 @@ function readAdministration(config: Config): ReadAdministration {
       export: (names, reader) => withKeys(config, (keys) => keyFile(keys, names, reader)),
     },
     tokens: { list: () => listTokens(config) },
-    fsck: ({ onProgress = () => undefined }) => fsckReadOnly(config, createLog('error'), onProgress),
+    fsck: ({ onProgress = () => undefined }) =>
+      fsckReadOnly({ data: config.data, sites: sitesOf(config), log: createLog('error'), onProgress }),
   };
 }

@@ -4,7 +4,8 @@ import type { Config } from '../config.ts';
 import type { BackupManifest, BackupSource } from '../domain/backup.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
-import type { Log, SignatureIndex } from '../domain/ports.ts';
+import type { Log, SignatureIndex, UploadStore } from '../domain/ports.ts';
+import type { Site } from '../domain/site.ts';
 import type { ShownToken } from '../domain/token.ts';
 import type { FsckResult, OnProgress } from '../domain/upkeep.ts';
 import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from '../files/backup-folder.ts';
@@ -14,8 +15,9 @@ import { armorPublicKey } from '../openpgp/armor.ts';
 import { warningsOfCertificate } from '../openpgp/key-warnings.ts';
 import { type BackupResult, makeBackup, restoreBackup } from '../service/backup.ts';
 import { findKey, joined, type KeyService } from '../service/keys.ts';
+import { createSitesUpkeep } from '../service/sites-upkeep.ts';
 import { showToken } from '../service/tokens.ts';
-import { createUpkeep } from '../service/upkeep.ts';
+import { createUpkeep, type SiteUpkeep } from '../service/upkeep.ts';
 import { copyState } from '../sqlite/copy-state.ts';
 import {
   openCopiedUploads,
@@ -35,17 +37,37 @@ import { systemClock } from './clock.ts';
 import { openSiteTree, sha256Hex, treeName } from './site.ts';
 
 /** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STATE_UNUSABLE, STORE_UNAVAILABLE */
-export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgress): Promise<FsckResult> {
-  using found = openIndexReadOnly(config.data);
-  using uploads = openUploadsReadOnly(config.data);
-  const isOfThisTree = (await found?.treeOf(DEFAULT_SITE)) === treeName(config);
+export async function fsckReadOnly({ data, sites, log, onProgress }: FsckRequest): Promise<FsckResult> {
+  using found = openIndexReadOnly(data);
+  using uploads = openUploadsReadOnly(data);
+  const beside = { found, uploads: uploads ?? NO_UPLOADS, log };
+  const upkeeps = new Map<string, SiteUpkeep>();
+  for (const site of sites) upkeeps.set(site.name, await openReadOnly(site, beside));
+  return await createSitesUpkeep(upkeeps).fsck({ repair: false, onProgress });
+}
+
+export interface FsckRequest {
+  readonly data: string;
+  readonly sites: readonly Site[];
+  readonly log: Log;
+  readonly onProgress: OnProgress;
+}
+
+interface Beside {
+  readonly found: IndexReader | null;
+  readonly uploads: Pick<UploadStore, 'ofImage'>;
+  readonly log: Log;
+}
+
+async function openReadOnly(site: Site, { found, uploads, log }: Beside): Promise<SiteUpkeep> {
+  const isOfThisTree = (await found?.treeOf(site.name)) === treeName(site);
   const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
   const scanner = createScanner({
-    tree: openSiteTree(config),
-    kind: config.tree,
+    tree: openSiteTree(site),
+    kind: site.tree,
     index,
-    uploads: uploads ?? NO_UPLOADS,
-    readIntents: () => readIntents(config.root),
+    uploads,
+    readIntents: () => readIntents(site.root),
     changes: createImageChanges(),
     tend: () => undefined,
     restore: () => Promise.reject(new Error('nothing is put back by an fsck that only reads')),
@@ -54,16 +76,17 @@ export async function fsckReadOnly(config: Config, log: Log, onProgress: OnProgr
     wait,
     monotonicMs: systemClock.monotonicMs,
   });
-  const upkeep = createUpkeep({
-    site: DEFAULT_SITE,
+  return createUpkeep({
+    site: site.name,
     scanner,
     index,
     whenIndexChecked: async () => undefined, // it is checked when it is asked
     clock: systemClock,
     log,
     scanIntervalMs: () => null,
+    takeTurn: (walk) => walk(), // each site comes after the other
+    onReset: () => undefined,
   });
-  return await upkeep.fsck({ repair: false, onProgress });
 }
 
 export interface BackupOptions {

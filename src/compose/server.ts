@@ -2,41 +2,39 @@
 import { randomBytes } from 'node:crypto';
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
+import { createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE, type ImageId } from '../domain/image.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
 import type { Log, SignatureIndex } from '../domain/ports.ts';
-import type { Tree } from '../domain/tree.ts';
-import { readIntents } from '../files/intents.ts';
-import { makeRoot } from '../files/tree.ts';
-import { openTreeWriter } from '../files/tree-writer.ts';
+import type { Site } from '../domain/site.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from '../service/access.ts';
-import { createEventMaker, SERVER } from '../service/audit.ts';
+import { createEventMaker } from '../service/audit.ts';
 import { type Browser, createBrowser } from '../service/browse.ts';
-import { createFewLines, type FewLines } from '../service/few-lines.ts';
+import { createFewLines } from '../service/few-lines.ts';
 import { createHealth, type Health } from '../service/health.ts';
 import { createImporter, type Importer } from '../service/import.ts';
-import { createJudge, type Judge } from '../service/judge.ts';
+import type { Judge } from '../service/judge.ts';
 import { createKeyService, type KeyService } from '../service/keys.ts';
-import { createProblemRegister, type ProblemRegister } from '../service/problems.ts';
 import { createReader, type Reader } from '../service/read.ts';
 import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
 import { createSignatureQueries, type SignatureQueries } from '../service/signatures.ts';
+import { createSitesJudge } from '../service/sites-judge.ts';
+import { createSitesUpkeep } from '../service/sites-upkeep.ts';
 import { createTokenService, type TokenService } from '../service/tokens.ts';
-import { createUpkeep, type Upkeep } from '../service/upkeep.ts';
+import type { Upkeep } from '../service/upkeep.ts';
 import { createUploader, type Uploader } from '../service/upload.ts';
 import { type Databases, openDatabases } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
-import { type Appender, createAppender } from '../store/append.ts';
-import { createImageChanges } from '../store/image-changes.ts';
-import { createScanner } from '../store/scan.ts';
-import { createTreeStore } from '../store/tree-store.ts';
+import { createSitesStore } from '../store/sites.ts';
 import { systemClock } from './clock.ts';
-import { bindIndex, isComplete, openSiteTree, sha256Hex } from './site.ts';
+import { type OpenSite, openSite, type SharedParts, sha256Hex } from './site.ts';
 
 const SET_CACHE_BYTES = 64 * 1024 * 1024;
 
 export interface Composed {
+  /** As they were given. */
+  readonly sites: readonly OpenSite[];
   readonly reader: Reader;
   readonly browser: Browser;
   readonly signatures: SignatureQueries;
@@ -49,9 +47,7 @@ export interface Composed {
   readonly importer: Importer;
   readonly judge: Judge;
   readonly upkeep: Upkeep;
-  readonly problems: ProblemRegister;
   readonly index: SignatureIndex;
-  readonly tree: Tree;
   health(isDraining: () => boolean): () => Promise<Health>;
   /** The end is near: scans, fsck and reindex end, and writes wait for foreign locks for 5 s more at most. */
   hurry(): void;
@@ -63,6 +59,8 @@ export interface ComposeOptions {
   readonly config: Config;
   /** As it is now: a reload may change it. */
   readonly current: () => Config;
+  /** At least one; each with its own name, prefix and tree. */
+  readonly sites: readonly Site[];
   readonly log: Log;
   /** For those who find the data directory taken. */
   readonly taker: LockTaker;
@@ -72,11 +70,10 @@ export interface ComposeOptions {
  * Opens the data directory as its one owner.
  * @throws LookasideError ALREADY_RUNNING, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
-export async function compose({ config, current, log, taker }: ComposeOptions): Promise<Composed> {
-  const lock = takeLock(config.data, taker);
+export async function compose({ taker, ...options }: ComposeOptions): Promise<Composed> {
+  const lock = takeLock(options.config.data, taker);
   try {
-    await makeRoot(config.root);
-    const { composed, databases } = await openOwned({ config, current, log });
+    const { composed, databases } = await openOwned(options);
     return {
       ...composed,
       hurry() {
@@ -85,7 +82,7 @@ export async function compose({ config, current, log, taker }: ComposeOptions): 
       },
       async [Symbol.asyncDispose]() {
         await Promise.all([composed.upkeep.stop(), composed.judge.stop()]);
-        await composed.appender.idle();
+        await Promise.all(composed.sites.map(({ appender }) => appender.idle()));
         await composed.refusals.stop();
         await databases.close();
         await composed.verifier.close();
@@ -99,14 +96,17 @@ export async function compose({ config, current, log, taker }: ComposeOptions): 
   }
 }
 
-async function openOwned({ config, current, log }: OwnedOptions) {
+type OwnedOptions = Omit<ComposeOptions, 'taker'>;
+
+async function openOwned(options: OwnedOptions) {
+  const { config, log } = options;
   let upkeep: Upkeep | null = null;
   const databases = await openDatabases({
     dataDir: config.data,
     onUnusable: (reason) => {
       log.error(
         { reason },
-        'index.db cannot be used; it is rebuilt from the tree, and reads go to the tree meanwhile',
+        'index.db cannot be used; it is rebuilt from the trees, and reads go to the trees meanwhile',
       );
       upkeep?.rebuild();
     },
@@ -114,15 +114,14 @@ async function openOwned({ config, current, log }: OwnedOptions) {
   if (databases.indexReplacedBecause !== null) {
     log.warn(
       { reason: databases.indexReplacedBecause },
-      'index.db could not be used; it is rebuilt from the tree',
+      'index.db could not be used; it is rebuilt from the trees',
     );
   }
   try {
-    await bindIndex(databases, config);
-    const composed = await connect({ config, current, log, databases });
+    const composed = await connect({ ...options, databases });
     upkeep = composed.upkeep;
     if (databases.index.unusable !== null) upkeep.rebuild();
-    await recover(composed.appender, log);
+    for (const site of composed.sites) await recover(site, log);
     return { composed, databases };
   } catch (error) {
     await databases.close();
@@ -131,92 +130,55 @@ async function openOwned({ config, current, log }: OwnedOptions) {
 }
 
 /** Reads need nothing of what a crash left half done, so they are served even when it cannot be looked at. */
-async function recover(appender: Appender, log: Log): Promise<void> {
+async function recover({ name: site, appender }: OpenSite, log: Log): Promise<void> {
   try {
     await appender.recover();
   } catch (error) {
     if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
     log.error(
-      { err: error },
+      { site, err: error },
       'interrupted uploads could not be finished; this is tried again at the next start',
     );
   }
 }
 
-type OwnedOptions = Omit<ComposeOptions, 'taker'>;
-
 interface Connections extends OwnedOptions {
   readonly databases: Databases;
 }
 
-async function connect({ config, current, log: everyLine, databases }: Connections) {
+async function connect({ current, sites: wanted, log: everyLine, databases }: Connections) {
   // below a tree of any size and on a disk that fails, no line may come once for each file
   const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
   const { index, access: accessLog, keys: keyStore, uploads, audit } = databases;
   const clock = systemClock;
-  const tree = openSiteTree(config);
-  const writer = openTreeWriter({ root: config.root, nowMs: Date.now });
-  const problems = createProblemRegister(log.listedBy('lookaside fsck'));
   const verifier = openVerifier();
-  const makeEvent = createEventMaker({ site: DEFAULT_SITE, clock, randomBytes });
+  const makeEvent = createEventMaker({ clock, randomBytes });
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
+  const turns = createTurns();
 
-  // these know each other: what one finds, another is told of
-  const forget = (image: ImageId) => reader.forget(image);
-  const prefer = (image: ImageId) => void judge.prefer(image);
-
-  const shared = {
-    tree,
-    kind: config.tree,
-    index,
-    uploads,
-    changes: createImageChanges(),
-    report: problems.report,
-    wait,
-  };
-  const appender = createAppender({
-    ...shared,
-    writer,
-    verdicts: index,
-    audit,
-    makeRestoreEvent: (image, signatureSha256) =>
-      makeEvent({ action: 'restore', image, signatureSha256, result: 'restored' }, SERVER),
-    sha256: sha256Hex,
-    dataFreeBytes: databases.freeBytes,
-    get minFreeBytes() {
-      return current().minFreeBytes; // a reload may change it
-    },
-    onChanged: forget,
-    onRecorded: prefer,
-    log,
-  });
-  const { tend } = appender;
-  const scanner = createScanner({
-    ...shared,
-    tend,
-    restore: writer.restore,
-    reportFolders: problems.reportFolders,
-    readIntents: () => readIntents(config.root),
-    monotonicMs: clock.monotonicMs,
-  });
-  const { syncFolder } = scanner;
-  const store = createTreeStore({ ...shared, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
-  const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
-  const badLog = log.listedBy('GET /api/v1/signatures?state=bad and ?state=unreadable');
-  const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log, badLog });
-  const verifyAgain = async (issuers: readonly string[]) => {
-    await index.judgeAgain(DEFAULT_SITE, issuers);
-    judge.wake();
-  };
-  const upkeep = createUpkeep({
-    site: DEFAULT_SITE,
-    scanner: { ...scanner, scan: (...what) => toldAsOne(scanner.scan(...what), judge, log) },
-    index,
-    whenIndexChecked: () => index.whenChecked(),
+  const shared: SharedParts = {
+    databases,
+    verifier,
+    makeEvent,
     clock,
     log,
+    minFreeBytes: () => current().minFreeBytes,
     scanIntervalMs: () => current().scanIntervalMs,
-  });
+    takeTurn: (walk) => turns.take('walk', walk),
+    // these know each other: what one finds, another is told of
+    onChanged: (image) => reader.forget(image),
+    onIndexReset: (site) => upkeep.indexWasReset(site),
+  };
+  const sites: OpenSite[] = [];
+  for (const site of wanted) sites.push(await openSite(site, shared));
+  const store = createSitesStore(new Map(sites.map((site) => [site.name, site])));
+  const judge = createSitesJudge(new Map(sites.map((site) => [site.name, site.judge])));
+  const upkeep = createSitesUpkeep(new Map(sites.map((site) => [site.name, site.upkeep])));
+  const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
+  const verifyAgain = async (issuers: readonly string[]) => {
+    for (const { name } of sites) await index.judgeAgain(name, issuers);
+    judge.wake();
+  };
   const signatures = createSignatureQueries({
     site: DEFAULT_SITE,
     index,
@@ -227,14 +189,14 @@ async function connect({ config, current, log: everyLine, databases }: Connectio
     breathe,
   });
   return {
+    sites,
     reader,
     browser: createBrowser({ store, reader, signatures }),
     signatures,
     uploader: createUploader({
-      site: DEFAULT_SITE,
       verifier,
       keys: keyStore,
-      appender,
+      appender: store,
       judgeImage: judge.judgeImage,
       refusals,
       makeEvent,
@@ -245,11 +207,10 @@ async function connect({ config, current, log: everyLine, databases }: Connectio
     }),
     refusals,
     importer: createImporter({
-      site: DEFAULT_SITE,
-      tree: config.tree,
+      treeOf: (name) => siteOf(sites, name).tree,
       verifier,
       keys: keyStore,
-      appender,
+      appender: store,
       uploads,
       reader,
       makeEvent,
@@ -264,7 +225,10 @@ async function connect({ config, current, log: everyLine, databases }: Connectio
       verifier,
       makeEvent,
       clock,
-      countByKey: (fingerprint) => index.countByKey(DEFAULT_SITE, fingerprint),
+      async countByKey(fingerprint) {
+        const counts = await Promise.all(sites.map(({ name }) => index.countByKey(name, fingerprint)));
+        return counts.reduce((sum, count) => sum + count, 0);
+      },
       async onChanged(issuers) {
         judge.keysChanged();
         await verifyAgain(issuers);
@@ -281,38 +245,43 @@ async function connect({ config, current, log: everyLine, databases }: Connectio
     }),
     upkeep,
     judge,
-    appender,
     verifier,
     fewLines: log,
-    problems,
     index,
-    tree,
-    health: (isDraining: () => boolean) =>
-      createHealth({
-        checkTree: () => tree.check(),
-        isTreeWritable: () => tree.isWritable(),
-        freeBytes: () => writer.freeBytes(),
+    health: (isDraining: () => boolean) => {
+      const site = siteOf(sites, DEFAULT_SITE);
+      return createHealth({
+        checkTree: () => site.files.check(),
+        isTreeWritable: () => site.files.isWritable(),
+        freeBytes: () => site.freeBytes(),
         dataFreeBytes: databases.freeBytes,
         minFreeBytes: () => current().minFreeBytes,
-        tree: config.tree,
+        tree: site.tree,
         index: async () => ({
-          isComplete: await isComplete(index),
-          isScanning: upkeep.status.isScanning,
-          error: upkeep.status.lastError,
+          isComplete: await isComplete(index, site.name),
+          isScanning: site.upkeep.status.isScanning,
+          error: site.upkeep.status.lastError,
         }),
-        writerFault: () => writer.fault ?? writerFault(databases),
-        damaged: () => problems.damaged,
+        writerFault: () => site.fault ?? writerFault(databases),
+        damaged: () => site.problems.damaged,
         isDraining,
         wait,
         log,
-      }),
+      });
+    },
   };
 }
 
-/** A scan, and in the log with it the verdicts on what it has found. */
-function toldAsOne<T>(scan: Promise<T>, judge: Judge, fewLines: FewLines): Promise<T> {
-  void fewLines.during(scan.then(judge.settled, judge.settled));
-  return scan.finally(judge.wake);
+export function siteOf<T extends { readonly name: string }>(sites: readonly T[], name: string): T {
+  return sites.find((site) => site.name === name) ?? noSite(name);
+}
+
+async function isComplete(index: SignatureIndex, site: string): Promise<boolean> {
+  try {
+    return await index.isComplete(site);
+  } catch {
+    return false; // INDEX_UNUSABLE: being made anew
+  }
 }
 
 function writerFault(databases: Databases): string | null {
@@ -326,4 +295,8 @@ function writerFault(databases: Databases): string | null {
     if (lane.lockedTries > 0) return `${name} is locked by another process; writes wait`;
   }
   return null;
+}
+
+function noSite(name = ''): never {
+  throw new Error(`there is no site ${name}`);
 }

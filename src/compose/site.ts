@@ -1,17 +1,183 @@
-// What the tree of a site is opened with, and how the databases know it.
+// One site: its tree, and what reads, writes, scans and judges it. All sites share the databases, the threads that verify,
+// and the memory of sets.
 import { createHash } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE } from '../domain/image.ts';
+import { DEFAULT_SITE, type ImageId } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
-import type { SignatureIndex } from '../domain/ports.ts';
+import type { Clock, Log, SignatureIndex, SignatureStore, Verifier } from '../domain/ports.ts';
+import type { Site } from '../domain/site.ts';
 import type { Tree } from '../domain/tree.ts';
-import { openTree } from '../files/tree.ts';
+import { readIntents } from '../files/intents.ts';
+import { makeRoot, openTree } from '../files/tree.ts';
+import { openTreeWriter } from '../files/tree-writer.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
+import { type MakeEvent, SERVER } from '../service/audit.ts';
+import type { FewLines } from '../service/few-lines.ts';
+import { createJudge, type Judge } from '../service/judge.ts';
+import { createProblemRegister, type ProblemRegister } from '../service/problems.ts';
+import { createUpkeep, type SiteUpkeep } from '../service/upkeep.ts';
 import type { Databases } from '../sqlite/databases.ts';
+import { type Appender, createAppender } from '../store/append.ts';
+import { createImageChanges } from '../store/image-changes.ts';
+import { createScanner } from '../store/scan.ts';
+import { createTreeStore } from '../store/tree-store.ts';
+
+/** The sites that the configuration asks for. */
+export function sitesOf({ root, tree }: Config): readonly Site[] {
+  return [{ name: DEFAULT_SITE, prefix: '', root, tree }];
+}
+
+export interface OpenSite extends Site {
+  readonly files: Tree;
+  readonly store: SignatureStore;
+  readonly appender: Appender;
+  readonly upkeep: SiteUpkeep;
+  readonly judge: Judge;
+  readonly problems: ProblemRegister;
+  /** On the file system of the tree. @throws LookasideError STORE_UNAVAILABLE */
+  freeBytes(): Promise<number>;
+  /** Why the tree takes no more writes; null while it does. */
+  readonly fault: string | null;
+}
+
+/** What all sites of a process share. */
+export interface SharedParts {
+  readonly databases: Databases;
+  readonly verifier: Verifier;
+  readonly makeEvent: MakeEvent;
+  readonly clock: Clock;
+  readonly log: FewLines;
+  /** Space on each disk that uploads leave free, as it is set now. */
+  readonly minFreeBytes: () => number;
+  readonly scanIntervalMs: () => number | null;
+  /** What was read of the image before is no longer true. */
+  readonly onChanged: (image: ImageId) => void;
+  /** Of walks through whole trees. */
+  readonly takeTurn: <T>(walk: () => Promise<T>) => Promise<T>;
+  /** The index was made anew for this site, and holds nothing of the others. */
+  readonly onIndexReset: (site: string) => void;
+}
+
+/**
+ * Makes the tree's root when it is missing, and binds the index to it. `appender.recover()` comes ahead of the first read.
+ * @throws LookasideError STORE_UNAVAILABLE
+ */
+export async function openSite(site: Site, shared: SharedParts): Promise<OpenSite> {
+  await makeRoot(site.root);
+  await bindIndex(shared.databases.index, site);
+  return connectSite(site, shared);
+}
+
+/** One that turns out unusable here answers nothing until it is made anew, and is bound then. */
+async function bindIndex(index: SignatureIndex, site: Site): Promise<void> {
+  try {
+    await index.bind(site.name, treeName(site));
+  } catch (error) {
+    if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
+  }
+}
+
+function connectSite(site: Site, shared: SharedParts): OpenSite {
+  const { databases, verifier, makeEvent, clock } = shared;
+  const { index, uploads, audit } = databases;
+  const log = naming(site, shared.log);
+  const files = openSiteTree(site);
+  const writer = openTreeWriter({ root: site.root, nowMs: Date.now });
+  const problems = createProblemRegister(naming(site, shared.log.listedBy('lookaside fsck')));
+  const badLog = shared.log.listedBy('GET /api/v1/signatures?state=bad and ?state=unreadable');
+  // these know each other: what one finds, another is told of
+  const prefer = (image: ImageId) => void judge.prefer(image);
+  const parts = {
+    tree: files,
+    kind: site.tree,
+    index,
+    uploads,
+    changes: createImageChanges(),
+    report: problems.report,
+    wait,
+  };
+  const appender = createAppender({
+    ...parts,
+    writer,
+    verdicts: index,
+    audit,
+    makeRestoreEvent: (image, signatureSha256) =>
+      makeEvent({ action: 'restore', image, signatureSha256, result: 'restored' }, SERVER),
+    sha256: sha256Hex,
+    dataFreeBytes: databases.freeBytes,
+    get minFreeBytes() {
+      return shared.minFreeBytes(); // a reload may change it
+    },
+    onChanged: shared.onChanged,
+    onRecorded: prefer,
+    log,
+  });
+  const { tend } = appender;
+  const scanner = createScanner({
+    ...parts,
+    tend,
+    restore: writer.restore,
+    reportFolders: problems.reportFolders,
+    readIntents: () => readIntents(site.root),
+    monotonicMs: clock.monotonicMs,
+  });
+  const { syncFolder } = scanner;
+  const store = createTreeStore({ ...parts, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
+  const judge = createJudge({
+    site: site.name,
+    index,
+    store,
+    verifier,
+    clock,
+    log,
+    badLog: naming(site, badLog),
+  });
+  const upkeep = createUpkeep({
+    site: site.name,
+    scanner: { ...scanner, scan: (...what) => toldAsOne(scanner.scan(...what), judge, shared.log) },
+    index,
+    whenIndexChecked: () => index.whenChecked(),
+    clock,
+    log,
+    scanIntervalMs: shared.scanIntervalMs,
+    takeTurn: shared.takeTurn,
+    onReset: () => shared.onIndexReset(site.name),
+  });
+  return {
+    ...site,
+    files,
+    store,
+    appender,
+    upkeep,
+    judge,
+    problems,
+    freeBytes: () => writer.freeBytes(),
+    get fault() {
+      return writer.fault;
+    },
+  };
+}
+
+/** A scan, and in the log with it the verdicts on what it has found. */
+function toldAsOne<T>(scan: Promise<T>, judge: Judge, fewLines: FewLines): Promise<T> {
+  void fewLines.during(scan.then(judge.settled, judge.settled));
+  return scan.finally(judge.wake);
+}
+
+/** A log that names the site in each line. */
+function naming({ name: site }: Site, log: Log): Log {
+  return {
+    debug: (fields, message) => log.debug({ site, ...fields }, message),
+    info: (fields, message) => log.info({ site, ...fields }, message),
+    warn: (fields, message) => log.warn({ site, ...fields }, message),
+    error: (fields, message) => log.error({ site, ...fields }, message),
+  };
+}
 
 /** An owned tree moves with its data directory; a shared one is the one at that place. */
-export function treeName({ tree, root }: Config): string {
+export function treeName({ tree, root }: Pick<Site, 'tree' | 'root'>): string {
   return tree === 'owned' ? 'owned' : `${SHARED}${root}`;
 }
 
@@ -22,30 +188,13 @@ export function sharedRootOf(name: string): string | null {
   return name.startsWith(SHARED) ? name.slice(SHARED.length) : null;
 }
 
-export function openSiteTree(config: Config): Tree {
+export function openSiteTree({ root }: Pick<Site, 'root'>): Tree {
   return openTree({
-    root: config.root,
+    root,
     nowMs: Date.now,
     beingWrittenMs: BEING_WRITTEN_MS,
     isWhole: isWholeSignature,
   });
-}
-
-/** One that turns out unusable here answers nothing until it is made anew, and is bound then. */
-export async function bindIndex({ index }: Databases, config: Config): Promise<void> {
-  try {
-    await index.bind(DEFAULT_SITE, treeName(config));
-  } catch (error) {
-    if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
-  }
-}
-
-export async function isComplete(index: SignatureIndex): Promise<boolean> {
-  try {
-    return await index.isComplete(DEFAULT_SITE);
-  } catch {
-    return false; // INDEX_UNUSABLE: being made anew
-  }
 }
 
 export function sha256Hex(content: Uint8Array | string): string {

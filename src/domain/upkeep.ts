@@ -11,6 +11,8 @@ export type OnProgress = (counts: TreeCounts) => void;
 
 /** A problem that fsck found: what is wrong, where, what to do, and whether it was repaired. */
 export interface FsckFinding extends Problem {
+  /** In whose tree. */
+  readonly site: string;
   readonly message: string;
   readonly repaired: boolean;
 }

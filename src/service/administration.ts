@@ -1,5 +1,6 @@
 // What an administrator can ask of the process that owns the data directory.
 import type { AboutTree, Administration } from '../domain/administration.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
 import type { ExportedKey, RegisteredKey, ShownKey } from '../domain/key.ts';
 import { type KeyFile, type KeyLeftOut, type KeyReaderName, whyUnreadable } from '../domain/key-readers.ts';
 import type { Clock } from '../domain/ports.ts';
@@ -37,7 +38,7 @@ export function createAdministration(options: AdministrationOptions, actor: Acto
     },
     fsck: upkeep.fsck,
     reindex: upkeep.reindex,
-    importBatch: (parts, importOptions) => importer.importBatch(parts, importOptions, actor),
+    importBatch: (parts, { dryRun }) => importer.importBatch(parts, { site: DEFAULT_SITE, dryRun }, actor),
   };
 }
 

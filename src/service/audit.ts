@@ -1,6 +1,6 @@
 // Audit events as services make them: who did what to which image or key, with a salt for the part that names people.
 import type { AuditAction, NewAuditEvent } from '../domain/audit.ts';
-import { type ImageId, imageFolder } from '../domain/image.ts';
+import { DEFAULT_SITE, type ImageId, imageFolder } from '../domain/image.ts';
 import type { Clock } from '../domain/ports.ts';
 
 /** Who asks for a change. */
@@ -20,6 +20,8 @@ export const SERVER: Actor = { name: 'server', address: null, requestId: null };
 export interface Deed {
   readonly action: AuditAction;
   readonly image?: ImageId | null;
+  /** Where it happened, when it is about no image that is known. Left out with an image, and by what concerns all sites. */
+  readonly site?: string;
   readonly signatureSha256?: string | null;
   readonly fingerprint?: string | null;
   readonly result: string;
@@ -29,18 +31,17 @@ export interface Deed {
 export type MakeEvent = (deed: Deed, actor: Actor) => NewAuditEvent;
 
 export interface EventMakerOptions {
-  readonly site: string;
   readonly clock: Clock;
   readonly randomBytes: (count: number) => Uint8Array;
 }
 
 const SALT_BYTES = 32;
 
-export function createEventMaker({ site, clock, randomBytes }: EventMakerOptions): MakeEvent {
+export function createEventMaker({ clock, randomBytes }: EventMakerOptions): MakeEvent {
   return (deed, { name: actor, address, requestId }) => ({
     at: clock.now(),
     action: deed.action,
-    site,
+    site: deed.image?.site ?? deed.site ?? DEFAULT_SITE,
     image: deed.image == null ? null : imageFolder(deed.image),
     signatureSha256: deed.signatureSha256 ?? null,
     fingerprint: deed.fingerprint ?? null,

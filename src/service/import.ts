@@ -15,9 +15,8 @@ import { judgedInPlace } from './judge.ts';
 import type { Reader } from './read.ts';
 
 export interface ImporterOptions {
-  readonly site: string;
-  /** A shared tree takes nothing: it is served as it is. */
-  readonly tree: 'owned' | 'shared';
+  /** Of a site. A shared tree takes nothing: it is served as it is. */
+  readonly treeOf: (site: string) => 'owned' | 'shared';
   readonly verifier: Pick<Verifier, 'examine'>;
   readonly keys: Pick<KeyStore, 'find'>;
   readonly appender: Pick<SignatureAppender, 'append'>;
@@ -38,12 +37,12 @@ export interface Importer {
    * In the order of the parts, which is that of the numbers in each image; a refused one never stops the others. A
    * part's file name is a full lookaside path, `sha256:<hex>` of its manifest, or anything: then its verified claim
    * says where it belongs. What is answered as created survives a power cut.
-   * @throws LookasideError REQUEST_INVALID for a shared tree; STORE_UNAVAILABLE, DISK_FULL, READ_ONLY when nothing more
+   * @throws LookasideError REQUEST_INVALID for a site with a shared tree; STORE_UNAVAILABLE, DISK_FULL, READ_ONLY when nothing more
    * can be stored: the same parts again go on
    */
   importBatch(
     parts: readonly BatchPart[],
-    options: ImportOptions,
+    options: ImportOptions & { readonly site: string },
     actor: Actor,
   ): Promise<readonly ImportResult[]>;
 }
@@ -66,7 +65,7 @@ const IMAGES_AT_ONCE = 16;
 const STOPS_ALL: ReadonlySet<ErrorCode> = new Set(['STORE_UNAVAILABLE', 'DISK_FULL', 'READ_ONLY']);
 
 export function createImporter(options: ImporterOptions): Importer {
-  const { site, keys, appender, uploads, reader, clock } = options;
+  const { keys, appender, uploads, reader, clock } = options;
 
   /** What is stored and kept already needs no second verification. */
   async function findKept(part: number, image: ImageId, sha256: string): Promise<ImportResult | null> {
@@ -84,7 +83,11 @@ export function createImporter(options: ImporterOptions): Importer {
     return new Map(entries.map(({ sha256 }, position) => [sha256, position + 1]));
   }
 
-  async function judge({ bytes, fileName }: BatchPart, part: number): Promise<Judged | ImportResult> {
+  async function judge(
+    site: string,
+    { bytes, fileName }: BatchPart,
+    part: number,
+  ): Promise<Judged | ImportResult> {
     const sha256 = options.sha256(bytes);
     const named = fileName === null ? null : imageNamed(site, fileName);
     const kept = named === null ? null : await findKept(part, named, sha256);
@@ -93,14 +96,14 @@ export function createImporter(options: ImporterOptions): Importer {
     // uploads go ahead of it: their signers wait
     const examined = await options.verifier.examine(bytes, clock.now(), 'background');
     refuseIf(whyRefused(bytes, examined));
-    const image = named ?? placeOf(examined, fileName === null ? null : parseDigest(fileName));
+    const image = named ?? placeOf(site, examined, fileName === null ? null : parseDigest(fileName));
     const judgement = judgedInPlace(image, examined);
     refuseIf(whyRefused(bytes, judgement));
     return { part, image, bytes, sha256, judgement, keyring };
   }
 
   /** Where the verified claim says that it belongs. @throws LookasideError REFERENCE_INVALID, PATH_INVALID, DIGEST_MISMATCH */
-  function placeOf({ claim }: Judgement, manifest: Digest | null): ImageId {
+  function placeOf(site: string, { claim }: Judgement, manifest: Digest | null): ImageId {
     const image = claim === null ? null : claimedImage(site, claim);
     if (image === null) {
       throw (
@@ -177,12 +180,12 @@ export function createImporter(options: ImporterOptions): Importer {
   }
 
   return {
-    async importBatch(parts, { dryRun }, actor) {
-      if (options.tree === 'shared') throw sharedTree();
+    async importBatch(parts, { site, dryRun }, actor) {
+      if (options.treeOf(site) === 'shared') throw sharedTree();
       const results: ImportResult[] = [];
       const images = new Map<string, { readonly image: ImageId; readonly judged: Judged[] }>();
       const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, ({ part, content }) =>
-        orRefused(part, () => judge(content, part)),
+        orRefused(part, () => judge(site, content, part)),
       );
       for await (const one of examined) {
         if ('result' in one) {

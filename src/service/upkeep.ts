@@ -1,4 +1,4 @@
-// Keeping tree and index true to each other: the scan at start and at intervals, reindex, fsck.
+// Keeping the tree of a site and the index true to each other: the scan at start and at intervals, reindex, fsck.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { Clock, Log, SignatureIndex } from '../domain/ports.ts';
 import { type Problem, problemText } from '../domain/tree.ts';
@@ -35,8 +35,13 @@ export interface UpkeepOptions<Found extends Problem & { readonly isDamage: bool
   readonly log: Log;
   /** Null: only when asked. */
   readonly scanIntervalMs: () => number | null;
+  /** Runs the walks of all sites one after another: two at once would only slow each other down, and a reset ends them all. */
+  readonly takeTurn: <T>(walk: () => Promise<T>) => Promise<T>;
+  /** Told that the index was made anew: it holds nothing of any site. This one is being scanned. */
+  readonly onReset: () => void;
 }
 
+/** Of all sites of a process. */
 export interface Upkeep {
   /** Scans now and then at intervals; a failure is logged and tried again. */
   start(): void;
@@ -51,6 +56,14 @@ export interface Upkeep {
   reindex(options: ReindexOptions): Promise<TreeCounts>;
   /** @throws LookasideError BUSY when stopped */
   fsck(options: FsckOptions): Promise<FsckResult>;
+}
+
+/** Of one site. Its reindex() makes the index anew for all sites: see onReset. */
+export interface SiteUpkeep extends Upkeep {
+  /** Scans as soon as may be, as the index was made anew for another site. A failure is thrown, and tried again too. */
+  rescan(onProgress?: OnProgress): Promise<TreeCounts>;
+  /** @throws LookasideError DAMAGE_FOUND when the tree has lost recorded bytes; BUSY when stopped */
+  refuseDamage(): Promise<void>;
   readonly status: UpkeepStatus;
 }
 
@@ -60,7 +73,7 @@ export interface UpkeepStatus {
   readonly lastError: string | null;
 }
 
-const MAX_FINDINGS = 10_000;
+export const MAX_FINDINGS = 10_000;
 const RETRY_MS = 10_000;
 
 /** Node.js takes a longer delay for 1 ms. */
@@ -68,31 +81,30 @@ const LONGEST_DELAY_MS = 2 ** 31 - 1;
 
 export function createUpkeep<Found extends Problem & { readonly isDamage: boolean }>(
   options: UpkeepOptions<Found>,
-): Upkeep {
+): SiteUpkeep {
   const { site, scanner, index, clock, log } = options;
   let timer: NodeJS.Timeout | null = null;
   const stopping = new AbortController();
   let mustReset = false;
   let lastScanAt: Date | null = null;
   let lastError: string | null = null;
-  // scans, reindex and fsck take turns: two walks at once would only slow each other down
-  let turn: Promise<unknown> = Promise.resolve();
+  let last: Promise<unknown> = Promise.resolve();
   let waiting = 0;
   const { signal } = stopping;
   const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
 
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
     waiting += 1;
-    const checked = turn.then(() => Promise.race([options.whenIndexChecked(), stopped]));
-    const mine = checked
-      .then(() => {
+    const mine = options
+      .takeTurn(async () => {
+        await Promise.race([options.whenIndexChecked(), stopped]);
         signal.throwIfAborted();
-        return act();
+        return await act();
       })
       .finally(() => {
         waiting -= 1;
       });
-    turn = mine.catch(() => undefined);
+    last = mine.catch(() => undefined);
     return mine;
   }
 
@@ -100,6 +112,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     if (mustReset) {
       await index.reset();
       mustReset = false;
+      options.onReset();
     }
     const startedMs = clock.monotonicMs();
     const counts = await scanner.scan(site, { onProgress, signal });
@@ -124,11 +137,25 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
       const intervalMs = options.scanIntervalMs();
       if (intervalMs !== null && !isRebuildDue) schedule(intervalMs);
     } catch (error) {
-      if (signal.aborted) return;
-      if (isLookasideError(error, 'INDEX_UNUSABLE')) mustReset = true;
-      lastError = error instanceof Error ? error.message : String(error);
-      log.error({ err: error, retryMs: RETRY_MS }, 'the scan of the tree failed; it is tried again');
-      schedule(RETRY_MS);
+      retry(error);
+    }
+  }
+
+  function retry(error: unknown): void {
+    if (signal.aborted) return;
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) mustReset = true;
+    lastError = error instanceof Error ? error.message : String(error);
+    log.error({ err: error, retryMs: RETRY_MS }, 'the scan of the tree failed; it is tried again');
+    schedule(RETRY_MS);
+  }
+
+  async function rescan(onProgress?: OnProgress): Promise<TreeCounts> {
+    mustReset = false; // that is done
+    try {
+      return await inTurn(() => scan(onProgress));
+    } catch (error) {
+      retry(error);
+      throw error;
     }
   }
 
@@ -178,7 +205,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
         if (findings.length >= MAX_FINDINGS) continue;
         const { kind, path, count } = found;
         const message = isRepaired ? 'the recorded bytes were put back' : problemText(found);
-        const named = count === undefined ? { kind, path } : { kind, path, count };
+        const named = count === undefined ? { site, kind, path } : { site, kind, path, count };
         findings.push({ ...named, message, repaired: isRepaired });
       }
       return { ...counts, repaired, findings, isCompared };
@@ -190,12 +217,14 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     async stop() {
       stopping.abort(stoppedError());
       if (timer !== null) clearTimeout(timer);
-      await turn;
+      await last;
     },
     rebuild() {
       mustReset = true;
       schedule(0);
     },
+    rescan,
+    refuseDamage: () => inTurn(refuseDamage),
     reindex,
     fsck,
     get status() {

@@ -32,7 +32,6 @@ import type { Actor, MakeEvent } from './audit.ts';
 import type { RefusalRecorder } from './refusals.ts';
 
 export interface UploaderOptions {
-  readonly site: string;
   readonly verifier: Pick<Verifier, 'examine'>;
   readonly keys: Pick<KeyStore, 'find'>;
   readonly appender: Pick<SignatureAppender, 'append'>;
@@ -59,7 +58,13 @@ export interface UploadRequest {
   readonly signedFor?: readonly Remap[];
 }
 
-export type BatchOptions = Pick<UploadRequest, 'force' | 'signedFor'>;
+/** How a signature is taken. */
+export type UploadHow = Pick<UploadRequest, 'force' | 'signedFor'>;
+
+export interface UploadBatchOptions extends UploadHow {
+  /** Where they go. */
+  readonly site: string;
+}
 
 export interface Uploader {
   /** @throws LookasideError, every code of an upload */
@@ -67,7 +72,7 @@ export interface Uploader {
   /** In the order of the parts; a refused one never stops the others. @throws nothing that is one part's fault */
   uploadBatch(
     parts: readonly BatchPart[],
-    options: BatchOptions,
+    options: UploadBatchOptions,
     actor: Actor,
   ): Promise<readonly BatchResult[]>;
 }
@@ -84,6 +89,7 @@ interface Verified {
 /** What a refusal is about. */
 interface Refusable {
   readonly image: ImageId | null;
+  readonly site: string;
   readonly bytes: Uint8Array;
   /** Of the primary key, once it is verified. */
   readonly fingerprint: string | null;
@@ -111,7 +117,7 @@ export function isTheUploadsFault(code: ErrorCode): boolean {
 }
 
 export function createUploader(options: UploaderOptions): Uploader {
-  const { site, keys, appender, makeEvent, clock } = options;
+  const { keys, appender, makeEvent, clock } = options;
 
   async function verify(bytes: Uint8Array): Promise<Verified> {
     const maxBytes = options.maxBytes();
@@ -243,41 +249,45 @@ export function createUploader(options: UploaderOptions): Uploader {
 
   async function recordRefusal(
     { code: result, message: reason }: LookasideError,
-    { image, bytes, fingerprint }: Refusable,
+    { image, site, bytes, fingerprint }: Refusable,
     actor: Actor,
   ): Promise<void> {
     // of a larger part only the beginning is here
     const signatureSha256 = bytes.length > MAX_SIGNATURE_BYTES ? null : options.sha256(bytes);
     await options.refusals.record(
-      { action: 'upload', image, signatureSha256, fingerprint, result, reason },
+      { action: 'upload', image, site, signatureSha256, fingerprint, result, reason },
       actor,
     );
   }
 
-  function verifyFor({ bytes, image }: Pick<Refusable, 'bytes' | 'image'>, actor: Actor): Promise<Verified> {
-    return recordingRefusals({ image, bytes, fingerprint: null }, actor, () => verify(bytes));
+  function verifyFor(about: Omit<Refusable, 'fingerprint'>, actor: Actor): Promise<Verified> {
+    return recordingRefusals({ ...about, fingerprint: null }, actor, () => verify(about.bytes));
   }
 
   function storeFor(verified: Verified, request: UploadRequest, actor: Actor): Promise<Receipt> {
     const { image, bytes } = request;
     const { fingerprint } = verified;
-    return recordingRefusals({ image, bytes, fingerprint }, actor, () => store(verified, request, actor));
+    return recordingRefusals({ image, site: image.site, bytes, fingerprint }, actor, () =>
+      store(verified, request, actor),
+    );
   }
 
   async function upload(request: UploadRequest, actor: Actor): Promise<Receipt> {
-    return storeFor(await verifyFor(request, actor), request, actor);
+    const { image, bytes } = request;
+    const verified = await verifyFor({ image, site: image.site, bytes }, actor);
+    return storeFor(verified, request, actor);
   }
 
   async function uploadBatch(
     parts: readonly BatchPart[],
-    how: BatchOptions,
+    { site, ...how }: UploadBatchOptions,
     actor: Actor,
   ): Promise<readonly BatchResult[]> {
     const results: BatchResult[] = [];
     const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, async ({ part, bytes, fileName }) => {
       try {
         const named = fileName === null ? null : imageNamed(site, fileName);
-        const verified = await verifyFor({ bytes, image: named }, actor);
+        const verified = await verifyFor({ image: named, site, bytes }, actor);
         const image = named ?? claimedImage(site, verified.claim);
         if (image === null)
           throw tooLongClaim(verified.claim) ?? new Error('a verified claim names no repository');

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { AboutTree } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
 import type { ExportedKey, KeyResult, KeyState, KeyWarning, RemovedKey, ShownKey } from '../domain/key.ts';
 import type { KeyFile } from '../domain/key-readers.ts';
 import type { Role } from '../domain/ports.ts';
@@ -226,6 +227,7 @@ export const fsckResult = treeCounts.extend({
   repaired: count,
   findings: z.array(
     z.object({
+      site: z.string().default(DEFAULT_SITE), // a server that names none has one
       kind: word<ProblemKind>(),
       path: z.string(),
       count: z.exactOptional(count),

@@ -6,6 +6,7 @@ import { openAdministration } from '../../src/compose/administration.ts';
 import { systemClock } from '../../src/compose/clock.ts';
 import { createLog } from '../../src/compose/log.ts';
 import { compose } from '../../src/compose/server.ts';
+import { sitesOf } from '../../src/compose/site.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { createAdministration } from '../../src/service/administration.ts';
 import { ADMINISTRATOR } from '../../src/service/audit.ts';
@@ -28,7 +29,13 @@ function throughSocket(data: string) {
 administrationContract('in the process that owns the data directory', async (data) => {
   const config = configOf({ data });
   const log = createLog('error');
-  const composed = await compose({ config, current: () => config, log, taker: TAKER });
+  const composed = await compose({
+    config,
+    current: () => config,
+    sites: sitesOf(config),
+    log,
+    taker: TAKER,
+  });
   return {
     administration: createAdministration({ ...composed, clock: systemClock, about: config }, ADMINISTRATOR),
     close: () => composed[Symbol.asyncDispose](),

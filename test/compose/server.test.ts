@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import { compose } from '../../src/compose/server.ts';
+import { sitesOf } from '../../src/compose/site.ts';
 import { loadConfig } from '../../src/config.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { createLog } from '../service/hand-driven.ts';
@@ -26,7 +27,7 @@ test('a start over a tree of files that verify nothing names ten of each kind, a
   });
   const log = createLog();
   const taker = { command: 'test', host: 'here' };
-  const composed = await compose({ config, current: () => config, log, taker });
+  const composed = await compose({ config, current: () => config, sites: sitesOf(config), log, taker });
   composed.judge.start();
   await composed.upkeep.reindex({ acceptDamage: false });
   await composed.judge.settled();

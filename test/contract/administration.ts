@@ -299,7 +299,7 @@ export function administrationContract(
       await rm(file);
       const lost = (repaired: boolean) => ({
         ...clean,
-        findings: [{ kind: 'missing', path: name, repaired }],
+        findings: [{ site: 'default', kind: 'missing', path: name, repaired }],
         problems: 1,
         repaired: repaired ? 1 : 0,
       });

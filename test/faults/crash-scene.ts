@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { cp, mkdir } from 'node:fs/promises';
 import { fsckReadOnly } from '../../src/compose/offline.ts';
+import { sitesOf } from '../../src/compose/site.ts';
 import { loadConfig } from '../../src/config.ts';
 import { systemCode } from '../../src/domain/errors.ts';
 import { type LookasideServer, startServer } from '../clients/server.ts';
@@ -198,7 +199,12 @@ async function openScene(disk: CrashDisk, { template, token, settings }: Furnish
         workingFolder: '/',
         parseYaml: null,
       });
-      const { findings } = await fsckReadOnly(config, createLog(), () => undefined);
+      const { findings } = await fsckReadOnly({
+        data: config.data,
+        sites: sitesOf(config),
+        log: createLog(),
+        onProgress: () => undefined,
+      });
       assert.deepEqual(findings, []);
     },
     async [Symbol.asyncDispose]() {

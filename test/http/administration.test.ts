@@ -8,7 +8,13 @@ import { serveOver } from './served.ts';
 const unasked = () => assert.fail('this was not asked for');
 
 test('lines are not held back on their way, and steer no terminal that they are shown on', async () => {
-  const finding = { kind: 'extra', path: 'team/\u202eppa', message: 'm', repaired: false } as const;
+  const finding = {
+    site: 'default',
+    kind: 'extra',
+    path: 'team/\u202eppa',
+    message: 'm',
+    repaired: false,
+  } as const;
   const result: FsckResult = {
     images: 1,
     signatures: 1,
@@ -24,7 +30,6 @@ test('lines are not held back on their way, and steer no terminal that they are 
       rebuild: unasked,
       reindex: unasked,
       fsck: async () => result,
-      status: { isScanning: false, lastScanAt: null, lastError: null },
     },
   });
   const lines = [`Authorization: Bearer ${served.tokens.admin}`, 'Content-Type: application/json'];

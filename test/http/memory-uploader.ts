@@ -4,7 +4,7 @@ import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import { parseTarget } from '../../src/domain/lookaside-path.ts';
 import type { BatchPart, BatchResult, Receipt } from '../../src/domain/receipt.ts';
 import type { Actor } from '../../src/service/audit.ts';
-import type { BatchOptions, Uploader, UploadRequest } from '../../src/service/upload.ts';
+import type { Uploader, UploadHow, UploadRequest } from '../../src/service/upload.ts';
 import { sha256Hex } from '../store/lay.ts';
 
 export interface MemoryUploader extends Uploader {
@@ -33,13 +33,13 @@ export function createMemoryUploader(site: string): MemoryUploader {
   const actors: Actor[] = [];
   const forces: boolean[] = [];
   const remaps: (readonly string[])[] = [];
-  const note = ({ force, signedFor = [] }: BatchOptions) => {
+  const note = ({ force, signedFor = [] }: UploadHow) => {
     forces.push(force);
     remaps.push(signedFor.map(({ text }) => text));
   };
   let arrived = 0;
 
-  function place({ image, bytes, number }: Omit<UploadRequest, keyof BatchOptions>): Receipt {
+  function place({ image, bytes, number }: Omit<UploadRequest, keyof UploadHow>): Receipt {
     const text = Buffer.from(bytes).toString('latin1');
     if (text.startsWith(REFUSE)) {
       // the test names a code of the closed set

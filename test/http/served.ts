@@ -75,7 +75,6 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         rebuild: unasked,
         reindex: unasked,
         fsck: unasked,
-        status: { isScanning: false, lastScanAt: null, lastError: null },
       },
       health: unasked,
       metrics: {

@@ -35,8 +35,7 @@ function open({ found = {}, failsWith, tree = 'owned', stored = [], keyAddedAfte
   const sets = new Map<string, Uint8Array[]>([[imageKey(IMAGE), stored.map(bytesOf)]]);
   const setOf = (image: ImageId) => sets.get(imageKey(image)) ?? [];
   const importer = createImporter({
-    site: 'default',
-    tree,
+    treeOf: () => tree,
     verifier: {
       async examine(bytes, _now, urgency) {
         assert.equal(urgency, 'background');
@@ -77,14 +76,14 @@ function open({ found = {}, failsWith, tree = 'owned', stored = [], keyAddedAfte
         return { outcome: 'created', number: set.length + 1, sha256, auditSeq: 70 + appended.length };
       },
     },
-    makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
+    makeEvent: createEventMaker({ clock, randomBytes: (count) => new Uint8Array(count) }),
     clock,
     sha256: sha256Hex,
     keyringChanges: () => keyringChanges,
     verifyAgain: async (issuers) => void verifiedAgain.push(...issuers),
   });
   const run = (parts: readonly ReturnType<typeof partOf>[], dryRun = false) =>
-    importer.importBatch(parts, { dryRun }, ADMINISTRATOR);
+    importer.importBatch(parts, { site: 'default', dryRun }, ADMINISTRATOR);
   return { run, appended, examined, verifiedAgain };
 }
 

@@ -95,7 +95,7 @@ async function open(cleanIt: (text: string, keyring: readonly string[]) => reado
       armor: (certificate) => `armored ${Buffer.from(certificate).toString()}`,
       warningsOf: () => [],
     },
-    makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
+    makeEvent: createEventMaker({ clock, randomBytes: (count) => new Uint8Array(count) }),
     clock,
     async countByKey(fingerprint) {
       if (isIndexGone) throw new LookasideError('INDEX_UNUSABLE', 'made anew');
@@ -202,7 +202,6 @@ describe('adding keys', () => {
         warningsOf: () => [],
       },
       makeEvent: createEventMaker({
-        site: 'default',
         clock: createClock(),
         randomBytes: (n) => new Uint8Array(n),
       }),

@@ -38,7 +38,7 @@ function open() {
         return written.push(event);
       },
     },
-    makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
+    makeEvent: createEventMaker({ clock, randomBytes: (count) => new Uint8Array(count) }),
     clock,
     log,
   });
@@ -191,7 +191,6 @@ async function openUploads(t: Cleanup, dataDir: string) {
   t.after(() => databases.close());
   const clock = createClock();
   const makeEvent = createEventMaker({
-    site: 'default',
     clock,
     randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
   });
@@ -199,7 +198,6 @@ async function openUploads(t: Cleanup, dataDir: string) {
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log: createLog() });
   const unreached = () => Promise.reject(new Error('nothing is stored'));
   const uploader = createUploader({
-    site: 'default',
     verifier: { examine: async () => refusedWith('KEY_UNKNOWN', 'no-key') },
     keys,
     appender: { append: unreached },
@@ -232,7 +230,7 @@ test('3,000 refused parts of one uploader grow state.db by less than 256 KiB, an
         bytes: Buffer.from(`${batch} ${k}`),
         fileName: `team/app-${batch}-${k}@sha256=${'a'.repeat(64)}/signature-1`,
       }));
-      for (const { result } of await uploader.uploadBatch(parts, { force: false }, ACTOR)) {
+      for (const { result } of await uploader.uploadBatch(parts, { site: 'default', force: false }, ACTOR)) {
         assert.equal(result, 'refused');
       }
     }

@@ -58,7 +58,7 @@ function open() {
     service: createTokenService({
       store: backing.store,
       clock,
-      makeEvent: createEventMaker({ site: 'default', clock, randomBytes: (count) => new Uint8Array(count) }),
+      makeEvent: createEventMaker({ clock, randomBytes: (count) => new Uint8Array(count) }),
       randomBytes,
       sha256,
     }),

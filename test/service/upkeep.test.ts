@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { createTurns } from '../../src/domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import type { SignatureIndex } from '../../src/domain/ports.ts';
 import { PROBLEM_TEXTS, type Problem, type ProblemKind } from '../../src/domain/tree.ts';
@@ -42,6 +43,7 @@ function open(t: TestContext, scene: Scene = {}) {
   const clock = createClock();
   const log = createLog();
   const acts: string[] = [];
+  const turns = createTurns();
   let underWay = 0;
 
   async function alone<T>(name: string, act: () => Promise<T>): Promise<T> {
@@ -100,6 +102,8 @@ function open(t: TestContext, scene: Scene = {}) {
     clock,
     log,
     scanIntervalMs: () => (scene.intervalMs === undefined ? HOUR_MS : scene.intervalMs),
+    takeTurn: (walk) => turns.take('walk', walk),
+    onReset: () => undefined,
   });
   t.after(() => upkeep.stop());
 
@@ -478,6 +482,7 @@ describe('fsck', () => {
       repaired: 0,
       isCompared: true,
       findings: PROBLEMS.map(({ kind, path }) => ({
+        site: 'default',
         kind,
         path,
         message: PROBLEM_TEXTS[kind],
@@ -494,7 +499,7 @@ describe('fsck', () => {
     const { findings } = await upkeep.fsck({ repair: false });
     const { kind, path, count } = many;
     const message = `this and 19872 more: ${PROBLEM_TEXTS[kind]}`;
-    assert.deepEqual(findings, [{ kind, path, count, message, repaired: false }]);
+    assert.deepEqual(findings, [{ site: 'default', kind, path, count, message, repaired: false }]);
   });
 
   test('with repair, damage alone is put right, and what could not be is told as it is', async (t) => {

@@ -46,7 +46,6 @@ function open({ found = {}, stored = [], failsWith, auditFails = false, remaps =
   const keysAsked: string[] = [];
   const taken = new Map<string, number>();
   const makeEvent = createEventMaker({
-    site: 'default',
     clock,
     randomBytes: (count) => new Uint8Array(count),
   });
@@ -57,7 +56,6 @@ function open({ found = {}, stored = [], failsWith, auditFails = false, remaps =
     },
   };
   const uploader = createUploader({
-    site: 'default',
     verifier: {
       examine: async (bytes, _now, urgency) => {
         assert.equal(urgency, 'upload');
@@ -473,7 +471,7 @@ describe('a batch', () => {
         ['three', release],
         ['four', `${imageFolder(IMAGE)}/signature-9`],
       ),
-      { force: false },
+      { site: 'default', force: false },
       ACTOR,
     );
     assert.deepEqual(
@@ -500,7 +498,7 @@ describe('a batch', () => {
         ['claims', null],
         ['good', null],
       ),
-      { force: false },
+      { site: 'default', force: false },
       ACTOR,
     );
     assert.deepEqual(
@@ -524,7 +522,7 @@ describe('a batch', () => {
         ['x'.repeat(1001), null],
         ['two', null],
       ),
-      { force: false },
+      { site: 'default', force: false },
       ACTOR,
     );
     assert.deepEqual(
@@ -547,15 +545,27 @@ describe('a batch', () => {
 
   test('tells of an equivalent signature that it exists', async () => {
     const { uploader } = open({ stored: [indexed(IMAGE, 1, goodFor(IMAGE, { traits: signed('1') }))] });
-    const [unforced] = await uploader.uploadBatch(parts(['one', null]), { force: false }, ACTOR);
+    const [unforced] = await uploader.uploadBatch(
+      parts(['one', null]),
+      { site: 'default', force: false },
+      ACTOR,
+    );
     assert.equal(unforced?.result, 'exists');
-    const [forced] = await uploader.uploadBatch(parts(['one', null]), { force: true }, ACTOR);
+    const [forced] = await uploader.uploadBatch(
+      parts(['one', null]),
+      { site: 'default', force: true },
+      ACTOR,
+    );
     assert.equal(forced?.result, 'created');
   });
 
   test('says of a part that met a failure of ours that it may be sent again', async () => {
     const { uploader } = open({ failsWith: new LookasideError('BUSY', 'too much waits') });
-    const [result] = await uploader.uploadBatch(parts(['one', null]), { force: false }, ACTOR);
+    const [result] = await uploader.uploadBatch(
+      parts(['one', null]),
+      { site: 'default', force: false },
+      ACTOR,
+    );
     assert.deepEqual(result, { part: 0, result: 'refused', code: 'BUSY', message: 'too much waits' });
   });
 });

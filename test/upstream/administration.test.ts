@@ -276,8 +276,9 @@ describe('work that takes long', () => {
   }
 
   test('tells how far it is, line by line however they come', async () => {
+    // the first as by a server that knows of no sites
     const finding = { kind: 'missing', path: 'ünï\u2028code/\ud83d\ude00', message: 'm', repaired: false };
-    const findings = [finding, { ...finding, count: 2 }];
+    const findings = [finding, { ...finding, site: 'other', count: 2 }];
     const lines = [{ progress: { ...COUNTS, images: 1 } }, { progress: COUNTS }].map((line) =>
       JSON.stringify(line),
     );
@@ -288,7 +289,7 @@ describe('work that takes long', () => {
       const told: number[] = [];
       const result = await fsckBy(pieces(split), ({ images }) => told.push(images));
       assert.deepEqual(told, [1, 3]);
-      assert.deepEqual(result.findings, findings);
+      assert.deepEqual(result.findings, [{ site: 'default', ...finding }, findings[1]]);
     }
   });
 

@@ -5,7 +5,7 @@ import { MAX_BATCH_BYTES, MAX_REMAPS_ASKED } from '../../domain/limits.ts';
 import type { Receipt } from '../../domain/receipt.ts';
 import { parseRemap, REMAP_WANTED, type Remap } from '../../domain/remap.ts';
 import { quoted } from '../../domain/text.ts';
-import { type BatchOptions, isTheUploadsFault, type UploadRequest } from '../../service/upload.ts';
+import { isTheUploadsFault, type UploadHow, type UploadRequest } from '../../service/upload.ts';
 import { actorOf } from '../exchange.ts';
 import { jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
@@ -87,7 +87,7 @@ async function upload(services: Services, { exchange }: RouteRequest, what: Uplo
 async function batch(services: Services, request: RouteRequest): Promise<Reply> {
   const { uploader, metrics, intake } = services;
   const { parts, exchange } = request;
-  const options = parseHow(request);
+  const options = { site: services.site, ...parseHow(request) };
   const results = await timed(services, () => uploader.uploadBatch(parts, options, actorOf(exchange)));
   for (const result of results) metrics.upload(result);
   const refused = results.filter((one) => one.result === 'refused' && isTheUploadsFault(one.code)).length;
@@ -122,7 +122,7 @@ function shownReceipt(receipt: Receipt): Receipt {
 }
 
 /** @throws LookasideError REQUEST_INVALID */
-function parseHow(request: RouteRequest): BatchOptions {
+function parseHow(request: RouteRequest): UploadHow {
   return { force: parseForce(request), signedFor: parseSignedFor(request) };
 }
 
