@@ -4,6 +4,7 @@ import type { Config } from '../config.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import type { FsckResult } from '../domain/upkeep.ts';
 import { administer } from './administer.ts';
+import { nameIn } from './image-name.ts';
 import { EXIT, formatTable, print, printJson, progressLine } from './terminal.ts';
 
 export interface FsckOptions {
@@ -47,9 +48,9 @@ interface Checked {
 function printResult({ name, result, remark }: Checked): void {
   const { findings, images, signatures, problems, repaired } = result;
   if (findings.length > 0) {
-    const rows = findings.map(({ kind, path, message, repaired: done }) => [
+    const rows = findings.map(({ site, kind, path, message, repaired: done }) => [
       done ? 'repaired' : kind,
-      path,
+      nameIn(site, path),
       message,
     ]);
     print(`${formatTable([['PROBLEM', 'FILE', 'WHAT TO DO'], ...rows])}\n`);

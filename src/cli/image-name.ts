@@ -38,3 +38,8 @@ function withoutHost(name: string): string | null {
 function isName(name: string): boolean {
   return isNamespaceFolder(name) || parseImageName(DEFAULT_SITE, name) !== null;
 }
+
+/** An image or a path, with its site unless that is the one at the top. */
+export function nameIn(site: string, name: string): string {
+  return site === DEFAULT_SITE ? name : `${site}: ${name}`;
+}

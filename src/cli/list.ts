@@ -6,7 +6,7 @@ import { parseReference } from '../domain/reference.ts';
 import type { KeyNames, RemoteFilter } from '../domain/remote.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { escapeJson, escapeTerminal } from '../domain/text.ts';
-import { namesOf } from './image-name.ts';
+import { nameIn, namesOf } from './image-name.ts';
 import { EXIT, print, QUESTION_PATIENCE_MS, tell, tellRetry } from './terminal.ts';
 
 export interface ListOptions {
@@ -97,15 +97,15 @@ export function terminalLayout(columns: number): Layout {
 }
 
 export function cellsOf(
-  { image, number, state, fingerprint, dockerReference, storedAt, remap }: StoredSignature,
+  { site, image, number, state, fingerprint, dockerReference, storedAt, remap }: StoredSignature,
   userIds: ReadonlyMap<string, string>,
   { isCut }: Layout,
 ): readonly string[] {
   const signer = fingerprint === null ? '-' : (userIds.get(fingerprint) ?? fingerprint);
   const stored = storedAt.toISOString();
-  if (!isCut) return [image, String(number), state, signer, dockerReference ?? '-', stored];
+  if (!isCut) return [nameIn(site, image), String(number), state, signer, dockerReference ?? '-', stored];
   return [
-    shortImage(image),
+    nameIn(site, shortImage(image)),
     String(number),
     state,
     signer,

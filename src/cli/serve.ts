@@ -134,22 +134,24 @@ interface ServiceParts {
   readonly log: Services['log'];
 }
 
-function toServices({ composed, config, isDraining, log }: ServiceParts): Services {
-  const { reader, recorder, index } = composed;
-  const { problems } = siteOf(composed.sites, DEFAULT_SITE);
+/** What the handler of requests is built over. */
+export function toServices({ composed, config, isDraining, log }: ServiceParts): Services {
+  const { sites, reader, recorder, index } = composed;
   const { data, root, tree } = config();
   return {
     ...composed,
-    site: DEFAULT_SITE,
     intake: createIntake(systemClock),
     health: composed.health(isDraining),
     metrics: createMetrics({
       version: VERSION,
       cache: () => reader.cache,
       accessBuffer: () => recorder.buffer,
-      problems: problems.counts,
-      damaged: () => problems.damaged,
-      counts: () => countsOrNull(index, DEFAULT_SITE),
+      sites: sites.map(({ name, problems }) => ({
+        name,
+        problems: problems.counts,
+        damaged: () => problems.damaged,
+        counts: () => countsOrNull(index, name),
+      })),
     }),
     log,
     clock: systemClock,

@@ -4,7 +4,6 @@ import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promise
 import type { Config } from '../config.ts';
 import { createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE } from '../domain/image.ts';
 import type { Log, SignatureIndex } from '../domain/ports.ts';
 import type { Site } from '../domain/site.ts';
 import { openVerifier } from '../openpgp/pool.ts';
@@ -12,7 +11,7 @@ import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from '..
 import { createEventMaker } from '../service/audit.ts';
 import { type Browser, createBrowser } from '../service/browse.ts';
 import { createFewLines } from '../service/few-lines.ts';
-import { createHealth, type Health } from '../service/health.ts';
+import { createHealth, type Health, type SiteSources } from '../service/health.ts';
 import { createImporter, type Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import { createKeyService, type KeyService } from '../service/keys.ts';
@@ -171,7 +170,7 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
   };
   const sites: OpenSite[] = [];
   for (const site of wanted) sites.push(await openSite(site, shared));
-  const store = createSitesStore(new Map(sites.map((site) => [site.name, site])));
+  const store = createSitesStore(sites);
   const judge = createSitesJudge(new Map(sites.map((site) => [site.name, site.judge])));
   const upkeep = createSitesUpkeep(new Map(sites.map((site) => [site.name, site.upkeep])));
   const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
@@ -180,7 +179,7 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
     judge.wake();
   };
   const signatures = createSignatureQueries({
-    site: DEFAULT_SITE,
+    sites: sites.map(({ name }) => name),
     index,
     keys: keyStore,
     uploads,
@@ -248,27 +247,34 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
     verifier,
     fewLines: log,
     index,
-    health: (isDraining: () => boolean) => {
-      const site = siteOf(sites, DEFAULT_SITE);
-      return createHealth({
-        checkTree: () => site.files.check(),
-        isTreeWritable: () => site.files.isWritable(),
-        freeBytes: () => site.freeBytes(),
+    health: (isDraining: () => boolean) =>
+      createHealth({
+        sites: sites.map((site) => healthOf(site, index)),
         dataFreeBytes: databases.freeBytes,
         minFreeBytes: () => current().minFreeBytes,
-        tree: site.tree,
-        index: async () => ({
-          isComplete: await isComplete(index, site.name),
-          isScanning: site.upkeep.status.isScanning,
-          error: site.upkeep.status.lastError,
-        }),
-        writerFault: () => site.fault ?? writerFault(databases),
-        damaged: () => site.problems.damaged,
+        writerFault: () => writerFault(databases),
         isDraining,
         wait,
         log,
-      });
-    },
+      }),
+  };
+}
+
+function healthOf(site: OpenSite, index: SignatureIndex): SiteSources {
+  const { name, tree, files, problems, upkeep } = site;
+  return {
+    name,
+    tree,
+    checkTree: () => files.check(),
+    isTreeWritable: () => files.isWritable(),
+    freeBytes: () => site.freeBytes(),
+    index: async () => ({
+      isComplete: await isComplete(index, name),
+      isScanning: upkeep.status.isScanning,
+      error: upkeep.status.lastError,
+    }),
+    fault: () => site.fault,
+    damaged: () => problems.damaged,
   };
 }
 

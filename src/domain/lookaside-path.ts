@@ -7,8 +7,9 @@ import {
   whyTooLong,
 } from './image.ts';
 import { MAX_NAME_BYTES, MAX_TARGET_BYTES } from './limits.ts';
+import { createSiteFinder, type SitePlace } from './site.ts';
 
-/** First path segments that belong to the server itself, unless the path is a signature's. */
+/** First path segments that belong to the server itself, unless the path is a signature's or lies in a site with a prefix. */
 export const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
   'api',
   'keys',
@@ -32,7 +33,7 @@ export type Target =
   | { readonly kind: 'image-page'; readonly image: ImageId }
   /** An image's folder without the final slash: nothing to read, but a place to upload to. */
   | { readonly kind: 'image'; readonly image: ImageId }
-  /** The page of a folder above images; empty at the top. */
+  /** The page of a folder above images; empty at the site's top. */
   | { readonly kind: 'folder-page'; readonly folder: string }
   /**
    * One of the server's own routes: the path decoded, with single slashes, without the prefix. `image` is set where the
@@ -51,18 +52,41 @@ export function parseSignatureName(name: string): number | null {
   return digits === undefined ? null : Number(digits);
 }
 
+export interface SiteTarget {
+  /** In which it is; null when it is in none. The server's own routes are in the site without a prefix. */
+  readonly site: SitePlace | null;
+  readonly target: Target;
+}
+
+const NOWHERE: SiteTarget = { site: null, target: NOTHING };
+
 /**
- * What the raw request target names. It is decoded once; runs of slashes become one; the query is ignored; `%2F` is
- * neither a slash nor part of a name. `prefix` is empty or `/like/this`, and is removed from the front.
+ * Returns what a raw request target names, and in which of the sites; of several prefixes the longest wins. The target is decoded
+ * once; runs of slashes become one; the query is ignored; `%2F` is neither a slash nor part of a name. `prefix` is empty or
+ * `/like/this`; it stands before the prefixes of the sites, and is removed from the front.
  * Rules: signature-protocols.md of containers/image, "Path structure"; `..` and hidden names never parse.
  */
-export function parseTarget(site: string, prefix: string, rawTarget: string): Target {
-  if (rawTarget.length > MAX_TARGET_BYTES) return NOTHING;
-  const path = decodePath(rawTarget);
-  if (path === null) return NOTHING;
-  if (!path.startsWith(`${prefix}/`)) return NOTHING;
-  const below = path.slice(prefix.length + 1);
+export function createTargetParser(
+  sites: readonly SitePlace[],
+  prefix: string,
+): (rawTarget: string) => SiteTarget {
+  const findSite = createSiteFinder(sites);
+  return (rawTarget) => {
+    const path = rawTarget.length > MAX_TARGET_BYTES ? null : decodePath(rawTarget);
+    if (path === null || !path.startsWith(`${prefix}/`)) return NOWHERE;
+    const belowServer = path.slice(prefix.length);
+    const site = findSite(belowServer);
+    if (site === null) return NOWHERE;
+    return { site, target: targetIn(site, belowServer.slice(site.prefix.length + 1)) };
+  };
+}
 
+/** As createTargetParser, for a site without a prefix. */
+export function parseTarget(site: string, prefix: string, rawTarget: string): Target {
+  return createTargetParser([{ name: site, prefix: '' }], prefix)(rawTarget).target;
+}
+
+function targetIn({ name: site, prefix }: SitePlace, below: string): Target {
   const lastSlash = below.lastIndexOf('/');
   const parent = lastSlash === -1 ? null : parseImageFolder(site, below.slice(0, lastSlash));
   const name = below.slice(lastSlash + 1);
@@ -74,7 +98,7 @@ export function parseTarget(site: string, prefix: string, rawTarget: string): Ta
   if (tooLong !== null) return { kind: 'nothing', tooLong };
 
   const firstSegment = below.slice(0, below.indexOf('/') === -1 ? undefined : below.indexOf('/'));
-  if (RESERVED_SEGMENTS.has(firstSegment)) return { kind: 'own', path: `/${below}`, image };
+  if (prefix === '' && RESERVED_SEGMENTS.has(firstSegment)) return { kind: 'own', path: `/${below}`, image };
   if (image !== null) return { kind: name === '' ? 'image-page' : 'image', image };
   if (below === '') return { kind: 'folder-page', folder: '' };
   if (name !== '') return NOTHING;

@@ -22,7 +22,7 @@ export interface Warning {
 
 /** The answer to an uploader. */
 export interface Receipt {
-  /** Below the site: `/team/app@sha256=<hex>/signature-2`, without the server's prefix. */
+  /** Below the site: `/team/app@sha256=<hex>/signature-2`, without the prefixes of server and site. */
   readonly path: string;
   readonly number: number;
   readonly created: boolean;

@@ -13,3 +13,11 @@ export interface SitePlace {
   /** Below the server's own: empty, or `/like/this`. */
   readonly prefix: string;
 }
+
+/** Finds the site of a path that begins with a slash, below the server's prefix; of several the one with the longest prefix. */
+export function createSiteFinder<Place extends SitePlace>(
+  sites: readonly Place[],
+): (path: string) => Place | null {
+  const longestFirst = [...sites].sort((one, other) => other.prefix.length - one.prefix.length);
+  return (path) => longestFirst.find(({ prefix }) => path.startsWith(`${prefix}/`)) ?? null;
+}

@@ -5,9 +5,10 @@ import type { SignatureForm } from './verdict.ts';
 
 /** One stored signature. What it says about itself is shown only when it was verified. */
 export interface StoredSignature {
+  readonly site: string;
   /** `team/app@sha256:<hex>`. */
   readonly image: string;
-  /** Below the site: `/team/app@sha256=<hex>/signature-2`, without the server's prefix. */
+  /** Below the site: `/team/app@sha256=<hex>/signature-2`, without the prefixes of server and site. */
   readonly path: string;
   /** The number under which clients get it. */
   readonly number: number;

@@ -4,7 +4,7 @@ import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { LRUCache } from 'lru-cache';
 import { LookasideError } from '../domain/errors.ts';
-import { parseTarget, type Target } from '../domain/lookaside-path.ts';
+import { createTargetParser, type SiteTarget, type Target } from '../domain/lookaside-path.ts';
 import { formatAccessLine } from './access-line.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
@@ -57,8 +57,9 @@ const TARGET_OVERHEAD_BYTES = 300;
 
 export function createHandler({ services, isLocal }: HandlerOptions): RequestListener {
   const exchanges = new WeakMap<IncomingMessage, Exchange>();
-  // a pure function of the raw target and the prefix, which stays for the process' life
-  const targets = new LRUCache<string, Target>({
+  const parse = createTargetParser(services.sites, isLocal ? '' : services.settings().prefix);
+  // a pure function of the raw target and the prefixes, which stay for the process' life
+  const targets = new LRUCache<string, SiteTarget>({
     maxSize: TARGET_CACHE_BYTES,
     sizeCalculation: (_, raw) => raw.length + TARGET_OVERHEAD_BYTES,
   });
@@ -70,10 +71,10 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
   const failures = createFailureLog(services.log, services.clock.monotonicMs);
   const app = createApp({ services, isLocal, exchangeOf, failures });
 
-  function targetOf(raw: string): Target {
+  function targetOf(raw: string): SiteTarget {
     const known = targets.get(raw);
     if (known !== undefined) return known;
-    const target = parseTarget(services.site, isLocal ? '' : services.settings().prefix, raw);
+    const target = parse(raw);
     targets.set(raw, target);
     return target;
   }
@@ -98,7 +99,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
       sendRefusal(req, res, malformed, startedMs);
       return;
     }
-    const exchange = openExchange(services, req, { target: targetOf(raw), isLocal, startedMs });
+    const exchange = openExchange(services, req, { ...targetOf(raw), isLocal, startedMs });
     if (exchange.requestId !== null) res.setHeader('X-Request-Id', exchange.requestId);
     if (services.settings().accessLog !== 'off') logAccess(services, req, res, exchange, raw);
     // ahead of all routes, so that none can be without it

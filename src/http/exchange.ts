@@ -5,17 +5,20 @@ import type { ImageId } from '../domain/image.ts';
 import type { Target } from '../domain/lookaside-path.ts';
 import { networkOf } from '../domain/network.ts';
 import type { Holder } from '../domain/room.ts';
+import type { SitePlace } from '../domain/site.ts';
 import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
 import type { KnownToken } from '../service/tokens.ts';
 import { type Caller, clientAddress, requireRole, sentToken } from './client.ts';
 import type { Services } from './services.ts';
 
 export interface Exchange {
+  /** In which the target is; null: in none. */
+  readonly site: SitePlace | null;
   readonly target: Target;
   /** From memory; a route that needs a token settles it with the store before anything else. */
   caller: Caller;
   readonly address: string;
-  /** What stands before every path that this client is told. */
+  /** What stands before every path below the site that this client is told. */
   readonly prefix: string;
   /** Names a request that may change something, in its answer and in audit events; null for reads. */
   readonly requestId: string | null;
@@ -23,7 +26,7 @@ export interface Exchange {
   readonly startedMs: number;
 }
 
-type Arrival = Pick<Exchange, 'target' | 'startedMs'> & {
+type Arrival = Pick<Exchange, 'site' | 'target' | 'startedMs'> & {
   /** Whether it came by the socket of the data directory. */
   readonly isLocal: boolean;
 };
@@ -67,14 +70,15 @@ function callerWith(known: KnownToken | null): Caller {
 export function openExchange(
   services: Services,
   req: IncomingMessage,
-  { target, isLocal, startedMs }: Arrival,
+  { site, target, isLocal, startedMs }: Arrival,
 ): Exchange {
   const { trustedProxies, prefix } = services.settings();
   return {
+    site,
     target,
     caller: identify(services, req, isLocal),
     address: clientAddress(req, trustedProxies),
-    prefix: isLocal ? '' : prefix,
+    prefix: (isLocal ? '' : prefix) + (site?.prefix ?? ''),
     requestId: isRead(req) ? null : requestIdOf(req),
     startedMs,
   };
@@ -138,8 +142,8 @@ export function recordRead(
   { address, caller }: Exchange,
   { image, number, imageIsSigned, status, bytes }: AnsweredRead,
 ): void {
-  if (status !== 404) metrics.read('hit');
-  else metrics.read(imageIsSigned ? 'end' : 'miss');
+  const found = imageIsSigned ? 'end' : 'miss';
+  metrics.read(image.site, status === 404 ? found : 'hit');
   recorder.record({
     image,
     number,

@@ -12,6 +12,11 @@ export interface MetricsSource {
   readonly version: string;
   readonly cache: () => { bytes: number; sets: number; hits: number; misses: number };
   readonly accessBuffer: () => { rows: number; dropped: number };
+  readonly sites: readonly SiteSource[];
+}
+
+export interface SiteSource {
+  readonly name: string;
   readonly problems: () => ReadonlyMap<string, number>;
   readonly damaged: () => number;
   /** Null while the index is being made anew: the last known numbers stand. */
@@ -28,7 +33,7 @@ export interface AnsweredRequest {
 
 export interface Metrics {
   request(answered: AnsweredRequest): void;
-  read(result: ReadResult): void;
+  read(site: string, result: ReadResult): void;
   /** What became of one signature. */
   upload(result: UploadResult): void;
   /** How long one request with signatures took, from its last byte to the answer. */
@@ -68,7 +73,7 @@ export function createMetrics(source: MetricsSource): Metrics {
   const reads = new Counter({
     name: 'lookaside_signature_reads_total',
     help: 'Reads of signatures: hit = served, end = past the last one, miss = the image has none, error = 503',
-    labelNames: ['result'],
+    labelNames: ['site', 'result'],
     registers,
   });
   const uploads = new Counter({
@@ -97,17 +102,27 @@ export function createMetrics(source: MetricsSource): Metrics {
     'Access rows that were not kept',
     () => source.accessBuffer().dropped,
   );
-  gauge('lookaside_damaged_signatures', 'Recorded signatures whose file is gone or changed', source.damaged);
-  gauge('lookaside_images', 'Images with signatures', async () => (await source.counts())?.images ?? null);
-  gauge('lookaside_signatures', 'Signatures served', async () => (await source.counts())?.signatures ?? null);
+  siteGauge(
+    'lookaside_damaged_signatures',
+    'Recorded signatures whose file is gone or changed',
+    ({ damaged }) => damaged(),
+  );
+  siteGauge('lookaside_images', 'Images with signatures', async ({ counts }) => {
+    return (await counts())?.images ?? null;
+  });
+  siteGauge('lookaside_signatures', 'Signatures served', async ({ counts }) => {
+    return (await counts())?.signatures ?? null;
+  });
   new Gauge({
     name: 'lookaside_tree_problems',
     help: 'Files of the tree that need a look, by kind; lookaside fsck names them',
-    labelNames: ['kind'],
+    labelNames: ['site', 'kind'],
     registers,
     collect() {
       this.reset();
-      for (const [kind, count] of source.problems()) this.set({ kind }, count);
+      for (const { name: site, problems } of source.sites) {
+        for (const [kind, count] of problems()) this.set({ site, kind }, count);
+      }
     },
   });
   const build = new Gauge({
@@ -118,14 +133,33 @@ export function createMetrics(source: MetricsSource): Metrics {
   });
   build.set({ version: source.version, node: process.version }, 1);
 
-  function gauge(name: string, help: string, value: () => number | null | Promise<number | null>): void {
+  function gauge(name: string, help: string, value: () => number): void {
     new Gauge({
       name,
       help,
       registers,
+      collect() {
+        this.set(value());
+      },
+    });
+  }
+
+  /** Null: the last value stands. */
+  function siteGauge(
+    name: string,
+    help: string,
+    measure: (site: SiteSource) => number | null | Promise<number | null>,
+  ): void {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['site'],
+      registers,
       async collect() {
-        const now = await value();
-        if (now !== null) this.set(now);
+        for (const site of source.sites) {
+          const now = await measure(site);
+          if (now !== null) this.set({ site: site.name }, now);
+        }
       },
     });
   }
@@ -148,7 +182,7 @@ export function createMetrics(source: MetricsSource): Metrics {
       requests.inc({ route, method: METHODS.has(method) ? method : 'other', status });
       requestSeconds.observe({ route }, durationMs / 1000);
     },
-    read: (result) => reads.inc({ result }),
+    read: (site, result) => reads.inc({ site, result }),
     upload(uploaded) {
       uploads.inc({ result: uploaded.result, code: uploaded.result === 'refused' ? uploaded.code : '' });
     },

@@ -1,6 +1,7 @@
 // What the routes are built over. One object, made by the caller; a route takes from it what it names.
 import type { BlockList } from 'node:net';
 import type { Clock, Log } from '../domain/ports.ts';
+import type { SitePlace } from '../domain/site.ts';
 import type { AccessRecorder } from '../service/access.ts';
 import type { Browser } from '../service/browse.ts';
 import type { Health } from '../service/health.ts';
@@ -16,7 +17,8 @@ import type { Intake } from './intake.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface Services {
-  readonly site: string;
+  /** One of them has no prefix. */
+  readonly sites: readonly SitePlace[];
   readonly reader: Reader;
   readonly browser: Browser;
   readonly signatures: SignatureQueries;

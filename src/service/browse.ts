@@ -4,6 +4,7 @@ import { type ImageId, imageFolder } from '../domain/image.ts';
 import { DIRECTORY_PAGE_ENTRIES } from '../domain/limits.ts';
 import { RESERVED_SEGMENTS } from '../domain/lookaside-path.ts';
 import type { SetEntry, SignatureStore } from '../domain/ports.ts';
+import type { SitePlace } from '../domain/site.ts';
 import type { State } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import type { Reader } from './read.ts';
@@ -27,7 +28,7 @@ export interface SignatureEntry
 }
 
 export interface DirectoryPage {
-  /** With a slash at both ends; without the server's prefix. */
+  /** With a slash at both ends; below the site. */
   readonly path: string;
   readonly entries: readonly DirectoryEntry[];
   /** Pass as `after` for the next page; null on the last one. */
@@ -36,7 +37,7 @@ export interface DirectoryPage {
 
 export interface Browser {
   /** Null when the folder holds no signature; the top is always there. @throws LookasideError STORE_UNAVAILABLE, INDEX_UNUSABLE */
-  folderPage(site: string, folder: string, after: string | null): Promise<DirectoryPage | null>;
+  folderPage(site: SitePlace, folder: string, after: string | null): Promise<DirectoryPage | null>;
   /** Null when the image has no signature. @throws STORE_UNAVAILABLE */
   imagePage(image: ImageId): Promise<DirectoryPage | null>;
 }
@@ -61,10 +62,11 @@ export function createBrowser({ store, reader, signatures }: BrowserOptions): Br
 
   return {
     async folderPage(site, folder, after) {
-      const { names, next } = await store.listFolder(site, folder, after, DIRECTORY_PAGE_ENTRIES);
+      const { names, next } = await store.listFolder(site.name, folder, after, DIRECTORY_PAGE_ENTRIES);
       if (names.length === 0 && after === null && folder !== '') return null;
-      // a folder under a reserved name has no page of its own
-      const visible = folder === '' ? names.filter((name) => !RESERVED_SEGMENTS.has(name)) : names;
+      // a folder under a name of the server's own has no page
+      const isServersTop = site.prefix === '' && folder === '';
+      const visible = isServersTop ? names.filter((name) => !RESERVED_SEGMENTS.has(name)) : names;
       const entries = visible.map((name): DirectoryEntry => ({ name: `${name}/`, type: 'directory' }));
       return { path: folder === '' ? '/' : `/${folder}/`, entries, next };
     },

@@ -17,51 +17,72 @@ export interface Health {
 }
 
 export interface HealthSources {
-  /** Rejects when the tree cannot be read. */
-  readonly checkTree: () => Promise<void>;
-  readonly isTreeWritable: () => Promise<boolean>;
-  /** On the file system of the tree. Rejects when that cannot be told. */
-  readonly freeBytes: () => Promise<number>;
-  /** The same for the databases. */
+  /** At least one. */
+  readonly sites: readonly SiteSources[];
+  /** For the databases, as freeBytes for a tree. */
   readonly dataFreeBytes: () => Promise<number>;
   /** With less, uploads are refused. */
   readonly minFreeBytes: () => number;
-  readonly tree: 'owned' | 'shared';
-  readonly index: () => Promise<{
-    readonly isComplete: boolean;
-    readonly isScanning: boolean;
-    readonly error: string | null;
-  }>;
   /** Null when the last write of each database succeeded. */
   readonly writerFault: () => string | null;
-  readonly damaged: () => number;
   readonly isDraining: () => boolean;
   readonly wait: (ms: number) => Promise<void>;
   readonly log: Log;
 }
 
+export interface SiteSources {
+  readonly name: string;
+  readonly tree: 'owned' | 'shared';
+  /** Rejects when the tree cannot be read. */
+  readonly checkTree: () => Promise<void>;
+  readonly isTreeWritable: () => Promise<boolean>;
+  /** On the file system of the tree. Rejects when that cannot be told. */
+  readonly freeBytes: () => Promise<number>;
+  readonly index: () => Promise<{
+    readonly isComplete: boolean;
+    readonly isScanning: boolean;
+    readonly error: string | null;
+  }>;
+  /** Why the tree takes no more writes; null while it does. */
+  readonly fault: () => string | null;
+  readonly damaged: () => number;
+}
+
 const OK: Check = { state: 'ok', message: null };
 const TREE_DEADLINE_MS = 1000;
 
-/** `reads` is ok as long as clients get right answers, whatever else is degraded. */
+/** `reads` is ok as long as clients get right answers from every site, whatever else is degraded. */
 export function createHealth(sources: HealthSources): () => Promise<Health> {
   /** What the tree answers, or `late`: on a disk that hangs nothing ever comes back. */
   function inTime<T>(answer: Promise<T>): Promise<T | 'late'> {
     return Promise.race([answer, sources.wait(TREE_DEADLINE_MS).then((): 'late' => 'late')]);
   }
 
-  async function checkTree(): Promise<Check> {
+  /** The worst of what is found in the sites. */
+  async function ofSites(check: (site: SiteSources) => Check | Promise<Check>): Promise<Check> {
+    const found = await Promise.all(sources.sites.map(async (site) => ({ site, ...(await check(site)) })));
+    const unwell = found.filter(({ state }) => state !== 'ok');
+    if (unwell.length === 0) return OK;
+    // where there is one site, its name tells nothing
+    const told = unwell.map(({ site, message }) =>
+      found.length === 1 ? message : `${site.name}: ${message}`,
+    );
+    const state = unwell.some((one) => one.state === 'failed') ? 'failed' : 'degraded';
+    return { state, message: told.join('; ') };
+  }
+
+  async function checkTree(site: SiteSources): Promise<Check> {
     try {
-      if ((await inTime(sources.checkTree())) !== 'late') return OK;
+      if ((await inTime(site.checkTree())) !== 'late') return OK;
       return { state: 'failed', message: `the tree did not answer within ${TREE_DEADLINE_MS} ms` };
     } catch (error) {
-      sources.log.warn({ err: error }, 'the tree cannot be read');
+      sources.log.warn({ site: site.name, err: error }, 'the tree cannot be read');
       return { state: 'failed', message: 'the tree cannot be read; the log says why' };
     }
   }
 
-  async function checkIndex(): Promise<Check> {
-    const { isComplete, isScanning, error } = await sources.index();
+  async function checkIndex({ index }: SiteSources): Promise<Check> {
+    const { isComplete, isScanning, error } = await index();
     if (error !== null)
       return { state: 'degraded', message: 'the last scan of the tree failed; it is tried again' };
     if (isComplete) return OK;
@@ -71,19 +92,19 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
     return { state: 'degraded', message };
   }
 
-  function checkWriter(): Check {
-    const fault = sources.writerFault();
-    return fault === null ? OK : { state: 'degraded', message: fault };
+  async function checkWriter(): Promise<Check> {
+    const trees = await ofSites(({ fault }) => degradedBy(fault()));
+    return trees === OK ? degradedBy(sources.writerFault()) : trees;
   }
 
-  async function checkWritable(): Promise<Check> {
-    if (sources.tree === 'shared' || (await inTime(sources.isTreeWritable())) === true) return OK;
+  async function checkWritable({ tree, isTreeWritable }: SiteSources): Promise<Check> {
+    if (tree === 'shared' || (await inTime(isTreeWritable())) === true) return OK;
     return { state: 'degraded', message: 'the tree cannot be written' };
   }
 
   async function checkSpace(): Promise<Check> {
-    const ofTree = await checkFree('the tree', sources.freeBytes);
-    return ofTree === OK ? checkFree('the data directory', sources.dataFreeBytes) : ofTree;
+    const trees = await ofSites(({ freeBytes }) => checkFree('the tree', freeBytes));
+    return trees === OK ? checkFree('the data directory', sources.dataFreeBytes) : trees;
   }
 
   async function checkFree(place: string, ask: () => Promise<number>): Promise<Check> {
@@ -99,20 +120,20 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
     }
   }
 
-  function checkDamage(): Check {
-    const count = sources.damaged();
+  function checkDamage({ damaged }: SiteSources): Check {
+    const count = damaged();
     if (count === 0) return OK;
     return { state: 'degraded', message: `${count} signature files are damaged; see: lookaside fsck` };
   }
 
   return async () => {
     const checks = {
-      tree: await checkTree(),
-      index: await checkIndex(),
-      writer: checkWriter(),
-      writable: await checkWritable(),
+      tree: await ofSites(checkTree),
+      index: await ofSites(checkIndex),
+      writer: await checkWriter(),
+      writable: await ofSites(checkWritable),
       space: await checkSpace(),
-      damage: checkDamage(),
+      damage: await ofSites(checkDamage),
       draining: sources.isDraining()
         ? ({ state: 'degraded', message: 'the server is stopping' } satisfies Check)
         : OK,
@@ -125,4 +146,8 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
     const status = reads === 'failed' ? 'failed' : isDegraded ? 'degraded' : 'ok';
     return { status, reads, writes: canWrite ? 'ok' : 'failed', checks };
   };
+}
+
+function degradedBy(fault: string | null): Check {
+  return fault === null ? OK : { state: 'degraded', message: fault };
 }

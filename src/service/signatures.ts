@@ -22,6 +22,8 @@ import { formatCursor, parseCursor } from './cursor.ts';
 import type { Reader } from './read.ts';
 
 export interface SignatureQuery {
+  /** Null: of all sites. */
+  readonly site: string | null;
   readonly filter: SignatureFilter;
   /** Name of the token, or `administrator`; null: whoever. */
   readonly uploader: string | null;
@@ -71,7 +73,8 @@ export interface SignatureQueries {
 }
 
 export interface SignatureQueriesOptions {
-  readonly site: string;
+  /** Names of all sites. */
+  readonly sites: readonly string[];
   readonly index: Pick<VerdictIndex, 'generation' | 'ofImage' | 'search'>;
   readonly keys: Pick<KeyStore, 'find'>;
   readonly uploads: Pick<UploadStore, 'ofImage'>;
@@ -93,7 +96,7 @@ interface Beside {
 }
 
 export function createSignatureQueries(options: SignatureQueriesOptions): SignatureQueries {
-  const { site, index, keys, uploads, reader, clock, breathe } = options;
+  const { sites, index, keys, uploads, reader, clock, breathe } = options;
 
   async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
     const { entries } = await reader.readSet(image);
@@ -110,7 +113,8 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
   }
 
   async function search(query: SignatureQuery): Promise<FoundSignatures> {
-    const { filter, order, limit, cursor } = query;
+    const { site, filter, order, limit, cursor } = query;
+    const searched = site === null ? sites : [site];
     const generation = await index.generation();
     const beside = createBeside();
     const signatures: StoredSignature[] = [];
@@ -122,7 +126,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
 
     for (let walked = 0; walked < MAX_WALKED_ROWS; ) {
       const asked = rowsToAsk(query, limit - signatures.length, MAX_WALKED_ROWS - walked);
-      const rows = await index.search(site, { filter, order, after, limit: asked });
+      const rows = await searchAll(searched, { filter, order, after, limit: asked });
       // after every page: the rows of another index have the same ids for other signatures
       if ((await index.generation()) !== generation)
         throw new LookasideError('INDEX_UNUSABLE', 'the index was rebuilt during the search; search again');
@@ -137,6 +141,19 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       await breathe();
     }
     return page(false);
+  }
+
+  /** As a search of one site: an id is that of one signature in all of them. */
+  async function searchAll(
+    searched: readonly string[],
+    page: SignaturePage,
+  ): Promise<readonly IndexedSignature[]> {
+    const found = await Promise.all(searched.map((site) => index.search(site, page)));
+    const direction = page.order === 'oldest' ? 1 : -1;
+    return found
+      .flat()
+      .sort((one, other) => direction * (one.id - other.id))
+      .slice(0, page.limit);
   }
 
   async function missing(asked: readonly AskedSignature[]): Promise<readonly number[]> {
@@ -154,6 +171,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     const key = row.fingerprint === null ? null : await keyOf(row.fingerprint);
     const upload = (await uploadsOf(image)).find((one) => one.sha256 === sha256);
     return {
+      site: image.site,
       image: imageName(image),
       path: `/${imageFolder(image)}/signature-${servedNumber}`,
       number: servedNumber,

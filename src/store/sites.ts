@@ -1,27 +1,51 @@
 // The stores of all sites as one: what is about an image goes to the store of its site.
-import type { ImageId } from '../domain/image.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { SignatureAppender, SignatureStore } from '../domain/ports.ts';
+import { createSiteFinder, type SitePlace } from '../domain/site.ts';
 
-export interface SiteStore {
+export interface SiteStore extends SitePlace {
   readonly store: SignatureStore;
   readonly appender: SignatureAppender;
 }
 
-/** `sites`: by name. A set, a number or a blob of one is never looked for in another. */
+/**
+ * A set, a number or a blob of one is never looked for in another. append() also throws PATH_INVALID when the image's path
+ * leads into another site.
+ */
 export function createSitesStore(
-  sites: ReadonlyMap<string, SiteStore>,
+  sites: readonly SiteStore[],
 ): SignatureStore & Pick<SignatureAppender, 'append'> {
+  const byName = new Map(sites.map((site) => [site.name, site]));
+  const findSite = createSiteFinder(sites);
+
   function siteOf(name: string): SiteStore {
-    const site = sites.get(name);
+    const site = byName.get(name);
     if (site === undefined) throw new Error(`there is no site ${name}`);
     return site;
   }
+
+  /** What is stored there nobody could read. */
+  function refuseHidden(site: SiteStore, image: ImageId): void {
+    const at = `${site.prefix}/${imageFolder(image)}`;
+    const found = findSite(at);
+    if (found === null || found.name === site.name) return;
+    throw new LookasideError(
+      'PATH_INVALID',
+      `${imageFolder(image)} would be read at ${at}, and all below ${found.prefix}/ is the site ${found.name}; use another repository path, or upload to that site`,
+    );
+  }
+
   const storeOf = ({ site }: ImageId) => siteOf(site).store;
 
   return {
     readSet: async (image, known) => storeOf(image).readSet(image, known),
     readBlob: async (image, sha256) => storeOf(image).readBlob(image, sha256),
     listFolder: async (site, ...page) => siteOf(site).store.listFolder(site, ...page),
-    append: async (upload) => siteOf(upload.image.site).appender.append(upload),
+    async append(upload) {
+      const site = siteOf(upload.image.site);
+      refuseHidden(site, upload.image);
+      return site.appender.append(upload);
+    },
   };
 }

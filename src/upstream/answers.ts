@@ -68,6 +68,7 @@ export const missingAnswer = z.object({ missing: z.array(count) });
 const warnings = z.array(z.object({ code: word<WarningCode>(), message: z.string() }));
 
 const storedSignature = z.object({
+  site: z.string().default(DEFAULT_SITE), // a server that names none has one
   image: z.string(),
   path: z.string(),
   number: count,

@@ -6,6 +6,7 @@ export const FINGERPRINT = 'AB'.repeat(20);
 
 export function storedSignature(changes: Partial<StoredSignature> = {}): StoredSignature {
   return {
+    site: 'default',
     image: `team/app@sha256:${HEX}`,
     path: `/team/app@sha256=${HEX}/signature-1`,
     number: 1,

@@ -133,7 +133,7 @@ describe(
       const { stdout } = await run(host.on(['curl', '-sS', 'http://127.0.0.1:8000/metrics']), {
         env: { PATH: process.env.PATH ?? '' },
       });
-      assert.match(stdout, /^lookaside_signature_reads_total\{result="hit"\} 3$/m);
+      assert.match(stdout, /^lookaside_signature_reads_total\{site="default",result="hit"\} 3$/m);
     });
 
     test('list says what is verified', () => {

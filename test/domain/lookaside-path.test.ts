@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import {
+  createTargetParser,
   parseSignatureName,
   parseTarget,
   RESERVED_SEGMENTS,
@@ -288,6 +289,44 @@ describe('the forms of a target', () => {
       assert.deepEqual(parseTarget(SITE, prefix, target), wanted);
     });
   }
+
+  describe('with several sites', () => {
+    const sites = ['', '/rh', '/rh/beta', '/rhel'].map((prefix) => ({ name: `at${prefix}`, prefix }));
+    const APP_1 = `app@${D}/signature-1`;
+    const PLACES: readonly (readonly [target: string, site: string | null, path: string | null])[] = [
+      [`/${APP_1}`, 'at', 'app'],
+      [`/rh/${APP_1}`, 'at/rh', 'app'],
+      [`/rh/beta/${APP_1}`, 'at/rh/beta', 'app'],
+      [`/rh/betas/${APP_1}`, 'at/rh', 'betas/app'],
+      [`/rhel/${APP_1}`, 'at/rhel', 'app'],
+      [`/rhe/${APP_1}`, 'at', 'rhe/app'],
+      [`//rh///beta/${APP_1}`, 'at/rh/beta', 'app'],
+      [`/%72h/beta/${APP_1}`, 'at/rh/beta', 'app'],
+      [`/RH/${APP_1}`, 'at', 'RH/app'],
+      [`/rh@${D}/signature-1`, 'at', 'rh'],
+      [`/rh%2Fbeta/${APP_1}`, null, null],
+      [`/rh/keys/${APP_1}`, 'at/rh', 'keys/app'],
+      ['/rh/', 'at/rh', ''],
+      ['/rh', 'at', null],
+      ['/rh/keys/', 'at/rh', 'keys'],
+      ['/rh/livez', 'at/rh', null],
+    ];
+    for (const server of ['', '/sig']) {
+      test(`the longest prefix names the site, and what is below it is its own${server && ` (${server})`}`, () => {
+        const parse = createTargetParser(sites, server);
+        for (const [target, name, path] of PLACES) {
+          const { site, target: found } = parse(server + target);
+          assert.equal(site?.name ?? null, name, target);
+          if (found.kind === 'folder-page') assert.equal(found.folder, path, target);
+          else if (found.kind === 'signature')
+            assert.deepEqual([found.image.site, found.image.path], [name, path]);
+          else assert.deepEqual([found, path], [NOTHING, null], target);
+        }
+        assert.deepEqual(parse(`${server}/livez`).target, own('/livez'));
+        if (server !== '') assert.equal(parse(`/rh/${APP_1}`).site, null);
+      });
+    }
+  });
 
   test("every one of the server's own segments is its own, alone and with more behind it", () => {
     for (const segment of RESERVED_SEGMENTS) {

@@ -74,7 +74,7 @@ async function whole(): Promise<void> {
 
 async function damaged(): Promise<number> {
   const { body } = await get('/metrics');
-  return Number(/^lookaside_damaged_signatures ([0-9]+)$/m.exec(body.toString())?.[1]);
+  return Number(/^lookaside_damaged_signatures\{site="default"\} ([0-9]+)$/m.exec(body.toString())?.[1]);
 }
 
 async function assertServes(...signatures: readonly Uint8Array[]): Promise<void> {

@@ -126,7 +126,10 @@ for (const kind of ['owned', 'shared'] as const) {
           assert.deepEqual(body, bytesOf(image));
         }
         const { body } = await requestRaw(running.port, 'GET /metrics');
-        assert.match(body.toString(), new RegExp(`^lookaside_signatures ${IMAGES + 1}$`, 'm'));
+        assert.match(
+          body.toString(),
+          new RegExp(`^lookaside_signatures\\{site="default"\\} ${IMAGES + 1}$`, 'm'),
+        );
         await running.stop();
         server = null;
         const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];

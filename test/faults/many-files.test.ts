@@ -69,7 +69,7 @@ describe(`a tree of ${FILES} signatures`, () => {
       const right = sha256Hex(bytesOf(Math.floor((FILES * 5) / 10)));
       for (const { status, sha256 } of reads) assert.deepEqual([status, sha256], [200, right]);
       const { body } = await requestRaw(server.port, 'GET /metrics');
-      assert.match(body.toString(), new RegExp(`^lookaside_signatures ${FILES}$`, 'm'));
+      assert.match(body.toString(), new RegExp(`^lookaside_signatures\\{site="default"\\} ${FILES}$`, 'm'));
       await server.stop();
       see(
         `served after ${servedSeconds.toFixed(1)} s, whole after ${wholeSeconds.toFixed(1)} s, ${reads.length} reads right`,

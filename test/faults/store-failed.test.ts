@@ -91,7 +91,7 @@ describe('a shared tree of which a part may not be read', needsNobody(), () => {
     });
     // one closed folder must not keep the others out of the index
     const { body } = await get('/metrics');
-    assert.match(body.toString(), /^lookaside_images 6$/m);
+    assert.match(body.toString(), /^lookaside_images\{site="default"\} 6$/m);
     for (const page of ['/aa/', '/mm/', '/zz/']) assert.equal((await get(page)).status, 200, page);
     // a page without what is closed would be a false "not there"
     for (const page of ['/', '/team/', '/closed/']) assert.equal((await get(page)).status, 503, page);

@@ -13,6 +13,7 @@ const ASKED = {
   target: { kind: 'nothing' },
   address: '192.0.2.7',
   prefix: '',
+  site: null,
   requestId: 'r-1',
   startedMs: 0,
 } as const;

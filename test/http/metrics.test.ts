@@ -8,14 +8,12 @@ test('while the index is made anew, metrics are told all the same, with the last
     version: '1.2.3',
     cache: () => ({ bytes: 0, sets: 0, hits: 0, misses: 0 }),
     accessBuffer: () => ({ rows: 0, dropped: 0 }),
-    problems: () => new Map(),
-    damaged: () => 0,
-    counts: async () => counts,
+    sites: [{ name: 'default', problems: () => new Map(), damaged: () => 0, counts: async () => counts }],
   });
   for (const now of [counts, null]) {
     counts = now;
     const { text } = await metrics.render();
-    assert.match(text, /^lookaside_images 3$/m);
-    assert.match(text, /^lookaside_signatures 5$/m);
+    assert.match(text, /^lookaside_images\{site="default"\} 3$/m);
+    assert.match(text, /^lookaside_signatures\{site="default"\} 5$/m);
   }
 });

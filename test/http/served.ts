@@ -44,7 +44,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
   const handler = createHandler({
     isLocal,
     services: {
-      site: 'default',
+      sites: [{ name: 'default', prefix: '' }],
       reader: {
         peekSet: unasked,
         readSet: unasked,

@@ -49,9 +49,7 @@ export async function openUploadScene({
     version: '1.2.3',
     cache: () => ({ bytes: 0, sets: 0, hits: 0, misses: 0 }),
     accessBuffer: () => ({ rows: 0, dropped: 0 }),
-    problems: () => new Map(),
-    damaged: () => 0,
-    counts: async () => null,
+    sites: [{ name: 'default', problems: () => new Map(), damaged: () => 0, counts: async () => null }],
   });
   const inForce: HttpSettings = {
     prefix: '',

@@ -23,6 +23,7 @@ interface Given {
 }
 
 const KNOWN: StoredSignature = {
+  site: 'default',
   image: `team/app@sha256:${APP.hex}`,
   path: `/${imageFolder(APP)}/signature-1`,
   number: 1,
@@ -79,12 +80,14 @@ function open(given: Given) {
   return { browser: createBrowser({ store, reader, signatures }), asked };
 }
 
+const SITE = { name: 'default', prefix: '' };
+
 describe('pages of folders', () => {
   test('a page lists the children as the store has them, and where to go on', async () => {
     const { browser, asked } = open({
       page: { names: ['v2', 'v10', 'app@sha256=00'], next: 'app@sha256=00' },
     });
-    assert.deepEqual(await browser.folderPage('default', 'team', 'v1'), {
+    assert.deepEqual(await browser.folderPage(SITE, 'team', 'v1'), {
       path: '/team/',
       entries: ['v2/', 'v10/', 'app@sha256=00/'].map((name) => ({ name, type: 'directory' })),
       next: 'app@sha256=00',
@@ -94,21 +97,23 @@ describe('pages of folders', () => {
 
   test('a folder without a signature below it is not there, but the top always is', async () => {
     const { browser } = open({});
-    assert.equal(await browser.folderPage('default', 'team', null), null);
-    assert.deepEqual(await browser.folderPage('default', '', null), { path: '/', entries: [], next: null });
+    assert.equal(await browser.folderPage(SITE, 'team', null), null);
+    assert.deepEqual(await browser.folderPage(SITE, '', null), { path: '/', entries: [], next: null });
   });
 
   test('past the last name a folder is empty, not gone', async () => {
     const { browser } = open({});
-    assert.deepEqual((await browser.folderPage('default', 'team', 'zzz'))?.entries, []);
+    assert.deepEqual((await browser.folderPage(SITE, 'team', 'zzz'))?.entries, []);
   });
 
   test("the server's own names are left out at the top, where they lead elsewhere, and nowhere else", async () => {
     const { browser } = open({ page: { names: ['api', 'app', 'v2', 'v2@sha256=00'], next: null } });
     const names = async (folder: string) =>
-      (await browser.folderPage('default', folder, null))?.entries.map(({ name }) => name);
+      (await browser.folderPage(SITE, folder, null))?.entries.map(({ name }) => name);
     assert.deepEqual(await names(''), ['app/', 'v2@sha256=00/']);
     assert.deepEqual(await names('team'), ['api/', 'app/', 'v2/', 'v2@sha256=00/']);
+    const atPrefix = await browser.folderPage({ name: 'rh', prefix: '/rh' }, '', null);
+    assert.equal(atPrefix?.entries.length, 4);
   });
 });
 
@@ -153,6 +158,6 @@ describe('pages of images', () => {
     const { browser } = open({ failure: new LookasideError('STORE_UNAVAILABLE', 'EIO') });
     const failed = (error: unknown) => isLookasideError(error, 'STORE_UNAVAILABLE');
     await assert.rejects(browser.imagePage(APP), failed);
-    await assert.rejects(browser.folderPage('default', '', null), failed);
+    await assert.rejects(browser.folderPage(SITE, '', null), failed);
   });
 });

@@ -1,21 +1,33 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createHealth, type Health, type HealthSources } from '../../src/service/health.ts';
+import { createHealth, type Health, type HealthSources, type SiteSources } from '../../src/service/health.ts';
 import { createLog } from './hand-driven.ts';
 
 const never = () => new Promise<never>(() => undefined);
 
-function sourcesWith(changes: Partial<HealthSources> = {}): HealthSources {
+/** Of a server with one site. */
+type Sources = Omit<HealthSources, 'sites'> & Omit<SiteSources, 'name'>;
+
+function siteWith(name: string, changes: Partial<Sources> = {}): SiteSources {
   return {
+    name,
     checkTree: async () => undefined,
     isTreeWritable: async () => true,
     freeBytes: async () => 100,
-    dataFreeBytes: async () => 100,
-    minFreeBytes: () => 100,
     tree: 'owned',
     index: async () => ({ isComplete: true, isScanning: false, error: null }),
-    writerFault: () => null,
+    fault: () => null,
     damaged: () => 0,
+    ...changes,
+  };
+}
+
+function sourcesWith(changes: Partial<Sources> = {}): HealthSources {
+  return {
+    sites: [siteWith('default', changes)],
+    dataFreeBytes: async () => 100,
+    minFreeBytes: () => 100,
+    writerFault: () => null,
     isDraining: () => false,
     wait: never,
     log: createLog(),
@@ -23,7 +35,7 @@ function sourcesWith(changes: Partial<HealthSources> = {}): HealthSources {
   };
 }
 
-const healthWith = (changes: Partial<HealthSources>) => createHealth(sourcesWith(changes))();
+const healthWith = (changes: Partial<Sources>) => createHealth(sourcesWith(changes))();
 
 /** The checks that are not well, with their states. */
 function unwell({ checks }: Health): Record<string, string> {
@@ -43,7 +55,7 @@ describe('health', () => {
 
   const DEGRADED: readonly (readonly [
     what: string,
-    sources: Partial<HealthSources>,
+    sources: Partial<Sources>,
     check: string,
     writes: 'ok' | 'failed',
     said: RegExp,
@@ -156,6 +168,23 @@ describe('health', () => {
     assert.deepEqual(unwell(health), { writable: 'degraded' });
     assert.equal(health.reads, 'ok');
     assert.equal(health.writes, 'failed');
+  });
+
+  test('of several sites it is told which one is not well, and the worst decides', async () => {
+    const sites = [
+      siteWith('default', { damaged: () => 3, fault: () => 'a write was lost' }),
+      siteWith('fine'),
+      siteWith('rh', { damaged: () => 1, checkTree: () => Promise.reject(new Error('EIO')) }),
+    ];
+    const health = await createHealth({ ...sourcesWith(), sites })();
+    assert.deepEqual(unwell(health), { tree: 'failed', writer: 'degraded', damage: 'degraded' });
+    assert.deepEqual([health.status, health.reads, health.writes], ['failed', 'failed', 'failed']);
+    assert.match(health.checks.tree?.message ?? '', /^rh: the tree cannot be read/);
+    assert.equal(health.checks.writer?.message, 'default: a write was lost');
+    assert.match(
+      health.checks.damage?.message ?? '',
+      /^default: 3 signature files .*; rh: 1 signature files /,
+    );
   });
 
   test('every question is asked anew', async () => {

@@ -21,7 +21,7 @@ function open({ breathe = async () => undefined }: { breathe?: () => Promise<voi
   const breaths = { count: 0 };
   const queries = createSignatureQueries({
     ...memory,
-    site: 'default',
+    sites: ['default'],
     clock,
     async breathe() {
       breaths.count += 1;
@@ -30,6 +30,7 @@ function open({ breathe = async () => undefined }: { breathe?: () => Promise<voi
   });
   const search = (query: Partial<SignatureQuery> = {}) =>
     queries.search({
+      site: null,
       filter: ALL,
       uploader: null,
       state: null,
@@ -336,12 +337,13 @@ describe('searching signatures', () => {
           return [];
         },
       },
-      site: 'default',
+      sites: ['default'],
       clock: createClock(),
       breathe: async () => undefined,
     });
     for (let n = 0; n < 10; n += 1) memory.learn({ image: imageOf(n < 5 ? 'team/app' : 'team/other') });
     await queries.search({
+      site: null,
       filter: ALL,
       uploader: 'ci',
       state: null,
@@ -479,12 +481,19 @@ describe('an index that is made anew', () => {
               return rows;
             },
           },
-          site: 'default',
+          sites: ['default'],
           clock: createClock(),
           breathe: async () => undefined,
         });
         for (let n = 0; n < 600; n += 1) memory.learn();
-        const query = { filter: ALL, uploader: null, order: 'newest', limit: 10, cursor: null } as const;
+        const query = {
+          site: null,
+          filter: ALL,
+          uploader: null,
+          order: 'newest',
+          limit: 10,
+          cursor: null,
+        } as const;
         await assert.rejects(queries.search({ ...query, state: 'bad' }), (error) =>
           isLookasideError(error, 'INDEX_UNUSABLE'),
         );
@@ -557,7 +566,7 @@ describe('what is missing', () => {
     let breaths = 0;
     const queries = createSignatureQueries({
       ...memory,
-      site: 'default',
+      sites: ['default'],
       clock: createClock(),
       reader: {
         async readSet() {
@@ -583,7 +592,7 @@ describe('what is missing', () => {
     const queries = createSignatureQueries({
       ...createMemory(),
       reader: { readSet: () => Promise.reject(failure) },
-      site: 'default',
+      sites: ['default'],
       clock: createClock(),
       breathe: async () => undefined,
     });

@@ -585,6 +585,7 @@ function page(numbers: readonly number[], next: string | null): Act {
 
 function stored(number: number): StoredSignature {
   return {
+    site: 'default',
     image: `team/app@sha256:${HEX}`,
     path: `/team/app@sha256=${HEX}/signature-${number}`,
     number,

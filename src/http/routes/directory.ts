@@ -2,6 +2,7 @@
 import type { Request } from 'express';
 import type { DirectoryPage } from '../../service/browse.ts';
 import { nextHref, PAGE_SECURITY_POLICY, renderDirectoryPage, topHref } from '../directory-page.ts';
+import type { Exchange } from '../exchange.ts';
 import { jsonReply, type Reply, textReply } from '../reply.ts';
 import type { RouteRequest, RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -13,10 +14,9 @@ export const directory: RouteSpec = { ...READ, name: 'directory', route: serveDi
 const MAX_AFTER_CHARACTERS = 512;
 
 async function serveDirectory(services: Services, { req, exchange, query }: RouteRequest): Promise<Reply> {
-  const { listing, prefix } = services.settings();
-  const page = listing
-    ? await findPage(services, exchange.target, query.get('after'))
-    : hiddenPage(exchange.target);
+  const { listing } = services.settings();
+  const { prefix } = exchange;
+  const page = listing ? await findPage(services, exchange, query.get('after')) : hiddenPage(exchange.target);
   if (page === null) return NOT_THERE;
   const vary = { Vary: 'Accept' };
   // Express lends the header's grammar; without a wish, people get the page
@@ -40,10 +40,11 @@ function slashesOf(target: string): number {
 }
 
 async function findPage(
-  { site, browser }: Services,
-  target: RouteRequest['exchange']['target'],
+  { browser }: Services,
+  { site, target }: Exchange,
   after: string | null,
 ): Promise<DirectoryPage | null> {
+  if (site === null) return null;
   if (after !== null && after.length > MAX_AFTER_CHARACTERS) return null; // longer than any name
   switch (target.kind) {
     case 'image-page':
@@ -55,8 +56,8 @@ async function findPage(
   }
 }
 
-/** The top is always there: it tells that the server is. */
-function hiddenPage(target: RouteRequest['exchange']['target']): DirectoryPage | null {
+/** The top of a site is always there: it tells that the server is. */
+function hiddenPage(target: Exchange['target']): DirectoryPage | null {
   const isTop = target.kind === 'folder-page' && target.folder === '';
   return isTop ? { path: '/', entries: [], next: null } : null;
 }

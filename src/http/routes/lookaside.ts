@@ -33,7 +33,7 @@ async function serveSignature(services: Services, { req, exchange }: RouteReques
     recordRead(services, req, exchange, { image, number, imageIsSigned, status: reply.status, bytes });
     return reply;
   } catch (error) {
-    services.metrics.read('error'); // nothing was fetched, and nothing is known of the image
+    services.metrics.read(image.site, 'error'); // nothing was fetched, and nothing is known of the image
     throw error;
   }
 }

@@ -1,7 +1,13 @@
 // Questions about what is stored: one image, all by filter, and which of many blobs are missing.
 import { z } from 'zod';
 import { LookasideError } from '../../domain/errors.ts';
-import { isNamespaceFolder, parseDigest, parseImageName, whyNameTooLong } from '../../domain/image.ts';
+import {
+  DEFAULT_SITE,
+  isNamespaceFolder,
+  parseDigest,
+  parseImageName,
+  whyNameTooLong,
+} from '../../domain/image.ts';
 import {
   DEFAULT_PAGE_ROWS,
   MAX_MISSING_ASKED,
@@ -38,9 +44,10 @@ const IMAGE_FORM =
   'repository@sha256:<64 hex digits>, or folder/sha256:<64 hex digits> of the release layout';
 
 async function showImage(services: Services, { params, query }: RouteRequest): Promise<Reply> {
-  parseQuery(z.strictObject({}), query);
+  const { site = DEFAULT_SITE } = parseQuery(imageParameters, query);
+  requireSite(services, site);
   const name = params.image ?? '';
-  const image = parseImageName(services.site, name);
+  const image = parseImageName(site, name);
   if (image === null) {
     const why = whyNameTooLong(name) ?? `${quoted(name)} is no image, expected ${IMAGE_FORM}`;
     throw new LookasideError('PATH_INVALID', why);
@@ -53,15 +60,31 @@ async function showImage(services: Services, { params, query }: RouteRequest): P
 }
 
 async function findSignatures(services: Services, { query }: RouteRequest): Promise<Reply> {
-  return jsonReply(200, await services.signatures.search(toQuery(parseQuery(searchParameters, query))));
+  const asked = toQuery(parseQuery(searchParameters, query));
+  if (asked.site !== null) requireSite(services, asked.site);
+  return jsonReply(200, await services.signatures.search(asked));
 }
 
 async function findMissing(services: Services, { body }: RouteRequest): Promise<Reply> {
   const asked = parseBody(missingRequest, body).signatures.map(({ image, sha256 }, position) => {
-    return { image: imageAt(services.site, image, position), sha256 };
+    return { image: imageAt(DEFAULT_SITE, image, position), sha256 };
   });
   return jsonReply(200, { missing: await services.signatures.missing(asked) });
 }
+
+/** @throws LookasideError NOT_FOUND */
+function requireSite({ sites }: Services, wanted: string): void {
+  if (sites.some(({ name }) => name === wanted)) return;
+  const known = sites.map(({ name }) => name).join(', ');
+  throw new LookasideError(
+    'NOT_FOUND',
+    `this server has no site ${quoted(wanted)}, expected one of: ${known}`,
+  );
+}
+
+const site = z.string().min(1, expected("a site's name")).optional();
+
+const imageParameters = z.strictObject({ site });
 
 const time = z
   .union(
@@ -96,6 +119,7 @@ const searchParameters = z.strictObject({
     .transform(Number)
     .optional(),
   cursor: z.string().optional(),
+  site,
 });
 
 function isPageLength(text: string): boolean {
@@ -103,10 +127,16 @@ function isPageLength(text: string): boolean {
 }
 
 function toQuery(parameters: z.infer<typeof searchParameters>): SignatureQuery {
-  const { repository: path = null, digest = null, fingerprint = null, since = null } = parameters;
+  const {
+    site = null,
+    repository: path = null,
+    digest = null,
+    fingerprint = null,
+    since = null,
+  } = parameters;
   const { until = null, uploader = null, state = null, cursor = null } = parameters;
   const { order = 'newest', limit = DEFAULT_PAGE_ROWS } = parameters;
-  return { filter: { path, digest, fingerprint, since, until }, uploader, state, order, limit, cursor };
+  return { site, filter: { path, digest, fingerprint, since, until }, uploader, state, order, limit, cursor };
 }
 
 const askedSignature = z.strictObject(

@@ -1,6 +1,6 @@
 // Uploads: one signature at its number or behind the last one, or a form of many.
 import { isLookasideError, LookasideError } from '../../domain/errors.ts';
-import { imageFolder } from '../../domain/image.ts';
+import { DEFAULT_SITE, imageFolder } from '../../domain/image.ts';
 import { MAX_BATCH_BYTES, MAX_REMAPS_ASKED } from '../../domain/limits.ts';
 import type { Receipt } from '../../domain/receipt.ts';
 import { parseRemap, REMAP_WANTED, type Remap } from '../../domain/remap.ts';
@@ -87,7 +87,7 @@ async function upload(services: Services, { exchange }: RouteRequest, what: Uplo
 async function batch(services: Services, request: RouteRequest): Promise<Reply> {
   const { uploader, metrics, intake } = services;
   const { parts, exchange } = request;
-  const options = { site: services.site, ...parseHow(request) };
+  const options = { site: DEFAULT_SITE, ...parseHow(request) };
   const results = await timed(services, () => uploader.uploadBatch(parts, options, actorOf(exchange)));
   for (const result of results) metrics.upload(result);
   const refused = results.filter((one) => one.result === 'refused' && isTheUploadsFault(one.code)).length;

@@ -16,6 +16,7 @@ const HEX = 'a'.repeat(64);
 const APP = imageOf('team/app');
 
 const STORED: StoredSignature = {
+  site: 'default',
   image: `team/app@sha256:${HEX}`,
   path: `/team/app@sha256=${HEX}/signature-1`,
   number: 1,
@@ -195,9 +196,9 @@ describe('questions about signatures', () => {
       });
     });
 
-    test('takes no parameter', async () => {
+    test('takes no parameter but the site', async () => {
       const answer = await request(`/api/v1/images/team/app@sha256:${HEX}?state=bad`);
-      assertRefused(answer, 400, 'REQUEST_INVALID', /there is no parameter "state" here, expected none/);
+      assertRefused(answer, 400, 'REQUEST_INVALID', /there is no parameter "state" here, expected site/);
     });
   });
 
@@ -208,6 +209,7 @@ describe('questions about signatures', () => {
       assert.deepEqual(JSON.parse(text), { signatures: [SHOWN], next: 'n', cursor: 'c' });
       assert.deepEqual(fake.asked.queries, [
         {
+          site: null,
           filter: { path: null, digest: null, fingerprint: null, since: null, until: null },
           uploader: null,
           state: null,
@@ -230,10 +232,12 @@ describe('questions about signatures', () => {
         order: 'oldest',
         limit: '1000',
         cursor: 'abc',
+        site: 'default',
       });
       assert.equal((await request(`/api/v1/signatures?${parameters}`)).status, 200);
       assert.deepEqual(fake.asked.queries, [
         {
+          site: 'default',
           filter: {
             path: 'team/app',
             digest: { algorithm: 'sha256', hex: HEX },
@@ -252,6 +256,7 @@ describe('questions about signatures', () => {
 
     const REFUSED: readonly (readonly [query: string, message: RegExp])[] = [
       ['repo=team', /there is no parameter "repo" here, expected repository, digest, fingerprint, /],
+      ['site=', /site is "", expected a site's name/],
       ['__proto__=1', /there is no parameter "__proto__"/],
       ['limit=1&limit=2', /the parameter limit is there twice, expected once/],
       ['repository=', /repository is "", expected a repository path/],
