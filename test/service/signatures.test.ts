@@ -56,6 +56,7 @@ describe('the signatures of one image', () => {
     upload(APP, sha256, 'ci', 17);
     assert.deepEqual(await queries.ofImage(APP), [
       {
+        site: 'default',
         image: `team/app@sha256:${APP.hex}`,
         path: `/${FOLDER}/signature-1`,
         number: 1,
