@@ -1,6 +1,6 @@
 // Damage to an owned tree: the recorded bytes go on being served, every tool names it, and a repair undoes it.
 import assert from 'node:assert/strict';
-import { mkdir, readFile, rename, rm, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rename, rm, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import type { Outcome } from '../clients/command.ts';
@@ -26,12 +26,23 @@ let server: LookasideServer | null = null;
 
 const file = (number: number) => path.join(root, folder, `signature-${number}`);
 
-async function lay(): Promise<void> {
+before(async () => {
   temp = await openTempFolder();
   data = path.join(temp.path, 'data');
   root = path.join(data, 'sigstore');
   folder = await layImage(root, 'team/app', ONE, TWO);
   sound = await layImage(root, 'team/sound', TWO);
+  await start();
+  await whole();
+  await stop();
+  await cp(data, path.join(temp.path, 'kept'), { recursive: true, preserveTimestamps: true });
+});
+after(() => temp?.[Symbol.asyncDispose]());
+
+/** The data directory as a server left it that had seen the tree whole; in its place, which the index knows. */
+async function layAgain(): Promise<void> {
+  await rm(data, { recursive: true, force: true });
+  await cp(path.join(temp.path, 'kept'), data, { recursive: true, preserveTimestamps: true });
 }
 
 async function start(settings: Readonly<Record<string, string>> = {}): Promise<LookasideServer> {
@@ -47,7 +58,6 @@ async function stop(): Promise<void> {
 async function clear(): Promise<void> {
   await server?.[Symbol.asyncDispose]();
   server = null;
-  await temp?.[Symbol.asyncDispose]();
 }
 
 const get = (target: string): Promise<RawAnswer> => {
@@ -149,7 +159,7 @@ const DAMAGES: readonly Damage[] = [
 ];
 
 describe('an owned tree with', () => {
-  beforeEach(lay);
+  beforeEach(layAgain);
   afterEach(clear);
 
   const named = ({ kind, numbers }: Damage) =>
@@ -167,9 +177,6 @@ describe('an owned tree with', () => {
     const { what, kind, numbers, inflict } = damage;
 
     it(`${what} is told by the scan at start and by fsck, serves the recorded bytes on, and is repaired beside the server`, async () => {
-      await start();
-      await whole();
-      await stop();
       await inflict();
       await start();
       await assertServes(ONE, TWO);
@@ -198,12 +205,11 @@ describe('an owned tree with', () => {
     });
   }
 
-  // what the command does alone is what the server does for it: two kinds of damage show that both do
-  for (const damage of DAMAGES.filter(({ what }) => ['a deleted folder', 'a flipped bit'].includes(what))) {
+  // what the command does alone is what the server does for it: one kind of damage shows that both do
+  for (const damage of DAMAGES.filter(
+    ({ what }) => what === 'a deleted folder' || (isFull && what === 'a flipped bit'),
+  )) {
     it(`${damage.what} is named and repaired by fsck when no server runs`, async () => {
-      await start();
-      await whole();
-      await stop();
       await damage.inflict();
       assertOutcome(await lookaside('fsck'), 1, ...named(damage));
       assertOutcome(await lookaside('fsck', '--repair'), 0);
@@ -213,15 +219,10 @@ describe('an owned tree with', () => {
 });
 
 describe('damage to an owned tree', () => {
-  beforeEach(async () => {
-    await lay();
-    await start();
-    await whole();
-  });
+  beforeEach(layAgain);
   afterEach(clear);
 
   it('that was repaired is no longer told by the server', async () => {
-    await stop();
     await unlink(file(1));
     await start();
     await eventually(async () => assert.equal(await damaged(), 1));
@@ -231,7 +232,6 @@ describe('damage to an owned tree', () => {
   });
 
   it('that a scan finds while the server runs is told within the scan interval', async () => {
-    await stop();
     await start({ LOOKASIDE_SCAN_INTERVAL: '100ms' });
     await whole();
     await unlink(file(1));
@@ -244,6 +244,8 @@ describe('damage to an owned tree', () => {
   });
 
   it('is found in JSON with path, kind and what to do', async () => {
+    await start();
+    await whole();
     await unlink(file(1));
     const outcome = await lookaside('fsck', '--json');
     assert.equal(outcome.status, 1);
@@ -255,6 +257,8 @@ describe('damage to an owned tree', () => {
   });
 
   it('keeps reindex from forgetting what is lost, unless the loss is accepted', async () => {
+    await start();
+    await whole();
     await unlink(file(2));
     const stopped = [false, true];
     for (const isStopped of stopped) {
@@ -269,6 +273,8 @@ describe('damage to an owned tree', () => {
   });
 
   it('of a signature over 8 KiB is a 503 with Retry-After and never other bytes', async () => {
+    await start();
+    await whole();
     await layFile(root, `${sound}/signature-2`, LARGE);
     assertOutcome(await lookaside('reindex'), 0);
     const target = `/${sound}/signature-2`;
@@ -291,8 +297,8 @@ describe('damage to an owned tree', () => {
       assert.equal((await get(`/${sound}/signature-1`)).status, 200);
       assert.equal((await get(`/${sound}/signature-3`)).status, 404);
       assert.equal(await damaged(), 1);
-      assertOutcome(await lookaside('fsck', '--repair'), 1, new RegExp(`${sound}/signature-2`));
     }
+    assertOutcome(await lookaside('fsck', '--repair'), 1, new RegExp(`${sound}/signature-2`));
     await rm(place, { recursive: true });
     await writeFile(place, LARGE);
     assert.deepEqual((await get(target)).body, LARGE);
@@ -301,7 +307,7 @@ describe('damage to an owned tree', () => {
 });
 
 describe('a file that was put into an owned tree by hand', () => {
-  before(lay);
+  before(layAgain);
   after(clear);
 
   it('is extra, and served only after a reindex, also across restarts', async () => {
@@ -314,7 +320,6 @@ describe('a file that was put into an owned tree by hand', () => {
       assert.ok([200, 404].includes((await get(`/${folder}/signature-3`)).status));
       await whole();
       await eventually(() => assertServes(ONE, TWO));
-      assertOutcome(await lookaside('fsck'), 1, new RegExp(`extra +${folder}/signature-3  `));
       // it is nothing that a repair could put right
       assertOutcome(await lookaside('fsck', '--repair'), 1, new RegExp(`extra +${folder}/signature-3  `));
       await stop();

@@ -1,8 +1,9 @@
 // index.db is a cache: whatever happens to it, the server starts, serves at once, and has it whole again later.
 import assert from 'node:assert/strict';
-import { copyFile, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { copyFile, cp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { connect as connectDatabase } from '../../src/sqlite/connect.ts';
 import { describeOutcome } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
@@ -82,7 +83,7 @@ const LOSSES: readonly [string, () => Promise<unknown>][] = [
 
 for (const kind of ['owned', 'shared'] as const) {
   describe(`the index of a tree that is ${kind}`, () => {
-    beforeEach(async () => {
+    before(async () => {
       temp = await openTempFolder();
       data = path.join(temp.path, 'data');
       indexFile = path.join(data, 'index.db');
@@ -95,13 +96,25 @@ for (const kind of ['owned', 'shared'] as const) {
       await whole(await start(kind));
       await server?.stop();
       server = null;
+      for (const name of ['data', 'tree']) await copy(name, `${name}.kept`);
     });
+    after(() => temp?.[Symbol.asyncDispose]());
 
+    // in their place, which the index knows
+    beforeEach(async () => {
+      for (const name of ['data', 'tree']) await copy(`${name}.kept`, name);
+    });
     afterEach(async () => {
       await server?.[Symbol.asyncDispose]();
       server = null;
-      await temp[Symbol.asyncDispose]();
     });
+
+    const copy = async (from: string, to: string) => {
+      const [source, target] = [from, to].map((name) => path.join(temp.path, name));
+      assert.ok(source !== undefined && target !== undefined);
+      await rm(target, { recursive: true, force: true });
+      if (existsSync(source)) await cp(source, target, { recursive: true, preserveTimestamps: true });
+    };
 
     // how the file is lost is the same to both: one way shows that the other kind of tree is made anew as well
     for (const [loss, inflict] of LOSSES.slice(0, kind === 'owned' ? count(LOSSES.length, 3) : 1)) {
