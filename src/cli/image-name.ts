@@ -1,7 +1,31 @@
 // Repositories and images as people name them on the command line.
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, isNamespaceFolder, parseImageName, whyNameTooLong } from '../domain/image.ts';
+import { isTag } from '../domain/reference.ts';
 import { quoted } from '../domain/text.ts';
+
+export interface Named {
+  /** What may be meant, likeliest first. */
+  readonly names: readonly [string, ...string[]];
+  /** Behind a repository; null when there is none, or a digest, which says more. */
+  readonly tag: string | null;
+}
+
+/** As namesOf(), also of `team/app:v1`. @throws LookasideError CONFIG_INVALID when it means nothing */
+export function parseNamed(argument: string): Named {
+  const [, repository, tag] = /^(.*[^/]):([^/@:]+)$/.exec(argument) ?? [];
+  const isDigest = /(?:^|[@/])sha(?:256|384|512)$/.test(repository ?? '');
+  if (repository === undefined || tag === undefined || isDigest || argument.includes('@')) {
+    return { names: namesOf(argument), tag: null };
+  }
+  if (!isTag(tag)) {
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      `${quoted(tag)} in ${quoted(argument)} is no tag; wanted letters, digits and . _ -, at most 128`,
+    );
+  }
+  return { names: namesOf(repository), tag };
+}
 
 /**
  * What the argument may mean, likeliest first: `team/app`, `team/app@sha256:<hex>`, `sha256:<hex>`. Also written with
@@ -18,15 +42,11 @@ export function namesOf(argument: string): readonly [string, ...string[]] {
   if (first !== undefined) return [first, ...others];
   const tooLong = whyNameTooLong(below ?? written);
   if (tooLong !== null) throw new LookasideError('CONFIG_INVALID', tooLong);
-  const todo = /:[^/@:]+$/.test(written) && !written.includes('@') ? TAG : '';
   throw new LookasideError(
     'CONFIG_INVALID',
-    `${quoted(argument)} names no repository and no image; wanted one like team/app or team/app@sha256:<64 lower-case hex digits>${todo}`,
+    `${quoted(argument)} names no repository and no image; wanted one like team/app, team/app:v1 or team/app@sha256:<64 lower-case hex digits>`,
   );
 }
-
-const TAG =
-  '. Signatures belong to digests: skopeo inspect --format {{.Digest}} docker://IMAGE prints that of a tag';
 
 // as distribution's references are read, but for capitals, which a path in an adopted tree may have
 function withoutHost(name: string): string | null {

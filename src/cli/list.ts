@@ -1,46 +1,85 @@
 // lookaside list: what a server has, as it comes.
 import { connectServer } from '../compose/client.ts';
 import type { Config } from '../config.ts';
+import { csvLine } from '../domain/csv.ts';
+import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, parseImageName } from '../domain/image.ts';
 import { parseReference } from '../domain/reference.ts';
-import type { KeyNames, RemoteFilter } from '../domain/remote.ts';
+import { ANY_SIGNATURE, type KeyNames, type RemoteFilter } from '../domain/remote.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { escapeJson, escapeTerminal } from '../domain/text.ts';
-import { nameIn, namesOf } from './image-name.ts';
+import { nameIn, parseNamed } from './image-name.ts';
 import { EXIT, print, QUESTION_PATIENCE_MS, tell, tellRetry } from './terminal.ts';
+
+/** What the options ask for beside the argument. */
+export type ListFilter = Pick<RemoteFilter, 'fingerprint' | 'state' | 'uploader' | 'since' | 'tag'>;
 
 export interface ListOptions {
   /** As it was written; null: all. */
   readonly what: string | null;
-  readonly json: boolean;
+  readonly filter: ListFilter;
+  readonly form: 'table' | 'json' | 'csv';
 }
 
-export async function runList(config: Config, { what, json }: ListOptions): Promise<number> {
-  const [name, ...otherNames] = what === null ? [null] : namesOf(what);
+export async function runList(config: Config, { what, filter, form }: ListOptions): Promise<number> {
+  const named = what === null ? null : parseNamed(what);
+  const asked = { ...filter, tag: oneTag(named?.tag ?? null, filter.tag) };
+  const [name = null, ...otherNames] = named?.names ?? [];
   await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
-  const found = server.search(filterOf(name));
-  const count = json ? await printJsonList(found) : await printTable(found, server);
-  if (count === 0) tell(nothingFound(server.name, name, otherNames));
+  const found = server.search({ ...filterOf(name), ...asked });
+  const count = await PRINTERS[form](found, server);
+  if (count === 0) tell(nothingFound(server.name, { name, otherNames, filter: asked }));
   return EXIT.done;
 }
 
-function filterOf(name: string | null): RemoteFilter {
+/** @throws LookasideError CONFIG_INVALID when the argument and the option name two */
+function oneTag(named: string | null, wanted: string | null): string | null {
+  if (named === null || wanted === null || named === wanted) return named ?? wanted;
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    `the tag is ${named} in what is listed, and ${wanted} in --tag; give one of them`,
+  );
+}
+
+/** What the name alone says. */
+export function filterOf(name: string | null): RemoteFilter {
   const image = name === null ? null : parseImageName(DEFAULT_SITE, name);
-  if (image === null) return { repository: name, digest: null };
+  if (image === null) return { ...ANY_SIGNATURE, repository: name };
   return {
+    ...ANY_SIGNATURE,
     repository: image.path === '' ? null : image.path,
     digest: `${image.algorithm}:${image.hex}`,
   };
 }
 
-export function nothingFound(server: string, name: string | null, otherNames: readonly string[]): string {
-  const found = name === null ? `${server} has no signatures` : `${server} has no signatures of ${name}`;
-  const [other] = otherNames;
-  if (other === undefined) return found;
-  return `${found}; repositories are named without the registry's host: lookaside list ${other}`;
+interface Asked {
+  readonly name: string | null;
+  readonly otherNames: readonly string[];
+  readonly filter: ListFilter;
 }
 
-async function printJsonList(found: AsyncIterable<StoredSignature>): Promise<number> {
+export function nothingFound(server: string, { name, otherNames, filter }: Asked): string {
+  const { fingerprint, state, uploader, since, tag } = filter;
+  const such = [
+    name === null ? null : `of ${name}`,
+    tag === null ? null : `with the tag ${tag}`,
+    state === null ? null : `that are ${state}`,
+    fingerprint === null ? null : `by the key ${fingerprint}`,
+    uploader === null ? null : `uploaded by ${uploader}`,
+    since === null ? null : `stored since ${since.toISOString()}`,
+  ].filter((part) => part !== null);
+  const found = [`${server} has no signatures`, ...such].join(' ');
+  const [other] = otherNames;
+  if (other === undefined) return found;
+  return `${found}; repositories are named without the registry's host: lookaside list ${other}${tag === null ? '' : `:${tag}`}`;
+}
+
+type Found = AsyncIterable<StoredSignature>;
+
+/** Each gives how many it has printed. */
+const PRINTERS = { table: printTable, json: printJsonList, csv: printCsv } as const;
+
+async function printJsonList(found: Found): Promise<number> {
   let count = 0;
   process.stdout.write('{"signatures":[');
   for await (const signature of found) {
@@ -52,7 +91,7 @@ async function printJsonList(found: AsyncIterable<StoredSignature>): Promise<num
   return count;
 }
 
-async function printTable(found: AsyncIterable<StoredSignature>, keys: KeyNames): Promise<number> {
+async function printTable(found: Found, keys: KeyNames): Promise<number> {
   const { isTTY, columns } = process.stdout;
   const layout = isTTY === true ? terminalLayout(columns) : PIPE_LAYOUT;
   let userIds: ReadonlyMap<string, string> | null = null;
@@ -67,6 +106,60 @@ async function printTable(found: AsyncIterable<StoredSignature>, keys: KeyNames)
     count += 1;
   }
   return count;
+}
+
+async function printCsv(found: Found, keys: KeyNames): Promise<number> {
+  process.stdout.write(csvLine(CSV_TITLES));
+  let userIds: ReadonlyMap<string, string> | null = null;
+  let count = 0;
+  for await (const signature of found) {
+    if (!process.stdout.writable) break;
+    userIds ??= await keys.userIds();
+    process.stdout.write(csvLine(csvCellsOf(signature, userIds)));
+    count += 1;
+  }
+  return count;
+}
+
+export const CSV_TITLES = [
+  'image',
+  'path',
+  'number',
+  'state',
+  'reason',
+  'form',
+  'fingerprint',
+  'signingFingerprint',
+  'userId',
+  'issuer',
+  'manifestDigest',
+  'dockerReference',
+  'creator',
+  'signedAt',
+  'expiresAt',
+  'storedAt',
+  'sizeBytes',
+  'signatureSha256',
+  'uploader',
+  'auditSeq',
+  'warnings',
+] as const;
+
+/** In the order of CSV_TITLES, as the JSON has them; empty where that has null. */
+export function csvCellsOf(
+  signature: StoredSignature,
+  userIds: ReadonlyMap<string, string>,
+): readonly string[] {
+  const { fingerprint, warnings } = signature;
+  const values = {
+    ...signature,
+    userId: fingerprint === null ? null : (userIds.get(fingerprint) ?? null),
+    warnings: warnings.map(({ code }) => code).join(' '),
+  };
+  return CSV_TITLES.map((title) => {
+    const value = values[title];
+    return value instanceof Date ? value.toISOString() : escapeTerminal(String(value ?? ''));
+  });
 }
 
 export interface Layout {

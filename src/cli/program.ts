@@ -11,10 +11,13 @@ import {
 } from '../config.ts';
 import { durationMs } from '../domain/duration.ts';
 import { LookasideError } from '../domain/errors.ts';
+import { isKeyName, parseKeyName } from '../domain/key.ts';
 import { KEY_READERS, type KeyReaderName } from '../domain/key-readers.ts';
 import { MAX_REMAPS_ASKED } from '../domain/limits.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
+import { isTag } from '../domain/reference.ts';
 import { parseRemap, REMAP_WANTED } from '../domain/remap.ts';
+import { STATES, type State } from '../domain/state.ts';
 import { quoted } from '../domain/text.ts';
 import { MAX_TOKEN_LIFE_MS } from '../domain/token.ts';
 import type { Placing } from '../service/push.ts';
@@ -78,6 +81,16 @@ interface PushOptions extends RemoteOptions {
   readonly dryRun?: boolean;
   readonly force?: boolean;
   readonly json?: boolean;
+}
+
+interface ListFlags {
+  readonly tag?: string;
+  readonly fingerprint?: string;
+  readonly state?: State;
+  readonly uploader?: string;
+  readonly since?: Date;
+  readonly json?: boolean;
+  readonly csv?: boolean;
 }
 
 interface TokenCreateFlags {
@@ -186,16 +199,25 @@ function createProgram({ finish, signals }: ProgramParts): Command {
 
   withRemote(program.command('list'))
     .description('list the signatures that a server has')
-    .argument('[repository[@digest]]', 'those of a repository or of one image; all unless told')
+    .argument('[repository[:tag|@digest]]', 'those of a repository, a tag or one image; all unless told')
+    .option('--tag <tag>', 'only what was signed for that tag', tagName)
+    .option('--fingerprint <fingerprint>', 'only by that key; 40 hex digits, or the key ID of 16', keyName)
+    .addOption(new Option('--state <state>', 'only what is in that state now').choices(STATES))
+    .option('--uploader <name>', 'only what was uploaded with the token of that name, or by administrator')
+    .option('--since <time>', 'only what was stored at that time or later, like 2026-11-22T10:00:00Z', time)
     .option('--json', 'print JSON')
-    .action(async (what: string | undefined, options: RemoteOptions & { json?: boolean }) => {
+    .addOption(new Option('--csv', 'print CSV, for spreadsheets').conflicts('json'))
+    .action(async (what: string | undefined, options: RemoteOptions & ListFlags) => {
       const { runList } = await import('./list.ts');
-      finish(await runList(loadForServer(options), { what: what ?? null, json: options.json === true }));
+      const { fingerprint = null, state = null, uploader = null, since = null, tag = null } = options;
+      const filter = { fingerprint, state, uploader, since, tag };
+      const form = options.csv === true ? 'csv' : options.json === true ? 'json' : 'table';
+      finish(await runList(loadForServer(options), { what: what ?? null, filter, form }));
     });
 
   withRemote(program.command('show'))
     .description('show all about the signatures of an image: who signed what, and in which state it is')
-    .argument('<image>', 'like team/app@sha256:0123…')
+    .argument('<image>', 'like team/app:v1, or team/app@sha256:0123…')
     .option('--json', 'print JSON')
     .action(async (image: string, options: RemoteOptions & { json?: boolean }) => {
       const { runShow } = await import('./show.ts');
@@ -297,7 +319,11 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       "what gpg --export writes, in place of the server's keys; repeatable",
       collect,
     )
-    .option('--fingerprint <fingerprint>', 'take signatures by this key alone; repeatable', collect)
+    .option(
+      '--fingerprint <fingerprint>',
+      'take signatures by this key alone, 40 hex digits or the key ID of 16; repeatable',
+      collect,
+    )
     .option('--json', 'print JSON')
     .action(
       async (manifest: string, reference: string, signature: string | undefined, options: VerifyFlags) => {
@@ -395,7 +421,25 @@ function collect(value: string, before: readonly string[] = []): readonly string
   return [...before, value];
 }
 
-/** @throws InvalidArgumentError, which commander tells */
+/** @throws InvalidArgumentError, as all of these, which commander tells */
+function tagName(text: string): string {
+  if (isTag(text)) return text;
+  throw new InvalidArgumentError('Wanted letters, digits and . _ -, at most 128.');
+}
+
+function keyName(text: string): string {
+  if (isKeyName(text)) return parseKeyName(text);
+  throw new InvalidArgumentError('Wanted a fingerprint of 40 hex digits or a key ID of 16.');
+}
+
+const TIME = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/;
+
+function time(text: string): Date {
+  const at = new Date(TIME.test(text) ? text : Number.NaN);
+  if (!Number.isNaN(at.getTime())) return at;
+  throw new InvalidArgumentError('Wanted a day like 2026-11-22, or a time like 2026-11-22T10:00:00Z.');
+}
+
 function life(text: string): number {
   const ms = durationMs(text);
   if (ms !== null && ms <= MAX_TOKEN_LIFE_MS) return ms;

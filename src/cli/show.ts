@@ -3,11 +3,11 @@ import { connectServer } from '../compose/client.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId, imageName, parseImageName } from '../domain/image.ts';
-import type { SignatureServer } from '../domain/remote.ts';
+import { ANY_SIGNATURE, type SignatureServer } from '../domain/remote.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { quoted } from '../domain/text.ts';
-import { namesOf } from './image-name.ts';
-import { EXIT, formatTable, print, printJson, QUESTION_PATIENCE_MS, tellRetry } from './terminal.ts';
+import { parseNamed } from './image-name.ts';
+import { EXIT, formatTable, print, printJson, QUESTION_PATIENCE_MS, tell, tellRetry } from './terminal.ts';
 
 export interface ShowOptions {
   /** As it was written. */
@@ -15,9 +15,11 @@ export interface ShowOptions {
   readonly json: boolean;
 }
 
-/** @throws LookasideError NOT_FOUND when nothing is stored for the image */
+/** @throws LookasideError NOT_FOUND when nothing is stored for the image, or for the tag */
 export async function runShow(config: Config, { image, json }: ShowOptions): Promise<number> {
-  const images = imagesOf(image);
+  const { names, tag } = parseNamed(image);
+  if (tag !== null) return showTag(config, { names, tag, json });
+  const images = imagesOf(image, names);
   await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
   const found = await firstStored(server, images);
   if (found === null) {
@@ -33,11 +35,49 @@ export async function runShow(config: Config, { image, json }: ShowOptions): Pro
   return EXIT.done;
 }
 
-/** What the argument may mean, likeliest first. @throws LookasideError CONFIG_INVALID */
-function imagesOf(argument: string): readonly ImageId[] {
-  const images = namesOf(argument).flatMap((name) => parseImageName(DEFAULT_SITE, name) ?? []);
+interface TagOptions {
+  /** Of the repository, likeliest first. */
+  readonly names: readonly string[];
+  readonly tag: string;
+  readonly json: boolean;
+}
+
+/** Each image of which a signature claims the tag, that of the newest signature first. */
+async function showTag(config: Config, { names, tag, json }: TagOptions): Promise<number> {
+  await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
+  for (const repository of names) {
+    const images = await imagesWithTag(server, repository, tag);
+    if (images.length === 0) continue;
+    if (json) printJson({ images });
+    else {
+      const userIds = await server.userIds();
+      print(images.map(({ image, signatures }) => formatSignatures(image, signatures, userIds)).join('\n\n'));
+      if (images.length > 1) tell(`${images.length} images were signed as ${repository}:${tag}`);
+    }
+    return EXIT.done;
+  }
+  throw new LookasideError(
+    'NOT_FOUND',
+    `${server.name} has no verified signature that is for ${names.map((name) => `${name}:${tag}`).join(' or ')}; lookaside list ${names.at(-1)} shows what it has of that repository`,
+  );
+}
+
+async function imagesWithTag(server: SignatureServer, repository: string, tag: string) {
+  const found = new Set<string>();
+  for await (const { image } of server.search({ ...ANY_SIGNATURE, repository, tag })) found.add(image);
+  const images: { readonly image: string; readonly signatures: readonly StoredSignature[] }[] = [];
+  for (const name of found) {
+    const image = parseImageName(DEFAULT_SITE, name);
+    if (image !== null) images.push({ image: name, signatures: await server.ofImage(image) });
+  }
+  return images;
+}
+
+/** Those of the names that are an image's. @throws LookasideError CONFIG_INVALID when none is */
+function imagesOf(argument: string, names: readonly string[]): readonly ImageId[] {
+  const images = names.flatMap((name) => parseImageName(DEFAULT_SITE, name) ?? []);
   if (images.length > 0) return images;
-  const message = `${quoted(argument)} is a repository; wanted one of its images, like team/app@sha256:<64 hex digits>, as lookaside list --json names them`;
+  const message = `${quoted(argument)} is a repository; wanted one of its images, by a tag like team/app:v1, or by digest as lookaside list names them`;
   throw new LookasideError('CONFIG_INVALID', message);
 }
 

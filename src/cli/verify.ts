@@ -6,11 +6,13 @@ import { digestOfManifest, openSignatureVerifier } from '../compose/verify.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type Digest } from '../domain/image.ts';
+import { isKeyName, parseKeyName } from '../domain/key.ts';
 import { MAX_CERTIFICATES_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import {
   type CheckedSignature,
+  namedSigners,
   type RefusedKey,
   type SourceWarning,
   signaturesOf,
@@ -70,12 +72,13 @@ export interface Verification {
 
 async function verify(config: Config, options: VerifyOptions): Promise<Verification> {
   const reference = requireReference(options.reference);
-  const fingerprints = parseFingerprints(options);
+  const names = parseFingerprints(options);
   const digest = await readManifest(options.manifest);
   await using inputs = openInputs(config, options);
   await using verifier = openSignatureVerifier();
   const tools = { verifier, clock: systemClock };
   const keys = await trustKeys(tools, await inputs.keys());
+  const fingerprints = names === null ? null : namedSigners(names, keys);
   const keysFrom = options.keyrings.length === 0 ? 'server' : 'keyring';
   const question = { digest, reference, fingerprints, keysFrom } as const;
   const signatures = await verifySignatures(tools, question, await inputs.signatures(reference, digest));
@@ -158,17 +161,16 @@ function requireReference(text: string): DockerReference {
 }
 
 /** As gpg prints them, with blanks or without, and lists with commas as skopeo takes them. Null: any, which skopeo calls so. */
-function parseFingerprints({ fingerprints }: VerifyOptions): ReadonlySet<string> | null {
+function parseFingerprints({ fingerprints }: VerifyOptions): readonly string[] | null {
   const named = fingerprints.flatMap((list) => list.split(',')).map((name) => name.trim());
   if (named.length === 0 || (named.length === 1 && named[0] === 'any')) return null;
-  return new Set(named.map(parseFingerprint));
+  return named.map(parseFingerprint);
 }
 
 function parseFingerprint(text: string): string {
-  const fingerprint = text.replaceAll(/\s|^0x/gi, '').toUpperCase();
-  if (/^[0-9A-F]{40}$/.test(fingerprint)) return fingerprint;
+  if (isKeyName(text)) return parseKeyName(text);
   throw invalid(
-    `"${text}" is no fingerprint; expected the 40 hex digits that this prints: gpg --fingerprint; or any, alone, for whichever key is trusted`,
+    `"${text}" is no fingerprint; expected the 40 hex digits that this prints: gpg --fingerprint; or the key ID of 16; or any, alone, for whichever key is trusted`,
   );
 }
 

@@ -95,6 +95,15 @@ export function isFingerprint(text: string): boolean {
   return FINGERPRINT.test(text);
 }
 
+/** Whether the text names a key in a form that parseKeyName() reads. */
+export function isKeyName(text: string): boolean {
+  return KEY_NAME.test(plainName(text));
+}
+
+function plainName(name: string): string {
+  return name.replace(/\s/g, '').replace(/^0x/i, '').toUpperCase();
+}
+
 /** The error NOT_FOUND for a key that is not registered. */
 export function unknownKey(wanted: string): LookasideError {
   const what = isFingerprint(wanted) ? `no key ${wanted}` : `no key with the ID ${wanted}`;
@@ -107,7 +116,7 @@ export function unknownKey(wanted: string): LookasideError {
  * @throws LookasideError REQUEST_INVALID when it is neither
  */
 export function parseKeyName(name: string): string {
-  const wanted = name.replace(/\s/g, '').replace(/^0x/i, '').toUpperCase();
+  const wanted = plainName(name);
   if (KEY_NAME.test(wanted)) return wanted;
   throw new LookasideError(
     'REQUEST_INVALID',

@@ -248,6 +248,9 @@ export interface SignatureFilter {
   readonly digest: Pick<ImageId, 'algorithm' | 'hex'> | null;
   /** Fingerprint of the primary key. */
   readonly fingerprint: string | null;
+  /** Of the docker-reference that good signatures claim. */
+  readonly tag: string | null;
+  readonly verdict: Verdict | null;
   /** Stored at or after. */
   readonly since: Date | null;
   /** Stored before. */

@@ -45,6 +45,18 @@ export function parseReference(text: string): DockerReference | null {
   return { domain, path, tag, digest };
 }
 
+/** The tag that the text names; null when it names none, or is no reference. */
+export function tagOf(text: string): string | null {
+  return parseReference(text)?.tag ?? null;
+}
+
+const TAG = /^\w[\w.-]{0,127}$/;
+
+/** Whether the text may be a tag, as distribution has it. */
+export function isTag(text: string): boolean {
+  return TAG.test(text);
+}
+
 /** The whole reference as distribution writes a normalised one: `docker.io/library/busybox:latest`. */
 export function formatReference({ domain, path, tag, digest }: DockerReference): string {
   const named = `${domain}/${path}`;

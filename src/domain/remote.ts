@@ -1,6 +1,7 @@
 // A signature server as its clients see it, wherever it runs.
 import type { ImageId } from './image.ts';
 import type { BatchPart, BatchResult } from './receipt.ts';
+import type { State } from './state.ts';
 import type { StoredSignature } from './stored-signature.ts';
 
 export interface AskedBlob {
@@ -14,6 +15,15 @@ export interface RemoteFilter {
   readonly repository: string | null;
   /** `sha256:<hex>`; null: all. */
   readonly digest: string | null;
+  /** Of the docker-reference that is claimed; null: any. */
+  readonly tag: string | null;
+  /** Of the primary key, or its key ID; null: whoever's. */
+  readonly fingerprint: string | null;
+  readonly state: State | null;
+  /** Name of the token, or `administrator`; null: whoever. */
+  readonly uploader: string | null;
+  /** Stored at or after; null: whenever. */
+  readonly since: Date | null;
 }
 
 export interface SendOptions {
@@ -21,6 +31,16 @@ export interface SendOptions {
   /** Remaps by which signed names may be others than those of the places: `mirror/quay=quay.io`. */
   readonly signedFor?: readonly string[];
 }
+/** Everything. */
+export const ANY_SIGNATURE: RemoteFilter = {
+  repository: null,
+  digest: null,
+  tag: null,
+  fingerprint: null,
+  state: null,
+  uploader: null,
+  since: null,
+};
 
 /**
  * Every method throws LookasideError: SERVER_UNREACHABLE (also for the answers of a proxy in front of the server, except

@@ -1,6 +1,6 @@
 // State: the verdict combined with the key as it is now. It is computed at each request and never stored.
 import type { RegisteredKey } from './key.ts';
-import type { Judgement } from './verdict.ts';
+import type { Judgement, Verdict } from './verdict.ts';
 
 export const STATES = [
   'verified',
@@ -26,6 +26,21 @@ export function stateOf(judged: Judged, key: RegisteredKey | null, now: Date): S
   if (parts.some(({ revokedAt }) => revokedAt !== null)) return 'key-revoked';
   if (parts.some(({ expiresAt }) => isPast(expiresAt, now))) return 'key-expired';
   return isPast(judged.expiresAt, now) ? 'expired' : 'verified';
+}
+
+/** The verdict that all signatures of that state have; null when they have one of several. */
+export function verdictOf(state: State): Verdict | null {
+  switch (state) {
+    case 'unverified':
+    case 'unsupported':
+    case 'bad':
+    case 'unreadable':
+      return state;
+    case 'unknown-key': // also good ones whose key was removed, until they are judged again
+      return null;
+    default:
+      return 'good';
+  }
 }
 
 function isPast(at: Date | null, now: Date): boolean {

@@ -2,7 +2,7 @@
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
-import type { RegisteredKey } from '../domain/key.ts';
+import { isFingerprint, type RegisteredKey } from '../domain/key.ts';
 import type {
   Clock,
   IndexedSignature,
@@ -16,15 +16,17 @@ import type {
 } from '../domain/ports.ts';
 import { readerWarnings } from '../domain/release-readers.ts';
 import { remapWarning } from '../domain/remap.ts';
-import { type State, stateOf } from '../domain/state.ts';
+import { type State, stateOf, verdictOf } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { formatCursor, parseCursor } from './cursor.ts';
+import { findKey } from './keys.ts';
 import type { Reader } from './read.ts';
 
 export interface SignatureQuery {
   /** Null: of all sites. */
   readonly site: string | null;
-  readonly filter: SignatureFilter;
+  /** Its fingerprint may also be the key ID of a registered key. */
+  readonly filter: Omit<SignatureFilter, 'verdict'>;
   /** Name of the token, or `administrator`; null: whoever. */
   readonly uploader: string | null;
   /** Null: any. */
@@ -62,7 +64,8 @@ export interface SignatureQueries {
   /**
    * One page in the order in which the index learned of the signatures. Walking with order=oldest and the same
    * filter misses none. `state`, `fingerprint` and `uploader` are as they are when a row is passed: one that is
-   * verified later is not shown again. @throws REQUEST_INVALID (cursor), INDEX_UNUSABLE, STORE_UNAVAILABLE
+   * verified later is not shown again.
+   * @throws REQUEST_INVALID: the cursor, or a key ID of several keys; NOT_FOUND: a key ID of none; INDEX_UNUSABLE, STORE_UNAVAILABLE
    */
   search(query: SignatureQuery): Promise<FoundSignatures>;
   /**
@@ -76,7 +79,7 @@ export interface SignatureQueriesOptions {
   /** Names of all sites. */
   readonly sites: readonly string[];
   readonly index: Pick<VerdictIndex, 'generation' | 'ofImage' | 'search'>;
-  readonly keys: Pick<KeyStore, 'find'>;
+  readonly keys: Pick<KeyStore, 'find' | 'list'>;
   readonly uploads: Pick<UploadStore, 'ofImage'>;
   readonly reader: Pick<Reader, 'readSet'>;
   readonly clock: Pick<Clock, 'now'>;
@@ -113,8 +116,9 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
   }
 
   async function search(query: SignatureQuery): Promise<FoundSignatures> {
-    const { site, filter, order, limit, cursor } = query;
+    const { site, order, limit, cursor } = query;
     const searched = site === null ? sites : [site];
+    const filter = await filterOf(query);
     const generation = await index.generation();
     const beside = createBeside();
     const signatures: StoredSignature[] = [];
@@ -154,6 +158,13 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       .flat()
       .sort((one, other) => direction * (one.id - other.id))
       .slice(0, page.limit);
+  }
+
+  async function filterOf({ filter, state }: SignatureQuery): Promise<SignatureFilter> {
+    const { fingerprint: name } = filter;
+    const isId = name !== null && !isFingerprint(name);
+    const fingerprint = isId ? (await findKey(keys, name)).fingerprint : name;
+    return { ...filter, fingerprint, verdict: state === null ? null : verdictOf(state) };
   }
 
   async function missing(asked: readonly AskedSignature[]): Promise<readonly number[]> {

@@ -186,6 +186,8 @@ export interface SourceWarning extends KeyWarning {
 }
 
 export interface TrustedKeys {
+  /** Fingerprints of the keys and their subkeys. */
+  readonly fingerprints: ReadonlySet<string>;
   readonly refused: readonly RefusedKey[];
   readonly warnings: readonly SourceWarning[];
 }
@@ -204,6 +206,7 @@ export async function trustKeys(
   sources: readonly UntrustedKeys[],
 ): Promise<TrustedKeys> {
   const trusted = new Map<string, Uint8Array>();
+  const fingerprints = new Set<string>();
   const refused: RefusedKey[] = [];
   const warnings = new Map<string, SourceWarning>();
   for (const { source, certificates } of sources) {
@@ -213,7 +216,10 @@ export async function trustKeys(
           refused.push(told(source, result));
           continue;
         }
-        trusted.set(result.details.fingerprint, result.certificate);
+        const { fingerprint, subkeys } = result.details;
+        trusted.set(fingerprint, result.certificate);
+        for (const part of [fingerprint, ...subkeys.map((subkey) => subkey.fingerprint)])
+          fingerprints.add(part);
         // what is said of a file is said with each of its keys
         for (const warning of result.warnings) {
           warnings.set(`${source}\n${warning.message}`, { source, ...warning });
@@ -222,10 +228,30 @@ export async function trustKeys(
     }
     verifier.setKeyring([...trusted.values()]); // what the next source has of the same keys is merged with it
   }
-  if (trusted.size > 0) return { refused, warnings: [...warnings.values()] };
+  if (trusted.size > 0) return { fingerprints, refused, warnings: [...warnings.values()] };
   const [first] = refused;
   const why = first === undefined ? 'none is there' : `${first.source}: ${first.message}`;
   throw new LookasideError('CONFIG_INVALID', `there is no key to verify with: ${why}`);
+}
+
+/**
+ * The fingerprint that each name means: itself, or that of the trusted key or subkey with this ID. An ID of none stays as it is,
+ * and is no signer's. @throws LookasideError CONFIG_INVALID for the ID of several
+ */
+export function namedSigners(
+  names: readonly string[],
+  { fingerprints }: Pick<TrustedKeys, 'fingerprints'>,
+): ReadonlySet<string> {
+  return new Set(
+    names.map((name) => {
+      const [one, another] = [...fingerprints].filter((fingerprint) => fingerprint.endsWith(name));
+      if (one === undefined || another === undefined) return one ?? name;
+      throw new LookasideError(
+        'CONFIG_INVALID',
+        `several keys have the ID ${name}; wanted the fingerprint of one: ${one} or ${another}`,
+      );
+    }),
+  );
 }
 
 function told(

@@ -1,6 +1,7 @@
 // The columns of table signature in which verdicts stand, as the writer thread changes them.
 import type { Database, Statement } from 'better-sqlite3';
 import type { ImageId } from '../domain/image.ts';
+import { tagOf } from '../domain/reference.ts';
 import type { Judgement } from '../domain/verdict.ts';
 
 export interface JudgeAgain {
@@ -27,6 +28,7 @@ const COLUMNS = [
   'signed_sha256',
   'digest_bits',
   'obstacles',
+  'tag',
   'judge_at_ms',
 ] as const;
 
@@ -130,6 +132,7 @@ function valuesOf(judgement: Judgement): Values {
     signed_sha256: traits === null ? null : Buffer.from(traits.signedSha256, 'hex'),
     digest_bits: traits?.digestBits ?? null,
     obstacles: traits?.obstacles.join(' ') ?? null,
+    tag: claim === null ? null : tagOf(claim.dockerReference),
     judge_at_ms: judgeAtMs(judgement),
   };
 }

@@ -40,6 +40,8 @@ interface SearchValues {
   readonly algorithm: string | null;
   readonly digest: Uint8Array | null;
   readonly fingerprint: string | null;
+  readonly tag: string | null;
+  readonly verdict: Verdict | null;
   readonly since: number;
   readonly until: number;
   readonly after: number;
@@ -49,8 +51,11 @@ interface SearchValues {
 /** What a search goes along; each has its index, which is ordered by id. */
 const PATHS = {
   digest: { index: 'signature_by_digest', condition: 'substr(digest, 1, 6) = substr(@digest, 1, 6)' },
+  tag: { index: 'signature_by_tag', condition: 'tag = @tag' },
   path: { index: 'signature_by_path', condition: 'path = @path' },
   fingerprint: { index: 'signature_by_fingerprint', condition: 'fingerprint = @fingerprint' },
+  // SQLite takes an index of some rows alone when the condition of the index stands there as it is
+  notGood: { index: 'signature_not_good', condition: "verdict <> 'good' AND verdict = @verdict" },
   id: { index: 'signature_by_id', condition: 'TRUE' },
 } as const;
 
@@ -128,7 +133,7 @@ export class Verdicts {
   search(site: string, { filter, order, after, limit }: SignaturePage): readonly IndexedSignature[] {
     const searches = order === 'oldest' ? this.#oldest : this.#newest;
     const beginning = order === 'oldest' ? 0 : Number.MAX_SAFE_INTEGER;
-    const { path, digest, fingerprint, since, until } = filter;
+    const { path, digest, fingerprint, tag, verdict, since, until } = filter;
     return searches[searchPathOf(filter)]
       .all({
         site,
@@ -136,6 +141,8 @@ export class Verdicts {
         algorithm: digest?.algorithm ?? null,
         digest: digest === null ? null : Buffer.from(digest.hex, 'hex'),
         fingerprint,
+        tag,
+        verdict,
         since: since?.getTime() ?? Number.MIN_SAFE_INTEGER,
         until: until?.getTime() ?? Number.MAX_SAFE_INTEGER,
         after: after ?? beginning,
@@ -157,10 +164,12 @@ export class Verdicts {
   }
 }
 
-/** The narrowest: a digest has few signatures, a path fewer than a key. */
-function searchPathOf({ digest, path, fingerprint }: SignatureFilter): SearchPath {
+/** The narrowest: a digest has few signatures, a tag as many as there are repositories, a path fewer than a key. */
+function searchPathOf({ digest, tag, path, fingerprint, verdict }: SignatureFilter): SearchPath {
   if (digest !== null) return 'digest';
+  if (tag !== null) return 'tag';
   if (path !== null) return 'path';
+  if (verdict !== null && verdict !== 'good') return 'notGood';
   return fingerprint === null ? 'id' : 'fingerprint';
 }
 
@@ -175,13 +184,17 @@ function prepareSearches(db: Database, keyset: string, direction: 'ASC' | 'DESC'
         AND (@digest IS NULL OR (algorithm = @algorithm AND digest = @digest))
         AND (@path IS NULL OR path = @path)
         AND (@fingerprint IS NULL OR fingerprint = @fingerprint)
+        AND (@tag IS NULL OR (tag = @tag AND verdict = 'good'))
+        AND (@verdict IS NULL OR verdict = @verdict)
       ORDER BY id ${direction}
       LIMIT @limit`);
   };
   return {
     digest: prepare('digest'),
+    tag: prepare('tag'),
     path: prepare('path'),
     fingerprint: prepare('fingerprint'),
+    notGood: prepare('notGood'),
     id: prepare('id'),
   };
 }

@@ -118,7 +118,7 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
   }
 
   async function pageOf(filter: RemoteFilter, cursor: string | null): Promise<Page> {
-    const { body } = await ask({ method: 'GET', path: searchPath(filter, cursor) });
+    const { body } = await ask({ method: 'GET', path: searchPath(filter, cursor), mayFindNothing: true });
     return readAnswer(searchAnswer, { server, body });
   }
 
@@ -168,13 +168,11 @@ function queryOf({ force, signedFor = [] }: SendOptions): string {
   return parameters.size === 0 ? '' : `?${parameters}`;
 }
 
-function searchPath({ repository, digest }: RemoteFilter, cursor: string | null): string {
-  const parameters = new URLSearchParams({
-    limit: String(MAX_PAGE_ROWS),
-    ...(repository === null ? {} : { repository }),
-    ...(digest === null ? {} : { digest }),
-    ...(cursor === null ? {} : { cursor }),
-  });
+function searchPath({ since, ...filter }: RemoteFilter, cursor: string | null): string {
+  const parameters = new URLSearchParams({ limit: String(MAX_PAGE_ROWS) });
+  for (const [name, value] of Object.entries({ ...filter, since: since?.toISOString() ?? null, cursor })) {
+    if (value !== null) parameters.set(name, value);
+  }
   return `/api/v1/signatures?${parameters}`;
 }
 

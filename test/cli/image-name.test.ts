@@ -1,7 +1,7 @@
 // Repositories and images as people name them.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { namesOf } from '../../src/cli/image-name.ts';
+import { namesOf, parseNamed } from '../../src/cli/image-name.ts';
 import { isLookasideError } from '../../src/domain/errors.ts';
 
 const HEX = 'ab'.repeat(32);
@@ -69,11 +69,29 @@ describe('a name on the command line', () => {
     assert.deepEqual(namesOf(`registry.example/${'c'.repeat(255)}`), ['c'.repeat(255)]);
   });
 
-  test('with a tag is told how to find the digest', () => {
-    for (const written of ['team/app:v1', 'localhost:5000/team/app:latest']) {
+  const TAGGED: readonly (readonly [written: string, names: readonly string[], tag: string | null])[] = [
+    ['team/app:v1', ['team/app'], 'v1'],
+    ['app:1.2_3-x', ['app'], '1.2_3-x'],
+    ['localhost:5000/team/app:latest', ['team/app'], 'latest'],
+    ['docker://reg.example/app:v1', ['reg.example/app', 'app'], 'v1'],
+    ['localhost:5000/team/app', ['team/app'], null],
+    [`team/app:v1@${DIGEST}`, [`team/app@${DIGEST}`], null],
+    [DIGEST, [DIGEST], null],
+    [`openshift/release/${DIGEST}`, [`openshift/release/${DIGEST}`], null],
+    ['docker://team/app', ['team/app'], null],
+  ];
+  for (const [written, names, tag] of TAGGED) {
+    test(`${written.replaceAll(HEX, '…')} has the tag ${tag}`, () => {
+      assert.deepEqual(parseNamed(written), { names, tag });
+    });
+  }
+
+  test('with what is no tag behind its colon says so', () => {
+    for (const written of ['team/app:v 1', 'team/app:-v', `team/app:${'v'.repeat(129)}`]) {
       assert.throws(
-        () => namesOf(written),
-        (error) => error instanceof Error && /skopeo inspect --format/.test(error.message),
+        () => parseNamed(written),
+        (error) =>
+          isLookasideError(error, 'CONFIG_INVALID') && /is no tag; wanted letters/.test(error.message),
       );
     }
   });

@@ -1,7 +1,18 @@
 // What lookaside list prints.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { cellsOf, formatLine, nothingFound, PIPE_LAYOUT, terminalLayout } from '../../src/cli/list.ts';
+import {
+  CSV_TITLES,
+  cellsOf,
+  csvCellsOf,
+  formatLine,
+  type ListFilter,
+  nothingFound,
+  PIPE_LAYOUT,
+  terminalLayout,
+} from '../../src/cli/list.ts';
+import { csvLine } from '../../src/domain/csv.ts';
+import { ANY_SIGNATURE } from '../../src/domain/remote.ts';
 import type { StoredSignature } from '../../src/domain/stored-signature.ts';
 import { FINGERPRINT, HEX, storedSignature, unvouched } from './stored.ts';
 
@@ -68,12 +79,44 @@ describe('list', () => {
     }
   });
 
-  test('without signatures says so, and how a repository behind a host is named', () => {
-    assert.equal(nothingFound('https://sig.example', null, []), 'https://sig.example has no signatures');
-    assert.equal(nothingFound('s', 'team/app', []), 's has no signatures of team/app');
-    assert.match(
-      nothingFound('s', 'reg.example/app', ['app']),
-      /has no signatures of reg\.example\/app; repositories are named without the registry's host: lookaside list app$/,
+  test('without signatures says so, what was asked for, and how a repository behind a host is named', () => {
+    const of = (name: string | null, filter: Partial<ListFilter> = {}, otherNames: readonly string[] = []) =>
+      nothingFound('https://sig.example', { name, otherNames, filter: { ...ANY_SIGNATURE, ...filter } });
+    assert.equal(of(null), 'https://sig.example has no signatures');
+    assert.equal(
+      of('team/app', { tag: 'v1' }),
+      'https://sig.example has no signatures of team/app with the tag v1',
     );
+    const since = new Date('2026-11-22T10:00:00Z');
+    assert.equal(
+      of(null, { state: 'bad', fingerprint: FINGERPRINT, uploader: 'ci', since }),
+      `https://sig.example has no signatures that are bad by the key ${FINGERPRINT} uploaded by ci stored since 2026-11-22T10:00:00.000Z`,
+    );
+    assert.match(
+      of('reg.example/app', { tag: 'v1' }, ['app']),
+      /with the tag v1; repositories are named without the registry's host: lookaside list app:v1$/,
+    );
+  });
+
+  test('as CSV has what JSON has, with the user ID, and hostile text can neither calculate nor steer', () => {
+    const signature = storedSignature({ creator: '=HYPERLINK("http://x","y")\u001b[2J', expiresAt: null });
+    const cells = new Map(
+      csvCellsOf(signature, new Map([[FINGERPRINT, '@evil, "quoted"']])).map((cell, i) => [
+        CSV_TITLES[i],
+        cell,
+      ]),
+    );
+    assert.equal(cells.size, CSV_TITLES.length);
+    for (const title of Object.keys(signature))
+      assert.ok(cells.has(title as (typeof CSV_TITLES)[number]), title);
+    assert.deepEqual(
+      ['image', 'number', 'userId', 'expiresAt', 'storedAt', 'auditSeq'].map((title) =>
+        cells.get(title as (typeof CSV_TITLES)[number]),
+      ),
+      [`team/app@sha256:${HEX}`, '1', '@evil, "quoted"', '', '2026-11-22T10:00:01.000Z', '17'],
+    );
+    const line = csvLine([...cells.values()]);
+    assert.ok(line.includes(`,"'=HYPERLINK(""http://x"",""y"")\\u001b[2J",`), line);
+    assert.ok(line.includes(`,"'@evil, ""quoted""",`), line);
   });
 });

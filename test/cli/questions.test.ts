@@ -106,6 +106,89 @@ describe('list and show', () => {
     );
   });
 
+  test('list and show take a tag, with and without the registry in front, and list all other questions too', async () => {
+    const listed = async (...what: readonly string[]) => {
+      const { status, stdout, stderr } = await runLookaside(['list', '--json', ...what, ...remote]);
+      assert.equal(status, 0, stderr);
+      const { signatures }: { signatures: readonly StoredSignature[] } = JSON.parse(stdout);
+      return signatures.map(({ image, number }) => `${image} ${number}`);
+    };
+    const id = alice.fingerprint.slice(-16);
+    assert.deepEqual(await listed('team/app:v2'), [`${APP} 2`]);
+    assert.deepEqual(await listed('localhost:5000/team/app:v1'), [`${APP} 1`]);
+    assert.deepEqual(await listed('--tag', 'latest'), [`${TOOL} 1`]);
+    assert.deepEqual(await listed('team/app', '--tag', 'latest'), []);
+    assert.deepEqual(
+      await listed('--fingerprint', `0x${id.toLowerCase()}`, '--uploader', 'alice', '--state', 'verified'),
+      [`${TOOL} 1`, `${APP} 2`, `${APP} 1`],
+    );
+    assert.deepEqual(await listed('--uploader', 'bob'), []);
+    assert.deepEqual(await listed('--state', 'bad'), []);
+    assert.deepEqual(await listed('--since', '2999-01-01'), []);
+    assert.equal((await listed('--since', '2020-01-01T00:00:00+02:00')).length, 3);
+
+    for (const name of ['team/app:v2', 'registry.example/team/app:v2']) {
+      const shown = await runLookaside(['show', name, ...remote]);
+      assert.equal(shown.status, 0, shown.stderr);
+      assert.match(shown.stdout, new RegExp(`^image +${APP}$`, 'm'));
+      assert.match(shown.stdout, /^reference +registry\.example\/team\/app:v2$/m);
+    }
+    const { images } = JSON.parse((await runLookaside(['show', 'team/app:v2', '--json', ...remote])).stdout);
+    assert.deepEqual(
+      images.map(({ image, signatures }: { image: string; signatures: unknown[] }) => [
+        image,
+        signatures.length,
+      ]),
+      [[APP, 2]],
+    );
+    const none = await runLookaside(['show', 'team/app:v9', ...remote]);
+    assert.deepEqual([none.status, none.stdout], [1, '']);
+    assert.match(
+      none.stderr,
+      /has no verified signature that is for team\/app:v9; lookaside list team\/app shows/,
+    );
+  });
+
+  test('list --csv prints a line for each, that spreadsheets read', async () => {
+    const { stdout } = await runLookaside(['list', 'team/app', '--csv', ...remote]);
+    const [titles, second, first, rest] = stdout.split('\r\n');
+    assert.match(titles ?? '', /^image,path,number,state,.*,userId,.*,uploader,auditSeq,warnings$/);
+    assert.match(
+      second ?? '',
+      new RegExp(`^${APP},/team/app@sha256=.*,2,verified,.*,alice <alice@example.invalid>,`),
+    );
+    assert.match(first ?? '', /,1,verified,/);
+    assert.equal(rest, '');
+    const none = await runLookaside(['list', 'team/none', '--csv', ...remote]);
+    assert.equal(none.stdout, `${titles}\r\n`);
+    assert.match(none.stderr, /has no signatures of team\/none\n$/);
+  });
+
+  for (const [args, said] of [
+    [['--fingerprint', '0123'], /Wanted a fingerprint of 40 hex digits or a key ID of 16/],
+    [['--state', 'good'], /Allowed choices are verified, unverified/],
+    [['--since', 'yesterday'], /Wanted a day like 2026-11-22, or a time/],
+    [['--since', '2026-13-01'], /Wanted a day like/],
+    [['--tag', 'a b'], /Wanted letters, digits/],
+    [['--csv', '--json'], /'--csv' cannot be used with option '--json'/],
+    [['team/app:v1', '--tag', 'v2'], /the tag is v1 in what is listed, and v2 in --tag; give one of them/],
+  ] as const) {
+    test(`list ${args.join(' ')} is refused with 2, and what is wanted`, async () => {
+      const { status, stdout, stderr } = await runLookaside(['list', ...args, ...remote]);
+      assert.deepEqual([status, stdout], [2, ''], stderr);
+      assert.match(stderr, said);
+    });
+  }
+
+  test('a key ID of no key is told as that', async () => {
+    const { status, stderr } = await runLookaside(['list', '--fingerprint', '0123456789abcdef', ...remote]);
+    assert.equal(status, 1);
+    assert.match(
+      stderr,
+      /^lookaside: no key with the ID 0123456789ABCDEF is registered; see: lookaside key list\n$/,
+    );
+  });
+
   test('show of an image without signatures ends with 1, of no image with 2', async () => {
     const none = await runLookaside(['show', APP.replace('team', 'other'), ...remote]);
     assert.deepEqual([none.status, none.stdout], [1, '']);

@@ -12,7 +12,7 @@ import type {
   SignaturePage,
   VerdictIndex,
 } from '../../src/domain/ports.ts';
-import type { Judgement } from '../../src/domain/verdict.ts';
+import type { Judgement, Verdict } from '../../src/domain/verdict.ts';
 import { type IndexUnderTest, imageAt, recordedImage, sha256, signature } from './signature-index.ts';
 
 type Index = SignatureIndex & VerdictIndex;
@@ -64,7 +64,15 @@ function noKey(issuer: string): Judgement {
   return { ...NOTHING, verdict: 'no-key', refusal: { code: 'KEY_UNKNOWN', message }, form: 'binary', issuer };
 }
 
-const ALL: SignatureFilter = { path: null, digest: null, fingerprint: null, since: null, until: null };
+const ALL: SignatureFilter = {
+  path: null,
+  digest: null,
+  fingerprint: null,
+  tag: null,
+  verdict: null,
+  since: null,
+  until: null,
+};
 
 async function find(
   index: Index,
@@ -481,6 +489,14 @@ function searchContract(
   const HOURS = [8, 9, 10];
   const at = (hour: number) => new Date(Date.UTC(2026, 10, 22, hour));
 
+  /** Of a tag for each hour, the last of them bad: what it claims is vouched for by nobody. */
+  function judgedBy(key: string, hour: number): Judgement {
+    const dockerReference = `localhost:5000/team/app:v${hour}`;
+    const { claim, ...good } = goodBy(key);
+    const judgement = { ...good, claim: claim === null ? null : { ...claim, dockerReference } };
+    return hour === 10 ? { ...judgement, verdict: 'bad' } : judgement;
+  }
+
   /** Every combination, in an order of no meaning. */
   async function fill(index: Index): Promise<IndexedSignature[]> {
     const images: RecordedImage[] = PATHS.flatMap((path) =>
@@ -492,7 +508,7 @@ function searchContract(
               ...signature(3 * k + h + 1, `${path} ${manifest} ${key} ${hour}`),
               storedAt: at(hour),
             };
-            return key === null ? base : { ...base, judgement: goodBy(key) };
+            return key === null ? base : { ...base, judgement: judgedBy(key, hour) };
           }),
         ),
       })),
@@ -508,8 +524,11 @@ function searchContract(
     return rows.toSorted((a, b) => a.id - b.id);
   }
 
-  function matches({ image, fingerprint, storedAt }: IndexedSignature, filter: SignatureFilter): boolean {
+  function matches(row: IndexedSignature, filter: SignatureFilter): boolean {
+    const { image, fingerprint, storedAt, verdict, dockerReference } = row;
     return (
+      (filter.tag === null || (verdict === 'good' && dockerReference?.endsWith(`:${filter.tag}`) === true)) &&
+      (filter.verdict === null || verdict === filter.verdict) &&
       (filter.path === null || image.path === filter.path) &&
       (filter.digest === null ||
         (image.hex === filter.digest.hex && image.algorithm === filter.digest.algorithm)) &&
@@ -528,6 +547,8 @@ function searchContract(
       { algorithm: 'sha384' as const, hex: sha256('a') },
     ),
     fingerprint: orNull(PRIMARY, OTHER, SUBKEY),
+    tag: orNull('v8', 'v10', 'latest', '5000/team/app'),
+    verdict: orNull<Verdict>('good', 'bad', 'unverified', 'no-key'),
     since: orNull(...HOURS.map(at), at(23)),
     until: orNull(...HOURS.map(at), at(23)),
   });
@@ -547,7 +568,7 @@ function searchContract(
             assert.deepEqual(await walk(index, { filter, order, limit }), wanted);
           },
         ),
-        { numRuns: 300 },
+        { numRuns: 500 },
       );
     });
 

@@ -64,7 +64,10 @@ export function createMemory() {
     reader,
     asked,
     rows,
-    keys: { find: async (fingerprint: string) => keys.get(fingerprint) ?? null },
+    keys: {
+      find: async (fingerprint: string) => keys.get(fingerprint) ?? null,
+      list: async () => [...keys.values()],
+    },
 
     /** The index learns of a signature that is good, unless told otherwise. */
     learn(signature: Partial<IndexedSignature> = {}): IndexedSignature {
@@ -104,7 +107,10 @@ export function createMemory() {
   };
 }
 
-function passes({ image, fingerprint, storedAt }: IndexedSignature, { filter }: SignaturePage): boolean {
+function passes(row: IndexedSignature, { filter }: SignaturePage): boolean {
+  const { image, fingerprint, storedAt, verdict, dockerReference } = row;
+  if (filter.tag !== null && dockerReference?.endsWith(`:${filter.tag}`) !== true) return false;
+  if (filter.verdict !== null && verdict !== filter.verdict) return false;
   if (filter.path !== null && image.path !== filter.path) return false;
   if (filter.digest !== null && image.hex !== filter.digest.hex) return false;
   if (filter.fingerprint !== null && fingerprint !== filter.fingerprint) return false;

@@ -13,7 +13,15 @@ import { createMemory, FINGERPRINT, hashOf, keyOf, SUBKEY } from './signature-me
 const APP = imageOf('team/app');
 const FOLDER = `team/app@sha256=${APP.hex}`;
 
-const ALL: SignatureFilter = { path: null, digest: null, fingerprint: null, since: null, until: null };
+const ALL: SignatureFilter = {
+  path: null,
+  digest: null,
+  fingerprint: null,
+  tag: null,
+  verdict: null,
+  since: null,
+  until: null,
+};
 
 function open({ breathe = async () => undefined }: { breathe?: () => Promise<void> } = {}) {
   const memory = createMemory();
@@ -223,6 +231,8 @@ describe('searching signatures', () => {
       path: 'team/app',
       digest: { algorithm: 'sha256', hex: APP.hex },
       fingerprint: FINGERPRINT,
+      tag: 'v1',
+      verdict: null,
       since: new Date(0),
       until: new Date(10_000),
     };
@@ -232,6 +242,32 @@ describe('searching signatures', () => {
       { filter, order: 'oldest', after: null, limit: 101 },
       { filter: ALL, order: 'newest', after: null, limit: 101 },
     ]);
+  });
+
+  test('a key ID is that of a registered key, and refused when it is of several or of none', async () => {
+    const { search, learn, register } = open();
+    learn();
+    const by = (fingerprint: string) => search({ filter: { ...ALL, fingerprint } });
+    const id = FINGERPRINT.slice(-16);
+    await assert.rejects(by(id), (error) => isLookasideError(error, 'NOT_FOUND'));
+    register();
+    assert.deepEqual(numbers(await by(id)), [1]);
+    register({ fingerprint: `${'0'.repeat(24)}${id}` });
+    await assert.rejects(by(id), (error) => {
+      return isLookasideError(error, 'REQUEST_INVALID') && error.message.includes('several keys have the ID');
+    });
+    assert.deepEqual(numbers(await by(FINGERPRINT)), [1]);
+  });
+
+  test('the index is asked for the one verdict that a state has, and for any where it has several', async () => {
+    const { search, asked } = open();
+    const verdictFor = async (state: State) => {
+      await search({ state });
+      return asked.pages.at(-1)?.filter.verdict;
+    };
+    assert.equal(await verdictFor('bad'), 'bad');
+    assert.equal(await verdictFor('expired'), 'good');
+    assert.equal(await verdictFor('unknown-key'), null);
   });
 
   test('uploader and state are those of the row as it is shown', async () => {
@@ -490,12 +526,12 @@ describe('an index that is made anew', () => {
         const query = {
           site: null,
           filter: ALL,
-          uploader: null,
+          state: null,
           order: 'newest',
           limit: 10,
           cursor: null,
         } as const;
-        await assert.rejects(queries.search({ ...query, state: 'bad' }), (error) =>
+        await assert.rejects(queries.search({ ...query, uploader: 'nobody' }), (error) =>
           isLookasideError(error, 'INDEX_UNUSABLE'),
         );
         assert.equal(pages, nth);

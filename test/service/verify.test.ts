@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type ErrorCode, LookasideError } from '../../src/domain/errors.ts';
+import { type ErrorCode, isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
 import { parseReference } from '../../src/domain/reference.ts';
 import type { Judgement } from '../../src/domain/verdict.ts';
-import { signaturesOf, trustKeys, type VerifyQuestion, verifySignatures } from '../../src/service/verify.ts';
+import {
+  namedSigners,
+  signaturesOf,
+  trustKeys,
+  type VerifyQuestion,
+  verifySignatures,
+} from '../../src/service/verify.ts';
 import { createClock, imageOf } from './hand-driven.ts';
 import { FINGERPRINT, goodFor, keyOf, refusedWith, SUBKEY } from './judgements.ts';
 
@@ -99,6 +105,23 @@ describe('a signature', () => {
       /names the key C{40}, which the keyring does not hold.*--keyring FILE$/,
     );
     assert.equal((await check(stranger)).refusal?.message, 'refused with KEY_UNKNOWN');
+  });
+
+  test('a key ID means the trusted key or subkey that has it, and is refused when several have it', () => {
+    const [one, other] = ['AB'.repeat(20), `${'CD'.repeat(12)}${'AB'.repeat(8)}`];
+    const fingerprints = new Set([one, SUBKEY]);
+    assert.deepEqual(
+      namedSigners([one.slice(-16), SUBKEY.slice(-16)], { fingerprints }),
+      new Set([one, SUBKEY]),
+    );
+    assert.deepEqual(
+      namedSigners([other, '0123456789ABCDEF'], { fingerprints }),
+      new Set([other, '0123456789ABCDEF']),
+    );
+    assert.throws(
+      () => namedSigners([one.slice(-16)], { fingerprints: new Set([one, other]) }),
+      (error) => isLookasideError(error, 'CONFIG_INVALID') && /several keys have the ID/.test(error.message),
+    );
   });
 
   test('is held against the fingerprints that were asked for, of its primary key or of its subkey', async () => {
@@ -198,7 +221,9 @@ function open() {
 describe('the keys to verify with', () => {
   test('are those of all files, each file merged with what came before it', async () => {
     const { trust, keyrings } = open();
-    assert.deepEqual(await trust('alice bob', 'carol alice'), { refused: [], warnings: [] });
+    const { fingerprints, ...told } = await trust('alice bob', 'carol alice');
+    assert.deepEqual(told, { refused: [], warnings: [] });
+    for (const name of ['alice', 'bob', 'carol']) assert.ok(fingerprints.has(name), name);
     assert.deepEqual(keyrings, [
       ['alice', 'bob'],
       ['alice', 'bob', 'carol'],

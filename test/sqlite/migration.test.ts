@@ -3,6 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
+import type { SignatureFilter } from '../../src/domain/ports.ts';
+import { tagOf } from '../../src/domain/reference.ts';
 import { openIndexReadOnly, openTokensReadOnly } from '../../src/sqlite/databases.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { imageAt, recordedImage, sha256, signature } from '../contract/signature-index.ts';
@@ -139,6 +141,49 @@ describe('an index of version 2', () => {
     assert.equal((await unjudged(LATER_MS)).length, 4);
   });
 });
+
+describe('an index of version 4', () => {
+  it('learns the tags that recorded references name, as they would be learned now', async (t) => {
+    const references = [
+      'registry.example/team/app:v1',
+      'localhost:5000/app',
+      `localhost:5000/a/b/b:1.2_3-x@sha256:${'ab'.repeat(32)}`,
+      `a/b@sha256:${'ab'.repeat(32)}`,
+      'busybox:v1',
+      'busybox',
+    ];
+    const dataDir = temporaryFolder(t);
+    const images = references.map((_, n) => recordedImage(imageAt('team/app', `${n}`), `${n}`));
+    const fill = references.map(
+      (reference, n) =>
+        `UPDATE signature SET docker_reference = '${reference}' WHERE sha256 = x'${sha256(`${n}`)}';`,
+    );
+    const inserts = signatureInserts(images, 'good');
+    makeVersion(4, join(dataDir, 'index.db'), 'index', [inserts, ...fill].join('\n'));
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    assert.equal(databases.indexReplacedBecause, null);
+    for (const tag of new Set(references.map(tagOf))) {
+      if (tag === null) continue;
+      const page = { order: 'oldest', after: null, limit: 10 } as const;
+      const found = await databases.index.search(SITE, { ...page, filter: { ...ANYTHING, tag } });
+      assert.deepEqual(
+        found.map(({ dockerReference }) => dockerReference).sort(),
+        references.filter((reference) => tagOf(reference) === tag).sort(),
+      );
+    }
+  });
+});
+
+const ANYTHING: SignatureFilter = {
+  path: null,
+  digest: null,
+  fingerprint: null,
+  tag: null,
+  verdict: null,
+  since: null,
+  until: null,
+};
 
 describe('a state of version 1', () => {
   const hash = sha256('secret of ci');

@@ -1,4 +1,5 @@
 // A signature server as its clients reach it: what is sent, what is believed, what is tried again.
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
@@ -6,6 +7,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import type { ImageId } from '../../src/domain/image.ts';
 import { MAX_BATCH_BYTES } from '../../src/domain/limits.ts';
+import { ANY_SIGNATURE } from '../../src/domain/remote.ts';
 import type { StoredSignature } from '../../src/domain/stored-signature.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { serveOver } from '../http/served.ts';
@@ -516,14 +518,22 @@ describe('what is sent and answered', () => {
 });
 
 describe('a search', () => {
-  const ALL = { repository: null, digest: null };
+  const ALL = ANY_SIGNATURE;
   const CURSOR_REFUSED = refusal(400, 'REQUEST_INVALID', { detail: { reason: 'cursor' } });
 
   test('walks page by page as its results are wanted', async () => {
     await using scripted = await serveActs([page([1, 2], 'c1'), page([], 'c2'), page([3], null)]);
     await using client = clientOf(scripted.url);
     const found = client.server
-      .search({ repository: 'team/app', digest: `sha256:${HEX}` })
+      .search({
+        repository: 'team/app',
+        digest: `sha256:${HEX}`,
+        tag: 'v1',
+        fingerprint: 'AB'.repeat(8),
+        state: 'key-expired',
+        uploader: 'ci@team',
+        since: new Date('2026-11-22T10:00:00Z'),
+      })
       [Symbol.asyncIterator]();
     assert.equal((await found.next()).value?.number, 1);
     assert.equal(scripted.seen.length, 1);
@@ -532,7 +542,7 @@ describe('a search', () => {
       rest.map(({ value, done }) => (done ? 'end' : value.number)),
       [2, 3, 'end'],
     );
-    const query = `repository=team%2Fapp&digest=sha256%3A${HEX}`;
+    const query = `repository=team%2Fapp&digest=sha256%3A${HEX}&tag=v1&fingerprint=ABABABABABABABAB&state=key-expired&uploader=ci%40team&since=2026-11-22T10%3A00%3A00.000Z`;
     assert.deepEqual(
       scripted.seen.map(({ line }) => line.replace('GET /api/v1/signatures?limit=1000&', '')),
       [query, `${query}&cursor=c1`, `${query}&cursor=c2`],

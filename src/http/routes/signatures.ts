@@ -8,6 +8,7 @@ import {
   parseImageName,
   whyNameTooLong,
 } from '../../domain/image.ts';
+import { isKeyName, parseKeyName } from '../../domain/key.ts';
 import {
   DEFAULT_PAGE_ROWS,
   MAX_MISSING_ASKED,
@@ -15,6 +16,7 @@ import {
   MAX_PAGE_ROWS,
 } from '../../domain/limits.ts';
 import { ROLES } from '../../domain/ports.ts';
+import { isTag } from '../../domain/reference.ts';
 import { STATES } from '../../domain/state.ts';
 import { quoted } from '../../domain/text.ts';
 import type { AskedSignature, SignatureQuery } from '../../service/signatures.ts';
@@ -105,9 +107,10 @@ const searchParameters = z.strictObject({
     .optional(),
   fingerprint: z
     .string()
-    .regex(/^[0-9A-Fa-f]{40}$/, expected('the 40 hex digits of a primary key'))
-    .toUpperCase()
+    .refine(isKeyName, expected('the 40 hex digits of a primary key, or the 16 of its key ID'))
+    .transform(parseKeyName)
     .optional(),
+  tag: z.string().refine(isTag, expected('a tag like v1.2')).optional(),
   uploader: z.string().min(1, expected("a token's name, or administrator")).optional(),
   state: z.enum(STATES, expected(STATES.join(', '))).optional(),
   since: time.optional(),
@@ -134,9 +137,17 @@ function toQuery(parameters: z.infer<typeof searchParameters>): SignatureQuery {
     fingerprint = null,
     since = null,
   } = parameters;
-  const { until = null, uploader = null, state = null, cursor = null } = parameters;
+  const { until = null, tag = null, uploader = null, state = null, cursor = null } = parameters;
   const { order = 'newest', limit = DEFAULT_PAGE_ROWS } = parameters;
-  return { site, filter: { path, digest, fingerprint, since, until }, uploader, state, order, limit, cursor };
+  return {
+    site,
+    filter: { path, digest, fingerprint, tag, since, until },
+    uploader,
+    state,
+    order,
+    limit,
+    cursor,
+  };
 }
 
 const askedSignature = z.strictObject(
