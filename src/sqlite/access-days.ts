@@ -1,4 +1,4 @@
-// DATA/access: one database a day (UTC), as the writer thread fills and prunes them.
+// DATA/access: one database for each day (UTC), filled and pruned by the writer thread.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AccessBatch, AccessLimits, AccessPruned } from '../domain/ports.ts';
@@ -7,10 +7,10 @@ import { filesOf, type HeldFile, hold, isCorruption, isInPlace, openForWriting }
 
 const DAY_MS = 86_400_000;
 
-// A pause in the record that is nothing special: a start tells nobody of the days that it leaves for the next one.
+// A shorter pause in the record is normal: a start that leaves old days for a later prune does not report them.
 const FAR_MS = 7 * DAY_MS;
 
-// Batches come in order, so that only around midnight two days are written.
+// Batches come in order, so two days are written only around midnight.
 const OPEN_DAYS = 2;
 
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db/;
@@ -32,7 +32,9 @@ export class AccessDays {
     this.#folder = folder;
   }
 
-  /** Adds a batch whose events are all of `day`, in one transaction. A damaged file is set aside and begun anew. */
+  /**
+   * Adds a batch whose events are all of `day`, in one transaction. A damaged file is set aside and replaced by an empty one.
+   */
   write(day: string, batch: AccessBatch): void {
     try {
       this.#rowsOf(day).write(batch);
@@ -48,7 +50,10 @@ export class AccessDays {
     return { fits: this.#pruneBySize(limits), doubted };
   }
 
-  /** By a clock that may be years ahead, all would be too old: a day that ended long enough ago vouches for it, or a steady day. */
+  /**
+   * A clock that is years ahead would make all days too old. So the clock is trusted only after it has run steadily for a
+   * day. Until then, ages are counted from the newest day that ended a day ago or earlier.
+   */
   #pruneByAge({ now, steadyMs, retentionMs }: AccessLimits): AccessPruned['doubted'] {
     const nowMs = now.getTime();
     const files = this.#filesByDay();
@@ -64,7 +69,7 @@ export class AccessDays {
     return doubted === 0 || nowMs - believedMs < FAR_MS ? null : { days: doubted, newest };
   }
 
-  /** The oldest by name: days of a wrong clock, ahead of today, are like any other. */
+  /** Deletes the oldest days by name. Days ahead of today, from a wrong clock, are treated like any other. */
   #pruneBySize({ now, maxBytes }: AccessLimits): boolean {
     const files = [...this.#filesByDay()].map(([day, names]) => ({
       day,

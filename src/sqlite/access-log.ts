@@ -1,4 +1,4 @@
-// The access log as the main thread sees it: batches, cut at midnight UTC, go to the writer thread.
+// The access log as the main thread sees it: it sends batches, split at midnight UTC, to the writer thread.
 import type {
   AccessBatch,
   AccessLimits,
@@ -10,7 +10,7 @@ import type {
 import { dayOf } from './access-days.ts';
 import type { Writer } from './writer.ts';
 
-// What one count weighs in the writer's queue besides its texts.
+// The size of one count in the writer's queue, without its texts.
 const COUNT_BYTES = 600;
 const PRUNE_BYTES = 100;
 
@@ -26,7 +26,7 @@ export class SqliteAccessLog implements AccessLog {
     this.#writer = writer;
   }
 
-  /** Each day of the batch is one transaction, so that a try that met a lock counts nothing twice. */
+  /** Each day of the batch is one transaction, so that another try after a lock counts nothing twice. */
   async write(batch: AccessBatch): Promise<void> {
     const days = [...byDay(batch)];
     const written = days.map(([day, ofDay]) =>

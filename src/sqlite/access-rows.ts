@@ -1,5 +1,5 @@
-// The rows of one day's record of reads. Everything that strangers can make up (images, addresses, agents, paths) is
-// bounded, so that a flood cannot fill the disk.
+// The rows of one day's record of reads. Everything that strangers can invent (images, addresses, agents, paths) is bounded,
+// so that a flood cannot fill the disk.
 import type { Database, Statement } from 'better-sqlite3';
 import type { ImageId } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
@@ -10,7 +10,7 @@ import { inTransaction } from './open.ts';
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
-// 1,000,000 requests for random digests grow the disk by 64 MiB at most (promise 26): 100,000 rows are 16 MiB.
+// 1,000,000 requests for random digests may use at most 64 MiB of disk (promise 26): 100,000 rows are 16 MiB.
 const MISSING_PER_HOUR = 100_000;
 const MISSING_PATH_BYTES_PER_HOUR = 8 * 1024 * 1024;
 const PREFIXES_PER_HOUR = 1000;
@@ -19,7 +19,8 @@ const ADDRESSES = { perDay: 100_000, perNetwork: 1000, length: 64 };
 const AGENTS = { perDay: 10_000, perNetwork: 100, length: 256 };
 const TOKENS = { perDay: Number.POSITIVE_INFINITY, perNetwork: 0, length: Number.POSITIVE_INFINITY };
 
-// 1,000 a minute are some 60 MiB a day: one client does not fill the disk's share, after which nothing is recorded.
+// 1,000 rows a minute are some 60 MiB a day, so one client cannot fill the log's share of the disk; once that is full,
+// nothing is recorded.
 const ROWS_PER_NETWORK = 1000;
 const NETWORKS_COUNTED = 100_000;
 const MINUTES_PER_HOUR = HOUR_MS / MINUTE_MS;
@@ -31,7 +32,7 @@ interface Hour {
   prefixes: number;
 }
 
-/** Of one hour, site and prefix, gathered over a batch. */
+/** The count for one hour, site and prefix, gathered over a batch. */
 interface Other {
   readonly hour: number;
   readonly site: string;
@@ -96,7 +97,7 @@ export class DayRows {
         last_at_ms = max(last_at_ms, excluded.last_at_ms),
         count = count + excluded.count,
         bytes = bytes + excluded.bytes`);
-    // in a flood most are not there, and a look-up is cheaper than an UPDATE of nothing
+    // in a flood most images have no row, and a look-up is cheaper than an UPDATE of nothing
     this.#hasMissing = db
       .prepare<ImageKey, number>(`
         SELECT 1
@@ -141,12 +142,12 @@ export class DayRows {
     try {
       inTransaction(this.#db, () => this.#writeAll(batch));
     } catch (error) {
-      // what was rolled back has used up nothing
+      // rows that were rolled back do not count against the bounds
       for (const dictionary of dictionaries) dictionary.forgetAdded();
       this.#newRows.clear();
       throw error;
     } finally {
-      // what they know may have been rolled back, and must not grow with the day
+      // what they remember may have been rolled back, and must not grow over the day
       this.#others.clear();
       for (const dictionary of dictionaries) dictionary.forget();
     }
@@ -159,7 +160,7 @@ export class DayRows {
     for (const hour of hours.values()) {
       this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
     }
-    const others = new Set(this.#others.values()); // prefixes beyond the bound share one
+    const others = new Set(this.#others.values()); // prefixes beyond the bound share one entry
     for (const { hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress } of others) {
       this.#addOther.run(hour, site, prefix, count, firstAtMs, lastAtMs, lastAddress);
     }
@@ -175,7 +176,9 @@ export class DayRows {
     );
   }
 
-  /** Who has too many rows has further reads counted by the hour, without what he can make up. */
+  /**
+   * When a network has too many rows, its further reads are counted by the hour, without the parts that a client can invent.
+   */
   #keyOfRead({ image, number, status, address, agent, token, firstAt }: ReadCount): ReadKey {
     const minute = Math.floor(firstAt.getTime() / MINUTE_MS);
     const network = networkOf(address);
@@ -202,7 +205,7 @@ export class DayRows {
     ];
   }
 
-  /** Of IPv6, the network stands for those of its addresses that are too many. */
+  /** When an IPv6 network has too many addresses, the network stands for the further ones. */
   #addressId(address: string): number {
     const network = networkOf(address);
     if (network === address) return this.#addresses.idOf(address);
@@ -244,7 +247,7 @@ export class DayRows {
     other.lastAddress = lastAddress;
   }
 
-  /** By the image's first path component, or by '' once the hour has met too many. */
+  /** The entry for the image's first path component, or for '' once the hour has too many components. */
   #otherOf(image: ImageId, hour: Hour): Other {
     const prefix = image.path.split('/', 1).join('').slice(0, PREFIX_LENGTH);
     const key = `${hour.hour} ${image.site} ${prefix}`;
@@ -270,17 +273,17 @@ export class DayRows {
   }
 }
 
-/** How many rows are new in the minute, by network. */
+/** Counts the new rows of a minute by network. */
 class NewRows {
   readonly #counts = new Map<string, number>();
   #minute = 0;
 
-  /** False when the network has had all of its rows. */
+  /** False when the network has used up its rows. */
   take(minute: number, network: string): boolean {
     if (minute !== this.#minute) this.#counts.clear();
     this.#minute = minute;
     const isCounted = this.#counts.has(network) || this.#counts.size < NETWORKS_COUNTED;
-    const counted = isCounted ? network : ''; // shared by all that come later
+    const counted = isCounted ? network : ''; // all later networks share this count
     const count = this.#counts.get(counted) ?? 0;
     this.#counts.set(counted, count + 1);
     return count < ROWS_PER_NETWORK;
@@ -293,7 +296,7 @@ class NewRows {
 
 interface Bounds {
   readonly perDay: number;
-  /** Of texts that one network may add. */
+  /** How many texts one network may add. */
   readonly perNetwork: number;
   readonly length: number;
 }
@@ -307,7 +310,7 @@ class Dictionary {
   readonly #newestId: Statement<[], number>;
   readonly #bounds: Bounds;
   readonly #ids = new Map<string, number>();
-  /** By network; no more of them than texts were added. */
+  /** By network; it has no more networks than texts were added. */
   readonly #added = new Map<string, number>();
 
   constructor(db: Database, table: 'address' | 'agent' | 'token', bounds: Bounds) {
@@ -321,7 +324,7 @@ class Dictionary {
     this.#insert = db.prepare(`
       INSERT INTO ${table} (id, text)
       VALUES (?, ?)`);
-    // rows are never deleted, so the newest id is their number
+    // rows are never deleted, so the newest id is the number of rows
     this.#newestId = db
       .prepare<[], number>(`
         SELECT max(id)
@@ -329,7 +332,7 @@ class Dictionary {
       .pluck();
   }
 
-  /** With a network, a new text is held against what that may add. */
+  /** With a network, a new text counts against what that network may add. */
   idOf(text: string, network: string | null = null): number {
     const { length } = this.#bounds;
     const cut = text.length > length ? text.slice(0, length) : text;
@@ -339,7 +342,7 @@ class Dictionary {
     return id;
   }
 
-  /** After each batch: the ids are kept for its repeated texts only. */
+  /** Call it after each batch: the ids are remembered only for texts that repeat in the batch. */
   forget(): void {
     this.#ids.clear();
   }
@@ -365,7 +368,7 @@ function keyOf(image: ImageId): ImageKey {
   return [image.site, image.path, image.layout, image.algorithm, Buffer.from(image.hex, 'hex')];
 }
 
-// One number past the largest set is where clients stop; higher ones are made up, and would each be a row.
+// Clients stop one number past the largest set. Higher numbers are invented, and each would add a row.
 function possibleNumber(number: number | null): number {
   return number === null || number > MAX_SIGNATURES_PER_IMAGE + 1 ? 0 : number;
 }

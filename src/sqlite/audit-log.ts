@@ -3,7 +3,7 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import type { AuditLog } from '../domain/ports.ts';
 import type { Writer } from './writer.ts';
 
-/** What an event weighs in the writer's queue. */
+/** The size of an event in the writer's queue. */
 export const EVENT_BYTES = 1000;
 
 export class SqliteAuditLog implements AuditLog {

@@ -11,7 +11,7 @@ export class AuditRows {
 
   constructor(db: Database) {
     this.#db = db;
-    // AUTOINCREMENT's own memory: a number is not given again even when the last rows were cut off by force
+    // AUTOINCREMENT's own record: no number is used again, even when somebody removed the last rows by force
     this.#lastSeq = db
       .prepare<[], number>(`
         SELECT seq
@@ -23,7 +23,7 @@ export class AuditRows {
       VALUES (?, ?, ?, ?, ?)`);
   }
 
-  /** The event's number: the next one. Call inside the transaction of the change that it tells of. */
+  /** Returns the event's number: the next one. Call it inside the transaction of the change that the event records. */
   add(event: NewAuditEvent): number {
     const seq = (this.#lastSeq.get() ?? 0) + 1;
     const salt = Buffer.from(event.salt, 'hex');

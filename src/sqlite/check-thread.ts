@@ -1,11 +1,11 @@
-// Checks one database file for damage and says what it found. It only reads, and has its own thread because the
-// check of a large index takes seconds, for which uploads must not wait behind it.
+// Checks one database file for damage and reports what it found. It only reads. It has its own thread because the check of a
+// large index takes seconds, and uploads must not wait for it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { findDamage, messageOf, openForReading } from './open.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('check-thread is started by signatures.ts');
-// set by signatures.ts alone
+// only signatures.ts sets it
 const { file } = workerData as { readonly file: string };
 
 port.postMessage(damageOf(file));

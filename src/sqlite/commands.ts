@@ -1,4 +1,4 @@
-// What the main thread asks of the writer thread, and what comes back. Everything here is structured-cloned.
+// What the main thread asks the writer thread to do, and what comes back. Everything here is structured-cloned.
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type {
   AccessBatch,
@@ -13,7 +13,7 @@ import type { NewToken } from './token-rows.ts';
 import type { JudgeAgain } from './verdict-rows.ts';
 
 export interface Commands {
-  /** Opens or makes state.db and checks it. */
+  /** Opens or creates state.db and checks it. */
   'state.open': { readonly input: null; readonly output: null };
   'state.create-token': {
     readonly input: { readonly token: NewToken; readonly event: NewAuditEvent };
@@ -27,12 +27,12 @@ export interface Commands {
     readonly input: { readonly key: NewKey; readonly event: NewAuditEvent };
     readonly output: null;
   };
-  /** Whether there was such a key. */
+  /** Whether the key was there. */
   'state.remove-key': {
     readonly input: { readonly fingerprint: string; readonly event: NewAuditEvent };
     readonly output: boolean;
   };
-  /** Number of the event that tells of the upload, or of the same upload before. */
+  /** Number of the event for the upload, or for the same upload before. */
   'state.add-upload': {
     readonly input: { readonly upload: NewUpload; readonly event: NewAuditEvent };
     readonly output: number;
@@ -48,30 +48,30 @@ export interface Commands {
   'index.mark-complete': { readonly input: { readonly site: string }; readonly output: null };
   'index.bind': { readonly input: { readonly site: string; readonly tree: string }; readonly output: null };
   'index.judge': { readonly input: Judged; readonly output: null };
-  /** The id up to which it was done; null when nothing is left. */
+  /** The id up to which the work is done; null when nothing is left. */
   'index.judge-again': { readonly input: JudgeAgain; readonly output: number | null };
   'index.reset': { readonly input: null; readonly output: null };
   'access.write': {
     readonly input: { readonly day: string; readonly batch: AccessBatch };
     readonly output: null;
   };
-  /** Whether what is left fits. */
+  /** Whether the remaining days fit, and which days are doubted. */
   'access.prune': { readonly input: AccessLimits; readonly output: AccessPruned };
 }
 
-/** What verification found of these signatures. */
+/** The results of verification for these signatures. */
 export type Judged = Parameters<VerdictIndex['judge']>[0];
 
 export interface IndexOpened {
-  /** Whether the file was made now, so that there is nothing in it to check. */
+  /** Whether the file was just created, so that it has nothing to check. */
   readonly isNew: boolean;
-  /** Why the file that was there could not be used; null when it could, or when there was none. */
+  /** Why the existing file could not be used; null when it could, or when there was no file. */
   readonly replacedBecause: string | null;
 }
 
 export type CommandName = keyof Commands;
 
-/** Each lane keeps its order; a lock that stops one lane leaves the others going. */
+/** Each lane keeps its order. A lock that stops one lane does not stop the others. */
 export type LaneName = 'state' | 'index' | 'access';
 
 export interface Command {
@@ -79,11 +79,11 @@ export interface Command {
   readonly input: Commands[CommandName]['input'];
 }
 
-/** Several commands are one transaction: of one lane, and each of JOINABLE. */
+/** Several commands form one transaction: all of one lane, and all in JOINABLE. */
 export type Request = { readonly commands: readonly Command[] } | 'close';
 
 /**
- * Small writes that come many at a time. Their commit costs more than they do, so those that wait together are
+ * Small writes that come in large numbers. A commit costs more than the write itself, so writes that wait together are
  * committed together.
  */
 export const JOINABLE: ReadonlySet<CommandName> = new Set([
@@ -95,9 +95,9 @@ export const JOINABLE: ReadonlySet<CommandName> = new Set([
 
 export type Outcome =
   | { readonly outcome: 'done'; readonly output: Commands[CommandName]['output'] }
-  /** Another connection holds the lock: nothing was changed, the command may be tried again. */
+  /** Another connection holds the lock. Nothing was changed, and the command may be tried again. */
   | { readonly outcome: 'locked'; readonly message: string }
   | { readonly outcome: 'failed'; readonly code: string | null; readonly message: string };
 
-/** One for each command, in their order; a locked one is the last: those behind it were not begun. */
+/** One outcome for each command, in their order. A locked one is the last: the commands behind it were not started. */
 export type Reply = readonly Outcome[];

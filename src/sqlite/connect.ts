@@ -1,9 +1,9 @@
 // Connections whose native objects are never garbage-collected.
 //
-// better-sqlite3 12 ends the process (SIGABRT in RemoveEnvironmentCleanupHook) on Node.js 24.19 and newer when one of
-// its objects is collected at a moment when no JavaScript runs: WiseLibs/better-sqlite3#1515, closed unmended; version 13
-// is free of it, and needs Node.js 22. So nothing of it is ever let go: a connection keeps its statements, and the
-// module its connections. They are few: two databases a day beside those that stay open, about 30 statements each.
+// better-sqlite3 12 ends the process (SIGABRT in RemoveEnvironmentCleanupHook) on Node.js 24.19 and newer when one of its
+// objects is collected while no JavaScript runs: WiseLibs/better-sqlite3#1515, closed without a fix. Version 13 does not have
+// this bug, and needs Node.js 22. So none of its objects is ever released: a connection keeps its statements, and this module
+// keeps its connections. They are few: two databases a day beside those that stay open, about 30 statements each.
 import SqliteDatabase, { type Database, type Options, type Statement } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 
@@ -36,13 +36,13 @@ function isUncompiled(error: unknown): boolean {
   );
 }
 
-/** As `new Database(file, options)`. Prepare a statement once and use it often: each is kept for good. */
+/** As `new Database(file, options)`. Prepare a statement once and use it often: each is kept until the process ends. */
 export function connect(file: string, options: Options = {}): Database {
   const db = keep(open(file, options));
   const prepare = db.prepare.bind(db);
   const questions = new Map<string, Statement>();
 
-  /** `synchronous` and other questions are asked often, with one statement; settings are made once. */
+  /** Queries such as `synchronous` run often and share one statement. Settings run once. */
   function prepareOnce(source: string): Statement {
     const known = questions.get(source);
     if (known !== undefined) return known;

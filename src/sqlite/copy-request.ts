@@ -1,4 +1,4 @@
-// What copy-state.ts asks of its thread, and what comes back.
+// What copy-state.ts asks its thread to do, and what comes back.
 import type { StateCopy } from '../domain/backup.ts';
 
 export interface CopyRequest {

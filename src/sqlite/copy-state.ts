@@ -1,4 +1,4 @@
-// A copy of state.db for a backup, beside a running server too.
+// Copies state.db for a backup, also while a server runs.
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { StateCopy } from '../domain/backup.ts';
@@ -7,8 +7,8 @@ import type { CopyOutcome, CopyRequest } from './copy-request.ts';
 import { restoreAdvice, stateFileOf } from './open.ts';
 
 /**
- * Copies state.db as it is at one moment after the call into the empty file `copy`; with it goes nothing that is in no
- * -wal. @throws LookasideError CONFIG_INVALID when there is none; STATE_UNUSABLE, DISK_FULL, STORE_UNAVAILABLE
+ * Copies state.db, as it is at one moment after the call, into the empty file `copy`. The copy is complete and needs no -wal.
+ * @throws LookasideError CONFIG_INVALID when there is no state.db; STATE_UNUSABLE, DISK_FULL, STORE_UNAVAILABLE
  */
 export async function copyState(dataDir: string, copy: string): Promise<StateCopy> {
   const file = stateFileOf(dataDir);

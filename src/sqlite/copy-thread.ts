@@ -1,5 +1,5 @@
-// Copies state.db as it is at one moment, while others write to it, and checks the copy. It has its own thread
-// because a large one takes seconds.
+// Copies state.db as it is at one moment, while others write to it, and checks the copy. It has its own thread because
+// copying a large file takes seconds.
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -11,11 +11,11 @@ import { isCorruption, messageOf, openForReading, UnusableFile } from './open.ts
 const port = parentPort;
 if (port === null) throw new Error('copy-thread is started by copy-state.ts');
 
-// another process that opens or closes the database holds it for a moment
+// another process that opens or closes the database locks it for a moment
 const BUSY_MS = 30_000;
 const CHUNK_BYTES = 1024 * 1024;
 
-port.postMessage(outcomeOf(workerData as CopyRequest)); // set by copy-state.ts alone
+port.postMessage(outcomeOf(workerData as CopyRequest)); // only copy-state.ts sets it
 
 function outcomeOf({ file, copy }: CopyRequest): CopyOutcome {
   try {
@@ -36,7 +36,7 @@ function vacuumInto(file: string, copy: string): void {
   }
 }
 
-/** The number of the copy's last audit event. @throws UnusableFile when the copy is not sound: its source is not */
+/** The number of the copy's last audit event. @throws UnusableFile when the copy is damaged, because then its source is */
 function lastEvent(copy: string): number {
   const db = connect(copy, { readonly: true });
   try {

@@ -25,7 +25,7 @@ import { SqliteUploadStore, UploadTable } from './uploads.ts';
 import { type LaneHealth, Writer, type WriterOptions } from './writer.ts';
 
 export interface DatabasesOptions extends WriterOptions {
-  /** Called once each time the index turns out to be broken while in use: reset() it and scan the trees again. */
+  /** Called once each time the index proves to be broken while in use: call reset() and scan the trees again. */
   readonly onUnusable: (reason: string) => void;
 }
 
@@ -42,22 +42,25 @@ export interface Databases {
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
   readonly audit: SqliteAuditLog;
-  /** Why the index.db that was found could not be used and an empty one stands in its place; null when it could. */
+  /** Why the existing index.db could not be used, so that an empty one replaced it; null when it could. */
   readonly indexReplacedBecause: string | null;
-  /** From memory: cheap enough for every probe. */
+  /** It reads only memory: cheap enough for every probe. */
   health(): DatabasesHealth;
-  /** Bytes free for us on the data directory's file system. @throws LookasideError STORE_UNAVAILABLE */
+  /** Free bytes that this process may use on the data directory's file system. @throws LookasideError STORE_UNAVAILABLE */
   freeBytes(): Promise<number>;
-  /** The end is near: from now on writes wait for foreign locks for 5 s at most, and then no longer. */
+  /**
+   * Call it when the server begins to stop: from now on, writes wait for locks of other processes for 5 s in all, and then no
+   * longer.
+   */
   hurry(): void;
-  /** Hurries, writes what is queued and closes. A second time does nothing. */
+  /** Calls hurry(), writes what is queued and closes. A second call does nothing. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * Opens the databases below `dataDir`, which it makes. An index that is missing or cannot be used is begun anew;
- * it is complete for no site then. Only one process may do this: takeLock() first.
+ * Opens the databases below `dataDir`, which it creates. An index that is missing or unusable is replaced by an empty one,
+ * which is complete for no site. Only one process may do this: call takeLock() first.
  * @throws LookasideError STATE_UNUSABLE when state.db is damaged, not ours or newer; BUSY; STORE_UNAVAILABLE
  */
 export async function openDatabases(options: DatabasesOptions): Promise<Databases> {
@@ -84,7 +87,10 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
   }
 }
 
-/** The look-ups of the index, also while a server runs; null when there is none. @throws LookasideError INDEX_UNUSABLE, STORE_UNAVAILABLE */
+/**
+ * The look-ups of the index, also while a server runs; null when there is no index. @throws LookasideError INDEX_UNUSABLE,
+ * STORE_UNAVAILABLE
+ */
 export function openIndexReadOnly(dataDir: string): IndexReader | null {
   const file = indexFile(dataDir);
   return existsSync(file) ? openIndexReader(file) : null;
@@ -152,7 +158,7 @@ function readStateFile<T>(file: string, advice: string, read: (db: Database) => 
     return closedOnError(db, () => read(db));
   } catch (error) {
     const code = isCorruption(error) ? 'STATE_UNUSABLE' : 'STORE_UNAVAILABLE';
-    // a start of the server mends an older one
+    // a start of the server upgrades an older file
     const isOlder = error instanceof UnusableFile && error.misfit === 'older';
     const how = code === 'STATE_UNUSABLE' && !isOlder ? `; ${advice}` : '';
     throw new LookasideError(code, `cannot read ${file}: ${messageOf(error)}${how}`, { cause: error });
@@ -180,7 +186,7 @@ function connect({
   uploads,
   replacedBecause,
 }: Parts): Databases {
-  // The writer's connections close last: the last one folds the -wal into the database and deletes it.
+  // The writer's connections close last: the last connection of a database writes the -wal into it and deletes the -wal.
   const close = async (): Promise<void> => {
     await writer.drain();
     await index.close();

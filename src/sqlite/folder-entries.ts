@@ -1,4 +1,4 @@
-// Table folder_entry: what stands in each folder, with the number of images at or below it.
+// Table folder_entry: the entries of each folder, each with the number of images at or below it.
 import type { Database, Statement } from 'better-sqlite3';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { naturalKey } from '../domain/natural-order.ts';
@@ -11,7 +11,7 @@ interface Change {
   images: number;
 }
 
-/** Changes of one transaction, gathered so that a folder above many images is written once. */
+/** The changes of one transaction, gathered so that a folder above many images is written only once. */
 export class FolderChanges {
   readonly #changes = new Map<string, Change>();
   readonly #add: Statement<[string, string, string, string, number]>;
@@ -23,7 +23,7 @@ export class FolderChanges {
       INSERT INTO folder_entry (site, folder, sort_key, name, images)
       VALUES (?, ?, ?, ?, ?)
       ON CONFLICT DO UPDATE SET images = images + excluded.images`);
-    // not by the statement above: the CHECK would look at the negative number before the conflict is met
+    // the statement above cannot do this: the CHECK would see the negative number before the conflict is found
     this.#take = db.prepare(`
       UPDATE folder_entry
       SET images = images - ?
@@ -33,7 +33,7 @@ export class FolderChanges {
       WHERE site = ? AND folder = ? AND sort_key = ? AND name = ? AND images = 0`);
   }
 
-  /** Counts the image in (1) or out (-1) at its own folder and at each one above. */
+  /** Adds the image (1) or removes it (-1) in the counts of its own folder and of each folder above. */
   count(image: ImageId, by: 1 | -1): void {
     let folder = '';
     for (const name of imageFolder(image).split('/')) {
@@ -57,7 +57,7 @@ export class FolderChanges {
     this.#changes.clear();
   }
 
-  /** After a transaction that failed. */
+  /** Call it after a failed transaction. */
   forget(): void {
     this.#changes.clear();
   }

@@ -1,4 +1,4 @@
-// Table openpgp_key, as the writer thread changes it, each change with its audit event.
+// Table openpgp_key, changed by the writer thread; each change comes with its audit event.
 import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type { KeyDetails, KeyPart } from '../domain/key.ts';
@@ -74,7 +74,7 @@ function textOf(key: KeyDetails): string {
 
 /** What column `details` holds. */
 export function detailsOf(text: string): KeyDetails {
-  const stored = JSON.parse(text) as StoredDetails; // textOf() alone writes it
+  const stored = JSON.parse(text) as StoredDetails; // only textOf() writes it
   return { ...toPart(stored), userIds: stored.userIds, subkeys: stored.subkeys.map(toPart) };
 }
 

@@ -7,9 +7,9 @@ import { EVENT_BYTES } from './audit-log.ts';
 import { detailsOf, type NewKey } from './key-rows.ts';
 import type { Writer } from './writer.ts';
 
-// a certificate has 64 KiB at most
+// a certificate has at most 64 KiB
 const PAGE_KEYS = 100;
-// What a key weighs in the writer's queue besides its certificate: 64 KiB of the smallest subkeys are 400 of them.
+// The size of a key in the writer's queue without its certificate: 64 KiB hold up to 400 of the smallest subkeys.
 const DETAILS_BYTES = 96 * 1024;
 
 interface KeyRow {
@@ -20,7 +20,7 @@ interface KeyRow {
   readonly certificate: Buffer;
 }
 
-/** Look-ups over what was in the table when it was read. */
+/** Look-ups in memory over the table as it was when read. */
 export class KeyTable {
   readonly #page: Statement<[number, number], KeyRow>;
   readonly #one: Statement<[string], KeyRow>;
@@ -42,7 +42,7 @@ export class KeyTable {
     this.#loadAll();
   }
 
-  /** Reads that key again, which may have gone. */
+  /** Reads that key again; it may have been removed. */
   reload(fingerprint: string): void {
     const row = this.#one.get(fingerprint);
     if (row === undefined) this.#byFingerprint.delete(fingerprint);
@@ -91,13 +91,13 @@ export class SqliteKeyStore implements KeyStore {
   }
 
   async put(key: NewKey, event: NewAuditEvent): Promise<RegisteredKey> {
-    // a view would be cloned to the thread with all of the buffer beneath it
+    // cloning a view to the thread would copy the whole buffer beneath it
     const own = { ...key, certificate: new Uint8Array(key.certificate) };
     const sizeBytes = EVENT_BYTES + DETAILS_BYTES + own.certificate.length;
     try {
       await this.#writer.run('state.put-key', { key: own, event }, sizeBytes);
     } finally {
-      // also after a failure: a thread that died may have committed before it could answer
+      // also after a failure: a thread may have committed and died before it could answer
       if (this.#db.open) this.#table.reload(key.fingerprint);
     }
     const stored = this.#table.find(key.fingerprint);

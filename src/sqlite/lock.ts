@@ -1,4 +1,4 @@
-// DATA/lock: who holds it is the one process that may write to the data directory. DATA/lock.holder says who that is.
+// DATA/lock: only the process that holds it may write to the data directory. DATA/lock.holder names that process.
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
@@ -9,20 +9,20 @@ import { makeDataFolder } from './data-folder.ts';
 import { isLocked, messageOf } from './open.ts';
 
 export interface DataLock {
-  /** A second time does nothing. */
+  /** A second call does nothing. */
   release(): void;
   [Symbol.dispose](): void;
 }
 
-/** What is told of this process to those who find the lock taken. */
+/** What other processes that find the lock taken learn about this one. */
 export type LockTaker = Pick<Holder, 'command' | 'host'>;
 
 /**
- * Takes the data directory for this process until release() or its death, which the kernel notices: nothing
- * stale is left by kill -9. Makes the directory. The file stays empty, and nothing else in this process may open
- * it: closing any descriptor of it would free the lock (POSIX).
- * @throws LookasideError ALREADY_RUNNING at once when another holds it, with the command that does as detail where it is
- * known; STORE_UNAVAILABLE
+ * Locks the data directory for this process until release() or the end of the process. The kernel notices that end, so kill
+ * -9 leaves no stale lock. Creates the directory. The file stays empty, and nothing else in this process may open it: closing
+ * any of its descriptors would free the lock (POSIX).
+ * @throws LookasideError ALREADY_RUNNING at once when another process holds the lock, with that process's command as detail
+ * if it is known; STORE_UNAVAILABLE
  */
 export function takeLock(dataDir: string, taker: LockTaker): DataLock {
   const file = join(dataDir, 'lock');
@@ -44,7 +44,7 @@ function lockedDatabase(dataDir: string, file: string): Database {
     db = connect(file, { timeout: 0 });
     db.pragma('locking_mode = EXCLUSIVE');
     db.pragma('journal_mode = MEMORY');
-    db.exec('BEGIN EXCLUSIVE'); // left open: its lock is what is held
+    db.exec('BEGIN EXCLUSIVE'); // stays open: the lock of this transaction is the lock of the data directory
     return db;
   } catch (error) {
     db?.close();
@@ -81,7 +81,7 @@ function tellHolder(file: string, holder: Holder): void {
   try {
     writeFileSync(holderFile(file), holderText(holder));
   } catch {
-    // whatever the disk has against it: the lock is held, and only a sentence will be less clear
+    // ignored for any reason: the lock is held, and only an error message will be less clear
   }
 }
 
@@ -89,11 +89,14 @@ function forgetHolder(file: string): void {
   try {
     rmSync(holderFile(file), { force: true });
   } catch {
-    // it is not believed once the lock is free
+    // ignored: nobody uses this text once the lock is free
   }
 }
 
-/** Null when nobody wrote it down, or somebody else than who holds the lock: one who was killed. */
+/**
+ * Null when no holder is written down, or when the text is from an earlier, killed process and not from the one that holds
+ * the lock.
+ */
 function readHolder(file: string, pids: readonly number[]): Holder | null {
   const holder = parseHolder(readOrEmpty(holderFile(file)));
   if (holder === null) return null;
@@ -105,11 +108,11 @@ const WRITE_LOCK =
   /^\d+: POSIX +ADVISORY +WRITE +(?<pid>\d+) +(?<major>[0-9a-f]+):(?<minor>[0-9a-f]+):(?<inode>\d+) /;
 
 /**
- * Who holds the lock as the kernel tells it. Empty where it does not: holders in other containers are not shown, nor
- * is the device that stat tells of the file where file systems lie over each other.
+ * The processes that hold the lock, according to the kernel. Empty where the kernel does not name them: it does not show
+ * holders in other containers, and with overlaid file systems it shows another device for the file than stat does.
  */
 function lockingProcesses(file: string): readonly number[] {
-  // asked by name: opening and closing the file would free a lock of ours
+  // stat by name: opening and closing the file would free this process's own lock
   const stats = statSync(file, { bigint: true, throwIfNoEntry: false });
   if (stats === undefined) return [];
   const [major, minor] = [(stats.dev >> 8n) & 0xfffn, (stats.dev & 0xffn) | ((stats.dev >> 12n) & 0xfff00n)];
@@ -130,7 +133,7 @@ function readOrEmpty(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    return ''; // any reason: then nothing is known
+    return ''; // ignored for any reason: then nothing is known
   }
 }
 

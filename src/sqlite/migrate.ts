@@ -1,5 +1,5 @@
-// Brings a database to the schema of this code: the ordered SQL files of migrations/, one transaction each.
-// The schema's version is SQLite's user_version: the number of the last file that was carried out.
+// Brings a database to the schema of this code: runs the SQL files of migrations/ in order, each in one transaction. The
+// schema's version is SQLite's user_version: the number of the last file that ran.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Database } from 'better-sqlite3';
@@ -13,14 +13,14 @@ interface Migration {
 
 const loaded = new Map<DatabaseKind, readonly Migration[]>();
 
-/** The version that migrate() leads to. */
+/** The schema version after migrate(). */
 export function newestVersion(kind: DatabaseKind): number {
   return migrationsOf(kind).length;
 }
 
 /**
- * Carries out what `db` lacks and sets `applicationId` with the first file; writes nothing when nothing is
- * lacking. `db` must not be newer than the code.
+ * Runs the migrations that `db` lacks and sets `applicationId` with each; writes nothing when none is lacking. `db` must not
+ * be newer than the code.
  */
 export function migrate(db: Database, kind: DatabaseKind, applicationId: number): void {
   const found = Number(db.pragma('user_version', { simple: true }));
@@ -52,8 +52,8 @@ function readMigrations(folder: string): readonly Migration[] {
   });
 }
 
-// The built file stands in dist/src/sqlite; migrations/ lies beside package.json, in the repository and in the
-// installed package alike.
+// The built file is in dist/src/sqlite. migrations/ is beside package.json, both in the repository and in the installed
+// package.
 function packageFolder(): string {
   let folder = import.meta.dirname;
   while (!existsSync(join(folder, 'package.json'))) {

@@ -1,4 +1,4 @@
-// Opens database files: whose they are, whether this code can use them, and how durable their writes are.
+// Opens database files: checks whose they are and whether this code can use them, and makes their writes durable.
 import { closeSync, existsSync, fsyncSync, openSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Database } from 'better-sqlite3';
@@ -6,10 +6,10 @@ import { LookasideError, systemCode } from '../domain/errors.ts';
 import { connect } from './connect.ts';
 import { type DatabaseKind, migrate, newestVersion } from './migrate.ts';
 
-// ASCII in the file's header, so that file(1) and a reader of a hex dump can tell them apart: lkST, lkIX, lkAC
+// ASCII in the file's header, so that file(1) and hex dumps show which database it is: lkST, lkIX, lkAC
 const APPLICATION_IDS = { state: 0x6c6b5354, index: 0x6c6b4958, access: 0x6c6b4143 } as const;
 
-// A busy wait of SQLite blocks its thread; longer waits happen between tries, in writer.ts.
+// A busy wait of SQLite blocks its thread; writer.ts does longer waits between tries.
 const WRITER_BUSY_MS = 20;
 // Readers of a WAL database meet a lock only while another process recovers or closes it.
 const READER_BUSY_MS = 10;
@@ -18,7 +18,7 @@ const SYNCHRONOUS_FULL = 2;
 
 export type Misfit = 'corrupt' | 'not-ours' | 'older' | 'newer';
 
-/** A file that is there but cannot be used: damaged, another application's, or of another version of lookaside. */
+/** An existing file that cannot be used: it is damaged, or belongs to another application or another version of lookaside. */
 export class UnusableFile extends Error {
   readonly misfit: Misfit;
 
@@ -30,8 +30,8 @@ export class UnusableFile extends Error {
 }
 
 /**
- * A connection whose commits survive a power cut; makes the file (mode 0600) and brings it to the newest schema.
- * `inspect` may refuse the file by throwing, before anything is written to it. Only the writer thread calls this.
+ * A connection whose commits survive a power cut. Creates the file (mode 0600) and brings it to the newest schema. `inspect`
+ * may refuse the file by throwing, before anything is written to it. Only the writer thread calls this.
  * @throws UnusableFile, and SQLite's own errors
  */
 export function openForWriting(file: string, kind: DatabaseKind, inspect?: (db: Database) => void): Database {
@@ -113,14 +113,14 @@ export function assertSound(db: Database): void {
   if (damage !== null) throw new UnusableFile('corrupt', `${db.name} is damaged: ${damage}`);
 }
 
-/** Whether SQLite says that the file's content is wrong, not that it could not be reached. */
+/** Whether SQLite reports that the file's content is wrong, rather than that the file could not be reached. */
 export function isCorruption(error: unknown): boolean {
   if (error instanceof UnusableFile) return true;
   const code = systemCode(error);
   return code !== null && /^SQLITE_(CORRUPT|NOTADB|FORMAT)/.test(code);
 }
 
-/** Whether another connection's lock is in the way, so that a later try may succeed. */
+/** Whether another connection's lock stopped it, so that a later try may succeed. */
 export function isLocked(error: unknown): boolean {
   const code = systemCode(error);
   return code !== null && /^SQLITE_(BUSY|LOCKED)/.test(code);
@@ -130,7 +130,7 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** A file that stays the one which was opened. */
+/** An open database with the inode of its file, to notice when the file is replaced. */
 export interface HeldFile {
   readonly db: Database;
   readonly file: string;
@@ -141,18 +141,21 @@ export function hold(db: Database, file: string): HeldFile {
   return { db, file, inode: statSync(file, { bigint: true }).ino };
 }
 
-/** False once the file was removed or replaced: SQLite would go on writing to what no name leads to. */
+/** False once the file was removed or replaced: SQLite would then keep writing to a file that has no name. */
 export function isInPlace(held: HeldFile): boolean {
   return statSync(held.file, { bigint: true, throwIfNoEntry: false })?.ino === held.inode;
 }
 
-/** The names that belong to one database. The database first: a -wal without it is ignored, the reverse is stale. */
+/**
+ * The names that belong to one database. The database comes first, in case a rename or deletion of all is cut short: SQLite
+ * ignores a -wal without its database, but a database without its -wal is stale.
+ */
 export function filesOf(file: string): readonly string[] {
   return [file, `${file}-wal`, `${file}-shm`, `${file}-journal`];
 }
 
 function configure(db: Database): void {
-  // better-sqlite3 is built so that WAL falls to NORMAL with the first write, unless FULL was asked for
+  // better-sqlite3 is built so that WAL mode drops to NORMAL with the first write, unless FULL is set
   db.pragma('synchronous = FULL');
   db.pragma('foreign_keys = ON');
   db.pragma(`journal_size_limit = ${JOURNAL_LIMIT_BYTES}`);
@@ -192,7 +195,7 @@ function asUnusable(file: string, act: () => void): void {
   }
 }
 
-/** What `act` makes of the connection, which is closed when that fails. */
+/** The result of `act`; closes the connection when `act` fails. */
 export function closedOnError<T>(db: Database, act: () => T): T {
   try {
     return act();

@@ -1,4 +1,4 @@
-// Tables signature and site, as the writer thread changes them. A signature that stays keeps its id and its verdict.
+// Tables signature and site, changed by the writer thread. A signature that stays keeps its id and its verdict.
 import type { Database, Statement } from 'better-sqlite3';
 import { type ImageId, imageKey, parseLongImageFolder } from '../domain/image.ts';
 import type { RecordedImage, RecordedSignature } from '../domain/ports.ts';
@@ -8,7 +8,7 @@ import { inTransaction } from './open.ts';
 import { type JudgeAgain, VerdictRows } from './verdict-rows.ts';
 
 const FORGET_CHUNK_IMAGES = 1000;
-// Beyond every number that is recorded: where rows wait while numbers are exchanged.
+// Higher than any recorded number: rows get numbers from here on while numbers are exchanged.
 const PARKED = 2 ** 40;
 
 type Key = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
@@ -98,16 +98,19 @@ export class SignatureRows {
       WHERE site = ? ${condition}
       LIMIT ?`;
     this.#allImages = db.prepare(images(''));
-    // team/sha256=… stands in the folder team itself; team@sha256=… stands beside it
+    // team/sha256=… is in the folder team itself; team@sha256=… is beside it
     this.#imagesInFolder = db.prepare(images(`AND path = ? AND layout = 'release'`));
     this.#imagesBelow = db.prepare(images('AND path > ? AND path < ?'));
   }
 
-  /** Makes the images' rows as given, in one transaction; writes nothing when they are. Of an image named twice the last counts. */
+  /**
+   * Makes the images' rows equal to the given ones, in one transaction; writes nothing when they already are. When an image
+   * is named twice, the last one counts.
+   */
   record(images: readonly RecordedImage[]): void {
     const lastOfEach = new Map(images.map((recorded) => [imageKey(recorded.image), recorded]));
     const changed = [...lastOfEach.values()]
-      // nobody else writes, so that the rows are these in the transaction too
+      // nobody else writes, so the rows are the same in the transaction
       .map(({ image, signatures }) => ({ image, signatures, rows: this.#rowsOf(image) }))
       .filter(({ rows, signatures }) => !isSame(rows, signatures));
     if (changed.length === 0) return;
@@ -122,15 +125,15 @@ export class SignatureRows {
     });
   }
 
-  /** The id up to which it was done; null when nothing is left. */
+  /** The id up to which the work is done; null when nothing is left. */
   judgeAgain(input: JudgeAgain): number | null {
     return inTransaction(this.#db, () => this.#verdicts.judgeAgain(input));
   }
 
-  /** Forgets the images below `folder` (all of the site when empty), or the one whose folder it is. */
+  /** Forgets the images below `folder` (all images of the site when it is empty), or the image whose folder it is. */
   forgetFolder(site: string, folder: string): void {
     this.#inTransaction(() => {
-      const image = parseLongImageFolder(site, folder); // what is too long has to be forgotten too
+      const image = parseLongImageFolder(site, folder); // folders that are too long must be forgotten too
       if (image !== null) this.#replace(image, this.#rowsOf(image), []);
       else if (folder === '') this.#forgetAll(site, () => this.#allImages.all(site, FORGET_CHUNK_IMAGES));
       else this.#forgetBelow(site, folder);
@@ -162,7 +165,7 @@ export class SignatureRows {
         const image = { site, layout, path, algorithm, hex: digest.toString('hex') };
         this.#replace(image, this.#rowsOf(image), []);
       }
-      this.#folders.write(); // keeps the gathered changes few
+      this.#folders.write(); // bounds the number of gathered changes
     }
   }
 
@@ -196,7 +199,7 @@ export class SignatureRows {
     const { number, sizeBytes, storedAt, bytes } = signature;
     const sha256 = Buffer.from(signature.sha256, 'hex');
     const inserted = this.#insert.run(...keyOf(image), number, sha256, sizeBytes, storedAt.getTime(), bytes);
-    // one more copy of bytes that are there: compare() keeps all rows of theirs
+    // another copy of recorded bytes gets their verdict: compare() keeps all rows with these bytes
     const copied = rows.find((row) => row.sha256.equals(sha256));
     if (copied !== undefined) this.#verdicts.copy(copied.id, Number(inserted.lastInsertRowid));
   }
@@ -246,7 +249,7 @@ interface Comparison {
   readonly added: readonly RecordedSignature[];
 }
 
-/** Which row is which signature's: that of the same bytes, under its number if there is one. */
+/** Which row belongs to which signature: a row with the same bytes, preferably with the same number. */
 function compare(rows: readonly StoredRow[], signatures: readonly RecordedSignature[]): Comparison {
   const kept: Kept[] = [];
   const left = new Set(rows);

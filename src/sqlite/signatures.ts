@@ -1,4 +1,4 @@
-// index.db as the main thread sees it: look-ups on a read-only connection, changes through the writer thread.
+// index.db as the main thread uses it: look-ups on a read-only connection, changes through the writer thread.
 import { hash } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 import type { Database, Statement } from 'better-sqlite3';
@@ -20,7 +20,7 @@ import { findDamage, isCorruption, messageOf, openForReading } from './open.ts';
 import { Verdicts } from './verdicts.ts';
 import type { Writer } from './writer.ts';
 
-// What one image and one signature weigh in the writer's queue besides their texts and bytes.
+// The sizes of an image, a signature and a judgement in the writer's queue, without their texts and bytes.
 const IMAGE_BYTES = 400;
 const SIGNATURE_BYTES = 300;
 const JUDGEMENT_BYTES = 500;
@@ -47,7 +47,7 @@ interface SiteRow {
   readonly tree: string;
 }
 
-/** What a command that only reads may ask. Every method may throw LookasideError INDEX_UNUSABLE. */
+/** The look-ups for commands that only read. Every method may throw LookasideError INDEX_UNUSABLE. */
 export type IndexLookups = Pick<
   SignatureIndex,
   'recorded' | 'listFolder' | 'hasChild' | 'images' | 'counts' | 'treeOf' | 'isComplete'
@@ -93,13 +93,13 @@ export function openIndexReader(file: string): IndexReader {
 export interface SqliteSignatureIndexOptions {
   readonly file: string;
   readonly writer: Writer;
-  /** The writer made the file just now. */
+  /** Whether the writer has just created the file. */
   readonly isNew: boolean;
-  /** Called once each time the index turns out to be broken; until reset() every look-up throws INDEX_UNUSABLE. */
+  /** Called once each time the index proves to be broken; until reset() every look-up throws INDEX_UNUSABLE. */
   readonly onUnusable: (reason: string) => void;
 }
 
-/** Made after the writer's `index.open`; close it before the writer. */
+/** Create it after the writer's `index.open`; close it before the writer. */
 export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   readonly #file: string;
   readonly #writer: Writer;
@@ -110,7 +110,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   #check: Worker | null = null;
   #checked: Promise<void>;
   #resetting: Promise<void> | null = null;
-  /** What a file made anew must be bound to. */
+  /** The trees that a new file must be bound to, by site. */
   readonly #trees = new Map<string, string>();
 
   /** @throws LookasideError STORE_UNAVAILABLE */
@@ -128,9 +128,9 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     return this.#unusable;
   }
 
-  /** Resolves when the check of the file that began with its opening has ended, whatever it found. */
+  /** Resolves when the check that began at the opening of the file has ended, whatever it found. */
   whenChecked(): Promise<void> {
-    this.#check?.ref(); // who awaits it keeps the process alive
+    this.#check?.ref(); // an awaited check keeps the process alive
     return this.#checked;
   }
 
@@ -227,7 +227,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     return this.#resetting;
   }
 
-  /** Ends the check too. Changes that are under way still reach the writer. */
+  /** Also ends the check. Changes that have begun still reach the writer. */
   async close(): Promise<void> {
     this.#unusable ??= `${this.#file} is closed`;
     this.#closeReader();
@@ -280,7 +280,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     try {
       return await this.#writer.run(name, input, sizeBytes);
     } catch (error) {
-      // after a reset in between, the failure was the old file's
+      // if a reset came in between, the old file failed and not this one
       const isOfThisFile = statements === this.#statements;
       if (isOfThisFile && isLookasideError(error, 'INDEX_UNUSABLE')) this.#fail(error.message);
       throw error;
@@ -416,7 +416,7 @@ function indexUnusable(reason: string): LookasideError {
   return new LookasideError('INDEX_UNUSABLE', `the index cannot be used: ${reason}`);
 }
 
-// Cloning a view to the thread would copy all of the buffer beneath it, 8 KiB or more for a small Buffer.
+// Cloning a view to the thread would copy the whole buffer beneath it: 8 KiB or more for a small Buffer.
 function withOwnBytes({ image, signatures }: RecordedImage): RecordedImage {
   return {
     image,

@@ -1,4 +1,4 @@
-// Table token, as the writer thread changes it, each change with its audit event.
+// Table token, changed by the writer thread; each change comes with its audit event.
 import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
@@ -53,7 +53,7 @@ export class TokenRows {
     }
   }
 
-  /** Leaves a token that is revoked already, and no token, as they are, without an event. */
+  /** Does nothing, and writes no event, when the token is already revoked or does not exist. */
   revoke(name: string, revokedAt: Date, event: NewAuditEvent): void {
     inTransaction(this.#db, () => {
       const { changes } = this.#revoke.run(revokedAt.getTime(), name);

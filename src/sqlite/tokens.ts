@@ -8,7 +8,7 @@ import type { NewToken } from './token-rows.ts';
 import type { Writer } from './writer.ts';
 
 const COMMAND_BYTES = EVENT_BYTES + 500;
-// More tokens than this are no longer one page; keep memory bounded by reading in pages.
+// Tokens are read in pages of this size, which bounds memory.
 const PAGE_TOKENS = 1000;
 
 interface TokenRow {
@@ -63,7 +63,7 @@ export class TokenTable {
     const entry = this.#byHash.get(hash);
     if (entry === undefined || entry.token.revokedAt !== null) return null;
     const given = Buffer.from(hash, 'hex');
-    // the map's own comparison is over digests, of which a caller cannot choose the bytes
+    // the map compares digests, and a caller cannot choose the bytes of a digest
     return given.length === entry.hash.length && timingSafeEqual(given, entry.hash) ? entry.token : null;
   }
 
@@ -115,7 +115,7 @@ export class SqliteTokenStore implements TokenStore {
     return this.#table.named(name);
   }
 
-  // Also after a failure: a thread that died may have committed before it could answer.
+  // Loads also after a failure: a thread may have committed and died before it could answer.
   async #change(act: () => Promise<null>): Promise<void> {
     try {
       await act();

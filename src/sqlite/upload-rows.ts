@@ -1,4 +1,4 @@
-// Table upload, as the writer thread adds to it, each row with its audit event.
+// Table upload, to which the writer thread adds rows; each row comes with its audit event.
 import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { imageFolder } from '../domain/image.ts';
@@ -28,7 +28,10 @@ export class UploadRows {
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
   }
 
-  /** The number of the upload's event. The same bytes for the same image again change nothing: the first one's number. */
+  /**
+   * Returns the number of the upload's event. When the image already has an upload of the same bytes, it changes nothing and
+   * returns the number of that one's event.
+   */
   add(upload: NewUpload, event: NewAuditEvent): number {
     const { image, sizeBytes, uploader, storedAt, bytes, remap } = upload;
     const folder = imageFolder(image);

@@ -20,12 +20,12 @@ interface UploadRow {
   readonly remap: string | null;
 }
 
-/** The look-up of one connection. */
+/** The look-up on one connection. */
 export class UploadTable {
   readonly #ofImage: Statement<[string, string], UploadRow>;
 
   constructor(db: Database) {
-    // an image has 127 signatures at most at one time; no page is needed
+    // an image has at most 127 signatures at one time, so no paging is needed
     this.#ofImage = db.prepare(`
       SELECT audit_seq, sha256, uploader, stored_at_ms, remap
       FROM upload
@@ -71,7 +71,7 @@ export class SqliteUploadStore implements UploadStore {
   }
 
   async add(upload: NewUpload, event: NewAuditEvent): Promise<{ readonly auditSeq: number }> {
-    // a view would be cloned to the thread with all of the buffer beneath it
+    // cloning a view to the thread would copy the whole buffer beneath it
     const bytes = upload.bytes === null ? null : new Uint8Array(upload.bytes);
     const sizeBytes = EVENT_BYTES + UPLOAD_BYTES + (bytes?.length ?? 0);
     const own = { upload: { ...upload, bytes }, event };

@@ -1,4 +1,4 @@
-// The columns of table signature in which verdicts stand, as the writer thread changes them.
+// The columns of table signature that hold verdicts, changed by the writer thread.
 import type { Database, Statement } from 'better-sqlite3';
 import type { ImageId } from '../domain/image.ts';
 import { tagOf } from '../domain/reference.ts';
@@ -46,7 +46,7 @@ interface Match {
 
 const KEY_ID_DIGITS = 16;
 const FINGERPRINT_DIGITS = 40;
-// So that other writes need not wait for long.
+// A small step, so that other writes do not wait long.
 const MARKED_AT_ONCE = 10_000;
 
 export class VerdictRows {
@@ -67,7 +67,7 @@ export class VerdictRows {
       SET (${COLUMNS.join(', ')}) = (SELECT ${COLUMNS.join(', ')} FROM signature WHERE id = @from)
       WHERE id = @to`);
     this.#lastId = db.prepare<[], number>('SELECT coalesce(max(id), 0) FROM signature').pluck();
-    // a stored fingerprint ends in its key ID, if it is one of version 4
+    // a stored fingerprint of version 4 ends in its key ID
     const isMeant = (column: string): string => `
         ${column} IN (SELECT value FROM json_each(@names))
         OR (length(${column}) = ${FINGERPRINT_DIGITS}
@@ -79,7 +79,7 @@ export class VerdictRows {
         AND (${['issuer', 'fingerprint', 'signing_fingerprint'].map(isMeant).join(' OR ')})`);
   }
 
-  /** Wherever these bytes are recorded of the image. */
+  /** Writes the verdict to every row of the image with these bytes. */
   judge({ site, path, layout, algorithm, hex }: ImageId, sha256: string, judgement: Judgement): void {
     this.#judge.run({
       ...valuesOf(judgement),
@@ -97,7 +97,10 @@ export class VerdictRows {
     this.#copy.run({ from, to });
   }
 
-  /** Has the judge look again at what is meant among the next rows by id; the id up to which it is done, null at the end. */
+  /**
+   * Marks the matching rows among the next ids for another look by the judge. Returns the id up to which the work is done;
+   * null at the end.
+   */
   judgeAgain({ site, issuers, after }: JudgeAgain): number | null {
     const last = after + MARKED_AT_ONCE;
     const keyIds = issuers.filter(({ length }) => length === KEY_ID_DIGITS);

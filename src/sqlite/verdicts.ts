@@ -1,4 +1,4 @@
-// What verification found, as it is looked up in table signature.
+// Looks up the results of verification in table signature.
 import type { Database, Statement } from 'better-sqlite3';
 import type { ImageId } from '../domain/image.ts';
 import type { IndexedSignature, SignatureFilter, SignaturePage } from '../domain/ports.ts';
@@ -48,7 +48,7 @@ interface SearchValues {
   readonly limit: number;
 }
 
-/** What a search goes along; each has its index, which is ordered by id. */
+/** The conditions that a search can follow; each has an index, which is ordered by id. */
 const PATHS = {
   digest: { index: 'signature_by_digest', condition: 'substr(digest, 1, 6) = substr(@digest, 1, 6)' },
   tag: { index: 'signature_by_tag', condition: 'tag = @tag' },
@@ -62,7 +62,7 @@ const PATHS = {
 type SearchPath = keyof typeof PATHS;
 type Searches = Readonly<Record<SearchPath, Statement<SearchValues, VerdictRow>>>;
 
-// every column but the bytes
+// every column except the bytes
 const COLUMNS = `
   id, site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, verdict, reason, form,
   issuer, fingerprint, signing_fingerprint, signed_at_ms, expires_at_ms, claimed_algorithm, claimed_digest,
@@ -99,7 +99,7 @@ export class Verdicts {
       ORDER BY number`);
     this.#oldest = prepareSearches(db, 'id > @after', 'ASC');
     this.#newest = prepareSearches(db, 'id < @after', 'DESC');
-    // by the index alone, so that a key of many signatures is counted without reading them
+    // uses only the index, so that many signatures of a key are counted without reading their rows
     this.#countByKey = db
       .prepare<[string, string], number>(`
         SELECT count(*)
@@ -112,7 +112,7 @@ export class Verdicts {
       WHERE site = ? AND judge_at_ms <= ? AND id > ?
       ORDER BY id
       LIMIT ?`);
-    // the plus keeps SQLite from going through all that are to be judged
+    // the plus keeps SQLite from walking through all signatures that need judging
     this.#unjudgedOf = db.prepare(`
       SELECT ${COLUMNS}
       FROM signature

@@ -1,5 +1,5 @@
-// The one thread that writes databases. It carries out commands in the order in which they come, one at a time or
-// several in one transaction; databases are opened when first needed, so a thread that replaces a dead one needs no other start.
+// The only thread that writes databases. It carries out commands in the order in which they come, one at a time or several in
+// one transaction. It opens databases when first needed, so a thread that replaces a dead one needs no special start.
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -36,7 +36,7 @@ type Handlers = {
 
 const port = parentPort;
 if (port === null) throw new Error('writer-thread is started by writer.ts');
-// set by writer.ts alone
+// only writer.ts sets it
 const { dataDir } = workerData as { readonly dataDir: string };
 const stateFile = stateFileOf(dataDir);
 const unfinishedStateFile = unfinishedStateFileOf(dataDir);
@@ -127,8 +127,8 @@ function replyTo(commands: readonly Command[]): Reply {
 }
 
 /**
- * All of them in one transaction. When one cannot be carried out nothing is changed by any, and null says that each is
- * to be tried by itself: it must not fail for another's fault.
+ * Carries out all commands in one transaction. When one fails, none of them changes anything, and null says that each must be
+ * tried by itself: a command must not fail because of another.
  */
 function together(commands: readonly Command[]): Reply | null {
   try {
@@ -159,7 +159,10 @@ function oneByOne(commands: readonly Command[]): Reply {
   return outcomes;
 }
 
-/** What comes after it must fail too: after a failed fsync the next one succeeds over pages that the kernel has dropped. */
+/**
+ * The commands after it must fail too: after a failed fsync the kernel has dropped the pages, and the next fsync succeeds
+ * without them.
+ */
 function isIoError(code: string | null): boolean {
   return /^SQLITE_IOERR/.test(code ?? '');
 }
@@ -172,7 +175,7 @@ function attempt(name: CommandName, input: unknown): Outcome {
   }
 }
 
-// The cast: writer.ts pairs each name with its own input.
+// The cast is right because writer.ts pairs each name with its own input.
 function carryOut<Name extends CommandName>(name: Name, input: unknown): Commands[Name]['output'] {
   return handlers[name](input as Commands[Name]['input']);
 }
@@ -193,7 +196,7 @@ function state(): StateRows {
 }
 
 function stateInPlace(): Held<StateRows> {
-  // in a thread that replaces a dead one; only state.open may make the file
+  // for a thread that replaces a dead one; only state.open may create the file
   if (heldState === null && existsSync(stateFile)) heldState = openState();
   if (heldState !== null && isInPlace(heldState.held)) return heldState;
   throw new LookasideError(
@@ -202,7 +205,7 @@ function stateInPlace(): Held<StateRows> {
   );
 }
 
-/** @throws LookasideError STATE_UNUSABLE. What is damaged stays as it is: it may be the best copy there is. */
+/** @throws LookasideError STATE_UNUSABLE. A damaged file stays as it is: it may be the best copy there is. */
 function openState(): Held<StateRows> {
   if (existsSync(unfinishedStateFile)) {
     const found = `${dataDir} is half restored from a backup: ${unfinishedStateFile} is still there`;
@@ -244,7 +247,7 @@ function index(): SignatureRows {
 }
 
 function indexInPlace(): Held<SignatureRows> {
-  // in a thread that replaces a dead one; only index.open and index.reset may make the file
+  // for a thread that replaces a dead one; only index.open and index.reset may create the file
   if (heldIndex === null && existsSync(indexFile)) heldIndex = holdIndex();
   if (heldIndex !== null && isInPlace(heldIndex.held)) return heldIndex;
   throw new LookasideError('INDEX_UNUSABLE', `${indexFile} was removed or replaced while in use`);
@@ -271,12 +274,12 @@ function openIndex(): IndexOpened {
   }
 }
 
-// Our id and version, but not our tables: a migration or a statement does not fit.
+// The file has our id and version but not our tables, so a migration or a statement fails.
 function hasOtherTables(error: unknown): boolean {
   return systemCode(error) === 'SQLITE_ERROR';
 }
 
-// Somebody's data that took our name: it is not ours to delete.
+// The file has our name but holds somebody else's data, which we must not delete.
 function setIndexAside(): void {
   const aside = filesOf(`${indexFile}.not-ours`);
   filesOf(indexFile).forEach((name, position) => {

@@ -1,6 +1,6 @@
-// The main thread's side of the writer thread: bounded queues, waiting for locks without blocking, and a new
-// thread for a dead one. One request is under way at a time, so that what a dying thread takes with it is known: one
-// command, or several small ones that waited together and are committed together.
+// The main thread's side of the writer thread: bounded queues, waiting for locks without blocking, and a new thread for a
+// dead one. Only one request runs at a time, so it is known what a dying thread loses: one command, or several small ones
+// that waited together and are committed together.
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
 import {
@@ -23,11 +23,11 @@ const MAX_QUEUED_BYTES = {
   access: 64 * 1024 * 1024,
 } as const;
 
-/** Of one transaction. A thread that dies takes all of it along, so that what is large goes alone. */
+/** Limits of one transaction. A thread that dies loses all of it, so a large command goes alone. */
 const MAX_JOINED = 64;
 const MAX_JOINED_BYTES = 1024 * 1024;
 
-// Between two tries of a command that met a foreign lock.
+// The pause between two tries of a command that met another process's lock.
 const LOCKED_PAUSE_MS = 25;
 const LOCKED_LIMIT_MS = 30_000;
 const ENDING_LIMIT_MS = 5000;
@@ -35,9 +35,9 @@ const THREAD_HEAP_MIB = 256;
 
 export interface WriterOptions {
   readonly dataDir: string;
-  /** How long a command waits for a lock that another process holds, from when it was queued. Default 30 s. */
+  /** How long a command waits for a lock that another process holds, counted from when it was queued. Default 30 s. */
   readonly lockedLimitMs?: number;
-  /** The same from when the end has begun. Default 5 s. */
+  /** The same, counted from hurry(). Default 5 s. */
   readonly endingLimitMs?: number;
   /** Heap of the thread; beyond it the thread dies and is replaced. Default 256 MiB. */
   readonly threadHeapMib?: number;
@@ -46,10 +46,10 @@ export interface WriterOptions {
 export interface LaneHealth {
   /** Null before the first write. */
   readonly lastWriteSucceeded: boolean | null;
-  /** Why the last write failed; null when it did not. */
+  /** Why the last write failed; null when it succeeded. */
   readonly lastError: string | null;
   readonly queued: number;
-  /** Tries of the command at the head that met a foreign lock; 0 when none is waiting. */
+  /** How often the command at the head has met another process's lock; 0 when none is waiting. */
   readonly lockedTries: number;
 }
 
@@ -94,9 +94,9 @@ export class Writer {
   }
 
   /**
-   * Queues a command; resolves when the thread has committed it. `sizeBytes` is what it weighs in memory.
-   * @throws LookasideError BUSY when the queue is full or a foreign lock outlasts the limit; STORE_UNAVAILABLE
-   * when the disk refuses, the thread died over it or the writer is closed; DISK_FULL and READ_ONLY of state.db;
+   * Queues a command; resolves when the thread has committed it. `sizeBytes` is its size in memory.
+   * @throws LookasideError BUSY when the queue is full or another process's lock outlasts the limit; STORE_UNAVAILABLE when
+   * the disk refuses, the thread died during the command or the writer is closed; DISK_FULL and READ_ONLY of state.db;
    * INDEX_UNUSABLE; STATE_UNUSABLE
    */
   run<Name extends CommandName>(
@@ -112,7 +112,7 @@ export class Writer {
         command: { name, input },
         sizeBytes,
         lockedUntilMs: performance.now() + (this.#options.lockedLimitMs ?? LOCKED_LIMIT_MS),
-        // the cast: the thread answers each command with its own output
+        // the cast is right because the thread answers each command with that command's output
         resolve: (output) => resolve(output as Commands[Name]['output']),
         reject,
       });
@@ -126,12 +126,15 @@ export class Writer {
     return { state: healthOf(state), index: healthOf(index), access: healthOf(access) };
   }
 
-  /** The end is near: from now on foreign locks are waited for 5 s at most, and then no longer. */
+  /**
+   * Call it when the server begins to stop: from now on, commands wait for locks of other processes for 5 s in all, and then
+   * no longer.
+   */
   hurry(): void {
     this.#endingUntilMs ??= performance.now() + (this.#options.endingLimitMs ?? ENDING_LIMIT_MS);
   }
 
-  /** Hurries, takes no more commands and resolves when the queued ones are carried out. */
+  /** Calls hurry(), accepts no more commands and resolves when the queued ones are carried out. */
   drain(): Promise<void> {
     this.hurry();
     this.#drained ??= new Promise((resolve) => {
@@ -188,7 +191,7 @@ export class Writer {
     try {
       this.#worker.postMessage(request);
     } catch (error) {
-      // an input that cannot be cloned is a bug of the caller, and must not stop the queue
+      // an input that cannot be cloned is a bug in the caller, and must not stop the queue
       const failure = error instanceof Error ? error : new Error(String(error));
       this.#settleAll(lane, jobs, () => failure);
     }
@@ -248,7 +251,7 @@ export class Writer {
     const isOver = this.#endingUntilMs !== null && nowMs >= this.#endingUntilMs;
     const [head] = lane.jobs;
     const isHeadOver = head !== undefined && nowMs >= head.lockedUntilMs;
-    // at the end all at once: each try of one that waits costs SQLite's own wait
+    // when stopping, give up all jobs at once: each further try would cost SQLite's own wait
     const givenUp = isOver ? [...lane.jobs] : isHeadOver ? [head] : [];
     if (givenUp.length > 0) {
       const message = `another process keeps the ${lane.name} database locked: ${reason}`;
@@ -266,7 +269,7 @@ export class Writer {
     if (code === null) return new Error(message);
     if (isErrorCode(code)) return new LookasideError(code, message);
     if (lane.name === 'state' && /^SQLITE_IOERR_(DIR_)?FSYNC/.test(code)) {
-      // After a failed fsync the kernel drops the dirty pages and the next one succeeds over nothing (promise 3).
+      // After a failed fsync the kernel drops the dirty pages, and the next fsync succeeds without writing them (promise 3).
       this.#stateFailure = `state.db could not be synced to the disk (${message}): no change is accepted until a restart`;
     }
     const refusal = lane.name === 'state' ? (DISK_REFUSALS.get(code) ?? null) : null;
@@ -305,7 +308,7 @@ export class Writer {
   }
 }
 
-/** The first job, with those right behind it that may be one transaction with it. */
+/** The first job, and the jobs directly behind it that may share a transaction with it. */
 function joined(waiting: readonly Job[]): readonly Job[] {
   let sizeBytes = 0;
   const end = waiting.slice(0, MAX_JOINED).findIndex((job) => {
@@ -325,7 +328,7 @@ function healthOf({ lastWriteSucceeded, lastError, jobs, lockedTries }: Lane): L
   return { lastWriteSucceeded, lastError, queued: jobs.length, lockedTries };
 }
 
-// The codes of ours that the thread throws; all others are SQLite's or the system's.
+// Our own codes that the thread throws; all others are SQLite's or the system's.
 const THREAD_CODES: readonly ErrorCode[] = [
   'NAME_TAKEN',
   'STORE_UNAVAILABLE',
@@ -333,12 +336,12 @@ const THREAD_CODES: readonly ErrorCode[] = [
   'STATE_UNUSABLE',
 ];
 
-/** Answers to the caller; all else that rejects is a failure of the store. */
+/** Codes that are answers to the caller; every other rejection is a failure of the store. */
 const ANSWERS: readonly ErrorCode[] = ['NAME_TAKEN'];
 
 /**
- * What SQLite says when the disk takes no more, as far as the caller may be told so. SHMSIZE: no room to lengthen the
- * -shm (sqlite.org/rescode.html). Of the kinds of READONLY others mean a file that was moved or a lock.
+ * The codes of SQLite that say for certain that the disk accepts no more. SHMSIZE: there is no room to extend the -shm
+ * (sqlite.org/rescode.html). Other kinds of READONLY mean a moved file or a lock.
  */
 const DISK_REFUSALS: ReadonlyMap<string, ErrorCode> = new Map([
   ['SQLITE_FULL', 'DISK_FULL'],
