@@ -1,4 +1,4 @@
-// Who fetched what: events are counted in memory as they come and written in batches after the response.
+// Who fetched what: counts events in memory as they come and writes them in batches after the response.
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { networkOf } from '../domain/network.ts';
 import type {
@@ -13,7 +13,7 @@ import type {
 
 export interface AccessEvent {
   readonly image: ImageId;
-  /** Null when the name asked for is no signature number. */
+  /** Null when the requested name has no signature number. */
   readonly number: number | null;
   /** False when the image holds no signature at all. */
   readonly imageIsSigned: boolean;
@@ -28,9 +28,9 @@ export interface AccessEvent {
 export interface AccessRecorder {
   /** Never waits and never throws. */
   record(event: AccessEvent): void;
-  /** Writes what is there; resolves when it is written or given up. */
+  /** Writes the counted events; resolves when they are written or given up. */
   flush(): Promise<void>;
-  /** As flush(), and tells what was lost since it was told last: nobody asks later. */
+  /** As flush(), and then logs the losses that are not logged yet, because no later call could do it. */
   end(): Promise<void>;
   /** While full, events are dropped and counted. */
   setFull(isFull: boolean): void;
@@ -44,16 +44,16 @@ export interface AccessRecorderOptions {
 }
 
 /**
- * Different rows held in memory until the next write, more than are answered in a second; above, new rows are dropped and
- * counted.
+ * How many different rows memory holds until the next write. This is more than the server answers in a second. Beyond it, new
+ * rows are dropped and counted.
  */
 const MAX_ROWS = 20_000;
-/** Of these one client may fill so many with what he can make up. */
+/** How many of these rows one client network may fill with values that it can invent. */
 const MAX_ROWS_PER_NETWORK = 1000;
 const MAX_AGENT_CHARACTERS = 256;
 const MINUTE_MS = 60_000;
 
-/** What a client can make up as he likes. */
+/** The values that a client can invent. */
 type Told = Pick<ReadCount, 'number' | 'address' | 'agent'>;
 
 function keyOfRead({ image, status, token }: AccessEvent, told: Told, now: Date): string {
@@ -90,7 +90,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     }
   }
 
-  /** False: there is no such row yet. */
+  /** False when there is no such row yet. */
   function countRead(event: AccessEvent, told: Told): boolean {
     const now = clock.now();
     const row = reads.get(keyOfRead(event, told, now));
@@ -138,9 +138,9 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     return true;
   }
 
-  /** One batch is under way at a time: while the database is locked, events go on gathering here, bounded. */
+  /** Writes one batch at a time. While the database is locked, events keep gathering here, within the bounds. */
   async function flush(): Promise<void> {
-    // again and again: of several that waited, one goes first, and what it writes is waited for too
+    // a loop: of several callers that waited, one writes first, and the others wait for that write too
     while (writing !== null) await writing;
     if (reads.size + missing.size === 0) return;
     const batch: AccessBatch = { reads: [...reads.values()], missing: [...missing.values()] };
@@ -156,7 +156,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     await writing;
   }
 
-  /** Told once a minute at most: a full disk lasts, and the log may lie on it. */
+  /** Logged at most once a minute: a disk stays full for long, and the log may be on the same disk. */
   function lose(error: unknown, rows: number): void {
     dropped += rows;
     untold = { error, rows: rows + (untold?.rows ?? 0) };
@@ -203,10 +203,10 @@ export interface AccessUpkeep {
 const FLUSH_EVERY_MS = 500;
 const PRUNE_EVERY_MS = MINUTE_MS;
 
-/** Less is no jump: a clock that was set right by some minutes can be believed. */
+/** A smaller change is not a jump: a clock that was corrected by some minutes can be trusted. */
 const JUMP_MS = 60 * MINUTE_MS;
 
-/** Writes twice a second and prunes every minute until stopped; stopping writes what is left. */
+/** Writes twice a second and prunes every minute until stopped; stop() writes what is left. */
 export function keepAccessLog({ recorder, accessLog, log, clock, limits }: AccessUpkeep): {
   stop(): Promise<void>;
 } {
@@ -240,7 +240,7 @@ export function keepAccessLog({ recorder, accessLog, log, clock, limits }: Acces
 const DOUBT =
   'some days of the access log are older than LOOKASIDE_ACCESS_RETENTION, but so is the newest one before today, as if the clock had jumped: they are kept until it has run steadily for a day; if it is wrong, set it before then';
 
-/** Tells for how long the clock has gone without a jump. */
+/** Returns a function that says for how long the clock has run without a jump. */
 function watchClock(clock: Clock): () => number {
   const aheadMs = () => clock.now().getTime() - clock.monotonicMs();
   let sinceMs = clock.monotonicMs();

@@ -1,4 +1,4 @@
-// What an administrator can ask of the process that owns the data directory.
+// Answers an administrator's requests in the process that owns the data directory.
 import type { AboutTree, Administration } from '../domain/administration.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import type { ExportedKey, RegisteredKey, ShownKey } from '../domain/key.ts';
@@ -19,7 +19,7 @@ export interface AdministrationOptions {
   readonly about: AboutTree;
 }
 
-/** Changes are told in the audit log as the actor's. */
+/** The audit log names `actor` as the author of the changes. */
 export function createAdministration(options: AdministrationOptions, actor: Actor): Administration {
   const { keys, tokens, upkeep, importer, clock, about } = options;
   return {

@@ -1,4 +1,4 @@
-// Audit events as services make them: who did what to which image or key, with a salt for the part that names people.
+// Creates audit events: who did what to which image or key, with a salt for the part that names people.
 import type { AuditAction, NewAuditEvent } from '../domain/audit.ts';
 import { DEFAULT_SITE, type ImageId, imageFolder } from '../domain/image.ts';
 import type { Clock } from '../domain/ports.ts';
@@ -14,7 +14,7 @@ export interface Actor {
 
 export const ADMINISTRATOR: Actor = { name: 'administrator', address: null, requestId: null };
 
-/** What the server does of its own accord. */
+/** The actor for what the server does by itself. */
 export const SERVER: Actor = { name: 'server', address: null, requestId: null };
 
 export interface Deed {

@@ -1,4 +1,4 @@
-// Making a backup beside a running server, and filling an empty data directory from one.
+// Makes a backup while a server may run, and fills an empty data directory from a backup.
 import {
   BACKUP_TREE,
   type Backup,
@@ -17,7 +17,7 @@ import type { OnProgress } from '../domain/upkeep.ts';
 export interface BackupRequest {
   readonly target: BackupTarget;
   readonly copyState: (file: string) => Promise<StateCopy>;
-  /** What belongs to that copy; null for a shared tree, of which nothing is kept. */
+  /** The signatures that belong to that copy; null for a shared tree, whose files are not backed up. */
   readonly openSource: (state: StateCopy) => Promise<BackupSource | null>;
   readonly site: string;
   readonly version: string;
@@ -27,18 +27,18 @@ export interface BackupRequest {
 
 export interface BackupResult {
   readonly manifest: BackupManifest;
-  /** Of the signatures, those that were not there from an earlier backup. */
+  /** How many signatures were copied, because no earlier backup had left them there. */
   readonly copied: number;
-  /** Those that are not in it, because their bytes are damaged and stand in no earlier backup there. */
+  /** Signatures that the backup lacks, because their bytes are damaged and no earlier backup there has them. */
   readonly damaged: readonly { readonly path: string; readonly sha256: string }[];
 }
 
-/** Few: beside uploads each more costs them time, and the backup gains next to none. */
+/** Kept low: each further one slows uploads down and speeds the backup up very little. */
 const IMAGES_AT_ONCE = 4;
 
 /**
- * Makes a backup. state.db comes first: an upload is in its place in the tree before it is in state.db, so the tree that is
- * read afterwards has every signature that the copy knows. @throws LookasideError whatever its parts throw
+ * Makes a backup. It copies state.db first: an upload is in the tree before it is in state.db, so the tree, read afterwards,
+ * has every signature that the copy knows. @throws LookasideError whatever its parts throw
  */
 export async function makeBackup(request: BackupRequest): Promise<BackupResult> {
   const { target, site, clock, version, onProgress } = request;
@@ -53,7 +53,7 @@ export async function makeBackup(request: BackupRequest): Promise<BackupResult> 
     for (const { sha256, load } of await signaturesOf(image)) {
       const path = `${imageFolder(image)}/signature-${number}`;
       const outcome = await target.keep({ path, sha256 }, load);
-      // the next one takes its number: clients stop at the first that is missing
+      // the next signature takes its number: clients stop at the first missing number
       if (outcome === 'lost') damaged.push({ path, sha256 });
       else number += 1;
       copied += outcome === 'copied' ? 1 : 0;
@@ -76,13 +76,13 @@ export interface RestoreRequest {
   readonly target: RestoreTarget;
   readonly sha256: (bytes: Uint8Array) => string;
   readonly onProgress: OnProgress;
-  /** The error that names what is damaged. */
+  /** Makes the error that names what is damaged. */
   readonly damaged: (found: string) => LookasideError;
 }
 
 const FILES_AT_ONCE = 32;
 
-/** Puts back all of it or nothing. @throws LookasideError BACKUP_UNUSABLE, or whatever its parts throw */
+/** Restores all of the backup or nothing. @throws LookasideError BACKUP_UNUSABLE, or whatever its parts throw */
 export async function restoreBackup(request: RestoreRequest): Promise<BackupManifest> {
   const { backup, target } = request;
   try {

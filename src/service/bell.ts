@@ -1,13 +1,13 @@
-// Waking who waits.
+// A bell that wakes a waiting loop.
 
 export interface Bell {
   ring(): void;
   reset(): void;
-  /** Aborted by the next ring, or already when it has rung since reset(). */
+  /** Aborted by the next ring, or at once when the bell has rung since reset(). */
   signal(): AbortSignal;
 }
 
-/** Rings also when `stop` is aborted. */
+/** The bell also rings when `stop` is aborted. */
 export function createBell(stop: AbortSignal): Bell {
   let controller = new AbortController();
   const ring = () => controller.abort();

@@ -1,4 +1,4 @@
-// Directory pages: folders and sets as people and scripts look through them.
+// Directory pages: folders and sets, for people and scripts that browse them.
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { DIRECTORY_PAGE_ENTRIES } from '../domain/limits.ts';
@@ -12,7 +12,7 @@ import type { SignatureQueries } from './signatures.ts';
 
 export type DirectoryEntry = { readonly name: string; readonly type: 'directory' } | SignatureEntry;
 
-/** Without who uploaded it: pages may be open to anyone. */
+/** It does not name the uploader, because pages may be open to anyone. */
 export interface SignatureEntry
   extends Pick<
     StoredSignature,
@@ -23,7 +23,7 @@ export interface SignatureEntry
   readonly sizeBytes: number;
   readonly modifiedAt: Date;
   readonly sha256: string;
-  /** Null while the index is being made anew; all others of StoredSignature then are, too. */
+  /** Null while the index is being rebuilt; the other fields of StoredSignature are then null or empty too. */
   readonly state: State | null;
 }
 
@@ -49,7 +49,7 @@ export interface BrowserOptions {
 }
 
 export function createBrowser({ store, reader, signatures }: BrowserOptions): Browser {
-  /** By SHA-256; empty while the index is being made anew: a page of files is better than none. */
+  /** What the index knows, by SHA-256. Empty while the index is being rebuilt: a page of bare files is better than no page. */
   async function knownOf(image: ImageId): Promise<ReadonlyMap<string, StoredSignature>> {
     try {
       const known = await signatures.ofImage(image);

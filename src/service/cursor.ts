@@ -1,12 +1,12 @@
-// Cursors of pages over the index: opaque to clients, and good for one index file and one order.
+// Cursors of pages over the index: opaque to clients, and valid for one index file and one order.
 import { LookasideError } from '../domain/errors.ts';
 import type { SignaturePage } from '../domain/ports.ts';
 
 export interface Cursor {
-  /** Of the index whose ids it counts by. */
+  /** Generation of the index that the id belongs to. */
   readonly generation: string;
   readonly order: SignaturePage['order'];
-  /** Of the last row seen; 0 before the first. */
+  /** Id of the last row seen; 0 before the first. */
   readonly id: number;
 }
 
@@ -15,7 +15,10 @@ export function formatCursor({ generation, order, id }: Cursor): string {
   return Buffer.from(JSON.stringify([generation, order, id])).toString('base64url');
 }
 
-/** @throws LookasideError REQUEST_INVALID, detail `{"reason":"cursor"}`: not one of ours, or of another index or order */
+/**
+ * @throws LookasideError REQUEST_INVALID, detail `{"reason":"cursor"}`: the cursor is not from this server, or belongs to
+ * another index or order
+ */
 export function parseCursor(text: string, { generation, order }: Omit<Cursor, 'id'>): number {
   const cursor = decode(text);
   if (cursor === null) return refuse('this server did not give out this cursor');
@@ -35,7 +38,7 @@ function decode(text: string): Cursor | null {
     const cursor = { generation, order, id } as const;
     return formatCursor(cursor) === text ? cursor : null;
   } catch {
-    return null; // only SyntaxError: no JSON
+    return null; // only SyntaxError: not JSON
   }
 }
 

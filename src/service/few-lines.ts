@@ -1,31 +1,37 @@
-// Warnings that a tree, a disk or a client may cause without end: the first ten of each kind are written, the others
-// are counted and told in one line.
+// Limits warnings that a tree, a disk or a client can cause without end: the first ten of each kind are written, and the
+// others are counted and summed up in one line.
 import type { Log } from '../domain/ports.ts';
 
 type Level = 'warn' | 'error';
 
 export interface FewLinesOptions {
   readonly log: Log;
-  /** Resolves after so many milliseconds, and keeps no process running. */
+  /** Resolves after that many milliseconds. Its timer does not keep the process running. */
   readonly wait: (ms: number) => Promise<void>;
 }
 
 export interface FewLines extends Log {
-  /** The same, for lines of which `listedBy` names the whole list: the line of the count says so. */
+  /** The same log, for lines whose complete list `listedBy` gives: the summary line names it. */
   listedBy(listedBy: string): Log;
-  /** What is written until the work ends is counted as one: its summary comes then, and the next ten are named again. */
+  /**
+   * Lines until the work ends count as one group. Its summary comes at the end of the work, and after that the first ten
+   * lines of each kind are written again.
+   */
   during<T>(work: Promise<T>): Promise<T>;
-  /** Tells at once what was only counted. To be called before the log ends. */
+  /** Writes all summaries at once. Call it before the log ends. */
   sumUp(): void;
 }
 
 const NAMED = 10;
 
-/** After the first line that was only counted. While they go on, each wait is twice as long as the one before. */
+/**
+ * Time from the first line that was only counted to the summary. While such lines keep coming, each wait is twice as long as
+ * the one before.
+ */
 const FIRST_SUMMARY_MS = 60_000;
 const LONGEST_SUMMARY_MS = 3_600_000;
 
-/** Kinds known at a time; the messages are ours, so that only a bug would make more. */
+/** Kinds that are remembered at a time. The messages are ours, so only a bug would make more. */
 const MAX_KINDS = 1000;
 
 interface Kind {
@@ -33,7 +39,7 @@ interface Kind {
   readonly message: string;
   readonly listedBy: string | null;
   total: number;
-  /** Since the last summary. */
+  /** Lines left out since the last summary. */
   counted: number;
   waitMs: number;
 }
@@ -66,12 +72,12 @@ export function createFewLines({ log, wait }: FewLinesOptions): FewLines {
 
   async function sumUpLater(kind: Kind): Promise<void> {
     await wait(kind.waitMs);
-    if (works > 0) return; // the end of the work tells it
+    if (works > 0) return; // the end of the work writes the summary
     tellCount(kind);
     kind.waitMs = Math.min(2 * kind.waitMs, LONGEST_SUMMARY_MS);
   }
 
-  /** Once no more of the kind come, it is new again. */
+  /** Forgets the kind once no more of its lines come, so that its first ten are written again. */
   async function forgetLater(name: string, kind: Kind): Promise<void> {
     for (let before = -1; kind.total !== before; ) {
       before = kind.total;
@@ -119,7 +125,7 @@ export function createFewLines({ log, wait }: FewLinesOptions): FewLines {
   };
 }
 
-/** Of the error that the line tells of: other errors are other lines. */
+/** The code of the error in the line: lines with other codes are other kinds. */
 function codeOf(fields: object): string {
   const { err } = fields as { readonly err?: { readonly code?: unknown } };
   return typeof err?.code === 'string' ? err.code : '';

@@ -1,11 +1,11 @@
-// Whether the server can do its work, asked anew each time.
+// Whether the server can do its work, checked anew at each request.
 import type { Log } from '../domain/ports.ts';
 
 export type CheckState = 'ok' | 'degraded' | 'failed';
 
 export interface Check {
   readonly state: CheckState;
-  /** What is wrong, in a sentence; null when nothing is. */
+  /** What is wrong, in a sentence; null when nothing is wrong. */
   readonly message: string | null;
 }
 
@@ -21,7 +21,7 @@ export interface HealthSources {
   readonly sites: readonly SiteSources[];
   /** For the databases, as freeBytes for a tree. */
   readonly dataFreeBytes: () => Promise<number>;
-  /** With less, uploads are refused. */
+  /** With fewer free bytes, uploads are refused. */
   readonly minFreeBytes: () => number;
   /** Null when the last write of each database succeeded. */
   readonly writerFault: () => string | null;
@@ -53,7 +53,7 @@ const TREE_DEADLINE_MS = 1000;
 
 /** `reads` is ok as long as clients get right answers from every site, whatever else is degraded. */
 export function createHealth(sources: HealthSources): () => Promise<Health> {
-  /** What the tree answers, or `late`: on a disk that hangs nothing ever comes back. */
+  /** The tree's answer, or `late`: a hanging disk never answers. */
   function inTime<T>(answer: Promise<T>): Promise<T | 'late'> {
     return Promise.race([answer, sources.wait(TREE_DEADLINE_MS).then((): 'late' => 'late')]);
   }
@@ -116,7 +116,7 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
       return { state: 'degraded', message };
     } catch (error) {
       sources.log.warn({ err: error }, `the free space of ${place} cannot be told`);
-      return OK; // a tree that has gone, or hangs, is told by its own check
+      return OK; // the check of the tree reports a tree that is gone or hangs
     }
   }
 

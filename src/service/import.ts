@@ -1,5 +1,5 @@
-// Importing: what clients could read is kept with what verification finds of it, whoever made it; what they never could
-// is refused. The column "record" of the table in docs/importing.md.
+// Imports signatures. A signature that clients could read is stored with the result of its verification, whoever made it. A
+// signature that they could never read is refused. See the column "record" of the table in docs/importing.md.
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type Digest, type ImageId, imageKey, imageName, parseDigest } from '../domain/image.ts';
@@ -26,9 +26,9 @@ export interface ImporterOptions {
   readonly clock: Pick<Clock, 'now'>;
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;
-  /** Another number once another keyring verifies. */
+  /** The number changes whenever the verifier gets another keyring. */
   readonly keyringChanges: () => number;
-  /** Has the signatures that name these fingerprints or key IDs verified again, in the background. */
+  /** Marks the signatures that name these fingerprints or key IDs to be verified again, in the background. */
   readonly verifyAgain: (issuers: readonly string[]) => Promise<void>;
 }
 
@@ -53,21 +53,21 @@ interface Judged {
   readonly bytes: Uint8Array;
   readonly sha256: string;
   readonly judgement: Judgement;
-  /** Of the keyring that it was judged by. */
+  /** keyringChanges() before it was judged. */
   readonly keyring: number;
 }
 
 const EXAMINED_AT_ONCE = 4;
-// an upload waits for the disk most of its time, and waits together with others
+// storing is mostly waiting for the disk, and several can wait together
 const IMAGES_AT_ONCE = 16;
 
-/** The store's failures, which every other part would meet too. */
+/** Failures of the store, which would hit every other part too. */
 const STOPS_ALL: ReadonlySet<ErrorCode> = new Set(['STORE_UNAVAILABLE', 'DISK_FULL', 'READ_ONLY']);
 
 export function createImporter(options: ImporterOptions): Importer {
   const { keys, appender, uploads, reader, clock } = options;
 
-  /** What is stored and kept already needs no second verification. */
+  /** The result for a part that is already stored and recorded, which needs no second verification; else null. */
   async function findKept(part: number, image: ImageId, sha256: string): Promise<ImportResult | null> {
     const upload = (await uploads.ofImage(image)).find((one) => one.sha256 === sha256);
     if (upload === undefined) return null;
@@ -77,7 +77,7 @@ export function createImporter(options: ImporterOptions): Importer {
     return { part, result: 'exists', image: imageName(image), number, signatureSha256: sha256, auditSeq };
   }
 
-  /** By SHA-256. */
+  /** Served numbers by SHA-256. */
   async function numbersOf(image: ImageId): Promise<Map<string, number | null>> {
     const { entries } = await reader.readSet(image);
     return new Map(entries.map(({ sha256 }, position) => [sha256, position + 1]));
@@ -93,7 +93,7 @@ export function createImporter(options: ImporterOptions): Importer {
     const kept = named === null ? null : await findKept(part, named, sha256);
     if (kept !== null) return kept;
     const keyring = options.keyringChanges();
-    // uploads go ahead of it: their signers wait
+    // in the background, because uploads go first: their signers are waiting
     const examined = await options.verifier.examine(bytes, clock.now(), 'background');
     refuseIf(whyRefused(bytes, examined));
     const image = named ?? placeOf(site, examined, fileName === null ? null : parseDigest(fileName));
@@ -140,7 +140,7 @@ export function createImporter(options: ImporterOptions): Importer {
       ),
       review: null,
     });
-    // its key may have been registered meanwhile, when there was no verdict yet to be forgotten
+    // its key may have been registered in between, when the index had no verdict yet that could be marked
     if (verdict === 'no-key' && issuer !== null && keyring !== options.keyringChanges()) {
       await options.verifyAgain([issuer]);
     }
@@ -154,7 +154,7 @@ export function createImporter(options: ImporterOptions): Importer {
     return stateOf(judgement, fingerprint === null ? null : await keys.find(fingerprint), clock.now());
   }
 
-  /** What storing these parts of one image would do. */
+  /** What would happen if these parts of one image were stored. */
   async function foresee(image: ImageId, ofImage: readonly Judged[]): Promise<readonly ImportResult[]> {
     const numbers = await numbersOf(image);
     const results: ImportResult[] = [];
@@ -218,7 +218,7 @@ function tooMany(part: number, image: ImageId): ImportResult {
   return { part, result: 'refused', code: 'TOO_MANY_SIGNATURES', message };
 }
 
-/** Why clients could never read or verify it; null: it is kept, and its state says what is known of it. */
+/** Why clients could never read or verify it. Null: it is stored, and its state says what is known about it. */
 function whyRefused(bytes: Uint8Array, { verdict, refusal }: Judgement): Refusal | null {
   switch (verdict) {
     case 'bad':
@@ -253,7 +253,7 @@ function refuseIf(refusal: Refusal | null): void {
   if (refusal !== null) throw new LookasideError(refusal.code, refusal.message);
 }
 
-/** What `act` gives, or the refusal that it throws. */
+/** The result of `act`, or the refusal that it throws. */
 async function orRefused<T>(part: number, act: () => Promise<T>): Promise<T | ImportResult> {
   try {
     return await act();

@@ -1,5 +1,5 @@
-// Verdicts for signatures that did not come by upload, and new ones for those whose key has changed: made once each, in
-// the background, asked-for images first.
+// Makes verdicts for signatures that were not uploaded, and new verdicts for signatures whose key has changed. Each verdict
+// is made once, in the background; requested images come first.
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { digestRefusal, signaturePath } from '../domain/placement.ts';
@@ -20,26 +20,31 @@ export interface JudgeOptions {
   readonly verifier: Pick<Verifier, 'examine'>;
   readonly clock: Clock;
   readonly log: Log;
-  /** For what may be said of every signature of a tree. */
+  /** For messages that every signature of a tree could cause. */
   readonly badLog: Log;
 }
 
 type Urgency = Parameters<Verifier['examine']>[2];
 
 export interface Judge {
-  /** Works through what has no verdict, now and whenever woken. */
+  /** Works through the signatures without a verdict, now and whenever woken. */
   start(): void;
-  /** Ends after the signature under way. */
+  /** Stops after the current signature. */
   stop(): Promise<void>;
-  /** There is something new to be judged. */
+  /** Call it when there is something new to judge. */
   wake(): void;
-  /** The keyring is another: what is being found with the one before is not written. To be called ahead of VerdictIndex.judgeAgain. */
+  /** The keyring has changed: verdicts begun with the old one are not written. Call it before VerdictIndex.judgeAgain. */
   keysChanged(): void;
-  /** How often that was. */
+  /** How often the keyring has changed. */
   readonly keyringChanges: number;
-  /** Somebody asked for this image: what is to be judged of it goes first. Resolves once that is noted; never rejects. */
+  /**
+   * Somebody asked for this image, so its signatures without a verdict go first. Resolves once that is noted; never rejects.
+   */
   prefer(image: ImageId): Promise<void>;
-  /** Resolves when all that has no verdict by now has one, or cannot get it now; at once when the judge does not run. Never rejects. */
+  /**
+   * Resolves when every signature that now has no verdict has got one, or cannot get one now; at once when the judge is not
+   * running. Never rejects.
+   */
   settled(): Promise<void>;
   /** Resolves when the image's signatures have verdicts, or cannot get them now. */
   judgeImage(image: ImageId): Promise<void>;
@@ -47,7 +52,7 @@ export interface Judge {
 
 const ROWS_A_ROUND = 100;
 const MAX_PREFERRED = 1000;
-/** Without being woken: for what had to wait, and what was signed in the future. */
+/** The pause between rounds without a wake(): a later round takes up what had to wait and what was signed in the future. */
 const IDLE_MS = 60_000;
 const BUSY_PAUSE_MS = 1000;
 
@@ -58,11 +63,11 @@ export function createJudge(options: JudgeOptions): Judge {
   let isAwake = true;
   let rouse = () => {};
   let running: Promise<void> | null = null;
-  /** Who waits for the end of a round that has not begun. */
+  /** Callbacks of those who wait for the end of a round that has not begun. */
   let settling: (() => void)[] = [];
   let keyringChanges = 0;
 
-  /** Every signature that is to be judged, by id; those of preferred images in between. */
+  /** Judges every signature that needs it, by id, and those of preferred images in between. */
   async function judgeRest(): Promise<void> {
     for (let after = 0; !isStopped; ) {
       await judgePreferred();
@@ -81,7 +86,7 @@ export function createJudge(options: JudgeOptions): Judge {
     }
   }
 
-  /** So that who asks for an image again and again has no more looked at than that image. */
+  /** So that repeated requests for one image cause a look at that image only. */
   async function hasUnjudged(image: ImageId): Promise<boolean> {
     try {
       return (await index.unjudgedOf(image)).length > 0;
@@ -106,7 +111,7 @@ export function createJudge(options: JudgeOptions): Judge {
     if (current.length > 0) await index.judge(current);
   }
 
-  /** Null when there is no verdict to be had now; one signature must not hold up the others. */
+  /** Null when no verdict can be made now; one signature must not hold up the others. */
   async function judge(row: IndexedSignature, urgency: Urgency): Promise<Judgement | null> {
     try {
       const bytes = await options.store.readBlob(row.image, row.sha256);
@@ -127,7 +132,7 @@ export function createJudge(options: JudgeOptions): Judge {
     urgency: Urgency,
   ): Promise<void> {
     const path = signaturePath(image, number);
-    if (isLookasideError(error, 'STORE_UNAVAILABLE')) return; // told where it is read
+    if (isLookasideError(error, 'STORE_UNAVAILABLE')) return; // the read itself logs this
     if (!isLookasideError(error, 'BUSY')) {
       log.error({ err: error, path }, 'a signature could not be verified; this is tried again');
       return;
@@ -160,7 +165,7 @@ export function createJudge(options: JudgeOptions): Judge {
     }
   }
 
-  /** Who waits for a round that does not come is not kept waiting. */
+  /** Releases those who wait for a round that will not come. */
   function endRunning(): void {
     running = null;
     for (const resolve of settling.splice(0)) resolve();
@@ -221,11 +226,11 @@ export function createJudge(options: JudgeOptions): Judge {
   };
 }
 
-/** The verdict where it stands: a signature of another manifest can never verify here. */
+/** The verdict at this place: a signature of another manifest can never verify here. */
 export function judgedInPlace(image: ImageId, judgement: Judgement): Judgement {
   if (judgement.verdict !== 'good' || judgement.claim === null) return judgement;
   const mismatch = digestRefusal(image, judgement.claim);
-  // what stands against an upload now is the key's state, which is worked out when asked
+  // what stands against an upload now is the key's state, which is computed at each request
   return mismatch === null
     ? { ...judgement, refusal: null }
     : { ...judgement, verdict: 'bad', refusal: mismatch };

@@ -1,4 +1,4 @@
-// Keys: which OpenPGP certificates are trusted to have signed images, and what is known of each.
+// Keys: which OpenPGP certificates may sign images, and what is known about each.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import {
   isFingerprint,
@@ -18,25 +18,25 @@ import type { Actor, MakeEvent } from './audit.ts';
 
 export interface KeyService {
   /**
-   * One result for each certificate, in their order; one that is refused does not stop the others. What was taken is
+   * One result for each certificate, in their order; a refused certificate does not stop the others. Accepted ones are
    * durable and in force once this resolves. @throws LookasideError REQUEST_INVALID, TOO_LARGE, BUSY, STORE_UNAVAILABLE
    */
   add(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]>;
   /**
-   * Durable and in force once this resolves. What the key has signed is served as before, and of an unknown key.
+   * Durable and in force once this resolves. Signatures by the key are served as before, and count as made by an unknown key.
    * @throws as find()
    */
   remove(name: string, actor: Actor): Promise<RemovedKey>;
-  /** By time of adding. */
+  /** In the order of adding. */
   list(): Promise<readonly RegisteredKey[]>;
   /**
-   * By fingerprint (40 hex digits in either case, with spaces as gpg prints it) or key ID (16).
+   * Finds a key by fingerprint (40 hex digits in either case, with spaces as gpg prints it) or key ID (16).
    * @throws REQUEST_INVALID when it is neither, or the key ID of several keys; NOT_FOUND
    */
   find(name: string): Promise<RegisteredKey>;
   /** ASCII armour without comments, all keys in one block. */
   armor(...keys: readonly RegisteredKey[]): string;
-  /** What of it was left out, and which clients will not do with it. */
+  /** Which parts of it were left out, and which clients cannot use it. */
   warnings(key: RegisteredKey): readonly KeyWarning[];
 }
 
@@ -46,16 +46,17 @@ export interface KeyServiceOptions {
   readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring' | 'armor' | 'warningsOf'>;
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
-  /** How many signatures verified by the key of this fingerprint. @throws INDEX_UNUSABLE */
+  /** How many signatures verified by the key with this fingerprint. @throws INDEX_UNUSABLE */
   readonly countByKey: (fingerprint: string) => Promise<number>;
   /**
-   * Told of the fingerprints and key IDs of what was added, updated or removed, primary keys and subkeys: verdicts on their
-   * signatures are out of date. Should it fail, the change fails though it is in force, and the next one tells it again.
+   * Called with the fingerprints and key IDs of the primary keys and subkeys that were added, updated or removed: verdicts on
+   * their signatures are out of date. If it fails, the change fails although it is in force, and the next change passes the
+   * same names again.
    */
   readonly onChanged: (issuers: readonly string[]) => Promise<void>;
 }
 
-/** The keyring of the verifier is the store's from here on. */
+/** From now on the verifier's keyring is the one in the store. */
 export async function createKeyService(options: KeyServiceOptions): Promise<KeyService> {
   const { store, verifier, clock, onChanged } = options;
   const untold = new Set<string>();
@@ -63,7 +64,7 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
   let last: Promise<unknown> = Promise.resolve();
 
   return {
-    // One after the other: each is merged with what the one before it has left, so that no revocation is lost.
+    // One after the other: each is merged with the result of the one before, so that no revocation is lost.
     add: (untrusted, actor) => inTurn(() => addAll(untrusted, actor)),
     remove: (name, actor) => inTurn(() => remove(name, actor)),
     list: () => store.list(),
@@ -74,7 +75,7 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
 
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
     const done = last.then(act);
-    last = done.catch(() => undefined); // told to its caller; the next one is not concerned
+    last = done.catch(() => undefined); // its caller gets the failure; it does not affect the next one
     return done;
   }
 
@@ -86,7 +87,7 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
     try {
       if (!(await store.remove(fingerprint, event))) throw unknownKey(fingerprint);
     } finally {
-      // also when the store failed: the thread that died may have committed before it could answer
+      // also when the store failed: a thread may have committed and died before it could answer
       if ((await store.find(fingerprint)) === null) for (const issuer of issuersOf(key)) untold.add(issuer);
       await tell();
     }
@@ -102,7 +103,7 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
         if (changed !== null) for (const issuer of issuersOf(changed)) untold.add(issuer);
       }
     } finally {
-      await tell(); // also when the store failed half way: what it has taken is in force
+      await tell(); // also when the store failed half way: the keys that it stored are in force
     }
     return results;
   }
@@ -115,12 +116,12 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
   }
 }
 
-/** Some clients read no second block of armour. */
+/** All keys as one block: some clients read no second block of armour. */
 export function joined(keys: readonly RegisteredKey[]): Uint8Array {
   return Buffer.concat(keys.map(({ certificate }) => certificate));
 }
 
-/** Null while the index is made anew: whoever wants a key gone must not have to wait for that. */
+/** Null while the index is being rebuilt: the removal of a key must not wait for that. */
 async function countIfPossible(
   { countByKey }: KeyServiceOptions,
   fingerprint: string,
@@ -135,7 +136,7 @@ async function countIfPossible(
 
 interface Settled {
   readonly result: KeyResult;
-  /** Null when it is as it was. */
+  /** Null when nothing has changed. */
   readonly changed: RegisteredKey | null;
 }
 
@@ -166,7 +167,7 @@ async function settle(
   return { result: { result, ...shown }, changed: await store.put({ ...details, certificate }, event) };
 }
 
-/** Audit events name version 4 keys alone. */
+/** Audit events name only keys of version 4. */
 function shortOf(fingerprint: string | null): string | null {
   return fingerprint !== null && isFingerprint(fingerprint) ? fingerprint : null;
 }
@@ -188,7 +189,7 @@ export function showKey(key: RegisteredKey, now: Date): ShownKey {
   };
 }
 
-/** No better than its primary key, as gpg shows it. */
+/** A subkey's state is never better than that of its primary key, as gpg shows it. */
 function showSubkey(subkey: KeyPart, primary: KeyPart, now: Date): ShownPart {
   const shown = showPart(subkey, now);
   const states = [shown.state, keyState(primary, now)];
@@ -202,7 +203,7 @@ function showPart(part: KeyPart, now: Date): ShownPart {
   return { fingerprint, algorithm, state: keyState(part, now), canSign, createdAt, expiresAt, revokedAt };
 }
 
-/** As KeyService.find, for who only reads. @throws LookasideError REQUEST_INVALID, NOT_FOUND */
+/** As KeyService.find, for commands that only read. @throws LookasideError REQUEST_INVALID, NOT_FOUND */
 export async function findKey(store: Pick<KeyStore, 'find' | 'list'>, name: string): Promise<RegisteredKey> {
   const wanted = parseKeyName(name);
   if (isFingerprint(wanted)) {

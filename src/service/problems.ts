@@ -1,19 +1,19 @@
-// What is wrong in the trees right now, image by image: counted for health and metrics, logged when first seen.
+// What is wrong in the trees now, image by image: counted for health and metrics, and logged when first seen.
 import { type ImageId, imageKey } from '../domain/image.ts';
 import type { Log } from '../domain/ports.ts';
 import { DAMAGE_KINDS, type Problem, type ProblemKind, problemText } from '../domain/tree.ts';
 
 export interface ProblemRegister {
-  /** Replaces what is known of the image; empty = all is well. */
+  /** Replaces the known problems of the image; empty = all is well. */
   report(image: ImageId, problems: readonly Problem[]): void;
-  /** The same of the site's folders above images, all of them; how many that may be is bounded by who finds them. */
+  /** The same for all of the site's folders above images. The caller bounds how many problems there are. */
   reportFolders(site: string, problems: readonly Problem[]): void;
-  /** How many of each kind, only kinds that occur. */
+  /** How many problems of each kind, only for kinds that occur. */
   counts(): ReadonlyMap<ProblemKind, number>;
   readonly damaged: number;
 }
 
-/** Images with problems that are remembered; more are logged but not counted. */
+/** How many images with problems are remembered; problems of further images are logged but not counted. */
 const MAX_IMAGES = 10_000;
 
 export function createProblemRegister(log: Log): ProblemRegister {

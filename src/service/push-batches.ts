@@ -1,4 +1,4 @@
-// Sending signatures in batches: packed by image, in order, tried again where that may help.
+// Sends signatures in batches: packed by image, in order, and tried again where that may help.
 import { backoffMs } from '../domain/backoff.ts';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
@@ -21,33 +21,33 @@ export interface SenderOptions {
   readonly signedFor?: readonly Remap[];
 }
 
-/** A part and who waits for what becomes of it. */
+/** A part, and the callback for its result. */
 export interface Sendable extends BatchPart {
   readonly settle: (result: BatchResult) => void;
 }
 
 export interface SendOptions {
   readonly force: boolean;
-  /** Once aborted no batch is begun any more. */
+  /** Once aborted, no further batch begins. */
   readonly signal: AbortSignal;
 }
 
 const BATCHES_AT_ONCE = 2;
 
-/** For what the server could not do with a part at that moment. */
+/** How long to try again with parts that the server could not handle at that moment. */
 const PATIENCE_MS = 60_000;
 
-/** Refusals of a part that say nothing of the part. */
+/** Refusals of a part that say nothing about the part itself. */
 export const PASSING_CODES: ReadonlySet<ErrorCode> = new Set(['BUSY', 'STORE_UNAVAILABLE', 'INDEX_UNUSABLE']);
 
-/** Refusals of a batch that half of it may escape; of a batch of one file, they are the file's. */
+/** Refusals of a batch that half of the batch may not meet. For a batch of one file, they refuse that file. */
 const HALVED_CODES: ReadonlySet<ErrorCode> = new Set(['TOO_SLOW', 'TOO_LARGE', 'REQUEST_INVALID']);
 
 export interface Sender {
   /**
-   * Sends the parts of each image in their order, never two batches of one image at once. Parts that are not settled
-   * when this resolves were not sent, because the signal was aborted. @throws what the server refused a batch with,
-   * once the batches under way have ended
+   * Sends the parts of each image in their order, never two batches of one image at once. Parts that are not settled when
+   * this resolves were not sent, because the signal was aborted. @throws the refusal of a batch by the server, once the
+   * running batches have ended
    */
   send(images: readonly (readonly Sendable[])[], options: SendOptions): Promise<void>;
 }
@@ -84,7 +84,7 @@ export function createSender({ server, clock, wait, random, signedFor = [] }: Se
     }
   }
 
-  /** One result a part, in their order; `too much` when it may go in smaller batches. */
+  /** One result for each part, in their order; `too much` when smaller batches may work. */
   async function resultsOf(
     batch: readonly Sendable[],
     { force }: SendOptions,
@@ -105,10 +105,13 @@ function isPassing(result: BatchResult): boolean {
   return result.result === 'refused' && PASSING_CODES.has(result.code);
 }
 
-/** Batches that must follow one another. */
+/** Batches that must be sent one after the other. */
 type Run = readonly (readonly Sendable[])[];
 
-/** Images whole into one batch as long as they fit; one that fits into none gets batches of its own, one after the other. */
+/**
+ * Packs whole images into a batch as long as they fit. An image that is too large for one batch gets batches of its own, one
+ * after the other.
+ */
 function packRuns(images: readonly (readonly Sendable[])[]): readonly Run[] {
   const runs: Run[] = [];
   let open: Sendable[] = [];

@@ -1,4 +1,4 @@
-// Watching staging folders: what appears in them is pushed once it is written to its end.
+// Watches staging folders: pushes a file that appears there once it is completely written.
 import type { Clock } from '../domain/ports.ts';
 import type { Staged, StagedProblem, Staging } from '../domain/staged.ts';
 import { createBell } from './bell.ts';
@@ -12,7 +12,7 @@ export interface WatchOptions {
   readonly pusher: Pick<Pusher, 'greet' | 'pushRead' | 'identify'>;
   readonly staging: Pick<Staging, 'findBelow' | 'read' | 'watch'>;
   readonly isWhole: (bytes: Uint8Array) => boolean;
-  /** What a server would say of their structure, for people; null when nothing stands against it. */
+  /** Why a server would refuse their structure, for people; null when it would not. */
   readonly whyRefused: (bytes: Uint8Array) => string | null;
   readonly clock: Clock;
   readonly wait: Wait;
@@ -21,10 +21,13 @@ export interface WatchOptions {
 }
 
 export type WatchEvent =
-  /** All that was there at the start has been looked at. */
+  /** All files that existed at the start have been looked at. */
   | { readonly event: 'watching'; readonly roots: readonly string[] }
   | { readonly event: 'pushed'; readonly pushed: PushedImage }
-  /** Not a whole signature for ten seconds; told once, and the file is sent should it become one. `message`: what it is instead, if that is known. */
+  /**
+   * The file has not been a whole signature for ten seconds. The event comes once, and the file is sent if it becomes one.
+   * `message` says what it is instead, if that is known.
+   */
   | { readonly event: 'unfinished'; readonly source: string; readonly message: string | null }
   | { readonly event: 'problem'; readonly problem: StagedProblem }
   | { readonly event: 'gap'; readonly gap: Staged['gaps'][number] }
@@ -34,14 +37,14 @@ export type WatchEvent =
 export interface WatchRequest {
   readonly roots: readonly string[];
   readonly force: boolean;
-  /** Ends the watch after the batches under way. */
+  /** Ends the watch after the running batches. */
   readonly signal: AbortSignal;
   readonly onEvent: (event: WatchEvent) => void;
 }
 
 /**
- * Pushes what is and what appears below the roots until the signal is aborted. @throws LookasideError as
- * Staging.watch(), and what the server refuses the first question with
+ * Pushes all that exists or appears below the roots until the signal is aborted. @throws LookasideError as Staging.watch(),
+ * and the server's refusal of the first request
  */
 export async function watchAndPush(options: WatchOptions, request: WatchRequest): Promise<void> {
   const watch = createWatch(options, request);

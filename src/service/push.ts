@@ -1,4 +1,4 @@
-// Pushing: what of staged signatures a server lacks is sent to it, and told image by image.
+// Pushes staged signatures: sends the ones that a server lacks, and reports the results image by image.
 import { mapInOrder } from '../domain/concurrency.ts';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId, imageFolder, imageKey } from '../domain/image.ts';
@@ -18,9 +18,12 @@ export interface PusherOptions {
   readonly staging: Pick<Staging, 'read'>;
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;
-  /** What the payload says, verified by nobody: it decides what is asked for, never what is stored. Null: unreadable. */
+  /**
+   * What the payload says, without any verification: it decides what the server is asked, never what is stored. Null:
+   * unreadable.
+   */
   readonly untrustedClaim: (bytes: Uint8Array) => Claim | null;
-  /** False while a file is being written. */
+  /** False while the file is still being written. */
   readonly isWhole: (bytes: Uint8Array) => boolean;
   readonly clock: Clock;
   readonly wait: Wait;
@@ -40,20 +43,23 @@ export interface Placing {
 const AS_THEY_LIE: Placing = { asSigned: false, signedFor: [] };
 
 export interface PushOptions {
-  /** Send what is equivalent to a stored one too. */
+  /** Also send a signature that is equivalent to a stored one. */
   readonly force: boolean;
-  /** Ask, and send nothing. */
+  /** Only ask the server, and send nothing. */
   readonly dryRun: boolean;
-  /** Once aborted, batches under way are ended and no other is begun. */
+  /** Once aborted, running batches are completed and no other begins. */
   readonly signal: AbortSignal;
 }
 
-/** A staged file as it was read. */
+/** A staged file with the bytes that were read. */
 export interface ReadFile {
   readonly file: StagedFile;
   readonly bytes: Uint8Array;
   readonly sha256: string;
-  /** Where its path says that it belongs, or its own claim where the path does not, or not all; null when neither tells. */
+  /**
+   * The image that its path names, completed or replaced by its own claim where the path does not say everything; null when
+   * neither says it.
+   */
   readonly image: ImageId | null;
 }
 
@@ -65,67 +71,67 @@ export type PushOutcome =
       readonly path: string;
       readonly warnings: readonly Warning[];
     }
-  /** The very same bytes, before or since. */
+  /** The server has exactly these bytes, from before or since. */
   | { readonly result: 'there' }
   /** Another signature by the same key for the same name: nothing was stored. */
   | { readonly result: 'equivalent'; readonly number: number; readonly path: string }
-  /** The server lacks it, and it was only asked. */
+  /** The server lacks it, and nothing was sent because of `dryRun`. */
   | { readonly result: 'missing' }
   | {
       readonly result: 'refused';
       readonly code: ErrorCode;
       readonly message: string;
-      /** The path has more folders than the signed name: one of them should have been pushed. */
+      /** The path has more folders than the signed name: a folder further down should have been pushed. */
       readonly isMisrooted: boolean;
     }
   | { readonly result: 'problem'; readonly kind: StagedProblem['kind']; readonly message: string }
-  /** The push ended before its turn. */
+  /** The push ended before this file's turn. */
   | { readonly result: 'unsent' };
 
 export interface PushedFile {
   /** Hostile text: escape where shown. */
   readonly source: string;
-  /** Null when it could not be read, as the size. */
+  /** Null when the file could not be read; sizeBytes is then null too. */
   readonly sha256: string | null;
   readonly sizeBytes: number | null;
   readonly outcome: PushOutcome;
 }
 
-/** All files of one image that were looked at together. */
+/** All files of one image that were handled together. */
 export interface PushedImage {
-  /** Null: a file that does not tell where it belongs. */
+  /** Null for a file that does not say where it belongs. */
   readonly image: ImageId | null;
   readonly files: readonly PushedFile[];
 }
 
 export interface PushListener {
   readonly onImage: (pushed: PushedImage) => void;
-  /** Told as files are finished; `sentBytes` counts what the server took. */
+  /** Called as files are finished; `sentBytes` counts the bytes that the server accepted. */
   readonly onProgress: (progress: { readonly files: number; readonly sentBytes: number }) => void;
 }
 
 export interface PushEnd {
-  /** Null when all was looked at. `failure`: what the server could not be asked or sent for. */
+  /** Null when all files were handled. `failure`: why the server could not be asked or sent to. */
   readonly stopped: { readonly failure: LookasideError | null } | null;
-  /** Files that it did not come to; not told to onImage. */
+  /** Files that the push did not get to; onImage is not called for them. */
   readonly unsent: number;
   readonly sentBytes: number;
 }
 
 export interface Pusher {
-  /** Whether the server takes our questions. @throws LookasideError as SignatureServer */
+  /** Checks that the server accepts our requests. @throws LookasideError as SignatureServer */
   greet(): Promise<void>;
-  /** Reads the files and pushes them; a file that is being written is given a second to be finished. */
+  /** Reads the files and pushes them; it waits up to a second for a file that is still being written. */
   push(files: readonly StagedFile[], options: PushOptions, listener: PushListener): Promise<PushEnd>;
-  /** Pushes what was read. */
+  /** Pushes files that are already read. */
   pushRead(files: readonly ReadFile[], options: PushOptions, listener: PushListener): Promise<PushEnd>;
   identify(file: StagedFile, read: StagedBytes): ReadFile;
 }
 
-/** Read and asked for together: bounds the memory. A larger image is taken in several goes. */
+/** How much is read and asked about together, which bounds memory. A larger image is handled in several chunks. */
 export const CHUNK = { files: 1000, bytes: 16 * 1024 * 1024 } as const;
 
-/** 4 MiB each at most. */
+/** Each file has at most 4 MiB. */
 const READ_AT_ONCE = 8;
 
 const UNFINISHED_LOOKS = 10;
@@ -173,7 +179,7 @@ export function createPusher(options: PusherOptions): Pusher {
     return { ...end, unsent: end.unsent + files.length - filesDone };
   }
 
-  /** The chunk once its files are written to their ends, or a second has passed. */
+  /** The chunk once all its files are completely written, or a second has passed. */
   async function finished(chunk: readonly Looked[], signal: AbortSignal): Promise<readonly Looked[]> {
     const latest = [...chunk];
     let unfinished = [...latest.keys()].filter((position) => !isFinished(latest[position]));
@@ -209,7 +215,7 @@ export function createPusher(options: PusherOptions): Pusher {
       onImage(pushed);
       onProgress({ files: filesDone, sentBytes });
     };
-    /** What the server has to be sent of the group. */
+    /** The files of the group that must be sent. */
     const sendablesOf = (group: Group): readonly Sendable[] =>
       group.open().map((item) => ({
         bytes: item.bytes,
@@ -248,7 +254,7 @@ export function createPusher(options: PusherOptions): Pusher {
     return { stopped, unsent, sentBytes };
   }
 
-  /** Asks what the server lacks; all else is there. */
+  /** Asks the server which files it lacks, and settles all others as present. */
   async function settlePresent(groups: readonly Group[]): Promise<void> {
     const asked = groups.flatMap((group) =>
       group.open().flatMap((item) => (item.image === null ? [] : [{ group, item, image: item.image }])),
@@ -272,15 +278,15 @@ export function createPusher(options: PusherOptions): Pusher {
   };
 }
 
-/** The files of one image; the same bytes are sent once. */
+/** The files of one image; the same bytes are sent only once. */
 interface Group {
   readonly size: number;
-  /** Those that nothing is known of yet, each with other bytes, by number. */
+  /** Files without a result yet, each with different bytes, in the order of their numbers. */
   open(): readonly ReadFile[];
   settle(item: ReadFile, outcome: PushOutcome): void;
-  /** Whether anything but problems and repetitions is known of any. */
+  /** Whether any file has a result or a problem. */
   isTouched(): boolean;
-  /** In the order of the files; `unsent` where nothing is known. */
+  /** The results in the order of the files; `unsent` for files without one. */
   tell(): PushedImage;
 }
 
@@ -386,13 +392,13 @@ function pathOf({ dockerReference }: Claim): string | null {
   return parseReference(dockerReference)?.path ?? null;
 }
 
-/** Null lets the server's own verified claim place it. */
+/** Null: then the server places the file by the claim that it verifies. */
 function fileNameOf({ image, file }: ReadFile): string | null {
   if (image === null || file.place.kind === 'payload') return null;
   return signaturePath(image, file.place.number).slice(1);
 }
 
-/** Behind all numbers where there is none. */
+/** A file without a number sorts behind all numbers. */
 function numberOf({ place }: StagedFile): number {
   return place.kind === 'payload' ? Number.MAX_SAFE_INTEGER : place.number;
 }
@@ -407,7 +413,7 @@ async function* each<T>(items: readonly T[]): AsyncGenerator<T> {
   yield* items;
 }
 
-/** Files of one folder stay together as long as a chunk is not twice as large as it should be. */
+/** Cuts the files into chunks. Files of one folder stay together until the chunk has twice its proper size. */
 async function* chunksOf(looked: AsyncIterable<Looked>): AsyncGenerator<readonly Looked[]> {
   let chunk: Looked[] = [];
   let bytes = 0;

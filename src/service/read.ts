@@ -1,4 +1,5 @@
-// Reading: the only maker of what clients see. Keeps sets in a bounded memory cache and looks again after a second.
+// Reads what clients see; nothing else produces it. Keeps sets in a bounded memory cache and checks them again after a
+// second.
 import { LRUCache } from 'lru-cache';
 import { createVersions } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -25,7 +26,7 @@ export interface Reader {
   readSet(image: ImageId): Promise<SignatureSet>;
   /** signature-N of the image with its bytes; null past the end. @throws STORE_UNAVAILABLE */
   readSignature(image: ImageId, number: number): Promise<FoundSignature | null>;
-  /** To be called after a change of the image, so that the next read sees it. */
+  /** Call it after a change of the image, so that the next read sees the change. */
   forget(image: ImageId): void;
   readonly cache: {
     readonly bytes: number;
@@ -40,19 +41,19 @@ interface CachedSet {
   readonly checkedAtMs: number;
 }
 
-// what a set costs besides its bytes, roughly: keys, objects, hashes
+// the rough size of a set and an entry without the bytes: keys, objects, hashes
 const SET_BYTES = 400;
 const ENTRY_BYTES = 300;
 
-// of the memory: a flood of names that nobody has signed must not push out what others read
+// a share of the memory: a flood of requests for unsigned images must not evict the sets that others read
 const ABSENT_SHARE = 1 / 16;
 
-/** Sets by imageKey, forgotten when they were not used for long. */
+/** Sets by imageKey; the least recently used ones are forgotten. */
 function createMemory(maxBytes: number) {
   const absentBytes = Math.floor(maxBytes * ABSENT_SHARE);
   const weighed = (bytes: number) =>
     new LRUCache<string, CachedSet>({
-      maxSize: Math.max(bytes, 1), // 0 would be no bound
+      maxSize: Math.max(bytes, 1), // 0 would mean no bound
       sizeCalculation: ({ set }, key) => weigh(set) + key.length,
     });
   const [absent, signed] = [weighed(absentBytes), weighed(maxBytes - absentBytes)];
@@ -94,11 +95,11 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
     if (fresh !== null) return fresh;
     misses += 1;
     const key = imageKey(image);
-    // the age counts from before the look: what changes during it must be seen a second later
+    // the age counts from before the read: a change during the read must be seen a second later
     const checkedAtMs = clock.monotonicMs();
     const version = versions.of(key);
     const set = await store.readSet(image, sets.get(key)?.set);
-    // a look that ends late must not undo a forget or a newer look
+    // a read that ends late must not undo a forget() or a newer read
     const kept = sets.get(key);
     const isLatest = versions.of(key) === version && (kept === undefined || kept.checkedAtMs <= checkedAtMs);
     if (isLatest) sets.set(key, { set, checkedAtMs });
@@ -106,7 +107,7 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
   }
 
   async function readSignature(image: ImageId, number: number): Promise<FoundSignature | null> {
-    // twice: a large signature may be replaced between the look at the set and the look at its bytes
+    // two tries: a large signature may be replaced between the read of the set and the read of its bytes
     for (let attempt = 0; ; attempt += 1) {
       const entry = (await readSet(image)).entries[number - 1];
       if (entry === undefined) return null;

@@ -1,15 +1,15 @@
-// Refused uploads in the audit log, which is kept for ever: the first ones of an uploader are events of their own, and what
-// is more is counted and told in one event for each code. docs/decisions/audit-events.md.
+// Records refused uploads in the audit log, which is kept for ever. The first refusals of an uploader are events of their
+// own; further ones are counted and summed up in one event for each code. See docs/decisions/audit-events.md.
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type { AuditLog, Clock, Log } from '../domain/ports.ts';
 import type { Actor, Deed, MakeEvent } from './audit.ts';
 
 export interface RefusalRecorder {
-  /** Resolves once it is durable or counted. Never throws: the uploader is told in any case, and nothing is stored. */
+  /** Resolves once it is durable or counted. Never throws: the uploader gets the refusal anyway, and nothing is stored. */
   record(refused: Deed, actor: Actor): Promise<void>;
-  /** Writes what is counted every ten minutes. */
+  /** Begins to write the counted refusals every ten minutes. */
   start(): void;
-  /** Writes what is counted. What could not be written stays counted. */
+  /** Writes the counted refusals. Those that cannot be written stay counted. */
   flush(): Promise<void>;
   /** The last flush; from then on each refusal is an event of its own. */
   stop(): Promise<void>;
@@ -22,16 +22,19 @@ export interface RefusalRecorderOptions {
   readonly log: Log;
 }
 
-/** Refusals of one uploader that are told one by one; he gets one back in each period, all of them in 17 hours. */
+/**
+ * How many refusals of one uploader get events of their own. The uploader regains one in each period, and all of them in 17
+ * hours.
+ */
 const TOLD_EACH = 100;
 const REGAIN_MS = 10 * 60_000;
 
-/** What a kill of the process may lose the count of. */
+/** A kill of the process may lose the counts of this period. */
 const FLUSH_EVERY_MS = 10 * 60_000;
 
 interface Allowance {
   readonly left: number;
-  /** From when on the next one is being regained. */
+  /** The time from which the next one is being regained. */
   readonly sinceMs: number;
 }
 
@@ -41,20 +44,20 @@ export function createRefusalRecorder({
   clock,
   log,
 }: RefusalRecorderOptions): RefusalRecorder {
-  // by uploader: as many as there are tokens
+  // by uploader, so at most one for each token
   const allowances = new Map<string, Allowance>();
   let counted = new Map<string, NewAuditEvent>();
   let timer: NodeJS.Timeout | null = null;
   let isStopped = false;
 
-  /** Whether the uploader's next refusal is told by itself. */
+  /** Whether the uploader's next refusal gets an event of its own. */
   function allow(uploader: string): boolean {
     const nowMs = clock.monotonicMs();
     const { left, sinceMs } = allowances.get(uploader) ?? { left: TOLD_EACH, sinceMs: nowMs };
     const regained = Math.floor((nowMs - sinceMs) / REGAIN_MS);
     const now = Math.min(TOLD_EACH, left + regained);
     if (now === 0) return false;
-    // nothing is regained by who lacks nothing
+    // a full allowance regains nothing
     const since = now === TOLD_EACH ? nowMs : sinceMs + regained * REGAIN_MS;
     allowances.set(uploader, { left: now - 1, sinceMs: since });
     return true;
@@ -75,7 +78,7 @@ export function createRefusalRecorder({
         { err: failure, code: event.result, refused },
         'the refusal of an upload could not be recorded',
       );
-      // a writer that died may have written it all the same: one too many is better than one too few
+      // a writer that died may have written the event before: one too many is better than one too few
       count(event);
     }
   }
@@ -106,7 +109,7 @@ export function createRefusalRecorder({
 
 const countOf = ({ merged }: NewAuditEvent) => merged?.count ?? 1;
 
-/** Both as one: what they do not share is not told. */
+/** Both events as one: fields that differ become null. */
 function merge(before: NewAuditEvent, after: NewAuditEvent): NewAuditEvent {
   const shared = <T>(one: T, other: T): T | null => (one === other ? one : null);
   return {
@@ -124,7 +127,7 @@ function merge(before: NewAuditEvent, after: NewAuditEvent): NewAuditEvent {
   };
 }
 
-/** With the sentence for people. */
+/** The event with its sentence for people. */
 function tell(event: NewAuditEvent): NewAuditEvent {
   const { merged, at } = event;
   if (merged === undefined) return event;

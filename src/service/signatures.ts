@@ -1,4 +1,4 @@
-// What is stored, who signed it and who uploaded it: questions about one image, about all, and about what is missing.
+// What is stored, who signed it and who uploaded it: queries for one image, for all images, and for what is missing.
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
@@ -38,13 +38,13 @@ export interface SignatureQuery {
 }
 
 export interface FoundSignatures {
-  /** May be fewer than the limit, even none, though more follow: see `next`. */
+  /** There may be fewer than the limit, even none, although more follow: see `next`. */
   readonly signatures: readonly StoredSignature[];
-  /** The cursor of the next page; null at the end, and only there. */
+  /** The cursor of the next page; null only at the end. */
   readonly next: string | null;
   /**
-   * With order=oldest, where this page ends, at the end too: keep it, and ask with it later for what came since.
-   * Null with order=newest.
+   * With order=oldest, the position where this page ends, set on the last page too. Keep it to ask later for signatures that
+   * have come since. Null with order=newest.
    */
   readonly cursor: string | null;
 }
@@ -57,8 +57,8 @@ export interface AskedSignature {
 
 export interface SignatureQueries {
   /**
-   * The image's signatures in served order: those that clients get now, with what the index knows of their bytes
-   * (`unverified` when nothing yet). Empty = nothing stored. @throws STORE_UNAVAILABLE, INDEX_UNUSABLE
+   * The image's signatures in served order: those that clients get now, with what the index knows about their bytes
+   * (`unverified` when it knows nothing yet). Empty = nothing stored. @throws STORE_UNAVAILABLE, INDEX_UNUSABLE
    */
   ofImage(image: ImageId): Promise<readonly StoredSignature[]>;
   /**
@@ -69,8 +69,8 @@ export interface SignatureQueries {
    */
   search(query: SignatureQuery): Promise<FoundSignatures>;
   /**
-   * The positions in `asked`, ascending, of blobs that clients cannot get under any number of that image. Asks the
-   * store, not the index: in a shared tree the disk is the truth, and the index comes after it. @throws STORE_UNAVAILABLE
+   * The positions in `asked`, ascending, of blobs that clients cannot get under any number of that image. Asks the store, not
+   * the index: in a shared tree the disk is the truth, and the index follows later. @throws STORE_UNAVAILABLE
    */
   missing(asked: readonly AskedSignature[]): Promise<readonly number[]>;
 }
@@ -83,7 +83,7 @@ export interface SignatureQueriesOptions {
   readonly uploads: Pick<UploadStore, 'ofImage'>;
   readonly reader: Pick<Reader, 'readSet'>;
   readonly clock: Pick<Clock, 'now'>;
-  /** Resolves after other requests have had their turn. */
+  /** Resolves after other requests have had a turn. */
   readonly breathe: () => Promise<void>;
 }
 
@@ -92,7 +92,7 @@ const MAX_WALKED_ROWS = 10_000;
 const IMAGES_AT_ONCE = 8;
 const IMAGES_A_BREATH = 100;
 
-/** What is known beside the rows: each image and each key is asked for once in one question. */
+/** Data from beside the index rows: one query looks up each image and each key only once. */
 interface Beside {
   uploadsOf(image: ImageId): Promise<readonly Upload[]>;
   keyOf(fingerprint: string): Promise<RegisteredKey | null>;
@@ -265,7 +265,7 @@ function nobodyVouches({ issuer }: IndexedSignature) {
   };
 }
 
-/** A signature that is served, of which the index knows nothing yet. */
+/** The row for a served signature that the index does not know yet. */
 function unlooked(image: ImageId, { sha256, sizeBytes, storedAt }: SetEntry): IndexedSignature {
   return {
     id: 0,
@@ -290,7 +290,7 @@ function unlooked(image: ImageId, { sha256, sizeBytes, storedAt }: SetEntry): In
   };
 }
 
-/** One more than wanted tells whether more follow; what is filtered here needs more to choose from. */
+/** One row more than wanted shows whether more follow. A filter that is applied here needs more rows to choose from. */
 function rowsToAsk({ uploader, state }: SignatureQuery, wanted: number, allowed: number): number {
   const isFiltered = uploader !== null || state !== null;
   return Math.min(CHUNK_ROWS, allowed, isFiltered ? CHUNK_ROWS : wanted + 1);

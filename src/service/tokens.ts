@@ -1,4 +1,4 @@
-// Tokens: made here, shown once, kept only as hashes.
+// Tokens: created here, shown once, stored only as hashes.
 import { LookasideError } from '../domain/errors.ts';
 import type { Clock, Token, TokenStore } from '../domain/ports.ts';
 import {
@@ -24,29 +24,29 @@ export interface TokenServiceOptions {
 }
 
 export interface TokenService {
-  /** With the token's text, which nobody can be shown again. @throws LookasideError NAME_TAKEN, REQUEST_INVALID */
+  /** The result has the token's text, which can never be shown again. @throws LookasideError NAME_TAKEN, REQUEST_INVALID */
   create(wanted: WantedToken, actor: Actor): Promise<CreatedToken>;
   list(): Promise<readonly ShownToken[]>;
   /** @throws NOT_FOUND */
   revoke(name: string, actor: Actor): Promise<ShownToken>;
-  /** The token whose text this is, unless revoked; never waits. See TokenStore.peek. */
+  /** The token with this text, unless it is revoked; never waits. See TokenStore.peek. */
   peek(text: string): KnownToken | null;
-  /** The same, for a text that peek() does not know. @throws STORE_UNAVAILABLE */
+  /** The same for a text that peek() does not know. @throws STORE_UNAVAILABLE */
   find(text: string): Promise<KnownToken | null>;
 }
 
-/** A token by its text, as it is now. */
+/** A token found by its text, with its state now. */
 export interface KnownToken {
   readonly token: Token;
   readonly state: Exclude<TokenState, 'revoked'>;
 }
 
-/** So that scanners for leaked secrets know one when they see it. */
+/** The prefix lets scanners for leaked secrets recognise a token. */
 const PREFIX = 'lookaside_';
 const TOKEN = /^lookaside_[0-9a-f]{64}$/;
-/** Also one that was cut, or whose underscore is escaped. */
+/** It also matches a token that is cut short, or whose underscore is escaped. */
 const ANY_TOKEN = /(lookaside(?:_|%5f))[0-9a-f]{16,}/gi;
-/** Names under which others than tokens stand in the audit log. */
+/** Names in the audit log that do not belong to tokens. */
 const RESERVED: readonly string[] = [ADMINISTRATOR.name, SERVER.name];
 
 export function createTokenService(options: TokenServiceOptions): TokenService {
@@ -92,7 +92,7 @@ function untilOf(expiresAt: Date | null): string {
   return expiresAt === null ? '' : `, until ${expiresAt.toISOString()}`;
 }
 
-/** The text for a log: with no token in it, wherever a client has put it. */
+/** The text for a log, with every token in it masked, wherever a client has put one. */
 export function maskTokens(text: string): string {
   return text.replace(ANY_TOKEN, '$1****');
 }

@@ -12,13 +12,13 @@ import type {
 } from '../domain/upkeep.ts';
 
 export interface WalkOptions {
-  /** Told of every image. */
+  /** Called for every image. */
   readonly onProgress?: OnProgress | undefined;
-  /** Aborted, it ends the walk with its reason, before another folder is looked into. */
+  /** When aborted, it ends the walk with its reason before another folder is read. */
   readonly signal: AbortSignal;
 }
 
-/** What upkeep needs of store/scan.ts. */
+/** What upkeep needs from store/scan.ts. */
 export interface TreeScanner<Found extends Problem & { readonly isDamage: boolean }> {
   scan(site: string, options: WalkOptions): Promise<TreeCounts>;
   findProblems(site: string, options: WalkOptions): AsyncIterable<Found>;
@@ -29,11 +29,11 @@ export interface UpkeepOptions<Found extends Problem & { readonly isDamage: bool
   readonly site: string;
   readonly scanner: TreeScanner<Found>;
   readonly index: SignatureIndex;
-  /** Resolves once it is known whether the index that was found is sound: until then it passes for incomplete. */
+  /** Resolves once it is known whether the existing index is sound: until then it counts as incomplete. */
   readonly whenIndexChecked: () => Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
-  /** Null: only when asked. */
+  /** Null: no scans at intervals. */
   readonly scanIntervalMs: () => number | null;
   /** Runs the walks of all sites one after another: two at once would only slow each other down, and a reset ends them all. */
   readonly takeTurn: <T>(walk: () => Promise<T>) => Promise<T>;
@@ -43,15 +43,15 @@ export interface UpkeepOptions<Found extends Problem & { readonly isDamage: bool
 
 /** Of all sites of a process. */
 export interface Upkeep {
-  /** Scans now and then at intervals; a failure is logged and tried again. */
+  /** Scans now, and then at intervals; a failure is logged and tried again. */
   start(): void;
-  /** What is under way ends before the next folder, and what waits does not begin. */
+  /** Running work ends before the next folder, and waiting work does not begin. */
   stop(): Promise<void>;
-  /** Scans as soon as may be; to be called when the index was found unusable: it is made anew. */
+  /** Rebuilds the index by a scan as soon as possible; call it when the index proves unusable. */
   rebuild(): void;
   /**
-   * @throws LookasideError DAMAGE_FOUND unless damage is accepted: what is lost from the tree would be lost for good; BUSY when
-   * stopped
+   * @throws LookasideError DAMAGE_FOUND unless damage is accepted: signatures that the tree has lost would be lost for good;
+   * BUSY when stopped
    */
   reindex(options: ReindexOptions): Promise<TreeCounts>;
   /** @throws LookasideError BUSY when stopped */
@@ -76,7 +76,7 @@ export interface UpkeepStatus {
 export const MAX_FINDINGS = 10_000;
 const RETRY_MS = 10_000;
 
-/** Node.js takes a longer delay for 1 ms. */
+/** Node.js treats a longer delay as 1 ms. */
 const LONGEST_DELAY_MS = 2 ** 31 - 1;
 
 export function createUpkeep<Found extends Problem & { readonly isDamage: boolean }>(
@@ -132,7 +132,7 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     timer = null;
     try {
       await inTurn(() => scan());
-      // set by a rebuild while this scan was running
+      // rebuild() set both while this scan was running
       const isRebuildDue = mustReset && timer !== null;
       const intervalMs = options.scanIntervalMs();
       if (intervalMs !== null && !isRebuildDue) schedule(intervalMs);

@@ -1,4 +1,4 @@
-// Uploading: verified first, held against its place, then stored. Nothing of a refused upload is kept but an event.
+// Uploads: a signature is verified, compared with its place, then stored. A refused upload leaves only an audit event.
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isSameSignature, type Judged, saysTheSame, standsInFor } from '../domain/equivalence.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
@@ -35,7 +35,7 @@ export interface UploaderOptions {
   readonly verifier: Pick<Verifier, 'examine'>;
   readonly keys: Pick<KeyStore, 'find'>;
   readonly appender: Pick<SignatureAppender, 'append'>;
-  /** Sees to it that the image's stored signatures have their verdicts, as far as that is possible now. */
+  /** Makes the missing verdicts of the image's stored signatures, as far as that is possible now. */
   readonly judgeImage: (image: ImageId) => Promise<void>;
   readonly refusals: Pick<RefusalRecorder, 'record'>;
   readonly makeEvent: MakeEvent;
@@ -50,9 +50,9 @@ export interface UploaderOptions {
 export interface UploadRequest {
   readonly image: ImageId;
   readonly bytes: Uint8Array;
-  /** The number asked for; null: append. */
+  /** The requested number; null: append. */
   readonly number: number | null;
-  /** Append even when an equivalent one is there. */
+  /** Append even when an equivalent signature is stored. */
   readonly force: boolean;
   /** By which the signed name may be another than that of the place. */
   readonly signedFor?: readonly Remap[];
@@ -69,7 +69,10 @@ export interface UploadBatchOptions extends UploadHow {
 export interface Uploader {
   /** @throws LookasideError, every code of an upload */
   upload(request: UploadRequest, actor: Actor): Promise<Receipt>;
-  /** In the order of the parts; a refused one never stops the others. @throws nothing that is one part's fault */
+  /**
+   * The results are in the order of the parts; a refused part never stops the others. @throws nothing that is one part's
+   * fault
+   */
   uploadBatch(
     parts: readonly BatchPart[],
     options: UploadBatchOptions,
@@ -77,7 +80,7 @@ export interface Uploader {
   ): Promise<readonly BatchResult[]>;
 }
 
-/** A signature that verified, by a registered key that is valid now. */
+/** A signature that verified, made by a registered key that is valid now. */
 interface Verified {
   readonly judgement: Judgement;
   readonly claim: Claim;
@@ -91,7 +94,7 @@ interface Refusable {
   readonly image: ImageId | null;
   readonly site: string;
   readonly bytes: Uint8Array;
-  /** Of the primary key, once it is verified. */
+  /** Fingerprint of the primary key, once the signature is verified. */
   readonly fingerprint: string | null;
 }
 
@@ -104,7 +107,7 @@ interface PlacedPart {
 const EXAMINED_AT_ONCE = 4;
 const IMAGES_AT_ONCE = 8;
 
-/** Ours, not the upload's: no event is written, and the same upload may succeed later. */
+/** The server's faults, not the upload's: no event is written, and the same upload may succeed later. */
 const NOT_THE_UPLOADS_FAULT: ReadonlySet<ErrorCode> = new Set([
   'BUSY',
   'STORE_UNAVAILABLE',
@@ -200,7 +203,10 @@ export function createUploader(options: UploaderOptions): Uploader {
     };
   }
 
-  /** The state of each of these signatures, all by the same answers: each key is asked for once, and all at a time. */
+  /**
+   * Finds the state of each of these signatures. Each key is looked up once, and all at the same time, so that all states
+   * rest on the same answers.
+   */
   async function findStates(served: readonly IndexedSignature[]): Promise<(one: IndexedSignature) => State> {
     const fingerprints = new Set(served.flatMap(({ fingerprint }) => fingerprint ?? []));
     const found = await Promise.all(
@@ -235,7 +241,7 @@ export function createUploader(options: UploaderOptions): Uploader {
     };
   }
 
-  /** What `act` gives; a refusal is written down on its way to the uploader. */
+  /** The result of `act`. A refusal is recorded and then thrown on to the uploader. */
   async function recordingRefusals<T>(about: Refusable, actor: Actor, act: () => Promise<T>): Promise<T> {
     try {
       return await act();
@@ -252,7 +258,7 @@ export function createUploader(options: UploaderOptions): Uploader {
     { image, site, bytes, fingerprint }: Refusable,
     actor: Actor,
   ): Promise<void> {
-    // of a larger part only the beginning is here
+    // the bytes of a larger part are cut, so they have no useful hash
     const signatureSha256 = bytes.length > MAX_SIGNATURE_BYTES ? null : options.sha256(bytes);
     await options.refusals.record(
       { action: 'upload', image, site, signatureSha256, fingerprint, result, reason },
@@ -297,7 +303,7 @@ export function createUploader(options: UploaderOptions): Uploader {
         return null;
       }
     });
-    // parts of one image are stored in their order, images beside each other
+    // parts of one image are stored in their order; different images are stored at the same time
     const placed = new Map<string, PlacedPart[]>();
     for await (const item of examined) {
       if (item === null) continue;
@@ -320,7 +326,7 @@ export function createUploader(options: UploaderOptions): Uploader {
   return { upload, uploadBatch };
 }
 
-/** What a receipt says of the signature that is there. */
+/** What a receipt says about the stored signature. */
 interface Described {
   readonly fingerprint: string;
   readonly signingFingerprint: string;
@@ -334,7 +340,7 @@ function describe(verified: Verified, standIn: IndexedSignature | null): Omit<De
   const { fingerprint, claim, judgement } = verified;
   return {
     fingerprint,
-    signingFingerprint: verified.signingFingerprint, // a stand-in's is the same
+    signingFingerprint: verified.signingFingerprint, // a stand-in has the same one
     dockerReference: claim.dockerReference,
     signedAt: standIn?.signedAt ?? verified.signedAt,
     expiresAt: standIn === null ? judgement.expiresAt : standIn.expiresAt,
@@ -345,10 +351,12 @@ function judgedOf({ judgement, claim }: Verified): Judged {
   return { ...judgement, dockerReference: claim.dockerReference };
 }
 
-/** What no client accepts, whatever keys it has. `unknown-key`, say, may be good to a client that has the key. */
+/**
+ * States that no client accepts, whatever keys it has. `unknown-key`, for example, may be good for a client that has the key.
+ */
 const WORTHLESS: ReadonlySet<State> = new Set(['bad', 'unreadable', 'expired', 'key-expired', 'key-revoked']);
 
-/** Served numbers of the signatures that no client accepts, or for which another of them stands in. */
+/** Served numbers of the signatures that no client accepts, or that another one of them makes needless. */
 function needlessOf(
   served: readonly IndexedSignature[],
   stateNow: (signature: IndexedSignature) => State,

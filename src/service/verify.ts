@@ -1,6 +1,5 @@
-// Verifying what somebody says was signed: a manifest, the name that it is pulled by, and signatures, held against keys
-// that the asker trusts. As skopeo standalone-verify (containers/image signature.VerifyDockerManifestSignature), but by
-// the rules of uploads.
+// Verifies signatures for a manifest and the name by which it is pulled, against keys that the user trusts. It works as
+// skopeo standalone-verify (containers/image signature.VerifyDockerManifestSignature), but by the rules of uploads.
 import { type ErrorCode, isLookasideError, LookasideError, type RefusalCode } from '../domain/errors.ts';
 import type { Digest, ImageId } from '../domain/image.ts';
 import type { KeyWarning } from '../domain/key.ts';
@@ -10,7 +9,7 @@ import { type DockerReference, formatReference, parseReference } from '../domain
 import type { ServedSignatures } from '../domain/remote.ts';
 import type { Claim, Judgement } from '../domain/verdict.ts';
 
-/** A file or a signature of a server; nothing of it is believed. */
+/** A file, or a signature from a server. Nothing in it is trusted. */
 export interface UntrustedSignature {
   /** As people name it. */
   readonly source: string;
@@ -18,31 +17,31 @@ export interface UntrustedSignature {
 }
 
 export interface VerifyQuestion {
-  /** Of the manifest. */
+  /** Digest of the manifest. */
   readonly digest: Digest;
-  /** What the signature must name, tag and all. */
+  /** The reference that the signature must name, including the tag. */
   readonly reference: DockerReference;
-  /** Of the primary key or the subkey that must have made it, upper-case hex; null: any that is trusted. */
+  /** Fingerprints of the primary keys or subkeys that may have made it, upper-case hex; null: any trusted key. */
   readonly fingerprints: ReadonlySet<string> | null;
   readonly keysFrom: 'keyring' | 'server';
 }
 
 export interface VerifyRefusal {
-  /** REFERENCE_MISMATCH: good, but for another name. BUSY: it could not be looked at to its end. */
+  /** REFERENCE_MISMATCH: good, but for another name. BUSY: its verification could not be completed. */
   readonly code: RefusalCode | 'REFERENCE_MISMATCH' | 'BUSY';
   readonly message: string;
 }
 
-/** One signature. What it says of itself is there only when one of the keys has signed it. */
+/** One signature. What it says about itself is set only when one of the keys has signed it. */
 export interface CheckedSignature {
   readonly source: string;
   /** Null: accepted. */
   readonly refusal: VerifyRefusal | null;
-  /** Of the primary key, and all that follows: null unless the verdict is good. */
+  /** Fingerprint of the primary key. This and all later fields are null unless the verdict is good. */
   readonly fingerprint: string | null;
   readonly signingFingerprint: string | null;
   readonly signedAt: Date | null;
-  /** Null also when it never does. */
+  /** Null also when it never expires. */
   readonly expiresAt: Date | null;
   /** `sha256:<hex>`. */
   readonly manifestDigest: string | null;
@@ -54,7 +53,10 @@ export interface VerifyOptions {
   readonly clock: Pick<Clock, 'now'>;
 }
 
-/** In the order of `untrusted`; each is looked at, and none keeps another from being. @throws what `untrusted` throws */
+/**
+ * The results are in the order of `untrusted`; each signature is verified, whatever happens with another. @throws what
+ * `untrusted` throws
+ */
 export async function verifySignatures(
   { verifier, clock }: VerifyOptions,
   question: VerifyQuestion,
@@ -72,7 +74,7 @@ export async function verifySignatures(
   return checked;
 }
 
-/** One that takes longer than the verifier gives it, or brings its thread down. */
+/** The result for a signature that takes longer than the verifier allows, or crashes the verifier's thread. */
 function unjudged(source: string, message: string): CheckedSignature {
   return {
     source,
@@ -149,7 +151,9 @@ function refuseReference({ dockerReference }: Claim, { reference }: VerifyQuesti
 
 // --- where signatures and keys come from
 
-/** All that clients are given that pull the first of these images that has any: up to the first number that is missing. */
+/**
+ * The signatures of the first of these images that has any, as clients that pull it get them: up to the first missing number.
+ */
 export async function* signaturesOf(
   server: ServedSignatures,
   images: readonly ImageId[],
@@ -169,13 +173,13 @@ export async function* signaturesOf(
 export interface UntrustedKeys {
   /** As people name it. */
   readonly source: string;
-  /** Each as `gpg --export` writes one or many, armoured or not; of no key a copy in another. */
+  /** Each as `gpg --export` writes one or many keys, armoured or not. No key is in two of them. */
   readonly certificates: readonly Uint8Array[];
 }
 
 export interface RefusedKey {
   readonly source: string;
-  /** Null when it could not be read so far. */
+  /** Null when it is unreadable before its fingerprint is known. */
   readonly fingerprint: string | null;
   readonly code: ErrorCode;
   readonly message: string;
@@ -198,8 +202,8 @@ export interface TrustOptions {
 }
 
 /**
- * Makes these keys the ones to verify with, and tells which could not be taken, and what clients will make of them. Copies of one key in several sources
- * are merged. @throws LookasideError CONFIG_INVALID when no key is left, BUSY
+ * Makes these keys the keyring for verification. Returns which keys were refused, and warnings about how clients treat the
+ * others. Copies of one key in several sources are merged. @throws LookasideError CONFIG_INVALID when no key is left, BUSY
  */
 export async function trustKeys(
   { verifier, clock }: TrustOptions,
@@ -226,7 +230,7 @@ export async function trustKeys(
         }
       }
     }
-    verifier.setKeyring([...trusted.values()]); // what the next source has of the same keys is merged with it
+    verifier.setKeyring([...trusted.values()]); // so that copies of the same keys in the next source are merged with these
   }
   if (trusted.size > 0) return { fingerprints, refused, warnings: [...warnings.values()] };
   const [first] = refused;
@@ -261,7 +265,7 @@ function told(
   return { source, fingerprint, code, message };
 }
 
-/** A file without any certificate is told like a certificate that cannot be taken. */
+/** A file without any certificate counts as one refused certificate. */
 async function cleaned(
   verifier: Pick<Verifier, 'cleanCertificates'>,
   bytes: Uint8Array,

@@ -1,4 +1,4 @@
-// The files that a watch has found: which are to be looked at when, which are whole, and what is known of them already.
+// The files that a watch has found: when to look at each, which ones are whole, and what is already known about them.
 import { LRUCache } from 'lru-cache';
 import { mapInOrder } from '../domain/concurrency.ts';
 import type { ErrorCode } from '../domain/errors.ts';
@@ -12,65 +12,70 @@ export interface WatchedFilesOptions {
   readonly staging: Pick<Staging, 'read'>;
   readonly isWhole: (bytes: Uint8Array) => boolean;
   readonly clock: Clock;
-  /** Not a whole signature for ten seconds; told once. */
+  /** Called once for a file that has not been a whole signature for ten seconds. */
   readonly onUnfinished: (source: string, bytes: Uint8Array) => void;
   readonly onProblem: (problem: StagedProblem) => void;
 }
 
 export interface WatchedFiles {
-  /** Something has changed in these: they are looked at next. */
+  /** These files have changed, so they are looked at next. */
   add(files: readonly StagedFile[]): void;
-  /** What is to be looked at now: what changed goes ahead of what `more` gives, given how many still fit. */
+  /** The files to look at now. Changed files come before those from `more`, which gets the number that still fits. */
   takeDue(more: (limit: number) => readonly StagedFile[]): readonly Pending[];
-  /** Those that are whole and no longer written to. They stay due until it is known what became of them. */
+  /** The files that are whole and no longer being written. They stay due until conclude() gets their results. */
   settledOf(due: readonly Pending[]): Promise<readonly ReadFile[]>;
-  /** Remembers what became of an image's files. Those that are news. */
+  /** Remembers the results of an image's files. Returns the files whose results are new. */
   conclude(pushed: PushedImage): readonly PushedFile[];
-  /** When something is due next, by the monotonic clock. */
+  /** When the next file is due, by the monotonic clock. */
   nextDueMs(): number;
-  /** Whether this was not said last of it: everything is said once. */
+  /** Whether `what` differs from the last report about the same thing, so that everything is reported once. */
   isNews(about: string, what: string): boolean;
 }
 
-/** A file changed less than this ago may still be being written. */
+/** Another program may still be writing a file that changed less than this ago. */
 const SETTLED_MS = 200;
 
-/** Between looks at a file that is no whole signature yet: while it may be being written, and when it seems to rest. */
+/**
+ * Pauses between looks at a file that is not yet a whole signature: first while it may still be growing, then when it no
+ * longer changes.
+ */
 const LONGEST_LOOK_AGAIN_MS = 1000;
 const UNCHANGED_AGAIN_MS = 60_000;
 const UNFINISHED_TOLD_MS = 10_000;
 
-/** What was refused for a reason of its own: a key may have been registered since. */
+/** When to try again with a file that was refused for its own content: a key may have been registered since. */
 const REFUSED_AGAIN_MS = 3_600_000;
 const PASSING_AGAIN_MS = 60_000;
 const NOT_THE_FILES_FAULT: ReadonlySet<ErrorCode> = new Set([...PASSING_CODES, 'DISK_FULL', 'READ_ONLY']);
 
 const READ_AT_ONCE = 8;
-/** Looked at together: few, so that what is new does not wait long behind what was there. */
+/** How many files one round looks at. The number is small, so that new files do not wait long behind existing ones. */
 const ROUND_FILES = 200;
 
-/** Sources of which is known what was done and said; a forgotten one is asked for again when its folder changes. */
+/**
+ * Sources whose results and reports are remembered. The server is asked again about a forgotten one when its folder changes.
+ */
 const MAX_REMEMBERED = 100_000;
 const MAX_PENDING = 10_000;
 
-/** A file that is to be looked at. Times are by the monotonic clock. */
+/** A file that must be looked at. Times are by the monotonic clock. */
 export interface Pending {
   readonly file: StagedFile;
   dueMs: number;
-  /** What was found last, and since when it is found. */
+  /** The version found last, and since when it is the same. */
   seen: { readonly version: string; readonly sinceMs: number } | null;
-  /** Since when it is found and is no whole signature. */
+  /** Since when the file is known not to be a whole signature; null when it is whole. */
   unfinishedSinceMs: number | null;
-  /** When the version that was refused is worth another try; null: it was not refused. */
+  /** When to try the refused version again; null: it was not refused. */
   retryAtMs: number | null;
 }
 
 export function createWatchedFiles(options: WatchedFilesOptions): WatchedFiles {
   const { pusher, staging, isWhole, clock } = options;
   const pending = new Map<string, Pending>();
-  /** The version of each source that nothing is left to do for. */
+  /** The version of each source that needs no further work. */
   const done = new LRUCache<string, string>({ max: MAX_REMEMBERED });
-  /** What was said last of each thing. */
+  /** The last report about each thing. */
   const said = new LRUCache<string, string>({ max: MAX_REMEMBERED });
 
   function add(files: readonly StagedFile[]): void {
@@ -120,7 +125,7 @@ export function createWatchedFiles(options: WatchedFilesOptions): WatchedFiles {
     return null;
   }
 
-  /** Null when there is nothing to send now. */
+  /** The file when it can be sent now; else null. */
   function settledFile(item: Pending, read: StagedBytes): ReadFile | null {
     const nowMs = clock.monotonicMs();
     const { source } = item.file;
@@ -160,14 +165,17 @@ export function createWatchedFiles(options: WatchedFilesOptions): WatchedFiles {
     }
   }
 
-  /** For a long time, unless too much waits so; then it is looked at when it changes. */
+  /**
+   * Makes the file wait for a long time. When too many files wait, it is dropped, and is looked at again only when it
+   * changes.
+   */
   function park(item: Pending, untilMs: number): void {
     const { source } = item.file;
     item.dueMs = untilMs;
     if (pending.size > MAX_PENDING) pending.delete(source);
   }
 
-  /** Whether it is news. */
+  /** Whether the result is new. */
   function concludeFile(item: Pending, { source, outcome }: PushedFile): boolean {
     if (outcome.result === 'unsent') return false; // it stays due
     const version = item.seen?.version ?? '';

@@ -1,10 +1,10 @@
-// What a watch does while its server cannot be asked: it tells so once, and tries again after growing pauses.
+// What a watch does while its server cannot be reached: it reports that once, and tries again after growing pauses.
 import { backoffMs } from '../domain/backoff.ts';
 import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
 import { PASSING_CODES, type Wait } from './push-batches.ts';
 
 export type OutageEvent =
-  /** The server cannot be asked; told once, until `back`. */
+  /** The server cannot be reached. This comes once, and again only after `back` or for another reason. */
   { readonly event: 'away'; readonly message: string } | { readonly event: 'back' };
 
 export interface OutageOptions {
@@ -20,17 +20,19 @@ export interface Outage {
   /** The last try failed. */
   readonly isOn: boolean;
   /**
-   * Does what needs the server; when it fails, resolves when another try may be made.
+   * Runs `act`, which needs the server. When that fails, it resolves when the next try may begin.
    * @throws LookasideError when the server has never answered and waiting would not help
    */
   reaching(act: () => Promise<void>): Promise<void>;
 }
 
 const SHORTEST_OUTAGE_MS = 1000;
-/** Until the server knows the token again. */
+/** The pause after a refused token, which the server may accept later. */
 const DENIED_AGAIN_MS = 60_000;
 
-/** Waited for before the server has answered for the first time; all else ends the watch then. */
+/**
+ * Failures that the watch waits out before the server has answered for the first time. Any other failure ends the watch then.
+ */
 const WORTH_WAITING: ReadonlySet<ErrorCode> = new Set([
   ...PASSING_CODES,
   'SERVER_UNREACHABLE',

@@ -4,10 +4,10 @@ import type { Clock } from '../domain/ports.ts';
 import type { Staged, StagedFile, Staging } from '../domain/staged.ts';
 
 export type RootEvent =
-  /** A root cannot be watched; told once, until `root-back`. */
+  /** A root cannot be watched. This comes once, until `root-back`. */
   | { readonly event: 'root-away'; readonly root: string; readonly message: string }
   | { readonly event: 'root-back'; readonly root: string }
-  /** Changes of the root may go unnoticed, so that all of it is looked at every few seconds. */
+  /** Changes in the root may go unnoticed, so the whole root is looked at every few seconds. */
   | { readonly event: 'polling'; readonly root: string; readonly message: string };
 
 export interface WatchedRootsOptions {
@@ -15,11 +15,11 @@ export interface WatchedRootsOptions {
   readonly staging: Pick<Staging, 'findBelow' | 'watch'>;
   readonly clock: Clock;
   readonly onEvent: (event: RootEvent) => void;
-  /** Something has changed: look(). */
+  /** Something has changed: call look(). */
   readonly onChange: () => void;
-  /** Found where something has changed; its files are looked at ahead of the backlog. */
+  /** Called with what was found in changed folders; these files are looked at before the backlog. */
   readonly onFound: (found: Staged) => void;
-  /** Found by a look at all of a root; its files wait in the backlog. */
+  /** Called after a look at a whole root; its files wait in the backlog. */
   readonly onFoundAll: (found: Omit<Staged, 'files'>) => void;
 }
 
@@ -27,25 +27,25 @@ export interface WatchedRoots {
   /** @throws LookasideError as Staging.watch() */
   start(): Promise<void>;
   look(): Promise<void>;
-  /** Up to `limit` files that were there, and have not been taken yet. */
+  /** Takes up to `limit` files from the backlog, which no earlier call has taken. */
   takeBacklog(limit: number): readonly StagedFile[];
-  /** When to try again to watch a root that is away, by the monotonic clock; null when none is. */
+  /** When to try again to watch an absent root, by the monotonic clock; null when no root is absent. */
   againAtMs(): number | null;
   close(): Promise<void>;
 }
 
 interface Root {
   readonly name: string;
-  /** Folders in which something may have changed; the empty name is the root with all below it. */
+  /** Folders in which something may have changed; the empty name is the root with everything below it. */
   readonly changed: Set<string>;
   backlog: readonly StagedFile[];
   watcher: AsyncDisposable | null;
-  /** Null while it is watched. */
+  /** When to try again to watch it; null while it is watched. */
   againAtMs: number | null;
 }
 
 const ROOT_AGAIN_MS = 1000;
-/** Beyond it the whole root is looked at. */
+/** With more changed folders than this, the whole root is looked at. */
 const MAX_CHANGED_FOLDERS = 1000;
 
 export function createWatchedRoots(options: WatchedRootsOptions): WatchedRoots {
@@ -130,7 +130,10 @@ export function createWatchedRoots(options: WatchedRootsOptions): WatchedRoots {
   };
 }
 
-/** All of the root waits until what was found by the look before is done, or that would never come to its end. */
+/**
+ * A look at the whole root waits until the backlog of the last such look is empty; otherwise the backlog might never be
+ * finished.
+ */
 function foldersToLookInto({ changed, backlog }: Root): readonly string[] {
   if (changed.has('') && backlog.length === 0) return [''];
   return [...changed].filter((folder) => folder !== '');
