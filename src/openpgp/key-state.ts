@@ -93,7 +93,7 @@ function holdsAt(statement: Statement, now: Date): boolean {
 /** The statements that decide about the primary key. */
 interface Speakers {
   readonly direct: Statement | null;
-  /** Of user IDs that are not revoked, the newest first. */
+  /** The certifications of user IDs that are not revoked, the newest first. */
   readonly certifications: readonly Statement[];
 }
 
