@@ -18,8 +18,8 @@ export interface AccessLine {
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 /**
- * Without the line feed. Text of others is escaped, so a request cannot make a second line. Tokens are masked: a query may hold
- * one, that of the page a link was on too.
+ * Without the line feed. Text of others is escaped, so a request cannot make a second line. Tokens are masked: the query may
+ * hold one, and so may the query of the referring page.
  */
 export function formatAccessLine(format: 'combined' | 'json', line: AccessLine): string {
   return maskTokens(format === 'json' ? toJson(line) : toCombined(line));

@@ -30,7 +30,7 @@ export interface HandlerOptions {
   readonly isLocal: boolean;
 }
 
-/** Those with paths of their own. */
+/** The routes with paths of their own. */
 export const ROUTES: readonly RouteSpec[] = [
   livez,
   readyz,
@@ -42,7 +42,7 @@ export const ROUTES: readonly RouteSpec[] = [
   uploadBatch,
   importBatch,
 ];
-/** Those of the tree, by what the parsed target is. */
+/** The routes of the tree, by the kind of the parsed target. */
 export const TREE_ROUTES = {
   signature: [signature, putSignature],
   'no-signature': [signature, misplaced],
@@ -102,7 +102,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     const exchange = openExchange(services, req, { ...targetOf(raw), isLocal, startedMs });
     if (exchange.requestId !== null) res.setHeader('X-Request-Id', exchange.requestId);
     if (services.settings().accessLog !== 'off') logAccess(services, req, res, exchange, raw);
-    // ahead of all routes, so that none can be without it
+    // before all routes, so that no route can lack it
     const crossSite = refuseCrossSite(req, services.settings());
     if (crossSite !== null) {
       sendRefusal(req, res, crossSite, startedMs);
@@ -112,7 +112,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     exchanges.set(req, exchange);
     const query = raw.indexOf('?');
     const path = exchange.target.kind === 'own' ? encodeURI(exchange.target.path) : '/';
-    // Express takes the address that it is first given for the original one
+    // Express takes the first address that it is given for the original one
     Object.assign(req, { originalUrl: raw, url: query === -1 ? path : path + raw.slice(query) });
     app(req, res);
   }
@@ -164,7 +164,7 @@ function createApp({ services, isLocal, exchangeOf, failures }: AppParts): expre
   app.use(
     helmet({
       contentSecurityPolicy: { directives: { defaultSrc: ["'none'"] }, useDefaults: false },
-      strictTransportSecurity: false, // whether this host and its neighbours are https only is the operator's to say
+      strictTransportSecurity: false, // the operator decides whether this host and its neighbours are https only
     }),
   );
   for (const [path, specs] of byPath(ROUTES)) app.all(path, adapt(specs, options));

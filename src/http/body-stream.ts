@@ -1,4 +1,4 @@
-// Bodies that are handed on as they come, so that none is in memory whole: of an image's layer, of a backup.
+// Bodies that are handed on as they come, so that none is whole in memory: an image's layer, a backup.
 import {
   announcedLength,
   type BodyRequest,
@@ -10,9 +10,9 @@ import {
 } from './body.ts';
 
 /**
- * The pieces of the body in their order. The client sends no faster than they are taken: while one is in use, at most what
- * node:http has read ahead waits, 64 KiB and a packet. When they are left early, what is left of the body flows on unread.
- * To be iterated once. @throws LookasideError TOO_LARGE, TOO_SLOW, REQUEST_INVALID; ClientGone
+ * The pieces of the body in their order. The client sends no faster than they are taken: while one is in use, only what
+ * node:http has read ahead waits, at most 64 KiB and a packet. When the iteration ends early, the rest of the body flows on
+ * unread. To be iterated once. @throws LookasideError TOO_LARGE, TOO_SLOW, REQUEST_INVALID; ClientGone
  */
 export async function* streamBody(
   request: Omit<BodyRequest, 'holder'>,
@@ -41,15 +41,15 @@ export async function* streamBody(
 }
 
 interface Source {
-  /** Null at the end. @throws what fail() was told; ClientGone */
+  /** Null at the end. @throws the error given to fail(); ClientGone */
   next(): Promise<Buffer | null>;
   /** The next next() throws this. */
   fail(error: Error): void;
-  /** Takes its listeners away. */
+  /** Removes its listeners. */
   leave(): void;
 }
 
-// events and no iterator of the stream: leaving that early would cut the connection, and the answer with it
+// events, not the stream's iterator: leaving that early would cut the connection, and the answer with it
 function readAhead({ req }: Pick<BodyRequest, 'req'>): Source {
   const ahead: Buffer[] = [];
   let failure: Error | null = req.destroyed ? new ClientGone() : null;
@@ -76,7 +76,7 @@ function readAhead({ req }: Pick<BodyRequest, 'req'>): Source {
   req.on('end', end);
   req.on('close', giveUp);
   req.on('error', giveUp);
-  req.pause(); // a listener of `data` lets it flow
+  req.pause(); // adding a `data` listener has made it flow
 
   return {
     fail,

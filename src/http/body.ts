@@ -8,26 +8,26 @@ export interface BodyRequest {
   readonly res: ServerResponse;
   readonly maxBytes: number;
   readonly maxMs: number;
-  /** On whose part of the room. */
+  /** Whose share of the room it takes. */
   readonly holder: Holder;
 }
 
 export interface BodyReader {
   /**
-   * What `use` makes of the whole body: its pieces in their order, none when none was sent. The list is its own, so that
-   * it can drop pieces that it has copied. They keep their room until `use` is done. After a refusal what is left of
+   * What `use` returns for the whole body: its pieces in their order, none when no body was sent. `use` owns the list, so
+   * that it can drop pieces that it has copied. The pieces keep their room until `use` is done. After a refusal the rest of
    * the body flows on unread.
    * @throws LookasideError TOO_LARGE, TOO_SLOW, REQUEST_INVALID, BUSY; ClientGone; whatever `use` throws
    */
   read<T>(request: BodyRequest, use: (pieces: Buffer[]) => Promise<T>): Promise<T>;
 }
 
-/** The client went away ahead of the end of its request: nobody is left to be answered. */
+/** The client went away before the end of its request: nobody is left to answer. */
 export class ClientGone extends Error {}
 
 /**
- * `room`: of all bodies that are being read or used at one time. It is taken as bytes come, so that a slow body holds what
- * it has sent, whatever it announces. A body that finds none is refused at once, and those under way go on.
+ * `room`: the memory of all bodies that are being read or used at one time. A body takes room as its bytes come, so a slow
+ * one holds only what it has sent, whatever it announces. A body that finds no room is refused at once; others go on.
  */
 export function createBodyReader(room: Room): BodyReader {
   return {
@@ -37,7 +37,7 @@ export function createBodyReader(room: Room): BodyReader {
       const announced = announcedLength(req);
       if (announced !== null && announced > maxBytes) throw tooLarge(`${announced} bytes`, maxBytes);
       const claim = room.open(holder);
-      // what cannot fit now is refused ahead of its bytes
+      // a body that cannot fit now is refused before its bytes come
       if (claim.leftBytes() < (announced ?? FIRST_BLOCK_BYTES)) throw busy(claim, room);
       try {
         const mostBytes = announced ?? maxBytes;
@@ -51,7 +51,7 @@ export function createBodyReader(room: Room): BodyReader {
   };
 }
 
-/** The bytes in one, and the pieces dropped. */
+/** All bytes in one buffer; the list of pieces is emptied. */
 export function joinPieces(pieces: Buffer[]): Buffer {
   const whole = Buffer.concat(pieces);
   pieces.length = 0;
@@ -70,21 +70,21 @@ interface Store {
 }
 
 /**
- * Copies what comes into blocks of its own, for which it takes the room. A piece as node:http hands it over weighs a
- * hundred bytes beside its own and keeps its whole packet: a body in chunks of one byte held a hundred times its length.
+ * Copies what comes into blocks of its own and takes room for those. A piece from node:http weighs a hundred bytes more
+ * than its content and keeps its whole packet: a body in chunks of one byte held a hundred times its length.
  */
 function createStore({ claim, mostBytes }: { readonly claim: Claim; readonly mostBytes: number }): Store {
   const blocks: Buffer[] = [];
   let length = 0;
-  /** Of the last block. */
+  /** How many bytes of the last block are in use. */
   let filled = 0;
 
-  /** As large as all before it, within bounds: little of it stays empty. False: there is no room for it. */
+  /** Adds a block as large as all before it, within bounds, so that little stays empty. False: there is no room for it. */
   function grow(): boolean {
     const wanted = Math.min(Math.max(length, FIRST_BLOCK_BYTES), LARGEST_BLOCK_BYTES);
     const sizeBytes = Math.min(wanted, mostBytes - length);
     if (!claim.take(sizeBytes)) return false;
-    blocks.push(Buffer.allocUnsafeSlow(sizeBytes)); // of the pool it would hold 8 KiB
+    blocks.push(Buffer.allocUnsafeSlow(sizeBytes)); // a block from the pool would hold 8 KiB
     filled = 0;
     return true;
   }
@@ -121,7 +121,7 @@ interface Reading {
   readonly noRoom: () => LookasideError;
 }
 
-/** Says so to a client that waits for it, and would else not send its body. */
+/** Sends 100 Continue to a client that does not send its body before that. */
 export function goOn({ req, res }: Pick<BodyRequest, 'req' | 'res'>): void {
   if (/(?:^|\W)100-continue(?:$|\W)/i.test(req.headers.expect ?? '')) res.writeContinue();
 }
@@ -153,7 +153,7 @@ function readAll(
     const finish = () => settle(() => resolve(store.end()));
     const giveUp = () => settle(() => reject(new ClientGone()));
 
-    // events and no iterator: leaving an iterator early would cut the connection, and the answer with it
+    // events, not an iterator: leaving an iterator early would cut the connection, and the answer with it
     req.on('data', take);
     req.on('end', finish);
     req.on('close', giveUp);
@@ -187,7 +187,7 @@ export function requirePlain({ headers }: IncomingMessage): void {
   );
 }
 
-/** In bytes; null of a body in chunks, 0 without a body. node:http has refused what is no number. */
+/** In bytes; null for a body in chunks, 0 without a body. node:http has refused a length that is not a number. */
 export function announcedLength({ headers }: IncomingMessage): number | null {
   const length = headers['content-length'];
   if (length !== undefined) return Number(length);

@@ -5,7 +5,7 @@ import { LookasideError } from '../domain/errors.ts';
 import type { Role, Token } from '../domain/ports.ts';
 
 /**
- * The client's address. X-Forwarded-For is believed from the right, as far as the addresses that wrote it are
+ * The client's address. X-Forwarded-For is read from the right, and believed as long as the addresses that wrote it are
  * trusted. Without an address (a Unix socket) it is `local`.
  */
 export function clientAddress(req: IncomingMessage, trusted: BlockList): string {
@@ -18,22 +18,22 @@ export function clientAddress(req: IncomingMessage, trusted: BlockList): string 
   return address;
 }
 
-/** The parts of a header that proxies write, in their order; none when who has sent the request is no trusted proxy. */
+/** The parts of a header that proxies write, in their order; none when the sender of the request is no trusted proxy. */
 export function forwarded(req: IncomingMessage, name: `x-forwarded-${string}`, trusted: BlockList): string[] {
   const header = req.headers[name];
   if (header === undefined || !isTrusted(trusted, peerOf(req))) return [];
   return (Array.isArray(header) ? header.join(',') : header).split(',').map((part) => part.trim());
 }
 
-/** Who the caller is: the administrator on the Unix socket, the holder of a token, or nobody known. */
+/** Who the caller is: the administrator on the Unix socket, the holder of a token, or somebody unknown. */
 export type Caller =
   | { readonly kind: 'administrator' }
   | { readonly kind: 'token'; readonly token: Token }
   | { readonly kind: 'anonymous'; readonly sent: WorthlessToken | null };
 
-/** A token came that opens nothing. */
+/** A token was sent that gives no access. */
 export type WorthlessToken =
-  /** Perhaps it was revoked: of such the text is not told from any other. */
+  /** Perhaps it was revoked: the text of a revoked token cannot be told from any other text. */
   { readonly kind: 'unknown' } | { readonly kind: 'expired'; readonly token: Token };
 
 /** The token's text from Bearer or as the Basic password with any user; null when none was sent. */

@@ -1,5 +1,5 @@
-// What a page of another site has a browser send is refused. Tokens are taken as Basic too, which browsers remember and send
-// by themselves: such a page would act as whoever is logged in.
+// Refuses what a page of another site makes a browser send. Tokens are also accepted as Basic, which browsers remember and
+// send by themselves, so such a page would act as whoever is logged in.
 import type { IncomingMessage } from 'node:http';
 import { LookasideError } from '../domain/errors.ts';
 import { quoted } from '../domain/text.ts';
@@ -8,10 +8,10 @@ import { isRead } from './exchange.ts';
 import type { HttpSettings } from './services.ts';
 
 /**
- * Null when the request may go on: it changes nothing, or no page of another site has sent it. Browsers alone send these
- * headers, and no page can change them. Either is enough to refuse: Sec-Fetch-Site is not sent to http: but on loopback, and
- * Origin not by every browser. An Origin of `null` is another site's. (A page of ours that posts a form must not have
- * `Referrer-Policy: no-referrer`: its Origin would be `null`.)
+ * Null when the request may go on: it changes nothing, or no page of another site has sent it. Only browsers send these
+ * headers, and no page can change them. Either is enough to refuse: browsers send Sec-Fetch-Site over http: only on loopback,
+ * and not every browser sends Origin. An Origin of `null` counts as another site's. (A page of ours that posts a form must
+ * not have `Referrer-Policy: no-referrer`: its Origin would be `null`.)
  * Sources: Fetch Metadata Request Headers, section 2.4; Fetch, "append a request `Origin` header"
  */
 export function refuseCrossSite(
@@ -48,7 +48,7 @@ function ourOrigins(
   return [...named, ...hosts.flatMap((host) => schemes.map((scheme) => parseOrigin(`${scheme}://${host}`)))];
 }
 
-/** Without TLS of our own and word of a proxy there may be one that ends TLS: then the host alone tells who we are. */
+/** Without our own TLS and without a proxy's header, some proxy may still end TLS: then only the host must match. */
 function schemesOf(req: IncomingMessage, trusted: HttpSettings['trustedProxies']): readonly string[] {
   const told = forwarded(req, 'x-forwarded-proto', trusted);
   if (told.length > 0) return told;
@@ -57,7 +57,7 @@ function schemesOf(req: IncomingMessage, trusted: HttpSettings['trustedProxies']
 
 const ORIGIN = /^https?:\/\/(?:\[[0-9a-f:.]+\]|[^\s/?#@:[\]\\]+)(?::[0-9]{1,5})?$/i;
 
-/** In the one form that equal origins have: small letters, no default port, short IPv6. Null when it is none. */
+/** In the form that all equal origins share: lower case, no default port, short IPv6. Null when it is not an origin. */
 function parseOrigin(text: string): string | null {
   return ORIGIN.test(text) && URL.canParse(text) ? new URL(text).origin : null;
 }

@@ -65,8 +65,8 @@ export function nextHref(next: string): string {
 }
 
 /**
- * The address of the first page as a link on the page at `path`, with a slash at its end. It has no prefix: a proxy may
- * have cut one off that this server does not know.
+ * The address of the first page as a link on the page at `path`, with a slash at its end. The link has no prefix: a proxy
+ * may have cut off one that this server does not know.
  */
 export function topHref(path: string): string {
   return '../'.repeat(path.split('/').length - 2) || './';
@@ -111,7 +111,7 @@ function renderSignature(entry: SignatureEntry): string {
   return `<tr>${cells.join('')}</tr>`;
 }
 
-/** What each state means to who looks at the page. */
+/** What each state means to people who look at the page. */
 const MEANINGS: Record<State, string> = {
   verified: 'good, by a registered key that is valid now',
   unverified: 'not verified yet',
@@ -153,7 +153,7 @@ function classOf(state: State): string {
   return state === 'unverified' || state === 'unknown-key' || state === 'unsupported' ? 'open' : 'wrong';
 }
 
-/** Of a verified signature alone; nobody vouches for what others say. */
+/** Empty unless the signature is verified: nobody vouches for what other signatures say. */
 function renderClaim({ dockerReference, fingerprint, signedAt }: SignatureEntry): string {
   if (dockerReference === null || fingerprint === null) return '';
   const key = `<span title="${escapeHtml(fingerprint)}">by key <code>${escapeHtml(fingerprint.slice(-16))}</code></span>`;

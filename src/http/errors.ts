@@ -1,4 +1,4 @@
-// The only writer of errors: a status for every code, one JSON shape, nothing of our insides.
+// The only writer of errors: a status for every code, one JSON shape, and no internals of the server.
 import { type ErrorCode, isLookasideError } from '../domain/errors.ts';
 import { jsonReply, type Reply, textReply } from './reply.ts';
 
@@ -58,14 +58,17 @@ const STATUS: Record<ErrorCode, number> = {
 const RETRY_AFTER_S = 5;
 const CHALLENGE = 'Basic realm="lookaside"';
 
-/** `{"errors":[{"code","message","detail"}]}`, detail only where there is one. An error that is not ours shows nothing but that it happened. */
+/**
+ * `{"errors":[{"code","message","detail"}]}`, detail only where there is one. An error that is not ours shows nothing but
+ * that it happened.
+ */
 export function renderError(error: unknown): Reply {
   const status = isLookasideError(error) ? STATUS[error.code] : 500;
   const headers = { ...extraHeaders(status), ...retryAfter(error) };
   return jsonReply(status, { errors: [describeError(error)] }, headers);
 }
 
-/** One error as callers are told it. */
+/** One error in the form that callers get. */
 export function describeError(error: unknown) {
   if (!isLookasideError(error))
     return { code: 'INTERNAL', message: 'the server failed at this request; its log says why' };
@@ -88,7 +91,7 @@ function extraHeaders(status: number): Record<string, string> {
   return {};
 }
 
-/** Where the error knows better how long to wait. */
+/** For an error that knows how long to wait. */
 function retryAfter(error: unknown): Record<string, string> {
   const seconds = isLookasideError(error) ? error.detail?.retryAfterSeconds : undefined;
   return typeof seconds === 'number' ? { 'Retry-After': String(seconds) } : {};

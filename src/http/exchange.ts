@@ -15,7 +15,7 @@ export interface Exchange {
   /** In which the target is; null: in none. */
   readonly site: SitePlace | null;
   readonly target: Target;
-  /** From memory; a route that needs a token settles it with the store before anything else. */
+  /** From memory; a route that needs a token first asks the store about one that memory does not know. */
   caller: Caller;
   readonly address: string;
   /** What stands before every path below the site that this client is told. */
@@ -48,7 +48,7 @@ export function identify(services: Services, req: IncomingMessage, isLocal: bool
   return callerWith(services.tokens.peek(text));
 }
 
-/** Asks the store about a token that memory does not know: another process may have made it just now. @throws STORE_UNAVAILABLE */
+/** Asks the store about a token that memory does not know: another process may just have made it. @throws STORE_UNAVAILABLE */
 export async function identifyAgain(
   services: Services,
   req: IncomingMessage,
@@ -99,13 +99,13 @@ export function isRead({ method }: IncomingMessage): boolean {
   return method === 'GET' || method === 'HEAD';
 }
 
-/** The client's own name for the request when it can stand in any log, else one of ours. */
+/** The client's own name for the request when it is safe in any log, else one of ours. */
 function requestIdOf({ headers }: IncomingMessage): string {
   const sent = headers['x-request-id'];
   return typeof sent === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(sent) ? sent : randomUUID();
 }
 
-/** Who asks, for audit events. Only for routes that want a role: nobody is no actor. */
+/** Who asks, for audit events. Only for routes that require a role: an anonymous caller cannot be an actor. */
 export function actorOf({ caller, address, requestId }: Exchange): Actor {
   switch (caller.kind) {
     case 'administrator':
@@ -117,7 +117,7 @@ export function actorOf({ caller, address, requestId }: Exchange): Actor {
   }
 }
 
-/** On whose part of the room the request's body is read. */
+/** Whose share of the room the request's body takes. */
 export function holderOf({ caller, address }: Exchange): Holder {
   const network = networkOf(address);
   switch (caller.kind) {

@@ -1,14 +1,14 @@
-// Failures of requests in the log: each kind once a second, with how many there were. A disk that fails, fails for
-// every request, and a line for each would bury the others.
+// Logs failures of requests: each kind once a second, with how many there were. A disk that fails, fails for every
+// request, and a line for each would bury the others.
 import { isLookasideError } from '../domain/errors.ts';
 import type { Log } from '../domain/ports.ts';
 
 const TOLD_EVERY_MS = 1000;
 
 export interface FailureLog {
-  /** Of a request that was answered with an error; a refusal without a cause is the caller's affair, and not told. */
+  /** A request was answered with an error. A refusal without a cause is the caller's affair and is not logged. */
   failed(error: unknown, route: string): void;
-  /** Of one whose answer was under way, or that had not reached a route. */
+  /** A request failed whose answer had begun, or that had not reached a route. */
   broke(error: unknown, route: string, message: string): void;
 }
 

@@ -1,5 +1,5 @@
-// Multipart forms of signatures. The body is whole before multer sees it, so that a dropped or slow upload is the body
-// reader's affair, and a form is taken as a whole or not at all.
+// Multipart forms of signatures. The body is whole before multer sees it, so the body reader deals with dropped and slow
+// uploads, and a form is accepted as a whole or not at all.
 import type { Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import type { Request, Response } from 'express';
@@ -13,7 +13,7 @@ const PART_NAME = 'signature';
 
 const CLOSING = Buffer.from('--');
 
-// A part over the size of a signature is the service's to refuse: it must not stop the others.
+// The service, not multer, refuses a part that is too large for a signature: it must not stop the others.
 const LIMITS = {
   fileSize: MAX_BATCH_BYTES,
   files: MAX_BATCH_PARTS,
@@ -46,14 +46,14 @@ export interface FormRequest {
   readonly req: Request;
   readonly res: Response;
   readonly boundary: string;
-  /** The whole body, which is emptied on the way: the parts are copies. */
+  /** The whole body. The list is emptied on the way: the parts are copies. */
   readonly pieces: Buffer[];
 }
 
 /** The parts in their order: all of them, or none. @throws LookasideError REQUEST_INVALID, TOO_LARGE */
 export type ParseForm = (request: FormRequest) => Promise<readonly BatchPart[]>;
 
-// As multer's memoryStorage, but for parts that are too large whatever the settings are: of those nobody needs the rest.
+// As multer's memoryStorage, but it drops the rest of a part that is too large under any settings: nobody needs that.
 const storage: multer.StorageEngine = {
   _handleFile(_req, { stream }, done) {
     const pieces: Buffer[] = [];
@@ -69,7 +69,7 @@ const storage: multer.StorageEngine = {
   },
 };
 
-/** Takes one form apart at a time: meanwhile most of it is in memory twice. */
+/** Parses one form at a time: meanwhile most of it is in memory twice. */
 export function createFormParser(): ParseForm {
   const turns = createTurns();
   return (request) => turns.take('form', () => parseForm(request));
@@ -81,7 +81,7 @@ async function parseForm({ req, res, boundary, pieces }: FormRequest): Promise<r
   const files = Array.isArray(req.files) ? req.files : [];
   const sent = delimiters.count;
   if (sent === 0) throw invalid(`the form has no parts; wanted up to ${MAX_BATCH_PARTS} named ${PART_NAME}`);
-  // the parser passes over in silence what it makes nothing of
+  // the parser silently skips parts that it cannot use
   if (files.length !== sent) {
     throw invalid(
       `${sent - files.length} of the form's ${sent} parts are no files; each needs Content-Disposition: form-data; name="${PART_NAME}"; filename="…"`,
@@ -131,12 +131,12 @@ async function feed(parser: Writable, pieces: Iterable<Buffer>, isSettled: () =>
   }
 }
 
-/** Counts delimiters ahead of the closing one. The parser takes any that begins a line, and so does this. */
+/** Counts the delimiters before the closing one. Like the parser, it accepts any that begins a line. */
 function createDelimiterCounter(boundary: string) {
   const delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1');
   let isClosed = false;
   let count = 0;
-  // the end of what has passed, as far as a delimiter with the two bytes behind it may go on in the next piece
+  // the end of what has passed: a delimiter, or the two bytes after it, may go on in the next piece
   let rest: Buffer = Buffer.from('\r\n');
 
   return {
@@ -163,7 +163,7 @@ function createDelimiterCounter(boundary: string) {
 
 function refusalOf(error: unknown): LookasideError {
   if (error instanceof multer.MulterError) {
-    // its types do not know all of its codes
+    // multer's types lack some of its codes
     switch (error.code as string) {
       case 'LIMIT_FILE_COUNT':
       case 'LIMIT_PART_COUNT':

@@ -1,9 +1,9 @@
-// What is refused before anything else looks at a request.
+// Refuses malformed requests before anything else looks at them.
 import type { IncomingMessage } from 'node:http';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_HEADER_LINES } from '../domain/limits.ts';
 
-/** Null when the request may go on. A target that is too long names nothing and is a 404 further on. */
+/** Null when the request may go on. A target that is too long names nothing and becomes a 404 later. */
 export function refuse(req: IncomingMessage): LookasideError | null {
   const { rawHeaders } = req; // names and values in turn
   if (rawHeaders.length > 2 * MAX_HEADER_LINES) {
@@ -12,7 +12,7 @@ export function refuse(req: IncomingMessage): LookasideError | null {
       `the request has more than ${MAX_HEADER_LINES} header lines; send fewer`,
     );
   }
-  // the parser takes 0.9 and 2.0 as well, which are other protocols
+  // the parser accepts 0.9 and 2.0 as well, which are other protocols
   if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0') {
     return new LookasideError(
       'REQUEST_INVALID',
@@ -23,7 +23,7 @@ export function refuse(req: IncomingMessage): LookasideError | null {
   for (let line = 0; line < rawHeaders.length; line += 2) {
     if (rawHeaders[line]?.toLowerCase() === 'host') hosts += 1;
   }
-  // Node keeps the first of two Host lines in silence, a proxy before us perhaps the last
+  // Node.js silently keeps the first of two Host lines; a proxy in front of us may keep the last
   if (hosts > 1) return new LookasideError('REQUEST_INVALID', 'the request has several Host lines; send one');
   return null;
 }

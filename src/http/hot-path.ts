@@ -1,4 +1,4 @@
-// Reads answered ahead of Express, from memory alone: most of all traffic is one of these, half of it a 404.
+// Reads that are answered before Express, from memory alone. Most of all traffic is such reads, and half of them are 404s.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SignatureSet } from '../domain/ports.ts';
 import { countRequest, type Exchange, isRead, recordRead } from './exchange.ts';
@@ -6,7 +6,7 @@ import { sendReply } from './reply.ts';
 import type { Services } from './services.ts';
 import { NOT_THERE, signatureReply } from './signature-reply.ts';
 
-/** The name of this route in metrics: the same as that of the slower way, which gives the same answers. */
+/** The name of this route in metrics. The slower way, which gives the same answers, has the same name. */
 export const SIGNATURE_ROUTE = 'signature';
 
 /** True when answered. False: the set is not in memory or not fresh, or the request needs more than a look-up. */

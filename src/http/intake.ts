@@ -1,4 +1,4 @@
-// What takes in bodies and slows callers down. One for all listeners of a process: the memory is the same.
+// What reads bodies and slows callers down. All listeners of a process share one, because they share the memory.
 import {
   MAX_BATCH_BYTES,
   MAX_BODY_BYTES_IN_FLIGHT,
@@ -13,7 +13,7 @@ import { createWrongTokens, type WrongTokens } from './wrong-tokens.ts';
 
 export interface Intake {
   readonly bodies: BodyReader;
-  /** Of the Unix socket: what the network sends takes no room from the administrator. */
+  /** For the Unix socket: what the network sends takes no room from the administrator. */
   readonly localBodies: BodyReader;
   readonly parseForm: ParseForm;
   readonly wrongTokens: WrongTokens;
@@ -21,7 +21,7 @@ export interface Intake {
 }
 
 export function createIntake({ monotonicMs }: Pick<Clock, 'monotonicMs'>): Intake {
-  // the parser copies one form at a time
+  // the rest is for the form parser, which copies one form at a time
   const room = createSharedRoom(MAX_BODY_BYTES_IN_FLIGHT - MAX_BATCH_BYTES);
   return {
     bodies: createBodyReader(room),

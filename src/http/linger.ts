@@ -1,15 +1,15 @@
-// The end of a connection whose client may still be sending: closing it with bytes unread would reset it, and the client
-// could lose the answer (RFC 9112 section 9.6).
+// Ends a connection whose client may still be sending: closing it with unread bytes would reset it, and the client could
+// lose the answer (RFC 9112 section 9.6).
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 
-// enough for whoever sends a whole batch before it reads the answer
+// enough for a client that sends a whole batch before it reads the answer
 const LINGER_BYTES = 64 * 1024 * 1024;
 const LINGER_MS = 4000;
 
 /**
- * Ends our side of the connection, drops what still comes out of `rest`, which is the socket or what is read of it, and
- * closes when that ends, or after 64 MiB or 4 s.
+ * Ends our side of the connection, drops what still comes from `rest`, which is the socket or a request that is read from
+ * it, and closes the connection when that ends, or after 64 MiB or 4 s.
  */
 export function linger(socket: Socket, rest: Readable): void {
   if (socket.destroyed) return;

@@ -24,13 +24,13 @@ export interface Listener {
   readonly port: number;
   /** New connections get the new certificate. @throws when the files do not fit together */
   setTls(tls: TlsFiles): void;
-  /** Takes no more connections; resolves when the last one is closed. Idle ones may send one more request for a second. */
+  /** Accepts no more connections; resolves when the last one is closed. For a second, idle ones may send one more request. */
   drain(): Promise<void>;
   /** Closes what is still open. */
   abort(): void;
 }
 
-// A server that hangs is worse to clients than one that is down: they have no timeout of their own.
+// A server that hangs is worse for clients than one that is down: they have no timeout of their own.
 const LIMITS = {
   headersTimeout: 5000,
   requestTimeout: 0, // each route says how long its body may take
@@ -40,18 +40,18 @@ const LIMITS = {
 const IDLE_SOCKET_MS = 30_000;
 const IDLE_GRACE_MS = 1000;
 
-/** A client that has something to read, and reads less than this within that time, is let go. */
+/** A client that has something to read, and reads less than SLOWEST_BYTES within SLOWEST_MS, is cut off. */
 const SLOWEST_BYTES = 32 * 1024;
 const SLOWEST_MS = 10_000;
 const SLOW_READERS_CHECK_MS = 1000;
 
 /**
- * Requests that may wait on one connection for the answers ahead of them. Clients of signatures send one at a time. Node.js
- * goes on reading while they wait, and each takes some kilobytes: one connection could fill the memory.
+ * How many requests may wait on one connection for earlier answers. Clients of signatures send one at a time. Node.js goes
+ * on reading while requests wait, and each takes some kilobytes: one connection could fill the memory.
  */
 const MOST_WAITING = 50;
 
-/** Connections that wait to be taken, between two processes too. */
+/** How many connections may wait to be accepted, also while one process replaces another. */
 const BACKLOG = 1024;
 
 export interface ListenOptions {
@@ -62,15 +62,15 @@ export interface ListenOptions {
   readonly tls: TlsFiles | null;
   /** A client spoke HTTP where TLS is wanted. */
   readonly onPlainHttp?: (address: string) => void;
-  /** After how long without a byte either way a connection is closed, unless an answer is owed on it. Default 30 s. */
+  /** A connection with no byte either way for this long is closed, unless we owe an answer on it. Default 30 s. */
   readonly idleMs?: number;
-  /** Within how long a client has to read 32 KiB, or all that there is for it. Default 10 s. */
+  /** Within this time a client has to read 32 KiB, or all that there is for it. Default 10 s. */
   readonly slowestMs?: number;
 }
 
 /**
- * A request that waits to be told to go on (`Expect: 100-continue`) goes to the handler like any other: what reads the
- * body says so. @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL
+ * A request that waits for 100 Continue (`Expect: 100-continue`) goes to the handler like any other: the code that reads
+ * the body sends it. @throws the system's error: EADDRINUSE, EACCES, EADDRNOTAVAIL
  */
 export async function listen({ host, port, ...options }: ListenOptions): Promise<Listener> {
   const server = createServer(options);
@@ -80,11 +80,14 @@ export async function listen({ host, port, ...options }: ListenOptions): Promise
 }
 
 export interface AdoptOptions extends Omit<ListenOptions, 'host' | 'port'> {
-  /** Of a socket that whoever started this process has bound, and keeps when we close ours. */
+  /** A socket that the process that started us has bound. It keeps its own when we close ours. */
   readonly fd: number;
 }
 
-/** As listen(), on a socket that was passed to this process. @throws the system's error; EINVAL when it is no TCP socket to listen on */
+/**
+ * As listen(), on a socket that was passed to this process.
+ * @throws the system's error; EINVAL when it is not a TCP socket to listen on
+ */
 export async function adopt({ fd, ...options }: AdoptOptions): Promise<Listener> {
   const server = createServer(options);
   await settled(server, () => server.listen({ fd }, BACKLOG));
@@ -116,12 +119,12 @@ function createServer({
   return server;
 }
 
-/** The latest request of a connection that a handler has begun with, and its answer; null ahead of the first. */
+/** The latest request of a connection that the handler has begun to handle, and its answer; null before the first. */
 type BegunOn = (socket: Socket) => { readonly req: IncomingMessage; readonly res: ServerResponse } | null;
 
 /**
- * One request of a connection at a time. Node.js hands over at once all that came in one packet, some hundreds, and each
- * would have its answer in memory until the ones before it are read. A connection on which too many wait is cut.
+ * Handles one request of a connection at a time. Node.js hands over all requests of one packet at once, some hundreds, and
+ * each would keep its answer in memory until those before it are read. A connection with too many waiting ones is cut.
  */
 function inTurn(handle: RequestListener): { readonly handler: RequestListener; readonly begunOn: BegunOn } {
   const latest = new WeakMap<Socket, ServerResponse>();
@@ -143,14 +146,14 @@ function inTurn(handle: RequestListener): { readonly handler: RequestListener; r
     }
     before.once('close', () => {
       waiting.set(socket, (waiting.get(socket) ?? 0) - 1);
-      // behind the last answer of a connection nothing is done any more: RFC 9112 section 9.6
+      // after the last answer of a connection no more requests are handled: RFC 9112 section 9.6
       if (socket.writable) begin(req, res);
     });
   }
   return {
     handler(req, res) {
       const { socket } = req;
-      if (socket.destroyed) return; // the rest of the packet that was too much
+      if (socket.destroyed) return; // the rest of a packet with too many requests
       const before = latest.get(socket);
       latest.set(socket, res);
       if (before === undefined || before.closed) begin(req, res);
@@ -160,12 +163,12 @@ function inTurn(handle: RequestListener): { readonly handler: RequestListener; r
   };
 }
 
-/** What a parser's listener returns for a connection that is another protocol's from here on. */
+/** What a parser's listener returns for a connection that speaks another protocol from here on. */
 const NO_MORE_REQUESTS = 2;
 
 /**
- * Else Node.js makes a request, an answer and an error of each that came in the same packet, some thousands. It has no
- * documented way to that; where this one is gone, the connection is cut as well, for seventy times the processor time.
+ * Without this, Node.js makes a request, an answer and an error for each request in the same packet, some thousands. This
+ * way is not documented; if it disappears, the connection is still cut, for seventy times the processor time.
  */
 function parseNoMore(socket: Socket & { readonly parser?: { onIncoming: unknown } | null }): void {
   if (socket.parser) socket.parser.onIncoming = () => NO_MORE_REQUESTS;
@@ -186,7 +189,7 @@ function toListener(server: Server, host: string, tls: TlsFiles | null): Listene
   };
 }
 
-/** Leaves alone whom we keep waiting: a batch of uploads, or the next piece of a stream, may take longer than that. */
+/** Spares connections that wait for us: a batch of uploads, or the next piece of a stream, may take longer than that. */
 function closeIdle(server: Server, idleMs: number, begunOn: BegunOn): void {
   server.setTimeout(idleMs, (socket) => {
     const begun = begunOn(socket);
@@ -201,7 +204,7 @@ interface Reading {
   readonly takenBytes: number;
 }
 
-/** A few bytes now and then would keep a connection from being idle for ever. */
+/** A client that reads a few bytes now and then is never idle, and could keep a connection for ever. */
 function closeSlowReaders(server: Server, slowestMs: number): void {
   const readings = new Map<Socket, Reading | null>();
   server.on('connection', (socket: Socket) => {
@@ -223,13 +226,13 @@ function closeSlowReaders(server: Server, slowestMs: number): void {
   server.once('close', () => clearInterval(timer));
 }
 
-/** On a Unix socket that only its owner may open. */
+/** Listens on a Unix socket that only its owner may open. */
 export async function listenOnSocket(handleAny: RequestListener, path: string): Promise<Listener> {
   const { handler, begunOn } = inTurn(handleAny);
   const server = createHttpServer(LIMITS, handler);
   server.on('checkContinue', handler);
   answerUnparsed(server, begunOn);
-  // the socket is made within the call, so that no other file meets this mask
+  // the socket is made within the call, so that this mask applies to no other file
   const mask = process.umask(0o177);
   let listening: Promise<void>;
   try {
@@ -278,8 +281,8 @@ function settled(server: Server, begin: () => void): Promise<void> {
 }
 
 /**
- * http.Server.close() cuts idle keep-alive connections at once, since Node 19, and with them the requests that are
- * on their way; closing only the listener and letting "Connection: close" end each connection loses none.
+ * Since Node 19, http.Server.close() cuts idle keep-alive connections at once, and with them requests that are on their
+ * way. Closing only the listener and letting "Connection: close" end each connection loses no request.
  */
 async function drain(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => {

@@ -1,4 +1,4 @@
-// What Prometheus may ask. Never a digest, repository or address as a label.
+// The metrics for Prometheus. A digest, repository or address is never a label.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { ErrorCode } from '../domain/errors.ts';
 
@@ -19,7 +19,7 @@ export interface SiteSource {
   readonly name: string;
   readonly problems: () => ReadonlyMap<string, number>;
   readonly damaged: () => number;
-  /** Null while the index is being made anew: the last known numbers stand. */
+  /** Null while the index is being rebuilt: the last known numbers stay. */
   readonly counts: () => Promise<{ images: number; signatures: number } | null>;
 }
 
@@ -44,7 +44,7 @@ export interface Metrics {
 
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST', 'DELETE']);
 
-/** Gauges of prom-client that end as counters do, which checkers refuse: sums of gauges that stay. */
+/** Gauges of prom-client with names of counters, which checkers refuse. They are sums of other gauges, which stay. */
 const MISNAMED = [
   'nodejs_active_handles_total',
   'nodejs_active_requests_total',
@@ -164,7 +164,7 @@ export function createMetrics(source: MetricsSource): Metrics {
     });
   }
 
-  /** `value` only grows, or begins anew at 0. */
+  /** `value` only grows, or starts again at 0. */
   function counter(name: string, help: string, value: () => number): void {
     new Counter({
       name,

@@ -1,9 +1,9 @@
-// Parameters and bodies of requests held against their schema, and refusals that say what was found and expected.
+// Checks parameters and bodies of requests against their schemas. Refusals say what was found and what was expected.
 import type { z } from 'zod';
 import { LookasideError } from '../domain/errors.ts';
 import { quoted } from '../domain/text.ts';
 
-/** What a part of a schema says when it is not met; what was found is put before it. */
+/** The message of a part of a schema that is not met; parse() puts what was found before it. */
 export function expected(what: string): { readonly error: string } {
   return { error: `expected ${what}` };
 }

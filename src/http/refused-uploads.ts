@@ -1,5 +1,5 @@
-// Refused uploads by token: after a thousand in a minute its uploads are told to slow down. Each costs a verification and
-// counts in the audit log, so nobody may send them as fast as he can.
+// Counts refused uploads by token: after a thousand in a minute, the token's uploads are told to slow down. Each costs a
+// verification and counts in the audit log, so nobody may send them as fast as they can.
 import { LRUCache } from 'lru-cache';
 import { LookasideError } from '../domain/errors.ts';
 import type { Caller } from './client.ts';
@@ -7,11 +7,11 @@ import type { Caller } from './client.ts';
 export interface RefusedUploads {
   /** @throws LookasideError SLOW_DOWN when too many of the caller's were refused; never for the administrator */
   check(caller: Caller): void;
-  /** Notes that so many more were refused. */
+  /** Notes that `refused` more uploads were refused. */
   note(caller: Caller, refused: number): void;
 }
 
-/** So that the first push of a folder with some thousand bad files is told of each within minutes. */
+/** With this, the first push of a folder with some thousand bad files gets all its refusals within minutes. */
 const MAX_PER_MINUTE = 1000;
 const MINUTE_MS = 60_000;
 const MAX_TOKENS = 10_000;
@@ -24,7 +24,7 @@ interface Counted {
 export function createRefusedUploads(monotonicMs: () => number): RefusedUploads {
   const counts = new LRUCache<string, Counted>({ max: MAX_TOKENS });
 
-  /** What was too much, as by many requests at once, is carried into the minutes that follow. */
+  /** What went over the limit, as by many requests at once, is carried into the minutes that follow. */
   function countOf(token: string): Counted {
     const nowMs = monotonicMs();
     const { sinceMs, refused } = counts.get(token) ?? { sinceMs: nowMs, refused: 0 };

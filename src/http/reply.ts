@@ -14,7 +14,7 @@ export interface Reply {
   readonly body: Uint8Array | string | AsyncIterable<Uint8Array | string> | null;
 }
 
-/** As nginx counts and logs a request whose client went away ahead of the answer. */
+/** The status under which nginx counts and logs a request whose client went away before the answer. */
 export const CLIENT_GONE_STATUS = 499;
 
 export function textReply(status: number, text: string, headers: Reply['headers'] = {}): Reply {
@@ -31,7 +31,7 @@ export function textReply(status: number, text: string, headers: Reply['headers'
   };
 }
 
-/** Control and format characters of other people's text are escaped: answers are read on terminals too. */
+/** Escapes control and format characters, which text by others may hold: answers are read on terminals too. */
 export function jsonReply(status: number, value: unknown, headers: Reply['headers'] = {}): Reply {
   return textReply(status, `${escapeJson(JSON.stringify(value))}\n`, {
     'Content-Type': 'application/json',
@@ -57,7 +57,7 @@ async function* toLines(values: AsyncIterable<unknown>): AsyncGenerator<string> 
   for await (const value of values) yield `${escapeJson(JSON.stringify(value))}\n`;
 }
 
-// Node does not tell the headers that were handed to writeHead
+// Node.js gives no access to the headers that were passed to writeHead
 const announced = new WeakMap<ServerResponse, number>();
 
 /** The length of the body as the answer announced it; 0 without one and for a stream. */
@@ -65,11 +65,11 @@ export function announcedBytes(res: ServerResponse): number {
   return announced.get(res) ?? 0;
 }
 
-/** Writes the reply. The body of a HEAD request is left out by node:http; its headers are those of GET. */
+/** Writes the reply. For a HEAD request node:http leaves out the body; the headers are those of GET. */
 export async function writeReply(req: IncomingMessage, res: ServerResponse, reply: Reply): Promise<void> {
-  // a short body came with its head, and is parsed in this turn; of a read nobody waits for one
+  // a short body came with its head and is parsed in this turn of the event loop; for a read nobody waits for a body
   if (hasUnread(req) && !isRead(req)) await setImmediate();
-  // else it would have to be drained before the connection could serve again
+  // an unread body would have to be drained before the connection could serve again
   const isUnread = hasUnread(req);
   if (isUnread) res.setHeader('Connection', 'close');
   announced.set(res, Number(reply.headers['Content-Length'] ?? 0));
@@ -99,7 +99,7 @@ async function* ofLength(wanted: number, body: AsyncIterable<Uint8Array | string
   if (length !== wanted) throw new Error(`the answer has ${length} bytes where ${wanted} were announced`);
 }
 
-// how much of an answer a client has taken shows by pieces alone
+// only an answer in pieces shows how much of it a client has taken
 const PIECE_BYTES = 16 * 1024;
 
 function* inPieces(body: string | Uint8Array): Generator<Uint8Array> {
@@ -111,7 +111,7 @@ function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array 
   return typeof body === 'string' || body instanceof Uint8Array;
 }
 
-/** As writeReply, for callers that have nobody to tell: a reply that cannot be written ends the connection. */
+/** As writeReply, for callers that can do nothing about a failure: a reply that cannot be written ends the connection. */
 export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Reply): void {
   writeReply(req, res, reply).catch(() => res.destroy());
 }

@@ -23,13 +23,13 @@ export interface RouteRequest {
   readonly exchange: Exchange;
   readonly query: URLSearchParams;
   readonly params: Readonly<Record<string, string>>;
-  /** Of a `json` body, which is application/json: parsed; null when none was sent. */
+  /** A `json` body (application/json), parsed; null when none was sent. */
   readonly body: unknown;
-  /** Of a `bytes` body; empty when none was sent. */
+  /** A `bytes` body; empty when none was sent. */
   readonly bytes: Uint8Array;
-  /** Of a `multipart` body: all of them, at least one. */
+  /** All parts of a `multipart` body, at least one. */
   readonly parts: readonly BatchPart[];
-  /** Of a `stream` body: its pieces as they come, to be iterated once. Empty for every other. */
+  /** The pieces of a `stream` body as they come, to be iterated once. Empty for every other body. */
   readonly stream: AsyncIterable<Uint8Array>;
 }
 
@@ -41,19 +41,19 @@ export interface RouteSpec {
   /** For Express; null for routes that are chosen by the parsed target. */
   readonly path: string | null;
   readonly methods: readonly string[];
-  /** What a refused method is told to use instead; `methods` when left out. */
+  /** The methods that a refusal names instead of the sent one. Default `methods`. */
   readonly allow?: readonly string[];
-  /** `open`: anyone. `reader`: anyone, on a closed site any token. Else a token of one of these roles. */
+  /** `open`: anyone. `reader`: anyone; on a closed site, any token. A list: a token of one of these roles. */
   readonly roles: 'open' | 'reader' | readonly Role[];
   readonly body: 'none' | 'json' | 'bytes' | 'multipart' | 'stream';
   /** The largest body. */
   readonly bodyBytes: number | ((settings: HttpSettings) => number);
-  /** From the request's head to the last byte of its body. */
+  /** The most time from the request's head to the last byte of its body. */
   readonly bodyMs: number;
-  /** Who was refused too many uploads is told to slow down ahead of the body. */
+  /** A caller with too many refused uploads is told to slow down before the body is read. */
   readonly isUpload?: true;
   readonly route: Route;
-  /** How a failure is told; JSON unless the route's clients know better. */
+  /** How a failure is written. Default JSON; the clients of some routes need another form. */
   readonly renderError?: (error: unknown) => Reply;
 }
 
@@ -69,12 +69,12 @@ export interface AdaptOptions {
   readonly refusedUploads: RefusedUploads;
 }
 
-/** The Express handler of one path: of `specs` the first that takes the method answers. */
+/** The Express handler of one path: the first of `specs` that takes the method answers. */
 export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: AdaptOptions): RequestHandler {
   const { services, failures } = options;
   const allowed = [...new Set(specs.flatMap(({ methods, allow = methods }) => allow))];
 
-  /** Null when nobody is left to be answered. */
+  /** Null when the client is gone. */
   async function answer(req: Request, res: Response, spec: RouteSpec): Promise<Reply | null> {
     try {
       return await take({ req, res, spec, allowed }, options);
@@ -95,7 +95,7 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
       if (reply === null) res.destroy();
       else await writeReply(req, res, reply);
     } catch (error) {
-      // the answer is under way: all that is left is to cut it short, so that nobody takes it for whole
+      // the answer has begun: it can only be cut short, so that nobody takes it for whole
       failures.broke(error, spec.name, 'answers were cut short');
       res.destroy();
     }
@@ -130,7 +130,7 @@ const NOTHING: AsyncIterable<Uint8Array> = { async *[Symbol.asyncIterator]() {} 
 
 const NO_CONTENT: Content = { body: null, bytes: new Uint8Array(0), parts: [], stream: NOTHING };
 
-/** What `act` makes of the request's body, read as the route wants it. */
+/** What `act` returns for the request's body, which is read as the route wants it. */
 async function withContent(
   { req, res, spec, exchange }: Omit<Taken, 'allowed'> & Pick<RouteRequest, 'exchange'>,
   { services, bodies, parseForm }: AdaptOptions,
@@ -173,7 +173,7 @@ function notAllowed(error: LookasideError, allowed: readonly string[]): Reply {
 }
 
 function isWrongTokenOnWrite(req: IncomingMessage, { roles }: RouteSpec, { caller }: Exchange): boolean {
-  // an expired one is no guess, and who has it is to be told that it expired, however often it is sent
+  // an expired token is not a guess: its holder is told that it expired, however often it is sent
   const isUnknown = caller.kind === 'anonymous' && caller.sent?.kind === 'unknown';
   return !isRead(req) && roles !== 'open' && isUnknown;
 }
@@ -200,7 +200,8 @@ function parseParams(raw: unknown): Readonly<Record<string, string>> {
 }
 
 /**
- * A form of another site can send JSON as text/plain, but not as what it is. @throws LookasideError CONTENT_TYPE_UNSUPPORTED
+ * A form on another site can send JSON as text/plain, but not as application/json.
+ * @throws LookasideError CONTENT_TYPE_UNSUPPORTED
  */
 function requireJson(req: IncomingMessage): void {
   const type = req.headers['content-type'];

@@ -1,4 +1,4 @@
-// What the routes are built over. One object, made by the caller; a route takes from it what it names.
+// What the routes need. The caller makes one object, and each route takes from it what it names.
 import type { BlockList } from 'node:net';
 import type { Clock, Log } from '../domain/ports.ts';
 import type { SitePlace } from '../domain/site.ts';
@@ -53,7 +53,7 @@ export interface About {
 
 export interface HttpSettings {
   readonly prefix: string;
-  /** What browsers and clients call this server; null when nobody has said. */
+  /** The URL by which browsers and clients reach this server; null when none is set. */
   readonly publicUrl: string | null;
   readonly read: 'anonymous' | 'token';
   readonly listing: boolean;

@@ -8,7 +8,7 @@ export const NOT_THERE: Reply = textReply(404, 'not found: no signature has this
 
 type Headers = Reply['headers'];
 
-// the entry is never changed, so what it says of itself is made once
+// an entry never changes, so its headers are made once
 const madeHeaders = new WeakMap<SetEntry, { readonly full: Headers; readonly unchanged: Headers }>();
 
 /** 200 with the bytes, or 304 when the client already has them. Range is ignored, as RFC 9110 allows. */

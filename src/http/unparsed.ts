@@ -1,4 +1,4 @@
-// What node:http could make no request of: told like any other refusal, and in a way that the client gets to read.
+// Answers what node:http could not parse as a request: like any other refusal, and so that the client gets to read it.
 import { type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { LookasideError, systemCode } from '../domain/errors.ts';
@@ -6,8 +6,8 @@ import { renderError } from './errors.ts';
 import { linger } from './linger.ts';
 
 /**
- * In the place of Node's own answers, which have no text and are lost to a client that is still sending. `begunOn`: the
- * latest answer on a connection that was begun with.
+ * Replaces Node's own answers, which have no text, and which a client that is still sending loses. `begunOn`: the latest
+ * answer of a connection whose request the handler has begun to handle.
  */
 export function answerUnparsed(
   server: Server,
@@ -16,8 +16,8 @@ export function answerUnparsed(
   const refused = new WeakSet<Socket>();
   server.on('clientError', (error: Error, stream) => {
     const socket = stream as Socket; // of an HTTP server over TCP, TLS or a Unix socket
-    if (refused.has(socket)) return; // what the parser says of the remains
-    // behind a request that asked to close: nothing more is a request, and the answer that is owed is not to be replaced
+    if (refused.has(socket)) return; // an error of the parser about what follows
+    // after a request that asked to close, nothing more is a request, and the answer that is owed must not be replaced
     // (RFC 9112 section 9.6)
     if (systemCode(error) === 'HPE_CLOSED_CONNECTION') return;
     const before = begunOn(socket)?.res;
@@ -30,7 +30,7 @@ export function answerUnparsed(
     const refusal = refusalOf(error);
     socket.write(answerText(refusal));
     if (refusal.code === 'TOO_SLOW') {
-      socket.destroySoon(); // whom we have waited for is not waited for again
+      socket.destroySoon(); // we have already waited for this client
       return;
     }
     socket.removeAllListeners('data'); // the parser's
@@ -38,12 +38,12 @@ export function answerUnparsed(
   });
 }
 
-/** What stands below a socket of TLS. Undocumented: where it is gone, the connection is cut as Node.js cuts it. */
+/** The socket below a TLS socket. Undocumented: if it disappears, the connection is cut as Node.js cuts it. */
 interface Wrapping {
   readonly _parent?: Socket | null;
 }
 
-/** In the place of a connection that is reset, which tells nobody that only the `s` of https is missing. */
+/** Answers instead of a reset connection, which does not say that only the `s` of https is missing. */
 export function answerPlainHttp(server: Server, onPlainHttp: (address: string) => void): void {
   server.on('tlsClientError', (error: Error, stream: Socket & Wrapping) => {
     if (systemCode(error) !== 'ERR_SSL_HTTP_REQUEST') return;

@@ -1,5 +1,5 @@
-// Wrong tokens by address: after ten in a minute further ones are told to slow down. A right token never comes here,
-// so that nobody behind the same address can lock a signer out.
+// Counts wrong tokens by address: after ten in a minute, whoever sends more is told to slow down. A right token never
+// comes here, so that nobody behind the same address can lock a signer out.
 import { LRUCache } from 'lru-cache';
 import { LookasideError } from '../domain/errors.ts';
 import { networkOf } from '../domain/network.ts';

@@ -1,4 +1,4 @@
-// What the CLI asks of a running server, and an administrator's token may too.
+// What the CLI asks of a running server. Whoever has an administrator's token may ask it too.
 import { z } from 'zod';
 import type { Administration } from '../../domain/administration.ts';
 import { isLookasideError } from '../../domain/errors.ts';
@@ -62,7 +62,7 @@ const tokenRequest = z.strictObject(
   expected('{"name":…,"role":…,"lifeMs":…}'),
 );
 
-/** What these routes and those of keys and imports ask, as the caller. */
+/** The administration that these routes and those of keys and imports ask, in the caller's name. */
 export function administrationFor(services: Services, exchange: Exchange): Administration {
   return createAdministration(services, actorOf(exchange));
 }

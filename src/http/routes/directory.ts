@@ -19,13 +19,13 @@ async function serveDirectory(services: Services, { req, exchange, query }: Rout
   const page = listing ? await findPage(services, exchange, query.get('after')) : hiddenPage(exchange.target);
   if (page === null) return NOT_THERE;
   const vary = { Vary: 'Accept' };
-  // Express lends the header's grammar; without a wish, people get the page
+  // Express parses the Accept header; a client without a preference gets the page for people
   if ((req as Request).accepts(['html', 'json']) === 'json') {
     const next = page.next === null ? null : nextHref(page.next);
     return jsonReply(200, { path: page.path, entries: page.entries, next }, vary);
   }
   const note = listing ? 'No signature has been stored here yet.' : 'Listing is switched off on this server.';
-  // what a browser takes for folders: `//` are two slashes to it
+  // a browser counts folders in the path as it was sent: `//` are two slashes to it
   const isAsWritten = slashesOf((req as Request).originalUrl) === slashesOf(prefix + page.path);
   const top = isAsWritten ? topHref(page.path) : `${prefix}/`;
   return textReply(200, renderDirectoryPage(page, top, note), {

@@ -18,13 +18,13 @@ export const keys: readonly RouteSpec[] = [
     path: '/api/v1/keys',
     methods: ['POST'],
     roles: ['admin'],
-    body: 'bytes', // of whatever type the client calls it
+    body: 'bytes', // whatever Content-Type the client sends
     bodyBytes: MAX_CERTIFICATES_BYTES,
     bodyMs: 25_000,
     route: addKeys,
   },
   {
-    // a POST, as names may be too many for a target; it changes nothing
+    // a POST, because the names may be too many for a target; it changes nothing
     name: 'keys',
     path: '/api/v1/keys/export',
     methods: ['POST'],

@@ -1,4 +1,4 @@
-// signature-N, when memory alone could not answer.
+// Reads of signature-N that memory alone could not answer.
 import { renderSignatureError } from '../errors.ts';
 import { recordRead } from '../exchange.ts';
 import { SIGNATURE_ROUTE } from '../hot-path.ts';

@@ -1,4 +1,4 @@
-// Uploads: one signature at its number or behind the last one, or a form of many.
+// Uploads: one signature at its number or after the last one, or a form of many.
 import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { DEFAULT_SITE, imageFolder } from '../../domain/image.ts';
 import { MAX_BATCH_BYTES, MAX_REMAPS_ASKED } from '../../domain/limits.ts';
@@ -38,7 +38,7 @@ export const uploadBatch: RouteSpec = {
   route: batch,
 };
 
-/** What is sent to a place that can hold no signature. */
+/** For uploads to a place that can hold no signature. */
 export const misplaced: RouteSpec = {
   ...NO_BODY,
   name: 'upload',
