@@ -1,4 +1,4 @@
-// The folder of a backup. A new one is made beside an older one and takes its place by the rename of backup.json.
+// The folder of a backup. A new backup is made beside an older one and replaces it by the rename of backup.json.
 import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { createReadStream, promises as fs } from 'node:fs';
 import { join } from 'node:path';
@@ -17,11 +17,11 @@ import { LookasideError, systemCode } from '../domain/errors.ts';
 import { onDisk, openTreeCopy, sha256Of, syncPath, writeText } from './tree-copy.ts';
 
 const PART = /^(?:state-[0-9A-Za-z-]+\.db(?:-journal)?|signatures-[0-9A-Za-z-]+\.sha256)$/;
-/** Ours, a lock's, and what every new file system has. */
+/** Names of ours, of a lock, and of what every new file system has. */
 const KNOWN = /^(?:backup\.json(?:\.new)?|sigstore|lock(?:\.holder|-journal)?|lost\+found)$/;
 
 /**
- * Makes the folder, or looks into it before anything is written there.
+ * Makes the folder, or checks what it holds before anything is written there.
  * @throws LookasideError CONFIG_INVALID when other things lie there; DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
  */
 export async function makeBackupFolder(dir: string): Promise<void> {
@@ -37,7 +37,7 @@ export async function makeBackupFolder(dir: string): Promise<void> {
 }
 
 /**
- * Opens the folder, which makeBackupFolder() has approved of, for another backup. The caller holds the folder's lock.
+ * Opens a folder that makeBackupFolder() has accepted, for another backup. The caller holds the folder's lock.
  * @throws LookasideError DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
  */
 export async function openBackupTarget(dir: string, now: Date): Promise<BackupTarget> {
@@ -105,7 +105,7 @@ interface List {
 
 const LIST_BUFFER = 1000;
 
-/** Lines come from many at once; they are written in the order in which they come. Nothing stays open if they end early. */
+/** Many callers add lines at once, and lines are written in the order in which they come. No file stays open if they fail. */
 async function openList(path: string): Promise<List> {
   await onDisk(path, () => fs.writeFile(path, '', { flag: 'wx', mode: 0o600 }));
   const digest = createHash('sha256');
@@ -200,7 +200,7 @@ async function noBackup(dir: string): Promise<LookasideError> {
   return unusable(`the backup in ${dir} was not finished: it has no ${MANIFEST_NAME}; ${advice}`);
 }
 
-/** Of a file of any size; empty when it is not there. */
+/** The SHA-256, in hex, of a file of any size; empty when there is no such file. */
 export async function hashOf(path: string): Promise<string> {
   const digest = createHash('sha256');
   try {

@@ -1,4 +1,4 @@
-// Reading an open file to its end, but never more than a bound, however it grows meanwhile.
+// Reads an open file to its end, but never more than a bound, however much it grows meanwhile.
 import { read } from 'node:fs';
 import { promisify } from 'node:util';
 
@@ -10,7 +10,7 @@ export async function readAtMost(
   expectedBytes: number,
   mostBytes: number,
 ): Promise<Uint8Array | null> {
-  // one byte more than may be, so that too much shows
+  // one byte more than allowed, so that too much shows
   let buffer = Buffer.allocUnsafeSlow(Math.min(expectedBytes, mostBytes) + 1);
   let length = 0;
   for (;;) {

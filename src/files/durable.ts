@@ -1,8 +1,8 @@
-// Folders that survive a power cut, and the one that is ours inside a root.
+// Makes folders that survive a power cut, and names the one folder inside a root that is ours.
 import { promises as fs } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Owner of intents and temporary files inside a root: never listed, served or adopted. */
+/** Holds intents and temporary files inside a root: never listed, served or adopted. */
 export const PRIVATE_FOLDER = '.lookaside';
 
 /** Makes the folder and its missing parents below `root`; each new one survives a power cut. */

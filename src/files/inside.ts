@@ -1,5 +1,5 @@
-// Opening what lies below a folder and nowhere else: no link is followed, and it is asked of what is open where it
-// lies, so that whoever swaps a folder for a link meanwhile gains nothing. Needs Linux's /proc.
+// Opens what lies below a folder and nowhere else. No link is followed, and the place of what is open is checked, so
+// whoever swaps a folder for a link meanwhile gains nothing. Needs Linux's /proc.
 import { closeSync, constants, type Dirent, promises as fs, fstatSync, type Stats } from 'node:fs';
 import { getSystemErrorMap } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
@@ -9,7 +9,7 @@ import { type Opened, openAt, whereOpen } from './opened.ts';
 export type Refusal = Pick<StagedProblem, 'kind' | 'message'>;
 
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-// O_NONBLOCK: a pipe must not hold us
+// O_NONBLOCK: a pipe must not block us
 const FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** The folder at this real path, or why not. */
@@ -29,7 +29,7 @@ export async function entriesOf({
   descriptor,
   path,
 }: Opened): Promise<Iterable<Dirent> | AsyncIterable<Dirent>> {
-  // all at once is three times faster, which counts with thousands of images
+  // reading all at once is three times faster, which matters with thousands of images
   if (fstatSync(descriptor).size <= LARGE_FOLDER_BYTES) return fs.readdir(path, { withFileTypes: true });
   return fs.opendir(path, { bufferSize: NAMES_AT_ONCE });
 }
@@ -85,7 +85,7 @@ async function openReal(realPath: string, flags: number, ifLink: Refusal): Promi
   return SWAPPED;
 }
 
-/** Its real path; when that cannot be told it is closed. @throws LookasideError CONFIG_INVALID without /proc */
+/** Its real path. Closes it when the system does not tell. @throws LookasideError CONFIG_INVALID without /proc */
 export function placeOf(opened: Opened): string {
   try {
     return whereOpen(opened);
@@ -115,13 +115,13 @@ function refusalOf(error: unknown, realPath: string, ifLink: Refusal): Refusal {
   }
 }
 
-// what Node.js puts in the place of bytes that are no UTF-8; such a name cannot be given back to the system
+// Node.js puts U+FFFD in the place of bytes that are not UTF-8; the system does not find such a name
 const NOT_UTF8: Refusal = {
   kind: 'unreadable',
   message: 'cannot be opened, as its name is no UTF-8; rename it',
 };
 
-/** Nothing about the file itself. */
+/** This says nothing about the file itself. */
 export const OUT_OF_FILES: Refusal = {
   kind: 'unreadable',
   message: 'cannot be read: too many files are open; raise that limit (ulimit -n, fs.file-max) and try again',
@@ -140,7 +140,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   ENAMETOOLONG: 'move it up to a shorter path',
 };
 
-/** What the system says of an error: `permission denied (EACCES)`. */
+/** What the system says about an error: `permission denied (EACCES)`. */
 export function inWords(error: unknown): string {
   const code = systemCode(error);
   if (code === null) return error instanceof Error ? error.message : String(error);
@@ -155,7 +155,7 @@ export interface GivenRoot {
 }
 
 /**
- * What was named on the command line: itself followed wherever it leads.
+ * What was named on the command line. If it is a link, it is followed wherever it leads.
  * @throws LookasideError CONFIG_INVALID when it is not there, cannot be read, or is neither folder nor file
  */
 export async function resolveGiven(given: string): Promise<GivenRoot> {

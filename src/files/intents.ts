@@ -1,4 +1,4 @@
-// The uploads that are under way in a tree, as whoever does not do them sees them.
+// The uploads that are under way in a tree, as a process sees them that does not do them.
 import { close, constants, promises as fs, fstat } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -8,7 +8,7 @@ import { PRIVATE_FOLDER } from './durable.ts';
 import { type Entry, entryIn, type Opened, openAt, type Placed } from './opened.ts';
 import { ABSENT, closing, openOwn, openRootFolder, orNull, unavailable } from './root.ts';
 
-/** Of a root: where intents and the bytes that they speak of are kept. */
+/** Where a root keeps intents and the bytes that they describe. */
 export const PREPARED_FOLDER = join(PRIVATE_FOLDER, 'tmp');
 
 const MAX_INTENT_BYTES = 64 * 1024;
@@ -16,7 +16,7 @@ const MAX_INTENT_BYTES = 64 * 1024;
 const statFile = promisify(fstat);
 const closeFile = promisify(close);
 
-/** Texts for parseIntent, of whichever user. One that ends meanwhile may be missing. @throws LookasideError STORE_UNAVAILABLE */
+/** Texts for parseIntent, by any user. An upload that ends meanwhile may be missing. @throws LookasideError STORE_UNAVAILABLE */
 export async function readIntents(root: string): Promise<readonly string[]> {
   const name = join(root, PREPARED_FOLDER);
   const folder = await closing(await openRootFolder(root), ({ where }) =>
@@ -35,7 +35,7 @@ async function readAll(folder: Placed): Promise<readonly string[]> {
   return texts;
 }
 
-/** Null: no regular file, or none of an intent's size. A link is not followed. @throws LookasideError STORE_UNAVAILABLE */
+/** Null when it is not a regular file or too large. A link is not followed. @throws LookasideError STORE_UNAVAILABLE */
 export async function readIntent({ path, name }: Entry): Promise<string | null> {
   let file: Opened;
   try {

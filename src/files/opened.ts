@@ -1,23 +1,23 @@
-// What is open, by its descriptor: it stays what it is whatever happens to its name, and the kernel tells where it
-// lies. Needs Linux's /proc; docs/decisions/opened-paths.md says why all goes this way.
+// Open files and folders, by descriptor: each stays the same whatever happens to its name, and the kernel tells where it
+// lies. Needs Linux's /proc; docs/decisions/opened-paths.md says why everything is opened this way.
 import { constants, open, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 /**
- * Open for reading or held; to be closed with closeSync, which waits for no disk here. Only when all that was begun on it
- * has ended: the descriptor is given to what is opened next.
+ * Open for reading, or held. The caller closes it with closeSync, which waits for no disk here, and only when all that was
+ * begun on it has ended: the system gives the descriptor to what is opened next.
  */
 export interface Opened {
   readonly descriptor: number;
-  /** Names what is open, whatever happens to its name. */
+  /** Leads to what is open, whatever happens to its name. */
   readonly path: string;
 }
 
 // of open(2); Node.js has no name for it
 const O_PATH = 0o10000000;
 
-/** Holds a file or folder: nothing of it is read or touched, be it a pipe or a device, and no right to read it is needed. */
+/** Holds a file or folder without reading or touching it, even a pipe or a device. Needs no right to read it. */
 export const HELD = O_PATH;
 export const HELD_FOLDER = O_PATH | constants.O_DIRECTORY;
 
@@ -31,7 +31,7 @@ export async function openAt(path: string, flags: number): Promise<Opened> {
 }
 
 /**
- * Its real path, without a touch of the disk; with ` (deleted)` behind it when it has gone.
+ * Its real path, without access to the disk; with ` (deleted)` at the end when it is gone.
  * @throws the system's errors: ENOENT without /proc
  */
 export function whereOpen({ path }: Opened): string {
@@ -40,7 +40,7 @@ export function whereOpen({ path }: Opened): string {
 
 /** Something open that was found to lie where it should. */
 export interface Placed extends Opened {
-  /** Its real path then. */
+  /** Its real path at that moment. */
   readonly where: string;
   /** As people know it. */
   readonly name: string;
@@ -57,7 +57,7 @@ export function entryIn(folder: Pick<Placed, 'path' | 'name'>, name: string): En
   return { path: `${folder.path}/${name}`, name: join(folder.name, name) };
 }
 
-/** Whether neither it nor a folder above it was moved or deleted since it was opened; not, when that cannot be told. */
+/** False when it or a folder above it was moved or deleted since it was opened, or when the system does not tell. */
 export function isInPlace(placed: Placed): boolean {
   try {
     return whereOpen(placed) === placed.where;

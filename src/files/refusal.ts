@@ -1,11 +1,11 @@
-// What a caller is told when the system refuses a write.
+// The errors that callers get when the system refuses a write.
 import { type ErrorCode, isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { unavailable } from './root.ts';
 
 export const NO_SPACE: ReadonlySet<string | null> = new Set(['ENOSPC', 'EDQUOT']);
 const NO_RIGHT: ReadonlySet<string | null> = new Set(['EROFS', 'EACCES', 'EPERM']);
 
-/** What `act` gives, the system's errors as refusal() tells them. */
+/** What `act` returns; errors of the system become those of refusal(). */
 export async function attempt<T>(act: () => Promise<T>, name: string): Promise<T> {
   try {
     return await act();
@@ -14,7 +14,7 @@ export async function attempt<T>(act: () => Promise<T>, name: string): Promise<T
   }
 }
 
-/** What the caller is told when the system refused something at the file or folder of this name. */
+/** The error for the caller when the system refused something at the file or folder of this name. */
 export function refusal(cause: unknown, name: string): LookasideError {
   const code = codeOf(cause) ?? 'unknown error';
   const made = (kind: ErrorCode, message: string) => new LookasideError(kind, message, { cause });

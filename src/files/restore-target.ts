@@ -1,5 +1,5 @@
-// Filling an empty data directory from a backup. state.db gets its name last; the file that becomes it stands there from
-// the beginning under another name, at which every start of a server stops.
+// Fills an empty data directory from a backup. state.db gets its name last. The file that becomes state.db is there from the
+// beginning under another name, and no server starts while it is there.
 import { createHash } from 'node:crypto';
 import { createReadStream, promises as fs } from 'node:fs';
 import { join } from 'node:path';
@@ -11,14 +11,17 @@ import { onDisk, openTreeCopy, syncPath } from './tree-copy.ts';
 export interface RestorePlaces {
   readonly dataDir: string;
   readonly stateFile: string;
-  /** What becomes state.db, in the same folder. */
+  /** The file that becomes state.db, in the same folder. */
   readonly unfinishedStateFile: string;
 }
 
-/** May be there: the lock that the caller holds, what a start has left that was refused, and what every new file system has. */
+/** Names that may be there: the caller's lock, what a refused start has left, and what every new file system has. */
 const NOTHING = /^(?:lock(?:\.holder|-journal)?|reserve|lost\+found)$/;
 
-/** Begins; the caller holds the lock. @throws LookasideError CONFIG_INVALID unless it is empty; DISK_FULL, READ_ONLY, STORE_UNAVAILABLE */
+/**
+ * Begins a restore; the caller holds the lock.
+ * @throws LookasideError CONFIG_INVALID unless the data directory is empty; DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+ */
 export async function openRestoreTarget(places: RestorePlaces, backupDir: string): Promise<RestoreTarget> {
   const { dataDir, stateFile, unfinishedStateFile } = places;
   const tree = join(dataDir, BACKUP_TREE);
@@ -37,7 +40,7 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
         `${dataDir} holds ${listed(others)}, and a backup is restored into an empty folder alone; move them away first, or name another with --data`,
       );
     }
-    // made by a restore that was cut short: until it ends nothing else writes here
+    // left by a restore that was cut short: until one is finished, nothing else writes here
     if (isInterrupted) await clear();
     await fs.writeFile(unfinishedStateFile, '', { mode: 0o600 });
     await fs.mkdir(unfinishedTree, { mode: 0o755 });

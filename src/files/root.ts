@@ -1,5 +1,5 @@
-// Where a root really is and what lies inside it: nothing is read or written through a link that leads out. It is asked
-// of what is open, never of a name: docs/decisions/opened-paths.md.
+// Where a root really is and what lies inside it: nothing is read or written through a link that leads out. The check is
+// made on what is open, never on a name: docs/decisions/opened-paths.md.
 import { closeSync, constants } from 'node:fs';
 import { join, sep } from 'node:path';
 import { createSharedRuns } from '../domain/concurrency.ts';
@@ -8,23 +8,24 @@ import { PRIVATE_FOLDER } from './durable.ts';
 import { type Entry, HELD_FOLDER, type Opened, openAt, type Placed, whereOpen } from './opened.ts';
 
 export interface Root {
-  /** The real path of the root. @throws LookasideError STORE_UNAVAILABLE when it is not there: then nothing may be called absent */
+  /** The real path of the root. @throws LookasideError STORE_UNAVAILABLE when it is not there: then nothing counts as absent */
   checkRoot(): Promise<string>;
   /**
-   * What `act` gives for the folder, which is held and closed when that has ended; so must have all that it began. Null when
-   * the folder is absent, or led outside or into the private folder by a link. @throws LookasideError STORE_UNAVAILABLE
+   * What `act` returns for the folder. The folder is held, and closed when `act` ends; all that `act` began must have ended by
+   * then. Null when the folder is absent, or when a link leads outside or into the private folder.
+   * @throws LookasideError STORE_UNAVAILABLE
    */
   inFolder<T>(folder: string, act: (folder: Placed) => Promise<T>): Promise<T | null>;
   /**
-   * The same for what this name leads to at this moment, be it a link; of whatever kind it is, unless `flags` tell.
+   * The same for what this name leads to at this moment, also through a link. It may be of any kind that `flags` allow.
    * @throws LookasideError STORE_UNAVAILABLE
    */
   inTarget<T>(entry: Entry, flags: number, act: (target: Placed) => Promise<T>): Promise<T | null>;
-  /** A folder of our own, to be closed; null when absent, or when a link is on its way. @throws the system's errors */
+  /** Our own folder, which the caller closes; null when it is absent, or a link is in its path. @throws the system's errors */
   openOwn(folder: string): Promise<Placed | null>;
 }
 
-// What "not there" looks like, links that run in circles and names too long for the file system included.
+// The codes that mean "not there", including those for links in circles and for names too long for the file system.
 export const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP']);
 
 const ROOT_KEPT_MS = 1000;
@@ -35,13 +36,13 @@ export function openRoot(root: string, nowMs: () => number): Root {
   let realRoot: { readonly path: string; readonly atMs: number } | null = null;
   const shared = createSharedRuns<string>();
 
-  /** Looked up at most once a second: the root may be a link that is turned to a new release. */
+  /** Looked up at most once a second: the root may be a link that is switched to a new release. */
   async function findRoot(): Promise<string> {
     if (realRoot !== null && Math.abs(nowMs() - realRoot.atMs) < ROOT_KEPT_MS) return realRoot.path;
     return checkRoot();
   }
 
-  /** Shared: of many who found nothing, each wants a look that begins after its own. */
+  /** Shared by callers who have found nothing: each needs a check that begins after its own look. */
   const checkRoot = () =>
     shared(root, async () => closing(await openRootFolder(root), async ({ where }) => keep(where)));
 
@@ -53,7 +54,7 @@ export function openRoot(root: string, nowMs: () => number): Root {
   async function inFolder<T>(folder: string, act: (folder: Placed) => Promise<T>): Promise<T | null> {
     const name = join(root, folder);
     if (folder === '') return closing(await openRootFolder(root), act);
-    // twice: at the first look the root itself may have been away, or its link was being turned
+    // twice: at the first look the root itself may have been away, or its link may just have been switched
     for (let look = 0; look < LOOKS; look += 1) {
       const placed = await openInside({ path: name, name }, HELD_FOLDER);
       if (placed !== null) return closing(placed, act);
@@ -76,12 +77,12 @@ export function openRoot(root: string, nowMs: () => number): Root {
     return null;
   }
 
-  /** Its real path; null when that is not inside. */
+  /** Its real path; null when that is not inside the root. */
   async function whereInside(opened: Opened): Promise<string | null> {
     const known = await findRoot();
     const where = whereOrNull(opened);
     if (where !== null && isInside(known, where)) return where;
-    // outside may only mean that the root was moved, or its link turned, since it was looked up: both are asked at once
+    // "outside" may only mean that the root was moved, or its link switched, since it was looked up: ask for both at once
     return closing(await openRootFolder(root), async (base) => {
       const now = whereOrNull(opened);
       return now !== null && isInside(keep(base.where), now) ? now : null;
@@ -132,7 +133,7 @@ export async function openOwn(realRoot: string, folder: string, name: string): P
   return isThere ? { ...opened, where, name } : null;
 }
 
-/** What `act` gives, `placed` closed. */
+/** What `act` returns; closes `placed`. */
 export async function closing<T>(placed: Placed, act: (placed: Placed) => Promise<T>): Promise<T> {
   try {
     return await act(placed);
@@ -160,7 +161,7 @@ function whereOf(opened: Opened, code: ErrorCode = 'STORE_UNAVAILABLE'): string 
   }
 }
 
-/** Null: longer than any path that the system takes. */
+/** Null when it is longer than any path that the system accepts. */
 function whereOrNull(opened: Opened): string | null {
   try {
     return whereOpen(opened);

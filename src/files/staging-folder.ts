@@ -1,4 +1,4 @@
-// One folder of somebody's staging tree: which signatures stand in it, and where they belong.
+// One folder of somebody's staging tree: which signatures it holds, and where they belong.
 import { createHash } from 'node:crypto';
 import { closeSync, type Dirent } from 'node:fs';
 import { isLookasideError } from '../domain/errors.ts';
@@ -35,7 +35,7 @@ import {
 } from './inside.ts';
 import type { Opened } from './opened.ts';
 
-/** A folder below what was given; `relative` is empty for that itself. */
+/** A folder below a given one; `relative` is empty for the given folder itself. */
 export interface FolderPlace {
   /** As people name it. */
   readonly source: string;
@@ -53,7 +53,7 @@ export interface FolderFindings {
   readonly folders: readonly string[];
 }
 
-/** What stands in the folder itself; null when it has gone. */
+/** What the folder itself holds; null when it is gone. */
 export async function lookIntoFolder(folder: FolderPlace): Promise<FolderFindings | null> {
   const opened = await openFolder(folder.realPath);
   if (isRefusal(opened)) return opened.kind === 'gone' ? null : nothingBut(folder.source, opened);
@@ -77,7 +77,7 @@ interface Signature extends StagedName {
   readonly name: string;
 }
 
-/** Signatures as they are found, `most` of them by number; how many there were. */
+/** Collects signatures as they are found: keeps the first `most` of them by number, and counts all. */
 class Signatures {
   readonly #most: number;
   #found: Signature[] = [];
@@ -104,7 +104,7 @@ interface Listed {
   readonly meaning: FolderMeaning;
   readonly signatures: Signatures;
   readonly problems: StagedProblem[];
-  /** Names as a `dir:` image has them beside its signatures; strangers everywhere else. */
+  /** Files that a `dir:` image has beside its signatures; everywhere else they are strangers. */
   readonly parts: FirstNames;
   readonly strangers: FirstNames;
   readonly folders: string[];
@@ -116,7 +116,7 @@ async function listFolder(folder: FolderPlace, opened: Opened): Promise<Listed> 
   const meaning = meaningOf(folder);
   const listed: Listed = {
     meaning,
-    // elsewhere they may be of as many images as there are files
+    // in other folders each file may belong to another image
     signatures: new Signatures(
       meaning.kind === 'image' ? MAX_SIGNATURES_PER_IMAGE : Number.POSITIVE_INFINITY,
     ),
@@ -131,7 +131,7 @@ async function listFolder(folder: FolderPlace, opened: Opened): Promise<Listed> 
   return listed;
 }
 
-/** A given folder that is an image's own has no path that tells the repository: its name tells the manifest alone. */
+/** When the given folder is an image's own, no path above it tells the repository: its name tells only the manifest. */
 function meaningOf({ relative }: FolderPlace): FolderMeaning {
   return relative === '' ? { kind: 'other' } : folderMeaning(DEFAULT_SITE, relative);
 }
@@ -139,7 +139,7 @@ function meaningOf({ relative }: FolderPlace): FolderMeaning {
 function noteEntry(folder: FolderPlace, listed: Listed, entry: Dirent): void {
   const { name } = entry;
   const parsed = parseStagedName(name);
-  // in an image's folder a name with a digest is none that a client asks for
+  // in an image's folder, no client asks for a name with a digest
   const isSignature = parsed !== null && (parsed.digest === null || listed.meaning.kind !== 'image');
   const isNamespace = entry.isDirectory() && !(isSignature && listed.meaning.kind === 'image');
   if (isNamespace) {
@@ -172,7 +172,7 @@ const LINK_TO_FOLDER: Refusal = {
 
 async function judgeFolder(folder: FolderPlace, listed: Listed): Promise<FolderFindings> {
   const { meaning, signatures, problems, strangers, folders } = listed;
-  // looked for in folders that seem misnamed too: skopeo sync makes `app@sha256:<hex>` of an image named by digest
+  // also in folders that seem misnamed: skopeo sync makes the folder `app@sha256:<hex>` for an image named by digest
   const dirImage = meaning.kind === 'image' ? null : await readDirImage(folder, listed);
   if (dirImage === null) strangers.addAll(listed.parts);
   if (dirImage === null && meaning.kind === 'no-image-name' && signatures.count > 0) {
@@ -198,7 +198,7 @@ async function judgeFolder(folder: FolderPlace, listed: Listed): Promise<FolderF
 interface Placed {
   readonly signature: Signature;
   readonly place: StagedPlace;
-  /** Names those of one image among them; null: each may be another's. */
+  /** The same for all signatures of one image; null when each may belong to another image. */
   readonly group: string | null;
 }
 
@@ -211,7 +211,7 @@ function groupOf(
   return digest === null ? folder.source : below(folder.source, name.slice(0, name.indexOf('.')));
 }
 
-/** Of each group as many as an image can have, and how many there are. */
+/** Keeps as many of each group as an image can have, and counts all. */
 function withinImages(placed: readonly Placed[]): {
   readonly kept: readonly Placed[];
   readonly counts: Map<string, number>;
@@ -251,7 +251,7 @@ function digestOfGiven({ relative, realPath }: FolderPlace): Digest | null {
     : null;
 }
 
-/** The signatures of one manifest each, where a number is missing among them. */
+/** The groups (signatures of one manifest each) in which a number is missing. */
 function gapsOf(placed: readonly Placed[]): FolderFindings['gaps'] {
   const groups = new Map<string, number[]>();
   for (const { signature, group } of placed) {
@@ -267,7 +267,7 @@ function gapsOf(placed: readonly Placed[]): FolderFindings['gaps'] {
 
 const MAX_VERSION_BYTES = 1024;
 
-/** Null: the folder is no `dir:` image. `digest` null: its manifest is not to be had, or does not tell it. */
+/** Null when the folder is no `dir:` image. `digest` is null when its manifest cannot be read or does not tell it. */
 async function readDirImage(
   folder: FolderPlace,
   { hasManifest, hasVersion }: Listed,
@@ -279,7 +279,7 @@ async function readDirImage(
   return { digest: manifest === null ? null : digestOf(manifest) };
 }
 
-/** What is no manifest that we can read has the digest of its bytes, as for containers/image; null for Docker's schema 1. */
+/** As in containers/image, what we cannot read as a manifest has the digest of its bytes. Null for Docker's schema 1. */
 function digestOf(manifest: Uint8Array): Digest | null {
   if (isOfSchema1(manifest)) return null;
   return { algorithm: 'sha256', hex: createHash('sha256').update(manifest).digest('hex') };
@@ -294,7 +294,7 @@ function isOfSchema1(manifest: Uint8Array): boolean {
   }
 }
 
-/** Null when it is larger, or cannot be read for whatever reason: what needs it is then told without it. */
+/** Null when the file is larger, or cannot be read for whatever reason: the caller then goes on without it. */
 async function readSmall(realPath: string, mostBytes: number): Promise<Uint8Array | null> {
   const opened = await openRegularFile(realPath);
   if (isRefusal(opened)) return null;

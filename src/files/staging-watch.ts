@@ -1,8 +1,8 @@
-// Noticing changes below a folder: one fs.watch for each folder, none for files.
+// Notices changes below a folder, with one fs.watch for each folder and none for files.
 //
-// Not chokidar: it lists a folder before it watches it, and so missed 3 of 300 files made just after their folder; and
-// of 100 folders that were deleted and made again at once it noticed nothing any more. Here each folder is watched
-// first and then listed, and watched anew whenever its name is told.
+// Not chokidar: it lists a folder before it watches it, and so missed 3 of 300 files made just after their folder. It
+// noticed nothing more in 100 folders that were deleted and made again at once. Here each folder is watched first and then
+// listed, and it is watched anew whenever an event names it.
 import { closeSync, type FSWatcher, promises as fs, watch } from 'node:fs';
 import { systemCode } from '../domain/errors.ts';
 import { MAX_FOLDER_LEVELS } from '../domain/limits.ts';
@@ -11,11 +11,11 @@ import { DIR_MANIFEST, DIR_VERSION, parseStagedName } from '../domain/staged-pla
 import { below, entriesOf, inWords, isRefusal, OUT_OF_FILES, openFolder } from './inside.ts';
 
 export interface Watching {
-  /** How long changes are gathered before a folder is told, once. */
+  /** How long changes are gathered before each changed folder is reported, once. */
   readonly gatherMs: number;
-  /** How often it is asked whether the root is still there, and all is told where events cannot be relied on. */
+  /** How often we check that the root is still there and, where events are not reliable, report everything. */
   readonly pollMs: number;
-  /** How often all is told whatever was noticed. */
+  /** How often everything is reported, whatever was noticed. */
   readonly everythingMs: number;
   readonly watch: (path: string, onEvent: (kind: string, name: string | null) => void) => FSWatcher;
 }
@@ -33,7 +33,7 @@ export interface WatchOptions extends Watching, WatchListener {
   readonly realRoot: string;
 }
 
-/** Resolves once changes are noticed. */
+/** Resolves when all is watched: from then on changes are noticed. */
 export async function watchFolders(options: WatchOptions): Promise<AsyncDisposable> {
   const watch = new FolderWatch(options, await halfOfQueue());
   await watch.start();
@@ -43,14 +43,14 @@ export async function watchFolders(options: WatchOptions): Promise<AsyncDisposab
 const QUEUE_LIMIT = '/proc/sys/fs/inotify/max_queued_events';
 
 /**
- * When the kernel's queue of events is full it drops what follows, and nobody is told. So many events at once that it
- * may have been full count as if it was.
+ * When its queue of events is full, the kernel silently drops further events. After this many events at once the queue may
+ * have been full, so we act as if it was.
  */
 async function halfOfQueue(): Promise<number> {
   try {
     return Math.max(1, Math.floor(Number(await fs.readFile(QUEUE_LIMIT, 'utf8')) / 2));
   } catch {
-    return 8192; // half of Linux's own setting, where it is not told
+    return 8192; // half of Linux's default, when the limit cannot be read
   }
 }
 
@@ -64,7 +64,7 @@ class FolderWatch implements AsyncDisposable {
   readonly #options: WatchOptions;
   readonly #manyEvents: number;
   readonly #folders = new Map<string, WatchedFolder>();
-  /** Folders that could not be opened, and may be one day. */
+  /** Folders that could not be opened, but may be later. */
   readonly #closed = new Set<string>();
   readonly #changed = new Set<string>();
   readonly #toCheck = new Set<string>();
@@ -76,7 +76,7 @@ class FolderWatch implements AsyncDisposable {
   #events = 0;
   #gathering: NodeJS.Timeout | null = null;
   #timers: NodeJS.Timeout[] = [];
-  /** What is being done; one thing after the other. */
+  /** The tasks under way, one after the other. */
   #work: Promise<void> = Promise.resolve();
 
   constructor(options: WatchOptions, manyEvents: number) {
@@ -103,7 +103,7 @@ class FolderWatch implements AsyncDisposable {
     this.#folders.clear();
   }
 
-  // --- telling
+  // --- reporting
 
   #tell(folder: string): void {
     this.#changed.add(folder);
@@ -158,14 +158,14 @@ class FolderWatch implements AsyncDisposable {
       const isFolder = await this.#watchBelow(path, (folder) => this.#tell(folder));
       if (isFolder) continue;
       if (isOfInterest(nameOf(path))) this.#tell(parent);
-      // what the root tells of itself bears some name too
+      // an event about the root itself also carries a name
       if (parent === '') await this.#checkRoot();
     }
   }
 
   // --- watching
 
-  /** Watches the folder and all in it, telling of each; false when it is none. */
+  /** Watches the folder and all folders in it, and calls `onWatched` for each; false when it is not a folder. */
   async #watchBelow(start: string, onWatched: (folder: string) => void): Promise<boolean> {
     const waiting = [start];
     let isFolder = false;
@@ -174,13 +174,13 @@ class FolderWatch implements AsyncDisposable {
       if (names === null) continue;
       isFolder ||= path === start;
       onWatched(path);
-      if (path.split('/').length > MAX_FOLDER_LEVELS) continue; // the walk goes down as far
+      if (path.split('/').length > MAX_FOLDER_LEVELS) continue; // the walk goes no deeper either
       for (const name of names) waiting.push(pathOf(path, name));
     }
     return isFolder;
   }
 
-  /** The names of folders in it, or null when it is none or cannot be opened. */
+  /** The names of folders in it, or null when it is not a folder or cannot be opened. */
   async #watchFolder(path: string): Promise<readonly string[] | null> {
     const opened = await openFolder(below(this.#realRoot, path));
     if (isRefusal(opened)) {
@@ -196,7 +196,7 @@ class FolderWatch implements AsyncDisposable {
       }
       return names;
     } catch (error) {
-      // what cannot be listed may hold folders that are not watched
+      // a folder that cannot be listed may hold folders that are not watched
       this.#doubt(whyUnwatched(error));
       return [];
     } finally {
@@ -212,7 +212,7 @@ class FolderWatch implements AsyncDisposable {
     if (path !== '') this.#folders.get(parentOf(path))?.children.add(nameOf(path));
   }
 
-  /** Watches neither the folder nor any in it any more. */
+  /** Stops watching the folder and all folders in it. */
   #drop(path: string): void {
     this.#closed.delete(path);
     const folder = this.#folders.get(path);
@@ -223,7 +223,7 @@ class FolderWatch implements AsyncDisposable {
     if (path !== '') this.#folders.get(parentOf(path))?.children.delete(nameOf(path));
   }
 
-  // --- the root, and what events do not tell
+  // --- the root, and what no event reports
 
   async #watchAll(): Promise<void> {
     this.#drop('');
@@ -249,25 +249,25 @@ class FolderWatch implements AsyncDisposable {
     if ((await this.#identifyRoot()) !== this.#rootIdentity) await this.#beginAgain();
   }
 
-  /** Names the root as it is now; null when it is not there. A folder made anew may have the old one's inode. */
+  /** Identifies the root as it is now; null when it is not there. An inode is not enough: a new folder may get the old one's. */
   async #identifyRoot(): Promise<string | null> {
     try {
       this.#realRoot = await fs.realpath(this.#options.root);
       const { dev, ino, birthtimeNs } = await fs.stat(this.#realRoot, { bigint: true });
       return `${this.#realRoot} ${dev}:${ino}:${birthtimeNs}`;
     } catch {
-      return null; // away for whatever reason: it is asked again
+      return null; // away for whatever reason: we ask again later
     }
   }
 
   #enqueue(act: () => Promise<void>): void {
     this.#work = this.#work
       .then(() => (this.#isEnded ? undefined : act()))
-      // a folder that cannot be opened for lack of descriptors, /proc gone: look at all until it is better
+      // no descriptors are left, or /proc is gone: report everything until that is better
       .catch((error: unknown) => this.#doubt(whyUnwatched(error)));
   }
 
-  /** From now on all is told again and again. People are told each reason once, however often it is met. */
+  /** From now on everything is reported at each poll. People get a reason only once while it stays the same. */
   #doubt(why: string): void {
     this.#isReliable = false;
     if (this.#toldDoubt === why) return;
@@ -289,7 +289,7 @@ const NO_WATCHES: Readonly<Record<string, string>> = {
   EMFILE: 'the kernel grants no more watching; raise fs.inotify.max_user_instances, or ulimit -n',
 };
 
-/** Whether a file of that name has a say in what is found in its folder. */
+/** Whether a file of that name changes what is found in its folder. */
 function isOfInterest(name: string): boolean {
   return parseStagedName(name) !== null || name === DIR_MANIFEST || name === DIR_VERSION;
 }
@@ -319,14 +319,14 @@ const REMOTE_TYPES: ReadonlySet<number> = new Set([
   0x7461636f, // OCFS2
   0x01161970, // GFS2
   0x0bd00bd0, // Lustre
-  0x6a656a63, // virtiofs reports FUSE's; VirtualBox's shared folders this
+  0x6a656a63, // VirtualBox's shared folders; virtiofs reports FUSE's type
 ]);
 
 async function isRemote(path: string): Promise<boolean> {
   try {
     return REMOTE_TYPES.has((await fs.statfs(path)).type);
   } catch (error) {
-    // gone meanwhile: the next look at the root notices; else it is not told, so do not rely on events
+    // ENOENT: gone meanwhile, and the next look at the root notices; else the type is unknown, so do not rely on events
     return systemCode(error) !== 'ENOENT';
   }
 }

@@ -1,4 +1,4 @@
-// Signatures in somebody's folders: found, read and watched for, and nothing outside of those ever read.
+// Finds, reads and watches for signatures in somebody's folders, and never reads anything outside those folders.
 import { closeSync, fstatSync } from 'node:fs';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -13,7 +13,7 @@ import { DEFAULT_WATCHING, type Watching, watchFolders } from './staging-watch.t
 
 /** `watching`: how changes are noticed, and in which intervals. */
 export function createStaging(watching: Watching = DEFAULT_WATCHING): Staging {
-  // real paths of what was given: what may be read, and as it was when it was last looked through
+  // what was given, with its real path at the last look: only what lies there may be read
   const roots = new Map<string, GivenRoot>();
 
   async function resolve(given: string): Promise<GivenRoot> {
@@ -92,7 +92,7 @@ function placeBelow(folder: FolderPlace, name: string): FolderPlace {
 
 const FOLDERS_AT_ONCE = 16;
 
-/** Level by level, so that what is held in memory are the names of one level. */
+/** Level by level, so that only the names of one level are in memory. */
 async function walk(start: FolderPlace, gathering: Gathering): Promise<void> {
   let level: readonly FolderPlace[] = [start];
   for (let depth = 0; level.length > 0; depth += 1) {
@@ -110,7 +110,7 @@ const TOO_DEEP = {
   message: `is more than ${MAX_FOLDER_LEVELS} folders deep, deeper than any image, and was not read; if it holds signatures, name it by itself`,
 } as const;
 
-/** The folders in them. */
+/** Looks into these folders, and returns the folders in them. */
 async function lookIntoAll(folders: readonly FolderPlace[], gathering: Gathering): Promise<FolderPlace[]> {
   const next: FolderPlace[] = [];
   await forEachConcurrently(folders, FOLDERS_AT_ONCE, async (folder) => {
@@ -134,7 +134,7 @@ class Gathering {
   /** Real paths. */
   readonly #seen = new Set<string>();
   readonly #strangers = new FirstNames();
-  /** Of the path that is being walked, in no order yet. */
+  /** What was found in the path that is being walked, not sorted yet. */
   #found: Found[] = [];
   readonly #ordered: Found[] = [];
   #files = 0;
@@ -143,7 +143,7 @@ class Gathering {
     this.#onProgress = onProgress;
   }
 
-  /** False: this folder was looked into already. */
+  /** False: this folder or file was already seen. */
   begin(realPath: string): boolean {
     if (this.#seen.has(realPath)) return false;
     this.#seen.add(realPath);
@@ -199,7 +199,7 @@ async function readStaged(
         ? null
         : await readAtMost(opened.descriptor, opened.stats.size, MAX_SIGNATURE_BYTES);
     if (bytes === null) return { source, ...TOO_LARGE };
-    // asked after reading, so that a file that is written meanwhile shows its newest time
+    // read after the content, so that a file that is written meanwhile shows its newest time
     return { bytes, modifiedAt: fstatSync(opened.descriptor).mtime };
   } catch (error) {
     return { source, ...unreadable(error) };

@@ -1,5 +1,5 @@
-// Copying signatures into a folder that nobody else writes to: each file is whole or absent under its name, and after
-// sync() all of them survive a power cut.
+// Copies signatures into a folder that nobody else writes to: each file is whole or absent under its name, and after sync()
+// all of them survive a power cut.
 import { createHash, randomUUID } from 'node:crypto';
 import callbacks, { constants, promises as fs } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -13,14 +13,14 @@ import { ABSENT } from './root.ts';
 export interface TreeCopy {
   /** Null when no regular file is there that a client could read. */
   read(path: string): Promise<StoredFile | null>;
-  /** In place of what was there. */
+  /** Replaces what was there. */
   write(path: string, file: StoredFile): Promise<void>;
-  /** The folders above this file were made by somebody who may not have come as far as sync(). */
+  /** Has sync() sync the folders above this file: an earlier run may have made them and not have reached its sync(). */
   doubt(path: string): void;
   sync(): Promise<void>;
 }
 
-// plain descriptors: a FileHandle costs the main thread two or three times as much, and a large copy waits for that
+// plain descriptors: a FileHandle costs the main thread two or three times as much, which slows a large copy
 const open = promisify(callbacks.open);
 const fstat = promisify(callbacks.fstat);
 const readFile = promisify(callbacks.readFile);
@@ -36,7 +36,7 @@ export function openTreeCopy(root: string): TreeCopy {
   const unsynced = new Set<string>();
   const made = new Set<string>();
 
-  /** Up to and with the folder above the root: each holds the name of the one below. */
+  /** All folders up to the root, to which sync() adds the one above: each holds the name of the one below. */
   function doubt(path: string): void {
     for (let folder = dirname(path); !unsynced.has(folder); folder = dirname(folder)) {
       unsynced.add(folder);
@@ -89,7 +89,7 @@ async function readStored(path: string): Promise<StoredFile | null> {
 }
 
 async function writeWhole(path: string, { bytes, modifiedAt }: StoredFile): Promise<void> {
-  // no signature's name: cut short, it is neither listed nor served
+  // not a signature's name: a file that is cut short is neither listed nor served
   const unfinished = `${path}.${randomUUID()}`;
   try {
     await withFile(unfinished, 'wx', async (file) => {
@@ -123,7 +123,7 @@ async function withFile<T>(
   }
 }
 
-/** Writes the file durably in place of what has its name; the folder is the caller's to sync. */
+/** Writes the file durably and replaces what has its name. The caller syncs the folder. */
 export async function writeText(path: string, text: string, mode: number): Promise<void> {
   const unfinished = `${path}.new`;
   const handle = await fs.open(unfinished, 'w', mode);
@@ -148,7 +148,7 @@ const REFUSALS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EPERM: ['READ_ONLY', 'this user has no right to; run it as the user of the server, or as root'],
 };
 
-/** `act`, its errors of the system in our words. */
+/** What `act` returns; errors of the system become our own. */
 export async function onDisk<T>(path: string, act: () => Promise<T>): Promise<T> {
   try {
     return await act();

@@ -1,5 +1,5 @@
-// Adding signatures to a tree: prepared out of sight, then linked into place, with every fsync that a power cut asks
-// for. Replaces a file only where recorded bytes are put back.
+// Adds signatures to a tree: they are prepared out of sight, then linked into place, with every fsync that is needed to
+// survive a power cut. Replaces a file only where recorded bytes are put back.
 import { randomUUID } from 'node:crypto';
 import { constants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -28,7 +28,7 @@ const OUR_NAME = /^(?<prepared>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.
 
 const NO_HARD_LINKS: ReadonlySet<string | null> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
-/** Of statfs(2), those that have no hard links or may lack them. */
+/** Types of statfs(2): file systems that have no hard links or may lack them. */
 const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
   [0x4d44, 'vfat'],
   [0x2011bab0, 'exfat'],
@@ -42,7 +42,7 @@ const FOLDERS_KEPT = 10_000;
 
 export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   const { checkRoot, inTarget, openOwn } = openRoot(root, nowMs);
-  // folders whose own entry in the folder above is known to survive, by name; the value tells one from its successor
+  // by name, the folders whose entry in the folder above is known to survive; the value tells a folder from its successor
   const lasting = new LRUCache<string, string>({ max: FOLDERS_KEPT });
   const shareSync = createSharedRuns();
   let fault: string | null = null;
@@ -52,9 +52,9 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     if (fault !== null) throw new LookasideError('STORE_UNAVAILABLE', fault);
   }
 
-  /** Once it failed, what the kernel held may be lost although the next fsync succeeds: nothing goes on from here. */
+  /** After a failure, what the kernel held may be lost although the next fsync succeeds, so nothing is stored any more. */
   async function sync(handle: FileHandle, name: string): Promise<void> {
-    refuseFault(); // of another upload, while this one waited for its turn
+    refuseFault(); // another upload may have failed while this one waited for its turn
     try {
       await handle.sync();
     } catch (error) {
@@ -68,7 +68,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     return new LookasideError('STORE_UNAVAILABLE', fault, { cause: error });
   }
 
-  /** One fsync serves all who wait for the same folder: those who store into it at the same time. */
+  /** One fsync serves all uploads that store into the same folder at the same time. */
   function syncFolder(folder: WayFolder): Promise<void> {
     return shareSync(`${folder.identity} ${folder.where}`, async () => {
       demandInPlace(folder);
@@ -92,7 +92,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     try {
       await attempt(() => handle.writeFile(content), folder.name);
       await handle.sync().catch((error: unknown) => {
-        // a full disk that shows this late: the file is thrown away, so its lost pages deceive nobody
+        // a full disk may show only now: the file is thrown away, so its lost pages do no harm
         throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder.name) : lost(error, file.name);
       });
     } finally {
@@ -100,7 +100,10 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     }
   }
 
-  /** Runs `act` in the folder; by then every one on the way from the root survives a power cut. Missing ones are made, given a mode. */
+  /**
+   * Runs `act` in the folder, once every folder on the way from the root survives a power cut. With a mode, missing folders
+   * are made.
+   */
   function inFolder<T>(
     folder: string,
     mode: number | null,
@@ -119,7 +122,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     });
   }
 
-  /** Another upload, or a server that was killed, may have made a folder and not have come as far as the fsync. */
+  /** Another upload, or a server that was killed, may have made a folder and not have reached the fsync. */
   async function makeLasting(way: Way): Promise<void> {
     let above: WayFolder | null = null;
     for (const folder of way) {
@@ -144,12 +147,12 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
         await handle.close();
       }
     } catch (error) {
-      // a folder that we may not open is none that we made
+      // a folder that we may not open was not made by us
       if (!isLookasideError(error, 'READ_ONLY')) throw error;
     }
   }
 
-  /** Runs `act` where pairs are kept. A link in its place would lead what we write elsewhere. */
+  /** Runs `act` in the folder of prepared pairs. It must not be a link: that would lead what we write elsewhere. */
   async function inPrepared<T>(act: (folder: WayFolder) => Promise<T>): Promise<T> {
     const name = join(root, PREPARED_FOLDER);
     const found = await attempt(() => openOwn(PREPARED_FOLDER), name);
@@ -165,7 +168,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   }
 
   async function linkFree(source: Entry, folder: WayFolder, from: number): Promise<number> {
-    // names may have been taken since the look at the folder; what is higher is never looked at
+    // names may have been taken since the folder was read; higher numbers are never looked at
     for (let number = from; number <= MAX_FILE_NUMBER; number += 1) {
       demandInPlace(folder);
       if (await link(source, folder, signatureIn(folder, number))) return number;
@@ -202,14 +205,14 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     return new LookasideError('STORE_UNAVAILABLE', message, { cause });
   }
 
-  /** Takes the name back, unless somebody has put another file there meanwhile; also in a folder that was moved away. */
+  /** Removes the name again, unless somebody has put another file there meanwhile; also in a folder that was moved away. */
   async function unlinkOurs(source: Entry, target: Entry): Promise<void> {
     try {
       const [ours, there] = [await fs.lstat(source.path), await fs.lstat(target.path)];
       if (ours.ino !== there.ino) return;
       await fs.unlink(target.path);
     } catch {
-      // what made us take it back is about to be thrown, and says more
+      // the error that made us remove it is about to be thrown, and says more
     }
   }
 
@@ -230,10 +233,10 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     }
   }
 
-  /** Of a file that somebody else may have put there. */
+  /** Syncs a file that somebody else may have put there. */
   async function syncFile(file: Entry): Promise<void> {
     const isSynced = await inTarget(file, HELD, async ({ path, name }) => {
-      // fsync of a pipe fails, which is no write that was lost
+      // fsync of a pipe fails, and that is not a lost write
       if (!(await attempt(() => fs.stat(path), name)).isFile()) return false;
       const handle = await attempt(() => fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK), name);
       try {
@@ -261,7 +264,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     },
     async prepare(intent, bytes) {
       refuseFault();
-      // a root that has gone must not be made anew: it may be a disk that is not mounted
+      // a missing root must not be made again: it may be a disk that is not mounted
       await checkRoot();
       return inPrepared(async (folder) => {
         const prepared = randomUUID();
@@ -285,7 +288,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
           try {
             await syncFolder(last);
             demandInPlace(last);
-            refuseFault(); // of another upload, meanwhile
+            refuseFault(); // another upload may have failed meanwhile
           } catch (error) {
             await unlinkOurs(source, signatureIn(last, number));
             throw error;
@@ -355,7 +358,7 @@ async function leftOverIn(folder: Placed) {
   return pairs;
 }
 
-/** `otherwise` when it is not there or not for us. */
+/** `otherwise` when it is not there, or we may not open it. */
 async function unlessClosed<T>(act: () => Promise<T>, otherwise: T): Promise<T> {
   try {
     return await act();

@@ -40,10 +40,10 @@ export interface TreeOptions {
   readonly isWhole: (bytes: Uint8Array) => boolean;
 }
 
-// A folder whose files go one by one is read anew for each; more is a store that cannot hold still.
+// A folder whose files disappear one by one is read again after each. After so many attempts the store changes too fast.
 const READ_ATTEMPTS = 5;
 
-// Timestamps tick every few milliseconds, so a second change within a tick cannot be told from the first.
+// Timestamps tick every few milliseconds, so two changes within a tick look like one.
 const TICK_MS = 50;
 
 /** Makes the root if it is not there. @throws LookasideError STORE_UNAVAILABLE; CONFIG_INVALID without /proc */
@@ -73,7 +73,7 @@ export function openTree(options: TreeOptions): Tree {
   /** `vanished`: a name that was there a moment ago is gone, perhaps with the whole root; only a new look tells. */
   async function readFolder(folder: Placed, numbers: readonly number[]): Promise<ImageFolder | 'vanished'> {
     const before = await orThrow(() => statFile(folder.descriptor, { bigint: true }), folder.name);
-    // what has been deleted lists as empty
+    // a deleted folder lists as empty
     if (before.nlink === 0n) return 'vanished';
     const listed = await orNull(() => listNumbers(folder.path, Number(before.size), numbers), folder.name);
     if (listed === null) return 'vanished';
@@ -90,7 +90,7 @@ export function openTree(options: TreeOptions): Tree {
       stamps.push({ number, stamp: found.stamp });
       newestMs = Math.max(newestMs, found.changedAtMs);
     }
-    // moved aside, it may be emptied while another takes its name
+    // a folder that was moved aside may be emptied while another takes its name
     if (!isInPlace(folder)) return 'vanished';
     const settled = Math.abs(readAtMs - newestMs) > TICK_MS;
     return {
@@ -164,7 +164,7 @@ export function openTree(options: TreeOptions): Tree {
       const checks = stamps.files.map(({ number, stamp }) =>
         isSameFile(entryIn(opened, `signature-${number}`), stamp),
       );
-      await Promise.allSettled(checks); // to the end, failed or not: the folder is closed then
+      await Promise.allSettled(checks); // wait for all of them, failed or not: the folder is closed after that
       return (await Promise.all(checks)).every((isSame) => isSame);
     });
     return same ?? false;
@@ -230,7 +230,7 @@ export function openTree(options: TreeOptions): Tree {
         await fs.access(root, constants.W_OK);
         return true;
       } catch {
-        return false; // any reason: we shall not write here
+        return false; // whatever the reason, we cannot write here
       }
     },
     async check() {
@@ -239,11 +239,11 @@ export function openTree(options: TreeOptions): Tree {
   };
 }
 
-/** Above this a folder has more names than an image's needs, and they are read part by part. */
+/** A larger folder has more names than an image needs, and they are read part by part. */
 const LARGE_FOLDER_BYTES = 16 * 1024;
 const NAMES_AT_ONCE = 512;
 
-/** What the folder's names say, in memory that does not grow with them. @throws the system's errors */
+/** The numbers in the folder's names. Memory does not grow with the names. @throws the system's errors */
 async function listNumbers(
   path: string,
   sizeBytes: number,
@@ -251,7 +251,7 @@ async function listNumbers(
 ): Promise<SignatureNumbers> {
   const gatherer = new NumberGatherer(wanted);
   if (sizeBytes <= LARGE_FOLDER_BYTES) {
-    // all at once is three times faster, which counts with thousands of images
+    // reading all at once is three times faster, which matters with thousands of images
     for (const name of await fs.readdir(path)) gatherer.add(name);
   } else {
     for await (const { name } of await fs.opendir(path, { bufferSize: NAMES_AT_ONCE })) gatherer.add(name);
@@ -272,10 +272,10 @@ const statFile = promisify(fstat);
 const readPart = promisify(read);
 const closeFile = promisify(close);
 
-// O_NONBLOCK: a pipe must not hold us
+// O_NONBLOCK: a pipe must not block us
 const READ = constants.O_RDONLY | constants.O_NONBLOCK;
 
-/** Null: no such file; `link`: a symbolic one, which is not followed. */
+/** Null: there is no such file. `link`: it is a symbolic link, which is not followed. */
 async function readWhole(entry: Entry): Promise<Content | 'link' | null> {
   let file: Opened;
   try {
@@ -290,13 +290,13 @@ async function readWhole(entry: Entry): Promise<Content | 'link' | null> {
   return readOpened(file, entry.name);
 }
 
-/** Closes it. */
+/** Reads the file and closes it. */
 async function readOpened({ descriptor }: Opened, name: string): Promise<Content> {
   try {
     const stats = await statFile(descriptor, { bigint: true });
     if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return { stats, bytes: null, isTorn: false };
     const bytes = await readAll(descriptor, Number(stats.size));
-    // somebody who writes in place while we read leaves old bytes beside new ones, perhaps as many as before
+    // whoever writes in place while we read leaves old bytes beside new ones, perhaps as many as before
     const isTorn = stampOf(await statFile(descriptor, { bigint: true })) !== stampOf(stats);
     return { stats, bytes, isTorn };
   } catch (error) {
@@ -336,7 +336,7 @@ function faulty(number: number, stats: BigIntStats, fault: FileFault) {
   return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
 }
 
-// mtime and size as clients of rsync know them; ctime and inode for changes that keep both
+// mtime and size, as rsync compares them; ctime and inode for changes that keep both
 function stampOf(stats: BigIntStats): string {
   return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
 }

@@ -1,5 +1,5 @@
-// The way from a root down to a folder, each folder on it held: what is made, linked or synced there is so in the
-// folders that were found inside, whatever happens to their names meanwhile.
+// The way from a root down to a folder, with each folder on it held: files are made, linked and synced in exactly the
+// folders that were found inside the root, whatever happens to their names meanwhile.
 import { closeSync, constants, promises as fs, fstat } from 'node:fs';
 import { promisify } from 'node:util';
 import { LookasideError } from '../domain/errors.ts';
@@ -17,7 +17,7 @@ import { attempt, codeOf, refusal } from './refusal.ts';
 import { isInside, openRootFolder } from './root.ts';
 
 export interface WayFolder extends Placed {
-  /** The folder's own; another under the same name has another. */
+  /** Identifies this folder: another folder under the same name has another identity. */
   readonly identity: string;
 }
 
@@ -28,7 +28,7 @@ export interface WayOptions {
   readonly root: string;
   /** Below the root. */
   readonly folder: string;
-  /** Of folders that are made; null: none is. */
+  /** The mode of missing folders that are made; null: none is made. */
   readonly mode: number | null;
   /** Ours alone: not even a link inside the root is followed. */
   readonly isOwn: boolean;
@@ -41,8 +41,8 @@ const LONGEST_PATH = 4095;
 const LONGEST_NAME = '/signature-99999';
 
 /**
- * What `act` gives for the way and its last folder; the way is closed when that has ended, and so must have all that it
- * began. Missing folders are made.
+ * What `act` returns for the way and its last folder. The way is closed when `act` ends; all that `act` began must have
+ * ended by then. Missing folders are made.
  * @throws LookasideError STORE_UNAVAILABLE, also when a link leads out of the root; DISK_FULL, READ_ONLY, PATH_INVALID
  */
 export async function onWay<T>(
@@ -61,7 +61,7 @@ export async function onWay<T>(
       last = await identified(child);
       way.push(last);
     }
-    // a link back to the root may be a step on the way, but the root is nobody's folder
+    // a link back to the root may be a step on the way, but nothing is written to the root itself
     if (last.identity === way[0]?.identity) throw leadsOut(options);
     return await act(last, way);
   } finally {
@@ -84,7 +84,7 @@ export function demandInPlace(folder: Placed): void {
   );
 }
 
-/** Readers, who open by whole paths, could not come there. */
+/** Readers open by whole paths, so they could not reach such a folder. */
 function refuseTooLong({ folder }: WayOptions, { where }: Placed): void {
   if (Buffer.byteLength(`${where}/${folder}${LONGEST_NAME}`) <= LONGEST_PATH) return;
   const message = `${folder} makes a path that is longer than the system takes (${LONGEST_PATH} bytes); shorten it`;
@@ -95,7 +95,7 @@ async function openChild(options: WayOptions, base: Placed, above: WayFolder, na
   const child = entryIn(above, name);
   const opened = await openOrMake(options, above, child);
   try {
-    // both at once: they may be moved together
+    // ask for both at once: they may be moved together
     const [top, where] = [whereOpen(base), whereOpen(opened)];
     if (!options.isOwn && where !== top && !isInside(top, where)) throw leadsOut(options);
     return { ...opened, where, name: child.name };
@@ -133,7 +133,7 @@ function notOpened(options: WayOptions, child: Entry, error: unknown): Lookaside
     const message = `${child.name} is a link, not a folder of its own; remove the link`;
     return new LookasideError('STORE_UNAVAILABLE', message, { cause: error });
   }
-  // a link in a circle, or to nothing: it was there when the folder was to be made
+  // a link in a circle, or to nothing, stood in the place of the folder that was to be made
   if (code === 'ELOOP' || (code === 'ENOENT' && options.mode !== null)) return leadsOut(options);
   return refusal(error, child.name);
 }
