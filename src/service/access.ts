@@ -58,7 +58,9 @@ type Told = Pick<ReadCount, 'number' | 'address' | 'agent'>;
 
 function keyOfRead({ image, status, token }: AccessEvent, told: Told, now: Date): string {
   const minute = Math.floor(now.getTime() / MINUTE_MS);
-  return [minute, imageKey(image), told.number, status, told.address, told.agent, token].join('\n');
+  // a client may send no agent, which is another thing than many that are told apart no more
+  const agent = told.agent === null ? 'merged' : `agent ${told.agent}`;
+  return [minute, imageKey(image), told.number, status, told.address, agent, token].join('\n');
 }
 
 export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOptions): AccessRecorder {

@@ -187,7 +187,7 @@ export class DayRows {
     const key: ReadKey = [
       minute,
       imageId,
-      possibleNumber(number),
+      agent === null ? MERGED_NUMBER : possibleNumber(number),
       status,
       this.#addressId(address),
       agent === null ? OTHER_ID : this.#agents.idOf(agent, network),
@@ -197,7 +197,7 @@ export class DayRows {
     return [
       minute - (minute % MINUTES_PER_HOUR),
       imageId,
-      0,
+      MERGED_NUMBER,
       status,
       this.#addresses.idOf(network),
       OTHER_ID,
@@ -367,6 +367,9 @@ class Dictionary {
 function keyOf(image: ImageId): ImageKey {
   return [image.site, image.path, image.layout, image.algorithm, Buffer.from(image.hex, 'hex')];
 }
+
+// The number of rows that numbers no longer distinguish. 0 stands for a name that is no number.
+const MERGED_NUMBER = -1;
 
 // Clients stop one number past the largest set. Higher numbers are invented, and each would add a row.
 function possibleNumber(number: number | null): number {

@@ -249,6 +249,18 @@ describe('the memory of reads that are not written yet', () => {
     assert.equal(recorder.buffer.rows, 1, 'the next batch begins anew');
   });
 
+  test('what is told apart no more is not taken for reads of a name that is no number, without an agent', async () => {
+    const { recorder, reads } = open();
+    const noNumber = eventOf({ number: null, agent: '', status: 404 });
+    recorder.record(noNumber);
+    for (let k = 1; k < 1003; k += 1) recorder.record(eventOf({ number: k, status: 404 }));
+    recorder.record(noNumber);
+    const all = await reads();
+    const counted = (wanted: string | null) =>
+      all.filter(({ agent }) => agent === wanted).map(({ count }) => count);
+    assert.deepEqual([counted(''), counted(null)], [[2], [3]]);
+  });
+
   test('nothing is written while there is nothing to write', async () => {
     const { recorder, written } = open();
     await recorder.flush();

@@ -310,7 +310,7 @@ describe('one client', () => {
           SELECT minute, count, first_at_ms, last_at_ms, address.text AS name
           FROM read
           JOIN address ON address.id = address
-          WHERE agent = 0 AND number = 0`),
+          WHERE agent = 0 AND number = -1 -- 0 is a name that is no number, by one of the agents that are too many`),
         [
           {
             minute: hour * 60,
