@@ -122,6 +122,7 @@ async function printCsv(found: Found, keys: KeyNames): Promise<number> {
 }
 
 export const CSV_TITLES = [
+  'site',
   'image',
   'path',
   'number',
@@ -142,6 +143,7 @@ export const CSV_TITLES = [
   'signatureSha256',
   'uploader',
   'auditSeq',
+  'remap',
   'warnings',
 ] as const;
 
