@@ -1,7 +1,7 @@
 // One look at an image: its folder held against what is recorded of it and what was uploaded for it.
-import { isLookasideError } from '../domain/errors.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
-import { BEING_WRITTEN_MS } from '../domain/limits.ts';
+import { BEING_WRITTEN_MS, MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type { RecordedSignature, SignatureIndex } from '../domain/ports.ts';
 import type { ImageFolder, Problem, Stamps, Tree } from '../domain/tree.ts';
 import type { ImageChanges } from './image-changes.ts';
@@ -171,4 +171,14 @@ export async function unlessUnusable<T>(act: () => Promise<T>, otherwise: T): Pr
     if (isLookasideError(error, 'INDEX_UNUSABLE')) return otherwise;
     throw error;
   }
+}
+
+/** A file above MAX_FILE_NUMBER would never be looked at. */
+export function isFull({ signatures, lastNumber }: Pick<Look, 'signatures' | 'lastNumber'>): boolean {
+  return signatures.length >= MAX_SIGNATURES_PER_IMAGE || lastNumber >= MAX_FILE_NUMBER;
+}
+
+export function stillChecked(folder: string): LookasideError {
+  const message = `the index is being checked, which decides the numbers of ${folder}; try again in a moment`;
+  return new LookasideError('BUSY', message);
 }

@@ -1,0 +1,126 @@
+// Uploads that another program has overwritten or deleted in a shared tree are put back, each once, at the next number; and
+// what is unfinished of an image is ended when somebody looks at it. All of it in the background.
+import type { NewAuditEvent } from '../domain/audit.ts';
+import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
+import { BEING_WRITTEN_MS } from '../domain/limits.ts';
+import type { Log, Upload, UploadStore } from '../domain/ports.ts';
+import { createLooker, isFull, type Look, type TreeAndIndex } from './look.ts';
+import type { Ending } from './unfinished.ts';
+
+export interface TenderOptions extends TreeAndIndex {
+  readonly ending: Ending;
+  readonly uploads: UploadStore;
+  readonly makeRestoreEvent: (image: ImageId, sha256: string) => NewAuditEvent;
+  /** SHA-256 of the bytes in hex. */
+  readonly sha256: (bytes: Uint8Array) => string;
+  readonly log: Log;
+}
+
+/** What a look tells of the need to mend. */
+export type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'isBeingWritten' | 'lastNumber'>;
+
+export interface Tender {
+  /**
+   * Ends in the background what is unfinished of the image, and puts back what was uploaded and has gone from a shared
+   * tree's folder that still holds a signature; an empty or missing folder is its owner's wish. Never throws.
+   */
+  tend(image: ImageId, seen: Seen): void;
+  /** Resolves when nothing is being tended any more. */
+  idle(): Promise<void>;
+}
+
+export function createTender(options: TenderOptions): Tender {
+  const { kind, uploads, changes, ending, log } = options;
+  const { lookSettled } = createLooker(options);
+  const tending = new Set<Promise<void>>();
+  /** Keys of the images that are being mended. */
+  const mended = new Set<string>();
+
+  function tend(image: ImageId, seen: Seen): void {
+    if (mended.has(imageKey(image))) return;
+    if (changes.unfinishedOf(image).length === 0 && !mayLack(seen)) return;
+    const job = mendWhatLacks(image, seen)
+      .catch((error: unknown) => logTrouble(image, error))
+      .finally(() => tending.delete(job));
+    tending.add(job);
+  }
+
+  /** Who asks meanwhile has seen something else: each asks for itself, until one of them mends. */
+  async function mendWhatLacks(image: ImageId, seen: Seen): Promise<void> {
+    const isUnfinished = changes.unfinishedOf(image).length > 0;
+    if (!isUnfinished && lacking(seen, await uploads.ofImage(image)).length === 0) return;
+    const key = imageKey(image);
+    if (mended.has(key)) return;
+    mended.add(key);
+    try {
+      await mend(image);
+    } finally {
+      mended.delete(key);
+    }
+  }
+
+  function logTrouble(image: ImageId, error: unknown): void {
+    log.warn(
+      { err: error, image: imageFolder(image) },
+      'uploads could not be held against the tree; that is tried again when the image is looked at',
+    );
+  }
+
+  async function mend(image: ImageId): Promise<void> {
+    // who overwrites one signature goes on to delete others: let it come to an end
+    if (kind === 'shared') await options.wait(BEING_WRITTEN_MS);
+    await changes.inTurn(image, async () => {
+      await ending.finishAll(image);
+      await putBackAll(image);
+    });
+  }
+
+  /** Whether uploads may be put back: into a shared tree's folder that still holds a signature. */
+  function mayLack(seen: Seen): boolean {
+    return kind === 'shared' && !seen.isEmpty && !seen.isBeingWritten && !isFull(seen);
+  }
+
+  /** Of the image's uploads those that its folder has lost. */
+  function lacking(seen: Seen, uploaded: readonly Upload[]): readonly Upload[] {
+    if (!mayLack(seen)) return [];
+    const there = new Set(seen.signatures.map(({ sha256 }) => sha256));
+    return uploaded.filter(({ sha256 }) => !there.has(sha256));
+  }
+
+  async function putBackAll(image: ImageId): Promise<void> {
+    if (kind === 'owned') return;
+    const tried = new Set<string>();
+    // once and first: in turn nobody adds one, and after the last look nothing may be waited for, so that whoever
+    // finds something missing later is not turned away by a mending that has ended
+    const uploaded = await uploads.ofImage(image);
+    for (;;) {
+      // anew each time: filling a gap may bring back others
+      const seen = await lookSettled(image);
+      const upload = lacking(seen, uploaded).find(({ sha256 }) => !tried.has(sha256));
+      if (upload === undefined) return;
+      tried.add(upload.sha256);
+      await putBack(image, upload, seen.lastNumber + 1);
+    }
+  }
+
+  async function putBack(image: ImageId, { sha256, auditSeq }: Upload, from: number): Promise<void> {
+    const fields = { image: imageFolder(image), sha256, auditSeq };
+    const bytes = await uploads.bytesOf(image, sha256);
+    if (bytes === null || options.sha256(bytes) !== sha256) {
+      log.error(fields, 'an uploaded signature has gone from the shared tree, and its bytes were not kept');
+      return;
+    }
+    const event = options.makeRestoreEvent(image, sha256);
+    const left = await ending.place({ kind: 'restore', image, sha256, event }, null, bytes, from);
+    await ending.keepEvent(left);
+    await ending.record(image);
+    log.warn(fields, 'another program had overwritten or deleted an uploaded signature; it was put back');
+  }
+
+  return {
+    tend,
+    async idle() {
+      while (tending.size > 0) await Promise.all(tending);
+    },
+  };
+}

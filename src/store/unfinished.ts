@@ -1,0 +1,179 @@
+// What is between an upload's first step and its last: a file that takes its place, what is kept of where it came from, and
+// its record in the index. What a crash or a failure cuts short is ended later, in the same order: docs/decisions/uploads.md.
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import { type Intent, intentText, parseIntent, type UploadIntent } from '../domain/intent.ts';
+import type { AuditLog, Log, RecordedSignature, UploadStore } from '../domain/ports.ts';
+import type { SignatureFile, TreeWriter } from '../domain/tree.ts';
+import type { Judgement } from '../domain/verdict.ts';
+import type { Unfinished } from './image-changes.ts';
+import { createLooker, stillChecked, type TreeAndIndex } from './look.ts';
+
+export interface EndingOptions extends TreeAndIndex {
+  readonly writer: TreeWriter;
+  readonly uploads: UploadStore;
+  readonly audit: AuditLog;
+  /** SHA-256 of the bytes in hex. */
+  readonly sha256: (bytes: Uint8Array) => string;
+  /** What was read of the image before is no longer true. */
+  readonly onChanged: (image: ImageId) => void;
+  /** Something of the image was recorded without a verdict. */
+  readonly onRecorded: (image: ImageId) => void;
+  readonly log: Log;
+}
+
+/** The steps of adding a file, in their order, each in the image's turn; and the end of those that were cut short. */
+export interface Ending {
+  /** Until this resolves nothing was stored; from then on the file is there for good. */
+  place(intent: Intent, judgement: Judgement | null, bytes: Uint8Array, from: number): Promise<Unfinished>;
+  /** Provenance and audit event, whose number it gives. Failing, they are written later: the file stays. */
+  keep(left: Unfinished, intent: UploadIntent, bytes: Uint8Array): Promise<number>;
+  /** The audit event alone, of what was uploaded before. */
+  keepEvent(left: Unfinished): Promise<void>;
+  /**
+   * Records the image as it is and so ends all that is unfinished of it and kept. The signatures; null when the index
+   * could not be written: until it can, reads look at the disk.
+   */
+  record(image: ImageId): Promise<readonly RecordedSignature[] | null>;
+  /** Ends all that is unfinished of the image. */
+  finishAll(image: ImageId): Promise<void>;
+  /** Ends all that a crash has left of any image; what cannot be ended yet is ended with the image's next upload. */
+  recover(): Promise<void>;
+}
+
+export function createEnding(options: EndingOptions): Ending {
+  const { tree, kind, index, uploads, changes, writer, log } = options;
+  const { lookSettled } = createLooker(options);
+
+  async function place(
+    intent: Intent,
+    judgement: Judgement | null,
+    bytes: Uint8Array,
+    from: number,
+  ): Promise<Unfinished> {
+    const prepared = await writer.prepare(intentText(intent), bytes);
+    try {
+      await writer.place(prepared, imageFolder(intent.image), from);
+      return { prepared, intent, judgement, isKept: false };
+    } catch (error) {
+      await writer.discard(prepared);
+      // a reader may have seen the file before it was taken away again
+      announce(intent.image);
+      throw error;
+    }
+  }
+
+  async function keep(left: Unfinished, intent: UploadIntent, bytes: Uint8Array): Promise<number> {
+    const { image, sha256, uploader, storedAt, remap, event } = intent;
+    const kept = kind === 'shared' ? bytes : null;
+    return keeping(left, async () => {
+      const upload = { image, sha256, sizeBytes: bytes.length, uploader, storedAt, bytes: kept, remap };
+      return (await uploads.add(upload, event)).auditSeq;
+    });
+  }
+
+  async function keepEvent(left: Unfinished): Promise<void> {
+    await keeping(left, () => options.audit.append(left.intent.event));
+  }
+
+  async function keeping<T>(left: Unfinished, act: () => Promise<T>): Promise<T> {
+    try {
+      const kept = await act();
+      changes.leaveUnfinished({ ...left, isKept: true });
+      return kept;
+    } catch (error) {
+      changes.leaveUnfinished(left);
+      announce(left.intent.image);
+      throw error;
+    }
+  }
+
+  async function record(image: ImageId): Promise<readonly RecordedSignature[] | null> {
+    const ended = changes.unfinishedOf(image).filter(({ isKept }) => isKept);
+    const judgements = new Map(ended.map(({ intent, judgement }) => [intent.sha256, judgement]));
+    try {
+      const seen = await lookSettled(image);
+      if (seen.isUnsure) throw stillChecked(imageFolder(image));
+      // what is looked at from here on sees the file; what was before must not be recorded over it
+      changes.changed(image);
+      const signatures = seen.signatures.map((signature) => {
+        const judgement = judgements.get(signature.sha256) ?? null;
+        return judgement === null ? signature : { ...signature, judgement };
+      });
+      await index.record([{ image, signatures }]);
+      for (const left of ended) {
+        await writer.discard(left.prepared);
+        changes.finished(left);
+      }
+      if ([...judgements.values()].includes(null)) options.onRecorded(image);
+      return signatures;
+    } catch (error) {
+      log.warn({ err: error, image: imageFolder(image) }, 'an upload could not be written to the index yet');
+      return null;
+    } finally {
+      announce(image);
+    }
+  }
+
+  function announce(image: ImageId): void {
+    changes.changed(image);
+    options.onChanged(image);
+  }
+
+  async function finishAll(image: ImageId): Promise<void> {
+    if (changes.unfinishedOf(image).length === 0) return;
+    for (const left of changes.unfinishedOf(image)) {
+      if (!left.isKept) await finish(left);
+    }
+    await record(image);
+  }
+
+  /** A file that is in its place becomes an upload; without one there never was an upload. */
+  async function finish(left: Unfinished): Promise<void> {
+    const { intent } = left;
+    const folder = imageFolder(intent.image);
+    const file = await findFile(folder, intent.sha256);
+    if (file === null) {
+      await writer.discard(left.prepared);
+      changes.finished(left);
+      return;
+    }
+    await writer.makeDurable(folder, file.number);
+    if (intent.kind === 'restore') {
+      await keepEvent(left);
+      return;
+    }
+    const bytes = await tree.readFile(folder, file.number);
+    if (bytes === null || options.sha256(bytes) !== intent.sha256) {
+      throw new LookasideError('BUSY', `${folder} changes while an upload is ended; try again in a moment`);
+    }
+    await keep(left, intent, bytes);
+  }
+
+  /** The file with these bytes, behind a gap too. */
+  async function findFile(folder: string, sha256: string): Promise<SignatureFile | null> {
+    const inLine = await tree.readImage(folder);
+    if (inLine === null) return null;
+    const all = inLine.hidden.length === 0 ? inLine : await tree.readImage(folder, inLine.hidden);
+    return all?.files.find((file) => file.sha256 === sha256) ?? null;
+  }
+
+  async function recover(): Promise<void> {
+    for (const { prepared, intent: text } of await writer.leftOver()) {
+      const intent = text === null ? null : parseIntent(text);
+      if (intent === null) {
+        await writer.discard(prepared);
+        continue;
+      }
+      changes.leaveUnfinished({ prepared, intent, judgement: null, isKept: false });
+      try {
+        await changes.inTurn(intent.image, () => finishAll(intent.image));
+      } catch (error) {
+        const image = imageFolder(intent.image);
+        log.error({ err: error, image }, 'an interrupted upload could not be ended; it is tried again later');
+      }
+    }
+  }
+
+  return { place, keep, keepEvent, record, finishAll, recover };
+}
