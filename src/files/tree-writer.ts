@@ -2,19 +2,17 @@
 // survive a power cut. Replaces a file only where recorded bytes are put back.
 import { randomUUID } from 'node:crypto';
 import { constants, promises as fs } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { LRUCache } from 'lru-cache';
-import { createSharedRuns } from '../domain/concurrency.ts';
+import { join } from 'node:path';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import { MAX_FILE_NUMBER } from '../domain/limits.ts';
 import type { TreeWriter } from '../domain/tree.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
+import { createDurableFolders } from './durable-folders.ts';
 import { PREPARED_FOLDER, readIntent } from './intents.ts';
+import { linkFree, signatureIn, unlinkOurs } from './linking.ts';
 import { type Entry, entryIn, HELD, type Placed } from './opened.ts';
-import { attempt, codeOf, NO_SPACE, refusal } from './refusal.ts';
+import { attempt, codeOf } from './refusal.ts';
 import { closing, openRoot, unavailable } from './root.ts';
-import { demandInPlace, identified, onWay, type Way, type WayFolder } from './way.ts';
+import { demandInPlace, identified, type WayFolder } from './way.ts';
 
 export interface TreeWriterOptions {
   readonly root: string;
@@ -26,131 +24,10 @@ const DISPLACED_FOLDER = join(PRIVATE_FOLDER, 'displaced');
 // what we make there: both files of a pair, and the temporary files of other writes
 const OUR_NAME = /^(?<prepared>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.intent|\.signature)?$/;
 
-const NO_HARD_LINKS: ReadonlySet<string | null> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
-
-/** Types of statfs(2): file systems that have no hard links or may lack them. */
-const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
-  [0x4d44, 'vfat'],
-  [0x2011bab0, 'exfat'],
-  [0x65735546, 'fuse'],
-  [0x01021997, '9p'],
-  [0xff534d42, 'cifs'],
-  [0xfe534d42, 'smb2'],
-]);
-
-const FOLDERS_KEPT = 10_000;
-
 export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   const { checkRoot, inTarget, openOwn } = openRoot(root, nowMs);
-  // by name, the folders whose entry in the folder above is known to survive; the value tells a folder from its successor
-  const lasting = new LRUCache<string, string>({ max: FOLDERS_KEPT });
-  const shareSync = createSharedRuns();
-  let fault: string | null = null;
-  let isRootLasting = false;
-
-  function refuseFault(): void {
-    if (fault !== null) throw new LookasideError('STORE_UNAVAILABLE', fault);
-  }
-
-  /** After a failure, what the kernel held may be lost although the next fsync succeeds, so nothing is stored any more. */
-  async function sync(handle: FileHandle, name: string): Promise<void> {
-    refuseFault(); // another upload may have failed while this one waited for its turn
-    try {
-      await handle.sync();
-    } catch (error) {
-      throw lost(error, name);
-    }
-  }
-
-  function lost(error: unknown, name: string): LookasideError {
-    const code = codeOf(error) ?? 'unknown error';
-    fault ??= `a write to ${name} did not reach the disk (${code}); check the disk and start the server again, until then nothing is stored`;
-    return new LookasideError('STORE_UNAVAILABLE', fault, { cause: error });
-  }
-
-  /** One fsync serves all uploads that store into the same folder at the same time. */
-  function syncFolder(folder: WayFolder): Promise<void> {
-    return shareSync(`${folder.identity} ${folder.where}`, async () => {
-      demandInPlace(folder);
-      const handle = await attempt(() => fs.open(folder.path, 'r'), folder.name);
-      try {
-        await sync(handle, folder.name);
-      } finally {
-        await handle.close();
-      }
-    });
-  }
-
-  async function writeNew(
-    folder: WayFolder,
-    name: string,
-    content: string | Uint8Array,
-    mode: number,
-  ): Promise<void> {
-    const file = entryIn(folder, name);
-    const handle = await attempt(() => fs.open(file.path, 'wx', mode), folder.name);
-    try {
-      await attempt(() => handle.writeFile(content), folder.name);
-      await handle.sync().catch((error: unknown) => {
-        // a full disk may show only now: the file is thrown away, so its lost pages do no harm
-        throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder.name) : lost(error, file.name);
-      });
-    } finally {
-      await handle.close();
-    }
-  }
-
-  /**
-   * Runs `act` in the folder, once every folder on the way from the root survives a power cut. With a mode, missing folders
-   * are made.
-   */
-  function inFolder<T>(
-    folder: string,
-    mode: number | null,
-    act: (folder: WayFolder) => Promise<T>,
-  ): Promise<T> {
-    return onWay({ root, folder, mode, isOwn: false }, async (last, way) => {
-      await makeLasting(way);
-      return act(last);
-    });
-  }
-
-  function inOwnFolder<T>(folder: string, mode: number, act: (folder: WayFolder) => Promise<T>): Promise<T> {
-    return onWay({ root, folder, mode, isOwn: true }, async (last, way) => {
-      await makeLasting(way);
-      return act(last);
-    });
-  }
-
-  /** Another upload, or a server that was killed, may have made a folder and not have reached the fsync. */
-  async function makeLasting(way: Way): Promise<void> {
-    let above: WayFolder | null = null;
-    for (const folder of way) {
-      if (above !== null && lasting.get(folder.name) !== folder.identity) {
-        await syncFolder(above);
-        lasting.set(folder.name, folder.identity);
-      }
-      above = folder;
-    }
-    if (isRootLasting) return;
-    await makeRootLasting();
-    isRootLasting = true;
-  }
-
-  async function makeRootLasting(): Promise<void> {
-    const above = dirname(await checkRoot());
-    try {
-      const handle = await attempt(() => fs.open(above, 'r'), above);
-      try {
-        await sync(handle, above);
-      } finally {
-        await handle.close();
-      }
-    } catch (error) {
-      // a folder that we may not open was not made by us
-      if (!isLookasideError(error, 'READ_ONLY')) throw error;
-    }
-  }
+  const durable = createDurableFolders({ root, checkRoot });
+  const { refuseFault, sync, syncFolder, writeNew, inFolder, inOwnFolder } = durable;
 
   /** Runs `act` in the folder of prepared pairs. It must not be a link: that would lead what we write elsewhere. */
   async function inPrepared<T>(act: (folder: WayFolder) => Promise<T>): Promise<T> {
@@ -159,61 +36,12 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     if (found !== null) {
       const known = await closing(found, async () => {
         const folder = await identified(found);
-        return lasting.get(name) === folder.identity ? { result: await act(folder) } : null;
+        return durable.isLasting(folder) ? { result: await act(folder) } : null;
       });
       if (known !== null) return known.result;
     }
     await inOwnFolder(PRIVATE_FOLDER, 0o755, async () => undefined);
     return inOwnFolder(PREPARED_FOLDER, 0o700, act);
-  }
-
-  async function linkFree(source: Entry, folder: WayFolder, from: number): Promise<number> {
-    // names may have been taken since the folder was read; higher numbers are never looked at
-    for (let number = from; number <= MAX_FILE_NUMBER; number += 1) {
-      demandInPlace(folder);
-      if (await link(source, folder, signatureIn(folder, number))) return number;
-    }
-    const message = `${folder.name} has a file at each number from ${from} to ${MAX_FILE_NUMBER}, and none above is looked at; delete what is not needed and rename the rest so that no number is missing, then upload again`;
-    throw new LookasideError('TOO_MANY_SIGNATURES', message);
-  }
-
-  /** False: the name is taken. link, unlike rename, never replaces a file. */
-  async function link(source: Entry, folder: WayFolder, target: Entry): Promise<boolean> {
-    try {
-      await fs.link(source.path, target.path);
-      return true;
-    } catch (error) {
-      const code = codeOf(error);
-      if (code === 'EEXIST') return false;
-      if (NO_HARD_LINKS.has(code)) throw await noHardLinks(error, folder);
-      if (code === 'EXDEV') throw otherFileSystem(error, folder);
-      throw refusal(error, folder.name);
-    }
-  }
-
-  async function noHardLinks(cause: unknown, { path, name }: WayFolder): Promise<LookasideError> {
-    const type = await fs.statfs(path).then(
-      (stats) => FILE_SYSTEMS.get(stats.type) ?? `type 0x${stats.type.toString(16)}`,
-      () => 'of unknown type',
-    );
-    const message = `the file system of ${name} (${type}) makes no hard links (${codeOf(cause)}), without which no upload is safe; keep the tree on another, such as ext4 or xfs`;
-    return new LookasideError('STORE_UNAVAILABLE', message, { cause });
-  }
-
-  function otherFileSystem(cause: unknown, { name }: WayFolder): LookasideError {
-    const message = `${name} is on another file system than ${join(root, PREPARED_FOLDER)}; keep the tree on one`;
-    return new LookasideError('STORE_UNAVAILABLE', message, { cause });
-  }
-
-  /** Removes the name again, unless somebody has put another file there meanwhile; also in a folder that was moved away. */
-  async function unlinkOurs(source: Entry, target: Entry): Promise<void> {
-    try {
-      const [ours, there] = [await fs.lstat(source.path), await fs.lstat(target.path)];
-      if (ours.ino !== there.ino) return;
-      await fs.unlink(target.path);
-    } catch {
-      // the error that made us remove it is about to be thrown, and says more
-    }
   }
 
   /** Moves a folder out of the way: what it holds is not ours to delete. */
@@ -252,7 +80,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
 
   return {
     get fault() {
-      return fault;
+      return durable.fault;
     },
     async freeBytes() {
       try {
@@ -284,7 +112,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       return inPrepared((tmp) =>
         inFolder(folder, 0o755, async (last) => {
           const source = entryIn(tmp, `${prepared}.signature`);
-          const number = await linkFree(source, last, from);
+          const number = await linkFree(root, source, last, from);
           try {
             await syncFolder(last);
             demandInPlace(last);
@@ -337,10 +165,6 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       return folder === null ? [] : closing(folder, leftOverIn);
     },
   };
-}
-
-function signatureIn(folder: WayFolder, number: number): Entry {
-  return entryIn(folder, `signature-${number}`);
 }
 
 async function leftOverIn(folder: Placed) {

@@ -28,7 +28,7 @@ import {
   openAt,
   type Placed,
 } from './opened.ts';
-import { ABSENT, demandPlaces, openRoot, orNull, orThrow, unavailable } from './root.ts';
+import { ABSENT, demandPlaces, openRoot, orNull, orThrow, type Root, unavailable } from './root.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -61,6 +61,7 @@ export async function makeRoot(root: string): Promise<void> {
 export function openTree(options: TreeOptions): Tree {
   const { root, nowMs } = options;
   const { inFolder, inTarget } = openRoot(root, nowMs);
+  const { readSignature, readTarget } = createFileReader(options, inTarget);
 
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
@@ -100,59 +101,6 @@ export function openTree(options: TreeOptions): Tree {
       strangers,
       stamps: { folder: stampOf(before), files: stamps, settled },
     };
-  }
-
-  async function readSignature(
-    entry: Entry,
-    number: number,
-    readAtMs: number,
-  ): Promise<{ file: SignatureFile; stamp: string; changedAtMs: number } | null> {
-    const content = await readWhole(entry);
-    if (content === null) return null;
-    if (content === 'link') return readLink(entry, number, readAtMs);
-    const { stats } = content;
-    if (!stats.isFile()) return faulty(number, stats, 'no-file');
-    const file = toSignatureFile(number, content, readAtMs);
-    return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
-  }
-
-  async function readLink(entry: Entry, number: number, readAtMs: number) {
-    const link = await orNull(() => fs.lstat(entry.path, { bigint: true }), entry.name);
-    if (link === null) return null;
-    const content = await readTarget(entry);
-    if (content === null) return faulty(number, link, 'link-outside');
-    const { stats } = content;
-    if (!stats.isFile()) return faulty(number, link, 'no-file');
-    const file = toSignatureFile(number, content, readAtMs);
-    return { file, stamp: `${stampOf(link)} ${stampOf(stats)}`, changedAtMs: Number(stats.ctimeMs) };
-  }
-
-  function toSignatureFile(number: number, content: Content, readAtMs: number): SignatureFile {
-    const { stats, bytes } = content;
-    const sizeBytes = Number(stats.size);
-    const modifiedAt = new Date(Number(stats.mtimeMs));
-    if (bytes === null)
-      return { number, sizeBytes, modifiedAt, sha256: null, bytes: null, fault: 'too-large' };
-    const isFresh = Math.abs(readAtMs - Number(stats.mtimeMs)) < options.beingWrittenMs;
-    const isTorn = content.isTorn || bytes.length !== sizeBytes || (isFresh && !options.isWhole(bytes));
-    return {
-      number,
-      sizeBytes: bytes.length,
-      modifiedAt,
-      sha256: createHash('sha256').update(bytes).digest('hex'),
-      bytes: bytes.length <= MAX_INDEXED_BYTES ? bytes : null,
-      fault: isTorn ? 'being-written' : whyUnreadable(bytes),
-    };
-  }
-
-  /** Null: the link leads out of the root, or nowhere. */
-  function readTarget(entry: Entry): Promise<Content | null> {
-    return inTarget(entry, HELD, async (target) => {
-      const stats = await orThrow(() => statFile(target.descriptor, { bigint: true }), target.name);
-      if (!stats.isFile()) return { stats, bytes: null, isTorn: false };
-      const file = await orThrow(() => openAt(target.path, READ), target.name);
-      return readOpened(file, target.name);
-    });
   }
 
   async function isUnchanged(folder: string, stamps: Stamps): Promise<boolean> {
@@ -239,7 +187,75 @@ export function openTree(options: TreeOptions): Tree {
   };
 }
 
-/** A larger folder has more names than an image needs, and they are read part by part. */
+interface FileReader {
+  /** Null when nothing is there any more. */
+  readSignature(
+    entry: Entry,
+    number: number,
+    readAtMs: number,
+  ): Promise<{ file: SignatureFile; stamp: string; changedAtMs: number } | null>;
+  /** Null: the link leads out of the root, or nowhere. */
+  readTarget(entry: Entry): Promise<Content | null>;
+}
+
+/** Reads one file of an image's folder, through a link that stays in the tree. */
+function createFileReader(options: TreeOptions, inTarget: Root['inTarget']): FileReader {
+  async function readSignature(
+    entry: Entry,
+    number: number,
+    readAtMs: number,
+  ): Promise<{ file: SignatureFile; stamp: string; changedAtMs: number } | null> {
+    const content = await readWhole(entry);
+    if (content === null) return null;
+    if (content === 'link') return readLink(entry, number, readAtMs);
+    const { stats } = content;
+    if (!stats.isFile()) return faulty(number, stats, 'no-file');
+    const file = toSignatureFile(number, content, readAtMs);
+    return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
+  }
+
+  async function readLink(entry: Entry, number: number, readAtMs: number) {
+    const link = await orNull(() => fs.lstat(entry.path, { bigint: true }), entry.name);
+    if (link === null) return null;
+    const content = await readTarget(entry);
+    if (content === null) return faulty(number, link, 'link-outside');
+    const { stats } = content;
+    if (!stats.isFile()) return faulty(number, link, 'no-file');
+    const file = toSignatureFile(number, content, readAtMs);
+    return { file, stamp: `${stampOf(link)} ${stampOf(stats)}`, changedAtMs: Number(stats.ctimeMs) };
+  }
+
+  function toSignatureFile(number: number, content: Content, readAtMs: number): SignatureFile {
+    const { stats, bytes } = content;
+    const sizeBytes = Number(stats.size);
+    const modifiedAt = new Date(Number(stats.mtimeMs));
+    if (bytes === null)
+      return { number, sizeBytes, modifiedAt, sha256: null, bytes: null, fault: 'too-large' };
+    const isFresh = Math.abs(readAtMs - Number(stats.mtimeMs)) < options.beingWrittenMs;
+    const isTorn = content.isTorn || bytes.length !== sizeBytes || (isFresh && !options.isWhole(bytes));
+    return {
+      number,
+      sizeBytes: bytes.length,
+      modifiedAt,
+      sha256: createHash('sha256').update(bytes).digest('hex'),
+      bytes: bytes.length <= MAX_INDEXED_BYTES ? bytes : null,
+      fault: isTorn ? 'being-written' : whyUnreadable(bytes),
+    };
+  }
+
+  function readTarget(entry: Entry): Promise<Content | null> {
+    return inTarget(entry, HELD, async (target) => {
+      const stats = await orThrow(() => statFile(target.descriptor, { bigint: true }), target.name);
+      if (!stats.isFile()) return { stats, bytes: null, isTorn: false };
+      const file = await orThrow(() => openAt(target.path, READ), target.name);
+      return readOpened(file, target.name);
+    });
+  }
+
+  return { readSignature, readTarget };
+}
+
+/** Above this a folder has more names than an image's needs, and they are read part by part. */
 const LARGE_FOLDER_BYTES = 16 * 1024;
 const NAMES_AT_ONCE = 512;
 

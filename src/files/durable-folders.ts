@@ -1,0 +1,156 @@
+// Folders that survive a power cut with all that is put into them. Once an fsync has failed nothing is written any more.
+import { promises as fs } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { LRUCache } from 'lru-cache';
+import { createSharedRuns } from '../domain/concurrency.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { entryIn } from './opened.ts';
+import { attempt, codeOf, NO_SPACE, refusal } from './refusal.ts';
+import { demandInPlace, onWay, type Way, type WayFolder } from './way.ts';
+
+export interface DurableFoldersOptions {
+  readonly root: string;
+  /** The real path of the root. @throws LookasideError STORE_UNAVAILABLE when it has gone */
+  readonly checkRoot: () => Promise<string>;
+}
+
+export interface DurableFolders {
+  /** Why nothing is written any more; null: all is well. */
+  readonly fault: string | null;
+  /** @throws LookasideError STORE_UNAVAILABLE */
+  refuseFault(): void;
+  /** Once it failed, what the kernel held may be lost although the next fsync succeeds: nothing goes on from here. */
+  sync(handle: FileHandle, name: string): Promise<void>;
+  /** One fsync serves all who wait for the same folder: those who store into it at the same time. */
+  syncFolder(folder: WayFolder): Promise<void>;
+  /** A file that was not there, and survives together with its folder. */
+  writeNew(folder: WayFolder, name: string, content: string | Uint8Array, mode: number): Promise<void>;
+  /** Runs `act` in the folder; by then every one on the way from the root survives a power cut. Missing ones are made, given a mode. */
+  inFolder<T>(folder: string, mode: number | null, act: (folder: WayFolder) => Promise<T>): Promise<T>;
+  /** The same in a folder that is ours alone, through no link. */
+  inOwnFolder<T>(folder: string, mode: number, act: (folder: WayFolder) => Promise<T>): Promise<T>;
+  /** Whether the folder's own entry in the folder above is known to survive. */
+  isLasting(folder: Pick<WayFolder, 'name' | 'identity'>): boolean;
+}
+
+const FOLDERS_KEPT = 10_000;
+
+export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions): DurableFolders {
+  // by name; the value tells a folder from its successor
+  const lasting = new LRUCache<string, string>({ max: FOLDERS_KEPT });
+  const shareSync = createSharedRuns();
+  let fault: string | null = null;
+  let isRootLasting = false;
+
+  function refuseFault(): void {
+    if (fault !== null) throw new LookasideError('STORE_UNAVAILABLE', fault);
+  }
+
+  async function sync(handle: FileHandle, name: string): Promise<void> {
+    refuseFault(); // of another upload, while this one waited for its turn
+    try {
+      await handle.sync();
+    } catch (error) {
+      throw lost(error, name);
+    }
+  }
+
+  function lost(error: unknown, name: string): LookasideError {
+    const code = codeOf(error) ?? 'unknown error';
+    fault ??= `a write to ${name} did not reach the disk (${code}); check the disk and start the server again, until then nothing is stored`;
+    return new LookasideError('STORE_UNAVAILABLE', fault, { cause: error });
+  }
+
+  function syncFolder(folder: WayFolder): Promise<void> {
+    return shareSync(`${folder.identity} ${folder.where}`, async () => {
+      demandInPlace(folder);
+      const handle = await attempt(() => fs.open(folder.path, 'r'), folder.name);
+      try {
+        await sync(handle, folder.name);
+      } finally {
+        await handle.close();
+      }
+    });
+  }
+
+  async function writeNew(
+    folder: WayFolder,
+    name: string,
+    content: string | Uint8Array,
+    mode: number,
+  ): Promise<void> {
+    const file = entryIn(folder, name);
+    const handle = await attempt(() => fs.open(file.path, 'wx', mode), folder.name);
+    try {
+      await attempt(() => handle.writeFile(content), folder.name);
+      await handle.sync().catch((error: unknown) => {
+        // a full disk that shows this late: the file is thrown away, so its lost pages deceive nobody
+        throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder.name) : lost(error, file.name);
+      });
+    } finally {
+      await handle.close();
+    }
+  }
+
+  function inFolder<T>(
+    folder: string,
+    mode: number | null,
+    act: (folder: WayFolder) => Promise<T>,
+  ): Promise<T> {
+    return onWay({ root, folder, mode, isOwn: false }, async (last, way) => {
+      await makeLasting(way);
+      return act(last);
+    });
+  }
+
+  function inOwnFolder<T>(folder: string, mode: number, act: (folder: WayFolder) => Promise<T>): Promise<T> {
+    return onWay({ root, folder, mode, isOwn: true }, async (last, way) => {
+      await makeLasting(way);
+      return act(last);
+    });
+  }
+
+  /** Another upload, or a server that was killed, may have made a folder and not have come as far as the fsync. */
+  async function makeLasting(way: Way): Promise<void> {
+    let above: WayFolder | null = null;
+    for (const folder of way) {
+      if (above !== null && lasting.get(folder.name) !== folder.identity) {
+        await syncFolder(above);
+        lasting.set(folder.name, folder.identity);
+      }
+      above = folder;
+    }
+    if (isRootLasting) return;
+    await makeRootLasting();
+    isRootLasting = true;
+  }
+
+  async function makeRootLasting(): Promise<void> {
+    const above = dirname(await checkRoot());
+    try {
+      const handle = await attempt(() => fs.open(above, 'r'), above);
+      try {
+        await sync(handle, above);
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      // a folder that we may not open is none that we made
+      if (!isLookasideError(error, 'READ_ONLY')) throw error;
+    }
+  }
+
+  return {
+    get fault() {
+      return fault;
+    },
+    refuseFault,
+    sync,
+    syncFolder,
+    writeNew,
+    inFolder,
+    inOwnFolder,
+    isLasting: ({ name, identity }) => lasting.get(name) === identity,
+  };
+}
