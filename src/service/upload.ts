@@ -1,35 +1,26 @@
-// Uploads: a signature is verified, compared with its place, then stored. A refused upload leaves only an audit event.
-import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
-import { isSameSignature, type Judged, saysTheSame, standsInFor } from '../domain/equivalence.ts';
+// Uploading: verified first, held against its place, then stored. Nothing of a refused upload is kept but an event.
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
-import type { RegisteredKey } from '../domain/key.ts';
-import { MAX_SIGNATURE_BYTES, MAX_SIGNATURES_PER_CLAIM } from '../domain/limits.ts';
-import {
-  claimedImage,
-  digestRefusal,
-  imageNamed,
-  remapOf,
-  signaturePath,
-  tooLongClaim,
-} from '../domain/placement.ts';
+import type { ImageId } from '../domain/image.ts';
+import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { digestRefusal, remapOf, signaturePath } from '../domain/placement.ts';
 import type {
   Appended,
   Clock,
   IndexedSignature,
   KeyStore,
   SignatureAppender,
-  UploadReview,
   Verifier,
 } from '../domain/ports.ts';
 import type { BatchPart, BatchResult, Receipt, Warning } from '../domain/receipt.ts';
 import { parseReference } from '../domain/reference.ts';
 import { readerWarnings } from '../domain/release-readers.ts';
 import { type Remap, remapWarning } from '../domain/remap.ts';
-import { type State, stateOf } from '../domain/state.ts';
-import type { Claim, Judgement, Refusal } from '../domain/verdict.ts';
+import { stateOf } from '../domain/state.ts';
+import type { Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 import type { RefusalRecorder } from './refusals.ts';
+import { uploadEach } from './upload-batch.ts';
+import { createReview, type Verified } from './upload-review.ts';
 
 export interface UploaderOptions {
   readonly verifier: Pick<Verifier, 'examine'>;
@@ -80,15 +71,6 @@ export interface Uploader {
   ): Promise<readonly BatchResult[]>;
 }
 
-/** A signature that verified, made by a registered key that is valid now. */
-interface Verified {
-  readonly judgement: Judgement;
-  readonly claim: Claim;
-  readonly fingerprint: string;
-  readonly signingFingerprint: string;
-  readonly signedAt: Date;
-}
-
 /** What a refusal is about. */
 interface Refusable {
   readonly image: ImageId | null;
@@ -98,16 +80,7 @@ interface Refusable {
   readonly fingerprint: string | null;
 }
 
-interface PlacedPart {
-  readonly part: number;
-  readonly verified: Verified;
-  readonly request: UploadRequest;
-}
-
-const EXAMINED_AT_ONCE = 4;
-const IMAGES_AT_ONCE = 8;
-
-/** The server's faults, not the upload's: no event is written, and the same upload may succeed later. */
+/** Ours, not the upload's: no event is written, and the same upload may succeed later. */
 const NOT_THE_UPLOADS_FAULT: ReadonlySet<ErrorCode> = new Set([
   'BUSY',
   'STORE_UNAVAILABLE',
@@ -121,6 +94,7 @@ export function isTheUploadsFault(code: ErrorCode): boolean {
 
 export function createUploader(options: UploaderOptions): Uploader {
   const { keys, appender, makeEvent, clock } = options;
+  const review = createReview(options);
 
   async function verify(bytes: Uint8Array): Promise<Verified> {
     const maxBytes = options.maxBytes();
@@ -174,47 +148,6 @@ export function createUploader(options: UploaderOptions): Uploader {
       },
     });
     return toReceipt(image, { ...describe(verified, standIn), remap }, appended);
-  }
-
-  /** @throws LookasideError TOO_MANY_SIGNATURES */
-  async function review(
-    image: ImageId,
-    verified: Verified,
-    served: readonly IndexedSignature[],
-    mayBeEquivalent: boolean,
-  ): Promise<UploadReview> {
-    const stateNow = await findStates(served);
-    const good = served.filter((signature) => stateNow(signature) === 'verified');
-    const uploaded = judgedOf(verified);
-    const standIns = good.filter((signature) => standsInFor(signature, uploaded));
-    const same = standIns.find((signature) => isSameSignature(signature, uploaded)) ?? null;
-    const equivalent = mayBeEquivalent ? (standIns[0] ?? null) : null;
-    const standIn = same ?? equivalent;
-    if (standIn === null)
-      refuseCrowd(
-        image,
-        verified,
-        good.filter((one) => saysTheSame(one, uploaded)),
-      );
-    return {
-      standIn,
-      outcome: same === null ? 'equivalent' : 'same',
-      needless: needlessOf(served, stateNow),
-    };
-  }
-
-  /**
-   * Finds the state of each of these signatures. Each key is looked up once, and all at the same time, so that all states
-   * rest on the same answers.
-   */
-  async function findStates(served: readonly IndexedSignature[]): Promise<(one: IndexedSignature) => State> {
-    const fingerprints = new Set(served.flatMap(({ fingerprint }) => fingerprint ?? []));
-    const found = await Promise.all(
-      [...fingerprints].map(async (fingerprint) => [fingerprint, await keys.find(fingerprint)] as const),
-    );
-    const known = new Map<string | null, RegisteredKey | null>(found);
-    const now = clock.now();
-    return (signature) => stateOf(signature, known.get(signature.fingerprint) ?? null, now);
   }
 
   async function toReceipt(image: ImageId, signature: Described, appended: Appended): Promise<Receipt> {
@@ -284,46 +217,15 @@ export function createUploader(options: UploaderOptions): Uploader {
     return storeFor(verified, request, actor);
   }
 
-  async function uploadBatch(
-    parts: readonly BatchPart[],
-    { site, ...how }: UploadBatchOptions,
-    actor: Actor,
-  ): Promise<readonly BatchResult[]> {
-    const results: BatchResult[] = [];
-    const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, async ({ part, bytes, fileName }) => {
-      try {
-        const named = fileName === null ? null : imageNamed(site, fileName);
-        const verified = await verifyFor({ image: named, site, bytes }, actor);
-        const image = named ?? claimedImage(site, verified.claim);
-        if (image === null)
-          throw tooLongClaim(verified.claim) ?? new Error('a verified claim names no repository');
-        return { part, verified, request: { image, bytes, number: null, ...how } };
-      } catch (error) {
-        results[part] = toRefused(part, error);
-        return null;
-      }
-    });
-    // parts of one image are stored in their order; different images are stored at the same time
-    const placed = new Map<string, PlacedPart[]>();
-    for await (const item of examined) {
-      if (item === null) continue;
-      const key = imageKey(item.request.image);
-      placed.set(key, [...(placed.get(key) ?? []), item]);
-    }
-    await forEachConcurrently(placed.values(), IMAGES_AT_ONCE, async (ofImage) => {
-      for (const { part, verified, request } of ofImage) {
-        try {
-          const receipt = await storeFor(verified, request, actor);
-          results[part] = { part, result: receipt.created ? 'created' : 'exists', ...receipt };
-        } catch (error) {
-          results[part] = toRefused(part, error);
-        }
-      }
-    });
-    return results;
-  }
-
-  return { upload, uploadBatch };
+  return {
+    upload,
+    uploadBatch: (parts, { site, ...how }, actor) =>
+      uploadEach(parts, {
+        site,
+        verify: (part) => verifyFor(part, actor),
+        store: (verified, image, bytes) => storeFor(verified, { image, bytes, number: null, ...how }, actor),
+      }),
+  };
 }
 
 /** What a receipt says about the stored signature. */
@@ -345,43 +247,6 @@ function describe(verified: Verified, standIn: IndexedSignature | null): Omit<De
     signedAt: standIn?.signedAt ?? verified.signedAt,
     expiresAt: standIn === null ? judgement.expiresAt : standIn.expiresAt,
   };
-}
-
-function judgedOf({ judgement, claim }: Verified): Judged {
-  return { ...judgement, dockerReference: claim.dockerReference };
-}
-
-/**
- * States that no client accepts, whatever keys it has. `unknown-key`, for example, may be good for a client that has the key.
- */
-const WORTHLESS: ReadonlySet<State> = new Set(['bad', 'unreadable', 'expired', 'key-expired', 'key-revoked']);
-
-/** Served numbers of the signatures that no client accepts, or that another one of them makes needless. */
-function needlessOf(
-  served: readonly IndexedSignature[],
-  stateNow: (signature: IndexedSignature) => State,
-): readonly number[] {
-  const needed: IndexedSignature[] = [];
-  const needless: number[] = [];
-  for (const signature of served) {
-    if (WORTHLESS.has(stateNow(signature)) || needed.some((other) => standsInFor(other, signature))) {
-      needless.push(signature.servedNumber);
-    } else {
-      needed.push(signature);
-    }
-  }
-  return needless;
-}
-
-/** @throws LookasideError TOO_MANY_SIGNATURES when `ofClaim`, all verified, are as many as one claim may have */
-function refuseCrowd(image: ImageId, { claim, fingerprint }: Verified, ofClaim: readonly IndexedSignature[]) {
-  if (ofClaim.length < MAX_SIGNATURES_PER_CLAIM) return;
-  const numbers = ofClaim.map(({ servedNumber }) => `signature-${servedNumber}`).join(', ');
-  throw new LookasideError(
-    'TOO_MANY_SIGNATURES',
-    `${imageFolder(image)} has ${ofClaim.length} valid signatures by the key ${fingerprint} for ${claim.dockerReference} (${numbers}), and clients need one; the image's other numbers are kept for other signers and names`,
-    { detail: { needless: ofClaim.map(({ servedNumber }) => servedNumber) } },
-  );
 }
 
 function warningsOf(image: ImageId, signature: Described, { outcome, number }: Appended): readonly Warning[] {
@@ -423,14 +288,4 @@ function warningsOf(image: ImageId, signature: Described, { outcome, number }: A
 
 function refuseIf(refusal: Refusal | null): void {
   if (refusal !== null) throw new LookasideError(refusal.code, refusal.message);
-}
-
-function toRefused(part: number, error: unknown): BatchResult {
-  if (!isLookasideError(error)) throw error;
-  const { code, message, detail } = error;
-  return { part, result: 'refused', code, message, ...(detail === null ? {} : { detail }) };
-}
-
-async function* numbered(parts: readonly BatchPart[]) {
-  for (const [part, { bytes, fileName }] of parts.entries()) yield { part, bytes, fileName };
 }

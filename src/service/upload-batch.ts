@@ -1,0 +1,79 @@
+// Many uploads at once: each is examined by itself, and those of one image are stored in their order.
+import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
+import { isLookasideError } from '../domain/errors.ts';
+import { type ImageId, imageKey } from '../domain/image.ts';
+import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
+import type { BatchPart, BatchResult, Receipt } from '../domain/receipt.ts';
+import type { Verified } from './upload-review.ts';
+
+export interface BatchSteps {
+  /** Where the parts go. */
+  readonly site: string;
+  readonly verify: (part: {
+    readonly site: string;
+    /** Null: only what it claims tells. */
+    readonly image: ImageId | null;
+    readonly bytes: Uint8Array;
+  }) => Promise<Verified>;
+  /** Behind what its image has. */
+  readonly store: (verified: Verified, image: ImageId, bytes: Uint8Array) => Promise<Receipt>;
+}
+
+interface PlacedPart {
+  readonly part: number;
+  readonly verified: Verified;
+  readonly image: ImageId;
+  readonly bytes: Uint8Array;
+}
+
+const EXAMINED_AT_ONCE = 4;
+const IMAGES_AT_ONCE = 8;
+
+/** In the order of the parts; a refused one never stops the others. @throws nothing that is one part's fault */
+export async function uploadEach(
+  parts: readonly BatchPart[],
+  { site, verify, store }: BatchSteps,
+): Promise<readonly BatchResult[]> {
+  const results: BatchResult[] = [];
+  const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, async ({ part, bytes, fileName }) => {
+    try {
+      const named = fileName === null ? null : imageNamed(site, fileName);
+      const verified = await verify({ image: named, site, bytes });
+      const image = named ?? claimedImage(site, verified.claim);
+      if (image === null)
+        throw tooLongClaim(verified.claim) ?? new Error('a verified claim names no repository');
+      return { part, verified, image, bytes };
+    } catch (error) {
+      results[part] = toRefused(part, error);
+      return null;
+    }
+  });
+  // parts of one image are stored in their order, images beside each other
+  const placed = new Map<string, PlacedPart[]>();
+  for await (const item of examined) {
+    if (item === null) continue;
+    const key = imageKey(item.image);
+    placed.set(key, [...(placed.get(key) ?? []), item]);
+  }
+  await forEachConcurrently(placed.values(), IMAGES_AT_ONCE, async (ofImage) => {
+    for (const { part, verified, image, bytes } of ofImage) {
+      try {
+        const receipt = await store(verified, image, bytes);
+        results[part] = { part, result: receipt.created ? 'created' : 'exists', ...receipt };
+      } catch (error) {
+        results[part] = toRefused(part, error);
+      }
+    }
+  });
+  return results;
+}
+
+function toRefused(part: number, error: unknown): BatchResult {
+  if (!isLookasideError(error)) throw error;
+  const { code, message, detail } = error;
+  return { part, result: 'refused', code, message, ...(detail === null ? {} : { detail }) };
+}
+
+async function* numbered(parts: readonly BatchPart[]) {
+  for (const [part, { bytes, fileName }] of parts.entries()) yield { part, bytes, fileName };
+}

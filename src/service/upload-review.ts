@@ -1,0 +1,107 @@
+// What an upload is held against: the signatures that its image has, of which one may stand in for it, and others be needless.
+import { isSameSignature, type Judged, saysTheSame, standsInFor } from '../domain/equivalence.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import type { RegisteredKey } from '../domain/key.ts';
+import { MAX_SIGNATURES_PER_CLAIM } from '../domain/limits.ts';
+import type { Clock, IndexedSignature, KeyStore, UploadReview } from '../domain/ports.ts';
+import { type State, stateOf } from '../domain/state.ts';
+import type { Claim, Judgement } from '../domain/verdict.ts';
+
+/** A signature that verified, by a registered key that is valid now. */
+export interface Verified {
+  readonly judgement: Judgement;
+  readonly claim: Claim;
+  readonly fingerprint: string;
+  readonly signingFingerprint: string;
+  readonly signedAt: Date;
+}
+
+export interface ReviewerOptions {
+  readonly keys: Pick<KeyStore, 'find'>;
+  readonly clock: Clock;
+}
+
+/** @throws LookasideError TOO_MANY_SIGNATURES */
+export type Review = (
+  image: ImageId,
+  verified: Verified,
+  served: readonly IndexedSignature[],
+  mayBeEquivalent: boolean,
+) => Promise<UploadReview>;
+
+export function createReview({ keys, clock }: ReviewerOptions): Review {
+  async function review(
+    image: ImageId,
+    verified: Verified,
+    served: readonly IndexedSignature[],
+    mayBeEquivalent: boolean,
+  ): Promise<UploadReview> {
+    const stateNow = await findStates(served);
+    const good = served.filter((signature) => stateNow(signature) === 'verified');
+    const uploaded = judgedOf(verified);
+    const standIns = good.filter((signature) => standsInFor(signature, uploaded));
+    const same = standIns.find((signature) => isSameSignature(signature, uploaded)) ?? null;
+    const equivalent = mayBeEquivalent ? (standIns[0] ?? null) : null;
+    const standIn = same ?? equivalent;
+    if (standIn === null)
+      refuseCrowd(
+        image,
+        verified,
+        good.filter((one) => saysTheSame(one, uploaded)),
+      );
+    return {
+      standIn,
+      outcome: same === null ? 'equivalent' : 'same',
+      needless: needlessOf(served, stateNow),
+    };
+  }
+
+  /** The state of each of these signatures, all by the same answers: each key is asked for once, and all at a time. */
+  async function findStates(served: readonly IndexedSignature[]): Promise<(one: IndexedSignature) => State> {
+    const fingerprints = new Set(served.flatMap(({ fingerprint }) => fingerprint ?? []));
+    const found = await Promise.all(
+      [...fingerprints].map(async (fingerprint) => [fingerprint, await keys.find(fingerprint)] as const),
+    );
+    const known = new Map<string | null, RegisteredKey | null>(found);
+    const now = clock.now();
+    return (signature) => stateOf(signature, known.get(signature.fingerprint) ?? null, now);
+  }
+
+  return review;
+}
+
+function judgedOf({ judgement, claim }: Verified): Judged {
+  return { ...judgement, dockerReference: claim.dockerReference };
+}
+
+/** What no client accepts, whatever keys it has. `unknown-key`, say, may be good to a client that has the key. */
+const WORTHLESS: ReadonlySet<State> = new Set(['bad', 'unreadable', 'expired', 'key-expired', 'key-revoked']);
+
+/** Served numbers of the signatures that no client accepts, or for which another of them stands in. */
+function needlessOf(
+  served: readonly IndexedSignature[],
+  stateNow: (signature: IndexedSignature) => State,
+): readonly number[] {
+  const needed: IndexedSignature[] = [];
+  const needless: number[] = [];
+  for (const signature of served) {
+    if (WORTHLESS.has(stateNow(signature)) || needed.some((other) => standsInFor(other, signature))) {
+      needless.push(signature.servedNumber);
+    } else {
+      needed.push(signature);
+    }
+  }
+  return needless;
+}
+
+/** @throws LookasideError TOO_MANY_SIGNATURES when `ofClaim`, all verified, are as many as one claim may have */
+function refuseCrowd(image: ImageId, { claim, fingerprint }: Verified, ofClaim: readonly IndexedSignature[]) {
+  if (ofClaim.length < MAX_SIGNATURES_PER_CLAIM) return;
+  const numbers = ofClaim.map(({ servedNumber }) => `signature-${servedNumber}`).join(', ');
+  throw new LookasideError(
+    'TOO_MANY_SIGNATURES',
+    `${imageFolder(image)} has ${ofClaim.length} valid signatures by the key ${fingerprint} for ${claim.dockerReference} (${numbers}), and clients need one; the image's other numbers are kept for other signers and names`,
+    { detail: { needless: ofClaim.map(({ servedNumber }) => servedNumber) } },
+  );
+}
