@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
 import type { Role } from '../../src/domain/ports.ts';
-import { type Argv, type Outcome, run, startBackground, succeed } from './command.ts';
-import { makeDataDirectory } from './data-directory.ts';
+import { administered } from './administered.ts';
+import { type Argv, type Outcome, run, startBackground } from './command.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
@@ -95,10 +95,6 @@ export function createReaderToken(data: string, name: string): Promise<string> {
 
 /** The text of a new token. */
 export async function createToken(data: string, name: string, role: Role): Promise<string> {
-  await makeDataDirectory(data);
-  const stdout = await succeed(
-    [process.execPath, MAIN, 'token', 'create', '--name', name, '--role', role, '--data', data],
-    { env: { PATH: process.env.PATH ?? '' } },
-  );
-  return stdout.trim();
+  const { text } = await administered(data, ({ tokens }) => tokens.create({ name, role, lifeMs: null }));
+  return text;
 }

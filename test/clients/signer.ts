@@ -10,9 +10,8 @@ import {
   SIGNED_AT,
 } from '../openpgp/packet-writer.ts';
 import { folderOf } from '../store/lay.ts';
-import { describeOutcome } from './command.ts';
-import { makeDataDirectory } from './data-directory.ts';
-import { createToken, runLookaside } from './server.ts';
+import { administered } from './administered.ts';
+import { createToken } from './server.ts';
 
 /** What is signed: an image under one of its names. */
 export interface Signable {
@@ -79,11 +78,10 @@ function payloadOf({ registry = 'registry.example', repository, manifest, tag, .
 
 /** Makes the signer's key known to the server that owns `data`, or will. The file of its certificate. */
 export async function addKey(data: string, { name, certificate }: Signer): Promise<string> {
-  await makeDataDirectory(data);
+  const results = await administered(data, ({ keys }) => keys.add(certificate));
+  for (const added of results) if (added.result === 'refused') throw new Error(added.message);
   const file = path.join(data, `${name}.gpg`);
   await writeFile(file, certificate);
-  const added = await runLookaside(['key', 'add', file, '--data', data]);
-  if (added.status !== 0) throw new Error(describeOutcome(added));
   return file;
 }
 
