@@ -3,9 +3,11 @@ import { constants, getPriority, setPriority } from 'node:os';
 import { resolve, sep } from 'node:path';
 import { inBoundTree } from '../compose/bound-tree.ts';
 import { backUp, restore } from '../compose/offline.ts';
+import { sitesOf } from '../compose/site.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { escapeTerminal } from '../domain/text.ts';
+import { nameIn } from './image-name.ts';
 import { formatBytes } from './progress.ts';
 import { EXIT, print, printJson, progressLine } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
@@ -24,16 +26,23 @@ export async function runBackup(given: Config, { folder: named, json }: BackupOp
   letServerGoFirst();
   const line = progressLine('backing up');
   const taker = thisCommand();
-  const result = await backUp({ config, folder, version: VERSION, taker, onProgress: line.show }).finally(
-    line.end,
-  );
+  const result = await backUp({
+    data: config.data,
+    sites: sitesOf(config),
+    folder,
+    version: VERSION,
+    taker,
+    onProgress: line.show,
+  }).finally(line.end);
   const { manifest, copied, damaged } = result;
   const { tree, state, signatures } = manifest;
   if (json) printJson({ folder, ...manifest, copied, damaged });
   else {
-    for (const { path } of damaged) {
+    for (const { site, path } of damaged) {
       print(
-        escapeTerminal(`left out  ${path}  its bytes are damaged; lookaside fsck tells what to do about it`),
+        escapeTerminal(
+          `left out  ${nameIn(site, path)}  its bytes are damaged; lookaside fsck tells what to do about it`,
+        ),
       );
     }
     print(
@@ -73,7 +82,13 @@ export async function runRestore(config: Config, { folder: given, json }: Backup
   const folder = resolve(given);
   const line = progressLine('restoring');
   const taker = thisCommand();
-  const manifest = await restore({ config, folder, taker, onProgress: line.show }).finally(line.end);
+  const manifest = await restore({
+    data: config.data,
+    sites: sitesOf(config),
+    folder,
+    taker,
+    onProgress: line.show,
+  }).finally(line.end);
   const { tree, state, signatures, startedAt } = manifest;
   if (json) {
     printJson({ data: config.data, ...manifest });

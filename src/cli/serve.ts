@@ -3,11 +3,12 @@ import { readFileSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { systemClock } from '../compose/clock.ts';
 import { createLineWriter, createLog } from '../compose/log.ts';
-import { type Composed, compose, siteOf } from '../compose/server.ts';
+import { type Composed, compose } from '../compose/server.ts';
 import { sitesOf } from '../compose/site.ts';
 import { type Config, socketPathOf } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
+import { siteOf } from '../domain/site.ts';
 import { createHandler } from '../http/app.ts';
 import { createIntake } from '../http/intake.ts';
 import {

@@ -1,11 +1,15 @@
 // What needs no server and waits for none: fsck without repair, backup, restore, and looking up keys and tokens.
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
-import type { BackupManifest, BackupSource } from '../domain/backup.ts';
+import {
+  type BackupManifest,
+  type BackupSource,
+  type SiteOfBackup,
+  sitesOfBackup,
+} from '../domain/backup.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE } from '../domain/image.ts';
 import type { Log, SignatureIndex, UploadStore } from '../domain/ports.ts';
-import type { Site } from '../domain/site.ts';
+import { type Site, siteOf } from '../domain/site.ts';
 import type { ShownToken } from '../domain/token.ts';
 import type { FsckResult, OnProgress } from '../domain/upkeep.ts';
 import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from '../files/backup-folder.ts';
@@ -90,7 +94,9 @@ async function openReadOnly(site: Site, { found, uploads, log }: Beside): Promis
 }
 
 export interface BackupOptions {
-  readonly config: Config;
+  /** Absolute. Of the data directory. */
+  readonly data: string;
+  readonly sites: readonly Site[];
   /** Absolute. Made when it is not there. */
   readonly folder: string;
   /** Of lookaside. */
@@ -104,22 +110,23 @@ export interface BackupOptions {
  * @throws LookasideError CONFIG_INVALID, ALREADY_RUNNING when another is being made there, STATE_UNUSABLE, DISK_FULL, READ_ONLY,
  * STORE_UNAVAILABLE
  */
-export async function backUp({ config, folder, taker, ...request }: BackupOptions): Promise<BackupResult> {
+export async function backUp({ data, folder, taker, ...request }: BackupOptions): Promise<BackupResult> {
   await makeBackupFolder(folder);
   const lock = takeLock(folder, taker);
   const opened: { close(): void }[] = [];
   try {
-    const target = await openBackupTarget(folder, systemClock.now());
+    const names = request.sites.map(({ name }) => name);
+    const target = await openBackupTarget(folder, names, systemClock.now());
     return await makeBackup({
       ...request,
-      site: DEFAULT_SITE,
+      sites: request.sites.map(({ name, tree }) => ({ name, tree })),
       target,
       clock: systemClock,
-      copyState: (file) => copyState(config.data, file),
-      openSource: async ({ auditSeq }) =>
-        config.tree === 'shared'
-          ? null
-          : openBackupSource({ config, copy: target.stateFile, lastSeq: auditSeq, opened }),
+      copyState: (file) => copyState(data, file),
+      openSource: async (name, { auditSeq: lastSeq }) => {
+        const site = siteOf(request.sites, name);
+        return openBackupSource({ data, site, copy: target.stateFile, lastSeq, opened });
+      },
     });
   } finally {
     for (const each of opened) each.close();
@@ -128,7 +135,8 @@ export async function backUp({ config, folder, taker, ...request }: BackupOption
 }
 
 interface OpenBackupSource {
-  readonly config: Config;
+  readonly data: string;
+  readonly site: Site;
   /** Of state.db. */
   readonly copy: string;
   readonly lastSeq: number;
@@ -136,20 +144,26 @@ interface OpenBackupSource {
   readonly opened: { close(): void }[];
 }
 
-async function openBackupSource({ config, copy, lastSeq, opened }: OpenBackupSource): Promise<BackupSource> {
+async function openBackupSource({
+  data,
+  site,
+  copy,
+  lastSeq,
+  opened,
+}: OpenBackupSource): Promise<BackupSource> {
   const uploads = openCopiedUploads(copy);
   opened.push(uploads);
-  const uploadsNow = openUploadsReadOnly(config.data) ?? uploads;
+  const uploadsNow = openUploadsReadOnly(data) ?? uploads;
   if (uploadsNow !== uploads) opened.push(uploadsNow);
-  const index = await openUsableIndex(config);
+  const index = await openUsableIndex(data, site);
   if (index !== null) opened.push(index);
   return createBackupSource({
-    tree: openSiteTree(config),
+    tree: openSiteTree(site),
     index: index === null ? NO_INDEX : { ...NO_INDEX, ...index, listFolder: orNoNames(index) },
     uploads,
     uploadsNow,
     lastSeq,
-    readIntents: () => readIntents(config.root),
+    readIntents: () => readIntents(site.root),
     changes: createImageChanges(),
     sha256: sha256Hex,
     wait,
@@ -157,10 +171,10 @@ async function openBackupSource({ config, copy, lastSeq, opened }: OpenBackupSou
 }
 
 /** Null: the tree alone tells what there is. */
-async function openUsableIndex(config: Config): Promise<IndexReader | null> {
+async function openUsableIndex(data: string, site: Site): Promise<IndexReader | null> {
   try {
-    const found = openIndexReadOnly(config.data);
-    if ((await found?.treeOf(DEFAULT_SITE)) === treeName(config)) return found;
+    const found = openIndexReadOnly(data);
+    if ((await found?.treeOf(site.name)) === treeName(site)) return found;
     found?.close();
     return null;
   } catch (error) {
@@ -175,7 +189,9 @@ function orNoNames(index: IndexReader): IndexReader['listFolder'] {
 }
 
 export interface RestoreOptions {
-  readonly config: Config;
+  /** Absolute. Of the data directory. */
+  readonly data: string;
+  readonly sites: readonly Site[];
   /** That of the backup, absolute. */
   readonly folder: string;
   readonly taker: LockTaker;
@@ -187,15 +203,17 @@ export interface RestoreOptions {
  * @throws LookasideError BACKUP_UNUSABLE, CONFIG_INVALID, ALREADY_RUNNING, DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
  */
 export async function restore(options: RestoreOptions): Promise<BackupManifest> {
-  const { config, folder, taker, onProgress } = options;
-  const backup = await openBackup(folder, DEFAULT_SITE);
-  refuseOtherTree(backup.manifest, config);
-  const lock = takeLock(config.data, taker);
+  const { data, sites, folder, taker, onProgress } = options;
+  const backup = await openBackup(folder);
+  const kept = sitesOfBackup(backup.manifest);
+  for (const site of kept) refuseOtherTree(site, sites);
+  const lock = takeLock(data, taker);
   try {
     const places = {
-      dataDir: config.data,
-      stateFile: stateFileOf(config.data),
-      unfinishedStateFile: unfinishedStateFileOf(config.data),
+      dataDir: data,
+      trees: kept.filter(({ tree }) => tree === 'owned').map(({ name }) => siteOf(sites, name)),
+      stateFile: stateFileOf(data),
+      unfinishedStateFile: unfinishedStateFileOf(data),
     };
     const target = await openRestoreTarget(places, folder);
     const damaged = (found: string) => damagedBackup(folder, found);
@@ -206,8 +224,15 @@ export async function restore(options: RestoreOptions): Promise<BackupManifest> 
 }
 
 /** @throws LookasideError CONFIG_INVALID */
-function refuseOtherTree({ tree }: BackupManifest, config: Config): void {
-  if (tree === config.tree) return;
+function refuseOtherTree({ name, tree }: SiteOfBackup, sites: readonly Site[]): void {
+  const site = sites.find((one) => one.name === name);
+  if (site === undefined) {
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      `the backup has the site ${name}, which the data directory would not have; set it up first, then restore`,
+    );
+  }
+  if (tree === site.tree) return;
   throw new LookasideError(
     'CONFIG_INVALID',
     tree === 'owned'

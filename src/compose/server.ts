@@ -5,7 +5,7 @@ import type { Config } from '../config.ts';
 import { createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import type { Log, SignatureIndex } from '../domain/ports.ts';
-import type { Site } from '../domain/site.ts';
+import { type Site, siteOf } from '../domain/site.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from '../service/access.ts';
 import { createEventMaker } from '../service/audit.ts';
@@ -278,10 +278,6 @@ function healthOf(site: OpenSite, index: SignatureIndex): SiteSources {
   };
 }
 
-export function siteOf<T extends { readonly name: string }>(sites: readonly T[], name: string): T {
-  return sites.find((site) => site.name === name) ?? noSite(name);
-}
-
 async function isComplete(index: SignatureIndex, site: string): Promise<boolean> {
   try {
     return await index.isComplete(site);
@@ -301,8 +297,4 @@ function writerFault(databases: Databases): string | null {
     if (lane.lockedTries > 0) return `${name} is locked by another process; writes wait`;
   }
   return null;
-}
-
-function noSite(name = ''): never {
-  throw new Error(`there is no site ${name}`);
 }

@@ -2,16 +2,26 @@
 // is written last and names the other files. A file that it does not name belongs to no finished backup.
 // Keep in sync with docs/backup.md, "What is in it".
 import { z } from 'zod';
-import { type ImageId, imageFolder, parseLongImageFolder } from './image.ts';
+import { DEFAULT_SITE, type ImageId, imageFolder, parseLongImageFolder } from './image.ts';
 import { parseSignatureName } from './lookaside-path.ts';
+import type { Site } from './site.ts';
 
 export const MANIFEST_NAME = 'backup.json';
-/** The folder of the signatures in a backup, as in the data directory. */
+/** The folder of the signatures of the site `default`, as in the data directory. */
 export const BACKUP_TREE = 'sigstore';
+/** Above the folders of other sites. */
+export const BACKUP_SITES = 'sites';
+
+/** Where a backup has the signatures of the site. */
+export function backupFolderOf(site: string): string {
+  return site === DEFAULT_SITE ? BACKUP_TREE : `${BACKUP_SITES}/${site}`;
+}
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.int().nonnegative();
 const plainName = z.string().regex(/^[a-z]+-[0-9A-Za-z-]+\.(?:db|sha256)$/);
+
+const tree = z.enum(['owned', 'shared']);
 
 const MANIFEST = z.object({
   format: z.literal(1),
@@ -20,8 +30,10 @@ const MANIFEST = z.object({
   /** The backup holds everything that was acknowledged before this time. */
   startedAt: z.iso.datetime(),
   finishedAt: z.iso.datetime(),
-  /** A backup of a shared tree holds only what state.db holds. */
-  tree: z.enum(['owned', 'shared']),
+  /** Of the site `default`. A backup of a shared tree holds only what state.db holds. */
+  tree,
+  /** Sites beside `default`. Left out: there are none. */
+  sites: z.exactOptional(z.array(z.object({ name: z.string(), tree }))),
   state: z.object({
     file: plainName,
     sha256,
@@ -34,6 +46,12 @@ const MANIFEST = z.object({
 });
 
 export type BackupManifest = Readonly<z.output<typeof MANIFEST>>;
+
+export type SiteOfBackup = Pick<Site, 'name' | 'tree'>;
+
+export function sitesOfBackup({ tree, sites = [] }: BackupManifest): readonly SiteOfBackup[] {
+  return [{ name: DEFAULT_SITE, tree }, ...sites];
+}
 
 export function manifestText(manifest: BackupManifest): string {
   return `${JSON.stringify(manifest, null, 2)}\n`;
@@ -49,26 +67,33 @@ export function parseManifest(text: string): BackupManifest | null {
 }
 
 export interface ListedSignature {
+  readonly site: string;
   /** Below the tree's root: `team/app@sha256=…/signature-2`. */
   readonly path: string;
   /** 64 lower-case hex digits. */
   readonly sha256: string;
 }
 
+/** Where one is, in a backup and in the trees. */
+export type SignaturePlace = Pick<ListedSignature, 'site' | 'path'>;
+
 /** One line of the list, with its end. */
-export function listLine({ path, sha256: digest }: ListedSignature): string {
-  return `${digest}  ${BACKUP_TREE}/${path}\n`;
+export function listLine({ site, path, sha256: digest }: ListedSignature): string {
+  return `${digest}  ${backupFolderOf(site)}/${path}\n`;
 }
 
-const LINE = new RegExp(`^(?<digest>[0-9a-f]{64})  ${BACKUP_TREE}/(?<folder>[^\\\\]+)/(?<name>[^/]+)$`);
+const LINE = new RegExp(
+  `^(?<digest>[0-9a-f]{64})  (?:${BACKUP_TREE}|${BACKUP_SITES}/(?<site>[^/\\\\]+))/(?<folder>[^\\\\]+)/(?<name>[^/]+)$`,
+);
 
 /** Null when the line does not name a signature's place: restore writes to no other path. */
-export function parseListLine(site: string, line: string): ListedSignature | null {
-  const { digest = '', folder = '', name = '' } = LINE.exec(line)?.groups ?? {};
+export function parseListLine(sites: readonly SiteOfBackup[], line: string): ListedSignature | null {
+  const { digest = '', site = DEFAULT_SITE, folder = '', name = '' } = LINE.exec(line)?.groups ?? {};
+  if (!sites.some((one) => one.name === site && one.tree === 'owned')) return null;
   // A path that an older version accepted is restored as it was; the scan reports that it is too long to be served.
   const image = parseLongImageFolder(site, folder);
   if (image === null || parseSignatureName(name) === null) return null;
-  return { path: `${imageFolder(image)}/${name}`, sha256: digest };
+  return { site, path: `${imageFolder(image)}/${name}`, sha256: digest };
 }
 
 /** A copy of state.db as it was at one moment, sound and on the disk. */
@@ -114,7 +139,7 @@ export interface BackupFacts {
   readonly version: string;
   readonly startedAt: Date;
   readonly finishedAt: Date;
-  readonly tree: 'owned' | 'shared';
+  readonly sites: readonly SiteOfBackup[];
   readonly state: StateCopy;
   readonly images: number;
 }
@@ -126,12 +151,12 @@ export interface Backup {
   /** @throws BACKUP_UNUSABLE when the list has changed since it was written */
   signatures(): AsyncIterable<ListedSignature>;
   /** Null when no file is there. @throws STORE_UNAVAILABLE */
-  read(path: string): Promise<StoredFile | null>;
+  read(place: SignaturePlace): Promise<StoredFile | null>;
 }
 
 /** An empty data directory that is being filled. Until finish() no server starts on it. */
 export interface RestoreTarget {
-  write(path: string, file: StoredFile): Promise<void>;
+  write(place: SignaturePlace, file: StoredFile): Promise<void>;
   /** Copies state.db, checks it against `sha256`, and moves everything into its place. @throws BACKUP_UNUSABLE */
   finish(stateFile: string, sha256: string): Promise<void>;
   /** Leaves the data directory as empty as it was. */

@@ -21,3 +21,10 @@ export function createSiteFinder<Place extends SitePlace>(
   const longestFirst = [...sites].sort((one, other) => other.prefix.length - one.prefix.length);
   return (path) => longestFirst.find(({ prefix }) => path.startsWith(`${prefix}/`)) ?? null;
 }
+
+/** The one of that name, which is known to be there. */
+export function siteOf<Named extends Pick<SitePlace, 'name'>>(sites: readonly Named[], name: string): Named {
+  const site = sites.find((one) => one.name === name);
+  if (site === undefined) throw new Error(`there is no site ${name}`);
+  return site;
+}

@@ -3,22 +3,24 @@ import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { createReadStream, promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import {
-  BACKUP_TREE,
   type Backup,
   type BackupManifest,
   type BackupTarget,
+  backupFolderOf,
   listLine,
   MANIFEST_NAME,
   manifestText,
   parseListLine,
   parseManifest,
+  sitesOfBackup,
 } from '../domain/backup.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
-import { onDisk, openTreeCopy, sha256Of, syncPath, writeText } from './tree-copy.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
+import { onDisk, openTreeCopy, sha256Of, syncPath, type TreeCopy, writeText } from './tree-copy.ts';
 
 const PART = /^(?:state-[0-9A-Za-z-]+\.db(?:-journal)?|signatures-[0-9A-Za-z-]+\.sha256)$/;
 /** Names of ours, of a lock, and of what every new file system has. */
-const KNOWN = /^(?:backup\.json(?:\.new)?|sigstore|lock(?:\.holder|-journal)?|lost\+found)$/;
+const KNOWN = /^(?:backup\.json(?:\.new)?|sigstore|sites|lock(?:\.holder|-journal)?|lost\+found)$/;
 
 /**
  * Makes the folder, or checks what it holds before anything is written there.
@@ -40,7 +42,11 @@ export async function makeBackupFolder(dir: string): Promise<void> {
  * Opens a folder that makeBackupFolder() has accepted, for another backup. The caller holds the folder's lock.
  * @throws LookasideError DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
  */
-export async function openBackupTarget(dir: string, now: Date): Promise<BackupTarget> {
+export async function openBackupTarget(
+  dir: string,
+  sites: readonly string[],
+  now: Date,
+): Promise<BackupTarget> {
   const names = await onDisk(dir, () => fs.readdir(dir));
   // state.db holds hashes of tokens, and who did what from where
   await onDisk(dir, () => fs.chmod(dir, 0o700));
@@ -52,9 +58,10 @@ export async function openBackupTarget(dir: string, now: Date): Promise<BackupTa
     before === null ||
     before === 'unreadable' ||
     names.some((name) => PART.test(name) && ![before.state.file, before.signatures.file].includes(name));
-  const copy = openTreeCopy(join(dir, BACKUP_TREE));
+  const copies = copiesOf(dir, sites);
   await onDisk(dir, async () => {
-    await fs.mkdir(join(dir, BACKUP_TREE), { recursive: true, mode: 0o700 });
+    for (const site of sites)
+      await fs.mkdir(join(dir, backupFolderOf(site)), { recursive: true, mode: 0o700 });
     await fs.writeFile(join(dir, stateName), '', { mode: 0o600 });
   });
   const list = await openList(join(dir, listName));
@@ -62,6 +69,7 @@ export async function openBackupTarget(dir: string, now: Date): Promise<BackupTa
   return {
     stateFile: join(dir, stateName),
     async keep(signature, load) {
+      const copy = copies.of(signature.site);
       const there = await copy.read(signature.path);
       const isThere = there !== null && sha256Of(there.bytes) === signature.sha256;
       if (isThere && isInDoubt) copy.doubt(signature.path);
@@ -73,15 +81,17 @@ export async function openBackupTarget(dir: string, now: Date): Promise<BackupTa
       list.add(listLine(signature));
       return isThere ? 'kept' : 'copied';
     },
-    async finish({ version, startedAt, finishedAt, tree, state, images }) {
+    async finish({ version, startedAt, finishedAt, sites: kept, state, images }) {
       const { sha256, count } = await list.end();
-      await copy.sync();
+      await copies.sync();
+      const others = kept.filter(({ name }) => name !== DEFAULT_SITE);
       const manifest: BackupManifest = {
         format: 1,
         version,
         startedAt: startedAt.toISOString(),
         finishedAt: finishedAt.toISOString(),
-        tree,
+        tree: kept.find(({ name }) => name === DEFAULT_SITE)?.tree ?? 'owned',
+        ...(others.length === 0 ? {} : { sites: others }),
         state: { file: stateName, ...state },
         signatures: { file: listName, sha256, images, count },
       };
@@ -94,6 +104,21 @@ export async function openBackupTarget(dir: string, now: Date): Promise<BackupTa
         }
       });
       return manifest;
+    },
+  };
+}
+
+/** Where the signatures of each site are. */
+function copiesOf(dir: string, sites: readonly string[]) {
+  const copies = new Map(sites.map((site) => [site, openTreeCopy(join(dir, backupFolderOf(site)))]));
+  return {
+    of(site: string): TreeCopy {
+      const copy = copies.get(site);
+      if (copy === undefined) throw new Error(`the backup knows no site ${site}`);
+      return copy;
+    },
+    async sync(): Promise<void> {
+      for (const copy of copies.values()) await copy.sync();
     },
   };
 }
@@ -147,12 +172,16 @@ async function append(path: string, digest: Hash, text: string): Promise<void> {
 }
 
 /** @throws LookasideError BACKUP_UNUSABLE unless a finished one is there; STORE_UNAVAILABLE */
-export async function openBackup(dir: string, site: string): Promise<Backup> {
+export async function openBackup(dir: string): Promise<Backup> {
   const manifest = await readManifest(dir);
   if (manifest === null) throw await noBackup(dir);
   if (manifest === 'unreadable')
     throw damagedBackup(dir, `${MANIFEST_NAME} is not what this version of lookaside writes`);
-  const copy = openTreeCopy(join(dir, BACKUP_TREE));
+  const sites = sitesOfBackup(manifest);
+  const copies = copiesOf(
+    dir,
+    sites.map(({ name }) => name),
+  );
   const listFile = join(dir, manifest.signatures.file);
   return {
     manifest,
@@ -164,7 +193,7 @@ export async function openBackup(dir: string, site: string): Promise<Backup> {
       const handle = await fs.open(listFile, 'r');
       try {
         for await (const line of handle.readLines()) {
-          const signature = parseListLine(site, line);
+          const signature = parseListLine(sites, line);
           if (signature === null) {
             throw damagedBackup(dir, `${manifest.signatures.file} has a line that names no signature`);
           }
@@ -174,7 +203,7 @@ export async function openBackup(dir: string, site: string): Promise<Backup> {
         await handle.close();
       }
     },
-    read: (path) => copy.read(path),
+    read: ({ site, path }) => copies.of(site).read(path),
   };
 }
 

@@ -2,15 +2,18 @@
 // beginning under another name, and no server starts while it is there.
 import { createHash } from 'node:crypto';
 import { createReadStream, promises as fs } from 'node:fs';
-import { join } from 'node:path';
-import { BACKUP_TREE, type RestoreTarget } from '../domain/backup.ts';
+import { dirname, join, relative, sep } from 'node:path';
+import { backupFolderOf, type RestoreTarget } from '../domain/backup.ts';
 import { LookasideError } from '../domain/errors.ts';
+import type { Site } from '../domain/site.ts';
 import { damagedBackup, listed } from './backup-folder.ts';
 import { onDisk, openTreeCopy, syncPath } from './tree-copy.ts';
 
 export interface RestorePlaces {
   readonly dataDir: string;
   readonly stateFile: string;
+  /** Owned trees, below the data directory; none lies in another. */
+  readonly trees: readonly Pick<Site, 'name' | 'root'>[];
   /** The file that becomes state.db, in the same folder. */
   readonly unfinishedStateFile: string;
 }
@@ -24,16 +27,23 @@ const NOTHING = /^(?:lock(?:\.holder|-journal)?|reserve|lost\+found)$/;
  */
 export async function openRestoreTarget(places: RestorePlaces, backupDir: string): Promise<RestoreTarget> {
   const { dataDir, stateFile, unfinishedStateFile } = places;
-  const tree = join(dataDir, BACKUP_TREE);
-  const unfinishedTree = `${tree}.restoring`;
+  const trees = new Map(
+    places.trees.map(({ name, root }) => {
+      // beside each other in the data directory, however deep the roots lie
+      const unfinished = join(dataDir, `${backupFolderOf(name).replaceAll('/', '-')}.restoring`);
+      return [name, { root, unfinished, copy: openTreeCopy(unfinished) }];
+    }),
+  );
+  /** Names in the data directory under which finished trees lie. */
+  const tops = places.trees.map(({ root }) => topOf(dataDir, root));
   await onDisk(dataDir, begin);
-  const copy = openTreeCopy(unfinishedTree);
 
   async function begin(): Promise<void> {
     const names = (await fs.readdir(dataDir)).filter((name) => !NOTHING.test(name));
-    const own = [unfinishedStateFile, unfinishedTree].map((path) => path.slice(dataDir.length + 1));
+    const unfinished = [...trees.values()].map((tree) => tree.unfinished);
+    const own = [unfinishedStateFile, ...unfinished].map((path) => path.slice(dataDir.length + 1));
     const isInterrupted = names.includes(own[0] ?? '');
-    const others = names.filter((name) => !own.includes(name) && !(isInterrupted && name === BACKUP_TREE));
+    const others = names.filter((name) => !own.includes(name) && !(isInterrupted && tops.includes(name)));
     if (others.length > 0) {
       throw new LookasideError(
         'CONFIG_INVALID',
@@ -43,13 +53,23 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
     // left by a restore that was cut short: until one is finished, nothing else writes here
     if (isInterrupted) await clear();
     await fs.writeFile(unfinishedStateFile, '', { mode: 0o600 });
-    await fs.mkdir(unfinishedTree, { mode: 0o755 });
+    for (const folder of unfinished) await fs.mkdir(folder, { mode: 0o755 });
     await syncPath(dataDir);
   }
 
   async function clear(): Promise<void> {
-    await fs.rm(tree, { recursive: true, force: true });
-    await fs.rm(unfinishedTree, { recursive: true, force: true });
+    for (const top of tops) await fs.rm(join(dataDir, top), { recursive: true, force: true });
+    for (const { unfinished } of trees.values()) await fs.rm(unfinished, { recursive: true, force: true });
+  }
+
+  async function placeTrees(): Promise<void> {
+    for (const { root, unfinished, copy } of trees.values()) {
+      await copy.sync();
+      await fs.mkdir(dirname(root), { recursive: true, mode: 0o755 });
+      await fs.rename(unfinished, root);
+      await syncPath(dirname(root));
+    }
+    await syncPath(dataDir);
   }
 
   async function copyState(source: string, sha256: string): Promise<void> {
@@ -73,13 +93,15 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
   }
 
   return {
-    write: (path, file) => copy.write(path, file),
+    async write({ site, path }, file) {
+      const tree = trees.get(site);
+      if (tree === undefined) throw new Error(`no tree of the site ${site} is being restored`);
+      await tree.copy.write(path, file);
+    },
     async finish(source, sha256) {
       await onDisk(dataDir, async () => {
         await copyState(source, sha256);
-        await copy.sync();
-        await fs.rename(unfinishedTree, tree);
-        await syncPath(dataDir);
+        await placeTrees();
         await fs.rename(unfinishedStateFile, stateFile);
         await syncPath(dataDir);
       });
@@ -91,4 +113,11 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
       });
     },
   };
+}
+
+/** What lies there is deleted when a restore fails, so it must be below the data directory. */
+function topOf(dataDir: string, root: string): string {
+  const [top = ''] = relative(dataDir, root).split(sep);
+  if (top === '' || top === '..') throw new Error(`the tree ${root} is not below ${dataDir}`);
+  return top;
 }

@@ -1,11 +1,13 @@
 // Makes a backup while a server may run, and fills an empty data directory from a backup.
 import {
-  BACKUP_TREE,
   type Backup,
   type BackupManifest,
   type BackupSource,
   type BackupTarget,
+  backupFolderOf,
+  type ListedSignature,
   type RestoreTarget,
+  type SiteOfBackup,
   type StateCopy,
 } from '../domain/backup.ts';
 import { forEachConcurrently } from '../domain/concurrency.ts';
@@ -17,9 +19,9 @@ import type { OnProgress } from '../domain/upkeep.ts';
 export interface BackupRequest {
   readonly target: BackupTarget;
   readonly copyState: (file: string) => Promise<StateCopy>;
-  /** The signatures that belong to that copy; null for a shared tree, whose files are not backed up. */
-  readonly openSource: (state: StateCopy) => Promise<BackupSource | null>;
-  readonly site: string;
+  /** The signatures that belong to that copy. Asked only for owned trees: the files of a shared one are not backed up. */
+  readonly openSource: (site: string, state: StateCopy) => Promise<BackupSource>;
+  readonly sites: readonly SiteOfBackup[];
   readonly version: string;
   readonly clock: Clock;
   readonly onProgress: OnProgress;
@@ -30,7 +32,7 @@ export interface BackupResult {
   /** How many signatures were copied, because no earlier backup had left them there. */
   readonly copied: number;
   /** Signatures that the backup lacks, because their bytes are damaged and no earlier backup there has them. */
-  readonly damaged: readonly { readonly path: string; readonly sha256: string }[];
+  readonly damaged: readonly ListedSignature[];
 }
 
 /** Kept low: each further one slows uploads down and speeds the backup up very little. */
@@ -41,20 +43,19 @@ const IMAGES_AT_ONCE = 4;
  * has every signature that the copy knows. @throws LookasideError whatever its parts throw
  */
 export async function makeBackup(request: BackupRequest): Promise<BackupResult> {
-  const { target, site, clock, version, onProgress } = request;
+  const { target, sites, clock, version, onProgress } = request;
   const startedAt = clock.now();
   const state = await request.copyState(target.stateFile);
-  const source = await request.openSource(state);
-  const damaged: { readonly path: string; readonly sha256: string }[] = [];
+  const damaged: ListedSignature[] = [];
   let [images, signatures, copied] = [0, 0, 0];
 
   async function keepImage(image: ImageId, { signaturesOf }: BackupSource): Promise<void> {
     let number = 1;
     for (const { sha256, load } of await signaturesOf(image)) {
-      const path = `${imageFolder(image)}/signature-${number}`;
-      const outcome = await target.keep({ path, sha256 }, load);
+      const listed = { site: image.site, path: `${imageFolder(image)}/signature-${number}`, sha256 };
+      const outcome = await target.keep(listed, load);
       // the next signature takes its number: clients stop at the first missing number
-      if (outcome === 'lost') damaged.push({ path, sha256 });
+      if (outcome === 'lost') damaged.push(listed);
       else number += 1;
       copied += outcome === 'copied' ? 1 : 0;
     }
@@ -64,10 +65,11 @@ export async function makeBackup(request: BackupRequest): Promise<BackupResult> 
     onProgress({ images, signatures, problems: damaged.length });
   }
 
-  if (source !== null)
-    await forEachConcurrently(source.images(site), IMAGES_AT_ONCE, (image) => keepImage(image, source));
-  const tree = source === null ? 'shared' : 'owned';
-  const facts = { version, startedAt, finishedAt: clock.now(), tree, state, images } as const;
+  for (const { name } of sites.filter(({ tree }) => tree === 'owned')) {
+    const source = await request.openSource(name, state);
+    await forEachConcurrently(source.images(name), IMAGES_AT_ONCE, (image) => keepImage(image, source));
+  }
+  const facts = { version, startedAt, finishedAt: clock.now(), sites, state, images } as const;
   return { manifest: await target.finish(facts), copied, damaged };
 }
 
@@ -106,14 +108,16 @@ async function writeSignatures({
   const folders = new Set<string>();
   let signatures = 0;
   await forEachConcurrently(backup.signatures(), FILES_AT_ONCE, async (listed) => {
-    const file = await backup.read(listed.path);
+    const file = await backup.read(listed);
     if (file === null || sha256(file.bytes) !== listed.sha256) {
-      bad.push(`${BACKUP_TREE}/${listed.path} ${file === null ? 'is missing' : 'has other bytes'}`);
+      bad.push(
+        `${backupFolderOf(listed.site)}/${listed.path} ${file === null ? 'is missing' : 'has other bytes'}`,
+      );
       return;
     }
-    if (bad.length === 0) await target.write(listed.path, file);
+    if (bad.length === 0) await target.write(listed, file);
     signatures += 1;
-    folders.add(listed.path.slice(0, listed.path.lastIndexOf('/')));
+    folders.add(`${listed.site}/${listed.path.slice(0, listed.path.lastIndexOf('/'))}`);
     onProgress({ images: folders.size, signatures, problems: bad.length });
   });
   if (bad.length === 0) return;

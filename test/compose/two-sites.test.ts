@@ -1,12 +1,12 @@
 // Two sites in one process, each with its own tree: what is in one is never seen in the other.
 import assert from 'node:assert/strict';
-import { readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import Database from 'better-sqlite3';
 import { toServices } from '../../src/cli/serve.ts';
 import { systemClock as clock } from '../../src/compose/clock.ts';
-import { fsckReadOnly } from '../../src/compose/offline.ts';
+import { backUp, fsckReadOnly, restore } from '../../src/compose/offline.ts';
 import { type Composed, compose } from '../../src/compose/server.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import type { Site } from '../../src/domain/site.ts';
@@ -47,7 +47,7 @@ describe('two sites', () => {
     config = loadConfig({ flags: { data }, environment: {}, workingFolder: '/', parseYaml: null }).config;
     sites = [
       { name: 'default', prefix: '', root: config.root, tree: 'owned' },
-      { name: 'rh', prefix: '/rh', root: path.join(temp.path, 'rh'), tree: 'owned' },
+      { name: 'rh', prefix: '/rh', root: path.join(data, 'mirrors', 'rh'), tree: 'owned' },
     ];
     await open();
   });
@@ -106,7 +106,7 @@ describe('two sites', () => {
     assert.deepEqual([number, state], [1, 'verified']);
     assert.deepEqual(await bytesAt(`rh/${APP}/signature-1`), second);
     assert.equal(await bytesAt(`${APP}/signature-1`), 404);
-    assert.deepEqual(await readFile(path.join(temp.path, 'rh', APP, 'signature-1')), second);
+    assert.deepEqual(await readFile(path.join(config.data, 'mirrors', 'rh', APP, 'signature-1')), second);
     assert.ok(!(await readdir(config.root)).includes('team'));
   });
 
@@ -255,7 +255,7 @@ describe('two sites', () => {
 
   test('fsck finds what one tree has lost and says whose it is, and mends that', async () => {
     const administration = createAdministration({ ...composed, clock, about: config }, ADMINISTRATOR);
-    const file = path.join(temp.path, 'rh', APP, 'signature-1');
+    const file = path.join(config.data, 'mirrors', 'rh', APP, 'signature-1');
     await rm(file);
     const offline = await fsckReadOnly({ data: config.data, sites, log, onProgress: () => undefined });
     const online = await administration.fsck({ repair: true });
@@ -294,11 +294,51 @@ describe('two sites', () => {
     assert.equal((await json('readyz')).status, 200);
   });
 
+  test('a backup has both trees, and a data directory without the second site takes none of it', async () => {
+    const [backup, restored] = [path.join(temp.path, 'backup'), path.join(temp.path, 'restored')];
+    const request = { folder: backup, taker: { command: 'test', host: 'here' }, onProgress: () => undefined };
+    const { manifest, damaged } = await backUp({ ...request, data: config.data, sites, version: '0' });
+    assert.deepEqual(
+      [manifest.tree, manifest.sites, damaged],
+      ['owned', [{ name: 'rh', tree: 'owned' }], []],
+    );
+    assert.deepEqual([manifest.signatures.images, manifest.signatures.count], [4, 6]);
+    const moved = sites.map((site) => ({ ...site, root: site.root.replace(config.data, restored) }));
+    const alone = restore({ ...request, data: restored, sites: moved.slice(0, 1) });
+    await assert.rejects(alone, /the backup has the site rh, which the data directory would not have/);
+    const kept = path.join(backup, 'sites', 'rh', APP, 'signature-1');
+    await writeFile(kept, first);
+    const whole = () => restore({ ...request, data: restored, sites: moved });
+    await assert.rejects(whole(), /sites\/rh\/team\/app@sha256=[0-9a-f]+\/signature-1 has other bytes/);
+    assert.deepEqual(
+      (await readdir(restored)).filter((name) => !name.startsWith('lock')),
+      [],
+    );
+    await writeFile(kept, second);
+    await whole();
+    for (const { root } of sites) {
+      const there = (await filesBelow(root)).filter((name) => !name.startsWith('.lookaside'));
+      const back = root.replace(config.data, restored);
+      assert.deepEqual(await filesBelow(back), there);
+      for (const name of there)
+        assert.deepEqual(await readFile(path.join(back, name)), await readFile(path.join(root, name)));
+    }
+    assert.ok(!(await readdir(restored)).some((name) => name.endsWith('.restoring')));
+    const again = await backUp({ ...request, data: restored, sites: moved, version: '0' });
+    assert.deepEqual([again.copied, again.manifest.signatures.count], [0, 6]);
+  });
+
   test('both are as they were after a restart', async () => {
     await close();
     await open();
     await assertSets();
   });
+
+  async function filesBelow(root: string): Promise<readonly string[]> {
+    const entries = await readdir(root, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile());
+    return files.map(({ parentPath, name }) => path.relative(root, path.join(parentPath, name))).sort();
+  }
 
   async function assertSets(): Promise<void> {
     assert.deepEqual(await bytesAt(`${APP}/signature-1`), first);

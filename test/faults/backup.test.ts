@@ -5,6 +5,7 @@ import { getPriority } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { backUp as composedBackUp, restore as composedRestore } from '../../src/compose/offline.ts';
+import { sitesOf } from '../../src/compose/site.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import { isLookasideError } from '../../src/domain/errors.ts';
@@ -81,12 +82,12 @@ function configOf(data: string): Config {
 /** In this process, which takes far less time. */
 function backUp({ data, backup }: Scene): Promise<Outcome> {
   const request = { folder: backup, version: '0', taker: TAKER, onProgress: () => undefined };
-  return outcomeOf(() => composedBackUp({ config: configOf(data), ...request }));
+  return outcomeOf(() => composedBackUp({ data, sites: sitesOf(configOf(data)), ...request }));
 }
 
 function restore({ restored, backup }: Scene): Promise<Outcome> {
   const request = { folder: backup, taker: TAKER, onProgress: () => undefined };
-  return outcomeOf(() => composedRestore({ config: configOf(restored), ...request }));
+  return outcomeOf(() => composedRestore({ data: restored, sites: sitesOf(configOf(restored)), ...request }));
 }
 
 async function outcomeOf(act: () => Promise<object>): Promise<Outcome> {
