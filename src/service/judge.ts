@@ -59,17 +59,15 @@ const BUSY_PAUSE_MS = 1000;
 export function createJudge(options: JudgeOptions): Judge {
   const { site, index, clock, log } = options;
   const preferred = new Map<string, ImageId>();
-  let isStopped = false;
-  let isAwake = true;
-  let rouse = () => {};
-  let running: Promise<void> | null = null;
-  /** Callbacks of those who wait for the end of a round that has not begun. */
-  let settling: (() => void)[] = [];
   let keyringChanges = 0;
+  // the index is made anew or its queue is full: it is asked again
+  const rounds = createRounds(judgeRest, (error) =>
+    log.debug({ err: error }, 'signatures are verified later'),
+  );
 
   /** Judges every signature that needs it, by id, and those of preferred images in between. */
   async function judgeRest(): Promise<void> {
-    for (let after = 0; !isStopped; ) {
+    for (let after = 0; !rounds.isStopped; ) {
       await judgePreferred();
       const rows = await index.unjudged(site, clock.now(), after, ROWS_A_ROUND);
       const last = rows.at(-1);
@@ -102,7 +100,7 @@ export function createJudge(options: JudgeOptions): Judge {
   async function judgeAll(rows: readonly IndexedSignature[], urgency: Urgency): Promise<void> {
     const judged: { image: ImageId; sha256: string; judgement: Judgement; keyring: number }[] = [];
     for (const row of rows) {
-      if (isStopped) break;
+      if (rounds.isStopped) break;
       const keyring = keyringChanges;
       const judgement = await judge(row, urgency);
       if (judgement !== null) judged.push({ image: row.image, sha256: row.sha256, judgement, keyring });
@@ -138,7 +136,7 @@ export function createJudge(options: JudgeOptions): Judge {
       return;
     }
     log.debug({ err: error, path }, 'a signature is verified later');
-    if (urgency === 'background') await sleep(BUSY_PAUSE_MS);
+    if (urgency === 'background') await rounds.sleep(BUSY_PAUSE_MS);
   }
 
   function tell({ image, number }: IndexedSignature, { verdict, refusal }: Judgement): void {
@@ -149,16 +147,56 @@ export function createJudge(options: JudgeOptions): Judge {
     );
   }
 
+  return {
+    start: rounds.start,
+    stop: rounds.stop,
+    wake: rounds.wake,
+    settled: rounds.settled,
+    keysChanged() {
+      keyringChanges += 1;
+    },
+    get keyringChanges() {
+      return keyringChanges;
+    },
+    async prefer(image) {
+      if (!(await hasUnjudged(image))) return;
+      if (preferred.size < MAX_PREFERRED) preferred.set(imageKey(image), image);
+      rounds.wake();
+    },
+    async judgeImage(image) {
+      try {
+        await judgeAll(await index.unjudgedOf(image), 'upload');
+      } catch (error) {
+        log.debug({ err: error }, 'signatures are verified later');
+      }
+    },
+  };
+}
+
+interface Rounds extends Pick<Judge, 'start' | 'stop' | 'wake' | 'settled'> {
+  readonly isStopped: boolean;
+  /** Until then, or until somebody wakes or stops it. */
+  sleep(ms: number): Promise<void>;
+}
+
+/** One round after the other, with a rest in between that ends when it is woken. */
+function createRounds(round: () => Promise<void>, onTrouble: (error: unknown) => void): Rounds {
+  let isStopped = false;
+  let isAwake = true;
+  let rouse = () => {};
+  let running: Promise<void> | null = null;
+  /** Callbacks of those who wait for the end of a round that has not begun. */
+  let settling: (() => void)[] = [];
+
   async function run(): Promise<void> {
     while (!isStopped) {
       isAwake = false;
       const settled = settling;
       settling = [];
       try {
-        await judgeRest();
+        await round();
       } catch (error) {
-        // the index is made anew or its queue is full: it is asked again
-        log.debug({ err: error }, 'signatures are verified later');
+        onTrouble(error);
       }
       for (const resolve of settled) resolve();
       if (!isAwake) await sleep(IDLE_MS);
@@ -189,6 +227,11 @@ export function createJudge(options: JudgeOptions): Judge {
   }
 
   return {
+    get isStopped() {
+      return isStopped;
+    },
+    sleep,
+    wake,
     start() {
       running = run().finally(endRunning);
     },
@@ -197,31 +240,12 @@ export function createJudge(options: JudgeOptions): Judge {
       rouse();
       await running;
     },
-    wake,
-    keysChanged() {
-      keyringChanges += 1;
-    },
-    get keyringChanges() {
-      return keyringChanges;
-    },
     settled() {
       if (running === null) return Promise.resolve();
       return new Promise((resolve) => {
         settling.push(resolve);
         wake();
       });
-    },
-    async prefer(image) {
-      if (!(await hasUnjudged(image))) return;
-      if (preferred.size < MAX_PREFERRED) preferred.set(imageKey(image), image);
-      wake();
-    },
-    async judgeImage(image) {
-      try {
-        await judgeAll(await index.unjudgedOf(image), 'upload');
-      } catch (error) {
-        log.debug({ err: error }, 'signatures are verified later');
-      }
     },
   };
 }

@@ -188,30 +188,6 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     }
   }
 
-  async function fsck(request: FsckOptions): Promise<FsckResult> {
-    return inTurn(async () => {
-      let counts: TreeCounts = { images: 0, signatures: 0, problems: 0 };
-      let repaired = 0;
-      const findings: FsckFinding[] = [];
-      const isCompared = await index.isComplete(site);
-      const onProgress: OnProgress = (now) => {
-        counts = now;
-        request.onProgress?.(now);
-      };
-      for await (const found of scanner.findProblems(site, { onProgress, signal })) {
-        signal.throwIfAborted();
-        const isRepaired = request.repair && found.isDamage && (await scanner.repair(found));
-        repaired += isRepaired ? 1 : 0;
-        if (findings.length >= MAX_FINDINGS) continue;
-        const { kind, path, count } = found;
-        const message = isRepaired ? 'the recorded bytes were put back' : problemText(found);
-        const named = count === undefined ? { site, kind, path } : { site, kind, path, count };
-        findings.push({ ...named, message, repaired: isRepaired });
-      }
-      return { ...counts, repaired, findings, isCompared };
-    });
-  }
-
   return {
     start: () => schedule(0),
     async stop() {
@@ -226,11 +202,38 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
     rescan,
     refuseDamage: () => inTurn(refuseDamage),
     reindex,
-    fsck,
+    fsck: (request) => inTurn(() => findAll(options, request, signal)),
     get status() {
       return { isScanning: waiting > 0, lastScanAt, lastError };
     },
   };
+}
+
+/** Every difference, as far as they are listed, repaired where that is asked for. */
+async function findAll<Found extends Problem & { readonly isDamage: boolean }>(
+  { site, scanner, index }: UpkeepOptions<Found>,
+  request: FsckOptions,
+  signal: AbortSignal,
+): Promise<FsckResult> {
+  let counts: TreeCounts = { images: 0, signatures: 0, problems: 0 };
+  let repaired = 0;
+  const findings: FsckFinding[] = [];
+  const isCompared = await index.isComplete(site);
+  const onProgress: OnProgress = (now) => {
+    counts = now;
+    request.onProgress?.(now);
+  };
+  for await (const found of scanner.findProblems(site, { onProgress, signal })) {
+    signal.throwIfAborted();
+    const isRepaired = request.repair && found.isDamage && (await scanner.repair(found));
+    repaired += isRepaired ? 1 : 0;
+    if (findings.length >= MAX_FINDINGS) continue;
+    const { kind, path, count } = found;
+    const message = isRepaired ? 'the recorded bytes were put back' : problemText(found);
+    const named = count === undefined ? { site, kind, path } : { site, kind, path, count };
+    findings.push({ ...named, message, repaired: isRepaired });
+  }
+  return { ...counts, repaired, findings, isCompared };
 }
 
 function stoppedError(): LookasideError {
