@@ -1,12 +1,11 @@
 // Settings: flags, environment and one optional YAML file in, one frozen object out. Nothing else reads process.env.
 // Each setting has its parser here and not a schema of zod: loading that takes longer than all else that a short command
 // does, and a setting is one text.
-import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { durationMs } from './domain/duration.ts';
-import { LookasideError, systemCode } from './domain/errors.ts';
+import { LookasideError } from './domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
 import { parseRemap, REMAP_WANTED, type Remap } from './domain/remap.ts';
 
@@ -49,7 +48,7 @@ export interface Config {
   readonly remote: RemoteSettings;
 }
 
-/** The server that commands talk to. Files are named here and read by readRemote(). */
+/** The server that commands talk to. Files are named here and read by readRemote() of compose/remote.ts. */
 export interface RemoteSettings {
   /** Without a final slash, perhaps with user and password; null: the data directory on this machine, or its server. */
   readonly url: string | null;
@@ -205,8 +204,8 @@ function remaps(text: string): readonly Remap[] {
   });
 }
 
-const TOKEN_WANTED = 'wanted the token alone, as lookaside token create prints it';
-const TOKEN = /^[\x21-\x7e]+$/;
+export const TOKEN_WANTED = 'wanted the token alone, as lookaside token create prints it';
+export const TOKEN = /^[\x21-\x7e]+$/;
 
 function token(text: string): string {
   if (!TOKEN.test(text)) throw new Unwanted(TOKEN_WANTED);
@@ -504,86 +503,6 @@ function toRemote(values: Values, surroundings: Surroundings): RemoteSettings {
 function hasCredentials(url: string): boolean {
   const { username, password } = new URL(url);
   return username !== '' || password !== '';
-}
-
-/** The server that is named with what its files hold; null when none is. @throws LookasideError CONFIG_INVALID naming the file */
-export function readRemote({ remote }: Config): Remote | null {
-  const { url, token, tokenFile, caFile, nodeCaFile, hasProxies } = remote;
-  if (url === null) return null;
-  return {
-    url,
-    token: tokenFile === null ? token : readToken(tokenFile),
-    ca: caFile === null ? null : [readCa(caFile), ...readNodeCa(nodeCaFile)].join('\n'),
-    hasProxies,
-  };
-}
-
-function readToken(path: string): string {
-  const text = readNamed('LOOKASIDE_TOKEN_FILE', path).replace(/\r?\n$/, '');
-  if (TOKEN.test(text)) return text;
-  const found = text === '' ? 'is empty' : 'holds blanks, several lines or what is no plain text';
-  throw invalid(`LOOKASIDE_TOKEN_FILE: ${path} ${found}; ${TOKEN_WANTED}`);
-}
-
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
-
-function readCa(path: string): string {
-  const certificates = readNamed('LOOKASIDE_CA', path).match(CERTIFICATE) ?? [];
-  if (certificates.length > 0 && certificates.every(isCertificate)) return certificates.join('\n');
-  const found =
-    certificates.length === 0 ? 'holds no certificate' : 'holds a certificate that cannot be read';
-  throw invalid(`LOOKASIDE_CA: ${path} ${found}; wanted one or more in PEM, -----BEGIN CERTIFICATE----- …`);
-}
-
-function isCertificate(pem: string): boolean {
-  try {
-    return new X509Certificate(pem).raw.length > 0;
-  } catch {
-    return false; // OpenSSL makes nothing of it, in one of many ways
-  }
-}
-
-/** None when it cannot be read: Node.js has warned of that, and goes on without. */
-function readNodeCa(path: string | null): readonly string[] {
-  if (path === null) return [];
-  try {
-    return (readFileSync(path, 'utf8').match(CERTIFICATE) ?? []).filter(isCertificate);
-  } catch (error) {
-    if (systemCode(error) === null) throw error;
-    return [];
-  }
-}
-
-function readNamed(setting: string, path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === null) throw error;
-    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${code}`, { cause: error });
-  }
-}
-
-/** SD_LISTEN_FDS_START of sd_listen_fds(3). */
-const FIRST_PASSED_SOCKET = 3;
-const PASSED_SOCKETS = /^(?:0|[1-9][0-9]{0,2})$/;
-
-/**
- * File descriptors of the listening sockets that systemd, or whoever speaks its protocol, has passed to this process:
- * none unless LISTEN_PID names it. What told of them is removed, so that no child takes them for its own.
- * @throws LookasideError CONFIG_INVALID. Source: sd_listen_fds(3)
- */
-export function takePassedSockets(
-  environment: NodeJS.ProcessEnv = process.env,
-  pid = process.pid,
-): readonly number[] {
-  const { LISTEN_PID: addressee, LISTEN_FDS: count = '' } = environment;
-  for (const name of ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES']) delete environment[name];
-  if (addressee !== String(pid)) return [];
-  if (!PASSED_SOCKETS.test(count)) {
-    throw invalid(`LISTEN_FDS is "${count}": wanted how many sockets are passed, like 1`);
-  }
-  return Array.from({ length: Number(count) }, (_, position) => FIRST_PASSED_SOCKET + position);
 }
 
 /** What sun_path of unix(7) has room for. */

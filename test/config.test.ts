@@ -6,7 +6,9 @@ import { describe, type TestContext, test } from 'node:test';
 import { rootCertificates } from 'node:tls';
 import fc from 'fast-check';
 import { parse } from 'yaml';
-import { type Config, loadConfig, readRemote, socketPathOf, takePassedSockets } from '../src/config.ts';
+import { takePassedSockets } from '../src/cli/passed-sockets.ts';
+import { readRemote } from '../src/compose/remote.ts';
+import { type Config, loadConfig, socketPathOf } from '../src/config.ts';
 import { isLookasideError, type LookasideError } from '../src/domain/errors.ts';
 
 const HOME = '/srv/lookaside';

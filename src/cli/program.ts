@@ -1,14 +1,7 @@
 // The command line: its words, its options, its exit codes. The code of a command is loaded when it is called: a signer's push
 // needs no database, and most commands are over before all of it would be there.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import {
-  type Config,
-  loadConfig,
-  loadYamlParser,
-  type ParseYaml,
-  SYSTEM_DATA,
-  takePassedSockets,
-} from '../config.ts';
+import { type Config, loadConfig, loadYamlParser, type ParseYaml, SYSTEM_DATA } from '../config.ts';
 import { durationMs } from '../domain/duration.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { isKeyName, parseKeyName } from '../domain/key.ts';
@@ -22,6 +15,7 @@ import { quoted } from '../domain/text.ts';
 import { MAX_TOKEN_LIFE_MS } from '../domain/token.ts';
 import type { Placing } from '../service/push.ts';
 import { requireDataDirectory } from './data-directory.ts';
+import { takePassedSockets } from './passed-sockets.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 import { EXIT, exitCodeOf } from './terminal.ts';
 import { VERSION } from './version.ts';
@@ -106,7 +100,8 @@ interface ProgramParts {
   readonly signals: ServerSignals | null;
 }
 
-function createProgram({ finish, signals }: ProgramParts): Command {
+/** Help lists the commands in this order. */
+function createProgram(parts: ProgramParts): Command {
   const program = new Command('lookaside')
     .description('The signature server for container images.')
     .version(VERSION)
@@ -116,7 +111,17 @@ function createProgram({ finish, signals }: ProgramParts): Command {
     .hook('preAction', async () => {
       parseYaml = await loadYamlParser();
     });
+  addServing(program, parts);
+  addUpkeep(program, parts);
+  addSigning(program, parts);
+  addCopying(program, parts);
+  addKeys(program, parts);
+  addVerifying(program, parts);
+  addTokens(program, parts);
+  return program;
+}
 
+function addServing(program: Command, { finish, signals }: ProgramParts): void {
   withData(program.command('serve'))
     .description('serve the signatures of a tree to podman, skopeo, CRI-O, OpenShift and others')
     .option('--listen <address>', 'where to listen, [HOST]:PORT (LOOKASIDE_LISTEN, :8000)')
@@ -134,7 +139,7 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       finish(
         await runServe({
           load: () => load(options),
-          passedSockets: takePassedSockets(),
+          passedSockets: takePassedSockets(process.env, process.pid),
           signals: signals ?? catchServerSignals(),
         }),
       );
@@ -151,7 +156,9 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       const { runConfig } = await import('./show-config.ts');
       finish(runConfig(loadConfig(inputOf(options)), options.json === true));
     });
+}
 
+function addUpkeep(program: Command, { finish }: ProgramParts): void {
   withServerOrData(program.command('fsck'))
     .description('hold the tree against what is recorded, and name every difference')
     .option('--repair', 'put recorded bytes back where the tree has lost them')
@@ -171,7 +178,9 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       const { acceptDamage = false, json = false } = options;
       finish(await runReindex(loadExisting(options), { acceptDamage, json }));
     });
+}
 
+function addSigning(program: Command, { finish }: ProgramParts): void {
   withRemote(program.command('push'))
     .description('send the signatures of staging folders, dir: images or single files to a server')
     .argument('<path...>', 'what lookaside-staging names in registries.d, or files of skopeo standalone-sign')
@@ -223,7 +232,9 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       const { runShow } = await import('./show.ts');
       finish(await runShow(loadForServer(options), { image, json: options.json === true }));
     });
+}
 
+function addCopying(program: Command, { finish }: ProgramParts): void {
   withServerOrData(program.command('import'))
     .description('take the signatures of another tree into that of the data directory or of a server')
     .argument('<folder>', 'a sigstore or staging folder, a copy of a signature site, a dir: image')
@@ -252,7 +263,9 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       const { runRestore } = await import('./backup.ts');
       finish(await runRestore(load(options), { folder, json: options.json === true }));
     });
+}
 
+function addKeys(program: Command, { finish }: ProgramParts): void {
   const key = program
     .command('key')
     .description('add, list, show, export and remove the keys that signatures are verified with');
@@ -305,7 +318,9 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       const { runKeyRemove } = await import('./key.ts');
       finish(await runKeyRemove(loadExisting(options), { name, json: options.json === true }));
     });
+}
 
+function addVerifying(program: Command, { finish }: ProgramParts): void {
   withRemote(program.command('verify'))
     .description('tell whether a manifest is signed under a name, as skopeo standalone-verify does')
     .argument(
@@ -333,7 +348,9 @@ function createProgram({ finish, signals }: ProgramParts): Command {
         finish(await runVerify(loadForServer(options), { ...what, keyrings, fingerprints, json }));
       },
     );
+}
 
+function addTokens(program: Command, { finish }: ProgramParts): void {
   const token = program.command('token').description('make, list and revoke tokens');
   withServerOrData(token.command('create'))
     .description('print a new token, once')
@@ -372,7 +389,6 @@ function createProgram({ finish, signals }: ProgramParts): Command {
       const { runTokenRevoke } = await import('./token.ts');
       finish(await runTokenRevoke(loadExisting(options), { name, json: options.json === true }));
     });
-  return program;
 }
 
 function withData(command: Command): Command {

@@ -1,11 +1,12 @@
 // What the commands of signers are built from: they run where somebody signs, without a data directory. No database and no
 // log stands behind this file, nor behind push.ts and verify.ts.
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Config, type Remote, readRemote, socketPathOf } from '../config.ts';
+import { type Config, type Remote, socketPathOf } from '../config.ts';
 import type { KeyNames, OnRetry, ServedSignatures, SignatureServer } from '../domain/remote.ts';
 import { isLoopback } from '../upstream/address.ts';
 import type { AskerOptions } from '../upstream/asker.ts';
 import { connectWhenAsked } from '../upstream/lazy-server.ts';
+import { readRemote } from './remote.ts';
 
 export interface ConnectServerOptions {
   readonly onRetry: OnRetry;

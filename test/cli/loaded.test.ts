@@ -113,6 +113,7 @@ describe('a command', () => {
       assert.deepEqual(loaded.layers, [
         'cli',
         'compose/client.ts',
+        'compose/remote.ts',
         'config.ts',
         'domain',
         'main.ts',

@@ -1,0 +1,67 @@
+// The server that commands talk to: what the files hold that the settings name.
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type Config, type Remote, TOKEN, TOKEN_WANTED } from '../config.ts';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+
+/** The server that is named with what its files hold; null when none is. @throws LookasideError CONFIG_INVALID naming the file */
+export function readRemote({ remote }: Config): Remote | null {
+  const { url, token, tokenFile, caFile, nodeCaFile, hasProxies } = remote;
+  if (url === null) return null;
+  return {
+    url,
+    token: tokenFile === null ? token : readToken(tokenFile),
+    ca: caFile === null ? null : [readCa(caFile), ...readNodeCa(nodeCaFile)].join('\n'),
+    hasProxies,
+  };
+}
+
+function readToken(path: string): string {
+  const text = readNamed('LOOKASIDE_TOKEN_FILE', path).replace(/\r?\n$/, '');
+  if (TOKEN.test(text)) return text;
+  const found = text === '' ? 'is empty' : 'holds blanks, several lines or what is no plain text';
+  throw invalid(`LOOKASIDE_TOKEN_FILE: ${path} ${found}; ${TOKEN_WANTED}`);
+}
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+
+function readCa(path: string): string {
+  const certificates = readNamed('LOOKASIDE_CA', path).match(CERTIFICATE) ?? [];
+  if (certificates.length > 0 && certificates.every(isCertificate)) return certificates.join('\n');
+  const found =
+    certificates.length === 0 ? 'holds no certificate' : 'holds a certificate that cannot be read';
+  throw invalid(`LOOKASIDE_CA: ${path} ${found}; wanted one or more in PEM, -----BEGIN CERTIFICATE----- …`);
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false; // OpenSSL makes nothing of it, in one of many ways
+  }
+}
+
+/** None when it cannot be read: Node.js has warned of that, and goes on without. */
+function readNodeCa(path: string | null): readonly string[] {
+  if (path === null) return [];
+  try {
+    return (readFileSync(path, 'utf8').match(CERTIFICATE) ?? []).filter(isCertificate);
+  } catch (error) {
+    if (systemCode(error) === null) throw error;
+    return [];
+  }
+}
+
+function readNamed(setting: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === null) throw error;
+    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${code}`, { cause: error });
+  }
+}
+
+function invalid(message: string): LookasideError {
+  return new LookasideError('CONFIG_INVALID', message);
+}
