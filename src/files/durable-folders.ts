@@ -20,13 +20,16 @@ export interface DurableFolders {
   readonly fault: string | null;
   /** @throws LookasideError STORE_UNAVAILABLE */
   refuseFault(): void;
-  /** Once it failed, what the kernel held may be lost although the next fsync succeeds: nothing goes on from here. */
+  /** After a failure, what the kernel held may be lost although the next fsync succeeds, so nothing is stored any more. */
   sync(handle: FileHandle, name: string): Promise<void>;
-  /** One fsync serves all who wait for the same folder: those who store into it at the same time. */
+  /** One fsync serves all uploads that store into the same folder at the same time. */
   syncFolder(folder: WayFolder): Promise<void>;
   /** A file that was not there, and survives together with its folder. */
   writeNew(folder: WayFolder, name: string, content: string | Uint8Array, mode: number): Promise<void>;
-  /** Runs `act` in the folder; by then every one on the way from the root survives a power cut. Missing ones are made, given a mode. */
+  /**
+   * Runs `act` in the folder, once every folder on the way from the root survives a power cut. With a mode, missing folders
+   * are made.
+   */
   inFolder<T>(folder: string, mode: number | null, act: (folder: WayFolder) => Promise<T>): Promise<T>;
   /** The same in a folder that is ours alone, through no link. */
   inOwnFolder<T>(folder: string, mode: number, act: (folder: WayFolder) => Promise<T>): Promise<T>;
@@ -48,7 +51,7 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
   }
 
   async function sync(handle: FileHandle, name: string): Promise<void> {
-    refuseFault(); // of another upload, while this one waited for its turn
+    refuseFault(); // another upload may have failed while this one waited for its turn
     try {
       await handle.sync();
     } catch (error) {
@@ -85,7 +88,7 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     try {
       await attempt(() => handle.writeFile(content), folder.name);
       await handle.sync().catch((error: unknown) => {
-        // a full disk that shows this late: the file is thrown away, so its lost pages deceive nobody
+        // a full disk may show only now: the file is thrown away, so its lost pages do no harm
         throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder.name) : lost(error, file.name);
       });
     } finally {
@@ -111,7 +114,7 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     });
   }
 
-  /** Another upload, or a server that was killed, may have made a folder and not have come as far as the fsync. */
+  /** Another upload, or a server that was killed, may have made a folder and not have reached the fsync. */
   async function makeLasting(way: Way): Promise<void> {
     let above: WayFolder | null = null;
     for (const folder of way) {
@@ -136,7 +139,7 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
         await handle.close();
       }
     } catch (error) {
-      // a folder that we may not open is none that we made
+      // a folder that we may not open was not made by us
       if (!isLookasideError(error, 'READ_ONLY')) throw error;
     }
   }

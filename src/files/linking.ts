@@ -10,7 +10,7 @@ import { demandInPlace, type WayFolder } from './way.ts';
 
 const NO_HARD_LINKS: ReadonlySet<string | null> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
-/** Of statfs(2), those that have no hard links or may lack them. */
+/** Types of statfs(2): file systems that have no hard links or may lack them. */
 const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
   [0x4d44, 'vfat'],
   [0x2011bab0, 'exfat'],
@@ -31,7 +31,7 @@ export async function linkFree(
   folder: WayFolder,
   from: number,
 ): Promise<number> {
-  // names may have been taken since the look at the folder; what is higher is never looked at
+  // names may have been taken since the folder was read; higher numbers are never looked at
   for (let number = from; number <= MAX_FILE_NUMBER; number += 1) {
     demandInPlace(folder);
     if (await link(root, source, folder, signatureIn(folder, number))) return number;
@@ -68,13 +68,13 @@ function otherFileSystem(root: string, cause: unknown, { name }: WayFolder): Loo
   return new LookasideError('STORE_UNAVAILABLE', message, { cause });
 }
 
-/** Takes the name back, unless somebody has put another file there meanwhile; also in a folder that was moved away. */
+/** Removes the name again, unless somebody has put another file there meanwhile; also in a folder that was moved away. */
 export async function unlinkOurs(source: Entry, target: Entry): Promise<void> {
   try {
     const [ours, there] = [await fs.lstat(source.path), await fs.lstat(target.path)];
     if (ours.ino !== there.ino) return;
     await fs.unlink(target.path);
   } catch {
-    // what made us take it back is about to be thrown, and says more
+    // the error that made us remove it is about to be thrown, and says more
   }
 }

@@ -255,7 +255,7 @@ function createFileReader(options: TreeOptions, inTarget: Root['inTarget']): Fil
   return { readSignature, readTarget };
 }
 
-/** Above this a folder has more names than an image's needs, and they are read part by part. */
+/** A larger folder has more names than an image needs, and they are read part by part. */
 const LARGE_FOLDER_BYTES = 16 * 1024;
 const NAMES_AT_ONCE = 512;
 

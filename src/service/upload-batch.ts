@@ -29,7 +29,10 @@ interface PlacedPart {
 const EXAMINED_AT_ONCE = 4;
 const IMAGES_AT_ONCE = 8;
 
-/** In the order of the parts; a refused one never stops the others. @throws nothing that is one part's fault */
+/**
+ * The results are in the order of the parts; a refused part never stops the others. @throws nothing that is one part's
+ * fault
+ */
 export async function uploadEach(
   parts: readonly BatchPart[],
   { site, verify, store }: BatchSteps,
@@ -48,7 +51,7 @@ export async function uploadEach(
       return null;
     }
   });
-  // parts of one image are stored in their order, images beside each other
+  // parts of one image are stored in their order; different images are stored at the same time
   const placed = new Map<string, PlacedPart[]>();
   for await (const item of examined) {
     if (item === null) continue;

@@ -8,7 +8,7 @@ import type { Clock, IndexedSignature, KeyStore, UploadReview } from '../domain/
 import { type State, stateOf } from '../domain/state.ts';
 import type { Claim, Judgement } from '../domain/verdict.ts';
 
-/** A signature that verified, by a registered key that is valid now. */
+/** A signature that verified, made by a registered key that is valid now. */
 export interface Verified {
   readonly judgement: Judgement;
   readonly claim: Claim;
@@ -57,7 +57,10 @@ export function createReview({ keys, clock }: ReviewerOptions): Review {
     };
   }
 
-  /** The state of each of these signatures, all by the same answers: each key is asked for once, and all at a time. */
+  /**
+   * Finds the state of each of these signatures. Each key is looked up once, and all at the same time, so that all states
+   * rest on the same answers.
+   */
   async function findStates(served: readonly IndexedSignature[]): Promise<(one: IndexedSignature) => State> {
     const fingerprints = new Set(served.flatMap(({ fingerprint }) => fingerprint ?? []));
     const found = await Promise.all(
@@ -75,10 +78,12 @@ function judgedOf({ judgement, claim }: Verified): Judged {
   return { ...judgement, dockerReference: claim.dockerReference };
 }
 
-/** What no client accepts, whatever keys it has. `unknown-key`, say, may be good to a client that has the key. */
+/**
+ * States that no client accepts, whatever keys it has. `unknown-key`, for example, may be good for a client that has the key.
+ */
 const WORTHLESS: ReadonlySet<State> = new Set(['bad', 'unreadable', 'expired', 'key-expired', 'key-revoked']);
 
-/** Served numbers of the signatures that no client accepts, or for which another of them stands in. */
+/** Served numbers of the signatures that no client accepts, or that another one of them makes needless. */
 function needlessOf(
   served: readonly IndexedSignature[],
   stateNow: (signature: IndexedSignature) => State,

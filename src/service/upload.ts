@@ -1,4 +1,4 @@
-// Uploading: verified first, held against its place, then stored. Nothing of a refused upload is kept but an event.
+// Uploads: a signature is verified, compared with its place, then stored. A refused upload leaves only an audit event.
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
@@ -80,7 +80,7 @@ interface Refusable {
   readonly fingerprint: string | null;
 }
 
-/** Ours, not the upload's: no event is written, and the same upload may succeed later. */
+/** The server's faults, not the upload's: no event is written, and the same upload may succeed later. */
 const NOT_THE_UPLOADS_FAULT: ReadonlySet<ErrorCode> = new Set([
   'BUSY',
   'STORE_UNAVAILABLE',
