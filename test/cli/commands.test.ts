@@ -5,7 +5,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { describeOutcome, type Outcome } from '../clients/command.ts';
 import { makeDataDirectory } from '../clients/data-directory.ts';
-import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { requestRaw } from '../http/raw-request.ts';
 import { events } from '../sqlite/scratch.ts';
@@ -251,7 +251,7 @@ describe('lookaside token', () => {
   });
 
   it('opens a closed server at once, as Bearer and as the Basic password of any user, until revoked', async () => {
-    const token = (await create('reader', data, '--role', 'reader')).stdout.trim();
+    const token = await createToken(data, 'reader', 'reader');
     const targets = [`/${folder}/signature-1`, '/', '/team/', `/${folder}/`];
     for (const target of targets) {
       assert.equal(await status(target), 401, target);
@@ -275,7 +275,7 @@ describe('lookaside token', () => {
   });
 
   it('lists and revokes by name; a name that is taken or unknown ends with 1', async () => {
-    await create('listed', data, '--role', 'auditor');
+    await createToken(data, 'listed', 'auditor');
     assertOutcome(await runLookaside(['token', 'create', '--data', data, '--name', 'listed']), 1, /listed/);
     assertOutcome(await runLookaside(['token', 'create', '--data', data, '--name', 'a b']), 1, /a b/);
     assertOutcome(await runLookaside(['token', 'revoke', 'nobody', '--data', data]), 1, /nobody/);
@@ -332,15 +332,15 @@ describe('lookaside token', () => {
   }
 
   it('of a reader is not enough to make tokens, one of an administrator is', async () => {
-    const reader = (await create('only-reader', data, '--role', 'reader')).stdout.trim();
-    const admin = (await create('admin', data, '--role', 'admin')).stdout.trim();
+    const reader = await createToken(data, 'only-reader', 'reader');
+    const admin = await createToken(data, 'admin', 'admin');
     assert.equal(await status('/api/v1/tokens', `Bearer ${reader}`, 'POST'), 403);
     assert.equal(await status('/api/v1/tokens', `Bearer ${admin}`, 'POST'), 400); // it may, but names none
     for (const token of [reader, admin]) assert.equal(await status('/api/v1/tokens', `Bearer ${token}`), 200);
   });
 
   it('changes are told in the audit log, with who made them and from where', async () => {
-    const admin = (await create('ci-admin', data, '--role', 'admin')).stdout.trim();
+    const admin = await createToken(data, 'ci-admin', 'admin');
     const made = await requestRaw(server.port, 'DELETE /api/v1/tokens/ci-admin', [
       `Authorization: Bearer ${admin}`,
       'X-Forwarded-For: 203.0.113.66',
@@ -348,7 +348,7 @@ describe('lookaside token', () => {
     assert.equal(made.status, 200);
     const without = newData();
     await makeDataDirectory(without);
-    await create('alone', without);
+    await createToken(without, 'alone', 'uploader');
     const told = [...events(data), ...events(without)]
       .map(({ leaf, private: who }) => ({ ...JSON.parse(leaf), ...JSON.parse(who ?? '{}') }))
       .filter(({ reason }) => /^(ci-admin|alone)/.test(reason));

@@ -32,27 +32,25 @@ const status = async ({ port }: LookasideServer, target: string) =>
   (await requestRaw(port, `GET ${target}`)).status;
 
 describe('LOOKASIDE_PREFIX', () => {
-  it('moves every path below it, with a slash at its end or without', async () => {
-    for (const prefix of ['/sig/store', '/sig/store/']) {
-      await using server = await start({ LOOKASIDE_PREFIX: prefix });
-      assert.match(server.output(), /lookaside: http:\/\/127\.0\.0\.1:[0-9]+\/sig\/store$/m);
-      for (const target of [
-        `/sig/store/${folder}/signature-1`,
-        `/sig/store//${folder}/signature-1`,
-        '/sig/store/',
-        '/sig/store/team/',
-        '/sig/store/livez',
-        '/sig/store/readyz',
-        '/sig/store/metrics',
-      ]) {
-        assert.equal(await status(server, target), 200, target);
-      }
-      for (const target of [`/${folder}/signature-1`, '/', '/team/', '/sig/', '/sig/storeteam/', '/livez']) {
-        assert.equal(await status(server, target), 404, target);
-      }
-      const { body } = await requestRaw(server.port, 'GET /sig/store/');
-      assert.match(body.toString(), /href="[^"]*team\/"/);
+  it('moves every path below it', async () => {
+    await using server = await start({ LOOKASIDE_PREFIX: '/sig/store/' });
+    assert.match(server.output(), /lookaside: http:\/\/127\.0\.0\.1:[0-9]+\/sig\/store$/m);
+    for (const target of [
+      `/sig/store/${folder}/signature-1`,
+      `/sig/store//${folder}/signature-1`,
+      '/sig/store/',
+      '/sig/store/team/',
+      '/sig/store/livez',
+      '/sig/store/readyz',
+      '/sig/store/metrics',
+    ]) {
+      assert.equal(await status(server, target), 200, target);
     }
+    for (const target of [`/${folder}/signature-1`, '/', '/team/', '/sig/', '/sig/storeteam/', '/livez']) {
+      assert.equal(await status(server, target), 404, target);
+    }
+    const { body } = await requestRaw(server.port, 'GET /sig/store/');
+    assert.match(body.toString(), /href="[^"]*team\/"/);
   });
 
   it('left out leaves everything at the top', async () => {

@@ -12,7 +12,8 @@ import { layImage, linkSignatures, signatureBytes } from '../store/lay.ts';
 import { memoryOf } from './memory.ts';
 import { count, isFull, promise } from './promise.ts';
 
-const FILES = count(60_000, 20_000); // as many names as a file may have on every file system, nearly
+/** In full nearly as many names as a file may have on every file system; else many times what is read of a folder at once. */
+const FILES = count(60_000, 6000);
 /** In a backup: of a shared tree none is. */
 const KEPT = { shared: 0, owned: 127 } as const;
 
