@@ -26,23 +26,32 @@ import {
 } from '../contract/signature-index.ts';
 import { verdictIndexContract } from '../contract/verdict-index.ts';
 import { count } from '../faults/promise.ts';
-import { type Cleanup, change, open, temporaryFolder } from './scratch.ts';
+import { type Cleanup, change, type Opened, open, temporaryFolder } from './scratch.ts';
 
 const SITE = 'default';
 const indexUnusable = (error: unknown): boolean => isLookasideError(error, 'INDEX_UNUSABLE');
 
+let ofContracts: { readonly dataDir: string; readonly opened: Opened } | null = null;
+
+/** Empty. One for all tests of a contract, as it takes a thread that starts to open one. */
 async function openIndex(): Promise<IndexUnderTest> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
-  const { databases, reasons } = await open(dataDir);
+  const dataDir = ofContracts?.dataDir ?? mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
+  ofContracts ??= { dataDir, opened: await open(dataDir) };
+  const { databases, reasons } = ofContracts.opened;
   return {
     index: databases.index,
     close: async () => {
       assert.deepEqual(reasons, []);
-      await databases.close();
-      rmSync(dataDir, { recursive: true });
+      await databases.index.reset();
     },
   };
 }
+
+after(async () => {
+  if (ofContracts === null) return;
+  await ofContracts.opened.databases.close();
+  rmSync(ofContracts.dataDir, { recursive: true });
+});
 
 signatureIndexContract('the SQLite index', openIndex);
 verdictIndexContract('the SQLite index', openIndex);
