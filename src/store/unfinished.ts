@@ -77,6 +77,8 @@ export function createEnding(options: EndingOptions): Ending {
   }
 
   async function keeping<T>(left: Unfinished, act: () => Promise<T>): Promise<T> {
+    // before the act: a read may see what is kept before we hear of it, and the next read must not ask the index alone
+    if (kind === 'owned') changes.leaveUnfinished(left);
     try {
       const kept = await act();
       changes.leaveUnfinished({ ...left, isKept: true });

@@ -614,6 +614,36 @@ describe('an owned tree', () => {
     await assertServes(ONE, TWO, THREE);
   });
 
+  it('shows an upload from when it is kept, though the database has not answered yet', async () => {
+    const [kept, answer] = [createGate(), createGate()];
+    let isLast = false;
+    const between = (ports: Ports): Ports => ({
+      ...ports,
+      uploads: {
+        ...ports.uploads,
+        async add(...upload) {
+          const added = await ports.uploads.add(...upload);
+          if (!isLast) return added;
+          kept.open();
+          await answer.promise;
+          return added;
+        },
+      },
+    });
+    await open('owned', { between });
+    await append(ONE);
+    await opened.scanner.scan(SITE);
+    isLast = true;
+    const appending = append(TWO);
+    await kept.promise;
+    opened.reader.forget(IMAGE);
+    // a look that was under way for another reason has shown it already
+    await assertServes(ONE, TWO);
+    answer.open();
+    assert.equal((await appending).outcome, 'created');
+    await assertServes(ONE, TWO);
+  });
+
   it('shows an upload to a read that began before it and ends after it', async () => {
     await open('owned');
     await append(ONE);
