@@ -172,7 +172,7 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
           const image = await place(content);
           assert.deepEqual(hashes(await store.readSet(image)), model(content));
         }),
-        { numRuns: 60 },
+        { numRuns: 20 }, // of each kind of store
       );
     });
 
@@ -274,7 +274,7 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
       assert.deepEqual(hashes(await store.readSet(image)), signatures.map(sha256Hex));
     });
 
-    it('shows readers who walk 1, 2, 3 … while fifty are appended no hole, no part and no change', async () => {
+    it('shows readers who walk 1, 2, 3 … while twenty are appended no hole, no part and no change', async () => {
       const image = imageIn(newFolder());
       // some looks are a cache's, some the store's own
       let nowMs = 0;
@@ -283,7 +283,7 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
         return nowMs;
       };
       const reader = createReader({ store, clock: { now: () => new Date(), monotonicMs }, cacheBytes: MIB });
-      const signatures = Array.from({ length: 50 }, (_, k) => signatureBytes(`walked ${k} `));
+      const signatures = Array.from({ length: 20 }, (_, k) => signatureBytes(`walked ${k} `));
       const seen: Buffer[] = [];
       let isOver = false;
       const walk = async () => {
@@ -296,7 +296,7 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
           }
           const before = seen[number - 1];
           if (before === undefined) seen.push(Buffer.from(found.bytes));
-          else assert.deepEqual(Buffer.from(found.bytes), before);
+          else assert.ok(before.equals(found.bytes), `signature-${number} has other bytes now`);
         }
       };
       const walking = (async () => {
@@ -313,7 +313,7 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
         isOver = true;
       });
       await walking;
-      assert.equal(seen.length, 50);
+      assert.equal(seen.length, 20);
       for (const [k, { number, sha256 }] of answers.entries()) {
         assert.equal(sha256, sha256Hex(signatures[k] ?? Buffer.alloc(0)));
         assert.deepEqual(seen[number - 1], signatures[k]);
