@@ -31,6 +31,8 @@ export interface Config {
   readonly registries: readonly string[];
   /** Names below which signatures are taken that were signed for others. */
   readonly remaps: readonly Remap[];
+  /** What is stored though it cannot be verified, beside what was. */
+  readonly acceptUnsupported: 'off' | 'v6';
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
   readonly trustedProxies: BlockList;
   readonly read: 'anonymous' | 'token';
@@ -244,6 +246,7 @@ const SETTINGS = {
   public_url: perhaps(baseUrl),
   registry: perhaps(registries),
   remap: perhaps(remaps),
+  accept_unsupported: always(oneOf('off', 'v6'), 'off'),
   tls_cert: perhaps(path),
   tls_key: perhaps(path),
   trusted_proxies: always(networks, ''),
@@ -466,6 +469,7 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     publicUrl: values.public_url ?? null,
     registries: values.registry ?? [],
     remaps: values.remap ?? [],
+    acceptUnsupported: values.accept_unsupported,
     tls:
       values.tls_cert === undefined || values.tls_key === undefined
         ? null

@@ -177,6 +177,16 @@ const ROWS: readonly Row[] = [
     ),
   },
   {
+    name: 'accept_unsupported',
+    shows: ({ acceptUnsupported }) => acceptUnsupported,
+    byDefault: 'off',
+    values: [
+      ['v6', 'v6'],
+      ['off', 'off'],
+    ],
+    bad: ['', 'on', 'v5', 'V6'].map((text) => [text, /wanted off or v6/] as const),
+  },
+  {
     name: 'tls_cert',
     shows: ({ tls }) => tls?.certFile,
     byDefault: undefined,

@@ -5,8 +5,11 @@ import type { Config } from '../config.ts';
 import { createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import type { Log, SignatureIndex } from '../domain/ports.ts';
+import { parsePayload } from '../domain/simple-signing.ts';
 import { type Site, siteOf } from '../domain/site.ts';
+import type { Claim } from '../domain/verdict.ts';
 import { openVerifier } from '../openpgp/pool.ts';
+import { untrustedVersion6Content } from '../openpgp/structure.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from '../service/access.ts';
 import { createEventMaker } from '../service/audit.ts';
 import { type Browser, createBrowser } from '../service/browse.ts';
@@ -203,6 +206,12 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
       sha256: sha256Hex,
       maxBytes: () => current().maxSignatureBytes,
       remaps: () => current().remaps,
+      unverifiable: {
+        accepted: () => current().acceptUnsupported,
+        untrustedClaim: untrustedVersion6Claim,
+        readBlob: store.readBlob,
+        uploads,
+      },
     }),
     refusals,
     importer: createImporter({
@@ -283,6 +292,17 @@ async function isComplete(index: SignatureIndex, site: string): Promise<boolean>
     return await index.isComplete(site);
   } catch {
     return false; // INDEX_UNUSABLE: being made anew
+  }
+}
+
+/** Of a payload that nobody has verified. */
+function untrustedVersion6Claim(untrusted: Uint8Array): Claim | null {
+  const content = untrustedVersion6Content(untrusted);
+  try {
+    return content === null ? null : parsePayload(content).claim;
+  } catch (error) {
+    if (isLookasideError(error, 'PAYLOAD_INVALID')) return null;
+    throw error;
   }
 }
 

@@ -84,6 +84,9 @@ export const MAX_SUBKEYS = 32;
 export const MAX_BATCH_PARTS = 100;
 export const MAX_BATCH_BYTES = 16 * 1024 * 1024;
 
+/** Uploads of an image that nothing here can verify: the other numbers are for what clients can. */
+export const MAX_UNVERIFIABLE_PER_IMAGE = 8;
+
 /** Remaps that one upload or batch may name. */
 export const MAX_REMAPS_ASKED = 20;
 

@@ -10,6 +10,7 @@ export const WARNING_CODES = [
   'OPENSHIFT_KEY',
   'REFERENCE_WITHOUT_TAG',
   'REMAPPED',
+  'UNVERIFIABLE',
   'EQUIVALENT_EXISTS',
   'SAME_SIGNATURE',
 ] as const;
@@ -27,12 +28,13 @@ export interface Receipt {
   readonly number: number;
   readonly created: boolean;
   readonly state: State;
-  readonly fingerprint: string;
-  readonly signingFingerprint: string;
+  /** This and all that follows to `signedAt`, but for the digest: null where nobody vouches for it. */
+  readonly fingerprint: string | null;
+  readonly signingFingerprint: string | null;
   /** `sha256:<hex>`. */
   readonly manifestDigest: string;
-  readonly dockerReference: string;
-  readonly signedAt: Date;
+  readonly dockerReference: string | null;
+  readonly signedAt: Date | null;
   /** SHA-256 of the stored bytes: those of the equivalent signature when there is one. */
   readonly signatureSha256: string;
   /** Null when the stored bytes were not uploaded to this server. */

@@ -31,6 +31,14 @@ export interface RefusedStructure {
   readonly refusal: Refusal;
 }
 
+/** What a message says whose signature is of version 6, which nothing here verifies; null for all others. */
+export function untrustedVersion6Content(untrusted: Uint8Array): Uint8Array | null {
+  const structure = examineStructure(untrusted);
+  if (structure.kind === 'refused') return null;
+  const { signature, content } = structure;
+  return signature.kind === 'unsupported' && signature.version === 6 ? content : null;
+}
+
 const RIGHT_WAY =
   'Expected one binary inline-signed message, as gpg --sign without --armor and skopeo standalone-sign make it';
 

@@ -4,6 +4,7 @@ import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
 import type { BatchPart, BatchResult, Receipt } from '../domain/receipt.ts';
+import { placelessRefusal, type Unverifiable } from './unverifiable.ts';
 import type { Verified } from './upload-review.ts';
 
 export interface BatchSteps {
@@ -14,14 +15,14 @@ export interface BatchSteps {
     /** Null: only what it claims tells. */
     readonly image: ImageId | null;
     readonly bytes: Uint8Array;
-  }) => Promise<Verified>;
+  }) => Promise<Verified | Unverifiable>;
   /** Behind what its image has. */
-  readonly store: (verified: Verified, image: ImageId, bytes: Uint8Array) => Promise<Receipt>;
+  readonly store: (verified: Verified | Unverifiable, image: ImageId, bytes: Uint8Array) => Promise<Receipt>;
 }
 
 interface PlacedPart {
   readonly part: number;
-  readonly verified: Verified;
+  readonly verified: Verified | Unverifiable;
   readonly image: ImageId;
   readonly bytes: Uint8Array;
 }
@@ -42,9 +43,7 @@ export async function uploadEach(
     try {
       const named = fileName === null ? null : imageNamed(site, fileName);
       const verified = await verify({ image: named, site, bytes });
-      const image = named ?? claimedImage(site, verified.claim);
-      if (image === null)
-        throw tooLongClaim(verified.claim) ?? new Error('a verified claim names no repository');
+      const image = named ?? imageOf(site, verified);
       return { part, verified, image, bytes };
     } catch (error) {
       results[part] = toRefused(part, error);
@@ -59,7 +58,8 @@ export async function uploadEach(
     placed.set(key, [...(placed.get(key) ?? []), item]);
   }
   await forEachConcurrently(placed.values(), IMAGES_AT_ONCE, async (ofImage) => {
-    for (const { part, verified, image, bytes } of ofImage) {
+    // what stands beside a verified one comes after it
+    for (const { part, verified, image, bytes } of ofImage.toSorted(verifiedFirst)) {
       try {
         const receipt = await store(verified, image, bytes);
         results[part] = { part, result: receipt.created ? 'created' : 'exists', ...receipt };
@@ -69,6 +69,18 @@ export async function uploadEach(
     }
   });
   return results;
+}
+
+/** Where the verified claim says that it belongs: a place that only unverified bytes name is none. @throws LookasideError */
+function imageOf(site: string, verified: Verified | Unverifiable): ImageId {
+  if (!('claim' in verified)) throw placelessRefusal();
+  const image = claimedImage(site, verified.claim);
+  if (image !== null) return image;
+  throw tooLongClaim(verified.claim) ?? new Error('a verified claim names no repository');
+}
+
+function verifiedFirst(one: PlacedPart, other: PlacedPart): number {
+  return Number('untrustedClaim' in one.verified) - Number('untrustedClaim' in other.verified);
 }
 
 function toRefused(part: number, error: unknown): BatchResult {

@@ -30,14 +30,14 @@ export type Review = (
   mayBeEquivalent: boolean,
 ) => Promise<UploadReview>;
 
-export function createReview({ keys, clock }: ReviewerOptions): Review {
-  async function review(
+export function createReview(options: ReviewerOptions): Review {
+  return async function review(
     image: ImageId,
     verified: Verified,
     served: readonly IndexedSignature[],
     mayBeEquivalent: boolean,
   ): Promise<UploadReview> {
-    const stateNow = await findStates(served);
+    const stateNow = await findStates(served, options);
     const good = served.filter((signature) => stateNow(signature) === 'verified');
     const uploaded = judgedOf(verified);
     const standIns = good.filter((signature) => standsInFor(signature, uploaded));
@@ -55,23 +55,24 @@ export function createReview({ keys, clock }: ReviewerOptions): Review {
       outcome: same === null ? 'equivalent' : 'same',
       needless: needlessOf(served, stateNow),
     };
-  }
+  };
+}
 
-  /**
-   * Finds the state of each of these signatures. Each key is looked up once, and all at the same time, so that all states
-   * rest on the same answers.
-   */
-  async function findStates(served: readonly IndexedSignature[]): Promise<(one: IndexedSignature) => State> {
-    const fingerprints = new Set(served.flatMap(({ fingerprint }) => fingerprint ?? []));
-    const found = await Promise.all(
-      [...fingerprints].map(async (fingerprint) => [fingerprint, await keys.find(fingerprint)] as const),
-    );
-    const known = new Map<string | null, RegisteredKey | null>(found);
-    const now = clock.now();
-    return (signature) => stateOf(signature, known.get(signature.fingerprint) ?? null, now);
-  }
-
-  return review;
+/**
+ * Finds the state of each of these signatures. Each key is looked up once, and all at the same time, so that all states
+ * rest on the same answers.
+ */
+export async function findStates(
+  served: readonly IndexedSignature[],
+  { keys, clock }: ReviewerOptions,
+): Promise<(one: IndexedSignature) => State> {
+  const fingerprints = new Set(served.flatMap(({ fingerprint }) => fingerprint ?? []));
+  const found = await Promise.all(
+    [...fingerprints].map(async (fingerprint) => [fingerprint, await keys.find(fingerprint)] as const),
+  );
+  const known = new Map<string | null, RegisteredKey | null>(found);
+  const now = clock.now();
+  return (signature) => stateOf(signature, known.get(signature.fingerprint) ?? null, now);
 }
 
 function judgedOf({ judgement, claim }: Verified): Judged {
@@ -84,7 +85,7 @@ function judgedOf({ judgement, claim }: Verified): Judged {
 const WORTHLESS: ReadonlySet<State> = new Set(['bad', 'unreadable', 'expired', 'key-expired', 'key-revoked']);
 
 /** Served numbers of the signatures that no client accepts, or that another one of them makes needless. */
-function needlessOf(
+export function needlessOf(
   served: readonly IndexedSignature[],
   stateNow: (signature: IndexedSignature) => State,
 ): readonly number[] {

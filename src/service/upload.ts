@@ -19,8 +19,10 @@ import { stateOf } from '../domain/state.ts';
 import type { Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 import type { RefusalRecorder } from './refusals.ts';
+import type { Unverifiable } from './unverifiable.ts';
 import { uploadEach } from './upload-batch.ts';
 import { createReview, type Verified } from './upload-review.ts';
+import { createUnverifiableUploads, type UnverifiableOptions } from './upload-unverifiable.ts';
 
 export interface UploaderOptions {
   readonly verifier: Pick<Verifier, 'examine'>;
@@ -34,6 +36,7 @@ export interface UploaderOptions {
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;
   readonly maxBytes: () => number;
+  readonly unverifiable: UnverifiableOptions;
   /** What the operator allows. */
   readonly remaps: () => readonly Remap[];
 }
@@ -95,17 +98,20 @@ export function isTheUploadsFault(code: ErrorCode): boolean {
 export function createUploader(options: UploaderOptions): Uploader {
   const { keys, appender, makeEvent, clock } = options;
   const review = createReview(options);
+  const unverifiable = createUnverifiableUploads(options);
 
-  async function verify(bytes: Uint8Array): Promise<Verified> {
+  async function verify(bytes: Uint8Array): Promise<Verified | Unverifiable> {
     const maxBytes = options.maxBytes();
     if (bytes.length > maxBytes) {
-      const found = bytes.length > MAX_SIGNATURE_BYTES ? `over ${MAX_SIGNATURE_BYTES}` : bytes.length;
+      const size = bytes.length > MAX_SIGNATURE_BYTES ? `over ${MAX_SIGNATURE_BYTES}` : bytes.length;
       throw new LookasideError(
         'TOO_LARGE',
-        `the signature has ${found} bytes; at most ${maxBytes} are taken (LOOKASIDE_MAX_SIGNATURE_BYTES)`,
+        `the signature has ${size} bytes; at most ${maxBytes} are taken (LOOKASIDE_MAX_SIGNATURE_BYTES)`,
       );
     }
     const judgement = await options.verifier.examine(bytes, clock.now(), 'upload');
+    const found = unverifiable.find(bytes, judgement);
+    if (found !== null) return found;
     refuseIf(judgement.refusal);
     const { claim, fingerprint, signingFingerprint, signedAt } = judgement;
     if (claim === null || fingerprint === null || signingFingerprint === null || signedAt === null) {
@@ -199,15 +205,21 @@ export function createUploader(options: UploaderOptions): Uploader {
     );
   }
 
-  function verifyFor(about: Omit<Refusable, 'fingerprint'>, actor: Actor): Promise<Verified> {
+  function verifyFor(about: Omit<Refusable, 'fingerprint'>, actor: Actor): Promise<Verified | Unverifiable> {
     return recordingRefusals({ ...about, fingerprint: null }, actor, () => verify(about.bytes));
   }
 
-  function storeFor(verified: Verified, request: UploadRequest, actor: Actor): Promise<Receipt> {
+  function storeFor(
+    verified: Verified | Unverifiable,
+    request: UploadRequest,
+    actor: Actor,
+  ): Promise<Receipt> {
     const { image, bytes } = request;
-    const { fingerprint } = verified;
+    const fingerprint = 'fingerprint' in verified ? verified.fingerprint : null;
     return recordingRefusals({ image, site: image.site, bytes, fingerprint }, actor, () =>
-      store(verified, request, actor),
+      'fingerprint' in verified
+        ? store(verified, request, actor)
+        : unverifiable.store(verified, request, actor),
     );
   }
 

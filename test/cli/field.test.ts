@@ -1,12 +1,16 @@
 // What was met in the field, as files that gpg and others have made, and the right answer to each by the command itself.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { parseReference } from '../../src/domain/reference.ts';
+import { parsePayload } from '../../src/domain/simple-signing.ts';
+import { examineStructure } from '../../src/openpgp/structure.ts';
 import { makeDataDirectory } from '../clients/data-directory.ts';
 import { createToken, runLookaside, startServer } from '../clients/server.ts';
+import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 
 const FIELD = fileURLToPath(new URL('../../../test/field/', import.meta.url));
@@ -71,6 +75,37 @@ describe('what was met in the field', () => {
     const outcome = await runLookaside(['import', inField('slhdsa'), '--data', data]);
     assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
     assert.match(outcome.stdout, /1 signatures stored \(1 unsupported\)/);
+  });
+
+  test('who signs by SLH-DSA as well pushes both, again and again, where the operator accepts version 6', async () => {
+    const data = path.join(temp.path, 'twice');
+    const image = 'app@sha256=025705ec8cab15dbf71655031ccc2081b8af1dde1bc70539ba56f8f20b8a7a27';
+    const version6 = await readFile(inField('slhdsa', 'pq', image, 'signature-1'));
+    const structure = examineStructure(version6);
+    assert.ok(structure.kind === 'message');
+    const { dockerReference } = parsePayload(structure.content).claim;
+    const repository = parseReference(dockerReference)?.path ?? assert.fail();
+    const signer = makeSigner('twice');
+    const folder = path.join(temp.path, 'staged', `${repository}@${image.split('@')[1]}`);
+    await mkdir(folder, { recursive: true });
+    await writeFile(path.join(folder, 'signature-1'), version6);
+    await writeFile(path.join(folder, 'signature-2'), signer.signPayload(structure.content));
+    const token = await enrol(data, signer);
+    const push = (url: string) =>
+      runLookaside(['push', path.join(temp.path, 'staged'), '--server', url], { LOOKASIDE_TOKEN: token });
+
+    const strict = await startServer({ data });
+    const refused = await push(strict.url);
+    await strict.stop();
+    assert.equal(refused.status, 1);
+    assert.match(refused.stdout, /1 sent.*1 refused[\s\S]*LOOKASIDE_ACCEPT_UNSUPPORTED=v6/);
+
+    await using server = await startServer({ data, settings: { LOOKASIDE_ACCEPT_UNSUPPORTED: 'v6' } });
+    for (const told of [/1 sent as signature-2, 1 there already/, /2 there already/]) {
+      const pushed = await push(server.url);
+      assert.equal(pushed.status, 0, pushed.stdout + pushed.stderr);
+      assert.match(pushed.stdout, told);
+    }
   });
 
   test('a file that GnuPG 2.2 imports nothing of is told by verify and key add, and export writes a better one', async () => {

@@ -207,6 +207,12 @@ async function openUploads(t: Cleanup, dataDir: string) {
     clock,
     sha256: sha256Hex,
     remaps: () => [],
+    unverifiable: {
+      accepted: () => 'off',
+      untrustedClaim: () => null,
+      readBlob: async () => null,
+      uploads: { ofImage: async () => [] },
+    },
     maxBytes: () => 1000,
   });
   return {

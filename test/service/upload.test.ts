@@ -3,11 +3,15 @@ import { describe, test } from 'node:test';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
-import { MAX_SIGNATURE_BYTES, MAX_SIGNATURES_PER_CLAIM } from '../../src/domain/limits.ts';
+import {
+  MAX_SIGNATURE_BYTES,
+  MAX_SIGNATURES_PER_CLAIM,
+  MAX_UNVERIFIABLE_PER_IMAGE,
+} from '../../src/domain/limits.ts';
 import type { IndexedSignature, UploadReview, VerifiedUpload } from '../../src/domain/ports.ts';
 import type { Receipt } from '../../src/domain/receipt.ts';
 import { parseRemap, type Remap } from '../../src/domain/remap.ts';
-import type { Judgement, Traits } from '../../src/domain/verdict.ts';
+import type { Claim, Judgement, Traits } from '../../src/domain/verdict.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
 import { createRefusalRecorder } from '../../src/service/refusals.ts';
 import { createUploader } from '../../src/service/upload.ts';
@@ -26,6 +30,9 @@ interface Scene {
   readonly auditFails?: boolean;
   /** What the operator allows. */
   readonly remaps?: readonly string[];
+  readonly acceptUnsupported?: 'off' | 'v6';
+  /** SHA-256 of stored blobs by who has uploaded them. */
+  readonly uploads?: Readonly<Record<string, string>>;
 }
 
 interface Changes {
@@ -36,7 +43,7 @@ interface Changes {
 }
 
 /** An uploader over an appender that stores in memory as the real one promises to. */
-function open({ found = {}, stored = [], failsWith, auditFails = false, remaps = [] }: Scene = {}) {
+function open({ found = {}, stored = [], failsWith, auditFails = false, remaps = [], ...more }: Scene = {}) {
   const clock = createClock();
   const log = createLog();
   const appended: VerifiedUpload[] = [];
@@ -91,6 +98,18 @@ function open({ found = {}, stored = [], failsWith, auditFails = false, remaps =
     clock,
     sha256: sha256Hex,
     remaps: () => remaps.map(remapOf),
+    unverifiable: {
+      accepted: () => more.acceptUnsupported ?? 'off',
+      // of bytes that say so themselves, or of a stored blob
+      untrustedClaim: (bytes) => claimOf6(Buffer.from(bytes).toString()),
+      readBlob: async (_image, sha256) => Buffer.from(BLOBS_6[sha256] ?? ''),
+      uploads: {
+        ofImage: async () =>
+          Object.entries(more.uploads ?? {}).map(([sha256, uploader], position) => {
+            return { sha256, uploader, storedAt: clock.now(), auditSeq: position + 1, remap: null };
+          }),
+      },
+    },
     maxBytes: () => 1000,
   });
   const put = (text: string, changes: Changes = {}) => {
@@ -99,6 +118,21 @@ function open({ found = {}, stored = [], failsWith, auditFails = false, remaps =
     return uploader.upload({ image, bytes: Buffer.from(text), ...how }, ACTOR);
   };
   return { uploader, put, appended, events, judged, reviews, keysAsked, log, clock };
+}
+
+const UNSUPPORTED = refusedWith('ALGORITHM_UNSUPPORTED', 'unsupported');
+const NAME = 'registry.example/team/app:v1';
+
+/** By SHA-256: what stored signatures of version 6 are, in the words of claimOf6(). */
+const BLOBS_6: Readonly<Record<string, string>> = {
+  ['6'.repeat(64)]: `v6 ${NAME}`,
+  ['7'.repeat(64)]: 'v6 registry.example/team/app:v2',
+};
+
+function claimOf6(text: string): Claim | null {
+  const [version, dockerReference] = text.split(' ');
+  if (version !== 'v6' || dockerReference === undefined) return null;
+  return { algorithm: IMAGE.algorithm, hex: IMAGE.hex, dockerReference, creator: null };
 }
 
 const remapOf = (text: string): Remap => parseRemap(text) ?? assert.fail(text);
@@ -567,5 +601,123 @@ describe('a batch', () => {
       ACTOR,
     );
     assert.deepEqual(result, { part: 0, result: 'refused', code: 'BUSY', message: 'too much waits' });
+  });
+});
+
+describe('an upload that nothing here can verify', () => {
+  const text = `v6 ${NAME}`;
+  const found = { [text]: UNSUPPORTED, 'v6 registry.example/team/app:v9': UNSUPPORTED };
+  const good = (changes: Partial<IndexedSignature> = {}) =>
+    indexed(IMAGE, 1, goodFor(IMAGE), { sha256: '1'.repeat(64), ...changes });
+  const other = (digit: string, number: number, changes: Partial<IndexedSignature> = {}) =>
+    indexed(IMAGE, number, UNSUPPORTED, { sha256: digit.repeat(64), ...changes });
+  const uploads = { ['1'.repeat(64)]: ACTOR.name };
+  const accepting = { found, acceptUnsupported: 'v6', uploads } as const;
+
+  test('is stored beside a verified one of the same name by the same uploader, and told as what it is', async () => {
+    const { put, appended } = open({ ...accepting, stored: [good()] });
+    const receipt = await put(text);
+    const { state, created, fingerprint, dockerReference } = receipt;
+    assert.deepEqual([state, created, fingerprint, dockerReference], ['unsupported', true, null, null]);
+    assert.deepEqual(codesOf(receipt), ['UNVERIFIABLE']);
+    assert.equal(appended[0]?.judgement.verdict, 'unsupported');
+  });
+
+  test('is refused unless the operator accepts it, which the refusal tells', async () => {
+    const { put, appended } = open({ found, uploads, stored: [good()] });
+    await assert.rejects(put(text), (error) => {
+      assert.ok(code('ALGORITHM_UNSUPPORTED')(error));
+      return error instanceof Error && /LOOKASIDE_ACCEPT_UNSUPPORTED=v6/.test(error.message);
+    });
+    assert.deepEqual(appended, []);
+  });
+
+  const UNACCOMPANIED: Readonly<Record<string, Scene>> = {
+    'without any signature beside it': { ...accepting, stored: [] },
+    'beside that of another uploader': {
+      ...accepting,
+      uploads: { ['1'.repeat(64)]: 'other' },
+      stored: [good()],
+    },
+    'beside one that nobody uploaded': { ...accepting, uploads: {}, stored: [good()] },
+    'beside one of another name': {
+      ...accepting,
+      stored: [good({ dockerReference: 'registry.example/team/app:v2' })],
+    },
+    'beside one whose key is gone': { ...accepting, stored: [good({ fingerprint: 'D'.repeat(40) })] },
+    'beside one that is as unverifiable': {
+      ...accepting,
+      uploads: { ['6'.repeat(64)]: ACTOR.name },
+      stored: [other('6', 1)],
+    },
+  };
+  for (const [where, scene] of Object.entries(UNACCOMPANIED)) {
+    test(`is refused ${where}, by force too`, async () => {
+      const { put, appended } = open(scene);
+      for (const force of [false, true])
+        await assert.rejects(put(text, { force }), code('ALGORITHM_UNSUPPORTED'));
+      assert.deepEqual(appended, []);
+    });
+  }
+
+  test('of another manifest is refused, though nobody vouches for what it says', async () => {
+    const { put } = open({ ...accepting, stored: [good()] });
+    await assert.rejects(put(text, { image: imageOf('team/app', 'b') }), code('DIGEST_MISMATCH'));
+  });
+
+  test('that is made anew by the same key changes nothing, so that who signs twice always ends well', async () => {
+    const own = { ...uploads, ['6'.repeat(64)]: ACTOR.name };
+    const stored = [good(), other('6', 2)];
+    const { put, appended } = open({ ...accepting, uploads: own, stored });
+    const receipt = await put(text);
+    assert.deepEqual([receipt.created, receipt.number], [false, 2]);
+    assert.deepEqual(codesOf(receipt), ['UNVERIFIABLE', 'EQUIVALENT_EXISTS']);
+    await put(text, { force: true });
+    assert.equal(appended.length, 1);
+  });
+
+  test('is no other for having another name, another key or another uploader', async () => {
+    for (const [uploader, signature] of [
+      [ACTOR.name, other('7', 2)],
+      [ACTOR.name, other('6', 2, { issuer: 'E'.repeat(64) })],
+      ['other', other('6', 2)],
+    ] as const) {
+      const own = { ...uploads, [signature.sha256]: uploader };
+      const { put } = open({ ...accepting, uploads: own, stored: [good(), signature] });
+      assert.equal((await put(text)).created, true);
+    }
+  });
+
+  test(`is the ${MAX_UNVERIFIABLE_PER_IMAGE}th of an image at most, whoever has brought the others`, async () => {
+    const others = Array.from({ length: MAX_UNVERIFIABLE_PER_IMAGE }, (_, k) =>
+      other(`${k}`, k + 2, { issuer: `${k}`.repeat(64) }),
+    );
+    const full = open({ ...accepting, stored: [good(), ...others] });
+    for (const force of [false, true])
+      await assert.rejects(full.put(text, { force }), code('TOO_MANY_SIGNATURES'));
+    const roomy = open({ ...accepting, stored: [good(), ...others.slice(1)] });
+    assert.equal((await roomy.put(text)).created, true);
+  });
+
+  test('comes after the verified one of its batch, in whatever order they are sent', async () => {
+    const stored = [good({ traits: signed('9') })];
+    const { uploader, appended } = open({ ...accepting, stored });
+    const fileName = `${imageFolder(IMAGE)}/signature-1`;
+    const parts = [text, 'one'].map((content) => ({ bytes: Buffer.from(content), fileName }));
+    const results = await uploader.uploadBatch(parts, { site: IMAGE.site, force: true }, ACTOR);
+    assert.deepEqual(
+      results.map(({ result }) => result),
+      ['created', 'created'],
+    );
+    assert.deepEqual(
+      appended.map(({ judgement }) => judgement.verdict),
+      ['good', 'unsupported'],
+    );
+    const [placeless] = await uploader.uploadBatch(
+      [{ bytes: Buffer.from(text), fileName: null }],
+      { site: IMAGE.site, force: false },
+      ACTOR,
+    );
+    assert.equal(placeless?.result === 'refused' && placeless.code, 'ALGORITHM_UNSUPPORTED');
   });
 });
