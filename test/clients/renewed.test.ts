@@ -1,0 +1,34 @@
+// A signature that expires, and the one that renews it, as gpg makes both.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { needs } from './available.ts';
+import { openGnupgHome } from './keys.ts';
+import { createToken, runLookaside, startServer } from './server.ts';
+import { openTempFolder } from './temp-folder.ts';
+
+const PAYLOAD = fileURLToPath(new URL('../../../test/field/equivalent-expiring/p', import.meta.url));
+
+describe('a renewed signature', needs('gpg'), () => {
+  test('is stored beside the one that expires, and not the other way round', async () => {
+    await using temp = await openTempFolder();
+    await using gnupg = await openGnupgHome(temp.path);
+    const { email, publicKeyFile } = await gnupg.makeKey('renews');
+    const data = path.join(temp.path, 'data');
+    const settings = { LOOKASIDE_TOKEN: await createToken(data, 'renews', 'uploader') };
+    const added = await runLookaside(['key', 'add', publicKeyFile, '--data', data]);
+    assert.equal(added.status, 0, added.stdout + added.stderr);
+    await using server = await startServer({ data });
+    const push = async (name: string, ...expiry: readonly string[]) => {
+      const file = path.join(temp.path, name);
+      await gnupg.gpg(...expiry, '--local-user', email, '--output', file, '--sign', PAYLOAD);
+      const outcome = await runLookaside(['push', file, '--server', server.url], settings);
+      assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
+      return outcome.stdout;
+    };
+    assert.match(await push('expiring', '--default-sig-expire', '1d'), /1 sent as signature-1/);
+    assert.match(await push('renewed'), /1 sent as signature-2/);
+    assert.match(await push('expiring-again', '--default-sig-expire', '1d'), /1 there as an equivalent/);
+  });
+});
