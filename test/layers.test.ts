@@ -1,7 +1,7 @@
 // The layers: who may import what, as data, held against the import lines of every file in src/.
 // Keep in sync with CONTRIBUTING.md, "Layers".
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -324,4 +324,20 @@ test('an import circle over three files is found and named', () => {
   assert.deepEqual(importCycle(circle), ['domain/a.ts', 'domain/b.ts', 'domain/c.ts', 'domain/a.ts']);
   circle.set('domain/c.ts', "import { d } from './d.ts';");
   assert.equal(importCycle(circle), null);
+});
+
+test('every folder and file that CONTRIBUTING names is there', () => {
+  const text = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8');
+  const layers = [...text.matchAll(/^\| (`[^|]+`) \|/gm)].flatMap(([, cell = '']) => [
+    ...cell.matchAll(/`([^`]+)`/g),
+  ]);
+  const named = [
+    ...layers.map(([, name = '']) => `src/${name}`),
+    ...[...text.matchAll(/`((?:src|test|docs|scripts|bench)\/[^`<* ]*)`/g)].map(([, name = '']) => name),
+  ];
+  assert.ok(named.length > 20, String(named));
+  assert.deepEqual(
+    named.filter((name) => !existsSync(join(ROOT, name))),
+    [],
+  );
 });
