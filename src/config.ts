@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { durationMs } from './domain/duration.ts';
-import { LookasideError } from './domain/errors.ts';
+import { LookasideError, systemCode } from './domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
 import { parseRemap, REMAP_WANTED, type Remap } from './domain/remap.ts';
 
@@ -62,6 +62,8 @@ export interface RemoteSettings {
   readonly caFile: string | null;
   /** The environment names proxies, by the variables that undici reads. */
   readonly hasProxies: boolean;
+  /** As who named the files has called these settings. */
+  readonly called: { readonly tokenFile: string; readonly caFile: string };
   /** NODE_EXTRA_CA_CERTS, as it was given: Node.js itself heeds it only while no authority is named. */
   readonly nodeCaFile: string | null;
 }
@@ -272,7 +274,8 @@ type SettingName = keyof typeof SETTINGS;
 type Values = { [N in SettingName]: ReturnType<(typeof SETTINGS)[N]['parse']> };
 type Source = Setting['source'];
 
-type Given = Map<SettingName, { readonly text: string; readonly source: Source }>;
+/** `place`: the file that it stands in. */
+type Given = Map<SettingName, { readonly text: string; readonly source: Source; readonly place?: string }>;
 
 const NAMES = Object.keys(SETTINGS) as SettingName[]; // keys of a literal: exactly these
 const CONFIG_FILE_VARIABLE = 'LOOKASIDE_CONFIG';
@@ -340,7 +343,8 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   const values = parseValues(given);
   const nodeCaFile = environment.NODE_EXTRA_CA_CERTS ?? null;
   const hasProxies = PROXY_VARIABLES.some((variable) => (environment[variable] ?? '') !== '');
-  const config = toConfig(values, { workingFolder: input.workingFolder, nodeCaFile, hasProxies });
+  const called = (name: SettingName) => calledIn(given, name);
+  const config = toConfig(values, { workingFolder: input.workingFolder, nodeCaFile, hasProxies, called });
   const shown = NAMES.map((name) => toSetting(name, given.get(name), config));
   if (file !== undefined) shown.push({ name: CONFIG_FILE_VARIABLE, value: file, source: 'environment' });
   return Object.freeze({ config: Object.freeze(config), settings: shown });
@@ -369,7 +373,7 @@ function addFile(given: Given, path: string, parseYaml: ParseYaml): void {
     const name = settingNamed(key.replace(/^lookaside_/, ''));
     if (name === null) throw unknown(key, path);
     if (given.has(name)) throw invalid(`${key} stands twice in ${path}; keep one`);
-    given.set(name, { text: yamlText(key, value, path), source: 'file' });
+    given.set(name, { text: yamlText(key, value, path), source: 'file', place: path });
   }
 }
 
@@ -378,16 +382,26 @@ function readYaml(path: string, parseYaml: ParseYaml): object {
   try {
     content = parseYaml(readFileSync(path, 'utf8'));
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new LookasideError('CONFIG_INVALID', `${CONFIG_FILE_VARIABLE}: cannot read ${path}: ${reason}`, {
-      cause: error,
-    });
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      `${CONFIG_FILE_VARIABLE}: cannot read ${path}: ${whyUnreadable(error)}`,
+      { cause: error },
+    );
   }
   if (content === null || content === undefined) return {};
   if (typeof content !== 'object' || Array.isArray(content)) {
     throw invalid(`${CONFIG_FILE_VARIABLE}: ${path} holds no settings; wanted lines like "listen: ':8000'"`);
   }
   return content;
+}
+
+/** The parser says the same in several lines, with the text that it did not understand. */
+function whyUnreadable(error: unknown): string {
+  const code = systemCode(error);
+  if (code === 'ENOENT') return 'ENOENT, there is no such file';
+  if (code !== null && /^E[A-Z]+$/.test(code)) return code;
+  const [line = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+  return `it is no YAML: ${line.replace(/:$/, '')}; wanted lines like "listen: ':8000'"`;
 }
 
 // YAML reads `on` as a word (1.2) but `true` as a boolean and 90 as a number; a list is written with commas elsewhere
@@ -405,7 +419,9 @@ function dropOverruledToken(given: Given): void {
   const [token, file] = [given.get('token'), given.get('token_file')];
   if (token === undefined || file === undefined) return;
   if (token.source === file.source) {
-    throw invalid('LOOKASIDE_TOKEN and LOOKASIDE_TOKEN_FILE are both set; give one of them');
+    throw invalid(
+      `${calledIn(given, 'token')} and ${calledIn(given, 'token_file')} are both set; give one of them`,
+    );
   }
   given.delete(
     NEAREST_FIRST.indexOf(token.source) < NEAREST_FIRST.indexOf(file.source) ? 'token_file' : 'token',
@@ -434,10 +450,29 @@ function parseValues(given: Given): Values {
     } catch (error) {
       if (!(error instanceof Unwanted)) throw error;
       const found = SECRETS.has(name) ? MASK : hidePassword(text ?? '');
-      throw invalid(`${variableOf(name)} is "${found}": ${error.message}`);
+      throw invalid(`${calledIn(given, name)} is "${found}": ${error.message}`);
     }
   });
   return Object.fromEntries(parsed) as Values; // each value went through its own row's parser
+}
+
+const FLAGS: { readonly [N in SettingName]?: string } = {
+  listen: '--listen',
+  tls_cert: '--tls-cert',
+  tls_key: '--tls-key',
+  registry: '--registry',
+  data: '--data',
+  root: '--root',
+  url: '--server',
+  token_file: '--token-file',
+  ca: '--ca',
+} satisfies Record<FlagName, string>;
+
+/** The setting as who gave it has called it: by flag, variable or line of the file. */
+function calledIn(given: Given, name: SettingName): string {
+  const { source, place } = given.get(name) ?? {};
+  if (source === 'flag') return FLAGS[name] ?? variableOf(name);
+  return source === 'file' ? `${name} in ${place}` : variableOf(name);
 }
 
 const PROXY_VARIABLES = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'] as const;
@@ -446,19 +481,23 @@ interface Surroundings {
   readonly workingFolder: string;
   readonly nodeCaFile: string | null;
   readonly hasProxies: boolean;
+  readonly called: (name: SettingName) => string;
 }
 
 function toConfig(values: Values, surroundings: Surroundings): Config {
-  const { workingFolder } = surroundings;
+  const { workingFolder, called } = surroundings;
   if ((values.tls_cert === undefined) !== (values.tls_key === undefined)) {
-    const [there, missing] = values.tls_key === undefined ? ['CERT', 'KEY'] : ['KEY', 'CERT'];
-    throw invalid(`LOOKASIDE_TLS_${there} is set but LOOKASIDE_TLS_${missing} is not; give both or neither`);
+    const [there, missing] =
+      values.tls_key === undefined ? (['tls_cert', 'tls_key'] as const) : (['tls_key', 'tls_cert'] as const);
+    throw invalid(`${called(there)} is set but ${called(missing)} is not; give both or neither`);
   }
   const data = resolve(workingFolder, values.data);
   const ownRoot = resolve(data, 'sigstore');
   const root = values.root === undefined ? ownRoot : resolve(workingFolder, values.root);
   if (`${data}/`.startsWith(root.replace(/\/?$/, '/'))) {
-    throw invalid(`LOOKASIDE_ROOT ${root} holds LOOKASIDE_DATA ${data}, which would be served; move one out`);
+    throw invalid(
+      `${called('root')} ${root} holds ${called('data')} ${data}, which would be served; move one out`,
+    );
   }
   return {
     listen: values.listen,
@@ -492,16 +531,24 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
 }
 
 function toRemote(values: Values, surroundings: Surroundings): RemoteSettings {
-  const { workingFolder, nodeCaFile, hasProxies } = surroundings;
+  const { workingFolder, nodeCaFile, hasProxies, called } = surroundings;
   const { token_file, ca } = values;
   const url = values.url ?? null;
   const token = values.token ?? null;
   if (url !== null && hasCredentials(url) && (token !== null || token_file !== undefined)) {
-    const other = token === null ? 'LOOKASIDE_TOKEN_FILE' : 'LOOKASIDE_TOKEN';
-    throw invalid(`LOOKASIDE_URL holds a user or password, and ${other} is set too; give one of them`);
+    const other = called(token === null ? 'token_file' : 'token');
+    throw invalid(`${called('url')} holds a user or password, and ${other} is set too; give one of them`);
   }
   const absolute = (path: string | undefined) => (path === undefined ? null : resolve(workingFolder, path));
-  return { url, token, tokenFile: absolute(token_file), caFile: absolute(ca), nodeCaFile, hasProxies };
+  return {
+    url,
+    token,
+    tokenFile: absolute(token_file),
+    caFile: absolute(ca),
+    nodeCaFile,
+    hasProxies,
+    called: { tokenFile: called('token_file'), caFile: called('ca') },
+  };
 }
 
 function hasCredentials(url: string): boolean {

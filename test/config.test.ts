@@ -414,10 +414,16 @@ for (const { name, shows, byDefault, values, bad, with: needed = {}, isSecret } 
 
     for (const [text, said] of bad) {
       test(`is not ${JSON.stringify(text)}`, (t) => {
-        for (const environment of [{ [variable]: text }, withFile(t, `${name}: ${JSON.stringify(text)}\n`)]) {
+        const file = withFile(t, `${name}: ${JSON.stringify(text)}\n`);
+        // called as who gave it has called it
+        const ways: readonly (readonly [Environment, string])[] = [
+          [{ [variable]: text }, variable],
+          [file, `${name} in ${file.LOOKASIDE_CONFIG}`],
+        ];
+        for (const [environment, called] of ways) {
           const message = refusal({ ...needed, ...environment });
           assert.ok(
-            message.startsWith(`${variable} is ${JSON.stringify(asShown(text)).replaceAll('\\\\', '\\')}: `),
+            message.startsWith(`${called} is ${JSON.stringify(asShown(text)).replaceAll('\\\\', '\\')}: `),
             message,
           );
           assert.match(message, said);
@@ -441,8 +447,9 @@ describe('where settings come from', () => {
       assert.deepEqual(settingOf(loaded, name)?.source, 'flag');
     });
 
-    test(`--${name} is refused in the same words as the variable`, () => {
-      assert.match(refusal({}, { [name]: '' }), new RegExp(`^LOOKASIDE_${name.toUpperCase()} is "": `));
+    test(`--${name} is refused in the same words as the variable, under its own name`, () => {
+      const flag = name === 'url' ? '--server' : `--${name.replace('_', '-')}`;
+      assert.match(refusal({}, { [name]: '' }), new RegExp(`^${flag} is "": `));
     });
   }
 
@@ -511,7 +518,7 @@ describe('the file', () => {
     ['no value', 'listen:', /^listen in .* is neither text nor a list of texts/],
     ['a list of numbers', 'trusted_proxies: [1]', /^trusted_proxies in .* is neither text nor a list/],
     ['two documents', 'listen: ":1"\n---\nlisten: ":2"', /^LOOKASIDE_CONFIG: cannot read /],
-    ['a number without a unit', 'access_max: 5', /^LOOKASIDE_ACCESS_MAX is "5": /],
+    ['a number without a unit', 'access_max: 5', /^access_max in \S+ is "5": /],
   ];
   for (const [what, yaml, said] of FILES) {
     test(`${what} is refused`, (t) => assert.match(refusal(withFile(t, yaml)), said));

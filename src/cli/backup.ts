@@ -9,7 +9,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { nameIn } from './image-name.ts';
 import { formatBytes } from './progress.ts';
-import { EXIT, print, printJson, progressLine } from './terminal.ts';
+import { EXIT, plural, print, printJson, progressLine } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
 import { VERSION } from './version.ts';
 
@@ -50,7 +50,7 @@ export async function runBackup(given: Config, { folder: named, json }: BackupOp
         `${folder}: state.db (${formatBytes(state.sizeBytes)}) up to audit event ${state.auditSeq}, ${
           tree === 'shared'
             ? 'without the shared tree, except for the uploads that state.db keeps'
-            : `${signatures.count} signatures of ${signatures.images} images, ${copied} of them new`
+            : `${plural(signatures.count, 'signature')} of ${plural(signatures.images, 'image')}, ${copied} of them new`
         }`,
       ),
     );

@@ -23,7 +23,7 @@ tree  ${config.root} (${describeTree(config, isWritable)})
 ${adviceFor(config)}:
 
 ${indent(registriesD(input))}
-`;
+${closedAdvice(config)}`;
 }
 
 /** The lines name the registry: default-docker would hold for every other, and twice it makes all pulls fail. */
@@ -39,6 +39,15 @@ ${where}. Nothing changes for other registries`;
 function describeSockets({ arePassed, config }: BannerInput): string {
   if (arePassed) return ' (passed by who started this server)';
   return config.listen.host === null ? ' (all addresses, IPv6 and IPv4)' : '';
+}
+
+/** On a closed site the lines above alone read nothing. */
+function closedAdvice({ read }: Config): string {
+  if (read !== 'token') return '';
+  return `
+Reads need a token here (LOOKASIDE_READ=token). Clients send it when it stands in the URL, as in
+https://NAME:TOKEN@HOST, and this makes one: lookaside token create --name NAME --role reader
+`;
 }
 
 /** Both spellings: \`lookaside\` wins where it is known, clients before 2022 know only \`sigstore\`. */

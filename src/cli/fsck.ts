@@ -5,7 +5,7 @@ import { escapeTerminal } from '../domain/text.ts';
 import type { FsckResult } from '../domain/upkeep.ts';
 import { administer } from './administer.ts';
 import { nameIn } from './image-name.ts';
-import { EXIT, formatTable, print, printJson, progressLine } from './terminal.ts';
+import { countsOf, EXIT, formatTable, print, printJson, progressLine } from './terminal.ts';
 
 export interface FsckOptions {
   readonly repair: boolean;
@@ -57,10 +57,6 @@ function printResult({ name, result, remark }: Checked): void {
   }
   if (problems > findings.length)
     print(`… and ${problems - findings.length} more; --json shows no more of them`);
-  print(
-    escapeTerminal(
-      `${name}: ${images} images, ${signatures} signatures, ${problems} problems, ${repaired} repaired`,
-    ),
-  );
+  print(escapeTerminal(`${name}: ${countsOf({ images, signatures, problems })}, ${repaired} repaired`));
   if (remark !== null) print(remark);
 }

@@ -24,7 +24,7 @@ import { sharedTree } from '../service/import.ts';
 import { administer } from './administer.ts';
 import { formatStrangers } from './staged-report.ts';
 import { catchStopSignals } from './stop-signals.ts';
-import { EXIT, exitCodeOf, print, printJson, progressLine } from './terminal.ts';
+import { EXIT, exitCodeOf, plural, print, printJson, progressLine } from './terminal.ts';
 
 export interface ImportOptions {
   readonly folder: string;
@@ -312,5 +312,5 @@ function summary({ dryRun, images, created, exists, refused, states, seconds }: 
   const byState = Object.entries(states).map(([state, count]) => `${count} ${state}`);
   const detail = byState.length === 0 ? '' : ` (${byState.join(', ')})`;
   const taken = `${created} signatures ${dryRun ? 'would be stored' : 'stored'}${detail}`;
-  return `${images} images, ${taken}, ${exists} there already, ${refused} refused, ${seconds.toFixed(1)} s`;
+  return `${plural(images, 'image')}, ${taken}, ${exists} there already, ${refused} refused, ${seconds.toFixed(1)} s`;
 }

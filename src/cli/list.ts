@@ -9,7 +9,7 @@ import { ANY_SIGNATURE, type KeyNames, type RemoteFilter } from '../domain/remot
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { escapeJson, escapeTerminal } from '../domain/text.ts';
 import { nameIn, parseNamed } from './image-name.ts';
-import { EXIT, print, QUESTION_PATIENCE_MS, tell, tellRetry } from './terminal.ts';
+import { EXIT, errorsWithin, print, QUESTION_PATIENCE_MS, tell, tellRetry } from './terminal.ts';
 
 /** What the options ask for beside the argument. */
 export type ListFilter = Pick<RemoteFilter, 'fingerprint' | 'state' | 'uploader' | 'since' | 'tag'>;
@@ -81,13 +81,20 @@ const PRINTERS = { table: printTable, json: printJsonList, csv: printCsv } as co
 
 async function printJsonList(found: Found): Promise<number> {
   let count = 0;
-  process.stdout.write('{"signatures":[');
-  for await (const signature of found) {
-    if (!process.stdout.writable) break;
-    process.stdout.write(`${count === 0 ? '' : ','}\n${escapeJson(JSON.stringify(signature))}`);
-    count += 1;
+  try {
+    for await (const signature of found) {
+      if (!process.stdout.writable) break;
+      process.stdout.write(
+        `${count === 0 ? '{"signatures":[' : ','}\n${escapeJson(JSON.stringify(signature))}`,
+      );
+      count += 1;
+    }
+  } catch (error) {
+    // one whole value in any case: what came so far, and why no more did
+    if (count > 0) print(`\n],${escapeJson(JSON.stringify(errorsWithin(error))).slice(1)}`);
+    throw error;
   }
-  print(count === 0 ? ']}' : '\n]}');
+  print(count === 0 ? '{"signatures":[]}' : '\n]}');
   return count;
 }
 

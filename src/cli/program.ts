@@ -17,7 +17,7 @@ import type { Placing } from '../service/push.ts';
 import { requireDataDirectory } from './data-directory.ts';
 import { takePassedSockets } from './passed-sockets.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
-import { EXIT, exitCodeOf } from './terminal.ts';
+import { EXIT, errorsJson, exitCodeOf, isToldInJson, printJson } from './terminal.ts';
 import { VERSION } from './version.ts';
 
 /** Runs one command to its end; the exit code. `signals` are not null when they are caught already, for serve. */
@@ -33,10 +33,22 @@ export async function runProgram(argv: readonly string[], signals: ServerSignals
     await program.parseAsync(argv);
     return exitCode;
   } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
+    if (wantsJson(argv) && !isToldInJson(error)) printJson(errorsJson(told(error)));
     // commander has printed its message already
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    return exitCodeOf(error);
+    return error instanceof CommanderError ? EXIT.usage : exitCodeOf(error);
   }
+}
+
+/** So that who reads our JSON is never left without a value, also when the options themselves are wrong. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  return (end === -1 ? argv : argv.slice(0, end)).includes('--json');
+}
+
+function told(error: unknown): unknown {
+  if (!(error instanceof CommanderError)) return error;
+  return new LookasideError('CONFIG_INVALID', error.message.replace(/^error: /, ''));
 }
 
 interface DataOptions {
@@ -73,6 +85,7 @@ interface PushOptions extends RemoteOptions {
   readonly asSigned?: boolean;
   readonly watch?: boolean;
   readonly dryRun?: boolean;
+  readonly requireSome?: boolean;
   readonly force?: boolean;
   readonly json?: boolean;
 }
@@ -193,16 +206,17 @@ function addSigning(program: Command, { finish }: ProgramParts): void {
       collect,
     )
     .option('--as-signed', 'send below the name that was signed (--sign-identity), not that of the folder')
+    .addOption(new Option('--require-some', 'end with 1 when no signature is found').conflicts('watch'))
     .option('--json', 'print JSON, with --watch a line for each event')
     .action(async (paths: string[], options: PushOptions) => {
       const { runPushWatch, runPush } = await import('./push.ts');
-      const { watch = false, dryRun = false, force = false, json = false } = options;
+      const { watch = false, dryRun = false, force = false, requireSome = false, json = false } = options;
       const config = loadForServer(options);
       const placing = parsePlacing(options);
       finish(
         await (watch
           ? runPushWatch(config, { paths, force, placing, json })
-          : runPush(config, { paths, dryRun, force, placing, json })),
+          : runPush(config, { paths, dryRun, force, placing, requireSome, json })),
       );
     });
 

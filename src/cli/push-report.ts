@@ -4,7 +4,8 @@ import type { Staged } from '../domain/staged.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import type { PushedFile, PushedImage, PushOutcome } from '../service/push.ts';
 import { formatBytes } from './progress.ts';
-import { plural } from './staged-report.ts';
+import { LOOKED_FOR } from './staged-report.ts';
+import { plural } from './terminal.ts';
 
 type Result = PushOutcome['result'];
 
@@ -168,8 +169,7 @@ export function formatSummary({ counts, sentBytes, tookMs, server }: Summary): s
   );
 }
 
-export const NOTHING_FOUND =
-  'nothing to push: no signature was found. podman and skopeo leave them in the folder that lookaside-staging names in registries.d, as team/app@sha256=<hex>/signature-1';
+export const NOTHING_FOUND = `nothing to push: no signature was found; ${LOOKED_FOR}. podman and skopeo leave them in the folder that lookaside-staging names in registries.d, as team/app@sha256=<hex>/signature-1`;
 
 /** Whether the wrong folder seems to have been named. */
 export function isMisrooted({ files }: PushedImage): boolean {

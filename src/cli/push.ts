@@ -22,27 +22,27 @@ import {
 } from './push-report.ts';
 import { formatProblem, formatStrangers } from './staged-report.ts';
 import { catchStopSignals, type Stopping } from './stop-signals.ts';
-import { EXIT, exitCodeOf, print, printJson } from './terminal.ts';
+import { createRetryTeller, EXIT, exitCodeOf, plural, print, printJson } from './terminal.ts';
 
 export interface PushCommand {
   readonly paths: readonly string[];
   readonly force: boolean;
   readonly placing: Placing;
   readonly dryRun: boolean;
+  /** Whether having found nothing to push is a failure. */
+  readonly requireSome: boolean;
   readonly json: boolean;
 }
 
 /**
- * EXIT.done when all is on the server, EXIT.failed when something was refused or could not be read, EXIT.usage when the
+ * EXIT.done when all is on the server, EXIT.failed when something was refused or could not be read, or nothing was found that was required, EXIT.usage when the
  * server or a folder could not be reached, and 130 or 143 after SIGINT or SIGTERM.
  */
 export async function runPush(config: Config, command: PushCommand): Promise<number> {
   const startedMs = performance.now();
   const stopping = catchStopSignals();
   const report = createReport(command);
-  await using connection = connect(config, stopping, ({ message, waitMs }) => {
-    report.note(`${message}; trying again in ${Math.ceil(waitMs / 1000)} s`);
-  });
+  await using connection = connect(config, stopping, createRetryTeller(report.note));
   const { server } = connection;
   const staging = openStaging();
   const { pusher } = composePush(server, staging, command.placing);
@@ -59,7 +59,8 @@ export async function runPush(config: Config, command: PushCommand): Promise<num
     const { refused, problem } = summary.counts;
     if (stopping.exitCode() !== null) return stopping.exitCode() ?? EXIT.failed;
     if (failure !== null) return cannotTry(failure);
-    return refused + problem > 0 ? EXIT.failed : EXIT.done;
+    const isNothing = command.requireSome && staged.files.length === 0;
+    return refused + problem > 0 || isNothing ? EXIT.failed : EXIT.done;
   } catch (error) {
     report.clear();
     throw error;
@@ -127,7 +128,7 @@ function createReport({ json, dryRun }: PushCommand): Report {
   const note = (text: string) => noteBeside(bar, text);
 
   return {
-    finding: (files) => bar.say(`looking: ${files} signatures found`),
+    finding: (files) => bar.say(`looking: ${plural(files, 'signature')} found`),
     begin(found) {
       bar.clear();
       staged = found;
@@ -249,7 +250,7 @@ function createTeller(server: string): (event: WatchEvent) => void {
     switch (event.event) {
       case 'watching': {
         const { sent, there, equivalent } = tally.counts();
-        const before = `${sent} signatures were sent, ${there + equivalent} were there already`;
+        const before = `${plural(sent, 'signature')} sent, ${there + equivalent} there already`;
         print(escapeTerminal(`watching ${event.roots.join(', ')} for ${server}; ${before}`));
         return;
       }

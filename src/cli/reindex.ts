@@ -3,7 +3,7 @@
 import type { Config } from '../config.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
-import { EXIT, print, printJson, progressLine } from './terminal.ts';
+import { countsOf, EXIT, print, printJson, progressLine } from './terminal.ts';
 
 export interface ReindexOptions {
   readonly acceptDamage: boolean;
@@ -18,6 +18,6 @@ export async function runReindex(config: Config, { acceptDamage, json }: Reindex
   })).finally(line.end);
   const { images, signatures, problems } = counts;
   if (json) printJson(counts);
-  else print(escapeTerminal(`${name}: ${images} images, ${signatures} signatures, ${problems} problems`));
+  else print(escapeTerminal(`${name}: ${countsOf({ images, signatures, problems })}`));
   return EXIT.done;
 }

@@ -22,7 +22,7 @@ import {
 import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
 import { keepAccessLog } from '../service/access.ts';
-import { formatBanner } from './banner.ts';
+import { type BannerInput, formatBanner } from './banner.ts';
 import type { ServerSignals } from './server-signals.ts';
 import { EXIT, print } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
@@ -77,15 +77,13 @@ export async function runServe({ load, passedSockets, signals }: ServeOptions): 
       config = reloaded({ load, before: config, listeners, log });
       log.level = config.logLevel;
     });
-    print(
-      formatBanner({
-        version: VERSION,
-        urls: listeners.map(({ url }) => url),
-        arePassed: passedSockets.length > 0,
-        config,
-        isWritable,
-      }),
-    );
+    printBanner(config, {
+      version: VERSION,
+      urls: listeners.map(({ url }) => url),
+      arePassed: passedSockets.length > 0,
+      config,
+      isWritable,
+    });
     await stopping;
     isDraining = true;
     log.info({}, 'stopping: no new connections are taken, requests under way are finished');
@@ -103,6 +101,13 @@ export async function runServe({ load, passedSockets, signals }: ServeOptions): 
     await composed[Symbol.asyncDispose]();
   }
   return EXIT.done;
+}
+
+/** Access lines are for programs, which would stumble over it. */
+function printBanner({ accessLog }: Config, input: BannerInput): void {
+  const text = formatBanner(input);
+  if (accessLog === 'off') print(text);
+  else process.stderr.write(`${text}\n`);
 }
 
 /**

@@ -1,8 +1,13 @@
 // What is said of files on this machine that are no signatures, or cannot be sent.
 import type { Staged, StagedProblem } from '../domain/staged.ts';
 import { escapeTerminal } from '../domain/text.ts';
+import { plural } from './terminal.ts';
 
 const MAX_STRANGERS = 3;
+
+/** What files must be called, for who named a folder without one that is. */
+export const LOOKED_FOR =
+  'looked for files named signature-N in folders named REPOSITORY@sha256=<hex> or sha256=<hex>, for those of dir: images, and for those of oc-mirror';
 
 /** Null when there are none. */
 export function formatStrangers({ count, first }: Staged['strangers']): string | null {
@@ -14,9 +19,4 @@ export function formatStrangers({ count, first }: Staged['strangers']): string |
 
 export function formatProblem({ source, message }: StagedProblem): string {
   return escapeTerminal(`${source}: ${message}`);
-}
-
-/** `1 file`, `2 files`. */
-export function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

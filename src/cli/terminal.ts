@@ -8,7 +8,31 @@ import type { TreeCounts } from '../domain/upkeep.ts';
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
 /** All others end with EXIT.failed. */
-const USAGE_CODES: ReadonlySet<ErrorCode> = new Set(['CONFIG_INVALID', 'SERVER_UNREACHABLE']);
+const USAGE_CODES: ReadonlySet<ErrorCode> = new Set(['CONFIG_INVALID', 'SERVER_UNREACHABLE', 'UNAUTHORIZED']);
+
+/** As HTTP tells them too. */
+export function errorsJson(error: unknown): { readonly errors: readonly object[] } {
+  if (!isLookasideError(error)) {
+    return {
+      errors: [{ code: 'INTERNAL', message: 'lookaside has failed at this; standard error says why' }],
+    };
+  }
+  const { code, message, detail } = error;
+  return { errors: [detail === null ? { code, message } : { code, message, detail }] };
+}
+
+/** Errors that stand in the JSON which was printed already. */
+const toldInJson = new WeakSet<object>();
+
+/** The error for JSON that is under way, which runProgram() then prints no more. */
+export function errorsWithin(error: unknown): { readonly errors: readonly object[] } {
+  if (typeof error === 'object' && error !== null) toldInJson.add(error);
+  return errorsJson(error);
+}
+
+export function isToldInJson(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && toldInJson.has(error);
+}
 
 /** Prints the error as a line for people; the code that the process ends with. */
 export function exitCodeOf(error: unknown): number {
@@ -18,7 +42,8 @@ export function exitCodeOf(error: unknown): number {
     );
     return EXIT.failed;
   }
-  tell(error.message);
+  const tries = error.code === 'SERVER_UNREACHABLE' && retries > 0 ? ` (tried ${retries + 1} times)` : '';
+  tell(error.message + tries);
   return USAGE_CODES.has(error.code) ? EXIT.usage : EXIT.failed;
 }
 
@@ -30,9 +55,24 @@ export function tell(text: string): void {
 /** How long somebody who asks a question waits for a server that is away. */
 export const QUESTION_PATIENCE_MS = 10_000;
 
-export const tellRetry: OnRetry = ({ message, waitMs }) => {
-  tell(`${message}; trying again in ${(waitMs / 1000).toFixed(1)} s`);
-};
+let retries = 0;
+
+/** Says the same only once, however often it is tried; exitCodeOf() says how often that was. */
+export function createRetryTeller(say: (text: string) => void): OnRetry {
+  let last: string | null = null;
+  return ({ message }) => {
+    retries += 1;
+    if (message !== last) say(`${message}; trying again`);
+    last = message;
+  };
+}
+
+export const tellRetry = createRetryTeller(tell);
+
+/** `1 file`, `2 files`. */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
 
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
@@ -58,6 +98,11 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
+/** `1 image, 2 signatures, 0 problems`. */
+export function countsOf({ images, signatures, problems }: TreeCounts): string {
+  return [plural(images, 'image'), plural(signatures, 'signature'), plural(problems, 'problem')].join(', ');
+}
+
 const PROGRESS_EVERY_MS = 200;
 
 export interface ProgressLine {
@@ -73,9 +118,7 @@ export function progressLine(what: string): ProgressLine {
     show({ images, signatures, problems }) {
       if (!isTerminal || performance.now() - shownAtMs < PROGRESS_EVERY_MS) return;
       shownAtMs = performance.now();
-      process.stderr.write(
-        `\r\u001b[K${what}: ${images} images, ${signatures} signatures, ${problems} problems`,
-      );
+      process.stderr.write(`\r\u001b[K${what}: ${countsOf({ images, signatures, problems })}`);
     },
     end() {
       if (isTerminal && shownAtMs > 0) process.stderr.write('\r\u001b[K');

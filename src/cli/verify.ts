@@ -22,7 +22,15 @@ import {
   verifySignatures,
 } from '../service/verify.ts';
 import { type InputOptions, readInput } from './input.ts';
-import { EXIT, exitCodeOf, print, printJson, QUESTION_PATIENCE_MS, tellRetry } from './terminal.ts';
+import {
+  EXIT,
+  errorsJson,
+  exitCodeOf,
+  print,
+  printJson,
+  QUESTION_PATIENCE_MS,
+  tellRetry,
+} from './terminal.ts';
 
 export interface VerifyOptions {
   /** `-` is standard input. */
@@ -48,6 +56,7 @@ export async function runVerify(config: Config, options: VerifyOptions): Promise
     else print(formatVerification(result));
     return exitCodeFor(result);
   } catch (error) {
+    if (options.json) printJson(errorsJson(error));
     exitCodeOf(error);
     return EXIT.usage;
   }

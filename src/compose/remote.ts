@@ -6,31 +6,31 @@ import { LookasideError, systemCode } from '../domain/errors.ts';
 
 /** The server that is named with what its files hold; null when none is. @throws LookasideError CONFIG_INVALID naming the file */
 export function readRemote({ remote }: Config): Remote | null {
-  const { url, token, tokenFile, caFile, nodeCaFile, hasProxies } = remote;
+  const { url, token, tokenFile, caFile, nodeCaFile, hasProxies, called } = remote;
   if (url === null) return null;
   return {
     url,
-    token: tokenFile === null ? token : readToken(tokenFile),
-    ca: caFile === null ? null : [readCa(caFile), ...readNodeCa(nodeCaFile)].join('\n'),
+    token: tokenFile === null ? token : readToken(tokenFile, called.tokenFile),
+    ca: caFile === null ? null : [readCa(caFile, called.caFile), ...readNodeCa(nodeCaFile)].join('\n'),
     hasProxies,
   };
 }
 
-function readToken(path: string): string {
-  const text = readNamed('LOOKASIDE_TOKEN_FILE', path).replace(/\r?\n$/, '');
+function readToken(path: string, called: string): string {
+  const text = readNamed(called, path).replace(/\r?\n$/, '');
   if (TOKEN.test(text)) return text;
   const found = text === '' ? 'is empty' : 'holds blanks, several lines or what is no plain text';
-  throw invalid(`LOOKASIDE_TOKEN_FILE: ${path} ${found}; ${TOKEN_WANTED}`);
+  throw invalid(`${called}: ${path} ${found}; ${TOKEN_WANTED}`);
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 
-function readCa(path: string): string {
-  const certificates = readNamed('LOOKASIDE_CA', path).match(CERTIFICATE) ?? [];
+function readCa(path: string, called: string): string {
+  const certificates = readNamed(called, path).match(CERTIFICATE) ?? [];
   if (certificates.length > 0 && certificates.every(isCertificate)) return certificates.join('\n');
   const found =
     certificates.length === 0 ? 'holds no certificate' : 'holds a certificate that cannot be read';
-  throw invalid(`LOOKASIDE_CA: ${path} ${found}; wanted one or more in PEM, -----BEGIN CERTIFICATE----- …`);
+  throw invalid(`${called}: ${path} ${found}; wanted one or more in PEM, -----BEGIN CERTIFICATE----- …`);
 }
 
 function isCertificate(pem: string): boolean {

@@ -179,7 +179,15 @@ function stranger(answer: HttpAnswer, { method, path }: HttpRequest, name: strin
     const message = `${found}; a proxy in front of the server has to let bodies of 16 MiB through`;
     return new LookasideError('TOO_LARGE', message);
   }
-  return unreachable(`${found}; give as --server the URL under which the server is reached, with its path`);
+  return unreachable(`${found}; ${pathAdvice(name)}`);
+}
+
+/** A wrong prefix is the likeliest reason of all, and looks the same as a server of another make. */
+function pathAdvice(name: string): string {
+  const path = URL.canParse(name) ? new URL(name).pathname.replace(/\/$/, '') : '';
+  return path === ''
+    ? 'give as --server the URL under which the server is reached, with its path: the LOOKASIDE_PREFIX of the server, or what its proxy puts there'
+    : `is the path ${path} right? It has to be the LOOKASIDE_PREFIX of the server, or what its proxy puts there; give the URL as --server`;
 }
 
 function unauthorized({ name, sendsToken }: Connection, cause: LookasideError): LookasideError {

@@ -65,7 +65,7 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
     ],
     ['a folder for a key', ['key', 'add', '/'], {}, /cannot read \/: it is a folder/],
     ['an argument too many', ['fsck', 'now'], {}, /too many arguments/],
-    ['a bad address', ['serve', '--listen', 'nonsense'], {}, /LOOKASIDE_LISTEN is "nonsense".*\[HOST\]:PORT/],
+    ['a bad address', ['serve', '--listen', 'nonsense'], {}, /--listen is "nonsense".*\[HOST\]:PORT/],
     ['an unknown setting', ['serve'], { LOOKASIDE_X: '1' }, /LOOKASIDE_X in the environment is no setting/],
     [
       'a certificate that is not there',
@@ -93,7 +93,7 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
 
   it('a root that holds the data directory', async () => {
     const outcome = await runLookaside(['config', '--data', newData(), '--root', '/']);
-    assertOutcome(outcome, 2, /LOOKASIDE_ROOT .* LOOKASIDE_DATA/);
+    assertOutcome(outcome, 2, /--root \/ holds --data \S+, which would be served/);
   });
 
   it('a settings file with a bad setting', async () => {
@@ -102,7 +102,7 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
     assertOutcome(
       await runLookaside(['config'], { LOOKASIDE_CONFIG: file }),
       2,
-      /LOOKASIDE_LISTING is "maybe"/,
+      /listing in \S+settings\.yaml is "maybe"/,
     );
   });
 });

@@ -179,7 +179,8 @@ describe('a server elsewhere', () => {
     await using shared = await startServer({ data: other, root });
     const args = ['import', staged, '--json', '--server', shared.url, '--token-file', token];
     const { stdout, stderr } = await printed(args, 2);
-    assert.deepEqual([stdout, /shared tree/.test(stderr)], ['', true], stderr);
+    const [{ code }] = JSON.parse(stdout).errors;
+    assert.deepEqual([code, /shared tree/.test(stderr)], ['CONFIG_INVALID', true], stderr);
   });
 
   it('tells a token that may not which role it has to have, and what to do', async () => {
