@@ -1,0 +1,51 @@
+// `npm run agreement`: gpg and lookaside judge every key of Debian's keyrings, and signatures that gpg makes with all its options.
+// Writes docs/agreement.md; ends with 1 when a difference has no explanation. Needs Debian's apt-get, dpkg-deb and gpg.
+import './node-version.mjs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { makeReady, ROOT, say } from './ready.mjs';
+import { Refusal, run, runMain, whereIs } from './run.mjs';
+
+/** Of distribution-gpg-keys, which Fedora has, Debian has no package. */
+const PACKAGES = ['debian-keyring', 'debian-archive-keyring'];
+
+const HEAD = `# Where gpg and lookaside differ
+
+Written by \`npm run agreement\`. Both judge the same keys and signatures; each difference has an explanation here, or fails the run.
+lookaside is meant to be stricter where a key or digest can be forged, and never laxer.
+
+`;
+
+runMain(async () => {
+  for (const program of ['apt-get', 'dpkg-deb', 'gpg']) {
+    if (whereIs(program) === null)
+      throw new Refusal(`${program} is not here; run this on Debian with gnupg installed`);
+  }
+  await makeReady();
+  const folder = mkdtempSync(join(os.tmpdir(), 'lookaside-agreement-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true })); // run() ends the process on a signal
+  chmodSync(folder, 0o755); // apt-get downloads as a user of its own
+  say(`fetching ${PACKAGES.join(' and ')} …`);
+  if ((await run('apt-get', ['download', ...PACKAGES], { cwd: folder })) !== 0) {
+    throw new Refusal('apt-get could not download the keyrings (see above)');
+  }
+  const keyrings = join(folder, 'keyrings');
+  mkdirSync(keyrings);
+  for (const name of readdirSync(folder).filter((one) => one.endsWith('.deb'))) {
+    if ((await run('dpkg-deb', ['-x', name, 'unpacked'], { cwd: folder })) !== 0)
+      throw new Refusal(`${name} cannot be unpacked`);
+  }
+  cpSync(join(folder, 'unpacked/usr/share/keyrings'), keyrings, { recursive: true, dereference: true });
+  const main = join(ROOT, 'dist/test/agreement/main.js');
+  const { stdout, status } = spawnSync(process.execPath, [main, keyrings], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (!stdout.includes('## Signatures')) throw new Refusal(`the comparison ended with ${status} (see above)`);
+  writeFileSync(join(ROOT, 'docs/agreement.md'), HEAD + stdout);
+  process.stdout.write(stdout);
+  process.exitCode = status;
+});

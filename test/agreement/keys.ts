@@ -1,0 +1,193 @@
+// Every key of Debian's keyrings, as gpg and as we understand it: whether it can sign, until when, by which parts.
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { KeyDetails, KeyPart } from '../../src/domain/key.ts';
+import type { CleanedCertificate } from '../../src/domain/ports.ts';
+import { cleanCertificates } from '../../src/openpgp/certificates.ts';
+import { readPacket, TAG } from '../../src/openpgp/packets.ts';
+import { MIN_RSA_BITS } from '../../src/openpgp/public-key.ts';
+import { type Argv, succeed } from '../clients/command.ts';
+import type { Difference } from './report.ts';
+
+interface GpgPart {
+  readonly fingerprint: string;
+  /** The number of the public-key algorithm. */
+  readonly algorithm: number;
+  readonly bits: number;
+  readonly curve: string;
+  /** Seconds since 1970; null = never. */
+  readonly expires: number | null;
+  readonly isRevoked: boolean;
+  readonly canSign: boolean;
+}
+
+interface GpgKey extends GpgPart {
+  readonly subkeys: GpgPart[];
+}
+
+/** A certificate's packets for each primary key in a keyring. */
+export function splitKeyring(bytes: Uint8Array): readonly Uint8Array[] {
+  const starts: number[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const packet = readPacket(bytes, at);
+    if (packet === null) throw new Error(`no packet begins at byte ${at} of the keyring`);
+    if (packet.tag === TAG.publicKey) starts.push(at);
+    at = packet.end;
+  }
+  return starts.map((start, position) => bytes.subarray(start, starts[position + 1] ?? bytes.length));
+}
+
+/** All that gpg lists of these keyrings once it has imported them. */
+export async function keysOfGpg(
+  files: readonly string[],
+  folder: string,
+): Promise<ReadonlyMap<string, GpgKey>> {
+  const home = path.join(folder, 'gnupg');
+  await mkdir(home, { mode: 0o700 });
+  const gpg: Argv = ['gpg', '--homedir', home, '--batch', '--no-tty', '--trust-model', 'always'];
+  const surroundings = {
+    env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', HOME: folder },
+    deadlineMs: 1_800_000,
+  };
+  await succeed([...gpg, '--no-auto-check-trustdb', '--import', ...files], surroundings);
+  const listing = await succeed(
+    [...gpg, '--with-colons', '--with-subkey-fingerprint', '--list-keys'],
+    surroundings,
+  );
+  return parseListing(listing);
+}
+
+/** Source: GnuPG's doc/DETAILS, "Format of the --list-keys output". */
+function parseListing(listing: string): ReadonlyMap<string, GpgKey> {
+  const keys = new Map<string, GpgKey>();
+  let last: GpgKey | null = null;
+  let record: readonly string[] = [];
+  for (const line of listing.split('\n')) {
+    const fields = line.split(':');
+    if (fields[0] === 'pub' || fields[0] === 'sub') record = fields;
+    if (fields[0] !== 'fpr') continue;
+    const part = partOf(record, fields[9] ?? '');
+    if (record[0] === 'pub') {
+      last = { ...part, subkeys: [] };
+      keys.set(part.fingerprint, last);
+    } else last?.subkeys.push(part);
+  }
+  return keys;
+}
+
+function partOf(record: readonly string[], fingerprint: string): GpgPart {
+  const [, validity = '', bits, algorithm, , , expires = ''] = record;
+  return {
+    fingerprint,
+    algorithm: Number(algorithm),
+    bits: Number(bits),
+    curve: record[16] ?? '',
+    expires: expires === '' ? null : Number(expires),
+    isRevoked: validity === 'r',
+    canSign: (record[11] ?? '').includes('s'),
+  };
+}
+
+const RSA = new Set([1, 3]);
+const MAX_RSA_BITS = 8192;
+const CURVES = new Set(['ed25519', 'nistp256', 'nistp384', 'nistp521']);
+
+/** Of the kinds that no client of today verifies with, or that can be forged; docs/uploading.md names those that are taken. */
+function isRefusedKind({ algorithm, bits, curve }: GpgPart): boolean {
+  if (RSA.has(algorithm)) return bits < MIN_RSA_BITS || bits > MAX_RSA_BITS;
+  return !CURVES.has(curve);
+}
+
+/** Where we and gpg differ about one certificate; empty when we agree. */
+function compare(gpg: GpgKey | undefined, ours: CleanedCertificate): readonly Omit<Difference, 'about'>[] {
+  if (gpg === undefined) {
+    if (ours.kind === 'refused') return [];
+    return [{ what: 'gpg has not imported it, and we accept it', explanation: null }];
+  }
+  return ours.kind === 'refused' ? compareRefused(gpg, ours.code) : compareDetails(gpg, ours.details);
+}
+
+function compareRefused(gpg: GpgKey, code: string): readonly Omit<Difference, 'about'>[] {
+  const signing = [gpg, ...gpg.subkeys].filter(({ canSign, isRevoked }) => canSign && !isRevoked);
+  return [{ what: `we refuse it: ${code}`, explanation: whyRefused(gpg, signing) }];
+}
+
+function whyRefused(gpg: GpgKey, signing: readonly GpgPart[]): string | null {
+  if (isRefusedKind(gpg)) return 'its primary key is of a kind that is refused (DSA, short RSA)';
+  if (signing.length === 0) return 'no part of it can sign';
+  if (signing.every(isRefusedKind)) return 'all parts of it that can sign are of kinds that are refused';
+  return null;
+}
+
+function compareDetails(gpg: GpgKey, ours: KeyDetails): readonly Omit<Difference, 'about'>[] {
+  const found: Omit<Difference, 'about'>[] = [];
+  const differ = (what: string, explanation: string | null = null) => found.push({ what, explanation });
+  if (gpg.isRevoked !== (ours.revokedAt !== null))
+    differ(`revoked: gpg ${gpg.isRevoked}, we ${!gpg.isRevoked}`);
+  if (!gpg.isRevoked && gpg.expires !== secondsOf(ours.expiresAt))
+    differ(`expires: gpg ${gpg.expires}, we ${secondsOf(ours.expiresAt)}`);
+  if (gpg.canSign !== ours.canSign && !isRefusedKind(gpg))
+    differ(`the primary key can sign: gpg ${gpg.canSign}`);
+  const known = new Map(ours.subkeys.map((subkey) => [subkey.fingerprint, subkey]));
+  for (const subkey of gpg.subkeys.filter(({ canSign }) => canSign)) {
+    const own = known.get(subkey.fingerprint);
+    known.delete(subkey.fingerprint);
+    if (own === undefined) {
+      const explanation = isRefusedKind(subkey)
+        ? 'a signing subkey of a kind that is refused is left out'
+        : null;
+      differ(`gpg alone has the signing subkey ${subkey.fingerprint}`, explanation);
+    } else compareSubkey(gpg, subkey, own, differ);
+  }
+  for (const subkey of known.values())
+    if (subkey.canSign) differ(`we alone have the signing subkey ${subkey.fingerprint}`);
+  return found;
+}
+
+function compareSubkey(
+  primary: GpgKey,
+  gpg: GpgPart,
+  ours: KeyPart,
+  differ: (what: string, explanation?: string | null) => void,
+): void {
+  const { fingerprint } = gpg;
+  // gpg lists each part of a revoked key as revoked
+  if (!primary.isRevoked && gpg.isRevoked !== (ours.revokedAt !== null))
+    differ(`subkey ${fingerprint} revoked: gpg ${gpg.isRevoked}`);
+  if (!gpg.isRevoked && gpg.expires !== secondsOf(ours.expiresAt))
+    differ(`subkey ${fingerprint} expires: gpg ${gpg.expires}, we ${secondsOf(ours.expiresAt)}`);
+}
+
+function secondsOf(at: Date | null): number | null {
+  return at === null ? null : at.getTime() / 1000;
+}
+
+export interface KeyAgreement {
+  readonly keyring: string;
+  readonly keys: number;
+  readonly accepted: number;
+  readonly differences: readonly Difference[];
+}
+
+/** Each keyring below the folder (`*.gpg`) against one gpg that has imported them all. */
+export async function compareKeyrings(folder: string, scratch: string): Promise<readonly KeyAgreement[]> {
+  const files = (await readdir(folder)).filter((name) => name.endsWith('.gpg')).sort();
+  const paths = files.map((name) => path.join(folder, name));
+  const gpg = await keysOfGpg(paths, scratch);
+  const now = new Date();
+  return Promise.all(
+    paths.map(async (file) => {
+      const certificates = splitKeyring(await readFile(file));
+      const results = certificates.flatMap((bytes) => cleanCertificates(bytes, new Map(), now));
+      const differences = results.flatMap((ours) => {
+        const fingerprint = ours.kind === 'refused' ? ours.fingerprint : ours.details.fingerprint;
+        return compare(gpg.get(fingerprint ?? ''), ours).map((one) => ({
+          about: fingerprint ?? 'unreadable',
+          ...one,
+        }));
+      });
+      const accepted = results.filter(({ kind }) => kind === 'clean').length;
+      return { keyring: path.basename(file), keys: certificates.length, accepted, differences };
+    }),
+  );
+}
