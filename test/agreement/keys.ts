@@ -1,12 +1,12 @@
 // Every key of Debian's keyrings, as gpg and as we understand it: whether it can sign, until when, by which parts.
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { KeyDetails, KeyPart } from '../../src/domain/key.ts';
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
 import { cleanCertificates } from '../../src/openpgp/certificates.ts';
 import { readPacket, TAG } from '../../src/openpgp/packets.ts';
 import { MIN_RSA_BITS } from '../../src/openpgp/public-key.ts';
-import { type Argv, succeed } from '../clients/command.ts';
+import { type Argv, run, succeed } from '../clients/command.ts';
 import type { Difference } from './report.ts';
 
 interface GpgPart {
@@ -37,24 +37,31 @@ export function splitKeyring(bytes: Uint8Array): readonly Uint8Array[] {
   return starts.map((start, position) => bytes.subarray(start, starts[position + 1] ?? bytes.length));
 }
 
-/** All that gpg lists of these keyrings once it has imported them. */
-export async function keysOfGpg(
-  files: readonly string[],
-  folder: string,
+/** Keys that gpg imports in one home: it writes all anew for each. */
+const KEYS_AT_ONCE = 20;
+
+/** All that gpg lists of these certificates once it has imported them. */
+async function keysOfGpg(
+  certificates: readonly Uint8Array[],
+  scratch: string,
 ): Promise<ReadonlyMap<string, GpgKey>> {
-  const home = path.join(folder, 'gnupg');
+  const keys = new Map<string, GpgKey>();
+  for (let from = 0; from < certificates.length; from += KEYS_AT_ONCE) {
+    const listing = await listingOf(certificates.slice(from, from + KEYS_AT_ONCE), scratch);
+    for (const [fingerprint, key] of parseListing(listing)) keys.set(fingerprint, key);
+  }
+  return keys;
+}
+
+async function listingOf(certificates: readonly Uint8Array[], scratch: string): Promise<string> {
+  const [home, file] = [path.join(scratch, 'keys-home'), path.join(scratch, 'keys')];
+  await rm(home, { recursive: true, force: true });
   await mkdir(home, { mode: 0o700 });
+  await writeFile(file, Buffer.concat(certificates));
   const gpg: Argv = ['gpg', '--homedir', home, '--batch', '--no-tty', '--trust-model', 'always'];
-  const surroundings = {
-    env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', HOME: folder },
-    deadlineMs: 1_800_000,
-  };
-  await succeed([...gpg, '--no-auto-check-trustdb', '--import', ...files], surroundings);
-  const listing = await succeed(
-    [...gpg, '--with-colons', '--with-subkey-fingerprint', '--list-keys'],
-    surroundings,
-  );
-  return parseListing(listing);
+  const surroundings = { env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', HOME: scratch } };
+  await run([...gpg, '--no-auto-check-trustdb', '--import', file], surroundings); // it ends with 2 when it skips one
+  return succeed([...gpg, '--with-colons', '--with-subkey-fingerprint', '--list-keys'], surroundings);
 }
 
 /** Source: GnuPG's doc/DETAILS, "Format of the --list-keys output". */
@@ -169,25 +176,23 @@ export interface KeyAgreement {
   readonly differences: readonly Difference[];
 }
 
-/** Each keyring below the folder (`*.gpg`) against one gpg that has imported them all. */
+/** Each keyring in the folder (`*.gpg`). */
 export async function compareKeyrings(folder: string, scratch: string): Promise<readonly KeyAgreement[]> {
   const files = (await readdir(folder)).filter((name) => name.endsWith('.gpg')).sort();
-  const paths = files.map((name) => path.join(folder, name));
-  const gpg = await keysOfGpg(paths, scratch);
+  const found: KeyAgreement[] = [];
+  for (const name of files) found.push(await compareKeyring(path.join(folder, name), scratch));
+  return found;
+}
+
+async function compareKeyring(file: string, scratch: string): Promise<KeyAgreement> {
+  const certificates = splitKeyring(await readFile(file));
+  const gpg = await keysOfGpg(certificates, scratch);
   const now = new Date();
-  return Promise.all(
-    paths.map(async (file) => {
-      const certificates = splitKeyring(await readFile(file));
-      const results = certificates.flatMap((bytes) => cleanCertificates(bytes, new Map(), now));
-      const differences = results.flatMap((ours) => {
-        const fingerprint = ours.kind === 'refused' ? ours.fingerprint : ours.details.fingerprint;
-        return compare(gpg.get(fingerprint ?? ''), ours).map((one) => ({
-          about: fingerprint ?? 'unreadable',
-          ...one,
-        }));
-      });
-      const accepted = results.filter(({ kind }) => kind === 'clean').length;
-      return { keyring: path.basename(file), keys: certificates.length, accepted, differences };
-    }),
-  );
+  const results = certificates.flatMap((bytes) => cleanCertificates(bytes, new Map(), now));
+  const differences = results.flatMap((ours) => {
+    const about = (ours.kind === 'refused' ? ours.fingerprint : ours.details.fingerprint) ?? 'unreadable';
+    return compare(gpg.get(about), ours).map((difference) => ({ about, ...difference }));
+  });
+  const accepted = results.filter(({ kind }) => kind === 'clean').length;
+  return { keyring: path.basename(file), keys: certificates.length, accepted, differences };
 }

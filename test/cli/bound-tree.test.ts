@@ -37,7 +37,7 @@ async function fsckSummary(...args: readonly string[]) {
 }
 
 describe('a data directory whose server has another tree', () => {
-  const expected = () => `${root}: 1 images, 1 signatures, 1 problems, 0 repaired`;
+  const expected = () => `${root}: 1 image, 1 signature, 1 problem, 0 repaired`;
 
   test('is checked with that tree, beside the server and after its end', async () => {
     assert.deepEqual(await fsckSummary(), { status: 1, summary: expected(), stderr: '' });

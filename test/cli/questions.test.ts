@@ -152,10 +152,10 @@ describe('list and show', () => {
   test('list --csv prints a line for each, that spreadsheets read', async () => {
     const { stdout } = await runLookaside(['list', 'team/app', '--csv', ...remote]);
     const [titles, second, first, rest] = stdout.split('\r\n');
-    assert.match(titles ?? '', /^image,path,number,state,.*,userId,.*,uploader,auditSeq,warnings$/);
+    assert.match(titles ?? '', /^site,image,path,number,state,.*,userId,.*,uploader,auditSeq,remap,warnings$/);
     assert.match(
       second ?? '',
-      new RegExp(`^${APP},/team/app@sha256=.*,2,verified,.*,alice <alice@example.invalid>,`),
+      new RegExp(`^default,${APP},/team/app@sha256=.*,2,verified,.*,alice <alice@example.invalid>,`),
     );
     assert.match(first ?? '', /,1,verified,/);
     assert.equal(rest, '');
