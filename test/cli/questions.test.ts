@@ -152,7 +152,10 @@ describe('list and show', () => {
   test('list --csv prints a line for each, that spreadsheets read', async () => {
     const { stdout } = await runLookaside(['list', 'team/app', '--csv', ...remote]);
     const [titles, second, first, rest] = stdout.split('\r\n');
-    assert.match(titles ?? '', /^site,image,path,number,state,.*,userId,.*,uploader,auditSeq,remap,warnings$/);
+    assert.match(
+      titles ?? '',
+      /^site,image,path,number,state,.*,userId,.*,uploader,auditSeq,remap,warnings$/,
+    );
     assert.match(
       second ?? '',
       new RegExp(`^default,${APP},/team/app@sha256=.*,2,verified,.*,alice <alice@example.invalid>,`),
