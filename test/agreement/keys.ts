@@ -4,8 +4,9 @@ import path from 'node:path';
 import type { KeyDetails, KeyPart } from '../../src/domain/key.ts';
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
 import { cleanCertificates } from '../../src/openpgp/certificates.ts';
-import { readPacket, TAG } from '../../src/openpgp/packets.ts';
-import { MIN_RSA_BITS } from '../../src/openpgp/public-key.ts';
+import { readPacket, TAG, walkPackets } from '../../src/openpgp/packets.ts';
+import { fingerprintOf, MIN_RSA_BITS } from '../../src/openpgp/public-key.ts';
+import { type ReadSignature, readSignaturePacket } from '../../src/openpgp/signature-packet.ts';
 import { type Argv, run, succeed } from '../clients/command.ts';
 import type { Difference } from './report.ts';
 
@@ -106,27 +107,48 @@ function isRefusedKind({ algorithm, bits, curve }: GpgPart): boolean {
 }
 
 /** Where we and gpg differ about one certificate; empty when we agree. */
-function compare(gpg: GpgKey | undefined, ours: CleanedCertificate): readonly Omit<Difference, 'about'>[] {
+function compare(
+  gpg: GpgKey | undefined,
+  ours: CleanedCertificate,
+  certificate: Uint8Array,
+): readonly Omit<Difference, 'about'>[] {
   if (gpg === undefined) {
     if (ours.kind === 'refused') return [];
     return [{ what: 'gpg has not imported it, and we accept it', explanation: null }];
   }
-  return ours.kind === 'refused' ? compareRefused(gpg, ours.code) : compareDetails(gpg, ours.details);
+  const own = ownCertifications(certificate);
+  return ours.kind === 'refused'
+    ? compareRefused(gpg, ours.code, own)
+    : compareDetails(gpg, ours.details, own);
 }
 
-function compareRefused(gpg: GpgKey, code: string): readonly Omit<Difference, 'about'>[] {
+function compareRefused(
+  gpg: GpgKey,
+  code: string,
+  own: readonly OwnCertification[],
+): readonly Omit<Difference, 'about'>[] {
   const signing = [gpg, ...gpg.subkeys].filter(({ canSign, isRevoked }) => canSign && !isRevoked);
-  return [{ what: `we refuse it: ${code}`, explanation: whyRefused(gpg, signing) }];
+  return [{ what: `we refuse it: ${code}`, explanation: whyRefused(gpg, signing, own) }];
 }
 
-function whyRefused(gpg: GpgKey, signing: readonly GpgPart[]): string | null {
+function whyRefused(
+  gpg: GpgKey,
+  signing: readonly GpgPart[],
+  own: readonly OwnCertification[],
+): string | null {
   if (isRefusedKind(gpg)) return 'its primary key is of a kind that is refused (DSA, short RSA)';
   if (signing.length === 0) return 'no part of it can sign';
   if (signing.every(isRefusedKind)) return 'all parts of it that can sign are of kinds that are refused';
+  if (own.every(({ hash }) => BROKEN_HASHES.has(hash)))
+    return 'all its user IDs are bound with MD5 or RIPEMD-160';
   return null;
 }
 
-function compareDetails(gpg: GpgKey, ours: KeyDetails): readonly Omit<Difference, 'about'>[] {
+function compareDetails(
+  gpg: GpgKey,
+  ours: KeyDetails,
+  own: readonly OwnCertification[],
+): readonly Omit<Difference, 'about'>[] {
   const found: Omit<Difference, 'about'>[] = [];
   const differ = (what: string, explanation: string | null = null) => found.push({ what, explanation });
   if (gpg.isRevoked !== (ours.revokedAt !== null))
@@ -134,7 +156,7 @@ function compareDetails(gpg: GpgKey, ours: KeyDetails): readonly Omit<Difference
   if (!gpg.isRevoked && gpg.expires !== secondsOf(ours.expiresAt))
     differ(`expires: gpg ${gpg.expires}, we ${secondsOf(ours.expiresAt)}`);
   if (gpg.canSign !== ours.canSign && !isRefusedKind(gpg))
-    differ(`the primary key can sign: gpg ${gpg.canSign}`);
+    differ(`the primary key can sign: gpg ${gpg.canSign}`, whyOtherUse(gpg, own));
   const known = new Map(ours.subkeys.map((subkey) => [subkey.fingerprint, subkey]));
   for (const subkey of gpg.subkeys.filter(({ canSign }) => canSign)) {
     const own = known.get(subkey.fingerprint);
@@ -149,6 +171,56 @@ function compareDetails(gpg: GpgKey, ours: KeyDetails): readonly Omit<Difference
   for (const subkey of known.values())
     if (subkey.canSign) differ(`we alone have the signing subkey ${subkey.fingerprint}`);
   return found;
+}
+
+function whyOtherUse(gpg: GpgKey, own: readonly OwnCertification[]): string | null {
+  const isMixed = own.some(({ maySign }) => maySign) && own.some(({ maySign }) => !maySign);
+  return gpg.canSign && isMixed
+    ? 'its user IDs disagree on whether the primary key may sign, and readers go by different ones: we take the stricter'
+    : null;
+}
+
+const BROKEN_HASHES: ReadonlySet<number> = new Set([1, 3]);
+
+/** What the primary key itself says last beside a user ID. */
+interface OwnCertification {
+  /** The number of the hash algorithm. */
+  readonly hash: number;
+  readonly maySign: boolean;
+}
+
+/** The newest of each user ID, by what its packets say; nothing is verified here. */
+function ownCertifications(certificate: Uint8Array): readonly OwnCertification[] {
+  const [primary, ...packets] = walkPackets(certificate) ?? [];
+  const fingerprint = primary === undefined ? null : fingerprintOf(primary.body);
+  const newest: { at: number; found: OwnCertification }[] = [];
+  let isUserId = false;
+  for (const { tag, body } of packets) {
+    if (tag !== TAG.signature) {
+      isUserId = tag === TAG.userId;
+      if (isUserId) newest.push({ at: 0, found: { hash: 0, maySign: false } });
+      continue;
+    }
+    const signature = readSignaturePacket(body);
+    const last = newest.at(-1);
+    if (!isUserId || last === undefined || !('createdAt' in signature) || !isByKey(signature, fingerprint))
+      continue;
+    const at = signature.createdAt.getTime();
+    if (signature.type === CERTIFICATION_REVOCATION) newest.pop();
+    else if (at > last.at) {
+      last.at = at;
+      last.found = { hash: signature.hashAlgorithm, maySign: ((signature.keyFlags ?? 0) & 0x02) !== 0 };
+    }
+  }
+  return newest.flatMap(({ at, found }) => (at === 0 ? [] : [found]));
+}
+
+const CERTIFICATION_REVOCATION = 0x30;
+
+function isByKey({ issuers }: ReadSignature, fingerprint: string | null): boolean {
+  return issuers.some(
+    (issuer) => fingerprint?.endsWith(Buffer.from(issuer).toString('hex').toUpperCase()) ?? false,
+  );
 }
 
 function compareSubkey(
@@ -188,11 +260,13 @@ async function compareKeyring(file: string, scratch: string): Promise<KeyAgreeme
   const certificates = splitKeyring(await readFile(file));
   const gpg = await keysOfGpg(certificates, scratch);
   const now = new Date();
-  const results = certificates.flatMap((bytes) => cleanCertificates(bytes, new Map(), now));
-  const differences = results.flatMap((ours) => {
+  const results = certificates.flatMap((certificate) =>
+    cleanCertificates(certificate, new Map(), now).map((ours) => ({ ours, certificate })),
+  );
+  const differences = results.flatMap(({ ours, certificate }) => {
     const about = (ours.kind === 'refused' ? ours.fingerprint : ours.details.fingerprint) ?? 'unreadable';
-    return compare(gpg.get(about), ours).map((difference) => ({ about, ...difference }));
+    return compare(gpg.get(about), ours, certificate).map((difference) => ({ about, ...difference }));
   });
-  const accepted = results.filter(({ kind }) => kind === 'clean').length;
+  const accepted = results.filter(({ ours }) => ours.kind === 'clean').length;
   return { keyring: path.basename(file), keys: certificates.length, accepted, differences };
 }

@@ -1714,9 +1714,9 @@ const ofSize =
   (place) => {
     const payload = payloadFor(place);
     const blanks = (count: number) => message(key, join(payload, Buffer.alloc(count, ' ')));
-    // a signature is a byte shorter when one of its numbers begins with a zero, so the count of blanks has to be found
+    // lengths of longer packets have more bytes, and a number of a signature that begins with a zero has fewer
     const around = size - blanks(0).length;
-    for (const more of [0, 1, -1, 2, -2, 3, -3, 4, -4]) {
+    for (let more = 2; more >= -8; more -= 1) {
       const bytes = blanks(around + more);
       if (bytes.length === size) return bytes;
     }
