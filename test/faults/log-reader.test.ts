@@ -19,11 +19,12 @@ describe('a reader of the access log', () => {
       const args = [MAIN, 'serve', '--listen', '127.0.0.1:0', '--data', join(folder.path, 'data')];
       const server = spawn(process.execPath, args, {
         env: { PATH: process.env.PATH, LOOKASIDE_ACCESS_LOG: 'json' },
-        stdio: ['ignore', 'pipe', 'ignore'],
+        stdio: ['ignore', 'pipe', 'pipe'],
       });
       const agent = new Agent({ keepAlive: true, maxSockets: 8 });
       try {
-        const port = await portOf(server.stdout);
+        const port = await portOf(server.stderr); // standard output has the access log alone
+        server.stderr.resume();
         if (what === 'stands still') server.stdout.pause();
         else server.stdout.destroy();
         const statuses = await Promise.all(
