@@ -92,7 +92,7 @@ async function compareKey(
     signatures += 1;
     const byGpg = await isGood(signature, home, folder);
     const { verdict, refusal } = await examineMessage(await readFile(signature), keyring, new Date());
-    const byUs = verdict === 'good';
+    const byUs = verdict === 'good' && refusal === null; // an expired one is good, and refused
     accepted += byUs ? 1 : 0;
     if (byGpg === byUs) continue;
     const explanation = byGpg ? (STRICTER[refusal?.code ?? ''] ?? null) : null;
