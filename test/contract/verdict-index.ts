@@ -1,4 +1,5 @@
 // What every VerdictIndex promises, beside the SignatureIndex that it is one with; run over each implementation.
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -13,6 +14,7 @@ import type {
   VerdictIndex,
 } from '../../src/domain/ports.ts';
 import type { Judgement, Verdict } from '../../src/domain/verdict.ts';
+import { ANY_SIGNATURE } from './any-signature.ts';
 import { type IndexUnderTest, imageAt, recordedImage, sha256, signature } from './signature-index.ts';
 
 type Index = SignatureIndex & VerdictIndex;
@@ -64,22 +66,17 @@ function noKey(issuer: string): Judgement {
   return { ...NOTHING, verdict: 'no-key', refusal: { code: 'KEY_UNKNOWN', message }, form: 'binary', issuer };
 }
 
-const ALL: SignatureFilter = {
-  path: null,
-  digest: null,
-  fingerprint: null,
-  tag: null,
-  verdict: null,
-  since: null,
-  until: null,
-};
-
 async function find(
   index: Index,
   filter: Partial<SignatureFilter>,
   site = SITE,
 ): Promise<readonly IndexedSignature[]> {
-  return index.search(site, { filter: { ...ALL, ...filter }, order: 'oldest', after: null, limit: 1000 });
+  return index.search(site, {
+    filter: { ...ANY_SIGNATURE, ...filter },
+    order: 'oldest',
+    after: null,
+    limit: 1000,
+  });
 }
 
 /** Of one image after the other. */
@@ -579,7 +576,7 @@ function searchContract(
       assert.ok(two !== undefined);
       await index.record([{ image, signatures: [signature(1, 'one'), signature(3, 'three')] }]);
       const from = async (order: SignaturePage['order']) =>
-        idsOf(await index.search(SITE, { filter: ALL, order, after: two, limit: 5 }));
+        idsOf(await index.search(SITE, { filter: ANY_SIGNATURE, order, after: two, limit: 5 }));
       assert.deepEqual([await from('oldest'), await from('newest')], [[three], [one]]);
     });
 
@@ -613,7 +610,7 @@ function searchContract(
       const follow = async () => {
         for (let after: number | null = null; ; ) {
           const wasDone = isDone;
-          const page = await index.search(SITE, { filter: ALL, order: 'oldest', after, limit: 13 });
+          const page = await index.search(SITE, { filter: ANY_SIGNATURE, order: 'oldest', after, limit: 13 });
           seen.push(...idsOf(page));
           after = page.at(-1)?.id ?? after;
           if (wasDone && page.length === 0) return;

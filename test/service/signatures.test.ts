@@ -6,22 +6,13 @@ import type { ImageId } from '../../src/domain/image.ts';
 import type { SignatureFilter } from '../../src/domain/ports.ts';
 import { STATES, type State } from '../../src/domain/state.ts';
 import { createSignatureQueries, type SignatureQuery } from '../../src/service/signatures.ts';
+import { ANY_SIGNATURE } from '../contract/any-signature.ts';
 import { createGate } from '../gate.ts';
 import { createClock, imageOf } from './hand-driven.ts';
 import { createMemory, FINGERPRINT, hashOf, keyOf, SUBKEY } from './signature-memory.ts';
 
 const APP = imageOf('team/app');
 const FOLDER = `team/app@sha256=${APP.hex}`;
-
-const ALL: SignatureFilter = {
-  path: null,
-  digest: null,
-  fingerprint: null,
-  tag: null,
-  verdict: null,
-  since: null,
-  until: null,
-};
 
 function open({ breathe = async () => undefined }: { breathe?: () => Promise<void> } = {}) {
   const memory = createMemory();
@@ -39,7 +30,7 @@ function open({ breathe = async () => undefined }: { breathe?: () => Promise<voi
   const search = (query: Partial<SignatureQuery> = {}) =>
     queries.search({
       site: null,
-      filter: ALL,
+      filter: ANY_SIGNATURE,
       uploader: null,
       state: null,
       order: 'newest',
@@ -240,14 +231,14 @@ describe('searching signatures', () => {
     await search({ limit: 100 });
     assert.deepEqual(asked.pages, [
       { filter, order: 'oldest', after: null, limit: 101 },
-      { filter: ALL, order: 'newest', after: null, limit: 101 },
+      { filter: ANY_SIGNATURE, order: 'newest', after: null, limit: 101 },
     ]);
   });
 
   test('a key ID is that of a registered key, and refused when it is of several or of none', async () => {
     const { search, learn, register } = open();
     learn();
-    const by = (fingerprint: string) => search({ filter: { ...ALL, fingerprint } });
+    const by = (fingerprint: string) => search({ filter: { ...ANY_SIGNATURE, fingerprint } });
     const id = FINGERPRINT.slice(-16);
     await assert.rejects(by(id), (error) => isLookasideError(error, 'NOT_FOUND'));
     register();
@@ -316,7 +307,7 @@ describe('searching signatures', () => {
         let cursor: string | null = null;
         do {
           const page = await search({
-            filter: { ...ALL, path: asked.path },
+            filter: { ...ANY_SIGNATURE, path: asked.path },
             order,
             state,
             uploader,
@@ -381,7 +372,7 @@ describe('searching signatures', () => {
     for (let n = 0; n < 10; n += 1) memory.learn({ image: imageOf(n < 5 ? 'team/app' : 'team/other') });
     await queries.search({
       site: null,
-      filter: ALL,
+      filter: ANY_SIGNATURE,
       uploader: 'ci',
       state: null,
       order: 'newest',
@@ -525,7 +516,7 @@ describe('an index that is made anew', () => {
         for (let n = 0; n < 600; n += 1) memory.learn();
         const query = {
           site: null,
-          filter: ALL,
+          filter: ANY_SIGNATURE,
           state: null,
           order: 'newest',
           limit: 10,

@@ -3,9 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
-import type { SignatureFilter } from '../../src/domain/ports.ts';
 import { tagOf } from '../../src/domain/reference.ts';
 import { openIndexReadOnly, openTokensReadOnly } from '../../src/sqlite/databases.ts';
+import { ANY_SIGNATURE } from '../contract/any-signature.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { imageAt, recordedImage, sha256, signature } from '../contract/signature-index.ts';
 import { makeVersion, signatureInserts } from './old-version.ts';
@@ -166,7 +166,7 @@ describe('an index of version 4', () => {
     for (const tag of new Set(references.map(tagOf))) {
       if (tag === null) continue;
       const page = { order: 'oldest', after: null, limit: 10 } as const;
-      const found = await databases.index.search(SITE, { ...page, filter: { ...ANYTHING, tag } });
+      const found = await databases.index.search(SITE, { ...page, filter: { ...ANY_SIGNATURE, tag } });
       assert.deepEqual(
         found.map(({ dockerReference }) => dockerReference).sort(),
         references.filter((reference) => tagOf(reference) === tag).sort(),
@@ -174,16 +174,6 @@ describe('an index of version 4', () => {
     }
   });
 });
-
-const ANYTHING: SignatureFilter = {
-  path: null,
-  digest: null,
-  fingerprint: null,
-  tag: null,
-  verdict: null,
-  since: null,
-  until: null,
-};
 
 describe('a state of version 1', () => {
   const hash = sha256('secret of ci');
