@@ -114,7 +114,7 @@ export function formatRemoved({ fingerprint, userIds, signatures }: RemovedKey):
 function whatBecomes(signatures: number | null): string {
   switch (signatures) {
     case null:
-      return 'How many stored signatures verified by it cannot be told while index.db is made anew; they go on being served, and are shown as unknown-key.';
+      return 'The number of stored signatures that it verified is not known while index.db is rebuilt. They are still served, and are shown as unknown-key.';
     case 0:
       return 'No stored signature verified by it.';
     case 1:

@@ -173,7 +173,7 @@ function addServing(program: Command, { finish, signals }: ProgramParts): void {
 
 function addUpkeep(program: Command, { finish }: ProgramParts): void {
   withServerOrData(program.command('fsck'))
-    .description('hold the tree against what is recorded, and name every difference')
+    .description('compare the tree with the record, and name every difference')
     .option('--repair', 'put recorded bytes back where the tree has lost them')
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & { repair?: boolean; json?: boolean }) => {
@@ -183,7 +183,7 @@ function addUpkeep(program: Command, { finish }: ProgramParts): void {
     });
 
   withServerOrData(program.command('reindex'))
-    .description('build index.db anew from the tree')
+    .description('rebuild index.db from the tree')
     .option('--accept-damage', 'forget recorded bytes that the tree no longer holds')
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & { acceptDamage?: boolean; json?: boolean }) => {
@@ -222,7 +222,7 @@ function addSigning(program: Command, { finish }: ProgramParts): void {
 
   withRemote(program.command('list'))
     .description('list the signatures that a server has')
-    .argument('[repository[:tag|@digest]]', 'those of a repository, a tag or one image; all unless told')
+    .argument('[repository[:tag|@digest]]', 'a repository, a tag or one image; by default all')
     .option('--tag <tag>', 'only what was signed for that tag', tagName)
     .option('--fingerprint <fingerprint>', 'only by that key; 40 hex digits, or the key ID of 16', keyName)
     .addOption(new Option('--state <state>', 'only what is in that state now').choices(STATES))
@@ -284,7 +284,7 @@ function addKeys(program: Command, { finish }: ProgramParts): void {
     .command('key')
     .description('add, list, show, export and remove the keys that signatures are verified with');
   withServerOrData(key.command('add'))
-    .description('add public keys, or what is new of them: a later expiry, a revocation')
+    .description('add public keys, or what is new in them: a later expiry, a revocation')
     .argument('<file...>', 'what gpg --export writes, armoured or not; - is standard input')
     .option('--json', 'print JSON')
     .action(async (files: string[], options: ServerOrDataOptions & { json?: boolean }) => {
@@ -310,7 +310,10 @@ function addKeys(program: Command, { finish }: ProgramParts): void {
     .description('write keys, armoured in one block, for the file that a policy names')
     .argument('[fingerprint...]', '40 hex digits, or the key ID of 16; all keys unless named')
     .addOption(
-      new Option('--for <client>', 'what reads them: keys that it cannot read are left out, and told')
+      new Option(
+        '--for <client>',
+        'the client that reads them; keys that it cannot read are left out and named',
+      )
         .choices(KEY_READERS)
         .default('gpg-2.2'),
     )
@@ -336,13 +339,13 @@ function addKeys(program: Command, { finish }: ProgramParts): void {
 
 function addVerifying(program: Command, { finish }: ProgramParts): void {
   withRemote(program.command('verify'))
-    .description('tell whether a manifest is signed under a name, as skopeo standalone-verify does')
+    .description('check whether a manifest is signed under a name, as skopeo standalone-verify does')
     .argument(
       '<manifest>',
       'file of the raw manifest, as skopeo inspect --raw writes it; - is standard input',
     )
     .argument('<reference>', 'the name that the signature must be for: HOST/REPOSITORY:TAG')
-    .argument('[signature]', 'file of a signature; all that the server has unless told')
+    .argument('[signature]', 'file of a signature; by default all that the server has')
     .option(
       '--keyring <file>',
       "what gpg --export writes, in place of the server's keys; repeatable",
@@ -377,11 +380,7 @@ function addTokens(program: Command, { finish }: ProgramParts): void {
         .choices(ROLES)
         .default('uploader'),
     )
-    .option(
-      '--expires <time>',
-      'how long it is taken, like 90d or 12h; until it is revoked unless told',
-      life,
-    )
+    .option('--expires <time>', 'how long it is valid, like 90d or 12h; by default until it is revoked', life)
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & TokenCreateFlags) => {
       const { runTokenCreate } = await import('./token.ts');
@@ -424,7 +423,7 @@ function withServer(command: Command): Command {
 function withRemote(command: Command): Command {
   return withServer(command).option(
     '--data <folder>',
-    'in place of --server: whose running server on this machine (LOOKASIDE_DATA, ./data)',
+    'instead of --server: the data directory of a server that runs on this machine (LOOKASIDE_DATA, ./data)',
   );
 }
 

@@ -35,7 +35,7 @@ function parse<Schema extends z.ZodType>(schema: Schema, value: unknown, whole: 
   if (issue === undefined) throw new Error('a schema refused without an issue');
   const where = issue.path.map(String).join('.') || whole;
   if (issue.code === 'unrecognized_keys')
-    return refuse(`${where} has the member ${quoted(issue.keys[0] ?? '')}, which is none of its own`);
+    return refuse(`${where} has the member ${quoted(issue.keys[0] ?? '')}, which is not known there`);
   return refuse(`${where} is ${describe(issue.input)}, ${issue.message}`);
 }
 

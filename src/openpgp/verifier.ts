@@ -57,7 +57,7 @@ function judgeClaim(message: UntrustedMessage, findings: Findings): Judgement {
   if (parseReference(claim.dockerReference) === null) {
     return bad({
       code: 'REFERENCE_INVALID',
-      message: `the docker-reference ${quoted(claim.dockerReference)} is none that a policy could parse; expected HOST/REPOSITORY:TAG. Sign again with the reference that is pulled`,
+      message: `the docker-reference ${quoted(claim.dockerReference)} cannot be parsed by any policy; expected HOST/REPOSITORY:TAG. Sign again with the reference that is pulled`,
     });
   }
   const traits = findings.traits == null ? null : completed(findings.traits, message, payload);

@@ -115,7 +115,7 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
       const message = `${freeBytes} bytes are free for ${place}; below ${minFreeBytes} (LOOKASIDE_MIN_FREE) uploads are refused`;
       return { state: 'degraded', message };
     } catch (error) {
-      sources.log.warn({ err: error }, `the free space of ${place} cannot be told`);
+      sources.log.warn({ err: error }, `the free space of ${place} is not known`);
       return OK; // the check of the tree reports a tree that is gone or hangs
     }
   }

@@ -236,7 +236,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   }
 
   async #reset(): Promise<void> {
-    this.#unusable = `${this.#file} is being made anew`;
+    this.#unusable = `${this.#file} is being rebuilt`;
     this.#isChecked = false;
     this.#closeReader();
     await this.#check?.terminate();
@@ -247,7 +247,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
       }
       this.#statements = readStatements(this.#file);
     } catch (error) {
-      this.#unusable = `${this.#file} could not be made anew: ${messageOf(error)}`;
+      this.#unusable = `${this.#file} could not be rebuilt: ${messageOf(error)}`;
       throw error;
     }
     this.#isChecked = true;

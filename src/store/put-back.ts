@@ -62,7 +62,7 @@ export function createTender(options: TenderOptions): Tender {
   function logTrouble(image: ImageId, error: unknown): void {
     log.warn(
       { err: error, image: imageFolder(image) },
-      'uploads could not be held against the tree; that is tried again when the image is looked at',
+      'uploads could not be compared with the tree; this is tried again when the image is read',
     );
   }
 
