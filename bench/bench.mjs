@@ -1,9 +1,94 @@
-// `npm run bench`: how fast signatures are read; `npm run bench -- start`: what it costs to start a command.
-const name = process.argv[2] ?? 'read';
-const benches = { read: './read.mjs', start: './start.mjs' };
-const bench = benches[name];
-if (bench === undefined) {
-  process.stderr.write(`no bench ${name}; there are: ${Object.keys(benches).join(', ')}\n`);
-  process.exit(2);
+// `npm run bench`: how fast we are beside the file server that people have, nginx with its access log, in the same run on
+// the same machine. Prints a table, writes bench/results/DATE.json and docs/performance.svg.
+//   --quick             the rows that take under a minute together; writes neither chart nor the full results
+//   --rows reads,…      groups: reads, pulls, uploads, commands, start; or a part of a row's name
+//   --pairs N           how often each is measured; 5 unless told, 3 with --quick
+//   --scale 0.1         a tenth of the images of rows with more than 5,000, which the table says
+//   --folder DIR        keeps the trees for the next run
+//   --list              the rows
+// `npm run bench -- start`: what it costs to start a command of signers.
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { drawChart, machine, printTable, writeResults } from './report.mjs';
+import { ROWS } from './rows.mjs';
+import { stopAll } from './servers.mjs';
+
+if (process.argv[2] === 'start') await import('./start.mjs');
+else await main();
+
+async function main() {
+  const { values: flags } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      rows: { type: 'string' },
+      pairs: { type: 'string' },
+      scale: { type: 'string', default: '1' },
+      folder: { type: 'string' },
+      list: { type: 'boolean', default: false },
+    },
+  });
+  const rows = chosen(flags);
+  if (flags.list) {
+    for (const { group, name } of rows) process.stdout.write(`${group}: ${name}\n`);
+    return;
+  }
+  const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-bench-'));
+  mkdirSync(folder, { recursive: true });
+  const pairs = Number(flags.pairs ?? (flags.quick ? 3 : 5));
+  const bench = {
+    folder,
+    pairs,
+    warmUps: flags.quick ? 3 : 5,
+    isQuick: flags.quick,
+    progress: () => process.stderr.write('.'),
+  };
+  const results = [];
+  let isWrong = false;
+  process.stderr.write(`${JSON.stringify(machine())}\n`);
+  try {
+    for (const row of rows) {
+      process.stderr.write(`${row.name} `);
+      try {
+        const { run, isQuick: _, ...told } = row;
+        results.push({ ...told, figures: await run(bench, row) });
+        process.stderr.write('\n');
+      } catch (error) {
+        // the other rows may still tell something; the end says that one has failed
+        isWrong = true;
+        process.stderr.write(`FAILED: ${error instanceof Error ? error.message : error}\n`);
+        await stopAll();
+      }
+    }
+  } finally {
+    await stopAll();
+    if (flags.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  }
+  printTable(results);
+  const file = writeResults(results, { isQuick: flags.quick, scale: Number(flags.scale) });
+  process.stdout.write(`written: ${file}\n`);
+  const isWhole = !flags.quick && flags.rows === undefined;
+  const chart = isWhole ? drawChart(results, { date: new Date().toISOString().slice(0, 10) }) : null;
+  if (chart !== null) process.stdout.write(`written: ${chart}\n`);
+  if (isWrong) {
+    process.stderr.write('at least one row FAILED: see above\n');
+    process.exitCode = 1;
+  }
 }
-await import(bench);
+
+function chosen({ quick, rows, scale }) {
+  const wanted = rows?.split(',').map((part) => part.trim()) ?? null;
+  const found = ROWS.filter(({ group, name, isQuick = false }) => {
+    if (quick && !isQuick) return false;
+    return wanted === null || wanted.some((part) => part === group || name.includes(part));
+  });
+  if (found.length === 0) throw new Error(`no row is named ${rows}; --list names them`);
+  return found.map((row) => scaled(row, Number(scale)));
+}
+
+function scaled(row, scale) {
+  if (scale === 1 || row.images === undefined || row.images <= 5000) return row;
+  const images = Math.max(5000, Math.round(row.images * scale));
+  return { ...row, images, name: `${row.name} (scaled down to ${images.toLocaleString('en')})` };
+}

@@ -1,0 +1,111 @@
+// Load on a server, and what it cost the server. Every kind of load checks what it is answered.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { bytesOf, imagePath } from './material.mjs';
+
+const LOAD_CORE = '1';
+const CONNECTIONS = 16;
+const CHECKED = 40;
+const CLIENTS = new URL('clients.mjs', import.meta.url).pathname;
+
+/** wrk asks for the names of the file in turn, from a place that is another in each run. */
+const SCRIPT = `
+local names = {}
+local at = 0
+function init(args)
+  for line in io.lines(args[1]) do names[#names + 1] = wrk.format("GET", line) end
+  at = tonumber(args[2]) % #names
+end
+function request()
+  at = at % #names + 1
+  return names[at]
+end
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format('RESULT {"requests":%d,"notFound":%d,"broken":%d,"durationMs":%f,"p50Ms":%f,"p99Ms":%f}\\n',
+    summary.requests, e.status, e.connect + e.read + e.write + e.timeout, summary.duration / 1000,
+    latency:percentile(50) / 1000, latency:percentile(99) / 1000))
+end
+`;
+
+/** Reads over connections that stay open. `share404`: of the answers, 0.5 for signature-1 and -2 in turn, 1 for a flood. */
+export async function loadReads(server, { folder, names, seconds, share404 }) {
+  const script = join(folder, 'names.lua');
+  writeFileSync(script, SCRIPT);
+  // an even place, as signature-1 comes ahead of signature-2
+  const from = String(2 * Math.floor(Math.random() * 1e6));
+  const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '-s', script, server.url, '--', names, from];
+  const { said, cpuMs } = await costOf(server, 'wrk', flags);
+  const told = /^RESULT (.*)$/m.exec(said);
+  if (told === null) throw new Error(`wrk did not end well:\n${said}`);
+  const result = JSON.parse(told[1]);
+  const wanted = share404 * result.requests;
+  if (result.broken > 0 || Math.abs(result.notFound - wanted) > CONNECTIONS + 0.02 * wanted) {
+    throw new Error(
+      `${server.name} gave wrong answers: ${result.notFound} of ${result.requests} were not found, wanted ${Math.round(wanted)}; ${result.broken} broke`,
+    );
+  }
+  return {
+    perSecond: (1000 * result.requests) / result.durationMs,
+    cpuUs: (1000 * cpuMs) / result.requests,
+    p50Ms: result.p50Ms,
+    p99Ms: result.p99Ms,
+  };
+}
+
+/** Whole pulls: a new connection, signature-1, signature-2, close. Each answer is compared byte for byte. */
+export async function loadPulls(server, { images, seconds }) {
+  const { said, cpuMs } = await costOf(server, process.execPath, [
+    CLIENTS,
+    'pull',
+    server.url,
+    String(images),
+    String(seconds),
+  ]);
+  const { pulls, durationMs, p50Ms, p99Ms } = JSON.parse(said);
+  return { perSecond: (1000 * pulls) / durationMs, cpuUs: (1000 * cpuMs) / pulls, p50Ms, p99Ms };
+}
+
+/** `count` uploads of one image each, `clients` at a time; each must be new. */
+export async function loadUploads(server, { staging, token, from, count, clients, batch = 1 }) {
+  const { said, cpuMs } = await costOf(
+    server,
+    process.execPath,
+    [CLIENTS, 'upload', server.url, staging, String(from), String(count), String(clients), String(batch)],
+    { env: { ...process.env, BENCH_TOKEN: token }, isPinned: false },
+  );
+  const { durationMs, p50Ms, p99Ms } = JSON.parse(said);
+  return { perSecond: (1000 * count) / durationMs, cpuUs: (1000 * cpuMs) / count, p50Ms, p99Ms };
+}
+
+/** @throws when one of some images of the tree is answered with other bytes than it has, or has more than one */
+export async function checkBytes(server, images) {
+  for (let turn = 0; turn < CHECKED; turn += 1) {
+    const number = Math.floor(Math.random() * images);
+    const path = `/${imagePath(number)}`;
+    const first = await fetch(`${server.url}${path}/signature-1`);
+    const bytes = Buffer.from(await first.arrayBuffer());
+    if (first.status !== 200 || !bytes.equals(bytesOf(number)))
+      throw new Error(`${server.name} answered ${path}/signature-1 with ${first.status} and wrong bytes`);
+    const second = await fetch(`${server.url}${path}/signature-2`);
+    await second.arrayBuffer();
+    if (second.status !== 404)
+      throw new Error(`${server.name} answered ${path}/signature-2 with ${second.status}, wanted 404`);
+  }
+}
+
+/** What a program prints that puts load on the server, and the server's processor time meanwhile. */
+async function costOf(server, program, args, { env = process.env, isPinned = true } = {}) {
+  const beforeMs = server.cpuMs();
+  const argv = isPinned ? ['taskset', '-c', LOAD_CORE, program, ...args] : [program, ...args];
+  const child = spawn(argv[0], argv.slice(1), { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  let said = '';
+  child.stdout.on('data', (piece) => {
+    said += piece;
+  });
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new Error(`${program} ${args.slice(0, 3).join(' ')} ended with ${code}:\n${said}`);
+  return { said, cpuMs: server.cpuMs() - beforeMs };
+}

@@ -1,0 +1,291 @@
+// What is measured, row by row. Reads are measured in pairs, we and nginx by turns, so that a machine that slows down slows
+// down both; what is compared is the processor time of the serving process with all its threads and children.
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkBytes, loadPulls, loadReads, loadUploads } from './load.mjs';
+import { layNames, laySigned, layTree, signedPath } from './material.mjs';
+import { requirePrograms } from './programs.mjs';
+import { runCommand, settle, startFloor, startLookaside, startNginx, stopAll } from './servers.mjs';
+
+const PORTS = { lookaside: 18_101, nginx: 18_103, floor: 18_104 };
+/** Short, so that a machine's slow minutes fall on both sides of a pair. */
+const READ_SECONDS = 2;
+const QUICK_READ_SECONDS = 1;
+
+/**
+ * Each row: `group` for --rows, `images` that it is scaled by, `run` gives its figures. `target` in times nginx, or in
+ * what `unit` says; `isQuick`: part of --quick.
+ */
+export const ROWS = [
+  readRow({ name: 'reads, owned tree of 200 images', images: 200, target: 1.7 }),
+  readRow({ name: 'reads, owned tree of 5,000 images in turn', images: 5000, target: 2, isQuick: true }),
+  readRow({ name: 'reads, owned tree of 100,000 images in turn', images: 100_000, target: 2.5 }),
+  readRow({
+    name: 'reads, shared tree of 5,000 images in turn',
+    images: 5000,
+    target: 3.5,
+    isQuick: true,
+    isShared: true,
+  }),
+  readRow({ name: 'names that are not there', images: 5000, target: 3, isQuick: true, areMissing: true }),
+  readRow({ name: 'node:http alone, 5,000 images in turn', images: 5000, target: null, isFloor: true }),
+  pullRow({ name: 'whole pulls', target: 4, isQuick: true }),
+  pullRow({ name: 'whole pulls over TLS', target: 2.2, isTls: true }),
+  uploadRow({ name: 'uploads of one image, 32 clients', count: 2000, batch: 1, target: 500, isQuick: true }),
+  uploadRow({
+    name: 'uploads in batches of 50, 4 clients',
+    count: 2000,
+    batch: 50,
+    clients: 4,
+    target: 1000,
+  }),
+  {
+    group: 'uploads',
+    name: 'gpgv and curl -T into nginx, one by one',
+    count: 100,
+    target: null,
+    run: runLoop,
+  },
+  {
+    group: 'commands',
+    name: 'push of 2,000',
+    count: 2000,
+    target: 400,
+    run: (bench, row) => runStored(bench, row, 'push'),
+  },
+  {
+    group: 'commands',
+    name: 'import of 2,000',
+    count: 2000,
+    target: 800,
+    run: (bench, row) => runStored(bench, row, 'import'),
+  },
+  {
+    group: 'start',
+    name: 'start with 100,000 recorded images',
+    images: 100_000,
+    target: null,
+    run: runStart,
+  },
+];
+
+function readRow(row) {
+  return { group: 'reads', unit: '× nginx', ...row, run: runReads };
+}
+
+function pullRow(row) {
+  return { group: 'pulls', unit: '× nginx', images: 5000, ...row, run: runPulls };
+}
+
+function uploadRow(row) {
+  return { group: 'uploads', unit: 'a second', clients: 32, ...row, run: runUploads };
+}
+
+async function runReads(bench, { images, isShared = false, areMissing = false, isFloor = false }) {
+  requirePrograms(['wrk', 'nginx', 'taskset']);
+  const kind = areMissing ? 'missing' : 'tree';
+  const names = layNames(join(bench.folder, `names-${kind}-${images}`), {
+    images: areMissing ? 200_000 : images,
+    areMissing,
+  });
+  const pair = await startPair(bench, { images, isShared, isFloor });
+  const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;
+  const load = { folder: bench.folder, names, seconds, share404: areMissing ? 1 : 0.5 };
+  return inPairs(bench, pair, images, (server) => loadReads(server, load));
+}
+
+async function runPulls(bench, { images, isTls = false }) {
+  requirePrograms(['nginx', 'taskset', ...(isTls ? ['openssl'] : [])]);
+  const pair = await startPair(bench, { images, tls: isTls ? makeCertificate(bench.folder) : null });
+  const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;
+  return inPairs(bench, pair, images, (server) => loadPulls(server, { images, seconds }));
+}
+
+/** We, or Node.js alone, and nginx over the same tree; ours at rest after its start. */
+async function startPair({ folder }, { images, isShared = false, isFloor = false, tls = null }) {
+  const { data, root } = layData(folder, images, isShared);
+  const nginx = await startNginx({ folder, root, port: PORTS.nginx, tls });
+  const measured = isFloor
+    ? await startFloor({ folder, root, images, port: PORTS.floor })
+    : await startLookaside({ data, root: isShared ? root : null, port: PORTS.lookaside, tls });
+  await settle(measured);
+  return [measured, nginx];
+}
+
+function layData(folder, images, isShared) {
+  const data = join(folder, `${isShared ? 'shared' : 'owned'}-${images}`);
+  mkdirSync(data, { recursive: true });
+  return { data, root: layTree(join(data, isShared ? '../tree' : 'sigstore'), images) };
+}
+
+/** A B A B …: the figures of both, and of each pair the ratio. The bytes are compared ahead of the first and behind the last. */
+async function inPairs(bench, [measured, nginx], images, load) {
+  const pairs = [];
+  const check = async () => {
+    for (const server of [measured, nginx]) if (!server.isTls) await checkBytes(server, images);
+  };
+  await check();
+  await warmUp(measured, bench, load);
+  await load(nginx);
+  for (let turn = 0; turn < bench.pairs; turn += 1) {
+    pairs.push({ measured: await load(measured), nginx: await load(nginx) });
+    bench.progress();
+  }
+  await check();
+  const rssMiB = measured.rssBytes() / 1024 / 1024;
+  await stopAll();
+  const ratios = pairs.map((pair) => pair.measured.cpuUs / pair.nginx.cpuUs);
+  const of = (side, field) => median(pairs.map((pair) => pair[side][field]));
+  return {
+    ratio: median(ratios),
+    least: Math.min(...ratios),
+    most: Math.max(...ratios),
+    cpuUs: of('measured', 'cpuUs'),
+    perSecond: of('measured', 'perSecond'),
+    p99Ms: of('measured', 'p99Ms'),
+    nginxCpuUs: of('nginx', 'cpuUs'),
+    nginxPerSecond: of('nginx', 'perSecond'),
+    rssMiB,
+  };
+}
+
+/** Until its code is compiled: the compiler's threads take as much of the core as the server's. */
+async function warmUp(server, { warmUps }, load) {
+  for (let turn = 0; turn < warmUps; turn += 1) await load(server);
+}
+
+function makeCertificate(folder) {
+  const tls = { cert: join(folder, 'tls.crt'), key: join(folder, 'tls.key') };
+  if (existsSync(tls.cert)) return tls;
+  const { status, stderr } = spawnSync('openssl', [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:prime256v1',
+    '-nodes',
+    '-days',
+    '30',
+    '-subj',
+    '/CN=127.0.0.1',
+    '-keyout',
+    tls.key,
+    '-out',
+    tls.cert,
+  ]);
+  if (status !== 0) throw new Error(`openssl req ended with ${status}: ${stderr}`);
+  return tls;
+}
+
+/** Verified and durable: the server says 201 when both are done. It and the clients share all cores. */
+async function runUploads(bench, { count, clients, batch }) {
+  const each = bench.isQuick ? count / 4 : count;
+  const { staging, publicKey } = await laySigned(join(bench.folder, 'signed'), each);
+  const rounds = [];
+  for (let round = 0; round < (bench.isQuick ? 1 : 3); round += 1) {
+    const { server, token } = await startEmpty(bench.folder, publicKey);
+    const load = { staging, token, from: 0, count: each, clients, batch };
+    rounds.push(await loadUploads(server, load));
+    await checkStored(server, staging, each);
+    bench.progress();
+    await stopAll();
+  }
+  const rates = rounds.map(({ perSecond }) => perSecond);
+  return {
+    count: each,
+    perSecond: median(rates),
+    least: Math.min(...rates),
+    most: Math.max(...rates),
+    cpuUs: median(rounds.map(({ cpuUs }) => cpuUs)),
+    p99Ms: median(rounds.map(({ p99Ms }) => p99Ms)),
+  };
+}
+
+/** On a new data directory, which knows the key and has a token. */
+async function startEmpty(folder, publicKey) {
+  const data = join(folder, 'uploads');
+  rmSync(data, { recursive: true, force: true });
+  const server = await startLookaside({ data, port: PORTS.lookaside, isPinned: false });
+  runCommand(['key', 'add', publicKey, '--data', data]);
+  const made = runCommand(['token', 'create', '--name', 'bench', '--data', data, '--json']);
+  await settle(server);
+  return { server, data, token: JSON.parse(made).token };
+}
+
+async function checkStored(server, staging, count) {
+  for (let number = 0; number < count; number += Math.max(1, Math.floor(count / 50))) {
+    const path = `${signedPath(number)}/signature-1`;
+    const bytes = Buffer.from(await (await fetch(`${server.url}/${path}`)).arrayBuffer());
+    if (!bytes.equals(readFileSync(join(staging, path))))
+      throw new Error(`${path} has other bytes than were uploaded`);
+  }
+}
+
+/** What people do without us: gpgv, then curl -T into WebDAV of nginx. Nothing is durable there. */
+async function runLoop(bench, { count }) {
+  requirePrograms(['gpgv', 'curl', 'nginx', 'taskset']);
+  const { staging, publicKey } = await laySigned(join(bench.folder, 'signed'), count);
+  const root = join(bench.folder, 'dav');
+  rmSync(root, { recursive: true, force: true });
+  mkdirSync(root);
+  const nginx = await startNginx({ folder: bench.folder, root, port: PORTS.nginx, isWritable: true });
+  const script = `while read -r path; do
+  gpgv -q --keyring "$KEY" --output /dev/null "$STAGING/$path" 2> /dev/null && curl -fsS -T "$STAGING/$path" "$URL/$path" || exit 1
+done`;
+  const paths = Array.from({ length: count }, (_, number) => `${signedPath(number)}/signature-1\n`).join('');
+  const env = { ...process.env, KEY: publicKey, STAGING: staging, URL: nginx.url };
+  const startedMs = performance.now();
+  const { status, stderr } = spawnSync('sh', ['-c', script], { env, input: paths });
+  const durationMs = performance.now() - startedMs;
+  await stopAll();
+  if (status !== 0) throw new Error(`gpgv and curl ended with ${status}: ${stderr}`);
+  return { perSecond: (1000 * count) / durationMs };
+}
+
+/** A command that stores all, with its start. */
+async function runStored(bench, { count }, command) {
+  const { staging, publicKey } = await laySigned(join(bench.folder, 'signed'), count);
+  const source = join(bench.folder, 'pushed'); // push may write beside what it has sent
+  rmSync(source, { recursive: true, force: true });
+  cpSync(staging, source, { recursive: true });
+  const { server, data, token } = await startEmpty(bench.folder, publicKey);
+  const tokenFile = join(bench.folder, 'token');
+  writeFileSync(tokenFile, token, { mode: 0o600 });
+  const beforeMs = server.cpuMs();
+  const startedMs = performance.now();
+  const args = command === 'push' ? ['--server', server.url, '--token-file', tokenFile] : ['--data', data];
+  runCommand([command, source, ...args]);
+  const durationMs = performance.now() - startedMs;
+  const cpuUs = (1000 * (server.cpuMs() - beforeMs)) / count;
+  await checkStored(server, staging, count);
+  await stopAll();
+  return { perSecond: (1000 * count) / durationMs, cpuUs };
+}
+
+/** From the start of the program until it listens, which is when reads are answered, and what it holds at rest. */
+async function runStart(bench, { images }) {
+  const { data } = layData(bench.folder, images, false);
+  const first = await startLookaside({ data, port: PORTS.lookaside, isPinned: false });
+  await settle(first);
+  await stopAll();
+  const tookMs = [];
+  let rssMiB = 0;
+  for (let turn = 0; turn < bench.pairs; turn += 1) {
+    const server = await startLookaside({ data, port: PORTS.lookaside, isPinned: false });
+    await checkBytes(server, images);
+    tookMs.push(performance.now() - server.startedMs);
+    await settle(server);
+    rssMiB = Math.max(rssMiB, server.rssBytes() / 1024 / 1024);
+    bench.progress();
+    await stopAll();
+  }
+  return { startMs: median(tookMs), rssMiB };
+}
+
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}

@@ -1,0 +1,182 @@
+// The servers that are measured, each a process with its threads or children, and the processor time that they have used.
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+
+export const MAIN = new URL('../dist/src/main.js', import.meta.url).pathname;
+const FLOOR = new URL('floor.mjs', import.meta.url).pathname;
+const SERVER_CORE = '0';
+const TICK_MS = 10; // of /proc: sysconf(_SC_CLK_TCK) is 100 on every Linux that Node.js runs on
+const PAGE_BYTES = 4096;
+
+const running = new Set();
+
+export async function stopAll() {
+  await Promise.all([...running].map((server) => server.stop()));
+}
+
+/** A server of ours. `data`: its data directory; `root`: a shared tree, or null for the data directory's own. */
+export function startLookaside({ data, root = null, port, tls = null, isPinned = true, args = [] }) {
+  const flags = ['serve', '--listen', `127.0.0.1:${port}`, '--data', data];
+  if (root !== null) flags.push('--root', root);
+  if (tls !== null) flags.push('--tls-cert', tls.cert, '--tls-key', tls.key);
+  const env = { PATH: process.env.PATH };
+  return start({
+    name: 'lookaside',
+    port,
+    isTls: tls !== null,
+    isPinned,
+    argv: [process.execPath, ...args, MAIN, ...flags],
+    env,
+    log: `${data}.log`,
+  });
+}
+
+/** nginx as Debian sets it up: one worker on our core, each read in its log. */
+export function startNginx({ folder, root, port, tls = null, isWritable = false }) {
+  const file = join(folder, `nginx-${port}.conf`);
+  const user = process.getuid() === 0 ? 'user root;' : '';
+  const ssl = tls === null ? '' : `ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key};`;
+  const dav = isWritable ? 'dav_methods PUT; create_full_put_path on;' : '';
+  writeFileSync(
+    file,
+    `${user} daemon off; worker_processes 1; pid ${folder}/nginx-${port}.pid; error_log ${folder}/nginx-${port}-errors.log crit;
+events { worker_connections 1024; }
+http {
+  access_log ${folder}/nginx-${port}-access.log combined;
+  sendfile on; tcp_nopush on; keepalive_requests 1000000000;
+  client_body_temp_path ${folder}/nginx-${port}-bodies;
+  server { listen 127.0.0.1:${port}${tls === null ? '' : ' ssl'}; ${ssl} root ${root}; ${dav} }
+}
+`,
+  );
+  return start({
+    name: 'nginx',
+    port,
+    isTls: tls !== null,
+    isPinned: true,
+    argv: ['nginx', '-c', file],
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
+    log: `${folder}/nginx-${port}.log`,
+  });
+}
+
+/** The least that Node.js can do: see floor.mjs. */
+export function startFloor({ folder, root, images, port }) {
+  return start({
+    name: 'node:http alone',
+    port,
+    isTls: false,
+    isPinned: true,
+    argv: [process.execPath, FLOOR, root, String(images), String(port)],
+    env: { PATH: process.env.PATH },
+    log: `${folder}/floor.log`,
+  });
+}
+
+async function start({ name, port, isTls, isPinned, argv, env, log }) {
+  const output = openSync(log, 'a');
+  const [program, ...args] = isPinned ? ['taskset', '-c', SERVER_CORE, ...argv] : argv;
+  const child = spawn(program, args, { env, stdio: ['ignore', output, output] });
+  const startedMs = performance.now();
+  const ended = once(child, 'exit');
+  const server = {
+    name,
+    port,
+    isTls,
+    startedMs,
+    url: `${isTls ? 'https' : 'http'}://127.0.0.1:${port}`,
+    cpuMs: () => processesOf(child.pid).reduce((sum, pid) => sum + cpuMsOf(pid), 0),
+    rssBytes: () => processesOf(child.pid).reduce((sum, pid) => sum + rssOf(pid), 0),
+    async stop() {
+      running.delete(server);
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+      await ended;
+    },
+  };
+  running.add(server);
+  for (let attempt = 0; attempt < 3000; attempt += 1) {
+    if (child.exitCode !== null) throw new Error(`${name} has ended; its output is in ${log}`);
+    if (await answers(port)) return server;
+    await wait(20);
+  }
+  throw new Error(`${name} does not listen on ${port}; its output is in ${log}`);
+}
+
+/** Waits until what a start sets going, a scan and the verification of what it found, has ended. */
+export async function settle(server, { stillMs = 1000, mostMs = 600_000 } = {}) {
+  const startedMs = performance.now();
+  for (let stillSinceMs = startedMs, before = server.cpuMs(); ; ) {
+    await wait(250);
+    const now = server.cpuMs();
+    // twice a second something small is written even at rest
+    if (now - before > 2 * TICK_MS) stillSinceMs = performance.now();
+    before = now;
+    if (performance.now() - stillSinceMs >= stillMs) return;
+    if (performance.now() - startedMs >= mostMs) throw new Error(`${server.name} does not come to rest`);
+  }
+}
+
+/** The process and those that it has started: nginx has workers. */
+function processesOf(pid) {
+  const found = [pid];
+  for (const child of childrenOf(pid)) found.push(...processesOf(child));
+  return found;
+}
+
+function childrenOf(pid) {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+      readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+    );
+  } catch {
+    return []; // it has ended
+  }
+}
+
+/** User and system time of all its threads, also those that have ended. */
+function cpuMsOf(pid) {
+  const fields = statOf(pid);
+  return fields === null ? 0 : (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+}
+
+function rssOf(pid) {
+  const fields = statOf(pid);
+  return fields === null ? 0 : Number(fields[21]) * PAGE_BYTES;
+}
+
+/** The fields of proc_pid_stat(5) from `state` on; the name before it may hold any character. */
+function statOf(pid) {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return null; // it has ended
+  }
+}
+
+function answers(port) {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
+}
+
+/** Runs a command of ours to its end. @throws when it fails */
+export function runCommand(args, options = {}) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+    encoding: 'utf8',
+    maxBuffer: 256 * 1024 * 1024,
+    env: { PATH: process.env.PATH, HOME: '/nonexistent' },
+    ...options,
+  });
+  if (status !== 0)
+    throw new Error(`lookaside ${args.join(' ')} ended with ${status}:\n${stderr}${stdout.slice(0, 2000)}`);
+  return stdout;
+}
