@@ -1,0 +1,238 @@
+// One file of a signature site that is not ours: redirects, encodings and bodies of which nothing is believed. What it says of a
+// URL has neither user nor query, because both may be secrets: presigned links are passwords.
+import { rootCertificates } from 'node:tls';
+import { gunzipSync } from 'node:zlib';
+import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
+import { LookasideError } from '../domain/errors.ts';
+import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
+import { whyUnreadable } from '../domain/readable.ts';
+import { type Fetched, type SignatureUpstream, type WalkFault, walkFault } from '../domain/walk.ts';
+import { isPublicAddress, lookupPublic, NotPublic } from './public-address.ts';
+
+export interface SignatureSiteOptions {
+  /** The folder that holds the site's images; a query, and a user with a password, go with every request to its origin alone. */
+  readonly url: string;
+  /** Statuses that mean that a file is not there. */
+  readonly missing: readonly number[];
+  /** Hosts, with a port where it is not the usual one, that redirects may lead to whatever their address. */
+  readonly redirects: readonly string[];
+  /** In PEM; each null when there is none. */
+  readonly ca: string | null;
+  readonly certificate: string | null;
+  readonly key: string | null;
+  /** The value of the header Authorization. */
+  readonly authorization: string | null;
+  /** Whether every packet of the file ends. */
+  readonly isWhole: (bytes: Uint8Array) => boolean;
+  readonly hasProxies: boolean;
+}
+
+const MAX_REDIRECTS = 10;
+const MAX_RETRY_AFTER_MS = 3_600_000;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const CONNECTIONS = 16;
+/** Longer than any walk may last: an attempt that nobody waits for any more must not keep its place for ever. */
+const CONNECT_MS = 10_000;
+
+/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstream {
+  const base = new URL(options.url);
+  const folder = base.pathname.replace(/\/+$/, '');
+  const authorization = options.authorization ?? basicOf(base);
+  const trusted = openAgent(options, CONNECTIONS, false);
+  const elsewhere = openAgent(options, CONNECTIONS, true);
+  const name = shown(base);
+
+  /** Where the request may be sent, and by which agent; or why it may not. */
+  function wayTo(url: URL): 'trusted' | 'public' | WalkFault {
+    if (url.origin === base.origin || options.redirects.includes(url.host)) return 'trusted';
+    const isLiteral = /^[\d.]+$|^\[/.test(url.hostname);
+    const isLocal = /(?:^|\.)localhost\.?$/i.test(url.hostname);
+    if (isLocal || (isLiteral && !isPublicAddress(url.hostname))) return notPublic(url);
+    return 'public';
+  }
+
+  async function follow(path: string, signal: AbortSignal, isFresh: boolean): Promise<Fetched> {
+    let url = new URL(base.origin);
+    let target = `${folder}/${path}${base.search}`;
+    for (let redirects = 0; ; redirects += 1) {
+      const way = wayTo(url);
+      if (typeof way !== 'string') return way;
+      const fresh = isFresh ? openAgent(options, 1, way === 'public') : null;
+      try {
+        const isOurs = url.origin === base.origin;
+        const answer = await (fresh ?? (way === 'public' ? elsewhere : trusted)).request({
+          origin: url.origin,
+          path: target,
+          method: 'GET',
+          headers: {
+            'user-agent': 'lookaside',
+            accept: '*/*',
+            'accept-encoding': 'gzip',
+            ...(isOurs && authorization !== null ? { authorization } : {}),
+          },
+          signal,
+          headersTimeout: 0, // the signal ends all
+          bodyTimeout: 0,
+        });
+        if (!REDIRECTS.has(answer.statusCode)) return await readAnswer(answer, url, options);
+        await discard(answer.body);
+        if (redirects === MAX_REDIRECTS) return walkFault('redirect', `${name} redirects without an end`);
+        const next = nextOf(headerOf(answer.headers, 'location'), new URL(target, url.origin));
+        if ('kind' in next) return next;
+        url = next;
+        target = next.pathname + next.search;
+      } finally {
+        if (fresh !== null) void fresh.destroy().catch(() => undefined);
+      }
+    }
+  }
+
+  return {
+    name,
+    async get(path, { signal, isFresh }) {
+      try {
+        return await follow(path, signal, isFresh);
+      } catch (error) {
+        return faultOf(error, name, signal);
+      }
+    },
+    async close() {
+      await Promise.all([trusted.destroy(), elsewhere.destroy()]);
+    },
+  };
+}
+
+function nextOf(location: string | null, from: URL): URL | WalkFault {
+  const to = location === null ? null : parseUrl(location, from);
+  if (to === null) return walkFault('redirect', `${shown(from)} redirects to no address`);
+  const isPlain = to.protocol === 'http:' && from.protocol === 'http:';
+  if (to.protocol === 'https:' || isPlain) return to;
+  const message = `${shown(from)} redirects to ${to.protocol}, and only https, or http from http, is followed`;
+  return walkFault('redirect', message);
+}
+
+function parseUrl(text: string, base: URL): URL | null {
+  try {
+    return new URL(text, base);
+  } catch {
+    return null; // only TypeError: no URL
+  }
+}
+
+function notPublic(url: URL): WalkFault {
+  const message = `a redirect leads to ${url.host}, which is not on the public internet; allow it with --redirect ${url.host} if it is meant`;
+  return walkFault('redirect', message);
+}
+
+type Answer = Dispatcher.ResponseData;
+
+async function readAnswer(
+  { statusCode, headers, body }: Answer,
+  url: URL,
+  { missing, isWhole }: SignatureSiteOptions,
+): Promise<Fetched> {
+  const from = shown(url);
+  if (missing.includes(statusCode)) {
+    await discard(body);
+    return { kind: 'missing' };
+  }
+  if (statusCode !== 200) {
+    await discard(body);
+    const retryAfterMs = retryAfterOf(headerOf(headers, 'retry-after'));
+    return walkFault('status', `${from} answered ${statusCode}`, retryAfterMs);
+  }
+  const received = await readBounded(body);
+  if (received === null) return walkFault('too-large', `${from} sent more than ${MAX_SIGNATURE_BYTES} bytes`);
+  const bytes = decoded(received, headerOf(headers, 'content-encoding'), from);
+  if (!(bytes instanceof Uint8Array)) return bytes;
+  const unreadable = whyUnreadable(bytes);
+  if (unreadable === 'first-byte' || unreadable === 'empty')
+    return walkFault('not-openpgp', `${from} sent ${unreadable === 'empty' ? 'nothing' : 'no signature'}`);
+  if (unreadable === null && !isWhole(bytes))
+    return walkFault('cut', `${from} sent a signature without its end`);
+  return { kind: 'bytes', bytes };
+}
+
+/** Null when it is longer than a signature may be. */
+async function readBounded(body: AsyncIterable<Uint8Array> & { destroy(): unknown }) {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of body) {
+    length += piece.length;
+    if (length > MAX_SIGNATURE_BYTES) return null; // leaving the loop destroys the rest
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}
+
+function decoded(bytes: Buffer, encoding: string | null, from: string): Uint8Array | WalkFault {
+  const name = (encoding ?? '').trim().toLowerCase();
+  if (name === '' || name === 'identity') return bytes;
+  if (name !== 'gzip' && name !== 'x-gzip')
+    return walkFault('encoding', `${from} sent a body in an encoding that was not asked for`);
+  try {
+    return gunzipSync(bytes, { maxOutputLength: MAX_SIGNATURE_BYTES });
+  } catch (error) {
+    const isLong = error instanceof RangeError;
+    return isLong
+      ? walkFault('too-large', `${from} sent more than ${MAX_SIGNATURE_BYTES} bytes`)
+      : walkFault('cut', `${from} sent a gzip body that does not unpack`);
+  }
+}
+
+/** So that the connection can be used again; an endless body ends it. */
+async function discard(body: Answer['body']): Promise<void> {
+  await body.dump({ limit: 64 * 1024 }).catch(() => undefined);
+}
+
+function retryAfterOf(text: string | null): number | null {
+  if (text === null) return null;
+  const ms = /^\d{1,9}$/.test(text.trim()) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS);
+}
+
+function faultOf(error: unknown, name: string, signal: AbortSignal): WalkFault {
+  if (signal.aborted) return walkFault('deadline', `${name} took too long`);
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof NotPublic)
+      return walkFault('redirect', `a redirect leads to a host whose address is not public`);
+  }
+  // a message of undici or of the system may hold the whole URL
+  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+  return walkFault('connection', `${name} could not be read (${code})`);
+}
+
+/** Without user, password, query and path: a path of a presigned link may be a secret as well. */
+function shown(url: URL): string {
+  return url.origin;
+}
+
+function basicOf({ username, password }: URL): string | null {
+  if (username === '' && password === '') return null;
+  const text = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return `Basic ${Buffer.from(text).toString('base64')}`;
+}
+
+function headerOf(headers: Answer['headers'], name: string): string | null {
+  return [headers[name] ?? null].flat()[0] ?? null;
+}
+
+/** `isPublicOnly`: it connects to no address that is not public. Through a proxy, the proxy decides that. */
+function openAgent(options: SignatureSiteOptions, connections: number, isPublicOnly: boolean): Dispatcher {
+  const { ca, certificate, key, hasProxies } = options;
+  const tls = {
+    ...(ca === null ? {} : { ca: [...rootCertificates, ca] }),
+    // a client certificate is a credential: it is for the site's own origin
+    ...(certificate === null || key === null || isPublicOnly ? {} : { cert: certificate, key }),
+  };
+  const connect = { ...tls, timeout: CONNECT_MS, ...(isPublicOnly ? { lookup: lookupPublic } : {}) };
+  if (!hasProxies) return new Agent({ connections, connect, pipelining: 1 });
+  try {
+    return new EnvHttpProxyAgent({ connections, connect, requestTls: tls, proxyTunnel: false });
+  } catch (error) {
+    throw new LookasideError('CONFIG_INVALID', 'the environment names a proxy that is no URL', {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { deflateRawSync, gzipSync } from 'node:zlib';
+import type { Fetched, SignatureUpstream, WalkFaultKind } from '../../src/domain/walk.ts';
+import { isWholeSignature } from '../../src/openpgp/packets.ts';
+import { createWalker } from '../../src/service/walk.ts';
+import { isPublicAddress, lookupPublic, NotPublic } from '../../src/upstream/public-address.ts';
+import { openSignatureSite, type SignatureSiteOptions } from '../../src/upstream/signature-site.ts';
+import { makeSigner } from '../clients/signer.ts';
+import { folderOf } from '../store/lay.ts';
+import { type Answering, type HostileSite, missing, openHostileSite, serving } from './hostile-site.ts';
+
+const WHAT = { repository: 'team/app', tag: 'v1' };
+const FOLDER = folderOf('team/app');
+const PATH = `${FOLDER}/signature-1`;
+
+describe('one file of a site that is not ours', () => {
+  const signature = makeSigner('vendor').sign(WHAT);
+  const compressed = packedIn(signature);
+  let site: HostileSite;
+  const opened: SignatureUpstream[] = [];
+
+  before(async () => {
+    site = await openHostileSite();
+  });
+  after(async () => {
+    await Promise.all(opened.map((upstream) => upstream.close()));
+    await site?.[Symbol.asyncDispose]();
+  });
+
+  function open(more: Partial<SignatureSiteOptions> = {}): SignatureUpstream {
+    const upstream = openSignatureSite({
+      url: `${site.url}/sigstore`,
+      missing: [404],
+      redirects: [],
+      ca: null,
+      certificate: null,
+      key: null,
+      authorization: null,
+      isWhole: isWholeSignature,
+      hasProxies: false,
+      ...more,
+    });
+    opened.push(upstream);
+    return upstream;
+  }
+
+  async function get(answer: Answering, upstream = open(), path = PATH): Promise<Fetched> {
+    site.answer = answer;
+    return upstream.get(path, { signal: AbortSignal.timeout(10_000), isFresh: false });
+  }
+
+  async function faultOf(answer: Answering, upstream = open()): Promise<WalkFaultKind | string> {
+    const fetched = await get(answer, upstream);
+    return fetched.kind === 'fault' ? fetched.fault : fetched.kind;
+  }
+
+  const sends =
+    (bytes: Uint8Array | string, headers: Record<string, string> = {}, status = 200): Answering =>
+    (_, res) =>
+      void res.writeHead(status, headers).end(bytes);
+
+  test('a whole signature is taken whatever its content type says, by the path as clients ask for it', async () => {
+    const before = site.asked.length;
+    for (const type of ['text/html', 'application/octet-stream', 'application/json']) {
+      const fetched = await get(sends(signature, { 'Content-Type': type }));
+      assert.ok(fetched.kind === 'bytes');
+      assert.deepEqual(Buffer.from(fetched.bytes), signature);
+    }
+    assert.equal(site.asked[before], `/sigstore/${PATH}`);
+    const zipped = await get(sends(gzipSync(signature), { 'Content-Encoding': 'gzip' }));
+    assert.ok(zipped.kind === 'bytes');
+    assert.deepEqual(Buffer.from(zipped.bytes), signature);
+  });
+
+  test('404 alone is an end, and another status where it is named', async () => {
+    assert.equal((await get(missing)).kind, 'missing');
+    for (const status of [201, 204, 206, 304, 400, 401, 403, 410, 429, 500, 503]) {
+      assert.equal(await faultOf(sends('', {}, status)), 'status', String(status));
+    }
+    assert.equal((await get(sends('', {}, 403), open({ missing: [404, 403] }))).kind, 'missing');
+  });
+
+  test('what is no whole signature is a fault, by its kind', async () => {
+    const { length } = signature;
+    const cases: readonly (readonly [WalkFaultKind, Answering])[] = [
+      ['not-openpgp', sends('<html>signature-7</html>', { 'Content-Type': 'application/octet-stream' })],
+      ['not-openpgp', sends('{"error":"none"}')],
+      ['not-openpgp', sends('')],
+      ['cut', sends(signature.subarray(0, length - 1))],
+      ['cut', sends(compressed.subarray(0, -20))],
+      ['cut', sends(signature, { 'Content-Length': String(length - 7) })],
+      ['cut', sends(gzipSync(signature).subarray(0, -9), { 'Content-Encoding': 'gzip' })],
+      ['encoding', sends(signature, { 'Content-Encoding': 'br' })],
+      ['encoding', sends(signature, { 'Content-Encoding': 'gzip, gzip' })],
+      ['too-large', sends(gzipSync(Buffer.alloc(5 * 1024 * 1024)), { 'Content-Encoding': 'gzip' })],
+      ['too-large', endless],
+      ['connection', (req) => req.socket.destroy()],
+      ['connection', hangsUpAfter(signature)],
+    ];
+    assert.equal((await get(sends(compressed))).kind, 'bytes');
+    for (const [kind, answer] of cases) assert.equal(await faultOf(answer), kind);
+  });
+
+  test('a body that drips is ended by the deadline', async () => {
+    site.answer = (_, res) => void res.writeHead(200).write(signature.subarray(0, 10));
+    const fetched = await open().get(PATH, { signal: AbortSignal.timeout(50), isFresh: false });
+    assert.ok(fetched.kind === 'fault');
+    assert.equal(fetched.fault, 'deadline');
+  });
+
+  test('a redirect is followed within the origin and to a named host, with credentials to the origin alone', async () => {
+    await using other = await openHostileSite(sends(signature));
+    const to = (location: string): Answering => {
+      return (req, res) => {
+        if (req.url?.includes('elsewhere')) res.end(signature);
+        else res.writeHead(307, { Location: location }).end();
+      };
+    };
+    assert.equal((await get(to('/elsewhere/x?a=b'))).kind, 'bytes');
+    assert.equal(await faultOf(to(`${other.url}/bucket?X-Amz-Signature=secret`)), 'redirect');
+    assert.equal(other.asked.length, 0);
+    const url = `http://user:pass@${site.host}/sigstore/?token=secret`;
+    const named = open({ url, redirects: [other.host] });
+    assert.equal((await get(to(`${other.url}/bucket?X-Amz-Signature=secret`), named)).kind, 'bytes');
+    assert.equal(site.asked.at(-1), `/sigstore/${PATH}?token=secret`);
+    assert.match(site.headers.at(-1)?.authorization ?? '', /^Basic /);
+    assert.deepEqual(other.asked, ['/bucket?X-Amz-Signature=secret']);
+    assert.equal(other.headers[0]?.authorization, undefined);
+  });
+
+  test('a redirect to an address that is not public, to another scheme or without an end is a fault that tells no secret', async () => {
+    for (const location of [
+      'http://127.0.0.2:1/x?secret',
+      'http://localhost:1/x?secret',
+      'http://[::1]:1/x?secret',
+      'http://[::ffff:127.0.0.1]:1/x?secret',
+      'http://2130706433:1/x?secret',
+      'http://0x7f.1/x?secret',
+      'http://169.254.169.254/latest/meta-data?secret',
+      'http://100.64.0.1/?secret',
+      'http://10.1.2.3/?secret',
+      'file:///etc/passwd?secret',
+      'gopher://192.0.2.1/?secret',
+      '//[',
+      '?again=secret',
+    ]) {
+      const fetched = await get((_, res) => void res.writeHead(302, { Location: location }).end());
+      assert.ok(fetched.kind === 'fault', location);
+      assert.equal(fetched.fault, 'redirect', location);
+      assert.doesNotMatch(fetched.message, /secret/);
+    }
+  });
+
+  test('what a host is called does not hide where it is', async () => {
+    const found = await new Promise<Error | null>((resolve) => {
+      lookupPublic('localhost', {}, (error) => resolve(error));
+    });
+    assert.ok(found instanceof NotPublic);
+    for (const address of ['8.8.8.8', '2606:4700::1111', '[2606:4700::1111]']) {
+      assert.ok(isPublicAddress(address), address);
+    }
+    for (const address of [
+      '127.0.0.1',
+      '10.0.0.1',
+      '172.31.0.1',
+      '192.168.1.1',
+      '169.254.1.1',
+      '100.127.0.1',
+    ]) {
+      assert.ok(!isPublicAddress(address), address);
+    }
+    for (const address of [
+      '224.0.0.1',
+      '0.0.0.0',
+      '::1',
+      '::',
+      'fe80::1%eth0',
+      'fd00::1',
+      '::ffff:8.8.8.8',
+    ]) {
+      assert.ok(!isPublicAddress(address), address);
+    }
+    for (const address of ['64:ff9b::7f00:1', '2002:7f00:1::', 'ff02::1', 'no-address', '']) {
+      assert.ok(!isPublicAddress(address), address);
+    }
+  });
+
+  test('Retry-After is obeyed for an hour at most', async () => {
+    const retry = async (value: string) => {
+      const fetched = await get(sends('', { 'Retry-After': value }, 503));
+      return fetched.kind === 'fault' ? fetched.retryAfterMs : null;
+    };
+    assert.equal(await retry('7'), 7000);
+    assert.equal(await retry('999999'), 3_600_000);
+    assert.equal(await retry(new Date(Date.now() + 86_400_000).toUTCString()), 3_600_000);
+    assert.equal(await retry('soon'), null);
+  });
+
+  test('a walk tries each URL twice, the second time over a fresh connection, and takes the whole set', async () => {
+    const files = new Map([
+      [`/sigstore/${FOLDER}/signature-1`, signature],
+      [`/sigstore/${FOLDER}/signature-2`, compressed],
+    ]);
+    const upstream = open();
+    const walker = createWalker({
+      upstreams: [upstream],
+      clock: { monotonicMs: () => performance.now() },
+      deadlineMs: 10_000,
+      timeout: (ms) => AbortSignal.timeout(ms),
+      onFault: () => undefined,
+    });
+    let failures = 1;
+    const serve = serving(files);
+    site.answer = (req, res) => {
+      if (req.url?.endsWith('signature-2') && failures-- > 0) res.writeHead(500).end();
+      else serve(req, res);
+    };
+    const before = site.asked.length;
+    const walk = await walker.walk(FOLDER, null);
+    assert.ok(walk.kind === 'set');
+    assert.deepEqual(
+      walk.blobs.map((bytes) => Buffer.from(bytes)),
+      [signature, compressed],
+    );
+    const ports = site.ports.slice(before);
+    const fresh = site.asked.slice(before).lastIndexOf(`/sigstore/${FOLDER}/signature-2`);
+    assert.ok(!ports.slice(0, fresh).includes(ports[fresh] ?? 0));
+    failures = 2;
+    assert.equal((await walker.walk(FOLDER, null)).kind, 'fault');
+  });
+});
+
+/** The message within a compressed data packet, as gpg writes it: its length is not told. */
+function packedIn(message: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from([0xa3, 0x01]), deflateRawSync(message)]);
+}
+
+const endless: Answering = (_, res) => {
+  const piece = Buffer.alloc(64 * 1024, 0x89);
+  const more = () => {
+    while (!res.destroyed && res.write(piece));
+  };
+  res.on('drain', more);
+  more();
+};
+
+function hangsUpAfter(bytes: Uint8Array): Answering {
+  return (req, res) => {
+    res.writeHead(200, { 'Content-Length': String(bytes.length + 100) });
+    res.write(bytes, () => req.socket.destroy());
+  };
+}
