@@ -14,6 +14,8 @@ import { STATES, type State } from '../domain/state.ts';
 import { quoted } from '../domain/text.ts';
 import { MAX_TOKEN_LIFE_MS } from '../domain/token.ts';
 import type { Placing } from '../service/push.ts';
+import { addAccessCommands, addAuditCommands } from './audit-commands.ts';
+import type { CommandTools, DataOptions, RemoteOptions, ServerOrDataOptions } from './command-tools.ts';
 import { requireDataDirectory } from './data-directory.ts';
 import { takePassedSockets } from './passed-sockets.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
@@ -50,22 +52,6 @@ function told(error: unknown): unknown {
   if (!(error instanceof CommanderError)) return error;
   return new LookasideError('CONFIG_INVALID', error.message.replace(/^error: /, ''));
 }
-
-interface DataOptions {
-  readonly data?: string;
-  readonly root?: string;
-}
-
-/** Of commands that talk to a server, perhaps that of the data directory. */
-interface RemoteOptions {
-  readonly server?: string;
-  readonly tokenFile?: string;
-  readonly ca?: string;
-  readonly data?: string;
-}
-
-/** The options of commands that administer a server, or the data directory of this machine. */
-type ServerOrDataOptions = DataOptions & RemoteOptions;
 
 interface ServeOptions {
   readonly listen?: string;
@@ -131,6 +117,7 @@ function createProgram(parts: ProgramParts): Command {
   addKeys(program, parts);
   addVerifying(program, parts);
   addTokens(program, parts);
+  addRecords(program, parts);
   return program;
 }
 
@@ -375,7 +362,7 @@ function addTokens(program: Command, { finish }: ProgramParts): void {
     .addOption(
       new Option(
         '--role <role>',
-        'reader and auditor: read and ask; uploader: also upload; admin: everything',
+        'reader: read and list; auditor: that, and ask who did what; uploader: read, list and upload; admin: everything',
       )
         .choices(ROLES)
         .default('uploader'),
@@ -402,6 +389,14 @@ function addTokens(program: Command, { finish }: ProgramParts): void {
       const { runTokenRevoke } = await import('./token.ts');
       finish(await runTokenRevoke(loadExisting(options), { name, json: options.json === true }));
     });
+}
+
+function addRecords(program: Command, { finish }: ProgramParts): void {
+  const tools: CommandTools = { finish, withServerOrData, loadExisting };
+  const audit = program.command('audit').description('ask who signed, who uploaded and who changed what');
+  addAuditCommands(audit, tools);
+  const access = program.command('access').description('ask who fetched what');
+  addAccessCommands(access, tools);
 }
 
 function withData(command: Command): Command {

@@ -51,6 +51,14 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
       create: async (wanted) => (await changes()).tokens.create(wanted),
       revoke: async (name) => (await changes()).tokens.revoke(name),
     },
+    // not from the files alone: a server has the last second in memory, and who asks for a person is written down
+    records: {
+      page: async (...asked) => (await changes()).records.page(...asked),
+      sums: async (...asked) => (await changes()).records.sums(...asked),
+      async *export(...asked) {
+        yield* (await changes()).records.export(...asked);
+      },
+    },
     fsck: async (request) => (request.repair ? (await changes()).fsck(request) : reads.fsck(request)),
     reindex: async (request) => (await changes()).reindex(request),
     importBatch: async (...batch) => (await changes()).importBatch(...batch),

@@ -19,6 +19,7 @@ import { createImporter, type Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import { createKeyService, type KeyService } from '../service/keys.ts';
 import { createReader, type Reader } from '../service/read.ts';
+import { createRecords, type Records } from '../service/records.ts';
 import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
 import { createSignatureQueries, type SignatureQueries } from '../service/signatures.ts';
 import { createSitesJudge } from '../service/sites-judge.ts';
@@ -41,6 +42,7 @@ export interface Composed {
   readonly browser: Browser;
   readonly signatures: SignatureQueries;
   readonly recorder: AccessRecorder;
+  readonly records: Records;
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
   readonly keys: KeyService;
@@ -151,11 +153,12 @@ interface Connections extends OwnedOptions {
 async function connect({ current, sites: wanted, log: everyLine, databases }: Connections) {
   // below a tree of any size and on a disk that fails, no line may come once for each file
   const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
-  const { index, access: accessLog, keys: keyStore, uploads, audit } = databases;
+  const { index, access: accessLog, keys: keyStore, uploads, audit, questions } = databases;
   const clock = systemClock;
   const verifier = openVerifier();
   const makeEvent = createEventMaker({ clock, randomBytes });
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
+  const recorder = createAccessRecorder({ log, clock, accessLog });
   const turns = createTurns();
 
   const shared: SharedParts = {
@@ -242,8 +245,16 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
         await verifyAgain(issuers);
       },
     }),
-    recorder: createAccessRecorder({ log, clock, accessLog }),
+    recorder,
     accessLog,
+    records: createRecords({
+      lookups: questions,
+      recorder,
+      audit,
+      makeEvent,
+      sha256: sha256Hex,
+      wait: (ms) => wait(ms, undefined, { ref: false }),
+    }),
     tokens: createTokenService({
       store: databases.tokens,
       clock,

@@ -3,6 +3,7 @@
 import type { ExportedKey, KeyResult, RemovedKey, ShownKey } from './key.ts';
 import type { KeyFile, KeyReaderName } from './key-readers.ts';
 import type { BatchPart, ImportOptions, ImportResult } from './receipt.ts';
+import type { ExportFormat, Grouping, RecordPage, RecordQuestion, RecordSums } from './records.ts';
 import type { CreatedToken, ShownToken, WantedToken } from './token.ts';
 import type { FsckOptions, FsckResult, ReindexOptions, TreeCounts } from './upkeep.ts';
 
@@ -14,6 +15,7 @@ export interface Administration {
   about(): Promise<AboutTree>;
   readonly keys: KeyAdministration;
   readonly tokens: TokenAdministration;
+  readonly records: RecordAdministration;
   /** @throws BUSY when the server stops meanwhile */
   fsck(options: FsckOptions): Promise<FsckResult>;
   /** @throws DAMAGE_FOUND unless damage is accepted; BUSY when the server stops meanwhile */
@@ -63,4 +65,17 @@ export interface TokenAdministration {
   create(wanted: WantedToken): Promise<CreatedToken>;
   /** Revoking a second time changes nothing. @throws NOT_FOUND */
   revoke(name: string): Promise<ShownToken>;
+}
+
+/** Over the network also for the role auditor. Every method may throw QUESTION_TOO_LONG, and BUSY when too many others ask. */
+export interface RecordAdministration {
+  /** Newest first, 1 to MAX_PAGE_ROWS rows. @throws REQUEST_INVALID for a cursor of another question */
+  page(
+    question: RecordQuestion,
+    wanted: { readonly cursor: string | null; readonly limit: number },
+  ): Promise<RecordPage>;
+  /** Sums over all rows: a total, and groups by up to three dimensions. At most `limit` groups, 1 to MAX_PAGE_ROWS. */
+  sums(question: RecordQuestion, by: Grouping, limit: number): Promise<RecordSums>;
+  /** The text of all rows, newest first, in pieces. */
+  export(question: RecordQuestion, format: ExportFormat): AsyncIterable<string | Uint8Array>;
 }

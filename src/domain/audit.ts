@@ -9,6 +9,8 @@ export const AUDIT_ACTIONS = [
   'key-remove',
   'token-create',
   'token-revoke',
+  'query',
+  'export',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 

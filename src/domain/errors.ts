@@ -47,6 +47,7 @@ export type ErrorCode =
   | 'HEADERS_TOO_LARGE'
   | 'NAME_TAKEN'
   | 'BUSY'
+  | 'QUESTION_TOO_LONG'
   | 'STORE_UNAVAILABLE'
   | 'INDEX_UNUSABLE'
   | 'STATE_UNUSABLE'

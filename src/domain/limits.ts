@@ -127,3 +127,9 @@ export const MAX_CREATOR_BYTES = 1024;
 
 /** A docker-reference; the longest that parses has 520 bytes: name 255, tag 128, digest 135. */
 export const MAX_REFERENCE_BYTES = 1024;
+
+/** Askers of the records whose questions are being answered, each in a thread with some 30 MB. */
+export const MAX_QUESTIONS_AT_ONCE = 8;
+
+/** How long one look-up of a question may take, and how long an export waits for its client. */
+export const QUESTION_MS = 60_000;

@@ -20,6 +20,7 @@ import { healthz, livez, metrics, readyz } from './routes/health.ts';
 import { importBatch } from './routes/import.ts';
 import { keys } from './routes/keys.ts';
 import { nothing, signature } from './routes/lookaside.ts';
+import { records } from './routes/records.ts';
 import { signatures } from './routes/signatures.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
 import type { Services } from './services.ts';
@@ -39,6 +40,7 @@ export const ROUTES: readonly RouteSpec[] = [
   ...administration,
   ...keys,
   ...signatures,
+  ...records,
   uploadBatch,
   importBatch,
 ];

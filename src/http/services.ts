@@ -9,6 +9,7 @@ import type { Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import type { KeyService } from '../service/keys.ts';
 import type { Reader } from '../service/read.ts';
+import type { Records } from '../service/records.ts';
 import type { SignatureQueries } from '../service/signatures.ts';
 import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
@@ -24,6 +25,7 @@ export interface Services {
   readonly signatures: SignatureQueries;
   readonly judge: Pick<Judge, 'prefer'>;
   readonly recorder: AccessRecorder;
+  readonly records: Records;
   readonly tokens: TokenService;
   readonly keys: KeyService;
   readonly upkeep: Upkeep;

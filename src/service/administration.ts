@@ -7,6 +7,7 @@ import type { Clock } from '../domain/ports.ts';
 import type { Actor } from './audit.ts';
 import type { Importer } from './import.ts';
 import { type KeyService, showKey } from './keys.ts';
+import type { Records } from './records.ts';
 import type { TokenService } from './tokens.ts';
 import type { Upkeep } from './upkeep.ts';
 
@@ -16,12 +17,21 @@ export interface AdministrationOptions {
   readonly upkeep: Pick<Upkeep, 'fsck' | 'reindex'>;
   readonly importer: Importer;
   readonly clock: Pick<Clock, 'now'>;
+  readonly records: Pick<Records, 'page' | 'sums' | 'export'>;
   readonly about: AboutTree;
 }
 
-/** The audit log names `actor` as the author of the changes. */
-export function createAdministration(options: AdministrationOptions, actor: Actor): Administration {
-  const { keys, tokens, upkeep, importer, clock, about } = options;
+/** Of askers who stay until they have their answer. */
+const NEVER = new AbortController().signal;
+
+/** The audit log names `actor` as the author of the changes. Once `signal` is aborted nobody waits for answers from the records. */
+export function createAdministration(
+  options: AdministrationOptions,
+  actor: Actor,
+  signal: AbortSignal = NEVER,
+): Administration {
+  const { keys, tokens, upkeep, importer, clock, about, records } = options;
+  const asker = { actor, signal };
   return {
     about: async () => ({ root: about.root, tree: about.tree }),
     keys: {
@@ -35,6 +45,11 @@ export function createAdministration(options: AdministrationOptions, actor: Acto
       list: async () => await tokens.list(),
       create: (wanted) => tokens.create(wanted, actor),
       revoke: (name) => tokens.revoke(name, actor),
+    },
+    records: {
+      page: (question, wanted) => records.page(question, wanted, asker),
+      sums: (question, by, limit) => records.sums(question, by, limit, asker),
+      export: (question, format) => records.export(question, format, asker),
     },
     fsck: upkeep.fsck,
     reindex: upkeep.reindex,

@@ -18,6 +18,7 @@ import {
   stateFileOf,
   UnusableFile,
 } from './open.ts';
+import { SqliteQuestions } from './questions.ts';
 import { giveUpReserve, takeReserve, takeReserveLeft } from './reserve.ts';
 import { type IndexReader, openIndexReader, SqliteSignatureIndex } from './signatures.ts';
 import { SqliteTokenStore, TokenTable } from './tokens.ts';
@@ -42,6 +43,7 @@ export interface Databases {
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
   readonly audit: SqliteAuditLog;
+  readonly questions: SqliteQuestions;
   /** Why the existing index.db could not be used, so that an empty one replaced it; null when it could. */
   readonly indexReplacedBecause: string | null;
   /** It reads only memory: cheap enough for every probe. */
@@ -205,6 +207,7 @@ function connect({
     keys,
     uploads,
     audit: new SqliteAuditLog(writer),
+    questions: new SqliteQuestions(dataDir),
     access: new SqliteAccessLog(writer),
     indexReplacedBecause: replacedBecause,
     health: () => {

@@ -54,21 +54,30 @@ export function openForWriting(file: string, kind: DatabaseKind, inspect?: (db: 
 
 /** A read-only connection to a file that was opened for writing before. @throws UnusableFile, and SQLite's own errors */
 export function openForReading(file: string, kind: DatabaseKind, busyMs = READER_BUSY_MS): Database {
+  const db = openOlderForReading(file, kind, busyMs);
+  return closedOnError(db, () => {
+    asUnusable(file, () => assertNewest(db, kind));
+    return db;
+  });
+}
+
+/** As openForReading, also of a file with the schema of an older version, as days of the access record keep it. */
+export function openOlderForReading(file: string, kind: DatabaseKind, busyMs = READER_BUSY_MS): Database {
   const db = connect(file, { readonly: true, fileMustExist: true, timeout: busyMs });
   return closedOnError(db, () => {
-    asUnusable(file, () => {
-      assertOurs(db, kind);
-      const version = Number(db.pragma('user_version', { simple: true }));
-      if (version < newestVersion(kind)) {
-        throw new UnusableFile(
-          'older',
-          `${file} has schema ${version}, this version needs ${newestVersion(kind)}: start the server once, which brings it up to date`,
-        );
-      }
-    });
+    asUnusable(file, () => assertOurs(db, kind));
     configure(db);
     return db;
   });
+}
+
+function assertNewest(db: Database, kind: DatabaseKind): void {
+  const version = Number(db.pragma('user_version', { simple: true }));
+  if (version >= newestVersion(kind)) return;
+  throw new UnusableFile(
+    'older',
+    `${db.name} has schema ${version}, this version needs ${newestVersion(kind)}: start the server once, which brings it up to date`,
+  );
 }
 
 export function stateFileOf(dataDir: string): string {

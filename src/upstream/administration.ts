@@ -1,7 +1,6 @@
 // What an administrator asks of a running server, over the network with a token or through the socket of this machine.
 import { z } from 'zod';
 import type { Administration } from '../domain/administration.ts';
-import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { parseKeyName } from '../domain/key.ts';
 import { MAX_BATCH_BYTES } from '../domain/limits.ts';
 import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.ts';
@@ -27,7 +26,9 @@ import {
 import { type Asker, type AskerOptions, connectAsker, jsonRequest } from './asker.ts';
 import type { HttpRequest } from './connection.ts';
 import { writeForm } from './form.ts';
+import { recordsOf } from './records.ts';
 import { readRefusal } from './refusal.ts';
+import { throwWithRemedy } from './remedy.ts';
 
 export interface RemoteAdministration extends Administration {
   /** For people: the URL without user and password, or the socket's path. */
@@ -89,6 +90,7 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
         return ask(tokenAnswer, { method: 'DELETE', path: `/api/v1/tokens/${name}`, mayFindNothing: true });
       },
     },
+    records: recordsOf(asker),
     fsck: ({ repair, onProgress }) =>
       work(asker, jsonRequest('/api/v1/fsck', { repair }), { result: fsckResult, onProgress }),
     reindex: ({ acceptDamage, onProgress }) =>
@@ -163,11 +165,4 @@ async function importHalves(
 
 function bytesRequest(path: string, bytes: Uint8Array): HttpRequest {
   return { method: 'POST', path, contentType: 'application/octet-stream', body: Buffer.from(bytes) };
-}
-
-/** A user who may not do it over the network may be allowed to do it on the server's machine. */
-function throwWithRemedy(error: unknown): never {
-  if (!isLookasideError(error, 'DENIED')) throw error;
-  const message = `${error.message}; or run this on the server's machine, with its data directory as --data`;
-  throw new LookasideError('DENIED', message, { cause: error });
 }

@@ -52,14 +52,14 @@ export function strange(server: string, why: string): LookasideError {
   );
 }
 
-const date = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
-const count = z.int().nonnegative();
+export const date = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
+export const count = z.int().nonnegative();
 const digest = z.string().regex(/^sha(?:256|384|512):[0-9a-f]+$/);
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-const fingerprint = z.string().regex(/^[0-9A-F]{40,64}$/);
+export const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+export const fingerprint = z.string().regex(/^[0-9A-F]{40,64}$/);
 
 /** A word of one of our closed sets, in its type. A newer server may send others: we show them and never switch over them. */
-function word<Word extends string>() {
+export function word<Word extends string>() {
   return z.custom<Word>((value) => typeof value === 'string' && /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(value));
 }
 

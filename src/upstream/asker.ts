@@ -36,6 +36,8 @@ export interface Asker {
   ask(request: HttpRequest, wanted?: readonly number[]): Promise<HttpAnswer>;
   /** The JSON of each line of a 200 as it comes. Once the answer has begun, a failure ends it, and nothing is sent again. */
   follow(request: HttpRequest): AsyncGenerator<unknown>;
+  /** The body of a 200 as it comes; as follow(). */
+  pieces(request: HttpRequest): AsyncGenerator<Uint8Array>;
   /** Ends at once what is under way. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -92,6 +94,15 @@ export function connectAsker({ at, onRetry, patienceMs, wait, random }: AskerOpt
     }
   }
 
+  async function* pieces(request: HttpRequest): AsyncGenerator<Uint8Array> {
+    const { body } = await insist(request, FOUND, async (stream) => stream);
+    try {
+      yield* body;
+    } catch (thrown) {
+      throw failureWithin(thrown, connection);
+    }
+  }
+
   async function* follow(request: HttpRequest): AsyncGenerator<unknown> {
     const { body } = await insist(request, FOUND, async (stream) => stream);
     try {
@@ -105,6 +116,7 @@ export function connectAsker({ at, onRetry, patienceMs, wait, random }: AskerOpt
     name: connection.name,
     ask: (request, wanted = FOUND) => insist(request, wanted, readWhole),
     follow,
+    pieces,
     async [Symbol.asyncDispose]() {
       closing.abort();
       await connection.close();

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Administration } from '../../src/domain/administration.ts';
 import { type ErrorCode, LookasideError } from '../../src/domain/errors.ts';
+import { ANY_RECORD, type RecordPage } from '../../src/domain/records.ts';
 import type { FsckFinding } from '../../src/domain/upkeep.ts';
 import { makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
@@ -277,6 +278,47 @@ export function administrationContract(
       assert.ok(
         after !== undefined && !('state' in after && after.state === 'verified'),
         JSON.stringify(after),
+      );
+    });
+
+    test('the records answer who changed what, in pages, in sums and as text, and who asked for addresses is among it', async () => {
+      const { records } = administration;
+      const audit = { record: 'audit', filter: ANY_RECORD } as const;
+      const { total, groups } = await records.sums(audit, ['action'], 100);
+      assert.equal(
+        groups.reduce((sum, { count }) => sum + count, 0),
+        total.count,
+      );
+      const seqs: number[] = [];
+      for (let cursor: string | null = null; ; ) {
+        const page: RecordPage = await records.page(audit, { cursor, limit: 7 });
+        for (const row of page.rows) {
+          assert.ok('seq' in row && row.at instanceof Date);
+          seqs.push(row.seq);
+        }
+        if (page.next === null) break;
+        cursor = page.next;
+      }
+      assert.deepEqual(
+        seqs,
+        Array.from({ length: seqs.length }, (_, k) => seqs.length - k),
+      );
+      const ofNetwork = { record: 'access', filter: { ...ANY_RECORD, address: '192.0.2.0/24' } } as const;
+      const { rows, dropped, gaps } = await records.page(ofNetwork, { cursor: null, limit: 5 });
+      assert.deepEqual({ rows, dropped, gaps }, { rows: [], dropped: 0, gaps: [] });
+      const pieces: Buffer[] = [];
+      for await (const piece of records.export(audit, 'jsonl')) pieces.push(Buffer.from(piece));
+      const lines = Buffer.concat(pieces).toString().trimEnd().split('\n');
+      assert.equal(lines.length, seqs.length + 3); // the question for a network, this export, and the end
+      const [newest, before] = lines.map((line): { action: string; reason: string | null } =>
+        JSON.parse(line),
+      );
+      assert.deepEqual([newest?.action, before?.action], ['export', 'query']);
+      assert.equal(before?.reason, 'access address=192.0.2.0/24');
+      await refused(
+        records.page(audit, { cursor: 'W10', limit: 5 }),
+        'REQUEST_INVALID',
+        /the cursor is of another/,
       );
     });
 

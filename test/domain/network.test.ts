@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { isIPv6 } from 'node:net';
+import { BlockList, isIP, isIPv6 } from 'node:net';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { networkOf } from '../../src/domain/network.ts';
+import { networkOf, overlaps, parseNetwork } from '../../src/domain/network.ts';
 
 describe('the network of an address', () => {
   const NETWORKS: readonly (readonly [address: string, network: string])[] = [
@@ -35,5 +35,63 @@ describe('the network of an address', () => {
         assert.equal(networkOf(canonical(second).slice(1, -1)), network);
       }),
     );
+  });
+});
+
+describe('a network that somebody asks for', () => {
+  const inside = (network: string, address: string) => {
+    const [one, other] = [parseNetwork(network), parseNetwork(address)];
+    return one !== null && other !== null && overlaps(one, other);
+  };
+
+  test('has the addresses that Node.js finds in it', () => {
+    const asked = fc.oneof(
+      fc.tuple(fc.ipV4(), fc.nat(32), fc.ipV4()),
+      fc.tuple(fc.ipV6(), fc.nat(128), fc.ipV6()),
+      fc.tuple(fc.ipV4(), fc.integer({ min: 25, max: 32 }), fc.constant(null)),
+    );
+    fc.assert(
+      fc.property(asked, ([address, prefix, other]) => {
+        const family = isIP(address) === 4 ? 'ipv4' : 'ipv6';
+        const near = other ?? address.replace(/\d+$/, (last) => String((Number(last) + 3) % 256));
+        const list = new BlockList();
+        list.addSubnet(address, prefix, family);
+        assert.ok(inside(`${address}/${prefix}`, address));
+        assert.equal(
+          inside(`${address}/${prefix}`, near),
+          list.check(near, family),
+          `${address}/${prefix} ${near}`,
+        );
+      }),
+    );
+  });
+
+  test('also has the network that stands for its further addresses', () => {
+    assert.ok(inside('2001:db8::7', '2001:db8:0:0::/64'));
+    assert.ok(!inside('2001:db8:1::/48', '2001:db8:0:0::/64'));
+    assert.ok(!inside('192.0.2.0/24', '::ffff:0:0'));
+  });
+
+  test('is refused when it is none', () => {
+    const none = [
+      '',
+      'local',
+      '192.0.2',
+      '192.0.2.256',
+      '192.0.2.01',
+      '192.0.2.1/33',
+      '192.0.2.1/',
+      '192.0.2.1/8/8',
+    ]
+      .concat([
+        '2001:db8::1::2',
+        '2001:db8::/129',
+        '1:2:3:4:5:6:7',
+        '1:2:3:4:5:6:7:8:9',
+        '1:2:3:4:5:6:7:8::',
+        'fe80::1%eth0',
+      ])
+      .concat(['::g', '::192.0.2.256', '192.0.2.1 ']);
+    for (const text of none) assert.equal(parseNetwork(text), null, text);
   });
 });

@@ -41,6 +41,8 @@ const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   MAX_SIGNATURES_PER_CLAIM: 'test/clients/uploads-together.test.ts',
   MAX_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/body.test.ts',
   MAX_LOCAL_BODY_BYTES_IN_FLIGHT: 'of all requests together: test/http/uploads.test.ts',
+  MAX_QUESTIONS_AT_ONCE: 'of all askers together: test/sqlite/questions.test.ts',
+  QUESTION_MS: 'a time of our own: test/sqlite/questions.test.ts',
   MAX_FOLDER_LEVELS: 'of folders on disk: test/files/staging.test.ts',
   MAX_REFERENCE_BYTES: 'no reference that parses is as long: test/domain/simple-signing.test.ts',
 };

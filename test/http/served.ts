@@ -94,6 +94,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       },
       uploader: { upload: unasked, uploadBatch: unasked },
       importer: { importBatch: unasked },
+      records: { page: unasked, sums: unasked, export: unasked, session: unasked },
       log: createLog(),
       clock,
       intake: createIntake(clock),

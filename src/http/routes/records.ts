@@ -1,0 +1,163 @@
+// Questions to the records of changes and of reads: pages, sums, and all rows as text.
+import { z } from 'zod';
+import type { Administration } from '../../domain/administration.ts';
+import { LookasideError } from '../../domain/errors.ts';
+import { DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS } from '../../domain/limits.ts';
+import { FILTERS, type FilterName, parseFilter } from '../../domain/record-question.ts';
+import {
+  DIMENSIONS,
+  EXPORT_FORMATS,
+  type ExportFormat,
+  type Grouping,
+  type RecordName,
+  type RecordQuestion,
+} from '../../domain/records.ts';
+import { quoted } from '../../domain/text.ts';
+import { createAdministration } from '../../service/administration.ts';
+import { actorOf } from '../exchange.ts';
+import { expected, parseQuery } from '../parameters.ts';
+import { jsonReply, type Reply } from '../reply.ts';
+import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
+import type { Services } from '../services.ts';
+
+/** Who may ask what people did. */
+export const AUDITORS = { ...NO_BODY, roles: ['admin', 'auditor'], methods: ['GET'] } as const;
+
+export const records: readonly RouteSpec[] = [
+  { ...AUDITORS, name: 'audit', path: '/api/v1/audit', route: answerTo('audit') },
+  { ...AUDITORS, name: 'access', path: '/api/v1/access', route: answerTo('access') },
+];
+
+const MAX_DIMENSIONS = 3;
+
+const shape = {
+  limit: z
+    .string()
+    .refine((text) => /^[0-9]+$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_PAGE_ROWS, {
+      error: `expected 1 to ${MAX_PAGE_ROWS}`,
+    })
+    .transform(Number)
+    .optional(),
+  cursor: z.string().optional(),
+  by: z.string().optional(),
+  count: z.enum(['1'], expected('1')).optional(),
+  format: z.enum(['json', ...EXPORT_FORMATS], expected('json, jsonl or csv')).optional(),
+};
+
+const filterShape = (record: RecordName) =>
+  Object.fromEntries(FILTERS[record].map((name) => [name, z.string().optional()]));
+
+const PARAMETERS = {
+  audit: z.strictObject({ ...filterShape('audit'), ...shape }),
+  access: z.strictObject({ ...filterShape('access'), ...shape }),
+} as const;
+
+function answerTo(record: RecordName) {
+  return async (services: Services, request: RouteRequest): Promise<Reply> => {
+    const {
+      limit = DEFAULT_PAGE_ROWS,
+      cursor = null,
+      by,
+      count,
+      format = 'json',
+      ...texts
+    } = parseQuery(PARAMETERS[record], request.query);
+    const filter = parseAskedFilter(texts, services.clock.now());
+    const question: RecordQuestion = { record, filter };
+    if (format !== 'json') {
+      refuseBeside(format, { limit: request.query.get('limit'), cursor, by, count });
+      return exportReply(question, format, services, request);
+    }
+    return whileConnected(services, request, async ({ records: asked }) => {
+      if (by === undefined && count === undefined)
+        return jsonReply(200, await asked.page(question, { cursor, limit }));
+      refuseBeside('sums', { cursor });
+      const grouping = by === undefined ? [] : parseGrouping(record, by);
+      return jsonReply(200, await asked.sums(question, grouping, limit));
+    });
+  };
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+export function parseAskedFilter(
+  texts: Readonly<Partial<Record<FilterName, string | undefined>>>,
+  now: Date,
+) {
+  const parsed = parseFilter(texts, now);
+  if ('filter' in parsed) return parsed.filter;
+  const found = texts[parsed.wrong as FilterName] ?? '';
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `${parsed.wrong} is ${quoted(found)}, expected ${parsed.wanted}`,
+  );
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function parseGrouping(record: RecordName, text: string): Grouping {
+  const known: Grouping = DIMENSIONS[record];
+  const names = text.split(',');
+  const found = names.flatMap((name) => known.find((one) => one === name) ?? []);
+  if (found.length === names.length && names.length <= MAX_DIMENSIONS && new Set(names).size === names.length)
+    return found;
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `by is ${quoted(text)}, expected at most ${MAX_DIMENSIONS} of: ${known.join(', ')}`,
+  );
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function refuseBeside(what: string, others: Readonly<Record<string, string | null | undefined>>): void {
+  const [name] = Object.entries(others).find(([, value]) => value != null) ?? [];
+  if (name === undefined) return;
+  throw new LookasideError('REQUEST_INVALID', `${name} has no meaning with ${what}; leave it out`);
+}
+
+/** What `act` gives, who asks by the caller's name, and until the caller leaves. */
+export async function whileConnected(
+  services: Services,
+  { req, exchange }: RouteRequest,
+  act: (administration: Administration) => Promise<Reply>,
+): Promise<Reply> {
+  const leaving = new AbortController();
+  const leave = () => leaving.abort(new Error('the client left before its answer'));
+  req.socket.once('close', leave);
+  try {
+    return await act(createAdministration(services, actorOf(exchange), leaving.signal));
+  } finally {
+    req.socket.off('close', leave);
+  }
+}
+
+const TYPES = { jsonl: 'application/jsonl', csv: 'text/csv; charset=utf-8' } as const;
+
+/** The first piece is awaited, so that what is refused has its status. */
+async function exportReply(
+  question: RecordQuestion,
+  format: ExportFormat,
+  services: Services,
+  { exchange }: RouteRequest,
+): Promise<Reply> {
+  const leaving = new AbortController();
+  const pieces = services.records
+    .export(question, format, { actor: actorOf(exchange), signal: leaving.signal })
+    [Symbol.asyncIterator]();
+  const first = await pieces.next();
+  async function* body(): AsyncGenerator<string> {
+    try {
+      for (let piece = first; piece.done !== true; piece = await pieces.next()) yield piece.value;
+    } finally {
+      leaving.abort(new Error('the client left before the end'));
+      await pieces.return?.();
+    }
+  }
+  return {
+    status: 200,
+    headers: {
+      'Content-Type': TYPES[format],
+      'X-Content-Type-Options': 'nosniff',
+      'Cache-Control': 'no-store',
+      'X-Accel-Buffering': 'no',
+    },
+    body: body(),
+  };
+}

@@ -1,0 +1,158 @@
+// Answers questions over the records of changes and of reads, and writes down who asked for what people did.
+import type { NewAuditEvent } from '../domain/audit.ts';
+import { LookasideError } from '../domain/errors.ts';
+import type { AuditLog } from '../domain/ports.ts';
+import { questionText } from '../domain/record-question.ts';
+import type {
+  Completeness,
+  ExportFormat,
+  Grouping,
+  Position,
+  RecordFilter,
+  RecordLookups,
+  RecordPage,
+  RecordQuestion,
+  RecordSession,
+  RecordSums,
+} from '../domain/records.ts';
+import type { AccessRecorder } from './access.ts';
+import type { Actor, MakeEvent } from './audit.ts';
+
+/** Who asks, and whether somebody still waits. */
+export interface Asker {
+  readonly actor: Actor;
+  readonly signal: AbortSignal;
+}
+
+export interface PageWanted {
+  /** That of the page before, or null. */
+  readonly cursor: string | null;
+  readonly limit: number;
+}
+
+/** Every method rejects with QUESTION_TOO_LONG, BUSY, STATE_UNUSABLE, INDEX_UNUSABLE, STORE_UNAVAILABLE. */
+export interface Records {
+  /** @throws also REQUEST_INVALID for a cursor of another question, or of none */
+  page(question: RecordQuestion, wanted: PageWanted, asker: Asker): Promise<RecordPage>;
+  sums(question: RecordQuestion, by: Grouping, limit: number, asker: Asker): Promise<RecordSums>;
+  /** Pieces of text, newest row first. An audit event says that it was asked for, before the first piece. */
+  export(question: RecordQuestion, format: ExportFormat, asker: Asker): AsyncIterable<string>;
+  /** Several look-ups that make one answer; `about` is for the audit log when it is about a person, else null. */
+  session<T>(
+    about: SessionAbout | null,
+    asker: Asker,
+    act: (session: RecordSession) => Promise<T>,
+  ): Promise<T>;
+}
+
+export interface SessionAbout {
+  readonly action: 'query' | 'export';
+  /** In words for people. */
+  readonly text: string;
+  readonly filter: Pick<RecordFilter, 'signature' | 'fingerprint'>;
+}
+
+export interface RecordsOptions {
+  readonly lookups: RecordLookups;
+  readonly recorder: Pick<AccessRecorder, 'flush' | 'buffer'>;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly makeEvent: MakeEvent;
+  readonly sha256: (bytes: Uint8Array) => string;
+  readonly wait: (ms: number) => Promise<unknown>;
+}
+
+/** A database that another process has locked must not keep an answer back. */
+const FLUSH_MS = 2000;
+
+export function createRecords(options: RecordsOptions): Records {
+  const { lookups, sha256 } = options;
+
+  async function opened<T>(
+    about: SessionAbout | null,
+    { actor, signal }: Asker,
+    act: (session: RecordSession) => Promise<T>,
+  ): Promise<T> {
+    if (about !== null) await options.audit.append(eventOf(options.makeEvent, about, actor));
+    await Promise.race([options.recorder.flush(), options.wait(FLUSH_MS)]);
+    await using session = await lookups.open(signal);
+    return await act(session);
+  }
+
+  const withGaps = <T extends Completeness>(question: RecordQuestion, found: T): T => {
+    const { rows } = options.recorder.buffer;
+    if (question.record === 'audit' || rows === 0) return found;
+    return { ...found, gaps: [...found.gaps, `${rows} rows of the last seconds are not written yet`] };
+  };
+
+  return {
+    session: opened,
+    async page(question, { cursor, limit }, asker) {
+      const after = cursor === null ? null : parseCursor(cursor, question, sha256);
+      return opened(aboutPerson(question), asker, async (session) => {
+        const { rows, next, ...rest } = await session.page(question, after, limit);
+        const formatted = next === null ? null : formatCursor(next, question, sha256);
+        return withGaps(question, { record: question.record, rows, next: formatted, ...rest });
+      });
+    },
+    sums(question, by, limit, asker) {
+      return opened(aboutPerson(question), asker, async (session) => {
+        const found = await session.sums(question, by, limit);
+        return withGaps(question, { record: question.record, by, ...found });
+      });
+    },
+    async *export(question, format, { actor, signal }) {
+      await options.audit.append(eventOf(options.makeEvent, aboutExport(question), actor));
+      await Promise.race([options.recorder.flush(), options.wait(FLUSH_MS)]);
+      await using session = await lookups.open(signal);
+      yield* session.export(question, format);
+    },
+  };
+}
+
+function eventOf(makeEvent: MakeEvent, { action, text, filter }: SessionAbout, actor: Actor): NewAuditEvent {
+  const { signature: signatureSha256, fingerprint } = filter;
+  return makeEvent({ action, signatureSha256, fingerprint, result: 'answered', reason: text }, actor);
+}
+
+/** Null for a question that names nobody's address. */
+function aboutPerson(question: RecordQuestion): SessionAbout | null {
+  if (question.filter.address === null) return null;
+  return { action: 'query', text: questionText(question), filter: question.filter };
+}
+
+function aboutExport(question: RecordQuestion): SessionAbout {
+  return { action: 'export', text: questionText(question), filter: question.filter };
+}
+
+type Sha256 = RecordsOptions['sha256'];
+
+// A cursor is a place between two rows, which stays where it is while rows come and days close.
+function formatCursor(position: Position, question: RecordQuestion, sha256: Sha256): string {
+  const text = JSON.stringify(position);
+  return Buffer.from(`${text}${sumOf(text, question, sha256)}`).toString('base64url');
+}
+
+/** @throws LookasideError REQUEST_INVALID, detail `{"reason":"cursor"}` */
+function parseCursor(cursor: string, question: RecordQuestion, sha256: Sha256): Position {
+  const written = Buffer.from(cursor, 'base64url').toString('latin1');
+  const text = written.slice(0, -SUM_LENGTH);
+  if (
+    Buffer.from(written, 'latin1').toString('base64url') === cursor &&
+    /^\[-?\d+(?:,-?\d+)*\]$/.test(text)
+  ) {
+    if (written.slice(-SUM_LENGTH) === sumOf(text, question, sha256)) return JSON.parse(text) as Position;
+  }
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    'the cursor is of another question, or of none; give the one that came with the page before, and the same filters, or begin again without',
+    { detail: { reason: 'cursor' } },
+  );
+}
+
+const SUM_LENGTH = 16;
+
+/** Without the times: `7d` is another time at every page, and moves no row to another place. */
+function sumOf(position: string, { record, filter }: RecordQuestion, sha256: Sha256): string {
+  const question = questionText({ record, filter: { ...filter, since: null, until: null } });
+  return sha256(Buffer.from(`${position}\n${question}`)).slice(0, SUM_LENGTH);
+}

@@ -1,0 +1,519 @@
+// Questions to DATA/access, day by day from the newest on. A day is walked in pieces, so that a question can be stopped.
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Database, Statement } from 'better-sqlite3';
+import { type ImageId, imageName } from '../domain/image.ts';
+import { networkOf, overlaps, parseNetwork } from '../domain/network.ts';
+import {
+  type AccessRow,
+  type Dimension,
+  type Grouping,
+  type Position,
+  type RecordFilter,
+  repositoryOf,
+} from '../domain/records.ts';
+import { isCorruption, messageOf, openOlderForReading } from './open.ts';
+import { below, Conditions, type Pause, type Sums } from './question-parts.ts';
+
+const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db$/;
+const DAY_MS = 86_400_000;
+const MINUTE_MS = 60_000;
+const MINUTES_PER_DAY = 1440;
+const MINUTES_PER_HOUR = 60;
+const PIECE_MINUTES = 4 * MINUTES_PER_HOUR;
+/** The first schema that knows which bytes were sent, and what was dropped. */
+const NAMES_BYTES = 2;
+/** So many are looked up one by one; of more, the whole dictionary is walked. */
+const FEW = 500;
+
+type Value = string | number | Uint8Array;
+type Ids = readonly number[];
+
+interface ImageRow {
+  readonly site: string;
+  readonly path: string;
+  readonly layout: ImageId['layout'];
+  readonly algorithm: ImageId['algorithm'];
+  readonly digest: Uint8Array;
+}
+
+interface ReadRow {
+  readonly minute: number;
+  readonly image: number;
+  readonly number: number;
+  readonly status: number;
+  readonly address: number;
+  readonly agent: number;
+  readonly token: number;
+  readonly signature: number;
+  readonly first_at_ms: number;
+  readonly last_at_ms: number;
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/** The columns that tell a row from all others of its day. */
+const KEY = ['minute', 'image', 'number', 'status', 'address', 'agent', 'token', 'signature'] as const;
+
+/** What a question needs from beside the access record. */
+export interface BesideAccess {
+  /** SHA-256 of all signatures by that key. */
+  signaturesBy(fingerprint: string): ReadonlySet<string>;
+  /** The primary key that a signature of the image verified with, or null. */
+  keyOf(image: ImageId, sha256: string): string | null;
+}
+
+export interface Missing {
+  readonly image: ImageId;
+  readonly count: number;
+  readonly firstAtMs: number;
+  readonly lastAtMs: number;
+  readonly lastAddress: string;
+}
+
+/** One question; it opens a day only while it reads it, so that days may be deleted meanwhile. */
+export class AccessQuestions {
+  readonly #folder: string;
+  readonly #pause: Pause;
+  readonly #beside: BesideAccess;
+  readonly #gaps = new Set<string>();
+
+  constructor(dataDir: string, pause: Pause, beside: BesideAccess) {
+    this.#folder = join(dataDir, 'access');
+    this.#pause = pause;
+    this.#beside = beside;
+  }
+
+  /** In words for people, what could not be read. */
+  get gaps(): readonly string[] {
+    return [...this.#gaps];
+  }
+
+  /** Newest first, at most `limit`, and where they end. */
+  page(filter: RecordFilter, after: Position | null, limit: number) {
+    const rows: AccessRow[] = [];
+    let end: Position | null = null;
+    const wanted = this.#wanted(filter);
+    for (const day of this.#days(filter, after === null ? null : dayText(after[0] ?? 0))) {
+      this.#read(day, (opened) => {
+        const before = after !== null && after[0] === dayNumber(day) ? after.slice(1) : null;
+        for (const { row, key } of opened.rows(wanted, before, limit - rows.length)) {
+          rows.push(row);
+          end = [dayNumber(day), ...key];
+        }
+      });
+      if (rows.length >= limit) break;
+    }
+    return { rows, end: rows.length < limit ? null : (end as Position | null) };
+  }
+
+  sums(filter: RecordFilter, by: Grouping, sums: Sums): void {
+    const wanted = this.#wanted(filter);
+    for (const day of this.#days(filter, null)) this.#read(day, (opened) => opened.sums(wanted, by, sums));
+  }
+
+  /** How many reads of that time found no room in the record. */
+  dropped(filter: RecordFilter): number {
+    let dropped = 0;
+    for (const day of this.#days(filter, null)) {
+      this.#read(day, (opened) => {
+        dropped += opened.dropped(filter);
+      });
+    }
+    return dropped;
+  }
+
+  /** Calls `take` for each image that was asked for and had no signature, once a day. */
+  missing(filter: RecordFilter, take: (missing: Missing) => void): void {
+    for (const day of this.#days(filter, null)) this.#read(day, (opened) => opened.missing(filter, take));
+  }
+
+  /** Calls `take` for each image that was fetched, once a day. */
+  fetched(filter: RecordFilter, take: (image: ImageId) => void): void {
+    for (const day of this.#days(filter, null)) this.#read(day, (opened) => opened.fetched(take));
+  }
+
+  /** The first day of the record, or null. */
+  get firstDay(): string | null {
+    return this.#allDays().at(-1) ?? null;
+  }
+
+  #wanted(filter: RecordFilter): Wanted {
+    const { signature, fingerprint } = filter;
+    const signatures = new Set(fingerprint === null ? [] : this.#beside.signaturesBy(fingerprint));
+    if (fingerprint === null && signature !== null) signatures.add(signature);
+    const both = fingerprint !== null && signature !== null;
+    if (both) for (const one of signatures) if (one !== signature) signatures.delete(one);
+    return { filter, signatures: signature === null && fingerprint === null ? null : signatures };
+  }
+
+  #allDays(): readonly string[] {
+    const names = existsSync(this.#folder) ? readdirSync(this.#folder) : [];
+    return names
+      .flatMap((name) => DAY_FILE.exec(name)?.[1] ?? [])
+      .sort()
+      .reverse();
+  }
+
+  #days({ since, until }: RecordFilter, from: string | null): readonly string[] {
+    return this.#allDays().filter((day) => {
+      const startMs = Date.parse(day);
+      if (from !== null && day > from) return false;
+      return startMs < (until?.getTime() ?? Infinity) && startMs + DAY_MS > (since?.getTime() ?? 0);
+    });
+  }
+
+  #read(day: string, act: (opened: OpenDay) => void): void {
+    this.#pause();
+    const file = join(this.#folder, `${day}.db`);
+    let db: Database;
+    try {
+      db = openOlderForReading(file, 'access');
+    } catch (error) {
+      // it may have been deleted since the folder was listed
+      if (existsSync(file)) this.#gaps.add(`the day ${day} cannot be read: ${messageOf(error)}`);
+      return;
+    }
+    try {
+      act(new OpenDay(db, day, this.#pause, this.#beside));
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      this.#gaps.add(`the day ${day} is damaged: ${messageOf(error)}`);
+    } finally {
+      db.close();
+    }
+  }
+}
+
+interface Wanted {
+  readonly filter: RecordFilter;
+  /** Null: whatever bytes. */
+  readonly signatures: ReadonlySet<string> | null;
+}
+
+class OpenDay {
+  readonly #db: Database;
+  readonly #day: string;
+  readonly #pause: Pause;
+  readonly #beside: BesideAccess;
+  readonly #namesBytes: boolean;
+  readonly #texts = new Map<string, Statement<[number], string>>();
+  readonly #images = new Map<number, ImageId>();
+  readonly #selectImage: Statement<[number], ImageRow>;
+
+  constructor(db: Database, day: string, pause: Pause, beside: BesideAccess) {
+    this.#db = db;
+    this.#day = day;
+    this.#pause = pause;
+    this.#beside = beside;
+    this.#namesBytes = Number(db.pragma('user_version', { simple: true })) >= NAMES_BYTES;
+    this.#selectImage = db.prepare(`
+      SELECT site, path, layout, algorithm, digest
+      FROM image
+      WHERE id = ?`);
+  }
+
+  *rows(
+    wanted: Wanted,
+    before: Position | null,
+    limit: number,
+  ): Generator<{ row: AccessRow; key: Position }> {
+    const conditions = this.#conditions(wanted);
+    if (conditions === null) return;
+    const key = KEY.map((name) => this.#column(name)).join(', ');
+    const select = this.#db.prepare<Value[], ReadRow>(`
+      SELECT minute, image, number, status, address, agent, token, ${this.#column('signature')} AS signature,
+        first_at_ms, last_at_ms, count, bytes
+      FROM read
+      WHERE minute >= ? AND minute < ?
+          AND (${key}) < (?, ?, ?, ?, ?, ?, ?, ?)
+          AND ${conditions.text}
+      ORDER BY ${KEY.map((name) => `${this.#column(name)} DESC`).join(', ')}
+      LIMIT ?`);
+    let left = limit;
+    const end = KEY.map((_, position) => before?.[position] ?? Number.MAX_SAFE_INTEGER);
+    for (const [low, high] of this.#pieces(wanted.filter, before?.[0] ?? null)) {
+      for (const row of select.all(low, high, ...end, ...conditions.values, left)) {
+        yield { row: this.#toRow(row), key: KEY.map((name) => row[name]) };
+        left -= 1;
+      }
+      if (left <= 0) return;
+      this.#pause();
+    }
+  }
+
+  sums(wanted: Wanted, by: Grouping, sums: Sums): void {
+    const conditions = this.#conditions(wanted);
+    if (conditions === null) return;
+    const columns = [...new Set(by.flatMap((dimension) => COLUMNS[dimension]))].map((name) =>
+      this.#column(name, true),
+    );
+    const select = this.#db.prepare<Value[], ReadRow & { readonly rows: number }>(`
+      SELECT ${[...columns, 'sum(count) AS count', 'sum(bytes) AS bytes', 'count(*) AS rows'].join(', ')},
+        min(first_at_ms) AS first_at_ms, max(last_at_ms) AS last_at_ms
+      FROM read
+      WHERE minute >= ? AND minute < ?
+          AND ${conditions.text}
+      ${columns.length === 0 ? '' : `GROUP BY ${columns.map((_, position) => position + 1).join(', ')}`}`);
+    for (const [low, high] of this.#pieces(wanted.filter, null)) {
+      for (const row of select.all(low, high, ...conditions.values)) {
+        const of = by.map((dimension) => this.#valueOf(dimension, row));
+        const { rows, count, bytes } = row;
+        sums.add(of, { rows, count, bytes, firstAtMs: row.first_at_ms, lastAtMs: row.last_at_ms });
+      }
+      this.#pause();
+    }
+  }
+
+  dropped({ since, until }: RecordFilter): number {
+    if (!this.#namesBytes) return 0;
+    return (
+      this.#db
+        .prepare<[number, number], number>(`
+          SELECT coalesce(sum(count), 0)
+          FROM dropped
+          WHERE last_at_ms >= ? AND first_at_ms < ?`)
+        .pluck()
+        .get(since?.getTime() ?? 0, until?.getTime() ?? Number.MAX_SAFE_INTEGER) ?? 0
+    );
+  }
+
+  missing({ since, until, site, repository }: RecordFilter, take: (missing: Missing) => void): void {
+    const conditions = new Conditions();
+    conditions.add(
+      'last_at_ms >= ? AND first_at_ms < ?',
+      since?.getTime() ?? 0,
+      until?.getTime() ?? Number.MAX_SAFE_INTEGER,
+    );
+    addPlace(conditions, { site, repository });
+    const select = this.#db.prepare<
+      Value[],
+      ImageRow & { count: number; first_at_ms: number; last_at_ms: number; last_address: string }
+    >(`
+      SELECT site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, address.text AS last_address
+      FROM missing
+      JOIN address ON address.id = missing.last_address
+      WHERE ${conditions.text}`);
+    for (const row of select.all(...conditions.values)) {
+      take({
+        image: toImage(row),
+        count: row.count,
+        firstAtMs: row.first_at_ms,
+        lastAtMs: row.last_at_ms,
+        lastAddress: row.last_address,
+      });
+    }
+  }
+
+  /** The dictionary has an image only once it was read, with any status; a 404 alone is no fetch. */
+  fetched(take: (image: ImageId) => void): void {
+    const select = this.#db.prepare<[], ImageRow>(`
+      SELECT site, path, layout, algorithm, digest
+      FROM image
+      WHERE id IN (SELECT image FROM read WHERE status IN (200, 304))`);
+    for (const row of select.all()) take(toImage(row));
+  }
+
+  /** Ranges of minutes, newest first. A row that counts an hour has its first minute. */
+  *#pieces({ since, until }: RecordFilter, newest: number | null): Generator<readonly [number, number]> {
+    const start = dayNumber(this.#day) * MINUTES_PER_DAY;
+    const sinceHour =
+      since === null ? 0 : Math.floor(since.getTime() / MINUTE_MS / MINUTES_PER_HOUR) * MINUTES_PER_HOUR;
+    const first = Math.max(start, sinceHour);
+    const last = Math.min(
+      start + MINUTES_PER_DAY,
+      until === null ? Number.MAX_SAFE_INTEGER : Math.floor(until.getTime() / MINUTE_MS) + 1,
+      newest === null ? Number.MAX_SAFE_INTEGER : newest + 1,
+    );
+    for (let high = last; high > first; high -= PIECE_MINUTES)
+      yield [Math.max(high - PIECE_MINUTES, first), high];
+  }
+
+  /** Null: nothing of this day is wanted. */
+  #conditions({ filter, signatures }: Wanted): Conditions | null {
+    const found = new Conditions();
+    const { since, until, site, repository, image, address, actor, agent, status } = filter;
+    if (since !== null) found.add('last_at_ms >= ?', since.getTime());
+    if (until !== null) found.add('first_at_ms < ?', until.getTime());
+    if (status !== null) found.add('status = ?', status);
+    const lists: (readonly [string, Ids])[] = [];
+    if (site !== null || repository !== null || image !== null) lists.push(['image', this.#imageIds(filter)]);
+    if (address !== null) lists.push(['address', this.#addressIds(address)]);
+    if (actor !== null) lists.push(['token', actor === '' ? [] : this.#idsOf('token', 'text = ?', actor)]);
+    if (agent !== null)
+      lists.push(['agent', this.#idsOf('agent', 'id > 0 AND instr(lower(text), lower(?)) > 0', agent)]);
+    if (signatures !== null) lists.push(['signature', this.#signatureIds(signatures)]);
+    for (const [column, ids] of lists) {
+      if (ids.length === 0) return null;
+      const [only] = ids;
+      if (ids.length === 1 && only !== undefined) found.add(`${column} = ?`, only);
+      else found.add(`${column} IN (SELECT value FROM json_each(?))`, JSON.stringify(ids));
+    }
+    return found;
+  }
+
+  #imageIds({ site, repository, image }: RecordFilter): Ids {
+    const conditions = new Conditions();
+    addPlace(conditions, { site, repository });
+    if (image !== null) {
+      const { digest, place } = image;
+      conditions.add('algorithm = ? AND digest = ?', digest.algorithm, Buffer.from(digest.hex, 'hex'));
+      if (place !== null) conditions.add('layout = ? AND path = ?', place.layout, place.path);
+    }
+    return this.#db
+      .prepare<Value[], number>(`SELECT id FROM image WHERE ${conditions.text}`)
+      .pluck()
+      .all(...conditions.values);
+  }
+
+  #addressIds(asked: string): Ids {
+    const network = parseNetwork(asked);
+    if (network === null) return this.#idsOf('address', 'text = ?', asked);
+    // the texts of IPv4 networks begin alike, and a single IPv6 address stands as itself or within its /64
+    if (network.family === 6 && network.prefix === 128) {
+      const found = this.#idsOf('address', 'text IN (?, ?)', asked, networkOf(asked));
+      if (found.length > 0) return found;
+    }
+    const octets = network.family === 4 ? Math.floor(network.prefix / 8) : 0;
+    const head = asked.split('.').slice(0, octets).join('.');
+    const rows = this.#db
+      .prepare<[string, string], { id: number; text: string }>(`
+        SELECT id, text
+        FROM address
+        WHERE text >= ? AND text <= ?`)
+      .all(head, `${head}\u{10ffff}`);
+    return rows.flatMap(({ id, text }) => {
+      const one = parseNetwork(text);
+      return one !== null && overlaps(one, network) ? [id] : [];
+    });
+  }
+
+  #signatureIds(wanted: ReadonlySet<string>): Ids {
+    if (!this.#namesBytes || wanted.size === 0) return [];
+    if (wanted.size <= FEW) {
+      return [...wanted].flatMap((sha256) =>
+        this.#idsOf('signature', 'sha256 = ?', Buffer.from(sha256, 'hex')),
+      );
+    }
+    const select = this.#db.prepare<[], { id: number; sha256: Uint8Array }>(
+      'SELECT id, sha256 FROM signature',
+    );
+    return select
+      .all()
+      .flatMap(({ id, sha256 }) => (wanted.has(Buffer.from(sha256).toString('hex')) ? [id] : []));
+  }
+
+  #idsOf(table: 'address' | 'agent' | 'token' | 'signature', condition: string, ...values: Value[]): Ids {
+    return this.#db
+      .prepare<Value[], number>(`SELECT id FROM ${table} WHERE ${condition}`)
+      .pluck()
+      .all(...values);
+  }
+
+  #column(name: string, isNamed = false): string {
+    if (name !== 'signature' || this.#namesBytes) return name;
+    const nought = 'minute * 0'; // a bare number would be a column's position in ORDER BY
+    return isNamed ? `${nought} AS signature` : nought;
+  }
+
+  #toRow(row: ReadRow): AccessRow {
+    return {
+      firstAt: new Date(row.first_at_ms),
+      lastAt: new Date(row.last_at_ms),
+      site: this.#image(row.image).site,
+      image: imageName(this.#image(row.image)),
+      number: row.number < 1 ? null : row.number,
+      signatureSha256: this.#text('signature', row.signature),
+      status: row.status,
+      address: this.#text('address', row.address) ?? '',
+      agent: this.#text('agent', row.agent),
+      token: this.#text('token', row.token),
+      count: row.count,
+      bytes: row.bytes,
+    };
+  }
+
+  #valueOf(dimension: Dimension, row: ReadRow): string | null {
+    switch (dimension) {
+      case 'image':
+        return imageName(this.#image(row.image));
+      case 'repository':
+        return repositoryOf(imageName(this.#image(row.image)));
+      case 'signature':
+        return this.#text('signature', row.signature);
+      case 'key': {
+        const sha256 = this.#text('signature', row.signature);
+        return sha256 === null ? null : this.#beside.keyOf(this.#image(row.image), sha256);
+      }
+      case 'actor':
+        return this.#text('token', row.token);
+      case 'address':
+      case 'agent':
+        return this.#text(dimension, row[dimension]);
+      case 'day':
+        return this.#day;
+      case 'status':
+        return String(row.status);
+      default:
+        return null;
+    }
+  }
+
+  #image(id: number): ImageId {
+    const known = this.#images.get(id);
+    if (known !== undefined) return known;
+    const row = this.#selectImage.get(id);
+    if (row === undefined) throw new Error(`${this.#db.name}: a read is of image ${id}, which is not there`);
+    const image = toImage(row);
+    this.#images.set(id, image);
+    return image;
+  }
+
+  /** Row 0 of `agent`, `token` and `signature` stands for none. */
+  #text(table: 'address' | 'agent' | 'token' | 'signature', id: number): string | null {
+    if (id === 0 && table !== 'address') return null;
+    let select = this.#texts.get(table);
+    if (select === undefined) {
+      const column = table === 'signature' ? 'lower(hex(sha256))' : 'text';
+      select = this.#db.prepare<[number], string>(`SELECT ${column} FROM ${table} WHERE id = ?`).pluck();
+      this.#texts.set(table, select);
+    }
+    return select.get(id) ?? null;
+  }
+}
+
+const COLUMNS: Readonly<Record<Dimension, readonly (keyof ReadRow)[]>> = {
+  repository: ['image'],
+  image: ['image'],
+  signature: ['signature'],
+  key: ['image', 'signature'],
+  actor: ['token'],
+  address: ['address'],
+  day: [],
+  agent: ['agent'],
+  status: ['status'],
+  action: [],
+  result: [],
+};
+
+function addPlace(
+  conditions: Conditions,
+  { site, repository }: Pick<RecordFilter, 'site' | 'repository'>,
+): void {
+  if (site !== null) conditions.add('site = ?', site);
+  if (repository === null) return;
+  const { text, values } = below('path', repository, ['/']);
+  conditions.add(`(path = ? OR ${text})`, repository, ...values);
+}
+
+function toImage({ site, path, layout, algorithm, digest }: ImageRow): ImageId {
+  return { site, path, layout, algorithm, hex: Buffer.from(digest).toString('hex') };
+}
+
+function dayNumber(day: string): number {
+  return Date.parse(day) / DAY_MS;
+}
+
+function dayText(number: number): string {
+  return new Date(number * DAY_MS).toISOString().slice(0, 10);
+}

@@ -1,0 +1,237 @@
+// Questions to table audit_event of state.db. It is walked in pieces, so that a question can be stopped.
+import type { Database, Statement } from 'better-sqlite3';
+import { imageFolder } from '../domain/image.ts';
+import { overlaps, parseNetwork } from '../domain/network.ts';
+import {
+  type AuditRow,
+  type Dimension,
+  type Grouping,
+  type Position,
+  type RecordFilter,
+  repositoryOf,
+} from '../domain/records.ts';
+import { below, Conditions, type Pause, type Sums } from './question-parts.ts';
+
+const PIECE_EVENTS = 20_000;
+
+interface EventRow {
+  readonly seq: number;
+  readonly at_ms: number;
+  readonly leaf: string;
+  readonly private: string | null;
+}
+
+interface Leaf {
+  readonly action: string;
+  readonly site: string;
+  readonly image: string | null;
+  readonly signatureSha256: string | null;
+  readonly fingerprint: string | null;
+  readonly result: string;
+  readonly count?: number;
+  readonly since?: string;
+}
+
+interface Private {
+  readonly actor: string;
+  readonly address: string | null;
+  readonly requestId: string | null;
+  readonly reason: string | null;
+}
+
+type Value = string | number | Uint8Array;
+
+/** One connection to state.db; whoever made it closes it. */
+export class AuditQuestions {
+  readonly #db: Database;
+  readonly #pause: Pause;
+  readonly #uploadKey: Statement<[string], string | null>;
+
+  constructor(db: Database, pause: Pause) {
+    this.#db = db;
+    this.#pause = pause;
+    db.function('in_network', { deterministic: true }, inNetwork);
+    this.#uploadKey = db
+      .prepare<[string], string | null>(`
+        SELECT leaf ->> '$.fingerprint'
+        FROM audit_event
+        WHERE leaf ->> '$.signatureSha256' = ? AND leaf ->> '$.fingerprint' IS NOT NULL
+        LIMIT 1`)
+      .pluck();
+  }
+
+  /** Newest first, at most `limit`. `after`: the number of the last event seen. */
+  page(filter: RecordFilter, after: Position | null, limit: number): readonly AuditRow[] {
+    const { text, values } = conditionsOf(filter);
+    const select = this.#db.prepare<Value[], EventRow>(`
+      SELECT seq, at_ms, leaf, private
+      FROM audit_event
+      WHERE seq > ? AND seq <= ?
+          AND ${text}
+      ORDER BY seq DESC
+      LIMIT ?`);
+    const rows: AuditRow[] = [];
+    for (const [low, high] of this.#pieces(filter, after)) {
+      rows.push(...select.all(low, high, ...values, limit - rows.length).map(toRow));
+      if (rows.length >= limit) break;
+    }
+    return rows;
+  }
+
+  sums(filter: RecordFilter, by: Grouping, sums: Sums): void {
+    const { text, values } = conditionsOf(filter);
+    const columns = by.map((dimension, position) => `${COLUMNS[dimension]} AS d${position}`);
+    const select = this.#db.prepare<Value[], Record<string, string | number | null>>(`
+      SELECT ${[...columns, "sum(coalesce(leaf ->> '$.count', 1)) AS count", 'count(*) AS rows'].join(', ')},
+        min(at_ms) AS first_at_ms, max(at_ms) AS last_at_ms
+      FROM audit_event
+      WHERE seq > ? AND seq <= ?
+          AND ${text}
+      ${by.length === 0 ? '' : `GROUP BY ${by.map((_, position) => `d${position}`).join(', ')}`}`);
+    for (const [low, high] of this.#pieces(filter, null)) {
+      for (const row of select.all(low, high, ...values)) {
+        const of = by.map((dimension, position) => textOf(dimension, row[`d${position}`] ?? null));
+        sums.add(of, {
+          count: Number(row.count ?? 0),
+          bytes: 0,
+          rows: Number(row.rows),
+          firstAtMs: Number(row.first_at_ms),
+          lastAtMs: Number(row.last_at_ms),
+        });
+      }
+    }
+  }
+
+  /** The key that verified the signature when it was uploaded; null when it came another way. */
+  keyOf(sha256: string): string | null {
+    return this.#uploadKey.get(sha256) ?? null;
+  }
+
+  /** SHA-256 of the signatures that came here verified by the key. */
+  signaturesBy(fingerprint: string): readonly string[] {
+    return this.#db
+      .prepare<[string], string>(`
+        SELECT DISTINCT leaf ->> '$.signatureSha256'
+        FROM audit_event
+        WHERE leaf ->> '$.fingerprint' = ? AND leaf ->> '$.signatureSha256' IS NOT NULL`)
+      .pluck()
+      .all(fingerprint);
+  }
+
+  /** Whether an image ever got a signature here. `folder` as in the tree. */
+  hasUpload(site: string, folder: string): boolean {
+    this.#anyUpload ??= this.#db
+      .prepare<[string, string], number>(`
+        SELECT 1
+        FROM upload
+        WHERE site = ? AND image = ?
+        LIMIT 1`)
+      .pluck();
+    return this.#anyUpload.get(site, folder) !== undefined;
+  }
+
+  #anyUpload: Statement<[string, string], number> | null = null;
+
+  /** Ranges of numbers, newest first, that hold all events of the time. */
+  *#pieces({ since, until }: RecordFilter, after: Position | null): Generator<readonly [number, number]> {
+    const { first, last } = this.#db
+      .prepare<[number, number], { first: number | null; last: number | null }>(`
+        SELECT min(seq) AS first, max(seq) AS last
+        FROM audit_event
+        WHERE at_ms >= ? AND at_ms < ?`)
+      .get(since?.getTime() ?? 0, until?.getTime() ?? Number.MAX_SAFE_INTEGER) ?? { first: null, last: null };
+    if (first === null || last === null) return;
+    const end = Math.min(last, (after?.[0] ?? Number.MAX_SAFE_INTEGER) - 1);
+    for (let high = end; high >= first; high -= PIECE_EVENTS) {
+      yield [Math.max(high - PIECE_EVENTS, first - 1), high];
+      this.#pause();
+    }
+  }
+}
+
+const COLUMNS: Readonly<Record<Dimension, string>> = {
+  repository: "leaf ->> '$.image'",
+  image: "leaf ->> '$.image'",
+  signature: "leaf ->> '$.signatureSha256'",
+  key: "leaf ->> '$.fingerprint'",
+  actor: "private ->> '$.actor'",
+  address: "private ->> '$.address'",
+  day: "strftime('%Y-%m-%d', at_ms / 1000, 'unixepoch')",
+  action: "leaf ->> '$.action'",
+  result: "leaf ->> '$.result'",
+  agent: 'NULL',
+  status: 'NULL',
+};
+
+function textOf(dimension: Dimension, value: string | number | null): string | null {
+  if (value === null) return null;
+  const name = String(value).replace('=', ':');
+  if (dimension === 'image') return name;
+  return dimension === 'repository' ? repositoryOf(name) : String(value);
+}
+
+function conditionsOf(filter: RecordFilter): Conditions {
+  const found = new Conditions();
+  const { since, until, site, repository, image, signature, fingerprint, actor, address, action, result } =
+    filter;
+  if (since !== null) found.add('at_ms >= ?', since.getTime());
+  if (until !== null) found.add('at_ms < ?', until.getTime());
+  if (site !== null) found.add("leaf ->> '$.site' = ?", site);
+  if (repository !== null) {
+    const { text, values } = below("leaf ->> '$.image'", repository, ['@', '/']);
+    found.add(text, ...values);
+  }
+  if (image !== null) {
+    const { digest, place } = image;
+    // the path and the layout say all of a folder but the site
+    if (place !== null) found.add("leaf ->> '$.image' = ?", imageFolder({ site: '', ...digest, ...place }));
+    else found.add("leaf ->> '$.image' LIKE ?", `%${digest.algorithm}=${digest.hex}`);
+  }
+  if (signature !== null) found.add("leaf ->> '$.signatureSha256' = ?", signature);
+  if (fingerprint !== null) found.add("leaf ->> '$.fingerprint' = ?", fingerprint);
+  if (actor !== null) found.add("private ->> '$.actor' = ?", actor);
+  if (address !== null) found.add("in_network(private ->> '$.address', ?)", address);
+  if (action !== null) found.add("leaf ->> '$.action' = ?", action);
+  if (result !== null) found.add("leaf ->> '$.result' = ?", result);
+  return found;
+}
+
+function inNetwork(address: unknown, asked: unknown): number {
+  if (typeof address !== 'string' || typeof asked !== 'string') return 0;
+  if (address === asked) return 1;
+  const [one, other] = [parseNetwork(address), parseNetwork(asked)];
+  return one !== null && other !== null && overlaps(one, other) ? 1 : 0;
+}
+
+function toRow({ seq, at_ms, leaf, private: text }: EventRow): AuditRow {
+  // both are texts of our own, which their triggers keep as they are
+  const {
+    action,
+    site,
+    image,
+    signatureSha256,
+    fingerprint,
+    result,
+    count = 1,
+    since,
+  } = JSON.parse(leaf) as Leaf;
+  const { actor, address, requestId, reason } = text === null ? FORGOTTEN : (JSON.parse(text) as Private);
+  return {
+    seq,
+    at: new Date(at_ms),
+    action,
+    site,
+    image: image?.replace('=', ':') ?? null,
+    signatureSha256,
+    fingerprint,
+    result,
+    count,
+    since: since === undefined ? null : new Date(since),
+    actor,
+    address,
+    requestId,
+    reason,
+  };
+}
+
+const FORGOTTEN = { actor: null, address: null, requestId: null, reason: null };

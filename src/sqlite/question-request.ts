@@ -1,0 +1,22 @@
+// What questions.ts asks its threads, and what comes back.
+import type { RecordSession } from '../domain/records.ts';
+
+export interface QuestionThreadData {
+  readonly dataDir: string;
+  /** One Int32: 1 once nobody waits for the answer. */
+  readonly stop: SharedArrayBuffer;
+}
+
+type Input<Name extends 'page' | 'sums' | 'unsigned' | 'stale'> = Parameters<RecordSession[Name]>;
+
+export type LookupCall =
+  | { readonly name: 'page'; readonly input: Input<'page'> }
+  | { readonly name: 'sums'; readonly input: Input<'sums'> }
+  | { readonly name: 'unsigned'; readonly input: Input<'unsigned'> }
+  | { readonly name: 'stale'; readonly input: Input<'stale'> }
+  /** Null: the next piece of the export that was begun. */
+  | { readonly name: 'export'; readonly input: Parameters<RecordSession['export']> | null };
+
+export type LookupAnswer =
+  | { readonly outcome: 'done'; readonly value: unknown }
+  | { readonly outcome: 'failed'; readonly code: string | null; readonly message: string };

@@ -1,0 +1,297 @@
+// One asker's look-ups over all databases of a data directory, in the thread that has them to itself.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Database, Statement } from 'better-sqlite3';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
+import { exportEnd, exportHead, exportRow } from '../domain/record-text.ts';
+import {
+  ANY_RECORD,
+  type ExportFormat,
+  type Grouping,
+  type Listed,
+  type PageFound,
+  type Position,
+  type RecordFilter,
+  type RecordQuestion,
+  type RecordSums,
+  type StaleImage,
+  type UnsignedImage,
+} from '../domain/records.ts';
+import { AccessQuestions, type BesideAccess } from './access-questions.ts';
+import { AuditQuestions } from './audit-questions.ts';
+import { isCorruption, messageOf, openForReading, restoreAdvice, stateFileOf } from './open.ts';
+import { type Pause, Sums } from './question-parts.ts';
+
+const EXPORT_ROWS = 2000;
+const STALE_ROWS_A_PAUSE = 10_000;
+/** Images that memory holds while they are counted. */
+const MAX_IMAGES = 1_000_000;
+
+interface IndexImage {
+  readonly site: string;
+  readonly path: string;
+  readonly layout: ImageId['layout'];
+  readonly algorithm: ImageId['algorithm'];
+  readonly digest: Uint8Array;
+}
+
+export class QuestionSession {
+  readonly #dataDir: string;
+  readonly #pause: Pause;
+  #audit: { readonly db: Database; readonly questions: AuditQuestions } | null = null;
+  #index: { readonly db: Database; readonly keyOf: Statement<unknown[], string | null> } | null = null;
+  readonly #keys = new Map<string, string | null>();
+
+  constructor(dataDir: string, pause: Pause) {
+    this.#dataDir = dataDir;
+    this.#pause = pause;
+  }
+
+  page({ record, filter }: RecordQuestion, after: Position | null, limit: number): PageFound {
+    if (record === 'audit') {
+      // one row more tells whether there is another page
+      const rows = this.#auditQuestions()?.page(filter, after, limit + 1) ?? [];
+      const page = rows.slice(0, limit);
+      const last = page.at(-1);
+      const next = rows.length > limit && last !== undefined ? [last.seq] : null;
+      return { rows: page, next, dropped: 0, gaps: [] };
+    }
+    const access = this.#access();
+    const { rows, end } = access.page(filter, after, limit);
+    const isMore = end !== null && access.page(filter, end, 1).rows.length > 0;
+    return { rows, next: isMore ? end : null, dropped: access.dropped(filter), gaps: access.gaps };
+  }
+
+  sums({ record, filter }: RecordQuestion, by: Grouping, limit: number): Omit<RecordSums, 'by' | 'record'> {
+    const sums = new Sums();
+    let [dropped, gaps]: [number, readonly string[]] = [0, []];
+    if (record === 'audit') this.#auditQuestions()?.sums(filter, by, sums);
+    else {
+      const access = this.#access();
+      access.sums(filter, by, sums);
+      [dropped, gaps] = [access.dropped(filter), access.gaps];
+    }
+    const { left, found, total } = sums;
+    const cut =
+      left === 0 ? [] : [`there are more than ${found} groups: those beyond are in the total alone`];
+    return { groups: sums.groups(by, limit), found, total, dropped, gaps: [...gaps, ...cut] };
+  }
+
+  *export({ record, filter }: RecordQuestion, format: ExportFormat): Generator<string> {
+    yield exportHead(record, format);
+    let rows = 0;
+    let after: Position | null = null;
+    const gaps = new Set<string>();
+    const access = this.#access();
+    do {
+      // each piece is a look-up of its own: a client that reads slowly keeps no database from being tidied
+      const page: PageFound =
+        record === 'audit'
+          ? this.page({ record, filter }, after, EXPORT_ROWS)
+          : accessPiece(access, filter, after);
+      rows += page.rows.length;
+      for (const gap of page.gaps) gaps.add(gap);
+      if (page.rows.length > 0) yield page.rows.map((row) => exportRow(record, format, row)).join('');
+      after = page.next;
+    } while (after !== null);
+    const dropped = record === 'audit' ? 0 : access.dropped(filter);
+    yield exportEnd(format, { rows, dropped, gaps: [...gaps] });
+  }
+
+  unsigned(filter: RecordFilter, limit: number): Listed<UnsignedImage> {
+    const access = this.#access();
+    const found = new Map<string, UnsignedImage>();
+    let left = 0;
+    access.missing(filter, ({ image, count, firstAtMs, lastAtMs, lastAddress }) => {
+      const key = imageKey(image);
+      const known = found.get(key);
+      if (known === undefined && found.size >= MAX_IMAGES) left += 1;
+      else if (known !== undefined) {
+        // days come newest first
+        found.set(key, { ...known, count: known.count + count, firstAt: new Date(firstAtMs) });
+      } else if (!this.#isOrWasSigned(image)) {
+        const [firstAt, lastAt] = [new Date(firstAtMs), new Date(lastAtMs)];
+        found.set(key, { site: image.site, image: imageName(image), count, firstAt, lastAt, lastAddress });
+      }
+    });
+    const rows = [...found.values()].sort(
+      (one, other) => other.count - one.count || other.lastAt.getTime() - one.lastAt.getTime(),
+    );
+    const cut =
+      left === 0 ? [] : [`${left} more images were asked for than can be counted at once: ask for less time`];
+    return {
+      rows: rows.slice(0, limit),
+      found: rows.length,
+      dropped: access.dropped(filter),
+      gaps: [...access.gaps, ...cut],
+    };
+  }
+
+  stale(since: Date, filter: RecordFilter, limit: number): Listed<StaleImage> {
+    const access = this.#access();
+    const fetched = new Set<string>();
+    const time = { ...ANY_RECORD, since };
+    access.fetched(time, (image) => fetched.add(imageKey(image)));
+    const rows: StaleImage[] = [];
+    let [seen, found] = [0, 0];
+    for (const { image, signatures, storedAt } of this.#storedBefore(since, filter)) {
+      seen += 1;
+      if (seen % STALE_ROWS_A_PAUSE === 0) this.#pause();
+      if (fetched.has(imageKey(image))) continue;
+      found += 1;
+      rows.push({ site: image.site, image: imageName(image), signatures, storedAt });
+      if (rows.length > 2 * limit + 1000) keepOldest(rows, limit);
+    }
+    keepOldest(rows, limit);
+    const { firstDay } = access;
+    const isShort = firstDay === null || Date.parse(firstDay) > since.getTime();
+    const short = isShort
+      ? [
+          `the access record begins ${firstDay === null ? 'with the next read' : `on ${firstDay}`}: what was fetched before is not known`,
+        ]
+      : [];
+    return { rows, found, dropped: access.dropped(time), gaps: [...access.gaps, ...short] };
+  }
+
+  close(): void {
+    this.#audit?.db.close();
+    this.#index?.db.close();
+    [this.#audit, this.#index] = [null, null];
+  }
+
+  #access(): AccessQuestions {
+    const beside: BesideAccess = {
+      signaturesBy: (fingerprint) => this.#signaturesBy(fingerprint),
+      keyOf: (image, sha256) => this.#keyOf(image, sha256),
+    };
+    return new AccessQuestions(this.#dataDir, this.#pause, beside);
+  }
+
+  /** Null: there is no state.db, so nothing was ever changed. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+  #auditQuestions(): AuditQuestions | null {
+    if (this.#audit !== null) return this.#audit.questions;
+    const file = stateFileOf(this.#dataDir);
+    if (!existsSync(file)) return null;
+    try {
+      const db = openForReading(file, 'state');
+      this.#audit = { db, questions: new AuditQuestions(db, this.#pause) };
+      return this.#audit.questions;
+    } catch (error) {
+      const code = isCorruption(error) ? 'STATE_UNUSABLE' : 'STORE_UNAVAILABLE';
+      throw new LookasideError(
+        code,
+        `cannot read ${file}: ${messageOf(error)}; ${restoreAdvice(this.#dataDir)}`,
+        {
+          cause: error,
+        },
+      );
+    }
+  }
+
+  /** Null: there is none now, and nothing is known of what was not uploaded here. @throws LookasideError INDEX_UNUSABLE */
+  #indexNow() {
+    if (this.#index !== null) return this.#index;
+    const file = join(this.#dataDir, 'index.db');
+    if (!existsSync(file)) return null;
+    try {
+      const db = openForReading(file, 'index');
+      const keyOf = db
+        .prepare<unknown[], string | null>(`
+          SELECT fingerprint
+          FROM signature
+          WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ? AND sha256 = ?
+          LIMIT 1`)
+        .pluck();
+      this.#index = { db, keyOf };
+      return this.#index;
+    } catch (error) {
+      const message = `cannot read ${file}: ${messageOf(error)}; it is rebuilt by: lookaside reindex`;
+      throw new LookasideError('INDEX_UNUSABLE', message, { cause: error });
+    }
+  }
+
+  #signaturesBy(fingerprint: string): ReadonlySet<string> {
+    const found = new Set(this.#auditQuestions()?.signaturesBy(fingerprint) ?? []);
+    const index = this.#indexNow()?.db;
+    if (index === undefined) return found;
+    const sites = index.prepare<[], string>('SELECT name FROM site').pluck().all();
+    const select = index
+      .prepare<[string, string], string>(`
+        SELECT DISTINCT lower(hex(sha256))
+        FROM signature
+        WHERE site = ? AND fingerprint = ?`)
+      .pluck();
+    for (const site of sites) for (const sha256 of select.iterate(site, fingerprint)) found.add(sha256);
+    return found;
+  }
+
+  #keyOf(image: ImageId, sha256: string): string | null {
+    const key = `${imageKey(image)} ${sha256}`;
+    const known = this.#keys.get(key);
+    if (known !== undefined) return known;
+    const { site, path, layout, algorithm, hex } = image;
+    const found =
+      this.#indexNow()?.keyOf.get(
+        site,
+        path,
+        layout,
+        algorithm,
+        Buffer.from(hex, 'hex'),
+        Buffer.from(sha256, 'hex'),
+      ) ??
+      this.#auditQuestions()?.keyOf(sha256) ??
+      null;
+    this.#keys.set(key, found);
+    return found;
+  }
+
+  #isOrWasSigned(image: ImageId): boolean {
+    const { site, path, layout, algorithm, hex } = image;
+    if (this.#auditQuestions()?.hasUpload(site, imageFolder(image)) === true) return true;
+    this.#anySignature ??=
+      this.#indexNow()
+        ?.db.prepare<unknown[], number>(`
+          SELECT 1
+          FROM signature
+          WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
+          LIMIT 1`)
+        .pluck() ?? null;
+    return (
+      this.#anySignature?.get(site, path, layout, algorithm, Buffer.from(hex, 'hex')) !== undefined &&
+      this.#anySignature !== null
+    );
+  }
+
+  #anySignature: Statement<unknown[], number> | null = null;
+
+  *#storedBefore(since: Date, { site, repository }: RecordFilter) {
+    const index = this.#indexNow()?.db;
+    if (index === undefined) return;
+    const select = index.prepare<unknown[], IndexImage & { signatures: number; stored_at_ms: number }>(`
+      SELECT site, path, layout, algorithm, digest, count(*) AS signatures, max(stored_at_ms) AS stored_at_ms
+      FROM signature
+      WHERE (?1 IS NULL OR site = ?1)
+        AND (?2 IS NULL OR path = ?2 OR (path >= ?2 || '/' AND path < ?2 || '0'))
+      GROUP BY site, path, layout, algorithm, digest
+      HAVING max(stored_at_ms) < ?3`);
+    for (const { signatures, stored_at_ms, digest, ...rest } of select.iterate(
+      site,
+      repository,
+      since.getTime(),
+    )) {
+      const image: ImageId = { ...rest, hex: Buffer.from(digest).toString('hex') };
+      yield { image, signatures, storedAt: new Date(stored_at_ms) };
+    }
+  }
+}
+
+function accessPiece(access: AccessQuestions, filter: RecordFilter, after: Position | null): PageFound {
+  const { rows, end } = access.page(filter, after, EXPORT_ROWS);
+  return { rows, next: end, dropped: 0, gaps: access.gaps };
+}
+
+function keepOldest(rows: StaleImage[], limit: number): void {
+  rows.sort((one, other) => one.storedAt.getTime() - other.storedAt.getTime());
+  rows.length = Math.min(rows.length, limit);
+}

@@ -1,0 +1,52 @@
+// Answers one asker after the other's turn has come: a thread for each, which opens databases for reading alone.
+import { parentPort, workerData } from 'node:worker_threads';
+import { systemCode } from '../domain/errors.ts';
+import { messageOf } from './open.ts';
+import { Stopped } from './question-parts.ts';
+import type { LookupAnswer, LookupCall, QuestionThreadData } from './question-request.ts';
+import { QuestionSession } from './question-session.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('question-thread is started by questions.ts');
+// only questions.ts sets it
+const { dataDir, stop } = workerData as QuestionThreadData;
+const stopped = new Int32Array(stop);
+const session = new QuestionSession(dataDir, () => {
+  if (Atomics.load(stopped, 0) === 1) throw new Stopped('nobody waits for the answer');
+});
+let exporting: Generator<string> | null = null;
+
+port.on('message', (call: LookupCall | 'close') => {
+  if (call !== 'close') {
+    port.postMessage(answerTo(call));
+    return;
+  }
+  session.close();
+  port.close();
+});
+
+function answerTo(call: LookupCall): LookupAnswer {
+  try {
+    return { outcome: 'done', value: carryOut(call) };
+  } catch (error) {
+    return { outcome: 'failed', code: systemCode(error), message: messageOf(error) };
+  }
+}
+
+function carryOut(call: LookupCall): unknown {
+  switch (call.name) {
+    case 'page':
+      return session.page(...call.input);
+    case 'sums':
+      return session.sums(...call.input);
+    case 'unsigned':
+      return session.unsigned(...call.input);
+    case 'stale':
+      return session.stale(...call.input);
+    case 'export': {
+      if (call.input !== null) exporting = session.export(...call.input);
+      const piece = exporting?.next();
+      return piece === undefined || piece.done === true ? null : piece.value;
+    }
+  }
+}

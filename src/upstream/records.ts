@@ -1,0 +1,104 @@
+// Questions to the records of a running server.
+import { z } from 'zod';
+import type { RecordAdministration } from '../domain/administration.ts';
+import { filterTexts } from '../domain/record-question.ts';
+import {
+  type AccessRow,
+  type AuditRow,
+  type Dimension,
+  RECORDS,
+  type RecordPage,
+  type RecordQuestion,
+  type RecordSums,
+} from '../domain/records.ts';
+import { count, date, fingerprint, readAnswer, sha256, word } from './answers.ts';
+import type { Asker } from './asker.ts';
+import type { HttpRequest } from './connection.ts';
+import { throwWithRemedy } from './remedy.ts';
+
+const text = z.string().nullable();
+
+const auditRow = z.object({
+  seq: count,
+  at: date,
+  action: word<string>(),
+  site: z.string(),
+  image: text,
+  signatureSha256: sha256.nullable(),
+  fingerprint: fingerprint.nullable(),
+  result: z.string(),
+  count,
+  since: date.nullable(),
+  actor: text,
+  address: text,
+  requestId: text,
+  reason: text,
+}) satisfies z.ZodType<AuditRow>;
+
+const accessRow = z.object({
+  firstAt: date,
+  lastAt: date,
+  site: z.string(),
+  image: z.string(),
+  number: count.nullable(),
+  signatureSha256: sha256.nullable(),
+  status: count,
+  address: z.string(),
+  agent: text,
+  token: text,
+  count,
+  bytes: count,
+}) satisfies z.ZodType<AccessRow>;
+
+export const completeness = { dropped: count, gaps: z.array(z.string()) };
+
+export const pageAnswer = z.object({
+  record: z.enum(RECORDS),
+  rows: z.array(z.union([auditRow, accessRow])),
+  next: text,
+  ...completeness,
+}) satisfies z.ZodType<RecordPage>;
+
+const sums = { count, bytes: count };
+
+export const sumsAnswer = z.object({
+  record: z.enum(RECORDS),
+  by: z.array(word<Dimension>()),
+  groups: z.array(z.object({ of: z.array(text), ...sums, firstAt: date, lastAt: date })),
+  found: count,
+  total: z.object({ ...sums, rows: count, firstAt: date.nullable(), lastAt: date.nullable() }),
+  ...completeness,
+}) satisfies z.ZodType<RecordSums>;
+
+export function recordsOf(asker: Asker): RecordAdministration {
+  async function ask<Schema extends z.ZodType>(schema: Schema, path: string): Promise<z.output<Schema>> {
+    const request: HttpRequest = { method: 'GET', path, isLong: true };
+    const { body } = await asker.ask(request).catch(throwWithRemedy);
+    return readAnswer(schema, { server: asker.name, body });
+  }
+
+  return {
+    page: (question, { cursor, limit }) =>
+      ask(pageAnswer, pathOf(question, { limit: String(limit), ...(cursor === null ? {} : { cursor }) })),
+    sums: (question, by, limit) =>
+      ask(
+        sumsAnswer,
+        pathOf(question, {
+          count: '1',
+          limit: String(limit),
+          ...(by.length === 0 ? {} : { by: by.join(',') }),
+        }),
+      ),
+    async *export(question, format) {
+      try {
+        yield* asker.pieces({ method: 'GET', path: pathOf(question, { format }), isLong: true });
+      } catch (error) {
+        throwWithRemedy(error);
+      }
+    },
+  };
+}
+
+function pathOf({ record, filter }: RecordQuestion, others: Readonly<Record<string, string>>): string {
+  return `/api/v1/${record}?${new URLSearchParams({ ...filterTexts(filter), ...others })}`;
+}

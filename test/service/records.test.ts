@@ -1,0 +1,115 @@
+// Questions to the records: cursors that are ours alone, and askers who are written down.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { NewAuditEvent } from '../../src/domain/audit.ts';
+import { ANY_RECORD, type Position, type RecordFilter } from '../../src/domain/records.ts';
+import { createEventMaker } from '../../src/service/audit.ts';
+import { createRecords } from '../../src/service/records.ts';
+import { sha256Hex } from '../store/lay.ts';
+import { createClock } from './hand-driven.ts';
+
+const ASKER = {
+  actor: { name: 'anna', address: '192.0.2.9', requestId: null },
+  signal: new AbortController().signal,
+};
+
+function open(next: Position | null) {
+  const written: NewAuditEvent[] = [];
+  const positions: (Position | null)[] = [];
+  const unasked = () => assert.fail('not asked');
+  let flushes = 0;
+  const records = createRecords({
+    lookups: {
+      open: async () => ({
+        async page(_, after) {
+          positions.push(after);
+          return { rows: [], next, dropped: 0, gaps: [] };
+        },
+        sums: unasked,
+        async *export() {
+          yield 'rows';
+        },
+        unsigned: unasked,
+        stale: unasked,
+        [Symbol.asyncDispose]: async () => undefined,
+      }),
+    },
+    recorder: {
+      flush: async () => {
+        flushes += 1;
+      },
+      buffer: { rows: 0, dropped: 0 },
+    },
+    audit: { append: async (event) => written.push(event) },
+    makeEvent: createEventMaker({ clock: createClock(), randomBytes: (length) => new Uint8Array(length) }),
+    sha256: sha256Hex,
+    wait: () => new Promise(() => undefined),
+  });
+  const page = (
+    filter: Partial<RecordFilter>,
+    cursor: string | null,
+    record: 'audit' | 'access' = 'access',
+  ) => records.page({ record, filter: { ...ANY_RECORD, ...filter } }, { cursor, limit: 10 }, ASKER);
+  return { records, written, positions, page, flushes: () => flushes };
+}
+
+test('a cursor leads on in its own question alone, at whatever time it is asked', async () => {
+  const { page, positions, flushes } = open([20779, 1]);
+  const { next } = await page({ status: 200, since: new Date(1) }, null);
+  assert.ok(next !== null);
+  await page({ status: 200, since: new Date(2) }, next);
+  assert.deepEqual(positions, [null, [20779, 1]]);
+  assert.equal(flushes(), 2, 'reads that are still in memory are written first');
+  await assert.rejects(async () => page({ status: 404 }, next), { code: 'REQUEST_INVALID' });
+  await assert.rejects(async () => page({ status: 200 }, next, 'audit'), { code: 'REQUEST_INVALID' });
+  assert.equal(positions.length, 2);
+});
+
+test('a cursor that somebody changed is refused', async () => {
+  const { page, positions } = open([20779, 29_921_000, 3, 1, 200, 0, 0, 0, 0]);
+  const { next } = await page({}, null);
+  const bytes = Buffer.from(next ?? '', 'base64url');
+  await fc.assert(
+    fc.asyncProperty(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), async (at, bits) => {
+      const changed = Buffer.from(bytes);
+      changed[at] = (changed[at] ?? 0) ^ bits;
+      await assert.rejects(async () => page({}, changed.toString('base64url')), { code: 'REQUEST_INVALID' });
+    }),
+  );
+  for (const cursor of [
+    '',
+    'x',
+    `${next}A`,
+    `${next}=`,
+    '[1]',
+    Buffer.from('[1e99]').toString('base64url'),
+  ]) {
+    await assert.rejects(async () => page({}, cursor), { code: 'REQUEST_INVALID' }, cursor);
+  }
+  assert.equal(positions.length, 1);
+});
+
+test('who asks for an address, or takes rows away, is in the audit log before the answer', async () => {
+  const { page, records, written } = open(null);
+  await page({}, null);
+  assert.equal(written.length, 0);
+  await page({ address: '192.0.2.0/24' }, null);
+  const question = { record: 'audit', filter: { ...ANY_RECORD, fingerprint: 'A'.repeat(40) } } as const;
+  for await (const piece of records.export(question, 'csv', ASKER)) {
+    assert.equal(piece, 'rows');
+    assert.equal(written.length, 2);
+  }
+  assert.deepEqual(
+    written.map(({ action, fingerprint, private: { actor, reason } }) => [
+      action,
+      fingerprint,
+      actor,
+      reason,
+    ]),
+    [
+      ['query', null, 'anna', 'access address=192.0.2.0/24'],
+      ['export', 'A'.repeat(40), 'anna', `audit fingerprint=${'A'.repeat(40)}`],
+    ],
+  );
+});

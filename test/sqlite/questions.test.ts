@@ -1,0 +1,387 @@
+// Questions to both records: each row once, right sums, an end from outside. Real databases, filled as a server fills them.
+import assert from 'node:assert/strict';
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { MAX_QUESTIONS_AT_ONCE } from '../../src/domain/limits.ts';
+import type { ReadCount } from '../../src/domain/ports.ts';
+import { parseFilter } from '../../src/domain/record-question.ts';
+import {
+  type AccessRow,
+  ANY_RECORD,
+  type Position,
+  type RecordFilter,
+  type RecordRow,
+  type RecordSession,
+} from '../../src/domain/records.ts';
+import { createAccessRecorder } from '../../src/service/access.ts';
+import { createEventMaker } from '../../src/service/audit.ts';
+import type { Databases } from '../../src/sqlite/databases.ts';
+import { QuestionSession } from '../../src/sqlite/question-session.ts';
+import { SqliteQuestions } from '../../src/sqlite/questions.ts';
+import { later, missing, NOON, read } from '../contract/access-log.ts';
+import { imageAt } from '../contract/signature-index.ts';
+import { createClock, createLog } from '../service/hand-driven.ts';
+import { type Cleanup, open, temporaryFolder } from './scratch.ts';
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 86_400_000;
+const never = () => undefined;
+
+async function filled(
+  t: Cleanup,
+): Promise<{ databases: Databases; session: QuestionSession; dataDir: string }> {
+  const dataDir = temporaryFolder(t);
+  const { databases } = await open(dataDir);
+  const session = new QuestionSession(dataDir, never);
+  t.after(async () => {
+    session.close();
+    await databases.close();
+  });
+  return { databases, session, dataDir };
+}
+
+const ACCESS = (filter: Partial<RecordFilter> = {}) =>
+  ({ record: 'access', filter: { ...ANY_RECORD, ...filter } }) as const;
+const AUDIT = (filter: Partial<RecordFilter> = {}) =>
+  ({ record: 'audit', filter: { ...ANY_RECORD, ...filter } }) as const;
+
+function written(text: Readonly<Record<string, string>>): RecordFilter {
+  const parsed = parseFilter(text, NOON);
+  return 'filter' in parsed ? parsed.filter : assert.fail(`${parsed.wrong}: wanted ${parsed.wanted}`);
+}
+
+/** All rows, by pages of that length. */
+function walk(
+  session: QuestionSession,
+  question: ReturnType<typeof ACCESS | typeof AUDIT>,
+  limit: number,
+): RecordRow[] {
+  const rows: RecordRow[] = [];
+  for (let after: Position | null = null; ; ) {
+    const page = session.page(question, after, limit);
+    assert.ok(page.rows.length <= limit);
+    rows.push(...page.rows);
+    if (page.next === null) return rows;
+    after = page.next;
+  }
+}
+
+const eventMaker = createEventMaker({
+  clock: createClock(),
+  randomBytes: (length) => new Uint8Array(length),
+});
+
+test('two readers who page through a day while it ends and grows get every row once', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  const at = (minute: number) => later(minute * MINUTE_MS - 12 * 3_600_000);
+  const rowAt = (minute: number, address: string) =>
+    read({ firstAt: at(minute), lastAt: at(minute), address });
+  const before = Array.from({ length: 300 }, (_, k) => rowAt(1100 + k, `192.0.2.${k % 7}`));
+  await databases.access.write({ reads: before, missing: [] });
+  const others = new QuestionSession(dataDir, never);
+  t.after(() => others.close());
+  const seen: [AccessRow[], AccessRow[]] = [[], []];
+  const after: [Position | null, Position | null] = [null, null];
+  for (let turn = 0; after[0] !== null || after[1] !== null || turn === 0; turn += 1) {
+    for (const [reader, one] of [session, others].entries() as Iterable<[0 | 1, QuestionSession]>) {
+      if (turn > 0 && after[reader] === null) continue;
+      const { rows, next } = one.page(ACCESS(), after[reader], 7 + reader * 6);
+      seen[reader].push(...(rows as readonly AccessRow[]));
+      after[reader] = next;
+    }
+    // the day goes on, ends, and the next one begins
+    const minute = 1400 + turn;
+    await databases.access.write({
+      reads: [rowAt(minute, '198.51.100.9'), rowAt(1100, '192.0.2.0')],
+      missing: [],
+    });
+  }
+  for (const rows of seen) {
+    const keys = rows
+      .filter(({ address }) => address !== '198.51.100.9')
+      .map(({ firstAt, address }) => `${firstAt.toISOString()} ${address}`);
+    assert.equal(new Set(keys).size, keys.length, 'a row came twice');
+    assert.equal(keys.length, before.length, 'a row was left out');
+    const times = rows.map(({ firstAt }) => Math.floor(firstAt.getTime() / MINUTE_MS));
+    assert.deepEqual(
+      times,
+      [...times].sort((one, other) => other - one),
+      'newest first',
+    );
+  }
+});
+
+/** What happened, as a plain list. */
+interface Deed {
+  readonly minute: number;
+  readonly path: string;
+  readonly number: number;
+  readonly status: number;
+  readonly address: string;
+  readonly token: string | null;
+}
+
+const deed: fc.Arbitrary<Deed> = fc.record({
+  minute: fc.integer({ min: 0, max: 4 * 1440 - 1 }),
+  path: fc.constantFrom('team/app', 'team/app2', 'team', 'other/app'),
+  number: fc.integer({ min: 1, max: 3 }),
+  status: fc.constantFrom(200, 304, 404),
+  address: fc.constantFrom('192.0.2.1', '192.0.2.200', '198.51.100.7', '2001:db8::1', '2001:db8:1::9'),
+  token: fc.constantFrom(null, 'ci', 'mirror'),
+});
+
+const asked: readonly (readonly [Readonly<Record<string, string>>, (deed: Deed) => boolean])[] = [
+  [{}, () => true],
+  [{ repository: 'team' }, ({ path }) => path === 'team' || path.startsWith('team/')],
+  [{ repository: 'team/app' }, ({ path }) => path === 'team/app'],
+  [{ address: '192.0.2.0/25' }, ({ address }) => address === '192.0.2.1'],
+  [{ address: '192.0.2.1' }, ({ address }) => address === '192.0.2.1'],
+  [
+    { address: '2001:db8::/32', status: '200' },
+    ({ address, status }) => address.startsWith('2001') && status === 200,
+  ],
+  [{ actor: 'ci' }, ({ token }) => token === 'ci'],
+  [
+    { since: '2026-11-23', until: '2026-11-24T12:00:00Z' },
+    ({ minute }) => minute >= 1440 && minute < 2 * 1440 + 720,
+  ],
+];
+
+test('the record answers as a plain list of the reads does, over batches and ends of days', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(deed, { maxLength: 30 }), { maxLength: 4 }), async (batches) => {
+      const cleanups: (() => void | Promise<void>)[] = [];
+      const { databases, session } = await filled({ after: (act) => void cleanups.unshift(act) });
+      const clock = createClock('2026-11-22T00:00:00.000Z');
+      const recorder = createAccessRecorder({ log: createLog(), clock, accessLog: databases.access });
+      const deeds = batches.flatMap((batch) => [...batch].sort((one, other) => one.minute - other.minute));
+      for (const batch of batches) {
+        for (const { minute, path, ...rest } of [...batch].sort((one, other) => one.minute - other.minute)) {
+          clock.jump(Date.parse('2026-11-22') + minute * MINUTE_MS - clock.now().getTime());
+          recorder.record({
+            image: imageAt(path, 'a'),
+            imageIsSigned: true,
+            agent: 'podman',
+            bytes: 10,
+            ...rest,
+          });
+        }
+        await recorder.flush();
+      }
+      for (const [texts, isWanted] of asked) {
+        const filter = written(texts);
+        const wanted = deeds.filter(isWanted);
+        const { total } = session.sums(ACCESS(filter), [], 1);
+        assert.deepEqual(
+          [total.count, total.bytes],
+          [wanted.length, wanted.length * 10],
+          JSON.stringify(texts),
+        );
+        const rows = walk(session, ACCESS(filter), 3) as AccessRow[];
+        assert.equal(
+          rows.reduce((sum, { count }) => sum + count, 0),
+          wanted.length,
+        );
+        const { groups } = session.sums(ACCESS(filter), ['repository', 'address', 'day'], 1000);
+        const listed = new Map<string, number>();
+        for (const { path, address, minute } of wanted) {
+          const day = `2026-11-${22 + Math.floor(minute / 1440)}`;
+          const key = [path, address, day].join(' ');
+          listed.set(key, (listed.get(key) ?? 0) + 1);
+        }
+        assert.deepEqual(new Map(groups.map(({ of, count }) => [of.join(' '), count])), listed);
+      }
+      for (const cleanup of cleanups) await cleanup();
+    }),
+    { numRuns: 12 },
+  );
+});
+
+test('audit events are found by what they are about and by who it was, newest first, each once', async (t) => {
+  const { databases, session } = await filled(t);
+  const actor = (name: string, address: string | null) => ({ name, address, requestId: null });
+  const [alice, bob] = [actor('alice', '192.0.2.7'), actor('bob', '2001:db8::7')];
+  const images = ['team/app', 'team/app2', 'team'].map((path) => imageAt(path, 'a'));
+  for (let k = 0; k < 30; k += 1) {
+    const image = images[k % 3] ?? assert.fail();
+    const fingerprint = (k % 2 === 0 ? 'A' : 'B').repeat(40);
+    const result = k % 5 === 0 ? 'KEY_UNKNOWN' : 'created';
+    await databases.audit.append(
+      eventMaker(
+        { action: 'upload', image, fingerprint, result, signatureSha256: `${k}`.padStart(64, '0') },
+        k % 4 === 0 ? alice : bob,
+      ),
+    );
+  }
+  const found = (texts: Readonly<Record<string, string>>) =>
+    walk(session, AUDIT(written(texts)), 4).map((row) => ('seq' in row ? row.seq : 0));
+  const upTo30 = Array.from({ length: 30 }, (_, k) => 30 - k);
+  assert.deepEqual(found({}), upTo30);
+  assert.deepEqual(
+    found({ repository: 'team' }),
+    upTo30.filter((seq) => (seq - 1) % 3 === 2 || (seq - 1) % 3 < 2),
+  );
+  assert.deepEqual(
+    found({ repository: 'team/app' }),
+    upTo30.filter((seq) => (seq - 1) % 3 === 0),
+  );
+  assert.deepEqual(
+    found({ address: '192.0.2.0/24' }),
+    upTo30.filter((seq) => (seq - 1) % 4 === 0),
+  );
+  assert.deepEqual(
+    found({ actor: 'bob', fingerprint: 'a'.repeat(40) }),
+    upTo30.filter((seq) => seq % 4 === 3),
+  );
+  assert.deepEqual(
+    found({ result: 'KEY_UNKNOWN' }),
+    upTo30.filter((seq) => (seq - 1) % 5 === 0),
+  );
+  assert.deepEqual(found({ signature: '7'.padStart(64, '0') }), [8]);
+  assert.deepEqual(found({ image: images[1]?.hex === undefined ? '' : `sha256:${images[1].hex}` }), upTo30);
+  assert.deepEqual(found({ action: 'import' }), []);
+  const { groups, total } = session.sums(AUDIT(), ['actor', 'result'], 10);
+  assert.deepEqual(
+    groups.map(({ of, count }) => [...of, count]),
+    [
+      ['bob', 'created', 18],
+      ['alice', 'created', 6],
+      ['bob', 'KEY_UNKNOWN', 4],
+      ['alice', 'KEY_UNKNOWN', 2],
+    ],
+  );
+  assert.equal(total.count, 30);
+});
+
+test('a day that cannot be read is named in the answer, and the other days answer', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  await databases.access.write({
+    reads: [read(), read({ firstAt: later(DAY_MS), lastAt: later(DAY_MS) })],
+    missing: [],
+  });
+  writeFileSync(
+    join(dataDir, 'access', '2026-11-20.db'),
+    'no database, but as long as one that begins so'.repeat(30),
+  );
+  const { rows, gaps } = session.page(ACCESS(), null, 10);
+  assert.equal(rows.length, 2);
+  assert.match(gaps.join(), /2026-11-20 cannot be read/);
+});
+
+test('an export has every row and says at its end that it is whole', async (t) => {
+  const { databases, session } = await filled(t);
+  const at = (k: number) => later(k * MINUTE_MS);
+  const reads: ReadCount[] = Array.from({ length: 5000 }, (_, k) =>
+    read({
+      firstAt: at(k % 600),
+      lastAt: at(k % 600),
+      address: `192.0.2.${k % 9}`,
+      number: (k % 7) + 1,
+      agent: '=cmd|x\u001b[2J',
+    }),
+  );
+  await databases.access.write({ reads, missing: [] });
+  const { total } = session.sums(ACCESS(), [], 1);
+  const lines = [...session.export(ACCESS(), 'jsonl')].join('').trimEnd().split('\n');
+  assert.deepEqual(JSON.parse(lines.at(-1) ?? ''), { end: { rows: total.rows, dropped: 0, gaps: [] } });
+  assert.equal(lines.length, total.rows + 1);
+  assert.equal(new Set(lines).size, lines.length);
+  const [head, first] = [...session.export(ACCESS(), 'csv')].join('').split('\r\n');
+  assert.equal(
+    head,
+    'firstAt,lastAt,site,image,number,signatureSha256,status,address,agent,token,count,bytes',
+  );
+  // no formula, and nothing that controls a terminal
+  assert.match(first ?? '', /,'=cmd\|x\\u001b\[2J,/);
+});
+
+test('an image counts as never signed only when no signature of it was ever here', async (t) => {
+  const { databases, session } = await filled(t);
+  const [never1, uploaded] = [imageAt('team/none', 'a'), imageAt('team/late', 'a')];
+  const asks = [missing({ image: never1, count: 3 }), missing({ image: uploaded, count: 9 })];
+  const next = missing({
+    image: never1,
+    count: 2,
+    firstAt: later(DAY_MS),
+    lastAt: later(DAY_MS),
+    lastAddress: '192.0.2.9',
+  });
+  await databases.access.write({ reads: [], missing: [...asks, next] });
+  const event = eventMaker(
+    { action: 'upload', image: uploaded, result: 'created' },
+    { name: 'ci', address: null, requestId: null },
+  );
+  const upload = {
+    image: uploaded,
+    sha256: 'a'.repeat(64),
+    sizeBytes: 1,
+    uploader: 'ci',
+    storedAt: NOON,
+    bytes: null,
+    remap: null,
+  };
+  await databases.uploads.add(upload, event);
+  const { rows, found } = session.unsigned(ANY_RECORD, 10);
+  assert.equal(found, 1);
+  assert.deepEqual(
+    rows.map(({ image, count, lastAddress }) => [image, count, lastAddress]),
+    [[`team/none@sha256:${never1.hex}`, 5, '192.0.2.9']],
+  );
+});
+
+async function asking(
+  t: Cleanup,
+  dataDir: string,
+  signal: AbortSignal,
+  questionMs?: number,
+): Promise<RecordSession> {
+  const session = await new SqliteQuestions(dataDir, questionMs).open(signal);
+  t.after(async () => await session[Symbol.asyncDispose]());
+  return session;
+}
+
+test('a question in its thread answers, ends when its asker leaves, and is given up after its time', async (t) => {
+  const { databases, dataDir } = await filled(t);
+  const many = Array.from({ length: 4000 }, (_, k) =>
+    read({ firstAt: later(k * 1000), lastAt: later(k * 1000), number: (k % 9) + 1 }),
+  );
+  await databases.access.write({ reads: many, missing: [] });
+  const leaving = new AbortController();
+  const session = await asking(t, dataDir, leaving.signal);
+  assert.equal((await session.sums(ACCESS(), [], 1)).total.count, 4000);
+  let pieces = 0;
+  for await (const piece of session.export(ACCESS(), 'csv')) pieces += piece === '' ? 0 : 1;
+  assert.ok(pieces >= 2);
+  const left = new Error('left');
+  leaving.abort(left);
+  await assert.rejects(session.sums(ACCESS(), [], 1), (error) => error === left);
+  const late = await asking(t, dataDir, new AbortController().signal, 1);
+  await assert.rejects(late.sums(ACCESS(), [], 1), { code: 'QUESTION_TOO_LONG' });
+});
+
+test('more askers than can be answered at once are told to ask again', async (t) => {
+  const { dataDir } = await filled(t);
+  const questions = new SqliteQuestions(dataDir);
+  const { signal } = new AbortController();
+  const sessions: RecordSession[] = [];
+  for (let k = 0; k < MAX_QUESTIONS_AT_ONCE; k += 1) sessions.push(await questions.open(signal));
+  await assert.rejects(questions.open(signal), { code: 'BUSY' });
+  const last = sessions.pop() ?? assert.fail();
+  await last.page(ACCESS(), null, 1);
+  await last[Symbol.asyncDispose]();
+  sessions.push(await questions.open(signal));
+  for (const session of sessions) await session[Symbol.asyncDispose]();
+});
+
+test('a state.db that is damaged is told as such', async (t) => {
+  const dataDir = join(temporaryFolder(t), 'data');
+  mkdirSync(dataDir);
+  appendFileSync(
+    join(dataDir, 'state.db'),
+    'no database at all, and longer than a header of a database would be'.repeat(20),
+  );
+  const session = await asking(t, dataDir, new AbortController().signal);
+  await assert.rejects(session.page(AUDIT(), null, 1), { code: 'STATE_UNUSABLE' });
+});
