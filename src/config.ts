@@ -33,6 +33,8 @@ export interface Config {
   readonly remaps: readonly Remap[];
   /** What is stored though it cannot be verified, beside what was. */
   readonly acceptUnsupported: 'off' | 'v6';
+  /** Tokens that no signer binds may upload nothing. */
+  readonly requireGrants: boolean;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
   readonly trustedProxies: BlockList;
   readonly read: 'anonymous' | 'token';
@@ -130,6 +132,13 @@ const onOrOff = oneOf('on', 'off');
 
 function onOff(text: string): boolean {
   return onOrOff(text) === 'on';
+}
+
+/** As onOff, and as other programs write it. */
+function trueOrFalse(text: string): boolean {
+  if (text === 'true' || text === 'on') return true;
+  if (text === 'false' || text === 'off') return false;
+  throw new Unwanted('wanted true or false');
 }
 
 function duration(text: string): number {
@@ -249,6 +258,7 @@ const SETTINGS = {
   registry: perhaps(registries),
   remap: perhaps(remaps),
   accept_unsupported: always(oneOf('off', 'v6'), 'off'),
+  require_grants: always(trueOrFalse, 'false'),
   tls_cert: perhaps(path),
   tls_key: perhaps(path),
   trusted_proxies: always(networks, ''),
@@ -509,6 +519,7 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     registries: values.registry ?? [],
     remaps: values.remap ?? [],
     acceptUnsupported: values.accept_unsupported,
+    requireGrants: values.require_grants,
     tls:
       values.tls_cert === undefined || values.tls_key === undefined
         ? null

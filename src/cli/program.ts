@@ -89,6 +89,7 @@ interface ListFlags {
 interface TokenCreateFlags {
   readonly name: string;
   readonly role: Role;
+  readonly signer?: string;
   /** In milliseconds. */
   readonly expires?: number;
   readonly json?: boolean;
@@ -118,6 +119,8 @@ function createProgram(parts: ProgramParts): Command {
   addVerifying(program, parts);
   addTokens(program, parts);
   addRecords(program, parts);
+  addSigners(program, parts);
+  addGrants(program, parts);
   return program;
 }
 
@@ -367,12 +370,16 @@ function addTokens(program: Command, { finish }: ProgramParts): void {
         .choices(ROLES)
         .default('uploader'),
     )
+    .option(
+      '--signer <name>',
+      'whose grants say what it may upload; by default it may upload for every repository',
+    )
     .option('--expires <time>', 'how long it is valid, like 90d or 12h; by default until it is revoked', life)
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & TokenCreateFlags) => {
       const { runTokenCreate } = await import('./token.ts');
-      const { name, role, expires: lifeMs = null, json = false } = options;
-      finish(await runTokenCreate(loadExisting(options), { name, role, lifeMs, json }));
+      const { name, role, expires: lifeMs = null, signer = null, json = false } = options;
+      finish(await runTokenCreate(loadExisting(options), { name, role, lifeMs, signer, json }));
     });
   withServerOrData(token.command('list'))
     .description('list the tokens')
@@ -397,6 +404,126 @@ function addRecords(program: Command, { finish }: ProgramParts): void {
   addAuditCommands(audit, tools);
   const access = program.command('access').description('ask who fetched what');
   addAccessCommands(access, tools);
+}
+
+type JsonOptions = ServerOrDataOptions & { readonly json?: boolean };
+
+function addSigners(program: Command, { finish }: ProgramParts): void {
+  const signer = program
+    .command('signer')
+    .description('add, list, show, disable and remove signers: people and pipelines that grants bind');
+  withServerOrData(signer.command('add'))
+    .description('add a signer, which may sign nothing until a grant says what')
+    .argument('<name>', 'like ci-team-app')
+    .option('--description <text>', 'for people')
+    .option('--json', 'print JSON')
+    .action(async (name: string, options: JsonOptions & { readonly description?: string }) => {
+      const { runSignerAdd } = await import('./signer.ts');
+      const { description = '', json = false } = options;
+      finish(await runSignerAdd(loadExisting(options), { name, description, json }));
+    });
+  withServerOrData(signer.command('list'))
+    .description('list the signers')
+    .option('--json', 'print JSON')
+    .action(async (options: JsonOptions) => {
+      const { runSignerList } = await import('./signer.ts');
+      finish(await runSignerList(loadExisting(options), options.json === true));
+    });
+  withServerOrData(signer.command('show'))
+    .description('show a signer with its grants and tokens')
+    .argument('<name>')
+    .option('--json', 'print JSON')
+    .action(async (name: string, options: JsonOptions) => {
+      const { runSignerShow } = await import('./signer.ts');
+      finish(await runSignerShow(loadExisting(options), { name, json: options.json === true }));
+    });
+  for (const act of ['disable', 'enable', 'remove'] as const) {
+    withServerOrData(signer.command(act))
+      .description(SIGNER_ACTS[act])
+      .argument('<name>')
+      .option('--json', 'print JSON')
+      .action(async (name: string, options: JsonOptions) => {
+        const { runSignerChange } = await import('./signer.ts');
+        finish(await runSignerChange(loadExisting(options), { act, name, json: options.json === true }));
+      });
+  }
+}
+
+const SIGNER_ACTS = {
+  disable: 'let none of its tokens in, until it is enabled',
+  enable: 'let its tokens in again',
+  remove: 'remove a signer with its grants, and revoke its tokens',
+} as const;
+
+interface GrantAddFlags {
+  readonly signer: string;
+  readonly repository: readonly string[];
+  readonly key: readonly string[];
+  readonly tag?: readonly string[];
+}
+
+interface GrantTestFlags {
+  readonly signer: string;
+  readonly repository: string;
+  readonly key: string;
+  readonly tag?: string;
+}
+
+function addGrants(program: Command, { finish }: ProgramParts): void {
+  const grant = program
+    .command('grant')
+    .description('say which signer may sign which repository by which key');
+  withServerOrData(grant.command('add'))
+    .description('let a signer upload what these keys signed for these repositories')
+    .requiredOption('--signer <name>', 'whose grant it is')
+    .requiredOption(
+      '--repository <pattern>',
+      'a repository without its registry, like team/app; team/* for those directly below team, team/** for all below; repeatable',
+      collect,
+    )
+    .requiredOption(
+      '--key <fingerprint>',
+      'a registered key, 40 hex digits or the key ID of 16; repeatable',
+      collect,
+    )
+    .option('--tag <pattern>', 'only signatures for such tags, like v1.*; repeatable', collect)
+    .option('--json', 'print JSON')
+    .action(async (options: JsonOptions & GrantAddFlags) => {
+      const { runGrantAdd } = await import('./grant.ts');
+      const { signer, repository: repositories, key: keys, tag: tags = [], json = false } = options;
+      finish(await runGrantAdd(loadExisting(options), { signer, repositories, keys, tags, json }));
+    });
+  withServerOrData(grant.command('remove'))
+    .description('take a grant away')
+    .argument('<id>', 'its number, as grant list shows it', grantId)
+    .option('--json', 'print JSON')
+    .action(async (id: number, options: JsonOptions) => {
+      const { runGrantRemove } = await import('./grant.ts');
+      finish(await runGrantRemove(loadExisting(options), { id, json: options.json === true }));
+    });
+  withServerOrData(grant.command('list'))
+    .description('list the grants')
+    .option('--signer <name>', 'only those of that signer')
+    .option('--json', 'print JSON')
+    .action(async (options: JsonOptions & { readonly signer?: string }) => {
+      const { runGrantList } = await import('./grant.ts');
+      const { signer = null, json = false } = options;
+      finish(await runGrantList(loadExisting(options), { signer, json }));
+    });
+  withServerOrData(grant.command('test'))
+    .description(
+      'say what would be decided about an upload and why, and upload nothing; exit 1 when it would be refused',
+    )
+    .requiredOption('--signer <name>', 'who would upload')
+    .requiredOption('--repository <path>', 'without the registry, like team/app')
+    .requiredOption('--key <fingerprint>', 'of the signature, 40 hex digits or the key ID of 16')
+    .option('--tag <tag>', 'of the signed reference; by default it has none', tagName)
+    .option('--json', 'print JSON')
+    .action(async (options: JsonOptions & GrantTestFlags) => {
+      const { runGrantTest } = await import('./grant.ts');
+      const { signer, repository, key, tag = null, json = false } = options;
+      finish(await runGrantTest(loadExisting(options), { signer, repository, key, tag, json }));
+    });
 }
 
 function withData(command: Command): Command {
@@ -454,6 +581,11 @@ function tagName(text: string): string {
 function keyName(text: string): string {
   if (isKeyName(text)) return parseKeyName(text);
   throw new InvalidArgumentError('Wanted a fingerprint of 40 hex digits or a key ID of 16.');
+}
+
+function grantId(text: string): number {
+  if (/^[1-9][0-9]{0,14}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Wanted the number of a grant, as grant list shows it.');
 }
 
 const TIME = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/;

@@ -10,16 +10,19 @@ export interface TokenCreateOptions {
   readonly role: Role;
   /** Null: until it is revoked. */
   readonly lifeMs: number | null;
+  /** Null: bound by no grants. */
+  readonly signer: string | null;
   readonly json: boolean;
 }
 
 /** Prints the token alone, so that it can be piped into a secret. */
 export async function runTokenCreate(
   config: Config,
-  { name, role, lifeMs, json }: TokenCreateOptions,
+  { name, role, lifeMs, signer, json }: TokenCreateOptions,
 ): Promise<number> {
-  const { text, expiresAt } = await administer(config, ({ tokens }) => tokens.create({ name, role, lifeMs }));
-  if (json) printJson({ name, role, expiresAt, token: text });
+  const wanted = { name, role, lifeMs, signer };
+  const { text, expiresAt } = await administer(config, ({ tokens }) => tokens.create(wanted));
+  if (json) printJson({ name, role, signer, expiresAt, token: text });
   else print(text);
   return EXIT.done;
 }
@@ -46,14 +49,20 @@ export async function runTokenRevoke(
   return EXIT.done;
 }
 
-function table(tokens: readonly ShownToken[]): string {
-  const rows = tokens.map(({ name, role, state, createdAt, expiresAt, revokedAt }) => [
-    name,
-    role,
-    state,
-    createdAt.toISOString(),
-    expiresAt?.toISOString() ?? '-',
-    revokedAt?.toISOString() ?? '-',
+export function table(tokens: readonly ShownToken[]): string {
+  const rows = tokens.map((token) => [
+    token.name,
+    token.role,
+    token.state,
+    token.signer ?? (token.role === 'uploader' ? UNBOUND : '-'),
+    token.createdAt.toISOString(),
+    token.expiresAt?.toISOString() ?? '-',
+    token.revokedAt?.toISOString() ?? '-',
+    token.lastUsedAt?.toISOString() ?? '-',
   ]);
-  return formatTable([['NAME', 'ROLE', 'STATE', 'CREATED', 'EXPIRES', 'REVOKED'], ...rows]);
+  const head = ['NAME', 'ROLE', 'STATE', 'SIGNER', 'CREATED', 'EXPIRES', 'REVOKED', 'LAST USED'];
+  return formatTable([head, ...rows]);
 }
+
+/** It uploads by any registered key, for every repository; refused once LOOKASIDE_REQUIRE_GRANTS is true. */
+const UNBOUND = '(unbound)';

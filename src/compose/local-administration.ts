@@ -5,12 +5,13 @@ import { isLookasideError, type LookasideError } from '../domain/errors.ts';
 import { isServer } from '../domain/holder.ts';
 import { createAdministration, exportedKey, keyFile, shownKeys } from '../service/administration.ts';
 import { ADMINISTRATOR } from '../service/audit.ts';
+import { grantsOf, signerDetails, testGrant } from '../service/signers.ts';
 import type { LockTaker } from '../sqlite/lock.ts';
 import { connectAdministration } from '../upstream/administration.ts';
 import type { AskerOptions } from '../upstream/asker.ts';
 import { systemClock } from './clock.ts';
 import { createLog } from './log.ts';
-import { fsckReadOnly, listTokens, withKeys } from './offline.ts';
+import { fsckReadOnly, listTokens, withKeys, withSigners } from './offline.ts';
 import { compose } from './server.ts';
 import { sitesOf } from './site.ts';
 
@@ -59,6 +60,18 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
         yield* (await changes()).records.export(...asked);
       },
     },
+    signers: {
+      ...reads.signers,
+      add: async (wanted) => (await changes()).signers.add(wanted),
+      disable: async (name) => (await changes()).signers.disable(name),
+      enable: async (name) => (await changes()).signers.enable(name),
+      remove: async (name) => (await changes()).signers.remove(name),
+    },
+    grants: {
+      ...reads.grants,
+      add: async (wanted) => (await changes()).grants.add(wanted),
+      remove: async (id) => (await changes()).grants.remove(id),
+    },
     fsck: async (request) => (request.repair ? (await changes()).fsck(request) : reads.fsck(request)),
     reindex: async (request) => (await changes()).reindex(request),
     importBatch: async (...batch) => (await changes()).importBatch(...batch),
@@ -101,6 +114,8 @@ function isOtherCommand({ detail }: LookasideError): boolean {
 interface ReadAdministration {
   readonly keys: Pick<Administration['keys'], 'list' | 'show' | 'export'>;
   readonly tokens: Pick<Administration['tokens'], 'list'>;
+  readonly signers: Pick<Administration['signers'], 'list' | 'show'>;
+  readonly grants: Pick<Administration['grants'], 'list' | 'test'>;
   /** Without repair. */
   readonly fsck: Administration['fsck'];
 }
@@ -114,6 +129,14 @@ function readAdministration(config: Config): ReadAdministration {
       export: (names, reader) => withKeys(config, (keys) => keyFile(keys, names, reader)),
     },
     tokens: { list: () => listTokens(config) },
+    signers: {
+      list: () => withSigners(config, ({ signers }) => signers.list()),
+      show: (name) => withSigners(config, (found) => signerDetails(found, name)),
+    },
+    grants: {
+      list: (signer) => withSigners(config, (found) => grantsOf(found, signer)),
+      test: (question) => withSigners(config, (found) => testGrant(found, question)),
+    },
     fsck: ({ onProgress = () => undefined }) =>
       fsckReadOnly({ data: config.data, sites: sitesOf(config), log: createLog('error'), onProgress }),
   };

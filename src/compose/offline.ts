@@ -8,7 +8,7 @@ import {
   sitesOfBackup,
 } from '../domain/backup.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import type { Log, SignatureIndex, UploadStore } from '../domain/ports.ts';
+import type { KeyStore, Log, SignatureIndex, UploadStore } from '../domain/ports.ts';
 import { type Site, siteOf } from '../domain/site.ts';
 import type { ShownToken } from '../domain/token.ts';
 import type { FsckResult, OnProgress } from '../domain/upkeep.ts';
@@ -27,8 +27,10 @@ import {
   openCopiedUploads,
   openIndexReadOnly,
   openKeysReadOnly,
+  openSignersReadOnly,
   openTokensReadOnly,
   openUploadsReadOnly,
+  type SignerReader,
 } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
 import { stateFileOf, unfinishedStateFileOf } from '../sqlite/open.ts';
@@ -250,6 +252,18 @@ export async function listTokens({ data }: Config): Promise<readonly ShownToken[
   }
 }
 
+export interface ReadSigners extends Pick<SignerReader, 'signers' | 'grants'> {
+  readonly keys: Pick<KeyStore, 'find' | 'list'>;
+  readonly listTokens: () => Promise<readonly ShownToken[]>;
+}
+
+export async function withSigners<T>(config: Config, act: (found: ReadSigners) => Promise<T>): Promise<T> {
+  using found = openSignersReadOnly(config.data);
+  using keys = openKeysReadOnly(config.data);
+  const { signers, grants } = found ?? NO_SIGNERS;
+  return await act({ signers, grants, keys: keys ?? NO_KEYS, listTokens: () => listTokens(config) });
+}
+
 export type ReadKeys = Pick<KeyService, 'list' | 'find' | 'armor' | 'warnings'>;
 
 export async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Promise<T>): Promise<T> {
@@ -267,6 +281,11 @@ export async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Pro
 }
 
 const NO_KEYS = { list: async () => [], find: async () => null };
+
+const NO_SIGNERS = {
+  signers: { list: async () => [], find: async () => null },
+  grants: { list: async () => [] },
+};
 
 /** Of a data directory that has no state.db yet. */
 const NO_UPLOADS = { ofImage: async () => [] };

@@ -22,6 +22,7 @@ import { createReader, type Reader } from '../service/read.ts';
 import { createRecords, type Records } from '../service/records.ts';
 import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
 import { createSignatureQueries, type SignatureQueries } from '../service/signatures.ts';
+import { createSignerService, type SignerService } from '../service/signers.ts';
 import { createSitesJudge } from '../service/sites-judge.ts';
 import { createSitesUpkeep } from '../service/sites-upkeep.ts';
 import { createTokenService, type TokenService } from '../service/tokens.ts';
@@ -33,6 +34,8 @@ import { createSitesStore } from '../store/sites.ts';
 import { systemClock } from './clock.ts';
 import { type OpenSite, openSite, type SharedParts, sha256Hex } from './site.ts';
 
+/** As exact as the times are that it writes. */
+const USES_EVERY_MS = 60_000;
 const SET_CACHE_BYTES = 64 * 1024 * 1024;
 
 export interface Composed {
@@ -45,6 +48,7 @@ export interface Composed {
   readonly records: Records;
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
+  readonly signers: SignerService;
   readonly keys: KeyService;
   readonly uploader: Uploader;
   readonly refusals: RefusalRecorder;
@@ -78,6 +82,7 @@ export async function compose({ taker, ...options }: ComposeOptions): Promise<Co
   const lock = takeLock(options.config.data, taker);
   try {
     const { composed, databases } = await openOwned(options);
+    const noting = setInterval(() => void composed.tokens.writeUses(), USES_EVERY_MS).unref();
     return {
       ...composed,
       hurry() {
@@ -85,9 +90,11 @@ export async function compose({ taker, ...options }: ComposeOptions): Promise<Co
         databases.hurry();
       },
       async [Symbol.asyncDispose]() {
+        clearInterval(noting);
         await Promise.all([composed.upkeep.stop(), composed.judge.stop()]);
         await Promise.all(composed.sites.map(({ appender }) => appender.idle()));
         await composed.refusals.stop();
+        await composed.tokens.writeUses();
         await databases.close();
         await composed.verifier.close();
         composed.fewLines.sumUp();
@@ -193,6 +200,23 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
     clock,
     breathe,
   });
+  const tokens = createTokenService({
+    store: databases.tokens,
+    clock,
+    makeEvent,
+    randomBytes,
+    sha256: sha256Hex,
+    log,
+  });
+  const signers = createSignerService({
+    signers: databases.signers,
+    grants: databases.grants,
+    keys: keyStore,
+    listTokens: tokens.list,
+    clock,
+    makeEvent,
+    requireGrants: () => current().requireGrants,
+  });
   return {
     sites,
     reader,
@@ -209,6 +233,7 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
       sha256: sha256Hex,
       maxBytes: () => current().maxSignatureBytes,
       remaps: () => current().remaps,
+      permit: signers.permit,
       unverifiable: {
         accepted: () => current().acceptUnsupported,
         untrustedClaim: untrustedVersion6Claim,
@@ -255,13 +280,8 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
       sha256: sha256Hex,
       wait: (ms) => wait(ms, undefined, { ref: false }),
     }),
-    tokens: createTokenService({
-      store: databases.tokens,
-      clock,
-      makeEvent,
-      randomBytes,
-      sha256: sha256Hex,
-    }),
+    tokens,
+    signers,
     upkeep,
     judge,
     verifier,

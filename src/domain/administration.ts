@@ -1,9 +1,12 @@
 // What an administrator can ask. service/administration.ts answers in the process that owns the data directory.
 // upstream/administration.ts asks a server elsewhere. test/contract/administration.ts holds both to the same answers.
+
+import type { AddedGrant, Grant, GrantDecision, Signer, WantedGrant } from './grant.ts';
 import type { ExportedKey, KeyResult, RemovedKey, ShownKey } from './key.ts';
 import type { KeyFile, KeyReaderName } from './key-readers.ts';
 import type { BatchPart, ImportOptions, ImportResult } from './receipt.ts';
 import type { ExportFormat, Grouping, RecordPage, RecordQuestion, RecordSums } from './records.ts';
+import type { SignerDetails, WantedSigner } from './signer.ts';
 import type { CreatedToken, ShownToken, WantedToken } from './token.ts';
 import type { FsckOptions, FsckResult, ReindexOptions, TreeCounts } from './upkeep.ts';
 
@@ -16,6 +19,8 @@ export interface Administration {
   readonly keys: KeyAdministration;
   readonly tokens: TokenAdministration;
   readonly records: RecordAdministration;
+  readonly signers: SignerAdministration;
+  readonly grants: GrantAdministration;
   /** @throws BUSY when the server stops meanwhile */
   fsck(options: FsckOptions): Promise<FsckResult>;
   /** @throws DAMAGE_FOUND unless damage is accepted; BUSY when the server stops meanwhile */
@@ -61,7 +66,7 @@ export interface KeyAdministration {
 export interface TokenAdministration {
   /** In the order in which they were made, including revoked and expired ones. */
   list(): Promise<readonly ShownToken[]>;
-  /** The result has the token's text, which can never be shown again. @throws NAME_TAKEN, REQUEST_INVALID */
+  /** The result has the token's text, which can never be shown again. @throws NAME_TAKEN, REQUEST_INVALID; NOT_FOUND: no such signer */
   create(wanted: WantedToken): Promise<CreatedToken>;
   /** Revoking a second time changes nothing. @throws NOT_FOUND */
   revoke(name: string): Promise<ShownToken>;
@@ -78,4 +83,38 @@ export interface RecordAdministration {
   sums(question: RecordQuestion, by: Grouping, limit: number): Promise<RecordSums>;
   /** The text of all rows, newest first, in pieces. */
   export(question: RecordQuestion, format: ExportFormat): AsyncIterable<string | Uint8Array>;
+}
+
+export interface SignerAdministration {
+  /** In the order in which they were added. */
+  list(): Promise<readonly Signer[]>;
+  /** @throws NOT_FOUND */
+  show(name: string): Promise<SignerDetails>;
+  /** @throws NAME_TAKEN, REQUEST_INVALID */
+  add(wanted: WantedSigner): Promise<Signer>;
+  /** None of its tokens gives access until it is enabled. A second time changes nothing. @throws NOT_FOUND */
+  disable(name: string): Promise<Signer>;
+  /** @throws NOT_FOUND */
+  enable(name: string): Promise<Signer>;
+  /** Its grants go with it and its tokens are revoked; the result is as it was. @throws NOT_FOUND */
+  remove(name: string): Promise<SignerDetails>;
+}
+
+export interface GrantAdministration {
+  /** Of that signer, or with null of all, in the order in which they were added. @throws NOT_FOUND */
+  list(signer: string | null): Promise<readonly Grant[]>;
+  /** Adding the same one again changes nothing. @throws REQUEST_INVALID; NOT_FOUND when there is no such signer or key */
+  add(wanted: WantedGrant): Promise<AddedGrant>;
+  /** The result is as it was. @throws NOT_FOUND */
+  remove(id: number): Promise<Grant>;
+  /** What would be decided about an upload. @throws REQUEST_INVALID; NOT_FOUND when there is no such signer or key */
+  test(question: TestedGrant): Promise<GrantDecision>;
+}
+
+/** `key`: a fingerprint or key ID of a registered key. `tag` null: the signed reference has none. */
+export interface TestedGrant {
+  readonly signer: string;
+  readonly repository: string;
+  readonly key: string;
+  readonly tag: string | null;
 }

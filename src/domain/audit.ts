@@ -11,6 +11,12 @@ export const AUDIT_ACTIONS = [
   'token-revoke',
   'query',
   'export',
+  'signer-add',
+  'signer-disable',
+  'signer-enable',
+  'signer-remove',
+  'grant-add',
+  'grant-remove',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 

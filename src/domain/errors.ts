@@ -32,6 +32,7 @@ export type ErrorCode =
   | 'REQUEST_INVALID'
   | 'UNAUTHORIZED'
   | 'DENIED'
+  | 'NOT_GRANTED'
   | 'CROSS_SITE'
   | 'READ_ONLY'
   | 'NUMBER_TAKEN'

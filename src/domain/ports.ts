@@ -1,6 +1,7 @@
 // What the services need from outside. Adapters implement these; compose connects them.
 import type { NewAuditEvent } from './audit.ts';
 import type { ErrorCode } from './errors.ts';
+import type { AddedGrant, Grant, NewGrant, Signer } from './grant.ts';
 import type { ImageId } from './image.ts';
 import type { KeyDetails, KeyWarning, RegisteredKey } from './key.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
@@ -182,6 +183,12 @@ export interface Token {
   /** The time from which on it gives no access; null = never. */
   readonly expiresAt: Date | null;
   readonly revokedAt: Date | null;
+  /** Name of the signer whose grants bind its uploads; null: none. It stays when the signer is removed. */
+  readonly signer: string | null;
+  /** Since when its signer is disabled. */
+  readonly disabledAt: Date | null;
+  /** To the minute; null: never. */
+  readonly lastUsedAt: Date | null;
 }
 
 export interface TokenStore {
@@ -195,7 +202,7 @@ export interface TokenStore {
   find(hash: string): Promise<Token | null>;
   /** In the order in which they were made. @throws STORE_UNAVAILABLE */
   list(): Promise<readonly Token[]>;
-  /** Durable with its event once resolved. @throws NAME_TAKEN */
+  /** Durable with its event once resolved. @throws NAME_TAKEN; NOT_FOUND when there is no such signer */
   create(
     token: {
       readonly name: string;
@@ -203,6 +210,7 @@ export interface TokenStore {
       readonly hash: string;
       readonly createdAt: Date;
       readonly expiresAt: Date | null;
+      readonly signer: string | null;
     },
     event: NewAuditEvent,
   ): Promise<Token>;
@@ -211,6 +219,38 @@ export interface TokenStore {
    * no event.
    */
   revoke(name: string, revokedAt: Date, event: NewAuditEvent): Promise<Token | null>;
+  /** No event: it is no change that somebody made. */
+  noteUse(uses: readonly { readonly name: string; readonly at: Date }[]): Promise<void>;
+}
+
+export interface SignerStore {
+  /** In the order in which they were added. @throws STORE_UNAVAILABLE */
+  list(): Promise<readonly Signer[]>;
+  /** @throws STORE_UNAVAILABLE */
+  find(name: string): Promise<Signer | null>;
+  /** Durable with its event once resolved. @throws NAME_TAKEN */
+  add(signer: Omit<Signer, 'disabledAt'>, event: NewAuditEvent): Promise<Signer>;
+  /**
+   * Disables, or with null enables. Durable with its event once resolved; null when there is no such signer. When it is so
+   * already, nothing changes, not even the time, and no event is written.
+   */
+  setDisabled(name: string, disabledAt: Date | null, event: NewAuditEvent): Promise<Signer | null>;
+  /** Its grants go and its tokens are revoked with it. False, without an event, when there is no such signer. */
+  remove(name: string, removedAt: Date, event: NewAuditEvent): Promise<boolean>;
+}
+
+export interface GrantStore {
+  /** Of that signer, or with null of all, in the order in which they were added. @throws STORE_UNAVAILABLE */
+  list(signer: string | null): Promise<readonly Grant[]>;
+  /** @throws STORE_UNAVAILABLE */
+  find(id: number): Promise<Grant | null>;
+  /**
+   * Durable with its event once resolved. When the signer has the same grant, nothing changes and no event is written.
+   * @throws NOT_FOUND when there is no such signer
+   */
+  add(grant: NewGrant, event: NewAuditEvent): Promise<AddedGrant>;
+  /** False, without an event, when there is no such grant. */
+  remove(id: number, event: NewAuditEvent): Promise<boolean>;
 }
 
 /** A recorded signature with the result of its verification. Null where Judgement has null. */

@@ -26,6 +26,13 @@ const REMAINDER = new RegExp(
   `^(?<path>${PATH_COMPONENT}(?:/${PATH_COMPONENT})*)(?::(?<tag>\\w[\\w.-]{0,127}))?(?:@(?<digest>.+))?$`,
 );
 
+const REPOSITORY_PATH = new RegExp(`^${PATH_COMPONENT}(?:/${PATH_COMPONENT})*$`);
+
+/** Whether the text is a repository's path without its registry, as registries have it: `team/app`. */
+export function isRepositoryPath(text: string): boolean {
+  return text.length <= MAX_NAME_LENGTH && REPOSITORY_PATH.test(text);
+}
+
 // an image's ID, which is not a name
 const IDENTIFIER = /^[a-f0-9]{64}$/;
 

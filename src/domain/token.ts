@@ -8,6 +8,8 @@ export interface WantedToken {
   readonly role: Role;
   /** How long it gives access, by the clock of the machine that makes it; null: until it is revoked. */
   readonly lifeMs: number | null;
+  /** Name of the signer whose grants bind its uploads; null or left out: none. */
+  readonly signer?: string | null;
 }
 
 export interface CreatedToken {
@@ -15,16 +17,17 @@ export interface CreatedToken {
   readonly expiresAt: Date | null;
 }
 
-/** An expired token is as useless as a revoked one; both stay listed. */
-export type TokenState = 'valid' | 'expired' | 'revoked';
+/** An expired token is as useless as a revoked one; both stay listed. `disabled`: its signer is. */
+export type TokenState = 'valid' | 'expired' | 'revoked' | 'disabled';
 
 export interface ShownToken extends Token {
   readonly state: TokenState;
 }
 
-export function tokenState({ revokedAt, expiresAt }: Token, now: Date): TokenState {
+export function tokenState({ revokedAt, expiresAt, disabledAt }: Token, now: Date): TokenState {
   if (revokedAt !== null) return 'revoked';
-  return expiresAt !== null && expiresAt.getTime() <= now.getTime() ? 'expired' : 'valid';
+  if (expiresAt !== null && expiresAt.getTime() <= now.getTime()) return 'expired';
+  return disabledAt === null ? 'valid' : 'disabled';
 }
 
 /** A hundred years: a longer time is more likely a typing error. */

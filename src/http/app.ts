@@ -22,6 +22,7 @@ import { keys } from './routes/keys.ts';
 import { nothing, signature } from './routes/lookaside.ts';
 import { records } from './routes/records.ts';
 import { signatures } from './routes/signatures.ts';
+import { signers } from './routes/signers.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
 import type { Services } from './services.ts';
 
@@ -39,6 +40,7 @@ export const ROUTES: readonly RouteSpec[] = [
   metrics,
   ...administration,
   ...keys,
+  ...signers,
   ...signatures,
   ...records,
   uploadBatch,

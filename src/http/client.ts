@@ -34,7 +34,7 @@ export type Caller =
 /** A token was sent that gives no access. */
 export type WorthlessToken =
   /** Perhaps it was revoked: the text of a revoked token cannot be told from any other text. */
-  { readonly kind: 'unknown' } | { readonly kind: 'expired'; readonly token: Token };
+  { readonly kind: 'unknown' } | { readonly kind: 'expired' | 'disabled'; readonly token: Token };
 
 /** The token's text from Bearer or as the Basic password with any user; null when none was sent. */
 export function sentToken(req: IncomingMessage): string | null {
@@ -68,6 +68,11 @@ function unauthorized(sent: WorthlessToken | null): LookasideError {
       return new LookasideError('UNAUTHORIZED', NO_TOKEN);
     case 'unknown':
       return new LookasideError('UNAUTHORIZED', WRONG_TOKEN);
+    case 'disabled':
+      return new LookasideError(
+        'UNAUTHORIZED',
+        `the token "${sent.token.name}" that was sent belongs to the signer "${sent.token.signer}", which is disabled; an administrator allows it again with: lookaside signer enable ${sent.token.signer}`,
+      );
     case 'expired': {
       const expiredAt = sent.token.expiresAt?.toISOString() ?? null;
       return new LookasideError(

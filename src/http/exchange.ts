@@ -45,7 +45,7 @@ export function identify(services: Services, req: IncomingMessage, isLocal: bool
   if (isLocal) return { kind: 'administrator' };
   const text = sentToken(req);
   if (text === null) return { kind: 'anonymous', sent: null };
-  return callerWith(services.tokens.peek(text));
+  return callerWith(services, services.tokens.peek(text));
 }
 
 /** Asks the store about a token that memory does not know: another process may just have made it. @throws STORE_UNAVAILABLE */
@@ -56,15 +56,15 @@ export async function identifyAgain(
 ): Promise<Caller> {
   const text = sentToken(req);
   if (caller.kind !== 'anonymous' || text === null) return caller;
-  return callerWith(await services.tokens.find(text));
+  return callerWith(services, await services.tokens.find(text));
 }
 
-function callerWith(known: KnownToken | null): Caller {
+function callerWith({ tokens }: Services, known: KnownToken | null): Caller {
   if (known === null) return { kind: 'anonymous', sent: { kind: 'unknown' } };
-  const { token } = known;
-  return known.state === 'valid'
-    ? { kind: 'token', token }
-    : { kind: 'anonymous', sent: { kind: 'expired', token } };
+  const { token, state } = known;
+  if (state !== 'valid') return { kind: 'anonymous', sent: { kind: state, token } };
+  tokens.used(token);
+  return { kind: 'token', token };
 }
 
 export function openExchange(
@@ -111,7 +111,13 @@ export function actorOf({ caller, address, requestId }: Exchange): Actor {
     case 'administrator':
       return { ...ADMINISTRATOR, requestId };
     case 'token':
-      return { name: caller.token.name, address, requestId };
+      return {
+        name: caller.token.name,
+        address,
+        requestId,
+        signer: caller.token.signer,
+        isAdministrator: caller.token.role === 'admin',
+      };
     case 'anonymous':
       throw new Error('a route without roles asked who the actor is');
   }

@@ -1,7 +1,9 @@
-// Counts refused uploads by token: after a thousand in a minute, the token's uploads are told to slow down. Each costs a
+// Counts refused uploads by signer, or by token where none binds it: after a thousand in a minute, these uploads are told to
+// slow down. Each costs a
 // verification and counts in the audit log, so nobody may send them as fast as they can.
 import { LRUCache } from 'lru-cache';
 import { LookasideError } from '../domain/errors.ts';
+import type { Token } from '../domain/ports.ts';
 import type { Caller } from './client.ts';
 
 export interface RefusedUploads {
@@ -14,7 +16,7 @@ export interface RefusedUploads {
 /** With this, the first push of a folder with some thousand bad files gets all its refusals within minutes. */
 const MAX_PER_MINUTE = 1000;
 const MINUTE_MS = 60_000;
-const MAX_TOKENS = 10_000;
+const MAX_HOLDERS = 10_000;
 
 interface Counted {
   readonly sinceMs: number;
@@ -22,12 +24,12 @@ interface Counted {
 }
 
 export function createRefusedUploads(monotonicMs: () => number): RefusedUploads {
-  const counts = new LRUCache<string, Counted>({ max: MAX_TOKENS });
+  const counts = new LRUCache<string, Counted>({ max: MAX_HOLDERS });
 
   /** What went over the limit, as by many requests at once, is carried into the minutes that follow. */
-  function countOf(token: string): Counted {
+  function countOf(holder: string): Counted {
     const nowMs = monotonicMs();
-    const { sinceMs, refused } = counts.get(token) ?? { sinceMs: nowMs, refused: 0 };
+    const { sinceMs, refused } = counts.get(holder) ?? { sinceMs: nowMs, refused: 0 };
     const minutes = Math.floor((nowMs - sinceMs) / MINUTE_MS);
     const left = refused - minutes * MAX_PER_MINUTE;
     return left > 0
@@ -38,21 +40,27 @@ export function createRefusedUploads(monotonicMs: () => number): RefusedUploads 
   return {
     check(caller) {
       if (caller.kind !== 'token') return;
-      const { name } = caller.token;
+      const name = holderOf(caller.token);
       const { sinceMs, refused } = countOf(name);
       if (refused < MAX_PER_MINUTE) return;
       const minutes = Math.floor(refused / MAX_PER_MINUTE);
       const retryAfterSeconds = Math.ceil((sinceMs + minutes * MINUTE_MS - monotonicMs()) / 1000);
       throw new LookasideError(
         'SLOW_DOWN',
-        `more than ${MAX_PER_MINUTE} uploads of the token "${name}" were refused within a minute, and none is taken for the moment; see why they were refused, and go on in ${retryAfterSeconds} seconds`,
+        `more than ${MAX_PER_MINUTE} uploads of the ${name} were refused within a minute, and none is taken for the moment; see why they were refused, and go on in ${retryAfterSeconds} seconds`,
         { detail: { retryAfterSeconds } },
       );
     },
     note(caller, refused) {
       if (caller.kind !== 'token' || refused === 0) return;
-      const count = countOf(caller.token.name);
-      counts.set(caller.token.name, { ...count, refused: count.refused + refused });
+      const name = holderOf(caller.token);
+      const count = countOf(name);
+      counts.set(name, { ...count, refused: count.refused + refused });
     },
   };
+}
+
+/** A signer with many tokens has no more refusals than one with one. */
+function holderOf({ name, signer }: Token): string {
+  return signer === null ? `token "${name}"` : `signer "${signer}"`;
 }

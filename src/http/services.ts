@@ -11,6 +11,7 @@ import type { KeyService } from '../service/keys.ts';
 import type { Reader } from '../service/read.ts';
 import type { Records } from '../service/records.ts';
 import type { SignatureQueries } from '../service/signatures.ts';
+import type { SignerService } from '../service/signers.ts';
 import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import type { Uploader } from '../service/upload.ts';
@@ -27,6 +28,7 @@ export interface Services {
   readonly recorder: AccessRecorder;
   readonly records: Records;
   readonly tokens: TokenService;
+  readonly signers: SignerService;
   readonly keys: KeyService;
   readonly upkeep: Upkeep;
   readonly uploader: Uploader;

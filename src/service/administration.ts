@@ -8,12 +8,14 @@ import type { Actor } from './audit.ts';
 import type { Importer } from './import.ts';
 import { type KeyService, showKey } from './keys.ts';
 import type { Records } from './records.ts';
+import type { SignerService } from './signers.ts';
 import type { TokenService } from './tokens.ts';
 import type { Upkeep } from './upkeep.ts';
 
 export interface AdministrationOptions {
   readonly keys: KeyService;
   readonly tokens: Pick<TokenService, 'list' | 'create' | 'revoke'>;
+  readonly signers: Omit<SignerService, 'permit'>;
   readonly upkeep: Pick<Upkeep, 'fsck' | 'reindex'>;
   readonly importer: Importer;
   readonly clock: Pick<Clock, 'now'>;
@@ -30,7 +32,7 @@ export function createAdministration(
   actor: Actor,
   signal: AbortSignal = NEVER,
 ): Administration {
-  const { keys, tokens, upkeep, importer, clock, about, records } = options;
+  const { keys, tokens, signers, upkeep, importer, clock, about, records } = options;
   const asker = { actor, signal };
   return {
     about: async () => ({ root: about.root, tree: about.tree }),
@@ -50,6 +52,20 @@ export function createAdministration(
       page: (question, wanted) => records.page(question, wanted, asker),
       sums: (question, by, limit) => records.sums(question, by, limit, asker),
       export: (question, format) => records.export(question, format, asker),
+    },
+    signers: {
+      list: () => signers.list(),
+      show: (name) => signers.show(name),
+      add: (wanted) => signers.add(wanted, actor),
+      disable: (name) => signers.setDisabled(name, true, actor),
+      enable: (name) => signers.setDisabled(name, false, actor),
+      remove: (name) => signers.remove(name, actor),
+    },
+    grants: {
+      list: (signer) => signers.listGrants(signer),
+      add: (wanted) => signers.addGrant(wanted, actor),
+      remove: (id) => signers.removeGrant(id, actor),
+      test: (question) => signers.test(question),
     },
     fsck: upkeep.fsck,
     reindex: upkeep.reindex,

@@ -10,9 +10,18 @@ export interface Actor {
   /** Null on the server's machine. */
   readonly address: string | null;
   readonly requestId: string | null;
+  /** Name of the signer whose grants bind what it uploads; null or left out: none. */
+  readonly signer?: string | null;
+  /** It may upload whatever it likes: it could give itself every grant. */
+  readonly isAdministrator?: boolean;
 }
 
-export const ADMINISTRATOR: Actor = { name: 'administrator', address: null, requestId: null };
+export const ADMINISTRATOR: Actor = {
+  name: 'administrator',
+  address: null,
+  requestId: null,
+  isAdministrator: true,
+};
 
 /** The actor for what the server does by itself. */
 export const SERVER: Actor = { name: 'server', address: null, requestId: null };

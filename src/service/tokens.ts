@@ -1,6 +1,6 @@
 // Tokens: created here, shown once, stored only as hashes.
 import { LookasideError } from '../domain/errors.ts';
-import type { Clock, Token, TokenStore } from '../domain/ports.ts';
+import type { Clock, Log, Role, Token, TokenStore } from '../domain/ports.ts';
 import {
   type CreatedToken,
   isTokenName,
@@ -21,6 +21,7 @@ export interface TokenServiceOptions {
   readonly randomBytes: (count: number) => Uint8Array;
   /** Lower-case hex. */
   readonly sha256: (text: string) => string;
+  readonly log: Pick<Log, 'debug'>;
 }
 
 export interface TokenService {
@@ -33,6 +34,10 @@ export interface TokenService {
   peek(text: string): KnownToken | null;
   /** The same for a text that peek() does not know. @throws STORE_UNAVAILABLE */
   find(text: string): Promise<KnownToken | null>;
+  /** Notes that it was used; never waits. */
+  used(token: Token): void;
+  /** Writes down what was noted; resolves when that is done or given up for now. */
+  writeUses(): Promise<void>;
 }
 
 /** A token found by its text, with its state now. */
@@ -50,19 +55,25 @@ const ANY_TOKEN = /(lookaside(?:_|%5f))[0-9a-f]{16,}/gi;
 const RESERVED: readonly string[] = [ADMINISTRATOR.name, SERVER.name];
 
 export function createTokenService(options: TokenServiceOptions): TokenService {
-  const { store, clock, makeEvent, randomBytes, sha256 } = options;
+  const { store, clock, makeEvent, randomBytes, sha256, log } = options;
+  const uses = new Map<string, Date>();
   return {
-    async create({ name, role, lifeMs }, actor) {
+    async create({ name, role, lifeMs, signer = null }, actor) {
       checkName(name);
       checkLife(lifeMs);
+      if (signer !== null) checkBound(role);
       const createdAt = clock.now();
       const expiresAt = lifeMs === null ? null : new Date(createdAt.getTime() + lifeMs);
       const text = PREFIX + Buffer.from(randomBytes(32)).toString('hex');
       const event = makeEvent(
-        { action: 'token-create', result: 'created', reason: `${name} (${role}${untilOf(expiresAt)})` },
+        {
+          action: 'token-create',
+          result: 'created',
+          reason: `${name} (${role}${ofSigner(signer)}${untilOf(expiresAt)})`,
+        },
         actor,
       );
-      await store.create({ name, role, hash: sha256(text), createdAt, expiresAt }, event);
+      await store.create({ name, role, hash: sha256(text), createdAt, expiresAt, signer }, event);
       return { text, expiresAt };
     },
     list: async () => (await store.list()).map((token) => showToken(token, clock.now())),
@@ -74,6 +85,21 @@ export function createTokenService(options: TokenServiceOptions): TokenService {
     },
     peek: (text) => (TOKEN.test(text) ? known(store.peek(sha256(text))) : null),
     find: async (text) => (TOKEN.test(text) ? known(await store.find(sha256(text))) : null),
+    used({ name, lastUsedAt }) {
+      const at = minuteOf(clock.now());
+      if ((lastUsedAt?.getTime() ?? 0) < at.getTime()) uses.set(name, at);
+    },
+    async writeUses() {
+      const noted = [...uses].map(([name, at]) => ({ name, at }));
+      if (noted.length === 0) return;
+      uses.clear();
+      try {
+        await store.noteUse(noted);
+      } catch (error) {
+        // it costs nobody anything but a time in a list, which the next use sets
+        log.debug({ err: error }, 'the last uses of tokens could not be written');
+      }
+    },
   };
 
   function known(token: Token | null): KnownToken | null {
@@ -84,8 +110,26 @@ export function createTokenService(options: TokenServiceOptions): TokenService {
 }
 
 export function showToken(token: Token, now: Date): ShownToken {
-  const { name, role, createdAt, expiresAt, revokedAt } = token;
-  return { name, role, state: tokenState(token, now), createdAt, expiresAt, revokedAt };
+  const { name, role, signer, createdAt, expiresAt, revokedAt, disabledAt, lastUsedAt } = token;
+  const state = tokenState(token, now);
+  return { name, role, signer, state, createdAt, expiresAt, revokedAt, disabledAt, lastUsedAt };
+}
+
+function minuteOf(at: Date): Date {
+  return new Date(Math.floor(at.getTime() / 60_000) * 60_000);
+}
+
+function ofSigner(signer: string | null): string {
+  return signer === null ? '' : ` of the signer ${signer}`;
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function checkBound(role: Role): void {
+  if (role === 'uploader') return;
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `a token of a signer has the role uploader, and this one would have ${role}; leave out the role, or the signer`,
+  );
 }
 
 function untilOf(expiresAt: Date | null): string {

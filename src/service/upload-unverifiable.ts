@@ -4,8 +4,10 @@ import type { ImageId } from '../domain/image.ts';
 import { digestRefusal, signaturePath } from '../domain/placement.ts';
 import type { Appended, Clock, KeyStore, SignatureAppender, UploadStore } from '../domain/ports.ts';
 import type { Receipt } from '../domain/receipt.ts';
+import { tagOf } from '../domain/reference.ts';
 import type { Claim, Judgement } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
+import type { SignerService } from './signers.ts';
 import { findRepeated, type Unverifiable, unverifiableWarnings } from './unverifiable.ts';
 import { findStates, needlessOf } from './upload-review.ts';
 
@@ -27,6 +29,7 @@ export interface UnverifiableUploadsOptions {
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;
   readonly unverifiable: UnverifiableOptions;
+  readonly permit: SignerService['permit'];
 }
 
 /** As UploadRequest of upload.ts, which imports this file. */
@@ -61,6 +64,8 @@ export function createUnverifiableUploads(options: UnverifiableUploadsOptions): 
     const { judgement } = found;
     const refusal = digestRefusal(image, found.untrustedClaim);
     if (refusal !== null) throw new LookasideError(refusal.code, refusal.message);
+    const tag = tagOf(found.untrustedClaim.dockerReference);
+    await options.permit(actor, { image, fingerprint: null, tag });
     await options.judgeImage(image);
     const signatureSha256 = options.sha256(bytes);
     const reason = `nothing here can verify it: ${judgement.refusal?.code ?? ''}`;

@@ -12,13 +12,14 @@ import type {
   Verifier,
 } from '../domain/ports.ts';
 import type { BatchPart, BatchResult, Receipt, Warning } from '../domain/receipt.ts';
-import { parseReference } from '../domain/reference.ts';
+import { parseReference, tagOf } from '../domain/reference.ts';
 import { readerWarnings } from '../domain/release-readers.ts';
 import { type Remap, remapWarning } from '../domain/remap.ts';
 import { stateOf } from '../domain/state.ts';
 import type { Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 import type { RefusalRecorder } from './refusals.ts';
+import type { SignerService } from './signers.ts';
 import type { Unverifiable } from './unverifiable.ts';
 import { uploadEach } from './upload-batch.ts';
 import { createReview, type Verified } from './upload-review.ts';
@@ -39,6 +40,8 @@ export interface UploaderOptions {
   readonly unverifiable: UnverifiableOptions;
   /** What the operator allows. */
   readonly remaps: () => readonly Remap[];
+  /** @throws LookasideError NOT_GRANTED when the actor's grants do not cover it */
+  readonly permit: SignerService['permit'];
 }
 
 export interface UploadRequest {
@@ -126,6 +129,8 @@ export function createUploader(options: UploaderOptions): Uploader {
     refuseIf(digestRefusal(image, claim));
     const remap =
       remapOf(image, claim, { asked: request.signedFor ?? [], allowed: options.remaps() })?.text ?? null;
+    const tag = tagOf(claim.dockerReference);
+    await options.permit(actor, { image, fingerprint, tag });
     await options.judgeImage(image);
     const mayBeEquivalent = number === null && !request.force;
     let standIn: IndexedSignature | null = null;

@@ -1,5 +1,6 @@
 // What the main thread asks the writer thread to do, and what comes back. Everything here is structured-cloned.
 import type { NewAuditEvent } from '../domain/audit.ts';
+import type { NewGrant } from '../domain/grant.ts';
 import type {
   AccessBatch,
   AccessLimits,
@@ -9,7 +10,8 @@ import type {
   VerdictIndex,
 } from '../domain/ports.ts';
 import type { NewKey } from './key-rows.ts';
-import type { NewToken } from './token-rows.ts';
+import type { GrantAdded, NewSigner } from './signer-rows.ts';
+import type { NewToken, TokenUse } from './token-rows.ts';
 import type { JudgeAgain } from './verdict-rows.ts';
 
 export interface Commands {
@@ -22,6 +24,33 @@ export interface Commands {
   'state.revoke-token': {
     readonly input: { readonly name: string; readonly revokedAt: Date; readonly event: NewAuditEvent };
     readonly output: null;
+  };
+  'state.note-token-use': { readonly input: readonly TokenUse[]; readonly output: null };
+  'state.add-signer': {
+    readonly input: { readonly signer: NewSigner; readonly event: NewAuditEvent };
+    readonly output: null;
+  };
+  'state.disable-signer': {
+    readonly input: {
+      readonly name: string;
+      readonly disabledAt: Date | null;
+      readonly event: NewAuditEvent;
+    };
+    readonly output: null;
+  };
+  /** Whether the signer was there. */
+  'state.remove-signer': {
+    readonly input: { readonly name: string; readonly removedAt: Date; readonly event: NewAuditEvent };
+    readonly output: boolean;
+  };
+  'state.add-grant': {
+    readonly input: { readonly grant: NewGrant; readonly event: NewAuditEvent };
+    readonly output: GrantAdded;
+  };
+  /** Whether the grant was there. */
+  'state.remove-grant': {
+    readonly input: { readonly id: number; readonly event: NewAuditEvent };
+    readonly output: boolean;
   };
   'state.put-key': {
     readonly input: { readonly key: NewKey; readonly event: NewAuditEvent };

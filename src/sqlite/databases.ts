@@ -4,7 +4,7 @@ import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
-import type { KeyStore, TokenStore, UploadStore } from '../domain/ports.ts';
+import type { GrantStore, KeyStore, SignerStore, TokenStore, UploadStore } from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { makeDataFolder } from './data-folder.ts';
@@ -21,6 +21,7 @@ import {
 import { SqliteQuestions } from './questions.ts';
 import { giveUpReserve, takeReserve, takeReserveLeft } from './reserve.ts';
 import { type IndexReader, openIndexReader, SqliteSignatureIndex } from './signatures.ts';
+import { SignerTable, SqliteGrantStore, SqliteSignerStore } from './signers.ts';
 import { SqliteTokenStore, TokenTable } from './tokens.ts';
 import { SqliteUploadStore, UploadTable } from './uploads.ts';
 import { type LaneHealth, Writer, type WriterOptions } from './writer.ts';
@@ -40,6 +41,8 @@ export interface Databases {
   readonly index: SqliteSignatureIndex;
   readonly access: SqliteAccessLog;
   readonly tokens: SqliteTokenStore;
+  readonly signers: SqliteSignerStore;
+  readonly grants: SqliteGrantStore;
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
   readonly audit: SqliteAuditLog;
@@ -76,11 +79,15 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
     const { isNew, replacedBecause } = await writer.run('index.open', null, 0);
     stateReader = openForReading(stateFileOf(dataDir), 'state');
     const tokens = new SqliteTokenStore(stateReader, writer);
+    const signerTable = new SignerTable(stateReader);
+    const signers = new SqliteSignerStore(signerTable, writer, () => tokens.reload());
+    const grants = new SqliteGrantStore(signerTable, writer);
     const keys = new SqliteKeyStore(stateReader, writer);
     const uploads = new SqliteUploadStore(stateReader, writer);
     const index = new SqliteSignatureIndex({ file: indexFile(dataDir), writer, isNew, onUnusable });
     takeReserve(dataDir);
-    return connect({ dataDir, writer, stateReader, index, tokens, keys, uploads, replacedBecause });
+    const stores = { index, tokens, signers, grants, keys, uploads };
+    return connect({ dataDir, writer, stateReader, ...stores, replacedBecause });
   } catch (error) {
     stateReader?.close();
     await writer.close();
@@ -105,6 +112,23 @@ export function openTokensReadOnly(dataDir: string): TokenReader | null {
   return readState(dataDir, (db) => {
     const table = new TokenTable(db);
     return { find: async (hash) => table.find(hash), list: async () => table.list(), ...closing(db) };
+  });
+}
+
+export interface SignerReader extends Closable {
+  readonly signers: Pick<SignerStore, 'list' | 'find'>;
+  readonly grants: Pick<GrantStore, 'list'>;
+}
+
+/** The signers as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openSignersReadOnly(dataDir: string): SignerReader | null {
+  return readState(dataDir, (db) => {
+    const table = new SignerTable(db);
+    return {
+      signers: { list: async () => table.signers(), find: async (name) => table.signer(name) },
+      grants: { list: async (signer) => table.grants(signer) },
+      ...closing(db),
+    };
   });
 }
 
@@ -173,6 +197,8 @@ interface Parts {
   readonly stateReader: Database;
   readonly index: SqliteSignatureIndex;
   readonly tokens: SqliteTokenStore;
+  readonly signers: SqliteSignerStore;
+  readonly grants: SqliteGrantStore;
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
   readonly replacedBecause: string | null;
@@ -184,6 +210,8 @@ function connect({
   stateReader,
   index,
   tokens,
+  signers,
+  grants,
   keys,
   uploads,
   replacedBecause,
@@ -204,6 +232,8 @@ function connect({
   return {
     index,
     tokens,
+    signers,
+    grants,
     keys,
     uploads,
     audit: new SqliteAuditLog(writer),

@@ -4,7 +4,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type { Role, Token, TokenStore } from '../domain/ports.ts';
 import { EVENT_BYTES } from './audit-log.ts';
-import type { NewToken } from './token-rows.ts';
+import type { NewToken, TokenUse } from './token-rows.ts';
 import type { Writer } from './writer.ts';
 
 const COMMAND_BYTES = EVENT_BYTES + 500;
@@ -19,6 +19,9 @@ interface TokenRow {
   readonly created_at_ms: number;
   readonly expires_at_ms: number | null;
   readonly revoked_at_ms: number | null;
+  readonly signer: string | null;
+  readonly disabled_at_ms: number | null;
+  readonly last_used_at_ms: number | null;
 }
 
 interface Entry {
@@ -34,10 +37,12 @@ export class TokenTable {
 
   constructor(db: Database) {
     this.#page = db.prepare(`
-      SELECT id, name, role, hash, created_at_ms, expires_at_ms, revoked_at_ms
+      SELECT token.id, token.name, role, hash, token.created_at_ms, expires_at_ms, revoked_at_ms,
+        signer, disabled_at_ms, last_used_at_ms
       FROM token
-      WHERE id > ?
-      ORDER BY id
+      LEFT JOIN signer ON signer.name = token.signer
+      WHERE token.id > ?
+      ORDER BY token.id
       LIMIT ?`);
     this.load();
   }
@@ -115,12 +120,21 @@ export class SqliteTokenStore implements TokenStore {
     return this.#table.named(name);
   }
 
+  async noteUse(uses: readonly TokenUse[]): Promise<void> {
+    await this.#change(() => this.#writer.run('state.note-token-use', uses, 200 * uses.length));
+  }
+
+  /** A signer was changed, and its tokens with it. */
+  reload(): void {
+    if (this.#db.open) this.#table.load();
+  }
+
   // Loads also after a failure: a thread may have committed and died before it could answer.
   async #change(act: () => Promise<null>): Promise<void> {
     try {
       await act();
     } finally {
-      if (this.#db.open) this.#table.load();
+      this.reload();
     }
   }
 }
@@ -130,7 +144,14 @@ function tokenOf(row: TokenRow): Token {
     name: row.name,
     role: row.role,
     createdAt: new Date(row.created_at_ms),
-    expiresAt: row.expires_at_ms === null ? null : new Date(row.expires_at_ms),
-    revokedAt: row.revoked_at_ms === null ? null : new Date(row.revoked_at_ms),
+    expiresAt: dateOf(row.expires_at_ms),
+    revokedAt: dateOf(row.revoked_at_ms),
+    signer: row.signer,
+    disabledAt: dateOf(row.disabled_at_ms),
+    lastUsedAt: dateOf(row.last_used_at_ms),
   };
+}
+
+function dateOf(ms: number | null): Date | null {
+  return ms === null ? null : new Date(ms);
 }

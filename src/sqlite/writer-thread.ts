@@ -27,6 +27,7 @@ import {
   unfinishedStateFileOf,
 } from './open.ts';
 import { SignatureRows } from './signature-rows.ts';
+import { SignerRows } from './signer-rows.ts';
 import { TokenRows } from './token-rows.ts';
 import { UploadRows } from './upload-rows.ts';
 
@@ -46,6 +47,7 @@ const accessDays = new AccessDays(join(dataDir, 'access'));
 interface StateRows {
   readonly audit: AuditRows;
   readonly tokens: TokenRows;
+  readonly signers: SignerRows;
   readonly keys: KeyRows;
   readonly uploads: UploadRows;
 }
@@ -71,6 +73,21 @@ const handlers: Handlers = {
     state().tokens.revoke(name, revokedAt, event);
     return null;
   },
+  'state.note-token-use': (uses) => {
+    state().tokens.noteUse(uses);
+    return null;
+  },
+  'state.add-signer': ({ signer, event }) => {
+    state().signers.insert(signer, event);
+    return null;
+  },
+  'state.disable-signer': ({ name, disabledAt, event }) => {
+    state().signers.setDisabled(name, disabledAt, event);
+    return null;
+  },
+  'state.remove-signer': ({ name, removedAt, event }) => state().signers.remove(name, removedAt, event),
+  'state.add-grant': ({ grant, event }) => state().signers.addGrant(grant, event),
+  'state.remove-grant': ({ id, event }) => state().signers.removeGrant(id, event),
   'state.put-key': ({ key, event }) => {
     state().keys.put(key, event);
     return null;
@@ -233,6 +250,7 @@ function stateRows(db: Database): StateRows {
   return {
     audit,
     tokens: new TokenRows(db, audit),
+    signers: new SignerRows(db, audit),
     keys: new KeyRows(db, audit),
     uploads: new UploadRows(db, audit),
   };

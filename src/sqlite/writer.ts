@@ -331,13 +331,14 @@ function healthOf({ lastWriteSucceeded, lastError, jobs, lockedTries }: Lane): L
 // Our own codes that the thread throws; all others are SQLite's or the system's.
 const THREAD_CODES: readonly ErrorCode[] = [
   'NAME_TAKEN',
+  'NOT_FOUND',
   'STORE_UNAVAILABLE',
   'INDEX_UNUSABLE',
   'STATE_UNUSABLE',
 ];
 
 /** Codes that are answers to the caller; every other rejection is a failure of the store. */
-const ANSWERS: readonly ErrorCode[] = ['NAME_TAKEN'];
+const ANSWERS: readonly ErrorCode[] = ['NAME_TAKEN', 'NOT_FOUND'];
 
 /**
  * The codes of SQLite that say for certain that the disk accepts no more. SHMSIZE: there is no room to extend the -shm

@@ -1,6 +1,7 @@
 // What an administrator asks of a running server, over the network with a token or through the socket of this machine.
 import { z } from 'zod';
 import type { Administration } from '../domain/administration.ts';
+import { unknownGrant, unknownSigner } from '../domain/grant.ts';
 import { parseKeyName } from '../domain/key.ts';
 import { MAX_BATCH_BYTES } from '../domain/limits.ts';
 import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.ts';
@@ -8,9 +9,13 @@ import { isTokenName, unknownToken } from '../domain/token.ts';
 import type { OnProgress } from '../domain/upkeep.ts';
 import {
   aboutAnswer,
+  addedGrantAnswer,
   createdTokenAnswer,
+  decisionAnswer,
   exportedKeyAnswer,
   fsckResult,
+  grantAnswer,
+  grantsAnswer,
   importAnswer,
   keyFileAnswer,
   keyResultsAnswer,
@@ -18,6 +23,9 @@ import {
   readValue,
   removedKeyAnswer,
   shownKeysAnswer,
+  signerAnswer,
+  signerDetailsAnswer,
+  signersAnswer,
   strange,
   tokenAnswer,
   tokensAnswer,
@@ -79,9 +87,18 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
     },
     tokens: {
       list: async () => (await ask(tokensAnswer, { method: 'GET', path: '/api/v1/tokens' })).tokens,
-      async create({ name, role, lifeMs }) {
-        const wanted = { name, role, ...(lifeMs === null ? {} : { lifeMs }) };
-        const request = { ...jsonRequest('/api/v1/tokens', wanted), ifUnanswered: MAY_BE_MADE };
+      async create({ name, role, lifeMs, signer = null }) {
+        const wanted = {
+          name,
+          role,
+          ...(lifeMs === null ? {} : { lifeMs }),
+          ...(signer === null ? {} : { signer }),
+        };
+        const request = {
+          ...jsonRequest('/api/v1/tokens', wanted),
+          mayFindNothing: signer !== null,
+          ifUnanswered: MAY_BE_MADE,
+        };
         const { token, expiresAt } = await ask(createdTokenAnswer, request, CREATED);
         return { text: token, expiresAt };
       },
@@ -91,6 +108,39 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
       },
     },
     records: recordsOf(asker),
+    signers: {
+      list: async () => (await ask(signersAnswer, { method: 'GET', path: '/api/v1/signers' })).signers,
+      show: async (name) =>
+        ask(signerDetailsAnswer, { method: 'GET', path: signerPath(name), mayFindNothing: true }),
+      async add(wanted) {
+        const request = { ...jsonRequest('/api/v1/signers', wanted), ifUnanswered: MAY_BE_ADDED };
+        return ask(signerAnswer, request, CREATED);
+      },
+      disable: async (name) => ask(signerAnswer, postTo(`${signerPath(name)}/disable`)),
+      enable: async (name) => ask(signerAnswer, postTo(`${signerPath(name)}/enable`)),
+      async remove(name) {
+        const request: HttpRequest = { method: 'DELETE', path: signerPath(name), mayFindNothing: true };
+        return ask(signerDetailsAnswer, { ...request, ifUnanswered: MAY_BE_GONE });
+      },
+    },
+    grants: {
+      async list(signer) {
+        const query = signer === null ? '' : `?signer=${encodeURIComponent(signer)}`;
+        const request: HttpRequest = { method: 'GET', path: `/api/v1/grants${query}`, mayFindNothing: true };
+        return (await ask(grantsAnswer, request)).grants;
+      },
+      async add(wanted) {
+        const request = { ...jsonRequest('/api/v1/grants', wanted), mayFindNothing: true };
+        return ask(addedGrantAnswer, request, [200, 201]);
+      },
+      async remove(id) {
+        if (!Number.isSafeInteger(id) || id < 1) throw unknownGrant(id);
+        const request: HttpRequest = { method: 'DELETE', path: `/api/v1/grants/${id}`, mayFindNothing: true };
+        return ask(grantAnswer, { ...request, ifUnanswered: MAY_BE_GONE });
+      },
+      test: async (question) =>
+        ask(decisionAnswer, { ...jsonRequest('/api/v1/grants/test', question), mayFindNothing: true }),
+    },
     fsck: ({ repair, onProgress }) =>
       work(asker, jsonRequest('/api/v1/fsck', { repair }), { result: fsckResult, onProgress }),
     reindex: ({ acceptDamage, onProgress }) =>
@@ -102,6 +152,22 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
 
 const MAY_BE_MADE =
   'the token may have been made all the same, and its text is lost: see lookaside token list, revoke it, and make one under another name';
+
+const MAY_BE_ADDED = 'it may have been added all the same: see lookaside signer list';
+
+/** A second try would say that there is none. */
+const MAY_BE_GONE =
+  'it may have been removed all the same: see lookaside signer list and lookaside grant list';
+
+/** @throws LookasideError NOT_FOUND for what can be no name */
+function signerPath(name: string): string {
+  if (!isTokenName(name)) throw unknownSigner(name);
+  return `/api/v1/signers/${name}`;
+}
+
+function postTo(path: string): HttpRequest {
+  return { method: 'POST', path, mayFindNothing: true };
+}
 
 /** A second try would say that there is no such key. */
 const MAY_BE_REMOVED = 'the key may have been removed all the same: see lookaside key list';

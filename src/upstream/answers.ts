@@ -2,11 +2,13 @@
 import { z } from 'zod';
 import type { AboutTree } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
+import type { AddedGrant, GrantDecision, MissingHalf, Signer } from '../domain/grant.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import type { ExportedKey, KeyResult, KeyState, KeyWarning, RemovedKey, ShownKey } from '../domain/key.ts';
 import type { KeyFile } from '../domain/key-readers.ts';
 import type { Role } from '../domain/ports.ts';
 import type { BatchResult, ImportResult, WarningCode } from '../domain/receipt.ts';
+import type { SignerDetails } from '../domain/signer.ts';
 import type { State } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import type { ShownToken, TokenState } from '../domain/token.ts';
@@ -208,9 +210,46 @@ export const tokenAnswer = z.object({
   createdAt: date,
   expiresAt: date.nullable(),
   revokedAt: date.nullable(),
+  signer: z.string().nullable().default(null), // an older server has no signers
+  disabledAt: date.nullable().default(null),
+  lastUsedAt: date.nullable().default(null),
 }) satisfies z.ZodType<ShownToken>;
 
 export const tokensAnswer = z.object({ tokens: z.array(tokenAnswer) });
+
+export const signerAnswer = z.object({
+  name: z.string(),
+  description: z.string(),
+  createdAt: date,
+  disabledAt: date.nullable(),
+}) satisfies z.ZodType<Signer>;
+
+export const signersAnswer = z.object({ signers: z.array(signerAnswer) });
+
+export const grantAnswer = z.object({
+  id: count,
+  signer: z.string(),
+  repositories: z.array(z.string()),
+  fingerprints: z.array(fingerprint),
+  tags: z.array(z.string()),
+  createdAt: date,
+});
+
+export const grantsAnswer = z.object({ grants: z.array(grantAnswer) });
+
+export const addedGrantAnswer = grantAnswer.extend({ created: z.boolean() }) satisfies z.ZodType<AddedGrant>;
+
+export const signerDetailsAnswer = signerAnswer.extend({
+  grants: z.array(grantAnswer),
+  tokens: z.array(tokenAnswer),
+}) satisfies z.ZodType<SignerDetails>;
+
+export const decisionAnswer = z.object({
+  allowed: z.boolean(),
+  grant: count.nullable(),
+  missing: z.array(word<MissingHalf>()),
+  message: z.string(),
+}) satisfies z.ZodType<GrantDecision>;
 
 // it is printed as it is, so it must not control a terminal
 export const createdTokenAnswer = z.object({

@@ -247,7 +247,7 @@ describe('lookaside token', () => {
       }
     }
     const json = JSON.parse((await create('json', data, '--role', 'reader', '--json')).stdout);
-    assert.deepEqual(Object.keys(json), ['name', 'role', 'expiresAt', 'token']);
+    assert.deepEqual(Object.keys(json), ['name', 'role', 'signer', 'expiresAt', 'token']);
   });
 
   it('opens a closed server at once, as Bearer and as the Basic password of any user, until revoked', async () => {

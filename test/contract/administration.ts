@@ -142,6 +142,9 @@ export function administrationContract(
         createdAt: token.createdAt,
         expiresAt: null,
         revokedAt: null,
+        signer: null,
+        disabledAt: null,
+        lastUsedAt: null,
       });
       await refused(tokens.create({ ...wanted, role: 'admin' }), 'NAME_TAKEN', /ci@team\.one/);
       const revoked = await tokens.revoke('ci@team.one');
@@ -169,6 +172,108 @@ export function administrationContract(
         const endless = { name: 'endless', role: 'reader', lifeMs } as const;
         await refused(tokens.create(endless), 'REQUEST_INVALID', /from one millisecond to 36500 days/);
       }
+    });
+
+    test('a signer has the grants and tokens that it was given, until it is removed', async () => {
+      const { keys, signers, grants, tokens } = administration;
+      const erin = makeSigner('erin');
+      await keys.add(erin.certificate);
+      const signer = await signers.add({ name: 'ci-team', description: 'pipelines of team' });
+      assert.deepEqual(
+        [signer.name, signer.description, signer.disabledAt],
+        ['ci-team', 'pipelines of team', null],
+      );
+      assert.deepEqual(await signers.list(), [signer]);
+      await refused(signers.add({ name: 'ci-team', description: '' }), 'NAME_TAKEN', /ci-team/);
+
+      const { text } = await tokens.create({
+        name: 'ci-team-1',
+        role: 'uploader',
+        lifeMs: null,
+        signer: 'ci-team',
+      });
+      assert.match(text, /^lookaside_/);
+      const wanted = {
+        signer: 'ci-team',
+        repositories: ['team/*'],
+        keys: [erin.fingerprint.slice(-16)],
+        tags: ['v*'],
+      };
+      const { created, ...grant } = await grants.add(wanted);
+      assert.equal(created, true);
+      const { id, createdAt, ...lists } = grant;
+      const fingerprints = [erin.fingerprint];
+      assert.deepEqual(lists, { signer: 'ci-team', repositories: ['team/*'], fingerprints, tags: ['v*'] });
+      assert.ok(createdAt instanceof Date && id > 0);
+      assert.deepEqual(await grants.add(wanted), { ...grant, created: false });
+      for (const of of ['ci-team', null]) assert.deepEqual(await grants.list(of), [grant]);
+
+      const shown = await signers.show('ci-team');
+      assert.deepEqual(
+        { ...shown, tokens: shown.tokens.map(({ name, state }) => [name, state]) },
+        {
+          ...signer,
+          grants: [grant],
+          tokens: [['ci-team-1', 'valid']],
+        },
+      );
+      const question = { signer: 'ci-team', repository: 'team/app', key: erin.fingerprint, tag: 'v1' };
+      assert.deepEqual(await grants.test(question), {
+        allowed: true,
+        grant: id,
+        missing: [],
+        message: `grant ${id} of the signer "ci-team" covers the repository "team/app" with the key ${erin.fingerprint} and the tag "v1"`,
+      });
+      const other = await grants.test({ ...question, repository: 'team-evil/app' });
+      assert.deepEqual([other.allowed, other.grant, other.missing], [false, null, ['repository']]);
+
+      assert.notEqual((await signers.disable('ci-team')).disabledAt, null);
+      assert.match((await grants.test(question)).message, /is disabled since/);
+      assert.equal((await signers.show('ci-team')).tokens[0]?.state, 'disabled');
+      assert.deepEqual(await signers.enable('ci-team'), signer);
+      assert.deepEqual((await signers.remove('ci-team')).grants, [grant]);
+      assert.deepEqual([await signers.list(), await grants.list(null)], [[], []]);
+      const token = (await tokens.list()).find(({ name }) => name === 'ci-team-1');
+      assert.deepEqual([token?.state, token?.signer], ['revoked', 'ci-team']);
+    });
+
+    test('what names no signer, key or grant, and what is no pattern, is refused and changes nothing', async () => {
+      const { keys, signers, grants, tokens } = administration;
+      const [key] = await keys.list();
+      const wanted = { signer: 'nobody', repositories: ['a'], keys: [key?.fingerprint ?? ''], tags: [] };
+      await refused(
+        grants.add(wanted),
+        'NOT_FOUND',
+        /no signer is named "nobody"; see: lookaside signer list/,
+      );
+      await signers.add({ name: 'frank', description: '' });
+      const frank = { ...wanted, signer: 'frank' };
+      await refused(grants.add({ ...frank, keys: [UNKNOWN_FINGERPRINT] }), 'NOT_FOUND', /is registered/);
+      for (const repositories of [[], ['..'], ['Team/app'], ['te*m'], ['team/ä']]) {
+        await refused(grants.add({ ...frank, repositories }), 'REQUEST_INVALID', /wanted a repository path/);
+      }
+      await refused(grants.add({ ...frank, tags: ['v 1'] }), 'REQUEST_INVALID', /is no pattern of tags/);
+      await refused(grants.add({ ...frank, keys: [] }), 'REQUEST_INVALID', /needs a key/);
+      assert.deepEqual(await grants.list('frank'), []);
+      for (const name of ['nobody', '', '..', 'a/b', 'x'.repeat(65)]) {
+        for (const act of [signers.show, signers.disable, signers.enable, signers.remove]) {
+          await refused(act(name), 'NOT_FOUND', /^no signer is named ".*"; see: lookaside signer list$/);
+        }
+      }
+      for (const name of ['', 'a b', '..', 'a/b', 'administrator', 'x'.repeat(65)]) {
+        await refused(signers.add({ name, description: '' }), 'REQUEST_INVALID', /signer/);
+      }
+      await refused(grants.list('nobody'), 'NOT_FOUND', /no signer is named "nobody"/);
+      await refused(
+        grants.remove(123_456),
+        'NOT_FOUND',
+        /there is no grant 123456; see: lookaside grant list/,
+      );
+      const bound = { name: 'of-nobody', role: 'uploader', lifeMs: null, signer: 'nobody' } as const;
+      await refused(tokens.create(bound), 'NOT_FOUND', /no signer is named "nobody"/);
+      const strange = { signer: 'frank', repository: '../app', key: key?.fingerprint ?? '', tag: null };
+      await refused(grants.test(strange), 'REQUEST_INVALID', /is no repository; wanted its path/);
+      await signers.remove('frank');
     });
 
     test('a name that no token can have is refused, and one that no token has is not found', async () => {

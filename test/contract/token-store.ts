@@ -19,11 +19,22 @@ export interface TokenStoreUnderTest {
 const CREATED_AT = new Date('2026-11-22T10:00:00.123Z');
 const REVOKED_AT = new Date('2026-11-23T10:00:00.456Z');
 
+/** Of no signer, and never used. */
+export const UNBOUND = { signer: null, disabledAt: null, lastUsedAt: null } as const;
+
 export function tokenNamed(
   name: string,
   role: Role = 'admin',
-): { name: string; role: Role; hash: string; createdAt: Date; expiresAt: Date | null } {
-  return { name, role, hash: sha256(`secret of ${name}`), createdAt: CREATED_AT, expiresAt: null };
+): {
+  name: string;
+  role: Role;
+  hash: string;
+  createdAt: Date;
+  expiresAt: Date | null;
+  signer: string | null;
+} {
+  const hash = sha256(`secret of ${name}`);
+  return { name, role, hash, createdAt: CREATED_AT, expiresAt: null, signer: null };
 }
 
 /** Memory and the store itself must say the same. */
@@ -45,6 +56,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
         createdAt: CREATED_AT,
         expiresAt: null,
         revokedAt: null,
+        ...UNBOUND,
       };
       assert.deepEqual(await under.tokens.create(alice, auditEvent()), created);
       assert.deepEqual(under.tokens.peek(alice.hash), created);
@@ -57,7 +69,14 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
     test('a token keeps the time at which it expires, and is found and listed after it', async (under) => {
       const expiresAt = new Date('2026-11-22T10:00:01.789Z');
       const alice = { ...tokenNamed('alice', 'uploader'), expiresAt };
-      const created = { name: 'alice', role: 'uploader', createdAt: CREATED_AT, expiresAt, revokedAt: null };
+      const created = {
+        name: 'alice',
+        role: 'uploader',
+        createdAt: CREATED_AT,
+        expiresAt,
+        revokedAt: null,
+        ...UNBOUND,
+      };
       assert.deepEqual(await under.tokens.create(alice, auditEvent()), created);
       for (const tokens of [under.tokens, await under.reopen()]) {
         assert.deepEqual(await found(tokens, alice.hash), created);
@@ -82,6 +101,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
         createdAt: CREATED_AT,
         expiresAt: null,
         revokedAt: REVOKED_AT,
+        ...UNBOUND,
       };
       assert.deepEqual(await tokens.revoke('alice', REVOKED_AT, auditEvent()), revoked);
       assert.equal(tokens.peek(tokenNamed('alice').hash), null);
@@ -144,6 +164,32 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
         ['token-revoke', 'revoked'],
         ['token-create', 'created'],
       ]);
+    });
+
+    test('its last use is kept, and found by another start', async (under) => {
+      for (const name of ['alice', 'bob']) await under.tokens.create(tokenNamed(name), auditEvent());
+      const at = new Date('2026-11-24T10:00:00.000Z');
+      await under.tokens.noteUse([
+        { name: 'alice', at },
+        { name: 'gone', at },
+      ]);
+      for (const tokens of [under.tokens, await under.reopen()]) {
+        const uses = (await tokens.list()).map(({ name: one, lastUsedAt }) => [one, lastUsedAt]);
+        assert.deepEqual(uses, [
+          ['alice', at],
+          ['bob', null],
+        ]);
+      }
+      assert.equal((await under.told()).length, 2);
+    });
+
+    test('a token of a signer that is not there is not made', async ({ tokens, told }) => {
+      await assert.rejects(
+        tokens.create({ ...tokenNamed('alice'), signer: 'nobody' }, auditEvent()),
+        (error) => isLookasideError(error, 'NOT_FOUND'),
+      );
+      assert.deepEqual(await tokens.list(), []);
+      assert.deepEqual(await told(), []);
     });
 
     test('a token is neither made nor revoked when its event cannot be written', async ({ tokens, told }) => {

@@ -153,7 +153,16 @@ describe('the token that was sent', () => {
 describe('what a caller may do', () => {
   const holder = (role: Role): Caller => ({
     kind: 'token',
-    token: { name: 'ci', role, createdAt: new Date(0), expiresAt: null, revokedAt: null },
+    token: {
+      name: 'ci',
+      role,
+      createdAt: new Date(0),
+      expiresAt: null,
+      revokedAt: null,
+      signer: null,
+      disabledAt: null,
+      lastUsedAt: null,
+    },
   });
 
   test('the administrator on the socket may do everything', () => {
@@ -181,7 +190,16 @@ describe('what a caller may do', () => {
 
   test('whoever sent a token that has expired is told when that was', () => {
     const expiresAt = new Date('2026-11-22T10:00:00.000Z');
-    const token = { name: 'ci', role: 'admin', createdAt: new Date(0), expiresAt, revokedAt: null } as const;
+    const token = {
+      name: 'ci',
+      role: 'admin',
+      createdAt: new Date(0),
+      expiresAt,
+      revokedAt: null,
+      signer: null,
+      disabledAt: null,
+      lastUsedAt: null,
+    } as const;
     assert.throws(
       () => requireRole({ kind: 'anonymous', sent: { kind: 'expired', token } }, ROLES),
       (error) => {

@@ -272,6 +272,7 @@ describe('on every route', () => {
       judge: of('judge'),
       recorder: of('recorder'),
       keys: of('keys'),
+      signers: of('signers'),
       upkeep: of('upkeep'),
       uploader: of('uploader'),
       importer: of('importer'),
@@ -280,6 +281,8 @@ describe('on every route', () => {
         list: tokens.list,
         revoke: tokens.revoke,
         find: async () => null,
+        used: () => undefined,
+        writeUses: async () => undefined,
         peek: (text) =>
           text === 'secret'
             ? knownToken({
@@ -288,6 +291,9 @@ describe('on every route', () => {
                 createdAt: new Date(0),
                 expiresAt: null,
                 revokedAt: null,
+                signer: null,
+                disabledAt: null,
+                lastUsedAt: null,
               })
             : null,
       },

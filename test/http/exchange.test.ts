@@ -23,6 +23,9 @@ const TOKEN = {
   createdAt: new Date(0),
   expiresAt: null,
   revokedAt: null,
+  signer: null,
+  disabledAt: null,
+  lastUsedAt: null,
 } as const;
 
 function by(caller: Exchange['caller']): Exchange {
@@ -31,12 +34,14 @@ function by(caller: Exchange['caller']): Exchange {
 
 describe('who answers for a change', () => {
   test("is the token's name with the address and the request", () => {
-    const ci = { name: 'ci', address: '192.0.2.7', requestId: 'r-1' };
+    const who = { signer: null, isAdministrator: false };
+    const ci = { name: 'ci', address: '192.0.2.7', requestId: 'r-1', ...who };
     assert.deepEqual(actorOf(by({ kind: 'token', token: TOKEN })), ci);
   });
 
   test('is the administrator on this machine, who has no address', () => {
-    const administrator = { name: 'administrator', address: null, requestId: 'r-1' };
+    const who = { name: 'administrator', isAdministrator: true };
+    const administrator = { ...who, address: null, requestId: 'r-1' };
     assert.deepEqual(actorOf(by({ kind: 'administrator' })), administrator);
   });
 
@@ -73,6 +78,8 @@ function openScene({ peeked, stored, read, state = 'valid' }: Scene) {
       create: () => assert.fail(),
       revoke: () => assert.fail(),
       list: async () => [],
+      used: () => undefined,
+      writeUses: async () => undefined,
       peek: () => known(peeked),
       async find() {
         storeAsked += 1;

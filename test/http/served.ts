@@ -33,6 +33,9 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         createdAt: new Date(0),
         expiresAt: null,
         revokedAt: null,
+        signer: null,
+        disabledAt: null,
+        lastUsedAt: null,
       });
       return [role, text];
     }),
@@ -66,8 +69,22 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         create: unasked,
         list: unasked,
         revoke: unasked,
+        used: () => undefined,
+        writeUses: unasked,
         peek: (text) => knownToken(tokens.get(text)),
         find: async (text) => knownToken(tokens.get(text)),
+      },
+      signers: {
+        list: unasked,
+        show: unasked,
+        add: unasked,
+        setDisabled: unasked,
+        remove: unasked,
+        listGrants: unasked,
+        addGrant: unasked,
+        removeGrant: unasked,
+        test: unasked,
+        permit: unasked,
       },
       upkeep: {
         start: unasked,

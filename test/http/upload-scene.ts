@@ -74,6 +74,8 @@ export async function openUploadScene({
       tokens: {
         create: unreached,
         revoke: unreached,
+        used: () => undefined,
+        writeUses: unreached,
         list: async () => ROLES.map((role) => ({ ...tokenFor(role), state: 'valid' as const })),
         peek: (text) => knownToken(tokenWith(text)),
         find: async (text) => knownToken(tokenWith(text)),
@@ -103,7 +105,16 @@ function tokenWith(text: string): Token | null {
 }
 
 function tokenFor(role: Role): Token {
-  return { name: role, role, createdAt: new Date(0), expiresAt: null, revokedAt: null };
+  return {
+    name: role,
+    role,
+    createdAt: new Date(0),
+    expiresAt: null,
+    revokedAt: null,
+    signer: null,
+    disabledAt: null,
+    lastUsedAt: null,
+  };
 }
 
 function storeOver({ stored }: MemoryUploader): Parameters<typeof createReader>[0]['store'] {

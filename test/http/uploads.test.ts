@@ -298,7 +298,13 @@ describe('who may upload', () => {
     assert.equal(new Set(ids).size, ids.length);
     assert.deepEqual(
       scene.uploader.actors,
-      ids.map((requestId) => ({ name: 'uploader', address: '127.0.0.1', requestId })),
+      ids.map((requestId) => ({
+        name: 'uploader',
+        address: '127.0.0.1',
+        requestId,
+        signer: null,
+        isAdministrator: false,
+      })),
     );
     const refused = await send(`PUT /${APP}/signature-1`, ONE, []);
     assert.match(refused.headers.get('x-request-id') ?? '', /^[0-9a-f-]{36}$/);
@@ -313,6 +319,7 @@ describe('who may upload', () => {
     const [actor] = local.uploader.actors;
     assert.deepEqual(actor, {
       name: 'administrator',
+      isAdministrator: true,
       address: null,
       requestId: answer.headers.get('x-request-id'),
     });

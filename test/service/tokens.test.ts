@@ -6,7 +6,7 @@ import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import type { Role, Token, TokenStore } from '../../src/domain/ports.ts';
 import { type Actor, createEventMaker } from '../../src/service/audit.ts';
 import { createTokenService, type TokenService } from '../../src/service/tokens.ts';
-import { createClock } from './hand-driven.ts';
+import { createClock, createLog } from './hand-driven.ts';
 
 const ALICE: Actor = { name: 'alice', address: '192.0.2.7', requestId: null };
 
@@ -17,6 +17,7 @@ function createStore() {
   const tokens = new Map<string, Token & { readonly hash: string }>();
   const looked: string[] = [];
   const events: NewAuditEvent[] = [];
+  const noted: { readonly name: string; readonly at: Date }[] = [];
   const named = (hash: string) => {
     looked.push(hash);
     return [...tokens.values()].find((token) => token.hash === hash && token.revokedAt === null) ?? null;
@@ -27,7 +28,7 @@ function createStore() {
     list: async () => [...tokens.values()],
     async create(token, event) {
       if (tokens.has(token.name)) throw new LookasideError('NAME_TAKEN', 'taken');
-      const created = { ...token, revokedAt: null };
+      const created = { ...token, revokedAt: null, disabledAt: null, lastUsedAt: null };
       tokens.set(token.name, created);
       events.push(event);
       return created;
@@ -40,8 +41,9 @@ function createStore() {
       if (token.revokedAt === null) events.push(event);
       return revoked;
     },
+    noteUse: async (uses) => void noted.push(...uses),
   };
-  return { store, tokens, looked, events };
+  return { store, noted, tokens, looked, events };
 }
 
 function open() {
@@ -61,6 +63,7 @@ function open() {
       makeEvent: createEventMaker({ clock, randomBytes: (count) => new Uint8Array(count) }),
       randomBytes,
       sha256,
+      log: createLog(),
     }),
   };
 }
@@ -86,10 +89,45 @@ describe('tokens', () => {
       createdAt: clock.now(),
       expiresAt: null,
       revokedAt: null,
+      signer: null,
+      disabledAt: null,
+      lastUsedAt: null,
     };
     assert.deepEqual([...tokens.values()], [kept]);
     assert.doesNotMatch(JSON.stringify([...tokens]), new RegExp(text));
     assert.notEqual(await make(service, 'other', 'reader'), text);
+  });
+
+  test('the token of a signer is an uploader, and no other role', async () => {
+    const { service, tokens } = open();
+    for (const role of ['admin', 'auditor', 'reader'] as const) {
+      await assert.rejects(
+        service.create({ name: 'x', role, lifeMs: null, signer: 'ci' }, ALICE),
+        (error) => isLookasideError(error, 'REQUEST_INVALID') && /has the role uploader/.test(error.message),
+      );
+    }
+    assert.equal(tokens.size, 0);
+    await service.create({ name: 'x', role: 'uploader', lifeMs: null, signer: 'ci' }, ALICE);
+    assert.equal(tokens.get('x')?.signer, 'ci');
+  });
+
+  test('its uses are written once a minute, and only what is new', async () => {
+    const { service, noted, clock } = open();
+    const text = await make(service, 'ci', 'reader');
+    const token = service.peek(text)?.token ?? assert.fail();
+    const minute = (at: Date) => new Date(Math.floor(at.getTime() / 60_000) * 60_000);
+    for (let n = 0; n < 5; n += 1) service.used(token);
+    await service.writeUses();
+    await service.writeUses();
+    const first = { name: 'ci', at: minute(clock.now()) };
+    assert.deepEqual(noted, [first]);
+    service.used({ ...token, lastUsedAt: first.at });
+    await service.writeUses();
+    assert.deepEqual(noted, [first]);
+    clock.pass(60_000);
+    service.used({ ...token, lastUsedAt: first.at });
+    await service.writeUses();
+    assert.deepEqual(noted, [first, { name: 'ci', at: minute(clock.now()) }]);
   });
 
   test('the holder of the text is found, until it is revoked', async () => {

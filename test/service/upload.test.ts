@@ -14,7 +14,7 @@ import { parseRemap, type Remap } from '../../src/domain/remap.ts';
 import type { Claim, Judgement, Traits } from '../../src/domain/verdict.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
 import { createRefusalRecorder } from '../../src/service/refusals.ts';
-import { createUploader } from '../../src/service/upload.ts';
+import { createUploader, type UploaderOptions } from '../../src/service/upload.ts';
 import { sha256Hex } from '../store/lay.ts';
 import { createClock, createLog, imageOf } from './hand-driven.ts';
 import { FINGERPRINT, goodFor, indexed, keyOf, refusedWith, SUBKEY, TRAITS } from './judgements.ts';
@@ -33,6 +33,7 @@ interface Scene {
   readonly acceptUnsupported?: 'off' | 'v6';
   /** SHA-256 of stored blobs by who has uploaded them. */
   readonly uploads?: Readonly<Record<string, string>>;
+  readonly permit?: UploaderOptions['permit'];
 }
 
 interface Changes {
@@ -98,6 +99,7 @@ function open({ found = {}, stored = [], failsWith, auditFails = false, remaps =
     clock,
     sha256: sha256Hex,
     remaps: () => remaps.map(remapOf),
+    permit: more.permit ?? (async () => undefined),
     unverifiable: {
       accepted: () => more.acceptUnsupported ?? 'off',
       // of bytes that say so themselves, or of a stored blob
@@ -143,6 +145,40 @@ const codesOf = ({ warnings }: Receipt) => warnings.map((warning) => warning.cod
 const signed = (number: string): Traits => ({ ...TRAITS, signedSha256: number.padStart(64, '0') });
 
 const code = (wanted: string) => (error: unknown) => isLookasideError(error) && error.code === wanted;
+
+describe('an upload that no grant covers', () => {
+  const permit = async () => {
+    throw new LookasideError('NOT_GRANTED', 'no grant of the signer "ci" covers the key');
+  };
+
+  test('is refused with an event, and nothing is stored', async () => {
+    const { put, appended, events } = open({ permit });
+    await assert.rejects(put('one'), code('NOT_GRANTED'));
+    assert.deepEqual(appended, []);
+    assert.deepEqual(
+      events.map(({ action, result, fingerprint }) => [action, result, fingerprint]),
+      [['upload', 'NOT_GRANTED', FINGERPRINT]],
+    );
+  });
+
+  test('is asked about by its place, its key and its tag; what nobody verified by no key', async () => {
+    const asked: unknown[] = [];
+    const found = { 'v6 registry.example/team/app:v1': UNSUPPORTED };
+    const { put } = open({
+      found,
+      acceptUnsupported: 'v6',
+      async permit(actor, { image, fingerprint, tag }) {
+        asked.push([actor.name, image.path, fingerprint, tag]);
+      },
+    });
+    await put('one');
+    await assert.rejects(put('v6 registry.example/team/app:v1'));
+    assert.deepEqual(asked, [
+      ['ci', 'team/app', FINGERPRINT, 'v1'],
+      ['ci', 'team/app', null, 'v1'],
+    ]);
+  });
+});
 
 describe('an upload', () => {
   test('that is good is stored with its judgement, its uploader and an event, and told with its number', async () => {

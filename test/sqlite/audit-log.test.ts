@@ -93,6 +93,7 @@ describe('numbers of audit events', () => {
       hash: sha256('ci'),
       createdAt: new Date(0),
       expiresAt: null,
+      signer: null,
     } as const;
     await databases.tokens.create(token, auditEvent());
     const attempts: Record<string, (n: number) => Promise<unknown>> = {

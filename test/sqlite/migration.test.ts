@@ -191,11 +191,12 @@ describe('a state of version 1', () => {
     const dataDir = old(t);
     const { databases } = await open(dataDir);
     t.after(() => databases.close());
-    const ci = { name: 'ci', role: 'uploader', createdAt: new Date(1000), expiresAt: null, revokedAt: null };
+    const free = { expiresAt: null, signer: null, disabledAt: null, lastUsedAt: null };
+    const ci = { name: 'ci', role: 'uploader', createdAt: new Date(1000), revokedAt: null, ...free };
     assert.deepEqual(await databases.tokens.find(hash), ci);
     assert.deepEqual(await databases.tokens.list(), [
       ci,
-      { name: 'old', role: 'admin', createdAt: new Date(2000), expiresAt: null, revokedAt: new Date(3000) },
+      { name: 'old', role: 'admin', createdAt: new Date(2000), revokedAt: new Date(3000), ...free },
     ]);
     assert.deepEqual([await databases.keys.list(), events(dataDir)], [[], []]);
     assert.equal(await databases.audit.append(auditEvent()), 1);

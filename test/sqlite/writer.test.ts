@@ -19,6 +19,7 @@ const ALICE = {
   hash: sha256('alice'),
   createdAt: NOW,
   expiresAt: null,
+  signer: null,
 } as const;
 const KNOWN = recordedImage(imageAt('team/app', 'known'), 'one');
 

@@ -58,8 +58,9 @@ const tokenRequest = z.strictObject(
     name: z.string(expected('a string')),
     role: z.enum(ROLES, expected(ROLES.join(', '))),
     lifeMs: z.int(expected('a whole number of milliseconds')).nullable().default(null),
+    signer: z.string(expected('the name of a signer')).nullable().default(null),
   },
-  expected('{"name":…,"role":…,"lifeMs":…}'),
+  expected('{"name":…,"role":…,"lifeMs":…,"signer":…}'),
 );
 
 /** The administration that these routes and those of keys and imports ask, in the caller's name. */
@@ -89,7 +90,8 @@ async function listTokens(services: Services, { exchange }: RouteRequest): Promi
 async function createToken(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
   const wanted = parseBody(tokenRequest, body);
   const { text: token, expiresAt } = await administrationFor(services, exchange).tokens.create(wanted);
-  return jsonReply(201, { name: wanted.name, role: wanted.role, expiresAt, token });
+  const { name, role, signer } = wanted;
+  return jsonReply(201, { name, role, signer, expiresAt, token });
 }
 
 async function revokeToken(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
