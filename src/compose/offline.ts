@@ -304,6 +304,7 @@ const NO_INDEX: SignatureIndex = {
   markComplete: refuseWrite,
   bind: refuseWrite,
   reset: refuseWrite,
+  peekWrites: () => 0,
 };
 
 function refuseWrite(): Promise<never> {

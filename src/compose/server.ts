@@ -112,8 +112,13 @@ type OwnedOptions = Omit<ComposeOptions, 'taker'>;
 async function openOwned(options: OwnedOptions) {
   const { config, log } = options;
   let upkeep: Upkeep | null = null;
+  let reader: Reader | null = null;
   const databases = await openDatabases({
     dataDir: config.data,
+    onIndexWritten(images) {
+      if (images === null) reader?.forgetAll();
+      else for (const image of images) reader?.forget(image);
+    },
     onUnusable: (reason) => {
       log.error(
         { reason },
@@ -131,6 +136,7 @@ async function openOwned(options: OwnedOptions) {
   try {
     const composed = await connect({ ...options, databases });
     upkeep = composed.upkeep;
+    reader = composed.reader;
     if (databases.index.unusable !== null) upkeep.rebuild();
     for (const site of composed.sites) await recover(site, log);
     return { composed, databases };

@@ -33,6 +33,11 @@ export interface SignatureSet {
   /** Grows whenever the image's set changes. */
   readonly generation: number;
   readonly entries: readonly SetEntry[];
+  /**
+   * True: nothing but this process changes the set, and it tells when it does (Reader.forget, Reader.forgetAll). Else the disk may
+   * change it unheard.
+   */
+  readonly isSettled?: boolean;
 }
 
 /** Every method is atomic. Readers see a set before or after a change, never in between. */
@@ -110,6 +115,8 @@ export interface SignatureIndex {
   bind(site: string, tree: string): Promise<void>;
   /** Starts again from an empty file. */
   reset(): Promise<void>;
+  /** Another number after each change of any rows: a look-up that began before it must not answer for one asked after it. */
+  peekWrites(): number;
 }
 
 /** Requests of one client for one signature within one minute. */

@@ -11,7 +11,7 @@ import { renderError, renderSignatureError } from './errors.ts';
 import { countRequest, type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog, type FailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
-import { answerFromMemory } from './hot-path.ts';
+import { answerFromMemory, answerFromStore, signatureAskedFor } from './hot-path.ts';
 import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
 import { adapt, NO_BODY, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
@@ -112,8 +112,21 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
       sendRefusal(req, res, crossSite, startedMs);
       return;
     }
-    if (answerFromMemory(services, req, res, exchange)) return;
+    const target = signatureAskedFor(services, req, exchange);
+    if (target === null) {
+      passToExpress(req, res, exchange);
+      return;
+    }
+    const asked = { req, res, exchange, target };
+    if (answerFromMemory(services, asked)) return;
+    answerFromStore(services, asked)
+      .then((isAnswered) => isAnswered || passToExpress(req, res, exchange))
+      .catch((error: unknown) => breakOff(req, res, error));
+  }
+
+  function passToExpress(req: IncomingMessage, res: ServerResponse, exchange: Exchange): void {
     exchanges.set(req, exchange);
+    const raw = req.url ?? '/';
     const query = raw.indexOf('?');
     const path = exchange.target.kind === 'own' ? encodeURI(exchange.target.path) : '/';
     // Express takes the first address that it is given for the original one
@@ -121,13 +134,17 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     app(req, res);
   }
 
+  /** One request must not take the others down. */
+  function breakOff(req: IncomingMessage, res: ServerResponse, error: unknown): void {
+    failures.broke(error, 'none', 'requests failed ahead of their route');
+    sendReply(req, res, renderSignatureError(error));
+  }
+
   return (req, res) => {
     try {
       handle(req, res);
     } catch (error) {
-      // one request must not take the others down
-      failures.broke(error, 'none', 'requests failed ahead of their route');
-      sendReply(req, res, renderSignatureError(error));
+      breakOff(req, res, error);
     }
   };
 }

@@ -1,5 +1,6 @@
-// Reads that are answered before Express, from memory alone. Most of all traffic is such reads, and half of them are 404s.
+// Reads of signatures that are answered before Express. Most of all traffic is such reads, and half of them are 404s.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Target } from '../domain/lookaside-path.ts';
 import type { SignatureSet } from '../domain/ports.ts';
 import { countRequest, type Exchange, isRead, recordRead } from './exchange.ts';
 import { sendReply } from './reply.ts';
@@ -9,18 +10,47 @@ import { NOT_THERE, signatureReply } from './signature-reply.ts';
 /** The name of this route in metrics. The slower way, which gives the same answers, has the same name. */
 export const SIGNATURE_ROUTE = 'signature';
 
-/** True when answered. False: the set is not in memory or not fresh, or the request needs more than a look-up. */
-export function answerFromMemory(
+type SignatureTarget = Extract<Target, { kind: 'signature' }>;
+
+export interface SignatureRequest {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly exchange: Exchange;
+  readonly target: SignatureTarget;
+}
+
+/** The image and number that are asked for; null when it is no such read, or the caller is not known to be allowed one. */
+export function signatureAskedFor(
   services: Services,
   req: IncomingMessage,
-  res: ServerResponse,
-  exchange: Exchange,
+  { target, caller }: Exchange,
+): SignatureTarget | null {
+  if (target.kind !== 'signature' || !isRead(req)) return null;
+  return services.settings().read === 'token' && caller.kind === 'anonymous' ? null : target;
+}
+
+/** True when answered. False: the set is not in memory or not fresh, or the signature is too large to be in it. */
+export function answerFromMemory(services: Services, asked: SignatureRequest): boolean {
+  const set = services.reader.peekSet(asked.target.image);
+  return set !== null && answerWith(services, asked, set);
+}
+
+/** As answerFromMemory, once the store was asked. False also when it failed: the route asks again and tells how. */
+export async function answerFromStore(services: Services, asked: SignatureRequest): Promise<boolean> {
+  let set: SignatureSet;
+  try {
+    set = await services.reader.readSet(asked.target.image);
+  } catch {
+    return false;
+  }
+  return answerWith(services, asked, set);
+}
+
+function answerWith(
+  services: Services,
+  { req, res, exchange, target }: SignatureRequest,
+  set: SignatureSet,
 ): boolean {
-  const { target, caller } = exchange;
-  if (target.kind !== 'signature' || !isRead(req)) return false;
-  if (services.settings().read === 'token' && caller.kind === 'anonymous') return false;
-  const set = services.reader.peekSet(target.image);
-  if (set === null) return false;
   const reply = replyFrom(req, set, target.number);
   if (reply === null) return false;
 

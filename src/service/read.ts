@@ -1,5 +1,5 @@
-// Reads what clients see; nothing else produces it. Keeps sets in a bounded memory cache and checks them again after a
-// second.
+// Reads what clients see; nothing else produces it. Keeps sets in a bounded memory cache. A settled set holds until a change is
+// told; every other one is checked again after a second.
 import { LRUCache } from 'lru-cache';
 import { createVersions } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -20,7 +20,7 @@ export interface FoundSignature {
 }
 
 export interface Reader {
-  /** The set if it is in memory and was checked within the last second; never waits. */
+  /** The set if it is in memory, and is settled or was checked within the last second; never waits. */
   peekSet(image: ImageId): SignatureSet | null;
   /** @throws LookasideError STORE_UNAVAILABLE */
   readSet(image: ImageId): Promise<SignatureSet>;
@@ -28,6 +28,8 @@ export interface Reader {
   readSignature(image: ImageId, number: number): Promise<FoundSignature | null>;
   /** Call it after a change of the image, so that the next read sees the change. */
   forget(image: ImageId): void;
+  /** Call it after a change of unknown images: no set is settled until the store has been asked again. */
+  forgetAll(): void;
   readonly cache: {
     readonly bytes: number;
     readonly sets: number;
@@ -39,6 +41,8 @@ export interface Reader {
 interface CachedSet {
   readonly set: SignatureSet;
   readonly checkedAtMs: number;
+  /** How often forgetAll() had been called before it was read. */
+  readonly epoch: number;
 }
 
 // the rough size of a set and an entry without the bytes: keys, objects, hashes
@@ -82,12 +86,18 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
   let hits = 0;
   let misses = 0;
   const versions = createVersions();
+  let epoch = 0;
 
   function peekSet(image: ImageId): SignatureSet | null {
     const cached = sets.get(imageKey(image));
-    if (cached === undefined || clock.monotonicMs() - cached.checkedAtMs > SHARED_SET_FRESH_MS) return null;
+    if (cached === undefined || !holds(cached)) return null;
     hits += 1;
     return cached.set;
+  }
+
+  function holds({ set, checkedAtMs, epoch: readIn }: CachedSet): boolean {
+    if (set.isSettled === true && readIn === epoch) return true;
+    return clock.monotonicMs() - checkedAtMs <= SHARED_SET_FRESH_MS;
   }
 
   async function readSet(image: ImageId): Promise<SignatureSet> {
@@ -98,11 +108,12 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
     // the age counts from before the read: a change during the read must be seen a second later
     const checkedAtMs = clock.monotonicMs();
     const version = versions.of(key);
+    const readIn = epoch;
     const set = await store.readSet(image, sets.get(key)?.set);
     // a read that ends late must not undo a forget() or a newer read
     const kept = sets.get(key);
     const isLatest = versions.of(key) === version && (kept === undefined || kept.checkedAtMs <= checkedAtMs);
-    if (isLatest) sets.set(key, { set, checkedAtMs });
+    if (isLatest) sets.set(key, { set, checkedAtMs, epoch: readIn });
     return set;
   }
 
@@ -126,6 +137,9 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
     forget(image) {
       versions.change(imageKey(image));
       sets.delete(imageKey(image));
+    },
+    forgetAll() {
+      epoch += 1;
     },
     get cache() {
       return { bytes: sets.bytes, sets: sets.size, hits, misses };

@@ -1,10 +1,12 @@
 // All databases of one data directory: opened together, closed in order. The caller holds the lock.
+
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
 import type { GrantStore, KeyStore, SignerStore, TokenStore, UploadStore } from '../domain/ports.ts';
+import type { ImageId } from '../domain/image.ts';
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { makeDataFolder } from './data-folder.ts';
@@ -29,6 +31,8 @@ import { type LaneHealth, Writer, type WriterOptions } from './writer.ts';
 export interface DatabasesOptions extends WriterOptions {
   /** Called once each time the index proves to be broken while in use: call reset() and scan the trees again. */
   readonly onUnusable: (reason: string) => void;
+  /** The index's rows of these images have changed, or may have; null: of any. It comes before the change is acknowledged. */
+  readonly onIndexWritten?: (images: readonly ImageId[] | null) => void;
 }
 
 export interface DatabasesHealth {
@@ -69,7 +73,7 @@ export interface Databases {
  * @throws LookasideError STATE_UNUSABLE when state.db is damaged, not ours or newer; BUSY; STORE_UNAVAILABLE
  */
 export async function openDatabases(options: DatabasesOptions): Promise<Databases> {
-  const { dataDir, onUnusable } = options;
+  const { dataDir, onUnusable, onIndexWritten: onWritten = () => undefined } = options;
   makeFolder(dataDir);
   giveUpReserve(dataDir);
   const writer = new Writer(options);
@@ -84,7 +88,13 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
     const grants = new SqliteGrantStore(signerTable, writer);
     const keys = new SqliteKeyStore(stateReader, writer);
     const uploads = new SqliteUploadStore(stateReader, writer);
-    const index = new SqliteSignatureIndex({ file: indexFile(dataDir), writer, isNew, onUnusable });
+    const index = new SqliteSignatureIndex({
+      file: indexFile(dataDir),
+      writer,
+      isNew,
+      onUnusable,
+      onWritten,
+    });
     takeReserve(dataDir);
     const stores = { index, tokens, signers, grants, keys, uploads };
     return connect({ dataDir, writer, stateReader, ...stores, replacedBecause });

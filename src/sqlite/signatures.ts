@@ -97,6 +97,8 @@ export interface SqliteSignatureIndexOptions {
   readonly isNew: boolean;
   /** Called once each time the index proves to be broken; until reset() every look-up throws INDEX_UNUSABLE. */
   readonly onUnusable: (reason: string) => void;
+  /** The rows of these images have changed, or may have; null: of any. Called before the change is acknowledged. */
+  readonly onWritten: (images: readonly ImageId[] | null) => void;
 }
 
 /** Create it after the writer's `index.open`; close it before the writer. */
@@ -104,6 +106,8 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   readonly #file: string;
   readonly #writer: Writer;
   readonly #onUnusable: (reason: string) => void;
+  readonly #onWritten: (images: readonly ImageId[] | null) => void;
+  #writes = 0;
   #statements: Statements | null = null;
   #unusable: string | null = null;
   #isChecked: boolean;
@@ -114,10 +118,11 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   readonly #trees = new Map<string, string>();
 
   /** @throws LookasideError STORE_UNAVAILABLE */
-  constructor({ file, writer, isNew, onUnusable }: SqliteSignatureIndexOptions) {
+  constructor({ file, writer, isNew, onUnusable, onWritten }: SqliteSignatureIndexOptions) {
     this.#file = file;
     this.#writer = writer;
     this.#onUnusable = onUnusable;
+    this.#onWritten = onWritten;
     this.#statements = readStatements(file);
     this.#isChecked = isNew;
     this.#checked = isNew ? Promise.resolve() : this.#startCheck();
@@ -126,6 +131,10 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   /** Why the index cannot be used, or null. */
   get unusable(): string | null {
     return this.#unusable;
+  }
+
+  peekWrites(): number {
+    return this.#writes;
   }
 
   /** Resolves when the check that began at the opening of the file has ended, whatever it found. */
@@ -193,7 +202,12 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   }
 
   async record(images: readonly RecordedImage[]): Promise<void> {
-    await this.#write('index.record', images.map(withOwnBytes), sizeOf(images));
+    try {
+      await this.#write('index.record', images.map(withOwnBytes), sizeOf(images));
+    } finally {
+      // a thread that died may have written them all the same
+      this.#written(images.map(({ image }) => image));
+    }
   }
 
   async judge(judged: Judged): Promise<void> {
@@ -208,7 +222,11 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   }
 
   async forgetFolder(site: string, folder: string): Promise<void> {
-    await this.#write('index.forget-folder', { site, folder }, IMAGE_BYTES);
+    try {
+      await this.#write('index.forget-folder', { site, folder }, IMAGE_BYTES);
+    } finally {
+      this.#written(null);
+    }
   }
 
   async markComplete(site: string): Promise<void> {
@@ -217,7 +235,11 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
 
   async bind(site: string, tree: string): Promise<void> {
     this.#trees.set(site, tree);
-    await this.#write('index.bind', { site, tree }, IMAGE_BYTES);
+    try {
+      await this.#write('index.bind', { site, tree }, IMAGE_BYTES);
+    } finally {
+      this.#written(null); // another tree's rows are gone
+    }
   }
 
   reset(): Promise<void> {
@@ -237,6 +259,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
 
   async #reset(): Promise<void> {
     this.#unusable = `${this.#file} is being rebuilt`;
+    this.#written(null);
     this.#isChecked = false;
     this.#closeReader();
     await this.#check?.terminate();
@@ -252,6 +275,12 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
     }
     this.#isChecked = true;
     this.#unusable = null;
+    this.#written(null);
+  }
+
+  #written(images: readonly ImageId[] | null): void {
+    this.#writes += 1;
+    this.#onWritten(images);
   }
 
   #closeReader(): void {
@@ -290,6 +319,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
   #fail(reason: string): void {
     if (this.#unusable !== null) return;
     this.#unusable = reason;
+    this.#written(null);
     this.#onUnusable(reason);
   }
 

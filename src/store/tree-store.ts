@@ -24,6 +24,7 @@ interface Origin {
   readonly signatures: readonly RecordedSignature[];
   /** Null when no folder was there, or the disk was not asked. */
   readonly stamps: Stamps | null;
+  readonly isSettled?: boolean;
 }
 
 export function createTreeStore(options: TreeStoreOptions): SignatureStore {
@@ -34,8 +35,8 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   let generation = 0;
 
   async function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
-    // who asks after a change must not share a look that began before it
-    return oneReadPerImage(`${imageKey(image)} ${changes.versionOf(image)}`, () =>
+    // who asks after a change, of the image or of its rows, must not share a look that began before it
+    return oneReadPerImage(`${imageKey(image)} ${changes.versionOf(image)} ${index.peekWrites()}`, () =>
       options.kind === 'shared' ? readShared(image, known) : readOwned(image, known),
     );
   }
@@ -48,7 +49,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     report(image, seen.problems);
     keepInIndex(image, seen);
     tend(image, seen);
-    return toSet(known, seen.signatures, seen.stamps);
+    return toSet(known, { signatures: seen.signatures, stamps: seen.stamps });
   }
 
   async function readOwned(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
@@ -57,13 +58,16 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     const recorded = (await isComplete(image.site)) ? await recordedOrNone(image) : [];
     const isWhole = recorded.length > 0 && !(await isLagging(image, recorded));
     // what was recorded may have changed while it was looked up
-    if (isWhole && version === changes.versionOf(image)) return toSet(known, recorded, null);
+    if (isWhole && version === changes.versionOf(image)) {
+      // from here on only the index changes it; before the scan has ended, `uploads` may
+      return toSet(known, { signatures: recorded, stamps: null, isSettled: changes.isScanned });
+    }
     const seen = await lookSettled(image);
     report(image, seen.problems);
     // beside what is recorded a new file may be an extra one: a scan of the checked index tells
     if (seen.recorded.length === 0) keepInIndex(image, seen);
     tend(image, seen);
-    return toSet(known, seen.signatures, null);
+    return toSet(known, { signatures: seen.signatures, stamps: null });
   }
 
   /** Whether uploads of the image are not recorded: not yet, or no longer, in an index that is an older copy of itself. */
@@ -75,18 +79,16 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   /** The same set again when nothing that a client sees has changed. */
-  function toSet(
-    known: SignatureSet | undefined,
-    signatures: readonly RecordedSignature[],
-    stamps: Stamps | null,
-  ): SignatureSet {
+  function toSet(known: SignatureSet | undefined, origin: Origin): SignatureSet {
+    const { signatures, isSettled = false } = origin;
     const before = known === undefined ? undefined : origins.get(known);
     const isSame =
       known !== undefined && before !== undefined && sameSignatures(before.signatures, signatures);
     generation += isSame ? 0 : 1;
-    const set = isSame ? known : { generation, entries: toEntries(signatures) };
-    origins.set(set, { signatures, stamps });
-    return set;
+    const set = isSame ? known : { generation, entries: toEntries(signatures), isSettled };
+    const told = set.isSettled === isSettled ? set : { ...set, isSettled };
+    origins.set(told, origin);
+    return told;
   }
 
   /** Best effort: the index is a cache, and a scan finds what was not kept. */

@@ -6,7 +6,8 @@ export function distant<Port extends object>(port: Port): Port {
   return new Proxy(port, {
     get(target, name) {
       const value: unknown = Reflect.get(target, name, target);
-      if (typeof value !== 'function' || String(name).startsWith('peek')) return value;
+      if (typeof value !== 'function') return value;
+      if (String(name).startsWith('peek')) return value.bind(target);
       return async (...asked: readonly unknown[]) => {
         await setImmediate();
         const answer: unknown = await value.apply(target, asked);

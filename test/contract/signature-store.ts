@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import type { ImageId } from '../../src/domain/image.ts';
 import { MAX_SIGNATURE_BYTES } from '../../src/domain/limits.ts';
 import type { SetEntry, SignatureAppender, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
-import { createReader } from '../../src/service/read.ts';
+import { createReader, type Reader } from '../../src/service/read.ts';
 import { folderOf, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { imageIn, SITE, uploadOf } from '../store/open-store.ts';
 
@@ -14,6 +14,8 @@ import { imageIn, SITE, uploadOf } from '../store/open-store.ts';
 export interface StoreUnderTest {
   readonly store: SignatureStore;
   readonly appender: SignatureAppender;
+  /** From now on the reader is told of changes, as the server's is. */
+  tell(reader: Reader): void;
   /** Places files of an image's folder, by name; the store serves them from the next read on. */
   place(folder: string, files: Readonly<Record<string, Uint8Array>>): Promise<void>;
   close(): Promise<void>;
@@ -283,6 +285,7 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
         return nowMs;
       };
       const reader = createReader({ store, clock: { now: () => new Date(), monotonicMs }, cacheBytes: MIB });
+      under.tell(reader);
       const signatures = Array.from({ length: 20 }, (_, k) => signatureBytes(`walked ${k} `));
       const seen: Buffer[] = [];
       let isOver = false;

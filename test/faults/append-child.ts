@@ -36,6 +36,7 @@ const index: SignatureIndex = {
   markComplete: refuse,
   bind: refuse,
   reset: refuse,
+  peekWrites: () => 0,
 };
 const uploads = createUploads(path.join(folder, 'uploads'));
 const appender = createAppender({

@@ -92,6 +92,7 @@ function openScene({ peeked, stored, read, state = 'valid' }: Scene) {
       readSet: async () => SET,
       readSignature: async () => ({ entry: SET.entries[0] ?? assert.fail(), bytes: BYTES }),
       forget: () => assert.fail(),
+      forgetAll: () => assert.fail(),
       cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
     },
     recorder: {

@@ -53,6 +53,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         readSet: unasked,
         readSignature: unasked,
         forget: unasked,
+        forgetAll: unasked,
         cache: { bytes: 0, sets: 0, hits: 0, misses: 0 },
       },
       browser: { folderPage: unasked, imagePage: unasked },

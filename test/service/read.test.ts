@@ -91,6 +91,34 @@ describe('reading sets', () => {
     assert.equal(reader.peekSet(APP), newer);
   });
 
+  test('a settled set holds without another look until its image, or all, are forgotten', async () => {
+    const { reader, clock, asked, put } = open();
+    const set = put(APP, 'one');
+    Object.assign(set, { isSettled: true });
+    await reader.readSet(APP);
+    clock.pass(3_600_000);
+    assert.equal(reader.peekSet(APP), set);
+    reader.forget(imageOf('team/other'));
+    assert.equal(reader.peekSet(APP), set);
+    reader.forgetAll();
+    assert.equal(reader.peekSet(APP), null);
+    await reader.readSet(APP);
+    clock.pass(3_600_000);
+    assert.equal(reader.peekSet(APP), set);
+    reader.forget(APP);
+    assert.equal(reader.peekSet(APP), null);
+    assert.equal(asked.length, 2);
+  });
+
+  test('a settled set whose look began before all were forgotten holds for a second at most', async () => {
+    const { reader, clock, put, beforeAnswer } = open();
+    Object.assign(put(APP, 'one'), { isSettled: true });
+    beforeAnswer(async () => reader.forgetAll());
+    await reader.readSet(APP);
+    clock.pass(1001);
+    assert.equal(reader.peekSet(APP), null);
+  });
+
   test('that an image holds nothing is known for a second as well', async () => {
     const { reader, asked, put, clock } = open();
     assert.deepEqual((await reader.readSet(APP)).entries, []);

@@ -51,6 +51,7 @@ function open(t: TestContext, scene: Scene = {}) {
     record: unused,
     forgetFolder: unused,
     markComplete: unused,
+    peekWrites: unused,
     isComplete: async () => true,
     reset: () => alone('reset', async () => undefined),
   };

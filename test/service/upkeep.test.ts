@@ -91,6 +91,7 @@ function open(t: TestContext, scene: Scene = {}) {
     record: unused,
     forgetFolder: unused,
     markComplete: unused,
+    peekWrites: unused,
     isComplete: async () => scene.isComplete ?? true,
     reset: () => alone('reset', async () => scene.reset?.()),
   };

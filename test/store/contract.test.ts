@@ -29,6 +29,7 @@ for (const { kind, where } of TREES) {
     return {
       store: opened.store,
       appender: opened.appender,
+      tell: opened.tell,
       async place(folder, files) {
         for (const [name, bytes] of Object.entries(files))
           await layFile(opened.root, `${folder}/${name}`, bytes);

@@ -39,6 +39,8 @@ export interface OpenedStore extends AsyncDisposable {
   readonly appender: Appender;
   /** Over the store, told of its changes as the server's is. */
   readonly reader: Reader;
+  /** Another reader is told of them too. */
+  readonly tell: (reader: Reader) => void;
   readonly uploads: KeptUploads;
   /** What verification is said to have found, by imageKey. */
   readonly verdicts: Map<string, readonly IndexedSignature[]>;
@@ -84,7 +86,17 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const data = path.join(folder, 'data');
   const root = path.join(folder, 'root');
   await makeRoot(root);
-  const databases = await openDatabases({ dataDir: data, onUnusable: () => undefined });
+  const readers = new Set<Reader>();
+  const databases = await openDatabases({
+    dataDir: data,
+    onUnusable: () => undefined,
+    onIndexWritten(images) {
+      for (const reader of readers) {
+        if (images === null) reader.forgetAll();
+        else for (const image of images) reader.forget(image);
+      }
+    },
+  });
   const kept = options.uploads ?? createUploads();
   const reported = new Map<string, readonly Problem[]>();
   let reportedFolders: readonly Problem[] = [];
@@ -110,7 +122,9 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     makeRestoreEvent: (image, sha256) => eventOf(image, sha256, 'restore'),
     dataFreeBytes: options.dataFreeBytes ?? databases.freeBytes,
     minFreeBytes: options.minFreeBytes ?? 0,
-    onChanged: (image) => reader.forget(image),
+    onChanged(image) {
+      for (const reader of readers) reader.forget(image);
+    },
     log,
   });
   const { tend } = appender;
@@ -128,6 +142,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const store = createTreeStore({ ...shared, tend, syncFolder: scanner.syncFolder });
   const clock = { now: () => new Date(), monotonicMs };
   const reader = createReader({ store, clock, cacheBytes: 1024 * 1024 });
+  readers.add(reader);
   return {
     root,
     data,
@@ -137,6 +152,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     store,
     appender,
     reader,
+    tell: (another) => void readers.add(another),
     uploads: kept,
     verdicts,
     reported,

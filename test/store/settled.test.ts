@@ -1,0 +1,146 @@
+// Sets of an owned tree are kept without another look at anything, until something changes them.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { SignatureIndex } from '../../src/domain/ports.ts';
+import { folderOf, layImage, sha256Hex, signatureBytes } from './lay.ts';
+import { imageIn, type OpenedStore, openStore, SITE, type StoreOptions, uploadOf } from './open-store.ts';
+
+const ONE = signatureBytes('one');
+const TWO = signatureBytes('two');
+const FOLDER = folderOf('team/app');
+const IMAGE = imageIn(FOLDER);
+
+/** Over a tree with one signature; hours pass between reads. */
+async function open(t: { after(act: () => unknown): void }, options: Partial<StoreOptions> = {}) {
+  let nowMs = 0;
+  const opened = await openStore({ kind: 'owned', monotonicMs: () => nowMs, ...options });
+  t.after(() => opened[Symbol.asyncDispose]());
+  await layImage(opened.root, 'team/app', ONE);
+  return { ...opened, later: () => (nowMs += 3_600_000) };
+}
+
+async function served({ reader }: Pick<OpenedStore, 'reader'>): Promise<readonly string[]> {
+  return (await reader.readSet(IMAGE)).entries.map(({ sha256 }) => sha256);
+}
+
+test('a set is looked up again each second until the scan has ended, and then no more', async (t) => {
+  const opened = await open(t);
+  await served(opened);
+  opened.later();
+  assert.equal(opened.reader.peekSet(IMAGE), null);
+  await opened.scanner.scan(SITE);
+  await served(opened);
+  opened.later();
+  assert.notEqual(opened.reader.peekSet(IMAGE), null);
+});
+
+test('an upload is seen by the next read of a settled set', async (t) => {
+  const opened = await open(t);
+  await opened.scanner.scan(SITE);
+  await served(opened);
+  opened.later();
+  await opened.appender.append(uploadOf(IMAGE, TWO));
+  assert.deepEqual(await served(opened), [sha256Hex(ONE), sha256Hex(TWO)]);
+  opened.later();
+  await opened.appender.append(uploadOf(IMAGE, signatureBytes('three')));
+  assert.equal((await served(opened)).length, 3);
+});
+
+test('rows that are recorded anew, and an index that starts again, are seen by the next read', async (t) => {
+  const opened = await open(t);
+  const { databases, scanner, reader } = opened;
+  await scanner.scan(SITE);
+  await served(opened);
+  const recorded = await databases.index.recorded(IMAGE);
+  const more = recorded.map((signature) => ({
+    ...signature,
+    number: 2,
+    sha256: sha256Hex(TWO),
+    bytes: TWO,
+  }));
+  await databases.index.record([{ image: IMAGE, signatures: [...recorded, ...more] }]);
+  assert.deepEqual(await served(opened), [sha256Hex(ONE), sha256Hex(TWO)]);
+  opened.later();
+  await databases.index.reset();
+  assert.equal(reader.peekSet(IMAGE), null);
+  assert.deepEqual(await served(opened), [sha256Hex(ONE)]);
+});
+
+test('that an image holds nothing is looked up again: files may be copied in', async (t) => {
+  const opened = await open(t);
+  await opened.scanner.scan(SITE);
+  const other = folderOf('team/other');
+  assert.deepEqual((await opened.reader.readSet(imageIn(other))).entries, []);
+  await layImage(opened.root, 'team/other', TWO);
+  opened.later();
+  assert.equal((await opened.reader.readSet(imageIn(other))).entries.length, 1);
+});
+
+test('a read that begins after rows have changed shares no look-up from before', async (t) => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  let reached = () => {};
+  const asked = new Promise<void>((resolve) => {
+    reached = resolve;
+  });
+  let isHolding = false;
+  const opened = await open(t, {
+    between: (ports) => ({
+      ...ports,
+      index: {
+        ...methodsOf(ports.index),
+        async recorded(image) {
+          const rows = await ports.index.recorded(image);
+          if (isHolding) {
+            isHolding = false;
+            reached();
+            await held;
+          }
+          return rows;
+        },
+      },
+    }),
+  });
+  await opened.scanner.scan(SITE);
+  isHolding = true;
+  const early = opened.reader.readSet(IMAGE);
+  await asked;
+  const recorded = await opened.databases.index.recorded(IMAGE);
+  const more = recorded.map((signature) => ({ ...signature, number: 2, sha256: sha256Hex(TWO), bytes: TWO }));
+  await opened.databases.index.record([{ image: IMAGE, signatures: [...recorded, ...more] }]);
+  const late = opened.reader.readSet(IMAGE);
+  release();
+  await early;
+  assert.equal((await late).entries.length, 2);
+  opened.later();
+  assert.equal((await served(opened)).length, 2);
+});
+
+/** Those that a store asks, of a class whose methods a spread would lose. */
+function methodsOf(index: SignatureIndex): SignatureIndex {
+  return {
+    recorded: (image) => index.recorded(image),
+    listFolder: (...page) => index.listFolder(...page),
+    hasChild: (...child) => index.hasChild(...child),
+    images: (...page) => index.images(...page),
+    counts: (site) => index.counts(site),
+    treeOf: (site) => index.treeOf(site),
+    isComplete: (site) => index.isComplete(site),
+    record: (images) => index.record(images),
+    forgetFolder: (...folder) => index.forgetFolder(...folder),
+    markComplete: (site) => index.markComplete(site),
+    bind: (...tree) => index.bind(...tree),
+    reset: () => index.reset(),
+    peekWrites: () => index.peekWrites(),
+  };
+}
+
+test('a shared tree is looked at again each second, scanned or not', async (t) => {
+  const opened = await open(t, { kind: 'shared' });
+  await opened.scanner.scan(SITE);
+  await served(opened);
+  opened.later();
+  assert.equal(opened.reader.peekSet(IMAGE), null);
+});
