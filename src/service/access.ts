@@ -56,16 +56,133 @@ const MINUTE_MS = 60_000;
 /** The values that a client can invent. */
 type Told = Pick<ReadCount, 'number' | 'address' | 'agent'>;
 
-function keyOfRead({ image, status, token }: AccessEvent, told: Told, now: Date): string {
-  const minute = Math.floor(now.getTime() / MINUTE_MS);
-  // a client may send no agent, which is another thing than many that are told apart no more
-  const agent = told.agent === null ? 'merged' : `agent ${told.agent}`;
-  return [minute, imageKey(image), told.number, status, told.address, agent, token].join('\n');
+type Row = { -readonly [K in keyof Omit<ReadCount, 'firstAt' | 'lastAt'>]: ReadCount[K] } & {
+  readonly firstMs: number;
+  lastMs: number;
+};
+
+/** More than rows: three of these numbers fit into the 53 bits of one. */
+const MOST_NUMBERED = 2 ** 16;
+
+/** Numbers for values, from 1. A value has one from the first row that has it. */
+class Numbers<Value> {
+  readonly #numbers = new Map<Value, number>();
+
+  /** 0 when no row has the value. */
+  find(value: Value): number {
+    return this.#numbers.get(value) ?? 0;
+  }
+
+  give(value: Value): number {
+    const known = this.find(value);
+    if (known !== 0) return known;
+    this.#numbers.set(value, this.#numbers.size + 1);
+    return this.#numbers.size;
+  }
+}
+
+/** Numbers for pairs: the first value's number stands for it. */
+class PairNumbers<Value> {
+  readonly #numbers = new Map<number, Map<Value, number>>();
+  #last = 0;
+
+  find(first: number, second: Value): number {
+    return this.#numbers.get(first)?.get(second) ?? 0;
+  }
+
+  give(first: number, second: Value): number {
+    const known = this.find(first, second);
+    if (known !== 0) return known;
+    this.#last += 1;
+    const seconds = this.#numbers.get(first);
+    if (seconds === undefined) this.#numbers.set(first, new Map([[second, this.#last]]));
+    else seconds.set(second, this.#last);
+    return this.#last;
+  }
+}
+
+/**
+ * The rows of reads until the next write. A row is found by one number, made of those of its parts: a text that joins them
+ * would be made and hashed for every read.
+ */
+class ReadRows {
+  readonly rows: Row[] = [];
+  readonly #byNetwork = new Map<string, number>();
+  #found = new Map<number, Row>();
+  #minute = 0;
+  readonly #images = new Numbers<string>();
+  readonly #addresses = new Numbers<string>();
+  readonly #agents = new PairNumbers<string | null>();
+  readonly #tokens = new PairNumbers<string | null>();
+  readonly #answers = new Numbers<number>();
+
+  /** False when there is no such row yet. */
+  count({ image, status, token, bytes }: AccessEvent, told: Told, nowMs: number): boolean {
+    this.#begin(nowMs);
+    const agent = this.#agents.find(this.#addresses.find(told.address), told.agent);
+    const client = this.#tokens.find(agent, token);
+    const answer = this.#answers.find(answerOf(told.number, status));
+    const row = this.#found.get(joined(this.#images.find(imageKey(image)), client, answer));
+    if (row === undefined) return false;
+    row.count += 1;
+    row.bytes += bytes;
+    row.lastMs = nowMs;
+    return true;
+  }
+
+  add({ image, status, token, bytes }: AccessEvent, told: Told, nowMs: number, network: string): void {
+    this.#begin(nowMs);
+    const agent = this.#agents.give(this.#addresses.give(told.address), told.agent);
+    const client = this.#tokens.give(agent, token);
+    const answer = this.#answers.give(answerOf(told.number, status));
+    const { number, address, agent: agentText } = told;
+    const row: Row = {
+      image,
+      number,
+      status,
+      address,
+      agent: agentText,
+      token,
+      count: 1,
+      bytes,
+      firstMs: nowMs,
+      lastMs: nowMs,
+    };
+    this.rows.push(row);
+    this.#found.set(joined(this.#images.give(imageKey(image)), client, answer), row);
+    this.#byNetwork.set(network, this.ofNetwork(network) + 1);
+  }
+
+  ofNetwork(network: string): number {
+    return this.#byNetwork.get(network) ?? 0;
+  }
+
+  /** Rows of another minute count no more. If the clock goes back, there are two rows for one, and the log adds them up. */
+  #begin(nowMs: number): void {
+    const minute = Math.floor(nowMs / MINUTE_MS);
+    if (minute === this.#minute) return;
+    this.#minute = minute;
+    this.#found = new Map();
+  }
+}
+
+/** Different for all numbers and statuses: a number has nine digits at most. */
+function answerOf(number: number | null, status: number): number {
+  return ((number ?? -1) + 1) * 1024 + status;
+}
+
+/** 0, which is no row's number, when one of the parts has none. */
+function joined(image: number, client: number, answer: number): number {
+  if (image === 0 || client === 0 || answer === 0) return 0;
+  return (image * MOST_NUMBERED + client) * MOST_NUMBERED + answer;
+}
+
+function toReadCount({ firstMs, lastMs, ...row }: Row): ReadCount {
+  return { ...row, firstAt: new Date(firstMs), lastAt: new Date(lastMs) };
 }
 
 export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOptions): AccessRecorder {
-  let reads = new Map<string, Counted<ReadCount>>();
-  let rowsByNetwork = new Map<string, number>();
+  let reads = new ReadRows();
   let missing = new Map<string, Counted<MissingCount>>();
   let dropped = 0;
   let isDiskShareUsed = false;
@@ -81,43 +198,19 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
 
   function recordRead(event: AccessEvent): void {
     const { number, address } = event;
+    const nowMs = clock.now().getTime();
     const told: Told = { number, address, agent: event.agent.slice(0, MAX_AGENT_CHARACTERS) };
-    if (countRead(event, told)) return;
+    if (reads.count(event, told, nowMs)) return;
     const network = networkOf(address);
-    const rows = rowsByNetwork.get(network) ?? 0;
-    if (rows < MAX_ROWS_PER_NETWORK) addRead(event, told, network);
+    if (reads.ofNetwork(network) < MAX_ROWS_PER_NETWORK) addRead(event, told, nowMs, network);
     else {
       const merged: Told = { number: null, address: network, agent: null };
-      if (!countRead(event, merged)) addRead(event, merged, network);
+      if (!reads.count(event, merged, nowMs)) addRead(event, merged, nowMs, network);
     }
   }
 
-  /** False when there is no such row yet. */
-  function countRead(event: AccessEvent, told: Told): boolean {
-    const now = clock.now();
-    const row = reads.get(keyOfRead(event, told, now));
-    if (row === undefined) return false;
-    row.count += 1;
-    row.bytes += event.bytes;
-    row.lastAt = now;
-    return true;
-  }
-
-  function addRead(event: AccessEvent, told: Told, network: string): void {
-    if (isFull()) return;
-    const now = clock.now();
-    const { image, status, token, bytes } = event;
-    rowsByNetwork.set(network, (rowsByNetwork.get(network) ?? 0) + 1);
-    reads.set(keyOfRead(event, told, now), {
-      image,
-      status,
-      token,
-      bytes,
-      ...told,
-      firstAt: now,
-      lastAt: now,
-      count: 1,
-    });
+  function addRead(event: AccessEvent, told: Told, nowMs: number, network: string): void {
+    if (!isFull()) reads.add(event, told, nowMs, network);
   }
 
   function recordMissing({ image, address }: AccessEvent): void {
@@ -135,7 +228,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   }
 
   function isFull(): boolean {
-    if (reads.size + missing.size < MAX_ROWS) return false;
+    if (reads.rows.length + missing.size < MAX_ROWS) return false;
     dropped += 1;
     return true;
   }
@@ -144,10 +237,9 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   async function flush(): Promise<void> {
     // a loop: of several callers that waited, one writes first, and the others wait for that write too
     while (writing !== null) await writing;
-    if (reads.size + missing.size === 0) return;
-    const batch: AccessBatch = { reads: [...reads.values()], missing: [...missing.values()] };
-    reads = new Map();
-    rowsByNetwork = new Map();
+    if (reads.rows.length + missing.size === 0) return;
+    const batch: AccessBatch = { reads: reads.rows.map(toReadCount), missing: [...missing.values()] };
+    reads = new ReadRows();
     missing = new Map();
     writing = accessLog
       .write(batch)
@@ -189,7 +281,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
       isDiskShareUsed = isFull;
     },
     get buffer() {
-      return { rows: reads.size + missing.size, dropped };
+      return { rows: reads.rows.length + missing.size, dropped };
     },
   };
 }
