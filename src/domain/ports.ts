@@ -124,6 +124,8 @@ export interface ReadCount {
   readonly image: ImageId;
   /** Null when the requested name has no signature number. */
   readonly number: number | null;
+  /** SHA-256 of the bytes that were sent, or that the client already had; null for a 404. */
+  readonly signatureSha256: string | null;
   readonly status: number;
   readonly address: string;
   /**
@@ -151,6 +153,14 @@ export interface MissingCount {
 export interface AccessBatch {
   readonly reads: readonly ReadCount[];
   readonly missing: readonly MissingCount[];
+  /** Reads that found no room since the batch before. */
+  readonly dropped?: DroppedCount;
+}
+
+export interface DroppedCount {
+  readonly count: number;
+  readonly firstAt: Date;
+  readonly lastAt: Date;
 }
 
 /** Who fetched what: one database for each day (UTC), written in batches, pruned by age and size. */
@@ -162,6 +172,11 @@ export interface AccessLog {
    * has run steadily for a day, ages are counted from the newest day that ended a day ago or earlier.
    */
   prune(limits: AccessLimits): Promise<AccessPruned>;
+  /**
+   * Makes days that are over quick to ask, and keeps their hourly totals for ever. Days that are done already cost nothing.
+   * @throws STORE_UNAVAILABLE
+   */
+  closeDays(now: Date): Promise<void>;
 }
 
 export interface AccessLimits {

@@ -36,6 +36,8 @@ export interface AnsweredRead {
   /** Null when the name asked for is no signature number. */
   readonly number: number | null;
   readonly imageIsSigned: boolean;
+  /** Of the bytes that the client has now; null for a 404. */
+  readonly signatureSha256: string | null;
   /** 200, 304 or 404. */
   readonly status: number;
   readonly bytes: number;
@@ -146,13 +148,14 @@ export function recordRead(
   { metrics, recorder }: Services,
   req: IncomingMessage,
   { address, caller }: Exchange,
-  { image, number, imageIsSigned, status, bytes }: AnsweredRead,
+  { image, number, signatureSha256, imageIsSigned, status, bytes }: AnsweredRead,
 ): void {
   const found = imageIsSigned ? 'end' : 'miss';
   metrics.read(image.site, status === 404 ? found : 'hit');
   recorder.record({
     image,
     number,
+    signatureSha256,
     imageIsSigned,
     status,
     bytes,

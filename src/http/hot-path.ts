@@ -1,7 +1,7 @@
 // Reads of signatures that are answered before Express. Most of all traffic is such reads, and half of them are 404s.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Target } from '../domain/lookaside-path.ts';
-import type { SignatureSet } from '../domain/ports.ts';
+import type { SetEntry, SignatureSet } from '../domain/ports.ts';
 import { countRequest, type Exchange, isRead, recordRead } from './exchange.ts';
 import { sendReply } from './reply.ts';
 import type { Services } from './services.ts';
@@ -51,7 +51,8 @@ function answerWith(
   { req, res, exchange, target }: SignatureRequest,
   set: SignatureSet,
 ): boolean {
-  const reply = replyFrom(req, set, target.number);
+  const entry = target.number === null ? undefined : set.entries[target.number - 1];
+  const reply = replyFrom(req, entry);
   if (reply === null) return false;
 
   sendReply(req, res, reply);
@@ -59,6 +60,7 @@ function answerWith(
   recordRead(services, req, exchange, {
     image: target.image,
     number: target.number,
+    signatureSha256: entry?.sha256 ?? null,
     imageIsSigned: set.entries.length > 0,
     status: reply.status,
     bytes: reply.status === 200 && req.method === 'GET' ? Number(reply.headers['Content-Length']) : 0,
@@ -66,8 +68,7 @@ function answerWith(
   return true;
 }
 
-function replyFrom(req: IncomingMessage, set: SignatureSet, number: number | null) {
-  const entry = number === null ? undefined : set.entries[number - 1];
+function replyFrom(req: IncomingMessage, entry: SetEntry | undefined) {
   if (entry === undefined) return NOT_THERE;
   return entry.bytes === null ? null : signatureReply(req, entry, entry.bytes);
 }

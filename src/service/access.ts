@@ -6,6 +6,7 @@ import type {
   AccessLimits,
   AccessLog,
   Clock,
+  DroppedCount,
   Log,
   MissingCount,
   ReadCount,
@@ -15,6 +16,8 @@ export interface AccessEvent {
   readonly image: ImageId;
   /** Null when the requested name has no signature number. */
   readonly number: number | null;
+  /** As AnsweredRead of http has it. */
+  readonly signatureSha256: string | null;
   /** False when the image holds no signature at all. */
   readonly imageIsSigned: boolean;
   readonly status: number;
@@ -114,14 +117,15 @@ class ReadRows {
   readonly #addresses = new Numbers<string>();
   readonly #agents = new PairNumbers<string | null>();
   readonly #tokens = new PairNumbers<string | null>();
-  readonly #answers = new Numbers<number>();
+  /** Of the number and status, and of the signature that was sent. */
+  readonly #answers = new PairNumbers<string | null>();
 
   /** False when there is no such row yet. */
-  count({ image, status, token, bytes }: AccessEvent, told: Told, nowMs: number): boolean {
+  count({ image, status, token, bytes, signatureSha256 }: AccessEvent, told: Told, nowMs: number): boolean {
     this.#begin(nowMs);
     const agent = this.#agents.find(this.#addresses.find(told.address), told.agent);
     const client = this.#tokens.find(agent, token);
-    const answer = this.#answers.find(answerOf(told.number, status));
+    const answer = this.#answers.find(answerOf(told.number, status), signatureSha256);
     const row = this.#found.get(joined(this.#images.find(imageKey(image)), client, answer));
     if (row === undefined) return false;
     row.count += 1;
@@ -130,11 +134,12 @@ class ReadRows {
     return true;
   }
 
-  add({ image, status, token, bytes }: AccessEvent, told: Told, nowMs: number, network: string): void {
+  add(event: AccessEvent, told: Told, nowMs: number, network: string): void {
+    const { image, status, token, bytes, signatureSha256 } = event;
     this.#begin(nowMs);
     const agent = this.#agents.give(this.#addresses.give(told.address), told.agent);
     const client = this.#tokens.give(agent, token);
-    const answer = this.#answers.give(answerOf(told.number, status));
+    const answer = this.#answers.give(answerOf(told.number, status), signatureSha256);
     const { number, address, agent: agentText } = told;
     const row: Row = {
       image,
@@ -143,6 +148,7 @@ class ReadRows {
       address,
       agent: agentText,
       token,
+      signatureSha256,
       count: 1,
       bytes,
       firstMs: nowMs,
@@ -185,15 +191,22 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   let reads = new ReadRows();
   let missing = new Map<string, Counted<MissingCount>>();
   let dropped = 0;
+  let unwritten: DroppedCount | null = null;
   let isDiskShareUsed = false;
   let untold: { readonly error: unknown; readonly rows: number } | null = null;
   let toldAtMs = Number.NEGATIVE_INFINITY;
   let writing: Promise<void> | null = null;
 
   function record(event: AccessEvent): void {
-    if (isDiskShareUsed) dropped += 1;
+    if (isDiskShareUsed) drop(oneAt(clock.now()));
     else if (event.imageIsSigned) recordRead(event);
     else recordMissing(event);
+  }
+
+  /** The number goes into the record with the next batch that it takes. */
+  function drop(more: DroppedCount): void {
+    dropped += more.count;
+    unwritten = together(unwritten, more);
   }
 
   function recordRead(event: AccessEvent): void {
@@ -229,7 +242,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
 
   function isFull(): boolean {
     if (reads.rows.length + missing.size < MAX_ROWS) return false;
-    dropped += 1;
+    drop(oneAt(clock.now()));
     return true;
   }
 
@@ -237,13 +250,18 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   async function flush(): Promise<void> {
     // a loop: of several callers that waited, one writes first, and the others wait for that write too
     while (writing !== null) await writing;
-    if (reads.rows.length + missing.size === 0) return;
-    const batch: AccessBatch = { reads: reads.rows.map(toReadCount), missing: [...missing.values()] };
+    if (reads.rows.length + missing.size === 0 && unwritten === null) return;
+    const batch: AccessBatch = {
+      reads: reads.rows.map(toReadCount),
+      missing: [...missing.values()],
+      ...(unwritten === null ? {} : { dropped: unwritten }),
+    };
+    unwritten = null;
     reads = new ReadRows();
     missing = new Map();
     writing = accessLog
       .write(batch)
-      .catch((error: unknown) => lose(error, batch.reads.length + batch.missing.length))
+      .catch((error: unknown) => lose(error, batch))
       .finally(() => {
         writing = null;
       });
@@ -251,8 +269,12 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   }
 
   /** Logged at most once a minute: a disk stays full for long, and the log may be on the same disk. */
-  function lose(error: unknown, rows: number): void {
-    dropped += rows;
+  function lose(error: unknown, batch: AccessBatch): void {
+    const lost = [...batch.reads, ...batch.missing];
+    const rows = lost.length;
+    for (const row of lost) drop(row);
+    if (batch.dropped !== undefined) unwritten = together(unwritten, batch.dropped);
+    if (rows === 0) return;
     untold = { error, rows: rows + (untold?.rows ?? 0) };
     if (clock.monotonicMs() - toldAtMs >= MINUTE_MS) tellLost();
   }
@@ -297,6 +319,19 @@ export interface AccessUpkeep {
 const FLUSH_EVERY_MS = 500;
 const PRUNE_EVERY_MS = MINUTE_MS;
 
+function oneAt(now: Date): DroppedCount {
+  return { count: 1, firstAt: now, lastAt: now };
+}
+
+function together(one: DroppedCount | null, { count, firstAt, lastAt }: DroppedCount): DroppedCount {
+  if (one === null) return { count, firstAt, lastAt };
+  return {
+    count: one.count + count,
+    firstAt: one.firstAt < firstAt ? one.firstAt : firstAt,
+    lastAt: one.lastAt > lastAt ? one.lastAt : lastAt,
+  };
+}
+
 /** A smaller change is not a jump: a clock that was corrected by some minutes can be trusted. */
 const JUMP_MS = 60 * MINUTE_MS;
 
@@ -306,6 +341,17 @@ export function keepAccessLog({ recorder, accessLog, log, clock, limits }: Acces
 } {
   const steadyMs = watchClock(clock);
   let isDoubtTold = false;
+
+  async function closeDays(): Promise<void> {
+    try {
+      await accessLog.closeDays(clock.now());
+    } catch (error) {
+      log.warn(
+        { err: error },
+        'a day of the access log that is over was not tidied up; this is tried again every minute',
+      );
+    }
+  }
 
   async function prune(): Promise<void> {
     try {
@@ -319,9 +365,14 @@ export function keepAccessLog({ recorder, accessLog, log, clock, limits }: Acces
     }
   }
 
+  const tidy = () => {
+    void prune();
+    void closeDays();
+  };
+
   const flushing = setInterval(() => void recorder.flush(), FLUSH_EVERY_MS);
-  const pruning = setInterval(() => void prune(), PRUNE_EVERY_MS);
-  void prune();
+  const pruning = setInterval(tidy, PRUNE_EVERY_MS);
+  tidy();
   return {
     async stop() {
       clearInterval(flushing);

@@ -45,6 +45,12 @@ export class AccessDays {
     }
   }
 
+  /** Says that the day has its indexes and its totals are kept. */
+  markClosed(day: string, at: Date): void {
+    if (!existsSync(join(this.#folder, `${day}.db`))) return;
+    this.#rowsOf(day).markClosed(at);
+  }
+
   prune(limits: AccessLimits): AccessPruned {
     const doubted = this.#pruneByAge(limits);
     return { fits: this.#pruneBySize(limits), doubted };

@@ -44,8 +44,8 @@ interface Other {
 }
 
 type ImageKey = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
-/** Minute, image, number, status, address, agent, token. */
-type ReadKey = [number, number, number, number, number, number, number];
+/** Minute, image, number, status, address, agent, token, signature. */
+type ReadKey = [number, number, number, number, number, number, number, number];
 type Seen = [count: number, firstAtMs: number, lastAtMs: number, lastAddress: number];
 
 /** The rows of one day's database. */
@@ -67,12 +67,31 @@ export class DayRows {
   readonly #others = new Map<string, Other>();
   readonly #selectHour: Statement<[number], Hour>;
   readonly #writeHour: Statement<[number, number, number, number]>;
+  readonly #signatures: SignatureIds;
+  readonly #addDropped: Statement<[number, number, number, number]>;
+  readonly #reopen: Statement<[]>;
+  readonly #close: Statement<[number]>;
 
   constructor(db: Database) {
     this.#db = db;
     this.#addresses = new Dictionary(db, 'address', ADDRESSES);
     this.#agents = new Dictionary(db, 'agent', AGENTS);
     this.#tokens = new Dictionary(db, 'token', TOKENS);
+    this.#signatures = new SignatureIds(db);
+    this.#addDropped = db.prepare(`
+      INSERT INTO dropped (hour, count, first_at_ms, last_at_ms)
+      VALUES (?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET
+        count = count + excluded.count,
+        first_at_ms = min(first_at_ms, excluded.first_at_ms),
+        last_at_ms = max(last_at_ms, excluded.last_at_ms)`);
+    this.#close = db.prepare(`
+      UPDATE day
+      SET closed_at_ms = ?`);
+    this.#reopen = db.prepare(`
+      UPDATE day
+      SET closed_at_ms = NULL
+      WHERE closed_at_ms IS NOT NULL`);
     this.#selectImage = db
       .prepare<ImageKey, number>(`
         SELECT id
@@ -86,12 +105,13 @@ export class DayRows {
       .prepare<ReadKey, number>(`
         SELECT 1
         FROM read
-        WHERE minute = ? AND image = ? AND number = ? AND status = ? AND address = ? AND agent = ? AND token = ?`)
+        WHERE minute = ? AND image = ? AND number = ? AND status = ? AND address = ? AND agent = ? AND token = ?
+          AND signature = ?`)
       .pluck();
     this.#addRead = db.prepare(`
       INSERT INTO read
-        (minute, image, number, status, address, agent, token, first_at_ms, last_at_ms, count, bytes)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        (minute, image, number, status, address, agent, token, signature, first_at_ms, last_at_ms, count, bytes)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT DO UPDATE SET
         first_at_ms = min(first_at_ms, excluded.first_at_ms),
         last_at_ms = max(last_at_ms, excluded.last_at_ms),
@@ -150,10 +170,25 @@ export class DayRows {
       // what they remember may have been rolled back, and must not grow over the day
       this.#others.clear();
       for (const dictionary of dictionaries) dictionary.forget();
+      this.#signatures.forget();
     }
   }
 
-  #writeAll({ reads, missing }: AccessBatch): void {
+  markClosed(at: Date): void {
+    this.#close.run(at.getTime());
+  }
+
+  #writeAll({ reads, missing, dropped }: AccessBatch): void {
+    this.#reopen.run();
+    if (dropped !== undefined) {
+      const { count, firstAt, lastAt } = dropped;
+      this.#addDropped.run(
+        Math.floor(firstAt.getTime() / HOUR_MS),
+        count,
+        firstAt.getTime(),
+        lastAt.getTime(),
+      );
+    }
     for (const read of reads) this.#writeRead(read);
     const hours = new Map<number, Hour>();
     for (const one of missing) this.#writeMissing(one, hours);
@@ -179,11 +214,12 @@ export class DayRows {
   /**
    * When a network has too many rows, its further reads are counted by the hour, without the parts that a client can invent.
    */
-  #keyOfRead({ image, number, status, address, agent, token, firstAt }: ReadCount): ReadKey {
+  #keyOfRead({ image, number, signatureSha256, status, address, agent, token, firstAt }: ReadCount): ReadKey {
     const minute = Math.floor(firstAt.getTime() / MINUTE_MS);
     const network = networkOf(address);
     const imageId = this.#imageId(image);
     const tokenId = token === null ? 0 : this.#tokens.idOf(token);
+    const signatureId = signatureSha256 === null ? 0 : this.#signatures.idOf(signatureSha256);
     const key: ReadKey = [
       minute,
       imageId,
@@ -192,6 +228,7 @@ export class DayRows {
       this.#addressId(address),
       agent === null ? OTHER_ID : this.#agents.idOf(agent, network),
       tokenId,
+      signatureId,
     ];
     if (this.#hasRead.get(...key) !== undefined || this.#newRows.take(minute, network)) return key;
     return [
@@ -202,6 +239,7 @@ export class DayRows {
       this.#addresses.idOf(network),
       OTHER_ID,
       tokenId,
+      signatureId,
     ];
   }
 
@@ -361,6 +399,39 @@ class Dictionary {
     }
     this.#insert.run(newest + 1, text);
     return newest + 1;
+  }
+}
+
+/** Table signature. It is bounded by what is stored: nobody can make up what a read got. */
+class SignatureIds {
+  readonly #select: Statement<[Uint8Array], number>;
+  readonly #insert: Statement<[Uint8Array]>;
+  readonly #ids = new Map<string, number>();
+
+  constructor(db: Database) {
+    this.#select = db
+      .prepare<[Uint8Array], number>(`
+        SELECT id
+        FROM signature
+        WHERE sha256 = ?`)
+      .pluck();
+    this.#insert = db.prepare(`
+      INSERT INTO signature (sha256)
+      VALUES (?)`);
+  }
+
+  idOf(sha256: string): number {
+    const known = this.#ids.get(sha256);
+    if (known !== undefined) return known;
+    const bytes = Buffer.from(sha256, 'hex');
+    const id = this.#select.get(bytes) ?? Number(this.#insert.run(bytes).lastInsertRowid);
+    this.#ids.set(sha256, id);
+    return id;
+  }
+
+  /** Call it after each batch, which may have been rolled back. */
+  forget(): void {
+    this.#ids.clear();
   }
 }
 

@@ -9,6 +9,7 @@ import type {
   RecordedImage,
   VerdictIndex,
 } from '../domain/ports.ts';
+import type { DayTotals } from './day-totals.ts';
 import type { NewKey } from './key-rows.ts';
 import type { GrantAdded, NewSigner } from './signer-rows.ts';
 import type { NewToken, TokenUse } from './token-rows.ts';
@@ -68,6 +69,11 @@ export interface Commands {
   };
   /** The event's number. */
   'state.append-audit-event': { readonly input: NewAuditEvent; readonly output: number };
+  /** Replaces those of the day. */
+  'state.put-access-hours': {
+    readonly input: DayTotals & { readonly day: string };
+    readonly output: null;
+  };
   'index.open': { readonly input: null; readonly output: IndexOpened };
   'index.record': { readonly input: readonly RecordedImage[]; readonly output: null };
   'index.forget-folder': {
@@ -82,6 +88,11 @@ export interface Commands {
   'index.reset': { readonly input: null; readonly output: null };
   'access.write': {
     readonly input: { readonly day: string; readonly batch: AccessBatch };
+    readonly output: null;
+  };
+  /** Null also when the day is gone. */
+  'access.mark-closed': {
+    readonly input: { readonly day: string; readonly at: Date };
     readonly output: null;
   };
   /** Whether the remaining days fit, and which days are doubted. */

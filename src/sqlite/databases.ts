@@ -5,8 +5,8 @@ import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
-import type { GrantStore, KeyStore, SignerStore, TokenStore, UploadStore } from '../domain/ports.ts';
 import type { ImageId } from '../domain/image.ts';
+import type { GrantStore, KeyStore, SignerStore, TokenStore, UploadStore } from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { makeDataFolder } from './data-folder.ts';
@@ -248,7 +248,7 @@ function connect({
     uploads,
     audit: new SqliteAuditLog(writer),
     questions: new SqliteQuestions(dataDir),
-    access: new SqliteAccessLog(writer),
+    access: new SqliteAccessLog(writer, dataDir),
     indexReplacedBecause: replacedBecause,
     health: () => {
       const { state, index: indexLane, access } = writer.health();

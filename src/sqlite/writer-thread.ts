@@ -6,6 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Database } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { AccessDays } from './access-days.ts';
+import { AccessHourRows } from './access-hours.ts';
 import { AuditRows } from './audit-rows.ts';
 import type { Command, CommandName, Commands, IndexOpened, Outcome, Reply, Request } from './commands.ts';
 import { KeyRows } from './key-rows.ts';
@@ -46,6 +47,7 @@ const accessDays = new AccessDays(join(dataDir, 'access'));
 
 interface StateRows {
   readonly audit: AuditRows;
+  readonly accessHours: AccessHourRows;
   readonly tokens: TokenRows;
   readonly signers: SignerRows;
   readonly keys: KeyRows;
@@ -95,6 +97,10 @@ const handlers: Handlers = {
   'state.remove-key': ({ fingerprint, event }) => state().keys.remove(fingerprint, event),
   'state.add-upload': ({ upload, event }) => state().uploads.add(upload, event),
   'state.append-audit-event': (event) => state().audit.append(event),
+  'state.put-access-hours': ({ day, hours, dropped }) => {
+    state().accessHours.put(day, { hours, dropped });
+    return null;
+  },
   'index.open': openIndex,
   'index.record': (images) => {
     index().record(images);
@@ -123,6 +129,10 @@ const handlers: Handlers = {
   },
   'access.write': ({ day, batch }) => {
     accessDays.write(day, batch);
+    return null;
+  },
+  'access.mark-closed': ({ day, at }) => {
+    accessDays.markClosed(day, at);
     return null;
   },
   'access.prune': (limits) => accessDays.prune(limits),
@@ -249,6 +259,7 @@ function stateRows(db: Database): StateRows {
   const audit = new AuditRows(db);
   return {
     audit,
+    accessHours: new AccessHourRows(db),
     tokens: new TokenRows(db, audit),
     signers: new SignerRows(db, audit),
     keys: new KeyRows(db, audit),

@@ -27,12 +27,15 @@ const DAY_MS = 86_400_000;
 const ENOUGH = Number.MAX_SAFE_INTEGER;
 
 export const NOON = new Date('2026-11-22T12:00:10.000Z');
+/** What a read got. */
+export const BYTES = 'b'.repeat(64);
 export const APP = imageAt('team/app', 'a');
 
 export function read(changes: Partial<ReadCount> = {}): ReadCount {
   return {
     image: APP,
     number: 1,
+    signatureSha256: BYTES,
     status: 200,
     address: '192.0.2.1',
     agent: 'podman/5',

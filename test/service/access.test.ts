@@ -20,6 +20,7 @@ function eventOf(event: Partial<AccessEvent> = {}): AccessEvent {
   return {
     image: APP,
     number: 1,
+    signatureSha256: 'b'.repeat(64),
     imageIsSigned: true,
     status: 200,
     address: '192.0.2.1',
@@ -51,6 +52,7 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
         underWay -= 1;
       }
     },
+    closeDays: async () => undefined,
     async prune(limits) {
       pruned.push(limits);
       return { fits: !isFull, doubted };
@@ -299,7 +301,31 @@ describe('the memory of reads that are not written yet', () => {
     );
   });
 
-  test('a write that fails is told and its rows are counted as dropped; the next one goes on', async () => {
+  test('reads that found no room, or were lost with a write, are counted in the next batch that is taken', async () => {
+    let fails = true;
+    const { recorder, written, clock } = open(async () => {
+      if (fails) throw new Error('disk full');
+    });
+    const start = clock.now();
+    recorder.record(eventOf());
+    recorder.record(eventOf());
+    await recorder.flush();
+    clock.pass(1000);
+    recorder.setFull(true);
+    recorder.record(eventOf());
+    recorder.setFull(false);
+    await recorder.flush();
+    fails = false;
+    await recorder.flush();
+    const dropped = { count: 3, firstAt: start, lastAt: clock.now() };
+    assert.deepEqual(written, [{ reads: [], missing: [], dropped }]);
+    assert.equal(recorder.buffer.dropped, 3);
+    recorder.record(eventOf());
+    await recorder.flush();
+    assert.equal(written.at(-1)?.dropped, undefined);
+  });
+
+  test('a write that fails is told and its reads are counted as dropped; the next one goes on', async () => {
     let isFailing = true;
     const { recorder, log, written } = open(async () => {
       if (isFailing) throw new Error('the database is locked');
@@ -308,7 +334,7 @@ describe('the memory of reads that are not written yet', () => {
     recorder.record(eventOf());
     recorder.record(eventOf({ imageIsSigned: false }));
     await recorder.flush();
-    assert.deepEqual(recorder.buffer, { rows: 0, dropped: 2 });
+    assert.deepEqual(recorder.buffer, { rows: 0, dropped: 3 });
     assert.deepEqual(
       log.lines.map(({ level, fields }) => [level, fields.rows]),
       [['warn', 2]],
@@ -317,7 +343,7 @@ describe('the memory of reads that are not written yet', () => {
     recorder.record(eventOf());
     await recorder.flush();
     assert.equal(written.length, 1);
-    assert.deepEqual(recorder.buffer, { rows: 0, dropped: 2 });
+    assert.deepEqual(recorder.buffer, { rows: 0, dropped: 3 });
   });
 
   test('while a write is under way reads gather here, and no second write begins', async () => {

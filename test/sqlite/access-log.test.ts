@@ -61,6 +61,7 @@ interface ImageColumns {
 
 interface ReadRow extends ImageColumns {
   readonly number: number;
+  readonly sha256: string;
   readonly status: number;
   readonly address: string;
   readonly agent: string;
@@ -79,13 +80,14 @@ interface MissingRow extends ImageColumns {
 }
 
 const READS = `
-  SELECT site, path, layout, algorithm, digest, number, status, address.text AS address, agent.text AS agent,
+  SELECT site, path, layout, algorithm, digest, number, lower(hex(signature.sha256)) AS sha256, status, address.text AS address, agent.text AS agent,
     token.text AS token, first_at_ms, last_at_ms, count, bytes
   FROM read
   JOIN image ON image.id = image
   JOIN address ON address.id = address
   JOIN agent ON agent.id = agent
   JOIN token ON token.id = token
+  JOIN signature ON signature.id = signature
   ORDER BY minute, number, token.text`;
 
 const MISSING = `
@@ -112,6 +114,7 @@ function readOf(row: ReadRow): ReadCount {
   return {
     image: imageOf(row),
     number: row.number === 0 ? null : row.number,
+    signatureSha256: row.sha256 === '' ? null : row.sha256,
     status,
     address,
     agent,

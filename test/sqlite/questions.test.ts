@@ -1,6 +1,6 @@
 // Questions to both records: each row once, right sums, an end from outside. Real databases, filled as a server fills them.
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -10,6 +10,7 @@ import { parseFilter } from '../../src/domain/record-question.ts';
 import {
   type AccessRow,
   ANY_RECORD,
+  type Grouping,
   type Position,
   type RecordFilter,
   type RecordRow,
@@ -17,10 +18,11 @@ import {
 } from '../../src/domain/records.ts';
 import { createAccessRecorder } from '../../src/service/access.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
+import { connect } from '../../src/sqlite/connect.ts';
 import type { Databases } from '../../src/sqlite/databases.ts';
 import { QuestionSession } from '../../src/sqlite/question-session.ts';
 import { SqliteQuestions } from '../../src/sqlite/questions.ts';
-import { later, missing, NOON, read } from '../contract/access-log.ts';
+import { APP, BYTES, later, missing, NOON, read } from '../contract/access-log.ts';
 import { imageAt } from '../contract/signature-index.ts';
 import { createClock, createLog } from '../service/hand-driven.ts';
 import { type Cleanup, open, temporaryFolder } from './scratch.ts';
@@ -163,6 +165,7 @@ test('the record answers as a plain list of the reads does, over batches and end
           recorder.record({
             image: imageAt(path, 'a'),
             imageIsSigned: true,
+            signatureSha256: null,
             agent: 'podman',
             bytes: 10,
             ...rest,
@@ -268,6 +271,143 @@ test('a day that cannot be read is named in the answer, and the other days answe
   const { rows, gaps } = session.page(ACCESS(), null, 10);
   assert.equal(rows.length, 2);
   assert.match(gaps.join(), /2026-11-20 cannot be read/);
+});
+
+test('a read is found by the bytes that it got, under whatever number, and by the key that signed them', async (t) => {
+  const { databases, session } = await filled(t);
+  const [one, other] = ['1', '2'].map((digit) => digit.repeat(64)) as [string, string];
+  const app = imageAt('team/app', 'a');
+  // the number came to mean another signature within the minute
+  const reads = [read({ signatureSha256: one, count: 3 }), read({ signatureSha256: other, count: 4 })];
+  const ended = read({ signatureSha256: null, status: 404, number: 2, count: 5 });
+  await databases.access.write({ reads: [...reads, ended], missing: [] });
+  const about = { action: 'upload', image: app, result: 'created' } as const;
+  const ci = { name: 'ci', address: null, requestId: null };
+  const fingerprint = 'A'.repeat(40);
+  await databases.audit.append(eventMaker({ ...about, signatureSha256: one, fingerprint }, ci));
+  for (const [filter, count] of [
+    [{ signature: one }, 3],
+    [{ signature: other }, 4],
+    [{ fingerprint }, 3],
+    [{ fingerprint, signature: other }, 0],
+    [{ fingerprint: 'B'.repeat(40) }, 0],
+    [{}, 12],
+  ] as const) {
+    assert.equal(session.sums(ACCESS(filter), [], 1).total.count, count, JSON.stringify(filter));
+    const rows = walk(session, ACCESS(filter), 1) as AccessRow[];
+    assert.equal(
+      rows.reduce((sum, row) => sum + row.count, 0),
+      count,
+    );
+  }
+  const groups = (by: Grouping) =>
+    session.sums(ACCESS(), by, 9).groups.map(({ of, count }) => [...of, count]);
+  assert.deepEqual(groups(['key']), [
+    [null, 9],
+    [fingerprint, 3],
+  ]);
+  assert.deepEqual(groups(['signature']), [
+    [null, 5],
+    [other, 4],
+    [one, 3],
+  ]);
+});
+
+test('reads that a busy network makes no longer told apart are not those of a name that is no number', async (t) => {
+  const { databases, session } = await filled(t);
+  const merged = read({ number: null, agent: null, count: 7 });
+  const noNumber = read({ number: null, agent: 'other', count: 2 }); // the name of row 0 in the dictionary
+  await databases.access.write({ reads: [merged, noNumber], missing: [] });
+  const counts = walk(session, ACCESS(), 10).map(({ count }) => count);
+  assert.deepEqual(counts.sort(), [2, 7]);
+});
+
+test('what was dropped stands beside every answer over that time', async (t) => {
+  const { databases, session } = await filled(t);
+  const lost = { count: 9, firstAt: NOON, lastAt: later(1000) };
+  await databases.access.write({ reads: [read()], missing: [], dropped: lost });
+  await databases.access.write({ reads: [], missing: [], dropped: { ...lost, count: 2 } });
+  assert.equal(session.page(ACCESS(), null, 1).dropped, 11);
+  assert.equal(session.sums(ACCESS({ status: 200 }), ['day'], 1).dropped, 11);
+  assert.equal(session.unsigned(ANY_RECORD, 1).dropped, 11);
+  assert.equal(session.page(ACCESS({ since: later(2000) }), null, 1).dropped, 0);
+});
+
+test('a day that is over gets its indexes and keeps its hourly totals for ever, also with reads that come late', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  const now = later(DAY_MS);
+  const state = connect(join(dataDir, 'state.db'), { readonly: true });
+  t.after(() => void state.close());
+  const hours = state.prepare(
+    'SELECT hour, site, repository, fetched, ended, bytes FROM access_hour ORDER BY hour, repository',
+  );
+  const hour = Math.floor(NOON.getTime() / 3_600_000);
+  const total = (at: number, fetched: number, ended: number, repository = 'team/app') => {
+    return { hour: at, site: 'default', repository, fetched, ended, bytes: (fetched + ended) * 500 };
+  };
+  const ended = read({ status: 404, signatureSha256: null, number: 2 });
+  const nextHour = read({
+    firstAt: later(3_600_000),
+    lastAt: later(3_600_000),
+    image: imageAt('team/b', 'a'),
+  });
+  await databases.access.write({
+    reads: [read(), ended, nextHour],
+    missing: [],
+    dropped: { count: 4, firstAt: NOON, lastAt: NOON },
+  });
+  await databases.access.write({ reads: [read({ firstAt: now, lastAt: now })], missing: [] });
+  const before = walk(session, ACCESS(), 10);
+  for (let times = 0; times < 2; times += 1) {
+    await databases.access.closeDays(now);
+    assert.deepEqual(hours.all(), [total(hour, 1, 1), total(hour + 1, 1, 0, 'team/b')]);
+  }
+  assert.deepEqual(walk(session, ACCESS(), 10), before);
+  const closed = connect(join(dataDir, 'access', '2026-11-22.db'), { readonly: true });
+  t.after(() => void closed.close());
+  const indexes = closed
+    .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'read_by%' ORDER BY name")
+    .pluck();
+  assert.deepEqual(indexes.all(), ['read_by_address', 'read_by_image', 'read_by_signature']);
+
+  await databases.access.write({ reads: [read({ count: 5, bytes: 2500 })], missing: [] });
+  await databases.access.closeDays(now);
+  assert.deepEqual(hours.all(), [total(hour, 6, 1), total(hour + 1, 1, 0, 'team/b')]);
+  // retention takes the day, and not its totals
+  await databases.access.prune({
+    now: later(100 * DAY_MS),
+    steadyMs: 2 * DAY_MS,
+    retentionMs: DAY_MS,
+    maxBytes: Number.MAX_SAFE_INTEGER,
+  });
+  assert.equal(walk(session, ACCESS(), 10).length, 0);
+  assert.equal(hours.all().length, 2);
+});
+
+test('a day that an older version recorded answers too, without the bytes that it did not name', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  await databases.access.write({ reads: [read()], missing: [] });
+  const old = connect(join(dataDir, 'access', '2026-11-20.db'));
+  old.exec(readFileSync(new URL('../../../migrations/access/0001_access.sql', import.meta.url), 'utf8'));
+  old.pragma('application_id = 0x6c6b4143');
+  old.pragma('user_version = 1');
+  old.exec(`
+    INSERT INTO image VALUES (1, 'default', 'team/app', 'repository', 'sha256', x'${APP.hex}');
+    INSERT INTO address VALUES (1, '192.0.2.1');
+    INSERT INTO read VALUES (${Date.parse('2026-11-20') / MINUTE_MS}, 1, 1, 200, 1, 0, 0, 0, 0, 3, 1500);
+    INSERT INTO read VALUES (${Date.parse('2026-11-20') / MINUTE_MS}, 1, 2, 404, 1, 0, 0, 0, 0, 2, 0);`);
+  old.close();
+  const rows = walk(session, ACCESS(), 1) as AccessRow[];
+  assert.deepEqual(
+    rows.map(({ count, signatureSha256 }) => [count, signatureSha256]),
+    [
+      [1, BYTES],
+      [2, null],
+      [3, null],
+    ],
+  );
+  assert.equal(session.sums(ACCESS(), ['signature'], 9).total.count, 6);
+  assert.equal(walk(session, ACCESS({ signature: BYTES }), 1).length, 1);
 });
 
 test('an export has every row and says at its end that it is whole', async (t) => {

@@ -30,7 +30,9 @@ async function serveSignature(services: Services, { req, exchange }: RouteReques
     const reply = found === null ? NOT_THERE : signatureReply(req, found.entry, found.bytes);
     const imageIsSigned = found !== null || (await services.reader.readSet(image)).entries.length > 0;
     const bytes = reply.status === 200 && req.method === 'GET' && found !== null ? found.bytes.length : 0;
-    recordRead(services, req, exchange, { image, number, imageIsSigned, status: reply.status, bytes });
+    const signatureSha256 = found?.entry.sha256 ?? null;
+    const { status } = reply;
+    recordRead(services, req, exchange, { image, number, signatureSha256, imageIsSigned, status, bytes });
     return reply;
   } catch (error) {
     services.metrics.read(image.site, 'error'); // nothing was fetched, and nothing is known of the image
