@@ -5,7 +5,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { describeOutcome } from '../clients/command.ts';
-import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { createToken, type LookasideServer, runLookasideAlone, startServer } from '../clients/server.ts';
 import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { uploadsTo } from '../clients/uploads.ts';
@@ -54,7 +54,7 @@ describe('a command', () => {
   /** All that its threads have run, as V8 tells it at their ends. */
   async function loadedBy(status: number, ...args: readonly string[]): Promise<Loaded> {
     await using coverage = await openTempFolder();
-    const outcome = await runLookaside(args, { NODE_V8_COVERAGE: coverage.path });
+    const outcome = await runLookasideAlone(args, { NODE_V8_COVERAGE: coverage.path });
     assert.equal(outcome.status, status, describeOutcome(outcome));
     const files = await readdir(coverage.path);
     assert.ok(files.length > 0);

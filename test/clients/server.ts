@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Role } from '../../src/domain/ports.ts';
 import { administered } from './administered.ts';
 import { type Argv, type Outcome, run, startBackground } from './command.ts';
+import { canReside, runInResident } from './resident.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
@@ -78,8 +79,22 @@ export function lookaside(...args: readonly string[]): Argv {
   return [process.execPath, MAIN, ...args];
 }
 
-/** What came of a command line of lookaside; `settings` and PATH are its whole environment. */
+/**
+ * What came of a command line of lookaside; `settings` and PATH are its whole environment. It runs in a process that stays, unless
+ * another one runs there.
+ */
 export function runLookaside(
+  args: readonly string[],
+  settings: Readonly<Record<string, string>> = {},
+  cwd?: string,
+): Promise<Outcome> {
+  const env = { PATH: process.env.PATH ?? '', ...settings };
+  if (!canReside(args, env)) return runLookasideAlone(args, settings, cwd);
+  return runInResident({ args, env, cwd: cwd ?? process.cwd() }, lookaside(...args).join(' '));
+}
+
+/** The same in a process of its own, for what only that shows: what it loads, and that it ends. */
+export function runLookasideAlone(
   args: readonly string[],
   settings: Readonly<Record<string, string>> = {},
   cwd?: string,
