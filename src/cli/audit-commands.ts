@@ -1,7 +1,9 @@
 // The words and options of `lookaside audit …` and `lookaside access …`, the questions to the records.
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { AUDIT_ACTIONS } from '../domain/audit.ts';
+import { LookasideError } from '../domain/errors.ts';
 import { MAX_PAGE_ROWS } from '../domain/limits.ts';
+import type { ReadyKind } from '../domain/ready-question.ts';
 import { FILTERS, type FilterName } from '../domain/record-question.ts';
 import { DIMENSIONS, type RecordName } from '../domain/records.ts';
 import type { CommandTools, ServerOrDataOptions } from './command-tools.ts';
@@ -35,6 +37,21 @@ const FILTER_HELP: Readonly<Record<FilterName, readonly [placeholder: string, he
 
 export function addAuditCommands(audit: Command, tools: CommandTools): void {
   addQuery(audit, 'audit', 'list what somebody changed: uploads, refusals, keys, tokens', tools);
+  const add = (kind: ReadyKind, argument: string, description: string, isTimed = true) =>
+    addReady(audit, { kind, argument, description, isTimed }, tools);
+  add('key', '<fingerprint>', 'show what a key signed, who uploaded it and who fetched it since');
+  add('image', '<image>', 'show the life of an image, from its first upload to its last fetch');
+  add('signature', '<sha256>', 'show the life of one signature');
+  add('unsigned', '', 'list images that clients ask for and that never had a signature');
+  add('stale', '', 'list images that are stored and that nobody fetched for a time', false);
+  add('who', '<address|token>', 'show what one client or token asked for and changed');
+  add(
+    'exposure',
+    '<image|fingerprint|sha256>',
+    'list every client that got it in a time: the question after a leak',
+    false,
+  );
+  addReport(audit, tools);
 }
 
 export function addAccessCommands(access: Command, tools: CommandTools): void {
@@ -87,6 +104,112 @@ function addQuery(group: Command, record: RecordName, description: string, tools
       const what = { record, texts, limit, cursor, isCount: count, by, form } as const;
       tools.finish(await runRecordQuery(tools.loadExisting(options), what));
     });
+}
+
+type ReadyFlags = ServerOrDataOptions & {
+  readonly since?: string;
+  readonly until?: string;
+  readonly between?: readonly string[];
+  readonly days?: number;
+  readonly repository?: string;
+  readonly limit?: number;
+  readonly json?: boolean;
+  readonly csv?: boolean;
+};
+
+interface Ready {
+  readonly kind: ReadyKind;
+  /** Empty: none. */
+  readonly argument: string;
+  readonly description: string;
+  /** Whether it takes --since and --until. */
+  readonly isTimed: boolean;
+}
+
+function addReady(
+  audit: Command,
+  { kind, argument, description, isTimed }: Ready,
+  tools: CommandTools,
+): void {
+  const command = tools.withServerOrData(audit.command(kind)).description(description);
+  if (argument !== '') command.argument(argument);
+  if (kind === 'exposure') {
+    command.option(
+      '--between <times...>',
+      'two times, FROM UNTIL, like 2026-11-01 2026-11-08; always unless told',
+    );
+  }
+  if (isTimed) {
+    command.option('--since <time>', FILTER_HELP.since[1]).option('--until <time>', FILTER_HELP.until[1]);
+  }
+  if (kind === 'stale') command.option('--days <number>', 'for how many days; 90 unless told', dayCount);
+  if (argument === '') command.option('--repository <path>', FILTER_HELP.repository[1]);
+  command
+    .option(
+      '--limit <number>',
+      `how many rows of each table, at most ${MAX_PAGE_ROWS}; 100 unless told`,
+      rowCount,
+    )
+    .option('--json', 'print JSON')
+    .addOption(new Option('--csv', 'print CSV, a line for each cell').conflicts('json'))
+    .action(async (...given: unknown[]) => {
+      // commander gives the arguments, the options and the command
+      const options = given.at(-2) as ReadyFlags;
+      const words = given.slice(0, -2) as readonly (string | undefined)[];
+      const { runReadyQuestion } = await import('./ready-question.ts');
+      const { repository = null, limit = 100 } = options;
+      const times = timesOf(options);
+      const form = options.csv ? 'csv' : options.json ? 'json' : 'table';
+      const asked = {
+        kind,
+        subject: words[0] ?? null,
+        times,
+        repository,
+        limit,
+        form,
+        output: null,
+      } as const;
+      tools.finish(await runReadyQuestion(tools.loadExisting(options), asked));
+    });
+}
+
+/** @throws LookasideError CONFIG_INVALID */
+function timesOf({ between, since, until, days }: ReadyFlags) {
+  if (between === undefined) return { since: days === undefined ? since : `${days}d`, until };
+  const [from, to, ...others] = between;
+  if (to !== undefined && others.length === 0) return { since: from, until: to };
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    `--between has ${between.length} values; wanted two times, FROM UNTIL, behind all other words: --between 2026-11-01 2026-11-08`,
+  );
+}
+
+function addReport(audit: Command, tools: CommandTools): void {
+  tools
+    .withServerOrData(audit.command('report'))
+    .description('write the report of a month: one page of HTML with its plots, and CSV')
+    .requiredOption('--month <month>', 'like 2026-11')
+    .option('--output <folder>', 'where lookaside-MONTH.html and lookaside-MONTH.csv go', '.')
+    .option('--json', 'print JSON, and write no file')
+    .action(async (options: ServerOrDataOptions & { month: string; output: string; json?: boolean }) => {
+      const { runReadyQuestion } = await import('./ready-question.ts');
+      const form = options.json ? 'json' : 'table';
+      const asked = {
+        kind: 'report',
+        subject: options.month,
+        times: {},
+        repository: null,
+        limit: 100,
+        form,
+        output: options.output,
+      } as const;
+      tools.finish(await runReadyQuestion(tools.loadExisting(options), asked));
+    });
+}
+
+function dayCount(text: string): number {
+  if (/^[0-9]{1,4}$/.test(text) && Number(text) > 0) return Number(text);
+  throw new InvalidArgumentError('Wanted a number of days, like 90.');
 }
 
 function rowCount(text: string): number {

@@ -19,6 +19,7 @@ import { createImporter, type Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import { createKeyService, type KeyService } from '../service/keys.ts';
 import { createReader, type Reader } from '../service/read.ts';
+import { createReadyQuestions, type ReadyQuestions } from '../service/ready-questions.ts';
 import { createRecords, type Records } from '../service/records.ts';
 import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
 import { createSignatureQueries, type SignatureQueries } from '../service/signatures.ts';
@@ -46,6 +47,7 @@ export interface Composed {
   readonly signatures: SignatureQueries;
   readonly recorder: AccessRecorder;
   readonly records: Records;
+  readonly readyQuestions: ReadyQuestions;
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
   readonly signers: SignerService;
@@ -223,6 +225,14 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
     makeEvent,
     requireGrants: () => current().requireGrants,
   });
+  const records = createRecords({
+    lookups: questions,
+    recorder,
+    audit,
+    makeEvent,
+    sha256: sha256Hex,
+    wait: (ms) => wait(ms, undefined, { ref: false }),
+  });
   return {
     sites,
     reader,
@@ -278,14 +288,8 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
     }),
     recorder,
     accessLog,
-    records: createRecords({
-      lookups: questions,
-      recorder,
-      audit,
-      makeEvent,
-      sha256: sha256Hex,
-      wait: (ms) => wait(ms, undefined, { ref: false }),
-    }),
+    records,
+    readyQuestions: createReadyQuestions({ records, signatures, clock }),
     tokens,
     signers,
     upkeep,

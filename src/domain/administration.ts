@@ -4,6 +4,7 @@
 import type { AddedGrant, Grant, GrantDecision, Signer, WantedGrant } from './grant.ts';
 import type { ExportedKey, KeyResult, RemovedKey, ShownKey } from './key.ts';
 import type { KeyFile, KeyReaderName } from './key-readers.ts';
+import type { ReadyAnswer, ReadyQuestion } from './ready-question.ts';
 import type { BatchPart, ImportOptions, ImportResult } from './receipt.ts';
 import type { ExportFormat, Grouping, RecordPage, RecordQuestion, RecordSums } from './records.ts';
 import type { SignerDetails, WantedSigner } from './signer.ts';
@@ -83,6 +84,8 @@ export interface RecordAdministration {
   sums(question: RecordQuestion, by: Grouping, limit: number): Promise<RecordSums>;
   /** The text of all rows, newest first, in pieces. */
   export(question: RecordQuestion, format: ExportFormat): AsyncIterable<string | Uint8Array>;
+  /** @throws REQUEST_INVALID for a subject that is none; NOT_FOUND for a tag that no signature has */
+  ready(question: ReadyQuestion): Promise<ReadyAnswer>;
 }
 
 export interface SignerAdministration {

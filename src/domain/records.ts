@@ -245,8 +245,20 @@ export interface RecordSession extends AsyncDisposable {
   export(question: RecordQuestion, format: ExportFormat): AsyncIterable<string>;
   /** Most asked for first. Of the filter, since, until, site and repository count. */
   unsigned(filter: RecordFilter, limit: number): Promise<Listed<UnsignedImage>>;
+  /** Most fetched first, by the hour from since to until, also of days that are kept no longer. Of the filter nothing else counts. */
+  repositoryTotals(filter: RecordFilter, limit: number): Promise<Listed<RepositoryTotal>>;
   /** Stored and not fetched since then; those stored longest ago first. Of the filter, site and repository count. */
   stale(since: Date, filter: RecordFilter, limit: number): Promise<Listed<StaleImage>>;
+}
+
+/** Reads of one repository's signed images. */
+export interface RepositoryTotal {
+  readonly repository: string;
+  /** Answered with a signature. */
+  readonly fetched: number;
+  /** Answered with 404. */
+  readonly ended: number;
+  readonly bytes: number;
 }
 
 export interface PageFound extends Completeness {

@@ -9,6 +9,7 @@ import type { Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import type { KeyService } from '../service/keys.ts';
 import type { Reader } from '../service/read.ts';
+import type { ReadyQuestions } from '../service/ready-questions.ts';
 import type { Records } from '../service/records.ts';
 import type { SignatureQueries } from '../service/signatures.ts';
 import type { SignerService } from '../service/signers.ts';
@@ -27,6 +28,7 @@ export interface Services {
   readonly judge: Pick<Judge, 'prefer'>;
   readonly recorder: AccessRecorder;
   readonly records: Records;
+  readonly readyQuestions: ReadyQuestions;
   readonly tokens: TokenService;
   readonly signers: SignerService;
   readonly keys: KeyService;

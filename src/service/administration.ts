@@ -7,6 +7,7 @@ import type { Clock } from '../domain/ports.ts';
 import type { Actor } from './audit.ts';
 import type { Importer } from './import.ts';
 import { type KeyService, showKey } from './keys.ts';
+import type { ReadyQuestions } from './ready-questions.ts';
 import type { Records } from './records.ts';
 import type { SignerService } from './signers.ts';
 import type { TokenService } from './tokens.ts';
@@ -20,6 +21,7 @@ export interface AdministrationOptions {
   readonly importer: Importer;
   readonly clock: Pick<Clock, 'now'>;
   readonly records: Pick<Records, 'page' | 'sums' | 'export'>;
+  readonly readyQuestions: ReadyQuestions;
   readonly about: AboutTree;
 }
 
@@ -32,7 +34,7 @@ export function createAdministration(
   actor: Actor,
   signal: AbortSignal = NEVER,
 ): Administration {
-  const { keys, tokens, signers, upkeep, importer, clock, about, records } = options;
+  const { keys, tokens, signers, upkeep, importer, clock, about, records, readyQuestions } = options;
   const asker = { actor, signal };
   return {
     about: async () => ({ root: about.root, tree: about.tree }),
@@ -51,6 +53,7 @@ export function createAdministration(
     records: {
       page: (question, wanted) => records.page(question, wanted, asker),
       sums: (question, by, limit) => records.sums(question, by, limit, asker),
+      ready: (question) => readyQuestions.ask(question, asker),
       export: (question, format) => records.export(question, format, asker),
     },
     signers: {

@@ -61,6 +61,8 @@ export interface BesideAccess {
   signaturesBy(fingerprint: string): ReadonlySet<string>;
   /** The primary key that a signature of the image verified with, or null. */
   keyOf(image: ImageId, sha256: string): string | null;
+  /** Days to pass over. */
+  readonly without: ReadonlySet<string>;
 }
 
 export interface Missing {
@@ -158,7 +160,7 @@ export class AccessQuestions {
   #days({ since, until }: RecordFilter, from: string | null): readonly string[] {
     return this.#allDays().filter((day) => {
       const startMs = Date.parse(day);
-      if (from !== null && day > from) return false;
+      if ((from !== null && day > from) || this.#beside.without.has(day)) return false;
       return startMs < (until?.getTime() ?? Infinity) && startMs + DAY_MS > (since?.getTime() ?? 0);
     });
   }

@@ -8,6 +8,7 @@ import {
   type Grouping,
   type Position,
   type RecordFilter,
+  type RepositoryTotal,
   repositoryOf,
 } from '../domain/records.ts';
 import { below, Conditions, type Pause, type Sums } from './question-parts.ts';
@@ -116,6 +117,32 @@ export class AuditQuestions {
         WHERE leaf ->> '$.fingerprint' = ? AND leaf ->> '$.signatureSha256' IS NOT NULL`)
       .pluck()
       .all(fingerprint);
+  }
+
+  /** Totals of days that are over, by repository, from one hour up to another, and which days they are. */
+  hours(first: number, last: number) {
+    const rows = this.#db
+      .prepare<[number, number], RepositoryTotal>(`
+        SELECT repository, sum(fetched) AS fetched, sum(ended) AS ended, sum(bytes) AS bytes
+        FROM access_hour
+        WHERE hour >= ? AND hour < ?
+        GROUP BY repository`)
+      .all(first, last);
+    const days = this.#db
+      .prepare<[number, number], string>(`
+        SELECT DISTINCT strftime('%Y-%m-%d', hour * 3600, 'unixepoch')
+        FROM access_hour
+        WHERE hour >= ? AND hour < ?`)
+      .pluck()
+      .all(first, last);
+    const dropped = this.#db
+      .prepare<[number, number], number>(`
+        SELECT coalesce(sum(count), 0)
+        FROM access_dropped
+        WHERE hour >= ? AND hour < ?`)
+      .pluck()
+      .get(first, last);
+    return { rows, days: new Set(days), dropped: dropped ?? 0 };
   }
 
   /** Whether an image ever got a signature here. `folder` as in the tree. */

@@ -7,13 +7,16 @@ export interface QuestionThreadData {
   readonly stop: SharedArrayBuffer;
 }
 
-type Input<Name extends 'page' | 'sums' | 'unsigned' | 'stale'> = Parameters<RecordSession[Name]>;
+type Input<Name extends 'page' | 'sums' | 'unsigned' | 'stale' | 'repositoryTotals'> = Parameters<
+  RecordSession[Name]
+>;
 
 export type LookupCall =
   | { readonly name: 'page'; readonly input: Input<'page'> }
   | { readonly name: 'sums'; readonly input: Input<'sums'> }
   | { readonly name: 'unsigned'; readonly input: Input<'unsigned'> }
   | { readonly name: 'stale'; readonly input: Input<'stale'> }
+  | { readonly name: 'repositoryTotals'; readonly input: Input<'repositoryTotals'> }
   /** Null: the next piece of the export that was begun. */
   | { readonly name: 'export'; readonly input: Parameters<RecordSession['export']> | null };
 

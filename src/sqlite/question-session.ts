@@ -15,6 +15,7 @@ import {
   type RecordFilter,
   type RecordQuestion,
   type RecordSums,
+  type RepositoryTotal,
   type StaleImage,
   type UnsignedImage,
 } from '../domain/records.ts';
@@ -128,6 +129,30 @@ export class QuestionSession {
     };
   }
 
+  repositoryTotals(filter: RecordFilter, limit: number): Listed<RepositoryTotal> {
+    const [first, last] = [hourOf(filter.since, 0), hourOf(filter.until, Number.MAX_SAFE_INTEGER)];
+    const audit = this.#auditQuestions();
+    const kept = audit?.hours(first, last) ?? { rows: [], days: new Set<string>(), dropped: 0 };
+    const totals = new Map(kept.rows.map((row) => [row.repository, row]));
+    const access = this.#access(kept.days);
+    const live = new Sums();
+    access.sums({ ...ANY_RECORD, since: filter.since, until: filter.until }, ['repository', 'status'], live);
+    for (const { of, count, bytes } of live.groups(['repository', 'status'], MAX_IMAGES)) {
+      const repository = of[0] ?? '';
+      const isFetched = of[1] === '200' || of[1] === '304';
+      const known = totals.get(repository) ?? { repository, fetched: 0, ended: 0, bytes: 0 };
+      totals.set(repository, {
+        repository,
+        fetched: known.fetched + (isFetched ? count : 0),
+        ended: known.ended + (isFetched ? 0 : count),
+        bytes: known.bytes + bytes,
+      });
+    }
+    const rows = [...totals.values()].sort((one, other) => other.fetched - one.fetched);
+    const dropped = kept.dropped + access.dropped(filter);
+    return { rows: rows.slice(0, limit), found: rows.length, dropped, gaps: access.gaps };
+  }
+
   stale(since: Date, filter: RecordFilter, limit: number): Listed<StaleImage> {
     const access = this.#access();
     const fetched = new Set<string>();
@@ -160,12 +185,13 @@ export class QuestionSession {
     [this.#audit, this.#index] = [null, null];
   }
 
-  #access(): AccessQuestions {
-    const beside: BesideAccess = {
+  /** Without these days. */
+  #access(without: ReadonlySet<string> = new Set()): AccessQuestions {
+    const beside: Omit<BesideAccess, 'without'> = {
       signaturesBy: (fingerprint) => this.#signaturesBy(fingerprint),
       keyOf: (image, sha256) => this.#keyOf(image, sha256),
     };
-    return new AccessQuestions(this.#dataDir, this.#pause, beside);
+    return new AccessQuestions(this.#dataDir, this.#pause, { ...beside, without });
   }
 
   /** Null: there is no state.db, so nothing was ever changed. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
@@ -271,19 +297,25 @@ export class QuestionSession {
     const select = index.prepare<unknown[], IndexImage & { signatures: number; stored_at_ms: number }>(`
       SELECT site, path, layout, algorithm, digest, count(*) AS signatures, max(stored_at_ms) AS stored_at_ms
       FROM signature
-      WHERE (?1 IS NULL OR site = ?1)
-        AND (?2 IS NULL OR path = ?2 OR (path >= ?2 || '/' AND path < ?2 || '0'))
+      WHERE (@site IS NULL OR site = @site)
+        AND (@repository IS NULL OR path = @repository OR (path >= @repository || '/' AND path < @repository || '0'))
       GROUP BY site, path, layout, algorithm, digest
-      HAVING max(stored_at_ms) < ?3`);
-    for (const { signatures, stored_at_ms, digest, ...rest } of select.iterate(
+      HAVING max(stored_at_ms) < @before`);
+    for (const { signatures, stored_at_ms, digest, ...rest } of select.iterate({
       site,
       repository,
-      since.getTime(),
-    )) {
+      before: since.getTime(),
+    })) {
       const image: ImageId = { ...rest, hex: Buffer.from(digest).toString('hex') };
       yield { image, signatures, storedAt: new Date(stored_at_ms) };
     }
   }
+}
+
+const HOUR_MS = 3_600_000;
+
+function hourOf(time: Date | null, none: number): number {
+  return time === null ? none : Math.floor(time.getTime() / HOUR_MS);
 }
 
 function accessPiece(access: AccessQuestions, filter: RecordFilter, after: Position | null): PageFound {

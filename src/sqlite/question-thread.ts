@@ -43,6 +43,8 @@ function carryOut(call: LookupCall): unknown {
       return session.unsigned(...call.input);
     case 'stale':
       return session.stale(...call.input);
+    case 'repositoryTotals':
+      return session.repositoryTotals(...call.input);
     case 'export': {
       if (call.input !== null) exporting = session.export(...call.input);
       const piece = exporting?.next();

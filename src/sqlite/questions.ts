@@ -45,6 +45,7 @@ function sessionOver(thread: Thread): RecordSession {
     sums: async (...input) => (await thread.ask({ name: 'sums', input })) as never,
     unsigned: async (...input) => (await thread.ask({ name: 'unsigned', input })) as never,
     stale: async (...input) => (await thread.ask({ name: 'stale', input })) as never,
+    repositoryTotals: async (...input) => (await thread.ask({ name: 'repositoryTotals', input })) as never,
     async *export(...input) {
       let piece = (await thread.ask({ name: 'export', input })) as string | null;
       while (piece !== null) {

@@ -1,6 +1,7 @@
 // Questions to the records of a running server.
 import { z } from 'zod';
 import type { RecordAdministration } from '../domain/administration.ts';
+import { READY_QUESTIONS, type ReadyAnswer } from '../domain/ready-question.ts';
 import { filterTexts } from '../domain/record-question.ts';
 import {
   type AccessRow,
@@ -70,9 +71,34 @@ export const sumsAnswer = z.object({
   ...completeness,
 }) satisfies z.ZodType<RecordSums>;
 
+const cell = z.union([z.string(), z.number(), z.null()]);
+
+export const readyAnswer = z.object({
+  question: z.enum(READY_QUESTIONS),
+  subject: text,
+  since: date.nullable(),
+  until: date.nullable(),
+  answeredAt: date,
+  facts: z.array(z.object({ name: z.string(), value: cell })),
+  tables: z.array(
+    z.object({
+      name: z.string(),
+      title: z.string(),
+      columns: z.array(z.string()),
+      rows: z.array(z.array(cell)),
+      found: count,
+    }),
+  ),
+  ...completeness,
+}) satisfies z.ZodType<ReadyAnswer>;
+
 export function recordsOf(asker: Asker): RecordAdministration {
-  async function ask<Schema extends z.ZodType>(schema: Schema, path: string): Promise<z.output<Schema>> {
-    const request: HttpRequest = { method: 'GET', path, isLong: true };
+  async function ask<Schema extends z.ZodType>(
+    schema: Schema,
+    path: string,
+    mayFindNothing = false,
+  ): Promise<z.output<Schema>> {
+    const request: HttpRequest = { method: 'GET', path, isLong: true, mayFindNothing };
     const { body } = await asker.ask(request).catch(throwWithRemedy);
     return readAnswer(schema, { server: asker.name, body });
   }
@@ -89,6 +115,16 @@ export function recordsOf(asker: Asker): RecordAdministration {
           ...(by.length === 0 ? {} : { by: by.join(',') }),
         }),
       ),
+    ready({ kind, subject, since, until, repository, limit }) {
+      const path = `/api/v1/audit/${kind}${subject === null ? '' : `/${subject.split('/').map(encodeURIComponent).join('/')}`}`;
+      const query = new URLSearchParams({
+        ...(since === null ? {} : { since: since.toISOString() }),
+        ...(until === null ? {} : { until: until.toISOString() }),
+        ...(repository === null ? {} : { repository }),
+        limit: String(limit),
+      });
+      return ask(readyAnswer, `${path}?${query}`, true);
+    },
     async *export(question, format) {
       try {
         yield* asker.pieces({ method: 'GET', path: pathOf(question, { format }), isLong: true });

@@ -112,6 +112,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       },
       uploader: { upload: unasked, uploadBatch: unasked },
       importer: { importBatch: unasked },
+      readyQuestions: { ask: unasked },
       records: { page: unasked, sums: unasked, export: unasked, session: unasked },
       log: createLog(),
       clock,

@@ -32,6 +32,7 @@ function open(next: Position | null) {
         },
         unsigned: unasked,
         stale: unasked,
+        repositoryTotals: unasked,
         [Symbol.asyncDispose]: async () => undefined,
       }),
     },

@@ -1,8 +1,10 @@
 // Questions to the records of changes and of reads: pages, sums, and all rows as text.
 import { z } from 'zod';
 import type { Administration } from '../../domain/administration.ts';
+import { answerCsv, answerHtml } from '../../domain/answer-text.ts';
 import { LookasideError } from '../../domain/errors.ts';
 import { DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS } from '../../domain/limits.ts';
+import { READY_QUESTIONS } from '../../domain/ready-question.ts';
 import { FILTERS, type FilterName, parseFilter } from '../../domain/record-question.ts';
 import {
   DIMENSIONS,
@@ -16,7 +18,7 @@ import { quoted } from '../../domain/text.ts';
 import { createAdministration } from '../../service/administration.ts';
 import { actorOf } from '../exchange.ts';
 import { expected, parseQuery } from '../parameters.ts';
-import { jsonReply, type Reply } from '../reply.ts';
+import { jsonReply, type Reply, textReply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 
@@ -26,6 +28,8 @@ export const AUDITORS = { ...NO_BODY, roles: ['admin', 'auditor'], methods: ['GE
 export const records: readonly RouteSpec[] = [
   { ...AUDITORS, name: 'audit', path: '/api/v1/audit', route: answerTo('audit') },
   { ...AUDITORS, name: 'access', path: '/api/v1/access', route: answerTo('access') },
+  { ...AUDITORS, name: 'audit-question', path: '/api/v1/audit/:question', route: answerReady },
+  { ...AUDITORS, name: 'audit-question', path: '/api/v1/audit/:question/*subject', route: answerReady },
 ];
 
 const MAX_DIMENSIONS = 3;
@@ -77,6 +81,40 @@ function answerTo(record: RecordName) {
     });
   };
 }
+
+const READY_PARAMETERS = z.strictObject({
+  since: z.string().optional(),
+  until: z.string().optional(),
+  repository: z.string().optional(),
+  limit: shape.limit,
+  format: z.enum(['json', 'html', 'csv'], expected('json, html or csv')).optional(),
+});
+
+async function answerReady(services: Services, request: RouteRequest): Promise<Reply> {
+  const { question = '', subject = null } = request.params;
+  const kind = READY_QUESTIONS.find((one) => one === question);
+  if (kind === undefined) {
+    throw new LookasideError(
+      'NOT_FOUND',
+      `there is no question ${quoted(question)}, expected one of: ${READY_QUESTIONS.join(', ')}`,
+    );
+  }
+  const {
+    limit = DEFAULT_PAGE_ROWS,
+    format = 'json',
+    ...texts
+  } = parseQuery(READY_PARAMETERS, request.query);
+  const { since, until, repository } = parseAskedFilter(texts, services.clock.now());
+  return whileConnected(services, request, async ({ records: asked }) => {
+    const answer = await asked.ready({ kind, subject, since, until, repository, limit });
+    if (format === 'json') return jsonReply(200, answer);
+    if (format === 'csv') return textReply(200, answerCsv(answer), { 'Content-Type': TYPES.csv });
+    return textReply(200, answerHtml(answer), { 'Content-Type': 'text/html; charset=utf-8', ...PAGE_POLICY });
+  });
+}
+
+/** That of the page itself, once more for whoever keeps it as a file. */
+const PAGE_POLICY = { 'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'" };
 
 /** @throws LookasideError REQUEST_INVALID */
 export function parseAskedFilter(

@@ -1,0 +1,502 @@
+// Answers the questions that are asked most, from both records and from what is stored.
+import { LookasideError } from '../domain/errors.ts';
+import { parseNetwork } from '../domain/network.ts';
+import type { Clock } from '../domain/ports.ts';
+import {
+  type AnswerTable,
+  type Cell,
+  parseMonth,
+  type ReadyAnswer,
+  type ReadyKind,
+  type ReadyQuestion,
+  STALE_DAYS,
+  SUBJECTS,
+} from '../domain/ready-question.ts';
+import { parseFilter } from '../domain/record-question.ts';
+import {
+  ANY_RECORD,
+  type AuditRow,
+  type Completeness,
+  type Grouping,
+  type RecordFilter,
+  type RecordSession,
+  type RecordSums,
+  repositoryOf,
+  type SumGroup,
+} from '../domain/records.ts';
+import { isTag } from '../domain/reference.ts';
+import type { StoredSignature } from '../domain/stored-signature.ts';
+import { quoted } from '../domain/text.ts';
+import type { Asker, Records } from './records.ts';
+import type { SignatureQueries } from './signatures.ts';
+
+export interface ReadyQuestions {
+  /** @throws LookasideError REQUEST_INVALID for a subject that is none, NOT_FOUND for a tag that is none; as Records */
+  ask(question: ReadyQuestion, asker: Asker): Promise<ReadyAnswer>;
+}
+
+export interface ReadyQuestionsOptions {
+  readonly records: Pick<Records, 'session'>;
+  readonly signatures: Pick<SignatureQueries, 'search'>;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+const DAY_MS = 86_400_000;
+/** Clients of an exposure: all of them, for each may hold what leaked. */
+const EVERYBODY = 100_000;
+const REPORT_ROWS = 20;
+
+/** What an answer is made from. */
+interface Scene {
+  readonly question: ReadyQuestion;
+  readonly subject: string;
+  readonly session: RecordSession;
+  readonly signatures: ReadyQuestionsOptions['signatures'];
+  readonly now: Date;
+  /** Takes what the look-ups could not say. */
+  readonly lacks: { dropped: number; readonly gaps: Set<string> };
+}
+
+type Content = Pick<ReadyAnswer, 'facts' | 'tables'>;
+
+export function createReadyQuestions(options: ReadyQuestionsOptions): ReadyQuestions {
+  const { records, signatures, clock } = options;
+  return {
+    async ask(question, asker) {
+      const { kind, subject, since, until } = question;
+      const now = clock.now();
+      requireSubject(kind, subject);
+      const about = ABOUT_PEOPLE[kind];
+      const text = [kind, subject, ...(since === null ? [] : [`since=${since.toISOString()}`])].join(' ');
+      const event = about === undefined ? null : { action: about, text, filter: ANY_RECORD };
+      return records.session(event, asker, async (session) => {
+        const lacks = { dropped: 0, gaps: new Set<string>() };
+        const scene = { question, subject: subject ?? '', session, signatures, now, lacks };
+        const { facts, tables } = await ANSWERS[kind](scene);
+        const { dropped, gaps } = lacks;
+        return {
+          question: kind,
+          subject,
+          since,
+          until,
+          answeredAt: now,
+          facts,
+          tables,
+          dropped,
+          gaps: [...gaps],
+        };
+      });
+    },
+  };
+}
+
+/** Answers that list what one person did, or who did something. */
+const ABOUT_PEOPLE: Readonly<Partial<Record<ReadyKind, 'query' | 'export'>>> = {
+  who: 'query',
+  exposure: 'query',
+  report: 'export',
+};
+
+const ANSWERS: Readonly<Record<ReadyKind, (scene: Scene) => Promise<Content>>> = {
+  key: aboutSigned,
+  image: aboutSigned,
+  signature: aboutSigned,
+  unsigned,
+  stale,
+  who,
+  exposure,
+  report,
+};
+
+/** A key, an image or a signature: what happened to it, where it is stored, who fetched it. */
+async function aboutSigned(scene: Scene): Promise<Content> {
+  const filter = { ...(await filterOf(scene)), ...timeOf(scene.question) };
+  const events = await eventTable(scene, 'events', 'What happened', filter);
+  const stored = await storedTable(scene, filter);
+  // of one image the end of its signatures is a read too
+  const by: Grouping = scene.question.kind === 'image' ? ['address', 'status'] : ['address', 'image'];
+  const fetched = await sums(scene, 'access', filter, by);
+  const days = await sums(scene, 'access', filter, ['day']);
+  return {
+    facts: [
+      { name: 'stored signatures', value: stored.found },
+      { name: 'events', value: events.found },
+      { name: 'requests', value: fetched.total.count },
+      { name: 'last request', value: timeText(fetched.total.lastAt) },
+    ],
+    tables: [
+      events,
+      stored,
+      sumTable('fetched', 'Who asked for it', by, fetched),
+      sumTable('days', 'Requests by day', ['day'], days),
+    ],
+  };
+}
+
+async function unsigned({ question, session, lacks }: Scene): Promise<Content> {
+  const { repository, limit } = question;
+  const filter = { ...ANY_RECORD, repository, ...timeOf(question) };
+  const listed = await session.unsigned(filter, EVERYBODY);
+  note(lacks, listed);
+  const repositories = new Map<
+    string,
+    { count: number; images: number; lastAt: Date; lastAddress: string }
+  >();
+  for (const { image, count, lastAt, lastAddress } of listed.rows) {
+    const name = repositoryOf(image);
+    const known = repositories.get(name);
+    const isNewer = known === undefined || lastAt > known.lastAt;
+    repositories.set(name, {
+      count: (known?.count ?? 0) + count,
+      images: (known?.images ?? 0) + 1,
+      lastAt: isNewer ? lastAt : known.lastAt,
+      lastAddress: isNewer ? lastAddress : known.lastAddress,
+    });
+  }
+  const byCount = [...repositories].sort(([, one], [, other]) => other.count - one.count);
+  return {
+    facts: [{ name: 'images without a signature', value: listed.found }],
+    tables: [
+      {
+        name: 'repositories',
+        title: 'Repositories',
+        columns: ['repository', 'requests', 'images', 'last', 'last client'],
+        rows: byCount.slice(0, limit).map(([name, { count, images, lastAt, lastAddress }]) => {
+          return [name, count, images, timeText(lastAt), lastAddress];
+        }),
+        found: byCount.length,
+      },
+      {
+        name: 'images',
+        title: 'Images',
+        columns: ['image', 'requests', 'first', 'last', 'last client'],
+        rows: listed.rows.slice(0, limit).map(({ image, count, firstAt, lastAt, lastAddress }) => {
+          return [image, count, timeText(firstAt), timeText(lastAt), lastAddress];
+        }),
+        found: listed.found,
+      },
+    ],
+  };
+}
+
+async function stale({ question, session, now, lacks }: Scene): Promise<Content> {
+  const since = question.since ?? new Date(now.getTime() - STALE_DAYS * DAY_MS);
+  const listed = await session.stale(
+    since,
+    { ...ANY_RECORD, repository: question.repository },
+    question.limit,
+  );
+  note(lacks, listed);
+  return {
+    facts: [
+      { name: 'not fetched since', value: timeText(since) },
+      { name: 'images', value: listed.found },
+    ],
+    tables: [
+      {
+        name: 'images',
+        title: 'Stored and not fetched',
+        columns: ['image', 'signatures', 'stored'],
+        rows: listed.rows.map(({ image, signatures, storedAt }) => [image, signatures, timeText(storedAt)]),
+        found: listed.found,
+      },
+    ],
+  };
+}
+
+async function who(scene: Scene): Promise<Content> {
+  const { subject, question } = scene;
+  const isAddress = parseNetwork(subject) !== null || subject === 'local';
+  const person = isAddress ? { address: subject } : { actor: subject };
+  const filter = { ...ANY_RECORD, ...person, ...timeOf(question) };
+  const deeds = await sums(scene, 'audit', filter, ['action', 'result']);
+  const events = await eventTable(scene, 'events', 'What was changed', filter);
+  const fetched = await sums(scene, 'access', filter, ['image', 'status']);
+  return {
+    facts: [
+      { name: isAddress ? 'address' : 'token', value: subject },
+      { name: 'events', value: deeds.total.count },
+      { name: 'requests', value: fetched.total.count },
+      { name: 'last request', value: timeText(fetched.total.lastAt) },
+    ],
+    tables: [
+      sumTable('deeds', 'What was changed, in numbers', ['action', 'result'], deeds, 'events'),
+      events,
+      sumTable('fetched', 'What was asked for', ['image', 'status'], fetched),
+    ],
+  };
+}
+
+async function exposure(scene: Scene): Promise<Content> {
+  const filter = { ...(await filterOf(scene)), ...timeOf(scene.question) };
+  const by: Grouping = ['address', 'actor', 'agent', 'status'];
+  const all = await sums(scene, 'access', filter, by, EVERYBODY);
+  // a 404 is the end of the image's signatures: the client got nothing
+  const got = all.groups.filter(({ of }) => of[3] === '200' || of[3] === '304');
+  const clients = new Set(got.map(({ of }) => of[0]));
+  return {
+    facts: [
+      { name: 'addresses', value: clients.size },
+      { name: 'requests', value: got.reduce((sum, { count }) => sum + count, 0) },
+    ],
+    tables: [
+      {
+        name: 'clients',
+        title: 'Who got it',
+        columns: ['address', 'token', 'agent', 'status', 'requests', 'first', 'last'],
+        rows: got.map(({ of, count, firstAt, lastAt }) => [
+          ...of,
+          count,
+          timeText(firstAt),
+          timeText(lastAt),
+        ]),
+        found: got.length + Math.max(0, all.found - all.groups.length),
+      },
+    ],
+  };
+}
+
+async function report(scene: Scene): Promise<Content> {
+  const month = parseMonth(scene.subject);
+  if (month === null) return wrongSubject('report', scene.subject);
+  const filter = { ...ANY_RECORD, ...month };
+  const uploads = { ...filter, action: 'upload' } as const;
+  const results = await sums(scene, 'audit', uploads, ['result'], EVERYBODY);
+  const refusals = results.groups.filter(({ of }) => /^[A-Z_]+$/.test(of[0] ?? ''));
+  const accepted = results.total.count - refusals.reduce((sum, { count }) => sum + count, 0);
+  const reads = await sums(scene, 'access', filter, ['day'], 31);
+  const missing = await scene.session.unsigned(filter, REPORT_ROWS);
+  note(scene.lacks, missing);
+  const top = async (record: 'audit' | 'access', of: RecordFilter, by: Grouping) =>
+    sums(scene, record, of, by, REPORT_ROWS);
+  const totals = await scene.session.repositoryTotals(filter, REPORT_ROWS);
+  note(scene.lacks, totals);
+  const events = await sums(scene, 'audit', filter, ['action'], EVERYBODY);
+  const newest = await scene.session.page({ record: 'audit', filter }, null, 1);
+  const last = newest.rows[0];
+  return {
+    facts: [
+      { name: 'uploads taken', value: accepted },
+      { name: 'uploads refused', value: results.total.count - accepted },
+      { name: 'reads', value: reads.total.count },
+      { name: 'reads that could not be recorded', value: scene.lacks.dropped },
+      { name: 'images asked for without a signature', value: missing.found },
+      { name: 'last audit event', value: last !== undefined && 'seq' in last ? last.seq : null },
+    ],
+    tables: [
+      sumTable(
+        'uploads-by-day',
+        'Uploads by day',
+        ['day'],
+        await sums(scene, 'audit', uploads, ['day'], 31),
+        'events',
+      ),
+      {
+        ...sumTable('refusals', 'Refusals by reason', ['reason'], { ...results, groups: refusals }, 'events'),
+        found: refusals.length,
+      },
+      sumTable(
+        'uploaders',
+        'Uploads by token',
+        ['token', 'result'],
+        await top('audit', uploads, ['actor', 'result']),
+        'events',
+      ),
+      sumTable('keys', 'Uploads by key', ['key'], await top('audit', uploads, ['key']), 'events'),
+      sumTable('events', 'Audit events', ['action'], events, 'events'),
+      await eventTable(scene, 'key-changes', 'Keys added', { ...filter, action: 'key-add' }),
+      await eventTable(scene, 'key-removals', 'Keys removed', { ...filter, action: 'key-remove' }),
+      sumTable('reads-by-day', 'Reads by day', ['day'], reads),
+      {
+        name: 'repositories',
+        title: 'Most read repositories',
+        columns: ['repository', 'fetched', 'ended', 'bytes'],
+        rows: totals.rows.map(({ repository, fetched, ended, bytes }) => [repository, fetched, ended, bytes]),
+        found: totals.found,
+      },
+      sumTable('clients', 'Busiest clients', ['address'], await top('access', filter, ['address'])),
+      {
+        name: 'unsigned',
+        title: 'Asked for and never signed',
+        columns: ['image', 'requests', 'last', 'last client'],
+        rows: missing.rows.map(({ image, count, lastAt, lastAddress }) => [
+          image,
+          count,
+          timeText(lastAt),
+          lastAddress,
+        ]),
+        found: missing.found,
+      },
+    ],
+  };
+}
+
+function timeOf({ since, until }: ReadyQuestion): Pick<RecordFilter, 'since' | 'until'> {
+  return { since, until };
+}
+
+async function sums(
+  { session, lacks, question }: Scene,
+  record: 'audit' | 'access',
+  filter: RecordFilter,
+  by: Grouping,
+  limit = question.limit,
+): Promise<Omit<RecordSums, 'by' | 'record'>> {
+  const found = await session.sums({ record, filter }, by, limit);
+  note(lacks, found);
+  return found;
+}
+
+function note(lacks: Scene['lacks'], { dropped, gaps }: Completeness): void {
+  lacks.dropped = Math.max(lacks.dropped, dropped);
+  for (const gap of gaps) lacks.gaps.add(gap);
+}
+
+function sumTable(
+  name: string,
+  title: string,
+  columns: readonly string[],
+  { groups, found }: { readonly groups: readonly SumGroup[]; readonly found: number },
+  counted: 'requests' | 'events' = 'requests',
+): AnswerTable {
+  return {
+    name,
+    title,
+    columns: [...columns, counted, 'first', 'last'],
+    rows: groups.map(({ of, count, firstAt, lastAt }) => [...of, count, timeText(firstAt), timeText(lastAt)]),
+    found,
+  };
+}
+
+async function eventTable(
+  scene: Scene,
+  name: string,
+  title: string,
+  filter: RecordFilter,
+): Promise<AnswerTable> {
+  const { session, question } = scene;
+  const { rows } = await session.page({ record: 'audit', filter }, null, question.limit);
+  const { total } = await sums(scene, 'audit', filter, [], 1);
+  return {
+    name,
+    title,
+    columns: ['seq', 'at', 'action', 'result', 'image', 'key', 'signature', 'by', 'from'],
+    // this record has rows of this kind alone
+    rows: (rows as readonly AuditRow[]).map((row) => [
+      row.seq,
+      timeText(row.at),
+      row.action,
+      row.result,
+      row.image,
+      row.fingerprint,
+      row.signatureSha256,
+      row.actor,
+      row.address,
+    ]),
+    found: Math.max(total.rows, rows.length),
+  };
+}
+
+async function storedTable({ signatures, question }: Scene, filter: RecordFilter): Promise<AnswerTable> {
+  const { image, fingerprint, signature } = filter;
+  const found: StoredSignature[] = [];
+  // nothing is indexed by a signature's own digest: its events and reads say where it is
+  if (signature === null) {
+    const asked = { path: image?.place?.path ?? null, digest: image?.digest ?? null, fingerprint };
+    const wanted = { ...asked, tag: null, since: null, until: null };
+    const query = {
+      site: null,
+      filter: wanted,
+      uploader: null,
+      state: null,
+      order: 'newest',
+      limit: question.limit,
+    } as const;
+    for (let cursor: string | null = null; found.length < question.limit; ) {
+      const page = await signatures.search({ ...query, cursor });
+      found.push(...page.signatures);
+      if (page.next === null) break;
+      cursor = page.next;
+    }
+  }
+  const rows = found
+    .slice(0, question.limit)
+    .map((one): readonly Cell[] => [
+      one.image,
+      one.number,
+      one.state,
+      one.fingerprint,
+      timeText(one.storedAt),
+      one.uploader,
+      one.signatureSha256,
+    ]);
+  const columns = ['image', 'number', 'state', 'key', 'stored', 'uploaded by', 'signature'];
+  return { name: 'stored', title: 'What is stored', columns, rows, found: found.length };
+}
+
+/** The filter that a key, an image or a signature means. */
+async function filterOf({ question, subject, signatures }: Scene): Promise<RecordFilter> {
+  const { kind } = question;
+  const tried: readonly ('fingerprint' | 'signature' | 'image')[] =
+    kind === 'exposure'
+      ? ['fingerprint', 'signature', 'image']
+      : [kind === 'key' ? 'fingerprint' : kind === 'image' ? 'image' : 'signature'];
+  for (const name of tried) {
+    const parsed = parseFilter({ [name]: subject }, new Date(0));
+    if ('filter' in parsed) return parsed.filter;
+  }
+  if (kind === 'image' || kind === 'exposure') {
+    const tagged = await imageOfTag(signatures, subject);
+    if (tagged !== null) return tagged;
+  }
+  return wrongSubject(kind, subject);
+}
+
+/** Of `team/app:v1`: the image that a good signature names so. Null: the text has no tag. */
+async function imageOfTag(signatures: Scene['signatures'], text: string): Promise<RecordFilter | null> {
+  const [, path, tag] = /^(.+):([^/:@]+)$/.exec(text) ?? [];
+  if (path === undefined || tag === undefined || !isTag(tag)) return null;
+  const filter = { path, digest: null, fingerprint: null, tag, since: null, until: null };
+  const query = {
+    site: null,
+    filter,
+    uploader: null,
+    state: null,
+    order: 'newest',
+    limit: 100,
+    cursor: null,
+  } as const;
+  const images = [...new Set((await signatures.search(query)).signatures.map(({ image }) => image))];
+  const [only, ...others] = images;
+  if (only === undefined) {
+    throw new LookasideError(
+      'NOT_FOUND',
+      `no signature is for ${quoted(text)}; name the image by its digest: ${path}@sha256:…`,
+    );
+  }
+  if (others.length > 0) {
+    const named = images.slice(0, 5).join(', ');
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      `${quoted(text)} was signed for ${images.length} images: name one of ${named}`,
+    );
+  }
+  const parsed = parseFilter({ image: only }, new Date(0));
+  return 'filter' in parsed ? parsed.filter : null;
+}
+
+function requireSubject(kind: ReadyKind, subject: string | null): void {
+  if ((SUBJECTS[kind] === null) === (subject === null)) return;
+  wrongSubject(kind, subject ?? '');
+}
+
+function wrongSubject(kind: ReadyKind, subject: string): never {
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `${quoted(subject)} is nothing to ask ${kind} about, expected ${SUBJECTS[kind] ?? 'nothing'}`,
+  );
+}
+
+function timeText(at: Date | null): string | null {
+  return at?.toISOString() ?? null;
+}
