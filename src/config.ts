@@ -8,6 +8,7 @@ import { durationMs } from './domain/duration.ts';
 import { LookasideError, systemCode } from './domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
 import { parseRemap, REMAP_WANTED, type Remap } from './domain/remap.ts';
+import { isKeyNameOfNote } from './domain/signed-note.ts';
 
 export interface ListenAddress {
   /** Null: all addresses, IPv6 and IPv4. */
@@ -48,6 +49,10 @@ export interface Config {
   readonly maxSignatureBytes: number;
   /** Uploads are refused when less than this is free on the tree's file system. */
   readonly minFreeBytes: number;
+  /** The name of the log of audit events; null: that under which it began. */
+  readonly logOrigin: string | null;
+  /** Absolute; where the last checkpoint of the log is kept besides. */
+  readonly checkpointFile: string | null;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
   readonly remote: RemoteSettings;
 }
@@ -193,6 +198,16 @@ function baseUrl(text: string): string {
   return text.replace(/\/+$/, '');
 }
 
+/** A key name of C2SP signed-note, short enough for the cosignatures of witnesses. */
+function logOrigin(text: string): string {
+  if (!isKeyNameOfNote(text) || Buffer.byteLength(text) > 255) {
+    throw new Unwanted(
+      'wanted a name without blanks and plus signs, at most 255 bytes long, like signatures.example.com/log',
+    );
+  }
+  return text;
+}
+
 /** As in the `docker` section of registries.d: a host, perhaps with a wildcard, port or path. */
 const REGISTRY =
   /^(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
@@ -270,6 +285,8 @@ const SETTINGS = {
   scan_interval: always(durationOrOff, '1h'),
   max_signature_bytes: always(signatureSize, '131072'),
   min_free: always(size, '64MiB'),
+  log_origin: perhaps(logOrigin),
+  checkpoint_file: perhaps(path),
   log_level: always(oneOf('debug', 'info', 'warn', 'error'), 'info'),
   url: perhaps(baseUrl),
   token: perhaps(token),
@@ -536,6 +553,9 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     scanIntervalMs: values.scan_interval,
     maxSignatureBytes: values.max_signature_bytes,
     minFreeBytes: values.min_free,
+    logOrigin: values.log_origin ?? null,
+    checkpointFile:
+      values.checkpoint_file === undefined ? null : resolve(workingFolder, values.checkpoint_file),
     logLevel: values.log_level,
     remote: toRemote(values, surroundings),
   };

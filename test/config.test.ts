@@ -329,6 +329,28 @@ const ROWS: readonly Row[] = [
     bad: ['', '64', '64MB', '-1B', '64 MiB', 'off'].map((text) => [text, /wanted a size like/] as const),
   },
   {
+    name: 'log_origin',
+    shows: ({ logOrigin }) => logOrigin,
+    byDefault: null,
+    values: [
+      ['signatures.example.com/log', 'signatures.example.com/log'],
+      ['log', 'log'],
+    ],
+    bad: ['', 'two words', 'a+b', 'x'.repeat(256)].map(
+      (text) => [text, /wanted a name without blanks and plus signs/] as const,
+    ),
+  },
+  {
+    name: 'checkpoint_file',
+    shows: ({ checkpointFile }) => checkpointFile,
+    byDefault: null,
+    values: [
+      ['/mnt/other/checkpoint', '/mnt/other/checkpoint'],
+      ['/mnt/../kept', '/kept'],
+    ],
+    bad: [['', /wanted a path/]],
+  },
+  {
     name: 'log_level',
     shows: ({ logLevel }) => logLevel,
     byDefault: 'info',

@@ -32,7 +32,9 @@ const WEB_PACKAGES = ['express', 'helmet', 'multer', 'pino-http', 'prom-client',
 const CACHES = ['lru-cache'];
 
 /** What signers' and administrators' commands load where they ask a server elsewhere: layers of their own within the folder. */
-const CLIENTS = ['administration.ts', 'client.ts', 'push.ts', 'verify.ts'].map((file) => `compose/${file}`);
+const CLIENTS = ['administration.ts', 'client.ts', 'audit-proof.ts', 'push.ts', 'verify.ts'].map(
+  (file) => `compose/${file}`,
+);
 
 /** A layer is a folder of src/, or a file; a file that has a row here belongs to no other. */
 const LAYERS: Readonly<Record<string, Layer>> = {
@@ -69,6 +71,11 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   },
   'compose/administration.ts': {
     src: ['compose', 'compose/client.ts', 'config.ts', 'domain', 'upstream'],
+    packages: [],
+    node: [],
+  },
+  'compose/audit-proof.ts': {
+    src: ['compose', 'compose/client.ts', 'config.ts', 'domain', 'sqlite'],
     packages: [],
     node: [],
   },

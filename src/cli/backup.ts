@@ -2,7 +2,9 @@
 import { constants, getPriority, setPriority } from 'node:os';
 import { resolve, sep } from 'node:path';
 import { inBoundTree } from '../compose/bound-tree.ts';
+import { createLog } from '../compose/log.ts';
 import { backUp, restore } from '../compose/offline.ts';
+import { compose } from '../compose/server.ts';
 import { sitesOf } from '../compose/site.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -78,6 +80,23 @@ function isWithin(folder: string, path: string): boolean {
   return path === folder || path.startsWith(folder.endsWith(sep) ? folder : folder + sep);
 }
 
+/**
+ * A backup is older than the checkpoint that is kept elsewhere, and whoever restores it knows that: the next start is not
+ * to be refused for it. What was accepted, or null.
+ */
+async function goOn(config: Config): Promise<string | null> {
+  if (config.checkpointFile === null) return null;
+  await using composed = await compose({
+    config,
+    current: () => config,
+    sites: sitesOf(config),
+    log: createLog('error'),
+    taker: thisCommand(),
+    acceptRollback: true,
+  });
+  return composed.auditLog.accepted;
+}
+
 export async function runRestore(config: Config, { folder: given, json }: BackupOptions): Promise<number> {
   const folder = resolve(given);
   const line = progressLine('restoring');
@@ -89,13 +108,16 @@ export async function runRestore(config: Config, { folder: given, json }: Backup
     taker,
     onProgress: line.show,
   }).finally(line.end);
+  const accepted = await goOn(config);
   const { tree, state, signatures, startedAt } = manifest;
   if (json) {
-    printJson({ data: config.data, ...manifest });
+    printJson({ data: config.data, ...manifest, acceptedRollback: accepted });
     return EXIT.done;
   }
   const stored = tree === 'owned' ? `, ${signatures.count} signatures of ${signatures.images} images` : '';
   print(`${config.data}: state.db up to audit event ${state.auditSeq}${stored}`);
   print(`What came after ${startedAt} is not in it.`);
+  if (accepted !== null)
+    print(escapeTerminal(`The log of audit events goes on from there, and an event says so: ${accepted}.`));
   return EXIT.done;
 }

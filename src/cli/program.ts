@@ -58,6 +58,7 @@ interface ServeOptions {
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly registry?: string;
+  readonly acceptRollback?: boolean;
 }
 
 interface VerifyFlags extends RemoteOptions {
@@ -72,6 +73,7 @@ interface PushOptions extends RemoteOptions {
   readonly watch?: boolean;
   readonly dryRun?: boolean;
   readonly requireSome?: boolean;
+  readonly proof?: string;
   readonly force?: boolean;
   readonly json?: boolean;
 }
@@ -92,6 +94,13 @@ interface TokenCreateFlags {
   readonly signer?: string;
   /** In milliseconds. */
   readonly expires?: number;
+  readonly json?: boolean;
+}
+
+interface AuditCheckFlags {
+  readonly key: string;
+  readonly witness?: readonly string[];
+  readonly signature?: string;
   readonly json?: boolean;
 }
 
@@ -137,6 +146,10 @@ function addServing(program: Command, { finish, signals }: ProgramParts): void {
       '--registry <name>',
       'whose images are signed, for the lines that are printed (LOOKASIDE_REGISTRY)',
     )
+    .option(
+      '--accept-rollback',
+      'go on although the log of audit events is not what was signed before; recorded for ever',
+    )
     .action(async (options: DataOptions & ServeOptions) => {
       const { runServe } = await import('./serve.ts');
       finish(
@@ -144,6 +157,7 @@ function addServing(program: Command, { finish, signals }: ProgramParts): void {
           load: () => load(options),
           passedSockets: takePassedSockets(process.env, process.pid),
           signals: signals ?? catchServerSignals(),
+          acceptRollback: options.acceptRollback === true,
         }),
       );
     });
@@ -190,6 +204,12 @@ function addSigning(program: Command, { finish }: ProgramParts): void {
     .option('--watch', 'keep running, and push what appears in these folders')
     .addOption(new Option('--dry-run', 'show what would be sent, and send nothing').conflicts('watch'))
     .option('--force', 'send also what the server has an equivalent of')
+    .addOption(
+      new Option(
+        '--proof <folder>',
+        "write there the proof of each upload's event in the server's log",
+      ).conflicts(['watch', 'dryRun']),
+    )
     .option(
       '--signed-for <remap>',
       'PREFIX=SIGNED_PREFIX, like mirror/quay=quay.io: what lies below PREFIX was signed below SIGNED_PREFIX; repeatable',
@@ -206,7 +226,15 @@ function addSigning(program: Command, { finish }: ProgramParts): void {
       finish(
         await (watch
           ? runPushWatch(config, { paths, force, placing, json })
-          : runPush(config, { paths, dryRun, force, placing, requireSome, json })),
+          : runPush(config, {
+              paths,
+              dryRun,
+              force,
+              placing,
+              requireSome,
+              proof: options.proof ?? null,
+              json,
+            })),
       );
     });
 
@@ -402,6 +430,7 @@ function addRecords(program: Command, { finish }: ProgramParts): void {
   const tools: CommandTools = { finish, withServerOrData, loadExisting };
   const audit = program.command('audit').description('ask who signed, who uploaded and who changed what');
   addAuditCommands(audit, tools);
+  addAuditProofs(audit, finish);
   const access = program.command('access').description('ask who fetched what');
   addAccessCommands(access, tools);
 }
@@ -523,6 +552,48 @@ function addGrants(program: Command, { finish }: ProgramParts): void {
       const { runGrantTest } = await import('./grant.ts');
       const { signer, repository, key, tag = null, json = false } = options;
       finish(await runGrantTest(loadExisting(options), { signer, repository, key, tag, json }));
+    });
+}
+
+function addAuditProofs(audit: Command, finish: ProgramParts['finish']): void {
+  withServerOrData(audit.command('verify'))
+    .description('hold every audit event against the tree of the log, and the tree against what was signed')
+    .option('--from <checkpoint>', 'file of an older checkpoint that the log must go on from')
+    .option(
+      '--key <vkey>',
+      "the log's verifier key, or a file that holds it; the one that the log names unless given",
+    )
+    .option('--json', 'print JSON')
+    .action(async (options: ServerOrDataOptions & { from?: string; key?: string; json?: boolean }) => {
+      const { runAuditVerify } = await import('./audit-proof.ts');
+      const { from = null, key = null, json = false } = options;
+      finish(await runAuditVerify(loadExisting(options), { from, key, json }));
+    });
+  withServerOrData(audit.command('prove'))
+    .description('write a proof that an event is in the log, to be checked without the server')
+    .argument(
+      '<path|seq>',
+      'a signature like team/app@sha256=0123…/signature-1, or the number of an audit event',
+    )
+    .option('-o, --output <file>', 'where to write it, by custom .tlog-proof; standard output unless told')
+    .option('--json', 'print JSON')
+    .action(async (what: string, options: ServerOrDataOptions & { output?: string; json?: boolean }) => {
+      const { runAuditProve } = await import('./audit-proof.ts');
+      const { output = null, json = false } = options;
+      finish(await runAuditProve(loadExisting(options), { what, output, json }));
+    });
+  audit
+    .command('check')
+    .description('check a proof with nothing but the key of the log, and show the event')
+    .argument('<file>', 'what lookaside audit prove has written; - is standard input')
+    .requiredOption('--key <vkey>', "the log's verifier key, or a file that holds it")
+    .option('--witness <vkey>', 'likewise that of a witness that must have cosigned; repeatable', collect)
+    .option('--signature <file>', 'the signature that the proof must be about')
+    .option('--json', 'print JSON')
+    .action(async (file: string, options: AuditCheckFlags) => {
+      const { runAuditCheck } = await import('./audit-check.ts');
+      const { key, witness: witnesses = [], signature = null, json = false } = options;
+      finish(await runAuditCheck({ file, key, witnesses, signature, json }));
     });
 }
 

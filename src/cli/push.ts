@@ -1,8 +1,9 @@
 // lookaside push: staged signatures to a server, once or for as long as it runs.
-import { connectServer } from '../compose/client.ts';
+import { connectLogOf, connectServer } from '../compose/client.ts';
 import { composePush, openStaging } from '../compose/push.ts';
 import type { Config } from '../config.ts';
 import type { LookasideError } from '../domain/errors.ts';
+import type { Receipt } from '../domain/receipt.ts';
 import type { OnRetry, SignatureServer } from '../domain/remote.ts';
 import type { Staged } from '../domain/staged.ts';
 import { escapeJson, escapeTerminal } from '../domain/text.ts';
@@ -22,7 +23,7 @@ import {
 } from './push-report.ts';
 import { formatProblem, formatStrangers } from './staged-report.ts';
 import { catchStopSignals, type Stopping } from './stop-signals.ts';
-import { createRetryTeller, EXIT, exitCodeOf, plural, print, printJson } from './terminal.ts';
+import { createRetryTeller, EXIT, exitCodeOf, plural, print, printJson, tellRetry } from './terminal.ts';
 
 export interface PushCommand {
   readonly paths: readonly string[];
@@ -31,6 +32,8 @@ export interface PushCommand {
   readonly dryRun: boolean;
   /** Whether having found nothing to push is a failure. */
   readonly requireSome: boolean;
+  /** The folder for the proofs of what was uploaded; null: none are wanted. */
+  readonly proof: string | null;
   readonly json: boolean;
 }
 
@@ -50,9 +53,15 @@ export async function runPush(config: Config, command: PushCommand): Promise<num
     const staged = await staging.find(command.paths, report.finding);
     report.begin(staged);
     const { force, dryRun } = command;
-    const listener = { onImage: report.image, onProgress: report.progress };
+    const receipts: Receipt[] = [];
+    const listener = {
+      onImage: report.image,
+      onProgress: report.progress,
+      onReceipt: (receipt: Receipt) => void receipts.push(receipt),
+    };
     const end = await pusher.push(staged.files, { force, dryRun, signal: stopping.signal }, listener);
     const { sentBytes, unsent } = end;
+    await prove(config, command, receipts);
     const tookMs = performance.now() - startedMs;
     const failure = stopping.exitCode() === null ? (end.stopped?.failure ?? null) : null;
     const summary = report.end({ sentBytes, tookMs, server: server.name }, { unsent, failure });
@@ -65,6 +74,18 @@ export async function runPush(config: Config, command: PushCommand): Promise<num
     report.clear();
     throw error;
   }
+}
+
+/** @throws LookasideError when a proof cannot be made or written */
+async function prove(
+  config: Config,
+  { proof: folder }: PushCommand,
+  receipts: readonly Receipt[],
+): Promise<void> {
+  if (folder === null || receipts.length === 0) return;
+  await using log = await connectLogOf(config, { onRetry: tellRetry });
+  const { writeProofs } = await import('./proof-files.ts');
+  await writeProofs(log, { folder, receipts });
 }
 
 /** Whatever the server said to the whole of it, the token not being known among it: nothing was wrong with a file. */

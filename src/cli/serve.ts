@@ -39,10 +39,17 @@ export interface ServeOptions {
   /** Sockets to listen on instead of the configured address; empty when none was passed. */
   readonly passedSockets: readonly number[];
   readonly signals: ServerSignals;
+  /** To go on although the log of audit events is not what was signed before. */
+  readonly acceptRollback: boolean;
 }
 
 /** Resolves when the server has stopped. */
-export async function runServe({ load, passedSockets, signals }: ServeOptions): Promise<number> {
+export async function runServe({
+  load,
+  passedSockets,
+  signals,
+  acceptRollback,
+}: ServeOptions): Promise<number> {
   const started = load();
   let config = started;
   let isDraining = false;
@@ -53,6 +60,7 @@ export async function runServe({ load, passedSockets, signals }: ServeOptions): 
     sites: sitesOf(config),
     log,
     taker: thisCommand(),
+    acceptRollback,
   });
   const stopping = signals.stop(); // from the first request on, SIGTERM has it answered
   try {

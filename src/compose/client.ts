@@ -6,6 +6,7 @@ import type { KeyNames, OnRetry, ServedSignatures, SignatureServer } from '../do
 import { isLoopback } from '../upstream/address.ts';
 import type { AskerOptions } from '../upstream/asker.ts';
 import { connectWhenAsked } from '../upstream/lazy-server.ts';
+import type { RemoteLog } from '../upstream/log-store.ts';
 import { readRemote } from './remote.ts';
 
 export interface ConnectServerOptions {
@@ -26,6 +27,12 @@ export function connectServer(
 ): SignatureServer & KeyNames & ServedSignatures {
   const at = remoteOf(config) ?? { socketPath: socketPathOf(config) };
   return connectWhenAsked({ at, ...askingBy(options) });
+}
+
+/** The log of the same server, for who has been warned already. @throws as connectServer() */
+export async function connectLogOf(config: Config, options: ConnectServerOptions): Promise<RemoteLog> {
+  const { connectLog } = await import('../upstream/log-store.ts');
+  return connectLog({ at: readRemote(config) ?? { socketPath: socketPathOf(config) }, ...askingBy(options) });
 }
 
 /** How a server is asked, and what is told meanwhile. */

@@ -1,4 +1,5 @@
 // What needs no server and waits for none: fsck without repair, backup, restore, and looking up keys and tokens.
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import {
@@ -14,6 +15,7 @@ import type { ShownToken } from '../domain/token.ts';
 import type { FsckResult, OnProgress } from '../domain/upkeep.ts';
 import { damagedBackup, makeBackupFolder, openBackup, openBackupTarget } from '../files/backup-folder.ts';
 import { readIntents } from '../files/intents.ts';
+import { readSmallFile } from '../files/key-file.ts';
 import { openRestoreTarget } from '../files/restore-target.ts';
 import { armorPublicKey } from '../openpgp/armor.ts';
 import { warningsOfCertificate } from '../openpgp/key-warnings.ts';
@@ -40,6 +42,7 @@ import { createImageChanges } from '../store/image-changes.ts';
 import { unlessUnusable } from '../store/look.ts';
 import { createScanner } from '../store/scan.ts';
 import { systemClock } from './clock.ts';
+import { LOG_KEY_NAME } from './log-keeper.ts';
 import { openSiteTree, sha256Hex, treeName } from './site.ts';
 
 /** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STATE_UNUSABLE, STORE_UNAVAILABLE */
@@ -125,6 +128,7 @@ export async function backUp({ data, folder, taker, ...request }: BackupOptions)
       target,
       clock: systemClock,
       copyState: (file) => copyState(data, file),
+      readLogKey: () => readSmallFile(join(data, LOG_KEY_NAME)),
       openSource: async (name, { auditSeq: lastSeq }) => {
         const site = siteOf(request.sites, name);
         return openBackupSource({ data, site, copy: target.stateFile, lastSeq, opened });
@@ -215,6 +219,7 @@ export async function restore(options: RestoreOptions): Promise<BackupManifest> 
       dataDir: data,
       trees: kept.filter(({ tree }) => tree === 'owned').map(({ name }) => siteOf(sites, name)),
       stateFile: stateFileOf(data),
+      logKeyFile: join(data, LOG_KEY_NAME),
       unfinishedStateFile: unfinishedStateFileOf(data),
     };
     const target = await openRestoreTarget(places, folder);

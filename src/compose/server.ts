@@ -18,6 +18,7 @@ import { createHealth, type Health, type SiteSources } from '../service/health.t
 import { createImporter, type Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import { createKeyService, type KeyService } from '../service/keys.ts';
+import type { LogKeeper } from '../service/log-keeper.ts';
 import { createReader, type Reader } from '../service/read.ts';
 import { createReadyQuestions, type ReadyQuestions } from '../service/ready-questions.ts';
 import { createRecords, type Records } from '../service/records.ts';
@@ -33,6 +34,7 @@ import { type Databases, openDatabases } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
 import { createSitesStore } from '../store/sites.ts';
 import { systemClock } from './clock.ts';
+import { openLog } from './log-keeper.ts';
 import { type OpenSite, openSite, type SharedParts, sha256Hex } from './site.ts';
 
 /** As exact as the times are that it writes. */
@@ -58,6 +60,8 @@ export interface Composed {
   readonly judge: Judge;
   readonly upkeep: Upkeep;
   readonly index: SignatureIndex;
+  /** Of the audit events. */
+  readonly auditLog: LogKeeper;
   health(isDraining: () => boolean): () => Promise<Health>;
   /** The end is near: scans, fsck and reindex end, and writes wait for foreign locks for 5 s more at most. */
   hurry(): void;
@@ -74,14 +78,16 @@ export interface ComposeOptions {
   readonly log: Log;
   /** For those who find the data directory taken. */
   readonly taker: LockTaker;
+  /** To go on although the log of audit events is not what was signed before. */
+  readonly acceptRollback?: boolean;
 }
 
 /**
  * Opens the data directory as its one owner.
  * @throws LookasideError ALREADY_RUNNING, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
-export async function compose({ taker, ...options }: ComposeOptions): Promise<Composed> {
-  const lock = takeLock(options.config.data, taker);
+export async function compose(options: ComposeOptions): Promise<Composed> {
+  const lock = takeLock(options.config.data, options.taker);
   try {
     const { composed, databases } = await openOwned(options);
     const noting = setInterval(() => void composed.tokens.writeUses(), USES_EVERY_MS).unref();
@@ -97,6 +103,7 @@ export async function compose({ taker, ...options }: ComposeOptions): Promise<Co
         await Promise.all(composed.sites.map(({ appender }) => appender.idle()));
         await composed.refusals.stop();
         await composed.tokens.writeUses();
+        await composed.auditLog.stop();
         await databases.close();
         await composed.verifier.close();
         composed.fewLines.sumUp();
@@ -109,18 +116,18 @@ export async function compose({ taker, ...options }: ComposeOptions): Promise<Co
   }
 }
 
-type OwnedOptions = Omit<ComposeOptions, 'taker'>;
-
-async function openOwned(options: OwnedOptions) {
+async function openOwned(options: ComposeOptions) {
   const { config, log } = options;
   let upkeep: Upkeep | null = null;
   let reader: Reader | null = null;
+  let auditLog: LogKeeper | null = null;
   const databases = await openDatabases({
     dataDir: config.data,
     onIndexWritten(images) {
       if (images === null) reader?.forgetAll();
       else for (const image of images) reader?.forget(image);
     },
+    onStateChanged: () => auditLog?.noteEvent(),
     onUnusable: (reason) => {
       log.error(
         { reason },
@@ -137,8 +144,7 @@ async function openOwned(options: OwnedOptions) {
   }
   try {
     const composed = await connect({ ...options, databases });
-    upkeep = composed.upkeep;
-    reader = composed.reader;
+    ({ upkeep, reader, auditLog } = composed);
     if (databases.index.unusable !== null) upkeep.rebuild();
     for (const site of composed.sites) await recover(site, log);
     return { composed, databases };
@@ -161,17 +167,25 @@ async function recover({ name: site, appender }: OpenSite, log: Log): Promise<vo
   }
 }
 
-interface Connections extends OwnedOptions {
+interface Connections extends ComposeOptions {
   readonly databases: Databases;
 }
 
-async function connect({ current, sites: wanted, log: everyLine, databases }: Connections) {
+async function connect(options: Connections) {
+  const { current, sites: wanted, log: everyLine, databases } = options;
   // below a tree of any size and on a disk that fails, no line may come once for each file
   const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
   const { index, access: accessLog, keys: keyStore, uploads, audit, questions } = databases;
   const clock = systemClock;
-  const verifier = openVerifier();
   const makeEvent = createEventMaker({ clock, randomBytes });
+  const auditLog = await openLog({
+    ...options,
+    host: options.taker.host,
+    makeEvent,
+    acceptRollback: options.acceptRollback === true,
+    log,
+  });
+  const verifier = openVerifier();
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
   const recorder = createAccessRecorder({ log, clock, accessLog });
   const turns = createTurns();
@@ -208,23 +222,7 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
     clock,
     breathe,
   });
-  const tokens = createTokenService({
-    store: databases.tokens,
-    clock,
-    makeEvent,
-    randomBytes,
-    sha256: sha256Hex,
-    log,
-  });
-  const signers = createSignerService({
-    signers: databases.signers,
-    grants: databases.grants,
-    keys: keyStore,
-    listTokens: tokens.list,
-    clock,
-    makeEvent,
-    requireGrants: () => current().requireGrants,
-  });
+  const { tokens, signers } = createAccess(options, { makeEvent, clock, log });
   const records = createRecords({
     lookups: questions,
     recorder,
@@ -234,6 +232,7 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
     wait: (ms) => wait(ms, undefined, { ref: false }),
   });
   return {
+    auditLog,
     sites,
     reader,
     browser: createBrowser({ store, reader, signatures }),
@@ -308,6 +307,31 @@ async function connect({ current, sites: wanted, log: everyLine, databases }: Co
         log,
       }),
   };
+}
+
+/** Who may do what. */
+function createAccess(
+  { current, databases }: Connections,
+  { makeEvent, clock, log }: Pick<SharedParts, 'makeEvent' | 'clock' | 'log'>,
+): { readonly tokens: TokenService; readonly signers: SignerService } {
+  const tokens = createTokenService({
+    store: databases.tokens,
+    clock,
+    makeEvent,
+    randomBytes,
+    sha256: sha256Hex,
+    log,
+  });
+  const signers = createSignerService({
+    signers: databases.signers,
+    grants: databases.grants,
+    keys: databases.keys,
+    listTokens: tokens.list,
+    clock,
+    makeEvent,
+    requireGrants: () => current().requireGrants,
+  });
+  return { tokens, signers };
 }
 
 function healthOf(site: OpenSite, index: SignatureIndex): SiteSources {

@@ -17,6 +17,9 @@ export const AUDIT_ACTIONS = [
   'signer-remove',
   'grant-add',
   'grant-remove',
+  // the log's own: it signs under another name or key; it goes on from a smaller tree
+  'log-identity',
+  'log-rollback',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 

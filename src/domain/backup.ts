@@ -41,6 +41,8 @@ const MANIFEST = z.object({
     /** Number of the last audit event in the copy; 0 when there is none. */
     auditSeq: count,
   }),
+  /** The key that signs the log of audit events. Left out: the data directory had none yet. */
+  logKey: z.exactOptional(z.object({ file: z.string().regex(/^log-[0-9A-Za-z-]+\.key$/), sha256 })),
   /** The list: a line for each file, as sha256sum writes and checks them. */
   signatures: z.object({ file: plainName, sha256, images: count, count }),
 });
@@ -141,6 +143,8 @@ export interface BackupFacts {
   readonly finishedAt: Date;
   readonly sites: readonly SiteOfBackup[];
   readonly state: StateCopy;
+  /** The text of the key that signs the log; null when there is none. */
+  readonly logKey: string | null;
   readonly images: number;
 }
 
@@ -148,6 +152,8 @@ export interface BackupFacts {
 export interface Backup {
   readonly manifest: BackupManifest;
   readonly stateFile: string;
+  /** The key that signs the log; null when the backup has none. @throws BACKUP_UNUSABLE when it is not what was written */
+  logKey(): Promise<string | null>;
   /** @throws BACKUP_UNUSABLE when the list has changed since it was written */
   signatures(): AsyncIterable<ListedSignature>;
   /** Null when no file is there. @throws STORE_UNAVAILABLE */
@@ -158,7 +164,11 @@ export interface Backup {
 export interface RestoreTarget {
   write(place: SignaturePlace, file: StoredFile): Promise<void>;
   /** Copies state.db, checks it against `sha256`, and moves everything into its place. @throws BACKUP_UNUSABLE */
-  finish(stateFile: string, sha256: string): Promise<void>;
+  finish(state: {
+    readonly file: string;
+    readonly sha256: string;
+    readonly logKey: string | null;
+  }): Promise<void>;
   /** Leaves the data directory as empty as it was. */
   abandon(): Promise<void>;
 }

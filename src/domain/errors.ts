@@ -57,6 +57,8 @@ export type ErrorCode =
   | 'LISTEN_FAILED'
   | 'CONFIG_INVALID'
   | 'BACKUP_UNUSABLE'
+  | 'LOG_MISMATCH'
+  | 'PROOF_INVALID'
   | 'DAMAGE_FOUND';
 
 export interface LookasideErrorOptions {

@@ -37,7 +37,8 @@ export function foldHashes(sha256: Sha256, hashes: readonly Uint8Array[]): Uint8
 export interface GrowingTree {
   readonly size: number;
   add(leafHash: Uint8Array): void;
-  root(): Uint8Array;
+  /** With the hash of what follows on the right, if that is given: it must be lower than what is here. */
+  root(right?: Uint8Array): Uint8Array;
 }
 
 export function createGrowingTree(sha256: Sha256): GrowingTree {
@@ -56,8 +57,12 @@ export function createGrowingTree(sha256: Sha256): GrowingTree {
       stack.push(node);
       size += 1;
     },
-    root: () =>
-      stack.length === 0 ? sha256() : stack.reduceRight((right, left) => nodeHash(sha256, left, right)),
+    root(right) {
+      const parts = right === undefined ? stack : [...stack, right];
+      return parts.length === 0
+        ? sha256()
+        : parts.reduceRight((below, left) => nodeHash(sha256, left, below));
+    },
   };
 }
 

@@ -16,9 +16,11 @@ import {
 } from '../domain/backup.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
+import { readSmallFile } from './key-file.ts';
 import { onDisk, openTreeCopy, sha256Of, syncPath, type TreeCopy, writeText } from './tree-copy.ts';
 
-const PART = /^(?:state-[0-9A-Za-z-]+\.db(?:-journal)?|signatures-[0-9A-Za-z-]+\.sha256)$/;
+const PART =
+  /^(?:state-[0-9A-Za-z-]+\.db(?:-journal)?|signatures-[0-9A-Za-z-]+\.sha256|log-[0-9A-Za-z-]+\.key)$/;
 /** Names of ours, of a lock, and of what every new file system has. */
 const KNOWN = /^(?:backup\.json(?:\.new)?|sigstore|sites|lock(?:\.holder|-journal)?|lost\+found)$/;
 
@@ -51,13 +53,17 @@ export async function openBackupTarget(
   // state.db holds hashes of tokens, and who did what from where
   await onDisk(dir, () => fs.chmod(dir, 0o700));
   const stamp = `${now.toISOString().replace(/[-:]|\.[0-9]+/g, '')}-${randomBytes(4).toString('hex')}`;
-  const [stateName, listName] = [`state-${stamp}.db`, `signatures-${stamp}.sha256`];
+  const [stateName, listName, keyName] = [
+    `state-${stamp}.db`,
+    `signatures-${stamp}.sha256`,
+    `log-${stamp}.key`,
+  ];
   const before = await readManifest(dir);
   // a run that was cut short may have left names that would not survive a power cut
   const isInDoubt =
     before === null ||
     before === 'unreadable' ||
-    names.some((name) => PART.test(name) && ![before.state.file, before.signatures.file].includes(name));
+    names.some((name) => PART.test(name) && !partsOf(before).includes(name));
   const copies = copiesOf(dir, sites);
   await onDisk(dir, async () => {
     for (const site of sites)
@@ -81,7 +87,7 @@ export async function openBackupTarget(
       list.add(listLine(signature));
       return isThere ? 'kept' : 'copied';
     },
-    async finish({ version, startedAt, finishedAt, sites: kept, state, images }) {
+    async finish({ version, startedAt, finishedAt, sites: kept, state, logKey, images }) {
       const { sha256, count } = await list.end();
       await copies.sync();
       const others = kept.filter(({ name }) => name !== DEFAULT_SITE);
@@ -93,19 +99,26 @@ export async function openBackupTarget(
         tree: kept.find(({ name }) => name === DEFAULT_SITE)?.tree ?? 'owned',
         ...(others.length === 0 ? {} : { sites: others }),
         state: { file: stateName, ...state },
+        ...(logKey === null ? {} : { logKey: { file: keyName, sha256: sha256Of(Buffer.from(logKey)) } }),
         signatures: { file: listName, sha256, images, count },
       };
       await onDisk(dir, async () => {
+        if (logKey !== null) await writeText(join(dir, keyName), logKey, 0o600);
         await syncPath(dir);
         await writeText(join(dir, MANIFEST_NAME), manifestText(manifest), 0o600);
         await syncPath(dir);
         for (const name of await fs.readdir(dir)) {
-          if (PART.test(name) && name !== stateName && name !== listName) await fs.rm(join(dir, name));
+          if (PART.test(name) && !partsOf(manifest).includes(name)) await fs.rm(join(dir, name));
         }
       });
       return manifest;
     },
   };
+}
+
+/** The names of its files beside the signatures. */
+function partsOf({ state, signatures, logKey }: BackupManifest): readonly string[] {
+  return [state.file, signatures.file, ...(logKey === undefined ? [] : [logKey.file])];
 }
 
 /** Where the signatures of each site are. */
@@ -186,6 +199,13 @@ export async function openBackup(dir: string): Promise<Backup> {
   return {
     manifest,
     stateFile: join(dir, manifest.state.file),
+    async logKey() {
+      if (manifest.logKey === undefined) return null;
+      const { file, sha256 } = manifest.logKey;
+      const text = await readSmallFile(join(dir, file));
+      if (text !== null && sha256Of(Buffer.from(text)) === sha256) return text;
+      throw damagedBackup(dir, `${file} is missing or has other bytes`);
+    },
     async *signatures() {
       if ((await hashOf(listFile)) !== manifest.signatures.sha256) {
         throw damagedBackup(dir, `${manifest.signatures.file} is not the list that was written`);

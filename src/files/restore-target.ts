@@ -7,6 +7,7 @@ import { backupFolderOf, type RestoreTarget } from '../domain/backup.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { Site } from '../domain/site.ts';
 import { damagedBackup, listed } from './backup-folder.ts';
+import { writeSmallFile } from './key-file.ts';
 import { onDisk, openTreeCopy, syncPath } from './tree-copy.ts';
 
 export interface RestorePlaces {
@@ -14,6 +15,8 @@ export interface RestorePlaces {
   readonly stateFile: string;
   /** Owned trees, below the data directory; none lies in another. */
   readonly trees: readonly Pick<Site, 'name' | 'root'>[];
+  /** The key that signs the log, in the data directory. */
+  readonly logKeyFile: string;
   /** The file that becomes state.db, in the same folder. */
   readonly unfinishedStateFile: string;
 }
@@ -26,7 +29,7 @@ const NOTHING = /^(?:lock(?:\.holder|-journal)?|reserve|lost\+found)$/;
  * @throws LookasideError CONFIG_INVALID unless the data directory is empty; DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
  */
 export async function openRestoreTarget(places: RestorePlaces, backupDir: string): Promise<RestoreTarget> {
-  const { dataDir, stateFile, unfinishedStateFile } = places;
+  const { dataDir, stateFile, logKeyFile, unfinishedStateFile } = places;
   const trees = new Map(
     places.trees.map(({ name, root }) => {
       // beside each other in the data directory, however deep the roots lie
@@ -35,7 +38,7 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
     }),
   );
   /** Names in the data directory under which finished trees lie. */
-  const tops = places.trees.map(({ root }) => topOf(dataDir, root));
+  const tops = [...places.trees.map(({ root }) => topOf(dataDir, root)), topOf(dataDir, logKeyFile)];
   await onDisk(dataDir, begin);
 
   async function begin(): Promise<void> {
@@ -98,10 +101,11 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
       if (tree === undefined) throw new Error(`no tree of the site ${site} is being restored`);
       await tree.copy.write(path, file);
     },
-    async finish(source, sha256) {
+    async finish({ file, sha256, logKey }) {
       await onDisk(dataDir, async () => {
-        await copyState(source, sha256);
+        await copyState(file, sha256);
         await placeTrees();
+        if (logKey !== null) await writeSmallFile(logKeyFile, logKey, 0o600);
         await fs.rename(unfinishedStateFile, stateFile);
         await syncPath(dataDir);
       });

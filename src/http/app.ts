@@ -19,6 +19,7 @@ import { directory } from './routes/directory.ts';
 import { healthz, livez, metrics, readyz } from './routes/health.ts';
 import { importBatch } from './routes/import.ts';
 import { keys } from './routes/keys.ts';
+import { log } from './routes/log.ts';
 import { nothing, signature } from './routes/lookaside.ts';
 import { records } from './routes/records.ts';
 import { signatures } from './routes/signatures.ts';
@@ -45,6 +46,7 @@ export const ROUTES: readonly RouteSpec[] = [
   ...records,
   uploadBatch,
   importBatch,
+  ...log,
 ];
 /** The routes of the tree, by the kind of the parsed target. */
 export const TREE_ROUTES = {

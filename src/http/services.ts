@@ -8,6 +8,7 @@ import type { Health } from '../service/health.ts';
 import type { Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import type { KeyService } from '../service/keys.ts';
+import type { LogKeeper } from '../service/log-keeper.ts';
 import type { Reader } from '../service/read.ts';
 import type { ReadyQuestions } from '../service/ready-questions.ts';
 import type { Records } from '../service/records.ts';
@@ -35,6 +36,7 @@ export interface Services {
   readonly upkeep: Upkeep;
   readonly uploader: Uploader;
   readonly importer: Importer;
+  readonly auditLog: Pick<LogKeeper, 'identity' | 'checkpoint' | 'tile'>;
   readonly intake: Intake;
   readonly health: () => Promise<Health>;
   readonly metrics: Metrics;

@@ -19,6 +19,8 @@ import type { OnProgress } from '../domain/upkeep.ts';
 export interface BackupRequest {
   readonly target: BackupTarget;
   readonly copyState: (file: string) => Promise<StateCopy>;
+  /** The key that signs the log; null when there is none yet. */
+  readonly readLogKey: () => Promise<string | null>;
   /** The signatures that belong to that copy. Asked only for owned trees: the files of a shared one are not backed up. */
   readonly openSource: (site: string, state: StateCopy) => Promise<BackupSource>;
   readonly sites: readonly SiteOfBackup[];
@@ -69,7 +71,9 @@ export async function makeBackup(request: BackupRequest): Promise<BackupResult> 
     const source = await request.openSource(name, state);
     await forEachConcurrently(source.images(name), IMAGES_AT_ONCE, (image) => keepImage(image, source));
   }
-  const facts = { version, startedAt, finishedAt: clock.now(), sites, state, images } as const;
+  // made once, ahead of the first event
+  const logKey = await request.readLogKey();
+  const facts = { version, startedAt, finishedAt: clock.now(), sites, state, logKey, images } as const;
   return { manifest: await target.finish(facts), copied, damaged };
 }
 
@@ -89,7 +93,8 @@ export async function restoreBackup(request: RestoreRequest): Promise<BackupMani
   const { backup, target } = request;
   try {
     await writeSignatures(request);
-    await target.finish(backup.stateFile, backup.manifest.state.sha256);
+    const { sha256 } = backup.manifest.state;
+    await target.finish({ file: backup.stateFile, sha256, logKey: await backup.logKey() });
     return backup.manifest;
   } catch (error) {
     await target.abandon();

@@ -106,6 +106,8 @@ export interface PushedImage {
 
 export interface PushListener {
   readonly onImage: (pushed: PushedImage) => void;
+  /** What the server answered to each that it has taken, or has had. */
+  readonly onReceipt?: (receipt: Receipt) => void;
   /** Called as files are finished; `sentBytes` counts the bytes that the server accepted. */
   readonly onProgress: (progress: { readonly files: number; readonly sentBytes: number }) => void;
 }
@@ -163,7 +165,7 @@ export function createPusher(options: PusherOptions): Pusher {
       const before = { files: filesDone, sentBytes: end.sentBytes };
       const latest = pushOptions.dryRun ? chunk : await finished(chunk, pushOptions.signal);
       const ofChunk = await pushChunk(latest, pushOptions, {
-        onImage: listener.onImage,
+        ...listener,
         onProgress: ({ files: count, sentBytes }) => {
           listener.onProgress({ files: before.files + count, sentBytes: before.sentBytes + sentBytes });
         },
@@ -202,7 +204,7 @@ export function createPusher(options: PusherOptions): Pusher {
   async function pushChunk(
     chunk: readonly Looked[],
     { force, dryRun, signal }: PushOptions,
-    { onImage, onProgress }: PushListener,
+    { onImage, onProgress, onReceipt }: PushListener,
   ): Promise<PushEnd> {
     const groups = groupsOf(chunk);
     let filesDone = 0;
@@ -221,6 +223,7 @@ export function createPusher(options: PusherOptions): Pusher {
         bytes: item.bytes,
         fileName: fileNameOf(item),
         settle(result) {
+          if (result.result !== 'refused') onReceipt?.(result);
           const outcome = toOutcome(result, () => isMisrooted(item, untrustedClaim(item.bytes)));
           if (outcome.result === 'sent') sentBytes += item.bytes.length;
           group.settle(item, outcome);

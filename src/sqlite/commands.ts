@@ -1,6 +1,7 @@
 // What the main thread asks the writer thread to do, and what comes back. Everything here is structured-cloned.
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type { NewGrant } from '../domain/grant.ts';
+import type { LogIdentity, NewCheckpoint, Witnessed } from '../domain/log.ts';
 import type {
   AccessBatch,
   AccessLimits,
@@ -74,6 +75,28 @@ export interface Commands {
     readonly input: DayTotals & { readonly day: string };
     readonly output: null;
   };
+  'state.add-checkpoint': { readonly input: NewCheckpoint; readonly output: null };
+  'state.cosign-checkpoint': {
+    readonly input: { readonly id: number; readonly note: string };
+    readonly output: null;
+  };
+  'state.begin-log': {
+    readonly input: {
+      readonly identity: LogIdentity;
+      readonly at: Date;
+      readonly event: NewAuditEvent | null;
+    };
+    readonly output: null;
+  };
+  'state.accept-rollback': {
+    readonly input: { readonly goodSize: number; readonly event: NewAuditEvent };
+    readonly output: null;
+  };
+  /** Whether the head was recorded, and the size of the last one that was. */
+  'state.witness': {
+    readonly input: { readonly origin: string; readonly from: number; readonly head: Witnessed };
+    readonly output: { readonly isRecorded: boolean; readonly size: number };
+  };
   'index.open': { readonly input: null; readonly output: IndexOpened };
   'index.record': { readonly input: readonly RecordedImage[]; readonly output: null };
   'index.forget-folder': {
@@ -129,6 +152,8 @@ export type Request = { readonly commands: readonly Command[] } | 'close';
 export const JOINABLE: ReadonlySet<CommandName> = new Set([
   'state.add-upload',
   'state.append-audit-event',
+  'state.add-checkpoint',
+  'state.cosign-checkpoint',
   'index.record',
   'index.judge',
 ]);

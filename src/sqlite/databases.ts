@@ -6,11 +6,13 @@ import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
+import type { LogReaderStore, LogStore } from '../domain/log.ts';
 import type { GrantStore, KeyStore, SignerStore, TokenStore, UploadStore } from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { makeDataFolder } from './data-folder.ts';
 import { KeyTable, SqliteKeyStore } from './keys.ts';
+import { logReader, sqliteLogStore } from './log-store.ts';
 import {
   closedOnError,
   isCorruption,
@@ -51,6 +53,7 @@ export interface Databases {
   readonly uploads: SqliteUploadStore;
   readonly audit: SqliteAuditLog;
   readonly questions: SqliteQuestions;
+  readonly log: LogStore;
   /** Why the existing index.db could not be used, so that an empty one replaced it; null when it could. */
   readonly indexReplacedBecause: string | null;
   /** It reads only memory: cheap enough for every probe. */
@@ -163,6 +166,18 @@ export function openUploadsReadOnly(dataDir: string): UploadReader | null {
   return readState(dataDir, uploadReader);
 }
 
+export interface LogReader extends LogReaderStore, Closable {}
+
+/** The log as it is now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openLogReadOnly(dataDir: string): LogReader | null {
+  return readState(dataDir, (db) => ({ ...logReader(db), ...closing(db) }));
+}
+
+/** The log in a copy of state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openCopiedLog(copy: string): LogReader {
+  return readStateFile(copy, 'make the copy again', (db) => ({ ...logReader(db), ...closing(db) }));
+}
+
 /** The uploads of a copy of state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
 export function openCopiedUploads(copy: string): UploadReader {
   return readStateFile(copy, 'make the copy again', uploadReader);
@@ -249,6 +264,7 @@ function connect({
     audit: new SqliteAuditLog(writer),
     questions: new SqliteQuestions(dataDir),
     access: new SqliteAccessLog(writer, dataDir),
+    log: sqliteLogStore(stateReader, writer),
     indexReplacedBecause: replacedBecause,
     health: () => {
       const { state, index: indexLane, access } = writer.health();

@@ -101,6 +101,23 @@ const handlers: Handlers = {
     state().accessHours.put(day, { hours, dropped });
     return null;
   },
+  'state.add-checkpoint': (checkpoint) => {
+    state().audit.log.addCheckpoint(checkpoint);
+    return null;
+  },
+  'state.cosign-checkpoint': ({ id, note }) => {
+    state().audit.log.cosign(id, note);
+    return null;
+  },
+  'state.begin-log': ({ identity, at, event }) => {
+    state().audit.beginLog(identity, at, event);
+    return null;
+  },
+  'state.accept-rollback': ({ goodSize, event }) => {
+    state().audit.acceptRollback(goodSize, event);
+    return null;
+  },
+  'state.witness': ({ origin, from, head }) => state().audit.log.witness(origin, from, head),
   'index.open': openIndex,
   'index.record': (images) => {
     index().record(images);
@@ -257,6 +274,7 @@ function openState(): Held<StateRows> {
 
 function stateRows(db: Database): StateRows {
   const audit = new AuditRows(db);
+  audit.log.fill();
   return {
     audit,
     accessHours: new AccessHourRows(db),

@@ -39,6 +39,8 @@ export interface WriterOptions {
   readonly lockedLimitMs?: number;
   /** The same, counted from hurry(). Default 5 s. */
   readonly endingLimitMs?: number;
+  /** Called after each change of state.db that may have written an audit event. */
+  readonly onStateChanged?: () => void;
   /** Heap of the thread; beyond it the thread dies and is replaced. Default 256 MiB. */
   readonly threadHeapMib?: number;
 }
@@ -303,6 +305,9 @@ export class Writer {
     const isAnswer = error instanceof LookasideError && ANSWERS.includes(error.code);
     lane.lastWriteSucceeded = error === null || isAnswer;
     lane.lastError = lane.lastWriteSucceeded || error === null ? null : error.message;
+    if (error === null && lane.name === 'state' && !EVENTLESS.has(job.command.name)) {
+      this.#options.onStateChanged?.();
+    }
     if (error === null) job.resolve(output);
     else job.reject(error);
   }
@@ -318,6 +323,14 @@ function joined(waiting: readonly Job[]): readonly Job[] {
   if (end === -1) return waiting.slice(0, MAX_JOINED);
   return waiting.slice(0, Math.max(end, 1));
 }
+
+/** Commands that write no audit event. */
+const EVENTLESS: ReadonlySet<CommandName> = new Set([
+  'state.open',
+  'state.add-checkpoint',
+  'state.cosign-checkpoint',
+  'state.witness',
+]);
 
 function laneOf(name: CommandName): LaneName {
   if (name.startsWith('state.')) return 'state';

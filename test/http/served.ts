@@ -114,6 +114,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       importer: { importBatch: unasked },
       readyQuestions: { ask: unasked },
       records: { page: unasked, sums: unasked, export: unasked, session: unasked },
+      auditLog: { identity: { origin: 'unasked', vkey: 'unasked' }, checkpoint: unasked, tile: unasked },
       log: createLog(),
       clock,
       intake: createIntake(clock),

@@ -60,6 +60,7 @@ describe('PUT of a signature', () => {
       signedAt: '2026-11-22T09:00:00.000Z',
       signatureSha256: '7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed',
       auditSeq: 1,
+      logIndex: 0,
       warnings: [],
     });
     const read = await send(`GET /${APP}/signature-1`, undefined, []);

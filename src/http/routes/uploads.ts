@@ -73,7 +73,7 @@ async function upload(services: Services, { exchange }: RouteRequest, what: Uplo
   try {
     const receipt = await timed(services, () => uploader.upload(what, actorOf(exchange)));
     metrics.upload({ result: receipt.created ? 'created' : 'exists' });
-    return jsonReply(receipt.created ? 201 : 200, shownReceipt(receipt), {
+    return jsonReply(receipt.created ? 201 : 200, logged(shownReceipt(receipt)), {
       Location: exchange.prefix + receipt.path,
     });
   } catch (error) {
@@ -92,7 +92,7 @@ async function batch(services: Services, request: RouteRequest): Promise<Reply> 
   for (const result of results) metrics.upload(result);
   const refused = results.filter((one) => one.result === 'refused' && isTheUploadsFault(one.code)).length;
   intake.refusedUploads.note(exchange.caller, refused);
-  return jsonReply(200, { results });
+  return jsonReply(200, { results: results.map((one) => (one.result === 'refused' ? one : logged(one))) });
 }
 
 async function timed<T>({ clock, metrics }: Services, act: () => Promise<T>): Promise<T> {
@@ -102,6 +102,11 @@ async function timed<T>({ clock, metrics }: Services, act: () => Promise<T>): Pr
   } finally {
     metrics.uploadTook(clock.monotonicMs() - startedMs);
   }
+}
+
+/** With the index of its event in the log, where its proof is found by. */
+function logged<Found extends Pick<Receipt, 'auditSeq'>>(receipt: Found) {
+  return { ...receipt, logIndex: receipt.auditSeq === null ? null : receipt.auditSeq - 1 };
 }
 
 function shownReceipt(receipt: Receipt): Receipt {

@@ -1,0 +1,52 @@
+// What the commands about the log are built from: the log of the server that is named, or of the data directory here.
+import type { Config } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import type { LogReaderStore } from '../domain/log.ts';
+import { openIndexReadOnly, openLogReadOnly } from '../sqlite/databases.ts';
+import { type ConnectServerOptions, connectLogOf, remoteOf } from './client.ts';
+import { openSiteTree, sha256Hex, sitesOf } from './site.ts';
+
+export interface OpenedLog extends LogReaderStore, AsyncDisposable {
+  /** For people. */
+  readonly name: string;
+  /** SHA-256 of what is served as signature-N; null when there is none. */
+  servedSha256(image: ImageId, number: number): Promise<string | null>;
+}
+
+/** @throws LookasideError CONFIG_INVALID, STATE_UNUSABLE, STORE_UNAVAILABLE */
+export async function openAuditedLog(config: Config, options: ConnectServerOptions): Promise<OpenedLog> {
+  return remoteOf(config) === null ? openHere(config) : connectLogOf(config, options);
+}
+
+function openHere(config: Config): OpenedLog {
+  const store = openLogReadOnly(config.data);
+  if (store === null) {
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      `${config.data} has no state.db; name a data directory with --data, or a server with --server`,
+    );
+  }
+  return {
+    ...store,
+    name: config.data,
+    servedSha256: (image, number) => sha256Here(config, image, number),
+    async [Symbol.asyncDispose]() {
+      store.close();
+    },
+  };
+}
+
+/** Of the file with that number, as the index or else the tree knows it. */
+async function sha256Here(config: Config, image: ImageId, number: number): Promise<string | null> {
+  using index = openIndexReadOnly(config.data);
+  const recorded = (await index?.recorded(image)) ?? [];
+  const known = recorded.find((signature) => signature.number === number);
+  if (known !== undefined) return known.sha256;
+  const [site] = sitesOf(config);
+  if (site === undefined) return null;
+  const found = await openSiteTree(site)
+    .readFile(imageFolder(image), number)
+    .catch(() => null);
+  return found === null ? null : sha256Hex(found);
+}
