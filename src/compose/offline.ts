@@ -64,7 +64,7 @@ export interface FsckRequest {
 
 interface Beside {
   readonly found: IndexReader | null;
-  readonly uploads: Pick<UploadStore, 'ofImage'>;
+  readonly uploads: Pick<UploadStore, 'ofImage' | 'images'>;
   readonly log: Log;
 }
 
@@ -293,7 +293,7 @@ const NO_SIGNERS = {
 };
 
 /** Of a data directory that has no state.db yet. */
-const NO_UPLOADS = { ofImage: async () => [] };
+const NO_UPLOADS = { ofImage: async () => [], images: async () => [] };
 
 /** An index that knows nothing, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {

@@ -424,6 +424,11 @@ export interface Upload {
 export interface UploadStore {
   /** The uploads for the image, in the order of uploading. @throws STORE_UNAVAILABLE */
   ofImage(image: ImageId): Promise<readonly Upload[]>;
+  /**
+   * The site's images that have uploads, in the order of their folders' names, at most `limit` of them: the first ones, or
+   * those behind `after`. @throws STORE_UNAVAILABLE
+   */
+  images(site: string, after: ImageId | null, limit: number): Promise<readonly ImageId[]>;
   /** The kept bytes, or null. @throws STORE_UNAVAILABLE */
   bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null>;
   /**

@@ -105,12 +105,16 @@ export interface TreeWriter {
   leftOver(): Promise<readonly { readonly prepared: string; readonly intent: string | null }[]>;
 }
 
-/** What is wrong in an image's folder. `missing` and `changed`: a file of an owned tree differs from its record. */
+/**
+ * What is wrong in an image's folder. `lost`: an owned tree and its record both lack what was uploaded. `missing` and `changed`: a
+ * file of an owned tree differs from its record.
+ */
 export type ProblemKind =
   | FileFault
   | 'missing'
   | 'changed'
   | 'extra'
+  | 'lost'
   | 'behind-gap'
   | 'over-limit'
   | 'no-signature-name'
@@ -123,15 +127,30 @@ export interface Problem {
   readonly path: string;
   /** How many files or folders have the problem when they are not named one by one; `path` is then the first. Absent = one. */
   readonly count?: number;
+  /** Of `lost`, and of it alone; `path` is then the image's folder. */
+  readonly upload?: LostUpload;
+}
+
+/** An upload of which only the account is left. */
+export interface LostUpload {
+  /** 64 hex digits. */
+  readonly sha256: string;
+  /** Name of the token, or `administrator`. */
+  readonly uploader: string;
+  readonly storedAt: Date;
 }
 
 /** The kinds in which recorded bytes are no longer on disk. This is always damage, never a withdrawal. */
 export const DAMAGE_KINDS: ReadonlySet<ProblemKind> = new Set(['missing', 'changed']);
 
 /** What is wrong and what to do, for people. */
-export function problemText({ kind, count = 1 }: Pick<Problem, 'kind' | 'count'>): string {
-  const text = PROBLEM_TEXTS[kind];
+export function problemText({ kind, count = 1, upload }: Omit<Problem, 'path'>): string {
+  const text = upload === undefined ? PROBLEM_TEXTS[kind] : `${lostText(upload)} ${PROBLEM_TEXTS[kind]}`;
   return count === 1 ? text : `this and ${count - 1} more: ${text}`;
+}
+
+function lostText({ sha256, uploader, storedAt }: LostUpload): string {
+  return `the signature with SHA-256 ${sha256}, uploaded by ${uploader} at ${storedAt.toISOString()}:`;
 }
 
 /** What each kind means and what to do, for people. */
@@ -142,6 +161,7 @@ export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
     'the bytes are not the recorded ones, which are served (503 over 8 KiB). Put them back with lookaside fsck --repair, over 8 KiB from a backup',
   extra:
     'the file is not recorded, so it is not served. If it belongs here, upload it, or take it in with: lookaside reindex',
+  lost: 'neither the tree nor the index has it any more, so it is not served. Push it again, or restore the data directory from a backup',
   empty: 'the file is empty; no client can read it, so it is left out. Delete it',
   'too-large': 'the file is over 4 MiB; no client can read it, so it is left out. Delete it',
   'first-byte':

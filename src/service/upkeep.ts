@@ -228,10 +228,10 @@ async function findAll<Found extends Problem & { readonly isDamage: boolean }>(
     const isRepaired = request.repair && found.isDamage && (await scanner.repair(found));
     repaired += isRepaired ? 1 : 0;
     if (findings.length >= MAX_FINDINGS) continue;
-    const { kind, path, count } = found;
+    const { kind, path, count, upload } = found;
     const message = isRepaired ? 'the recorded bytes were put back' : problemText(found);
-    const named = count === undefined ? { site, kind, path } : { site, kind, path, count };
-    findings.push({ ...named, message, repaired: isRepaired });
+    const more = { ...(count === undefined ? {} : { count }), ...(upload === undefined ? {} : { upload }) };
+    findings.push({ site, kind, path, ...more, message, repaired: isRepaired });
   }
   return { ...counts, repaired, findings, isCompared };
 }

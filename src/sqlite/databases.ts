@@ -159,7 +159,7 @@ export function openKeysReadOnly(dataDir: string): KeyReader | null {
   });
 }
 
-export interface UploadReader extends Pick<UploadStore, 'ofImage'>, Closable {}
+export interface UploadReader extends Pick<UploadStore, 'ofImage' | 'images'>, Closable {}
 
 /** The uploads as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
 export function openUploadsReadOnly(dataDir: string): UploadReader | null {
@@ -185,7 +185,11 @@ export function openCopiedUploads(copy: string): UploadReader {
 
 function uploadReader(db: Database): UploadReader {
   const table = new UploadTable(db);
-  return { ofImage: async (image) => table.ofImage(image), ...closing(db) };
+  return {
+    ofImage: async (image) => table.ofImage(image),
+    images: async (...page) => table.images(...page),
+    ...closing(db),
+  };
 }
 
 interface Closable {

@@ -4,7 +4,7 @@ import { hash } from 'node:crypto';
 import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder, parseLongImageFolder } from '../domain/image.ts';
 import type { NewUpload, Upload, UploadStore } from '../domain/ports.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { messageOf } from './open.ts';
@@ -20,9 +20,10 @@ interface UploadRow {
   readonly remap: string | null;
 }
 
-/** The look-up on one connection. */
+/** The look-ups on one connection. */
 export class UploadTable {
   readonly #ofImage: Statement<[string, string], UploadRow>;
+  readonly #images: Statement<[string, string, number], string>;
 
   constructor(db: Database) {
     // an image has at most 127 signatures at one time, so no paging is needed
@@ -31,10 +32,23 @@ export class UploadTable {
       FROM upload
       WHERE site = ? AND image = ?
       ORDER BY audit_seq`);
+    this.#images = db
+      .prepare<[string, string, number], string>(`
+        SELECT DISTINCT image
+        FROM upload
+        WHERE site = ? AND image > ?
+        ORDER BY image
+        LIMIT ?`)
+      .pluck();
   }
 
   ofImage(image: ImageId): readonly Upload[] {
     return asLookUp(() => this.#ofImage.all(image.site, imageFolder(image)).map(uploadOf));
+  }
+
+  images(site: string, after: ImageId | null, limit: number): readonly ImageId[] {
+    const from = after === null ? '' : imageFolder(after);
+    return asLookUp(() => this.#images.all(site, from, limit).map((folder) => imageOf(site, folder)));
   }
 }
 
@@ -57,6 +71,10 @@ export class SqliteUploadStore implements UploadStore {
 
   async ofImage(image: ImageId): Promise<readonly Upload[]> {
     return this.#table.ofImage(image);
+  }
+
+  async images(site: string, after: ImageId | null, limit: number): Promise<readonly ImageId[]> {
+    return this.#table.images(site, after, limit);
   }
 
   async bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null> {
@@ -87,6 +105,12 @@ function uploadOf(row: UploadRow): Upload {
     auditSeq: row.audit_seq,
     remap: row.remap,
   };
+}
+
+function imageOf(site: string, folder: string): ImageId {
+  const image = parseLongImageFolder(site, folder);
+  if (image === null) throw new Error(`${JSON.stringify(folder)} is no folder of an image`);
+  return image;
 }
 
 function asLookUp<T>(query: () => T): T {

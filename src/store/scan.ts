@@ -3,11 +3,13 @@ import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
+import type { UploadStore } from '../domain/ports.ts';
 import { DAMAGE_KINDS, type Problem, type TreeWriter } from '../domain/tree.ts';
 import { createFolderSync } from './folder-sync.ts';
 import { sameSignatures } from './image-state.ts';
 import { createIndexBatch } from './index-batch.ts';
 import { createLooker, type Look, type TreeAndIndex } from './look.ts';
+import { findLost } from './lost.ts';
 import { uploadsUnderWay } from './under-way.ts';
 import { createWalker, type OnFailure, type TooLong, type Walk } from './walk.ts';
 
@@ -45,6 +47,7 @@ export interface FoundProblem extends Problem {
 }
 
 export interface ScannerOptions extends TreeAndIndex {
+  readonly uploads: Pick<UploadStore, 'ofImage' | 'images'>;
   readonly monotonicMs: () => number;
   /** Of the uploads that are under way. */
   readonly readIntents: () => Promise<readonly string[]>;
@@ -142,6 +145,12 @@ export function createScanner(options: ScannerOptions): Scanner {
     counts.problems += others.length;
     onProgress?.(counts);
     yield* others;
+    if (options.kind === 'shared') return; // what its owner has deleted is his wish
+    for await (const found of findLost(site, options, signal)) {
+      counts.problems += 1;
+      onProgress?.(counts);
+      yield found;
+    }
   }
 
   /** An image with a problem is looked at twice, and what is found both times is one: in between an upload may take a step. */

@@ -271,6 +271,7 @@ export const fsckResult = treeCounts.extend({
       kind: word<ProblemKind>(),
       path: z.string(),
       count: z.exactOptional(count),
+      upload: z.exactOptional(z.object({ sha256, uploader: z.string(), storedAt: date })),
       message: z.string(),
       repaired: z.boolean(),
     }),

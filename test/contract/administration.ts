@@ -522,7 +522,24 @@ export function administrationContract(
       await rm(path.dirname(file), { recursive: true });
       const after = await administration.reindex({ acceptDamage: true });
       assert.equal(after.images, before.images - 1);
-      assert.deepEqual(await fsck(false), { ...clean, ...after });
+      const { findings, ...counts } = await administration.fsck({ repair: true });
+      assert.deepEqual(counts, { ...after, problems: 1, repaired: 0, isCompared: true });
+      const [{ message, ...finding } = assert.fail('nothing is named'), ...more] = findings;
+      assert.deepEqual(more, []);
+      const { upload } = finding;
+      assert.ok(upload !== undefined);
+      assert.deepEqual(finding, {
+        site: 'default',
+        kind: 'lost',
+        path: path.dirname(name),
+        upload: { sha256: sha256Hex(bytes), uploader: upload.uploader, storedAt: upload.storedAt },
+        repaired: false,
+      });
+      assert.ok(upload.storedAt instanceof Date && upload.uploader !== '');
+      assert.match(
+        message,
+        new RegExp(`^the signature with SHA-256 ${upload.sha256}, uploaded by .* Push it again`),
+      );
     });
   });
 }

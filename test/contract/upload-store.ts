@@ -1,7 +1,7 @@
 // What every UploadStore promises, run over each implementation.
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import type { ImageId } from '../../src/domain/image.ts';
+import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { NewUpload, UploadStore } from '../../src/domain/ports.ts';
 import { auditEvent } from './audit-event.ts';
 import { imageAt, sha256 } from './signature-index.ts';
@@ -61,6 +61,24 @@ export function uploadStoreContract(name: string, open: () => Promise<UploadStor
       assert.equal(await uploads.bytesOf(image, sha256('one')), null);
       const next = await uploads.add(uploadOf(image, 'two'), auditEvent());
       assert.equal(next.auditSeq, first.auditSeq + 1);
+    });
+
+    test('images with uploads are listed in pages, each once, and each site alone', async ({ uploads }) => {
+      const images = [
+        imageAt('', 'a'),
+        imageAt('team/app', 'a'),
+        imageAt('team/app', 'b'),
+        imageAt('zoo', 'a'),
+      ];
+      for (const image of [...images].reverse()) {
+        await uploads.add(uploadOf(image, 'one'), auditEvent());
+        await uploads.add(uploadOf(image, 'two'), auditEvent());
+      }
+      await uploads.add(uploadOf(imageAt('team/other', 'a', 'mirror'), 'one'), auditEvent());
+      const sorted = [...images].sort((a, b) => (imageFolder(a) < imageFolder(b) ? -1 : 1));
+      assert.deepEqual(await uploads.images('default', null, 3), sorted.slice(0, 3));
+      assert.deepEqual(await uploads.images('default', sorted[2] ?? null, 3), sorted.slice(3));
+      assert.deepEqual(await uploads.images('default', sorted[3] ?? null, 3), []);
     });
 
     test('images, sites and layouts are kept apart', async ({ uploads }) => {

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { appendFile } from 'node:fs/promises';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
-import { type ImageId, imageKey } from '../../src/domain/image.ts';
+import { type ImageId, imageFolder, imageKey, parseImageFolder } from '../../src/domain/image.ts';
 import type { AuditLog, NewUpload, Upload, UploadStore } from '../../src/domain/ports.ts';
 
 export interface KeptUploads extends UploadStore, AuditLog {
@@ -51,6 +51,13 @@ export function createUploads(file: string | null = null): KeptUploads {
   return {
     events,
     ofImage: async (image) => of(image),
+    images: async (site, after, limit) => {
+      const from = after === null ? '' : imageFolder(after);
+      const keys = new Set(kept.map(({ key }) => key).filter((key) => key.startsWith(`${site}/`)));
+      const folders = [...keys].map((key) => key.slice(site.length + 1)).filter((folder) => folder > from);
+      const page = folders.sort().slice(0, limit);
+      return page.flatMap((folder) => parseImageFolder(site, folder) ?? []);
+    },
     bytesOf: async (image, sha256) => of(image).find((upload) => upload.sha256 === sha256)?.bytes ?? null,
     async add({ image, sha256, uploader, storedAt, bytes, remap }: NewUpload, event) {
       const before = of(image).find((upload) => upload.sha256 === sha256);
