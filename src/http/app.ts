@@ -2,9 +2,8 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
-import { LRUCache } from 'lru-cache';
 import { LookasideError } from '../domain/errors.ts';
-import { createTargetParser, type SiteTarget, type Target } from '../domain/lookaside-path.ts';
+import { createTargetParser, type Target } from '../domain/lookaside-path.ts';
 import { formatAccessLine } from './access-line.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
@@ -26,6 +25,7 @@ import { signatures } from './routes/signatures.ts';
 import { signers } from './routes/signers.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
 import type { Services } from './services.ts';
+import { createTargets } from './targets.ts';
 
 export interface HandlerOptions {
   readonly services: Services;
@@ -58,17 +58,11 @@ export const TREE_ROUTES = {
   nothing: [nothing, misplaced],
 } as const satisfies Readonly<Record<string, readonly [RouteSpec, ...RouteSpec[]]>>;
 
-const TARGET_CACHE_BYTES = 16 * 1024 * 1024;
-const TARGET_OVERHEAD_BYTES = 300;
-
 export function createHandler({ services, isLocal }: HandlerOptions): RequestListener {
   const exchanges = new WeakMap<IncomingMessage, Exchange>();
-  const parse = createTargetParser(services.sites, isLocal ? '' : services.settings().prefix);
-  // a pure function of the raw target and the prefixes, which stay for the process' life
-  const targets = new LRUCache<string, SiteTarget>({
-    maxSize: TARGET_CACHE_BYTES,
-    sizeCalculation: (_, raw) => raw.length + TARGET_OVERHEAD_BYTES,
-  });
+  const targetOf = createTargets(
+    createTargetParser(services.sites, isLocal ? '' : services.settings().prefix),
+  );
   const exchangeOf: ExchangeOf = (req) => {
     const exchange = exchanges.get(req);
     if (exchange === undefined) throw new Error('a request reached a route past the handler');
@@ -76,14 +70,6 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
   };
   const failures = createFailureLog(services.log, services.clock.monotonicMs);
   const app = createApp({ services, isLocal, exchangeOf, failures });
-
-  function targetOf(raw: string): SiteTarget {
-    const known = targets.get(raw);
-    if (known !== undefined) return known;
-    const target = parse(raw);
-    targets.set(raw, target);
-    return target;
-  }
 
   function sendRefusal(
     req: IncomingMessage,

@@ -10,6 +10,7 @@ import type { Role, Token } from '../domain/ports.ts';
  */
 export function clientAddress(req: IncomingMessage, trusted: BlockList): string {
   let address = peerOf(req);
+  if (req.headers['x-forwarded-for'] === undefined) return address;
   for (const hop of forwarded(req, 'x-forwarded-for', trusted).map(plain).reverse()) {
     if (isIP(hop) === 0) return address;
     address = hop;
@@ -38,7 +39,9 @@ export type WorthlessToken =
 
 /** The token's text from Bearer or as the Basic password with any user; null when none was sent. */
 export function sentToken(req: IncomingMessage): string | null {
-  const [scheme = '', credentials = ''] = (req.headers.authorization ?? '').trim().split(/ +/, 2);
+  const { authorization } = req.headers;
+  if (authorization === undefined) return null;
+  const [scheme = '', credentials = ''] = authorization.trim().split(/ +/, 2);
   if (scheme.toLowerCase() === 'bearer') return credentials;
   if (scheme.toLowerCase() !== 'basic') return null;
   const userAndPassword = Buffer.from(credentials, 'base64').toString('utf8');
@@ -93,8 +96,12 @@ function isTrusted(trusted: BlockList, address: string): boolean {
   return family !== 0 && trusted.check(address, family === 4 ? 'ipv4' : 'ipv6');
 }
 
+const COLON = 0x3a;
+const BRACKET = 0x5b;
+
 // a dual-stack socket writes IPv4 as ::ffff:192.0.2.1
 function plain(address: string): string {
+  if (address.charCodeAt(0) !== COLON && address.charCodeAt(0) !== BRACKET) return address;
   const mapped = /^::ffff:([0-9.]+)$/i.exec(address)?.[1];
   return mapped ?? address.replace(/^\[|\]$/g, '');
 }

@@ -122,44 +122,59 @@ function createServer({
 /** The latest request of a connection that the handler has begun to handle, and its answer; null before the first. */
 type BegunOn = (socket: Socket) => { readonly req: IncomingMessage; readonly res: ServerResponse } | null;
 
+interface Queue {
+  /** To the last request that has come. */
+  latest: ServerResponse;
+  /** To the last request that the handler has begun to handle. */
+  begun: ServerResponse | null;
+  waiting: number;
+}
+
 /**
  * Handles one request of a connection at a time. Node.js hands over all requests of one packet at once, some hundreds, and
  * each would keep its answer in memory until those before it are read. A connection with too many waiting ones is cut.
  */
 function inTurn(handle: RequestListener): { readonly handler: RequestListener; readonly begunOn: BegunOn } {
-  const latest = new WeakMap<Socket, ServerResponse>();
-  const waiting = new WeakMap<Socket, number>();
-  const begun = new WeakMap<Socket, { req: IncomingMessage; res: ServerResponse }>();
+  const queues = new WeakMap<Socket, Queue>();
 
-  const begin: RequestListener = (req, res) => {
-    begun.set(req.socket, { req, res });
+  function begin(queue: Queue, req: IncomingMessage, res: ServerResponse): void {
+    queue.begun = res;
     handle(req, res);
-  };
-  function wait(before: ServerResponse, req: IncomingMessage, res: ServerResponse): void {
+  }
+  function wait(queue: Queue, req: IncomingMessage, res: ServerResponse): void {
     const { socket } = req;
-    const count = (waiting.get(socket) ?? 0) + 1;
-    waiting.set(socket, count);
-    if (count > MOST_WAITING) {
+    const before = queue.latest;
+    queue.waiting += 1;
+    if (queue.waiting > MOST_WAITING) {
       parseNoMore(socket);
       socket.destroy();
       return;
     }
     before.once('close', () => {
-      waiting.set(socket, (waiting.get(socket) ?? 0) - 1);
+      queue.waiting -= 1;
       // after the last answer of a connection no more requests are handled: RFC 9112 section 9.6
-      if (socket.writable) begin(req, res);
+      if (socket.writable) begin(queue, req, res);
     });
   }
   return {
     handler(req, res) {
       const { socket } = req;
       if (socket.destroyed) return; // the rest of a packet with too many requests
-      const before = latest.get(socket);
-      latest.set(socket, res);
-      if (before === undefined || before.closed) begin(req, res);
-      else wait(before, req, res);
+      const queue = queues.get(socket);
+      if (queue === undefined) {
+        const first: Queue = { latest: res, begun: null, waiting: 0 };
+        queues.set(socket, first);
+        begin(first, req, res);
+      } else {
+        if (queue.latest.closed) begin(queue, req, res);
+        else wait(queue, req, res);
+        queue.latest = res;
+      }
     },
-    begunOn: (socket) => begun.get(socket) ?? null,
+    begunOn(socket) {
+      const res = queues.get(socket)?.begun ?? null;
+      return res === null ? null : { req: res.req, res };
+    },
   };
 }
 

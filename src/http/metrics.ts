@@ -1,8 +1,7 @@
 // The metrics for Prometheus. A digest, repository or address is never a label.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { ErrorCode } from '../domain/errors.ts';
-
-export type ReadResult = 'hit' | 'end' | 'miss' | 'error';
+import { createRequestCounts, type RequestCounts } from './request-counts.ts';
 
 export type UploadResult =
   | { readonly result: 'created' | 'exists' }
@@ -23,17 +22,7 @@ export interface SiteSource {
   readonly counts: () => Promise<{ images: number; signatures: number } | null>;
 }
 
-export interface AnsweredRequest {
-  readonly route: string;
-  readonly method: string | undefined;
-  readonly status: number;
-  /** From the request's last header line until its answer is known. */
-  readonly durationMs: number;
-}
-
-export interface Metrics {
-  request(answered: AnsweredRequest): void;
-  read(site: string, result: ReadResult): void;
+export interface Metrics extends RequestCounts {
   /** What became of one signature. */
   upload(result: UploadResult): void;
   /** How long one request with signatures took, from its last byte to the answer. */
@@ -41,8 +30,6 @@ export interface Metrics {
   /** The exposition text and its content type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
-
-const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST', 'DELETE']);
 
 /** Gauges of prom-client with names of counters, which checkers refuse. They are sums of other gauges, which stay. */
 const MISNAMED = [
@@ -57,25 +44,7 @@ export function createMetrics(source: MetricsSource): Metrics {
   for (const name of MISNAMED) registry.removeSingleMetric(name);
   const registers = [registry];
 
-  const requests = new Counter({
-    name: 'lookaside_http_requests_total',
-    help: 'Requests answered',
-    labelNames: ['route', 'method', 'status'],
-    registers,
-  });
-  const requestSeconds = new Histogram({
-    name: 'lookaside_http_request_duration_seconds',
-    help: 'From the last header line of a request until its answer is known',
-    labelNames: ['route'],
-    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
-    registers,
-  });
-  const reads = new Counter({
-    name: 'lookaside_signature_reads_total',
-    help: 'Reads of signatures: hit = served, end = past the last one, miss = the image has none, error = 503',
-    labelNames: ['site', 'result'],
-    registers,
-  });
+  const counts = createRequestCounts(registry);
   const uploads = new Counter({
     name: 'lookaside_uploads_total',
     help: 'Uploaded signatures by what became of them; code says why one was refused',
@@ -178,11 +147,8 @@ export function createMetrics(source: MetricsSource): Metrics {
   }
 
   return {
-    request({ route, method = '', status, durationMs }) {
-      requests.inc({ route, method: METHODS.has(method) ? method : 'other', status });
-      requestSeconds.observe({ route }, durationMs / 1000);
-    },
-    read: (site, result) => reads.inc({ site, result }),
+    request: counts.request,
+    read: counts.read,
     upload(uploaded) {
       uploads.inc({ result: uploaded.result, code: uploaded.result === 'refused' ? uploaded.code : '' });
     },

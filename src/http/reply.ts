@@ -58,11 +58,20 @@ async function* toLines(values: AsyncIterable<unknown>): AsyncGenerator<string> 
 }
 
 // Node.js gives no access to the headers that were passed to writeHead
-const announced = new WeakMap<ServerResponse, number>();
+const ANNOUNCED = Symbol('announced bytes');
+
+interface Announcing extends ServerResponse {
+  [ANNOUNCED]?: number;
+}
 
 /** The length of the body as the answer announced it; 0 without one and for a stream. */
-export function announcedBytes(res: ServerResponse): number {
-  return announced.get(res) ?? 0;
+export function announcedBytes(res: Announcing): number {
+  return res[ANNOUNCED] ?? 0;
+}
+
+function writeHead(res: Announcing, { status, headers }: Reply): void {
+  res[ANNOUNCED] = Number(headers['Content-Length'] ?? 0);
+  res.writeHead(status, headers);
 }
 
 /** Writes the reply. For a HEAD request node:http leaves out the body; the headers are those of GET. */
@@ -72,8 +81,7 @@ export async function writeReply(req: IncomingMessage, res: ServerResponse, repl
   // an unread body would have to be drained before the connection could serve again
   const isUnread = hasUnread(req);
   if (isUnread) res.setHeader('Connection', 'close');
-  announced.set(res, Number(reply.headers['Content-Length'] ?? 0));
-  res.writeHead(reply.status, reply.headers);
+  writeHead(res, reply);
   const { body } = reply;
   if (body === null) res.end();
   else if (!isWhole(body)) await pipeline(Readable.from(announcedBody(reply, body)), res);
@@ -113,6 +121,13 @@ function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array 
 
 /** As writeReply, for callers that can do nothing about a failure: a reply that cannot be written ends the connection. */
 export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Reply): void {
+  const { body } = reply;
+  // most answers: at once, without a promise
+  if (req.complete && body instanceof Uint8Array && body.length <= PIECE_BYTES) {
+    writeHead(res, reply);
+    res.end(body);
+    return;
+  }
   writeReply(req, res, reply).catch(() => res.destroy());
 }
 

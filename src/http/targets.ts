@@ -1,0 +1,50 @@
+// What raw request targets ask for, remembered. The parse is a pure function of the raw target, so nothing is ever forgotten
+// but for want of room.
+import { LRUCache } from 'lru-cache';
+import { MAX_TARGET_BYTES } from '../domain/limits.ts';
+import { parseSignatureName, type SiteTarget, type Target } from '../domain/lookaside-path.ts';
+
+const FOLDERS_BYTES = 14 * 1024 * 1024;
+const OTHERS_BYTES = 2 * 1024 * 1024;
+const OVERHEAD_BYTES = 300;
+
+type SignatureTarget = SiteTarget & { readonly target: Extract<Target, { kind: 'signature' }> };
+
+/** The same answers as `parse`, from memory where it was asked before. */
+export function createTargets(parse: (rawTarget: string) => SiteTarget): (rawTarget: string) => SiteTarget {
+  // by what stands before `/signature-N`: the signatures of an image have many numbers
+  const folders = createMemory<SignatureTarget>(FOLDERS_BYTES);
+  const others = createMemory<SiteTarget>(OTHERS_BYTES);
+
+  function signatureIn(raw: string, number: number): SiteTarget {
+    const folder = raw.slice(0, raw.lastIndexOf('/'));
+    const known = folders.get(folder);
+    if (known !== undefined) return { site: known.site, target: { ...known.target, number } };
+    const { site, target } = parse(raw);
+    if (target.kind === 'signature') folders.set(folder, { site, target });
+    return { site, target };
+  }
+
+  return (raw) => {
+    const number = numberAtEnd(raw);
+    if (number !== null) return signatureIn(raw, number);
+    const known = others.get(raw);
+    if (known !== undefined) return known;
+    const found = parse(raw);
+    others.set(raw, found);
+    return found;
+  };
+}
+
+function createMemory<Value extends object>(maxSize: number): LRUCache<string, Value> {
+  return new LRUCache({ maxSize, sizeCalculation: (_, raw) => raw.length + OVERHEAD_BYTES });
+}
+
+/**
+ * N where the raw target ends in `/signature-N` and has no query: then all that stands before names the same folder for
+ * every N. Null for every other target.
+ */
+function numberAtEnd(raw: string): number | null {
+  if (raw.length > MAX_TARGET_BYTES || raw.includes('?')) return null;
+  return parseSignatureName(raw.slice(raw.lastIndexOf('/') + 1));
+}
