@@ -332,6 +332,11 @@ export type ParseYaml = (text: string) => unknown;
 /** The parser for the file that the environment names; null when it names none, as loading a parser takes its time. */
 export async function loadYamlParser(environment = process.env): Promise<ParseYaml | null> {
   if (environment[CONFIG_FILE_VARIABLE] === undefined) return null;
+  return loadYaml();
+}
+
+/** The parser for files that a command is given. */
+export async function loadYaml(): Promise<ParseYaml> {
   const { parse } = await import('yaml');
   return (text) => parse(text);
 }

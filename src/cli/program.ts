@@ -7,6 +7,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { isKeyName, parseKeyName } from '../domain/key.ts';
 import { KEY_READERS, type KeyReaderName } from '../domain/key-readers.ts';
 import { MAX_REMAPS_ASKED } from '../domain/limits.ts';
+import { MIRROR_LAYOUTS, PRESETS } from '../domain/mirror-presets.ts';
 import { ROLES, type Role } from '../domain/ports.ts';
 import { isTag } from '../domain/reference.ts';
 import { parseRemap, REMAP_WANTED } from '../domain/remap.ts';
@@ -17,6 +18,7 @@ import type { Placing } from '../service/push.ts';
 import { addAccessCommands, addAuditCommands } from './audit-commands.ts';
 import type { CommandTools, DataOptions, RemoteOptions, ServerOrDataOptions } from './command-tools.ts';
 import { requireDataDirectory } from './data-directory.ts';
+import type { MirrorFlags } from './mirror.ts';
 import { takePassedSockets } from './passed-sockets.ts';
 import { catchServerSignals, type ServerSignals } from './server-signals.ts';
 import { EXIT, errorsJson, exitCodeOf, isToldInJson, printJson } from './terminal.ts';
@@ -103,6 +105,8 @@ interface AuditCheckFlags {
   readonly signature?: string;
   readonly json?: boolean;
 }
+type MirrorOptions = ServerOrDataOptions &
+  MirrorFlags & { readonly changedOnly?: boolean; readonly json?: boolean };
 
 interface ProgramParts {
   readonly finish: (exitCode: number) => void;
@@ -130,6 +134,7 @@ function createProgram(parts: ProgramParts): Command {
   addRecords(program, parts);
   addSigners(program, parts);
   addGrants(program, parts);
+  addMirrors(program, parts);
   return program;
 }
 
@@ -597,6 +602,124 @@ function addAuditProofs(audit: Command, finish: ProgramParts['finish']): void {
     });
 }
 
+function addMirrors(program: Command, { finish }: ProgramParts): void {
+  const mirror = program
+    .command('mirror')
+    .description("mirror other signature sites, such as Red Hat's, on demand and ahead of it");
+  withMirrorSettings(withServerOrData(mirror.command('add')))
+    .description('serve a signature site of others below a path of this server')
+    .argument('<name>', 'lower-case letters, digits and hyphens')
+    .addOption(new Option('--preset <site>', 'its upstreams and layout').choices(Object.keys(PRESETS)))
+    .action(async (name: string, options: MirrorOptions) => {
+      const { runMirrorAdd } = await import('./mirror.ts');
+      finish(
+        await runMirrorAdd(loadForServer(options), { name, flags: options, json: options.json === true }),
+      );
+    });
+  withServerOrData(mirror.command('list'))
+    .description('list the mirrors')
+    .option('--json', 'print JSON')
+    .action(async (options: MirrorOptions) => {
+      const { runMirrorList } = await import('./mirror.ts');
+      finish(await runMirrorList(loadExisting(options), options.json === true));
+    });
+  withServerOrData(mirror.command('show'))
+    .description('show the settings of a mirror, and how it is doing')
+    .argument('<name>')
+    .option('--json', 'print JSON')
+    .action(async (name: string, options: MirrorOptions) => {
+      const { runMirrorShow } = await import('./mirror.ts');
+      finish(await runMirrorShow(loadExisting(options), { name, json: options.json === true }));
+    });
+  withServerOrData(mirror.command('status'))
+    .description('tell how the mirrors are doing; exit code 1 when an upstream is left alone after faults')
+    .argument('[name]', 'all unless told')
+    .option('--json', 'print JSON')
+    .action(async (name: string | undefined, options: MirrorOptions) => {
+      const { runMirrorStatus } = await import('./mirror.ts');
+      finish(
+        await runMirrorStatus(loadExisting(options), { name: name ?? null, json: options.json === true }),
+      );
+    });
+  withMirrorSettings(withServerOrData(mirror.command('edit')))
+    .description('change settings of a mirror; what is not named stays as it is')
+    .argument('<name>')
+    .action(async (name: string, options: MirrorOptions) => {
+      const { runMirrorEdit } = await import('./mirror.ts');
+      finish(
+        await runMirrorEdit(loadExisting(options), { name, flags: options, json: options.json === true }),
+      );
+    });
+  withServerOrData(mirror.command('remove'))
+    .description('serve a mirror no longer; its signatures stay on the disk')
+    .argument('<name>')
+    .option('--json', 'print JSON')
+    .action(async (name: string, options: MirrorOptions) => {
+      const { runMirrorRemove } = await import('./mirror.ts');
+      finish(await runMirrorRemove(loadExisting(options), { name, json: options.json === true }));
+    });
+  withServerOrData(mirror.command('sync'))
+    .description('fetch the signatures of images ahead of demand')
+    .argument('<name>')
+    .argument(
+      '[file...]',
+      "what names the images: a list, oc-mirror's mapping.txt, skopeo's sync.yaml, JSON of pods, an update graph or a catalogue; standard input unless told",
+    )
+    .option(
+      '--max-age <time>',
+      'do not ask again for what a sync has fetched since, like 1d; all are asked',
+      age,
+    )
+    .option('--changed-only', 'tell only of images that are new, refused or failed')
+    .option('--json', 'print JSON, with every image')
+    .action(async (name: string, files: string[], options: MirrorOptions) => {
+      const { runMirrorSync } = await import('./mirror.ts');
+      const { maxAge: maxAgeMs = null, changedOnly = false, json = false } = options;
+      const sources = files.length === 0 ? ['-'] : files;
+      finish(
+        await runMirrorSync(loadExisting(options), { name, files: sources, maxAgeMs, changedOnly, json }),
+      );
+    });
+}
+
+function withMirrorSettings(command: Command): Command {
+  return command
+    .option('--upstream <url>', 'the site; repeatable, and the first that has a set wins', collect)
+    .option('--prefix <path>', 'below which it is served, like /rh; repeatable', collect)
+    .option('--strip <path>', 'what clients ask for ahead of the path of the upstream, like redhat')
+    .option(
+      '--rewrite <asked=upstream>',
+      'where mirrors have other names, like mirror/ubi9=ubi9; repeatable',
+      collect,
+    )
+    .addOption(new Option('--layout <layout>', 'release: OpenShift').choices(MIRROR_LAYOUTS))
+    .option('--missing <status>', 'what means missing beside 404, like 403; repeatable', missingStatus)
+    .option('--redirect <host>', 'a host that redirects may lead to wherever it is; repeatable', collect)
+    .option(
+      '--on-demand <pattern>',
+      "what readers may make the server fetch, like 'ubi9/**'; repeatable",
+      collect,
+    )
+    .option('--no-on-demand', 'fetch nothing for readers, only what a sync names')
+    .addOption(
+      new Option(
+        '--on-upstream-failure <status>',
+        '503 or 404: what a reader gets when the upstream fails and nothing is stored',
+      ).choices(['503', '404']),
+    )
+    .option('--max-age <time>', 'after which a stored set is asked for again, like 1h', age)
+    .option('--upstream-ca <file>', 'certificates in PEM to trust beside those of Node.js, for the upstream')
+    .option('--client-cert <file>', 'certificate in PEM to show the upstream')
+    .option('--client-key <file>', 'its key in PEM')
+    .option('--credentials <file>', 'file with user:password, or with the value of the header Authorization')
+    .option(
+      '--keyring <file>',
+      'public keys to verify with, added as lookaside key add does; repeatable',
+      collect,
+    )
+    .option('--json', 'print JSON');
+}
+
 function withData(command: Command): Command {
   return command
     .option('--data <folder>', 'where everything but a shared tree lies (LOOKASIDE_DATA, ./data)')
@@ -665,6 +788,18 @@ function time(text: string): Date {
   const at = new Date(TIME.test(text) ? text : Number.NaN);
   if (!Number.isNaN(at.getTime())) return at;
   throw new InvalidArgumentError('Wanted a day like 2026-11-22, or a time like 2026-11-22T10:00:00Z.');
+}
+
+function age(text: string): number {
+  const ms = durationMs(text);
+  if (ms !== null) return ms;
+  throw new InvalidArgumentError('Wanted a time like 1h, 30m or 7d.');
+}
+
+function missingStatus(text: string, before: readonly number[] = []): readonly number[] {
+  const status = Number(text);
+  if (Number.isInteger(status) && status >= 400 && status <= 499) return [...before, status];
+  throw new InvalidArgumentError('Wanted a status from 400 to 499.');
 }
 
 function life(text: string): number {

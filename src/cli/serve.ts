@@ -160,12 +160,14 @@ export function toServices({ composed, config, isDraining, log }: ServiceParts):
       version: VERSION,
       cache: () => reader.cache,
       accessBuffer: () => recorder.buffer,
-      sites: sites.map(({ name, problems }) => ({
-        name,
-        problems: problems.counts,
-        damaged: () => problems.damaged,
-        counts: () => countsOrNull(index, name),
-      })),
+      get sites() {
+        return sites.map(({ name, problems }) => ({
+          name,
+          problems: problems.counts,
+          damaged: () => problems.damaged,
+          counts: () => countsOrNull(index, name),
+        }));
+      },
     }),
     log,
     clock: systemClock,

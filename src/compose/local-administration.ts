@@ -11,7 +11,7 @@ import { connectAdministration } from '../upstream/administration.ts';
 import type { AskerOptions } from '../upstream/asker.ts';
 import { systemClock } from './clock.ts';
 import { createLog } from './log.ts';
-import { fsckReadOnly, listTokens, withKeys, withSigners } from './offline.ts';
+import { fsckReadOnly, listTokens, sitesWithMirrors, withKeys, withSigners } from './offline.ts';
 import { compose } from './server.ts';
 import { sitesOf } from './site.ts';
 
@@ -72,6 +72,14 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
       ...reads.grants,
       add: async (wanted) => (await changes()).grants.add(wanted),
       remove: async (id) => (await changes()).grants.remove(id),
+    },
+    mirrors: {
+      list: async () => (await changes()).mirrors.list(),
+      show: async (name) => (await changes()).mirrors.show(name),
+      add: async (...mirror) => (await changes()).mirrors.add(...mirror),
+      edit: async (...mirror) => (await changes()).mirrors.edit(...mirror),
+      remove: async (name) => (await changes()).mirrors.remove(name),
+      sync: async (...mirror) => (await changes()).mirrors.sync(...mirror),
     },
     fsck: async (request) => (request.repair ? (await changes()).fsck(request) : reads.fsck(request)),
     reindex: async (request) => (await changes()).reindex(request),
@@ -139,6 +147,11 @@ function readAdministration(config: Config): ReadAdministration {
       test: (question) => withSigners(config, (found) => testGrant(found, question)),
     },
     fsck: ({ onProgress = () => undefined }) =>
-      fsckReadOnly({ data: config.data, sites: sitesOf(config), log: createLog('error'), onProgress }),
+      fsckReadOnly({
+        data: config.data,
+        sites: sitesWithMirrors(config),
+        log: createLog('error'),
+        onProgress,
+      }),
   };
 }

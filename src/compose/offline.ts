@@ -26,6 +26,7 @@ import { showToken } from '../service/tokens.ts';
 import { createUpkeep, type SiteUpkeep } from '../service/upkeep.ts';
 import { copyState } from '../sqlite/copy-state.ts';
 import {
+  listMirrorsReadOnly,
   openCopiedUploads,
   openIndexReadOnly,
   openKeysReadOnly,
@@ -43,7 +44,8 @@ import { unlessUnusable } from '../store/look.ts';
 import { createScanner } from '../store/scan.ts';
 import { systemClock } from './clock.ts';
 import { LOG_KEY_NAME } from './log-keeper.ts';
-import { openSiteTree, sha256Hex, treeName } from './site.ts';
+import { siteOfMirror } from './open-sites.ts';
+import { openSiteTree, sha256Hex, sitesOf, treeName } from './site.ts';
 
 /** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STATE_UNUSABLE, STORE_UNAVAILABLE */
 export async function fsckReadOnly({ data, sites, log, onProgress }: FsckRequest): Promise<FsckResult> {
@@ -53,6 +55,12 @@ export async function fsckReadOnly({ data, sites, log, onProgress }: FsckRequest
   const upkeeps = new Map<string, SiteUpkeep>();
   for (const site of sites) upkeeps.set(site.name, await openReadOnly(site, beside));
   return await createSitesUpkeep(upkeeps).fsck({ repair: false, onProgress });
+}
+
+/** The sites of the configuration and the mirrors. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function sitesWithMirrors(config: Config): readonly Site[] {
+  const mirrors = listMirrorsReadOnly(config.data).map((mirror) => siteOfMirror(config.data, mirror));
+  return [...sitesOf(config), ...mirrors];
 }
 
 export interface FsckRequest {
@@ -74,6 +82,7 @@ async function openReadOnly(site: Site, { found, uploads, log }: Beside): Promis
   const scanner = createScanner({
     tree: openSiteTree(site),
     kind: site.tree,
+    takesAll: site.mirror !== undefined,
     index,
     uploads,
     readIntents: () => readIntents(site.root),

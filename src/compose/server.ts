@@ -4,14 +4,15 @@ import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promise
 import type { Config } from '../config.ts';
 import { createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import type { Log, SignatureIndex } from '../domain/ports.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
+import type { Log, SignatureIndex, SignatureStore } from '../domain/ports.ts';
 import { parsePayload } from '../domain/simple-signing.ts';
-import { type Site, siteOf } from '../domain/site.ts';
+import { type Site, type SitePlace, siteOf } from '../domain/site.ts';
 import type { Claim } from '../domain/verdict.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { untrustedVersion6Content } from '../openpgp/structure.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from '../service/access.ts';
-import { createEventMaker } from '../service/audit.ts';
+import { createEventMaker, type MakeEvent } from '../service/audit.ts';
 import { type Browser, createBrowser } from '../service/browse.ts';
 import { createFewLines } from '../service/few-lines.ts';
 import { createHealth, type Health, type SiteSources } from '../service/health.ts';
@@ -19,6 +20,7 @@ import { createImporter, type Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import { createKeyService, type KeyService } from '../service/keys.ts';
 import type { LogKeeper } from '../service/log-keeper.ts';
+import { createMirrors, type MirrorService } from '../service/mirrors.ts';
 import { createReader, type Reader } from '../service/read.ts';
 import { createReadyQuestions, type ReadyQuestions } from '../service/ready-questions.ts';
 import { createRecords, type Records } from '../service/records.ts';
@@ -35,15 +37,18 @@ import { type LockTaker, takeLock } from '../sqlite/lock.ts';
 import { createSitesStore } from '../store/sites.ts';
 import { systemClock } from './clock.ts';
 import { openLog } from './log-keeper.ts';
-import { type OpenSite, openSite, type SharedParts, sha256Hex } from './site.ts';
+import { createOpenSites, isMirror, type OpenSites, siteOfMirror } from './open-sites.ts';
+import { type OpenSite, type SharedParts, sha256Hex } from './site.ts';
 
 /** As exact as the times are that it writes. */
 const USES_EVERY_MS = 60_000;
 const SET_CACHE_BYTES = 64 * 1024 * 1024;
 
 export interface Composed {
-  /** As they were given. */
+  /** As they are now: mirrors come and go. */
   readonly sites: readonly OpenSite[];
+  readonly places: () => readonly SitePlace[];
+  readonly mirrors: MirrorService;
   readonly reader: Reader;
   readonly browser: Browser;
   readonly signatures: SignatureQueries;
@@ -73,7 +78,7 @@ export interface ComposeOptions {
   readonly config: Config;
   /** As it is now: a reload may change it. */
   readonly current: () => Config;
-  /** At least one; each with its own name, prefix and tree. */
+  /** At least one; each with its own name, prefix and tree. Mirrors come from the database. */
   readonly sites: readonly Site[];
   readonly log: Log;
   /** For those who find the data directory taken. */
@@ -95,11 +100,12 @@ export async function compose(options: ComposeOptions): Promise<Composed> {
       ...composed,
       hurry() {
         void composed.upkeep.stop(); // waited for below
+        void composed.stopMirrors();
         databases.hurry();
       },
       async [Symbol.asyncDispose]() {
         clearInterval(noting);
-        await Promise.all([composed.upkeep.stop(), composed.judge.stop()]);
+        await Promise.all([composed.upkeep.stop(), composed.judge.stop(), composed.stopMirrors()]);
         await Promise.all(composed.sites.map(({ appender }) => appender.idle()));
         await composed.refusals.stop();
         await composed.tokens.writeUses();
@@ -172,10 +178,10 @@ interface Connections extends ComposeOptions {
 }
 
 async function connect(options: Connections) {
-  const { current, sites: wanted, log: everyLine, databases } = options;
+  const { config, current, sites: wanted, log: everyLine, databases } = options;
   // below a tree of any size and on a disk that fails, no line may come once for each file
   const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
-  const { index, access: accessLog, keys: keyStore, uploads, audit, questions } = databases;
+  const { index, access: accessLog, keys: keyStore, uploads, audit } = databases;
   const clock = systemClock;
   const makeEvent = createEventMaker({ clock, randomBytes });
   const auditLog = await openLog({
@@ -197,24 +203,29 @@ async function connect(options: Connections) {
     clock,
     log,
     minFreeBytes: () => current().minFreeBytes,
+    hasProxies: config.remote.hasProxies,
     scanIntervalMs: () => current().scanIntervalMs,
     takeTurn: (walk) => turns.take('walk', walk),
     // these know each other: what one finds, another is told of
     onChanged: (image) => reader.forget(image),
     onIndexReset: (site) => upkeep.indexWasReset(site),
   };
-  const sites: OpenSite[] = [];
-  for (const site of wanted) sites.push(await openSite(site, shared));
-  const store = createSitesStore(sites);
-  const judge = createSitesJudge(new Map(sites.map((site) => [site.name, site.judge])));
-  const upkeep = createSitesUpkeep(new Map(sites.map((site) => [site.name, site.upkeep])));
+  const open = createOpenSites(shared);
+  for (const site of wanted) await open.open(site);
+  for (const mirror of await databases.mirrors.list()) await open.open(siteOfMirror(config.data, mirror));
+  const { all: sites } = open;
+  const store = createSitesStore(sites, open.places);
+  const judge = createSitesJudge(open.judges);
+  const upkeep = createSitesUpkeep(open.upkeeps);
   const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
   const verifyAgain = async (issuers: readonly string[]) => {
     for (const { name } of sites) await index.judgeAgain(name, issuers);
     judge.wake();
   };
   const signatures = createSignatureQueries({
-    sites: sites.map(({ name }) => name),
+    get sites() {
+      return sites.map(({ name }) => name);
+    },
     index,
     keys: keyStore,
     uploads,
@@ -223,17 +234,13 @@ async function connect(options: Connections) {
     breathe,
   });
   const { tokens, signers } = createAccess(options, { makeEvent, clock, log });
-  const records = createRecords({
-    lookups: questions,
-    recorder,
-    audit,
-    makeEvent,
-    sha256: sha256Hex,
-    wait: (ms) => wait(ms, undefined, { ref: false }),
-  });
+  const records = openRecords(options, { makeEvent, recorder });
   return {
     auditLog,
     sites,
+    places: open.places,
+    stopMirrors: () => open.stop(),
+    mirrors: openMirrors({ open, data: config.data, databases, store, makeEvent }),
     reader,
     browser: createBrowser({ store, reader, signatures }),
     signatures,
@@ -291,14 +298,22 @@ async function connect(options: Connections) {
     readyQuestions: createReadyQuestions({ records, signatures, clock }),
     tokens,
     signers,
-    upkeep,
+    upkeep: {
+      ...upkeep,
+      start() {
+        open.start();
+        upkeep.start();
+      },
+    },
     judge,
     verifier,
     fewLines: log,
     index,
     health: (isDraining: () => boolean) =>
       createHealth({
-        sites: sites.map((site) => healthOf(site, index)),
+        get sites() {
+          return sites.map((site) => healthOf(site, index));
+        },
         dataFreeBytes: databases.freeBytes,
         minFreeBytes: () => current().minFreeBytes,
         writerFault: () => writerFault(databases),
@@ -307,6 +322,21 @@ async function connect(options: Connections) {
         log,
       }),
   };
+}
+
+/** Who asks for a person, or takes rows away, is written down. */
+function openRecords(
+  { databases }: Connections,
+  { makeEvent, recorder }: { readonly makeEvent: MakeEvent; readonly recorder: AccessRecorder },
+): Records {
+  return createRecords({
+    lookups: databases.questions,
+    recorder,
+    audit: databases.audit,
+    makeEvent,
+    sha256: sha256Hex,
+    wait: (ms) => wait(ms, undefined, { ref: false }),
+  });
 }
 
 /** Who may do what. */
@@ -332,6 +362,33 @@ function createAccess(
     requireGrants: () => current().requireGrants,
   });
   return { tokens, signers };
+}
+
+interface MirrorParts {
+  readonly open: OpenSites;
+  readonly data: string;
+  readonly databases: Databases;
+  readonly store: Pick<SignatureStore, 'listFolder'>;
+  readonly makeEvent: MakeEvent;
+}
+
+function openMirrors({ open, data, databases, store, makeEvent }: MirrorParts): MirrorService {
+  return createMirrors({
+    store: databases.mirrors,
+    open: () =>
+      open.all.filter(isMirror).map(({ name, mirror: stored, filling: { mirror, walker } }) => ({
+        stored,
+        mirror,
+        restingMs: walker.restingMs,
+        counts: () => databases.index.counts(name).catch(() => null), // INDEX_UNUSABLE: being made anew
+      })),
+    put: (mirror) => open.putMirror(siteOfMirror(data, mirror)),
+    take: (name) => open.take(name),
+    listHosted: (folder) => store.listFolder(DEFAULT_SITE, folder, null, 1),
+    makeEvent,
+    appendEvent: (event) => databases.audit.append(event),
+    clock: systemClock,
+  });
 }
 
 function healthOf(site: OpenSite, index: SignatureIndex): SiteSources {

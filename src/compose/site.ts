@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
-import { isLookasideError } from '../domain/errors.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
 import type { Clock, Log, SignatureIndex, SignatureStore, Verifier } from '../domain/ports.ts';
@@ -23,6 +23,7 @@ import { type Appender, createAppender } from '../store/append.ts';
 import { createImageChanges } from '../store/image-changes.ts';
 import { createScanner } from '../store/scan.ts';
 import { createTreeStore } from '../store/tree-store.ts';
+import { type Filling, openFilling } from './filling.ts';
 
 /** The sites that the configuration asks for. */
 export function sitesOf({ root, tree }: Config): readonly Site[] {
@@ -35,6 +36,8 @@ export interface OpenSite extends Site {
   readonly appender: Appender;
   readonly upkeep: SiteUpkeep;
   readonly judge: Judge;
+  /** Null: it takes uploads. */
+  readonly filling: Filling | null;
   readonly problems: ProblemRegister;
   /** On the file system of the tree. @throws LookasideError STORE_UNAVAILABLE */
   freeBytes(): Promise<number>;
@@ -51,6 +54,8 @@ export interface SharedParts {
   readonly log: FewLines;
   /** Space on each disk that uploads leave free, as it is set now. */
   readonly minFreeBytes: () => number;
+  /** The environment names proxies. */
+  readonly hasProxies: boolean;
   readonly scanIntervalMs: () => number | null;
   /** What was read of the image before is no longer true. */
   readonly onChanged: (image: ImageId) => void;
@@ -92,6 +97,7 @@ function connectSite(site: Site, shared: SharedParts): OpenSite {
   const parts = {
     tree: files,
     kind: site.tree,
+    takesAll: site.mirror !== undefined,
     index,
     uploads,
     changes: createImageChanges(),
@@ -124,11 +130,11 @@ function connectSite(site: Site, shared: SharedParts): OpenSite {
     monotonicMs: clock.monotonicMs,
   });
   const { syncFolder } = scanner;
-  const store = createTreeStore({ ...parts, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
+  const stored = createTreeStore({ ...parts, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
   const judge = createJudge({
     site: site.name,
     index,
-    store,
+    store: stored,
     verifier,
     clock,
     log,
@@ -145,11 +151,26 @@ function connectSite(site: Site, shared: SharedParts): OpenSite {
     takeTurn: shared.takeTurn,
     onReset: () => shared.onIndexReset(site.name),
   });
+  const { mirror } = site;
+  const filling =
+    mirror === undefined
+      ? null
+      : openFilling(mirror, {
+          ...shared,
+          ...parts,
+          store: stored,
+          writer,
+          judge,
+          sha256: sha256Hex,
+          onRecorded: prefer,
+          log,
+        });
   return {
     ...site,
     files,
-    store,
-    appender,
+    store: filling?.mirror.store ?? stored,
+    appender: filling === null ? appender : { ...appender, append: () => refuseUpload(site.name) },
+    filling,
     upkeep,
     judge,
     problems,
@@ -158,6 +179,11 @@ function connectSite(site: Site, shared: SharedParts): OpenSite {
       return writer.fault;
     },
   };
+}
+
+async function refuseUpload(name: string): Promise<never> {
+  const message = `${name} is a mirror, which is filled from its upstream alone; upload to a path outside of it`;
+  throw new LookasideError('READ_ONLY', message);
 }
 
 /** A scan, and in the log with it the verdicts on what it has found. */

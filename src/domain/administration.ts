@@ -4,6 +4,7 @@
 import type { AddedGrant, Grant, GrantDecision, Signer, WantedGrant } from './grant.ts';
 import type { ExportedKey, KeyResult, RemovedKey, ShownKey } from './key.ts';
 import type { KeyFile, KeyReaderName } from './key-readers.ts';
+import type { MirrorSettings, MirrorStatus, SyncAnswer, SyncProgress, SyncRequest } from './mirror.ts';
 import type { ReadyAnswer, ReadyQuestion } from './ready-question.ts';
 import type { BatchPart, ImportOptions, ImportResult } from './receipt.ts';
 import type { ExportFormat, Grouping, RecordPage, RecordQuestion, RecordSums } from './records.ts';
@@ -22,6 +23,7 @@ export interface Administration {
   readonly records: RecordAdministration;
   readonly signers: SignerAdministration;
   readonly grants: GrantAdministration;
+  readonly mirrors: MirrorAdministration;
   /** @throws BUSY when the server stops meanwhile */
   fsck(options: FsckOptions): Promise<FsckResult>;
   /** @throws DAMAGE_FOUND unless damage is accepted; BUSY when the server stops meanwhile */
@@ -120,4 +122,23 @@ export interface TestedGrant {
   readonly repository: string;
   readonly key: string;
   readonly tag: string | null;
+}
+
+export interface MirrorAdministration {
+  /** By name. */
+  list(): Promise<readonly MirrorStatus[]>;
+  /** @throws NOT_FOUND, as all that name one */
+  show(name: string): Promise<MirrorStatus>;
+  /** It is served once this resolves. @throws NAME_TAKEN, REQUEST_INVALID, CONFIG_INVALID when a file that it names cannot be read */
+  add(name: string, settings: MirrorSettings): Promise<MirrorStatus>;
+  /** What is left out stays as it is. @throws as add() */
+  edit(name: string, changes: Partial<MirrorSettings>): Promise<MirrorStatus>;
+  /** Its signatures are served no longer, and stay on the disk. */
+  remove(name: string): Promise<void>;
+  /** @throws REQUEST_INVALID for what names no image of the mirror; what fails of an image is in its result */
+  sync(name: string, request: SyncRequest & SyncFollowing): Promise<SyncAnswer>;
+}
+
+export interface SyncFollowing {
+  readonly onProgress?: (progress: SyncProgress) => void;
 }

@@ -20,6 +20,11 @@ export const AUDIT_ACTIONS = [
   // the log's own: it signs under another name or key; it goes on from a smaller tree
   'log-identity',
   'log-rollback',
+  'mirror-add',
+  'mirror-edit',
+  'mirror-remove',
+  'mirror-sync',
+  'mirror-grow',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 

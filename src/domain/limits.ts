@@ -133,3 +133,8 @@ export const MAX_QUESTIONS_AT_ONCE = 8;
 
 /** How long one look-up of a question may take, and how long an export waits for its client. */
 export const QUESTION_MS = 60_000;
+/** Images that one sync of a mirror may name: a whole OpenShift release stream with its operators has some 20,000. */
+export const MAX_MIRROR_IMAGES = 100_000;
+
+/** The body that names them. */
+export const MAX_MIRROR_SYNC_BYTES = 16 * 1024 * 1024;

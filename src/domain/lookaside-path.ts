@@ -7,24 +7,9 @@ import {
   whyTooLong,
 } from './image.ts';
 import { MAX_NAME_BYTES, MAX_TARGET_BYTES } from './limits.ts';
-import { createSiteFinder, type SitePlace } from './site.ts';
-
-/** First path segments that belong to the server itself, unless the path is a signature's or lies in a site with a prefix. */
-export const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
-  'api',
-  'keys',
-  'keyrings',
-  'pks',
-  'log',
-  'v2',
-  'extensions',
-  'ui',
-  'metrics',
-  'livez',
-  'readyz',
-  'healthz',
-  '.well-known',
-]);
+import { RESERVED_SEGMENTS } from './reserved-segments.ts';
+import { createSiteFinder, type SitePlace, type View } from './site.ts';
+import { viewed } from './view.ts';
 
 export type Target =
   /** `number` is null for a name that no client can fetch (`signature-0`, `signature-01`, `index.json`). */
@@ -77,8 +62,25 @@ export function createTargetParser(
     const belowServer = path.slice(prefix.length);
     const site = findSite(belowServer);
     if (site === null) return NOWHERE;
-    return { site, target: targetIn(site, belowServer.slice(site.prefix.length + 1)) };
+    const target = targetIn(site, belowServer.slice(site.prefix.length + 1));
+    return { site, target: site.view === undefined ? target : targetThrough(site.view, target) };
   };
+}
+
+/** What is meant below a view's prefix. Where paths are rewritten no folder has a page: its names would be others. */
+function targetThrough(view: View, target: Target): Target {
+  switch (target.kind) {
+    case 'signature':
+    case 'image-page':
+    case 'image': {
+      const image = viewed(target.image, view);
+      return image === null ? NOTHING : { ...target, image };
+    }
+    case 'folder-page':
+      return view.strip === '' && view.add === '' ? target : NOTHING;
+    default:
+      return target;
+  }
 }
 
 /** As createTargetParser, for a site without a prefix. */

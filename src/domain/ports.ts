@@ -4,6 +4,7 @@ import type { ErrorCode } from './errors.ts';
 import type { AddedGrant, Grant, NewGrant, Signer } from './grant.ts';
 import type { ImageId } from './image.ts';
 import type { KeyDetails, KeyWarning, RegisteredKey } from './key.ts';
+import type { StoredMirror } from './mirror.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
 export interface Clock {
@@ -490,4 +491,54 @@ export interface SignatureAppender {
   append(upload: VerifiedUpload): Promise<Appended>;
   /** Finishes what a crash left half done; call it before the first read. */
   recover(): Promise<void>;
+}
+
+/** What a set that came from elsewhere has made of an image. */
+export interface Published {
+  /** How many were served before, and how many were added behind them. */
+  readonly before: number;
+  readonly added: number;
+  /** All that clients see now. */
+  readonly entries: readonly SetEntry[];
+}
+
+export interface SetPublisher {
+  /**
+   * Adds those of the blobs that the image does not have, in their order, behind those that it has: all or none, as far as
+   * clients take so many. Durable once resolved. A judgement is null when it is to be made again.
+   * @throws DISK_FULL, READ_ONLY, BUSY, STORE_UNAVAILABLE
+   */
+  publish(
+    image: ImageId,
+    blobs: readonly { readonly bytes: Uint8Array; readonly judgement: Judgement | null }[],
+  ): Promise<Published>;
+}
+
+/** What the last whole walk of a mirror has found of an image. */
+export interface MirrorSetRow {
+  readonly site: string;
+  /** The image's folder. */
+  readonly image: string;
+  readonly checkedAt: Date;
+  /** The URL of the upstream that the stored set came from; null while nothing is stored. */
+  readonly upstream: string | null;
+  /** SHA-256 of what is served here and is gone there. */
+  readonly gone: readonly string[];
+  /** What the upstream has and is not served, as no client could use it. */
+  readonly leftOut: readonly { readonly sha256: string; readonly code: string }[];
+  /** When it was last asked for ahead of demand; null: a read alone has brought it. */
+  readonly syncedAt: Date | null;
+}
+
+export interface MirrorStore {
+  /** By name. @throws STORE_UNAVAILABLE */
+  list(): Promise<readonly StoredMirror[]>;
+  /** Durable with its event once resolved, as the next two. @throws NAME_TAKEN */
+  add(mirror: StoredMirror, event: NewAuditEvent): Promise<void>;
+  edit(mirror: StoredMirror, event: NewAuditEvent): Promise<void>;
+  remove(name: string, event: NewAuditEvent): Promise<void>;
+  /** @throws STORE_UNAVAILABLE */
+  setOf(image: ImageId): Promise<MirrorSetRow | null>;
+  /** Replaces what was kept of the image. */
+  checked(row: MirrorSetRow): Promise<void>;
 }

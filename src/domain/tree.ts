@@ -92,6 +92,13 @@ export interface TreeWriter {
    * system), STORE_UNAVAILABLE (also: the file system has no hard links, or the folder lies outside the root)
    */
   place(prepared: string, folder: string, from: number): Promise<number>;
+  /**
+   * Makes the folder and puts these bytes into it as `signature-from` and the numbers behind it. The first is put there last, so
+   * that readers and a crash find all of them in line or none. Files behind `from` are replaced or moved away: nothing is served behind a gap.
+   * False, and nothing is stored: `from` is taken. All of it survives a power cut once resolved.
+   * @throws DISK_FULL, READ_ONLY, PATH_INVALID, STORE_UNAVAILABLE
+   */
+  placeRow(folder: string, from: number, row: readonly Uint8Array[]): Promise<boolean>;
   /** Makes sure that an existing file, whoever wrote it, survives a power cut. @throws STORE_UNAVAILABLE */
   makeDurable(folder: string, number: number): Promise<void>;
   /**

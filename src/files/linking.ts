@@ -34,14 +34,19 @@ export async function linkFree(
   // names may have been taken since the folder was read; higher numbers are never looked at
   for (let number = from; number <= MAX_FILE_NUMBER; number += 1) {
     demandInPlace(folder);
-    if (await link(root, source, folder, signatureIn(folder, number))) return number;
+    if (await linkAs(root, source, folder, signatureIn(folder, number))) return number;
   }
   const message = `${folder.name} has a file at each number from ${from} to ${MAX_FILE_NUMBER}, and none above is looked at; delete what is not needed and rename the rest so that no number is missing, then upload again`;
   throw new LookasideError('TOO_MANY_SIGNATURES', message);
 }
 
 /** False: the name is taken. link, unlike rename, never replaces a file. */
-async function link(root: string, source: Entry, folder: WayFolder, target: Entry): Promise<boolean> {
+export async function linkAs(
+  root: string,
+  source: Entry,
+  folder: WayFolder,
+  target: Entry,
+): Promise<boolean> {
   try {
     await fs.link(source.path, target.path);
     return true;

@@ -12,6 +12,7 @@ import { linkFree, signatureIn, unlinkOurs } from './linking.ts';
 import { type Entry, entryIn, HELD, type Placed } from './opened.ts';
 import { attempt, codeOf } from './refusal.ts';
 import { closing, openRoot, unavailable } from './root.ts';
+import { lstatOrNull, placeRow } from './row.ts';
 import { demandInPlace, identified, type WayFolder } from './way.ts';
 
 export interface TreeWriterOptions {
@@ -125,6 +126,13 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
         }),
       );
     },
+    async placeRow(folder, from, row) {
+      refuseFault();
+      await checkRoot();
+      return inPrepared((tmp) =>
+        inFolder(folder, 0o755, (last) => placeRow({ root, tmp, last, durable, displace }, from, row)),
+      );
+    },
     async makeDurable(folder, number) {
       refuseFault();
       await inFolder(folder, null, async (last) => {
@@ -190,14 +198,5 @@ async function unlessClosed<T>(act: () => Promise<T>, otherwise: T): Promise<T> 
     if (isLookasideError(error)) throw error;
     if (['ENOENT', 'ENOTDIR', 'EACCES'].includes(codeOf(error) ?? '')) return otherwise;
     throw unavailable(PREPARED_FOLDER, error);
-  }
-}
-
-async function lstatOrNull({ path, name }: Entry) {
-  try {
-    return await fs.lstat(path);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return null;
-    throw unavailable(name, error);
   }
 }

@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { LookasideError } from '../domain/errors.ts';
-import { createTargetParser, type Target } from '../domain/lookaside-path.ts';
+import { createTargetParser, type SiteTarget, type Target } from '../domain/lookaside-path.ts';
 import { formatAccessLine } from './access-line.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
@@ -20,6 +20,7 @@ import { importBatch } from './routes/import.ts';
 import { keys } from './routes/keys.ts';
 import { log } from './routes/log.ts';
 import { nothing, signature } from './routes/lookaside.ts';
+import { mirrors } from './routes/mirrors.ts';
 import { records } from './routes/records.ts';
 import { signatures } from './routes/signatures.ts';
 import { signers } from './routes/signers.ts';
@@ -44,6 +45,7 @@ export const ROUTES: readonly RouteSpec[] = [
   ...signers,
   ...signatures,
   ...records,
+  ...mirrors,
   uploadBatch,
   importBatch,
   ...log,
@@ -60,9 +62,10 @@ export const TREE_ROUTES = {
 
 export function createHandler({ services, isLocal }: HandlerOptions): RequestListener {
   const exchanges = new WeakMap<IncomingMessage, Exchange>();
-  const targetOf = createTargets(
-    createTargetParser(services.sites, isLocal ? '' : services.settings().prefix),
-  );
+  let places = services.places();
+  const openTargets = () =>
+    createTargets(createTargetParser(places, isLocal ? '' : services.settings().prefix));
+  let targets = openTargets();
   const exchangeOf: ExchangeOf = (req) => {
     const exchange = exchanges.get(req);
     if (exchange === undefined) throw new Error('a request reached a route past the handler');
@@ -70,6 +73,15 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
   };
   const failures = createFailureLog(services.log, services.clock.monotonicMs);
   const app = createApp({ services, isLocal, exchangeOf, failures });
+
+  function targetOf(raw: string): SiteTarget {
+    const now = services.places();
+    if (now !== places) {
+      places = now;
+      targets = openTargets();
+    }
+    return targets(raw);
+  }
 
   function sendRefusal(
     req: IncomingMessage,

@@ -48,6 +48,7 @@ const STATUS: Record<ErrorCode, number> = {
   BUSY: 503,
   STORE_UNAVAILABLE: 503,
   INDEX_UNUSABLE: 503,
+  UPSTREAM_UNAVAILABLE: 503,
   STATE_UNUSABLE: 500,
   ALREADY_RUNNING: 500,
   SERVER_UNREACHABLE: 500,
@@ -86,7 +87,10 @@ export function describeError(error: unknown) {
  */
 export function renderSignatureError(error: unknown): Reply {
   if (isLookasideError(error, 'UNAUTHORIZED')) return textReply(401, `${error.message}\n`, extraHeaders(401));
-  return textReply(503, 'the signature store cannot be read right now; try again\n', extraHeaders(503));
+  const text = isLookasideError(error, 'UPSTREAM_UNAVAILABLE')
+    ? 'the signatures of this image are not here yet, and cannot be fetched right now; try again\n'
+    : 'the signature store cannot be read right now; try again\n';
+  return textReply(503, text, { ...extraHeaders(503), ...retryAfter(error) });
 }
 
 function extraHeaders(status: number): Record<string, string> {

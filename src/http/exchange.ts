@@ -24,6 +24,8 @@ export interface Exchange {
   readonly requestId: string | null;
   /** By the monotonic clock. */
   readonly startedMs: number;
+  /** Why the read of the set failed ahead of Express: its route tells it and asks no second time. */
+  readFailure?: { readonly error: unknown };
 }
 
 type Arrival = Pick<Exchange, 'site' | 'target' | 'startedMs'> & {

@@ -35,12 +35,13 @@ export function answerFromMemory(services: Services, asked: SignatureRequest): b
   return set !== null && answerWith(services, asked, set);
 }
 
-/** As answerFromMemory, once the store was asked. False also when it failed: the route asks again and tells how. */
+/** As answerFromMemory, once the store was asked. False also when that failed: the route tells how. */
 export async function answerFromStore(services: Services, asked: SignatureRequest): Promise<boolean> {
   let set: SignatureSet;
   try {
     set = await services.reader.readSet(asked.target.image);
-  } catch {
+  } catch (error) {
+    asked.exchange.readFailure = { error };
     return false;
   }
   return answerWith(services, asked, set);

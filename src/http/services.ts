@@ -9,6 +9,7 @@ import type { Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import type { KeyService } from '../service/keys.ts';
 import type { LogKeeper } from '../service/log-keeper.ts';
+import type { MirrorService } from '../service/mirrors.ts';
 import type { Reader } from '../service/read.ts';
 import type { ReadyQuestions } from '../service/ready-questions.ts';
 import type { Records } from '../service/records.ts';
@@ -21,8 +22,8 @@ import type { Intake } from './intake.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface Services {
-  /** One of them has no prefix. */
-  readonly sites: readonly SitePlace[];
+  /** As they are now; one of them has no prefix. Another array whenever one has come or gone. */
+  readonly places: () => readonly SitePlace[];
   readonly reader: Reader;
   readonly browser: Browser;
   readonly signatures: SignatureQueries;
@@ -33,6 +34,7 @@ export interface Services {
   readonly tokens: TokenService;
   readonly signers: SignerService;
   readonly keys: KeyService;
+  readonly mirrors: MirrorService;
   readonly upkeep: Upkeep;
   readonly uploader: Uploader;
   readonly importer: Importer;

@@ -7,6 +7,7 @@ import type { Clock } from '../domain/ports.ts';
 import type { Actor } from './audit.ts';
 import type { Importer } from './import.ts';
 import { type KeyService, showKey } from './keys.ts';
+import type { MirrorService } from './mirrors.ts';
 import type { ReadyQuestions } from './ready-questions.ts';
 import type { Records } from './records.ts';
 import type { SignerService } from './signers.ts';
@@ -17,6 +18,7 @@ export interface AdministrationOptions {
   readonly keys: KeyService;
   readonly tokens: Pick<TokenService, 'list' | 'create' | 'revoke'>;
   readonly signers: Omit<SignerService, 'permit'>;
+  readonly mirrors: MirrorService;
   readonly upkeep: Pick<Upkeep, 'fsck' | 'reindex'>;
   readonly importer: Importer;
   readonly clock: Pick<Clock, 'now'>;
@@ -34,7 +36,7 @@ export function createAdministration(
   actor: Actor,
   signal: AbortSignal = NEVER,
 ): Administration {
-  const { keys, tokens, signers, upkeep, importer, clock, about, records, readyQuestions } = options;
+  const { keys, tokens, mirrors, signers, upkeep, importer, clock, about, records, readyQuestions } = options;
   const asker = { actor, signal };
   return {
     about: async () => ({ root: about.root, tree: about.tree }),
@@ -69,6 +71,14 @@ export function createAdministration(
       add: (wanted) => signers.addGrant(wanted, actor),
       remove: (id) => signers.removeGrant(id, actor),
       test: (question) => signers.test(question),
+    },
+    mirrors: {
+      list: mirrors.list,
+      show: mirrors.show,
+      add: (name, settings) => mirrors.add(name, settings, actor),
+      edit: (name, changes) => mirrors.edit(name, changes, actor),
+      remove: (name) => mirrors.remove(name, actor),
+      sync: (name, request) => mirrors.sync(name, request, actor),
     },
     fsck: upkeep.fsck,
     reindex: upkeep.reindex,

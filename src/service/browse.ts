@@ -2,8 +2,8 @@
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { DIRECTORY_PAGE_ENTRIES } from '../domain/limits.ts';
-import { RESERVED_SEGMENTS } from '../domain/lookaside-path.ts';
 import type { SetEntry, SignatureStore } from '../domain/ports.ts';
+import { RESERVED_SEGMENTS } from '../domain/reserved-segments.ts';
 import type { SitePlace } from '../domain/site.ts';
 import type { State } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';

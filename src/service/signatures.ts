@@ -76,7 +76,7 @@ export interface SignatureQueries {
 }
 
 export interface SignatureQueriesOptions {
-  /** Names of all sites. */
+  /** Names of all sites, as they are now. */
   readonly sites: readonly string[];
   readonly index: Pick<VerdictIndex, 'generation' | 'ofImage' | 'search'>;
   readonly keys: Pick<KeyStore, 'find' | 'list'>;
@@ -99,7 +99,7 @@ interface Beside {
 }
 
 export function createSignatureQueries(options: SignatureQueriesOptions): SignatureQueries {
-  const { sites, index, keys, uploads, reader, clock, breathe } = options;
+  const { index, keys, uploads, reader, clock, breathe } = options;
 
   async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
     const { entries } = await reader.readSet(image);
@@ -117,7 +117,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
 
   async function search(query: SignatureQuery): Promise<FoundSignatures> {
     const { site, order, limit, cursor } = query;
-    const searched = site === null ? sites : [site];
+    const searched = site === null ? options.sites : [site];
     const filter = await filterOf(query);
     const generation = await index.generation();
     const beside = createBeside();

@@ -2,9 +2,9 @@
 import type { ImageId } from '../domain/image.ts';
 import type { Judge } from './judge.ts';
 
-/** `sites`: by name. */
+/** `sites`: by name; others may come and go, and are started and stopped by who brings them. */
 export function createSitesJudge(sites: ReadonlyMap<string, Judge>): Judge {
-  const all = [...sites.values()];
+  const all = () => [...sites.values()];
 
   function judgeOf({ site }: ImageId): Judge {
     const judge = sites.get(site);
@@ -14,19 +14,19 @@ export function createSitesJudge(sites: ReadonlyMap<string, Judge>): Judge {
 
   return {
     start() {
-      for (const judge of all) judge.start();
+      for (const judge of all()) judge.start();
     },
-    stop: async () => void (await Promise.all(all.map((judge) => judge.stop()))),
+    stop: async () => void (await Promise.all(all().map((judge) => judge.stop()))),
     wake() {
-      for (const judge of all) judge.wake();
+      for (const judge of all()) judge.wake();
     },
     keysChanged() {
-      for (const judge of all) judge.keysChanged();
+      for (const judge of all()) judge.keysChanged();
     },
     get keyringChanges() {
-      return all.reduce((sum, { keyringChanges }) => sum + keyringChanges, 0);
+      return all().reduce((sum, { keyringChanges }) => sum + keyringChanges, 0);
     },
-    settled: async () => void (await Promise.all(all.map((judge) => judge.settled()))),
+    settled: async () => void (await Promise.all(all().map((judge) => judge.settled()))),
     prefer: (image) => judgeOf(image).prefer(image),
     judgeImage: (image) => judgeOf(image).judgeImage(image),
   };

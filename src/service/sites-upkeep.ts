@@ -7,9 +7,9 @@ export interface SitesUpkeep extends Upkeep {
   indexWasReset(site: string): void;
 }
 
-/** `sites`: by name, at least one. */
+/** `sites`: by name, at least one; others may come and go, and are started and stopped by who brings them. */
 export function createSitesUpkeep(sites: ReadonlyMap<string, SiteUpkeep>): SitesUpkeep {
-  const all = [...sites.values()];
+  const all = () => [...sites.values()];
   /** Of the last reset. */
   let rescans: readonly Promise<TreeCounts>[] = [];
   /** Of the reindex under way. */
@@ -46,11 +46,11 @@ export function createSitesUpkeep(sites: ReadonlyMap<string, SiteUpkeep>): Sites
 
   return {
     start() {
-      for (const upkeep of all) upkeep.start();
+      for (const upkeep of all()) upkeep.start();
     },
-    stop: async () => void (await Promise.all(all.map((upkeep) => upkeep.stop()))),
+    stop: async () => void (await Promise.all(all().map((upkeep) => upkeep.stop()))),
     rebuild() {
-      for (const upkeep of all) upkeep.rebuild();
+      for (const upkeep of all()) upkeep.rebuild();
     },
     reindex,
     fsck,

@@ -6,12 +6,14 @@ import type {
   AccessBatch,
   AccessLimits,
   AccessPruned,
+  MirrorSetRow,
   NewUpload,
   RecordedImage,
   VerdictIndex,
 } from '../domain/ports.ts';
 import type { DayTotals } from './day-totals.ts';
 import type { NewKey } from './key-rows.ts';
+import type { MirrorChange } from './mirror-rows.ts';
 import type { GrantAdded, NewSigner } from './signer-rows.ts';
 import type { NewToken, TokenUse } from './token-rows.ts';
 import type { JudgeAgain } from './verdict-rows.ts';
@@ -97,6 +99,8 @@ export interface Commands {
     readonly input: { readonly origin: string; readonly from: number; readonly head: Witnessed };
     readonly output: { readonly isRecorded: boolean; readonly size: number };
   };
+  'state.change-mirror': { readonly input: MirrorChange; readonly output: null };
+  'state.mirror-checked': { readonly input: MirrorSetRow; readonly output: null };
   'index.open': { readonly input: null; readonly output: IndexOpened };
   'index.record': { readonly input: readonly RecordedImage[]; readonly output: null };
   'index.forget-folder': {
@@ -154,6 +158,7 @@ export const JOINABLE: ReadonlySet<CommandName> = new Set([
   'state.append-audit-event',
   'state.add-checkpoint',
   'state.cosign-checkpoint',
+  'state.mirror-checked',
   'index.record',
   'index.judge',
 ]);

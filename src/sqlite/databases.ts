@@ -7,12 +7,14 @@ import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
 import type { LogReaderStore, LogStore } from '../domain/log.ts';
+import type { StoredMirror } from '../domain/mirror.ts';
 import type { GrantStore, KeyStore, SignerStore, TokenStore, UploadStore } from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { makeDataFolder } from './data-folder.ts';
 import { KeyTable, SqliteKeyStore } from './keys.ts';
 import { logReader, sqliteLogStore } from './log-store.ts';
+import { MirrorTable, SqliteMirrorStore } from './mirrors.ts';
 import {
   closedOnError,
   isCorruption,
@@ -51,6 +53,7 @@ export interface Databases {
   readonly grants: SqliteGrantStore;
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
+  readonly mirrors: SqliteMirrorStore;
   readonly audit: SqliteAuditLog;
   readonly questions: SqliteQuestions;
   readonly log: LogStore;
@@ -91,6 +94,7 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
     const grants = new SqliteGrantStore(signerTable, writer);
     const keys = new SqliteKeyStore(stateReader, writer);
     const uploads = new SqliteUploadStore(stateReader, writer);
+    const mirrors = new SqliteMirrorStore(stateReader, writer);
     const index = new SqliteSignatureIndex({
       file: indexFile(dataDir),
       writer,
@@ -99,7 +103,7 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
       onWritten,
     });
     takeReserve(dataDir);
-    const stores = { index, tokens, signers, grants, keys, uploads };
+    const stores = { index, tokens, signers, grants, keys, uploads, mirrors };
     return connect({ dataDir, writer, stateReader, ...stores, replacedBecause });
   } catch (error) {
     stateReader?.close();
@@ -157,6 +161,17 @@ export function openKeysReadOnly(dataDir: string): KeyReader | null {
       ...closing(db),
     };
   });
+}
+
+/** The mirrors as they are now, also while a server runs. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function listMirrorsReadOnly(dataDir: string): readonly StoredMirror[] {
+  return (
+    readState(dataDir, (db) => {
+      const mirrors = new MirrorTable(db).list();
+      db.close();
+      return mirrors;
+    }) ?? []
+  );
 }
 
 export interface UploadReader extends Pick<UploadStore, 'ofImage' | 'images'>, Closable {}
@@ -230,6 +245,7 @@ interface Parts {
   readonly grants: SqliteGrantStore;
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
+  readonly mirrors: SqliteMirrorStore;
   readonly replacedBecause: string | null;
 }
 
@@ -243,6 +259,7 @@ function connect({
   grants,
   keys,
   uploads,
+  mirrors,
   replacedBecause,
 }: Parts): Databases {
   // The writer's connections close last: the last connection of a database writes the -wal into it and deletes the -wal.
@@ -265,6 +282,7 @@ function connect({
     grants,
     keys,
     uploads,
+    mirrors,
     audit: new SqliteAuditLog(writer),
     questions: new SqliteQuestions(dataDir),
     access: new SqliteAccessLog(writer, dataDir),

@@ -10,6 +10,7 @@ import { AccessHourRows } from './access-hours.ts';
 import { AuditRows } from './audit-rows.ts';
 import type { Command, CommandName, Commands, IndexOpened, Outcome, Reply, Request } from './commands.ts';
 import { KeyRows } from './key-rows.ts';
+import { MirrorRows } from './mirror-rows.ts';
 import {
   assertSound,
   closedOnError,
@@ -52,6 +53,7 @@ interface StateRows {
   readonly signers: SignerRows;
   readonly keys: KeyRows;
   readonly uploads: UploadRows;
+  readonly mirrors: MirrorRows;
 }
 
 interface Held<Rows> {
@@ -118,6 +120,14 @@ const handlers: Handlers = {
     return null;
   },
   'state.witness': ({ origin, from, head }) => state().audit.log.witness(origin, from, head),
+  'state.change-mirror': (change) => {
+    state().mirrors.change(change);
+    return null;
+  },
+  'state.mirror-checked': (row) => {
+    state().mirrors.checked(row);
+    return null;
+  },
   'index.open': openIndex,
   'index.record': (images) => {
     index().record(images);
@@ -282,6 +292,7 @@ function stateRows(db: Database): StateRows {
     signers: new SignerRows(db, audit),
     keys: new KeyRows(db, audit),
     uploads: new UploadRows(db, audit),
+    mirrors: new MirrorRows(db, audit),
   };
 }
 

@@ -27,6 +27,9 @@ export interface ImageChanges {
   unfinishedOf(image: ImageId): readonly Unfinished[];
   leaveUnfinished(unfinished: Unfinished): void;
   finished(unfinished: Unfinished): void;
+  /** Whether files of the image are in the tree and could not be recorded: until they are, reads look at the disk. */
+  isUnrecorded(image: ImageId): boolean;
+  setUnrecorded(image: ImageId, isUnrecorded: boolean): void;
   /**
    * Whether the tree was scanned since the start. Before that the index that was found, whole as it is, may be an older
    * copy, which knows nothing of later uploads.
@@ -39,6 +42,7 @@ export function createImageChanges(): ImageChanges {
   const turns = createTurns();
   const versions = createVersions();
   const unfinished = new Map<string, readonly Unfinished[]>();
+  const unrecorded = new Set<string>();
   let isScanned = false;
 
   const unfinishedOf = (image: ImageId) => unfinished.get(imageKey(image)) ?? [];
@@ -63,6 +67,11 @@ export function createImageChanges(): ImageChanges {
       const others = without(left);
       if (others.length > 0) unfinished.set(imageKey(left.intent.image), others);
       else unfinished.delete(imageKey(left.intent.image));
+    },
+    isUnrecorded: (image) => unrecorded.has(imageKey(image)),
+    setUnrecorded(image, isUnrecorded) {
+      if (isUnrecorded) unrecorded.add(imageKey(image));
+      else unrecorded.delete(imageKey(image));
     },
     get isScanned() {
       return isScanned;

@@ -20,6 +20,8 @@ export interface TreeAndIndex {
   readonly index: SignatureIndex;
   readonly uploads: { ofImage(image: ImageId): Promise<readonly UploadedBytes[]> };
   readonly changes: ImageChanges;
+  /** Every whole file in line is served, also one that is not recorded: the tree of a mirror. Default false. */
+  readonly takesAll?: boolean;
   /** What is wrong with the image now; empty = nothing. */
   readonly report: (image: ImageId, problems: readonly Problem[]) => void;
   readonly wait: (ms: number) => Promise<void>;
@@ -58,7 +60,7 @@ const WRITER_PAUSE_MS = 30;
 const WRITER_PAUSES = Math.ceil((2 * BEING_WRITTEN_MS) / WRITER_PAUSE_MS);
 
 export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
-  const { tree, kind, index, uploads, changes } = options;
+  const { tree, kind, index, uploads, changes, takesAll = false } = options;
 
   async function lookBeside(
     image: ImageId,
@@ -72,7 +74,7 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
     const onDisk =
       kind === 'shared' ? await tree.readImage(imageFolder(image)) : await readOwned(image, recorded);
-    const takesNew = kind === 'shared' || recorded.length === 0 || !isWhole;
+    const takesNew = kind === 'shared' || takesAll || recorded.length === 0 || !isWhole;
     const uploaded = kind === 'owned' && hasUnrecorded(onDisk, recorded) ? await uploads.ofImage(image) : [];
     const state =
       kind === 'shared'
@@ -83,7 +85,12 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
       recorded,
       stamps: onDisk?.stamps ?? null,
       isEmpty: onDisk === null || isEmpty(onDisk),
-      isUnsure: kind === 'owned' && takesNew && recorded.length > 0 && hasStranger(state, recorded, uploaded),
+      isUnsure:
+        kind === 'owned' &&
+        !takesAll &&
+        takesNew &&
+        recorded.length > 0 &&
+        hasStranger(state, recorded, uploaded),
       isBeingWritten: takesNew && isBeingWritten(onDisk, numbers),
       lastNumber: Math.max(lastInLine(onDisk), ...numbers),
       version,

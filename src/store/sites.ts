@@ -14,13 +14,12 @@ export interface SiteStore extends SitePlace {
  * leads into another site.
  */
 export function createSitesStore(
+  /** As they are now: others may come and go. */
   sites: readonly SiteStore[],
+  places: () => readonly SitePlace[],
 ): SignatureStore & Pick<SignatureAppender, 'append'> {
-  const byName = new Map(sites.map((site) => [site.name, site]));
-  const findSite = createSiteFinder(sites);
-
   function siteOf(name: string): SiteStore {
-    const site = byName.get(name);
+    const site = sites.find((one) => one.name === name);
     if (site === undefined) throw new Error(`there is no site ${name}`);
     return site;
   }
@@ -28,7 +27,7 @@ export function createSitesStore(
   /** What is stored there nobody could read. */
   function refuseHidden(site: SiteStore, image: ImageId): void {
     const at = `${site.prefix}/${imageFolder(image)}`;
-    const found = findSite(at);
+    const found = createSiteFinder(places())(at);
     if (found === null || found.name === site.name) return;
     throw new LookasideError(
       'PATH_INVALID',

@@ -60,20 +60,24 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     // what was recorded may have changed while it was looked up
     if (isWhole && version === changes.versionOf(image)) {
       // from here on only the index changes it; before the scan has ended, `uploads` may
-      return toSet(known, { signatures: recorded, stamps: null, isSettled: changes.isScanned });
+      // a mirror is asked each time: its upstream may have more by now
+      const isSettled = changes.isScanned && options.takesAll !== true;
+      return toSet(known, { signatures: recorded, stamps: null, isSettled });
     }
     const seen = await lookSettled(image);
     report(image, seen.problems);
     // beside what is recorded a new file may be an extra one: a scan of the checked index tells
-    if (seen.recorded.length === 0) keepInIndex(image, seen);
+    if (seen.recorded.length === 0 || options.takesAll === true) keepInIndex(image, seen);
     tend(image, seen);
     return toSet(known, { signatures: seen.signatures, stamps: null });
   }
 
   /** Whether uploads of the image are not recorded: not yet, or no longer, in an index that is an older copy of itself. */
   async function isLagging(image: ImageId, recorded: readonly RecordedSignature[]): Promise<boolean> {
-    if (changes.unfinishedOf(image).length > 0) return true;
+    if (changes.unfinishedOf(image).length > 0 || changes.isUnrecorded(image)) return true;
     if (changes.isScanned) return false;
+    // nothing else tells what an older copy of the index lacks
+    if (options.takesAll === true) return true;
     const known = new Set(recorded.map(({ sha256 }) => sha256));
     return (await options.uploads.ofImage(image)).some(({ sha256 }) => !known.has(sha256));
   }

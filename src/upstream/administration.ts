@@ -1,12 +1,12 @@
 // What an administrator asks of a running server, over the network with a token or through the socket of this machine.
 import { z } from 'zod';
-import type { Administration } from '../domain/administration.ts';
+import type { Administration, MirrorAdministration } from '../domain/administration.ts';
 import { unknownGrant, unknownSigner } from '../domain/grant.ts';
 import { parseKeyName } from '../domain/key.ts';
 import { MAX_BATCH_BYTES } from '../domain/limits.ts';
+import { parseMirrorName } from '../domain/mirror.ts';
 import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.ts';
 import { isTokenName, unknownToken } from '../domain/token.ts';
-import type { OnProgress } from '../domain/upkeep.ts';
 import {
   aboutAnswer,
   addedGrantAnswer,
@@ -19,6 +19,8 @@ import {
   importAnswer,
   keyFileAnswer,
   keyResultsAnswer,
+  mirrorAnswer,
+  mirrorsAnswer,
   readAnswer,
   readValue,
   removedKeyAnswer,
@@ -27,6 +29,8 @@ import {
   signerDetailsAnswer,
   signersAnswer,
   strange,
+  syncAnswer,
+  syncProgress,
   tokenAnswer,
   tokensAnswer,
   treeCounts,
@@ -141,10 +145,19 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
       test: async (question) =>
         ask(decisionAnswer, { ...jsonRequest('/api/v1/grants/test', question), mayFindNothing: true }),
     },
+    mirrors: remoteMirrors(asker, ask),
     fsck: ({ repair, onProgress }) =>
-      work(asker, jsonRequest('/api/v1/fsck', { repair }), { result: fsckResult, onProgress }),
+      work(asker, jsonRequest('/api/v1/fsck', { repair }), {
+        result: fsckResult,
+        progress: treeCounts,
+        onProgress,
+      }),
     reindex: ({ acceptDamage, onProgress }) =>
-      work(asker, jsonRequest('/api/v1/reindex', { acceptDamage }), { result: treeCounts, onProgress }),
+      work(asker, jsonRequest('/api/v1/reindex', { acceptDamage }), {
+        result: treeCounts,
+        progress: treeCounts,
+        onProgress,
+      }),
     importBatch: (parts, importOptions) => importBatch(asker, parts, importOptions),
     [Symbol.asyncDispose]: () => asker[Symbol.asyncDispose](),
   };
@@ -172,33 +185,67 @@ function postTo(path: string): HttpRequest {
 /** A second try would say that there is no such key. */
 const MAY_BE_REMOVED = 'the key may have been removed all the same: see lookaside key list';
 
-const workLine = z.union([z.object({ progress: treeCounts }), z.object({ result: z.unknown() })]);
-
-interface Work<Result extends z.ZodType> {
+interface Work<Result extends z.ZodType, Progress extends z.ZodType> {
   readonly result: Result;
-  readonly onProgress: OnProgress | undefined;
+  readonly progress: Progress;
+  readonly onProgress: ((progress: z.output<Progress>) => void) | undefined;
 }
 
 /** The result, which the last line of the answer holds; the lines before it are progress. */
-async function work<Result extends z.ZodType>(
+async function work<Result extends z.ZodType, Progress extends z.ZodType>(
   asker: Asker,
   request: HttpRequest,
-  { result, onProgress }: Work<Result>,
+  { result, progress, onProgress }: Work<Result, Progress>,
 ): Promise<z.output<Result>> {
   const { name: server } = asker;
+  const workLine = z.record(z.string(), z.unknown());
   try {
     for await (const value of asker.follow({ ...request, isLong: true })) {
       const refusal = readRefusal(value);
       if (refusal !== null) throw refusal;
       const line = readValue(workLine, { server, value });
       if ('result' in line) return readValue(result, { server, value: line.result });
-      onProgress?.(line.progress);
+      if ('progress' in line) onProgress?.(readValue(progress, { server, value: line.progress }));
+      else throw strange(server, 'a line without progress and result');
     }
   } catch (error) {
     return throwWithRemedy(error);
   }
   throw strange(server, 'the answer ended without a result');
 }
+
+type Ask = <Schema extends z.ZodType>(
+  schema: Schema,
+  request: HttpRequest,
+  wanted?: readonly number[],
+) => Promise<z.output<Schema>>;
+
+function remoteMirrors(asker: Asker, ask: Ask): MirrorAdministration {
+  const at = (name: string) => `/api/v1/mirrors/${parseMirrorName(name)}`;
+  return {
+    list: async () => (await ask(mirrorsAnswer, { method: 'GET', path: '/api/v1/mirrors' })).mirrors,
+    show: (name) => ask(mirrorAnswer, { method: 'GET', path: at(name), mayFindNothing: true }),
+    add: (name, settings) =>
+      ask(
+        mirrorAnswer,
+        { ...jsonRequest('/api/v1/mirrors', { name, settings }), ifUnanswered: MIRROR_MAY_BE_ADDED },
+        CREATED,
+      ),
+    edit: (name, changes) =>
+      ask(mirrorAnswer, { ...jsonRequest(at(name), { changes }), mayFindNothing: true }),
+    async remove(name) {
+      const request: HttpRequest = { method: 'DELETE', path: at(name), mayFindNothing: true };
+      await ask(z.object({ name: z.string() }), { ...request, ifUnanswered: MIRROR_MAY_BE_GONE });
+    },
+    async sync(name, { images, maxAgeMs, onProgress }) {
+      const request = { ...jsonRequest(`${at(name)}/sync`, { images, maxAgeMs }), mayFindNothing: true };
+      return work(asker, request, { result: syncAnswer, progress: syncProgress, onProgress });
+    },
+  };
+}
+
+const MIRROR_MAY_BE_ADDED = 'the mirror may have been added all the same: see lookaside mirror list';
+const MIRROR_MAY_BE_GONE = 'the mirror may have been removed all the same: see lookaside mirror list';
 
 async function importBatch(
   asker: Asker,

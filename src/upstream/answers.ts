@@ -6,6 +6,8 @@ import type { AddedGrant, GrantDecision, MissingHalf, Signer } from '../domain/g
 import { DEFAULT_SITE } from '../domain/image.ts';
 import type { ExportedKey, KeyResult, KeyState, KeyWarning, RemovedKey, ShownKey } from '../domain/key.ts';
 import type { KeyFile } from '../domain/key-readers.ts';
+import type { MirrorStatus, SyncAnswer, SyncProgress, SyncResult } from '../domain/mirror.ts';
+import type { MirrorLayout } from '../domain/mirror-presets.ts';
 import type { Role } from '../domain/ports.ts';
 import type { BatchResult, ImportResult, WarningCode } from '../domain/receipt.ts';
 import type { SignerDetails } from '../domain/signer.ts';
@@ -294,3 +296,47 @@ const importResult = z.discriminatedUnion('result', [
 ]) satisfies z.ZodType<ImportResult>;
 
 export const importAnswer = z.object({ results: z.array(importResult) });
+
+const path = z.object({ prefix: z.string(), strip: z.string(), add: z.string() });
+const syncCounts = z.object({ new: count, unchanged: count, missing: count, refused: count, failed: count });
+const syncReport = z.object({ startedAt: date, finishedAt: date, counts: syncCounts });
+
+export const mirrorAnswer = z.object({
+  name: z.string(),
+  upstreams: z.array(z.string()),
+  layout: word<MirrorLayout>(),
+  views: z.array(path),
+  missing: z.array(count),
+  redirects: z.array(z.string()),
+  onDemand: z.array(z.string()).nullable(),
+  onUpstreamFailure: z.enum(['503', '404']),
+  maxAgeMs: count,
+  ca: z.string().nullable(),
+  certificate: z.string().nullable(),
+  key: z.string().nullable(),
+  credentials: z.string().nullable(),
+  addedAt: date,
+  images: count.nullable(),
+  signatures: count.nullable(),
+  walks: z.object({ set: count, empty: count }),
+  faults: z.record(z.string(), count),
+  lastFault: z.object({ at: date, upstream: z.string(), message: z.string() }).nullable(),
+  restingMs: z.number(),
+  lastSync: syncReport.nullable(),
+}) satisfies z.ZodType<MirrorStatus>;
+
+export const mirrorsAnswer = z.object({ mirrors: z.array(mirrorAnswer) });
+
+export const syncProgress = z.object({ done: count, total: count }) satisfies z.ZodType<SyncProgress>;
+
+export const syncAnswer = syncReport.extend({
+  images: z.array(
+    z.object({
+      image: z.string(),
+      result: word<SyncResult>(),
+      signatures: count,
+      added: count,
+      message: z.string().nullable(),
+    }),
+  ),
+}) satisfies z.ZodType<SyncAnswer>;

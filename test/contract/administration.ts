@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Administration } from '../../src/domain/administration.ts';
 import { type ErrorCode, LookasideError } from '../../src/domain/errors.ts';
+import { DEFAULT_MIRROR } from '../../src/domain/mirror.ts';
 import type { ReadyAnswer, ReadyKind } from '../../src/domain/ready-question.ts';
 import { ANY_RECORD, type RecordPage } from '../../src/domain/records.ts';
 import type { FsckFinding } from '../../src/domain/upkeep.ts';
@@ -54,6 +55,36 @@ export function administrationContract(
 
     test('it is told which tree it is about', async () => {
       assert.deepEqual(await administration.about(), { root, tree: 'owned' });
+    });
+
+    test('a mirror is added, changed, listed and removed, and tells what became of a sync', async () => {
+      const { mirrors } = administration;
+      assert.deepEqual(await mirrors.list(), []);
+      const views = [{ prefix: '/rh', strip: '', add: '' }];
+      const settings = { ...DEFAULT_MIRROR, missing: [404], redirects: [], views };
+      const upstreams = ['http://127.0.0.1:1/s?token=secret'];
+      const added = await mirrors.add('rh', { ...settings, upstreams });
+      assert.deepEqual([added.name, added.upstreams], ['rh', ['http://127.0.0.1:1/s?…']]);
+      assert.ok(added.addedAt instanceof Date);
+      await refused(mirrors.add('rh', { ...settings, upstreams }), 'NAME_TAKEN', /exists already/);
+      await refused(mirrors.add('r2', { ...settings, upstreams: ['ftp://x'] }), 'REQUEST_INVALID', /https/);
+      assert.equal((await mirrors.edit('rh', { maxAgeMs: 5000 })).maxAgeMs, 5000);
+      const image = `team/app@sha256:${'a'.repeat(64)}`;
+      const progress: number[] = [];
+      const onProgress = ({ total }: { total: number }) => void progress.push(total);
+      const synced = await mirrors.sync('rh', { images: [image], maxAgeMs: null, onProgress });
+      assert.deepEqual(synced.counts, { new: 0, unchanged: 0, missing: 0, refused: 0, failed: 1 });
+      assert.deepEqual(
+        synced.images.map((one) => [one.image, one.result]),
+        [[image, 'failed']],
+      );
+      await refused(mirrors.sync('rh', { images: ['x'], maxAgeMs: null }), 'REQUEST_INVALID', /no image of/);
+      await refused(mirrors.show('none'), 'NOT_FOUND', /no mirror "none"/);
+      const shown = await mirrors.show('rh');
+      assert.deepEqual([shown.faults.connection, shown.lastSync?.counts.failed], [1, 1]);
+      assert.doesNotMatch(JSON.stringify([shown, synced]), /secret/);
+      await mirrors.remove('rh');
+      assert.deepEqual(await mirrors.list(), []);
     });
 
     test('a key that was added is shown by fingerprint or key ID, and changes nothing the second time', async () => {

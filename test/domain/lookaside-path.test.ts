@@ -7,9 +7,9 @@ import {
   createTargetParser,
   parseSignatureName,
   parseTarget,
-  RESERVED_SEGMENTS,
   type Target,
 } from '../../src/domain/lookaside-path.ts';
+import { RESERVED_SEGMENTS } from '../../src/domain/reserved-segments.ts';
 import { HEX, imageId, SITE } from './generators.ts';
 
 const D = `sha256=${HEX.slice(0, 64)}`;

@@ -87,6 +87,23 @@ describe('placing prepared bytes', () => {
   });
 });
 
+describe('placing a row', () => {
+  it('shows all of it or nothing, and brings nothing into line that a crash has left behind', async () => {
+    const three = signatureBytes('three');
+    // as a crash leaves it that came before the first file was linked
+    await layFile(root, `${FOLDER}/signature-2`, three);
+    await layFile(root, `${FOLDER}/signature-3`, three);
+    assert.equal(await writer.placeRow(FOLDER, 1, [ONE, TWO]), true);
+    assert.deepEqual(await readFile(file(1)), ONE);
+    assert.deepEqual(await readFile(file(2)), TWO);
+    assert.deepEqual((await readdir(path.dirname(file(1)))).sort(), ['signature-1', 'signature-2']);
+    assert.equal(await writer.placeRow(FOLDER, 2, [three, three]), false);
+    assert.deepEqual(await readFile(file(2)), TWO);
+    assert.deepEqual((await readdir(path.dirname(file(1)))).sort(), ['signature-1', 'signature-2']);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+});
+
 describe('a tree that cannot take a signature', () => {
   const CASES: readonly [string, () => Promise<unknown>, string, RegExp][] = [
     [

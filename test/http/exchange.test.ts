@@ -206,3 +206,17 @@ test('a token that memory knows asks no store, neither for a cached read nor for
     assert.equal((await fetch(served.url + path, SENT)).status, 200, path);
   assert.deepEqual([scene.asked(), scene.readers], [0, ['ci']]);
 });
+
+test('a read whose store fails is a 503 of one question: a mirror would begin a second walk', async () => {
+  const { services } = openScene({ peeked: null, stored: null, read: 'anonymous' });
+  let asked = 0;
+  const readSet = async () => {
+    asked += 1;
+    throw new LookasideError('STORE_UNAVAILABLE', 'the disk fails');
+  };
+  const fails = async () => assert.fail('nothing was found to be read');
+  const reader = { ...services.reader, peekSet: () => null, readSet, readSignature: fails };
+  await using served = await serveOver({ ...services, reader } as Partial<Services>);
+  assert.equal((await fetch(served.url + READ_PATH)).status, 503);
+  assert.equal(asked, 1);
+});

@@ -9,6 +9,8 @@ import type { Services } from '../../src/http/services.ts';
 import type { KnownToken } from '../../src/service/tokens.ts';
 import { createClock, createLog } from '../service/hand-driven.ts';
 
+const PLACES = [{ name: 'default', prefix: '' }];
+
 export interface Served extends AsyncDisposable {
   /** Without a slash at the end. */
   readonly url: string;
@@ -47,7 +49,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
   const handler = createHandler({
     isLocal,
     services: {
-      sites: [{ name: 'default', prefix: '' }],
+      places: () => PLACES,
       reader: {
         peekSet: unasked,
         readSet: unasked,
@@ -86,6 +88,14 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         removeGrant: unasked,
         test: unasked,
         permit: unasked,
+      },
+      mirrors: {
+        list: unasked,
+        show: unasked,
+        add: unasked,
+        edit: unasked,
+        remove: unasked,
+        sync: unasked,
       },
       upkeep: {
         start: unasked,

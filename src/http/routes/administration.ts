@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Administration } from '../../domain/administration.ts';
 import { isLookasideError } from '../../domain/errors.ts';
 import { type Log, ROLES } from '../../domain/ports.ts';
-import type { OnProgress, TreeCounts } from '../../domain/upkeep.ts';
+import type { TreeCounts } from '../../domain/upkeep.ts';
 import { createAdministration } from '../../service/administration.ts';
 import { describeError } from '../errors.ts';
 import { actorOf, type Exchange } from '../exchange.ts';
@@ -71,15 +71,23 @@ export function administrationFor(services: Services, exchange: Exchange): Admin
 async function fsck(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
   const { repair } = parseBody(fsckRequest, body);
   const administration = administrationFor(services, exchange);
-  return withProgress(services.log, 'fsck', (onProgress) => administration.fsck({ repair, onProgress }));
+  return withProgress(
+    services.log,
+    'fsck',
+    (onProgress) => administration.fsck({ repair, onProgress }),
+    NOTHING_YET,
+  );
 }
 
 async function reindex(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
   const { acceptDamage } = parseBody(reindexRequest, body);
   const administration = administrationFor(services, exchange);
-  return withProgress(services.log, 'reindex', (onProgress) => {
-    return administration.reindex({ acceptDamage, onProgress });
-  });
+  return withProgress(
+    services.log,
+    'reindex',
+    (onProgress) => administration.reindex({ acceptDamage, onProgress }),
+    NOTHING_YET,
+  );
 }
 
 async function listTokens(services: Services, { exchange }: RouteRequest): Promise<Reply> {
@@ -105,16 +113,22 @@ const NOTHING_YET: TreeCounts = { images: 0, signatures: 0, problems: 0 };
  * Lines `{"progress":…}` while it works or waits for its turn, then one `{"result":…}` or `{"errors":[…]}`: by then the status
  * was sent long ago. The lines come steadily, so that neither the client nor a proxy gives up.
  */
-function withProgress<T>(log: Log, route: string, work: (onProgress: OnProgress) => Promise<T>): Reply {
-  return jsonLinesReply(linesOf(log, route, work));
-}
-
-async function* linesOf<T>(
+export function withProgress<T, Counts extends object>(
   log: Log,
   route: string,
-  work: (onProgress: OnProgress) => Promise<T>,
+  work: (onProgress: (counts: Counts) => void) => Promise<T>,
+  nothingYet: Counts,
+): Reply {
+  return jsonLinesReply(linesOf(log, route, work, nothingYet));
+}
+
+async function* linesOf<T, Counts extends object>(
+  log: Log,
+  route: string,
+  work: (onProgress: (counts: Counts) => void) => Promise<T>,
+  nothingYet: Counts,
 ): AsyncGenerator<unknown> {
-  let latest = NOTHING_YET;
+  let latest = nothingYet;
   const done = work((counts) => {
     latest = { ...counts };
   }).then(

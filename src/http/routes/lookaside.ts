@@ -26,6 +26,7 @@ async function serveSignature(services: Services, { req, exchange }: RouteReques
   if (target.kind !== 'signature') return NOT_THERE;
   const { image, number } = target;
   try {
+    if (exchange.readFailure !== undefined) throw exchange.readFailure.error;
     const found = number === null ? null : await services.reader.readSignature(image, number);
     const reply = found === null ? NOT_THERE : signatureReply(req, found.entry, found.bytes);
     const imageIsSigned = found !== null || (await services.reader.readSet(image)).entries.length > 0;

@@ -75,9 +75,10 @@ async function findMissing(services: Services, { body }: RouteRequest): Promise<
 }
 
 /** @throws LookasideError NOT_FOUND */
-function requireSite({ sites }: Services, wanted: string): void {
-  if (sites.some(({ name }) => name === wanted)) return;
-  const known = sites.map(({ name }) => name).join(', ');
+function requireSite({ places }: Services, wanted: string): void {
+  const names = new Set(places().map(({ name }) => name));
+  if (names.has(wanted)) return;
+  const known = [...names].join(', ');
   throw new LookasideError(
     'NOT_FOUND',
     `this server has no site ${quoted(wanted)}, expected one of: ${known}`,

@@ -1,0 +1,324 @@
+// lookaside mirror add, list, show, status, edit, remove, sync.
+import { resolve } from 'node:path';
+import type { Config } from '../config.ts';
+import { loadYaml } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { MAX_CERTIFICATES_BYTES, MAX_MIRROR_IMAGES } from '../domain/limits.ts';
+import { DEFAULT_MIRROR, type MirrorSettings, type MirrorStatus, type SyncAnswer } from '../domain/mirror.ts';
+import { PRESETS } from '../domain/mirror-presets.ts';
+import { type NamedImage, namedImages } from '../domain/sync-source.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import { administer } from './administer.ts';
+import { readInput } from './input.ts';
+import { EXIT, formatTable, plural, print, printJson, tell } from './terminal.ts';
+
+/** As given on the command line; what is left out stays as it is, or is the default. */
+export interface MirrorFlags {
+  readonly preset?: string;
+  readonly upstream?: readonly string[];
+  readonly prefix?: readonly string[];
+  readonly strip?: string;
+  readonly rewrite?: readonly string[];
+  readonly layout?: MirrorSettings['layout'];
+  readonly missing?: readonly number[];
+  readonly redirect?: readonly string[];
+  /** False: --no-on-demand. */
+  readonly onDemand?: readonly string[] | boolean;
+  readonly onUpstreamFailure?: MirrorSettings['onUpstreamFailure'];
+  readonly maxAge?: number;
+  readonly upstreamCa?: string;
+  readonly clientCert?: string;
+  readonly clientKey?: string;
+  readonly credentials?: string;
+  readonly keyring?: readonly string[];
+}
+
+export async function runMirrorAdd(
+  config: Config,
+  { name, flags, json }: { readonly name: string; readonly flags: MirrorFlags; readonly json: boolean },
+): Promise<number> {
+  const preset = flags.preset === undefined ? {} : PRESETS[flags.preset];
+  const changes = changesOf(flags, config);
+  const settings = { ...DEFAULT_MIRROR, missing: [404], redirects: [], ...preset, ...changes };
+  const { upstreams, views } = settings;
+  if (upstreams === undefined) throw lacking('--upstream URL, or --preset NAME');
+  if (views === undefined) throw lacking('--prefix /PATH, below which the mirror is served');
+  const keyrings = await readKeyrings(flags.keyring ?? []);
+  const added = await administer(config, async ({ mirrors, keys }) => {
+    for (const keyring of keyrings) await keys.add(keyring);
+    return mirrors.add(name, { ...settings, upstreams, views });
+  });
+  if (json) printJson(added);
+  else {
+    print(`The mirror "${name}" is served below ${prefixesOf(added)}.`);
+    print(`Fetch ahead of demand with: lookaside mirror sync ${name} FILE`);
+  }
+  return EXIT.done;
+}
+
+export async function runMirrorEdit(
+  config: Config,
+  { name, flags, json }: { readonly name: string; readonly flags: MirrorFlags; readonly json: boolean },
+): Promise<number> {
+  const changes = changesOf(flags, config);
+  const keyrings = await readKeyrings(flags.keyring ?? []);
+  const edited = await administer(config, async ({ mirrors, keys }) => {
+    for (const keyring of keyrings) await keys.add(keyring);
+    return mirrors.edit(name, changes);
+  });
+  if (json) printJson(edited);
+  else print(`The mirror "${name}" is changed; it is served below ${prefixesOf(edited)}.`);
+  return EXIT.done;
+}
+
+export async function runMirrorList(config: Config, json: boolean): Promise<number> {
+  const mirrors = await administer(config, (administration) => administration.mirrors.list());
+  if (json) printJson({ mirrors });
+  else if (mirrors.length === 0) print('No mirrors yet; make one with: lookaside mirror add NAME');
+  else print(table(mirrors));
+  return EXIT.done;
+}
+
+export async function runMirrorShow(
+  config: Config,
+  { name, json }: { readonly name: string; readonly json: boolean },
+): Promise<number> {
+  const mirror = await administer(config, ({ mirrors }) => mirrors.show(name));
+  if (json) printJson(mirror);
+  else print(linesOf(mirror).map(escapeTerminal).join('\n'));
+  return EXIT.done;
+}
+
+/** Exit code 1 when an upstream fails now: it rests, or its last walk was a fault and nothing came since. */
+export async function runMirrorStatus(
+  config: Config,
+  { name, json }: { readonly name: string | null; readonly json: boolean },
+): Promise<number> {
+  const mirrors = await administer(config, async (administration) =>
+    name === null ? administration.mirrors.list() : [await administration.mirrors.show(name)],
+  );
+  if (json) printJson({ mirrors });
+  else {
+    const rows = mirrors.map((mirror) => [
+      mirror.name,
+      String(mirror.images ?? '-'),
+      String(mirror.signatures ?? '-'),
+      String(mirror.walks.set + mirror.walks.empty),
+      String(faultsOf(mirror)),
+      mirror.restingMs > 0 ? `resting ${Math.ceil(mirror.restingMs / 1000)} s` : 'ok',
+      mirror.lastSync?.finishedAt.toISOString() ?? '-',
+      mirror.lastFault === null ? '-' : `${mirror.lastFault.at.toISOString()} ${mirror.lastFault.message}`,
+    ]);
+    const head = ['NAME', 'IMAGES', 'SIGNATURES', 'WALKS', 'FAULTS', 'UPSTREAM', 'SYNCED', 'LAST FAULT'];
+    print(formatTable([head, ...rows]));
+  }
+  return mirrors.some(({ restingMs }) => restingMs > 0) ? EXIT.failed : EXIT.done;
+}
+
+export async function runMirrorRemove(
+  config: Config,
+  { name, json }: { readonly name: string; readonly json: boolean },
+): Promise<number> {
+  await administer(config, ({ mirrors }) => mirrors.remove(name));
+  if (json) printJson({ name });
+  else
+    print(
+      `The mirror "${name}" is served no longer. Its signatures stay in mirrors/${name} of the data directory.`,
+    );
+  return EXIT.done;
+}
+
+export interface MirrorSyncOptions {
+  readonly name: string;
+  readonly files: readonly string[];
+  readonly maxAgeMs: number | null;
+  readonly changedOnly: boolean;
+  readonly json: boolean;
+}
+
+const MAX_SOURCE_BYTES = 256 * 1024 * 1024;
+
+export async function runMirrorSync(config: Config, options: MirrorSyncOptions): Promise<number> {
+  const { name, files, maxAgeMs, changedOnly, json } = options;
+  const parseYaml = await loadYaml();
+  const named: NamedImage[] = [];
+  const tagged = new Set<string>();
+  for (const file of files) {
+    const remedy = 'name a file with images, or - for standard input';
+    const bytes = await readInput(file, { maxBytes: MAX_SOURCE_BYTES, remedy });
+    const found = namedImages(Buffer.from(bytes).toString('utf8'), parseYaml);
+    named.push(...found.images);
+    for (const one of found.tagged) tagged.add(one);
+  }
+  if (tagged.size > 0) {
+    tell(
+      `${plural(tagged.size, 'name')} with a tag and without a digest ${tagged.size === 1 ? 'is' : 'are'} left out, like ${[...tagged][0]}: signatures are found by digest`,
+    );
+  }
+  const line = syncLine(name);
+  const answer = await administer(config, async ({ mirrors }) => {
+    const { layout } = await mirrors.show(name);
+    const images = new Set<string>();
+    let bare = 0;
+    for (const { repository, digest } of named) {
+      if (layout === 'release') images.add(digest);
+      else if (repository !== null) images.add(`${repository}@${digest}`);
+      else bare += 1;
+    }
+    if (bare > 0)
+      tell(`${plural(bare, 'digest')} without a repository left out: this mirror needs REPOSITORY@DIGEST`);
+    if (images.size === 0)
+      throw new LookasideError(
+        'REQUEST_INVALID',
+        'the files name no image with a digest; nothing is fetched',
+      );
+    if (images.size > MAX_MIRROR_IMAGES) {
+      const message = `the files name ${images.size} images, and one run takes ${MAX_MIRROR_IMAGES}; divide them`;
+      throw new LookasideError('REQUEST_INVALID', message);
+    }
+    return mirrors.sync(name, { images: [...images], maxAgeMs, onProgress: line.show });
+  }).finally(line.end);
+  tellSync(answer, { changedOnly, json });
+  return answer.counts.failed + answer.counts.refused > 0 ? EXIT.failed : EXIT.done;
+}
+
+function tellSync(answer: SyncAnswer, { changedOnly, json }: { changedOnly: boolean; json: boolean }): void {
+  const { counts, startedAt, finishedAt } = answer;
+  const images = answer.images.filter(
+    ({ result }) => !changedOnly || !['unchanged', 'missing'].includes(result),
+  );
+  if (json) {
+    printJson({ startedAt, finishedAt, counts, images });
+    return;
+  }
+  for (const { image, result, message } of images) {
+    if (changedOnly || result === 'failed' || result === 'refused')
+      print(escapeTerminal(`${result}: ${image}${message === null ? '' : `: ${message}`}`));
+  }
+  const { new: fresh, unchanged, missing, refused, failed } = counts;
+  const seconds = Math.round((finishedAt.getTime() - startedAt.getTime()) / 1000);
+  print(
+    `${plural(answer.images.length, 'image')} in ${seconds} s: ${fresh} new, ${unchanged} unchanged, ${missing} without signatures, ${refused} refused, ${failed} failed`,
+  );
+  if (failed > 0) print('Run it again with --max-age 1d: what has come is not asked for again.');
+}
+
+/** Count, rate and what is left of the time, on a terminal alone. */
+function syncLine(name: string) {
+  const isTerminal = process.stderr.isTTY === true;
+  const startedMs = performance.now();
+  let shownMs = Number.NEGATIVE_INFINITY;
+  return {
+    show({ done, total }: { readonly done: number; readonly total: number }) {
+      const nowMs = performance.now();
+      if (!isTerminal || nowMs - shownMs < 200) return;
+      shownMs = nowMs;
+      const rate = done / Math.max(1, (nowMs - startedMs) / 1000);
+      const left = rate > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : '';
+      process.stderr.write(`\r\u001b[K${name}: ${done}/${total} images, ${Math.round(rate)}/s${left}`);
+    },
+    end() {
+      if (isTerminal && shownMs > 0) process.stderr.write('\r\u001b[K');
+    },
+  };
+}
+
+function changesOf(flags: MirrorFlags, config: Config): Partial<MirrorSettings> {
+  const { upstream, prefix, strip, rewrite, layout, missing, redirect, onDemand, onUpstreamFailure } = flags;
+  const file = (path: string | undefined) => {
+    if (path === undefined) return undefined;
+    // the server reads it, and its paths are not ours
+    return config.remote.url === null ? resolve(path) : path;
+  };
+  const rewrites = [...(strip === undefined ? [] : [`${strip}=`]), ...(rewrite ?? [])].map(parseRewrite);
+  if (rewrites.length > 0 && prefix === undefined) throw lacking('--prefix /PATH with --strip and --rewrite');
+  const views = prefix?.flatMap((one) =>
+    rewrites.length === 0
+      ? [{ prefix: one, strip: '', add: '' }]
+      : rewrites.map((view) => ({ prefix: one, ...view })),
+  );
+  const changes = {
+    upstreams: upstream === undefined ? undefined : [...upstream],
+    views,
+    layout,
+    missing: missing === undefined ? undefined : [...new Set([404, ...missing])],
+    redirects: redirect === undefined ? undefined : [...redirect],
+    onDemand:
+      onDemand === undefined || onDemand === true ? undefined : onDemand === false ? [] : [...onDemand],
+    onUpstreamFailure,
+    maxAgeMs: flags.maxAge,
+    ca: file(flags.upstreamCa),
+    certificate: file(flags.clientCert),
+    key: file(flags.clientKey),
+    credentials: file(flags.credentials),
+  };
+  return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+}
+
+function parseRewrite(text: string): { readonly strip: string; readonly add: string } {
+  const [strip = '', add, ...rest] = text.split('=');
+  if (add !== undefined && rest.length === 0) return { strip, add };
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    `--rewrite is ${text}; wanted ASKED=UPSTREAM, like mirror/ubi9=ubi9: clients ask below the first, and the upstream has the second`,
+  );
+}
+
+function lacking(what: string): LookasideError {
+  return new LookasideError('CONFIG_INVALID', `the mirror lacks ${what}; add it to the command`);
+}
+
+async function readKeyrings(files: readonly string[]): Promise<readonly Uint8Array[]> {
+  const remedy = 'name a file with public keys, as gpg --export writes it';
+  return Promise.all(files.map((file) => readInput(file, { maxBytes: MAX_CERTIFICATES_BYTES, remedy })));
+}
+
+function prefixesOf({ views }: Pick<MirrorSettings, 'views'>): string {
+  return [...new Set(views.map(({ prefix }) => prefix))].join(', ');
+}
+
+function faultsOf({ faults }: MirrorStatus): number {
+  return Object.values(faults).reduce((sum, count) => sum + (count ?? 0), 0);
+}
+
+function table(mirrors: readonly MirrorStatus[]): string {
+  const rows = mirrors.map((mirror) => [
+    mirror.name,
+    prefixesOf(mirror),
+    mirror.layout,
+    String(mirror.images ?? '-'),
+    String(mirror.signatures ?? '-'),
+    mirror.upstreams.join(' '),
+  ]);
+  return formatTable([['NAME', 'PREFIX', 'LAYOUT', 'IMAGES', 'SIGNATURES', 'UPSTREAM'], ...rows]);
+}
+
+function linesOf(mirror: MirrorStatus): readonly string[] {
+  const views = mirror.views.map(({ prefix, strip, add }) =>
+    strip === '' && add === '' ? prefix : `${prefix} (${strip || '/'} becomes ${add || '/'})`,
+  );
+  const shown: readonly (readonly [string, string | null])[] = [
+    ['Name', mirror.name],
+    ['Upstreams', mirror.upstreams.join(', ')],
+    ['Served below', views.join(', ')],
+    ['Layout', mirror.layout],
+    ['Means missing', mirror.missing.join(', ')],
+    ['Redirects to', mirror.redirects.join(', ') || 'the same origin and public addresses'],
+    ['On demand', mirror.onDemand === null ? 'all' : mirror.onDemand.join(', ') || 'nothing'],
+    ['When it fails', mirror.onUpstreamFailure],
+    ['Asked again after', `${mirror.maxAgeMs / 1000} s`],
+    ['CA', mirror.ca],
+    ['Client certificate', mirror.certificate],
+    ['Credentials', mirror.credentials],
+    ['Added', mirror.addedAt.toISOString()],
+    ['Images', String(mirror.images ?? 'being counted')],
+    ['Signatures', String(mirror.signatures ?? 'being counted')],
+    [
+      'Walks',
+      `${mirror.walks.set} with signatures, ${mirror.walks.empty} without, ${faultsOf(mirror)} faults`,
+    ],
+    ['Last fault', mirror.lastFault && `${mirror.lastFault.at.toISOString()} ${mirror.lastFault.message}`],
+    ['Last sync', mirror.lastSync?.finishedAt.toISOString() ?? null],
+  ];
+  return shown.flatMap(([name, value]) => (value === null ? [] : [`${`${name}:`.padEnd(20)}${value}`]));
+}

@@ -1,0 +1,198 @@
+// A mirror: a site that is filled from signature sites elsewhere, and the paths below which it is served.
+import { z } from 'zod';
+import { LookasideError } from './errors.ts';
+import { type ImageId, isNamespaceFolder, parseImageName } from './image.ts';
+import { MIRROR_LAYOUTS, type MirrorLayout } from './mirror-presets.ts';
+import { RESERVED_SEGMENTS } from './reserved-segments.ts';
+import { quoted } from './text.ts';
+import type { WalkFaultKind } from './walk.ts';
+
+const path = z.string().max(255);
+
+const settings = z.strictObject({
+  /** Without user and password; asked in this order. */
+  upstreams: z.array(z.string().max(2048)).min(1).max(8),
+  layout: z.enum(MIRROR_LAYOUTS),
+  views: z
+    .array(z.strictObject({ prefix: path, strip: path, add: path }))
+    .min(1)
+    .max(32),
+  /** Statuses that mean that a file is not there. */
+  missing: z.array(z.int().min(400).max(499)).min(1).max(8),
+  /** Hosts that redirects may lead to wherever they are. */
+  redirects: z.array(z.string().max(300)).max(32),
+  /** Globs of repository paths that a read may make us ask for; null: all. */
+  onDemand: z.array(path).max(64).nullable(),
+  /** What a reader gets when the upstream fails and nothing is stored. */
+  onUpstreamFailure: z.enum(['503', '404']),
+  /** After which a stored set is asked for again, behind the reader's back. */
+  maxAgeMs: z.int().min(1000),
+  /** Files on the server's machine; each null: none. */
+  ca: z.string().nullable(),
+  certificate: z.string().nullable(),
+  key: z.string().nullable(),
+  /** One line: `user:password`, or the value of the header Authorization. */
+  credentials: z.string().nullable(),
+});
+
+export type MirrorSettings = Readonly<z.output<typeof settings>>;
+
+export interface StoredMirror {
+  readonly name: string;
+  readonly settings: MirrorSettings;
+  readonly addedAt: Date;
+}
+
+export const DEFAULT_MIRROR = {
+  layout: 'repository',
+  missing: [404],
+  redirects: [],
+  onDemand: null,
+  onUpstreamFailure: '503',
+  maxAgeMs: 3_600_000,
+  ca: null,
+  certificate: null,
+  key: null,
+  credentials: null,
+} as const satisfies Partial<MirrorSettings>;
+
+export interface MirrorStatus extends MirrorSettings {
+  readonly name: string;
+  readonly addedAt: Date;
+  readonly images: number | null;
+  readonly signatures: number | null;
+  /** Walks since the start, by what came of them. */
+  readonly walks: Readonly<Record<'set' | 'empty', number>>;
+  readonly faults: Readonly<Partial<Record<WalkFaultKind, number>>>;
+  readonly lastFault: { readonly at: Date; readonly upstream: string; readonly message: string } | null;
+  /** For how long no upstream is asked; 0: they are. */
+  readonly restingMs: number;
+  readonly lastSync: SyncReport | null;
+}
+
+export const SYNC_RESULTS = ['new', 'unchanged', 'missing', 'refused', 'failed'] as const;
+export type SyncResult = (typeof SYNC_RESULTS)[number];
+
+export interface SyncedImage {
+  /** `ubi9/ubi@sha256:…`, `sha256:…` */
+  readonly image: string;
+  readonly result: SyncResult;
+  /** How many are served now, and how many of them are new. */
+  readonly signatures: number;
+  readonly added: number;
+  /** Why it failed or was refused; null for the rest. */
+  readonly message: string | null;
+}
+
+export interface SyncReport {
+  readonly startedAt: Date;
+  readonly finishedAt: Date;
+  readonly counts: Readonly<Record<SyncResult, number>>;
+}
+
+export interface SyncAnswer extends SyncReport {
+  /** In the order in which they were named. */
+  readonly images: readonly SyncedImage[];
+}
+
+export interface SyncProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface SyncRequest {
+  /** `ubi9/ubi@sha256:…`; in the layout `release` `sha256:…`. Each at most once. */
+  readonly images: readonly string[];
+  /** Those that a sync has asked for more recently are not asked for again; null: all are. */
+  readonly maxAgeMs: number | null;
+}
+
+/** The image of the site; of a release the digest alone counts. Null when the text names none. */
+export function syncedImage(site: string, text: string, layout: MirrorLayout): ImageId | null {
+  const digest = layout === 'release' ? (text.split('@').at(-1) ?? '') : text;
+  const image = parseImageName(site, digest);
+  return image?.layout === layout ? image : null;
+}
+
+export const MIRROR_NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
+/** @throws LookasideError REQUEST_INVALID */
+export function parseMirrorName(name: string): string {
+  if (MIRROR_NAME.test(name) && name !== 'default') return name;
+  throw invalid(
+    `${quoted(name)} cannot name a mirror; wanted lower-case letters, digits and hyphens, like red-hat`,
+  );
+}
+
+/** The settings, with prefixes and paths as they are stored. @throws LookasideError REQUEST_INVALID */
+export function parseMirrorSettings(value: unknown): MirrorSettings {
+  const read = settings.safeParse(value);
+  if (!read.success) {
+    const [issue] = read.error.issues;
+    throw invalid(
+      `${issue?.path.map(String).join('.') || 'the mirror'}: ${issue?.message ?? 'is not valid'}`,
+    );
+  }
+  const { data } = read;
+  const views = data.views.map(({ prefix, strip, add }) => ({
+    prefix: `/${folderOf(prefix, 'the prefix')}`,
+    strip: strip === '' ? '' : folderOf(strip, 'the path to strip'),
+    add: add === '' ? '' : folderOf(add, 'the path to add'),
+  }));
+  for (const { prefix } of views) {
+    if (RESERVED_SEGMENTS.has(prefix.split('/')[1] ?? ''))
+      throw invalid(`the prefix ${prefix} is a path of the server itself; choose another`);
+  }
+  return { ...data, upstreams: data.upstreams.map(upstreamOf), views };
+}
+
+function folderOf(text: string, what: string): string {
+  const folder = text.replace(/^\/+|\/+$/g, '');
+  if (isNamespaceFolder(folder)) return folder;
+  throw invalid(`${what} is ${quoted(text)}; wanted one like /rh or /rh/ubi9`);
+}
+
+function upstreamOf(text: string): string {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw invalid(`the upstream ${quoted(text)} is no URL; wanted one like https://example.com/sigstore`);
+  }
+  if (url.username !== '' || url.password !== '')
+    throw invalid(
+      'the upstream has a user or a password, which others would see; put them into a file, and name it with --credentials',
+    );
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    throw invalid(`the upstream begins with ${url.protocol}; wanted https:// or http://`);
+  url.hash = '';
+  return url.href;
+}
+
+/** For people: a query may be a secret. */
+export function shownUpstream(url: string): string {
+  return url.replace(/\?.*$/s, '?…');
+}
+
+/** Whether one of the globs covers the whole path: `*` is part of one name, `**` any number of names. */
+export function createMatcher(globs: readonly string[] | null): (path: string) => boolean {
+  if (globs === null) return () => true;
+  const patterns = globs.map((glob) => {
+    const text = glob.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replace(/\*\*|\*/g, (stars) => {
+      return stars === '**' ? '.*' : '[^/]*';
+    });
+    return new RegExp(`^${text}$`);
+  });
+  return (path) => patterns.some((pattern) => pattern.test(path));
+}
+
+export function unknownMirror(name: string): LookasideError {
+  return new LookasideError(
+    'NOT_FOUND',
+    `there is no mirror ${quoted(name)}; lookaside mirror list names them`,
+  );
+}
+
+function invalid(message: string): LookasideError {
+  return new LookasideError('REQUEST_INVALID', message);
+}

@@ -1,0 +1,87 @@
+// What lookaside mirror asks of a running server. What is in force is told to administrators alone: paths of files are in it.
+import { z } from 'zod';
+import { MAX_MIRROR_IMAGES, MAX_MIRROR_SYNC_BYTES } from '../../domain/limits.ts';
+import type { MirrorSettings } from '../../domain/mirror.ts';
+import { expected, parseBody } from '../parameters.ts';
+import { jsonReply, type Reply } from '../reply.ts';
+import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
+import type { Services } from '../services.ts';
+import { administrationFor, withProgress } from './administration.ts';
+
+const asked = { ...NO_BODY, name: 'mirrors', roles: ['admin'] } as const;
+const told = {
+  name: 'mirrors',
+  roles: ['admin'],
+  body: 'json',
+  bodyMs: 5000,
+  bodyBytes: 64 * 1024,
+  methods: ['POST'],
+} as const;
+
+export const mirrors: readonly RouteSpec[] = [
+  { ...asked, path: '/api/v1/mirrors', methods: ['GET', 'HEAD'], route: list },
+  { ...told, path: '/api/v1/mirrors', route: add },
+  { ...asked, path: '/api/v1/mirrors/:name', methods: ['GET', 'HEAD'], route: show },
+  { ...told, path: '/api/v1/mirrors/:name', route: edit },
+  { ...asked, path: '/api/v1/mirrors/:name', methods: ['DELETE'], route: remove },
+  {
+    ...told,
+    name: 'mirror-sync',
+    path: '/api/v1/mirrors/:name/sync',
+    bodyBytes: MAX_MIRROR_SYNC_BYTES,
+    bodyMs: 60_000,
+    route: sync,
+  },
+];
+
+const name = z.string(expected('a string'));
+// what is inside is checked where it is used, in one way for all doors
+const settings = z.record(z.string(), z.unknown(), expected('an object'));
+const addRequest = z.strictObject({ name, settings }, expected('{"name":…,"settings":{…}}'));
+const editRequest = z.strictObject({ changes: settings }, expected('{"changes":{…}}'));
+const syncRequest = z.strictObject(
+  {
+    images: z
+      .array(z.string(expected('a string')).max(500), expected('an array'))
+      .max(MAX_MIRROR_IMAGES, expected(`at most ${MAX_MIRROR_IMAGES} images`)),
+    maxAgeMs: z.int(expected('a whole number of milliseconds')).nonnegative().nullable().default(null),
+  },
+  expected('{"images":[…],"maxAgeMs":…}'),
+);
+
+async function list(services: Services, { exchange }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, { mirrors: await administrationFor(services, exchange).mirrors.list() });
+}
+
+async function show(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
+  return jsonReply(200, await administrationFor(services, exchange).mirrors.show(params.name ?? ''));
+}
+
+async function add(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
+  const wanted = parseBody(addRequest, body);
+  // checked by add(), as what comes from elsewhere is
+  const given = wanted.settings as unknown as MirrorSettings;
+  return jsonReply(201, await administrationFor(services, exchange).mirrors.add(wanted.name, given));
+}
+
+async function edit(services: Services, { exchange, params, body }: RouteRequest): Promise<Reply> {
+  const { changes } = parseBody(editRequest, body);
+  return jsonReply(200, await administrationFor(services, exchange).mirrors.edit(params.name ?? '', changes));
+}
+
+async function remove(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {
+  await administrationFor(services, exchange).mirrors.remove(params.name ?? '');
+  return jsonReply(200, { name: params.name ?? '' });
+}
+
+async function sync(services: Services, { exchange, params, body }: RouteRequest): Promise<Reply> {
+  const request = parseBody(syncRequest, body);
+  const { mirrors } = administrationFor(services, exchange);
+  await mirrors.show(params.name ?? ''); // one that is not there has a status of its own
+  return withProgress(
+    services.log,
+    'mirror-sync',
+    (onProgress) => mirrors.sync(params.name ?? '', { ...request, onProgress }),
+    { done: 0, total: request.images.length },
+  );
+}

@@ -1,0 +1,48 @@
+// How many walks a mirror may begin: some at once, for readers so many a second, and as many wait as there is room for.
+import type { Clock } from '../domain/ports.ts';
+
+export interface GateOptions {
+  readonly atOnce: number;
+  readonly perSecond: number;
+  readonly maxWaiting: number;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  readonly wait: (ms: number) => Promise<unknown>;
+}
+
+export interface Gate {
+  /** Null, and nothing is done, when too many wait. Only what readers ask for is limited by the second. */
+  pass<T>(purpose: 'read' | 'sync', act: () => Promise<T>): Promise<T | null>;
+}
+
+export function createGate({ atOnce, perSecond, maxWaiting, clock, wait }: GateOptions): Gate {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  let nextMs = Number.NEGATIVE_INFINITY;
+
+  async function paced(): Promise<void> {
+    const nowMs = clock.monotonicMs();
+    const atMs = Math.max(nextMs, nowMs);
+    nextMs = atMs + 1000 / perSecond;
+    if (atMs > nowMs) await wait(atMs - nowMs);
+  }
+
+  return {
+    async pass(purpose, act) {
+      if (running >= atOnce) {
+        if (waiting.length >= maxWaiting) return null;
+        await new Promise<void>((resolve) => {
+          waiting.push(resolve);
+        });
+      } else running += 1;
+      try {
+        if (purpose === 'read') await paced();
+        return await act();
+      } finally {
+        // who waits takes the place over, so that nobody comes between
+        const next = waiting.shift();
+        if (next === undefined) running -= 1;
+        else next();
+      }
+    },
+  };
+}

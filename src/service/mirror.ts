@@ -1,0 +1,204 @@
+// A site that is filled from elsewhere: what is stored is served at once and asked for again behind the reader's back; for what is
+// not, the reader waits for one walk. A fault of the upstream is never an answer that there are no signatures.
+import { LRUCache } from 'lru-cache';
+import { createSingleFlight } from '../domain/concurrency.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageKey } from '../domain/image.ts';
+import { createMatcher, type MirrorSettings } from '../domain/mirror.ts';
+import type { Clock, Log, MirrorStore, SignatureSet, SignatureStore } from '../domain/ports.ts';
+import { type WalkFault, type WalkFaultKind, walkFault } from '../domain/walk.ts';
+import type { Bringer, Brought } from './mirror-bring.ts';
+import { createGate } from './mirror-gate.ts';
+
+export interface MirrorOptions {
+  readonly settings: Pick<MirrorSettings, 'onDemand' | 'onUpstreamFailure' | 'maxAgeMs'>;
+  /** What is stored. */
+  readonly store: SignatureStore;
+  readonly bringer: Bringer;
+  readonly mirrors: Pick<MirrorStore, 'setOf'>;
+  readonly restingMs: () => number;
+  readonly clock: Clock;
+  /** Resolves after that time, and keeps no process alive. */
+  readonly wait: (ms: number) => Promise<unknown>;
+  readonly log: Log;
+}
+
+export interface Mirror {
+  readonly store: SignatureStore;
+  /** For a sync, which no rate limits. Never throws. */
+  bring(image: ImageId): Promise<Brought>;
+  readonly walks: { readonly set: number; readonly empty: number };
+  readonly faults: ReadonlyMap<WalkFaultKind, number>;
+  readonly lastFault: { readonly at: Date; readonly upstream: string; readonly message: string } | null;
+  /** Told of each fault by the walker. */
+  onFault(upstream: string, fault: WalkFault): void;
+  /** No walk begins any more: each is a fault. Resolves when none is under way. */
+  stop(): Promise<void>;
+}
+
+/** Signatures come after images, so the end of a set is remembered for minutes alone. */
+const EMPTY_MS = 300_000;
+const MAX_REMEMBERED = 100_000;
+const READER_WAITS_MS = 5000;
+const WALKS_AT_ONCE = 16;
+const WALKS_A_SECOND = 50;
+const MAX_WAITING = 1000;
+const TOLD_EVERY_MS = 60_000;
+/** A set that could not be stored, or a refresh that failed. */
+const TRY_AGAIN_MS = 30_000;
+const RETRY_AFTER_S = 5;
+
+const STOPPED = walkFault('resting', 'the mirror is being changed, or the server stops', 1000);
+const NO_SET: SignatureSet = { generation: 0, entries: [] };
+
+export function createMirror(options: MirrorOptions): Mirror {
+  const { store, bringer, clock, settings } = options;
+  const mayBring = createMatcher(settings.onDemand);
+  const gate = createGate({
+    ...options,
+    atOnce: WALKS_AT_ONCE,
+    perSecond: WALKS_A_SECOND,
+    maxWaiting: MAX_WAITING,
+  });
+  const share = createSingleFlight<Brought>();
+  const underWay = new Set<Promise<unknown>>();
+  /** Until when an image counts as one without signatures, by the monotonic clock. */
+  const empties = new LRUCache<string, number>({ max: MAX_REMEMBERED });
+  /** When an image is to be asked for again, by the monotonic clock. */
+  const due = new LRUCache<string, number>({ max: MAX_REMEMBERED });
+  const walks = { set: 0, empty: 0 };
+  const faults = new Map<WalkFaultKind, number>();
+  let lastFault: Mirror['lastFault'] = null;
+  let isStopped = false;
+  let toldAtMs = Number.NEGATIVE_INFINITY;
+
+  function countFault(fault: WalkFaultKind): void {
+    faults.set(fault, (faults.get(fault) ?? 0) + 1);
+  }
+
+  /** One walk for all who ask for the image at the same time; it goes on when they have gone. */
+  function bring(image: ImageId, purpose: 'read' | 'sync'): Promise<Brought> {
+    const key = imageKey(image);
+    const flight = share(key, async () => {
+      if (isStopped) return STOPPED;
+      const brought = await gate.pass(purpose, () => bringer.bring(image, purpose));
+      if (brought === null) {
+        countFault('queue');
+        return walkFault('queue', 'too many images are asked for at once', RETRY_AFTER_S * 1000);
+      }
+      remember(key, brought);
+      return brought;
+    });
+    const settled = flight.catch(() => undefined).finally(() => underWay.delete(settled));
+    underWay.add(settled);
+    return flight;
+  }
+
+  function remember(key: string, brought: Brought): void {
+    const nowMs = clock.monotonicMs();
+    switch (brought.kind) {
+      case 'set':
+        walks.set += 1;
+        empties.delete(key);
+        due.set(key, nowMs + (brought.unstored === null ? settings.maxAgeMs : TRY_AGAIN_MS));
+        break;
+      case 'empty':
+        walks.empty += 1;
+        empties.set(key, nowMs + EMPTY_MS);
+        break;
+      case 'fault':
+        due.set(key, nowMs + Math.max(TRY_AGAIN_MS, brought.retryAfterMs ?? 0));
+    }
+  }
+
+  async function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
+    const held = bringer.held(image);
+    const set = held ?? (await store.readSet(image, known));
+    if (set.entries.length > 0) {
+      void refreshIfDue(image);
+      return set;
+    }
+    const key = imageKey(image);
+    if (!mayBring(image.path) || (empties.get(key) ?? 0) > clock.monotonicMs()) return NO_SET;
+    const brought = await Promise.race([
+      bring(image, 'read'),
+      options.wait(READER_WAITS_MS).then(() => walkFault('deadline', 'the upstream takes too long')),
+    ]);
+    switch (brought.kind) {
+      case 'set':
+        return brought.set;
+      case 'empty':
+        return NO_SET;
+      case 'fault':
+        if (settings.onUpstreamFailure === '404') return NO_SET;
+        throw unavailable(brought);
+    }
+  }
+
+  async function refreshIfDue(image: ImageId): Promise<void> {
+    const key = imageKey(image);
+    try {
+      const at = due.get(key) ?? (await dueSince(image));
+      if (at > clock.monotonicMs() || options.restingMs() > 0 || !mayBring(image.path)) return;
+      // ahead of the walk: those who read meanwhile must not begin others
+      due.set(key, clock.monotonicMs() + TRY_AGAIN_MS);
+      await bring(image, 'read');
+    } catch (error) {
+      // nobody waits for it
+      options.log[isLookasideError(error) ? 'debug' : 'error'](
+        { err: error },
+        'a mirrored set is asked for again later',
+      );
+    }
+  }
+
+  async function dueSince(image: ImageId): Promise<number> {
+    const row = await options.mirrors.setOf(image);
+    if (row === null) return Number.NEGATIVE_INFINITY;
+    const at = clock.monotonicMs() + row.checkedAt.getTime() + settings.maxAgeMs - clock.now().getTime();
+    due.set(imageKey(image), at);
+    return at;
+  }
+
+  return {
+    store: {
+      readSet,
+      readBlob: async (image, sha256) => bringer.heldBlob(image, sha256) ?? store.readBlob(image, sha256),
+      listFolder: (...page) => store.listFolder(...page),
+    },
+    async bring(image) {
+      try {
+        return await bring(image, 'sync');
+      } catch (error) {
+        if (!isLookasideError(error)) throw error;
+        return walkFault('connection', error.message);
+      }
+    },
+    walks,
+    faults,
+    get lastFault() {
+      return lastFault;
+    },
+    onFault(upstream, fault) {
+      countFault(fault.fault);
+      lastFault = { at: clock.now(), upstream, message: fault.message };
+      if (clock.monotonicMs() - toldAtMs < TOLD_EVERY_MS) return;
+      toldAtMs = clock.monotonicMs();
+      const fields = { upstream, fault: fault.fault, reason: fault.message };
+      options.log.warn(fields, 'the upstream of a mirror fails; what is stored is served all the same');
+    },
+    async stop() {
+      isStopped = true;
+      while (underWay.size > 0) await Promise.all(underWay);
+    },
+  };
+}
+
+function unavailable({ message, retryAfterMs }: WalkFault): LookasideError {
+  const retryAfterSeconds = Math.max(RETRY_AFTER_S, Math.ceil((retryAfterMs ?? 0) / 1000));
+  return new LookasideError(
+    'UPSTREAM_UNAVAILABLE',
+    `the signatures of the image are not here yet, and the upstream does not give them: ${message}; try again`,
+    { detail: { retryAfterSeconds } },
+  );
+}

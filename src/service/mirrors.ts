@@ -1,0 +1,241 @@
+// The mirrors of a server: added, changed and removed while it runs, and filled ahead of demand.
+import type { SyncFollowing } from '../domain/administration.ts';
+import { createTurns, forEachConcurrently } from '../domain/concurrency.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageName } from '../domain/image.ts';
+import {
+  type MirrorSettings,
+  type MirrorStatus,
+  parseMirrorName,
+  parseMirrorSettings,
+  type StoredMirror,
+  SYNC_RESULTS,
+  type SyncAnswer,
+  type SyncedImage,
+  type SyncReport,
+  type SyncRequest,
+  type SyncResult,
+  shownUpstream,
+  syncedImage,
+  unknownMirror,
+} from '../domain/mirror.ts';
+import type { Clock, FolderPage, MirrorStore } from '../domain/ports.ts';
+import { quoted } from '../domain/text.ts';
+import type { Actor, MakeEvent } from './audit.ts';
+import type { Mirror } from './mirror.ts';
+import type { Brought } from './mirror-bring.ts';
+
+export interface OpenMirror {
+  readonly stored: StoredMirror;
+  readonly mirror: Mirror;
+  readonly restingMs: () => number;
+  /** Null while they are not known. */
+  readonly counts: () => Promise<{ readonly images: number; readonly signatures: number } | null>;
+}
+
+export interface MirrorsOptions {
+  readonly store: MirrorStore;
+  /** Those that are open now. */
+  readonly open: () => readonly OpenMirror[];
+  /** Serves it from now on, in place of the one of that name. */
+  readonly put: (mirror: StoredMirror) => Promise<void>;
+  readonly take: (name: string) => Promise<void>;
+  readonly listHosted: (folder: string) => Promise<FolderPage>;
+  readonly makeEvent: MakeEvent;
+  readonly appendEvent: (event: ReturnType<MakeEvent>) => Promise<unknown>;
+  readonly clock: Clock;
+}
+
+export interface MirrorService {
+  list(): Promise<readonly MirrorStatus[]>;
+  /** @throws LookasideError NOT_FOUND, as all that name one */
+  show(name: string): Promise<MirrorStatus>;
+  /** @throws LookasideError REQUEST_INVALID, NAME_TAKEN, CONFIG_INVALID */
+  add(name: string, settings: unknown, actor: Actor): Promise<MirrorStatus>;
+  /** What is left out stays as it is. */
+  edit(name: string, changes: object, actor: Actor): Promise<MirrorStatus>;
+  /** Its signatures stay on the disk. */
+  remove(name: string, actor: Actor): Promise<void>;
+  sync(name: string, request: SyncRequest & SyncFollowing, actor: Actor): Promise<SyncAnswer>;
+}
+
+const IMAGES_AT_ONCE = 16;
+/** For how long the end of a set is believed. */
+const END_KNOWN_MS = 300_000;
+
+export function createMirrors(options: MirrorsOptions): MirrorService {
+  const { store, clock, makeEvent } = options;
+  const lastSyncs = new Map<string, SyncReport>();
+  const turns = createTurns();
+  /** One change at a time: what one has checked another must not make untrue. */
+  const inTurn = <T>(act: () => Promise<T>) => turns.take('change', act);
+
+  function find(name: string): OpenMirror {
+    const found = options.open().find(({ stored }) => stored.name === name);
+    if (found === undefined) throw unknownMirror(name);
+    return found;
+  }
+
+  async function statusOf({ stored, mirror, restingMs, counts }: OpenMirror): Promise<MirrorStatus> {
+    const { name, settings, addedAt } = stored;
+    const { images = null, signatures = null } = (await counts()) ?? {};
+    return {
+      name,
+      ...settings,
+      upstreams: settings.upstreams.map(shownUpstream),
+      addedAt,
+      images,
+      signatures,
+      walks: { ...mirror.walks },
+      faults: Object.fromEntries(mirror.faults),
+      lastFault: mirror.lastFault,
+      restingMs: restingMs(),
+      lastSync: lastSyncs.get(name) ?? null,
+    };
+  }
+
+  async function checkPlaces(name: string, { views, layout, onDemand }: MirrorSettings): Promise<void> {
+    if (layout === 'release' && onDemand?.length) {
+      throw invalid(
+        'releases have no repository path, so --on-demand cannot choose among them; leave it out',
+      );
+    }
+    const others = options.open().filter(({ stored }) => stored.name !== name);
+    const taken = new Map(
+      others.flatMap(({ stored }) => stored.settings.views.map(({ prefix }) => [prefix, stored.name])),
+    );
+    for (const { prefix } of views) {
+      const owner = taken.get(prefix);
+      if (owner !== undefined)
+        throw invalid(`the prefix ${prefix} is that of the mirror ${owner}; choose another`);
+      const { names } = await options.listHosted(prefix.slice(1));
+      if (names.length === 0) continue;
+      const message = `signatures are stored below ${prefix}/ already (${names[0]}), and nobody could read them there any more; choose another prefix`;
+      throw invalid(message);
+    }
+  }
+
+  async function syncOne(image: ImageId, { mirror }: OpenMirror, youngest: number): Promise<SyncedImage> {
+    const row = youngest === Number.POSITIVE_INFINITY ? null : await store.setOf(image);
+    const checkedMs = row?.syncedAt == null ? Number.NEGATIVE_INFINITY : row.checkedAt.getTime();
+    if (row?.upstream != null && checkedMs >= youngest) return told(image, 'unchanged');
+    // signatures come after images
+    const youngestEnd = Math.max(youngest, clock.now().getTime() - END_KNOWN_MS);
+    if (row?.upstream === null && checkedMs >= youngestEnd) return told(image, 'missing');
+    return toldOf(image, await mirror.bring(image));
+  }
+
+  return {
+    list: async () => Promise.all(options.open().map(statusOf)),
+    show: async (name) => statusOf(find(name)),
+    add: (name, value, actor) =>
+      inTurn(async () => {
+        const settings = parseMirrorSettings(value);
+        const mirror = { name: parseMirrorName(name), settings, addedAt: clock.now() };
+        await checkPlaces(name, settings);
+        if (options.open().some(({ stored }) => stored.name === name)) {
+          throw new LookasideError(
+            'NAME_TAKEN',
+            `a mirror named ${name} exists already; see: lookaside mirror edit`,
+          );
+        }
+        // first: what cannot be opened must not be there at the next start
+        await options.put(mirror);
+        try {
+          await store.add(mirror, makeEvent({ action: 'mirror-add', site: name, result: 'added' }, actor));
+        } catch (error) {
+          await options.take(name);
+          throw error;
+        }
+        return statusOf(find(name));
+      }),
+    edit: (name, changes, actor) =>
+      inTurn(async () => {
+        const { stored } = find(name);
+        const settings = parseMirrorSettings({ ...stored.settings, ...changes });
+        await checkPlaces(name, settings);
+        const mirror = { ...stored, settings };
+        await options.put(mirror);
+        try {
+          await store.edit(
+            mirror,
+            makeEvent({ action: 'mirror-edit', site: name, result: 'updated' }, actor),
+          );
+        } catch (error) {
+          await options.put(stored);
+          throw error;
+        }
+        return statusOf(find(name));
+      }),
+    remove: (name, actor) =>
+      inTurn(async () => {
+        find(name);
+        await store.remove(
+          name,
+          makeEvent({ action: 'mirror-remove', site: name, result: 'removed' }, actor),
+        );
+        await options.take(name);
+        lastSyncs.delete(name);
+      }),
+    async sync(name, { images, maxAgeMs, onProgress }, actor) {
+      const open = find(name);
+      const wanted = new Map(images.map((text) => [text, imageOf(text, open.stored)]));
+      const startedAt = clock.now();
+      const youngest = maxAgeMs === null ? Number.POSITIVE_INFINITY : startedAt.getTime() - maxAgeMs;
+      const found = new Map<string, SyncedImage>();
+      onProgress?.({ done: 0, total: wanted.size });
+      await forEachConcurrently(wanted, IMAGES_AT_ONCE, async ([text, image]) => {
+        found.set(text, await syncOne(image, open, youngest));
+        onProgress?.({ done: found.size, total: wanted.size });
+      });
+      const synced = [...wanted.keys()].flatMap((text) => found.get(text) ?? []);
+      const counts = Object.fromEntries(
+        SYNC_RESULTS.map((result) => [result, synced.filter((one) => one.result === result).length]),
+      ) as Record<SyncResult, number>; // one for each
+      const report = { startedAt, finishedAt: clock.now(), counts };
+      lastSyncs.set(name, report);
+      const result = SYNC_RESULTS.map((one) => `${one} ${counts[one]}`).join(', ');
+      await options.appendEvent(makeEvent({ action: 'mirror-sync', site: name, result }, actor));
+      return { ...report, images: synced };
+    },
+  };
+}
+
+function told(image: ImageId, result: SyncResult, more: Partial<SyncedImage> = {}): SyncedImage {
+  return { image: imageName(image), result, signatures: 0, added: 0, message: null, ...more };
+}
+
+function toldOf(image: ImageId, brought: Brought): SyncedImage {
+  switch (brought.kind) {
+    case 'fault':
+      return told(image, 'failed', { message: brought.message });
+    case 'empty':
+      return brought.leftOut.length === 0
+        ? told(image, 'missing')
+        : told(image, 'refused', { message: leftOutText(brought.leftOut) });
+    case 'set': {
+      const { set, added, leftOut, unstored } = brought;
+      const counts = { signatures: set.entries.length, added };
+      if (unstored !== null) return told(image, 'failed', { ...counts, message: unstored });
+      const message = leftOut.length === 0 ? null : leftOutText(leftOut);
+      return told(image, added > 0 ? 'new' : 'unchanged', { ...counts, message });
+    }
+  }
+}
+
+function leftOutText(leftOut: readonly { readonly code: string }[]): string {
+  const codes = [...new Set(leftOut.map(({ code }) => code))].join(', ');
+  return `${leftOut.length} left out, as no client could use them: ${codes}`;
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function imageOf(text: string, { name, settings }: StoredMirror): ImageId {
+  const image = syncedImage(name, text, settings.layout);
+  if (image !== null) return image;
+  const wanted = settings.layout === 'release' ? 'sha256:<hex>' : 'ubi9/ubi@sha256:<hex>';
+  throw invalid(`${quoted(text)} is no image of the mirror ${name}; wanted one like ${wanted}`);
+}
+
+function invalid(message: string): LookasideError {
+  return new LookasideError('REQUEST_INVALID', message);
+}

@@ -1,0 +1,446 @@
+// A mirror in a running process, over a real tree and a site that does what the test says.
+import assert from 'node:assert/strict';
+import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import fc from 'fast-check';
+import { toServices } from '../../src/cli/serve.ts';
+import { type Composed, compose } from '../../src/compose/server.ts';
+import { type Config, loadConfig } from '../../src/config.ts';
+import { DEFAULT_MIRROR, type MirrorSettings } from '../../src/domain/mirror.ts';
+import { createHandler } from '../../src/http/app.ts';
+import { type Listener, listen } from '../../src/http/listener.ts';
+import { createAdministration } from '../../src/service/administration.ts';
+import { ADMINISTRATOR } from '../../src/service/audit.ts';
+import { addKey, makeSigner } from '../clients/signer.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { createLog } from '../service/hand-driven.ts';
+import { folderOf } from '../store/lay.ts';
+import {
+  type Answering,
+  type HostileSite,
+  missing,
+  openHostileSite,
+  serving,
+} from '../upstream/hostile-site.ts';
+
+const VENDOR = makeSigner('vendor');
+const SECRET = 'SuperSecretQuery';
+
+interface Scene {
+  readonly composed: Composed;
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+async function open(config: Config, log = createLog()): Promise<Scene> {
+  const sites = [{ name: 'default', prefix: '', root: config.root, tree: 'owned' }] as const;
+  const taker = { command: 'test', host: 'here' };
+  const composed = await compose({ config, current: () => config, sites, log, taker });
+  const services = toServices({ composed, config: () => config, isDraining: () => false, log });
+  const handler = createHandler({ services, isLocal: false });
+  const server: Listener = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
+  composed.upkeep.start();
+  composed.judge.start();
+  return {
+    composed,
+    url: server.url,
+    async close() {
+      server.abort();
+      await server.drain();
+      await composed[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function configIn(data: string): Config {
+  return loadConfig({ flags: { data }, environment: {}, workingFolder: '/', parseYaml: null }).config;
+}
+
+function settingsOf(upstreams: readonly string[], more: Partial<MirrorSettings> = {}): MirrorSettings {
+  const views = [{ prefix: '/rh', strip: '', add: '' }];
+  return { ...DEFAULT_MIRROR, missing: [404], redirects: [], upstreams: [...upstreams], views, ...more };
+}
+
+describe('a mirror', () => {
+  const signed = (repository: string, tag = 'v1') => VENDOR.sign({ repository, tag });
+  let temp: TempFolder;
+  let site: HostileSite;
+  let scene: Scene;
+  let config: Config;
+  const log = createLog();
+  const files = new Map<string, Uint8Array>();
+  const serve = serving(files);
+
+  before(async () => {
+    temp = await openTempFolder();
+    site = await openHostileSite(serve);
+    config = configIn(path.join(temp.path, 'data'));
+    await addKey(config.data, VENDOR);
+    scene = await open(config, log);
+    const upstream = `${site.url}/sigstore?token=${SECRET}`;
+    await mirrors().add('rh', settingsOf([upstream]));
+  });
+  after(async () => {
+    await scene?.close();
+    await site?.[Symbol.asyncDispose]();
+    await temp?.[Symbol.asyncDispose]();
+  });
+
+  function mirrors() {
+    return createAdministration(
+      { ...scene.composed, clock: { now: () => new Date() }, about: config },
+      ADMINISTRATOR,
+    ).mirrors;
+  }
+
+  /** Puts these at the upstream. */
+  function lay(folder: string, blobs: readonly Uint8Array[]): void {
+    for (const file of [...files.keys()]) if (file.startsWith(`/sigstore/${folder}/`)) files.delete(file);
+    for (const [i, bytes] of blobs.entries()) files.set(`/sigstore/${folder}/signature-${i + 1}`, bytes);
+  }
+
+  async function get(target: string) {
+    const response = await fetch(`${scene.url}/${target}`);
+    const body = Buffer.from(await response.arrayBuffer());
+    return { status: response.status, body, retryAfter: response.headers.get('retry-after') };
+  }
+
+  async function walk(prefix: string): Promise<readonly string[]> {
+    const found: string[] = [];
+    for (let number = 1; ; number += 1) {
+      const { status, body } = await get(`${prefix}/signature-${number}`);
+      if (status === 404) return found;
+      assert.equal(status, 200);
+      found.push(body.toString('base64'));
+    }
+  }
+
+  const texts = (blobs: readonly Uint8Array[]) => blobs.map((bytes) => Buffer.from(bytes).toString('base64'));
+
+  test('what it does not have is fetched when somebody asks, judged, and stored', async () => {
+    const folder = folderOf('team/app');
+    const blobs = [signed('team/app'), signed('team/app', 'v2')];
+    lay(folder, blobs);
+    assert.deepEqual(await walk(`rh/${folder}`), texts(blobs));
+    const root = path.join(config.data, 'mirrors', 'rh');
+    assert.deepEqual(await readFile(path.join(root, folder, 'signature-2')), blobs[1]);
+    const [one] = await scene.composed.signatures.ofImage({
+      ...imageAt('team/app'),
+      site: 'rh',
+    });
+    assert.deepEqual([one?.state, one?.fingerprint], ['verified', VENDOR.fingerprint]);
+    // nothing of another site
+    assert.equal((await get(`${folder}/signature-1`)).status, 404);
+  });
+
+  test('what it has is served with the upstream gone', async () => {
+    const folder = folderOf('team/app');
+    site.answer = (req) => req.socket.destroy();
+    assert.equal((await walk(`rh/${folder}`)).length, 2);
+    site.answer = serve;
+  });
+
+  test('many who ask at the same time share one walk', async () => {
+    const folder = folderOf('team/shared');
+    lay(folder, [signed('team/shared')]);
+    const before = site.asked.length;
+    const answers = await Promise.all(Array.from({ length: 20 }, () => get(`rh/${folder}/signature-1`)));
+    assert.ok(answers.every(({ status }) => status === 200));
+    assert.equal(site.asked.length - before, 2);
+  });
+
+  test('a fault is 503 with Retry-After, stores nothing, and tells no secret', async () => {
+    const folder = folderOf('team/broken');
+    const [first, third] = [signed('team/broken'), signed('team/broken', 'v3')];
+    const breaking =
+      (second: Answering): Answering =>
+      (req, res) => {
+        if (req.url?.includes('signature-2')) second(req, res);
+        else serve(req, res);
+      };
+    lay(folder, [first, first, third]);
+    for (const second of [
+      (_: unknown, res: { writeHead(s: number): { end(): void } }) => res.writeHead(500).end(),
+      (_: unknown, res: { end(text: string): void }) => res.end('<html>signature-2</html>'),
+      (_: unknown, res: { end(bytes: Uint8Array): void }) => res.end(first.subarray(0, 40)),
+    ] as readonly Answering[]) {
+      site.answer = breaking(second);
+      const { status, retryAfter, body } = await get(`rh/${folder}/signature-1`);
+      assert.equal(status, 503);
+      assert.ok(Number(retryAfter) > 0);
+      assert.doesNotMatch(body.toString(), /Secret/);
+    }
+    const root = path.join(config.data, 'mirrors', 'rh', 'team');
+    assert.ok(!(await readdir(root)).some((name) => name.startsWith('broken')));
+    site.answer = serve;
+    const shown = await mirrors().show('rh');
+    assert.ok((shown.faults.status ?? 0) > 0);
+    assert.doesNotMatch(JSON.stringify([shown, log.lines]), new RegExp(SECRET));
+  });
+
+  test('an image without signatures is 404, and is not asked for again', async () => {
+    const folder = folderOf('team/unsigned');
+    const before = site.asked.length;
+    assert.equal((await get(`rh/${folder}/signature-1`)).status, 404);
+    scene.composed.reader.forget({ ...imageAt('team/unsigned'), site: 'rh' });
+    assert.equal((await get(`rh/${folder}/signature-1`)).status, 404);
+    assert.equal(site.asked.length - before, 1);
+  });
+
+  test('a blob that no client could use is left out, and told', async () => {
+    const folder = folderOf('team/mixed');
+    const other = signed('team/another');
+    const good = signed('team/mixed');
+    lay(folder, [other, good]);
+    const { images } = await mirrors().sync('rh', { images: [nameOf('team/mixed')], maxAgeMs: null });
+    assert.deepEqual(
+      images.map(({ result, signatures }) => [result, signatures]),
+      [['new', 1]],
+    );
+    assert.match(images[0]?.message ?? '', /1 left out.*DIGEST_MISMATCH/);
+    assert.deepEqual(await walk(`rh/${folder}`), texts([good]));
+  });
+
+  test('what came stays, under its number, whatever the upstream does', async () => {
+    const folder = folderOf('team/changing');
+    const [a, b, c] = ['a', 'b', 'c'].map((tag) => signed('team/changing', tag)) as [Buffer, Buffer, Buffer];
+    const sync = async (blobs: readonly Buffer[]) => {
+      lay(folder, blobs);
+      const { images } = await mirrors().sync('rh', { images: [nameOf('team/changing')], maxAgeMs: null });
+      return images.map(({ result, signatures, added }) => [result, signatures, added]);
+    };
+    assert.deepEqual(await sync([a, b]), [['new', 2, 2]]);
+    assert.deepEqual(await sync([c, b]), [['new', 3, 1]]);
+    assert.deepEqual(await sync([]), [['unchanged', 3, 0]]);
+    assert.deepEqual(await walk(`rh/${folder}`), texts([a, b, c]));
+    assert.deepEqual(await sync([]), [['unchanged', 3, 0]]);
+  });
+
+  test('a sync tells of each image what became of it, and does not ask again for what is young', async () => {
+    const folder = folderOf('team/synced');
+    lay(folder, [signed('team/synced')]);
+    const images = [nameOf('team/synced'), nameOf('team/none')];
+    const progress: number[] = [];
+    const onProgress = ({ done }: { done: number }) => void progress.push(done);
+    const answer = await mirrors().sync('rh', { images, maxAgeMs: null, onProgress });
+    assert.deepEqual(
+      answer.images.map(({ result }) => result),
+      ['new', 'missing'],
+    );
+    assert.deepEqual(progress, [0, 1, 2]);
+    const before = site.asked.length;
+    const again = await mirrors().sync('rh', { images, maxAgeMs: 60_000 });
+    assert.deepEqual(
+      again.images.map(({ result }) => result),
+      ['unchanged', 'missing'],
+    );
+    assert.equal(site.asked.length, before);
+    await assert.rejects(
+      mirrors().sync('rh', { images: ['nonsense'], maxAgeMs: null }),
+      /is no image of the mirror/,
+    );
+  });
+
+  test('an upload to a mirror is refused', async () => {
+    const { mirrors: service, ...composed } = scene.composed;
+    assert.ok(service);
+    const rh = composed.sites.find(({ name }) => name === 'rh');
+    await assert.rejects(async () => rh?.appender.append({} as never), /is a mirror/);
+  });
+
+  test('a prefix that others need is refused: of the server, of another mirror, of stored signatures', async () => {
+    const at = (prefix: string) => settingsOf([site.url], { views: [{ prefix, strip: '', add: '' }] });
+    await mkdir(path.join(config.root, folderOf('hosted/app')), { recursive: true });
+    await writeFile(path.join(config.root, folderOf('hosted/app'), 'signature-1'), signed('hosted/app'));
+    await scene.composed.upkeep.reindex({ acceptDamage: false });
+    for (const [prefix, why] of [
+      ['/api', /a path of the server itself/],
+      ['/rh', /that of the mirror rh/],
+      ['/hosted', /are stored below \/hosted\/ already/],
+      ['/', /wanted one like/],
+      ['/../x', /wanted one like/],
+    ] as const) {
+      await assert.rejects(mirrors().add('other', at(prefix)), why, prefix);
+    }
+    await assert.rejects(mirrors().add('Other', at('/other')), /cannot name a mirror/);
+    await assert.rejects(mirrors().add('other', settingsOf(['https://u:p@x.example'])), /--credentials/);
+    assert.deepEqual(
+      (await mirrors().list()).map(({ name }) => name),
+      ['rh'],
+    );
+  });
+
+  test('views rewrite what is asked for, and a release is found under every name', async () => {
+    const folder = folderOf('ubi9/ubi');
+    const blobs = [signed('ubi9/ubi')];
+    lay(folder, blobs);
+    const views = [
+      { prefix: '/rh', strip: '', add: '' },
+      { prefix: '/m', strip: 'redhat', add: '' },
+      { prefix: '/m', strip: 'mine/ubi', add: 'ubi9/ubi' },
+    ];
+    await mirrors().edit('rh', { views });
+    const digest = folder.split('@')[1];
+    for (const target of [`m/redhat/${folder}`, `m/mine/ubi@${digest}`]) {
+      assert.deepEqual(await walk(target), texts(blobs), target);
+    }
+    assert.equal((await get(`m/ubi9/ubi@${digest}/signature-1`)).status, 404);
+    const release = folderOf('release').split('@')[1] ?? '';
+    files.set(`/rel/${release}/signature-1`, signed('release'));
+    const layout = 'release';
+    await mirrors().add(
+      'ocp',
+      settingsOf([`${site.url}/rel`], { layout, views: [{ prefix: '/ocp', strip: '', add: '' }] }),
+    );
+    for (const name of [`${release}`, `openshift/release-images@${release}`, `a/b/${release}`]) {
+      assert.equal((await walk(`ocp/${name}`)).length, 1, name);
+    }
+    await mirrors().remove('ocp');
+    assert.equal((await get(`ocp/${release}/signature-1`)).status, 404);
+    await assert.rejects(mirrors().show('ocp'), /no mirror/);
+  });
+
+  test('only what the patterns cover is fetched for readers', async () => {
+    await mirrors().edit('rh', { onDemand: ['ubi9/**'] });
+    const [inside, outside] = [folderOf('ubi9/x/y'), folderOf('ubi8/x')];
+    lay(inside, [signed('ubi9/x/y')]);
+    lay(outside, [signed('ubi8/x')]);
+    assert.equal((await walk(`rh/${inside}`)).length, 1);
+    assert.equal((await get(`rh/${outside}/signature-1`)).status, 404);
+    await mirrors().edit('rh', { onDemand: null, onUpstreamFailure: '404' });
+    site.answer = (_, res) => void res.writeHead(500).end();
+    assert.equal((await get(`rh/${folderOf('team/away')}/signature-1`)).status, 404);
+    site.answer = serve;
+    await mirrors().edit('rh', { onUpstreamFailure: '503' });
+  });
+
+  test('a set that cannot be stored is served all the same, and stored later at the same numbers', async () => {
+    const folder = folderOf('full/app');
+    const blobs = [signed('full/app', 'a'), signed('full/app', 'b')];
+    lay(folder, blobs);
+    const parent = path.join(config.data, 'mirrors', 'rh', 'full');
+    await writeFile(parent, 'in the way');
+    assert.deepEqual(await walk(`rh/${folder}`), texts(blobs));
+    lay(folder, [...blobs].reverse());
+    await chmod(parent, 0o600);
+    const { rm } = await import('node:fs/promises');
+    await rm(parent);
+    await mirrors().sync('rh', { images: [nameOf('full/app')], maxAgeMs: null });
+    assert.deepEqual(await walk(`rh/${folder}`), texts(blobs));
+    assert.deepEqual(await readFile(path.join(parent, folder.slice(5), 'signature-1')), blobs[0]);
+  });
+
+  test('mirrors and what they have are there after a restart', async () => {
+    await scene.close();
+    scene = await open(config, log);
+    site.answer = missing;
+    assert.equal((await walk(`rh/${folderOf('team/app')}`)).length, 2);
+    site.answer = serve;
+    assert.equal((await mirrors().list()).length, 1);
+    assert.doesNotMatch(JSON.stringify(log.lines), new RegExp(SECRET));
+  });
+});
+
+function imageAt(repository: string) {
+  const hex = folderOf(repository).split('=')[1] ?? '';
+  return { site: 'default', layout: 'repository', path: repository, algorithm: 'sha256', hex } as const;
+}
+
+function nameOf(repository: string): string {
+  return folderOf(repository).replace('=', ':');
+}
+
+type Step =
+  | { readonly kind: 'put'; readonly tags: readonly number[] }
+  | { readonly kind: 'read' }
+  | { readonly kind: 'sync' }
+  | { readonly kind: 'fail'; readonly after: number }
+  | { readonly kind: 'restart' };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.uniqueArray(fc.nat(5), { maxLength: 4 }).map((tags) => ({ kind: 'put', tags }) as const),
+  },
+  { weight: 4, arbitrary: fc.constant({ kind: 'read' } as const) },
+  { weight: 4, arbitrary: fc.constant({ kind: 'sync' } as const) },
+  { weight: 2, arbitrary: fc.nat(4).map((after) => ({ kind: 'fail', after }) as const) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'restart' } as const) },
+);
+
+test('whatever an upstream does, what was once served under a number is served under it for ever', async () => {
+  const blobs = Array.from({ length: 6 }, (_, tag) =>
+    VENDOR.sign({ repository: 'model/app', tag: `t${tag}` }),
+  );
+  let count = 0;
+  await using temp = await openTempFolder();
+  await using site = await openHostileSite();
+  const config = configIn(path.join(temp.path, 'data'));
+  const log = createLog();
+  let { composed } = await quiet(config, log);
+  const actor = ADMINISTRATOR;
+  await composed.mirrors.add('rh', settingsOf([`${site.url}/s`], { maxAgeMs: 1000 }), actor);
+  try {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 6, maxLength: 12 }), async (steps) => {
+        count += 1;
+        const image = { ...imageAt('model/app'), site: 'rh', path: `model/app${count}` };
+        /** What each number was once served as. */
+        const served: string[] = [];
+        /** Every whole set that the upstream has had. */
+        let current: readonly number[] = [];
+        let failsAfter = Number.POSITIVE_INFINITY;
+        let requests = 0;
+        site.answer = (req, res) => {
+          requests += 1;
+          const number = Number(/\d+$/.exec(req.url ?? '')?.[0]);
+          const bytes = blobs[current[number - 1] ?? -1];
+          if (requests > failsAfter) res.writeHead(500).end();
+          else if (bytes === undefined) res.writeHead(404).end();
+          else res.end(bytes);
+        };
+        for (const one of steps) {
+          switch (one.kind) {
+            case 'put':
+              current = one.tags;
+              failsAfter = Number.POSITIVE_INFINITY;
+              break;
+            case 'fail':
+              [failsAfter, requests] = [one.after, 0];
+              break;
+            case 'sync':
+              await composed.mirrors.sync('rh', { images: [nameOfImage(image)], maxAgeMs: null }, actor);
+              break;
+            case 'restart':
+              await composed[Symbol.asyncDispose]();
+              composed = (await quiet(config, log)).composed;
+              break;
+            case 'read': {
+              composed.reader.forget(image);
+              const set = await composed.reader.readSet(image).catch(() => null);
+              if (set === null) break; // 503
+              const now = set.entries.map(({ sha256 }) => sha256);
+              assert.deepEqual(now.slice(0, served.length), served);
+              for (const sha256 of now.slice(served.length)) served.push(sha256);
+              assert.equal(new Set(now).size, now.length);
+            }
+          }
+        }
+      }),
+      { numRuns: 12 },
+    );
+  } finally {
+    await composed[Symbol.asyncDispose]();
+  }
+});
+
+async function quiet(config: Config, log: ReturnType<typeof createLog>) {
+  const sites = [{ name: 'default', prefix: '', root: config.root, tree: 'owned' }] as const;
+  const taker = { command: 'test', host: 'here' };
+  return { composed: await compose({ config, current: () => config, sites, log, taker }) };
+}
+
+function nameOfImage({ path: repository, hex }: { readonly path: string; readonly hex: string }): string {
+  return `${repository}@sha256:${hex}`;
+}

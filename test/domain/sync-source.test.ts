@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parse } from 'yaml';
+import { isLookasideError } from '../../src/domain/errors.ts';
+import { namedImages } from '../../src/domain/sync-source.ts';
+
+const [A, B] = ['a', 'b'].map((digit) => `sha256:${digit.repeat(64)}`) as [string, string];
+
+function named(text: string): readonly string[] {
+  return namedImages(text, parse).images.map(({ repository, digest }) => `${repository ?? ''}@${digest}`);
+}
+
+test('lists of names and digests are read line by line, with remarks', () => {
+  const text = `# signed\nquay.io/team/app@${A}\n\nregistry.example:5000/app:v1@${B} # both\n${A}\nteam/app@${A}\n`;
+  assert.deepEqual(named(text), [`team/app@${A}`, `app@${B}`, `@${A}`]);
+  assert.deepEqual(named(`ubi9/ubi@${A.replace(':', '=')}\n`), [`ubi9/ubi@${A}`]);
+});
+
+test('the sources of oc-mirror’s mapping.txt are read, and tags are told apart', () => {
+  const text = [
+    `docker://registry.redhat.io/ubi9/ubi@${A}=docker://m.example:5000/ubi9/ubi@${A}`,
+    `quay.io/openshift-release-dev/ocp-release@${B}=m.example/openshift/release-images@${B}`,
+    'registry.redhat.io/ubi9/ubi:latest=m.example/ubi9/ubi:latest',
+  ].join('\n');
+  assert.deepEqual(named(text), [`ubi9/ubi@${A}`, `openshift-release-dev/ocp-release@${B}`]);
+  assert.deepEqual(namedImages(text, parse).tagged, ['registry.redhat.io/ubi9/ubi:latest']);
+});
+
+test('pods, graphs and catalogues name images wherever they stand', () => {
+  const pods = {
+    items: [
+      {
+        spec: { containers: [{ image: `quay.io/a/b@${A}` }, { image: 'quay.io/a/c:v1' }] },
+        status: { containerStatuses: [{ imageID: `docker-pullable://quay.io/a/c@${B}` }] },
+      },
+    ],
+  };
+  assert.deepEqual(named(JSON.stringify(pods, null, 2)), [`a/b@${A}`, `a/c@${B}`]);
+  const graph = { nodes: [{ version: '4.18.1', payload: `quay.io/x/ocp-release@${A}` }], edges: [[0, 1]] };
+  assert.deepEqual(named(JSON.stringify(graph)), [`x/ocp-release@${A}`]);
+  const catalogue = [
+    { schema: 'olm.bundle', image: `r.io/o/bundle@${A}`, relatedImages: [{ image: `r.io/o/app@${B}` }] },
+    { schema: 'olm.channel' },
+  ];
+  const lines = catalogue.map((one) => JSON.stringify(one)).join('\n');
+  assert.deepEqual(named(lines), [`o/bundle@${A}`, `o/app@${B}`]);
+  const indented = catalogue.map((one) => JSON.stringify(one, null, 4)).join('\n');
+  assert.deepEqual(named(indented), [`o/bundle@${A}`, `o/app@${B}`]);
+});
+
+test('skopeo’s sync.yaml is read', () => {
+  const text = `registry.redhat.io:\n  images:\n    ubi9/ubi:\n      - "${A}"\n      - latest\n`;
+  assert.deepEqual(named(text), [`ubi9/ubi@${A}`]);
+  assert.deepEqual(namedImages(text, parse).tagged, ['registry.redhat.io/ubi9/ubi:latest']);
+});
+
+test('a line that names nothing is told by its number, and so is broken JSON', () => {
+  for (const [text, why] of [
+    [`team/app@${A}\n??\n`, /line 2 names no image/],
+    [`team/app@sha256:abc\n`, /line 1 names no image/],
+    ['{"items":[', /begins like JSON/],
+  ] as const) {
+    assert.throws(
+      () => namedImages(text, parse),
+      (error: unknown) => isLookasideError(error, 'REQUEST_INVALID') && why.test(error.message),
+    );
+  }
+});
