@@ -53,7 +53,7 @@ async function main() {
       try {
         const { run, isQuick: _, ...told } = row;
         results.push({ ...told, figures: await run(bench, row) });
-        process.stderr.write('\n');
+        process.stderr.write(` ${summaryOf(results.at(-1))}\n`);
       } catch (error) {
         // the other rows may still tell something; the end says that one has failed
         isWrong = true;
@@ -77,6 +77,15 @@ async function main() {
   }
 }
 
+/** Told at once, so that a run that is ended early has told something. */
+function summaryOf({ figures: { ratio, perSecond, cpuUs } }) {
+  const parts = [];
+  if (ratio !== undefined) parts.push(`${ratio.toFixed(2)} × nginx`);
+  if (cpuUs !== undefined) parts.push(`${cpuUs.toFixed(1)} µs each`);
+  if (perSecond !== undefined) parts.push(`${Math.round(perSecond)} a second`);
+  return parts.join(', ');
+}
+
 function chosen({ quick, rows, scale }) {
   const wanted = rows?.split(',').map((part) => part.trim()) ?? null;
   const found = ROWS.filter(({ group, name, isQuick = false }) => {
@@ -90,5 +99,5 @@ function chosen({ quick, rows, scale }) {
 function scaled(row, scale) {
   if (scale === 1 || row.images === undefined || row.images <= 5000) return row;
   const images = Math.max(5000, Math.round(row.images * scale));
-  return { ...row, images, name: `${row.name} (scaled down to ${images.toLocaleString('en')})` };
+  return { ...row, images, name: `${row.name} (scaled down to ${images})` };
 }
