@@ -36,6 +36,8 @@ export interface Config {
   readonly acceptUnsupported: 'off' | 'v6';
   /** Tokens that no signer binds may upload nothing. */
   readonly requireGrants: boolean;
+  /** Nothing is ever withdrawn. */
+  readonly appendOnly: boolean;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
   readonly trustedProxies: BlockList;
   readonly read: 'anonymous' | 'token';
@@ -274,6 +276,7 @@ const SETTINGS = {
   remap: perhaps(remaps),
   accept_unsupported: always(oneOf('off', 'v6'), 'off'),
   require_grants: always(trueOrFalse, 'false'),
+  append_only: always(trueOrFalse, 'false'),
   tls_cert: perhaps(path),
   tls_key: perhaps(path),
   trusted_proxies: always(networks, ''),
@@ -542,6 +545,7 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     remaps: values.remap ?? [],
     acceptUnsupported: values.accept_unsupported,
     requireGrants: values.require_grants,
+    appendOnly: values.append_only,
     tls:
       values.tls_cert === undefined || values.tls_key === undefined
         ? null

@@ -128,6 +128,7 @@ function createProgram(parts: ProgramParts): Command {
   addUpkeep(program, parts);
   addSigning(program, parts);
   addCopying(program, parts);
+  addWithdrawing(program, parts);
   addKeys(program, parts);
   addVerifying(program, parts);
   addTokens(program, parts);
@@ -300,6 +301,22 @@ function addCopying(program: Command, { finish }: ProgramParts): void {
       const { runRestore } = await import('./backup.ts');
       finish(await runRestore(load(options), { folder, json: options.json === true }));
     });
+}
+
+function addWithdrawing(program: Command, { finish }: ProgramParts): void {
+  withServerOrData(program.command('withdraw'))
+    .description('take a signature away from clients, and refuse its bytes from then on')
+    .argument('<path>', 'like team/app@sha256=0123…/signature-2, as show --json names it')
+    .requiredOption('--reason <text>', 'why; it is kept, and told to whoever uploads it again')
+    .option('--until <time>', 'put it back then, like 2026-12-24 or 2026-12-24T10:00:00Z', time)
+    .option('--json', 'print JSON')
+    .action(
+      async (path: string, options: JsonOptions & { readonly reason: string; readonly until?: Date }) => {
+        const { runWithdraw } = await import('./withdraw.ts');
+        const { reason, until = null, json = false } = options;
+        finish(await runWithdraw(loadExisting(options), { path, reason, until, json }));
+      },
+    );
 }
 
 function addKeys(program: Command, { finish }: ProgramParts): void {

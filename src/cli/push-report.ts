@@ -27,6 +27,7 @@ const NONE: Readonly<Record<Result, number>> = {
   there: 0,
   equivalent: 0,
   missing: 0,
+  withdrawn: 0,
   refused: 0,
   problem: 0,
   unsent: 0,
@@ -56,6 +57,7 @@ const WORDS: readonly (readonly [Result, string])[] = [
   ['missing', 'would be sent'],
   ['there', 'there already'],
   ['equivalent', 'there as an equivalent'],
+  ['withdrawn', 'withdrawn on the server'],
   ['refused', 'refused'],
   ['problem', 'unreadable'],
   ['unsent', 'not sent'],
@@ -126,6 +128,8 @@ function remarksOn(outcome: PushOutcome): readonly string[] {
       ];
     case 'refused':
       return [`refused (${outcome.code}): ${outcome.message}`];
+    case 'withdrawn':
+      return [`not taken (WITHDRAWN): ${outcome.message}`];
     case 'problem':
       return [outcome.message];
     case 'there':
@@ -145,6 +149,7 @@ function formatGap({ outcome }: PushedFile): string {
       return `${found}; the server has it`;
     case 'missing':
       return `${found}; it would be sent too`;
+    case 'withdrawn':
     case 'refused':
     case 'problem':
     case 'unsent':

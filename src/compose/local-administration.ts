@@ -81,6 +81,7 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
       remove: async (name) => (await changes()).mirrors.remove(name),
       sync: async (...mirror) => (await changes()).mirrors.sync(...mirror),
     },
+    withdraw: async (wanted) => (await changes()).withdraw(wanted),
     fsck: async (request) => (request.repair ? (await changes()).fsck(request) : reads.fsck(request)),
     reindex: async (request) => (await changes()).reindex(request),
     importBatch: async (...batch) => (await changes()).importBatch(...batch),

@@ -9,7 +9,7 @@ import {
   sitesOfBackup,
 } from '../domain/backup.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import type { KeyStore, Log, SignatureIndex, UploadStore } from '../domain/ports.ts';
+import type { KeyStore, Log, SignatureIndex, TombstoneStore, UploadStore } from '../domain/ports.ts';
 import { type Site, siteOf } from '../domain/site.ts';
 import type { ShownToken } from '../domain/token.ts';
 import type { FsckResult, OnProgress } from '../domain/upkeep.ts';
@@ -42,6 +42,7 @@ import { createBackupSource } from '../store/backup-source.ts';
 import { createImageChanges } from '../store/image-changes.ts';
 import { unlessUnusable } from '../store/look.ts';
 import { createScanner } from '../store/scan.ts';
+import { uploadsInForce } from '../store/uploads-in-force.ts';
 import { systemClock } from './clock.ts';
 import { LOG_KEY_NAME } from './log-keeper.ts';
 import { siteOfMirror } from './open-sites.ts';
@@ -51,7 +52,10 @@ import { openSiteTree, sha256Hex, sitesOf, treeName } from './site.ts';
 export async function fsckReadOnly({ data, sites, log, onProgress }: FsckRequest): Promise<FsckResult> {
   using found = openIndexReadOnly(data);
   using uploads = openUploadsReadOnly(data);
-  const beside = { found, uploads: uploads ?? NO_UPLOADS, log };
+  const { tombstones } = uploads ?? NO_UPLOADS;
+  const { images } = uploads ?? NO_UPLOADS;
+  const inForce = { images, ...uploadsInForce(uploads ?? NO_UPLOADS, tombstones) };
+  const beside = { found, uploads: inForce, tombstones, log };
   const upkeeps = new Map<string, SiteUpkeep>();
   for (const site of sites) upkeeps.set(site.name, await openReadOnly(site, beside));
   return await createSitesUpkeep(upkeeps).fsck({ repair: false, onProgress });
@@ -73,10 +77,11 @@ export interface FsckRequest {
 interface Beside {
   readonly found: IndexReader | null;
   readonly uploads: Pick<UploadStore, 'ofImage' | 'images'>;
+  readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
   readonly log: Log;
 }
 
-async function openReadOnly(site: Site, { found, uploads, log }: Beside): Promise<SiteUpkeep> {
+async function openReadOnly(site: Site, { found, uploads, tombstones, log }: Beside): Promise<SiteUpkeep> {
   const isOfThisTree = (await found?.treeOf(site.name)) === treeName(site);
   const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
   const scanner = createScanner({
@@ -85,6 +90,7 @@ async function openReadOnly(site: Site, { found, uploads, log }: Beside): Promis
     takesAll: site.mirror !== undefined,
     index,
     uploads,
+    tombstones,
     readIntents: () => readIntents(site.root),
     changes: createImageChanges(),
     tend: () => undefined,
@@ -175,7 +181,8 @@ async function openBackupSource({
   return createBackupSource({
     tree: openSiteTree(site),
     index: index === null ? NO_INDEX : { ...NO_INDEX, ...index, listFolder: orNoNames(index) },
-    uploads,
+    uploads: uploadsInForce(uploads, uploads.tombstones),
+    tombstones: uploads.tombstones,
     uploadsNow,
     lastSeq,
     readIntents: () => readIntents(site.root),
@@ -302,7 +309,11 @@ const NO_SIGNERS = {
 };
 
 /** Of a data directory that has no state.db yet. */
-const NO_UPLOADS = { ofImage: async () => [], images: async () => [] };
+const NO_UPLOADS = {
+  ofImage: async () => [],
+  images: async () => [],
+  tombstones: { ofImage: async () => [] },
+};
 
 /** An index that knows nothing, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {

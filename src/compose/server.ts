@@ -32,6 +32,7 @@ import { createSitesUpkeep } from '../service/sites-upkeep.ts';
 import { createTokenService, type TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import { createUploader, type Uploader } from '../service/upload.ts';
+import { createWithdrawService, type WithdrawService } from '../service/withdraw.ts';
 import { type Databases, openDatabases } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
 import { createSitesStore } from '../store/sites.ts';
@@ -42,6 +43,8 @@ import { type OpenSite, type SharedParts, sha256Hex } from './site.ts';
 
 /** As exact as the times are that it writes. */
 const USES_EVERY_MS = 60_000;
+/** Withdrawals end to the minute. */
+const PUT_BACK_EVERY_MS = 60_000;
 const SET_CACHE_BYTES = 64 * 1024 * 1024;
 
 export interface Composed {
@@ -60,6 +63,7 @@ export interface Composed {
   readonly signers: SignerService;
   readonly keys: KeyService;
   readonly uploader: Uploader;
+  readonly withdrawals: WithdrawService;
   readonly refusals: RefusalRecorder;
   readonly importer: Importer;
   readonly judge: Judge;
@@ -96,6 +100,7 @@ export async function compose(options: ComposeOptions): Promise<Composed> {
   try {
     const { composed, databases } = await openOwned(options);
     const noting = setInterval(() => void composed.tokens.writeUses(), USES_EVERY_MS).unref();
+    const puttingBack = setInterval(() => void composed.withdrawals.putBack(), PUT_BACK_EVERY_MS).unref();
     return {
       ...composed,
       hurry() {
@@ -105,6 +110,7 @@ export async function compose(options: ComposeOptions): Promise<Composed> {
       },
       async [Symbol.asyncDispose]() {
         clearInterval(noting);
+        clearInterval(puttingBack);
         await Promise.all([composed.upkeep.stop(), composed.judge.stop(), composed.stopMirrors()]);
         await Promise.all(composed.sites.map(({ appender }) => appender.idle()));
         await composed.refusals.stop();
@@ -153,6 +159,7 @@ async function openOwned(options: ComposeOptions) {
     ({ upkeep, reader, auditLog } = composed);
     if (databases.index.unusable !== null) upkeep.rebuild();
     for (const site of composed.sites) await recover(site, log);
+    await composed.withdrawals.putBack();
     return { composed, databases };
   } catch (error) {
     await databases.close();
@@ -168,7 +175,7 @@ async function recover({ name: site, appender }: OpenSite, log: Log): Promise<vo
     if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
     log.error(
       { site, err: error },
-      'interrupted uploads could not be finished; this is tried again at the next start',
+      'interrupted uploads and withdrawals could not be finished; this is tried again at the next start',
     );
   }
 }
@@ -263,6 +270,14 @@ async function connect(options: Connections) {
         uploads,
       },
     }),
+    withdrawals: createWithdrawService({
+      appender: store,
+      tombstones: databases.tombstones,
+      makeEvent,
+      clock,
+      isAppendOnly: () => current().appendOnly,
+      log,
+    }),
     refusals,
     importer: createImporter({
       treeOf: (name) => siteOf(sites, name).tree,
@@ -277,21 +292,7 @@ async function connect(options: Connections) {
       keyringChanges: () => judge.keyringChanges,
       verifyAgain,
     }),
-    keys: await createKeyService({
-      store: keyStore,
-      audit,
-      verifier,
-      makeEvent,
-      clock,
-      async countByKey(fingerprint) {
-        const counts = await Promise.all(sites.map(({ name }) => index.countByKey(name, fingerprint)));
-        return counts.reduce((sum, count) => sum + count, 0);
-      },
-      async onChanged(issuers) {
-        judge.keysChanged();
-        await verifyAgain(issuers);
-      },
-    }),
+    keys: await openKeys(shared, { sites, judge, verifyAgain }),
     recorder,
     accessLog,
     records,
@@ -322,6 +323,34 @@ async function connect(options: Connections) {
         log,
       }),
   };
+}
+
+interface KeyParts {
+  readonly sites: readonly OpenSite[];
+  readonly judge: Pick<Judge, 'keysChanged'>;
+  readonly verifyAgain: (issuers: readonly string[]) => Promise<void>;
+}
+
+function openKeys(
+  { databases, verifier, makeEvent, clock }: SharedParts,
+  { sites, judge, verifyAgain }: KeyParts,
+): Promise<KeyService> {
+  const { keys: store, audit, index } = databases;
+  return createKeyService({
+    store,
+    audit,
+    verifier,
+    makeEvent,
+    clock,
+    async countByKey(fingerprint) {
+      const counts = await Promise.all(sites.map(({ name }) => index.countByKey(name, fingerprint)));
+      return counts.reduce((sum, count) => sum + count, 0);
+    },
+    async onChanged(issuers) {
+      judge.keysChanged();
+      await verifyAgain(issuers);
+    },
+  });
 }
 
 /** Who asks for a person, or takes rows away, is written down. */

@@ -6,7 +6,7 @@ import type { Config } from '../config.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
-import type { Clock, Log, SignatureIndex, SignatureStore, Verifier } from '../domain/ports.ts';
+import type { Clock, Log, SignatureIndex, SignatureStore, UploadStore, Verifier } from '../domain/ports.ts';
 import type { Site } from '../domain/site.ts';
 import type { Tree } from '../domain/tree.ts';
 import { readIntents } from '../files/intents.ts';
@@ -23,6 +23,7 @@ import { type Appender, createAppender } from '../store/append.ts';
 import { createImageChanges } from '../store/image-changes.ts';
 import { createScanner } from '../store/scan.ts';
 import { createTreeStore } from '../store/tree-store.ts';
+import { uploadsInForce } from '../store/uploads-in-force.ts';
 import { type Filling, openFilling } from './filling.ts';
 
 /** The sites that the configuration asks for. */
@@ -86,7 +87,14 @@ async function bindIndex(index: SignatureIndex, site: Site): Promise<void> {
 
 function connectSite(site: Site, shared: SharedParts): OpenSite {
   const { databases, verifier, makeEvent, clock } = shared;
-  const { index, uploads, audit } = databases;
+  const { index, audit, tombstones } = databases;
+  const { ofImage } = uploadsInForce(databases.uploads, tombstones);
+  const uploads: UploadStore = {
+    ofImage,
+    images: (...page) => databases.uploads.images(...page),
+    bytesOf: (...of) => databases.uploads.bytesOf(...of),
+    add: (...upload) => databases.uploads.add(...upload),
+  };
   const log = naming(site, shared.log);
   const files = openSiteTree(site);
   const writer = openTreeWriter({ root: site.root, nowMs: Date.now });
@@ -100,6 +108,7 @@ function connectSite(site: Site, shared: SharedParts): OpenSite {
     takesAll: site.mirror !== undefined,
     index,
     uploads,
+    tombstones,
     changes: createImageChanges(),
     report: problems.report,
     wait,
@@ -111,6 +120,18 @@ function connectSite(site: Site, shared: SharedParts): OpenSite {
     audit,
     makeRestoreEvent: (image, signatureSha256) =>
       makeEvent({ action: 'restore', image, signatureSha256, result: 'restored' }, SERVER),
+    site: site.name,
+    makeLiftEvent: ({ image, sha256: signatureSha256, until }) =>
+      makeEvent(
+        {
+          action: 'withdraw-end',
+          image,
+          signatureSha256,
+          result: 'restored',
+          reason: `withdrawn until ${until?.toISOString()}`,
+        },
+        SERVER,
+      ),
     sha256: sha256Hex,
     dataFreeBytes: databases.freeBytes,
     get minFreeBytes() {

@@ -10,6 +10,7 @@ import type { BatchPart, ImportOptions, ImportResult } from './receipt.ts';
 import type { ExportFormat, Grouping, RecordPage, RecordQuestion, RecordSums } from './records.ts';
 import type { SignerDetails, WantedSigner } from './signer.ts';
 import type { CreatedToken, ShownToken, WantedToken } from './token.ts';
+import type { WantedWithdrawal, Withdrawn } from './tombstone.ts';
 import type { FsckOptions, FsckResult, ReindexOptions, TreeCounts } from './upkeep.ts';
 
 /**
@@ -24,6 +25,11 @@ export interface Administration {
   readonly signers: SignerAdministration;
   readonly grants: GrantAdministration;
   readonly mirrors: MirrorAdministration;
+  /**
+   * Takes a signature away from clients, and refuses its bytes from then on.
+   * @throws APPEND_ONLY, REQUEST_INVALID, PATH_INVALID, NOT_FOUND, BUSY, STORE_UNAVAILABLE
+   */
+  withdraw(wanted: WantedWithdrawal): Promise<Withdrawn>;
   /** @throws BUSY when the server stops meanwhile */
   fsck(options: FsckOptions): Promise<FsckResult>;
   /** @throws DAMAGE_FOUND unless damage is accepted; BUSY when the server stops meanwhile */

@@ -25,6 +25,8 @@ export const AUDIT_ACTIONS = [
   'mirror-remove',
   'mirror-sync',
   'mirror-grow',
+  'withdraw',
+  'withdraw-end',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 

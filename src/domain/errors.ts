@@ -33,6 +33,8 @@ export type ErrorCode =
   | 'UNAUTHORIZED'
   | 'DENIED'
   | 'NOT_GRANTED'
+  | 'WITHDRAWN'
+  | 'APPEND_ONLY'
   | 'CROSS_SITE'
   | 'READ_ONLY'
   | 'NUMBER_TAKEN'

@@ -4,6 +4,7 @@ import { type ImageId, imageFolder, whyTooLong } from './image.ts';
 import { parseTarget } from './lookaside-path.ts';
 import { parseReference } from './reference.ts';
 import { fittingRemap, isRemapped, type Remap } from './remap.ts';
+import { quoted } from './text.ts';
 import type { Claim, Refusal } from './verdict.ts';
 
 /** Null when the claim is about this image's manifest. */
@@ -87,4 +88,12 @@ export function imageNamed(site: string, fileName: string): ImageId | null {
 /** The path of the image's signature-N, as in a URL: `/team/app@sha256=<hex>/signature-2`. */
 export function signaturePath(image: ImageId, number: number): string {
   return `/${imageFolder(image)}/signature-${number}`;
+}
+
+/** The error PATH_INVALID for what should be the path of a signature. */
+export function unknownSignaturePath(path: string): LookasideError {
+  return new LookasideError(
+    'PATH_INVALID',
+    `${quoted(path)} names no signature; wanted its path below the server, like team/app@sha256=<hex>/signature-2, as lookaside show --json names it`,
+  );
 }

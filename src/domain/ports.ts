@@ -5,6 +5,7 @@ import type { AddedGrant, Grant, NewGrant, Signer } from './grant.ts';
 import type { ImageId } from './image.ts';
 import type { KeyDetails, KeyWarning, RegisteredKey } from './key.ts';
 import type { StoredMirror } from './mirror.ts';
+import type { Tombstone } from './tombstone.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
 export interface Clock {
@@ -27,6 +28,8 @@ export interface SetEntry {
   readonly sizeBytes: number;
   readonly storedAt: Date;
   readonly bytes: Uint8Array | null;
+  /** As RecordedSignature. */
+  readonly isFiller?: boolean;
 }
 
 /** The signatures of one image that clients see: entry k is served as signature-(k+1). A set never changes once made. */
@@ -77,6 +80,8 @@ export interface RecordedSignature {
   readonly bytes: Uint8Array | null;
   /** Recorded with the signature. When left out, the verdict of the same bytes stays, and new bytes are `unverified`. */
   readonly judgement?: Judgement;
+  /** A copy of another signature of the image, at the number of one that was withdrawn: served, and counted nowhere. */
+  readonly isFiller?: boolean;
 }
 
 export interface RecordedImage {
@@ -439,6 +444,41 @@ export interface UploadStore {
   add(upload: NewUpload, event: NewAuditEvent): Promise<{ readonly auditSeq: number }>;
 }
 
+export type NewTombstone = Omit<Tombstone, 'auditSeq' | 'isInForce'> & {
+  /** Kept for the day on which it comes back; else null. */
+  readonly bytes: Uint8Array | null;
+};
+
+export interface TombstoneStore {
+  /** Also those that are no longer in force, in the order of withdrawing. @throws STORE_UNAVAILABLE */
+  ofImage(image: ImageId): Promise<readonly Tombstone[]>;
+  /** Those whose files or index rows may lag behind. @throws STORE_UNAVAILABLE */
+  unsettled(site: string): Promise<readonly Tombstone[]>;
+  /** Those in force that should have come back by `now`, of all sites. @throws STORE_UNAVAILABLE */
+  ended(now: Date, limit: number): Promise<readonly Tombstone[]>;
+  /** The kept bytes, or null. @throws STORE_UNAVAILABLE */
+  bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null>;
+  /** Durable with its event once resolved, not yet settled. Fillers of an earlier withdrawal of the same bytes stay. */
+  put(tombstone: NewTombstone, event: NewAuditEvent): Promise<{ readonly auditSeq: number }>;
+  /** Files and index are as these tombstones say. `isEmpty`: no file is left, and so no filler of any. */
+  settle(image: ImageId, sha256s: readonly string[], isEmpty: boolean): Promise<void>;
+  /** It is no longer in force. False, without an event, when it was not. */
+  lift(image: ImageId, sha256: string, event: NewAuditEvent): Promise<boolean>;
+}
+
+export interface Withdrawal {
+  readonly image: ImageId;
+  /** Under which clients get it. */
+  readonly number: number;
+  /** Name of the token, or `administrator`. */
+  readonly by: string;
+  readonly reason: string;
+  /** When it comes back by itself; null: never. */
+  readonly until: Date | null;
+  /** The audit event, for the bytes that turn out to stand there. */
+  readonly event: (sha256: string) => NewAuditEvent;
+}
+
 export interface AuditLog {
   /** Resolves to the event's number once the event is durable. */
   append(event: NewAuditEvent): Promise<number>;
@@ -486,9 +526,16 @@ export interface Appended {
 export interface SignatureAppender {
   /**
    * Once this resolves, bytes, provenance and audit event survive a power cut and every read sees them.
-   * @throws NUMBER_TAKEN, NUMBER_NOT_NEXT (detail.next), TOO_MANY_SIGNATURES, DISK_FULL, READ_ONLY, BUSY, STORE_UNAVAILABLE
+   * @throws WITHDRAWN, NUMBER_TAKEN, NUMBER_NOT_NEXT (detail.next), TOO_MANY_SIGNATURES, DISK_FULL, READ_ONLY, BUSY, STORE_UNAVAILABLE
    */
   append(upload: VerifiedUpload): Promise<Appended>;
+  /**
+   * Once this resolves, tombstone and audit event survive a power cut, no read sees the signature, and its bytes are refused
+   * with WITHDRAWN. Failing, it may be in force all the same. @throws NOT_FOUND, BUSY, DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+   */
+  withdraw(withdrawal: Withdrawal): Promise<Tombstone>;
+  /** Ends the withdrawal; the bytes, where they were kept, take the next number, which is the result. Null: none. */
+  lift(tombstone: Tombstone): Promise<number | null>;
   /** Finishes what a crash left half done; call it before the first read. */
   recover(): Promise<void>;
 }

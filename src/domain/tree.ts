@@ -106,6 +106,13 @@ export interface TreeWriter {
    * power cut once this resolves. @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
    */
   restore(folder: string, number: number, bytes: Uint8Array): Promise<void>;
+  /**
+   * Puts a hard link to signature-`from` at that number, whatever was there. Readers see the old bytes or the new ones. It
+   * survives a power cut once this resolves. @throws DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
+   */
+  fill(folder: string, number: number, from: number): Promise<void>;
+  /** Deletes the file; a missing one is no failure. It is gone for good once this resolves. @throws READ_ONLY, STORE_UNAVAILABLE */
+  remove(folder: string, number: number): Promise<void>;
   /** Deletes a prepared pair. Never throws: the next start finds what is left. */
   discard(prepared: string): Promise<void>;
   /** The pairs that a crash left behind; `intent` is null when it is missing or cut short. @throws STORE_UNAVAILABLE */
@@ -126,7 +133,8 @@ export type ProblemKind =
   | 'over-limit'
   | 'no-signature-name'
   | 'too-long'
-  | 'unreadable';
+  | 'unreadable'
+  | 'withdrawn';
 
 export interface Problem {
   readonly kind: ProblemKind;
@@ -181,6 +189,8 @@ export const PROBLEM_TEXTS: Record<ProblemKind, string> = {
     'a lower number is missing, and clients stop there. Rename the files so that no number is missing',
   'too-long':
     'the path is longer than a registry takes (255 bytes), or its last name with the digest longer than a file system does, so what is below is neither looked into nor served. Move it to a shorter path',
+  withdrawn:
+    'the bytes were withdrawn and came back, from a copy or a backup perhaps; they are not served. The next scan of the server takes the file away',
   unreadable:
     'it cannot be read, and reads that need it are answered with 503. Mend its permissions or its disk',
   'no-signature-name':

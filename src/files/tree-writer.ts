@@ -11,6 +11,7 @@ import { PREPARED_FOLDER, readIntent } from './intents.ts';
 import { linkFree, signatureIn, unlinkOurs } from './linking.ts';
 import { type Entry, entryIn, HELD, type Placed } from './opened.ts';
 import { attempt, codeOf } from './refusal.ts';
+import { createReplacing } from './replacing.ts';
 import { closing, openRoot, unavailable } from './root.ts';
 import { lstatOrNull, placeRow } from './row.ts';
 import { demandInPlace, identified, type WayFolder } from './way.ts';
@@ -160,6 +161,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
         }),
       );
     },
+    ...createReplacing({ refuseFault, inPrepared, inFolder, syncFolder }),
     async discard(prepared) {
       try {
         const folder = await openOwn(PREPARED_FOLDER);

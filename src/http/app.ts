@@ -25,6 +25,7 @@ import { records } from './routes/records.ts';
 import { signatures } from './routes/signatures.ts';
 import { signers } from './routes/signers.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
+import { withdrawSignature } from './routes/withdraw.ts';
 import type { Services } from './services.ts';
 import { createTargets } from './targets.ts';
 
@@ -52,7 +53,7 @@ export const ROUTES: readonly RouteSpec[] = [
 ];
 /** The routes of the tree, by the kind of the parsed target. */
 export const TREE_ROUTES = {
-  signature: [signature, putSignature],
+  signature: [signature, putSignature, withdrawSignature],
   'no-signature': [signature, misplaced],
   'image-page': [directory, appendSignature],
   image: [nothing, appendSignature],

@@ -112,7 +112,9 @@ function renderSignature(entry: SignatureEntry): string {
 }
 
 /** What each state means to people who look at the page. */
-const MEANINGS: Record<State, string> = {
+const MEANINGS: Record<State | 'withdrawn', string> = {
+  withdrawn:
+    'the signature of this number was withdrawn; a copy of another one of the image is served in its place',
   verified: 'good, by a registered key that is valid now',
   unverified: 'not verified yet',
   'unknown-key': 'its key is not registered here',
@@ -146,9 +148,14 @@ function renderState({ state, reason, form, warnings }: SignatureEntry): string 
 }
 
 /** States that have more than one cause. */
-const SAYS_MORE: ReadonlySet<State> = new Set(['unverified', 'unsupported', 'bad', 'unreadable']);
+const SAYS_MORE: ReadonlySet<State | 'withdrawn'> = new Set([
+  'unverified',
+  'unsupported',
+  'bad',
+  'unreadable',
+]);
 
-function classOf(state: State): string {
+function classOf(state: State | 'withdrawn'): string {
   if (state === 'verified') return 'good';
   return state === 'unverified' || state === 'unknown-key' || state === 'unsupported' ? 'open' : 'wrong';
 }

@@ -18,6 +18,7 @@ import type { SignerService } from '../service/signers.ts';
 import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import type { Uploader } from '../service/upload.ts';
+import type { WithdrawService } from '../service/withdraw.ts';
 import type { Intake } from './intake.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -37,6 +38,7 @@ export interface Services {
   readonly mirrors: MirrorService;
   readonly upkeep: Upkeep;
   readonly uploader: Uploader;
+  readonly withdrawals: WithdrawService;
   readonly importer: Importer;
   readonly auditLog: Pick<LogKeeper, 'identity' | 'checkpoint' | 'tile'>;
   readonly intake: Intake;

@@ -13,12 +13,14 @@ import type { Records } from './records.ts';
 import type { SignerService } from './signers.ts';
 import type { TokenService } from './tokens.ts';
 import type { Upkeep } from './upkeep.ts';
+import type { WithdrawService } from './withdraw.ts';
 
 export interface AdministrationOptions {
   readonly keys: KeyService;
   readonly tokens: Pick<TokenService, 'list' | 'create' | 'revoke'>;
   readonly signers: Omit<SignerService, 'permit'>;
   readonly mirrors: MirrorService;
+  readonly withdrawals: Pick<WithdrawService, 'withdraw'>;
   readonly upkeep: Pick<Upkeep, 'fsck' | 'reindex'>;
   readonly importer: Importer;
   readonly clock: Pick<Clock, 'now'>;
@@ -36,7 +38,19 @@ export function createAdministration(
   actor: Actor,
   signal: AbortSignal = NEVER,
 ): Administration {
-  const { keys, tokens, mirrors, signers, upkeep, importer, clock, about, records, readyQuestions } = options;
+  const {
+    keys,
+    tokens,
+    mirrors,
+    signers,
+    withdrawals,
+    upkeep,
+    importer,
+    clock,
+    about,
+    records,
+    readyQuestions,
+  } = options;
   const asker = { actor, signal };
   return {
     about: async () => ({ root: about.root, tree: about.tree }),
@@ -80,6 +94,7 @@ export function createAdministration(
       remove: (name) => mirrors.remove(name, actor),
       sync: (name, request) => mirrors.sync(name, request, actor),
     },
+    withdraw: (wanted) => withdrawals.withdraw(wanted, actor),
     fsck: upkeep.fsck,
     reindex: upkeep.reindex,
     importBatch: (parts, { dryRun }) => importer.importBatch(parts, { site: DEFAULT_SITE, dryRun }, actor),

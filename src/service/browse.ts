@@ -24,7 +24,7 @@ export interface SignatureEntry
   readonly modifiedAt: Date;
   readonly sha256: string;
   /** Null while the index is being rebuilt; the other fields of StoredSignature are then null or empty too. */
-  readonly state: State | null;
+  readonly state: State | 'withdrawn' | null;
 }
 
 export interface DirectoryPage {
@@ -86,17 +86,20 @@ export function createBrowser({ store, reader, signatures }: BrowserOptions): Br
 }
 
 function toEntry(
-  { sizeBytes, storedAt, sha256 }: SetEntry,
+  { sizeBytes, storedAt, sha256, isFiller = false }: SetEntry,
   name: string,
   known: StoredSignature | null,
+  state: SignatureEntry['state'] = known?.state ?? null,
 ): SignatureEntry {
+  // it stays on the page: who copies the page's files would else copy a gap
+  if (isFiller) return toEntry({ sizeBytes, storedAt, sha256, bytes: null }, name, null, 'withdrawn');
   return {
     name,
     type: 'file',
     sizeBytes,
     modifiedAt: storedAt,
     sha256,
-    state: known?.state ?? null,
+    state,
     reason: known?.reason ?? null,
     form: known?.form ?? null,
     fingerprint: known?.fingerprint ?? null,

@@ -84,6 +84,8 @@ export type PushOutcome =
       /** The path has more folders than the signed name: a folder further down should have been pushed. */
       readonly isMisrooted: boolean;
     }
+  /** These bytes were withdrawn on the server, which takes them no more. No failure: they are where they belong. */
+  | { readonly result: 'withdrawn'; readonly message: string }
   | { readonly result: 'problem'; readonly kind: StagedProblem['kind']; readonly message: string }
   /** The push ended before this file's turn. */
   | { readonly result: 'unsent' };
@@ -352,6 +354,7 @@ function toOutcome(result: BatchResult, isMisplaced: () => boolean): PushOutcome
         ? { result: 'equivalent', ...placeOf(result) }
         : { result: 'there' };
     case 'refused':
+      if (result.code === 'WITHDRAWN') return { result: 'withdrawn', message: result.message };
       return {
         result: 'refused',
         code: result.code,

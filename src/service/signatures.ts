@@ -108,6 +108,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     const beside = createBeside();
     const signatures: StoredSignature[] = [];
     for (const [position, entry] of entries.entries()) {
+      if (entry.isFiller === true) continue;
       const row = known.get(entry.sha256) ?? unlooked(image, entry);
       const served = { ...row, servedNumber: position + 1, storedAt: entry.storedAt };
       signatures.push(await shown(served, beside));

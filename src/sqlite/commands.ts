@@ -1,12 +1,14 @@
 // What the main thread asks the writer thread to do, and what comes back. Everything here is structured-cloned.
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type { NewGrant } from '../domain/grant.ts';
+import type { ImageId } from '../domain/image.ts';
 import type { LogIdentity, NewCheckpoint, Witnessed } from '../domain/log.ts';
 import type {
   AccessBatch,
   AccessLimits,
   AccessPruned,
   MirrorSetRow,
+  NewTombstone,
   NewUpload,
   RecordedImage,
   VerdictIndex,
@@ -69,6 +71,24 @@ export interface Commands {
   'state.add-upload': {
     readonly input: { readonly upload: NewUpload; readonly event: NewAuditEvent };
     readonly output: number;
+  };
+  /** The event's number. */
+  'state.put-tombstone': {
+    readonly input: { readonly tombstone: NewTombstone; readonly event: NewAuditEvent };
+    readonly output: number;
+  };
+  'state.settle-tombstones': {
+    readonly input: {
+      readonly image: ImageId;
+      readonly sha256s: readonly string[];
+      readonly isEmpty: boolean;
+    };
+    readonly output: null;
+  };
+  /** Whether it was in force. */
+  'state.lift-tombstone': {
+    readonly input: { readonly image: ImageId; readonly sha256: string; readonly event: NewAuditEvent };
+    readonly output: boolean;
   };
   /** The event's number. */
   'state.append-audit-event': { readonly input: NewAuditEvent; readonly output: number };

@@ -8,7 +8,14 @@ import { LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
 import type { LogReaderStore, LogStore } from '../domain/log.ts';
 import type { StoredMirror } from '../domain/mirror.ts';
-import type { GrantStore, KeyStore, SignerStore, TokenStore, UploadStore } from '../domain/ports.ts';
+import type {
+  GrantStore,
+  KeyStore,
+  SignerStore,
+  TokenStore,
+  TombstoneStore,
+  UploadStore,
+} from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { makeDataFolder } from './data-folder.ts';
@@ -29,6 +36,7 @@ import { giveUpReserve, takeReserve, takeReserveLeft } from './reserve.ts';
 import { type IndexReader, openIndexReader, SqliteSignatureIndex } from './signatures.ts';
 import { SignerTable, SqliteGrantStore, SqliteSignerStore } from './signers.ts';
 import { SqliteTokenStore, TokenTable } from './tokens.ts';
+import { SqliteTombstoneStore, TombstoneTable } from './tombstones.ts';
 import { SqliteUploadStore, UploadTable } from './uploads.ts';
 import { type LaneHealth, Writer, type WriterOptions } from './writer.ts';
 
@@ -54,6 +62,7 @@ export interface Databases {
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
   readonly mirrors: SqliteMirrorStore;
+  readonly tombstones: SqliteTombstoneStore;
   readonly audit: SqliteAuditLog;
   readonly questions: SqliteQuestions;
   readonly log: LogStore;
@@ -103,7 +112,8 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
       onWritten,
     });
     takeReserve(dataDir);
-    const stores = { index, tokens, signers, grants, keys, uploads, mirrors };
+    const tombstones = new SqliteTombstoneStore(stateReader, writer);
+    const stores = { index, tokens, signers, grants, keys, uploads, mirrors, tombstones };
     return connect({ dataDir, writer, stateReader, ...stores, replacedBecause });
   } catch (error) {
     stateReader?.close();
@@ -174,7 +184,9 @@ export function listMirrorsReadOnly(dataDir: string): readonly StoredMirror[] {
   );
 }
 
-export interface UploadReader extends Pick<UploadStore, 'ofImage' | 'images'>, Closable {}
+export interface UploadReader extends Pick<UploadStore, 'ofImage' | 'images'>, Closable {
+  readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
+}
 
 /** The uploads as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
 export function openUploadsReadOnly(dataDir: string): UploadReader | null {
@@ -200,9 +212,11 @@ export function openCopiedUploads(copy: string): UploadReader {
 
 function uploadReader(db: Database): UploadReader {
   const table = new UploadTable(db);
+  const buried = new TombstoneTable(db);
   return {
     ofImage: async (image) => table.ofImage(image),
     images: async (...page) => table.images(...page),
+    tombstones: { ofImage: async (image) => buried.ofImage(image) },
     ...closing(db),
   };
 }
@@ -246,6 +260,7 @@ interface Parts {
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
   readonly mirrors: SqliteMirrorStore;
+  readonly tombstones: SqliteTombstoneStore;
   readonly replacedBecause: string | null;
 }
 
@@ -260,6 +275,7 @@ function connect({
   keys,
   uploads,
   mirrors,
+  tombstones,
   replacedBecause,
 }: Parts): Databases {
   // The writer's connections close last: the last connection of a database writes the -wal into it and deletes the -wal.
@@ -283,6 +299,7 @@ function connect({
     keys,
     uploads,
     mirrors,
+    tombstones,
     audit: new SqliteAuditLog(writer),
     questions: new SqliteQuestions(dataDir),
     access: new SqliteAccessLog(writer, dataDir),

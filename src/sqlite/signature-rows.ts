@@ -20,6 +20,7 @@ interface StoredRow {
   readonly size_bytes: number;
   readonly stored_at_ms: number;
   readonly has_bytes: 0 | 1;
+  readonly filler: 0 | 1;
 }
 
 interface ImageRow {
@@ -36,9 +37,9 @@ export class SignatureRows {
   readonly #sites = new Map<string, { images: number; signatures: number }>();
   readonly #select: Statement<Key, StoredRow>;
   readonly #delete: Statement<[number]>;
-  readonly #insert: Statement<[...Key, number, Uint8Array, number, number, Uint8Array | null]>;
+  readonly #insert: Statement<[...Key, number, Uint8Array, number, number, Uint8Array | null, number]>;
   readonly #renumber: Statement<[number, number]>;
-  readonly #update: Statement<[number, number, number, Uint8Array | null, number]>;
+  readonly #update: Statement<[number, number, number, Uint8Array | null, number, number]>;
   readonly #makeSite: Statement<[string]>;
   readonly #addToSite: Statement<[number, number, string]>;
   readonly #complete: Statement<[string]>;
@@ -53,7 +54,7 @@ export class SignatureRows {
     this.#folders = new FolderChanges(db);
     this.#verdicts = new VerdictRows(db);
     this.#select = db.prepare(`
-      SELECT id, number, sha256, size_bytes, stored_at_ms, bytes IS NOT NULL AS has_bytes
+      SELECT id, number, sha256, size_bytes, stored_at_ms, bytes IS NOT NULL AS has_bytes, filler
       FROM signature
       WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
       ORDER BY number`);
@@ -62,15 +63,15 @@ export class SignatureRows {
       WHERE id = ?`);
     this.#insert = db.prepare(`
       INSERT INTO signature
-        (site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, bytes)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+        (site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, bytes, filler)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
     this.#renumber = db.prepare(`
       UPDATE signature
       SET number = ?
       WHERE id = ?`);
     this.#update = db.prepare(`
       UPDATE signature
-      SET number = ?, size_bytes = ?, stored_at_ms = ?, bytes = ?
+      SET number = ?, size_bytes = ?, stored_at_ms = ?, bytes = ?, filler = ?
       WHERE id = ?`);
     this.#makeSite = db.prepare(`
       INSERT INTO site (name)
@@ -181,7 +182,8 @@ export class SignatureRows {
     for (const { sha256, judgement } of signatures) {
       if (judgement !== undefined) this.#verdicts.judge(image, sha256, judgement);
     }
-    this.#count(image, rows.length, signatures.length);
+    const before = rows.filter(({ filler }) => filler === 0).length;
+    this.#count(image, before, signatures.filter(({ isFiller = false }) => !isFiller).length);
   }
 
   #keep(kept: readonly Kept[]): void {
@@ -191,14 +193,15 @@ export class SignatureRows {
     for (const { row, signature } of kept) {
       if (isAsStored(row, signature)) continue;
       const { number, sizeBytes, storedAt, bytes } = signature;
-      this.#update.run(number, sizeBytes, storedAt.getTime(), bytes, row.id);
+      this.#update.run(number, sizeBytes, storedAt.getTime(), bytes, fillerOf(signature), row.id);
     }
   }
 
   #add(image: ImageId, rows: readonly StoredRow[], signature: RecordedSignature): void {
     const { number, sizeBytes, storedAt, bytes } = signature;
     const sha256 = Buffer.from(signature.sha256, 'hex');
-    const inserted = this.#insert.run(...keyOf(image), number, sha256, sizeBytes, storedAt.getTime(), bytes);
+    const what = [number, sha256, sizeBytes, storedAt.getTime(), bytes, fillerOf(signature)] as const;
+    const inserted = this.#insert.run(...keyOf(image), ...what);
     // another copy of recorded bytes gets their verdict: compare() keeps all rows with these bytes
     const copied = rows.find((row) => row.sha256.equals(sha256));
     if (copied !== undefined) this.#verdicts.copy(copied.id, Number(inserted.lastInsertRowid));
@@ -279,12 +282,17 @@ function isSame(rows: readonly StoredRow[], signatures: readonly RecordedSignatu
   });
 }
 
+function fillerOf({ isFiller = false }: RecordedSignature): 0 | 1 {
+  return isFiller ? 1 : 0;
+}
+
 function isAsStored(row: StoredRow, signature: RecordedSignature): boolean {
   return (
     row.number === signature.number &&
     row.sha256.toString('hex') === signature.sha256 &&
     row.size_bytes === signature.sizeBytes &&
     row.stored_at_ms === signature.storedAt.getTime() &&
-    row.has_bytes === (signature.bytes === null ? 0 : 1)
+    row.has_bytes === (signature.bytes === null ? 0 : 1) &&
+    row.filler === fillerOf(signature)
   );
 }

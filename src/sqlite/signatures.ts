@@ -31,6 +31,7 @@ interface SignatureRow {
   readonly size_bytes: number;
   readonly stored_at_ms: number;
   readonly bytes: Buffer | null;
+  readonly filler: 0 | 1;
 }
 
 interface ImageRow {
@@ -363,7 +364,7 @@ class Statements {
     this.folders = new FolderEntries(db);
     this.verdicts = new Verdicts(db);
     this.#recorded = db.prepare(`
-      SELECT number, sha256, size_bytes, stored_at_ms, bytes
+      SELECT number, sha256, size_bytes, stored_at_ms, bytes, filler
       FROM signature
       WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
       ORDER BY number`);
@@ -429,6 +430,7 @@ function signatureOf(row: SignatureRow): RecordedSignature {
     sizeBytes: row.size_bytes,
     storedAt: new Date(row.stored_at_ms),
     bytes: row.bytes,
+    ...(row.filler === 1 ? { isFiller: true } : {}),
   };
 }
 

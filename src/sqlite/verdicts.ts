@@ -81,7 +81,7 @@ export class Verdicts {
   readonly #ofImage: Statement<[string, string, string, string, Uint8Array], VerdictRow>;
   readonly #oldest: Searches;
   readonly #newest: Searches;
-  readonly #countByKey: Statement<[string, string], number>;
+  readonly #countByKey: Statement<[string, string, string, string], number>;
   readonly #unjudged: Statement<[string, number, number, number], VerdictRow>;
   readonly #unjudgedOf: Statement<[string, string, string, string, Uint8Array], VerdictRow>;
 
@@ -95,16 +95,22 @@ export class Verdicts {
     this.#ofImage = db.prepare(`
       SELECT ${COLUMNS}
       FROM signature
-      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
+      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ? AND filler = 0
       ORDER BY number`);
     this.#oldest = prepareSearches(db, 'id > @after', 'ASC');
     this.#newest = prepareSearches(db, 'id < @after', 'DESC');
-    // uses only the index, so that many signatures of a key are counted without reading their rows
+    // uses only indexes, so that many signatures of a key are counted without reading their rows
     this.#countByKey = db
-      .prepare<[string, string], number>(`
-        SELECT count(*)
-        FROM signature INDEXED BY signature_by_fingerprint
-        WHERE site = ? AND fingerprint = ?`)
+      .prepare<[string, string, string, string], number>(`
+        SELECT (
+          SELECT count(*)
+          FROM signature INDEXED BY signature_by_fingerprint
+          WHERE site = ? AND fingerprint = ?
+        ) - (
+          SELECT count(*)
+          FROM signature INDEXED BY signature_filler
+          WHERE site = ? AND fingerprint = ? AND filler = 1
+        )`)
       .pluck();
     this.#unjudged = db.prepare(`
       SELECT ${COLUMNS}
@@ -152,7 +158,7 @@ export class Verdicts {
   }
 
   countByKey(site: string, fingerprint: string): number {
-    return this.#countByKey.get(site, fingerprint) ?? 0;
+    return this.#countByKey.get(site, fingerprint, site, fingerprint) ?? 0;
   }
 
   unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[] {
@@ -179,7 +185,7 @@ function prepareSearches(db: Database, keyset: string, direction: 'ASC' | 'DESC'
     return db.prepare(`
       SELECT ${COLUMNS}
       FROM signature INDEXED BY ${index}
-      WHERE site = @site AND ${condition} AND ${keyset}
+      WHERE site = @site AND ${condition} AND ${keyset} AND filler = 0
         AND stored_at_ms >= @since AND stored_at_ms < @until
         AND (@digest IS NULL OR (algorithm = @algorithm AND digest = @digest))
         AND (@path IS NULL OR path = @path)

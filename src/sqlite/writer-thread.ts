@@ -31,6 +31,7 @@ import {
 import { SignatureRows } from './signature-rows.ts';
 import { SignerRows } from './signer-rows.ts';
 import { TokenRows } from './token-rows.ts';
+import { TombstoneRows } from './tombstone-rows.ts';
 import { UploadRows } from './upload-rows.ts';
 
 type Handlers = {
@@ -54,6 +55,7 @@ interface StateRows {
   readonly keys: KeyRows;
   readonly uploads: UploadRows;
   readonly mirrors: MirrorRows;
+  readonly tombstones: TombstoneRows;
 }
 
 interface Held<Rows> {
@@ -98,6 +100,12 @@ const handlers: Handlers = {
   },
   'state.remove-key': ({ fingerprint, event }) => state().keys.remove(fingerprint, event),
   'state.add-upload': ({ upload, event }) => state().uploads.add(upload, event),
+  'state.put-tombstone': ({ tombstone, event }) => state().tombstones.put(tombstone, event),
+  'state.settle-tombstones': ({ image, sha256s, isEmpty }) => {
+    state().tombstones.settle(image, sha256s, isEmpty);
+    return null;
+  },
+  'state.lift-tombstone': ({ image, sha256, event }) => state().tombstones.lift(image, sha256, event),
   'state.append-audit-event': (event) => state().audit.append(event),
   'state.put-access-hours': ({ day, hours, dropped }) => {
     state().accessHours.put(day, { hours, dropped });
@@ -293,6 +301,7 @@ function stateRows(db: Database): StateRows {
     keys: new KeyRows(db, audit),
     uploads: new UploadRows(db, audit),
     mirrors: new MirrorRows(db, audit),
+    tombstones: new TombstoneRows(db, audit),
   };
 }
 

@@ -12,12 +12,16 @@ import type {
   VerdictIndex,
   VerifiedUpload,
 } from '../domain/ports.ts';
+import { quoted } from '../domain/text.ts';
 import { DAMAGE_KINDS } from '../domain/tree.ts';
 import { createLooker, isFull, type Look, stillChecked, unlessUnusable } from './look.ts';
 import { createTender, type Tender, type TenderOptions } from './put-back.ts';
-import { createEnding, type EndingOptions } from './unfinished.ts';
+import { createEnding } from './unfinished.ts';
+import { createWithdrawer, type WithdrawerOptions } from './withdraw.ts';
 
-export interface AppenderOptions extends EndingOptions, Pick<TenderOptions, 'makeRestoreEvent'> {
+export interface AppenderOptions
+  extends Omit<WithdrawerOptions, 'ending'>,
+    Pick<TenderOptions, 'makeRestoreEvent'> {
   readonly verdicts: Pick<VerdictIndex, 'ofImage'>;
   /** On the file system of the databases: the tree may be on another. */
   readonly dataFreeBytes: () => Promise<number>;
@@ -35,10 +39,12 @@ export function createAppender(options: AppenderOptions): Appender {
   const { lookSettled } = createLooker(options);
   const ending = createEnding(options);
   const { finishAll, place, keep, record } = ending;
+  const withdrawer = createWithdrawer({ ...options, ending });
 
   async function append(upload: VerifiedUpload): Promise<Appended> {
     return changes.inTurn(upload.image, async () => {
       await finishAll(upload.image);
+      await refuseWithdrawn(upload);
       const seen = await lookSettled(upload.image);
       const same = await findSame(upload, seen);
       if (same !== null) return same;
@@ -46,6 +52,21 @@ export function createAppender(options: AppenderOptions): Appender {
       const standIn = await findStandIn(upload.image, review);
       return standIn ?? (await add(upload, seen, review?.needless ?? null));
     });
+  }
+
+  async function refuseWithdrawn({ image, bytes }: VerifiedUpload): Promise<void> {
+    const sha256 = options.sha256(bytes);
+    const found = (await options.tombstones.ofImage(image)).find(
+      (one) => one.isInForce && one.sha256 === sha256,
+    );
+    if (found === undefined) return;
+    const { number, withdrawnAt, reason, until } = found;
+    const back = until === null ? '' : `, until ${until.toISOString()}`;
+    throw new LookasideError(
+      'WITHDRAWN',
+      `this was signature-${number} of ${imageFolder(image)}, and was withdrawn at ${withdrawnAt.toISOString()}${back}: ${quoted(reason)}; the same bytes are taken no more. Sign the image again if it should be signed`,
+      { detail: { number, withdrawnAt, reason, until } },
+    );
   }
 
   async function findSame(upload: VerifiedUpload, seen: Look): Promise<Appended | null> {
@@ -126,7 +147,16 @@ export function createAppender(options: AppenderOptions): Appender {
     throw new LookasideError('DISK_FULL', message);
   }
 
-  return { append, recover: ending.recover, ...createTender({ ...options, ending }) };
+  return {
+    append,
+    withdraw: withdrawer.withdraw,
+    lift: withdrawer.lift,
+    async recover() {
+      await ending.recover();
+      await withdrawer.recoverWithdrawals();
+    },
+    ...createTender({ ...options, ending, settle: withdrawer.settle }),
+  };
 }
 
 function checkPlace({ image, number }: VerifiedUpload, seen: Look, needless: Needless): void {

@@ -30,6 +30,10 @@ export interface ImageChanges {
   /** Whether files of the image are in the tree and could not be recorded: until they are, reads look at the disk. */
   isUnrecorded(image: ImageId): boolean;
   setUnrecorded(image: ImageId, isUnrecorded: boolean): void;
+  /** Whether something of the image is withdrawn, and index or files may not say so yet. */
+  isUnsettled(image: ImageId): boolean;
+  leaveUnsettled(image: ImageId): void;
+  settled(image: ImageId): void;
   /**
    * Whether the tree was scanned since the start. Before that the index that was found, whole as it is, may be an older
    * copy, which knows nothing of later uploads.
@@ -43,6 +47,7 @@ export function createImageChanges(): ImageChanges {
   const versions = createVersions();
   const unfinished = new Map<string, readonly Unfinished[]>();
   const unrecorded = new Set<string>();
+  const unsettled = new Set<string>();
   let isScanned = false;
 
   const unfinishedOf = (image: ImageId) => unfinished.get(imageKey(image)) ?? [];
@@ -73,6 +78,9 @@ export function createImageChanges(): ImageChanges {
       if (isUnrecorded) unrecorded.add(imageKey(image));
       else unrecorded.delete(imageKey(image));
     },
+    isUnsettled: (image) => unsettled.has(imageKey(image)),
+    leaveUnsettled: (image) => void unsettled.add(imageKey(image)),
+    settled: (image) => void unsettled.delete(imageKey(image)),
     get isScanned() {
       return isScanned;
     },

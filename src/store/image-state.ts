@@ -3,6 +3,7 @@ import { type ImageId, imageFolder } from '../domain/image.ts';
 import { MAX_FILE_NUMBER } from '../domain/limits.ts';
 import type { RecordedSignature, SetEntry, Upload } from '../domain/ports.ts';
 import { type Beyond, withinLimit } from '../domain/signature-names.ts';
+import { type Tombstone, withdrawnOf, withFillers } from '../domain/tombstone.ts';
 import type { ImageFolder, Problem, ProblemKind, SignatureFile } from '../domain/tree.ts';
 
 export interface ImageState {
@@ -11,11 +12,18 @@ export interface ImageState {
   readonly problems: readonly Problem[];
 }
 
-/** A shared tree: the disk is the truth, without what no client could read. */
-export function sharedState(image: ImageId, onDisk: ImageFolder | null): ImageState {
+/** A shared tree: the disk is the truth, without what no client could read, and without what is withdrawn. */
+export function sharedState(
+  image: ImageId,
+  onDisk: ImageFolder | null,
+  tombstones: readonly Tombstone[],
+): ImageState {
   if (onDisk === null) return { signatures: [], problems: [] };
   const readable = onDisk.files.flatMap(toRecorded);
-  return { signatures: withinLimit(readable), problems: diskProblems(image, onDisk) };
+  return {
+    signatures: withinLimit(withFillers(readable, tombstones)),
+    problems: [...cameBack(image, onDisk, withdrawnOf(tombstones)), ...diskProblems(image, onDisk)],
+  };
 }
 
 /** What tells which file is an upload's. */
@@ -26,6 +34,8 @@ export interface Takes {
   readonly takesNew: boolean;
   /** May be left empty when every file is recorded: see hasUnrecorded(). */
   readonly uploads: readonly UploadedBytes[];
+  /** Of the image. */
+  readonly tombstones: readonly Tombstone[];
 }
 
 /**
@@ -40,20 +50,25 @@ export function ownedState(
 ): ImageState {
   const files = new Map((onDisk?.files ?? []).map((file) => [file.number, file]));
   const known = new Set(recorded.map(({ number }) => number));
-  const damage = recorded.flatMap(({ number, sha256 }): Problem[] => {
-    const file = files.get(number);
-    if (file === undefined) return [problem(image, number, 'missing')];
-    return file.sha256 === sha256 ? [] : [problem(image, number, 'changed')];
-  });
   const unknown = [...files.values()].filter(({ number }) => !known.has(number));
   const { added, extra } = takeIn(unknown, recorded, takes);
+  const inLine = [...recorded, ...added].sort((a, b) => a.number - b.number);
+  const signatures = withFillers(inLine, takes.tombstones);
+  const gone = withdrawnOf(takes.tombstones);
+  const damage = signatures.flatMap(({ number, sha256 }): Problem[] => {
+    const file = files.get(number);
+    if (file === undefined) return [problem(image, number, 'missing')];
+    const isRight = file.sha256 === sha256 || (file.sha256 !== null && gone.has(file.sha256));
+    return isRight ? [] : [problem(image, number, 'changed')];
+  });
   // one that no client could be shown is told as that alone
   const cut = new Set(cutOff(onDisk?.files ?? []));
   const others = onDisk === null ? [] : diskProblems(image, onDisk, known);
   return {
-    signatures: withinLimit([...recorded, ...added].sort((a, b) => a.number - b.number)),
+    signatures: withinLimit(signatures),
     problems: [
       ...damage,
+      ...(onDisk === null ? [] : cameBack(image, onDisk, gone)),
       ...extra.filter((file) => !cut.has(file)).map(({ number }) => problem(image, number, 'extra')),
       ...others,
     ],
@@ -63,19 +78,25 @@ export function ownedState(
 function takeIn(
   unknown: readonly SignatureFile[],
   recorded: readonly RecordedSignature[],
-  { takesNew, uploads }: Takes,
+  { takesNew, uploads, tombstones }: Takes,
 ): { readonly added: readonly RecordedSignature[]; readonly extra: readonly SignatureFile[] } {
   if (unknown.length === 0) return { added: [], extra: [] };
   const lacking = new Map(uploads.map((upload) => [upload.sha256, upload]));
   for (const { sha256 } of recorded) lacking.delete(sha256);
+  const gone = withdrawnOf(tombstones);
+  const fillers = new Set(tombstones.flatMap((one) => one.fillers));
+  const known = new Set([...recorded, ...uploads].map(({ sha256 }) => sha256));
   const added: RecordedSignature[] = [];
   const extra: SignatureFile[] = [];
   for (const file of unknown) {
     const upload = file.sha256 === null ? undefined : lacking.get(file.sha256);
     // a second file of the same bytes is no upload of its own
     if (upload !== undefined) lacking.delete(upload.sha256);
-    if (upload === undefined && !takesNew) extra.push(file);
-    else
+    const isFiller = fillers.has(file.number) && file.sha256 !== null && known.has(file.sha256);
+    if (upload === undefined && !takesNew && !isFiller) {
+      // told as what came back
+      if (file.sha256 === null || !gone.has(file.sha256)) extra.push(file);
+    } else
       added.push(...toRecorded(file).map((one) => ({ ...one, storedAt: upload?.storedAt ?? one.storedAt })));
   }
   return { added, extra };
@@ -91,23 +112,35 @@ export function hasUnrecorded(onDisk: ImageFolder | null, recorded: readonly Rec
 export function sameSignatures(a: readonly RecordedSignature[], b: readonly RecordedSignature[]): boolean {
   return (
     a.length === b.length &&
-    a.every(({ number, sha256, storedAt }, position) => {
+    a.every(({ number, sha256, storedAt, isFiller = false }, position) => {
       const other = b[position];
       return (
-        other?.number === number && other.sha256 === sha256 && other.storedAt.getTime() === storedAt.getTime()
+        other?.number === number &&
+        other.sha256 === sha256 &&
+        other.storedAt.getTime() === storedAt.getTime() &&
+        (other.isFiller ?? false) === isFiller
       );
     })
   );
 }
 
 export function toEntries(signatures: readonly RecordedSignature[]): readonly SetEntry[] {
-  return signatures.map(({ sha256, sizeBytes, storedAt, bytes }) => ({ sha256, sizeBytes, storedAt, bytes }));
+  return signatures.map(({ sha256, sizeBytes, storedAt, bytes, isFiller = false }) => {
+    return { sha256, sizeBytes, storedAt, bytes, ...(isFiller ? { isFiller } : {}) };
+  });
 }
 
 function toRecorded(file: SignatureFile): RecordedSignature[] {
   if (file.fault !== null || file.sha256 === null) return [];
   const { number, sha256, sizeBytes, modifiedAt: storedAt, bytes } = file;
   return [{ number, sha256, sizeBytes, storedAt, bytes }];
+}
+
+/** Files with bytes that are withdrawn. */
+function cameBack(image: ImageId, { files }: ImageFolder, gone: ReadonlySet<string>): Problem[] {
+  return files.flatMap(({ number, sha256 }) =>
+    sha256 !== null && gone.has(sha256) ? [problem(image, number, 'withdrawn')] : [],
+  );
 }
 
 /** Without those of files whose numbers are `known`, of which the record tells. */

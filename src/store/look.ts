@@ -2,7 +2,7 @@
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS, MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
-import type { RecordedSignature, SignatureIndex } from '../domain/ports.ts';
+import type { RecordedSignature, SignatureIndex, TombstoneStore } from '../domain/ports.ts';
 import type { ImageFolder, Problem, Stamps, Tree } from '../domain/tree.ts';
 import type { ImageChanges } from './image-changes.ts';
 import {
@@ -19,6 +19,7 @@ export interface TreeAndIndex {
   readonly kind: 'owned' | 'shared';
   readonly index: SignatureIndex;
   readonly uploads: { ofImage(image: ImageId): Promise<readonly UploadedBytes[]> };
+  readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
   readonly changes: ImageChanges;
   /** Every whole file in line is served, also one that is not recorded: the tree of a mirror. Default false. */
   readonly takesAll?: boolean;
@@ -76,10 +77,12 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
       kind === 'shared' ? await tree.readImage(imageFolder(image)) : await readOwned(image, recorded);
     const takesNew = kind === 'shared' || takesAll || recorded.length === 0 || !isWhole;
     const uploaded = kind === 'owned' && hasUnrecorded(onDisk, recorded) ? await uploads.ofImage(image) : [];
+    // last: what is withdrawn meanwhile changes the version
+    const tombstones = await options.tombstones.ofImage(image);
     const state =
       kind === 'shared'
-        ? sharedState(image, onDisk)
-        : ownedState(image, onDisk, recorded, { takesNew, uploads: uploaded });
+        ? sharedState(image, onDisk, tombstones)
+        : ownedState(image, onDisk, recorded, { takesNew, uploads: uploaded, tombstones });
     return {
       ...state,
       recorded,

@@ -4,6 +4,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type { Log, Published, RecordedSignature, SetPublisher } from '../domain/ports.ts';
+import { withdrawnOf } from '../domain/tombstone.ts';
 import type { TreeWriter } from '../domain/tree.ts';
 import { toEntries } from './image-state.ts';
 import { createLooker, type Look, type TreeAndIndex } from './look.ts';
@@ -33,7 +34,7 @@ export function createPublisher(options: PublisherOptions): SetPublisher {
     return changes.inTurn(image, async () => {
       for (let tries = 1; ; tries += 1) {
         const seen = await lookSettled(image);
-        const fresh = freshOf(blobs, seen);
+        const fresh = freshOf(blobs, seen, withdrawnOf(await options.tombstones.ofImage(image)));
         const row = fresh.slice(0, roomOf(seen));
         const before = seen.signatures.length;
         if (row.length === 0) return { before, added: 0, entries: toEntries(seen.signatures) };
@@ -49,9 +50,9 @@ export function createPublisher(options: PublisherOptions): SetPublisher {
     });
   }
 
-  /** Those that the image does not have, each once. */
-  function freshOf(blobs: Blobs, seen: Look): Blobs {
-    const known = new Set(seen.signatures.map(({ sha256 }) => sha256));
+  /** Those that the image does not have and that are not withdrawn, each once. */
+  function freshOf(blobs: Blobs, seen: Look, gone: ReadonlySet<string>): Blobs {
+    const known = new Set([...gone, ...seen.signatures.map(({ sha256 }) => sha256)]);
     return blobs.filter(({ bytes }) => {
       const sha256 = options.sha256(bytes);
       if (known.has(sha256)) return false;

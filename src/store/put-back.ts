@@ -10,6 +10,8 @@ import type { Ending } from './unfinished.ts';
 export interface TenderOptions extends TreeAndIndex {
   readonly ending: Ending;
   readonly uploads: UploadStore;
+  /** Makes files and index what the image's tombstones say. */
+  readonly settle: (image: ImageId) => Promise<void>;
   readonly makeRestoreEvent: (image: ImageId, sha256: string) => NewAuditEvent;
   /** SHA-256 of the bytes in hex. */
   readonly sha256: (bytes: Uint8Array) => string;
@@ -17,7 +19,7 @@ export interface TenderOptions extends TreeAndIndex {
 }
 
 /** What a look tells of the need to mend. */
-export type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'isBeingWritten' | 'lastNumber'>;
+export type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'isBeingWritten' | 'lastNumber' | 'problems'>;
 
 export interface Tender {
   /**
@@ -38,7 +40,7 @@ export function createTender(options: TenderOptions): Tender {
 
   function tend(image: ImageId, seen: Seen): void {
     if (mended.has(imageKey(image))) return;
-    if (changes.unfinishedOf(image).length === 0 && !mayLack(seen)) return;
+    if (changes.unfinishedOf(image).length === 0 && !isUnsettled(image, seen) && !mayLack(seen)) return;
     const job = mendWhatLacks(image, seen)
       .catch((error: unknown) => logTrouble(image, error))
       .finally(() => tending.delete(job));
@@ -47,7 +49,7 @@ export function createTender(options: TenderOptions): Tender {
 
   /** Who asks meanwhile has seen something else: each asks for itself, until one of them mends. */
   async function mendWhatLacks(image: ImageId, seen: Seen): Promise<void> {
-    const isUnfinished = changes.unfinishedOf(image).length > 0;
+    const isUnfinished = changes.unfinishedOf(image).length > 0 || isUnsettled(image, seen);
     if (!isUnfinished && lacking(seen, await uploads.ofImage(image)).length === 0) return;
     const key = imageKey(image);
     if (mended.has(key)) return;
@@ -57,6 +59,11 @@ export function createTender(options: TenderOptions): Tender {
     } finally {
       mended.delete(key);
     }
+  }
+
+  /** Withdrawn bytes may have come back. */
+  function isUnsettled(image: ImageId, { problems }: Pick<Seen, 'problems'>): boolean {
+    return changes.isUnsettled(image) || problems.some(({ kind: found }) => found === 'withdrawn');
   }
 
   function logTrouble(image: ImageId, error: unknown): void {
@@ -71,6 +78,7 @@ export function createTender(options: TenderOptions): Tender {
     if (kind === 'shared') await options.wait(BEING_WRITTEN_MS);
     await changes.inTurn(image, async () => {
       await ending.finishAll(image);
+      if (isUnsettled(image, await lookSettled(image))) await options.settle(image);
       await putBackAll(image);
     });
   }

@@ -17,7 +17,7 @@ export function createSitesStore(
   /** As they are now: others may come and go. */
   sites: readonly SiteStore[],
   places: () => readonly SitePlace[],
-): SignatureStore & Pick<SignatureAppender, 'append'> {
+): SignatureStore & Pick<SignatureAppender, 'append' | 'withdraw' | 'lift'> {
   function siteOf(name: string): SiteStore {
     const site = sites.find((one) => one.name === name);
     if (site === undefined) throw new Error(`there is no site ${name}`);
@@ -46,5 +46,7 @@ export function createSitesStore(
       refuseHidden(site, upload.image);
       return site.appender.append(upload);
     },
+    withdraw: async (withdrawal) => siteOf(withdrawal.image.site).appender.withdraw(withdrawal),
+    lift: async (tombstone) => siteOf(tombstone.image.site).appender.lift(tombstone),
   };
 }

@@ -4,6 +4,7 @@ import { createSingleFlight } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import type { FolderPage, RecordedSignature, SignatureSet, SignatureStore } from '../domain/ports.ts';
+import { withdrawnOf } from '../domain/tombstone.ts';
 import type { Stamps } from '../domain/tree.ts';
 import { sameSignatures, toEntries } from './image-state.ts';
 import { createLooker, type Look, type TreeAndIndex } from './look.ts';
@@ -43,8 +44,8 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
 
   async function readShared(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
     const stamps = known === undefined ? null : (origins.get(known)?.stamps ?? null);
-    if (known !== undefined && stamps !== null && (await tree.isUnchanged(imageFolder(image), stamps)))
-      return known;
+    const mayHold = known !== undefined && stamps !== null && !changes.isUnsettled(image);
+    if (mayHold && (await tree.isUnchanged(imageFolder(image), stamps))) return known;
     const seen = await lookSettled(image);
     report(image, seen.problems);
     keepInIndex(image, seen);
@@ -74,10 +75,13 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
 
   /** Whether uploads of the image are not recorded: not yet, or no longer, in an index that is an older copy of itself. */
   async function isLagging(image: ImageId, recorded: readonly RecordedSignature[]): Promise<boolean> {
-    if (changes.unfinishedOf(image).length > 0 || changes.isUnrecorded(image)) return true;
+    const isUnsure = changes.isUnrecorded(image) || changes.isUnsettled(image);
+    if (isUnsure || changes.unfinishedOf(image).length > 0) return true;
     if (changes.isScanned) return false;
     // nothing else tells what an older copy of the index lacks
     if (options.takesAll === true) return true;
+    const gone = withdrawnOf(await options.tombstones.ofImage(image));
+    if (recorded.some(({ sha256 }) => gone.has(sha256))) return true;
     const known = new Set(recorded.map(({ sha256 }) => sha256));
     return (await options.uploads.ofImage(image)).some(({ sha256 }) => !known.has(sha256));
   }

@@ -2,9 +2,12 @@
 import { z } from 'zod';
 import type { Administration, MirrorAdministration } from '../domain/administration.ts';
 import { unknownGrant, unknownSigner } from '../domain/grant.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
 import { parseKeyName } from '../domain/key.ts';
 import { MAX_BATCH_BYTES } from '../domain/limits.ts';
+import { parseTarget } from '../domain/lookaside-path.ts';
 import { parseMirrorName } from '../domain/mirror.ts';
+import { signaturePath, unknownSignaturePath } from '../domain/placement.ts';
 import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.ts';
 import { isTokenName, unknownToken } from '../domain/token.ts';
 import {
@@ -34,6 +37,7 @@ import {
   tokenAnswer,
   tokensAnswer,
   treeCounts,
+  withdrawnAnswer,
 } from './answers.ts';
 import { type Asker, type AskerOptions, connectAsker, jsonRequest } from './asker.ts';
 import type { HttpRequest } from './connection.ts';
@@ -146,6 +150,19 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
         ask(decisionAnswer, { ...jsonRequest('/api/v1/grants/test', question), mayFindNothing: true }),
     },
     mirrors: remoteMirrors(asker, ask),
+    async withdraw({ path, reason, until }) {
+      const query = new URLSearchParams({
+        reason,
+        ...(until === null ? {} : { until: until.toISOString() }),
+      });
+      const at = `${signatureAt(path)}?${query}`;
+      return ask(withdrawnAnswer, {
+        method: 'DELETE',
+        path: at,
+        mayFindNothing: true,
+        ifUnanswered: MAY_BE_WITHDRAWN,
+      });
+    },
     fsck: ({ repair, onProgress }) =>
       work(asker, jsonRequest('/api/v1/fsck', { repair }), {
         result: fsckResult,
@@ -165,6 +182,16 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
 
 const MAY_BE_MADE =
   'the token may have been made all the same, and its text is lost: see lookaside token list, revoke it, and make one under another name';
+
+const MAY_BE_WITHDRAWN = 'it may have been withdrawn all the same: lookaside show says what the server has';
+
+/** As it stands in a target. @throws LookasideError PATH_INVALID */
+function signatureAt(path: string): string {
+  const target = parseTarget(DEFAULT_SITE, '', `/${path.replace(/^\/+/, '')}`);
+  if (target.kind === 'signature' && target.number !== null)
+    return signaturePath(target.image, target.number);
+  throw unknownSignaturePath(path);
+}
 
 const MAY_BE_ADDED = 'it may have been added all the same: see lookaside signer list';
 

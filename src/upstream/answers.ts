@@ -14,6 +14,7 @@ import type { SignerDetails } from '../domain/signer.ts';
 import type { State } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import type { ShownToken, TokenState } from '../domain/token.ts';
+import type { Withdrawn } from '../domain/tombstone.ts';
 import type { ProblemKind } from '../domain/tree.ts';
 import type { FsckResult, TreeCounts } from '../domain/upkeep.ts';
 import type { SignatureForm } from '../domain/verdict.ts';
@@ -252,6 +253,17 @@ export const decisionAnswer = z.object({
   missing: z.array(word<MissingHalf>()),
   message: z.string(),
 }) satisfies z.ZodType<GrantDecision>;
+
+export const withdrawnAnswer = z.object({
+  path: z.string(),
+  number: count,
+  signatureSha256: sha256,
+  withdrawnAt: date,
+  withdrawnBy: z.string(),
+  reason: z.string(),
+  until: date.nullable(),
+  auditSeq: count,
+}) satisfies z.ZodType<Withdrawn>;
 
 // it is printed as it is, so it must not control a terminal
 export const createdTokenAnswer = z.object({

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type Background, describeOutcome, type Outcome, startBackground } from '../clients/command.ts';
 import { eventually } from '../clients/eventually.ts';
-import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
 import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { folderOf } from '../store/lay.ts';
@@ -230,6 +230,37 @@ describe('push of a tree out of a hostile archive', () => {
     for (const repository of ['hostile/secret', 'hostile/elsewhere', 'hostile/linked', 'hostile/junk']) {
       assert.equal(await statusOf(repository, 1), 404, repository);
     }
+  });
+});
+
+describe('a signature that was withdrawn', () => {
+  it('is no failure of a push, which says why it is not taken, and only an administrator may withdraw', async () => {
+    const staging = await newStaging();
+    const repository = 'push/withdrawn';
+    for (const number of [1, 2]) await stage(staging, repository, number);
+    assertOutcome(await push(staging), 0, /2 sent/);
+    const at = `${server.url}/${folderOf(repository)}/signature-1`;
+    const remove = (secret: string, query = '') =>
+      fetch(`${at}${query}`, { method: 'DELETE', headers: { Authorization: `Bearer ${secret}` } });
+    const denied = await remove(settings.LOOKASIDE_TOKEN, '?reason=leaked');
+    assert.deepEqual([denied.status, JSON.parse(await denied.text()).errors[0].code], [403, 'DENIED']);
+    const admin = await createToken(path.join(temp.path, 'data'), 'withdrawer', 'admin');
+    assert.equal((await remove(admin)).status, 400);
+    const done = await remove(admin, '?reason=leaked');
+    assert.deepEqual([done.status, JSON.parse(await done.text()).withdrawnBy], [200, 'withdrawer']);
+    const [first, second] = await Promise.all([1, 2].map((n) => fetch(at.replace(/1$/, `${n}`))));
+    assert.deepEqual(await first?.text(), await second?.text());
+    const shown = await fetch(`${server.url}/api/v1/images/${folderOf(repository).replace('=', ':')}`, {
+      headers: { Authorization: `Bearer ${admin}` },
+    });
+    const { signatures, withdrawn } = JSON.parse(await shown.text());
+    assert.deepEqual([signatures.length, signatures[0].number, withdrawn[0].reason], [1, 2, 'leaked']);
+    assertOutcome(
+      await push(staging),
+      0,
+      /1 there already, 1 withdrawn on the server/,
+      /not taken \(WITHDRAWN\): this was signature-1 of .*"leaked"/,
+    );
   });
 });
 

@@ -361,6 +361,54 @@ export function administrationContract(
       assert.deepEqual(await of(false), expected({ result: 'exists' }, 1));
     });
 
+    test('a signature is withdrawn once, its bytes are refused, and what names none is told so', async () => {
+      const gina = makeSigner('gina');
+      await administration.keys.add(gina.certificate);
+      const folder = folderOf('withdraw/app');
+      const [one, two] = ['v1', 'v2'].map((tag) => gina.sign({ repository: 'withdraw/app', tag }));
+      const parts = [one, two].map((bytes, at) => ({
+        fileName: `${folder}/signature-${at + 1}`,
+        bytes: bytes ?? assert.fail(),
+      }));
+      await administration.importBatch(parts, { dryRun: false });
+      const wanted = { path: `/${folder}/signature-1`, reason: 'signed by mistake: é & ?', until: null };
+      const { withdrawnAt, withdrawnBy, auditSeq, ...withdrawn } = await administration.withdraw(wanted);
+      assert.ok(withdrawnAt instanceof Date && auditSeq > 0 && withdrawnBy !== '');
+      assert.deepEqual(withdrawn, {
+        ...wanted,
+        number: 1,
+        signatureSha256: sha256Hex(one ?? assert.fail()),
+      });
+      assert.deepEqual(await readFile(path.join(root, folder, 'signature-1')), two);
+      const [again] = await administration.importBatch(parts.slice(0, 1), { dryRun: false });
+      assert.deepEqual(again?.result === 'refused' && again.code, 'WITHDRAWN');
+      await refused(administration.withdraw(wanted), 'NOT_FOUND', /was withdrawn already/);
+      const unnamed = { ...wanted, path: `${folder}/signature-3` };
+      await refused(administration.withdraw(unnamed), 'NOT_FOUND', /there is no/);
+      for (const strange of ['', '..', folder, `${folder}/signature-0`, '/api/v1/keys', 'a\0/signature-1']) {
+        await refused(
+          administration.withdraw({ ...wanted, path: strange }),
+          'PATH_INVALID',
+          /names no signature/,
+        );
+      }
+      const second = { ...wanted, path: `${folder}/signature-2` };
+      for (const reason of ['', ' ', 'x'.repeat(501)]) {
+        await refused(
+          administration.withdraw({ ...second, reason }),
+          'REQUEST_INVALID',
+          /needs a reason of 1 to 500/,
+        );
+      }
+      const past = { ...second, until: new Date('2026-01-01T00:00:00Z') };
+      await refused(administration.withdraw(past), 'REQUEST_INVALID', /is past; wanted one that is to come/);
+      const { findings } = await administration.fsck({ repair: false });
+      assert.deepEqual(
+        findings.filter((finding) => finding.path.startsWith(folder)),
+        [],
+      );
+    });
+
     test('keys are exported in one block, all or those that are named, without those that the readers cannot read', async () => {
       const { keys } = administration;
       const [one, two] = [makeSigner('exported-1'), makeSigner('exported-2')];

@@ -18,6 +18,7 @@ const AT_ONCE: Readonly<Record<string, string>> = {
   'Log.warn': 'nobody waits for a line of the log',
   'Log.error': 'nobody waits for a line of the log',
   'Verifier.armor': 'it computes',
+  'Withdrawal.event': 'it makes what is written',
   'Verifier.warningsOf': 'it computes',
   'Verifier.setKeyring': 'it hands over what was looked up',
 };

@@ -13,7 +13,7 @@ import { createAppender } from '../../src/store/append.ts';
 import { createImageChanges } from '../../src/store/image-changes.ts';
 import { createLog } from '../service/hand-driven.ts';
 import { folderOf, sha256Hex, signatureBytes } from '../store/lay.ts';
-import { imageIn, uploadOf } from '../store/open-store.ts';
+import { imageIn, SITE, uploadOf } from '../store/open-store.ts';
 import { createUploads } from '../store/uploads.ts';
 
 const [, , folder = ''] = process.argv;
@@ -50,6 +50,19 @@ const appender = createAppender({
   wait: () => Promise.resolve(),
   writer: openTreeWriter({ root, nowMs }),
   verdicts: { ofImage: async () => [] },
+  site: SITE,
+  tombstones: {
+    ofImage: async () => [],
+    unsettled: async () => [],
+    ended: async () => [],
+    bytesOf: async () => null,
+    put: refuse,
+    settle: refuse,
+    lift: refuse,
+  },
+  makeLiftEvent: () => {
+    throw new Error('nothing is withdrawn');
+  },
   makeRestoreEvent: () => {
     throw new Error('nothing is put back in an owned tree');
   },

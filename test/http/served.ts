@@ -97,6 +97,12 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         remove: unasked,
         sync: unasked,
       },
+      withdrawals: {
+        withdraw: unasked,
+        withdrawAt: unasked,
+        ofImage: async () => [],
+        putBack: unasked,
+      },
       upkeep: {
         start: unasked,
         stop: unasked,

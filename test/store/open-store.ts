@@ -1,6 +1,6 @@
 // A store over a real tree and a real index, with uploads in memory, with what it reported and a wait that tests may steer.
 import path from 'node:path';
-import type { NewAuditEvent } from '../../src/domain/audit.ts';
+import type { AuditAction, NewAuditEvent } from '../../src/domain/audit.ts';
 import { type ImageId, imageFolder, imageKey, parseImageFolder } from '../../src/domain/image.ts';
 import { BEING_WRITTEN_MS } from '../../src/domain/limits.ts';
 import type {
@@ -22,6 +22,7 @@ import { type Appender, createAppender } from '../../src/store/append.ts';
 import { createImageChanges } from '../../src/store/image-changes.ts';
 import { createScanner, type Scanner } from '../../src/store/scan.ts';
 import { createTreeStore } from '../../src/store/tree-store.ts';
+import { uploadsInForce } from '../../src/store/uploads-in-force.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { createLog, type LogLine } from '../service/hand-driven.ts';
 import { sha256Hex } from './lay.ts';
@@ -103,10 +104,11 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const unjudged: string[] = [];
   const verdicts = new Map<string, readonly IndexedSignature[]>();
   const log = createLog();
+  const { tombstones } = databases;
   const ports = between({
     tree: openTree({ root, nowMs, beingWrittenMs, isWhole: isWholeSignature }),
     writer: openTreeWriter({ root, nowMs }),
-    uploads: kept,
+    uploads: { ...kept, ...uploadsInForce(kept, tombstones) },
     index: databases.index,
   });
   const report = (image: ImageId, problems: readonly Problem[]) => {
@@ -114,11 +116,13 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   };
   const onRecorded = (image: ImageId) => void unjudged.push(imageFolder(image));
   const changes = createImageChanges();
-  const shared = { kind, ...ports, changes, report, wait, onRecorded, sha256: sha256Hex };
+  const shared = { kind, ...ports, tombstones, changes, report, wait, onRecorded, sha256: sha256Hex };
   const appender = createAppender({
     ...shared,
     verdicts: { ofImage: async (image) => verdicts.get(imageKey(image)) ?? [] },
     audit: kept,
+    site: SITE,
+    makeLiftEvent: ({ image, sha256 }) => eventOf(image, sha256, 'withdraw-end'),
     makeRestoreEvent: (image, sha256) => eventOf(image, sha256, 'restore'),
     dataFreeBytes: options.dataFreeBytes ?? databases.freeBytes,
     minFreeBytes: options.minFreeBytes ?? 0,
@@ -212,7 +216,7 @@ const GOOD: Judgement = {
   judgeAgainAt: null,
 };
 
-function eventOf(image: ImageId, sha256: string, action: 'upload' | 'restore'): NewAuditEvent {
+export function eventOf(image: ImageId, sha256: string, action: AuditAction): NewAuditEvent {
   return {
     at: new Date(),
     action,

@@ -55,10 +55,12 @@ async function showImage(services: Services, { params, query }: RouteRequest): P
     throw new LookasideError('PATH_INVALID', why);
   }
   const found = await services.signatures.ofImage(image);
-  if (found.length === 0) throw new LookasideError('NOT_FOUND', `no signature is stored for ${name}`);
+  const withdrawn = await services.withdrawals.ofImage(image);
+  if (found.length + withdrawn.length === 0)
+    throw new LookasideError('NOT_FOUND', `no signature is stored for ${name}`);
   // whoever asks again a moment later gets its verdict
   void services.judge.prefer(image);
-  return jsonReply(200, { image: name, signatures: found });
+  return jsonReply(200, { image: name, signatures: found, withdrawn });
 }
 
 async function findSignatures(services: Services, { query }: RouteRequest): Promise<Reply> {

@@ -120,7 +120,11 @@ describe('questions about signatures', () => {
     test('shows what is stored of the image', async () => {
       const { status, headers, text } = await request(`/api/v1/images/team/app@sha256:${HEX}`);
       assert.equal(status, 200);
-      assert.deepEqual(JSON.parse(text), { image: `team/app@sha256:${HEX}`, signatures: [SHOWN] });
+      assert.deepEqual(JSON.parse(text), {
+        image: `team/app@sha256:${HEX}`,
+        signatures: [SHOWN],
+        withdrawn: [],
+      });
       assert.deepEqual(fake.asked.images, [APP]);
       assert.equal(headers.get('content-type'), 'application/json');
       assert.equal(headers.get('cache-control'), 'no-store');

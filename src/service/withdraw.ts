@@ -1,0 +1,128 @@
+// Withdrawing signatures, and putting those back whose time has come.
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { DEFAULT_SITE, type ImageId, imageFolder } from '../domain/image.ts';
+import { parseTarget } from '../domain/lookaside-path.ts';
+import { signaturePath, unknownSignaturePath } from '../domain/placement.ts';
+import type { Clock, Log, SignatureAppender, TombstoneStore } from '../domain/ports.ts';
+import type { Tombstone, WantedWithdrawal, Withdrawn } from '../domain/tombstone.ts';
+import type { Actor, MakeEvent } from './audit.ts';
+
+export interface WithdrawServiceOptions {
+  readonly appender: Pick<SignatureAppender, 'withdraw' | 'lift'>;
+  readonly tombstones: Pick<TombstoneStore, 'ofImage' | 'ended'>;
+  readonly makeEvent: MakeEvent;
+  readonly clock: Pick<Clock, 'now'>;
+  /** Nothing may ever be withdrawn here. */
+  readonly isAppendOnly: () => boolean;
+  readonly log: Log;
+}
+
+export interface WithdrawService {
+  /**
+   * From now on clients do not get the signature, and its bytes are refused.
+   * @throws LookasideError APPEND_ONLY, REQUEST_INVALID, PATH_INVALID, NOT_FOUND, BUSY, STORE_UNAVAILABLE
+   */
+  withdraw(wanted: WantedWithdrawal, actor: Actor): Promise<Withdrawn>;
+  /** The same for a path that is parsed already. */
+  withdrawAt(at: SignatureAt, why: Omit<WantedWithdrawal, 'path'>, actor: Actor): Promise<Withdrawn>;
+  /** What is withdrawn from the image now. */
+  ofImage(image: ImageId): Promise<readonly Withdrawn[]>;
+  /** Puts back what was withdrawn until now; never throws. */
+  putBack(): Promise<void>;
+}
+
+export interface SignatureAt {
+  readonly image: ImageId;
+  /** Under which clients get it. */
+  readonly number: number;
+}
+
+const MAX_REASON_CHARACTERS = 500;
+const PUT_BACK_AT_ONCE = 100;
+
+export function createWithdrawService(options: WithdrawServiceOptions): WithdrawService {
+  const { appender, tombstones, makeEvent, clock, log } = options;
+
+  async function withdrawAt(
+    { image, number }: SignatureAt,
+    { reason, until }: Omit<WantedWithdrawal, 'path'>,
+    actor: Actor,
+  ): Promise<Withdrawn> {
+    if (options.isAppendOnly()) {
+      throw new LookasideError(
+        'APPEND_ONLY',
+        'nothing is withdrawn from this server (LOOKASIDE_APPEND_ONLY=true); add the revocation of the key instead, with: lookaside key add',
+      );
+    }
+    checkWhy(reason, until, clock.now());
+    const back = until === null ? '' : ` (until ${until.toISOString()})`;
+    const event = (signatureSha256: string) =>
+      makeEvent(
+        { action: 'withdraw', image, signatureSha256, result: 'withdrawn', reason: `${reason}${back}` },
+        actor,
+      );
+    return shown(await appender.withdraw({ image, number, by: actor.name, reason, until, event }));
+  }
+
+  return {
+    withdraw: async ({ path, ...why }, actor) => withdrawAt(parseSignaturePath(path), why, actor),
+    withdrawAt,
+    async ofImage(image) {
+      return (await tombstones.ofImage(image)).filter(({ isInForce }) => isInForce).map(shown);
+    },
+    async putBack() {
+      try {
+        for (const tombstone of await tombstones.ended(clock.now(), PUT_BACK_AT_ONCE)) {
+          const fields = { image: imageFolder(tombstone.image), sha256: tombstone.sha256 };
+          try {
+            const number = await appender.lift(tombstone);
+            log.info({ ...fields, number }, 'a signature was withdrawn until now, and is served again');
+          } catch (error) {
+            log.error({ ...fields, err: error }, 'a withdrawn signature could not be put back yet');
+          }
+        }
+      } catch (error) {
+        if (!isLookasideError(error)) throw error;
+        log.error({ err: error }, 'withdrawals could not be looked up; this is tried again in a minute');
+      }
+    },
+  };
+}
+
+/** @throws LookasideError PATH_INVALID */
+function parseSignaturePath(path: string): SignatureAt {
+  const target = parseTarget(DEFAULT_SITE, '', `/${path.replace(/^\/+/, '')}`);
+  if (target.kind === 'signature' && target.number !== null) {
+    return { image: target.image, number: target.number };
+  }
+  throw unknownSignaturePath(path);
+}
+
+function checkWhy(reason: string, until: Date | null, now: Date): void {
+  if (reason.trim() === '' || reason.length > MAX_REASON_CHARACTERS) {
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      `a withdrawal needs a reason of 1 to ${MAX_REASON_CHARACTERS} characters, which is kept and shown to who uploads it again; give --reason TEXT, or ?reason= by HTTP`,
+    );
+  }
+  if (until !== null && !(until.getTime() > now.getTime())) {
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      'the time until which it is withdrawn is past; wanted one that is to come',
+    );
+  }
+}
+
+function shown(tombstone: Tombstone): Withdrawn {
+  const { image, number, sha256, withdrawnAt, withdrawnBy, reason, until, auditSeq } = tombstone;
+  return {
+    path: signaturePath(image, number),
+    number,
+    signatureSha256: sha256,
+    withdrawnAt,
+    withdrawnBy,
+    reason,
+    until,
+    auditSeq,
+  };
+}

@@ -1,0 +1,157 @@
+// Table tombstone of state.db as the main thread sees it: look-ups on a read-only connection, changes through the writer
+// thread.
+import { hash } from 'node:crypto';
+import type { Database, Statement } from 'better-sqlite3';
+import type { NewAuditEvent } from '../domain/audit.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder, parseLongImageFolder } from '../domain/image.ts';
+import type { NewTombstone, TombstoneStore } from '../domain/ports.ts';
+import type { Tombstone } from '../domain/tombstone.ts';
+import { EVENT_BYTES } from './audit-log.ts';
+import { messageOf } from './open.ts';
+import type { Writer } from './writer.ts';
+
+const COMMAND_BYTES = EVENT_BYTES + 3000;
+const PAGE_ROWS = 1000;
+
+interface TombstoneRow {
+  readonly site: string;
+  readonly image: string;
+  readonly sha256: Buffer;
+  readonly number: number;
+  readonly fillers: string;
+  readonly audit_seq: number;
+  readonly withdrawn_at_ms: number;
+  readonly withdrawn_by: string;
+  readonly reason: string;
+  readonly until_ms: number | null;
+  readonly lifted_at_ms: number | null;
+}
+
+/** The look-ups on one connection. */
+export class TombstoneTable {
+  readonly #ofImage: Statement<[string, string], TombstoneRow>;
+  readonly #unsettled: Statement<[string], TombstoneRow>;
+  readonly #ended: Statement<[number, number], TombstoneRow>;
+  readonly #bytes: Statement<[string, string, Uint8Array], Buffer | null>;
+
+  constructor(db: Database) {
+    const rows = `
+      SELECT site, image, sha256, number, fillers, audit_seq, withdrawn_at_ms, withdrawn_by, reason, until_ms,
+        lifted_at_ms
+      FROM tombstone`;
+    // an image has at most 127 signatures at one time, and withdrawals are made by hand
+    this.#ofImage = db.prepare(`${rows}
+      WHERE site = ? AND image = ?
+      ORDER BY audit_seq`);
+    this.#unsettled = db.prepare(`${rows}
+      WHERE site = ? AND settled = 0
+      ORDER BY audit_seq
+      LIMIT ${PAGE_ROWS}`);
+    this.#ended = db.prepare(`${rows}
+      WHERE until_ms <= ? AND lifted_at_ms IS NULL
+      ORDER BY until_ms
+      LIMIT ?`);
+    this.#bytes = db
+      .prepare<[string, string, Uint8Array], Buffer | null>(`
+        SELECT bytes
+        FROM tombstone
+        WHERE site = ? AND image = ? AND sha256 = ?`)
+      .pluck();
+  }
+
+  ofImage(image: ImageId): readonly Tombstone[] {
+    return asLookUp(() => this.#ofImage.all(image.site, imageFolder(image)).flatMap(tombstoneOf));
+  }
+
+  unsettled(site: string): readonly Tombstone[] {
+    return asLookUp(() => this.#unsettled.all(site).flatMap(tombstoneOf));
+  }
+
+  ended(now: Date, limit: number): readonly Tombstone[] {
+    return asLookUp(() => this.#ended.all(now.getTime(), limit).flatMap(tombstoneOf));
+  }
+
+  bytesOf(image: ImageId, sha256: string): Uint8Array | null {
+    return asLookUp(() => {
+      const key = Buffer.from(sha256, 'hex');
+      const bytes = this.#bytes.get(image.site, imageFolder(image), key) ?? null;
+      if (bytes !== null && hash('sha256', bytes) !== sha256) {
+        throw new Error(`the bytes kept of ${sha256} are others: state.db is damaged`);
+      }
+      return bytes;
+    });
+  }
+}
+
+export class SqliteTombstoneStore implements TombstoneStore {
+  readonly #writer: Writer;
+  readonly #table: TombstoneTable;
+
+  /** `db`: a read-only connection to state.db. */
+  constructor(db: Database, writer: Writer) {
+    this.#writer = writer;
+    this.#table = new TombstoneTable(db);
+  }
+
+  async ofImage(image: ImageId): Promise<readonly Tombstone[]> {
+    return this.#table.ofImage(image);
+  }
+
+  async unsettled(site: string): Promise<readonly Tombstone[]> {
+    return this.#table.unsettled(site);
+  }
+
+  async ended(now: Date, limit: number): Promise<readonly Tombstone[]> {
+    return this.#table.ended(now, limit);
+  }
+
+  async bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null> {
+    return this.#table.bytesOf(image, sha256);
+  }
+
+  async put(tombstone: NewTombstone, event: NewAuditEvent): Promise<{ readonly auditSeq: number }> {
+    // cloning a view to the thread would copy the whole buffer beneath it
+    const bytes = tombstone.bytes === null ? null : new Uint8Array(tombstone.bytes);
+    const input = { tombstone: { ...tombstone, bytes }, event };
+    const sizeBytes = COMMAND_BYTES + (bytes?.length ?? 0);
+    return { auditSeq: await this.#writer.run('state.put-tombstone', input, sizeBytes) };
+  }
+
+  async settle(image: ImageId, sha256s: readonly string[], isEmpty: boolean): Promise<void> {
+    await this.#writer.run('state.settle-tombstones', { image, sha256s, isEmpty }, COMMAND_BYTES);
+  }
+
+  async lift(image: ImageId, sha256: string, event: NewAuditEvent): Promise<boolean> {
+    return this.#writer.run('state.lift-tombstone', { image, sha256, event }, COMMAND_BYTES);
+  }
+}
+
+function tombstoneOf(row: TombstoneRow): Tombstone[] {
+  const image = parseLongImageFolder(row.site, row.image);
+  if (image === null) return []; // no image has such a folder
+  return [
+    {
+      image,
+      sha256: row.sha256.toString('hex'),
+      number: row.number,
+      fillers: JSON.parse(row.fillers), // only TombstoneRows writes it
+      auditSeq: row.audit_seq,
+      withdrawnAt: new Date(row.withdrawn_at_ms),
+      withdrawnBy: row.withdrawn_by,
+      reason: row.reason,
+      until: row.until_ms === null ? null : new Date(row.until_ms),
+      isInForce: row.lifted_at_ms === null,
+    },
+  ];
+}
+
+function asLookUp<T>(query: () => T): T {
+  try {
+    return query();
+  } catch (error) {
+    throw new LookasideError('STORE_UNAVAILABLE', `withdrawals cannot be read: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}

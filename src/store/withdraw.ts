@@ -1,0 +1,189 @@
+// Withdrawing signatures. The tombstone is written first, and decides from then on what is served; files and index follow, and
+// what a crash or a failure cuts short is done later: docs/decisions/withdrawing.md.
+import type { NewAuditEvent } from '../domain/audit.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import type { Appended, RecordedSignature, TombstoneStore, Withdrawal } from '../domain/ports.ts';
+import { type Tombstone, withdrawnOf, withFillers } from '../domain/tombstone.ts';
+import { createLooker, stillChecked } from './look.ts';
+import type { Ending, EndingOptions } from './unfinished.ts';
+
+export interface WithdrawerOptions extends EndingOptions {
+  readonly tombstones: TombstoneStore;
+  readonly ending: Ending;
+  /** Name of the site. */
+  readonly site: string;
+  /** The audit event of a withdrawal that has ended. */
+  readonly makeLiftEvent: (tombstone: Tombstone) => NewAuditEvent;
+}
+
+export interface Withdrawer {
+  withdraw(withdrawal: Withdrawal): Promise<Tombstone>;
+  /** Puts it back at the next number. Null when it is not withdrawn. */
+  lift(tombstone: Tombstone): Promise<Appended['number'] | null>;
+  /** In the image's turn: makes files and index what the tombstones say. */
+  settle(image: ImageId): Promise<void>;
+  /** Ends what a crash has left; what cannot be ended yet is ended with the next look at the image. */
+  recoverWithdrawals(): Promise<void>;
+}
+
+export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
+  const { tree, tombstones, changes, writer, ending, log } = options;
+  const { lookSettled } = createLooker(options);
+
+  async function withdraw(withdrawal: Withdrawal): Promise<Tombstone> {
+    const { image } = withdrawal;
+    return changes.inTurn(image, async () => {
+      await ending.finishAll(image);
+      if (changes.isUnsettled(image)) await settle(image);
+      const tombstone = await bury(withdrawal);
+      await settle(image);
+      return tombstone;
+    });
+  }
+
+  async function bury({ image, number, event: makeEvent, ...why }: Withdrawal): Promise<Tombstone> {
+    const seen = await lookSettled(image);
+    if (seen.isUnsure) throw stillChecked(imageFolder(image));
+    const signature = seen.signatures[number - 1];
+    if (signature === undefined || signature.isFiller === true) throw notThere(image, number, signature);
+    const { sha256 } = signature;
+    const event = makeEvent(sha256);
+    const { by: withdrawnBy, reason, until } = why;
+    const bytes = until === null ? null : await bytesOf(image, signature);
+    const known = await tombstones.ofImage(image);
+    const details = { image, sha256, number, auditSeq: 0, withdrawnAt: event.at, withdrawnBy, reason, until };
+    const wanted: Tombstone = { ...details, fillers: [], isInForce: true };
+    const others = known.filter((one) => one.sha256 !== sha256);
+    const stay = withFillers(seen.signatures, [...others, wanted]);
+    const places = new Set(seen.signatures.filter((one) => one.sha256 === sha256).map((one) => one.number));
+    const fillers = stay.map((one) => one.number).filter((one) => places.has(one));
+    // from now on reads look at tombstones, and the set in memory answers no more
+    changes.leaveUnsettled(image);
+    try {
+      const { auditSeq } = await tombstones.put({ ...details, fillers, bytes }, event);
+      return { ...wanted, fillers, auditSeq };
+    } catch (error) {
+      announce(image); // it may have been committed all the same
+      throw error;
+    }
+  }
+
+  async function bytesOf(image: ImageId, { number, sha256, bytes }: RecordedSignature): Promise<Uint8Array> {
+    const found = bytes ?? (await tree.readFile(imageFolder(image), number));
+    if (found !== null && options.sha256(found) === sha256) return found;
+    throw new LookasideError(
+      'STORE_UNAVAILABLE',
+      `${imageFolder(image)}/signature-${number} is damaged, so it could not be put back later; withdraw it without an end, or restore it from a backup first`,
+    );
+  }
+
+  async function settle(image: ImageId): Promise<void> {
+    const buried = await tombstones.ofImage(image);
+    const gone = withdrawnOf(buried);
+    const { signatures } = await lookSettled(image);
+    await replaceFiles(image, gone, signatures);
+    const recorded = await ending.record(image);
+    if (recorded === null) {
+      throw new LookasideError(
+        'BUSY',
+        `what is withdrawn from ${imageFolder(image)} is served no more, but the index does not know it yet; it is tried again by itself`,
+      );
+    }
+    const settled = buried.map(({ sha256 }) => sha256);
+    await tombstones.settle(image, settled, recorded.length === 0);
+    changes.settled(image);
+    announce(image);
+  }
+
+  /** From the highest number down, so that no number is missing below one that is there. */
+  async function replaceFiles(
+    image: ImageId,
+    gone: ReadonlySet<string>,
+    signatures: readonly RecordedSignature[],
+  ): Promise<void> {
+    const folder = imageFolder(image);
+    const numbers = signatures.map(({ number }) => number);
+    const files = (await tree.readImage(folder, numbers))?.files ?? [];
+    const sources = new Map(
+      files.flatMap(({ number, sha256 }) => (sha256 === null ? [] : [[sha256, number] as const])).reverse(),
+    );
+    for (const { number, sha256 } of files.toSorted((a, b) => b.number - a.number)) {
+      if (sha256 === null || !gone.has(sha256)) continue;
+      const filler = signatures.find((one) => one.number === number);
+      if (filler === undefined) await writer.remove(folder, number);
+      else await fill(folder, filler, sources.get(filler.sha256) ?? null);
+    }
+  }
+
+  async function fill(folder: string, filler: RecordedSignature, source: number | null): Promise<void> {
+    if (source !== null) return writer.fill(folder, filler.number, source);
+    // the other one's file is damaged, and served from the index alone
+    if (filler.bytes !== null) return writer.restore(folder, filler.number, filler.bytes);
+    throw new LookasideError(
+      'STORE_UNAVAILABLE',
+      `a signature of ${folder} is damaged, and was to take the place of one that is withdrawn; restore it from a backup`,
+    );
+  }
+
+  async function lift(tombstone: Tombstone): Promise<number | null> {
+    const { image, sha256 } = tombstone;
+    return changes.inTurn(image, async () => {
+      await ending.finishAll(image);
+      if (changes.isUnsettled(image)) await settle(image);
+      const bytes = await tombstones.bytesOf(image, sha256);
+      const event = options.makeLiftEvent(tombstone);
+      if (bytes === null) {
+        await tombstones.lift(image, sha256, event); // nothing is kept that could come back
+        return null;
+      }
+      // a try that was cut short has left it there
+      const isThere = (await tree.readImage(imageFolder(image)))?.files.some(
+        (file) => file.sha256 === sha256,
+      );
+      const intent = { kind: 'restore', image, sha256, event } as const;
+      const from = (await lookSettled(image)).lastNumber + 1;
+      const left = isThere === true ? null : await ending.place(intent, null, bytes, from);
+      // the event belongs to the end of the withdrawal, in one transaction
+      const isLifted = await tombstones.lift(image, sha256, event);
+      if (left !== null) changes.leaveUnfinished({ ...left, isKept: true });
+      announce(image);
+      const signatures = await ending.record(image);
+      const at = signatures?.findIndex((one) => one.sha256 === sha256) ?? -1;
+      return isLifted && at !== -1 ? at + 1 : null;
+    });
+  }
+
+  async function recoverWithdrawals(): Promise<void> {
+    for (const { image } of await tombstones.unsettled(options.site)) {
+      changes.leaveUnsettled(image);
+      try {
+        await changes.inTurn(image, async () => {
+          if (changes.isUnsettled(image)) await settle(image);
+        });
+      } catch (error) {
+        log.error(
+          { err: error, image: imageFolder(image) },
+          'an interrupted withdrawal could not be ended; it is tried again when the image is read',
+        );
+      }
+    }
+  }
+
+  function announce(image: ImageId): void {
+    changes.changed(image);
+    options.onChanged(image);
+  }
+
+  return { withdraw, lift, settle, recoverWithdrawals };
+}
+
+function notThere(image: ImageId, number: number, found: RecordedSignature | undefined): LookasideError {
+  const path = `${imageFolder(image)}/signature-${number}`;
+  return new LookasideError(
+    'NOT_FOUND',
+    found === undefined
+      ? `there is no ${path}; lookaside show names the signatures of an image`
+      : `${path} was withdrawn already, and a copy of another signature stands there`,
+  );
+}

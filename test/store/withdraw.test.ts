@@ -1,0 +1,369 @@
+// Withdrawing over a real tree, index and state.db: numbers never move, no walk misses a survivor, and nothing comes back.
+import assert from 'node:assert/strict';
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
+import { type ImageId, imageFolder } from '../../src/domain/image.ts';
+import type { Withdrawal } from '../../src/domain/ports.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { folderOf, sha256Hex, signatureBytes } from './lay.ts';
+import { eventOf, imageIn, kindsOf, type OpenedStore, openStore, SITE, uploadOf } from './open-store.ts';
+
+function withdrawalOf(image: ImageId, number: number, until: Date | null = null): Withdrawal {
+  return {
+    image,
+    number,
+    by: 'administrator',
+    reason: 'leaked',
+    until,
+    event: (sha256) => eventOf(image, sha256, 'withdraw'),
+  };
+}
+
+const A = signatureBytes('a');
+const B = signatureBytes('b');
+const C = signatureBytes('c');
+const NAMES = new Map([A, B, C].map((bytes, at) => [sha256Hex(bytes), 'ABC'[at]]));
+
+const nameOf = (sha256: string) => NAMES.get(sha256) ?? sha256.slice(0, 8);
+
+async function filled(
+  opened: OpenedStore,
+  name: string,
+  blobs: readonly Buffer[] = [A, B, C],
+): Promise<ImageId> {
+  const image = imageIn(folderOf(name));
+  for (const bytes of blobs) await opened.appender.append(uploadOf(image, bytes));
+  return image;
+}
+
+/** What clients get under each number: by the reader, whose sets others keep. */
+async function served({ reader, store }: OpenedStore, image: ImageId): Promise<string> {
+  const { entries } = await reader.readSet(image);
+  assert.deepEqual((await store.readSet(image)).entries, entries);
+  return entries.map(({ sha256, isFiller }) => nameOf(sha256) + (isFiller === true ? '*' : '')).join(' ');
+}
+
+/** What a static server or rsync sees. */
+async function onDisk({ root }: OpenedStore, image: ImageId): Promise<string> {
+  const folder = path.join(root, imageFolder(image));
+  const names = (await readdir(folder)).sort();
+  const files = names.map(async (name) => nameOf(sha256Hex(await readFile(path.join(folder, name)))));
+  return (await Promise.all(files)).join(' ');
+}
+
+for (const kind of ['owned', 'shared'] as const) {
+  describe(`withdrawing from a tree that is ${kind}`, () => {
+    test('puts a hard link to the lowest survivor in the place, and the numbers of the others stay', async () => {
+      await using opened = await openStore({ kind });
+      const image = await filled(opened, 'team/app');
+      await opened.scanner.scan(SITE);
+      const tombstone = await opened.appender.withdraw(withdrawalOf(image, 2));
+      assert.deepEqual([tombstone.sha256, tombstone.number, tombstone.fillers], [sha256Hex(B), 2, [2]]);
+      assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A A* C', 'A A C']);
+      const inode = async (n: number) =>
+        (await stat(path.join(opened.root, imageFolder(image), `signature-${n}`))).ino;
+      assert.equal(await inode(2), await inode(1));
+      // the lowest itself: what stood for another goes too
+      await opened.appender.withdraw(withdrawalOf(image, 1));
+      assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['C* C* C', 'C C C']);
+      assert.equal((await opened.databases.index.counts(SITE)).signatures, 1);
+      // the last: nothing is left, and the next one is the first
+      await opened.appender.withdraw(withdrawalOf(image, 3));
+      assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['', '']);
+      const again = signatureBytes('again');
+      assert.equal((await opened.appender.append(uploadOf(image, again))).number, 1);
+      assert.deepEqual(await opened.databases.index.counts(SITE), { images: 1, signatures: 1 });
+    });
+
+    test('of the last signature leaves its number to the next upload', async () => {
+      await using opened = await openStore({ kind });
+      const image = await filled(opened, 'team/app', [A, B]);
+      await opened.appender.withdraw(withdrawalOf(image, 2));
+      assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A', 'A']);
+      assert.equal((await opened.appender.append(uploadOf(image, C))).number, 2);
+      assert.equal(await served(opened, image), 'A C');
+    });
+
+    test('refuses its bytes from then on, and what is not there, or a filler', async () => {
+      await using opened = await openStore({ kind });
+      const image = await filled(opened, 'team/app');
+      await opened.appender.withdraw(withdrawalOf(image, 2));
+      await assert.rejects(opened.appender.append(uploadOf(image, B)), (error) => {
+        assert.ok(isLookasideError(error, 'WITHDRAWN'));
+        assert.match(
+          error.message,
+          /this was signature-2 of .*, and was withdrawn at .*: "leaked"; the same bytes/,
+        );
+        return true;
+      });
+      for (const [number, message] of [
+        [2, /was withdrawn already/],
+        [4, /there is no/],
+      ] as const) {
+        await assert.rejects(
+          opened.appender.withdraw(withdrawalOf(image, number)),
+          (error) => isLookasideError(error, 'NOT_FOUND') && message.test(error.message),
+        );
+      }
+      assert.equal(await served(opened, image), 'A A* C');
+      const other = await filled(opened, 'team/other', [B]);
+      assert.equal(await served(opened, other), 'B');
+    });
+
+    test('holds after another start, with the index lost, and when the bytes are copied back', async () => {
+      await using temp = await openTempFolder();
+      const image = imageIn(folderOf('team/app'));
+      const file = (opened: OpenedStore) => path.join(opened.root, imageFolder(image), 'signature-2');
+      {
+        await using opened = await openStore({ kind, folder: temp.path });
+        await filled(opened, 'team/app');
+        await opened.appender.withdraw(withdrawalOf(image, 2));
+      }
+      {
+        await using opened = await openStore({ kind, folder: temp.path });
+        assert.equal(await served(opened, image), 'A A* C');
+        await rm(file(opened));
+        await writeFile(file(opened), B);
+      }
+      await rm(path.join(temp.path, 'data', 'index.db'));
+      {
+        let nowMs = Date.now();
+        await using opened = await openStore({ kind, folder: temp.path, nowMs: () => nowMs });
+        nowMs += 60_000;
+        assert.equal(await served(opened, image), 'A A* C');
+        await opened.scanner.scan(SITE);
+        assert.deepEqual(kindsOf(opened, imageFolder(image)), ['withdrawn signature-2']);
+        await opened.appender.idle();
+        assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A A* C', 'A A C']);
+        assert.deepEqual(await opened.databases.tombstones.unsettled(SITE), []);
+      }
+    });
+
+    test('that is cut short is ended by the next start, before the first read', async () => {
+      for (const failing of ['fill', 'record', 'settle'] as const) {
+        await using temp = await openTempFolder();
+        const image = imageIn(folderOf('team/app'));
+        const broken = async () => {
+          throw new LookasideError('STORE_UNAVAILABLE', 'the process ends here');
+        };
+        {
+          let isBroken = false;
+          await using opened = await openStore({
+            kind,
+            folder: temp.path,
+            between: (ports) => ({
+              ...ports,
+              writer: Object.assign(Object.create(ports.writer), {
+                fill: (...of: [string, number, number]) =>
+                  isBroken && failing === 'fill' ? broken() : ports.writer.fill(...of),
+              }),
+              index: new Proxy(ports.index, {
+                get(index, name) {
+                  if (name === 'record' && isBroken && failing === 'record') return broken;
+                  const member: unknown = Reflect.get(index, name, index);
+                  return typeof member === 'function' ? member.bind(index) : member;
+                },
+              }),
+            }),
+          });
+          await filled(opened, 'team/app');
+          isBroken = true;
+          if (failing === 'settle') opened.databases.tombstones.settle = broken;
+          await assert.rejects(opened.appender.withdraw(withdrawalOf(image, 2)));
+          // in force all the same: what is served is what the tombstone says
+          assert.equal(await served(opened, image), 'A A* C', failing);
+        }
+        await using opened = await openStore({ kind, folder: temp.path });
+        assert.equal((await opened.databases.tombstones.unsettled(SITE)).length, 1, failing);
+        await opened.appender.recover();
+        assert.deepEqual(await opened.databases.tombstones.unsettled(SITE), [], failing);
+        assert.deepEqual(
+          [await served(opened, image), await onDisk(opened, image)],
+          ['A A* C', 'A A C'],
+          failing,
+        );
+      }
+    });
+
+    test('until some day keeps the bytes, and puts them back behind the others', async () => {
+      await using opened = await openStore({ kind });
+      const { tombstones } = opened.databases;
+      const image = await filled(opened, 'team/app');
+      const until = new Date(Date.now() + 1000);
+      await opened.appender.withdraw(withdrawalOf(image, 2, until));
+      assert.deepEqual(await tombstones.ended(new Date(until.getTime() - 1), 10), []);
+      const [ended] = await tombstones.ended(until, 10);
+      assert.ok(ended !== undefined);
+      assert.equal(await opened.appender.lift(ended), 4);
+      assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A A* C B', 'A A C B']);
+      assert.deepEqual(await tombstones.ended(until, 10), []);
+      assert.equal((await opened.appender.append(uploadOf(image, B))).outcome, 'exists');
+      // and may be withdrawn again
+      await opened.appender.withdraw(withdrawalOf(image, 4));
+      assert.equal(await served(opened, image), 'A A* C');
+    });
+  });
+}
+
+/** One state of an image, as some server, cache or disk has it: what stands at 1, 2, 3 … */
+type Version = readonly string[];
+
+/**
+ * Whether a walk 1, 2, 3 … until nothing is there sees `survivor`, whichever version answers each of its requests: all
+ * mixtures at once.
+ */
+function everyWalkSees(survivor: string, versions: readonly Version[]): boolean {
+  for (let at = 0; ; at += 1) {
+    const answers = versions.map((version) => version[at]);
+    if (answers.every((answer) => answer === survivor)) return true;
+    if (answers.includes(undefined)) return false;
+  }
+}
+
+/**
+ * Survivors that some walk misses, while it sees any mixture of the versions from one to another. `gone`: from which version on
+ * a signature is withdrawn, though a version may still have it.
+ */
+function missed(versions: readonly Version[], gone: ReadonlyMap<string, number> = new Map()): string[] {
+  const found: string[] = [];
+  for (let from = 0; from < versions.length; from += 1) {
+    for (let to = from; to < versions.length; to += 1) {
+      const during = versions.slice(from, to + 1);
+      const [first = [], ...others] = during;
+      const throughout = new Set(
+        first.filter(
+          (one) =>
+            others.every((version) => version.includes(one)) && (gone.get(one) ?? versions.length) > to,
+        ),
+      );
+      for (const one of throughout)
+        if (!everyWalkSees(one, during)) found.push(`${one} from ${from} to ${to}`);
+    }
+  }
+  return found;
+}
+
+/** Appends (true) and withdrawals (the position among the survivors), in this order. */
+type Acts = readonly (true | number)[];
+
+const ACTS = fc.array(fc.oneof(fc.constant<true>(true), fc.nat({ max: 5 })), { maxLength: 9 });
+
+describe('a walk 1, 2, 3 … while signatures are appended and withdrawn', () => {
+  test('sees every signature that was there throughout, and no empty one, in every mixture of old and new', async () => {
+    /** Taken after each step on the disk. */
+    let look: () => Promise<void> = async () => undefined;
+    await using opened = await openStore({
+      kind: 'owned',
+      between: (ports) => {
+        const { writer } = ports;
+        const seen = <T>(act: Promise<T>) =>
+          act.then(async (done) => {
+            await look();
+            return done;
+          });
+        return {
+          ...ports,
+          writer: Object.assign(Object.create(writer), {
+            place: (...of: Parameters<typeof writer.place>) => seen(writer.place(...of)),
+            fill: (...of: Parameters<typeof writer.fill>) => seen(writer.fill(...of)),
+            remove: (...of: Parameters<typeof writer.remove>) => seen(writer.remove(...of)),
+          }),
+        };
+      },
+    });
+    const { tombstones } = opened.databases;
+    const put = tombstones.put.bind(tombstones);
+    let images = 0;
+    await fc.assert(
+      fc.asyncProperty(ACTS, fc.boolean(), async (acts: Acts, atOnce) => {
+        images += 1;
+        const image = imageIn(folderOf(`walk/image-${images}`));
+        const versions: Version[] = [];
+        const gone = new Map<string, number>();
+        tombstones.put = (tombstone, event) => {
+          gone.set(tombstone.sha256, versions.length);
+          return put(tombstone, event);
+        };
+        const take = (version: Version) => {
+          assert.ok(!version.includes(''));
+          versions.push(version);
+        };
+        const disk = async (): Promise<Version> => {
+          const bytes: string[] = [];
+          for (let number = 1; ; number += 1) {
+            const file = await opened.tree.readFile(imageFolder(image), number);
+            if (file === null) return bytes;
+            bytes.push(file.length === 0 ? '' : sha256Hex(file));
+          }
+        };
+        look = async () => take(await disk());
+        const memory = async () =>
+          take((await opened.reader.readSet(image)).entries.map(({ sha256 }) => sha256));
+        let appended = 0;
+        const act = async (what: true | number) => {
+          if (what === true) {
+            appended += 1;
+            await opened.appender.append(uploadOf(image, signatureBytes(`${images} ${appended}`)));
+          } else {
+            const { entries } = await opened.reader.readSet(image);
+            const real = entries.flatMap(({ isFiller }, at) => (isFiller === true ? [] : [at + 1]));
+            const number = real[what % Math.max(real.length, 1)];
+            if (number === undefined) return;
+            await opened.appender.withdraw(withdrawalOf(image, number)).catch((error: unknown) => {
+              // another one has withdrawn it, or what stood there
+              if (!isLookasideError(error, 'NOT_FOUND')) throw error;
+            });
+          }
+          await memory();
+        };
+        await Promise.all([act(true), act(true), act(true)]);
+        if (atOnce) await Promise.all(acts.map(act));
+        else for (const what of acts) await act(what);
+        take(await disk());
+        const found = missed(versions, gone);
+        assert.deepEqual(
+          found,
+          [],
+          JSON.stringify(versions.map((version) => version.map((one) => one.slice(0, 4)))),
+        );
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('would miss one if the numbers behind a withdrawn one moved: this check fails then', () => {
+    assert.deepEqual(
+      missed([
+        ['a', 'b', 'c'],
+        ['a', 'c'],
+      ]),
+      ['c from 0 to 1'],
+    );
+    assert.deepEqual(
+      missed([
+        ['a', 'b', 'c'],
+        ['a', 'a', 'c'],
+      ]),
+      [],
+    );
+    assert.deepEqual(missed([['a', 'b'], ['a']]), []);
+    const shift = (acts: Acts): readonly Version[] => {
+      let appended = 0;
+      const versions: string[][] = [[]];
+      for (const act of acts) {
+        const last = versions.at(-1) ?? [];
+        appended += 1;
+        versions.push(act === true ? [...last, `${appended}`] : last.filter((_, at) => at !== act));
+      }
+      return versions;
+    };
+    const { failed } = fc.check(
+      fc.property(ACTS, (acts) => missed(shift(acts)).length === 0),
+      { numRuns: 2000 },
+    );
+    assert.ok(failed);
+  });
+});
