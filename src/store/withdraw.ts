@@ -63,9 +63,9 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
     try {
       const { auditSeq } = await tombstones.put({ ...details, fillers, bytes }, event);
       return { ...wanted, fillers, auditSeq };
-    } catch (error) {
-      announce(image); // it may have been committed all the same
-      throw error;
+    } finally {
+      // also after a failure: it may have been committed all the same
+      announce(image);
     }
   }
 
