@@ -1,0 +1,75 @@
+// gpg fetches keys from the server as from any key server, and the keyring of a prefix is one that it imports.
+import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { administered } from './administered.ts';
+import { needs } from './available.ts';
+import { run, succeed } from './command.ts';
+import { startServer } from './server.ts';
+import { addKey, makeSigner } from './signer.ts';
+import { openTempFolder } from './temp-folder.ts';
+
+describe('a server of keys', needs('gpg'), () => {
+  test('is asked by gpg for keys by fingerprint and by user id, and keeps answers fresh', async () => {
+    await using temp = await openTempFolder();
+    const data = path.join(temp.path, 'data');
+    await mkdir(data);
+    const [alice, bob] = [makeSigner('alice'), makeSigner('bob')];
+    await addKey(data, alice);
+    await addKey(data, bob);
+    await administered(data, async ({ signers, grants }) => {
+      await signers.add({ name: 'ci', description: '' });
+      await grants.add({ signer: 'ci', repositories: ['team/*'], keys: [alice.fingerprint], tags: [] });
+    });
+    await using server = await startServer({ data });
+
+    const home = path.join(temp.path, 'gnupg');
+    await mkdir(home, { mode: 0o700 });
+    const env = { PATH: process.env.PATH ?? '', LC_ALL: 'C', HOME: temp.path, GNUPGHOME: home };
+    const gpg = (...args: readonly string[]) => succeed(['gpg', '--batch', '--no-tty', ...args], { env });
+    try {
+      const keyserver = ['--keyserver', `hkp://${server.host}`];
+      const found = await gpg(...keyserver, '--with-colons', '--search-keys', 'bob@example');
+      assert.match(found, new RegExp(`^pub:${bob.fingerprint}:22:`, 'm'));
+      assert.doesNotMatch(found, new RegExp(alice.fingerprint));
+      await gpg(...keyserver, '--recv-keys', bob.fingerprint);
+      const get = (at: string, headers: Record<string, string> = {}) =>
+        fetch(`${server.url}${at}`, { headers });
+      const ring = await get('/keyrings/team.gpg');
+      assert.deepEqual([ring.status, ring.headers.get('content-type')], [200, 'application/pgp-keys']);
+      const file = path.join(temp.path, 'team.gpg');
+      await writeFile(file, Buffer.from(await ring.arrayBuffer()));
+      await gpg('--import', file);
+      const listed = await gpg('--with-colons', '--list-keys');
+      for (const { fingerprint } of [alice, bob])
+        assert.match(listed, new RegExp(`^fpr:+${fingerprint}:`, 'm'));
+
+      const tag = ring.headers.get('etag') ?? '';
+      const same = await get('/keyrings/team.gpg', { 'If-None-Match': `W/"x", ${tag}` });
+      assert.deepEqual([same.status, await same.text()], [304, '']);
+      const armored = await get(`/keys/${alice.fingerprint}.asc`);
+      assert.match(await armored.text(), /^-----BEGIN PGP PUBLIC KEY BLOCK-----/);
+      const binary = await get(`/keys/${alice.fingerprint}.gpg`);
+      assert.deepEqual(Buffer.from(await binary.arrayBuffer()), Buffer.from(alice.certificate));
+      for (const at of [
+        '/keyrings/team-evil.gpg',
+        '/keyrings/..%2fteam.gpg',
+        '/keyrings/TEAM.gpg',
+        `/keys/${'0'.repeat(40)}.asc`,
+        `/keys/${alice.fingerprint}`,
+        '/pks/lookup?op=get&search=nobody',
+        `/pks/lookup?op=get&search=0x${alice.fingerprint.slice(-8)}`,
+      ]) {
+        assert.equal((await get(at)).status, 404, at);
+      }
+      assert.equal((await get('/pks/lookup?op=hget&search=x')).status, 400);
+      // a repository may have the name of these pages, and its signatures are read and written all the same
+      const shadowed = `/keys/app@sha256=${'ab'.repeat(32)}/signature-1`;
+      assert.match(await (await get(shadowed)).text(), /no signature has this name/);
+    } finally {
+      await run(['gpgconf', '--kill', 'all'], { env });
+      await run(['gpgconf', '--remove-socketdir'], { env });
+    }
+  });
+});
