@@ -14,6 +14,7 @@ import { untrustedVersion6Content } from '../openpgp/structure.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from '../service/access.ts';
 import { createEventMaker, type MakeEvent } from '../service/audit.ts';
 import { type Browser, createBrowser } from '../service/browse.ts';
+import { createFeed, type Feed } from '../service/feed.ts';
 import { createFewLines } from '../service/few-lines.ts';
 import { createHealth, type Health, type SiteSources } from '../service/health.ts';
 import { createImporter, type Importer } from '../service/import.ts';
@@ -57,6 +58,7 @@ export interface Composed {
   readonly signatures: SignatureQueries;
   readonly recorder: AccessRecorder;
   readonly records: Records;
+  readonly feed: Feed;
   readonly readyQuestions: ReadyQuestions;
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
@@ -296,6 +298,7 @@ async function connect(options: Connections) {
     recorder,
     accessLog,
     records,
+    feed: createFeed({ audit, makeEvent, clock, wait: (ms) => wait(ms, undefined, { ref: false }) }),
     readyQuestions: createReadyQuestions({ records, signatures, clock }),
     tokens,
     signers,

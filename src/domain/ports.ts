@@ -5,6 +5,7 @@ import type { AddedGrant, Grant, NewGrant, Signer } from './grant.ts';
 import type { ImageId } from './image.ts';
 import type { KeyDetails, KeyWarning, RegisteredKey } from './key.ts';
 import type { StoredMirror } from './mirror.ts';
+import type { FedEvent } from './records.ts';
 import type { Tombstone } from './tombstone.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
@@ -482,6 +483,11 @@ export interface Withdrawal {
 export interface AuditLog {
   /** Resolves to the event's number once the event is durable. */
   append(event: NewAuditEvent): Promise<number>;
+}
+
+export interface AuditReader {
+  /** The events that follow that number, in order, at most `limit`. None comes later below one of them. @throws STORE_UNAVAILABLE */
+  after(seq: number, limit: number): Promise<readonly FedEvent[]>;
 }
 
 /** An upload that is verified and belongs to its image. */

@@ -82,6 +82,11 @@ export interface AuditRow {
   readonly reason: string | null;
 }
 
+export interface FedEvent extends AuditRow {
+  /** As it is bound into the log: RFC 8785 JSON, which names nobody. */
+  readonly leaf: string;
+}
+
 /** Reads by one client of one signature, with one status, within one minute. */
 export interface AccessRow {
   readonly firstAt: Date;

@@ -15,6 +15,7 @@ import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
 import { adapt, NO_BODY, type RouteSpec } from './route.ts';
 import { administration } from './routes/administration.ts';
 import { directory } from './routes/directory.ts';
+import { events } from './routes/feed.ts';
 import { healthz, livez, metrics, readyz } from './routes/health.ts';
 import { importBatch } from './routes/import.ts';
 import { keys } from './routes/keys.ts';
@@ -47,6 +48,7 @@ export const ROUTES: readonly RouteSpec[] = [
   ...signatures,
   ...records,
   ...mirrors,
+  events,
   uploadBatch,
   importBatch,
   ...log,

@@ -4,6 +4,7 @@ import type { Clock, Log } from '../domain/ports.ts';
 import type { SitePlace } from '../domain/site.ts';
 import type { AccessRecorder } from '../service/access.ts';
 import type { Browser } from '../service/browse.ts';
+import type { Feed } from '../service/feed.ts';
 import type { Health } from '../service/health.ts';
 import type { Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
@@ -31,6 +32,7 @@ export interface Services {
   readonly judge: Pick<Judge, 'prefer'>;
   readonly recorder: AccessRecorder;
   readonly records: Records;
+  readonly feed: Feed;
   readonly readyQuestions: ReadyQuestions;
   readonly tokens: TokenService;
   readonly signers: SignerService;

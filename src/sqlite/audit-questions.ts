@@ -15,7 +15,7 @@ import { below, Conditions, type Pause, type Sums } from './question-parts.ts';
 
 const PIECE_EVENTS = 20_000;
 
-interface EventRow {
+export interface EventRow {
   readonly seq: number;
   readonly at_ms: number;
   readonly leaf: string;
@@ -73,7 +73,7 @@ export class AuditQuestions {
       LIMIT ?`);
     const rows: AuditRow[] = [];
     for (const [low, high] of this.#pieces(filter, after)) {
-      rows.push(...select.all(low, high, ...values, limit - rows.length).map(toRow));
+      rows.push(...select.all(low, high, ...values, limit - rows.length).map(toAuditRow));
       if (rows.length >= limit) break;
     }
     return rows;
@@ -230,7 +230,7 @@ function inNetwork(address: unknown, asked: unknown): number {
   return one !== null && other !== null && overlaps(one, other) ? 1 : 0;
 }
 
-function toRow({ seq, at_ms, leaf, private: text }: EventRow): AuditRow {
+export function toAuditRow({ seq, at_ms, leaf, private: text }: EventRow): AuditRow {
   // both are texts of our own, which their triggers keep as they are
   const {
     action,

@@ -300,7 +300,7 @@ function connect({
     uploads,
     mirrors,
     tombstones,
-    audit: new SqliteAuditLog(writer),
+    audit: new SqliteAuditLog(stateReader, writer),
     questions: new SqliteQuestions(dataDir),
     access: new SqliteAccessLog(writer, dataDir),
     log: sqliteLogStore(stateReader, writer),
