@@ -52,6 +52,7 @@ export function addAuditCommands(audit: Command, tools: CommandTools): void {
     false,
   );
   addReport(audit, tools);
+  addForget(audit, tools);
 }
 
 export function addAccessCommands(access: Command, tools: CommandTools): void {
@@ -205,6 +206,28 @@ function addReport(audit: Command, tools: CommandTools): void {
       } as const;
       tools.finish(await runReadyQuestion(tools.loadExisting(options), asked));
     });
+}
+
+function addForget(audit: Command, tools: CommandTools): void {
+  tools
+    .withServerOrData(audit.command('forget'))
+    .description('forget who somebody was in both records, for ever; what happened stays, and still proves')
+    .addOption(new Option('--actor <name>', 'the token of that name').conflicts('address'))
+    .option('--address <address>', 'that address or network')
+    .requiredOption('--before <time>', 'up to then: 2026-11-22, 2026-11-22T10:00:00Z, or how long ago: 90d')
+    .option('--json', 'print JSON')
+    .action(async (options: ServerOrDataOptions & ForgetFlags) => {
+      const { runForget } = await import('./forget.ts');
+      const { actor = null, address = null, before, json = false } = options;
+      tools.finish(await runForget(tools.loadExisting(options), { actor, address, before, json }));
+    });
+}
+
+interface ForgetFlags {
+  readonly actor?: string;
+  readonly address?: string;
+  readonly before: string;
+  readonly json?: boolean;
 }
 
 function dayCount(text: string): number {

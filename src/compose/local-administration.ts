@@ -56,6 +56,7 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
     records: {
       page: async (...asked) => (await changes()).records.page(...asked),
       sums: async (...asked) => (await changes()).records.sums(...asked),
+      forget: async (...asked) => (await changes()).records.forget(...asked),
       ready: async (...asked) => (await changes()).records.ready(...asked),
       async *export(...asked) {
         yield* (await changes()).records.export(...asked);

@@ -368,6 +368,8 @@ function openRecords(
     makeEvent,
     sha256: sha256Hex,
     wait: (ms) => wait(ms, undefined, { ref: false }),
+    eraser: databases.eraser,
+    clock: systemClock,
   });
 }
 

@@ -7,7 +7,15 @@ import type { KeyFile, KeyReaderName } from './key-readers.ts';
 import type { MirrorSettings, MirrorStatus, SyncAnswer, SyncProgress, SyncRequest } from './mirror.ts';
 import type { ReadyAnswer, ReadyQuestion } from './ready-question.ts';
 import type { BatchPart, ImportOptions, ImportResult } from './receipt.ts';
-import type { ExportFormat, Grouping, RecordPage, RecordQuestion, RecordSums } from './records.ts';
+import type {
+  ExportFormat,
+  Forgotten,
+  Grouping,
+  Person,
+  RecordPage,
+  RecordQuestion,
+  RecordSums,
+} from './records.ts';
 import type { SignerDetails, WantedSigner } from './signer.ts';
 import type { CreatedToken, ShownToken, WantedToken } from './token.ts';
 import type { WantedWithdrawal, Withdrawn } from './tombstone.ts';
@@ -94,6 +102,8 @@ export interface RecordAdministration {
   export(question: RecordQuestion, format: ExportFormat): AsyncIterable<string | Uint8Array>;
   /** @throws REQUEST_INVALID for a subject that is none; NOT_FOUND for a tag that no signature has */
   ready(question: ReadyQuestion): Promise<ReadyAnswer>;
+  /** Takes a person out of both records before a time that is over: REQUEST_INVALID for another. Needs the role admin. */
+  forget(person: Person, before: Date): Promise<Forgotten>;
 }
 
 export interface SignerAdministration {

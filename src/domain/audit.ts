@@ -11,6 +11,7 @@ export const AUDIT_ACTIONS = [
   'token-revoke',
   'query',
   'export',
+  'forget',
   'signer-add',
   'signer-disable',
   'signer-enable',

@@ -5,7 +5,7 @@ import type { AddedGrant, Grant, NewGrant, Signer } from './grant.ts';
 import type { ImageId } from './image.ts';
 import type { KeyDetails, KeyWarning, RegisteredKey } from './key.ts';
 import type { StoredMirror } from './mirror.ts';
-import type { FedEvent } from './records.ts';
+import type { FedEvent, Person } from './records.ts';
 import type { Tombstone } from './tombstone.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
@@ -483,6 +483,14 @@ export interface Withdrawal {
 export interface AuditLog {
   /** Resolves to the event's number once the event is durable. */
   append(event: NewAuditEvent): Promise<number>;
+}
+
+/** Takes people out of both records; leaves of audit events stay as they are. */
+export interface RecordEraser {
+  /** Rows of reads before that time; how many there were. @throws STORE_UNAVAILABLE, BUSY */
+  forgetReads(person: Person, before: Date): Promise<number>;
+  /** Who it was in events before that time, and the event that says so, in one transaction. @throws as AuditLog */
+  forgetEvents(person: Person, before: Date, event: NewAuditEvent): Promise<number>;
 }
 
 export interface AuditReader {

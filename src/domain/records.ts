@@ -211,6 +211,19 @@ export const ROW_TITLES = {
   readonly access: readonly (keyof AccessRow)[];
 };
 
+/** Somebody whose traces are to go: the token of that name, or an address or network. */
+export interface Person {
+  readonly kind: 'actor' | 'address';
+  readonly text: string;
+}
+
+export interface Forgotten {
+  /** Audit events that no longer say who it was. */
+  readonly events: number;
+  /** Rows of reads that are gone. */
+  readonly reads: number;
+}
+
 /** Where a page ends: numbers that only the record's own adapter understands. */
 export type Position = readonly number[];
 

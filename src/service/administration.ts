@@ -24,7 +24,7 @@ export interface AdministrationOptions {
   readonly upkeep: Pick<Upkeep, 'fsck' | 'reindex'>;
   readonly importer: Importer;
   readonly clock: Pick<Clock, 'now'>;
-  readonly records: Pick<Records, 'page' | 'sums' | 'export'>;
+  readonly records: Pick<Records, 'page' | 'sums' | 'export' | 'forget'>;
   readonly readyQuestions: ReadyQuestions;
   readonly about: AboutTree;
 }
@@ -69,6 +69,7 @@ export function createAdministration(
     records: {
       page: (question, wanted) => records.page(question, wanted, asker),
       sums: (question, by, limit) => records.sums(question, by, limit, asker),
+      forget: (person, before) => records.forget(person, before, actor),
       ready: (question) => readyQuestions.ask(question, asker),
       export: (question, format) => records.export(question, format, asker),
     },

@@ -1,12 +1,14 @@
 // Answers questions over the records of changes and of reads, and writes down who asked for what people did.
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
-import type { AuditLog } from '../domain/ports.ts';
+import type { AuditLog, Clock, RecordEraser } from '../domain/ports.ts';
 import { questionText } from '../domain/record-question.ts';
 import type {
   Completeness,
   ExportFormat,
+  Forgotten,
   Grouping,
+  Person,
   Position,
   RecordFilter,
   RecordLookups,
@@ -37,6 +39,11 @@ export interface Records {
   sums(question: RecordQuestion, by: Grouping, limit: number, asker: Asker): Promise<RecordSums>;
   /** Pieces of text, newest row first. An audit event says that it was asked for, before the first piece. */
   export(question: RecordQuestion, format: ExportFormat, asker: Asker): AsyncIterable<string>;
+  /**
+   * Takes a person out of both records before that time, and writes an event that does not say whom.
+   * @throws REQUEST_INVALID for a time that is still to come
+   */
+  forget(person: Person, before: Date, actor: Actor): Promise<Forgotten>;
   /** Several look-ups that make one answer; `about` is for the audit log when it is about a person, else null. */
   session<T>(
     about: SessionAbout | null,
@@ -59,6 +66,8 @@ export interface RecordsOptions {
   readonly makeEvent: MakeEvent;
   readonly sha256: (bytes: Uint8Array) => string;
   readonly wait: (ms: number) => Promise<unknown>;
+  readonly eraser: RecordEraser;
+  readonly clock: Pick<Clock, 'now'>;
 }
 
 /** A database that another process has locked must not keep an answer back. */
@@ -99,6 +108,19 @@ export function createRecords(options: RecordsOptions): Records {
         const found = await session.sums(question, by, limit);
         return withGaps(question, { record: question.record, by, ...found });
       });
+    },
+    async forget(person, before, actor) {
+      if (before > options.clock.now()) {
+        throw new LookasideError(
+          'REQUEST_INVALID',
+          `${before.toISOString()} is still to come, expected a time that is over`,
+        );
+      }
+      await options.recorder.flush();
+      const reads = await options.eraser.forgetReads(person, before);
+      const reason = `the reads (${reads} rows) and events of one ${person.kind} before ${before.toISOString()}`;
+      const event = options.makeEvent({ action: 'forget', result: 'forgotten', reason }, actor);
+      return { events: await options.eraser.forgetEvents(person, before, event), reads };
     },
     async *export(question, format, { actor, signal }) {
       await options.audit.append(eventOf(options.makeEvent, aboutExport(question), actor));

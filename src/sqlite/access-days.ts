@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AccessBatch, AccessLimits, AccessPruned } from '../domain/ports.ts';
+import type { Person } from '../domain/records.ts';
 import { DayRows } from './access-rows.ts';
 import { filesOf, type HeldFile, hold, isCorruption, isInPlace, openForWriting } from './open.ts';
 
@@ -43,6 +44,12 @@ export class AccessDays {
       this.#setAside(day);
       this.#rowsOf(day).write(batch);
     }
+  }
+
+  /** Takes the person out of the day's rows before that time; how many rows are gone. A damaged day stays as it is. */
+  forget(day: string, person: Person, beforeMs: number): number {
+    if (!existsSync(join(this.#folder, `${day}.db`))) return 0;
+    return this.#rowsOf(day).forget(person, beforeMs);
   }
 
   /** Says that the day has its indexes and its totals are kept. */

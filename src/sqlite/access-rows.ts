@@ -5,6 +5,8 @@ import type { ImageId } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import { networkOf } from '../domain/network.ts';
 import type { AccessBatch, MissingCount, ReadCount } from '../domain/ports.ts';
+import type { Person } from '../domain/records.ts';
+import { deleteForGood, emptyJournal, isAddressOf } from './forget.ts';
 import { inTransaction } from './open.ts';
 
 const MINUTE_MS = 60_000;
@@ -172,6 +174,50 @@ export class DayRows {
       for (const dictionary of dictionaries) dictionary.forget();
       this.#signatures.forget();
     }
+  }
+
+  /**
+   * Rows of the person before that time go, as does their name where no later row has it. What is left over keeps its keys, so
+   * that a page goes on where it was.
+   */
+  forget({ kind, text }: Person, beforeMs: number): number {
+    const table = kind === 'actor' ? 'token' : 'address';
+    const all = this.#db
+      .prepare<[], { id: number; text: string }>(`SELECT id, text FROM ${table} WHERE id > 0`)
+      .all();
+    const isPerson = (one: string) => (kind === 'actor' ? one === text : isAddressOf(text, one));
+    const ids = all.filter((one) => isPerson(one.text)).map(({ id }) => id);
+    if (ids.length === 0) return 0;
+    const list = JSON.stringify(ids);
+    const within = `${table} IN (SELECT value FROM json_each(@list))`;
+    deleteForGood(this.#db);
+    const gone = inTransaction(this.#db, () => {
+      this.#reopen.run();
+      const remove = this.#db.prepare(`DELETE FROM read WHERE first_at_ms < @beforeMs AND ${within}`);
+      const { changes } = remove.run({ list, beforeMs });
+      if (kind === 'address') {
+        for (const other of ['missing', 'other']) {
+          const clear = this.#db.prepare(`
+            UPDATE ${other}
+            SET last_address = 0
+            WHERE last_at_ms < @beforeMs AND last_address IN (SELECT value FROM json_each(@list))`);
+          clear.run({ list, beforeMs });
+        }
+      }
+      const isUsed =
+        kind === 'address'
+          ? 'id IN (SELECT last_address FROM missing UNION SELECT last_address FROM other)'
+          : '0';
+      this.#db
+        .prepare(`
+          UPDATE ${table}
+          SET text = 'forgotten ' || id
+          WHERE id IN (SELECT value FROM json_each(@list)) AND id NOT IN (SELECT ${table} FROM read) AND NOT (${isUsed})`)
+        .run({ list });
+      return changes;
+    });
+    emptyJournal(this.#db);
+    return gone;
   }
 
   markClosed(at: Date): void {

@@ -13,6 +13,7 @@ import type {
   RecordedImage,
   VerdictIndex,
 } from '../domain/ports.ts';
+import type { Person } from '../domain/records.ts';
 import type { DayTotals } from './day-totals.ts';
 import type { NewKey } from './key-rows.ts';
 import type { MirrorChange } from './mirror-rows.ts';
@@ -121,6 +122,11 @@ export interface Commands {
   };
   'state.change-mirror': { readonly input: MirrorChange; readonly output: null };
   'state.mirror-checked': { readonly input: MirrorSetRow; readonly output: null };
+  /** How many events were changed. */
+  'state.forget': {
+    readonly input: { readonly person: Person; readonly beforeMs: number; readonly event: NewAuditEvent };
+    readonly output: number;
+  };
   'index.open': { readonly input: null; readonly output: IndexOpened };
   'index.record': { readonly input: readonly RecordedImage[]; readonly output: null };
   'index.forget-folder': {
@@ -136,6 +142,11 @@ export interface Commands {
   'access.write': {
     readonly input: { readonly day: string; readonly batch: AccessBatch };
     readonly output: null;
+  };
+  /** How many rows are gone; 0 also when the day is. */
+  'access.forget': {
+    readonly input: { readonly day: string; readonly person: Person; readonly beforeMs: number };
+    readonly output: number;
   };
   /** Null also when the day is gone. */
   'access.mark-closed': {

@@ -19,6 +19,7 @@ import type {
 import { SqliteAccessLog } from './access-log.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { makeDataFolder } from './data-folder.ts';
+import { SqliteEraser } from './eraser.ts';
 import { KeyTable, SqliteKeyStore } from './keys.ts';
 import { logReader, sqliteLogStore } from './log-store.ts';
 import { MirrorTable, SqliteMirrorStore } from './mirrors.ts';
@@ -65,6 +66,7 @@ export interface Databases {
   readonly tombstones: SqliteTombstoneStore;
   readonly audit: SqliteAuditLog;
   readonly questions: SqliteQuestions;
+  readonly eraser: SqliteEraser;
   readonly log: LogStore;
   /** Why the existing index.db could not be used, so that an empty one replaced it; null when it could. */
   readonly indexReplacedBecause: string | null;
@@ -302,6 +304,7 @@ function connect({
     tombstones,
     audit: new SqliteAuditLog(stateReader, writer),
     questions: new SqliteQuestions(dataDir),
+    eraser: new SqliteEraser(writer, dataDir),
     access: new SqliteAccessLog(writer, dataDir),
     log: sqliteLogStore(stateReader, writer),
     indexReplacedBecause: replacedBecause,

@@ -9,6 +9,7 @@ import { AccessDays } from './access-days.ts';
 import { AccessHourRows } from './access-hours.ts';
 import { AuditRows } from './audit-rows.ts';
 import type { Command, CommandName, Commands, IndexOpened, Outcome, Reply, Request } from './commands.ts';
+import { deleteForGood, emptyJournal, forgetEvents } from './forget.ts';
 import { KeyRows } from './key-rows.ts';
 import { MirrorRows } from './mirror-rows.ts';
 import {
@@ -136,6 +137,17 @@ const handlers: Handlers = {
     state().mirrors.checked(row);
     return null;
   },
+  'state.forget': ({ person, beforeMs, event }) => {
+    const { held, rows } = stateInPlace();
+    deleteForGood(held.db);
+    const forgotten = inTransaction(held.db, () => {
+      const changes = forgetEvents(held.db, person, beforeMs);
+      rows.audit.add(event);
+      return changes;
+    });
+    emptyJournal(held.db);
+    return forgotten;
+  },
   'index.open': openIndex,
   'index.record': (images) => {
     index().record(images);
@@ -166,6 +178,7 @@ const handlers: Handlers = {
     accessDays.write(day, batch);
     return null;
   },
+  'access.forget': ({ day, person, beforeMs }) => accessDays.forget(day, person, beforeMs),
   'access.mark-closed': ({ day, at }) => {
     accessDays.markClosed(day, at);
     return null;

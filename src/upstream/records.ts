@@ -7,13 +7,14 @@ import {
   type AccessRow,
   type AuditRow,
   type Dimension,
+  type Forgotten,
   RECORDS,
   type RecordPage,
   type RecordQuestion,
   type RecordSums,
 } from '../domain/records.ts';
 import { count, date, fingerprint, readAnswer, sha256, word } from './answers.ts';
-import type { Asker } from './asker.ts';
+import { type Asker, jsonRequest } from './asker.ts';
 import type { HttpRequest } from './connection.ts';
 import { throwWithRemedy } from './remedy.ts';
 
@@ -71,6 +72,8 @@ export const sumsAnswer = z.object({
   ...completeness,
 }) satisfies z.ZodType<RecordSums>;
 
+export const forgottenAnswer = z.object({ events: count, reads: count }) satisfies z.ZodType<Forgotten>;
+
 const cell = z.union([z.string(), z.number(), z.null()]);
 
 export const readyAnswer = z.object({
@@ -115,6 +118,11 @@ export function recordsOf(asker: Asker): RecordAdministration {
           ...(by.length === 0 ? {} : { by: by.join(',') }),
         }),
       ),
+    async forget({ kind, text: name }, before) {
+      const request = jsonRequest('/api/v1/audit/forget', { [kind]: name, before: before.toISOString() });
+      const { body } = await asker.ask({ ...request, isLong: true }).catch(throwWithRemedy);
+      return readAnswer(forgottenAnswer, { server: asker.name, body });
+    },
     ready({ kind, subject, since, until, repository, limit }) {
       const path = `/api/v1/audit/${kind}${subject === null ? '' : `/${subject.split('/').map(encodeURIComponent).join('/')}`}`;
       const query = new URLSearchParams({

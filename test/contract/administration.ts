@@ -506,6 +506,19 @@ export function administrationContract(
       );
     });
 
+    test('a person is forgotten, and the event of it does not say whom', async () => {
+      const { records, tokens } = administration;
+      await tokens.create({ name: 'mallory', role: 'reader', lifeMs: null });
+      const mallory = { kind: 'actor', text: 'mallory' } as const;
+      assert.deepEqual(await records.forget(mallory, new Date(0)), { events: 0, reads: 0 });
+      assert.deepEqual(await records.forget(mallory, new Date(Date.now() - 1)), { events: 1, reads: 0 });
+      const newest = await records.page({ record: 'audit', filter: ANY_RECORD }, { cursor: null, limit: 3 });
+      assert.doesNotMatch(JSON.stringify(newest), /mallory/);
+      assert.match(JSON.stringify(newest), /"action":"forget"/);
+      const tomorrow = new Date(Date.now() + 86_400_000);
+      await refused(records.forget(mallory, tomorrow), 'REQUEST_INVALID', /is still to come/);
+    });
+
     test('a ready question is answered whole, and what it is not about is refused', async () => {
       const question = { since: null, until: null, repository: null, limit: 10 } as const;
       const { records } = administration;

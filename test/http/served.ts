@@ -130,7 +130,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       importer: { importBatch: unasked },
       readyQuestions: { ask: unasked },
       feed: { events: unasked },
-      records: { page: unasked, sums: unasked, export: unasked, session: unasked },
+      records: { page: unasked, sums: unasked, export: unasked, session: unasked, forget: unasked },
       auditLog: { identity: { origin: 'unasked', vkey: 'unasked' }, checkpoint: unasked, tile: unasked },
       log: createLog(),
       clock,

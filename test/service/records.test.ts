@@ -45,6 +45,8 @@ function open(next: Position | null) {
     audit: { append: async (event) => written.push(event) },
     makeEvent: createEventMaker({ clock: createClock(), randomBytes: (length) => new Uint8Array(length) }),
     sha256: sha256Hex,
+    eraser: { forgetReads: unasked, forgetEvents: unasked },
+    clock: createClock(),
     wait: () => new Promise(() => undefined),
   });
   const page = (

@@ -1,6 +1,7 @@
 // Questions to both records: each row once, right sums, an end from outside. Real databases, filled as a server fills them.
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -469,6 +470,72 @@ test('an image counts as never signed only when no signature of it was ever here
     rows.map(({ image, count, lastAddress }) => [image, count, lastAddress]),
     [[`team/none@sha256:${never1.hex}`, 5, '192.0.2.9']],
   );
+});
+
+test('a person who is forgotten leaves no name and no address, and every leaf stays and still binds the others', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  const at = (days: number) => new Date(NOON.getTime() + days * DAY_MS);
+  const clock = createClock('2026-11-22T12:00:00.000Z');
+  const make = createEventMaker({ clock, randomBytes: (length) => new Uint8Array(length).fill(7) });
+  const by = (name: string, address: string | null) => ({ name, address, requestId: null });
+  const upload = { action: 'upload', image: APP, result: 'created' } as const;
+  const query = { action: 'query', result: 'answered', reason: 'access address=192.0.2.7' } as const;
+  for (const event of [
+    make(upload, by('alice', '192.0.2.7')),
+    make(upload, by('bob', '192.0.2.70')),
+    make(query, by('bob', '192.0.2.70')),
+  ]) {
+    await databases.audit.append(event);
+  }
+  clock.pass(2 * DAY_MS);
+  await databases.audit.append(make(upload, by('alice', '192.0.2.7')));
+  const readBy = (days: number, address: string, token: string | null) =>
+    read({ firstAt: at(days), lastAt: at(days), address, token });
+  await databases.access.write({
+    reads: [readBy(0, '192.0.2.7', 'alice'), readBy(0, '192.0.2.70', null), readBy(2, '192.0.2.7', null)],
+    missing: [missing({ lastAddress: '192.0.2.7', count: 3 })],
+  });
+  const leaves = async () => (await databases.audit.after(0, 99)).map(({ leaf }) => leaf);
+  const before = await leaves();
+  const person = { kind: 'address', text: '192.0.2.7' } as const;
+  const event = make({ action: 'forget', result: 'forgotten' }, by('root', null));
+  assert.equal(await databases.eraser.forgetReads(person, at(1)), 1);
+  assert.equal(await databases.eraser.forgetEvents(person, at(1), event), 2);
+  assert.deepEqual((await leaves()).slice(0, before.length), before);
+  const rows = await databases.audit.after(0, 99);
+  assert.deepEqual(
+    rows.map(({ action, actor, address, reason }) => [action, actor, address, reason]),
+    [
+      ['upload', null, null, null],
+      ['upload', 'bob', '192.0.2.70', null],
+      ['query', null, null, null],
+      ['upload', 'alice', '192.0.2.7', null],
+      ['forget', 'root', null, null],
+    ],
+  );
+  // events that still say who it was prove as before
+  for (const row of rows.filter(({ actor }) => actor !== null)) {
+    const { actor, address, requestId, reason } = row;
+    const text = JSON.stringify({ actor, address, reason, requestId });
+    const hash = createHash('sha256').update(new Uint8Array(32).fill(7)).update(text).digest('hex');
+    assert.equal(JSON.parse(row.leaf).private, hash);
+  }
+  const kept = walk(session, ACCESS(), 9) as AccessRow[];
+  assert.deepEqual(
+    kept.map(({ address }) => address),
+    ['192.0.2.7', '192.0.2.70'],
+  );
+  assert.deepEqual(
+    session.unsigned(ANY_RECORD, 9).rows.map(({ count, lastAddress }) => [count, lastAddress]),
+    [[3, 'other']],
+  );
+  assert.equal(await databases.eraser.forgetReads({ kind: 'actor', text: 'alice' }, at(3)), 0);
+  // the files themselves hold neither: not in free pages, and not in a journal
+  for (const name of readdirSync(join(dataDir, 'access')).filter((one) => one.startsWith('2026-11-22'))) {
+    const bytes = readFileSync(join(dataDir, 'access', name));
+    assert.ok(!/192\.0\.2\.7(?!0)/.test(bytes.toString('latin1')), name);
+    assert.ok(!bytes.includes('alice'), name);
+  }
 });
 
 async function asking(

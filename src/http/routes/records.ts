@@ -17,7 +17,7 @@ import {
 import { quoted } from '../../domain/text.ts';
 import { createAdministration } from '../../service/administration.ts';
 import { actorOf } from '../exchange.ts';
-import { expected, parseQuery } from '../parameters.ts';
+import { expected, parseBody, parseQuery } from '../parameters.ts';
 import { jsonReply, type Reply, textReply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -28,6 +28,16 @@ export const AUDITORS = { ...NO_BODY, roles: ['admin', 'auditor'], methods: ['GE
 export const records: readonly RouteSpec[] = [
   { ...AUDITORS, name: 'audit', path: '/api/v1/audit', route: answerTo('audit') },
   { ...AUDITORS, name: 'access', path: '/api/v1/access', route: answerTo('access') },
+  {
+    name: 'forget',
+    path: '/api/v1/audit/forget',
+    methods: ['POST'],
+    roles: ['admin'],
+    body: 'json',
+    bodyBytes: 4096,
+    bodyMs: 5000,
+    route: forget,
+  },
   { ...AUDITORS, name: 'audit-question', path: '/api/v1/audit/:question', route: answerReady },
   { ...AUDITORS, name: 'audit-question', path: '/api/v1/audit/:question/*subject', route: answerReady },
 ];
@@ -80,6 +90,26 @@ function answerTo(record: RecordName) {
       return jsonReply(200, await asked.sums(question, grouping, limit));
     });
   };
+}
+
+const person = z.string(expected('a string')).min(1, expected('a name or an address'));
+
+const forgetRequest = z
+  .strictObject(
+    { actor: person.optional(), address: person.optional(), before: z.string(expected('a time')) },
+    expected('{"actor" or "address":…,"before":…}'),
+  )
+  .refine(
+    ({ actor, address }) => (actor === undefined) !== (address === undefined),
+    expected('one of actor and address'),
+  );
+
+async function forget(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
+  const { actor, address, before } = parseBody(forgetRequest, body);
+  const { since: at } = parseAskedFilter({ actor, address, since: before }, services.clock.now());
+  if (at === null) throw new Error('a time that was given was not read');
+  const who = { kind: actor === undefined ? 'address' : 'actor', text: actor ?? address ?? '' } as const;
+  return jsonReply(200, await createAdministration(services, actorOf(exchange)).records.forget(who, at));
 }
 
 const READY_PARAMETERS = z.strictObject({

@@ -27,6 +27,7 @@ function answering() {
       yield ROW;
     },
     session: unasked,
+    forget: unasked,
   };
   return { records, asked };
 }
