@@ -25,6 +25,18 @@ export function matchesRepository(pattern: string, path: string): boolean {
   return wanted.every((part, at) => part === '**' || part === '*' || part === found[at]);
 }
 
+/** Whether the pattern matches the repository of that path, or one below it. */
+export function touchesPrefix(pattern: string, prefix: string): boolean {
+  const wanted = pattern.split('/');
+  const found = prefix.split('/');
+  for (const [at, part] of found.entries()) {
+    const want = wanted[at];
+    if (want === '**') return true;
+    if (want !== '*' && want !== part) return false;
+  }
+  return true;
+}
+
 export const TAG_PATTERN_WANTED =
   'wanted a tag, with * for any run of characters, like v1.* or *-release: letters, digits and . _ - *, at most 128';
 

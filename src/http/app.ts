@@ -18,6 +18,7 @@ import { directory } from './routes/directory.ts';
 import { events } from './routes/feed.ts';
 import { healthz, livez, metrics, readyz } from './routes/health.ts';
 import { importBatch } from './routes/import.ts';
+import { keyServer } from './routes/key-server.ts';
 import { keys } from './routes/keys.ts';
 import { log } from './routes/log.ts';
 import { nothing, signature } from './routes/lookaside.ts';
@@ -44,6 +45,7 @@ export const ROUTES: readonly RouteSpec[] = [
   metrics,
   ...administration,
   ...keys,
+  ...keyServer,
   ...signers,
   ...signatures,
   ...records,
