@@ -71,7 +71,8 @@ export function createAppender(options: AppenderOptions): Appender {
 
   async function findSame(upload: VerifiedUpload, seen: Look): Promise<Appended | null> {
     const sha256 = options.sha256(upload.bytes);
-    const position = seen.signatures.findIndex((signature) => signature.sha256 === sha256);
+    // a filler is no place of its own: it may become another one's
+    const position = seen.signatures.findIndex((one) => one.sha256 === sha256 && one.isFiller !== true);
     const signature = seen.signatures[position];
     if (signature === undefined) return null;
     const auditSeq = await auditSeqOf(upload.image, sha256);
@@ -92,7 +93,11 @@ export function createAppender(options: AppenderOptions): Appender {
   /** Null when the upload asks for none. */
   async function reviewed({ image, review }: VerifiedUpload, seen: Look): Promise<UploadReview | null> {
     if (review === null) return null;
-    const numbers = new Map(seen.signatures.map(({ sha256 }, position) => [sha256, position + 1]));
+    const numbers = new Map(
+      seen.signatures.flatMap(({ sha256, isFiller }, position) =>
+        isFiller === true ? [] : [[sha256, position + 1] as const],
+      ),
+    );
     const judged = await unlessUnusable(() => options.verdicts.ofImage(image), []);
     return review(
       judged.flatMap((signature) => {

@@ -70,6 +70,8 @@ for (const kind of ['owned', 'shared'] as const) {
       await opened.appender.withdraw(withdrawalOf(image, 1));
       assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['C* C* C', 'C C C']);
       assert.equal((await opened.databases.index.counts(SITE)).signatures, 1);
+      const { outcome, number } = await opened.appender.append(uploadOf(image, C));
+      assert.deepEqual([outcome, number], ['exists', 3]);
       // the last: nothing is left, and the next one is the first
       await opened.appender.withdraw(withdrawalOf(image, 3));
       assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['', '']);
