@@ -2,10 +2,12 @@
 import { resolve } from 'node:path';
 import type { Config } from '../config.ts';
 import { loadYaml } from '../config.ts';
+import type { MirrorAdministration } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_CERTIFICATES_BYTES, MAX_MIRROR_IMAGES } from '../domain/limits.ts';
 import { DEFAULT_MIRROR, type MirrorSettings, type MirrorStatus, type SyncAnswer } from '../domain/mirror.ts';
 import { PRESETS } from '../domain/mirror-presets.ts';
+import { mirroredSources, type Proposal, proposeMirrors } from '../domain/mirror-sets.ts';
 import { type NamedImage, namedImages } from '../domain/sync-source.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
@@ -54,6 +56,59 @@ export async function runMirrorAdd(
     print(`Fetch ahead of demand with: lookaside mirror sync ${name} FILE`);
   }
   return EXIT.done;
+}
+
+/** Proposes mirrors for the registries that a file mirrors; with `apply` adds them, or their views to those that are there. */
+export async function runMirrorFrom(
+  config: Config,
+  { file, apply, json }: { readonly file: string; readonly apply: boolean; readonly json: boolean },
+): Promise<number> {
+  const remedy = 'name a file with an ImageDigestMirrorSet or a registries.conf, or - for standard input';
+  const bytes = await readInput(file, { maxBytes: MAX_SOURCE_BYTES, remedy });
+  const proposal = proposeMirrors(mirroredSources(Buffer.from(bytes).toString('utf8'), await loadYaml()));
+  if (apply) await administer(config, async ({ mirrors }) => applyAll(proposal, mirrors));
+  if (json) printJson({ ...proposal, applied: apply });
+  else tellProposal(proposal, config, apply);
+  return EXIT.done;
+}
+
+async function applyAll({ sites }: Proposal, mirrors: MirrorAdministration): Promise<void> {
+  const there = new Map((await mirrors.list()).map((mirror) => [mirror.name, mirror]));
+  for (const { preset, views } of sites) {
+    const before = there.get(preset);
+    if (before === undefined) {
+      const settings = PRESETS[preset];
+      if (settings === undefined) throw new Error(`there is no preset ${preset}`);
+      await mirrors.add(preset, { ...DEFAULT_MIRROR, missing: [404], ...settings, views: [...views] });
+      continue;
+    }
+    const all = new Map([...before.views, ...views].map((view) => [JSON.stringify(view), view]));
+    await mirrors.edit(preset, { views: [...all.values()] });
+  }
+}
+
+function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, applied: boolean): void {
+  const lines: string[] = [];
+  for (const { preset, views } of sites) {
+    const rewrites = views.map(({ strip, add }) => ` --rewrite ${strip}=${add}`).join('');
+    const command = `lookaside mirror add ${preset} --preset ${preset} --prefix /${preset}${rewrites}`;
+    lines.push(applied ? `The mirror "${preset}" is served below /${preset}.` : command);
+  }
+  if (!applied && sites.length > 0) lines.push('', 'Run these, or this command again with --apply.');
+  if (lookasides.length > 0) {
+    const base = (config.remote.url ?? config.publicUrl ?? 'http://SERVER:8000').replace(/\/+$/, '');
+    lines.push('', 'Lines for the clients, in /etc/containers/registries.d/mirrors.yaml:', '', 'docker:');
+    for (const { registry, path } of lookasides) {
+      lines.push(`  ${registry}:`, `    lookaside: ${base}${path}`, `    sigstore: ${base}${path}`);
+    }
+  }
+  if (unknown.length > 0) {
+    lines.push(
+      '',
+      `No signature site is known for: ${unknown.join(', ')}. Where there is one, add it with --upstream.`,
+    );
+  }
+  print(lines.map(escapeTerminal).join('\n'));
 }
 
 export async function runMirrorEdit(

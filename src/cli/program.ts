@@ -106,7 +106,12 @@ interface AuditCheckFlags {
   readonly json?: boolean;
 }
 type MirrorOptions = ServerOrDataOptions &
-  MirrorFlags & { readonly changedOnly?: boolean; readonly json?: boolean };
+  MirrorFlags & {
+    readonly from?: string;
+    readonly apply?: boolean;
+    readonly changedOnly?: boolean;
+    readonly json?: boolean;
+  };
 
 interface ProgramParts {
   readonly finish: (exitCode: number) => void;
@@ -625,10 +630,27 @@ function addMirrors(program: Command, { finish }: ProgramParts): void {
     .description("mirror other signature sites, such as Red Hat's, on demand and ahead of it");
   withMirrorSettings(withServerOrData(mirror.command('add')))
     .description('serve a signature site of others below a path of this server')
-    .argument('<name>', 'lower-case letters, digits and hyphens')
+    .argument('[name]', 'lower-case letters, digits and hyphens; needed unless --from names a file')
+    .addOption(
+      new Option(
+        '--from <file>',
+        'propose mirrors for what an ImageDigestMirrorSet, ImageTagMirrorSet, ImageContentSourcePolicy or registries.conf mirrors',
+      ).conflicts(['preset', 'upstream', 'prefix']),
+    )
+    .option('--apply', 'with --from: add what is proposed')
     .addOption(new Option('--preset <site>', 'its upstreams and layout').choices(Object.keys(PRESETS)))
-    .action(async (name: string, options: MirrorOptions) => {
-      const { runMirrorAdd } = await import('./mirror.ts');
+    .action(async (name: string | undefined, options: MirrorOptions) => {
+      const { runMirrorAdd, runMirrorFrom } = await import('./mirror.ts');
+      const { from: file, apply = false, json = false } = options;
+      if (file !== undefined) {
+        finish(await runMirrorFrom(loadForServer(options), { file, apply, json }));
+        return;
+      }
+      if (name === undefined)
+        throw new LookasideError(
+          'CONFIG_INVALID',
+          'the mirror lacks a name; wanted one like red-hat, or --from FILE',
+        );
       finish(
         await runMirrorAdd(loadForServer(options), { name, flags: options, json: options.json === true }),
       );

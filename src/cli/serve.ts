@@ -22,6 +22,7 @@ import {
 import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
 import { keepAccessLog } from '../service/access.ts';
+import type { Mirror } from '../service/mirror.ts';
 import { type BannerInput, formatBanner } from './banner.ts';
 import type { ServerSignals } from './server-signals.ts';
 import { EXIT, print } from './terminal.ts';
@@ -161,8 +162,9 @@ export function toServices({ composed, config, isDraining, log }: ServiceParts):
       cache: () => reader.cache,
       accessBuffer: () => recorder.buffer,
       get sites() {
-        return sites.map(({ name, problems }) => ({
+        return sites.map(({ name, problems, filling }) => ({
           name,
+          ...(filling === null ? {} : { walks: () => walksOf(filling.mirror) }),
           problems: problems.counts,
           damaged: () => problems.damaged,
           counts: () => countsOrNull(index, name),
@@ -176,6 +178,10 @@ export function toServices({ composed, config, isDraining, log }: ServiceParts):
     isDraining,
     writeAccessLine: createLineWriter(1),
   };
+}
+
+function walksOf({ walks, faults }: Mirror): ReadonlyMap<string, number> {
+  return new Map<string, number>([...Object.entries(walks), ...faults]);
 }
 
 async function countsOrNull(index: Composed['index'], site: string) {

@@ -138,3 +138,6 @@ export const MAX_MIRROR_IMAGES = 100_000;
 
 /** The body that names them. */
 export const MAX_MIRROR_SYNC_BYTES = 16 * 1024 * 1024;
+
+/** Signatures in one ConfigMap, encoded: oc apply stores the object in an annotation too, and annotations end at 256 KiB. */
+export const MAX_CONFIGMAP_BYTES = 200 * 1024;

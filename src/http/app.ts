@@ -24,6 +24,7 @@ import { log } from './routes/log.ts';
 import { nothing, signature } from './routes/lookaside.ts';
 import { mirrors } from './routes/mirrors.ts';
 import { records } from './routes/records.ts';
+import { releaseConfigMap } from './routes/releases.ts';
 import { signatures } from './routes/signatures.ts';
 import { signers } from './routes/signers.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
@@ -51,6 +52,7 @@ export const ROUTES: readonly RouteSpec[] = [
   ...records,
   ...mirrors,
   events,
+  releaseConfigMap,
   uploadBatch,
   importBatch,
   ...log,

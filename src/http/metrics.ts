@@ -18,6 +18,8 @@ export interface SiteSource {
   readonly name: string;
   readonly problems: () => ReadonlyMap<string, number>;
   readonly damaged: () => number;
+  /** Of a mirror: how many walks ended as a set, empty or each kind of fault. Left out: it takes uploads. */
+  readonly walks?: () => ReadonlyMap<string, number>;
   /** Null while the index is being rebuilt: the last known numbers stay. */
   readonly counts: () => Promise<{ images: number; signatures: number } | null>;
 }
@@ -91,6 +93,18 @@ export function createMetrics(source: MetricsSource): Metrics {
       this.reset();
       for (const { name: site, problems } of source.sites) {
         for (const [kind, count] of problems()) this.set({ site, kind }, count);
+      }
+    },
+  });
+  new Counter({
+    name: 'lookaside_mirror_walks_total',
+    help: 'Walks through the upstreams of a mirror: set = signatures, empty = none, all others are faults',
+    labelNames: ['site', 'result'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { name: site, walks } of source.sites) {
+        for (const [result, count] of walks?.() ?? []) this.inc({ site, result }, count);
       }
     },
   });

@@ -174,6 +174,8 @@ describe('a mirror', () => {
     const root = path.join(config.data, 'mirrors', 'rh', 'team');
     assert.ok(!(await readdir(root)).some((name) => name.startsWith('broken')));
     site.answer = serve;
+    const metrics = (await get('metrics')).body.toString();
+    assert.match(metrics, /lookaside_mirror_walks_total\{site="rh",result="status"\} [1-9]/);
     const shown = await mirrors().show('rh');
     assert.ok((shown.faults.status ?? 0) > 0);
     assert.doesNotMatch(JSON.stringify([shown, log.lines]), new RegExp(SECRET));
@@ -296,10 +298,25 @@ describe('a mirror', () => {
     for (const name of [`${release}`, `openshift/release-images@${release}`, `a/b/${release}`]) {
       assert.equal((await walk(`ocp/${name}`)).length, 1, name);
     }
+    await configMapIsServed(release.replace('=', ':'));
     await mirrors().remove('ocp');
     assert.equal((await get(`ocp/${release}/signature-1`)).status, 404);
     await assert.rejects(mirrors().show('ocp'), /no mirror/);
   });
+
+  async function configMapIsServed(digest: string): Promise<void> {
+    const at = `api/v1/releases/${digest}/configmap`;
+    const map = JSON.parse((await get(`${at}?format=json&key=${VENDOR.fingerprint}`)).body.toString());
+    const [[key, text] = []] = Object.entries<string>(map.binaryData);
+    assert.equal(key, `${digest.replace(':', '-')}-1`);
+    assert.deepEqual(
+      Buffer.from(text ?? '', 'base64'),
+      files.get(`/rel/${digest.replace(':', '=')}/signature-1`),
+    );
+    assert.match((await get(at)).body.toString(), /^apiVersion: v1\nkind: ConfigMap\n/);
+    assert.equal((await get(`api/v1/releases/sha256:${'0'.repeat(64)}/configmap`)).status, 404);
+    assert.equal((await get('api/v1/releases/4.18.1/configmap')).status, 400);
+  }
 
   test('only what the patterns cover is fetched for readers', async () => {
     await mirrors().edit('rh', { onDemand: ['ubi9/**'] });

@@ -27,6 +27,7 @@ const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   SHARED_SET_FRESH_MS: 'a time of our own',
   BEING_WRITTEN_MS: 'a time of our own',
   CLOCK_LEAD_MS: 'test/faults/clocks.test.ts',
+  MAX_CONFIGMAP_BYTES: 'of what we answer: test/domain/configmap.test.ts',
   MAX_MIRROR_IMAGES: 'for administrators alone',
   MAX_MIRROR_SYNC_BYTES: 'for administrators alone',
   MAX_UNVERIFIABLE_PER_IMAGE: 'test/service/upload.test.ts',

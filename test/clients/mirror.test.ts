@@ -1,0 +1,88 @@
+// podman in a disconnected network: the registry is mirrored, and so are the signatures, by lookaside. The policy is the vendor's, on
+// the vendor's name, and the vendor's site is switched off.
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { type HostileSite, openHostileSite, serving } from '../upstream/hostile-site.ts';
+import { needs } from './available.ts';
+import { assertAccepted, assertRefused, type ClientHome, makeClientHome } from './client-home.ts';
+import { describeOutcome } from './command.ts';
+import { writeImage } from './image.ts';
+import { openScene, type Scene } from './scene.ts';
+import { type LookasideServer, runLookaside, startServer } from './server.ts';
+
+const VENDOR = 'registry.vendor.example';
+
+describe('a mirrored signature site', needs('podman', 'skopeo', 'docker-registry', 'gpg'), () => {
+  let scene: Scene;
+  let site: HostileSite;
+  let data: string;
+  let server: LookasideServer;
+  let reader: ClientHome;
+  let signed: string;
+  let unsigned: string;
+
+  before(async () => {
+    scene = await openScene();
+    data = path.join(scene.folder, 'data');
+    signed = await pushed('app', '--sign-by', scene.alice.email, '--sign-identity', `${VENDOR}/base/app:v1`);
+    unsigned = await pushed('plain');
+    const files = [...(await scene.signatureFiles('redhat/base/app'))];
+    site = await openHostileSite(
+      serving(new Map(files.map(([name, bytes]) => [`/sigs/${name.replace(/^redhat\//, '')}`, bytes]))),
+    );
+    server = await startServer({ data, on: scene.on });
+    reader = await makeClientHome(path.join(scene.folder, 'reader'), {
+      registriesD: { docker: { [scene.registry]: { lookaside: `${server.url}/vendor` } } },
+      on: scene.on,
+    });
+    const configuration = path.join(reader.folder, '.config/containers');
+    const conf = `[[registry]]\nlocation = "${VENDOR}"\n[[registry.mirror]]\nlocation = "${scene.registry}/redhat"\ninsecure = true\n`;
+    await writeFile(path.join(configuration, 'registries.conf'), conf);
+    const signedBy = { type: 'signedBy', keyType: 'GPGKeys', keyPath: scene.alice.publicKeyFile };
+    const policy = { default: [{ type: 'reject' }], transports: { docker: { [VENDOR]: [signedBy] } } };
+    await writeFile(path.join(configuration, 'policy.json'), JSON.stringify(policy));
+  });
+  after(async () => {
+    await server?.[Symbol.asyncDispose]();
+    await site?.[Symbol.asyncDispose]();
+    await scene?.[Symbol.asyncDispose]();
+  });
+
+  /** Puts an image into the mirror registry. Its digest. */
+  async function pushed(name: string, ...flags: readonly string[]): Promise<string> {
+    const source = await writeImage(path.join(scene.folder, name), name);
+    const publisher = await scene.publisher(`pushes-${name}`, 'http://127.0.0.1:1');
+    await scene.push(publisher, source, `redhat/base/${name}:v1`, ...flags);
+    const image = `docker://${scene.registry}/redhat/base/${name}:v1`;
+    const shown = await publisher.skopeo('inspect', '--tls-verify=false', '--format', '{{.Digest}}', image);
+    assertAccepted(shown);
+    return shown.stdout.trim();
+  }
+
+  test('podman pulls what the vendor signed and refuses what nobody signed, with the vendor’s site switched off', async () => {
+    const upstream = `${site.url}/sigs`;
+    const adding = ['mirror', 'add', 'vendor', '--upstream', upstream, '--prefix', '/vendor'];
+    const keyring = ['--keyring', scene.alice.publicKeyFile];
+    const added = await runLookaside([...adding, '--strip', 'redhat', ...keyring, '--data', data]);
+    assert.equal(added.status, 0, describeOutcome(added));
+    const list = path.join(scene.folder, 'mapping.txt');
+    const lines = [`${VENDOR}/base/app@${signed}`, `${VENDOR}/base/plain@${unsigned}`].map(
+      (name) => `docker://${name}=docker://${name.replace(VENDOR, `${scene.registry}/redhat`)}\n`,
+    );
+    await writeFile(list, lines.join(''));
+    const synced = await runLookaside(['mirror', 'sync', 'vendor', list, '--data', data, '--json']);
+    assert.equal(synced.status, 0, describeOutcome(synced));
+    const { counts } = JSON.parse(synced.stdout);
+    assert.deepEqual(counts, { new: 1, unchanged: 0, missing: 1, refused: 0, failed: 0 });
+
+    site.answer = (req) => req.socket.destroy();
+    const asked = site.asked.length;
+    assertAccepted(await reader.podman('pull', `${VENDOR}/base/app@${signed}`));
+    assertAccepted(await reader.podman('pull', `${VENDOR}/base/app:v1`));
+    const why = 'A signature was required, but no signature exists';
+    assertRefused(await reader.podman('pull', `${VENDOR}/base/plain@${unsigned}`), 125, why);
+    assert.equal(site.asked.length, asked);
+  });
+});
