@@ -96,18 +96,7 @@ export function createMetrics(source: MetricsSource): Metrics {
       }
     },
   });
-  new Counter({
-    name: 'lookaside_mirror_walks_total',
-    help: 'Walks through the upstreams of a mirror: set = signatures, empty = none, all others are faults',
-    labelNames: ['site', 'result'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { name: site, walks } of source.sites) {
-        for (const [result, count] of walks?.() ?? []) this.inc({ site, result }, count);
-      }
-    },
-  });
+  countWalks(source, registers);
   const build = new Gauge({
     name: 'lookaside_build_info',
     help: 'Always 1',
@@ -171,4 +160,19 @@ export function createMetrics(source: MetricsSource): Metrics {
       return { contentType: registry.contentType, text: await registry.metrics() };
     },
   };
+}
+
+function countWalks(source: MetricsSource, registers: Registry[]): void {
+  new Counter({
+    name: 'lookaside_mirror_walks_total',
+    help: 'Walks through the upstreams of a mirror: set = signatures, empty = none, all others are faults',
+    labelNames: ['site', 'result'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { name: site, walks } of source.sites) {
+        for (const [result, count] of walks?.() ?? []) this.inc({ site, result }, count);
+      }
+    },
+  });
 }
