@@ -6,7 +6,7 @@
 //   --scale 0.1         a tenth of the images of rows with more than 5,000, which the table says
 //   --folder DIR        keeps the trees for the next run
 //   --list              the rows
-// `npm run bench -- start`: what it costs to start a command of signers.
+// `npm run bench -- start`: what it costs to start a command of signers. `npm run bench -- audit`: what questions to the record cost.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,7 @@ import { ROWS } from './rows.mjs';
 import { stopAll } from './servers.mjs';
 
 if (process.argv[2] === 'start') await import('./start.mjs');
+else if (process.argv[2] === 'audit') await import('./audit.mjs');
 else await main();
 
 async function main() {

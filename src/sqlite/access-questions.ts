@@ -12,7 +12,7 @@ import {
   type RecordFilter,
   repositoryOf,
 } from '../domain/records.ts';
-import { isCorruption, messageOf, openOlderForReading } from './open.ts';
+import { closedOnError, isCorruption, messageOf, openOlderForReading } from './open.ts';
 import { below, Conditions, type Pause, type Sums } from './question-parts.ts';
 
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db$/;
@@ -73,12 +73,18 @@ export interface Missing {
   readonly lastAddress: string;
 }
 
-/** One question; it opens a day only while it reads it, so that days may be deleted meanwhile. */
+/** Days that stay open between the pages of one asker; opening one costs as much as many look-ups. */
+const MAX_OPEN_DAYS = 100;
+/** Texts of dictionaries that one day remembers. */
+const MAX_TEXTS = 50_000;
+
+/** One question, or the pages of one. A day that is deleted meanwhile is read until close(). */
 export class AccessQuestions {
   readonly #folder: string;
   readonly #pause: Pause;
   readonly #beside: BesideAccess;
   readonly #gaps = new Set<string>();
+  readonly #open = new Map<string, OpenDay>();
 
   constructor(dataDir: string, pause: Pause, beside: BesideAccess) {
     this.#folder = join(dataDir, 'access');
@@ -167,23 +173,38 @@ export class AccessQuestions {
 
   #read(day: string, act: (opened: OpenDay) => void): void {
     this.#pause();
-    const file = join(this.#folder, `${day}.db`);
-    let db: Database;
+    const opened = this.#opened(day);
+    if (opened === null) return;
     try {
-      db = openOlderForReading(file, 'access');
-    } catch (error) {
-      // it may have been deleted since the folder was listed
-      if (existsSync(file)) this.#gaps.add(`the day ${day} cannot be read: ${messageOf(error)}`);
-      return;
-    }
-    try {
-      act(new OpenDay(db, day, this.#pause, this.#beside));
+      act(opened);
     } catch (error) {
       if (!isCorruption(error)) throw error;
       this.#gaps.add(`the day ${day} is damaged: ${messageOf(error)}`);
-    } finally {
-      db.close();
     }
+  }
+
+  /** Null: the day cannot be read, or is gone. */
+  #opened(day: string): OpenDay | null {
+    const known = this.#open.get(day);
+    if (known !== undefined) return known;
+    const file = join(this.#folder, `${day}.db`);
+    try {
+      const db = openOlderForReading(file, 'access');
+      const opened = closedOnError(db, () => new OpenDay(db, day, this.#pause, this.#beside));
+      if (this.#open.size >= MAX_OPEN_DAYS) this.close();
+      this.#open.set(day, opened);
+      return opened;
+    } catch (error) {
+      // it may have been deleted since the folder was listed
+      if (existsSync(file)) this.#gaps.add(`the day ${day} cannot be read: ${messageOf(error)}`);
+      return null;
+    }
+  }
+
+  /** A later question opens its days anew. */
+  close(): void {
+    for (const opened of this.#open.values()) opened.close();
+    this.#open.clear();
   }
 }
 
@@ -200,6 +221,8 @@ class OpenDay {
   readonly #beside: BesideAccess;
   readonly #namesBytes: boolean;
   readonly #texts = new Map<string, Statement<[number], string>>();
+  readonly #known = new Map<string, string | null>();
+  readonly #statements = new Map<string, Statement<Value[], unknown>>();
   readonly #images = new Map<number, ImageId>();
   readonly #selectImage: Statement<[number], ImageRow>;
 
@@ -215,6 +238,17 @@ class OpenDay {
       WHERE id = ?`);
   }
 
+  close(): void {
+    this.#db.close();
+  }
+
+  /** Once for each text: a statement is kept as long as its thread. */
+  #prepared<Row>(sql: string): Statement<Value[], Row> {
+    const known = this.#statements.get(sql) ?? this.#db.prepare<Value[], unknown>(sql);
+    this.#statements.set(sql, known);
+    return known as Statement<Value[], Row>; // whoever wrote the text knows its rows
+  }
+
   *rows(
     wanted: Wanted,
     before: Position | null,
@@ -223,7 +257,7 @@ class OpenDay {
     const conditions = this.#conditions(wanted);
     if (conditions === null) return;
     const key = KEY.map((name) => this.#column(name)).join(', ');
-    const select = this.#db.prepare<Value[], ReadRow>(`
+    const select = this.#prepared<ReadRow>(`
       SELECT minute, image, number, status, address, agent, token, ${this.#column('signature')} AS signature,
         first_at_ms, last_at_ms, count, bytes
       FROM read
@@ -250,7 +284,7 @@ class OpenDay {
     const columns = [...new Set(by.flatMap((dimension) => COLUMNS[dimension]))].map((name) =>
       this.#column(name, true),
     );
-    const select = this.#db.prepare<Value[], ReadRow & { readonly rows: number }>(`
+    const select = this.#prepared<ReadRow & { readonly rows: number }>(`
       SELECT ${[...columns, 'sum(count) AS count', 'sum(bytes) AS bytes', 'count(*) AS rows'].join(', ')},
         min(first_at_ms) AS first_at_ms, max(last_at_ms) AS last_at_ms
       FROM read
@@ -474,13 +508,19 @@ class OpenDay {
   /** Row 0 of `agent`, `token` and `signature` stands for none. */
   #text(table: 'address' | 'agent' | 'token' | 'signature', id: number): string | null {
     if (id === 0 && table !== 'address') return null;
+    const key = `${table} ${id}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
     let select = this.#texts.get(table);
     if (select === undefined) {
       const column = table === 'signature' ? 'lower(hex(sha256))' : 'text';
       select = this.#db.prepare<[number], string>(`SELECT ${column} FROM ${table} WHERE id = ?`).pluck();
       this.#texts.set(table, select);
     }
-    return select.get(id) ?? null;
+    const text = select.get(id) ?? null;
+    if (this.#known.size >= MAX_TEXTS) this.#known.clear();
+    this.#known.set(key, text);
+    return text;
   }
 }
 

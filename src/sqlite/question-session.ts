@@ -43,6 +43,7 @@ export class QuestionSession {
   #audit: { readonly db: Database; readonly questions: AuditQuestions } | null = null;
   #index: { readonly db: Database; readonly keyOf: Statement<unknown[], string | null> } | null = null;
   readonly #keys = new Map<string, string | null>();
+  #asked: AccessQuestions[] = [];
 
   constructor(dataDir: string, pause: Pause) {
     this.#dataDir = dataDir;
@@ -180,6 +181,8 @@ export class QuestionSession {
   }
 
   close(): void {
+    for (const access of this.#asked) access.close();
+    this.#asked.length = 0;
     this.#audit?.db.close();
     this.#index?.db.close();
     [this.#audit, this.#index] = [null, null];
@@ -191,7 +194,11 @@ export class QuestionSession {
       signaturesBy: (fingerprint) => this.#signaturesBy(fingerprint),
       keyOf: (image, sha256) => this.#keyOf(image, sha256),
     };
-    return new AccessQuestions(this.#dataDir, this.#pause, { ...beside, without });
+    // those of the question before are done with
+    for (const earlier of this.#asked) earlier.close();
+    const access = new AccessQuestions(this.#dataDir, this.#pause, { ...beside, without });
+    this.#asked = [access];
+    return access;
   }
 
   /** Null: there is no state.db, so nothing was ever changed. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
