@@ -50,7 +50,7 @@ ${tables.map(tableHtml).join('\n')}
 const STYLE =
   'body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222;background:#fff}' +
   'table{border-collapse:collapse;margin:.5em 0 2em}td,th{text-align:left;padding:.2em 1em .2em 0;vertical-align:top;' +
-  'overflow-wrap:anywhere;border-bottom:1px solid #ddd}dl{display:grid;grid-template-columns:max-content auto;gap:.2em 1.5em}' +
+  'border-bottom:1px solid #ddd}td{overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content auto;gap:.2em 1.5em}' +
   'dd{margin:0}.lack{background:#fff3cd;padding:.5em}svg text{font:11px system-ui,sans-serif}';
 
 function tableHtml(table: AnswerTable): string {
@@ -70,6 +70,8 @@ function cellText(cell: Cell): string {
   return cell === null ? '–' : escapeHtml(String(cell));
 }
 
+/** A month of one day is no wall. */
+const MOST_BAR = 40;
 const PLOT = { width: 900, height: 160, foot: 18, head: 14 };
 
 /** A bar for each day; nothing for tables of other things. */
@@ -77,7 +79,7 @@ function plotOf({ title, columns, rows }: AnswerTable): string {
   if (columns[0] !== 'day') return '';
   const bars = rows.map((row) => ({ day: String(row[0]), count: Number(row[1]) })).reverse();
   const most = Math.max(...bars.map(({ count }) => count), 1);
-  const width = PLOT.width / bars.length;
+  const width = Math.min(PLOT.width / bars.length, MOST_BAR);
   const room = PLOT.height - PLOT.foot - PLOT.head;
   const shapes = bars.map(({ day, count }, position) => {
     const height = Math.round((count / most) * room * 10) / 10;
