@@ -47,6 +47,7 @@ async function main() {
   };
   const results = [];
   let isWrong = false;
+  let file = null;
   process.stderr.write(`${JSON.stringify(machine())}\n`);
   try {
     for (const row of rows) {
@@ -54,6 +55,8 @@ async function main() {
       try {
         const { run, isQuick: _, ...told } = row;
         results.push({ ...told, figures: await run(bench, row) });
+        // after each row: a run that is ended early has measured something
+        file = writeResults(results, { isQuick: flags.quick, scale: Number(flags.scale) });
         process.stderr.write(` ${summaryOf(results.at(-1))}\n`);
       } catch (error) {
         // the other rows may still tell something; the end says that one has failed
@@ -67,8 +70,7 @@ async function main() {
     if (flags.folder === undefined) rmSync(folder, { recursive: true, force: true });
   }
   printTable(results);
-  const file = writeResults(results, { isQuick: flags.quick, scale: Number(flags.scale) });
-  process.stdout.write(`written: ${file}\n`);
+  if (file !== null) process.stdout.write(`written: ${file}\n`);
   const isWhole = !flags.quick && flags.rows === undefined;
   const chart = isWhole ? drawChart(results, { date: new Date().toISOString().slice(0, 10) }) : null;
   if (chart !== null) process.stdout.write(`written: ${chart}\n`);

@@ -1,6 +1,6 @@
 // The results as a table for people, as JSON, and as a chart of the rows that are held against nginx.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
 
@@ -25,12 +25,18 @@ export function printTable(results) {
   );
 }
 
-/** Returns the file: results of one day stand in one file, the latest of each row. */
+/** Returns the file. The results of one day stand in one file, the latest of each row with the commit that it is of. */
 export function writeResults(results, { isQuick, scale }) {
   mkdirSync(RESULTS, { recursive: true });
   const date = new Date().toISOString().slice(0, 10);
   const file = join(RESULTS, `${date}${isQuick ? '-quick' : ''}.json`);
-  const value = { date, commit: commit(), machine: machine(), scale, rows: results };
+  const measured = new Set(results.map(({ name }) => name));
+  const others = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).rows : [];
+  const rows = [
+    ...others.filter(({ name }) => !measured.has(name)),
+    ...results.map((row) => ({ ...row, commit: commit(), scale })),
+  ];
+  const value = { date, machine: machine(), rows };
   writeFileSync(
     file,
     `${JSON.stringify(value, (_, part) => (typeof part === 'number' ? Number(part.toFixed(3)) : part), 2)}\n`,
