@@ -55,6 +55,13 @@ export interface Config {
   readonly logOrigin: string | null;
   /** Absolute; where the last checkpoint of the log is kept besides. */
   readonly checkpointFile: string | null;
+  /** Absolute; the file that names the witnesses of the log. */
+  readonly witnessesFile: string | null;
+  readonly witnessQuorum: number;
+  /** Absolute; the file that names the logs of others that are witnessed here; null: none are. */
+  readonly witnessLogsFile: string | null;
+  /** The name of this witness; null: after that of the log. */
+  readonly witnessName: string | null;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
   readonly remote: RemoteSettings;
 }
@@ -200,6 +207,11 @@ function baseUrl(text: string): string {
   return text.replace(/\/+$/, '');
 }
 
+function quorum(text: string): number {
+  if (!/^[0-9]{1,2}$/.test(text)) throw new Unwanted('wanted how many witnesses, from 0 to 99');
+  return Number(text);
+}
+
 /** A key name of C2SP signed-note, short enough for the cosignatures of witnesses. */
 function logOrigin(text: string): string {
   if (!isKeyNameOfNote(text) || Buffer.byteLength(text) > 255) {
@@ -290,6 +302,10 @@ const SETTINGS = {
   min_free: always(size, '64MiB'),
   log_origin: perhaps(logOrigin),
   checkpoint_file: perhaps(path),
+  witnesses: perhaps(path),
+  witness_quorum: always(quorum, '0'),
+  witness_logs: perhaps(path),
+  witness_name: perhaps(logOrigin),
   log_level: always(oneOf('debug', 'info', 'warn', 'error'), 'info'),
   url: perhaps(baseUrl),
   token: perhaps(token),
@@ -565,6 +581,10 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     logOrigin: values.log_origin ?? null,
     checkpointFile:
       values.checkpoint_file === undefined ? null : resolve(workingFolder, values.checkpoint_file),
+    witnessesFile: values.witnesses === undefined ? null : resolve(workingFolder, values.witnesses),
+    witnessQuorum: values.witness_quorum,
+    witnessLogsFile: values.witness_logs === undefined ? null : resolve(workingFolder, values.witness_logs),
+    witnessName: values.witness_name ?? null,
     logLevel: values.log_level,
     remote: toRemote(values, surroundings),
   };

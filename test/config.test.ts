@@ -361,6 +361,46 @@ const ROWS: readonly Row[] = [
     bad: [['', /wanted a path/]],
   },
   {
+    name: 'witnesses',
+    shows: ({ witnessesFile }) => witnessesFile,
+    byDefault: null,
+    values: [
+      ['/etc/witnesses', '/etc/witnesses'],
+      ['/etc/../witnesses', '/witnesses'],
+    ],
+    bad: [['', /wanted a path/]],
+  },
+  {
+    name: 'witness_quorum',
+    shows: ({ witnessQuorum }) => witnessQuorum,
+    byDefault: 0,
+    values: [
+      ['2', 2],
+      ['0', 0],
+    ],
+    bad: ['', '-1', '100', 'two'].map((text) => [text, /wanted how many witnesses/] as const),
+  },
+  {
+    name: 'witness_logs',
+    shows: ({ witnessLogsFile }) => witnessLogsFile,
+    byDefault: null,
+    values: [
+      ['/etc/logs', '/etc/logs'],
+      ['/etc/../logs', '/logs'],
+    ],
+    bad: [['', /wanted a path/]],
+  },
+  {
+    name: 'witness_name',
+    shows: ({ witnessName }) => witnessName,
+    byDefault: null,
+    values: [
+      ['witness.example.com', 'witness.example.com'],
+      ['w', 'w'],
+    ],
+    bad: [['a b', /wanted a name without blanks and plus signs/]],
+  },
+  {
     name: 'log_level',
     shows: ({ logLevel }) => logLevel,
     byDefault: 'info',

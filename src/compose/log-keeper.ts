@@ -11,8 +11,9 @@ import { type CheckpointFile, type LogKeeper, openLogKeeper } from '../service/l
 import { makePrivateKey, type NoteSigner, noteSigner } from '../service/note-keys.ts';
 import type { Databases } from '../sqlite/databases.ts';
 import { systemClock } from './clock.ts';
+import { openCosigning, openWitness } from './witnesses.ts';
 
-export interface OpenLogOptions {
+interface OpenLogOptions {
   readonly config: Pick<Config, 'data' | 'publicUrl' | 'logOrigin' | 'checkpointFile'>;
   /** Of this machine. */
   readonly host: string;
@@ -23,7 +24,7 @@ export interface OpenLogOptions {
 }
 
 /** @throws LookasideError LOG_MISMATCH, CONFIG_INVALID; STORE_UNAVAILABLE, DISK_FULL, READ_ONLY */
-export async function openLog(options: OpenLogOptions): Promise<LogKeeper> {
+async function openLog(options: OpenLogOptions): Promise<LogKeeper> {
   const { config, databases, makeEvent, acceptRollback, log } = options;
   return openLogKeeper({
     store: databases.log,
@@ -34,6 +35,22 @@ export async function openLog(options: OpenLogOptions): Promise<LogKeeper> {
     clock: systemClock,
     log,
   });
+}
+
+export interface OpenLogsOptions extends Pick<OpenLogOptions, 'databases'> {
+  readonly config: Config;
+  readonly taker: { readonly host: string };
+  readonly acceptRollback?: boolean;
+}
+
+/** The log with its witnesses, and what is witnessed for others. @throws as openLog() */
+export async function openLogs(
+  { config, databases, taker, acceptRollback = false }: OpenLogsOptions,
+  { makeEvent, log }: Pick<OpenLogOptions, 'makeEvent' | 'log'>,
+) {
+  const auditLog = await openLog({ config, databases, host: taker.host, makeEvent, acceptRollback, log });
+  const parts = { config, databases, auditLog, log };
+  return { auditLog, witness: await openWitness(parts), cosigning: await openCosigning(parts) };
 }
 
 export const LOG_KEY_NAME = 'log.key';

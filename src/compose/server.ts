@@ -34,11 +34,12 @@ import { createTokenService, type TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import { createUploader, type Uploader } from '../service/upload.ts';
 import { createWithdrawService, type WithdrawService } from '../service/withdraw.ts';
+import type { Witness } from '../service/witness.ts';
 import { type Databases, openDatabases } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
 import { createSitesStore } from '../store/sites.ts';
 import { systemClock } from './clock.ts';
-import { openLog } from './log-keeper.ts';
+import { openLogs } from './log-keeper.ts';
 import { createOpenSites, isMirror, type OpenSites, siteOfMirror } from './open-sites.ts';
 import { type OpenSite, type SharedParts, sha256Hex } from './site.ts';
 
@@ -73,6 +74,8 @@ export interface Composed {
   readonly index: SignatureIndex;
   /** Of the audit events. */
   readonly auditLog: LogKeeper;
+  /** Of other logs; null when none are named. */
+  readonly witness: Witness | null;
   health(isDraining: () => boolean): () => Promise<Health>;
   /** The end is near: scans, fsck and reindex end, and writes wait for foreign locks for 5 s more at most. */
   hurry(): void;
@@ -118,6 +121,7 @@ export async function compose(options: ComposeOptions): Promise<Composed> {
         await composed.refusals.stop();
         await composed.tokens.writeUses();
         await composed.auditLog.stop();
+        await composed.cosigning?.close();
         await databases.close();
         await composed.verifier.close();
         composed.fewLines.sumUp();
@@ -193,13 +197,7 @@ async function connect(options: Connections) {
   const { index, access: accessLog, keys: keyStore, uploads, audit } = databases;
   const clock = systemClock;
   const makeEvent = createEventMaker({ clock, randomBytes });
-  const auditLog = await openLog({
-    ...options,
-    host: options.taker.host,
-    makeEvent,
-    acceptRollback: options.acceptRollback === true,
-    log,
-  });
+  const { auditLog, witness, cosigning } = await openLogs(options, { makeEvent, log });
   const verifier = openVerifier();
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
   const recorder = createAccessRecorder({ log, clock, accessLog });
@@ -246,6 +244,8 @@ async function connect(options: Connections) {
   const records = openRecords(options, { makeEvent, recorder });
   return {
     auditLog,
+    witness,
+    cosigning,
     sites,
     places: open.places,
     stopMirrors: () => open.stop(),

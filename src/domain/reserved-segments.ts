@@ -7,6 +7,7 @@ export const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
   'keyrings',
   'pks',
   'log',
+  'witness',
   'v2',
   'extensions',
   'ui',

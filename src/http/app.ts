@@ -29,6 +29,7 @@ import { signatures } from './routes/signatures.ts';
 import { signers } from './routes/signers.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
 import { withdrawSignature } from './routes/withdraw.ts';
+import { witness } from './routes/witness.ts';
 import type { Services } from './services.ts';
 import { createTargets } from './targets.ts';
 
@@ -56,6 +57,7 @@ export const ROUTES: readonly RouteSpec[] = [
   uploadBatch,
   importBatch,
   ...log,
+  ...witness,
 ];
 /** The routes of the tree, by the kind of the parsed target. */
 export const TREE_ROUTES = {

@@ -20,6 +20,7 @@ import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import type { Uploader } from '../service/upload.ts';
 import type { WithdrawService } from '../service/withdraw.ts';
+import type { Witness } from '../service/witness.ts';
 import type { Intake } from './intake.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -42,6 +43,8 @@ export interface Services {
   readonly uploader: Uploader;
   readonly withdrawals: WithdrawService;
   readonly importer: Importer;
+  /** Null: this server witnesses no logs. */
+  readonly witness: Witness | null;
   readonly auditLog: Pick<LogKeeper, 'identity' | 'checkpoint' | 'tile'>;
   readonly intake: Intake;
   readonly health: () => Promise<Health>;

@@ -131,6 +131,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       readyQuestions: { ask: unasked },
       feed: { events: unasked },
       records: { page: unasked, sums: unasked, export: unasked, session: unasked, forget: unasked },
+      witness: null,
       auditLog: { identity: { origin: 'unasked', vkey: 'unasked' }, checkpoint: unasked, tile: unasked },
       log: createLog(),
       clock,

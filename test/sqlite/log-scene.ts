@@ -6,6 +6,7 @@ import { createEventMaker } from '../../src/service/audit.ts';
 import { type CheckpointFile, type LogKeeper, openLogKeeper } from '../../src/service/log-keeper.ts';
 import { type VerifiedLog, verifyLog } from '../../src/service/log-verify.ts';
 import { makePrivateKey, noteSigner } from '../../src/service/note-keys.ts';
+import { connect } from '../../src/sqlite/connect.ts';
 import { type Databases, openLogReadOnly } from '../../src/sqlite/databases.ts';
 import { auditEvent } from '../contract/audit-event.ts';
 import { createClock, createLog } from '../service/hand-driven.ts';
@@ -70,22 +71,20 @@ export async function makeLog(dataDir: string, batches: readonly number[]): Prom
   await scene.close();
 }
 
-/** As somebody with the sqlite3 shell who knows of the triggers. */
+/** As somebody with the sqlite3 shell who knows of the triggers, and of indexes that refuse what is no JSON. */
 export function tamper(dataDir: string, sql: string): void {
-  const triggers = [
-    'audit_event_is_never_replaced',
-    'audit_event_is_never_changed',
-    'audit_event_is_never_deleted',
-  ];
-  const dropped = [...triggers, 'log_hash_is_never_changed', 'log_hash_is_never_deleted'];
-  // these read members of the leaf, and fail where it is no JSON any more
-  const indexes = ['image', 'signature', 'fingerprint', 'actor'].map((name) => `audit_event_by_${name}`);
-  const drop = [
-    ...dropped.map((name) => `DROP TRIGGER IF EXISTS ${name};`),
-    ...indexes.map((name) => `DROP INDEX IF EXISTS ${name};`),
-  ].join(' ');
+  const file = join(dataDir, 'state.db');
+  const db = connect(file, { readonly: true });
+  const obstacles = db
+    .prepare<[], { type: string; name: string }>(`
+      SELECT type, name
+      FROM sqlite_schema
+      WHERE sql IS NOT NULL AND tbl_name IN ('audit_event', 'log_hash') AND type IN ('trigger', 'index')`)
+    .all();
+  db.close();
+  const drop = obstacles.map(({ type, name }) => `DROP ${type} ${name};`).join(' ');
   change(
-    join(dataDir, 'state.db'),
+    file,
     `PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON; BEGIN; ${drop} ${sql}; COMMIT`,
   );
 }

@@ -1,0 +1,139 @@
+// Witnesses of our log, and this server as a witness of others: the files that the settings name, and keys.
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Config } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
+import type { Log } from '../domain/ports.ts';
+import {
+  COSIGNATURE_V1,
+  ED25519,
+  ML_DSA_44_COSIGNATURE,
+  type NoteKey,
+  parseNoteKey,
+} from '../domain/signed-note.ts';
+import { quoted } from '../domain/text.ts';
+import { readSmallFile, writeSmallFile } from '../files/key-file.ts';
+import { type Cosigning, createCosigning, type WitnessClient } from '../service/cosigning.ts';
+import type { LogKeeper } from '../service/log-keeper.ts';
+import { canVerify, makePrivateKey, noteSigner, sha256 } from '../service/note-keys.ts';
+import { createWitness, type Witness } from '../service/witness.ts';
+import type { Databases } from '../sqlite/databases.ts';
+import { connectWitness, type RemoteWitness } from '../upstream/witness-client.ts';
+import { systemClock } from './clock.ts';
+
+export const WITNESS_KEY_NAME = 'witness.key';
+
+/** For one request to a witness, waits between tries included. */
+const PATIENCE_MS = 10_000;
+
+interface Parts {
+  readonly config: Pick<
+    Config,
+    'data' | 'witnessesFile' | 'witnessQuorum' | 'witnessLogsFile' | 'witnessName' | 'remote'
+  >;
+  readonly databases: Databases;
+  readonly auditLog: LogKeeper;
+  readonly log: Log;
+}
+
+export interface OpenedCosigning extends Cosigning {
+  close(): Promise<void>;
+}
+
+/** Heads of the log go to its witnesses from now on. Null: it has none. @throws LookasideError CONFIG_INVALID */
+export async function openCosigning({
+  config,
+  databases,
+  auditLog,
+  log,
+}: Parts): Promise<OpenedCosigning | null> {
+  const { witnessesFile: file, witnessQuorum: quorum } = config;
+  if (file === null) return null;
+  const found = (await linesOf('LOOKASIDE_WITNESSES', file)).map((line) => {
+    const [url = '', vkey = '', ...rest] = line.split(/\s+/);
+    const key = parseNoteKey(sha256, vkey);
+    if (!/^https?:\/\/[^\s\\?#]+$/i.test(url) || !URL.canParse(url) || key === null || rest.length > 0) {
+      throw invalid(
+        `LOOKASIDE_WITNESSES: ${file} has the line ${quoted(line)}; wanted the URL of a witness, a blank and its verifier key`,
+      );
+    }
+    requireType('LOOKASIDE_WITNESSES', key, [COSIGNATURE_V1, ML_DSA_44_COSIGNATURE]);
+    return { url: url.replace(/\/+$/, ''), key };
+  });
+  const clients: (RemoteWitness & WitnessClient)[] = found.map(({ url, key }) => {
+    const at = { url, token: null, ca: null, hasProxies: config.remote.hasProxies };
+    const client = connectWitness({
+      at,
+      onRetry: () => undefined,
+      patienceMs: PATIENCE_MS,
+      wait: (ms, signal) => wait(ms, undefined, { signal, ref: false }),
+      random: Math.random,
+    });
+    return { ...client, key };
+  });
+  const cosigning = createCosigning({ store: databases.log, witnesses: clients, quorum, log });
+  auditLog.onPublished((head) => cosigning.published(head));
+  const head = auditLog.peekPublished();
+  if (head !== null) cosigning.published(head);
+  return {
+    published: cosigning.published,
+    get state() {
+      return cosigning.state;
+    },
+    idle: cosigning.idle,
+    async close() {
+      await Promise.all(clients.map((client) => client[Symbol.asyncDispose]()));
+      await cosigning.idle();
+    },
+  };
+}
+
+/** Null: this server is no witness. @throws LookasideError CONFIG_INVALID; STORE_UNAVAILABLE, DISK_FULL, READ_ONLY */
+export async function openWitness({ config, databases, auditLog }: Parts): Promise<Witness | null> {
+  const { witnessLogsFile: file, witnessName, data } = config;
+  if (file === null) return null;
+  const logs = (await linesOf('LOOKASIDE_WITNESS_LOGS', file)).map((line) => {
+    const key = parseNoteKey(sha256, line);
+    if (key === null) {
+      throw invalid(
+        `LOOKASIDE_WITNESS_LOGS: ${file} has the line ${quoted(line)}; wanted the verifier key of a log, as GET /log/key gives it`,
+      );
+    }
+    requireType('LOOKASIDE_WITNESS_LOGS', key, [ED25519]);
+    return key;
+  });
+  const keyFile = join(data, WITNESS_KEY_NAME);
+  const name = witnessName ?? `${auditLog.identity.origin.replace(/\/log$/, '')}/witness`;
+  const pem = (await readSmallFile(keyFile)) ?? (await makeKey(keyFile));
+  const signer = noteSigner(pem, { name, type: COSIGNATURE_V1, file: keyFile });
+  return createWitness({ store: databases.log, signer, logs, clock: systemClock });
+}
+
+async function makeKey(file: string): Promise<string> {
+  const pem = makePrivateKey();
+  await writeSmallFile(file, pem, 0o600);
+  return pem;
+}
+
+function requireType(setting: string, key: NoteKey, types: readonly number[]): void {
+  if (!types.includes(key.type))
+    throw invalid(`${setting}: the key of ${key.name} is of another type than wanted here`);
+  if (canVerify(key)) return;
+  throw invalid(
+    `${setting}: this Node.js, ${process.version}, does not verify ML-DSA-44, of which the key of ${key.name} is; run lookaside by a newer one`,
+  );
+}
+
+/** Without empty ones and those that begin with #. */
+async function linesOf(setting: string, file: string): Promise<readonly string[]> {
+  const text = await readSmallFile(file);
+  if (text === null) throw invalid(`${setting}: there is no file ${file}`);
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+function invalid(message: string): LookasideError {
+  return new LookasideError('CONFIG_INVALID', message);
+}

@@ -1,0 +1,131 @@
+// Cosignatures of witnesses on our own heads. They come after a head is published, and nothing waits for them.
+
+import { toBase64 } from '../domain/base64.ts';
+import { parseCheckpoint } from '../domain/checkpoint.ts';
+import type { LogStore, StoredCheckpoint } from '../domain/log.ts';
+import { consistencyProof } from '../domain/merkle.ts';
+import type { Log } from '../domain/ports.ts';
+import {
+  formatNote,
+  type NoteKey,
+  type NoteSignature,
+  parseSignatureLine,
+  verdictOf,
+} from '../domain/signed-note.ts';
+import { hashesOf } from './log-check.ts';
+import { sha256, verifySignature } from './note-keys.ts';
+
+/** A witness elsewhere, as C2SP tlog-witness describes it. */
+export interface WitnessClient {
+  readonly key: NoteKey;
+  /** The lines of signatures, or the size of the head that it cosigned last. @throws LookasideError */
+  addCheckpoint(request: string): Promise<{ readonly lines: string } | { readonly size: number }>;
+}
+
+export interface CosigningOptions {
+  readonly store: LogStore;
+  readonly witnesses: readonly WitnessClient[];
+  /** How many must have cosigned a head; fewer are told, and not waited for. */
+  readonly quorum: number;
+  readonly log: Log;
+}
+
+export interface Cosigning {
+  /** Asks all witnesses for the newest head; while one is asked, later heads wait and the newest of them is next. */
+  published(checkpoint: StoredCheckpoint): void;
+  /** How many witnesses have cosigned the newest head that each was asked for. */
+  readonly state: { readonly witnesses: number; readonly cosigned: number };
+  /** Resolves when nothing is under way. */
+  idle(): Promise<void>;
+}
+
+export function createCosigning({ store, witnesses, quorum, log }: CosigningOptions): Cosigning {
+  /** The size of the last head that each has cosigned, as far as it is known. */
+  const sizes = new Map<WitnessClient, number>();
+  const good = new Set<WitnessClient>();
+  let newest: StoredCheckpoint | null = null;
+  let running: Promise<void> | null = null;
+
+  async function run(): Promise<void> {
+    for (let head = newest; head !== null; head = newest) {
+      newest = null;
+      const found = await Promise.all(witnesses.map((witness) => ask(witness, head)));
+      const signatures = found.filter((signature) => signature !== null);
+      if (signatures.length > 0) await add(head, signatures);
+      if (signatures.length < quorum) {
+        const counts = { size: head.size, cosigned: signatures.length, quorum };
+        log.warn(counts, 'fewer witnesses than LOOKASIDE_WITNESS_QUORUM have cosigned a head of the log');
+      }
+    }
+  }
+
+  async function ask(witness: WitnessClient, head: StoredCheckpoint): Promise<NoteSignature | null> {
+    try {
+      const signature = await cosignatureOf(witness, head);
+      good.add(witness);
+      return signature;
+    } catch (error) {
+      good.delete(witness);
+      log.warn(
+        { err: error, witness: witness.key.name, size: head.size },
+        'a witness has not cosigned the newest head of the log; it is asked again with the next one',
+      );
+      return null;
+    }
+  }
+
+  async function cosignatureOf(witness: WitnessClient, head: StoredCheckpoint): Promise<NoteSignature> {
+    for (let tries = 0; tries < 2; tries += 1) {
+      const answer = await witness.addCheckpoint(await requestOf(head, sizes.get(witness) ?? 0));
+      if ('size' in answer) {
+        if (answer.size > head.size)
+          throw new Error(`it has cosigned ${answer.size} entries, and the log has ${head.size}`);
+        sizes.set(witness, answer.size);
+        continue;
+      }
+      const signature = verified(witness.key, head, answer.lines);
+      if (signature === null) throw new Error('its answer is no cosignature by its key');
+      sizes.set(witness, head.size);
+      return signature;
+    }
+    throw new Error('it names another size each time');
+  }
+
+  async function requestOf({ note, size }: StoredCheckpoint, from: number): Promise<string> {
+    const proof = from === 0 ? [] : await consistencyProof(sha256, hashesOf(store), { from, size });
+    return `old ${from}\n${proof.map((hash) => `${toBase64(hash)}\n`).join('')}\n${note}`;
+  }
+
+  async function add(head: StoredCheckpoint, signatures: readonly NoteSignature[]): Promise<void> {
+    const note = parseCheckpoint(head.note)?.note;
+    if (note === undefined) throw new Error('a head that was published is none');
+    await store.cosign(head.id, formatNote({ ...note, signatures: [...note.signatures, ...signatures] }));
+  }
+
+  return {
+    published(checkpoint) {
+      newest = checkpoint;
+      running ??= run()
+        .catch((error: unknown) => log.error({ err: error }, 'cosignatures of the log could not be kept'))
+        .finally(() => {
+          running = null;
+        });
+    },
+    get state() {
+      return { witnesses: witnesses.length, cosigned: good.size };
+    },
+    idle: async () => void (await running),
+  };
+}
+
+function verified(key: NoteKey, { note }: StoredCheckpoint, lines: string): NoteSignature | null {
+  const checkpoint = parseCheckpoint(note);
+  if (checkpoint === null) return null;
+  for (const line of lines.split('\n')) {
+    const signature = parseSignatureLine(line);
+    if (signature === null || signature.name !== key.name || signature.id !== key.id) continue;
+    const found = verdictOf({ text: checkpoint.note.text, signatures: [signature] }, key, verifySignature);
+    if (found.verdict === 'good') return signature;
+  }
+  return null;
+}

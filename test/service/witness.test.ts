@@ -1,0 +1,128 @@
+// A log and its witness in one process: what is cosigned, and that two histories are not.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { toBase64 } from '../../src/domain/base64.ts';
+import { parseCheckpoint } from '../../src/domain/checkpoint.ts';
+import { COSIGNATURE_V1, parseNoteKey, verdictOf } from '../../src/domain/signed-note.ts';
+import { createCosigning, type WitnessClient } from '../../src/service/cosigning.ts';
+import { makePrivateKey, noteSigner, sha256, verifySignature } from '../../src/service/note-keys.ts';
+import { createWitness, type Witness } from '../../src/service/witness.ts';
+import { openLogScene } from '../sqlite/log-scene.ts';
+import { open, temporaryFolder } from '../sqlite/scratch.ts';
+import { createClock, createLog } from './hand-driven.ts';
+
+function clientOf(witness: Witness): WitnessClient {
+  return {
+    key: witness.key,
+    async addCheckpoint(request) {
+      const answer = await witness.addCheckpoint(request);
+      if (answer.outcome === 'cosigned') return { lines: answer.lines };
+      if (answer.outcome === 'conflict') return { size: answer.size };
+      throw new Error(`${answer.outcome}: ${answer.why}`);
+    },
+  };
+}
+
+describe('a witness', () => {
+  it('cosigns a head that goes on from its last, and no other history of the same log', async (t) => {
+    const [dataDir, elsewhere, forked] = [temporaryFolder(t), temporaryFolder(t), temporaryFolder(t)];
+    const scene = await openLogScene(dataDir);
+    const { databases } = await open(elsewhere);
+    t.after(() => databases.close());
+    const logKey = parseNoteKey(sha256, scene.keeper.identity.vkey);
+    assert.ok(logKey !== null);
+    const clock = createClock();
+    const signer = noteSigner(makePrivateKey(), {
+      name: 'w.example',
+      type: COSIGNATURE_V1,
+      file: 'witness.key',
+    });
+    const witness = createWitness({ store: databases.log, signer, logs: [logKey], clock });
+    const log = createLog();
+    const cosigning = createCosigning({
+      store: scene.databases.log,
+      witnesses: [clientOf(witness)],
+      quorum: 0,
+      log,
+    });
+    scene.keeper.onPublished((head) => cosigning.published(head));
+    for (const count of [3, 300]) {
+      await scene.add(count);
+      await scene.keeper.publish();
+      await cosigning.idle();
+    }
+    const newest = parseCheckpoint((await scene.keeper.checkpoint())?.note ?? '');
+    assert.ok(newest !== null);
+    assert.deepEqual(
+      [
+        verdictOf(newest.note, witness.key, verifySignature),
+        verdictOf(newest.note, logKey, verifySignature).verdict,
+      ],
+      [{ verdict: 'good', atSeconds: clock.now().getTime() / 1000 }, 'good'],
+    );
+    assert.deepEqual(cosigning.state, { witnesses: 1, cosigned: 1 });
+    const hash = Buffer.from(sha256(Buffer.from('log.example/test'))).toString('hex');
+    assert.match((await witness.checkpoint(hash)) ?? '', /^log\.example\/test\n303\n/);
+    await scene.close();
+
+    // the same key signs another history, of the same length and of a greater one
+    const fork = await openLogScene(forked);
+    for (const count of [303, 5]) {
+      await fork.add(count);
+      await fork.keeper.publish();
+      const head = await fork.keeper.checkpoint();
+      assert.ok(head !== null);
+      const lying = createCosigning({
+        store: fork.databases.log,
+        witnesses: [clientOf(witness)],
+        quorum: 0,
+        log,
+      });
+      lying.published(head);
+      await lying.idle();
+      assert.equal(lying.state.cosigned, 0);
+      assert.doesNotMatch((await fork.keeper.checkpoint())?.note ?? '', /w\.example/);
+    }
+    await fork.close();
+    assert.ok(log.lines.some(({ fields }) => /inconsistent/.test(String(fields.err))));
+    assert.match((await witness.checkpoint(hash)) ?? '', /^log\.example\/test\n303\n/);
+  });
+
+  it('refuses what the specification tells it to refuse, each in its own way', async (t) => {
+    const scene = await openLogScene(temporaryFolder(t));
+    t.after(() => scene.close());
+    await scene.add(2);
+    await scene.keeper.publish();
+    const note = (await scene.keeper.checkpoint())?.note ?? '';
+    const logKey = parseNoteKey(sha256, scene.keeper.identity.vkey);
+    assert.ok(logKey !== null);
+    const signer = noteSigner(makePrivateKey(), {
+      name: 'w.example',
+      type: COSIGNATURE_V1,
+      file: 'witness.key',
+    });
+    const of = (logs: readonly (typeof logKey)[]) =>
+      createWitness({ store: scene.databases.log, signer, logs, clock: createClock() });
+    const outcome = async (request: string, witness = of([logKey])) =>
+      (await witness.addCheckpoint(request)).outcome;
+    const hash = toBase64(new Uint8Array(32));
+    assert.equal(await outcome(`old 0\n\n${note}`, of([])), 'unknown-log');
+    assert.equal(await outcome(`old 3\n\n${note}`), 'malformed');
+    assert.equal(await outcome(`old 1\n\n${note}`), 'conflict');
+    assert.equal(await outcome(`old 0\n${hash}\n\n${note}`), 'inconsistent');
+    assert.equal(await outcome(`old 0\n\n${note.replace('\n2\n', '\n1\n')}`), 'not-signed');
+    for (const bad of [
+      '',
+      'old 0',
+      `old 00\n\n${note}`,
+      `old 0\n${hash.slice(4)}\n\n${note}`,
+      `\n\n${note}`,
+      `new 0\n\n${note}`,
+    ]) {
+      assert.equal(await outcome(bad), 'malformed', bad);
+    }
+    assert.equal(await outcome(`old 0\n\n${note}`), 'cosigned');
+    assert.equal(await outcome(`old 2\n\n${note}`), 'cosigned', 'the same head again');
+    assert.equal(await outcome(`old 0\n\n${note}`), 'conflict');
+  });
+});
