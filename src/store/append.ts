@@ -23,13 +23,13 @@ export interface AppenderOptions
   extends Omit<WithdrawerOptions, 'ending'>,
     Pick<TenderOptions, 'makeRestoreEvent'> {
   readonly verdicts: Pick<VerdictIndex, 'ofImage'>;
-  /** On the file system of the databases: the tree may be on another. */
+  /** Free bytes on the file system of the databases; the tree may be on another. */
   readonly dataFreeBytes: () => Promise<number>;
   /** Space on each disk that uploads leave free. */
   readonly minFreeBytes: number;
 }
 
-/** Served numbers; null when nobody looked. */
+/** Served numbers; null when the image was not looked at. */
 type Needless = UploadReview['needless'] | null;
 
 export interface Appender extends SignatureAppender, Tender {}
@@ -77,12 +77,12 @@ export function createAppender(options: AppenderOptions): Appender {
     if (signature === undefined) return null;
     const auditSeq = await auditSeqOf(upload.image, sha256);
     await makeSound(upload, signature, seen);
-    // who put it there may not have waited for the disk
+    // whoever put it there may not have waited for the disk
     if (auditSeq === null) await writer.makeDurable(imageFolder(upload.image), signature.number);
     return { outcome: 'exists', number: position + 1, sha256, auditSeq };
   }
 
-  /** An owned file that is damaged is served from the index alone: here are its bytes again. */
+  /** A damaged file of an owned tree is served from the index alone; the upload brings its bytes back. */
   async function makeSound({ image, bytes }: VerifiedUpload, { number }: RecordedSignature, seen: Look) {
     const path = `${imageFolder(image)}/signature-${number}`;
     if (!seen.problems.some((problem) => problem.path === path && DAMAGE_KINDS.has(problem.kind))) return;
@@ -140,7 +140,7 @@ export function createAppender(options: AppenderOptions): Appender {
     return { outcome: 'created', number, sha256, auditSeq };
   }
 
-  /** Of both: once the file is in its place it is served, also when its provenance finds no room. */
+  /** Checks both disks: once the file is in its place it is served, even if its provenance then finds no space. */
   async function checkReserve(): Promise<void> {
     checkFree(tree.root, await writer.freeBytes());
     checkFree('the data directory', await options.dataFreeBytes());

@@ -8,11 +8,11 @@ import { uploadsUnderWay } from './under-way.ts';
 import { createWalker, rethrow } from './walk.ts';
 
 export interface BackupSourceOptions extends Omit<TreeAndIndex, 'kind' | 'report'> {
-  /** As they are now. */
+  /** The uploads as they are now. */
   readonly uploadsNow: Pick<UploadStore, 'ofImage'>;
   /** Number of the last audit event in the copy of state.db. */
   readonly lastSeq: number;
-  /** Of the uploads that are under way. */
+  /** The intents of the uploads that are under way. */
   readonly readIntents: () => Promise<readonly string[]>;
   readonly sha256: (bytes: Uint8Array) => string;
 }
@@ -28,7 +28,7 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
     return { bytes: found, modifiedAt: storedAt };
   }
 
-  /** Perhaps in their places already, and nobody was told so. */
+  /** Their files may be in place already, but no upload of them was acknowledged. */
   async function notToldYet(image: ImageId): Promise<readonly string[]> {
     const kept = new Set((await options.uploads.ofImage(image)).map(({ sha256 }) => sha256));
     const underWay = await uploadsUnderWay(options.readIntents, image);
@@ -45,7 +45,7 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
       const uploaded = await options.uploads.ofImage(image);
       const known = new Set([...recorded, ...uploaded].map(({ sha256 }) => sha256));
       const isNew = signatures.some(({ sha256 }) => !known.has(sha256));
-      // intents before rows: one that has gone by now has left its row
+      // read intents before rows: an intent that has gone by then has left its row
       const underWay = isNew ? await notToldYet(image) : [];
       const later = (await uploadsNow.ofImage(image)).filter(({ auditSeq }) => auditSeq > lastSeq);
       const leftOut = new Set([...underWay, ...later.map(({ sha256 }) => sha256)]);

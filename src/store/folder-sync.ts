@@ -15,8 +15,8 @@ export interface FolderSyncOptions extends TreeAndIndex {
 
 export interface FolderSync {
   /**
-   * Compares the folder with the index, at most once a second. Waits a little for it; a large comparison goes on
-   * behind, and the page shows what is known by then. @throws LookasideError STORE_UNAVAILABLE
+   * Compares the folder with the index, at most once a second. Waits a short time for the comparison. A long comparison goes
+   * on in the background, and the page shows what is known by then. @throws LookasideError STORE_UNAVAILABLE
    */
   sync(site: string, folder: string): Promise<void>;
 }
@@ -24,7 +24,7 @@ export interface FolderSync {
 const IMAGES_AT_ONCE = 8;
 const NAMES_A_BREATH = 500;
 const SYNC_EVERY_MS = 1000;
-/** A page waits this long for its folder's comparison: shorter once the index knows the tree. */
+/** A page waits this long for the comparison of its folder; less once the index knows the tree. */
 const SYNC_WAIT_MS = { building: 500, complete: 20 } as const;
 const SYNCED_FOLDERS_KEPT = 10_000;
 const HOLLOW_FOLDERS_KEPT = 100;
@@ -32,7 +32,7 @@ const HOLLOW_FOLDERS_KEPT = 100;
 interface Synced {
   readonly stamp: string;
   readonly atMs: number;
-  /** Children to be looked at again, because a signature that comes into them does not change the folder's stamp. */
+  /** Children that must be looked at again: a signature that is added to one does not change the folder's stamp. */
   readonly hollow: readonly string[];
 }
 
@@ -69,7 +69,7 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
     return there;
   }
 
-  /** Takes in what the index does not know of these children; those that are images, or lead to some, without a signature. */
+  /** Records what the index does not know about these children. Returns those that are or contain images, but have no signature. */
   async function addNew(site: string, folder: string, names: Iterable<string>): Promise<readonly string[]> {
     const hollow: string[] = [];
     const batch = createIndexBatch(options);
@@ -111,7 +111,7 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
   return {
     async sync(site, folder) {
       const key = `${site}/${folder}`;
-      // ahead of the flight: while it flies nothing else may be waited for, or its failure would have no taker
+      // awaited before the comparison begins: with another await while it runs, nothing would handle its failure
       const waitMs = (await looker.isComplete(site)) ? SYNC_WAIT_MS.complete : SYNC_WAIT_MS.building;
       const flight =
         running.get(key) ??
@@ -125,6 +125,6 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
 }
 
 function ignoreUnusableIndex(error: unknown): void {
-  // the look-up that follows meets the same index and says so
+  // the look-up that follows meets the same error of the index and reports it
   if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
 }

@@ -1,28 +1,28 @@
-// Who changes an image now, which looks at it came too late to be kept, which uploads are still to be ended, and whether
-// the index was held against the tree since the start.
+// Which images are being changed, which reads of them are too old to be recorded, which uploads are unfinished, and whether
+// the index has been compared with the tree since the start.
 import { createTurns, createVersions } from '../domain/concurrency.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import type { Intent } from '../domain/intent.ts';
 import type { Judgement } from '../domain/verdict.ts';
 
-/** A prepared pair whose file is in its place, or was before a crash, and which is not known everywhere yet. */
+/** A prepared pair whose file is in its place, or was before a crash, and which is not recorded everywhere yet. */
 export interface Unfinished {
   readonly prepared: string;
   readonly intent: Intent;
-  /** Provenance and audit event are written; only the index lags behind. */
+  /** Provenance and audit event are written; only the index lacks it. */
   readonly isKept: boolean;
   /** Null after a crash: it is verified again. */
   readonly judgement: Judgement | null;
 }
 
-/** Of one tree; what reads, scans and writes it shares one. */
+/** One for each tree: its readers, scans and writers share it. */
 export interface ImageChanges {
   /** One change of an image at a time; different images do not wait for each other. */
   inTurn<T>(image: ImageId, act: () => Promise<T>): Promise<T>;
-  /** Another after each change: what began before it must not answer for what is asked after it. */
+  /** Changes with each change of the image: a read that began before a change must not answer a request that came after it. */
   versionOf(image: ImageId): number;
   changed(image: ImageId): void;
-  /** Whether what was seen of the image while it had that version may be recorded: nobody changes it, or has since. */
+  /** Whether what was read at that version may be recorded: the image is not being changed, and has not changed since. */
   mayRecord(image: ImageId, version: number): boolean;
   unfinishedOf(image: ImageId): readonly Unfinished[];
   leaveUnfinished(unfinished: Unfinished): void;
@@ -35,8 +35,8 @@ export interface ImageChanges {
   leaveUnsettled(image: ImageId): void;
   settled(image: ImageId): void;
   /**
-   * Whether the tree was scanned since the start. Before that the index that was found, whole as it is, may be an older
-   * copy, which knows nothing of later uploads.
+   * Whether the tree was scanned since the start. Before that, even a complete index may be an older copy, which lacks
+   * later uploads.
    */
   readonly isScanned: boolean;
   scanned(): void;

@@ -1,4 +1,4 @@
-// One image's folder held against what is recorded of it: what clients see, what is wrong, what the index should say.
+// Compares an image's folder with its record: what clients see, what is wrong, what the index should say.
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { MAX_FILE_NUMBER } from '../domain/limits.ts';
 import type { RecordedSignature, SetEntry, Upload } from '../domain/ports.ts';
@@ -26,11 +26,11 @@ export function sharedState(
   };
 }
 
-/** What tells which file is an upload's. */
+/** Identifies the file of an upload. */
 export type UploadedBytes = Pick<Upload, 'sha256' | 'storedAt'>;
 
 export interface Takes {
-  /** Numbers that are not recorded are taken in: the index is being built, or knows nothing of the image. */
+  /** Files under unrecorded numbers are recorded: the index is being built, or does not know the image. */
   readonly takesNew: boolean;
   /** May be left empty when every file is recorded: see hasUnrecorded(). */
   readonly uploads: readonly UploadedBytes[];
@@ -39,8 +39,8 @@ export interface Takes {
 }
 
 /**
- * An owned tree: what is recorded is the truth, whatever the disk says. Of the rest what was uploaded to us is taken
- * in, a row that the index has not got or has lost; another file is taken in or reported as `extra`.
+ * An owned tree: the record is the truth, whatever the disk says. An unrecorded file that was uploaded to us is recorded,
+ * because the index does not have its row yet, or has lost it. Any other file is recorded, or reported as `extra`.
  */
 export function ownedState(
   image: ImageId,
@@ -90,7 +90,7 @@ function takeIn(
   const extra: SignatureFile[] = [];
   for (const file of unknown) {
     const upload = file.sha256 === null ? undefined : lacking.get(file.sha256);
-    // a second file of the same bytes is no upload of its own
+    // a second file with the same bytes is not an upload of its own
     if (upload !== undefined) lacking.delete(upload.sha256);
     const isFiller = fillers.has(file.number) && file.sha256 !== null && known.has(file.sha256);
     if (upload === undefined && !takesNew && !isFiller) {
@@ -102,7 +102,7 @@ function takeIn(
   return { added, extra };
 }
 
-/** Whether a file stands under a number that is not recorded: only then do uploads decide anything. */
+/** Whether a file has an unrecorded number: only then do the uploads matter. */
 export function hasUnrecorded(onDisk: ImageFolder | null, recorded: readonly RecordedSignature[]): boolean {
   const known = new Set(recorded.map(({ number }) => number));
   return onDisk?.files.some(({ number }) => !known.has(number)) ?? false;
@@ -153,7 +153,7 @@ function diskProblems(
     fault === null || known.has(number) ? [] : [problem(image, number, fault)],
   );
   const cut = cutOff(files).filter(({ number }) => !known.has(number));
-  // where the line ends before it, what stands above is not cut off but behind a gap
+  // if the line ends before that number, files above it are behind a gap, and not cut off
   const isLineFull = files[MAX_FILE_NUMBER - 1]?.number === MAX_FILE_NUMBER;
   const [above, hiddenAbove] = isLineFull ? [beyond, null] : [null, beyond];
   return [
@@ -172,7 +172,7 @@ function diskProblems(
   ];
 }
 
-/** What clients could read, behind as much of it as they take. */
+/** Readable files beyond the number of signatures that clients accept. */
 function cutOff(files: readonly SignatureFile[]): readonly SignatureFile[] {
   const readable = files.filter(({ fault }) => fault === null);
   return readable.slice(withinLimit(readable).length);

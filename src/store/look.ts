@@ -1,4 +1,4 @@
-// One look at an image: its folder held against what is recorded of it and what was uploaded for it.
+// One look at an image: compares its folder with its record and its uploads.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS, MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
@@ -13,7 +13,7 @@ import {
   type UploadedBytes,
 } from './image-state.ts';
 
-/** A tree, its index, and what all who read and write them share. */
+/** A tree, its index, and what all their readers and writers share. */
 export interface TreeAndIndex {
   readonly tree: Tree;
   readonly kind: 'owned' | 'shared';
@@ -36,11 +36,11 @@ export interface Look extends ImageState {
   readonly isEmpty: boolean;
   /** A file that could be served once it is whole. */
   readonly isBeingWritten: boolean;
-  /** Files beside the recorded ones are served until the index was checked, and perhaps not afterwards. */
+  /** Unrecorded files are served until the index was checked; they may not be served afterwards. */
   readonly isUnsure: boolean;
-  /** No signature that is recorded or in line has a number above; MAX_FILE_NUMBER when the line goes on beyond it. */
+  /** The highest number of a recorded signature, or of one before the first gap; at most MAX_FILE_NUMBER. */
   readonly lastNumber: number;
-  /** To be held against ImageChanges.mayRecord. */
+  /** For ImageChanges.mayRecord. */
   readonly version: number;
 }
 
@@ -48,11 +48,11 @@ export interface Looker {
   /** @throws LookasideError STORE_UNAVAILABLE, INDEX_UNUSABLE */
   look(image: ImageId): Promise<Look>;
   /**
-   * Once nothing in the folder is half-written any more, or a writer takes longer than we wait. An index that cannot
-   * be used knows nothing. @throws LookasideError STORE_UNAVAILABLE
+   * Waits until nothing in the folder is half-written, or a writer has taken too long. An unusable index counts as
+   * empty. @throws LookasideError STORE_UNAVAILABLE
    */
   lookSettled(image: ImageId): Promise<Look>;
-  /** @throws LookasideError INDEX_UNUSABLE never: then nothing is known */
+  /** Empty when the index is unusable: it never throws INDEX_UNUSABLE. */
   recordedOrNone(image: ImageId): Promise<readonly RecordedSignature[]>;
   isComplete(site: string): Promise<boolean>;
 }
@@ -67,9 +67,9 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     image: ImageId,
     known: Pick<SignatureIndex, 'isComplete' | 'recorded'>,
   ): Promise<Look> {
-    // ahead of all that is asked, so that a change meanwhile shows
+    // taken before all look-ups, so that a change meanwhile is noticed
     const version = changes.versionOf(image);
-    // before the rows: if the scan ends in between, the rows are whole already, and else a file would pass for extra
+    // asked before the rows: if the scan ends in between, the rows are complete; in the other order, a file could look extra
     const isWhole = kind === 'owned' && (await known.isComplete(image.site));
     const recorded = await known.recorded(image);
     const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
@@ -101,8 +101,8 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
   }
 
   /**
-   * With the uploads behind a gap, that a lost file has torn: they were never out of the set. None has a number above
-   * MAX_FILE_NUMBER, so that what is read for this is bounded too.
+   * Includes uploads behind a gap that a lost file has made: they never left the set. None has a number above
+   * MAX_FILE_NUMBER, so the reading is bounded too.
    */
   async function readOwned(
     image: ImageId,

@@ -1,5 +1,5 @@
-// Uploads that another program has overwritten or deleted in a shared tree are put back, each once, at the next number; and
-// what is unfinished of an image is ended when somebody looks at it. All of it in the background.
+// Puts uploads back that another program has overwritten or deleted in a shared tree, each once, at the next number. Also
+// finishes unfinished uploads of an image when it is looked at. Both happen in the background.
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
@@ -23,11 +23,11 @@ export type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'isBeingWritten' | 'las
 
 export interface Tender {
   /**
-   * Ends in the background what is unfinished of the image, and puts back what was uploaded and has gone from a shared
-   * tree's folder that still holds a signature; an empty or missing folder is its owner's wish. Never throws.
+   * Finishes the image's unfinished uploads in the background. Puts back uploads that are gone from a shared tree's folder, if
+   * the folder still holds a signature: an empty or missing folder is its owner's wish. Never throws.
    */
   tend(image: ImageId, seen: Seen): void;
-  /** Resolves when nothing is being tended any more. */
+  /** Resolves when no such work is under way. */
   idle(): Promise<void>;
 }
 
@@ -35,7 +35,7 @@ export function createTender(options: TenderOptions): Tender {
   const { kind, uploads, changes, ending, log } = options;
   const { lookSettled } = createLooker(options);
   const tending = new Set<Promise<void>>();
-  /** Keys of the images that are being mended. */
+  /** Keys of the images that this work is changing. */
   const mended = new Set<string>();
 
   function tend(image: ImageId, seen: Seen): void {
@@ -47,7 +47,7 @@ export function createTender(options: TenderOptions): Tender {
     tending.add(job);
   }
 
-  /** Who asks meanwhile has seen something else: each asks for itself, until one of them mends. */
+  /** Other calls meanwhile have seen other folders: each decides for itself, until one of them begins to put back. */
   async function mendWhatLacks(image: ImageId, seen: Seen): Promise<void> {
     const isUnfinished = changes.unfinishedOf(image).length > 0 || isUnsettled(image, seen);
     if (!isUnfinished && lacking(seen, await uploads.ofImage(image)).length === 0) return;
@@ -74,7 +74,7 @@ export function createTender(options: TenderOptions): Tender {
   }
 
   async function mend(image: ImageId): Promise<void> {
-    // who overwrites one signature goes on to delete others: let it come to an end
+    // a program that overwrites one signature goes on to delete others: wait until it has finished
     if (kind === 'shared') await options.wait(BEING_WRITTEN_MS);
     await changes.inTurn(image, async () => {
       await ending.finishAll(image);
@@ -88,7 +88,7 @@ export function createTender(options: TenderOptions): Tender {
     return kind === 'shared' && !seen.isEmpty && !seen.isBeingWritten && !isFull(seen);
   }
 
-  /** Of the image's uploads those that its folder has lost. */
+  /** The image's uploads that its folder has lost. */
   function lacking(seen: Seen, uploaded: readonly Upload[]): readonly Upload[] {
     if (!mayLack(seen)) return [];
     const there = new Set(seen.signatures.map(({ sha256 }) => sha256));
@@ -98,11 +98,11 @@ export function createTender(options: TenderOptions): Tender {
   async function putBackAll(image: ImageId): Promise<void> {
     if (kind === 'owned') return;
     const tried = new Set<string>();
-    // once and first: in turn nobody adds one, and after the last look nothing may be waited for, so that whoever
-    // finds something missing later is not turned away by a mending that has ended
+    // asked once and first: during the image's turn no upload is added. After the last look nothing may be awaited: a
+    // later call that finds something missing would meet this work as if it still ran
     const uploaded = await uploads.ofImage(image);
     for (;;) {
-      // anew each time: filling a gap may bring back others
+      // look again each time: filling a gap may bring back other files
       const seen = await lookSettled(image);
       const upload = lacking(seen, uploaded).find(({ sha256 }) => !tried.has(sha256));
       if (upload === undefined) return;

@@ -1,4 +1,4 @@
-// Walks a tree and holds it against its index: the scan keeps the index true, fsck only tells.
+// Walks a tree and compares it with its index: a scan corrects the index, fsck only reports.
 import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
@@ -20,23 +20,23 @@ export interface ScanCounts {
 }
 
 export interface ScanOptions {
-  /** Told of every image. */
+  /** Called for every image. */
   readonly onProgress?: ((counts: ScanCounts) => void) | undefined;
-  /** Aborted, it ends the walk with its reason, before another folder is looked into. */
+  /** When aborted, it ends the walk with its reason before another folder is read. */
   readonly signal?: AbortSignal;
 }
 
 export interface Scanner {
   /**
    * Brings the whole index up to date and marks it complete.
-   * @throws LookasideError STORE_UNAVAILABLE when a part could not be read: all else is recorded then
+   * @throws LookasideError STORE_UNAVAILABLE when a part could not be read; everything else is recorded then
    */
   scan(site: string, options?: ScanOptions): Promise<ScanCounts>;
-  /** Looks for children of one folder that came or went; done at most once a second for each folder. */
+  /** Looks for children of one folder that were added or removed, at most once a second for each folder. */
   syncFolder(site: string, folder: string): Promise<void>;
   /** Every problem of the tree; changes nothing. */
   findProblems(site: string, options?: ScanOptions): AsyncGenerator<FoundProblem>;
-  /** Puts the recorded bytes back where the tree has lost them. False: too large to be recorded. */
+  /** Puts recorded bytes back where the tree has lost them. False: the signature is too large for its bytes to be recorded. */
   repair(found: FoundProblem): Promise<boolean>;
 }
 
@@ -49,12 +49,12 @@ export interface FoundProblem extends Problem {
 export interface ScannerOptions extends TreeAndIndex {
   readonly uploads: Pick<UploadStore, 'ofImage' | 'images'>;
   readonly monotonicMs: () => number;
-  /** Of the uploads that are under way. */
+  /** The intents of the uploads that are under way. */
   readonly readIntents: () => Promise<readonly string[]>;
   readonly restore: TreeWriter['restore'];
-  /** What is wrong with the site's folders above images now, as a whole scan has found it; empty = nothing. */
+  /** Called after a whole scan with what is wrong with the site's folders above images; empty = nothing. */
   readonly reportFolders: (site: string, problems: readonly Problem[]) => void;
-  /** Told of every image as it was found: there may be something to mend. */
+  /** Called for every image as it was found: an upload may have to be finished or put back. */
   readonly tend: (image: ImageId, seen: Look) => void;
 }
 
@@ -118,7 +118,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     { onProgress, signal }: ScanOptions = {},
   ): AsyncGenerator<FoundProblem> {
     const counts = { images: 0, signatures: 0, problems: 0 };
-    /** Of folders above images, and images that could not be looked at. */
+    /** Problems of folders above images, and of images that could not be read. */
     const others: FoundProblem[] = [];
     const goOn: OnFailure = (error, path) => {
       if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
@@ -153,7 +153,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     }
   }
 
-  /** An image with a problem is looked at twice, and what is found both times is one: in between an upload may take a step. */
+  /** Looks twice at an image with a problem, and reports what it finds both times: the first may be an upload between two steps. */
   async function lookForProblems(image: ImageId): Promise<ImageProblems> {
     const first = await problemsOf(image, options.uploads);
     if (first.found.length === 0) return first;

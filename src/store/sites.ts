@@ -1,4 +1,4 @@
-// The stores of all sites as one: what is about an image goes to the store of its site.
+// Joins the stores of all sites: each call about an image goes to the store of its site.
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { SignatureAppender, SignatureStore } from '../domain/ports.ts';
@@ -10,7 +10,7 @@ export interface SiteStore extends SitePlace {
 }
 
 /**
- * A set, a number or a blob of one is never looked for in another. append() also throws PATH_INVALID when the image's path
+ * Sets, numbers and blobs of one site are never looked up in another. append() also throws PATH_INVALID when the image's path
  * leads into another site.
  */
 export function createSitesStore(
@@ -24,7 +24,7 @@ export function createSitesStore(
     return site;
   }
 
-  /** What is stored there nobody could read. */
+  /** No client could read what is stored there. */
   function refuseHidden(site: SiteStore, image: ImageId): void {
     const at = `${site.prefix}/${imageFolder(image)}`;
     const found = createSiteFinder(places())(at);

@@ -1,5 +1,5 @@
-// The signature store over a tree on disk and its index. A shared tree is read from the disk, an owned one from the
-// index; either way the index never makes a reader wait for a writer.
+// The signature store over a tree on disk and its index. It reads a shared tree from the disk, and an owned one from the
+// index. In both, no reader waits for a writer of the index.
 import { createSingleFlight } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
@@ -14,16 +14,16 @@ export interface TreeStoreOptions extends TreeAndIndex {
   readonly sha256: (bytes: Uint8Array) => string;
   /** Brings the index up to date for one folder's children. */
   readonly syncFolder: (site: string, folder: string) => Promise<void>;
-  /** Told of an image as it was found: there may be something to mend. */
+  /** Called for an image as it was found: an upload may have to be finished or put back. */
   readonly tend: (image: ImageId, seen: Look) => void;
   /** Something of the image was recorded without a verdict. */
   readonly onRecorded: (image: ImageId) => void;
 }
 
-/** What a set was made from, to tell cheaply whether it still holds. */
+/** What a set was made from: shows cheaply whether the set is still right. */
 interface Origin {
   readonly signatures: readonly RecordedSignature[];
-  /** Null when no folder was there, or the disk was not asked. */
+  /** Null when there was no folder, or the disk was not read. */
   readonly stamps: Stamps | null;
   readonly isSettled?: boolean;
 }
@@ -36,7 +36,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   let generation = 0;
 
   async function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
-    // who asks after a change, of the image or of its rows, must not share a look that began before it
+    // a call after a change of the image or its rows must not share a look that began before the change
     return oneReadPerImage(`${imageKey(image)} ${changes.versionOf(image)} ${index.peekWrites()}`, () =>
       options.kind === 'shared' ? readShared(image, known) : readOwned(image, known),
     );
@@ -58,22 +58,22 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     // in this order, as in a look
     const recorded = (await isComplete(image.site)) ? await recordedOrNone(image) : [];
     const isWhole = recorded.length > 0 && !(await isLagging(image, recorded));
-    // what was recorded may have changed while it was looked up
+    // the record may have changed during the look-up
     if (isWhole && version === changes.versionOf(image)) {
-      // from here on only the index changes it; before the scan has ended, `uploads` may
+      // from here on only the index changes the set; before the end of the scan, `uploads` may change it too
       // a mirror is asked each time: its upstream may have more by now
       const isSettled = changes.isScanned && options.takesAll !== true;
       return toSet(known, { signatures: recorded, stamps: null, isSettled });
     }
     const seen = await lookSettled(image);
     report(image, seen.problems);
-    // beside what is recorded a new file may be an extra one: a scan of the checked index tells
+    // a new file beside recorded ones may be `extra`: only a scan of the checked index decides that
     if (seen.recorded.length === 0 || options.takesAll === true) keepInIndex(image, seen);
     tend(image, seen);
     return toSet(known, { signatures: seen.signatures, stamps: null });
   }
 
-  /** Whether uploads of the image are not recorded: not yet, or no longer, in an index that is an older copy of itself. */
+  /** Whether the index lacks uploads of the image: they are not recorded yet, or the index is an older copy. */
   async function isLagging(image: ImageId, recorded: readonly RecordedSignature[]): Promise<boolean> {
     const isUnsure = changes.isUnrecorded(image) || changes.isUnsettled(image);
     if (isUnsure || changes.unfinishedOf(image).length > 0) return true;
@@ -99,7 +99,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return told;
   }
 
-  /** Best effort: the index is a cache, and a scan finds what was not kept. */
+  /** Best effort: the index is a cache, and a scan finds what was not recorded. */
   function keepInIndex(image: ImageId, { signatures, recorded, version }: Look): void {
     if (!changes.mayRecord(image, version) || sameSignatures(recorded, signatures)) return;
     index.record([{ image, signatures }]).then(
@@ -113,7 +113,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   async function readSharedBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
-    // where it stood last: a look at all files for each of them would be 127 times 127
+    // try its last number first: reading all files for each signature would be 127 × 127 reads
     const last = (await recordedOrNone(image)).find((signature) => signature.sha256 === sha256);
     const bytes = last === undefined ? null : await readBytes(image, last.number, sha256);
     if (bytes !== null) return bytes;
@@ -122,7 +122,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return file === undefined ? null : readBytes(image, file.number, sha256);
   }
 
-  /** Null when the file has other bytes, or has gone. */
+  /** Null when the file has other bytes, or is gone. */
   async function readBytes(image: ImageId, number: number, sha256: string): Promise<Uint8Array | null> {
     const bytes = await tree.readFile(imageFolder(image), number);
     return bytes !== null && options.sha256(bytes) === sha256 ? bytes : null;

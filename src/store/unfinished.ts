@@ -1,5 +1,5 @@
-// What is between an upload's first step and its last: a file that takes its place, what is kept of where it came from, and
-// its record in the index. What a crash or a failure cuts short is ended later, in the same order: docs/decisions/uploads.md.
+// The steps of an upload: its file takes its place, its provenance is written, and the index records it. Steps that a crash or
+// a failure has cut off are done later, in the same order: docs/decisions/uploads.md.
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { type Intent, intentText, parseIntent, type UploadIntent } from '../domain/intent.ts';
@@ -22,22 +22,22 @@ export interface EndingOptions extends TreeAndIndex {
   readonly log: Log;
 }
 
-/** The steps of adding a file, in their order, each in the image's turn; and the end of those that were cut short. */
+/** The steps of adding a file, in their order, each in the image's turn; and the completion of those that were cut off. */
 export interface Ending {
-  /** Until this resolves nothing was stored; from then on the file is there for good. */
+  /** Before this resolves nothing is stored; afterwards the file stays for good. */
   place(intent: Intent, judgement: Judgement | null, bytes: Uint8Array, from: number): Promise<Unfinished>;
-  /** Provenance and audit event, whose number it gives. Failing, they are written later: the file stays. */
+  /** Writes provenance and audit event; the event's number. If that fails they are written later: the file stays. */
   keep(left: Unfinished, intent: UploadIntent, bytes: Uint8Array): Promise<number>;
-  /** The audit event alone, of what was uploaded before. */
+  /** Writes the audit event alone, for bytes that were uploaded before. */
   keepEvent(left: Unfinished): Promise<void>;
   /**
-   * Records the image as it is and so ends all that is unfinished of it and kept. The signatures; null when the index
-   * could not be written: until it can, reads look at the disk.
+   * Records the image as it is, which completes its unfinished uploads that have their provenance. The signatures; null when the
+   * index could not be written: until it can be, reads look at the disk.
    */
   record(image: ImageId): Promise<readonly RecordedSignature[] | null>;
-  /** Ends all that is unfinished of the image. */
+  /** Completes the image's unfinished uploads. */
   finishAll(image: ImageId): Promise<void>;
-  /** Ends all that a crash has left of any image; what cannot be ended yet is ended with the image's next upload. */
+  /** Completes all uploads that a crash cut off; one that cannot be completed yet is tried again at the image's next upload. */
   recover(): Promise<void>;
 }
 
@@ -57,7 +57,7 @@ export function createEnding(options: EndingOptions): Ending {
       return { prepared, intent, judgement, isKept: false };
     } catch (error) {
       await writer.discard(prepared);
-      // a reader may have seen the file before it was taken away again
+      // a reader may have seen the file before it was removed again
       announce(intent.image);
       throw error;
     }
@@ -77,7 +77,7 @@ export function createEnding(options: EndingOptions): Ending {
   }
 
   async function keeping<T>(left: Unfinished, act: () => Promise<T>): Promise<T> {
-    // before the act: a read may see what is kept before we hear of it, and the next read must not ask the index alone
+    // before the write: a read may see the new rows before we hear of them, and the next read must not ask the index alone
     if (kind === 'owned') changes.leaveUnfinished(left);
     try {
       const kept = await act();
@@ -96,7 +96,7 @@ export function createEnding(options: EndingOptions): Ending {
     try {
       const seen = await lookSettled(image);
       if (seen.isUnsure) throw stillChecked(imageFolder(image));
-      // what is looked at from here on sees the file; what was before must not be recorded over it
+      // looks from here on see the file; an earlier look must not be recorded over it
       changes.changed(image);
       const signatures = seen.signatures.map((signature) => {
         const judgement = judgements.get(signature.sha256) ?? null;
@@ -130,7 +130,7 @@ export function createEnding(options: EndingOptions): Ending {
     await record(image);
   }
 
-  /** A file that is in its place becomes an upload; without one there never was an upload. */
+  /** A file in its place becomes an upload; without a file there was no upload. */
   async function finish(left: Unfinished): Promise<void> {
     const { intent } = left;
     const folder = imageFolder(intent.image);
@@ -152,7 +152,7 @@ export function createEnding(options: EndingOptions): Ending {
     await keep(left, intent, bytes);
   }
 
-  /** The file with these bytes, behind a gap too. */
+  /** The file with these bytes, even behind a gap. */
   async function findFile(folder: string, sha256: string): Promise<SignatureFile | null> {
     const inLine = await tree.readImage(folder);
     if (inLine === null) return null;

@@ -1,19 +1,19 @@
-// Walking a tree and its index together, folder by folder, without holding up whoever reads meanwhile.
+// Walks a tree and its index together, folder by folder, without delaying readers.
 import { type ImageId, isNamespaceFolder, parseImageFolder, whyTooLong } from '../domain/image.ts';
 import type { FolderPage, SignatureIndex } from '../domain/ports.ts';
 import type { Tree } from '../domain/tree.ts';
 
 export interface Walk {
   readonly site: string;
-  /** Where it begins; empty for all of the tree. */
+  /** Where the walk begins; empty for the whole tree. */
   readonly folder: string;
-  /** Tells whether to go on. */
+  /** Decides whether to go on. */
   readonly onFailure: OnFailure;
-  /** Told, for each folder that holds such, of folders whose paths are too long to be looked into. */
+  /** Called once for each folder that holds folders whose paths are too long to be read. */
   readonly onTooLong?: (found: TooLong) => void;
-  /** Told of a folder that the index still has although its path is too long. */
+  /** Called for a folder that the index still has although its path is too long. */
   readonly onOutgrown?: (folder: string) => Promise<void>;
-  /** Aborted, it ends the walk with its reason before another folder is looked into. */
+  /** When aborted, it ends the walk with its reason before another folder is read. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -21,14 +21,14 @@ export interface Walk {
 export type OnFailure = (error: unknown, folder: string) => null;
 
 export interface TooLong {
-  /** The first that was found. */
+  /** The path of the first. */
   readonly path: string;
-  /** How many stand beside each other, this one included. */
+  /** How many there are in the same folder, this one included. */
   readonly count: number;
 }
 
 export interface Walker {
-  /** Every image that stands in the folder or below, on disk or in the index. */
+  /** Every image in the folder or below it, on disk or in the index. */
   images(walk: Walk): AsyncGenerator<ImageId>;
   /** Names of the folder's children in the index. */
   recordedChildren(site: string, folder: string): AsyncGenerator<string>;
@@ -40,14 +40,14 @@ export const rethrow: OnFailure = (error) => {
 
 const INDEX_PAGE = 500;
 
-/** A folder that is still to be looked into. */
+/** A folder that is still to be read. */
 interface Place {
   readonly path: string;
-  /** Null at the start, and where only the index leads. */
+  /** Null at the start, and for a folder that only the index has. */
   readonly above: Above | null;
 }
 
-/** The folders on the way here, so that links in a circle end. */
+/** The folders on the way here: a circle of links ends at one of them. */
 interface Above {
   readonly id: string;
   readonly above: Above | null;
@@ -65,7 +65,7 @@ export function createWalker(tree: Tree, index: SignatureIndex, breathe: () => P
     }
   }
 
-  // by a list, not by recursion: through generators in each other every image would pass once for each of its folders
+  // a list and no recursion: with nested generators, every image would pass through one generator for each of its folders
   async function* images(walk: Walk): AsyncGenerator<ImageId> {
     const waiting: Place[] = [{ path: walk.folder, above: null }];
     for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
@@ -113,7 +113,7 @@ export function createWalker(tree: Tree, index: SignatureIndex, breathe: () => P
     }
   }
 
-  /** What the index has and the disk has not. */
+  /** What the index has and the disk lacks. */
   async function* recorded(
     { site, onOutgrown, signal }: Walk,
     { path }: Place,
