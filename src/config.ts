@@ -1,5 +1,5 @@
 // Settings: flags, environment and one optional YAML file in, one frozen object out. Nothing else reads process.env.
-// Each setting has its parser here and not a schema of zod: loading that takes longer than all else that a short command
+// Each setting has a parser here instead of a zod schema: loading zod takes longer than everything else that a short command
 // does, and a setting is one text.
 import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
@@ -22,19 +22,19 @@ export interface Config {
   readonly data: string;
   /** Absolute. */
   readonly root: string;
-  /** `shared` when a root of its own is given: podman or rsync write there too. */
+  /** `shared` when a root is given: podman or rsync write there too. */
   readonly tree: 'owned' | 'shared';
   /** Empty or `/like/this`. */
   readonly prefix: string;
   /** Without a final slash; null when not given. */
   readonly publicUrl: string | null;
-  /** Whose images' signatures are here, as registries.d names them: for printed advice alone. */
+  /** The registry whose images are signed, as registries.d names it; used only in printed advice. */
   readonly registries: readonly string[];
-  /** Names below which signatures are taken that were signed for others. */
+  /** Names below which signatures for other names are accepted. */
   readonly remaps: readonly Remap[];
-  /** What is stored though it cannot be verified, beside what was. */
+  /** Which unverifiable signatures are stored beside verified ones. */
   readonly acceptUnsupported: 'off' | 'v6';
-  /** Tokens that no signer binds may upload nothing. */
+  /** Tokens without a signer may not upload. */
   readonly requireGrants: boolean;
   /** Nothing is ever withdrawn. */
   readonly appendOnly: boolean;
@@ -45,15 +45,15 @@ export interface Config {
   readonly accessLog: 'off' | 'combined' | 'json';
   readonly accessRetentionMs: number;
   readonly accessMaxBytes: number;
-  /** Null: never but at start. */
+  /** Null: only at start. */
   readonly scanIntervalMs: number | null;
   /** Larger uploads are refused. */
   readonly maxSignatureBytes: number;
   /** Uploads are refused when less than this is free on the tree's file system. */
   readonly minFreeBytes: number;
-  /** The name of the log of audit events; null: that under which it began. */
+  /** The name of the log of audit events; null: the name that it began with. */
   readonly logOrigin: string | null;
-  /** Absolute; where the last checkpoint of the log is kept besides. */
+  /** Absolute; a second place for the last checkpoint of the log. */
   readonly checkpointFile: string | null;
   /** Absolute; the file that names the witnesses of the log. */
   readonly witnessesFile: string | null;
@@ -70,25 +70,25 @@ export interface Config {
 export interface RemoteSettings {
   /** Without a final slash, perhaps with user and password; null: the data directory on this machine, or its server. */
   readonly url: string | null;
-  /** At most one of `token` and `tokenFile` is not null, and none beside a password in the URL. */
+  /** At most one of `token` and `tokenFile` is not null; both are null when the URL has a password. */
   readonly token: string | null;
   /** Absolute. */
   readonly tokenFile: string | null;
   /** Absolute. */
   readonly caFile: string | null;
-  /** The environment names proxies, by the variables that undici reads. */
+  /** Whether the environment names a proxy, by a variable that undici reads. */
   readonly hasProxies: boolean;
-  /** As who named the files has called these settings. */
+  /** What the user called these settings: a flag or a variable. */
   readonly called: { readonly tokenFile: string; readonly caFile: string };
-  /** NODE_EXTRA_CA_CERTS, as it was given: Node.js itself heeds it only while no authority is named. */
+  /** NODE_EXTRA_CA_CERTS as given: Node.js itself uses it only while no authority is named. */
   readonly nodeCaFile: string | null;
 }
 
 export interface Remote {
-  /** Perhaps with user, password and a path. */
+  /** May contain user, password and a path. */
   readonly url: string;
   readonly token: string | null;
-  /** Certificates in PEM, trusted beside those that Node.js brings; null: those alone. */
+  /** Certificates in PEM, trusted beside the built-in ones of Node.js; null: only the built-in ones. */
   readonly ca: string | null;
   readonly hasProxies: boolean;
 }
@@ -113,7 +113,7 @@ const UNIT_BYTES: Record<string, number> = {
   TiB: 1024 ** 4,
 };
 
-/** Why a text is no value of a setting. */
+/** Why a text is not a valid value of a setting. */
 class Unwanted extends Error {}
 
 /** The value that a text means. @throws Unwanted saying what is wanted */
@@ -148,7 +148,7 @@ function onOff(text: string): boolean {
   return onOrOff(text) === 'on';
 }
 
-/** As onOff, and as other programs write it. */
+/** Like onOff, and also the words that other programs use. */
 function trueOrFalse(text: string): boolean {
   if (text === 'true' || text === 'on') return true;
   if (text === 'false' || text === 'off') return false;
@@ -200,7 +200,7 @@ function prefix(text: string): string {
 }
 
 function baseUrl(text: string): string {
-  // the parser takes more, like blanks and backslashes, that neither people nor maskPassword see as it does
+  // URL() also accepts blanks and backslashes, which people and maskPassword read differently
   if (!/^https?:\/\/[^\s\\?#]+$/i.test(text) || !URL.canParse(text)) {
     throw new Unwanted('wanted a URL like https://signatures.example.com');
   }
@@ -269,7 +269,7 @@ function always<T>(parse: Parse<T>, ordinary: string) {
   return { parse: (given: string | undefined) => parse(given ?? ordinary), default: ordinary } as const;
 }
 
-/** The row of a setting that need not be there. */
+/** The row of a setting that may be absent. */
 function perhaps<T>(parse: Parse<T>) {
   const parseIfGiven = (given: string | undefined) => (given === undefined ? undefined : parse(given));
   return { parse: parseIfGiven, default: undefined } as const;
@@ -313,14 +313,14 @@ const SETTINGS = {
   ca: perhaps(path),
 } as const;
 
-/** Shown nowhere, not even where they are refused. */
+/** Their values are never printed, not even in a refusal. */
 const SECRETS: ReadonlySet<SettingName> = new Set(['token']);
 
 type SettingName = keyof typeof SETTINGS;
 type Values = { [N in SettingName]: ReturnType<(typeof SETTINGS)[N]['parse']> };
 type Source = Setting['source'];
 
-/** `place`: the file that it stands in. */
+/** `place`: the file that contains the setting. */
 type Given = Map<SettingName, { readonly text: string; readonly source: Source; readonly place?: string }>;
 
 const NAMES = Object.keys(SETTINGS) as SettingName[]; // keys of a literal: exactly these
@@ -337,18 +337,18 @@ type FlagName =
   | 'token_file'
   | 'ca';
 
-/** Where the service unit has its data directory, and the image. */
+/** The data directory of the service unit and of the container image. */
 export const SYSTEM_DATA = '/var/lib/lookaside';
 
-/** Whether a server has ever used it, as far as may be seen by who asks. */
+/** Whether a server has ever used it, as far as the caller may see. */
 export function isDataDirectory(dir: string): boolean {
   return existsSync(join(dir, 'state.db'));
 }
 
-/** The value that a YAML document holds. @throws whatever the parser throws of what is none */
+/** The value of a YAML document. @throws whatever the parser throws when the text is not YAML */
 export type ParseYaml = (text: string) => unknown;
 
-/** The parser for the file that the environment names; null when it names none, as loading a parser takes its time. */
+/** The parser for the file that the environment names; null when it names none, because loading a parser takes time. */
 export async function loadYamlParser(environment = process.env): Promise<ParseYaml | null> {
   if (environment[CONFIG_FILE_VARIABLE] === undefined) return null;
   return loadYaml();
@@ -363,12 +363,12 @@ export async function loadYaml(): Promise<ParseYaml> {
 export interface ConfigInput {
   /** From the command line; undefined = not given. */
   readonly flags: { readonly [N in FlagName]?: string };
-  /** The process' own when left out. */
+  /** The process' environment when left out. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly workingFolder: string;
-  /** The data directory where none is named and the working folder has none, if it is one; left out for commands that make one. */
+  /** Used when no data directory is named and the working folder has none, if it is one. Left out for commands that make one. */
   readonly systemData?: string;
-  /** loadYamlParser()'s for this environment. */
+  /** The result of loadYamlParser() for this environment. */
   readonly parseYaml: ParseYaml | null;
 }
 
@@ -401,7 +401,7 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   return Object.freeze({ config: Object.freeze(config), settings: shown });
 }
 
-/** So that an administrator's command finds the service's data in whatever folder it is typed. */
+/** Lets an administrator's command find the service's data in any working folder. */
 function addSystemData(given: Given, { systemData, workingFolder }: ConfigInput): void {
   if (systemData === undefined || given.has('data') || existsSync(resolve(workingFolder, ORDINARY_DATA)))
     return;
@@ -446,7 +446,7 @@ function readYaml(path: string, parseYaml: ParseYaml): object {
   return content;
 }
 
-/** The parser says the same in several lines, with the text that it did not understand. */
+/** The parser's message has several lines and repeats the text that it did not understand. */
 function whyUnreadable(error: unknown): string {
   const code = systemCode(error);
   if (code === 'ENOENT') return 'ENOENT, there is no such file';
@@ -465,7 +465,7 @@ function yamlText(key: string, value: unknown, path: string): string {
   throw invalid(`${key} in ${path} is neither text nor a list of texts`);
 }
 
-/** Two names of one thing: what comes from nearer counts. @throws CONFIG_INVALID when both come from one place */
+/** Two names of one thing: the nearer source wins. @throws CONFIG_INVALID when both come from one place */
 function dropOverruledToken(given: Given): void {
   const [token, file] = [given.get('token'), given.get('token_file')];
   if (token === undefined || file === undefined) return;
@@ -479,7 +479,7 @@ function dropOverruledToken(given: Given): void {
   );
 }
 
-/** Who names a data directory on the command line means this machine. @throws CONFIG_INVALID when a server is named beside it */
+/** A data directory on the command line means this machine. @throws CONFIG_INVALID when a server is named beside it */
 function dropOverruledServer(given: Given): void {
   const named = (['data', 'root'] as const).find((name) => given.get(name)?.source === 'flag');
   if (named === undefined) return;
@@ -519,7 +519,7 @@ const FLAGS: { readonly [N in SettingName]?: string } = {
   ca: '--ca',
 } satisfies Record<FlagName, string>;
 
-/** The setting as who gave it has called it: by flag, variable or line of the file. */
+/** The setting as the user wrote it: a flag, a variable or a line of the file. */
 function calledIn(given: Given, name: SettingName): string {
   const { source, place } = given.get(name) ?? {};
   if (source === 'flag') return FLAGS[name] ?? variableOf(name);
@@ -616,12 +616,12 @@ function hasCredentials(url: string): boolean {
   return username !== '' || password !== '';
 }
 
-/** What sun_path of unix(7) has room for. */
+/** The size of sun_path in unix(7). */
 const MAX_SOCKET_PATH_BYTES = 107;
 
 /**
- * Where the server that owns the data directory answers the administrator of this machine: absolute, or from the
- * working folder when only that name is short enough for a socket.
+ * The socket on which the server that owns the data directory answers this machine's administrator: an absolute path, or a
+ * relative one when only that is short enough for a socket.
  */
 export function socketPathOf({ data }: Pick<Config, 'data'>): string {
   const path = join(data, 'lookaside.sock');
@@ -644,7 +644,7 @@ function maskPassword(url: string): string {
   return url.replace(/^(https?:\/\/[^/:]*:)[^/]*@/i, `$1${MASK}@`);
 }
 
-// what was refused need not be a URL: a password may go on behind a slash
+// a refused text may not be a URL: its password may contain a slash
 function hidePassword(text: string): string {
   return text.replace(/(:\/\/[^/:]*:).*@/s, `$1${MASK}@`);
 }
