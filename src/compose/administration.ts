@@ -1,4 +1,4 @@
-// What the commands of administrators are built from: a server that is named, or the data directory of this machine.
+// Builds what administrators' commands use: the named server, or the data directory of this machine.
 
 import type { Config } from '../config.ts';
 import type { AboutTree, Administration } from '../domain/administration.ts';
@@ -14,13 +14,13 @@ export interface OpenedAdministration extends Administration {
 }
 
 export interface OpenAdministrationOptions extends ConnectServerOptions {
-  /** Written down for other commands that find the data directory taken meanwhile. */
+  /** Recorded, so that other commands that find the data directory locked can name this one. */
   readonly taker: Pick<Holder, 'command' | 'host'>;
 }
 
 /**
  * The administration of the server that the configuration names, or of the data directory on this machine. Warns as
- * connectServer() does. @throws LookasideError CONFIG_INVALID when a file that is named is none; STORE_UNAVAILABLE
+ * connectServer() does. @throws LookasideError CONFIG_INVALID when a named file is unusable; STORE_UNAVAILABLE
  */
 export async function openAdministration(
   config: Config,

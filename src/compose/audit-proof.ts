@@ -1,4 +1,4 @@
-// What the commands about the log are built from: the log of the server that is named, or of the data directory here.
+// Builds what the commands about the log use: the log of the named server, or of the data directory on this machine.
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';

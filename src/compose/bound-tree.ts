@@ -1,4 +1,4 @@
-// The tree of a data directory, for commands that are not told which: the one that its server was last started with.
+// The tree of a data directory, for commands that name none: the tree that its server was last started with.
 import type { Config } from '../config.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
@@ -6,8 +6,8 @@ import { openIndexReadOnly } from '../sqlite/databases.ts';
 import { sharedRootOf } from './site.ts';
 
 /**
- * The configuration with that tree, when it names none itself: without it `fsck --data D` beside a server that runs with
- * `--root` would look at an empty tree, and `key add` would make the index forget the one that is served.
+ * Adds that tree to a configuration that names none. Otherwise `fsck --data D` beside a server that runs with `--root` would
+ * look at an empty tree, and `key add` would make the index forget the tree that is served.
  * @throws LookasideError STORE_UNAVAILABLE
  */
 export async function inBoundTree(config: Config): Promise<Config> {

@@ -1,5 +1,5 @@
-// What the commands of signers are built from: they run where somebody signs, without a data directory. No database and no
-// log stands behind this file, nor behind push.ts and verify.ts.
+// Builds what signers' commands use. They run where somebody signs, without a data directory: this file, push.ts and verify.ts
+// import no database and no log.
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Config, type Remote, socketPathOf } from '../config.ts';
 import type { KeyNames, OnRetry, ServedSignatures, SignatureServer } from '../domain/remote.ts';
@@ -11,15 +11,15 @@ import { readRemote } from './remote.ts';
 
 export interface ConnectServerOptions {
   readonly onRetry: OnRetry;
-  /** How long to wait for the server, all waits for one request together; Infinity: for ever. A minute unless told. */
+  /** How long to wait for the server, all waits of one request together; Infinity: for ever. Default: one minute. */
   readonly patienceMs?: number;
 }
 
 const PATIENCE_MS = 60_000;
 
 /**
- * The server that the configuration names, or that of the data directory on this machine. Warns on standard error of
- * a token that others could read on its way. @throws LookasideError CONFIG_INVALID when a file that is named is none
+ * The server that the configuration names, or that of the data directory on this machine. Warns on standard error when
+ * others could read the token on its way. @throws LookasideError CONFIG_INVALID when a named file is unusable
  */
 export function connectServer(
   config: Config,
@@ -29,13 +29,13 @@ export function connectServer(
   return connectWhenAsked({ at, ...askingBy(options) });
 }
 
-/** The log of the same server, for who has been warned already. @throws as connectServer() */
+/** The log of the same server, without another warning. @throws as connectServer() */
 export async function connectLogOf(config: Config, options: ConnectServerOptions): Promise<RemoteLog> {
   const { connectLog } = await import('../upstream/log-store.ts');
   return connectLog({ at: readRemote(config) ?? { socketPath: socketPathOf(config) }, ...askingBy(options) });
 }
 
-/** How a server is asked, and what is told meanwhile. */
+/** How a server is asked, and what is reported meanwhile. */
 export function askingBy({
   onRetry,
   patienceMs = PATIENCE_MS,
@@ -48,7 +48,7 @@ export function askingBy({
   };
 }
 
-/** The server that is named, with the warning that connectServer() gives; null when none is named. */
+/** The named server, with the warning that connectServer() gives; null when none is named. */
 export function remoteOf(config: Config): Remote | null {
   const remote = readRemote(config);
   if (remote !== null) warnOfPlainHttp(remote);

@@ -1,4 +1,4 @@
-// The clock of this machine, for whoever composes services.
+// The clock of this machine, for code that composes services.
 import type { Clock } from '../domain/ports.ts';
 
 export const systemClock: Clock = {

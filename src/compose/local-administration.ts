@@ -27,8 +27,8 @@ export interface LocalAdministration extends Administration {
 }
 
 /**
- * The administration of the data directory on this machine. It reads keys, tokens and what fsck without repair needs from the
- * files, which it opens for reading alone: no server is needed or waited for. Everything else takes the lock, or is done by
+ * The administration of the data directory on this machine. It reads keys, tokens and what fsck without repair needs from
+ * files that it opens read-only: it neither needs a server nor waits for one. Everything else takes the lock, or is done by
  * the server that holds it. That includes about(), which names the tree that changes go to.
  * @throws LookasideError also ALREADY_RUNNING when another command line holds the lock
  */
@@ -52,7 +52,7 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
       create: async (wanted) => (await changes()).tokens.create(wanted),
       revoke: async (name) => (await changes()).tokens.revoke(name),
     },
-    // not from the files alone: a server has the last second in memory, and who asks for a person is written down
+    // not from the files: a running server has the last second in memory, and records who asks about a person
     records: {
       page: async (...asked) => (await changes()).records.page(...asked),
       sums: async (...asked) => (await changes()).records.sums(...asked),
@@ -116,7 +116,7 @@ async function administerAlone({
   };
 }
 
-/** Another command line, which listens to nobody. */
+/** Another command holds the lock; it takes no requests. */
 function isOtherCommand({ detail }: LookasideError): boolean {
   const command = detail?.command;
   return typeof command === 'string' && !isServer({ command });
@@ -131,7 +131,7 @@ interface ReadAdministration {
   readonly fsck: Administration['fsck'];
 }
 
-/** What changes nothing, beside a running server too. It throws STATE_UNUSABLE and STORE_UNAVAILABLE as well. */
+/** The read-only part; it also works beside a running server. It may also throw STATE_UNUSABLE and STORE_UNAVAILABLE. */
 function readAdministration(config: Config): ReadAdministration {
   return {
     keys: {

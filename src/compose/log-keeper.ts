@@ -1,4 +1,4 @@
-// The log of a data directory: its key in DATA/log.key, its tables in state.db, its last checkpoint perhaps on another disk.
+// The log of a data directory: its key is in DATA/log.key, its tables in state.db, its last checkpoint may be on another disk.
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';

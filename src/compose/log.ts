@@ -1,4 +1,4 @@
-// The log of this process: JSON lines that nobody waits for.
+// The log of this process: JSON lines, written without waiting.
 import { type Logger, pino } from 'pino';
 import type { Config } from '../config.ts';
 import { escapeJson } from '../domain/text.ts';
@@ -7,8 +7,8 @@ import { maskTokens } from '../service/tokens.ts';
 const LINES_KEPT_BYTES = 1024 * 1024;
 
 /**
- * Lines for standard output (1) or standard error (2) that nobody waits for: a reader of our log that stands still
- * must not make the server stand still. Beyond 1 MiB unread, lines are dropped.
+ * Writes lines to standard output (1) or standard error (2) without waiting: a reader of our log that stops reading
+ * must not stop the server. Beyond 1 MiB unread, lines are dropped.
  */
 export function createLineWriter(fd: 1 | 2): (line: string) => void {
   const stream = pino.destination({ dest: fd, sync: false, maxLength: LINES_KEPT_BYTES });
@@ -16,7 +16,7 @@ export function createLineWriter(fd: 1 | 2): (line: string) => void {
   return (line) => void stream.write(`${line}\n`);
 }
 
-/** JSON lines, on standard error unless told, with no token in them and nothing that could forge a line or steer a terminal. */
+/** JSON lines, by default on standard error. They contain no token and nothing that could forge a line or control a terminal. */
 export function createLog(level: Config['logLevel'], writeLine = createLineWriter(2)): Logger {
   const lines = { write: (line: string) => writeLine(escapeJson(maskTokens(line.trimEnd()))) };
   return pino(

@@ -1,4 +1,4 @@
-// What needs no server and waits for none: fsck without repair, backup, restore, and looking up keys and tokens.
+// Work that neither needs a server nor waits for one: fsck without repair, backup, restore, and look-ups of keys and tokens.
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
@@ -114,19 +114,19 @@ async function openReadOnly(site: Site, { found, uploads, tombstones, log }: Bes
 }
 
 export interface BackupOptions {
-  /** Absolute. Of the data directory. */
+  /** Absolute path of the data directory. */
   readonly data: string;
   readonly sites: readonly Site[];
-  /** Absolute. Made when it is not there. */
+  /** Absolute. Made when missing. */
   readonly folder: string;
-  /** Of lookaside. */
+  /** The version of lookaside. */
   readonly version: string;
   readonly taker: LockTaker;
   readonly onProgress: OnProgress;
 }
 
 /**
- * Makes a backup, beside a running server too: of the data directory all is opened for reading alone.
+ * Makes a backup, even beside a running server: it opens everything in the data directory read-only.
  * @throws LookasideError CONFIG_INVALID, ALREADY_RUNNING when another is being made there, STATE_UNUSABLE, DISK_FULL, READ_ONLY,
  * STORE_UNAVAILABLE
  */
@@ -158,10 +158,10 @@ export async function backUp({ data, folder, taker, ...request }: BackupOptions)
 interface OpenBackupSource {
   readonly data: string;
   readonly site: Site;
-  /** Of state.db. */
+  /** The copy of state.db. */
   readonly copy: string;
   readonly lastSeq: number;
-  /** Takes what is to be closed afterwards. */
+  /** Receives what must be closed afterwards. */
   readonly opened: { close(): void }[];
 }
 
@@ -192,7 +192,7 @@ async function openBackupSource({
   });
 }
 
-/** Null: the tree alone tells what there is. */
+/** Null when there is no usable index: the tree alone then says what there is. */
 async function openUsableIndex(data: string, site: Site): Promise<IndexReader | null> {
   try {
     const found = openIndexReadOnly(data);
@@ -205,16 +205,16 @@ async function openUsableIndex(data: string, site: Site): Promise<IndexReader | 
   }
 }
 
-/** The server may put another index.db into its place at any time. */
+/** The server may replace index.db at any time. */
 function orNoNames(index: IndexReader): IndexReader['listFolder'] {
   return (...asked) => unlessUnusable(() => index.listFolder(...asked), { names: [], next: null });
 }
 
 export interface RestoreOptions {
-  /** Absolute. Of the data directory. */
+  /** Absolute path of the data directory. */
   readonly data: string;
   readonly sites: readonly Site[];
-  /** That of the backup, absolute. */
+  /** Absolute path of the backup. */
   readonly folder: string;
   readonly taker: LockTaker;
   readonly onProgress: OnProgress;
@@ -315,7 +315,7 @@ const NO_UPLOADS = {
   tombstones: { ofImage: async () => [] },
 };
 
-/** An index that knows nothing, for a data directory that has none yet. */
+/** An empty index, for a data directory that has none yet. */
 const NO_INDEX: SignatureIndex = {
   recorded: async () => [],
   treeOf: async () => '',

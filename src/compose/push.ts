@@ -1,4 +1,4 @@
-// What `push` is built from: staging folders, and what their files say of themselves.
+// Builds what `push` uses: staging folders, and what their files claim.
 import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { isLookasideError } from '../domain/errors.ts';
@@ -40,7 +40,7 @@ export function composePush(server: SignatureServer, staging: Staging, placing: 
   return { pusher, watch: (request) => watchAndPush({ ...shared, pusher, whyRefused }, request) };
 }
 
-/** What the payload of untrusted bytes says, with nobody's key asked; null when it says nothing readable. */
+/** The claim in the payload of untrusted bytes, without asking any key; null when there is no readable one. */
 function untrustedClaim(untrusted: Uint8Array): Claim | null {
   const structure = examineStructure(untrusted);
   if (structure.kind === 'refused') return null;

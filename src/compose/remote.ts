@@ -1,10 +1,10 @@
-// The server that commands talk to: what the files hold that the settings name.
+// The server that commands talk to, with the contents of the files that the settings name.
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type Config, type Remote, TOKEN, TOKEN_WANTED } from '../config.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 
-/** The server that is named with what its files hold; null when none is. @throws LookasideError CONFIG_INVALID naming the file */
+/** The named server with the contents of its files; null when none is named. @throws LookasideError CONFIG_INVALID naming the file */
 export function readRemote({ remote }: Config): Remote | null {
   const { url, token, tokenFile, caFile, nodeCaFile, hasProxies, called } = remote;
   if (url === null) return null;
@@ -41,7 +41,7 @@ function isCertificate(pem: string): boolean {
   }
 }
 
-/** None when it cannot be read: Node.js has warned of that, and goes on without. */
+/** Empty when the file cannot be read: Node.js has warned about it and goes on without it. */
 function readNodeCa(path: string | null): readonly string[] {
   if (path === null) return [];
   try {

@@ -1,4 +1,4 @@
-// The process that owns a data directory: builds what a configuration asks for, and closes it in order.
+// The process that owns a data directory: builds everything that a configuration asks for, and closes it in order.
 import { randomBytes } from 'node:crypto';
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
@@ -43,7 +43,7 @@ import { openLogs } from './log-keeper.ts';
 import { createOpenSites, isMirror, type OpenSites, siteOfMirror } from './open-sites.ts';
 import { type OpenSite, type SharedParts, sha256Hex } from './site.ts';
 
-/** As exact as the times are that it writes. */
+/** Equal to the precision of the times that it writes. */
 const USES_EVERY_MS = 60_000;
 /** Withdrawals end to the minute. */
 const PUT_BACK_EVERY_MS = 60_000;
@@ -77,22 +77,22 @@ export interface Composed {
   /** Of other logs; null when none are named. */
   readonly witness: Witness | null;
   health(isDraining: () => boolean): () => Promise<Health>;
-  /** The end is near: scans, fsck and reindex end, and writes wait for foreign locks for 5 s more at most. */
+  /** Prepares the end: scans, fsck and reindex stop, and writes wait at most 5 s more for locks of other processes. */
   hurry(): void;
-  /** Stops scanning, writes what is queued, closes the databases, lets go of the lock. */
+  /** Stops scanning, writes what is queued, closes the databases, releases the lock. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 export interface ComposeOptions {
   readonly config: Config;
-  /** As it is now: a reload may change it. */
+  /** The current configuration: a reload may change it. */
   readonly current: () => Config;
   /** At least one; each with its own name, prefix and tree. Mirrors come from the database. */
   readonly sites: readonly Site[];
   readonly log: Log;
-  /** For those who find the data directory taken. */
+  /** Named to other commands that find the data directory locked. */
   readonly taker: LockTaker;
-  /** To go on although the log of audit events is not what was signed before. */
+  /** Goes on although the log of audit events is not the one that was signed before. */
   readonly acceptRollback?: boolean;
 }
 
@@ -173,7 +173,7 @@ async function openOwned(options: ComposeOptions) {
   }
 }
 
-/** Reads need nothing of what a crash left half done, so they are served even when it cannot be looked at. */
+/** Reads need nothing that a crash left unfinished, so they are served even when that cannot be read. */
 async function recover({ name: site, appender }: OpenSite, log: Log): Promise<void> {
   try {
     await appender.recover();
@@ -192,7 +192,7 @@ interface Connections extends ComposeOptions {
 
 async function connect(options: Connections) {
   const { config, current, sites: wanted, log: everyLine, databases } = options;
-  // below a tree of any size and on a disk that fails, no line may come once for each file
+  // on a failing disk, a large tree must not cause one line for each file
   const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
   const { index, access: accessLog, keys: keyStore, uploads, audit } = databases;
   const clock = systemClock;
@@ -213,7 +213,7 @@ async function connect(options: Connections) {
     hasProxies: config.remote.hasProxies,
     scanIntervalMs: () => current().scanIntervalMs,
     takeTurn: (walk) => turns.take('walk', walk),
-    // these know each other: what one finds, another is told of
+    // created below: the sites, the reader and the upkeep call each other
     onChanged: (image) => reader.forget(image),
     onIndexReset: (site) => upkeep.indexWasReset(site),
   };

@@ -1,5 +1,5 @@
-// One site: its tree, and what reads, writes, scans and judges it. All sites share the databases, the threads that verify,
-// and the memory of sets.
+// One site: its tree, and the parts that read, write, scan and judge it. All sites share the databases, the threads that verify,
+// and the cache of sets.
 import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
@@ -40,9 +40,9 @@ export interface OpenSite extends Site {
   /** Null: it takes uploads. */
   readonly filling: Filling | null;
   readonly problems: ProblemRegister;
-  /** On the file system of the tree. @throws LookasideError STORE_UNAVAILABLE */
+  /** Free bytes on the file system of the tree. @throws LookasideError STORE_UNAVAILABLE */
   freeBytes(): Promise<number>;
-  /** Why the tree takes no more writes; null while it does. */
+  /** Why the tree accepts no more writes; null while it does. */
   readonly fault: string | null;
 }
 
@@ -53,21 +53,21 @@ export interface SharedParts {
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
   readonly log: FewLines;
-  /** Space on each disk that uploads leave free, as it is set now. */
+  /** Space on each disk that uploads leave free; a reload may change it. */
   readonly minFreeBytes: () => number;
   /** The environment names proxies. */
   readonly hasProxies: boolean;
   readonly scanIntervalMs: () => number | null;
-  /** What was read of the image before is no longer true. */
+  /** Called when earlier reads of the image are no longer right. */
   readonly onChanged: (image: ImageId) => void;
-  /** Of walks through whole trees. */
+  /** Runs walks through whole trees one after another. */
   readonly takeTurn: <T>(walk: () => Promise<T>) => Promise<T>;
-  /** The index was made anew for this site, and holds nothing of the others. */
+  /** Called when the index was rebuilt for this site: it holds nothing of the others. */
   readonly onIndexReset: (site: string) => void;
 }
 
 /**
- * Makes the tree's root when it is missing, and binds the index to it. `appender.recover()` comes ahead of the first read.
+ * Makes the tree's root when it is missing, and binds the index to it. Call `appender.recover()` before the first read.
  * @throws LookasideError STORE_UNAVAILABLE
  */
 export async function openSite(site: Site, shared: SharedParts): Promise<OpenSite> {
@@ -76,7 +76,7 @@ export async function openSite(site: Site, shared: SharedParts): Promise<OpenSit
   return connectSite(site, shared);
 }
 
-/** One that turns out unusable here answers nothing until it is made anew, and is bound then. */
+/** An index that proves unusable here answers nothing until it is rebuilt, and is bound then. */
 async function bindIndex(index: SignatureIndex, site: Site): Promise<void> {
   try {
     await index.bind(site.name, treeName(site));
@@ -100,7 +100,7 @@ function connectSite(site: Site, shared: SharedParts): OpenSite {
   const writer = openTreeWriter({ root: site.root, nowMs: Date.now });
   const problems = createProblemRegister(naming(site, shared.log.listedBy('lookaside fsck')));
   const badLog = shared.log.listedBy('GET /api/v1/signatures?state=bad and ?state=unreadable');
-  // these know each other: what one finds, another is told of
+  // these parts call each other: the appender and the scanner hand new images to the judge
   const prefer = (image: ImageId) => void judge.prefer(image);
   const parts = {
     tree: files,
@@ -207,7 +207,7 @@ async function refuseUpload(name: string): Promise<never> {
   throw new LookasideError('READ_ONLY', message);
 }
 
-/** A scan, and in the log with it the verdicts on what it has found. */
+/** A scan; the log summarizes it together with the verdicts on what it has found. */
 function toldAsOne<T>(scan: Promise<T>, judge: Judge, fewLines: FewLines): Promise<T> {
   void fewLines.during(scan.then(judge.settled, judge.settled));
   return scan.finally(judge.wake);
@@ -223,7 +223,7 @@ function naming({ name: site }: Site, log: Log): Log {
   };
 }
 
-/** An owned tree moves with its data directory; a shared one is the one at that place. */
+/** An owned tree moves with its data directory; a shared tree is identified by its place. */
 export function treeName({ tree, root }: Pick<Site, 'tree' | 'root'>): string {
   return tree === 'owned' ? 'owned' : `${SHARED}${root}`;
 }

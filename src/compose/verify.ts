@@ -1,11 +1,11 @@
-// What `verify` is built from: OpenPGP, and how a manifest is named.
+// Builds what `verify` uses: OpenPGP, and the digest of a manifest.
 import { createHash } from 'node:crypto';
 import type { Digest } from '../domain/image.ts';
 import { requireManifest } from '../domain/manifest.ts';
 import type { Verifier } from '../domain/ports.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 
-/** A verifier that knows no key yet. */
+/** A verifier without keys. */
 export function openSignatureVerifier(): Verifier & AsyncDisposable {
   const verifier = openVerifier();
   return Object.assign(verifier, { [Symbol.asyncDispose]: () => verifier.close() });
