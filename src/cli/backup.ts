@@ -60,13 +60,13 @@ export async function runBackup(given: Config, { folder: named, json }: BackupOp
   return damaged.length === 0 ? EXIT.done : EXIT.failed;
 }
 
-/** Of this thread and those it makes: libuv's are there already. Who has begun this with less priority still keeps it so. */
+/** Lowers the priority of this thread and of those it makes later; libuv's threads exist already. A lower priority stays. */
 function letServerGoFirst(): void {
   const { PRIORITY_BELOW_NORMAL } = constants.priority;
   if (getPriority() < PRIORITY_BELOW_NORMAL) setPriority(PRIORITY_BELOW_NORMAL);
 }
 
-/** What lies in the tree would be served, and a backup is lost with the folder that it lies in. */
+/** A backup in the tree would be served, and a backup in the data directory is lost together with it. */
 function refuseWithin({ data, root }: Config, folder: string): void {
   const around = [data, root].find((own) => isWithin(own, folder) || isWithin(folder, own));
   if (around === undefined) return;
@@ -81,8 +81,8 @@ function isWithin(folder: string, path: string): boolean {
 }
 
 /**
- * A backup is older than the checkpoint that is kept elsewhere, and whoever restores it knows that: the next start is not
- * to be refused for it. What was accepted, or null.
+ * A restored backup is older than the checkpoint that is kept elsewhere. The administrator knows that, so the next start must
+ * not be refused for it. Returns what was accepted, or null.
  */
 async function goOn(config: Config): Promise<string | null> {
   if (config.checkpointFile === null) return null;

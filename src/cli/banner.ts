@@ -1,14 +1,14 @@
-// What serve says when it is ready: where, what, and the lines that clients need.
+// What serve prints when it is ready: its addresses, its tree, and the lines that clients need.
 import type { Config } from '../config.ts';
 
-/** Where nobody has said whose images they are. */
+/** Stands for the registry when none is configured. */
 const PLACEHOLDER = 'registry.example.com';
 
 export interface BannerInput {
   readonly version: string;
   /** At least one. */
   readonly urls: readonly string[];
-  /** Whether the sockets were bound by who started this process, and not as configured. */
+  /** Whether another program bound the sockets and passed them to this process, whatever the settings say. */
   readonly arePassed: boolean;
   readonly config: Config;
   readonly isWritable: boolean;

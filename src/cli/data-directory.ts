@@ -1,5 +1,5 @@
-// The data directory of this machine, for commands that change or ask what is there: in the wrong folder they would make
-// another one, and what they made would be nobody's.
+// The data directory of this machine, for commands that need an existing one. In the wrong folder they would make another one,
+// which no server uses.
 import { existsSync } from 'node:fs';
 import { isDataDirectory, SYSTEM_DATA } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';

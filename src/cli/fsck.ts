@@ -1,4 +1,4 @@
-// lookaside fsck: what is wrong with the tree, and with --repair what was put right.
+// lookaside fsck: what is wrong with the tree, and what --repair has put right.
 import type { OpenedAdministration } from '../compose/administration.ts';
 import type { Config } from '../config.ts';
 import { escapeTerminal } from '../domain/text.ts';

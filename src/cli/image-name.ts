@@ -5,7 +5,7 @@ import { isTag } from '../domain/reference.ts';
 import { quoted } from '../domain/text.ts';
 
 export interface Named {
-  /** What may be meant, likeliest first. */
+  /** The possible meanings, likeliest first. */
   readonly names: readonly [string, ...string[]];
   /** Behind a repository; null when there is none, or a digest, which says more. */
   readonly tag: string | null;

@@ -1,4 +1,4 @@
-// lookaside import: an existing tree into the one that a server owns.
+// lookaside import: copies an existing tree into the tree that a server owns.
 import { realpathSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import type { OpenedAdministration } from '../compose/administration.ts';
@@ -46,7 +46,7 @@ interface Report {
   readonly exists: number;
   /** Problems count too. */
   readonly refused: number;
-  /** Of what was created. */
+  /** How many of the created signatures are in each state. */
   readonly states: Readonly<Partial<Record<State, number>>>;
   readonly seconds: number;
   readonly results: readonly FileResult[];

@@ -4,7 +4,7 @@ import { LookasideError, systemCode } from '../domain/errors.ts';
 
 export interface InputOptions {
   readonly maxBytes: number;
-  /** What to name instead when it cannot be read. */
+  /** What the message suggests instead when the file cannot be read. */
   readonly remedy: string;
 }
 

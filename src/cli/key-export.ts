@@ -13,7 +13,7 @@ export interface KeyExportOptions {
   readonly json: boolean;
 }
 
-/** Writes armour to standard output. EXIT.failed when a key is left out, which is told on standard error. */
+/** Writes armour to standard output. EXIT.failed when a key is left out; standard error names it. */
 export async function runKeyExport(
   config: Config,
   { names, reader, json }: KeyExportOptions,

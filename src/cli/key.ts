@@ -99,7 +99,7 @@ export async function runKeyRemove(config: Config, { name, json }: KeyShowOption
   return EXIT.done;
 }
 
-/** What it was, and what that means for what it has signed. */
+/** Describes the removed key, and what the removal means for its signatures. */
 export function formatRemoved({ fingerprint, userIds, signatures }: RemovedKey): string {
   const [who] = userIds;
   const key = who === undefined ? fingerprint : `${fingerprint} (${who})`;
@@ -133,7 +133,7 @@ function formatWarning({ code, message }: KeyWarning): string {
   return escapeTerminal(`warning: ${code}: ${message}`);
 }
 
-/** A table, and under it why each refused one was, and what is to be known of those that were taken. */
+/** A table; below it why each refused key was refused, and warnings about the accepted ones. */
 export function formatResults(results: readonly FileResult[]): string {
   const rows = results.map(({ file, result }) => [
     result.result,

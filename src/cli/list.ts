@@ -1,4 +1,4 @@
-// lookaside list: what a server has, as it comes.
+// lookaside list: prints a server's signatures as they arrive.
 import { connectServer } from '../compose/client.ts';
 import type { Config } from '../config.ts';
 import { csvLine } from '../domain/csv.ts';
@@ -11,7 +11,7 @@ import { escapeJson, escapeTerminal } from '../domain/text.ts';
 import { nameIn, parseNamed } from './image-name.ts';
 import { EXIT, errorsWithin, print, QUESTION_PATIENCE_MS, tell, tellRetry } from './terminal.ts';
 
-/** What the options ask for beside the argument. */
+/** The filter that the options give, without the argument. */
 export type ListFilter = Pick<RemoteFilter, 'fingerprint' | 'state' | 'uploader' | 'since' | 'tag'>;
 
 export interface ListOptions {
@@ -41,7 +41,7 @@ function oneTag(named: string | null, wanted: string | null): string | null {
   );
 }
 
-/** What the name alone says. */
+/** The filter that the name alone gives. */
 export function filterOf(name: string | null): RemoteFilter {
   const image = name === null ? null : parseImageName(DEFAULT_SITE, name);
   if (image === null) return { ...ANY_SIGNATURE, repository: name };
@@ -90,7 +90,7 @@ async function printJsonList(found: Found): Promise<number> {
       count += 1;
     }
   } catch (error) {
-    // one whole value in any case: what came so far, and why no more did
+    // one whole JSON value in any case: the signatures that arrived, and the error that stopped the rest
     if (count > 0) print(`\n],${escapeJson(JSON.stringify(errorsWithin(error))).slice(1)}`);
     throw error;
   }
@@ -172,7 +172,7 @@ export function csvCellsOf(
 }
 
 export interface Layout {
-  /** Of each column; a longer cell is cut on a terminal, and pushes what follows to the right elsewhere. */
+  /** The width of each column. A terminal shows a longer cell cut; elsewhere it moves the following cells to the right. */
   readonly widths: readonly number[];
   readonly isCut: boolean;
 }
@@ -186,7 +186,7 @@ export const PIPE_LAYOUT: Layout = {
   isCut: false,
 };
 
-/** What fits into that many columns, from 72 on. */
+/** The layout for that many columns, at least 72. */
 export function terminalLayout(columns: number): Layout {
   const gaps = 2 * (TITLES.length - 1);
   const free = Math.max(columns, NARROWEST) - N_WIDTH - STATE_WIDTH - DAY_WIDTH - gaps;
@@ -211,7 +211,7 @@ export function cellsOf(
     String(number),
     state,
     signer,
-    // of one that is signed for another name the tag alone would tell the wrong one
+    // if it was signed for another name, the tag alone would be misleading
     remap === null ? tagOf(dockerReference) : (dockerReference ?? '-'),
     stored.slice(0, DAY_WIDTH),
   ];
@@ -219,7 +219,7 @@ export function cellsOf(
 
 const SHORT_DIGITS = 12;
 
-/** `team/app@0123456789ab`: what else stands in a digest tells nothing to the eye. */
+/** `team/app@0123456789ab`: the first digits of a digest are enough for people. */
 function shortImage(name: string): string {
   return name.replace(/sha(?:256|384|512):([0-9a-f]+)$/, (_, hex: string) => hex.slice(0, SHORT_DIGITS));
 }
@@ -242,7 +242,7 @@ export function formatLine(cells: readonly string[], { widths, isCut }: Layout):
     .trimEnd();
 }
 
-/** Of an image the end tells it from others. */
+/** The end of an image's name distinguishes it from other images, so the start is cut. */
 function cut(text: string, width: number, isImage: boolean): string {
   return isImage ? `…${text.slice(text.length - width + 1)}` : `${text.slice(0, width - 1)}…`;
 }

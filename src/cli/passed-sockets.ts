@@ -7,7 +7,7 @@ const PASSED_SOCKETS = /^(?:0|[1-9][0-9]{0,2})$/;
 
 /**
  * File descriptors of the listening sockets that systemd, or whoever speaks its protocol, has passed to this process:
- * none unless LISTEN_PID names it. What told of them is removed, so that no child takes them for its own.
+ * none unless LISTEN_PID names it. The variables are removed, so that no child process takes the sockets for its own.
  * @throws LookasideError CONFIG_INVALID. Source: sd_listen_fds(3)
  */
 export function takePassedSockets(environment: NodeJS.ProcessEnv, pid: number): readonly number[] {

@@ -26,7 +26,7 @@ import { VERSION } from './version.ts';
 
 /** Runs one command to its end; the exit code. `signals` are not null when they are caught already, for serve. */
 export async function runProgram(argv: readonly string[], signals: ServerSignals | null): Promise<number> {
-  // EPIPE: who read our output has seen enough, as `head` does
+  // EPIPE: the reader of our output has closed it, as `head` does
   for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   let exitCode: number = EXIT.done;
   const finish = (code: number) => {
@@ -44,7 +44,7 @@ export async function runProgram(argv: readonly string[], signals: ServerSignals
   }
 }
 
-/** So that who reads our JSON is never left without a value, also when the options themselves are wrong. */
+/** A reader of our JSON always gets a value, even when the options are wrong. */
 function wantsJson(argv: readonly string[]): boolean {
   const end = argv.indexOf('--');
   return (end === -1 ? argv : argv.slice(0, end)).includes('--json');

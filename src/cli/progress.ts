@@ -10,7 +10,7 @@ export interface ProgressBar {
   show(progress: Progress): void;
   /** Shows one line of text in the bar's place. */
   say(text: string): void;
-  /** Takes the bar away, so that a line can be printed; it is back with the next show(). */
+  /** Removes the bar, so that a line can be printed; the next show() draws it again. */
   clear(): void;
 }
 
@@ -24,7 +24,7 @@ export interface BarOptions {
 const EVERY_MS = 100;
 const CLEAR_LINE = '\r\u001b[K';
 
-/** Nothing where the output is no terminal. */
+/** Prints nothing when the output is not a terminal. */
 export function createProgressBar({ what, output, nowMs }: BarOptions): ProgressBar {
   const isTerminal = output.isTTY === true;
   const startedMs = nowMs();
@@ -57,7 +57,7 @@ export function createProgressBar({ what, output, nowMs }: BarOptions): Progress
 const LONGEST_BAR = 40;
 const SHORTEST_BAR = 10;
 
-/** `pushing [######    ] 512/1000  51%  230/s  1.2 MiB sent`; without the bar where there is no room for it. */
+/** `pushing [######    ] 512/1000  51%  230/s  1.2 MiB sent`; without the bar when there is no space for it. */
 export function formatProgress(
   what: string,
   { done, total, sentBytes }: Progress,

@@ -1,4 +1,4 @@
-// What a push says: a line for each image, what stands against single files below it, and a line of counts.
+// What push prints: a line for each image, below it the problems of single files, and a line of counts.
 import { imageFolder, imageName } from '../domain/image.ts';
 import type { Staged } from '../domain/staged.ts';
 import { escapeTerminal } from '../domain/text.ts';
@@ -16,7 +16,7 @@ export type PushCounts = Readonly<Record<Result, number>> & {
 
 export interface Tally {
   add(pushed: PushedImage): void;
-  /** Files of which nothing was told. */
+  /** Files about which no line was printed. */
   addUnsent(files: number): void;
   addProblems(count: number): void;
   counts(): PushCounts;
@@ -79,7 +79,7 @@ export function behindGaps(gaps: Staged['gaps']): ReadonlySet<string> {
   );
 }
 
-/** The image's line, and below it what is to be said of single files. */
+/** The image's line, and below it the lines about single files. */
 export function formatImage(pushed: PushedImage, hidden: ReadonlySet<string>): string {
   const { image, files } = pushed;
   const counts = { ...NONE };
@@ -95,7 +95,7 @@ export function formatImage(pushed: PushedImage, hidden: ReadonlySet<string>): s
 
 const MAX_NUMBERS = 3;
 
-/** What the server made of the files that were sent, unless they are many. */
+/** The names that the server gave to the sent files, unless there are many. */
 function numbersOf(files: readonly PushedFile[]): string {
   const names = files.flatMap(({ outcome }) =>
     outcome.result === 'sent' ? [`signature-${outcome.number}`] : [],

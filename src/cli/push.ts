@@ -1,4 +1,4 @@
-// lookaside push: staged signatures to a server, once or for as long as it runs.
+// lookaside push: sends staged signatures to a server, once or with --watch until it is stopped.
 import { connectLogOf, connectServer } from '../compose/client.ts';
 import { composePush, openStaging } from '../compose/push.ts';
 import type { Config } from '../config.ts';
@@ -98,7 +98,7 @@ interface Connected extends AsyncDisposable {
   readonly server: SignatureServer;
 }
 
-/** What is under way when it is stopped has this long to be answered. */
+/** When push is stopped, the server has this long to answer requests that are under way. */
 const GRACE_MS = 10_000;
 
 /** The server; when it is stopped, no other try is waited for. */
@@ -259,7 +259,7 @@ function createTeller(server: string): (event: WatchEvent) => void {
 
   const tellPushed = (pushed: PushedImage) => {
     tally.add(pushed);
-    // of what was there nobody waits to hear, and at each start that is nearly all
+    // nobody waits for lines about existing signatures, and at each start nearly all exist already
     if (pushed.files.every(({ outcome }) => outcome.result === 'there')) return;
     print(formatImage(pushed, hidden));
     for (const { source } of pushed.files) hidden.delete(source);

@@ -120,7 +120,7 @@ function printBanner({ accessLog }: Config, input: BannerInput): void {
 }
 
 /**
- * Ends the process when its end takes too long, as on a disk that is slow or does not answer. Returns what is to be told
+ * Ends the process when stopping takes too long, as on a disk that is slow or does not answer. Call the result to say
  * which wait has begun.
  */
 function endInTime(): (what: string) => void {
@@ -149,7 +149,7 @@ interface ServiceParts {
   readonly log: Services['log'];
 }
 
-/** What the handler of requests is built over. */
+/** The services that the handler of requests uses. */
 export function toServices({ composed, config, isDraining, log }: ServiceParts): Services {
   const { sites, reader, recorder, index } = composed;
   const { data, root, tree } = config();
@@ -202,7 +202,7 @@ function handling(services: Services): Pick<ListenOptions, 'handler' | 'onPlainH
 
 const PLAIN_HTTP_TOLD_EVERY_MS = 60_000;
 
-/** Once a minute at most: who likes could fill the disk with lines. */
+/** At most once a minute: otherwise any client could fill the disk with lines. */
 function tellPlainHttp(log: Services['log']): (address: string) => void {
   let toldAtMs = Number.NEGATIVE_INFINITY;
   return (address) => {
@@ -317,7 +317,7 @@ interface Reload {
   readonly log: Services['log'];
 }
 
-/** The configuration as it is now on disk; the one before when it cannot be used. Connections stay open. */
+/** The configuration that is now on disk; the previous one when that is unusable. Connections stay open. */
 function reloaded({ load, before, listeners, log }: Reload): Config {
   try {
     const next = load();

@@ -2,7 +2,7 @@
 import { EXIT } from './terminal.ts';
 
 export interface ServerSignals {
-  /** Has `act` done at each SIGHUP, and at once if one came before; at none after stop() has resolved. */
+  /** Calls `act` at each SIGHUP, and at once if one came before. After stop() has resolved it is not called any more. */
   onReload(act: () => void): void;
   /** Resolves at the next SIGTERM or SIGINT; the one after it ends the process at once. */
   stop(): Promise<void>;

@@ -73,7 +73,7 @@ async function imagesWithTag(server: SignatureServer, repository: string, tag: s
   return images;
 }
 
-/** Those of the names that are an image's. @throws LookasideError CONFIG_INVALID when none is */
+/** The names that are an image's. @throws LookasideError CONFIG_INVALID when none is */
 function imagesOf(argument: string, names: readonly string[]): readonly ImageId[] {
   const images = names.flatMap((name) => parseImageName(DEFAULT_SITE, name) ?? []);
   if (images.length > 0) return images;

@@ -1,11 +1,11 @@
-// What is said of files on this machine that are no signatures, or cannot be sent.
+// Messages about files on this machine that are not signatures, or cannot be sent.
 import type { Staged, StagedProblem } from '../domain/staged.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { plural } from './terminal.ts';
 
 const MAX_STRANGERS = 3;
 
-/** What files must be called, for who named a folder without one that is. */
+/** The names that push looks for, for users whose folder has no such file. */
 export const LOOKED_FOR =
   'looked for files named signature-N in folders named REPOSITORY@sha256=<hex> or sha256=<hex>, for those of dir: images, and for those of oc-mirror';
 

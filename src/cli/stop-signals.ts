@@ -1,9 +1,9 @@
-// Ctrl-C and SIGTERM for commands that end what they have begun.
+// Ctrl-C and SIGTERM for commands that finish the work under way.
 
 export interface Stopping {
   /** Aborted by the first SIGINT or SIGTERM; the second one ends the process at once. */
   readonly signal: AbortSignal;
-  /** What a shell makes of the signal that was received, or null: 130 for SIGINT, 143 for SIGTERM. */
+  /** The shell's exit code for the received signal: 130 for SIGINT, 143 for SIGTERM; null without one. */
   exitCode(): number | null;
 }
 

@@ -52,7 +52,7 @@ export function tell(text: string): void {
   process.stderr.write(`lookaside: ${escapeTerminal(text)}\n`);
 }
 
-/** How long somebody who asks a question waits for a server that is away. */
+/** How long a command that asks a question waits for an unreachable server. */
 export const QUESTION_PATIENCE_MS = 10_000;
 
 let retries = 0;
@@ -79,7 +79,7 @@ export function print(text: string): void {
 }
 
 export function printJson(value: unknown): void {
-  // line by line: those that JSON is laid out in are ours
+  // line by line: the line ends between the lines are ours
   print(JSON.stringify(value, null, 2).split('\n').map(escapeJson).join('\n'));
 }
 

@@ -1,4 +1,4 @@
-// What this process is called where others meet it.
+// The name under which other processes see this one.
 import { hostname } from 'node:os';
 import type { Holder } from '../domain/holder.ts';
 

@@ -40,14 +40,14 @@ export interface VerifyOptions {
   readonly signature: string | null;
   /** Files; empty: the server's keys. */
   readonly keyrings: readonly string[];
-  /** As they were given; empty: whichever of the keys. */
+  /** As they were given; empty: any of the keys. */
   readonly fingerprints: readonly string[];
   readonly json: boolean;
 }
 
 /**
- * EXIT.done: one is accepted; EXIT.failed: none is; EXIT.usage: that could not be found out of any. A server is asked for what
- * no file is named for.
+ * EXIT.done: one signature is accepted; EXIT.failed: none is; EXIT.usage: no signature could be checked. Signatures and keys
+ * without a named file come from the server.
  */
 export async function runVerify(config: Config, options: VerifyOptions): Promise<number> {
   try {
@@ -70,7 +70,7 @@ export function exitCodeFor({ accepted, signatures }: Pick<Verification, 'accept
 
 export interface Verification {
   readonly accepted: boolean;
-  /** As it was looked for: with domain and all. */
+  /** The full name that was looked for, with its host. */
   readonly dockerReference: string;
   /** `sha256:<hex>`. */
   readonly manifestDigest: string;
@@ -187,7 +187,7 @@ function invalid(message: string): LookasideError {
   return new LookasideError('CONFIG_INVALID', message);
 }
 
-/** A line for each key that could not be taken, one for each signature, and what comes of it. */
+/** A line for each unusable key, a line for each signature, and the result. */
 export function formatVerification(verification: Verification): string {
   const { dockerReference, manifestDigest, signatures, refusedKeys, keyWarnings } = verification;
   const accepted = signatures.find(({ refusal }) => refusal === null);
