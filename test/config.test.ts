@@ -187,8 +187,8 @@ const ROWS: readonly Row[] = [
     bad: ['', 'on', 'v5', 'V6'].map((text) => [text, /wanted off or v6/] as const),
   },
   {
-    name: 'append_only',
-    shows: ({ appendOnly }) => appendOnly,
+    name: 'require_grants',
+    shows: ({ requireGrants }) => requireGrants,
     byDefault: false,
     values: [
       ['true', true],
@@ -197,8 +197,8 @@ const ROWS: readonly Row[] = [
     bad: ['', 'yes', '1', 'True'].map((text) => [text, /wanted true or false/] as const),
   },
   {
-    name: 'require_grants',
-    shows: ({ requireGrants }) => requireGrants,
+    name: 'append_only',
+    shows: ({ appendOnly }) => appendOnly,
     byDefault: false,
     values: [
       ['true', true],

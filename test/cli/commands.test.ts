@@ -284,8 +284,8 @@ describe('lookaside token', () => {
     assertOutcome(
       table,
       0,
-      /^NAME +ROLE +STATE +CREATED +EXPIRES +REVOKED$/m,
-      /^listed +auditor +revoked +\S+Z +- +\S+Z$/m,
+      /^NAME +ROLE +STATE +SIGNER +CREATED +EXPIRES +REVOKED +LAST USED$/m,
+      /^listed +auditor +revoked +- +\S+Z +- +\S+Z +-$/m,
     );
     const { tokens } = JSON.parse((await runLookaside(['token', 'list', '--data', data, '--json'])).stdout);
     assert.ok(tokens.some(({ name }: { name: string }) => name === 'listed'));
@@ -309,8 +309,8 @@ describe('lookaside token', () => {
     assertOutcome(
       table,
       0,
-      /^for-90-days +uploader +valid +\S+Z +\S+Z +-$/m,
-      /^expired +uploader +expired +\S+Z +\S+Z +-$/m,
+      /^for-90-days +uploader +valid +\(unbound\) +\S+Z +\S+Z +- +-$/m,
+      /^expired +uploader +expired +\(unbound\) +\S+Z +\S+Z +- +-$/m,
     );
 
     const [backup, restored] = [path.join(temp.path, 'backup'), newData()];

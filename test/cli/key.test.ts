@@ -111,7 +111,7 @@ describe('key remove', () => {
       ],
       [
         null,
-        /^How many stored signatures verified by it cannot be told while index\.db is made anew; they go on/m,
+        /^The number of stored signatures that it verified is not known while index\.db is rebuilt\. They are still served/m,
       ],
     ];
     for (const [signatures, pattern] of cases)

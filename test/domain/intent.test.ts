@@ -65,7 +65,7 @@ describe('an intent', () => {
     ['an unknown kind', { kind: 'delete' }],
     ['no time', { storedAt: 'yesterday' }],
     ['an unknown member', { more: 1 }],
-    ['an event of unknown action', { event: { ...UPLOAD.event, action: 'forget' } }],
+    ['an event of unknown action', { event: { ...UPLOAD.event, action: 'sing' } }],
   ];
   for (const [what, spoilt] of SPOILT) {
     test(`with ${what} is none`, () => {
