@@ -276,6 +276,7 @@ describe('on every route', () => {
       upkeep: of('upkeep'),
       uploader: of('uploader'),
       importer: of('importer'),
+      witness: of('witness'),
       tokens: {
         create: tokens.create,
         list: tokens.list,
