@@ -32,7 +32,7 @@ const WEB_PACKAGES = ['express', 'helmet', 'multer', 'pino-http', 'prom-client',
 const CACHES = ['lru-cache'];
 
 /** What signers' and administrators' commands load where they ask a server elsewhere: layers of their own within the folder. */
-const CLIENTS = ['administration.ts', 'client.ts', 'audit-proof.ts', 'push.ts', 'verify.ts'].map(
+const CLIENTS = ['administration.ts', 'client.ts', 'audit-proof.ts', 'doctor.ts', 'push.ts', 'verify.ts'].map(
   (file) => `compose/${file}`,
 );
 
@@ -90,6 +90,11 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     src: ['compose/clock.ts', 'domain', 'files', 'openpgp', 'service'],
     packages: [],
     node: [],
+  },
+  'compose/doctor.ts': {
+    src: ['compose/clock.ts', 'domain', 'files', 'openpgp', 'service', 'upstream'],
+    packages: ['yaml'],
+    node: ['os'],
   },
   'compose/verify.ts': { src: ['domain', 'openpgp'], packages: [], node: [] },
   cli: {

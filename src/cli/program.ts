@@ -1,7 +1,9 @@
 // The command line: its words, its options, its exit codes. The code of a command is loaded when it is called: a signer's push
 // needs no database, and most commands are over before all of it would be there.
+import { homedir } from 'node:os';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Config, loadConfig, loadYamlParser, type ParseYaml, SYSTEM_DATA } from '../config.ts';
+import { CLIENT_GENERATIONS, type ClientGeneration } from '../domain/client-machine.ts';
 import { durationMs } from '../domain/duration.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { isKeyName, parseKeyName } from '../domain/key.ts';
@@ -90,6 +92,16 @@ interface ListFlags {
   readonly csv?: boolean;
 }
 
+interface DoctorFlags {
+  readonly policy?: string;
+  readonly 'registries.d'?: string;
+  readonly registriesConf?: string;
+  readonly client: ClientGeneration;
+  readonly tlsVerify: string;
+  readonly explain?: boolean;
+  readonly json?: boolean;
+}
+
 interface TokenCreateFlags {
   readonly name: string;
   readonly role: Role;
@@ -136,6 +148,7 @@ function createProgram(parts: ProgramParts): Command {
   addWithdrawing(program, parts);
   addKeys(program, parts);
   addVerifying(program, parts);
+  addClients(program, parts);
   addTokens(program, parts);
   addRecords(program, parts);
   addSigners(program, parts);
@@ -410,6 +423,45 @@ function addVerifying(program: Command, { finish }: ProgramParts): void {
         finish(await runVerify(loadForServer(options), { ...what, keyrings, fingerprints, json }));
       },
     );
+}
+
+function addClients(program: Command, { finish }: ProgramParts): void {
+  program
+    .command('doctor')
+    .description('tell why podman, skopeo or CRI-O refuse an image on this machine, and what to change')
+    .argument('<image>', 'as it is pulled: HOST/REPOSITORY:TAG')
+    .option('--policy <file>', "in place of the user's or the system's policy.json")
+    .option('--registries.d <folder>', "in place of the user's or the system's registries.d")
+    .option('--registries-conf <file>', 'in place of registries.conf (CONTAINERS_REGISTRIES_CONF)')
+    .addOption(
+      new Option('--client <generation>', 'old: before containers/image 5.22; podman-6: merged folders')
+        .choices(CLIENT_GENERATIONS)
+        .default('current'),
+    )
+    .option('--tls-verify <boolean>', 'false: take any certificate, and plain HTTP, as podman does', 'true')
+    .option('--explain', 'name the rule of clients behind each step')
+    .option('--json', 'print JSON')
+    .action(async (image: string, options: DoctorFlags) => {
+      const { runDoctor } = await import('./doctor.ts');
+      const {
+        policy = null,
+        registriesConf = null,
+        client,
+        tlsVerify,
+        explain = false,
+        json = false,
+      } = options;
+      finish(
+        await runDoctor({
+          ...{ image, policy, registriesConf, explain, json },
+          registriesD: options['registries.d'] ?? null,
+          generation: client,
+          isInsecure: tlsVerify === 'false',
+          home: homedir(),
+          environment: process.env,
+        }),
+      );
+    });
 }
 
 function addTokens(program: Command, { finish }: ProgramParts): void {

@@ -122,6 +122,9 @@ export const LAST_OPENSHIFT_NUMBER = 9;
 export const MAX_JSON_DEPTH = 32;
 export const MAX_JSON_MEMBERS = 256;
 
+/** Of a policy.json, a registries.d file and a file of keys that lookaside doctor reads. */
+export const MAX_POLICY_BYTES = 16 * 1024 * 1024;
+
 /** `optional.creator` of a payload. */
 export const MAX_CREATOR_BYTES = 1024;
 

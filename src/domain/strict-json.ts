@@ -18,9 +18,35 @@ export type JsonValue =
   | { readonly kind: 'boolean'; readonly value: boolean }
   | { readonly kind: 'null' };
 
-/** The single value that the bytes hold. @throws SyntaxError saying what was found, where, and what was expected there */
-export function readJson(content: Uint8Array): JsonValue {
-  return new Reader(decode(content)).document();
+export interface ReadJsonOptions {
+  /** MAX_JSON_MEMBERS unless told. */
+  readonly maxMembers?: number;
+  /** Told each member with the place of its name, counted in characters from 0. */
+  readonly onMember?: (member: JsonMember, at: number) => void;
+}
+
+/** What is no JSON. */
+export class JsonError extends SyntaxError {
+  /** Where, counted in characters from 0. */
+  readonly at: number;
+
+  constructor(message: string, at: number) {
+    super(message);
+    this.name = 'SyntaxError';
+    this.at = at;
+  }
+}
+
+/** The single value that the bytes hold. @throws JsonError saying what was found, where, and what was expected there */
+export function readJson(content: Uint8Array, options: ReadJsonOptions = {}): JsonValue {
+  return new Reader(decode(content), options).document();
+}
+
+/** Line and column, both from 1, of a place that readJson() tells. */
+export function lineOf(content: Uint8Array, at: number): { readonly line: number; readonly column: number } {
+  const before = decode(content).slice(0, at);
+  const lineStart = before.lastIndexOf('\n') + 1;
+  return { line: before.split('\n').length, column: at - lineStart + 1 };
 }
 
 const REPLACEMENT = '\ufffd';
@@ -92,11 +118,15 @@ const FOUR_HEX = /[0-9A-Fa-f]{4}/y;
 
 class Reader {
   readonly #text: string;
+  readonly #maxMembers: number;
+  readonly #onMember: NonNullable<ReadJsonOptions['onMember']>;
   #at = 0;
   #depth = 0;
 
-  constructor(text: string) {
+  constructor(text: string, { maxMembers = MAX_JSON_MEMBERS, onMember = () => undefined }: ReadJsonOptions) {
     this.#text = text;
+    this.#maxMembers = maxMembers;
+    this.#onMember = onMember;
   }
 
   document(): JsonValue {
@@ -131,14 +161,17 @@ class Reader {
   #object(): JsonValue {
     const members: JsonMember[] = [];
     this.#list('}', () => {
-      if (members.length === MAX_JSON_MEMBERS)
-        this.#fail(`an object of more than ${MAX_JSON_MEMBERS} members`, 'fewer');
+      if (members.length === this.#maxMembers)
+        this.#fail(`an object of more than ${this.#maxMembers} members`, 'fewer');
       if (this.#text[this.#at] !== '"') this.#unexpected('a member name in double quotes');
+      const nameAt = this.#at;
       const name = this.#string();
       this.#take(BLANKS);
       if (!this.#skip(':')) this.#unexpected('":" after a member name');
       this.#take(BLANKS);
-      members.push({ name, value: this.#value() });
+      const member = { name, value: this.#value() };
+      members.push(member);
+      this.#onMember(member, nameAt);
     });
     return { kind: 'object', members };
   }
@@ -218,6 +251,6 @@ class Reader {
   }
 
   #fail(found: string, expected: string): never {
-    throw new SyntaxError(`${found} at character ${this.#at + 1}, expected ${expected}`);
+    throw new JsonError(`${found} at character ${this.#at + 1}, expected ${expected}`, this.#at);
   }
 }

@@ -32,6 +32,7 @@ const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   MAX_MIRROR_SYNC_BYTES: 'for administrators alone',
   MAX_UNVERIFIABLE_PER_IMAGE: 'test/service/upload.test.ts',
   MAX_REMAPS_ASKED: 'test/http/uploads.test.ts',
+  MAX_POLICY_BYTES: 'of files that the command line reads',
   PACKED_BATCH_BYTES: 'how clients pack, and refuses nothing: test/upstream/signature-server.test.ts',
   MAX_SIGNATURE_PACKET_BYTES: 'test/openpgp/structure.test.ts',
   MAX_VERSION_6_PACKET_BYTES: 'test/openpgp/structure.test.ts',
