@@ -473,10 +473,14 @@ describe('a restore', () => {
     assertRefused(await restore(scene), 2, /made beside a shared tree/);
     assertDone(await runLookaside(['restore', scene.backup, '--data', scene.restored, '--root', root]));
     const answers = ['token', 'key'].map(async (what) => {
-      const lists = [scene.data, scene.restored].map((data) => runLookaside([what, 'list', '--data', data]));
-      const [one, other] = await Promise.all(lists);
-      assert.equal(one?.stdout, other?.stdout);
-      return one?.stdout ?? '';
+      const lists = [scene.data, scene.restored].map(async (data) => {
+        const { stdout } = await runLookaside([what, 'list', '--data', data, '--json']);
+        // a use is written when the server stops, and so after the backup
+        return stdout.replace(/"lastUsedAt": "[^"]*"/g, `"lastUsedAt": null`);
+      });
+      const [one = '', other] = await Promise.all(lists);
+      assert.equal(one, other);
+      return one;
     });
     assert.match((await Promise.all(answers)).join(''), /alice/);
     await using again = await startServer({ data: scene.restored, root });
