@@ -230,7 +230,8 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     assert.equal(answer.status, 201, said);
     const target = `/${folder}/signature-1`;
     assert.equal(answer.headers.get('location'), target);
-    const { auditSeq, signedAt, dockerReference, warnings, signingFingerprint, ...receipt } = json(answer);
+    const { auditSeq, logIndex, signedAt, dockerReference, warnings, signingFingerprint, ...receipt } =
+      json(answer);
     const [, algorithm, hex] = /(sha[0-9]+)=([0-9a-f]+)$/.exec(folder) ?? [];
     assert.deepEqual(receipt, {
       path: target,
@@ -247,6 +248,7 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     );
     assert.equal(signingFingerprint === receipt.fingerprint, !each.warnings.includes('SIGNING_SUBKEY'));
     assert.ok(Number.isInteger(auditSeq) && !Number.isNaN(Date.parse(signedAt)), said);
+    assert.equal(logIndex, auditSeq - 1, said);
     assert.ok(typeof dockerReference === 'string');
     const served = await get(target);
     assert.equal(served.status, 200);
