@@ -20,8 +20,8 @@ type QueryFlags = ServerOrDataOptions &
   };
 
 const FILTER_HELP: Readonly<Record<FilterName, readonly [placeholder: string, help: string]>> = {
-  since: ['time', 'from then on: 2026-11-22, 2026-11-22T10:00:00Z, or how long ago: 7d, 12h'],
-  until: ['time', 'before then, written as --since'],
+  since: ['time', 'only from that time on: 2026-11-22, 2026-11-22T10:00:00Z, or how long ago: 7d, 12h'],
+  until: ['time', 'only before that time, written as --since'],
   site: ['name', 'only in that site'],
   repository: ['path', 'only that repository and what lies below it, like team or team/app'],
   image: ['image', 'only that image: team/app@sha256:0123…, or the digest alone'],
@@ -29,10 +29,10 @@ const FILTER_HELP: Readonly<Record<FilterName, readonly [placeholder: string, he
   fingerprint: ['fingerprint', 'only by that key, 40 hex digits'],
   actor: ['name', 'only by the token of that name, by administrator or by server'],
   address: ['address', 'only from that address or network, like 192.0.2.0/24'],
-  action: ['action', `only what is one of: ${AUDIT_ACTIONS.join(', ')}`],
-  result: ['result', 'only what ended so: created, or the code of a refusal'],
+  action: ['action', `only one of these actions: ${AUDIT_ACTIONS.join(', ')}`],
+  result: ['result', 'only events with that result: created, or the code of a refusal'],
   agent: ['text', 'only by clients whose User-Agent has that text'],
-  status: ['status', 'only what was answered with that status, like 200'],
+  status: ['status', 'only answers with that status, like 200'],
 };
 
 export function addAuditCommands(audit: Command, tools: CommandTools): void {
@@ -43,12 +43,12 @@ export function addAuditCommands(audit: Command, tools: CommandTools): void {
   add('image', '<image>', 'show the life of an image, from its first upload to its last fetch');
   add('signature', '<sha256>', 'show the life of one signature');
   add('unsigned', '', 'list images that clients ask for and that never had a signature');
-  add('stale', '', 'list images that are stored and that nobody fetched for a time', false);
+  add('stale', '', 'list stored images that nobody has fetched for a number of days', false);
   add('who', '<address|token>', 'show what one client or token asked for and changed');
   add(
     'exposure',
     '<image|fingerprint|sha256>',
-    'list every client that got it in a time: the question after a leak',
+    'list every client that got an image or signature between two times: the question after a leak',
     false,
   );
   addReport(audit, tools);
@@ -66,11 +66,7 @@ function addQuery(group: Command, record: RecordName, description: string, tools
     command.option(`--${name} <${placeholder}>`, help);
   }
   command
-    .option(
-      '--limit <number>',
-      `how many rows or groups, at most ${MAX_PAGE_ROWS}; 100 unless told`,
-      rowCount,
-    )
+    .option('--limit <number>', `how many rows or groups, at most ${MAX_PAGE_ROWS}; by default 100`, rowCount)
     .option('--cursor <cursor>', 'go on where the page before ended')
     .option('--count', 'print how many there are, and no rows')
     .option(
@@ -137,18 +133,18 @@ function addReady(
   if (kind === 'exposure') {
     command.option(
       '--between <times...>',
-      'two times, FROM UNTIL, like 2026-11-01 2026-11-08; always unless told',
+      'two times, FROM UNTIL, like 2026-11-01 2026-11-08; without it, the whole record',
     );
   }
   if (isTimed) {
     command.option('--since <time>', FILTER_HELP.since[1]).option('--until <time>', FILTER_HELP.until[1]);
   }
-  if (kind === 'stale') command.option('--days <number>', 'for how many days; 90 unless told', dayCount);
+  if (kind === 'stale') command.option('--days <number>', 'for how many days (default: 90)', dayCount);
   if (argument === '') command.option('--repository <path>', FILTER_HELP.repository[1]);
   command
     .option(
       '--limit <number>',
-      `how many rows of each table, at most ${MAX_PAGE_ROWS}; 100 unless told`,
+      `how many rows of each table, at most ${MAX_PAGE_ROWS}; by default 100`,
       rowCount,
     )
     .option('--json', 'print JSON')
@@ -181,7 +177,7 @@ function timesOf({ between, since, until, days }: ReadyFlags) {
   if (to !== undefined && others.length === 0) return { since: from, until: to };
   throw new LookasideError(
     'CONFIG_INVALID',
-    `--between has ${between.length} values; wanted two times, FROM UNTIL, behind all other words: --between 2026-11-01 2026-11-08`,
+    `--between has ${between.length === 1 ? 'one value' : `${between.length} values`}; wanted two times, FROM UNTIL, behind all other words: --between 2026-11-01 2026-11-08`,
   );
 }
 
@@ -189,7 +185,7 @@ function addReport(audit: Command, tools: CommandTools): void {
   tools
     .withServerOrData(audit.command('report'))
     .description('write the report of a month: one page of HTML with its plots, and CSV')
-    .requiredOption('--month <month>', 'like 2026-11')
+    .requiredOption('--month <month>', 'the month, like 2026-11')
     .option('--output <folder>', 'where lookaside-MONTH.html and lookaside-MONTH.csv go', '.')
     .option('--json', 'print JSON, and write no file')
     .action(async (options: ServerOrDataOptions & { month: string; output: string; json?: boolean }) => {
@@ -211,10 +207,15 @@ function addReport(audit: Command, tools: CommandTools): void {
 function addForget(audit: Command, tools: CommandTools): void {
   tools
     .withServerOrData(audit.command('forget'))
-    .description('forget who somebody was in both records, for ever; what happened stays, and still proves')
-    .addOption(new Option('--actor <name>', 'the token of that name').conflicts('address'))
-    .option('--address <address>', 'that address or network')
-    .requiredOption('--before <time>', 'up to then: 2026-11-22, 2026-11-22T10:00:00Z, or how long ago: 90d')
+    .description(
+      'remove from both records who somebody was, for ever; what happened stays, and its proofs stay valid',
+    )
+    .addOption(new Option('--actor <name>', 'forget the token of that name').conflicts('address'))
+    .option('--address <address>', 'forget that address or network')
+    .requiredOption(
+      '--before <time>',
+      'only what is older than that: 2026-11-22, 2026-11-22T10:00:00Z, or how long ago: 90d',
+    )
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & ForgetFlags) => {
       const { runForget } = await import('./forget.ts');

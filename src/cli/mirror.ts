@@ -90,7 +90,10 @@ async function applyAll({ sites }: Proposal, mirrors: MirrorAdministration): Pro
 function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, applied: boolean): void {
   const lines: string[] = [];
   for (const { preset, views } of sites) {
-    const rewrites = views.map(({ strip, add }) => ` --rewrite ${strip}=${add}`).join('');
+    const rewrites = views
+      .filter(({ strip, add }) => strip !== '' || add !== '')
+      .map(({ strip, add }) => ` --rewrite ${strip}=${add}`)
+      .join('');
     const command = `lookaside mirror add ${preset} --preset ${preset} --prefix /${preset}${rewrites}`;
     lines.push(applied ? `The mirror "${preset}" is served below /${preset}.` : command);
   }

@@ -620,7 +620,7 @@ function addGrants(program: Command, { finish }: ProgramParts): void {
     });
   withServerOrData(grant.command('test'))
     .description(
-      'say what would be decided about an upload and why, and upload nothing; exit 1 when it would be refused',
+      'show whether an upload would be accepted and why, and upload nothing; exit code 1 when it would be refused',
     )
     .requiredOption('--signer <name>', 'who would upload')
     .requiredOption('--repository <path>', 'without the registry, like team/app')
@@ -636,11 +636,13 @@ function addGrants(program: Command, { finish }: ProgramParts): void {
 
 function addAuditProofs(audit: Command, finish: ProgramParts['finish']): void {
   withServerOrData(audit.command('verify'))
-    .description('hold every audit event against the tree of the log, and the tree against what was signed')
+    .description(
+      'check every audit event against the tree of the log, and the tree against its signed checkpoints',
+    )
     .option('--from <checkpoint>', 'file of an older checkpoint that the log must go on from')
     .option(
       '--key <vkey>',
-      "the log's verifier key, or a file that holds it; the one that the log names unless given",
+      "the log's verifier key, or a file that holds it; by default the one that the log itself names",
     )
     .option('--json', 'print JSON')
     .action(async (options: ServerOrDataOptions & { from?: string; key?: string; json?: boolean }) => {
@@ -654,7 +656,10 @@ function addAuditProofs(audit: Command, finish: ProgramParts['finish']): void {
       '<path|seq>',
       'a signature like team/app@sha256=0123…/signature-1, or the number of an audit event',
     )
-    .option('-o, --output <file>', 'where to write it, by custom .tlog-proof; standard output unless told')
+    .option(
+      '-o, --output <file>',
+      'where to write it, usually with the ending .tlog-proof (default: standard output)',
+    )
     .option('--json', 'print JSON')
     .action(async (what: string, options: ServerOrDataOptions & { output?: string; json?: boolean }) => {
       const { runAuditProve } = await import('./audit-proof.ts');
@@ -664,9 +669,13 @@ function addAuditProofs(audit: Command, finish: ProgramParts['finish']): void {
   audit
     .command('check')
     .description('check a proof with nothing but the key of the log, and show the event')
-    .argument('<file>', 'what lookaside audit prove has written; - is standard input')
+    .argument('<file>', 'the proof that lookaside audit prove has written; - is standard input')
     .requiredOption('--key <vkey>', "the log's verifier key, or a file that holds it")
-    .option('--witness <vkey>', 'likewise that of a witness that must have cosigned; repeatable', collect)
+    .option(
+      '--witness <vkey>',
+      'the verifier key of a witness that must have cosigned, or a file that holds it; repeatable',
+      collect,
+    )
     .option('--signature <file>', 'the signature that the proof must be about')
     .option('--json', 'print JSON')
     .action(async (file: string, options: AuditCheckFlags) => {
@@ -679,7 +688,7 @@ function addAuditProofs(audit: Command, finish: ProgramParts['finish']): void {
 function addMirrors(program: Command, { finish }: ProgramParts): void {
   const mirror = program
     .command('mirror')
-    .description("mirror other signature sites, such as Red Hat's, on demand and ahead of it");
+    .description("mirror other signature sites, such as Red Hat's, on demand or ahead of demand");
   withMirrorSettings(withServerOrData(mirror.command('add')))
     .description('serve a signature site of others below a path of this server')
     .argument('[name]', 'lower-case letters, digits and hyphens; needed unless --from names a file')
@@ -723,8 +732,10 @@ function addMirrors(program: Command, { finish }: ProgramParts): void {
       finish(await runMirrorShow(loadExisting(options), { name, json: options.json === true }));
     });
   withServerOrData(mirror.command('status'))
-    .description('tell how the mirrors are doing; exit code 1 when an upstream is left alone after faults')
-    .argument('[name]', 'all unless told')
+    .description(
+      'show how the mirrors are doing; exit code 1 when an upstream is not asked for a while after faults',
+    )
+    .argument('[name]', 'the name of one mirror (default: all)')
     .option('--json', 'print JSON')
     .action(async (name: string | undefined, options: MirrorOptions) => {
       const { runMirrorStatus } = await import('./mirror.ts');
@@ -742,7 +753,7 @@ function addMirrors(program: Command, { finish }: ProgramParts): void {
       );
     });
   withServerOrData(mirror.command('remove'))
-    .description('serve a mirror no longer; its signatures stay on the disk')
+    .description('stop serving a mirror; its signatures stay on the disk')
     .argument('<name>')
     .option('--json', 'print JSON')
     .action(async (name: string, options: MirrorOptions) => {
@@ -751,17 +762,17 @@ function addMirrors(program: Command, { finish }: ProgramParts): void {
     });
   withServerOrData(mirror.command('sync'))
     .description('fetch the signatures of images ahead of demand')
-    .argument('<name>')
+    .argument('<name>', 'the name of the mirror')
     .argument(
       '[file...]',
-      "what names the images: a list, oc-mirror's mapping.txt, skopeo's sync.yaml, JSON of pods, an update graph or a catalogue; standard input unless told",
+      "a file that names the images: a list, oc-mirror's mapping.txt, skopeo's sync.yaml, JSON of pods, an update graph or a catalogue (default: standard input)",
     )
     .option(
       '--max-age <time>',
-      'do not ask again for what a sync has fetched since, like 1d; all are asked',
+      'do not ask again for images that a sync has fetched within that time, like 1d (default: ask for all)',
       age,
     )
-    .option('--changed-only', 'tell only of images that are new, refused or failed')
+    .option('--changed-only', 'name only images that are new, refused or failed')
     .option('--json', 'print JSON, with every image')
     .action(async (name: string, files: string[], options: MirrorOptions) => {
       const { runMirrorSync } = await import('./mirror.ts');
@@ -776,16 +787,22 @@ function addMirrors(program: Command, { finish }: ProgramParts): void {
 function withMirrorSettings(command: Command): Command {
   return command
     .option('--upstream <url>', 'the site; repeatable, and the first that has a set wins', collect)
-    .option('--prefix <path>', 'below which it is served, like /rh; repeatable', collect)
-    .option('--strip <path>', 'what clients ask for ahead of the path of the upstream, like redhat')
+    .option('--prefix <path>', 'the path below which it is served, like /rh; repeatable', collect)
+    .option('--strip <path>', 'what clients ask for before the path that the upstream has, like redhat')
     .option(
       '--rewrite <asked=upstream>',
       'where mirrors have other names, like mirror/ubi9=ubi9; repeatable',
       collect,
     )
-    .addOption(new Option('--layout <layout>', 'release: OpenShift').choices(MIRROR_LAYOUTS))
-    .option('--missing <status>', 'what means missing beside 404, like 403; repeatable', missingStatus)
-    .option('--redirect <host>', 'a host that redirects may lead to wherever it is; repeatable', collect)
+    .addOption(
+      new Option('--layout <layout>', 'release: the layout of OpenShift releases').choices(MIRROR_LAYOUTS),
+    )
+    .option('--missing <status>', 'a status that means missing, like 404 does; repeatable', missingStatus)
+    .option(
+      '--redirect <host>',
+      'a host that redirects may lead to although its address is not public; repeatable',
+      collect,
+    )
     .option(
       '--on-demand <pattern>',
       "what readers may make the server fetch, like 'ubi9/**'; repeatable",

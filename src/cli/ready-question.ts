@@ -58,7 +58,7 @@ function timesOf(texts: AskedReady['times']): Pick<ReadyQuestion, 'since' | 'unt
   const parsed = parseFilter(texts, systemClock.now());
   if ('filter' in parsed) return { since: parsed.filter.since, until: parsed.filter.until };
   const found = quoted(parsed.wrong === 'since' ? (texts.since ?? '') : (texts.until ?? ''));
-  throw new LookasideError('CONFIG_INVALID', `the time ${found} is none; wanted ${parsed.wanted}`);
+  throw new LookasideError('CONFIG_INVALID', `the time ${found} is wrong; wanted ${parsed.wanted}`);
 }
 
 /** @throws LookasideError STORE_UNAVAILABLE */

@@ -50,9 +50,9 @@ export interface ReadyAnswer extends Completeness {
 
 /** What stands behind the name of a question; null: nothing does. */
 export const SUBJECTS: Readonly<Record<ReadyKind, string | null>> = {
-  key: 'the fingerprint of a primary key: 40 hex digits',
+  key: 'the fingerprint of a primary key: 40 hex digits, as lookaside key list shows them',
   image: 'an image like team/app@sha256:<64 hex digits>, the digest alone, or team/app:v1',
-  signature: "the signature's SHA-256: 64 hex digits",
+  signature: "the signature's SHA-256: 64 hex digits, as lookaside show --json and sha256sum print them",
   unsigned: null,
   stale: null,
   who: "an address or network like 192.0.2.7, or a token's name",

@@ -85,7 +85,7 @@ export type FilterResult =
   | { readonly filter: RecordFilter }
   | { readonly wrong: string; readonly wanted: string };
 
-/** The filter that these texts say, or the name of the first that is wrong. Texts that are undefined are left out. */
+/** The filter that these texts say, or the name of the first that is wrong: also `until` when it is before `since`. Texts that are undefined are left out. */
 export function parseFilter(
   texts: Readonly<Partial<Record<FilterName, string | undefined>>>,
   now: Date,
@@ -97,6 +97,10 @@ export function parseFilter(
     if (value === null) return { wrong: name, wanted: WANTED[name] };
     found[name] = value;
   }
+  const { since, until } = found as Partial<RecordFilter>;
+  // such a question finds nothing, which would read as if nothing had happened
+  if (since != null && until != null && since > until)
+    return { wrong: 'until', wanted: 'a time that is not before since' };
   return { filter: { ...ANY_RECORD, ...found } as RecordFilter }; // each value has the type of its parser
 }
 

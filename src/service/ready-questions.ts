@@ -28,7 +28,7 @@ import { isTag } from '../domain/reference.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { quoted } from '../domain/text.ts';
 import type { Asker, Records } from './records.ts';
-import type { SignatureQueries } from './signatures.ts';
+import type { SignatureQueries, SignatureQuery } from './signatures.ts';
 
 export interface ReadyQuestions {
   /** @throws LookasideError REQUEST_INVALID for a subject that is none, NOT_FOUND for a tag that is none; as Records */
@@ -45,6 +45,10 @@ const DAY_MS = 86_400_000;
 /** Clients of an exposure: all of them, for each may hold what leaked. */
 const EVERYBODY = 100_000;
 const REPORT_ROWS = 20;
+/** Stored signatures of a key that are counted. */
+const MAX_STORED = 10_000;
+/** Images that one signature is looked for at. */
+const MAX_PLACES = 100;
 
 /** What an answer is made from. */
 interface Scene {
@@ -397,28 +401,18 @@ async function eventTable(
   };
 }
 
-async function storedTable({ signatures, question }: Scene, filter: RecordFilter): Promise<AnswerTable> {
-  const { image, fingerprint, signature } = filter;
+async function storedTable(scene: Scene, filter: RecordFilter): Promise<AnswerTable> {
+  const { question, lacks } = scene;
   const found: StoredSignature[] = [];
-  // nothing is indexed by a signature's own digest: its events and reads say where it is
-  if (signature === null) {
-    const asked = { path: image?.place?.path ?? null, digest: image?.digest ?? null, fingerprint };
-    const wanted = { ...asked, tag: null, since: null, until: null };
-    const query = {
-      site: null,
-      filter: wanted,
-      uploader: null,
-      state: null,
-      order: 'newest',
-      limit: question.limit,
-    } as const;
-    for (let cursor: string | null = null; found.length < question.limit; ) {
-      const page = await signatures.search({ ...query, cursor });
-      found.push(...page.signatures);
-      if (page.next === null) break;
-      cursor = page.next;
+  for (const wanted of await placesOf(scene, filter)) {
+    if (found.length >= MAX_STORED) break;
+    for await (const one of storedAt(scene, wanted)) {
+      if (filter.signature === null || one.signatureSha256 === filter.signature) found.push(one);
+      if (found.length >= MAX_STORED) break;
     }
   }
+  if (found.length >= MAX_STORED)
+    lacks.gaps.add(`stored signatures were counted as far as ${MAX_STORED}: there may be more`);
   const rows = found
     .slice(0, question.limit)
     .map((one): readonly Cell[] => [
@@ -432,6 +426,37 @@ async function storedTable({ signatures, question }: Scene, filter: RecordFilter
     ]);
   const columns = ['image', 'number', 'state', 'key', 'stored', 'uploaded by', 'signature'];
   return { name: 'stored', title: 'What is stored', columns, rows, found: found.length };
+}
+
+type Place = Pick<SignatureQuery['filter'], 'path' | 'digest' | 'fingerprint'>;
+
+/** Where the answer looks. Nothing is indexed by a signature's own digest, so its events and reads say where it is. */
+async function placesOf(scene: Scene, filter: RecordFilter): Promise<readonly Place[]> {
+  const { image, fingerprint, signature } = filter;
+  if (signature === null)
+    return [{ path: image?.place?.path ?? null, digest: image?.digest ?? null, fingerprint }];
+  const everywhen = { ...ANY_RECORD, signature };
+  const named = new Set<string>();
+  for (const record of ['audit', 'access'] as const) {
+    const { groups } = await sums(scene, record, everywhen, ['image'], MAX_PLACES);
+    for (const { of } of groups) if (of[0] != null) named.add(of[0]);
+  }
+  return [...named].flatMap((name) => {
+    const parsed = parseFilter({ image: name }, new Date(0));
+    const place = 'filter' in parsed ? parsed.filter.image : null;
+    return place === null ? [] : [{ path: place.place?.path ?? null, digest: place.digest, fingerprint }];
+  });
+}
+
+async function* storedAt({ signatures }: Scene, place: Place): AsyncGenerator<StoredSignature> {
+  const filter = { ...place, tag: null, since: null, until: null };
+  const query = { site: null, filter, uploader: null, state: null, order: 'newest', limit: 1000 } as const;
+  for (let cursor: string | null = null; ; ) {
+    const page = await signatures.search({ ...query, cursor });
+    yield* page.signatures;
+    if (page.next === null) return;
+    cursor = page.next;
+  }
 }
 
 /** The filter that a key, an image or a signature means. */
@@ -493,7 +518,7 @@ function requireSubject(kind: ReadyKind, subject: string | null): void {
 function wrongSubject(kind: ReadyKind, subject: string): never {
   throw new LookasideError(
     'REQUEST_INVALID',
-    `${quoted(subject)} is nothing to ask ${kind} about, expected ${SUBJECTS[kind] ?? 'nothing'}`,
+    `audit ${kind} cannot answer about ${quoted(subject)}; wanted ${SUBJECTS[kind] ?? 'nothing'}`,
   );
 }
 

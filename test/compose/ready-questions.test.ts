@@ -52,7 +52,12 @@ test('the ready questions are answered whole, and what they are not about is ref
   for (const subject of [image, 'asked/app:v1']) {
     assert.equal(factsOf(await ask('image', subject))['stored signatures'], 1, subject);
   }
-  assert.equal(factsOf(await ask('signature', sha256Hex(bytes))).events, 1);
+  const signature = await ask('signature', sha256Hex(bytes));
+  assert.equal(factsOf(signature).events, 1);
+  assert.deepEqual(
+    rowsOf(signature, 'stored').map(([name, number]) => [name, number]),
+    [[image, 1]],
+  );
   const stale = await ask('stale', null, { since: new Date(Date.now() + 60_000), repository: 'asked' });
   assert.deepEqual(
     rowsOf(stale, 'images').map(([name]) => name),
@@ -78,8 +83,12 @@ test('the ready questions are answered whole, and what they are not about is ref
   ] as const) {
     await assert.rejects(ask(kind, subject), {
       code: 'REQUEST_INVALID',
-      message: /is nothing to ask .* about, expected/,
+      message: /cannot answer about .*; wanted/,
     });
   }
+  const other = erin.sign({ repository: 'asked/other', tag: 'v1' });
+  await administration.importBatch([{ fileName: null, bytes: other }], { dryRun: false });
+  const first = await ask('key', erin.fingerprint, { limit: 1 });
+  assert.deepEqual([factsOf(first)['stored signatures'], rowsOf(first, 'stored').length], [2, 1]);
   await assert.rejects(ask('image', 'asked/app:v2'), { code: 'NOT_FOUND', message: /no signature is for/ });
 });

@@ -541,7 +541,7 @@ export function administrationContract(
       await refused(
         wrong,
         'REQUEST_INVALID',
-        /"alice\/bob" is nothing to ask key about, expected the fingerprint/,
+        /audit key cannot answer about "alice\/bob"; wanted the fingerprint/,
       );
     });
 
