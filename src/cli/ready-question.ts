@@ -10,7 +10,7 @@ import { parseFilter } from '../domain/record-question.ts';
 import { quoted } from '../domain/text.ts';
 import { administer } from './administer.ts';
 import { namesOf } from './image-name.ts';
-import { tellGaps } from './record-query.ts';
+import { shortAgent, tellGaps } from './record-query.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';
 
 export interface AskedReady {
@@ -89,19 +89,21 @@ function writeReport(answer: ReadyAnswer, folder: string): void {
 function printAnswer(answer: ReadyAnswer): void {
   const { facts, tables } = answer;
   print(formatTable(facts.map(({ name, value }) => [`${name}:`, String(value ?? '-')])));
-  for (const table of tables) printTable(table);
+  for (const table of tables) print(`\n${tableText(table, answer.subject)}`);
   tellGaps(answer);
 }
 
-function printTable({ title, columns, rows, found }: AnswerTable): void {
-  print('');
-  if (rows.length === 0) {
-    print(`${title}: none`);
-    return;
-  }
-  print(found > rows.length ? `${title}, the first ${rows.length} of ${found}` : title);
-  const shown = rows.map((row) => row.map((cell) => shorter(String(cell ?? '-'))));
-  print(formatTable([columns.map((column) => column.toUpperCase()), ...shown]));
+export function tableText({ title, columns, rows, found }: AnswerTable, subject: string | null): string {
+  if (rows.length === 0) return `${title}: none`;
+  const heading = found > rows.length ? `${title}, the first ${rows.length} of ${found}` : title;
+  // a column that only repeats what was asked about makes lines long, and says nothing
+  const isShown = columns.map((_, at) => rows.some((row) => row[at] != null && row[at] !== subject));
+  const kept = <Value>(cells: readonly Value[]) => cells.filter((_, at) => isShown[at]);
+  const isAgent = kept(columns).map((column) => column === 'agent');
+  const shown = rows.map((row) =>
+    kept(row).map((cell, at) => (isAgent[at] ? shortAgent : shorter)(String(cell ?? '-'))),
+  );
+  return `${heading}\n${formatTable([kept(columns).map((column) => column.toUpperCase()), ...shown])}`;
 }
 
 /** Times without their milliseconds. */

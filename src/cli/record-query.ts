@@ -134,7 +134,7 @@ function cellsOf(row: RecordRow): readonly string[] {
     String(number ?? '-'),
     address,
     token ?? '-',
-    agent ?? '-',
+    shortAgent(agent ?? '-'),
   ];
 }
 
@@ -158,6 +158,11 @@ export function tellGaps({ dropped, gaps }: Completeness): void {
   if (dropped > 0)
     tell(`${plural(dropped, 'read')} of that time could not be recorded, and are in no answer`);
   for (const gap of gaps) tell(gap);
+}
+
+/** A User-Agent has up to 256 characters, and a client chooses them. JSON and CSV have all. */
+export function shortAgent(agent: string): string {
+  return agent.length > 60 ? `${agent.slice(0, 59)}…` : agent;
 }
 
 export function timeOf(at: Date): string {

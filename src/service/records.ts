@@ -166,7 +166,7 @@ function parseCursor(cursor: string, question: RecordQuestion, sha256: Sha256): 
   }
   throw new LookasideError(
     'REQUEST_INVALID',
-    'the cursor is of another question, or of none; give the one that came with the page before, and the same filters, or begin again without',
+    'the cursor is damaged or belongs to another question; give the one that came with the page before, with the same filters, or begin again without a cursor',
     { detail: { reason: 'cursor' } },
   );
 }

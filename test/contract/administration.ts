@@ -503,7 +503,7 @@ export function administrationContract(
       await refused(
         records.page(audit, { cursor: 'W10', limit: 5 }),
         'REQUEST_INVALID',
-        /the cursor is of another/,
+        /the cursor is damaged or belongs to another question/,
       );
     });
 
