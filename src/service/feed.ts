@@ -15,6 +15,8 @@ export interface FeedWanted {
 }
 
 export interface Feed {
+  /** False: the log has no event of that number, so whoever names it as the last read another log, or one that was set back. */
+  has(seq: number): Promise<boolean>;
   /** Null is a sign of life: nothing has happened for a while. */
   events(wanted: FeedWanted): AsyncGenerator<readonly FedEvent[] | null>;
 }
@@ -48,6 +50,7 @@ export function createFeed({ audit, makeEvent, clock, wait }: FeedOptions): Feed
   }
 
   return {
+    has: async (seq) => (await audit.after(seq - 1, 1)).at(0)?.seq === seq,
     async *events({ after, isFollowed, actor, isWanted }) {
       await tell(actor, after);
       let last = after;

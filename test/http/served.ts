@@ -129,7 +129,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       uploader: { upload: unasked, uploadBatch: unasked },
       importer: { importBatch: unasked },
       readyQuestions: { ask: unasked },
-      feed: { events: unasked },
+      feed: { has: unasked, events: unasked },
       records: { page: unasked, sums: unasked, export: unasked, session: unasked, forget: unasked },
       witness: null,
       auditLog: { identity: { origin: 'unasked', vkey: 'unasked' }, checkpoint: unasked, tile: unasked },

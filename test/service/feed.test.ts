@@ -89,6 +89,7 @@ test('who reads the feed is an audit event, once an hour, and a quiet feed gives
   const { read, appended, feed, clock } = open(3, []);
   assert.deepEqual(await read(0, false), [1, 2, 3]);
   assert.deepEqual(await read(3, false), []);
+  assert.deepEqual([await feed.has(1), await feed.has(3), await feed.has(4)], [true, true, false]);
   assert.deepEqual(
     appended.map(({ action, private: { actor, reason } }) => [action, actor, reason]),
     [['export', 'siem', 'events after=0']],
@@ -104,6 +105,7 @@ test('the feed comes as lines of JSON or as server-sent events, which go on from
   const asked: { after: number; isFollowed: boolean }[] = [];
   await using served = await serveOver({
     feed: {
+      has: async (seq) => seq <= 40,
       async *events({ after, isFollowed }) {
         asked.push({ after, isFollowed });
         yield [fed(after + 1), fed(after + 2)];
@@ -139,6 +141,11 @@ test('the feed comes as lines of JSON or as server-sent events, which go on from
     { after: 40, isFollowed: true },
   ]);
   assert.equal((await get('?after=-1')).status, 400);
+  for (const headers of [{}, { accept: 'text/event-stream' }]) {
+    const ahead = await get('?after=41', headers);
+    assert.equal(ahead.status, 400);
+    assert.match(await ahead.text(), /the log has no event of that number: it may have been set back/);
+  }
   assert.equal((await get('', {}, 'uploader')).status, 403);
   assert.equal((await fetch(`${served.url}/api/v1/events`)).status, 401);
   assert.equal(asked.length, 2);

@@ -30,6 +30,7 @@ async function feed(services: Services, { req, exchange, query }: RouteRequest):
     actor: actorOf(exchange),
     isWanted: () => !services.isDraining() && isStillAllowed(services, req, exchange.caller.kind === 'token'),
   };
+  await requireEvent(services, wanted.after);
   const pages = services.feed.events(wanted);
   return {
     status: 200,
@@ -49,6 +50,18 @@ function parseSeq(text: string): number {
   throw new LookasideError(
     'REQUEST_INVALID',
     `after is ${quoted(text)}, expected the number of the last event that you have, or 0`,
+  );
+}
+
+/**
+ * Else the feed stays empty until the log has grown past that number, and the reader misses what came meanwhile.
+ * @throws LookasideError REQUEST_INVALID
+ */
+async function requireEvent({ feed }: Services, after: number): Promise<void> {
+  if (after === 0 || (await feed.has(after))) return;
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `after is ${after}, and the log has no event of that number: it may have been set back to an older state. lookaside audit verify checks the log; to read on, begin again with after=0 or the last number that fits`,
   );
 }
 
