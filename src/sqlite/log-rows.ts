@@ -115,8 +115,10 @@ export class LogRows {
 
   /** Hashes events of a version that had no log. */
   fill(): void {
-    if (this.#isBegun.get() !== undefined) return;
-    while (inTransaction(this.#db, () => this.#fillSome()) > 0);
+    // no transaction where there is nothing to do: another process may hold the write lock while a server starts
+    while (this.#isBegun.get() === undefined && this.#leaves.all(this.#size.get() ?? 0, 1).length > 0) {
+      inTransaction(this.#db, () => this.#fillSome());
+    }
   }
 
   #fillSome(): number {
