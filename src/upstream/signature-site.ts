@@ -39,13 +39,17 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
   const base = new URL(options.url);
   const folder = base.pathname.replace(/\/+$/, '');
   const authorization = options.authorization ?? basicOf(base);
-  const trusted = openAgent(options, CONNECTIONS, false);
-  const elsewhere = openAgent(options, CONNECTIONS, true);
+  const agents = {
+    origin: openAgent(options, CONNECTIONS, 'origin'),
+    allowed: openAgent(options, CONNECTIONS, 'allowed'),
+    public: openAgent(options, CONNECTIONS, 'public'),
+  };
   const name = shown(base);
 
   /** Where the request may be sent, and by which agent; or why it may not. */
-  function wayTo(url: URL): 'trusted' | 'public' | WalkFault {
-    if (url.origin === base.origin || options.redirects.includes(url.host)) return 'trusted';
+  function wayTo(url: URL): Way | WalkFault {
+    if (url.origin === base.origin) return 'origin';
+    if (options.redirects.includes(url.host)) return 'allowed';
     const isLiteral = /^[\d.]+$|^\[/.test(url.hostname);
     const isLocal = /(?:^|\.)localhost\.?$/i.test(url.hostname);
     if (isLocal || (isLiteral && !isPublicAddress(url.hostname))) return notPublic(url);
@@ -58,10 +62,10 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
     for (let redirects = 0; ; redirects += 1) {
       const way = wayTo(url);
       if (typeof way !== 'string') return way;
-      const fresh = isFresh ? openAgent(options, 1, way === 'public') : null;
+      const fresh = isFresh ? openAgent(options, 1, way) : null;
       try {
         const isOurs = url.origin === base.origin;
-        const answer = await (fresh ?? (way === 'public' ? elsewhere : trusted)).request({
+        const answer = await (fresh ?? agents[way]).request({
           origin: url.origin,
           path: target,
           method: 'GET',
@@ -98,7 +102,7 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
       }
     },
     async close() {
-      await Promise.all([trusted.destroy(), elsewhere.destroy()]);
+      await Promise.all(Object.values(agents).map((agent) => agent.destroy()));
     },
   };
 }
@@ -218,15 +222,20 @@ function headerOf(headers: Answer['headers'], name: string): string | null {
   return [headers[name] ?? null].flat()[0] ?? null;
 }
 
-/** `isPublicOnly`: it connects to no address that is not public. Through a proxy, the proxy decides that. */
-function openAgent(options: SignatureSiteOptions, connections: number, isPublicOnly: boolean): Dispatcher {
+/**
+ * To the site itself; to a host that redirects may lead to; or to any other host, and then to public addresses alone. Through a
+ * proxy, the proxy decides about addresses.
+ */
+type Way = 'origin' | 'allowed' | 'public';
+
+function openAgent(options: SignatureSiteOptions, connections: number, way: Way): Dispatcher {
   const { ca, certificate, key, hasProxies } = options;
   const tls = {
     ...(ca === null ? {} : { ca: [...rootCertificates, ca] }),
     // a client certificate is a credential: it is for the site's own origin
-    ...(certificate === null || key === null || isPublicOnly ? {} : { cert: certificate, key }),
+    ...(certificate === null || key === null || way !== 'origin' ? {} : { cert: certificate, key }),
   };
-  const connect = { ...tls, timeout: CONNECT_MS, ...(isPublicOnly ? { lookup: lookupPublic } : {}) };
+  const connect = { ...tls, timeout: CONNECT_MS, ...(way === 'public' ? { lookup: lookupPublic } : {}) };
   if (!hasProxies) return new Agent({ connections, connect, pipelining: 1 });
   try {
     return new EnvHttpProxyAgent({ connections, connect, requestTls: tls, proxyTunnel: false });
