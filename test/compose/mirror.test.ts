@@ -219,6 +219,21 @@ describe('a mirror', () => {
     assert.deepEqual(await sync([]), [['unchanged', 3, 0]]);
   });
 
+  test('what is withdrawn stays out, though the upstream has it', async () => {
+    const folder = folderOf('team/withdrawn');
+    const blobs = [signed('team/withdrawn', 'a'), signed('team/withdrawn', 'b')];
+    const sync = () => mirrors().sync('rh', { images: [nameOf('team/withdrawn')], maxAgeMs: null });
+    lay(folder, blobs);
+    await sync();
+    const image = { ...imageAt('team/withdrawn'), site: 'rh' };
+    const why = { reason: 'leaked', until: null };
+    await scene.composed.withdrawals.withdrawAt({ image, number: 1 }, why, ADMINISTRATOR);
+    const served = async () => new Set(await walk(`rh/${folder}`));
+    assert.deepEqual(await served(), new Set(texts(blobs.slice(1))));
+    await sync();
+    assert.deepEqual(await served(), new Set(texts(blobs.slice(1))));
+  });
+
   test('a sync tells of each image what became of it, and does not ask again for what is young', async () => {
     const folder = folderOf('team/synced');
     lay(folder, [signed('team/synced')]);
