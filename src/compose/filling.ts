@@ -60,6 +60,7 @@ export function openFilling({ settings }: StoredMirror, options: FillingOptions)
     store: options.store,
     publisher: createPublisher(options),
     mirrors: databases.mirrors,
+    tombstones: databases.tombstones,
     verifier: options.verifier,
     keyringChanges: () => judge.keyringChanges,
     sha256,

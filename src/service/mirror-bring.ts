@@ -13,9 +13,11 @@ import type {
   SetPublisher,
   SignatureSet,
   SignatureStore,
+  TombstoneStore,
   Verifier,
 } from '../domain/ports.ts';
 import { whyUnreadable } from '../domain/readable.ts';
+import { withdrawnOf } from '../domain/tombstone.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import type { WalkFault } from '../domain/walk.ts';
 import { judgedInPlace } from './judge.ts';
@@ -28,6 +30,7 @@ export interface BringerOptions {
   readonly store: Pick<SignatureStore, 'readSet'>;
   readonly publisher: SetPublisher;
   readonly mirrors: Pick<MirrorStore, 'setOf' | 'checked'>;
+  readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
   readonly verifier: Pick<Verifier, 'examine'>;
   /** The number changes whenever the verifier gets another keyring. */
   readonly keyringChanges: () => number;
@@ -173,9 +176,13 @@ export function createBringer(options: BringerOptions): Bringer {
   ): Promise<Brought> {
     const before = heldSets.get(imageKey(image));
     const stored = before?.set ?? (await store.readSet(image));
-    const known = new Set(stored.entries.map((entry) => entry.sha256));
+    const gone = withdrawnOf(await options.tombstones.ofImage(image));
+    // what was withdrawn leaves its number to another, as on the disk
+    const filler = stored.entries.find(({ sha256: hash }) => !gone.has(hash));
+    const standing = stored.entries.flatMap((entry) => (gone.has(entry.sha256) ? (filler ?? []) : entry));
+    const known = new Set([...gone, ...standing.map((entry) => entry.sha256)]);
     const fresh = kept.filter((one) => !known.has(one.sha256) && known.add(one.sha256));
-    const entries = [...stored.entries, ...fresh.map(entryOf)].slice(0, MAX_SIGNATURES_PER_IMAGE);
+    const entries = [...standing, ...fresh.map(entryOf)].slice(0, MAX_SIGNATURES_PER_IMAGE);
     if (entries.length === 0) return { kind: 'empty', leftOut: why.leftOut };
     const blobs = new Map([
       ...(before?.blobs ?? []),

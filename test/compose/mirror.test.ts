@@ -27,6 +27,9 @@ import {
 const VENDOR = makeSigner('vendor');
 const SECRET = 'SuperSecretQuery';
 
+/** How much must be left free. */
+const disk = { reserve: 0 };
+
 interface Scene {
   readonly composed: Composed;
   readonly url: string;
@@ -36,7 +39,13 @@ interface Scene {
 async function open(config: Config, log = createLog()): Promise<Scene> {
   const sites = [{ name: 'default', prefix: '', root: config.root, tree: 'owned' }] as const;
   const taker = { command: 'test', host: 'here' };
-  const composed = await compose({ config, current: () => config, sites, log, taker });
+  const composed = await compose({
+    config,
+    current: () => ({ ...config, minFreeBytes: disk.reserve }),
+    sites,
+    log,
+    taker,
+  });
   const services = toServices({ composed, config: () => config, isDraining: () => false, log });
   const handler = createHandler({ services, isLocal: false });
   const server: Listener = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
@@ -361,6 +370,24 @@ describe('a mirror', () => {
     await mirrors().sync('rh', { images: [nameOf('full/app')], maxAgeMs: null });
     assert.deepEqual(await walk(`rh/${folder}`), texts(blobs));
     assert.deepEqual(await readFile(path.join(parent, folder.slice(5), 'signature-1')), blobs[0]);
+  });
+
+  test('what is withdrawn stays out of a set that cannot be stored', async () => {
+    const folder = folderOf('full/withdrawn');
+    const [a, b, c] = ['a', 'b', 'c'].map((tag) => signed('full/withdrawn', tag)) as [Buffer, Buffer, Buffer];
+    const sync = () => mirrors().sync('rh', { images: [nameOf('full/withdrawn')], maxAgeMs: null });
+    lay(folder, [a, b]);
+    await sync();
+    const image = { ...imageAt('full/withdrawn'), site: 'rh' };
+    const why = { reason: 'leaked', until: null };
+    await scene.composed.withdrawals.withdrawAt({ image, number: 2 }, why, ADMINISTRATOR);
+    disk.reserve = Number.MAX_SAFE_INTEGER;
+    lay(folder, [a, b, c]);
+    await sync();
+    assert.deepEqual(await walk(`rh/${folder}`), texts([a, c]));
+    disk.reserve = 0;
+    await sync();
+    assert.deepEqual(await walk(`rh/${folder}`), texts([a, c]));
   });
 
   test('mirrors and what they have are there after a restart', async () => {
