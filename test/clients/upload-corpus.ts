@@ -1268,9 +1268,7 @@ const PATHS: readonly Row[] = [
   })),
   elsewhere('a batch that is no form', 'REQUEST_INVALID', 400, () => line('POST', '/api/v1/signatures')),
   elsewhere('PUT to the image', 'METHOD_NOT_ALLOWED', 405, (_, folder) => line('PUT', `/${folder}`)),
-  elsewhere('DELETE of a signature', 'METHOD_NOT_ALLOWED', 405, (_, folder) =>
-    line('DELETE', `/${folder}/signature-1`),
-  ),
+  elsewhere('DELETE of a signature', 'DENIED', 403, (_, folder) => line('DELETE', `/${folder}/signature-1`)),
   elsewhere('PATCH of a signature', 'METHOD_NOT_ALLOWED', 405, (_, folder) =>
     line('PATCH', `/${folder}/signature-1`),
   ),
