@@ -188,7 +188,7 @@ async function countsOrNull(index: Composed['index'], site: string) {
   try {
     return await index.counts(site);
   } catch (error) {
-    if (isLookasideError(error, 'INDEX_UNUSABLE')) return null; // being made anew
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) return null; // being rebuilt
     throw error;
   }
 }

@@ -414,7 +414,7 @@ function openMirrors({ open, data, databases, store, makeEvent }: MirrorParts): 
         stored,
         mirror,
         restingMs: walker.restingMs,
-        counts: () => databases.index.counts(name).catch(() => null), // INDEX_UNUSABLE: being made anew
+        counts: () => databases.index.counts(name).catch(() => null), // INDEX_UNUSABLE: being rebuilt
       })),
     put: (mirror) => open.putMirror(siteOfMirror(data, mirror)),
     take: (name) => open.take(name),
@@ -447,7 +447,7 @@ async function isComplete(index: SignatureIndex, site: string): Promise<boolean>
   try {
     return await index.isComplete(site);
   } catch {
-    return false; // INDEX_UNUSABLE: being made anew
+    return false; // INDEX_UNUSABLE: being rebuilt
   }
 }
 

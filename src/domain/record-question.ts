@@ -44,10 +44,12 @@ export const FILTERS = {
 
 export type FilterName = (typeof FILTERS)[RecordName][number];
 
+const TIME_WANTED = 'a time like 2026-11-22T10:00:00Z, a day, or how long ago: 7d, 12h, 30m';
+
 /** What each filter takes, behind the word `wanted`. */
 const WANTED: Readonly<Record<FilterName, string>> = {
-  since: 'a time like 2026-11-22T10:00:00Z, a day, or how long ago: 7d, 12h, 30m',
-  until: 'a time like 2026-11-22T10:00:00Z, a day, or how long ago: 7d, 12h, 30m',
+  since: TIME_WANTED,
+  until: TIME_WANTED,
   site: "a site's name",
   repository: "a repository without the registry's host, or a folder of them, like team/app or team",
   image: 'an image like team/app@sha256:<64 lower-case hex digits>, or the digest alone',

@@ -19,7 +19,7 @@ export type JsonValue =
   | { readonly kind: 'null' };
 
 export interface ReadJsonOptions {
-  /** MAX_JSON_MEMBERS unless told. */
+  /** By default MAX_JSON_MEMBERS. */
   readonly maxMembers?: number;
   /** Told each member with the place of its name, counted in characters from 0. */
   readonly onMember?: (member: JsonMember, at: number) => void;

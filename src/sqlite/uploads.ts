@@ -1,12 +1,12 @@
 // Table upload of state.db as the main thread sees it: look-ups on a read-only connection, changes through the
 // writer thread.
-import { hash } from 'node:crypto';
 import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, parseLongImageFolder } from '../domain/image.ts';
 import type { NewUpload, Upload, UploadStore } from '../domain/ports.ts';
 import { EVENT_BYTES } from './audit-log.ts';
+import { checkKept } from './kept-bytes.ts';
 import { messageOf } from './open.ts';
 import type { Writer } from './writer.ts';
 
@@ -80,11 +80,7 @@ export class SqliteUploadStore implements UploadStore {
   async bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null> {
     return asLookUp(() => {
       const key = Buffer.from(sha256, 'hex');
-      const bytes = this.#bytes.get(image.site, imageFolder(image), key) ?? null;
-      if (bytes !== null && hash('sha256', bytes) !== sha256) {
-        throw new Error(`the bytes kept of ${sha256} are others: state.db is damaged`);
-      }
-      return bytes;
+      return checkKept(this.#bytes.get(image.site, imageFolder(image), key), sha256);
     });
   }
 

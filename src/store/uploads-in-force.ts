@@ -1,4 +1,4 @@
-// Uploads as trees are held against them: without those that were withdrawn.
+// The uploads that a tree is compared with: those that were not withdrawn.
 import type { TombstoneStore, UploadStore } from '../domain/ports.ts';
 import { withdrawnOf } from '../domain/tombstone.ts';
 

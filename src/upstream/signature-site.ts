@@ -10,7 +10,7 @@ import { type Fetched, type SignatureUpstream, type WalkFault, walkFault } from 
 import { isPublicAddress, lookupPublic, NotPublic } from './public-address.ts';
 
 export interface SignatureSiteOptions {
-  /** The folder that holds the site's images; a query, and a user with a password, go with every request to its origin alone. */
+  /** The folder that holds the site's images; its query goes with every request to its origin alone, and it names no user. */
   readonly url: string;
   /** Statuses that mean that a file is not there. */
   readonly missing: readonly number[];
@@ -38,7 +38,7 @@ const CONNECT_MS = 10_000;
 export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstream {
   const base = new URL(options.url);
   const folder = base.pathname.replace(/\/+$/, '');
-  const authorization = options.authorization ?? basicOf(base);
+  const { authorization } = options;
   const agents = {
     origin: openAgent(options, CONNECTIONS, 'origin'),
     allowed: openAgent(options, CONNECTIONS, 'allowed'),
@@ -210,12 +210,6 @@ function faultOf(error: unknown, name: string, signal: AbortSignal): WalkFault {
 /** Without user, password, query and path: a path of a presigned link may be a secret as well. */
 function shown(url: URL): string {
   return url.origin;
-}
-
-function basicOf({ username, password }: URL): string | null {
-  if (username === '' && password === '') return null;
-  const text = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  return `Basic ${Buffer.from(text).toString('base64')}`;
 }
 
 function headerOf(headers: Answer['headers'], name: string): string | null {
