@@ -6,9 +6,12 @@ import { BlockList, isIP } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { durationMs } from './domain/duration.ts';
 import { LookasideError, systemCode } from './domain/errors.ts';
+import { KEY_SOURCE_WANTED, type KeyRefresh, parseKeySource } from './domain/key-source.ts';
 import { MAX_SIGNATURE_BYTES } from './domain/limits.ts';
+import type { MirrorParsers } from './domain/mirror-sets.ts';
 import { parseRemap, REMAP_WANTED, type Remap } from './domain/remap.ts';
 import { isKeyNameOfNote } from './domain/signed-note.ts';
+import { parseSizeBytes } from './domain/size.ts';
 
 export interface ListenAddress {
   /** Null: all addresses, IPv6 and IPv4. */
@@ -36,12 +39,20 @@ export interface Config {
   readonly acceptUnsupported: 'off' | 'v6';
   /** Tokens without a signer may not upload. */
   readonly requireGrants: boolean;
+  /** For which an OIDC token may be; none: no such token is taken. */
+  readonly oidcAudiences: readonly string[];
+  /** Absolute; the file that names the OpenID providers through which people log in to the web pages; null: none. */
+  readonly oidcLoginFile: string | null;
+  /** From where and how often keys are refreshed; null: only by hand. */
+  readonly keyRefresh: KeyRefresh | null;
   /** Nothing is ever withdrawn. */
   readonly appendOnly: boolean;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
   readonly trustedProxies: BlockList;
   readonly read: 'anonymous' | 'token';
   readonly listing: boolean;
+  /** Whether there are web pages below /ui/. */
+  readonly ui: boolean;
   readonly accessLog: 'off' | 'combined' | 'json';
   readonly accessRetentionMs: number;
   readonly accessMaxBytes: number;
@@ -63,7 +74,20 @@ export interface Config {
   /** The name of this witness; null: after that of the log. */
   readonly witnessName: string | null;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+  /** The PostgreSQL that several nodes share; null: everything is in the data directory. */
+  readonly database: DatabaseSettings | null;
   readonly remote: RemoteSettings;
+}
+
+export interface DatabaseSettings {
+  /** With its password. */
+  readonly url: string;
+  /** Connections of this node. */
+  readonly poolSize: number;
+  /** For how long what was read is served while the database cannot be reached. */
+  readonly staleMs: number;
+  /** The PEM text of the key that signs the log of audit events, the same on every node; null when none is given. */
+  readonly logKey: { readonly pem: string; readonly place: string } | null;
 }
 
 /** The server that commands talk to. Files are named here and read by readRemote() of compose/remote.ts. */
@@ -76,6 +100,10 @@ export interface RemoteSettings {
   readonly tokenFile: string | null;
   /** Absolute. */
   readonly caFile: string | null;
+  /** Where a job finds its OIDC token; null when it has none. */
+  readonly job: JobSettings | null;
+  /** For whom such a token is asked for. */
+  readonly audience: string | null;
   /** Whether the environment names a proxy, by a variable that undici reads. */
   readonly hasProxies: boolean;
   /** What the user called these settings: a flag or a variable. */
@@ -83,6 +111,13 @@ export interface RemoteSettings {
   /** NODE_EXTRA_CA_CERTS as given: Node.js itself uses it only while no authority is named. */
   readonly nodeCaFile: string | null;
 }
+
+/** The variables of GitHub Actions, or the setting that a job of another provider has. */
+export type JobSettings =
+  | { readonly kind: 'github'; readonly url: string; readonly secret: string }
+  | { readonly kind: 'text'; readonly name: string; readonly text: string }
+  /** An absolute path. */
+  | { readonly kind: 'file'; readonly path: string };
 
 export interface Remote {
   /** May contain user, password and a path. */
@@ -104,14 +139,6 @@ export interface LoadedConfig {
   readonly config: Config;
   readonly settings: readonly Setting[];
 }
-
-const UNIT_BYTES: Record<string, number> = {
-  B: 1,
-  KiB: 1024,
-  MiB: 1024 ** 2,
-  GiB: 1024 ** 3,
-  TiB: 1024 ** 4,
-};
 
 /** Why a text is not a valid value of a setting. */
 class Unwanted extends Error {}
@@ -168,20 +195,33 @@ function durationOrOff(text: string): number | null {
   return ms;
 }
 
+const HOUR_MS = 3_600_000;
+const DAY_MS = 86_400_000;
+/** A timer of Node.js that is set for more than 2^31 - 1 ms, 24.8 days, fires at once. */
+const MOST_REFRESH_MS = 24 * DAY_MS;
+
+/** Sources with commas between, and in front of them perhaps how often they are asked. */
+function keyRefresh(text: string): KeyRefresh {
+  const [first = '', ...rest] = text.split(',').map((part) => part.trim());
+  const everyMs = durationMs(first);
+  const named = everyMs === null ? [first, ...rest] : rest;
+  const sources = named.map(parseKeySource);
+  const often = everyMs ?? DAY_MS;
+  const isGood = sources.length > 0 && sources.every((source) => source !== null);
+  if (isGood && often >= HOUR_MS && often <= MOST_REFRESH_MS) return { everyMs: often, sources };
+  throw new Unwanted(
+    `wanted ${KEY_SOURCE_WANTED}; several with commas between, and in front of them perhaps how often, from 1h to 24d: 12h,wkd`,
+  );
+}
+
 function size(text: string): number {
-  const bytes = sizeBytes(text);
+  const bytes = parseSizeBytes(text);
   if (bytes === null) throw new Unwanted('wanted a size like 512MiB or 4GiB');
   return bytes;
 }
 
-function sizeBytes(text: string): number | null {
-  const match = /^([0-9]{1,9})(B|KiB|MiB|GiB|TiB)$/.exec(text);
-  const unit = UNIT_BYTES[match?.[2] ?? ''];
-  return match === null || unit === undefined ? null : Number(match[1]) * unit;
-}
-
 function signatureSize(text: string): number {
-  const bytes = /^[1-9][0-9]{0,8}$/.test(text) ? Number(text) : (sizeBytes(text) ?? 0);
+  const bytes = /^[1-9][0-9]{0,8}$/.test(text) ? Number(text) : (parseSizeBytes(text) ?? 0);
   if (bytes === 0 || bytes > MAX_SIGNATURE_BYTES) {
     throw new Unwanted(
       `wanted a number of bytes from 1 to ${MAX_SIGNATURE_BYTES}, which is all that clients read`,
@@ -210,6 +250,39 @@ function baseUrl(text: string): string {
 function quorum(text: string): number {
   if (!/^[0-9]{1,2}$/.test(text)) throw new Unwanted('wanted how many witnesses, from 0 to 99');
   return Number(text);
+}
+
+/** What the server sets for its sessions: node-postgres would prefer the URL. */
+const SESSION_PARAMETERS = [
+  'options',
+  'statement_timeout',
+  'lock_timeout',
+  'idle_in_transaction_session_timeout',
+  'query_timeout',
+] as const;
+
+function databaseUrl(text: string): string {
+  const parsable = text.replace(/@\//, '@host/');
+  if (!/^postgres(?:ql)?:\/\/[^\s\\]*$/.test(text) || !URL.canParse(parsable)) {
+    throw new Unwanted('wanted a URL like postgres://lookaside@db.example.com/lookaside?sslmode=verify-full');
+  }
+  const { searchParams } = new URL(parsable);
+  const found = SESSION_PARAMETERS.find((name) => searchParams.has(name));
+  if (found === undefined) return text;
+  throw new Unwanted(
+    `${found} is in the URL, and lookaside sets the timeouts of its sessions itself; leave it out, and set other parameters with ALTER ROLE`,
+  );
+}
+
+function poolSize(text: string): number {
+  const count = /^[0-9]{1,3}$/.test(text) ? Number(text) : 0;
+  if (count < 2 || count > 100) throw new Unwanted('wanted how many connections, from 2 to 100');
+  return count;
+}
+
+function pem(text: string): string {
+  if (!/^-----BEGIN [A-Z ]+-----\r?\n/.test(text)) throw new Unwanted('wanted a private key in PEM');
+  return text;
 }
 
 /** A key name of C2SP signed-note, short enough for the cosignatures of witnesses. */
@@ -246,11 +319,24 @@ function remaps(text: string): readonly Remap[] {
   });
 }
 
+function audiences(text: string): readonly string[] {
+  const names = text.split(',').map((part) => part.trim());
+  if (names.every((name) => /^[\x21-\x7e]{1,255}$/.test(name))) return names;
+  throw new Unwanted(
+    'wanted the audience that OIDC tokens are made for, like https://signatures.example.com, or a list of such',
+  );
+}
+
 export const TOKEN_WANTED = 'wanted the token alone, as lookaside token create prints it';
 export const TOKEN = /^[\x21-\x7e]+$/;
 
 function token(text: string): string {
   if (!TOKEN.test(text)) throw new Unwanted(TOKEN_WANTED);
+  return text;
+}
+
+function idToken(text: string): string {
+  if (!TOKEN.test(text)) throw new Unwanted('wanted the OIDC token of a job alone');
   return text;
 }
 
@@ -288,12 +374,16 @@ const SETTINGS = {
   remap: perhaps(remaps),
   accept_unsupported: always(oneOf('off', 'v6'), 'off'),
   require_grants: always(trueOrFalse, 'false'),
+  oidc_audience: perhaps(audiences),
+  oidc_login: perhaps(path),
+  key_refresh: perhaps(keyRefresh),
   append_only: always(trueOrFalse, 'false'),
   tls_cert: perhaps(path),
   tls_key: perhaps(path),
   trusted_proxies: always(networks, ''),
   read: always(oneOf('anonymous', 'token'), 'anonymous'),
   listing: always(onOff, 'on'),
+  ui: always(onOff, 'on'),
   access_log: always(oneOf('off', 'combined', 'json'), 'off'),
   access_retention: always(duration, '90d'),
   access_max: always(size, '4GiB'),
@@ -307,14 +397,22 @@ const SETTINGS = {
   witness_logs: perhaps(path),
   witness_name: perhaps(logOrigin),
   log_level: always(oneOf('debug', 'info', 'warn', 'error'), 'info'),
+  database: perhaps(databaseUrl),
+  database_file: perhaps(path),
+  database_pool: always(poolSize, '10'),
+  stale: always(duration, '5m'),
+  log_key: perhaps(pem),
+  log_key_file: perhaps(path),
   url: perhaps(baseUrl),
   token: perhaps(token),
   token_file: perhaps(path),
+  id_token: perhaps(idToken),
+  id_token_file: perhaps(path),
   ca: perhaps(path),
 } as const;
 
 /** Their values are never printed, not even in a refusal. */
-const SECRETS: ReadonlySet<SettingName> = new Set(['token']);
+const SECRETS: ReadonlySet<SettingName> = new Set(['token', 'id_token', 'log_key']);
 
 type SettingName = keyof typeof SETTINGS;
 type Values = { [N in SettingName]: ReturnType<(typeof SETTINGS)[N]['parse']> };
@@ -335,7 +433,8 @@ type FlagName =
   | 'root'
   | 'url'
   | 'token_file'
-  | 'ca';
+  | 'ca'
+  | 'database';
 
 /** The data directory of the service unit and of the container image. */
 export const SYSTEM_DATA = '/var/lib/lookaside';
@@ -360,9 +459,17 @@ export async function loadYaml(): Promise<ParseYaml> {
   return (text) => parse(text);
 }
 
+/** The parsers for files that name mirrors of registries. */
+export async function loadMirrorParsers(): Promise<MirrorParsers> {
+  const [parseYaml, { parse }] = await Promise.all([loadYaml(), import('smol-toml')]);
+  return { parseYaml, parseToml: (text) => parse(text) };
+}
+
 export interface ConfigInput {
   /** From the command line; undefined = not given. */
   readonly flags: { readonly [N in FlagName]?: string };
+  /** Settings that are as if nobody gave them, in flags, environment and file. */
+  readonly without?: readonly SettingName[];
   /** The process' environment when left out. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly workingFolder: string;
@@ -386,8 +493,10 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
     if (text !== undefined) given.set(name as SettingName, { text, source: 'flag' });
   }
 
+  for (const name of input.without ?? []) given.delete(name);
   dropOverruledToken(given);
   dropOverruledServer(given);
+  if (input.flags.database !== undefined) given.delete('database_file');
 
   addSystemData(given, input);
 
@@ -395,7 +504,14 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   const nodeCaFile = environment.NODE_EXTRA_CA_CERTS ?? null;
   const hasProxies = PROXY_VARIABLES.some((variable) => (environment[variable] ?? '') !== '');
   const called = (name: SettingName) => calledIn(given, name);
-  const config = toConfig(values, { workingFolder: input.workingFolder, nodeCaFile, hasProxies, called });
+  const github = githubJob(environment);
+  const config = toConfig(values, {
+    workingFolder: input.workingFolder,
+    nodeCaFile,
+    hasProxies,
+    github,
+    called,
+  });
   const shown = NAMES.map((name) => toSetting(name, given.get(name), config));
   if (file !== undefined) shown.push({ name: CONFIG_FILE_VARIABLE, value: file, source: 'environment' });
   return Object.freeze({ config: Object.freeze(config), settings: shown });
@@ -489,6 +605,9 @@ function dropOverruledServer(given: Given): void {
     );
   }
   given.delete('url');
+  // a folder of this machine was named: not the database of the environment
+  if (given.get('database')?.source !== 'flag') given.delete('database');
+  given.delete('database_file');
 }
 
 const NEAREST_FIRST: readonly Source[] = ['flag', 'environment', 'file', 'default'];
@@ -500,7 +619,9 @@ function parseValues(given: Given): Values {
       return [name, SETTINGS[name].parse(text)];
     } catch (error) {
       if (!(error instanceof Unwanted)) throw error;
-      const found = SECRETS.has(name) ? MASK : hidePassword(text ?? '');
+      // a password may stand anywhere in what is no good URL of a database
+      const isSecret = SECRETS.has(name) || (name === 'database' && /@|%|passw/i.test(text ?? ''));
+      const found = isSecret ? MASK : hidePassword(text ?? '');
       throw invalid(`${calledIn(given, name)} is "${found}": ${error.message}`);
     }
   });
@@ -517,6 +638,7 @@ const FLAGS: { readonly [N in SettingName]?: string } = {
   url: '--server',
   token_file: '--token-file',
   ca: '--ca',
+  database: '--to',
 } satisfies Record<FlagName, string>;
 
 /** The setting as the user wrote it: a flag, a variable or a line of the file. */
@@ -532,6 +654,7 @@ interface Surroundings {
   readonly workingFolder: string;
   readonly nodeCaFile: string | null;
   readonly hasProxies: boolean;
+  readonly github: JobSettings | null;
   readonly called: (name: SettingName) => string;
 }
 
@@ -561,6 +684,9 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     remaps: values.remap ?? [],
     acceptUnsupported: values.accept_unsupported,
     requireGrants: values.require_grants,
+    oidcAudiences: values.oidc_audience ?? (values.public_url === undefined ? [] : [values.public_url]),
+    oidcLoginFile: values.oidc_login === undefined ? null : resolve(workingFolder, values.oidc_login),
+    keyRefresh: values.key_refresh ?? null,
     appendOnly: values.append_only,
     tls:
       values.tls_cert === undefined || values.tls_key === undefined
@@ -572,6 +698,7 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     trustedProxies: values.trusted_proxies,
     read: values.read,
     listing: values.listing,
+    ui: values.ui,
     accessLog: values.access_log,
     accessRetentionMs: values.access_retention,
     accessMaxBytes: values.access_max,
@@ -586,8 +713,52 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     witnessLogsFile: values.witness_logs === undefined ? null : resolve(workingFolder, values.witness_logs),
     witnessName: values.witness_name ?? null,
     logLevel: values.log_level,
+    database: toDatabase(values, surroundings),
     remote: toRemote(values, surroundings),
   };
+}
+
+function toDatabase(values: Values, { workingFolder, called }: Surroundings): DatabaseSettings | null {
+  const { database, database_file, log_key, log_key_file } = values;
+  if (database !== undefined && database_file !== undefined)
+    throw invalid(`${called('database')} and ${called('database_file')} are both set; give one of them`);
+  if (log_key !== undefined && log_key_file !== undefined)
+    throw invalid(`${called('log_key')} and ${called('log_key_file')} are both set; give one of them`);
+  const url =
+    database_file === undefined
+      ? database
+      : secretIn(called('database_file'), resolve(workingFolder, database_file), databaseUrl);
+  if (url === undefined) return null;
+  if (values.root !== undefined) {
+    throw invalid(
+      `${called('root')} names a tree, and with ${called(database === undefined ? 'database_file' : 'database')} there is none: signatures lie in the database; leave one of them out`,
+    );
+  }
+  const keyFile = log_key_file === undefined ? null : resolve(workingFolder, log_key_file);
+  return {
+    url,
+    poolSize: values.database_pool,
+    staleMs: values.stale,
+    logKey:
+      keyFile === null
+        ? log_key === undefined
+          ? null
+          : { pem: log_key, place: called('log_key') }
+        : { pem: secretIn(called('log_key_file'), keyFile, pem), place: keyFile },
+  };
+}
+
+/** The one text of a file, without its end of line. @throws CONFIG_INVALID */
+function secretIn<T>(setting: string, path: string, parse: Parse<T>): T {
+  try {
+    return parse(readFileSync(path, 'utf8').trim());
+  } catch (error) {
+    if (error instanceof Unwanted)
+      throw invalid(`${setting}: what is in ${path} cannot be used: ${error.message}`);
+    throw new LookasideError('CONFIG_INVALID', `${setting}: cannot read ${path}: ${systemCode(error)}`, {
+      cause: error,
+    });
+  }
 }
 
 function toRemote(values: Values, surroundings: Surroundings): RemoteSettings {
@@ -600,15 +771,35 @@ function toRemote(values: Values, surroundings: Surroundings): RemoteSettings {
     throw invalid(`${called('url')} holds a user or password, and ${other} is set too; give one of them`);
   }
   const absolute = (path: string | undefined) => (path === undefined ? null : resolve(workingFolder, path));
+  if (values.id_token !== undefined && values.id_token_file !== undefined)
+    throw invalid(`${called('id_token')} and ${called('id_token_file')} are both set; give one of them`);
   return {
     url,
     token,
     tokenFile: absolute(token_file),
     caFile: absolute(ca),
+    job: jobOf(values, surroundings),
+    audience: values.oidc_audience?.[0] ?? url,
     nodeCaFile,
     hasProxies,
     called: { tokenFile: called('token_file'), caFile: called('ca') },
   };
+}
+
+/** A setting says more than the surroundings of the job. */
+function jobOf({ id_token, id_token_file }: Values, { workingFolder, github, called }: Surroundings) {
+  if (id_token !== undefined) return { kind: 'text', name: called('id_token'), text: id_token } as const;
+  if (id_token_file !== undefined)
+    return { kind: 'file', path: resolve(workingFolder, id_token_file) } as const;
+  return github;
+}
+
+/** What GitHub Actions gives to a job with the permission `id-token: write`. */
+function githubJob({
+  ACTIONS_ID_TOKEN_REQUEST_URL: url = '',
+  ACTIONS_ID_TOKEN_REQUEST_TOKEN: secret = '',
+}: NodeJS.ProcessEnv): JobSettings | null {
+  return url === '' || secret === '' ? null : { kind: 'github', url, secret };
 }
 
 function hasCredentials(url: string): boolean {
@@ -628,6 +819,11 @@ export function socketPathOf({ data }: Pick<Config, 'data'>): string {
   return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES ? path : relative(process.cwd(), path);
 }
 
+/** The database for people, without its password; null when there is none. */
+export function shownDatabase({ database }: Pick<Config, 'database'>): string | null {
+  return database === null ? null : maskPassword(database.url);
+}
+
 function toSetting(
   name: SettingName,
   given: { text: string; source: Source } | undefined,
@@ -638,10 +834,16 @@ function toSetting(
   return { name: variableOf(name), value, source: given?.source ?? 'default' };
 }
 
-const MASK = '****';
+/** Stands for a secret. */
+export const MASK = '****';
 
 function maskPassword(url: string): string {
-  return url.replace(/^(https?:\/\/[^/:]*:)[^/]*@/i, `$1${MASK}@`);
+  return url
+    .replace(/^(https?:\/\/[^/:]*:)[^/]*@/i, `$1${MASK}@`)
+    .replace(/^(postgres(?:ql)?:\/\/[^/:@]*:).*@/, `$1${MASK}@`)
+    .replace(/^postgres(?:ql)?:\/\/.*/, (database) =>
+      database.replace(/([?&](?:ssl)?password=)[^&]*/g, `$1${MASK}`),
+    );
 }
 
 // a refused text may not be a URL: its password may contain a slash

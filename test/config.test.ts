@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { describe, type TestContext, test } from 'node:test';
+import { after, describe, type TestContext, test } from 'node:test';
 import { rootCertificates } from 'node:tls';
 import fc from 'fast-check';
 import { parse } from 'yaml';
@@ -10,6 +10,7 @@ import { takePassedSockets } from '../src/cli/passed-sockets.ts';
 import { readRemote } from '../src/compose/remote.ts';
 import { type Config, loadConfig, socketPathOf } from '../src/config.ts';
 import { isLookasideError, type LookasideError } from '../src/domain/errors.ts';
+import { keySourceText } from '../src/domain/key-source.ts';
 
 const HOME = '/srv/lookaside';
 
@@ -62,6 +63,16 @@ interface Row {
 }
 
 const DAY_MS = 86_400_000;
+
+/** Files that settings name, and whose content is read at once. */
+const SECRETS = mkdtempSync(join(tmpdir(), 'lookaside-secrets-'));
+after(() => rmSync(SECRETS, { recursive: true }));
+const DATABASE_FILE = join(SECRETS, 'database1');
+const LOG_KEY_FILE = join(SECRETS, 'key1');
+writeFileSync(DATABASE_FILE, 'postgres://of-file/d\n');
+writeFileSync(join(SECRETS, 'database2'), 'postgres://of-file/2');
+writeFileSync(LOG_KEY_FILE, '-----BEGIN PRIVATE KEY-----\none\n');
+writeFileSync(join(SECRETS, 'key2'), '-----BEGIN PRIVATE KEY-----\n2');
 
 const ROWS: readonly Row[] = [
   {
@@ -197,6 +208,39 @@ const ROWS: readonly Row[] = [
     bad: ['', 'yes', '1', 'True'].map((text) => [text, /wanted true or false/] as const),
   },
   {
+    name: 'oidc_audience',
+    shows: ({ oidcAudiences }) => oidcAudiences.join(' '),
+    byDefault: '',
+    values: [
+      ['https://signatures.example.com', 'https://signatures.example.com'],
+      ['a, b', 'a b'],
+    ],
+    bad: ['', 'a,,b', 'a b', '\u00e9'].map((text) => [text, /wanted the audience that OIDC tokens/] as const),
+  },
+  {
+    name: 'oidc_login',
+    shows: ({ oidcLoginFile }) => oidcLoginFile,
+    byDefault: null,
+    values: [
+      ['/etc/lookaside/log-in.yaml', '/etc/lookaside/log-in.yaml'],
+      ['log-in.yaml', `${HOME}/log-in.yaml`],
+    ],
+    bad: [['', /wanted a path/]],
+  },
+  {
+    name: 'key_refresh',
+    shows: ({ keyRefresh }) =>
+      keyRefresh === null ? null : [keyRefresh.everyMs, ...keyRefresh.sources.map(keySourceText)].join(' '),
+    byDefault: null,
+    values: [
+      ['wkd', '86400000 wkd'],
+      ['24d, hkps://keys.example.com,wkd', '2073600000 https://keys.example.com wkd'],
+    ],
+    bad: ['', '12h', '5m,wkd', '25d,wkd', '577h,wkd', 'wkd,12h', 'ldap://x', 'https://x/?q'].map(
+      (text) => [text, /wanted wkd, or the URL of a key server.*from 1h to 24d/] as const,
+    ),
+  },
+  {
     name: 'append_only',
     shows: ({ appendOnly }) => appendOnly,
     byDefault: false,
@@ -265,6 +309,16 @@ const ROWS: readonly Row[] = [
   {
     name: 'listing',
     shows: ({ listing }) => listing,
+    byDefault: true,
+    values: [
+      ['off', false],
+      ['on', true],
+    ],
+    bad: ['', 'true', 'no', 'On'].map((text) => [text, /wanted on or off$/] as const),
+  },
+  {
+    name: 'ui',
+    shows: ({ ui }) => ui,
     byDefault: true,
     values: [
       ['off', false],
@@ -411,6 +465,76 @@ const ROWS: readonly Row[] = [
     bad: ['', 'trace', 'INFO'].map((text) => [text, /wanted debug, info, warn or error$/] as const),
   },
   {
+    name: 'database',
+    shows: ({ database }) => database?.url ?? null,
+    byDefault: null,
+    values: [
+      [
+        'postgres://lookaside@db.example/lookaside?sslmode=verify-full',
+        'postgres://lookaside@db.example/lookaside?sslmode=verify-full',
+      ],
+      ['postgresql://u@/d?host=%2Frun%2Fpostgresql', 'postgresql://u@/d?host=%2Frun%2Fpostgresql'],
+    ],
+    bad: ['', 'db.example', 'mysql://db/x', 'postgres:/x', 'postgres://a b/c'].map(
+      (text) => [text, /wanted a URL like postgres:/] as const,
+    ),
+  },
+  {
+    name: 'database_file',
+    shows: ({ database }) => database?.url ?? null,
+    byDefault: null,
+    values: [
+      [DATABASE_FILE, 'postgres://of-file/d'],
+      [`${DATABASE_FILE.slice(0, -1)}2`, 'postgres://of-file/2'],
+    ],
+    bad: [['', /wanted a path$/]],
+  },
+  {
+    name: 'database_pool',
+    shows: ({ database }) => database?.poolSize ?? 10,
+    byDefault: 10,
+    values: [
+      ['2', 2],
+      ['100', 100],
+    ],
+    bad: ['', '1', '101', '-1', '2.5'].map((text) => [text, /wanted how many connections/] as const),
+    with: { LOOKASIDE_DATABASE: 'postgres://db/x' },
+  },
+  {
+    name: 'stale',
+    shows: ({ database }) => database?.staleMs ?? 300_000,
+    byDefault: 300_000,
+    values: [
+      ['30s', 30_000],
+      ['1h', 3_600_000],
+    ],
+    bad: ['', '5', 'off'].map((text) => [text, /wanted a duration like/] as const),
+    with: { LOOKASIDE_DATABASE: 'postgres://db/x' },
+  },
+  {
+    name: 'log_key',
+    shows: ({ database }) => database?.logKey?.pem ?? null,
+    byDefault: null,
+    values: [
+      ['-----BEGIN PRIVATE KEY-----\none', '-----BEGIN PRIVATE KEY-----\none'],
+      ['-----BEGIN PRIVATE KEY-----\ntwo', '-----BEGIN PRIVATE KEY-----\ntwo'],
+    ],
+    bad: ['', 'one'].map((text) => [text, /wanted a private key in PEM$/] as const),
+    with: { LOOKASIDE_DATABASE: 'postgres://db/x' },
+    isSecret: true,
+  },
+  {
+    name: 'log_key_file',
+    shows: ({ database }) => database?.logKey?.pem ?? null,
+    byDefault: null,
+    values: [
+      [LOG_KEY_FILE, '-----BEGIN PRIVATE KEY-----\none'],
+      [`${LOG_KEY_FILE.slice(0, -1)}2`, '-----BEGIN PRIVATE KEY-----\n2'],
+    ],
+    bad: [['', /wanted a path$/]],
+    with: { LOOKASIDE_DATABASE: 'postgres://db/x' },
+  },
+  {
     name: 'url',
     shows: ({ remote }) => remote.url,
     byDefault: null,
@@ -436,6 +560,27 @@ const ROWS: readonly Row[] = [
   {
     name: 'token_file',
     shows: ({ remote }) => remote.tokenFile,
+    byDefault: null,
+    values: [
+      ['/run/secrets/token', '/run/secrets/token'],
+      ['token', `${HOME}/token`],
+    ],
+    bad: [['', /wanted a path$/]],
+  },
+  {
+    name: 'id_token',
+    shows: ({ remote }) => (remote.job?.kind === 'text' ? remote.job.text : null),
+    byDefault: null,
+    values: [
+      ['a.b.c', 'a.b.c'],
+      ['d.e.f', 'd.e.f'],
+    ],
+    bad: ['', 'two words'].map((text) => [text, /wanted the OIDC token of a job alone/] as const),
+    isSecret: true,
+  },
+  {
+    name: 'id_token_file',
+    shows: ({ remote }) => (remote.job?.kind === 'file' ? remote.job.path : null),
     byDefault: null,
     values: [
       ['/run/secrets/token', '/run/secrets/token'],
@@ -877,5 +1022,65 @@ describe('passed sockets', () => {
       });
     }
     assert.throws(() => takePassedSockets({ LISTEN_PID: '42' }, 42), { code: 'CONFIG_INVALID' });
+  });
+});
+
+describe('the database', () => {
+  const DATABASE = 'postgres://joe:secret@db/x';
+
+  test('is shown without its password', () => {
+    const loaded = load({ LOOKASIDE_DATABASE: DATABASE });
+    assert.equal(settingOf(loaded, 'database')?.value, 'postgres://joe:****@db/x');
+    const odd = load({ LOOKASIDE_DATABASE: 'postgres://joe:se@cret@db/x' });
+    assert.equal(settingOf(odd, 'database')?.value, 'postgres://joe:****@db/x');
+    const other = load({
+      LOOKASIDE_DATABASE: 'postgres://db/x?user=joe&password=secret&port=1&sslpassword=of-key',
+    });
+    assert.equal(
+      settingOf(other, 'database')?.value,
+      'postgres://db/x?user=joe&password=****&port=1&sslpassword=****',
+    );
+    for (const bad of [
+      'postgres://db/x?password=sec ret&port=1',
+      'host=db password=secret',
+      'joe:secret@db/x',
+    ]) {
+      assert.match(refusal({ LOOKASIDE_DATABASE: bad }), /^LOOKASIDE_DATABASE is "\*{4}": wanted a URL like/);
+    }
+  });
+
+  test('does not undo the timeouts of sessions by its URL', () => {
+    for (const name of ['options', 'idle_in_transaction_session_timeout', '%6Fptions']) {
+      const said = refusal({ LOOKASIDE_DATABASE: `postgres://joe@/x?host=%2Frun&${name}=-cwork_mem%3D8MB` });
+      assert.match(said, /(options|idle_in_transaction_session_timeout) is in the URL.*ALTER ROLE/);
+    }
+  });
+
+  test('has no tree beside it, and comes from one place', () => {
+    assert.match(
+      refusal({ LOOKASIDE_DATABASE: DATABASE, LOOKASIDE_ROOT: '/r' }),
+      /^LOOKASIDE_ROOT names a tree/,
+    );
+    const both = { LOOKASIDE_DATABASE: DATABASE, LOOKASIDE_DATABASE_FILE: DATABASE_FILE };
+    assert.match(refusal(both), /LOOKASIDE_DATABASE and LOOKASIDE_DATABASE_FILE are both set/);
+    const keys = { LOOKASIDE_LOG_KEY: '-----BEGIN PRIVATE KEY-----\n', LOOKASIDE_LOG_KEY_FILE: LOG_KEY_FILE };
+    assert.match(refusal(keys), /LOOKASIDE_LOG_KEY and LOOKASIDE_LOG_KEY_FILE are both set/);
+  });
+
+  test('of the environment is not meant where a data directory is named', () => {
+    assert.equal(load({ LOOKASIDE_DATABASE: DATABASE }, { data: '/d' }).config.database, null);
+    assert.equal(load({ LOOKASIDE_DATABASE_FILE: DATABASE_FILE }, { data: '/d' }).config.database, null);
+  });
+
+  test('whose file cannot be read, or holds no URL, is refused by the name of the setting', () => {
+    assert.match(
+      refusal({ LOOKASIDE_DATABASE_FILE: '/nowhere' }),
+      /^LOOKASIDE_DATABASE_FILE: cannot read \/nowhere: ENOENT/,
+    );
+    const said = refusal({ LOOKASIDE_DATABASE_FILE: LOG_KEY_FILE });
+    assert.match(
+      said,
+      /^LOOKASIDE_DATABASE_FILE: what is in .*key1 cannot be used: wanted a URL like postgres:/,
+    );
   });
 });

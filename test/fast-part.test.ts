@@ -11,7 +11,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** needs() and hasPrivateHost() of this file are how a test asks for another program or for root. */
 const CLIENTS = 'clients/available.ts';
 
-const { isFast, layPath, LONGEST, longestFirst } = await import(
+const { isFast, layPath, LONGEST, longestFirst, processesFor } = await import(
   new URL('../../scripts/parts.mjs', import.meta.url).href
 );
 const sources = sourcesBelow(join(ROOT, 'test'));
@@ -76,4 +76,21 @@ test('the longest files begin first, and each of them is there', () => {
     longestFirst(['test/a.test.js', `${second}.test.js`, `${first}.test.js`, 'test/b.test.js']),
     [`${first}.test.js`, `${second}.test.js`, 'test/a.test.js', 'test/b.test.js'],
   );
+});
+
+test('fast files of one folder share a process, but for the longest and those that look at their process', () => {
+  const named = (name: string) => `test/${name}.test.js`;
+  const texts = new Map([[named('files/b'), "readdir('/proc/self/fd')"]]);
+  const inProcesses = (...names: readonly string[]) =>
+    processesFor(names.map(named), (path: string) => texts.get(path) ?? '');
+  assert.deepEqual(
+    inProcesses('store/append', 'files/a', 'files/b', 'files/c', 'http/a', 'faults/a', 'faults/b'),
+    [['store/append'], ['files/a', 'files/c'], ['files/b'], ['http/a'], ['faults/a'], ['faults/b']].map(
+      (names) => names.map(named),
+    ),
+  );
+  const many = Array.from({ length: 100 }, (_, index) => `files/${index}`);
+  const processes: readonly (readonly string[])[] = inProcesses(...many);
+  assert.deepEqual(processes.flat(), many.map(named));
+  assert.ok(processes.length > 5 && processes.length < 20, `${processes.length} processes`);
 });

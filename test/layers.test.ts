@@ -32,18 +32,34 @@ const WEB_PACKAGES = ['express', 'helmet', 'multer', 'pino-http', 'prom-client',
 const CACHES = ['lru-cache'];
 
 /** What signers' and administrators' commands load where they ask a server elsewhere: layers of their own within the folder. */
-const CLIENTS = ['administration.ts', 'client.ts', 'audit-proof.ts', 'doctor.ts', 'push.ts', 'verify.ts'].map(
-  (file) => `compose/${file}`,
-);
+const CLIENTS = ['administration.ts', 'client.ts', 'client-config.ts', 'audit-proof.ts', 'doctor.ts']
+  .concat(['access-file.ts', 'push.ts', 'verify.ts'])
+  .map((file) => `compose/${file}`);
+
+const NODE: Layer = {
+  src: [
+    'compose',
+    'compose/clock.ts',
+    'compose/administration.ts',
+    'compose/node.ts',
+    'compose/node-check.ts',
+    'compose/node-questions.ts',
+    'config.ts',
+    'domain',
+  ].concat(['openpgp', 'postgres', 'service']),
+  packages: [],
+  node: [],
+};
 
 /** A layer is a folder of src/, or a file; a file that has a row here belongs to no other. */
 const LAYERS: Readonly<Record<string, Layer>> = {
   domain: { src: [], packages: ['zod'], node: [] },
   files: { src: ['domain'], packages: CACHES, node: FILES },
   sqlite: { src: ['domain'], packages: ['better-sqlite3'], node: [...FILES, 'worker_threads'] },
+  postgres: { src: ['domain'], packages: ['pg'], node: FILES }, // files: migrations and certificates
   store: { src: ['domain'], packages: CACHES, node: [] },
   openpgp: { src: ['domain'], packages: ['openpgp'], node: ['os', 'worker_threads'] }, // os: how many processors
-  identity: { src: ['domain'], packages: ['jose'], node: [] },
+  identity: { src: ['domain'], packages: ['jose', 'openid-client', ...CACHES], node: [] },
   upstream: { src: ['domain'], packages: ['undici', 'zod'], node: NETWORK },
   service: { src: ['domain'], packages: CACHES, node: [] },
   http: {
@@ -51,11 +67,12 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: [...WEB_PACKAGES, ...CACHES],
     node: ['http', 'https', 'net', 'tls'],
   },
-  ui: { src: ['domain', 'service'], packages: WEB_PACKAGES, node: ['http'] },
-  'config.ts': { src: ['domain'], packages: ['yaml'], node: [...FILES, 'net'] }, // net: what is an address
+  ui: { src: ['domain', 'service'], packages: [], node: ['fs'] }, // fs: its style, script and icon
+  'config.ts': { src: ['domain'], packages: ['smol-toml', 'yaml'], node: [...FILES, 'net'] }, // net: what is an address
   compose: {
     src: [
       'compose/clock.ts',
+      'compose/remote.ts',
       'config.ts',
       'domain',
       'files',
@@ -70,20 +87,37 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     node: [],
   },
   'compose/administration.ts': {
-    src: ['compose', 'compose/client.ts', 'config.ts', 'domain', 'upstream'],
+    src: [
+      'compose',
+      'compose/client.ts',
+      'compose/node-administration.ts',
+      'config.ts',
+      'domain',
+      'upstream',
+    ],
     packages: [],
     node: [],
   },
   'compose/audit-proof.ts': {
-    src: ['compose', 'compose/client.ts', 'config.ts', 'domain', 'sqlite'],
+    src: ['compose', 'compose/client.ts', 'compose/node-log.ts', 'config.ts', 'domain', 'sqlite'],
     packages: [],
     node: [],
   },
   'compose/client.ts': {
-    src: ['compose/remote.ts', 'config.ts', 'domain', 'upstream'],
+    src: ['compose/clock.ts', 'compose/remote.ts', 'config.ts', 'domain', 'upstream'],
     packages: [],
     node: [],
   },
+  ...Object.fromEntries(
+    // what knows PostgreSQL is loaded by a node over it alone
+    ['', '-administration', '-check', '-log', '-questions'].map((part) => [`compose/node${part}.ts`, NODE]),
+  ),
+  'compose/moving.ts': {
+    src: ['compose', 'compose/clock.ts', 'config.ts', 'domain', 'openpgp', 'postgres', 'service', 'sqlite'],
+    packages: [],
+    node: [],
+  },
+  'compose/access-file.ts': { src: ['domain'], packages: ['yaml'], node: [] },
   'compose/remote.ts': { src: ['config.ts', 'domain'], packages: [], node: FILES },
   'compose/clock.ts': { src: ['domain'], packages: [], node: [] },
   'compose/push.ts': {
@@ -92,13 +126,37 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     node: [],
   },
   'compose/doctor.ts': {
-    src: ['compose/clock.ts', 'domain', 'files', 'openpgp', 'service', 'upstream'],
-    packages: ['yaml'],
+    src: [
+      'compose/client.ts',
+      'compose/clock.ts',
+      'config.ts',
+      'domain',
+      'files',
+      'openpgp',
+      'service',
+      'upstream',
+    ],
+    packages: ['smol-toml', 'yaml'],
     node: ['os'],
+  },
+  'compose/client-config.ts': {
+    src: ['compose/client.ts', 'compose/clock.ts', 'config.ts', 'domain', 'files', 'openpgp', 'upstream'],
+    packages: ['yaml'],
+    node: [],
   },
   'compose/verify.ts': { src: ['domain', 'openpgp'], packages: [], node: [] },
   cli: {
-    src: ['compose', ...CLIENTS, 'compose/clock.ts', 'config.ts', 'domain', 'service', 'upstream'],
+    src: [
+      'compose',
+      ...CLIENTS,
+      'compose/clock.ts',
+      'compose/node.ts',
+      'compose/moving.ts',
+      'config.ts',
+      'domain',
+      'service',
+      'upstream',
+    ],
     packages: ['commander'],
     node: [...FILES, ...NETWORK, 'os', 'process', 'readline', 'readline/promises'],
     door: { file: 'cli/serve.ts', src: ['http', 'ui'] },
@@ -112,8 +170,18 @@ const GLOBALS: readonly {
   readonly pattern: RegExp;
   readonly owners: readonly string[];
 }[] = [
-  // program.ts hands the environment on as an argument
-  { name: 'process.env', pattern: /\bprocess\.env\b/, owners: ['config.ts', 'cli/program.ts'] },
+  // the files of commands hand the environment on as an argument; SQLite's C code reads a variable that connect.ts sets
+  {
+    name: 'process.env',
+    pattern: /\bprocess\.env\b/,
+    owners: [
+      'config.ts',
+      'cli/server-commands.ts',
+      'cli/client-commands.ts',
+      'cli/mirror-commands.ts',
+      'sqlite/connect.ts',
+    ],
+  },
   {
     name: 'argv, signals or the exit code',
     pattern: /\bprocess\.(?:argv|execArgv|exit|exitCode|kill|on|once|abort)\b/,
@@ -256,7 +324,7 @@ const REFUSED: readonly (readonly [file: string, code: string, sentence: RegExp]
   [
     'store/a.ts',
     "import {\n  link,\n} from 'node:fs/promises';",
-    /for files, sqlite, config\.ts, compose\/remote\.ts, cli/,
+    /for files, sqlite, postgres, config\.ts, compose\/remote\.ts, cli/,
   ],
   ['files/a.ts', "import Database from 'better-sqlite3';", /of packages files may import lru-cache alone/],
   ['sqlite/a.ts', "import { Tree } from '../files/tree.ts';", /sqlite may import from domain alone/],
@@ -267,7 +335,11 @@ const REFUSED: readonly (readonly [file: string, code: string, sentence: RegExp]
   ],
   ['http/a.ts', "import { Worker } from 'node:worker_threads';", /for sqlite, openpgp/],
   ['http/a.ts', "import { open } from '../sqlite/open.ts';", /http may import from domain, service alone/],
-  ['http/a.ts', 'const port = process.env.PORT;', /process\.env: that is for config\.ts, cli\/program\.ts/],
+  [
+    'http/a.ts',
+    'const port = process.env.PORT;',
+    /process\.env: that is for config\.ts, cli\/server-commands\.ts/,
+  ],
   ['cli/serve.ts', 'const port = process.env.PORT;', /process\.env: that is for config\.ts/],
   ['http/a.ts', 'const answer = await fetch(url);', /fetch: that is for upstream/],
   ['http/a.ts', "import got from '@scope/got/promises';", /@scope\/got\/promises: of packages http/],
@@ -352,4 +424,21 @@ test('every folder and file that CONTRIBUTING names is there', () => {
     named.filter((name) => !existsSync(join(ROOT, name))),
     [],
   );
+});
+
+test('what knows PostgreSQL is loaded by a node over it alone: every import of it from elsewhere is dynamic', () => {
+  const ofNodes = (file: string) => /^(?:postgres\/|compose\/(?:node(?:-[a-z]+)?|moving)\.ts$)/.test(file);
+  for (const [file, code] of sourcesBelow(join(ROOT, 'src'))) {
+    if (ofNodes(file)) continue;
+    const statements = [...code.matchAll(/^import (?!type )[^;]*? from '([^']+)'/gm)].map(
+      ([, name = '']) => name,
+    );
+    const targets = statements.filter((name) => name.startsWith('.')).map((name) => targetOf(file, name));
+    assert.deepEqual(
+      targets.filter((target) => ofNodes(target)),
+      [],
+      file,
+    );
+    assert.ok(!statements.includes('pg'), file);
+  }
 });

@@ -6,7 +6,9 @@ import { MAX_PAGE_ROWS } from '../domain/limits.ts';
 import type { ReadyKind } from '../domain/ready-question.ts';
 import { FILTERS, type FilterName } from '../domain/record-question.ts';
 import { DIMENSIONS, type RecordName } from '../domain/records.ts';
-import type { CommandTools, ServerOrDataOptions } from './command-tools.ts';
+import { type CommandTools, type ServerOrDataOptions, withServerOrData } from './command-tools.ts';
+import { loadExisting } from './load-config.ts';
+import { month } from './option-values.ts';
 
 type QueryFlags = ServerOrDataOptions &
   Readonly<Partial<Record<FilterName, string>>> & {
@@ -60,7 +62,7 @@ export function addAccessCommands(access: Command, tools: CommandTools): void {
 }
 
 function addQuery(group: Command, record: RecordName, description: string, tools: CommandTools): void {
-  const command = tools.withServerOrData(group.command('query')).description(description);
+  const command = withServerOrData(group.command('query')).description(description);
   for (const name of FILTERS[record]) {
     const [placeholder, help] = FILTER_HELP[name];
     command.option(`--${name} <${placeholder}>`, help);
@@ -99,7 +101,7 @@ function addQuery(group: Command, record: RecordName, description: string, tools
       const texts = Object.fromEntries(FILTERS[record].map((name) => [name, options[name]]));
       const form = options.csv ? 'csv' : options.jsonl ? 'jsonl' : options.json ? 'json' : 'table';
       const what = { record, texts, limit, cursor, isCount: count, by, form } as const;
-      tools.finish(await runRecordQuery(tools.loadExisting(options), what));
+      tools.finish(await runRecordQuery(loadExisting(options), what));
     });
 }
 
@@ -128,7 +130,7 @@ function addReady(
   { kind, argument, description, isTimed }: Ready,
   tools: CommandTools,
 ): void {
-  const command = tools.withServerOrData(audit.command(kind)).description(description);
+  const command = withServerOrData(audit.command(kind)).description(description);
   if (argument !== '') command.argument(argument);
   if (kind === 'exposure') {
     command.option(
@@ -166,7 +168,7 @@ function addReady(
         form,
         output: null,
       } as const;
-      tools.finish(await runReadyQuestion(tools.loadExisting(options), asked));
+      tools.finish(await runReadyQuestion(loadExisting(options), asked));
     });
 }
 
@@ -182,10 +184,9 @@ function timesOf({ between, since, until, days }: ReadyFlags) {
 }
 
 function addReport(audit: Command, tools: CommandTools): void {
-  tools
-    .withServerOrData(audit.command('report'))
+  withServerOrData(audit.command('report'))
     .description('write the report of a month: one page of HTML with its plots, and CSV')
-    .requiredOption('--month <month>', 'the month, like 2026-11')
+    .requiredOption('--month <month>', 'the month, like 2026-11', month)
     .option('--output <folder>', 'where lookaside-MONTH.html and lookaside-MONTH.csv go', '.')
     .option('--json', 'print JSON, and write no file')
     .action(async (options: ServerOrDataOptions & { month: string; output: string; json?: boolean }) => {
@@ -200,13 +201,12 @@ function addReport(audit: Command, tools: CommandTools): void {
         form,
         output: options.output,
       } as const;
-      tools.finish(await runReadyQuestion(tools.loadExisting(options), asked));
+      tools.finish(await runReadyQuestion(loadExisting(options), asked));
     });
 }
 
 function addForget(audit: Command, tools: CommandTools): void {
-  tools
-    .withServerOrData(audit.command('forget'))
+  withServerOrData(audit.command('forget'))
     .description(
       'remove from both records who somebody was, for ever; what happened stays, and its proofs stay valid',
     )
@@ -220,7 +220,7 @@ function addForget(audit: Command, tools: CommandTools): void {
     .action(async (options: ServerOrDataOptions & ForgetFlags) => {
       const { runForget } = await import('./forget.ts');
       const { actor = null, address = null, before, json = false } = options;
-      tools.finish(await runForget(tools.loadExisting(options), { actor, address, before, json }));
+      tools.finish(await runForget(loadExisting(options), { actor, address, before, json }));
     });
 }
 

@@ -1,5 +1,5 @@
 // What serve prints when it is ready: its addresses, its tree, and the lines that clients need.
-import type { Config } from '../config.ts';
+import { type Config, shownDatabase } from '../config.ts';
 
 /** Stands for the registry when none is configured. */
 const PLACEHOLDER = 'registry.example.com';
@@ -17,13 +17,18 @@ export interface BannerInput {
 export function formatBanner(input: BannerInput): string {
   const { version, urls, config, isWritable } = input;
   return `lookaside ${version} listening on ${urls.join(', ')}${describeSockets(input)}
-data  ${config.data}
-tree  ${config.root} (${describeTree(config, isWritable)})
+${describePlace(config, isWritable)}
 
 ${adviceFor(config)}:
 
 ${indent(registriesD(input))}
 ${closedAdvice(config)}`;
+}
+
+function describePlace(config: Config, isWritable: boolean): string {
+  const database = shownDatabase(config);
+  if (database !== null) return `data  ${database} (shared with other nodes)`;
+  return `data  ${config.data}\ntree  ${config.root} (${describeTree(config, isWritable)})`;
 }
 
 /** The lines name the registry: default-docker would hold for every other, and twice it makes all pulls fail. */

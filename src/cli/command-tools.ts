@@ -1,6 +1,5 @@
-// What groups of commands in files of their own share with the program: options, and how a configuration is loaded.
+// What the groups of commands share: the options that many have, and how the configuration of a command is loaded.
 import type { Command } from 'commander';
-import type { Config } from '../config.ts';
 
 export interface DataOptions {
   readonly data?: string;
@@ -21,7 +20,33 @@ export type ServerOrDataOptions = DataOptions & RemoteOptions;
 /** From the program, for a group of commands in a file of its own. */
 export interface CommandTools {
   readonly finish: (exitCode: number) => void;
-  readonly withServerOrData: (command: Command) => Command;
-  /** For commands that make no data directory. @throws LookasideError CONFIG_INVALID when no server is named and there is none */
-  readonly loadExisting: (options: ServerOrDataOptions) => Config;
+}
+
+export type JsonOptions = ServerOrDataOptions & { readonly json?: boolean };
+
+export function withData(command: Command): Command {
+  return command
+    .option('--data <folder>', 'where everything but a shared tree lies (LOOKASIDE_DATA, ./data)')
+    .option(
+      '--root <folder>',
+      'a tree that podman or rsync write to as well (LOOKASIDE_ROOT, DATA/sigstore)',
+    );
+}
+
+export function withServer(command: Command): Command {
+  return command
+    .option('--server <url>', 'the server, with the path below which it serves (LOOKASIDE_URL)')
+    .option('--token-file <file>', 'the file that holds the token (LOOKASIDE_TOKEN_FILE, LOOKASIDE_TOKEN)')
+    .option('--ca <file>', 'certificates in PEM to trust beside those of Node.js (LOOKASIDE_CA)');
+}
+
+export function withRemote(command: Command): Command {
+  return withServer(command).option(
+    '--data <folder>',
+    'instead of --server: the data directory of a server that runs on this machine (LOOKASIDE_DATA, ./data)',
+  );
+}
+
+export function withServerOrData(command: Command): Command {
+  return withData(withServer(command));
 }

@@ -1,12 +1,24 @@
 // lookaside key add, list, show, remove.
 import type { Config } from '../config.ts';
+import type { KeyAdministration } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
-import type { KeyResult, KeyWarning, RemovedKey, ShownKey, ShownPart } from '../domain/key.ts';
+import type {
+  KeyPart,
+  KeyPartUse,
+  KeyResult,
+  KeyRevocation,
+  KeyWarning,
+  PartSignatures,
+  RemovedKey,
+  ShownKey,
+  ShownPart,
+} from '../domain/key.ts';
+import { daysUntil, nextEnd } from '../domain/key-expiry.ts';
 import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
 import { readInput } from './input.ts';
-import { EXIT, formatTable, print, printJson } from './terminal.ts';
+import { EXIT, formatTable, print, printJson, tell } from './terminal.ts';
 
 /** One certificate of one file. */
 export interface FileResult {
@@ -69,10 +81,16 @@ function checkSize({ length }: Uint8Array): void {
 
 const ABOUT_THE_FILE: ReadonlySet<string> = new Set(['REQUEST_INVALID', 'TOO_LARGE']);
 
-export async function runKeyList(config: Config, json: boolean): Promise<number> {
-  const keys = await administer(config, (administration) => administration.keys.list());
+export interface KeyListOptions {
+  /** Only keys that expire within that time; null: all. */
+  readonly expiringMs: number | null;
+  readonly json: boolean;
+}
+
+export async function runKeyList(config: Config, { expiringMs, json }: KeyListOptions): Promise<number> {
+  const keys = await administer(config, (administration) => administration.keys.list(expiringMs));
   if (json) printJson({ keys });
-  else print(formatKeys(keys));
+  else print(expiringMs === null ? formatKeys(keys) : formatExpiring(keys, new Date()));
   return EXIT.done;
 }
 
@@ -83,13 +101,34 @@ export interface KeyShowOptions {
 }
 
 export async function runKeyShow(config: Config, { name, json }: KeyShowOptions): Promise<number> {
-  const key = await administer(config, ({ keys }) => keys.show(name));
-  if (json) printJson(key);
+  const { key, signatures } = await administer(config, async ({ keys }) => ({
+    key: await keys.show(name),
+    signatures: await countsOf(keys, name),
+  }));
+  if (json) printJson({ ...key, signatures });
   else
     print(
-      [formatKey(key), ...key.warnings.map(formatWarning), escapeLines(key.armored).trimEnd()].join('\n\n'),
+      [
+        formatKey(key, { ...key, signatures }),
+        ...key.warnings.map(formatWarning),
+        escapeLines(key.armored).trimEnd(),
+      ].join('\n\n'),
     );
   return EXIT.done;
+}
+
+/** Null when they cannot be counted now: what is known of the key is shown all the same. */
+async function countsOf(
+  keys: Pick<KeyAdministration, 'signatures'>,
+  name: string,
+): Promise<readonly PartSignatures[] | null> {
+  try {
+    return await keys.signatures(name);
+  } catch (error) {
+    if (!(error instanceof LookasideError)) throw error;
+    tell(`the signatures by the key could not be counted: ${error.message}`);
+    return null;
+  }
 }
 
 export async function runKeyRemove(config: Config, { name, json }: KeyShowOptions): Promise<number> {
@@ -153,42 +192,100 @@ export function formatResults(results: readonly FileResult[]): string {
 
 export function formatKeys(keys: readonly ShownKey[]): string {
   if (keys.length === 0) return 'No keys yet; add one with: lookaside key add FILE';
-  const rows = keys.map(({ fingerprint, algorithm, state, expiresAt, userIds }) => [
+  const rows = keys.map(({ fingerprint, algorithm, state, retiredAt, expiresAt, userIds }) => [
     fingerprint,
     algorithm,
-    state,
+    retiredAt === null ? state : `${state}, retired`,
     day(expiresAt),
     userIds[0] ?? '',
   ]);
   return formatTable([['FINGERPRINT', 'ALGORITHM', 'STATE', 'EXPIRES', 'USER ID'], ...rows]);
 }
 
-export function formatKey(key: ShownKey): string {
+/** Soonest first, with the part of the key that ends. */
+export function formatExpiring(keys: readonly ShownKey[], now: Date): string {
+  const ending = keys
+    .flatMap((key) => {
+      const end = nextEnd(key, now);
+      return end === null ? [] : [{ key, end }];
+    })
+    .sort((one, other) => one.end.at.getTime() - other.end.at.getTime());
+  if (ending.length === 0) return 'No key expires within that time.';
+  const rows = ending.map(({ key: { fingerprint, userIds }, end }) => [
+    fingerprint,
+    day(end.at),
+    String(daysUntil(end.at, now)),
+    end.isSubkey ? `subkey ${end.fingerprint.slice(-16)}` : 'key',
+    userIds[0] ?? '',
+  ]);
+  const table = formatTable([['FINGERPRINT', 'EXPIRES', 'DAYS', 'WHAT', 'USER ID'], ...rows]);
+  return `${table}\nFrom that day gpg-based clients refuse what they signed. Whoever has the key can extend it: gpg --quick-set-expire FINGERPRINT 1y, and for its subkeys the same with '*' behind it; then: lookaside key add FILE`;
+}
+
+/** What `key show` knows beside what lists have. */
+export interface KeyNotes {
+  readonly addedBy: string | null;
+  readonly parts: readonly KeyPartUse[];
+  /** Null: they could not be counted. */
+  readonly signatures: readonly PartSignatures[] | null;
+}
+
+const NO_NOTES: KeyNotes = { addedBy: null, parts: [], signatures: null };
+
+export function formatKey(key: ShownKey, notes: KeyNotes = NO_NOTES): string {
   const facts = formatTable([
     ['fingerprint', key.fingerprint],
     ['algorithm', key.algorithm],
     ['state', key.state],
     ['signs', key.canSign ? 'yes' : 'by subkeys alone'],
+    ['usage', usesText(key.fingerprint, notes)],
+    ['signatures', signaturesText(key.fingerprint, notes)],
     ['created', day(key.createdAt)],
     ['expires', day(key.expiresAt)],
-    ['revoked', day(key.revokedAt)],
-    ['added', key.addedAt.toISOString()],
+    ['revoked', revokedText(key, notes)],
+    ...(key.revocation === null ? [] : [['revoked by', revocationText(key.revocation)]]),
+    ['retired', key.retiredAt?.toISOString() ?? '-'],
+    ['added', `${key.addedAt.toISOString()}${notes.addedBy === null ? '' : ` by ${notes.addedBy}`}`],
     ['changed', key.changedAt.toISOString()],
     ...key.userIds.map((userId) => ['user ID', userId]),
   ]);
-  return key.subkeys.length === 0 ? facts : `${facts}\n\n${formatSubkeys(key.subkeys)}`;
+  return key.subkeys.length === 0 ? facts : `${facts}\n\n${formatSubkeys(key.subkeys, notes)}`;
 }
 
-function formatSubkeys(subkeys: readonly ShownPart[]): string {
-  const rows = subkeys.map(({ fingerprint, algorithm, state, canSign, createdAt, expiresAt }) => [
-    fingerprint,
-    algorithm,
-    state,
-    canSign ? 'yes' : 'no',
-    day(createdAt),
-    day(expiresAt),
+function revocationText({ at, by, reason, withdraws, isInCertificate }: KeyRevocation): string {
+  const what = withdraws ? '; what it signed is withdrawn' : '';
+  const told = isInCertificate ? '' : '; its certificate does not say so, and is not given to clients';
+  return `${by} at ${at.toISOString()}: ${reason}${what}${told}`;
+}
+
+function usesText(fingerprint: string, { parts }: KeyNotes): string {
+  const uses = parts.find((part) => part.fingerprint === fingerprint)?.uses ?? [];
+  return uses.length === 0 ? '-' : uses.join(', ');
+}
+
+function signaturesText(fingerprint: string, { signatures }: KeyNotes): string {
+  if (signatures === null) return '-';
+  return String(signatures.find((part) => part.fingerprint === fingerprint)?.signatures ?? 0);
+}
+
+function revokedText({ fingerprint, revokedAt }: KeyPart, { parts }: KeyNotes): string {
+  const reason = parts.find((part) => part.fingerprint === fingerprint)?.revocationReason ?? null;
+  return reason === null ? day(revokedAt) : `${day(revokedAt)} (${reason})`;
+}
+
+function formatSubkeys(subkeys: readonly ShownPart[], notes: KeyNotes): string {
+  const rows = subkeys.map((subkey) => [
+    subkey.fingerprint,
+    subkey.algorithm,
+    subkey.state,
+    subkey.canSign ? 'yes' : 'no',
+    day(subkey.createdAt),
+    day(subkey.expiresAt),
+    revokedText(subkey, notes),
+    signaturesText(subkey.fingerprint, notes),
   ]);
-  return formatTable([['SUBKEY', 'ALGORITHM', 'STATE', 'SIGNS', 'CREATED', 'EXPIRES'], ...rows]);
+  const titles = ['SUBKEY', 'ALGORITHM', 'STATE', 'SIGNS', 'CREATED', 'EXPIRES', 'REVOKED', 'SIGNATURES'];
+  return formatTable([titles, ...rows]);
 }
 
 function day(at: Date | null): string {

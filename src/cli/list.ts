@@ -152,18 +152,22 @@ export const CSV_TITLES = [
   'auditSeq',
   'remap',
   'warnings',
+  'readers',
 ] as const;
+
+const ACCEPTS: Readonly<Record<string, string>> = { true: 'accepts', false: 'refuses', null: 'unsure' };
 
 /** In the order of CSV_TITLES, as the JSON has them; empty where that has null. */
 export function csvCellsOf(
   signature: StoredSignature,
   userIds: ReadonlyMap<string, string>,
 ): readonly string[] {
-  const { fingerprint, warnings } = signature;
+  const { fingerprint, warnings, readers } = signature;
   const values = {
     ...signature,
     userId: fingerprint === null ? null : (userIds.get(fingerprint) ?? null),
     warnings: warnings.map(({ code }) => code).join(' '),
+    readers: readers.map(({ reader, accepts }) => `${reader}=${ACCEPTS[String(accepts)]}`).join(' '),
   };
   return CSV_TITLES.map((title) => {
     const value = values[title];

@@ -1,18 +1,25 @@
 // lookaside mirror add, list, show, status, edit, remove, sync.
 import { resolve } from 'node:path';
 import type { Config } from '../config.ts';
-import { loadYaml } from '../config.ts';
+import { loadMirrorParsers } from '../config.ts';
 import type { MirrorAdministration } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { MAX_CERTIFICATES_BYTES, MAX_MIRROR_IMAGES } from '../domain/limits.ts';
-import { DEFAULT_MIRROR, type MirrorSettings, type MirrorStatus, type SyncAnswer } from '../domain/mirror.ts';
+import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
+import {
+  DEFAULT_MIRROR,
+  MAX_NOTED_IMAGES,
+  type MirrorDetails,
+  type MirrorSettings,
+  type MirrorStatus,
+} from '../domain/mirror.ts';
 import { PRESETS } from '../domain/mirror-presets.ts';
 import { mirroredSources, type Proposal, proposeMirrors } from '../domain/mirror-sets.ts';
-import { type NamedImage, namedImages } from '../domain/sync-source.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
 import { readInput } from './input.ts';
-import { EXIT, formatTable, plural, print, printJson, tell } from './terminal.ts';
+import { countsText, MAX_SOURCE_BYTES } from './mirror-sync.ts';
+import { formatBytes } from './progress.ts';
+import { EXIT, formatTable, plural, print, printJson } from './terminal.ts';
 
 /** As given on the command line; what is left out stays as it is, or is the default. */
 export interface MirrorFlags {
@@ -28,6 +35,7 @@ export interface MirrorFlags {
   readonly onDemand?: readonly string[] | boolean;
   readonly onUpstreamFailure?: MirrorSettings['onUpstreamFailure'];
   readonly maxAge?: number;
+  readonly maxSize?: number | null;
   readonly upstreamCa?: string;
   readonly clientCert?: string;
   readonly clientKey?: string;
@@ -65,7 +73,9 @@ export async function runMirrorFrom(
 ): Promise<number> {
   const remedy = 'name a file with an ImageDigestMirrorSet or a registries.conf, or - for standard input';
   const bytes = await readInput(file, { maxBytes: MAX_SOURCE_BYTES, remedy });
-  const proposal = proposeMirrors(mirroredSources(Buffer.from(bytes).toString('utf8'), await loadYaml()));
+  const proposal = proposeMirrors(
+    mirroredSources(Buffer.from(bytes).toString('utf8'), await loadMirrorParsers()),
+  );
   if (apply) await administer(config, async ({ mirrors }) => applyAll(proposal, mirrors));
   if (json) printJson({ ...proposal, applied: apply });
   else tellProposal(proposal, config, apply);
@@ -143,7 +153,7 @@ export async function runMirrorShow(
 ): Promise<number> {
   const mirror = await administer(config, ({ mirrors }) => mirrors.show(name));
   if (json) printJson(mirror);
-  else print(linesOf(mirror).map(escapeTerminal).join('\n'));
+  else print([...linesOf(mirror), ...notedLines(mirror)].map(escapeTerminal).join('\n'));
   return EXIT.done;
 }
 
@@ -164,10 +174,23 @@ export async function runMirrorStatus(
       String(mirror.walks.set + mirror.walks.empty),
       String(faultsOf(mirror)),
       mirror.restingMs > 0 ? `resting ${Math.ceil(mirror.restingMs / 1000)} s` : 'ok',
+      String(mirror.goneUpstream),
+      String(mirror.leftOut),
       mirror.lastSync?.finishedAt.toISOString() ?? '-',
       mirror.lastFault === null ? '-' : `${mirror.lastFault.at.toISOString()} ${mirror.lastFault.message}`,
     ]);
-    const head = ['NAME', 'IMAGES', 'SIGNATURES', 'WALKS', 'FAULTS', 'UPSTREAM', 'SYNCED', 'LAST FAULT'];
+    const head = [
+      'NAME',
+      'IMAGES',
+      'SIGNATURES',
+      'WALKS',
+      'FAULTS',
+      'UPSTREAM',
+      'GONE',
+      'LEFT OUT',
+      'SYNCED',
+      'LAST FAULT',
+    ];
     print(formatTable([head, ...rows]));
   }
   return mirrors.some(({ restingMs }) => restingMs > 0) ? EXIT.failed : EXIT.done;
@@ -184,101 +207,6 @@ export async function runMirrorRemove(
       `The mirror "${name}" is served no longer. Its signatures stay in mirrors/${name} of the data directory.`,
     );
   return EXIT.done;
-}
-
-export interface MirrorSyncOptions {
-  readonly name: string;
-  readonly files: readonly string[];
-  readonly maxAgeMs: number | null;
-  readonly changedOnly: boolean;
-  readonly json: boolean;
-}
-
-const MAX_SOURCE_BYTES = 256 * 1024 * 1024;
-
-export async function runMirrorSync(config: Config, options: MirrorSyncOptions): Promise<number> {
-  const { name, files, maxAgeMs, changedOnly, json } = options;
-  const parseYaml = await loadYaml();
-  const named: NamedImage[] = [];
-  const tagged = new Set<string>();
-  for (const file of files) {
-    const remedy = 'name a file with images, or - for standard input';
-    const bytes = await readInput(file, { maxBytes: MAX_SOURCE_BYTES, remedy });
-    const found = namedImages(Buffer.from(bytes).toString('utf8'), parseYaml);
-    named.push(...found.images);
-    for (const one of found.tagged) tagged.add(one);
-  }
-  if (tagged.size > 0) {
-    tell(
-      `${plural(tagged.size, 'name')} with a tag and without a digest ${tagged.size === 1 ? 'is' : 'are'} left out, like ${[...tagged][0]}: signatures are found by digest`,
-    );
-  }
-  const line = syncLine(name);
-  const answer = await administer(config, async ({ mirrors }) => {
-    const { layout } = await mirrors.show(name);
-    const images = new Set<string>();
-    let bare = 0;
-    for (const { repository, digest } of named) {
-      if (layout === 'release') images.add(digest);
-      else if (repository !== null) images.add(`${repository}@${digest}`);
-      else bare += 1;
-    }
-    if (bare > 0)
-      tell(`${plural(bare, 'digest')} without a repository left out: this mirror needs REPOSITORY@DIGEST`);
-    if (images.size === 0)
-      throw new LookasideError(
-        'REQUEST_INVALID',
-        'the files name no image with a digest; nothing is fetched',
-      );
-    if (images.size > MAX_MIRROR_IMAGES) {
-      const message = `the files name ${images.size} images, and one run takes ${MAX_MIRROR_IMAGES}; divide them`;
-      throw new LookasideError('REQUEST_INVALID', message);
-    }
-    return mirrors.sync(name, { images: [...images], maxAgeMs, onProgress: line.show });
-  }).finally(line.end);
-  tellSync(answer, { changedOnly, json });
-  return answer.counts.failed + answer.counts.refused > 0 ? EXIT.failed : EXIT.done;
-}
-
-function tellSync(answer: SyncAnswer, { changedOnly, json }: { changedOnly: boolean; json: boolean }): void {
-  const { counts, startedAt, finishedAt } = answer;
-  const images = answer.images.filter(
-    ({ result }) => !changedOnly || !['unchanged', 'missing'].includes(result),
-  );
-  if (json) {
-    printJson({ startedAt, finishedAt, counts, images });
-    return;
-  }
-  for (const { image, result, message } of images) {
-    if (changedOnly || result === 'failed' || result === 'refused')
-      print(escapeTerminal(`${result}: ${image}${message === null ? '' : `: ${message}`}`));
-  }
-  const { new: fresh, unchanged, missing, refused, failed } = counts;
-  const seconds = Math.round((finishedAt.getTime() - startedAt.getTime()) / 1000);
-  print(
-    `${plural(answer.images.length, 'image')} in ${seconds} s: ${fresh} new, ${unchanged} unchanged, ${missing} without signatures, ${refused} refused, ${failed} failed`,
-  );
-  if (failed > 0) print('Run it again with --max-age 1d: what has come is not asked for again.');
-}
-
-/** Count, rate and what is left of the time, on a terminal alone. */
-function syncLine(name: string) {
-  const isTerminal = process.stderr.isTTY === true;
-  const startedMs = performance.now();
-  let shownMs = Number.NEGATIVE_INFINITY;
-  return {
-    show({ done, total }: { readonly done: number; readonly total: number }) {
-      const nowMs = performance.now();
-      if (!isTerminal || nowMs - shownMs < 200) return;
-      shownMs = nowMs;
-      const rate = done / Math.max(1, (nowMs - startedMs) / 1000);
-      const left = rate > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : '';
-      process.stderr.write(`\r\u001b[K${name}: ${done}/${total} images, ${Math.round(rate)}/s${left}`);
-    },
-    end() {
-      if (isTerminal && shownMs > 0) process.stderr.write('\r\u001b[K');
-    },
-  };
 }
 
 function changesOf(flags: MirrorFlags, config: Config): Partial<MirrorSettings> {
@@ -305,12 +233,23 @@ function changesOf(flags: MirrorFlags, config: Config): Partial<MirrorSettings> 
       onDemand === undefined || onDemand === true ? undefined : onDemand === false ? [] : [...onDemand],
     onUpstreamFailure,
     maxAgeMs: flags.maxAge,
+    maxBytes: flags.maxSize,
     ca: file(flags.upstreamCa),
     certificate: file(flags.clientCert),
     key: file(flags.clientKey),
     credentials: file(flags.credentials),
   };
   return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+}
+
+function notedLines({ noted }: MirrorDetails): readonly string[] {
+  const lines = noted.flatMap(({ image, goneUpstream, leftOut }) => [
+    ...goneUpstream.map((sha256) => `  ${image} ${sha256} gone-upstream`),
+    ...leftOut.map(({ sha256, code }) => `  ${image} ${sha256} left out: ${code}`),
+  ]);
+  if (lines.length === 0) return [];
+  const more = noted.length === MAX_NOTED_IMAGES ? ['  and perhaps more images'] : [];
+  return ['', 'What differs from the upstream, by SHA-256:', ...lines, ...more];
 }
 
 function parseRewrite(text: string): { readonly strip: string; readonly add: string } {
@@ -365,6 +304,7 @@ function linesOf(mirror: MirrorStatus): readonly string[] {
     ['On demand', mirror.onDemand === null ? 'all' : mirror.onDemand.join(', ') || 'nothing'],
     ['When it fails', mirror.onUpstreamFailure],
     ['Asked again after', `${mirror.maxAgeMs / 1000} s`],
+    ['Fetched by readers', mirror.maxBytes === null ? null : `at most ${formatBytes(mirror.maxBytes)}`],
     ['CA', mirror.ca],
     ['Client certificate', mirror.certificate],
     ['Credentials', mirror.credentials],
@@ -376,7 +316,13 @@ function linesOf(mirror: MirrorStatus): readonly string[] {
       `${mirror.walks.set} with signatures, ${mirror.walks.empty} without, ${faultsOf(mirror)} faults`,
     ],
     ['Last fault', mirror.lastFault && `${mirror.lastFault.at.toISOString()} ${mirror.lastFault.message}`],
-    ['Last sync', mirror.lastSync?.finishedAt.toISOString() ?? null],
+    [
+      'Last sync',
+      mirror.lastSync && `${mirror.lastSync.finishedAt.toISOString()}: ${countsText(mirror.lastSync.counts)}`,
+    ],
+    ['Last whole sync', mirror.completeAt?.toISOString() ?? null],
+    ['Gone upstream', `${plural(mirror.goneUpstream, 'signature')}, served here all the same`],
+    ['Left out', `${plural(mirror.leftOut, 'signature')} that no client could use`],
   ];
   return shown.flatMap(([name, value]) => (value === null ? [] : [`${`${name}:`.padEnd(20)}${value}`]));
 }

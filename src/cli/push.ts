@@ -1,14 +1,16 @@
 // lookaside push: sends staged signatures to a server, once or with --watch until it is stopped.
-import { connectLogOf, connectServer } from '../compose/client.ts';
+import { connectLogOf, connectServer, openJobTokens } from '../compose/client.ts';
 import { composePush, openStaging } from '../compose/push.ts';
 import type { Config } from '../config.ts';
 import type { LookasideError } from '../domain/errors.ts';
 import type { Receipt } from '../domain/receipt.ts';
 import type { OnRetry, SignatureServer } from '../domain/remote.ts';
 import type { Staged } from '../domain/staged.ts';
-import { escapeJson, escapeTerminal } from '../domain/text.ts';
+import { escapeJson, escapeTerminal, quoted } from '../domain/text.ts';
 import type { Placing, PushedImage } from '../service/push.ts';
 import type { WatchEvent } from '../service/push-watch.ts';
+import type { TokenSource } from '../upstream/connection.ts';
+import type { SentToken } from '../upstream/job-token.ts';
 import { createProgressBar, type ProgressBar } from './progress.ts';
 import {
   behindGaps,
@@ -34,6 +36,8 @@ export interface PushCommand {
   readonly requireSome: boolean;
   /** The folder for the proofs of what was uploaded; null: none are wanted. */
   readonly proof: string | null;
+  /** Whether the OIDC token of the job is sent. */
+  readonly isOidc: boolean;
   readonly json: boolean;
 }
 
@@ -45,7 +49,8 @@ export async function runPush(config: Config, command: PushCommand): Promise<num
   const startedMs = performance.now();
   const stopping = catchStopSignals();
   const report = createReport(command);
-  await using connection = connect(config, stopping, createRetryTeller(report.note));
+  const tokens = command.isOidc ? await openJobTokens(config, report.sends) : undefined;
+  await using connection = connect(config, stopping, { onRetry: createRetryTeller(report.note), tokens });
   const { server } = connection;
   const staging = openStaging();
   const { pusher } = composePush(server, staging, command.placing);
@@ -61,7 +66,7 @@ export async function runPush(config: Config, command: PushCommand): Promise<num
     };
     const end = await pusher.push(staged.files, { force, dryRun, signal: stopping.signal }, listener);
     const { sentBytes, unsent } = end;
-    await prove(config, command, receipts);
+    await prove(config, command, { receipts, tokens });
     const tookMs = performance.now() - startedMs;
     const failure = stopping.exitCode() === null ? (end.stopped?.failure ?? null) : null;
     const summary = report.end({ sentBytes, tookMs, server: server.name }, { unsent, failure });
@@ -80,10 +85,13 @@ export async function runPush(config: Config, command: PushCommand): Promise<num
 async function prove(
   config: Config,
   { proof: folder }: PushCommand,
-  receipts: readonly Receipt[],
+  { receipts, tokens }: { readonly receipts: readonly Receipt[]; readonly tokens: TokenSource | undefined },
 ): Promise<void> {
   if (folder === null || receipts.length === 0) return;
-  await using log = await connectLogOf(config, { onRetry: tellRetry });
+  await using log = await connectLogOf(config, {
+    onRetry: tellRetry,
+    ...(tokens === undefined ? {} : { tokens }),
+  });
   const { writeProofs } = await import('./proof-files.ts');
   await writeProofs(log, { folder, receipts });
 }
@@ -102,7 +110,19 @@ interface Connected extends AsyncDisposable {
 const GRACE_MS = 10_000;
 
 /** The server; when it is stopped, no other try is waited for. */
-function connect(config: Config, { signal }: Stopping, onRetry: OnRetry, patienceMs?: number): Connected {
+function connect(
+  config: Config,
+  { signal }: Stopping,
+  {
+    onRetry,
+    tokens,
+    patienceMs,
+  }: {
+    readonly onRetry: OnRetry;
+    readonly tokens: TokenSource | undefined;
+    readonly patienceMs?: number;
+  },
+): Connected {
   let waitsUntilMs = 0;
   const server = connectServer(config, {
     onRetry(retry) {
@@ -111,6 +131,7 @@ function connect(config: Config, { signal }: Stopping, onRetry: OnRetry, patienc
       else onRetry(retry);
     },
     ...(patienceMs === undefined ? {} : { patienceMs }),
+    ...(tokens === undefined ? {} : { tokens }),
   });
   const close = () => void server[Symbol.asyncDispose]();
   signal.addEventListener('abort', () => {
@@ -125,6 +146,8 @@ interface Report {
   begin(staged: Staged): void;
   image(pushed: PushedImage): void;
   progress(progress: { readonly files: number; readonly sentBytes: number }): void;
+  /** An OIDC token that will be sent. */
+  sends(token: SentToken): void;
   /** For people, on standard error. */
   note(text: string): void;
   end(
@@ -145,6 +168,7 @@ function createReport({ json, dryRun }: PushCommand): Report {
   let staged: Staged = { files: [], problems: [], gaps: [], strangers: { count: 0, first: [] } };
   let hidden: ReadonlySet<string> = new Set();
   let hasMisrooted = false;
+  let sent: SentToken | null = null;
 
   const note = (text: string) => noteBeside(bar, text);
 
@@ -162,6 +186,10 @@ function createReport({ json, dryRun }: PushCommand): Report {
       if (json) images.push(toJson(pushed));
       else printBeside(bar, formatImage(pushed, hidden));
     },
+    sends(token) {
+      sent = token;
+      note(formatSent(token));
+    },
     progress: ({ files, sentBytes }) => bar.show({ done: files, total: staged.files.length, sentBytes }),
     note,
     end(measured, { unsent, failure }) {
@@ -170,7 +198,14 @@ function createReport({ json, dryRun }: PushCommand): Report {
       const summary = { ...measured, counts: tally.counts() };
       if (json) {
         const { problems, gaps, strangers } = staged;
-        printJson({ images, problems, gaps, strangers, summary: summaryJson(summary, dryRun, failure) });
+        const oidc = sent === null ? {} : { oidc: sent };
+        printJson({
+          images,
+          problems,
+          gaps,
+          strangers,
+          summary: { ...summaryJson(summary, dryRun, failure), ...oidc },
+        });
       } else {
         for (const problem of staged.problems) print(formatProblem(problem));
         const strangers = formatStrangers(staged.strangers);
@@ -211,10 +246,18 @@ function noteBeside(bar: ProgressBar, text: string): void {
   process.stderr.write(`lookaside: ${escapeTerminal(text)}\n`);
 }
 
+/** Never the token itself: whoever reads the log of a job could use it. */
+function formatSent({ issuer, subject, audience, expiresAt }: SentToken): string {
+  const until = expiresAt === null ? '' : `, valid until ${expiresAt.toISOString()}`;
+  return `sending the OIDC token of ${issuer} for ${quoted(subject)}, made for the audience ${audience}${until}`;
+}
+
 export interface WatchCommand {
   readonly paths: readonly string[];
   readonly force: boolean;
   readonly placing: Placing;
+  /** Whether the OIDC token of the job is sent. */
+  readonly isOidc: boolean;
   readonly json: boolean;
 }
 
@@ -223,9 +266,18 @@ const WATCH_PATIENCE_MS = 2000;
 
 /** EXIT.done after SIGINT or SIGTERM; EXIT.usage when a folder is not there at the start, or the token is wrong. */
 export async function runPushWatch(config: Config, command: WatchCommand): Promise<number> {
-  const { paths, force, placing, json } = command;
+  const { paths, force, placing, isOidc, json } = command;
   const stopping = catchStopSignals();
-  await using connection = connect(config, stopping, () => undefined, WATCH_PATIENCE_MS);
+  const tellToken = (token: SentToken) => {
+    if (json) print(escapeJson(JSON.stringify({ event: 'oidc', ...token })));
+    else process.stderr.write(`lookaside: ${escapeTerminal(formatSent(token))}\n`);
+  };
+  const tokens = isOidc ? await openJobTokens(config, tellToken) : undefined;
+  await using connection = connect(config, stopping, {
+    onRetry: () => undefined,
+    tokens,
+    patienceMs: WATCH_PATIENCE_MS,
+  });
   const { server } = connection;
   const { watch } = composePush(server, openStaging(), placing);
   const { signal } = stopping;

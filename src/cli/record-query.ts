@@ -118,10 +118,18 @@ const TITLES = {
   access: ['LAST', 'REQUESTS', 'STATUS', 'IMAGE', 'N', 'FROM', 'TOKEN', 'AGENT'],
 } as const;
 
+const SHOWN_OF_REASON = 200;
+
+/** What is longer than a line is in the other formats. */
+function beginning(reason: string | null): string | null {
+  if (reason === null || reason.length <= SHOWN_OF_REASON) return reason;
+  return `${reason.slice(0, SHOWN_OF_REASON)}… (whole with --json)`;
+}
+
 function cellsOf(row: RecordRow): readonly string[] {
   if ('seq' in row) {
     const { seq, at, action, result, site, image, fingerprint, actor, address, reason, count } = row;
-    const what = image === null ? (fingerprint ?? reason ?? '-') : nameIn(site, image);
+    const what = image === null ? (fingerprint ?? beginning(reason) ?? '-') : nameIn(site, image);
     const times = count === 1 ? result : `${result} ×${count}`;
     return [String(seq), timeOf(at), action, times, what, actor ?? 'forgotten', address ?? '-'];
   }

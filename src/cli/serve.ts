@@ -1,13 +1,15 @@
 // lookaside serve: opens the data directory, listens, and ends without losing a request.
 import { readFileSync, rmSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
+import { shownCertificate } from '../compose/certificate.ts';
 import { systemClock } from '../compose/clock.ts';
 import { createLineWriter, createLog } from '../compose/log.ts';
-import { type Composed, compose } from '../compose/server.ts';
+import { type Composed, type ComposeOptions, compose } from '../compose/server.ts';
 import { sitesOf } from '../compose/site.ts';
-import { type Config, socketPathOf } from '../config.ts';
+import { type Config, MASK, type Setting, shownDatabase, socketPathOf } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
+import { countEnding } from '../domain/key-expiry.ts';
 import { siteOf } from '../domain/site.ts';
 import { createHandler } from '../http/app.ts';
 import { createIntake } from '../http/intake.ts';
@@ -22,7 +24,10 @@ import {
 import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
 import { keepAccessLog } from '../service/access.ts';
+import { createAdministration } from '../service/administration.ts';
 import type { Mirror } from '../service/mirror.ts';
+import { createSyncJobs } from '../service/sync-jobs.ts';
+import { createPages } from '../ui/site.ts';
 import { type BannerInput, formatBanner } from './banner.ts';
 import type { ServerSignals } from './server-signals.ts';
 import { EXIT, print } from './terminal.ts';
@@ -37,6 +42,8 @@ const END_MS = 9500;
 export interface ServeOptions {
   /** Reads the configuration anew at each call. */
   readonly load: () => Config;
+  /** What `load` was given, without secrets. */
+  readonly settings: () => readonly Setting[];
   /** Sockets to listen on instead of the configured address; empty when none was passed. */
   readonly passedSockets: readonly number[];
   readonly signals: ServerSignals;
@@ -47,6 +54,7 @@ export interface ServeOptions {
 /** Resolves when the server has stopped. */
 export async function runServe({
   load,
+  settings,
   passedSockets,
   signals,
   acceptRollback,
@@ -55,7 +63,7 @@ export async function runServe({
   let config = started;
   let isDraining = false;
   const log = createLog(config.logLevel);
-  const composed = await compose({
+  const composed = await open({
     config,
     current: () => config,
     sites: sitesOf(config),
@@ -65,15 +73,24 @@ export async function runServe({
   });
   const stopping = signals.stop(); // from the first request on, SIGTERM has it answered
   try {
-    const services = toServices({ composed, config: () => config, isDraining: () => isDraining, log });
+    const services = toServices({
+      composed,
+      config: () => config,
+      isDraining: () => isDraining,
+      shownSettings: () => settings().map(withoutSecret),
+      log,
+    });
     const listeners =
       passedSockets.length === 0
         ? [await openListener(config, services)]
         : await adoptSockets(passedSockets, config, services);
-    const local = await openLocalListener(config, services, log);
+    // a node has no data directory: commands beside it open the database themselves
+    const local = config.database === null ? await openLocalListener(config, services, log) : null;
     composed.upkeep.start();
     composed.judge.start();
     composed.refusals.start();
+    void composed.recordSettings(settings().map(withoutSecret)); // reads do not wait for the disk
+    if (config.tls !== null) void composed.recordCertificate(shownCertificate(readTls(config.tls).cert));
     const access = keepAccessLog({
       ...composed,
       log,
@@ -83,8 +100,12 @@ export async function runServe({
     const isWritable = await siteOf(composed.sites, DEFAULT_SITE).files.isWritable();
 
     signals.onReload(() => {
-      config = reloaded({ load, before: config, listeners, log });
+      const onCertificate = composed.recordCertificate;
+      const next = reloaded({ load, before: config, listeners, log, onCertificate });
+      if (next === config) return; // what was read cannot be used, nor told
+      config = next;
       log.level = config.logLevel;
+      void composed.recordSettings(settings().map(withoutSecret));
     });
     printBanner(config, {
       version: VERSION,
@@ -110,6 +131,18 @@ export async function runServe({
     await composed[Symbol.asyncDispose]();
   }
   return EXIT.done;
+}
+
+/** The data directory, or the database that several nodes share; its code is loaded for it alone. */
+async function open(options: ComposeOptions): Promise<Composed> {
+  if (options.config.database === null) return compose({ ...options, offersLogIns: true });
+  const { composeNode } = await import('../compose/node.ts');
+  return composeNode(options);
+}
+
+/** Of what stands before the host of a URL the user may be a token too. */
+function withoutSecret({ name, value, source }: Setting): Setting {
+  return { name, source, value: value === MASK ? 'set' : value.replace(/:\/\/[^/]*@/, '://set@') };
 }
 
 /** Access lines are for programs, which would stumble over it. */
@@ -146,17 +179,35 @@ interface ServiceParts {
   readonly composed: Composed;
   readonly config: () => Config;
   readonly isDraining: () => boolean;
+  /** For the web page; none are shown when it is left out. */
+  readonly shownSettings?: () => readonly Setting[];
   readonly log: Services['log'];
 }
 
 /** The services that the handler of requests uses. */
-export function toServices({ composed, config, isDraining, log }: ServiceParts): Services {
+export function toServices({ composed, config, isDraining, shownSettings, log }: ServiceParts): Services {
   const { sites, reader, recorder, index } = composed;
-  const { data, root, tree } = config();
+  const database = shownDatabase(config());
+  const { data, root, tree } =
+    database === null ? config() : ({ data: database, root: database, tree: 'owned' } as const);
+  const about = { version: VERSION, pid: process.pid, startedAt: systemClock.now(), data, root, tree };
+  const health = composed.health(isDraining);
   return {
     ...composed,
+    pages: createPages({
+      ...composed,
+      health,
+      isDraining,
+      shownSettings: shownSettings ?? (() => []),
+      syncJobs: createSyncJobs({ mirrors: composed.mirrors, clock: systemClock, log }),
+      about,
+      clock: systemClock,
+      settings: config,
+      countByKey: (fingerprint) => unlessRebuilding(() => composed.countByKey(fingerprint)),
+      administration: (actor) => createAdministration({ ...composed, clock: systemClock, about }, actor),
+    }),
     intake: createIntake(systemClock),
-    health: composed.health(isDraining),
+    health,
     metrics: createMetrics({
       version: VERSION,
       cache: () => reader.cache,
@@ -170,10 +221,18 @@ export function toServices({ composed, config, isDraining, log }: ServiceParts):
           counts: () => countsOrNull(index, name),
         }));
       },
+      expiringKeys: async () => countEnding(await composed.keys.list(), systemClock.now()),
+      async mirrors() {
+        const nowMs = systemClock.now().getTime();
+        return (await composed.mirrors.list()).map((mirror) => {
+          const { completeAt } = mirror;
+          return { ...mirror, lagMs: completeAt === null ? null : Math.max(0, nowMs - completeAt.getTime()) };
+        });
+      },
     }),
     log,
     clock: systemClock,
-    about: { version: VERSION, pid: process.pid, startedAt: systemClock.now(), data, root, tree },
+    about,
     settings: config,
     isDraining,
     writeAccessLine: createLineWriter(1),
@@ -184,9 +243,13 @@ function walksOf({ walks, faults }: Mirror): ReadonlyMap<string, number> {
   return new Map<string, number>([...Object.entries(walks), ...faults]);
 }
 
-async function countsOrNull(index: Composed['index'], site: string) {
+function countsOrNull(index: Composed['index'], site: string) {
+  return unlessRebuilding(() => index.counts(site));
+}
+
+async function unlessRebuilding<T>(count: () => Promise<T>): Promise<T | null> {
   try {
-    return await index.counts(site);
+    return await count();
   } catch (error) {
     if (isLookasideError(error, 'INDEX_UNUSABLE')) return null; // being rebuilt
     throw error;
@@ -315,10 +378,12 @@ interface Reload {
   readonly before: Config;
   readonly listeners: readonly Listener[];
   readonly log: Services['log'];
+  /** Told of the one that new connections get. */
+  readonly onCertificate: Composed['recordCertificate'];
 }
 
 /** The configuration that is now on disk; the previous one when that is unusable. Connections stay open. */
-function reloaded({ load, before, listeners, log }: Reload): Config {
+function reloaded({ load, before, listeners, log, onCertificate }: Reload): Config {
   try {
     const next = load();
     const isTlsSwitched = (next.tls === null) !== (before.tls === null);
@@ -329,8 +394,9 @@ function reloaded({ load, before, listeners, log }: Reload): Config {
       root: before.root,
       tree: before.tree,
       prefix: before.prefix,
+      database: before.database,
     };
-    for (const name of ['listen', 'data', 'root', 'prefix'] as const) {
+    for (const name of ['listen', 'data', 'root', 'prefix', 'database'] as const) {
       if (JSON.stringify(next[name]) === JSON.stringify(before[name])) continue;
       log.warn({ setting: `LOOKASIDE_${name.toUpperCase()}` }, 'this setting changes only by a restart');
     }
@@ -339,6 +405,7 @@ function reloaded({ load, before, listeners, log }: Reload): Config {
     } else if (next.tls !== null) {
       const tls = readTls(next.tls);
       for (const listener of listeners) listener.setTls(tls);
+      void onCertificate(shownCertificate(tls.cert));
     }
     log.info({}, 'the configuration was read again');
     return { ...next, ...fixed };

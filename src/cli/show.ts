@@ -3,9 +3,12 @@ import { connectServer } from '../compose/client.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId, imageName, parseImageName } from '../domain/image.ts';
-import { ANY_SIGNATURE, type SignatureServer } from '../domain/remote.ts';
+import type { MirroredImage } from '../domain/mirror.ts';
+import { ANY_SIGNATURE, type ImageNotes, type SignatureServer } from '../domain/remote.ts';
+import { textOfDifference } from '../domain/signature-readers.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { quoted } from '../domain/text.ts';
+import type { Withdrawn } from '../domain/tombstone.ts';
 import { parseNamed } from './image-name.ts';
 import { EXIT, formatTable, print, printJson, QUESTION_PATIENCE_MS, tell, tellRetry } from './terminal.ts';
 
@@ -30,8 +33,9 @@ export async function runShow(config: Config, { image, json }: ShowOptions): Pro
     );
   }
   const name = imageName(found.image);
-  if (json) printJson({ image: name, signatures: found.signatures });
-  else print(formatSignatures(name, found.signatures, await server.userIds()));
+  const { signatures, withdrawn, mirror } = found;
+  if (json) printJson({ image: name, signatures, withdrawn, mirror });
+  else print(formatSignatures(name, signatures, { userIds: await server.userIds(), withdrawn, mirror }));
   return EXIT.done;
 }
 
@@ -51,7 +55,10 @@ async function showTag(config: Config, { names, tag, json }: TagOptions): Promis
     if (json) printJson({ images });
     else {
       const userIds = await server.userIds();
-      print(images.map(({ image, signatures }) => formatSignatures(image, signatures, userIds)).join('\n\n'));
+      const texts = images.map(({ image, signatures, ...beside }) =>
+        formatSignatures(image, signatures, { userIds, ...beside }),
+      );
+      print(texts.join('\n\n'));
       if (images.length > 1) tell(`${images.length} images were signed as ${repository}:${tag}`);
     }
     return EXIT.done;
@@ -62,16 +69,19 @@ async function showTag(config: Config, { names, tag, json }: TagOptions): Promis
   );
 }
 
-async function imagesWithTag(server: SignatureServer, repository: string, tag: string) {
-  const found = new Set<string>();
-  for await (const { image } of server.search({ ...ANY_SIGNATURE, repository, tag })) found.add(image);
-  const images: { readonly image: string; readonly signatures: readonly StoredSignature[] }[] = [];
-  for (const name of found) {
-    const image = parseImageName(DEFAULT_SITE, name);
-    if (image !== null) images.push({ image: name, signatures: await server.ofImage(image) });
+async function imagesWithTag(server: SignatureServer & ImageNotes, repository: string, tag: string) {
+  const found = new Map<string, ImageId | null>();
+  for await (const { image, site } of server.search({ ...ANY_SIGNATURE, repository, tag })) {
+    found.set(`${site}/${image}`, parseImageName(site, image));
+  }
+  const images: ({ readonly image: string } & ImageDetails)[] = [];
+  for (const image of found.values()) {
+    if (image !== null) images.push({ image: imageName(image), ...(await server.details(image)) });
   }
   return images;
 }
+
+type ImageDetails = Awaited<ReturnType<ImageNotes['details']>>;
 
 /** The names that are an image's. @throws LookasideError CONFIG_INVALID when none is */
 function imagesOf(argument: string, names: readonly string[]): readonly ImageId[] {
@@ -81,21 +91,78 @@ function imagesOf(argument: string, names: readonly string[]): readonly ImageId[
   throw new LookasideError('CONFIG_INVALID', message);
 }
 
-async function firstStored(server: SignatureServer, images: readonly ImageId[]) {
+async function firstStored(server: SignatureServer & ImageNotes, images: readonly ImageId[]) {
   for (const image of images) {
-    const signatures = await server.ofImage(image);
-    if (signatures.length > 0) return { image, signatures };
+    const details = await server.details(image);
+    if (hasAny(details)) return { image, ...details };
+  }
+  for (const image of images) {
+    for (const site of await sitesWith(server, image)) {
+      const there = { ...image, site };
+      const details = await server.details(there);
+      if (hasAny(details)) return { image: there, ...details };
+    }
   }
   return null;
+}
+
+function hasAny({ signatures, withdrawn }: ImageDetails): boolean {
+  return signatures.length + withdrawn.length > 0;
+}
+
+/** Mirrors keep theirs beside the signatures that were uploaded. */
+async function sitesWith(server: SignatureServer, { path, algorithm, hex }: ImageId) {
+  const found = new Set<string>();
+  const filter = { ...ANY_SIGNATURE, repository: path === '' ? null : path, digest: `${algorithm}:${hex}` };
+  for await (const { site } of server.search(filter)) found.add(site);
+  found.delete(DEFAULT_SITE);
+  return found;
 }
 
 export function formatSignatures(
   name: string,
   signatures: readonly StoredSignature[],
-  userIds: ReadonlyMap<string, string>,
+  beside: {
+    readonly userIds: ReadonlyMap<string, string>;
+    readonly withdrawn: readonly Withdrawn[];
+    readonly mirror: MirroredImage | null;
+  },
 ): string {
-  const blocks = signatures.map((signature) => formatTable(factsOf(signature, userIds)));
-  return [formatTable([['image', name]]), ...blocks].join('\n\n');
+  const { userIds, withdrawn, mirror } = beside;
+  const gone = new Set(mirror?.goneUpstream);
+  const blocks = signatures.map((signature) => {
+    const isGone = gone.has(signature.signatureSha256);
+    const facts = factsOf(signature, userIds);
+    return formatTable(isGone ? [...facts, ['upstream', 'gone-upstream: the mirror keeps it']] : facts);
+  });
+  return [
+    formatTable([['image', name], ...mirrorFacts(mirror)]),
+    ...blocks,
+    ...withdrawn.map(formatWithdrawn),
+  ].join('\n\n');
+}
+
+function formatWithdrawn({ path, until, ...withdrawn }: Withdrawn): string {
+  return formatTable([
+    ['path', path],
+    ['state', 'withdrawn: clients do not get it, and its bytes are refused'],
+    ['withdrawn', withdrawn.withdrawnAt.toISOString()],
+    ['by', withdrawn.withdrawnBy],
+    ['because', withdrawn.reason],
+    ['until', until === null ? 'for good' : until.toISOString()],
+    ['audit event', String(withdrawn.auditSeq)],
+    ['sha256', withdrawn.signatureSha256],
+  ]);
+}
+
+function mirrorFacts(mirror: MirroredImage | null): readonly (readonly [string, string])[] {
+  if (mirror === null) return [];
+  const { upstream, checkedAt, leftOut } = mirror;
+  return [
+    ['mirrored from', upstream ?? '-'],
+    ['asked there', checkedAt.toISOString()],
+    ...leftOut.map(({ sha256, code }) => ['left out', `${sha256}: ${code}`] as const),
+  ];
 }
 
 function factsOf(
@@ -123,6 +190,7 @@ function factsOf(
     ['size', `${sizeBytes} bytes`],
     ['sha256', signature.signatureSha256],
     ...signature.warnings.map(({ code, message }) => ['warning', `${code}: ${message}`] as const),
+    ...signature.readers.map((difference) => ['differs', textOfDifference(difference)] as const),
   ];
   return facts.flatMap(([label, value]) => (value === null ? [] : [[label, value] as const]));
 }

@@ -1,23 +1,50 @@
 // lookaside signer add, list, show, disable, enable, remove.
 import type { Config } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
 import type { Signer } from '../domain/grant.ts';
+import { type OidcSubject, parseClaims } from '../domain/oidc.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
 import { grantTable } from './grant.ts';
+import { subjectTable } from './oidc.ts';
 import { EXIT, formatTable, plural, print, printJson } from './terminal.ts';
 import { table as tokenTable } from './token.ts';
 
+export interface SignerAddOptions {
+  readonly name: string;
+  readonly description: string;
+  readonly subjects: readonly Pick<OidcSubject, 'issuer' | 'claims'>[];
+  readonly json: boolean;
+}
+
+/** The subject that the options of signer add name, or none. @throws LookasideError CONFIG_INVALID, REQUEST_INVALID */
+export function subjectsFrom({
+  issuer,
+  claims,
+}: {
+  readonly issuer: string | undefined;
+  readonly claims: readonly string[];
+}): SignerAddOptions['subjects'] {
+  if (issuer === undefined && claims.length === 0) return [];
+  if (issuer !== undefined) return [{ issuer, claims: parseClaims(claims) }];
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    '--oidc-claim is given without --oidc-issuer, whose tokens have such claims; give both',
+  );
+}
+
 export async function runSignerAdd(
   config: Config,
-  { name, description, json }: { name: string; description: string; json: boolean },
+  { name, description, subjects, json }: SignerAddOptions,
 ): Promise<number> {
-  const signer = await administer(config, ({ signers }) => signers.add({ name, description }));
+  const wanted = { name, description, ...(subjects.length === 0 ? {} : { subjects }) };
+  const signer = await administer(config, ({ signers }) => signers.add(wanted));
   if (json) printJson(signer);
   else {
     print(
       `The signer "${name}" was added. Say what it may sign: lookaside grant add --signer ${name} --repository PATTERN --key FINGERPRINT`,
     );
-    print(`Then let it in: lookaside token create --name NAME --signer ${name}`);
+    if (subjects.length === 0) print(`Then let it in: lookaside token create --name NAME --signer ${name}`);
   }
   return EXIT.done;
 }
@@ -47,7 +74,7 @@ export async function runSignerShow(
     printJson(signer);
     return EXIT.done;
   }
-  const { description, createdAt, disabledAt, grants, tokens } = signer;
+  const { description, createdAt, disabledAt, grants, subjects, tokens } = signer;
   print(`${name}${description === '' ? '' : `: ${escapeTerminal(description)}`}`);
   print(`added ${createdAt.toISOString()}, ${stateOf(signer)}${sinceOf(disabledAt)}`);
   print(
@@ -55,6 +82,7 @@ export async function runSignerShow(
       ? `\nNo grants, so it may sign nothing; add one with: lookaside grant add --signer ${name} --repository PATTERN --key FINGERPRINT`
       : `\n${grantTable(grants)}`,
   );
+  if (subjects.length > 0) print(`\n${subjectTable(subjects)}`);
   print(
     tokens.length === 0
       ? `\nNo tokens; make one with: lookaside token create --name NAME --signer ${name}`

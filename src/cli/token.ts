@@ -1,6 +1,8 @@
 // lookaside token create, list, revoke.
 import type { Config } from '../config.ts';
 import type { Role } from '../domain/ports.ts';
+import type { ShownSession } from '../domain/session.ts';
+import { escapeTerminal } from '../domain/text.ts';
 import type { ShownToken } from '../domain/token.ts';
 import { administer } from './administer.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';
@@ -28,14 +30,28 @@ export async function runTokenCreate(
 }
 
 export async function runTokenList(config: Config, json: boolean): Promise<number> {
-  const tokens = await administer(config, (administration) => administration.tokens.list());
+  const { tokens, sessions } = await administer(config, async ({ tokens: asked }) => ({
+    tokens: await asked.list(),
+    sessions: await asked.sessions(),
+  }));
   if (json) {
-    printJson({ tokens });
+    printJson({ tokens, sessions });
     return EXIT.done;
   }
   print(
     tokens.length === 0 ? 'No tokens yet; make one with: lookaside token create --name NAME' : table(tokens),
   );
+  if (sessions.length > 0) print(`\nLogged in to the web pages:\n${sessionTable(sessions)}`);
+  return EXIT.done;
+}
+
+export async function runEndSession(
+  config: Config,
+  { id, json }: { id: number; json: boolean },
+): Promise<number> {
+  const session = await administer(config, ({ tokens }) => tokens.endSession(id));
+  if (json) printJson(session);
+  else print(escapeTerminal(`Session ${id} of ${session.token} is over: that browser has to log in again.`));
   return EXIT.done;
 }
 
@@ -62,6 +78,18 @@ export function table(tokens: readonly ShownToken[]): string {
   ]);
   const head = ['NAME', 'ROLE', 'STATE', 'SIGNER', 'CREATED', 'EXPIRES', 'REVOKED', 'LAST USED'];
   return formatTable([head, ...rows]);
+}
+
+/** Who logged in through an OpenID provider is named by issuer and subject. */
+export function sessionTable(sessions: readonly ShownSession[]): string {
+  const rows = sessions.map(({ id, token, shownName, role, createdAt, expiresAt }) => [
+    String(id),
+    escapeTerminal(shownName === null ? token : `${shownName} (${token})`),
+    role,
+    createdAt.toISOString(),
+    expiresAt.toISOString(),
+  ]);
+  return formatTable([['SESSION', 'WHO', 'ROLE', 'SINCE', 'UNTIL'], ...rows]);
 }
 
 /** It uploads by any registered key, for every repository; refused once LOOKASIDE_REQUIRE_GRANTS is true. */

@@ -33,6 +33,10 @@ export async function openAdministration(
     const { connectAdministration } = await import('../upstream/administration.ts');
     return { ...connectAdministration({ at: remote, ...asking }), here: null };
   }
+  if (config.database !== null) {
+    const { administerDatabase } = await import('./node-administration.ts');
+    return administerDatabase(config);
+  }
   const { administerHere } = await import('./local-administration.ts');
   const { inBoundTree } = await import('./bound-tree.ts');
   const bound = await inBoundTree(config);

@@ -1,5 +1,5 @@
 // Builds what the commands about the log use: the log of the named server, or of the data directory on this machine.
-import type { Config } from '../config.ts';
+import { type Config, shownDatabase } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
@@ -16,7 +16,10 @@ export interface OpenedLog extends LogReaderStore, AsyncDisposable {
 
 /** @throws LookasideError CONFIG_INVALID, STATE_UNUSABLE, STORE_UNAVAILABLE */
 export async function openAuditedLog(config: Config, options: ConnectServerOptions): Promise<OpenedLog> {
-  return remoteOf(config) === null ? openHere(config) : connectLogOf(config, options);
+  if (remoteOf(config) !== null) return connectLogOf(config, options);
+  if (config.database === null) return openHere(config);
+  const { openDatabaseLog } = await import('./node-log.ts');
+  return { ...(await openDatabaseLog(config.database.url)), name: shownDatabase(config) ?? '' };
 }
 
 function openHere(config: Config): OpenedLog {

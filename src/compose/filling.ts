@@ -8,10 +8,11 @@ import { type MakeEvent, SERVER } from '../service/audit.ts';
 import type { Judge } from '../service/judge.ts';
 import { createMirror, type Mirror } from '../service/mirror.ts';
 import { createBringer } from '../service/mirror-bring.ts';
+import { createMirrorRoom } from '../service/mirror-room.ts';
 import { createWalker, type Walker } from '../service/walk.ts';
 import type { Databases } from '../sqlite/databases.ts';
+import { createLetGo } from '../store/let-go.ts';
 import { createPublisher, type PublisherOptions } from '../store/publish.ts';
-import { openSignatureSite } from '../upstream/signature-site.ts';
 
 const WALK_MS = 5000;
 
@@ -32,8 +33,13 @@ export interface FillingOptions extends PublisherOptions {
 }
 
 /** @throws LookasideError CONFIG_INVALID when a file that the mirror names cannot be read */
-export function openFilling({ settings }: StoredMirror, options: FillingOptions): Filling {
+export async function openFilling(
+  { name, settings }: StoredMirror,
+  options: FillingOptions,
+): Promise<Filling> {
   const { databases, clock, log, judge, sha256 } = options;
+  // loaded with the first mirror: its HTTP client is a tenth of what a server loads at its start
+  const { openSignatureSite } = await import('../upstream/signature-site.ts');
   const walker = createWalker({
     upstreams: settings.upstreams.map((url) =>
       openSignatureSite({
@@ -78,6 +84,14 @@ export function openFilling({ settings }: StoredMirror, options: FillingOptions)
     bringer,
     mirrors: databases.mirrors,
     restingMs: walker.restingMs,
+    room: createMirrorRoom({
+      site: name,
+      maxBytes: settings.maxBytes,
+      mirrors: databases.mirrors,
+      letGo: createLetGo(options),
+      wait: later,
+      log,
+    }),
     clock,
     wait: later,
     log,

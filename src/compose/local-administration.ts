@@ -6,12 +6,20 @@ import { isServer } from '../domain/holder.ts';
 import { createAdministration, exportedKey, keyFile, shownKeys } from '../service/administration.ts';
 import { ADMINISTRATOR } from '../service/audit.ts';
 import { grantsOf, signerDetails, testGrant } from '../service/signers.ts';
+import { subjectsOf } from '../service/subjects.ts';
 import type { LockTaker } from '../sqlite/lock.ts';
 import { connectAdministration } from '../upstream/administration.ts';
 import type { AskerOptions } from '../upstream/asker.ts';
 import { systemClock } from './clock.ts';
 import { createLog } from './log.ts';
-import { fsckReadOnly, listTokens, sitesWithMirrors, withKeys, withSigners } from './offline.ts';
+import {
+  fsckReadOnly,
+  listSessions,
+  listTokens,
+  sitesWithMirrors,
+  withKeys,
+  withSigners,
+} from './offline.ts';
 import { compose } from './server.ts';
 import { sitesOf } from './site.ts';
 
@@ -45,12 +53,24 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
     keys: {
       ...reads.keys,
       add: async (untrusted) => (await changes()).keys.add(untrusted),
+      refresh: async (...refreshed) => (await changes()).keys.refresh(...refreshed),
+      signatures: async (name) => (await changes()).keys.signatures(name),
+      async *revocation(name) {
+        yield* (await changes()).keys.revocation(name);
+      },
+      revoke: async (...revocation) => (await changes()).keys.revoke(...revocation),
+      retire: async (name) => (await changes()).keys.retire(name),
+      unretire: async (name) => (await changes()).keys.unretire(name),
       remove: async (name) => (await changes()).keys.remove(name),
+      async *rotation(old, next) {
+        yield* (await changes()).keys.rotation(old, next);
+      },
     },
     tokens: {
       ...reads.tokens,
       create: async (wanted) => (await changes()).tokens.create(wanted),
       revoke: async (name) => (await changes()).tokens.revoke(name),
+      endSession: async (id) => (await changes()).tokens.endSession(id),
     },
     // not from the files: a running server has the last second in memory, and records who asks about a person
     records: {
@@ -74,12 +94,24 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
       add: async (wanted) => (await changes()).grants.add(wanted),
       remove: async (id) => (await changes()).grants.remove(id),
     },
+    subjects: {
+      ...reads.subjects,
+      add: async (wanted) => (await changes()).subjects.add(wanted),
+      remove: async (id) => (await changes()).subjects.remove(id),
+    },
+    // not from the files: to plan, the certificates of the document are looked at as for adding them
+    rules: {
+      export: async () => (await changes()).rules.export(),
+      plan: async (...document) => (await changes()).rules.plan(...document),
+      apply: async (...document) => (await changes()).rules.apply(...document),
+    },
     mirrors: {
       list: async () => (await changes()).mirrors.list(),
       show: async (name) => (await changes()).mirrors.show(name),
       add: async (...mirror) => (await changes()).mirrors.add(...mirror),
       edit: async (...mirror) => (await changes()).mirrors.edit(...mirror),
       remove: async (name) => (await changes()).mirrors.remove(name),
+      missed: async (...asked) => (await changes()).mirrors.missed(...asked),
       sync: async (...mirror) => (await changes()).mirrors.sync(...mirror),
     },
     withdraw: async (wanted) => (await changes()).withdraw(wanted),
@@ -124,9 +156,10 @@ function isOtherCommand({ detail }: LookasideError): boolean {
 
 interface ReadAdministration {
   readonly keys: Pick<Administration['keys'], 'list' | 'show' | 'export'>;
-  readonly tokens: Pick<Administration['tokens'], 'list'>;
+  readonly tokens: Pick<Administration['tokens'], 'list' | 'sessions'>;
   readonly signers: Pick<Administration['signers'], 'list' | 'show'>;
   readonly grants: Pick<Administration['grants'], 'list' | 'test'>;
+  readonly subjects: Pick<Administration['subjects'], 'list'>;
   /** Without repair. */
   readonly fsck: Administration['fsck'];
 }
@@ -135,11 +168,12 @@ interface ReadAdministration {
 function readAdministration(config: Config): ReadAdministration {
   return {
     keys: {
-      list: () => withKeys(config, (keys) => shownKeys(keys, systemClock.now())),
+      list: (expiringWithinMs) =>
+        withKeys(config, (keys) => shownKeys(keys, systemClock.now(), expiringWithinMs)),
       show: (name) => withKeys(config, (keys) => exportedKey(keys, name, systemClock.now())),
       export: (names, reader) => withKeys(config, (keys) => keyFile(keys, names, reader)),
     },
-    tokens: { list: () => listTokens(config) },
+    tokens: { list: () => listTokens(config), sessions: () => listSessions(config) },
     signers: {
       list: () => withSigners(config, ({ signers }) => signers.list()),
       show: (name) => withSigners(config, (found) => signerDetails(found, name)),
@@ -148,6 +182,7 @@ function readAdministration(config: Config): ReadAdministration {
       list: (signer) => withSigners(config, (found) => grantsOf(found, signer)),
       test: (question) => withSigners(config, (found) => testGrant(found, question)),
     },
+    subjects: { list: (signer) => withSigners(config, (found) => subjectsOf(found, signer)) },
     fsck: ({ onProgress = () => undefined }) =>
       fsckReadOnly({
         data: config.data,

@@ -78,12 +78,12 @@ async function makeKey(file: string): Promise<string> {
 }
 
 /** The URL below which the log is, without its scheme, as C2SP tlog-tiles wants it. */
-function originOf(publicUrl: string | null, host: string): string {
+export function originOf(publicUrl: string | null, host: string): string {
   if (publicUrl === null) return `${host}/log`;
   const { host: named, pathname } = new URL(publicUrl);
   return `${named}${pathname.replace(/\/+$/, '')}/log`;
 }
 
-function checkpointFile(path: string): CheckpointFile {
+export function checkpointFile(path: string): CheckpointFile {
   return { path, read: () => readSmallFile(path), write: (note) => writeSmallFile(path, note, 0o644) };
 }

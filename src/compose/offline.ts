@@ -10,6 +10,7 @@ import {
 } from '../domain/backup.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { KeyStore, Log, SignatureIndex, TombstoneStore, UploadStore } from '../domain/ports.ts';
+import { isSessionInForce, type ShownSession, showSession } from '../domain/session.ts';
 import { type Site, siteOf } from '../domain/site.ts';
 import type { ShownToken } from '../domain/token.ts';
 import type { FsckResult, OnProgress } from '../domain/upkeep.ts';
@@ -18,6 +19,7 @@ import { readIntents } from '../files/intents.ts';
 import { readSmallFile } from '../files/key-file.ts';
 import { openRestoreTarget } from '../files/restore-target.ts';
 import { armorPublicKey } from '../openpgp/armor.ts';
+import { usesOfCertificate } from '../openpgp/certificate-uses.ts';
 import { warningsOfCertificate } from '../openpgp/key-warnings.ts';
 import { type BackupResult, makeBackup, restoreBackup } from '../service/backup.ts';
 import { findKey, joined, type KeyService } from '../service/keys.ts';
@@ -273,7 +275,18 @@ export async function listTokens({ data }: Config): Promise<readonly ShownToken[
   }
 }
 
-export interface ReadSigners extends Pick<SignerReader, 'signers' | 'grants'> {
+export async function listSessions({ data }: Config): Promise<readonly ShownSession[]> {
+  const tokens = openTokensReadOnly(data);
+  try {
+    const now = systemClock.now();
+    const found = (await tokens?.sessions.list()) ?? [];
+    return found.filter((session) => isSessionInForce(session, now)).map(showSession);
+  } finally {
+    tokens?.close();
+  }
+}
+
+export interface ReadSigners extends Pick<SignerReader, 'signers' | 'grants' | 'subjects'> {
   readonly keys: Pick<KeyStore, 'find' | 'list'>;
   readonly listTokens: () => Promise<readonly ShownToken[]>;
 }
@@ -281,11 +294,17 @@ export interface ReadSigners extends Pick<SignerReader, 'signers' | 'grants'> {
 export async function withSigners<T>(config: Config, act: (found: ReadSigners) => Promise<T>): Promise<T> {
   using found = openSignersReadOnly(config.data);
   using keys = openKeysReadOnly(config.data);
-  const { signers, grants } = found ?? NO_SIGNERS;
-  return await act({ signers, grants, keys: keys ?? NO_KEYS, listTokens: () => listTokens(config) });
+  const { signers, grants, subjects } = found ?? NO_SIGNERS;
+  return await act({
+    signers,
+    grants,
+    subjects,
+    keys: keys ?? NO_KEYS,
+    listTokens: () => listTokens(config),
+  });
 }
 
-export type ReadKeys = Pick<KeyService, 'list' | 'find' | 'armor' | 'warnings'>;
+export type ReadKeys = Pick<KeyService, 'list' | 'find' | 'armor' | 'warnings' | 'uses'>;
 
 export async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Promise<T>): Promise<T> {
   const keys = openKeysReadOnly(data);
@@ -295,6 +314,7 @@ export async function withKeys<T>({ data }: Config, act: (keys: ReadKeys) => Pro
       find: (name) => findKey(keys ?? NO_KEYS, name),
       armor: (...chosen) => armorPublicKey(joined(chosen)),
       warnings: ({ certificate }) => warningsOfCertificate(certificate),
+      uses: ({ certificate }) => usesOfCertificate(certificate),
     });
   } finally {
     keys?.close();
@@ -306,6 +326,7 @@ const NO_KEYS = { list: async () => [], find: async () => null };
 const NO_SIGNERS = {
   signers: { list: async () => [], find: async () => null },
   grants: { list: async () => [] },
+  subjects: { list: async () => [] },
 };
 
 /** Of a data directory that has no state.db yet. */

@@ -5,15 +5,20 @@ import { type Config, type Remote, TOKEN, TOKEN_WANTED } from '../config.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 
 /** The named server with the contents of its files; null when none is named. @throws LookasideError CONFIG_INVALID naming the file */
-export function readRemote({ remote }: Config): Remote | null {
-  const { url, token, tokenFile, caFile, nodeCaFile, hasProxies, called } = remote;
+export function readRemote(config: Config): Remote | null {
+  const { url, token, tokenFile, hasProxies, called } = config.remote;
   if (url === null) return null;
   return {
     url,
     token: tokenFile === null ? token : readToken(tokenFile, called.tokenFile),
-    ca: caFile === null ? null : [readCa(caFile, called.caFile), ...readNodeCa(nodeCaFile)].join('\n'),
+    ca: readCaOf(config),
     hasProxies,
   };
+}
+
+/** The certificates of LOOKASIDE_CA beside those of NODE_EXTRA_CA_CERTS; null when it is not set. @throws LookasideError CONFIG_INVALID */
+export function readCaOf({ remote: { caFile, nodeCaFile, called } }: Config): string | null {
+  return caFile === null ? null : [readCa(caFile, called.caFile), ...readNodeCa(nodeCaFile)].join('\n');
 }
 
 function readToken(path: string, called: string): string {
@@ -21,6 +26,11 @@ function readToken(path: string, called: string): string {
   if (TOKEN.test(text)) return text;
   const found = text === '' ? 'is empty' : 'holds blanks, several lines or what is no plain text';
   throw invalid(`${called}: ${path} ${found}; ${TOKEN_WANTED}`);
+}
+
+/** Read anew each time: whoever writes the file replaces it. @throws LookasideError CONFIG_INVALID */
+export function readIdToken(path: string): string {
+  return readNamed('LOOKASIDE_ID_TOKEN_FILE', path);
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
@@ -52,7 +62,7 @@ function readNodeCa(path: string | null): readonly string[] {
   }
 }
 
-function readNamed(setting: string, path: string): string {
+export function readNamed(setting: string, path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {

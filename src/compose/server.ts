@@ -5,13 +5,13 @@ import type { Config } from '../config.ts';
 import { createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
-import type { Log, SignatureIndex, SignatureStore } from '../domain/ports.ts';
-import { parsePayload } from '../domain/simple-signing.ts';
+import { hasRuleFor } from '../domain/log-in-provider.ts';
+import type { Log, SignatureAppender, SignatureIndex, SignatureStore, Verifier } from '../domain/ports.ts';
+import type { RecordLookups } from '../domain/records.ts';
 import { type Site, type SitePlace, siteOf } from '../domain/site.ts';
-import type { Claim } from '../domain/verdict.ts';
 import { openVerifier } from '../openpgp/pool.ts';
-import { untrustedVersion6Content } from '../openpgp/structure.ts';
 import { type AccessRecorder, type AccessUpkeep, createAccessRecorder } from '../service/access.ts';
+import { type AccessRulesService, createAccessRules } from '../service/access-rules.ts';
 import { createEventMaker, type MakeEvent } from '../service/audit.ts';
 import { type Browser, createBrowser } from '../service/browse.ts';
 import { createFeed, type Feed } from '../service/feed.ts';
@@ -19,17 +19,33 @@ import { createFewLines } from '../service/few-lines.ts';
 import { createHealth, type Health, type SiteSources } from '../service/health.ts';
 import { createImporter, type Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
+import { createKeyExpiryWarnings } from '../service/key-expiry.ts';
 import { createKeyService, type KeyService } from '../service/keys.ts';
+import type { LogIns } from '../service/log-ins.ts';
 import type { LogKeeper } from '../service/log-keeper.ts';
+import { proveEvent } from '../service/log-proofs.ts';
 import { createMirrors, type MirrorService } from '../service/mirrors.ts';
+import { missedImages } from '../service/missed-images.ts';
+import { createOverview, type OverviewService } from '../service/overview.ts';
 import { createReader, type Reader } from '../service/read.ts';
 import { createReadyQuestions, type ReadyQuestions } from '../service/ready-questions.ts';
 import { createRecords, type Records } from '../service/records.ts';
 import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
+import { createRepositoryList, type RepositoryList } from '../service/repositories.ts';
+import { createRevocations, type RevocationService } from '../service/revocation.ts';
+import { createRotation, type RotationService } from '../service/rotation.ts';
+import { createSessionService, type SessionService } from '../service/sessions.ts';
+import {
+  createCertificateRecord,
+  createSettingsRecord,
+  type RecordCertificate,
+  type RecordSettings,
+} from '../service/settings-record.ts';
 import { createSignatureQueries, type SignatureQueries } from '../service/signatures.ts';
 import { createSignerService, type SignerService } from '../service/signers.ts';
 import { createSitesJudge } from '../service/sites-judge.ts';
 import { createSitesUpkeep } from '../service/sites-upkeep.ts';
+import { createSubjectService, type SubjectService } from '../service/subjects.ts';
 import { createTokenService, type TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import { createUploader, type Uploader } from '../service/upload.ts';
@@ -39,9 +55,13 @@ import { type Databases, openDatabases } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
 import { createSitesStore } from '../store/sites.ts';
 import { systemClock } from './clock.ts';
+import { type OpenedIdentities, openIdentities } from './identities.ts';
+import { openKeyRefresh } from './key-refreshing.ts';
+import { type OpenedLogIns, openLogIns, readLogInProviders } from './log-ins.ts';
 import { openLogs } from './log-keeper.ts';
 import { createOpenSites, isMirror, type OpenSites, siteOfMirror } from './open-sites.ts';
 import { type OpenSite, type SharedParts, sha256Hex } from './site.ts';
+import { untrustedVersion6Claim } from './untrusted-claim.ts';
 
 /** Equal to the precision of the times that it writes. */
 const USES_EVERY_MS = 60_000;
@@ -51,36 +71,58 @@ const SET_CACHE_BYTES = 64 * 1024 * 1024;
 
 export interface Composed {
   /** As they are now: mirrors come and go. */
-  readonly sites: readonly OpenSite[];
+  readonly sites: readonly ServedSite[];
   readonly places: () => readonly SitePlace[];
   readonly mirrors: MirrorService;
   readonly reader: Reader;
   readonly browser: Browser;
   readonly signatures: SignatureQueries;
+  readonly repositories: RepositoryList;
+  readonly proveEvent: (seq: number) => Promise<string>;
+  readonly overview: OverviewService;
   readonly recorder: AccessRecorder;
   readonly records: Records;
   readonly feed: Feed;
   readonly readyQuestions: ReadyQuestions;
+  readonly rotation: RotationService;
+  readonly lookups: RecordLookups;
+  readonly revocations: RevocationService;
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
+  /** Of the web pages. */
+  readonly sessions: SessionService;
+  readonly logIns: LogIns;
   readonly signers: SignerService;
+  readonly subjects: SubjectService;
+  readonly rules: AccessRulesService;
+  /** Closed with the rest. */
+  readonly identities: OpenedIdentities;
   readonly keys: KeyService;
+  /** How many signatures verified by the key. @throws INDEX_UNUSABLE */
+  readonly countByKey: (fingerprint: string) => Promise<number>;
   readonly uploader: Uploader;
   readonly withdrawals: WithdrawService;
   readonly refusals: RefusalRecorder;
   readonly importer: Importer;
   readonly judge: Judge;
   readonly upkeep: Upkeep;
-  readonly index: SignatureIndex;
+  readonly index: Pick<SignatureIndex, 'counts'>;
   /** Of the audit events. */
   readonly auditLog: LogKeeper;
   /** Of other logs; null when none are named. */
   readonly witness: Witness | null;
   health(isDraining: () => boolean): () => Promise<Health>;
+  readonly recordSettings: RecordSettings;
+  readonly recordCertificate: RecordCertificate;
   /** Prepares the end: scans, fsck and reindex stop, and writes wait at most 5 s more for locks of other processes. */
   hurry(): void;
   /** Stops scanning, writes what is queued, closes the databases, releases the lock. */
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What the server tells of a site. */
+export interface ServedSite extends Site, Pick<OpenSite, 'problems' | 'filling'> {
+  readonly files: Pick<OpenSite['files'], 'isWritable'>;
 }
 
 export interface ComposeOptions {
@@ -94,20 +136,41 @@ export interface ComposeOptions {
   readonly taker: LockTaker;
   /** Goes on although the log of audit events is not the one that was signed before. */
   readonly acceptRollback?: boolean;
+  /** People log in through this process: it reads LOOKASIDE_OIDC_LOGIN. */
+  readonly offersLogIns?: boolean;
 }
 
 /**
  * Opens the data directory as its one owner.
  * @throws LookasideError ALREADY_RUNNING, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
-export async function compose(options: ComposeOptions): Promise<Composed> {
+export async function compose(
+  options: ComposeOptions,
+): Promise<Omit<Composed, 'sites'> & { readonly sites: readonly OpenSite[] }> {
   const lock = takeLock(options.config.data, options.taker);
   try {
     const { composed, databases } = await openOwned(options);
     const noting = setInterval(() => void composed.tokens.writeUses(), USES_EVERY_MS).unref();
     const puttingBack = setInterval(() => void composed.withdrawals.putBack(), PUT_BACK_EVERY_MS).unref();
+    const withdrawing = setInterval(() => void composed.revocations.carryOutAll(), PUT_BACK_EVERY_MS).unref();
+    const keyExpiry = createKeyExpiryWarnings({
+      keys: composed.keys,
+      clock: systemClock,
+      log: options.log,
+      wait: (ms) => wait(ms, undefined, { ref: false }),
+    });
+    const refreshing = openKeyRefresh(options, composed.keys);
     return {
       ...composed,
+      upkeep: {
+        ...composed.upkeep,
+        start() {
+          composed.upkeep.start();
+          keyExpiry.start();
+          refreshing.start();
+          void composed.revocations.carryOutAll(); // what a crash has cut short
+        },
+      },
       hurry() {
         void composed.upkeep.stop(); // waited for below
         void composed.stopMirrors();
@@ -116,12 +179,18 @@ export async function compose(options: ComposeOptions): Promise<Composed> {
       async [Symbol.asyncDispose]() {
         clearInterval(noting);
         clearInterval(puttingBack);
-        await Promise.all([composed.upkeep.stop(), composed.judge.stop(), composed.stopMirrors()]);
+        clearInterval(withdrawing);
+        keyExpiry.stop();
+        await refreshing.close();
+        const { upkeep, judge, revocations } = composed;
+        await Promise.all([upkeep.stop(), judge.stop(), composed.stopMirrors(), revocations.stop()]);
         await Promise.all(composed.sites.map(({ appender }) => appender.idle()));
         await composed.refusals.stop();
         await composed.tokens.writeUses();
         await composed.auditLog.stop();
         await composed.cosigning?.close();
+        await composed.identities.close();
+        await composed.logIns.close();
         await databases.close();
         await composed.verifier.close();
         composed.fewLines.sumUp();
@@ -237,11 +306,14 @@ async function connect(options: Connections) {
     keys: keyStore,
     uploads,
     reader,
+    verifier,
     clock,
     breathe,
   });
-  const { tokens, signers } = createAccess(options, { makeEvent, clock, log });
+  const access = await createAccess(options, { makeEvent, clock, log, refusals });
+  const { signers } = access;
   const records = openRecords(options, { makeEvent, recorder });
+  const keys = await openKeys(shared, { sites, judge, verifyAgain });
   return {
     auditLog,
     witness,
@@ -249,10 +321,13 @@ async function connect(options: Connections) {
     sites,
     places: open.places,
     stopMirrors: () => open.stop(),
-    mirrors: openMirrors({ open, data: config.data, databases, store, makeEvent }),
+    mirrors: openMirrors({ open, data: config.data, databases, store, makeEvent, records }),
     reader,
     browser: createBrowser({ store, reader, signatures }),
     signatures,
+    repositories: createRepositoryList({ index, breathe }),
+    overview: createOverview({ records, clock }),
+    proveEvent: (seq: number) => proveEvent(databases.log, seq, wait),
     uploader: createUploader({
       verifier,
       keys: keyStore,
@@ -275,6 +350,7 @@ async function connect(options: Connections) {
     withdrawals: createWithdrawService({
       appender: store,
       tombstones: databases.tombstones,
+      sites: () => sites.map(({ name }) => name),
       makeEvent,
       clock,
       isAppendOnly: () => current().appendOnly,
@@ -294,14 +370,22 @@ async function connect(options: Connections) {
       keyringChanges: () => judge.keyringChanges,
       verifyAgain,
     }),
-    keys: await openKeys(shared, { sites, judge, verifyAgain }),
+    keys,
+    revocations: openRevocations(options, { keys, store, verifier, sites, log }),
+    countByKey: countByKey(sites, index),
+    rules: createAccessRules({
+      ...databases,
+      store: databases.rules,
+      keys,
+      makeEvent,
+      clock,
+      sha256: sha256Hex,
+    }),
     recorder,
     accessLog,
     records,
-    feed: createFeed({ audit, makeEvent, clock, wait: (ms) => wait(ms, undefined, { ref: false }) }),
-    readyQuestions: createReadyQuestions({ records, signatures, clock }),
-    tokens,
-    signers,
+    ...openQuestions(databases, { makeEvent, records, signatures, auditLog }),
+    ...access,
     upkeep: {
       ...upkeep,
       start() {
@@ -312,20 +396,31 @@ async function connect(options: Connections) {
     judge,
     verifier,
     fewLines: log,
+    recordSettings: createSettingsRecord({ audit, makeEvent, log }),
+    recordCertificate: createCertificateRecord({ audit, makeEvent, log }),
     index,
-    health: (isDraining: () => boolean) =>
-      createHealth({
-        get sites() {
-          return sites.map((site) => healthOf(site, index));
-        },
-        dataFreeBytes: databases.freeBytes,
-        minFreeBytes: () => current().minFreeBytes,
-        writerFault: () => writerFault(databases),
-        isDraining,
-        wait,
-        log,
-      }),
+    health: openHealth(options, { sites, log }),
   };
+}
+
+interface HealthParts {
+  readonly sites: readonly OpenSite[];
+  readonly log: Log;
+}
+
+function openHealth({ current, databases }: Connections, { sites, log }: HealthParts): Composed['health'] {
+  return (isDraining) =>
+    createHealth({
+      get sites() {
+        return sites.map((site) => healthOf(site, databases.index));
+      },
+      dataFreeBytes: databases.freeBytes,
+      minFreeBytes: () => current().minFreeBytes,
+      writerFault: () => writerFault(databases),
+      isDraining,
+      wait,
+      log,
+    });
 }
 
 interface KeyParts {
@@ -345,15 +440,48 @@ function openKeys(
     verifier,
     makeEvent,
     clock,
-    async countByKey(fingerprint) {
-      const counts = await Promise.all(sites.map(({ name }) => index.countByKey(name, fingerprint)));
-      return counts.reduce((sum, count) => sum + count, 0);
-    },
+    countByKey: countByKey(sites, index),
     async onChanged(issuers) {
       judge.keysChanged();
       await verifyAgain(issuers);
     },
   });
+}
+
+interface RevocationParts {
+  readonly keys: KeyService;
+  readonly store: Pick<SignatureAppender, 'withdrawOrdered'> & Pick<SignatureStore, 'readBlob'>;
+  readonly verifier: Verifier;
+  readonly sites: readonly OpenSite[];
+  readonly log: Log;
+}
+
+function openRevocations(
+  { current, databases }: Connections,
+  { keys, store, verifier, sites, log }: RevocationParts,
+): RevocationService {
+  return createRevocations({
+    keys,
+    lookups: databases.questions,
+    index: databases.index,
+    appender: store,
+    store,
+    verifier,
+    sites: () => sites.map(({ name }) => name),
+    isAppendOnly: () => current().appendOnly,
+    clock: systemClock,
+    log,
+  });
+}
+
+function countByKey(
+  sites: readonly Pick<OpenSite, 'name'>[],
+  index: Databases['index'],
+): Composed['countByKey'] {
+  return async (fingerprint) => {
+    const counts = await Promise.all(sites.map(({ name }) => index.countByKey(name, fingerprint)));
+    return counts.reduce((sum, count) => sum + count, 0);
+  };
 }
 
 /** Who asks for a person, or takes rows away, is written down. */
@@ -373,11 +501,50 @@ function openRecords(
   });
 }
 
+/** What people and other programs ask of the records. */
+function openQuestions(
+  { audit, keys, questions }: Databases,
+  {
+    makeEvent,
+    records,
+    signatures,
+    auditLog,
+  }: Pick<Composed, 'records' | 'signatures' | 'auditLog'> & Pick<SharedParts, 'makeEvent'>,
+): Pick<Composed, 'feed' | 'readyQuestions' | 'rotation' | 'lookups'> {
+  const clock = systemClock;
+  return {
+    feed: createFeed({ audit, makeEvent, clock, wait: (ms) => wait(ms, undefined, { ref: false }) }),
+    readyQuestions: createReadyQuestions({
+      records,
+      signatures,
+      async checkpoint() {
+        await auditLog.publish(); // of the last second too
+        return (await auditLog.checkpoint())?.note ?? null;
+      },
+      clock,
+    }),
+    lookups: questions,
+    rotation: createRotation({ keys, lookups: questions, clock }),
+  };
+}
+
+interface Access extends Pick<Composed, 'tokens' | 'sessions' | 'signers' | 'subjects' | 'identities'> {
+  readonly logIns: OpenedLogIns;
+}
+
 /** Who may do what. */
-function createAccess(
-  { current, databases }: Connections,
-  { makeEvent, clock, log }: Pick<SharedParts, 'makeEvent' | 'clock' | 'log'>,
-): { readonly tokens: TokenService; readonly signers: SignerService } {
+async function createAccess(
+  { config, current, databases, offersLogIns = false }: Connections,
+  {
+    makeEvent,
+    clock,
+    log,
+    refusals,
+  }: Pick<SharedParts, 'makeEvent' | 'clock' | 'log'> & Pick<Composed, 'refusals'>,
+): Promise<Access> {
+  const { subjects: store } = databases;
+  // a command may not be able to read the secrets that they name
+  const providers = offersLogIns ? await readLogInProviders(config) : [];
   const tokens = createTokenService({
     store: databases.tokens,
     clock,
@@ -386,16 +553,31 @@ function createAccess(
     sha256: sha256Hex,
     log,
   });
+  const sessions = createSessionService({
+    store: databases.sessions,
+    tokens,
+    refusals,
+    findSigner: (name) => databases.signers.find(name),
+    isGiven: offersLogIns ? (what) => hasRuleFor(providers, what) : null,
+    clock,
+    makeEvent,
+    randomBytes,
+    sha256: sha256Hex,
+  });
   const signers = createSignerService({
     signers: databases.signers,
     grants: databases.grants,
+    subjects: store,
     keys: databases.keys,
     listTokens: tokens.list,
     clock,
     makeEvent,
     requireGrants: () => current().requireGrants,
   });
-  return { tokens, signers };
+  const subjects = createSubjectService({ subjects: store, signers: databases.signers, clock, makeEvent });
+  const identities = openIdentities({ config, current, subjects: store, clock, log });
+  const logIns = openLogIns({ providers, config, clock, log, sessions, refusals });
+  return { tokens, sessions, logIns, signers, subjects, identities };
 }
 
 interface MirrorParts {
@@ -404,9 +586,10 @@ interface MirrorParts {
   readonly databases: Databases;
   readonly store: Pick<SignatureStore, 'listFolder'>;
   readonly makeEvent: MakeEvent;
+  readonly records: Records;
 }
 
-function openMirrors({ open, data, databases, store, makeEvent }: MirrorParts): MirrorService {
+function openMirrors({ open, data, databases, store, makeEvent, records }: MirrorParts): MirrorService {
   return createMirrors({
     store: databases.mirrors,
     open: () =>
@@ -418,6 +601,7 @@ function openMirrors({ open, data, databases, store, makeEvent }: MirrorParts): 
       })),
     put: (mirror) => open.putMirror(siteOfMirror(data, mirror)),
     take: (name) => open.take(name),
+    missed: (site, since, asker) => missedImages(records, { site, since }, asker),
     listHosted: (folder) => store.listFolder(DEFAULT_SITE, folder, null, 1),
     makeEvent,
     appendEvent: (event) => databases.audit.append(event),
@@ -448,17 +632,6 @@ async function isComplete(index: SignatureIndex, site: string): Promise<boolean>
     return await index.isComplete(site);
   } catch {
     return false; // INDEX_UNUSABLE: being rebuilt
-  }
-}
-
-/** Of a payload that nobody has verified. */
-function untrustedVersion6Claim(untrusted: Uint8Array): Claim | null {
-  const content = untrustedVersion6Content(untrusted);
-  try {
-    return content === null ? null : parsePayload(content).claim;
-  } catch (error) {
-    if (isLookasideError(error, 'PAYLOAD_INVALID')) return null;
-    throw error;
   }
 }
 

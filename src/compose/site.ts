@@ -73,7 +73,7 @@ export interface SharedParts {
 export async function openSite(site: Site, shared: SharedParts): Promise<OpenSite> {
   await makeRoot(site.root);
   await bindIndex(shared.databases.index, site);
-  return connectSite(site, shared);
+  return await connectSite(site, shared);
 }
 
 /** An index that proves unusable here answers nothing until it is rebuilt, and is bound then. */
@@ -85,7 +85,7 @@ async function bindIndex(index: SignatureIndex, site: Site): Promise<void> {
   }
 }
 
-function connectSite(site: Site, shared: SharedParts): OpenSite {
+async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
   const { databases, verifier, makeEvent, clock } = shared;
   const { index, audit, tombstones } = databases;
   const { ofImage } = uploadsInForce(databases.uploads, tombstones);
@@ -176,7 +176,7 @@ function connectSite(site: Site, shared: SharedParts): OpenSite {
   const filling =
     mirror === undefined
       ? null
-      : openFilling(mirror, {
+      : await openFilling(mirror, {
           ...shared,
           ...parts,
           store: stored,

@@ -57,6 +57,9 @@ function tableHtml(table: AnswerTable): string {
   const { title, columns, rows, found } = table;
   const head = `<h2>${escapeHtml(title)}</h2>`;
   if (rows.length === 0) return `${head}\n<p>None.</p>`;
+  // a text that is proof as it stands
+  if (columns.length === 1 && columns[0] === 'line')
+    return `${head}\n<pre>${rows.map(([line]) => escapeHtml(String(line ?? ''))).join('\n')}</pre>`;
   const lines = rows.map((row) => `<tr>${row.map((cell) => `<td>${cellText(cell)}</td>`).join('')}</tr>`);
   const cut = found > rows.length ? `\n<p>The first ${rows.length} of ${found}.</p>` : '';
   return `${head}

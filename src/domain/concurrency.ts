@@ -155,3 +155,66 @@ export function createVersions(keysKept = 10_000): Versions {
     },
   };
 }
+
+export interface BatchLimits {
+  readonly items: number;
+  readonly bytes: number;
+}
+
+export interface Batches<T, R> {
+  /** Resolves as soon as there is room for it; `done` when its batch has ended, with the result of this item. */
+  add(item: T, sizeBytes: number): Promise<{ readonly done: Promise<R> }>;
+}
+
+/**
+ * Runs one batch after another: what comes while one is under way is the next. So one that comes alone waits for nobody, and many
+ * share what a batch costs. `run` gives a result for each item, in their order; its failure is that of each.
+ */
+export function createBatches<T, R>(
+  limits: BatchLimits,
+  run: (items: readonly T[]) => Promise<readonly R[]>,
+): Batches<T, R> {
+  interface Waiting {
+    readonly item: T;
+    readonly resolve: (result: R) => void;
+    readonly reject: (error: unknown) => void;
+  }
+  let waiting: Waiting[] = [];
+  let waitingBytes = 0;
+  let isRunning = false;
+  let forRoom: (() => void)[] = [];
+
+  async function runAll(): Promise<void> {
+    isRunning = true;
+    while (waiting.length > 0) {
+      const batch = waiting;
+      const hasRoom = forRoom;
+      [waiting, waitingBytes, forRoom] = [[], 0, []];
+      for (const tell of hasRoom) tell();
+      try {
+        const results = await run(batch.map(({ item }) => item));
+        // the cast is right because `run` gives one for each
+        for (const [position, { resolve }] of batch.entries()) resolve(results[position] as R);
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+      }
+    }
+    isRunning = false;
+  }
+
+  return {
+    async add(item, sizeBytes) {
+      while (waiting.length >= limits.items || waitingBytes >= limits.bytes) {
+        await new Promise<void>((resolve) => {
+          forRoom.push(resolve);
+        });
+      }
+      const done = new Promise<R>((resolve, reject) => {
+        waiting.push({ item, resolve, reject });
+      });
+      waitingBytes += sizeBytes;
+      if (!isRunning) void runAll();
+      return { done };
+    },
+  };
+}

@@ -8,3 +8,11 @@ export function durationMs(text: string): number | null {
   const unit = UNIT_MS[match?.[2] ?? ''];
   return match === null || unit === undefined || Number(match[1]) === 0 ? null : Number(match[1]) * unit;
 }
+
+/** The text of that many milliseconds, which durationMs() reads: `30d`, in the largest unit of which they are a whole number. */
+export function durationText(ms: number): string {
+  for (const [unit, unitMs] of Object.entries(UNIT_MS).toReversed()) {
+    if (ms % unitMs === 0) return `${ms / unitMs}${unit}`;
+  }
+  return `${Math.ceil(ms)}ms`;
+}

@@ -21,9 +21,35 @@ export interface KeyDetails extends KeyPart {
   readonly subkeys: readonly KeyPart[];
 }
 
+/** With the certificate, binary and cleaned, that says so. */
+export interface CertifiedKey extends KeyDetails {
+  readonly certificate: Uint8Array;
+}
+
+/** An administrator's word that the key is trusted no longer, whatever its certificate says. */
+export interface KeyRevocation {
+  readonly at: Date;
+  /** Name of the token, or `administrator`. */
+  readonly by: string;
+  /** Hostile text: escape where shown. */
+  readonly reason: string;
+  /** Number of its audit event. */
+  readonly auditSeq: number;
+  /** Whether every signature by the key is withdrawn, also one that comes later. */
+  readonly withdraws: boolean;
+  /** Whether the certificate says it too: then clients learn of it from the certificate, and else it is not given out. */
+  readonly isInCertificate: boolean;
+}
+
 export interface RegisteredKey extends KeyDetails {
   readonly addedAt: Date;
   readonly changedAt: Date;
+  /** Since when no new upload by it is taken; null = uploads are taken. States of signatures do not depend on it. */
+  readonly retiredAt: Date | null;
+  /** That of an administrator, which `revokedAt` counts too; null or left out: none. */
+  readonly revocation?: KeyRevocation | null;
+  /** Name of the token, or `administrator`; null or left out: it is not known any more. */
+  readonly addedBy?: string | null;
   /** Binary, cleaned. */
   readonly certificate: Uint8Array;
 }
@@ -50,12 +76,57 @@ export interface ShownKey extends ShownPart {
   readonly subkeys: readonly ShownPart[];
   readonly addedAt: Date;
   readonly changedAt: Date;
+  /** Since when no new upload by it is taken; null = uploads are taken. */
+  readonly retiredAt: Date | null;
+  /** That of an administrator; null = none, and then `revokedAt` is of the certificate. */
+  readonly revocation: KeyRevocation | null;
+}
+
+/** By the codes of RFC 9580, section 5.2.3.31, in words. */
+export const REVOCATION_REASONS: Readonly<Record<number, string>> = {
+  0: 'none given',
+  1: 'superseded',
+  2: 'compromised',
+  3: 'no longer used',
+  32: 'the user ID is no longer valid',
+};
+
+export type KeyUse = 'certify' | 'sign' | 'encrypt' | 'authenticate';
+
+export interface KeyPartUse {
+  /** Of the primary key or a subkey. */
+  readonly fingerprint: string;
+  readonly uses: readonly KeyUse[];
+  /** In words, as the certificate has it; null: its certificate does not revoke it. */
+  readonly revocationReason: string | null;
+}
+
+/** How many stored signatures a part of a key made. */
+export interface PartSignatures {
+  readonly fingerprint: string;
+  readonly signatures: number;
 }
 
 export interface ExportedKey extends ShownKey {
+  /** Name of the token, or `administrator`; null: it is not known any more. */
+  readonly addedBy: string | null;
+  /** The primary key first. */
+  readonly parts: readonly KeyPartUse[];
   readonly warnings: readonly KeyWarning[];
   /** ASCII armour without comments. */
   readonly armored: string;
+}
+
+/** Whether clients must not get it: an administrator has revoked it, and its certificate does not say so. */
+export function isWithheld({ revocation = null }: Pick<RegisteredKey, 'revocation'>): boolean {
+  return revocation !== null && !revocation.isInCertificate;
+}
+
+/** What became of the registered keys of a file; nothing else of it was taken. */
+export interface RefreshedKeys {
+  readonly results: readonly KeyResult[];
+  /** How many certificates of the file were of other keys. */
+  readonly ignored: number;
 }
 
 /** What the removal of a key has changed. */
@@ -122,4 +193,15 @@ export function parseKeyName(name: string): string {
     'REQUEST_INVALID',
     `"${name.slice(0, SHOWN_CHARACTERS)}" names no key; wanted a fingerprint of 40 hex digits or a key ID of 16`,
   );
+}
+
+/** Fingerprints and key IDs that signatures by the key may name. */
+export function issuersOf({
+  fingerprint,
+  subkeys,
+}: Pick<RegisteredKey, 'fingerprint' | 'subkeys'>): readonly string[] {
+  return [fingerprint, ...subkeys.map((subkey) => subkey.fingerprint)].flatMap((name) => [
+    name,
+    name.slice(-16),
+  ]);
 }

@@ -125,6 +125,9 @@ export const MAX_JSON_MEMBERS = 256;
 /** Of a policy.json, a registries.d file and a file of keys that lookaside doctor reads. */
 export const MAX_POLICY_BYTES = 16 * 1024 * 1024;
 
+/** Of a file that lookaside client-config merges into. A policy with a section for each of 10,000 repositories has 3 MB. */
+export const MAX_INSTALLED_BYTES = 8 * 1024 * 1024;
+
 /** `optional.creator` of a payload. */
 export const MAX_CREATOR_BYTES = 1024;
 
@@ -139,8 +142,31 @@ export const QUESTION_MS = 60_000;
 /** Images that one sync of a mirror may name: a whole OpenShift release stream with its operators has some 20,000. */
 export const MAX_MIRROR_IMAGES = 100_000;
 
-/** The body that names them. */
+/** Releases of update graphs that one sync may name, and that one answer is made of: all of OpenShift 4 are some 3,000. */
+export const MAX_MIRROR_RELEASES = 20_000;
+
+/** The body that names images and releases. */
 export const MAX_MIRROR_SYNC_BYTES = 16 * 1024 * 1024;
+
+/**
+ * The signatures of one image that a mirror fetches: several walks hold theirs in memory at once. 127 of the largest post-quantum
+ * ones have 8 MiB.
+ */
+export const MAX_WALK_BYTES = 16 * 1024 * 1024;
 
 /** Signatures in one ConfigMap, encoded: oc apply stores the object in an annotation too, and annotations end at 256 KiB. */
 export const MAX_CONFIGMAP_BYTES = 200 * 1024;
+
+/** A document of who may sign what: 64 certificates of the largest size, armoured, beside thousands of signers. */
+export const MAX_ACCESS_RULES_BYTES = 8 * 1024 * 1024;
+
+/** Claims of one OIDC subject, and characters of the pattern of one: `sub` has at most 255 (OpenID Connect Core, section 2). */
+export const MAX_SUBJECT_CLAIMS = 20;
+export const MAX_CLAIM_CHARACTERS = 1024;
+
+/** A token of an OpenID provider: those of GitHub and GitLab have some 2 KiB. */
+export const MAX_OIDC_TOKEN_BYTES = 8 * 1024;
+
+/** A document of an OpenID provider, and the keys in one: GitHub's set has four keys and 10 KiB. */
+export const MAX_ISSUER_DOCUMENT_BYTES = 256 * 1024;
+export const MAX_ISSUER_KEYS = 100;

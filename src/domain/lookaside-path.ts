@@ -31,10 +31,21 @@ export type Target =
 
 const NOTHING: Target = { kind: 'nothing' };
 
+const SIGNATURE = 'signature-';
+const MOST_DIGITS = 9;
+
 /** The signature's number in `signature-N`, or null: plain decimal from 1, no padding. */
 export function parseSignatureName(name: string): number | null {
-  const digits = /^signature-([1-9][0-9]{0,8})$/.exec(name)?.[1];
-  return digits === undefined ? null : Number(digits);
+  const digits = name.length - SIGNATURE.length;
+  // without an expression, because every read asks
+  if (digits < 1 || digits > MOST_DIGITS || !name.startsWith(SIGNATURE)) return null;
+  let number = 0;
+  for (let at = SIGNATURE.length; at < name.length; at += 1) {
+    const digit = name.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9 || (digit === 0 && number === 0)) return null;
+    number = 10 * number + digit;
+  }
+  return number;
 }
 
 export interface SiteTarget {

@@ -28,20 +28,44 @@ const KNOWN: readonly (readonly [RegExp, string])[] = [
   [/^quay\.io\/(?:openshift\/okd|okd)(?:\/|$)/, 'okd'],
 ];
 
+/** Each throws an error whose message begins with a line that says what is wrong and where. */
+export interface MirrorParsers {
+  readonly parseYaml: (text: string) => unknown;
+  readonly parseToml: (text: string) => unknown;
+}
+
 /**
- * Reads ImageDigestMirrorSet, ImageTagMirrorSet and ImageContentSourcePolicy (YAML, several documents too), and registries.conf.
+ * Reads ImageDigestMirrorSet, ImageTagMirrorSet and ImageContentSourcePolicy (YAML, several documents too), and registries.conf (TOML).
  * @throws LookasideError REQUEST_INVALID when the text holds none of them
  */
 export function mirroredSources(
   text: string,
-  parseYaml: (text: string) => unknown,
+  { parseYaml, parseToml }: MirrorParsers,
 ): readonly MirroredSource[] {
-  const found = /^\s*\[\[\s*registry\s*\]\]/m.test(text)
-    ? fromRegistriesConf(text)
-    : text.split(/^---[ \t]*$/m).flatMap((document) => fromDocument(parseYaml(document)));
+  const found = isToml(text)
+    ? fromRegistriesConf(reading('TOML', parseToml, text))
+    : text.split(/^---[ \t]*$/m).flatMap((document) => fromDocument(reading('YAML', parseYaml, document)));
   if (found.length > 0) return found;
   const wanted = 'ImageDigestMirrorSet, ImageTagMirrorSet, ImageContentSourcePolicy or a registries.conf';
   throw new LookasideError('REQUEST_INVALID', `the file holds no mirror of a registry; wanted ${wanted}`);
+}
+
+/** By the first line that says something: a table of TOML, or a name with `=`. */
+function isToml(text: string): boolean {
+  const line = /^[ \t]*([^#\s].*)$/m.exec(text.replace(/^\ufeff/, ''))?.[1] ?? '';
+  return /^\[{1,2}[ \t]*["'\w]/.test(line) || /^["'\w.-]+[ \t]*=/.test(line);
+}
+
+function reading(kind: 'TOML' | 'YAML', parse: (text: string) => unknown, text: string): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    const [first = ''] = String(error instanceof Error ? error.message : error).split('\n');
+    const what = `the file is no ${kind} that clients read: ${first.replace(/:$/, '')}`;
+    throw new LookasideError('REQUEST_INVALID', `${what}; mend it, then run the command again`, {
+      cause: error,
+    });
+  }
 }
 
 function fromDocument(value: unknown): MirroredSource[] {
@@ -62,21 +86,23 @@ function membersOf(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** Of TOML only the tables that registries.conf has, with one value a line, as every tool writes them. */
-function fromRegistriesConf(text: string): MirroredSource[] {
-  const found: { source: string; mirrors: string[] }[] = [];
-  let table = '';
-  for (const line of text.split('\n')) {
-    table = /^\s*\[{1,2}\s*([\w.-]+)\s*\]{1,2}/.exec(line)?.[1] ?? table;
-    if (/^\s*\[\[\s*registry\s*\]\]/.test(line)) found.push({ source: '', mirrors: [] });
-    const [, name, value] = /^\s*(location|prefix)\s*=\s*["']([^"']+)["']/.exec(line) ?? [];
-    const last = found.at(-1);
-    if (last === undefined || value === undefined) continue;
-    if (table === 'registry.mirror' && name === 'location') last.mirrors.push(value);
-    // what people type is the prefix, where there is one
-    else if (table === 'registry' && (name === 'prefix' || last.source === '')) last.source = value;
-  }
-  return found.filter(({ source, mirrors }) => source !== '' && mirrors.length > 0);
+/** As clients have it: what people type is the prefix where there is one, else the location. */
+function fromRegistriesConf(value: unknown): MirroredSource[] {
+  return tablesOf(value, 'registry').flatMap((table) => {
+    const source = nameIn(table, 'prefix') ?? nameIn(table, 'location');
+    const mirrors = tablesOf(table, 'mirror').flatMap((mirror) => nameIn(mirror, 'location') ?? []);
+    return source === null || mirrors.length === 0 ? [] : [{ source, mirrors }];
+  });
+}
+
+function tablesOf(value: unknown, name: string): readonly unknown[] {
+  const tables = membersOf(value)[name];
+  return Array.isArray(tables) ? tables : [];
+}
+
+function nameIn(value: unknown, name: string): string | null {
+  const found = membersOf(value)[name];
+  return typeof found === 'string' && found !== '' ? found : null;
 }
 
 export function proposeMirrors(sources: readonly MirroredSource[]): Proposal {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { LookasideError } from './errors.ts';
 import { type ImageId, isNamespaceFolder, parseImageName } from './image.ts';
 import { MIRROR_LAYOUTS, type MirrorLayout } from './mirror-presets.ts';
+import type { Release } from './release-graph.ts';
 import { RESERVED_SEGMENTS } from './reserved-segments.ts';
 import { quoted } from './text.ts';
 import type { WalkFaultKind } from './walk.ts';
@@ -27,6 +28,8 @@ const settings = z.strictObject({
   onUpstreamFailure: z.enum(['503', '404']),
   /** After which a stored set is asked for again, behind the reader's back. */
   maxAgeMs: z.int().min(1000),
+  /** What sets that reads alone have brought may take on a disk; null: what they need. Mirrors of older versions lack it. */
+  maxBytes: z.int().min(0).nullable().default(null),
   /** Files on the server's machine; each null: none. */
   ca: z.string().nullable(),
   certificate: z.string().nullable(),
@@ -50,11 +53,22 @@ export const DEFAULT_MIRROR = {
   onDemand: null,
   onUpstreamFailure: '503',
   maxAgeMs: 3_600_000,
+  maxBytes: null,
   ca: null,
   certificate: null,
   key: null,
   credentials: null,
 } as const satisfies Partial<MirrorSettings>;
+
+const BLOCK_BYTES = 4096;
+
+/** What the files of a set and their folder take on a disk with blocks of 4 KiB, as most have. */
+export function bytesOnDisk(entries: readonly { readonly sizeBytes: number }[]): number {
+  return entries.reduce(
+    (sum, { sizeBytes }) => sum + Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES,
+    BLOCK_BYTES,
+  );
+}
 
 export interface MirrorStatus extends MirrorSettings {
   readonly name: string;
@@ -68,7 +82,38 @@ export interface MirrorStatus extends MirrorSettings {
   /** For how long no upstream is asked; 0: they are. */
   readonly restingMs: number;
   readonly lastSync: SyncReport | null;
+  /** When a sync last ended in which nothing failed. */
+  readonly completeAt: Date | null;
+  /** Signatures that are served here and are gone from the upstream. */
+  readonly goneUpstream: number;
+  /** Signatures of the upstream that are not served, as no client could use them. */
+  readonly leftOut: number;
 }
+
+/** An image of which not all is the same here and at the upstream. */
+export interface NotedImage {
+  /** `ubi9/ubi@sha256:…`, `sha256:…` */
+  readonly image: string;
+  /** SHA-256 of each, as the next. */
+  readonly goneUpstream: readonly string[];
+  readonly leftOut: readonly { readonly sha256: string; readonly code: string }[];
+}
+
+/** Of one image, beside its signatures. */
+export interface MirroredImage extends Pick<NotedImage, 'goneUpstream' | 'leftOut'> {
+  /** Where the stored set came from, without a query; null: nothing is stored. */
+  readonly upstream: string | null;
+  readonly checkedAt: Date;
+  /** When it was last asked for ahead of demand; null: readers alone have asked. */
+  readonly syncedAt: Date | null;
+}
+
+export interface MirrorDetails extends MirrorStatus {
+  /** By name, the first MAX_NOTED_IMAGES of them. */
+  readonly noted: readonly NotedImage[];
+}
+
+export const MAX_NOTED_IMAGES = 100;
 
 export const SYNC_RESULTS = ['new', 'unchanged', 'missing', 'refused', 'failed'] as const;
 export type SyncResult = (typeof SYNC_RESULTS)[number];
@@ -90,6 +135,11 @@ export interface SyncReport {
   readonly counts: Readonly<Record<SyncResult, number>>;
 }
 
+/** What is kept of the last run. */
+export interface SyncRun extends SyncReport {
+  readonly completeAt: Date | null;
+}
+
 export interface SyncAnswer extends SyncReport {
   /** In the order in which they were named. */
   readonly images: readonly SyncedImage[];
@@ -105,6 +155,8 @@ export interface SyncRequest {
   readonly images: readonly string[];
   /** Those that a sync has asked for more recently are not asked for again; null: all are. */
   readonly maxAgeMs: number | null;
+  /** What update graphs say of some of the images, in the layout `release`: kept, so that releases are found by it. */
+  readonly releases?: readonly Release[];
 }
 
 /** The image of the site; of a release the digest alone counts. Null when the text names none. */

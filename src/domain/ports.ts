@@ -1,12 +1,15 @@
 // What the services need from outside. Adapters implement these; compose connects them.
-import type { NewAuditEvent } from './audit.ts';
+
+import type { AuditAction, NewAuditEvent } from './audit.ts';
 import type { ErrorCode } from './errors.ts';
 import type { AddedGrant, Grant, NewGrant, Signer } from './grant.ts';
 import type { ImageId } from './image.ts';
-import type { KeyDetails, KeyWarning, RegisteredKey } from './key.ts';
-import type { StoredMirror } from './mirror.ts';
+import type { CertifiedKey, KeyDetails, KeyPartUse, KeyWarning, RegisteredKey } from './key.ts';
+import type { StoredMirror, SyncReport, SyncRun } from './mirror.ts';
+import type { AddedSubject, BoundSubject, NewOidcSubject, OidcSubject, TokenClaims } from './oidc.ts';
 import type { FedEvent, Person } from './records.ts';
-import type { Tombstone } from './tombstone.ts';
+import type { Release } from './release-graph.ts';
+import type { Tombstone, WithdrawnFilter, WithdrawnPlace } from './tombstone.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
 export interface Clock {
@@ -252,13 +255,62 @@ export interface TokenStore {
   noteUse(uses: readonly { readonly name: string; readonly at: Date }[]): Promise<void>;
 }
 
+/** Somebody is logged in to the web pages. Whether it gives access now depends on the token too. */
+export interface PageSession {
+  readonly id: number;
+  /** As it is now. Of a log-in through an OpenID provider, a token that nobody has, by the name of the identity. */
+  readonly token: Token;
+  /** Null or left out: logged in with a token. */
+  readonly identity?: SessionIdentity | null;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+}
+
+/** Of a log-in through an OpenID provider. */
+export interface SessionIdentity {
+  readonly issuer: string;
+  /** For people. */
+  readonly shownName: string;
+}
+
+export interface NewIdentity extends SessionIdentity {
+  readonly role: Role;
+  readonly signer: string | null;
+}
+
+export interface NewSession {
+  /** The lower-case hex SHA-256 of the session's text, which is never stored. */
+  readonly hash: string;
+  /** Name of the token, or of the identity. */
+  readonly token: string;
+  /** Null or left out: logged in with a token. Its signer, if any, must exist. */
+  readonly identity?: NewIdentity | null;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+}
+
+export interface SessionStore {
+  /** Also one that has expired, or whose token has. @throws STORE_UNAVAILABLE */
+  find(hash: string): Promise<PageSession | null>;
+  /** In the order of the log-ins, as find(). @throws STORE_UNAVAILABLE */
+  list(): Promise<readonly PageSession[]>;
+  /** Durable with its event once resolved, to the session's id. Null, without an event, when the token was revoked meanwhile, or there is no such signer. */
+  add(session: NewSession, event: NewAuditEvent): Promise<number | null>;
+  /** Durable with its event once resolved. False, without an event, when there is no such session. */
+  end(id: number, event: NewAuditEvent): Promise<boolean>;
+}
+
 export interface SignerStore {
   /** In the order in which they were added. @throws STORE_UNAVAILABLE */
   list(): Promise<readonly Signer[]>;
   /** @throws STORE_UNAVAILABLE */
   find(name: string): Promise<Signer | null>;
   /** Durable with its event once resolved. @throws NAME_TAKEN */
-  add(signer: Omit<Signer, 'disabledAt'>, event: NewAuditEvent): Promise<Signer>;
+  add(
+    signer: Omit<Signer, 'disabledAt'>,
+    event: NewAuditEvent,
+    subjects?: readonly { readonly subject: NewOidcSubject; readonly event: NewAuditEvent }[],
+  ): Promise<Signer>;
   /**
    * Disables, or with null enables. Durable with its event once resolved; null when there is no such signer. When it is so
    * already, nothing changes, not even the time, and no event is written.
@@ -280,6 +332,55 @@ export interface GrantStore {
   add(grant: NewGrant, event: NewAuditEvent): Promise<AddedGrant>;
   /** False, without an event, when there is no such grant. */
   remove(id: number, event: NewAuditEvent): Promise<boolean>;
+}
+
+export interface SubjectStore {
+  /** Of that signer, or with null of all, in the order in which they were added. @throws STORE_UNAVAILABLE */
+  list(signer: string | null): Promise<readonly OidcSubject[]>;
+  /** Of that issuer, also those of disabled signers. @throws STORE_UNAVAILABLE */
+  ofIssuer(issuer: string): Promise<readonly BoundSubject[]>;
+  /** @throws STORE_UNAVAILABLE */
+  find(id: number): Promise<OidcSubject | null>;
+  /**
+   * Durable with its event once resolved. When the signer has the same subject, nothing changes and no event is written.
+   * @throws NOT_FOUND when there is no such signer
+   */
+  add(subject: NewOidcSubject, event: NewAuditEvent): Promise<AddedSubject>;
+  /** False, without an event, when there is no such subject. */
+  remove(id: number, event: NewAuditEvent): Promise<boolean>;
+}
+
+/** One change of who may sign what, with its event. */
+export type AccessStep = { readonly event: NewAuditEvent } & (
+  | { readonly kind: 'put-key'; readonly key: KeyDetails & { readonly certificate: Uint8Array } }
+  | { readonly kind: 'remove-key'; readonly fingerprint: string }
+  | { readonly kind: 'retire-key'; readonly fingerprint: string; readonly isRetired: boolean }
+  | { readonly kind: 'add-signer'; readonly signer: Omit<Signer, 'disabledAt'> }
+  | { readonly kind: 'describe-signer'; readonly signer: string; readonly description: string }
+  | { readonly kind: 'disable-signer'; readonly signer: string; readonly disabledAt: Date | null }
+  | { readonly kind: 'remove-signer'; readonly signer: string; readonly at: Date }
+  | { readonly kind: 'add-grant'; readonly grant: NewGrant }
+  | { readonly kind: 'add-subject'; readonly subject: NewOidcSubject }
+  | { readonly kind: 'remove-grant' | 'remove-subject'; readonly id: number }
+  | { readonly kind: 'revoke-token'; readonly token: string; readonly at: Date }
+);
+
+export interface AccessStore {
+  /**
+   * Makes all changes in their order and in one transaction, durable with their events once resolved. @throws
+   * CHANGED_MEANWHILE, without any change, when one of them finds nothing to change or is made already
+   */
+  apply(steps: readonly AccessStep[]): Promise<void>;
+}
+
+/** Checks tokens of OpenID providers. */
+export interface OidcVerifier {
+  /**
+   * The claims of a token that this issuer has signed, for one of these audiences, and that is in force. Asks the issuer for its
+   * keys when they are not at hand. @throws UNAUTHORIZED, saying why, with detail.isExpired for a genuine one that has expired;
+   * ISSUER_UNAVAILABLE
+   */
+  verify(untrusted: string, issuer: string, audiences: readonly string[]): Promise<TokenClaims>;
 }
 
 /** A recorded signature with the result of its verification. Null where Judgement has null. */
@@ -334,6 +435,30 @@ export interface SignaturePage {
   readonly limit: number;
 }
 
+/** A stretch of the paths of a site, in the order of their bytes; the path of the top is ''. */
+export interface RepositoryWalk {
+  /** At or after. */
+  readonly from: string;
+  readonly before: string;
+  readonly limit: number;
+}
+
+export interface IndexedRepository {
+  readonly path: string;
+  /** At most as many as were to be counted. */
+  readonly images: number;
+  /** When the signature was stored that the index learned of last. */
+  readonly newestAt: Date;
+}
+
+/** What the index knows of whole repositories. Look-ups reject with INDEX_UNUSABLE. */
+export interface RepositoryIndex {
+  /** The paths that have a signature, ascending. */
+  repositoryPaths(site: string, walk: RepositoryWalk): Promise<readonly string[]>;
+  /** Those of the paths that have a signature, in the same order; of each at most `most` images are counted. */
+  repositories(site: string, paths: readonly string[], most: number): Promise<readonly IndexedRepository[]>;
+}
+
 /** The results of verification, kept with the signatures of the index. Look-ups reject with INDEX_UNUSABLE. */
 export interface VerdictIndex {
   /** Names this index: an id means nothing in another index. All look-ups between two equal answers came from one index. */
@@ -342,6 +467,13 @@ export interface VerdictIndex {
   ofImage(image: ImageId): Promise<readonly IndexedSignature[]>;
   /** Sorted by id, in the page's order. */
   search(site: string, page: SignaturePage): Promise<readonly IndexedSignature[]>;
+  /** The images with signatures that verified by the key with this primary fingerprint, in a stable order. */
+  imagesByKey(
+    site: string,
+    fingerprint: string,
+    after: ImageId | null,
+    limit: number,
+  ): Promise<readonly ImageId[]>;
   /** How many signatures of the site verified by the key with this primary fingerprint. */
   countByKey(site: string, fingerprint: string): Promise<number>;
   /** Those that need judging at `now`, sorted by id: `unverified` ones, and those that must be judged again. */
@@ -375,6 +507,8 @@ export interface Verifier {
   armor(certificate: Uint8Array): string;
   /** What cleaning left out of it, and which clients cannot use it. */
   warningsOf(certificate: Uint8Array): readonly KeyWarning[];
+  /** What its parts are for, and why they were revoked; the primary key first. */
+  usesOf(certificate: Uint8Array): readonly KeyPartUse[];
   /** The certificates that examine and cleanCertificates use from now on: binary, cleaned. */
   setKeyring(certificates: readonly Uint8Array[]): void;
   close(): Promise<void>;
@@ -403,6 +537,26 @@ export interface KeyStore {
   put(key: KeyDetails & { readonly certificate: Uint8Array }, event: NewAuditEvent): Promise<RegisteredKey>;
   /** Durable with its event once resolved; false, without an event, when there is no such key. */
   remove(fingerprint: string, event: NewAuditEvent): Promise<boolean>;
+  /**
+   * Retires the key at the event's time, or ends that; durable with its event once resolved. False, without an event, when
+   * that changes nothing or there is no such key.
+   */
+  setRetired(fingerprint: string, isRetired: boolean, event: NewAuditEvent): Promise<boolean>;
+  /**
+   * Marks the key as revoked by an administrator at the event's time, and replaces its certificate where one is given; durable
+   * with its event once resolved. False, without an event, when that changes nothing or there is no such key.
+   */
+  revoke(revoked: RevokedByHand, event: NewAuditEvent): Promise<boolean>;
+}
+
+export interface RevokedByHand {
+  readonly fingerprint: string;
+  /** With a revocation in its certificate; null: the certificate stays as it is. */
+  readonly key: CertifiedKey | null;
+  readonly by: string;
+  readonly reason: string;
+  /** Whether every signature by the key is to be withdrawn; once true it stays. */
+  readonly withdraws: boolean;
 }
 
 /** What is kept about an upload, for ever. */
@@ -453,12 +607,24 @@ export type NewTombstone = Omit<Tombstone, 'auditSeq' | 'isInForce'> & {
 export interface TombstoneStore {
   /** Also those that are no longer in force, in the order of withdrawing. @throws STORE_UNAVAILABLE */
   ofImage(image: ImageId): Promise<readonly Tombstone[]>;
+  /** Those of the site that are in force, by image; behind `after`. @throws STORE_UNAVAILABLE */
+  page(
+    site: string,
+    filter: WithdrawnFilter,
+    after: WithdrawnPlace | null,
+    limit: number,
+  ): Promise<readonly Tombstone[]>;
   /** Those whose files or index rows may lag behind. @throws STORE_UNAVAILABLE */
   unsettled(site: string): Promise<readonly Tombstone[]>;
   /** Those in force that should have come back by `now`, of all sites. @throws STORE_UNAVAILABLE */
   ended(now: Date, limit: number): Promise<readonly Tombstone[]>;
   /** The kept bytes, or null. @throws STORE_UNAVAILABLE */
   bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null>;
+  /**
+   * Of one image, under an event that is written already: all or none. Durable once resolved, not yet settled. Fillers as in
+   * put().
+   */
+  putAll(tombstones: readonly NewTombstone[], auditSeq: number): Promise<void>;
   /** Durable with its event once resolved, not yet settled. Fillers of an earlier withdrawal of the same bytes stay. */
   put(tombstone: NewTombstone, event: NewAuditEvent): Promise<{ readonly auditSeq: number }>;
   /** Files and index are as these tombstones say. `isEmpty`: no file is left, and so no filler of any. */
@@ -480,6 +646,17 @@ export interface Withdrawal {
   readonly event: (sha256: string) => NewAuditEvent;
 }
 
+/** A withdrawal that one audit event orders of many images. */
+export interface OrderedWithdrawal {
+  readonly image: ImageId;
+  readonly sha256s: ReadonlySet<string>;
+  readonly by: string;
+  readonly reason: string;
+  readonly at: Date;
+  /** Of the event, which is durable. */
+  readonly auditSeq: number;
+}
+
 export interface AuditLog {
   /** Resolves to the event's number once the event is durable. */
   append(event: NewAuditEvent): Promise<number>;
@@ -496,6 +673,8 @@ export interface RecordEraser {
 export interface AuditReader {
   /** The events that follow that number, in order, at most `limit`. None comes later below one of them. @throws STORE_UNAVAILABLE */
   after(seq: number, limit: number): Promise<readonly FedEvent[]>;
+  /** The reason of the server's own newest event of that action; null when there is none. @throws STORE_UNAVAILABLE */
+  lastReason(action: AuditAction): Promise<string | null>;
 }
 
 /** An upload that is verified and belongs to its image. */
@@ -503,6 +682,8 @@ export interface VerifiedUpload {
   readonly image: ImageId;
   readonly bytes: Uint8Array;
   readonly judgement: Judgement;
+  /** Number of the keyring with which it was judged, where several processes share the store: by an older one it is judged again. */
+  readonly keyring?: number | null;
   readonly uploader: string;
   /** As Upload. */
   readonly remap: string | null;
@@ -548,6 +729,11 @@ export interface SignatureAppender {
    * with WITHDRAWN. Failing, it may be in force all the same. @throws NOT_FOUND, BUSY, DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
    */
   withdraw(withdrawal: Withdrawal): Promise<Tombstone>;
+  /**
+   * The same for those of the signatures that stand there, without an event of its own; how many they were. A second time
+   * finds none. @throws as withdraw(), but NOT_FOUND
+   */
+  withdrawOrdered(order: OrderedWithdrawal): Promise<number>;
   /** Ends the withdrawal; the bytes, where they were kept, take the next number, which is the result. Null: none. */
   lift(tombstone: Tombstone): Promise<number | null>;
   /** Finishes what a crash left half done; call it before the first read. */
@@ -575,6 +761,14 @@ export interface SetPublisher {
   ): Promise<Published>;
 }
 
+export interface BatchPublisher extends SetPublisher {
+  /**
+   * The same for one of many: those that come together are synced together. Resolves once there is room for it, which is at once
+   * unless much is waiting.
+   */
+  gather(...set: Parameters<SetPublisher['publish']>): Promise<{ readonly done: Promise<Published> }>;
+}
+
 /** What the last whole walk of a mirror has found of an image. */
 export interface MirrorSetRow {
   readonly site: string;
@@ -589,6 +783,22 @@ export interface MirrorSetRow {
   readonly leftOut: readonly { readonly sha256: string; readonly code: string }[];
   /** When it was last asked for ahead of demand; null: a read alone has brought it. */
   readonly syncedAt: Date | null;
+  /** What the files of the set take on a disk; null: nothing is stored, or it is not known. */
+  readonly sizeBytes: number | null;
+}
+
+/** A set in the order of when sets were checked. */
+export interface SetPlace {
+  readonly checkedAt: Date;
+  /** Its folder. */
+  readonly image: string;
+}
+
+export interface SetRange {
+  /** Itself left out; null: from the first. */
+  readonly after: SetPlace | null;
+  /** Itself with them. */
+  readonly last: SetPlace;
 }
 
 export interface MirrorStore {
@@ -601,5 +811,25 @@ export interface MirrorStore {
   /** @throws STORE_UNAVAILABLE */
   setOf(image: ImageId): Promise<MirrorSetRow | null>;
   /** Replaces what was kept of the image. */
-  checked(row: MirrorSetRow): Promise<void>;
+  checked(rows: readonly MirrorSetRow[]): Promise<void>;
+  /**
+   * Of the sets that reads alone have brought and of which the upstream has all: the one up to which they have to go, from the one
+   * that was checked longest ago, so that the others take `maxBytes` at most. Null: none has to. @throws STORE_UNAVAILABLE
+   */
+  beyond(site: string, maxBytes: number): Promise<SetPlace | null>;
+  /** Those sets, from the one that was checked longest ago. @throws STORE_UNAVAILABLE */
+  onDemand(site: string, range: SetRange, limit: number): Promise<readonly SetPlace[]>;
+  /** Adds to what is known of each: channels are added, the rest is replaced. */
+  putReleases(site: string, releases: readonly Release[]): Promise<void>;
+  /** Of all sites, by version or channel, from the lowest digest on. @throws STORE_UNAVAILABLE */
+  releases(name: string, limit: number): Promise<readonly Release[]>;
+  /** Nothing is known of these any more. */
+  forget(images: readonly ImageId[]): Promise<void>;
+  /** How many signatures of the site are gone from the upstream, and how many were left out. @throws STORE_UNAVAILABLE */
+  notedCounts(site: string): Promise<{ readonly gone: number; readonly leftOut: number }>;
+  /** The images that have such ones, by folder. @throws STORE_UNAVAILABLE */
+  noted(site: string, limit: number): Promise<readonly MirrorSetRow[]>;
+  /** Null: no sync has ended yet. @throws STORE_UNAVAILABLE */
+  lastRun(site: string): Promise<SyncRun | null>;
+  ran(site: string, run: SyncReport): Promise<void>;
 }

@@ -1,6 +1,7 @@
 // Questions to the records as text: in URLs, in cursors, and in the audit event that says who asked.
 import { AUDIT_ACTIONS } from './audit.ts';
 import { durationMs } from './duration.ts';
+import { LookasideError } from './errors.ts';
 import { DEFAULT_SITE, isNamespaceFolder, parseImageName } from './image.ts';
 import { isFingerprint } from './key.ts';
 import { parseNetwork } from './network.ts';
@@ -11,6 +12,7 @@ import {
   type RecordName,
   type RecordQuestion,
 } from './records.ts';
+import { quoted } from './text.ts';
 
 /** Names of the filters of each record, as in URLs. */
 export const FILTERS = {
@@ -55,7 +57,8 @@ const WANTED: Readonly<Record<FilterName, string>> = {
   image: 'an image like team/app@sha256:<64 lower-case hex digits>, or the digest alone',
   signature: "the signature's SHA-256: 64 hex digits",
   fingerprint: 'the fingerprint of a primary key: 40 hex digits, or 64 of a version 6 key',
-  actor: "a token's name, administrator or server",
+  actor:
+    "a token's name, administrator or server; or signer, issuer and subject of an OIDC token, with blanks between",
   address: 'an address or a network, like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32',
   action: AUDIT_ACTIONS.join(', '),
   result: 'a result like created, or the code of a refusal like KEY_UNKNOWN',
@@ -75,7 +78,7 @@ const PARSERS: { readonly [Name in FilterName]: (text: string, now: Date) => Rec
     const written = text.replaceAll(' ', '').toUpperCase();
     return isFingerprint(written) || /^[0-9A-F]{64}$/.test(written) ? written : null;
   },
-  actor: parseWord,
+  actor: parseActor,
   address: (text) => (parseNetwork(text) === null && text !== 'local' ? null : text),
   action: (text) => AUDIT_ACTIONS.find((action) => action === text) ?? null,
   result: (text) => (/^[A-Za-z_-]{1,64}$/.test(text) ? text : null),
@@ -104,6 +107,20 @@ export function parseFilter(
   if (since != null && until != null && since > until)
     return { wrong: 'until', wanted: 'a time that is not before since' };
   return { filter: { ...ANY_RECORD, ...found } as RecordFilter }; // each value has the type of its parser
+}
+
+/** The same for a request of a person or program. @throws LookasideError REQUEST_INVALID saying what was found and what is wanted */
+export function askedFilter(
+  texts: Readonly<Partial<Record<FilterName, string | undefined>>>,
+  now: Date,
+): RecordFilter {
+  const parsed = parseFilter(texts, now);
+  if ('filter' in parsed) return parsed.filter;
+  const found = texts[parsed.wrong as FilterName] ?? '';
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `${parsed.wrong} is ${quoted(found)}, expected ${parsed.wanted}`,
+  );
 }
 
 /** The filter as texts that parseFilter() reads again; what filters nothing is left out. */
@@ -148,6 +165,11 @@ export function parseTime(text: string, now: Date): Date | null {
   if (ago !== null) return new Date(now.getTime() - ago);
   const at = new Date(TIME.test(text) ? text : Number.NaN);
   return Number.isNaN(at.getTime()) ? null : at;
+}
+
+/** Of an OIDC subject it is the signer, the issuer and the subject; domain/oidc.ts bounds each. */
+function parseActor(text: string): string | null {
+  return /^[^\p{Cc}]{1,600}$/u.test(text) ? text : null;
 }
 
 function parseWord(text: string): string | null {

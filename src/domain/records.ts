@@ -1,6 +1,9 @@
 // Questions over the two records: audit events (what somebody changed) and access events (who fetched what).
 import type { AuditAction } from './audit.ts';
 import type { Digest } from './image.ts';
+import type { PartSignatures } from './key.ts';
+import type { BrokenImage, ImagePlace, RevocationCounts, UsableKeys } from './revocation.ts';
+import type { RotationCounts, RotationPlace, RotationWork } from './rotation.ts';
 
 export const RECORDS = ['audit', 'access'] as const;
 export type RecordName = (typeof RECORDS)[number];
@@ -267,6 +270,36 @@ export interface RecordSession extends AsyncDisposable {
   repositoryTotals(filter: RecordFilter, limit: number): Promise<Listed<RepositoryTotal>>;
   /** Stored and not fetched since then; those stored longest ago first. Of the filter, site and repository count. */
   stale(since: Date, filter: RecordFilter, limit: number): Promise<Listed<StaleImage>>;
+  /** Of two primary fingerprints. `gaps` says what the index may lack. */
+  rotation(
+    old: string,
+    next: string,
+    now: Date,
+  ): Promise<{ readonly images: RotationCounts; readonly gaps: readonly string[] }>;
+  /** How many signatures each part of a key made, by the primary fingerprint; parts without any are left out. */
+  signaturesBy(key: string): Promise<readonly PartSignatures[]>;
+  /** Of one key; `issuers`: how signatures name it and its subkeys; `others`: what else verifies now. `gaps` as in rotation(). */
+  revocation(
+    key: string,
+    issuers: readonly string[],
+    others: UsableKeys,
+    now: Date,
+  ): Promise<RevocationCounts & { readonly gaps: readonly string[] }>;
+  /** The images that lose their last verified signature, in pieces; `next` is null at the end. */
+  revocationBroken(
+    key: string,
+    others: UsableKeys,
+    now: Date,
+    after: ImagePlace,
+    limit: number,
+  ): Promise<{ readonly images: readonly BrokenImage[]; readonly next: ImagePlace }>;
+  /** What the old key has signed and the next one has not, in pieces; `next` is null at the end. */
+  rotationWork(
+    old: string,
+    next: string,
+    after: RotationPlace,
+    limit: number,
+  ): Promise<{ readonly work: readonly RotationWork[]; readonly next: RotationPlace }>;
 }
 
 /** Reads of one repository's signed images. */

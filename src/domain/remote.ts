@@ -1,8 +1,10 @@
 // A signature server as its clients see it, wherever it runs.
 import type { ImageId } from './image.ts';
+import type { MirroredImage } from './mirror.ts';
 import type { BatchPart, BatchResult } from './receipt.ts';
 import type { State } from './state.ts';
 import type { StoredSignature } from './stored-signature.ts';
+import type { ListedWithdrawal, Withdrawn } from './tombstone.ts';
 
 export interface AskedBlob {
   readonly image: ImageId;
@@ -67,6 +69,28 @@ export interface SignatureServer {
 export interface KeyNames {
   /** The first user ID of each registered key that has one, by fingerprint. Hostile text: escape where shown. */
   userIds(): Promise<ReadonlyMap<string, string>>;
+}
+
+/** What is known of an image beside its signatures. */
+export interface ImageNotes {
+  /** Also when nothing is stored; `mirror` is null outside of mirrors. The image's site must be one of the server. */
+  details(image: ImageId): Promise<{
+    readonly signatures: readonly StoredSignature[];
+    /** What was withdrawn of it; empty also for servers that do not tell. */
+    readonly withdrawn: readonly Withdrawn[];
+    readonly mirror: MirroredImage | null;
+  }>;
+}
+
+/** What was withdrawn of many images. */
+export interface WithdrawnList {
+  /** By site and image, page by page. `repository` and `digest` as in a RemoteFilter. */
+  withdrawals(filter: {
+    readonly repository: string | null;
+    readonly digest: string | null;
+    readonly by: string | null;
+    readonly since: Date | null;
+  }): AsyncIterable<ListedWithdrawal>;
 }
 
 /** What a client gets that pulls an image. The server may be another lookaside implementation, and mostly needs no token. */

@@ -5,6 +5,7 @@ export const RESERVED_SEGMENTS: ReadonlySet<string> = new Set([
   'api',
   'keys',
   'keyrings',
+  'setup',
   'pks',
   'log',
   'witness',

@@ -1,14 +1,19 @@
 // Signers: people and pipelines that may upload. Their grants say what they may sign; their tokens let them in.
 import { LookasideError } from './errors.ts';
 import type { Grant, Signer } from './grant.ts';
+import type { OidcSubject } from './oidc.ts';
 import { quoted } from './text.ts';
 import { isTokenName, type ShownToken, TOKEN_NAME_FORM } from './token.ts';
 
-export type WantedSigner = Pick<Signer, 'name' | 'description'>;
+export interface WantedSigner extends Pick<Signer, 'name' | 'description'> {
+  /** The OIDC subjects that it has from the beginning; left out: none. */
+  readonly subjects?: readonly Pick<OidcSubject, 'issuer' | 'claims'>[];
+}
 
 /** A signer with all that hangs on it. */
 export interface SignerDetails extends Signer {
   readonly grants: readonly Grant[];
+  readonly subjects: readonly OidcSubject[];
   /** Revoked and expired ones too. */
   readonly tokens: readonly ShownToken[];
 }

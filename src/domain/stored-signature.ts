@@ -1,5 +1,6 @@
 // A stored signature, as answers and pages show it.
 import type { Warning } from './receipt.ts';
+import type { ReaderDifference } from './signature-readers.ts';
 import type { State } from './state.ts';
 import type { SignatureForm } from './verdict.ts';
 
@@ -39,4 +40,6 @@ export interface StoredSignature {
   readonly remap: string | null;
   /** Which clients cannot read it under its number. */
   readonly warnings: readonly Warning[];
+  /** Clients that decide otherwise about it than `state` says, which is for those that verify by GnuPG. */
+  readonly readers: readonly ReaderDifference[];
 }

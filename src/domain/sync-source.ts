@@ -1,6 +1,6 @@
 // Which images a file names that people have at hand: lists, oc-mirror's mapping, pods, update graphs, catalogues.
 import { LookasideError } from './errors.ts';
-import { parseDigest } from './image.ts';
+import { parseDigest, parseImageName } from './image.ts';
 import { quoted } from './text.ts';
 
 /** An image that a file names; `repository` has no registry. */
@@ -48,9 +48,13 @@ function collector() {
   }
   return {
     add,
-    /** For text that may be anything. */
+    /** For text that may be anything: what no image can be called is none, and must not keep the others from being fetched. */
     addIfNamed: (name: string) => {
-      if (DIGEST.test(name)) add(name);
+      if (!DIGEST.test(name)) return;
+      const image = parseNamed(name);
+      if (image === null || !('digest' in image)) return;
+      const { repository, digest } = image;
+      if (repository === null || parseImageName('', `${repository}@${digest}`) !== null) add(name);
     },
     result: (): NamedImages => ({ images: [...images.values()], tagged: [...tagged] }),
   };

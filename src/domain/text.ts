@@ -3,6 +3,14 @@
 // control and format characters and line separators: they can control a terminal, reorder text or break lines
 const HOSTILE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
+/**
+ * Whether people can have meant the text: without control characters other than line feed and tab, and without half characters.
+ * PostgreSQL can take no NUL out of JSON.
+ */
+export function isPlain(text: string): boolean {
+  return !/(?![\n\t])[\p{Cc}\p{Cs}]/u.test(text);
+}
+
 /** JSON text with every hostile character as a \u escape; it still means the same. */
 export function escapeJson(json: string): string {
   return json.replace(HOSTILE, escapeUnits);

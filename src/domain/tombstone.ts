@@ -35,9 +35,36 @@ export interface Withdrawn {
   readonly auditSeq: number;
 }
 
+/** One of a list over many images. */
+export interface ListedWithdrawal extends Withdrawn {
+  readonly site: string;
+  /** `team/app@sha256:<hex>`. */
+  readonly image: string;
+}
+
+export interface WithdrawnFilter {
+  /** Repository path, or folder of the release layout; it must be equal. */
+  readonly path: string | null;
+  /** `sha256:<hex>`, parsed by the caller. */
+  readonly digest: Pick<ImageId, 'algorithm' | 'hex'> | null;
+  /** Name of the token of whoever withdrew it, or `administrator`. */
+  readonly by: string | null;
+  /** Withdrawn at or after. */
+  readonly since: Date | null;
+}
+
+/** Behind this one of its site. */
+export interface WithdrawnPlace {
+  /** The image's folder. */
+  readonly image: string;
+  readonly sha256: string;
+}
+
 export interface WantedWithdrawal {
   /** Below the site, with or without a slash in front. */
   readonly path: string;
+  /** 64 lower-case hex digits, of the bytes that are meant: a number that fell free may have been taken again. Left out: any. */
+  readonly sha256?: string;
   readonly reason: string;
   readonly until: Date | null;
 }

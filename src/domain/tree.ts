@@ -70,6 +70,13 @@ export interface Tree {
   check(): Promise<void>;
 }
 
+export interface NewFolder {
+  /** Below the root. */
+  readonly folder: string;
+  /** The files from signature-1 on. */
+  readonly row: readonly Uint8Array[];
+}
+
 /** Adds files to a tree so that a power cut leaves each file whole or absent. */
 export interface TreeWriter {
   /**
@@ -99,6 +106,18 @@ export interface TreeWriter {
    * @throws DISK_FULL, READ_ONLY, PATH_INVALID, STORE_UNAVAILABLE
    */
   placeRow(folder: string, from: number, row: readonly Uint8Array[]): Promise<boolean>;
+  /**
+   * The same for many folders that are not there yet, with one sync for what they share: for each that was placed, when its files
+   * were modified, as readImage() tells it. Null, and nothing of it is stored: a folder of its name has files, or it has to be placed
+   * alone. Those that were placed survive a power cut once resolved; when it fails, each is there as a whole or not at all.
+   * @throws DISK_FULL, READ_ONLY, PATH_INVALID, STORE_UNAVAILABLE
+   */
+  placeNew(sets: readonly NewFolder[]): Promise<readonly (readonly Date[] | null)[]>;
+  /**
+   * Takes the folder with all that is in it out of the tree, and deletes it: readers and a crash find all of it or nothing. A missing
+   * one is no failure. It is gone for good once this resolves. @throws READ_ONLY, STORE_UNAVAILABLE
+   */
+  takeAway(folder: string): Promise<void>;
   /** Makes sure that an existing file, whoever wrote it, survives a power cut. @throws STORE_UNAVAILABLE */
   makeDurable(folder: string, number: number): Promise<void>;
   /**

@@ -56,6 +56,11 @@ export interface Judgement {
   readonly issuer: string | null;
   /** Fingerprint of the primary key that made it, 40 upper-case hex digits; null unless `good`. */
   readonly fingerprint: string | null;
+  /**
+   * Fingerprint of the primary key that made a signature which is `bad` for what the key is now: revoked, expired or without
+   * the right to sign. Left out of all others; it is not stored.
+   */
+  readonly refusedSigner?: string;
   /** Fingerprint of the key or subkey that made it; null unless `good`. */
   readonly signingFingerprint: string | null;
   /** Null unless `good`. */

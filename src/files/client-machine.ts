@@ -1,52 +1,83 @@
 // Reads policy.json, registries.d and the keys of this machine as podman, skopeo and CRI-O do, and writes nothing.
-import { open, readdir, stat } from 'node:fs/promises';
+import { access, constants, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { ClientGeneration, ClientMachine, FoundFile } from '../domain/client-machine.ts';
+import { type AuthFile, findLogin, LoginFault, type MachineLogin } from '../domain/client-auth.ts';
+import type { ClientMachine, ClientUser, FoundFile } from '../domain/client-machine.ts';
 import { systemCode } from '../domain/errors.ts';
-import { MAX_POLICY_BYTES } from '../domain/limits.ts';
+import {
+  mergeRegistriesConf,
+  type ReadTomlFile,
+  RegistriesConfFault,
+} from '../domain/policy/registries-conf.ts';
 import { type ReadYamlFile, RegistriesDFault } from '../domain/policy/registries-d.ts';
-import { readAtMost } from './bounded-read.ts';
+import { readCertificates, strayCertificates } from './client-certificates.ts';
+import { readOne, WHY } from './client-file.ts';
+import { type ClientPlaces, type ClientPlacesOptions, clientPlaces } from './client-places.ts';
 
-export interface ClientMachineOptions {
-  readonly home: string;
-  readonly isRoot: boolean;
-  readonly environment: {
-    readonly CONTAINERS_POLICY_JSON?: string | undefined;
-    readonly CONTAINERS_REGISTRIES_CONF?: string | undefined;
-  };
-  readonly generation: ClientGeneration;
+export interface ClientMachineOptions extends ClientPlacesOptions {
   /** Files and folders in place of those that clients would choose; null: theirs. */
   readonly policy: string | null;
+  /** As CRI-O pulls for a pod of this Kubernetes namespace; null: as podman and skopeo do. */
+  readonly crioNamespace: string | null;
   readonly registriesD: string | null;
   readonly registriesConf: string | null;
   readonly platform: ClientMachine['platform'];
+  /** What the system knows of the user. */
+  readonly known: Pick<ClientUser, 'name' | 'ownHome'>;
   readonly parseYaml: (text: string) => unknown;
-  /** `/`; tests name another folder that stands for the machine. */
-  readonly root?: string;
+  /** Throws an error whose message says where and why. */
+  readonly parseToml: (text: string) => unknown;
 }
 
 export function openClientMachine(options: ClientMachineOptions): ClientMachine {
-  const { home, isRoot, platform, root = '/' } = options;
+  const { uid, platform, policy, home, known, environment } = options;
+  const places = clientPlaces(options);
   return {
-    isRoot,
+    user: { uid, home, ...known, caller: environment.SUDO_USER || null },
     platform,
-    policy: () => firstOf(policyPlaces(options)),
-    registriesD: () => readRegistriesD(options),
-    registriesConf: () => readRegistriesConf(options),
+    policy: async () => firstOf(policy === null ? await policyPlaces(options, places) : [policy]),
+    registriesD: () => readRegistriesD(options, places),
+    registriesConf: () => readRegistriesConf(options, places),
+    recordedAliases: () => readRecordedAliases(options, places),
+    login: async (image) => withProgram(findLogin(await authFiles(places), image), environment.PATH ?? ''),
+    certificates: (host) => readCertificates(places, host),
+    strayCertificates: (host, others) => strayCertificates(places, host, others),
+    passedOver: async () => {
+      const there = await Promise.all(places.passedOver.map(isThere));
+      return places.passedOver.filter((_, index) => there[index]);
+    },
     file: readOne,
-    builtInBase: `file://${isRoot ? path.join(root, 'var/lib/containers/sigstore') : path.join(home, '.local/share/containers/sigstore')}`,
+    builtInBase: `file://${places.builtInFolder}`,
   };
 }
 
-function policyPlaces({ policy, home, environment, generation, root = '/' }: ClientMachineOptions) {
-  if (policy !== null) return [policy];
-  const named = environment.CONTAINERS_POLICY_JSON;
-  if (generation === 'podman-6' && named !== undefined && named !== '') return [named];
-  return [
-    path.join(home, '.config/containers/policy.json'),
-    path.join(root, 'etc/containers/policy.json'),
-    ...(generation === 'podman-6' ? [path.join(root, 'usr/share/containers/policy.json')] : []),
-  ];
+/** CRI-O: a policy of the pod's namespace, else the one that crio.conf names, else that of other clients. */
+async function policyPlaces(options: ClientMachineOptions, places: ClientPlaces): Promise<readonly string[]> {
+  const { crioNamespace, root = '/' } = options;
+  if (crioNamespace === null) return places.policies;
+  const conf = path.join(root, 'etc/crio/crio.conf');
+  let named = '';
+  let folder = path.join(root, 'etc/crio/policies');
+  const dropped = await namesIn(`${conf}.d`).catch(() => []); // CRI-O itself does not start then
+  for (const place of [conf, ...dropped.map((name) => path.join(`${conf}.d`, name))]) {
+    const read = await readToml(place, options, true);
+    const image = tableIn(tableIn(read?.value, 'crio'), 'image');
+    named = textIn(image, 'signature_policy') ?? named;
+    folder = textIn(image, 'signature_policy_dir') ?? folder;
+  }
+  const own = path.join(folder, `${crioNamespace}.json`);
+  return [own, ...(named === '' ? places.policies : [named])];
+}
+
+function tableIn(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null
+    ? Object.getOwnPropertyDescriptor(value, name)?.value
+    : undefined;
+}
+
+function textIn(value: unknown, name: string): string | null {
+  const found = tableIn(value, name);
+  return typeof found === 'string' ? found : null;
 }
 
 async function firstOf(places: readonly string[]): Promise<FoundFile> {
@@ -58,55 +89,56 @@ async function firstOf(places: readonly string[]): Promise<FoundFile> {
   return { kind: 'missing', path: places[0] ?? '', why };
 }
 
-async function readOne(file: string): Promise<FoundFile> {
-  try {
-    const handle = await open(file, 'r');
-    try {
-      const { size } = await handle.stat();
-      const bytes = await readAtMost(handle.fd, size, MAX_POLICY_BYTES);
-      if (bytes === null) return unreadable(file, `it has more than ${MAX_POLICY_BYTES} bytes`);
-      return { kind: 'read', path: file, bytes };
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === null) throw error;
-    if (code === 'ENOENT') return { kind: 'missing', path: file, why: 'it is not there' };
-    return unreadable(file, WHY.get(code) ?? code);
+async function authFiles(places: ClientPlaces): Promise<readonly AuthFile[]> {
+  const files: AuthFile[] = [];
+  for (const place of places.authFiles) {
+    const found = await readOne(place);
+    if (found.kind === 'read') files.push(found);
+    else if (found.kind === 'unreadable') throw new LoginFault(place, found.why);
   }
+  return files;
 }
 
-const WHY: ReadonlyMap<string, string> = new Map([
-  ['EACCES', 'this user may not read it'],
-  ['EISDIR', 'it is a folder'],
-  ['ELOOP', 'its symbolic links run in a circle'],
-  ['ENOTDIR', 'a folder on its way is a file'],
-]);
-
-function unreadable(file: string, why: string): FoundFile {
-  return { kind: 'unreadable', path: file, why };
+async function withProgram(login: ReturnType<typeof findLogin>, folders: string): Promise<MachineLogin> {
+  if (login.kind !== 'helper') return login;
+  // a helper's name is no path: clients look for it on the PATH alone
+  for (const folder of login.helper.includes('/') ? [] : folders.split(':').filter(path.isAbsolute)) {
+    const program = path.join(folder, `docker-credential-${login.helper}`);
+    const isFile = await stat(program).then(
+      (found) => found.isFile(),
+      () => false, // one that cannot be looked at cannot be run
+    );
+    const mayRun = await access(program, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isFile && mayRun) return { ...login, program };
+  }
+  return { ...login, program: null };
 }
 
-async function readRegistriesD(options: ClientMachineOptions) {
-  const folders = await registriesDFolders(options);
-  const places = new Map<string, string>(); // podman 6: an equal file name in a later folder masks the earlier one
+async function readRegistriesD(options: ClientMachineOptions, places: ClientPlaces) {
+  const folders = await registriesDFolders(options, places);
+  const masked = new Map<string, string>(); // podman 6: an equal file name in a later folder masks the earlier one
   for (const folder of folders) {
     for (const name of await namesIn(folder)) {
-      if (name.endsWith('.yaml')) places.set(name, path.join(folder, name));
+      if (name.endsWith('.yaml')) masked.set(name, path.join(folder, name));
     }
   }
   const files: ReadYamlFile[] = [];
-  for (const place of [...places.values()].sort()) files.push(await readYaml(place, options.parseYaml));
+  for (const place of [...masked.values()].sort()) files.push(await readYaml(place, options.parseYaml));
   return { folders, files };
 }
 
-async function registriesDFolders({ registriesD, home, generation, root = '/' }: ClientMachineOptions) {
+async function registriesDFolders(
+  { registriesD }: ClientMachineOptions,
+  places: ClientPlaces,
+): Promise<readonly string[]> {
   if (registriesD !== null) return [registriesD];
-  const own = path.join(home, '.config/containers/registries.d');
-  const system = path.join(root, 'etc/containers/registries.d');
-  if (generation === 'podman-6') return [path.join(root, 'usr/share/containers/registries.d'), system, own];
-  return [(await isThere(own)) ? own : system];
+  const there: string[] = [];
+  for (const folder of places.registriesD) if (await isThere(folder)) there.push(folder);
+  if (places.isMerged) return there;
+  return [there.at(-1) ?? places.registriesD[0] ?? ''];
 }
 
 async function isThere(file: string): Promise<boolean> {
@@ -138,39 +170,62 @@ async function readYaml(place: string, parse: (text: string) => unknown): Promis
   }
 }
 
-async function readRegistriesConf({ registriesConf, home, environment, root = '/' }: ClientMachineOptions) {
-  const named = registriesConf ?? environment.CONTAINERS_REGISTRIES_CONF ?? null;
-  const places = named === null ? [path.join(home, '.config/containers/registries.conf')] : [named];
-  if (named === null) {
-    const system = path.join(root, 'etc/containers/registries.conf');
-    places.push(system);
-    for (const name of await namesIn(`${system}.d`)) {
-      if (name.endsWith('.conf')) places.push(path.join(`${system}.d`, name));
+async function readRegistriesConf(options: ClientMachineOptions, places: ClientPlaces) {
+  const named = options.registriesConf ?? places.namedConf;
+  const files: ReadTomlFile[] = [];
+  if (named !== null) {
+    const read = await readToml(named, options, false);
+    if (read === null) throw new RegistriesConfFault(named, 'is not there');
+    files.push(read);
+  } else {
+    for (const place of places.registriesConf) {
+      const read = await readToml(place, options, false);
+      if (read === null) continue;
+      files.push(read);
+      break;
     }
   }
-  const found = await Promise.all(places.map(readOne));
-  return found.filter(({ kind }) => kind !== 'missing');
+  const conf = files[0]?.path ?? null;
+  for (const place of await dropIns(places, conf)) {
+    const read = await readToml(place, options, true);
+    if (read !== null) files.push(read);
+  }
+  const last = places.lastConf === null ? null : await readToml(places.lastConf, options, true);
+  return last === null ? files : [...files, last];
 }
 
-/** Certificates of registries in PEM, as clients trust them for a registry and for its lookaside; null when there are none. */
-export async function readRegistryCas(
-  host: string,
-  { home, root = '/' }: { readonly home: string; readonly root?: string },
-): Promise<string | null> {
-  const folders = [
-    path.join(home, '.config/containers/certs.d'),
-    path.join(root, 'etc/containers/certs.d'),
-    path.join(root, 'etc/docker/certs.d'),
-  ];
-  for (const folder of folders.map((one) => path.join(one, host))) {
-    const names = await namesIn(folder).catch(() => []); // clients pass over folders that they may not read
-    const found = await Promise.all(
-      names.filter((name) => name.endsWith('.crt')).map((name) => readOne(path.join(folder, name))),
-    );
-    const pems = found.flatMap((file) =>
-      file.kind === 'read' ? [new TextDecoder().decode(file.bytes)] : [],
-    );
-    if (names.length > 0) return pems.length === 0 ? null : pems.join('\n');
+async function dropIns(places: ClientPlaces, conf: string | null): Promise<readonly string[]> {
+  const found: { readonly name: string; readonly place: string }[] = [];
+  for (const folder of places.dropIns(conf)) {
+    const names = await namesIn(folder).catch((error: unknown) => {
+      if (error instanceof RegistriesDFault) throw new RegistriesConfFault(folder, error.message);
+      throw error;
+    });
+    for (const name of names)
+      if (name.endsWith('.conf')) found.push({ name, place: path.join(folder, name) });
   }
-  return null;
+  if (!places.isMasked) return found.map(({ place }) => place);
+  const masked = new Map(found.map(({ name, place }) => [name, place]));
+  return [...masked].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, place]) => place);
+}
+
+/** Null: it is not there. @throws RegistriesConfFault */
+async function readToml(
+  file: string,
+  { parseToml }: Pick<ClientMachineOptions, 'parseToml'>,
+  isDropIn: boolean,
+): Promise<ReadTomlFile | null> {
+  const found = await readOne(file);
+  if (found.kind === 'missing') return null;
+  if (found.kind === 'unreadable') throw new RegistriesConfFault(file, found.why);
+  try {
+    return { path: file, value: parseToml(new TextDecoder().decode(found.bytes)), isDropIn };
+  } catch (error) {
+    throw new RegistriesConfFault(file, error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function readRecordedAliases(options: ClientMachineOptions, { recordedAliases }: ClientPlaces) {
+  const read = await readToml(recordedAliases, options, true);
+  return mergeRegistriesConf(read === null ? [] : [read], { takesVersion1: false }).aliases;
 }

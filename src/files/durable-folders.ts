@@ -22,10 +22,15 @@ export interface DurableFolders {
   refuseFault(): void;
   /** After a failure, what the kernel held may be lost although the next fsync succeeds, so nothing is stored any more. */
   sync(handle: FileHandle, name: string): Promise<void>;
+  /**
+   * To be had before something is named in the folder: what a failure leaves there could not be told from what survives. The
+   * caller closes it. @throws LookasideError STORE_UNAVAILABLE, also when too many files are open
+   */
+  openForSync(folder: WayFolder): Promise<FileHandle>;
   /** One fsync serves all uploads that store into the same folder at the same time. */
   syncFolder(folder: WayFolder): Promise<void>;
-  /** A file that was not there, and survives together with its folder. */
-  writeNew(folder: WayFolder, name: string, content: string | Uint8Array, mode: number): Promise<void>;
+  /** A file that was not there, and survives together with its folder. When it was modified, as the tree reads it. */
+  writeNew(folder: WayFolder, name: string, content: string | Uint8Array, mode: number): Promise<Date>;
   /**
    * Runs `act` in the folder, once every folder on the way from the root survives a power cut. With a mode, missing folders
    * are made.
@@ -35,6 +40,8 @@ export interface DurableFolders {
   inOwnFolder<T>(folder: string, mode: number, act: (folder: WayFolder) => Promise<T>): Promise<T>;
   /** Whether the folder's own entry in the folder above is known to survive. */
   isLasting(folder: Pick<WayFolder, 'name' | 'identity'>): boolean;
+  /** The folder of that name is removed: the file system may give its identity to the next one that is made. */
+  removed(name: string): void;
 }
 
 const FOLDERS_KEPT = 10_000;
@@ -65,10 +72,14 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     return new LookasideError('STORE_UNAVAILABLE', fault, { cause: error });
   }
 
+  async function openForSync(folder: WayFolder): Promise<FileHandle> {
+    demandInPlace(folder);
+    return attempt(() => fs.open(folder.path, 'r'), folder.name);
+  }
+
   function syncFolder(folder: WayFolder): Promise<void> {
     return shareSync(`${folder.identity} ${folder.where}`, async () => {
-      demandInPlace(folder);
-      const handle = await attempt(() => fs.open(folder.path, 'r'), folder.name);
+      const handle = await openForSync(folder);
       try {
         await sync(handle, folder.name);
       } finally {
@@ -82,7 +93,7 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     name: string,
     content: string | Uint8Array,
     mode: number,
-  ): Promise<void> {
+  ): Promise<Date> {
     const file = entryIn(folder, name);
     const handle = await attempt(() => fs.open(file.path, 'wx', mode), folder.name);
     try {
@@ -91,6 +102,9 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
         // a full disk may show only now: the file is thrown away, so its lost pages do no harm
         throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder.name) : lost(error, file.name);
       });
+      // in whole milliseconds: a double rounds some of them up
+      const { mtimeMs } = await attempt(() => handle.stat({ bigint: true }), file.name);
+      return new Date(Number(mtimeMs));
     } finally {
       await handle.close();
     }
@@ -150,10 +164,12 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     },
     refuseFault,
     sync,
+    openForSync,
     syncFolder,
     writeNew,
     inFolder,
     inOwnFolder,
     isLasting: ({ name, identity }) => lasting.get(name) === identity,
+    removed: (name) => void lasting.delete(name),
   };
 }

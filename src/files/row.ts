@@ -25,6 +25,7 @@ export async function placeRow(
   row: readonly Uint8Array[],
 ): Promise<boolean> {
   const made = row.map((bytes) => ({ name: randomUUID(), bytes }));
+  const handle = await durable.openForSync(last);
   try {
     await Promise.all(made.map(({ name, bytes }) => durable.writeNew(tmp, name, bytes, 0o644)));
     if ((await lstatOrNull(signatureIn(last, from))) !== null) return false;
@@ -32,7 +33,7 @@ export async function placeRow(
     const behind = signatureIn(last, from + row.length);
     if ((await lstatOrNull(behind)) !== null) await displace(last, behind);
     for (const [position, { name }] of [...made.entries()].reverse()) {
-      if (position === 0) await durable.syncFolder(last); // those behind survive before the first shows them
+      if (position === 0) await durable.sync(handle, last.name); // those behind survive before the first shows them
       const target = signatureIn(last, from + position);
       demandInPlace(last);
       if (await linkAs(root, entryIn(tmp, name), last, target)) continue;
@@ -44,9 +45,10 @@ export async function placeRow(
       }
       await attempt(() => fs.rename(entryIn(tmp, name).path, target.path), target.name);
     }
-    await durable.syncFolder(last);
+    await durable.sync(handle, last.name);
     return true;
   } finally {
+    await handle.close();
     for (const { name } of made) await fs.unlink(entryIn(tmp, name).path).catch(() => undefined);
   }
 }

@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { TreeWriter } from '../domain/tree.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
-import { createDurableFolders } from './durable-folders.ts';
+import { createDurableFolders, type DurableFolders } from './durable-folders.ts';
 import { PREPARED_FOLDER, readIntent } from './intents.ts';
 import { linkFree, signatureIn, unlinkOurs } from './linking.ts';
+import { BATCH_FOLDER, placeNew, takeAway, throwAwayBatches } from './new-folders.ts';
 import { type Entry, entryIn, HELD, type Placed } from './opened.ts';
 import { attempt, codeOf } from './refusal.ts';
 import { createReplacing } from './replacing.ts';
-import { closing, openRoot, unavailable } from './root.ts';
+import { closing, openRoot, type Root, unavailable } from './root.ts';
 import { lstatOrNull, placeRow } from './row.ts';
 import { demandInPlace, identified, type WayFolder } from './way.ts';
 
@@ -61,23 +62,6 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     for (const name of [`${prepared}.intent`, `${prepared}.signature`, prepared]) {
       await fs.unlink(entryIn(folder, name).path).catch(() => undefined);
     }
-  }
-
-  /** Syncs a file that somebody else may have put there. */
-  async function syncFile(file: Entry): Promise<void> {
-    const isSynced = await inTarget(file, HELD, async ({ path, name }) => {
-      // fsync of a pipe fails, and that is not a lost write
-      if (!(await attempt(() => fs.stat(path), name)).isFile()) return false;
-      const handle = await attempt(() => fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK), name);
-      try {
-        await sync(handle, name);
-      } finally {
-        await handle.close();
-      }
-      return true;
-    });
-    if (isSynced === true) return;
-    throw new LookasideError('STORE_UNAVAILABLE', `${file.name} is no file of the tree any more`);
   }
 
   return {
@@ -134,10 +118,19 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
         inFolder(folder, 0o755, (last) => placeRow({ root, tmp, last, durable, displace }, from, row)),
       );
     },
+    async placeNew(sets) {
+      refuseFault();
+      await checkRoot();
+      return placeNew(root, durable, sets);
+    },
+    async takeAway(folder) {
+      refuseFault();
+      await takeAway(root, durable, folder);
+    },
     async makeDurable(folder, number) {
       refuseFault();
       await inFolder(folder, null, async (last) => {
-        await syncFile(signatureIn(last, number));
+        await syncFile(signatureIn(last, number), inTarget, sync);
         await syncFolder(last);
       });
     },
@@ -171,10 +164,33 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       }
     },
     async leftOver() {
+      const batches = await unlessClosed(() => openOwn(BATCH_FOLDER), null);
+      if (batches !== null) await closing(batches, throwAwayBatches);
       const folder = await unlessClosed(() => openOwn(PREPARED_FOLDER), null);
       return folder === null ? [] : closing(folder, leftOverIn);
     },
   };
+}
+
+/** Syncs a file that somebody else may have put there. */
+async function syncFile(
+  file: Entry,
+  inTarget: Root['inTarget'],
+  sync: DurableFolders['sync'],
+): Promise<void> {
+  const isSynced = await inTarget(file, HELD, async ({ path, name }) => {
+    // fsync of a pipe fails, and that is not a lost write
+    if (!(await attempt(() => fs.stat(path), name)).isFile()) return false;
+    const handle = await attempt(() => fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK), name);
+    try {
+      await sync(handle, name);
+    } finally {
+      await handle.close();
+    }
+    return true;
+  });
+  if (isSynced === true) return;
+  throw new LookasideError('STORE_UNAVAILABLE', `${file.name} is no file of the tree any more`);
 }
 
 async function leftOverIn(folder: Placed) {

@@ -1,7 +1,17 @@
 // The tree of a site on disk. Opens only names that it built itself; never follows a link out of the root; tells
 // absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
 import { createHash } from 'node:crypto';
-import { type BigIntStats, close, constants, type Dir, promises as fs, fstat, read } from 'node:fs';
+import {
+  type BigIntStats,
+  close,
+  constants,
+  type Dir,
+  promises as fs,
+  fstat,
+  lstat,
+  read,
+  stat,
+} from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
@@ -17,6 +27,7 @@ import type {
   Tree,
   TreeChild,
 } from '../domain/tree.ts';
+import { createAbsence, type HeldFolder, type Listed } from './absence.ts';
 import { makeFolderDurably } from './durable.ts';
 import {
   type Entry,
@@ -29,6 +40,7 @@ import {
   type Placed,
 } from './opened.ts';
 import { ABSENT, demandPlaces, openRoot, orNull, orThrow, type Root, unavailable } from './root.ts';
+import { isSettled, stampOf } from './stamps.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -40,11 +52,17 @@ export interface TreeOptions {
   readonly isWhole: (bytes: Uint8Array) => boolean;
 }
 
+/** `idle` resolves when nothing is read in the background. */
+export type OpenTree = Tree & { idle(): Promise<void> };
+
 // A folder whose files disappear one by one is read again after each. After so many attempts the store changes too fast.
 const READ_ATTEMPTS = 5;
 
-// Timestamps tick every few milliseconds, so two changes within a tick look like one.
-const TICK_MS = 50;
+// statfs(2): ext, XFS, Btrfs, tmpfs, ZFS, F2FS. Others, such as NFS, autofs and FUSE, keep a folder's times in other ways, and of
+// overlayfs the layers below may be changed unseen.
+const STAMPED: ReadonlySet<number> = new Set([
+  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x2fc12fc1, 0xf2f52010,
+]);
 
 /** Makes the root if it is not there. @throws LookasideError STORE_UNAVAILABLE; CONFIG_INVALID without /proc */
 export async function makeRoot(root: string): Promise<void> {
@@ -58,14 +76,20 @@ export async function makeRoot(root: string): Promise<void> {
   await demandPlaces(root);
 }
 
-export function openTree(options: TreeOptions): Tree {
+export function openTree(options: TreeOptions): OpenTree {
   const { root, nowMs } = options;
   const { inFolder, inTarget } = openRoot(root, nowMs);
   const { readSignature, readTarget } = createFileReader(options, inTarget);
+  const absence = createAbsence({
+    inFolder: (folder, act) => inFolder(folder, (opened) => act(heldFolder(opened))),
+    nowMs,
+  });
 
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
+    if (await absence.isProved(folder)) return null;
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
       const found = await inFolder(folder, (opened) => readFolder(opened, numbers));
+      if (found === null) absence.missed(folder);
       if (found !== 'vanished') return found;
     }
     throw new LookasideError('STORE_UNAVAILABLE', `${folder} changes faster than it can be read`);
@@ -83,7 +107,7 @@ export function openTree(options: TreeOptions): Tree {
     const readAtMs = nowMs();
     const files: SignatureFile[] = [];
     const stamps: { number: number; stamp: string }[] = [];
-    let newestMs = Number(before.mtimeMs);
+    let newestMs = Math.max(Number(before.mtimeMs), Number(before.ctimeMs));
     for (const number of [...dense, ...hidden.filter((behind) => numbers.includes(behind))]) {
       const found = await readSignature(entryIn(folder, `signature-${number}`), number, readAtMs);
       if (found === null) return 'vanished';
@@ -93,7 +117,7 @@ export function openTree(options: TreeOptions): Tree {
     }
     // a folder that was moved aside may be emptied while another takes its name
     if (!isInPlace(folder)) return 'vanished';
-    const settled = Math.abs(readAtMs - newestMs) > TICK_MS;
+    const settled = isSettled(newestMs, readAtMs);
     return {
       files,
       hidden: hidden.filter((behind) => !numbers.includes(behind)),
@@ -106,23 +130,31 @@ export function openTree(options: TreeOptions): Tree {
   async function isUnchanged(folder: string, stamps: Stamps): Promise<boolean> {
     if (!stamps.settled) return false;
     const path = join(root, folder);
-    const same = await inTarget({ path, name: path }, HELD_FOLDER, async (opened) => {
-      const now = await orThrow(() => statFile(opened.descriptor, { bigint: true }), path);
-      if (stampOf(now) !== stamps.folder) return false;
-      const checks = stamps.files.map(({ number, stamp }) =>
-        isSameFile(entryIn(opened, `signature-${number}`), stamp),
-      );
-      await Promise.allSettled(checks); // wait for all of them, failed or not: the folder is closed after that
-      return (await Promise.all(checks)).every((isSame) => isSame);
-    });
-    return same ?? false;
+    // At once, which is one turn through the pool of threads. By their names: if a name is turned to something else meanwhile,
+    // equal stamps are still those of the same folder and files, of which nothing is read here.
+    const looks = [
+      liesInside({ path, name: path }),
+      isSameFolder(path, stamps.folder),
+      ...stamps.files.map(({ number, stamp }) => isSameFile(`${path}/signature-${number}`, stamp)),
+    ];
+    return (await Promise.all(looks)).every((isSame) => isSame);
   }
 
-  async function isSameFile({ path, name }: Entry, stamp: string): Promise<boolean> {
-    const link = await orNull(() => fs.lstat(path, { bigint: true }), name);
+  /** A folder above it may have been moved out, with a link in its place: that changes no stamp. */
+  async function liesInside(entry: Entry): Promise<boolean> {
+    return (await inTarget(entry, HELD_FOLDER, async () => true)) ?? false;
+  }
+
+  async function isSameFolder(path: string, stamp: string): Promise<boolean> {
+    const stats = await orNull(() => statPath(path, { bigint: true }), path);
+    return stats !== null && stamp === stampOf(stats);
+  }
+
+  async function isSameFile(path: string, stamp: string): Promise<boolean> {
+    const link = await orNull(() => statLink(path, { bigint: true }), path);
     if (link === null) return false;
     if (!link.isSymbolicLink()) return stamp === stampOf(link);
-    const stats = await orNull(() => fs.stat(path, { bigint: true }), name);
+    const stats = await orNull(() => statPath(path, { bigint: true }), path);
     return stats !== null && stamp === `${stampOf(link)} ${stampOf(stats)}`;
   }
 
@@ -136,10 +168,7 @@ export function openTree(options: TreeOptions): Tree {
   }
 
   async function statFolder(folder: string): Promise<FolderIdentity | null> {
-    return inFolder(folder, async ({ descriptor, name }) => {
-      const stats = await orThrow(() => statFile(descriptor, { bigint: true }), name);
-      return { id: `${stats.dev}:${stats.ino}`, stamp: stampOf(stats) };
-    });
+    return inFolder(folder, identify);
   }
 
   async function children(folder: string): Promise<AsyncIterable<TreeChild> | null> {
@@ -173,6 +202,7 @@ export function openTree(options: TreeOptions): Tree {
     readFile,
     statFolder,
     children,
+    idle: absence.idle,
     async isWritable() {
       try {
         await fs.access(root, constants.W_OK);
@@ -183,6 +213,21 @@ export function openTree(options: TreeOptions): Tree {
     },
     async check() {
       await orThrow(async () => (await fs.opendir(root)).close(), `the root ${root}`);
+    },
+  };
+}
+
+async function identify({ descriptor, name }: Placed): Promise<Listed> {
+  const stats = await orThrow(() => statFile(descriptor, { bigint: true }), name);
+  return { id: `${stats.dev}:${stats.ino}`, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
+}
+
+function heldFolder(opened: Placed): HeldFolder {
+  return {
+    stat: () => identify(opened),
+    async names() {
+      const { type } = await fs.statfs(opened.path);
+      return STAMPED.has(type) ? fs.opendir(opened.path, { bufferSize: 256 }) : null;
     },
   };
 }
@@ -285,6 +330,8 @@ interface Content {
 
 // plain descriptors: FileHandle costs as much again as the calls themselves
 const statFile = promisify(fstat);
+const statPath = promisify(stat);
+const statLink = promisify(lstat);
 const readPart = promisify(read);
 const closeFile = promisify(close);
 
@@ -350,9 +397,4 @@ function faulty(number: number, stats: BigIntStats, fault: FileFault) {
     fault,
   };
   return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
-}
-
-// mtime and size, as rsync compares them; ctime and inode for changes that keep both
-function stampOf(stats: BigIntStats): string {
-  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
 }

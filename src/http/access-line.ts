@@ -22,7 +22,13 @@ const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', '
  * hold one, and so may the query of the referring page.
  */
 export function formatAccessLine(format: 'combined' | 'json', line: AccessLine): string {
-  return maskTokens(format === 'json' ? toJson(line) : toCombined(line));
+  const masked = { ...line, target: maskWayBack(line.target) };
+  return maskTokens(format === 'json' ? toJson(masked) : toCombined(masked));
+}
+
+/** Of the way back from an OpenID provider, whose query has the code of a log-in. */
+function maskWayBack(address: string): string {
+  return address.replace(/^([^?]*\/ui\/log-in\/[^?]*\?).+$/s, '$1…');
 }
 
 function toJson({ req, target, at, address, token, status, bytes, durationMs }: AccessLine): string {
@@ -36,9 +42,11 @@ function toJson({ req, target, at, address, token, status, bytes, durationMs }: 
 // Apache's "combined": https://httpd.apache.org/docs/2.4/logs.html
 function toCombined({ req, target, at, address, token, status, bytes }: AccessLine): string {
   const request = escapeLine(`${req.method} ${target} HTTP/${req.httpVersion}`);
-  const referer = escapeLine(req.headers.referer ?? '-');
+  const referer = escapeLine(maskWayBack(req.headers.referer ?? '-'));
   const agent = escapeLine(req.headers['user-agent'] ?? '-');
-  return `${address} - ${token ?? '-'} [${toClfTime(at)}] "${request}" ${status} ${bytes} "${referer}" "${agent}"`;
+  // the name of an OIDC subject has blanks, which end a field here
+  const user = token === null ? '-' : escapeLine(token).replaceAll(' ', '+');
+  return `${address} - ${user} [${toClfTime(at)}] "${request}" ${status} ${bytes} "${referer}" "${agent}"`;
 }
 
 function toClfTime(at: Date): string {

@@ -13,20 +13,26 @@ import { refuse } from './guard.ts';
 import { answerFromMemory, answerFromStore, signatureAskedFor } from './hot-path.ts';
 import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
 import { adapt, NO_BODY, type RouteSpec } from './route.ts';
+import { accessRules } from './routes/access-rules.ts';
 import { administration } from './routes/administration.ts';
+import { clientConfig } from './routes/client-config.ts';
 import { directory } from './routes/directory.ts';
+import { doctor } from './routes/doctor.ts';
 import { events } from './routes/feed.ts';
 import { healthz, livez, metrics, readyz } from './routes/health.ts';
 import { importBatch } from './routes/import.ts';
+import { keyLife } from './routes/key-life.ts';
 import { keyServer } from './routes/key-server.ts';
 import { keys } from './routes/keys.ts';
 import { log } from './routes/log.ts';
 import { nothing, signature } from './routes/lookaside.ts';
 import { mirrors } from './routes/mirrors.ts';
+import { pages } from './routes/pages.ts';
 import { records } from './routes/records.ts';
 import { releaseConfigMap } from './routes/releases.ts';
 import { signatures } from './routes/signatures.ts';
 import { signers } from './routes/signers.ts';
+import { subjects } from './routes/subjects.ts';
 import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/uploads.ts';
 import { withdrawSignature } from './routes/withdraw.ts';
 import { witness } from './routes/witness.ts';
@@ -47,9 +53,14 @@ export const ROUTES: readonly RouteSpec[] = [
   metrics,
   ...administration,
   ...keys,
+  ...keyLife,
   ...keyServer,
+  ...clientConfig,
   ...signers,
+  ...subjects,
+  ...accessRules,
   ...signatures,
+  doctor,
   ...records,
   ...mirrors,
   events,
@@ -58,6 +69,7 @@ export const ROUTES: readonly RouteSpec[] = [
   importBatch,
   ...log,
   ...witness,
+  ...pages,
 ];
 /** The routes of the tree, by the kind of the parsed target. */
 export const TREE_ROUTES = {

@@ -29,13 +29,21 @@ export function forwarded(req: IncomingMessage, name: `x-forwarded-${string}`, t
 /** Who the caller is: the administrator on the Unix socket, the holder of a token, or somebody unknown. */
 export type Caller =
   | { readonly kind: 'administrator' }
-  | { readonly kind: 'token'; readonly token: Token }
+  | {
+      readonly kind: 'token';
+      readonly token: Token;
+      /** As other signers, when an OIDC token is the subject of several. */
+      readonly others?: readonly Token[];
+    }
   | { readonly kind: 'anonymous'; readonly sent: WorthlessToken | null };
 
 /** A token was sent that gives no access. */
 export type WorthlessToken =
   /** Perhaps it was revoked: the text of a revoked token cannot be told from any other text. */
-  { readonly kind: 'unknown' } | { readonly kind: 'expired' | 'disabled'; readonly token: Token };
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'expired' | 'disabled'; readonly token: Token }
+  /** An OIDC token, with what is said of it. */
+  | { readonly kind: 'refused'; readonly error: LookasideError };
 
 /** The token's text from Bearer or as the Basic password with any user; null when none was sent. */
 export function sentToken(req: IncomingMessage): string | null {
@@ -69,6 +77,8 @@ function unauthorized(sent: WorthlessToken | null): LookasideError {
   switch (sent?.kind) {
     case undefined:
       return new LookasideError('UNAUTHORIZED', NO_TOKEN);
+    case 'refused':
+      return sent.error;
     case 'unknown':
       return new LookasideError('UNAUTHORIZED', WRONG_TOKEN);
     case 'disabled':

@@ -38,8 +38,16 @@ export const PAGE_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** `top`: the address of the first page, with its slash, as a link on this one. `note`: a sentence in place of an empty table. */
-export function renderDirectoryPage(page: DirectoryPage, top: string, note: string): string {
+/**
+ * `top`: the address of the first page, with its slash, as a link on this one. `note`: a sentence in place of an empty table.
+ * `pages`: the address of the web pages, or null without any: clients that follow no links may ask for this page, so it never redirects.
+ */
+export function renderDirectoryPage(
+  page: DirectoryPage,
+  top: string,
+  note: string,
+  pages: string | null = null,
+): string {
   const title = `Signatures in ${page.path}`;
   return `<!doctype html>
 <html lang="en">
@@ -53,7 +61,7 @@ export function renderDirectoryPage(page: DirectoryPage, top: string, note: stri
 <h1>${renderTrail(page.path, top)}</h1>
 ${page.entries.length === 0 ? `<p>${escapeHtml(note)}</p>` : renderTable(page.entries)}
 ${page.next === null ? '' : `<p><a rel="next" href="${escapeHtml(nextHref(page.next))}">Next page</a></p>`}
-<footer>lookaside, the signature server for container images</footer>
+<footer>lookaside, the signature server for container images${pages === null ? '' : `: <a href="${escapeHtml(pages)}">search, keys and states</a>`}</footer>
 </body>
 </html>
 `;

@@ -17,6 +17,7 @@ const STATUS: Record<ErrorCode, number> = {
   METHOD_NOT_ALLOWED: 405,
   TOO_SLOW: 408,
   NAME_TAKEN: 409,
+  CHANGED_MEANWHILE: 409,
   DAMAGE_FOUND: 409,
   NUMBER_TAKEN: 409,
   NUMBER_NOT_NEXT: 409,
@@ -37,6 +38,7 @@ const STATUS: Record<ErrorCode, number> = {
   KEY_EXPIRED: 422,
   KEY_REVOKED: 422,
   KEY_UNUSABLE: 422,
+  KEY_RETIRED: 422,
   SIGNATURE_BAD: 422,
   SIGNATURE_EXPIRED: 422,
   SIGNED_IN_FUTURE: 422,
@@ -47,10 +49,12 @@ const STATUS: Record<ErrorCode, number> = {
   QUESTION_TOO_LONG: 422,
   SLOW_DOWN: 429,
   HEADERS_TOO_LARGE: 431,
+  NOT_OVER_POSTGRESQL: 501,
   BUSY: 503,
   STORE_UNAVAILABLE: 503,
   INDEX_UNUSABLE: 503,
   UPSTREAM_UNAVAILABLE: 503,
+  ISSUER_UNAVAILABLE: 503,
   STATE_UNUSABLE: 500,
   ALREADY_RUNNING: 500,
   SERVER_UNREACHABLE: 500,
@@ -70,9 +74,14 @@ const CHALLENGE = 'Basic realm="lookaside"';
  * that it happened.
  */
 export function renderError(error: unknown): Reply {
-  const status = isLookasideError(error) ? STATUS[error.code] : 500;
+  const status = statusOf(error);
   const headers = { ...extraHeaders(status), ...retryAfter(error) };
   return jsonReply(status, { errors: [describeError(error)] }, headers);
+}
+
+/** 500 for an error that is not ours. */
+export function statusOf(error: unknown): number {
+  return isLookasideError(error) ? STATUS[error.code] : 500;
 }
 
 /** One error in the form that callers get. */

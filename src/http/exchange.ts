@@ -1,9 +1,11 @@
 // One request on its way through: what it asks for and who asks, worked out once.
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import { isLookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
 import type { Target } from '../domain/lookaside-path.ts';
 import { networkOf } from '../domain/network.ts';
+import type { Token } from '../domain/ports.ts';
 import type { Holder } from '../domain/room.ts';
 import type { SitePlace } from '../domain/site.ts';
 import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
@@ -60,7 +62,19 @@ export async function identifyAgain(
 ): Promise<Caller> {
   const text = sentToken(req);
   if (caller.kind !== 'anonymous' || text === null) return caller;
+  if (services.identities.isToken(text)) return identifyByIssuer(services, text);
   return callerWith(services, await services.tokens.find(text));
+}
+
+/** @throws LookasideError STORE_UNAVAILABLE */
+async function identifyByIssuer({ identities }: Services, text: string): Promise<Caller> {
+  try {
+    const [token, ...others] = await identities.find(text);
+    return { kind: 'token', token, others };
+  } catch (error) {
+    if (!isLookasideError(error) || error.code === 'STORE_UNAVAILABLE') throw error;
+    return { kind: 'anonymous', sent: { kind: 'refused', error } };
+  }
 }
 
 function callerWith({ tokens }: Services, known: KnownToken | null): Caller {
@@ -114,17 +128,19 @@ export function actorOf({ caller, address, requestId }: Exchange): Actor {
   switch (caller.kind) {
     case 'administrator':
       return { ...ADMINISTRATOR, requestId };
-    case 'token':
-      return {
-        name: caller.token.name,
-        address,
-        requestId,
-        signer: caller.token.signer,
-        isAdministrator: caller.token.role === 'admin',
-      };
+    case 'token': {
+      const { token, others = [] } = caller;
+      const actor = actorBy(token, { address, requestId });
+      if (others.length === 0) return actor;
+      return { ...actor, others: others.map((other) => actorBy(other, { address, requestId })) };
+    }
     case 'anonymous':
       throw new Error('a route without roles asked who the actor is');
   }
+}
+
+function actorBy({ name, signer, role }: Token, from: Pick<Actor, 'address' | 'requestId'>): Actor {
+  return { name, ...from, signer, isAdministrator: role === 'admin' };
 }
 
 /** Whose share of the room the request's body takes. */
@@ -147,13 +163,23 @@ export function requireReader(services: Services, caller: Caller): void {
 
 /** Counts the read and keeps it for the record. `imageIsSigned`: the image has at least one signature. */
 export function recordRead(
-  { metrics, recorder }: Services,
+  services: Services,
+  req: IncomingMessage,
+  exchange: Exchange,
+  read: AnsweredRead,
+): void {
+  const found = read.imageIsSigned ? 'end' : 'miss';
+  services.metrics.read(read.image.site, read.status === 404 ? found : 'hit');
+  noteRead(services, req, exchange, read);
+}
+
+/** Keeps the read for the record. */
+export function noteRead(
+  { recorder }: Services,
   req: IncomingMessage,
   { address, caller }: Exchange,
   { image, number, signatureSha256, imageIsSigned, status, bytes }: AnsweredRead,
 ): void {
-  const found = imageIsSigned ? 'end' : 'miss';
-  metrics.read(image.site, status === 404 ? found : 'hit');
   recorder.record({
     image,
     number,

@@ -1,6 +1,6 @@
 // Multipart forms of signatures. The body is whole before multer sees it, so the body reader deals with dropped and slow
 // uploads, and a form is accepted as a whole or not at all.
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import type { Request, Response } from 'express';
 import multer from 'multer';
@@ -53,21 +53,37 @@ export interface FormRequest {
 /** The parts in their order: all of them, or none. @throws LookasideError REQUEST_INVALID, TOO_LARGE */
 export type ParseForm = (request: FormRequest) => Promise<readonly BatchPart[]>;
 
-// As multer's memoryStorage, but it drops the rest of a part that is too large under any settings: nobody needs that.
-const storage: multer.StorageEngine = {
-  _handleFile(_req, { stream }, done) {
-    const pieces: Buffer[] = [];
-    let room = MAX_SIGNATURE_BYTES + 1;
-    stream.on('data', (piece: Buffer) => {
-      if (room > 0) pieces.push(piece.subarray(0, room));
-      room -= piece.length;
-    });
-    stream.once('end', () => done(null, { buffer: Buffer.concat(pieces) }));
-  },
-  _removeFile(_req, _file, done) {
-    done(null);
-  },
-};
+/** As multer's memoryStorage, but it drops the rest of a part that is too large under any settings: nobody needs that. */
+function createStorage() {
+  const open = new Set<Readable>();
+
+  const storage: multer.StorageEngine = {
+    _handleFile(_req, { stream }, done) {
+      const pieces: Buffer[] = [];
+      let room = MAX_SIGNATURE_BYTES + 1;
+      open.add(stream);
+      stream.on('data', (piece: Buffer) => {
+        if (room > 0) pieces.push(piece.subarray(0, room));
+        room -= piece.length;
+      });
+      stream.once('end', () => {
+        open.delete(stream);
+        done(null, { buffer: Buffer.concat(pieces) });
+      });
+    },
+    _removeFile(_req, _file, done) {
+      done(null);
+    },
+  };
+
+  return {
+    storage,
+    /** Ends each file that is not whole, with this error. */
+    giveUp(error: Error): void {
+      for (const stream of open) stream.destroy(error);
+    },
+  };
+}
 
 /** Parses one form at a time: meanwhile most of it is in memory twice. */
 export function createFormParser(): ParseForm {
@@ -93,12 +109,13 @@ async function parseForm({ req, res, boundary, pieces }: FormRequest): Promise<r
 function runMulter(req: Request, res: Response, pieces: Iterable<Buffer>): Promise<void> {
   return new Promise((resolve, reject) => {
     let isSettled = false;
+    const { storage, giveUp } = createStorage();
     const options: multer.Options & { readonly streamHandler: (req: unknown, parser: Writable) => void } = {
       storage,
       preservePath: true,
       defParamCharset: 'utf8',
       limits: LIMITS,
-      streamHandler: (_, parser) => void feed(parser, pieces, () => isSettled),
+      streamHandler: (_, parser) => void feed(parser, pieces, { isSettled: () => isSettled, giveUp }),
     };
     multer(options).array(PART_NAME)(req, res, (error?: unknown) => {
       isSettled = true;
@@ -117,8 +134,17 @@ function* drain(pieces: Buffer[], see: (piece: Buffer) => void): Generator<Buffe
   }
 }
 
+interface Reading {
+  readonly isSettled: () => boolean;
+  readonly giveUp: (error: Error) => void;
+}
+
 /** Piece by piece, so that other requests are served in between. Never rejects: the parser tells multer what went wrong. */
-async function feed(parser: Writable, pieces: Iterable<Buffer>, isSettled: () => boolean): Promise<void> {
+async function feed(
+  parser: Writable,
+  pieces: Iterable<Buffer>,
+  { isSettled, giveUp }: Reading,
+): Promise<void> {
   try {
     for (const piece of pieces) {
       if (isSettled() || parser.destroyed) break;
@@ -129,6 +155,14 @@ async function feed(parser: Writable, pieces: Iterable<Buffer>, isSettled: () =>
   } catch (error) {
     parser.destroy(error instanceof Error ? error : new Error(String(error)));
   }
+  // Whatever the parser has to do with bytes in memory it has done by then. But a delimiter right after a header leaves a file
+  // open in it, for which the parser and multer would wait for ever, and every later form with them.
+  await setImmediate();
+  await setImmediate();
+  if (isSettled()) return;
+  const error = new Error('Unexpected end of form');
+  parser.destroy(error);
+  giveUp(error);
 }
 
 /** Counts the delimiters before the closing one. Like the parser, it accepts any that begins a line. */

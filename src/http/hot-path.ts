@@ -64,7 +64,7 @@ function answerWith(
     signatureSha256: entry?.sha256 ?? null,
     imageIsSigned: set.entries.length > 0,
     status: reply.status,
-    bytes: reply.status === 200 && req.method === 'GET' ? Number(reply.headers['Content-Length']) : 0,
+    bytes: entry !== undefined && reply.status === 200 && req.method === 'GET' ? entry.sizeBytes : 0,
   });
   return true;
 }

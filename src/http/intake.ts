@@ -8,6 +8,7 @@ import type { Clock } from '../domain/ports.ts';
 import { createSharedRoom, createUndividedRoom } from '../domain/room.ts';
 import { type BodyReader, createBodyReader } from './body.ts';
 import { createFormParser, type ParseForm } from './form.ts';
+import { createLogInAttempts, type LogInAttempts } from './log-in-attempts.ts';
 import { createRefusedUploads, type RefusedUploads } from './refused-uploads.ts';
 import { createWrongTokens, type WrongTokens } from './wrong-tokens.ts';
 
@@ -17,6 +18,7 @@ export interface Intake {
   readonly localBodies: BodyReader;
   readonly parseForm: ParseForm;
   readonly wrongTokens: WrongTokens;
+  readonly logIns: LogInAttempts;
   readonly refusedUploads: RefusedUploads;
 }
 
@@ -28,6 +30,7 @@ export function createIntake({ monotonicMs }: Pick<Clock, 'monotonicMs'>): Intak
     localBodies: createBodyReader(createUndividedRoom(MAX_LOCAL_BODY_BYTES_IN_FLIGHT)),
     parseForm: createFormParser(),
     wrongTokens: createWrongTokens(monotonicMs),
+    logIns: createLogInAttempts(monotonicMs),
     refusedUploads: createRefusedUploads(monotonicMs),
   };
 }

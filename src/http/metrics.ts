@@ -1,6 +1,7 @@
 // The metrics for Prometheus. A digest, repository or address is never a label.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { ErrorCode } from '../domain/errors.ts';
+import { countMirrors, type MirrorSource } from './mirror-metrics.ts';
 import { createRequestCounts, type RequestCounts } from './request-counts.ts';
 
 export type UploadResult =
@@ -12,6 +13,10 @@ export interface MetricsSource {
   readonly cache: () => { bytes: number; sets: number; hits: number; misses: number };
   readonly accessBuffer: () => { rows: number; dropped: number };
   readonly sites: readonly SiteSource[];
+  /** How many keys expire within so many days; see countEnding(). */
+  readonly expiringKeys: () => Promise<readonly { readonly days: number; readonly count: number }[]>;
+  /** How the mirrors are doing. */
+  readonly mirrors: () => Promise<readonly MirrorSource[]>;
 }
 
 export interface SiteSource {
@@ -97,6 +102,8 @@ export function createMetrics(source: MetricsSource): Metrics {
     },
   });
   countWalks(source, registers);
+  countExpiringKeys(source, registers);
+  const lookAtMirrors = countMirrors(source.mirrors, registers);
   const build = new Gauge({
     name: 'lookaside_build_info',
     help: 'Always 1',
@@ -157,9 +164,23 @@ export function createMetrics(source: MetricsSource): Metrics {
     },
     uploadTook: (durationMs) => uploadSeconds.observe(durationMs / 1000),
     async render() {
+      await lookAtMirrors();
       return { contentType: registry.contentType, text: await registry.metrics() };
     },
   };
+}
+
+function countExpiringKeys({ expiringKeys }: MetricsSource, registers: Registry[]): void {
+  new Gauge({
+    name: 'lookaside_keys_expiring',
+    help: 'Keys that expire within so many days, by themselves or by a subkey that signs; expired ones are not counted',
+    labelNames: ['days'],
+    registers,
+    async collect() {
+      // STORE_UNAVAILABLE: the last known numbers stay
+      for (const { days, count } of await expiringKeys().catch(() => [])) this.set({ days }, count);
+    },
+  });
 }
 
 function countWalks(source: MetricsSource, registers: Registry[]): void {

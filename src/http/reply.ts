@@ -9,7 +9,7 @@ import { linger } from './linger.ts';
 
 export interface Reply {
   readonly status: number;
-  readonly headers: Readonly<Record<string, string | number>>;
+  readonly headers: Readonly<Record<string, string | number | string[]>>;
   /** Null: no body at all. An iterable is streamed as it comes, no faster than the client reads. */
   readonly body: Uint8Array | string | AsyncIterable<Uint8Array | string> | null;
 }
@@ -123,12 +123,18 @@ function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array 
 export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Reply): void {
   const { body } = reply;
   // most answers: at once, without a promise
-  if (req.complete && body instanceof Uint8Array && body.length <= PIECE_BYTES) {
-    writeHead(res, reply);
-    res.end(body);
+  if (body === null || !isWhole(body) || body.length > PIECE_BYTES || hasUnread(req)) {
+    writeReply(req, res, reply).catch(() => res.destroy());
     return;
   }
-  writeReply(req, res, reply).catch(() => res.destroy());
+  try {
+    writeHead(res, reply);
+    if (typeof body === 'string') res.end(body);
+    // as text of one byte a character: node:http then writes it together with the head, in one call instead of two parts
+    else res.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('latin1'), 'latin1');
+  } catch {
+    res.destroy(); // another answer has begun
+  }
 }
 
 function hasUnread({ complete, headers }: IncomingMessage): boolean {

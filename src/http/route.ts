@@ -8,7 +8,7 @@ import type { BatchPart } from '../domain/receipt.ts';
 import { quoted } from '../domain/text.ts';
 import { announcedLength, type BodyReader, ClientGone, joinPieces } from './body.ts';
 import { streamBody } from './body-stream.ts';
-import { requireRole } from './client.ts';
+import { requireRole, type WorthlessToken } from './client.ts';
 import { renderError } from './errors.ts';
 import { countRequest, type Exchange, holderOf, identifyAgain, isRead, requireReader } from './exchange.ts';
 import type { FailureLog } from './failure-log.ts';
@@ -52,6 +52,8 @@ export interface RouteSpec {
   readonly bodyMs: number;
   /** A caller with too many refused uploads is told to slow down before the body is read. */
   readonly isUpload?: true;
+  /** What else must be so before the body is read. */
+  readonly admit?: (services: Services, request: Pick<RouteRequest, 'req' | 'exchange'>) => Promise<void>;
   readonly route: Route;
   /** How a failure is written. Default JSON; the clients of some routes need another form. */
   readonly renderError?: (error: unknown) => Reply;
@@ -114,9 +116,10 @@ async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): 
   const exchange = exchangeOf(req);
   requireMethod(req, spec, allowed);
   if (needsToken(services, spec)) exchange.caller = await identifyAgain(services, req, exchange.caller);
-  if (isWrongTokenOnWrite(req, spec, exchange)) wrongTokens.note(exchange.address);
+  if (isRefusedWrite(req, spec, exchange)) noteWrong(wrongTokens, exchange);
   authorize(services, spec, exchange);
   if (spec.isUpload === true) refusedUploads.check(exchange.caller);
+  await spec.admit?.(services, { req, exchange });
   const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
   const request = { req, exchange, query, params: parseParams(req.params), ...NO_CONTENT };
   return withContent({ req, res, spec, exchange }, options, (content) =>
@@ -172,10 +175,29 @@ function notAllowed(error: LookasideError, allowed: readonly string[]): Reply {
   return { ...reply, headers: { ...reply.headers, Allow: allowed.join(', ') } };
 }
 
-function isWrongTokenOnWrite(req: IncomingMessage, { roles }: RouteSpec, { caller }: Exchange): boolean {
-  // an expired token is not a guess: its holder is told that it expired, however often it is sent
-  const isUnknown = caller.kind === 'anonymous' && caller.sent?.kind === 'unknown';
-  return !isRead(req) && roles !== 'open' && isUnknown;
+function isRefusedWrite(req: IncomingMessage, { roles }: RouteSpec, { caller }: Exchange): boolean {
+  return !isRead(req) && roles !== 'open' && caller.kind === 'anonymous';
+}
+
+/** @throws LookasideError SLOW_DOWN */
+function noteWrong(wrongTokens: WrongTokens, { caller, address }: Exchange): void {
+  if (caller.kind !== 'anonymous') return;
+  if (isGuess(caller.sent)) wrongTokens.note(address);
+  const signer = endedSigner(caller.sent);
+  if (signer !== null) wrongTokens.noteEnded(signer);
+}
+
+/** The signer of a token that has ended; null for one that no signer is known of. */
+function endedSigner(sent: WorthlessToken | null): string | null {
+  if (sent?.kind === 'expired' || sent?.kind === 'disabled') return sent.token.signer;
+  const signer = sent?.kind === 'refused' ? sent.error.detail?.signer : null;
+  return typeof signer === 'string' ? signer : null;
+}
+
+/** An expired token is not a guess: its holder is told that it expired, however often it is sent. */
+function isGuess(sent: WorthlessToken | null): boolean {
+  if (sent?.kind !== 'refused') return sent?.kind === 'unknown';
+  return sent.error.code === 'UNAUTHORIZED' && sent.error.detail?.isExpired !== true;
 }
 
 /** A read of an open site must not depend on the tokens' store. */
@@ -185,8 +207,17 @@ function needsToken(services: Services, { roles }: RouteSpec): boolean {
 
 function authorize(services: Services, { roles }: RouteSpec, { caller }: Exchange): void {
   if (roles === 'open') return;
-  if (roles === 'reader') requireReader(services, caller);
+  if (roles === 'reader') requireReader(services, withoutOutage(caller));
   else requireRole(caller, roles);
+}
+
+/** An issuer that is away must not look like a store that failed to whoever reads: to them its tokens are worth nothing. */
+function withoutOutage(caller: Exchange['caller']): Exchange['caller'] {
+  const isOutage =
+    caller.kind === 'anonymous' &&
+    caller.sent?.kind === 'refused' &&
+    caller.sent.error.code === 'ISSUER_UNAVAILABLE';
+  return isOutage ? { kind: 'anonymous', sent: { kind: 'unknown' } } : caller;
 }
 
 // Express gives a wildcard's segments one by one

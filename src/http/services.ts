@@ -1,11 +1,15 @@
 // What the routes need. The caller makes one object, and each route takes from it what it names.
 import type { BlockList } from 'node:net';
 import type { Clock, Log } from '../domain/ports.ts';
+import type { RecordLookups } from '../domain/records.ts';
 import type { SitePlace } from '../domain/site.ts';
+import type { WebPages } from '../domain/web-page.ts';
 import type { AccessRecorder } from '../service/access.ts';
+import type { AccessRulesService } from '../service/access-rules.ts';
 import type { Browser } from '../service/browse.ts';
 import type { Feed } from '../service/feed.ts';
 import type { Health } from '../service/health.ts';
+import type { Identities } from '../service/identities.ts';
 import type { Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import type { KeyService } from '../service/keys.ts';
@@ -14,8 +18,12 @@ import type { MirrorService } from '../service/mirrors.ts';
 import type { Reader } from '../service/read.ts';
 import type { ReadyQuestions } from '../service/ready-questions.ts';
 import type { Records } from '../service/records.ts';
+import type { RevocationService } from '../service/revocation.ts';
+import type { RotationService } from '../service/rotation.ts';
+import type { SessionService } from '../service/sessions.ts';
 import type { SignatureQueries } from '../service/signatures.ts';
 import type { SignerService } from '../service/signers.ts';
+import type { SubjectService } from '../service/subjects.ts';
 import type { TokenService } from '../service/tokens.ts';
 import type { Upkeep } from '../service/upkeep.ts';
 import type { Uploader } from '../service/upload.ts';
@@ -35,8 +43,15 @@ export interface Services {
   readonly records: Records;
   readonly feed: Feed;
   readonly readyQuestions: ReadyQuestions;
+  readonly rotation: RotationService;
+  readonly lookups: RecordLookups;
+  readonly revocations: RevocationService;
   readonly tokens: TokenService;
+  readonly sessions: SessionService;
   readonly signers: SignerService;
+  readonly subjects: SubjectService;
+  readonly rules: AccessRulesService;
+  readonly identities: Identities;
   readonly keys: KeyService;
   readonly mirrors: MirrorService;
   readonly upkeep: Upkeep;
@@ -47,6 +62,8 @@ export interface Services {
   readonly witness: Witness | null;
   readonly auditLog: Pick<LogKeeper, 'identity' | 'checkpoint' | 'tile'>;
   readonly intake: Intake;
+  /** Null: this process serves none. */
+  readonly pages: WebPages | null;
   readonly health: () => Promise<Health>;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -74,6 +91,8 @@ export interface HttpSettings {
   readonly publicUrl: string | null;
   readonly read: 'anonymous' | 'token';
   readonly listing: boolean;
+  /** Whether there are web pages below /ui/. */
+  readonly ui: boolean;
   readonly accessLog: 'off' | 'combined' | 'json';
   readonly trustedProxies: BlockList;
   readonly maxSignatureBytes: number;

@@ -6,36 +6,44 @@ import { type Reply, textReply } from './reply.ts';
 /** Past the end of a set, and for every other thing that is not there. Clients read only the status. */
 export const NOT_THERE: Reply = textReply(404, 'not found: no signature has this name\n');
 
-type Headers = Reply['headers'];
+interface Made {
+  readonly bytes: Uint8Array;
+  readonly full: Reply;
+  readonly unchanged: Reply;
+}
 
-// an entry never changes, so its headers are made once
-const madeHeaders = new WeakMap<SetEntry, { readonly full: Headers; readonly unchanged: Headers }>();
+// an entry never changes, so its answers are made once
+const made = new WeakMap<SetEntry, Made>();
 
 /** 200 with the bytes, or 304 when the client already has them. Range is ignored, as RFC 9110 allows. */
 export function signatureReply(req: IncomingMessage, entry: SetEntry, bytes: Uint8Array): Reply {
-  const headers = headersOf(entry);
-  if (isUnchanged(req, entry)) return { status: 304, headers: headers.unchanged, body: null };
-  return { status: 200, headers: headers.full, body: bytes };
+  const { full, unchanged } = repliesOf(entry, bytes);
+  return isUnchanged(req, entry) ? unchanged : full;
 }
 
-function headersOf(entry: SetEntry) {
-  const made = madeHeaders.get(entry);
-  if (made !== undefined) return made;
-  const unchanged: Headers = {
+function repliesOf(entry: SetEntry, bytes: Uint8Array): Made {
+  const known = made.get(entry);
+  if (known?.bytes === bytes) return known;
+  const unchanged: Reply['headers'] = {
     ETag: `"${entry.sha256}"`,
     'Last-Modified': entry.storedAt.toUTCString(),
     'Cache-Control': 'no-cache',
   };
-  const full: Headers = {
+  const full: Reply['headers'] = {
     'Content-Type': 'application/octet-stream',
     'Content-Length': entry.sizeBytes,
     'X-Content-Type-Options': 'nosniff',
     'Content-Security-Policy': "default-src 'none'; sandbox",
     ...unchanged,
   };
-  const headers = { full, unchanged };
-  madeHeaders.set(entry, headers);
-  return headers;
+  const replies: Made = {
+    bytes,
+    full: { status: 200, headers: full, body: bytes },
+    unchanged: { status: 304, headers: unchanged, body: null },
+  };
+  // the bytes of an entry that holds none itself are too many to be kept beside it
+  if (entry.bytes === bytes) made.set(entry, replies);
+  return replies;
 }
 
 // RFC 9110 section 13.2.2: If-None-Match, when sent, decides alone

@@ -3,10 +3,11 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { LookasideError } from '../domain/errors.ts';
-import type { KeyWarning } from '../domain/key.ts';
+import type { KeyPartUse, KeyWarning } from '../domain/key.ts';
 import type { CleanedCertificate, Verifier } from '../domain/ports.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import { armorPublicKey } from './armor.ts';
+import { usesOfCertificate } from './certificate-uses.ts';
 import type { JobName, Jobs, Reply, Request } from './jobs.ts';
 import { warningsOfCertificate } from './key-warnings.ts';
 
@@ -104,6 +105,10 @@ class Pool implements Verifier {
 
   warningsOf(certificate: Uint8Array): readonly KeyWarning[] {
     return warningsOfCertificate(certificate);
+  }
+
+  usesOf(certificate: Uint8Array): readonly KeyPartUse[] {
+    return usesOfCertificate(certificate);
   }
 
   setKeyring(certificates: readonly Uint8Array[]): void {

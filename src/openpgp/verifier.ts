@@ -37,6 +37,7 @@ function judgement(findings: Findings): Judgement {
     form: findings.form,
     issuer: findings.issuer ?? null,
     fingerprint: findings.fingerprint ?? null,
+    ...(findings.refusedSigner === undefined ? {} : { refusedSigner: findings.refusedSigner }),
     signingFingerprint: findings.signingFingerprint ?? null,
     signedAt: findings.signedAt ?? null,
     expiresAt: findings.expiresAt ?? null,
@@ -162,7 +163,9 @@ async function verifyBy(
     (await refuseDoubtful(content, signature, signer));
   if (unfit !== null) return unfit;
   const refused = refuseKey(signer, signature.createdAt, now);
-  if (refused !== null && refused.verdict !== 'good') return refused;
+  if (refused !== null && refused.verdict !== 'good') {
+    return isOwn(signer) ? { ...refused, refusedSigner: facts.key.fingerprint } : refused;
+  }
   const expiresAt = laterBy(signature.createdAt, signature.expiresSeconds);
   return {
     verdict: 'good',
@@ -191,6 +194,11 @@ function signerOf(facts: CertificateFacts, fingerprint: string): Signer | null {
   if (facts.key.fingerprint === fingerprint) return { facts, key: facts.key, subkey: null };
   const subkey = facts.subkeys.find(({ key }) => key.fingerprint === fingerprint);
   return subkey === undefined ? null : { facts, key: subkey.key, subkey };
+}
+
+/** Whether the key has agreed to belong to this certificate: else a stranger could claim what another has signed. */
+function isOwn({ subkey }: Signer): boolean {
+  return subkey === null || (subkey.binding?.backSignature ?? null) !== null;
 }
 
 function notBound(primary: PublicKey, fingerprint: string): string {
@@ -312,13 +320,8 @@ function refuseCompromised(signer: Signer): Outcome | null {
   const hard = revocations(signer).find(isHard);
   if (hard === undefined) return null;
   const outcome = refusedAs('bad', 'KEY_REVOKED', revoked(key, hard.signature.createdAt));
-  const own = subkey === null ? facts.revocation : revocationAgreed(subkey);
-  return own !== null && isHard(own) ? { ...outcome, isCompromised: true } : outcome;
-}
-
-/** Null unless the subkey has agreed to belong to this certificate: else a stranger could revoke it. */
-function revocationAgreed({ binding, revocation }: Subkey): Statement | null {
-  return binding === null || binding.backSignature === null ? null : revocation;
+  const own = subkey === null ? facts.revocation : subkey.revocation;
+  return isOwn(signer) && own !== null && isHard(own) ? { ...outcome, isCompromised: true } : outcome;
 }
 
 function refuseRevoked(signer: Signer, signedAt: Date): Outcome | null {

@@ -12,6 +12,8 @@ export interface Actor {
   readonly requestId: string | null;
   /** Name of the signer whose grants bind what it uploads; null or left out: none. */
   readonly signer?: string | null;
+  /** The same caller as another signer, when an OIDC token is the subject of several: what no grant of one covers, one of another may. */
+  readonly others?: readonly Actor[];
   /** It may upload whatever it likes: it could give itself every grant. */
   readonly isAdministrator?: boolean;
 }
@@ -25,6 +27,9 @@ export const ADMINISTRATOR: Actor = {
 
 /** The actor for what the server does by itself. */
 export const SERVER: Actor = { name: 'server', address: null, requestId: null };
+
+/** The actor's name where nobody knows who it is. */
+export const ANONYMOUS = 'anonymous';
 
 export interface Deed {
   readonly action: AuditAction;

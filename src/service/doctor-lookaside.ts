@@ -16,6 +16,7 @@ export interface AskedUrl {
 
 export interface FetchedSignatures {
   readonly asked: readonly AskedUrl[];
+  /** `source`: its URL, without a password. */
   readonly signatures: readonly { readonly source: string; readonly bytes: Uint8Array }[];
   /** What ends the whole pull, whatever the policy; null when nothing does. */
   readonly fault: { readonly code: string; readonly message: string; readonly remedy: string } | null;
@@ -46,7 +47,7 @@ export async function fetchSignatures(question: LookasideQuestion): Promise<Fetc
     if (answer.kind === 'answer' && answer.status === 404) break;
     const fault = faultOf(answer, url);
     if (fault !== null) return { asked, signatures, fault };
-    if (answer.kind === 'answer') signatures.push({ source: url, bytes: answer.body });
+    if (answer.kind === 'answer') signatures.push({ source: withoutPassword(url), bytes: answer.body });
   }
   return { asked, signatures, fault: null };
 }

@@ -25,6 +25,8 @@ export interface RegistryQuestion {
   readonly ask: AskWeb;
   readonly image: DockerReference;
   readonly platform: ClientMachine['platform'];
+  /** Sent to a registry that asks for it; null: there is none. */
+  readonly login: { readonly user: string; readonly password: string } | null;
   /** Plain HTTP is tried where TLS is not spoken, as `--tls-verify=false` does. */
   readonly isInsecure: boolean;
 }
@@ -87,26 +89,35 @@ async function ping({ ask, image, isInsecure }: RegistryQuestion): Promise<Pinge
   return failed('unreachable', `the registry ${host} does not answer: ${plain.why}`);
 }
 
-/** With a token that anybody gets, as clients without a login ask for it. */
+/** With the login, or a token that it gets; as clients without a login, with a token that anybody gets. */
 async function authorized(
-  { ask, image }: RegistryQuestion,
+  { ask, image, login }: RegistryQuestion,
   pinged: Extract<WebAnswer, { kind: 'answer' }>,
 ): Promise<Readonly<Record<string, string>>> {
+  if (pinged.status !== 401) return HEADERS;
+  const basic: Readonly<Record<string, string>> =
+    login === null ? {} : { authorization: `Basic ${base64(`${login.user}:${login.password}`)}` };
   const challenge = pinged.header('www-authenticate') ?? '';
+  if (/^Basic\b/i.test(challenge)) return { ...HEADERS, ...basic };
   const realm = /^Bearer .*realm="([^"]+)"/i.exec(challenge)?.[1];
-  if (pinged.status !== 401 || realm === undefined || !URL.canParse(realm)) return HEADERS;
+  if (realm === undefined || !URL.canParse(realm)) return HEADERS;
   const url = new URL(realm);
   const service = /service="([^"]+)"/i.exec(challenge)?.[1];
   if (service !== undefined) url.searchParams.set('service', service);
+  if (login !== null) url.searchParams.set('account', login.user);
   url.searchParams.set('scope', `repository:${image.path}:pull`);
-  const answer = await ask(url.href, { 'user-agent': HEADERS['user-agent'] });
+  const answer = await ask(url.href, { 'user-agent': HEADERS['user-agent'], ...basic });
   const value = answer.kind === 'answer' && answer.status === 200 ? jsonOf(answer.body) : null;
   const token = textIn(value, 'token') ?? textIn(value, 'access_token');
   return token === null ? HEADERS : { ...HEADERS, authorization: `Bearer ${token}` };
 }
 
+function base64(text: string): string {
+  return Buffer.from(text).toString('base64');
+}
+
 async function fetchManifest(
-  { ask, image }: RegistryQuestion,
+  { ask, image, login }: RegistryQuestion,
   url: string,
   headers: Readonly<Record<string, string>>,
 ): Promise<{ readonly kind: 'read'; readonly bytes: Uint8Array } | RegistryFailure> {
@@ -119,7 +130,10 @@ async function fetchManifest(
       `the registry ${image.domain} has no ${url.slice(url.lastIndexOf('/') + 1)} of ${image.path}`,
     );
   if (answer.status === 401 || answer.status === 403)
-    return failed('denied', `the registry ${image.domain} answers ${answer.status} to who has not logged in`);
+    return failed(
+      'denied',
+      `the registry ${image.domain} answers ${answer.status} to ${login === null ? 'who has not logged in' : `the user ${login.user}`}`,
+    );
   return failed('strange', `${url} answers ${answer.status}`);
 }
 

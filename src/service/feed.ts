@@ -22,7 +22,7 @@ export interface Feed {
 }
 
 export interface FeedOptions {
-  readonly audit: Pick<AuditLog, 'append'> & AuditReader;
+  readonly audit: Pick<AuditLog, 'append'> & Pick<AuditReader, 'after'>;
   readonly makeEvent: MakeEvent;
   readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly wait: (ms: number) => Promise<unknown>;

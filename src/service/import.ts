@@ -28,6 +28,8 @@ export interface ImporterOptions {
   readonly sha256: (bytes: Uint8Array) => string;
   /** The number changes whenever the verifier gets another keyring. */
   readonly keyringChanges: () => number;
+  /** As VerifiedUpload; left out for one process. */
+  readonly keyringNumber?: () => number;
   /** Marks the signatures that name these fingerprints or key IDs to be verified again, in the background. */
   readonly verifyAgain: (issuers: readonly string[]) => Promise<void>;
 }
@@ -55,6 +57,8 @@ interface Judged {
   readonly judgement: Judgement;
   /** keyringChanges() before it was judged. */
   readonly keyring: number;
+  /** As VerifiedUpload. */
+  readonly sharedKeyring: number | null;
 }
 
 const EXAMINED_AT_ONCE = 4;
@@ -93,13 +97,14 @@ export function createImporter(options: ImporterOptions): Importer {
     const kept = named === null ? null : await findKept(part, named, sha256);
     if (kept !== null) return kept;
     const keyring = options.keyringChanges();
+    const sharedKeyring = options.keyringNumber?.() ?? null;
     // in the background, because uploads go first: their signers are waiting
     const examined = await options.verifier.examine(bytes, clock.now(), 'background');
     refuseIf(whyRefused(bytes, examined));
     const image = named ?? placeOf(site, examined, fileName === null ? null : parseDigest(fileName));
     const judgement = judgedInPlace(image, examined);
     refuseIf(whyRefused(bytes, judgement));
-    return { part, image, bytes, sha256, judgement, keyring };
+    return { part, image, bytes, sha256, judgement, keyring, sharedKeyring };
   }
 
   /** Where the verified claim says that it belongs. @throws LookasideError REFERENCE_INVALID, PATH_INVALID, DIGEST_MISMATCH */
@@ -123,7 +128,7 @@ export function createImporter(options: ImporterOptions): Importer {
   }
 
   async function store(
-    { part, image, bytes, sha256, judgement, keyring }: Judged,
+    { part, image, bytes, sha256, judgement, keyring, sharedKeyring }: Judged,
     actor: Actor,
   ): Promise<ImportResult> {
     const { fingerprint, issuer, verdict } = judgement;
@@ -131,6 +136,7 @@ export function createImporter(options: ImporterOptions): Importer {
       image,
       bytes,
       judgement,
+      keyring: sharedKeyring,
       number: null,
       uploader: actor.name,
       remap: null,

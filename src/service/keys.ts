@@ -1,20 +1,26 @@
 // Keys: which OpenPGP certificates may sign images, and what is known about each.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import {
+  type CertifiedKey,
   isFingerprint,
+  issuersOf,
   type KeyPart,
+  type KeyPartUse,
   type KeyResult,
   type KeyState,
   type KeyWarning,
   parseKeyName,
+  type RefreshedKeys,
   type RegisteredKey,
   type RemovedKey,
   type ShownKey,
   type ShownPart,
   unknownKey,
 } from '../domain/key.ts';
+import { keyState } from '../domain/key-expiry.ts';
 import type { AuditLog, CleanedCertificate, Clock, KeyStore, Verifier } from '../domain/ports.ts';
-import type { Actor, MakeEvent } from './audit.ts';
+import { checkRevocationReason, type WantedRevocation } from '../domain/revocation.ts';
+import type { Actor, Deed, MakeEvent } from './audit.ts';
 
 export interface KeyService {
   /**
@@ -27,6 +33,36 @@ export interface KeyService {
    * @throws as find()
    */
   remove(name: string, actor: Actor): Promise<RemovedKey>;
+  /**
+   * Retires the key, or ends that; the result is the key as it is then. A second time changes nothing. An upload that has been
+   * compared with its image before may still be stored. @throws as find()
+   */
+  setRetired(name: string, isRetired: boolean, actor: Actor): Promise<RegisteredKey>;
+  /**
+   * Marks the key as revoked by an administrator, and merges the revocation of the file where one is given. `changed` is false
+   * when it was revoked so already. @throws as find(); REQUEST_INVALID without a reason, or for a file without a revocation of
+   * this key; refusals of a certificate
+   */
+  revoke(
+    name: string,
+    wanted: WantedRevocation,
+    actor: Actor,
+  ): Promise<{ readonly key: RegisteredKey; readonly changed: boolean }>;
+  /**
+   * Runs `act` while no other change of keys is made; `clean` merges with those of now. The keys that it says it has changed, as
+   * they were and as they are, are in force once this resolves.
+   */
+  whileUnchanged<T>(
+    act: (clean: (untrusted: Uint8Array) => Promise<readonly CleanedCertificate[]>) => Promise<{
+      readonly result: T;
+      readonly changed: readonly Pick<RegisteredKey, 'fingerprint' | 'subkeys'>[];
+    }>,
+  ): Promise<T>;
+  /**
+   * Merges what is new in the certificates of registered keys, or of those of these names alone; certificates of others are left
+   * out. Durable and in force once this resolves. @throws as add() and find()
+   */
+  refresh(untrusted: Uint8Array, names: readonly string[], actor: Actor): Promise<RefreshedKeys>;
   /** In the order of adding. */
   list(): Promise<readonly RegisteredKey[]>;
   /**
@@ -35,15 +71,17 @@ export interface KeyService {
    */
   find(name: string): Promise<RegisteredKey>;
   /** ASCII armour without comments, all keys in one block. */
-  armor(...keys: readonly RegisteredKey[]): string;
+  armor(...keys: readonly Pick<RegisteredKey, 'certificate'>[]): string;
   /** Which parts of it were left out, and which clients cannot use it. */
   warnings(key: RegisteredKey): readonly KeyWarning[];
+  /** What its parts are for, and why they were revoked. */
+  uses(key: RegisteredKey): readonly KeyPartUse[];
 }
 
 export interface KeyServiceOptions {
   readonly store: KeyStore;
   readonly audit: AuditLog;
-  readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring' | 'armor' | 'warningsOf'>;
+  readonly verifier: Pick<Verifier, 'cleanCertificates' | 'setKeyring' | 'armor' | 'warningsOf' | 'usesOf'>;
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
   /** How many signatures verified by the key with this fingerprint. @throws INDEX_UNUSABLE */
@@ -54,6 +92,8 @@ export interface KeyServiceOptions {
    * same names again.
    */
   readonly onChanged: (issuers: readonly string[]) => Promise<void>;
+  /** Runs one change at a time over all processes that share the store, with their keys in the verifier; left out for one process. */
+  readonly alone?: <T>(act: () => Promise<T>) => Promise<T>;
 }
 
 /** From now on the verifier's keyring is the one in the store. */
@@ -67,14 +107,28 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
     // One after the other: each is merged with the result of the one before, so that no revocation is lost.
     add: (untrusted, actor) => inTurn(() => addAll(untrusted, actor)),
     remove: (name, actor) => inTurn(() => remove(name, actor)),
+    setRetired: (name, isRetired, actor) => inTurn(() => setRetired(name, isRetired, actor)),
+    refresh: (untrusted, names, actor) => inTurn(() => refresh(untrusted, names, actor)),
+    revoke: (name, wanted, actor) => inTurn(() => revoke(name, wanted, actor)),
+    whileUnchanged: (act) =>
+      inTurn(async () => {
+        const { result, changed } = await act((untrusted) =>
+          verifier.cleanCertificates(untrusted, clock.now()),
+        );
+        for (const key of changed) for (const issuer of issuersOf(key)) untold.add(issuer);
+        await tell();
+        return result;
+      }),
     list: () => store.list(),
     find: (name) => findKey(store, name),
     armor: (...keys) => verifier.armor(joined(keys)),
     warnings: ({ certificate }) => verifier.warningsOf(certificate),
+    uses: ({ certificate }) => verifier.usesOf(certificate),
   };
 
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const done = last.then(act);
+    const { alone } = options;
+    const done = last.then(alone === undefined ? act : () => alone(act));
     last = done.catch(() => undefined); // its caller gets the failure; it does not affect the next one
     return done;
   }
@@ -92,6 +146,72 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
       await tell();
     }
     return { fingerprint, userIds, signatures };
+  }
+
+  async function setRetired(name: string, isRetired: boolean, actor: Actor): Promise<RegisteredKey> {
+    const { fingerprint } = await findKey(store, name);
+    const event = options.makeEvent(retirementOf(fingerprint, isRetired), actor);
+    await store.setRetired(fingerprint, isRetired, event);
+    return findKey(store, fingerprint);
+  }
+
+  async function revoke(name: string, { reason, withdraw, certificate }: WantedRevocation, actor: Actor) {
+    checkRevocationReason(reason);
+    const known = await findKey(store, name);
+    const { fingerprint } = known;
+    const merged = certificate === null ? null : await withRevocation(options, known, certificate);
+    const result = withdraw ? 'withdrawn' : 'revoked';
+    const event = options.makeEvent({ action: 'key-revoke', fingerprint, result, reason }, actor);
+    const revoked = { fingerprint, key: merged, by: actor.name, reason, withdraws: withdraw };
+    try {
+      const changed = await store.revoke(revoked, event);
+      return { key: await findKey(store, fingerprint), changed };
+    } finally {
+      // also after a failure, as in remove()
+      if (merged !== null) for (const issuer of issuersOf(merged)) untold.add(issuer);
+      await tell();
+    }
+  }
+
+  async function refresh(
+    untrusted: Uint8Array,
+    names: readonly string[],
+    actor: Actor,
+  ): Promise<RefreshedKeys> {
+    const named = new Set<string>();
+    for (const name of names) named.add((await findKey(store, name)).fingerprint);
+    const results: KeyResult[] = [];
+    let ignored = 0;
+    try {
+      for (const cleaned of await verifier.cleanCertificates(untrusted, clock.now())) {
+        const fingerprint = cleaned.kind === 'clean' ? cleaned.details.fingerprint : cleaned.fingerprint;
+        const known = fingerprint === null ? null : await store.find(fingerprint);
+        if (known === null || (named.size > 0 && !named.has(known.fingerprint))) ignored += 1;
+        else results.push(await refreshOne(known, cleaned, actor));
+      }
+    } finally {
+      await tell(); // as in addAll()
+    }
+    return { results, ignored };
+  }
+
+  async function refreshOne(
+    known: RegisteredKey,
+    cleaned: CleanedCertificate,
+    actor: Actor,
+  ): Promise<KeyResult> {
+    if (cleaned.kind === 'refused') {
+      const { fingerprint, code, message } = cleaned;
+      return { result: 'refused', fingerprint, code, message };
+    }
+    const { details, certificate, warnings } = cleaned;
+    const { fingerprint, userIds, expiresAt } = details;
+    const shown = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()), warnings };
+    if (sameBytes(known.certificate, certificate)) return { result: 'unchanged', ...shown };
+    const event = options.makeEvent({ action: 'key-refresh', fingerprint, result: 'updated' }, actor);
+    for (const issuer of issuersOf(details)) untold.add(issuer);
+    await store.put({ ...details, certificate }, event);
+    return { result: 'updated', ...shown };
   }
 
   async function addAll(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]> {
@@ -117,7 +237,7 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
 }
 
 /** All keys as one block: some clients read no second block of armour. */
-export function joined(keys: readonly RegisteredKey[]): Uint8Array {
+export function joined(keys: readonly Pick<RegisteredKey, 'certificate'>[]): Uint8Array {
   return Buffer.concat(keys.map(({ certificate }) => certificate));
 }
 
@@ -167,25 +287,50 @@ async function settle(
   return { result: { result, ...shown }, changed: await store.put({ ...details, certificate }, event) };
 }
 
+/** The key with its revocation merged; null when it has that already. */
+async function withRevocation(
+  { verifier, clock }: Pick<KeyServiceOptions, 'verifier' | 'clock'>,
+  known: RegisteredKey,
+  file: Uint8Array,
+): Promise<CertifiedKey | null> {
+  const { fingerprint } = known;
+  const found = await verifier.cleanCertificates(file, clock.now());
+  for (const cleaned of found) {
+    if (cleaned.kind !== 'clean') continue;
+    const { details, certificate } = cleaned;
+    if (details.fingerprint !== fingerprint || details.revokedAt === null) continue;
+    return sameBytes(known.certificate, certificate) ? null : { ...details, certificate };
+  }
+  const refused = found.find((one) => one.kind === 'refused');
+  const why = refused === undefined ? '' : `: ${refused.message}`;
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    `the file holds no revocation of the key ${fingerprint}${why}. Wanted what gpg --gen-revoke ${fingerprint} writes; without the file an administrator's word alone is kept`,
+  );
+}
+
+/** For the audit event. */
+export function retirementOf(fingerprint: string, isRetired: boolean): Deed {
+  return isRetired
+    ? { action: 'key-retire', result: 'retired', fingerprint }
+    : { action: 'key-unretire', result: 'unretired', fingerprint };
+}
+
 /** Audit events name only keys of version 4. */
 function shortOf(fingerprint: string | null): string | null {
   return fingerprint !== null && isFingerprint(fingerprint) ? fingerprint : null;
 }
 
-/** For people. */
-export function keyState({ revokedAt, expiresAt }: KeyPart, now: Date): KeyState {
-  if (revokedAt !== null) return 'revoked';
-  return expiresAt !== null && expiresAt.getTime() <= now.getTime() ? 'expired' : 'valid';
-}
-
 export function showKey(key: RegisteredKey, now: Date): ShownKey {
-  const { userIds, subkeys, addedAt, changedAt } = key;
+  const { userIds, subkeys, addedAt, changedAt, retiredAt } = key;
   return {
     ...showPart(key, now),
     userIds,
     subkeys: subkeys.map((subkey) => showSubkey(subkey, key, now)),
     addedAt,
     changedAt,
+    retiredAt,
+    revocation: key.revocation ?? null,
   };
 }
 
@@ -218,13 +363,6 @@ export async function findKey(store: Pick<KeyStore, 'find' | 'list'>, name: stri
     'REQUEST_INVALID',
     `several keys have the ID ${wanted}; wanted the fingerprint of one: ${key.fingerprint} or ${another.fingerprint}`,
   );
-}
-
-function issuersOf({ fingerprint, subkeys }: RegisteredKey): readonly string[] {
-  return [fingerprint, ...subkeys.map((subkey) => subkey.fingerprint)].flatMap((name) => [
-    name,
-    name.slice(-16),
-  ]);
 }
 
 function sameBytes(one: Uint8Array, other: Uint8Array): boolean {

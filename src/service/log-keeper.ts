@@ -46,6 +46,8 @@ export interface LogKeeperOptions {
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
   readonly log: Log;
+  /** Whether this process signs now, where several share a log; what others have signed is read then. Left out: it always does. */
+  readonly isLeader?: () => boolean;
 }
 
 /** After an event; a second is promised, and signing and syncing take their time. */
@@ -55,8 +57,12 @@ const TRY_AGAIN_MS = 1000;
 /** @throws LookasideError LOG_MISMATCH unless events, tree and checkpoints agree, or that was accepted */
 export async function openLogKeeper(options: LogKeeperOptions): Promise<LogKeeper> {
   const accepted = await agree(options);
-  const keeper = createLogKeeper(options, { accepted, last: await options.store.lastCheckpoint() });
-  await keeper.publish();
+  const last = await options.store.lastCheckpoint();
+  const keeper = createLogKeeper(options, { accepted, last });
+  const published = keeper.publish();
+  // what was signed before is given out meanwhile: another process may hold the lock of state.db for half a minute, and reads must not
+  // wait for it
+  if (last === null || accepted !== null || !isOf(keeper.identity, last)) await published;
   return keeper;
 }
 
@@ -120,6 +126,10 @@ function identityOf({ key }: NoteSigner): LogIdentity {
   return { origin: key.name, vkey: formatNoteKey(key) };
 }
 
+function isOf({ origin }: LogIdentity, { note }: StoredCheckpoint): boolean {
+  return note.startsWith(`${origin}\n`);
+}
+
 interface Opened {
   readonly accepted: string | null;
   readonly last: StoredCheckpoint | null;
@@ -156,8 +166,14 @@ function createLogKeeper(options: LogKeeperOptions, { accepted, last }: Opened):
   }
 
   async function publishOnce(): Promise<void> {
+    if (options.isLeader?.() === false) {
+      published = await store.lastCheckpoint();
+      return;
+    }
+    // of an earlier leader
+    if (options.isLeader !== undefined) published = await store.lastCheckpoint();
     const { hashes: size } = await store.extent();
-    if (published !== null && published.size >= size && isOurs(published)) {
+    if (published !== null && published.size >= size && isOf(identity, published)) {
       if (!isCopied) await keepCopy(published.note);
       return;
     }
@@ -171,10 +187,6 @@ function createLogKeeper(options: LogKeeperOptions, { accepted, last }: Opened):
     if (published === null) throw new Error('the checkpoint that was written is not there');
     await keepCopy(note);
     for (const act of listeners) act(published);
-  }
-
-  function isOurs({ note }: StoredCheckpoint): boolean {
-    return note.startsWith(`${identity.origin}\n`);
   }
 
   /** What was signed once binds whatever is signed later. */

@@ -1,16 +1,19 @@
 // Brings the set of one image from a mirror's upstream: walked whole, judged, stored behind what is there. Nothing that was ever
 // served under a number loses it.
 import { LRUCache } from 'lru-cache';
+import { createBatches } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { bytesOnDisk } from '../domain/mirror.ts';
 import type {
+  BatchPublisher,
   Clock,
   Log,
   MirrorSetRow,
   MirrorStore,
+  Published,
   SetEntry,
-  SetPublisher,
   SignatureSet,
   SignatureStore,
   TombstoneStore,
@@ -28,7 +31,7 @@ export interface BringerOptions {
   readonly upstreams: readonly string[];
   readonly walker: Pick<Walker, 'walk'>;
   readonly store: Pick<SignatureStore, 'readSet'>;
-  readonly publisher: SetPublisher;
+  readonly publisher: BatchPublisher;
   readonly mirrors: Pick<MirrorStore, 'setOf' | 'checked'>;
   readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
   readonly verifier: Pick<Verifier, 'examine'>;
@@ -45,21 +48,38 @@ export interface BringerOptions {
 export type Brought =
   | {
       readonly kind: 'set';
+      /** For a sync without any bytes. */
       readonly set: SignatureSet;
       readonly added: number;
       readonly leftOut: MirrorSetRow['leftOut'];
       /** Why it is held in memory alone; null: it is stored. */
       readonly unstored: string | null;
+      /** The upstream has given all of it now; false: some of it is gone there. */
+      readonly isWhole: boolean;
     }
   /** `leftOut`: what the upstream has instead. */
   | { readonly kind: 'empty'; readonly leftOut: MirrorSetRow['leftOut'] }
   | WalkFault;
 
+/** What is stored or held, whatever the upstream has given of it. */
+type Kept =
+  | Omit<Extract<Brought, { readonly kind: 'set' }>, 'isWhole'>
+  | Extract<Brought, { readonly kind: 'empty' }>;
+
+export type Purpose = 'read' | 'sync';
+export type Pass = <T>(walk: () => Promise<T>) => Promise<T | WalkFault | null>;
+
 export interface Bringer {
-  /** @throws LookasideError BUSY when nothing can be verified now; STORE_UNAVAILABLE when the image cannot be read */
-  bring(image: ImageId, purpose: 'read' | 'sync'): Promise<Brought>;
-  /** A set that could not be stored, under the numbers at which it was served; undefined for all others. */
-  held(image: ImageId): SignatureSet | undefined;
+  /**
+   * `pass` runs the walk when it may begin; null: too many wait, and so nothing is brought. A sync stores what it brings together with
+   * others. @throws LookasideError BUSY when nothing can be verified now; STORE_UNAVAILABLE when the image cannot be read
+   */
+  bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null>;
+  /**
+   * A set that could not be stored, under the numbers at which it was served, without what has been withdrawn since; undefined for
+   * all others. @throws LookasideError STORE_UNAVAILABLE
+   */
+  held(image: ImageId): Promise<SignatureSet | undefined>;
   heldBlob(image: ImageId, sha256: string): Uint8Array | null;
 }
 
@@ -70,102 +90,128 @@ interface Judged {
   readonly keyring: number;
 }
 
+/** What was brought, and what is to be noted of it; null: nothing. */
+interface Noted {
+  readonly brought: Brought;
+  readonly row: MirrorSetRow | null;
+}
+
+interface ToKeep {
+  readonly kept: readonly Judged[];
+  readonly leftOut: MirrorSetRow['leftOut'];
+  readonly storing: Storing;
+  readonly purpose: Purpose;
+}
+
+/** In an object, as a promise alone would be waited for where it is handed on. */
+interface Storing {
+  readonly done: Promise<Published>;
+}
+
 interface Held {
   readonly set: SignatureSet;
   readonly blobs: ReadonlyMap<string, Uint8Array>;
 }
 
+const ROW_BYTES = 1000;
+const ROWS = { items: 500, bytes: 500 * ROW_BYTES };
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
 const TRIES_WHEN_BUSY = 10;
 const BUSY_PAUSE_MS = 200;
 
 export function createBringer(options: BringerOptions): Bringer {
-  const { walker, store, publisher, mirrors, clock, sha256 } = options;
+  const { walker, publisher, mirrors, clock, sha256 } = options;
   const heldSets = new LRUCache<string, Held>({
     maxSize: MAX_HELD_BYTES,
     sizeCalculation: ({ set }) => set.entries.reduce((sum, { sizeBytes }) => sum + sizeBytes + 500, 500),
   });
+  const judgeAll = createSetJudge(options);
+  const note = createNoter(options);
   let generation = 0;
 
-  async function bring(image: ImageId, purpose: 'read' | 'sync'): Promise<Brought> {
+  async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
+    const found = await fetchAndStore(image, purpose, pass);
+    if (found === null || 'fault' in found) return found;
+    // by now no bytes are held: a thousand images may wait here for the disk
+    if (found.row !== null) await note(found.row);
+    return found.brought;
+  }
+
+  async function fetchAndStore(
+    image: ImageId,
+    purpose: Purpose,
+    pass: Pass,
+  ): Promise<Noted | WalkFault | null> {
     const row = await mirrors.setOf(image);
     const position = row?.upstream == null ? -1 : options.upstreams.indexOf(row.upstream);
-    const walk = await walker.walk(imageFolder(image), position === -1 ? null : position);
-    if (walk.kind === 'fault') return walk;
-    const blobs = walk.kind === 'set' ? walk.blobs : [];
-    const { kept, leftOut } = await judgeAll(image, blobs, purpose);
-    const brought = await keep(image, kept, leftOut);
+    const found = await pass(async () => {
+      const walk = await walker.walk(imageFolder(image), position === -1 ? null : position);
+      if (walk.kind === 'fault') return walk;
+      const blobs = walk.kind === 'set' ? walk.blobs : [];
+      const judged = await judgeAll(image, blobs, purpose);
+      // the place is kept until there is room to store: what was walked and not stored is bounded
+      return { walk, blobs, ...judged, storing: await store(image, judged.kept, purpose) };
+    });
+    if (found === null || 'fault' in found) return found;
+    const { walk, blobs, kept, leftOut } = found;
+    const result = await keep(image, { kept, leftOut, storing: found.storing, purpose });
+    const there = new Set(blobs.map(sha256));
+    const served = result.kind === 'set' ? result.set.entries : [];
+    const gone = served.flatMap((entry) => (there.has(entry.sha256) ? [] : [entry.sha256]));
+    const brought: Brought = result.kind === 'set' ? { ...result, isWhole: gone.length === 0 } : result;
+    // an image without signatures is remembered only where somebody with a token has named it
+    if (brought.kind !== 'set' && purpose !== 'sync') return { brought, row: null };
     const upstream =
       walk.kind === 'set' ? (options.upstreams[walk.upstream] ?? null) : (row?.upstream ?? null);
-    // an image without signatures is remembered only where somebody with a token has named it
-    if (brought.kind === 'set' || purpose === 'sync') {
-      const there = new Set(blobs.map(sha256));
-      const served = brought.kind === 'set' ? brought.set.entries : [];
-      await note({
+    return {
+      brought,
+      row: {
         site: image.site,
         image: imageFolder(image),
         checkedAt: clock.now(),
         upstream: brought.kind === 'set' ? upstream : null,
-        gone: served.flatMap((entry) => (there.has(entry.sha256) ? [] : [entry.sha256])),
+        gone,
         leftOut,
         syncedAt: purpose === 'sync' ? clock.now() : null,
-      });
-    }
-    return brought;
+        sizeBytes: brought.kind === 'set' && brought.unstored === null ? bytesOnDisk(served) : null,
+      },
+    };
   }
 
-  async function judgeAll(image: ImageId, blobs: readonly Uint8Array[], purpose: 'read' | 'sync') {
-    const kept: Judged[] = [];
-    const leftOut: { readonly sha256: string; readonly code: string }[] = [];
-    for (const bytes of blobs) {
-      const hash = sha256(bytes);
-      const keyring = options.keyringChanges();
-      const judgement = judgedInPlace(image, await examine(bytes, purpose));
-      const isUseless = judgement.verdict === 'bad' || judgement.verdict === 'unreadable';
-      if (isUseless) leftOut.push({ sha256: hash, code: judgement.refusal?.code ?? 'SIGNATURE_BAD' });
-      else if (whyUnreadable(bytes) !== null) leftOut.push({ sha256: hash, code: 'FORMAT_UNSUPPORTED' });
-      else kept.push({ bytes, sha256: hash, judgement, keyring });
-    }
-    return { kept, leftOut };
-  }
-
-  async function examine(bytes: Uint8Array, purpose: 'read' | 'sync'): Promise<Judgement> {
-    const urgency = purpose === 'read' ? 'upload' : 'background';
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await options.verifier.examine(bytes, clock.now(), urgency);
-      } catch (error) {
-        if (!isLookasideError(error, 'BUSY') || tries === TRIES_WHEN_BUSY) throw error;
-        await options.wait(BUSY_PAUSE_MS);
-      }
-    }
-  }
-
-  /** Stores what is new; where that fails, holds it in memory at the numbers that it would have had. */
-  async function keep(
-    image: ImageId,
-    kept: readonly Judged[],
-    leftOut: MirrorSetRow['leftOut'],
-  ): Promise<Brought> {
+  /** What is stored then; begins it. A reader waits for nobody else's sets. */
+  async function store(image: ImageId, kept: readonly Judged[], purpose: Purpose): Promise<Storing> {
     const before = heldSets.get(imageKey(image));
+    const first = [...(before?.blobs.values() ?? [])].map((bytes) => ({ bytes, judgement: null }));
+    const next = kept.map(({ bytes, judgement, keyring }) => {
+      return { bytes, judgement: keyring === options.keyringChanges() ? judgement : null };
+    });
+    const set = [image, [...first, ...next]] as const;
+    const { done } =
+      purpose === 'sync' ? await publisher.gather(...set) : { done: publisher.publish(...set) };
+    done.catch(() => undefined); // keep() tells
+    return { done };
+  }
+
+  /** What was stored; where that failed, it is held in memory at the numbers that it would have had. */
+  async function keep(image: ImageId, { kept, leftOut, storing, purpose }: ToKeep): Promise<Kept> {
     try {
-      const first = [...(before?.blobs.values() ?? [])].map((bytes) => ({ bytes, judgement: null }));
-      const next = kept.map(({ bytes, judgement, keyring }) => {
-        return { bytes, judgement: keyring === options.keyringChanges() ? judgement : null };
-      });
-      const published = await publisher.publish(image, [...first, ...next]);
+      const published = await storing.done;
       heldSets.delete(imageKey(image));
       const { added, entries } = published;
       if (published.before > 0 && added > 0) options.onGrown(image, added);
       if (entries.length === 0) return { kind: 'empty', leftOut };
-      return { kind: 'set', set: await store.readSet(image), added, leftOut, unstored: null };
+      // nobody reads what a sync has brought
+      const set =
+        purpose === 'sync' ? withoutBytes({ generation: 0, entries }) : await options.store.readSet(image);
+      return { kind: 'set', set, added, leftOut, unstored: null };
     } catch (error) {
       if (!isLookasideError(error)) throw error;
       options.log.warn(
         { err: error, image: imageFolder(image) },
         'a mirrored set cannot be stored; it is served from memory',
       );
-      return hold(image, kept, { leftOut, unstored: error.message });
+      const held = await hold(image, kept, { leftOut, unstored: error.message });
+      return held.kind === 'set' && purpose === 'sync' ? { ...held, set: withoutBytes(held.set) } : held;
     }
   }
 
@@ -173,13 +219,11 @@ export function createBringer(options: BringerOptions): Bringer {
     image: ImageId,
     kept: readonly Judged[],
     why: { readonly leftOut: MirrorSetRow['leftOut']; readonly unstored: string },
-  ): Promise<Brought> {
+  ): Promise<Kept> {
     const before = heldSets.get(imageKey(image));
-    const stored = before?.set ?? (await store.readSet(image));
+    const stored = before?.set ?? (await options.store.readSet(image));
     const gone = withdrawnOf(await options.tombstones.ofImage(image));
-    // what was withdrawn leaves its number to another, as on the disk
-    const filler = stored.entries.find(({ sha256: hash }) => !gone.has(hash));
-    const standing = stored.entries.flatMap((entry) => (gone.has(entry.sha256) ? (filler ?? []) : entry));
+    const standing = standingOf(stored.entries, gone);
     const known = new Set([...gone, ...standing.map((entry) => entry.sha256)]);
     const fresh = kept.filter((one) => !known.has(one.sha256) && known.add(one.sha256));
     const entries = [...standing, ...fresh.map(entryOf)].slice(0, MAX_SIGNATURES_PER_IMAGE);
@@ -203,19 +247,73 @@ export function createBringer(options: BringerOptions): Bringer {
     };
   }
 
-  /** What was found is true without it: at worst the upstream is asked again sooner. */
-  async function note(row: MirrorSetRow): Promise<void> {
+  return {
+    bring,
+    async held(image) {
+      const set = heldSets.get(imageKey(image))?.set;
+      if (set === undefined) return undefined;
+      const gone = withdrawnOf(await options.tombstones.ofImage(image));
+      if (!set.entries.some((entry) => gone.has(entry.sha256))) return set;
+      return { ...set, entries: standingOf(set.entries, gone) };
+    },
+    heldBlob: (image, hash) => heldSets.get(imageKey(image))?.blobs.get(hash) ?? null,
+  };
+}
+
+function withoutBytes(set: SignatureSet): SignatureSet {
+  return { ...set, entries: set.entries.map((entry) => ({ ...entry, bytes: null })) };
+}
+
+/** Rows of sets that come together are committed together. */
+function createNoter({ mirrors, log }: BringerOptions): (row: MirrorSetRow) => Promise<void> {
+  const rows = createBatches<MirrorSetRow, null>(ROWS, async (batch) => {
     try {
-      await mirrors.checked(row);
+      await mirrors.checked(batch);
     } catch (error) {
       if (!isLookasideError(error)) throw error;
-      options.log.warn({ err: error, image: row.image }, 'what a walk has found cannot be noted');
+      const fields = { err: error, images: batch.length };
+      // what was found is true without it: at worst the upstream is asked again sooner
+      log.warn(fields, 'what walks have found cannot be noted');
+    }
+    return batch.map(() => null);
+  });
+  return async (row) => void (await (await rows.add(row, ROW_BYTES)).done);
+}
+
+/** Judges what a walk has brought: what is kept, and what no client could use. */
+function createSetJudge(options: BringerOptions) {
+  async function judgeAll(image: ImageId, blobs: readonly Uint8Array[], purpose: Purpose) {
+    const kept: Judged[] = [];
+    const leftOut: { readonly sha256: string; readonly code: string }[] = [];
+    for (const bytes of blobs) {
+      const hash = options.sha256(bytes);
+      const keyring = options.keyringChanges();
+      const judgement = judgedInPlace(image, await examine(bytes, purpose));
+      const isUseless = judgement.verdict === 'bad' || judgement.verdict === 'unreadable';
+      if (isUseless) leftOut.push({ sha256: hash, code: judgement.refusal?.code ?? 'SIGNATURE_BAD' });
+      else if (whyUnreadable(bytes) !== null) leftOut.push({ sha256: hash, code: 'FORMAT_UNSUPPORTED' });
+      else kept.push({ bytes, sha256: hash, judgement, keyring });
+    }
+    return { kept, leftOut };
+  }
+
+  async function examine(bytes: Uint8Array, purpose: Purpose): Promise<Judgement> {
+    const urgency = purpose === 'read' ? 'upload' : 'background';
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await options.verifier.examine(bytes, options.clock.now(), urgency);
+      } catch (error) {
+        if (!isLookasideError(error, 'BUSY') || tries === TRIES_WHEN_BUSY) throw error;
+        await options.wait(BUSY_PAUSE_MS);
+      }
     }
   }
 
-  return {
-    bring,
-    held: (image) => heldSets.get(imageKey(image))?.set,
-    heldBlob: (image, hash) => heldSets.get(imageKey(image))?.blobs.get(hash) ?? null,
-  };
+  return judgeAll;
+}
+
+/** What was withdrawn leaves its number to another, as on the disk. */
+function standingOf(entries: readonly SetEntry[], gone: ReadonlySet<string>): readonly SetEntry[] {
+  const filler = entries.find(({ sha256 }) => !gone.has(sha256));
+  return entries.flatMap((entry) => (gone.has(entry.sha256) ? (filler ?? []) : entry));
 }

@@ -1,4 +1,5 @@
-// How many walks a mirror may begin: some at once, for readers so many a second, and as many wait as there is room for.
+// How many walks a mirror may begin: some at once, for readers so many a second, and as many readers wait as there is room for. Who
+// waits for a reader's walk comes ahead of a sync's.
 import type { Clock } from '../domain/ports.ts';
 
 export interface GateOptions {
@@ -10,12 +11,12 @@ export interface GateOptions {
 }
 
 export interface Gate {
-  /** Null, and nothing is done, when too many wait. Only what readers ask for is limited by the second. */
+  /** Null, and nothing is done, when too many readers wait. Only what they ask for is limited, also by the second. */
   pass<T>(purpose: 'read' | 'sync', act: () => Promise<T>): Promise<T | null>;
 }
 
 export function createGate({ atOnce, perSecond, maxWaiting, clock, wait }: GateOptions): Gate {
-  const waiting: (() => void)[] = [];
+  const waiting: Record<'read' | 'sync', (() => void)[]> = { read: [], sync: [] };
   let running = 0;
   let nextMs = Number.NEGATIVE_INFINITY;
 
@@ -29,9 +30,9 @@ export function createGate({ atOnce, perSecond, maxWaiting, clock, wait }: GateO
   return {
     async pass(purpose, act) {
       if (running >= atOnce) {
-        if (waiting.length >= maxWaiting) return null;
+        if (purpose === 'read' && waiting.read.length >= maxWaiting) return null;
         await new Promise<void>((resolve) => {
-          waiting.push(resolve);
+          waiting[purpose].push(resolve);
         });
       } else running += 1;
       try {
@@ -39,7 +40,7 @@ export function createGate({ atOnce, perSecond, maxWaiting, clock, wait }: GateO
         return await act();
       } finally {
         // who waits takes the place over, so that nobody comes between
-        const next = waiting.shift();
+        const next = waiting.read.shift() ?? waiting.sync.shift();
         if (next === undefined) running -= 1;
         else next();
       }

@@ -7,8 +7,9 @@ import { type ImageId, imageKey } from '../domain/image.ts';
 import { createMatcher, type MirrorSettings } from '../domain/mirror.ts';
 import type { Clock, Log, MirrorStore, SignatureSet, SignatureStore } from '../domain/ports.ts';
 import { type WalkFault, type WalkFaultKind, walkFault } from '../domain/walk.ts';
-import type { Bringer, Brought } from './mirror-bring.ts';
+import type { Bringer, Brought, Purpose } from './mirror-bring.ts';
 import { createGate } from './mirror-gate.ts';
+import type { MirrorRoom } from './mirror-room.ts';
 
 export interface MirrorOptions {
   readonly settings: Pick<MirrorSettings, 'onDemand' | 'onUpstreamFailure' | 'maxAgeMs'>;
@@ -16,6 +17,7 @@ export interface MirrorOptions {
   readonly store: SignatureStore;
   readonly bringer: Bringer;
   readonly mirrors: Pick<MirrorStore, 'setOf'>;
+  readonly room: MirrorRoom;
   readonly restingMs: () => number;
   readonly clock: Clock;
   /** Resolves after that time, and keeps no process alive. */
@@ -40,7 +42,8 @@ export interface Mirror {
 const EMPTY_MS = 300_000;
 const MAX_REMEMBERED = 100_000;
 const READER_WAITS_MS = 5000;
-const WALKS_AT_ONCE = 16;
+/** In hand: what is judged keeps none of the sixteen connections of an upstream (signature-site.ts) idle. */
+const WALKS_AT_ONCE = 24;
 const WALKS_A_SECOND = 50;
 const MAX_WAITING = 1000;
 const TOLD_EVERY_MS = 60_000;
@@ -61,41 +64,52 @@ export function createMirror(options: MirrorOptions): Mirror {
     maxWaiting: MAX_WAITING,
   });
   const share = createSingleFlight<Brought>();
-  const underWay = new Set<Promise<unknown>>();
+  const flights = createFlights();
+  /** Images whose last walk was a fault. */
+  const failing = new LRUCache<string, true>({ max: MAX_REMEMBERED });
   /** Until when an image counts as one without signatures, by the monotonic clock. */
   const empties = new LRUCache<string, number>({ max: MAX_REMEMBERED });
   /** When an image is to be asked for again, by the monotonic clock. */
   const due = new LRUCache<string, number>({ max: MAX_REMEMBERED });
   const walks = { set: 0, empty: 0 };
-  const faults = new Map<WalkFaultKind, number>();
-  let lastFault: Mirror['lastFault'] = null;
+  const faults = createFaultRecord(options);
+  const isLookDue = createLooks();
   let isStopped = false;
-  let toldAtMs = Number.NEGATIVE_INFINITY;
 
-  function countFault(fault: WalkFaultKind): void {
-    faults.set(fault, (faults.get(fault) ?? 0) + 1);
-  }
-
-  /** One walk for all who ask for the image at the same time; it goes on when they have gone. */
+  /**
+   * One walk for all who ask for the image at the same time; it goes on when they have gone. Readers never join that of a sync,
+   * which waits behind many others.
+   */
   function bring(image: ImageId, purpose: 'read' | 'sync'): Promise<Brought> {
     const key = imageKey(image);
-    const flight = share(key, async () => {
+    const flight = share(`${purpose} ${key}`, async () => {
       if (isStopped) return STOPPED;
-      const brought = await gate.pass(purpose, () => bringer.bring(image, purpose));
+      const brought = await bringer.bring(image, purpose, (walk) =>
+        gate.pass(purpose, async () => (isStopped ? STOPPED : walk())),
+      );
       if (brought === null) {
-        countFault('queue');
+        faults.add('queue');
         return walkFault('queue', 'too many images are asked for at once', RETRY_AFTER_S * 1000);
       }
       remember(key, brought);
+      if (isLookDue(brought, purpose)) options.room.grown(mayGo);
       return brought;
     });
-    const settled = flight.catch(() => undefined).finally(() => underWay.delete(settled));
-    underWay.add(settled);
+    flights.add(key, flight);
     return flight;
+  }
+
+  /** Whether the upstream would give it again, as far as is known. */
+  function mayGo(image: ImageId): boolean {
+    const key = imageKey(image);
+    const isGiving = options.restingMs() === 0 && !failing.has(key);
+    return isGiving && mayBring(image.path) && !flights.isUnderWay(key);
   }
 
   function remember(key: string, brought: Brought): void {
     const nowMs = clock.monotonicMs();
+    if (brought.kind === 'fault') failing.set(key, true);
+    else failing.delete(key);
     switch (brought.kind) {
       case 'set':
         walks.set += 1;
@@ -112,7 +126,7 @@ export function createMirror(options: MirrorOptions): Mirror {
   }
 
   async function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
-    const held = bringer.held(image);
+    const held = await bringer.held(image);
     const set = held ?? (await store.readSet(image, known));
     if (set.entries.length > 0) {
       void refreshIfDue(image);
@@ -175,21 +189,77 @@ export function createMirror(options: MirrorOptions): Mirror {
       }
     },
     walks,
-    faults,
+    faults: faults.counts,
     get lastFault() {
-      return lastFault;
+      return faults.last;
     },
-    onFault(upstream, fault) {
-      countFault(fault.fault);
-      lastFault = { at: clock.now(), upstream, message: fault.message };
+    onFault: faults.onFault,
+    async stop() {
+      isStopped = true;
+      await options.room.stop();
+      await flights.ended();
+    },
+  };
+}
+
+/** When a mirror is looked at, whether it has grown too large. */
+function createLooks(): (brought: Brought, purpose: Purpose) => boolean {
+  // the settings may have changed; until the upstream has given a set, nothing says that it would give others again
+  let isOwed = true;
+  return (brought, purpose) => {
+    if (brought.kind !== 'set') return false;
+    const isFirst = isOwed && brought.isWhole;
+    if (isFirst) isOwed = false;
+    return isFirst || (purpose === 'read' && brought.added > 0);
+  };
+}
+
+/** The walks that are under way, those that nobody waits for too. */
+function createFlights() {
+  const all = new Set<Promise<unknown>>();
+  const byKey = new Map<string, number>();
+  return {
+    isUnderWay: (key: string) => byKey.has(key),
+    add(key: string, flight: Promise<unknown>): void {
+      byKey.set(key, (byKey.get(key) ?? 0) + 1);
+      const settled = flight
+        .catch(() => undefined)
+        .finally(() => {
+          const left = (byKey.get(key) ?? 1) - 1;
+          if (left === 0) byKey.delete(key);
+          else byKey.set(key, left);
+          all.delete(settled);
+        });
+      all.add(settled);
+    },
+    async ended(): Promise<void> {
+      while (all.size > 0) await Promise.all(all);
+    },
+  };
+}
+
+function createFaultRecord({ clock, log }: Pick<MirrorOptions, 'clock' | 'log'>) {
+  const counts = new Map<WalkFaultKind, number>();
+  let last: Mirror['lastFault'] = null;
+  let toldAtMs = Number.NEGATIVE_INFINITY;
+
+  function add(fault: WalkFaultKind): void {
+    counts.set(fault, (counts.get(fault) ?? 0) + 1);
+  }
+
+  return {
+    counts,
+    get last() {
+      return last;
+    },
+    add,
+    onFault(upstream: string, fault: WalkFault): void {
+      add(fault.fault);
+      last = { at: clock.now(), upstream, message: fault.message };
       if (clock.monotonicMs() - toldAtMs < TOLD_EVERY_MS) return;
       toldAtMs = clock.monotonicMs();
       const fields = { upstream, fault: fault.fault, reason: fault.message };
-      options.log.warn(fields, 'the upstream of a mirror fails; what is stored is served all the same');
-    },
-    async stop() {
-      isStopped = true;
-      while (underWay.size > 0) await Promise.all(underWay);
+      log.warn(fields, 'the upstream of a mirror fails; what is stored is served all the same');
     },
   };
 }

@@ -2,8 +2,12 @@
 import type { SyncFollowing } from '../domain/administration.ts';
 import { createTurns, forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageName } from '../domain/image.ts';
+import { type ImageId, imageName, parseImageFolder } from '../domain/image.ts';
+import { MAX_MIRROR_RELEASES } from '../domain/limits.ts';
 import {
+  MAX_NOTED_IMAGES,
+  type MirrorDetails,
+  type MirroredImage,
   type MirrorSettings,
   type MirrorStatus,
   parseMirrorName,
@@ -12,7 +16,6 @@ import {
   SYNC_RESULTS,
   type SyncAnswer,
   type SyncedImage,
-  type SyncReport,
   type SyncRequest,
   type SyncResult,
   shownUpstream,
@@ -20,10 +23,12 @@ import {
   unknownMirror,
 } from '../domain/mirror.ts';
 import type { Clock, FolderPage, MirrorStore } from '../domain/ports.ts';
+import type { Release } from '../domain/release-graph.ts';
 import { quoted } from '../domain/text.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 import type { Mirror } from './mirror.ts';
 import type { Brought } from './mirror-bring.ts';
+import type { Asker } from './records.ts';
 
 export interface OpenMirror {
   readonly stored: StoredMirror;
@@ -41,6 +46,7 @@ export interface MirrorsOptions {
   readonly put: (mirror: StoredMirror) => Promise<void>;
   readonly take: (name: string) => Promise<void>;
   readonly listHosted: (folder: string) => Promise<FolderPage>;
+  readonly missed: (site: string, since: Date, asker: Asker) => Promise<readonly string[]>;
   readonly makeEvent: MakeEvent;
   readonly appendEvent: (event: ReturnType<MakeEvent>) => Promise<unknown>;
   readonly clock: Clock;
@@ -49,23 +55,29 @@ export interface MirrorsOptions {
 export interface MirrorService {
   list(): Promise<readonly MirrorStatus[]>;
   /** @throws LookasideError NOT_FOUND, as all that name one */
-  show(name: string): Promise<MirrorStatus>;
+  show(name: string): Promise<MirrorDetails>;
+  /** Null for an image of no mirror, and for one that no walk has found yet. @throws LookasideError STORE_UNAVAILABLE */
+  ofImage(image: ImageId): Promise<MirroredImage | null>;
   /** @throws LookasideError REQUEST_INVALID, NAME_TAKEN, CONFIG_INVALID */
   add(name: string, settings: unknown, actor: Actor): Promise<MirrorStatus>;
   /** What is left out stays as it is. */
   edit(name: string, changes: object, actor: Actor): Promise<MirrorStatus>;
   /** Its signatures stay on the disk. */
   remove(name: string, actor: Actor): Promise<void>;
+  /** As MirrorAdministration.missed(). */
+  missed(name: string, since: Date, asker: Asker): Promise<readonly string[]>;
   sync(name: string, request: SyncRequest & SyncFollowing, actor: Actor): Promise<SyncAnswer>;
+  /** What update graphs have said of releases of that version or channel, each digest once. @throws STORE_UNAVAILABLE */
+  releases(name: string): Promise<readonly Release[]>;
 }
 
-const IMAGES_AT_ONCE = 16;
+/** Under way in one run: some of these are walked, and the others are stored together or wait. */
+const IMAGES_AT_ONCE = 600;
 /** For how long the end of a set is believed. */
 const END_KNOWN_MS = 300_000;
 
 export function createMirrors(options: MirrorsOptions): MirrorService {
   const { store, clock, makeEvent } = options;
-  const lastSyncs = new Map<string, SyncReport>();
   const turns = createTurns();
   /** One change at a time: what one has checked another must not make untrue. */
   const inTurn = <T>(act: () => Promise<T>) => turns.take('change', act);
@@ -79,6 +91,8 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
   async function statusOf({ stored, mirror, restingMs, counts }: OpenMirror): Promise<MirrorStatus> {
     const { name, settings, addedAt } = stored;
     const { images = null, signatures = null } = (await counts()) ?? {};
+    const run = await store.lastRun(name);
+    const { gone: goneUpstream, leftOut } = await store.notedCounts(name);
     return {
       name,
       ...settings,
@@ -90,7 +104,10 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       faults: Object.fromEntries(mirror.faults),
       lastFault: mirror.lastFault,
       restingMs: restingMs(),
-      lastSync: lastSyncs.get(name) ?? null,
+      lastSync: run && { startedAt: run.startedAt, finishedAt: run.finishedAt, counts: run.counts },
+      completeAt: run?.completeAt ?? null,
+      goneUpstream,
+      leftOut,
     };
   }
 
@@ -127,7 +144,8 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
 
   return {
     list: async () => Promise.all(options.open().map(statusOf)),
-    show: async (name) => statusOf(find(name)),
+    show: async (name) => ({ ...(await statusOf(find(name))), noted: await notedOf(store, name) }),
+    ofImage: (image) => mirroredImage(store, image),
     add: (name, value, actor) =>
       inTurn(async () => {
         const settings = parseMirrorSettings(value);
@@ -175,14 +193,20 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
           makeEvent({ action: 'mirror-remove', site: name, result: 'removed' }, actor),
         );
         await options.take(name);
-        lastSyncs.delete(name);
       }),
-    async sync(name, { images, maxAgeMs, onProgress }, actor) {
+    missed: async (name, since, asker) => options.missed(find(name).stored.name, since, asker),
+    releases: async (name) => {
+      const found = await store.releases(name, MAX_MIRROR_RELEASES);
+      return [...new Map(found.map((release) => [release.digest, release])).values()];
+    },
+    async sync(name, { images, maxAgeMs, releases = [], onProgress }, actor) {
       const open = find(name);
       const wanted = new Map(images.map((text) => [text, imageOf(text, open.stored)]));
       const startedAt = clock.now();
       const youngest = maxAgeMs === null ? Number.POSITIVE_INFINITY : startedAt.getTime() - maxAgeMs;
       const found = new Map<string, SyncedImage>();
+      // first: who asks for a channel must be told of what did not come
+      if (releases.length > 0) await store.putReleases(name, releases);
       onProgress?.({ done: 0, total: wanted.size });
       await forEachConcurrently(wanted, IMAGES_AT_ONCE, async ([text, image]) => {
         found.set(text, await syncOne(image, open, youngest));
@@ -193,12 +217,31 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
         SYNC_RESULTS.map((result) => [result, synced.filter((one) => one.result === result).length]),
       ) as Record<SyncResult, number>; // one for each
       const report = { startedAt, finishedAt: clock.now(), counts };
-      lastSyncs.set(name, report);
+      await store.ran(name, report);
       const result = SYNC_RESULTS.map((one) => `${one} ${counts[one]}`).join(', ');
       await options.appendEvent(makeEvent({ action: 'mirror-sync', site: name, result }, actor));
       return { ...report, images: synced };
     },
   };
+}
+
+async function notedOf(store: Pick<MirrorStore, 'noted'>, name: string): Promise<MirrorDetails['noted']> {
+  const rows = await store.noted(name, MAX_NOTED_IMAGES);
+  return rows.flatMap(({ image: folder, gone: goneUpstream, leftOut }) => {
+    const image = parseImageFolder(name, folder);
+    return image === null ? [] : [{ image: imageName(image), goneUpstream, leftOut }];
+  });
+}
+
+async function mirroredImage(
+  store: Pick<MirrorStore, 'setOf'>,
+  image: ImageId,
+): Promise<MirroredImage | null> {
+  const row = await store.setOf(image);
+  if (row === null) return null;
+  const { checkedAt, syncedAt, gone: goneUpstream, leftOut } = row;
+  const upstream = row.upstream === null ? null : shownUpstream(row.upstream);
+  return { upstream, checkedAt, syncedAt, goneUpstream, leftOut };
 }
 
 function told(image: ImageId, result: SyncResult, more: Partial<SyncedImage> = {}): SyncedImage {

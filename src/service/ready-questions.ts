@@ -38,6 +38,8 @@ export interface ReadyQuestions {
 export interface ReadyQuestionsOptions {
   readonly records: Pick<Records, 'session'>;
   readonly signatures: Pick<SignatureQueries, 'search'>;
+  /** The newest checkpoint of the log over the audit events, as a signed note with all events so far; null: there is none. */
+  readonly checkpoint: () => Promise<string | null>;
   readonly clock: Pick<Clock, 'now'>;
 }
 
@@ -56,6 +58,7 @@ interface Scene {
   readonly subject: string;
   readonly session: RecordSession;
   readonly signatures: ReadyQuestionsOptions['signatures'];
+  readonly checkpoint: ReadyQuestionsOptions['checkpoint'];
   readonly now: Date;
   /** Takes what the look-ups could not say. */
   readonly lacks: { dropped: number; readonly gaps: Set<string> };
@@ -64,7 +67,7 @@ interface Scene {
 type Content = Pick<ReadyAnswer, 'facts' | 'tables'>;
 
 export function createReadyQuestions(options: ReadyQuestionsOptions): ReadyQuestions {
-  const { records, signatures, clock } = options;
+  const { records, signatures, checkpoint, clock } = options;
   return {
     async ask(question, asker) {
       const { kind, subject, since, until } = question;
@@ -75,7 +78,7 @@ export function createReadyQuestions(options: ReadyQuestionsOptions): ReadyQuest
       const event = about === undefined ? null : { action: about, text, filter: ANY_RECORD };
       return records.session(event, asker, async (session) => {
         const lacks = { dropped: 0, gaps: new Set<string>() };
-        const scene = { question, subject: subject ?? '', session, signatures, now, lacks };
+        const scene = { question, subject: subject ?? '', session, signatures, checkpoint, now, lacks };
         const { facts, tables } = await ANSWERS[kind](scene);
         const { dropped, gaps } = lacks;
         return {
@@ -166,7 +169,7 @@ async function unsigned({ question, session, lacks }: Scene): Promise<Content> {
         title: 'Repositories',
         columns: ['repository', 'requests', 'images', 'last', 'last client'],
         rows: byCount.slice(0, limit).map(([name, { count, images, lastAt, lastAddress }]) => {
-          return [name, count, images, timeText(lastAt), lastAddress];
+          return [name, count, images, timeText(lastAt), clientText(lastAddress)];
         }),
         found: byCount.length,
       },
@@ -175,7 +178,7 @@ async function unsigned({ question, session, lacks }: Scene): Promise<Content> {
         title: 'Images',
         columns: ['image', 'requests', 'first', 'last', 'last client'],
         rows: listed.rows.slice(0, limit).map(({ image, count, firstAt, lastAt, lastAddress }) => {
-          return [image, count, timeText(firstAt), timeText(lastAt), lastAddress];
+          return [image, count, timeText(firstAt), timeText(lastAt), clientText(lastAddress)];
         }),
         found: listed.found,
       },
@@ -327,11 +330,25 @@ async function report(scene: Scene): Promise<Content> {
           image,
           count,
           timeText(lastAt),
-          lastAddress,
+          clientText(lastAddress),
         ]),
         found: missing.found,
       },
+      noteTable(await scene.checkpoint()),
     ],
+  };
+}
+
+/** Line by line: joined, they are the signed note again. */
+function noteTable(note: string | null): AnswerTable {
+  const lines = note === null ? [] : note.replace(/\n$/, '').split('\n');
+  const title = 'Checkpoint of the audit log when this was made';
+  return {
+    name: 'checkpoint',
+    title,
+    columns: ['line'],
+    rows: lines.map((line) => [line]),
+    found: lines.length,
   };
 }
 
@@ -524,4 +541,9 @@ function wrongSubject(kind: ReadyKind, subject: string): never {
 
 function timeText(at: Date | null): string | null {
   return at?.toISOString() ?? null;
+}
+
+/** Null: it is not kept, because it was forgotten or was one of too many of its network. */
+function clientText(address: string): string | null {
+  return address === 'other' ? null : address;
 }

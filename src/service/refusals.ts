@@ -1,4 +1,4 @@
-// Records refused uploads in the audit log, which is kept for ever. The first refusals of an uploader are events of their
+// Records refused uploads and log-ins in the audit log, which is kept for ever. The first refusals of an uploader are events of their
 // own; further ones are counted and summed up in one event for each code. See docs/decisions/audit-events.md.
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type { AuditLog, Clock, Log } from '../domain/ports.ts';
@@ -74,10 +74,7 @@ export function createRefusalRecorder({
       await audit.append(tell(event));
     } catch (failure) {
       const refused = countOf(event);
-      log.error(
-        { err: failure, code: event.result, refused },
-        'the refusal of an upload could not be recorded',
-      );
+      log.error({ err: failure, code: event.result, refused }, 'a refusal could not be recorded');
       // a writer that died may have written the event before: one too many is better than one too few
       count(event);
     }
@@ -92,7 +89,9 @@ export function createRefusalRecorder({
   return {
     async record(refused, actor) {
       const event = makeEvent(refused, actor);
-      if (isStopped || allow(actor.name)) await write(event);
+      // a signer with many OIDC subjects has no more than one with one
+      if (isStopped || allow(actor.signer == null ? actor.name : `signer ${actor.signer}`))
+        await write(event);
       else count(event);
     },
     start() {
@@ -132,6 +131,6 @@ function tell(event: NewAuditEvent): NewAuditEvent {
   const { merged, at } = event;
   if (merged === undefined) return event;
   const { count, since } = merged;
-  const reason = `${count} uploads were refused with this code from ${since.toISOString()} to ${at.toISOString()}, more than are recorded one by one; the first: ${event.private.reason}`;
+  const reason = `${count} ${event.action === 'log-in' ? 'log-ins' : 'uploads'} were refused with this code from ${since.toISOString()} to ${at.toISOString()}, more than are recorded one by one; the first: ${event.private.reason}`;
   return { ...event, private: { ...event.private, reason } };
 }

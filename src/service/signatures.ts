@@ -13,9 +13,11 @@ import type {
   Upload,
   UploadStore,
   VerdictIndex,
+  Verifier,
 } from '../domain/ports.ts';
 import { readerWarnings } from '../domain/release-readers.ts';
 import { remapWarning } from '../domain/remap.ts';
+import { type AboutKey, readerDifferences } from '../domain/signature-readers.ts';
 import { type State, stateOf, verdictOf } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { formatCursor, parseCursor } from './cursor.ts';
@@ -82,6 +84,7 @@ export interface SignatureQueriesOptions {
   readonly keys: Pick<KeyStore, 'find' | 'list'>;
   readonly uploads: Pick<UploadStore, 'ofImage'>;
   readonly reader: Pick<Reader, 'readSet'>;
+  readonly verifier: Pick<Verifier, 'warningsOf' | 'usesOf'>;
   readonly clock: Pick<Clock, 'now'>;
   /** Resolves after other requests have had a turn. */
   readonly breathe: () => Promise<void>;
@@ -96,10 +99,11 @@ const IMAGES_A_BREATH = 100;
 interface Beside {
   uploadsOf(image: ImageId): Promise<readonly Upload[]>;
   keyOf(fingerprint: string): Promise<RegisteredKey | null>;
+  about(key: RegisteredKey | null): AboutKey;
 }
 
 export function createSignatureQueries(options: SignatureQueriesOptions): SignatureQueries {
-  const { index, keys, uploads, reader, clock, breathe } = options;
+  const { index, keys, uploads, reader, verifier, clock, breathe } = options;
 
   async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
     const { entries } = await reader.readSet(image);
@@ -178,16 +182,17 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     return absent.sort((a, b) => a - b);
   }
 
-  async function shown(row: IndexedSignature, { uploadsOf, keyOf }: Beside): Promise<StoredSignature> {
+  async function shown(row: IndexedSignature, { uploadsOf, keyOf, about }: Beside): Promise<StoredSignature> {
     const { image, servedNumber, reason, form, storedAt, sizeBytes, sha256 } = row;
     const key = row.fingerprint === null ? null : await keyOf(row.fingerprint);
     const upload = (await uploadsOf(image)).find((one) => one.sha256 === sha256);
+    const state = stateOf(row, key, clock.now());
     return {
       site: image.site,
       image: imageName(image),
       path: `/${imageFolder(image)}/signature-${servedNumber}`,
       number: servedNumber,
-      state: stateOf(row, key, clock.now()),
+      state,
       reason,
       form,
       ...(row.verdict === 'good' ? vouchedFor(row) : nobodyVouches(row)),
@@ -206,6 +211,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
           key: row.verdict === 'good' ? key : null,
         }),
       ],
+      readers: readerDifferences({ ...row, number: servedNumber, state, key }, about(key)),
     };
   }
 
@@ -221,7 +227,10 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
   function createBeside(): Beside {
     const uploadsAsked = new Map<string, Promise<readonly Upload[]>>();
     const keysAsked = new Map<string, Promise<RegisteredKey | null>>();
+    const warnings = readOnce((certificate) => verifier.warningsOf(certificate));
+    const uses = readOnce((certificate) => verifier.usesOf(certificate));
     return {
+      about: (key) => ({ warnings: () => warnings(key), uses: () => uses(key) }),
       uploadsOf(image) {
         const asked = uploadsAsked.get(imageKey(image)) ?? uploads.ofImage(image);
         uploadsAsked.set(imageKey(image), asked);
@@ -236,6 +245,17 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
   }
 
   return { ofImage, search, missing };
+}
+
+/** Reads each certificate once. */
+function readOnce<Told>(read: (certificate: Uint8Array) => readonly Told[]) {
+  const known = new Map<string, readonly Told[]>();
+  return (key: RegisteredKey | null): readonly Told[] => {
+    if (key === null) return [];
+    const told = known.get(key.fingerprint) ?? read(key.certificate);
+    known.set(key.fingerprint, told);
+    return told;
+  };
 }
 
 function vouchedFor(row: IndexedSignature) {

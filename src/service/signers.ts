@@ -14,15 +14,18 @@ import {
   type WantedGrant,
 } from '../domain/grant.ts';
 import type { ImageId } from '../domain/image.ts';
-import type { Clock, GrantStore, KeyStore, SignerStore } from '../domain/ports.ts';
+import { checkSubject } from '../domain/oidc.ts';
+import type { Clock, GrantStore, KeyStore, SignerStore, SubjectStore } from '../domain/ports.ts';
 import { checkSigner, type SignerDetails, type WantedSigner } from '../domain/signer.ts';
 import type { ShownToken } from '../domain/token.ts';
 import { type Actor, ADMINISTRATOR, type MakeEvent, SERVER } from './audit.ts';
 import { findKey } from './keys.ts';
+import { subjectAdded } from './subjects.ts';
 
 export interface SignerServiceOptions {
   readonly signers: SignerStore;
   readonly grants: GrantStore;
+  readonly subjects: Pick<SubjectStore, 'list'>;
   readonly keys: Pick<KeyStore, 'find' | 'list'>;
   readonly listTokens: () => Promise<readonly ShownToken[]>;
   readonly clock: Pick<Clock, 'now'>;
@@ -40,7 +43,7 @@ export interface SignerService {
   add(wanted: WantedSigner, actor: Actor): Promise<Signer>;
   /** A second time changes nothing. @throws NOT_FOUND */
   setDisabled(name: string, isDisabled: boolean, actor: Actor): Promise<Signer>;
-  /** Its grants go with it and its tokens are revoked; the result is as it was. @throws NOT_FOUND */
+  /** Its grants and OIDC subjects go with it and its tokens are revoked; the result is as it was. @throws NOT_FOUND */
   remove(name: string, actor: Actor): Promise<SignerDetails>;
   /** @throws NOT_FOUND when there is no such signer */
   listGrants(signer: string | null): Promise<readonly Grant[]>;
@@ -50,8 +53,8 @@ export interface SignerService {
   removeGrant(id: number, actor: Actor): Promise<Grant>;
   /** What would be decided about an upload. @throws REQUEST_INVALID, NOT_FOUND when there is no such signer or key */
   test(question: TestedGrant): Promise<GrantDecision>;
-  /** @throws NOT_GRANTED */
-  permit(actor: Actor, what: UploadClaim): Promise<void>;
+  /** The actor as which it may be uploaded: the one that is given, or one of its others. @throws NOT_GRANTED */
+  permit(actor: Actor, what: UploadClaim): Promise<Actor>;
 }
 
 /** What an upload says it is. */
@@ -69,17 +72,25 @@ export function createSignerService(options: SignerServiceOptions): SignerServic
 
   const show = (name: string) => signerDetails(options, name);
 
-  async function permit(actor: Actor, { image, fingerprint, tag }: UploadClaim): Promise<void> {
-    if (actor.isAdministrator === true) return;
+  async function permit(actor: Actor, what: UploadClaim): Promise<Actor> {
+    const { others = [], ...first } = actor;
+    const refusal = await whyNot(first, what);
+    if (refusal === null) return first;
+    for (const other of others) if ((await whyNot(other, what)) === null) return other;
+    throw refusal;
+  }
+
+  async function whyNot(
+    actor: Actor,
+    { image, fingerprint, tag }: UploadClaim,
+  ): Promise<LookasideError | null> {
+    if (actor.isAdministrator === true) return null;
     const signer = actor.signer ?? null;
-    if (signer === null) {
-      if (options.requireGrants()) throw unbound(actor);
-      return;
-    }
+    if (signer === null) return options.requireGrants() ? unbound(actor) : null;
     const question = { signer, repository: image.path, fingerprint, tag };
     const decision = decideGrant(await grants.list(signer), question);
-    if (decision.allowed) return;
-    throw new LookasideError('NOT_GRANTED', decision.message, {
+    if (decision.allowed) return null;
+    return new LookasideError('NOT_GRANTED', decision.message, {
       detail: { missing: decision.missing, ...question },
     });
   }
@@ -87,10 +98,16 @@ export function createSignerService(options: SignerServiceOptions): SignerServic
   return {
     list: () => signers.list(),
     show,
-    async add(wanted, actor) {
+    async add({ subjects: wantedSubjects = [], ...wanted }, actor) {
       checkSigner(wanted, RESERVED);
-      const event = makeEvent({ action: 'signer-add', result: 'added', reason: wanted.name }, actor);
-      return signers.add({ ...wanted, createdAt: clock.now() }, event);
+      const { name } = wanted;
+      const createdAt = clock.now();
+      const event = makeEvent({ action: 'signer-add', result: 'added', reason: name }, actor);
+      const subjects = wantedSubjects.map((one) => {
+        const subject = { signer: name, ...checkSubject(one), createdAt };
+        return { subject, event: makeEvent(subjectAdded(name, subject), actor) };
+      });
+      return signers.add({ ...wanted, createdAt }, event, subjects);
     },
     async setDisabled(name, isDisabled, actor) {
       const event = makeEvent(
@@ -144,17 +161,18 @@ export function createSignerService(options: SignerServiceOptions): SignerServic
 type Readable = Pick<SignerServiceOptions, 'listTokens' | 'keys'> & {
   readonly signers: Pick<SignerStore, 'find'>;
   readonly grants: Pick<GrantStore, 'list'>;
+  readonly subjects: Pick<SubjectStore, 'list'>;
 };
 
 /** As SignerService.show, for commands that only read. */
 export async function signerDetails(
-  { signers, grants, listTokens }: Omit<Readable, 'keys'>,
+  { signers, grants, subjects, listTokens }: Omit<Readable, 'keys'>,
   name: string,
 ): Promise<SignerDetails> {
   const signer = await signers.find(name);
   if (signer === null) throw unknownSigner(name);
   const tokens = (await listTokens()).filter((token) => token.signer === name);
-  return { ...signer, grants: await grants.list(name), tokens };
+  return { ...signer, grants: await grants.list(name), subjects: await subjects.list(name), tokens };
 }
 
 /** As SignerService.listGrants. */
@@ -171,15 +189,26 @@ export async function testGrant(
   { signers, grants, keys }: Pick<Readable, 'signers' | 'grants' | 'keys'>,
   { key, ...asked }: TestedGrant,
 ): Promise<GrantDecision> {
-  const { fingerprint } = await findKey(keys, key);
+  const { fingerprint, retiredAt } = await findKey(keys, key);
   const question = { ...asked, fingerprint };
   checkQuestion(question);
   const signer = await signers.find(asked.signer);
   if (signer === null) throw unknownSigner(asked.signer);
   const decision = decideGrant(await grants.list(asked.signer), question);
-  if (signer.disabledAt === null) return decision;
-  const message = `the signer "${signer.name}" is disabled since ${signer.disabledAt.toISOString()}, so none of its tokens gives access; otherwise: ${decision.message}`;
-  return { ...decision, allowed: false, message };
+  const obstacles = [
+    ...(signer.disabledAt === null
+      ? []
+      : [
+          `the signer "${signer.name}" is disabled since ${signer.disabledAt.toISOString()}, so none of its tokens gives access`,
+        ]),
+    ...(retiredAt === null
+      ? []
+      : [
+          `the key ${fingerprint} is retired since ${retiredAt.toISOString()}, so no new signature by it is taken`,
+        ]),
+  ];
+  if (obstacles.length === 0) return decision;
+  return { ...decision, allowed: false, message: `${obstacles.join('; ')}; otherwise: ${decision.message}` };
 }
 
 function unbound({ name }: Actor): LookasideError {

@@ -12,7 +12,7 @@ import {
   unknownToken,
   type WantedToken,
 } from '../domain/token.ts';
-import { type Actor, ADMINISTRATOR, type MakeEvent, SERVER } from './audit.ts';
+import { type Actor, ADMINISTRATOR, ANONYMOUS, type MakeEvent, SERVER } from './audit.ts';
 
 export interface TokenServiceOptions {
   readonly store: TokenStore;
@@ -51,8 +51,10 @@ const PREFIX = 'lookaside_';
 const TOKEN = /^lookaside_[0-9a-f]{64}$/;
 /** It also matches a token that is cut short, or whose underscore is escaped. */
 const ANY_TOKEN = /(lookaside(?:_|%5f))[0-9a-f]{16,}/gi;
+/** A token of an OpenID provider: its header is JSON, and so begins in this way. */
+const ANY_JWT = /\b(eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?/g;
 /** Names in the audit log that do not belong to tokens. */
-const RESERVED: readonly string[] = [ADMINISTRATOR.name, SERVER.name];
+const RESERVED: readonly string[] = [ADMINISTRATOR.name, SERVER.name, ANONYMOUS];
 
 export function createTokenService(options: TokenServiceOptions): TokenService {
   const { store, clock, makeEvent, randomBytes, sha256, log } = options;
@@ -138,7 +140,7 @@ function untilOf(expiresAt: Date | null): string {
 
 /** The text for a log, with every token in it masked, wherever a client has put one. */
 export function maskTokens(text: string): string {
-  return text.replace(ANY_TOKEN, '$1****');
+  return text.replace(ANY_TOKEN, '$1****').replace(ANY_JWT, '$1****');
 }
 
 /** @throws LookasideError REQUEST_INVALID */

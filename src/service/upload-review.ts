@@ -6,11 +6,14 @@ import type { RegisteredKey } from '../domain/key.ts';
 import { MAX_SIGNATURES_PER_CLAIM } from '../domain/limits.ts';
 import type { Clock, IndexedSignature, KeyStore, UploadReview } from '../domain/ports.ts';
 import { type State, stateOf } from '../domain/state.ts';
+import { quoted } from '../domain/text.ts';
 import type { Claim, Judgement } from '../domain/verdict.ts';
 
 /** A signature that verified, made by a registered key that is valid now. */
 export interface Verified {
   readonly judgement: Judgement;
+  /** As VerifiedUpload. */
+  readonly keyring: number | null;
   readonly claim: Claim;
   readonly fingerprint: string;
   readonly signingFingerprint: string;
@@ -22,7 +25,7 @@ export interface ReviewerOptions {
   readonly clock: Clock;
 }
 
-/** @throws LookasideError TOO_MANY_SIGNATURES */
+/** @throws LookasideError TOO_MANY_SIGNATURES; KEY_REVOKED, KEY_RETIRED */
 export type Review = (
   image: ImageId,
   verified: Verified,
@@ -37,19 +40,23 @@ export function createReview(options: ReviewerOptions): Review {
     served: readonly IndexedSignature[],
     mayBeEquivalent: boolean,
   ): Promise<UploadReview> {
-    const stateNow = await findStates(served, options);
+    const known = await findKeys([...fingerprintsOf(served), verified.fingerprint], options);
+    const stateNow = statesBy(known, options);
     const good = served.filter((signature) => stateNow(signature) === 'verified');
     const uploaded = judgedOf(verified);
     const standIns = good.filter((signature) => standsInFor(signature, uploaded));
     const same = standIns.find((signature) => isSameSignature(signature, uploaded)) ?? null;
     const equivalent = mayBeEquivalent ? (standIns[0] ?? null) : null;
     const standIn = same ?? equivalent;
-    if (standIn === null)
+    if (standIn === null) {
+      refuseRevoked(verified, known);
+      refuseRetired(verified, known);
       refuseCrowd(
         image,
         verified,
         good.filter((one) => saysTheSame(one, uploaded)),
       );
+    }
     return {
       standIn,
       outcome: same === null ? 'equivalent' : 'same',
@@ -64,13 +71,33 @@ export function createReview(options: ReviewerOptions): Review {
  */
 export async function findStates(
   served: readonly IndexedSignature[],
-  { keys, clock }: ReviewerOptions,
+  options: ReviewerOptions,
 ): Promise<(one: IndexedSignature) => State> {
-  const fingerprints = new Set(served.flatMap(({ fingerprint }) => fingerprint ?? []));
+  return statesBy(await findKeys(fingerprintsOf(served), options), options);
+}
+
+type KnownKeys = ReadonlyMap<string | null, RegisteredKey | null>;
+
+async function findKeys(
+  fingerprints: readonly string[],
+  { keys }: Pick<ReviewerOptions, 'keys'>,
+): Promise<KnownKeys> {
   const found = await Promise.all(
-    [...fingerprints].map(async (fingerprint) => [fingerprint, await keys.find(fingerprint)] as const),
+    [...new Set(fingerprints)].map(
+      async (fingerprint) => [fingerprint, await keys.find(fingerprint)] as const,
+    ),
   );
-  const known = new Map<string | null, RegisteredKey | null>(found);
+  return new Map<string | null, RegisteredKey | null>(found);
+}
+
+function fingerprintsOf(served: readonly IndexedSignature[]): readonly string[] {
+  return served.flatMap(({ fingerprint }) => fingerprint ?? []);
+}
+
+function statesBy(
+  known: KnownKeys,
+  { clock }: Pick<ReviewerOptions, 'clock'>,
+): (one: IndexedSignature) => State {
   const now = clock.now();
   return (signature) => stateOf(signature, known.get(signature.fingerprint) ?? null, now);
 }
@@ -99,6 +126,27 @@ export function needlessOf(
     }
   }
   return needless;
+}
+
+/** What the certificate says was looked at when the signature was verified. @throws LookasideError KEY_REVOKED */
+function refuseRevoked({ fingerprint }: Verified, known: KnownKeys): void {
+  const { revocation = null } = known.get(fingerprint) ?? {};
+  if (revocation === null) return;
+  throw new LookasideError(
+    'KEY_REVOKED',
+    `an administrator revoked the key ${fingerprint} at ${revocation.at.toISOString()}: ${quoted(revocation.reason)}; sign the image with another key`,
+  );
+}
+
+/** Only what would be stored is refused: sending again what is stored succeeds as before. @throws LookasideError KEY_RETIRED */
+function refuseRetired({ fingerprint }: Verified, known: KnownKeys): void {
+  const retiredAt = known.get(fingerprint)?.retiredAt ?? null;
+  if (retiredAt === null) return;
+  throw new LookasideError(
+    'KEY_RETIRED',
+    `the key ${fingerprint} was retired at ${retiredAt.toISOString()}, and no new signature by it is taken; sign the image with the key that takes its place. An administrator can end the retirement: lookaside key retire ${fingerprint} --undo`,
+    { detail: { retiredAt } },
+  );
 }
 
 /** @throws LookasideError TOO_MANY_SIGNATURES when `ofClaim`, all verified, are as many as one claim may have */

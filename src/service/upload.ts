@@ -31,6 +31,8 @@ export interface UploaderOptions {
   readonly appender: Pick<SignatureAppender, 'append'>;
   /** Makes the missing verdicts of the image's stored signatures, as far as that is possible now. */
   readonly judgeImage: (image: ImageId) => Promise<void>;
+  /** As VerifiedUpload; left out for one process. */
+  readonly keyringNumber?: () => number;
   readonly refusals: Pick<RefusalRecorder, 'record'>;
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
@@ -112,6 +114,7 @@ export function createUploader(options: UploaderOptions): Uploader {
         `the signature has ${size} bytes; at most ${maxBytes} are taken (LOOKASIDE_MAX_SIGNATURE_BYTES)`,
       );
     }
+    const keyring = options.keyringNumber?.() ?? null;
     const judgement = await options.verifier.examine(bytes, clock.now(), 'upload');
     const found = unverifiable.find(bytes, judgement);
     if (found !== null) return found;
@@ -120,17 +123,17 @@ export function createUploader(options: UploaderOptions): Uploader {
     if (claim === null || fingerprint === null || signingFingerprint === null || signedAt === null) {
       throw new Error(`the verdict ${judgement.verdict} without a refusal lacks its claim`);
     }
-    return { judgement, claim, fingerprint, signingFingerprint, signedAt };
+    return { judgement, keyring, claim, fingerprint, signingFingerprint, signedAt };
   }
 
-  async function store(verified: Verified, request: UploadRequest, actor: Actor): Promise<Receipt> {
+  async function store(verified: Verified, request: UploadRequest, asker: Actor): Promise<Receipt> {
     const { image, bytes, number } = request;
-    const { judgement, claim, fingerprint } = verified;
+    const { judgement, keyring, claim, fingerprint } = verified;
     refuseIf(digestRefusal(image, claim));
     const remap =
       remapOf(image, claim, { asked: request.signedFor ?? [], allowed: options.remaps() })?.text ?? null;
     const tag = tagOf(claim.dockerReference);
-    await options.permit(actor, { image, fingerprint, tag });
+    const actor = await options.permit(asker, { image, fingerprint, tag });
     await options.judgeImage(image);
     const mayBeEquivalent = number === null && !request.force;
     let standIn: IndexedSignature | null = null;
@@ -138,6 +141,7 @@ export function createUploader(options: UploaderOptions): Uploader {
       image,
       bytes,
       judgement,
+      keyring,
       number,
       uploader: actor.name,
       remap,

@@ -1,5 +1,6 @@
 // Asks a signature site for all signatures of an image: 1, 2, 3 … to the first that is missing, whole or not at all. A site that
 // fails is left alone for a while.
+import { MAX_WALK_BYTES } from '../domain/limits.ts';
 import type { Clock } from '../domain/ports.ts';
 import {
   type Fetched,
@@ -62,6 +63,7 @@ export function createWalker(options: WalkerOptions): Walker {
     signal: AbortSignal,
   ): Promise<Walk> {
     const blobs: Uint8Array[] = [];
+    let sizeBytes = 0;
     for (let number = 1; ; number += 1) {
       const fetched = await insist(upstream, `${folder}/signature-${number}`, signal);
       if (fetched.kind === 'fault') return fetched;
@@ -69,6 +71,11 @@ export function createWalker(options: WalkerOptions): Walker {
         return blobs.length === 0 ? { kind: 'empty' } : { kind: 'set', upstream: position, blobs };
       if (number > LAST_NUMBER)
         return walkFault('number', `${upstream.name} has more than ${LAST_NUMBER} signatures of one image`);
+      sizeBytes += fetched.bytes.length;
+      if (sizeBytes > MAX_WALK_BYTES) {
+        const message = `${upstream.name} has more than ${MAX_WALK_BYTES} bytes of signatures of one image`;
+        return walkFault('too-large', message);
+      }
       blobs.push(fetched.bytes);
     }
   }

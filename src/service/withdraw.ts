@@ -1,15 +1,25 @@
 // Withdrawing signatures, and putting those back whose time has come.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE, type ImageId, imageFolder } from '../domain/image.ts';
+import { DEFAULT_SITE, type ImageId, imageFolder, imageName } from '../domain/image.ts';
 import { parseTarget } from '../domain/lookaside-path.ts';
 import { signaturePath, unknownSignaturePath } from '../domain/placement.ts';
 import type { Clock, Log, SignatureAppender, TombstoneStore } from '../domain/ports.ts';
-import type { Tombstone, WantedWithdrawal, Withdrawn } from '../domain/tombstone.ts';
+import { isPlain } from '../domain/text.ts';
+import type {
+  ListedWithdrawal,
+  Tombstone,
+  WantedWithdrawal,
+  Withdrawn,
+  WithdrawnFilter,
+  WithdrawnPlace,
+} from '../domain/tombstone.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 
 export interface WithdrawServiceOptions {
   readonly appender: Pick<SignatureAppender, 'withdraw' | 'lift'>;
-  readonly tombstones: Pick<TombstoneStore, 'ofImage' | 'ended'>;
+  readonly tombstones: Pick<TombstoneStore, 'ofImage' | 'page' | 'ended'>;
+  /** Names of all sites, as they are now. */
+  readonly sites: () => readonly string[];
   readonly makeEvent: MakeEvent;
   readonly clock: Pick<Clock, 'now'>;
   /** Nothing may ever be withdrawn here. */
@@ -27,8 +37,25 @@ export interface WithdrawService {
   withdrawAt(at: SignatureAt, why: Omit<WantedWithdrawal, 'path'>, actor: Actor): Promise<Withdrawn>;
   /** What is withdrawn from the image now. */
   ofImage(image: ImageId): Promise<readonly Withdrawn[]>;
+  /** One page of those in force, by site and image. @throws REQUEST_INVALID for a cursor that this server did not give out */
+  list(query: WithdrawnQuery): Promise<FoundWithdrawals>;
   /** Puts back what was withdrawn until now; never throws. */
   putBack(): Promise<void>;
+}
+
+export interface WithdrawnQuery {
+  /** Null: of all sites. */
+  readonly site: string | null;
+  readonly filter: WithdrawnFilter;
+  /** 1 to MAX_PAGE_ROWS. */
+  readonly limit: number;
+  readonly cursor: string | null;
+}
+
+export interface FoundWithdrawals {
+  readonly withdrawn: readonly ListedWithdrawal[];
+  /** The cursor of the next page; null at the end. */
+  readonly next: string | null;
 }
 
 export interface SignatureAt {
@@ -45,7 +72,7 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
 
   async function withdrawAt(
     { image, number }: SignatureAt,
-    { reason, until }: Omit<WantedWithdrawal, 'path'>,
+    { sha256, reason, until }: Omit<WantedWithdrawal, 'path'>,
     actor: Actor,
   ): Promise<Withdrawn> {
     if (options.isAppendOnly()) {
@@ -56,11 +83,14 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
     }
     checkWhy(reason, until, clock.now());
     const back = until === null ? '' : ` (until ${until.toISOString()})`;
-    const event = (signatureSha256: string) =>
-      makeEvent(
+    // the store asks for the event when it has found what stands there, and before it changes anything
+    const event = (signatureSha256: string) => {
+      if (sha256 !== undefined && sha256 !== signatureSha256) throw another(image, number);
+      return makeEvent(
         { action: 'withdraw', image, signatureSha256, result: 'withdrawn', reason: `${reason}${back}` },
         actor,
       );
+    };
     return shown(await appender.withdraw({ image, number, by: actor.name, reason, until, event }));
   }
 
@@ -69,6 +99,21 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
     withdrawAt,
     async ofImage(image) {
       return (await tombstones.ofImage(image)).filter(({ isInForce }) => isInForce).map(shown);
+    },
+    async list({ site, filter, limit, cursor }) {
+      const after = cursor === null ? null : parsePlace(cursor);
+      const names = [...options.sites()].sort().filter((name) => site === null || name === site);
+      const found: Tombstone[] = [];
+      for (const name of names) {
+        if (found.length > limit || (after !== null && name < after.site)) continue;
+        const behind = after?.site === name ? after : null;
+        // one more shows whether others follow
+        found.push(...(await tombstones.page(name, filter, behind, limit + 1 - found.length)));
+      }
+      const page = found.slice(0, limit);
+      const last = page.at(-1);
+      const isEnd = found.length <= limit || last === undefined;
+      return { withdrawn: page.map(listed), next: isEnd ? null : formatPlace(last) };
     },
     async putBack() {
       try {
@@ -89,6 +134,13 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
   };
 }
 
+function another(image: ImageId, number: number): LookasideError {
+  return new LookasideError(
+    'NOT_FOUND',
+    `another signature than the one that was meant stands at ${imageFolder(image)}/signature-${number} now, and stays; lookaside show names the signatures of an image`,
+  );
+}
+
 /** @throws LookasideError PATH_INVALID */
 function parseSignaturePath(path: string): SignatureAt {
   const target = parseTarget(DEFAULT_SITE, '', `/${path.replace(/^\/+/, '')}`);
@@ -99,10 +151,10 @@ function parseSignaturePath(path: string): SignatureAt {
 }
 
 function checkWhy(reason: string, until: Date | null, now: Date): void {
-  if (reason.trim() === '' || reason.length > MAX_REASON_CHARACTERS) {
+  if (reason.trim() === '' || reason.length > MAX_REASON_CHARACTERS || !isPlain(reason)) {
     throw new LookasideError(
       'REQUEST_INVALID',
-      `a withdrawal needs a reason of 1 to ${MAX_REASON_CHARACTERS} characters, which is kept and shown to who uploads it again; give --reason TEXT, or ?reason= by HTTP`,
+      `a withdrawal needs a reason of 1 to ${MAX_REASON_CHARACTERS} characters without control characters, which is kept and shown to who uploads it again; give --reason TEXT, or ?reason= by HTTP`,
     );
   }
   if (until !== null && !(until.getTime() > now.getTime())) {
@@ -111,6 +163,33 @@ function checkWhy(reason: string, until: Date | null, now: Date): void {
       'the time until which it is withdrawn is past; wanted one that is to come',
     );
   }
+}
+
+type Place = WithdrawnPlace & { readonly site: string };
+
+function formatPlace({ image, sha256 }: Tombstone): string {
+  return Buffer.from(JSON.stringify([image.site, imageFolder(image), sha256])).toString('base64url');
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function parsePlace(cursor: string): Place {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
+    const [site, image, sha256]: readonly unknown[] = Array.isArray(value) ? value : [];
+    if (typeof site === 'string' && typeof image === 'string' && typeof sha256 === 'string')
+      return { site, image, sha256 };
+  } catch {
+    // only SyntaxError: not JSON
+  }
+  throw new LookasideError(
+    'REQUEST_INVALID',
+    'this server did not give out this cursor; begin again without one',
+  );
+}
+
+function listed(tombstone: Tombstone): ListedWithdrawal {
+  const { image } = tombstone;
+  return { site: image.site, image: imageName(image), ...shown(tombstone) };
 }
 
 function shown(tombstone: Tombstone): Withdrawn {

@@ -1,8 +1,9 @@
 // DATA/access: one database for each day (UTC), filled and pruned by the writer thread.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AccessBatch, AccessLimits, AccessPruned } from '../domain/ports.ts';
+import type { AccessLimits, AccessPruned } from '../domain/ports.ts';
 import type { Person } from '../domain/records.ts';
+import type { PackedBatch } from './access-columns.ts';
 import { DayRows } from './access-rows.ts';
 import { filesOf, type HeldFile, hold, isCorruption, isInPlace, openForWriting } from './open.ts';
 
@@ -36,7 +37,7 @@ export class AccessDays {
   /**
    * Adds a batch whose events are all of `day`, in one transaction. A damaged file is set aside and replaced by an empty one.
    */
-  write(day: string, batch: AccessBatch): void {
+  write(day: string, batch: PackedBatch): void {
     try {
       this.#rowsOf(day).write(batch);
     } catch (error) {

@@ -1,27 +1,15 @@
 // The access log as the main thread sees it: it sends batches, split at midnight UTC, to the writer thread.
-import type {
-  AccessBatch,
-  AccessLimits,
-  AccessLog,
-  AccessPruned,
-  DroppedCount,
-  MissingCount,
-  ReadCount,
-} from '../domain/ports.ts';
+import type { AccessBatch, AccessLimits, AccessLog, AccessPruned } from '../domain/ports.ts';
+import { BatchPacker, type PackedBatch, sizeOf } from './access-columns.ts';
 import { dayOf } from './access-days.ts';
 import { closeDay, daysIn } from './close-day.ts';
 import type { Writer } from './writer.ts';
 
-// The size of one count in the writer's queue, without its texts.
+// The size of one hour's count in the writer's queue.
 const COUNT_BYTES = 600;
+const DAY_MS = 86_400_000;
 const PRUNE_BYTES = 100;
 const LATE_MS = 120_000;
-
-interface DayBatch {
-  readonly reads: ReadCount[];
-  readonly missing: MissingCount[];
-  dropped?: DroppedCount;
-}
 
 export class SqliteAccessLog implements AccessLog {
   readonly #writer: Writer;
@@ -69,26 +57,33 @@ export class SqliteAccessLog implements AccessLog {
   }
 }
 
-function byDay({ reads, missing, dropped }: AccessBatch): Map<string, DayBatch> {
-  const days = new Map<string, DayBatch>();
-  if (dropped !== undefined) batchOf(days, dropped.firstAt).dropped = dropped;
-  for (const read of reads) batchOf(days, read.firstAt).reads.push(read);
-  for (const one of missing) batchOf(days, one.firstAt).missing.push(one);
-  return days;
+function byDay({ reads, missing, dropped }: AccessBatch): Map<string, PackedBatch> {
+  const days = new Map<string, BatchPacker>();
+  if (dropped !== undefined) packerOf(days, dropped.firstAt).setDropped(dropped);
+  const packerAt = lastOf((dayNumber) => packerOf(days, new Date(dayNumber * DAY_MS)));
+  for (const read of reads) packerAt(dayNumberOf(read.firstAt)).addRead(read);
+  for (const one of missing) packerAt(dayNumberOf(one.firstAt)).addMissing(one);
+  return new Map([...days].map(([day, packer]) => [day, packer.batch()]));
 }
 
-function batchOf(days: Map<string, DayBatch>, time: Date): DayBatch {
+function dayNumberOf(time: Date): number {
+  return Math.floor(time.getTime() / DAY_MS);
+}
+
+/** As `find`, which is not asked again for the same number twice in a row: nearly all rows are of one day. */
+function lastOf<Value>(find: (key: number) => Value): (key: number) => Value {
+  let last: { readonly key: number; readonly value: Value } | null = null;
+  return (key) => {
+    if (last?.key !== key) last = { key, value: find(key) };
+    return last.value;
+  };
+}
+
+function packerOf(days: Map<string, BatchPacker>, time: Date): BatchPacker {
   const day = dayOf(time);
   const known = days.get(day);
   if (known !== undefined) return known;
-  const batch: DayBatch = { reads: [], missing: [] };
-  days.set(day, batch);
-  return batch;
-}
-
-function sizeOf({ reads, missing }: AccessBatch): number {
-  let sizeBytes = 0;
-  for (const { image, agent } of reads) sizeBytes += COUNT_BYTES + image.path.length + (agent?.length ?? 0);
-  for (const { image } of missing) sizeBytes += COUNT_BYTES + image.path.length;
-  return sizeBytes;
+  const packer = new BatchPacker();
+  days.set(day, packer);
+  return packer;
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Database, Statement } from 'better-sqlite3';
 import { type ImageId, imageName } from '../domain/image.ts';
 import { networkOf, overlaps, parseNetwork } from '../domain/network.ts';
+import type { Sums } from '../domain/record-sums.ts';
 import {
   type AccessRow,
   type Dimension,
@@ -13,7 +14,7 @@ import {
   repositoryOf,
 } from '../domain/records.ts';
 import { closedOnError, isCorruption, messageOf, openOlderForReading } from './open.ts';
-import { below, Conditions, type Pause, type Sums } from './question-parts.ts';
+import { below, Conditions, type Pause } from './question-parts.ts';
 
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db$/;
 const DAY_MS = 86_400_000;

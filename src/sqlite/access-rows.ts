@@ -1,12 +1,21 @@
 // The rows of one day's record of reads. Everything that strangers can invent (images, addresses, agents, paths) is bounded,
 // so that a flood cannot fill the disk.
 import type { Database, Statement } from 'better-sqlite3';
-import type { ImageId } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import { networkOf } from '../domain/network.ts';
-import type { AccessBatch, MissingCount, ReadCount } from '../domain/ports.ts';
+import { isAddressOf } from '../domain/person.ts';
 import type { Person } from '../domain/records.ts';
-import { deleteForGood, emptyJournal, isAddressOf } from './forget.ts';
+import {
+  countImages,
+  type ImageParts,
+  imageIn,
+  missingIn,
+  type PackedBatch,
+  type PackedMissing,
+  type PackedRead,
+  readsIn,
+} from './access-columns.ts';
+import { deleteForGood, emptyJournal } from './forget.ts';
 import { inTransaction } from './open.ts';
 
 const MINUTE_MS = 60_000;
@@ -45,9 +54,9 @@ interface Other {
   lastAddress: number;
 }
 
-type ImageKey = [site: string, path: string, layout: string, algorithm: string, digest: Uint8Array];
 /** Minute, image, number, status, address, agent, token, signature. */
 type ReadKey = [number, number, number, number, number, number, number, number];
+type Counts = [firstAtMs: number, lastAtMs: number, count: number, bytes: number];
 type Seen = [count: number, firstAtMs: number, lastAtMs: number, lastAddress: number];
 
 /** The rows of one day's database. */
@@ -56,14 +65,14 @@ export class DayRows {
   readonly #addresses: Dictionary;
   readonly #agents: Dictionary;
   readonly #tokens: Dictionary;
-  readonly #selectImage: Statement<ImageKey, number>;
-  readonly #insertImage: Statement<ImageKey>;
-  readonly #hasRead: Statement<ReadKey, number>;
-  readonly #addRead: Statement<[...ReadKey, number, number, number, number]>;
+  readonly #selectImage: Statement<ImageParts, number>;
+  readonly #insertImage: Statement<ImageParts>;
+  readonly #addToRead: Statement<[...Counts, ...ReadKey]>;
+  readonly #addRead: Statement<[...ReadKey, ...Counts]>;
   readonly #newRows = new NewRows();
-  readonly #hasMissing: Statement<ImageKey, number>;
-  readonly #addMissing: Statement<[...Seen, ...ImageKey]>;
-  readonly #insertMissing: Statement<[...ImageKey, ...Seen]>;
+  readonly #hasMissing: Statement<ImageParts, number>;
+  readonly #addMissing: Statement<[...Seen, ...ImageParts]>;
+  readonly #insertMissing: Statement<[...ImageParts, ...Seen]>;
   readonly #selectOther: Statement<[number, string, string], number>;
   readonly #addOther: Statement<[number, string, string, ...Seen]>;
   readonly #others = new Map<string, Other>();
@@ -95,7 +104,7 @@ export class DayRows {
       SET closed_at_ms = NULL
       WHERE closed_at_ms IS NOT NULL`);
     this.#selectImage = db
-      .prepare<ImageKey, number>(`
+      .prepare<ImageParts, number>(`
         SELECT id
         FROM image
         WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
@@ -103,13 +112,11 @@ export class DayRows {
     this.#insertImage = db.prepare(`
       INSERT INTO image (site, path, layout, algorithm, digest)
       VALUES (?, ?, ?, ?, ?)`);
-    this.#hasRead = db
-      .prepare<ReadKey, number>(`
-        SELECT 1
-        FROM read
-        WHERE minute = ? AND image = ? AND number = ? AND status = ? AND address = ? AND agent = ? AND token = ?
-          AND signature = ?`)
-      .pluck();
+    this.#addToRead = db.prepare(`
+      UPDATE read
+      SET first_at_ms = min(first_at_ms, ?), last_at_ms = max(last_at_ms, ?), count = count + ?, bytes = bytes + ?
+      WHERE minute = ? AND image = ? AND number = ? AND status = ? AND address = ? AND agent = ? AND token = ?
+        AND signature = ?`);
     this.#addRead = db.prepare(`
       INSERT INTO read
         (minute, image, number, status, address, agent, token, signature, first_at_ms, last_at_ms, count, bytes)
@@ -121,7 +128,7 @@ export class DayRows {
         bytes = bytes + excluded.bytes`);
     // in a flood most images have no row, and a look-up is cheaper than an UPDATE of nothing
     this.#hasMissing = db
-      .prepare<ImageKey, number>(`
+      .prepare<ImageParts, number>(`
         SELECT 1
         FROM missing
         WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
@@ -159,7 +166,7 @@ export class DayRows {
         missing = excluded.missing, path_bytes = excluded.path_bytes, prefixes = excluded.prefixes`);
   }
 
-  write(batch: AccessBatch): void {
+  write(batch: PackedBatch): void {
     const dictionaries = [this.#addresses, this.#agents, this.#tokens];
     try {
       inTransaction(this.#db, () => this.#writeAll(batch));
@@ -224,7 +231,8 @@ export class DayRows {
     this.#close.run(at.getTime());
   }
 
-  #writeAll({ reads, missing, dropped }: AccessBatch): void {
+  #writeAll(batch: PackedBatch): void {
+    const { dropped } = batch;
     this.#reopen.run();
     if (dropped !== undefined) {
       const { count, firstAt, lastAt } = dropped;
@@ -235,9 +243,15 @@ export class DayRows {
         lastAt.getTime(),
       );
     }
-    for (const read of reads) this.#writeRead(read);
+    const imageIds = new Float64Array(countImages(batch));
+    for (const read of readsIn(batch)) {
+      const known = imageIds[read.image] ?? 0;
+      const imageId = known === 0 ? this.#imageId(imageIn(batch, read.image)) : known;
+      imageIds[read.image] = imageId;
+      this.#writeRead(read, imageId);
+    }
     const hours = new Map<number, Hour>();
-    for (const one of missing) this.#writeMissing(one, hours);
+    for (const one of missingIn(batch)) this.#writeMissing(one, imageIn(batch, one.image), hours);
     for (const hour of hours.values()) {
       this.#writeHour.run(hour.hour, hour.missing, hour.path_bytes, hour.prefixes);
     }
@@ -247,81 +261,82 @@ export class DayRows {
     }
   }
 
-  #writeRead(read: ReadCount): void {
-    this.#addRead.run(
-      ...this.#keyOfRead(read),
-      read.firstAt.getTime(),
-      read.lastAt.getTime(),
-      read.count,
-      read.bytes,
-    );
-  }
-
   /**
    * When a network has too many rows, its further reads are counted by the hour, without the parts that a client can invent.
    */
-  #keyOfRead({ image, number, signatureSha256, status, address, agent, token, firstAt }: ReadCount): ReadKey {
-    const minute = Math.floor(firstAt.getTime() / MINUTE_MS);
+  #writeRead(read: PackedRead, imageId: number): void {
+    const { number, status, address, agent, token, signatureSha256, firstAtMs } = read;
+    const more: Counts = [firstAtMs, read.lastAtMs, read.count, read.bytes];
+    const minute = Math.floor(firstAtMs / MINUTE_MS);
     const network = networkOf(address);
-    const imageId = this.#imageId(image);
     const tokenId = token === null ? 0 : this.#tokens.idOf(token);
     const signatureId = signatureSha256 === null ? 0 : this.#signatures.idOf(signatureSha256);
-    const key: ReadKey = [
-      minute,
-      imageId,
-      agent === null ? MERGED_NUMBER : possibleNumber(number),
-      status,
-      this.#addressId(address),
-      agent === null ? OTHER_ID : this.#agents.idOf(agent, network),
-      tokenId,
-      signatureId,
-    ];
-    if (this.#hasRead.get(...key) !== undefined || this.#newRows.take(minute, network)) return key;
-    return [
-      minute - (minute % MINUTES_PER_HOUR),
+    // an hour's row is as good for what has no agent any more
+    if (agent !== null || !this.#newRows.areSpent(minute, network)) {
+      const key: ReadKey = [
+        minute,
+        imageId,
+        agent === null ? MERGED_NUMBER : possibleNumber(number),
+        status,
+        this.#addressId(address, network),
+        agent === null ? OTHER_ID : this.#agents.idOf(agent, network),
+        tokenId,
+        signatureId,
+      ];
+      // most rows are of the minute's first batch, or in all of its batches
+      if (this.#addToRead.run(...more, ...key).changes > 0) return;
+      if (this.#newRows.take(minute, network)) {
+        this.#addRead.run(...key, ...more);
+        return;
+      }
+    }
+    const hour = minute - (minute % MINUTES_PER_HOUR);
+    const networkId = this.#addresses.idOf(network);
+    this.#addRead.run(
+      hour,
       imageId,
       MERGED_NUMBER,
       status,
-      this.#addresses.idOf(network),
+      networkId,
       OTHER_ID,
       tokenId,
       signatureId,
-    ];
+      ...more,
+    );
   }
 
   /** When an IPv6 network has too many addresses, the network stands for the further ones. */
-  #addressId(address: string): number {
-    const network = networkOf(address);
+  #addressId(address: string, network: string): number {
     if (network === address) return this.#addresses.idOf(address);
     const id = this.#addresses.idOf(address, network);
     return id === OTHER_ID ? this.#addresses.idOf(network) : id;
   }
 
-  #imageId(image: ImageId): number {
-    const key = keyOf(image);
+  #imageId(key: ImageParts): number {
     return this.#selectImage.get(...key) ?? Number(this.#insertImage.run(...key).lastInsertRowid);
   }
 
   #writeMissing(
-    { image, firstAt, lastAt, lastAddress, count }: MissingCount,
+    { firstAtMs, lastAtMs, lastAddress, count }: PackedMissing,
+    key: ImageParts,
     hours: Map<number, Hour>,
   ): void {
-    const key = keyOf(image);
-    const seen: Seen = [count, firstAt.getTime(), lastAt.getTime(), this.#addressId(lastAddress)];
+    const [site, path] = key;
+    const seen: Seen = [count, firstAtMs, lastAtMs, this.#addressId(lastAddress, networkOf(lastAddress))];
     if (this.#hasMissing.get(...key) !== undefined) {
       this.#addMissing.run(...seen, ...key);
       return;
     }
 
-    const hour = this.#hour(Math.floor(firstAt.getTime() / HOUR_MS), hours);
-    const pathBytes = hour.path_bytes + image.path.length;
+    const hour = this.#hour(Math.floor(firstAtMs / HOUR_MS), hours);
+    const pathBytes = hour.path_bytes + path.length;
     if (hour.missing < MISSING_PER_HOUR && pathBytes <= MISSING_PATH_BYTES_PER_HOUR) {
       this.#insertMissing.run(...key, ...seen);
       hour.missing += 1;
       hour.path_bytes = pathBytes;
       return;
     }
-    this.#addToOther(this.#otherOf(image, hour), seen);
+    this.#addToOther(this.#otherOf({ site, path }, hour), seen);
   }
 
   #addToOther(other: Other, [count, firstAtMs, lastAtMs, lastAddress]: Seen): void {
@@ -332,7 +347,7 @@ export class DayRows {
   }
 
   /** The entry for the image's first path component, or for '' once the hour has too many components. */
-  #otherOf(image: ImageId, hour: Hour): Other {
+  #otherOf(image: { readonly site: string; readonly path: string }, hour: Hour): Other {
     const prefix = image.path.split('/', 1).join('').slice(0, PREFIX_LENGTH);
     const key = `${hour.hour} ${image.site} ${prefix}`;
     const known = this.#others.get(key);
@@ -362,15 +377,24 @@ class NewRows {
   readonly #counts = new Map<string, number>();
   #minute = 0;
 
+  /** Whether the network has used up its rows. */
+  areSpent(minute: number, network: string): boolean {
+    return minute === this.#minute && (this.#counts.get(this.#countedAs(network)) ?? 0) >= ROWS_PER_NETWORK;
+  }
+
   /** False when the network has used up its rows. */
   take(minute: number, network: string): boolean {
     if (minute !== this.#minute) this.#counts.clear();
     this.#minute = minute;
-    const isCounted = this.#counts.has(network) || this.#counts.size < NETWORKS_COUNTED;
-    const counted = isCounted ? network : ''; // all later networks share this count
+    const counted = this.#countedAs(network);
     const count = this.#counts.get(counted) ?? 0;
     this.#counts.set(counted, count + 1);
     return count < ROWS_PER_NETWORK;
+  }
+
+  /** All later networks share one count. */
+  #countedAs(network: string): string {
+    return this.#counts.has(network) || this.#counts.size < NETWORKS_COUNTED ? network : '';
   }
 
   clear(): void {
@@ -479,10 +503,6 @@ class SignatureIds {
   forget(): void {
     this.#ids.clear();
   }
-}
-
-function keyOf(image: ImageId): ImageKey {
-  return [image.site, image.path, image.layout, image.algorithm, Buffer.from(image.hex, 'hex')];
 }
 
 // The number of rows that numbers no longer distinguish. 0 stands for a name that is no number.

@@ -2,6 +2,8 @@
 import type { Database, Statement } from 'better-sqlite3';
 import { imageFolder } from '../domain/image.ts';
 import { overlaps, parseNetwork } from '../domain/network.ts';
+import { auditRowOf, type StoredEvent } from '../domain/record-rows.ts';
+import type { Sums } from '../domain/record-sums.ts';
 import {
   type AuditRow,
   type Dimension,
@@ -11,34 +13,9 @@ import {
   type RepositoryTotal,
   repositoryOf,
 } from '../domain/records.ts';
-import { below, Conditions, type Pause, type Sums } from './question-parts.ts';
+import { below, Conditions, type Pause } from './question-parts.ts';
 
 const PIECE_EVENTS = 20_000;
-
-export interface EventRow {
-  readonly seq: number;
-  readonly at_ms: number;
-  readonly leaf: string;
-  readonly private: string | null;
-}
-
-interface Leaf {
-  readonly action: string;
-  readonly site: string;
-  readonly image: string | null;
-  readonly signatureSha256: string | null;
-  readonly fingerprint: string | null;
-  readonly result: string;
-  readonly count?: number;
-  readonly since?: string;
-}
-
-interface Private {
-  readonly actor: string;
-  readonly address: string | null;
-  readonly requestId: string | null;
-  readonly reason: string | null;
-}
 
 type Value = string | number | Uint8Array;
 
@@ -64,7 +41,7 @@ export class AuditQuestions {
   /** Newest first, at most `limit`. `after`: the number of the last event seen. */
   page(filter: RecordFilter, after: Position | null, limit: number): readonly AuditRow[] {
     const { text, values } = conditionsOf(filter);
-    const select = this.#db.prepare<Value[], EventRow>(`
+    const select = this.#db.prepare<Value[], StoredEvent>(`
       SELECT seq, at_ms, leaf, private
       FROM audit_event
       WHERE seq > ? AND seq <= ?
@@ -73,7 +50,7 @@ export class AuditQuestions {
       LIMIT ?`);
     const rows: AuditRow[] = [];
     for (const [low, high] of this.#pieces(filter, after)) {
-      rows.push(...select.all(low, high, ...values, limit - rows.length).map(toAuditRow));
+      rows.push(...select.all(low, high, ...values, limit - rows.length).map(auditRowOf));
       if (rows.length >= limit) break;
     }
     return rows;
@@ -229,36 +206,3 @@ function inNetwork(address: unknown, asked: unknown): number {
   const [one, other] = [parseNetwork(address), parseNetwork(asked)];
   return one !== null && other !== null && overlaps(one, other) ? 1 : 0;
 }
-
-export function toAuditRow({ seq, at_ms, leaf, private: text }: EventRow): AuditRow {
-  // both are texts of our own, which their triggers keep as they are
-  const {
-    action,
-    site,
-    image,
-    signatureSha256,
-    fingerprint,
-    result,
-    count = 1,
-    since,
-  } = JSON.parse(leaf) as Leaf;
-  const { actor, address, requestId, reason } = text === null ? FORGOTTEN : (JSON.parse(text) as Private);
-  return {
-    seq,
-    at: new Date(at_ms),
-    action,
-    site,
-    image: image?.replace('=', ':') ?? null,
-    signatureSha256,
-    fingerprint,
-    result,
-    count,
-    since: since === undefined ? null : new Date(since),
-    actor,
-    address,
-    requestId,
-    reason,
-  };
-}
-
-const FORGOTTEN = { actor: null, address: null, requestId: null, reason: null };

@@ -3,21 +3,30 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import type { NewGrant } from '../domain/grant.ts';
 import type { ImageId } from '../domain/image.ts';
 import type { LogIdentity, NewCheckpoint, Witnessed } from '../domain/log.ts';
+import type { SyncReport } from '../domain/mirror.ts';
+import type { NewOidcSubject } from '../domain/oidc.ts';
 import type {
-  AccessBatch,
   AccessLimits,
   AccessPruned,
+  AccessStep,
   MirrorSetRow,
+  NewSession,
   NewTombstone,
   NewUpload,
   RecordedImage,
+  RevokedByHand,
+  SetPlace,
+  SetRange,
   VerdictIndex,
 } from '../domain/ports.ts';
 import type { Person } from '../domain/records.ts';
+import type { Release } from '../domain/release-graph.ts';
+import type { PackedBatch } from './access-columns.ts';
 import type { DayTotals } from './day-totals.ts';
 import type { NewKey } from './key-rows.ts';
 import type { MirrorChange } from './mirror-rows.ts';
 import type { GrantAdded, NewSigner } from './signer-rows.ts';
+import type { SubjectAdded } from './subject-rows.ts';
 import type { NewToken, TokenUse } from './token-rows.ts';
 import type { JudgeAgain } from './verdict-rows.ts';
 
@@ -33,8 +42,22 @@ export interface Commands {
     readonly output: null;
   };
   'state.note-token-use': { readonly input: readonly TokenUse[]; readonly output: null };
+  /** The session's id; null: the token was revoked meanwhile. */
+  'state.add-session': {
+    readonly input: { readonly session: NewSession; readonly event: NewAuditEvent };
+    readonly output: number | null;
+  };
+  /** Whether the session was there. */
+  'state.end-session': {
+    readonly input: { readonly id: number; readonly event: NewAuditEvent };
+    readonly output: boolean;
+  };
   'state.add-signer': {
-    readonly input: { readonly signer: NewSigner; readonly event: NewAuditEvent };
+    readonly input: {
+      readonly signer: NewSigner;
+      readonly event: NewAuditEvent;
+      readonly subjects: readonly { readonly subject: NewOidcSubject; readonly event: NewAuditEvent }[];
+    };
     readonly output: null;
   };
   'state.disable-signer': {
@@ -59,6 +82,16 @@ export interface Commands {
     readonly input: { readonly id: number; readonly event: NewAuditEvent };
     readonly output: boolean;
   };
+  'state.add-subject': {
+    readonly input: { readonly subject: NewOidcSubject; readonly event: NewAuditEvent };
+    readonly output: SubjectAdded;
+  };
+  /** Whether the subject was there. */
+  'state.remove-subject': {
+    readonly input: { readonly id: number; readonly event: NewAuditEvent };
+    readonly output: boolean;
+  };
+  'state.apply-access': { readonly input: readonly AccessStep[]; readonly output: null };
   'state.put-key': {
     readonly input: { readonly key: NewKey; readonly event: NewAuditEvent };
     readonly output: null;
@@ -66,6 +99,20 @@ export interface Commands {
   /** Whether the key was there. */
   'state.remove-key': {
     readonly input: { readonly fingerprint: string; readonly event: NewAuditEvent };
+    readonly output: boolean;
+  };
+  /** Whether it has changed anything. */
+  'state.retire-key': {
+    readonly input: {
+      readonly fingerprint: string;
+      readonly isRetired: boolean;
+      readonly event: NewAuditEvent;
+    };
+    readonly output: boolean;
+  };
+  /** Whether it has changed anything. */
+  'state.revoke-key': {
+    readonly input: { readonly revoked: RevokedByHand; readonly event: NewAuditEvent };
     readonly output: boolean;
   };
   /** Number of the event for the upload, or for the same upload before. */
@@ -77,6 +124,10 @@ export interface Commands {
   'state.put-tombstone': {
     readonly input: { readonly tombstone: NewTombstone; readonly event: NewAuditEvent };
     readonly output: number;
+  };
+  'state.put-ordered-tombstones': {
+    readonly input: { readonly tombstones: readonly NewTombstone[]; readonly auditSeq: number };
+    readonly output: null;
   };
   'state.settle-tombstones': {
     readonly input: {
@@ -121,7 +172,26 @@ export interface Commands {
     readonly output: { readonly isRecorded: boolean; readonly size: number };
   };
   'state.change-mirror': { readonly input: MirrorChange; readonly output: null };
-  'state.mirror-checked': { readonly input: MirrorSetRow; readonly output: null };
+  'state.mirror-checked': { readonly input: readonly MirrorSetRow[]; readonly output: null };
+  /** As MirrorStore.beyond(). */
+  'state.mirror-beyond': {
+    readonly input: { readonly site: string; readonly maxBytes: number };
+    readonly output: SetPlace | null;
+  };
+  /** As MirrorStore.onDemand(). */
+  'state.mirror-on-demand': {
+    readonly input: { readonly site: string; readonly range: SetRange; readonly limit: number };
+    readonly output: readonly SetPlace[];
+  };
+  'state.mirror-put-releases': {
+    readonly input: { readonly site: string; readonly releases: readonly Release[] };
+    readonly output: null;
+  };
+  'state.mirror-forget': { readonly input: readonly ImageId[]; readonly output: null };
+  'state.mirror-ran': {
+    readonly input: { readonly site: string; readonly run: SyncReport };
+    readonly output: null;
+  };
   /** How many events were changed. */
   'state.forget': {
     readonly input: { readonly person: Person; readonly beforeMs: number; readonly event: NewAuditEvent };
@@ -140,7 +210,7 @@ export interface Commands {
   'index.judge-again': { readonly input: JudgeAgain; readonly output: number | null };
   'index.reset': { readonly input: null; readonly output: null };
   'access.write': {
-    readonly input: { readonly day: string; readonly batch: AccessBatch };
+    readonly input: { readonly day: string; readonly batch: PackedBatch };
     readonly output: null;
   };
   /** How many rows are gone; 0 also when the day is. */
@@ -186,6 +256,8 @@ export type Request = { readonly commands: readonly Command[] } | 'close';
  */
 export const JOINABLE: ReadonlySet<CommandName> = new Set([
   'state.add-upload',
+  'state.put-ordered-tombstones',
+  'state.settle-tombstones',
   'state.append-audit-event',
   'state.add-checkpoint',
   'state.cosign-checkpoint',

@@ -4,6 +4,7 @@
 // objects is collected while no JavaScript runs: WiseLibs/better-sqlite3#1515, closed without a fix. Version 13 does not have
 // this bug, and needs Node.js 22. So none of its objects is ever released: a connection keeps its statements, and this module
 // keeps its connections. They are few: two databases a day beside those that stay open, about 30 statements each.
+import { dirname } from 'node:path';
 import SqliteDatabase, { type Database, type Options, type Statement } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 
@@ -36,8 +37,18 @@ function isUncompiled(error: unknown): boolean {
   );
 }
 
+/**
+ * Lets SQLite keep its temporary files here: large sorts, and what undoes large transactions. Where no usual folder can be written,
+ * as in a container whose root is read-only, SQLite fails with a bare "disk I/O error". It reads this variable when the process'
+ * first database is opened, and a thread has only a copy of the environment: the main thread calls this before it starts one.
+ */
+export function keepTemporaryFilesIn(folder: string): void {
+  process.env.SQLITE_TMPDIR ??= folder;
+}
+
 /** As `new Database(file, options)`. Prepare a statement once and use it often: each is kept until the process ends. */
 export function connect(file: string, options: Options = {}): Database {
+  keepTemporaryFilesIn(dirname(file));
   const db = keep(open(file, options));
   const prepare = db.prepare.bind(db);
   const questions = new Map<string, Statement>();

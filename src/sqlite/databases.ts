@@ -11,12 +11,15 @@ import type { StoredMirror } from '../domain/mirror.ts';
 import type {
   GrantStore,
   KeyStore,
+  SessionStore,
   SignerStore,
+  SubjectStore,
   TokenStore,
   TombstoneStore,
   UploadStore,
 } from '../domain/ports.ts';
 import { SqliteAccessLog } from './access-log.ts';
+import { SqliteAccessStore } from './access-rules.ts';
 import { SqliteAuditLog } from './audit-log.ts';
 import { makeDataFolder } from './data-folder.ts';
 import { SqliteEraser } from './eraser.ts';
@@ -34,8 +37,10 @@ import {
 } from './open.ts';
 import { SqliteQuestions } from './questions.ts';
 import { giveUpReserve, takeReserve, takeReserveLeft } from './reserve.ts';
+import { SessionTable, SqliteSessionStore } from './sessions.ts';
 import { type IndexReader, openIndexReader, SqliteSignatureIndex } from './signatures.ts';
 import { SignerTable, SqliteGrantStore, SqliteSignerStore } from './signers.ts';
+import { SqliteSubjectStore, SubjectTable } from './subjects.ts';
 import { SqliteTokenStore, TokenTable } from './tokens.ts';
 import { SqliteTombstoneStore, TombstoneTable } from './tombstones.ts';
 import { SqliteUploadStore, UploadTable } from './uploads.ts';
@@ -58,8 +63,11 @@ export interface Databases {
   readonly index: SqliteSignatureIndex;
   readonly access: SqliteAccessLog;
   readonly tokens: SqliteTokenStore;
+  readonly sessions: SqliteSessionStore;
   readonly signers: SqliteSignerStore;
   readonly grants: SqliteGrantStore;
+  readonly subjects: SqliteSubjectStore;
+  readonly rules: SqliteAccessStore;
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
   readonly mirrors: SqliteMirrorStore;
@@ -103,6 +111,7 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
     const signerTable = new SignerTable(stateReader);
     const signers = new SqliteSignerStore(signerTable, writer, () => tokens.reload());
     const grants = new SqliteGrantStore(signerTable, writer);
+    const subjects = new SqliteSubjectStore(new SubjectTable(stateReader), writer);
     const keys = new SqliteKeyStore(stateReader, writer);
     const uploads = new SqliteUploadStore(stateReader, writer);
     const mirrors = new SqliteMirrorStore(stateReader, writer);
@@ -115,7 +124,7 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
     });
     takeReserve(dataDir);
     const tombstones = new SqliteTombstoneStore(stateReader, writer);
-    const stores = { index, tokens, signers, grants, keys, uploads, mirrors, tombstones };
+    const stores = { index, tokens, signers, grants, subjects, keys, uploads, mirrors, tombstones };
     return connect({ dataDir, writer, stateReader, ...stores, replacedBecause });
   } catch (error) {
     stateReader?.close();
@@ -134,28 +143,39 @@ export function openIndexReadOnly(dataDir: string): IndexReader | null {
   return existsSync(file) ? openIndexReader(file) : null;
 }
 
-export interface TokenReader extends Pick<TokenStore, 'find' | 'list'>, Closable {}
+export interface TokenReader extends Pick<TokenStore, 'find' | 'list'>, Closable {
+  readonly sessions: Pick<SessionStore, 'list'>;
+}
 
 /** The tokens as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
 export function openTokensReadOnly(dataDir: string): TokenReader | null {
   return readState(dataDir, (db) => {
     const table = new TokenTable(db);
-    return { find: async (hash) => table.find(hash), list: async () => table.list(), ...closing(db) };
+    const sessions = new SessionTable(db);
+    return {
+      find: async (hash) => table.find(hash),
+      list: async () => table.list(),
+      sessions: { list: async () => sessions.list() },
+      ...closing(db),
+    };
   });
 }
 
 export interface SignerReader extends Closable {
   readonly signers: Pick<SignerStore, 'list' | 'find'>;
   readonly grants: Pick<GrantStore, 'list'>;
+  readonly subjects: Pick<SubjectStore, 'list'>;
 }
 
 /** The signers as they are now, also while a server runs; null when there is no state.db. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
 export function openSignersReadOnly(dataDir: string): SignerReader | null {
   return readState(dataDir, (db) => {
     const table = new SignerTable(db);
+    const subjects = new SubjectTable(db);
     return {
       signers: { list: async () => table.signers(), find: async (name) => table.signer(name) },
       grants: { list: async (signer) => table.grants(signer) },
+      subjects: { list: async (signer) => subjects.list(signer) },
       ...closing(db),
     };
   });
@@ -259,6 +279,7 @@ interface Parts {
   readonly tokens: SqliteTokenStore;
   readonly signers: SqliteSignerStore;
   readonly grants: SqliteGrantStore;
+  readonly subjects: SqliteSubjectStore;
   readonly keys: SqliteKeyStore;
   readonly uploads: SqliteUploadStore;
   readonly mirrors: SqliteMirrorStore;
@@ -274,6 +295,7 @@ function connect({
   tokens,
   signers,
   grants,
+  subjects,
   keys,
   uploads,
   mirrors,
@@ -298,10 +320,16 @@ function connect({
     tokens,
     signers,
     grants,
+    subjects,
     keys,
     uploads,
     mirrors,
     tombstones,
+    sessions: new SqliteSessionStore(stateReader, writer),
+    rules: new SqliteAccessStore(writer, (fingerprints) => {
+      tokens.reload();
+      keys.reload(fingerprints);
+    }),
     audit: new SqliteAuditLog(stateReader, writer),
     questions: new SqliteQuestions(dataDir),
     eraser: new SqliteEraser(writer, dataDir),

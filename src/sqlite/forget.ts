@@ -1,14 +1,7 @@
 // Who it was: which texts of a database mean the person that is to be forgotten.
 import type { Database } from 'better-sqlite3';
-import { overlaps, parseNetwork } from '../domain/network.ts';
+import { isAddressOf, isNamedIn } from '../domain/person.ts';
 import type { Person } from '../domain/records.ts';
-
-/** Whether the address is that of the person: the same text, or within the network that was named. */
-export function isAddressOf(asked: string, address: string): boolean {
-  if (asked === address) return true;
-  const [network, one] = [parseNetwork(asked), parseNetwork(address)];
-  return network !== null && one !== null && one.prefix >= network.prefix && overlaps(one, network);
-}
 
 /** The pages that are written from now on hold nothing of what was deleted. */
 export function deleteForGood(db: Database): void {
@@ -26,7 +19,7 @@ export function forgetEvents(db: Database, person: Person, beforeMs: number): nu
     const { kind, text } = person;
     const made =
       kind === 'actor' ? actor === text : typeof address === 'string' && isAddressOf(text, address);
-    return made || namesIn(reason, person) ? 1 : 0;
+    return made || isNamedIn(reason, person) ? 1 : 0;
   };
   db.function('is_forgotten_person', isPerson);
   const { changes } = db
@@ -37,16 +30,26 @@ export function forgetEvents(db: Database, person: Person, beforeMs: number): nu
         AND is_forgotten_person(private ->> '$.actor', private ->> '$.address', private ->> '$.reason')`)
     .run(beforeMs);
   if (person.kind === 'actor') {
+    db.prepare('DELETE FROM page_session WHERE identity_name = ? AND created_at_ms < ?').run(
+      person.text,
+      beforeMs,
+    );
     db.prepare(`
       UPDATE upload
       SET uploader = 'forgotten'
       WHERE uploader = ? AND stored_at_ms < ?`).run(person.text, beforeMs);
+    db.prepare(`
+      UPDATE openpgp_key
+      SET added_by = NULL
+      WHERE added_by = ? AND added_at_ms < ?`).run(person.text, beforeMs);
+    db.prepare(`
+      UPDATE openpgp_key
+      SET revoked_by = 'forgotten'
+      WHERE revoked_by = ? AND revoked_at_ms < ?`).run(person.text, beforeMs);
+    db.prepare(`
+      UPDATE tombstone
+      SET withdrawn_by = 'forgotten'
+      WHERE withdrawn_by = ? AND withdrawn_at_ms < ?`).run(person.text, beforeMs);
   }
   return changes;
-}
-
-/** Words of a question: `who 192.0.2.7`, `access address=192.0.2.7`; of a token: `ci (uploader)`. */
-function namesIn(reason: unknown, { kind, text }: Person): boolean {
-  if (typeof reason !== 'string') return false;
-  return reason.split(/[\s=]/).some((word) => (kind === 'actor' ? word === text : isAddressOf(text, word)));
 }

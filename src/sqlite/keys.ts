@@ -2,9 +2,10 @@
 import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import type { RegisteredKey } from '../domain/key.ts';
-import type { KeyStore } from '../domain/ports.ts';
+import { detailsOf, type RevocationColumns, revocationOf } from '../domain/key-details.ts';
+import type { KeyStore, RevokedByHand } from '../domain/ports.ts';
 import { EVENT_BYTES } from './audit-log.ts';
-import { detailsOf, type NewKey } from './key-rows.ts';
+import type { NewKey } from './key-rows.ts';
 import type { Writer } from './writer.ts';
 
 // a certificate has at most 64 KiB
@@ -12,11 +13,14 @@ const PAGE_KEYS = 100;
 // The size of a key in the writer's queue without its certificate: 64 KiB hold up to 400 of the smallest subkeys.
 const DETAILS_BYTES = 96 * 1024;
 
-interface KeyRow {
+interface KeyRow extends RevocationColumns {
   readonly id: number;
   readonly details: string;
   readonly added_at_ms: number;
   readonly changed_at_ms: number;
+  readonly retired_at_ms: number | null;
+  readonly withdraws: 0 | 1;
+  readonly added_by: string | null;
   readonly certificate: Buffer;
 }
 
@@ -28,7 +32,8 @@ export class KeyTable {
   readonly #byFingerprint = new Map<string, RegisteredKey>();
 
   constructor(db: Database) {
-    const columns = 'id, details, added_at_ms, changed_at_ms, certificate';
+    const columns = `id, details, added_at_ms, changed_at_ms, retired_at_ms, revoked_at_ms, revoked_by, revoked_reason,
+      revoked_seq, withdraws, added_by, certificate`;
     this.#page = db.prepare(`
       SELECT ${columns}
       FROM openpgp_key
@@ -82,6 +87,11 @@ export class SqliteKeyStore implements KeyStore {
     this.#table = new KeyTable(db);
   }
 
+  /** Others have changed these keys. */
+  reload(fingerprints: readonly string[]): void {
+    if (this.#db.open) for (const fingerprint of fingerprints) this.#table.reload(fingerprint);
+  }
+
   async list(): Promise<readonly RegisteredKey[]> {
     return this.#table.list();
   }
@@ -112,13 +122,40 @@ export class SqliteKeyStore implements KeyStore {
       if (this.#db.open) this.#table.reload(fingerprint); // as in put()
     }
   }
+
+  async setRetired(fingerprint: string, isRetired: boolean, event: NewAuditEvent): Promise<boolean> {
+    try {
+      return await this.#writer.run('state.retire-key', { fingerprint, isRetired, event }, EVENT_BYTES);
+    } finally {
+      if (this.#db.open) this.#table.reload(fingerprint); // as in put()
+    }
+  }
+
+  async revoke(revoked: RevokedByHand, event: NewAuditEvent): Promise<boolean> {
+    const { fingerprint, key } = revoked;
+    const own = key === null ? null : { ...key, certificate: new Uint8Array(key.certificate) };
+    const sizeBytes = EVENT_BYTES + DETAILS_BYTES + (own?.certificate.length ?? 0);
+    try {
+      return await this.#writer.run(
+        'state.revoke-key',
+        { revoked: { ...revoked, key: own }, event },
+        sizeBytes,
+      );
+    } finally {
+      if (this.#db.open) this.#table.reload(fingerprint); // as in put()
+    }
+  }
 }
 
 function keyOf(row: KeyRow): RegisteredKey {
+  const details = detailsOf(row.details);
   return {
-    ...detailsOf(row.details),
+    ...details,
+    ...revocationOf(details.revokedAt, row, row.withdraws === 1),
     addedAt: new Date(row.added_at_ms),
     changedAt: new Date(row.changed_at_ms),
+    retiredAt: row.retired_at_ms === null ? null : new Date(row.retired_at_ms),
+    addedBy: row.added_by,
     certificate: row.certificate,
   };
 }

@@ -2,8 +2,10 @@
 import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
-import type { StoredMirror } from '../domain/mirror.ts';
-import type { MirrorSetRow } from '../domain/ports.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
+import type { StoredMirror, SyncReport } from '../domain/mirror.ts';
+import type { MirrorSetRow, SetPlace, SetRange } from '../domain/ports.ts';
+import type { Release } from '../domain/release-graph.ts';
 import type { AuditRows } from './audit-rows.ts';
 import { inTransaction } from './open.ts';
 
@@ -11,13 +13,50 @@ export type MirrorChange =
   | { readonly kind: 'add' | 'edit'; readonly mirror: StoredMirror; readonly event: NewAuditEvent }
   | { readonly kind: 'remove'; readonly name: string; readonly event: NewAuditEvent };
 
+interface PlaceRow {
+  readonly checked_at_ms: number;
+  readonly image: string;
+}
+
+/** The condition of mirror_set_on_demand, word for word. */
+const IS_ON_DEMAND = "synced_at_ms IS NULL AND size_bytes IS NOT NULL AND gone = '[]'";
+
+/** Of a site and a size. */
+export const BEYOND = `
+  SELECT checked_at_ms, image
+  FROM (
+    SELECT image, checked_at_ms, sum(size_bytes) OVER (ORDER BY checked_at_ms DESC, image DESC) AS with_younger
+    FROM mirror_set
+    WHERE site = ? AND ${IS_ON_DEMAND}
+  )
+  WHERE with_younger > ?
+  ORDER BY checked_at_ms DESC, image DESC
+  LIMIT 1`;
+
+/** Of a site, behind a place and up to another, and how many. */
+export const ON_DEMAND_RANGE = `
+  SELECT checked_at_ms, image
+  FROM mirror_set
+  WHERE site = ? AND ${IS_ON_DEMAND} AND (checked_at_ms, image) > (?, ?) AND (checked_at_ms, image) <= (?, ?)
+  ORDER BY checked_at_ms, image
+  LIMIT ?`;
+
 export class MirrorRows {
   readonly #db: Database;
   readonly #audit: AuditRows;
   readonly #insert: Statement<[string, string, number]>;
   readonly #update: Statement<[string, string]>;
   readonly #remove: Statement<[string]>;
-  readonly #checked: Statement<[string, string, number, string | null, string, string, number | null]>;
+  readonly #forgetRun: Statement<[string]>;
+  readonly #forgetReleases: Statement<[string]>;
+  readonly #ran: Statement<[string, number, number, string, number | null]>;
+  readonly #checked: Statement<
+    [string, string, number, string | null, string, string, number | null, number | null]
+  >;
+  readonly #beyond: Statement<[string, number], PlaceRow>;
+  readonly #onDemand: Statement<[string, number, string, number, string, number], PlaceRow>;
+  readonly #forget: Statement<[string, string]>;
+  readonly #putRelease: Statement<[string, string, string, string, string]>;
 
   constructor(db: Database, audit: AuditRows) {
     this.#db = db;
@@ -32,15 +71,45 @@ export class MirrorRows {
     this.#remove = db.prepare(`
       DELETE FROM mirror
       WHERE name = ?`);
+    this.#forgetRun = db.prepare(`
+      DELETE FROM mirror_run
+      WHERE site = ?`);
+    this.#forgetReleases = db.prepare(`
+      DELETE FROM mirror_release
+      WHERE site = ?`);
+    this.#ran = db.prepare(`
+      INSERT INTO mirror_run (site, started_at_ms, finished_at_ms, counts, complete_at_ms)
+      VALUES (?, ?, ?, ?, ?)
+      ON CONFLICT (site) DO UPDATE SET
+        started_at_ms = excluded.started_at_ms,
+        finished_at_ms = excluded.finished_at_ms,
+        counts = excluded.counts,
+        complete_at_ms = coalesce(excluded.complete_at_ms, complete_at_ms)`);
     this.#checked = db.prepare(`
-      INSERT INTO mirror_set (site, image, checked_at_ms, upstream, gone, left_out, synced_at_ms)
-      VALUES (?, ?, ?, ?, ?, ?, ?)
+      INSERT INTO mirror_set (site, image, checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (site, image) DO UPDATE SET
         checked_at_ms = excluded.checked_at_ms,
         upstream = excluded.upstream,
         gone = excluded.gone,
         left_out = excluded.left_out,
-        synced_at_ms = coalesce(excluded.synced_at_ms, synced_at_ms)`);
+        synced_at_ms = coalesce(excluded.synced_at_ms, synced_at_ms),
+        size_bytes = excluded.size_bytes`);
+    this.#beyond = db.prepare(BEYOND);
+    this.#onDemand = db.prepare(ON_DEMAND_RANGE);
+    this.#putRelease = db.prepare(`
+      INSERT INTO mirror_release (site, hex, version, arch, channels)
+      VALUES (?, ?, ?, ?, ?)
+      ON CONFLICT (site, hex) DO UPDATE SET
+        version = excluded.version,
+        arch = CASE excluded.arch WHEN '' THEN arch ELSE excluded.arch END,
+        channels = (
+          SELECT json_group_array(value)
+          FROM (SELECT value FROM json_each(mirror_release.channels) UNION SELECT value FROM json_each(excluded.channels))
+        )`);
+    this.#forget = db.prepare(`
+      DELETE FROM mirror_set
+      WHERE site = ? AND image = ?`);
   }
 
   /** @throws LookasideError NAME_TAKEN */
@@ -54,6 +123,8 @@ export class MirrorRows {
   #carryOut(change: MirrorChange): void {
     if (change.kind === 'remove') {
       this.#remove.run(change.name);
+      this.#forgetRun.run(change.name);
+      this.#forgetReleases.run(change.name);
       return;
     }
     const { name, settings, addedAt } = change.mirror;
@@ -72,7 +143,42 @@ export class MirrorRows {
     }
   }
 
-  checked({ site, image, checkedAt, upstream, gone, leftOut, syncedAt }: MirrorSetRow): void {
+  ran(site: string, { startedAt, finishedAt, counts }: SyncReport): void {
+    const completeMs = counts.failed === 0 ? finishedAt.getTime() : null;
+    this.#ran.run(site, startedAt.getTime(), finishedAt.getTime(), JSON.stringify(counts), completeMs);
+  }
+
+  /** All in one transaction. */
+  checked(rows: readonly MirrorSetRow[]): void {
+    inTransaction(this.#db, () => {
+      for (const row of rows) this.#check(row);
+    });
+  }
+
+  beyond(site: string, maxBytes: number): SetPlace | null {
+    const row = this.#beyond.get(site, maxBytes);
+    return row === undefined ? null : toPlace(row);
+  }
+
+  onDemand(site: string, { after, last }: SetRange, limit: number): readonly SetPlace[] {
+    const from = [after?.checkedAt.getTime() ?? 0, after?.image ?? ''] as const;
+    return this.#onDemand.all(site, ...from, last.checkedAt.getTime(), last.image, limit).map(toPlace);
+  }
+
+  putReleases(site: string, releases: readonly Release[]): void {
+    inTransaction(this.#db, () => {
+      for (const { digest, version, arch, channels } of releases)
+        this.#putRelease.run(site, hexOf(digest), version, arch ?? '', JSON.stringify(channels));
+    });
+  }
+
+  forget(images: readonly ImageId[]): void {
+    inTransaction(this.#db, () => {
+      for (const image of images) this.#forget.run(image.site, imageFolder(image));
+    });
+  }
+
+  #check({ site, image, checkedAt, upstream, gone, leftOut, syncedAt, sizeBytes }: MirrorSetRow): void {
     this.#checked.run(
       site,
       image,
@@ -81,6 +187,15 @@ export class MirrorRows {
       JSON.stringify(gone),
       JSON.stringify(leftOut),
       syncedAt?.getTime() ?? null,
+      sizeBytes,
     );
   }
+}
+
+function toPlace({ checked_at_ms, image }: PlaceRow): SetPlace {
+  return { checkedAt: new Date(checked_at_ms), image };
+}
+
+function hexOf(digest: string): string {
+  return digest.slice(digest.indexOf(':') + 1);
 }

@@ -4,14 +4,16 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
-import { parseMirrorSettings, type StoredMirror } from '../domain/mirror.ts';
-import type { MirrorSetRow, MirrorStore } from '../domain/ports.ts';
+import { parseMirrorSettings, type StoredMirror, type SyncReport, type SyncRun } from '../domain/mirror.ts';
+import type { MirrorSetRow, MirrorStore, SetPlace, SetRange } from '../domain/ports.ts';
+import { RELEASE_VERSION, type Release } from '../domain/release-graph.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { messageOf } from './open.ts';
 import type { Writer } from './writer.ts';
 
 const SETTINGS_BYTES = 64 * 1024;
 const SET_BYTES = 1000;
+const RELEASE_BYTES = 300;
 /** More than anybody has; it bounds the list. */
 const MAX_MIRRORS = 1000;
 
@@ -27,12 +29,43 @@ interface SetRow {
   readonly gone: string;
   readonly left_out: string;
   readonly synced_at_ms: number | null;
+  readonly size_bytes: number | null;
 }
+
+interface ImageRow extends SetRow {
+  readonly image: string;
+}
+
+interface ReleaseRow {
+  readonly hex: string;
+  readonly version: string;
+  readonly arch: string;
+  readonly channels: string;
+}
+
+interface RunRow {
+  readonly started_at_ms: number;
+  readonly finished_at_ms: number;
+  readonly counts: string;
+  readonly complete_at_ms: number | null;
+}
+
+export const OF_VERSION = `
+  SELECT hex, version, arch, channels
+  FROM mirror_release
+  WHERE version = ?
+  ORDER BY hex, site
+  LIMIT ?`;
 
 /** The look-ups on one connection. */
 export class MirrorTable {
+  readonly #counts: Statement<[string], { readonly gone: number | null; readonly left_out: number | null }>;
+  readonly #noted: Statement<[string, number], ImageRow>;
+  readonly #run: Statement<[string], RunRow>;
   readonly #all: Statement<[number], MirrorRow>;
   readonly #set: Statement<[string, string], SetRow>;
+  readonly #ofVersion: Statement<[string, number], ReleaseRow>;
+  readonly #ofChannel: Statement<[string, number], ReleaseRow>;
 
   constructor(db: Database) {
     this.#all = db.prepare(`
@@ -40,10 +73,32 @@ export class MirrorTable {
       FROM mirror
       ORDER BY name
       LIMIT ?`);
+    this.#ofVersion = db.prepare(OF_VERSION);
+    this.#ofChannel = db.prepare(`
+      SELECT hex, version, arch, channels
+      FROM mirror_release
+      WHERE EXISTS (SELECT 1 FROM json_each(channels) WHERE value = ?)
+      ORDER BY hex, site
+      LIMIT ?`);
     this.#set = db.prepare(`
-      SELECT checked_at_ms, upstream, gone, left_out, synced_at_ms
+      SELECT checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes
       FROM mirror_set
       WHERE site = ? AND image = ?`);
+    // the condition of mirror_set_noted, word for word: else the whole table would be read
+    this.#counts = db.prepare(`
+      SELECT sum(json_array_length(gone)) AS gone, sum(json_array_length(left_out)) AS left_out
+      FROM mirror_set
+      WHERE site = ? AND (gone <> '[]' OR left_out <> '[]')`);
+    this.#noted = db.prepare(`
+      SELECT image, checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes
+      FROM mirror_set
+      WHERE site = ? AND (gone <> '[]' OR left_out <> '[]')
+      ORDER BY image
+      LIMIT ?`);
+    this.#run = db.prepare(`
+      SELECT started_at_ms, finished_at_ms, counts, complete_at_ms
+      FROM mirror_run
+      WHERE site = ?`);
   }
 
   list(): readonly StoredMirror[] {
@@ -59,18 +114,53 @@ export class MirrorTable {
   setOf(image: ImageId): MirrorSetRow | null {
     const [site, folder] = [image.site, imageFolder(image)];
     const row = asLookUp(() => this.#set.get(site, folder));
+    return row === undefined ? null : toSet(site, { image: folder, ...row });
+  }
+
+  releases(name: string, limit: number): readonly Release[] {
+    // no name is both
+    const query = RELEASE_VERSION.test(name) ? this.#ofVersion : this.#ofChannel;
+    return asLookUp(() => query.all(name, limit)).map(({ hex, version, arch, channels }) => ({
+      digest: `sha256:${hex}`,
+      version,
+      arch: arch === '' ? null : arch,
+      channels: JSON.parse(channels) as string[], // only mirror-rows.ts writes them
+    }));
+  }
+
+  notedCounts(site: string): { readonly gone: number; readonly leftOut: number } {
+    const row = asLookUp(() => this.#counts.get(site));
+    return { gone: row?.gone ?? 0, leftOut: row?.left_out ?? 0 };
+  }
+
+  noted(site: string, limit: number): readonly MirrorSetRow[] {
+    return asLookUp(() => this.#noted.all(site, limit)).map((row) => toSet(site, row));
+  }
+
+  lastRun(site: string): SyncRun | null {
+    const row = asLookUp(() => this.#run.get(site));
     if (row === undefined) return null;
     return {
-      site,
-      image: folder,
-      checkedAt: new Date(row.checked_at_ms),
-      upstream: row.upstream,
-      // only mirror-rows.ts writes them
-      gone: JSON.parse(row.gone) as MirrorSetRow['gone'],
-      leftOut: JSON.parse(row.left_out) as MirrorSetRow['leftOut'],
-      syncedAt: row.synced_at_ms === null ? null : new Date(row.synced_at_ms),
+      startedAt: new Date(row.started_at_ms),
+      finishedAt: new Date(row.finished_at_ms),
+      counts: JSON.parse(row.counts) as SyncRun['counts'], // only mirror-rows.ts writes them
+      completeAt: row.complete_at_ms === null ? null : new Date(row.complete_at_ms),
     };
   }
+}
+
+function toSet(site: string, row: ImageRow): MirrorSetRow {
+  return {
+    site,
+    image: row.image,
+    checkedAt: new Date(row.checked_at_ms),
+    upstream: row.upstream,
+    // only mirror-rows.ts writes them
+    gone: JSON.parse(row.gone) as MirrorSetRow['gone'],
+    leftOut: JSON.parse(row.left_out) as MirrorSetRow['leftOut'],
+    syncedAt: row.synced_at_ms === null ? null : new Date(row.synced_at_ms),
+    sizeBytes: row.size_bytes,
+  };
 }
 
 export class SqliteMirrorStore implements MirrorStore {
@@ -103,8 +193,46 @@ export class SqliteMirrorStore implements MirrorStore {
     return this.#table.setOf(image);
   }
 
-  async checked(row: MirrorSetRow): Promise<void> {
-    await this.#writer.run('state.mirror-checked', row, SET_BYTES);
+  async checked(rows: readonly MirrorSetRow[]): Promise<void> {
+    await this.#writer.run('state.mirror-checked', rows, rows.length * SET_BYTES);
+  }
+
+  // both in the writer thread: the one reads a whole index, and the other is asked for again and again
+  async beyond(site: string, maxBytes: number): Promise<SetPlace | null> {
+    return this.#writer.run('state.mirror-beyond', { site, maxBytes }, SET_BYTES);
+  }
+
+  async onDemand(site: string, range: SetRange, limit: number): Promise<readonly SetPlace[]> {
+    return this.#writer.run('state.mirror-on-demand', { site, range, limit }, SET_BYTES);
+  }
+
+  async putReleases(site: string, releases: readonly Release[]): Promise<void> {
+    const sizeBytes = releases.length * RELEASE_BYTES;
+    await this.#writer.run('state.mirror-put-releases', { site, releases }, sizeBytes);
+  }
+
+  async releases(name: string, limit: number): Promise<readonly Release[]> {
+    return this.#table.releases(name, limit);
+  }
+
+  async forget(images: readonly ImageId[]): Promise<void> {
+    await this.#writer.run('state.mirror-forget', images, images.length * SET_BYTES);
+  }
+
+  async notedCounts(site: string): Promise<{ readonly gone: number; readonly leftOut: number }> {
+    return this.#table.notedCounts(site);
+  }
+
+  async noted(site: string, limit: number): Promise<readonly MirrorSetRow[]> {
+    return this.#table.noted(site, limit);
+  }
+
+  async lastRun(site: string): Promise<SyncRun | null> {
+    return this.#table.lastRun(site);
+  }
+
+  async ran(site: string, run: SyncReport): Promise<void> {
+    await this.#writer.run('state.mirror-ran', { site, run }, SET_BYTES);
   }
 }
 

@@ -46,6 +46,8 @@ export function openForWriting(file: string, kind: DatabaseKind, inspect?: (db: 
     }
     configure(db);
     asUnusable(file, () => migrate(db, kind, APPLICATION_IDS[kind]));
+    // what undoes one of the writes that share a transaction; migrations may need more room than memory has
+    db.pragma('temp_store = MEMORY');
     assertFull(db);
     if (isNew) syncFolder(dirname(file));
     return db;

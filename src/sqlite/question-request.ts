@@ -7,9 +7,19 @@ export interface QuestionThreadData {
   readonly stop: SharedArrayBuffer;
 }
 
-type Input<Name extends 'page' | 'sums' | 'unsigned' | 'stale' | 'repositoryTotals'> = Parameters<
-  RecordSession[Name]
->;
+type Input<
+  Name extends
+    | 'page'
+    | 'sums'
+    | 'unsigned'
+    | 'stale'
+    | 'repositoryTotals'
+    | 'rotation'
+    | 'rotationWork'
+    | 'revocation'
+    | 'revocationBroken'
+    | 'signaturesBy',
+> = Parameters<RecordSession[Name]>;
 
 export type LookupCall =
   | { readonly name: 'page'; readonly input: Input<'page'> }
@@ -17,6 +27,11 @@ export type LookupCall =
   | { readonly name: 'unsigned'; readonly input: Input<'unsigned'> }
   | { readonly name: 'stale'; readonly input: Input<'stale'> }
   | { readonly name: 'repositoryTotals'; readonly input: Input<'repositoryTotals'> }
+  | { readonly name: 'rotation'; readonly input: Input<'rotation'> }
+  | { readonly name: 'rotationWork'; readonly input: Input<'rotationWork'> }
+  | { readonly name: 'revocation'; readonly input: Input<'revocation'> }
+  | { readonly name: 'revocationBroken'; readonly input: Input<'revocationBroken'> }
+  | { readonly name: 'signaturesBy'; readonly input: Input<'signaturesBy'> }
   /** Null: the next piece of the export that was begun. */
   | { readonly name: 'export'; readonly input: Parameters<RecordSession['export']> | null };
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Database, Statement } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
+import { Sums } from '../domain/record-sums.ts';
 import { exportEnd, exportHead, exportRow } from '../domain/record-text.ts';
 import {
   ANY_RECORD,
@@ -19,10 +20,14 @@ import {
   type StaleImage,
   type UnsignedImage,
 } from '../domain/records.ts';
+import type { ImagePlace, UsableKeys } from '../domain/revocation.ts';
+import type { RotationPlace } from '../domain/rotation.ts';
 import { AccessQuestions, type BesideAccess } from './access-questions.ts';
 import { AuditQuestions } from './audit-questions.ts';
 import { isCorruption, messageOf, openForReading, restoreAdvice, stateFileOf } from './open.ts';
-import { type Pause, Sums } from './question-parts.ts';
+import type { Pause } from './question-parts.ts';
+import { RevocationQuestions } from './revocation-questions.ts';
+import { RotationQuestions } from './rotation-questions.ts';
 
 const EXPORT_ROWS = 2000;
 const STALE_ROWS_A_PAUSE = 10_000;
@@ -180,6 +185,29 @@ export class QuestionSession {
     return { rows, found, dropped: access.dropped(time), gaps: [...access.gaps, ...short] };
   }
 
+  rotation(old: string, next: string, now: Date) {
+    const nothing = { images: { old: 0, both: 0, new: 0 }, gaps: ['there is no index yet'] };
+    return this.#rotationQuestions()?.counts(old, next, now.getTime()) ?? nothing;
+  }
+
+  rotationWork(old: string, next: string, after: RotationPlace, limit: number) {
+    return this.#rotationQuestions()?.work(old, next, after, limit) ?? { work: [], next: null };
+  }
+
+  signaturesBy(key: string) {
+    return this.#revocationQuestions()?.signaturesBy(key) ?? [];
+  }
+
+  revocation(key: string, issuers: readonly string[], others: UsableKeys, now: Date) {
+    const nothing = { signatures: 0, images: 0, broken: 0, refused: 0, gaps: ['there is no index yet'] };
+    return this.#revocationQuestions()?.counts(key, issuers, others, now.getTime()) ?? nothing;
+  }
+
+  revocationBroken(key: string, others: UsableKeys, now: Date, after: ImagePlace, limit: number) {
+    const none = { images: [], next: null };
+    return this.#revocationQuestions()?.broken(key, others, now.getTime(), after, limit) ?? none;
+  }
+
   close(): void {
     for (const access of this.#asked) access.close();
     this.#asked.length = 0;
@@ -295,6 +323,24 @@ export class QuestionSession {
       this.#anySignature !== null
     );
   }
+
+  #rotationQuestions(): RotationQuestions | null {
+    const index = this.#indexNow()?.db;
+    if (index === undefined) return null;
+    this.#rotation ??= new RotationQuestions(index);
+    return this.#rotation;
+  }
+
+  #rotation: RotationQuestions | null = null;
+
+  #revocationQuestions(): RevocationQuestions | null {
+    const index = this.#indexNow()?.db;
+    if (index === undefined) return null;
+    this.#revocation ??= new RevocationQuestions(index);
+    return this.#revocation;
+  }
+
+  #revocation: RevocationQuestions | null = null;
 
   #anySignature: Statement<unknown[], number> | null = null;
 

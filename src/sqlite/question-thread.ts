@@ -45,6 +45,16 @@ function carryOut(call: LookupCall): unknown {
       return session.stale(...call.input);
     case 'repositoryTotals':
       return session.repositoryTotals(...call.input);
+    case 'rotation':
+      return session.rotation(...call.input);
+    case 'rotationWork':
+      return session.rotationWork(...call.input);
+    case 'revocation':
+      return session.revocation(...call.input);
+    case 'revocationBroken':
+      return session.revocationBroken(...call.input);
+    case 'signaturesBy':
+      return session.signaturesBy(...call.input);
     case 'export': {
       if (call.input !== null) exporting = session.export(...call.input);
       const piece = exporting?.next();

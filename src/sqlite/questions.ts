@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
 import { MAX_QUESTIONS_AT_ONCE, QUESTION_MS } from '../domain/limits.ts';
 import type { RecordLookups, RecordSession } from '../domain/records.ts';
+import { keepTemporaryFilesIn } from './connect.ts';
 import type { LookupAnswer, LookupCall, QuestionThreadData } from './question-request.ts';
 
 /** Old space of one thread: 200,000 groups of a sum are 100 MiB. */
@@ -46,6 +47,13 @@ function sessionOver(thread: Thread): RecordSession {
     unsigned: async (...input) => (await thread.ask({ name: 'unsigned', input })) as never,
     stale: async (...input) => (await thread.ask({ name: 'stale', input })) as never,
     repositoryTotals: async (...input) => (await thread.ask({ name: 'repositoryTotals', input })) as never,
+    // a client takes the list piece by piece, and may never ask for the next one
+    rotation: async (...input) => (await thread.askPiece({ name: 'rotation', input })) as never,
+    rotationWork: async (...input) => (await thread.askPiece({ name: 'rotationWork', input })) as never,
+    revocation: async (...input) => (await thread.askPiece({ name: 'revocation', input })) as never,
+    revocationBroken: async (...input) =>
+      (await thread.askPiece({ name: 'revocationBroken', input })) as never,
+    signaturesBy: async (...input) => (await thread.ask({ name: 'signaturesBy', input })) as never,
     async *export(...input) {
       let piece = (await thread.ask({ name: 'export', input })) as string | null;
       while (piece !== null) {
@@ -76,6 +84,7 @@ class Thread {
   constructor(dataDir: string, signal: AbortSignal, questionMs: number) {
     this.#signal = signal;
     this.#questionMs = questionMs;
+    keepTemporaryFilesIn(dataDir);
     const data: QuestionThreadData = { dataDir, stop: this.#stop };
     this.#worker = new Worker(new URL('./question-thread.js', import.meta.url), {
       name: 'question',
@@ -111,6 +120,12 @@ class Thread {
         cause: new Error(message),
       },
     );
+  }
+
+  async askPiece(call: LookupCall): Promise<unknown> {
+    const answer = await this.ask(call);
+    if (this.#failure === null) this.startIdling();
+    return answer;
   }
 
   /** Who does not take the next piece in time keeps no thread. */

@@ -6,9 +6,12 @@ import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
 import type {
   FolderPage,
+  IndexedRepository,
   IndexedSignature,
   RecordedImage,
   RecordedSignature,
+  RepositoryIndex,
+  RepositoryWalk,
   SignatureIndex,
   SignaturePage,
   VerdictIndex,
@@ -17,6 +20,7 @@ import type { Judgement } from '../domain/verdict.ts';
 import type { CommandName, Commands, Judged } from './commands.ts';
 import { FolderEntries } from './folder-entries.ts';
 import { findDamage, isCorruption, messageOf, openForReading } from './open.ts';
+import { Repositories } from './repositories.ts';
 import { Verdicts } from './verdicts.ts';
 import type { Writer } from './writer.ts';
 
@@ -103,7 +107,7 @@ export interface SqliteSignatureIndexOptions {
 }
 
 /** Create it after the writer's `index.open`; close it before the writer. */
-export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
+export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, RepositoryIndex {
   readonly #file: string;
   readonly #writer: Writer;
   readonly #onUnusable: (reason: string) => void;
@@ -183,6 +187,27 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex {
 
   async search(site: string, page: SignaturePage): Promise<readonly IndexedSignature[]> {
     return this.#look((on) => on.verdicts.search(site, page));
+  }
+
+  async repositoryPaths(site: string, walk: RepositoryWalk): Promise<readonly string[]> {
+    return this.#look((on) => on.repositories.paths(site, walk));
+  }
+
+  async repositories(
+    site: string,
+    paths: readonly string[],
+    most: number,
+  ): Promise<readonly IndexedRepository[]> {
+    return this.#look((on) => on.repositories.describe(site, paths, most));
+  }
+
+  async imagesByKey(
+    site: string,
+    fingerprint: string,
+    after: ImageId | null,
+    limit: number,
+  ): Promise<readonly ImageId[]> {
+    return this.#look((on) => on.verdicts.imagesByKey(site, fingerprint, after, limit));
   }
 
   async countByKey(site: string, fingerprint: string): Promise<number> {
@@ -355,6 +380,7 @@ class Statements {
   readonly db: Database;
   readonly folders: FolderEntries;
   readonly verdicts: Verdicts;
+  readonly repositories: Repositories;
   readonly #recorded: Statement<[string, string, string, string, Buffer], SignatureRow>;
   readonly #images: Statement<[string, string, string, string, Buffer, number], ImageRow>;
   readonly #site: Statement<[string], SiteRow>;
@@ -363,6 +389,7 @@ class Statements {
     this.db = db;
     this.folders = new FolderEntries(db);
     this.verdicts = new Verdicts(db);
+    this.repositories = new Repositories(db);
     this.#recorded = db.prepare(`
       SELECT number, sha256, size_bytes, stored_at_ms, bytes, filler
       FROM signature

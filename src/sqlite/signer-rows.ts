@@ -3,8 +3,10 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { type NewGrant, type Signer, unknownSigner } from '../domain/grant.ts';
+import type { NewOidcSubject } from '../domain/oidc.ts';
 import type { AuditRows } from './audit-rows.ts';
 import { inTransaction } from './open.ts';
+import type { SubjectRows } from './subject-rows.ts';
 
 export type NewSigner = Omit<Signer, 'disabledAt'>;
 
@@ -19,8 +21,10 @@ type Lists = [signerId: number, repositories: string, fingerprints: string, tags
 export class SignerRows {
   readonly #db: Database;
   readonly #audit: AuditRows;
+  readonly #subjects: SubjectRows;
   readonly #insert: Statement<[string, string, number]>;
   readonly #disable: Statement<[number | null, string, number | null]>;
+  readonly #describe: Statement<[string, string, string]>;
   readonly #idOf: Statement<[string], number>;
   readonly #delete: Statement<[number]>;
   readonly #deleteGrants: Statement<[number]>;
@@ -29,9 +33,10 @@ export class SignerRows {
   readonly #insertGrant: Statement<[...Lists, number]>;
   readonly #deleteGrant: Statement<[number]>;
 
-  constructor(db: Database, audit: AuditRows) {
+  constructor(db: Database, audit: AuditRows, subjects: SubjectRows) {
     this.#db = db;
     this.#audit = audit;
+    this.#subjects = subjects;
     this.#insert = db.prepare(`
       INSERT INTO signer (name, description, created_at_ms)
       VALUES (?, ?, ?)`);
@@ -39,6 +44,10 @@ export class SignerRows {
       UPDATE signer
       SET disabled_at_ms = ?
       WHERE name = ? AND (disabled_at_ms IS NULL) = (? IS NOT NULL)`);
+    this.#describe = db.prepare(`
+      UPDATE signer
+      SET description = ?
+      WHERE name = ? AND description <> ?`);
     this.#idOf = db.prepare<[string], number>('SELECT id FROM signer WHERE name = ?').pluck();
     this.#delete = db.prepare('DELETE FROM signer WHERE id = ?');
     this.#deleteGrants = db.prepare('DELETE FROM signer_grant WHERE signer_id = ?');
@@ -59,11 +68,16 @@ export class SignerRows {
   }
 
   /** @throws LookasideError NAME_TAKEN */
-  insert({ name, description, createdAt }: NewSigner, event: NewAuditEvent): void {
+  insert(
+    { name, description, createdAt }: NewSigner,
+    event: NewAuditEvent,
+    subjects: readonly { readonly subject: NewOidcSubject; readonly event: NewAuditEvent }[],
+  ): void {
     try {
       inTransaction(this.#db, () => {
         this.#insert.run(name, description, createdAt.getTime());
         this.#audit.add(event);
+        for (const { subject, event: added } of subjects) this.#subjects.add(subject, added);
       });
     } catch (error) {
       const isTaken =
@@ -73,22 +87,33 @@ export class SignerRows {
     }
   }
 
-  /** Does nothing, and writes no event, when it is so already or there is no such signer. */
-  setDisabled(name: string, disabledAt: Date | null, event: NewAuditEvent): void {
+  /** False, without an event, when it is so already or there is no such signer. */
+  setDisabled(name: string, disabledAt: Date | null, event: NewAuditEvent): boolean {
     const atMs = disabledAt?.getTime() ?? null;
-    inTransaction(this.#db, () => {
+    return inTransaction(this.#db, () => {
       const { changes } = this.#disable.run(atMs, name, atMs);
       if (changes > 0) this.#audit.add(event);
+      return changes > 0;
     });
   }
 
-  /** Its grants go and its tokens are revoked. False, without an event, when there is no such signer. */
+  /** False, without an event, when it is so already or there is no such signer. */
+  describe(name: string, description: string, event: NewAuditEvent): boolean {
+    return inTransaction(this.#db, () => {
+      const { changes } = this.#describe.run(description, name, description);
+      if (changes > 0) this.#audit.add(event);
+      return changes > 0;
+    });
+  }
+
+  /** Its grants and OIDC subjects go and its tokens are revoked. False, without an event, when there is no such signer. */
   remove(name: string, removedAt: Date, event: NewAuditEvent): boolean {
     return inTransaction(this.#db, () => {
       const id = this.#idOf.get(name);
       if (id === undefined) return false;
       this.#revokeTokens.run(removedAt.getTime(), name);
       this.#deleteGrants.run(id);
+      this.#subjects.removeOf(id);
       this.#delete.run(id);
       this.#audit.add(event);
       return true;

@@ -4,6 +4,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { AddedGrant, Grant, NewGrant, Signer } from '../domain/grant.ts';
+import type { NewOidcSubject } from '../domain/oidc.ts';
 import type { GrantStore, SignerStore } from '../domain/ports.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { messageOf } from './open.ts';
@@ -111,8 +112,13 @@ export class SqliteSignerStore implements SignerStore {
     return this.#table.signer(name);
   }
 
-  async add(signer: NewSigner, event: NewAuditEvent): Promise<Signer> {
-    await this.#writer.run('state.add-signer', { signer, event }, COMMAND_BYTES);
+  async add(
+    signer: NewSigner,
+    event: NewAuditEvent,
+    subjects: readonly { readonly subject: NewOidcSubject; readonly event: NewAuditEvent }[] = [],
+  ): Promise<Signer> {
+    const sizeBytes = COMMAND_BYTES + JSON.stringify(subjects).length;
+    await this.#writer.run('state.add-signer', { signer, event, subjects }, sizeBytes);
     return { ...signer, disabledAt: null };
   }
 

@@ -76,11 +76,12 @@ export class TokenRows {
     });
   }
 
-  /** Does nothing, and writes no event, when the token is already revoked or does not exist. */
-  revoke(name: string, revokedAt: Date, event: NewAuditEvent): void {
-    inTransaction(this.#db, () => {
+  /** False, without an event, when the token is already revoked or does not exist. */
+  revoke(name: string, revokedAt: Date, event: NewAuditEvent): boolean {
+    return inTransaction(this.#db, () => {
       const { changes } = this.#revoke.run(revokedAt.getTime(), name);
       if (changes > 0) this.#audit.add(event);
+      return changes > 0;
     });
   }
 }

@@ -11,7 +11,7 @@ const COMMAND_BYTES = EVENT_BYTES + 500;
 // Tokens are read in pages of this size, which bounds memory.
 const PAGE_TOKENS = 1000;
 
-interface TokenRow {
+export interface TokenRow {
   readonly id: number;
   readonly name: string;
   readonly role: Role;
@@ -23,6 +23,10 @@ interface TokenRow {
   readonly disabled_at_ms: number | null;
   readonly last_used_at_ms: number | null;
 }
+
+/** Of tables token and signer, joined. */
+export const TOKEN_COLUMNS =
+  'token.id, token.name, role, token.created_at_ms, token.expires_at_ms, revoked_at_ms, signer, signer.disabled_at_ms, last_used_at_ms';
 
 interface Entry {
   readonly token: Token;
@@ -37,8 +41,7 @@ export class TokenTable {
 
   constructor(db: Database) {
     this.#page = db.prepare(`
-      SELECT token.id, token.name, role, hash, token.created_at_ms, expires_at_ms, revoked_at_ms,
-        signer, disabled_at_ms, last_used_at_ms
+      SELECT ${TOKEN_COLUMNS}, hash
       FROM token
       LEFT JOIN signer ON signer.name = token.signer
       WHERE token.id > ?
@@ -139,7 +142,7 @@ export class SqliteTokenStore implements TokenStore {
   }
 }
 
-function tokenOf(row: TokenRow): Token {
+export function tokenOf(row: Omit<TokenRow, 'hash'>): Token {
   return {
     name: row.name,
     role: row.role,

@@ -57,16 +57,27 @@ export class TombstoneRows {
 
   /** The event's number. */
   put(tombstone: NewTombstone, event: NewAuditEvent): number {
-    const { image, sha256, number, fillers, withdrawnAt, withdrawnBy, reason, until, bytes } = tombstone;
-    const key = keyOf(image, sha256);
     return inTransaction(this.#db, () => {
-      const before: readonly number[] = JSON.parse(this.#fillers.get(...key) ?? '[]'); // only put() writes it
-      const all = JSON.stringify([...new Set([...before, ...fillers])].sort((a, b) => a - b));
       const seq = this.#audit.add(event);
-      const untilMs = until?.getTime() ?? null;
-      this.#put.run(...key, number, all, seq, withdrawnAt.getTime(), withdrawnBy, reason, untilMs, bytes);
+      this.#write(tombstone, seq);
       return seq;
     });
+  }
+
+  /** Under an event that is written already. */
+  putAll(tombstones: readonly NewTombstone[], auditSeq: number): void {
+    inTransaction(this.#db, () => {
+      for (const tombstone of tombstones) this.#write(tombstone, auditSeq);
+    });
+  }
+
+  #write(tombstone: NewTombstone, seq: number): void {
+    const { image, sha256, number, fillers, withdrawnAt, withdrawnBy, reason, until, bytes } = tombstone;
+    const key = keyOf(image, sha256);
+    const before: readonly number[] = JSON.parse(this.#fillers.get(...key) ?? '[]'); // only this writes it
+    const all = JSON.stringify([...new Set([...before, ...fillers])].sort((a, b) => a - b));
+    const untilMs = until?.getTime() ?? null;
+    this.#put.run(...key, number, all, seq, withdrawnAt.getTime(), withdrawnBy, reason, untilMs, bytes);
   }
 
   /** `isEmpty`: the image has no file any more, and so no filler. */

@@ -5,7 +5,7 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, parseLongImageFolder } from '../domain/image.ts';
 import type { NewTombstone, TombstoneStore } from '../domain/ports.ts';
-import type { Tombstone } from '../domain/tombstone.ts';
+import type { Tombstone, WithdrawnFilter, WithdrawnPlace } from '../domain/tombstone.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { checkKept } from './kept-bytes.ts';
 import { messageOf } from './open.ts';
@@ -13,6 +13,8 @@ import type { Writer } from './writer.ts';
 
 const COMMAND_BYTES = EVENT_BYTES + 3000;
 const PAGE_ROWS = 1000;
+/** Behind every folder: paths are ASCII, and `~` is the last of its printable characters. */
+const LAST = '\u{10ffff}';
 
 interface TombstoneRow {
   readonly site: string;
@@ -28,9 +30,25 @@ interface TombstoneRow {
   readonly lifted_at_ms: number | null;
 }
 
+interface PageValues {
+  readonly site: string;
+  readonly image: string;
+  readonly sha256: Uint8Array;
+  /** The images of a path stand between these two, and some others. */
+  readonly path: string | null;
+  readonly from: string;
+  readonly to: string;
+  /** The end of the image's folder; empty: any. */
+  readonly digest: string;
+  readonly by: string | null;
+  readonly since: number;
+  readonly limit: number;
+}
+
 /** The look-ups on one connection. */
 export class TombstoneTable {
   readonly #ofImage: Statement<[string, string], TombstoneRow>;
+  readonly #page: Statement<[PageValues], TombstoneRow>;
   readonly #unsettled: Statement<[string], TombstoneRow>;
   readonly #ended: Statement<[number, number], TombstoneRow>;
   readonly #bytes: Statement<[string, string, Uint8Array], Buffer | null>;
@@ -43,7 +61,19 @@ export class TombstoneTable {
     // an image has at most 127 signatures at one time, and withdrawals are made by hand
     this.#ofImage = db.prepare(`${rows}
       WHERE site = ? AND image = ?
-      ORDER BY audit_seq`);
+      ORDER BY audit_seq, number`);
+    // Along the primary key. Behind a path comes @ and the digest, or in the release layout / and the digest; what else is in that
+    // range are folders below the path.
+    this.#page = db.prepare(`${rows}
+      WHERE site = @site AND (image, sha256) > (@image, @sha256) AND image >= @from AND image < @to
+        AND lifted_at_ms IS NULL AND withdrawn_at_ms >= @since
+        AND (@path IS NULL
+          OR (@path <> '' AND substr(image, length(@path) + 1, 1) = '@')
+          OR (instr(substr(image, length(@path) + 1), '@') = 0 AND instr(substr(image, length(@path) + 2), '/') = 0))
+        AND (@by IS NULL OR withdrawn_by = @by)
+        AND (@digest = '' OR substr(image, -length(@digest)) = @digest)
+      ORDER BY image, sha256
+      LIMIT @limit`);
     this.#unsettled = db.prepare(`${rows}
       WHERE site = ? AND settled = 0
       ORDER BY audit_seq
@@ -62,6 +92,30 @@ export class TombstoneTable {
 
   ofImage(image: ImageId): readonly Tombstone[] {
     return asLookUp(() => this.#ofImage.all(image.site, imageFolder(image)).flatMap(tombstoneOf));
+  }
+
+  page(
+    site: string,
+    { path, digest, by, since }: WithdrawnFilter,
+    after: WithdrawnPlace | null,
+    limit: number,
+  ): readonly Tombstone[] {
+    return asLookUp(() =>
+      this.#page
+        .all({
+          site,
+          image: after?.image ?? '',
+          sha256: Buffer.from(after?.sha256 ?? '', 'hex'),
+          path,
+          from: path === null ? '' : path === '' ? 'sha' : `${path}/sha`,
+          to: path === null ? LAST : path === '' ? 'sha~' : `${path}@~`,
+          digest: digest === null ? '' : `${digest.algorithm}=${digest.hex}`,
+          by,
+          since: since?.getTime() ?? Number.MIN_SAFE_INTEGER,
+          limit,
+        })
+        .flatMap(tombstoneOf),
+    );
   }
 
   unsettled(site: string): readonly Tombstone[] {
@@ -94,6 +148,10 @@ export class SqliteTombstoneStore implements TombstoneStore {
     return this.#table.ofImage(image);
   }
 
+  async page(...page: Parameters<TombstoneStore['page']>): Promise<readonly Tombstone[]> {
+    return this.#table.page(...page);
+  }
+
   async unsettled(site: string): Promise<readonly Tombstone[]> {
     return this.#table.unsettled(site);
   }
@@ -112,6 +170,15 @@ export class SqliteTombstoneStore implements TombstoneStore {
     const input = { tombstone: { ...tombstone, bytes }, event };
     const sizeBytes = COMMAND_BYTES + (bytes?.length ?? 0);
     return { auditSeq: await this.#writer.run('state.put-tombstone', input, sizeBytes) };
+  }
+
+  async putAll(tombstones: readonly NewTombstone[], auditSeq: number): Promise<void> {
+    const own = tombstones.map(({ bytes, ...tombstone }) => ({
+      ...tombstone,
+      bytes: bytes === null ? null : new Uint8Array(bytes),
+    }));
+    const sizeBytes = own.reduce((sum, { bytes }) => sum + COMMAND_BYTES + (bytes?.length ?? 0), 0);
+    await this.#writer.run('state.put-ordered-tombstones', { tombstones: own, auditSeq }, sizeBytes);
   }
 
   async settle(image: ImageId, sha256s: readonly string[], isEmpty: boolean): Promise<void> {

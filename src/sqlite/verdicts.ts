@@ -34,6 +34,22 @@ interface VerdictRow {
   readonly obstacles: string | null;
 }
 
+interface ImageRow {
+  readonly path: string;
+  readonly layout: ImageId['layout'];
+  readonly algorithm: ImageId['algorithm'];
+  readonly digest: Buffer;
+}
+
+type ImageValues = [
+  site: string,
+  fingerprint: string,
+  path: string,
+  layout: string,
+  algorithm: string,
+  digest: Uint8Array,
+];
+
 interface SearchValues {
   readonly site: string;
   readonly path: string | null;
@@ -51,6 +67,7 @@ interface SearchValues {
 /** The conditions that a search can follow; each has an index, which is ordered by id. */
 const PATHS = {
   digest: { index: 'signature_by_digest', condition: 'substr(digest, 1, 6) = substr(@digest, 1, 6)' },
+  pathAndTag: { index: 'signature_by_path_and_tag', condition: 'path = @path AND tag = @tag' },
   tag: { index: 'signature_by_tag', condition: 'tag = @tag' },
   path: { index: 'signature_by_path', condition: 'path = @path' },
   fingerprint: { index: 'signature_by_fingerprint', condition: 'fingerprint = @fingerprint' },
@@ -81,6 +98,7 @@ export class Verdicts {
   readonly #ofImage: Statement<[string, string, string, string, Uint8Array], VerdictRow>;
   readonly #oldest: Searches;
   readonly #newest: Searches;
+  readonly #imagesByKey: Statement<[...ImageValues, number], ImageRow>;
   readonly #countByKey: Statement<[string, string, string, string], number>;
   readonly #unjudged: Statement<[string, number, number, number], VerdictRow>;
   readonly #unjudgedOf: Statement<[string, string, string, string, Uint8Array], VerdictRow>;
@@ -99,6 +117,13 @@ export class Verdicts {
       ORDER BY number`);
     this.#oldest = prepareSearches(db, 'id > @after', 'ASC');
     this.#newest = prepareSearches(db, 'id < @after', 'DESC');
+    // a filler is of the same image as what it is a copy of
+    this.#imagesByKey = db.prepare(`
+      SELECT DISTINCT path, layout, algorithm, digest
+      FROM signature INDEXED BY signature_by_key
+      WHERE site = ? AND fingerprint = ? AND (path, layout, algorithm, digest) > (?, ?, ?, ?)
+      ORDER BY path, layout, algorithm, digest
+      LIMIT ?`);
     // uses only indexes, so that many signatures of a key are counted without reading their rows
     this.#countByKey = db
       .prepare<[string, string, string, string], number>(`
@@ -161,6 +186,13 @@ export class Verdicts {
     return this.#countByKey.get(site, fingerprint, site, fingerprint) ?? 0;
   }
 
+  imagesByKey(site: string, fingerprint: string, after: ImageId | null, limit: number): readonly ImageId[] {
+    const { path = '', layout = '', algorithm = '', hex = '' } = after ?? {};
+    return this.#imagesByKey
+      .all(site, fingerprint, path, layout, algorithm, Buffer.from(hex, 'hex'), limit)
+      .map(({ digest, ...image }) => ({ site, ...image, hex: digest.toString('hex') }));
+  }
+
   unjudged(site: string, now: Date, after: number, limit: number): readonly IndexedSignature[] {
     return this.#unjudged.all(site, now.getTime(), after, limit).map(indexedOf);
   }
@@ -170,10 +202,10 @@ export class Verdicts {
   }
 }
 
-/** The narrowest: a digest has few signatures, a tag as many as there are repositories, a path fewer than a key. */
+/** The narrowest: a digest has few signatures, a path fewer than a key; a tag may be that of every image. */
 function searchPathOf({ digest, tag, path, fingerprint, verdict }: SignatureFilter): SearchPath {
   if (digest !== null) return 'digest';
-  if (tag !== null) return 'tag';
+  if (tag !== null) return path === null ? 'tag' : 'pathAndTag';
   if (path !== null) return 'path';
   if (verdict !== null && verdict !== 'good') return 'notGood';
   return fingerprint === null ? 'id' : 'fingerprint';
@@ -197,6 +229,7 @@ function prepareSearches(db: Database, keyset: string, direction: 'ASC' | 'DESC'
   };
   return {
     digest: prepare('digest'),
+    pathAndTag: prepare('pathAndTag'),
     tag: prepare('tag'),
     path: prepare('path'),
     fingerprint: prepare('fingerprint'),

@@ -7,6 +7,7 @@ import type { Database } from 'better-sqlite3';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { AccessDays } from './access-days.ts';
 import { AccessHourRows } from './access-hours.ts';
+import { applySteps } from './access-steps.ts';
 import { AuditRows } from './audit-rows.ts';
 import type { Command, CommandName, Commands, IndexOpened, Outcome, Reply, Request } from './commands.ts';
 import { deleteForGood, emptyJournal, forgetEvents } from './forget.ts';
@@ -29,8 +30,10 @@ import {
   UnusableFile,
   unfinishedStateFileOf,
 } from './open.ts';
+import { SessionRows } from './session-rows.ts';
 import { SignatureRows } from './signature-rows.ts';
 import { SignerRows } from './signer-rows.ts';
+import { SubjectRows } from './subject-rows.ts';
 import { TokenRows } from './token-rows.ts';
 import { TombstoneRows } from './tombstone-rows.ts';
 import { UploadRows } from './upload-rows.ts';
@@ -52,7 +55,9 @@ interface StateRows {
   readonly audit: AuditRows;
   readonly accessHours: AccessHourRows;
   readonly tokens: TokenRows;
+  readonly sessions: SessionRows;
   readonly signers: SignerRows;
+  readonly subjects: SubjectRows;
   readonly keys: KeyRows;
   readonly uploads: UploadRows;
   readonly mirrors: MirrorRows;
@@ -84,8 +89,10 @@ const handlers: Handlers = {
     state().tokens.noteUse(uses);
     return null;
   },
-  'state.add-signer': ({ signer, event }) => {
-    state().signers.insert(signer, event);
+  'state.add-session': ({ session, event }) => state().sessions.add(session, event),
+  'state.end-session': ({ id, event }) => state().sessions.end(id, event),
+  'state.add-signer': ({ signer, event, subjects }) => {
+    state().signers.insert(signer, event, subjects);
     return null;
   },
   'state.disable-signer': ({ name, disabledAt, event }) => {
@@ -95,13 +102,26 @@ const handlers: Handlers = {
   'state.remove-signer': ({ name, removedAt, event }) => state().signers.remove(name, removedAt, event),
   'state.add-grant': ({ grant, event }) => state().signers.addGrant(grant, event),
   'state.remove-grant': ({ id, event }) => state().signers.removeGrant(id, event),
+  'state.add-subject': ({ subject, event }) => state().subjects.add(subject, event),
+  'state.remove-subject': ({ id, event }) => state().subjects.remove(id, event),
+  'state.apply-access': (steps) => {
+    applySteps(stateInPlace().held.db, state(), steps);
+    return null;
+  },
   'state.put-key': ({ key, event }) => {
     state().keys.put(key, event);
     return null;
   },
   'state.remove-key': ({ fingerprint, event }) => state().keys.remove(fingerprint, event),
+  'state.retire-key': ({ fingerprint, isRetired, event }) =>
+    state().keys.setRetired(fingerprint, isRetired, event),
+  'state.revoke-key': ({ revoked, event }) => state().keys.revoke(revoked, event),
   'state.add-upload': ({ upload, event }) => state().uploads.add(upload, event),
   'state.put-tombstone': ({ tombstone, event }) => state().tombstones.put(tombstone, event),
+  'state.put-ordered-tombstones': ({ tombstones, auditSeq }) => {
+    state().tombstones.putAll(tombstones, auditSeq);
+    return null;
+  },
   'state.settle-tombstones': ({ image, sha256s, isEmpty }) => {
     state().tombstones.settle(image, sha256s, isEmpty);
     return null;
@@ -133,8 +153,22 @@ const handlers: Handlers = {
     state().mirrors.change(change);
     return null;
   },
-  'state.mirror-checked': (row) => {
-    state().mirrors.checked(row);
+  'state.mirror-checked': (rows) => {
+    state().mirrors.checked(rows);
+    return null;
+  },
+  'state.mirror-beyond': ({ site, maxBytes }) => state().mirrors.beyond(site, maxBytes),
+  'state.mirror-on-demand': ({ site, range, limit }) => state().mirrors.onDemand(site, range, limit),
+  'state.mirror-put-releases': ({ site, releases }) => {
+    state().mirrors.putReleases(site, releases);
+    return null;
+  },
+  'state.mirror-forget': (images) => {
+    state().mirrors.forget(images);
+    return null;
+  },
+  'state.mirror-ran': ({ site, run }) => {
+    state().mirrors.ran(site, run);
     return null;
   },
   'state.forget': ({ person, beforeMs, event }) => {
@@ -306,11 +340,14 @@ function openState(): Held<StateRows> {
 function stateRows(db: Database): StateRows {
   const audit = new AuditRows(db);
   audit.log.fill();
+  const subjects = new SubjectRows(db, audit);
   return {
     audit,
     accessHours: new AccessHourRows(db),
     tokens: new TokenRows(db, audit),
-    signers: new SignerRows(db, audit),
+    sessions: new SessionRows(db, audit),
+    signers: new SignerRows(db, audit, subjects),
+    subjects,
     keys: new KeyRows(db, audit),
     uploads: new UploadRows(db, audit),
     mirrors: new MirrorRows(db, audit),

@@ -13,6 +13,7 @@ import {
   type Reply,
   type Request,
 } from './commands.ts';
+import { keepTemporaryFilesIn } from './connect.ts';
 
 const LANES: readonly LaneName[] = ['state', 'index', 'access'];
 
@@ -213,6 +214,7 @@ export class Writer {
   }
 
   #start(): Worker {
+    keepTemporaryFilesIn(this.#options.dataDir);
     const worker = new Worker(new URL('./writer-thread.js', import.meta.url), {
       name: 'database-writer',
       workerData: { dataDir: this.#options.dataDir },
@@ -330,6 +332,12 @@ const EVENTLESS: ReadonlySet<CommandName> = new Set([
   'state.add-checkpoint',
   'state.cosign-checkpoint',
   'state.witness',
+  'state.mirror-checked',
+  'state.mirror-beyond',
+  'state.mirror-on-demand',
+  'state.mirror-put-releases',
+  'state.mirror-forget',
+  'state.mirror-ran',
 ]);
 
 function laneOf(name: CommandName): LaneName {
@@ -345,13 +353,14 @@ function healthOf({ lastWriteSucceeded, lastError, jobs, lockedTries }: Lane): L
 const THREAD_CODES: readonly ErrorCode[] = [
   'NAME_TAKEN',
   'NOT_FOUND',
+  'CHANGED_MEANWHILE',
   'STORE_UNAVAILABLE',
   'INDEX_UNUSABLE',
   'STATE_UNUSABLE',
 ];
 
 /** Codes that are answers to the caller; every other rejection is a failure of the store. */
-const ANSWERS: readonly ErrorCode[] = ['NAME_TAKEN', 'NOT_FOUND'];
+const ANSWERS: readonly ErrorCode[] = ['NAME_TAKEN', 'NOT_FOUND', 'CHANGED_MEANWHILE'];
 
 /**
  * The codes of SQLite that say for certain that the disk accepts no more. SHMSIZE: there is no room to extend the -shm

@@ -155,6 +155,7 @@ export function createAppender(options: AppenderOptions): Appender {
   return {
     append,
     withdraw: withdrawer.withdraw,
+    withdrawOrdered: withdrawer.withdrawOrdered,
     lift: withdrawer.lift,
     async recover() {
       await ending.recover();

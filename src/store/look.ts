@@ -49,12 +49,23 @@ export interface Looker {
   look(image: ImageId): Promise<Look>;
   /**
    * Waits until nothing in the folder is half-written, or a writer has taken too long. An unusable index counts as
-   * empty. @throws LookasideError STORE_UNAVAILABLE
+   * empty. `first`: what the index was just asked. @throws LookasideError STORE_UNAVAILABLE
    */
-  lookSettled(image: ImageId): Promise<Look>;
+  lookSettled(image: ImageId, first?: Asked): Promise<Look>;
+  /** An unusable index counts as empty: it never throws INDEX_UNUSABLE. */
+  askOrNone(image: ImageId): Promise<Asked>;
   /** Empty when the index is unusable: it never throws INDEX_UNUSABLE. */
   recordedOrNone(image: ImageId): Promise<readonly RecordedSignature[]>;
   isComplete(site: string): Promise<boolean>;
+}
+
+/** What the index tells of an image. */
+export interface Asked {
+  /** Of the image, before the index was asked. */
+  readonly version: number;
+  /** Whether the index was complete before the rows were read; false for a shared tree. */
+  readonly isWhole: boolean;
+  readonly recorded: readonly RecordedSignature[];
 }
 
 const WRITER_PAUSE_MS = 30;
@@ -63,22 +74,25 @@ const WRITER_PAUSES = Math.ceil((2 * BEING_WRITTEN_MS) / WRITER_PAUSE_MS);
 export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
   const { tree, kind, index, uploads, changes, takesAll = false } = options;
 
-  async function lookBeside(
-    image: ImageId,
-    known: Pick<SignatureIndex, 'isComplete' | 'recorded'>,
-  ): Promise<Look> {
+  async function ask(image: ImageId, known: Pick<SignatureIndex, 'isComplete' | 'recorded'>): Promise<Asked> {
     // taken before all look-ups, so that a change meanwhile is noticed
     const version = changes.versionOf(image);
     // asked before the rows: if the scan ends in between, the rows are complete; in the other order, a file could look extra
     const isWhole = kind === 'owned' && (await known.isComplete(image.site));
-    const recorded = await known.recorded(image);
+    return { version, isWhole, recorded: await known.recorded(image) };
+  }
+
+  const askOrNone = (image: ImageId) => ask(image, { isComplete, recorded: recordedOrNone });
+
+  async function lookBeside(image: ImageId, { version, isWhole, recorded }: Asked): Promise<Look> {
     const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
     const onDisk =
       kind === 'shared' ? await tree.readImage(imageFolder(image)) : await readOwned(image, recorded);
     const takesNew = kind === 'shared' || takesAll || recorded.length === 0 || !isWhole;
     const uploaded = kind === 'owned' && hasUnrecorded(onDisk, recorded) ? await uploads.ofImage(image) : [];
     // last: what is withdrawn meanwhile changes the version
-    const tombstones = await options.tombstones.ofImage(image);
+    const isNowhere = onDisk === null && recorded.length === 0;
+    const tombstones = isNowhere ? [] : await options.tombstones.ofImage(image);
     const state =
       kind === 'shared'
         ? sharedState(image, onDisk, tombstones)
@@ -140,10 +154,11 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
   }
 
   return {
-    look: (image) => lookBeside(image, index),
-    async lookSettled(image) {
+    look: async (image) => lookBeside(image, await ask(image, index)),
+    async lookSettled(image, first) {
       for (let pause = 0; ; pause += 1) {
-        const look = await lookBeside(image, { isComplete, recorded: recordedOrNone });
+        const asked = pause === 0 && first !== undefined ? first : await askOrNone(image);
+        const look = await lookBeside(image, asked);
         if (pause >= WRITER_PAUSES) return look;
         // what was recorded has changed while the disk was read: held against it, a file that is not kept yet would pass
         if (look.version !== changes.versionOf(image)) continue;
@@ -151,6 +166,7 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
         await options.wait(WRITER_PAUSE_MS);
       }
     },
+    askOrNone,
     recordedOrNone,
     isComplete,
   };

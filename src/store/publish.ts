@@ -1,11 +1,13 @@
 // Adds sets that came from elsewhere to a tree: what is new of a set comes in whole or not at all, behind what is there already.
 
-import { LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder } from '../domain/image.ts';
-import { MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
-import type { Log, Published, RecordedSignature, SetPublisher } from '../domain/ports.ts';
+import { createBatches, forEachConcurrently } from '../domain/concurrency.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
+import { MAX_FILE_NUMBER, MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import type { BatchPublisher, Log, Published, RecordedSignature, SetPublisher } from '../domain/ports.ts';
 import { withdrawnOf } from '../domain/tombstone.ts';
 import type { TreeWriter } from '../domain/tree.ts';
+import type { ImageChanges } from './image-changes.ts';
 import { toEntries } from './image-state.ts';
 import { createLooker, type Look, type TreeAndIndex } from './look.ts';
 
@@ -23,10 +25,27 @@ export interface PublisherOptions extends TreeAndIndex {
 
 type Blobs = Parameters<SetPublisher['publish']>[1];
 
+interface WantedSet {
+  readonly image: ImageId;
+  readonly blobs: Blobs;
+}
+
+/** What is new of a set, as it was placed. */
+interface PlacedSet {
+  readonly image: ImageId;
+  readonly row: Blobs;
+  readonly before: number;
+  /** Of its files, where nothing else was there, so that there is no need to look; else null. */
+  readonly modifiedAt: readonly Date[] | null;
+}
+
 /** Another program may take the number that was free. */
 const TRIES = 3;
+/** What a crash may lose of sets that can be fetched again, and what is held in memory twice at most. */
+const BATCH = { items: 500, bytes: 16 * 1024 * 1024 };
+const SETS_AT_ONCE = 16;
 
-export function createPublisher(options: PublisherOptions): SetPublisher {
+export function createPublisher(options: PublisherOptions): BatchPublisher {
   const { changes, writer, index, log } = options;
   const { lookSettled } = createLooker(options);
 
@@ -34,8 +53,7 @@ export function createPublisher(options: PublisherOptions): SetPublisher {
     return changes.inTurn(image, async () => {
       for (let tries = 1; ; tries += 1) {
         const seen = await lookSettled(image);
-        const fresh = freshOf(blobs, seen, withdrawnOf(await options.tombstones.ofImage(image)));
-        const row = fresh.slice(0, roomOf(seen));
+        const row = await rowOf({ image, blobs }, seen);
         const before = seen.signatures.length;
         if (row.length === 0) return { before, added: 0, entries: toEntries(seen.signatures) };
         await checkReserve();
@@ -44,10 +62,21 @@ export function createPublisher(options: PublisherOptions): SetPublisher {
           if (tries < TRIES) continue;
           throw new LookasideError('BUSY', `another program writes to ${imageFolder(image)}; try again`);
         }
-        const signatures = await record(image, row);
-        return { before, added: row.length, entries: toEntries(signatures) };
+        return recordOne({ image, row, before, modifiedAt: null });
       }
     });
+  }
+
+  async function recordOne(placed: PlacedSet): Promise<Published> {
+    const [published] = await record([placed]);
+    if (published === undefined) throw new Error('a set was recorded and not told');
+    return published;
+  }
+
+  /** What is new of the set, as far as there is room. */
+  async function rowOf({ image, blobs }: WantedSet, seen: Look): Promise<Blobs> {
+    const fresh = freshOf(blobs, seen, withdrawnOf(await options.tombstones.ofImage(image)));
+    return fresh.slice(0, roomOf(seen));
   }
 
   /** Those that the image does not have and that are not withdrawn, each once. */
@@ -68,32 +97,144 @@ export function createPublisher(options: PublisherOptions): SetPublisher {
     throw new LookasideError('DISK_FULL', message);
   }
 
-  async function record(image: ImageId, row: Blobs): Promise<readonly RecordedSignature[]> {
-    const judgements = new Map(row.map(({ bytes, judgement }) => [options.sha256(bytes), judgement]));
+  async function record(sets: readonly PlacedSet[]): Promise<readonly Published[]> {
     // first: a look that began before must not be recorded over what comes
-    changes.changed(image);
-    const seen = await lookSettled(image);
-    const signatures = seen.signatures.map((signature) => {
-      const judgement = judgements.get(signature.sha256) ?? null;
-      return judgement === null ? signature : { ...signature, judgement };
+    for (const { image } of sets) changes.changed(image);
+    const seen = await eachOf(sets, async ({ image, row, modifiedAt }) => {
+      const judgements = new Map(row.map(({ bytes, judgement }) => [options.sha256(bytes), judgement]));
+      const signatures =
+        modifiedAt === null ? (await lookSettled(image)).signatures : recordedFrom(row, modifiedAt, options);
+      return signatures.map((signature) => {
+        const judgement = judgements.get(signature.sha256) ?? null;
+        return judgement === null ? signature : { ...signature, judgement };
+      });
     });
     try {
-      await index.record([{ image, signatures }]);
-      changes.setUnrecorded(image, false);
-      if ([...judgements.values()].includes(null)) options.onRecorded(image);
+      await index.record(sets.map(({ image }, position) => ({ image, signatures: seen[position] ?? [] })));
+      for (const { image, row } of sets) {
+        changes.setUnrecorded(image, false);
+        if (row.some(({ judgement }) => judgement === null)) options.onRecorded(image);
+      }
     } catch (error) {
-      changes.setUnrecorded(image, true);
-      log.warn({ err: error, image: imageFolder(image) }, 'a set could not be written to the index yet');
+      for (const { image } of sets) changes.setUnrecorded(image, true);
+      const images = sets.slice(0, 3).map(({ image }) => imageFolder(image));
+      const fields = { err: error, images, sets: sets.length };
+      log.warn(fields, 'sets could not be written to the index yet; until then reads look at the disk');
     } finally {
-      changes.changed(image);
-      options.onChanged(image);
+      for (const { image } of sets) {
+        changes.changed(image);
+        options.onChanged(image);
+      }
     }
-    return signatures;
+    return sets.map(({ row, before }, position) => {
+      return { before, added: row.length, entries: toEntries(seen[position] ?? []) };
+    });
   }
 
-  return { publish };
+  /** New images together; null for those that are to be published alone, as also all are when that fails. */
+  async function publishNew(sets: readonly WantedSet[]): Promise<readonly (Published | null)[]> {
+    const turns = await takeTurns(changes, sets);
+    try {
+      const looks = await eachOf(sets, async (set) => {
+        const seen = await lookSettled(set.image);
+        return { seen, row: await rowOf(set, seen) };
+      });
+      const isNew = ({ seen, row }: (typeof looks)[number]) =>
+        row.length > 0 && seen.isEmpty && seen.lastNumber === 0 && seen.signatures.length === 0;
+      const fresh = sets.flatMap(({ image }, position) => {
+        const look = looks[position];
+        return look !== undefined && isNew(look) ? [{ image, row: look.row, before: 0, position }] : [];
+      });
+      if (fresh.length > 0) await checkReserve();
+      const times = await writer.placeNew(
+        fresh.map(({ image, row }) => ({ folder: imageFolder(image), row: row.map(({ bytes }) => bytes) })),
+      );
+      const placed = fresh.flatMap((set, position) => {
+        const modifiedAt = times[position] ?? null;
+        return modifiedAt === null ? [] : [{ ...set, modifiedAt }];
+      });
+      const published = await record(placed);
+      const results = looks.map(({ seen, row }): Published | null => {
+        if (row.length > 0) return null;
+        return { before: seen.signatures.length, added: 0, entries: toEntries(seen.signatures) };
+      });
+      for (const [at, { position }] of placed.entries()) results[position] = published[at] ?? null;
+      return results;
+    } catch (error) {
+      // after a lost write, a set that readers see may not survive, and must not count as stored
+      if (!isLookasideError(error) || writer.fault !== null) throw error;
+      log.debug({ err: error }, 'sets could not be stored together; each is stored by itself');
+      return sets.map(() => null);
+    } finally {
+      for (const end of turns) end();
+    }
+  }
+
+  const batches = createBatches<WantedSet, PromiseSettledResult<Published>>(BATCH, async (all) => {
+    const sets = [...new Map(all.map((set) => [imageKey(set.image), set])).values()];
+    const together = await publishNew(sets);
+    const results = new Map(sets.map((set, position) => [set, together[position] ?? null]));
+    return eachOf(all, async (set) => {
+      const value = results.get(set) ?? null;
+      return value === null ? settled(publish(set.image, set.blobs)) : { status: 'fulfilled', value };
+    });
+  });
+
+  async function gather(image: ImageId, blobs: Blobs) {
+    const sizeBytes = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    const { done } = await batches.add({ image, blobs }, sizeBytes);
+    return { done: done.then(resultOf) };
+  }
+
+  return { publish, gather };
+}
+
+/** All their turns: no image is there twice. */
+function takeTurns(changes: ImageChanges, sets: readonly WantedSet[]): Promise<readonly (() => void)[]> {
+  return Promise.all(
+    sets.map(
+      ({ image }) =>
+        new Promise<() => void>((hasTurn) => {
+          void changes.inTurn(image, () => new Promise<void>((end) => hasTurn(end)));
+        }),
+    ),
+  );
+}
+
+/** As a look at the folder tells them: when the index is built again, the time is that of the file. */
+function recordedFrom(
+  row: Blobs,
+  modifiedAt: readonly Date[],
+  { sha256 }: PublisherOptions,
+): readonly RecordedSignature[] {
+  return row.map(({ bytes }, position) => ({
+    number: position + 1,
+    sha256: sha256(bytes),
+    sizeBytes: bytes.length,
+    storedAt: modifiedAt[position] ?? new Date(0), // there is one for each
+    bytes: bytes.length <= MAX_INDEXED_BYTES ? bytes : null,
+  }));
 }
 
 function roomOf({ signatures, lastNumber }: Look): number {
   return Math.max(0, Math.min(MAX_SIGNATURES_PER_IMAGE - signatures.length, MAX_FILE_NUMBER - lastNumber));
+}
+
+/** The results of some at once, in the order of the items. */
+async function eachOf<T, R>(items: readonly T[], act: (item: T) => Promise<R>): Promise<readonly R[]> {
+  const results: R[] = [];
+  await forEachConcurrently(items.entries(), SETS_AT_ONCE, async ([position, item]) => {
+    results[position] = await act(item);
+  });
+  return results;
+}
+
+async function settled<T>(act: Promise<T>): Promise<PromiseSettledResult<T>> {
+  const [outcome] = await Promise.allSettled([act]);
+  return outcome;
+}
+
+function resultOf<T>(outcome: PromiseSettledResult<T>): T {
+  if (outcome.status === 'fulfilled') return outcome.value;
+  throw outcome.reason;
 }

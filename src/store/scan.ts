@@ -136,7 +136,8 @@ export function createScanner(options: ScannerOptions): Scanner {
     )) {
       signal?.throwIfAborted();
       const found = [...others.splice(0), ...(seen?.found ?? [])];
-      counts.images += 1;
+      // the folder of an image whose last signature is withdrawn stays, as after a scan
+      counts.images += seen == null || seen.signatures > 0 || seen.found.length > 0 ? 1 : 0;
       counts.signatures += seen?.signatures ?? 0;
       counts.problems += found.length;
       onProgress?.(counts);

@@ -17,7 +17,7 @@ export function createSitesStore(
   /** As they are now: others may come and go. */
   sites: readonly SiteStore[],
   places: () => readonly SitePlace[],
-): SignatureStore & Pick<SignatureAppender, 'append' | 'withdraw' | 'lift'> {
+): SignatureStore & Pick<SignatureAppender, 'append' | 'withdraw' | 'withdrawOrdered' | 'lift'> {
   function siteOf(name: string): SiteStore {
     const site = sites.find((one) => one.name === name);
     if (site === undefined) throw new Error(`there is no site ${name}`);
@@ -47,6 +47,7 @@ export function createSitesStore(
       return site.appender.append(upload);
     },
     withdraw: async (withdrawal) => siteOf(withdrawal.image.site).appender.withdraw(withdrawal),
+    withdrawOrdered: async (order) => siteOf(order.image.site).appender.withdrawOrdered(order),
     lift: async (tombstone) => siteOf(tombstone.image.site).appender.lift(tombstone),
   };
 }

@@ -30,7 +30,7 @@ interface Origin {
 
 export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   const { tree, index, changes, report, tend } = options;
-  const { lookSettled, recordedOrNone, isComplete } = createLooker(options);
+  const { lookSettled, askOrNone, recordedOrNone, isComplete } = createLooker(options);
   const origins = new WeakMap<SignatureSet, Origin>();
   const oneReadPerImage = createSingleFlight<SignatureSet>();
   let generation = 0;
@@ -54,9 +54,9 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   async function readOwned(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
-    const version = changes.versionOf(image);
-    // in this order, as in a look
-    const recorded = (await isComplete(image.site)) ? await recordedOrNone(image) : [];
+    const asked = await askOrNone(image);
+    const { version } = asked;
+    const recorded = asked.isWhole ? asked.recorded : [];
     const isWhole = recorded.length > 0 && !(await isLagging(image, recorded));
     // the record may have changed during the look-up
     if (isWhole && version === changes.versionOf(image)) {
@@ -65,7 +65,8 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
       const isSettled = changes.isScanned && options.takesAll !== true;
       return toSet(known, { signatures: recorded, stamps: null, isSettled });
     }
-    const seen = await lookSettled(image);
+    // nothing was awaited since; rows that are there may have changed during the look-ups above
+    const seen = await lookSettled(image, asked.recorded.length === 0 ? asked : undefined);
     report(image, seen.problems);
     // a new file beside recorded ones may be `extra`: only a scan of the checked index decides that
     if (seen.recorded.length === 0 || options.takesAll === true) keepInIndex(image, seen);

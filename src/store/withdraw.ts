@@ -3,7 +3,14 @@
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
-import type { Appended, RecordedSignature, TombstoneStore, Withdrawal } from '../domain/ports.ts';
+import type {
+  Appended,
+  NewTombstone,
+  OrderedWithdrawal,
+  RecordedSignature,
+  TombstoneStore,
+  Withdrawal,
+} from '../domain/ports.ts';
 import { type Tombstone, withdrawnOf, withFillers } from '../domain/tombstone.ts';
 import { createLooker, stillChecked } from './look.ts';
 import type { Ending, EndingOptions } from './unfinished.ts';
@@ -19,6 +26,8 @@ export interface WithdrawerOptions extends EndingOptions {
 
 export interface Withdrawer {
   withdraw(withdrawal: Withdrawal): Promise<Tombstone>;
+  /** Those of the signatures that stand there, under an event that is written already; how many they were. */
+  withdrawOrdered(order: OrderedWithdrawal): Promise<number>;
   /** Puts it back at the next number. Null when it is not withdrawn. */
   lift(tombstone: Tombstone): Promise<Appended['number'] | null>;
   /** In the image's turn: makes files and index what the tombstones say. */
@@ -28,7 +37,7 @@ export interface Withdrawer {
 }
 
 export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
-  const { tree, tombstones, changes, writer, ending, log } = options;
+  const { tree, tombstones, changes, ending, log } = options;
   const { lookSettled } = createLooker(options);
 
   async function withdraw(withdrawal: Withdrawal): Promise<Tombstone> {
@@ -40,6 +49,33 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
       await settle(image);
       return tombstone;
     });
+  }
+
+  async function withdrawOrdered(order: OrderedWithdrawal): Promise<number> {
+    const { image } = order;
+    return changes.inTurn(image, async () => {
+      await ending.finishAll(image);
+      if (changes.isUnsettled(image)) await settle(image);
+      const count = await buryAll(order);
+      if (count > 0) await settle(image);
+      return count;
+    });
+  }
+
+  async function buryAll(order: OrderedWithdrawal): Promise<number> {
+    const { image, auditSeq } = order;
+    const seen = await lookSettled(image);
+    if (seen.isUnsure) throw stillChecked(imageFolder(image));
+    const rows = rowsOf(order, seen.signatures, await tombstones.ofImage(image));
+    if (rows.length === 0) return 0;
+    // as in bury()
+    changes.leaveUnsettled(image);
+    try {
+      await tombstones.putAll(rows, auditSeq);
+    } finally {
+      announce(image);
+    }
+    return rows.length;
   }
 
   async function bury({ image, number, event: makeEvent, ...why }: Withdrawal): Promise<Tombstone> {
@@ -82,7 +118,7 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
     const buried = await tombstones.ofImage(image);
     const gone = withdrawnOf(buried);
     const { signatures } = await lookSettled(image);
-    await replaceFiles(image, gone, signatures);
+    await replaceFiles(options, image, gone, signatures);
     const recorded = await ending.record(image);
     if (recorded === null) {
       throw new LookasideError(
@@ -94,36 +130,6 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
     await tombstones.settle(image, settled, recorded.length === 0);
     changes.settled(image);
     announce(image);
-  }
-
-  /** From the highest number down, so that no number is missing below one that is there. */
-  async function replaceFiles(
-    image: ImageId,
-    gone: ReadonlySet<string>,
-    signatures: readonly RecordedSignature[],
-  ): Promise<void> {
-    const folder = imageFolder(image);
-    const numbers = signatures.map(({ number }) => number);
-    const files = (await tree.readImage(folder, numbers))?.files ?? [];
-    const sources = new Map(
-      files.flatMap(({ number, sha256 }) => (sha256 === null ? [] : [[sha256, number] as const])).reverse(),
-    );
-    for (const { number, sha256 } of files.toSorted((a, b) => b.number - a.number)) {
-      if (sha256 === null || !gone.has(sha256)) continue;
-      const filler = signatures.find((one) => one.number === number);
-      if (filler === undefined) await writer.remove(folder, number);
-      else await fill(folder, filler, sources.get(filler.sha256) ?? null);
-    }
-  }
-
-  async function fill(folder: string, filler: RecordedSignature, source: number | null): Promise<void> {
-    if (source !== null) return writer.fill(folder, filler.number, source);
-    // the other one's file is damaged, and served from the index alone
-    if (filler.bytes !== null) return writer.restore(folder, filler.number, filler.bytes);
-    throw new LookasideError(
-      'STORE_UNAVAILABLE',
-      `a signature of ${folder} is damaged, and was to take the place of one that is withdrawn; restore it from a backup`,
-    );
   }
 
   async function lift(tombstone: Tombstone): Promise<number | null> {
@@ -175,7 +181,7 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
     options.onChanged(image);
   }
 
-  return { withdraw, lift, settle, recoverWithdrawals };
+  return { withdraw, withdrawOrdered, lift, settle, recoverWithdrawals };
 }
 
 function notThere(image: ImageId, number: number, found: RecordedSignature | undefined): LookasideError {
@@ -186,4 +192,63 @@ function notThere(image: ImageId, number: number, found: RecordedSignature | und
       ? `there is no ${path}; lookaside show names the signatures of an image`
       : `${path} was withdrawn already, and a copy of another signature stands there`,
   );
+}
+
+/** From the highest number down, so that no number is missing below one that is there. */
+async function replaceFiles(
+  { tree, writer }: Pick<WithdrawerOptions, 'tree' | 'writer'>,
+  image: ImageId,
+  gone: ReadonlySet<string>,
+  signatures: readonly RecordedSignature[],
+): Promise<void> {
+  const folder = imageFolder(image);
+  const numbers = signatures.map(({ number }) => number);
+  const files = (await tree.readImage(folder, numbers))?.files ?? [];
+  const sources = new Map(
+    files.flatMap(({ number, sha256 }) => (sha256 === null ? [] : [[sha256, number] as const])).reverse(),
+  );
+  for (const { number, sha256 } of files.toSorted((a, b) => b.number - a.number)) {
+    if (sha256 === null || !gone.has(sha256)) continue;
+    const filler = signatures.find((one) => one.number === number);
+    if (filler === undefined) await writer.remove(folder, number);
+    else await fill(writer, folder, filler, sources.get(filler.sha256) ?? null);
+  }
+}
+
+async function fill(
+  writer: WithdrawerOptions['writer'],
+  folder: string,
+  filler: RecordedSignature,
+  source: number | null,
+): Promise<void> {
+  if (source !== null) return writer.fill(folder, filler.number, source);
+  // the other one's file is damaged, and served from the index alone
+  if (filler.bytes !== null) return writer.restore(folder, filler.number, filler.bytes);
+  throw new LookasideError(
+    'STORE_UNAVAILABLE',
+    `a signature of ${folder} is damaged, and was to take the place of one that is withdrawn; restore it from a backup`,
+  );
+}
+
+/** Those of the ordered signatures that stand there, with the numbers of their fillers. */
+function rowsOf(
+  { image, sha256s, by, reason, at, auditSeq }: OrderedWithdrawal,
+  signatures: readonly RecordedSignature[],
+  known: readonly Tombstone[],
+): readonly NewTombstone[] {
+  const numbers = new Map<string, number>();
+  for (const [position, { sha256, isFiller }] of signatures.entries()) {
+    if (isFiller !== true && sha256s.has(sha256) && !numbers.has(sha256)) numbers.set(sha256, position + 1);
+  }
+  const details = { image, withdrawnAt: at, withdrawnBy: by, reason, until: null };
+  const wanted = [...numbers].map(([sha256, number]) => ({ ...details, sha256, number }));
+  const buried = wanted.map((one) => ({ ...one, auditSeq, fillers: [], isInForce: true }));
+  const stay = withFillers(signatures, [...known.filter(({ sha256 }) => !numbers.has(sha256)), ...buried]);
+  return wanted.map((one) => {
+    const places = new Set(
+      signatures.flatMap(({ sha256, number }) => (sha256 === one.sha256 ? [number] : [])),
+    );
+    const fillers = stay.flatMap(({ number }) => (places.has(number) ? [number] : []));
+    return { ...one, fillers, bytes: null };
+  });
 }

@@ -1,18 +1,29 @@
 // What an administrator asks of a running server, over the network with a token or through the socket of this machine.
 import { z } from 'zod';
-import type { Administration, MirrorAdministration } from '../domain/administration.ts';
+import type { AccessRules } from '../domain/access-rules.ts';
+import type {
+  Administration,
+  MirrorAdministration,
+  SubjectAdministration,
+} from '../domain/administration.ts';
+import { durationText } from '../domain/duration.ts';
 import { unknownGrant, unknownSigner } from '../domain/grant.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import { parseKeyName } from '../domain/key.ts';
 import { MAX_BATCH_BYTES } from '../domain/limits.ts';
 import { parseTarget } from '../domain/lookaside-path.ts';
 import { parseMirrorName } from '../domain/mirror.ts';
+import { unknownSubject } from '../domain/oidc.ts';
 import { signaturePath, unknownSignaturePath } from '../domain/placement.ts';
 import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.ts';
+import { unknownSession } from '../domain/session.ts';
 import { isTokenName, unknownToken } from '../domain/token.ts';
 import {
   aboutAnswer,
+  accessPlanAnswer,
+  accessRulesAnswer,
   addedGrantAnswer,
+  addedSubjectAnswer,
   createdTokenAnswer,
   decisionAnswer,
   exportedKeyAnswer,
@@ -23,15 +34,19 @@ import {
   keyFileAnswer,
   keyResultsAnswer,
   mirrorAnswer,
+  mirrorDetails,
   mirrorsAnswer,
   readAnswer,
-  readValue,
+  refreshedKeysAnswer,
   removedKeyAnswer,
+  sessionAnswer,
   shownKeysAnswer,
   signerAnswer,
   signerDetailsAnswer,
   signersAnswer,
   strange,
+  subjectAnswer,
+  subjectsAnswer,
   syncAnswer,
   syncProgress,
   tokenAnswer,
@@ -42,9 +57,10 @@ import {
 import { type Asker, type AskerOptions, connectAsker, jsonRequest } from './asker.ts';
 import type { HttpRequest } from './connection.ts';
 import { writeForm } from './form.ts';
+import { keyLifeOf } from './key-life.ts';
 import { recordsOf } from './records.ts';
-import { readRefusal } from './refusal.ts';
 import { throwWithRemedy } from './remedy.ts';
+import { work } from './work.ts';
 
 export interface RemoteAdministration extends Administration {
   /** For people: the URL without user and password, or the socket's path. */
@@ -76,17 +92,27 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
     name: server,
     about: () => ask(aboutAnswer, { method: 'GET', path: '/api/v1/server' }),
     keys: {
-      list: async () => (await ask(shownKeysAnswer, { method: 'GET', path: '/api/v1/keys' })).keys,
+      async list(expiringWithinMs = null) {
+        const query = expiringWithinMs === null ? '' : `?expiring=${durationText(expiringWithinMs)}`;
+        return (await ask(shownKeysAnswer, { method: 'GET', path: `/api/v1/keys${query}` })).keys;
+      },
       async show(name) {
         const path = `/api/v1/keys/${parseKeyName(name)}`;
         return ask(exportedKeyAnswer, { method: 'GET', path, mayFindNothing: true });
       },
       add: async (untrusted) =>
         (await ask(keyResultsAnswer, bytesRequest('/api/v1/keys', untrusted))).results,
+      async refresh(untrusted, names) {
+        const query = new URLSearchParams();
+        for (const name of names) query.append('key', parseKeyName(name));
+        const request = bytesRequest(`/api/v1/keys/refresh?${query}`, untrusted);
+        return ask(refreshedKeysAnswer, { ...request, mayFindNothing: true });
+      },
       async export(names, reader) {
         const request = jsonRequest('/api/v1/keys/export', { names: names.map(parseKeyName), for: reader });
         return ask(keyFileAnswer, { ...request, mayFindNothing: true });
       },
+      ...keyLifeOf(asker),
       async remove(name) {
         const path = `/api/v1/keys/${parseKeyName(name)}`;
         const request: HttpRequest = { method: 'DELETE', path, mayFindNothing: true };
@@ -113,6 +139,11 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
       async revoke(name) {
         if (!isTokenName(name)) throw unknownToken(name);
         return ask(tokenAnswer, { method: 'DELETE', path: `/api/v1/tokens/${name}`, mayFindNothing: true });
+      },
+      sessions: async () => (await ask(tokensAnswer, { method: 'GET', path: '/api/v1/tokens' })).sessions,
+      async endSession(id) {
+        if (!Number.isSafeInteger(id) || id < 1) throw unknownSession(id);
+        return ask(sessionAnswer, { method: 'DELETE', path: `/api/v1/sessions/${id}`, mayFindNothing: true });
       },
     },
     records: recordsOf(asker),
@@ -149,10 +180,25 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
       test: async (question) =>
         ask(decisionAnswer, { ...jsonRequest('/api/v1/grants/test', question), mayFindNothing: true }),
     },
+    subjects: remoteSubjects(ask),
+    rules: {
+      export: () => ask(accessRulesAnswer, { method: 'GET', path: '/api/v1/access-rules' }),
+      plan: (rules, options) =>
+        ask(
+          accessPlanAnswer,
+          jsonRequest('/api/v1/access-rules/plan', { rules: sentRules(rules), ...options }),
+        ),
+      apply: (rules, options) =>
+        ask(accessPlanAnswer, {
+          ...jsonRequest('/api/v1/access-rules/apply', { rules: sentRules(rules), ...options }),
+          ifUnanswered: MAY_BE_APPLIED,
+        }),
+    },
     mirrors: remoteMirrors(asker, ask),
-    async withdraw({ path, reason, until }) {
+    async withdraw({ path, sha256, reason, until }) {
       const query = new URLSearchParams({
         reason,
+        ...(sha256 === undefined ? {} : { sha256 }),
         ...(until === null ? {} : { until: until.toISOString() }),
       });
       const at = `${signatureAt(path)}?${query}`;
@@ -212,46 +258,39 @@ function postTo(path: string): HttpRequest {
 /** A second try would say that there is no such key. */
 const MAY_BE_REMOVED = 'the key may have been removed all the same: see lookaside key list';
 
-interface Work<Result extends z.ZodType, Progress extends z.ZodType> {
-  readonly result: Result;
-  readonly progress: Progress;
-  readonly onProgress: ((progress: z.output<Progress>) => void) | undefined;
-}
-
-/** The result, which the last line of the answer holds; the lines before it are progress. */
-async function work<Result extends z.ZodType, Progress extends z.ZodType>(
-  asker: Asker,
-  request: HttpRequest,
-  { result, progress, onProgress }: Work<Result, Progress>,
-): Promise<z.output<Result>> {
-  const { name: server } = asker;
-  const workLine = z.record(z.string(), z.unknown());
-  try {
-    for await (const value of asker.follow({ ...request, isLong: true })) {
-      const refusal = readRefusal(value);
-      if (refusal !== null) throw refusal;
-      const line = readValue(workLine, { server, value });
-      if ('result' in line) return readValue(result, { server, value: line.result });
-      if ('progress' in line) onProgress?.(readValue(progress, { server, value: line.progress }));
-      else throw strange(server, 'a line without progress and result');
-    }
-  } catch (error) {
-    return throwWithRemedy(error);
-  }
-  throw strange(server, 'the answer ended without a result');
-}
-
 type Ask = <Schema extends z.ZodType>(
   schema: Schema,
   request: HttpRequest,
   wanted?: readonly number[],
 ) => Promise<z.output<Schema>>;
 
+function remoteSubjects(ask: Ask): SubjectAdministration {
+  return {
+    async list(signer) {
+      const query = signer === null ? '' : `?signer=${encodeURIComponent(signer)}`;
+      const request: HttpRequest = { method: 'GET', path: `/api/v1/subjects${query}`, mayFindNothing: true };
+      return (await ask(subjectsAnswer, request)).subjects;
+    },
+    async add(wanted) {
+      const request = { ...jsonRequest('/api/v1/subjects', wanted), mayFindNothing: true };
+      return ask(addedSubjectAnswer, request, [200, 201]);
+    },
+    async remove(id) {
+      if (!Number.isSafeInteger(id) || id < 1) throw unknownSubject(id);
+      const request: HttpRequest = { method: 'DELETE', path: `/api/v1/subjects/${id}`, mayFindNothing: true };
+      return ask(subjectAnswer, { ...request, ifUnanswered: SUBJECT_MAY_BE_GONE });
+    },
+  };
+}
+
+const MAY_BE_APPLIED = 'it may have been applied all the same: run it again to see what is left';
+const SUBJECT_MAY_BE_GONE = 'it may have been removed all the same: see lookaside signer oidc list';
+
 function remoteMirrors(asker: Asker, ask: Ask): MirrorAdministration {
   const at = (name: string) => `/api/v1/mirrors/${parseMirrorName(name)}`;
   return {
     list: async () => (await ask(mirrorsAnswer, { method: 'GET', path: '/api/v1/mirrors' })).mirrors,
-    show: (name) => ask(mirrorAnswer, { method: 'GET', path: at(name), mayFindNothing: true }),
+    show: (name) => ask(mirrorDetails, { method: 'GET', path: at(name), mayFindNothing: true }),
     add: (name, settings) =>
       ask(
         mirrorAnswer,
@@ -264,12 +303,20 @@ function remoteMirrors(asker: Asker, ask: Ask): MirrorAdministration {
       const request: HttpRequest = { method: 'DELETE', path: at(name), mayFindNothing: true };
       await ask(z.object({ name: z.string() }), { ...request, ifUnanswered: MIRROR_MAY_BE_GONE });
     },
-    async sync(name, { images, maxAgeMs, onProgress }) {
-      const request = { ...jsonRequest(`${at(name)}/sync`, { images, maxAgeMs }), mayFindNothing: true };
+    async missed(name, since) {
+      const path = `${at(name)}/missed?since=${encodeURIComponent(since.toISOString())}`;
+      return (await ask(missedAnswer, { method: 'GET', path, mayFindNothing: true })).images;
+    },
+    async sync(name, { images, maxAgeMs, releases = [], onProgress }) {
+      // older servers know no releases
+      const body = { images, maxAgeMs, ...(releases.length === 0 ? {} : { releases }) };
+      const request = { ...jsonRequest(`${at(name)}/sync`, body), mayFindNothing: true };
       return work(asker, request, { result: syncAnswer, progress: syncProgress, onProgress });
     },
   };
 }
+
+const missedAnswer = z.object({ images: z.array(z.string()) });
 
 const MIRROR_MAY_BE_ADDED = 'the mirror may have been added all the same: see lookaside mirror list';
 const MIRROR_MAY_BE_GONE = 'the mirror may have been removed all the same: see lookaside mirror list';
@@ -305,4 +352,10 @@ async function importHalves(
 
 function bytesRequest(path: string, bytes: Uint8Array): HttpRequest {
   return { method: 'POST', path, contentType: 'application/octet-stream', body: Buffer.from(bytes) };
+}
+
+/** Older servers know no `retired`, and refuse members that they do not know. */
+export function sentRules({ keys, ...rules }: AccessRules): object {
+  const sent = keys?.map(({ retired, ...key }) => (retired === null ? key : { ...key, retired }));
+  return { ...rules, keys: sent ?? null };
 }

@@ -1,15 +1,35 @@
 // The answers of a lookaside server, checked against what this version knows of them. Unknown members are ignored.
 import { z } from 'zod';
+import type { AccessPlan, AccessRules } from '../domain/access-rules.ts';
 import type { AboutTree } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { AddedGrant, GrantDecision, MissingHalf, Signer } from '../domain/grant.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
-import type { ExportedKey, KeyResult, KeyState, KeyWarning, RemovedKey, ShownKey } from '../domain/key.ts';
+import type {
+  ExportedKey,
+  KeyResult,
+  KeyState,
+  KeyUse,
+  KeyWarning,
+  RefreshedKeys,
+  RemovedKey,
+  ShownKey,
+} from '../domain/key.ts';
 import type { KeyFile } from '../domain/key-readers.ts';
-import type { MirrorStatus, SyncAnswer, SyncProgress, SyncResult } from '../domain/mirror.ts';
+import type {
+  MirrorDetails,
+  MirroredImage,
+  MirrorStatus,
+  SyncAnswer,
+  SyncProgress,
+  SyncResult,
+} from '../domain/mirror.ts';
 import type { MirrorLayout } from '../domain/mirror-presets.ts';
+import type { OidcSubject } from '../domain/oidc.ts';
 import type { Role } from '../domain/ports.ts';
 import type { BatchResult, ImportResult, WarningCode } from '../domain/receipt.ts';
+import type { ShownSession } from '../domain/session.ts';
+import type { SignatureReaderName } from '../domain/signature-readers.ts';
 import type { SignerDetails } from '../domain/signer.ts';
 import type { State } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
@@ -72,6 +92,12 @@ export const missingAnswer = z.object({ missing: z.array(count) });
 
 const warnings = z.array(z.object({ code: word<WarningCode>(), message: z.string() }));
 
+const readerDifference = z.object({
+  reader: word<SignatureReaderName>(),
+  accepts: z.boolean().nullable(),
+  because: z.string(),
+});
+
 const storedSignature = z.object({
   site: z.string().default(DEFAULT_SITE), // a server that names none has one
   image: z.string(),
@@ -95,9 +121,41 @@ const storedSignature = z.object({
   auditSeq: count.nullable(),
   remap: z.string().nullable().default(null),
   warnings,
+  readers: z.array(readerDifference).default([]), // a server before 1.0 does not tell
 }) satisfies z.ZodType<StoredSignature>;
 
-export const imageAnswer = z.object({ signatures: z.array(storedSignature) });
+const leftOut = z.array(z.object({ sha256: z.string(), code: z.string() }));
+
+const mirroredImage = z.object({
+  upstream: z.string().nullable(),
+  checkedAt: date,
+  syncedAt: date.nullable(),
+  goneUpstream: z.array(z.string()),
+  leftOut,
+}) satisfies z.ZodType<MirroredImage>;
+
+/** Older servers tell nothing of mirrors. */
+export const withdrawnAnswer = z.object({
+  path: z.string(),
+  number: count,
+  signatureSha256: sha256,
+  withdrawnAt: date,
+  withdrawnBy: z.string(),
+  reason: z.string(),
+  until: date.nullable(),
+  auditSeq: count,
+}) satisfies z.ZodType<Withdrawn>;
+
+export const withdrawalsAnswer = z.object({
+  withdrawn: z.array(withdrawnAnswer.extend({ site: z.string(), image: z.string() })),
+  next: z.string().nullable(),
+});
+
+export const imageAnswer = z.object({
+  signatures: z.array(storedSignature),
+  withdrawn: z.array(withdrawnAnswer).default([]),
+  mirror: mirroredImage.nullable().default(null),
+});
 
 export const searchAnswer = z.object({ signatures: z.array(storedSignature), next: z.string().nullable() });
 
@@ -136,7 +194,13 @@ const batchResult = z
 export const batchAnswer = z.object({ results: z.array(batchResult) });
 
 export const keysAnswer = z.object({
-  keys: z.array(z.object({ fingerprint, userIds: z.array(z.string()) })),
+  keys: z.array(
+    z.object({
+      fingerprint,
+      userIds: z.array(z.string()),
+      revocation: z.object({ isInCertificate: z.boolean() }).nullable().default(null),
+    }),
+  ),
 });
 
 export const keyAnswer = z.object({ armored: z.string() });
@@ -156,10 +220,24 @@ const keyPart = z.object({
   revokedAt: date.nullable(),
 });
 
-const shownKey = keyPart.extend({
+export const shownKey = keyPart.extend({
   userIds: z.array(z.string()),
   subkeys: z.array(keyPart),
   addedAt: date,
+  // older servers retire no keys
+  retiredAt: date.nullable().default(null),
+  // older servers revoke none
+  revocation: z
+    .object({
+      at: date,
+      by: z.string(),
+      reason: z.string(),
+      auditSeq: count,
+      withdraws: z.boolean(),
+      isInCertificate: z.boolean(),
+    })
+    .nullable()
+    .default(null),
   changedAt: date,
 }) satisfies z.ZodType<ShownKey>;
 
@@ -167,7 +245,20 @@ export const shownKeysAnswer = z.object({ keys: z.array(shownKey) });
 
 const keyWarnings = z.array(z.object({ code: word<KeyWarning['code']>(), message: z.string() }));
 
+const keyPartUse = z.object({
+  fingerprint,
+  uses: z.array(word<KeyUse>()),
+  revocationReason: z.string().nullable(),
+});
+
+export const partSignaturesAnswer = z.object({
+  parts: z.array(z.object({ fingerprint, signatures: count })),
+});
+
 export const exportedKeyAnswer = shownKey.extend({
+  // older servers tell neither
+  addedBy: z.string().nullable().default(null),
+  parts: z.array(keyPartUse).default([]),
   warnings: keyWarnings,
   armored: z.string(),
 }) satisfies z.ZodType<ExportedKey>;
@@ -195,6 +286,11 @@ const keyResult = z.discriminatedUnion('result', [
 
 export const keyResultsAnswer = z.object({ results: z.array(keyResult) });
 
+export const refreshedKeysAnswer = z.object({
+  results: z.array(keyResult),
+  ignored: count,
+}) satisfies z.ZodType<RefreshedKeys>;
+
 export const removedKeyAnswer = z.object({
   fingerprint,
   userIds: z.array(z.string()),
@@ -218,7 +314,19 @@ export const tokenAnswer = z.object({
   lastUsedAt: date.nullable().default(null),
 }) satisfies z.ZodType<ShownToken>;
 
-export const tokensAnswer = z.object({ tokens: z.array(tokenAnswer) });
+export const sessionAnswer = z.object({
+  id: count,
+  token: z.string(),
+  role: word<Role>(),
+  shownName: z.string().nullable(),
+  createdAt: date,
+  expiresAt: date,
+}) satisfies z.ZodType<ShownSession>;
+
+export const tokensAnswer = z.object({
+  tokens: z.array(tokenAnswer),
+  sessions: z.array(sessionAnswer).default([]), // an older server does not tell
+});
 
 export const signerAnswer = z.object({
   name: z.string(),
@@ -242,8 +350,76 @@ export const grantsAnswer = z.object({ grants: z.array(grantAnswer) });
 
 export const addedGrantAnswer = grantAnswer.extend({ created: z.boolean() }) satisfies z.ZodType<AddedGrant>;
 
+export const subjectAnswer = z.object({
+  id: count,
+  signer: z.string(),
+  issuer: z.string(),
+  claims: z.record(z.string(), z.string()),
+  createdAt: date,
+}) satisfies z.ZodType<OidcSubject>;
+
+const claims = z.record(z.string(), z.string());
+const lists = {
+  repositories: z.array(z.string()),
+  fingerprints: z.array(fingerprint),
+  tags: z.array(z.string()),
+};
+
+export const accessRulesAnswer = z.object({
+  keys: z
+    .array(
+      z.object({
+        fingerprint,
+        certificate: z.string().nullable(),
+        retired: z.boolean().nullable().default(null),
+      }),
+    )
+    .nullable(),
+  signers: z
+    .array(
+      z.object({
+        name: z.string(),
+        description: z.string().nullable(),
+        disabled: z.boolean().nullable(),
+        oidc: z.array(z.object({ issuer: z.string(), claims })).nullable(),
+        grants: z.array(z.object(lists)).nullable(),
+      }),
+    )
+    .nullable(),
+  tokens: z
+    .array(z.object({ name: z.string(), role: word<Role>(), signer: z.string().nullable() }))
+    .nullable(),
+}) satisfies z.ZodType<AccessRules>;
+
+const ofSigner = { signer: z.string() };
+const accessChange = z.union([
+  z.object({
+    kind: z.enum(['add-key', 'update-key', 'remove-key', 'retire-key', 'unretire-key']),
+    fingerprint,
+  }),
+  z.object({ kind: z.enum(['add-signer', 'describe-signer']), ...ofSigner, description: z.string() }),
+  z.object({ kind: z.enum(['disable-signer', 'enable-signer', 'remove-signer']), ...ofSigner }),
+  z.object({ kind: z.literal('add-grant'), ...ofSigner, ...lists }),
+  z.object({ kind: z.literal('remove-grant'), ...ofSigner, id: count, ...lists }),
+  z.object({ kind: z.literal('add-subject'), ...ofSigner, issuer: z.string(), claims }),
+  z.object({ kind: z.literal('remove-subject'), ...ofSigner, id: count, issuer: z.string(), claims }),
+  z.object({ kind: z.literal('revoke-token'), token: z.string() }),
+]);
+
+export const accessPlanAnswer = z.object({
+  id: sha256,
+  changes: z.array(accessChange),
+  left: z.array(z.string()),
+  todo: z.array(z.string()),
+}) satisfies z.ZodType<AccessPlan>;
+
+export const subjectsAnswer = z.object({ subjects: z.array(subjectAnswer) });
+
+export const addedSubjectAnswer = subjectAnswer.extend({ created: z.boolean() });
+
 export const signerDetailsAnswer = signerAnswer.extend({
   grants: z.array(grantAnswer),
+  subjects: z.array(subjectAnswer).default([]), // an older server has none
   tokens: z.array(tokenAnswer),
 }) satisfies z.ZodType<SignerDetails>;
 
@@ -253,17 +429,6 @@ export const decisionAnswer = z.object({
   missing: z.array(word<MissingHalf>()),
   message: z.string(),
 }) satisfies z.ZodType<GrantDecision>;
-
-export const withdrawnAnswer = z.object({
-  path: z.string(),
-  number: count,
-  signatureSha256: sha256,
-  withdrawnAt: date,
-  withdrawnBy: z.string(),
-  reason: z.string(),
-  until: date.nullable(),
-  auditSeq: count,
-}) satisfies z.ZodType<Withdrawn>;
 
 // it is printed as it is, so it must not control a terminal
 export const createdTokenAnswer = z.object({
@@ -323,6 +488,7 @@ export const mirrorAnswer = z.object({
   onDemand: z.array(z.string()).nullable(),
   onUpstreamFailure: z.enum(['503', '404']),
   maxAgeMs: count,
+  maxBytes: count.nullable().default(null), // older servers have no such setting
   ca: z.string().nullable(),
   certificate: z.string().nullable(),
   key: z.string().nullable(),
@@ -335,7 +501,14 @@ export const mirrorAnswer = z.object({
   lastFault: z.object({ at: date, upstream: z.string(), message: z.string() }).nullable(),
   restingMs: z.number(),
   lastSync: syncReport.nullable(),
+  completeAt: date.nullable(),
+  goneUpstream: count,
+  leftOut: count,
 }) satisfies z.ZodType<MirrorStatus>;
+
+export const mirrorDetails = mirrorAnswer.extend({
+  noted: z.array(z.object({ image: z.string(), goneUpstream: z.array(z.string()), leftOut })),
+}) satisfies z.ZodType<MirrorDetails>;
 
 export const mirrorsAnswer = z.object({ mirrors: z.array(mirrorAnswer) });
 

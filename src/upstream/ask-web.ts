@@ -10,6 +10,8 @@ import { AnswerTooLarge } from './transport.ts';
 export interface AskWebOptions {
   /** Certificates in PEM that are trusted beside the usual ones; null: only those. */
   readonly ca: string | null;
+  /** Ours, in PEM, for servers that ask for one. */
+  readonly client?: { readonly certificate: string; readonly key: string } | null;
   /** Any certificate will do. */
   readonly isInsecure: boolean;
   /** How long one answer may take. */
@@ -36,18 +38,19 @@ export function createAskWeb(options: AskWebOptions): AskWeb {
 async function ask(
   url: URL,
   headers: Readonly<Record<string, string>>,
-  { ca, isInsecure, patienceMs }: AskWebOptions,
+  { ca, client = null, isInsecure, patienceMs }: AskWebOptions,
 ): Promise<WebAnswer> {
   const signal = AbortSignal.timeout(patienceMs);
   const { username, password } = url;
   const auth =
     username === '' ? {} : { auth: `${decodeURIComponent(username)}:${decodeURIComponent(password)}` };
   const options = { headers, signal, agent: false, ...auth } as const;
+  const own = client === null ? {} : { cert: client.certificate, key: client.key };
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const request =
         url.protocol === 'https:'
-          ? httpsRequest(url, { ...options, ...trusting(ca), rejectUnauthorized: !isInsecure })
+          ? httpsRequest(url, { ...options, ...trusting(ca), ...own, rejectUnauthorized: !isInsecure })
           : httpRequest(url, options);
       request.on('error', reject).on('response', resolve).end();
     });

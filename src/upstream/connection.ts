@@ -31,17 +31,25 @@ export interface Connection {
   close(): Promise<void>;
 }
 
+/** A token that is renewed while it is used. */
+export interface TokenSource {
+  /** One that is of use now. @throws LookasideError */
+  get(): Promise<string>;
+}
+
 export interface NetworkOptions {
   /** Perhaps with user, password and a path. */
   readonly url: string;
   readonly token: string | null;
+  /** Asked before each request, in place of `token`; null or left out: the token stays the same. */
+  readonly tokens?: TokenSource | null;
   /** Certificates in PEM that are trusted in addition to those of Node.js; null: only those of Node.js. */
   readonly ca: string | null;
   /** The environment names proxies. */
   readonly hasProxies: boolean;
 }
 
-export function connectNetwork({ url, token, ca, hasProxies }: NetworkOptions): Connection {
+export function connectNetwork({ url, token, tokens = null, ca, hasProxies }: NetworkOptions): Connection {
   const { origin, pathname, username, password, hostname } = new URL(url);
   const path = pathname.replace(/\/+$/, '');
   const basic = `${percentDecode(username)}:${percentDecode(password)}`;
@@ -55,6 +63,7 @@ export function connectNetwork({ url, token, ca, hasProxies }: NetworkOptions): 
     transport: once(transport),
     path,
     headers: token === null && basic === ':' ? {} : { authorization },
+    tokens,
   });
 }
 
@@ -88,6 +97,7 @@ export function connectSocket({ socketPath, isHeld = false }: SocketOptions): Co
     transport: once(async () => openSocket(socketPath)),
     path: '',
     headers: { host: 'localhost' },
+    tokens: null,
   });
 }
 
@@ -95,19 +105,22 @@ interface Way extends Pick<Connection, 'kind' | 'name' | 'isHeld'> {
   readonly transport: Once<Promise<Transport>>;
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
+  readonly tokens: TokenSource | null;
 }
 
-function connection({ transport, path, headers, ...about }: Way): Connection {
+function connection({ transport, path, headers, tokens, ...about }: Way): Connection {
   return {
     ...about,
-    sendsToken: headers.authorization !== undefined,
+    sendsToken: tokens !== null || headers.authorization !== undefined,
     async open({ method, path: below, contentType, body = null, isLong = false }) {
       const { open } = await transport.get();
+      const renewed = tokens === null ? {} : { authorization: `Bearer ${await tokens.get()}` };
       return open({
         method,
         path: path + below,
         headers: {
           ...headers,
+          ...renewed,
           accept: 'application/json',
           'user-agent': 'lookaside',
           ...(contentType === undefined ? {} : { 'content-type': contentType }),

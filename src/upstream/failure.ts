@@ -191,6 +191,9 @@ function pathAdvice(name: string): string {
 }
 
 function unauthorized({ name, sendsToken }: Connection, cause: LookasideError): LookasideError {
+  if (cause.detail?.oidc === true) {
+    return new LookasideError('UNAUTHORIZED', `${name}: ${cause.message}`, { cause, detail: cause.detail });
+  }
   const found = sendsToken ? `${name} ${whyRefused(cause)}` : `${name} wants a token, and none was sent`;
   const message = `${found}; give one with --token-file FILE or LOOKASIDE_TOKEN, as this prints it on the server's machine: lookaside token create --name NAME`;
   return new LookasideError('UNAUTHORIZED', message, { cause });

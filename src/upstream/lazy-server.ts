@@ -1,9 +1,15 @@
 // A signature server that loads its client when it is first asked: a command that asks nothing ends without loading it.
-import type { KeyNames, ServedSignatures, SignatureServer } from '../domain/remote.ts';
+import type {
+  ImageNotes,
+  KeyNames,
+  ServedSignatures,
+  SignatureServer,
+  WithdrawnList,
+} from '../domain/remote.ts';
 import { nameOfServer } from './address.ts';
 import type { AskerOptions } from './asker.ts';
 
-type Server = SignatureServer & KeyNames & ServedSignatures;
+type Server = SignatureServer & KeyNames & ServedSignatures & ImageNotes & WithdrawnList;
 
 /** As connectSignatureServer(). */
 export function connectWhenAsked(options: AskerOptions): Server {
@@ -27,8 +33,12 @@ export function connectWhenAsked(options: AskerOptions): Server {
     missing: async (asked) => (await server()).missing(asked),
     uploadBatch: async (parts, how) => (await server()).uploadBatch(parts, how),
     ofImage: async (image) => (await server()).ofImage(image),
+    details: async (image) => (await server()).details(image),
     async *search(filter) {
       yield* (await server()).search(filter);
+    },
+    async *withdrawals(filter) {
+      yield* (await server()).withdrawals(filter);
     },
     certificates: async () => (await server()).certificates(),
     userIds: async () => (await server()).userIds(),

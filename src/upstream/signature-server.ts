@@ -2,19 +2,22 @@
 import type { z } from 'zod';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { type ImageId, imageName } from '../domain/image.ts';
+import { DEFAULT_SITE, type ImageId, imageName } from '../domain/image.ts';
 import { MAX_BATCH_BYTES, MAX_PAGE_ROWS } from '../domain/limits.ts';
 import { signaturePath } from '../domain/placement.ts';
 import type { BatchPart, BatchResult } from '../domain/receipt.ts';
 import type {
   AskedBlob,
+  ImageNotes,
   KeyNames,
   RemoteFilter,
   SendOptions,
   ServedSignatures,
   SignatureServer,
+  WithdrawnList,
 } from '../domain/remote.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
+import type { ListedWithdrawal } from '../domain/tombstone.ts';
 import {
   batchAnswer,
   imageAnswer,
@@ -24,6 +27,7 @@ import {
   readAnswer,
   searchAnswer,
   strange,
+  withdrawalsAnswer,
 } from './answers.ts';
 import { type AskerOptions, connectAsker, jsonRequest } from './asker.ts';
 import { writeForm } from './form.ts';
@@ -35,7 +39,9 @@ const KEYS_AT_ONCE = 8;
 const MAX_RESTARTS = 3;
 
 /** Connects at the first request. Only then does it refuse a proxy of the environment that is not valid: CONFIG_INVALID. */
-export function connectSignatureServer(options: AskerOptions): SignatureServer & KeyNames & ServedSignatures {
+export function connectSignatureServer(
+  options: AskerOptions,
+): SignatureServer & KeyNames & ServedSignatures & ImageNotes & WithdrawnList {
   const asker = connectAsker(options);
   const { name: server, ask } = asker;
 
@@ -69,17 +75,18 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
     return [...first, ...second.map((result) => ({ ...result, part: result.part + half }))];
   }
 
-  async function ofImage(image: ImageId): Promise<readonly StoredSignature[]> {
+  async function details(image: ImageId) {
+    const query = image.site === DEFAULT_SITE ? '' : `?site=${encodeURIComponent(image.site)}`;
     try {
       // an image's name holds nothing that has to be escaped in a path
       const { body } = await ask({
         method: 'GET',
-        path: `/api/v1/images/${imageName(image)}`,
+        path: `/api/v1/images/${imageName(image)}${query}`,
         mayFindNothing: true,
       });
-      return readAnswer(imageAnswer, { server, body }).signatures;
+      return readAnswer(imageAnswer, { server, body });
     } catch (error) {
-      if (isLookasideError(error, 'NOT_FOUND')) return [];
+      if (isLookasideError(error, 'NOT_FOUND')) return { signatures: [], withdrawn: [], mirror: null };
       throw error;
     }
   }
@@ -122,13 +129,29 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
     return readAnswer(searchAnswer, { server, body });
   }
 
+  async function* withdrawals({
+    since,
+    ...filter
+  }: Parameters<WithdrawnList['withdrawals']>[0]): AsyncGenerator<ListedWithdrawal> {
+    let cursor: string | null = null;
+    do {
+      const wanted = { ...filter, since: since?.toISOString() ?? null, cursor };
+      const { body } = await ask({ method: 'GET', path: `/api/v1/withdrawals?${pageOfRows(wanted)}` });
+      const page: z.output<typeof withdrawalsAnswer> = readAnswer(withdrawalsAnswer, { server, body });
+      yield* page.withdrawn;
+      if (page.next !== null && page.next === cursor) throw strange(server, 'next: the same page again');
+      cursor = page.next;
+    } while (cursor !== null);
+  }
+
   async function listKeys() {
     const { body } = await ask({ method: 'GET', path: '/api/v1/keys' });
     return readAnswer(keysAnswer, { server, body }).keys;
   }
 
   async function certificates(): Promise<readonly Uint8Array[]> {
-    const keys = await listKeys();
+    // as a client that is given keys by the server
+    const keys = (await listKeys()).filter(({ revocation }) => revocation?.isInCertificate !== false);
     const found: Uint8Array[] = [];
     await forEachConcurrently(keys.entries(), KEYS_AT_ONCE, async ([position, { fingerprint }]) => {
       const { body } = await ask({ method: 'GET', path: `/api/v1/keys/${fingerprint}` });
@@ -150,9 +173,11 @@ export function connectSignatureServer(options: AskerOptions): SignatureServer &
     name: server,
     missing,
     uploadBatch,
-    ofImage,
+    ofImage: async (image) => (await details(image)).signatures,
+    details,
     signature,
     search,
+    withdrawals,
     certificates,
     userIds,
     [Symbol.asyncDispose]: () => asker[Symbol.asyncDispose](),
@@ -169,11 +194,13 @@ function queryOf({ force, signedFor = [] }: SendOptions): string {
 }
 
 function searchPath({ since, ...filter }: RemoteFilter, cursor: string | null): string {
+  return `/api/v1/signatures?${pageOfRows({ ...filter, since: since?.toISOString() ?? null, cursor })}`;
+}
+
+function pageOfRows(wanted: Readonly<Record<string, string | null>>): URLSearchParams {
   const parameters = new URLSearchParams({ limit: String(MAX_PAGE_ROWS) });
-  for (const [name, value] of Object.entries({ ...filter, since: since?.toISOString() ?? null, cursor })) {
-    if (value !== null) parameters.set(name, value);
-  }
-  return `/api/v1/signatures?${parameters}`;
+  for (const [name, value] of Object.entries(wanted)) if (value !== null) parameters.set(name, value);
+  return parameters;
 }
 
 function isCursorRefusal(error: unknown): boolean {

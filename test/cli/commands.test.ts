@@ -1,6 +1,8 @@
 // The command line: what each command prints, and the code that it ends with.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { describeOutcome, type Outcome } from '../clients/command.ts';
@@ -64,6 +66,7 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
       /\/no\/key: there is no such file.*gpg --export/,
     ],
     ['a folder for a key', ['key', 'add', '/'], {}, /cannot read \/: it is a folder/],
+    ['a month that there is not', ['audit', 'report', '--month', '2026-13'], {}, /month like 2026-11/],
     ['an argument too many', ['fsck', 'now'], {}, /too many arguments/],
     ['a bad address', ['serve', '--listen', 'nonsense'], {}, /--listen is "nonsense".*\[HOST\]:PORT/],
     ['an unknown setting', ['serve'], { LOOKASIDE_X: '1' }, /LOOKASIDE_X in the environment is no setting/],
@@ -201,8 +204,11 @@ describe('a data directory', () => {
 describe('a port that is taken', () => {
   it('ends the server with 1, and leaves the data directory free', async () => {
     const data = newData();
-    await using first = await startServer({ data: newData() });
-    const outcome = await runLookaside(['serve', '--data', data, '--listen', `127.0.0.1:${first.port}`]);
+    const first = createServer().listen(0, '127.0.0.1');
+    await once(first, 'listening');
+    const { port } = first.address() as AddressInfo; // it listens on TCP
+    const outcome = await runLookaside(['serve', '--data', data, '--listen', `127.0.0.1:${port}`]);
+    first.close();
     assertOutcome(outcome, 1, /cannot listen on 127\.0\.0\.1:[0-9]+: something else listens there/);
     await using second = await startServer({ data });
     assert.equal((await requestRaw(second.port, 'GET /livez')).status, 200);
@@ -217,7 +223,14 @@ describe('lookaside token', () => {
   before(async () => {
     data = newData();
     folder = await layImage(path.join(data, 'sigstore'), 'team/app', signatureBytes('one'));
-    server = await startServer({ data, settings: { LOOKASIDE_READ: 'token' } });
+    server = await startServer({
+      data,
+      settings: {
+        LOOKASIDE_READ: 'token',
+        LOOKASIDE_TOKEN: 'a-secret',
+        LOOKASIDE_PUBLIC_URL: 'https://joe:a-secret@sig.example',
+      },
+    });
   });
   after(() => server?.[Symbol.asyncDispose]());
 
@@ -337,6 +350,22 @@ describe('lookaside token', () => {
     assert.equal(await status('/api/v1/tokens', `Bearer ${reader}`, 'POST'), 403);
     assert.equal(await status('/api/v1/tokens', `Bearer ${admin}`, 'POST'), 400); // it may, but names none
     for (const token of [reader, admin]) assert.equal(await status('/api/v1/tokens', `Bearer ${token}`), 200);
+  });
+
+  it('the settings that the server started with are told by audit query, without secrets', async () => {
+    await create('after-the-start'); // the writer takes one after the other
+    const asked = await runLookaside(['audit', 'query', '--action', 'settings', '--json', '--data', data]);
+    assertOutcome(asked, 0);
+    assert.doesNotMatch(asked.stdout, /a-secret/);
+    const { rows } = JSON.parse(asked.stdout);
+    assert.equal(rows.length, 1);
+    const { actor, result, reason } = rows[0];
+    assert.deepEqual([actor, result], ['server', 'in-force']);
+    const { LOOKASIDE_READ, LOOKASIDE_TOKEN, LOOKASIDE_PUBLIC_URL, LOOKASIDE_LISTING } = JSON.parse(reason);
+    assert.deepEqual(LOOKASIDE_READ, { value: 'token', source: 'environment' });
+    assert.deepEqual(LOOKASIDE_TOKEN, { value: 'set', source: 'environment' });
+    assert.deepEqual(LOOKASIDE_PUBLIC_URL, { value: 'https://set@sig.example', source: 'environment' });
+    assert.equal(LOOKASIDE_LISTING.source, 'default');
   });
 
   it('changes are told in the audit log, with who made them and from where', async () => {

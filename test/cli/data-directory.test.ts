@@ -6,9 +6,8 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { requireDataDirectory } from '../../src/cli/data-directory.ts';
 import { loadConfig } from '../../src/config.ts';
-import { run } from '../clients/command.ts';
 import { makeDataDirectory } from '../clients/data-directory.ts';
-import { lookaside } from '../clients/server.ts';
+import { runLookaside } from '../clients/server.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 
 let temp: TempFolder;
@@ -36,11 +35,13 @@ describe('a command where no server has its data', () => {
     test(`${command.slice(0, 2).join(' ')} ends with 2, says where it looked, and makes nothing`, async () => {
       for (const data of ['typo', 'empty']) {
         await mkdir(inFolder('empty'), { recursive: true });
-        const { status, stdout, stderr } = await run(lookaside(...command, '--data', data), {
-          // a server that is named elsewhere does not count beside a folder on the command line
-          env: { PATH: process.env.PATH ?? '', LOOKASIDE_URL: 'http://nowhere.invalid' },
-          cwd: temp.path,
-        });
+        // a server that is named elsewhere does not count beside a folder on the command line
+        const settings = { LOOKASIDE_URL: 'http://nowhere.invalid' };
+        const { status, stdout, stderr } = await runLookaside(
+          [...command, '--data', data],
+          settings,
+          temp.path,
+        );
         assert.equal(status, 2, stderr);
         assert.equal(stdout, '');
         const found = data === 'typo' ? 'does not exist' : 'holds no state.db that you may see';
@@ -54,14 +55,8 @@ describe('a command where no server has its data', () => {
   }
 
   test('a backup is of this machine, whatever server is named in the environment', async () => {
-    const { status, stderr } = await run(lookaside('backup', 'backup'), {
-      env: {
-        PATH: process.env.PATH ?? '',
-        LOOKASIDE_URL: 'http://nowhere.invalid',
-        LOOKASIDE_DATA: inFolder('typo'),
-      },
-      cwd: temp.path,
-    });
+    const settings = { LOOKASIDE_URL: 'http://nowhere.invalid', LOOKASIDE_DATA: inFolder('typo') };
+    const { status, stderr } = await runLookaside(['backup', 'backup'], settings, temp.path);
     assert.equal(status, 2, stderr);
     assert.ok(stderr.includes(`${inFolder('typo')} is no data directory`), stderr);
     assert.ok(!existsSync(inFolder('backup')));

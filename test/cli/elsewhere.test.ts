@@ -66,6 +66,56 @@ describe('a server elsewhere', () => {
     });
   }
 
+  it('revokes a tag and a key, which nobody is asked about here, and lists what is withdrawn', async () => {
+    const lost = makeSigner('lost');
+    const file = path.join(temp.path, 'lost.gpg');
+    await writeFile(file, lost.certificate);
+    await printed(['key', 'add', file, ...remote]);
+    const stage = path.join(temp.path, 'lost');
+    for (const tag of ['v1', 'v2']) {
+      const bytes = lost.sign({ repository: 'team/lost', manifest: tag, tag });
+      await layFile(stage, `${folderOf('team/lost', tag)}/signature-1`, bytes);
+    }
+    await printed(['import', stage, ...remote]);
+    const tag = ['trust', 'revoke', 'team/lost:v1', '--reason', 'wrong build', ...remote];
+    const refused = await printed(tag, 2);
+    assert.match(
+      refused.stdout,
+      new RegExp(`^team/lost@sha256:[0-9a-f]{64} +1 +verified +${lost.fingerprint}$`, 'm'),
+    );
+    assert.match(refused.stderr, /nothing was withdrawn, because nobody can be asked here; give --yes/);
+    assert.match(
+      (await printed([...tag, '--yes'])).stdout,
+      /^1 signature withdrawn; clients do not get them/m,
+    );
+    await printed([...tag, '--yes'], 1);
+
+    const key = ['key', 'revoke', lost.fingerprint, '--reason', 'stolen', '--withdraw', ...remote];
+    const asked = await printed(key, 2);
+    assert.match(asked.stdout, /^No other verified signature: 1 image, /m);
+    assert.match(asked.stderr, /nothing was revoked, because nobody can be asked here; give --yes/);
+    const { brokenImages } = JSON.parse((await printed([...key, '--dry-run', '--json'])).stdout);
+    assert.deepEqual(brokenImages.length, 1);
+    const {
+      changed,
+      withdrawn,
+      key: shown,
+    } = JSON.parse((await printed([...key, '--yes', '--json'])).stdout);
+    assert.deepEqual([changed, withdrawn, shown.state, shown.revocation.by], [true, 1, 'revoked', 'admin']);
+    const url = `${server.url}/keys/${lost.fingerprint}.asc`;
+    assert.equal((await fetch(url)).status, 404, 'clients that got it would trust it');
+    assert.equal((await fetch(`${server.url}/pks/lookup?op=get&search=0x${lost.fingerprint}`)).status, 404);
+
+    const list = ['list', 'team/lost', '--state', 'withdrawn', ...remote];
+    const { stdout } = await printed(list);
+    assert.match(stdout, /^IMAGE +N +WITHDRAWN +BY +UNTIL +REASON$/m);
+    assert.match(stdout, / admin +- +wrong build$/m);
+    assert.match(stdout, / admin +- +stolen$/m);
+    const listed = JSON.parse((await printed([...list, '--json'])).stdout);
+    assert.deepEqual(listed.withdrawn.length, 2);
+    await printed([...list, '--tag', 'v1'], 2);
+  });
+
   it('is named where the tree is named on its own machine', async () => {
     for (const command of [['fsck', '--repair'], ['reindex']]) {
       const { stdout } = await printed([...command, ...remote]);
@@ -127,6 +177,12 @@ describe('a server elsewhere', () => {
       forOpenShift.stderr,
       new RegExp(`^lookaside: ${carol.fingerprint} is left out: it holds ed25519`),
     );
+
+    const retired = await printed(['key', 'retire', id, ...remote]);
+    assert.match(retired.stdout, /is retired since .*\. New signatures by it are refused from now on\.$/m);
+    assert.match(retired.stdout, new RegExp(`lookaside key retire ${carol.fingerprint} --undo$`, 'm'));
+    const undone = await printed(['key', 'retire', id, '--undo', '--json', '--data', data]);
+    assert.equal(JSON.parse(undone.stdout).retiredAt, null);
 
     const { stdout } = await printed(['key', 'remove', id, ...remote]);
     assert.match(stdout, new RegExp(`^The key ${carol.fingerprint} \\(carol <.*>\\) is removed\\.`));

@@ -9,7 +9,7 @@ import { parseReference } from '../../src/domain/reference.ts';
 import { parsePayload } from '../../src/domain/simple-signing.ts';
 import { examineStructure } from '../../src/openpgp/structure.ts';
 import { makeDataDirectory } from '../clients/data-directory.ts';
-import { createToken, runLookaside, startServer } from '../clients/server.ts';
+import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
 import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 
@@ -29,7 +29,18 @@ function verify(signature: string, keyring: string, reference: string, ...more: 
   return runLookaside(['verify', manifest, reference, signature, '--keyring', keyring, ...more]);
 }
 
+const remap = 'mirror/quay=localhost:5055';
+
 describe('what was met in the field', () => {
+  /** One for those that push. */
+  let data: string;
+  let server: LookasideServer;
+  before(async () => {
+    data = path.join(temp.path, 'pushed');
+    server = await startServer({ data, settings: { LOOKASIDE_REMAP: remap } });
+  });
+  after(() => server?.[Symbol.asyncDispose]());
+
   test('every armour that gpg takes is taken by key add', async () => {
     const files = readdirSync(inField('armour')).map((name) => inField('armour', name));
     assert.ok(files.length >= 6);
@@ -130,9 +141,6 @@ describe('what was met in the field', () => {
   });
 
   test('what skopeo copy leaves below the name of a mirror is refused with the way to push it, and pushed that way', async () => {
-    const data = path.join(temp.path, 'mirror');
-    const remap = 'mirror/quay=localhost:5055';
-    await using server = await startServer({ data, settings: { LOOKASIDE_REMAP: remap } });
     const added = await runLookaside(['key', 'add', inField('mirror', 'rel.asc'), '--data', data]);
     assert.equal(added.status, 0, added.stdout);
     const settings = { LOOKASIDE_TOKEN: await createToken(data, 'mirrorer', 'uploader') };
@@ -155,8 +163,6 @@ describe('what was met in the field', () => {
   });
 
   test('a release signed by Ed25519 is taken with a warning, which push, show and the page tell', async () => {
-    const data = path.join(temp.path, 'release');
-    await using server = await startServer({ data });
     const added = await runLookaside([
       'key',
       'add',
@@ -184,12 +190,9 @@ describe('what was met in the field', () => {
   });
 
   test('what oc-mirror keeps of a release is pushed into the release layout', async () => {
-    const data = path.join(temp.path, 'oc-mirror');
-    await makeDataDirectory(data);
     const added = await runLookaside(['key', 'add', inField('oc-mirror', 'rel.asc'), '--data', data]);
     assert.equal(added.status, 0, added.stderr);
     const token = await createToken(data, 'signer', 'uploader');
-    await using server = await startServer({ data });
     const settings = { LOOKASIDE_URL: server.url, LOOKASIDE_TOKEN: token };
     const outcome = await runLookaside(['push', inField('oc-mirror')], settings);
     assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);

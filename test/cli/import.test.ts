@@ -12,6 +12,7 @@ import { eventually } from '../clients/eventually.ts';
 import { runLookaside, startServer } from '../clients/server.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { isFull } from '../faults/promise.ts';
 import { requestRaw } from '../http/raw-request.ts';
 import { events } from '../sqlite/scratch.ts';
 import { folderOf, linkSignatures } from '../store/lay.ts';
@@ -248,7 +249,8 @@ describe('an import that cannot be tried ends with 2 and says why', () => {
     await lay(source, `${TEAM}/signature-1`, signed('team/app', 'v1'));
     await runLookaside(['import', source, '--data', data]);
     await symlink(tree, path.join(temp.path, `link-${count}`));
-    for (const folder of [tree, path.join(tree, 'team'), data, path.join(temp.path, `link-${count}`)]) {
+    const more = isFull ? [path.join(tree, 'team'), tree] : [];
+    for (const folder of [data, path.join(temp.path, `link-${count}`), ...more]) {
       const outcome = await runLookaside(['import', folder, '--data', data]);
       assert.equal(outcome.status, 2, describeOutcome(outcome));
       assert.match(outcome.stderr, /the tree that is to be imported into/);

@@ -1,7 +1,7 @@
 // What lookaside key add, list, show and remove print.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { formatKey, formatKeys, formatRemoved, formatResults } from '../../src/cli/key.ts';
+import { formatExpiring, formatKey, formatKeys, formatRemoved, formatResults } from '../../src/cli/key.ts';
 import type { ShownKey } from '../../src/domain/key.ts';
 
 const FPR = 'AB'.repeat(20);
@@ -27,6 +27,8 @@ const key: ShownKey = {
   subkeys: [part],
   addedAt: new Date('2026-11-22T10:00:00Z'),
   changedAt: new Date('2026-11-22T11:00:00Z'),
+  retiredAt: null,
+  revocation: null,
 };
 
 describe('key add', () => {
@@ -71,6 +73,13 @@ describe('key list', () => {
     );
   });
 
+  test('says which keys are retired, beside their state', () => {
+    const retired = { ...key, retiredAt: new Date('2026-11-23T10:00:00Z') };
+    assert.match(formatKeys([retired]), / {2}valid, retired {2}/);
+    assert.match(formatKey(retired), /^retired +2026-11-23T10:00:00.000Z$/m);
+    assert.match(formatKey(key), /^retired +-$/m);
+  });
+
   test('without keys says how to add one', () => {
     assert.match(formatKeys([]), /lookaside key add FILE/);
   });
@@ -84,11 +93,52 @@ describe('key show', () => {
     assert.match(text, /^created +2020-01-02$/m);
     assert.match(text, /^user ID +Alice <a@x>$/m);
     assert.match(text, /^user ID +evil\\u001b\[2J\\u202e$/m);
-    assert.match(text, new RegExp(`^${SUBKEY} +rsa3072 +expired +yes +2020-01-02 +2022-01-02$`, 'm'));
+    assert.match(text, new RegExp(`^${SUBKEY} +rsa3072 +expired +yes +2020-01-02 +2022-01-02 +- +-$`, 'm'));
+  });
+
+  test('says what each part is for, why it was revoked, how much it signed, and who added the key', () => {
+    const notes = {
+      addedBy: 'carol\u001b',
+      parts: [
+        { fingerprint: FPR, uses: ['certify', 'sign'] as const, revocationReason: 'compromised' },
+        { fingerprint: SUBKEY, uses: ['sign'] as const, revocationReason: null },
+      ],
+      signatures: [{ fingerprint: SUBKEY, signatures: 12 }],
+    };
+    const text = formatKey({ ...key, revokedAt: new Date('2026-11-29T00:00:00Z') }, notes);
+    assert.match(text, /^usage +certify, sign$/m);
+    assert.match(text, /^signatures +0$/m);
+    assert.match(text, /^revoked +2026-11-29 \(compromised\)$/m);
+    assert.match(text, /^added +2026-11-22T10:00:00\.000Z by carol\\u001b$/m);
+    assert.match(text, new RegExp(`^${SUBKEY} .* +12$`, 'm'));
   });
 
   test('prints no table of subkeys where there are none', () => {
     assert.doesNotMatch(formatKey({ ...key, subkeys: [] }), /SUBKEY/);
+  });
+});
+
+describe('key list --expiring', () => {
+  const NOW = new Date('2026-11-29T12:00:00Z');
+
+  test('prints the key that ends first on top, with the part that ends', () => {
+    const subkey = { ...part, expiresAt: new Date('2026-12-01T00:00:00Z'), state: 'valid' } as const;
+    const text = formatExpiring(
+      [
+        { ...key, fingerprint: SUBKEY, expiresAt: new Date('2026-12-20T12:00:00Z'), subkeys: [] },
+        { ...key, subkeys: [subkey] },
+      ],
+      NOW,
+    );
+    const [titles, first, second, remedy] = text.split('\n');
+    assert.match(titles ?? '', /^FINGERPRINT +EXPIRES +DAYS +WHAT +USER ID$/);
+    assert.match(first ?? '', new RegExp(`^${FPR} +2026-12-01 +1 +subkey ${SUBKEY.slice(-16)} +Alice`));
+    assert.match(second ?? '', new RegExp(`^${SUBKEY} +2026-12-20 +21 +key +Alice`));
+    assert.match(remedy ?? '', /gpg --quick-set-expire/);
+  });
+
+  test('says so when none does', () => {
+    assert.equal(formatExpiring([], NOW), 'No key expires within that time.');
   });
 });
 

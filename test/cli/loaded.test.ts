@@ -9,6 +9,7 @@ import { createToken, type LookasideServer, runLookasideAlone, startServer } fro
 import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { uploadsTo } from '../clients/uploads.ts';
+import { isFull } from '../faults/promise.ts';
 import { folderOf, layFile } from '../store/lay.ts';
 
 const MANIFEST = '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}';
@@ -54,13 +55,19 @@ describe('a command', () => {
   /** All that its threads have run, as V8 tells it at their ends. */
   async function loadedBy(status: number, ...args: readonly string[]): Promise<Loaded> {
     await using coverage = await openTempFolder();
-    const outcome = await runLookasideAlone(args, { NODE_V8_COVERAGE: coverage.path });
+    // doctor must not look into the folder of this machine's log-ins, which this user may not be allowed to read
+    const environment = { NODE_V8_COVERAGE: coverage.path, XDG_RUNTIME_DIR: inFolder('no-log-ins') };
+    const outcome = await runLookasideAlone(args, environment);
     assert.equal(outcome.status, status, describeOutcome(outcome));
-    const files = await readdir(coverage.path);
+    return await loadedIn(coverage.path);
+  }
+
+  async function loadedIn(coverage: string): Promise<Loaded> {
+    const files = await readdir(coverage);
     assert.ok(files.length > 0);
     const [packages, layers] = [new Set<string>(), new Set<string>()];
     for (const file of files) {
-      const { result } = JSON.parse(await readFile(path.join(coverage.path, file), 'utf8'));
+      const { result } = JSON.parse(await readFile(path.join(coverage, file), 'utf8'));
       for (const { url } of result as readonly { readonly url: string }[]) {
         const name = /^file:.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1];
         const layer = /^file:.*\/dist\/src\/(compose\/[^/]+|[^/]+)/.exec(url)?.[1];
@@ -91,7 +98,8 @@ describe('a command', () => {
   }
 
   test('that asks for help loads nothing but the command line', async () => {
-    for (const args of [['--help'], ['push', '--help'], ['--version']]) {
+    // each of these commands is a process of its own
+    for (const args of [['push', '--help'], ...(isFull ? [['--help'], ['--version']] : [])]) {
       const loaded = await loadedBy(0, ...args);
       assert.deepEqual(loaded, {
         packages: ['commander'],
@@ -136,9 +144,40 @@ describe('a command', () => {
     }
   });
 
+  test('doctor and client-config have no database and no log, and no client of the web before they need one', async () => {
+    // what reads this machine's own files depends on the machine; OpenPGP.js is in a thread, as for verify
+    const lasting = ({ packages, layers }: Loaded): Loaded => ({
+      layers,
+      packages: packages.filter((name) => !['openpgp', 'smol-toml', 'yaml'].includes(name)),
+    });
+    await writeFile(inFolder('policy.json'), '{"default":[{"type":"insecureAcceptAnything"}]}');
+    const judged = await loadedBy(
+      2,
+      'doctor',
+      '127.0.0.1:1/team/app:v1',
+      '--policy',
+      inFolder('policy.json'),
+    );
+    assertLight(lasting(judged), ['commander']);
+    const named = [
+      'client-config',
+      '--registry',
+      'registry.example',
+      '--lookaside',
+      'https://signatures.example',
+    ];
+    for (const args of [
+      ['--keyring', keyFile],
+      ['--all-keys', ...remote],
+    ]) {
+      assertLight(lasting(await loadedBy(0, ...named, ...args)), ['commander', 'zod']);
+    }
+  });
+
   test('for administrators has no database and no log where it asks a server elsewhere', async () => {
     const admin = ['--server', server.url, '--token-file', inFolder('admin')];
-    for (const args of [['key', 'list'], ['token', 'list'], ['fsck'], ['reindex']]) {
+    const more = isFull ? [['token', 'list'], ['reindex']] : [];
+    for (const args of [['key', 'list'], ['fsck'], ...more]) {
       assertLight(await loadedBy(0, ...args, ...admin), ['commander', 'zod']);
     }
     const loaded = await loadedBy(0, 'import', inFolder('staging'), ...admin);
@@ -149,5 +188,17 @@ describe('a command', () => {
     const { packages, layers } = await loadedBy(0, 'token', 'list', '--data', inFolder('data'));
     assert.ok(packages.includes('better-sqlite3') && packages.includes('pino'), packages.join());
     assert.ok(layers.includes('sqlite'), layers.join());
+  });
+
+  test('that serves has no client of the web before a mirror needs one, and nothing of what is only sometimes asked', async () => {
+    await using coverage = await openTempFolder();
+    const serving = await startServer({
+      data: inFolder('serving'),
+      settings: { NODE_V8_COVERAGE: coverage.path },
+    });
+    await serving.stop();
+    const { packages } = await loadedIn(coverage.path);
+    assert.ok(packages.includes('express') && packages.includes('better-sqlite3'), packages.join());
+    for (const name of ['undici', 'jose', 'yaml', 'pg', 'openpgp']) assert.ok(!packages.includes(name), name);
   });
 });

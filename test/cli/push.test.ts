@@ -255,6 +255,9 @@ describe('a signature that was withdrawn', () => {
     });
     const { signatures, withdrawn } = JSON.parse(await shown.text());
     assert.deepEqual([signatures.length, signatures[0].number, withdrawn[0].reason], [1, 2, 'leaked']);
+    const image = folderOf(repository).replace('=', ':');
+    const told = await runLookaside(['show', image], settings, temp.path);
+    assertOutcome(told, 0, /^state +withdrawn:/m, /^by +withdrawer$/m, /^because +leaked$/m);
     assertOutcome(
       await push(staging),
       0,

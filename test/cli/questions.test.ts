@@ -154,7 +154,7 @@ describe('list and show', () => {
     const [titles, second, first, rest] = stdout.split('\r\n');
     assert.match(
       titles ?? '',
-      /^site,image,path,number,state,.*,userId,.*,uploader,auditSeq,remap,warnings$/,
+      /^site,image,path,number,state,.*,userId,.*,uploader,auditSeq,remap,warnings,readers$/,
     );
     assert.match(
       second ?? '',

@@ -20,7 +20,7 @@ describe('show', () => {
           auditSeq: null,
         }),
       ],
-      new Map([[FINGERPRINT, 'Alice <alice@example.com>']]),
+      { userIds: new Map([[FINGERPRINT, 'Alice <alice@example.com>']]), withdrawn: [], mirror: null },
     );
     const [head, first, second, ...rest] = text
       .split('\n\n')
@@ -51,8 +51,73 @@ describe('show', () => {
     assert.deepEqual(rest, []);
   });
 
+  test('names the clients that decide otherwise than the state says', () => {
+    const readers = [
+      { reader: 'sequoia', accepts: true, because: 'x' },
+      { reader: 'openshift', accepts: null, because: 'y\u202e' },
+    ] as const;
+    const beside = { userIds: new Map(), withdrawn: [], mirror: null };
+    const text = formatSignatures('a', [storedSignature({ state: 'key-expired', readers })], beside);
+    assert.match(text, /^differs +clients built with Sequoia accept it, because x$/m);
+    assert.match(text, /^differs +OpenShift's readers may decide otherwise, because y\\u202e$/m);
+  });
+
+  test('marks what is gone from the upstream of a mirror, and names what was left out', () => {
+    const leftOut = [{ sha256: 'f'.repeat(64), code: 'DIGEST_MISMATCH' }];
+    const at = new Date('2026-11-22T10:00:00Z');
+    const mirror = {
+      upstream: 'https://x.example/s',
+      checkedAt: at,
+      syncedAt: null,
+      goneUpstream: [HEX],
+      leftOut,
+    };
+    const text = formatSignatures('a', [storedSignature()], { userIds: new Map(), withdrawn: [], mirror });
+    assert.match(text, /^mirrored from +https:\/\/x\.example\/s$/m);
+    assert.match(text, /^left out +f{64}: DIGEST_MISMATCH$/m);
+    assert.match(text, /^upstream +gone-upstream/m);
+  });
+
+  test('says of what was withdrawn when, by whom, why and for how long', () => {
+    const withdrawn = {
+      path: `/team/app@sha256=${HEX}/signature-2`,
+      number: 2,
+      signatureSha256: 'e'.repeat(64),
+      withdrawnAt: new Date('2026-11-23T10:00:00Z'),
+      withdrawnBy: 'alice',
+      reason: 'leaked\u001b key',
+      until: null,
+      auditSeq: 21,
+    };
+    const beside = { userIds: new Map(), withdrawn: [withdrawn], mirror: null };
+    for (const signatures of [[storedSignature()], []]) {
+      const text = formatSignatures('a', signatures, beside);
+      const block = text.split('\n\n').at(-1) ?? '';
+      assert.deepEqual(
+        block.split('\n').map((line) => line.split(/ {2,}/)),
+        [
+          ['path', withdrawn.path],
+          ['state', 'withdrawn: clients do not get it, and its bytes are refused'],
+          ['withdrawn', '2026-11-23T10:00:00.000Z'],
+          ['by', 'alice'],
+          ['because', 'leaked\\u001b key'],
+          ['until', 'for good'],
+          ['audit event', '21'],
+          ['sha256', withdrawn.signatureSha256],
+        ],
+      );
+    }
+    const until = new Date('2026-12-24T00:00:00Z');
+    const back = formatSignatures('a', [], { ...beside, withdrawn: [{ ...withdrawn, until }] });
+    assert.match(back, /^until +2026-12-24T00:00:00\.000Z$/m);
+  });
+
   test('escapes what others wrote', () => {
-    const text = formatSignatures('a', [storedSignature({ creator: '\u001b]0;x\u0007\u202e' })], new Map());
+    const text = formatSignatures('a', [storedSignature({ creator: '\u001b]0;x\u0007\u202e' })], {
+      userIds: new Map(),
+      withdrawn: [],
+      mirror: null,
+    });
     assert.match(text, /^creator +\\u001b\]0;x\\u0007\\u202e$/m);
   });
 });

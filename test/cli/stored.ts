@@ -28,6 +28,7 @@ export function storedSignature(changes: Partial<StoredSignature> = {}): StoredS
     auditSeq: 17,
     remap: null,
     warnings: [],
+    readers: [],
     ...changes,
   };
 }

@@ -1,7 +1,7 @@
 // Which real clients this machine has. Tests that need a missing one are skipped with the reason; where CI is
 // true nothing may be missing, so that a green run has really asked podman.
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 
 export type Need =
@@ -11,6 +11,7 @@ export type Need =
   | 'gpg'
   | 'curl'
   | 'openssl'
+  | 'python3'
   | 'prlimit'
   | 'strace'
   | 'bzip2'
@@ -20,6 +21,7 @@ export type Need =
   | 'systemd-socket-activate'
   | 'systemd-analyze'
   | 'faketime'
+  | 'shellcheck'
   | 'slowhttptest'
   | 'wrk'
   | 'gcc'
@@ -31,6 +33,10 @@ export type Need =
   | 'nginx'
   | 'haproxy'
   | 'caddy'
+  | 'postgres'
+  | 'flatpak'
+  | 'ignition-validate'
+  | 'ansible-playbook'
   /** A mount and network namespace of one's own: Linux, root, unshare and nsenter, ip. */
   | 'private host';
 
@@ -96,7 +102,16 @@ export function programFile(program: Need): string {
 
 function findOnPath(program: string): string | undefined {
   const folders = (process.env.PATH ?? '').split(path.delimiter);
+  if (program === 'postgres') folders.push(...postgresFolders());
   return folders.map((folder) => path.join(folder, program)).find(isExecutable);
+}
+
+const DEBIANS_POSTGRES = '/usr/lib/postgresql';
+
+/** Debian keeps PostgreSQL's programs off the PATH, one folder for each major version. */
+function postgresFolders(): readonly string[] {
+  if (!existsSync(DEBIANS_POSTGRES)) return [];
+  return readdirSync(DEBIANS_POSTGRES).map((major) => path.join(DEBIANS_POSTGRES, major, 'bin'));
 }
 
 function isExecutable(file: string): boolean {

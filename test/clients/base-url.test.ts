@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { isFull } from '../faults/promise.ts';
 import { needs } from './available.ts';
 import { assertAccepted, assertRefused, makeClientHome } from './client-home.ts';
 import { writeImage } from './image.ts';
@@ -9,6 +10,7 @@ import { openScene, type Scene } from './scene.ts';
 import { type LookasideServer, startServer } from './server.ts';
 
 const IMAGE = 'a/b/c/d:v1';
+const PREFIXES = isFull ? ['', '/sig', '/containers/sigstore'] : ['', '/containers/sigstore'];
 
 describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry', 'gpg'), () => {
   let scene: Scene;
@@ -22,7 +24,7 @@ describe('base URLs in registries.d', needs('podman', 'skopeo', 'docker-registry
   });
   after(() => scene?.[Symbol.asyncDispose]());
 
-  for (const prefix of ['', '/sig', '/containers/sigstore']) {
+  for (const prefix of PREFIXES) {
     describe(prefix === '' ? 'without a prefix' : `with LOOKASIDE_PREFIX=${prefix}`, () => {
       let server: LookasideServer;
       before(async () => {

@@ -148,11 +148,15 @@ function spoil(base64: string, damage: Variant['damage']): string {
   }
 }
 
+/** A checksum that is split behind two hex digits, by the chance of the key: gpg and we read `=Ce ` as one character. */
+const BEGINS_AS_QUOTED_PRINTABLE = /\n=[0-9A-Fa-f]{2} [A-Za-z0-9+/]{2}\n/;
+
 /** Where we differ from gpg 2.2 on purpose; null where we do not. */
-function explained(choice: Variant): 'byte order mark' | 'neither padding nor checksum' | null {
+function explained(choice: Variant, text: string): 'byte order mark' | 'neither padding nor checksum' | null {
   if (choice.begin === '\ufeff') return 'byte order mark'; // gpg 2.2 finds no armour behind it
   // it takes the line of END for data then; RFC 9580, section 6.1 has no checksum any more
-  return choice.checksum === 'none' ? 'neither padding nor checksum' : null;
+  const hasNone = choice.checksum === 'none' || BEGINS_AS_QUOTED_PRINTABLE.test(text);
+  return hasNone ? 'neither padding nor checksum' : null;
 }
 
 describe('armour', needs('gpg'), () => {
@@ -179,7 +183,7 @@ describe('armour', needs('gpg'), () => {
     for (const { choice, key, text } of variants) {
       const isTaken = takes(Buffer.from(text, 'utf8'), key.fingerprint, now);
       const isTakenByGpg = byGpg.has(key.fingerprint);
-      if (isTaken !== isTakenByGpg && isTaken && explained(choice) !== null) counts.explained += 1;
+      if (isTaken !== isTakenByGpg && isTaken && explained(choice, text) !== null) counts.explained += 1;
       else assert.equal(isTaken, isTakenByGpg, `ours, then gpg's: ${JSON.stringify(choice)}\n${text}`);
       counts[isTaken ? 'taken' : 'refused'] += 1;
     }

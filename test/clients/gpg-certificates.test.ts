@@ -7,6 +7,7 @@ import { readKey } from 'openpgp';
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
 import { armorPublicKey } from '../../src/openpgp/armor.ts';
 import { cleanCertificates } from '../../src/openpgp/certificates.ts';
+import { isFull } from '../faults/promise.ts';
 import { needs } from './available.ts';
 import { describeOutcome, run } from './command.ts';
 import { openTempFolder, type TempFolder } from './temp-folder.ts';
@@ -149,7 +150,9 @@ describe('certificates made by gpg', needs('gpg'), () => {
   });
   after(() => home?.[Symbol.asyncDispose]());
 
-  for (const algorithm of ['rsa2048', 'rsa3072', 'rsa4096', 'ed25519', 'nistp256', 'nistp384', 'nistp521']) {
+  // gpg makes large RSA and DSA keys in seconds
+  const more = isFull ? ['rsa3072', 'rsa4096', 'nistp384'] : [];
+  for (const algorithm of ['rsa2048', 'ed25519', 'nistp256', 'nistp521', ...more]) {
     test(`of ${algorithm} are listed by gpg after cleaning as before, and load into OpenPGP.js`, async () => {
       const fingerprint = await home.make(`${algorithm}@x`, algorithm, 'sign', '2y');
       // by itself gpg takes a curve for a subkey that encrypts
@@ -174,7 +177,7 @@ describe('certificates made by gpg', needs('gpg'), () => {
 
   for (const [algorithm, code] of [
     ['dsa2048', 'ALGORITHM_WEAK'],
-    ['dsa3072', 'ALGORITHM_WEAK'],
+    ...(isFull ? ([['dsa3072', 'ALGORITHM_WEAK']] as const) : []),
     ['rsa1024', 'ALGORITHM_WEAK'],
     ['secp256k1', 'ALGORITHM_UNSUPPORTED'],
     ['brainpoolP256r1', 'ALGORITHM_UNSUPPORTED'],
@@ -263,7 +266,7 @@ describe('certificates made by gpg', needs('gpg'), () => {
 
   test('that have expired are taken, and gpg says expired too', async () => {
     await using past = await openHome();
-    const created = '20200101T000000';
+    const created = '20200101T000000!'; // with the mark its clock stands still
     await past.gpg('--faked-system-time', created, '--quick-generate-key', 'gone@x', 'ed25519', 'sign', '1y');
     const exported = await past.write('--export', 'gone@x');
     const clean = await cleanOne(exported);

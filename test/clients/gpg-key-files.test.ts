@@ -8,7 +8,7 @@ import { KEY_FILES, KEY_FILES_FINGERPRINT } from '../openpgp/other-versions.ts';
 import { needs } from './available.ts';
 import { run } from './command.ts';
 import { makeDataDirectory } from './data-directory.ts';
-import { lookaside, runLookaside } from './server.ts';
+import { runLookaside } from './server.ts';
 import { openTempFolder } from './temp-folder.ts';
 
 describe('gpg', needs('gpg'), () => {
@@ -25,10 +25,10 @@ describe('gpg', needs('gpg'), () => {
       const data = path.join(temp.path, 'data');
       await makeDataDirectory(data);
       await runLookaside(['key', 'add', file, '--data', data]); // its status tells of other keys in the file
-      const exported = await run(
-        lookaside('key', 'export', '--for', 'gpg-2.2', KEY_FILES_FINGERPRINT, '--data', data),
-        { env: { PATH: process.env.PATH ?? '' } },
-      );
+      const exported = await runLookaside([
+        ...['key', 'export', '--for', 'gpg-2.2', KEY_FILES_FINGERPRINT],
+        ...['--data', data],
+      ]);
       assert.equal(exported.status, 0, exported.stderr);
       await writeFile(file, exported.stdout);
       assert.equal(await imports(file, path.join(temp.path, 'two')), true);

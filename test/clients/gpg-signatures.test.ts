@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Judgement } from '../../src/domain/verdict.ts';
 import { createKeyring } from '../../src/openpgp/keyring.ts';
 import { examineMessage } from '../../src/openpgp/verifier.ts';
+import { isFull } from '../faults/promise.ts';
 import {
   certificate,
   issuerFingerprint,
@@ -102,7 +103,9 @@ describe('gpg and we', needs('gpg'), () => {
     );
   }
 
-  for (const algorithm of ['rsa2048', 'rsa3072', 'rsa4096', 'ed25519', 'nistp256', 'nistp384', 'nistp521']) {
+  // gpg makes a large RSA key in seconds
+  const more = isFull ? ['rsa3072', 'rsa4096', 'nistp384'] : [];
+  for (const algorithm of ['rsa2048', 'ed25519', 'nistp256', 'nistp521', ...more]) {
     test(`agree on a signature by ${algorithm}`, async () => {
       const email = await makeGpgKey(algorithm, algorithm);
       const judged = await judge(await sign(email), email);
@@ -135,7 +138,7 @@ describe('gpg and we', needs('gpg'), () => {
   test('agree on a signature by a subkey', async () => {
     const email = await makeGpgKey('subkey', 'ed25519');
     const primary = await fingerprintOf(email);
-    await home.gpg('--passphrase', '', '--quick-add-key', primary, 'rsa3072', 'sign', 'never');
+    await home.gpg('--passphrase', '', '--quick-add-key', primary, 'rsa2048', 'sign', 'never');
     const judged = await judge(await sign(email), email);
     assert.equal(judged.verdict, 'good', judged.refusal?.message);
     assert.equal(judged.fingerprint, primary);
@@ -182,7 +185,8 @@ describe('gpg and we', needs('gpg'), () => {
   });
 
   test('agree that a key which has expired since does not verify, until it is prolonged', async () => {
-    const faked = ['--faked-system-time', '20200101T000000'];
+    // with the mark its clock stands still, so that no signature comes to be older than its key
+    const faked = ['--faked-system-time', '20200101T000000!'];
     const email = await makeGpgKey('expired', 'ed25519', ...faked, '1y');
     const bytes = await sign(email, ...faked);
     const judged = await judge(bytes, email);

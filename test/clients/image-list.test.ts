@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { isFull } from '../faults/promise.ts';
 import { needs } from './available.ts';
 import { assertAccepted, assertRefused, type ClientHome } from './client-home.ts';
 import { writeImageList } from './image.ts';
@@ -50,7 +51,7 @@ describe('an image list', needs('podman', 'skopeo', 'docker-registry', 'gpg'), (
     }
   });
 
-  for (const architecture of ['amd64', 'arm64']) {
+  for (const architecture of isFull ? ['amd64', 'arm64'] : ['arm64']) {
     test(`podman and skopeo verify the image for ${architecture} alone`, async () => {
       assertAccepted(await scene.pull(reader, 'lists/signed:v1', '--arch', architecture));
       const copied = await scene.copy(reader, 'lists/signed:v1', '--override-arch', architecture);

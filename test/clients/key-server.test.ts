@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, test } from 'node:test';
+import { SIGNED_AT } from '../openpgp/packet-writer.ts';
 import { administered } from './administered.ts';
 import { needs } from './available.ts';
 import { run, succeed } from './command.ts';
-import { startServer } from './server.ts';
+import { runLookaside, startServer } from './server.ts';
 import { addKey, makeSigner } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
 
@@ -15,10 +16,11 @@ describe('a server of keys', needs('gpg'), () => {
     await using temp = await openTempFolder();
     const data = path.join(temp.path, 'data');
     await mkdir(data);
-    const [alice, bob] = [makeSigner('alice'), makeSigner('bob')];
+    const [alice, bob, carol] = [makeSigner('alice'), makeSigner('bob'), makeSigner('carol')];
     await addKey(data, alice);
     await addKey(data, bob);
-    await administered(data, async ({ signers, grants }) => {
+    await administered(data, async ({ keys, signers, grants }) => {
+      await keys.add(carol.certifiedAs({ revoked: { at: SIGNED_AT, reason: 2 } }));
       await signers.add({ name: 'ci', description: '' });
       await grants.add({ signer: 'ci', repositories: ['team/*'], keys: [alice.fingerprint], tags: [] });
     });
@@ -68,6 +70,18 @@ describe('a server of keys', needs('gpg'), () => {
       // a repository may have the name of these pages, and its signatures are read and written all the same
       const shadowed = `/keys/app@sha256=${'ab'.repeat(32)}/signature-1`;
       assert.match(await (await get(shadowed)).text(), /no signature has this name/);
+
+      // another lookaside, which has the key as it was, and asks this one as a key server
+      const other = path.join(temp.path, 'other');
+      await addKey(other, carol);
+      const asked = ['--from', `hkp://${server.host}`, '--data', other, '--json'];
+      const refreshed = await runLookaside(['key', 'refresh', carol.fingerprint, ...asked]);
+      assert.equal(refreshed.status, 0, refreshed.stdout + refreshed.stderr);
+      const shown = await administered(other, ({ keys }) => keys.list());
+      assert.deepEqual(
+        shown.map(({ fingerprint, state }) => [fingerprint, state]),
+        [[carol.fingerprint, 'revoked']],
+      );
     } finally {
       await run(['gpgconf', '--kill', 'all'], { env });
       await run(['gpgconf', '--remove-socketdir'], { env });

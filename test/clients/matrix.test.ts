@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { isFull } from '../faults/promise.ts';
 import { needs } from './available.ts';
 import { assertAccepted, assertRefused, type ClientHome } from './client-home.ts';
 import { writeImage } from './image.ts';
@@ -119,7 +120,7 @@ describe('podman and skopeo', needs('podman', 'skopeo', 'docker-registry', 'gpg'
     assert.deepEqual(files[0]?.[1], firstOfBoth);
   });
 
-  describe('when the server has started', () => runCases());
+  describe('when the server has started', () => runCases(CASES));
 
   test('a server that is stopped fails every pull, signed or not', async () => {
     await server.stop();
@@ -136,10 +137,11 @@ describe('podman and skopeo', needs('podman', 'skopeo', 'docker-registry', 'gpg'
     assert.equal(server.host, host);
   });
 
-  describe('when the server has been restarted', () => runCases());
+  // the index answers then, and not the tree: one who is let through and one who is not show that it has the same
+  describe('when the server has been restarted', () => runCases(isFull ? CASES : CASES.slice(0, 2)));
 
-  function runCases(): void {
-    for (const { title, image, reader, refusal } of CASES) {
+  function runCases(cases: readonly Case[]): void {
+    for (const { title, image, reader, refusal } of cases) {
       test(`podman pull: ${title}`, async () => {
         const outcome = await scene.pull(readers[reader], image);
         if (refusal === null) assertAccepted(outcome);

@@ -1,10 +1,10 @@
 // podman in a disconnected network: the registry is mirrored, and so are the signatures, by lookaside. The policy is the vendor's, on
 // the vendor's name, and the vendor's site is switched off.
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { type HostileSite, openHostileSite, serving } from '../upstream/hostile-site.ts';
+import { type Answering, type HostileSite, openHostileSite, serving } from '../upstream/hostile-site.ts';
 import { needs } from './available.ts';
 import { assertAccepted, assertRefused, type ClientHome, makeClientHome } from './client-home.ts';
 import { describeOutcome } from './command.ts';
@@ -17,6 +17,7 @@ const VENDOR = 'registry.vendor.example';
 describe('a mirrored signature site', needs('podman', 'skopeo', 'docker-registry', 'gpg'), () => {
   let scene: Scene;
   let site: HostileSite;
+  let serve: Answering;
   let data: string;
   let server: LookasideServer;
   let reader: ClientHome;
@@ -29,9 +30,8 @@ describe('a mirrored signature site', needs('podman', 'skopeo', 'docker-registry
     signed = await pushed('app', '--sign-by', scene.alice.email, '--sign-identity', `${VENDOR}/base/app:v1`);
     unsigned = await pushed('plain');
     const files = [...(await scene.signatureFiles('redhat/base/app'))];
-    site = await openHostileSite(
-      serving(new Map(files.map(([name, bytes]) => [`/sigs/${name.replace(/^redhat\//, '')}`, bytes]))),
-    );
+    serve = serving(new Map(files.map(([name, bytes]) => [`/sigs/${name.replace(/^redhat\//, '')}`, bytes])));
+    site = await openHostileSite(serve);
     server = await startServer({ data, on: scene.on });
     reader = await makeClientHome(path.join(scene.folder, 'reader'), {
       registriesD: { docker: { [scene.registry]: { lookaside: `${server.url}/vendor` } } },
@@ -84,5 +84,29 @@ describe('a mirrored signature site', needs('podman', 'skopeo', 'docker-registry
     const why = 'A signature was required, but no signature exists';
     assertRefused(await reader.podman('pull', `${VENDOR}/base/plain@${unsigned}`), 125, why);
     assert.equal(site.asked.length, asked);
+  });
+
+  test('one sync.yaml names the images to skopeo sync and to the mirror, and the copy has the signature', async () => {
+    site.answer = serve;
+    const sync = async (name: string, digest: string) => {
+      const file = path.join(scene.folder, `${name}.yaml`);
+      await writeFile(file, `${VENDOR}:\n  images:\n    base/${name}:\n      - ${digest}\n`);
+      const synced = await runLookaside(['mirror', 'sync', 'vendor', file, '--data', data, '--json']);
+      assert.equal(synced.status, 0, describeOutcome(synced));
+      const copy = path.join(scene.folder, `${name}-copy`);
+      const copied = await reader.skopeo('sync', '--src', 'yaml', '--dest', 'dir', '--scoped', file, copy);
+      return { counts: JSON.parse(synced.stdout).counts, copied, copy };
+    };
+    const app = await sync('app', signed);
+    assert.equal(app.counts.unchanged, 1);
+    assertAccepted(app.copied);
+    const files = await readdir(app.copy, { recursive: true });
+    const copies = files.filter((file) => path.basename(file) === 'signature-1');
+    assert.equal(copies.length, 1);
+    const [, original] = [...(await scene.signatureFiles('redhat/base/app'))][0] ?? [];
+    assert.deepEqual(await readFile(path.join(app.copy, copies[0] ?? '')), original);
+    const plain = await sync('plain', unsigned);
+    assert.equal(plain.counts.missing, 1);
+    assertRefused(plain.copied, 1, 'A signature was required, but no signature exists');
   });
 });

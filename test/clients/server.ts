@@ -28,7 +28,8 @@ export interface LookasideServer extends AsyncDisposable {
 export interface ServerOptions {
   /** The shared tree that clients write into; left out, the tree is owned, DATA/sigstore. */
   readonly root?: string;
-  readonly data: string;
+  /** Null: a node over the PostgreSQL that the settings name. */
+  readonly data: string | null;
   /** A free port of 127.0.0.1 unless told. */
   readonly listen?: string;
   /** LOOKASIDE_… settings; nothing else is in its environment but PATH. */
@@ -44,8 +45,9 @@ export async function startServer(options: ServerOptions): Promise<LookasideServ
   const { root, data, listen = '127.0.0.1:0', settings = {}, on = (argv: Argv) => argv } = options;
   const { onSpawn = () => undefined } = options;
   const shared = root === undefined ? [] : ['--root', root];
+  const own = data === null ? [] : ['--data', data];
   const process_ = await startBackground(
-    on([process.execPath, MAIN, 'serve', '--listen', listen, '--data', data, ...shared]),
+    on([process.execPath, MAIN, 'serve', '--listen', listen, ...own, ...shared]),
     { env: { PATH: process.env.PATH ?? '', ...settings }, onSpawn },
     /listening on (https?:\/\/(127\.0\.0\.1:[0-9]+))/,
   );

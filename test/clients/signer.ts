@@ -40,6 +40,8 @@ export interface Signer {
   sign(what: Signable): Buffer;
   /** One signature, as sign() makes it, written in many ways; the first as sign() writes it. */
   dresses(what: Signable): readonly Buffer[];
+  /** As sign(), by a subkey that `certificate` is without; and the certificate with it. */
+  readonly bySubkey: { readonly certificate: Uint8Array; sign(what: Signable): Buffer };
   /** Whatever it says. */
   signPayload(payload: Uint8Array): Buffer;
 }
@@ -47,6 +49,7 @@ export interface Signer {
 export function makeSigner(name: string): Signer {
   const key = makeKey('ed25519');
   const userId = `${name} <${name}@example.invalid>`;
+  const subkey = makeKey('ed25519');
   return {
     name,
     fingerprint: key.fingerprint,
@@ -56,6 +59,10 @@ export function makeSigner(name: string): Signer {
     dresses(what) {
       const plain = this.sign(what);
       return [plain, ...[...dressesOf(key, payloadOf(what))].map(({ bytes }) => bytes)];
+    },
+    bySubkey: {
+      certificate: certificate(key, { userId, subkeys: [{ key: subkey }] }),
+      sign: ({ signedAt = SIGNED_AT, ...what }) => message(subkey, payloadOf(what), { at: signedAt }),
     },
     signPayload: (payload) => message(key, payload, { at: SIGNED_AT }),
   };
@@ -77,7 +84,10 @@ function payloadOf({ registry = 'registry.example', repository, manifest, tag, .
 }
 
 /** Makes the signer's key known to the server that owns `data`, or will. The file of its certificate. */
-export async function addKey(data: string, { name, certificate }: Signer): Promise<string> {
+export async function addKey(
+  data: string,
+  { name, certificate }: Pick<Signer, 'name' | 'certificate'>,
+): Promise<string> {
   const results = await administered(data, ({ keys }) => keys.add(certificate));
   for (const added of results) if (added.result === 'refused') throw new Error(added.message);
   const file = path.join(data, `${name}.gpg`);

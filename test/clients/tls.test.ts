@@ -1,15 +1,19 @@
 // Clients trust the lookaside's certificate by what they were told about the registry: its certs.d folder, or
 // --src-cert-dir. Source: containers/image, docker/docker_client.go.
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { isFull } from '../faults/promise.ts';
 import { needs } from './available.ts';
 import { makeServerCertificate, type ServerCertificate } from './certificate.ts';
 import { assertAccepted, assertRefused } from './client-home.ts';
+import { eventually } from './eventually.ts';
 import { writeImage } from './image.ts';
 import { openScene, type Scene } from './scene.ts';
-import { type LookasideServer, startServer } from './server.ts';
+import { type LookasideServer, runLookaside, startServer } from './server.ts';
 import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
 const IMAGE = 'team/app:v1';
@@ -45,7 +49,7 @@ describe('a server with TLS', needs('podman', 'skopeo', 'docker-registry', 'gpg'
     await certificates?.[Symbol.asyncDispose]();
   });
 
-  for (const host of ['127.0.0.1', 'localhost']) {
+  for (const host of isFull ? ['127.0.0.1', 'localhost'] : ['localhost']) {
     test(`a certificate for ${host} by an authority in the registry's certs.d is trusted`, async () => {
       const reader = await newReader(host);
       const folder = path.join(reader.folder, '.config/containers/certs.d', scene.registry);
@@ -102,6 +106,44 @@ describe('a port for TLS', needs('openssl'), () => {
     }
     await server.stop();
     assert.equal(server.output().match(/sent plain HTTP to the port for TLS/g)?.length, 1, server.output());
+  });
+
+  test('records the certificate of a start and of each renewal as an audit event, and none when it stays', async () => {
+    await using folder = await openTempFolder();
+    const [first, renewed] = [
+      await makeServerCertificate(folder.path, 'first'),
+      await makeServerCertificate(folder.path, 'renewed'),
+    ];
+    const sha256s = [first, renewed].map(({ certificateFile }) =>
+      new X509Certificate(readFileSync(certificateFile)).fingerprint256.replaceAll(':', '').toLowerCase(),
+    );
+    const data = path.join(folder.path, 'data');
+    await using server = await startServer({
+      data,
+      settings: { LOOKASIDE_TLS_CERT: first.certificateFile, LOOKASIDE_TLS_KEY: first.keyFile },
+    });
+    const reload = async (times: number) => {
+      process.kill(server.pid, 'SIGHUP');
+      await eventually(async () =>
+        assert.equal(server.output().match(/the configuration was read again/g)?.length, times),
+      );
+    };
+    await reload(1);
+    await copyFile(renewed.certificateFile, first.certificateFile);
+    await copyFile(renewed.keyFile, first.keyFile);
+    await reload(2);
+    await server.stop();
+    const query = ['audit', 'query', '--action', 'certificate', '--json', '--data', data];
+    const { rows } = JSON.parse((await runLookaside(query)).stdout) as {
+      rows: readonly { reason: string }[];
+    };
+    const recorded = rows.map(({ reason }) => JSON.parse(reason));
+    assert.deepEqual(
+      recorded.map(({ sha256 }) => sha256),
+      sha256s.toReversed(),
+    );
+    assert.equal(recorded[0].names, 'IP Address:127.0.0.1, DNS:localhost');
+    assert.ok(new Date(recorded[0].notAfter) > new Date());
   });
 });
 

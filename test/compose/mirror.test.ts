@@ -1,11 +1,11 @@
 // A mirror in a running process, over a real tree and a site that does what the test says.
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { toServices } from '../../src/cli/serve.ts';
-import { type Composed, compose } from '../../src/compose/server.ts';
+import { compose } from '../../src/compose/server.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { DEFAULT_MIRROR, type MirrorSettings } from '../../src/domain/mirror.ts';
 import { createHandler } from '../../src/http/app.ts';
@@ -15,7 +15,7 @@ import { ADMINISTRATOR } from '../../src/service/audit.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { createLog } from '../service/hand-driven.ts';
-import { folderOf } from '../store/lay.ts';
+import { folderOf, sha256Hex } from '../store/lay.ts';
 import {
   type Answering,
   type HostileSite,
@@ -31,7 +31,7 @@ const SECRET = 'SuperSecretQuery';
 const disk = { reserve: 0 };
 
 interface Scene {
-  readonly composed: Composed;
+  readonly composed: Awaited<ReturnType<typeof compose>>;
   readonly url: string;
   close(): Promise<void>;
 }
@@ -211,6 +211,20 @@ describe('a mirror', () => {
     );
     assert.match(images[0]?.message ?? '', /1 left out.*DIGEST_MISMATCH/);
     assert.deepEqual(await walk(`rh/${folder}`), texts([good]));
+    const shown = await mirrors().show('rh');
+    const leftOut = [{ sha256: sha256Hex(other), code: 'DIGEST_MISMATCH' }];
+    assert.deepEqual(shown.noted, [{ image: nameOf('team/mixed'), goneUpstream: [], leftOut }]);
+    assert.equal(shown.leftOut, 1);
+    const { text } = await scene.composed.tokens.create(
+      { name: 'asks', role: 'reader', lifeMs: null, signer: null },
+      ADMINISTRATOR,
+    );
+    const authorization = `Bearer ${text}`;
+    const told = await fetch(`${scene.url}/api/v1/images/${nameOf('team/mixed')}?site=rh`, {
+      headers: { authorization },
+    }).then((answer) => answer.json() as Promise<{ readonly mirror: { readonly leftOut: unknown } }>);
+    assert.deepEqual(told.mirror.leftOut, leftOut);
+    assert.doesNotMatch(JSON.stringify(told), new RegExp(SECRET));
   });
 
   test('what came stays, under its number, whatever the upstream does', async () => {
@@ -225,6 +239,17 @@ describe('a mirror', () => {
     assert.deepEqual(await sync([c, b]), [['new', 3, 1]]);
     assert.deepEqual(await sync([]), [['unchanged', 3, 0]]);
     assert.deepEqual(await walk(`rh/${folder}`), texts([a, b, c]));
+    assert.deepEqual(await sync([b]), [['unchanged', 3, 0]]);
+    const { goneUpstream, noted, completeAt, lastSync } = await mirrors().show('rh');
+    const gone = [sha256Hex(a), sha256Hex(c)];
+    assert.deepEqual(noted.find(({ image }) => image === nameOf('team/changing'))?.goneUpstream, gone);
+    assert.equal(goneUpstream, 2);
+    assert.deepEqual(completeAt, lastSync?.finishedAt);
+    const metrics = (await get('metrics')).body.toString();
+    assert.match(metrics, /^lookaside_mirror_lag_seconds\{site="rh"\} [0-9.]+$/m);
+    assert.match(metrics, /^lookaside_mirror_last_sync_images\{site="rh",result="unchanged"\} 1$/m);
+    assert.match(metrics, /^lookaside_mirror_gone_upstream_signatures\{site="rh"\} 2$/m);
+    assert.match(metrics, /^lookaside_mirror_left_out_signatures\{site="rh"\} 1$/m);
     assert.deepEqual(await sync([]), [['unchanged', 3, 0]]);
   });
 
@@ -266,6 +291,43 @@ describe('a mirror', () => {
       mirrors().sync('rh', { images: ['nonsense'], maxAgeMs: null }),
       /is no image of the mirror/,
     );
+  });
+
+  test('sets of one sync are stored together: new ones, grown ones and those that cannot be', async () => {
+    const names = Array.from({ length: 40 }, (_, number) => `many/app-${number}`);
+    const both = (name: string) => [signed(name), signed(name, 'v2')];
+    for (const name of names) lay(folderOf(name), both(name));
+    const [grown = '', clashing = ''] = names;
+    lay(folderOf(grown), [signed(grown)]);
+    await mirrors().sync('rh', { images: [nameOf(grown)], maxAgeMs: null });
+    lay(folderOf(grown), both(grown));
+    // in the place of its folder: none can be made there
+    await writeFile(path.join(config.data, 'mirrors/rh', folderOf(clashing)), 'no folder');
+    const batch = path.join(config.data, 'mirrors/rh/.lookaside/batch');
+    const { counts, images } = await mirrors().sync('rh', { images: names.map(nameOf), maxAgeMs: null });
+    assert.deepEqual(counts, { new: 39, unchanged: 0, missing: 0, refused: 0, failed: 1 });
+    assert.equal(images.find(({ result }) => result === 'failed')?.image, nameOf(clashing));
+    assert.deepEqual(await readdir(batch), []);
+    for (const name of names.filter((one) => one !== clashing)) {
+      assert.deepEqual(await walk(`rh/${folderOf(name)}`), texts(both(name)));
+      const files = await readdir(path.join(config.data, 'mirrors/rh', folderOf(name)));
+      assert.deepEqual(files.sort(), ['signature-1', 'signature-2']);
+    }
+    await rm(path.join(config.data, 'mirrors/rh', folderOf(clashing)));
+    const again = await mirrors().sync('rh', { images: names.map(nameOf), maxAgeMs: null });
+    assert.deepEqual({ new: again.counts.new, unchanged: again.counts.unchanged }, { new: 1, unchanged: 39 });
+  });
+
+  test('what clients asked for in vain is told, and not what lies behind the end of a set', async () => {
+    site.answer = (_, res) => void res.writeHead(500).end();
+    assert.equal((await get(`rh/${folderOf('team/down')}/signature-1`)).status, 503);
+    site.answer = serve;
+    assert.equal((await get(`rh/${folderOf('team/absent')}/signature-1`)).status, 404);
+    assert.equal((await walk(`rh/${folderOf('team/app')}`)).length, 2);
+    const names = await mirrors().missed('rh', new Date(Date.now() - 60_000));
+    for (const repository of ['team/down', 'team/absent'])
+      assert.ok(names.includes(nameOf(repository)), repository);
+    assert.ok(!names.includes(nameOf('team/app')));
   });
 
   test('an upload to a mirror is refused', async () => {
@@ -323,6 +385,7 @@ describe('a mirror', () => {
       assert.equal((await walk(`ocp/${name}`)).length, 1, name);
     }
     await configMapIsServed(release.replace('=', ':'));
+    await configMapsAreFoundByGraph(release.replace('=', ':'));
     await mirrors().remove('ocp');
     assert.equal((await get(`ocp/${release}/signature-1`)).status, 404);
     await assert.rejects(mirrors().show('ocp'), /no mirror/);
@@ -339,7 +402,37 @@ describe('a mirror', () => {
     );
     assert.match((await get(at)).body.toString(), /^apiVersion: v1\nkind: ConfigMap\n/);
     assert.equal((await get(`api/v1/releases/sha256:${'0'.repeat(64)}/configmap`)).status, 404);
-    assert.equal((await get('api/v1/releases/4.18.1/configmap')).status, 400);
+    assert.equal((await get('api/v1/releases/4.18/configmap')).status, 400);
+    assert.equal((await get('api/v1/releases/4.18.1/configmap')).status, 404);
+  }
+
+  async function configMapsAreFoundByGraph(digest: string): Promise<void> {
+    const unsigned = `sha256:${'0'.repeat(64)}`;
+    const of = (arch: string, channels: readonly string[]) => ({ version: '4.18.1', arch, channels });
+    const releases = [
+      { digest, ...of('amd64', ['stable-4.18']) },
+      { digest: unsigned, ...of('s390x', ['stable-4.18']) },
+    ];
+    await mirrors().sync('ocp', { images: [digest], maxAgeMs: null, releases });
+    // another graph: channels are added
+    const again = [{ digest, ...of('amd64', ['fast-4.18']) }];
+    await mirrors().sync('ocp', { images: [digest], maxAgeMs: null, releases: again });
+    const answer = async (what: string) => {
+      const { status, body } = await get(`api/v1/releases/${what}`);
+      return { status, text: body.toString() };
+    };
+    const { text: wanted } = await answer(`${digest}/configmap`);
+    const found = { status: 200, text: wanted };
+    assert.deepEqual(await answer('4.18.1/configmap?arch=amd64'), found);
+    assert.deepEqual(await answer('fast-4.18/configmap'), found);
+    assert.match((await answer('4.18.1/configmap')).text, /amd64, s390x/);
+    assert.equal((await answer('stable-4.18/configmap?arch=s390x')).status, 404);
+    assert.equal((await answer('stable-4.19/configmap')).status, 404);
+    // one of a channel that nobody has signed is told beside the others
+    const more = [{ digest: unsigned, ...of('amd64', ['stable-4.18']) }];
+    await mirrors().sync('ocp', { images: [digest], maxAgeMs: null, releases: more });
+    const channel = await answer('stable-4.18/configmap');
+    assert.equal(channel.text, `# no signature here: ${unsigned}\n${wanted}`);
   }
 
   test('only what the patterns cover is fetched for readers', async () => {
@@ -390,6 +483,27 @@ describe('a mirror', () => {
     assert.deepEqual(await walk(`rh/${folder}`), texts([a, c]));
   });
 
+  test('what is withdrawn is served from memory no longer, before the mirror asks its upstream again', async () => {
+    const folder = folderOf('full/held');
+    const [a, b, c] = ['a', 'b', 'c'].map((tag) => signed('full/held', tag)) as [Buffer, Buffer, Buffer];
+    const sync = () => mirrors().sync('rh', { images: [nameOf('full/held')], maxAgeMs: null });
+    lay(folder, [a, b]);
+    await sync();
+    disk.reserve = Number.MAX_SAFE_INTEGER;
+    lay(folder, [a, b, c]);
+    await sync();
+    assert.deepEqual(await walk(`rh/${folder}`), texts([a, b, c]));
+    const asked = site.asked.length;
+    const image = { ...imageAt('full/held'), site: 'rh' };
+    const why = { reason: 'leaked', until: null };
+    await scene.composed.withdrawals.withdrawAt({ image, number: 1 }, why, ADMINISTRATOR);
+    const served = await walk(`rh/${folder}`);
+    disk.reserve = 0;
+    assert.equal(site.asked.length, asked);
+    assert.deepEqual(new Set(served), new Set(texts([b, c])));
+    assert.equal(served[2], texts([c])[0]);
+  });
+
   test('mirrors and what they have are there after a restart', async () => {
     await scene.close();
     scene = await open(config, log);
@@ -397,6 +511,8 @@ describe('a mirror', () => {
     assert.equal((await walk(`rh/${folderOf('team/app')}`)).length, 2);
     site.answer = serve;
     assert.equal((await mirrors().list()).length, 1);
+    const { lastSync, completeAt, goneUpstream } = await mirrors().show('rh');
+    assert.ok(lastSync !== null && completeAt !== null && goneUpstream > 0);
     assert.doesNotMatch(JSON.stringify(log.lines), new RegExp(SECRET));
   });
 });

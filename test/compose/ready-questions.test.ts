@@ -5,6 +5,7 @@ import { openAdministration } from '../../src/compose/administration.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import type { ReadyAnswer, ReadyKind } from '../../src/domain/ready-question.ts';
 import { ANY_RECORD } from '../../src/domain/records.ts';
+import { parseNote } from '../../src/domain/signed-note.ts';
 import { makeSigner } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
@@ -68,7 +69,12 @@ test('the ready questions are answered whole, and what they are not about is ref
   assert.equal(factsOf(await ask('exposure', erin.fingerprint)).addresses, 0);
   assert.equal(factsOf(await ask('who', '192.0.2.1')).requests, 0);
   const month = new Date().toISOString().slice(0, 7);
-  assert.ok(Number(factsOf(await ask('report', month))['last audit event']) > 1);
+  const report = await ask('report', month);
+  assert.ok(Number(factsOf(report)['last audit event']) > 1);
+  assert.equal(report.tables.at(-1)?.name, 'checkpoint');
+  const note = parseNote(`${rowsOf(report, 'checkpoint').join('\n')}\n`);
+  // all events, that of the report itself too; seq counts from 1
+  assert.equal(Number(note?.text.split('\n')[1]), Number(factsOf(report)['last audit event']));
   const newest = await records.page({ record: 'audit', filter: ANY_RECORD }, { cursor: null, limit: 3 });
   assert.deepEqual(
     newest.rows.map((row) => ('reason' in row ? row.reason : null)),

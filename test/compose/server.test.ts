@@ -46,3 +46,18 @@ test('a start over a tree of files that verify nothing names ten of each kind, a
     ]),
   );
 });
+
+test('only what serves log-ins reads LOOKASIDE_OIDC_LOGIN: a command may not be able to read its secrets', async () => {
+  await using temp = await openTempFolder();
+  const environment = {
+    LOOKASIDE_OIDC_LOGIN: '/nowhere/log-in.yaml',
+    LOOKASIDE_PUBLIC_URL: 'https://signatures.example.com',
+  };
+  const flags = { data: temp.path };
+  const { config } = loadConfig({ flags, environment, workingFolder: temp.path, parseYaml: null });
+  const taker = { command: 'test', host: 'here' };
+  const options = { config, current: () => config, sites: sitesOf(config), log: createLog(), taker };
+  const composed = await compose(options);
+  await composed[Symbol.asyncDispose]();
+  await assert.rejects(compose({ ...options, offersLogIns: true }), /LOOKASIDE_OIDC_LOGIN/);
+});

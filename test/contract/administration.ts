@@ -9,9 +9,9 @@ import { type ErrorCode, LookasideError } from '../../src/domain/errors.ts';
 import { DEFAULT_MIRROR } from '../../src/domain/mirror.ts';
 import { ANY_RECORD, type RecordPage } from '../../src/domain/records.ts';
 import type { FsckFinding } from '../../src/domain/upkeep.ts';
-import { makeSigner } from '../clients/signer.ts';
+import { makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
-import { certificate, makeKey } from '../openpgp/packet-writer.ts';
+import { certificate, makeKey, SIGNED_AT } from '../openpgp/packet-writer.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
 
 export interface AdministrationUnderTest {
@@ -68,6 +68,7 @@ export function administrationContract(
       await refused(mirrors.add('rh', { ...settings, upstreams }), 'NAME_TAKEN', /exists already/);
       await refused(mirrors.add('r2', { ...settings, upstreams: ['ftp://x'] }), 'REQUEST_INVALID', /https/);
       assert.equal((await mirrors.edit('rh', { maxAgeMs: 5000 })).maxAgeMs, 5000);
+      assert.equal((await mirrors.edit('rh', { maxBytes: 1024 })).maxBytes, 1024);
       const image = `team/app@sha256:${'a'.repeat(64)}`;
       const progress: number[] = [];
       const onProgress = ({ total }: { total: number }) => void progress.push(total);
@@ -78,6 +79,7 @@ export function administrationContract(
         [[image, 'failed']],
       );
       await refused(mirrors.sync('rh', { images: ['x'], maxAgeMs: null }), 'REQUEST_INVALID', /no image of/);
+      assert.deepEqual(await mirrors.missed('rh', new Date(0)), []);
       await refused(mirrors.show('none'), 'NOT_FOUND', /no mirror "none"/);
       const shown = await mirrors.show('rh');
       assert.deepEqual([shown.faults.connection, shown.lastSync?.counts.failed], [1, 1]);
@@ -100,13 +102,22 @@ export function administrationContract(
       const key = (await keys.list()).at(-1);
       assert.ok(key !== undefined);
       const { createdAt, addedAt, changedAt, algorithm, ...rest } = key;
-      assert.deepEqual(rest, { ...about, canSign: true, revokedAt: null, subkeys: [] });
+      assert.deepEqual(rest, {
+        ...about,
+        canSign: true,
+        revokedAt: null,
+        retiredAt: null,
+        revocation: null,
+        subkeys: [],
+      });
       assert.equal(algorithm, 'ed25519');
       for (const at of [createdAt, addedAt, changedAt]) assert.ok(at instanceof Date);
 
       const spaced = fingerprint.replace(/.{4}/g, '$& ').trim();
       for (const named of [fingerprint, fingerprint.toLowerCase(), spaced, fingerprint.slice(-16)]) {
-        const { armored, warnings, ...shown } = await keys.show(named);
+        const { armored, warnings, addedBy, parts, ...shown } = await keys.show(named);
+        assert.ok(addedBy !== null && addedBy !== '');
+        assert.deepEqual(parts, [{ fingerprint, uses: ['certify', 'sign'], revocationReason: null }]);
         assert.deepEqual(warnings, []);
         assert.deepEqual(shown, key);
         assert.match(armored, /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n/);
@@ -114,6 +125,21 @@ export function administrationContract(
           { result: 'unchanged', ...about, warnings: [] },
         ]);
       }
+    });
+
+    test('a retired key is shown so wherever keys are, until that is undone', async () => {
+      const { keys } = administration;
+      const { certificate, fingerprint } = makeSigner('retiring');
+      await keys.add(certificate);
+      const retired = await keys.retire(fingerprint.slice(-16));
+      assert.ok(retired.retiredAt instanceof Date);
+      assert.equal(retired.state, 'valid');
+      assert.deepEqual(await keys.retire(fingerprint), retired);
+      const { armored: _, warnings: __, addedBy: ___, parts: ____, ...shown } = await keys.show(fingerprint);
+      assert.deepEqual([shown, (await keys.list()).at(-1)], [retired, retired]);
+      assert.deepEqual(await keys.unretire(fingerprint), { ...retired, retiredAt: null });
+      assert.equal((await keys.show(fingerprint)).retiredAt, null);
+      await refused(keys.retire(UNKNOWN_FINGERPRINT), 'NOT_FOUND', /no key [0-9A-F]{40} is registered/);
     });
 
     test('a file is taken certificate by certificate, and a refused one stops no other', async () => {
@@ -135,6 +161,29 @@ export function administrationContract(
       assert.match(refusal.message, /can sign nothing/);
       const listed = (await administration.keys.list()).map(({ fingerprint }) => fingerprint);
       assert.deepEqual(listed.slice(-2), [first.fingerprint, last.fingerprint]);
+    });
+
+    test('only keys that expire within a time are listed on demand, also those of which a signing subkey does', async () => {
+      const { keys } = administration;
+      const now = Date.now();
+      const inDays = (days: number) => new Date(now + days * 86_400_000);
+      const [soon, later, bySubkey] = [makeKey('ed25519'), makeKey('ed25519'), makeKey('ed25519')];
+      for (const made of [
+        certificate(later, { userId: 'later', expiresAt: inDays(40) }),
+        certificate(soon, { userId: 'soon', expiresAt: inDays(20) }),
+        certificate(bySubkey, {
+          userId: 'by subkey',
+          subkeys: [{ key: makeKey('ed25519'), expiresAt: inDays(2) }],
+        }),
+      ])
+        await keys.add(made);
+      const within = async (days: number) => {
+        return (await keys.list(days * 86_400_000)).map(({ fingerprint }) => fingerprint);
+      };
+      assert.deepEqual(await within(30), [soon.fingerprint, bySubkey.fingerprint]);
+      assert.deepEqual(await within(7), [bySubkey.fingerprint]);
+      assert.deepEqual(await within(1), []);
+      for (const { fingerprint } of [soon, later, bySubkey]) await keys.remove(fingerprint);
     });
 
     test('a file without a certificate is refused, and what names no key finds none', async () => {
@@ -185,6 +234,12 @@ export function administrationContract(
       assert.deepEqual(await named('ci@team.one'), revoked);
     });
 
+    test('who is logged in to the web pages is listed; a session that is over cannot be ended', async () => {
+      assert.deepEqual(await administration.tokens.sessions(), []);
+      for (const id of [7, Number.NaN])
+        await refused(administration.tokens.endSession(id), 'NOT_FOUND', /there is no session/);
+    });
+
     test('a token with an end tells when that is, and is listed as expired after it', async () => {
       const { tokens } = administration;
       const day = await tokens.create({ name: 'a-day', role: 'reader', lifeMs: 86_400_000 });
@@ -203,6 +258,149 @@ export function administrationContract(
         const endless = { name: 'endless', role: 'reader', lifeMs } as const;
         await refused(tokens.create(endless), 'REQUEST_INVALID', /from one millisecond to 36500 days/);
       }
+    });
+
+    test('a signer has the OIDC subjects that it was given, at the beginning or later, until it is removed', async () => {
+      const { signers, subjects } = administration;
+      const issuer = 'https://issuer.example';
+      const claims = { ref: 'refs/heads/*', repository: 'team/app' };
+      const wanted = { signer: 'pipe', issuer, claims };
+      await refused(subjects.add(wanted), 'NOT_FOUND', /no signer is named "pipe"/);
+      const signer = await signers.add({ name: 'pipe', description: '', subjects: [{ issuer, claims }] });
+      assert.equal('subjects' in signer, false);
+      const [first] = await subjects.list('pipe');
+      assert.ok(first !== undefined);
+      const { id, createdAt, ...rest } = first;
+      assert.deepEqual(rest, wanted);
+      assert.ok(createdAt instanceof Date && id > 0);
+      assert.deepEqual(await subjects.add(wanted), { ...first, created: false });
+      const { created, ...second } = await subjects.add({ ...wanted, claims: { sub: 'x' } });
+      assert.ok(created && second.id > id);
+      for (const of of ['pipe', null]) assert.deepEqual(await subjects.list(of), [first, second]);
+      assert.deepEqual((await signers.show('pipe')).subjects, [first, second]);
+      assert.deepEqual(await subjects.remove(id), first);
+      await refused(subjects.remove(id), 'NOT_FOUND', /no OIDC subject \d+; see: lookaside signer oidc list/);
+      await refused(subjects.list('nobody'), 'NOT_FOUND', /no signer is named "nobody"/);
+      await refused(subjects.add({ ...wanted, issuer: 'http://x' }), 'REQUEST_INVALID', /is no issuer/);
+      const evil = { name: 'evil', description: '', subjects: [{ issuer, claims: {} }] };
+      await refused(signers.add(evil), 'REQUEST_INVALID', /needs a claim/);
+      await refused(signers.show('evil'), 'NOT_FOUND', /evil/);
+      assert.deepEqual((await signers.remove('pipe')).subjects, [second]);
+      assert.deepEqual(await subjects.list(null), []);
+    });
+
+    test('who may sign what is exported, planned and applied as a whole, and what was exported changes nothing', async () => {
+      const { keys, signers, grants, subjects, tokens, rules } = administration;
+      const [grace, henry] = [makeSigner('grace'), makeSigner('henry')];
+      await keys.add(grace.certificate);
+      const oidc = [{ issuer: 'https://issuer.example', claims: { sub: 'x' } }];
+      await signers.add({ name: 'one', description: 'first', subjects: oidc });
+      await grants.add({ signer: 'one', repositories: ['team/*'], keys: [grace.fingerprint], tags: [] });
+      await tokens.create({ name: 'one-1', role: 'uploader', lifeMs: null, signer: 'one' });
+      const exported = await rules.export();
+      const { certificate, ...ofGrace } =
+        exported.keys?.find(({ fingerprint }) => fingerprint === grace.fingerprint) ?? {};
+      assert.deepEqual(ofGrace, { fingerprint: grace.fingerprint, retired: false });
+      assert.match(certificate ?? '', /BEGIN PGP PUBLIC KEY BLOCK/);
+      const one = {
+        name: 'one',
+        description: 'first',
+        disabled: false,
+        oidc,
+        grants: [{ repositories: ['team/*'], fingerprints: [grace.fingerprint], tags: [] }],
+      };
+      assert.deepEqual(exported.signers, [one]);
+      assert.ok(exported.tokens?.some((token) => token.name === 'one-1' && token.signer === 'one'));
+      for (const prune of [false, true])
+        assert.deepEqual((await rules.plan(exported, { prune })).changes, []);
+
+      const armored = await administration.keys
+        .add(henry.certificate)
+        .then(() => keys.export([henry.fingerprint], 'gpg-2.2'));
+      await keys.remove(henry.fingerprint);
+      const wanted = {
+        keys: [
+          { fingerprint: henry.fingerprint, certificate: armored.armored, retired: null },
+          { fingerprint: grace.fingerprint, certificate: null, retired: true },
+        ],
+        signers: [
+          { ...one, description: 'the first', disabled: true, oidc: [], grants: null },
+          {
+            name: 'two',
+            description: null,
+            disabled: null,
+            oidc: null,
+            grants: [{ repositories: ['b'], fingerprints: [henry.fingerprint], tags: ['v*'] }],
+          },
+        ],
+        tokens: null,
+      };
+      const plan = await rules.plan(wanted, { prune: false });
+      assert.deepEqual(
+        plan.changes.map(({ kind }) => kind),
+        ['add-key', 'retire-key', 'describe-signer', 'disable-signer', 'add-signer', 'add-grant'],
+      );
+      assert.ok(plan.left.includes('OIDC subject of one: https://issuer.example sub=x'));
+      assert.deepEqual(await rules.apply(wanted, { prune: false, id: plan.id }), plan);
+      assert.deepEqual((await rules.plan(wanted, { prune: false })).changes, []);
+      const shown = await signers.show('one');
+      assert.deepEqual(
+        [shown.description, shown.disabledAt !== null, shown.subjects.length],
+        ['the first', true, 1],
+      );
+      assert.equal((await grants.list('two')).length, 1);
+      assert.equal((await keys.show(henry.fingerprint)).fingerprint, henry.fingerprint);
+      assert.notEqual((await keys.show(grace.fingerprint)).retiredAt, null);
+
+      // the plan that was shown is no longer the plan, so nothing is done
+      const pruned = await rules.plan({ ...wanted, keys: null }, { prune: true });
+      assert.deepEqual(
+        pruned.changes.map(({ kind }) => kind),
+        ['remove-subject'],
+      );
+      await subjects.add({ signer: 'one', issuer: 'https://issuer.example', claims: { sub: 'y' } });
+      const stale = { prune: true, id: pruned.id };
+      await refused(
+        rules.apply({ ...wanted, keys: null }, stale),
+        'CHANGED_MEANWHILE',
+        /nothing was applied/,
+      );
+      assert.equal((await subjects.list('one')).length, 2);
+
+      await refused(
+        rules.plan(
+          {
+            keys: [{ fingerprint: UNKNOWN_FINGERPRINT, certificate: null, retired: null }],
+            signers: null,
+            tokens: null,
+          },
+          { prune: false },
+        ),
+        'REQUEST_INVALID',
+        /is not registered, and the document has no certificate/,
+      );
+      await refused(
+        rules.plan(
+          {
+            keys: [{ fingerprint: UNKNOWN_FINGERPRINT, certificate: armored.armored, retired: null }],
+            signers: null,
+            tokens: null,
+          },
+          { prune: false },
+        ),
+        'REQUEST_INVALID',
+        /is of another/,
+      );
+      const empty = { keys: null, signers: [], tokens: null };
+      const { id } = await rules.plan(empty, { prune: true });
+      await rules.apply(empty, { prune: true, id });
+      assert.deepEqual(
+        [await signers.list(), await grants.list(null), await subjects.list(null)],
+        [[], [], []],
+      );
+      assert.equal((await tokens.list()).find(({ name }) => name === 'one-1')?.state, 'revoked');
+      await keys.remove(henry.fingerprint);
+      await keys.remove(grace.fingerprint);
     });
 
     test('a signer has the grants and tokens that it was given, until it is removed', async () => {
@@ -245,6 +443,7 @@ export function administrationContract(
         {
           ...signer,
           grants: [grant],
+          subjects: [],
           tokens: [['ci-team-1', 'valid']],
         },
       );
@@ -371,7 +570,11 @@ export function administrationContract(
       }));
       await administration.importBatch(parts, { dryRun: false });
       const wanted = { path: `/${folder}/signature-1`, reason: 'signed by mistake: é & ?', until: null };
-      const { withdrawnAt, withdrawnBy, auditSeq, ...withdrawn } = await administration.withdraw(wanted);
+      const listed = { ...wanted, sha256: sha256Hex(two ?? assert.fail()) };
+      await refused(administration.withdraw(listed), 'NOT_FOUND', /another signature than the one that was/);
+      assert.deepEqual(await readFile(path.join(root, folder, 'signature-1')), one);
+      const meant = { ...wanted, sha256: sha256Hex(one ?? assert.fail()) };
+      const { withdrawnAt, withdrawnBy, auditSeq, ...withdrawn } = await administration.withdraw(meant);
       assert.ok(withdrawnAt instanceof Date && auditSeq > 0 && withdrawnBy !== '');
       assert.deepEqual(withdrawn, {
         ...wanted,
@@ -435,6 +638,181 @@ export function administrationContract(
       const unknown = [one.fingerprint, UNKNOWN_FINGERPRINT];
       await refused(keys.export(unknown, 'gpg-2.2'), 'NOT_FOUND', /no key [0-9A-F]{40} is registered/);
       await refused(keys.export(['alice'], 'gpg-2.2'), 'REQUEST_INVALID', /names no key/);
+    });
+
+    test('a rotation counts images by the old key, by both and by the new one, and lists each reference that is left', async () => {
+      const { keys } = administration;
+      const [old, next] = [makeSigner('rotated'), makeSigner('successor')];
+      await keys.add(Buffer.concat([old.certificate, next.certificate]));
+      const signed = [
+        { by: old, repository: 'rotation/one', tag: 'v1' },
+        { by: old, repository: 'rotation/two', tag: 'v1' },
+        { by: old, repository: 'rotation/two', tag: 'v2' },
+        { by: next, repository: 'rotation/two', tag: 'v1' },
+        { by: next, repository: 'rotation/three', tag: 'v1' },
+      ];
+      const parts = signed.map(({ by, ...what }) => ({ fileName: null, bytes: by.sign(what) }));
+      await administration.importBatch(parts, { dryRun: false });
+      const found = await all(keys.rotation(old.fingerprint.slice(-16), next.fingerprint));
+      const left = (repository: string, tag: string) => {
+        const image = folderOf(repository).replace('=', ':');
+        const digest = image.slice(image.indexOf('@') + 1);
+        return { site: 'default', image, digest, reference: `registry.example/${repository}:${tag}` };
+      };
+      const [counts] = found;
+      assert.ok(counts !== undefined && 'gaps' in counts);
+      const { gaps, ...counted } = counts;
+      // only a server scans a tree
+      assert.deepEqual(
+        gaps.filter((gap) => !/not wholly indexed/.test(gap)),
+        [],
+      );
+      assert.deepEqual(counted, {
+        old: old.fingerprint,
+        new: next.fingerprint,
+        images: { old: 1, both: 1, new: 1 },
+      });
+      assert.deepEqual(found.slice(1), [
+        { work: [left('rotation/one', 'v1'), left('rotation/two', 'v2')] },
+        { end: { work: 2 } },
+      ]);
+      const back = await all(keys.rotation(next.fingerprint, old.fingerprint));
+      assert.deepEqual(back.at(-1), { end: { work: 1 } });
+      const refusals = [
+        [old.fingerprint, old.fingerprint, 'REQUEST_INVALID', /wanted the key that ends, and the one/],
+        [old.fingerprint, UNKNOWN_FINGERPRINT, 'NOT_FOUND', /no key [0-9A-F]{40} is registered/],
+        ['alice', old.fingerprint, 'REQUEST_INVALID', /names no key/],
+      ] as const;
+      for (const [one, other, code, message] of refusals) {
+        await refused(all(keys.rotation(one, other)), code, message);
+      }
+    });
+
+    test('a refresh merges what is new in registered keys, and takes no other key', async () => {
+      const { keys } = administration;
+      const [known, other, stranger] = ['refreshed', 'unmeant', 'stranger'].map(makeSigner) as [
+        Signer,
+        Signer,
+        Signer,
+      ];
+      await keys.add(Buffer.concat([known.certificate, other.certificate]));
+      const revoked = { at: SIGNED_AT, reason: 2 };
+      const file = Buffer.concat([known, other, stranger].map((one) => one.certifiedAs({ revoked })));
+      const { results, ignored } = await keys.refresh(file, [known.fingerprint.slice(-16)]);
+      assert.deepEqual(
+        results.map((one) => [one.result, one.fingerprint, 'state' in one && one.state]),
+        [['updated', known.fingerprint, 'revoked']],
+      );
+      assert.equal(ignored, 2);
+      assert.equal((await keys.show(other.fingerprint)).state, 'valid');
+      const all = await keys.refresh(file, []);
+      assert.deepEqual(
+        all.results.map(({ result }) => result),
+        ['unchanged', 'updated'],
+      );
+      assert.equal(all.ignored, 1);
+      await refused(keys.show(stranger.fingerprint), 'NOT_FOUND', /is registered/);
+      // an older copy takes no revocation back
+      const old = await keys.refresh(known.certificate, []);
+      assert.deepEqual(
+        old.results.map((one) => 'state' in one && one.state),
+        ['revoked'],
+      );
+      await refused(keys.refresh(file, [UNKNOWN_FINGERPRINT]), 'NOT_FOUND', /is registered/);
+      await refused(keys.refresh(Buffer.from('x'), []), 'REQUEST_INVALID', /certificate/);
+    });
+
+    test('a revocation says what it breaks, and withdraws all that the key has signed under one event, again without another', async () => {
+      const { keys } = administration;
+      const [lost, kept] = [makeSigner('lost'), makeSigner('kept')];
+      await keys.add(Buffer.concat([lost.certificate, kept.certificate]));
+      const signed = [
+        { by: lost, repository: 'revoked/one', tag: 'v1' },
+        { by: lost, repository: 'revoked/two', tag: 'v1' },
+        { by: kept, repository: 'revoked/two', tag: 'v1' },
+        { by: lost, repository: 'revoked/two', tag: 'v2' },
+      ];
+      const parts = signed.map(({ by, ...what }) => ({ fileName: null, bytes: by.sign(what) }));
+      await administration.importBatch(parts, { dryRun: false });
+      assert.deepEqual(await keys.signatures(lost.fingerprint), [
+        { fingerprint: lost.fingerprint, signatures: 3 },
+      ]);
+      const [impact, ...images] = await all(keys.revocation(lost.fingerprint.slice(-16)));
+      assert.ok(impact !== undefined && 'gaps' in impact);
+      const { gaps: _, ...counted } = impact;
+      assert.deepEqual(counted, {
+        fingerprint: lost.fingerprint,
+        userIds: ['lost <lost@example.invalid>'],
+        state: 'valid',
+        signatures: 3,
+        images: 2,
+        broken: 1,
+        refused: 0,
+      });
+      const image = folderOf('revoked/one').replace('=', ':');
+      assert.deepEqual(images, [{ images: [{ site: 'default', image }] }, { end: { images: 1 } }]);
+
+      const wanted = { reason: 'leaked: é & ?', withdraw: false, certificate: null };
+      for (const reason of ['', ' ', 'x'.repeat(501)])
+        await refused(
+          keys.revoke(lost.fingerprint, { ...wanted, reason }),
+          'REQUEST_INVALID',
+          /needs a reason/,
+        );
+      const foreign = { ...wanted, certificate: kept.certifiedAs({ revoked: { at: SIGNED_AT, reason: 2 } }) };
+      await refused(
+        keys.revoke(lost.fingerprint, foreign),
+        'REQUEST_INVALID',
+        /holds no revocation of the key/,
+      );
+      await refused(
+        keys.revoke(UNKNOWN_FINGERPRINT, wanted),
+        'NOT_FOUND',
+        /no key [0-9A-F]{40} is registered/,
+      );
+      assert.equal((await keys.show(lost.fingerprint)).state, 'valid');
+
+      const marked = await keys.revoke(lost.fingerprint.slice(-16), wanted);
+      assert.deepEqual([marked.changed, marked.withdrawn, marked.key.state], [true, null, 'revoked']);
+      assert.equal(marked.key.revocation?.reason, wanted.reason);
+      assert.equal((await keys.revoke(lost.fingerprint, wanted)).changed, false);
+      const [late] = await administration.importBatch(parts.slice(0, 1), { dryRun: false });
+      assert.equal(late?.result, 'exists', 'what it has signed stays');
+      const { leftOut } = await keys.export([lost.fingerprint], 'gpg-2.2');
+      assert.match(leftOut[0]?.reason ?? '', /an administrator revoked it/);
+
+      const progress: number[] = [];
+      const onProgress = ({ signatures }: { signatures: number }) => void progress.push(signatures);
+      const withdrawing = { ...wanted, withdraw: true, onProgress };
+      const done = await keys.revoke(lost.fingerprint, withdrawing);
+      assert.deepEqual([done.changed, done.withdrawn], [true, 3]);
+      assert.deepEqual(
+        await readFile(path.join(root, folderOf('revoked/two'), 'signature-1')),
+        parts[2]?.bytes,
+      );
+      assert.equal(existsSync(path.join(root, folderOf('revoked/one'), 'signature-1')), false);
+      const [again] = await administration.importBatch(parts.slice(0, 1), { dryRun: false });
+      assert.equal(again?.result === 'refused' && again.code, 'WITHDRAWN');
+      const repeated = await keys.revoke(lost.fingerprint, withdrawing);
+      assert.deepEqual([repeated.changed, repeated.withdrawn], [false, 0]);
+      const question = { record: 'audit', filter: { ...ANY_RECORD, fingerprint: lost.fingerprint } } as const;
+      const { rows } = await administration.records.page(question, { cursor: null, limit: 100 });
+      assert.deepEqual(
+        rows.flatMap((row) =>
+          'action' in row && row.action.startsWith('key-') ? [[row.action, row.result]] : [],
+        ),
+        [
+          ['key-revoke', 'withdrawn'],
+          ['key-revoke', 'revoked'],
+          ['key-add', 'added'],
+        ],
+      );
+      const both = await keys.revoke(kept.fingerprint, {
+        ...wanted,
+        certificate: kept.certifiedAs({ revoked: { at: SIGNED_AT, reason: 2 } }),
+      });
+      assert.deepEqual([both.key.state, both.key.revocation?.isInCertificate], ['revoked', true]);
+      assert.deepEqual((await keys.export([kept.fingerprint], 'gpg-2.2')).leftOut, []);
     });
 
     test('a key that was removed is found no more, and its signatures stay as they are, of an unknown key', async () => {
@@ -608,4 +986,10 @@ function withoutMessage({ message, ...finding }: FsckFinding) {
 /** What a walk counts of damaged images is the scanner's affair. */
 function shapeOf({ images, signatures, ...rest }: { images: number; signatures: number }) {
   return rest;
+}
+
+async function all<T>(found: AsyncIterable<T>): Promise<readonly T[]> {
+  const parts: T[] = [];
+  for await (const part of found) parts.push(part);
+  return parts;
 }

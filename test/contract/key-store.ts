@@ -1,8 +1,8 @@
 // What every KeyStore promises, run over each implementation.
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import type { KeyDetails, KeyPart } from '../../src/domain/key.ts';
-import type { KeyStore } from '../../src/domain/ports.ts';
+import type { KeyDetails, KeyPart, RegisteredKey } from '../../src/domain/key.ts';
+import type { KeyStore, RevokedByHand } from '../../src/domain/ports.ts';
 import { auditEvent } from './audit-event.ts';
 import { testOver } from './under-test.ts';
 
@@ -38,10 +38,11 @@ export function keyNamed(letter: string, told: Partial<NewKey> = {}): NewKey {
 
 async function assertHolds(
   store: KeyStore,
-  wanted: readonly (NewKey & { addedAt: Date; changedAt: Date })[],
+  told: readonly (NewKey & Partial<RegisteredKey> & { addedAt: Date; changedAt: Date })[],
 ): Promise<void> {
   const plain = <T extends NewKey>(keys: readonly T[]) =>
     keys.map((key) => ({ ...key, certificate: Buffer.from(key.certificate) }));
+  const wanted = told.map((key) => ({ retiredAt: null, revocation: null, addedBy: 'alice', ...key }));
   assert.deepEqual(plain(await store.list()), plain(wanted));
   for (const key of wanted) {
     const found = await store.find(key.fingerprint);
@@ -50,7 +51,8 @@ async function assertHolds(
   }
 }
 
-export function keyStoreContract(name: string, open: () => Promise<KeyStoreUnderTest>): void {
+/** `atOnce`: as many keys as the store takes within its time on a machine with much to do. */
+export function keyStoreContract(name: string, open: () => Promise<KeyStoreUnderTest>, atOnce = 250): void {
   const test = testOver(open);
 
   describe(`${name}`, () => {
@@ -112,14 +114,92 @@ export function keyStoreContract(name: string, open: () => Promise<KeyStoreUnder
       await assertHolds(again, [...rest, { ...keyNamed('B'), addedAt: CHANGED_AT, changedAt: CHANGED_AT }]);
     });
 
+    test('a key that is retired is so from the time of the event on, after another start too', async (under) => {
+      const { keys } = under;
+      for (const letter of ['A', 'B']) await keys.put(keyNamed(letter), auditEvent({ at: ADDED_AT }));
+      const retire = (letter: string, isRetired: boolean) =>
+        keys.setRetired(letter.repeat(40), isRetired, auditEvent({ at: CHANGED_AT }));
+      assert.equal(await retire('A', false), false);
+      assert.equal(await retire('A', true), true);
+      assert.equal(await keys.setRetired('A'.repeat(40), true, auditEvent({ at: new Date() })), false);
+      assert.equal(await retire('C', true), false);
+      const other = { ...keyNamed('B'), addedAt: ADDED_AT, changedAt: ADDED_AT };
+      const retired = { ...keyNamed('A'), addedAt: ADDED_AT, changedAt: ADDED_AT, retiredAt: CHANGED_AT };
+      await assertHolds(keys, [retired, other]);
+      await assertHolds(await under.reopen(), [retired, other]);
+    });
+
+    test('a key that an administrator revokes is so at once, after another start, and with a new certificate', async (under) => {
+      let { keys } = under;
+      for (const letter of ['A', 'B']) await keys.put(keyNamed(letter), auditEvent({ at: ADDED_AT }));
+      const revoke = (more: Partial<RevokedByHand>, at = CHANGED_AT) =>
+        keys.revoke(
+          {
+            fingerprint: 'A'.repeat(40),
+            key: null,
+            by: 'carol',
+            reason: 'leaked',
+            withdraws: false,
+            ...more,
+          },
+          auditEvent({ at, action: 'key-revoke' }),
+        );
+      assert.equal(await revoke({ fingerprint: 'C'.repeat(40) }), false);
+      assert.equal(await revoke({}), true);
+      assert.equal(await revoke({ reason: 'again' }, new Date()), false, 'a second time changes nothing');
+      const other = { ...keyNamed('B'), addedAt: ADDED_AT, changedAt: ADDED_AT };
+      const [first] = await keys.list();
+      const auditSeq = first?.revocation?.auditSeq ?? 0;
+      assert.ok(auditSeq > 2);
+      const revocation = {
+        at: CHANGED_AT,
+        by: 'carol',
+        reason: 'leaked',
+        auditSeq,
+        withdraws: false,
+        isInCertificate: false,
+      };
+      const key = { ...keyNamed('A'), addedAt: ADDED_AT, changedAt: ADDED_AT };
+      await assertHolds(keys, [{ ...key, revokedAt: CHANGED_AT, revocation }, other]);
+      keys = await under.reopen();
+      await assertHolds(keys, [{ ...key, revokedAt: CHANGED_AT, revocation }, other]);
+      // what comes later adds to it, and the time of the first one stays
+      const later = new Date('2026-12-01T00:00:00.000Z');
+      assert.equal(await revoke({ withdraws: true, by: 'dave', reason: 'all of it' }, later), true);
+      const ordered = (await keys.find('A'.repeat(40)))?.revocation;
+      assert.ok(ordered != null && ordered.auditSeq > auditSeq);
+      assert.deepEqual(
+        { ...ordered, auditSeq },
+        { ...revocation, by: 'dave', reason: 'all of it', withdraws: true },
+      );
+      assert.equal(await revoke({}), false, 'an order to withdraw stays');
+      const revokedAt = new Date('2026-11-01T00:00:00.000Z');
+      const merged = keyNamed('A', { revokedAt, certificate: Buffer.from('revoked') });
+      assert.equal(await revoke({ key: merged }, later), true);
+      await assertHolds(keys, [
+        { ...merged, addedAt: ADDED_AT, changedAt: later, revocation: { ...ordered, isInCertificate: true } },
+        other,
+      ]);
+    });
+
+    test('a retirement outlives a new certificate of the key, until it is ended', async ({ keys }) => {
+      await keys.put(keyNamed('A'), auditEvent({ at: ADDED_AT }));
+      await keys.setRetired('A'.repeat(40), true, auditEvent({ at: CHANGED_AT }));
+      const certificate = Buffer.from('extended');
+      const again = await keys.put(keyNamed('A', { certificate }), auditEvent({ at: CHANGED_AT }));
+      assert.deepEqual(again.retiredAt, CHANGED_AT);
+      assert.equal(await keys.setRetired('A'.repeat(40), false, auditEvent()), true);
+      assert.equal((await keys.find('A'.repeat(40)))?.retiredAt, null);
+    });
+
     test('a certificate that is a small part of a large buffer is kept as it is', async ({ keys }) => {
       const certificate = Buffer.alloc(100_000, 'ab').subarray(1001, 1011);
       const stored = await keys.put(keyNamed('A', { certificate }), auditEvent());
       assert.deepEqual(Buffer.from(stored.certificate), certificate);
     });
 
-    test('250 keys of 64 KiB put at once are all there, in that order', async (under) => {
-      const fingerprints = Array.from({ length: 250 }, (_, n) =>
+    test(`${atOnce} keys of 64 KiB put at once are all there, in that order`, async (under) => {
+      const fingerprints = Array.from({ length: atOnce }, (_, n) =>
         n.toString(16).toUpperCase().padStart(40, '0'),
       );
       const certificate = Buffer.alloc(64 * 1024, 'c');

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { type ErrorCode, isLookasideError } from '../../src/domain/errors.ts';
 import type { NewGrant } from '../../src/domain/grant.ts';
-import type { GrantStore, SignerStore, TokenStore } from '../../src/domain/ports.ts';
+import type { NewOidcSubject } from '../../src/domain/oidc.ts';
+import type { GrantStore, SignerStore, SubjectStore, TokenStore } from '../../src/domain/ports.ts';
 import { auditEvent } from './audit-event.ts';
 import { tokenNamed } from './token-store.ts';
 import { testOver } from './under-test.ts';
@@ -11,6 +12,7 @@ import { testOver } from './under-test.ts';
 export interface SignerStores {
   readonly signers: SignerStore;
   readonly grants: GrantStore;
+  readonly subjects: SubjectStore;
   readonly tokens: TokenStore;
 }
 
@@ -30,6 +32,12 @@ const signerNamed = (name: string) => ({ name, description: `the ${name}`, creat
 
 function grantOf(signer: string, changes: Partial<NewGrant> = {}): NewGrant {
   return { signer, repositories: ['team/*'], fingerprints: [KEY], tags: [], createdAt: AT, ...changes };
+}
+
+const ISSUER = 'https://issuer.example';
+
+function subjectOf(signer: string, changes: Partial<NewOidcSubject> = {}): NewOidcSubject {
+  return { signer, issuer: ISSUER, claims: { sub: 'x' }, createdAt: AT, ...changes };
 }
 
 const code = (wanted: ErrorCode) => (error: unknown) => isLookasideError(error, wanted);
@@ -155,6 +163,59 @@ export function signerStoresContract(name: string, open: () => Promise<SignerSto
       const next = await grants.add(grantOf('ci'), auditEvent());
       assert.ok(next.id > id && next.created);
       assert.equal((await told()).length, 4);
+    });
+
+    test('a subject is found by its issuer, and is as disabled as its signer', async (under) => {
+      await under.signers.add(signerNamed('ci'), auditEvent(), [
+        { subject: subjectOf('ci'), event: auditEvent() },
+      ]);
+      await under.signers.add(signerNamed('other'), auditEvent());
+      const added = await under.subjects.add(
+        subjectOf('other', { claims: { a: '1', b: '2' } }),
+        auditEvent(),
+      );
+      assert.ok(added.created);
+      const again = await under.subjects.add(
+        subjectOf('other', { claims: { a: '1', b: '2' } }),
+        auditEvent(),
+      );
+      assert.deepEqual(again, { ...added, created: false });
+      await under.subjects.add(subjectOf('other', { issuer: 'https://another.example' }), auditEvent());
+      await under.signers.setDisabled('ci', LATER, auditEvent());
+      for await (const { subjects } of nowAndAfterStart(under)) {
+        assert.deepEqual(
+          (await subjects.ofIssuer(ISSUER)).map(({ subject: { id, ...subject }, disabledAt }) => [
+            subject,
+            disabledAt,
+          ]),
+          [
+            [subjectOf('ci'), LATER],
+            [subjectOf('other', { claims: { a: '1', b: '2' } }), null],
+          ],
+        );
+        assert.deepEqual(await subjects.ofIssuer('https://ISSUER.example'), []);
+        assert.deepEqual((await subjects.find(added.id))?.claims, { a: '1', b: '2' });
+        assert.equal((await subjects.list('other')).length, 2);
+      }
+      assert.equal((await under.told()).length, 6);
+    });
+
+    test('a subject goes with its signer, and its number is not given again', async (under) => {
+      const { signers, subjects, told } = under;
+      await signers.add(signerNamed('ci'), auditEvent());
+      const { id } = await subjects.add(subjectOf('ci'), auditEvent());
+      assert.equal(await subjects.remove(id, auditEvent()), true);
+      assert.equal(await subjects.remove(id, auditEvent()), false);
+      const next = await subjects.add(subjectOf('ci'), auditEvent());
+      assert.ok(next.id > id);
+      assert.equal((await told()).length, 4);
+      await signers.remove('ci', LATER, auditEvent());
+      assert.deepEqual(await subjects.list(null), []);
+      await assert.rejects(subjects.add(subjectOf('ci'), auditEvent()), code('NOT_FOUND'));
+      // nothing of it is left when an event cannot be written
+      const broken = [{ subject: subjectOf('ci'), event: auditEvent({ salt: 'ab' }) }];
+      await assert.rejects(signers.add(signerNamed('ci'), auditEvent(), broken));
+      assert.deepEqual([await signers.list(), (await told()).length], [[], 5]);
     });
 
     test('one administrator removes a signer while others give it grants and tokens: nothing is left of it', async (under) => {

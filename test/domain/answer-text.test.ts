@@ -34,6 +34,7 @@ const ANSWER: ReadyAnswer = {
       ],
       found: 2,
     },
+    { name: 'checkpoint', title: 'Checkpoint', columns: ['line'], rows: [['log <x>'], ['7']], found: 2 },
   ],
   dropped: 7,
   gaps: ['the day <b> is damaged'],
@@ -59,6 +60,7 @@ test('a page needs nothing else, runs nothing, and shows its plots', () => {
   const [left, right] = bars;
   assert.ok(Number(left?.[1]) < Number(right?.[1]));
   assert.equal(Number(left?.[2]) * 2, Number(right?.[2]));
+  assert.match(html, /<pre>log &lt;x&gt;\n7<\/pre>/);
 });
 
 test('CSV has a line for each cell, and no cell that a spreadsheet would calculate', () => {
@@ -68,5 +70,5 @@ test('CSV has a line for each cell, and no cell that a spreadsheet would calcula
     lines[2],
     `clients,1,agent,"'=cmd|""<script>alert(1)</script>\\u001b[2J\\u000d\\u000anext,line"`,
   );
-  assert.equal(lines.length, 1 + 1 + 4 + 4 + 1);
+  assert.equal(lines.length, 1 + 1 + 4 + 4 + 2 + 1);
 });

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import {
+  createBatches,
   createSharedRuns,
   createSingleFlight,
   createTurns,
@@ -292,5 +293,50 @@ describe('versions', () => {
     const before = versions.of('a');
     versions.change('b');
     assert.equal(versions.of('a'), before);
+  });
+});
+
+describe('batches', () => {
+  test('what comes alone runs at once, and what comes meanwhile runs together, as far as there is room', async () => {
+    const gates: (() => void)[] = [];
+    const batches: (readonly number[])[] = [];
+    const { add } = createBatches<number, number>({ items: 3, bytes: 100 }, async (items) => {
+      batches.push(items);
+      const gate = createGate();
+      gates.push(() => gate.open());
+      await gate.promise;
+      return items.map((item) => item * 10);
+    });
+    const first = await add(0, 1);
+    assert.deepEqual(batches, [[0]]);
+    const added = [1, 2, 3, 4].map((item) => add(item, 1));
+    let isFourthIn = false;
+    void added[3]?.then(() => {
+      isFourthIn = true;
+    });
+    await setImmediate();
+    assert.equal(isFourthIn, false);
+    gates[0]?.();
+    assert.equal(await first.done, 0);
+    const results = Promise.all(added.map(async (one) => (await one).done));
+    while (batches.length < 3) {
+      await setImmediate();
+      gates[batches.length - 1]?.();
+    }
+    gates[2]?.();
+    assert.deepEqual(await results, [10, 20, 30, 40]);
+    assert.deepEqual(batches, [[0], [1, 2, 3], [4]]);
+  });
+
+  test('the failure of one batch is that of its items alone', async () => {
+    let runs = 0;
+    const { add } = createBatches<string, string>({ items: 3, bytes: 100 }, async (items) => {
+      runs += 1;
+      if (runs === 1) throw new Error('no room');
+      return items;
+    });
+    const [first, second] = [await add('a', 1), await add('b', 1)];
+    await assert.rejects(first.done, /no room/);
+    assert.equal(await second.done, 'b');
   });
 });

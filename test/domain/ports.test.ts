@@ -20,6 +20,7 @@ const AT_ONCE: Readonly<Record<string, string>> = {
   'Verifier.armor': 'it computes',
   'Withdrawal.event': 'it makes what is written',
   'Verifier.warningsOf': 'it computes',
+  'Verifier.usesOf': 'it computes',
   'Verifier.setKeyring': 'it hands over what was looked up',
 };
 

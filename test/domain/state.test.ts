@@ -21,6 +21,7 @@ const key = (told: Partial<RegisteredKey>): RegisteredKey => ({
   subkeys: [],
   addedAt: PAST,
   changedAt: PAST,
+  retiredAt: null,
   certificate: new Uint8Array(),
   ...told,
 });

@@ -26,6 +26,11 @@ test('the sources of oc-mirror’s mapping.txt are read, and tags are told apart
   assert.deepEqual(namedImages(text, parse).tagged, ['registry.redhat.io/ubi9/ubi:latest']);
 });
 
+test('what JSON holds beside images, and no image can be called, is passed over', () => {
+  const text = JSON.stringify([`a/../b@${A}`, `${'x'.repeat(300)}@${A}`, `quay.io/a/b@${B}`, A]);
+  assert.deepEqual(named(text), [`a/b@${B}`, `@${A}`]);
+});
+
 test('pods, graphs and catalogues name images wherever they stand', () => {
   const pods = {
     items: [

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { escapeHtml, escapeJson, escapeLine, escapeTerminal, quoted } from '../../src/domain/text.ts';
+import {
+  escapeHtml,
+  escapeJson,
+  escapeLine,
+  escapeTerminal,
+  isPlain,
+  quoted,
+} from '../../src/domain/text.ts';
 
 const HOSTILE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
@@ -109,4 +116,10 @@ describe('a text quoted in a message', () => {
     assert.equal(quoted('x'.repeat(64)), `"${'x'.repeat(64)}"`);
     assert.equal(quoted('x'.repeat(65)), `"${'x'.repeat(64)}…"`);
   });
+});
+
+test('plain text has no control characters but line feeds and tabs, and no half characters', () => {
+  for (const plain of ['leaked', 'first\n\tsecond', 'schlüssel 🔑', '\u202e']) assert.ok(isPlain(plain));
+  for (const other of ['a\0', '\r\n', '\u001b[2J', '\u0085', '\ud83d'])
+    assert.ok(!isPlain(other), JSON.stringify(other));
 });

@@ -53,10 +53,12 @@ const appender = createAppender({
   site: SITE,
   tombstones: {
     ofImage: async () => [],
+    page: async () => [],
     unsettled: async () => [],
     ended: async () => [],
     bytesOf: async () => null,
     put: refuse,
+    putAll: refuse,
     settle: refuse,
     lift: refuse,
   },

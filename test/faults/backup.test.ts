@@ -348,10 +348,12 @@ describe('a backup', () => {
       const scene = await openScene();
       const log = path.join(temp.path, 'setpriority');
       const traced = ['strace', '-f', '-qq', '-e', 'trace=setpriority', '-o', log] as const;
-      for (const [nice, expected] of [
+      const priorities = [
         [9, /setpriority\(PRIO_PROCESS, 0, 10\) += 0/],
         [11, /^$/],
-      ] as const) {
+      ] as const;
+      // a command under strace takes seconds
+      for (const [nice, expected] of priorities.slice(0, count(2, 1))) {
         const begun = [
           'nice',
           '-n',

@@ -29,7 +29,8 @@ const ALL_CLOCKS = [
   ['+0d', 0],
 ] as const;
 
-const CLOCKS = isFull ? ALL_CLOCKS : ALL_CLOCKS.slice(1, 3);
+/** In `npm test` years ahead and right again: the clock of a running server goes back below. */
+const CLOCKS = isFull ? ALL_CLOCKS : ALL_CLOCKS.slice(2);
 
 /** Above the minute after which the days of the access log are pruned again. */
 const PRUNED_MS = count(65_000, 0);
@@ -87,7 +88,8 @@ promise(
       assert.equal((await uploads.get(`${FOLDER}/signature-${served.length + 1}`)).status, 404);
       const wrong = uploadsTo(server.port, `${token.slice(0, -1)}${token.endsWith('x') ? 'y' : 'x'}`);
       assert.equal((await wrong.post(FOLDER, bytes)).status, 401);
-      await assertTimeLimit(server.port);
+      // it takes its ten seconds at each of them
+      if (isFull || aheadMs > 0) await assertTimeLimit(server.port);
       await server.stop();
       const days = await readsByDay(temp.path);
       for (const [day, reads] of recorded) {

@@ -136,7 +136,7 @@ const cutting = (fileSystem: FileSystem): Mode => ({
 });
 
 const MODES: readonly Mode[] = [
-  { what: 'kill -9', openDisk: openSteadyDisk, skip: false, wanted: count(2000, 30), aRound: count(100, 8) },
+  { what: 'kill -9', openDisk: openSteadyDisk, skip: false, wanted: count(2000, 16), aRound: count(100, 8) },
   cutting('ext4'),
   ...(isFull ? [cutting('xfs')] : []),
 ];

@@ -8,7 +8,7 @@ import { openTemplate } from './crash-scene.ts';
 import { count, promise } from './promise.ts';
 import { beginUploads } from './uploaders.ts';
 
-const RUNS = count(25, 2);
+const RUNS = count(25, 1);
 const UPLOADS_A_RUN = count(20, 10);
 
 const BESIDE_UPLOADS = {

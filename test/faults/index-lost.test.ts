@@ -13,7 +13,7 @@ import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { takenAs, uploadsTo } from '../clients/uploads.ts';
 import { requestRaw } from '../http/raw-request.ts';
 import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
-import { count, promise } from './promise.ts';
+import { count, longTest, promise } from './promise.ts';
 
 const IMAGES = count(2000, 120);
 const UPLOADS = count(200, 6);
@@ -117,44 +117,56 @@ for (const kind of ['owned', 'shared'] as const) {
     };
 
     // how the file is lost is the same to both: one way shows that the other kind of tree is made anew as well
-    for (const [loss, inflict] of LOSSES.slice(0, kind === 'owned' ? count(LOSSES.length, 3) : 1)) {
+    for (const [loss, inflict] of LOSSES.slice(0, kind === 'owned' ? LOSSES.length : 1)) {
       const what = `index.db of a tree that is ${kind}, ${loss}, keeps no request waiting and is made anew`;
-      promise({ id: 'P5', what, wanted: `all of ${IMAGES} images served at once and again` }, async (see) => {
-        await inflict();
-        const running = await start(kind);
-        // the very first requests, before anything can have been rebuilt
-        for (const image of [IMAGES - 1, 0, Math.floor(IMAGES / 2)]) {
-          const { status, body } = await requestRaw(running.port, `GET /${folders[image]}/signature-1`);
-          assert.equal(status, 200, running.output());
-          assert.deepEqual(body, bytesOf(image));
-          const end = await requestRaw(running.port, `GET /${folders[image]}/signature-2`);
-          assert.equal(end.status, 404);
-        }
-        assert.deepEqual((await requestRaw(running.port, `GET /${folders[IMAGES]}/signature-1`)).body, LARGE);
-        assert.equal((await checksOf(running)).code, 200);
-        await whole(running);
-        for (const [image, folder] of folders.slice(0, IMAGES).entries()) {
-          const { status, body } = await requestRaw(running.port, `GET /${folder}/signature-1`);
-          assert.equal(status, 200);
-          assert.deepEqual(body, bytesOf(image));
-        }
-        const { body } = await requestRaw(running.port, 'GET /metrics');
-        assert.match(
-          body.toString(),
-          new RegExp(`^lookaside_signatures\\{site="default"\\} ${IMAGES + 1}$`, 'm'),
-        );
-        await running.stop();
-        server = null;
-        const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];
-        const fsck = await runLookaside(['fsck', '--data', data, ...args]);
-        assert.equal(fsck.status, 0, describeOutcome(fsck));
-        see(`all of ${IMAGES} images served at once and again`);
-      });
+      const isLong = loss !== 'deleted';
+      promise(
+        { id: 'P5', what, isLong, wanted: `all of ${IMAGES} images served at once and again` },
+        async (see) => {
+          await inflict();
+          const running = await start(kind);
+          // the very first requests, before anything can have been rebuilt
+          for (const image of [IMAGES - 1, 0, Math.floor(IMAGES / 2)]) {
+            const { status, body } = await requestRaw(running.port, `GET /${folders[image]}/signature-1`);
+            assert.equal(status, 200, running.output());
+            assert.deepEqual(body, bytesOf(image));
+            const end = await requestRaw(running.port, `GET /${folders[image]}/signature-2`);
+            assert.equal(end.status, 404);
+          }
+          assert.deepEqual(
+            (await requestRaw(running.port, `GET /${folders[IMAGES]}/signature-1`)).body,
+            LARGE,
+          );
+          assert.equal((await checksOf(running)).code, 200);
+          await whole(running);
+          for (const [image, folder] of folders.slice(0, IMAGES).entries()) {
+            const { status, body } = await requestRaw(running.port, `GET /${folder}/signature-1`);
+            assert.equal(status, 200);
+            assert.deepEqual(body, bytesOf(image));
+          }
+          const { body } = await requestRaw(running.port, 'GET /metrics');
+          assert.match(
+            body.toString(),
+            new RegExp(`^lookaside_signatures\\{site="default"\\} ${IMAGES + 1}$`, 'm'),
+          );
+          await running.stop();
+          server = null;
+          const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];
+          const fsck = await runLookaside(['fsck', '--data', data, ...args]);
+          assert.equal(fsck.status, 0, describeOutcome(fsck));
+          see(`all of ${IMAGES} images served at once and again`);
+        },
+      );
     }
 
     const oldCopy = `index.db of a tree that is ${kind}, in the place of which an older copy was put, hides no upload`;
     promise(
-      { id: 'P5', what: oldCopy, wanted: `all of ${2 * UPLOADS} later uploads served, from the start on` },
+      {
+        id: 'P5',
+        what: oldCopy,
+        wanted: `all of ${2 * UPLOADS} later uploads served, from the start on`,
+        isLong: kind === 'shared', // where the tree itself is asked
+      },
       async (see) => {
         const signer = makeSigner('alice');
         const token = await enrol(data, signer);
@@ -196,7 +208,8 @@ for (const kind of ['owned', 'shared'] as const) {
       },
     );
 
-    it('is made anew by reindex, with the server running and stopped', async () => {
+    const reindexed = kind === 'owned' ? it : longTest;
+    reindexed('is made anew by reindex, with the server running and stopped', async () => {
       const args = kind === 'owned' ? [] : ['--root', path.join(temp.path, TREES.shared)];
       const reindex = async () => {
         const outcome = await runLookaside(['reindex', '--data', data, ...args]);

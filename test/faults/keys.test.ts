@@ -177,7 +177,7 @@ promise(
   },
 );
 
-const LOG_FORMATS = ['combined', 'json'] as const;
+const LOG_FORMATS = isFull ? (['combined', 'json'] as const) : (['json'] as const);
 
 promise(
   {

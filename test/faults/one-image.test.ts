@@ -23,6 +23,7 @@ for (const kind of ['shared', 'owned'] as const) {
   promise(
     {
       id: 'P13',
+      isLong: kind === 'owned',
       what: `${FILES} files of one image in a tree that is ${kind} keep neither reads nor an upload waiting, nor fill memory`,
       wanted: `the first 127 served, the upload 409, each in ≤ 5 s; memory ≤ 512 MiB; fsck counts 127, a backup ${KEPT[kind]}`,
     },

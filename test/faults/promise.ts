@@ -1,7 +1,7 @@
 // A promise of docs/reliability.md and the test that shows it kept: what was wanted, and what was seen. `npm run faults`
-// makes its table of these; `npm test` runs the same with short counts.
+// makes its table of these; `npm test` runs those that are not long, with short counts.
 import { appendFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 
 /** As docs/reliability.md numbers them. */
 export type PromiseId = `P${number}`;
@@ -14,6 +14,14 @@ export function count(full: number, short: number): number {
   return isFull ? full : short;
 }
 
+const leftOut = () => undefined;
+
+/** A test that only `npm run faults` has: a longer form of what another of `npm test` can fail for. */
+export const longTest = isFull ? test : leftOut;
+
+/** The same for a suite, whose preparations `npm test` leaves out too. */
+export const longSuite = isFull ? describe : leftOut;
+
 export interface Promised {
   readonly id: PromiseId;
   /** What is promised, as a row of the table begins: `an acknowledged upload survives kill -9`. */
@@ -22,6 +30,8 @@ export interface Promised {
   readonly wanted: string;
   /** As needs() gives it. */
   readonly skip?: string | false;
+  /** As longTest: `npm test` has none of it. */
+  readonly isLong?: boolean;
 }
 
 /** `see` takes the figure as it is found; called again it replaces what was seen before. Kept when `act` does not throw. */
@@ -29,7 +39,8 @@ export type Act = (see: (figure: string) => void) => Promise<void>;
 
 /** Registers the test. */
 export function promise(promised: Promised, act: Act): void {
-  const { id, what, wanted, skip = false } = promised;
+  const { id, what, wanted, skip = false, isLong = false } = promised;
+  if (isLong && !isFull) return;
   // replaced by the row of its end; a test that does not come that far must not be missing in the table
   report({ id, what, wanted, seen: skip === false ? 'not run' : `not run: ${skip}`, isKept: false });
   test(`${id}: ${what}`, { skip }, async () => {

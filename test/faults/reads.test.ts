@@ -109,7 +109,8 @@ async function lay(): Promise<Laid> {
 }
 
 promise(
-  { id: 'P6', what: 'all databases locked by another process: reads go on', wanted: FAST },
+  // a lock while others read: test/faults/store-failed.test.ts
+  { id: 'P6', what: 'all databases locked by another process: reads go on', wanted: FAST, isLong: true },
   async (see) => {
     await using laid = await lay();
     await using server = await startServer({ root: laid.root, data: laid.data });
@@ -132,6 +133,7 @@ promise(
     id: 'P6',
     what: 'an access log that cannot be written: reads go on, /readyz is 200 and names it',
     wanted: FAST,
+    isLong: true, // what is read and told: test/faults/store-failed.test.ts
     ...needsNobody(),
   },
   async (see) => {
@@ -193,6 +195,7 @@ promise(
     id: 'P6',
     what: 'a server started twice on a full disk after a proper stop: reads are served, writes are off',
     wanted: '2 of 2 starts serve',
+    isLong: true,
     ...needs('private host'),
   },
   async (see) => {
@@ -240,6 +243,7 @@ for (const { kind, calls } of TREES) {
       id: 'P9',
       what: `an I/O error while a signature of a tree that is ${kind} is read: 503 and Retry-After, never a 404 or other bytes`,
       wanted: `every failed read 503, all read again afterwards, at each of ${calls.length} calls`,
+      isLong: kind === 'owned', // whose calls are some of those of a shared one
       ...needs('strace'),
     },
     async (see) => {

@@ -30,8 +30,8 @@ const ONE = signatureBytes('one', 3000);
 const IMAGES = 20;
 const CLIENTS = 16;
 
-const RESTARTS = count(5, 2);
-const REQUESTS = count(20_000, 1000);
+const RESTARTS = count(5, 1);
+const REQUESTS = count(20_000, 500);
 
 promise(
   {
@@ -90,7 +90,7 @@ promise(
   },
 );
 
-const STARTS = count(20, 3);
+const STARTS = count(20, 1);
 
 promise(
   {

@@ -11,6 +11,7 @@ import { inOwnMounts } from './own-mounts.ts';
 import { asNobody, NOBODY, needsNobody } from './unprivileged.ts';
 
 const PROGRAM = fileURLToPath(new URL('./state-disk-child.js', import.meta.url));
+const TEMPORARY = fileURLToPath(new URL('./temporary-child.js', import.meta.url));
 const SURROUNDINGS = { env: { PATH: process.env.PATH ?? '' } };
 
 async function attempts(argv: Argv): Promise<Record<string, unknown>[]> {
@@ -39,4 +40,16 @@ describe('an upload', () => {
     const [refused] = await attempts(asNobody([process.execPath, PROGRAM, 'write', folder]));
     assert.deepEqual([refused?.code, refused?.stored, refused?.lastWriteSucceeded], ['READ_ONLY', 0, false]);
   });
+});
+
+// as in a container whose root is read-only
+it('large transactions and sorts need no folder but the data directory', needs('private host'), async (t) => {
+  const folder = temporaryFolder(t);
+  const on = inOwnMounts(
+    'for each in /tmp /var/tmp; do mount --rbind $each $each; mount -o remount,bind,ro $each; done; mount -t tmpfs tmpfs "$1"; cd /tmp',
+    folder,
+  );
+  assert.deepEqual(await attempts(on([process.execPath, TEMPORARY, folder])), [
+    { refused: [], sorted: 100_000 },
+  ]);
 });

@@ -231,6 +231,7 @@ promise(
 promise(
   {
     id: 'P22',
+    isLong: true,
     what: `a server whose shared tree is swapped with links out of it for ${LASTING_MS / 1000} s beside readers and uploaders`,
     wanted: `${NOTHING_OUTSIDE}, 0 syncs of what is there`,
     ...needs('gcc'),

@@ -4,9 +4,14 @@ import { execFileSync } from 'node:child_process';
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { LookasideError } from '../../src/domain/errors.ts';
 import type { TreeWriter } from '../../src/domain/tree.ts';
+import { createDurableFolders, type DurableFolders } from '../../src/files/durable-folders.ts';
 import { readIntents } from '../../src/files/intents.ts';
+import { placeNew, takeAway } from '../../src/files/new-folders.ts';
+import { placeRow } from '../../src/files/row.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
+import type { WayFolder } from '../../src/files/way.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { folderOf, layFile, layImage, linkSignatures, signatureBytes } from '../store/lay.ts';
 
@@ -101,6 +106,134 @@ describe('placing a row', () => {
     assert.deepEqual(await readFile(file(2)), TWO);
     assert.deepEqual((await readdir(path.dirname(file(1)))).sort(), ['signature-1', 'signature-2']);
     assert.deepEqual(await readdir(prepared()), []);
+  });
+});
+
+describe('placing many new folders', () => {
+  const folders = () => readdir(path.join(root, '.lookaside/batch'));
+
+  it('shows each as a whole, below a repository and in the root, and leaves nothing else', async () => {
+    const release = `sha256=${'0'.repeat(64)}`;
+    const sets = [
+      { folder: FOLDER, row: [ONE, TWO] },
+      { folder: folderOf('team/other'), row: [TWO] },
+      { folder: release, row: [ONE] },
+    ];
+    const placed = await writer.placeNew(sets);
+    assert.deepEqual(
+      placed.map((times) => times?.length),
+      [2, 1, 1],
+    );
+    const { mtimeMs } = await stat(file(2), { bigint: true });
+    assert.deepEqual(placed[0]?.[1], new Date(Number(mtimeMs)));
+    assert.deepEqual(await readFile(file(1)), ONE);
+    assert.deepEqual(await readFile(file(2)), TWO);
+    assert.deepEqual(await readFile(file(1, folderOf('team/other'))), TWO);
+    assert.deepEqual(await readFile(file(1, release)), ONE);
+    assert.equal((await stat(path.dirname(file(1)))).mode & 0o555, 0o555 & ~process.umask());
+    assert.deepEqual(await folders(), []);
+  });
+
+  it('leaves what is there alone, and takes the place of an empty folder', async () => {
+    await layImage(root, 'team/app', ONE);
+    await mkdir(path.join(root, folderOf('team/empty')), { recursive: true });
+    await symlink(outside, path.join(root, folderOf('team/link')));
+    const named = ['team/app', 'team/empty', 'team/link'].map((name) => folderOf(name));
+    const sets = named.map((folder) => ({ folder, row: [TWO, TWO] }));
+    const placed = await writer.placeNew(sets);
+    assert.deepEqual(
+      placed.map((times) => times !== null),
+      [false, true, false],
+    );
+    assert.deepEqual(await readFile(file(1)), ONE);
+    assert.deepEqual(await readdir(path.dirname(file(1))), ['signature-1']);
+    assert.deepEqual(await readFile(file(2, folderOf('team/empty'))), TWO);
+    assert.deepEqual(await readdir(outside), []);
+    assert.deepEqual(await folders(), []);
+  });
+
+  it('goes through no link that leads out of the tree', async () => {
+    await symlink(outside, path.join(root, 'team'));
+    const released = `sha256=${'0'.repeat(64)}`;
+    const placed = await writer.placeNew([
+      { folder: released, row: [TWO] },
+      { folder: FOLDER, row: [ONE] },
+    ]);
+    // the others are placed all the same, and this one's own failure is told where it is placed by itself
+    assert.deepEqual(
+      placed.map((times) => times !== null),
+      [true, false],
+    );
+    assert.deepEqual(await readFile(file(1, released)), TWO);
+    await assert.rejects(writer.placeRow(FOLDER, 1, [ONE]), { code: 'STORE_UNAVAILABLE' });
+    assert.deepEqual(await readdir(outside), []);
+    assert.deepEqual(await folders(), []);
+  });
+
+  it('throws away at a start what a crash has left', async () => {
+    const left = path.join(root, '.lookaside/batch', UNKNOWN);
+    await mkdir(left, { recursive: true });
+    await writeFile(path.join(left, 'signature-1'), ONE);
+    assert.deepEqual(await open().leftOver(), []);
+    assert.deepEqual(await folders(), []);
+  });
+});
+
+describe('a folder whose sync cannot even begin, as too many files are open', () => {
+  /** Nothing but the folder above is synced well. */
+  function failing(name: string): DurableFolders {
+    const durable = createDurableFolders({ root, checkRoot: async () => root });
+    const unless = (folder: WayFolder) => {
+      if (path.basename(folder.where) === name)
+        throw new LookasideError('STORE_UNAVAILABLE', 'EMFILE: too many open files');
+      return folder;
+    };
+    return {
+      ...durable,
+      syncFolder: async (folder) => durable.syncFolder(unless(folder)),
+      openForSync: async (folder) => durable.openForSync(unless(folder)),
+    };
+  }
+
+  it('gets none of many new sets: one that is found there would count as stored', async () => {
+    const released = `sha256=${'0'.repeat(64)}`;
+    const sets = [
+      { folder: FOLDER, row: [ONE] },
+      { folder: released, row: [TWO] },
+    ];
+    const placed = await placeNew(root, failing('team'), sets);
+    assert.deepEqual(
+      placed.map((times) => times !== null),
+      [false, true],
+    );
+    assert.deepEqual(await readdir(path.join(root, 'team')), []);
+    assert.deepEqual(await readdir(path.join(root, '.lookaside/batch')), []);
+  });
+
+  it('gets nothing of a row', async () => {
+    const durable = failing(path.basename(FOLDER));
+    const displace = async () => assert.fail('nothing is there');
+    const placing = durable.inOwnFolder('.lookaside/tmp', 0o700, (tmp) =>
+      durable.inFolder(FOLDER, 0o755, (last) =>
+        placeRow({ root, tmp, last, durable, displace }, 1, [ONE, TWO]),
+      ),
+    );
+    await assert.rejects(placing, { code: 'STORE_UNAVAILABLE' });
+    assert.deepEqual(await readdir(path.join(root, FOLDER)), []);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+});
+
+describe('a folder that was taken away and is made again', () => {
+  it('is not taken for the one before, whose inode it may have: its entry is synced anew', async () => {
+    const durable = createDurableFolders({ root, checkRoot: async () => root });
+    const folder = () => durable.inFolder(FOLDER, 0o755, async (last) => last);
+    const before = await folder();
+    assert.equal(durable.isLasting(before), true);
+    await takeAway(root, durable, FOLDER);
+    assert.equal(durable.isLasting(before), false);
+    const after = await folder();
+    assert.equal(durable.isLasting(after), true);
   });
 });
 

@@ -19,8 +19,8 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { MAX_SIGNATURE_BYTES } from '../../src/domain/limits.ts';
-import type { ImageFolder, Tree } from '../../src/domain/tree.ts';
-import { openTree } from '../../src/files/tree.ts';
+import type { ImageFolder } from '../../src/domain/tree.ts';
+import { type OpenTree, openTree } from '../../src/files/tree.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import {
@@ -40,7 +40,7 @@ const FOLDER = folderOf('team/app');
 let temp: TempFolder;
 let root: string;
 let outside: string;
-let tree: Tree;
+let tree: OpenTree;
 /** What the tree takes for now. */
 let nowMs: () => number;
 
@@ -215,6 +215,7 @@ it('no descriptor stays open, whatever is read and however many read at once', a
   await readAll();
   const before = (await readdir('/proc/self/fd')).length;
   await Promise.all(Array.from({ length: 30 }, readAll));
+  await tree.idle();
   assert.equal((await readdir('/proc/self/fd')).length, before);
 });
 

@@ -1,9 +1,14 @@
 // What is fuzzed: code that reads the bytes of strangers, each with what must hold whatever they are.
 import assert from 'node:assert/strict';
+import { IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
+import type { Request, Response } from 'express';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { imageFolder } from '../../src/domain/image.ts';
 import { parseTarget } from '../../src/domain/lookaside-path.ts';
 import { type Payload, parsePayload } from '../../src/domain/simple-signing.ts';
+import { createFormParser } from '../../src/http/form.ts';
 import { cleanCertificates } from '../../src/openpgp/certificates.ts';
 import { createKeyring } from '../../src/openpgp/keyring.ts';
 import { isWholeSignature, walkPackets } from '../../src/openpgp/packets.ts';
@@ -107,6 +112,32 @@ const JSON_WORDS = [
   ...['"optional":', '"critical":', '"timestamp":', '"creator":', '"sha512:', 'docker-reference'],
 ].map(text);
 
+const BOUNDARY = 'b';
+const FORM_PART = `--${BOUNDARY}\r\nContent-Disposition: form-data; name="signature"; filename="x"\r\n\r\n`;
+const FORMS = [
+  `${FORM_PART}one\r\n--${BOUNDARY}--\r\n`,
+  `${FORM_PART}one\r\n${FORM_PART}\r\n--${BOUNDARY}--\r\n`,
+  `preamble\r\n${FORM_PART.replace('; filename="x"', '')}one\r\n--${BOUNDARY}--\r\nepilogue`,
+  // a delimiter right after a header: no form was read after such a one
+  `${FORM_PART}--${BOUNDARY}\r\n--x\r\n`,
+].map(text);
+const FORM_WORDS = [
+  FORM_PART,
+  `\r\n--${BOUNDARY}`,
+  `--${BOUNDARY}\r\n`,
+  `\r\n--${BOUNDARY}--\r\n`,
+  '\r\n\r\n',
+  '\r\n',
+  '\r',
+  '-',
+  'Content-Type: a/b\r\n',
+  'name=',
+  'filename*=',
+].map(text);
+
+/** Turns of the event loop: what is in memory is parsed in a few. */
+const FORM_TURNS = 100;
+
 export const TARGETS: readonly Target[] = [
   {
     name: 'packets',
@@ -171,6 +202,24 @@ export const TARGETS: readonly Target[] = [
     },
   },
   {
+    name: 'forms',
+    // what reads it is a package, whose ways through are as many as ours
+    watched: ['/src/http/form', '/busboy/', '/multer/', '/streamsearch/'],
+    seeds: FORMS,
+    words: FORM_WORDS,
+    async run(input) {
+      const settled = parseForm(Buffer.from(input)).then((files) => ({ files }), refusalOf);
+      let outcome: { readonly files: number } | null | undefined;
+      void settled.then((found) => {
+        outcome = found;
+      });
+      for (let turn = 0; outcome === undefined && turn < FORM_TURNS; turn += 1) await setImmediate();
+      assert.ok(outcome !== undefined, 'a form that is never answered, and no other one after it');
+      const delimiters = Buffer.from(input).toString('latin1').split(`--${BOUNDARY}`).length - 1;
+      if (outcome !== null) assert.ok(outcome.files < delimiters, 'more files than the form has parts');
+    },
+  },
+  {
     name: 'paths',
     watched: ['/src/domain/'],
     seeds: [
@@ -191,6 +240,29 @@ export const TARGETS: readonly Target[] = [
     },
   },
 ];
+
+/** How many files the form has. The request has ended, as in the server: its body is read whole ahead of the parser. */
+async function parseForm(body: Buffer): Promise<number> {
+  const req = new IncomingMessage(new Socket());
+  req.headers = {
+    'content-type': `multipart/form-data; boundary=${BOUNDARY}`,
+    'content-length': String(body.length),
+  };
+  req.complete = true;
+  req.push(null);
+  req.resume();
+  const middle = Math.floor(body.length / 2);
+  const pieces = [body.subarray(0, middle), body.subarray(middle)];
+  const form = { req: req as Request, res: {} as Response, boundary: BOUNDARY, pieces };
+  const files = await createFormParser()(form);
+  return files.length;
+}
+
+/** Null for a refusal. @throws every other error */
+function refusalOf(error: unknown): null {
+  if (isLookasideError(error)) return null;
+  throw error;
+}
 
 /** Null when it was refused, as anything may be. Every other error is ours. */
 function orRefusal<T>(act: () => T): T | null {

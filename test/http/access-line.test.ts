@@ -55,6 +55,15 @@ describe('lines of the access log', () => {
     );
   });
 
+  test('of the way back from an OpenID provider the query is masked, which has the code of a log-in', () => {
+    const target = '/sigs/ui/log-in/sso?code=c0de&state=st4te';
+    for (const format of ['combined', 'json'] as const) {
+      const line = formatAccessLine(format, lineOf({ target }, ['Referer', `https://s.example${target}`]));
+      assert.match(line, /\/sigs\/ui\/log-in\/sso\?/);
+      assert.doesNotMatch(line, /c0de|st4te/);
+    }
+  });
+
   test('the token, the method and what the request came from are in it', () => {
     const req = incoming({
       method: 'HEAD',

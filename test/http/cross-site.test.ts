@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
 import { BlockList } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import type { Token } from '../../src/domain/ports.ts';
 import { ROUTES, TREE_ROUTES } from '../../src/http/app.ts';
 import { refuseCrossSite } from '../../src/http/cross-site.ts';
 import type { RouteSpec } from '../../src/http/route.ts';
@@ -205,7 +206,7 @@ const TREE_TARGETS: Readonly<Record<keyof typeof TREE_ROUTES, string>> = {
 
 const PLACES: readonly Place[] = [
   ...[...new Set(ROUTES.map(({ path }) => path ?? ''))].map((path) => ({
-    target: path.replace(/[:*][a-z]+/gi, 'x'),
+    target: path.replace(':kind', 'podman').replace(/[:*][a-z]+/gi, 'x'),
     specs: ROUTES.filter((spec) => spec.path === path),
   })),
   ...Object.entries(TREE_ROUTES).map(([kind, specs]) => ({
@@ -256,6 +257,17 @@ function askedInto<T extends object>(asked: string[], name: string): T {
   return service as T; // every method of any service
 }
 
+const ROOT: Token = {
+  name: 'root',
+  role: 'admin',
+  createdAt: new Date(0),
+  expiresAt: null,
+  revokedAt: null,
+  signer: null,
+  disabledAt: null,
+  lastUsedAt: null,
+};
+
 describe('on every route', () => {
   const asked: string[] = [];
   let served: Served;
@@ -277,6 +289,12 @@ describe('on every route', () => {
       uploader: of('uploader'),
       importer: of('importer'),
       witness: of('witness'),
+      pages: of('pages'),
+      // a form with files wants a session, and the cookie below is one
+      sessions: {
+        ...of('sessions'),
+        find: async () => ({ id: 1, token: ROOT, createdAt: new Date(0), expiresAt: new Date(1) }),
+      },
       tokens: {
         create: tokens.create,
         list: tokens.list,
@@ -284,19 +302,7 @@ describe('on every route', () => {
         find: async () => null,
         used: () => undefined,
         writeUses: async () => undefined,
-        peek: (text) =>
-          text === 'secret'
-            ? knownToken({
-                name: 'root',
-                role: 'admin',
-                createdAt: new Date(0),
-                expiresAt: null,
-                revokedAt: null,
-                signer: null,
-                disabledAt: null,
-                lastUsedAt: null,
-              })
-            : null,
+        peek: (text) => (text === 'secret' ? knownToken(ROOT) : null),
       },
     });
     // as a browser remembers it
@@ -306,7 +312,7 @@ describe('on every route', () => {
 
   const send = (method: string, { target, specs }: Place, lines: readonly string[]): Promise<RawAnswer> => {
     const content = contentOf(specs.find(({ methods }) => methods.includes(method)));
-    const sent = [admin, ...content.lines, ...lines];
+    const sent = [admin, 'Cookie: lookaside_session=any', ...content.lines, ...lines];
     return requestRaw(served.port, `${method} ${target}`, sent, content.body);
   };
   const codeOf = ({ body }: RawAnswer): string => JSON.parse(body.toString()).errors[0].code;

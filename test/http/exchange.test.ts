@@ -107,6 +107,7 @@ function openScene({ peeked, stored, read, state = 'valid' }: Scene) {
       publicUrl: null,
       read,
       listing: true,
+      ui: true,
       accessLog: 'json',
       trustedProxies: new BlockList(),
       maxSignatureBytes: 1024,

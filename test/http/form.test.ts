@@ -316,6 +316,20 @@ describe('a malformed form is refused as a whole:', () => {
       Buffer.from(form([good, good]).toString().replaceAll(`--${B}\r\n`, `--${B} \r\n`)),
       /the form/,
     ],
+    // the parser takes it for a whole form with a file that has not ended
+    [
+      'a header that ends with a boundary, and a line that begins with two dashes',
+      Buffer.from(`--${B}\r\n${good.headers[0]}\r\n\r\n--${B}\r\n--x\r\n`),
+      /Unexpected end of form/,
+    ],
+    // the parser forgets the first file when it meets the second
+    [
+      'a header that ends with a boundary, and a whole part behind it',
+      Buffer.from(
+        `--${B}\r\n${good.headers[0]}\r\n\r\n--${B}\r\n\r\n${good.headers[0]}\r\n\r\ntwo\r\n--${B}--\r\n`,
+      ),
+      /Unexpected end of form/,
+    ],
     ['line feeds alone', Buffer.from(form([good]).toString().replaceAll('\r\n', '\n')), /the form/],
   ];
   for (const [what, body, said, status = 400] of FORMS) {

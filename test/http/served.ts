@@ -5,9 +5,15 @@ import { ROLES, type Role, type Token } from '../../src/domain/ports.ts';
 import { createHandler } from '../../src/http/app.ts';
 import { createIntake } from '../../src/http/intake.ts';
 import { listen } from '../../src/http/listener.ts';
-import type { Services } from '../../src/http/services.ts';
+import type { HttpSettings, Services } from '../../src/http/services.ts';
 import type { KnownToken } from '../../src/service/tokens.ts';
 import { createClock, createLog } from '../service/hand-driven.ts';
+
+/** Where a test says nothing else. */
+export const SETTINGS: HttpSettings = {
+  ...{ prefix: '', publicUrl: null, read: 'anonymous', listing: true, ui: true, accessLog: 'off' },
+  ...{ trustedProxies: new BlockList(), maxSignatureBytes: 1024 },
+};
 
 const PLACES = [{ name: 'default', prefix: '' }];
 
@@ -77,6 +83,14 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         peek: (text) => knownToken(tokens.get(text)),
         find: async (text) => knownToken(tokens.get(text)),
       },
+      sessions: {
+        logIn: unasked,
+        logInAs: unasked,
+        find: async () => null,
+        formToken: unasked,
+        list: async () => [],
+        end: unasked,
+      },
       signers: {
         list: unasked,
         show: unasked,
@@ -89,7 +103,13 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         test: unasked,
         permit: unasked,
       },
+      rules: { export: unasked, plan: unasked, apply: unasked },
+      subjects: { list: unasked, add: unasked, remove: unasked },
+      identities: { isToken: () => false, find: unasked },
       mirrors: {
+        ofImage: async () => null,
+        releases: async () => [],
+        missed: unasked,
         list: unasked,
         show: unasked,
         add: unasked,
@@ -101,6 +121,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         withdraw: unasked,
         withdrawAt: unasked,
         ofImage: async () => [],
+        list: unasked,
         putBack: unasked,
       },
       upkeep: {
@@ -121,31 +142,38 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       keys: {
         add: unasked,
         remove: unasked,
+        setRetired: unasked,
+        refresh: unasked,
+        revoke: unasked,
         list: unasked,
         find: unasked,
         armor: unasked,
+        whileUnchanged: unasked,
         warnings: unasked,
+        uses: unasked,
       },
       uploader: { upload: unasked, uploadBatch: unasked },
       importer: { importBatch: unasked },
       readyQuestions: { ask: unasked },
+      rotation: unasked,
+      lookups: { open: unasked },
+      revocations: {
+        impact: unasked,
+        mark: unasked,
+        carryOut: unasked,
+        carryOutAll: unasked,
+        stop: unasked,
+      },
       feed: { has: unasked, events: unasked },
       records: { page: unasked, sums: unasked, export: unasked, session: unasked, forget: unasked },
       witness: null,
+      pages: null,
       auditLog: { identity: { origin: 'unasked', vkey: 'unasked' }, checkpoint: unasked, tile: unasked },
       log: createLog(),
       clock,
       intake: createIntake(clock),
       about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root', tree: 'owned' },
-      settings: () => ({
-        prefix: '',
-        publicUrl: null,
-        read: 'anonymous',
-        listing: true,
-        accessLog: 'off',
-        trustedProxies: new BlockList(),
-        maxSignatureBytes: 1024,
-      }),
+      settings: () => SETTINGS,
       isDraining: () => false,
       writeAccessLine: unasked,
       ...services,

@@ -49,6 +49,8 @@ export async function openUploadScene({
     version: '1.2.3',
     cache: () => ({ bytes: 0, sets: 0, hits: 0, misses: 0 }),
     accessBuffer: () => ({ rows: 0, dropped: 0 }),
+    expiringKeys: async () => [],
+    mirrors: async () => [],
     sites: [{ name: 'default', problems: () => new Map(), damaged: () => 0, counts: async () => null }],
   });
   const inForce: HttpSettings = {
@@ -56,6 +58,7 @@ export async function openUploadScene({
     publicUrl: null,
     read: 'anonymous',
     listing: true,
+    ui: true,
     accessLog: 'off',
     trustedProxies: new BlockList(),
     maxSignatureBytes: 128 * 1024,

@@ -68,6 +68,23 @@ describe('wrong tokens', () => {
     );
   });
 
+  test('tokens that have ended are counted by their signer, sixty in a minute, beside the guesses of an address', () => {
+    const clock = createClock();
+    const wrong = createWrongTokens(clock.monotonicMs);
+    for (let k = 0; k < 60; k += 1) wrong.noteEnded('ci');
+    assert.throws(
+      () => wrong.noteEnded('ci'),
+      (error) =>
+        isLookasideError(error, 'SLOW_DOWN') &&
+        error.detail?.retryAfterSeconds === 60 &&
+        error.message.includes('of the signer "ci"'),
+    );
+    wrong.noteEnded('another');
+    wrong.note('ci');
+    clock.pass(60_000);
+    wrong.noteEnded('ci');
+  });
+
   test('of more addresses than are remembered, the latest are', () => {
     const clock = createClock();
     const wrong = createWrongTokens(clock.monotonicMs);

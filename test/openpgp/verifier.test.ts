@@ -497,6 +497,23 @@ describe('a subkey', () => {
       ));
   }
 
+  test('that is lost is told with its primary key when it has made the signature, and belongs to that key', async () => {
+    const lost = { revoked: { at: SINCE, reason: 2 } };
+    const refused = async (bytes: Buffer, ...certificates: Uint8Array[]) =>
+      (await judge(bytes, ...certificates)).refusedSigner;
+    const own = certificate(key, { ...lost, subkeys: [{ key: subkey }] });
+    assert.equal(await refused(message(subkey, PAYLOAD), own), key.fingerprint);
+    assert.equal(await refused(message(key, PAYLOAD), own), key.fingerprint);
+    const expired = certificate(key, { expiresAt: BEFORE_SIGNING });
+    assert.equal(await refused(message(key, PAYLOAD), expired), key.fingerprint);
+    const changed = message(key, PAYLOAD);
+    changed.writeUInt8(changed.readUInt8(changed.length - 1) ^ 1, changed.length - 1);
+    assert.equal(await refused(changed, own), undefined);
+    assert.equal(await refused(message(key, PAYLOAD), certificate(key)), undefined, 'a good one');
+    const thiefs = certificate(stranger, { ...lost, subkeys: [{ key: subkey, backedBy: false }] });
+    assert.equal(await refused(message(subkey, PAYLOAD), thiefs), undefined);
+  });
+
   test('that a thief has adopted signs for its owner alone', async () => {
     const owners = certificate(key, { subkeys: [{ key: subkey }] });
     const thiefs = certificate(stranger, { subkeys: [{ key: subkey, backedBy: stranger }] });

@@ -1,15 +1,18 @@
 // A machine of a client, with a registry and a lookaside in one stub server: real files, real HTTP, in this process.
 import { createHash } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
+import { parse as parseToml } from 'smol-toml';
 import { parse } from 'yaml';
-import type { ClientGeneration } from '../../src/domain/client-machine.ts';
-import { parseReference } from '../../src/domain/reference.ts';
+import type { ClientGeneration, OpenWeb } from '../../src/domain/client-machine.ts';
 import { openClientMachine } from '../../src/files/client-machine.ts';
+import type { ClientEnvironment } from '../../src/files/client-places.ts';
 import { openVerifier } from '../../src/openpgp/pool.ts';
-import { type Diagnosis, diagnose } from '../../src/service/doctor.ts';
+import { diagnose } from '../../src/service/doctor.ts';
+import type { Diagnosis, DoctorPorts } from '../../src/service/doctor-diagnosis.ts';
 import { createAskWeb } from '../../src/upstream/ask-web.ts';
 import { makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
@@ -55,6 +58,8 @@ export interface Machine extends AsyncDisposable {
   readonly mallory: Signer;
   /** The header that announces signatures in the registry. */
   announces: boolean;
+  /** USER:PASSWORD that the registry wants; null: nobody has to log in. */
+  login: string | null;
   /** A healthy machine: alice's signature of team/app:v1, trusted for the registry. */
   heal(): Promise<void>;
   write(name: string, content: string | Uint8Array): Promise<string>;
@@ -66,21 +71,30 @@ export interface Machine extends AsyncDisposable {
 export interface MachineOptions {
   readonly image: string;
   readonly generation: ClientGeneration;
-  readonly isInsecure: boolean;
+  readonly isInsecure: boolean | null;
   readonly isRoot: boolean;
   readonly now: Date;
+  readonly environment: ClientEnvironment;
+  readonly crioNamespace: string | null;
+  /** Of the user, as the system says. */
+  readonly ownHome: string;
+  readonly server: DoctorPorts['server'];
 }
 
 export const SIGNATURES = `/sigstore/team/app@${DIGEST.replace(':', '=')}`;
 
-export async function openMachine(): Promise<Machine> {
+/** `tls`: the stub speaks it. */
+export async function openMachine(
+  tls: { readonly cert: Buffer; readonly key: Buffer } | null = null,
+): Promise<Machine> {
   const temp = await openTempFolder();
   const answers: Answers = new Map();
   const alice = makeSigner('alice');
   const mallory = makeSigner('mallory');
   const verifier = openVerifier();
   let announces = false;
-  const server = await listen((url) => ({ found: answers.get(url) ?? 404, announces }));
+  let login: string | null = null;
+  const server = await listen(tls, (url) => ({ found: answers.get(url) ?? 404, announces, login }));
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`; // of a TCP listener
   const write = async (name: string, content: string | Uint8Array) => {
     const file = path.join(temp.path, name);
@@ -101,6 +115,12 @@ export async function openMachine(): Promise<Machine> {
     set announces(value) {
       announces = value;
     },
+    get login() {
+      return login;
+    },
+    set login(value) {
+      login = value;
+    },
     signedBy: (extra = { keyPath: path.join(temp.path, 'alice.gpg') }) => ({
       type: 'signedBy',
       keyType: 'GPGKeys',
@@ -111,7 +131,8 @@ export async function openMachine(): Promise<Machine> {
     async heal() {
       answers.clear();
       announces = false;
-      for (const folder of ['etc', 'usr', 'home'])
+      login = null;
+      for (const folder of ['etc', 'usr', 'var', 'run', 'home'])
         await rm(path.join(temp.path, folder), { recursive: true, force: true });
       answers.set('/v2/', Buffer.from('{}'));
       for (const name of ['v1', 'v2', DIGEST])
@@ -129,18 +150,23 @@ export async function openMachine(): Promise<Machine> {
       isInsecure = true,
       isRoot = true,
       now = new Date(),
+      environment = {},
+      server = null,
+      crioNamespace = null,
+      ownHome = path.join(temp.path, 'home'),
     } = {}) {
-      const reference = parseReference(image);
-      if (reference === null) throw new Error(image);
       const opened = openClientMachine({
-        ...{ home: path.join(temp.path, 'home'), isRoot, environment: {}, generation },
-        ...{ policy: null, registriesD: null, registriesConf: null, root: temp.path },
+        ...{ home: path.join(temp.path, 'home'), uid: isRoot ? 0 : 1000, environment, generation },
+        ...{ policy: null, crioNamespace, registriesD: null, registriesConf: null, root: temp.path },
+        known: { name: isRoot ? 'root' : 'bob', ownHome },
         platform: { os: 'linux', architecture: 'amd64' },
         parseYaml: (text) => parse(text),
+        parseToml,
       });
-      const ask = createAskWeb({ ca: null, isInsecure, patienceMs: 10_000 });
-      const ports = { machine: opened, ask, verifier, clock: { now: () => now } };
-      return diagnose(ports, { image: reference, generation, isInsecure });
+      const web: OpenWeb = ({ certificates, isInsecure: isAny }) =>
+        createAskWeb({ ...certificates, isInsecure: isAny, patienceMs: 10_000 });
+      const ports = { machine: opened, web, verifier, clock: { now: () => now }, server };
+      return diagnose(ports, { image, generation, isInsecure });
     },
     async [Symbol.asyncDispose]() {
       await verifier.close();
@@ -158,10 +184,22 @@ export function registriesD(section: string, base: string): string {
 }
 
 function listen(
-  answer: (url: string) => { readonly found: Buffer | number; readonly announces: boolean },
+  tls: { readonly cert: Buffer; readonly key: Buffer } | null,
+  answer: (url: string) => {
+    readonly found: Buffer | number;
+    readonly announces: boolean;
+    readonly login: string | null;
+  },
 ): Promise<Server> {
-  const server = createServer((request, response) => {
-    const { found, announces } = answer(request.url ?? '');
+  const respond: RequestListener = (request, response) => {
+    const { found, announces, login } = answer(request.url ?? '');
+    const sent = request.headers.authorization ?? null;
+    if (login !== null && request.url?.startsWith('/v2/') === true) {
+      if (sent !== `Basic ${Buffer.from(login).toString('base64')}`) {
+        response.writeHead(401, { 'www-authenticate': 'Basic realm="here"' }).end();
+        return;
+      }
+    }
     if (announces) response.setHeader('x-registry-supports-signatures', '1');
     if (typeof found === 'number') {
       response.writeHead(found).end();
@@ -170,6 +208,7 @@ function listen(
     const text = found.toString('latin1');
     const type = /"mediaType":"([^"]+)","(?:config|manifests)"/.exec(text)?.[1] ?? 'application/octet-stream';
     response.writeHead(200, { 'content-type': text.startsWith('<') ? 'text/html' : type }).end(found);
-  });
+  };
+  const server = tls === null ? createServer(respond) : createTlsServer(tls, respond);
   return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
 }

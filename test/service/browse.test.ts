@@ -45,6 +45,7 @@ const KNOWN: StoredSignature = {
   auditSeq: 17,
   remap: null,
   warnings: [],
+  readers: [],
 };
 const UNKNOWN = {
   state: null,

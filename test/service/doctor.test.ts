@@ -1,10 +1,15 @@
 // Machines on which a pull fails: each is diagnosed by its own code, and the last line says what to change.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmod, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, rm, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { formatDiagnosis } from '../../src/cli/doctor.ts';
+import { LookasideError } from '../../src/domain/errors.ts';
+import { readCertificates, strayCertificates } from '../../src/files/client-certificates.ts';
+import { clientPlaces } from '../../src/files/client-places.ts';
 import {
   DIGEST,
   LIST,
@@ -34,6 +39,27 @@ const policy = (machine: Machine, docker: object, standard: object = { type: 're
     JSON.stringify({ default: [standard], transports: { docker } }),
   );
 const text = (machine: Machine, content: string) => machine.write('etc/containers/policy.json', content);
+const conf = (machine: Machine, content: string) => machine.write('etc/containers/registries.conf', content);
+/** A mirror of the registry: the same stub under another name. */
+const mirror = (machine: Machine, folder: string, more = '') => {
+  const answer = Buffer.from(MANIFEST);
+  machine.answers.set(`/v2/${folder === '' ? '' : `${folder}/`}team/app/manifests/v1`, answer);
+  const location = mirrorOf(machine, folder);
+  return conf(
+    machine,
+    `[[registry]]\nlocation = "${machine.host}"\n[[registry.mirror]]\nlocation = "${location}"\ninsecure = true\n${more}`,
+  );
+};
+const mirrorOf = ({ host }: Machine, folder: string) =>
+  `${host.replace('127.0.0.1', 'localhost')}${folder === '' ? '' : `/${folder}`}`;
+const auths = (entry: string, login: string) =>
+  JSON.stringify({ auths: { [entry]: { auth: Buffer.from(login).toString('base64') } } });
+/** Ten levels, each of ten times the one before. */
+const bomb = () =>
+  [
+    'a: &a [x]',
+    ...[...'bcdefghij'].map((name, index) => `${name}: &${name} [${`*${'abcdefghi'[index]},`.repeat(10)}]`),
+  ].join('\n');
 const LIST_DIGEST = `sha256:${createHash('sha256').update(LIST).digest('hex')}`;
 
 const CASES: readonly Case[] = [
@@ -262,6 +288,154 @@ const CASES: readonly Case[] = [
     change: /--tls-verify=false/,
   },
   {
+    broken: 'a mirror under the same path that registries.d does not name',
+    breaks: (m) => mirror(m, ''),
+    code: 'MIRROR_UNSIGNED',
+    change: /docker: \{localhost:\d+: \{lookaside: "http:/,
+  },
+  {
+    broken: 'a mirror under another path, without signatures',
+    breaks: async (m) => {
+      await mirror(m, 'copy');
+      await base(m, mirrorOf(m, ''), `http://${m.host}/sigstore`);
+      await m.write('etc/containers/registries.d/own.yaml', registriesD(m.host, `http://${m.host}/sigstore`));
+    },
+    code: 'MIRROR_UNSIGNED',
+    change: /serve the signatures of team\/app under copy\/team\/app too/,
+  },
+  {
+    broken: 'a registry that is blocked',
+    breaks: (m) => conf(m, `[[registry]]\nlocation = "${m.host}"\nblocked = true`),
+    code: 'REGISTRY_BLOCKED',
+    change: /take blocked = true out of the \[\[registry\]\]/,
+  },
+  {
+    broken: 'registries.conf that is no TOML',
+    breaks: (m) => conf(m, '[[registry]]\nlocation = \n'),
+    code: 'REGISTRIES_CONF_INVALID',
+    change: /mend .*registries\.conf/,
+  },
+  {
+    broken: 'a location with a scheme',
+    breaks: (m) => conf(m, `[[registry]]\nlocation = "https://${m.host}"`),
+    code: 'REGISTRIES_CONF_INVALID',
+    change: /mend .*registries\.conf/,
+  },
+  {
+    broken: 'a short name that stands for another registry',
+    breaks: (m) => conf(m, `[aliases]\n"app" = "${mirrorOf(m, 'team/app')}"`),
+    asked: () => ({ image: 'app:v1' }),
+    code: 'SHORT_NAME',
+    change:
+      /by its whole name, HOST\/REPOSITORY:TAG, or let the alias in .*registries\.conf name the right host/,
+  },
+  {
+    broken: 'a short name that nothing resolves',
+    breaks: () => undefined,
+    asked: () => ({ image: 'app:v1' }),
+    code: 'SHORT_NAME',
+    change: /whole name/,
+  },
+  {
+    broken: 'a short name that podman will not choose a registry for',
+    breaks: (m) =>
+      conf(m, 'short-name-mode="enforcing"\nunqualified-search-registries=["a.invalid","b.invalid"]'),
+    asked: () => ({ image: 'app:v1' }),
+    code: 'SHORT_NAME',
+    change: /whole name/,
+  },
+  {
+    broken: 'a registry that wants a login',
+    breaks: (m) => {
+      m.login = 'bob:secret';
+    },
+    verdict: 'unknown',
+    code: 'REGISTRY_DENIED',
+    change: /podman login/,
+  },
+  {
+    broken: 'another login than the registry wants',
+    breaks: (m) => {
+      m.login = 'bob:secret';
+      return m.write('run/containers/0/auth.json', auths(m.host, 'eve:guess'));
+    },
+    verdict: 'unknown',
+    code: 'REGISTRY_DENIED',
+    change: /127\.0\.0\.1:\d+ in .*auth\.json is what is sent now/,
+  },
+  {
+    broken: 'a login that a program keeps which is not there',
+    breaks: (m) => m.write('home/.docker/config.json', JSON.stringify({ credHelpers: { [m.host]: 'nope' } })),
+    code: 'AUTH_HELPER_MISSING',
+    change: /install docker-credential-nope; or take 127\.0\.0\.1:\d+ out of credHelpers in .*config\.json/,
+  },
+  {
+    broken: 'a login that only docker asks a program for',
+    breaks: (m) => {
+      m.login = 'bob:secret';
+      return m.write('home/.docker/config.json', '{"credsStore": "desktop"}');
+    },
+    verdict: 'unknown',
+    code: 'REGISTRY_DENIED',
+    change: /podman login .*; that of docker lies with docker-credential-desktop, which they do not ask/,
+  },
+  {
+    broken: 'auth.json that is no JSON',
+    breaks: (m) => m.write('run/containers/0/auth.json', '{'),
+    code: 'AUTH_FILE_INVALID',
+    change: /mend or remove .*auth\.json/,
+  },
+  {
+    broken: 'an authority under the name of a client certificate',
+    breaks: (m) => m.write(`etc/containers/certs.d/${m.host}/ca.cert`, 'PEM'),
+    code: 'CERTIFICATE_WITHOUT_KEY',
+    change: /rename it to .*ca\.crt/,
+  },
+  {
+    broken: 'crio.conf that is no TOML',
+    breaks: (m) => m.write('etc/crio/crio.conf', '[crio'),
+    asked: () => ({ crioNamespace: 'shop' }),
+    code: 'POLICY_UNREADABLE',
+    change: /crio\.conf/,
+  },
+  {
+    broken: 'a named pipe in place of the policy',
+    breaks: (m) => {
+      const file = path.join(m.folder, 'etc/containers/policy.json');
+      return rm(file).then(() => execFileSync('mkfifo', [file]));
+    },
+    code: 'POLICY_UNREADABLE',
+    change: /put a policy there/,
+  },
+  {
+    broken: 'a policy that links to itself',
+    breaks: async (m) => {
+      const file = path.join(m.folder, 'etc/containers/policy.json');
+      await rm(file);
+      await symlink(file, file);
+    },
+    code: 'POLICY_UNREADABLE',
+    change: /put a policy there/,
+  },
+  {
+    broken: 'a YAML bomb in registries.d',
+    breaks: (m) => m.write('etc/containers/registries.d/bomb.yaml', bomb()),
+    code: 'REGISTRIES_D_INVALID',
+    change: /mend .*bomb\.yaml/,
+  },
+  {
+    broken: 'a policy of more than 16 MiB',
+    breaks: (m) => text(m, `{"default":[{"type":"reject"}]}${' '.repeat(16 * 1024 * 1024)}`),
+    code: 'POLICY_UNREADABLE',
+    change: /put a policy there/,
+  },
+  {
+    broken: 'a policy of brackets',
+    breaks: (m) => text(m, '['.repeat(1024 * 1024)),
+    code: 'POLICY_INVALID',
+    change: /line 1, column/,
+  },
+  {
     broken: 'no such tag',
     breaks: (m) => m.answers.delete('/v2/team/app/manifests/v1'),
     verdict: 'unknown',
@@ -298,6 +472,243 @@ describe('doctor', () => {
       assert.match(lines.at(-1) ?? '', change);
     });
   }
+
+  test('asks for signatures under the name of the mirror that answers', async () => {
+    await machine.heal();
+    await mirror(machine, 'copy', '[[registry.mirror]]\nlocation = "127.0.0.1:1/never"\n');
+    await base(machine, mirrorOf(machine, ''), `http://${machine.host}/sigstore`);
+    const path = SIGNATURES.replace('/team/', '/copy/team/');
+    machine.answers.set(`${path}/signature-1`, machine.sign(machine.alice));
+    const diagnosis = await machine.diagnose();
+    const shown = formatDiagnosis(diagnosis, false);
+    assert.equal(diagnosis.verdict, 'pulled', shown);
+    assert.equal(diagnosis.asked[0]?.url, `http://${machine.host}${path}/signature-1`);
+    assert.match(shown, /the mirror answers: signatures are asked for under localhost:\d+\/copy\/team\/app/);
+  });
+
+  test('asks the registry itself when its mirrors do not have the image, and tells why', async () => {
+    await machine.heal();
+    await conf(
+      machine,
+      `[[registry]]\nlocation = "${machine.host}"\n[[registry.mirror]]\nlocation = "127.0.0.1:1/a"\n[[registry.mirror]]\nlocation = "${mirrorOf(machine, 'gone')}"`,
+    );
+    const diagnosis = await machine.diagnose();
+    assert.equal(diagnosis.verdict, 'pulled', formatDiagnosis(diagnosis, false));
+    const notes = diagnosis.steps.filter(({ step, outcome }) => step === 'registry' && outcome === 'note');
+    assert.match(
+      notes.map(({ text }) => text).join('\n'),
+      /127\.0\.0\.1:1 does not answer.*\n.*has no v1 of gone\/team\/app/,
+    );
+  });
+
+  test('says which clients refuse what this one pulls', async () => {
+    await machine.heal();
+    const { bySubkey } = machine.alice;
+    const what = { registry: machine.host, repository: 'team/app', manifest: MANIFEST, tag: 'v1' };
+    machine.answers.set(`${SIGNATURES}/signature-1`, bySubkey.sign(what));
+    await machine.write('alice.gpg', bySubkey.certificate);
+    const diagnosis = await machine.diagnose();
+    assert.equal(diagnosis.verdict, 'pulled', formatDiagnosis(diagnosis, false));
+    assert.equal(diagnosis.caveat?.code, 'SUBKEY');
+    assert.match(
+      formatDiagnosis(diagnosis, false),
+      /clients before August 2025 refuse it.*\nTo change: sign with the primary key/,
+    );
+    machine.answers.set(`${SIGNATURES}/signature-2`, machine.sign(machine.alice));
+    assert.equal((await machine.diagnose()).caveat, null);
+  });
+
+  test('says that podman push cannot write to a lookaside without staging', async () => {
+    await machine.heal();
+    machine.answers.delete(`${SIGNATURES}/signature-1`);
+    const said = async () => (await machine.diagnose()).complaint?.message ?? '';
+    assert.match(await said(), /cannot write to http:.* nothing names a lookaside-staging/);
+    const section = {
+      lookaside: `http://${machine.host}/sigstore`,
+      'lookaside-staging': 'file:///var/staging',
+    };
+    await machine.write(
+      'etc/containers/registries.d/lookaside.yaml',
+      JSON.stringify({ docker: { [machine.host]: section } }),
+    );
+    assert.doesNotMatch(await said(), /lookaside-staging/);
+  });
+
+  test('logs in as clients do, and shows no password', async () => {
+    await machine.heal();
+    machine.login = 'bob:secret';
+    await machine.write('home/.docker/config.json', auths(machine.host, 'bob:secret'));
+    const diagnosis = await machine.diagnose();
+    const shown = JSON.stringify(diagnosis);
+    assert.equal(diagnosis.verdict, 'pulled', shown);
+    assert.match(shown, /bob of 127\.0\.0\.1:\d+ in .*config\.json/);
+    assert.doesNotMatch(shown, /secret|Ym9iOnNlY3JldA/);
+    // the token of a closed server stands in registries.d
+    const base = `http://lookaside:the-token@${machine.host}/sigstore`;
+    await machine.write('etc/containers/registries.d/lookaside.yaml', registriesD(machine.host, base));
+    assert.doesNotMatch(JSON.stringify(await machine.diagnose()), /the-token/);
+    // a narrower entry of an earlier file counts
+    await machine.write('run/containers/0/auth.json', auths(`${machine.host}/team`, 'eve:guess'));
+    assert.equal((await machine.diagnose()).complaint?.code, 'REGISTRY_DENIED');
+    const file = await machine.write('mine.json', auths(machine.host, 'bob:secret'));
+    const environment = { REGISTRY_AUTH_FILE: file };
+    assert.equal((await machine.diagnose({ environment })).verdict, 'pulled');
+  });
+
+  test('names the program from which clients have the login, and does not run it', async () => {
+    await machine.heal();
+    machine.login = 'bob:secret';
+    const ran = path.join(machine.folder, 'ran');
+    const program = await machine.write('bin/docker-credential-vault', `#!/bin/sh\ntouch ${ran}\n`);
+    await machine.write(
+      'run/containers/0/auth.json',
+      JSON.stringify({ credHelpers: { [machine.host]: 'vault' } }),
+    );
+    const environment = { PATH: `relative:/nowhere:${path.dirname(program)}` };
+    const asked = () => machine.diagnose({ environment });
+    assert.equal((await asked()).complaint?.code, 'AUTH_HELPER_MISSING', 'it may not be run');
+    await chmod(program, 0o755);
+    const { verdict, steps, complaint } = await asked();
+    assert.equal(verdict, 'unknown');
+    const said = steps.find((one) => one.step === 'login')?.text ?? '';
+    assert.ok(said.startsWith(`clients have the login of ${machine.host} from the program ${program}`), said);
+    assert.ok(complaint?.remedy.includes(`echo ${machine.host} | ${program} get`), complaint?.remedy);
+    assert.equal(existsSync(ran), false);
+  });
+
+  test('tells first whose files it reads', async () => {
+    await machine.heal();
+    const said = async (options: Parameters<typeof machine.diagnose>[0]) =>
+      (await machine.diagnose(options)).steps
+        .filter(({ step }) => step === 'user')
+        .map(({ text }) => text.replaceAll(machine.folder, ''));
+    assert.deepEqual(await said({}), ['as root (uid 0), whose own files lie below /home']);
+    assert.deepEqual(await said({ environment: { SUDO_USER: 'carol' } }), [
+      'as root (uid 0), whose own files lie below /home',
+      'sudo runs this as root, for pulls by sudo; what carol pulls without sudo goes by the files of carol: run it as carol for that',
+    ]);
+    // sudo -E, or a container: HOME is another than the system says
+    assert.deepEqual(await said({ isRoot: false, ownHome: '/home/bob' }), [
+      'as bob (uid 1000), whose own files lie below /home',
+      'HOME says so, and clients go by it; the home of bob (uid 1000) is /home/bob',
+    ]);
+  });
+
+  test('reads the policy of the namespace that CRI-O pulls for', async () => {
+    await machine.heal();
+    const free = '{"default":[{"type":"insecureAcceptAnything"}]}';
+    await policy(machine, {});
+    assert.equal((await machine.diagnose({ crioNamespace: 'shop' })).verdict, 'refused');
+    await machine.write('etc/crio/policies/shop.json', free);
+    assert.equal((await machine.diagnose({ crioNamespace: 'shop' })).verdict, 'pulled');
+    assert.equal((await machine.diagnose({ crioNamespace: 'other' })).verdict, 'refused');
+    const named = path.join(machine.folder, 'elsewhere');
+    await machine.write('etc/crio/crio.conf.d/10.conf', `[crio.image]\nsignature_policy_dir = "${named}"`);
+    assert.equal((await machine.diagnose({ crioNamespace: 'shop' })).verdict, 'refused');
+    await machine.write('elsewhere/shop.json', free);
+    assert.equal((await machine.diagnose({ crioNamespace: 'shop' })).verdict, 'pulled');
+  });
+
+  test('reads below XDG_CONFIG_HOME as podman 6 does, and says where older clients do not', async () => {
+    await machine.heal();
+    const environment = { XDG_CONFIG_HOME: path.join(machine.folder, 'home/xdg') };
+    await machine.write('home/xdg/containers/policy.json', '{"default":[{"type":"reject"}]}');
+    assert.equal(
+      (await machine.diagnose({ environment, generation: 'podman-6' })).complaint?.code,
+      'POLICY_REJECT',
+    );
+    const before = await machine.diagnose({ environment });
+    assert.equal(before.verdict, 'pulled');
+    assert.match(formatDiagnosis(before, false), /note policy: .*xdg\/containers\/policy\.json is not read/);
+    // and the folders for who is not root
+    await machine.write(
+      'usr/share/containers/registries.rootless.d/1000/z.yaml',
+      registriesD(machine.host, 'http://x'),
+    );
+    const asUser = { generation: 'podman-6', isRoot: false } as const;
+    assert.equal((await machine.diagnose(asUser)).complaint?.code, 'REGISTRIES_D_INVALID');
+    assert.equal((await machine.diagnose({ generation: 'podman-6' })).verdict, 'pulled');
+  });
+
+  test('names the certificate that lies beside the folder which clients read', async () => {
+    await machine.heal();
+    const stray = await machine.write('etc/containers/certs.d/127.0.0.1/ca.crt', 'PEM');
+    const places = clientPlaces({
+      ...{ home: path.join(machine.folder, 'home'), uid: 0, environment: {}, generation: 'current' },
+      root: machine.folder,
+    });
+    const rightFile = path.join(machine.folder, 'etc/containers/certs.d', machine.host, 'ca.crt');
+    assert.deepEqual(await strayCertificates(places, machine.host, []), [{ file: stray, rightFile }]);
+    assert.equal((await readCertificates(places, machine.host)).ca, null);
+    assert.equal((await readCertificates(places, '127.0.0.1')).ca, 'PEM');
+  });
+
+  test('takes TLS from registries.conf where the command says nothing', async () => {
+    await machine.heal();
+    await conf(machine, `[[registry]]\nlocation = "${machine.host}"\ninsecure = true`);
+    assert.equal((await machine.diagnose({ isInsecure: null })).verdict, 'pulled');
+    assert.equal((await machine.diagnose({ isInsecure: false })).complaint?.code, 'REGISTRY_TLS');
+  });
+
+  test('tries each registry of a short name, and judges the one that is pulled', async () => {
+    await machine.heal();
+    await conf(machine, `unqualified-search-registries = ["127.0.0.1:1", "${machine.host}"]`);
+    const diagnosis = await machine.diagnose({ image: 'team/app:v1' });
+    assert.equal(diagnosis.verdict, 'pulled', formatDiagnosis(diagnosis, false));
+    assert.equal(diagnosis.image, `${machine.host}/team/app:v1`);
+    await machine.write(
+      'var/cache/containers/short-name-aliases.conf',
+      '[aliases]\n"team/app" = "a.invalid/app"',
+    );
+    assert.equal((await machine.diagnose({ image: 'team/app:v1' })).image, 'a.invalid/app:v1');
+  });
+
+  test('reads registries.conf of the user, and drop-ins in the order of each generation', async () => {
+    await machine.heal();
+    const blocked = `[[registry]]\nlocation = "${machine.host}"\nblocked = true`;
+    const free = `[[registry]]\nlocation = "${machine.host}"\ninsecure = true`;
+    await machine.write('etc/containers/registries.conf.d/9.conf', blocked);
+    assert.equal((await machine.diagnose()).complaint?.code, 'REGISTRY_BLOCKED');
+    // before podman 6 the user's drop-ins come last, whatever their names are
+    await machine.write('home/.config/containers/registries.conf.d/1.conf', free);
+    assert.equal((await machine.diagnose()).verdict, 'pulled');
+    assert.equal((await machine.diagnose({ generation: 'podman-6' })).complaint?.code, 'REGISTRY_BLOCKED');
+    // and a registries.conf of the user hides the system's drop-ins
+    await machine.write('home/.config/containers/registries.conf', '');
+    await rm(path.join(machine.folder, 'home/.config/containers/registries.conf.d'), { recursive: true });
+    assert.equal((await machine.diagnose()).verdict, 'pulled');
+    assert.equal((await machine.diagnose({ generation: 'podman-6' })).complaint?.code, 'REGISTRY_BLOCKED');
+    await machine.write('home/.config/containers/registries.conf.d/9.conf', free); // masks the system's
+    assert.equal((await machine.diagnose({ generation: 'podman-6' })).verdict, 'pulled');
+    const named = await machine.write('named.conf', blocked);
+    const environment = { CONTAINERS_REGISTRIES_CONF: named };
+    assert.equal(
+      (await machine.diagnose({ generation: 'podman-6', environment })).complaint?.code,
+      'REGISTRY_BLOCKED',
+    );
+  });
+
+  test('lets a server explain why there is no signature, and goes on without it', async () => {
+    await machine.heal();
+    machine.answers.delete(`${SIGNATURES}/signature-1`);
+    const asked: string[] = [];
+    const server = async (image: string) => {
+      asked.push(image);
+      return [
+        { code: 'WITHDRAWN', message: 'it was withdrawn: a leaked build', remedy: 'have it signed again' },
+      ];
+    };
+    const diagnosis = await machine.diagnose({ server });
+    assert.deepEqual(asked, [`team/app@${DIGEST}`]);
+    assert.equal(diagnosis.complaint?.code, 'WITHDRAWN');
+    assert.match(formatDiagnosis(diagnosis, false), /To change: have it signed again\.$/);
+    const down = async () => {
+      throw new LookasideError('SERVER_UNREACHABLE', 'nobody answers');
+    };
+    const alone = await machine.diagnose({ server: down });
+    assert.equal(alone.complaint?.code, 'NO_SIGNATURE');
+    assert.match(formatDiagnosis(alone, false), /note server: it was not asked: nobody answers/);
+  });
 
   test('finds a key file that this user may not read', { skip: process.getuid?.() === 0 }, async () => {
     await machine.heal();

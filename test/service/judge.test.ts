@@ -30,6 +30,7 @@ function open(
     generation: async () => 'g',
     search: async () => [],
     countByKey: async () => 0,
+    imagesByKey: async () => [],
     async judgeAgain() {
       for (const { id } of rows) again.add(id);
     },

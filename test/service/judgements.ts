@@ -68,6 +68,7 @@ export function keyOf(changes: Partial<RegisteredKey> = {}): RegisteredKey {
     subkeys: [{ ...part, fingerprint: SUBKEY }],
     addedAt: new Date('2026-01-02T00:00:00.000Z'),
     changedAt: new Date('2026-01-02T00:00:00.000Z'),
+    retiredAt: null,
     certificate: new Uint8Array([1]),
     ...changes,
   };

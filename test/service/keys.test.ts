@@ -3,9 +3,10 @@ import { describe, test } from 'node:test';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import type { KeyDetails, RegisteredKey } from '../../src/domain/key.ts';
+import { keyState } from '../../src/domain/key-expiry.ts';
 import type { CleanedCertificate, KeyStore } from '../../src/domain/ports.ts';
 import { type Actor, createEventMaker } from '../../src/service/audit.ts';
-import { createKeyService, keyState, showKey } from '../../src/service/keys.ts';
+import { createKeyService, showKey } from '../../src/service/keys.ts';
 import { distant } from '../contract/distant.ts';
 import { createClock } from './hand-driven.ts';
 
@@ -46,7 +47,8 @@ function createStore() {
       await hold;
       if (fault !== null) throw fault;
       const addedAt = keys.get(key.fingerprint)?.addedAt ?? event.at;
-      const registered = { ...key, addedAt, changedAt: event.at };
+      const retiredAt = keys.get(key.fingerprint)?.retiredAt ?? null;
+      const registered = { ...key, addedAt, changedAt: event.at, retiredAt };
       keys.set(key.fingerprint, registered);
       events.push(event);
       return registered;
@@ -56,6 +58,26 @@ function createStore() {
       const isThere = keys.delete(fingerprint);
       if (isThere) events.push(event);
       return isThere;
+    },
+    async revoke({ fingerprint, key: merged, by, reason, withdraws }, event) {
+      const known = keys.get(fingerprint);
+      if (known === undefined) return false;
+      const { revocation = null } = known;
+      const isNews = revocation === null || (withdraws && !revocation.withdraws);
+      if (!isNews && merged === null) return false;
+      const auditSeq = events.push(event);
+      const at = revocation?.at ?? event.at;
+      const isInCertificate = (merged ?? known).revokedAt !== null;
+      const now = isNews ? { at, by, reason, auditSeq, withdraws, isInCertificate } : revocation;
+      keys.set(fingerprint, { ...known, ...merged, revocation: now });
+      return true;
+    },
+    async setRetired(fingerprint, isRetired, event) {
+      const key = keys.get(fingerprint);
+      if (key === undefined || (key.retiredAt !== null) === isRetired) return false;
+      keys.set(fingerprint, { ...key, retiredAt: isRetired ? event.at : null });
+      events.push(event);
+      return true;
     },
   };
   return {
@@ -94,6 +116,7 @@ async function open(cleanIt: (text: string, keyring: readonly string[]) => reado
       },
       armor: (certificate) => `armored ${Buffer.from(certificate).toString()}`,
       warningsOf: () => [],
+      usesOf: () => [],
     },
     makeEvent: createEventMaker({ clock, randomBytes: (count) => new Uint8Array(count) }),
     clock,
@@ -200,6 +223,7 @@ describe('adding keys', () => {
           void later.push(...certificates.map((one) => Buffer.from(one).toString())),
         armor: () => '',
         warningsOf: () => [],
+        usesOf: () => [],
       },
       makeEvent: createEventMaker({
         clock: createClock(),
@@ -359,6 +383,7 @@ describe('what is shown of a key', () => {
       ...detailsOf(FPR, { subkeys: [subkey] }),
       addedAt: before,
       changedAt: now,
+      retiredAt: now,
       certificate: new Uint8Array(3),
     };
     assert.deepEqual(showKey(key, now), {
@@ -373,6 +398,8 @@ describe('what is shown of a key', () => {
       subkeys: [{ ...subkey, state: 'expired' }],
       addedAt: before,
       changedAt: now,
+      retiredAt: now,
+      revocation: null,
     });
   });
 
@@ -384,13 +411,41 @@ describe('what is shown of a key', () => {
       [{ expiresAt: before }, ['expired', 'expired', 'revoked']],
       [{ revokedAt: before }, ['revoked', 'revoked', 'revoked']],
     ] as const) {
-      const key = { ...detailsOf(FPR, { ...primary, subkeys }), addedAt: before, changedAt: now };
+      const row = { addedAt: before, changedAt: now, retiredAt: null };
+      const key = { ...detailsOf(FPR, { ...primary, subkeys }), ...row };
       const shown = showKey({ ...key, certificate: new Uint8Array() }, now);
       assert.deepEqual(
         shown.subkeys.map(({ state }) => state),
         states,
       );
     }
+  });
+});
+
+describe('retiring a key', () => {
+  test('is one event, ends with another, and leaves the keyring and verdicts alone', async () => {
+    const { service, keyring, told, events } = await open((text) => [clean(FPR, text)]);
+    await service.add(send('one'), ALICE);
+    told.length = 0;
+    const retired = await service.setRetired(FPR.toLowerCase(), true, ALICE);
+    assert.deepEqual(retired.retiredAt, events.at(-1)?.at);
+    assert.deepEqual(await service.setRetired(FPR, true, ALICE), retired);
+    assert.equal(keyState(retired, new Date('2026-11-22T10:00:00Z')), 'valid');
+    assert.equal((await service.setRetired(FPR, false, ALICE)).retiredAt, null);
+    assert.equal((await service.setRetired(FPR, false, ALICE)).retiredAt, null);
+    assert.deepEqual(
+      events
+        .slice(1)
+        .map(({ action, result, fingerprint, private: who }) => [action, result, fingerprint, who.actor]),
+      [
+        ['key-retire', 'retired', FPR, 'alice'],
+        ['key-unretire', 'unretired', FPR, 'alice'],
+      ],
+    );
+    assert.deepEqual([keyring(), told], [['one'], []]);
+    await assert.rejects(service.setRetired(OTHER, true, ALICE), (error) =>
+      isLookasideError(error, 'NOT_FOUND'),
+    );
   });
 });
 

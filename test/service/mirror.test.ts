@@ -4,7 +4,7 @@ import { LookasideError } from '../../src/domain/errors.ts';
 import type { SignatureSet } from '../../src/domain/ports.ts';
 import { walkFault } from '../../src/domain/walk.ts';
 import { createMirror } from '../../src/service/mirror.ts';
-import type { Brought } from '../../src/service/mirror-bring.ts';
+import type { Brought, Pass } from '../../src/service/mirror-bring.ts';
 import { createGate } from '../../src/service/mirror-gate.ts';
 import { createGate as createPromise } from '../gate.ts';
 import { createClock, createLog, imageOf } from './hand-driven.ts';
@@ -13,12 +13,16 @@ const IMAGE = imageOf('team/app');
 const NO_SET: SignatureSet = { generation: 0, entries: [] };
 const entry = { sha256: '1'.repeat(64), sizeBytes: 1, storedAt: new Date(0), bytes: Buffer.from('1') };
 const SET: SignatureSet = { generation: 1, entries: [entry] };
-const BROUGHT: Brought = { kind: 'set', set: SET, added: 1, leftOut: [], unstored: null };
+const BROUGHT: Brought = { kind: 'set', set: SET, added: 1, leftOut: [], unstored: null, isWhole: true };
 
-function open(bring: () => Promise<Brought>, stored: () => SignatureSet = () => NO_SET) {
+type Bring = (purpose: 'read' | 'sync', pass: Pass) => Promise<Brought | null>;
+
+function open(bring: Bring, stored: () => SignatureSet = () => NO_SET) {
   const clock = createClock();
   const waits = createPromise();
   let walks = 0;
+  let grown: ((image: typeof IMAGE) => boolean) | null = null;
+  const rest = { ms: 0 };
   const mirror = createMirror({
     settings: { onDemand: null, onUpstreamFailure: '503', maxAgeMs: 3_600_000 },
     store: {
@@ -27,20 +31,33 @@ function open(bring: () => Promise<Brought>, stored: () => SignatureSet = () => 
       listFolder: async () => ({ names: [], next: null }),
     },
     bringer: {
-      bring: () => {
+      bring: (_, ...asked) => {
         walks += 1;
-        return bring();
+        return bring(...asked);
       },
-      held: () => undefined,
+      held: async () => undefined,
       heldBlob: () => null,
     },
     mirrors: { setOf: async () => null },
-    restingMs: () => 0,
+    restingMs: () => rest.ms,
+    room: {
+      grown: (mayGo) => {
+        grown = mayGo;
+      },
+      stop: async () => undefined,
+    },
     clock,
     wait: () => waits.promise,
     log: createLog(),
   });
-  return { mirror, clock, readerGivesUp: waits.open, walks: () => walks };
+  return {
+    mirror,
+    clock,
+    readerGivesUp: waits.open,
+    walks: () => walks,
+    rest,
+    mayGo: () => grown?.(IMAGE) ?? null,
+  };
 }
 
 test('who waits for a walk that takes too long gets a fault, and the walk goes on', async () => {
@@ -57,6 +74,37 @@ test('who waits for a walk that takes too long gets a fault, and the walk goes o
   walk.open(BROUGHT);
   await mirror.stop();
   assert.equal(mirror.walks.set, 1);
+});
+
+test('a reader does not join the walk of a sync, which waits behind many others', async () => {
+  const queued = createPromise<Brought>();
+  const { mirror } = open((purpose) => (purpose === 'sync' ? queued.promise : Promise.resolve(BROUGHT)));
+  const synced = mirror.bring(IMAGE);
+  assert.equal(await readOf(mirror), 1);
+  queued.open(BROUGHT);
+  assert.equal((await synced).kind, 'set');
+});
+
+test('a mirror that stops begins none of the walks that wait', async () => {
+  const hold = createPromise();
+  let begun = 0;
+  const { mirror } = open((_, pass) =>
+    pass(async (): Promise<Brought> => {
+      begun += 1;
+      await hold.promise;
+      return BROUGHT;
+    }),
+  );
+  const synced = Array.from({ length: 100 }, (_, k) => mirror.bring(imageOf(`team/app-${k}`)));
+  await turn();
+  const under = begun;
+  assert.ok(under > 0 && under < 100, `${under} under way`);
+  const stopped = mirror.stop();
+  hold.open();
+  await stopped;
+  assert.equal(begun, under);
+  const kinds = (await Promise.all(synced)).map(({ kind }) => kind);
+  assert.equal(kinds.filter((kind) => kind === 'fault').length, 100 - under);
 });
 
 test('that an image has no signatures is remembered for five minutes', async () => {
@@ -128,3 +176,55 @@ function turn(): Promise<void> {
     setImmediate(resolve);
   });
 }
+
+test('a set is not let go while a walk asks for it, or when the last one failed', async () => {
+  let next: Promise<Brought> = Promise.resolve(BROUGHT);
+  const { mirror, mayGo } = open(() => next);
+  await mirror.bring(IMAGE);
+  await turn();
+  assert.equal(mayGo(), true);
+  const walk = createPromise<Brought>();
+  next = walk.promise;
+  const reading = mirror.store.readSet(IMAGE);
+  await Promise.resolve();
+  await Promise.resolve();
+  assert.equal(mayGo(), false);
+  walk.open(BROUGHT);
+  await reading;
+  await turn();
+  assert.equal(mayGo(), true);
+  next = Promise.resolve(walkFault('status', 'answered 500'));
+  await mirror.bring(IMAGE);
+  await turn();
+  assert.equal(mayGo(), false);
+});
+
+test('no set is let go while all upstreams are left alone', async () => {
+  const { mirror, mayGo, rest } = open(async () => BROUGHT);
+  await mirror.bring(IMAGE);
+  await turn();
+  rest.ms = 30_000;
+  assert.equal(mayGo(), false);
+  rest.ms = 0;
+  assert.equal(mayGo(), true);
+});
+
+test('an opening looks for room once the upstream has given a whole set, and not before', async () => {
+  let next: Brought = walkFault('status', 'answered 500');
+  const { mirror, mayGo } = open(async () => next);
+  assert.equal(mayGo(), null);
+  const others: readonly Brought[] = [
+    next,
+    { kind: 'empty', leftOut: [] },
+    { ...BROUGHT, added: 0, isWhole: false },
+  ];
+  for (const other of others) {
+    next = other;
+    await mirror.bring(IMAGE);
+    assert.equal(mayGo(), null);
+  }
+  next = { ...BROUGHT, added: 0 };
+  await mirror.bring(IMAGE);
+  await turn();
+  assert.equal(mayGo(), true);
+});

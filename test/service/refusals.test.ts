@@ -207,7 +207,7 @@ async function openUploads(t: Cleanup, dataDir: string) {
     clock,
     sha256: sha256Hex,
     remaps: () => [],
-    permit: async () => undefined,
+    permit: async (actor) => actor,
     unverifiable: {
       accepted: () => 'off',
       untrustedClaim: () => null,

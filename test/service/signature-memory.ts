@@ -62,6 +62,7 @@ export function createMemory() {
     index,
     uploads,
     reader,
+    verifier: { warningsOf: () => [], usesOf: () => [] },
     asked,
     rows,
     keys: {
@@ -156,6 +157,7 @@ export function keyOf(fingerprint: string): RegisteredKey {
     subkeys: [],
     addedAt: at,
     changedAt: at,
+    retiredAt: null,
     certificate: new Uint8Array(),
   };
 }

@@ -77,6 +77,18 @@ describe('the signatures of one image', () => {
         auditSeq: 17,
         remap: null,
         warnings: [],
+        readers: [
+          {
+            reader: 'go-before-2026-07',
+            accepts: false,
+            because: 'the key is or holds ed25519, which they do not know',
+          },
+          {
+            reader: 'before-2025-08',
+            accepts: false,
+            because: 'a subkey has made it, and they accept the primary key alone',
+          },
+        ],
       },
     ]);
   });

@@ -21,7 +21,12 @@ const GRANT: Grant = {
   createdAt: new Date(0),
 };
 
-function open({ requireGrants = false }: { readonly requireGrants?: boolean } = {}) {
+interface Scene {
+  readonly requireGrants?: boolean;
+  readonly retiredAt?: Date | null;
+}
+
+function open({ requireGrants = false, retiredAt = null }: Scene = {}) {
   const clock = createClock();
   const events: NewAuditEvent[] = [];
   const keep = (event: NewAuditEvent) => void events.push(event);
@@ -55,8 +60,9 @@ function open({ requireGrants = false }: { readonly requireGrants?: boolean } = 
         return true;
       },
     },
+    subjects: { list: async () => [] },
     keys: {
-      find: async (fingerprint) => (fingerprint === FINGERPRINT ? keyOf() : null),
+      find: async (fingerprint) => (fingerprint === FINGERPRINT ? keyOf({ retiredAt }) : null),
       list: async () => [keyOf()],
     },
     listTokens: async () => [],
@@ -91,6 +97,18 @@ describe('an upload', () => {
     });
   });
 
+  test('of a caller that is several signers is permitted as the first whose grant covers it', async () => {
+    const { service } = open();
+    const other = { ...BOUND, name: 'other-1', signer: 'other' };
+    assert.deepEqual(await service.permit({ ...other, others: [BOUND] }, what()), BOUND);
+    assert.deepEqual(await service.permit({ ...BOUND, others: [other] }, what()), BOUND);
+    await assert.rejects(service.permit({ ...BOUND, others: [other] }, what('evil/app')), (error) => {
+      assert.ok(isLookasideError(error, 'NOT_GRANTED'));
+      assert.equal(error.detail?.signer, 'ci');
+      return true;
+    });
+  });
+
   test('of a token without a signer is permitted until grants are required; of an administrator always', async () => {
     await open().service.permit(UNBOUND, what());
     const { service } = open({ requireGrants: true });
@@ -102,6 +120,14 @@ describe('an upload', () => {
     await service.permit(BOUND, what());
     for (const actor of [ADMIN, ADMINISTRATOR]) await service.permit(actor, what());
   });
+});
+
+test('a test of a grant for a retired key says that no new signature by it is taken', async () => {
+  const asked = { signer: 'ci', repository: 'team/app', key: FINGERPRINT, tag: 'v1' };
+  assert.equal((await open().service.test(asked)).allowed, true);
+  const { allowed, message } = await open({ retiredAt: new Date(0) }).service.test(asked);
+  assert.equal(allowed, false);
+  assert.match(message, /^the key A{40} is retired since 1970-01-01T00:00:00.000Z, .*; otherwise: grant 7 /);
 });
 
 test('every change of a signer or grant has its event, which says what it was', async () => {

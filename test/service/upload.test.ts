@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../../src/domain/image.ts';
+import type { RegisteredKey } from '../../src/domain/key.ts';
 import {
   MAX_SIGNATURE_BYTES,
   MAX_SIGNATURES_PER_CLAIM,
@@ -28,12 +29,16 @@ interface Scene {
   readonly stored?: readonly IndexedSignature[];
   readonly failsWith?: LookasideError;
   readonly auditFails?: boolean;
+  /** Another one comes with each verification. */
+  readonly keyring?: { number: number };
   /** What the operator allows. */
   readonly remaps?: readonly string[];
   readonly acceptUnsupported?: 'off' | 'v6';
   /** SHA-256 of stored blobs by who has uploaded them. */
   readonly uploads?: Readonly<Record<string, string>>;
   readonly permit?: UploaderOptions['permit'];
+  /** What is told of the registered key. */
+  readonly key?: Partial<RegisteredKey>;
 }
 
 interface Changes {
@@ -63,17 +68,20 @@ function open({ found = {}, stored = [], failsWith, auditFails = false, remaps =
       return events.push(event);
     },
   };
+  const { keyring } = more;
   const uploader = createUploader({
+    ...(keyring === undefined ? {} : { keyringNumber: () => keyring.number }),
     verifier: {
       examine: async (bytes, _now, urgency) => {
         assert.equal(urgency, 'upload');
+        if (keyring !== undefined) keyring.number += 1;
         return found[Buffer.from(bytes).toString()] ?? goodFor(IMAGE);
       },
     },
     keys: {
       async find(fingerprint) {
         keysAsked.push(fingerprint);
-        return fingerprint === FINGERPRINT ? keyOf() : null;
+        return fingerprint === FINGERPRINT ? keyOf(more.key) : null;
       },
     },
     appender: {
@@ -99,7 +107,7 @@ function open({ found = {}, stored = [], failsWith, auditFails = false, remaps =
     clock,
     sha256: sha256Hex,
     remaps: () => remaps.map(remapOf),
-    permit: more.permit ?? (async () => undefined),
+    permit: more.permit ?? (async (actor) => actor),
     unverifiable: {
       accepted: () => more.acceptUnsupported ?? 'off',
       // of bytes that say so themselves, or of a stored blob
@@ -146,6 +154,70 @@ const signed = (number: string): Traits => ({ ...TRAITS, signedSha256: number.pa
 
 const code = (wanted: string) => (error: unknown) => isLookasideError(error) && error.code === wanted;
 
+test('an upload says with which keyring it was verified: the one from before', async () => {
+  const { put, appended } = open({ keyring: { number: 7 } });
+  await put('one');
+  await put('two');
+  assert.deepEqual(
+    appended.map(({ keyring }) => keyring),
+    [7, 8],
+  );
+});
+
+test('an upload by a key that an administrator revoked is refused with the reason, and nothing is stored', async () => {
+  const at = new Date('2026-11-01T00:00:00.000Z');
+  const revocation = {
+    at,
+    by: 'carol',
+    reason: 'leaked',
+    auditSeq: 1,
+    withdraws: false,
+    isInCertificate: false,
+  };
+  const { put, appended, events } = open({ key: { revokedAt: at, revocation } });
+  await assert.rejects(
+    put('one'),
+    (error) =>
+      isLookasideError(error, 'KEY_REVOKED') &&
+      /revoked the key A{40} at 2026-11-01T00:00:00.000Z: "leaked"; sign the image with another/.test(
+        error.message,
+      ),
+  );
+  assert.deepEqual(appended, []);
+  assert.deepEqual(
+    events.map(({ action, result }) => [action, result]),
+    [['upload', 'KEY_REVOKED']],
+  );
+});
+
+describe('an upload by a retired key', () => {
+  const key = { retiredAt: new Date('2026-11-01T00:00:00.000Z') };
+
+  test('is refused with an event that says what to do, and nothing is stored', async () => {
+    const { put, appended, events } = open({ key });
+    await assert.rejects(put('one'), (error) => {
+      assert.ok(isLookasideError(error, 'KEY_RETIRED'));
+      assert.match(
+        error.message,
+        /was retired at 2026-11-01T00:00:00.000Z, .* sign the image with the key that/,
+      );
+      assert.match(error.message, new RegExp(`lookaside key retire ${FINGERPRINT} --undo$`));
+      return true;
+    });
+    assert.deepEqual(appended, []);
+    assert.deepEqual(
+      events.map(({ action, result, fingerprint }) => [action, result, fingerprint]),
+      [['upload', 'KEY_RETIRED', FINGERPRINT]],
+    );
+  });
+
+  test('that a stored signature stands in for succeeds as before, and that signature stays verified', async () => {
+    const { put, appended } = open({ key, stored: [indexed(IMAGE, 1, goodFor(IMAGE))] });
+    const { created, number, state } = await put('one');
+    assert.deepEqual([created, number, state, appended], [false, 1, 'verified', []]);
+  });
+});
+
 describe('an upload that no grant covers', () => {
   const permit = async () => {
     throw new LookasideError('NOT_GRANTED', 'no grant of the signer "ci" covers the key');
@@ -169,6 +241,7 @@ describe('an upload that no grant covers', () => {
       acceptUnsupported: 'v6',
       async permit(actor, { image, fingerprint, tag }) {
         asked.push([actor.name, image.path, fingerprint, tag]);
+        return actor;
       },
     });
     await put('one');

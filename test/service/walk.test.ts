@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { MAX_WALK_BYTES } from '../../src/domain/limits.ts';
 import { type Fetched, type SignatureUpstream, type WalkFault, walkFault } from '../../src/domain/walk.ts';
 import { createWalker } from '../../src/service/walk.ts';
 import { createClock } from './hand-driven.ts';
@@ -32,6 +33,18 @@ test('a walk is whole or nothing: a fault between two signatures leaves none', a
   const { walk, faults } = open([upstream('a', () => [bytesOf('1'), FAULT, bytesOf('3')])]);
   assert.deepEqual(await walk('app', null), FAULT);
   assert.equal(faults.length, 1);
+});
+
+test('signatures of one image that are too many bytes together are a fault, and no more are asked for', async () => {
+  const asked: string[] = [];
+  const large: Fetched = { kind: 'bytes', bytes: Buffer.alloc(MAX_WALK_BYTES / 4) };
+  const { walk } = open([upstream('a', () => [large, large, large, large], asked)]);
+  assert.equal((await walk('app', null)).kind, 'set');
+  const more = open([upstream('a', () => [large, large, large, large, bytesOf('5'), bytesOf('6')], asked)]);
+  asked.length = 0;
+  const found = await more.walk('app', null);
+  assert.ok(found.kind === 'fault' && found.fault === 'too-large');
+  assert.equal(asked.length, 5);
 });
 
 test('the first upstream that has a set wins, and a set of the second is not mixed with one of the first', async () => {

@@ -71,6 +71,19 @@ describe('an audit event', () => {
     });
   }
 
+  it('is found again by its action, the newest of the server alone', async (t) => {
+    const { databases } = await opened(t);
+    const of = (actor: string, reason: string) => {
+      const event = auditEvent();
+      return { ...event, action: 'settings' as const, private: { ...event.private, actor, reason } };
+    };
+    assert.equal(await databases.audit.lastReason('settings'), null);
+    for (const reason of ['one', 'two']) await databases.audit.append(of('server', reason));
+    await databases.audit.append(of('somebody', 'three'));
+    await databases.audit.append(auditEvent());
+    assert.equal(await databases.audit.lastReason('settings'), 'two');
+  });
+
   it('can forget who it was and keeps its leaf', async (t) => {
     const { dataDir, databases } = await opened(t);
     await databases.audit.append(auditEvent());

@@ -28,11 +28,13 @@ export interface LogSceneOptions {
   readonly acceptRollback?: boolean;
   readonly key?: string;
   readonly origin?: string;
+  /** Open already; closed with the scene. */
+  readonly databases?: Databases;
 }
 
 export async function openLogScene(dataDir: string, options: LogSceneOptions = {}): Promise<LogScene> {
   const { key = KEY, origin = ORIGIN, file = null, acceptRollback = false } = options;
-  const { databases } = await open(dataDir);
+  const databases = options.databases ?? (await open(dataDir)).databases;
   try {
     const clock = createClock();
     const keeper = await openLogKeeper({

@@ -46,6 +46,22 @@ function copyOfLog(t: Cleanup): string {
 }
 
 describe('the log over audit events', () => {
+  it('opens beside a process that holds the lock of state.db, with what was signed before', async (t) => {
+    const dataDir = copyOfLog(t);
+    const { databases } = await open(dataDir, { lockedLimitMs: 30_000 });
+    await databases.audit.append(auditEvent());
+    const other = connect(join(dataDir, 'state.db'), { readonly: false });
+    other.exec('BEGIN IMMEDIATE');
+    // a start that waits for the lock never comes to its release
+    const scene = await openLogScene(dataDir, { databases });
+    assert.equal(scene.keeper.peekPublished()?.size, 8);
+    other.exec('COMMIT');
+    other.close();
+    await scene.keeper.publish();
+    assert.equal(scene.keeper.peekPublished()?.size, 9);
+    await scene.close();
+  });
+
   it('has the stored leaves from index 0, and heads that another verifier confirms', async (t) => {
     const dataDir = temporaryFolder(t);
     const scene = await openLogScene(dataDir);
@@ -313,6 +329,8 @@ describe('a start on a log', () => {
     await scene.add(3);
     await scene.databases.close(); // no last checkpoint
     const next = await openLogScene(dataDir);
+    // a start waits for no write, and nobody asks for it here
+    if (next.keeper.peekPublished()?.size !== 3) await new Promise(next.keeper.onPublished);
     assert.equal((await next.keeper.checkpoint())?.size, 3);
     await next.close();
   });

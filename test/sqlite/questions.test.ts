@@ -530,6 +530,29 @@ test('a person who is forgotten leaves no name and no address, and every leaf st
     [[3, 'other']],
   );
   assert.equal(await databases.eraser.forgetReads({ kind: 'actor', text: 'alice' }, at(3)), 0);
+  // a session bears the name too
+  const name = 'https://sso.example.com anna';
+  const identity = {
+    issuer: 'https://sso.example.com',
+    shownName: 'anna',
+    role: 'reader',
+    signer: null,
+  } as const;
+  const times = { createdAt: at(0), expiresAt: at(9) };
+  for (const [token, hash] of [
+    [name, '01'],
+    [`${name}bel`, '02'],
+  ] as const) {
+    const logIn = make({ action: 'log-in', result: 'created' }, by(token, null));
+    assert.ok(
+      (await databases.sessions.add({ token, identity, hash: hash.repeat(32), ...times }, logIn)) !== null,
+    );
+  }
+  await databases.eraser.forgetEvents({ kind: 'actor', text: name }, at(1), event);
+  assert.deepEqual(
+    (await databases.sessions.list()).map(({ token }) => token.name),
+    [`${name}bel`],
+  );
   // the files themselves hold neither: not in free pages, and not in a journal
   for (const name of readdirSync(join(dataDir, 'access')).filter((one) => one.startsWith('2026-11-22'))) {
     const bytes = readFileSync(join(dataDir, 'access', name));

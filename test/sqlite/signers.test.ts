@@ -8,10 +8,11 @@ import { events } from './scratch.ts';
 signerStoresContract('the SQLite signers and grants', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'lookaside-sqlite-'));
   const { databases, reopen, close } = await reopenable(dataDir);
-  const { signers, grants, tokens } = databases;
+  const { signers, grants, subjects, tokens } = databases;
   return {
     signers,
     grants,
+    subjects,
     tokens,
     reopen,
     told: async () => events(dataDir).map(({ leaf }) => JSON.parse(leaf).action),

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +10,11 @@ import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const { version } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
+
+/** What npm has downloaded on this machine before. */
+const DOWNLOADED = {
+  npm_config_cache: process.env.npm_config_cache ?? path.join(homedir(), '.npm'),
+};
 
 describe('the package', () => {
   let temp: TempFolder;
@@ -20,7 +26,7 @@ describe('the package', () => {
   const npm = (cwd: string, ...args: readonly string[]) => {
     const { status, stdout, stderr } = spawnSync('npm', [...args, '--loglevel=error'], {
       cwd,
-      env: { PATH: process.env.PATH, HOME: inFolder('home') },
+      env: { PATH: process.env.PATH, HOME: inFolder('home'), ...DOWNLOADED },
       encoding: 'utf8',
     });
     assert.equal(status, 0, stdout + stderr);

@@ -202,7 +202,7 @@ export function uploadOf(
   };
 }
 
-const GOOD: Judgement = {
+export const GOOD: Judgement = {
   verdict: 'good',
   refusal: null,
   form: 'binary',

@@ -190,6 +190,44 @@ for (const kind of ['owned', 'shared'] as const) {
       }
     });
 
+    test('that one event orders of several takes those that stand there at once, and a second time finds none', async () => {
+      await using opened = await openStore({ kind });
+      const image = await filled(opened, 'team/app');
+      const { auditSeq } = await opened.appender.withdraw(
+        withdrawalOf(await filled(opened, 'team/first'), 3),
+      );
+      const order = {
+        image,
+        by: 'carol',
+        reason: 'key leaked',
+        at: new Date('2026-11-29T00:00:00Z'),
+        auditSeq,
+        sha256s: new Set([A, B, signatureBytes('elsewhere')].map(sha256Hex)),
+      };
+      assert.equal(await opened.appender.withdrawOrdered(order), 2);
+      assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['C* C* C', 'C C C']);
+      const buried = await opened.databases.tombstones.ofImage(image);
+      assert.deepEqual(
+        buried.map((one) => [
+          nameOf(one.sha256),
+          one.number,
+          one.fillers,
+          one.auditSeq,
+          one.withdrawnBy,
+          one.reason,
+        ]),
+        [
+          ['A', 1, [1], auditSeq, 'carol', 'key leaked'],
+          ['B', 2, [2], auditSeq, 'carol', 'key leaked'],
+        ],
+      );
+      assert.deepEqual(await opened.databases.tombstones.unsettled(SITE), []);
+      assert.equal(await opened.appender.withdrawOrdered(order), 0);
+      await assert.rejects(opened.appender.append(uploadOf(image, A)), { code: 'WITHDRAWN' });
+      assert.equal(await opened.appender.withdrawOrdered({ ...order, sha256s: new Set([sha256Hex(C)]) }), 1);
+      assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['', '']);
+    });
+
     test('until some day keeps the bytes, and puts them back behind the others', async () => {
       await using opened = await openStore({ kind });
       const { tombstones } = opened.databases;

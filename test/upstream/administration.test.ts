@@ -5,6 +5,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import type { Administration } from '../../src/domain/administration.ts';
 import type { FsckResult, OnProgress } from '../../src/domain/upkeep.ts';
+import { sentRules } from '../../src/upstream/administration.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { createGate } from '../gate.ts';
 import { serveOver } from '../http/served.ts';
@@ -38,6 +39,8 @@ const KEY = {
   subkeys: [],
   addedAt: AT,
   changedAt: AT,
+  retiredAt: null,
+  revocation: null,
 };
 const PARTS = [{ fileName: null, bytes: Buffer.from('x') }];
 
@@ -388,4 +391,13 @@ describe('the socket of a server that holds the data directory', () => {
     assert.equal(text, 'lookaside_2');
     assert.equal(patient.retries.length, 1);
   });
+});
+
+test('a file that retires no key is sent as an older server knows it', () => {
+  const key = { fingerprint: FINGERPRINT, certificate: null };
+  const rules = { keys: [{ ...key, retired: null }], signers: null, tokens: null };
+  assert.deepEqual(sentRules(rules), { ...rules, keys: [key] });
+  const retiring = { ...rules, keys: [{ ...key, retired: false }] };
+  assert.deepEqual(sentRules(retiring), retiring);
+  assert.deepEqual(sentRules({ ...rules, keys: null }), { ...rules, keys: null });
 });

@@ -617,5 +617,6 @@ function stored(number: number): StoredSignature {
     auditSeq: number,
     remap: null,
     warnings: [],
+    readers: [],
   };
 }

@@ -87,6 +87,21 @@ function readingUrl(section: Section, name: string, generation: 'new' | 'old'): 
   return sigstore === null ? null : { url: sigstore, section: { name, file, spelling: 'sigstore' } };
 }
 
+/** Where podman push --sign-by writes: as the base for reading is chosen, with the staging URL of each section first. */
+export function writingBaseFor(
+  config: RegistriesD,
+  { names, builtIn }: Pick<BaseQuestion, 'names' | 'builtIn'>,
+): string {
+  const sections = [...names.flatMap((name) => config.namespaces.get(name) ?? []), config.standard];
+  for (const section of sections) {
+    if (section === null) continue;
+    const { lookasideStaging, sigstoreStaging, lookaside, sigstore } = section;
+    const url = lookasideStaging ?? sigstoreStaging ?? lookaside ?? sigstore;
+    if (url !== null) return url;
+  }
+  return builtIn;
+}
+
 function sectionOf(value: unknown, file: string, name: string): Section {
   const fields = mapping(value, file, name);
   const text = (key: string) => {

@@ -45,3 +45,14 @@ export function selectRequirements(policy: Policy, transport: string, names: rea
   }
   return { section: 'default', requirements: policy.default, narrower: names };
 }
+
+/**
+ * The sections that decide for everything below a registry or a part of it which has no narrower section: its own, each above,
+ * `*.` above the host. Of `*.example.com`, which has no host, itself and each `*.` above.
+ */
+export function scopesFrom(scope: string): readonly string[] {
+  if (scope.startsWith('*.')) return wildcards(`x${scope.slice(1)}`);
+  const parts = scope.split('/');
+  const namespaces = parts.map((_, index) => parts.slice(0, parts.length - index).join('/'));
+  return [...namespaces, ...wildcards(parts[0] ?? '')];
+}

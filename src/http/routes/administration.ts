@@ -44,6 +44,14 @@ export const administration: readonly RouteSpec[] = [
     methods: ['DELETE'],
     route: revokeToken,
   },
+  {
+    ...administrator,
+    ...NO_BODY,
+    name: 'tokens',
+    path: '/api/v1/sessions/:id',
+    methods: ['DELETE'],
+    route: endSession,
+  },
 ];
 
 async function showServer({ about }: Services): Promise<Reply> {
@@ -91,8 +99,18 @@ async function reindex(services: Services, { exchange, body }: RouteRequest): Pr
 }
 
 async function listTokens(services: Services, { exchange }: RouteRequest): Promise<Reply> {
-  const tokens = await administrationFor(services, exchange).tokens.list();
-  return jsonReply(200, { tokens });
+  const { tokens } = administrationFor(services, exchange);
+  const { name, isAdministrator } = actorOf(exchange);
+  const sessions = (await tokens.sessions()).filter(({ token }) => isAdministrator || token === name);
+  return jsonReply(200, { tokens: await tokens.list(), sessions });
+}
+
+async function endSession(
+  services: Services,
+  { exchange, params: { id = '' } }: RouteRequest,
+): Promise<Reply> {
+  const number = /^[0-9]{1,15}$/.test(id) ? Number(id) : Number.NaN;
+  return jsonReply(200, await administrationFor(services, exchange).tokens.endSession(number));
 }
 
 async function createToken(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {

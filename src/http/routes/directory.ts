@@ -28,11 +28,18 @@ async function serveDirectory(services: Services, { req, exchange, query }: Rout
   // a browser counts folders in the path as it was sent: `//` are two slashes to it
   const isAsWritten = slashesOf((req as Request).originalUrl) === slashesOf(prefix + page.path);
   const top = isAsWritten ? topHref(page.path) : `${prefix}/`;
-  return textReply(200, renderDirectoryPage(page, top, note), {
+  return textReply(200, renderDirectoryPage(page, top, note, pagesHref(services, exchange, top)), {
     'Content-Type': 'text/html; charset=utf-8',
     'Content-Security-Policy': PAGE_SECURITY_POLICY,
     ...vary,
   });
+}
+
+/** From the site's top up to the server's, behind any prefix that a proxy has cut off. */
+function pagesHref({ pages, settings }: Services, { site }: Exchange, top: string): string | null {
+  if (pages === null || !settings().ui) return null;
+  if (top.startsWith('/')) return `${settings().prefix}/ui/`;
+  return `${top}${'../'.repeat((site?.prefix ?? '').split('/').length - 1)}ui/`;
 }
 
 function slashesOf(target: string): number {

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { LookasideError } from '../../domain/errors.ts';
 import { indexText, searchKeys } from '../../domain/hkp.ts';
-import type { RegisteredKey } from '../../domain/key.ts';
+import { isWithheld, type RegisteredKey } from '../../domain/key.ts';
 import { whyUnreadable } from '../../domain/key-readers.ts';
 import { touchesPrefix } from '../../domain/pattern.ts';
 import { isRepositoryPath } from '../../domain/reference.ts';
@@ -26,6 +26,7 @@ export const keyServer: readonly RouteSpec[] = [
 async function keyFile(services: Services, { req, params }: RouteRequest): Promise<Reply> {
   const { name, form } = namedFile(params.file ?? '', ['asc', 'gpg']);
   const key = await services.keys.find(name);
+  if (isWithheld(key)) throw withheld(key.fingerprint);
   return form === 'asc' ? armored(services, req, [key]) : binary(req, [key]);
 }
 
@@ -40,7 +41,9 @@ async function keyring(services: Services, { req, params }: RouteRequest): Promi
   );
   const found = (await services.keys.list()).filter(
     (key) =>
-      granted.has(key.fingerprint) && whyUnreadable(key, services.keys.warnings(key), 'gpg-2.2') === null,
+      granted.has(key.fingerprint) &&
+      !isWithheld(key) &&
+      whyUnreadable(key, services.keys.warnings(key), 'gpg-2.2') === null,
   );
   if (found.length === 0) {
     throw new LookasideError(
@@ -61,7 +64,8 @@ const hkpQuery = z.object({
 
 async function lookup(services: Services, { req, query }: RouteRequest): Promise<Reply> {
   const { op, search, exact } = parseQuery(hkpQuery, query);
-  const found = searchKeys(await services.keys.list(), search, exact === 'on');
+  const given = (await services.keys.list()).filter((key) => !isWithheld(key));
+  const found = searchKeys(given, search, exact === 'on');
   if (found.length === 0) throw new LookasideError('NOT_FOUND', `no key is found for ${quoted(search)}`);
   if (op === 'get') return armored(services, req, found);
   const text = indexText(found, services.clock.now());
@@ -95,6 +99,13 @@ function namedFile<Form extends string>(file: string, forms: readonly Form[]): {
     if (file.endsWith(`.${form}`)) return { name: file.slice(0, -form.length - 1), form };
   }
   throw noFile(file);
+}
+
+function withheld(fingerprint: string): LookasideError {
+  return new LookasideError(
+    'NOT_FOUND',
+    `the key ${fingerprint} is not given out: an administrator revoked it, and its certificate does not say so`,
+  );
 }
 
 function noFile(file: string): LookasideError {

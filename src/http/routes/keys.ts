@@ -1,9 +1,12 @@
 // Keys: adding and removing certificates, and what is registered.
 import { z } from 'zod';
+import { durationMs } from '../../domain/duration.ts';
+import { LookasideError } from '../../domain/errors.ts';
 import { KEY_READERS } from '../../domain/key-readers.ts';
 import { MAX_CERTIFICATES_BYTES } from '../../domain/limits.ts';
 import { ROLES } from '../../domain/ports.ts';
-import { expected, parseBody } from '../parameters.ts';
+import { quoted } from '../../domain/text.ts';
+import { expected, parseBody, parseQuery } from '../parameters.ts';
 import { jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
@@ -22,6 +25,16 @@ export const keys: readonly RouteSpec[] = [
     bodyBytes: MAX_CERTIFICATES_BYTES,
     bodyMs: 25_000,
     route: addKeys,
+  },
+  {
+    name: 'keys',
+    path: '/api/v1/keys/refresh',
+    methods: ['POST'],
+    roles: ['admin'],
+    body: 'bytes',
+    bodyBytes: MAX_CERTIFICATES_BYTES,
+    bodyMs: 25_000,
+    route: refreshKeys,
   },
   {
     // a POST, because the names may be too many for a target; it changes nothing
@@ -50,8 +63,34 @@ async function addKeys(services: Services, { bytes, exchange }: RouteRequest): P
   return jsonReply(200, { results: await administrationFor(services, exchange).keys.add(bytes) });
 }
 
-async function listKeys(services: Services, { exchange }: RouteRequest): Promise<Reply> {
-  return jsonReply(200, { keys: await administrationFor(services, exchange).keys.list() });
+const refreshQuery = z.object({
+  key: z
+    .union([z.string(), z.array(z.string())], expected('a fingerprint or key ID; repeatable'))
+    .transform((named) => (typeof named === 'string' ? [named] : named))
+    .default([]),
+});
+
+/** `?key=…`, repeatable: of these keys alone. */
+async function refreshKeys(services: Services, { bytes, exchange, query }: RouteRequest): Promise<Reply> {
+  const { key } = parseQuery(refreshQuery, query);
+  return jsonReply(200, await administrationFor(services, exchange).keys.refresh(bytes, key));
+}
+
+const listQuery = z.object({ expiring: z.string(expected('a time like 30d')).optional() });
+
+/** `?expiring=30d`: those that expire within that time. */
+async function listKeys(services: Services, { exchange, query }: RouteRequest): Promise<Reply> {
+  const { expiring = null } = parseQuery(listQuery, query);
+  const withinMs = expiring === null ? null : parseTime(expiring);
+  return jsonReply(200, { keys: await administrationFor(services, exchange).keys.list(withinMs) });
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function parseTime(expiring: string): number {
+  const ms = durationMs(expiring);
+  if (ms !== null) return ms;
+  const message = `expiring is ${quoted(expiring)}, expected a time like 30d, 12h or 90m`;
+  throw new LookasideError('REQUEST_INVALID', message);
 }
 
 async function showOne(services: Services, { exchange, params }: RouteRequest): Promise<Reply> {

@@ -1,6 +1,7 @@
 // Reads of signature-N that memory alone could not answer.
+import { isLookasideError } from '../../domain/errors.ts';
 import { renderSignatureError } from '../errors.ts';
-import { recordRead } from '../exchange.ts';
+import { noteRead, recordRead } from '../exchange.ts';
 import { SIGNATURE_ROUTE } from '../hot-path.ts';
 import type { Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
@@ -37,6 +38,16 @@ async function serveSignature(services: Services, { req, exchange }: RouteReques
     return reply;
   } catch (error) {
     services.metrics.read(image.site, 'error'); // nothing was fetched, and nothing is known of the image
+    // asked for in vain: mirror sync --from-misses reads it
+    if (isLookasideError(error, 'UPSTREAM_UNAVAILABLE'))
+      noteRead(services, req, exchange, {
+        image,
+        number,
+        signatureSha256: null,
+        imageIsSigned: true, // perhaps: it must not count as one without a signature
+        status: 503,
+        bytes: 0,
+      });
     throw error;
   }
 }

@@ -5,7 +5,7 @@ import { answerCsv, answerHtml } from '../../domain/answer-text.ts';
 import { LookasideError } from '../../domain/errors.ts';
 import { DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS } from '../../domain/limits.ts';
 import { READY_QUESTIONS } from '../../domain/ready-question.ts';
-import { FILTERS, type FilterName, parseFilter } from '../../domain/record-question.ts';
+import { askedFilter, FILTERS } from '../../domain/record-question.ts';
 import {
   DIMENSIONS,
   EXPORT_FORMATS,
@@ -76,7 +76,7 @@ function answerTo(record: RecordName) {
       format = 'json',
       ...texts
     } = parseQuery(PARAMETERS[record], request.query);
-    const filter = parseAskedFilter(texts, services.clock.now());
+    const filter = askedFilter(texts, services.clock.now());
     const question: RecordQuestion = { record, filter };
     if (format !== 'json') {
       refuseBeside(format, { limit: request.query.get('limit'), cursor, by, count });
@@ -106,7 +106,7 @@ const forgetRequest = z
 
 async function forget(services: Services, { exchange, body }: RouteRequest): Promise<Reply> {
   const { actor, address, before } = parseBody(forgetRequest, body);
-  const { since: at } = parseAskedFilter({ actor, address, since: before }, services.clock.now());
+  const { since: at } = askedFilter({ actor, address, since: before }, services.clock.now());
   if (at === null) throw new Error('a time that was given was not read');
   const who = { kind: actor === undefined ? 'address' : 'actor', text: actor ?? address ?? '' } as const;
   return jsonReply(200, await createAdministration(services, actorOf(exchange)).records.forget(who, at));
@@ -134,7 +134,7 @@ async function answerReady(services: Services, request: RouteRequest): Promise<R
     format = 'json',
     ...texts
   } = parseQuery(READY_PARAMETERS, request.query);
-  const { since, until, repository } = parseAskedFilter(texts, services.clock.now());
+  const { since, until, repository } = askedFilter(texts, services.clock.now());
   return whileConnected(services, request, async ({ records: asked }) => {
     const answer = await asked.ready({ kind, subject, since, until, repository, limit });
     if (format === 'json') return jsonReply(200, answer);
@@ -145,20 +145,6 @@ async function answerReady(services: Services, request: RouteRequest): Promise<R
 
 /** That of the page itself, once more for whoever keeps it as a file. */
 const PAGE_POLICY = { 'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'" };
-
-/** @throws LookasideError REQUEST_INVALID */
-export function parseAskedFilter(
-  texts: Readonly<Partial<Record<FilterName, string | undefined>>>,
-  now: Date,
-) {
-  const parsed = parseFilter(texts, now);
-  if ('filter' in parsed) return parsed.filter;
-  const found = texts[parsed.wrong as FilterName] ?? '';
-  throw new LookasideError(
-    'REQUEST_INVALID',
-    `${parsed.wrong} is ${quoted(found)}, expected ${parsed.wanted}`,
-  );
-}
 
 /** @throws LookasideError REQUEST_INVALID */
 function parseGrouping(record: RecordName, text: string): Grouping {

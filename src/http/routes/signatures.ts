@@ -30,6 +30,7 @@ const question = { ...NO_BODY, methods: ['GET', 'HEAD'], roles: ROLES } as const
 export const signatures: readonly RouteSpec[] = [
   { ...question, name: 'image', path: '/api/v1/images/*image', route: showImage },
   { ...question, name: 'signatures', path: '/api/v1/signatures', route: findSignatures },
+  { ...question, name: 'withdrawals', path: '/api/v1/withdrawals', route: listWithdrawn },
   {
     name: 'missing-signatures',
     path: '/api/v1/signatures/missing',
@@ -56,17 +57,27 @@ async function showImage(services: Services, { params, query }: RouteRequest): P
   }
   const found = await services.signatures.ofImage(image);
   const withdrawn = await services.withdrawals.ofImage(image);
-  if (found.length + withdrawn.length === 0)
+  const mirror = await services.mirrors.ofImage(image);
+  if (found.length + withdrawn.length + (mirror?.leftOut.length ?? 0) === 0)
     throw new LookasideError('NOT_FOUND', `no signature is stored for ${name}`);
   // whoever asks again a moment later gets its verdict
   void services.judge.prefer(image);
-  return jsonReply(200, { image: name, signatures: found, withdrawn });
+  return jsonReply(200, { image: name, signatures: found, withdrawn, mirror });
 }
 
 async function findSignatures(services: Services, { query }: RouteRequest): Promise<Reply> {
   const asked = toQuery(parseQuery(searchParameters, query));
   if (asked.site !== null) requireSite(services, asked.site);
   return jsonReply(200, await services.signatures.search(asked));
+}
+
+async function listWithdrawn(services: Services, { query }: RouteRequest): Promise<Reply> {
+  const asked = parseQuery(withdrawnParameters, query);
+  const { site = null, repository: path = null, digest = null, by = null, since = null } = asked;
+  const { limit = DEFAULT_PAGE_ROWS, cursor = null } = asked;
+  if (site !== null) requireSite(services, site);
+  const found = { site, filter: { path, digest, by, since }, limit, cursor };
+  return jsonReply(200, await services.withdrawals.list(found));
 }
 
 async function findMissing(services: Services, { body }: RouteRequest): Promise<Reply> {
@@ -115,7 +126,9 @@ const searchParameters = z.strictObject({
     .optional(),
   tag: z.string().refine(isTag, expected('a tag like v1.2')).optional(),
   uploader: z.string().min(1, expected("a token's name, or administrator")).optional(),
-  state: z.enum(STATES, expected(STATES.join(', '))).optional(),
+  state: z
+    .enum(STATES, expected(`${STATES.join(', ')}; /api/v1/withdrawals has those that are withdrawn`))
+    .optional(),
   since: time.optional(),
   until: time.optional(),
   order: z.enum(['newest', 'oldest'], expected('newest or oldest')).optional(),
@@ -127,6 +140,11 @@ const searchParameters = z.strictObject({
   cursor: z.string().optional(),
   site,
 });
+
+const withdrawnParameters = searchParameters
+  .pick({ repository: true, digest: true, since: true, limit: true, cursor: true, site: true })
+  .extend({ by: z.string().min(1, expected("a token's name, or administrator")).optional() })
+  .strict();
 
 function isPageLength(text: string): boolean {
   return /^[0-9]+$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_PAGE_ROWS;

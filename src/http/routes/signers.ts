@@ -6,6 +6,7 @@ import { jsonReply, type Reply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 import { administrationFor } from './administration.ts';
+import { subject } from './subjects.ts';
 
 const anyToken = { ...NO_BODY, roles: ROLES, methods: ['GET', 'HEAD'] } as const;
 const json = { methods: ['POST'], body: 'json', bodyMs: 5000 } as const;
@@ -18,7 +19,7 @@ export const signers: readonly RouteSpec[] = [
     roles: ['admin'],
     name: 'signers',
     path: '/api/v1/signers',
-    bodyBytes: 8192,
+    bodyBytes: 64 * 1024,
     route: addSigner,
   },
   { ...anyToken, name: 'signers', path: '/api/v1/signers/:name', route: showSigner },
@@ -61,8 +62,12 @@ const text = (what: string) => z.string(expected(what));
 const texts = (what: string) => z.array(text('a string'), expected(`an array of ${what}`));
 
 const signerRequest = z.strictObject(
-  { name: text('a string'), description: text('a string').default('') },
-  expected('{"name":…,"description":…}'),
+  {
+    name: text('a string'),
+    description: text('a string').default(''),
+    subjects: z.array(subject, expected('an array of subjects')).default([]),
+  },
+  expected('{"name":…,"description":…,"subjects":[…]}'),
 );
 const grantRequest = z.strictObject(
   {

@@ -2,7 +2,7 @@
 import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { DEFAULT_SITE, imageFolder } from '../../domain/image.ts';
 import { MAX_BATCH_BYTES, MAX_REMAPS_ASKED } from '../../domain/limits.ts';
-import type { Receipt } from '../../domain/receipt.ts';
+import type { BatchPart, BatchResult, Receipt } from '../../domain/receipt.ts';
 import { parseRemap, REMAP_WANTED, type Remap } from '../../domain/remap.ts';
 import { quoted } from '../../domain/text.ts';
 import { isTheUploadsFault, type UploadHow, type UploadRequest } from '../../service/upload.ts';
@@ -85,14 +85,24 @@ async function upload(services: Services, { exchange }: RouteRequest, what: Uplo
 }
 
 async function batch(services: Services, request: RouteRequest): Promise<Reply> {
+  const results = await uploadParts(services, request, request.parts, parseHow(request));
+  return jsonReply(200, { results: results.map((one) => (one.result === 'refused' ? one : logged(one))) });
+}
+
+/** Uploads them as the caller, counted and held against what a token may have refused. */
+export async function uploadParts(
+  services: Services,
+  { exchange }: Pick<RouteRequest, 'exchange'>,
+  parts: readonly BatchPart[],
+  how: UploadHow,
+): Promise<readonly BatchResult[]> {
   const { uploader, metrics, intake } = services;
-  const { parts, exchange } = request;
-  const options = { site: DEFAULT_SITE, ...parseHow(request) };
+  const options = { site: DEFAULT_SITE, ...how };
   const results = await timed(services, () => uploader.uploadBatch(parts, options, actorOf(exchange)));
   for (const result of results) metrics.upload(result);
   const refused = results.filter((one) => one.result === 'refused' && isTheUploadsFault(one.code)).length;
   intake.refusedUploads.note(exchange.caller, refused);
-  return jsonReply(200, { results: results.map((one) => (one.result === 'refused' ? one : logged(one))) });
+  return results;
 }
 
 async function timed<T>({ clock, metrics }: Services, act: () => Promise<T>): Promise<T> {

@@ -18,6 +18,10 @@ export const withdrawSignature: RouteSpec = {
 
 const query = z.object({
   reason: z.string(expected('why: ?reason=TEXT')),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, expected('64 lower-case hex digits, of the bytes that are meant'))
+    .optional(),
   until: z.iso
     .datetime({ offset: true, ...expected('a time like 2026-11-22T10:00:00Z') })
     .transform((text) => new Date(text))
@@ -32,11 +36,11 @@ async function withdraw(services: Services, { exchange, query: given }: RouteReq
       'this path names no signature; wanted REPOSITORY@ALGORITHM=HEX/signature-N',
     );
   }
-  const { reason, until = null } = parseQuery(query, given);
+  const { sha256, reason, until = null } = parseQuery(query, given);
   const { image, number } = target;
   const withdrawn = await services.withdrawals.withdrawAt(
     { image, number },
-    { reason, until },
+    { reason, until, ...(sha256 === undefined ? {} : { sha256 }) },
     actorOf(exchange),
   );
   return jsonReply(200, withdrawn);

@@ -18,6 +18,7 @@ test('a closed site gives entries of the log to readers with a token alone, and 
       publicUrl: null,
       read: 'token',
       listing: true,
+      ui: true,
       accessLog: 'off',
       trustedProxies: new BlockList(),
       maxSignatureBytes: 1024,

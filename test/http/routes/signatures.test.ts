@@ -38,6 +38,7 @@ const STORED: StoredSignature = {
   auditSeq: 17,
   remap: null,
   warnings: [],
+  readers: [],
 };
 const SHOWN = { ...STORED, signedAt: '2026-11-01T00:00:00.000Z', storedAt: '2026-11-02T00:00:00.000Z' };
 
@@ -123,6 +124,7 @@ describe('questions about signatures', () => {
       assert.deepEqual(JSON.parse(text), {
         image: `team/app@sha256:${HEX}`,
         signatures: [SHOWN],
+        mirror: null,
         withdrawn: [],
       });
       assert.deepEqual(fake.asked.images, [APP]);

@@ -1,0 +1,103 @@
+// lookaside migrate: a data directory into the database that several nodes share.
+import { join } from 'node:path';
+import { inBoundTree } from '../compose/bound-tree.ts';
+import { createLog } from '../compose/log.ts';
+import { type Config, shownDatabase } from '../config.ts';
+import type { MoveProgress } from '../domain/moving.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import { EXIT, plural, print, printJson, progressLine } from './terminal.ts';
+import { thisCommand } from './this-command.ts';
+
+export interface MigrateCommandOptions {
+  readonly isDryRun: boolean;
+  readonly withoutMirrors: boolean;
+  readonly json: boolean;
+}
+
+/** `from`: of the data directory; `to`: of the database. */
+export async function runMigrate(
+  from: Config,
+  to: Pick<Config, 'database'>,
+  { isDryRun, withoutMirrors, json }: MigrateCommandOptions,
+): Promise<number> {
+  if (to.database === null) throw new Error('a database is named');
+  const { migrateDirectory } = await import('../compose/moving.ts');
+  const config = await inBoundTree(from);
+  const scanning = progressLine('reading');
+  const moving = movingLine();
+  const result = await migrateDirectory({
+    config,
+    url: to.database.url,
+    ...{ isDryRun, withoutMirrors },
+    taker: thisCommand(),
+    log: createLog('warn'),
+    onScan: scanning.show,
+    onProgress(progress) {
+      scanning.end();
+      moving.show(progress);
+    },
+  }).finally(() => {
+    scanning.end();
+    moving.end();
+  });
+  const database = shownDatabase(to) ?? '';
+  const logKey = join(config.data, 'log.key');
+  if (json) {
+    printJson({ data: config.data, database, logKey, ...result });
+    return EXIT.done;
+  }
+  const { counts, log, outcome } = result;
+  const count = (table: string, one: string) => plural(counts[table] ?? 0, one);
+  const what = [
+    `${plural((counts.signature ?? 0) - result.fillers, 'signature')} of ${count('image', 'image')}`,
+    count('openpgp_key', 'key'),
+    count('token', 'token'),
+    count('signer', 'signer'),
+    count('upload', 'upload'),
+    count('tombstone', 'withdrawal'),
+    count('audit_event', 'audit event'),
+    `${counts.access_read ?? 0} rows of reads`,
+  ].join(', ');
+  const said = { moved: 'moved', 'moved-before': 'was moved before', 'would-move': 'would move' }[outcome];
+  print(escapeTerminal(`${said}: ${what}`));
+  if (outcome === 'moved')
+    print(
+      `compared: every count, the bytes of every signature, and the log of ${log.size} events with root ${log.root}`,
+    );
+  if (result.leftOut > 0)
+    print(
+      `left out: ${plural(result.leftOut, 'file')} of the tree that no client gets; lookaside fsck names them`,
+    );
+  if (result.lost > 0)
+    print(
+      `not there any more: ${plural(result.lost, 'upload')}, of which only the record is moved; lookaside fsck names them`,
+    );
+  for (const { day, reason } of result.daysLeftOut)
+    print(escapeTerminal(`left out: the reads of ${day}: ${reason}`));
+  for (const name of result.mirrors) print(escapeTerminal(`left behind: the mirror ${name}`));
+  if (outcome === 'would-move') return EXIT.done;
+  print(
+    escapeTerminal(
+      `Start each node with LOOKASIDE_DATABASE=${database} and LOOKASIDE_LOG_KEY_FILE, a copy of ${logKey}. Start no server on ${config.data} any more: it would take uploads that no node serves.`,
+    ),
+  );
+  return EXIT.done;
+}
+
+const EVERY_MS = 100;
+
+/** On a terminal alone. */
+function movingLine() {
+  const isTerminal = process.stderr.isTTY === true;
+  let shownAtMs = 0;
+  return {
+    show({ step, done }: MoveProgress): void {
+      if (!isTerminal || performance.now() - shownAtMs < EVERY_MS) return;
+      shownAtMs = performance.now();
+      process.stderr.write(`\r\u001b[Kmoving: ${step}, ${plural(done, 'row')}`);
+    },
+    end(): void {
+      if (isTerminal && shownAtMs > 0) process.stderr.write('\r\u001b[K');
+    },
+  };
+}

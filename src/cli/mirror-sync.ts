@@ -1,0 +1,288 @@
+// lookaside mirror sync: which images, from wherever they are named, and what became of them.
+import { createHash } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Config } from '../config.ts';
+import { loadYaml } from '../config.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { parseImageName } from '../domain/image.ts';
+import { MAX_CERTIFICATES_BYTES, MAX_MIRROR_IMAGES, MAX_MIRROR_RELEASES } from '../domain/limits.ts';
+import type { MirrorSettings, SyncAnswer } from '../domain/mirror.ts';
+import { graphReleases, type Release } from '../domain/release-graph.ts';
+import { type NamedImage, namedImages } from '../domain/sync-source.ts';
+import { escapeTerminal } from '../domain/text.ts';
+import { viewed } from '../domain/view.ts';
+import { administer } from './administer.ts';
+import { readInput } from './input.ts';
+import { type LoginOptions, withLogin } from './registry-logins.ts';
+import { catchStopSignals } from './stop-signals.ts';
+import { EXIT, plural, print, printJson, tell } from './terminal.ts';
+
+export interface MirrorSyncOptions {
+  readonly name: string;
+  readonly files: readonly string[];
+  /** `HOST/REPOSITORY`, each. */
+  readonly registries: readonly string[];
+  readonly logins: LoginOptions;
+  readonly graphs: readonly string[];
+  readonly listings: readonly string[];
+  /** Null: not from the record. */
+  readonly fromMissesMs: number | null;
+  /** Print the images, and fetch nothing. */
+  readonly listOnly: boolean;
+  /** Null: once. */
+  readonly everyMs: number | null;
+  readonly maxAgeMs: number | null;
+  readonly changedOnly: boolean;
+  readonly json: boolean;
+}
+
+export const MAX_SOURCE_BYTES = 256 * 1024 * 1024;
+const CA = { maxBytes: MAX_CERTIFICATES_BYTES, remedy: 'name a file with certificates in PEM' };
+const PATIENCE_MS = 60_000;
+/** A part of the interval, so that many sites do not ask the same upstream in the same second for ever. */
+const JITTER = 0.1;
+
+export async function runMirrorSync(config: Config, options: MirrorSyncOptions): Promise<number> {
+  const { everyMs } = options;
+  if (everyMs === null) return syncOnce(config, options);
+  if (options.files.includes('-'))
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      '--every reads the images anew each time, and standard input ends; name a file',
+    );
+  const stopping = catchStopSignals();
+  await repeat({
+    everyMs,
+    run: () => toldSync(config, options),
+    pause: async (ms) => {
+      if (!options.json) tell(`the next run begins at ${new Date(Date.now() + ms).toISOString()}`);
+      await wait(ms, undefined, { signal: stopping.signal }).catch(() => undefined); // only AbortError: we were told to stop
+    },
+    isOver: () => stopping.signal.aborted,
+    chance: Math.random,
+  });
+  return stopping.exitCode() ?? EXIT.done;
+}
+
+export interface Repeating {
+  readonly everyMs: number;
+  readonly run: () => Promise<unknown>;
+  /** Ends early when all is over. */
+  readonly pause: (ms: number) => Promise<void>;
+  readonly isOver: () => boolean;
+  /** From 0 to below 1. */
+  readonly chance: () => number;
+}
+
+/** Runs at once, and again after the pause, until it is over. */
+export async function repeat({ everyMs, run, pause, isOver, chance }: Repeating): Promise<void> {
+  while (!isOver()) {
+    await run();
+    if (!isOver()) await pause(Math.round(everyMs * (1 - JITTER + 2 * JITTER * chance())));
+  }
+}
+
+/** A run that fails is told, and the next one comes all the same. */
+async function toldSync(config: Config, options: MirrorSyncOptions): Promise<void> {
+  try {
+    await syncOnce(config, options);
+  } catch (error) {
+    if (!isLookasideError(error)) throw error;
+    if (options.json) printJson({ errors: [{ code: error.code, message: error.message }] });
+    else tell(error.message);
+  }
+}
+
+async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<number> {
+  const { name, maxAgeMs, changedOnly, json, listOnly } = options;
+  const { named, tagged, ...files } = await fromFiles(options.files);
+  if (tagged.size > 0) {
+    tell(
+      `${plural(tagged.size, 'name')} with a tag and without a digest ${tagged.size === 1 ? 'is' : 'are'} left out, like ${[...tagged][0]}: signatures are found by digest; --registry asks for the digests`,
+    );
+  }
+  const { images: fetched, ...elsewhere } = await fromElsewhere(options, config);
+  const line = syncLine(name);
+  const done = await administer(config, async ({ mirrors }) => {
+    const mirror = await mirrors.show(name);
+    const { fromMissesMs } = options;
+    const missed =
+      fromMissesMs === null ? [] : await mirrors.missed(name, new Date(Date.now() - fromMissesMs));
+    const all = [
+      ...named,
+      ...fetched.map((image) => asUpstream(image, mirror)),
+      ...missed.flatMap((text) => namedOf(name, text)),
+    ];
+    // that clients missed nothing is good news, and no mistake of who asks
+    if (all.length === 0 && fromMissesMs !== null) return { images: [], answer: null };
+    const images = imagesOf(mirror, all);
+    if (listOnly) return { images, answer: null };
+    const releases =
+      mirror.layout === 'release'
+        ? [...files.releases, ...elsewhere.releases].slice(0, MAX_MIRROR_RELEASES)
+        : [];
+    const request = { images, maxAgeMs, releases, onProgress: line.show };
+    return { images, answer: await mirrors.sync(name, request) };
+  }).finally(line.end);
+  if (done.answer === null) {
+    if (json) printJson({ images: done.images });
+    else if (done.images.length === 0) tell('clients missed nothing in that time; nothing is fetched');
+    else print(done.images.join('\n'));
+    return EXIT.done;
+  }
+  tellSync(done.answer, { changedOnly, json });
+  return done.answer.counts.failed + done.answer.counts.refused > 0 ? EXIT.failed : EXIT.done;
+}
+
+async function fromFiles(files: readonly string[]) {
+  const named: NamedImage[] = [];
+  const tagged = new Set<string>();
+  const releases: Release[] = [];
+  const parseYaml = await loadYaml();
+  for (const file of files) {
+    const remedy = 'name a file with images, or - for standard input';
+    const bytes = await readInput(file, { maxBytes: MAX_SOURCE_BYTES, remedy });
+    const text = Buffer.from(bytes).toString('utf8');
+    releases.push(...graphReleases(text, null));
+    const found = namedImages(text, parseYaml);
+    named.push(...found.images);
+    for (const one of found.tagged) tagged.add(one);
+  }
+  return { named, tagged, releases };
+}
+
+async function fromElsewhere(
+  { registries, graphs, listings, logins }: MirrorSyncOptions,
+  config: Config,
+): Promise<{ readonly images: readonly NamedImage[]; readonly releases: readonly Release[] }> {
+  if (registries.length + graphs.length + listings.length === 0) return { images: [], releases: [] };
+  const { openPages } = await import('../upstream/ask-pages.ts');
+  const { fetchGraph, listedImages, registryImages } = await import('../service/mirror-sources.ts');
+  const caFile = config.remote.caFile;
+  const pages = openPages({
+    ca: caFile === null ? null : Buffer.from(await readInput(caFile, CA)).toString('utf8'),
+    maxBytes: MAX_SOURCE_BYTES,
+    patienceMs: PATIENCE_MS,
+  });
+  const options = { ask: pages.ask, digestOf: sha256Of, onFound: showFound };
+  try {
+    const found: NamedImage[] = [];
+    const releases: Release[] = [];
+    for (const url of graphs) {
+      const text = await fetchGraph(options, url);
+      found.push(...namedImages(text, await loadYaml()).images);
+      releases.push(...graphReleases(text, url));
+    }
+    for (const url of listings) found.push(...(await listedImages(options, url)));
+    for (const registry of registries) {
+      found.push(...(await registryImages(options, await withLogin(registry, logins))));
+    }
+    return { images: found, releases };
+  } finally {
+    await pages.close();
+    if (process.stderr.isTTY === true) process.stderr.write('\r\u001b[K');
+  }
+}
+
+function showFound(images: number): void {
+  if (process.stderr.isTTY === true)
+    process.stderr.write(`\r\u001b[K${plural(images, 'image')} named so far`);
+}
+
+function sha256Of(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}
+
+/** A mirror registry may have other paths than the upstream: those that a view rewrites. */
+function asUpstream(
+  image: NamedImage,
+  { name, views, layout }: MirrorSettings & { readonly name: string },
+): NamedImage {
+  if (image.repository === null || layout === 'release') return image;
+  const asked = parseImageName(name, `${image.repository}@${image.digest}`);
+  if (asked === null) return image;
+  for (const view of views) {
+    if (view.strip === '') continue;
+    const found = viewed(asked, { ...view, layout });
+    if (found !== null) return { repository: found.path, digest: image.digest };
+  }
+  return image;
+}
+
+function namedOf(site: string, text: string): readonly NamedImage[] {
+  const image = parseImageName(site, text);
+  if (image === null) return [];
+  const { layout, path, algorithm, hex } = image;
+  return [{ repository: layout === 'repository' ? path : null, digest: `${algorithm}:${hex}` }];
+}
+
+/** As the mirror names them. @throws LookasideError REQUEST_INVALID */
+function imagesOf(
+  { layout }: Pick<MirrorSettings, 'layout'>,
+  named: readonly NamedImage[],
+): readonly string[] {
+  const images = new Set<string>();
+  let bare = 0;
+  for (const { repository, digest } of named) {
+    if (layout === 'release') images.add(digest);
+    else if (repository !== null) images.add(`${repository}@${digest}`);
+    else bare += 1;
+  }
+  if (bare > 0)
+    tell(`${plural(bare, 'digest')} without a repository left out: this mirror needs REPOSITORY@DIGEST`);
+  if (images.size === 0)
+    throw new LookasideError('REQUEST_INVALID', 'no image with a digest is named; nothing is fetched');
+  if (images.size > MAX_MIRROR_IMAGES) {
+    const message = `${images.size} images are named, and one run takes ${MAX_MIRROR_IMAGES}; divide them`;
+    throw new LookasideError('REQUEST_INVALID', message);
+  }
+  return [...images];
+}
+
+function tellSync(answer: SyncAnswer, { changedOnly, json }: { changedOnly: boolean; json: boolean }): void {
+  const { counts, startedAt, finishedAt } = answer;
+  const images = answer.images.filter(
+    ({ result }) => !changedOnly || !['unchanged', 'missing'].includes(result),
+  );
+  if (json) {
+    printJson({ startedAt, finishedAt, counts, images });
+    return;
+  }
+  for (const { image, result, message } of images) {
+    if (changedOnly || result === 'failed' || result === 'refused')
+      print(escapeTerminal(`${result}: ${image}${message === null ? '' : `: ${message}`}`));
+  }
+  const seconds = Math.round((finishedAt.getTime() - startedAt.getTime()) / 1000);
+  print(`${plural(answer.images.length, 'image')} in ${seconds} s: ${countsText(counts)}`);
+  if (counts.failed > 0) print('Run it again with --max-age 1d: what has come is not asked for again.');
+}
+
+/** Count, rate and what is left of the time, on a terminal alone. */
+function syncLine(name: string) {
+  const isTerminal = process.stderr.isTTY === true;
+  const startedMs = performance.now();
+  let shownMs = Number.NEGATIVE_INFINITY;
+  return {
+    show({ done, total }: { readonly done: number; readonly total: number }) {
+      const nowMs = performance.now();
+      if (!isTerminal || nowMs - shownMs < 200) return;
+      shownMs = nowMs;
+      const rate = done / Math.max(1, (nowMs - startedMs) / 1000);
+      const left = rate > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : '';
+      process.stderr.write(`\r\u001b[K${name}: ${done}/${total} images, ${Math.round(rate)}/s${left}`);
+    },
+    end() {
+      if (isTerminal && shownMs > 0) process.stderr.write('\r\u001b[K');
+    },
+  };
+}
+
+export function countsText({
+  new: fresh,
+  unchanged,
+  missing,
+  refused,
+  failed,
+}: SyncAnswer['counts']): string {
+  return `${fresh} new, ${unchanged} unchanged, ${missing} without signatures, ${refused} refused, ${failed} failed`;
+}

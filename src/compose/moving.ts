@@ -1,0 +1,143 @@
+// lookaside migrate: opens a data directory as its one owner, and the database that several nodes are to share, and moves one into
+// the other.
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
+import type { MoveProgress, MoveResult } from '../domain/moving.ts';
+import type { Log } from '../domain/ports.ts';
+import { DAMAGE_KINDS } from '../domain/tree.ts';
+import type { FsckFinding, OnProgress } from '../domain/upkeep.ts';
+import { openVerifier } from '../openpgp/pool.ts';
+import { openMoveTarget } from '../postgres/moving.ts';
+import { createEventMaker } from '../service/audit.ts';
+import { createFewLines } from '../service/few-lines.ts';
+import { moveDirectory } from '../service/moving.ts';
+import { listMirrorsReadOnly, openDatabases, openLogReadOnly } from '../sqlite/databases.ts';
+import { type LockTaker, takeLock } from '../sqlite/lock.ts';
+import { type LeftOutDay, openMoveSource, refuseOlder } from '../sqlite/moving.ts';
+import { systemClock } from './clock.ts';
+import { openSite, openSiteTree, sitesOf } from './site.ts';
+
+export interface MigrateOptions {
+  /** Of the data directory, with the tree that it is bound to. */
+  readonly config: Config;
+  /** Of the database. */
+  readonly url: string;
+  readonly isDryRun: boolean;
+  /** Mirrors of the directory are left behind. */
+  readonly withoutMirrors: boolean;
+  readonly taker: LockTaker;
+  readonly log: Log;
+  readonly onScan: OnProgress;
+  readonly onProgress: (progress: MoveProgress) => void;
+}
+
+export interface MigrateResult extends MoveResult {
+  /** Names of mirrors that were left behind. */
+  readonly mirrors: readonly string[];
+  /** Files of the tree that no client can read, and are not moved. */
+  readonly leftOut: number;
+  /** Uploads of which only the account is left, which is moved. */
+  readonly lost: number;
+  /** Days of the record of reads that are not moved. */
+  readonly daysLeftOut: readonly LeftOutDay[];
+}
+
+/**
+ * @throws LookasideError ALREADY_RUNNING while a server or another command uses the directory; NOT_OVER_POSTGRESQL when it has
+ * mirrors; STATE_UNUSABLE when a dry run would have to change the schema of it; DAMAGE_FOUND; whatever moveDirectory() throws
+ */
+export async function migrateDirectory(options: MigrateOptions): Promise<MigrateResult> {
+  const { config, url, isDryRun, log } = options;
+  const lock = takeLock(config.data, options.taker);
+  try {
+    if (isDryRun) refuseOlder(config.data);
+    const unserved = await makeIndexTrue(options);
+    const mirrors = listMirrorsReadOnly(config.data).map(({ name }) => name);
+    if (mirrors.length > 0 && !options.withoutMirrors) throw hasMirrors(mirrors);
+    const target = await openMoveTarget({ url, isDryRun, warn: (message) => log.warn({}, message) });
+    try {
+      return { ...(await moveTo(target, options)), ...unserved, mirrors };
+    } finally {
+      await target.close();
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+async function moveTo(
+  target: Awaited<ReturnType<typeof openMoveTarget>>,
+  { config, isDryRun, onProgress }: MigrateOptions,
+): Promise<MoveResult & Pick<MigrateResult, 'daysLeftOut'>> {
+  const [site] = sitesOf(config);
+  if (site === undefined) throw new Error('a configuration has one site');
+  const tree = openSiteTree(site);
+  const log = openLogReadOnly(config.data);
+  if (log === null) throw new Error('a data directory that was opened has a state.db');
+  const source = openMoveSource({
+    ...{ dataDir: config.data, isDryRun },
+    readFile: (folder, number) => tree.readFile(folder, number),
+  });
+  try {
+    const clock = systemClock;
+    const { daysLeftOut } = source;
+    const result = await moveDirectory({ source: { ...source, log }, target, isDryRun, clock, onProgress });
+    return { ...result, daysLeftOut };
+  } finally {
+    source.close();
+    log.close();
+  }
+}
+
+/** Ends what a crash left unfinished, and scans the tree. @throws LookasideError DAMAGE_FOUND */
+async function makeIndexTrue({
+  config,
+  log: everyLine,
+  onScan,
+}: MigrateOptions): Promise<Pick<MigrateResult, 'leftOut' | 'lost'>> {
+  const log = createFewLines({ log: everyLine, wait: async () => undefined });
+  const databases = await openDatabases({ dataDir: config.data, onUnusable: () => undefined });
+  const verifier = openVerifier();
+  let opened: Awaited<ReturnType<typeof openSite>> | null = null;
+  try {
+    const [place] = sitesOf(config);
+    if (place === undefined) throw new Error('a configuration has one site');
+    const site = await openSite(place, {
+      ...{ databases, verifier, log, clock: systemClock },
+      makeEvent: createEventMaker({ clock: systemClock, randomBytes }),
+      minFreeBytes: () => 0,
+      hasProxies: false,
+      scanIntervalMs: () => null,
+      onChanged: () => undefined,
+      takeTurn: (walk) => walk(),
+      onIndexReset: () => undefined,
+    });
+    opened = site;
+    await site.appender.recover();
+    await site.upkeep.rescan(onScan);
+    const { findings } = await site.upkeep.fsck({ repair: false, onProgress: onScan });
+    const damage = findings.find(({ kind }) => DAMAGE_KINDS.has(kind));
+    if (damage !== undefined) {
+      throw new LookasideError('DAMAGE_FOUND', `${damage.path}: ${damage.message}; then move the directory`);
+    }
+    const sum = (wanted: readonly FsckFinding[]) => wanted.reduce((all, { count = 1 }) => all + count, 0);
+    const lost = sum(findings.filter(({ kind }) => kind === 'lost'));
+    return { leftOut: sum(findings) - lost, lost };
+  } finally {
+    // a scan that failed would be tried again, without the lock
+    await opened?.upkeep.stop();
+    await opened?.judge.stop();
+    await opened?.appender.idle();
+    await databases.close();
+    await verifier.close();
+    log.sumUp();
+  }
+}
+
+function hasMirrors(names: readonly string[]): LookasideError {
+  return new LookasideError(
+    'NOT_OVER_POSTGRESQL',
+    `the data directory has mirrors (${names.join(', ')}), which nodes over PostgreSQL do not have yet; leave them behind with --without-mirrors, and serve them by a server with a data directory of their own`,
+  );
+}

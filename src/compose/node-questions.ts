@@ -1,0 +1,78 @@
+// What is asked of the records of several nodes, and what follows from the answers.
+import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
+import type { Config } from '../config.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
+import type { Log, Verifier } from '../domain/ports.ts';
+import type { OpenedPostgres } from '../postgres/open.ts';
+import { PostgresVerdicts } from '../postgres/verdicts.ts';
+import type { AccessRecorder } from '../service/access.ts';
+import type { MakeEvent } from '../service/audit.ts';
+import type { KeyService } from '../service/keys.ts';
+import { createOverview } from '../service/overview.ts';
+import { createReadyQuestions } from '../service/ready-questions.ts';
+import { createRecords } from '../service/records.ts';
+import { createRepositoryList } from '../service/repositories.ts';
+import { createRevocations } from '../service/revocation.ts';
+import { createRotation } from '../service/rotation.ts';
+import type { SignatureQueries } from '../service/signatures.ts';
+import { systemClock } from './clock.ts';
+import { sha256Hex } from './site.ts';
+
+export interface NodeQuestionsOptions {
+  readonly current: () => Config;
+  readonly stores: OpenedPostgres;
+  readonly keys: KeyService;
+  readonly verifier: Verifier;
+  readonly signatures: SignatureQueries;
+  readonly makeEvent: MakeEvent;
+  readonly log: Log;
+  readonly keyringNumber: () => number;
+  /** Of reads, where this process takes any. */
+  readonly recorder: () => Pick<AccessRecorder, 'flush' | 'buffer'> | null;
+}
+
+const NO_READS: AccessRecorder['buffer'] = { rows: 0, dropped: 0 };
+
+export function openNodeQuestions(options: NodeQuestionsOptions) {
+  const { stores, keys, makeEvent, signatures, log } = options;
+  const clock = systemClock;
+  const lookups = stores.questions;
+  const records = createRecords({
+    ...{ lookups, audit: stores.audit, makeEvent, sha256: sha256Hex, eraser: stores.eraser, clock },
+    recorder: {
+      flush: async () => options.recorder()?.flush(),
+      get buffer() {
+        return options.recorder()?.buffer ?? NO_READS;
+      },
+    },
+    wait: (ms) => wait(ms, undefined, { ref: false }),
+  });
+  const { connections, writer } = stores;
+  const { keyringNumber } = options;
+  // what is left to verify is told by any node
+  const verdicts = new PostgresVerdicts({ connections, writer, keyringNumber, isLeader: () => true });
+  const index = {
+    imagesByKey: verdicts.imagesByKey.bind(verdicts),
+    ofImage: verdicts.ofImage.bind(verdicts),
+    search: verdicts.search.bind(verdicts),
+    unjudged: verdicts.unjudged.bind(verdicts),
+    isComplete: async () => true,
+  };
+  return {
+    records,
+    lookups,
+    rotation: createRotation({ keys, lookups, clock }),
+    overview: createOverview({ records, clock }),
+    repositories: createRepositoryList({ index: stores.repositories, breathe }),
+    readyQuestions: createReadyQuestions({
+      ...{ records, signatures, clock },
+      checkpoint: async () => (await stores.log.lastCheckpoint())?.note ?? null,
+    }),
+    revocations: createRevocations({
+      ...{ keys, lookups, index, clock, log, verifier: options.verifier },
+      ...{ appender: stores.signatures, store: stores.signatures },
+      sites: () => [DEFAULT_SITE],
+      isAppendOnly: () => options.current().appendOnly,
+    }),
+  };
+}

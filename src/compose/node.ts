@@ -1,0 +1,386 @@
+// One of several nodes over one PostgreSQL, which holds everything: docs/decisions/several-nodes.md. A node has no tree and no
+// data directory, and may be ended at any time.
+import { randomBytes } from 'node:crypto';
+import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
+import type { Config, DatabaseSettings } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { DEFAULT_SITE, parseLongImageFolder } from '../domain/image.ts';
+import { ED25519, formatNoteKey } from '../domain/signed-note.ts';
+import type { FsckOptions } from '../domain/upkeep.ts';
+import { openVerifier } from '../openpgp/pool.ts';
+import { numbersOf } from '../postgres/changes.ts';
+import { otherKey } from '../postgres/log-store.ts';
+import { type OpenedPostgres, openPostgres } from '../postgres/open.ts';
+import { inTurnOfKeys } from '../postgres/turns.ts';
+import { Watch } from '../postgres/watch.ts';
+import { type AccessRecorder, createAccessRecorder } from '../service/access.ts';
+import { createAccessRules } from '../service/access-rules.ts';
+import { createEventMaker, type MakeEvent, SERVER } from '../service/audit.ts';
+import { createBrowser } from '../service/browse.ts';
+import { createFeed } from '../service/feed.ts';
+import { createFewLines } from '../service/few-lines.ts';
+import { createImporter } from '../service/import.ts';
+import { createJudge } from '../service/judge.ts';
+import { createKeyExpiryWarnings } from '../service/key-expiry.ts';
+import { createKeyService } from '../service/keys.ts';
+import { NO_LOG_INS } from '../service/log-ins.ts';
+import { type LogKeeper, openLogKeeper } from '../service/log-keeper.ts';
+import { proveEvent } from '../service/log-proofs.ts';
+import { noteSigner } from '../service/note-keys.ts';
+import { createProblemRegister } from '../service/problems.ts';
+import { createReader } from '../service/read.ts';
+import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
+import { createSessionService } from '../service/sessions.ts';
+import { createCertificateRecord, createSettingsRecord } from '../service/settings-record.ts';
+import { createSignatureQueries } from '../service/signatures.ts';
+import { createSignerService } from '../service/signers.ts';
+import { createSubjectService } from '../service/subjects.ts';
+import { createTokenService } from '../service/tokens.ts';
+import { createUploader } from '../service/upload.ts';
+import { createWithdrawService } from '../service/withdraw.ts';
+import { systemClock } from './clock.ts';
+import { openIdentities } from './identities.ts';
+import { openKeyRefresh } from './key-refreshing.ts';
+import { checkpointFile, originOf } from './log-keeper.ts';
+import { fsckDatabase } from './node-check.ts';
+import { createNodeHealth } from './node-health.ts';
+import { openNodeQuestions } from './node-questions.ts';
+import { NO_MIRRORS, NO_UPKEEP } from './not-over-postgres.ts';
+import type { Composed, ComposeOptions } from './server.ts';
+import { sha256Hex } from './site.ts';
+import { untrustedVersion6Claim } from './untrusted-claim.ts';
+
+const USES_EVERY_MS = 60_000;
+const PUT_BACK_EVERY_MS = 60_000;
+const SET_CACHE_BYTES = 64 * 1024 * 1024;
+const PLACES = [{ name: DEFAULT_SITE, prefix: '' }] as const;
+
+/** What a serving node sets later. */
+interface Bells {
+  onElected: () => void;
+  isLost: boolean;
+  recorder: AccessRecorder | null;
+}
+
+export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log'>;
+
+/**
+ * Everything but what a serving node has beside it: the log's keeper, and what goes on in the background.
+ * @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE
+ */
+export async function openNode({ config, current, log: everyLine }: NodeOptions) {
+  const clock = systemClock;
+  const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
+  const makeEvent = createEventMaker({ clock, randomBytes });
+  const bells: Bells = { onElected: () => undefined, isLost: false, recorder: null };
+  let keyringNumber = -1;
+  const { url, poolSize, staleMs } = databaseOf(config);
+  const stores = await openPostgres({
+    ...{ url, poolSize, staleMs, monotonicMs: clock.monotonicMs },
+    keyringNumber: () => keyringNumber,
+    isLost: () => bells.isLost,
+    onChanged: (image) => reader.forget(image),
+    onElected: () => bells.onElected(),
+    makeLiftEvent: ({ image, sha256: signatureSha256, until }) =>
+      makeEvent(
+        {
+          ...{ action: 'withdraw-end', image, signatureSha256, result: 'restored' },
+          reason: `withdrawn until ${until?.toISOString()}`,
+        },
+        SERVER,
+      ),
+    warn: (message) => log.warn({}, message),
+  });
+  const { connections, signatures: store, verdicts: index, audit } = stores;
+  const uploads = { ofImage: stores.uploads.inForceOf.bind(stores.uploads) };
+  const verifier = openVerifier();
+  const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
+  const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log, badLog: log });
+
+  /** Takes up what another node has changed. */
+  async function refreshKeyring(number: number): Promise<void> {
+    if (number === keyringNumber) return;
+    verifier.setKeyring((await stores.keys.list()).map(({ certificate }) => certificate));
+    keyringNumber = number;
+    judge.keysChanged();
+    judge.wake();
+  }
+
+  const verifyAgain = async (issuers: readonly string[]) => {
+    await index.judgeAgain(DEFAULT_SITE, issuers);
+    judge.wake();
+  };
+  const countByKey = (fingerprint: string) => index.countByKey(DEFAULT_SITE, fingerprint);
+  const keys = await createKeyService({
+    ...{ store: stores.keys, audit, verifier, makeEvent, clock },
+    countByKey,
+    async onChanged(issuers) {
+      judge.keysChanged();
+      await verifyAgain(issuers);
+    },
+    alone: (act) =>
+      inTurnOfKeys(connections, async () => {
+        await refreshKeyring((await numbersOf(connections.query)).keys);
+        return act();
+      }),
+  });
+  const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
+  const access = createAccess({ config, current, log }, { stores, makeEvent, refusals });
+  const signatures = createSignatureQueries({
+    ...{ sites: [DEFAULT_SITE], index, keys: stores.keys, uploads, reader, verifier, clock, breathe },
+  });
+  const sha256 = sha256Hex;
+  return {
+    ...{ stores, verifier, reader, judge, keys, refusals, makeEvent, log, signatures, bells, refreshKeyring },
+    ...access,
+    ...{ index, audit, places: () => PLACES },
+    browser: createBrowser({ store, reader, signatures }),
+    uploader: createUploader({
+      keyringNumber: () => keyringNumber,
+      ...{ verifier, keys: stores.keys, appender: store, judgeImage: judge.judgeImage, refusals },
+      ...{ makeEvent, clock, sha256 },
+      maxBytes: () => current().maxSignatureBytes,
+      remaps: () => current().remaps,
+      permit: access.signers.permit,
+      unverifiable: {
+        accepted: () => current().acceptUnsupported,
+        untrustedClaim: untrustedVersion6Claim,
+        readBlob: (...of) => store.readBlob(...of),
+        uploads,
+      },
+    }),
+    withdrawals: createWithdrawService({
+      ...{
+        appender: store,
+        tombstones: stores.tombstones,
+        makeEvent,
+        clock,
+        log,
+      },
+      sites: () => [DEFAULT_SITE],
+      isAppendOnly: () => current().appendOnly,
+    }),
+    importer: createImporter({
+      ...{ verifier, keys: stores.keys, appender: store, uploads, reader, makeEvent, clock, sha256 },
+      treeOf: () => 'owned',
+      keyringChanges: () => judge.keyringChanges,
+      keyringNumber: () => keyringNumber,
+      verifyAgain,
+    }),
+    rules: createAccessRules({ ...stores, store: stores.rules, keys, makeEvent, clock, sha256 }),
+    feed: createFeed({ audit, makeEvent, clock, wait: (ms) => wait(ms, undefined, { ref: false }) }),
+    mirrors: NO_MIRRORS,
+    ...openNodeQuestions({
+      ...{ current, stores, keys, verifier, signatures, makeEvent, log, keyringNumber: () => keyringNumber },
+      recorder: () => bells.recorder,
+    }),
+    logIns: NO_LOG_INS,
+    countByKey,
+    proveEvent: (seq: number) => proveEvent(stores.log, seq, wait),
+    upkeep: { ...NO_UPKEEP, fsck: (request: FsckOptions) => fsckDatabase(stores, url, request) },
+    async close() {
+      await judge.stop();
+      await refusals.stop();
+      await access.tokens.writeUses();
+      await access.identities.close();
+      await stores.close();
+      await verifier.close();
+      log.sumUp();
+    },
+  };
+}
+
+type OpenedNode = Awaited<ReturnType<typeof openNode>>;
+
+interface AccessParts {
+  readonly stores: OpenedPostgres;
+  readonly makeEvent: MakeEvent;
+  readonly refusals: RefusalRecorder;
+}
+
+/** Who may do what. */
+function createAccess({ config, current, log }: NodeOptions, { stores, makeEvent, refusals }: AccessParts) {
+  const clock = systemClock;
+  const { subjects, grants, keys } = stores;
+  const tokens = createTokenService({
+    ...{ store: stores.tokens, clock, makeEvent, randomBytes, sha256: sha256Hex, log },
+  });
+  return {
+    tokens,
+    sessions: createSessionService({
+      ...{ store: stores.sessions, tokens, refusals, clock, makeEvent, randomBytes, sha256: sha256Hex },
+      findSigner: (name) => stores.signers.find(name),
+      isGiven: () => false, // nobody logs in through a provider here
+    }),
+    signers: createSignerService({
+      ...{ signers: stores.signers, grants, subjects, keys, listTokens: tokens.list, clock, makeEvent },
+      requireGrants: () => current().requireGrants,
+    }),
+    subjects: createSubjectService({ subjects, signers: stores.signers, clock, makeEvent }),
+    identities: openIdentities({ config, current, subjects, clock, log }),
+  };
+}
+
+/** A node that serves. @throws LookasideError CONFIG_INVALID, NOT_OVER_POSTGRESQL, LOG_MISMATCH, STATE_UNUSABLE, STORE_UNAVAILABLE */
+export async function composeNode(options: ComposeOptions): Promise<Composed> {
+  const { config } = options;
+  refuseSettings(config);
+  const node = await openNode(options);
+  const { stores, reader, judge, log, tokens, withdrawals, keys, refusals } = node;
+  let auditLog: LogKeeper | null = null;
+  try {
+    await stores.leader.start();
+    auditLog = await openLog(options, node);
+    const keeper = auditLog;
+    const { leader } = stores;
+    const carryOut = () => {
+      if (leader.isLeading) void node.revocations.carryOutAll(); // what a node's end has cut short too
+    };
+    node.bells.onElected = () => {
+      keeper.noteEvent();
+      judge.wake();
+      carryOut();
+    };
+    const health = createNodeHealth({ staleMs: databaseOf(config).staleMs, clock: systemClock, log });
+    const watch = createWatch(node, { noteEvent: () => keeper.noteEvent(), noteAnswer: health.noteAnswer });
+    await watch.start();
+    carryOut(); // it may have been elected before the bell was there
+    const recorder = createAccessRecorder({ log, clock: systemClock, accessLog: stores.access });
+    node.bells.recorder = recorder;
+    const noting = setInterval(() => void tokens.writeUses(), USES_EVERY_MS).unref();
+    const puttingBack = setInterval(() => {
+      if (leader.isLeading) void withdrawals.putBack();
+      carryOut();
+    }, PUT_BACK_EVERY_MS).unref();
+    const refreshing = openKeyRefresh({ ...options, isLeader: () => leader.isLeading }, keys);
+    const keyExpiry = createKeyExpiryWarnings({
+      ...{ keys, clock: systemClock, log },
+      wait: (ms) => wait(ms, undefined, { ref: false }),
+    });
+    const [place] = PLACES;
+    return {
+      ...node,
+      sites: [
+        {
+          ...{ ...place, root: '', tree: 'owned', filling: null },
+          problems: createProblemRegister(log),
+          files: { isWritable: async () => true },
+        },
+      ],
+      reader,
+      recorder,
+      accessLog: stores.access,
+      auditLog,
+      witness: null,
+      upkeep: {
+        ...node.upkeep,
+        start() {
+          keyExpiry.start();
+          refreshing.start();
+        },
+      },
+      recordSettings: createSettingsRecord({ audit: node.audit, makeEvent: node.makeEvent, log }),
+      recordCertificate: createCertificateRecord({ audit: node.audit, makeEvent: node.makeEvent, log }),
+      health: health.of,
+      hurry: () => undefined,
+      async [Symbol.asyncDispose]() {
+        clearInterval(noting);
+        clearInterval(puttingBack);
+        keyExpiry.stop();
+        await refreshing.close();
+        await node.revocations.stop();
+        await watch.stop();
+        await refusals.stop();
+        await keeper.stop();
+        await node.close();
+      },
+    };
+  } catch (error) {
+    await node.close();
+    throw error;
+  }
+}
+
+interface WatchBells {
+  readonly noteEvent: () => void;
+  readonly noteAnswer: (askedAtMs: number | null, error: unknown) => void;
+}
+
+function createWatch(node: OpenedNode, { noteEvent, noteAnswer }: WatchBells): Watch {
+  const { stores, reader, judge, bells, refreshKeyring } = node;
+  let tokensNumber = -1;
+  let confirmedAtMs = 0;
+  return new Watch({
+    connections: stores.connections,
+    monotonicMs: systemClock.monotonicMs,
+    onImage(key) {
+      const slash = key.indexOf('/');
+      const image = parseLongImageFolder(key.slice(0, slash), key.slice(slash + 1));
+      if (image === null) return;
+      stores.signatures.forget(image);
+      reader.forget(image);
+    },
+    async onNumbers({ keys, tokens }, askedAtMs) {
+      await refreshKeyring(keys);
+      if (tokens !== tokensNumber) await stores.tokens.reload();
+      else stores.tokens.confirm(askedAtMs);
+      tokensNumber = tokens;
+      confirmedAtMs = askedAtMs;
+    },
+    onJudge: () => judge.wake(),
+    onLog: noteEvent,
+    onReachable(isReachable, error) {
+      bells.isLost = !isReachable;
+      noteAnswer(isReachable ? confirmedAtMs : null, error);
+    },
+  });
+}
+
+/** The log of all nodes, which one key signs. */
+async function openLog(
+  { config, taker, acceptRollback = false }: ComposeOptions,
+  { stores, makeEvent, log }: Pick<OpenedNode, 'stores' | 'makeEvent' | 'log'>,
+): Promise<LogKeeper> {
+  const { logKey } = databaseOf(config);
+  if (logKey === null) {
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      'LOOKASIDE_LOG_KEY_FILE is not set: the nodes over one PostgreSQL sign their log of audit events with one key; make it once with: openssl genpkey -algorithm ed25519 -out log.key, keep a copy, and give it to every node',
+    );
+  }
+  const known = (await stores.log.identities()).at(-1);
+  const name = config.logOrigin ?? known?.origin ?? originOf(config.publicUrl, taker.host);
+  const signer = noteSigner(logKey.pem, { name, type: ED25519, file: logKey.place });
+  if (known !== undefined && !acceptRollback) {
+    const ours = formatNoteKey(signer.key);
+    if (ours !== known.vkey) throw otherKey(known.vkey, ours);
+  }
+  return openLogKeeper({
+    ...{ store: stores.log, signer, acceptRollback, makeEvent, clock: systemClock, log },
+    file: config.checkpointFile === null ? null : checkpointFile(config.checkpointFile),
+    isLeader: () => stores.leader.isLeading,
+  });
+}
+
+export function databaseOf({ database }: Config): DatabaseSettings {
+  if (database === null) throw new Error('no database is set');
+  return database;
+}
+
+/** @throws LookasideError NOT_OVER_POSTGRESQL */
+function refuseSettings({ witnessesFile, witnessLogsFile, oidcLoginFile }: Config): void {
+  if (oidcLoginFile !== null) {
+    throw new LookasideError(
+      'NOT_OVER_POSTGRESQL',
+      'LOOKASIDE_OIDC_LOGIN is set, and nobody logs in through a provider to nodes over PostgreSQL yet; leave it out',
+    );
+  }
+  const settings = { LOOKASIDE_WITNESSES: witnessesFile, LOOKASIDE_WITNESS_LOGS: witnessLogsFile };
+  for (const [name, value] of Object.entries(settings)) {
+    if (value === null) continue;
+    throw new LookasideError(
+      'NOT_OVER_POSTGRESQL',
+      `${name} is set, and nodes over PostgreSQL neither have witnesses nor are one yet; leave it out`,
+    );
+  }
+}

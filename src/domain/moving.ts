@@ -1,0 +1,116 @@
+// A data directory on its way into the database that several nodes share: rows of its tables, part after part.
+
+export type MovedValue = string | number | Uint8Array | null;
+
+/** By the names of columns, which both databases share. */
+export type MovedRow = Readonly<Record<string, MovedValue>>;
+
+/** What may be large, in this order: each part of it is there as a whole or not at all, and the next run goes on from it. */
+export const MOVE_STEPS = [
+  'events',
+  'hashes',
+  'checkpoints',
+  'uploads',
+  'tombstones',
+  'signatures',
+  'reads',
+  'hours',
+] as const;
+export type MoveStep = (typeof MOVE_STEPS)[number];
+
+export interface MovePlace {
+  readonly step: MoveStep;
+  /** Of the last part that was taken; null: none of this step was. */
+  readonly cursor: string | null;
+}
+
+export interface MovedPart {
+  /** By tables, in the order of inserting. */
+  readonly rows: readonly (readonly [table: string, rows: readonly MovedRow[]])[];
+  readonly cursor: string;
+}
+
+/** How many rows of each table there are. */
+export type MovedCounts = Readonly<Record<string, number>>;
+
+export interface MoveSource {
+  /** Changes with everything that is moved part after part. */
+  readonly mark: string;
+  readonly counts: MovedCounts;
+  /** Of the signatures: copies at the numbers of those that were withdrawn, which nobody counts. */
+  readonly fillers: number;
+  /** Of all signatures: SignaturesMark. */
+  readonly signatures: string;
+  parts(place: MovePlace): AsyncIterable<MovedPart> | Iterable<MovedPart>;
+  /** Keys, tokens, signers and their like: few, and moved at once at the end. */
+  rules(): MovedPart['rows'];
+  /** The highest number that was ever given, by tables in which none is given a second time. */
+  numbers(): MovedCounts;
+}
+
+/** With it nodes may start. */
+export interface LastPart {
+  readonly rules: MovedPart['rows'];
+  /** As MoveSource has them. */
+  readonly numbers: MovedCounts;
+  readonly now: Date;
+  /** Called with the counts of the rules; what it throws is thrown. */
+  readonly check: (counts: MovedCounts) => void;
+}
+
+export interface MoveTarget {
+  /** What begin() would say, and nothing is changed. @throws LookasideError NAME_TAKEN when something else is there */
+  look(mark: string): Promise<MovePlace | 'finished' | null>;
+  /**
+   * Where an earlier run has come to; null: nothing is there, or what was there of another state of the directory is gone again.
+   * @throws LookasideError NAME_TAKEN when something else is there; BUSY when another run is under way
+   */
+  begin(mark: string, now: Date): Promise<MovePlace | 'finished' | null>;
+  /** @throws LookasideError CHANGED_MEANWHILE when rows of the part are there already */
+  put(step: MoveStep, part: MovedPart): Promise<void>;
+  counts(tables: readonly string[]): Promise<MovedCounts>;
+  /** Of all signatures, whose bytes it hashes: SignaturesMark. @throws LookasideError DAMAGE_FOUND */
+  signatures(onProgress: (done: number) => void): Promise<string>;
+  /** All of it or nothing. */
+  finish(last: LastPart): Promise<void>;
+  /** Takes out what is there, so that the next run begins anew. */
+  clear(): Promise<void>;
+}
+
+export interface MoveProgress {
+  readonly step: MoveStep | 'verifying';
+  /** Rows of this step so far. */
+  readonly done: number;
+}
+
+export interface MoveResult {
+  readonly outcome: 'moved' | 'moved-before' | 'would-move';
+  /** Whether an earlier run had begun it. */
+  readonly isResumed: boolean;
+  readonly counts: MovedCounts;
+  /** As MoveSource has it. */
+  readonly fillers: number;
+  /** Of the log of audit events, the same in both databases. */
+  readonly log: { readonly size: number; readonly root: string; readonly checkpoints: number };
+}
+
+/** Adds up what every signature is, in any order. */
+export class SignaturesMark {
+  #sum = 0n;
+  #count = 0;
+
+  /** `hash`: SHA-256 of folder, number and bytes' hash, in hex. */
+  add(hash: string): void {
+    this.#sum = (this.#sum + BigInt(`0x${hash}`)) % 2n ** 256n;
+    this.#count += 1;
+  }
+
+  text(): string {
+    return `${this.#count} ${this.#sum.toString(16)}`;
+  }
+}
+
+/** What is hashed for SignaturesMark. */
+export function signatureText(folder: string, number: number, sha256: string): string {
+  return `${folder}/signature-${number} ${sha256}`;
+}

@@ -1,0 +1,178 @@
+// Many images' folders at once: each is made out of sight with all its files, and named into its place in one step, so that readers
+// and a crash find all of it or nothing. What is synced is synced once for all of them, in the order bytes, folders.
+import { randomUUID } from 'node:crypto';
+import { promises as fs } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { isLookasideError } from '../domain/errors.ts';
+import type { NewFolder } from '../domain/tree.ts';
+import { PRIVATE_FOLDER } from './durable.ts';
+import type { DurableFolders } from './durable-folders.ts';
+import { type Entry, entryIn, type Placed } from './opened.ts';
+import { attempt, codeOf, refusal } from './refusal.ts';
+import { closing, openRootFolder } from './root.ts';
+import { demandInPlace, identified, type WayFolder } from './way.ts';
+
+/** Folders that have no place yet. None is needed after the process that made it has ended. */
+export const BATCH_FOLDER = join(PRIVATE_FOLDER, 'batch');
+
+/** At once: the system's threads serve uploads too. */
+const FOLDERS_AT_ONCE = 16;
+
+/** Somebody else's folder, file or link is there; or it has to be placed in another way, whose failure says more. */
+const NOT_FREE: ReadonlySet<string | null> = new Set([
+  'EEXIST',
+  'ENOTEMPTY',
+  'ENOTDIR',
+  'EISDIR',
+  'EXDEV',
+  'ENAMETOOLONG',
+]);
+
+interface Made extends NewFolder {
+  readonly position: number;
+  readonly aside: Entry;
+  /** Of its files; known once they are made. */
+  modifiedAt: readonly Date[];
+}
+
+/** As TreeWriter.placeNew(). */
+export async function placeNew(
+  root: string,
+  durable: DurableFolders,
+  sets: readonly NewFolder[],
+): Promise<readonly (readonly Date[] | null)[]> {
+  const placed: (readonly Date[] | null)[] = sets.map(() => null);
+  await durable.inOwnFolder(BATCH_FOLDER, 0o755, async (batch) => {
+    const made = sets.map(
+      (set, position): Made => ({ ...set, position, aside: entryIn(batch, randomUUID()), modifiedAt: [] }),
+    );
+    try {
+      await forEachConcurrently(made, FOLDERS_AT_ONCE, async (one) => {
+        one.modifiedAt = await make(durable, batch, one);
+      });
+      await forEachConcurrently(byParent(made), FOLDERS_AT_ONCE, async ([parent, ones]) => {
+        await unlessFault(durable, () =>
+          inParent({ root, durable, parent }, async (above) => {
+            const handle = await durable.openForSync(above);
+            try {
+              for (const { folder, position, aside, modifiedAt } of ones) {
+                if (await named(aside, above, entryIn(above, basename(folder))))
+                  placed[position] = modifiedAt;
+              }
+            } finally {
+              // what was named before a failure is seen by readers, and counts as stored
+              await durable.sync(handle, above.name).finally(() => handle.close());
+            }
+          }),
+        );
+      });
+    } finally {
+      const left = made.filter(({ position }) => placed[position] === null);
+      await forEachConcurrently(left, FOLDERS_AT_ONCE, ({ aside }) => throwAway(aside));
+    }
+  });
+  return placed;
+}
+
+/** What fails within is not placed, and can be placed by itself; a write that was lost ends all of it. */
+async function unlessFault(durable: DurableFolders, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    if (durable.fault !== null || !isLookasideError(error)) throw error;
+  }
+}
+
+/** The folder with its files, all of it on the disk; when each of these was modified. */
+async function make(
+  durable: DurableFolders,
+  batch: WayFolder,
+  { aside, row }: Made,
+): Promise<readonly Date[]> {
+  demandInPlace(batch);
+  await attempt(() => fs.mkdir(aside.path, { mode: 0o755 }), aside.name);
+  const folder = { ...batch, ...aside };
+  const modifiedAt: Date[] = [];
+  for (const [position, bytes] of row.entries())
+    modifiedAt.push(await durable.writeNew(folder, `signature-${position + 1}`, bytes, 0o644));
+  const handle = await attempt(() => fs.open(aside.path, 'r'), aside.name);
+  try {
+    await durable.sync(handle, aside.name);
+  } finally {
+    await handle.close();
+  }
+  return modifiedAt;
+}
+
+function byParent(made: readonly Made[]): ReadonlyMap<string, readonly Made[]> {
+  const parents = new Map<string, Made[]>();
+  for (const one of made) {
+    const parent = dirname(one.folder);
+    parents.set(parent, [...(parents.get(parent) ?? []), one]);
+  }
+  return parents;
+}
+
+interface Parent {
+  readonly root: string;
+  readonly durable: DurableFolders;
+  /** `.`: the root itself. */
+  readonly parent: string;
+  /** Null: it must be there. */
+  readonly mode?: number | null;
+}
+
+async function inParent(
+  { root, durable, parent, mode = 0o755 }: Parent,
+  act: (above: WayFolder) => Promise<void>,
+): Promise<void> {
+  if (parent !== '.') return durable.inFolder(parent, mode, act);
+  await closing(await openRootFolder(root), async (base) => act(await identified(base)));
+}
+
+/** False: the name is taken. rename(2) of a folder replaces an empty folder alone. */
+async function named(aside: Entry, above: WayFolder, target: Entry): Promise<boolean> {
+  demandInPlace(above);
+  try {
+    await fs.rename(aside.path, target.path);
+    return true;
+  } catch (error) {
+    if (NOT_FREE.has(codeOf(error))) return false;
+    throw refusal(error, target.name);
+  }
+}
+
+/** As TreeWriter.takeAway(). */
+export async function takeAway(root: string, durable: DurableFolders, folder: string): Promise<void> {
+  await durable.inOwnFolder(BATCH_FOLDER, 0o755, async (batch) => {
+    const aside = entryIn(batch, randomUUID());
+    await inParent({ root, durable, parent: dirname(folder), mode: null }, async (above) => {
+      demandInPlace(above);
+      const taken = entryIn(above, basename(folder));
+      try {
+        await fs.rename(taken.path, aside.path);
+      } catch (error) {
+        if (codeOf(error) === 'ENOENT') return;
+        throw refusal(error, taken.name);
+      } finally {
+        // nothing else can have its inode before it is thrown away
+        durable.removed(taken.name);
+      }
+      // before a file goes: a power cut must not bring the folder back without it
+      await durable.syncFolder(batch);
+      await durable.syncFolder(above);
+    });
+    await throwAway(aside);
+  });
+}
+
+async function throwAway({ path }: Entry): Promise<void> {
+  // what is left is thrown away at the next start
+  await fs.rm(path, { recursive: true, force: true }).catch(() => undefined);
+}
+
+/** What a process that was killed has left. */
+export async function throwAwayBatches(folder: Placed): Promise<void> {
+  for (const name of await fs.readdir(folder.path).catch(() => [])) await throwAway(entryIn(folder, name));
+}

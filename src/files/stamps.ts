@@ -1,0 +1,21 @@
+// What the system notes of a file or folder when it changes, and for how long two changes may look like one.
+import type { BigIntStats } from 'node:fs';
+
+/** Of most file systems: timestamps tick every few milliseconds, so two changes within a tick look like one. */
+const TICK_MS = 50;
+
+/** Of those that keep whole seconds: ext2 and ext3, ext4 with small inodes, FAT with every second one. */
+const COARSE_TICK_MS = 2050;
+
+/** Differs after each change, unless two of them fell into one tick: isSettled. */
+export function stampOf(stats: BigIntStats): string {
+  // mtime and size, as rsync compares them; ctime and inode for changes that keep both
+  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}`;
+}
+
+/** Whether every later change gives another stamp. Both in ms of the wall clock. */
+export function isSettled(changedAtMs: number, nowMs: number): boolean {
+  // a whole second may be a rounded one
+  const tickMs = changedAtMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS;
+  return Math.abs(nowMs - changedAtMs) > tickMs;
+}

@@ -1,0 +1,122 @@
+// Questions to table audit_event. Its texts are canonical JSON of ours: src/domain/audit.ts.
+import { imageFolder } from '../domain/image.ts';
+import { auditRowOf, type StoredEvent } from '../domain/record-rows.ts';
+import type { Sums } from '../domain/record-sums.ts';
+import type { Dimension, Grouping, PageFound, Position, RecordFilter } from '../domain/records.ts';
+import { addressesIn, below, Conditions, repositoryIn } from './conditions.ts';
+import type { Query } from './connect.ts';
+import { firstGroups, partOf } from './sum-groups.ts';
+
+const leaf = (name: string) => `(leaf::json ->> '${name}')`;
+// ->> fails over a NUL anywhere in the text, which older versions took
+const readable = String.raw`replace(private, '\u0000', '\ufffd')`;
+const known = (name: string) => `(${readable}::json ->> '${name}')`;
+
+export class AuditQuestions {
+  readonly #query: Query;
+
+  constructor(query: Query) {
+    this.#query = query;
+  }
+
+  /** Newest first. `after`: the number of the last event seen. */
+  async page(filter: RecordFilter, after: Position | null, limit: number): Promise<PageFound> {
+    const conditions = await this.#conditionsOf(filter);
+    if (after !== null) conditions.add('seq < ?', after[0]);
+    const rows = await this.#query<StoredEvent>(
+      `
+      SELECT seq, at_ms, leaf, private
+      FROM audit_event
+      WHERE ${conditions.text}
+      ORDER BY seq DESC
+      LIMIT ${conditions.with(limit + 1)}`,
+      conditions.values,
+    );
+    const page = rows.slice(0, limit).map(auditRowOf);
+    const last = page.at(-1);
+    const next = rows.length > limit && last !== undefined ? [last.seq] : null;
+    return { rows: page, next, dropped: 0, gaps: [] };
+  }
+
+  async sums(filter: RecordFilter, by: Grouping, sums: Sums): Promise<void> {
+    const conditions = await this.#conditionsOf(filter);
+    const sum = {
+      count: `coalesce(sum(coalesce(${leaf('count')}::bigint, 1)), 0)`,
+      bytes: '0',
+      first: 'min(at_ms)',
+      last: 'max(at_ms)',
+    };
+    const columns = by.map((dimension) => COLUMNS[dimension]);
+    const summing = {
+      query: this.#query,
+      table: 'audit_event',
+      conditions,
+      by,
+      columns,
+      isWhole: true,
+      sum,
+    } as const;
+    const { rows, finish } = await firstGroups(summing, sums);
+    for (const row of rows) {
+      const of = by.map((dimension, position) => textOf(dimension, row[`d${position}`] ?? null));
+      sums.add(of, partOf(row));
+    }
+    finish();
+  }
+
+  async #conditionsOf(filter: RecordFilter): Promise<Conditions> {
+    const found = new Conditions();
+    const { since, until, site, repository, image, signature, fingerprint, actor, action, result } = filter;
+    if (since !== null) found.add('at_ms >= ?', since.getTime());
+    if (until !== null) found.add('at_ms < ?', until.getTime());
+    if (action !== null) found.add(`split_part(leaf, '"', 4) = ?`, action);
+    if (site !== null) found.add(`${leaf('site')} = ?`, site);
+    if (repository !== null) found.add(below(repositoryIn(leaf('image'))), repository, repository);
+    if (image !== null) {
+      const { digest, place } = image;
+      // the path and the layout say all of a folder but the site
+      if (place !== null) found.add(`${leaf('image')} = ?`, imageFolder({ site: '', ...digest, ...place }));
+      else found.add(`${leaf('image')} LIKE '%' || ?`, `${digest.algorithm}=${digest.hex}`);
+    }
+    if (signature !== null) found.add(`${leaf('signatureSha256')} = ?`, signature);
+    if (fingerprint !== null) found.add(`${leaf('fingerprint')} = ?`, fingerprint);
+    if (actor !== null) found.add(`${known('actor')} = ?`, actor);
+    if (result !== null) found.add(`${leaf('result')} = ?`, result);
+    if (filter.address !== null) await this.#addAddress(found, filter.address);
+    return found;
+  }
+
+  async #addAddress(found: Conditions, asked: string): Promise<void> {
+    const rows = await this.#query<{ address: string }>(
+      `
+      SELECT DISTINCT ${known('address')} AS address
+      FROM audit_event
+      WHERE ${found.text} AND private IS NOT NULL AND ${known('address')} IS NOT NULL`,
+      found.values,
+    );
+    const addresses = addressesIn(
+      rows.map(({ address }) => address),
+      asked,
+    );
+    found.add(`${known('address')} = ANY (?::text[])`, addresses);
+  }
+}
+
+const COLUMNS: Readonly<Record<Dimension, string>> = {
+  repository: repositoryIn(leaf('image')),
+  image: leaf('image'),
+  signature: leaf('signatureSha256'),
+  key: leaf('fingerprint'),
+  actor: known('actor'),
+  address: known('address'),
+  day: "to_char(to_timestamp(at_ms / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+  action: leaf('action'),
+  result: leaf('result'),
+  agent: 'NULL::text',
+  status: 'NULL::text',
+};
+
+function textOf(dimension: Dimension, value: string | number | null): string | null {
+  if (value === null) return null;
+  return dimension === 'image' ? String(value).replace('=', ':') : String(value);
+}

@@ -1,0 +1,24 @@
+// Table change: numbers for what nodes keep in memory. A change raises the number in its own transaction and tells the other
+// nodes; who misses that sees the number a second later.
+import type { Query } from './connect.ts';
+import type { Change } from './writer.ts';
+
+export type Topic = 'keys' | 'tokens';
+
+export async function raise({ query, notify }: Change, topic: Topic): Promise<void> {
+  await query('UPDATE change SET number = number + 1 WHERE topic = $1', [topic]);
+  await notify(topic);
+}
+
+export type ChangeNumbers = Readonly<Record<Topic, number>>;
+
+/** As they are now; `size`: how many audit events there are. */
+export async function numbersOf(query: Query): Promise<ChangeNumbers & { readonly size: number }> {
+  const [row] = await query<ChangeNumbers & { size: number }>(`
+    SELECT
+      (SELECT number FROM change WHERE topic = 'keys') AS keys,
+      (SELECT number FROM change WHERE topic = 'tokens') AS tokens,
+      (SELECT size FROM log_head WHERE id = 1) AS size`);
+  if (row === undefined) throw new Error('a query without FROM has given no row');
+  return row;
+}

@@ -1,0 +1,49 @@
+// Conditions of questions, with their parameters in order.
+import { overlaps, parseNetwork } from '../domain/network.ts';
+
+export class Conditions {
+  readonly #texts: string[] = [];
+  readonly values: unknown[] = [];
+
+  /** Each ? stands for the next of the values. */
+  add(text: string, ...values: readonly unknown[]): void {
+    let at = this.values.length;
+    this.#texts.push(
+      text.replaceAll('?', () => {
+        at += 1;
+        return `$${at}`;
+      }),
+    );
+    this.values.push(...values);
+  }
+
+  get text(): string {
+    return this.#texts.length === 0 ? 'true' : this.#texts.join('\n        AND ');
+  }
+
+  /** The place of one more parameter. */
+  with(value: unknown): string {
+    this.values.push(value);
+    return `$${this.values.length}`;
+  }
+}
+
+/** Those of the addresses that are the one that was asked for, or overlap the network. */
+export function addressesIn(addresses: readonly string[], asked: string): readonly string[] {
+  const network = parseNetwork(asked);
+  return addresses.filter((address) => {
+    if (address === asked) return true;
+    const one = network === null ? null : parseNetwork(address);
+    return network !== null && one !== null && overlaps(one, network);
+  });
+}
+
+/** The repository of a folder, or the folder of the release layout; as repositoryOf(). */
+export function repositoryIn(column: string): string {
+  return `regexp_replace(${column}, '(^|[@/])sha(256|384|512)=[0-9a-f]+$', '')`;
+}
+
+/** A folder and all below it, in a column that holds repositories. */
+export function below(column: string): string {
+  return `(${column} = ? OR starts_with(${column}, ? || '/'))`;
+}

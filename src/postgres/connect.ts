@@ -1,0 +1,170 @@
+// The connections of one node to PostgreSQL, with the bounds that keep every request short.
+import pg from 'pg';
+import { LookasideError } from '../domain/errors.ts';
+
+/** Beyond these, a session that was paused or cut off gives back what it holds: docs/decisions/several-nodes.md. */
+export const SESSION = {
+  idle_in_transaction_session_timeout: 3000,
+  lock_timeout: 4000,
+  statement_timeout: 4500,
+} as const;
+/** Of a session whose statements take as long as they take: one that is cut off gives back what it holds within minutes. */
+const PATIENT = {
+  idle_in_transaction_session_timeout: 60_000,
+  lock_timeout: 0,
+  statement_timeout: 0,
+  tcp_keepalives_idle: 30,
+  tcp_keepalives_interval: 10,
+  tcp_keepalives_count: 3,
+} as const;
+const CONNECT_MS = 2000;
+/** Where the server does not answer at all, not even with an error. */
+const ANSWER_MS = 4800;
+
+const INT8 = 20;
+
+export type Query = <Row extends object>(sql: string, values?: readonly unknown[]) => Promise<readonly Row[]>;
+
+export interface Connections {
+  /** One statement by itself. @throws LookasideError STORE_UNAVAILABLE */
+  readonly query: Query;
+  /** A connection for one who must give it back; `error`: it is broken. @throws STORE_UNAVAILABLE */
+  take(): Promise<{ readonly query: Query; release(error?: boolean): void }>;
+  /** A connection of its own, outside of the pool. */
+  dedicated(): pg.Client;
+  close(): Promise<void>;
+}
+
+export interface ConnectOptions {
+  /** `postgres://user:password@host:port/database`, or a folder of a socket as host. */
+  readonly url: string;
+  readonly poolSize?: number;
+  /** For a command that works for long, beside nodes that do not start meanwhile: no statement is given up. */
+  readonly isPatient?: boolean;
+}
+
+export function connect({ url, poolSize = 10, isPatient = false }: ConnectOptions): Connections {
+  const settings: pg.ClientConfig = {
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_MS,
+    ...(isPatient ? { keepAlive: true } : { query_timeout: ANSWER_MS }),
+    options: Object.entries(isPatient ? PATIENT : SESSION)
+      .map(([name, value]) => `-c ${name}=${value}`)
+      .join(' '),
+    application_name: 'lookaside',
+    types: {
+      // numbers of events and times are far below 2 ** 53
+      getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+        oid === INT8 ? Number : pg.types.getTypeParser(oid, format as 'text'),
+    },
+  };
+  const pool = new pg.Pool({ ...settings, max: poolSize });
+  // an idle connection that breaks is replaced with the next query, which tells who asks
+  pool.on('error', () => undefined);
+  return {
+    query: (sql, values) => asked(pool, sql, values),
+    async take() {
+      const client = await connected(pool);
+      const release = (error = false) => client.release(error);
+      return { query: (sql, values) => asked(client, sql, values), release };
+    },
+    dedicated: () => new pg.Client({ ...settings, keepAlive: true }),
+    close: () => pool.end(),
+  };
+}
+
+async function connected(pool: pg.Pool): Promise<pg.PoolClient> {
+  try {
+    const client = await pool.connect();
+    // a session that ends while it is taken fails its next query
+    if (client.listenerCount('error') === 0) client.on('error', () => undefined);
+    return client;
+  } catch (error) {
+    throw unavailable(error);
+  }
+}
+
+async function asked<Row extends object>(
+  on: pg.Pool | pg.PoolClient,
+  sql: string,
+  values: readonly unknown[] = [],
+): Promise<readonly Row[]> {
+  try {
+    // a statement without values may be several
+    const { rows } = values.length === 0 ? await on.query<Row>(sql) : await on.query<Row>(sql, [...values]);
+    return rows;
+  } catch (error) {
+    throw unavailable(error);
+  }
+}
+
+function unavailable(error: unknown): LookasideError {
+  const message = `PostgreSQL does not do it: ${messageOf(error)}; try again when the database works`;
+  return new LookasideError('STORE_UNAVAILABLE', message, { cause: error });
+}
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  // of several addresses that were tried
+  if (error instanceof AggregateError) return error.errors.map(messageOf).join(', ');
+  return error.message;
+}
+
+/** Whether the statement failed because a row with that name is there. */
+export function isTaken(error: unknown, constraint: string): boolean {
+  const cause = error instanceof LookasideError ? error.cause : error;
+  return cause instanceof pg.DatabaseError && cause.constraint === constraint;
+}
+
+const UNIQUE_VIOLATION = '23505';
+
+/** Whether the statement failed because a row with the same key is there. */
+export function isDuplicate(error: unknown): boolean {
+  const cause = error instanceof LookasideError ? error.cause : error;
+  return cause instanceof pg.DatabaseError && cause.code === UNIQUE_VIOLATION;
+}
+
+export interface Notifications {
+  close(): Promise<void>;
+}
+
+const LISTEN_AGAIN_MS = 1000;
+
+/** Hears what is told on the channel, as far as the connection lasts; a broken one is made anew. Notifications may be lost. */
+export function listenOn(
+  connections: Pick<Connections, 'dedicated'>,
+  channel: string,
+  hear: (payload: string) => void,
+): Notifications {
+  let isClosed = false;
+  let current: pg.Client | null = null;
+  let timer: NodeJS.Timeout | null = null;
+
+  function again(): void {
+    current = null;
+    if (!isClosed) timer ??= setTimeout(open, LISTEN_AGAIN_MS).unref();
+  }
+
+  function open(): void {
+    timer = null;
+    const client = connections.dedicated();
+    current = client;
+    client.on('notification', ({ payload = '' }) => hear(payload));
+    // 'end' follows
+    client.on('error', () => undefined);
+    client.once('end', again);
+    client
+      .connect()
+      .then(() => client.query(`LISTEN ${channel}`))
+      .catch(() => client.end().catch(() => undefined));
+  }
+
+  open();
+  return {
+    async close() {
+      isClosed = true;
+      if (timer !== null) clearTimeout(timer);
+      await current?.end().catch(() => undefined);
+    },
+  };
+}

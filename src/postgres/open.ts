@@ -1,0 +1,177 @@
+// All that a node has in PostgreSQL: checked, migrated, opened together, closed in order.
+import type { NewAuditEvent } from '../domain/audit.ts';
+import { LookasideError } from '../domain/errors.ts';
+import type { ImageId } from '../domain/image.ts';
+import type { Tombstone, WithdrawnFilter, WithdrawnPlace } from '../domain/tombstone.ts';
+import { PostgresAccessLog } from './access-log.ts';
+import { PostgresAccess } from './access-steps.ts';
+import { PostgresAuditLog } from './audit-log.ts';
+import { type Connections, connect, type Query, SESSION } from './connect.ts';
+import { PostgresEraser } from './eraser.ts';
+import { PostgresKeys } from './keys.ts';
+import { Leader } from './leader.ts';
+import { PostgresLog } from './log-store.ts';
+import { migrate } from './migrate.ts';
+import { PostgresQuestions } from './questions.ts';
+import { PostgresRepositories } from './repositories.ts';
+import { PostgresSessions } from './sessions.ts';
+import { PostgresSignatures } from './signatures.ts';
+import { PostgresGrants, PostgresSigners } from './signers.ts';
+import { PostgresSubjects } from './subjects.ts';
+import { PostgresTokens } from './tokens.ts';
+import { endedTombstones, tombstonesOf, withdrawnPage } from './tombstone-rows.ts';
+import { PostgresUploads } from './uploads.ts';
+import { PostgresVerdicts } from './verdicts.ts';
+import { PostgresWriter, refuseHalfMoved } from './writer.ts';
+
+export interface OpenPostgresOptions {
+  readonly url: string;
+  readonly poolSize: number;
+  readonly staleMs: number;
+  readonly monotonicMs: () => number;
+  readonly keyringNumber: () => number;
+  /** The database cannot be asked, as far as is known. */
+  readonly isLost?: () => boolean;
+  readonly onChanged: (image: ImageId) => void;
+  readonly onElected: () => void;
+  readonly makeLiftEvent: (tombstone: Tombstone) => NewAuditEvent;
+  /** What an operator is to know. */
+  readonly warn: (message: string) => void;
+}
+
+export type OpenedPostgres = Awaited<ReturnType<typeof openPostgres>>;
+
+/** @throws LookasideError STATE_UNUSABLE when the database is newer, or forgets commits; STORE_UNAVAILABLE */
+export async function openPostgres(options: OpenPostgresOptions) {
+  const { url, poolSize, staleMs, monotonicMs, keyringNumber } = options;
+  // the leader keeps one for itself
+  const connections = connect({ url, poolSize: poolSize + 1 });
+  try {
+    await checkServer(connections, options.warn);
+    await migrateAt(url);
+    await refuseHalfMoved(connections.query);
+    const writer = new PostgresWriter(connections);
+    const leader = new Leader(connections, options.onElected);
+    const isLeader = () => leader.isLeading;
+    const questions = new PostgresQuestions(url);
+    const tokens = new PostgresTokens({ connections, writer, monotonicMs, staleMs });
+    await tokens.reload();
+    const reload = () => tokens.reload().catch(() => undefined); // read again within a second
+    return {
+      connections,
+      writer,
+      leader,
+      tokens,
+      sessions: new PostgresSessions(connections, writer),
+      signatures: new PostgresSignatures({ ...options, connections, writer }),
+      verdicts: new PostgresVerdicts({ connections, writer, keyringNumber, isLeader }),
+      keys: new PostgresKeys(connections, writer),
+      signers: new PostgresSigners(connections, writer, reload),
+      grants: new PostgresGrants(connections, writer),
+      subjects: new PostgresSubjects(connections, writer),
+      rules: new PostgresAccess(writer, reload),
+      uploads: new PostgresUploads(connections, writer),
+      audit: new PostgresAuditLog(connections, writer),
+      log: new PostgresLog(connections, writer, leader.fence),
+      access: new PostgresAccessLog(connections, isLeader),
+      questions,
+      eraser: new PostgresEraser(() => connect({ url, poolSize: 1, isPatient: true }), writer),
+      repositories: new PostgresRepositories(connections),
+      tombstones: {
+        ofImage: (image: ImageId) => tombstonesOf(connections.query, image),
+        ended: (now: Date, limit: number) => endedTombstones(connections.query, now, limit),
+        page: (site: string, filter: WithdrawnFilter, after: WithdrawnPlace | null, limit: number) =>
+          withdrawnPage(connections.query, { site, filter, after, limit }),
+      },
+      async close() {
+        await writer.drain();
+        await leader.stop();
+        await questions.close();
+        await connections.close();
+      },
+    };
+  } catch (error) {
+    await connections.close();
+    throw error;
+  }
+}
+
+/** A migration of large tables takes longer than a node waits for any other answer. */
+async function migrateAt(url: string): Promise<void> {
+  const connections = connect({ url, poolSize: 1, isPatient: true });
+  try {
+    await migrate(connections);
+  } finally {
+    await connections.close();
+  }
+}
+
+interface ServerSettings {
+  readonly version: number;
+  readonly commit: string;
+  readonly fsync: string;
+  readonly encoding: string;
+  readonly standbys: number;
+}
+
+const OLDEST_VERSION = 140_000;
+
+/** A pooler may drop what a session sets at its start; without it a paused node keeps the lock of all changes. */
+async function checkSession(query: Query, refuse: (message: string) => never): Promise<void> {
+  const rows = await query<{ name: string; setting: string }>(
+    'SELECT name, setting FROM pg_settings WHERE name = ANY ($1)',
+    [Object.keys(SESSION)],
+  );
+  const settings = new Map(rows.map(({ name, setting }) => [name, setting]));
+  for (const [name, ms] of Object.entries(SESSION)) {
+    const setting = settings.get(name);
+    if (setting === String(ms)) continue;
+    refuse(
+      `${name} is ${setting} in a session of lookaside, which has asked for ${ms}; connect to PostgreSQL without a pooler that drops the startup parameter "options"`,
+    );
+  }
+}
+
+/** What is acknowledged must survive. @throws LookasideError STATE_UNUSABLE */
+export async function checkServer(
+  { query }: Pick<Connections, 'query'>,
+  warn: (message: string) => void,
+  isNode = true,
+): Promise<void> {
+  const [found] = await query<ServerSettings>(`
+    SELECT current_setting('server_version_num')::integer AS version,
+      current_setting('synchronous_commit') AS commit,
+      current_setting('fsync') AS fsync,
+      current_setting('server_encoding') AS encoding,
+      (SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async') AS standbys`);
+  if (found === undefined) throw new Error('a query without FROM has given no row');
+  const refuse = (message: string): never => {
+    throw new LookasideError('STATE_UNUSABLE', message);
+  };
+  if (found.version < OLDEST_VERSION) {
+    refuse(
+      `PostgreSQL 14 or newer is needed, and this is ${Math.floor(found.version / 10_000)}; upgrade it first`,
+    );
+  }
+  if (isNode) await checkSession(query, refuse);
+  if (found.encoding !== 'UTF8') {
+    refuse(
+      `the database has the encoding ${found.encoding}, and UTF8 is needed; make it with: CREATE DATABASE lookaside ENCODING 'UTF8' TEMPLATE template0`,
+    );
+  }
+  if (found.commit !== 'on' && found.commit !== 'remote_apply') {
+    refuse(
+      `synchronous_commit is ${found.commit}, so that a crash would lose acknowledged uploads; set it to on or remote_apply, for example with: ALTER ROLE lookaside SET synchronous_commit = on`,
+    );
+  }
+  if (found.fsync !== 'on') {
+    refuse(
+      'fsync is off, so that a power cut would damage the database; set fsync = on in postgresql.conf and restart PostgreSQL',
+    );
+  }
+  if (found.standbys > 0) {
+    warn(
+      `${found.standbys} standby servers follow asynchronously: when the primary is lost and one of them is promoted, the uploads that were acknowledged last may be missing; name them in synchronous_standby_names to wait for them`,
+    );
+  }
+}

@@ -1,0 +1,547 @@
+// The signatures of all sites, in tables that all nodes share: reads by generation, uploads and withdrawals as one transaction each.
+import { createHash } from 'node:crypto';
+import type { NewAuditEvent } from '../domain/audit.ts';
+import { createSingleFlight, createVersions } from '../domain/concurrency.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
+import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { naturalKey } from '../domain/natural-order.ts';
+import type {
+  Appended,
+  FolderPage,
+  OrderedWithdrawal,
+  Published,
+  SetEntry,
+  SetPublisher,
+  SignatureAppender,
+  SignatureSet,
+  SignatureStore,
+  UploadReview,
+  VerifiedUpload,
+  Withdrawal,
+} from '../domain/ports.ts';
+import { quoted } from '../domain/text.ts';
+import { type Tombstone, withdrawnOf, withFillers } from '../domain/tombstone.ts';
+import type { Connections, Query } from './connect.ts';
+import {
+  addSignature,
+  countImage,
+  imageIdOf,
+  type NewSignature,
+  raiseGeneration,
+  type SignatureRow,
+  signaturesOf,
+  storable,
+  VERDICT_COLUMNS,
+} from './image-rows.ts';
+import { INDEXED_COLUMNS, type IndexedRow, indexedOf } from './indexed.ts';
+import { tombstonesOf } from './tombstone-rows.ts';
+import type { Change, PostgresWriter } from './writer.ts';
+
+export interface SignaturesOptions {
+  readonly connections: Connections;
+  readonly writer: PostgresWriter;
+  readonly monotonicMs: () => number;
+  /** For how long a set that was confirmed is served while the database cannot be asked. */
+  readonly staleMs: number;
+  /** It is known that the database cannot be asked: what may be served without it does not wait for it. */
+  readonly isLost?: () => boolean;
+  /** This node has changed the image. */
+  readonly onChanged: (image: ImageId) => void;
+  /** The audit event of a withdrawal that has ended. */
+  readonly makeLiftEvent: (tombstone: Tombstone) => NewAuditEvent;
+}
+
+interface SetRow {
+  readonly generation: number;
+  /** Null when the image has no signature. */
+  readonly sha256: Buffer | null;
+  readonly size_bytes: number;
+  readonly stored_at_ms: number;
+  readonly filler: boolean;
+  readonly bytes: Buffer | null;
+}
+
+/** Of an image that the database has never had. */
+const NEVER = 0;
+const UNKNOWN = -1;
+
+export class PostgresSignatures implements SignatureStore, SignatureAppender, SetPublisher {
+  readonly #options: SignaturesOptions;
+  readonly #query: Query;
+  readonly #writer: PostgresWriter;
+  readonly #versions = createVersions();
+  readonly #oneRead = createSingleFlight<SignatureSet>();
+  /** When the database last said that the set holds. */
+  readonly #confirmedAtMs = new WeakMap<SignatureSet, number>();
+
+  constructor(options: SignaturesOptions) {
+    this.#options = options;
+    this.#query = options.connections.query;
+    this.#writer = options.writer;
+  }
+
+  async readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
+    // a call after a change by this node must not share a look that began before the change
+    const version = this.#versions.of(imageKey(image));
+    return this.#oneRead(`${imageKey(image)} ${version} ${known?.generation}`, () =>
+      this.#readSet(image, known),
+    );
+  }
+
+  async #readSet(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
+    if (known !== undefined && this.#options.isLost?.() === true && this.#mayServe(known)) return known;
+    const askedAtMs = this.#options.monotonicMs();
+    const set = await this.#askSet(image, known).catch((error: unknown) => {
+      if (known !== undefined && isLookasideError(error, 'STORE_UNAVAILABLE') && this.#mayServe(known))
+        return null;
+      throw error;
+    });
+    if (set === null) return known as SignatureSet; // null stands for the known one alone
+    this.#confirmedAtMs.set(set, askedAtMs);
+    return set;
+  }
+
+  #mayServe(known: SignatureSet): boolean {
+    // another node may have taken a first signature since: its absence is not to be told
+    if (known.entries.length === 0) return false;
+    const confirmedAtMs = this.#confirmedAtMs.get(known);
+    return (
+      confirmedAtMs !== undefined && this.#options.monotonicMs() - confirmedAtMs <= this.#options.staleMs
+    );
+  }
+
+  async #askSet(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
+    const rows = await this.#query<SetRow>(
+      `
+      SELECT i.generation, s.sha256, s.size_bytes, s.stored_at_ms, s.filler,
+        CASE WHEN s.size_bytes <= ${MAX_INDEXED_BYTES} THEN b.bytes END AS bytes
+      FROM image AS i
+      LEFT JOIN signature AS s ON s.image_id = i.id
+      LEFT JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
+      WHERE i.site = $1 AND i.folder = $2 AND i.generation <> $3
+      ORDER BY s.number
+      LIMIT ${MAX_SIGNATURES_PER_IMAGE}`,
+      [image.site, imageFolder(image), known?.generation ?? UNKNOWN],
+    );
+    const [first] = rows;
+    if (first === undefined) return known ?? { generation: NEVER, entries: [] };
+    const entries = rows.flatMap((row) => entryOf(row) ?? []);
+    return { generation: first.generation, entries };
+  }
+
+  async readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
+    const [row] = await this.#query<{ bytes: Buffer }>(
+      `
+      SELECT b.bytes
+      FROM image AS i
+      JOIN blob AS b ON b.image_id = i.id
+      WHERE i.site = $1 AND i.folder = $2 AND b.sha256 = $3
+        AND EXISTS (SELECT 1 FROM signature AS s WHERE s.image_id = b.image_id AND s.sha256 = b.sha256)`,
+      [image.site, imageFolder(image), Buffer.from(sha256, 'hex')],
+    );
+    return row === undefined ? null : checked(row.bytes, sha256);
+  }
+
+  async listFolder(site: string, folder: string, after: string | null, limit: number): Promise<FolderPage> {
+    const cursor = after ?? '';
+    const rows = await this.#query<{ name: string }>(
+      `
+      SELECT name
+      FROM folder_entry
+      WHERE site = $1 AND folder = $2 AND (sort_key, name) > ($3, $4)
+      ORDER BY sort_key, name
+      LIMIT $5`,
+      [site, folder, naturalKey(cursor), cursor, limit + 1],
+    );
+    const names = rows.map(({ name }) => name).slice(0, limit);
+    return { names, next: rows.length > limit ? (names.at(-1) ?? null) : null };
+  }
+
+  append(upload: VerifiedUpload): Promise<Appended> {
+    return this.#change(upload.image, upload.bytes.length, (change) => appendIn(change, upload));
+  }
+
+  async publish(image: ImageId, blobs: Parameters<SetPublisher['publish']>[1]): Promise<Published> {
+    const sizeBytes = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    const counts = await this.#change(image, sizeBytes, (change) => publishIn(change, image, blobs));
+    return { ...counts, entries: (await this.readSet(image)).entries };
+  }
+
+  /**
+   * Gives an image that has none these signatures, in their order, as another store had them.
+   * @throws NAME_TAKEN when the image has signatures
+   */
+  adopt(image: ImageId, signatures: readonly Omit<NewSignature, 'sha256'>[]): Promise<void> {
+    const sizeBytes = signatures.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    return this.#change(image, sizeBytes, async ({ query, notify }) => {
+      const id = await imageIdOf(query, image);
+      if ((await signaturesOf(query, id)).length > 0) {
+        throw new LookasideError('NAME_TAKEN', `${imageFolder(image)} has signatures already`);
+      }
+      for (const one of signatures) await addSignature(query, id, { ...one, sha256: sha256Hex(one.bytes) });
+      if (signatures.length > 0) await countImage(query, image, 1);
+      await raiseGeneration(query, id);
+      await notify(changeOf(image));
+    });
+  }
+
+  withdraw(withdrawal: Withdrawal): Promise<Tombstone> {
+    return this.#change(withdrawal.image, 1000, (change) => withdrawIn(change, withdrawal));
+  }
+
+  withdrawOrdered(order: OrderedWithdrawal): Promise<number> {
+    return this.#change(order.image, 1000, (change) => withdrawOrderedIn(change, order));
+  }
+
+  lift(tombstone: Tombstone): Promise<number | null> {
+    return this.#change(tombstone.image, 1000, (change) =>
+      liftIn(change, tombstone, this.#options.makeLiftEvent(tombstone)),
+    );
+  }
+
+  /** A transaction is whole or absent. */
+  async recover(): Promise<void> {}
+
+  /** Another node has changed the image. */
+  forget(image: ImageId): void {
+    this.#versions.change(imageKey(image));
+  }
+
+  async #change<T>(image: ImageId, sizeBytes: number, act: (change: Change) => Promise<T>): Promise<T> {
+    try {
+      return await this.#writer.run(act, sizeBytes + 1000);
+    } finally {
+      // also after a failure: it may have been committed all the same
+      this.#versions.change(imageKey(image));
+      this.#options.onChanged(image);
+    }
+  }
+}
+
+/** What the other nodes are told. NOTIFY takes less than 8,000 bytes, and an upload must not fail by that. */
+function changeOf(image: ImageId): string {
+  const key = imageKey(image);
+  return key.length < 7900 ? `image ${key}` : 'image';
+}
+
+async function appendIn({ query, addEvent, notify }: Change, upload: VerifiedUpload): Promise<Appended> {
+  const { image, bytes, judgement, uploader, remap, event } = upload;
+  const sha256 = sha256Hex(bytes);
+  await refuseWithdrawn(query, image, sha256);
+  const id = await imageIdOf(query, image);
+  const rows = await signaturesOf(query, id);
+  const same = rows.find((row) => row.sha256 === sha256 && !row.isFiller);
+  if (same !== undefined) {
+    return { outcome: 'exists', number: same.number, sha256, auditSeq: await seqOf(query, image, sha256) };
+  }
+  const review = await reviewed(query, id, upload);
+  if (review !== null && review.standIn !== null) {
+    const { servedNumber: number, sha256: other } = review.standIn;
+    return { outcome: review.outcome, number, sha256: other, auditSeq: await seqOf(query, image, other) };
+  }
+  checkPlace(upload, rows.length, review?.needless ?? null);
+  const auditSeq = await addEvent(event);
+  const isCurrent = await isOfKeyringNow(query, upload);
+  const stands = isCurrent ? judgement : null;
+  const number = await addSignature(query, id, { bytes, sha256, storedAt: event.at, judgement: stands });
+  // bytes that were uploaded before, and are gone, keep their first upload
+  await query(
+    `
+    INSERT INTO upload (audit_seq, site, image, sha256, size_bytes, uploader, stored_at_ms, remap)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (site, image, sha256) DO NOTHING`,
+    [
+      auditSeq,
+      image.site,
+      imageFolder(image),
+      Buffer.from(sha256, 'hex'),
+      bytes.length,
+      storable(uploader),
+      event.at.getTime(),
+      remap,
+    ],
+  );
+  if (rows.length === 0) await countImage(query, image, 1);
+  await raiseGeneration(query, id);
+  await notify(changeOf(image));
+  return { outcome: 'created', number, sha256, auditSeq };
+}
+
+/** The keys' change has marked what was stored before it, and nothing marks this one. */
+async function isOfKeyringNow(query: Query, { keyring = null }: VerifiedUpload): Promise<boolean> {
+  if (keyring === null) return true;
+  const [keys] = await query<{ number: number }>("SELECT number FROM change WHERE topic = 'keys'");
+  return keys?.number === keyring;
+}
+
+async function refuseWithdrawn(query: Query, image: ImageId, sha256: string): Promise<void> {
+  const found = (await tombstonesOf(query, image)).find((one) => one.isInForce && one.sha256 === sha256);
+  if (found === undefined) return;
+  const { number, withdrawnAt, reason, until } = found;
+  const back = until === null ? '' : `, until ${until.toISOString()}`;
+  throw new LookasideError(
+    'WITHDRAWN',
+    `this was signature-${number} of ${imageFolder(image)}, and was withdrawn at ${withdrawnAt.toISOString()}${back}: ${quoted(reason)}; the same bytes are taken no more. Sign the image again if it should be signed`,
+    { detail: { number, withdrawnAt, reason, until } },
+  );
+}
+
+async function seqOf(query: Query, image: ImageId, sha256: string): Promise<number | null> {
+  const [row] = await query<{ audit_seq: number }>(
+    'SELECT audit_seq FROM upload WHERE site = $1 AND image = $2 AND sha256 = $3',
+    [image.site, imageFolder(image), Buffer.from(sha256, 'hex')],
+  );
+  return row?.audit_seq ?? null;
+}
+
+/** Null when the upload asks for none. */
+async function reviewed(query: Query, id: number, { review }: VerifiedUpload): Promise<UploadReview | null> {
+  if (review === null) return null;
+  const rows = await query<IndexedRow>(
+    `
+    SELECT ${INDEXED_COLUMNS}
+    FROM signature AS s
+    JOIN image AS i ON i.id = s.image_id
+    WHERE s.image_id = $1 AND NOT s.filler
+    ORDER BY s.number`,
+    [id],
+  );
+  return review(rows.map(indexedOf));
+}
+
+function checkPlace(
+  { image, number }: VerifiedUpload,
+  count: number,
+  needless: readonly number[] | null,
+): void {
+  const folder = imageFolder(image);
+  if (count >= MAX_SIGNATURES_PER_IMAGE) throw tooMany(folder, count, needless);
+  const next = count + 1;
+  if (number === null || number === next) return;
+  const advice = `the next is signature-${next}: upload to that, or append with POST`;
+  const detail = { detail: { next } };
+  if (number < next) {
+    const message = `signature-${number} of ${folder} holds other bytes, and what is served never changes; ${advice}`;
+    throw new LookasideError('NUMBER_TAKEN', message, detail);
+  }
+  const message = `signature-${number} of ${folder} would leave a gap, at which clients stop; ${advice}`;
+  throw new LookasideError('NUMBER_NOT_NEXT', message, detail);
+}
+
+function tooMany(folder: string, count: number, needless: readonly number[] | null): LookasideError {
+  const message = `${folder} has ${count} signatures, and clients refuse an image with more; none can be added`;
+  if (needless === null) return new LookasideError('TOO_MANY_SIGNATURES', message);
+  const advice =
+    needless.length === 0
+      ? 'each of them serves some client'
+      : `no client needs ${needless.map((number) => `signature-${number}`).join(', ')}, which could be withdrawn`;
+  return new LookasideError('TOO_MANY_SIGNATURES', `${message}; ${advice}`, { detail: { needless } });
+}
+
+async function publishIn(
+  { query, notify }: Change,
+  image: ImageId,
+  blobs: Parameters<SetPublisher['publish']>[1],
+): Promise<{ readonly before: number; readonly added: number }> {
+  const id = await imageIdOf(query, image);
+  const rows = await signaturesOf(query, id);
+  const known = new Set([
+    ...withdrawnOf(await tombstonesOf(query, image)),
+    ...rows.map(({ sha256 }) => sha256),
+  ]);
+  const fresh = blobs.flatMap((blob) => {
+    const sha256 = sha256Hex(blob.bytes);
+    if (known.has(sha256)) return [];
+    known.add(sha256);
+    return [{ ...blob, sha256 }];
+  });
+  const row = fresh.slice(0, Math.max(0, MAX_SIGNATURES_PER_IMAGE - rows.length));
+  const [{ at = new Date() } = {}] = await query<{ at: Date }>('SELECT now() AS at');
+  for (const one of row) await addSignature(query, id, { ...one, storedAt: at });
+  if (row.length > 0) {
+    if (rows.length === 0) await countImage(query, image, 1);
+    await raiseGeneration(query, id);
+    await notify(changeOf(image));
+  }
+  return { before: rows.length, added: row.length };
+}
+
+async function withdrawIn({ query, addEvent, notify }: Change, withdrawal: Withdrawal): Promise<Tombstone> {
+  const { image, number, until } = withdrawal;
+  const id = await imageIdOf(query, image);
+  const rows = await signaturesOf(query, id);
+  const found = rows[number - 1];
+  if (found === undefined || found.isFiller) throw notThere(image, number, found);
+  const { sha256 } = found;
+  const event = withdrawal.event(sha256);
+  const auditSeq = await addEvent(event);
+  const { by: withdrawnBy, reason } = withdrawal;
+  const details = { image, sha256, number, auditSeq, withdrawnAt: event.at, withdrawnBy, reason, until };
+  const tombstone: Tombstone = { ...details, reason: storable(reason), fillers: [], isInForce: true };
+  await buryIn(query, id, tombstone);
+  await clearPlaces({ query, notify }, { image, id, rows, gone: [sha256] });
+  return tombstone;
+}
+
+async function withdrawOrderedIn(
+  { query, notify }: Change,
+  { image, sha256s, by: withdrawnBy, reason, at: withdrawnAt, auditSeq }: OrderedWithdrawal,
+): Promise<number> {
+  const id = await imageIdOf(query, image);
+  const rows = await signaturesOf(query, id);
+  const numbers = new Map<string, number>();
+  for (const [position, { sha256, isFiller }] of rows.entries()) {
+    if (!isFiller && sha256s.has(sha256) && !numbers.has(sha256)) numbers.set(sha256, position + 1);
+  }
+  if (numbers.size === 0) return 0;
+  const details = { image, auditSeq, withdrawnAt, withdrawnBy, reason: storable(reason), until: null };
+  for (const [sha256, number] of numbers) {
+    await buryIn(query, id, { ...details, sha256, number, fillers: [], isInForce: true });
+  }
+  await clearPlaces({ query, notify }, { image, id, rows, gone: [...numbers.keys()] });
+  return numbers.size;
+}
+
+async function buryIn(query: Query, id: number, tombstone: Tombstone): Promise<void> {
+  const { image, sha256, number, auditSeq, withdrawnAt, withdrawnBy, reason, until } = tombstone;
+  const key = [image.site, imageFolder(image), Buffer.from(sha256, 'hex')];
+  const kept = until === null ? 'NULL' : `(SELECT bytes FROM blob WHERE image_id = ${id} AND sha256 = $3)`;
+  await query(
+    `
+    INSERT INTO tombstone (site, image, sha256, number, audit_seq, withdrawn_at_ms, withdrawn_by, reason, until_ms, bytes)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, ${kept})
+    ON CONFLICT (site, image, sha256) DO UPDATE SET
+      number = excluded.number,
+      audit_seq = excluded.audit_seq,
+      withdrawn_at_ms = excluded.withdrawn_at_ms,
+      withdrawn_by = excluded.withdrawn_by,
+      reason = excluded.reason,
+      until_ms = excluded.until_ms,
+      bytes = excluded.bytes,
+      lifted_at_ms = NULL`,
+    [...key, number, auditSeq, withdrawnAt.getTime(), withdrawnBy, reason, until?.getTime() ?? null],
+  );
+}
+
+async function clearPlaces(
+  { query, notify }: Pick<Change, 'query' | 'notify'>,
+  {
+    image,
+    id,
+    rows,
+    gone,
+  }: {
+    readonly image: ImageId;
+    readonly id: number;
+    readonly rows: readonly SignatureRow[];
+    readonly gone: readonly string[];
+  },
+): Promise<void> {
+  await fillPlaces(query, id, rows, await tombstonesOf(query, image));
+  for (const sha256 of gone) {
+    await query('DELETE FROM blob WHERE image_id = $1 AND sha256 = $2', [id, Buffer.from(sha256, 'hex')]);
+  }
+  if ((await signaturesOf(query, id)).length === 0) await countImage(query, image, -1);
+  await raiseGeneration(query, id);
+  await notify(changeOf(image));
+}
+
+/** Numbers never move: another signature stands in the place of a withdrawn one, unless nothing stands behind it. */
+async function fillPlaces(
+  query: Query,
+  imageId: number,
+  rows: readonly SignatureRow[],
+  tombstones: readonly Tombstone[],
+): Promise<void> {
+  const stay = new Map(withFillers(rows, tombstones).map((row) => [row.number, row]));
+  for (const row of rows) {
+    const now = stay.get(row.number);
+    if (now === undefined) await query('DELETE FROM signature WHERE id = $1', [row.id]);
+    else if (now.sha256 !== row.sha256) await makeFiller(query, { imageId, row, sha256: now.sha256 });
+  }
+}
+
+interface FilledPlace {
+  readonly imageId: number;
+  readonly row: SignatureRow;
+  /** Of the one that stands there from now on. */
+  readonly sha256: string;
+}
+
+async function makeFiller(query: Query, { imageId, row, sha256 }: FilledPlace): Promise<void> {
+  const columns = ['sha256', 'size_bytes', 'stored_at_ms', ...VERDICT_COLUMNS].join(', ');
+  await query(
+    `
+    UPDATE signature
+    SET filler = true, (${columns}) = (
+      SELECT ${columns}
+      FROM signature AS source
+      WHERE source.image_id = $1 AND source.sha256 = $2
+      ORDER BY source.number
+      LIMIT 1)
+    WHERE id = $3`,
+    [imageId, Buffer.from(sha256, 'hex'), row.id],
+  );
+}
+
+function notThere(image: ImageId, number: number, found: SignatureRow | undefined): LookasideError {
+  const path = `${imageFolder(image)}/signature-${number}`;
+  return new LookasideError(
+    'NOT_FOUND',
+    found === undefined
+      ? `there is no ${path}; lookaside show names the signatures of an image`
+      : `${path} was withdrawn already, and a copy of another signature stands there`,
+  );
+}
+
+async function liftIn(
+  { query, addEvent, notify }: Change,
+  { image, sha256 }: Tombstone,
+  event: NewAuditEvent,
+): Promise<number | null> {
+  const key = [image.site, imageFolder(image), Buffer.from(sha256, 'hex')];
+  const [buried] = await query<{ bytes: Buffer | null }>(
+    'SELECT bytes FROM tombstone WHERE site = $1 AND image = $2 AND sha256 = $3 AND lifted_at_ms IS NULL',
+    key,
+  );
+  if (buried === undefined) return null;
+  await query(
+    'UPDATE tombstone SET lifted_at_ms = $4, bytes = NULL WHERE site = $1 AND image = $2 AND sha256 = $3',
+    [...key, event.at.getTime()],
+  );
+  await addEvent(event);
+  if (buried.bytes === null) return null; // nothing is kept that could come back
+  const id = await imageIdOf(query, image);
+  const count = (await signaturesOf(query, id)).length;
+  if (count >= MAX_SIGNATURES_PER_IMAGE) throw tooMany(imageFolder(image), count, null);
+  const bytes = checked(buried.bytes, sha256);
+  const number = await addSignature(query, id, { bytes, sha256, storedAt: event.at, judgement: null });
+  if (count === 0) await countImage(query, image, 1);
+  await raiseGeneration(query, id);
+  await notify(changeOf(image));
+  return number;
+}
+
+function entryOf({ sha256, size_bytes, stored_at_ms, filler, bytes }: SetRow): SetEntry | null {
+  if (sha256 === null) return null;
+  const hex = sha256.toString('hex');
+  return {
+    sha256: hex,
+    sizeBytes: size_bytes,
+    storedAt: new Date(stored_at_ms),
+    bytes: bytes === null ? null : checked(bytes, hex),
+    ...(filler ? { isFiller: true } : {}),
+  };
+}
+
+/** @throws STORE_UNAVAILABLE when they are other bytes: a missing signature would be worse than none */
+function checked(bytes: Uint8Array, sha256: string): Uint8Array {
+  if (sha256Hex(bytes) === sha256) return bytes;
+  const message = `bytes in the database are no longer those of SHA-256 ${sha256}; restore the row of table blob from a backup`;
+  throw new LookasideError('STORE_UNAVAILABLE', message);
+}
+
+function sha256Hex(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,92 @@
+// What other nodes change: told by NOTIFY, and seen within a second by asking for numbers, so that a lost notification costs
+// a second.
+import { setTimeout as wait } from 'node:timers/promises';
+import { type ChangeNumbers, numbersOf } from './changes.ts';
+import { type Connections, listenOn, type Notifications } from './connect.ts';
+import { CHANNEL } from './writer.ts';
+
+const EVERY_MS = 1000;
+
+export interface WatchOptions {
+  readonly connections: Connections;
+  readonly monotonicMs: () => number;
+  /** A set of this image has changed: as imageKey() has it. */
+  readonly onImage: (key: string) => void;
+  /** Called with the numbers and the time at which they were asked for, whether they have changed or not; awaited. */
+  readonly onNumbers: (numbers: ChangeNumbers, askedAtMs: number) => Promise<void>;
+  /** There are signatures to judge. */
+  readonly onJudge: () => void;
+  /** There are new audit events, or a new checkpoint. */
+  readonly onLog: () => void;
+  /** The database cannot be asked, or can be asked again. */
+  readonly onReachable: (isReachable: boolean, error: unknown) => void;
+}
+
+export class Watch {
+  readonly #options: WatchOptions;
+  readonly #stopping = new AbortController();
+  #running: Promise<void> | null = null;
+  #listening: Notifications | null = null;
+  #size = -1;
+  #asking: Promise<void> | null = null;
+
+  constructor(options: WatchOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the numbers were asked for once. */
+  async start(): Promise<void> {
+    this.#listening = listenOn(this.#options.connections, CHANNEL, (payload) => this.#told(payload));
+    await this.ask();
+    this.#running ??= this.#rounds();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#listening?.close();
+    await this.#running;
+  }
+
+  #told(payload: string): void {
+    const [what = '', ...key] = payload.split(' ');
+    if (what === 'image') this.#options.onImage(key.join(' '));
+    else if (what === 'log') this.#options.onLog();
+    else if (what === 'judge') this.#options.onJudge();
+    else void this.ask();
+  }
+
+  async #rounds(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await wait(EVERY_MS, undefined, { signal, ref: false }).catch(() => undefined);
+      if (!signal.aborted) await this.ask();
+    }
+  }
+
+  /** Never throws. */
+  async ask(): Promise<void> {
+    // who asks while an answer is under way may be about a change that it does not have
+    const before = this.#asking;
+    const mine = (async () => {
+      await before;
+      await this.#ask();
+    })();
+    this.#asking = mine;
+    await mine;
+    if (this.#asking === mine) this.#asking = null;
+  }
+
+  async #ask(): Promise<void> {
+    const { connections, onNumbers, onLog, onReachable } = this.#options;
+    const askedAtMs = this.#options.monotonicMs();
+    try {
+      const { size, ...numbers } = await numbersOf(connections.query);
+      await onNumbers(numbers, askedAtMs);
+      if (size !== this.#size) onLog();
+      this.#size = size;
+      onReachable(true, null);
+    } catch (error) {
+      onReachable(false, error);
+    }
+  }
+}

@@ -1,0 +1,129 @@
+// Keeps what readers have made a mirror fetch within its size: the sets that were asked for longest ago go. What a sync has brought
+// stays, and what the upstream could not give again.
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { isLookasideError } from '../domain/errors.ts';
+import { type ImageId, parseImageFolder } from '../domain/image.ts';
+import type { Log, MirrorStore, SetPlace } from '../domain/ports.ts';
+
+interface LettingGo {
+  readonly mayGo: () => Promise<boolean>;
+  readonly onGone: () => Promise<void>;
+}
+
+export interface MirrorRoomOptions {
+  readonly site: string;
+  /** Null: they may take what they need. */
+  readonly maxBytes: number | null;
+  readonly mirrors: Pick<MirrorStore, 'setOf' | 'beyond' | 'onDemand' | 'forget'>;
+  /** As LetGo of the store. */
+  readonly letGo: (image: ImageId, letting: LettingGo) => Promise<boolean>;
+  readonly wait: (ms: number) => Promise<unknown>;
+  readonly log: Log;
+}
+
+export interface MirrorRoom {
+  /** Something may have grown: looked at a moment later. `mayGo`: what could be fetched again, as far as is known. */
+  grown(mayGo: (image: ImageId) => boolean): void;
+  /** Looks no more. Resolves when nothing is under way. */
+  stop(): Promise<void>;
+}
+
+interface Page {
+  readonly last: SetPlace;
+  readonly places: readonly SetPlace[];
+  /** Where the next one begins; null: there is none. */
+  readonly next: SetPlace | null;
+}
+
+/** Many sets that come together are one look. */
+const PAUSE_MS = 10_000;
+const IMAGES_AT_ONCE = 500;
+const FOLDERS_AT_ONCE = 4;
+
+export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
+  const { site, maxBytes, mirrors, letGo, log } = options;
+  let isDue = false;
+  let isStopped = false;
+  /** Told once, until there is room again. */
+  let wasTooLarge = false;
+  let underWay: Promise<void> = Promise.resolve();
+
+  async function makeRoom(limitBytes: number, mayGo: (image: ImageId) => boolean): Promise<void> {
+    const last = await mirrors.beyond(site, limitBytes);
+    let [gone, stayed] = [0, 0];
+    for (let page: Page | null = last && (await pageUpTo(last, null)); page !== null; ) {
+      const went = await letPageGo(page.places, mayGo);
+      gone += went;
+      stayed += page.places.length - went;
+      page = page.next === null || isStopped ? null : await pageUpTo(page.last, page.next);
+    }
+    if (gone > 0)
+      log.info(
+        { site, sets: gone, maxBytes: limitBytes },
+        'mirrored sets that were asked for longest ago are let go',
+      );
+    if (isStopped) return;
+    // those that stay may have room beside what is left
+    const isTooLarge = stayed > 0 && (await mirrors.beyond(site, limitBytes)) !== null;
+    if (isTooLarge && !wasTooLarge)
+      log.warn(
+        { site, sets: stayed, maxBytes: limitBytes },
+        'a mirror stays larger than its --max-size, as the upstream does not give these sets now, or something of them is withdrawn',
+      );
+    wasTooLarge = isTooLarge;
+  }
+
+  /** As many as are looked at together. */
+  async function pageUpTo(last: SetPlace, after: SetPlace | null): Promise<Page> {
+    const places = await mirrors.onDemand(site, { after, last }, IMAGES_AT_ONCE);
+    return { last, places, next: places.length < IMAGES_AT_ONCE ? null : (places.at(-1) ?? null) };
+  }
+
+  /** How many went. */
+  async function letPageGo(places: readonly SetPlace[], mayGo: (image: ImageId) => boolean): Promise<number> {
+    let gone = 0;
+    const images = places.flatMap((place) => parseImageFolder(site, place.image) ?? []).filter(mayGo);
+    await forEachConcurrently(images, FOLDERS_AT_ONCE, async (image) => {
+      const isGone = await letGo(image, {
+        mayGo: () => isOnDemand(image, mayGo),
+        onGone: () => mirrors.forget([image]),
+      });
+      if (isGone) gone += 1;
+    });
+    return gone;
+  }
+
+  /** Still: a sync may have asked for it meanwhile. */
+  async function isOnDemand(image: ImageId, mayGo: (image: ImageId) => boolean): Promise<boolean> {
+    const row = await mirrors.setOf(image);
+    return row !== null && row.syncedAt === null && !isStopped && mayGo(image);
+  }
+
+  async function look(mayGo: (image: ImageId) => boolean): Promise<void> {
+    if (maxBytes === null || isStopped) return;
+    try {
+      await makeRoom(maxBytes, mayGo);
+    } catch (error) {
+      // nobody waits for it
+      log[isLookasideError(error) ? 'warn' : 'error'](
+        { err: error },
+        'a mirror is larger than it should be; its sets are let go later',
+      );
+    }
+  }
+
+  return {
+    grown(mayGo) {
+      if (maxBytes === null || isDue || isStopped) return;
+      isDue = true;
+      void options.wait(PAUSE_MS).then(() => {
+        isDue = false;
+        underWay = underWay.then(() => look(mayGo));
+      });
+    },
+    async stop() {
+      isStopped = true;
+      await underWay;
+    },
+  };
+}

@@ -1,0 +1,159 @@
+// What happened in the last day and month, in numbers for one page. Counting ten million reads takes seconds, so an answer is kept
+// for a minute, and whoever asks later gets it while the next one is made.
+import { isLookasideError } from '../domain/errors.ts';
+import type { Clock } from '../domain/ports.ts';
+import { ANY_RECORD, type Completeness, type RecordSession, type SumGroup } from '../domain/records.ts';
+import { SERVER } from './audit.ts';
+import type { Records } from './records.ts';
+
+/** Of one hour or day. */
+export interface Activity {
+  readonly at: Date;
+  /** Requests that got a signature. */
+  readonly fetched: number;
+  /** 404 behind the last signature of an image: how clients find the end. */
+  readonly ended: number;
+  /** Any other status: the store failed. */
+  readonly failed: number;
+  /** Uploads. */
+  readonly accepted: number;
+  readonly refused: number;
+}
+
+export interface Overview extends Completeness {
+  readonly madeAt: Date;
+  /** The last 24 hours, oldest first. */
+  readonly hours: readonly Activity[];
+  /** The last 30 days, the last of them today; UTC. */
+  readonly days: readonly Activity[];
+  /** Images without a signature that were asked for. */
+  readonly missed: { readonly day: number; readonly month: number };
+  /** Of the month, most frequent first. */
+  readonly refusals: readonly { readonly code: string; readonly count: number }[];
+}
+
+export interface OverviewService {
+  /** @throws LookasideError BUSY, QUESTION_TOO_LONG, STATE_UNUSABLE, STORE_UNAVAILABLE while there is no answer yet */
+  get(): Promise<Overview>;
+}
+
+export interface OverviewOptions {
+  readonly records: Pick<Records, 'session'>;
+  readonly clock: Clock;
+}
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+export const OVERVIEW_HOURS = 24;
+export const OVERVIEW_DAYS = 30;
+const FRESH_MS = 60_000;
+/** An older one says too little of now: whoever asks waits for the next. */
+const SHOWN_MS = 15 * 60_000;
+const MOST_GROUPS = 1000;
+
+export function createOverview({ records, clock }: OverviewOptions): OverviewService {
+  let made: { readonly overview: Overview; readonly atMs: number } | null = null;
+  let making: Promise<Overview> | null = null;
+
+  function make(): Promise<Overview> {
+    making ??= records
+      .session(null, { actor: SERVER, signal: new AbortController().signal }, (session) =>
+        count(session, clock.now()),
+      )
+      .then((overview) => {
+        made = { overview, atMs: clock.monotonicMs() };
+        return overview;
+      })
+      .finally(() => {
+        making = null;
+      });
+    return making;
+  }
+
+  return {
+    async get() {
+      const ageMs = made === null ? Number.POSITIVE_INFINITY : clock.monotonicMs() - made.atMs;
+      if (made === null || ageMs > SHOWN_MS) return make();
+      if (ageMs > FRESH_MS)
+        make().catch((error: unknown) => {
+          if (!isLookasideError(error)) throw error; // busy, or slow: the one that is there is shown
+        });
+      return made.overview;
+    },
+  };
+}
+
+async function count(session: RecordSession, now: Date): Promise<Overview> {
+  const lacks = { dropped: 0, gaps: new Set<string>() };
+  const noted = <T extends Completeness>(found: T): T => {
+    lacks.dropped = Math.max(lacks.dropped, found.dropped);
+    for (const gap of found.gaps) lacks.gaps.add(gap);
+    return found;
+  };
+  const today = Math.floor(now.getTime() / DAY_MS) * DAY_MS;
+  const month = { ...ANY_RECORD, since: new Date(today - (OVERVIEW_DAYS - 1) * DAY_MS) };
+  const hour = Math.floor(now.getTime() / HOUR_MS) * HOUR_MS;
+  const firstHour = hour - (OVERVIEW_HOURS - 1) * HOUR_MS;
+  const sums = async (
+    record: 'audit' | 'access',
+    filter: typeof month,
+    by: readonly ('day' | 'status' | 'result')[],
+  ) => noted(await session.sums({ record, filter }, by, MOST_GROUPS)).groups;
+
+  const hours: Activity[] = [];
+  for (let at = firstHour; at <= hour; at += HOUR_MS) {
+    const filter = { ...ANY_RECORD, since: new Date(at), until: new Date(at + HOUR_MS) };
+    const reads = await sums('access', filter, ['status']);
+    const uploads = await sums('audit', { ...filter, action: 'upload' } as typeof month, ['result']);
+    hours.push({ at: new Date(at), ...readsIn(reads, 0), ...uploadsIn(uploads, 0) });
+  }
+  const reads = await sums('access', month, ['day', 'status']);
+  const uploads = await sums('audit', { ...month, action: 'upload' } as typeof month, ['day', 'result']);
+  const days = Array.from({ length: OVERVIEW_DAYS }, (_, position): Activity => {
+    const at = new Date(month.since.getTime() + position * DAY_MS);
+    const isOfDay = ({ of }: SumGroup) => of[0] === at.toISOString().slice(0, 10);
+    return { at, ...readsIn(reads.filter(isOfDay), 1), ...uploadsIn(uploads.filter(isOfDay), 1) };
+  });
+  const refusals = new Map<string, number>();
+  for (const { of, count: times } of uploads) {
+    const code = of[1] ?? '';
+    if (isRefusal(code)) refusals.set(code, (refusals.get(code) ?? 0) + times);
+  }
+  const missedSince = async (since: Date) => noted(await session.unsigned({ ...ANY_RECORD, since }, 1)).found;
+  return {
+    madeAt: now,
+    hours,
+    days,
+    missed: { day: await missedSince(new Date(firstHour)), month: await missedSince(month.since) },
+    refusals: [...refusals]
+      .map(([code, times]) => ({ code, count: times }))
+      .sort((one, other) => other.count - one.count),
+    dropped: lacks.dropped,
+    gaps: [...lacks.gaps],
+  };
+}
+
+/** `at`: where the group says its status or result. */
+function readsIn(groups: readonly SumGroup[], at: number): Pick<Activity, 'fetched' | 'ended' | 'failed'> {
+  const found = { fetched: 0, ended: 0, failed: 0 };
+  for (const { of, count: times } of groups) {
+    const status = of[at];
+    if (status === '200' || status === '304') found.fetched += times;
+    else if (status === '404') found.ended += times;
+    else found.failed += times;
+  }
+  return found;
+}
+
+function uploadsIn(groups: readonly SumGroup[], at: number): Pick<Activity, 'accepted' | 'refused'> {
+  const found = { accepted: 0, refused: 0 };
+  for (const { of, count: times } of groups) {
+    if (isRefusal(of[at] ?? '')) found.refused += times;
+    else found.accepted += times;
+  }
+  return found;
+}
+
+function isRefusal(result: string): boolean {
+  return /^[A-Z_]+$/.test(result);
+}

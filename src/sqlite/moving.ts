@@ -1,0 +1,591 @@
+// Everything in a data directory as rows for the tables that several nodes share (docs/decisions/several-nodes.md), which have the
+// same names of columns. Nothing may write to the directory meanwhile.
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Database } from 'better-sqlite3';
+import { LookasideError } from '../domain/errors.ts';
+import { DEFAULT_SITE, type ImageId, imageFolder } from '../domain/image.ts';
+import {
+  type MovedCounts,
+  type MovedPart,
+  type MovedRow,
+  type MovePlace,
+  type MoveSource,
+  SignaturesMark,
+  signatureText,
+} from '../domain/moving.ts';
+import { naturalKey } from '../domain/natural-order.ts';
+import { newestVersion } from './migrate.ts';
+import {
+  isCorruption,
+  messageOf,
+  openForReading,
+  openForWriting,
+  openOlderForReading,
+  stateFileOf,
+  UnusableFile,
+} from './open.ts';
+
+const ROWS_AT_ONCE = 2000;
+const READS_AT_ONCE = 5000;
+const BYTES_AT_ONCE = 8 * 1024 * 1024;
+const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db$/;
+const HOUR_MS = 3_600_000;
+
+interface Table {
+  readonly name: string;
+  readonly columns: readonly string[];
+  /** Of the rows that are moved. */
+  readonly where?: string;
+}
+
+const words = (text: string): readonly string[] => text.trim().split(/\s+/);
+const OF_SITE = `site = '${DEFAULT_SITE}'`;
+
+const EVENTS: Table = { name: 'audit_event', columns: words('seq at_ms leaf private salt') };
+const HASHES: Table = { name: 'log_hash', columns: words('level n hash') };
+const IDENTITIES: Table = { name: 'log_identity', columns: words('id origin vkey since_ms') };
+const CHECKPOINTS: Table = { name: 'log_checkpoint', columns: words('id size root at_ms note void_ms') };
+const UPLOADS: Table = {
+  name: 'upload',
+  columns: words('audit_seq site image sha256 size_bytes uploader stored_at_ms bytes remap'),
+  where: OF_SITE,
+};
+const TOMBSTONES: Table = {
+  name: 'tombstone',
+  columns: words(
+    'site image sha256 number audit_seq withdrawn_at_ms withdrawn_by reason until_ms bytes lifted_at_ms',
+  ),
+  where: OF_SITE,
+};
+const HOURS: Table = { name: 'access_hour', columns: words('hour site repository fetched ended bytes') };
+
+/** In the order in which they refer to each other. */
+const RULES: readonly Table[] = [
+  { name: 'signer', columns: words('id name description created_at_ms disabled_at_ms') },
+  {
+    name: 'signer_grant',
+    columns: words('id signer_id repositories fingerprints tags created_at_ms'),
+  },
+  { name: 'oidc_subject', columns: words('id signer_id issuer claims created_at_ms') },
+  {
+    name: 'token',
+    columns: words('id name role hash created_at_ms expires_at_ms revoked_at_ms signer last_used_at_ms'),
+  },
+  {
+    name: 'page_session',
+    columns: words('id token_id hash created_at_ms expires_at_ms'),
+    // nodes know no log-ins through OpenID: those people log in anew
+    where: 'token_id IS NOT NULL',
+  },
+  {
+    name: 'openpgp_key',
+    columns: words(`id fingerprint details added_at_ms changed_at_ms certificate retired_at_ms revoked_at_ms
+      revoked_by revoked_reason revoked_seq withdraws added_by`),
+  },
+];
+
+const COUNTED = [EVENTS, HASHES, IDENTITIES, CHECKPOINTS, UPLOADS, TOMBSTONES, HOURS, ...RULES];
+
+const VERDICTS =
+  words(`id size_bytes stored_at_ms filler verdict reason form issuer fingerprint signing_fingerprint
+  signed_at_ms expires_at_ms claimed_algorithm claimed_digest docker_reference creator signed_sha256 digest_bits
+  obstacles tag judge_at_ms`);
+
+/** Primary keys of more than the first column. */
+const KEYS: ReadonlyMap<string, string> = new Map([
+  ['log_hash', 'level, n'],
+  ['tombstone', 'site, image, sha256'],
+  ['access_hour', 'hour, site, repository'],
+]);
+
+export interface MoveSourceOptions {
+  readonly dataDir: string;
+  /** Nothing in the directory is brought up to date. */
+  readonly isDryRun: boolean;
+  /** All bytes of a signature file that is too large for the index; null when it is gone. */
+  readonly readFile: (folder: string, number: number) => Promise<Uint8Array | null>;
+}
+
+/** A day of the record of reads whose file is damaged. */
+export interface LeftOutDay {
+  /** `2026-11-22`, UTC. */
+  readonly day: string;
+  readonly reason: string;
+}
+
+export interface OpenedMoveSource extends MoveSource {
+  readonly daysLeftOut: readonly LeftOutDay[];
+  close(): void;
+}
+
+/** The index must be complete and true to the tree. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+export function openMoveSource({ dataDir, isDryRun, readFile }: MoveSourceOptions): OpenedMoveSource {
+  const state = openForReading(stateFileOf(dataDir), 'state');
+  const index = openForReading(join(dataDir, 'index.db'), 'index');
+  const days = new Days(join(dataDir, 'access'), isDryRun);
+  const signatures = new Signatures(index, readFile);
+  const counts = countsOf(state, signatures, days);
+  const signaturesMark = signatures.mark();
+  return {
+    counts,
+    fillers: signatures.fillers(),
+    daysLeftOut: days.leftOut,
+    signatures: signaturesMark,
+    mark: markOf(state, counts, signatures.madeAs() + signaturesMark),
+    parts: (place) => partsOf(place, { state, signatures, days }),
+    rules: () => RULES.map((table) => [table.name, [...rowsOf(state, table, 0)]]),
+    numbers: () => numbersOf(state),
+    close() {
+      state.close();
+      index.close();
+    },
+  };
+}
+
+/** @throws LookasideError STATE_UNUSABLE when a database of the directory has the schema of an older version */
+export function refuseOlder(dataDir: string): void {
+  const files = [
+    [stateFileOf(dataDir), 'state'],
+    [join(dataDir, 'index.db'), 'index'],
+  ] as const;
+  for (const [file, kind] of files) {
+    try {
+      if (existsSync(file)) openForReading(file, kind).close();
+    } catch (error) {
+      // what else may be wrong is told when it is opened
+      if (!(error instanceof UnusableFile) || error.misfit !== 'older') continue;
+      const message = `${error.message}; a dry run does not do that`;
+      throw new LookasideError('STATE_UNUSABLE', message, { cause: error });
+    }
+  }
+}
+
+interface Opened {
+  readonly state: Database;
+  readonly signatures: Signatures;
+  readonly days: Days;
+}
+
+function partsOf({ step, cursor }: MovePlace, { state, signatures, days }: Opened) {
+  switch (step) {
+    case 'events':
+      return inParts(state, EVENTS, cursor);
+    case 'hashes':
+      return inParts(state, HASHES, cursor);
+    case 'checkpoints':
+      return inParts(state, CHECKPOINTS, cursor, [['log_identity', [...rowsOf(state, IDENTITIES, 0)]]]);
+    case 'uploads':
+      return inParts(state, UPLOADS, cursor);
+    case 'tombstones':
+      return inParts(state, TOMBSTONES, cursor);
+    case 'signatures':
+      return signatures.parts(cursor);
+    case 'reads':
+      return days.parts(cursor);
+    case 'hours':
+      return inParts(state, HOURS, cursor, [['access_dropped', droppedOf(state, days)]]);
+  }
+}
+
+/** `first` comes ahead, all of it. The cursor counts rows: nothing is added or removed meanwhile. */
+function* inParts(
+  state: Database,
+  table: Table,
+  cursor: string | null,
+  first: MovedPart['rows'] = [],
+): Generator<MovedPart> {
+  if (cursor === null && first.length > 0) yield { rows: first, cursor: '0' };
+  const after = Number(cursor ?? 0);
+  let rows: MovedRow[] = [];
+  let bytes = 0;
+  let done = after;
+  for (const row of rowsOf(state, table, after)) {
+    rows.push(row);
+    done += 1;
+    bytes += sizeOf(row);
+    if (rows.length < ROWS_AT_ONCE && bytes < BYTES_AT_ONCE) continue;
+    yield { rows: [[table.name, rows]], cursor: String(done) };
+    rows = [];
+    bytes = 0;
+  }
+  if (rows.length > 0) yield { rows: [[table.name, rows]], cursor: String(done) };
+}
+
+/** In the order of their primary key. */
+function rowsOf(db: Database, { name, columns, where = '1' }: Table, after: number): Iterable<MovedRow> {
+  const sql = `
+    SELECT ${columns.join(', ')}
+    FROM ${name}
+    WHERE ${where}
+    ORDER BY ${KEYS.get(name) ?? columns[0]}
+    LIMIT -1 OFFSET ?`;
+  return db.prepare<[number], MovedRow>(sql).iterate(after);
+}
+
+function sizeOf(row: MovedRow): number {
+  return Object.values(row).reduce<number>(
+    (sum, value) => sum + (typeof value === 'object' ? (value?.length ?? 0) : String(value).length),
+    0,
+  );
+}
+
+function countsOf(state: Database, signatures: Signatures, days: Days): MovedCounts {
+  const counted = COUNTED.map(({ name, where = '1' }) => [
+    name,
+    state.prepare<[], number>(`SELECT count(*) FROM ${name} WHERE ${where}`).pluck().get() ?? 0,
+  ]);
+  return { ...Object.fromEntries(counted), ...signatures.counts(), access_read: days.count() };
+}
+
+/** Of rules, also of those that are gone. */
+function numbersOf(state: Database): MovedCounts {
+  const rows = state
+    .prepare<[], { name: string; number: number }>(
+      'SELECT name, max(seq) AS number FROM sqlite_sequence GROUP BY name',
+    )
+    .all();
+  const given = new Map(rows.map(({ name, number }) => [name, number]));
+  return Object.fromEntries(RULES.map(({ name }) => [name, given.get(name) ?? 0]));
+}
+
+function markOf(state: Database, counts: MovedCounts, signatures: string): string {
+  const parts = [EVENTS, HASHES, IDENTITIES, CHECKPOINTS, UPLOADS, TOMBSTONES, HOURS];
+  const hash = createHash('sha256');
+  const last = state
+    .prepare<[], string>('SELECT leaf FROM audit_event ORDER BY seq DESC LIMIT 1')
+    .pluck()
+    .get();
+  // who it was may be forgotten in events that are there already
+  const known = state
+    .prepare<[], number>('SELECT count(*) FROM audit_event WHERE private IS NOT NULL')
+    .pluck()
+    .get();
+  const sizes = parts.map(({ name }) => counts[name]);
+  hash.update(JSON.stringify([sizes, counts.access_read, last ?? null, known, signatures]));
+  return hash.digest('hex');
+}
+
+interface IndexRow {
+  readonly path: string;
+  readonly layout: ImageId['layout'];
+  readonly algorithm: ImageId['algorithm'];
+  readonly digest: Buffer;
+  readonly number: number;
+  readonly sha256: Buffer;
+  readonly bytes: Buffer | null;
+}
+
+interface ImageRows {
+  readonly image: ImageId;
+  readonly rows: readonly (IndexRow & MovedRow)[];
+}
+
+const IMAGE_ORDER = 'path, layout, algorithm, digest, number';
+
+/** What the index has of the site, which is what the site serves. */
+class Signatures {
+  readonly #db: Database;
+  readonly #readFile: MoveSourceOptions['readFile'];
+
+  constructor(db: Database, readFile: MoveSourceOptions['readFile']) {
+    this.#db = db;
+    this.#readFile = readFile;
+  }
+
+  counts(): MovedCounts {
+    let image = 0;
+    let signature = 0;
+    for (const { rows } of this.#images('path, layout, algorithm, digest, number, sha256')) {
+      image += 1;
+      signature += rows.length;
+    }
+    return { image, signature };
+  }
+
+  fillers(): number {
+    const sql = 'SELECT count(*) FROM signature WHERE site = ? AND filler = 1';
+    return this.#db.prepare<[string], number>(sql).pluck().get(DEFAULT_SITE) ?? 0;
+  }
+
+  /** Which index it is, and which numbers it has given: the next run goes on with the same ones, or begins anew. */
+  madeAs(): string {
+    const sql = `
+      SELECT (SELECT value FROM generation WHERE id = 1) AS generation, max(id) AS last, sum(id) AS sum
+      FROM signature
+      WHERE site = ?`;
+    return JSON.stringify(this.#db.prepare<[string], object>(sql).get(DEFAULT_SITE));
+  }
+
+  mark(): string {
+    const mark = new SignaturesMark();
+    for (const { image, rows } of this.#images('path, layout, algorithm, digest, number, sha256')) {
+      const folder = imageFolder(image);
+      for (const [position, { sha256 }] of rows.entries()) {
+        const text = signatureText(folder, position + 1, sha256.toString('hex'));
+        mark.add(createHash('sha256').update(text).digest('hex'));
+      }
+    }
+    return mark.text();
+  }
+
+  /** The cursor counts images. */
+  async *parts(cursor: string | null): AsyncGenerator<MovedPart> {
+    const after = Number(cursor ?? 0);
+    let part = new ImagesPart();
+    let id = 0;
+    const columns = `path, layout, algorithm, digest, number, sha256, bytes, ${VERDICTS.join(', ')}`;
+    for (const { image, rows } of this.#images(columns)) {
+      id += 1;
+      if (id <= after) continue;
+      part.add(id, image, rows, await this.#bytesOf(image, rows));
+      if (!part.isFull) continue;
+      yield part.end(id);
+      part = new ImagesPart();
+    }
+    if (id > after && !part.isEmpty) yield part.end(id);
+  }
+
+  *#images(columns: string): Generator<ImageRows> {
+    const statement = this.#db.prepare<[string], IndexRow & MovedRow>(`
+      SELECT ${columns}
+      FROM signature
+      WHERE site = ?
+      ORDER BY ${IMAGE_ORDER}`);
+    let rows: (IndexRow & MovedRow)[] = [];
+    for (const row of statement.iterate(DEFAULT_SITE)) {
+      const [first] = rows;
+      if (first !== undefined && !isSameImage(first, row)) {
+        yield { image: imageOf(first), rows };
+        rows = [];
+      }
+      rows.push(row);
+    }
+    const [first] = rows;
+    if (first !== undefined) yield { image: imageOf(first), rows };
+  }
+
+  /** By their hashes. */
+  async #bytesOf(image: ImageId, rows: ImageRows['rows']): Promise<ReadonlyMap<string, Uint8Array>> {
+    const found = new Map<string, Uint8Array>();
+    for (const { number, sha256, bytes } of rows) {
+      const hex = sha256.toString('hex');
+      if (found.has(hex)) continue;
+      const read = bytes ?? (await this.#readFile(imageFolder(image), number));
+      if (read === null || createHash('sha256').update(read).digest('hex') !== hex) {
+        throw new LookasideError(
+          'DAMAGE_FOUND',
+          `${imageFolder(image)}/signature-${number} has other bytes than those that are recorded; mend it first, as lookaside fsck says`,
+        );
+      }
+      found.set(hex, read);
+    }
+    return found;
+  }
+}
+
+function isSameImage(a: IndexRow, b: IndexRow): boolean {
+  return (
+    a.path === b.path && a.layout === b.layout && a.algorithm === b.algorithm && a.digest.equals(b.digest)
+  );
+}
+
+function imageOf({ path, layout, algorithm, digest }: IndexRow): ImageId {
+  return { site: DEFAULT_SITE, path, layout, algorithm, hex: digest.toString('hex') };
+}
+
+/** Rows of the four tables that an image has. */
+class ImagesPart {
+  readonly #images: MovedRow[] = [];
+  readonly #blobs: MovedRow[] = [];
+  readonly #signatures: MovedRow[] = [];
+  readonly #folders = new Map<string, MovedRow & { images: number }>();
+  #bytes = 0;
+
+  get isFull(): boolean {
+    return this.#signatures.length >= ROWS_AT_ONCE || this.#bytes >= BYTES_AT_ONCE;
+  }
+
+  get isEmpty(): boolean {
+    return this.#images.length === 0;
+  }
+
+  add(id: number, image: ImageId, rows: ImageRows['rows'], bytes: ReadonlyMap<string, Uint8Array>): void {
+    const { site } = image;
+    const folder = imageFolder(image);
+    this.#images.push({ id, site, folder, generation: id });
+    for (const [sha256, content] of bytes) {
+      this.#blobs.push({ image_id: id, sha256: Buffer.from(sha256, 'hex'), bytes: content });
+      this.#bytes += content.length;
+    }
+    for (const [position, row] of rows.entries()) {
+      const verdict = Object.fromEntries(VERDICTS.map((name) => [name, row[name] ?? null]));
+      // files that no client can read are left out, and numbers are those that clients ask for
+      this.#signatures.push({ ...verdict, image_id: id, number: position + 1, sha256: row.sha256 });
+    }
+    this.#countIn(site, folder);
+  }
+
+  #countIn(site: string, imagesFolder: string): void {
+    let folder = '';
+    for (const name of imagesFolder.split('/')) {
+      const key = `${folder}\0${name}`;
+      const known = this.#folders.get(key);
+      if (known === undefined)
+        this.#folders.set(key, { site, folder, sort_key: naturalKey(name), name, images: 1 });
+      else known.images += 1;
+      folder = folder === '' ? name : `${folder}/${name}`;
+    }
+  }
+
+  end(id: number): MovedPart {
+    const rows = [
+      ['image', this.#images],
+      ['blob', this.#blobs],
+      ['signature', this.#signatures],
+      ['folder_entry', [...this.#folders.values()]],
+    ] as const;
+    return { rows, cursor: String(id) };
+  }
+}
+
+interface ReadRow {
+  readonly path: string;
+  readonly layout: ImageId['layout'];
+  readonly algorithm: ImageId['algorithm'];
+  readonly digest: Buffer;
+  readonly first_at_ms: number;
+}
+
+const READS = `
+  SELECT i.site, i.path, i.layout, i.algorithm, i.digest, r.first_at_ms, r.last_at_ms,
+    CASE WHEN r.number > 0 THEN r.number END AS number, nullif(s.sha256, x'') AS sha256, r.status,
+    a.text AS address, CASE WHEN g.text <> '' THEN g.text END AS agent,
+    CASE WHEN t.text <> '' THEN t.text END AS token, r.count, r.bytes
+  FROM read AS r
+  JOIN image AS i ON i.id = r.image
+  JOIN address AS a ON a.id = r.address
+  JOIN agent AS g ON g.id = r.agent
+  JOIN token AS t ON t.id = r.token
+  JOIN signature AS s ON s.id = r.signature
+  UNION ALL
+  SELECT m.site, m.path, m.layout, m.algorithm, m.digest, m.first_at_ms, m.last_at_ms, NULL, NULL, 404, a.text, NULL,
+    NULL, m.count, 0
+  FROM missing AS m
+  JOIN address AS a ON a.id = m.last_address`;
+
+/** The days of the record of reads. */
+class Days {
+  readonly #folder: string;
+  /** Rows of each day, by the names of files. */
+  readonly #counts = new Map<string, number>();
+  readonly leftOut: LeftOutDay[] = [];
+
+  /** @throws LookasideError STORE_UNAVAILABLE when a day cannot be reached; one that is damaged is left out */
+  constructor(folder: string, isDryRun: boolean) {
+    this.#folder = folder;
+    const names = existsSync(folder) ? readdirSync(folder).sort() : [];
+    for (const name of names) {
+      const day = DAY_FILE.exec(name)?.[1];
+      if (day === undefined) continue;
+      try {
+        this.#counts.set(name, this.#countOf(name, isDryRun));
+      } catch (error) {
+        if (!isCorruption(error)) throw this.#unreachable(name, error);
+        this.leftOut.push({ day, reason: messageOf(error) });
+      }
+    }
+  }
+
+  /** A day of an older version gets the schema of this one; a dry run counts its rows as they are. */
+  #countOf(name: string, isDryRun: boolean): number {
+    const file = join(this.#folder, name);
+    const version = this.#read(name, (db) => Number(db.pragma('user_version', { simple: true })));
+    if (!isDryRun && version < newestVersion('access')) openForWriting(file, 'access').close();
+    if (version === 0) return 0; // made, and nothing was written to it
+    const sql = 'SELECT (SELECT count(*) FROM read) + (SELECT count(*) FROM missing)';
+    return this.#read(name, (db) => db.prepare<[], number>(sql).pluck().get() ?? 0);
+  }
+
+  #unreachable(name: string, error: unknown): LookasideError {
+    return new LookasideError(
+      'STORE_UNAVAILABLE',
+      `${join(this.#folder, name)} cannot be read: ${messageOf(error)}; make it readable for the user of this command, or move it away to leave the reads of that day behind`,
+      { cause: error },
+    );
+  }
+
+  #read<T>(name: string, read: (db: Database) => T): T {
+    const db = openOlderForReading(join(this.#folder, name), 'access');
+    try {
+      return read(db);
+    } finally {
+      db.close();
+    }
+  }
+
+  count(): number {
+    return [...this.#counts.values()].reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Reads that found no room on days that are not summed up yet. */
+  dropped(): readonly { readonly hour: number; readonly count: number }[] {
+    const sql = 'SELECT hour, count FROM dropped WHERE (SELECT closed_at_ms FROM day) IS NULL';
+    return [...this.#counts.keys()].flatMap((name) =>
+      this.#read(name, (db) => db.prepare<[], { hour: number; count: number }>(sql).all()),
+    );
+  }
+
+  /** The cursor names the day and counts its rows. */
+  *parts(cursor: string | null): Generator<MovedPart> {
+    const [lastName = '', lastCount = '0'] = cursor?.split(' ') ?? [];
+    for (const name of this.#counts.keys()) {
+      if (name < lastName) continue;
+      try {
+        yield* this.#partsOf(name, name === lastName ? Number(lastCount) : 0);
+      } catch (error) {
+        if (!isCorruption(error)) throw error;
+        throw new LookasideError(
+          'DAMAGE_FOUND',
+          `${join(this.#folder, name)} is damaged: ${messageOf(error)}; move it away to leave the reads of that day behind, and give the same command again`,
+          { cause: error },
+        );
+      }
+    }
+  }
+
+  *#partsOf(name: string, after: number): Generator<MovedPart> {
+    const db = openOlderForReading(join(this.#folder, name), 'access');
+    try {
+      let rows: MovedRow[] = [];
+      let done = 0;
+      for (const row of db.prepare<[], ReadRow & MovedRow>(READS).iterate()) {
+        done += 1;
+        if (done <= after) continue;
+        rows.push(readRowOf(row));
+        if (rows.length < READS_AT_ONCE) continue;
+        yield { rows: [['access_read', rows]], cursor: `${name} ${done}` };
+        rows = [];
+      }
+      if (rows.length > 0) yield { rows: [['access_read', rows]], cursor: `${name} ${done}` };
+    } finally {
+      db.close();
+    }
+  }
+}
+
+function readRowOf({ path, layout, algorithm, digest, ...rest }: ReadRow & MovedRow): MovedRow {
+  const site = String(rest.site);
+  const folder = imageFolder({ site, path, layout, algorithm, hex: digest.toString('hex') });
+  const day = new Date(rest.first_at_ms).toISOString().slice(0, 10);
+  return { ...rest, site, folder, day };
+}
+
+/** Reads that the record could not take. */
+function droppedOf(state: Database, days: Days): readonly MovedRow[] {
+  const kept = state
+    .prepare<[], { hour: number; count: number }>('SELECT hour, count FROM access_dropped ORDER BY hour')
+    .all();
+  return [...kept, ...days.dropped()].map(({ hour, count }) => ({ at_ms: hour * HOUR_MS, count }));
+}

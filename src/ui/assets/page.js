@@ -1,0 +1,260 @@
+// What a script can add to pages that are whole without it: local times, copying, filtering while typing, `/` for the search box,
+// rows that come in live, and the check of a proof by the browser's own SHA-256.
+(() => {
+  const page = document.documentElement;
+  page.classList.add('js'); // before anything is shown, so that nothing moves later
+
+  const two = (number) => String(number).padStart(2, '0');
+
+  /** The form that the server writes, in local time. */
+  function localText(at) {
+    const zone = new Intl.DateTimeFormat('en', { timeZoneName: 'short' })
+      .formatToParts(at)
+      .find(({ type }) => type === 'timeZoneName');
+    const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+    return `${day} ${two(at.getHours())}:${two(at.getMinutes())} ${zone === undefined ? '' : zone.value}`;
+  }
+
+  function showLocalTimes(within) {
+    for (const element of within.querySelectorAll('time[datetime]')) {
+      const at = new Date(element.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      element.title = element.dateTime.replace('T', ' ').replace('Z', ' UTC');
+      if (!element.hasAttribute('data-day')) element.textContent = localText(at);
+    }
+  }
+
+  function focusSearch(event) {
+    const typing = event.target.closest('input, textarea, select, [contenteditable]');
+    if (event.key !== '/' || typing !== null || event.ctrlKey || event.metaKey || event.altKey) return;
+    const box = document.querySelector('form.search input');
+    if (box === null) return;
+    event.preventDefault();
+    box.focus();
+    box.select();
+  }
+
+  async function copy(button) {
+    const { copy: text } = button.dataset;
+    const said = button.textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // without TLS there is no clipboard: select what stands beside it instead
+      const beside = button.parentElement.querySelector('pre, code, .fpr');
+      if (beside !== null) getSelection().selectAllChildren(beside);
+      button.textContent = 'Selected';
+      setTimeout(() => {
+        button.textContent = said;
+      }, 1500);
+      return;
+    }
+    button.textContent = 'Copied';
+    setTimeout(() => {
+      button.textContent = said;
+    }, 1500);
+  }
+
+  /** Rows of a table that do not hold the text are hidden; with more rows on the server, Enter asks there. */
+  function filterWhileTyping(input) {
+    const rows = [...document.querySelectorAll(`${input.dataset.filters} tbody tr`)];
+    const none = document.querySelector('[data-no-row]');
+    input.addEventListener('input', () => {
+      const wanted = input.value.trim().toLowerCase();
+      let shown = 0;
+      for (const row of rows) {
+        const isFolder = row.classList.contains('folder');
+        row.hidden = wanted !== '' && (isFolder || !row.dataset.text.includes(wanted));
+        if (!row.hidden && !isFolder) shown += 1;
+      }
+      if (none !== null) none.hidden = shown > 0;
+    });
+  }
+
+  /** New events of the feed, each a row that the server made. */
+  function followLive(table) {
+    const status = document.querySelector('[data-live-status]');
+    const source = new EventSource(table.dataset.live);
+    source.addEventListener('open', () => {
+      if (status !== null) status.textContent = 'Live: new events appear here by themselves.';
+    });
+    source.addEventListener('error', () => {
+      if (status !== null) status.textContent = 'Not connected; trying again …';
+    });
+    source.addEventListener('row', (event) => {
+      const made = new DOMParser().parseFromString(
+        `<table><tbody>${event.data}</tbody></table>`,
+        'text/html',
+      );
+      for (const row of made.querySelectorAll('tr')) {
+        row.classList.add('fresh');
+        showLocalTimes(row);
+        table.tBodies[0].prepend(row);
+      }
+      while (table.tBodies[0].rows.length > 500) table.tBodies[0].lastElementChild.remove();
+    });
+  }
+
+  const fromHex = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+  const toHex = (bytes) =>
+    [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  const joined = (...parts) => Uint8Array.from(parts.flatMap((part) => [...part]));
+  const sha256 = async (bytes) => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+
+  /** RFC 6962, section 2.1: the root that leaf and path lead to. */
+  async function rootOf(leaf, index, size, path) {
+    let hash = await sha256(joined([0], leaf));
+    let [at, last] = [index, size - 1];
+    for (const beside of path) {
+      if (last === 0) return null;
+      if (at % 2 === 1 || at === last) {
+        hash = await sha256(joined([1], beside, hash));
+        while (at % 2 === 0 && at !== 0) [at, last] = [Math.floor(at / 2), Math.floor(last / 2)];
+      } else hash = await sha256(joined([1], hash, beside));
+      [at, last] = [Math.floor(at / 2), Math.floor(last / 2)];
+    }
+    return last === 0 ? hash : null;
+  }
+
+  async function checkProof(place) {
+    const { leaf, index, size, path, root } = place.dataset;
+    const say = (kind, text) => {
+      place.className = `note ${kind}`;
+      place.textContent = text;
+    };
+    if (globalThis.crypto?.subtle === undefined) {
+      say(
+        'open',
+        'This browser checks proofs only over HTTPS or on localhost. The command below checks it anywhere.',
+      );
+      return;
+    }
+    const found = await rootOf(
+      new TextEncoder().encode(leaf),
+      Number(index),
+      Number(size),
+      path === '' ? [] : path.split(' ').map(fromHex),
+    );
+    if (found !== null && toHex(found) === root)
+      say('good', 'Checked in this browser: the leaf and its path give the root hash of the checkpoint.');
+    else
+      say(
+        'wrong',
+        'The leaf and its path do not give the root hash of the checkpoint. Keep this page, and check the log with: lookaside audit verify',
+      );
+  }
+
+  /** All files below what was dropped or chosen, with their paths from there. */
+  async function filesBelow(entry) {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      return [{ file, path: entry.fullPath.replace(/^\//, '') }];
+    }
+    const reader = entry.createReader();
+    const found = [];
+    for (;;) {
+      // at most a hundred come at a time
+      const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (entries.length === 0) return found;
+      for (const below of entries) found.push(...(await filesBelow(below)));
+    }
+  }
+
+  /** In a folder, layers and manifests lie beside signatures: they are not sent. */
+  const isSignature = ({ path, file }) =>
+    !path.includes('/') || (/(?:signature-\d+|-sha256-[0-9a-f]{64})$/.test(path) && file.size < 4194304);
+
+  /** In batches, each answered by a page with receipts, whose rows are added to those of this page. */
+  async function upload(form, chosen) {
+    const receipts = document.querySelector('#receipts');
+    const summary = receipts.querySelector('[data-summary]');
+    const files = chosen.filter(isSignature);
+    const collator = new Intl.Collator('en', { numeric: true });
+    files.sort((one, other) => collator.compare(one.path, other.path));
+    const left = chosen.length - files.length;
+    const say = (done) => {
+      const skipped = left === 0 ? '' : `, and ${left} left out that are no signatures`;
+      const refused = receipts.querySelectorAll('tbody .state.wrong').length;
+      summary.textContent = `${done} of ${files.length} files sent${skipped}; ${refused} refused.`;
+    };
+    say(0);
+    receipts.scrollIntoView({ block: 'nearest' });
+    for (let at = 0; at < files.length; ) {
+      const body = new FormData();
+      let bytes = 0;
+      let count = 0;
+      while (at + count < files.length && count < Number(form.dataset.most)) {
+        const { file, path } = files[at + count];
+        if (count > 0 && bytes + file.size > 8388608) break;
+        body.append('signature', file, path);
+        bytes += file.size;
+        count += 1;
+      }
+      const answer = await fetch(form.action, { method: 'POST', body });
+      const text = await answer.text();
+      const page = new DOMParser().parseFromString(text, 'text/html');
+      const rows = page.querySelectorAll('#receipts tbody tr');
+      if (!answer.ok || rows.length === 0) {
+        const why = page.querySelector('main .note') ?? page.body;
+        summary.textContent = `${at} of ${files.length} files were sent, then it ended: ${why.textContent.trim()}`;
+        return;
+      }
+      for (const row of rows) receipts.querySelector('tbody').append(document.importNode(row, true));
+      at += count;
+      say(at);
+    }
+  }
+
+  function takeUploads(form) {
+    const attempt = (files) =>
+      files
+        .then((found) => upload(form, found))
+        .catch((error) => {
+          document.querySelector('#receipts [data-summary]').textContent =
+            `The upload ended: ${error.message}`;
+        });
+    form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      const input = form.querySelector('input[type=file]');
+      const chosen = [...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+      attempt(Promise.resolve(chosen));
+    });
+    if (!form.classList.contains('drop')) return;
+    for (const type of ['dragenter', 'dragover']) {
+      form.addEventListener(type, (event) => {
+        event.preventDefault();
+        form.classList.add('over');
+      });
+    }
+    for (const type of ['dragleave', 'drop'])
+      form.addEventListener(type, () => form.classList.remove('over'));
+    form.addEventListener('drop', (event) => {
+      event.preventDefault();
+      // both are gone once this function has ended
+      const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.() ?? null);
+      const files = [...event.dataTransfer.files].map((file) => ({ file, path: file.name }));
+      attempt(
+        entries.every((entry) => entry !== null)
+          ? Promise.all(entries.map(filesBelow)).then((found) => found.flat())
+          : Promise.resolve(files),
+      );
+    });
+  }
+
+  document.addEventListener('keydown', focusSearch);
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest('button[data-copy]');
+    if (button !== null) copy(button);
+  });
+  document.addEventListener('DOMContentLoaded', () => {
+    showLocalTimes(document);
+    for (const input of document.querySelectorAll('input[data-filters]')) filterWhileTyping(input);
+    for (const table of document.querySelectorAll('table[data-live]')) followLive(table);
+    for (const element of document.querySelectorAll('[data-reload]'))
+      setTimeout(() => location.reload(), 1000 * Number(element.dataset.reload));
+    for (const place of document.querySelectorAll('[data-proof]')) checkProof(place);
+    for (const form of document.querySelectorAll('form[data-upload]')) takeUploads(form);
+    for (const element of document.querySelectorAll('[data-zone]'))
+      element.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  });
+})();

@@ -1,0 +1,6 @@
+// Lines for a shell, to copy.
+
+/** One word of a POSIX shell. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,50 @@
+// lookaside mirror sync from what is no file: a site's own listing, a graph, a registry.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+import { makeDataDirectory } from '../clients/data-directory.ts';
+import { runLookaside } from '../clients/server.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { openHostileSite, serving } from '../upstream/hostile-site.ts';
+
+test('images come from a listing, a graph and a registry, under the names that the upstream has', async () => {
+  const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string];
+  const page = (value: unknown) => Buffer.from(JSON.stringify(value));
+  await using site = await openHostileSite(
+    serving(
+      new Map([
+        ['/sigs/', Buffer.from(`<a href="ubi9/one@sha256%3D${a}/">x</a>`)],
+        [
+          '/graph',
+          page({ nodes: [{ version: '4.18.1', payload: `quay.io/release/rel@sha256:${b}` }], edges: [] }),
+        ],
+        ['/v2/redhat/ubi9/two/tags/list', page({ tags: ['v1'] })],
+        ['/v2/redhat/ubi9/two/manifests/v1', page({ manifests: [{ digest: `sha256:${c}` }] })],
+      ]),
+    ),
+  );
+  await using temp = await openTempFolder();
+  const data = path.join(temp.path, 'data');
+  await makeDataDirectory(data);
+  const settings = ['--upstream', `${site.url}/sigs`, '--prefix', '/rh', '--strip', 'redhat'];
+  const added = await runLookaside(['mirror', 'add', 'rh', ...settings, '--data', data]);
+  assert.equal(added.status, 0, added.stderr);
+  const sources = [
+    '--listing',
+    `${site.url}/sigs`,
+    '--graph',
+    `${site.url}/graph`,
+    '--registry',
+    `${site.url}/redhat/ubi9/two`,
+  ];
+  const named = await runLookaside(['mirror', 'sync', 'rh', ...sources, '--list', '--data', data]);
+  assert.equal(named.status, 0, named.stderr);
+  const lines = named.stdout.trim().split('\n');
+  assert.equal(lines.length, 4);
+  for (const name of [`ubi9/one@sha256:${a}`, `release/rel@sha256:${b}`, `ubi9/two@sha256:${c}`]) {
+    assert.ok(lines.includes(name), name);
+  }
+  const missed = await runLookaside(['mirror', 'sync', 'rh', '--from-misses', '7d', '--data', data]);
+  assert.deepEqual([missed.status, missed.stdout], [0, '']);
+  assert.match(missed.stderr, /missed nothing/);
+});

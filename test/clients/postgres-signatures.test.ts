@@ -1,0 +1,418 @@
+// Signatures in a real PostgreSQL: the contract of every store, and several nodes at once.
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { ImageId } from '../../src/domain/image.ts';
+import { whyUnreadable } from '../../src/domain/readable.ts';
+import { type Connections, connect, listenOn } from '../../src/postgres/connect.ts';
+import { PostgresKeys } from '../../src/postgres/keys.ts';
+import { Leader } from '../../src/postgres/leader.ts';
+import { PostgresLog } from '../../src/postgres/log-store.ts';
+import { migrate } from '../../src/postgres/migrate.ts';
+import { openPostgres } from '../../src/postgres/open.ts';
+import { PostgresSignatures } from '../../src/postgres/signatures.ts';
+import { PostgresVerdicts } from '../../src/postgres/verdicts.ts';
+import { CHANNEL, PostgresWriter } from '../../src/postgres/writer.ts';
+import type { Reader } from '../../src/service/read.ts';
+import { auditEvent } from '../contract/audit-event.ts';
+import { keyNamed } from '../contract/key-store.ts';
+import { signatureStoreContract } from '../contract/signature-store.ts';
+import { folderOf, LONG_AGO, sha256Hex, signatureBytes } from '../store/lay.ts';
+import { eventOf, imageIn, uploadOf } from '../store/open-store.ts';
+import { needs } from './available.ts';
+import { eventually } from './eventually.ts';
+import { type Postgres, startPostgres } from './postgres.ts';
+import { postgresOlderReads } from './postgres-older-reads.ts';
+import { postgresStoresContracts } from './postgres-stores.ts';
+
+interface Node {
+  readonly connections: Connections;
+  readonly signatures: PostgresSignatures;
+  readonly readers: Set<Reader>;
+  close(): Promise<void>;
+}
+
+let monotonicMs = () => performance.now();
+
+async function openNode(url: string, staleMs = 0): Promise<Node> {
+  const connections = connect({ url, poolSize: 4 });
+  await migrate(connections);
+  const writer = new PostgresWriter(connections);
+  const readers = new Set<Reader>();
+  const signatures = new PostgresSignatures({
+    connections,
+    writer,
+    monotonicMs: () => monotonicMs(),
+    staleMs,
+    onChanged(image) {
+      for (const reader of readers) reader.forget(image);
+    },
+    makeLiftEvent: ({ image, sha256 }) => eventOf(image, sha256, 'withdraw-end'),
+  });
+  return {
+    connections,
+    signatures,
+    readers,
+    async close() {
+      await writer.drain();
+      await connections.close();
+    },
+  };
+}
+
+describe('PostgreSQL', needs('postgres'), () => {
+  let postgres: Postgres;
+  before(async () => {
+    postgres = await startPostgres();
+  });
+  after(() => postgres?.[Symbol.asyncDispose]());
+
+  signatureStoreContract('signatures in PostgreSQL', async () => {
+    const node = await openNode(await postgres.migratedDatabase());
+    return {
+      store: node.signatures,
+      appender: node.signatures,
+      tell: (reader) => void node.readers.add(reader),
+      place: (folder, files) => node.signatures.adopt(imageIn(folder), servedOf(files)),
+      close: node.close,
+    };
+  });
+
+  describe('stores', () => postgresStoresContracts(() => postgres));
+  describe('older records', () => postgresOlderReads(() => postgres));
+
+  it('mark what a changed key has signed part after part, also when the node that changed it is gone, and tell the judge', async () => {
+    const url = await postgres.migratedDatabase();
+    const connections = connect({ url, poolSize: 3 });
+    const heard: string[] = [];
+    const listening = listenOn(connections, CHANNEL, (payload) => heard.push(payload));
+    try {
+      const { query } = connections;
+      const key = keyNamed('A');
+      await query(`
+        INSERT INTO image (site, folder, generation) VALUES ('default', 'app@sha256=' || repeat('0', 64), 1);
+        INSERT INTO blob (image_id, sha256, bytes) SELECT id, decode(repeat('00', 32), 'hex'), '' FROM image;
+        INSERT INTO signature (image_id, number, sha256, size_bytes, stored_at_ms, issuer, fingerprint, judge_at_ms)
+        SELECT i.id, n, b.sha256, 0, 0, repeat('A', 16), CASE WHEN n % 2 = 0 THEN repeat('A', 40) END, NULL
+        FROM image AS i, blob AS b, generate_series(1, 4500) AS n;
+        INSERT INTO signature (image_id, number, sha256, size_bytes, stored_at_ms, issuer, judge_at_ms)
+        SELECT image_id, 4501, sha256, 0, 0, repeat('B', 16), NULL FROM blob;
+        CREATE FUNCTION refuse_many() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF (SELECT count(*) FROM changed) > 2000 THEN RAISE EXCEPTION 'too many at once'; END IF;
+          RETURN NULL;
+        END $$;
+        CREATE TRIGGER not_many AFTER UPDATE ON signature REFERENCING NEW TABLE AS changed
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_many()`);
+      const marked = async () =>
+        (await query<{ n: number }>('SELECT count(*) AS n FROM signature WHERE judge_at_ms = 0'))[0]?.n;
+      const writer = new PostgresWriter(connections);
+      let isLeader = false;
+      const verdicts = new PostgresVerdicts({
+        connections,
+        writer,
+        keyringNumber: () => 0,
+        isLeader: () => isLeader,
+      });
+      await eventually(async () =>
+        assert.ok(
+          (await query("SELECT 1 FROM pg_stat_activity WHERE query = 'LISTEN lookaside'")).length > 0,
+        ),
+      );
+      const keys = new PostgresKeys(connections, writer);
+      await keys.put(key, auditEvent({ action: 'key-add' }));
+      // the node ends here, and has marked none
+      assert.deepEqual(await verdicts.unjudged('default', LONG_AGO, 0, 10), []);
+      isLeader = true;
+      const found = await verdicts.unjudged('default', LONG_AGO, 0, 10);
+      assert.deepEqual([found.length, await marked()], [10, 4500]);
+      await eventually(() => assert.ok(heard.includes('judge')));
+      await query('UPDATE signature SET judge_at_ms = NULL WHERE id % 3 = 0');
+      await keys.remove(key.fingerprint, auditEvent({ action: 'key-remove' }));
+      await verdicts.unjudged('default', LONG_AGO, 0, 10);
+      assert.equal(await marked(), 4500);
+      await verdicts.judgeAgain('default', ['B'.repeat(16)]);
+      assert.equal(await marked(), 4501);
+      assert.deepEqual(await query('SELECT * FROM judge_again'), []);
+    } finally {
+      await listening.close();
+      await connections.close();
+    }
+  });
+
+  it('refuse sessions that keep locks for ever', async () => {
+    const url = `${await postgres.migratedDatabase()}&options=${encodeURIComponent('-c work_mem=8MB')}`;
+    const opening = openPostgres({
+      ...{ url, poolSize: 2, staleMs: 0, monotonicMs, keyringNumber: () => 0, warn: () => undefined },
+      ...{ onChanged: () => undefined, onElected: () => undefined },
+      makeLiftEvent: ({ image, sha256 }) => eventOf(image, sha256, 'withdraw-end'),
+    });
+    await assert.rejects(opening, {
+      code: 'STATE_UNUSABLE',
+      message: /idle_in_transaction.* asked for 3000; /,
+    });
+  });
+
+  it('refuse a change that could not begin in time, and make those that could', async () => {
+    let begin: () => void = () => undefined;
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const connections = connect({ url: await postgres.migratedDatabase(), poolSize: 1 });
+    const slow = { take: () => begun.then(() => connections.take()) };
+    const writer = new PostgresWriter(slow, 20);
+    const first = writer.run(async () => 'first');
+    await Promise.resolve();
+    await assert.rejects(
+      writer.run(async () => assert.fail('it has begun')),
+      { code: 'BUSY', message: /nothing of it was done/ },
+    );
+    begin();
+    assert.equal(await first, 'first');
+    assert.equal(await writer.run(async () => 'third'), 'third');
+    await connections.close();
+  });
+
+  it('serve what is in memory without a question while it is known that the database is lost', async () => {
+    const node = await openNode(await postgres.migratedDatabase(), 60_000);
+    const image = imageIn(folderOf('team/lost'));
+    await node.signatures.append(uploadOf(image, signatureBytes('one')));
+    let isLost = false;
+    let asked = 0;
+    const signatures = new PostgresSignatures({
+      connections: {
+        ...node.connections,
+        query(...given) {
+          asked += 1;
+          return node.connections.query(...given);
+        },
+      },
+      ...{ writer: new PostgresWriter(node.connections), monotonicMs, staleMs: 60_000 },
+      ...{ isLost: () => isLost, onChanged: () => undefined },
+      makeLiftEvent: ({ image, sha256 }) => eventOf(image, sha256, 'withdraw-end'),
+    });
+    const known = await signatures.readSet(image);
+    isLost = true;
+    assert.equal(await signatures.readSet(image, known), known);
+    assert.equal(asked, 1);
+    isLost = false;
+    await signatures.readSet(image, known);
+    assert.equal(asked, 2);
+    await node.close();
+  });
+
+  describe('several nodes', () => {
+    let nodes: Node[];
+    let url: string;
+    before(async () => {
+      url = await postgres.newDatabase();
+      nodes = await Promise.all([1, 2, 3].map(() => openNode(url, 60_000)));
+    });
+    after(() => Promise.all(nodes.map((node) => node.close())));
+
+    const at = (n: number): PostgresSignatures => (nodes[n % nodes.length] as Node).signatures;
+    const hashes = async (node: PostgresSignatures, image: ImageId) =>
+      (await node.readSet(image)).entries.map(({ sha256 }) => sha256);
+
+    it('give fifty concurrent uploads of one image fifty dense numbers, and events without a hole', async () => {
+      const image = imageIn(folderOf('team/dense'));
+      const blobs = Array.from({ length: 50 }, (_, n) => signatureBytes(`upload ${n} `));
+      const answers = await Promise.all(blobs.map((bytes, n) => at(n).append(uploadOf(image, bytes))));
+      const numbers = answers.map(({ number }) => number).toSorted((a, b) => a - b);
+      assert.deepEqual(
+        numbers,
+        blobs.map((_, n) => n + 1),
+      );
+      const inOrder = answers.toSorted((a, b) => a.number - b.number);
+      for (let n = 0; n < 3; n += 1) {
+        assert.deepEqual(
+          await hashes(at(n), image),
+          inOrder.map(({ sha256 }) => sha256),
+        );
+      }
+      const seqs = inOrder.map(({ auditSeq }) => auditSeq);
+      assert.deepEqual(
+        seqs,
+        seqs.map((_, n) => (seqs[0] ?? 0) + n),
+      );
+    });
+
+    it('keep the same bytes once, whichever node they come to', async () => {
+      const image = imageIn(folderOf('team/once'));
+      const upload = uploadOf(image, signatureBytes('once'));
+      const answers = await Promise.all(Array.from({ length: 30 }, (_, n) => at(n).append(upload)));
+      assert.equal(answers.filter(({ outcome }) => outcome === 'created').length, 1);
+      assert.equal(new Set(answers.map(({ auditSeq }) => auditSeq)).size, 1);
+      assert.deepEqual(await hashes(at(1), image), [sha256Hex(upload.bytes)]);
+    });
+
+    it('show a change of another node to who asks for the set again', async () => {
+      const image = imageIn(folderOf('team/seen'));
+      const [one, two] = [signatureBytes('one'), signatureBytes('two')];
+      await at(0).append(uploadOf(image, one));
+      const known = await at(1).readSet(image);
+      assert.equal(await at(1).readSet(image, known), known);
+      await at(0).append(uploadOf(image, two));
+      const now = await at(1).readSet(image, known);
+      assert.ok(now.generation > known.generation);
+      assert.equal(now.entries.length, 2);
+    });
+
+    it('judge an upload again that was verified with older keys than are registered now', async () => {
+      const image = imageIn(folderOf('team/older'));
+      const { query } = (nodes[0] as Node).connections;
+      const [keys] = await query<{ number: number }>(
+        "UPDATE change SET number = number + 1 WHERE topic = 'keys' RETURNING number",
+      );
+      const now = keys?.number ?? 0;
+      for (const keyring of [now - 1, now]) {
+        await at(0).append({ ...uploadOf(image, signatureBytes(`by ${keyring}`)), keyring });
+      }
+      const rows = await query(
+        "SELECT s.verdict, s.judge_at_ms FROM signature AS s JOIN image AS i ON i.id = s.image_id WHERE i.path = 'team/older' ORDER BY s.number",
+      );
+      assert.deepEqual(rows, [
+        { verdict: 'unverified', judge_at_ms: 0 },
+        { verdict: 'good', judge_at_ms: null },
+      ]);
+    });
+
+    it('withdraw with a filler at the number, refuse the bytes on every node, and put them back behind', async () => {
+      const image = imageIn(folderOf('team/withdrawn'));
+      const blobs = ['one', 'two', 'three'].map((text) => signatureBytes(text));
+      for (const bytes of blobs) await at(0).append(uploadOf(image, bytes));
+      const [one, two, three] = blobs.map(sha256Hex);
+      const tombstone = await at(1).withdraw({
+        image,
+        number: 1,
+        by: 'administrator',
+        reason: 'a mistake',
+        until: new Date('2030-01-01T00:00:00Z'),
+        event: (sha256) => eventOf(image, sha256, 'withdraw'),
+      });
+      assert.equal(tombstone.sha256, one);
+      const { entries } = await at(2).readSet(image);
+      assert.deepEqual(
+        entries.map(({ sha256, isFiller = false }) => [sha256, isFiller]),
+        [
+          [two, true],
+          [two, false],
+          [three, false],
+        ],
+      );
+      assert.equal(await at(2).readBlob(image, one ?? ''), null);
+      const again = uploadOf(image, blobs[0] ?? Buffer.alloc(0));
+      await assert.rejects(at(2).append(again), { code: 'WITHDRAWN' });
+      assert.equal(await at(0).lift(tombstone), 4);
+      assert.equal(await at(1).lift(tombstone), null);
+      assert.deepEqual(await hashes(at(1), image), [two, two, three, one]);
+    });
+
+    it('withdraw several under one event at once, and find none the second time', async () => {
+      const image = imageIn(folderOf('team/ordered'));
+      const blobs = ['one', 'two', 'three'].map((text) => signatureBytes(text));
+      for (const bytes of blobs) await at(0).append(uploadOf(image, bytes));
+      const [one = '', two = '', three = ''] = blobs.map(sha256Hex);
+      const order = { image, by: 'carol', reason: 'leaked', at: new Date(0), auditSeq: 1 };
+      assert.equal(await at(1).withdrawOrdered({ ...order, sha256s: new Set([one, two]) }), 2);
+      assert.deepEqual(await hashes(at(2), image), [three, three, three]);
+      assert.equal(await at(2).withdrawOrdered({ ...order, sha256s: new Set([one, two]) }), 0);
+      await assert.rejects(at(0).append(uploadOf(image, blobs[0] ?? Buffer.alloc(0))), { code: 'WITHDRAWN' });
+    });
+
+    it('leave nothing of an image whose last signature is withdrawn, and begin anew at 1', async () => {
+      const image = imageIn(folderOf('alone/app'));
+      await at(0).append(uploadOf(image, signatureBytes('one')));
+      await at(1).withdraw({
+        image,
+        number: 1,
+        by: 'administrator',
+        reason: 'a mistake',
+        until: null,
+        event: (sha256) => eventOf(image, sha256, 'withdraw'),
+      });
+      assert.deepEqual(await hashes(at(2), image), []);
+      assert.deepEqual((await at(2).listFolder('default', 'alone', null, 10)).names, []);
+      assert.equal((await at(2).append(uploadOf(image, signatureBytes('two')))).number, 1);
+    });
+
+    it('are not held up by one that was paused in the middle of a change', async () => {
+      const image = imageIn(folderOf('team/paused'));
+      const { query, release } = await (nodes[0] as Node).connections.take();
+      await query('BEGIN');
+      await query('SELECT size FROM log_head WHERE id = 1 FOR UPDATE');
+      // its session is ended meanwhile: until then the lock is its own
+      const { outcome } = await at(1).append(uploadOf(image, signatureBytes('one')));
+      assert.equal(outcome, 'created');
+      await assert.rejects(query('COMMIT'), { code: 'STORE_UNAVAILABLE' });
+      release(true);
+    });
+
+    it('write nothing as a leader once another one was elected', async () => {
+      const { connections } = nodes[0] as Node;
+      const writer = new PostgresWriter(connections);
+      const leader = new Leader(connections, () => undefined);
+      await leader.start();
+      try {
+        assert.ok(leader.isLeading);
+        const other = new Leader((nodes[1] as Node).connections, () => undefined);
+        await other.start();
+        assert.ok(!other.isLeading);
+        await other.stop();
+        const log = new PostgresLog(connections, writer, leader.fence);
+        const checkpoint = { size: 1, root: Buffer.alloc(32), at: LONG_AGO, note: 'of the test' };
+        await log.addCheckpoint(checkpoint);
+        // as an election does it that this node, which was paused, has not heard of
+        await connections.query('UPDATE leader SET number = number + 1');
+        await assert.rejects(log.addCheckpoint({ ...checkpoint, size: 2 }), { code: 'BUSY' });
+        assert.equal((await log.lastCheckpoint())?.size, 1);
+      } finally {
+        await leader.stop();
+      }
+    });
+
+    it('refuse a database of a newer version, and say what to do', async () => {
+      const other = await postgres.newDatabase();
+      const node = await openNode(other);
+      await node.connections.query('INSERT INTO lookaside_schema (version, at) VALUES (99, now())');
+      await assert.rejects(openNode(other), { code: 'STATE_UNUSABLE', message: /newer lookaside.*install/ });
+      await node.close();
+    });
+
+    it('serve a set that was confirmed while the database is gone, for as long as is allowed, and nothing else', async () => {
+      const own = await startPostgres();
+      const node = await openNode(await own.newDatabase(), 1000);
+      let nowMs = 0;
+      monotonicMs = () => nowMs;
+      try {
+        const image = imageIn(folderOf('team/app'));
+        await node.signatures.append(uploadOf(image, signatureBytes('one')));
+        const known = await node.signatures.readSet(image);
+        const unsigned = imageIn(folderOf('team/unsigned'));
+        const empty = await node.signatures.readSet(unsigned);
+        await own[Symbol.asyncDispose]();
+        nowMs = 1000;
+        assert.equal(await node.signatures.readSet(image, known), known);
+        await assert.rejects(node.signatures.readSet(unsigned, empty), { code: 'STORE_UNAVAILABLE' });
+        const unknown = imageIn(folderOf('team/other'));
+        await assert.rejects(node.signatures.readSet(unknown), { code: 'STORE_UNAVAILABLE' });
+        const upload = uploadOf(image, signatureBytes('two'));
+        await assert.rejects(node.signatures.append(upload), { code: 'STORE_UNAVAILABLE' });
+        nowMs = 1001;
+        await assert.rejects(node.signatures.readSet(image, known), { code: 'STORE_UNAVAILABLE' });
+      } finally {
+        monotonicMs = () => performance.now();
+        await node.close();
+      }
+    });
+  });
+});
+
+/** What a tree with these files serves: from 1 to the first that is missing, without what no client reads. */
+function servedOf(files: Readonly<Record<string, Uint8Array>>) {
+  const served: { bytes: Uint8Array; storedAt: Date; judgement: null }[] = [];
+  for (let number = 1; ; number += 1) {
+    const bytes = files[`signature-${number}`];
+    if (bytes === undefined) return served;
+    if (whyUnreadable(bytes) === null) served.push({ bytes, storedAt: LONG_AGO, judgement: null });
+  }
+}

@@ -1,0 +1,155 @@
+// Keys, tokens, signers, uploads and audit events in a real PostgreSQL: the contracts that every store is held to.
+import { after } from 'node:test';
+import { PostgresAuditLog } from '../../src/postgres/audit-log.ts';
+import { type Connections, connect } from '../../src/postgres/connect.ts';
+import { PostgresKeys } from '../../src/postgres/keys.ts';
+import { migrate } from '../../src/postgres/migrate.ts';
+import { PostgresGrants, PostgresSigners } from '../../src/postgres/signers.ts';
+import { PostgresSubjects } from '../../src/postgres/subjects.ts';
+import { PostgresTokens } from '../../src/postgres/tokens.ts';
+import { PostgresUploads } from '../../src/postgres/uploads.ts';
+import { PostgresWriter } from '../../src/postgres/writer.ts';
+import { auditLogContract, type KeptEvent } from '../contract/audit-log.ts';
+import { keyStoreContract } from '../contract/key-store.ts';
+import { signerStoresContract } from '../contract/signer-store.ts';
+import { tokenStoreContract } from '../contract/token-store.ts';
+import { uploadStoreContract } from '../contract/upload-store.ts';
+import type { Postgres } from './postgres.ts';
+
+/** The stores of one node. */
+export async function openStores(url: string) {
+  const connections = connect({ url, poolSize: 3 });
+  await migrate(connections);
+  const writer = new PostgresWriter(connections);
+  const tokens = new PostgresTokens({
+    connections,
+    writer,
+    monotonicMs: () => performance.now(),
+    staleMs: 60_000,
+  });
+  await tokens.reload();
+  return {
+    connections,
+    writer,
+    tokens,
+    keys: new PostgresKeys(connections, writer),
+    signers: new PostgresSigners(connections, writer, () => tokens.reload()),
+    grants: new PostgresGrants(connections, writer),
+    subjects: new PostgresSubjects(connections, writer),
+    uploads: new PostgresUploads(connections, writer),
+    audit: new PostgresAuditLog(connections, writer),
+    async close() {
+      await writer.drain();
+      await connections.close();
+    },
+  };
+}
+
+type Stores = Awaited<ReturnType<typeof openStores>>;
+
+/** Two nodes over one database, which is emptied before each test: a database for each would take most of the time. */
+function createScene(postgres: () => Postgres) {
+  let opened: Promise<readonly [Stores, Stores]> | null = null;
+  const openBoth = async (): Promise<readonly [Stores, Stores]> => {
+    const url = await postgres().newDatabase();
+    return [await openStores(url), await openStores(url)];
+  };
+  return {
+    async open() {
+      opened ??= openBoth();
+      const [stores, other] = await opened;
+      await empty(stores.connections);
+      await stores.tokens.reload();
+      return {
+        stores,
+        async reopen() {
+          await other.tokens.reload();
+          return other;
+        },
+        close: async () => undefined,
+      };
+    },
+    async end() {
+      for (const one of (await opened) ?? []) await one.close();
+    },
+  };
+}
+
+/** As migrations leave it; the triggers that keep rows for ever are off meanwhile. */
+async function empty({ query }: Connections): Promise<void> {
+  await query(`
+    BEGIN;
+    SET LOCAL session_replication_role = replica;
+    DELETE FROM openpgp_key;
+    DELETE FROM token;
+    DELETE FROM signer_grant;
+    DELETE FROM oidc_subject;
+    DELETE FROM signer;
+    DELETE FROM upload;
+    DELETE FROM log_hash;
+    DELETE FROM audit_event;
+    UPDATE log_head SET size = 0;
+    COMMIT`);
+}
+
+async function eventsOf({ query }: Connections): Promise<readonly KeptEvent[]> {
+  return query<KeptEvent>('SELECT seq, leaf, private, salt FROM audit_event ORDER BY seq');
+}
+
+export function postgresStoresContracts(postgres: () => Postgres): void {
+  const scene = createScene(postgres);
+  const { open } = scene;
+  after(() => scene.end());
+
+  // a node refuses what could not begin within 4.5 s, and other tests run beside this one
+  keyStoreContract(
+    'keys in PostgreSQL',
+    async () => {
+      const { stores, reopen, close } = await open();
+      return { keys: stores.keys, reopen: async () => (await reopen()).keys, close };
+    },
+    50,
+  );
+
+  tokenStoreContract('tokens in PostgreSQL', async () => {
+    const { stores, reopen, close } = await open();
+    return {
+      tokens: stores.tokens,
+      reopen: async () => (await reopen()).tokens,
+      told: async () =>
+        (await eventsOf(stores.connections))
+          .map(({ leaf }) => JSON.parse(leaf))
+          .map(({ action, result }) => [action, result]),
+      close,
+    };
+  });
+
+  signerStoresContract('signers in PostgreSQL', async () => {
+    const { stores, reopen, close } = await open();
+    return {
+      ...stores,
+      reopen,
+      told: async () => (await eventsOf(stores.connections)).map(({ leaf }) => JSON.parse(leaf).action),
+      close,
+    };
+  });
+
+  uploadStoreContract(
+    'uploads in PostgreSQL',
+    async () => {
+      const { stores, reopen, close } = await open();
+      return { uploads: stores.uploads, reopen: async () => (await reopen()).uploads, close };
+    },
+    200,
+  );
+
+  auditLogContract('audit events in PostgreSQL', async () => {
+    const { stores, reopen, close } = await open();
+    return {
+      audit: stores.audit,
+      reopen: async () => (await reopen()).audit,
+      kept: () => eventsOf(stores.connections),
+      close,
+    };
+  });
+}

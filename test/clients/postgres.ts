@@ -1,0 +1,165 @@
+// A real PostgreSQL for one test file, on a socket in a folder of its own; each test has a database of its own in it.
+import { realpathSync } from 'node:fs';
+import { chown, mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import pg from 'pg';
+import { connect } from '../../src/postgres/connect.ts';
+import { migrate } from '../../src/postgres/migrate.ts';
+import { programFile } from './available.ts';
+import { type Argv, startBackground, succeed } from './command.ts';
+import { eventually } from './eventually.ts';
+import { openTempFolder } from './temp-folder.ts';
+
+/** nobody, by number: PostgreSQL refuses to run as root. */
+const NOBODY = 65_534;
+
+export interface Postgres extends AsyncDisposable {
+  /** The URL of a new empty database. */
+  newDatabase(): Promise<string>;
+  /** The URL of a new database that has all tables, and nothing in them. */
+  migratedDatabase(): Promise<string>;
+  /** Ends all connections to that database, and takes no more until open(). */
+  shut(url: string): Promise<void>;
+  open(url: string): Promise<void>;
+  /** One statement, outside of any node. */
+  query(url: string, sql: string): Promise<readonly Record<string, unknown>[]>;
+  readonly pid: number;
+  /** kill -9 of the server; its data stay. */
+  crash(): Promise<void>;
+  /** After crash(). */
+  restart(): Promise<void>;
+  /** A copy that follows synchronously; promoted, it takes the place of the first at the same URL. */
+  openStandby(): Promise<Standby>;
+}
+
+export interface Standby {
+  /** Ends following; from then on it is asked by the URLs of before. */
+  promote(): Promise<void>;
+}
+
+/** Ready for connections. Commits do not wait for the disk: no test of it is about power. */
+export async function startPostgres(): Promise<Postgres> {
+  const folder = await openTempFolder();
+  const bin = path.dirname(realpathSync(programFile('postgres')));
+  const data = path.join(folder.path, 'data');
+  await mkdir(data, { mode: 0o700 });
+  if (isRoot()) for (const one of [folder.path, data]) await chown(one, NOBODY, NOBODY);
+  const env = { PATH: process.env.PATH ?? '', LC_ALL: 'C.UTF-8' };
+  const account = ['-U', 'lookaside', '--auth=trust', '--no-sync', '--encoding=UTF8'];
+  await succeed(asNobody([path.join(bin, 'initdb'), '-D', data, ...account]), { env, cwd: folder.path });
+  const settings = [
+    'listen_addresses=',
+    `unix_socket_directories=${folder.path}`,
+    'max_connections=100',
+  ].flatMap((setting) => ['-c', setting]);
+  const start = (dataFolder: string, own: readonly string[], ready: RegExp) =>
+    startBackground(
+      asNobody([path.join(bin, 'postgres'), '-D', dataFolder, ...own]),
+      { env, cwd: folder.path },
+      ready,
+    );
+  const startPrimary = () => start(data, settings, /ready to accept connections/);
+  let server = await startPrimary();
+  let made = 0;
+  const urlOf = (name: string) => `postgres://lookaside@/${name}?host=${encodeURIComponent(folder.path)}`;
+  async function ask(url: string, ...statements: readonly string[]) {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    try {
+      let rows: readonly Record<string, unknown>[] = [];
+      for (const sql of statements) ({ rows } = await client.query(sql));
+      return rows;
+    } finally {
+      await client.end();
+    }
+  }
+  async function create(template: string): Promise<string> {
+    made += 1;
+    const name = `d${made}`;
+    await ask(urlOf('postgres'), `CREATE DATABASE ${name} TEMPLATE ${template}`);
+    return name;
+  }
+  const nameIn = (url: string) => /\/(d[0-9]+)\?/.exec(url)?.[1] ?? '';
+  /** Copying it costs less than running the migrations again. */
+  async function makeTemplate(): Promise<string> {
+    const name = await create('template0');
+    const connections = connect({ url: urlOf(name), poolSize: 1 });
+    await migrate(connections);
+    await connections.close();
+    return name;
+  }
+  let template: Promise<string> | null = null;
+  return {
+    get pid() {
+      return server.pid;
+    },
+    async crash() {
+      process.kill(server.pid, 'SIGKILL');
+      await server.ended;
+    },
+    async restart() {
+      // what the killed server has left in memory is gone only when the last of its sessions has ended
+      await eventually(async () => {
+        server = await startPrimary();
+      });
+    },
+    async openStandby() {
+      const copy = path.join(folder.path, 'standby');
+      const place = path.join(folder.path, 'beside');
+      await mkdir(place, { mode: 0o700 });
+      if (isRoot()) await chown(place, NOBODY, NOBODY);
+      const from = ['-h', folder.path, '-U', 'lookaside', '-D', copy, '-R', '-X', 'stream', '--no-sync'];
+      await succeed(asNobody([path.join(bin, 'pg_basebackup'), ...from]), { env, cwd: folder.path });
+      // until it is promoted it listens beside the first, whose socket it takes then
+      const own = ['max_connections=100', 'listen_addresses=', `unix_socket_directories=${place}`];
+      const following = await start(
+        copy,
+        own.flatMap((setting) => ['-c', setting]),
+        /started streaming/,
+      );
+      await ask(
+        urlOf('postgres'),
+        "ALTER SYSTEM SET synchronous_standby_names = '*'",
+        'SELECT pg_reload_conf()',
+      );
+      return {
+        async promote() {
+          const beside = `postgres://lookaside@/postgres?host=${encodeURIComponent(place)}`;
+          await ask(beside, 'SELECT pg_promote()');
+          await following.stop();
+          server = await start(copy, settings, /ready to accept connections/);
+        },
+      };
+    },
+    newDatabase: async () => urlOf(await create('template0')),
+    async migratedDatabase() {
+      template ??= makeTemplate();
+      return urlOf(await create(await template));
+    },
+    async shut(url) {
+      const name = nameIn(url);
+      await ask(
+        urlOf('postgres'),
+        `ALTER DATABASE ${name} ALLOW_CONNECTIONS false`,
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+      );
+    },
+    open: async (url) =>
+      void (await ask(urlOf('postgres'), `ALTER DATABASE ${nameIn(url)} ALLOW_CONNECTIONS true`)),
+    query: (url, sql) => ask(url, sql),
+    async [Symbol.asyncDispose]() {
+      // at once, without waiting for sessions: SIGQUIT
+      process.kill(server.pid, 'SIGQUIT');
+      await server.ended;
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function asNobody(argv: Argv): Argv {
+  return isRoot() ? ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', ...argv] : argv;
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}

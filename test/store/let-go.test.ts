@@ -1,0 +1,163 @@
+// What reads alone have brought to a mirror is kept within its size, over a real tree, index and state.
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import Database from 'better-sqlite3';
+import { type ImageId, imageFolder } from '../../src/domain/image.ts';
+import type { MirrorSetRow } from '../../src/domain/ports.ts';
+import { openTreeWriter } from '../../src/files/tree-writer.ts';
+import { createMirrorRoom } from '../../src/service/mirror-room.ts';
+import { BEYOND, ON_DEMAND_RANGE } from '../../src/sqlite/mirror-rows.ts';
+import { OF_VERSION } from '../../src/sqlite/mirrors.ts';
+import { createImageChanges } from '../../src/store/image-changes.ts';
+import { createLetGo } from '../../src/store/let-go.ts';
+import { createGate } from '../gate.ts';
+import { createLog } from '../service/hand-driven.ts';
+import { folderOf, layImage, signatureBytes } from './lay.ts';
+import { eventOf, imageIn, openStore, SITE } from './open-store.ts';
+
+const SET_BYTES = 8192;
+
+test('sets that were asked for longest ago go, and synced or irreplaceable ones never', async () => {
+  await using store = await openStore({ kind: 'owned' });
+  const { mirrors, index, tombstones } = store.databases;
+  const writer = openTreeWriter({ root: store.root, nowMs: Date.now });
+  const changed: string[] = [];
+  const image = (name: string) => imageIn(folderOf(name));
+  // from the oldest to the youngest
+  const names = [
+    'a/synced',
+    'b/gone-upstream',
+    'c/failing',
+    'd/old',
+    'e/withdrawn',
+    'f/old',
+    'g/young',
+    'h/young',
+  ];
+  for (const [position, name] of names.entries()) {
+    await layImage(store.root, name, signatureBytes(name));
+    const row: MirrorSetRow = {
+      site: SITE,
+      image: folderOf(name),
+      checkedAt: new Date(position * 1000),
+      upstream: 'https://upstream.example/',
+      gone: name.includes('gone') ? ['0'.repeat(64)] : [],
+      leftOut: [],
+      syncedAt: name.includes('synced') ? new Date(0) : null,
+      sizeBytes: SET_BYTES,
+    };
+    await mirrors.checked([row]);
+  }
+  await store.scanner.scan(SITE);
+  const isWithdrawn = (one: ImageId) => one.path === 'e/withdrawn';
+  const letGo = createLetGo({
+    writer,
+    index,
+    tombstones: { ofImage: async (one) => (isWithdrawn(one) ? [{} as never] : tombstones.ofImage(one)) }, // only their number counts
+    changes: createImageChanges(),
+    onChanged: (one) => void changed.push(one.path),
+  });
+  const log = createLog();
+  const pause = createGate();
+  const common = { site: SITE, mirrors, letGo, log };
+  const room = createMirrorRoom({ ...common, maxBytes: 2 * SET_BYTES, wait: () => pause.promise });
+  room.grown(({ path: repository }) => repository !== 'c/failing');
+  pause.open();
+  await pause.promise;
+  await Promise.resolve();
+  await lookedAt(() => log.lines.length > 0);
+  assert.deepEqual(changed.sort(), ['d/old', 'f/old']);
+  const there = async (name: string) => readdir(path.join(store.root, folderOf(name))).catch(() => []);
+  for (const name of names) {
+    const isLeft = !['d/old', 'f/old'].includes(name);
+    assert.deepEqual(await there(name), isLeft ? ['signature-1'] : [], name);
+    assert.equal((await index.recorded(image(name))).length, isLeft ? 1 : 0, name);
+    assert.equal((await store.store.readSet(image(name))).entries.length, isLeft ? 1 : 0, name);
+  }
+  assert.equal(await mirrors.setOf(image('d/old')), null);
+  // which upstream it came from is still known: sets of two are never mixed
+  assert.notEqual(await mirrors.setOf(image('e/withdrawn')), null);
+  assert.deepEqual(await readdir(path.join(store.root, '.lookaside/batch')), []);
+  await room.stop();
+});
+
+test('sets behind many that may not go are found, and that the mirror stays too large is told once', async () => {
+  await using store = await openStore({ kind: 'owned' });
+  const { mirrors } = store.databases;
+  const rows = Array.from({ length: 1100 }, (_, k): MirrorSetRow => {
+    const image = folderOf(`${k < 1050 ? 'failing' : 'old'}/app-${k}`);
+    const checkedAt = new Date(k - (k % 3)); // several at once
+    const noted = { gone: [], leftOut: [], syncedAt: null, sizeBytes: SET_BYTES };
+    return { site: SITE, image, checkedAt, upstream: 'https://upstream.example/', ...noted };
+  });
+  await mirrors.checked(rows);
+  const log = createLog();
+  const went: string[] = [];
+  const room = createMirrorRoom({
+    ...{ site: SITE, mirrors, log, maxBytes: 5 * SET_BYTES },
+    async letGo(image, { mayGo, onGone }) {
+      assert.equal(await mayGo(), true);
+      went.push(image.path);
+      await onGone();
+      return true;
+    },
+    wait: async () => undefined,
+  });
+  const warnings = () => log.lines.filter(({ level }) => level === 'warn');
+  room.grown(({ path: repository }) => repository.startsWith('old/'));
+  await lookedAt(() => warnings().length > 0);
+  assert.equal(went.length, 45);
+  assert.deepEqual(warnings()[0]?.fields, { site: SITE, sets: 1050, maxBytes: 5 * SET_BYTES });
+  room.grown(() => false);
+  await room.stop();
+  assert.equal(warnings().length, 1);
+});
+
+test('what graphs have said of a removed mirror is forgotten, and a version is looked up by its index', async () => {
+  await using store = await openStore({ kind: 'owned' });
+  const { mirrors } = store.databases;
+  const release = { digest: `sha256:${'a'.repeat(64)}`, version: '4.18.1', arch: null };
+  const channels = ['stable-4.18'];
+  await mirrors.putReleases('one', [{ ...release, channels }]);
+  await mirrors.putReleases('other', [{ ...release, channels }]);
+  assert.equal((await mirrors.releases('stable-4.18', 10)).length, 2);
+  await mirrors.remove('one', eventOf(imageIn(folderOf('a/b')), '', 'mirror-remove'));
+  assert.deepEqual(await mirrors.releases('4.18.1', 10), [{ ...release, channels }]);
+  assert.equal((await mirrors.releases('stable-4.18', 10)).length, 1);
+  const db = new Database(path.join(store.data, 'state.db'), { readonly: true });
+  const plan = db.prepare<unknown[], { detail: string }>(`EXPLAIN QUERY PLAN ${OF_VERSION}`).all('4.18.1', 1);
+  assert.match(plan[0]?.detail ?? '', /USING INDEX mirror_release_version/);
+  db.close();
+});
+
+test('the look for what has to go stays in its index', async () => {
+  await using store = await openStore({ kind: 'owned' });
+  const db = new Database(path.join(store.data, 'state.db'), { readonly: true });
+  for (const query of [BEYOND, ON_DEMAND_RANGE]) {
+    const steps = db.prepare<unknown[], { detail: string }>(`EXPLAIN QUERY PLAN ${query}`);
+    const plan = steps.all(...Array.from(query.matchAll(/\?/g), () => null)).map(({ detail }) => detail);
+    const reads = plan.filter((step) => /mirror_set/.test(step));
+    assert.equal(reads.length, 1, plan.join('; '));
+    assert.match(reads[0] ?? '', /USING COVERING INDEX mirror_set_on_demand/);
+  }
+  db.close();
+});
+
+test('a set that somebody has fetched anew meanwhile stays', async () => {
+  await using store = await openStore({ kind: 'owned' });
+  await layImage(store.root, 'team/app', signatureBytes('team/app'));
+  const writer = openTreeWriter({ root: store.root, nowMs: Date.now });
+  const { index, tombstones } = store.databases;
+  const changes = createImageChanges();
+  const letGo = createLetGo({ writer, index, tombstones, changes, onChanged: () => undefined });
+  const image = imageIn(folderOf('team/app'));
+  const onGone = async () => assert.fail('it is there');
+  assert.equal(await letGo(image, { mayGo: async () => false, onGone }), false);
+  assert.deepEqual(await readdir(path.join(store.root, imageFolder(image))), ['signature-1']);
+});
+
+async function lookedAt(isOver: () => boolean): Promise<void> {
+  while (!isOver()) await new Promise((resolve) => setImmediate(resolve));
+}
