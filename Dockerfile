@@ -22,6 +22,7 @@ COPY src src
 # What only building needed goes; and whatever umask the checkout was made with, everyone may read the rest.
 RUN node node_modules/typescript/bin/tsc -p . --sourceMap false \
  && chmod 755 dist/src/main.js \
+ && cp -R src/ui/assets dist/src/ui/assets \
  && npm prune --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error \
  && cd node_modules/better-sqlite3 \
  && mv build/Release/better_sqlite3.node . \

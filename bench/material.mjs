@@ -48,18 +48,21 @@ export function layNames(file, { images, areMissing }) {
   return file;
 }
 
-/** A key of RSA-4096 and `count` signatures by it, of one image each: a staging folder as podman writes it. */
-export async function laySigned(folder, count) {
+/** A key of RSA-4096 and signatures by it, `each` of `count` images: a staging folder as podman writes it. */
+export async function laySigned(folder, count, each = 1) {
   mkdirSync(folder, { recursive: true });
   const keys = await keyIn(folder);
   const staging = join(folder, 'staging');
   const missing = [];
   for (let number = 0; number < count; number += 1) {
-    if (!existsSync(join(staging, signedPath(number), 'signature-1'))) missing.push(number);
+    for (let signature = 1; signature <= each; signature += 1) {
+      if (!existsSync(join(staging, signedPath(number), `signature-${signature}`)))
+        missing.push([number, signature]);
+    }
   }
   while (missing.length > 0) {
     await Promise.all(
-      missing.splice(0, SIGNED_AT_ONCE).map((number) => signOne(staging, number, keys.privateKey)),
+      missing.splice(0, SIGNED_AT_ONCE).map((which) => signOne(staging, which, keys.privateKey)),
     );
   }
   return { staging, publicKey: keys.publicKey };
@@ -84,12 +87,12 @@ async function keyIn(folder) {
   return { privateKey: await readPrivateKey({ armoredKey: readFileSync(secret, 'utf8') }), publicKey };
 }
 
-async function signOne(staging, number, privateKey) {
+async function signOne(staging, [number, which], privateKey) {
   const payload = JSON.stringify({
     critical: {
       type: 'atomic container signature',
       image: { 'docker-manifest-digest': `sha256:${digestOf(`signed ${number}`)}` },
-      identity: { 'docker-reference': 'registry.example/team/app:v1' },
+      identity: { 'docker-reference': `registry.example/team/app:v${which}` },
     },
     optional: { creator: 'bench' },
   });
@@ -97,5 +100,5 @@ async function signOne(staging, number, privateKey) {
   const signature = await sign({ message, signingKeys: privateKey, format: 'binary' });
   const image = join(staging, signedPath(number));
   mkdirSync(image, { recursive: true });
-  writeFileSync(join(image, 'signature-1'), signature);
+  writeFileSync(join(image, `signature-${which}`), signature);
 }

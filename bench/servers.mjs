@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
 export const MAIN = new URL('../dist/src/main.js', import.meta.url).pathname;
+const DELAY = new URL('delay.mjs', import.meta.url).pathname;
 const FLOOR = new URL('floor.mjs', import.meta.url).pathname;
 const SERVER_CORE = '0';
 const TICK_MS = 10; // of /proc: sysconf(_SC_CLK_TCK) is 100 on every Linux that Node.js runs on
@@ -74,6 +75,19 @@ export function startFloor({ folder, root, images, port }) {
     argv: [process.execPath, FLOOR, root, String(images), String(port)],
     env: { PATH: process.env.PATH },
     log: `${folder}/floor.log`,
+  });
+}
+
+/** A long line to another server: see delay.mjs. */
+export function startDelay({ folder, port, targetPort, delay }) {
+  return start({
+    name: 'delaying proxy',
+    port,
+    isTls: false,
+    isPinned: false,
+    argv: [process.execPath, DELAY, String(port), String(targetPort), String(delay)],
+    env: { PATH: process.env.PATH },
+    log: `${folder}/delay.log`,
   });
 }
 

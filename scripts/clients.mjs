@@ -1,5 +1,5 @@
 // The real clients that tests use: which are here, and on Debian as root the installation of the others.
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import process from 'node:process';
 import { run, whereIs } from './run.mjs';
 
@@ -11,6 +11,7 @@ const CLIENTS = {
   gpg: 'gnupg',
   curl: 'curl',
   openssl: 'openssl',
+  python3: 'python3',
   ip: 'iproute2',
   bzip2: 'bzip2',
   strace: 'strace',
@@ -21,6 +22,7 @@ const CLIENTS = {
   'systemd-socket-activate': 'systemd',
   'systemd-analyze': 'systemd',
   faketime: 'faketime',
+  shellcheck: 'shellcheck',
   wrk: 'wrk',
   'mkfs.ext4': 'e2fsprogs',
   'mkfs.xfs': 'xfsprogs',
@@ -30,6 +32,10 @@ const CLIENTS = {
   nginx: 'nginx',
   haproxy: 'haproxy',
   caddy: 'caddy',
+  postgres: 'postgresql',
+  flatpak: 'flatpak',
+  'ignition-validate': 'ignition',
+  'ansible-playbook': 'ansible-core',
 };
 
 /** What only `npm run faults` needs. */
@@ -41,12 +47,23 @@ const PACKAGES = { ...CLIENTS, ...FAULT_CLIENTS };
 
 /** The client programs that are not on the PATH. */
 export function missingClients() {
-  return Object.keys(CLIENTS).filter((program) => whereIs(program) === null);
+  return Object.keys(CLIENTS).filter(isMissing);
 }
 
 /** As missingClients(), with those that only `npm run faults` needs. */
 export function missingFaultClients() {
-  return Object.keys(PACKAGES).filter((program) => whereIs(program) === null);
+  return Object.keys(PACKAGES).filter(isMissing);
+}
+
+function isMissing(program) {
+  return whereIs(program) === null && !(program === 'postgres' && isBelowDebiansFolder(program));
+}
+
+/** Debian keeps PostgreSQL's programs off the PATH, one folder for each major version. Keep in sync with test/clients/available.ts. */
+function isBelowDebiansFolder(program, folder = '/usr/lib/postgresql') {
+  return (
+    existsSync(folder) && readdirSync(folder).some((major) => existsSync(`${folder}/${major}/bin/${program}`))
+  );
 }
 
 /** Why this machine's missing clients are not installed by us, or null when they can be. */

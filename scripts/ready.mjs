@@ -1,7 +1,16 @@
 // Makes a checkout ready to run: dependencies installed, dist/ built. Does nothing, fast, when nothing changed.
 // The reasons are in docs/decisions/start-makes-ready.md.
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -79,6 +88,13 @@ function installEnvironment() {
   return { npm_package_config_node_gyp_nodedir: prefix, npm_config_nodedir: prefix, ...env };
 }
 
+/** What browsers get as it is, relative to the root; keep in sync with the Dockerfile. */
+function assetsOf(root) {
+  return filesBelow(join(root, 'src'), '')
+    .filter((file) => !file.endsWith('.ts'))
+    .map((file) => relative(root, file));
+}
+
 async function build(root) {
   say('building …');
   // Whole, so that the output of a removed source goes too: a deleted test must not run on.
@@ -88,6 +104,7 @@ async function build(root) {
   const status = await run(process.execPath, [tsc, '-p', root]);
   if (status !== 0) throw new Refusal(`tsc failed (exit status ${status})`);
   chmodSync(join(root, 'dist/src/main.js'), 0o755); // package.json names it as a program
+  for (const asset of assetsOf(root)) cpSync(join(root, asset), join(root, 'dist', asset));
   writeStamp(buildStamp(root), hash);
 }
 
@@ -102,6 +119,7 @@ function buildHash(root) {
     for (const file of filesBelow(join(root, folder), '.ts'))
       parts.push(relative(root, file), readFileSync(file));
   }
+  for (const asset of assetsOf(root)) parts.push(asset, readFileSync(join(root, asset)));
   const settings = ['tsconfig.json', 'package.json', 'package-lock.json', 'scripts/ready.mjs'];
   for (const file of settings) parts.push(readFileSync(join(root, file)));
   return hashOf(parts);

@@ -1,12 +1,12 @@
 // `npm test [PART …]`: makes everything ready, the clients too, and runs the tests; those whose path has one of PARTs.
 // `npm run test:fast [PART …]`: the fast part of them alone, without clients.
 import './node-version.mjs';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
-import { join, relative } from 'node:path';
+import { delimiter, join, relative } from 'node:path';
 import process from 'node:process';
 import { installClients, missingClients, whyNotInstalled } from './clients.mjs';
-import { isFast, layPath, longestFirst } from './parts.mjs';
+import { isFast, layPath, longestFirst, processesFor } from './parts.mjs';
 import { filesBelow, makeReady, ROOT, say } from './ready.mjs';
 import { Refusal, run, runMain } from './run.mjs';
 
@@ -16,12 +16,13 @@ runMain(async () => {
   const parts = onlyFast || first === undefined ? rest : [first, ...rest];
   await makeReady();
   if (!onlyFast) await provideClients();
-  const files = testFiles(parts, onlyFast);
+  const processes = testProcesses(parts, onlyFast);
   const env = onlyFast ? { ...process.env, PATH: pathWithoutClients() } : process.env;
-  // One more than there are processors: the real clients, npm and whatever starts a server wait for other programs.
-  const concurrency = os.availableParallelism() + 1;
+  // Two more than there are processors: whatever starts a server, a client or npm waits for other programs and for the disk. With
+  // four more, what has a time limit of its own failed.
+  const concurrency = os.availableParallelism() + 2;
   const flags = ['--import', new URL('hang-watch.mjs', import.meta.url).href];
-  const argv = [...flags, join(ROOT, 'scripts/run-tests.mjs'), `${concurrency}`, ...files];
+  const argv = [...flags, join(ROOT, 'scripts/run-tests.mjs'), `${concurrency}`, ...processes];
   // Nothing is printed after it: the runner's counts are the last lines.
   process.exitCode = await run(process.execPath, argv, { cwd: ROOT, env, stdio: 'inherit' });
 });
@@ -50,15 +51,19 @@ function pathWithoutClients() {
   return path;
 }
 
-/** Built tests whose path below dist/ contains one of `parts`; all without parts. A folder fails on Node.js 22. */
-function testFiles(parts, onlyFast) {
+/** For each process its built tests, of those whose path below dist/ contains one of `parts`; all without parts. */
+function testProcesses(parts, onlyFast) {
   const dist = join(ROOT, 'dist');
   const paths = filesBelow(join(dist, 'test'), '.test.js').map((file) => relative(dist, file));
   const wanted = paths.filter((path) => {
     if (onlyFast && !isFast(path)) return false;
     return parts.length === 0 || parts.some((part) => path.includes(part));
   });
-  if (wanted.length > 0) return longestFirst(wanted).map((path) => join(dist, path));
+  if (wanted.length > 0) {
+    const read = (path) => readFileSync(join(dist, path), 'utf8');
+    const processes = processesFor(longestFirst(wanted), read);
+    return processes.map((files) => files.map((path) => join(dist, path)).join(delimiter));
+  }
   throw new Refusal(
     parts.length === 0
       ? 'there are no tests'

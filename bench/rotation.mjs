@@ -1,0 +1,81 @@
+// `npm run bench -- rotation`: what `lookaside key rotation` costs: counts, and the whole list of work.
+//   --images N      how many, 1,000,000 unless told; half are signed by the old key alone, a quarter by both, a quarter by the new key alone
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const { openDatabases } = await import('../dist/src/sqlite/databases.js');
+const { createRotation } = await import('../dist/src/service/rotation.js');
+
+const { values: flags } = parseArgs({
+  args: process.argv.slice(3),
+  options: { images: { type: 'string', default: '1000000' } },
+});
+const total = Number(flags.images);
+const [OLD, NEW] = ['A', 'B'].map((digit) => digit.repeat(40));
+const BATCH = 5000;
+
+function digestOf(text) {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+function imageOf(k) {
+  const path = `team-${k % 50}/app-${k % 5000}`;
+  const image = {
+    site: 'default',
+    layout: 'repository',
+    path,
+    algorithm: 'sha256',
+    hex: digestOf(`image ${k}`),
+  };
+  const by = [[OLD], [OLD], [OLD, NEW], [NEW]][k % 4];
+  return { image, signatures: by.map((fingerprint, at) => signatureOf(k, image, fingerprint, at)) };
+}
+
+function signatureOf(k, { path, algorithm, hex }, fingerprint, at) {
+  const bytes = Buffer.alloc(500, `signature ${k} ${at}`);
+  const dockerReference = `registry.example.com/${path}:v${k}`;
+  const judgement = {
+    ...{
+      verdict: 'good',
+      refusal: null,
+      form: 'binary',
+      issuer: fingerprint,
+      fingerprint,
+      judgeAgainAt: null,
+    },
+    ...{ signingFingerprint: fingerprint, signedAt: new Date(0), expiresAt: null },
+    claim: { algorithm, hex, dockerReference, creator: 'atomic' },
+    traits: { signedSha256: digestOf(`${k} ${at}`), digestBits: 512, obstacles: [] },
+  };
+  const sha256 = digestOf(`bytes ${k} ${at}`);
+  return { number: at + 1, sha256, sizeBytes: bytes.length, storedAt: new Date(), bytes, judgement };
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'lookaside-rotation-'));
+try {
+  const databases = await openDatabases({ dataDir: folder, onUnusable: () => undefined });
+  const filling = performance.now();
+  for (let from = 0; from < total; from += BATCH) {
+    const length = Math.min(BATCH, total - from);
+    await databases.index.record(Array.from({ length }, (_, k) => imageOf(from + k)));
+  }
+  console.log(`${total} images recorded in ${seconds(filling)} s`);
+  const keys = { find: async (fingerprint) => ({ fingerprint }), list: async () => [] };
+  const clock = { now: () => new Date() };
+  const rotation = createRotation({ keys, lookups: databases.questions, clock });
+  const asking = performance.now();
+  for await (const part of rotation(OLD, NEW, { signal: new AbortController().signal })) {
+    if ('images' in part) console.log(`${JSON.stringify(part.images)} after ${seconds(asking)} s`);
+    if ('end' in part) console.log(`${part.end.work} pieces of work after ${seconds(asking)} s`);
+  }
+  await databases.close();
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+function seconds(since) {
+  return ((performance.now() - since) / 1000).toFixed(2);
+}
