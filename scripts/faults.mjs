@@ -65,7 +65,7 @@ async function runAll(files, { flags = [], stdio }) {
   process.once('exit', () => rmSync(folder, { recursive: true, force: true })); // run() ends the process on a signal
   const report = join(folder, 'report');
   writeFileSync(report, '');
-  const env = { ...process.env, LOOKASIDE_FAULTS: 'full', LOOKASIDE_FAULTS_REPORT: report };
+  const env = { ...process.env, FAULTS: 'full', FAULTS_REPORT: report };
   const failed = [];
   for (const file of files) {
     const args = ['--test', '--test-reporter=spec', ...flags, file];

@@ -18,7 +18,7 @@ if (parentPort !== null && workerData?.isHangWatch) watch();
 else if (isMainThread && process.env.NODE_TEST_CONTEXT !== undefined) startWatch();
 
 function startWatch() {
-  const limitMs = Number(process.env.LOOKASIDE_TEST_LIMIT_MS ?? LIMIT_MS);
+  const limitMs = Number(process.env.TEST_LIMIT_MS ?? LIMIT_MS);
   const watcher = new Worker(new URL(import.meta.url), {
     workerData: { isHangWatch: true, file: process.argv[1], limitMs },
     execArgv: [],

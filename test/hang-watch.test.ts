@@ -34,7 +34,7 @@ function runProcesses(concurrency: number, processes: readonly string[]) {
     process.execPath,
     [...runner, `${concurrency}`, ...processes],
     {
-      env: { ...env, LOOKASIDE_TEST_LIMIT_MS: `${LIMIT_MS}` },
+      env: { ...env, TEST_LIMIT_MS: `${LIMIT_MS}` },
       encoding: 'utf8',
       timeout: 60_000,
     },

@@ -1,5 +1,5 @@
 // The Dockerfile, built by buildah and run by podman as OpenShift would run it. It takes some minutes, so that `npm test`
-// leaves it out; `npm run faults` and `LOOKASIDE_FAULTS=full npm test -- container-image` have it.
+// leaves it out; `npm run faults` and `FAULTS=full npm test -- container-image` have it.
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';

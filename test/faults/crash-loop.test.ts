@@ -96,7 +96,7 @@ async function crashAgainAndAgain(
   { wanted, aRound }: Loop,
   see: (figure: string) => void,
 ): Promise<void> {
-  const seed = Number(process.env.LOOKASIDE_TEST_SEED ?? randomInt(2 ** 31));
+  const seed = Number(process.env.TEST_SEED ?? randomInt(2 ** 31));
   const random = createRandom(seed);
   const below = (limit: number) => Math.floor(random() * limit);
   let acknowledged = 0;
@@ -111,7 +111,7 @@ async function crashAgainAndAgain(
     const [quickest, median, slowest] = [1, 50, 100].map((percent) => seconds(scene.startsMs, percent));
     const started = `started in ${quickest} to ${slowest} s, half of them in ${median} s`;
     see(`${lost.length} lost, ${torn.length} torn of ${acknowledged} in ${round} crashes, ${started}`);
-    assert.deepEqual({ lost, torn }, { lost: [], torn: [] }, `LOOKASIDE_TEST_SEED=${seed}`);
+    assert.deepEqual({ lost, torn }, { lost: [], torn: [] }, `TEST_SEED=${seed}`);
     await scene.assertSound(toCheck);
     await scene.sendAgain(...toCheck.filter(({ receipt }) => receipt === null));
   }

@@ -6,8 +6,8 @@ import { describe, test } from 'node:test';
 /** As docs/reliability.md numbers them. */
 export type PromiseId = `P${number}`;
 
-/** True in `npm run faults`. */
-export const isFull = process.env.LOOKASIDE_FAULTS === 'full';
+/** True in `npm run faults`. The variable does not begin as a setting does: commands refuse settings that they do not know. */
+export const isFull = process.env.FAULTS === 'full';
 
 /** How often, how many, how long: as the promise says, or few enough for `npm test`. */
 export function count(full: number, short: number): number {
@@ -60,6 +60,6 @@ export function promise(promised: Promised, act: Act): void {
 
 /** A JSON line, for scripts/faults.mjs. */
 function report(row: object): void {
-  const file = process.env.LOOKASIDE_FAULTS_REPORT;
+  const file = process.env.FAULTS_REPORT;
   if (file !== undefined) appendFileSync(file, `${JSON.stringify(row)}\n`);
 }

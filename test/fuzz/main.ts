@@ -1,4 +1,4 @@
-// `npm run fuzz [TARGET …]`: each target for LOOKASIDE_FUZZ_SECONDS (60), with the corpus of the runs before.
+// `npm run fuzz [TARGET …]`: each target for FUZZ_SECONDS (60), with the corpus of the runs before.
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,8 +7,8 @@ import process from 'node:process';
 import { fuzz, type Target } from './fuzzer.ts';
 import { TARGETS } from './targets.ts';
 
-const SECONDS = Number(process.env.LOOKASIDE_FUZZ_SECONDS ?? 60);
-const SEED = Number(process.env.LOOKASIDE_FUZZ_SEED ?? Date.now() % 2 ** 31);
+const SECONDS = Number(process.env.FUZZ_SECONDS ?? 60);
+const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 const FOLDER = path.join(tmpdir(), `lookaside-fuzz-${process.getuid?.() ?? 0}`);
 
 const asked = process.argv.slice(2);
