@@ -17,7 +17,13 @@ export async function runFsck(config: Config, { repair, json }: FsckOptions): Pr
   const line = progressLine('checking');
   const checked = await administer(config, async (administration) => {
     const result = await administration.fsck({ repair, onProgress: line.show });
-    return { name: administration.name, result, remark: await remarkOn(result, administration) };
+    const server = administration.checkedBy();
+    const name = server?.root ?? administration.name;
+    const remarks = [
+      server === null ? null : `The server that is running on ${config.data} did this check.`,
+      await remarkOn(result, administration),
+    ];
+    return { name, result, remarks: remarks.filter((remark) => remark !== null) };
   }).finally(line.end);
   const { result } = checked;
   if (json) printJson(result);
@@ -28,24 +34,25 @@ export async function runFsck(config: Config, { repair, json }: FsckOptions): Pr
 /** Why no bytes were compared, where they could be; else null. */
 async function remarkOn(
   { isCompared }: FsckResult,
-  { here, about }: OpenedAdministration,
+  { here, about, checkedBy }: OpenedAdministration,
 ): Promise<string | null> {
   if (isCompared) return null;
-  const { tree } = here ?? (await about());
+  const isByServer = here === null || checkedBy() !== null;
+  const { tree } = checkedBy() ?? here ?? (await about());
   if (tree === 'shared') return null;
   const found = 'The index is not whole, so no bytes could be compared;';
-  return here !== null
-    ? `${found} start the server or run: lookaside reindex`
-    : `${found} wait until the server has looked through its tree, or run lookaside reindex`;
+  return isByServer
+    ? `${found} wait until the server has looked through its tree, or run lookaside reindex`
+    : `${found} start the server or run: lookaside reindex`;
 }
 
 interface Checked {
   readonly name: string;
   readonly result: FsckResult;
-  readonly remark: string | null;
+  readonly remarks: readonly string[];
 }
 
-function printResult({ name, result, remark }: Checked): void {
+function printResult({ name, result, remarks }: Checked): void {
   const { findings, images, signatures, problems, repaired } = result;
   if (findings.length > 0) {
     const rows = findings.map(({ site, kind, path, message, repaired: done }) => [
@@ -58,5 +65,5 @@ function printResult({ name, result, remark }: Checked): void {
   if (problems > findings.length)
     print(`… and ${problems - findings.length} more; --json shows no more of them`);
   print(escapeTerminal(`${name}: ${countsOf({ images, signatures, problems })}, ${repaired} repaired`));
-  if (remark !== null) print(remark);
+  for (const remark of remarks) print(escapeTerminal(remark));
 }

@@ -10,6 +10,8 @@ export interface OpenedAdministration extends Administration {
   readonly name: string;
   /** The tree of the data directory of this machine; null when a server elsewhere is administered. */
   readonly here: AboutTree | null;
+  /** The tree of the server that runs on that data directory, when it did the fsck; else null. */
+  checkedBy(): AboutTree | null;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -31,14 +33,18 @@ export async function openAdministration(
   // each way loads its own code: a command that asks a server elsewhere has no database
   if (remote !== null) {
     const { connectAdministration } = await import('../upstream/administration.ts');
-    return { ...connectAdministration({ at: remote, ...asking }), here: null };
+    return { ...connectAdministration({ at: remote, ...asking }), here: null, checkedBy: NOBODY_ELSE };
   }
   if (config.database !== null) {
     const { administerDatabase } = await import('./node-administration.ts');
-    return administerDatabase(config);
+    return { ...(await administerDatabase(config)), checkedBy: NOBODY_ELSE };
   }
   const { administerHere } = await import('./local-administration.ts');
   const { inBoundTree } = await import('./bound-tree.ts');
   const bound = await inBoundTree(config);
-  return { ...administerHere({ config: bound, taker, asking }), name: bound.root, here: bound };
+  const namedRoot = config.tree === 'shared' ? config.root : null;
+  const local = administerHere({ config: bound, namedRoot, taker, asking });
+  return { ...local, name: bound.root, here: bound };
 }
+
+const NOBODY_ELSE = () => null;

@@ -1,6 +1,6 @@
 // The administration of the data directory on this machine: by this process, or by the server that holds the directory.
 import { type Config, socketPathOf } from '../config.ts';
-import type { Administration } from '../domain/administration.ts';
+import type { AboutTree, Administration } from '../domain/administration.ts';
 import { isLookasideError, type LookasideError } from '../domain/errors.ts';
 import { isServer } from '../domain/holder.ts';
 import { createAdministration, exportedKey, keyFile, shownKeys } from '../service/administration.ts';
@@ -10,6 +10,7 @@ import { subjectsOf } from '../service/subjects.ts';
 import type { LockTaker } from '../sqlite/lock.ts';
 import { connectAdministration } from '../upstream/administration.ts';
 import type { AskerOptions } from '../upstream/asker.ts';
+import { findRunningServer } from '../upstream/running-server.ts';
 import { systemClock } from './clock.ts';
 import { createLog } from './log.ts';
 import {
@@ -25,28 +26,46 @@ import { sitesOf } from './site.ts';
 
 export interface LocalAdministrationOptions {
   readonly config: Config;
+  /** The root of a shared tree that the user named; null when the tree is the one that the data directory is bound to. */
+  readonly namedRoot: string | null;
   readonly taker: LockTaker;
   /** For asking the server that holds the data directory. */
   readonly asking: Omit<AskerOptions, 'at'>;
 }
 
-export interface LocalAdministration extends Administration {
+export interface LocalAdministration extends OpenedAdministration {
+  /** The tree of the running server that did the fsck; null when this process did it, or nothing was checked yet. */
+  checkedBy(): AboutTree | null;
+}
+
+interface OpenedAdministration extends Administration {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * The administration of the data directory on this machine. It reads keys, tokens and what fsck without repair needs from
- * files that it opens read-only: it neither needs a server nor waits for one. Everything else takes the lock, or is done by
- * the server that holds it. That includes about(), which names the tree that changes go to.
+ * The administration of the data directory on this machine. It reads keys and tokens from files that it opens read-only: it
+ * neither needs a server nor waits for one. A running server does the fsck, because it alone knows its trees for certain; when
+ * none answers, fsck without repair reads the files too. Everything else takes the lock, or is done by the server that holds
+ * it. That includes about(), which names the tree that changes go to.
  * @throws LookasideError also ALREADY_RUNNING when another command line holds the lock
  */
 export function administerHere(options: LocalAdministrationOptions): LocalAdministration {
   const { config } = options;
   const reads = readAdministration(config);
-  let changing: Promise<LocalAdministration> | null = null;
+  let changing: Promise<OpenedAdministration> | null = null;
+  let checkedBy: AboutTree | null = null;
   const changes = () => {
     changing ??= openForChanges(options);
     return changing;
+  };
+  const fsck: Administration['fsck'] = async (request) => {
+    const server = await findRunningServer(socketPathOf(config));
+    const isAboutOtherTree = options.namedRoot !== null && options.namedRoot !== server?.root;
+    if (server === null || (isAboutOtherTree && !request.repair))
+      return request.repair ? (await changes()).fsck(request) : reads.fsck(request);
+    changing ??= Promise.resolve(askServer(options));
+    checkedBy = server;
+    return (await changing).fsck(request);
   };
   return {
     about: async () => (await changes()).about(),
@@ -115,7 +134,8 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
       sync: async (...mirror) => (await changes()).mirrors.sync(...mirror),
     },
     withdraw: async (wanted) => (await changes()).withdraw(wanted),
-    fsck: async (request) => (request.repair ? (await changes()).fsck(request) : reads.fsck(request)),
+    fsck,
+    checkedBy: () => checkedBy,
     reindex: async (request) => (await changes()).reindex(request),
     importBatch: async (...batch) => (await changes()).importBatch(...batch),
     async [Symbol.asyncDispose]() {
@@ -125,20 +145,24 @@ export function administerHere(options: LocalAdministrationOptions): LocalAdmini
   };
 }
 
-async function openForChanges(options: LocalAdministrationOptions): Promise<LocalAdministration> {
+async function openForChanges(options: LocalAdministrationOptions): Promise<OpenedAdministration> {
   try {
     return await administerAlone(options);
   } catch (error) {
     if (!isLookasideError(error, 'ALREADY_RUNNING') || isOtherCommand(error)) throw error;
-    const at = { socketPath: socketPathOf(options.config), isHeld: true };
-    return connectAdministration({ at, ...options.asking });
+    return askServer(options);
   }
+}
+
+/** The server that holds the data directory. */
+function askServer({ config, asking }: LocalAdministrationOptions): OpenedAdministration {
+  return connectAdministration({ at: { socketPath: socketPathOf(config), isHeld: true }, ...asking });
 }
 
 async function administerAlone({
   config,
   taker,
-}: Pick<LocalAdministrationOptions, 'config' | 'taker'>): Promise<LocalAdministration> {
+}: Pick<LocalAdministrationOptions, 'config' | 'taker'>): Promise<OpenedAdministration> {
   const log = createLog('warn');
   const composed = await compose({ config, current: () => config, sites: sitesOf(config), log, taker });
   const services = { ...composed, clock: systemClock, about: config };

@@ -1,6 +1,6 @@
 // Commands on a data directory whose server was started with --root, typed without it: they mean the tree that is served.
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
@@ -31,19 +31,44 @@ afterEach(async () => {
 
 const here = (...args: readonly string[]) => runLookaside([...args, '--data', data]);
 
+/** The lines below the table of problems. */
 async function fsckSummary(...args: readonly string[]) {
   const { status, stdout, stderr } = await here('fsck', ...args);
-  return { status, summary: stdout.split('\n').at(-2) ?? '', stderr };
+  const [, summary = ''] = stdout.split('\n\n');
+  return { status, summary, stderr };
 }
 
 describe('a data directory whose server has another tree', () => {
-  const expected = () => `${root}: 1 image, 1 signature, 1 problem, 0 repaired`;
+  const expected = () => `${root}: 1 image, 1 signature, 1 problem, 0 repaired\n`;
+  const byServer = () => `${expected()}The server that is running on ${data} did this check.\n`;
 
-  test('is checked with that tree, beside the server and after its end', async () => {
-    assert.deepEqual(await fsckSummary(), { status: 1, summary: expected(), stderr: '' });
+  test('is checked by that server, which says so, with and without repair; after its end with the same tree', async () => {
+    assert.deepEqual(await fsckSummary(), { status: 1, summary: byServer(), stderr: '' });
+    assert.deepEqual(await fsckSummary('--repair'), { status: 1, summary: byServer(), stderr: '' });
     await server.stop();
     assert.deepEqual(await fsckSummary(), { status: 1, summary: expected(), stderr: '' });
     assert.deepEqual(await fsckSummary('--repair'), { status: 1, summary: expected(), stderr: '' });
+  });
+
+  test('is never told to be empty when the index, which names the tree, is gone: its server says what is wrong', async () => {
+    for (const end of ['', '-wal', '-shm']) await rm(path.join(data, `index.db${end}`), { force: true });
+    const { status, stdout, stderr } = await here('fsck');
+    assert.equal(status, 1);
+    const isWhole = stdout.endsWith(byServer()); // where the server has noticed, and made another index
+    assert.ok(isWhole || /index\.db was removed or replaced while in use/.test(stderr), stdout + stderr);
+  });
+
+  test('is read by the command itself when the server is frozen, and when the command line names another tree', async () => {
+    const other = path.join(temp.path, 'other');
+    await mkdir(other);
+    const { stdout } = await here('fsck', '--root', other);
+    assert.equal(stdout, `${other}: 0 images, 0 signatures, 0 problems, 0 repaired\n`);
+    process.kill(server.pid, 'SIGSTOP');
+    try {
+      assert.deepEqual(await fsckSummary(), { status: 1, summary: expected(), stderr: '' });
+    } finally {
+      process.kill(server.pid, 'SIGCONT');
+    }
   });
 
   test('keeps its tree when a command changes something without a server', async () => {
