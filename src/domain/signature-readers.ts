@@ -3,13 +3,15 @@
 import type { ImageId } from './image.ts';
 import type { KeyPart, KeyPartUse, KeyWarning, RegisteredKey } from './key.ts';
 import type { IndexedSignature } from './ports.ts';
+import { tagOf } from './reference.ts';
 import { readerWarnings } from './release-readers.ts';
 import type { State } from './state.ts';
 
 /**
  * `sequoia`: built with Sequoia, as in Fedora 43 and newer. `go-before-2026-07`: pure Go, over golang.org/x/crypto;
  * `go-since-2026-07`: over ProtonMail's go-crypto. `before-2025-08`: every podman, skopeo and CRI-O from before August 2025.
- * `openshift`: the cluster-version operator and oc-mirror, of the release layout alone.
+ * `openshift`: the cluster-version operator and oc-mirror, of the release layout alone. `flatpak`: 1.17.1 and newer, of the
+ * repository layout alone.
  */
 export const SIGNATURE_READERS = [
   'sequoia',
@@ -17,6 +19,7 @@ export const SIGNATURE_READERS = [
   'go-since-2026-07',
   'before-2025-08',
   'openshift',
+  'flatpak',
 ] as const;
 export type SignatureReaderName = (typeof SIGNATURE_READERS)[number];
 
@@ -29,7 +32,10 @@ export interface ReaderDifference {
 }
 
 export interface JudgedSignature
-  extends Pick<IndexedSignature, 'verdict' | 'form' | 'signedAt' | 'signingFingerprint' | 'traits'> {
+  extends Pick<
+    IndexedSignature,
+    'verdict' | 'form' | 'signedAt' | 'signingFingerprint' | 'dockerReference' | 'traits'
+  > {
   readonly image: Pick<ImageId, 'layout'>;
   /** The number under which clients get it. */
   readonly number: number;
@@ -87,6 +93,8 @@ function decide(reader: SignatureReaderName, signature: Known, about: AboutKey):
         : null;
     case 'openshift':
       return byOpenshift(signature);
+    case 'flatpak':
+      return byFlatpak(signature);
   }
 }
 
@@ -158,6 +166,15 @@ function byOpenshift(signature: Known): Decision {
   return state === 'key-expired' ? accepts('they do not look at when a key expires') : null;
 }
 
+/** Flatpak compares names without their tags, and its pattern of a tag has no dot (common/flatpak-oci-signatures.c, TAG). */
+function byFlatpak({ image, dockerReference }: Known): Decision {
+  const tag = image.layout === 'repository' && dockerReference !== null ? tagOf(dockerReference) : null;
+  if (tag === null || !tag.includes('.')) return null;
+  return refuses(
+    `it takes the tag ${tag}, which has a dot, for a part of the name. For Flatpak, sign a name without a tag or with one without a dot`,
+  );
+}
+
 function isBySubkey({ key, signingFingerprint }: Known): boolean {
   return signingFingerprint !== null && signingFingerprint !== key.fingerprint;
 }
@@ -177,8 +194,13 @@ function refuses(because: string): Decision {
 
 /** For people. */
 export function textOfDifference({ reader, accepts: isAccepted, because }: ReaderDifference): string {
-  const does = isAccepted === null ? 'may decide otherwise' : isAccepted ? 'accept it' : 'refuse it';
-  return `${READERS_TEXT[reader] ?? reader} ${does}, because ${because}`;
+  const readers = READERS_TEXT[reader] ?? reader;
+  const isOne = readers === 'Flatpak';
+  const does =
+    isAccepted === null
+      ? 'may decide otherwise'
+      : `${isAccepted ? 'accept' : 'refuse'}${isOne ? 's' : ''} it`;
+  return `${readers} ${does}, because ${because}`;
 }
 
 const READERS_TEXT: Readonly<Partial<Record<string, string>>> = {
@@ -187,4 +209,5 @@ const READERS_TEXT: Readonly<Partial<Record<string, string>>> = {
   'go-since-2026-07': 'clients of pure Go since July 2026',
   'before-2025-08': 'clients from before August 2025',
   openshift: "OpenShift's readers",
+  flatpak: 'Flatpak',
 } satisfies Record<SignatureReaderName, string>;

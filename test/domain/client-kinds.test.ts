@@ -226,7 +226,8 @@ test('a remote of Flatpak names the registry, the keys and the place of signatur
       ['r.example_5000_team.gpg', [A]],
     ],
   );
-  assert.deepEqual(notes, ['WHOLE_REGISTRY']);
+  assert.deepEqual(notes, ['WHOLE_REGISTRY', 'DOTTED_TAGS']);
+  assert.deepEqual(plan('flatpak', ['r.example']).notes, ['DOTTED_TAGS']);
   assert.throws(() => plan('flatpak', ['*.example']), refused(/one registry/));
 });
 

@@ -47,6 +47,7 @@ const good = {
   expiresAt: null,
   signingFingerprint: PRIMARY,
   image: { layout: 'repository' },
+  dockerReference: 'r.example/team/app:v1',
   number: 1,
 } as const;
 const traits = (...obstacles: Obstacle[]) => ({ signedSha256: '0'.repeat(64), digestBits: 256, obstacles });
@@ -128,6 +129,23 @@ test('readers that decide otherwise than gpg are named, and no others', () => {
       { signature: release, key: { expiresAt: AFTER } },
       '+sequoia +go-before-2026-07 +openshift',
     ],
+    ['a tag with a dot', { signature: { dockerReference: 'r.example/team/app:v1.0' } }, '-flatpak'],
+    [
+      'a tag with a dot and a digest',
+      { signature: { dockerReference: `r.example/app:1.0@sha256:${'a'.repeat(64)}` } },
+      '-flatpak',
+    ],
+    ['no tag, and dots in the name', { signature: { dockerReference: 'r.example:5000/team.a/app' } }, ''],
+    [
+      'a release with a dot in its tag',
+      { signature: { ...release, dockerReference: 'q.example/release:4.18.3' } },
+      '',
+    ],
+    [
+      'a tag with a dot by an expired key',
+      { signature: { dockerReference: 'r.example/app:1.0' }, key: { expiresAt: AFTER } },
+      '+sequoia +go-before-2026-07',
+    ],
     ['post-quantum', { signature: { verdict: 'unsupported' }, key: null }, '?sequoia ?go-since-2026-07'],
     ['of cosign', { signature: { verdict: 'unsupported', form: 'cosign' }, key: null }, ''],
     ['by an unknown key', { key: null }, ''],
@@ -138,6 +156,6 @@ test('readers that decide otherwise than gpg are named, and no others', () => {
 
 test('each difference is a sentence, also of a reader that a newer server names', () => {
   for (const reader of [...SIGNATURE_READERS, 'tomorrow' as SignatureReaderName]) {
-    assert.match(textOfDifference({ reader, accepts: false, because: 'x' }), / refuse it, because x$/);
+    assert.match(textOfDifference({ reader, accepts: false, because: 'x' }), / refuses? it, because x$/);
   }
 });

@@ -44,14 +44,19 @@ export function planFlatpak({ wanted: { scopes, lookaside } }: KindOptions): Kin
   return {
     files: remotes.flatMap(({ files }) => files),
     commands: remotes.flatMap(({ commands }) => commands),
-    notes: remotes.some(({ isPart }) => isPart)
-      ? [
-          {
-            code: 'WHOLE_REGISTRY',
-            message:
-              'a remote of flatpak is a whole registry: all that is installed from it must be signed by the keys of its file, not the part alone that was named',
-          },
-        ]
-      : [],
+    notes: remotes.some(({ isPart }) => isPart) ? [WHOLE_REGISTRY, DOTTED_TAGS] : [DOTTED_TAGS],
   };
 }
+
+const WHOLE_REGISTRY = {
+  code: 'WHOLE_REGISTRY',
+  message:
+    'a remote of flatpak is a whole registry: all that is installed from it must be signed by the keys of its file, not the part alone that was named',
+} as const;
+
+/** Its pattern of a tag has no dot (common/flatpak-oci-signatures.c, TAG). */
+const DOTTED_TAGS = {
+  code: 'DOTTED_TAGS',
+  message:
+    'Flatpak refuses what was signed for a tag with a dot, such as app:1.0: it takes that tag for a part of the name. Sign the name without a tag, or with one without a dot, as app:stable',
+} as const;

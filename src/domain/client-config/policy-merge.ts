@@ -23,6 +23,7 @@ export interface Note {
     | 'POLICY_OF_PLATFORM'
     | 'POLICY_PINNED'
     | 'WHOLE_REGISTRY'
+    | 'DOTTED_TAGS'
     | 'NOT_VERIFIED'
     | 'OTHERS_DENIED'
     | 'IMAGE_OF_NODES'
