@@ -76,6 +76,7 @@ export async function openFilling(
       const event = options.makeEvent({ action: 'mirror-grow', image, result: `added ${added}` }, SERVER);
       databases.audit.append(event).catch((err: unknown) => log.warn({ err }, 'an event could not be kept'));
     },
+    onHeld: options.onChanged,
     log,
   });
   const mirror: Mirror = createMirror({
@@ -83,7 +84,8 @@ export async function openFilling(
     store: options.store,
     bringer,
     mirrors: databases.mirrors,
-    restingMs: walker.restingMs,
+    restingMs: (upstream) =>
+      walker.restingMs(upstream === null ? null : settings.upstreams.indexOf(upstream)),
     room: createMirrorRoom({
       site: name,
       maxBytes: settings.maxBytes,

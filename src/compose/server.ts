@@ -321,7 +321,7 @@ async function connect(options: Connections) {
     sites,
     places: open.places,
     stopMirrors: () => open.stop(),
-    mirrors: openMirrors({ open, data: config.data, databases, store, makeEvent, records }),
+    mirrors: openMirrors({ open, data: config.data, databases, store, reader, makeEvent, records }),
     reader,
     browser: createBrowser({ store, reader, signatures }),
     signatures,
@@ -585,21 +585,27 @@ interface MirrorParts {
   readonly data: string;
   readonly databases: Databases;
   readonly store: Pick<SignatureStore, 'listFolder'>;
+  readonly reader: Reader;
   readonly makeEvent: MakeEvent;
   readonly records: Records;
 }
 
-function openMirrors({ open, data, databases, store, makeEvent, records }: MirrorParts): MirrorService {
+function openMirrors(parts: MirrorParts): MirrorService {
+  const { open, data, databases, store, reader, makeEvent, records } = parts;
   return createMirrors({
     store: databases.mirrors,
     open: () =>
       open.all.filter(isMirror).map(({ name, mirror: stored, filling: { mirror, walker } }) => ({
         stored,
         mirror,
-        restingMs: walker.restingMs,
+        restingMs: () => walker.restingMs(null),
         counts: () => databases.index.counts(name).catch(() => null), // INDEX_UNUSABLE: being rebuilt
       })),
-    put: (mirror) => open.putMirror(siteOfMirror(data, mirror)),
+    async put(mirror) {
+      await open.putMirror(siteOfMirror(data, mirror));
+      // until when a set in memory holds was said by the mirror as it was before
+      reader.forgetAll();
+    },
     take: (name) => open.take(name),
     missed: (site, since, asker) => missedImages(records, { site, since }, asker),
     listHosted: (folder) => store.listFolder(DEFAULT_SITE, folder, null, 1),

@@ -46,6 +46,8 @@ export interface SignatureSet {
    * change it unheard.
    */
   readonly isSettled?: boolean;
+  /** Of a settled set: by the monotonic clock, when the store is to be asked all the same. Absent: never. */
+  readonly askAgainMs?: number;
 }
 
 /** Every method is atomic. Readers see a set before or after a change, never in between. */

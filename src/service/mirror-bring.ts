@@ -42,6 +42,8 @@ export interface BringerOptions {
   readonly wait: (ms: number) => Promise<unknown>;
   /** Told when a set that was there has grown. */
   readonly onGrown: (image: ImageId, added: number) => void;
+  /** What was read of the image before is no longer true: a set of it is held in memory. */
+  readonly onHeld: (image: ImageId) => void;
   readonly log: Log;
 }
 
@@ -56,6 +58,8 @@ export type Brought =
       readonly unstored: string | null;
       /** The upstream has given all of it now; false: some of it is gone there. */
       readonly isWhole: boolean;
+      /** The URL of where it came from; null: it is not known. */
+      readonly upstream: string | null;
     }
   /** `leftOut`: what the upstream has instead. */
   | { readonly kind: 'empty'; readonly leftOut: MirrorSetRow['leftOut'] }
@@ -63,7 +67,7 @@ export type Brought =
 
 /** What is stored or held, whatever the upstream has given of it. */
 type Kept =
-  | Omit<Extract<Brought, { readonly kind: 'set' }>, 'isWhole'>
+  | Omit<Extract<Brought, { readonly kind: 'set' }>, 'isWhole' | 'upstream'>
   | Extract<Brought, { readonly kind: 'empty' }>;
 
 export type Purpose = 'read' | 'sync';
@@ -158,11 +162,12 @@ export function createBringer(options: BringerOptions): Bringer {
     const there = new Set(blobs.map(sha256));
     const served = result.kind === 'set' ? result.set.entries : [];
     const gone = served.flatMap((entry) => (there.has(entry.sha256) ? [] : [entry.sha256]));
-    const brought: Brought = result.kind === 'set' ? { ...result, isWhole: gone.length === 0 } : result;
-    // an image without signatures is remembered only where somebody with a token has named it
-    if (brought.kind !== 'set' && purpose !== 'sync') return { brought, row: null };
     const upstream =
       walk.kind === 'set' ? (options.upstreams[walk.upstream] ?? null) : (row?.upstream ?? null);
+    const brought: Brought =
+      result.kind === 'set' ? { ...result, isWhole: gone.length === 0, upstream } : result;
+    // an image without signatures is remembered only where somebody with a token has named it
+    if (brought.kind !== 'set' && purpose !== 'sync') return { brought, row: null };
     return {
       brought,
       row: {
@@ -235,6 +240,7 @@ export function createBringer(options: BringerOptions): Bringer {
     generation += 1;
     const set = { generation, entries };
     heldSets.set(imageKey(image), { set, blobs });
+    options.onHeld(image);
     return { kind: 'set', set, added: fresh.length, ...why };
   }
 

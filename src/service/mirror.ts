@@ -18,7 +18,8 @@ export interface MirrorOptions {
   readonly bringer: Bringer;
   readonly mirrors: Pick<MirrorStore, 'setOf'>;
   readonly room: MirrorRoom;
-  readonly restingMs: () => number;
+  /** For how long the upstream of that URL is left alone; null: all of them. 0: it is asked. */
+  readonly restingMs: (upstream: string | null) => number;
   readonly clock: Clock;
   /** Resolves after that time, and keeps no process alive. */
   readonly wait: (ms: number) => Promise<unknown>;
@@ -46,10 +47,20 @@ const READER_WAITS_MS = 5000;
 const WALKS_AT_ONCE = 24;
 const WALKS_A_SECOND = 50;
 const MAX_WAITING = 1000;
+/** Behind readers' backs: more would keep those waiting who have nothing yet. */
+const REFRESHES_AT_ONCE = 25;
 const TOLD_EVERY_MS = 60_000;
 /** A set that could not be stored, or a refresh that failed. */
 const TRY_AGAIN_MS = 30_000;
 const RETRY_AFTER_S = 5;
+
+/** When the upstream is to be asked again for what is stored. */
+interface Due {
+  /** By the monotonic clock. */
+  readonly atMs: number;
+  /** The URL of the only one that is asked; null: it is not known which. */
+  readonly upstream: string | null;
+}
 
 const STOPPED = walkFault('resting', 'the mirror is being changed, or the server stops', 1000);
 const NO_SET: SignatureSet = { generation: 0, entries: [] };
@@ -69,8 +80,10 @@ export function createMirror(options: MirrorOptions): Mirror {
   const failing = new LRUCache<string, true>({ max: MAX_REMEMBERED });
   /** Until when an image counts as one without signatures, by the monotonic clock. */
   const empties = new LRUCache<string, number>({ max: MAX_REMEMBERED });
-  /** When an image is to be asked for again, by the monotonic clock. */
-  const due = new LRUCache<string, number>({ max: MAX_REMEMBERED });
+  const due = new LRUCache<string, Due>({ max: MAX_REMEMBERED });
+  /** What the store has given, by what was told: it knows its own sets again. */
+  const storedAs = new WeakMap<SignatureSet, SignatureSet>();
+  let refreshes = 0;
   const walks = { set: 0, empty: 0 };
   const faults = createFaultRecord(options);
   const isLookDue = createLooks();
@@ -102,7 +115,7 @@ export function createMirror(options: MirrorOptions): Mirror {
   /** Whether the upstream would give it again, as far as is known. */
   function mayGo(image: ImageId): boolean {
     const key = imageKey(image);
-    const isGiving = options.restingMs() === 0 && !failing.has(key);
+    const isGiving = options.restingMs(due.get(key)?.upstream ?? null) === 0 && !failing.has(key);
     return isGiving && mayBring(image.path) && !flights.isUnderWay(key);
   }
 
@@ -114,23 +127,29 @@ export function createMirror(options: MirrorOptions): Mirror {
       case 'set':
         walks.set += 1;
         empties.delete(key);
-        due.set(key, nowMs + (brought.unstored === null ? settings.maxAgeMs : TRY_AGAIN_MS));
+        due.set(key, {
+          atMs: nowMs + (brought.unstored === null ? settings.maxAgeMs : TRY_AGAIN_MS),
+          upstream: brought.upstream,
+        });
         break;
       case 'empty':
         walks.empty += 1;
         empties.set(key, nowMs + EMPTY_MS);
         break;
       case 'fault':
-        due.set(key, nowMs + Math.max(TRY_AGAIN_MS, brought.retryAfterMs ?? 0));
+        dueIn(key, Math.max(TRY_AGAIN_MS, brought.retryAfterMs ?? 0));
     }
   }
 
   async function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
     const held = await bringer.held(image);
-    const set = held ?? (await store.readSet(image, known));
+    const set = held ?? (await store.readSet(image, (known && storedAs.get(known)) ?? known));
     if (set.entries.length > 0) {
-      void refreshIfDue(image);
-      return set;
+      const askAgainMs = await refreshIfDue(image);
+      if (set.isSettled !== true) return set;
+      const told = { ...set, askAgainMs };
+      storedAs.set(told, set);
+      return told;
     }
     const key = imageKey(image);
     if (!mayBring(image.path) || (empties.get(key) ?? 0) > clock.monotonicMs()) return NO_SET;
@@ -149,29 +168,56 @@ export function createMirror(options: MirrorOptions): Mirror {
     }
   }
 
-  async function refreshIfDue(image: ImageId): Promise<void> {
+  /** When it is to be called again, by the monotonic clock. Never throws, and waits for no upstream. */
+  async function refreshIfDue(image: ImageId): Promise<number> {
     const key = imageKey(image);
     try {
-      const at = due.get(key) ?? (await dueSince(image));
-      if (at > clock.monotonicMs() || options.restingMs() > 0 || !mayBring(image.path)) return;
+      if (!mayBring(image.path)) return Number.POSITIVE_INFINITY;
+      const { atMs, upstream } = due.get(key) ?? (await dueSince(image));
+      const nowMs = clock.monotonicMs();
+      if (atMs > nowMs) return atMs;
+      const restingMs = options.restingMs(upstream);
+      if (restingMs > 0 || refreshes >= REFRESHES_AT_ONCE) return nowMs + restingMs;
       // ahead of the walk: those who read meanwhile must not begin others
-      due.set(key, clock.monotonicMs() + TRY_AGAIN_MS);
-      await bring(image, 'read');
+      dueIn(key, TRY_AGAIN_MS);
+      void refresh(image);
+      return nowMs; // the walk tells more
     } catch (error) {
-      // nobody waits for it
-      options.log[isLookasideError(error) ? 'debug' : 'error'](
-        { err: error },
-        'a mirrored set is asked for again later',
-      );
+      tellRefresh(error);
+      return clock.monotonicMs();
     }
   }
 
-  async function dueSince(image: ImageId): Promise<number> {
+  async function refresh(image: ImageId): Promise<void> {
+    refreshes += 1;
+    try {
+      await bring(image, 'read');
+    } catch (error) {
+      tellRefresh(error);
+    } finally {
+      refreshes -= 1;
+    }
+  }
+
+  /** Nobody waits for it. */
+  function tellRefresh(error: unknown): void {
+    options.log[isLookasideError(error) ? 'debug' : 'error'](
+      { err: error },
+      'a mirrored set is asked for again later',
+    );
+  }
+
+  function dueIn(key: string, ms: number): void {
+    due.set(key, { atMs: clock.monotonicMs() + ms, upstream: due.get(key)?.upstream ?? null });
+  }
+
+  async function dueSince(image: ImageId): Promise<Due> {
     const row = await options.mirrors.setOf(image);
-    if (row === null) return Number.NEGATIVE_INFINITY;
-    const at = clock.monotonicMs() + row.checkedAt.getTime() + settings.maxAgeMs - clock.now().getTime();
-    due.set(imageKey(image), at);
-    return at;
+    if (row === null) return { atMs: Number.NEGATIVE_INFINITY, upstream: null };
+    const ageMs = clock.now().getTime() - row.checkedAt.getTime();
+    const found = { atMs: clock.monotonicMs() + settings.maxAgeMs - ageMs, upstream: row.upstream };
+    due.set(imageKey(image), found);
+    return found;
   }
 
   return {

@@ -96,7 +96,9 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
   }
 
   function holds({ set, checkedAtMs, epoch: readIn }: CachedSet): boolean {
-    if (set.isSettled === true && readIn === epoch) return true;
+    const { isSettled = false, askAgainMs } = set;
+    if (isSettled && readIn === epoch && (askAgainMs === undefined || clock.monotonicMs() < askAgainMs))
+      return true;
     return clock.monotonicMs() - checkedAtMs <= SHARED_SET_FRESH_MS;
   }
 

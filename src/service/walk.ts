@@ -28,8 +28,8 @@ export interface Walker {
    * first that has a set wins. Sets of two upstreams are never mixed.
    */
   walk(folder: string, from: number | null): Promise<Walk>;
-  /** For how long every upstream is left alone, from now on; 0 when one of them is asked. */
-  restingMs(): number;
+  /** For how long that one is left alone, from now on; null: every one. 0: it, or one of them, is asked. */
+  restingMs(from: number | null): number;
   readonly names: readonly string[];
   close(): Promise<void>;
 }
@@ -94,7 +94,10 @@ export function createWalker(options: WalkerOptions): Walker {
       // one that failed may have the set: that the others have none proves nothing
       return fault ?? { kind: 'empty' };
     },
-    restingMs: () => Math.min(...asked.map(({ rest }) => rest.leftMs())),
+    restingMs: (from) => {
+      const left = asked.map(({ rest }) => rest.leftMs());
+      return (from === null ? undefined : left[from]) ?? Math.min(...left);
+    },
     close: async () => void (await Promise.all(options.upstreams.map((upstream) => upstream.close()))),
   };
 }

@@ -61,9 +61,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     // the record may have changed during the look-up
     if (isWhole && version === changes.versionOf(image)) {
       // from here on only the index changes the set; before the end of the scan, `uploads` may change it too
-      // a mirror is asked each time: its upstream may have more by now
-      const isSettled = changes.isScanned && options.takesAll !== true;
-      return toSet(known, { signatures: recorded, stamps: null, isSettled });
+      return toSet(known, { signatures: recorded, stamps: null, isSettled: changes.isScanned });
     }
     // nothing was awaited since; rows that are there may have changed during the look-ups above
     const seen = await lookSettled(image, asked.recorded.length === 0 ? asked : undefined);

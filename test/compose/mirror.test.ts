@@ -148,6 +148,12 @@ describe('a mirror', () => {
     site.answer = (req) => req.socket.destroy();
     assert.equal((await walk(`rh/${folder}`)).length, 2);
     site.answer = serve;
+    // reads are answered from memory alone until it is to be asked for again
+    const { isSettled, askAgainMs = 0 } = await scene.composed.reader.readSet({
+      ...imageAt('team/app'),
+      site: 'rh',
+    });
+    assert.ok(isSettled && askAgainMs > performance.now() + 60_000);
   });
 
   test('many who ask at the same time share one walk', async () => {

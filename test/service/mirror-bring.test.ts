@@ -57,6 +57,7 @@ test('an image of a sync that waits for its note holds no bytes of its signature
     clock,
     wait: async () => undefined,
     onGrown: () => undefined,
+    onHeld: () => undefined,
     log: createLog(),
   });
   const bringing = bringer.bring(IMAGE, 'sync', (walk) => walk());

@@ -13,20 +13,29 @@ const IMAGE = imageOf('team/app');
 const NO_SET: SignatureSet = { generation: 0, entries: [] };
 const entry = { sha256: '1'.repeat(64), sizeBytes: 1, storedAt: new Date(0), bytes: Buffer.from('1') };
 const SET: SignatureSet = { generation: 1, entries: [entry] };
-const BROUGHT: Brought = { kind: 'set', set: SET, added: 1, leftOut: [], unstored: null, isWhole: true };
+const UPSTREAM = 'https://one.example/sigstore';
+const BROUGHT: Brought = {
+  kind: 'set',
+  set: SET,
+  added: 1,
+  leftOut: [],
+  unstored: null,
+  isWhole: true,
+  upstream: UPSTREAM,
+};
 
 type Bring = (purpose: 'read' | 'sync', pass: Pass) => Promise<Brought | null>;
 
-function open(bring: Bring, stored: () => SignatureSet = () => NO_SET) {
+function open(bring: Bring, stored: (known?: SignatureSet) => SignatureSet = () => NO_SET) {
   const clock = createClock();
   const waits = createPromise();
   let walks = 0;
   let grown: ((image: typeof IMAGE) => boolean) | null = null;
-  const rest = { ms: 0 };
+  const rest = { ms: 0, of: [] as (string | null)[] };
   const mirror = createMirror({
     settings: { onDemand: null, onUpstreamFailure: '503', maxAgeMs: 3_600_000 },
     store: {
-      readSet: async () => stored(),
+      readSet: async (_, known) => stored(known),
       readBlob: async () => null,
       listFolder: async () => ({ names: [], next: null }),
     },
@@ -39,7 +48,10 @@ function open(bring: Bring, stored: () => SignatureSet = () => NO_SET) {
       heldBlob: () => null,
     },
     mirrors: { setOf: async () => null },
-    restingMs: () => rest.ms,
+    restingMs: (upstream) => {
+      rest.of.push(upstream);
+      return rest.ms;
+    },
     room: {
       grown: (mayGo) => {
         grown = mayGo;
@@ -199,18 +211,57 @@ test('a set is not let go while a walk asks for it, or when the last one failed'
   assert.equal(mayGo(), false);
 });
 
-test('no set is let go while all upstreams are left alone', async () => {
+test('a settled set holds until it is to be asked for again, and the store knows it again', async () => {
+  const settled = { ...SET, isSettled: true };
+  const knownAs: (SignatureSet | undefined)[] = [];
+  const { mirror, clock, walks, rest } = open(
+    async () => ({ ...BROUGHT, added: 0 }),
+    (known) => {
+      knownAs.push(known);
+      return settled;
+    },
+  );
+  const first = await mirror.store.readSet(IMAGE);
+  assert.equal(first.askAgainMs, clock.monotonicMs(), 'it is asked for now');
+  await turn();
+  assert.equal(walks(), 1);
+  const second = await mirror.store.readSet(IMAGE, first);
+  assert.equal(second.askAgainMs, clock.monotonicMs() + 3_600_000);
+  assert.deepEqual(knownAs, [undefined, settled]);
+  clock.pass(3_600_000);
+  rest.ms = 20_000;
+  assert.equal((await mirror.store.readSet(IMAGE)).askAgainMs, clock.monotonicMs() + 20_000);
+  assert.equal(rest.of.at(-1), UPSTREAM);
+  assert.equal(walks(), 1);
+});
+
+test('many sets that are due are asked for by and by, so that readers who have nothing need not wait behind them', async () => {
+  const hold = createPromise<Brought>();
+  const { mirror, walks } = open(
+    () => hold.promise,
+    () => SET,
+  );
+  for (let k = 0; k < 100; k += 1) await mirror.store.readSet(imageOf(`team/app-${k}`));
+  assert.equal(walks(), 25);
+  hold.open(BROUGHT);
+  await turn();
+  for (let k = 25; k < 50; k += 1) await mirror.store.readSet(imageOf(`team/app-${k}`));
+  assert.equal(walks(), 50);
+});
+
+test('no set is let go while its upstream is left alone', async () => {
   const { mirror, mayGo, rest } = open(async () => BROUGHT);
   await mirror.bring(IMAGE);
   await turn();
   rest.ms = 30_000;
   assert.equal(mayGo(), false);
+  assert.equal(rest.of.at(-1), UPSTREAM);
   rest.ms = 0;
   assert.equal(mayGo(), true);
 });
 
 test('an opening looks for room once the upstream has given a whole set, and not before', async () => {
-  let next: Brought = walkFault('status', 'answered 500');
+  let next: Brought = walkFault('status', 'answered 500') as Brought;
   const { mirror, mayGo } = open(async () => next);
   assert.equal(mayGo(), null);
   const others: readonly Brought[] = [

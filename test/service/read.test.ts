@@ -110,6 +110,20 @@ describe('reading sets', () => {
     assert.equal(asked.length, 2);
   });
 
+  test('a settled set that a mirror is to ask for again is looked at from that time on, once a second', async () => {
+    const { reader, clock, asked, put } = open();
+    Object.assign(put(APP, 'one'), { isSettled: true, askAgainMs: clock.monotonicMs() + 60_000 });
+    await reader.readSet(APP);
+    clock.pass(59_999);
+    assert.notEqual(reader.peekSet(APP), null);
+    clock.pass(1);
+    assert.equal(reader.peekSet(APP), null);
+    await reader.readSet(APP);
+    clock.pass(1000);
+    assert.notEqual(reader.peekSet(APP), null);
+    assert.equal(asked.length, 2);
+  });
+
   test('a settled set whose look began before all were forgotten holds for a second at most', async () => {
     const { reader, clock, put, beforeAnswer } = open();
     Object.assign(put(APP, 'one'), { isSettled: true });
