@@ -787,7 +787,12 @@ export interface MirrorSetRow {
   readonly syncedAt: Date | null;
   /** What the files of the set take on a disk; null: nothing is stored, or it is not known. */
   readonly sizeBytes: number | null;
+  /** When the first of the walks ended that have failed since the last whole one; null: none has. */
+  readonly failingSince: Date | null;
 }
+
+/** What a whole walk has found: no walk has failed since. */
+export type CheckedSet = Omit<MirrorSetRow, 'failingSince'>;
 
 /** A set in the order of when sets were checked. */
 export interface SetPlace {
@@ -812,8 +817,10 @@ export interface MirrorStore {
   remove(name: string, event: NewAuditEvent): Promise<void>;
   /** @throws STORE_UNAVAILABLE */
   setOf(image: ImageId): Promise<MirrorSetRow | null>;
-  /** Replaces what was kept of the image. */
-  checked(rows: readonly MirrorSetRow[]): Promise<void>;
+  /** Replaces what was kept of the image: a walk has found this. */
+  checked(rows: readonly CheckedSet[]): Promise<void>;
+  /** Walks for these have failed; of images of which nothing is kept nothing is kept then either. */
+  failed(images: readonly ImageId[], at: Date): Promise<void>;
   /**
    * Of the sets that reads alone have brought and of which the upstream has all: the one up to which they have to go, from the one
    * that was checked longest ago, so that the others take `maxBytes` at most. Null: none has to. @throws STORE_UNAVAILABLE

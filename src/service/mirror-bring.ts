@@ -8,6 +8,7 @@ import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts
 import { bytesOnDisk } from '../domain/mirror.ts';
 import type {
   BatchPublisher,
+  CheckedSet,
   Clock,
   Log,
   MirrorSetRow,
@@ -32,7 +33,7 @@ export interface BringerOptions {
   readonly walker: Pick<Walker, 'walk'>;
   readonly store: Pick<SignatureStore, 'readSet'>;
   readonly publisher: BatchPublisher;
-  readonly mirrors: Pick<MirrorStore, 'setOf' | 'checked'>;
+  readonly mirrors: Pick<MirrorStore, 'setOf' | 'checked' | 'failed'>;
   readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
   readonly verifier: Pick<Verifier, 'examine'>;
   /** The number changes whenever the verifier gets another keyring. */
@@ -97,7 +98,13 @@ interface Judged {
 /** What was brought, and what is to be noted of it; null: nothing. */
 interface Noted {
   readonly brought: Brought;
+  readonly row: CheckedSet | null;
+}
+
+interface Asking {
   readonly row: MirrorSetRow | null;
+  readonly purpose: Purpose;
+  readonly pass: Pass;
 }
 
 interface ToKeep {
@@ -130,23 +137,31 @@ export function createBringer(options: BringerOptions): Bringer {
     sizeCalculation: ({ set }) => set.entries.reduce((sum, { sizeBytes }) => sum + sizeBytes + 500, 500),
   });
   const judgeAll = createSetJudge(options);
-  const note = createNoter(options);
+  const noteChecked = createNoter(options, (rows: readonly CheckedSet[]) => mirrors.checked(rows));
+  const noteFailed = createNoter(options, (images: readonly ImageId[]) =>
+    mirrors.failed(images, clock.now()),
+  );
   let generation = 0;
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
-    const found = await fetchAndStore(image, purpose, pass);
-    if (found === null || 'fault' in found) return found;
+    const row = await mirrors.setOf(image);
+    const found = await fetchAndStore(image, { row, purpose, pass });
+    if (found === null) return null;
+    if ('fault' in found) {
+      // that an upstream is left alone tells nothing of the image
+      const isNews = row !== null && row.failingSince === null && found.fault !== 'resting';
+      if (isNews) await noteFailed(image);
+      return found;
+    }
     // by now no bytes are held: a thousand images may wait here for the disk
-    if (found.row !== null) await note(found.row);
+    if (found.row !== null) await noteChecked(found.row);
     return found.brought;
   }
 
   async function fetchAndStore(
     image: ImageId,
-    purpose: Purpose,
-    pass: Pass,
+    { row, purpose, pass }: Asking,
   ): Promise<Noted | WalkFault | null> {
-    const row = await mirrors.setOf(image);
     const position = row?.upstream == null ? -1 : options.upstreams.indexOf(row.upstream);
     const found = await pass(async () => {
       const walk = await walker.walk(imageFolder(image), position === -1 ? null : position);
@@ -270,11 +285,14 @@ function withoutBytes(set: SignatureSet): SignatureSet {
   return { ...set, entries: set.entries.map((entry) => ({ ...entry, bytes: null })) };
 }
 
-/** Rows of sets that come together are committed together. */
-function createNoter({ mirrors, log }: BringerOptions): (row: MirrorSetRow) => Promise<void> {
-  const rows = createBatches<MirrorSetRow, null>(ROWS, async (batch) => {
+/** What walks that end together have found is committed together. */
+function createNoter<T>(
+  { log }: Pick<BringerOptions, 'log'>,
+  write: (found: readonly T[]) => Promise<void>,
+): (found: T) => Promise<void> {
+  const notes = createBatches<T, null>(ROWS, async (batch) => {
     try {
-      await mirrors.checked(batch);
+      await write(batch);
     } catch (error) {
       if (!isLookasideError(error)) throw error;
       const fields = { err: error, images: batch.length };
@@ -283,7 +301,7 @@ function createNoter({ mirrors, log }: BringerOptions): (row: MirrorSetRow) => P
     }
     return batch.map(() => null);
   });
-  return async (row) => void (await (await rows.add(row, ROW_BYTES)).done);
+  return async (found) => void (await (await notes.add(found, ROW_BYTES)).done);
 }
 
 /** Judges what a walk has brought: what is kept, and what no client could use. */

@@ -5,6 +5,9 @@ import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, parseImageFolder } from '../domain/image.ts';
 import type { Log, MirrorStore, SetPlace } from '../domain/ports.ts';
 
+/** Whether the upstream of that URL would give it again, as far as is known; null: it is not known yet which one is asked. */
+export type MayGo = (image: ImageId, upstream: string | null) => boolean;
+
 interface LettingGo {
   readonly mayGo: () => Promise<boolean>;
   readonly onGone: () => Promise<void>;
@@ -22,8 +25,8 @@ export interface MirrorRoomOptions {
 }
 
 export interface MirrorRoom {
-  /** Something may have grown: looked at a moment later. `mayGo`: what could be fetched again, as far as is known. */
-  grown(mayGo: (image: ImageId) => boolean): void;
+  /** Something may have grown: looked at a moment later. */
+  grown(mayGo: MayGo): void;
   /** Looks no more. Resolves when nothing is under way. */
   stop(): Promise<void>;
 }
@@ -48,7 +51,7 @@ export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
   let wasTooLarge = false;
   let underWay: Promise<void> = Promise.resolve();
 
-  async function makeRoom(limitBytes: number, mayGo: (image: ImageId) => boolean): Promise<void> {
+  async function makeRoom(limitBytes: number, mayGo: MayGo): Promise<void> {
     const last = await mirrors.beyond(site, limitBytes);
     let [gone, stayed] = [0, 0];
     for (let page: Page | null = last && (await pageUpTo(last, null)); page !== null; ) {
@@ -80,9 +83,11 @@ export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
   }
 
   /** How many went. */
-  async function letPageGo(places: readonly SetPlace[], mayGo: (image: ImageId) => boolean): Promise<number> {
+  async function letPageGo(places: readonly SetPlace[], mayGo: MayGo): Promise<number> {
     let gone = 0;
-    const images = places.flatMap((place) => parseImageFolder(site, place.image) ?? []).filter(mayGo);
+    const images = places
+      .flatMap((place) => parseImageFolder(site, place.image) ?? [])
+      .filter((image) => mayGo(image, null));
     await forEachConcurrently(images, FOLDERS_AT_ONCE, async (image) => {
       const isGone = await letGo(image, {
         mayGo: () => isOnDemand(image, mayGo),
@@ -94,12 +99,14 @@ export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
   }
 
   /** Still: a sync may have asked for it meanwhile. */
-  async function isOnDemand(image: ImageId, mayGo: (image: ImageId) => boolean): Promise<boolean> {
+  async function isOnDemand(image: ImageId, mayGo: MayGo): Promise<boolean> {
     const row = await mirrors.setOf(image);
-    return row !== null && row.syncedAt === null && !isStopped && mayGo(image);
+    // one whose walks fail may be gone from the upstream
+    const isKept = row === null || row.syncedAt !== null || row.failingSince !== null;
+    return !isKept && !isStopped && mayGo(image, row.upstream);
   }
 
-  async function look(mayGo: (image: ImageId) => boolean): Promise<void> {
+  async function look(mayGo: MayGo): Promise<void> {
     if (maxBytes === null || isStopped) return;
     try {
       await makeRoom(maxBytes, mayGo);

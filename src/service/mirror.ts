@@ -76,8 +76,6 @@ export function createMirror(options: MirrorOptions): Mirror {
   });
   const share = createSingleFlight<Brought>();
   const flights = createFlights();
-  /** Images whose last walk was a fault. */
-  const failing = new LRUCache<string, true>({ max: MAX_REMEMBERED });
   /** Until when an image counts as one without signatures, by the monotonic clock. */
   const empties = new LRUCache<string, number>({ max: MAX_REMEMBERED });
   const due = new LRUCache<string, Due>({ max: MAX_REMEMBERED });
@@ -112,17 +110,13 @@ export function createMirror(options: MirrorOptions): Mirror {
     return flight;
   }
 
-  /** Whether the upstream would give it again, as far as is known. */
-  function mayGo(image: ImageId): boolean {
-    const key = imageKey(image);
-    const isGiving = options.restingMs(due.get(key)?.upstream ?? null) === 0 && !failing.has(key);
-    return isGiving && mayBring(image.path) && !flights.isUnderWay(key);
+  /** Whether that upstream would give it again, as far as is known; null: one of all of them. */
+  function mayGo(image: ImageId, upstream: string | null): boolean {
+    return options.restingMs(upstream) === 0 && mayBring(image.path) && !flights.isUnderWay(imageKey(image));
   }
 
   function remember(key: string, brought: Brought): void {
     const nowMs = clock.monotonicMs();
-    if (brought.kind === 'fault') failing.set(key, true);
-    else failing.delete(key);
     switch (brought.kind) {
       case 'set':
         walks.set += 1;

@@ -9,7 +9,7 @@ import type {
   AccessLimits,
   AccessPruned,
   AccessStep,
-  MirrorSetRow,
+  CheckedSet,
   NewSession,
   NewTombstone,
   NewUpload,
@@ -24,7 +24,7 @@ import type { Release } from '../domain/release-graph.ts';
 import type { PackedBatch } from './access-columns.ts';
 import type { DayTotals } from './day-totals.ts';
 import type { NewKey } from './key-rows.ts';
-import type { MirrorChange } from './mirror-rows.ts';
+import type { FailedSets, MirrorChange } from './mirror-rows.ts';
 import type { GrantAdded, NewSigner } from './signer-rows.ts';
 import type { SubjectAdded } from './subject-rows.ts';
 import type { NewToken, TokenUse } from './token-rows.ts';
@@ -172,7 +172,8 @@ export interface Commands {
     readonly output: { readonly isRecorded: boolean; readonly size: number };
   };
   'state.change-mirror': { readonly input: MirrorChange; readonly output: null };
-  'state.mirror-checked': { readonly input: readonly MirrorSetRow[]; readonly output: null };
+  'state.mirror-checked': { readonly input: readonly CheckedSet[]; readonly output: null };
+  'state.mirror-failed': { readonly input: FailedSets; readonly output: null };
   /** As MirrorStore.beyond(). */
   'state.mirror-beyond': {
     readonly input: { readonly site: string; readonly maxBytes: number };
@@ -262,6 +263,7 @@ export const JOINABLE: ReadonlySet<CommandName> = new Set([
   'state.add-checkpoint',
   'state.cosign-checkpoint',
   'state.mirror-checked',
+  'state.mirror-failed',
   'index.record',
   'index.judge',
 ]);

@@ -4,7 +4,7 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { StoredMirror, SyncReport } from '../domain/mirror.ts';
-import type { MirrorSetRow, SetPlace, SetRange } from '../domain/ports.ts';
+import type { CheckedSet, SetPlace, SetRange } from '../domain/ports.ts';
 import type { Release } from '../domain/release-graph.ts';
 import type { AuditRows } from './audit-rows.ts';
 import { inTransaction } from './open.ts';
@@ -12,6 +12,11 @@ import { inTransaction } from './open.ts';
 export type MirrorChange =
   | { readonly kind: 'add' | 'edit'; readonly mirror: StoredMirror; readonly event: NewAuditEvent }
   | { readonly kind: 'remove'; readonly name: string; readonly event: NewAuditEvent };
+
+export interface FailedSets {
+  readonly images: readonly ImageId[];
+  readonly at: Date;
+}
 
 interface PlaceRow {
   readonly checked_at_ms: number;
@@ -53,6 +58,7 @@ export class MirrorRows {
   readonly #checked: Statement<
     [string, string, number, string | null, string, string, number | null, number | null]
   >;
+  readonly #failed: Statement<[number, string, string]>;
   readonly #beyond: Statement<[string, number], PlaceRow>;
   readonly #onDemand: Statement<[string, number, string, number, string, number], PlaceRow>;
   readonly #forget: Statement<[string, string]>;
@@ -94,7 +100,12 @@ export class MirrorRows {
         gone = excluded.gone,
         left_out = excluded.left_out,
         synced_at_ms = coalesce(excluded.synced_at_ms, synced_at_ms),
-        size_bytes = excluded.size_bytes`);
+        size_bytes = excluded.size_bytes,
+        failing_since_ms = NULL`);
+    this.#failed = db.prepare(`
+      UPDATE mirror_set
+      SET failing_since_ms = ?
+      WHERE site = ? AND image = ? AND failing_since_ms IS NULL`);
     this.#beyond = db.prepare(BEYOND);
     this.#onDemand = db.prepare(ON_DEMAND_RANGE);
     this.#putRelease = db.prepare(`
@@ -149,9 +160,15 @@ export class MirrorRows {
   }
 
   /** All in one transaction. */
-  checked(rows: readonly MirrorSetRow[]): void {
+  checked(rows: readonly CheckedSet[]): void {
     inTransaction(this.#db, () => {
       for (const row of rows) this.#check(row);
+    });
+  }
+
+  failed({ images, at }: FailedSets): void {
+    inTransaction(this.#db, () => {
+      for (const image of images) this.#failed.run(at.getTime(), image.site, imageFolder(image));
     });
   }
 
@@ -178,7 +195,7 @@ export class MirrorRows {
     });
   }
 
-  #check({ site, image, checkedAt, upstream, gone, leftOut, syncedAt, sizeBytes }: MirrorSetRow): void {
+  #check({ site, image, checkedAt, upstream, gone, leftOut, syncedAt, sizeBytes }: CheckedSet): void {
     this.#checked.run(
       site,
       image,

@@ -5,7 +5,7 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { parseMirrorSettings, type StoredMirror, type SyncReport, type SyncRun } from '../domain/mirror.ts';
-import type { MirrorSetRow, MirrorStore, SetPlace, SetRange } from '../domain/ports.ts';
+import type { CheckedSet, MirrorSetRow, MirrorStore, SetPlace, SetRange } from '../domain/ports.ts';
 import { RELEASE_VERSION, type Release } from '../domain/release-graph.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { messageOf } from './open.ts';
@@ -30,6 +30,7 @@ interface SetRow {
   readonly left_out: string;
   readonly synced_at_ms: number | null;
   readonly size_bytes: number | null;
+  readonly failing_since_ms: number | null;
 }
 
 interface ImageRow extends SetRow {
@@ -81,7 +82,7 @@ export class MirrorTable {
       ORDER BY hex, site
       LIMIT ?`);
     this.#set = db.prepare(`
-      SELECT checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes
+      SELECT checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes, failing_since_ms
       FROM mirror_set
       WHERE site = ? AND image = ?`);
     // the condition of mirror_set_noted, word for word: else the whole table would be read
@@ -90,7 +91,7 @@ export class MirrorTable {
       FROM mirror_set
       WHERE site = ? AND (gone <> '[]' OR left_out <> '[]')`);
     this.#noted = db.prepare(`
-      SELECT image, checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes
+      SELECT image, checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes, failing_since_ms
       FROM mirror_set
       WHERE site = ? AND (gone <> '[]' OR left_out <> '[]')
       ORDER BY image
@@ -160,6 +161,7 @@ function toSet(site: string, row: ImageRow): MirrorSetRow {
     leftOut: JSON.parse(row.left_out) as MirrorSetRow['leftOut'],
     syncedAt: row.synced_at_ms === null ? null : new Date(row.synced_at_ms),
     sizeBytes: row.size_bytes,
+    failingSince: row.failing_since_ms === null ? null : new Date(row.failing_since_ms),
   };
 }
 
@@ -193,8 +195,12 @@ export class SqliteMirrorStore implements MirrorStore {
     return this.#table.setOf(image);
   }
 
-  async checked(rows: readonly MirrorSetRow[]): Promise<void> {
+  async checked(rows: readonly CheckedSet[]): Promise<void> {
     await this.#writer.run('state.mirror-checked', rows, rows.length * SET_BYTES);
+  }
+
+  async failed(images: readonly ImageId[], at: Date): Promise<void> {
+    await this.#writer.run('state.mirror-failed', { images, at }, images.length * SET_BYTES);
   }
 
   // both in the writer thread: the one reads a whole index, and the other is asked for again and again

@@ -157,6 +157,10 @@ const handlers: Handlers = {
     state().mirrors.checked(rows);
     return null;
   },
+  'state.mirror-failed': (sets) => {
+    state().mirrors.failed(sets);
+    return null;
+  },
   'state.mirror-beyond': ({ site, maxBytes }) => state().mirrors.beyond(site, maxBytes),
   'state.mirror-on-demand': ({ site, range, limit }) => state().mirrors.onDemand(site, range, limit),
   'state.mirror-put-releases': ({ site, releases }) => {

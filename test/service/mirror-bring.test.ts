@@ -3,8 +3,10 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { MirrorSetRow, SetEntry, SignatureSet } from '../../src/domain/ports.ts';
-import { createBringer } from '../../src/service/mirror-bring.ts';
+import { imageFolder } from '../../src/domain/image.ts';
+import type { CheckedSet, MirrorSetRow, SetEntry, SignatureSet } from '../../src/domain/ports.ts';
+import { type WalkFault, walkFault } from '../../src/domain/walk.ts';
+import { type BringerOptions, createBringer } from '../../src/service/mirror-bring.ts';
 import { createGate } from '../gate.ts';
 import { folderOf, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { GOOD } from '../store/open-store.ts';
@@ -19,13 +21,33 @@ function collectGarbage(): void {
   gc();
 }
 
+const clock = createClock();
+const unused: BringerOptions = {
+  upstreams: ['https://upstream.example/'],
+  walker: { walk: async () => assert.fail('nobody walks') },
+  store: { readSet: async () => NO_SET },
+  publisher: {
+    publish: async () => assert.fail('nothing is stored'),
+    gather: async () => assert.fail('nothing is stored'),
+  },
+  mirrors: { setOf: async () => null, checked: async () => undefined, failed: async () => undefined },
+  tombstones: { ofImage: async () => [] },
+  verifier: { examine: async () => GOOD },
+  keyringChanges: () => 0,
+  sha256: sha256Hex,
+  clock,
+  wait: async () => undefined,
+  onGrown: () => undefined,
+  onHeld: () => undefined,
+  log: createLog(),
+};
+
 test('an image of a sync that waits for its note holds no bytes of its signatures', async () => {
   const noting = createGate();
-  const noted = createGate<readonly MirrorSetRow[]>();
+  const noted = createGate<readonly CheckedSet[]>();
   let brought: WeakRef<Uint8Array> | null = null;
-  const clock = createClock();
   const bringer = createBringer({
-    upstreams: ['https://upstream.example/'],
+    ...unused,
     walker: {
       async walk() {
         const bytes = signatureBytes(folderOf('team/app'), 4096);
@@ -33,7 +55,6 @@ test('an image of a sync that waits for its note holds no bytes of its signature
         return { kind: 'set', upstream: 0, blobs: [bytes] };
       },
     },
-    store: { readSet: async () => NO_SET },
     publisher: {
       publish: async () => Promise.reject(new Error('a sync gathers')),
       async gather(_, blobs) {
@@ -45,20 +66,12 @@ test('an image of a sync that waits for its note holds no bytes of its signature
     },
     mirrors: {
       setOf: async () => null,
+      failed: async () => undefined,
       async checked(rows) {
         noted.open(rows);
         await noting.promise;
       },
     },
-    tombstones: { ofImage: async () => [] },
-    verifier: { examine: async () => GOOD },
-    keyringChanges: () => 0,
-    sha256: sha256Hex,
-    clock,
-    wait: async () => undefined,
-    onGrown: () => undefined,
-    onHeld: () => undefined,
-    log: createLog(),
   });
   const bringing = bringer.bring(IMAGE, 'sync', (walk) => walk());
   assert.equal((await noted.promise).length, 1);
@@ -72,4 +85,39 @@ test('an image of a sync that waits for its note holds no bytes of its signature
     found.set.entries.map(({ bytes }) => bytes),
     [null],
   );
+});
+
+test('that walks for a stored set fail is noted once, and not that the upstream is left alone', async () => {
+  const row: MirrorSetRow = {
+    site: IMAGE.site,
+    image: imageFolder(IMAGE),
+    checkedAt: new Date(0),
+    upstream: 'https://upstream.example/',
+    gone: [],
+    leftOut: [],
+    syncedAt: null,
+    sizeBytes: 8192,
+    failingSince: null,
+  };
+  let [kept, fault]: [MirrorSetRow | null, WalkFault] = [row, walkFault('status', 'answered 500')];
+  const failed: string[] = [];
+  const bringer = createBringer({
+    ...unused,
+    walker: { walk: async () => fault },
+    mirrors: {
+      setOf: async () => kept,
+      checked: async () => assert.fail('nothing was found'),
+      failed: async (images) => void failed.push(...images.map(imageFolder)),
+    },
+  });
+  const bring = () => bringer.bring(IMAGE, 'read', (walk) => walk());
+  assert.equal((await bring())?.kind, 'fault');
+  assert.deepEqual(failed, [row.image]);
+  kept = { ...row, failingSince: new Date(1) };
+  await bring();
+  kept = null;
+  await bring();
+  [kept, fault] = [row, walkFault('resting', 'left alone')];
+  await bring();
+  assert.equal(failed.length, 1);
 });

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import Database from 'better-sqlite3';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
-import type { MirrorSetRow } from '../../src/domain/ports.ts';
+import type { CheckedSet } from '../../src/domain/ports.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { createMirrorRoom } from '../../src/service/mirror-room.ts';
 import { BEYOND, ON_DEMAND_RANGE } from '../../src/sqlite/mirror-rows.ts';
@@ -33,23 +33,29 @@ test('sets that were asked for longest ago go, and synced or irreplaceable ones 
     'd/old',
     'e/withdrawn',
     'f/old',
+    'f/resting',
     'g/young',
     'h/young',
   ];
   for (const [position, name] of names.entries()) {
     await layImage(store.root, name, signatureBytes(name));
-    const row: MirrorSetRow = {
+    const row: CheckedSet = {
       site: SITE,
       image: folderOf(name),
       checkedAt: new Date(position * 1000),
-      upstream: 'https://upstream.example/',
+      upstream: `https://${name.includes('resting') ? 'resting' : 'upstream'}.example/`,
       gone: name.includes('gone') ? ['0'.repeat(64)] : [],
       leftOut: [],
       syncedAt: name.includes('synced') ? new Date(0) : null,
       sizeBytes: SET_BYTES,
     };
     await mirrors.checked([row]);
+    if (name === 'c/failing') await mirrors.failed([image(name)], new Date(9000));
   }
+  // one of which nothing is kept stays so
+  await mirrors.failed([image('never/seen')], new Date(9000));
+  assert.equal(await mirrors.setOf(image('never/seen')), null);
+  assert.deepEqual((await mirrors.setOf(image('c/failing')))?.failingSince, new Date(9000));
   await store.scanner.scan(SITE);
   const isWithdrawn = (one: ImageId) => one.path === 'e/withdrawn';
   const letGo = createLetGo({
@@ -63,12 +69,17 @@ test('sets that were asked for longest ago go, and synced or irreplaceable ones 
   const pause = createGate();
   const common = { site: SITE, mirrors, letGo, log };
   const room = createMirrorRoom({ ...common, maxBytes: 2 * SET_BYTES, wait: () => pause.promise });
-  room.grown(({ path: repository }) => repository !== 'c/failing');
+  const upstreams = new Set<string | null>();
+  room.grown((_, upstream) => {
+    upstreams.add(upstream);
+    return upstream !== 'https://resting.example/';
+  });
   pause.open();
   await pause.promise;
   await Promise.resolve();
   await lookedAt(() => log.lines.length > 0);
   assert.deepEqual(changed.sort(), ['d/old', 'f/old']);
+  assert.ok(upstreams.has('https://upstream.example/'));
   const there = async (name: string) => readdir(path.join(store.root, folderOf(name))).catch(() => []);
   for (const name of names) {
     const isLeft = !['d/old', 'f/old'].includes(name);
@@ -81,12 +92,17 @@ test('sets that were asked for longest ago go, and synced or irreplaceable ones 
   assert.notEqual(await mirrors.setOf(image('e/withdrawn')), null);
   assert.deepEqual(await readdir(path.join(store.root, '.lookaside/batch')), []);
   await room.stop();
+  // a whole walk ends what was noted of failures
+  const after = await mirrors.setOf(image('c/failing'));
+  assert.ok(after !== null);
+  await mirrors.checked([after]);
+  assert.equal((await mirrors.setOf(image('c/failing')))?.failingSince, null);
 });
 
 test('sets behind many that may not go are found, and that the mirror stays too large is told once', async () => {
   await using store = await openStore({ kind: 'owned' });
   const { mirrors } = store.databases;
-  const rows = Array.from({ length: 1100 }, (_, k): MirrorSetRow => {
+  const rows = Array.from({ length: 1100 }, (_, k): CheckedSet => {
     const image = folderOf(`${k < 1050 ? 'failing' : 'old'}/app-${k}`);
     const checkedAt = new Date(k - (k % 3)); // several at once
     const noted = { gone: [], leftOut: [], syncedAt: null, sizeBytes: SET_BYTES };
