@@ -85,6 +85,7 @@ function unauthorized(sent: WorthlessToken | null): LookasideError {
       return new LookasideError(
         'UNAUTHORIZED',
         `the token "${sent.token.name}" that was sent belongs to the signer "${sent.token.signer}", which is disabled; an administrator allows it again with: lookaside signer enable ${sent.token.signer}`,
+        { detail: { disabledSigner: sent.token.signer } },
       );
     case 'expired': {
       const expiredAt = sent.token.expiresAt?.toISOString() ?? null;

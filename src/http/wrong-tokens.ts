@@ -45,6 +45,7 @@ export function createWrongTokens(monotonicMs: () => number): WrongTokens {
       throw slowDown(
         waitSeconds,
         `more than ${MAX_ENDED_PER_MINUTE} requests within a minute came with tokens of the signer "${signer}" that give no access: they have expired, or the signer is disabled; send one that is in force, or try again in ${waitSeconds} seconds to be told which it is`,
+        { isTokenEnded: true },
       );
     },
   };
@@ -81,6 +82,10 @@ export function createLimit(monotonicMs: () => number, maxPerMinute: number) {
   };
 }
 
-export function slowDown(retryAfterSeconds: number, message: string): LookasideError {
-  return new LookasideError('SLOW_DOWN', message, { detail: { retryAfterSeconds } });
+export function slowDown(
+  retryAfterSeconds: number,
+  message: string,
+  more: Readonly<Record<string, unknown>> = {},
+): LookasideError {
+  return new LookasideError('SLOW_DOWN', message, { detail: { retryAfterSeconds, ...more } });
 }

@@ -139,6 +139,8 @@ export function failureOfAnswer(answer: HttpAnswer, request: HttpRequest, connec
   const { status } = answer;
   const error = errorOf(answer, request, connection);
   const waitMs = retryAfterMs(answer.header('retry-after'));
+  // a token that has ended does not come back by waiting
+  if (error.code === 'UNAUTHORIZED') return lasting(error);
   return {
     error,
     isWorthAnotherTry: isPassing(status),
@@ -156,6 +158,9 @@ function errorOf(answer: HttpAnswer, request: HttpRequest, connection: Connectio
   const refusal = readRefusal(parseJson(answer.body));
   if (refusal === null || isOfUnknownRoute(refusal, request)) return stranger(answer, request, name);
   if (refusal.code === 'UNAUTHORIZED') return unauthorized(connection, refusal);
+  if (refusal.code === 'SLOW_DOWN' && refusal.detail?.isTokenEnded === true) {
+    return new LookasideError('UNAUTHORIZED', `${name}: ${refusal.message}`, { cause: refusal });
+  }
   return refusal;
 }
 
@@ -193,6 +198,9 @@ function pathAdvice(name: string): string {
 function unauthorized({ name, sendsToken }: Connection, cause: LookasideError): LookasideError {
   if (cause.detail?.oidc === true) {
     return new LookasideError('UNAUTHORIZED', `${name}: ${cause.message}`, { cause, detail: cause.detail });
+  }
+  if (typeof cause.detail?.disabledSigner === 'string') {
+    return new LookasideError('UNAUTHORIZED', `${name}: ${cause.message}`, { cause });
   }
   const found = sendsToken ? `${name} ${whyRefused(cause)}` : `${name} wants a token, and none was sent`;
   const message = `${found}; give one with --token-file FILE or LOOKASIDE_TOKEN, as this prints it on the server's machine: lookaside token create --name NAME`;

@@ -127,6 +127,22 @@ describe('proof of an upload', () => {
     }
   });
 
+  test('still holds once the uploader is forgotten, and names nobody then', async () => {
+    const named = async () => (await run(['audit', 'query', '--data', data, '--json'])).stdout;
+    assert.match(await named(), /alice/);
+    const now = new Date().toISOString();
+    const forgotten = await run(['audit', 'forget', '--actor', 'alice', '--before', now, '--data', data]);
+    assert.match(forgotten.stdout, /^\d+ events? no longer/);
+    assert.doesNotMatch(await named(), /alice/);
+    const shown = (await run(['show', APP.replace('@sha256=', '@sha256:'), '--data', data, '--json'])).stdout;
+    assert.match(shown, /"uploader": ?"forgotten"/);
+    await run(['audit', 'check', proof, '--key', vkey, '--signature', at('staging', APP, 'signature-1')]);
+    const args = ['audit', 'verify', '--key', vkey, '--json', '--server', server.url];
+    assert.deepEqual(JSON.parse((await run(args)).stdout).faults, []);
+    await run(['audit', 'prove', `${APP}/signature-1`, '-o', at('after'), '--server', server.url]);
+    assert.ok(verifiedEntry(await readFile(at('after'), 'utf8'), vkey).includes(sha256Hex(signature)));
+  });
+
   test('an older state.db that was put back stops the next start, and a restore does not', async () => {
     await server.stop();
     assert.match(await readFile(kept, 'utf8'), /^log\.example\n/);

@@ -7,6 +7,7 @@ import { grantTable } from '../../src/cli/grant.ts';
 import { table } from '../../src/cli/token.ts';
 import type { ShownToken } from '../../src/domain/token.ts';
 import { describeOutcome } from '../clients/command.ts';
+import { eventually } from '../clients/eventually.ts';
 import { runLookaside, startServer } from '../clients/server.ts';
 import { enrol, makeSigner } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
@@ -81,6 +82,88 @@ describe('a pipeline', () => {
     const free = await of(unbound);
     assert.equal(free.get('team-evil/app')?.code, 'NOT_GRANTED');
     assert.equal(free.get('team/app')?.result, 'there');
+  });
+});
+
+describe('a pipeline whose token has ended', () => {
+  test('is told what to do, with 401 and with 429, and does not wait for what never comes', async () => {
+    await using temp = await openTempFolder();
+    const data = path.join(temp.path, 'data');
+    await mkdir(data);
+    await using server = await startServer({ data });
+    const run = (...args: readonly string[]) => runLookaside([...args, '--data', data], {}, temp.path);
+    const done = async (...args: readonly string[]) => {
+      const outcome = await run(...args);
+      assert.equal(outcome.status, 0, describeOutcome(outcome));
+      return outcome.stdout.trim();
+    };
+    await done('signer', 'add', 'ci');
+    const disabled = await done('token', 'create', '--name', 'ci-1', '--signer', 'ci');
+    await done('signer', 'disable', 'ci');
+    await done('signer', 'add', 'nightly');
+    const expired = await done('token', 'create', '--name', 'n-1', '--signer', 'nightly', '--expires', '1s');
+    const staging = path.join(temp.path, 'staging', folderOf('team/app'));
+    await mkdir(staging, { recursive: true });
+    await writeFile(
+      path.join(staging, 'signature-1'),
+      makeSigner('own').sign({ repository: 'team/app', tag: 'v1' }),
+    );
+    const push = async (secret: string) => {
+      const startedMs = performance.now();
+      const outcome = await runLookaside(
+        ['push', path.join(temp.path, 'staging')],
+        { LOOKASIDE_URL: server.url, LOOKASIDE_TOKEN: secret },
+        temp.path,
+      );
+      // the wait that the server names is a minute
+      assert.ok(performance.now() - startedMs < 30_000, describeOutcome(outcome));
+      assert.equal(outcome.status, 2, describeOutcome(outcome));
+      assert.doesNotMatch(outcome.stderr, /trying again|tried/);
+      return outcome.stderr;
+    };
+    const upload = (secret: string) =>
+      fetch(`${server.url}/${folderOf('team/app')}`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${secret}` },
+        body: 'x',
+      });
+    /** Uploads until one is too many; the seconds that it is told to wait. */
+    const exhaust = async (secret: string) => {
+      for (let sent = 1; sent <= 61; sent += 1) {
+        const { status, headers } = await upload(secret);
+        if (status === 429) return Number(headers.get('retry-after'));
+        assert.equal(status, 401);
+      }
+      return assert.fail('61 were taken');
+    };
+    assert.match(
+      await push(disabled),
+      /"ci-1" that was sent belongs to the signer "ci", which is disabled; an administrator allows it again with: lookaside signer enable ci/,
+    );
+    await eventually(async () => assert.equal((await upload(expired)).status, 401));
+    assert.match(await push(expired), /no longer takes the token that was sent: it expired at 20/);
+    for (const [secret, signer] of [
+      [disabled, 'ci'],
+      [expired, 'nightly'],
+    ] as const) {
+      const retryAfter = await exhaust(secret);
+      assert.ok(retryAfter > 0 && retryAfter <= 60, `${retryAfter}`);
+      assert.match(
+        await push(secret),
+        new RegExp(
+          `more than 60 requests within a minute came with tokens of the signer "${signer}" that give no access: they have expired, or the signer is disabled; send one that is in force`,
+        ),
+      );
+    }
+    // the same signer with a token in force is not kept waiting
+    await done('signer', 'enable', 'ci');
+    const outcome = await runLookaside(
+      ['push', path.join(temp.path, 'staging')],
+      { LOOKASIDE_URL: server.url, LOOKASIDE_TOKEN: disabled },
+      temp.path,
+    );
+    assert.equal(outcome.status, 1, describeOutcome(outcome)); // nobody has registered the key
+    assert.match(outcome.stdout, /KEY_UNKNOWN|NOT_GRANTED/);
   });
 });
 

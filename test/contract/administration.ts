@@ -9,6 +9,7 @@ import { type ErrorCode, LookasideError } from '../../src/domain/errors.ts';
 import { DEFAULT_MIRROR } from '../../src/domain/mirror.ts';
 import { ANY_RECORD, type RecordPage } from '../../src/domain/records.ts';
 import type { FsckFinding } from '../../src/domain/upkeep.ts';
+import { eventually } from '../clients/eventually.ts';
 import { makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { certificate, makeKey, SIGNED_AT } from '../openpgp/packet-writer.ts';
@@ -896,6 +897,39 @@ export function administrationContract(
       assert.match(JSON.stringify(newest), /"action":"forget"/);
       const tomorrow = new Date(Date.now() + 86_400_000);
       await refused(records.forget(mallory, tomorrow), 'REQUEST_INVALID', /is still to come/);
+    });
+
+    test('a signer is forgotten in all that was done to it, and its events stay in the log', async () => {
+      const { records, tokens, signers, grants } = administration;
+      const henry = makeSigner('henry');
+      await administration.keys.add(henry.certificate);
+      const page = () => records.page({ record: 'audit', filter: ANY_RECORD }, { cursor: null, limit: 40 });
+      const seqOf = ({ rows }: RecordPage) => rows.flatMap((row) => ('seq' in row ? [row.seq] : []));
+      await signers.add({ name: 'maria', description: 'release engineer' });
+      await tokens.create({ name: 'maria-1', role: 'uploader', lifeMs: null, signer: 'maria' });
+      const may = { signer: 'maria', repositories: ['team/*'], keys: [henry.fingerprint], tags: [] };
+      const { id } = await grants.add(may);
+      await grants.remove(id);
+      await signers.disable('maria');
+      await signers.remove('maria');
+      const before = await page();
+      assert.equal(JSON.stringify(before).match(/"reason":"[^"]*maria/g)?.length, 6);
+      const now = Date.now();
+      await eventually(() => assert.ok(Date.now() > now)); // what is forgotten came before the time that is given
+      const forgotten = await records.forget({ kind: 'actor', text: 'maria' }, new Date());
+      assert.deepEqual(forgotten, { events: 6, reads: 0 });
+      const after = await page();
+      assert.doesNotMatch(JSON.stringify(after), /maria/);
+      const kept = new Set(seqOf(after));
+      // the oldest ones have left the page
+      for (const seq of seqOf(before).slice(0, 20)) assert.ok(kept.has(seq), `event ${seq} is gone`);
+      const actions = JSON.stringify(after)
+        .match(/"action":"(?:signer|grant|token)-[a-z]+"/g)
+        ?.slice(0, 6);
+      assert.deepEqual(
+        actions?.map((one) => one.slice(10, -1)),
+        ['signer-remove', 'signer-disable', 'grant-remove', 'grant-add', 'token-create', 'signer-add'],
+      );
     });
 
     test('a ready question is answered whole, and what it is not about is refused', async () => {
