@@ -64,6 +64,10 @@ export async function runMigrate(
     print(
       `compared: every count, the bytes of every signature, and the log of ${log.size} events with root ${log.root}`,
     );
+  if (result.withdrawn > 0)
+    print(
+      `withdrawn before: ${plural(result.withdrawn, 'signature')} of keys that were revoked with --withdraw`,
+    );
   if (result.leftOut > 0)
     print(
       `left out: ${plural(result.leftOut, 'file')} of the tree that no client gets; lookaside fsck names them`,

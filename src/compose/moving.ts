@@ -4,19 +4,21 @@ import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { MoveProgress, MoveResult } from '../domain/moving.ts';
-import type { Log } from '../domain/ports.ts';
+import type { Log, Verifier } from '../domain/ports.ts';
 import { DAMAGE_KINDS } from '../domain/tree.ts';
 import type { FsckFinding, OnProgress } from '../domain/upkeep.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { openMoveTarget } from '../postgres/moving.ts';
 import { createEventMaker } from '../service/audit.ts';
 import { createFewLines } from '../service/few-lines.ts';
+import { createKeyService } from '../service/keys.ts';
 import { moveDirectory } from '../service/moving.ts';
-import { listMirrorsReadOnly, openDatabases, openLogReadOnly } from '../sqlite/databases.ts';
+import { createRevocations } from '../service/revocation.ts';
+import { type Databases, listMirrorsReadOnly, openDatabases, openLogReadOnly } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
 import { type LeftOutDay, openMoveSource, refuseOlder } from '../sqlite/moving.ts';
 import { systemClock } from './clock.ts';
-import { openSite, openSiteTree, sitesOf } from './site.ts';
+import { type OpenSite, openSite, openSiteTree, sitesOf } from './site.ts';
 
 export interface MigrateOptions {
   /** Of the data directory, with the tree that it is bound to. */
@@ -41,11 +43,16 @@ export interface MigrateResult extends MoveResult {
   readonly lost: number;
   /** Days of the record of reads that are not moved. */
   readonly daysLeftOut: readonly LeftOutDay[];
+  /** Signatures of revoked keys whose withdrawal was ordered before, and which the move has withdrawn first; none by a dry run. */
+  readonly withdrawn: number;
 }
+
+type Unserved = Pick<MigrateResult, 'leftOut' | 'lost' | 'withdrawn'>;
 
 /**
  * @throws LookasideError ALREADY_RUNNING while a server or another command uses the directory; NOT_OVER_POSTGRESQL when it has
- * mirrors; STATE_UNUSABLE when a dry run would have to change the schema of it; DAMAGE_FOUND; whatever moveDirectory() throws
+ * mirrors; STATE_UNUSABLE when a dry run would have to change the schema of it; DAMAGE_FOUND; APPEND_ONLY when signatures of a revoked
+ * key are still to be withdrawn, and nothing may be; whatever moveDirectory() throws
  */
 export async function migrateDirectory(options: MigrateOptions): Promise<MigrateResult> {
   const { config, url, isDryRun, log } = options;
@@ -90,16 +97,13 @@ async function moveTo(
   }
 }
 
-/** Ends what a crash left unfinished, and scans the tree. @throws LookasideError DAMAGE_FOUND */
-async function makeIndexTrue({
-  config,
-  log: everyLine,
-  onScan,
-}: MigrateOptions): Promise<Pick<MigrateResult, 'leftOut' | 'lost'>> {
+/** Ends what a crash left unfinished, and scans the tree. @throws LookasideError DAMAGE_FOUND, APPEND_ONLY */
+async function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
+  const { config, log: everyLine, onScan } = options;
   const log = createFewLines({ log: everyLine, wait: async () => undefined });
   const databases = await openDatabases({ dataDir: config.data, onUnusable: () => undefined });
   const verifier = openVerifier();
-  let opened: Awaited<ReturnType<typeof openSite>> | null = null;
+  let opened: OpenSite | null = null;
   try {
     const [place] = sitesOf(config);
     if (place === undefined) throw new Error('a configuration has one site');
@@ -116,6 +120,7 @@ async function makeIndexTrue({
     opened = site;
     await site.appender.recover();
     await site.upkeep.rescan(onScan);
+    const withdrawn = await endWithdrawals(site, { ...options, log }, { databases, verifier });
     const { findings } = await site.upkeep.fsck({ repair: false, onProgress: onScan });
     const damage = findings.find(({ kind }) => DAMAGE_KINDS.has(kind));
     if (damage !== undefined) {
@@ -123,7 +128,7 @@ async function makeIndexTrue({
     }
     const sum = (wanted: readonly FsckFinding[]) => wanted.reduce((all, { count = 1 }) => all + count, 0);
     const lost = sum(findings.filter(({ kind }) => kind === 'lost'));
-    return { leftOut: sum(findings) - lost, lost };
+    return { leftOut: sum(findings) - lost, lost, withdrawn };
   } finally {
     // a scan that failed would be tried again, without the lock
     await opened?.upkeep.stop();
@@ -133,6 +138,62 @@ async function makeIndexTrue({
     await verifier.close();
     log.sumUp();
   }
+}
+
+/**
+ * Carries out what revocations of keys have ordered: a node that withdraws nothing would leave it unfinished for ever. The number of
+ * signatures. @throws LookasideError APPEND_ONLY, STORE_UNAVAILABLE
+ */
+async function endWithdrawals(
+  { name, store, appender, judge }: OpenSite,
+  { config, isDryRun, log }: Pick<MigrateOptions, 'config' | 'isDryRun' | 'log'>,
+  { databases, verifier }: { readonly databases: Databases; readonly verifier: Verifier },
+): Promise<number> {
+  const ordered = (await databases.keys.list()).filter(({ revocation }) => revocation?.withdraws === true);
+  if (isDryRun || ordered.length === 0) return 0;
+  if (config.appendOnly) {
+    for (const { fingerprint } of ordered) {
+      const [image] = await databases.index.imagesByKey(name, fingerprint, null, 1);
+      if (image !== undefined) throw isToBeWithdrawn(fingerprint);
+    }
+    return 0;
+  }
+  const { keys: keyStore, audit, index } = databases;
+  const clock = systemClock;
+  const keys = await createKeyService({
+    ...{ store: keyStore, audit, verifier, clock, makeEvent: createEventMaker({ clock, randomBytes }) },
+    countByKey: (fingerprint) => index.countByKey(name, fingerprint),
+    onChanged: async () => undefined, // no key is changed here
+  });
+  judge.start();
+  await judge.settled(); // what has no verdict yet may be by one of these keys
+  const revocations = createRevocations({
+    ...{ keys, index, appender, store, verifier, clock, log },
+    lookups: databases.questions,
+    sites: () => [name],
+    isAppendOnly: () => false,
+  });
+  let withdrawn = 0;
+  for (const { fingerprint } of ordered) {
+    const { withdrawn: count, left } = await revocations.carryOut(fingerprint);
+    if (left.length > 0) throw cannotWithdraw(fingerprint, left);
+    withdrawn += count;
+  }
+  return withdrawn;
+}
+
+function isToBeWithdrawn(fingerprint: string): LookasideError {
+  return new LookasideError(
+    'APPEND_ONLY',
+    `the key ${fingerprint} was revoked with --withdraw, and some of its signatures are still served, because LOOKASIDE_APPEND_ONLY=true withdraws nothing; give the command without this setting, so that they are withdrawn before the move`,
+  );
+}
+
+function cannotWithdraw(fingerprint: string, left: readonly string[]): LookasideError {
+  return new LookasideError(
+    'STORE_UNAVAILABLE',
+    `the key ${fingerprint} was revoked with --withdraw, and not all of its signatures could be withdrawn before the move: ${left.join('; ')}; start the server once on this directory, which goes on with it, then give the same command again`,
+  );
 }
 
 function hasMirrors(names: readonly string[]): LookasideError {

@@ -293,7 +293,7 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
   movedDirectoryTests({
     postgres: () => postgres,
     async openNode(database, logKey) {
-      const node = await openNode(database, { LOOKASIDE_LOG_KEY: logKey });
+      const node = await openNode(database, { LOOKASIDE_LOG_KEY: logKey, LOOKASIDE_APPEND_ONLY: 'true' });
       return {
         ...node,
         administration: () => administer(database),
