@@ -135,9 +135,10 @@ export async function runServe({
 
 /** The data directory, or the database that several nodes share; its code is loaded for it alone. */
 async function open(options: ComposeOptions): Promise<Composed> {
-  if (options.config.database === null) return compose({ ...options, offersLogIns: true });
+  const serving = { ...options, offersLogIns: true };
+  if (options.config.database === null) return compose(serving);
   const { composeNode } = await import('../compose/node.ts');
-  return composeNode(options);
+  return composeNode(serving);
 }
 
 /** Of what stands before the host of a URL the user may be a token too. */

@@ -5,6 +5,7 @@ import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promise
 import type { Config, DatabaseSettings } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, parseLongImageFolder } from '../domain/image.ts';
+import { hasRuleFor, type LogInProvider } from '../domain/log-in-provider.ts';
 import { ED25519, formatNoteKey } from '../domain/signed-note.ts';
 import type { FsckOptions } from '../domain/upkeep.ts';
 import { openVerifier } from '../openpgp/pool.ts';
@@ -23,7 +24,6 @@ import { createImporter } from '../service/import.ts';
 import { createJudge } from '../service/judge.ts';
 import { createKeyExpiryWarnings } from '../service/key-expiry.ts';
 import { createKeyService } from '../service/keys.ts';
-import { NO_LOG_INS } from '../service/log-ins.ts';
 import { type LogKeeper, openLogKeeper } from '../service/log-keeper.ts';
 import { proveEvent } from '../service/log-proofs.ts';
 import { noteSigner } from '../service/note-keys.ts';
@@ -41,6 +41,7 @@ import { createWithdrawService } from '../service/withdraw.ts';
 import { systemClock } from './clock.ts';
 import { openIdentities } from './identities.ts';
 import { openKeyRefresh } from './key-refreshing.ts';
+import { openLogIns, readLogInProviders } from './log-ins.ts';
 import { checkpointFile, originOf } from './log-keeper.ts';
 import { fsckDatabase } from './node-check.ts';
 import { createNodeHealth } from './node-health.ts';
@@ -62,14 +63,16 @@ interface Bells {
   recorder: AccessRecorder | null;
 }
 
-export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log'>;
+export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'offersLogIns'>;
 
 /**
  * Everything but what a serving node has beside it: the log's keeper, and what goes on in the background.
- * @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE
+ * @throws LookasideError CONFIG_INVALID, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
-export async function openNode({ config, current, log: everyLine }: NodeOptions) {
+export async function openNode({ config, current, log: everyLine, offersLogIns = false }: NodeOptions) {
   const clock = systemClock;
+  // a command may not be able to read the secrets that they name
+  const providers = offersLogIns ? await readLogInProviders(config) : null;
   const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
   const makeEvent = createEventMaker({ clock, randomBytes });
   const bells: Bells = { onElected: () => undefined, isLost: false, recorder: null };
@@ -125,7 +128,7 @@ export async function openNode({ config, current, log: everyLine }: NodeOptions)
       }),
   });
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
-  const access = createAccess({ config, current, log }, { stores, makeEvent, refusals });
+  const access = createAccess({ config, current, log }, { stores, makeEvent, refusals, providers });
   const signatures = createSignatureQueries({
     ...{ sites: [DEFAULT_SITE], index, keys: stores.keys, uploads, reader, verifier, clock, breathe },
   });
@@ -174,7 +177,6 @@ export async function openNode({ config, current, log: everyLine }: NodeOptions)
       ...{ current, stores, keys, verifier, signatures, makeEvent, log, keyringNumber: () => keyringNumber },
       recorder: () => bells.recorder,
     }),
-    logIns: NO_LOG_INS,
     countByKey,
     proveEvent: (seq: number) => proveEvent(stores.log, seq, wait),
     upkeep: { ...NO_UPKEEP, fsck: (request: FsckOptions) => fsckDatabase(stores, url, request) },
@@ -183,6 +185,7 @@ export async function openNode({ config, current, log: everyLine }: NodeOptions)
       await refusals.stop();
       await access.tokens.writeUses();
       await access.identities.close();
+      await access.logIns.close();
       await stores.close();
       await verifier.close();
       log.sumUp();
@@ -196,22 +199,27 @@ interface AccessParts {
   readonly stores: OpenedPostgres;
   readonly makeEvent: MakeEvent;
   readonly refusals: RefusalRecorder;
+  /** Null: nobody logs in through this process. */
+  readonly providers: readonly LogInProvider[] | null;
 }
 
 /** Who may do what. */
-function createAccess({ config, current, log }: NodeOptions, { stores, makeEvent, refusals }: AccessParts) {
+function createAccess({ config, current, log }: NodeOptions, parts: AccessParts) {
+  const { stores, makeEvent, refusals, providers } = parts;
   const clock = systemClock;
   const { subjects, grants, keys } = stores;
   const tokens = createTokenService({
     ...{ store: stores.tokens, clock, makeEvent, randomBytes, sha256: sha256Hex, log },
   });
+  const sessions = createSessionService({
+    ...{ store: stores.sessions, tokens, refusals, clock, makeEvent, randomBytes, sha256: sha256Hex },
+    findSigner: (name) => stores.signers.find(name),
+    isGiven: providers === null ? null : (what) => hasRuleFor(providers, what),
+  });
   return {
     tokens,
-    sessions: createSessionService({
-      ...{ store: stores.sessions, tokens, refusals, clock, makeEvent, randomBytes, sha256: sha256Hex },
-      findSigner: (name) => stores.signers.find(name),
-      isGiven: () => false, // nobody logs in through a provider here
-    }),
+    sessions,
+    logIns: openLogIns({ providers: providers ?? [], config, clock, log, sessions, refusals }),
     signers: createSignerService({
       ...{ signers: stores.signers, grants, subjects, keys, listTokens: tokens.list, clock, makeEvent },
       requireGrants: () => current().requireGrants,
@@ -368,13 +376,7 @@ export function databaseOf({ database }: Config): DatabaseSettings {
 }
 
 /** @throws LookasideError NOT_OVER_POSTGRESQL */
-function refuseSettings({ witnessesFile, witnessLogsFile, oidcLoginFile }: Config): void {
-  if (oidcLoginFile !== null) {
-    throw new LookasideError(
-      'NOT_OVER_POSTGRESQL',
-      'LOOKASIDE_OIDC_LOGIN is set, and nobody logs in through a provider to nodes over PostgreSQL yet; leave it out',
-    );
-  }
+function refuseSettings({ witnessesFile, witnessLogsFile }: Config): void {
   const settings = { LOOKASIDE_WITNESSES: witnessesFile, LOOKASIDE_WITNESS_LOGS: witnessLogsFile };
   for (const [name, value] of Object.entries(settings)) {
     if (value === null) continue;

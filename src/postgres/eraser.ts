@@ -130,6 +130,7 @@ async function forget({ query }: Change, seqs: readonly number[]): Promise<void>
 
 async function forgetUploader(query: Query, name: string, beforeMs: number): Promise<void> {
   const values = [name, beforeMs];
+  await query('DELETE FROM page_session WHERE identity_name = $1 AND created_at_ms < $2', values);
   await query(`UPDATE upload SET uploader = 'forgotten' WHERE uploader = $1 AND stored_at_ms < $2`, values);
   await query('UPDATE openpgp_key SET added_by = NULL WHERE added_by = $1 AND added_at_ms < $2', values);
   await query(

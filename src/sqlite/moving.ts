@@ -75,9 +75,8 @@ const RULES: readonly Table[] = [
   },
   {
     name: 'page_session',
-    columns: words('id token_id hash created_at_ms expires_at_ms'),
-    // nodes know no log-ins through OpenID: those people log in anew
-    where: 'token_id IS NOT NULL',
+    columns: words(`id token_id hash created_at_ms expires_at_ms issuer identity_name identity_shown
+      identity_role signer_id`),
   },
   {
     name: 'openpgp_key',

@@ -20,6 +20,7 @@ import { describeOutcome } from './command.ts';
 import { eventually } from './eventually.ts';
 import { writeImage } from './image.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
+import { logInTests } from './postgres-log-ins.ts';
 import { movedDirectoryTests } from './postgres-moved.ts';
 import { openScene } from './scene.ts';
 import { runLookaside, startServer } from './server.ts';
@@ -48,7 +49,14 @@ async function openNode(url: string, settings: Readonly<Record<string, string>> 
   const config = configOf(url, settings);
   const log = createLog('error', () => undefined);
   const taker = { command: 'test', host: 'here' };
-  const composed = await composeNode({ config, current: () => config, sites: [], log, taker });
+  const composed = await composeNode({
+    config,
+    current: () => config,
+    sites: [],
+    log,
+    taker,
+    offersLogIns: true,
+  });
   const services = toServices({ composed, config: () => config, isDraining: () => false, log });
   const handler = createHandler({ services, isLocal: false });
   const listener = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
@@ -301,6 +309,8 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
       };
     },
   });
+
+  logInTests({ newDatabase: () => postgres.migratedDatabase(), openNode });
 
   it('know a log-in at another one at once, and its end', async () => {
     const [one, two] = nodes;

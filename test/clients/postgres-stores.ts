@@ -4,6 +4,7 @@ import { PostgresAuditLog } from '../../src/postgres/audit-log.ts';
 import { type Connections, connect } from '../../src/postgres/connect.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
+import { PostgresSessions } from '../../src/postgres/sessions.ts';
 import { PostgresGrants, PostgresSigners } from '../../src/postgres/signers.ts';
 import { PostgresSubjects } from '../../src/postgres/subjects.ts';
 import { PostgresTokens } from '../../src/postgres/tokens.ts';
@@ -11,6 +12,7 @@ import { PostgresUploads } from '../../src/postgres/uploads.ts';
 import { PostgresWriter } from '../../src/postgres/writer.ts';
 import { auditLogContract, type KeptEvent } from '../contract/audit-log.ts';
 import { keyStoreContract } from '../contract/key-store.ts';
+import { sessionStoreContract } from '../contract/session-store.ts';
 import { signerStoresContract } from '../contract/signer-store.ts';
 import { tokenStoreContract } from '../contract/token-store.ts';
 import { uploadStoreContract } from '../contract/upload-store.ts';
@@ -36,6 +38,7 @@ export async function openStores(url: string) {
     signers: new PostgresSigners(connections, writer, () => tokens.reload()),
     grants: new PostgresGrants(connections, writer),
     subjects: new PostgresSubjects(connections, writer),
+    sessions: new PostgresSessions(connections, writer),
     uploads: new PostgresUploads(connections, writer),
     audit: new PostgresAuditLog(connections, writer),
     async close() {
@@ -81,6 +84,7 @@ async function empty({ query }: Connections): Promise<void> {
     BEGIN;
     SET LOCAL session_replication_role = replica;
     DELETE FROM openpgp_key;
+    DELETE FROM page_session;
     DELETE FROM token;
     DELETE FROM signer_grant;
     DELETE FROM oidc_subject;
@@ -125,6 +129,16 @@ export function postgresStoresContracts(postgres: () => Postgres): void {
   });
 
   signerStoresContract('signers in PostgreSQL', async () => {
+    const { stores, reopen, close } = await open();
+    return {
+      ...stores,
+      reopen,
+      told: async () => (await eventsOf(stores.connections)).map(({ leaf }) => JSON.parse(leaf).action),
+      close,
+    };
+  });
+
+  sessionStoreContract('sessions in PostgreSQL', async () => {
     const { stores, reopen, close } = await open();
     return {
       ...stores,
