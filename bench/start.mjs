@@ -48,6 +48,7 @@ const STORED = {
   signatureSha256: DIGEST,
   uploader: 'bench',
   auditSeq: 1,
+  warnings: [],
 };
 
 const folder = mkdtempSync(join(tmpdir(), 'lookaside-bench-'));
