@@ -7,7 +7,13 @@ import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { parseImageName } from '../domain/image.ts';
 import { MAX_CERTIFICATES_BYTES, MAX_MIRROR_IMAGES, MAX_MIRROR_RELEASES } from '../domain/limits.ts';
 import type { MirrorSettings, SyncAnswer } from '../domain/mirror.ts';
-import { graphReleases, type Release } from '../domain/release-graph.ts';
+import {
+  type GraphsTold,
+  graphChannels,
+  graphReleases,
+  type Release,
+  type WholeChannel,
+} from '../domain/release-graph.ts';
 import { type NamedImage, namedImages } from '../domain/sync-source.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { viewed } from '../domain/view.ts';
@@ -117,11 +123,10 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
     if (all.length === 0 && fromMissesMs !== null) return { images: [], answer: null };
     const images = imagesOf(mirror, all);
     if (listOnly) return { images, answer: null };
-    const releases =
-      mirror.layout === 'release'
-        ? [...files.releases, ...elsewhere.releases].slice(0, MAX_MIRROR_RELEASES)
-        : [];
-    const request = { images, maxAgeMs, releases, onProgress: line.show };
+    const told = mirror.layout === 'release' ? [...files.releases, ...elsewhere.releases] : [];
+    const releases = told.slice(0, MAX_MIRROR_RELEASES);
+    const wholeChannels = releases.length < told.length ? [] : elsewhere.wholeChannels;
+    const request = { images, maxAgeMs, releases, wholeChannels, onProgress: line.show };
     return { images, answer: await mirrors.sync(name, request) };
   }).finally(line.end);
   if (done.answer === null) {
@@ -154,8 +159,9 @@ async function fromFiles(files: readonly string[]) {
 async function fromElsewhere(
   { registries, graphs, listings, logins }: MirrorSyncOptions,
   config: Config,
-): Promise<{ readonly images: readonly NamedImage[]; readonly releases: readonly Release[] }> {
-  if (registries.length + graphs.length + listings.length === 0) return { images: [], releases: [] };
+): Promise<GraphsTold & { readonly images: readonly NamedImage[] }> {
+  if (registries.length + graphs.length + listings.length === 0)
+    return { images: [], releases: [], wholeChannels: [] };
   const { openPages } = await import('../upstream/ask-pages.ts');
   const { fetchGraph, listedImages, registryImages } = await import('../service/mirror-sources.ts');
   const caFile = config.remote.caFile;
@@ -168,16 +174,19 @@ async function fromElsewhere(
   try {
     const found: NamedImage[] = [];
     const releases: Release[] = [];
+    const wholeChannels: WholeChannel[] = [];
     for (const url of graphs) {
       const text = await fetchGraph(options, url);
       found.push(...namedImages(text, await loadYaml()).images);
-      releases.push(...graphReleases(text, url));
+      const named = graphReleases(text, url);
+      releases.push(...named);
+      wholeChannels.push(...graphChannels(named, url));
     }
     for (const url of listings) found.push(...(await listedImages(options, url)));
     for (const registry of registries) {
       found.push(...(await registryImages(options, await withLogin(registry, logins))));
     }
-    return { images: found, releases };
+    return { images: found, releases, wholeChannels };
   } finally {
     await pages.close();
     if (process.stderr.isTTY === true) process.stderr.write('\r\u001b[K');

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { LookasideError } from './errors.ts';
 import { type ImageId, isNamespaceFolder, parseImageName } from './image.ts';
 import { MIRROR_LAYOUTS, type MirrorLayout } from './mirror-presets.ts';
-import type { Release } from './release-graph.ts';
+import type { Release, WholeChannel } from './release-graph.ts';
 import { RESERVED_SEGMENTS } from './reserved-segments.ts';
 import { quoted } from './text.ts';
 import type { WalkFaultKind } from './walk.ts';
@@ -157,6 +157,8 @@ export interface SyncRequest {
   readonly maxAgeMs: number | null;
   /** What update graphs say of some of the images, in the layout `release`: kept, so that releases are found by it. */
   readonly releases?: readonly Release[];
+  /** As in GraphsTold. */
+  readonly wholeChannels?: readonly WholeChannel[];
 }
 
 /** The image of the site; of a release the digest alone counts. Null when the text names none. */

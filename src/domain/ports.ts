@@ -8,7 +8,7 @@ import type { CertifiedKey, KeyDetails, KeyPartUse, KeyWarning, RegisteredKey } 
 import type { StoredMirror, SyncReport, SyncRun } from './mirror.ts';
 import type { AddedSubject, BoundSubject, NewOidcSubject, OidcSubject, TokenClaims } from './oidc.ts';
 import type { FedEvent, Person } from './records.ts';
-import type { Release } from './release-graph.ts';
+import type { GraphsTold, KnownRelease } from './release-graph.ts';
 import type { Tombstone, WithdrawnFilter, WithdrawnPlace } from './tombstone.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
@@ -828,10 +828,10 @@ export interface MirrorStore {
   beyond(site: string, maxBytes: number): Promise<SetPlace | null>;
   /** Those sets, from the one that was checked longest ago. @throws STORE_UNAVAILABLE */
   onDemand(site: string, range: SetRange, limit: number): Promise<readonly SetPlace[]>;
-  /** Adds to what is known of each: channels are added, the rest is replaced. */
-  putReleases(site: string, releases: readonly Release[]): Promise<void>;
+  /** Replaces what is known of each; a channel goes where they say so (GraphsTold). */
+  putReleases(site: string, told: GraphsTold): Promise<void>;
   /** Of all sites, by version or channel, from the lowest digest on. @throws STORE_UNAVAILABLE */
-  releases(name: string, limit: number): Promise<readonly Release[]>;
+  releases(name: string, limit: number): Promise<readonly KnownRelease[]>;
   /** Nothing is known of these any more. */
   forget(images: readonly ImageId[]): Promise<void>;
   /** How many signatures of the site are gone from the upstream, and how many were left out. @throws STORE_UNAVAILABLE */

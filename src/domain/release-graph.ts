@@ -13,6 +13,23 @@ export interface Release {
   readonly arch: string | null;
   /** `stable-4.18`, each once. */
   readonly channels: readonly string[];
+  /** The graph has listed all of them: it is in no other any more. */
+  readonly hasAllChannels?: boolean | undefined;
+}
+
+/** What is kept of one, without its channels. */
+export type KnownRelease = Pick<Release, 'digest' | 'version' | 'arch'>;
+
+/** A channel of which a graph names all releases of an architecture. */
+export interface WholeChannel {
+  readonly channel: string;
+  readonly arch: string;
+}
+
+export interface GraphsTold {
+  readonly releases: readonly Release[];
+  /** Releases of these that are not among them have left the channel. */
+  readonly wholeChannels: readonly WholeChannel[];
 }
 
 /** What somebody may call a release, or several. */
@@ -28,6 +45,8 @@ export const MAX_RELEASE_CHANNELS = 200;
 export const MAX_RELEASES_TOLD = 2000;
 export const RELEASE_ARCH = /^[a-z0-9_]{1,20}$/;
 
+/** Of Cincinnati. */
+const DEFAULT_ARCH = 'amd64';
 const CHANNELS = 'io.openshift.upgrades.graph.release.channels';
 const ARCHITECTURE = 'release.openshift.io/architecture';
 
@@ -50,7 +69,7 @@ export function parseReleaseName(text: string): ReleaseName {
 export function graphReleases(text: string, url: string | null): readonly Release[] {
   const nodes = nodesOf(text);
   const asked = url === null ? null : new URL(url).searchParams;
-  const askedArch = asked === null ? null : (asked.get('arch') ?? 'amd64'); // the default of Cincinnati
+  const askedArch = asked === null ? null : (asked.get('arch') ?? DEFAULT_ARCH);
   const askedChannel = asked?.get('channel') ?? null;
   return nodes.flatMap((node): Release[] => {
     const { version, payload, metadata } = membersOf(node);
@@ -60,16 +79,30 @@ export function graphReleases(text: string, url: string | null): readonly Releas
     const told = membersOf(metadata);
     const listed = typeof told[CHANNELS] === 'string' ? told[CHANNELS].split(',') : [];
     const channels = new Set([...listed.map((name) => name.trim()), askedChannel ?? '']);
+    const named = [...channels].filter((name) => RELEASE_CHANNEL.test(name));
     const arch = typeof told[ARCHITECTURE] === 'string' ? told[ARCHITECTURE] : askedArch;
     return [
       {
         digest,
         version,
         arch: arch !== null && RELEASE_ARCH.test(arch) ? arch : null,
-        channels: [...channels].filter((name) => RELEASE_CHANNEL.test(name)).slice(0, MAX_RELEASE_CHANNELS),
+        channels: named.slice(0, MAX_RELEASE_CHANNELS),
+        ...(listed.length > 0 && named.length <= MAX_RELEASE_CHANNELS ? { hasAllChannels: true } : {}),
       },
     ];
   });
+}
+
+/**
+ * The channel that was asked for, when the graph names at least one release: an empty one is rather a mistake of its server.
+ * `releases`: those of the graph from that address.
+ */
+export function graphChannels(releases: readonly Release[], url: string): readonly WholeChannel[] {
+  const { searchParams: asked } = new URL(url);
+  const channel = asked.get('channel') ?? '';
+  const arch = asked.get('arch') ?? DEFAULT_ARCH;
+  const isNamed = RELEASE_CHANNEL.test(channel) && RELEASE_ARCH.test(arch);
+  return isNamed && releases.length > 0 ? [{ channel, arch }] : [];
 }
 
 function nodesOf(text: string): readonly unknown[] {
@@ -90,7 +123,10 @@ function membersOf(value: unknown): Readonly<Record<string, unknown>> {
  * Those of the architecture; of a version without any, those that do not say. Without one all, which must be of one architecture.
  * @throws LookasideError REQUEST_INVALID when it has to be told, and for more than MAX_RELEASES_TOLD
  */
-export function ofArchitecture(releases: readonly Release[], arch: string | null): readonly Release[] {
+export function ofArchitecture(
+  releases: readonly KnownRelease[],
+  arch: string | null,
+): readonly KnownRelease[] {
   const found = allOfArchitecture(releases, arch);
   if (found.length <= MAX_RELEASES_TOLD) return found;
   throw new LookasideError(
@@ -99,8 +135,8 @@ export function ofArchitecture(releases: readonly Release[], arch: string | null
   );
 }
 
-function allOfArchitecture(releases: readonly Release[], arch: string | null): readonly Release[] {
-  const versions = new Map<string, Release[]>();
+function allOfArchitecture(releases: readonly KnownRelease[], arch: string | null): readonly KnownRelease[] {
+  const versions = new Map<string, KnownRelease[]>();
   for (const release of releases)
     versions.set(release.version, [...(versions.get(release.version) ?? []), release]);
   if (arch !== null) {

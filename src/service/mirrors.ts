@@ -23,7 +23,7 @@ import {
   unknownMirror,
 } from '../domain/mirror.ts';
 import type { Clock, FolderPage, MirrorStore } from '../domain/ports.ts';
-import type { Release } from '../domain/release-graph.ts';
+import type { KnownRelease } from '../domain/release-graph.ts';
 import { quoted } from '../domain/text.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 import type { Mirror } from './mirror.ts';
@@ -68,7 +68,7 @@ export interface MirrorService {
   missed(name: string, since: Date, asker: Asker): Promise<readonly string[]>;
   sync(name: string, request: SyncRequest & SyncFollowing, actor: Actor): Promise<SyncAnswer>;
   /** What update graphs have said of releases of that version or channel, each digest once. @throws STORE_UNAVAILABLE */
-  releases(name: string): Promise<readonly Release[]>;
+  releases(name: string): Promise<readonly KnownRelease[]>;
 }
 
 /** Under way in one run: some of these are walked, and the others are stored together or wait. */
@@ -199,14 +199,14 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       const found = await store.releases(name, MAX_MIRROR_RELEASES);
       return [...new Map(found.map((release) => [release.digest, release])).values()];
     },
-    async sync(name, { images, maxAgeMs, releases = [], onProgress }, actor) {
+    async sync(name, { images, maxAgeMs, releases = [], wholeChannels = [], onProgress }, actor) {
       const open = find(name);
       const wanted = new Map(images.map((text) => [text, imageOf(text, open.stored)]));
       const startedAt = clock.now();
       const youngest = maxAgeMs === null ? Number.POSITIVE_INFINITY : startedAt.getTime() - maxAgeMs;
       const found = new Map<string, SyncedImage>();
       // first: who asks for a channel must be told of what did not come
-      if (releases.length > 0) await store.putReleases(name, releases);
+      if (releases.length > 0) await store.putReleases(name, { releases, wholeChannels });
       onProgress?.({ done: 0, total: wanted.size });
       await forEachConcurrently(wanted, IMAGES_AT_ONCE, async ([text, image]) => {
         found.set(text, await syncOne(image, open, youngest));

@@ -20,7 +20,7 @@ import type {
   VerdictIndex,
 } from '../domain/ports.ts';
 import type { Person } from '../domain/records.ts';
-import type { Release } from '../domain/release-graph.ts';
+import type { GraphsTold } from '../domain/release-graph.ts';
 import type { PackedBatch } from './access-columns.ts';
 import type { DayTotals } from './day-totals.ts';
 import type { NewKey } from './key-rows.ts';
@@ -185,7 +185,7 @@ export interface Commands {
     readonly output: readonly SetPlace[];
   };
   'state.mirror-put-releases': {
-    readonly input: { readonly site: string; readonly releases: readonly Release[] };
+    readonly input: { readonly site: string; readonly told: GraphsTold };
     readonly output: null;
   };
   'state.mirror-forget': { readonly input: readonly ImageId[]; readonly output: null };

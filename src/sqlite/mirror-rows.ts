@@ -5,7 +5,7 @@ import { LookasideError, systemCode } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { StoredMirror, SyncReport } from '../domain/mirror.ts';
 import type { CheckedSet, SetPlace, SetRange } from '../domain/ports.ts';
-import type { Release } from '../domain/release-graph.ts';
+import type { GraphsTold } from '../domain/release-graph.ts';
 import type { AuditRows } from './audit-rows.ts';
 import { inTransaction } from './open.ts';
 
@@ -46,6 +46,15 @@ export const ON_DEMAND_RANGE = `
   ORDER BY checked_at_ms, image
   LIMIT ?`;
 
+/** Of a channel, a site and an architecture. */
+export const LEAVING = `
+  DELETE FROM mirror_release_channel
+  WHERE channel = ? AND site = ? AND EXISTS (
+    SELECT 1
+    FROM mirror_release AS named
+    WHERE named.site = mirror_release_channel.site AND named.hex = mirror_release_channel.hex AND arch = ?
+  )`;
+
 export class MirrorRows {
   readonly #db: Database;
   readonly #audit: AuditRows;
@@ -62,7 +71,11 @@ export class MirrorRows {
   readonly #beyond: Statement<[string, number], PlaceRow>;
   readonly #onDemand: Statement<[string, number, string, number, string, number], PlaceRow>;
   readonly #forget: Statement<[string, string]>;
-  readonly #putRelease: Statement<[string, string, string, string, string]>;
+  readonly #putRelease: Statement<[string, string, string, string]>;
+  readonly #putChannel: Statement<[string, string, string]>;
+  readonly #forgetChannels: Statement<[string]>;
+  readonly #leaveChannels: Statement<[string, string]>;
+  readonly #emptyChannel: Statement<[string, string, string]>;
 
   constructor(db: Database, audit: AuditRows) {
     this.#db = db;
@@ -109,15 +122,22 @@ export class MirrorRows {
     this.#beyond = db.prepare(BEYOND);
     this.#onDemand = db.prepare(ON_DEMAND_RANGE);
     this.#putRelease = db.prepare(`
-      INSERT INTO mirror_release (site, hex, version, arch, channels)
-      VALUES (?, ?, ?, ?, ?)
+      INSERT INTO mirror_release (site, hex, version, arch)
+      VALUES (?, ?, ?, ?)
       ON CONFLICT (site, hex) DO UPDATE SET
         version = excluded.version,
-        arch = CASE excluded.arch WHEN '' THEN arch ELSE excluded.arch END,
-        channels = (
-          SELECT json_group_array(value)
-          FROM (SELECT value FROM json_each(mirror_release.channels) UNION SELECT value FROM json_each(excluded.channels))
-        )`);
+        arch = CASE excluded.arch WHEN '' THEN arch ELSE excluded.arch END`);
+    this.#putChannel = db.prepare(`
+      INSERT INTO mirror_release_channel (site, channel, hex)
+      VALUES (?, ?, ?)
+      ON CONFLICT DO NOTHING`);
+    this.#forgetChannels = db.prepare(`
+      DELETE FROM mirror_release_channel
+      WHERE site = ?`);
+    this.#leaveChannels = db.prepare(`
+      DELETE FROM mirror_release_channel
+      WHERE site = ? AND hex = ?`);
+    this.#emptyChannel = db.prepare(LEAVING);
     this.#forget = db.prepare(`
       DELETE FROM mirror_set
       WHERE site = ? AND image = ?`);
@@ -136,6 +156,7 @@ export class MirrorRows {
       this.#remove.run(change.name);
       this.#forgetRun.run(change.name);
       this.#forgetReleases.run(change.name);
+      this.#forgetChannels.run(change.name);
       return;
     }
     const { name, settings, addedAt } = change.mirror;
@@ -182,10 +203,16 @@ export class MirrorRows {
     return this.#onDemand.all(site, ...from, last.checkedAt.getTime(), last.image, limit).map(toPlace);
   }
 
-  putReleases(site: string, releases: readonly Release[]): void {
+  putReleases(site: string, { releases, wholeChannels }: GraphsTold): void {
     inTransaction(this.#db, () => {
-      for (const { digest, version, arch, channels } of releases)
-        this.#putRelease.run(site, hexOf(digest), version, arch ?? '', JSON.stringify(channels));
+      // what is still true comes again below
+      for (const { channel, arch } of wholeChannels) this.#emptyChannel.run(channel, site, arch);
+      for (const { digest, hasAllChannels } of releases)
+        if (hasAllChannels === true) this.#leaveChannels.run(site, hexOf(digest));
+      for (const { digest, version, arch, channels } of releases) {
+        this.#putRelease.run(site, hexOf(digest), version, arch ?? '');
+        for (const channel of channels) this.#putChannel.run(site, channel, hexOf(digest));
+      }
     });
   }
 

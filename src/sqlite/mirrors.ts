@@ -6,7 +6,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { parseMirrorSettings, type StoredMirror, type SyncReport, type SyncRun } from '../domain/mirror.ts';
 import type { CheckedSet, MirrorSetRow, MirrorStore, SetPlace, SetRange } from '../domain/ports.ts';
-import { RELEASE_VERSION, type Release } from '../domain/release-graph.ts';
+import { type GraphsTold, type KnownRelease, RELEASE_VERSION } from '../domain/release-graph.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { messageOf } from './open.ts';
 import type { Writer } from './writer.ts';
@@ -41,7 +41,6 @@ interface ReleaseRow {
   readonly hex: string;
   readonly version: string;
   readonly arch: string;
-  readonly channels: string;
 }
 
 interface RunRow {
@@ -52,10 +51,17 @@ interface RunRow {
 }
 
 export const OF_VERSION = `
-  SELECT hex, version, arch, channels
+  SELECT hex, version, arch
   FROM mirror_release
   WHERE version = ?
   ORDER BY hex, site
+  LIMIT ?`;
+
+export const OF_CHANNEL = `
+  SELECT mirror_release.hex, version, arch
+  FROM mirror_release_channel CROSS JOIN mirror_release USING (site, hex)
+  WHERE channel = ?
+  ORDER BY mirror_release_channel.hex, mirror_release_channel.site
   LIMIT ?`;
 
 /** The look-ups on one connection. */
@@ -75,12 +81,7 @@ export class MirrorTable {
       ORDER BY name
       LIMIT ?`);
     this.#ofVersion = db.prepare(OF_VERSION);
-    this.#ofChannel = db.prepare(`
-      SELECT hex, version, arch, channels
-      FROM mirror_release
-      WHERE EXISTS (SELECT 1 FROM json_each(channels) WHERE value = ?)
-      ORDER BY hex, site
-      LIMIT ?`);
+    this.#ofChannel = db.prepare(OF_CHANNEL);
     this.#set = db.prepare(`
       SELECT checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes, failing_since_ms
       FROM mirror_set
@@ -118,14 +119,13 @@ export class MirrorTable {
     return row === undefined ? null : toSet(site, { image: folder, ...row });
   }
 
-  releases(name: string, limit: number): readonly Release[] {
+  releases(name: string, limit: number): readonly KnownRelease[] {
     // no name is both
     const query = RELEASE_VERSION.test(name) ? this.#ofVersion : this.#ofChannel;
-    return asLookUp(() => query.all(name, limit)).map(({ hex, version, arch, channels }) => ({
+    return asLookUp(() => query.all(name, limit)).map(({ hex, version, arch }) => ({
       digest: `sha256:${hex}`,
       version,
       arch: arch === '' ? null : arch,
-      channels: JSON.parse(channels) as string[], // only mirror-rows.ts writes them
     }));
   }
 
@@ -212,12 +212,12 @@ export class SqliteMirrorStore implements MirrorStore {
     return this.#writer.run('state.mirror-on-demand', { site, range, limit }, SET_BYTES);
   }
 
-  async putReleases(site: string, releases: readonly Release[]): Promise<void> {
-    const sizeBytes = releases.length * RELEASE_BYTES;
-    await this.#writer.run('state.mirror-put-releases', { site, releases }, sizeBytes);
+  async putReleases(site: string, told: GraphsTold): Promise<void> {
+    const sizeBytes = told.releases.length * RELEASE_BYTES;
+    await this.#writer.run('state.mirror-put-releases', { site, told }, sizeBytes);
   }
 
-  async releases(name: string, limit: number): Promise<readonly Release[]> {
+  async releases(name: string, limit: number): Promise<readonly KnownRelease[]> {
     return this.#table.releases(name, limit);
   }
 

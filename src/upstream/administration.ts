@@ -307,9 +307,14 @@ function remoteMirrors(asker: Asker, ask: Ask): MirrorAdministration {
       const path = `${at(name)}/missed?since=${encodeURIComponent(since.toISOString())}`;
       return (await ask(missedAnswer, { method: 'GET', path, mayFindNothing: true })).images;
     },
-    async sync(name, { images, maxAgeMs, releases = [], onProgress }) {
-      // older servers know no releases
-      const body = { images, maxAgeMs, ...(releases.length === 0 ? {} : { releases }) };
+    async sync(name, { images, maxAgeMs, releases = [], wholeChannels = [], onProgress }) {
+      const body = {
+        images,
+        maxAgeMs,
+        // older servers know neither
+        ...(releases.length === 0 ? {} : { releases }),
+        ...(wholeChannels.length === 0 ? {} : { wholeChannels }),
+      };
       const request = { ...jsonRequest(`${at(name)}/sync`, body), mayFindNothing: true };
       return work(asker, request, { result: syncAnswer, progress: syncProgress, onProgress });
     },

@@ -73,7 +73,19 @@ export function administrationContract(
       const image = `team/app@sha256:${'a'.repeat(64)}`;
       const progress: number[] = [];
       const onProgress = ({ total }: { total: number }) => void progress.push(total);
-      const synced = await mirrors.sync('rh', { images: [image], maxAgeMs: null, onProgress });
+      const told = {
+        releases: [
+          {
+            digest: `sha256:${'a'.repeat(64)}`,
+            version: '4.18.1',
+            arch: 'amd64',
+            channels: ['stable-4.18'],
+            hasAllChannels: true,
+          },
+        ],
+        wholeChannels: [{ channel: 'stable-4.18', arch: 'amd64' }],
+      };
+      const synced = await mirrors.sync('rh', { images: [image], maxAgeMs: null, ...told, onProgress });
       assert.deepEqual(synced.counts, { new: 0, unchanged: 0, missing: 0, refused: 0, failed: 1 });
       assert.deepEqual(
         synced.images.map((one) => [one.image, one.result]),

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isLookasideError } from '../../src/domain/errors.ts';
-import { graphReleases, ofArchitecture, parseReleaseName } from '../../src/domain/release-graph.ts';
+import {
+  graphChannels,
+  graphReleases,
+  ofArchitecture,
+  parseReleaseName,
+} from '../../src/domain/release-graph.ts';
 
 const [A, B] = ['a', 'b'].map((digit) => `sha256:${digit.repeat(64)}`) as [string, string];
 const node = (version: string, digest: string, metadata: object = {}) => ({
@@ -26,7 +31,13 @@ const GRAPH = JSON.stringify({
 
 test('a graph tells versions, channels and architectures, and its address what it was asked for', () => {
   assert.deepEqual(graphReleases(GRAPH, 'https://x.example/graph?channel=fast-4.18&arch=s390x'), [
-    { digest: A, version: '4.18.1', arch: 's390x', channels: ['candidate-4.18', 'stable-4.18', 'fast-4.18'] },
+    {
+      digest: A,
+      version: '4.18.1',
+      arch: 's390x',
+      channels: ['candidate-4.18', 'stable-4.18', 'fast-4.18'],
+      hasAllChannels: true,
+    },
     { digest: B, version: '4.18.2', arch: 'multi', channels: ['fast-4.18'] },
   ]);
   const [first, second] = graphReleases(GRAPH, null);
@@ -76,4 +87,14 @@ test('of each version that has none of the architecture, what does not say is ta
   assert.equal(ofArchitecture(many.slice(1), 'amd64').length, 2000);
   assert.throws(() => ofArchitecture(many, 'amd64'), /2001 releases, and 2000 are told at most/);
   assert.throws(() => ofArchitecture([amd, release('4.18.1', B, null)], null), /amd64, unknown.*\?arch=/);
+});
+
+test('the graph of a channel names all releases of it; an empty one, and one that was asked for no channel, say nothing', () => {
+  const wholeOf = (url: string, text = GRAPH) => graphChannels(graphReleases(text, url), url);
+  const stable = 'https://x.example/graph?channel=stable-4.18';
+  assert.deepEqual(wholeOf(stable), [{ channel: 'stable-4.18', arch: 'amd64' }]);
+  assert.deepEqual(wholeOf(`${stable}&arch=s390x`), [{ channel: 'stable-4.18', arch: 's390x' }]);
+  assert.deepEqual(wholeOf(stable, '{"nodes":[]}'), []);
+  assert.deepEqual(wholeOf('https://x.example/graph'), []);
+  assert.deepEqual(wholeOf('https://x.example/graph?channel=No'), []);
 });

@@ -225,3 +225,21 @@ describe('a state of version 1', () => {
     );
   });
 });
+
+describe('a state of version 17', () => {
+  it('keeps which releases its channels have', async (t) => {
+    const dataDir = temporaryFolder(t);
+    const hex = 'a'.repeat(64);
+    const fill = `
+      INSERT INTO mirror_release (site, hex, version, arch, channels)
+      VALUES ('ocp', '${hex}', '4.18.1', 'amd64', '["fast-4.18","stable-4.18"]'), ('ocp', '${'b'.repeat(64)}', '4.18.2', '', '[]');`;
+    makeVersion(17, join(dataDir, 'state.db'), 'state', fill);
+    const { databases } = await open(dataDir);
+    t.after(() => databases.close());
+    for (const channel of ['fast-4.18', 'stable-4.18']) {
+      const known = await databases.mirrors.releases(channel, 10);
+      assert.deepEqual(known, [{ digest: `sha256:${hex}`, version: '4.18.1', arch: 'amd64' }]);
+    }
+    assert.equal((await databases.mirrors.releases('4.18.2', 10)).length, 1);
+  });
+});

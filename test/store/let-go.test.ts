@@ -9,7 +9,7 @@ import type { CheckedSet } from '../../src/domain/ports.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { createMirrorRoom } from '../../src/service/mirror-room.ts';
 import { BEYOND, ON_DEMAND_RANGE } from '../../src/sqlite/mirror-rows.ts';
-import { OF_VERSION } from '../../src/sqlite/mirrors.ts';
+import { OF_CHANNEL, OF_VERSION } from '../../src/sqlite/mirrors.ts';
 import { createImageChanges } from '../../src/store/image-changes.ts';
 import { createLetGo } from '../../src/store/let-go.ts';
 import { createGate } from '../gate.ts';
@@ -135,17 +135,57 @@ test('what graphs have said of a removed mirror is forgotten, and a version is l
   await using store = await openStore({ kind: 'owned' });
   const { mirrors } = store.databases;
   const release = { digest: `sha256:${'a'.repeat(64)}`, version: '4.18.1', arch: null };
-  const channels = ['stable-4.18'];
-  await mirrors.putReleases('one', [{ ...release, channels }]);
-  await mirrors.putReleases('other', [{ ...release, channels }]);
+  const told = { releases: [{ ...release, channels: ['stable-4.18'] }], wholeChannels: [] };
+  await mirrors.putReleases('one', told);
+  await mirrors.putReleases('other', told);
   assert.equal((await mirrors.releases('stable-4.18', 10)).length, 2);
   await mirrors.remove('one', eventOf(imageIn(folderOf('a/b')), '', 'mirror-remove'));
-  assert.deepEqual(await mirrors.releases('4.18.1', 10), [{ ...release, channels }]);
+  assert.deepEqual(await mirrors.releases('4.18.1', 10), [release]);
   assert.equal((await mirrors.releases('stable-4.18', 10)).length, 1);
   const db = new Database(path.join(store.data, 'state.db'), { readonly: true });
   const plan = db.prepare<unknown[], { detail: string }>(`EXPLAIN QUERY PLAN ${OF_VERSION}`).all('4.18.1', 1);
   assert.match(plan[0]?.detail ?? '', /USING INDEX mirror_release_version/);
+  const steps = db
+    .prepare<unknown[], { detail: string }>(`EXPLAIN QUERY PLAN ${OF_CHANNEL}`)
+    .all('stable-4.18', 1);
+  assert.deepEqual(
+    steps.map(({ detail }) => detail.replace(/^(SEARCH \S+).*/, '$1')),
+    ['SEARCH mirror_release_channel', 'SEARCH mirror_release'],
+  );
   db.close();
+});
+
+test('a release leaves a channel that its graph names no more, and stays in those that the graph does not tell of', async () => {
+  await using store = await openStore({ kind: 'owned' });
+  const { mirrors } = store.databases;
+  const releaseOf = (letter: string, arch: string, channels: readonly string[]) => {
+    return { digest: `sha256:${letter.repeat(64)}`, version: `4.18.${letter}`, arch, channels };
+  };
+  const [a, b] = [
+    releaseOf('1', 'amd64', ['stable-4.18', 'fast-4.18']),
+    releaseOf('2', 'amd64', ['stable-4.18']),
+  ];
+  const other = releaseOf('3', 's390x', ['stable-4.18']);
+  await mirrors.putReleases('one', { releases: [a, b, other], wholeChannels: [] });
+  await mirrors.putReleases('two', { releases: [b], wholeChannels: [] });
+  const of = async (channel: string) => {
+    const known = await mirrors.releases(channel, 10);
+    return known.map(({ version }) => version.slice(-1)).join('');
+  };
+  assert.deepEqual([await of('stable-4.18'), await of('fast-4.18')], ['1223', '1']);
+  // the graph of one channel, whose nodes list no channels: the others are as they were
+  const wholeChannels = [{ channel: 'stable-4.18', arch: 'amd64' }];
+  const still = [{ ...a, channels: ['stable-4.18'] }];
+  await mirrors.putReleases('one', { releases: still, wholeChannels });
+  assert.deepEqual([await of('stable-4.18'), await of('fast-4.18')], ['123', '1']);
+  // nodes that list them, of two graphs: together they are all of them
+  const listed = (channel: string) => ({ ...a, channels: [channel], hasAllChannels: true });
+  await mirrors.putReleases('one', {
+    releases: [listed('eus-4.18'), listed('stable-4.18')],
+    wholeChannels: [],
+  });
+  assert.deepEqual([await of('stable-4.18'), await of('fast-4.18'), await of('eus-4.18')], ['123', '', '1']);
+  assert.equal((await mirrors.releases('4.18.2', 10)).length, 2, 'what is known of it stays');
 });
 
 test('the look for what has to go stays in its index', async () => {

@@ -55,8 +55,16 @@ const release = z.strictObject(
     channels: z
       .array(z.string().regex(RELEASE_CHANNEL, expected('channels like stable-4.18')))
       .max(MAX_RELEASE_CHANNELS),
+    hasAllChannels: z.boolean(expected('true or false')).optional(),
   },
   expected('{"digest":…,"version":…,"arch":…,"channels":[…]}'),
+);
+const wholeChannel = z.strictObject(
+  {
+    channel: z.string().regex(RELEASE_CHANNEL, expected('a channel like stable-4.18')),
+    arch: z.string().regex(RELEASE_ARCH, expected('an architecture like amd64')),
+  },
+  expected('{"channel":…,"arch":…}'),
 );
 const syncRequest = z.strictObject(
   {
@@ -67,6 +75,10 @@ const syncRequest = z.strictObject(
     releases: z
       .array(release)
       .max(MAX_MIRROR_RELEASES, expected(`at most ${MAX_MIRROR_RELEASES} releases`))
+      .default([]),
+    wholeChannels: z
+      .array(wholeChannel)
+      .max(MAX_RELEASE_CHANNELS, expected(`at most ${MAX_RELEASE_CHANNELS} channels`))
       .default([]),
   },
   expected('{"images":[…],"maxAgeMs":…}'),
