@@ -23,8 +23,10 @@ export interface ClientMachine {
   registriesConf(): Promise<readonly ReadTomlFile[]>;
   /** What podman wrote down when somebody chose a registry for a short name. @throws RegistriesConfFault */
   recordedAliases(): Promise<ReadonlyMap<string, Alias>>;
-  /** What clients log in with. @throws LoginFault */
+  /** What clients log in with, by the files of logins. @throws LoginFault */
   login(image: DockerReference): Promise<MachineLogin>;
+  /** Where the program docker-credential-NAME is; null: nowhere on the PATH. */
+  credentialProgram(name: string): Promise<string | null>;
   /** What clients trust for a registry, by host and port. */
   certificates(host: string): Promise<Certificates>;
   /** Certificates that lie where clients do not look for that host's, but perhaps were meant; `others`: hosts beside it. */

@@ -40,6 +40,7 @@ export function openClientMachine(options: ClientMachineOptions): ClientMachine 
     registriesConf: () => readRegistriesConf(options, places),
     recordedAliases: () => readRecordedAliases(options, places),
     login: async (image) => withProgram(findLogin(await authFiles(places), image), environment.PATH ?? ''),
+    credentialProgram: (name) => programOf(name, environment.PATH ?? ''),
     certificates: (host) => readCertificates(places, host),
     strayCertificates: (host, others) => strayCertificates(places, host, others),
     passedOver: async () => {
@@ -100,10 +101,13 @@ async function authFiles(places: ClientPlaces): Promise<readonly AuthFile[]> {
 }
 
 async function withProgram(login: ReturnType<typeof findLogin>, folders: string): Promise<MachineLogin> {
-  if (login.kind !== 'helper') return login;
+  return login.kind === 'helper' ? { ...login, program: await programOf(login.helper, folders) } : login;
+}
+
+async function programOf(helper: string, folders: string): Promise<string | null> {
   // a helper's name is no path: clients look for it on the PATH alone
-  for (const folder of login.helper.includes('/') ? [] : folders.split(':').filter(path.isAbsolute)) {
-    const program = path.join(folder, `docker-credential-${login.helper}`);
+  for (const folder of helper.includes('/') ? [] : folders.split(':').filter(path.isAbsolute)) {
+    const program = path.join(folder, `docker-credential-${helper}`);
     const isFile = await stat(program).then(
       (found) => found.isFile(),
       () => false, // one that cannot be looked at cannot be run
@@ -112,9 +116,9 @@ async function withProgram(login: ReturnType<typeof findLogin>, folders: string)
       () => true,
       () => false,
     );
-    if (isFile && mayRun) return { ...login, program };
+    if (isFile && mayRun) return program;
   }
-  return { ...login, program: null };
+  return null;
 }
 
 async function readRegistriesD(options: ClientMachineOptions, places: ClientPlaces) {

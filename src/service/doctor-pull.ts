@@ -1,6 +1,5 @@
 // One pull of one whole name, replayed: registries.conf, the registry or its mirror, the lookaside, the policy's verdict.
-import { LoginFault, type MachineLogin } from '../domain/client-auth.ts';
-import type { AskWeb, ClientMachine } from '../domain/client-machine.ts';
+import type { AskWeb } from '../domain/client-machine.ts';
 import {
   findSection,
   type PullSource,
@@ -11,6 +10,7 @@ import type { Base } from '../domain/policy/registries-d.ts';
 import { dockerScopes, selectRequirements } from '../domain/policy/scopes.ts';
 import { type DockerReference, formatReference } from '../domain/reference.ts';
 import type { Diagnosis, DoctorPorts, DoctorQuestion } from './doctor-diagnosis.ts';
+import { type DoctorLogin, loginRemedy, readLogin } from './doctor-login.ts';
 import {
   type AskedUrl,
   fetchSignatures,
@@ -205,7 +205,7 @@ async function askSources(
     }
     if (certificates.ca !== null)
       steps.push(step('registry', 'ok', `the certificates in ${certificates.folder} are trusted too`));
-    const found = await readLogin(ports.machine, image, steps);
+    const found = await readLogin(ports.machine, { image, conf, steps });
     if ('complaint' in found) return { kind: 'failed', complaint: found.complaint, isRefusal: true };
     const registry = { host: image.domain, certificates, isInsecure: isInsecure ?? source.isInsecure };
     const ask = ports.web(registry);
@@ -262,65 +262,6 @@ function withoutKeyComplaint(file: string): Complaint {
     code: 'CERTIFICATE_WITHOUT_KEY',
     message: `${file} is taken for a certificate of this client, and its .key is missing: clients refuse the registry`,
     remedy: `if it is the certificate of an authority, rename it to ${file.replace(/\.cert$/, '.crt')}; else lay its key beside it`,
-  };
-}
-
-type ReadLogin = { readonly login: MachineLogin } | { readonly complaint: Complaint };
-
-async function readLogin(
-  { login }: ClientMachine,
-  image: DockerReference,
-  steps: Step[],
-): Promise<ReadLogin> {
-  try {
-    const found = await login(image);
-    if (found.kind === 'helper' && found.program === null) {
-      const complaint = withoutHelperComplaint(found, image);
-      steps.push(step('login', 'bad', complaint.message));
-      return { complaint };
-    }
-    steps.push(...loginSteps(found, image));
-    return { login: found };
-  } catch (error) {
-    if (!(error instanceof LoginFault)) throw error;
-    const message = `${error.file}: ${error.message}`;
-    steps.push(step('login', 'bad', message));
-    const remedy = `mend or remove ${error.file}, and log in again: podman login ${image.domain}`;
-    return { complaint: { code: 'AUTH_FILE_INVALID', message, remedy } };
-  }
-}
-
-function loginSteps(login: MachineLogin, { domain }: DockerReference): readonly Step[] {
-  switch (login.kind) {
-    case 'found':
-      return [step('login', 'ok', `${login.user} of ${login.entry} in ${login.file}`)];
-    case 'helper':
-      return [
-        step(
-          'login',
-          'note',
-          `clients have the login of ${domain} from the program ${login.program}, which credHelpers of ${login.file} names. It is not run here: the registry is asked without a login`,
-        ),
-      ];
-    case 'none':
-      return login.stores.map(({ file, helper }) =>
-        step(
-          'login',
-          'note',
-          `credsStore of ${file} names docker-credential-${helper}: docker has its logins from there, and podman, skopeo and CRI-O do not`,
-        ),
-      );
-  }
-}
-
-function withoutHelperComplaint(
-  { file, helper }: { readonly file: string; readonly helper: string },
-  { domain }: DockerReference,
-): Complaint {
-  return {
-    code: 'AUTH_HELPER_MISSING',
-    message: `credHelpers of ${file} leaves the login of ${domain} to the program docker-credential-${helper}, which is not on the PATH: clients refuse the registry`,
-    remedy: `install docker-credential-${helper}; or take ${domain} out of credHelpers in ${file}, and log in: podman login ${domain}`,
   };
 }
 
@@ -398,7 +339,7 @@ function tellRequirements(steps: Step[], requirements: readonly JudgedRequiremen
 function registryComplaint(
   { code, message }: RegistryFailure,
   image: DockerReference,
-  login: MachineLogin,
+  login: DoctorLogin,
 ): Complaint {
   const remedies: Readonly<Record<RegistryFailure['code'], string>> = {
     unreachable: `start the registry ${image.domain}, or pull from where it is`,
@@ -408,20 +349,6 @@ function registryComplaint(
     strange: `mend the registry`,
   };
   return { code: `REGISTRY_${code.toUpperCase()}`, message, remedy: remedies[code] };
-}
-
-function loginRemedy(login: MachineLogin, { domain }: DockerReference): string {
-  const logIn = `podman login ${domain}`;
-  switch (login.kind) {
-    case 'found':
-      return `log in as who may pull it: ${logIn}; ${login.entry} in ${login.file} is what is sent now`;
-    case 'helper':
-      return `see whether this prints a login that may pull it: echo ${domain} | ${login.program} get; if not, have the program keep one, or take ${domain} out of credHelpers in ${login.file} and log in: ${logIn}`;
-    case 'none':
-      return login.stores.length === 0
-        ? `log in: ${logIn}`
-        : `log in for these clients too: ${logIn}; that of docker lies with docker-credential-${login.stores[0]?.helper}, which they do not ask`;
-  }
 }
 
 function extensionComplaint({ domain }: DockerReference): Complaint {

@@ -3,7 +3,7 @@
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { type Intent, intentText, parseIntent, type UploadIntent } from '../domain/intent.ts';
-import type { AuditLog, Log, RecordedSignature, UploadStore } from '../domain/ports.ts';
+import type { AuditLog, Log, RecordedSignature, TombstoneStore, UploadStore } from '../domain/ports.ts';
 import type { SignatureFile, TreeWriter } from '../domain/tree.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import type { Unfinished } from './image-changes.ts';
@@ -13,6 +13,7 @@ export interface EndingOptions extends TreeAndIndex {
   readonly writer: TreeWriter;
   readonly uploads: UploadStore;
   readonly audit: AuditLog;
+  readonly tombstones: Pick<TombstoneStore, 'ofImage' | 'lift'>;
   /** SHA-256 of the bytes in hex. */
   readonly sha256: (bytes: Uint8Array) => string;
   /** What was read of the image before is no longer true. */
@@ -28,7 +29,7 @@ export interface Ending {
   place(intent: Intent, judgement: Judgement | null, bytes: Uint8Array, from: number): Promise<Unfinished>;
   /** Writes provenance and audit event; the event's number. If that fails they are written later: the file stays. */
   keep(left: Unfinished, intent: UploadIntent, bytes: Uint8Array): Promise<number>;
-  /** Writes the audit event alone, for bytes that were uploaded before. */
+  /** Writes the audit event alone, for bytes that were uploaded before; with the end of their withdrawal, when it is the event of that. */
   keepEvent(left: Unfinished): Promise<void>;
   /**
    * Records the image as it is, which completes its unfinished uploads that have their provenance. The signatures; null when the
@@ -73,7 +74,12 @@ export function createEnding(options: EndingOptions): Ending {
   }
 
   async function keepEvent(left: Unfinished): Promise<void> {
-    await keeping(left, () => options.audit.append(left.intent.event));
+    const { image, sha256, event } = left.intent;
+    await keeping(left, async () => {
+      // the event of a withdrawal's end belongs to the tombstone: alone, it would be told of one that goes on, and then once more
+      if (event.action === 'withdraw-end') await options.tombstones.lift(image, sha256, event);
+      else await options.audit.append(event);
+    });
   }
 
   async function keeping<T>(left: Unfinished, act: () => Promise<T>): Promise<T> {

@@ -31,6 +31,7 @@ const SAYS: Readonly<Record<string, RegExp>> = {
   MIRROR_UNSIGNED: /A signature was required, but no signature exists/,
   NOT_CONFIGURED: /A signature was required, but no signature exists/,
   REGISTRIES_CONF_INVALID: /loading registries configuration|rewriting reference|invalid/i,
+  AUTH_HELPER_MISSING: /docker-credential-not-there.*executable file not found/,
   REGISTRY_BLOCKED: /is blocked in/,
   REGISTRY_MISSING: /manifest unknown|404|not found/i,
   REGISTRY_UNREACHABLE: /connection refused/,
@@ -76,6 +77,11 @@ function confsFor({ host }: Machine): readonly (readonly [string, string])[] {
     ],
     ['wrong mirror', registry('') + at('Not A Name')],
     ['version 1', `[registries.block]\nregistries = ["${host}"]`],
+    ['helper that is missing', 'credential-helpers = ["not-there"]'],
+    ['helper that is missing, beside files', 'credential-helpers = ["not-there", "containers-auth.json"]'],
+    ['files as the helper', 'credential-helpers = ["containers-auth.json"]'],
+    ['no helper', 'credential-helpers = []'],
+    ['helpers that are no list', 'credential-helpers = "containers-auth.json"'],
     ['both versions', `${registry('')}[registries.block]\nregistries = ["a.example"]`],
   ];
 }

@@ -576,6 +576,46 @@ describe('doctor', () => {
     assert.equal(existsSync(ran), false);
   });
 
+  test('goes through the programs and files of credential-helpers in registries.conf, as clients do', async () => {
+    await machine.heal();
+    machine.login = 'bob:secret';
+    await machine.write('home/.docker/config.json', auths(machine.host, 'bob:secret'));
+    const ran = path.join(machine.folder, 'ran');
+    const program = await machine.write('bin/docker-credential-vault', `#!/bin/sh\ntouch ${ran}\n`);
+    await chmod(program, 0o755);
+    const asked = async (helpers: readonly string[]) => {
+      const conf = `credential-helpers = ${JSON.stringify(helpers)}`;
+      await machine.write('etc/containers/registries.conf', conf);
+      const found = await machine.diagnose({ environment: { PATH: path.dirname(program) } });
+      const said = found.steps.flatMap(({ step, text }) => (step === 'login' ? [text] : []));
+      return { ...found, said: said.join('\n') };
+    };
+    for (const helpers of [[], ['containers-auth.json']]) {
+      const { verdict, said } = await asked(helpers);
+      assert.equal(verdict, 'pulled');
+      assert.match(said, /^bob of 127\.0\.0\.1:\d+ in .*config\.json$/);
+    }
+    // one that is missing is passed over while another one has a login
+    const beside = await asked(['nope', 'vault', 'containers-auth.json']);
+    assert.equal(beside.verdict, 'pulled', beside.said);
+    assert.match(beside.said, /names the program docker-credential-nope, which is not on the PATH/);
+    assert.match(beside.said, /clients ask the program .*docker-credential-vault for a login/);
+    const missing = await asked(['nope']);
+    assert.equal(missing.complaint?.code, 'AUTH_HELPER_MISSING');
+    assert.match(
+      missing.complaint?.remedy ?? '',
+      /take nope out of credential-helpers in .*registries\.conf/,
+    );
+    assert.match(missing.said, /auth\.json is not read, nor any other file of logins/);
+    const kept = await asked(['vault']);
+    assert.deepEqual([kept.verdict, kept.complaint?.code], ['unknown', 'REGISTRY_DENIED']);
+    assert.match(
+      kept.complaint?.remedy ?? '',
+      /echo 127\.0\.0\.1:\d+ \| .*docker-credential-vault get; .*, or add containers-auth\.json to credential-helpers/,
+    );
+    assert.equal(existsSync(ran), false);
+  });
+
   test('tells first whose files it reads', async () => {
     await machine.heal();
     const said = async (options: Parameters<typeof machine.diagnose>[0]) =>

@@ -47,7 +47,12 @@ export interface RegistriesConf {
   readonly search: { readonly hosts: readonly string[]; readonly file: string } | null;
   readonly shortNameMode: ShortNameMode;
   readonly aliases: ReadonlyMap<string, Alias>;
+  /** Where clients have logins from, in this order; null: no file says so, and they read files of logins alone. */
+  readonly credentialHelpers: { readonly names: readonly string[]; readonly file: string } | null;
 }
+
+/** In credential-helpers: the files of logins, auth.json and its like. Any other name is that of a program. */
+export const AUTH_FILES_HELPER = 'containers-auth.json';
 
 /** Why clients refuse all of registries.conf, and with it every image of a registry. */
 export class RegistriesConfFault extends Error {
@@ -77,16 +82,19 @@ export function mergeRegistriesConf(
   const aliases = new Map<string, Alias>();
   let search: RegistriesConf['search'] = null;
   let shortNameMode: ShortNameMode = 'permissive';
+  let credentialHelpers: RegistriesConf['credentialHelpers'] = null;
   for (const file of files) {
     const read = readFile(file, options);
     for (const section of read.sections) sections.set(section.prefix, section);
     for (const [name, alias] of read.aliases) aliases.set(name, alias);
     if (read.search !== null) search = { hosts: read.search, file: file.path };
     shortNameMode = read.shortNameMode ?? shortNameMode;
+    if (read.credentialHelpers !== null)
+      credentialHelpers = { names: read.credentialHelpers, file: file.path };
   }
   // clients sort them: the first of the longest prefixes counts
   const sorted = [...sections.values()].sort((one, other) => (one.prefix < other.prefix ? -1 : 1));
-  return { sections: sorted, search, shortNameMode, aliases };
+  return { sections: sorted, search, shortNameMode, aliases, credentialHelpers };
 }
 
 interface ReadFile {
@@ -94,6 +102,7 @@ interface ReadFile {
   readonly search: readonly string[] | null;
   readonly shortNameMode: ShortNameMode | null;
   readonly aliases: ReadonlyMap<string, Alias>;
+  readonly credentialHelpers: readonly string[] | null;
 }
 
 function readFile(
@@ -130,6 +139,7 @@ function readFile(
     search: table.texts('unqualified-search-registries')?.map((host) => searchHost(path, host)) ?? null,
     shortNameMode: known,
     aliases: readAliases(path, table.table('aliases')),
+    credentialHelpers: table.texts('credential-helpers'),
   };
 }
 
@@ -153,6 +163,7 @@ function readVersion1(path: string, registries: Table): ReadFile {
     search: search?.map((host) => searchHost(path, host)) ?? null,
     shortNameMode: null,
     aliases: new Map(),
+    credentialHelpers: null,
   };
 }
 
