@@ -10,11 +10,12 @@ import { makePrivateKey } from '../../src/service/note-keys.ts';
 import { needs } from '../clients/available.ts';
 import { describeOutcome } from '../clients/command.ts';
 import { type Postgres, startPostgres } from '../clients/postgres.ts';
-import { type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import { runLookaside } from '../clients/server.ts';
 import { makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { type Uploads, uploadsTo } from '../clients/uploads.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
+import { NodeProcesses } from './node-processes.ts';
 import { isFull, promise } from './promise.ts';
 
 const UPLOADS = 2000;
@@ -25,42 +26,9 @@ const AT_ONCE = 12;
 
 interface Scene {
   readonly postgres: Postgres;
-  readonly nodes: Nodes;
+  readonly nodes: NodeProcesses;
   readonly signer: Signer;
   readonly token: string;
-}
-
-/** Each is started anew when it was killed. */
-class Nodes {
-  readonly #servers: LookasideServer[] = [];
-  readonly #settings: Readonly<Record<string, string>>;
-
-  constructor(settings: Readonly<Record<string, string>>) {
-    this.#settings = settings;
-  }
-
-  async start(): Promise<void> {
-    for (let n = 0; n < 3; n += 1) this.#servers.push(await this.#open());
-  }
-
-  #open(): Promise<LookasideServer> {
-    return startServer({ data: null, settings: this.#settings });
-  }
-
-  at(n: number): LookasideServer {
-    return this.#servers[n % 3] ?? assert.fail('there are three nodes');
-  }
-
-  async kill(n: number): Promise<void> {
-    const killed = this.at(n);
-    process.kill(killed.pid, 'SIGKILL');
-    await killed.ended;
-    this.#servers[n % 3] = await this.#open();
-  }
-
-  async close(): Promise<void> {
-    for (const server of this.#servers) await server[Symbol.asyncDispose]();
-  }
 }
 
 interface Acknowledged {
@@ -170,7 +138,7 @@ promise(
     assert.equal(created.status, 0, describeOutcome(created));
     const added = await runLookaside(['key', 'add', certificate], settings);
     assert.equal(added.status, 0, describeOutcome(added));
-    const nodes = new Nodes(settings);
+    const nodes = new NodeProcesses(settings);
     await nodes.start();
     try {
       const scene: Scene = { postgres, nodes, signer, token: created.stdout.trim() };

@@ -1,0 +1,194 @@
+// What was asked of several nodes and what they answered, with times; and whether one order of all that explains it: a search after
+// Wing and Gong (1993), image by image. A read may be behind by as much as the promise allows, but never behind what its own node
+// has acknowledged or shown before.
+
+interface Asked {
+  readonly image: string;
+  readonly node: number;
+  /** By one clock. */
+  readonly startMs: number;
+  readonly endMs: number;
+}
+
+export interface Append extends Asked {
+  readonly kind: 'append';
+  readonly value: string;
+  /** Its number, stored by this or before; `withdrawn`: refused for that; unknown: it may have happened, or may happen yet. */
+  readonly answer: { readonly number: number; readonly created: boolean } | 'withdrawn' | 'unknown';
+}
+
+export interface Withdraw extends Asked {
+  readonly kind: 'withdraw';
+  readonly number: number;
+  readonly value: string;
+  /** `absent`: the value does not stand there. */
+  readonly answer: 'done' | 'absent' | 'unknown';
+}
+
+export interface Get extends Asked {
+  readonly kind: 'get';
+  readonly number: number;
+  /** Null: 404. */
+  readonly seen: string | null;
+}
+
+export type Operation = Append | Withdraw | Get;
+
+/** One image as it should be: what stands at each number, withdrawn ones too as long as another stands behind them. */
+class ImageModel {
+  readonly #slots: readonly string[];
+  readonly #gone: ReadonlySet<string>;
+
+  constructor(slots: readonly string[] = [], gone: ReadonlySet<string> = new Set()) {
+    this.#slots = slots;
+    this.#gone = gone;
+  }
+
+  get text(): string {
+    return `${this.#slots.join(' ')} | ${[...this.#gone].sort().join(' ')}`;
+  }
+
+  /** Where another one was withdrawn, the lowest of those that are left stands. */
+  at(number: number): string | null {
+    const value = this.#slots[number - 1];
+    if (value === undefined) return null;
+    return this.#gone.has(value) ? (this.#slots.find((one) => !this.#gone.has(one)) ?? null) : value;
+  }
+
+  /** Null: the image was not such that this could be answered. */
+  after(operation: Operation): ImageModel | null {
+    switch (operation.kind) {
+      case 'get':
+        return this.at(operation.number) === operation.seen ? this : null;
+      case 'append':
+        return this.#afterAppend(operation);
+      case 'withdraw':
+        return this.#afterWithdrawal(operation);
+    }
+  }
+
+  #afterAppend({ value, answer }: Append): ImageModel | null {
+    const isGone = this.#gone.has(value);
+    const isThere = this.#slots.includes(value) && !isGone;
+    if (answer === 'withdrawn') return isGone ? this : null;
+    const next = isGone || isThere ? this : new ImageModel([...this.#slots, value], this.#gone);
+    if (answer === 'unknown') return next;
+    if (isGone || answer.created === isThere) return null;
+    return next.#slots[answer.number - 1] === value ? next : null;
+  }
+
+  #afterWithdrawal({ number, value, answer }: Withdraw): ImageModel | null {
+    const stands = this.#slots[number - 1] === value && !this.#gone.has(value);
+    if (answer === 'absent') return stands ? null : this;
+    if (!stands) return answer === 'done' ? null : this;
+    const gone = new Set([...this.#gone, value]);
+    const last = this.#slots.findLastIndex((one) => !gone.has(one));
+    return new ImageModel(this.#slots.slice(0, last + 1), gone);
+  }
+}
+
+/** More than any history of these tests needs: that is a fault of the test. */
+const MAX_STEPS = 200_000;
+
+/** In words, what no order explains; null: all is explained. `behindMs`: by how much the read may be behind what other nodes did. */
+export function findFault(history: readonly Operation[], behindMs: (read: Get) => number): string | null {
+  const images = new Map<string, Operation[]>();
+  for (const operation of history) {
+    const known = images.get(operation.image);
+    if (known === undefined) images.set(operation.image, [operation]);
+    else known.push(operation);
+  }
+  for (const operations of images.values()) {
+    const fault = new Search(operations, behindMs).fault();
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+class Search {
+  readonly #operations: readonly Operation[];
+  /** Of each operation, those that come before it in every order. */
+  readonly #before: readonly (readonly number[])[];
+  readonly #seen = new Set<string>();
+  #steps = 0;
+  #best: { readonly left: readonly number[]; readonly model: ImageModel } | null = null;
+
+  constructor(operations: readonly Operation[], behindMs: (read: Get) => number) {
+    this.#operations = operations.toSorted((a, b) => a.startMs - b.startMs);
+    this.#before = this.#operations.map((one) =>
+      this.#operations.flatMap((other, n) => (isBefore(other, one, behindMs) ? [n] : [])),
+    );
+  }
+
+  fault(): string | null {
+    const left = this.#operations.map((_, n) => n);
+    if (this.#search(new ImageModel(), left)) return null;
+    const best = this.#best;
+    const stuck = (best?.left ?? []).map((n) => this.#operations[n]).filter((one) => one !== undefined);
+    const explained = this.#operations.length - stuck.length;
+    const shown = stuck.slice(0, 5).map(told).join('; ');
+    return `no order explains ${this.#operations.length} operations: after ${explained} of them the image is ${best?.model.text}, and left are ${shown}`;
+  }
+
+  #search(model: ImageModel, all: readonly number[]): boolean {
+    this.#steps += 1;
+    if (this.#steps > MAX_STEPS) throw new Error('the history is too long to be judged');
+    const left = this.#afterReads(model, all);
+    if (left.every((n) => this.#isUnknown(n))) return true;
+    if (this.#best === null || left.length < this.#best.left.length) this.#best = { left, model };
+    const key = `${left.join(',')} ${model.text}`;
+    if (this.#seen.has(key)) return false;
+    this.#seen.add(key);
+    for (const n of this.#eligible(left)) {
+      const operation = this.#operations[n];
+      if (operation === undefined || operation.kind === 'get') continue;
+      const next = model.after(operation);
+      const others = left.filter((one) => one !== n);
+      // one of unknown outcome that changes nothing here is no step
+      if (next !== null && !(next === model && this.#isUnknown(n)) && this.#search(next, others)) return true;
+    }
+    return false;
+  }
+
+  /** A read that the image explains now is best taken now: it changes nothing, and others wait for it. */
+  #afterReads(model: ImageModel, all: readonly number[]): readonly number[] {
+    for (let left = all; ; ) {
+      const explained = new Set(this.#eligible(left).filter((n) => this.#isExplained(n, model)));
+      if (explained.size === 0) return left;
+      left = left.filter((n) => !explained.has(n));
+    }
+  }
+
+  #isExplained(n: number, model: ImageModel): boolean {
+    const operation = this.#operations[n];
+    return operation?.kind === 'get' && model.after(operation) !== null;
+  }
+
+  #eligible(left: readonly number[]): readonly number[] {
+    const isLeft = new Set(left);
+    return left.filter((n) => !(this.#before[n] ?? []).some((one) => isLeft.has(one)));
+  }
+
+  #isUnknown(n: number): boolean {
+    const operation = this.#operations[n];
+    return operation !== undefined && isUnknown(operation);
+  }
+}
+
+function isUnknown(operation: Operation): boolean {
+  return operation.kind !== 'get' && operation.answer === 'unknown';
+}
+
+/** Whether the first is over before the second can have happened. */
+function isBefore(first: Operation, second: Operation, behindMs: (read: Get) => number): boolean {
+  if (isUnknown(first)) return false; // it may happen long after whoever asked for it has given up
+  const mayBeBehind = second.kind === 'get' && first.node !== second.node;
+  return first.endMs < second.startMs - (mayBeBehind ? behindMs(second) : 0);
+}
+
+function told(operation: Operation): string {
+  const { kind, image, node, startMs, endMs } = operation;
+  const when = `node ${node}, ${Math.round(startMs)} to ${Math.round(endMs)} ms`;
+  if (kind === 'get') return `${image}/${operation.number} was ${operation.seen ?? 'absent'} (${when})`;
+  return `${kind} ${operation.value}: ${JSON.stringify(operation.answer)} (${when})`;
+}
