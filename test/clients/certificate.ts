@@ -11,14 +11,27 @@ export interface ServerCertificate {
 }
 
 /** A new authority in `parent`/`name`, and a certificate by it for 127.0.0.1 and localhost. */
-export async function makeServerCertificate(parent: string, name: string): Promise<ServerCertificate> {
+export function makeServerCertificate(parent: string, name: string): Promise<ServerCertificate> {
+  return make(parent, name, { holder: '127.0.0.1', usage: 'serverAuth' });
+}
+
+/** The same for a client that is called so. */
+export function makeClientCertificate(parent: string, holder: string): Promise<ServerCertificate> {
+  return make(parent, `of-${holder}`, { holder, usage: 'clientAuth' });
+}
+
+async function make(
+  parent: string,
+  name: string,
+  { holder, usage }: { readonly holder: string; readonly usage: string },
+): Promise<ServerCertificate> {
   const folder = path.join(parent, name);
   await mkdir(folder);
   const surroundings = { env: { PATH: process.env.PATH ?? '', HOME: folder }, cwd: folder };
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   await writeFile(
     path.join(folder, 'server.ext'),
-    'subjectAltName = IP:127.0.0.1, DNS:localhost\nextendedKeyUsage = serverAuth\n',
+    `subjectAltName = IP:127.0.0.1, DNS:localhost\nextendedKeyUsage = ${usage}\n`,
   );
   await succeed(
     [
@@ -38,7 +51,7 @@ export async function makeServerCertificate(parent: string, name: string): Promi
     surroundings,
   );
   await succeed(
-    ['openssl', 'req', ...newKey, '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=127.0.0.1'],
+    ['openssl', 'req', ...newKey, '-keyout', 'server.key', '-out', 'server.csr', '-subj', `/CN=${holder}`],
     surroundings,
   );
   await succeed(

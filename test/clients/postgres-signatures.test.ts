@@ -19,10 +19,13 @@ import { signatureStoreContract } from '../contract/signature-store.ts';
 import { folderOf, LONG_AGO, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { eventOf, imageIn, uploadOf } from '../store/open-store.ts';
 import { needs } from './available.ts';
+import { makeClientCertificate, makeServerCertificate } from './certificate.ts';
 import { eventually } from './eventually.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
 import { postgresOlderReads } from './postgres-older-reads.ts';
 import { postgresStoresContracts } from './postgres-stores.ts';
+import { postgresTlsTests, type TlsScene } from './postgres-tls.ts';
+import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
 interface Node {
   readonly connections: Connections;
@@ -59,12 +62,20 @@ async function openNode(url: string, staleMs = 0): Promise<Node> {
   };
 }
 
-describe('PostgreSQL', needs('postgres'), () => {
+describe('PostgreSQL', needs('postgres', 'openssl'), () => {
   let postgres: Postgres;
+  let temp: TempFolder;
+  let tls: Omit<TlsScene, 'postgres'>;
   before(async () => {
-    postgres = await startPostgres();
+    temp = await openTempFolder();
+    const server = await makeServerCertificate(temp.path, 'database');
+    tls = { server, client: await makeClientCertificate(temp.path, 'certified') };
+    postgres = await startPostgres({ server, clientAuthorityFile: tls.client.authorityFile });
   });
-  after(() => postgres?.[Symbol.asyncDispose]());
+  after(async () => {
+    await postgres?.[Symbol.asyncDispose]();
+    await temp?.[Symbol.asyncDispose]();
+  });
 
   signatureStoreContract('signatures in PostgreSQL', async () => {
     const node = await openNode(await postgres.migratedDatabase());
@@ -78,6 +89,7 @@ describe('PostgreSQL', needs('postgres'), () => {
   });
 
   describe('stores', () => postgresStoresContracts(() => postgres));
+  describe('by TLS', () => postgresTlsTests(() => ({ postgres, ...tls })));
   describe('older records', () => postgresOlderReads(() => postgres));
 
   it('mark what a changed key has signed part after part, also when the node that changed it is gone, and tell the judge', async () => {

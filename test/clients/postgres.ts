@@ -1,11 +1,13 @@
 // A real PostgreSQL for one test file, on a socket in a folder of its own; each test has a database of its own in it.
 import { realpathSync } from 'node:fs';
-import { chown, mkdir } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import pg from 'pg';
 import { connect } from '../../src/postgres/connect.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
 import { programFile } from './available.ts';
+import type { ServerCertificate } from './certificate.ts';
 import { type Argv, startBackground, succeed } from './command.ts';
 import { eventually } from './eventually.ts';
 import { openTempFolder } from './temp-folder.ts';
@@ -24,6 +26,8 @@ export interface Postgres extends AsyncDisposable {
   /** One statement, outside of any node. */
   query(url: string, sql: string): Promise<readonly Record<string, unknown>[]>;
   readonly pid: number;
+  /** With TLS it listens there on 127.0.0.1 and 127.0.0.2. */
+  readonly port: number;
   /** kill -9 of the server; its data stay. */
   crash(): Promise<void>;
   /** After crash(). */
@@ -37,8 +41,16 @@ export interface Standby {
   promote(): Promise<void>;
 }
 
-/** Ready for connections. Commits do not wait for the disk: no test of it is about power. */
-export async function startPostgres(): Promise<Postgres> {
+export interface PostgresTls {
+  readonly server: ServerCertificate;
+  /** Of the authority whose certificates let the user `certified` in. */
+  readonly clientAuthorityFile: string;
+}
+
+/**
+ * Ready for connections. Commits do not wait for the disk: no test of it is about power. With `tls` also by TCP, with TLS alone.
+ */
+export async function startPostgres(tls: PostgresTls | null = null): Promise<Postgres> {
   const folder = await openTempFolder();
   const bin = path.dirname(realpathSync(programFile('postgres')));
   const data = path.join(folder.path, 'data');
@@ -47,8 +59,10 @@ export async function startPostgres(): Promise<Postgres> {
   const env = { PATH: process.env.PATH ?? '', LC_ALL: 'C.UTF-8' };
   const account = ['-U', 'lookaside', '--auth=trust', '--no-sync', '--encoding=UTF8'];
   await succeed(asNobody([path.join(bin, 'initdb'), '-D', data, ...account]), { env, cwd: folder.path });
+  const port = tls === null ? 5432 : await freePort();
   const settings = [
-    'listen_addresses=',
+    ...(tls === null ? ['listen_addresses='] : await settingsOf(tls, folder.path, data)),
+    `port=${port}`,
     `unix_socket_directories=${folder.path}`,
     'max_connections=100',
   ].flatMap((setting) => ['-c', setting]);
@@ -61,7 +75,8 @@ export async function startPostgres(): Promise<Postgres> {
   const startPrimary = () => start(data, settings, /ready to accept connections/);
   let server = await startPrimary();
   let made = 0;
-  const urlOf = (name: string) => `postgres://lookaside@/${name}?host=${encodeURIComponent(folder.path)}`;
+  const urlOf = (name: string) =>
+    `postgres://lookaside@/${name}?host=${encodeURIComponent(folder.path)}&port=${port}`;
   async function ask(url: string, ...statements: readonly string[]) {
     const client = new pg.Client({ connectionString: url });
     await client.connect();
@@ -90,6 +105,7 @@ export async function startPostgres(): Promise<Postgres> {
   }
   let template: Promise<string> | null = null;
   return {
+    port,
     get pid() {
       return server.pid;
     },
@@ -108,10 +124,28 @@ export async function startPostgres(): Promise<Postgres> {
       const place = path.join(folder.path, 'beside');
       await mkdir(place, { mode: 0o700 });
       if (isRoot()) await chown(place, NOBODY, NOBODY);
-      const from = ['-h', folder.path, '-U', 'lookaside', '-D', copy, '-R', '-X', 'stream', '--no-sync'];
+      const from = [
+        '-h',
+        folder.path,
+        '-p',
+        `${port}`,
+        '-U',
+        'lookaside',
+        '-D',
+        copy,
+        '-R',
+        '-X',
+        'stream',
+        '--no-sync',
+      ];
       await succeed(asNobody([path.join(bin, 'pg_basebackup'), ...from]), { env, cwd: folder.path });
       // until it is promoted it listens beside the first, whose socket it takes then
-      const own = ['max_connections=100', 'listen_addresses=', `unix_socket_directories=${place}`];
+      const own = [
+        'max_connections=100',
+        'listen_addresses=',
+        `port=${port}`,
+        `unix_socket_directories=${place}`,
+      ];
       const following = await start(
         copy,
         own.flatMap((setting) => ['-c', setting]),
@@ -124,7 +158,7 @@ export async function startPostgres(): Promise<Postgres> {
       );
       return {
         async promote() {
-          const beside = `postgres://lookaside@/postgres?host=${encodeURIComponent(place)}`;
+          const beside = `postgres://lookaside@/postgres?host=${encodeURIComponent(place)}&port=${port}`;
           await ask(beside, 'SELECT pg_promote()');
           await following.stop();
           server = await start(copy, settings, /ready to accept connections/);
@@ -154,6 +188,39 @@ export async function startPostgres(): Promise<Postgres> {
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+/** With the files that they name, which PostgreSQL reads as its own user alone. */
+async function settingsOf(
+  { server, clientAuthorityFile }: PostgresTls,
+  folder: string,
+  data: string,
+): Promise<readonly string[]> {
+  const files = [
+    ['ssl_cert_file', server.certificateFile, 'server.crt'],
+    ['ssl_key_file', server.keyFile, 'server.key'],
+    ['ssl_ca_file', clientAuthorityFile, 'clients.crt'],
+  ] as const;
+  const named: string[] = [];
+  for (const [setting, from, name] of files) {
+    const file = path.join(folder, name);
+    await copyFile(from, file);
+    await chmod(file, 0o600);
+    if (isRoot()) await chown(file, NOBODY, NOBODY);
+    named.push(`${setting}=${file}`);
+  }
+  // what is first fits: trust for all would let the other in
+  const rules = ['local all all trust', 'hostssl all certified all cert', 'hostssl all all all trust'];
+  await writeFile(path.join(data, 'pg_hba.conf'), `${rules.join('\n')}\n`);
+  return ['listen_addresses=127.0.0.1,127.0.0.2', 'ssl=on', ...named];
+}
+
+async function freePort(): Promise<number> {
+  const held = createServer();
+  await new Promise<void>((resolve) => held.listen(0, '127.0.0.1', resolve));
+  const { port } = held.address() as AddressInfo; // it listens on TCP
+  await new Promise((resolve) => held.close(resolve));
+  return port;
 }
 
 function asNobody(argv: Argv): Argv {
