@@ -32,8 +32,15 @@ const WEB_PACKAGES = ['express', 'helmet', 'multer', 'pino-http', 'prom-client',
 const CACHES = ['lru-cache'];
 
 /** What signers' and administrators' commands load where they ask a server elsewhere: layers of their own within the folder. */
-const CLIENTS = ['administration.ts', 'client.ts', 'client-config.ts', 'audit-proof.ts', 'doctor.ts']
-  .concat(['access-file.ts', 'push.ts', 'verify.ts'])
+const CLIENTS = [
+  'administration.ts',
+  'asked-signatures.ts',
+  'client.ts',
+  'client-config.ts',
+  'audit-proof.ts',
+  'doctor.ts',
+]
+  .concat(['access-file.ts', 'asked-signatures.ts', 'push.ts', 'verify.ts'])
   .map((file) => `compose/${file}`);
 
 const NODE: Layer = {
@@ -98,6 +105,11 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: [],
     node: [],
   },
+  'compose/asked-signatures.ts': {
+    src: ['compose/client.ts', 'compose/node-signatures.ts', 'config.ts'],
+    packages: [],
+    node: [],
+  },
   'compose/audit-proof.ts': {
     src: ['compose', 'compose/client.ts', 'compose/node-log.ts', 'config.ts', 'domain', 'sqlite'],
     packages: [],
@@ -110,7 +122,10 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   },
   ...Object.fromEntries(
     // what knows PostgreSQL is loaded by a node over it alone
-    ['', '-administration', '-check', '-log', '-questions'].map((part) => [`compose/node${part}.ts`, NODE]),
+    ['', '-administration', '-check', '-log', '-questions', '-signatures'].map((part) => [
+      `compose/node${part}.ts`,
+      NODE,
+    ]),
   ),
   'compose/moving.ts': {
     src: ['compose', 'compose/clock.ts', 'config.ts', 'domain', 'openpgp', 'postgres', 'service', 'sqlite'],

@@ -1,5 +1,5 @@
 // lookaside list --state withdrawn: what clients do not get any more, since when, by whom and why.
-import { connectServer } from '../compose/client.ts';
+import { openAskedSignatures } from '../compose/asked-signatures.ts';
 import type { Config } from '../config.ts';
 import { csvLine } from '../domain/csv.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -30,7 +30,8 @@ export async function runListWithdrawn(
     );
   }
   const { repository, digest } = filterOf(named?.names[0] ?? null);
-  await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
+  const options = { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS };
+  await using server = await openAskedSignatures(config, options);
   const withdrawn: ListedWithdrawal[] = [];
   for await (const one of server.withdrawals({ repository, digest, by, since })) withdrawn.push(one);
   if (form === 'json') printJson({ withdrawn });

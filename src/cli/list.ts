@@ -1,5 +1,5 @@
 // lookaside list: prints a server's signatures as they arrive.
-import { connectServer } from '../compose/client.ts';
+import { openAskedSignatures } from '../compose/asked-signatures.ts';
 import type { Config } from '../config.ts';
 import { csvLine } from '../domain/csv.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -25,7 +25,8 @@ export async function runList(config: Config, { what, filter, form }: ListOption
   const named = what === null ? null : parseNamed(what);
   const asked = { ...filter, tag: oneTag(named?.tag ?? null, filter.tag) };
   const [name = null, ...otherNames] = named?.names ?? [];
-  await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
+  const options = { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS };
+  await using server = await openAskedSignatures(config, options);
   const found = server.search({ ...filterOf(name), ...asked });
   const count = await PRINTERS[form](found, server);
   if (count === 0) tell(nothingFound(server.name, { name, otherNames, filter: asked }));

@@ -1,5 +1,5 @@
 // lookaside show: all about each signature of one image.
-import { connectServer } from '../compose/client.ts';
+import { openAskedSignatures } from '../compose/asked-signatures.ts';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId, imageName, parseImageName } from '../domain/image.ts';
@@ -23,7 +23,8 @@ export async function runShow(config: Config, { image, json }: ShowOptions): Pro
   const { names, tag } = parseNamed(image);
   if (tag !== null) return showTag(config, { names, tag, json });
   const images = imagesOf(image, names);
-  await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
+  const options = { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS };
+  await using server = await openAskedSignatures(config, options);
   const found = await firstStored(server, images);
   if (found === null) {
     const names = images.map(imageName).join(' or ');
@@ -48,7 +49,8 @@ interface TagOptions {
 
 /** Each image of which a signature claims the tag, that of the newest signature first. */
 async function showTag(config: Config, { names, tag, json }: TagOptions): Promise<number> {
-  await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
+  const options = { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS };
+  await using server = await openAskedSignatures(config, options);
   for (const repository of names) {
     const images = await imagesWithTag(server, repository, tag);
     if (images.length === 0) continue;
@@ -69,7 +71,11 @@ async function showTag(config: Config, { names, tag, json }: TagOptions): Promis
   );
 }
 
-async function imagesWithTag(server: SignatureServer & ImageNotes, repository: string, tag: string) {
+async function imagesWithTag(
+  server: Pick<SignatureServer, 'search'> & ImageNotes,
+  repository: string,
+  tag: string,
+) {
   const found = new Map<string, ImageId | null>();
   for await (const { image, site } of server.search({ ...ANY_SIGNATURE, repository, tag })) {
     found.set(`${site}/${image}`, parseImageName(site, image));
@@ -91,7 +97,7 @@ function imagesOf(argument: string, names: readonly string[]): readonly ImageId[
   throw new LookasideError('CONFIG_INVALID', message);
 }
 
-async function firstStored(server: SignatureServer & ImageNotes, images: readonly ImageId[]) {
+async function firstStored(server: Pick<SignatureServer, 'search'> & ImageNotes, images: readonly ImageId[]) {
   for (const image of images) {
     const details = await server.details(image);
     if (hasAny(details)) return { image, ...details };
@@ -111,7 +117,7 @@ function hasAny({ signatures, withdrawn }: ImageDetails): boolean {
 }
 
 /** Mirrors keep theirs beside the signatures that were uploaded. */
-async function sitesWith(server: SignatureServer, { path, algorithm, hex }: ImageId) {
+async function sitesWith(server: Pick<SignatureServer, 'search'>, { path, algorithm, hex }: ImageId) {
   const found = new Set<string>();
   const filter = { ...ANY_SIGNATURE, repository: path === '' ? null : path, digest: `${algorithm}:${hex}` };
   for await (const { site } of server.search(filter)) found.add(site);

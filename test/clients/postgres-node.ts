@@ -24,7 +24,7 @@ export interface Node {
 
 const settingsOf = (url: string) => ({ LOOKASIDE_DATABASE: url, LOOKASIDE_LOG_KEY: PEM });
 
-function configOf(url: string, settings: Readonly<Record<string, string>> = {}) {
+export function configOf(url: string, settings: Readonly<Record<string, string>> = {}) {
   const environment = { ...settingsOf(url), ...settings };
   return loadConfig({ flags: {}, environment, workingFolder: '/', parseYaml: null }).config;
 }

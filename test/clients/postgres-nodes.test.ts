@@ -4,11 +4,14 @@ import { createHash, generateKeyPairSync } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { openAskedSignatures } from '../../src/compose/asked-signatures.ts';
 import { createLog } from '../../src/compose/log.ts';
 import { composeNode } from '../../src/compose/node.ts';
 import { loadConfig } from '../../src/config.ts';
 import { ANY_RECORD } from '../../src/domain/records.ts';
+import { ANY_SIGNATURE } from '../../src/domain/remote.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
+import { imageIn } from '../store/open-store.ts';
 import { needs } from './available.ts';
 import { assertAccepted, assertRefused } from './client-home.ts';
 import { describeOutcome } from './command.ts';
@@ -17,7 +20,7 @@ import { writeImage } from './image.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
 import { logInTests } from './postgres-log-ins.ts';
 import { movedDirectoryTests } from './postgres-moved.ts';
-import { administer, type Node, openNode, PEM } from './postgres-node.ts';
+import { administer, configOf, type Node, openNode, PEM } from './postgres-node.ts';
 import { openScene } from './scene.ts';
 import { runLookaside, startServer } from './server.ts';
 import { makeSigner } from './signer.ts';
@@ -277,6 +280,26 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     const session = await one.composed.sessions.logIn(other, from, () => undefined);
     await two.composed.tokens.revoke('page', actor);
     assert.equal(await one.composed.sessions.find(session.text), null);
+  });
+
+  it('list and show what a command beside them finds in the database itself', async () => {
+    const options = { onRetry: () => undefined, patienceMs: 0 };
+    const settings = { LOOKASIDE_URL: `http://127.0.0.1:${nodes[1].port}`, LOOKASIDE_TOKEN: token };
+    await using served = await openAskedSignatures(configOf(url, settings), options);
+    await using stored = await openAskedSignatures(configOf(url), options);
+    const filter = { ...ANY_SIGNATURE, repository: 'team/dense' };
+    const [found, same] = [[], []] as [unknown[], unknown[]];
+    for await (const one of stored.search(filter)) found.push(one);
+    for await (const one of served.search(filter)) same.push(one);
+    assert.equal(found.length, 50);
+    assert.deepEqual(found, same);
+    assert.deepEqual(await stored.userIds(), await served.userIds());
+    const image = imageIn(folderOf('team/found'));
+    assert.deepEqual(await stored.details(image), await served.details(image));
+    const withdrawn = { repository: null, digest: null, by: null, since: null };
+    for await (const one of stored.withdrawals(withdrawn)) assert.fail(one.path);
+    const shown = await runLookaside(['show', 'team/found:v7'], { LOOKASIDE_DATABASE: url });
+    assert.match(shown.stdout, /^state +verified$/m, describeOutcome(shown));
   });
 
   it('answer questions to the records, list repositories, and forget who it was', async () => {
