@@ -32,14 +32,7 @@ const WEB_PACKAGES = ['express', 'helmet', 'multer', 'pino-http', 'prom-client',
 const CACHES = ['lru-cache'];
 
 /** What signers' and administrators' commands load where they ask a server elsewhere: layers of their own within the folder. */
-const CLIENTS = [
-  'administration.ts',
-  'asked-signatures.ts',
-  'client.ts',
-  'client-config.ts',
-  'audit-proof.ts',
-  'doctor.ts',
-]
+const CLIENTS = ['administration.ts', 'client.ts', 'client-config.ts', 'audit-proof.ts', 'doctor.ts']
   .concat(['access-file.ts', 'asked-signatures.ts', 'push.ts', 'verify.ts'])
   .map((file) => `compose/${file}`);
 
