@@ -18,6 +18,7 @@ import { describeOutcome } from './command.ts';
 import { eventually } from './eventually.ts';
 import { writeImage } from './image.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
+import { balancerTests } from './postgres-balancers.ts';
 import { logInTests } from './postgres-log-ins.ts';
 import { movedDirectoryTests } from './postgres-moved.ts';
 import { administer, configOf, type Node, openNode, PEM } from './postgres-node.ts';
@@ -257,6 +258,8 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
       };
     },
   });
+
+  balancerTests({ openNode: () => openNode(url), signer, token: () => token });
 
   logInTests({ newDatabase: () => postgres.migratedDatabase(), openNode });
 

@@ -215,7 +215,7 @@ async function settingsOf(
   return ['listen_addresses=127.0.0.1,127.0.0.2', 'ssl=on', ...named];
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const held = createServer();
   await new Promise<void>((resolve) => held.listen(0, '127.0.0.1', resolve));
   const { port } = held.address() as AddressInfo; // it listens on TCP
