@@ -1,7 +1,7 @@
 // Questions to DATA/access, day by day from the newest on. A day is walked in pieces, so that a question can be stopped.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Database, Statement } from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 import { type ImageId, imageName } from '../domain/image.ts';
 import { networkOf, overlaps, parseNetwork } from '../domain/network.ts';
 import type { Sums } from '../domain/record-sums.ts';
@@ -13,8 +13,16 @@ import {
   type RecordFilter,
   repositoryOf,
 } from '../domain/records.ts';
-import { closedOnError, isCorruption, messageOf, openOlderForReading } from './open.ts';
-import { below, Conditions, type Pause } from './question-parts.ts';
+import {
+  closedOnError,
+  type HeldFile,
+  hold,
+  isCorruption,
+  isInPlace,
+  messageOf,
+  openOlderForReading,
+} from './open.ts';
+import { below, Conditions, type Pause, Statements, type Value } from './question-parts.ts';
 
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db$/;
 const DAY_MS = 86_400_000;
@@ -27,7 +35,6 @@ const NAMES_BYTES = 2;
 /** So many are looked up one by one; of more, the whole dictionary is walked. */
 const FEW = 500;
 
-type Value = string | number | Uint8Array;
 type Ids = readonly number[];
 
 interface ImageRow {
@@ -62,8 +69,6 @@ export interface BesideAccess {
   signaturesBy(fingerprint: string): ReadonlySet<string>;
   /** The primary key that a signature of the image verified with, or null. */
   keyOf(image: ImageId, sha256: string): string | null;
-  /** Days to pass over. */
-  readonly without: ReadonlySet<string>;
 }
 
 export interface Missing {
@@ -74,23 +79,101 @@ export interface Missing {
   readonly lastAddress: string;
 }
 
-/** Days that stay open between the pages of one asker; opening one costs as much as many look-ups. */
+/** Days that stay open while questions are answered; opening one costs as much as many look-ups. */
 const MAX_OPEN_DAYS = 100;
 /** Texts of dictionaries that one day remembers. */
 const MAX_TEXTS = 50_000;
 
-/** One question, or the pages of one. A day that is deleted meanwhile is read until close(). */
-export class AccessQuestions {
+interface HeldDay {
+  readonly held: HeldFile;
+  readonly opened: OpenDay;
+}
+
+/** The days that one thread has open, for all questions that it answers. */
+export class OpenDays {
   readonly #folder: string;
   readonly #pause: Pause;
   readonly #beside: BesideAccess;
-  readonly #gaps = new Set<string>();
-  readonly #open = new Map<string, OpenDay>();
+  readonly #open = new Map<string, HeldDay>();
 
   constructor(dataDir: string, pause: Pause, beside: BesideAccess) {
     this.#folder = join(dataDir, 'access');
     this.#pause = pause;
     this.#beside = beside;
+  }
+
+  /** One question, or the pages of one, without these days. A day that is deleted meanwhile is read until the next question. */
+  ask(without: ReadonlySet<string>): AccessQuestions {
+    for (const [day, { held, opened }] of this.#open)
+      if (!isInPlace(held) || opened.isOutdated) this.#close(day);
+    return new AccessQuestions(this, { pause: this.#pause, beside: this.#beside, without });
+  }
+
+  /** All that are there, newest first. */
+  list(): readonly string[] {
+    const names = existsSync(this.#folder) ? readdirSync(this.#folder) : [];
+    return names
+      .flatMap((name) => DAY_FILE.exec(name)?.[1] ?? [])
+      .sort()
+      .reverse();
+  }
+
+  /** Null: it is gone. @throws UnusableFile, and SQLite's own errors */
+  take(day: string): OpenDay | null {
+    const known = this.#open.get(day);
+    if (known !== undefined) return known.opened;
+    const file = join(this.#folder, `${day}.db`);
+    try {
+      const db = openOlderForReading(file, 'access');
+      const found = closedOnError(db, () => ({
+        held: hold(db, file),
+        opened: new OpenDay(db, day, this.#pause, this.#beside),
+      }));
+      if (this.#open.size >= MAX_OPEN_DAYS) this.close();
+      this.#open.set(day, found);
+      return found.opened;
+    } catch (error) {
+      // it may have been deleted since the folder was listed
+      if (existsSync(file)) throw error;
+      return null;
+    }
+  }
+
+  /** Call it when nobody asks for a while: what was remembered may be forgotten on purpose before the next question. */
+  rest(): void {
+    for (const { opened } of this.#open.values()) opened.rest();
+  }
+
+  close(): void {
+    for (const day of [...this.#open.keys()]) this.#close(day);
+  }
+
+  #close(day: string): void {
+    this.#open.get(day)?.opened.close();
+    this.#open.delete(day);
+  }
+}
+
+interface QuestionParts {
+  readonly pause: Pause;
+  readonly beside: BesideAccess;
+  /** Days to pass over. */
+  readonly without: ReadonlySet<string>;
+}
+
+/** One question, or the pages of one: it knows what they lack. */
+export class AccessQuestions {
+  readonly #days: OpenDays;
+  readonly #pause: Pause;
+  readonly #beside: BesideAccess;
+  readonly #without: ReadonlySet<string>;
+  readonly #gaps = new Set<string>();
+
+  constructor(days: OpenDays, { pause, beside, without }: QuestionParts) {
+    this.#days = days;
+    this.#pause = pause;
+    this.#beside = beside;
+    this.#without = without;
   }
 
   /** In words for people, what could not be read. */
@@ -103,7 +186,7 @@ export class AccessQuestions {
     const rows: AccessRow[] = [];
     let end: Position | null = null;
     const wanted = this.#wanted(filter);
-    for (const day of this.#days(filter, after === null ? null : dayText(after[0] ?? 0))) {
+    for (const day of this.#daysOf(filter, after === null ? null : dayText(after[0] ?? 0))) {
       this.#read(day, (opened) => {
         const before = after !== null && after[0] === dayNumber(day) ? after.slice(1) : null;
         for (const { row, key } of opened.rows(wanted, before, limit - rows.length)) {
@@ -118,13 +201,13 @@ export class AccessQuestions {
 
   sums(filter: RecordFilter, by: Grouping, sums: Sums): void {
     const wanted = this.#wanted(filter);
-    for (const day of this.#days(filter, null)) this.#read(day, (opened) => opened.sums(wanted, by, sums));
+    for (const day of this.#daysOf(filter, null)) this.#read(day, (opened) => opened.sums(wanted, by, sums));
   }
 
   /** How many reads of that time found no room in the record. */
   dropped(filter: RecordFilter): number {
     let dropped = 0;
-    for (const day of this.#days(filter, null)) {
+    for (const day of this.#daysOf(filter, null)) {
       this.#read(day, (opened) => {
         dropped += opened.dropped(filter);
       });
@@ -134,17 +217,17 @@ export class AccessQuestions {
 
   /** Calls `take` for each image that was asked for and had no signature, once a day. */
   missing(filter: RecordFilter, take: (missing: Missing) => void): void {
-    for (const day of this.#days(filter, null)) this.#read(day, (opened) => opened.missing(filter, take));
+    for (const day of this.#daysOf(filter, null)) this.#read(day, (opened) => opened.missing(filter, take));
   }
 
   /** Calls `take` for each image that was fetched, once a day. */
   fetched(filter: RecordFilter, take: (image: ImageId) => void): void {
-    for (const day of this.#days(filter, null)) this.#read(day, (opened) => opened.fetched(take));
+    for (const day of this.#daysOf(filter, null)) this.#read(day, (opened) => opened.fetched(take));
   }
 
   /** The first day of the record, or null. */
   get firstDay(): string | null {
-    return this.#allDays().at(-1) ?? null;
+    return this.#days.list().at(-1) ?? null;
   }
 
   #wanted(filter: RecordFilter): Wanted {
@@ -156,18 +239,10 @@ export class AccessQuestions {
     return { filter, signatures: signature === null && fingerprint === null ? null : signatures };
   }
 
-  #allDays(): readonly string[] {
-    const names = existsSync(this.#folder) ? readdirSync(this.#folder) : [];
-    return names
-      .flatMap((name) => DAY_FILE.exec(name)?.[1] ?? [])
-      .sort()
-      .reverse();
-  }
-
-  #days({ since, until }: RecordFilter, from: string | null): readonly string[] {
-    return this.#allDays().filter((day) => {
+  #daysOf({ since, until }: RecordFilter, from: string | null): readonly string[] {
+    return this.#days.list().filter((day) => {
       const startMs = Date.parse(day);
-      if ((from !== null && day > from) || this.#beside.without.has(day)) return false;
+      if ((from !== null && day > from) || this.#without.has(day)) return false;
       return startMs < (until?.getTime() ?? Infinity) && startMs + DAY_MS > (since?.getTime() ?? 0);
     });
   }
@@ -186,26 +261,12 @@ export class AccessQuestions {
 
   /** Null: the day cannot be read, or is gone. */
   #opened(day: string): OpenDay | null {
-    const known = this.#open.get(day);
-    if (known !== undefined) return known;
-    const file = join(this.#folder, `${day}.db`);
     try {
-      const db = openOlderForReading(file, 'access');
-      const opened = closedOnError(db, () => new OpenDay(db, day, this.#pause, this.#beside));
-      if (this.#open.size >= MAX_OPEN_DAYS) this.close();
-      this.#open.set(day, opened);
-      return opened;
+      return this.#days.take(day);
     } catch (error) {
-      // it may have been deleted since the folder was listed
-      if (existsSync(file)) this.#gaps.add(`the day ${day} cannot be read: ${messageOf(error)}`);
+      this.#gaps.add(`the day ${day} cannot be read: ${messageOf(error)}`);
       return null;
     }
-  }
-
-  /** A later question opens its days anew. */
-  close(): void {
-    for (const opened of this.#open.values()) opened.close();
-    this.#open.clear();
   }
 }
 
@@ -221,33 +282,34 @@ class OpenDay {
   readonly #pause: Pause;
   readonly #beside: BesideAccess;
   readonly #namesBytes: boolean;
-  readonly #texts = new Map<string, Statement<[number], string>>();
+  readonly #version: number;
+  readonly #statements: Statements;
   readonly #known = new Map<string, string | null>();
-  readonly #statements = new Map<string, Statement<Value[], unknown>>();
   readonly #images = new Map<number, ImageId>();
-  readonly #selectImage: Statement<[number], ImageRow>;
 
   constructor(db: Database, day: string, pause: Pause, beside: BesideAccess) {
     this.#db = db;
     this.#day = day;
     this.#pause = pause;
     this.#beside = beside;
-    this.#namesBytes = Number(db.pragma('user_version', { simple: true })) >= NAMES_BYTES;
-    this.#selectImage = db.prepare(`
-      SELECT site, path, layout, algorithm, digest
-      FROM image
-      WHERE id = ?`);
+    this.#version = versionOf(db);
+    this.#namesBytes = this.#version >= NAMES_BYTES;
+    this.#statements = new Statements(db);
+  }
+
+  /** A late read brings a day of an older version to the newest schema. */
+  get isOutdated(): boolean {
+    return versionOf(this.#db) !== this.#version;
+  }
+
+  rest(): void {
+    this.#known.clear();
+    this.#images.clear();
+    this.#db.pragma('shrink_memory');
   }
 
   close(): void {
     this.#db.close();
-  }
-
-  /** Once for each text: a statement is kept as long as its thread. */
-  #prepared<Row>(sql: string): Statement<Value[], Row> {
-    const known = this.#statements.get(sql) ?? this.#db.prepare<Value[], unknown>(sql);
-    this.#statements.set(sql, known);
-    return known as Statement<Value[], Row>; // whoever wrote the text knows its rows
   }
 
   *rows(
@@ -258,7 +320,7 @@ class OpenDay {
     const conditions = this.#conditions(wanted);
     if (conditions === null) return;
     const key = KEY.map((name) => this.#column(name)).join(', ');
-    const select = this.#prepared<ReadRow>(`
+    const select = this.#statements.of<ReadRow>(`
       SELECT minute, image, number, status, address, agent, token, ${this.#column('signature')} AS signature,
         first_at_ms, last_at_ms, count, bytes
       FROM read
@@ -285,7 +347,7 @@ class OpenDay {
     const columns = [...new Set(by.flatMap((dimension) => COLUMNS[dimension]))].map((name) =>
       this.#column(name, true),
     );
-    const select = this.#prepared<ReadRow & { readonly rows: number }>(`
+    const select = this.#statements.of<ReadRow & { readonly rows: number }>(`
       SELECT ${[...columns, 'sum(count) AS count', 'sum(bytes) AS bytes', 'count(*) AS rows'].join(', ')},
         min(first_at_ms) AS first_at_ms, max(last_at_ms) AS last_at_ms
       FROM read
@@ -305,12 +367,11 @@ class OpenDay {
   dropped({ since, until }: RecordFilter): number {
     if (!this.#namesBytes) return 0;
     return (
-      this.#db
-        .prepare<[number, number], number>(`
+      this.#statements
+        .plucked<number>(`
           SELECT coalesce(sum(count), 0)
           FROM dropped
           WHERE last_at_ms >= ? AND first_at_ms < ?`)
-        .pluck()
         .get(since?.getTime() ?? 0, until?.getTime() ?? Number.MAX_SAFE_INTEGER) ?? 0
     );
   }
@@ -323,8 +384,7 @@ class OpenDay {
       until?.getTime() ?? Number.MAX_SAFE_INTEGER,
     );
     addPlace(conditions, { site, repository });
-    const select = this.#db.prepare<
-      Value[],
+    const select = this.#statements.of<
       ImageRow & { count: number; first_at_ms: number; last_at_ms: number; last_address: string }
     >(`
       SELECT site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, address.text AS last_address
@@ -344,7 +404,7 @@ class OpenDay {
 
   /** The dictionary has an image only once it was read, with any status; a 404 alone is no fetch. */
   fetched(take: (image: ImageId) => void): void {
-    const select = this.#db.prepare<[], ImageRow>(`
+    const select = this.#statements.of<ImageRow>(`
       SELECT site, path, layout, algorithm, digest
       FROM image
       WHERE id IN (SELECT image FROM read WHERE status IN (200, 304))`);
@@ -397,9 +457,8 @@ class OpenDay {
       conditions.add('algorithm = ? AND digest = ?', digest.algorithm, Buffer.from(digest.hex, 'hex'));
       if (place !== null) conditions.add('layout = ? AND path = ?', place.layout, place.path);
     }
-    return this.#db
-      .prepare<Value[], number>(`SELECT id FROM image WHERE ${conditions.text}`)
-      .pluck()
+    return this.#statements
+      .plucked<number>(`SELECT id FROM image WHERE ${conditions.text}`)
       .all(...conditions.values);
   }
 
@@ -413,8 +472,8 @@ class OpenDay {
     }
     const octets = network.family === 4 ? Math.floor(network.prefix / 8) : 0;
     const head = asked.split('.').slice(0, octets).join('.');
-    const rows = this.#db
-      .prepare<[string, string], { id: number; text: string }>(`
+    const rows = this.#statements
+      .of<{ id: number; text: string }>(`
         SELECT id, text
         FROM address
         WHERE text >= ? AND text <= ?`)
@@ -432,7 +491,7 @@ class OpenDay {
         this.#idsOf('signature', 'sha256 = ?', Buffer.from(sha256, 'hex')),
       );
     }
-    const select = this.#db.prepare<[], { id: number; sha256: Uint8Array }>(
+    const select = this.#statements.of<{ id: number; sha256: Uint8Array }>(
       'SELECT id, sha256 FROM signature',
     );
     return select
@@ -441,10 +500,7 @@ class OpenDay {
   }
 
   #idsOf(table: 'address' | 'agent' | 'token' | 'signature', condition: string, ...values: Value[]): Ids {
-    return this.#db
-      .prepare<Value[], number>(`SELECT id FROM ${table} WHERE ${condition}`)
-      .pluck()
-      .all(...values);
+    return this.#statements.plucked<number>(`SELECT id FROM ${table} WHERE ${condition}`).all(...values);
   }
 
   #column(name: string, isNamed = false): string {
@@ -499,7 +555,12 @@ class OpenDay {
   #image(id: number): ImageId {
     const known = this.#images.get(id);
     if (known !== undefined) return known;
-    const row = this.#selectImage.get(id);
+    const row = this.#statements
+      .of<ImageRow>(`
+        SELECT site, path, layout, algorithm, digest
+        FROM image
+        WHERE id = ?`)
+      .get(id);
     if (row === undefined) throw new Error(`${this.#db.name}: a read is of image ${id}, which is not there`);
     const image = toImage(row);
     this.#images.set(id, image);
@@ -512,13 +573,9 @@ class OpenDay {
     const key = `${table} ${id}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    let select = this.#texts.get(table);
-    if (select === undefined) {
-      const column = table === 'signature' ? 'lower(hex(sha256))' : 'text';
-      select = this.#db.prepare<[number], string>(`SELECT ${column} FROM ${table} WHERE id = ?`).pluck();
-      this.#texts.set(table, select);
-    }
-    const text = select.get(id) ?? null;
+    const column = table === 'signature' ? 'lower(hex(sha256))' : 'text';
+    const text =
+      this.#statements.plucked<string>(`SELECT ${column} FROM ${table} WHERE id = ?`).get(id) ?? null;
     if (this.#known.size >= MAX_TEXTS) this.#known.clear();
     this.#known.set(key, text);
     return text;
@@ -559,4 +616,8 @@ function dayNumber(day: string): number {
 
 function dayText(number: number): string {
   return new Date(number * DAY_MS).toISOString().slice(0, 10);
+}
+
+function versionOf(db: Database): number {
+  return Number(db.pragma('user_version', { simple: true }));
 }

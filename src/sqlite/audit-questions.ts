@@ -1,5 +1,5 @@
 // Questions to table audit_event of state.db. It is walked in pieces, so that a question can be stopped.
-import type { Database, Statement } from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 import { imageFolder } from '../domain/image.ts';
 import { overlaps, parseNetwork } from '../domain/network.ts';
 import { auditRowOf, type StoredEvent } from '../domain/record-rows.ts';
@@ -13,35 +13,25 @@ import {
   type RepositoryTotal,
   repositoryOf,
 } from '../domain/records.ts';
-import { below, Conditions, type Pause } from './question-parts.ts';
+import { below, Conditions, type Pause, Statements } from './question-parts.ts';
 
 const PIECE_EVENTS = 20_000;
 
-type Value = string | number | Uint8Array;
-
 /** One connection to state.db; whoever made it closes it. */
 export class AuditQuestions {
-  readonly #db: Database;
+  readonly #statements: Statements;
   readonly #pause: Pause;
-  readonly #uploadKey: Statement<[string], string | null>;
 
   constructor(db: Database, pause: Pause) {
-    this.#db = db;
+    this.#statements = new Statements(db);
     this.#pause = pause;
     db.function('in_network', { deterministic: true }, inNetwork);
-    this.#uploadKey = db
-      .prepare<[string], string | null>(`
-        SELECT leaf ->> '$.fingerprint'
-        FROM audit_event
-        WHERE leaf ->> '$.signatureSha256' = ? AND leaf ->> '$.fingerprint' IS NOT NULL
-        LIMIT 1`)
-      .pluck();
   }
 
   /** Newest first, at most `limit`. `after`: the number of the last event seen. */
   page(filter: RecordFilter, after: Position | null, limit: number): readonly AuditRow[] {
     const { text, values } = conditionsOf(filter);
-    const select = this.#db.prepare<Value[], StoredEvent>(`
+    const select = this.#statements.of<StoredEvent>(`
       SELECT seq, at_ms, leaf, private
       FROM audit_event
       WHERE seq > ? AND seq <= ?
@@ -59,7 +49,7 @@ export class AuditQuestions {
   sums(filter: RecordFilter, by: Grouping, sums: Sums): void {
     const { text, values } = conditionsOf(filter);
     const columns = by.map((dimension, position) => `${COLUMNS[dimension]} AS d${position}`);
-    const select = this.#db.prepare<Value[], Record<string, string | number | null>>(`
+    const select = this.#statements.of<Record<string, string | number | null>>(`
       SELECT ${[...columns, "sum(coalesce(leaf ->> '$.count', 1)) AS count", 'count(*) AS rows'].join(', ')},
         min(at_ms) AS first_at_ms, max(at_ms) AS last_at_ms
       FROM audit_event
@@ -82,64 +72,66 @@ export class AuditQuestions {
 
   /** The key that verified the signature when it was uploaded; null when it came another way. */
   keyOf(sha256: string): string | null {
-    return this.#uploadKey.get(sha256) ?? null;
+    const found = this.#statements
+      .plucked<string | null>(`
+        SELECT leaf ->> '$.fingerprint'
+        FROM audit_event
+        WHERE leaf ->> '$.signatureSha256' = ? AND leaf ->> '$.fingerprint' IS NOT NULL
+        LIMIT 1`)
+      .get(sha256);
+    return found ?? null;
   }
 
   /** SHA-256 of the signatures that came here verified by the key. */
   signaturesBy(fingerprint: string): readonly string[] {
-    return this.#db
-      .prepare<[string], string>(`
+    return this.#statements
+      .plucked<string>(`
         SELECT DISTINCT leaf ->> '$.signatureSha256'
         FROM audit_event
         WHERE leaf ->> '$.fingerprint' = ? AND leaf ->> '$.signatureSha256' IS NOT NULL`)
-      .pluck()
       .all(fingerprint);
   }
 
   /** Totals of days that are over, by repository, from one hour up to another, and which days they are. */
   hours(first: number, last: number) {
-    const rows = this.#db
-      .prepare<[number, number], RepositoryTotal>(`
+    const rows = this.#statements
+      .of<RepositoryTotal>(`
         SELECT repository, sum(fetched) AS fetched, sum(ended) AS ended, sum(bytes) AS bytes
         FROM access_hour
         WHERE hour >= ? AND hour < ?
         GROUP BY repository`)
       .all(first, last);
-    const days = this.#db
-      .prepare<[number, number], string>(`
+    const days = this.#statements
+      .plucked<string>(`
         SELECT DISTINCT strftime('%Y-%m-%d', hour * 3600, 'unixepoch')
         FROM access_hour
         WHERE hour >= ? AND hour < ?`)
-      .pluck()
       .all(first, last);
-    const dropped = this.#db
-      .prepare<[number, number], number>(`
+    const dropped = this.#statements
+      .plucked<number>(`
         SELECT coalesce(sum(count), 0)
         FROM access_dropped
         WHERE hour >= ? AND hour < ?`)
-      .pluck()
       .get(first, last);
     return { rows, days: new Set(days), dropped: dropped ?? 0 };
   }
 
   /** Whether an image ever got a signature here. `folder` as in the tree. */
   hasUpload(site: string, folder: string): boolean {
-    this.#anyUpload ??= this.#db
-      .prepare<[string, string], number>(`
+    const found = this.#statements
+      .plucked<number>(`
         SELECT 1
         FROM upload
         WHERE site = ? AND image = ?
         LIMIT 1`)
-      .pluck();
-    return this.#anyUpload.get(site, folder) !== undefined;
+      .get(site, folder);
+    return found !== undefined;
   }
-
-  #anyUpload: Statement<[string, string], number> | null = null;
 
   /** Ranges of numbers, newest first, that hold all events of the time. */
   *#pieces({ since, until }: RecordFilter, after: Position | null): Generator<readonly [number, number]> {
-    const { first, last } = this.#db
-      .prepare<[number, number], { first: number | null; last: number | null }>(`
+    const { first, last } = this.#statements
+      .of<{ first: number | null; last: number | null }>(`
         SELECT min(seq) AS first, max(seq) AS last
         FROM audit_event
         WHERE at_ms >= ? AND at_ms < ?`)

@@ -15,6 +15,11 @@ function keep<T extends object>(object: T): T {
   return object;
 }
 
+/** Connections and statements that this thread keeps until it ends. */
+export function keptObjects(): number {
+  return kept.length;
+}
+
 /** @throws LookasideError STORE_UNAVAILABLE where SQLite itself is missing; SQLite's own errors */
 function open(file: string, options: Options): Database {
   try {

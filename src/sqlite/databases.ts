@@ -302,8 +302,10 @@ function connect({
   tombstones,
   replacedBecause,
 }: Parts): Databases {
+  const questions = new SqliteQuestions(dataDir);
   // The writer's connections close last: the last connection of a database writes the -wal into it and deletes the -wal.
   const close = async (): Promise<void> => {
+    await questions.close();
     await writer.drain();
     await index.close();
     stateReader.close();
@@ -331,7 +333,7 @@ function connect({
       keys.reload(fingerprints);
     }),
     audit: new SqliteAuditLog(stateReader, writer),
-    questions: new SqliteQuestions(dataDir),
+    questions,
     eraser: new SqliteEraser(writer, dataDir),
     access: new SqliteAccessLog(writer, dataDir),
     log: sqliteLogStore(stateReader, writer),

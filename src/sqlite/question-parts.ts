@@ -1,4 +1,31 @@
-// What questions to both records have in common: conditions in SQL, an end from outside.
+// What questions to both records have in common: statements, conditions in SQL, an end from outside.
+import type { Database, Statement } from 'better-sqlite3';
+
+export type Value = string | number | Uint8Array;
+
+/** The statements of one connection. Each text is prepared once, because a statement is kept as long as its thread. */
+export class Statements {
+  readonly #db: Database;
+  readonly #rows = new Map<string, Statement<Value[], unknown>>();
+  readonly #plucked = new Map<string, Statement<Value[], unknown>>();
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  of<Row>(sql: string): Statement<Value[], Row> {
+    const known = this.#rows.get(sql) ?? this.#db.prepare<Value[], unknown>(sql);
+    this.#rows.set(sql, known);
+    return known as Statement<Value[], Row>; // whoever wrote the text knows its rows
+  }
+
+  /** The first column alone. */
+  plucked<Column>(sql: string): Statement<Value[], Column> {
+    const known = this.#plucked.get(sql) ?? this.#db.prepare<Value[], unknown>(sql).pluck();
+    this.#plucked.set(sql, known);
+    return known as Statement<Value[], Column>;
+  }
+}
 
 /** Conditions that are joined by AND, with their parameters in order. */
 export class Conditions {

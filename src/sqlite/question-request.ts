@@ -35,6 +35,13 @@ export type LookupCall =
   /** Null: the next piece of the export that was begun. */
   | { readonly name: 'export'; readonly input: Parameters<RecordSession['export']> | null };
 
-export type LookupAnswer =
+/** Between calls: `begin` and `rest` stand around what one asker calls, and `close` ends the thread. None has an answer. */
+export type ThreadTurn = 'begin' | 'rest' | 'close';
+
+export type LookupAnswer = (
   | { readonly outcome: 'done'; readonly value: unknown }
-  | { readonly outcome: 'failed'; readonly code: string | null; readonly message: string };
+  | { readonly outcome: 'failed'; readonly code: string | null; readonly message: string }
+) & {
+  /** Connections and statements that the thread keeps until it ends. */
+  readonly kept: number;
+};

@@ -1,7 +1,6 @@
-// One asker's look-ups over all databases of a data directory, in the thread that has them to itself.
+// Look-ups over all databases of a data directory, for one asker after the other, in the thread that has them to itself.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Database, Statement } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
 import { Sums } from '../domain/record-sums.ts';
@@ -22,10 +21,20 @@ import {
 } from '../domain/records.ts';
 import type { ImagePlace, UsableKeys } from '../domain/revocation.ts';
 import type { RotationPlace } from '../domain/rotation.ts';
-import { AccessQuestions, type BesideAccess } from './access-questions.ts';
+import { type AccessQuestions, OpenDays } from './access-questions.ts';
 import { AuditQuestions } from './audit-questions.ts';
-import { isCorruption, messageOf, openForReading, restoreAdvice, stateFileOf } from './open.ts';
-import type { Pause } from './question-parts.ts';
+import {
+  closedOnError,
+  type HeldFile,
+  hold,
+  isCorruption,
+  isInPlace,
+  messageOf,
+  openForReading,
+  restoreAdvice,
+  stateFileOf,
+} from './open.ts';
+import { type Pause, Statements } from './question-parts.ts';
 import { RevocationQuestions } from './revocation-questions.ts';
 import { RotationQuestions } from './rotation-questions.ts';
 
@@ -42,17 +51,35 @@ interface IndexImage {
   readonly digest: Uint8Array;
 }
 
+/** state.db, as long as it is in its place. */
+interface HeldState {
+  readonly held: HeldFile;
+  readonly questions: AuditQuestions;
+}
+
+/** index.db, as long as it is in its place. */
+interface HeldIndex {
+  readonly held: HeldFile;
+  readonly statements: Statements;
+  rotation: RotationQuestions | null;
+  revocation: RevocationQuestions | null;
+}
+
 export class QuestionSession {
   readonly #dataDir: string;
   readonly #pause: Pause;
-  #audit: { readonly db: Database; readonly questions: AuditQuestions } | null = null;
-  #index: { readonly db: Database; readonly keyOf: Statement<unknown[], string | null> } | null = null;
+  readonly #days: OpenDays;
   readonly #keys = new Map<string, string | null>();
-  #asked: AccessQuestions[] = [];
+  #state: HeldState | null = null;
+  #index: HeldIndex | null = null;
 
   constructor(dataDir: string, pause: Pause) {
     this.#dataDir = dataDir;
     this.#pause = pause;
+    this.#days = new OpenDays(dataDir, pause, {
+      signaturesBy: (fingerprint) => this.#signaturesBy(fingerprint),
+      keyOf: (image, sha256) => this.#keyOf(image, sha256),
+    });
   }
 
   page({ record, filter }: RecordQuestion, after: Position | null, limit: number): PageFound {
@@ -208,36 +235,50 @@ export class QuestionSession {
     return this.#revocationQuestions()?.broken(key, others, now.getTime(), after, limit) ?? none;
   }
 
+  /** Call it behind an asker's last look-up. Databases stay open, and what was remembered of their content is forgotten. */
+  rest(): void {
+    this.#keys.clear();
+    this.#days.rest();
+    this.#state?.held.db.pragma('shrink_memory');
+    this.#index?.held.db.pragma('shrink_memory');
+  }
+
   close(): void {
-    for (const access of this.#asked) access.close();
-    this.#asked.length = 0;
-    this.#audit?.db.close();
-    this.#index?.db.close();
-    [this.#audit, this.#index] = [null, null];
+    this.#days.close();
+    this.#state?.held.db.close();
+    this.#index?.held.db.close();
+    [this.#state, this.#index] = [null, null];
+  }
+
+  /** Call it before an asker's first look-up: a restore or a new index may have replaced what is open. */
+  begin(): void {
+    if (this.#state !== null && !isInPlace(this.#state.held)) {
+      this.#state.held.db.close();
+      this.#state = null;
+    }
+    if (this.#index !== null && !isInPlace(this.#index.held)) {
+      this.#index.held.db.close();
+      this.#index = null;
+    }
   }
 
   /** Without these days. */
   #access(without: ReadonlySet<string> = new Set()): AccessQuestions {
-    const beside: Omit<BesideAccess, 'without'> = {
-      signaturesBy: (fingerprint) => this.#signaturesBy(fingerprint),
-      keyOf: (image, sha256) => this.#keyOf(image, sha256),
-    };
-    // those of the question before are done with
-    for (const earlier of this.#asked) earlier.close();
-    const access = new AccessQuestions(this.#dataDir, this.#pause, { ...beside, without });
-    this.#asked = [access];
-    return access;
+    return this.#days.ask(without);
   }
 
   /** Null: there is no state.db, so nothing was ever changed. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
   #auditQuestions(): AuditQuestions | null {
-    if (this.#audit !== null) return this.#audit.questions;
+    if (this.#state !== null) return this.#state.questions;
     const file = stateFileOf(this.#dataDir);
     if (!existsSync(file)) return null;
     try {
       const db = openForReading(file, 'state');
-      this.#audit = { db, questions: new AuditQuestions(db, this.#pause) };
-      return this.#audit.questions;
+      this.#state = closedOnError(db, () => ({
+        held: hold(db, file),
+        questions: new AuditQuestions(db, this.#pause),
+      }));
+      return this.#state.questions;
     } catch (error) {
       const code = isCorruption(error) ? 'STATE_UNUSABLE' : 'STORE_UNAVAILABLE';
       throw new LookasideError(
@@ -251,20 +292,15 @@ export class QuestionSession {
   }
 
   /** Null: there is none now, and nothing is known of what was not uploaded here. @throws LookasideError INDEX_UNUSABLE */
-  #indexNow() {
+  #indexNow(): HeldIndex | null {
     if (this.#index !== null) return this.#index;
     const file = join(this.#dataDir, 'index.db');
     if (!existsSync(file)) return null;
     try {
       const db = openForReading(file, 'index');
-      const keyOf = db
-        .prepare<unknown[], string | null>(`
-          SELECT fingerprint
-          FROM signature
-          WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ? AND sha256 = ?
-          LIMIT 1`)
-        .pluck();
-      this.#index = { db, keyOf };
+      this.#index = closedOnError(db, () => {
+        return { held: hold(db, file), statements: new Statements(db), rotation: null, revocation: null };
+      });
       return this.#index;
     } catch (error) {
       const message = `cannot read ${file}: ${messageOf(error)}; it is rebuilt by: lookaside reindex`;
@@ -274,15 +310,13 @@ export class QuestionSession {
 
   #signaturesBy(fingerprint: string): ReadonlySet<string> {
     const found = new Set(this.#auditQuestions()?.signaturesBy(fingerprint) ?? []);
-    const index = this.#indexNow()?.db;
-    if (index === undefined) return found;
-    const sites = index.prepare<[], string>('SELECT name FROM site').pluck().all();
-    const select = index
-      .prepare<[string, string], string>(`
-        SELECT DISTINCT lower(hex(sha256))
-        FROM signature
-        WHERE site = ? AND fingerprint = ?`)
-      .pluck();
+    const statements = this.#indexNow()?.statements;
+    if (statements === undefined) return found;
+    const sites = statements.plucked<string>('SELECT name FROM site').all();
+    const select = statements.plucked<string>(`
+      SELECT DISTINCT lower(hex(sha256))
+      FROM signature
+      WHERE site = ? AND fingerprint = ?`);
     for (const site of sites) for (const sha256 of select.iterate(site, fingerprint)) found.add(sha256);
     return found;
   }
@@ -293,14 +327,13 @@ export class QuestionSession {
     if (known !== undefined) return known;
     const { site, path, layout, algorithm, hex } = image;
     const found =
-      this.#indexNow()?.keyOf.get(
-        site,
-        path,
-        layout,
-        algorithm,
-        Buffer.from(hex, 'hex'),
-        Buffer.from(sha256, 'hex'),
-      ) ??
+      this.#indexNow()
+        ?.statements.plucked<string | null>(`
+          SELECT fingerprint
+          FROM signature
+          WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ? AND sha256 = ?
+          LIMIT 1`)
+        .get(site, path, layout, algorithm, Buffer.from(hex, 'hex'), Buffer.from(sha256, 'hex')) ??
       this.#auditQuestions()?.keyOf(sha256) ??
       null;
     this.#keys.set(key, found);
@@ -310,44 +343,37 @@ export class QuestionSession {
   #isOrWasSigned(image: ImageId): boolean {
     const { site, path, layout, algorithm, hex } = image;
     if (this.#auditQuestions()?.hasUpload(site, imageFolder(image)) === true) return true;
-    this.#anySignature ??=
-      this.#indexNow()
-        ?.db.prepare<unknown[], number>(`
-          SELECT 1
-          FROM signature
-          WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
-          LIMIT 1`)
-        .pluck() ?? null;
-    return (
-      this.#anySignature?.get(site, path, layout, algorithm, Buffer.from(hex, 'hex')) !== undefined &&
-      this.#anySignature !== null
-    );
+    const found = this.#indexNow()
+      ?.statements.plucked<number>(`
+        SELECT 1
+        FROM signature
+        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
+        LIMIT 1`)
+      .get(site, path, layout, algorithm, Buffer.from(hex, 'hex'));
+    return found !== undefined;
   }
 
   #rotationQuestions(): RotationQuestions | null {
-    const index = this.#indexNow()?.db;
-    if (index === undefined) return null;
-    this.#rotation ??= new RotationQuestions(index);
-    return this.#rotation;
+    const index = this.#indexNow();
+    if (index === null) return null;
+    index.rotation ??= new RotationQuestions(index.held.db);
+    return index.rotation;
   }
-
-  #rotation: RotationQuestions | null = null;
 
   #revocationQuestions(): RevocationQuestions | null {
-    const index = this.#indexNow()?.db;
-    if (index === undefined) return null;
-    this.#revocation ??= new RevocationQuestions(index);
-    return this.#revocation;
+    const index = this.#indexNow();
+    if (index === null) return null;
+    index.revocation ??= new RevocationQuestions(index.held.db);
+    return index.revocation;
   }
 
-  #revocation: RevocationQuestions | null = null;
-
-  #anySignature: Statement<unknown[], number> | null = null;
-
   *#storedBefore(since: Date, { site, repository }: RecordFilter) {
-    const index = this.#indexNow()?.db;
-    if (index === undefined) return;
-    const select = index.prepare<unknown[], IndexImage & { signatures: number; stored_at_ms: number }>(`
+    const index = this.#indexNow();
+    if (index === null) return;
+    const select = index.held.db.prepare<
+      unknown[],
+      IndexImage & { signatures: number; stored_at_ms: number }
+    >(`
       SELECT site, path, layout, algorithm, digest, count(*) AS signatures, max(stored_at_ms) AS stored_at_ms
       FROM signature
       WHERE (@site IS NULL OR site = @site)

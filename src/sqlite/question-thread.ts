@@ -1,9 +1,10 @@
-// Answers one asker after the other's turn has come: a thread for each, which opens databases for reading alone.
+// Answers one asker at a time, from databases that it opens for reading alone. What it has open serves the next asker too.
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemCode } from '../domain/errors.ts';
+import { keptObjects } from './connect.ts';
 import { messageOf } from './open.ts';
 import { Stopped } from './question-parts.ts';
-import type { LookupAnswer, LookupCall, QuestionThreadData } from './question-request.ts';
+import type { LookupAnswer, LookupCall, QuestionThreadData, ThreadTurn } from './question-request.ts';
 import { QuestionSession } from './question-session.ts';
 
 const port = parentPort;
@@ -16,20 +17,29 @@ const session = new QuestionSession(dataDir, () => {
 });
 let exporting: Generator<string> | null = null;
 
-port.on('message', (call: LookupCall | 'close') => {
-  if (call !== 'close') {
-    port.postMessage(answerTo(call));
-    return;
+port.on('message', (call: LookupCall | ThreadTurn) => {
+  switch (call) {
+    case 'begin':
+      session.begin();
+      return;
+    case 'rest':
+      exporting = null;
+      session.rest();
+      return;
+    case 'close':
+      session.close();
+      port.close();
+      return;
+    default:
+      port.postMessage(answerTo(call));
   }
-  session.close();
-  port.close();
 });
 
 function answerTo(call: LookupCall): LookupAnswer {
   try {
-    return { outcome: 'done', value: carryOut(call) };
+    return { outcome: 'done', value: carryOut(call), kept: keptObjects() };
   } catch (error) {
-    return { outcome: 'failed', code: systemCode(error), message: messageOf(error) };
+    return { outcome: 'failed', code: systemCode(error), message: messageOf(error), kept: keptObjects() };
   }
 }
 

@@ -4,8 +4,9 @@ import { createHash } from 'node:crypto';
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setImmediate as turnOf } from 'node:timers/promises';
 import fc from 'fast-check';
-import { MAX_QUESTIONS_AT_ONCE } from '../../src/domain/limits.ts';
+import { MAX_QUESTIONS_AT_ONCE, QUESTION_MS } from '../../src/domain/limits.ts';
 import type { ReadCount } from '../../src/domain/ports.ts';
 import { parseFilter } from '../../src/domain/record-question.ts';
 import {
@@ -19,7 +20,7 @@ import {
 } from '../../src/domain/records.ts';
 import { createAccessRecorder } from '../../src/service/access.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
-import { connect } from '../../src/sqlite/connect.ts';
+import { connect, keptObjects } from '../../src/sqlite/connect.ts';
 import type { Databases } from '../../src/sqlite/databases.ts';
 import { QuestionSession } from '../../src/sqlite/question-session.ts';
 import { SqliteQuestions } from '../../src/sqlite/questions.ts';
@@ -565,9 +566,9 @@ async function asking(
   t: Cleanup,
   dataDir: string,
   signal: AbortSignal,
-  questionMs?: number,
+  questionMs = QUESTION_MS,
 ): Promise<RecordSession> {
-  const session = await new SqliteQuestions(dataDir, questionMs).open(signal);
+  const session = await new SqliteQuestions(dataDir, { questionMs }).open(signal);
   t.after(async () => await session[Symbol.asyncDispose]());
   return session;
 }
@@ -603,6 +604,89 @@ test('more askers than can be answered at once are told to ask again', async (t)
   await last[Symbol.asyncDispose]();
   sessions.push(await questions.open(signal));
   for (const session of sessions) await session[Symbol.asyncDispose]();
+});
+
+test('a thread that has answered answers the next asker too, sees what was replaced meanwhile, and ends after a while', async (t) => {
+  const { databases, dataDir } = await filled(t);
+  await databases.access.write({ reads: [read({ count: 3 })], missing: [] });
+  const questions = new SqliteQuestions(dataDir, { restMs: 20 });
+  const countOf = async () => {
+    await using session = await questions.open(new AbortController().signal);
+    assert.equal(questions.resting, 0);
+    return (await session.sums(ACCESS(), [], 1)).total.count;
+  };
+  assert.equal(await countOf(), 3);
+  assert.equal(questions.resting, 1);
+  await databases.access.write({ reads: [read({ count: 4 })], missing: [] });
+  assert.equal(await countOf(), 7);
+  await databases.access.prune({
+    now: later(100 * DAY_MS),
+    steadyMs: 2 * DAY_MS,
+    retentionMs: DAY_MS,
+    maxBytes: Number.MAX_SAFE_INTEGER,
+  });
+  assert.equal(await countOf(), 0);
+  await databases.access.write({ reads: [read({ count: 5 })], missing: [] });
+  assert.equal(await countOf(), 5);
+  while (questions.resting > 0) await turnOf();
+  assert.equal(await countOf(), 5);
+  await questions.close();
+  assert.equal(questions.resting, 0);
+  assert.equal(await countOf(), 5);
+  assert.equal(questions.resting, 0, 'a question behind close() keeps no thread');
+});
+
+test('a question that is cancelled or overdue ends its thread, and the next asker gets a new one', async (t) => {
+  const { databases, dataDir } = await filled(t);
+  await databases.access.write({ reads: [read()], missing: [] });
+  const { signal } = new AbortController();
+  const leaving = new AbortController();
+  const questions = new SqliteQuestions(dataDir);
+  const cancelled = await questions.open(leaving.signal);
+  const answer = cancelled.sums(ACCESS(), [], 1);
+  leaving.abort(new Error('left'));
+  await assert.rejects(answer, /left/);
+  await cancelled[Symbol.asyncDispose]();
+  assert.equal(questions.resting, 0);
+  const overdue = new SqliteQuestions(dataDir, { questionMs: 1 });
+  const late = await overdue.open(signal);
+  await assert.rejects(late.sums(ACCESS(), [], 1), { code: 'QUESTION_TOO_LONG' });
+  await late[Symbol.asyncDispose]();
+  assert.equal(overdue.resting, 0);
+  // an export that nobody takes to its end is no reason for a new thread
+  const partly = await questions.open(signal);
+  for await (const _ of partly.export(ACCESS(), 'csv')) break;
+  await partly[Symbol.asyncDispose]();
+  assert.equal(questions.resting, 1);
+  const next = await questions.open(signal);
+  assert.equal((await next.sums(ACCESS(), [], 1)).total.count, 1);
+  await next[Symbol.asyncDispose]();
+  await questions.close();
+});
+
+test('a thread keeps no more connections and statements with each question of the same form', async (t) => {
+  const { databases, session } = await filled(t);
+  await databases.access.write({ reads: [read()], missing: [missing({ image: imageAt('team/none', 'a') })] });
+  const ask = () => {
+    session.begin();
+    const filter = {
+      address: '192.0.2.0/24',
+      image: { digest: APP, place: null },
+      fingerprint: 'A'.repeat(40),
+    };
+    for (const question of [ACCESS(), ACCESS(filter), AUDIT(), AUDIT(filter)]) {
+      session.page(question, null, 10);
+      session.sums(question, ['day', 'address'], 10);
+    }
+    session.unsigned(ANY_RECORD, 10);
+    session.repositoryTotals(ANY_RECORD, 10);
+    session.rotation('A'.repeat(40), 'B'.repeat(40), NOON);
+    session.rest();
+  };
+  ask();
+  const before = keptObjects();
+  for (let k = 0; k < 20; k += 1) ask();
+  assert.equal(keptObjects(), before);
 });
 
 test('a state.db that is damaged is told as such', async (t) => {

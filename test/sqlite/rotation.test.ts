@@ -122,7 +122,7 @@ test('who never asks for the rest of a rotation keeps no thread', async (t) => {
   const dataDir = temporaryFolder(t);
   const { databases } = await open(dataDir);
   t.after(() => databases.close());
-  const questions = new SqliteQuestions(dataDir, 2000);
+  const questions = new SqliteQuestions(dataDir, { questionMs: 2000 });
   const { signal } = new AbortController();
   for (let left = MAX_QUESTIONS_AT_ONCE; left > 0; left -= 1) {
     await (await questions.open(signal)).rotation(OLD, NEXT, new Date());
