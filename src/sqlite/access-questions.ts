@@ -45,10 +45,9 @@ interface ImageRow {
   readonly digest: Uint8Array;
 }
 
+/** What a sum may group by, of one group or row. */
 interface ReadRow {
-  readonly minute: number;
   readonly image: number;
-  readonly number: number;
   readonly status: number;
   readonly address: number;
   readonly agent: number;
@@ -62,6 +61,22 @@ interface ReadRow {
 
 /** The columns that tell a row from all others of its day. */
 const KEY = ['minute', 'image', 'number', 'status', 'address', 'agent', 'token', 'signature'] as const;
+
+/** The columns of KEY, then first_at_ms, last_at_ms, count and bytes. */
+type ReadColumns = readonly [
+  minute: number,
+  image: number,
+  number: number,
+  status: number,
+  address: number,
+  agent: number,
+  token: number,
+  signature: number,
+  firstAtMs: number,
+  lastAtMs: number,
+  count: number,
+  bytes: number,
+];
 
 /** What a question needs from beside the access record. */
 export interface BesideAccess {
@@ -81,7 +96,7 @@ export interface Missing {
 
 /** Days that stay open while questions are answered; opening one costs as much as many look-ups. */
 const MAX_OPEN_DAYS = 100;
-/** Texts of dictionaries that one day remembers. */
+/** Texts of one dictionary that one day remembers. */
 const MAX_TEXTS = 50_000;
 
 interface HeldDay {
@@ -189,10 +204,9 @@ export class AccessQuestions {
     for (const day of this.#daysOf(filter, after === null ? null : dayText(after[0] ?? 0))) {
       this.#read(day, (opened) => {
         const before = after !== null && after[0] === dayNumber(day) ? after.slice(1) : null;
-        for (const { row, key } of opened.rows(wanted, before, limit - rows.length)) {
-          rows.push(row);
-          end = [dayNumber(day), ...key];
-        }
+        const last = opened.addRows(rows, limit, wanted, before);
+        if (last !== null) end = [dayNumber(day), ...last];
+        if (rows.length < limit) opened.forget();
       });
       if (rows.length >= limit) break;
     }
@@ -201,7 +215,12 @@ export class AccessQuestions {
 
   sums(filter: RecordFilter, by: Grouping, sums: Sums): void {
     const wanted = this.#wanted(filter);
-    for (const day of this.#daysOf(filter, null)) this.#read(day, (opened) => opened.sums(wanted, by, sums));
+    for (const day of this.#daysOf(filter, null)) {
+      this.#read(day, (opened) => {
+        opened.sums(wanted, by, sums);
+        opened.forget();
+      });
+    }
   }
 
   /** How many reads of that time found no room in the record. */
@@ -284,8 +303,13 @@ class OpenDay {
   readonly #namesBytes: boolean;
   readonly #version: number;
   readonly #statements: Statements;
-  readonly #known = new Map<string, string | null>();
-  readonly #images = new Map<number, ImageId>();
+  readonly #texts: Texts = {
+    address: new Map(),
+    agent: new Map(),
+    token: new Map(),
+    signature: new Map(),
+  };
+  readonly #images = new Map<number, NamedImage>();
 
   constructor(db: Database, day: string, pause: Pause, beside: BesideAccess) {
     this.#db = db;
@@ -302,9 +326,14 @@ class OpenDay {
     return versionOf(this.#db) !== this.#version;
   }
 
-  rest(): void {
-    this.#known.clear();
+  /** What was remembered of its dictionaries: one day's are enough at a time. */
+  forget(): void {
+    for (const texts of Object.values(this.#texts)) texts.clear();
     this.#images.clear();
+  }
+
+  rest(): void {
+    this.forget();
     this.#db.pragma('shrink_memory');
   }
 
@@ -312,33 +341,30 @@ class OpenDay {
     this.#db.close();
   }
 
-  *rows(
-    wanted: Wanted,
-    before: Position | null,
-    limit: number,
-  ): Generator<{ row: AccessRow; key: Position }> {
+  /** Adds rows until there are `limit`; returns the place of the last, or null when it added none. */
+  addRows(rows: AccessRow[], limit: number, wanted: Wanted, before: Position | null): Position | null {
     const conditions = this.#conditions(wanted);
-    if (conditions === null) return;
+    if (conditions === null) return null;
     const key = KEY.map((name) => this.#column(name)).join(', ');
-    const select = this.#statements.of<ReadRow>(`
-      SELECT minute, image, number, status, address, agent, token, ${this.#column('signature')} AS signature,
-        first_at_ms, last_at_ms, count, bytes
+    // texts come from what is remembered of the dictionaries: joins would look up five of them for each row
+    const select = this.#statements.raw<ReadColumns>(`
+      SELECT ${key}, first_at_ms, last_at_ms, count, bytes
       FROM read
       WHERE minute >= ? AND minute < ?
           AND (${key}) < (?, ?, ?, ?, ?, ?, ?, ?)
           AND ${conditions.text}
       ORDER BY ${KEY.map((name) => `${this.#column(name)} DESC`).join(', ')}
       LIMIT ?`);
-    let left = limit;
     const end = KEY.map((_, position) => before?.[position] ?? Number.MAX_SAFE_INTEGER);
+    let last: ReadColumns | undefined;
     for (const [low, high] of this.#pieces(wanted.filter, before?.[0] ?? null)) {
-      for (const row of select.all(low, high, ...end, ...conditions.values, left)) {
-        yield { row: this.#toRow(row), key: KEY.map((name) => row[name]) };
-        left -= 1;
-      }
-      if (left <= 0) return;
+      const found = select.all(low, high, ...end, ...conditions.values, limit - rows.length);
+      for (const columns of found) rows.push(this.#toRow(columns));
+      last = found.at(-1) ?? last;
+      if (rows.length >= limit) break;
       this.#pause();
     }
+    return last === undefined ? null : last.slice(0, KEY.length);
   }
 
   sums(wanted: Wanted, by: Grouping, sums: Sums): void {
@@ -509,34 +535,37 @@ class OpenDay {
     return isNamed ? `${nought} AS signature` : nought;
   }
 
-  #toRow(row: ReadRow): AccessRow {
+  #toRow(columns: ReadColumns): AccessRow {
+    const [, imageId, number, status, address, agent, token, signature, firstAtMs, lastAtMs, count, bytes] =
+      columns;
+    const { image, name } = this.#image(imageId);
     return {
-      firstAt: new Date(row.first_at_ms),
-      lastAt: new Date(row.last_at_ms),
-      site: this.#image(row.image).site,
-      image: imageName(this.#image(row.image)),
-      number: row.number < 1 ? null : row.number,
-      signatureSha256: this.#text('signature', row.signature),
-      status: row.status,
-      address: this.#text('address', row.address) ?? '',
-      agent: this.#text('agent', row.agent),
-      token: this.#text('token', row.token),
-      count: row.count,
-      bytes: row.bytes,
+      firstAt: new Date(firstAtMs),
+      lastAt: new Date(lastAtMs),
+      site: image.site,
+      image: name,
+      number: number < 1 ? null : number,
+      signatureSha256: this.#text('signature', signature),
+      status,
+      address: this.#text('address', address) ?? '',
+      agent: this.#text('agent', agent),
+      token: this.#text('token', token),
+      count,
+      bytes,
     };
   }
 
   #valueOf(dimension: Dimension, row: ReadRow): string | null {
     switch (dimension) {
       case 'image':
-        return imageName(this.#image(row.image));
+        return this.#image(row.image).name;
       case 'repository':
-        return repositoryOf(imageName(this.#image(row.image)));
+        return repositoryOf(this.#image(row.image).name);
       case 'signature':
         return this.#text('signature', row.signature);
       case 'key': {
         const sha256 = this.#text('signature', row.signature);
-        return sha256 === null ? null : this.#beside.keyOf(this.#image(row.image), sha256);
+        return sha256 === null ? null : this.#beside.keyOf(this.#image(row.image).image, sha256);
       }
       case 'actor':
         return this.#text('token', row.token);
@@ -552,7 +581,7 @@ class OpenDay {
     }
   }
 
-  #image(id: number): ImageId {
+  #image(id: number): NamedImage {
     const known = this.#images.get(id);
     if (known !== undefined) return known;
     const row = this.#statements
@@ -563,24 +592,34 @@ class OpenDay {
       .get(id);
     if (row === undefined) throw new Error(`${this.#db.name}: a read is of image ${id}, which is not there`);
     const image = toImage(row);
-    this.#images.set(id, image);
-    return image;
+    const found = { image, name: imageName(image) };
+    if (this.#images.size >= MAX_TEXTS) this.#images.clear();
+    this.#images.set(id, found);
+    return found;
   }
 
   /** Row 0 of `agent`, `token` and `signature` stands for none. */
-  #text(table: 'address' | 'agent' | 'token' | 'signature', id: number): string | null {
+  #text(table: keyof Texts, id: number): string | null {
     if (id === 0 && table !== 'address') return null;
-    const key = `${table} ${id}`;
-    const known = this.#known.get(key);
+    const texts = this.#texts[table];
+    const known = texts.get(id);
     if (known !== undefined) return known;
     const column = table === 'signature' ? 'lower(hex(sha256))' : 'text';
     const text =
       this.#statements.plucked<string>(`SELECT ${column} FROM ${table} WHERE id = ?`).get(id) ?? null;
-    if (this.#known.size >= MAX_TEXTS) this.#known.clear();
-    this.#known.set(key, text);
+    if (texts.size >= MAX_TEXTS) texts.clear();
+    texts.set(id, text);
     return text;
   }
 }
+
+interface NamedImage {
+  readonly image: ImageId;
+  readonly name: string;
+}
+
+/** By the id in their dictionary. */
+type Texts = Readonly<Record<'address' | 'agent' | 'token' | 'signature', Map<number, string | null>>>;
 
 const COLUMNS: Readonly<Record<Dimension, readonly (keyof ReadRow)[]>> = {
   repository: ['image'],

@@ -8,6 +8,7 @@ export class Statements {
   readonly #db: Database;
   readonly #rows = new Map<string, Statement<Value[], unknown>>();
   readonly #plucked = new Map<string, Statement<Value[], unknown>>();
+  readonly #raw = new Map<string, Statement<Value[], unknown>>();
 
   constructor(db: Database) {
     this.#db = db;
@@ -17,6 +18,13 @@ export class Statements {
     const known = this.#rows.get(sql) ?? this.#db.prepare<Value[], unknown>(sql);
     this.#rows.set(sql, known);
     return known as Statement<Value[], Row>; // whoever wrote the text knows its rows
+  }
+
+  /** Rows as lists of their columns, which are made in half the time. */
+  raw<Row extends readonly unknown[]>(sql: string): Statement<Value[], Row> {
+    const known = this.#raw.get(sql) ?? this.#db.prepare<Value[], unknown>(sql).raw();
+    this.#raw.set(sql, known);
+    return known as Statement<Value[], Row>;
   }
 
   /** The first column alone. */
