@@ -326,7 +326,7 @@ async function connect(options: Connections) {
     browser: createBrowser({ store, reader, signatures }),
     signatures,
     repositories: createRepositoryList({ index, breathe }),
-    overview: createOverview({ records, clock }),
+    overview: createOverview({ records, clock, wait }),
     proveEvent: (seq: number) => proveEvent(databases.log, seq, wait),
     uploader: createUploader({
       verifier,

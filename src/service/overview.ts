@@ -1,5 +1,5 @@
 // What happened in the last day and month, in numbers for one page. Counting ten million reads takes seconds, so an answer is kept
-// for a minute, and whoever asks later gets it while the next one is made.
+// for a minute, whoever asks later gets it while the next one is made, and what is over is counted once an hour.
 import { isLookasideError } from '../domain/errors.ts';
 import type { Clock } from '../domain/ports.ts';
 import { ANY_RECORD, type Completeness, type RecordSession, type SumGroup } from '../domain/records.ts';
@@ -33,13 +33,17 @@ export interface Overview extends Completeness {
 }
 
 export interface OverviewService {
-  /** @throws LookasideError BUSY, QUESTION_TOO_LONG, STATE_UNUSABLE, STORE_UNAVAILABLE while there is no answer yet */
-  get(): Promise<Overview>;
+  /**
+   * Null: it is being counted, which takes longer than a page may.
+   * @throws LookasideError BUSY, QUESTION_TOO_LONG, STATE_UNUSABLE, STORE_UNAVAILABLE while there is no answer yet
+   */
+  get(): Promise<Overview | null>;
 }
 
 export interface OverviewOptions {
   readonly records: Pick<Records, 'session'>;
   readonly clock: Clock;
+  readonly wait: (ms: number) => Promise<unknown>;
 }
 
 const HOUR_MS = 3_600_000;
@@ -49,21 +53,50 @@ export const OVERVIEW_DAYS = 30;
 const FRESH_MS = 60_000;
 /** An older one says too little of now: whoever asks waits for the next. */
 const SHOWN_MS = 15 * 60_000;
+/** A page waits so long for its first numbers. */
+const SOON_MS = 50;
+/** Days that are over change by late reads, and by reads that are forgotten on purpose. */
+const OLDER_MS = 3_600_000;
 const MOST_GROUPS = 1000;
 
-export function createOverview({ records, clock }: OverviewOptions): OverviewService {
+/** The days before yesterday. */
+interface Older {
+  readonly today: number;
+  readonly atMs: number;
+  readonly reads: readonly SumGroup[];
+  readonly uploads: readonly SumGroup[];
+}
+
+export function createOverview({ records, clock, wait }: OverviewOptions): OverviewService {
   let made: { readonly overview: Overview; readonly atMs: number } | null = null;
   let making: Promise<Overview> | null = null;
+  let failed: { readonly error: unknown; readonly atMs: number } | null = null;
+  let older: Older | null = null;
+
+  /** Another count of what is over, once the day has changed or an hour is gone. */
+  async function olderAt(today: number, countOlder: () => Promise<Pick<Older, 'reads' | 'uploads'>>) {
+    const atMs = clock.monotonicMs();
+    if (older === null || older.today !== today || atMs - older.atMs > OLDER_MS) {
+      older = { today, atMs, ...(await countOlder()) };
+    }
+    return older;
+  }
 
   function make(): Promise<Overview> {
     making ??= records
       .session(null, { actor: SERVER, signal: new AbortController().signal }, (session) =>
-        count(session, clock.now()),
+        count(session, clock.now(), olderAt),
       )
-      .then((overview) => {
-        made = { overview, atMs: clock.monotonicMs() };
-        return overview;
-      })
+      .then(
+        (overview) => {
+          [made, failed] = [{ overview, atMs: clock.monotonicMs() }, null];
+          return overview;
+        },
+        (error: unknown) => {
+          failed = { error, atMs: clock.monotonicMs() };
+          throw error;
+        },
+      )
       .finally(() => {
         making = null;
       });
@@ -72,8 +105,13 @@ export function createOverview({ records, clock }: OverviewOptions): OverviewSer
 
   return {
     async get() {
-      const ageMs = made === null ? Number.POSITIVE_INFINITY : clock.monotonicMs() - made.atMs;
-      if (made === null || ageMs > SHOWN_MS) return make();
+      const nowMs = clock.monotonicMs();
+      const ageMs = made === null ? Number.POSITIVE_INFINITY : nowMs - made.atMs;
+      if (made === null || ageMs > SHOWN_MS) {
+        // a page that loads itself again must not start the same count again and again
+        if (failed !== null && nowMs - failed.atMs < FRESH_MS) throw failed.error;
+        return Promise.race([make(), wait(SOON_MS).then(() => null)]);
+      }
       if (ageMs > FRESH_MS)
         make().catch((error: unknown) => {
           if (!isLookasideError(error)) throw error; // busy, or slow: the one that is there is shown
@@ -83,7 +121,12 @@ export function createOverview({ records, clock }: OverviewOptions): OverviewSer
   };
 }
 
-async function count(session: RecordSession, now: Date): Promise<Overview> {
+type OlderAt = (
+  today: number,
+  countOlder: () => Promise<Pick<Older, 'reads' | 'uploads'>>,
+) => Promise<Pick<Older, 'reads' | 'uploads'>>;
+
+async function count(session: RecordSession, now: Date, olderAt: OlderAt): Promise<Overview> {
   const lacks = { dropped: 0, gaps: new Set<string>() };
   const noted = <T extends Completeness>(found: T): T => {
     lacks.dropped = Math.max(lacks.dropped, found.dropped);
@@ -107,8 +150,15 @@ async function count(session: RecordSession, now: Date): Promise<Overview> {
     const uploads = await sums('audit', { ...filter, action: 'upload' } as typeof month, ['result']);
     hours.push({ at: new Date(at), ...readsIn(reads, 0), ...uploadsIn(uploads, 0) });
   }
-  const reads = await sums('access', month, ['day', 'status']);
-  const uploads = await sums('audit', { ...month, action: 'upload' } as typeof month, ['day', 'result']);
+  const daysOf = async (filter: typeof month) => ({
+    reads: await sums('access', filter, ['day', 'status']),
+    uploads: await sums('audit', { ...filter, action: 'upload' } as typeof month, ['day', 'result']),
+  });
+  const yesterday = new Date(today - DAY_MS);
+  const older = await olderAt(today, () => daysOf({ ...month, until: yesterday } as typeof month));
+  const recent = await daysOf({ ...month, since: yesterday });
+  const reads = [...older.reads, ...recent.reads];
+  const uploads = [...older.uploads, ...recent.uploads];
   const days = Array.from({ length: OVERVIEW_DAYS }, (_, position): Activity => {
     const at = new Date(month.since.getTime() + position * DAY_MS);
     const isOfDay = ({ of }: SumGroup) => of[0] === at.toISOString().slice(0, 10);

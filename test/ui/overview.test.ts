@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { LookasideError } from '../../src/domain/errors.ts';
-import type { RecordSession } from '../../src/domain/records.ts';
+import type { RecordQuestion, RecordSession } from '../../src/domain/records.ts';
 import { createOverview } from '../../src/service/overview.ts';
 import { render } from '../../src/ui/html.ts';
 import { plot } from '../../src/ui/plot.ts';
@@ -24,13 +24,17 @@ const group = (of: readonly string[], count: number) => ({
   lastAt: new Date(0),
 });
 const NONE = { dropped: 0, gaps: [] };
+const never = () => new Promise<never>(() => undefined);
 
 /** Answers as the records do: every hour the same, and of the month one day. */
 function sessions(answer: Partial<RecordSession> = {}) {
   let opened = 0;
+  const asked: string[] = [];
   const session = {
-    sums: async ({ record }: { record: string }, by: readonly string[]) => {
+    sums: async ({ record, filter: { since, until } }: RecordQuestion, by: readonly string[]) => {
       const day = by[0] === 'day' ? ['2026-11-20'] : [];
+      asked.push(`${record} ${since?.toISOString()} ${until?.toISOString() ?? ''}`);
+      if (by[0] === 'day' && until === null) return { groups: [], found: 0, total: {}, ...NONE };
       const groups =
         record === 'access'
           ? [group([...day, '200'], 10), group([...day, '404'], 5), group([...day, '503'], 1)]
@@ -47,13 +51,13 @@ function sessions(answer: Partial<RecordSession> = {}) {
       return act(session);
     },
   };
-  return { records, opened: () => opened };
+  return { records, wait: never, opened: () => opened, asked };
 }
 
 describe('what is counted for the overview', () => {
   test('hours and days, uploads with their refusals, and what was asked for in vain', async () => {
     const clock = createClock();
-    const found = await createOverview({ ...sessions(), clock }).get();
+    const found = (await createOverview({ ...sessions(), clock }).get()) ?? assert.fail();
     assert.equal(found.hours.length, 24);
     assert.equal(found.hours.at(-1)?.at.toISOString(), '2026-11-22T10:00:00.000Z');
     assert.deepEqual(
@@ -73,8 +77,8 @@ describe('what is counted for the overview', () => {
 
   test('an answer is kept for a minute, then shown while the next one is made, and dropped when it is old', async () => {
     const clock = createClock();
-    const { records, opened } = sessions();
-    const overview = createOverview({ records, clock });
+    const { records, wait, opened } = sessions();
+    const overview = createOverview({ records, clock, wait });
     const [one, two] = await Promise.all([overview.get(), overview.get()]);
     assert.equal(one, two, 'two who ask at once wait for one count');
     clock.pass(59_000);
@@ -86,7 +90,58 @@ describe('what is counted for the overview', () => {
     assert.equal(opened(), 2);
     assert.notEqual(await overview.get(), one);
     clock.pass(3_600_000);
-    assert.equal((await overview.get()).madeAt.getTime(), clock.now().getTime());
+    assert.equal((await overview.get())?.madeAt.getTime(), clock.now().getTime());
+  });
+
+  test('who asks before the first count is done does not wait for it, and what is over is counted once an hour', async () => {
+    const clock = createClock();
+    const { records, opened, asked } = sessions();
+    let go: () => void = () => undefined;
+    const held = {
+      session: (async (about, asker, act) => {
+        await new Promise<void>((resolve) => {
+          go = resolve;
+        });
+        return records.session(about, asker, act as never);
+      }) as typeof records.session,
+    };
+    const overview = createOverview({ records: held, clock, wait: async () => undefined });
+    assert.equal(await overview.get(), null);
+    assert.equal(await overview.get(), null);
+    go();
+    for (let found = await overview.get(); found === null; ) found = await overview.get();
+    assert.equal(opened(), 1);
+    const month = (text: string) => text.startsWith('access 2026-10-24');
+    assert.equal(asked.filter(month).length, 1);
+    clock.pass(61_000);
+    await overview.get();
+    go();
+    while (opened() < 2) await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(asked.filter(month).length, 1);
+    clock.pass(3_600_000);
+    await overview.get();
+    go();
+    while (opened() < 3) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(asked.filter(month).length, 2);
+  });
+
+  test('a count that fails is not begun again within a minute', async () => {
+    const clock = createClock();
+    let begun = 0;
+    const records = {
+      session: async () => {
+        begun += 1;
+        throw new LookasideError('QUESTION_TOO_LONG', 'too long');
+      },
+    };
+    const overview = createOverview({ records, clock, wait: never });
+    for (let time = 0; time < 3; time += 1)
+      await assert.rejects(overview.get(), { code: 'QUESTION_TOO_LONG' });
+    assert.equal(begun, 1);
+    clock.pass(61_000);
+    await assert.rejects(overview.get(), { code: 'QUESTION_TOO_LONG' });
+    assert.equal(begun, 2);
   });
 });
 
@@ -114,6 +169,14 @@ describe('the page Overview', () => {
     assert.ok(text.includes(`href="./keys/${FINGERPRINT}">Ends &lt;soon&gt;`));
     assert.doesNotMatch(text, /style=/);
     assert.ok(Buffer.byteLength(text) < 60_000, String(text.length));
+  });
+
+  test('numbers that are still being counted keep no page back, and it loads itself again', async () => {
+    await using pages = await servePages({ services: services({ overview: { get: async () => null } }) });
+    const { status, text } = await pages.get('overview', await pages.logIn('admin'));
+    assert.equal(status, 200);
+    assert.match(text, /data-reload="2"[^>]*>The reads and uploads are being counted/);
+    assert.match(text, /All is well/);
   });
 
   test('damage, a failing store and a mirror behind are told in words; what cannot be counted hides nothing else', async () => {

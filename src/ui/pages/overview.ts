@@ -30,23 +30,24 @@ async function showOverview(context: PageContext): Promise<Content> {
     title: 'Overview',
     body: html`<div class="head"><h1>Overview</h1></div>
 ${state(context, health)}
-${found === null ? counting() : numbers(context, found)}
-<div class="cards">${expiring(context, keys)}${behind(context, mirrors)}${found !== null && refusals(context, found)}</div>`,
+${typeof found === 'string' ? uncounted(found) : numbers(context, found)}
+<div class="cards">${expiring(context, keys)}${behind(context, mirrors)}${typeof found !== 'string' && refusals(context, found)}</div>`,
   };
 }
 
-/** Null: it is being counted, or could not be. */
-async function inTime({ services }: PageContext): Promise<Overview | null> {
+async function inTime({ services }: PageContext): Promise<Overview | 'counting' | 'failed'> {
   try {
-    return await services.overview.get();
+    return (await services.overview.get()) ?? 'counting';
   } catch (error) {
-    if (isLookasideError(error, 'BUSY') || isLookasideError(error, 'QUESTION_TOO_LONG')) return null;
+    if (isLookasideError(error, 'BUSY') || isLookasideError(error, 'QUESTION_TOO_LONG')) return 'failed';
     throw error;
   }
 }
 
-function counting(): Html {
-  return html`<p class="note open">The reads and uploads could not be counted: too many ask at once, or there are too many. Load this page again in a minute; <code>lookaside audit report --month</code> takes its time.</p>`;
+function uncounted(why: 'counting' | 'failed'): Html {
+  return why === 'counting'
+    ? html`<p class="note" data-reload="2" role="status">The reads and uploads are being counted, which takes some seconds after a start. Load this page again to see them.</p>`
+    : html`<p class="note open">The reads and uploads could not be counted: too many ask at once, or there are too many. Load this page again in a minute; <code>lookaside audit report --month</code> takes its time.</p>`;
 }
 
 function state({ services, link, now }: PageContext, { checks, reads, writes }: Health): Html {
