@@ -1,12 +1,23 @@
-// `npm run bench -- audit`: what questions to the record of reads cost, beside grep over the access lines of nginx for the same reads.
-//   --rows N        reads in all, over 30 days; 10,000,000 unless told, which takes minutes and 3 GB
+// `npm run bench -- audit`: what questions to the record of reads cost, beside grep over the access lines of nginx for the same reads,
+// and beside SQLite over these lines, imported into one table as people do.
+//   --rows N        reads in all, over 30 days; 10,000,000 unless told, which takes minutes and 5 GB
 //   --folder DIR    keeps the record and the lines for the next run
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
+import SqliteDatabase from 'better-sqlite3';
 
 const { openDatabases } = await import('../dist/src/sqlite/databases.js');
 const { SqliteQuestions } = await import('../dist/src/sqlite/questions.js');
@@ -27,6 +38,7 @@ const folder = flags.folder ?? mkdtempSync(join(tmpdir(), 'lookaside-audit-'));
 mkdirSync(folder, { recursive: true });
 try {
   await fill();
+  await importLines();
   await ask();
 } finally {
   if (flags.folder === undefined) rmSync(folder, { recursive: true, force: true });
@@ -89,71 +101,132 @@ async function fill() {
   writeFileSync(done, '');
 }
 
+/** The lines in one table without an index. */
+async function importLines() {
+  const done = join(folder, `${total}.imported`);
+  if (existsSync(done)) return;
+  const db = new SqliteDatabase(join(folder, 'imported.db'));
+  db.pragma('journal_mode = OFF');
+  db.pragma('synchronous = OFF');
+  db.exec('DROP TABLE IF EXISTS log');
+  db.exec('CREATE TABLE log (address TEXT, at TEXT, target TEXT, status INTEGER, bytes INTEGER, agent TEXT)');
+  const insert = db.prepare('INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)');
+  const startedMs = performance.now();
+  db.exec('BEGIN');
+  for await (const line of createInterface({ input: createReadStream(join(folder, 'nginx.log')) })) {
+    const [address, , , at, , target, , status, bytes, , agent] = line.split(' ');
+    insert.run(address, at.slice(1, -1), target, Number(status), Number(bytes), agent.slice(1, -1));
+  }
+  db.exec('COMMIT');
+  db.close();
+  process.stderr.write(`the lines were imported in ${Math.round(performance.now() - startedMs)} ms\n`);
+  writeFileSync(done, '');
+}
+
 async function ask() {
   const { image, address, signatureSha256 } = readOf(3, 1234, Math.ceil(total / DAYS));
   const place = { layout: 'repository', path: image.path };
   const week = { since: new Date(FIRST_DAY + 7 * DAY_MS), until: new Date(FIRST_DAY + 14 * DAY_MS) };
+  const network = address.split('.').slice(0, 3).join('.');
+  // what grep and SQL can say of the same; the lines do not say which bytes were sent
   const questions = [
-    ['a week', week, null],
-    ['one image', { image: { digest: { algorithm: 'sha256', hex: image.hex }, place } }, image.hex],
-    ['a folder of repositories', { repository: 'team-7' }, 'GET /team-7/'],
-    ['one address', { address }, `${address} `],
+    ['a week', week, null, `at >= '${week.since.toISOString()}' AND at < '${week.until.toISOString()}'`],
     [
-      'a network',
-      { address: `${address.split('.').slice(0, 3).join('.')}.0/26` },
-      `${address.split('.').slice(0, 3).join('.')}.`,
+      'one image',
+      { image: { digest: { algorithm: 'sha256', hex: image.hex }, place } },
+      image.hex,
+      `target GLOB '/${image.path}@sha256=${image.hex}/*'`,
     ],
-    ['one signature', { signature: signatureSha256 }, null],
+    ['a folder of repositories', { repository: 'team-7' }, 'GET /team-7/', "target GLOB '/team-7/*'"],
+    ['one address', { address }, `${address} `, `address = '${address}'`],
+    ['a network', { address: `${network}.0/26` }, `${network}.`, `address GLOB '${network}.*'`],
+    ['one signature', { signature: signatureSha256 }, null, null],
+    ['nothing that was ever read', { repository: 'no/such' }, 'GET /no/such@', "target GLOB '/no/such@*'"],
   ];
-  const rows = [['question', 'first page', 'sum by day', 'grep over the lines']];
-  for (const [name, filter, text] of questions) {
+  const rows = [
+    ['question', 'first page', 'after a start', 'sum by day', 'grep', 'SQL, first page', 'SQL, by day'],
+    ['---', '---', '---', '---', '---', '---', '---'],
+  ];
+  const imported = new SqliteDatabase(join(folder, 'imported.db'), { readonly: true });
+  for (const [name, filter, text, where] of questions) {
     const question = { record: 'access', filter: { ...ANY_RECORD, ...filter } };
-    const page = await timed((session) => session.page(question, null, 100));
-    const sums = await timed((session) => session.sums(question, ['day'], 31));
-    rows.push([name, `${page} ms`, `${sums} ms`, text === null ? '-' : `${grep(text)} ms`]);
+    const page = (session) => session.page(question, null, 100);
+    const started = await timed(page, () => new SqliteQuestions(folder));
+    const questions = new SqliteQuestions(folder);
+    await timed(page, () => questions, 1);
+    const warm = await timed(page, () => questions);
+    const sums = await timed(
+      (session) => session.sums(question, ['day'], 31),
+      () => questions,
+    );
+    await questions.close();
+    const asked = (sql) => {
+      const startedMs = performance.now();
+      imported.prepare(sql).all();
+      return `${Math.round(performance.now() - startedMs)} ms`;
+    };
+    const sql =
+      where === null
+        ? ['-', '-']
+        : [
+            asked(`SELECT * FROM log WHERE ${where} ORDER BY at DESC LIMIT 100`),
+            asked(`SELECT substr(at, 1, 10) AS day, count(*) FROM log WHERE ${where} GROUP BY day`),
+          ];
+    rows.push([
+      name,
+      `${warm} ms`,
+      `${started} ms`,
+      `${sums} ms`,
+      text === null ? '-' : `${grep(text)} ms`,
+      ...sql,
+    ]);
   }
+  imported.close();
   process.stdout.write(
-    `${total} reads in ${DAYS} days; each answer with the start of its thread, median of 5\n\n`,
+    `${total} reads in ${DAYS} days; of our answers the median of 5, by a thread that rested, and by a new one each\n\n`,
   );
   for (const row of rows) process.stdout.write(`| ${row.join(' | ')} |\n`);
   await exportAll();
 }
 
-function openSession() {
-  return new SqliteQuestions(folder).open(new AbortController().signal);
-}
-
-async function timed(act) {
+async function timed(act, make, count = 5) {
   const times = [];
-  for (let time = 0; time < 5; time += 1) {
+  for (let time = 0; time < count; time += 1) {
+    const questions = make();
     const startedMs = performance.now();
-    const session = await openSession();
+    const session = await questions.open(new AbortController().signal);
     await act(session);
     times.push(performance.now() - startedMs);
     await session[Symbol.asyncDispose]();
   }
-  return Math.round(times.sort((one, other) => one - other)[2]);
+  return Math.round(times.sort((one, other) => one - other)[count >> 1]);
 }
 
+/** None is no failure of grep. */
 function grep(text) {
   const startedMs = performance.now();
-  execFileSync('grep', ['-cF', text, join(folder, 'nginx.log')]);
+  spawnSync('grep', ['-cF', text, join(folder, 'nginx.log')]);
   return Math.round(performance.now() - startedMs);
 }
 
 async function exportAll() {
   const until = new Date(FIRST_DAY + Math.min(DAYS, Math.ceil((DAYS * 1_000_000) / total)) * DAY_MS);
   const question = { record: 'access', filter: { ...ANY_RECORD, until } };
-  const session = await openSession();
-  const startedMs = performance.now();
+  const questions = new SqliteQuestions(folder);
+  const before = process.memoryUsage.rss();
+  const session = await questions.open(new AbortController().signal);
+  const [startedMs, { user, system }] = [performance.now(), process.cpuUsage()];
   let [lines, most] = [0, 0];
   for await (const piece of session.export(question, 'jsonl')) {
     lines += piece.split('\n').length - 1;
-    most = Math.max(most, process.memoryUsage().rss);
+    most = Math.max(most, process.memoryUsage.rss());
   }
   await session[Symbol.asyncDispose]();
+  await questions.close();
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+  const used = process.cpuUsage({ user, system });
+  const mebibytes = (bytes) => Math.round(bytes / 1024 / 1024);
   process.stdout.write(
-    `\n${lines - 1} rows as JSON Lines: ${seconds} s, ${Math.round(most / 1024 / 1024)} MiB at most in the whole process\n`,
+    `\n${lines - 1} rows as JSON Lines: ${seconds} s, ${((used.user + used.system) / 1e6).toFixed(1)} s of processor; the process grew from ${mebibytes(before)} to ${mebibytes(most)} MiB\n`,
   );
 }
