@@ -22,13 +22,15 @@ export function openKeyRefresh(
   const sources = openKeySources({ ca: readCaOf(config), hasProxies: config.remote.hasProxies });
   const refresher = createKeyRefresher({
     keys,
-    schedule: () => (isLeader() ? current().keyRefresh : null),
+    schedule: () => current().keyRefresh,
+    isLeader,
     fetch: sources.fetch,
     log,
     wait: (ms) => wait(ms, undefined, { ref: false }),
   });
   return {
     start: refresher.start,
+    refresher,
     close() {
       refresher.stop();
       return sources.close();

@@ -268,6 +268,7 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
     const [place] = PLACES;
     return {
       ...node,
+      keyRefresher: refreshing.refresher,
       sites: [
         {
           ...{ ...place, root: '', tree: 'owned', filling: null },

@@ -20,6 +20,7 @@ import { createHealth, type Health, type SiteSources } from '../service/health.t
 import { createImporter, type Importer } from '../service/import.ts';
 import type { Judge } from '../service/judge.ts';
 import { createKeyExpiryWarnings } from '../service/key-expiry.ts';
+import type { KeyRefresher } from '../service/key-refresh.ts';
 import { createKeyService, type KeyService } from '../service/keys.ts';
 import type { LogIns } from '../service/log-ins.ts';
 import type { LogKeeper } from '../service/log-keeper.ts';
@@ -98,6 +99,7 @@ export interface Composed {
   /** Closed with the rest. */
   readonly identities: OpenedIdentities;
   readonly keys: KeyService;
+  readonly keyRefresher: Pick<KeyRefresher, 'sources' | 'refreshNow'>;
   /** How many signatures verified by the key. @throws INDEX_UNUSABLE */
   readonly countByKey: (fingerprint: string) => Promise<number>;
   readonly uploader: Uploader;
@@ -162,6 +164,7 @@ export async function compose(
     const refreshing = openKeyRefresh(options, composed.keys);
     return {
       ...composed,
+      keyRefresher: refreshing.refresher,
       upkeep: {
         ...composed.upkeep,
         start() {

@@ -6,6 +6,7 @@ import type { Actor } from '../service/audit.ts';
 import type { Feed } from '../service/feed.ts';
 import type { Health } from '../service/health.ts';
 import type { Judge } from '../service/judge.ts';
+import type { KeyRefresher } from '../service/key-refresh.ts';
 import type { KeyService } from '../service/keys.ts';
 import type { LogIns } from '../service/log-ins.ts';
 import type { LogKeeper } from '../service/log-keeper.ts';
@@ -31,6 +32,7 @@ export interface PageServices {
   readonly withdrawals: Pick<WithdrawService, 'ofImage'>;
   readonly judge: Pick<Judge, 'prefer'>;
   readonly keys: KeyService;
+  readonly keyRefresher: Pick<KeyRefresher, 'sources' | 'refreshNow'>;
   /** How many signatures verified by the key; null while the index is being rebuilt. */
   readonly countByKey: (fingerprint: string) => Promise<number | null>;
   readonly tokens: TokenService;

@@ -21,6 +21,7 @@ import {
 import { check } from './pages/check.ts';
 import { images } from './pages/images.ts';
 import { keyChanges } from './pages/key-changes.ts';
+import { keyRefresh } from './pages/key-refresh.ts';
 import { keyRevocation } from './pages/key-revocation.ts';
 import { keys } from './pages/keys.ts';
 import { logIn } from './pages/log-in.ts';
@@ -60,6 +61,7 @@ const PAGES: readonly Page[] = [
   ...repositories,
   ...images,
   ...keyChanges,
+  ...keyRefresh,
   ...keyRevocation,
   ...keys,
   ...search,

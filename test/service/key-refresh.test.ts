@@ -14,6 +14,7 @@ test('each source is asked for each registered key, a failure stops no other, an
   const log = createLog();
   const waits: number[] = [];
   let schedule: KeyRefresh | null = null;
+  let isLeader = true;
   let next: () => void = () => undefined;
   const rounds = () =>
     new Promise<void>((resolve) => {
@@ -23,12 +24,14 @@ test('each source is asked for each registered key, a failure stops no other, an
   const refresher = createKeyRefresher({
     keys: {
       list: async () => [keyOf(ONE), keyOf(TWO)],
+      find: async () => keyOf(ONE),
       async refresh(untrusted, names, actor) {
         merged.push([Buffer.from(untrusted).toString(), ...names, actor.name]);
         return { results: [], ignored: 0 };
       },
     },
     schedule: () => schedule,
+    isLeader: () => isLeader,
     async fetch(source, { fingerprint }) {
       asked.push(`${source.kind} ${fingerprint[0]}`);
       if (source.kind === 'wkd') throw new LookasideError('UPSTREAM_UNAVAILABLE', 'away');
@@ -55,6 +58,18 @@ test('each source is asked for each registered key, a failure stops no other, an
   assert.deepEqual(merged, [['newer', ONE, 'server']]);
   assert.deepEqual(waits, [3_600_000, 7_200_000]);
   assert.equal(log.lines.filter(({ level }) => level === 'warn').length, 2);
+  // a process that leaves the schedule to another one asks for who asks it
+  isLeader = false;
+  const third = rounds();
+  go();
+  await third;
+  assert.equal(asked.length, 4);
+  const actor = { name: 'anna', address: null, requestId: null };
+  assert.deepEqual(await refresher.refreshNow(ONE, actor), [
+    { from: 'wkd', results: [], problem: 'away' },
+    { from: 'https://x', results: [], problem: null },
+  ]);
+  assert.deepEqual(merged.at(-1), ['newer', ONE, 'anna']);
   refresher.stop();
   go();
 });

@@ -23,6 +23,7 @@ const FORMS: readonly (readonly [path: string, roles: readonly Role[]])[] = [
   [`keys/${FINGERPRINT}/retire`, ['admin']],
   [`keys/${FINGERPRINT}/unretire`, ['admin']],
   [`keys/${FINGERPRINT}/remove`, ['admin']],
+  [`keys/${FINGERPRINT}/refresh`, ['admin']],
 ];
 
 describe('a form', () => {

@@ -91,7 +91,7 @@ ${results.map((result) => resultCard(context, result))}
   };
 }
 
-function resultCard({ link }: PageContext, result: KeyResult): Html {
+export function resultCard({ link }: PageContext, result: KeyResult): Html {
   if (result.result === 'refused') {
     const { fingerprint: name, message } = result;
     return html`<section class="card"><p>${word('wrong', 'refused')} ${name !== null && fingerprint(name)}</p><p>${message.slice(0, 1).toUpperCase()}${message.slice(1)}.</p></section>`;

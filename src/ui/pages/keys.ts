@@ -92,7 +92,7 @@ ${key.revocation?.isInCertificate !== false && html`<section class="card"><h2>Ex
 
 function changes({ link }: PageContext, { fingerprint: name, retiredAt, revocation }: ShownKey): Html {
   const verb = retiredAt === null ? 'retire' : 'unretire';
-  return html`<section class="card"><h2>Change</h2><div class="actions"><a class="button" href="${link(`keys/${name}/${verb}`)}">${retiredAt === null ? 'Retire…' : 'Take uploads by it again…'}</a>${revocation?.withdraws !== true && html`<a class="button" href="${link(`keys/${name}/revoke`)}">Revoke…</a>`}<a class="button" href="${link(`keys/${name}/remove`)}">Remove…</a></div></section>`;
+  return html`<section class="card"><h2>Change</h2><div class="actions"><a class="button" href="${link(`keys/${name}/${verb}`)}">${retiredAt === null ? 'Retire…' : 'Take uploads by it again…'}</a><a class="button" href="${link(`keys/${name}/refresh`)}">Refresh…</a>${revocation?.withdraws !== true && html`<a class="button" href="${link(`keys/${name}/revoke`)}">Revoke…</a>`}<a class="button" href="${link(`keys/${name}/remove`)}">Remove…</a></div></section>`;
 }
 
 function consequence({ state: name, retiredAt }: ShownKey): string {
@@ -102,7 +102,7 @@ function consequence({ state: name, retiredAt }: ShownKey): string {
         return 'Retired: new signatures by it are refused, and what it signed before counts as verified. Sign with the key that takes its place.';
       return 'In force: uploads signed by it are accepted, and what it signed counts as verified.';
     case 'expired':
-      return 'Expired: clients refuse what it signed. Extend it where its secret part is, and add it here again; or sign with another key.';
+      return 'Expired: clients refuse what it signed. Extend it where its secret part is, and refresh it here; or sign with another key.';
     case 'revoked':
       return 'Revoked: clients that have the revocation refuse all that it signed. Sign with another key.';
   }
