@@ -57,6 +57,11 @@ export interface SignatureStore {
    * image has not changed since. @throws LookasideError STORE_UNAVAILABLE when the disk failed: this never counts as absence.
    */
   readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet>;
+  /**
+   * Whether readSet() would give `known` again, told at once. False also when only readSet() may tell: a store that can never tell
+   * omits it.
+   */
+  peekHolds?(image: ImageId, known: SignatureSet): boolean;
   /** Bytes whose SHA-256 is `sha256`; null when the image no longer holds such a signature. @throws STORE_UNAVAILABLE */
   readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null>;
   /**

@@ -58,6 +58,8 @@ export interface Tree {
   readImage(folder: string, numbers?: readonly number[]): Promise<ImageFolder | null>;
   /** Whether the folder and its files are as they were when `stamps` was taken; false = read them again. @throws STORE_UNAVAILABLE */
   isUnchanged(folder: string, stamps: Stamps): Promise<boolean>;
+  /** As isUnchanged(), at once and waiting for no disk; false also when only isUnchanged() may tell. */
+  peekUnchanged(folder: string, stamps: Stamps): boolean;
   /** All bytes of one signature file; null when it is gone. @throws STORE_UNAVAILABLE */
   readFile(folder: string, number: number): Promise<Uint8Array | null>;
   /** Null when there is no such folder. @throws STORE_UNAVAILABLE */

@@ -8,6 +8,8 @@ import { isSettled } from './stamps.ts';
 export interface AbsenceOptions {
   /** What `act` returns for the folder, which is one and the same until `act` ends; null when there is none. @throws LookasideError STORE_UNAVAILABLE */
   readonly inFolder: <T>(folder: string, act: (held: HeldFolder) => Promise<T>) => Promise<T | null>;
+  /** The folder's stamp now, at once; null: the pool of threads must ask. `foundAtMs`: when it had this stamp. */
+  readonly peekStamp: (folder: string, stamp: string, foundAtMs: number) => string | null;
   /** Wall clock, to be compared with the folders' times. */
   readonly nowMs: () => number;
 }
@@ -47,9 +49,11 @@ const FEWEST_LOOKS = 16;
 interface Listing {
   readonly stamp: string;
   readonly names: NameSet;
+  /** When the folder last had that stamp. */
+  foundAtMs: number;
 }
 
-export function createAbsence({ inFolder, nowMs }: AbsenceOptions): Absence {
+export function createAbsence({ inFolder, peekStamp, nowMs }: AbsenceOptions): Absence {
   const listings = new LRUCache<string, Listing>({
     maxSize: MAX_BYTES,
     sizeCalculation: (listing, folder) => listing.names.bytes + folder.length + OVERHEAD_BYTES,
@@ -62,9 +66,18 @@ export function createAbsence({ inFolder, nowMs }: AbsenceOptions): Absence {
   async function isProved(path: string): Promise<boolean> {
     const found = lackingIn(path);
     if (found === null) return false;
+    const askedAtMs = nowMs();
+    const { stamp, foundAtMs } = found.listing;
+    if (peekStamp(found.folder, stamp, foundAtMs) === stamp) {
+      found.listing.foundAtMs = askedAtMs;
+      return true;
+    }
     // the look begins after the question: what was put there before it is seen
     const now = await shared(found.folder, () => inFolder(found.folder, (held) => held.stat()));
-    if (now?.stamp === found.listing.stamp) return true;
+    if (now?.stamp === stamp) {
+      found.listing.foundAtMs = askedAtMs;
+      return true;
+    }
     if (listings.peek(found.folder) === found.listing) listings.delete(found.folder);
     return false;
   }
@@ -111,6 +124,7 @@ export function createAbsence({ inFolder, nowMs }: AbsenceOptions): Absence {
 
   /** The names and both stamps are of one folder, whatever its name is turned to meanwhile. */
   async function list(folder: string, held: HeldFolder, looked: { wanted: number }): Promise<void> {
+    const foundAtMs = nowMs();
     const before = await held.stat();
     if (!isSettled(before.changedAtMs, nowMs())) return;
     const all = await held.names();
@@ -122,7 +136,7 @@ export function createAbsence({ inFolder, nowMs }: AbsenceOptions): Absence {
     looked.wanted = Math.max(FEWEST_LOOKS, Math.ceil(gathered.length * LOOKS_A_NAME));
     const after = await held.stat();
     if (after.stamp !== before.stamp) return;
-    listings.set(folder, { stamp: before.stamp, names: new NameSet(gathered) });
+    listings.set(folder, { stamp: before.stamp, names: new NameSet(gathered), foundAtMs });
   }
 
   return {

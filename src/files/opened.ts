@@ -1,6 +1,6 @@
 // Open files and folders, by descriptor: each stays the same whatever happens to its name, and the kernel tells where it
 // lies. Needs Linux's /proc; docs/decisions/opened-paths.md says why everything is opened this way.
-import { constants, open, readlinkSync } from 'node:fs';
+import { constants, open, openSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -27,6 +27,12 @@ const openFile = promisify(open);
 /** @throws the system's errors */
 export async function openAt(path: string, flags: number): Promise<Opened> {
   const descriptor = await openFile(path, flags);
+  return { descriptor, path: `/proc/self/fd/${descriptor}` };
+}
+
+/** As openAt(), at once: only for what the kernel holds in memory. @throws the system's errors */
+export function openNow(path: string, flags: number): Opened {
+  const descriptor = openSync(path, flags);
   return { descriptor, path: `/proc/self/fd/${descriptor}` };
 }
 

@@ -5,7 +5,7 @@ import { join, sep } from 'node:path';
 import { createSharedRuns } from '../domain/concurrency.ts';
 import { type ErrorCode, LookasideError, systemCode } from '../domain/errors.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
-import { type Entry, HELD_FOLDER, type Opened, openAt, type Placed, whereOpen } from './opened.ts';
+import { type Entry, HELD_FOLDER, type Opened, openAt, openNow, type Placed, whereOpen } from './opened.ts';
 
 export interface Root {
   /** The real path of the root. @throws LookasideError STORE_UNAVAILABLE when it is not there: then nothing counts as absent */
@@ -21,6 +21,11 @@ export interface Root {
    * @throws LookasideError STORE_UNAVAILABLE
    */
   inTarget<T>(entry: Entry, flags: number, act: (target: Placed) => Promise<T>): Promise<T | null>;
+  /**
+   * What `act` returns for the folder, at once: only for one that the kernel holds in memory. False also when anything is in
+   * doubt, as when the root was not looked up within the last second: then inTarget() tells.
+   */
+  peekInside(folder: string, act: (folder: Opened) => boolean): boolean;
   /** Our own folder, which the caller closes; null when it is absent, or a link is in its path. @throws the system's errors */
   openOwn(folder: string): Promise<Placed | null>;
 }
@@ -38,8 +43,11 @@ export function openRoot(root: string, nowMs: () => number): Root {
 
   /** Looked up at most once a second: the root may be a link that is switched to a new release. */
   async function findRoot(): Promise<string> {
-    if (realRoot !== null && Math.abs(nowMs() - realRoot.atMs) < ROOT_KEPT_MS) return realRoot.path;
-    return checkRoot();
+    return peekRoot() ?? checkRoot();
+  }
+
+  function peekRoot(): string | null {
+    return realRoot !== null && Math.abs(nowMs() - realRoot.atMs) < ROOT_KEPT_MS ? realRoot.path : null;
   }
 
   /** Shared by callers who have found nothing: each needs a check that begins after its own look. */
@@ -89,9 +97,24 @@ export function openRoot(root: string, nowMs: () => number): Root {
     });
   }
 
+  function peekInside(folder: string, act: (folder: Opened) => boolean): boolean {
+    const known = peekRoot();
+    if (known === null) return false;
+    let opened: Opened | null = null;
+    try {
+      opened = openNow(`${root}/${folder}`, HELD_FOLDER);
+      return isInside(known, whereOpen(opened)) && act(opened);
+    } catch {
+      return false; // the look that follows tells what is wrong
+    } finally {
+      if (opened !== null) closeSync(opened.descriptor);
+    }
+  }
+
   return {
     checkRoot,
     inFolder,
+    peekInside,
     async inTarget(entry, flags, act) {
       const target = await openInside(entry, flags);
       return target === null ? null : closing(target, act);

@@ -8,9 +8,12 @@ import {
   type Dir,
   promises as fs,
   fstat,
+  fstatSync,
   lstat,
+  lstatSync,
   read,
   stat,
+  statSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -29,6 +32,7 @@ import type {
 } from '../domain/tree.ts';
 import { createAbsence, type HeldFolder, type Listed } from './absence.ts';
 import { makeFolderDurably } from './durable.ts';
+import { createLocalLooks } from './local-looks.ts';
 import {
   type Entry,
   entryIn,
@@ -78,10 +82,14 @@ export async function makeRoot(root: string): Promise<void> {
 
 export function openTree(options: TreeOptions): OpenTree {
   const { root, nowMs } = options;
-  const { inFolder, inTarget } = openRoot(root, nowMs);
+  const { inFolder, inTarget, peekInside } = openRoot(root, nowMs);
+  const { mayPeek } = createLocalLooks(root, nowMs);
+  /** When the pool or a peek last found what has these stamps. */
+  const lookedAtMs = new WeakMap<Stamps, number>();
   const { readSignature, readTarget } = createFileReader(options, inTarget);
   const absence = createAbsence({
     inFolder: (folder, act) => inFolder(folder, (opened) => act(heldFolder(opened))),
+    peekStamp,
     nowMs,
   });
 
@@ -118,18 +126,48 @@ export function openTree(options: TreeOptions): OpenTree {
     // a folder that was moved aside may be emptied while another takes its name
     if (!isInPlace(folder)) return 'vanished';
     const settled = isSettled(newestMs, readAtMs);
+    const taken: Stamps = { folder: stampOf(before), files: stamps, settled };
+    lookedAtMs.set(taken, readAtMs);
     return {
       files,
       hidden: hidden.filter((behind) => !numbers.includes(behind)),
       beyond,
       strangers,
-      stamps: { folder: stampOf(before), files: stamps, settled },
+      stamps: taken,
     };
+  }
+
+  /** The folder's stamp by its name, which is that of one and the same folder as long as it is equal. */
+  function peekStamp(folder: string, stamp: string, foundAtMs: number): string | null {
+    if (!mayPeek(stamp, foundAtMs)) return null;
+    try {
+      return stampOf(statSync(`${root}/${folder}`, { bigint: true }));
+    } catch {
+      return null; // the look that follows tells what is wrong
+    }
+  }
+
+  function peekUnchanged(folder: string, stamps: Stamps): boolean {
+    if (!stamps.settled || !mayPeek(stamps.folder, lookedAtMs.get(stamps) ?? Number.NEGATIVE_INFINITY))
+      return false;
+    const isSame = peekInside(
+      folder,
+      ({ descriptor, path }) =>
+        stampOf(fstatSync(descriptor, { bigint: true })) === stamps.folder &&
+        // a link's stamp is two, and so never equal
+        stamps.files.every(
+          ({ number, stamp }) =>
+            stampOf(lstatSync(`${path}/signature-${number}`, { bigint: true })) === stamp,
+        ),
+    );
+    if (isSame) lookedAtMs.set(stamps, nowMs());
+    return isSame;
   }
 
   async function isUnchanged(folder: string, stamps: Stamps): Promise<boolean> {
     if (!stamps.settled) return false;
     const path = join(root, folder);
+    const askedAtMs = nowMs();
     // At once, which is one turn through the pool of threads. By their names: if a name is turned to something else meanwhile,
     // equal stamps are still those of the same folder and files, of which nothing is read here.
     const looks = [
@@ -137,7 +175,9 @@ export function openTree(options: TreeOptions): OpenTree {
       isSameFolder(path, stamps.folder),
       ...stamps.files.map(({ number, stamp }) => isSameFile(`${path}/signature-${number}`, stamp)),
     ];
-    return (await Promise.all(looks)).every((isSame) => isSame);
+    const isSame = (await Promise.all(looks)).every((one) => one);
+    if (isSame) lookedAtMs.set(stamps, askedAtMs);
+    return isSame;
   }
 
   /** A folder above it may have been moved out, with a link in its place: that changes no stamp. */
@@ -199,6 +239,7 @@ export function openTree(options: TreeOptions): OpenTree {
     root,
     readImage,
     isUnchanged,
+    peekUnchanged,
     readFile,
     statFolder,
     children,

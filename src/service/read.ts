@@ -20,7 +20,7 @@ export interface FoundSignature {
 }
 
 export interface Reader {
-  /** The set if it is in memory, and is settled or was checked within the last second; never waits. */
+  /** The set if it is in memory, and is settled, was checked within the last second, or can be checked at once; never waits. */
   peekSet(image: ImageId): SignatureSet | null;
   /** @throws LookasideError STORE_UNAVAILABLE */
   readSet(image: ImageId): Promise<SignatureSet>;
@@ -40,7 +40,7 @@ export interface Reader {
 
 interface CachedSet {
   readonly set: SignatureSet;
-  readonly checkedAtMs: number;
+  checkedAtMs: number;
   /** How often forgetAll() had been called before it was read. */
   readonly epoch: number;
 }
@@ -90,16 +90,21 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
 
   function peekSet(image: ImageId): SignatureSet | null {
     const cached = sets.get(imageKey(image));
-    if (cached === undefined || !holds(cached)) return null;
+    if (cached === undefined || !holds(image, cached)) return null;
     hits += 1;
     return cached.set;
   }
 
-  function holds({ set, checkedAtMs, epoch: readIn }: CachedSet): boolean {
+  function holds(image: ImageId, cached: CachedSet): boolean {
+    const { set, checkedAtMs, epoch: readIn } = cached;
     const { isSettled = false, askAgainMs } = set;
-    if (isSettled && readIn === epoch && (askAgainMs === undefined || clock.monotonicMs() < askAgainMs))
-      return true;
-    return clock.monotonicMs() - checkedAtMs <= SHARED_SET_FRESH_MS;
+    const now = clock.monotonicMs();
+    if (isSettled && readIn === epoch && (askAgainMs === undefined || now < askAgainMs)) return true;
+    if (now - checkedAtMs <= SHARED_SET_FRESH_MS) return true;
+    // whoever asks again at a time of its own does more than look at files
+    if (askAgainMs !== undefined || store.peekHolds?.(image, set) !== true) return false;
+    cached.checkedAtMs = now;
+    return true;
   }
 
   async function readSet(image: ImageId): Promise<SignatureSet> {

@@ -48,7 +48,6 @@ interface ImageRow {
 interface SiteRow {
   readonly images: number;
   readonly signatures: number;
-  readonly complete: 0 | 1;
   readonly tree: string;
 }
 
@@ -384,6 +383,7 @@ class Statements {
   readonly #recorded: Statement<[string, string, string, string, Buffer], SignatureRow>;
   readonly #images: Statement<[string, string, string, string, Buffer, number], ImageRow>;
   readonly #site: Statement<[string], SiteRow>;
+  readonly #isComplete: Statement<[string], number>;
 
   constructor(db: Database) {
     this.db = db;
@@ -402,9 +402,15 @@ class Statements {
       ORDER BY path, layout, algorithm, digest
       LIMIT ?`);
     this.#site = db.prepare(`
-      SELECT images, signatures, complete, tree
+      SELECT images, signatures, tree
       FROM site
       WHERE name = ?`);
+    this.#isComplete = db
+      .prepare<[string], number>(`
+        SELECT complete
+        FROM site
+        WHERE name = ?`)
+      .pluck();
   }
 
   recorded({ site, path, layout, algorithm, hex }: ImageId): readonly RecordedSignature[] {
@@ -428,7 +434,7 @@ class Statements {
   }
 
   isMarkedComplete(site: string): boolean {
-    return this.#site.get(site)?.complete === 1;
+    return this.#isComplete.get(site) === 1;
   }
 }
 

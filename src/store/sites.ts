@@ -39,6 +39,7 @@ export function createSitesStore(
 
   return {
     readSet: async (image, known) => storeOf(image).readSet(image, known),
+    peekHolds: (image, known) => storeOf(image).peekHolds?.(image, known) ?? false,
     readBlob: async (image, sha256) => storeOf(image).readBlob(image, sha256),
     listFolder: async (site, ...page) => siteOf(site).store.listFolder(site, ...page),
     async append(upload) {

@@ -43,14 +43,24 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   }
 
   async function readShared(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
-    const stamps = known === undefined ? null : (origins.get(known)?.stamps ?? null);
-    const mayHold = known !== undefined && stamps !== null && !changes.isUnsettled(image);
-    if (mayHold && (await tree.isUnchanged(imageFolder(image), stamps))) return known;
+    const stamps = known === undefined ? null : stampsOf(image, known);
+    if (known !== undefined && stamps !== null && (await tree.isUnchanged(imageFolder(image), stamps)))
+      return known;
     const seen = await lookSettled(image);
     report(image, seen.problems);
     keepInIndex(image, seen);
     tend(image, seen);
     return toSet(known, { signatures: seen.signatures, stamps: seen.stamps });
+  }
+
+  function peekHolds(image: ImageId, known: SignatureSet): boolean {
+    const stamps = options.kind === 'shared' ? stampsOf(image, known) : null;
+    return stamps !== null && tree.peekUnchanged(imageFolder(image), stamps);
+  }
+
+  /** Null when the files alone do not tell whether the set is still right. */
+  function stampsOf(image: ImageId, known: SignatureSet): Stamps | null {
+    return changes.isUnsettled(image) ? null : (origins.get(known)?.stamps ?? null);
   }
 
   async function readOwned(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
@@ -148,5 +158,5 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return index.listFolder(site, folder, after, limit);
   }
 
-  return { readSet, readBlob, listFolder };
+  return { readSet, peekHolds, readBlob, listFolder };
 }

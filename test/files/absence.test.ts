@@ -34,11 +34,13 @@ describe('a folder that was listed', () => {
   let nowMs: () => number;
   let changedAt: (ctimeMs: number) => number;
   let names: (folder: string) => Promise<Dir>;
+  let peekStamp: (folder: string, stamp: string, foundAtMs: number) => string | null;
 
   beforeEach(async () => {
     looks = 0;
     nowMs = laterMs;
     changedAt = (ctimeMs) => ctimeMs;
+    peekStamp = () => null;
     names = (folder) => opendir(path.join(root, folder));
     absence = createAbsence({
       inFolder: (folder, act) =>
@@ -54,6 +56,7 @@ describe('a folder that was listed', () => {
           },
           names: () => names(folder),
         }),
+      peekStamp: (...asked) => peekStamp(...asked),
       nowMs: () => nowMs(),
     });
   });
@@ -72,6 +75,16 @@ describe('a folder that was listed', () => {
     const asked = Array.from({ length: 100 }, (_, turn) => absence.isProved(folderOf(`team/other-${turn}`)));
     assert.ok((await Promise.all(asked)).every((isProved) => isProved));
     assert.ok(looks <= 2, `${looks} looks`);
+  });
+
+  it('is looked at at once where that waits for nothing, and else as before', async () => {
+    await learn();
+    peekStamp = (_, stamp) => stamp;
+    assert.equal(await absence.isProved(folderOf('team/other')), true);
+    assert.equal(looks, 0);
+    peekStamp = () => 'changed';
+    assert.equal(await absence.isProved(folderOf('team/other')), true);
+    assert.equal(looks, 1);
   });
 
   it('proves that what lies in an absent folder is absent', async () => {
@@ -143,6 +156,7 @@ it('a folder whose name is turned at each look proves of another nothing but wha
         names: async () => Readable.from(names),
       });
     },
+    peekStamp: () => null,
     nowMs: laterMs,
   });
   for (let ask = 0; ask < 4 * MANY; ask += 1) {

@@ -133,6 +133,29 @@ describe('reading sets', () => {
     assert.equal(reader.peekSet(APP), null);
   });
 
+  test('a set that the store checks at once is fresh for a second more, without a look', async () => {
+    const { clock, store, asked, put } = open();
+    let doesHold = true;
+    let peeks = 0;
+    const peekHolds = () => {
+      peeks += 1;
+      return doesHold;
+    };
+    const reader = createReader({ store: { ...store, peekHolds }, clock, cacheBytes: MIB });
+    const set = put(APP, 'one');
+    await reader.readSet(APP);
+    clock.pass(1001);
+    assert.equal(reader.peekSet(APP), set);
+    clock.pass(1000);
+    assert.equal(reader.peekSet(APP), set);
+    assert.deepEqual([peeks, asked.length], [1, 1]);
+    clock.pass(1);
+    doesHold = false;
+    assert.equal(reader.peekSet(APP), null);
+    const newer = put(APP, 'two');
+    assert.equal(await reader.readSet(APP), newer);
+  });
+
   test('that an image holds nothing is known for a second as well', async () => {
     const { reader, asked, put, clock } = open();
     assert.deepEqual((await reader.readSet(APP)).entries, []);
