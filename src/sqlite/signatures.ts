@@ -118,6 +118,8 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
   #check: Worker | null = null;
   #checked: Promise<void>;
   #resetting: Promise<void> | null = null;
+  /** Sites that were found to be complete: only bind() and reset() end that, and every read of an owned tree asks. */
+  readonly #complete = new Set<string>();
   /** The trees that a new file must be bound to, by site. */
   readonly #trees = new Map<string, string>();
 
@@ -173,7 +175,10 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
 
   async isComplete(site: string): Promise<boolean> {
     if (!this.#isChecked || this.#unusable !== null) return false;
-    return this.#look((on) => on.isMarkedComplete(site));
+    if (this.#complete.has(site)) return true;
+    const isComplete = this.#look((on) => on.isMarkedComplete(site));
+    if (isComplete) this.#complete.add(site);
+    return isComplete;
   }
 
   async generation(): Promise<string> {
@@ -263,6 +268,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
     try {
       await this.#write('index.bind', { site, tree }, IMAGE_BYTES);
     } finally {
+      this.#complete.delete(site);
       this.#written(null); // another tree's rows are gone
     }
   }
@@ -286,6 +292,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
     this.#unusable = `${this.#file} is being rebuilt`;
     this.#written(null);
     this.#isChecked = false;
+    this.#complete.clear();
     this.#closeReader();
     await this.#check?.terminate();
     try {

@@ -68,31 +68,51 @@ export interface Asked {
   readonly recorded: readonly RecordedSignature[];
 }
 
+/** Of an image with neither a folder nor a row. */
+const NOWHERE: Omit<Look, 'recorded' | 'version'> = {
+  signatures: [],
+  problems: [],
+  stamps: null,
+  isEmpty: true,
+  isUnsure: false,
+  isBeingWritten: false,
+  lastNumber: 0,
+};
+
 const WRITER_PAUSE_MS = 30;
 const WRITER_PAUSES = Math.ceil((2 * BEING_WRITTEN_MS) / WRITER_PAUSE_MS);
 
 export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
   const { tree, kind, index, uploads, changes, takesAll = false } = options;
 
-  async function ask(image: ImageId, known: Pick<SignatureIndex, 'isComplete' | 'recorded'>): Promise<Asked> {
+  async function ask(image: ImageId): Promise<Asked> {
     // taken before all look-ups, so that a change meanwhile is noticed
     const version = changes.versionOf(image);
     // asked before the rows: if the scan ends in between, the rows are complete; in the other order, a file could look extra
-    const isWhole = kind === 'owned' && (await known.isComplete(image.site));
-    return { version, isWhole, recorded: await known.recorded(image) };
+    const isWhole = kind === 'owned' && (await index.isComplete(image.site));
+    return { version, isWhole, recorded: await index.recorded(image) };
   }
 
-  const askOrNone = (image: ImageId) => ask(image, { isComplete, recorded: recordedOrNone });
+  async function askOrNone(image: ImageId): Promise<Asked> {
+    const version = changes.versionOf(image);
+    try {
+      return await ask(image);
+    } catch (error) {
+      if (isLookasideError(error, 'INDEX_UNUSABLE')) return { version, isWhole: false, recorded: [] };
+      throw error;
+    }
+  }
 
   async function lookBeside(image: ImageId, { version, isWhole, recorded }: Asked): Promise<Look> {
     const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
     const onDisk =
       kind === 'shared' ? await tree.readImage(imageFolder(image)) : await readOwned(image, recorded);
+    // most names that are not there
+    if (onDisk === null && recorded.length === 0) return { ...NOWHERE, recorded, version };
     const takesNew = kind === 'shared' || takesAll || recorded.length === 0 || !isWhole;
     const uploaded = kind === 'owned' && hasUnrecorded(onDisk, recorded) ? await uploads.ofImage(image) : [];
     // last: what is withdrawn meanwhile changes the version
-    const isNowhere = onDisk === null && recorded.length === 0;
-    const tombstones = isNowhere ? [] : await options.tombstones.ofImage(image);
+    const tombstones = await options.tombstones.ofImage(image);
     const state =
       kind === 'shared'
         ? sharedState(image, onDisk, tombstones)
@@ -154,7 +174,7 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
   }
 
   return {
-    look: async (image) => lookBeside(image, await ask(image, index)),
+    look: async (image) => lookBeside(image, await ask(image)),
     async lookSettled(image, first) {
       for (let pause = 0; ; pause += 1) {
         const asked = pause === 0 && first !== undefined ? first : await askOrNone(image);

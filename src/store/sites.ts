@@ -38,7 +38,8 @@ export function createSitesStore(
   const storeOf = ({ site }: ImageId) => siteOf(site).store;
 
   return {
-    readSet: async (image, known) => storeOf(image).readSet(image, known),
+    // without a promise of its own: most reads that memory cannot answer pass here
+    readSet: (image, known) => storeOf(image).readSet(image, known),
     peekHolds: (image, known) => storeOf(image).peekHolds?.(image, known) ?? false,
     readBlob: async (image, sha256) => storeOf(image).readBlob(image, sha256),
     listFolder: async (site, ...page) => siteOf(site).store.listFolder(site, ...page),

@@ -28,6 +28,17 @@ interface Origin {
   readonly isSettled?: boolean;
 }
 
+const NOTHING: Origin = { signatures: [], stamps: null };
+
+/** Of a set that was made from nothing no origin is kept: a flood of names that are not there would make many. */
+function isNothing({ signatures, stamps, isSettled = false }: Origin): boolean {
+  return signatures.length === 0 && stamps === null && !isSettled;
+}
+
+function originless({ entries }: SignatureSet): Origin | undefined {
+  return entries.length === 0 ? NOTHING : undefined;
+}
+
 export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   const { tree, index, changes, report, tend } = options;
   const { lookSettled, askOrNone, recordedOrNone, isComplete } = createLooker(options);
@@ -35,7 +46,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   const oneReadPerImage = createSingleFlight<SignatureSet>();
   let generation = 0;
 
-  async function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
+  function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
     // a call after a change of the image or its rows must not share a look that began before the change
     return oneReadPerImage(`${imageKey(image)} ${changes.versionOf(image)} ${index.peekWrites()}`, () =>
       options.kind === 'shared' ? readShared(image, known) : readOwned(image, known),
@@ -98,13 +109,13 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   /** The same set again when nothing that a client sees has changed. */
   function toSet(known: SignatureSet | undefined, origin: Origin): SignatureSet {
     const { signatures, isSettled = false } = origin;
-    const before = known === undefined ? undefined : origins.get(known);
+    const before = known === undefined ? undefined : (origins.get(known) ?? originless(known));
     const isSame =
       known !== undefined && before !== undefined && sameSignatures(before.signatures, signatures);
     generation += isSame ? 0 : 1;
     const set = isSame ? known : { generation, entries: toEntries(signatures), isSettled };
     const told = set.isSettled === isSettled ? set : { ...set, isSettled };
-    origins.set(told, origin);
+    if (!isNothing(origin)) origins.set(told, origin);
     return told;
   }
 
