@@ -8,7 +8,7 @@
 //   --list              the rows
 // `npm run bench -- start`: what it costs to start a command of signers. `npm run bench -- audit`: what questions to the record cost.
 // `npm run bench -- rotation`: what the list of work from one key to the next costs. `npm run bench -- mirror`: filling a mirror,
-// beside curl. `npm run bench -- pages`: how long each web page takes.
+// beside curl. `npm run bench -- pages`: how long each web page takes. `npm run bench -- soak`: whether the memory stays flat.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,6 +22,7 @@ else if (process.argv[2] === 'audit') await import('./audit.mjs');
 else if (process.argv[2] === 'rotation') await import('./rotation.mjs');
 else if (process.argv[2] === 'pages') await import('./pages.mjs');
 else if (process.argv[2] === 'mirror') await import('./mirror.mjs');
+else if (process.argv[2] === 'soak') await import('./soak.mjs');
 else await main();
 
 async function main() {

@@ -31,6 +31,7 @@ export const ROWS = [
   readRow({ name: 'names that are not there', images: 5000, target: 3, isQuick: true, areMissing: true }),
   readRow({ name: 'node:http alone: 5000 images in turn', images: 5000, target: null, isFloor: true }),
   pullRow({ name: 'whole pulls', target: 4, isQuick: true }),
+  pullRow({ name: 'node:http alone: whole pulls', target: null, isFloor: true }),
   pullRow({ name: 'whole pulls over TLS', target: 2.2, isTls: true }),
   uploadRow({
     name: 'uploads of one image by 32 clients',
@@ -101,9 +102,9 @@ async function runReads(bench, { images, isShared = false, areMissing = false, i
   return inPairs(bench, pair, images, (server) => loadReads(server, load));
 }
 
-async function runPulls(bench, { images, isTls = false }) {
+async function runPulls(bench, { images, isTls = false, isFloor = false }) {
   requirePrograms(['nginx', 'taskset', ...(isTls ? ['openssl'] : [])]);
-  const pair = await startPair(bench, { images, tls: isTls ? makeCertificate(bench.folder) : null });
+  const pair = await startPair(bench, { images, isFloor, tls: isTls ? makeCertificate(bench.folder) : null });
   const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;
   return inPairs(bench, pair, images, (server) => loadPulls(server, { images, seconds }));
 }
