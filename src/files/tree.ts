@@ -1,20 +1,7 @@
 // The tree of a site on disk. Opens only names that it built itself; never follows a link out of the root; tells
 // absence (null) from failure (STORE_UNAVAILABLE), because a false "not there" would hide a signature.
 import { createHash } from 'node:crypto';
-import {
-  type BigIntStats,
-  close,
-  constants,
-  type Dir,
-  promises as fs,
-  fstat,
-  fstatSync,
-  lstat,
-  lstatSync,
-  read,
-  stat,
-  statSync,
-} from 'node:fs';
+import { type BigIntStats, close, constants, type Dir, promises as fs, fstat, read, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LookasideError, systemCode } from '../domain/errors.ts';
@@ -31,18 +18,10 @@ import type {
   TreeChild,
 } from '../domain/tree.ts';
 import { createAbsence, type HeldFolder, type Listed } from './absence.ts';
+import { createComparison } from './comparison.ts';
 import { makeFolderDurably } from './durable.ts';
 import { createLocalLooks } from './local-looks.ts';
-import {
-  type Entry,
-  entryIn,
-  HELD,
-  HELD_FOLDER,
-  isInPlace,
-  type Opened,
-  openAt,
-  type Placed,
-} from './opened.ts';
+import { type Entry, entryIn, HELD, isInPlace, type Opened, openAt, type Placed } from './opened.ts';
 import { ABSENT, demandPlaces, openRoot, orNull, orThrow, type Root, unavailable } from './root.ts';
 import { isSettled, stampOf } from './stamps.ts';
 
@@ -84,8 +63,12 @@ export function openTree(options: TreeOptions): OpenTree {
   const { root, nowMs } = options;
   const { inFolder, inTarget, peekInside } = openRoot(root, nowMs);
   const { mayPeek } = createLocalLooks(root, nowMs);
-  /** When the pool or a peek last found what has these stamps. */
-  const lookedAtMs = new WeakMap<Stamps, number>();
+  const { taken, isUnchanged, peekUnchanged } = createComparison({
+    root,
+    places: { inTarget, peekInside },
+    mayPeek,
+    nowMs,
+  });
   const { readSignature, readTarget } = createFileReader(options, inTarget);
   const absence = createAbsence({
     inFolder: (folder, act) => inFolder(folder, (opened) => act(heldFolder(opened))),
@@ -126,14 +109,14 @@ export function openTree(options: TreeOptions): OpenTree {
     // a folder that was moved aside may be emptied while another takes its name
     if (!isInPlace(folder)) return 'vanished';
     const settled = isSettled(newestMs, readAtMs);
-    const taken: Stamps = { folder: stampOf(before), files: stamps, settled };
-    lookedAtMs.set(taken, readAtMs);
+    const all: Stamps = { folder: stampOf(before), files: stamps, settled };
+    taken(all, readAtMs);
     return {
       files,
       hidden: hidden.filter((behind) => !numbers.includes(behind)),
       beyond,
       strangers,
-      stamps: taken,
+      stamps: all,
     };
   }
 
@@ -145,57 +128,6 @@ export function openTree(options: TreeOptions): OpenTree {
     } catch {
       return null; // the look that follows tells what is wrong
     }
-  }
-
-  function peekUnchanged(folder: string, stamps: Stamps): boolean {
-    if (!stamps.settled || !mayPeek(stamps.folder, lookedAtMs.get(stamps) ?? Number.NEGATIVE_INFINITY))
-      return false;
-    const isSame = peekInside(
-      folder,
-      ({ descriptor, path }) =>
-        stampOf(fstatSync(descriptor, { bigint: true })) === stamps.folder &&
-        // a link's stamp is two, and so never equal
-        stamps.files.every(
-          ({ number, stamp }) =>
-            stampOf(lstatSync(`${path}/signature-${number}`, { bigint: true })) === stamp,
-        ),
-    );
-    if (isSame) lookedAtMs.set(stamps, nowMs());
-    return isSame;
-  }
-
-  async function isUnchanged(folder: string, stamps: Stamps): Promise<boolean> {
-    if (!stamps.settled) return false;
-    const path = join(root, folder);
-    const askedAtMs = nowMs();
-    // At once, which is one turn through the pool of threads. By their names: if a name is turned to something else meanwhile,
-    // equal stamps are still those of the same folder and files, of which nothing is read here.
-    const looks = [
-      liesInside({ path, name: path }),
-      isSameFolder(path, stamps.folder),
-      ...stamps.files.map(({ number, stamp }) => isSameFile(`${path}/signature-${number}`, stamp)),
-    ];
-    const isSame = (await Promise.all(looks)).every((one) => one);
-    if (isSame) lookedAtMs.set(stamps, askedAtMs);
-    return isSame;
-  }
-
-  /** A folder above it may have been moved out, with a link in its place: that changes no stamp. */
-  async function liesInside(entry: Entry): Promise<boolean> {
-    return (await inTarget(entry, HELD_FOLDER, async () => true)) ?? false;
-  }
-
-  async function isSameFolder(path: string, stamp: string): Promise<boolean> {
-    const stats = await orNull(() => statPath(path, { bigint: true }), path);
-    return stats !== null && stamp === stampOf(stats);
-  }
-
-  async function isSameFile(path: string, stamp: string): Promise<boolean> {
-    const link = await orNull(() => statLink(path, { bigint: true }), path);
-    if (link === null) return false;
-    if (!link.isSymbolicLink()) return stamp === stampOf(link);
-    const stats = await orNull(() => statPath(path, { bigint: true }), path);
-    return stats !== null && stamp === `${stampOf(link)} ${stampOf(stats)}`;
   }
 
   async function readFile(folder: string, number: number): Promise<Uint8Array | null> {
@@ -371,8 +303,6 @@ interface Content {
 
 // plain descriptors: FileHandle costs as much again as the calls themselves
 const statFile = promisify(fstat);
-const statPath = promisify(stat);
-const statLink = promisify(lstat);
 const readPart = promisify(read);
 const closeFile = promisify(close);
 
