@@ -168,7 +168,8 @@ export interface MissingCount {
 }
 
 export interface AccessBatch {
-  readonly reads: readonly ReadCount[];
+  /** To be gone through before the write of the batch ends. */
+  readonly reads: Iterable<ReadCount>;
   readonly missing: readonly MissingCount[];
   /** Reads that found no room since the batch before. */
   readonly dropped?: DroppedCount;

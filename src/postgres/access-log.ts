@@ -39,7 +39,7 @@ export class PostgresAccessLog implements AccessLog {
 
   async write({ reads, missing, dropped }: AccessBatch): Promise<void> {
     const rows = [
-      ...reads.map(rowOf),
+      ...Array.from(reads, rowOf),
       // an image without signatures is kept by image and client, as far as the batch tells them apart
       ...missing.map(({ image, firstAt, lastAt, lastAddress, count }) =>
         rowOf({

@@ -9,8 +9,8 @@ import type {
   DroppedCount,
   Log,
   MissingCount,
-  ReadCount,
 } from '../domain/ports.ts';
+import { ReadRows, type Told } from './read-rows.ts';
 
 export interface AccessEvent {
   readonly image: ImageId;
@@ -56,139 +56,10 @@ const MAX_ROWS_PER_NETWORK = 1000;
 const MAX_AGENT_CHARACTERS = 256;
 const MINUTE_MS = 60_000;
 
-/** The values that a client can invent. */
-type Told = Pick<ReadCount, 'number' | 'address' | 'agent'>;
-
-type Row = { -readonly [K in keyof Omit<ReadCount, 'firstAt' | 'lastAt'>]: ReadCount[K] } & {
-  readonly firstMs: number;
-  lastMs: number;
-};
-
-/** More than rows: three of these numbers fit into the 53 bits of one. */
-const MOST_NUMBERED = 2 ** 16;
-
-/** Numbers for values, from 1. A value has one from the first row that has it. */
-class Numbers<Value> {
-  readonly #numbers = new Map<Value, number>();
-
-  /** 0 when no row has the value. */
-  find(value: Value): number {
-    return this.#numbers.get(value) ?? 0;
-  }
-
-  give(value: Value): number {
-    const known = this.find(value);
-    if (known !== 0) return known;
-    this.#numbers.set(value, this.#numbers.size + 1);
-    return this.#numbers.size;
-  }
-}
-
-/** Numbers for pairs: the first value's number stands for it. */
-class PairNumbers<Value> {
-  readonly #numbers = new Map<number, Map<Value, number>>();
-  #last = 0;
-
-  find(first: number, second: Value): number {
-    return this.#numbers.get(first)?.get(second) ?? 0;
-  }
-
-  give(first: number, second: Value): number {
-    const known = this.find(first, second);
-    if (known !== 0) return known;
-    this.#last += 1;
-    const seconds = this.#numbers.get(first);
-    if (seconds === undefined) this.#numbers.set(first, new Map([[second, this.#last]]));
-    else seconds.set(second, this.#last);
-    return this.#last;
-  }
-}
-
-/**
- * The rows of reads until the next write. A row is found by one number, made of those of its parts: a text that joins them
- * would be made and hashed for every read.
- */
-class ReadRows {
-  readonly rows: Row[] = [];
-  readonly #byNetwork = new Map<string, number>();
-  #found = new Map<number, Row>();
-  #minute = 0;
-  readonly #images = new Numbers<string>();
-  readonly #addresses = new Numbers<string>();
-  readonly #agents = new PairNumbers<string | null>();
-  readonly #tokens = new PairNumbers<string | null>();
-  /** Of the number and status, and of the signature that was sent. */
-  readonly #answers = new PairNumbers<string | null>();
-
-  /** False when there is no such row yet. */
-  count({ image, status, token, bytes, signatureSha256 }: AccessEvent, told: Told, nowMs: number): boolean {
-    this.#begin(nowMs);
-    const agent = this.#agents.find(this.#addresses.find(told.address), told.agent);
-    const client = this.#tokens.find(agent, token);
-    const answer = this.#answers.find(answerOf(told.number, status), signatureSha256);
-    const row = this.#found.get(joined(this.#images.find(imageKey(image)), client, answer));
-    if (row === undefined) return false;
-    row.count += 1;
-    row.bytes += bytes;
-    row.lastMs = nowMs;
-    return true;
-  }
-
-  add(event: AccessEvent, told: Told, nowMs: number, network: string): void {
-    const { image, status, token, bytes, signatureSha256 } = event;
-    this.#begin(nowMs);
-    const agent = this.#agents.give(this.#addresses.give(told.address), told.agent);
-    const client = this.#tokens.give(agent, token);
-    const answer = this.#answers.give(answerOf(told.number, status), signatureSha256);
-    const { number, address, agent: agentText } = told;
-    const row: Row = {
-      image,
-      number,
-      status,
-      address,
-      agent: agentText,
-      token,
-      signatureSha256,
-      count: 1,
-      bytes,
-      firstMs: nowMs,
-      lastMs: nowMs,
-    };
-    this.rows.push(row);
-    this.#found.set(joined(this.#images.give(imageKey(image)), client, answer), row);
-    this.#byNetwork.set(network, this.ofNetwork(network) + 1);
-  }
-
-  ofNetwork(network: string): number {
-    return this.#byNetwork.get(network) ?? 0;
-  }
-
-  /** Rows of another minute count no more. If the clock goes back, there are two rows for one, and the log adds them up. */
-  #begin(nowMs: number): void {
-    const minute = Math.floor(nowMs / MINUTE_MS);
-    if (minute === this.#minute) return;
-    this.#minute = minute;
-    this.#found = new Map();
-  }
-}
-
-/** Different for all numbers and statuses: a number has nine digits at most. */
-function answerOf(number: number | null, status: number): number {
-  return ((number ?? -1) + 1) * 1024 + status;
-}
-
-/** 0, which is no row's number, when one of the parts has none. */
-function joined(image: number, client: number, answer: number): number {
-  if (image === 0 || client === 0 || answer === 0) return 0;
-  return (image * MOST_NUMBERED + client) * MOST_NUMBERED + answer;
-}
-
-function toReadCount({ firstMs, lastMs, ...row }: Row): ReadCount {
-  return { ...row, firstAt: new Date(firstMs), lastAt: new Date(lastMs) };
-}
-
 export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOptions): AccessRecorder {
-  let reads = new ReadRows();
+  let reads = new ReadRows(MAX_ROWS);
+  /** One more, for use while the other is written. */
+  let spare: ReadRows | null = null;
   let missing = new Map<string, Counted<MissingCount>>();
   let dropped = 0;
   let unwritten: DroppedCount | null = null;
@@ -241,7 +112,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   }
 
   function isFull(): boolean {
-    if (reads.rows.length + missing.size < MAX_ROWS) return false;
+    if (reads.size + missing.size < MAX_ROWS) return false;
     drop(oneAt(clock.now()));
     return true;
   }
@@ -250,20 +121,24 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   async function flush(): Promise<void> {
     // a loop: of several callers that waited, one writes first, and the others wait for that write too
     while (writing !== null) await writing;
-    if (reads.rows.length + missing.size === 0 && unwritten === null) return;
+    if (reads.size + missing.size === 0 && unwritten === null) return;
     const batch: AccessBatch = {
-      reads: reads.rows.map(toReadCount),
+      reads,
       missing: [...missing.values()],
       ...(unwritten === null ? {} : { dropped: unwritten }),
     };
     unwritten = null;
-    reads = new ReadRows();
+    const written = reads;
+    reads = spare ?? new ReadRows(MAX_ROWS);
+    spare = null;
     missing = new Map();
     writing = accessLog
       .write(batch)
       .catch((error: unknown) => lose(error, batch))
       .finally(() => {
         writing = null;
+        written.clear();
+        spare = written;
       });
     await writing;
   }
@@ -303,7 +178,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
       isDiskShareUsed = isFull;
     },
     get buffer() {
-      return { rows: reads.rows.length + missing.size, dropped };
+      return { rows: reads.size + missing.size, dropped };
     },
   };
 }

@@ -35,7 +35,7 @@ function eventOf(event: Partial<AccessEvent> = {}): AccessEvent {
 function open(before: (batch: AccessBatch) => Promise<void> = async () => undefined) {
   const clock = createClock();
   const log = createLog();
-  const written: AccessBatch[] = [];
+  const written: (AccessBatch & { readonly reads: readonly ReadCount[] })[] = [];
   const pruned: AccessLimits[] = [];
   let isFull = false;
   let doubted: AccessPruned['doubted'] = null;
@@ -47,7 +47,7 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
       mostUnderWay = Math.max(mostUnderWay, underWay);
       try {
         await before(batch);
-        written.push(batch);
+        written.push({ ...batch, reads: [...batch.reads] });
       } finally {
         underWay -= 1;
       }
