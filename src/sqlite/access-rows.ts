@@ -36,6 +36,9 @@ const ROWS_PER_NETWORK = 1000;
 const NETWORKS_COUNTED = 100_000;
 const MINUTES_PER_HOUR = HOUR_MS / MINUTE_MS;
 
+/** How many ids of images, and of signatures, are remembered from batch to batch. */
+const IDS_KEPT = 20_000;
+
 interface Hour {
   readonly hour: number;
   missing: number;
@@ -67,6 +70,8 @@ export class DayRows {
   readonly #tokens: Dictionary;
   readonly #selectImage: Statement<ImageParts, number>;
   readonly #insertImage: Statement<ImageParts>;
+  /** By their parts as one text. Rows of images are never deleted. */
+  readonly #imageIds = new Map<string, number>();
   readonly #addToRead: Statement<[...Counts, ...ReadKey]>;
   readonly #addRead: Statement<[...ReadKey, ...Counts]>;
   readonly #newRows = new NewRows();
@@ -174,12 +179,15 @@ export class DayRows {
       // rows that were rolled back do not count against the bounds
       for (const dictionary of dictionaries) dictionary.forgetAdded();
       this.#newRows.clear();
+      this.#imageIds.clear();
+      this.#signatures.forget();
       throw error;
     } finally {
       // what they remember may have been rolled back, and must not grow over the day
       this.#others.clear();
       for (const dictionary of dictionaries) dictionary.forget();
-      this.#signatures.forget();
+      if (this.#imageIds.size > IDS_KEPT) this.#imageIds.clear();
+      this.#signatures.forgetMany();
     }
   }
 
@@ -312,8 +320,15 @@ export class DayRows {
     return id === OTHER_ID ? this.#addresses.idOf(network) : id;
   }
 
-  #imageId(key: ImageParts): number {
-    return this.#selectImage.get(...key) ?? Number(this.#insertImage.run(...key).lastInsertRowid);
+  #imageId(parts: ImageParts): number {
+    const [site, path, layout, algorithm, digest] = parts;
+    // neither a site's name nor a path has a space
+    const key = `${site} ${path} ${layout} ${algorithm} ${Buffer.from(digest.buffer, digest.byteOffset, digest.length).toString('latin1')}`;
+    const known = this.#imageIds.get(key);
+    if (known !== undefined) return known;
+    const id = this.#selectImage.get(...parts) ?? Number(this.#insertImage.run(...parts).lastInsertRowid);
+    this.#imageIds.set(key, id);
+    return id;
   }
 
   #writeMissing(
@@ -499,9 +514,14 @@ class SignatureIds {
     return id;
   }
 
-  /** Call it after each batch, which may have been rolled back. */
+  /** Call it after a batch that was rolled back. */
   forget(): void {
     this.#ids.clear();
+  }
+
+  /** Call it after each batch: most signatures are sent again soon. */
+  forgetMany(): void {
+    if (this.#ids.size > IDS_KEPT) this.#ids.clear();
   }
 }
 
