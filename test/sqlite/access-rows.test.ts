@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BatchPacker } from '../../src/sqlite/access-columns.ts';
+import { DayRows } from '../../src/sqlite/access-rows.ts';
+import { openForWriting } from '../../src/sqlite/open.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { imageOf } from '../service/hand-driven.ts';
+
+const AT = new Date('2026-11-22T10:00:00Z');
+
+function batchOf(...repositories: readonly string[]) {
+  const packer = new BatchPacker();
+  for (const repository of repositories) {
+    packer.addRead({
+      ...{ image: imageOf(repository), number: 1, status: 200, address: '192.0.2.1', agent: 'skopeo' },
+      ...{
+        token: null,
+        signatureSha256: repository.padEnd(64, '0'),
+        firstAt: AT,
+        lastAt: AT,
+        count: 1,
+        bytes: 5,
+      },
+    });
+  }
+  return packer.batch();
+}
+
+test('images and signatures of a batch that was rolled back are not taken for others of the next', async () => {
+  await using temp = await openTempFolder();
+  const db = openForWriting(`${temp.path}/2026-11-22.db`, 'access');
+  try {
+    const rows = new DayRows(db);
+    rows.write(batchOf('aa'));
+    const broken = batchOf('bb', 'cc');
+    // the second row names a text that the batch does not have: the first is rolled back
+    const { reads } = broken;
+    reads[reads.length / 2 + 3] = 99;
+    assert.throws(() => rows.write(broken), /does not hold/);
+    rows.write(batchOf('cc', 'bb', 'aa'));
+
+    const found = db
+      .prepare(`
+        SELECT image.path AS path, hex(signature.sha256) AS sha256, read.count AS count
+        FROM read
+        JOIN image ON image.id = read.image
+        JOIN signature ON signature.id = read.signature
+        ORDER BY path`)
+      .all();
+    assert.deepEqual(
+      found,
+      ['aa', 'bb', 'cc'].map((path) => ({
+        path,
+        sha256: path.padEnd(64, '0').toUpperCase(),
+        count: path === 'aa' ? 2 : 1,
+      })),
+    );
+  } finally {
+    db.close();
+  }
+});
