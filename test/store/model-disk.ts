@@ -111,6 +111,7 @@ export function openPorts(
           return sha256 === undefined ? null : bytesOf(sha256);
         }),
       isUnchanged: async () => false,
+      peekUnchanged: () => false,
       statFolder: unused,
       children: unused,
       isWritable: async () => true,
