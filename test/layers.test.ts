@@ -54,7 +54,7 @@ const NODE: Layer = {
 /** A layer is a folder of src/, or a file; a file that has a row here belongs to no other. */
 const LAYERS: Readonly<Record<string, Layer>> = {
   domain: { src: [], packages: ['zod'], node: [] },
-  files: { src: ['domain'], packages: CACHES, node: FILES },
+  files: { src: ['domain'], packages: CACHES, node: [...FILES, 'worker_threads'] }, // one that writes a tree
   sqlite: { src: ['domain'], packages: ['better-sqlite3'], node: [...FILES, 'worker_threads'] },
   postgres: { src: ['domain'], packages: ['pg'], node: FILES }, // files: migrations and certificates
   store: { src: ['domain'], packages: CACHES, node: [] },
@@ -341,7 +341,7 @@ const REFUSED: readonly (readonly [file: string, code: string, sentence: RegExp]
     "new Worker(new URL('../openpgp/worker.js', import.meta.url))",
     /may import from domain alone/,
   ],
-  ['http/a.ts', "import { Worker } from 'node:worker_threads';", /for sqlite, openpgp/],
+  ['http/a.ts', "import { Worker } from 'node:worker_threads';", /for files, sqlite, openpgp/],
   ['http/a.ts', "import { open } from '../sqlite/open.ts';", /http may import from domain, service alone/],
   [
     'http/a.ts',

@@ -135,6 +135,7 @@ async function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
     await opened?.judge.stop();
     await opened?.appender.idle();
     await databases.close();
+    await opened?.close();
     await verifier.close();
     log.sumUp();
   }

@@ -195,6 +195,7 @@ export async function compose(
         await composed.identities.close();
         await composed.logIns.close();
         await databases.close();
+        await Promise.all(composed.sites.map((site) => site.close()));
         await composed.verifier.close();
         composed.fewLines.sumUp();
         lock.release();

@@ -10,6 +10,7 @@ import type { Clock, Log, SignatureIndex, SignatureStore, UploadStore, Verifier 
 import type { Site } from '../domain/site.ts';
 import type { Tree } from '../domain/tree.ts';
 import { readIntents } from '../files/intents.ts';
+import { openThreadedWriter } from '../files/threaded-writer.ts';
 import { makeRoot, openTree } from '../files/tree.ts';
 import { openTreeWriter } from '../files/tree-writer.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
@@ -42,6 +43,8 @@ export interface OpenSite extends Site {
   readonly problems: ProblemRegister;
   /** Free bytes on the file system of the tree. @throws LookasideError STORE_UNAVAILABLE */
   freeBytes(): Promise<number>;
+  /** Call it when nothing is written any more. */
+  close(): Promise<void>;
   /** Why the tree accepts no more writes; null while it does. */
   readonly fault: string | null;
 }
@@ -97,7 +100,9 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
   };
   const log = naming(site, shared.log);
   const files = openSiteTree(site);
-  const writer = openTreeWriter({ root: site.root, nowMs: Date.now });
+  const writer = takesUploadsAlone(site)
+    ? openThreadedWriter({ root: site.root, nowMs: Date.now })
+    : Object.assign(openTreeWriter({ root: site.root, nowMs: Date.now }), { close: async () => undefined });
   const problems = createProblemRegister(naming(site, shared.log.listedBy('lookaside fsck')));
   const badLog = shared.log.listedBy('GET /api/v1/signatures?state=bad and ?state=unreadable');
   // these parts call each other: the appender and the scanner hand new images to the judge
@@ -196,10 +201,16 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
     judge,
     problems,
     freeBytes: () => writer.freeBytes(),
+    close: () => writer.close(),
     get fault() {
       return writer.fault;
     },
   };
+}
+
+/** A tree that others write to may lie on a network disk that hangs, and mirrors are many: those share the pool of threads. */
+function takesUploadsAlone({ tree, mirror }: Site): boolean {
+  return tree === 'owned' && mirror === undefined;
 }
 
 async function refuseUpload(name: string): Promise<never> {

@@ -1,4 +1,5 @@
 // A site's tree as the store sees it: what is in an image's folder, and why a file there is not served.
+import { LookasideError } from './errors.ts';
 import type { Unreadable } from './readable.ts';
 import type { Beyond } from './signature-names.ts';
 
@@ -80,6 +81,16 @@ export interface NewFolder {
 }
 
 /** Adds files to a tree so that a power cut leaves each file whole or absent. */
+/**
+ * It is not known whether the file has its number: the thread that was to place it died. The prepared pair stays, and tells whose
+ * file it is.
+ */
+export class PlaceUnknown extends LookasideError {
+  constructor(message: string, options?: { readonly cause?: unknown }) {
+    super('STORE_UNAVAILABLE', message, options);
+  }
+}
+
 export interface TreeWriter {
   /**
    * Why nothing is written any more, or null. After a failed fsync a write may be lost, and only a restart allows writing
@@ -98,7 +109,7 @@ export interface TreeWriter {
    * MAX_FILE_NUMBER. All of it survives a power cut once resolved. Never replaces a file. When it fails, it leaves no such
    * name behind.
    * @throws TOO_MANY_SIGNATURES when no number is free, DISK_FULL, READ_ONLY, PATH_INVALID (a name too long for the file
-   * system), STORE_UNAVAILABLE (also: the file system has no hard links, or the folder lies outside the root)
+   * system), STORE_UNAVAILABLE (also: the file system has no hard links, or the folder lies outside the root); PlaceUnknown
    */
   place(prepared: string, folder: string, from: number): Promise<number>;
   /**

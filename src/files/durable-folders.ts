@@ -1,10 +1,9 @@
 // Folders that survive a power cut with all that is put into them. Once an fsync has failed nothing is written any more.
-import { promises as fs } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { createSharedRuns } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { calls, syncFile } from './calls.ts';
 import { entryIn } from './opened.ts';
 import { attempt, codeOf, NO_SPACE, refusal } from './refusal.ts';
 import { demandInPlace, onWay, type Way, type WayFolder } from './way.ts';
@@ -21,12 +20,12 @@ export interface DurableFolders {
   /** @throws LookasideError STORE_UNAVAILABLE */
   refuseFault(): void;
   /** After a failure, what the kernel held may be lost although the next fsync succeeds, so nothing is stored any more. */
-  sync(handle: FileHandle, name: string): Promise<void>;
+  sync(descriptor: number, name: string): Promise<void>;
   /**
    * To be had before something is named in the folder: what a failure leaves there could not be told from what survives. The
-   * caller closes it. @throws LookasideError STORE_UNAVAILABLE, also when too many files are open
+   * caller closes the descriptor. @throws LookasideError STORE_UNAVAILABLE, also when too many files are open
    */
-  openForSync(folder: WayFolder): Promise<FileHandle>;
+  openForSync(folder: WayFolder): Promise<number>;
   /** One fsync serves all uploads that store into the same folder at the same time. */
   syncFolder(folder: WayFolder): Promise<void>;
   /** A file that was not there, and survives together with its folder. When it was modified, as the tree reads it. */
@@ -57,10 +56,10 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     if (fault !== null) throw new LookasideError('STORE_UNAVAILABLE', fault);
   }
 
-  async function sync(handle: FileHandle, name: string): Promise<void> {
+  async function sync(descriptor: number, name: string): Promise<void> {
     refuseFault(); // another upload may have failed while this one waited for its turn
     try {
-      await handle.sync();
+      await syncFile(descriptor);
     } catch (error) {
       throw lost(error, name);
     }
@@ -72,18 +71,18 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     return new LookasideError('STORE_UNAVAILABLE', fault, { cause: error });
   }
 
-  async function openForSync(folder: WayFolder): Promise<FileHandle> {
+  async function openForSync(folder: WayFolder): Promise<number> {
     demandInPlace(folder);
-    return attempt(() => fs.open(folder.path, 'r'), folder.name);
+    return attempt(() => calls.open(folder.path, 'r'), folder.name);
   }
 
   function syncFolder(folder: WayFolder): Promise<void> {
     return shareSync(`${folder.identity} ${folder.where}`, async () => {
-      const handle = await openForSync(folder);
+      const descriptor = await openForSync(folder);
       try {
-        await sync(handle, folder.name);
+        await sync(descriptor, folder.name);
       } finally {
-        await handle.close();
+        await calls.close(descriptor);
       }
     });
   }
@@ -95,18 +94,18 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     mode: number,
   ): Promise<Date> {
     const file = entryIn(folder, name);
-    const handle = await attempt(() => fs.open(file.path, 'wx', mode), folder.name);
+    const descriptor = await attempt(() => calls.open(file.path, 'wx', mode), folder.name);
     try {
-      await attempt(() => handle.writeFile(content), folder.name);
-      await handle.sync().catch((error: unknown) => {
+      await attempt(() => calls.write(descriptor, content), folder.name);
+      await syncFile(descriptor).catch((error: unknown) => {
         // a full disk may show only now: the file is thrown away, so its lost pages do no harm
         throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder.name) : lost(error, file.name);
       });
       // in whole milliseconds: a double rounds some of them up
-      const { mtimeMs } = await attempt(() => handle.stat({ bigint: true }), file.name);
+      const { mtimeMs } = await attempt(() => calls.fstat(descriptor), file.name);
       return new Date(Number(mtimeMs));
     } finally {
-      await handle.close();
+      await calls.close(descriptor);
     }
   }
 
@@ -146,11 +145,11 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
   async function makeRootLasting(): Promise<void> {
     const above = dirname(await checkRoot());
     try {
-      const handle = await attempt(() => fs.open(above, 'r'), above);
+      const descriptor = await attempt(() => calls.open(above, 'r'), above);
       try {
-        await sync(handle, above);
+        await sync(descriptor, above);
       } finally {
-        await handle.close();
+        await calls.close(descriptor);
       }
     } catch (error) {
       // a folder that we may not open was not made by us

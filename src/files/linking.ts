@@ -3,6 +3,7 @@ import { promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_FILE_NUMBER } from '../domain/limits.ts';
+import { calls } from './calls.ts';
 import { PREPARED_FOLDER } from './intents.ts';
 import { type Entry, entryIn } from './opened.ts';
 import { codeOf, refusal } from './refusal.ts';
@@ -48,7 +49,7 @@ export async function linkAs(
   target: Entry,
 ): Promise<boolean> {
   try {
-    await fs.link(source.path, target.path);
+    await calls.link(source.path, target.path);
     return true;
   } catch (error) {
     const code = codeOf(error);

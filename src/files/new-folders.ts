@@ -6,6 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import type { NewFolder } from '../domain/tree.ts';
+import { calls } from './calls.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import { type Entry, entryIn, type Placed } from './opened.ts';
@@ -54,7 +55,7 @@ export async function placeNew(
       await forEachConcurrently(byParent(made), FOLDERS_AT_ONCE, async ([parent, ones]) => {
         await unlessFault(durable, () =>
           inParent({ root, durable, parent }, async (above) => {
-            const handle = await durable.openForSync(above);
+            const descriptor = await durable.openForSync(above);
             try {
               for (const { folder, position, aside, modifiedAt } of ones) {
                 if (await named(aside, above, entryIn(above, basename(folder))))
@@ -62,7 +63,7 @@ export async function placeNew(
               }
             } finally {
               // what was named before a failure is seen by readers, and counts as stored
-              await durable.sync(handle, above.name).finally(() => handle.close());
+              await durable.sync(descriptor, above.name).finally(() => calls.close(descriptor));
             }
           }),
         );
@@ -96,11 +97,11 @@ async function make(
   const modifiedAt: Date[] = [];
   for (const [position, bytes] of row.entries())
     modifiedAt.push(await durable.writeNew(folder, `signature-${position + 1}`, bytes, 0o644));
-  const handle = await attempt(() => fs.open(aside.path, 'r'), aside.name);
+  const descriptor = await attempt(() => calls.open(aside.path, 'r'), aside.name);
   try {
-    await durable.sync(handle, aside.name);
+    await durable.sync(descriptor, aside.name);
   } finally {
-    await handle.close();
+    await calls.close(descriptor);
   }
   return modifiedAt;
 }

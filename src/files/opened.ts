@@ -1,8 +1,8 @@
 // Open files and folders, by descriptor: each stays the same whatever happens to its name, and the kernel tells where it
 // lies. Needs Linux's /proc; docs/decisions/opened-paths.md says why everything is opened this way.
-import { constants, open, openSync, readlinkSync } from 'node:fs';
+import { constants, openSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { calls } from './calls.ts';
 
 /**
  * Open for reading, or held. The caller closes it with closeSync, which waits for no disk here, and only when all that was
@@ -21,12 +21,9 @@ const O_PATH = 0o10000000;
 export const HELD = O_PATH;
 export const HELD_FOLDER = O_PATH | constants.O_DIRECTORY;
 
-// plain descriptors: FileHandle costs as much again as the calls themselves
-const openFile = promisify(open);
-
 /** @throws the system's errors */
 export async function openAt(path: string, flags: number): Promise<Opened> {
-  const descriptor = await openFile(path, flags);
+  const descriptor = await calls.open(path, flags);
   return { descriptor, path: `/proc/self/fd/${descriptor}` };
 }
 

@@ -1,6 +1,7 @@
 // Several files come into an image's folder so that readers and a crash find all of them in line, or none.
 import { randomUUID } from 'node:crypto';
 import { promises as fs } from 'node:fs';
+import { calls } from './calls.ts';
 import type { DurableFolders } from './durable-folders.ts';
 import { linkAs, signatureIn, unlinkOurs } from './linking.ts';
 import { type Entry, entryIn } from './opened.ts';
@@ -25,7 +26,7 @@ export async function placeRow(
   row: readonly Uint8Array[],
 ): Promise<boolean> {
   const made = row.map((bytes) => ({ name: randomUUID(), bytes }));
-  const handle = await durable.openForSync(last);
+  const descriptor = await durable.openForSync(last);
   try {
     await Promise.all(made.map(({ name, bytes }) => durable.writeNew(tmp, name, bytes, 0o644)));
     if ((await lstatOrNull(signatureIn(last, from))) !== null) return false;
@@ -33,7 +34,7 @@ export async function placeRow(
     const behind = signatureIn(last, from + row.length);
     if ((await lstatOrNull(behind)) !== null) await displace(last, behind);
     for (const [position, { name }] of [...made.entries()].reverse()) {
-      if (position === 0) await durable.sync(handle, last.name); // those behind survive before the first shows them
+      if (position === 0) await durable.sync(descriptor, last.name); // those behind survive before the first shows them
       const target = signatureIn(last, from + position);
       demandInPlace(last);
       if (await linkAs(root, entryIn(tmp, name), last, target)) continue;
@@ -45,10 +46,10 @@ export async function placeRow(
       }
       await attempt(() => fs.rename(entryIn(tmp, name).path, target.path), target.name);
     }
-    await durable.sync(handle, last.name);
+    await durable.sync(descriptor, last.name);
     return true;
   } finally {
-    await handle.close();
+    await calls.close(descriptor);
     for (const { name } of made) await fs.unlink(entryIn(tmp, name).path).catch(() => undefined);
   }
 }

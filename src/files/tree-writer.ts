@@ -5,6 +5,7 @@ import { constants, promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { TreeWriter } from '../domain/tree.ts';
+import { calls } from './calls.ts';
 import { PRIVATE_FOLDER } from './durable.ts';
 import { createDurableFolders, type DurableFolders } from './durable-folders.ts';
 import { PREPARED_FOLDER, readIntent } from './intents.ts';
@@ -57,13 +58,6 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     });
   }
 
-  async function discardIn(folder: Placed, prepared: string): Promise<void> {
-    // the intent first: without it the bytes mean nothing
-    for (const name of [`${prepared}.intent`, `${prepared}.signature`, prepared]) {
-      await fs.unlink(entryIn(folder, name).path).catch(() => undefined);
-    }
-  }
-
   return {
     get fault() {
       return durable.fault;
@@ -83,8 +77,10 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
       return inPrepared(async (folder) => {
         const prepared = randomUUID();
         try {
-          await writeNew(folder, `${prepared}.signature`, bytes, 0o644);
-          await writeNew(folder, `${prepared}.intent`, intent, 0o600);
+          await bothOf(
+            writeNew(folder, `${prepared}.signature`, bytes, 0o644),
+            writeNew(folder, `${prepared}.intent`, intent, 0o600),
+          );
           await syncFolder(folder);
         } catch (error) {
           await discardIn(folder, prepared);
@@ -130,7 +126,7 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
     async makeDurable(folder, number) {
       refuseFault();
       await inFolder(folder, null, async (last) => {
-        await syncFile(signatureIn(last, number), inTarget, sync);
+        await syncOther(signatureIn(last, number), inTarget, sync);
         await syncFolder(last);
       });
     },
@@ -172,8 +168,27 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   };
 }
 
+async function discardIn(folder: Placed, prepared: string): Promise<void> {
+  const remove = (name: string) =>
+    calls.unlink(entryIn(folder, name).path).then(
+      () => true,
+      () => false,
+    );
+  // the intent first: without it the bytes mean nothing
+  const isPair = await remove(`${prepared}.intent`);
+  await remove(`${prepared}.signature`);
+  // without an intent it may be the temporary file of another write
+  if (!isPair) await remove(prepared);
+}
+
+/** Waits for both, also when one fails: what is still being written cannot be thrown away. @throws the first one's failure */
+async function bothOf(one: Promise<unknown>, other: Promise<unknown>): Promise<void> {
+  const outcomes = await Promise.allSettled([one, other]);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+}
+
 /** Syncs a file that somebody else may have put there. */
-async function syncFile(
+async function syncOther(
   file: Entry,
   inTarget: Root['inTarget'],
   sync: DurableFolders['sync'],
@@ -181,11 +196,11 @@ async function syncFile(
   const isSynced = await inTarget(file, HELD, async ({ path, name }) => {
     // fsync of a pipe fails, and that is not a lost write
     if (!(await attempt(() => fs.stat(path), name)).isFile()) return false;
-    const handle = await attempt(() => fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK), name);
+    const descriptor = await attempt(() => calls.open(path, constants.O_RDONLY | constants.O_NONBLOCK), name);
     try {
-      await sync(handle, name);
+      await sync(descriptor, name);
     } finally {
-      await handle.close();
+      await calls.close(descriptor);
     }
     return true;
   });

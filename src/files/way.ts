@@ -1,8 +1,8 @@
 // The way from a root down to a folder, with each folder on it held: files are made, linked and synced in exactly the
 // folders that were found inside the root, whatever happens to their names meanwhile.
-import { closeSync, constants, promises as fs, fstat } from 'node:fs';
-import { promisify } from 'node:util';
+import { closeSync, constants } from 'node:fs';
 import { LookasideError } from '../domain/errors.ts';
+import { calls } from './calls.ts';
 import {
   type Entry,
   entryIn,
@@ -33,8 +33,6 @@ export interface WayOptions {
   /** Ours alone: not even a link inside the root is followed. */
   readonly isOwn: boolean;
 }
-
-const statFile = promisify(fstat);
 
 /** linux/limits.h, without the zero at the end */
 const LONGEST_PATH = 4095;
@@ -70,8 +68,7 @@ export async function onWay<T>(
 }
 
 export async function identified(placed: Placed): Promise<WayFolder> {
-  const stats = () => statFile(placed.descriptor, { bigint: true });
-  const { dev, ino } = await attempt(stats, placed.name);
+  const { dev, ino } = await attempt(() => calls.fstat(placed.descriptor), placed.name);
   return { ...placed, identity: `${dev}:${ino}` };
 }
 
@@ -121,7 +118,7 @@ async function openOrMake(options: WayOptions, above: WayFolder, child: Entry): 
 async function makeFolder(above: WayFolder, child: Entry, mode: number): Promise<void> {
   demandInPlace(above);
   try {
-    await fs.mkdir(child.path, { mode });
+    await calls.mkdir(child.path, mode);
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw refusal(error, child.name);
   }

@@ -1,9 +1,10 @@
 // Adding signatures to a tree, one upload to an image at a time. The order of the steps is what makes an upload whole or
 // absent: docs/decisions/uploads.md.
+import { createSharedRuns } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { UploadIntent } from '../domain/intent.ts';
-import { MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { MAX_FILE_NUMBER, MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type {
   Appended,
   RecordedSignature,
@@ -14,6 +15,7 @@ import type {
 } from '../domain/ports.ts';
 import { quoted } from '../domain/text.ts';
 import { DAMAGE_KINDS } from '../domain/tree.ts';
+import { sameSignatures } from './image-state.ts';
 import { createLooker, isFull, type Look, stillChecked, unlessUnusable } from './look.ts';
 import { createTender, type Tender, type TenderOptions } from './put-back.ts';
 import { createEnding } from './unfinished.ts';
@@ -38,6 +40,8 @@ export function createAppender(options: AppenderOptions): Appender {
   const { tree, uploads, changes, writer } = options;
   const { lookSettled } = createLooker(options);
   const ending = createEnding(options);
+  // one look at the disks serves all uploads that have asked for it before it began
+  const shareFree = createSharedRuns<readonly [number, number]>();
   const { finishAll, place, keep, record } = ending;
   const withdrawer = createWithdrawer({ ...options, ending });
 
@@ -134,16 +138,31 @@ export function createAppender(options: AppenderOptions): Appender {
     };
     const left = await place(intent, judgement, bytes, seen.lastNumber + 1);
     const auditSeq = await keep(left, intent, bytes);
-    const signatures = await record(image);
+    const signatures = await record(image, await knownAfter(upload, seen, left.number));
     const position = signatures?.findIndex((signature) => signature.sha256 === sha256) ?? -1;
     const number = position === -1 ? seen.signatures.length + 1 : position + 1;
     return { outcome: 'created', number, sha256, auditSeq };
   }
 
+  /** What a look would find after the upload; null where only a look tells. */
+  async function knownAfter(upload: VerifiedUpload, seen: Look, number: number) {
+    const { image } = upload;
+    if (options.kind === 'shared' || !isAsRecorded(seen) || changes.unfinishedOf(image).length > 1)
+      return null;
+    // another file may have been put at the number that was free
+    if (number !== seen.lastNumber + 1) return null;
+    // a withdrawn one may have made another one's file a filler
+    if ((await options.tombstones.ofImage(image)).length > 0) return null;
+    return [...seen.signatures, recordedOf(upload, number, options.sha256(upload.bytes))];
+  }
+
   /** Checks both disks: once the file is in its place it is served, even if its provenance then finds no space. */
   async function checkReserve(): Promise<void> {
-    checkFree(tree.root, await writer.freeBytes());
-    checkFree('the data directory', await options.dataFreeBytes());
+    const [inTree, inData] = await shareFree('free', () =>
+      Promise.all([writer.freeBytes(), options.dataFreeBytes()]),
+    );
+    checkFree(tree.root, inTree);
+    checkFree('the data directory', inData);
   }
 
   function checkFree(place: string, freeBytes: number): void {
@@ -163,6 +182,17 @@ export function createAppender(options: AppenderOptions): Appender {
     },
     ...createTender({ ...options, ending, settle: withdrawer.settle }),
   };
+}
+
+/** Whether nothing is in the image's folder but what is recorded. */
+function isAsRecorded({ problems, recorded, signatures, isEmpty }: Look): boolean {
+  return problems.length === 0 && sameSignatures(recorded, signatures) && (recorded.length > 0 || isEmpty);
+}
+
+/** As a look at the folder tells it: an upload has the time at which it was taken. */
+function recordedOf({ bytes, event }: VerifiedUpload, number: number, sha256: string): RecordedSignature {
+  const kept = bytes.length <= MAX_INDEXED_BYTES ? bytes : null;
+  return { number, sha256, sizeBytes: bytes.length, storedAt: event.at, bytes: kept };
 }
 
 function checkPlace({ image, number }: VerifiedUpload, seen: Look, needless: Needless): void {

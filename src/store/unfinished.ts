@@ -4,7 +4,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { type Intent, intentText, parseIntent, type UploadIntent } from '../domain/intent.ts';
 import type { AuditLog, Log, RecordedSignature, TombstoneStore, UploadStore } from '../domain/ports.ts';
-import type { SignatureFile, TreeWriter } from '../domain/tree.ts';
+import { PlaceUnknown, type SignatureFile, type TreeWriter } from '../domain/tree.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import type { Unfinished } from './image-changes.ts';
 import { createLooker, stillChecked, type TreeAndIndex } from './look.ts';
@@ -23,19 +23,27 @@ export interface EndingOptions extends TreeAndIndex {
   readonly log: Log;
 }
 
+/** A file that has just come into its place. */
+export interface Placed extends Unfinished {
+  readonly number: number;
+}
+
 /** The steps of adding a file, in their order, each in the image's turn; and the completion of those that were cut off. */
 export interface Ending {
   /** Before this resolves nothing is stored; afterwards the file stays for good. */
-  place(intent: Intent, judgement: Judgement | null, bytes: Uint8Array, from: number): Promise<Unfinished>;
+  place(intent: Intent, judgement: Judgement | null, bytes: Uint8Array, from: number): Promise<Placed>;
   /** Writes provenance and audit event; the event's number. If that fails they are written later: the file stays. */
   keep(left: Unfinished, intent: UploadIntent, bytes: Uint8Array): Promise<number>;
   /** Writes the audit event alone, for bytes that were uploaded before; with the end of their withdrawal, when it is the event of that. */
   keepEvent(left: Unfinished): Promise<void>;
   /**
    * Records the image as it is, which completes its unfinished uploads that have their provenance. The signatures; null when the
-   * index could not be written: until it can be, reads look at the disk.
+   * index could not be written: until it can be, reads look at the disk. `known`: what a look would find, if that is certain.
    */
-  record(image: ImageId): Promise<readonly RecordedSignature[] | null>;
+  record(
+    image: ImageId,
+    known?: readonly RecordedSignature[] | null,
+  ): Promise<readonly RecordedSignature[] | null>;
   /** Completes the image's unfinished uploads. */
   finishAll(image: ImageId): Promise<void>;
   /** Completes all uploads that a crash cut off; one that cannot be completed yet is tried again at the image's next upload. */
@@ -51,13 +59,16 @@ export function createEnding(options: EndingOptions): Ending {
     judgement: Judgement | null,
     bytes: Uint8Array,
     from: number,
-  ): Promise<Unfinished> {
+  ): Promise<Placed> {
     const prepared = await writer.prepare(intentText(intent), bytes);
     try {
-      await writer.place(prepared, imageFolder(intent.image), from);
-      return { prepared, intent, judgement, isKept: false };
+      const number = await writer.place(prepared, imageFolder(intent.image), from);
+      return { prepared, intent, judgement, isKept: false, number };
     } catch (error) {
-      await writer.discard(prepared);
+      // the next upload to the image, or look at it, finds out whether it has come to be one
+      if (error instanceof PlaceUnknown)
+        changes.leaveUnfinished({ prepared, intent, judgement, isKept: false });
+      else await writer.discard(prepared);
       // a reader may have seen the file before it was removed again
       announce(intent.image);
       throw error;
@@ -96,15 +107,17 @@ export function createEnding(options: EndingOptions): Ending {
     }
   }
 
-  async function record(image: ImageId): Promise<readonly RecordedSignature[] | null> {
+  async function record(
+    image: ImageId,
+    known: readonly RecordedSignature[] | null = null,
+  ): Promise<readonly RecordedSignature[] | null> {
     const ended = changes.unfinishedOf(image).filter(({ isKept }) => isKept);
     const judgements = new Map(ended.map(({ intent, judgement }) => [intent.sha256, judgement]));
     try {
-      const seen = await lookSettled(image);
-      if (seen.isUnsure) throw stillChecked(imageFolder(image));
+      const found = known ?? (await look(image));
       // looks from here on see the file; an earlier look must not be recorded over it
       changes.changed(image);
-      const signatures = seen.signatures.map((signature) => {
+      const signatures = found.map((signature) => {
         const judgement = judgements.get(signature.sha256) ?? null;
         return judgement === null ? signature : { ...signature, judgement };
       });
@@ -121,6 +134,12 @@ export function createEnding(options: EndingOptions): Ending {
     } finally {
       announce(image);
     }
+  }
+
+  async function look(image: ImageId): Promise<readonly RecordedSignature[]> {
+    const seen = await lookSettled(image);
+    if (seen.isUnsure) throw stillChecked(imageFolder(image));
+    return seen.signatures;
   }
 
   function announce(image: ImageId): void {

@@ -4,9 +4,10 @@ import { copyFile, mkdir, readdir, readFile, rm, symlink, unlink, writeFile } fr
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { LookasideError } from '../../src/domain/errors.ts';
+import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder, imageKey } from '../../src/domain/image.ts';
 import type { IndexedSignature } from '../../src/domain/ports.ts';
+import { PlaceUnknown } from '../../src/domain/tree.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { distant } from '../contract/distant.ts';
 import { count, isFull, type Promised, promise } from '../faults/promise.ts';
@@ -185,6 +186,34 @@ function switched(ports: Ports, stopping: Ports, isOn: () => boolean): Ports {
     uploads: { ...ports.uploads, add: (...upload) => now().uploads.add(...upload) },
   };
 }
+
+describe('an upload whose file was being placed when the thread that did it died', () => {
+  for (const isPlaced of [true, false]) {
+    it(`is ${isPlaced ? 'whole' : 'absent'} at the next one, as its file ${isPlaced ? 'has' : 'has not'} come to its place`, async () => {
+      let died = false;
+      await open('owned', {
+        between: (ports) => ({
+          ...ports,
+          writer: {
+            ...ports.writer,
+            async place(...place) {
+              if (died) return ports.writer.place(...place);
+              died = true;
+              if (isPlaced) await ports.writer.place(...place);
+              throw new PlaceUnknown('the thread that writes died');
+            },
+          },
+        }),
+      });
+      await assert.rejects(append(ONE), (error) => isLookasideError(error, 'STORE_UNAVAILABLE'));
+      await append(TWO);
+      const wanted = isPlaced ? [ONE, TWO] : [TWO];
+      await assertServes(...wanted);
+      assert.deepEqual(await uploaded(), wanted.map(sha256Hex));
+      assert.deepEqual(await prepared(), []);
+    });
+  }
+});
 
 for (const kind of ['owned', 'shared'] as const) {
   describe(`an upload to a tree that is ${kind}, cut short by a crash`, () => {

@@ -1,0 +1,67 @@
+// The system calls by which trees are written, as promises. In most threads they wait in the pool of threads that all of the process
+// shares. A thread that has nothing else to do makes them at once: that spares the hand-over of each, which costs more than the
+// call itself. fsync waits in the pool everywhere, so that several can be under way: the disk then commits them together.
+import {
+  type BigIntStats,
+  close,
+  closeSync,
+  fstat,
+  fstatSync,
+  fsync,
+  link,
+  linkSync,
+  mkdir,
+  mkdirSync,
+  open,
+  openSync,
+  unlink,
+  unlinkSync,
+  writeFile,
+  writeFileSync,
+} from 'node:fs';
+import { promisify } from 'node:util';
+
+/** Each throws the system's errors. They take plain descriptors: FileHandle costs as much again as the calls themselves. */
+interface Calls {
+  open(path: string, flags: string | number, mode?: number): Promise<number>;
+  close(descriptor: number): Promise<void>;
+  /** All of the content. */
+  write(descriptor: number, content: string | Uint8Array): Promise<void>;
+  fstat(descriptor: number): Promise<BigIntStats>;
+  link(from: string, to: string): Promise<void>;
+  unlink(path: string): Promise<void>;
+  mkdir(path: string, mode: number): Promise<void>;
+}
+
+const [statFile, makeFolder] = [promisify(fstat), promisify(mkdir)];
+
+const POOLED: Calls = {
+  open: promisify(open),
+  close: promisify(close),
+  write: promisify(writeFile),
+  fstat: (descriptor) => statFile(descriptor, { bigint: true }),
+  link: promisify(link),
+  unlink: promisify(unlink),
+  mkdir: (path, mode) => makeFolder(path, { mode }).then(() => undefined),
+};
+
+const BLOCKING: Calls = {
+  open: async (path, flags, mode) => openSync(path, flags, mode),
+  close: async (descriptor) => closeSync(descriptor),
+  write: async (descriptor, content) => writeFileSync(descriptor, content),
+  fstat: async (descriptor) => fstatSync(descriptor, { bigint: true }),
+  link: async (from, to) => linkSync(from, to),
+  unlink: async (path) => unlinkSync(path),
+  mkdir: async (path, mode) => void mkdirSync(path, { mode }),
+};
+
+/** Of this thread. */
+export let calls: Calls = POOLED;
+
+/** From now on the calls of this thread block it. */
+export function blockInThisThread(): void {
+  calls = BLOCKING;
+}
+
+/** @throws the system's errors */
+export const syncFile: (descriptor: number) => Promise<void> = promisify(fsync);
