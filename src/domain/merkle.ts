@@ -175,7 +175,9 @@ export function isConsistent(sha256: Sha256, { from, fromRoot, size, root, proof
 }
 
 export function areEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, position) => byte === b[position]);
+  if (a.length !== b.length) return false;
+  for (let position = 0; position < a.length; position += 1) if (a[position] !== b[position]) return false;
+  return true;
 }
 
 /** The hash over leaves `start` up to `end`, a part into which RFC 6962 divides a tree. */

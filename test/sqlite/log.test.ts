@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { parseEntryBundle } from '../../src/domain/checkpoint.ts';
+import type { LogReaderStore } from '../../src/domain/log.ts';
 import { findDisagreement } from '../../src/service/log-check.ts';
 import type { CheckpointFile } from '../../src/service/log-keeper.ts';
-import type { LogFault } from '../../src/service/log-verify.ts';
+import { type LogFault, verifyLog } from '../../src/service/log-verify.ts';
 import { makePrivateKey } from '../../src/service/note-keys.ts';
 import { connect } from '../../src/sqlite/connect.ts';
 import { auditEvent } from '../contract/audit-event.ts';
@@ -46,6 +47,31 @@ function copyOfLog(t: Cleanup): string {
 }
 
 describe('the log over audit events', () => {
+  it('is verified without a fault while a server goes on adding to it and signing it', async (t) => {
+    const scene = await openLogScene(temporaryFolder(t));
+    t.after(() => scene.close());
+    await scene.add(5);
+    await scene.keeper.publish();
+    const { log } = scene.databases;
+    let isAdded = false;
+    const growing: LogReaderStore = {
+      ...log,
+      async hashes(level, from, count) {
+        const found = await log.hashes(level, from, count);
+        if (!isAdded) {
+          isAdded = true;
+          await scene.add(3);
+          await scene.keeper.publish();
+        }
+        return found;
+      },
+    };
+    const verified = await verifyLog(growing, { vkey: null, from: null, onProgress: () => undefined });
+    assert.ok(isAdded);
+    assert.deepEqual(verified.faults, []);
+    assert.equal(verified.size, 5);
+  });
+
   it('opens beside a process that holds the lock of state.db, with what was signed before', async (t) => {
     const dataDir = copyOfLog(t);
     const { databases } = await open(dataDir, { lockedLimitMs: 30_000 });
