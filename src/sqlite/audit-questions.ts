@@ -16,6 +16,8 @@ import {
 import { below, Conditions, type Pause, Statements } from './question-parts.ts';
 
 const PIECE_EVENTS = 20_000;
+/** So many events of a folder of repositories are named one by one; of more, most pieces have some. */
+const FEW_EVENTS = 20_000;
 
 /** One connection to state.db; whoever made it closes it. */
 export class AuditQuestions {
@@ -30,7 +32,7 @@ export class AuditQuestions {
 
   /** Newest first, at most `limit`. `after`: the number of the last event seen. */
   page(filter: RecordFilter, after: Position | null, limit: number): readonly AuditRow[] {
-    const { text, values } = conditionsOf(filter);
+    const { text, values } = this.#conditions(filter);
     const select = this.#statements.of<StoredEvent>(`
       SELECT seq, at_ms, leaf, private
       FROM audit_event
@@ -47,7 +49,7 @@ export class AuditQuestions {
   }
 
   sums(filter: RecordFilter, by: Grouping, sums: Sums): void {
-    const { text, values } = conditionsOf(filter);
+    const { text, values } = this.#conditions(filter);
     const columns = by.map((dimension, position) => `${COLUMNS[dimension]} AS d${position}`);
     const select = this.#statements.of<Record<string, string | number | null>>(`
       SELECT ${[...columns, "sum(coalesce(leaf ->> '$.count', 1)) AS count", 'count(*) AS rows'].join(', ')},
@@ -128,22 +130,65 @@ export class AuditQuestions {
     return found !== undefined;
   }
 
+  /** With the numbers of the events of a folder: neither numbers nor times lead to them, and the index of images does. */
+  #conditions(filter: RecordFilter): Conditions {
+    const found = conditionsOf(filter);
+    if (filter.repository === null) return found;
+    const within = below(IMAGE, filter.repository, ['@', '/']);
+    const numbers = this.#statements
+      .plucked<number>(`
+        SELECT seq
+        FROM audit_event
+        WHERE ${IMAGE} IS NOT NULL AND ${within.text}
+        LIMIT ${FEW_EVENTS + 1}`)
+      .all(...within.values);
+    if (numbers.length <= FEW_EVENTS)
+      found.add('seq IN (SELECT value FROM json_each(?))', JSON.stringify(numbers));
+    return found;
+  }
+
   /** Ranges of numbers, newest first, that hold all events of the time. */
   *#pieces({ since, until }: RecordFilter, after: Position | null): Generator<readonly [number, number]> {
-    const { first, last } = this.#statements
-      .of<{ first: number | null; last: number | null }>(`
-        SELECT min(seq) AS first, max(seq) AS last
-        FROM audit_event
-        WHERE at_ms >= ? AND at_ms < ?`)
-      .get(since?.getTime() ?? 0, until?.getTime() ?? Number.MAX_SAFE_INTEGER) ?? { first: null, last: null };
-    if (first === null || last === null) return;
-    const end = Math.min(last, (after?.[0] ?? Number.MAX_SAFE_INTEGER) - 1);
-    for (let high = end; high >= first; high -= PIECE_EVENTS) {
-      yield [Math.max(high - PIECE_EVENTS, first - 1), high];
+    const newest = until === null ? this.#lastNumber() : this.#lastNumberBefore(until);
+    for (
+      let high = Math.min(newest, (after?.[0] ?? Number.MAX_SAFE_INTEGER) - 1);
+      high > 0;
+      high -= PIECE_EVENTS
+    ) {
+      // where the page is full already, nobody asks how far back the time goes
+      if (since !== null && !this.#hasUpTo(high, since)) return;
+      yield [Math.max(high - PIECE_EVENTS, 0), high];
       this.#pause();
     }
   }
+
+  #lastNumber(): number {
+    return this.#statements.plucked<number>('SELECT coalesce(max(seq), 0) FROM audit_event').get() ?? 0;
+  }
+
+  /** A clock may have been set back: numbers and times do not have the same order. */
+  #lastNumberBefore(until: Date): number {
+    return (
+      this.#statements
+        .plucked<number>('SELECT coalesce(max(seq), 0) FROM audit_event WHERE at_ms < ?')
+        .get(until.getTime()) ?? 0
+    );
+  }
+
+  /** By time, so that the first that is looked at is low enough wherever any is, unless the clock was set back. */
+  #hasUpTo(high: number, since: Date): boolean {
+    const found = this.#statements
+      .plucked<number>(`
+        SELECT 1
+        FROM audit_event INDEXED BY audit_event_by_time
+        WHERE at_ms >= ? AND seq <= ?
+        LIMIT 1`)
+      .get(since.getTime(), high);
+    return found !== undefined;
+  }
 }
+
+const IMAGE = "leaf ->> '$.image'";
 
 const COLUMNS: Readonly<Record<Dimension, string>> = {
   repository: "leaf ->> '$.image'",
@@ -174,7 +219,7 @@ function conditionsOf(filter: RecordFilter): Conditions {
   if (until !== null) found.add('at_ms < ?', until.getTime());
   if (site !== null) found.add("leaf ->> '$.site' = ?", site);
   if (repository !== null) {
-    const { text, values } = below("leaf ->> '$.image'", repository, ['@', '/']);
+    const { text, values } = below(IMAGE, repository, ['@', '/']);
     found.add(text, ...values);
   }
   if (image !== null) {

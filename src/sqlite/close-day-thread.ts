@@ -33,6 +33,8 @@ function addIndexes(db: Database): void {
   for (const column of ['image', 'address', 'signature']) {
     db.exec(`CREATE INDEX IF NOT EXISTS read_by_${column} ON read (${column})`);
   }
+  // for a digest below any path
+  db.exec('CREATE INDEX IF NOT EXISTS image_by_digest ON image (digest)');
   db.exec('ANALYZE');
 }
 
