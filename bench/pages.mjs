@@ -158,9 +158,8 @@ async function fillEvents({ audit }, fingerprint) {
   const makeEvent = createEventMaker({ clock: { now: () => new Date() }, randomBytes });
   for (let from = 0; from < EVENTS; from += EVENTS_AT_ONCE) {
     const events = Array.from({ length: Math.min(EVENTS_AT_ONCE, EVENTS - from) }, (_, k) => {
-      const { site, path, hex } = imageOf((from + k) % IMAGES);
-      const image = `${path}@sha256:${hex}`;
-      const about = { site, image, fingerprint, signatureSha256: digestOf(`signature ${k}`) };
+      const image = imageOf((from + k) % IMAGES);
+      const about = { image, fingerprint, signatureSha256: digestOf(`signature ${k}`) };
       const what = { action: 'upload', result: k % 50 === 0 ? 'KEY_UNKNOWN' : 'created', ...about };
       return makeEvent(what, { name: `ci-${k % 20}`, address: '10.0.0.1', requestId: null });
     });
