@@ -39,7 +39,7 @@ describe('the page that refreshes a key', () => {
     });
     const cookie = await pages.logIn('admin');
     const page = await pages.get(AT, cookie);
-    assert.match(page.text, /<code>wkd<\/code> <code>https:\/\/keys\.example\.com<\/code>/);
+    assert.match(page.text, /<code>wkd<\/code><\/li><li><code>https:\/\/keys\.example\.com<\/code>/);
     assert.equal((await pages.post(AT, {}, cookie)).status, 403, 'a form of no page of ours');
     assert.deepEqual(asked, []);
     const { status, text } = await pages.post(AT, { 'form-token': formTokenIn(page.text) }, cookie);

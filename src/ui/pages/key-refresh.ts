@@ -33,9 +33,9 @@ ${note}
 <section class="card"><h2>From where this server asks</h2>${
       sources.length === 0
         ? html`<p class="quiet">It asks nobody. Set <code>LOOKASIDE_KEY_REFRESH</code> to key servers, or to <code>wkd</code> for the Web Key Directories of the domains of the user IDs; or paste the newer public part below.</p>`
-        : html`<form class="stack" method="post" action="${link(`${at}/refresh`)}">${formToken(request)}<p>${sources.map((source) => html`<code>${clip(source, 200)}</code> `)}</p><div class="actions"><button class="first">Ask now</button></div></form>`
+        : html`<form class="stack" method="post" action="${link(`${at}/refresh`)}">${formToken(request)}<ul class="plain">${sources.map((source) => html`<li><code>${clip(source, 200)}</code></li>`)}</ul><div class="actions"><button class="first">Ask now</button></div></form>`
     }</section>
-<form class="card stack" method="post" action="${link(`${at}/refresh`)}">${formToken(request)}<label>Or pasted: the newer public part, as <code>gpg --export --armor KEY</code> writes it<textarea name="key" rows="8" required maxlength="50000" spellcheck="false" placeholder="-----BEGIN PGP PUBLIC KEY BLOCK-----"></textarea></label><div class="actions"><button>Merge what is pasted</button></div><p class="quiet">A file of any size: <a href="${link('keys/add')}">Add a key</a> merges what is new, too.</p></form></div>`,
+<form class="card stack" method="post" action="${link(`${at}/refresh`)}">${formToken(request)}<p>Or pasted, as <code>gpg --export --armor KEY</code> writes it:</p><label>The newer public part<textarea name="key" rows="8" required maxlength="50000" spellcheck="false" placeholder="-----BEGIN PGP PUBLIC KEY BLOCK-----"></textarea></label><div class="actions"><button>Merge what is pasted</button></div><p class="quiet">A file of any size: <a href="${link('keys/add')}">Add a key</a> merges what is new, too.</p></form></div>`,
   };
 }
 

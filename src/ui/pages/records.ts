@@ -191,7 +191,7 @@ export function auditRow(context: PageContext, row: AuditRow): Html {
       html`<span>signature <code title="${signatureSha256}">${signatureSha256.slice(0, 12)}…</code></span>`,
     reason !== null && html`<span class="quiet">${clip(reason, 300)}</span>`,
   ];
-  return html`<tr><th scope="row"><a href="${link(`audit/events/${seq}`)}">#${seq}</a></th><td>${time(at)}</td><td>${action} ${word(kindOfResult(result), result)}${times > 1 && html` <small>${count(times, 'time')}</small>`}</td><td><div class="lines">${about}</div></td><td><div class="lines"><span>${actor === null ? 'forgotten' : html`<a href="${link('audit', { actor })}">${clip(actor, 80)}</a>`}</span>${address !== null && html`<span class="quiet">${address}</span>`}</div></td></tr>`;
+  return html`<tr><th scope="row"><a href="${link(`audit/events/${seq}`)}">#${seq}</a></th><td>${time(at)}</td><td>${action} ${word(kindOfResult(result), result)}${times > 1 && html` <small>${count(times, 'time')}</small>`}</td><td><div class="lines">${about}</div></td><td><div class="lines"><span>${actor === null ? 'forgotten' : html`<a href="${link('audit', { actor })}">${clip(actor, 80)}</a>`}</span>${address !== null && html`<span class="quiet address">${address}</span>`}</div></td></tr>`;
 }
 
 export function accessRow(context: PageContext, row: AccessRow): Html {
@@ -210,7 +210,12 @@ export function accessRow(context: PageContext, row: AccessRow): Html {
     bytes: size,
   } = row;
   const isKnown = address !== 'other';
-  return html`<tr><th scope="row">${time(firstAt)}${lastAt > firstAt && html` <small>to ${time(lastAt)}</small>`}</th><td>${word(status === 200 || status === 304 ? 'good' : status === 404 ? 'open' : 'wrong', String(status))}</td><td><a href="${imageLink(context, { site, name: image })}">${shortImage(image)}</a>${position !== null && html` <small>signature-${position}</small>`}</td><td><div class="lines"><span>${isKnown ? html`<a href="${link('access', { address })}">${address}</a>` : 'not kept'}${token !== null && html` <small>${clip(token, 80)}</small>`}</span>${agent !== null && html`<span class="quiet">${clip(agent, 120)}</span>`}</div></td><td data-of="Requests">${number(requests)}${size > 0 && html` <small>${bytes(size)}</small>`}</td></tr>`;
+  return html`<tr><th scope="row">${time(firstAt)}${isOfMoreMinutes(firstAt, lastAt) && html` <small>to ${time(lastAt)}</small>`}</th><td>${word(status === 200 || status === 304 ? 'good' : status === 404 ? 'open' : 'wrong', String(status))}</td><td><a href="${imageLink(context, { site, name: image })}">${shortImage(image)}</a>${position !== null && html` <small>signature-${position}</small>`}</td><td><div class="lines"><span>${isKnown ? html`<a href="${link('access', { address })}">${address}</a>` : 'not kept'}${token !== null && html` <small>${clip(token, 80)}</small>`}</span>${agent !== null && html`<span class="quiet">${clip(agent, 120)}</span>`}</div></td><td data-of="Requests">${number(requests)}${size > 0 && html` <small>${bytes(size)}</small>`}</td></tr>`;
+}
+
+/** Times are shown by the minute. */
+function isOfMoreMinutes(one: Date, other: Date): boolean {
+  return Math.floor(one.getTime() / 60_000) !== Math.floor(other.getTime() / 60_000);
 }
 
 function shortImage(image: string): Html {
