@@ -3,6 +3,7 @@
 //   --reads N       rows of the record of reads, over the last 30 days; 1,000,000 unless told
 //   --events N      audit events; 100,000 unless told
 //   --rounds N      how often each page is asked for; 20 unless told
+//   --only TEXT     the pages whose address has TEXT in it
 //   --folder DIR    keeps what was made for the next run
 //   --fill          makes it, and measures nothing
 import { createHash, randomBytes } from 'node:crypto';
@@ -23,6 +24,7 @@ const { values: flags } = parseArgs({
     reads: { type: 'string', default: '1000000' },
     events: { type: 'string', default: '100000' },
     rounds: { type: 'string', default: '20' },
+    only: { type: 'string', default: '' },
     folder: { type: 'string' },
     fill: { type: 'boolean', default: false },
   },
@@ -176,7 +178,7 @@ async function measure({ fingerprint, token }) {
   const server = await startLookaside({ data, port: PORT, isPinned: false });
   await settle(server, { mostMs: 90_000 }).catch(() => process.stderr.write('the server has other work\n'));
   const cookie = await logIn(server.url, token);
-  const asked = pagesOf(fingerprint);
+  const asked = pagesOf(fingerprint).filter(({ path }) => path.includes(flags.only));
   process.stdout.write(
     `${IMAGES} images, ${READS} rows of reads, ${EVENTS} audit events; ${ROUNDS} rounds\n\n`,
   );
