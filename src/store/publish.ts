@@ -25,6 +25,8 @@ export interface PublisherOptions extends TreeAndIndex {
 
 type Blobs = Parameters<SetPublisher['publish']>[1];
 
+type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'lastNumber'>;
+
 interface WantedSet {
   readonly image: ImageId;
   readonly blobs: Blobs;
@@ -47,7 +49,7 @@ const SETS_AT_ONCE = 16;
 
 export function createPublisher(options: PublisherOptions): BatchPublisher {
   const { changes, writer, index, log } = options;
-  const { lookSettled } = createLooker(options);
+  const { lookSettled, askOrNone } = createLooker(options);
 
   async function publish(image: ImageId, blobs: Blobs): Promise<Published> {
     return changes.inTurn(image, async () => {
@@ -74,13 +76,13 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
   }
 
   /** What is new of the set, as far as there is room. */
-  async function rowOf({ image, blobs }: WantedSet, seen: Look): Promise<Blobs> {
+  async function rowOf({ image, blobs }: WantedSet, seen: Seen): Promise<Blobs> {
     const fresh = freshOf(blobs, seen, withdrawnOf(await options.tombstones.ofImage(image)));
     return fresh.slice(0, roomOf(seen));
   }
 
   /** Those that the image does not have and that are not withdrawn, each once. */
-  function freshOf(blobs: Blobs, seen: Look, gone: ReadonlySet<string>): Blobs {
+  function freshOf(blobs: Blobs, seen: Seen, gone: ReadonlySet<string>): Blobs {
     const known = new Set([...gone, ...seen.signatures.map(({ sha256 }) => sha256)]);
     return blobs.filter(({ bytes }) => {
       const sha256 = options.sha256(bytes);
@@ -131,11 +133,24 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
     });
   }
 
+  /**
+   * What is seen of an image that the index of a scanned tree lacks, without a look: its folder is named into its place by a rename,
+   * which finds out whether anything is there. Null: a look is needed.
+   */
+  async function unknownOf(image: ImageId): Promise<Seen | null> {
+    if (!changes.isScanned || changes.isUnrecorded(image) || changes.isUnsettled(image)) return null;
+    const { isWhole, recorded } = await askOrNone(image);
+    return isWhole && recorded.length === 0 ? { signatures: [], isEmpty: true, lastNumber: 0 } : null;
+  }
+
   /** New images together; null for those that are to be published alone, as also all are when that fails. */
   async function publishNew(sets: readonly WantedSet[]): Promise<readonly (Published | null)[]> {
     const turns = await takeTurns(changes, sets);
     try {
       const looks = await eachOf(sets, async (set) => {
+        const unknown = await unknownOf(set.image);
+        const row = unknown === null ? [] : await rowOf(set, unknown);
+        if (unknown !== null && row.length > 0) return { seen: unknown, row };
         const seen = await lookSettled(set.image);
         return { seen, row: await rowOf(set, seen) };
       });
@@ -216,7 +231,7 @@ function recordedFrom(
   }));
 }
 
-function roomOf({ signatures, lastNumber }: Look): number {
+function roomOf({ signatures, lastNumber }: Seen): number {
   return Math.max(0, Math.min(MAX_SIGNATURES_PER_IMAGE - signatures.length, MAX_FILE_NUMBER - lastNumber));
 }
 

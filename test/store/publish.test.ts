@@ -10,7 +10,7 @@ import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { createImageChanges } from '../../src/store/image-changes.ts';
 import { createPublisher } from '../../src/store/publish.ts';
 import { createLog } from '../service/hand-driven.ts';
-import { folderOf, sha256Hex, signatureBytes } from './lay.ts';
+import { folderOf, layImage, sha256Hex, signatureBytes } from './lay.ts';
 import { imageIn, type OpenedStore, openStore, SITE } from './open-store.ts';
 
 const UNJUDGED: Judgement | null = null;
@@ -19,13 +19,13 @@ const setOf = (name: string) => [
   { bytes: signatureBytes(`${name} 2`), judgement: UNJUDGED },
 ];
 
-function publisherOf(store: OpenedStore, writer: TreeWriter) {
+function publisherOf(store: OpenedStore, writer: TreeWriter, changes = createImageChanges()) {
   const { tree, databases } = store;
   return createPublisher({
     ...{ tree, writer, index: databases.index, tombstones: databases.tombstones, uploads: store.uploads },
     kind: 'owned',
     takesAll: true,
-    changes: createImageChanges(),
+    changes,
     wait: () => new Promise<void>((resolve) => setImmediate(resolve)),
     report: () => undefined,
     sha256: sha256Hex,
@@ -87,4 +87,36 @@ test('a set that is in its place counts as stored only when its folder has reach
   });
   const { done } = await publisher.gather(imageIn(folderOf('team/app')), setOf('team/app'));
   await assert.rejects(done, { code: 'STORE_UNAVAILABLE' });
+});
+
+test('an image that the index lacks is not looked at before it is placed; what is there all the same keeps its number', async () => {
+  await using store = await openStore({ kind: 'owned' });
+  const changes = createImageChanges();
+  const looked: string[] = [];
+  const tree = {
+    ...store.tree,
+    readImage: (...asked: Parameters<typeof store.tree.readImage>) => {
+      looked.push(asked[0]);
+      return store.tree.readImage(...asked);
+    },
+  };
+  const publisher = publisherOf(
+    { ...store, tree },
+    openTreeWriter({ root: store.root, nowMs: Date.now }),
+    changes,
+  );
+  const images = ['team/fresh', 'team/laid'].map((name) => imageIn(folderOf(name)));
+  await store.scanner.scan(SITE);
+  changes.scanned();
+  // somebody has put it there since
+  await layImage(store.root, 'team/laid', signatureBytes('by hand'));
+  const gathered = await Promise.all(images.map((image) => publisher.gather(image, setOf(image.path))));
+  const [fresh, laid] = await Promise.all(gathered.map(({ done }) => done));
+  assert.ok(!looked.includes(folderOf('team/fresh')), 'no look at what is new');
+  assert.deepEqual([fresh?.before, fresh?.added], [0, 2]);
+  assert.deepEqual([laid?.before, laid?.added], [1, 2]);
+  const file = (number: number) =>
+    readFile(path.join(store.root, folderOf('team/laid'), `signature-${number}`));
+  assert.deepEqual(await file(1), signatureBytes('by hand'));
+  assert.deepEqual(await file(3), signatureBytes('team/laid 2'));
 });
