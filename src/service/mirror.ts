@@ -49,6 +49,7 @@ const WALKS_A_SECOND = 50;
 const MAX_WAITING = 1000;
 /** Behind readers' backs: more would keep those waiting who have nothing yet. */
 const REFRESHES_AT_ONCE = 25;
+const REFRESH_LATER_MS = 5000;
 const TOLD_EVERY_MS = 60_000;
 /** A set that could not be stored, or a refresh that failed. */
 const TRY_AGAIN_MS = 30_000;
@@ -171,7 +172,8 @@ export function createMirror(options: MirrorOptions): Mirror {
       const nowMs = clock.monotonicMs();
       if (atMs > nowMs) return atMs;
       const restingMs = options.restingMs(upstream);
-      if (restingMs > 0 || refreshes >= REFRESHES_AT_ONCE) return nowMs + restingMs;
+      if (restingMs > 0) return nowMs + restingMs;
+      if (refreshes >= REFRESHES_AT_ONCE) return nowMs + REFRESH_LATER_MS;
       // ahead of the walk: those who read meanwhile must not begin others
       dueIn(key, TRY_AGAIN_MS);
       void refresh(image);

@@ -234,12 +234,14 @@ test('a settled set holds until it is to be asked for again, and the store knows
 
 test('many sets that are due are asked for by and by, so that readers who have nothing need not wait behind them', async () => {
   const hold = createPromise<Brought>();
-  const { mirror, walks } = open(
+  const { mirror, clock, walks } = open(
     () => hold.promise,
-    () => SET,
+    () => ({ ...SET, isSettled: true }),
   );
   for (let k = 0; k < 100; k += 1) await mirror.store.readSet(imageOf(`team/app-${k}`));
   assert.equal(walks(), 25);
+  const { askAgainMs } = await mirror.store.readSet(imageOf('team/app-99'));
+  assert.equal(askAgainMs, clock.monotonicMs() + 5000, 'its turn comes later');
   hold.open(BROUGHT);
   await turn();
   for (let k = 25; k < 50; k += 1) await mirror.store.readSet(imageOf(`team/app-${k}`));
