@@ -1,5 +1,7 @@
-// `npm run agreement`: gpg and lookaside judge every key of Debian's keyrings, and signatures that gpg makes with all its options.
-// Writes docs/agreement.md; ends with 1 when a difference has no explanation. Needs Debian's apt-get, dpkg-deb and gpg.
+// `npm run agreement`: gpg and lookaside judge every key of Debian's keyrings, and signatures that gpg makes with all its options;
+// skopeo and lookaside judge policies. Writes docs/agreement.md; ends with 1 when a difference has no explanation. Needs Debian's apt-get,
+// dpkg-deb, gpg and skopeo. `-- --policies N` makes N policies at random in place of 10,000; `--skopeo-root FOLDER`, as often as wanted,
+// asks the skopeo of the system below that folder too: debootstrap --variant=minbase sid FOLDER, and skopeo and gnupg installed in it.
 import './node-version.mjs';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,17 +14,17 @@ import { Refusal, run, runMain, whereIs } from './run.mjs';
 /** Of distribution-gpg-keys, which Fedora has, Debian has no package. */
 const PACKAGES = ['debian-keyring', 'debian-archive-keyring'];
 
-const HEAD = `# Where gpg and lookaside differ
+const HEAD = `# Where gpg, skopeo and lookaside differ
 
-Written by \`npm run agreement\`. Both judge the same keys and signatures; each difference has an explanation here, or fails the run.
+Written by \`npm run agreement\`. All judge the same keys, signatures and policies; each difference has an explanation here, or fails the run.
 lookaside is meant to be stricter where a key or digest can be forged, and never laxer.
 
 `;
 
 runMain(async () => {
-  for (const program of ['apt-get', 'dpkg-deb', 'gpg']) {
+  for (const program of ['apt-get', 'dpkg-deb', 'gpg', 'skopeo']) {
     if (whereIs(program) === null)
-      throw new Refusal(`${program} is not here; run this on Debian with gnupg installed`);
+      throw new Refusal(`${program} is not here; run this on Debian with gnupg and skopeo installed`);
   }
   await makeReady();
   const folder = mkdtempSync(join(os.tmpdir(), 'lookaside-agreement-'));
@@ -40,11 +42,11 @@ runMain(async () => {
   }
   cpSync(join(folder, 'unpacked/usr/share/keyrings'), keyrings, { recursive: true, dereference: true });
   const main = join(ROOT, 'dist/test/agreement/main.js');
-  const { stdout, status } = spawnSync(process.execPath, [main, keyrings], {
+  const { stdout, status } = spawnSync(process.execPath, [main, keyrings, ...process.argv.slice(2)], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  if (!stdout.includes('## Signatures')) throw new Refusal(`the comparison ended with ${status} (see above)`);
+  if (!stdout.includes('## Policies')) throw new Refusal(`the comparison ended with ${status} (see above)`);
   writeFileSync(join(ROOT, 'docs/agreement.md'), HEAD + stdout);
   process.stdout.write(stdout);
   process.exitCode = status;

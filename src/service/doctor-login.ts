@@ -35,19 +35,23 @@ export async function readLogin(
   const file = credentialHelpers?.file ?? '';
   let complaint: Complaint | null = null;
   let other: DoctorLogin | null = null;
+  const passedOver: Step[] = [];
   // clients take an empty list for none
   for (const name of names.length === 0 ? [AUTH_FILES_HELPER] : names) {
     if (name === AUTH_FILES_HELPER) {
       const read = await readFiles(machine, image, steps);
       if ('complaint' in read) complaint ??= read.complaint;
-      else if (read.login.kind !== 'none') return read;
+      else if (read.login.kind !== 'none') {
+        steps.push(...passedOver);
+        return read;
+      }
       else other ??= read.login;
       continue;
     }
     const program = await machine.credentialProgram(name);
     if (program === null) {
       const missing = missingProgram(`credential-helpers of ${file} names`, name, image);
-      steps.push(step('login', 'note', missing.message));
+      passedOver.push(step('login', 'note', missing.message));
       complaint ??= {
         ...missing,
         remedy: `install docker-credential-${name}; or take ${name} out of credential-helpers in ${file}`,
@@ -76,6 +80,7 @@ export async function readLogin(
     steps.push(step('login', 'bad', complaint.message));
     return { complaint };
   }
+  steps.push(...passedOver);
   return { login: other ?? { kind: 'none', stores: [] } };
 }
 
