@@ -44,8 +44,7 @@ export async function readLogin(
       else if (read.login.kind !== 'none') {
         steps.push(...passedOver);
         return read;
-      }
-      else other ??= read.login;
+      } else other ??= read.login;
       continue;
     }
     const program = await machine.credentialProgram(name);
