@@ -22,6 +22,7 @@ import { balancerTests } from './postgres-balancers.ts';
 import { logInTests } from './postgres-log-ins.ts';
 import { movedDirectoryTests } from './postgres-moved.ts';
 import { administer, configOf, type Node, openNode, PEM } from './postgres-node.ts';
+import { troubledTests } from './postgres-troubled.ts';
 import { openScene } from './scene.ts';
 import { runLookaside, startServer } from './server.ts';
 import { makeSigner } from './signer.ts';
@@ -54,6 +55,13 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     for (const node of nodes ?? []) await node.close();
     await postgres?.[Symbol.asyncDispose]();
   });
+
+  /** A second long nobody hears of a change. */
+  const loseNotifications = () =>
+    postgres.query(
+      url,
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()",
+    );
 
   it('give fifty uploads at once to three of them fifty dense numbers, which each of them serves', async () => {
     const folder = folderOf('team/dense');
@@ -94,10 +102,7 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     assert.equal(await read(1), 404);
     assert.equal((await one.uploads(token).post(folder, sign('v1'))).status, 201);
     await eventually(async () => assert.equal(await read(1), 200));
-    await postgres.query(
-      url,
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()",
-    );
+    await loseNotifications();
     assert.equal((await one.uploads(token).post(folder, sign('v2'))).status, 201);
     await eventually(async () => assert.equal(await read(2), 200));
   });
@@ -192,6 +197,7 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     const [one] = nodes;
     const uploads = one.uploads(token);
     const folder = folderOf('team/kept');
+    await loseNotifications(); // that of the upload would have the set forgotten after it was read
     assert.equal(
       (await uploads.post(folder, signer.sign({ repository: 'team/kept', tag: 'v1' }))).status,
       201,
@@ -260,6 +266,8 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
   });
 
   balancerTests({ openNode: () => openNode(url), signer, token: () => token });
+
+  troubledTests({ postgres: () => postgres, url: () => url, token: () => token, signer, openNode });
 
   logInTests({ newDatabase: () => postgres.migratedDatabase(), openNode });
 

@@ -1,0 +1,180 @@
+// A database that takes no changes, has no connection left, or is far away: what users of a node meet meanwhile, and how long it takes.
+import assert from 'node:assert/strict';
+import { connect, createServer, type Socket } from 'node:net';
+import path from 'node:path';
+import { it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import pg from 'pg';
+import { folderOf } from '../store/lay.ts';
+import { eventually } from './eventually.ts';
+import type { Postgres } from './postgres.ts';
+import type { Signer } from './signer.ts';
+import { openTempFolder } from './temp-folder.ts';
+import type { Uploads } from './uploads.ts';
+
+export interface TroubledNode {
+  uploads(token: string): Uploads;
+  close(): Promise<void>;
+}
+
+export interface TroubledTests {
+  postgres(): Postgres;
+  url(): string;
+  token(): string;
+  readonly signer: Signer;
+  openNode(url: string): Promise<TroubledNode>;
+}
+
+/** No request waits for longer: src/postgres/connect.ts gives up in between. */
+const LONGEST_MS = 7500;
+
+async function timed<T>(asking: Promise<T>): Promise<T> {
+  const startMs = performance.now();
+  const answer = await asking;
+  assert.ok(performance.now() - startMs < LONGEST_MS);
+  return answer;
+}
+
+export function troubledTests({ postgres, url, token, signer, openNode }: TroubledTests): void {
+  const sign = (name: string, tag: string) => signer.sign({ repository: `team/${name}`, tag });
+
+  /** Sessions of before neither know a new setting nor need a new connection. */
+  const endSessions = () =>
+    postgres().query(
+      url(),
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'lookaside'",
+    );
+
+  it('go on reading from a database that takes no changes, and refuse uploads with 503', async () => {
+    const node = await openNode(url());
+    const folder = folderOf('team/still');
+    const uploads = node.uploads(token());
+    try {
+      assert.equal((await uploads.post(folder, sign('still', 'v1'))).status, 201);
+      const name = (await postgres().query(url(), 'SELECT current_database() AS name'))[0]?.name;
+      await postgres().query(url(), `ALTER DATABASE ${name} SET default_transaction_read_only = on`);
+      try {
+        await endSessions();
+        const refused = await timed(uploads.post(folder, sign('still', 'v2')));
+        assert.deepEqual([refused.status, refused.code], [503, 'STORE_UNAVAILABLE']);
+        await eventually(async () => assert.equal((await uploads.get(`${folder}/signature-1`)).status, 200));
+        assert.equal((await timed(uploads.get(`${folder}/signature-2`))).status, 404);
+      } finally {
+        await postgres().query(
+          url(),
+          `BEGIN READ WRITE; ALTER DATABASE ${name} RESET default_transaction_read_only; COMMIT`,
+        );
+        await endSessions();
+      }
+      await eventually(async () => {
+        const { status } = await uploads.post(folder, sign('still', 'v2'));
+        assert.ok(status === 201 || status === 200);
+      });
+    } finally {
+      await node.close();
+    }
+  });
+
+  it('answer in time where the database has no connection left, and go on by themselves', async () => {
+    const node = await openNode(url());
+    const uploads = node.uploads(token());
+    const folder = folderOf('team/crowded');
+    const clients: pg.Client[] = [];
+    try {
+      assert.equal((await uploads.post(folder, sign('crowded', 'v1'))).status, 201);
+      assert.equal((await uploads.get(`${folder}/signature-1`)).status, 200);
+      await endSessions();
+      for (let isFull = false; !isFull; ) {
+        const client = new pg.Client({ connectionString: url() });
+        client.on('error', () => undefined);
+        isFull = await client.connect().then(
+          () => false,
+          () => true,
+        );
+        if (!isFull) clients.push(client);
+      }
+      const known = timed(uploads.get(`${folder}/signature-1`));
+      const unknown = timed(uploads.get(`${folderOf('team/never')}/signature-1`));
+      const refused = timed(uploads.post(folder, sign('crowded', 'v2')));
+      // nobody else has let it in meanwhile, or somebody has given up a connection
+      assert.ok([200, 503].includes((await known).status));
+      assert.ok([404, 503].includes((await unknown).status));
+      assert.ok([201, 503].includes((await refused).status));
+    } finally {
+      await Promise.all(clients.map((client) => client.end()));
+      await eventually(async () =>
+        assert.equal((await uploads.get(`${folderOf('team/never')}/signature-1`)).status, 404),
+      );
+      await node.close();
+    }
+  });
+
+  it('take uploads and serve reads over a database that is far away', async () => {
+    await serveFromFar({ postgres: postgres(), url: url(), token: token(), signer, openNode }, 15);
+  });
+}
+
+interface Far {
+  readonly postgres: Postgres;
+  readonly url: string;
+  readonly token: string;
+  readonly signer: Signer;
+  readonly openNode: TroubledTests['openNode'];
+}
+
+/** `oneWayMs`: half of what an answer takes. The milliseconds of an upload. */
+export async function serveFromFar(
+  { postgres, url, token, signer, openNode }: Far,
+  oneWayMs: number,
+): Promise<number> {
+  await using temp = await openTempFolder();
+  const file = `.s.PGSQL.${postgres.port}`;
+  const { searchParams } = new URL(url.replace('@/', '@host/'));
+  const here = searchParams.get('host') ?? '';
+  await using _far = await openDelay(path.join(here, file), path.join(temp.path, file), oneWayMs);
+  const node = await openNode(url.replace(encodeURIComponent(here), encodeURIComponent(temp.path)));
+  try {
+    const uploads = node.uploads(token);
+    const folder = folderOf('team/far');
+    const startMs = performance.now();
+    const bytes = signer.sign({ repository: 'team/far', tag: 'v1' });
+    assert.equal((await timed(uploads.post(folder, bytes))).status, 201);
+    const tookMs = performance.now() - startMs;
+    assert.ok(tookMs > 6 * oneWayMs, 'it is far away');
+    assert.equal((await timed(uploads.get(`${folder}/signature-1`))).status, 200);
+    assert.equal((await timed(uploads.get(`${folderOf('team/nowhere')}/signature-1`))).status, 404);
+    return tookMs;
+  } finally {
+    await node.close();
+  }
+}
+
+/** Each piece arrives so much later, in either direction. */
+async function openDelay(to: string, at: string, delayMs: number): Promise<AsyncDisposable> {
+  const sockets = new Set<Socket>();
+  const forward = (from: Socket, into: Socket) => {
+    sockets.add(from);
+    from.on('error', () => into.destroy());
+    from.on('data', async (piece) => {
+      await pause(delayMs);
+      into.write(piece);
+    });
+    from.on('close', async () => {
+      sockets.delete(from);
+      await pause(delayMs);
+      into.end();
+    });
+  };
+  const server = createServer((near) => {
+    const distant = connect(to);
+    forward(near, distant);
+    forward(distant, near);
+  });
+  await new Promise<void>((resolve) => server.listen(at, resolve));
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
