@@ -114,7 +114,12 @@ class Search {
   #best: { readonly left: readonly number[]; readonly model: ImageModel } | null = null;
 
   constructor(operations: readonly Operation[], behindMs: (read: Get) => number) {
-    this.#operations = operations.toSorted((a, b) => a.startMs - b.startMs);
+    const seen = new Set(operations.flatMap(seenIn));
+    // what nobody has ever seen explains nothing, and would be tried at every place
+    this.#operations = operations
+      .filter((one) => one.kind !== 'append' || one.answer !== 'unknown' || seen.has(one.value))
+      // that of unknown outcome is tried where no other goes on
+      .toSorted((a, b) => Number(isUnknown(a)) - Number(isUnknown(b)) || a.startMs - b.startMs);
     this.#before = this.#operations.map((one) =>
       this.#operations.flatMap((other, n) => (isBefore(other, one, behindMs) ? [n] : [])),
     );
@@ -173,6 +178,12 @@ class Search {
     const operation = this.#operations[n];
     return operation !== undefined && isUnknown(operation);
   }
+}
+
+/** Values that an answer speaks of. */
+function seenIn(operation: Operation): readonly string[] {
+  if (operation.kind === 'get') return operation.seen === null ? [] : [operation.seen];
+  return operation.answer === 'unknown' ? [] : [operation.value];
 }
 
 function isUnknown(operation: Operation): boolean {

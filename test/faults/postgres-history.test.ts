@@ -254,15 +254,15 @@ promise(
   {
     id: 'P4',
     what: 'uploads, withdrawals and reads through three nodes have one order, also without notifications and with sessions that end',
-    wanted: `one order of each image's history, in ${count(20, 1)} rounds`,
+    wanted: `one order of each image's history, in ${count(6, 1)} rounds`,
     skip,
   },
   async (see) => {
     const scene = await sceneHere();
     let operations = 0;
-    for (let round = 0; round < count(20, 1); round += 1) {
+    for (let round = 0; round < count(6, 1); round += 1) {
       const disturb = disturbing(scene, { outages: round % 2 === 0 });
-      const wanted = { images: imagesOf(count(4, 2), round), changesEach: count(20, 8), disturb };
+      const wanted = { images: imagesOf(count(4, 2), round), changesEach: count(16, 8), disturb };
       const recording = await record(scene, wanted);
       assert.equal(
         findFault(recording.operations, (read) => recording.allowed(read)),
@@ -349,7 +349,7 @@ promise(
       const portOf = (n: number) => nodes.at(n).port;
       const scene: Scene = { postgres, url, signer, portOf, ...tokens };
       const disturb = breaking(scene, nodes);
-      const recording = await record(scene, { images: imagesOf(20), changesEach: 100, disturb });
+      const recording = await record(scene, { images: imagesOf(12), changesEach: 40, disturb });
       assert.equal(
         findFault(recording.operations, (read) => recording.allowed(read)),
         null,
