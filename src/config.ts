@@ -267,10 +267,10 @@ function databaseUrl(text: string): string {
     throw new Unwanted('wanted a URL like postgres://lookaside@db.example.com/lookaside?sslmode=verify-full');
   }
   const { searchParams } = new URL(parsable);
-  const found = SESSION_PARAMETERS.find((name) => searchParams.has(name));
-  if (found === undefined) return text;
+  const parameter = SESSION_PARAMETERS.find((name) => searchParams.has(name));
+  if (parameter === undefined) return text;
   throw new Unwanted(
-    `${found} is in the URL, and lookaside sets the timeouts of its sessions itself; leave it out, and set other parameters with ALTER ROLE`,
+    `${parameter} is in the URL, and lookaside sets the timeouts of its sessions itself; leave it out, and set other parameters with ALTER ROLE`,
   );
 }
 
@@ -512,9 +512,9 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
     github,
     called,
   });
-  const shown = NAMES.map((name) => toSetting(name, given.get(name), config));
-  if (file !== undefined) shown.push({ name: CONFIG_FILE_VARIABLE, value: file, source: 'environment' });
-  return Object.freeze({ config: Object.freeze(config), settings: shown });
+  const inForce = NAMES.map((name) => toSetting(name, given.get(name), config));
+  if (file !== undefined) inForce.push({ name: CONFIG_FILE_VARIABLE, value: file, source: 'environment' });
+  return Object.freeze({ config: Object.freeze(config), settings: inForce });
 }
 
 /** Lets an administrator's command find the service's data in any working folder. */
@@ -621,8 +621,8 @@ function parseValues(given: Given): Values {
       if (!(error instanceof Unwanted)) throw error;
       // a password may stand anywhere in what is no good URL of a database
       const isSecret = SECRETS.has(name) || (name === 'database' && /@|%|passw/i.test(text ?? ''));
-      const found = isSecret ? MASK : hidePassword(text ?? '');
-      throw invalid(`${calledIn(given, name)} is "${found}": ${error.message}`);
+      const shownText = isSecret ? MASK : hidePassword(text ?? '');
+      throw invalid(`${calledIn(given, name)} is "${shownText}": ${error.message}`);
     }
   });
   return Object.fromEntries(parsed) as Values; // each value went through its own row's parser

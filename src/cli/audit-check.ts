@@ -37,11 +37,11 @@ async function compareSignature(file: string, { event }: CheckedProof): Promise<
     maxBytes: MAX_SIGNATURE_BYTES,
     remedy: 'name the file of a signature',
   });
-  const found = Buffer.from(sha256(bytes)).toString('hex');
-  if (found === event.signatureSha256) return;
+  const digestHex = Buffer.from(sha256(bytes)).toString('hex');
+  if (digestHex === event.signatureSha256) return;
   throw new LookasideError(
     'PROOF_INVALID',
-    `the proof is about another signature: that of ${String(event.signatureSha256)}, and ${file} is ${found}`,
+    `the proof is about another signature: that of ${String(event.signatureSha256)}, and ${file} is ${digestHex}`,
   );
 }
 

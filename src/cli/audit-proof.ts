@@ -44,9 +44,9 @@ export async function runAuditVerify(
 const SHOWN_FAULTS = 20;
 
 /** The first fault first, and what was looked at. */
-export function formatVerified(name: string, found: VerifiedLog): string {
-  const { origin, vkey, size, root, checkpoints, privateParts, forgotten, continues, faults } = found;
-  const told = faults.slice(0, SHOWN_FAULTS).map(({ kind, message }) => `${kind}: ${message}`);
+export function formatVerified(name: string, log: VerifiedLog): string {
+  const { origin, vkey, size, root, checkpoints, privateParts, forgotten, continues, faults } = log;
+  const faultLines = faults.slice(0, SHOWN_FAULTS).map(({ kind, message }) => `${kind}: ${message}`);
   const more =
     faults.length > SHOWN_FAULTS ? [`and ${faults.length - SHOWN_FAULTS} more; --json shows them`] : [];
   const facts = formatTable([
@@ -64,7 +64,7 @@ export function formatVerified(name: string, found: VerifiedLog): string {
     faults.length === 0
       ? `${name}: every event, the tree and every checkpoint agree.`
       : `${name}: ${plural(faults.length, 'fault')}. Compare with a backup and with checkpoints that others have kept: lookaside audit verify --from FILE.`;
-  return [facts, '', ...[...told, ...more, end].map(escapeTerminal)].join('\n');
+  return [facts, '', ...[...faultLines, ...more, end].map(escapeTerminal)].join('\n');
 }
 
 function progressOf(json: boolean) {

@@ -7,11 +7,11 @@ import { LookasideError } from '../domain/errors.ts';
 /** @throws LookasideError CONFIG_INVALID when no server has ever used `dataDir` */
 export function requireDataDirectory(dataDir: string, systemData = SYSTEM_DATA): void {
   if (isDataDirectory(dataDir)) return;
-  const found = existsSync(dataDir) ? 'holds no state.db that you may see' : 'does not exist';
+  const whatIsThere = existsSync(dataDir) ? 'holds no state.db that you may see' : 'does not exist';
   const other =
     systemData !== dataDir && isDataDirectory(systemData) ? ` There is one in ${systemData}.` : '';
   throw new LookasideError(
     'CONFIG_INVALID',
-    `${dataDir} is no data directory of lookaside: it ${found}; wanted the one that the server was started with.${other} Name it by --data or LOOKASIDE_DATA, or a server elsewhere by --server; lookaside serve makes a new one`,
+    `${dataDir} is no data directory of lookaside: it ${whatIsThere}; wanted the one that the server was started with.${other} Name it by --data or LOOKASIDE_DATA, or a server elsewhere by --server; lookaside serve makes a new one`,
   );
 }

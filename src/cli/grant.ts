@@ -12,7 +12,8 @@ export async function runGrantAdd(
 ): Promise<number> {
   const grant = await administer(config, ({ grants }) => grants.add(wanted));
   if (json) printJson(grant);
-  else if (grant.created) print(`Grant ${grant.id}: the signer "${grant.signer}" may sign ${told(grant)}.`);
+  else if (grant.created)
+    print(`Grant ${grant.id}: the signer "${grant.signer}" may sign ${grantText(grant)}.`);
   else print(`Grant ${grant.id} says so already; nothing was changed.`);
   return EXIT.done;
 }
@@ -23,7 +24,7 @@ export async function runGrantRemove(
 ): Promise<number> {
   const grant = await administer(config, ({ grants }) => grants.remove(id));
   if (json) printJson(grant);
-  else print(`Grant ${id} of the signer "${grant.signer}" was removed: ${told(grant)}.`);
+  else print(`Grant ${id} of the signer "${grant.signer}" was removed: ${grantText(grant)}.`);
   return EXIT.done;
 }
 
@@ -63,7 +64,7 @@ export function grantTable(grants: readonly Grant[]): string {
   return formatTable([['GRANT', 'SIGNER', 'REPOSITORIES', 'TAGS', 'KEYS'], ...rows]);
 }
 
-function told({ repositories, fingerprints, tags }: Grant): string {
+function grantText({ repositories, fingerprints, tags }: Grant): string {
   const bound = tags.length === 0 ? '' : ` for the tags ${tags.join(', ')}`;
   return escapeTerminal(`${repositories.join(', ')} by ${fingerprints.join(', ')}${bound}`);
 }

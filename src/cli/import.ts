@@ -89,8 +89,8 @@ export async function runImport(config: Config, options: ImportOptions): Promise
 /** The checks that need no server. @throws LookasideError CONFIG_INVALID */
 function refuseHere(config: Config, { tree, root }: AboutTree, folder: string): void {
   if (tree === 'shared') {
-    const found = root === config.root ? '' : `${config.data} is served with another tree, ${root}. `;
-    throw cannotTry(found + sharedTree().message);
+    const otherTree = root === config.root ? '' : `${config.data} is served with another tree, ${root}. `;
+    throw cannotTry(otherTree + sharedTree().message);
   }
   refuseOwnTree(root, folder);
 }

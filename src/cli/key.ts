@@ -254,8 +254,10 @@ export function formatKey(key: ShownKey, notes: KeyNotes = NO_NOTES): string {
 
 function revocationText({ at, by, reason, withdraws, isInCertificate }: KeyRevocation): string {
   const what = withdraws ? '; what it signed is withdrawn' : '';
-  const told = isInCertificate ? '' : '; its certificate does not say so, and is not given to clients';
-  return `${by} at ${at.toISOString()}: ${reason}${what}${told}`;
+  const revocationRemark = isInCertificate
+    ? ''
+    : '; its certificate does not say so, and is not given to clients';
+  return `${by} at ${at.toISOString()}: ${reason}${what}${revocationRemark}`;
 }
 
 function usesText(fingerprint: string, { parts }: KeyNotes): string {

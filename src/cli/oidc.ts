@@ -21,7 +21,7 @@ export async function runOidcAdd(
   const subject = await administer(config, ({ subjects }) => subjects.add(wanted));
   if (json) printJson(subject);
   else if (subject.created) {
-    print(`OIDC subject ${subject.id}: such tokens act as the signer "${signer}": ${told(subject)}.`);
+    print(`OIDC subject ${subject.id}: such tokens act as the signer "${signer}": ${subjectLine(subject)}.`);
   } else print(`OIDC subject ${subject.id} says so already; nothing was changed.`);
   return EXIT.done;
 }
@@ -44,7 +44,7 @@ export async function runOidcRemove(
 ): Promise<number> {
   const subject = await administer(config, ({ subjects }) => subjects.remove(id));
   if (json) printJson(subject);
-  else print(`OIDC subject ${id} of the signer "${subject.signer}" was removed: ${told(subject)}.`);
+  else print(`OIDC subject ${id} of the signer "${subject.signer}" was removed: ${subjectLine(subject)}.`);
   return EXIT.done;
 }
 
@@ -62,6 +62,6 @@ export function subjectTable(subjects: readonly OidcSubject[]): string {
   return formatTable([['SUBJECT', 'SIGNER', 'ISSUER', 'CLAIMS'], ...rows]);
 }
 
-function told(subject: OidcSubject): string {
+function subjectLine(subject: OidcSubject): string {
   return escapeTerminal(subjectText(subject));
 }

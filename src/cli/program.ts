@@ -35,7 +35,7 @@ export async function runProgram(argv: readonly string[], signals: ServerSignals
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
-    if (wantsJson(argv) && !isToldInJson(error)) printJson(errorsJson(told(error)));
+    if (wantsJson(argv) && !isToldInJson(error)) printJson(errorsJson(asLookasideError(error)));
     // commander has printed its message already
     return error instanceof CommanderError ? EXIT.usage : exitCodeOf(error);
   }
@@ -47,7 +47,7 @@ function wantsJson(argv: readonly string[]): boolean {
   return (end === -1 ? argv : argv.slice(0, end)).includes('--json');
 }
 
-function told(error: unknown): unknown {
+function asLookasideError(error: unknown): unknown {
   if (!(error instanceof CommanderError)) return error;
   return new LookasideError('CONFIG_INVALID', error.message.replace(/^error: /, ''));
 }

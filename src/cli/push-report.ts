@@ -113,9 +113,9 @@ function sourcesOf({ image, files }: PushedImage): string {
       remarksOn(outcome).length === 0 && (folder === null || !`/${source}`.includes(`/${folder}`)),
   );
   if (elsewhere.length === 0) return '';
-  const shown = elsewhere.slice(0, MAX_SOURCES).map(({ source }) => source);
-  const more = elsewhere.length > shown.length ? ` and ${elsewhere.length - shown.length} more` : '';
-  return ` from ${shown.join(', ')}${more}`;
+  const sources = elsewhere.slice(0, MAX_SOURCES).map(({ source }) => source);
+  const more = elsewhere.length > sources.length ? ` and ${elsewhere.length - sources.length} more` : '';
+  return ` from ${sources.join(', ')}${more}`;
 }
 
 function remarksOn(outcome: PushOutcome): readonly string[] {

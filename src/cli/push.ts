@@ -174,11 +174,11 @@ function createReport({ json, dryRun }: PushCommand): Report {
 
   return {
     finding: (files) => bar.say(`looking: ${plural(files, 'signature')} found`),
-    begin(found) {
+    begin(stagedFiles) {
       bar.clear();
-      staged = found;
-      hidden = behindGaps(found.gaps);
-      tally.addProblems(found.problems.length);
+      staged = stagedFiles;
+      hidden = behindGaps(stagedFiles.gaps);
+      tally.addProblems(stagedFiles.problems.length);
     },
     image(pushed) {
       tally.add(pushed);
@@ -294,8 +294,8 @@ export async function runPushWatch(config: Config, command: WatchCommand): Promi
 }
 
 function printLine(event: WatchEvent): void {
-  const shown = event.event === 'pushed' ? { event: event.event, ...toJson(event.pushed) } : event;
-  print(escapeJson(JSON.stringify(shown)));
+  const line = event.event === 'pushed' ? { event: event.event, ...toJson(event.pushed) } : event;
+  print(escapeJson(JSON.stringify(line)));
 }
 
 function formatUnfinished({ source, message }: Extract<WatchEvent, { event: 'unfinished' }>): string {

@@ -12,9 +12,9 @@ export const LOOKED_FOR =
 /** Null when there are none. */
 export function formatStrangers({ count, first }: Staged['strangers']): string | null {
   if (count === 0) return null;
-  const shown = first.slice(0, MAX_STRANGERS).join(', ');
+  const names = first.slice(0, MAX_STRANGERS).join(', ');
   const more = count > MAX_STRANGERS ? ', …' : '';
-  return escapeTerminal(`${plural(count, 'file')} not named like a signature left out: ${shown}${more}`);
+  return escapeTerminal(`${plural(count, 'file')} not named like a signature left out: ${names}${more}`);
 }
 
 export function formatProblem({ source, message }: StagedProblem): string {

@@ -85,12 +85,12 @@ export function printJson(value: unknown): void {
 
 /** Columns as wide as their widest cell, two spaces apart. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
-  const shown = rows.map((row) => row.map(escapeTerminal));
-  const widths = shown.reduce<number[]>(
+  const escapedRows = rows.map((row) => row.map(escapeTerminal));
+  const widths = escapedRows.reduce<number[]>(
     (most, row) => row.map((cell, i) => Math.max(most[i] ?? 0, cell.length)),
     [],
   );
-  return shown
+  return escapedRows
     .map((row) =>
       row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0))).join('  '),
     )

@@ -77,13 +77,13 @@ interface Claiming {
 async function claiming(config: Config, names: readonly string[], tag: string): Promise<Claiming> {
   await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
   for (const repository of names) {
-    const found: StoredSignature[] = [];
+    const collected: StoredSignature[] = [];
     for await (const signature of server.search({ ...ANY_SIGNATURE, repository, tag })) {
-      if (parseImageName(signature.site, signature.image)?.path === repository) found.push(signature);
+      if (parseImageName(signature.site, signature.image)?.path === repository) collected.push(signature);
     }
-    if (found.length === 0) continue;
+    if (collected.length === 0) continue;
     const isHere = ({ site }: StoredSignature) => site === DEFAULT_SITE;
-    return { signatures: found.filter(isHere), elsewhere: found.filter((one) => !isHere(one)) };
+    return { signatures: collected.filter(isHere), elsewhere: collected.filter((one) => !isHere(one)) };
   }
   throw new LookasideError(
     'NOT_FOUND',

@@ -49,10 +49,10 @@ async function firstFound(config: Config, asked: readonly Asked[]) {
   await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
   for (const { repository, digest } of asked) {
     const signatures: StoredSignature[] = [];
-    for await (const found of server.search({ ...ANY_SIGNATURE, repository, digest })) {
+    for await (const stored of server.search({ ...ANY_SIGNATURE, repository, digest })) {
       // a search finds what lies below a folder too
-      const image = parseImageName(found.site, found.image);
-      if (image?.layout === 'repository' && image.path === repository) signatures.push(found);
+      const image = parseImageName(stored.site, stored.image);
+      if (image?.layout === 'repository' && image.path === repository) signatures.push(stored);
     }
     if (signatures.length > 0) return { repository, signatures };
   }

@@ -207,8 +207,8 @@ export function formatVerification(verification: Verification): string {
 
 function formatSignature(signature: CheckedSignature): string {
   const { source, refusal } = signature;
-  const found = refusal === null ? 'accepted' : `${refusal.code}: ${refusal.message}`;
-  return [`${source}: ${found}`, ...vouchedFor(signature)].join('; ');
+  const answer = refusal === null ? 'accepted' : `${refusal.code}: ${refusal.message}`;
+  return [`${source}: ${answer}`, ...vouchedFor(signature)].join('; ');
 }
 
 /** Nothing of a signature that is not good. */

@@ -165,15 +165,15 @@ class Reader {
     names: readonly Name[],
   ): { readonly [N in Name]?: Member } {
     const map = this.#map(node, what, names);
-    const found: { [N in Name]?: Member } = {};
+    const members: { [N in Name]?: Member } = {};
     for (const { key, value } of this.#pairs(map)) {
       const text = this.text(key);
       const name = names.find((known) => known === text);
       if (name === undefined)
         this.refuse(key, `${what} has no member ${quoted(text)}; known are ${names.join(', ')}`);
-      if (!isScalar(value) || value.value !== null) found[name] = { key, value };
+      if (!isScalar(value) || value.value !== null) members[name] = { key, value };
     }
-    return found;
+    return members;
   }
 
   needed(node: Node, member: Member | undefined, name: string): Node {

@@ -200,13 +200,13 @@ function readAdministration(config: Config): ReadAdministration {
     tokens: { list: () => listTokens(config), sessions: () => listSessions(config) },
     signers: {
       list: () => withSigners(config, ({ signers }) => signers.list()),
-      show: (name) => withSigners(config, (found) => signerDetails(found, name)),
+      show: (name) => withSigners(config, (stores) => signerDetails(stores, name)),
     },
     grants: {
-      list: (signer) => withSigners(config, (found) => grantsOf(found, signer)),
-      test: (question) => withSigners(config, (found) => testGrant(found, question)),
+      list: (signer) => withSigners(config, (stores) => grantsOf(stores, signer)),
+      test: (question) => withSigners(config, (stores) => testGrant(stores, question)),
     },
-    subjects: { list: (signer) => withSigners(config, (found) => subjectsOf(found, signer)) },
+    subjects: { list: (signer) => withSigners(config, (stores) => subjectsOf(stores, signer)) },
     fsck: ({ onProgress = () => undefined }) =>
       fsckReadOnly({
         data: config.data,

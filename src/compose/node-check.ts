@@ -29,15 +29,15 @@ export async function fsckDatabase(
   let counts = { images: 0, signatures: 0 };
   let problems = 0;
   const findings: FsckFinding[] = [];
-  const add = (found: Omit<FsckFinding, 'repaired'>): void => {
+  const add = (finding: Omit<FsckFinding, 'repaired'>): void => {
     problems += 1;
-    if (findings.length < MAX_FINDINGS) findings.push({ ...found, repaired: false });
+    if (findings.length < MAX_FINDINGS) findings.push({ ...finding, repaired: false });
   };
-  const found = checkDatabase(url, (now) => {
+  const check = checkDatabase(url, (now) => {
     counts = now;
     onProgress({ ...counts, problems });
   });
-  for await (const one of found) add({ ...one, message: WHAT_TO_DO[one.kind] ?? '' });
+  for await (const one of check) add({ ...one, message: WHAT_TO_DO[one.kind] ?? '' });
   const verified = await verifyLog(log, { vkey: null, from: null, onProgress: () => undefined });
   for (const { seq, message } of verified.faults) {
     const path = seq === null ? 'log' : `log/event-${seq}`;

@@ -197,9 +197,9 @@ async function openBackupSource({
 /** Null when there is no usable index: the tree alone then says what there is. */
 async function openUsableIndex(data: string, site: Site): Promise<IndexReader | null> {
   try {
-    const found = openIndexReadOnly(data);
-    if ((await found?.treeOf(site.name)) === treeName(site)) return found;
-    found?.close();
+    const index = openIndexReadOnly(data);
+    if ((await index?.treeOf(site.name)) === treeName(site)) return index;
+    index?.close();
     return null;
   } catch (error) {
     if (isLookasideError(error, 'INDEX_UNUSABLE')) return null;
@@ -279,8 +279,8 @@ export async function listSessions({ data }: Config): Promise<readonly ShownSess
   const tokens = openTokensReadOnly(data);
   try {
     const now = systemClock.now();
-    const found = (await tokens?.sessions.list()) ?? [];
-    return found.filter((session) => isSessionInForce(session, now)).map(showSession);
+    const sessions = (await tokens?.sessions.list()) ?? [];
+    return sessions.filter((session) => isSessionInForce(session, now)).map(showSession);
   } finally {
     tokens?.close();
   }
@@ -291,10 +291,10 @@ export interface ReadSigners extends Pick<SignerReader, 'signers' | 'grants' | '
   readonly listTokens: () => Promise<readonly ShownToken[]>;
 }
 
-export async function withSigners<T>(config: Config, act: (found: ReadSigners) => Promise<T>): Promise<T> {
-  using found = openSignersReadOnly(config.data);
+export async function withSigners<T>(config: Config, act: (stores: ReadSigners) => Promise<T>): Promise<T> {
+  using opened = openSignersReadOnly(config.data);
   using keys = openKeysReadOnly(config.data);
-  const { signers, grants, subjects } = found ?? NO_SIGNERS;
+  const { signers, grants, subjects } = opened ?? NO_SIGNERS;
   return await act({
     signers,
     grants,

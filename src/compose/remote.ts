@@ -24,8 +24,8 @@ export function readCaOf({ remote: { caFile, nodeCaFile, called } }: Config): st
 function readToken(path: string, called: string): string {
   const text = readNamed(called, path).replace(/\r?\n$/, '');
   if (TOKEN.test(text)) return text;
-  const found = text === '' ? 'is empty' : 'holds blanks, several lines or what is no plain text';
-  throw invalid(`${called}: ${path} ${found}; ${TOKEN_WANTED}`);
+  const fault = text === '' ? 'is empty' : 'holds blanks, several lines or what is no plain text';
+  throw invalid(`${called}: ${path} ${fault}; ${TOKEN_WANTED}`);
 }
 
 /** Read anew each time: whoever writes the file replaces it. @throws LookasideError CONFIG_INVALID */
@@ -38,9 +38,9 @@ const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
 function readCa(path: string, called: string): string {
   const certificates = readNamed(called, path).match(CERTIFICATE) ?? [];
   if (certificates.length > 0 && certificates.every(isCertificate)) return certificates.join('\n');
-  const found =
+  const fault =
     certificates.length === 0 ? 'holds no certificate' : 'holds a certificate that cannot be read';
-  throw invalid(`${called}: ${path} ${found}; wanted one or more in PEM, -----BEGIN CERTIFICATE----- …`);
+  throw invalid(`${called}: ${path} ${fault}; wanted one or more in PEM, -----BEGIN CERTIFICATE----- …`);
 }
 
 function isCertificate(pem: string): boolean {

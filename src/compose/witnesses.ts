@@ -49,7 +49,7 @@ export async function openCosigning({
 }: Parts): Promise<OpenedCosigning | null> {
   const { witnessesFile: file, witnessQuorum: quorum } = config;
   if (file === null) return null;
-  const found = (await linesOf('LOOKASIDE_WITNESSES', file)).map((line) => {
+  const parsed = (await linesOf('LOOKASIDE_WITNESSES', file)).map((line) => {
     const [url = '', vkey = '', ...rest] = line.split(/\s+/);
     const key = parseNoteKey(sha256, vkey);
     if (!/^https?:\/\/[^\s\\?#]+$/i.test(url) || !URL.canParse(url) || key === null || rest.length > 0) {
@@ -60,7 +60,7 @@ export async function openCosigning({
     requireType('LOOKASIDE_WITNESSES', key, [COSIGNATURE_V1, ML_DSA_44_COSIGNATURE]);
     return { url: url.replace(/\/+$/, ''), key };
   });
-  const clients: (RemoteWitness & WitnessClient)[] = found.map(({ url, key }) => {
+  const clients: (RemoteWitness & WitnessClient)[] = parsed.map(({ url, key }) => {
     const at = { url, token: null, ca: null, hasProxies: config.remote.hasProxies };
     const client = connectWitness({
       at,

@@ -207,11 +207,12 @@ export function planAccess(
   return { changes: [...added, ...removed], left, todo: todoOf(state, rules) };
 
   function planSigner({ name, description, disabled, oidc, grants }: RuledSigner): void {
-    const found = state.signers.find((one) => one.name === name);
-    if (found === undefined) added.push({ kind: 'add-signer', signer: name, description: description ?? '' });
-    else if (description !== null && description !== found.description)
+    const present = state.signers.find((one) => one.name === name);
+    if (present === undefined)
+      added.push({ kind: 'add-signer', signer: name, description: description ?? '' });
+    else if (description !== null && description !== present.description)
       added.push({ kind: 'describe-signer', signer: name, description });
-    const isDisabled = found !== undefined && found.disabledAt !== null;
+    const isDisabled = present !== undefined && present.disabledAt !== null;
     if (disabled !== null && disabled !== isDisabled)
       added.push({ kind: disabled ? 'disable-signer' : 'enable-signer', signer: name });
     if (oidc !== null) planSubjects(name, oidc);
@@ -262,14 +263,14 @@ export function planAccess(
 
 function todoOf({ tokens }: AccessState, { tokens: wanted }: AccessRules): readonly string[] {
   return (wanted ?? []).flatMap(({ name, role, signer }) => {
-    const found = tokens.find((token) => token.name === name);
+    const present = tokens.find((token) => token.name === name);
     const options = signer === null ? `--role ${role}` : `--signer ${signer}`;
-    if (found === undefined)
+    if (present === undefined)
       return [`make the token ${name}: lookaside token create --name ${name} ${options}`];
-    if (found.revokedAt !== null)
+    if (present.revokedAt !== null)
       return [`the token ${name} was revoked, and its name is taken for ever: make one under another name`];
-    if (found.role === role && found.signer === signer) return [];
-    const is = found.signer === null ? `the role ${found.role}` : `the signer ${found.signer}`;
+    if (present.role === role && present.signer === signer) return [];
+    const is = present.signer === null ? `the role ${present.role}` : `the signer ${present.signer}`;
     return [
       `the token ${name} has ${is} here, which cannot be changed: revoke it, and make one under another name`,
     ];

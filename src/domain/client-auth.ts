@@ -52,8 +52,8 @@ export function findLogin(files: readonly AuthFile[], { domain, path }: DockerRe
     const helper = helpers.get(domain);
     if (helper !== undefined) return { kind: 'helper', file: file.path, helper };
     for (const entry of entriesFor(`${domain}/${path}`, domain, [...auths.keys()])) {
-      const found = loginOf(file.path, entry, auths.get(entry));
-      if (found !== null) return found;
+      const login = loginOf(file.path, entry, auths.get(entry));
+      if (login !== null) return login;
     }
   }
   return { kind: 'none', stores };

@@ -83,10 +83,12 @@ export function decideGrant(grants: readonly Grant[], question: GrantQuestion): 
     ),
     tag: grants.filter(({ tags }) => isTagCovered(tags, question.tag)),
   };
-  const found = covers.repository.find((grant) => covers.key.includes(grant) && covers.tag.includes(grant));
-  if (found !== undefined) {
-    const message = `grant ${found.id} of the signer "${question.signer}" covers ${whatOf(question)}`;
-    return { allowed: true, grant: found.id, missing: [], message };
+  const covering = covers.repository.find(
+    (grant) => covers.key.includes(grant) && covers.tag.includes(grant),
+  );
+  if (covering !== undefined) {
+    const message = `grant ${covering.id} of the signer "${question.signer}" covers ${whatOf(question)}`;
+    return { allowed: true, grant: covering.id, missing: [], message };
   }
   const halves = (['repository', 'key', 'tag'] as const).filter((half) => covers[half].length === 0);
   // without any grant the tag is not what stands in the way
@@ -117,8 +119,8 @@ function whyNot(count: number, missing: readonly MissingHalf[], question: GrantQ
     tag: tag === null ? 'a reference without a tag' : `the tag ${quoted(tag)}`,
     together: `${whatOf(question)} together, though each by itself`,
   };
-  const found = missing.map((half) => words[half]);
-  return `no grant of the signer "${signer}" covers ${found.join(' or ')}; ${add}`;
+  const missingWords = missing.map((half) => words[half]);
+  return `no grant of the signer "${signer}" covers ${missingWords.join(' or ')}; ${add}`;
 }
 
 const MAX_PATTERNS = 100;

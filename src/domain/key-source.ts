@@ -51,14 +51,14 @@ export interface MailAddress {
 
 /** The addresses in user ids, each once; at most `limit`, because each is asked for. */
 export function addressesOf(userIds: readonly string[], limit: number): readonly MailAddress[] {
-  const found = new Map<string, MailAddress>();
+  const addresses = new Map<string, MailAddress>();
   for (const userId of userIds) {
     const text = /<([^<>\s]+)>\s*$/.exec(userId)?.[1] ?? userId.trim();
     const [, local, domain] = /^([!-?A-~]{1,64})@((?:[a-z0-9-]{1,63}\.)+[a-z]{2,63})$/i.exec(text) ?? [];
     if (local === undefined || domain === undefined) continue;
-    found.set(text.toLowerCase(), { local, domain: domain.toLowerCase() });
+    addresses.set(text.toLowerCase(), { local, domain: domain.toLowerCase() });
   }
-  return [...found.values()].slice(0, limit);
+  return [...addresses.values()].slice(0, limit);
 }
 
 /** In the order in which they are asked. `hash`: the SHA-1 of the local part in lower case. */

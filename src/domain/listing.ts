@@ -61,9 +61,9 @@ function fromHtml(text: string, at: URL, base: URL): ListingPage {
     }
     const below = pathBelow(url, base);
     if (below === null) continue;
-    const found = imagesIn(below);
-    images.push(...found);
-    if (found.length === 0 && below.endsWith('/') && url.pathname.startsWith(at.pathname))
+    const named = imagesIn(below);
+    images.push(...named);
+    if (named.length === 0 && below.endsWith('/') && url.pathname.startsWith(at.pathname))
       folders.add(url.origin + url.pathname);
   }
   return { images, folders: [...folders], next };

@@ -86,13 +86,13 @@ export function hasRuleFor(
 
 function meets(
   patterns: RoleRule['claims'],
-  found: Readonly<Record<string, unknown>>,
+  claims: Readonly<Record<string, unknown>>,
   { trustsEmail }: Pick<LogInProvider, 'trustsEmail'>,
 ): boolean {
   return Object.entries(patterns).every(([name, pattern]) => {
     // an address that its provider has not checked may be anybody's
-    if (name === 'email' && !isChecked(found.email_verified, trustsEmail)) return false;
-    const value = Object.hasOwn(found, name) ? found[name] : undefined;
+    if (name === 'email' && !isChecked(claims.email_verified, trustsEmail)) return false;
+    const value = Object.hasOwn(claims, name) ? claims[name] : undefined;
     return [value].flat().some((one) => isSimple(one) && matchesClaim(pattern, String(one)));
   });
 }

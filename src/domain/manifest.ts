@@ -54,11 +54,11 @@ function objectOf(content: Uint8Array): JsonObject {
 /** Null when it is absent or null. */
 function memberOf({ members }: JsonObject, name: string): JsonValue | null {
   const wanted = folded(name);
-  const [found, second] = members.filter((member) => folded(member.name) === wanted);
-  if (found === undefined) return null;
+  const [first, second] = members.filter((member) => folded(member.name) === wanted);
+  if (first === undefined) return null;
   if (second !== undefined) return refuse(`it has the member ${quoted(name)} twice`);
-  if (found.name !== name) return refuse(`it has the member ${quoted(found.name)}, meaning ${quoted(name)}`);
-  return found.value.kind === 'null' ? null : found.value;
+  if (first.name !== name) return refuse(`it has the member ${quoted(first.name)}, meaning ${quoted(name)}`);
+  return first.value.kind === 'null' ? null : first.value;
 }
 
 /** Equal for names that Go treats as the same; Go takes U+017F for s and U+212A for k. */

@@ -97,10 +97,10 @@ function endsBehind(
 /** Whether the claims meet all patterns. A claim that is no text, number, true or false meets none. */
 export function matchesSubject(
   { claims }: Pick<OidcSubject, 'claims'>,
-  found: Readonly<Record<string, unknown>>,
+  tokenClaims: Readonly<Record<string, unknown>>,
 ): boolean {
   return Object.entries(claims).every(([name, pattern]) => {
-    const value = Object.hasOwn(found, name) ? found[name] : undefined;
+    const value = Object.hasOwn(tokenClaims, name) ? tokenClaims[name] : undefined;
     const isSimple = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
     return isSimple && matchesClaim(pattern, String(value));
   });

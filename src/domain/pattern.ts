@@ -19,17 +19,17 @@ export function isRepositoryPattern(text: string): boolean {
 /** `*` stands for exactly one part, `**` for one or more. */
 export function matchesRepository(pattern: string, path: string): boolean {
   const wanted = pattern.split('/');
-  const found = path.split('/');
+  const segments = path.split('/');
   const isOpen = wanted.at(-1) === '**';
-  if (isOpen ? found.length < wanted.length : found.length !== wanted.length) return false;
-  return wanted.every((part, at) => part === '**' || part === '*' || part === found[at]);
+  if (isOpen ? segments.length < wanted.length : segments.length !== wanted.length) return false;
+  return wanted.every((part, at) => part === '**' || part === '*' || part === segments[at]);
 }
 
 /** Whether the pattern matches the repository of that path, or one below it. */
 export function touchesPrefix(pattern: string, prefix: string): boolean {
   const wanted = pattern.split('/');
-  const found = prefix.split('/');
-  for (const [at, part] of found.entries()) {
+  const prefixSegments = prefix.split('/');
+  for (const [at, part] of prefixSegments.entries()) {
     const want = wanted[at];
     if (want === '**') return true;
     if (want !== '*' && want !== part) return false;
@@ -55,9 +55,9 @@ export function matchesTag(pattern: string, tag: string): boolean {
   // each piece at its first place leaves most room for the others
   let at = first.length;
   for (const piece of rest) {
-    const found = tag.indexOf(piece, at);
-    if (found === -1) return false;
-    at = found + piece.length;
+    const start = tag.indexOf(piece, at);
+    if (start === -1) return false;
+    at = start + piece.length;
   }
   return at <= tag.length - last.length;
 }

@@ -18,12 +18,12 @@ export interface PlacedSignature {
 /** Empty when OpenShift's readers can read it. For the repository layout only the number matters. */
 export function readerWarnings(placed: PlacedSignature): readonly Warning[] {
   const { image, number } = placed;
-  const found = [
+  const warnings = [
     number > LAST_OPENSHIFT_NUMBER ? overNine(number) : null,
     image.layout === 'release' && number > 1 ? notTheFirst(number) : null,
     image.layout === 'release' ? keyOfOther(placed) : null,
   ];
-  return found.filter((warning) => warning !== null);
+  return warnings.filter((warning) => warning !== null);
 }
 
 function overNine(number: number): Warning {

@@ -233,10 +233,10 @@ class Reader {
   /** Moves past the match at this position and returns it; null when there is none. */
   #take(pattern: RegExp): string | null {
     pattern.lastIndex = this.#at;
-    const found = pattern.exec(this.#text)?.[0];
-    if (found === undefined) return null;
-    this.#at += found.length;
-    return found;
+    const matched = pattern.exec(this.#text)?.[0];
+    if (matched === undefined) return null;
+    this.#at += matched.length;
+    return matched;
   }
 
   #skip(character: string): boolean {

@@ -25,15 +25,15 @@ const DIGEST = /sha(?:256|384|512):[0-9a-f]{64,128}/;
  * @throws LookasideError REQUEST_INVALID naming the first line that names nothing
  */
 export function namedImages(text: string, parseYaml: (text: string) => unknown): NamedImages {
-  const found = collector();
+  const images = collector();
   const trimmed = text.replace(/^\ufeff/, '').trimStart();
   if (trimmed.startsWith('{') || trimmed.startsWith('[')) {
-    for (const value of jsonValues(trimmed)) strings(value, found.addIfNamed, 0);
-  } else if (/^[^\s#=]+:\s*$/m.test(trimmed)) readSyncYaml(parseYaml(text), found);
+    for (const value of jsonValues(trimmed)) strings(value, images.addIfNamed, 0);
+  } else if (/^[^\s#=]+:\s*$/m.test(trimmed)) readSyncYaml(parseYaml(text), images);
   else {
-    for (const [position, line] of text.split('\n').entries()) readLine(line, position + 1, found);
+    for (const [position, line] of text.split('\n').entries()) readLine(line, position + 1, images);
   }
-  return found.result();
+  return images.result();
 }
 
 function collector() {
@@ -86,13 +86,13 @@ function withoutRegistry(name: string): string {
   return first === 'localhost' || /[.:]/.test(first) ? name.slice(slash + 1) : name;
 }
 
-function readLine(line: string, number: number, found: Collector): void {
+function readLine(line: string, number: number, images: Collector): void {
   const text = line.replace(/(?:^|\s)#.*$/, '').trim();
   if (text === '') return;
   const folder = text.replace(/(sha(?:256|384|512))=(?=[0-9a-f]{64,128}\/?$)/, '$1:');
   // oc-mirror: src@sha256:…=dst@sha256:…; the source is what is signed
   const name = /^([^=\s]+)=[^=\s]+$/.exec(folder)?.[1] ?? folder.replace(/\/$/, '');
-  if (found.add(name)) return;
+  if (images.add(name)) return;
   throw new LookasideError(
     'REQUEST_INVALID',
     `line ${number} names no image: ${quoted(text)}; wanted REPOSITORY@sha256:<hex> or sha256:<hex>, one a line`,
@@ -132,13 +132,13 @@ function strings(value: unknown, take: (text: string) => void, depth: number): v
 }
 
 /** `registry: {images: {repository: [tag or digest]}}` */
-function readSyncYaml(value: unknown, found: Collector): void {
+function readSyncYaml(value: unknown, images: Collector): void {
   for (const [registry, settings] of entries(value)) {
     for (const [repository, names] of entries(entries(settings).get('images'))) {
       if (!Array.isArray(names)) continue;
       for (const name of names.map(String)) {
         const isDigest = parseDigest(name) !== null;
-        found.add(`${registry}/${repository}${isDigest ? '@' : ':'}${name}`);
+        images.add(`${registry}/${repository}${isDigest ? '@' : ':'}${name}`);
       }
     }
   }

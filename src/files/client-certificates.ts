@@ -42,19 +42,19 @@ export async function strayCertificates(
   others: readonly string[],
 ): Promise<readonly StrayCertificate[]> {
   const bare = host.replace(/:\d+$/, '');
-  const found: StrayCertificate[] = [];
+  const strays: StrayCertificate[] = [];
   for (const base of certificates) {
     const rightFile = path.join(base, host, 'ca.crt');
     const seek = async (folder: string, ending: RegExp) => {
       const names = ((await namesIn(folder)) ?? []).filter((name) => ending.test(name));
-      found.push(...names.map((name) => ({ file: path.join(folder, name), rightFile })));
+      strays.push(...names.map((name) => ({ file: path.join(folder, name), rightFile })));
     };
     await seek(path.join(base, host), /\.(?:pem|cer)$/);
     const beside = [...new Set([bare, ...others])].filter((other) => other !== host);
     for (const other of beside) await seek(path.join(base, other), /\.(?:crt|pem|cer)$/);
     await seek(base, /\.(?:crt|pem|cer)$/);
   }
-  return found;
+  return strays;
 }
 
 /** Null: it is not there, or this user may not read it, which clients pass over. */
@@ -66,6 +66,6 @@ async function namesIn(folder: string): Promise<readonly string[] | null> {
 }
 
 async function textOf(file: string): Promise<string> {
-  const found = await readOne(file);
-  return found.kind === 'read' ? new TextDecoder().decode(found.bytes) : '';
+  const certificate = await readOne(file);
+  return certificate.kind === 'read' ? new TextDecoder().decode(certificate.bytes) : '';
 }

@@ -11,10 +11,10 @@ export async function readOne(file: string): Promise<FoundFile> {
     // O_NONBLOCK: a named pipe would be waited for
     const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      const found = await handle.stat();
-      if (!found.isFile())
-        return unreadable(file, found.isDirectory() ? 'it is a folder' : 'it is no ordinary file');
-      const bytes = await readAtMost(handle.fd, found.size, MAX_POLICY_BYTES);
+      const stats = await handle.stat();
+      if (!stats.isFile())
+        return unreadable(file, stats.isDirectory() ? 'it is a folder' : 'it is no ordinary file');
+      const bytes = await readAtMost(handle.fd, stats.size, MAX_POLICY_BYTES);
       if (bytes === null) return unreadable(file, `it has more than ${MAX_POLICY_BYTES} bytes`);
       return { kind: 'read', path: file, bytes };
     } finally {

@@ -200,10 +200,10 @@ export async function undoInstall({ base, backups }: InstallPlace): Promise<read
   for (const entry of [...entries].reverse()) {
     const before = entry.before === null ? null : await readInstalled(base, `${backup}/${entry.before}`);
     const after = await readInstalled(base, `${backup}/${entry.after}`);
-    const found = await readInstalled(base, entry.path);
+    const installed = await readInstalled(base, entry.path);
     // an installation that was killed in the middle has left some files as they were
-    if (isSame(found, before)) continue;
-    if (!isSame(found, after)) throw changed(base, entry.path, 'taken back');
+    if (isSame(installed, before)) continue;
+    if (!isSame(installed, after)) throw changed(base, entry.path, 'taken back');
     steps.push({ entry, before });
   }
   const undone: Undone[] = [];

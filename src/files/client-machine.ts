@@ -77,14 +77,14 @@ function tableIn(value: unknown, name: string): unknown {
 }
 
 function textIn(value: unknown, name: string): string | null {
-  const found = tableIn(value, name);
-  return typeof found === 'string' ? found : null;
+  const table = tableIn(value, name);
+  return typeof table === 'string' ? table : null;
 }
 
 async function firstOf(places: readonly string[]): Promise<FoundFile> {
   for (const place of places) {
-    const found = await readOne(place);
-    if (found.kind !== 'missing') return found;
+    const file = await readOne(place);
+    if (file.kind !== 'missing') return file;
   }
   const why = `none of ${places.join(', ')} is there`;
   return { kind: 'missing', path: places[0] ?? '', why };
@@ -93,9 +93,9 @@ async function firstOf(places: readonly string[]): Promise<FoundFile> {
 async function authFiles(places: ClientPlaces): Promise<readonly AuthFile[]> {
   const files: AuthFile[] = [];
   for (const place of places.authFiles) {
-    const found = await readOne(place);
-    if (found.kind === 'read') files.push(found);
-    else if (found.kind === 'unreadable') throw new LoginFault(place, found.why);
+    const file = await readOne(place);
+    if (file.kind === 'read') files.push(file);
+    else if (file.kind === 'unreadable') throw new LoginFault(place, file.why);
   }
   return files;
 }
@@ -109,7 +109,7 @@ async function programOf(helper: string, folders: string): Promise<string | null
   for (const folder of helper.includes('/') ? [] : folders.split(':').filter(path.isAbsolute)) {
     const program = path.join(folder, `docker-credential-${helper}`);
     const isFile = await stat(program).then(
-      (found) => found.isFile(),
+      (entry) => entry.isFile(),
       () => false, // one that cannot be looked at cannot be run
     );
     const mayRun = await access(program, constants.X_OK).then(
@@ -163,11 +163,11 @@ async function namesIn(folder: string): Promise<readonly string[]> {
 }
 
 async function readYaml(place: string, parse: (text: string) => unknown): Promise<ReadYamlFile> {
-  const found = await readOne(place);
-  if (found.kind === 'missing') return { path: place, value: null };
-  if (found.kind !== 'read') throw new RegistriesDFault(place, found.why);
+  const file = await readOne(place);
+  if (file.kind === 'missing') return { path: place, value: null };
+  if (file.kind !== 'read') throw new RegistriesDFault(place, file.why);
   try {
-    return { path: place, value: parse(new TextDecoder().decode(found.bytes)) };
+    return { path: place, value: parse(new TextDecoder().decode(file.bytes)) };
   } catch (error) {
     const [first = ''] = String(error instanceof Error ? error.message : error).split('\n');
     throw new RegistriesDFault(place, `is no YAML that clients read: ${first}`);
@@ -199,17 +199,17 @@ async function readRegistriesConf(options: ClientMachineOptions, places: ClientP
 }
 
 async function dropIns(places: ClientPlaces, conf: string | null): Promise<readonly string[]> {
-  const found: { readonly name: string; readonly place: string }[] = [];
+  const dropIns: { readonly name: string; readonly place: string }[] = [];
   for (const folder of places.dropIns(conf)) {
     const names = await namesIn(folder).catch((error: unknown) => {
       if (error instanceof RegistriesDFault) throw new RegistriesConfFault(folder, error.message);
       throw error;
     });
     for (const name of names)
-      if (name.endsWith('.conf')) found.push({ name, place: path.join(folder, name) });
+      if (name.endsWith('.conf')) dropIns.push({ name, place: path.join(folder, name) });
   }
-  if (!places.isMasked) return found.map(({ place }) => place);
-  const masked = new Map(found.map(({ name, place }) => [name, place]));
+  if (!places.isMasked) return dropIns.map(({ place }) => place);
+  const masked = new Map(dropIns.map(({ name, place }) => [name, place]));
   return [...masked].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, place]) => place);
 }
 
@@ -219,11 +219,11 @@ async function readToml(
   { parseToml }: Pick<ClientMachineOptions, 'parseToml'>,
   isDropIn: boolean,
 ): Promise<ReadTomlFile | null> {
-  const found = await readOne(file);
-  if (found.kind === 'missing') return null;
-  if (found.kind === 'unreadable') throw new RegistriesConfFault(file, found.why);
+  const content = await readOne(file);
+  if (content.kind === 'missing') return null;
+  if (content.kind === 'unreadable') throw new RegistriesConfFault(file, content.why);
   try {
-    return { path: file, value: parseToml(new TextDecoder().decode(found.bytes)), isDropIn };
+    return { path: file, value: parseToml(new TextDecoder().decode(content.bytes)), isDropIn };
   } catch (error) {
     throw new RegistriesConfFault(file, error instanceof Error ? error.message : String(error));
   }

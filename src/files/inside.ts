@@ -69,8 +69,8 @@ const SWAPPED: Refusal = {
     'now leads elsewhere: a folder above it was moved or replaced by a link. It was not read; try again',
 };
 
-export function isRefusal(found: object): found is Refusal {
-  return 'message' in found;
+export function isRefusal(result: object): result is Refusal {
+  return 'message' in result;
 }
 
 async function openReal(realPath: string, flags: number, ifLink: Refusal): Promise<Opened | Refusal> {

@@ -115,10 +115,10 @@ async function lookIntoAll(folders: readonly FolderPlace[], gathering: Gathering
   const next: FolderPlace[] = [];
   await forEachConcurrently(folders, FOLDERS_AT_ONCE, async (folder) => {
     if (!gathering.begin(folder.realPath)) return;
-    const found = await lookIntoFolder(folder);
-    if (found === null) return;
-    gathering.addFolder(folder, found);
-    for (const name of found.folders) next.push(placeBelow(folder, name));
+    const contents = await lookIntoFolder(folder);
+    if (contents === null) return;
+    gathering.addFolder(folder, contents);
+    for (const name of contents.folders) next.push(placeBelow(folder, name));
   });
   return next;
 }
@@ -171,7 +171,7 @@ class Gathering {
 
   endOfPath(): void {
     this.#found.sort((a, b) => (a.key < b.key ? -1 : 1));
-    for (const found of this.#found) this.#ordered.push(found);
+    for (const staged of this.#found) this.#ordered.push(staged);
     this.#found = [];
   }
 

@@ -36,10 +36,10 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
   /** Runs `act` in the folder of prepared pairs. It must not be a link: that would lead what we write elsewhere. */
   async function inPrepared<T>(act: (folder: WayFolder) => Promise<T>): Promise<T> {
     const name = join(root, PREPARED_FOLDER);
-    const found = await attempt(() => openOwn(PREPARED_FOLDER), name);
-    if (found !== null) {
-      const known = await closing(found, async () => {
-        const folder = await identified(found);
+    const prepared = await attempt(() => openOwn(PREPARED_FOLDER), name);
+    if (prepared !== null) {
+      const known = await closing(prepared, async () => {
+        const folder = await identified(prepared);
         return durable.isLasting(folder) ? { result: await act(folder) } : null;
       });
       if (known !== null) return known.result;
@@ -209,15 +209,15 @@ async function syncOther(
 }
 
 async function leftOverIn(folder: Placed) {
-  const found = new Set<string>();
+  const names = new Set<string>();
   for (const name of await unlessClosed(() => fs.readdir(folder.path), [])) {
     const prepared = OUR_NAME.exec(name)?.groups?.prepared;
-    if (prepared === undefined || found.has(prepared)) continue;
+    if (prepared === undefined || names.has(prepared)) continue;
     const stats = await lstatOrNull(entryIn(folder, name));
-    if (stats?.isFile() && stats.uid === process.geteuid?.()) found.add(prepared);
+    if (stats?.isFile() && stats.uid === process.geteuid?.()) names.add(prepared);
   }
   const pairs: { readonly prepared: string; readonly intent: string | null }[] = [];
-  for (const prepared of [...found].sort()) {
+  for (const prepared of [...names].sort()) {
     pairs.push({ prepared, intent: await readIntent(entryIn(folder, `${prepared}.intent`)) });
   }
   return pairs;

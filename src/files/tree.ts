@@ -79,9 +79,9 @@ export function openTree(options: TreeOptions): OpenTree {
   async function readImage(folder: string, numbers: readonly number[] = []): Promise<ImageFolder | null> {
     if (await absence.isProved(folder)) return null;
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt += 1) {
-      const found = await inFolder(folder, (opened) => readFolder(opened, numbers));
-      if (found === null) absence.missed(folder);
-      if (found !== 'vanished') return found;
+      const files = await inFolder(folder, (opened) => readFolder(opened, numbers));
+      if (files === null) absence.missed(folder);
+      if (files !== 'vanished') return files;
     }
     throw new LookasideError('STORE_UNAVAILABLE', `${folder} changes faster than it can be read`);
   }
@@ -100,11 +100,11 @@ export function openTree(options: TreeOptions): OpenTree {
     const stamps: { number: number; stamp: string }[] = [];
     let newestMs = Math.max(Number(before.mtimeMs), Number(before.ctimeMs));
     for (const number of [...dense, ...hidden.filter((behind) => numbers.includes(behind))]) {
-      const found = await readSignature(entryIn(folder, `signature-${number}`), number, readAtMs);
-      if (found === null) return 'vanished';
-      files.push(found.file);
-      stamps.push({ number, stamp: found.stamp });
-      newestMs = Math.max(newestMs, found.changedAtMs);
+      const file = await readSignature(entryIn(folder, `signature-${number}`), number, readAtMs);
+      if (file === null) return 'vanished';
+      files.push(file.file);
+      stamps.push({ number, stamp: file.stamp });
+      newestMs = Math.max(newestMs, file.changedAtMs);
     }
     // a folder that was moved aside may be emptied while another takes its name
     if (!isInPlace(folder)) return 'vanished';
@@ -133,8 +133,8 @@ export function openTree(options: TreeOptions): OpenTree {
   async function readFile(folder: string, number: number): Promise<Uint8Array | null> {
     const content = await inFolder(folder, async (opened) => {
       const entry = entryIn(opened, `signature-${number}`);
-      const found = await readWhole(entry);
-      return found === 'link' ? readTarget(entry) : found;
+      const bytes = await readWhole(entry);
+      return bytes === 'link' ? readTarget(entry) : bytes;
     });
     return content?.bytes ?? null;
   }

@@ -227,14 +227,14 @@ function resourceOf(target: Target, req: IncomingMessage): keyof typeof TREE_ROU
 }
 
 function byPath(specs: readonly RouteSpec[]): ReadonlyMap<string, [RouteSpec, ...RouteSpec[]]> {
-  const found = new Map<string, [RouteSpec, ...RouteSpec[]]>();
+  const routesByPath = new Map<string, [RouteSpec, ...RouteSpec[]]>();
   for (const spec of specs) {
     if (spec.path === null) continue;
-    const others = found.get(spec.path);
-    if (others === undefined) found.set(spec.path, [spec]);
+    const others = routesByPath.get(spec.path);
+    if (others === undefined) routesByPath.set(spec.path, [spec]);
     else others.push(spec);
   }
-  return found;
+  return routesByPath;
 }
 
 const unknownRoute: RouteSpec = {

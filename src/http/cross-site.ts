@@ -50,8 +50,8 @@ function ourOrigins(
 
 /** Without our own TLS and without a proxy's header, some proxy may still end TLS: then only the host must match. */
 function schemesOf(req: IncomingMessage, trusted: HttpSettings['trustedProxies']): readonly string[] {
-  const told = forwarded(req, 'x-forwarded-proto', trusted);
-  if (told.length > 0) return told;
+  const forwardedScheme = forwarded(req, 'x-forwarded-proto', trusted);
+  if (forwardedScheme.length > 0) return forwardedScheme;
   return 'encrypted' in req.socket ? ['https'] : ['http', 'https'];
 }
 

@@ -33,8 +33,8 @@ export function requireForm(contentType: string | undefined): string {
       `the body is ${contentType === undefined ? 'of no type' : `"${contentType.slice(0, 80)}"`}; wanted multipart/form-data, as curl -F ${PART_NAME}=@FILE sends it`,
     );
   }
-  const found = /;\s*boundary=(?:"([^"]*)"|([^\s;"]*))/i.exec(contentType ?? '');
-  const boundary = found?.[1] ?? found?.[2] ?? '';
+  const match = /;\s*boundary=(?:"([^"]*)"|([^\s;"]*))/i.exec(contentType ?? '');
+  const boundary = match?.[1] ?? match?.[2] ?? '';
   // RFC 2046 section 5.1.1
   if (!/^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$/.test(boundary)) {
     throw invalid('the form names no boundary that RFC 2046 allows; let the client make the Content-Type');

@@ -39,11 +39,11 @@ function parse<Schema extends z.ZodType>(schema: Schema, value: unknown, whole: 
   return refuse(`${where} is ${describe(issue.input)}, ${issue.message}`);
 }
 
-function describe(found: unknown): string {
-  if (found === undefined) return 'missing';
-  if (typeof found === 'string') return quoted(found);
-  if (Array.isArray(found)) return `an array of ${found.length}`;
-  return typeof found === 'object' && found !== null ? 'an object' : String(found);
+function describe(value: unknown): string {
+  if (value === undefined) return 'missing';
+  if (typeof value === 'string') return quoted(value);
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  return typeof value === 'object' && value !== null ? 'an object' : String(value);
 }
 
 function refuse(message: string): never {

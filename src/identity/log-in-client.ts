@@ -45,8 +45,8 @@ export function createLogInClient({ ask, verifier, monotonicMs }: LogInClientOpt
   const known = new Map<string, Known>();
 
   function configurationOf(provider: LogInProvider): Promise<oidc.Configuration> {
-    const found = known.get(provider.id);
-    if (found !== undefined && monotonicMs() < found.untilMs) return found.asked;
+    const client = known.get(provider.id);
+    if (client !== undefined && monotonicMs() < client.untilMs) return client.asked;
     const asked = discover(provider, ask);
     known.set(provider.id, { asked, untilMs: monotonicMs() + FRESH_MS });
     asked.catch(() => known.set(provider.id, { asked, untilMs: monotonicMs() + REST_MS }));

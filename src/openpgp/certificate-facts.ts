@@ -132,10 +132,10 @@ function findBinding(bindings: readonly Candidate[], maker: Maker, subkey: Maker
 function findBackSignature({ embedded, isKnown }: Candidate, subkey: Maker): BackSignature | null {
   const bodies = embedded.map(({ body }) => body);
   const own = candidatesOf(isKnown ? { known: bodies, fresh: [] } : { known: [], fresh: bodies }, subkey);
-  const found = find(believable(ofType(own, SIGNATURE_TYPE.backSignature), subkey), subkey, byAge);
-  if (found === null) return null;
-  const isHashed = embedded.some(({ body, isHashed }) => isHashed && body === found.signature.body);
-  return { ...found, isHashed };
+  const backSignature = find(believable(ofType(own, SIGNATURE_TYPE.backSignature), subkey), subkey, byAge);
+  if (backSignature === null) return null;
+  const isHashed = embedded.some(({ body, isHashed }) => isHashed && body === backSignature.signature.body);
+  return { ...backSignature, isHashed };
 }
 
 /** Key flag 0x02 (RFC 9580, section 5.2.3.29). Subkeys need it to sign; a primary key may also sign without any flags. */
@@ -179,14 +179,14 @@ function candidatesOf(
   { known, fresh }: Pick<MergedPart, 'known' | 'fresh'>,
   maker: Maker,
 ): readonly Candidate[] {
-  const found = new Map<string, Candidate>();
-  for (const body of known) addCandidate(found, body, true, maker);
-  for (const body of fresh) addCandidate(found, body, false, maker);
-  return [...found.values()];
+  const candidates = new Map<string, Candidate>();
+  for (const body of known) addCandidate(candidates, body, true, maker);
+  for (const body of fresh) addCandidate(candidates, body, false, maker);
+  return [...candidates.values()];
 }
 
 function addCandidate(
-  found: Map<string, Candidate>,
+  candidates: Map<string, Candidate>,
   body: Uint8Array,
   isKnown: boolean,
   { key, data, limits }: Maker,
@@ -196,13 +196,13 @@ function addCandidate(
   const core = coreOf(signature);
   if (core.length > MAX_CORE_BYTES) return;
   const name = core.toString('latin1');
-  const copy = found.get(name);
+  const copy = candidates.get(name);
   if (copy !== undefined) {
     copy.embedded.push(...signature.embedded);
     return;
   }
   limits.budget.consider();
-  found.set(name, { signature, core, isKnown, embedded: [...signature.embedded] });
+  candidates.set(name, { signature, core, isKnown, embedded: [...signature.embedded] });
 }
 
 /** With this, a binding with its back-signature inside stays below the MAX_SIGNATURE_PACKET_BYTES that gpg reads. */

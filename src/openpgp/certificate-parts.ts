@@ -43,7 +43,7 @@ const MIN_SIGNATURE_BYTES = 40;
  * first key are left out. Reading stops at what cannot be read; a certificate that breaks off there is not whole.
  */
 export function takeApart(block: Uint8Array): readonly (UntrustedCertificate | UntrustedRevocation)[] {
-  const found: (Draft | UntrustedRevocation)[] = [];
+  const parts: (Draft | UntrustedRevocation)[] = [];
   let draft: Draft | null = null;
   let packets = 0;
   for (let at = 0; at < block.length; packets += 1) {
@@ -54,17 +54,17 @@ export function takeApart(block: Uint8Array): readonly (UntrustedCertificate | U
     }
     at = packet.end;
     if (packet.tag === TAG.publicKey || packet.tag === TAG.secretKey) {
-      if (found.length > MAX_CERTIFICATES) break;
+      if (parts.length > MAX_CERTIFICATES) break;
       draft = newDraft(packet.body, packet.tag === TAG.secretKey);
-      found.push(draft);
+      parts.push(draft);
     } else if (draft !== null) {
       addPacket(draft, packet.tag, packet.body);
     } else if (packet.tag === TAG.signature && typeOf(packet.body) === SIGNATURE_TYPE.keyRevocation) {
-      if (found.length > MAX_CERTIFICATES) break;
-      found.push({ kind: 'revocation', signature: packet.body });
+      if (parts.length > MAX_CERTIFICATES) break;
+      parts.push({ kind: 'revocation', signature: packet.body });
     }
   }
-  return found;
+  return parts;
 }
 
 interface Draft extends UntrustedCertificate {

@@ -256,15 +256,15 @@ function refuseUncertified(
       `the user IDs of the key ${fingerprint} are bound with MD5 or RIPEMD-160; ${RENEW}`,
     );
   }
-  const found = doubtOfCertifications(key, merged, latest);
-  if (found === null) {
+  const doubt = doubtOfCertifications(key, merged, latest);
+  if (doubt === null) {
     throw new LookasideError(
       'KEY_UNUSABLE',
       `the key ${fingerprint} has no user ID that it vouches for itself; export it whole with gpg --export`,
     );
   }
-  const code = found.doubt === 'short hash' ? 'ALGORITHM_WEAK' : 'KEY_UNUSABLE';
-  throw new LookasideError(code, `the user IDs of the key ${fingerprint} ${explain(found)}`);
+  const code = doubt.doubt === 'short hash' ? 'ALGORITHM_WEAK' : 'KEY_UNUSABLE';
+  throw new LookasideError(code, `the user IDs of the key ${fingerprint} ${explain(doubt)}`);
 }
 
 const RENEW = 'renew them with gpg --edit-key, or make a new key';

@@ -28,17 +28,17 @@ function leftOut({ unusable }: CertificateFacts): readonly KeyWarning[] {
 /** Red Hat's release keys of 2009 to 2022 are bound by SHA-1; gpg and Go accept them. */
 function boundBySha1({ key, userIds, subkeys }: CertificateFacts): readonly KeyWarning[] {
   const names = userIds.filter((userId) => !isRevoked(userId)).map(({ certification }) => certification);
-  const found = [
+  const boundParts = [
     ...(names.length > 0 && names.every(isBySha1) ? ['its user IDs'] : []),
     ...subkeys
       .filter(({ binding }) => isBySha1(binding))
       .map(({ key: { fingerprint } }) => `its subkey ${fingerprint}`),
   ];
-  if (found.length === 0) return [];
+  if (boundParts.length === 0) return [];
   return [
     {
       code: 'BOUND_BY_SHA1',
-      message: `the key ${key.fingerprint} binds ${found.join(' and ')} by SHA-1, and clients that verify with Sequoia, as new builds of podman and skopeo do, refuse that. Whoever has the key can renew that: gpg --cert-digest-algo SHA512 --quick-set-expire ${key.fingerprint} PERIOD, and for the subkeys the same with '*' behind it`,
+      message: `the key ${key.fingerprint} binds ${boundParts.join(' and ')} by SHA-1, and clients that verify with Sequoia, as new builds of podman and skopeo do, refuse that. Whoever has the key can renew that: gpg --cert-digest-algo SHA512 --quick-set-expire ${key.fingerprint} PERIOD, and for the subkeys the same with '*' behind it`,
     },
   ];
 }

@@ -230,10 +230,10 @@ function wrongShape(packets: readonly Packet[]): Error {
       `the message has ${signatures} signatures; clients accept exactly one. Store one file for each signer`,
     );
   }
-  const found = packets.slice(0, 6).map(({ tag }) => TAG_NAMES.get(tag) ?? `packet of type ${tag}`);
-  const more = packets.length > found.length ? ', …' : '';
+  const tagNames = packets.slice(0, 6).map(({ tag }) => TAG_NAMES.get(tag) ?? `packet of type ${tag}`);
+  const more = packets.length > tagNames.length ? ', …' : '';
   return new MalformedPacket(
-    `it consists of ${found.join(', ') || 'nothing'}${more}, where one-pass signature, literal data, signature and nothing else belong`,
+    `it consists of ${tagNames.join(', ') || 'nothing'}${more}, where one-pass signature, literal data, signature and nothing else belong`,
   );
 }
 

@@ -250,9 +250,9 @@ function hasCanonicalLines(content: Uint8Array): boolean {
 }
 
 function refuseSignature({ notUnderstood, notUnderstoodUnhashed }: ReadSignature): Outcome | null {
-  const found = notUnderstood ?? notUnderstoodUnhashed;
-  if (found === null) return null;
-  const message = `the signature has ${found}. Whoever does not understand that must refuse the signature, and gpg does. Sign without it`;
+  const subpacket = notUnderstood ?? notUnderstoodUnhashed;
+  if (subpacket === null) return null;
+  const message = `the signature has ${subpacket}. Whoever does not understand that must refuse the signature, and gpg does. Sign without it`;
   return refusedAs('bad', 'SIGNATURE_BAD', message);
 }
 

@@ -24,8 +24,8 @@ export function writeCertificate(facts: CertificateFacts): Uint8Array {
   return new Uint8Array(Buffer.concat(packets)); // has its own memory, because it is sent from thread to thread
 }
 
-function statements(maker: PublicKey, ...found: readonly (Statement | null)[]): readonly Uint8Array[] {
-  return found.flatMap((statement) =>
+function statements(maker: PublicKey, ...given: readonly (Statement | null)[]): readonly Uint8Array[] {
+  return given.flatMap((statement) =>
     statement === null ? [] : [packet(TAG.signature, writeSignature(statement, maker))],
   );
 }

@@ -152,9 +152,9 @@ async function revokeKey(
   actor: Actor,
 ): Promise<RevokedKey> {
   const { key, changed } = await revocations.mark(name, wanted, actor);
-  const shown = { key: showKey(key, clock.now()), changed };
-  if (!wanted.withdraw) return { ...shown, withdrawn: null, left: [] };
-  return { ...shown, ...(await revocations.carryOut(key.fingerprint, onProgress)) };
+  const result = { key: showKey(key, clock.now()), changed };
+  if (!wanted.withdraw) return { ...result, withdrawn: null, left: [] };
+  return { ...result, ...(await revocations.carryOut(key.fingerprint, onProgress)) };
 }
 
 /** In the order of the key's parts, first the primary key; those that it has no longer come last. */

@@ -49,8 +49,8 @@ export function createCosigning({ store, witnesses, quorum, log }: CosigningOpti
   async function run(): Promise<void> {
     for (let head = newest; head !== null; head = newest) {
       newest = null;
-      const found = await Promise.all(witnesses.map((witness) => ask(witness, head)));
-      const signatures = found.filter((signature) => signature !== null);
+      const answers = await Promise.all(witnesses.map((witness) => ask(witness, head)));
+      const signatures = answers.filter((signature) => signature !== null);
       if (signatures.length > 0) await add(head, signatures);
       if (signatures.length < quorum) {
         const counts = { size: head.size, cosigned: signatures.length, quorum };
@@ -124,8 +124,8 @@ function verified(key: NoteKey, { note }: StoredCheckpoint, lines: string): Note
   for (const line of lines.split('\n')) {
     const signature = parseSignatureLine(line);
     if (signature === null || signature.name !== key.name || signature.id !== key.id) continue;
-    const found = verdictOf({ text: checkpoint.note.text, signatures: [signature] }, key, verifySignature);
-    if (found.verdict === 'good') return signature;
+    const verdict = verdictOf({ text: checkpoint.note.text, signatures: [signature] }, key, verifySignature);
+    if (verdict.verdict === 'good') return signature;
   }
   return null;
 }

@@ -42,9 +42,9 @@ export async function diagnosePull(
   let asksFor: string | null = null;
   let requirements: readonly JudgedRequirement[] = [];
   const end = (verdict: Diagnosis['verdict'], complaint: Complaint | null): Diagnosis => {
-    const shown = formatReference(image);
+    const name = formatReference(image);
     const caveat = verdict === 'pulled' ? caveatOf(requirements) : null;
-    return { image: shown, verdict, steps, asksFor, asked, requirements, complaint, caveat };
+    return { image: name, verdict, steps, asksFor, asked, requirements, complaint, caveat };
   };
 
   const names = dockerScopes(image);

@@ -40,8 +40,8 @@ export function createFeed({ audit, makeEvent, clock, wait }: FeedOptions): Feed
   /** Once an hour for each reader: one that asks every minute must not fill the log that it reads. */
   async function tell(actor: Actor, after: number): Promise<void> {
     const nowMs = clock.monotonicMs();
-    const told = toldAtMs.get(actor.name);
-    if (told !== undefined && nowMs - told < TOLD_EVERY_MS) return;
+    const lastRecordedAtMs = toldAtMs.get(actor.name);
+    if (lastRecordedAtMs !== undefined && nowMs - lastRecordedAtMs < TOLD_EVERY_MS) return;
     if (toldAtMs.size >= MOST_READERS) toldAtMs.clear();
     toldAtMs.set(actor.name, nowMs);
     const { signature, fingerprint } = ANY_RECORD;

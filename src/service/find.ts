@@ -68,8 +68,8 @@ async function byPath(asked: string, options: FindOptions): Promise<Finding | nu
       const image = parseImageFolder(site, names.slice(from).join('/'));
       if (image === null) continue;
       named ??= image;
-      const found = await options.signatures.ofImage(image);
-      if (found.length > 0) return { ...NONE, understood, hits: imagesOf(found) };
+      const signatures = await options.signatures.ofImage(image);
+      if (signatures.length > 0) return { ...NONE, understood, hits: imagesOf(signatures) };
     }
   }
   return { ...NONE, understood, image: named };
@@ -85,10 +85,14 @@ async function byDigest(asked: string, options: FindOptions): Promise<Finding | 
 async function byKey(asked: string, { keys }: FindOptions): Promise<Finding | null> {
   const plain = asked.replace(/\s/g, '').replace(/^0x/i, '').toUpperCase();
   if (!isKeyName(asked) && !/^[0-9A-F]{8}$/.test(plain)) return null;
-  const found = (await keys.list()).filter(({ fingerprint, subkeys }) =>
+  const matching = (await keys.list()).filter(({ fingerprint, subkeys }) =>
     [fingerprint, ...subkeys.map((part) => part.fingerprint)].some((one) => one.endsWith(plain)),
   );
-  return { ...NONE, understood: plain.length === 40 ? 'a fingerprint' : 'a key ID', hits: found.map(keyHit) };
+  return {
+    ...NONE,
+    understood: plain.length === 40 ? 'a fingerprint' : 'a key ID',
+    hits: matching.map(keyHit),
+  };
 }
 
 function byAddress(asked: string): Finding | null {
@@ -110,8 +114,8 @@ async function byReference(asked: string, options: FindOptions): Promise<Finding
     for (const { name: site } of options.places()) {
       for (const one of paths) {
         const image = parseImageFolder(site, `${one}@${algorithm}=${hex}`);
-        const found = image === null ? [] : await options.signatures.ofImage(image);
-        if (found.length > 0) return { ...NONE, understood, hits: imagesOf(found) };
+        const signatures = image === null ? [] : await options.signatures.ofImage(image);
+        if (signatures.length > 0) return { ...NONE, understood, hits: imagesOf(signatures) };
       }
     }
     const [site] = options.places();
@@ -122,10 +126,10 @@ async function byReference(asked: string, options: FindOptions): Promise<Finding
     };
   }
   for (const one of paths) {
-    const found = await search(options, { path: one, tag: tag !== null && isTag(tag) ? tag : null });
-    const [first] = found;
+    const signatures = await search(options, { path: one, tag: tag !== null && isTag(tag) ? tag : null });
+    const [first] = signatures;
     if (first === undefined) continue;
-    if (tag !== null) return { ...NONE, understood, hits: imagesOf(found) };
+    if (tag !== null) return { ...NONE, understood, hits: imagesOf(signatures) };
     return { ...NONE, understood, hits: [{ kind: 'repository', site: first.site, path: one }] };
   }
   return { ...NONE, understood };
@@ -133,10 +137,10 @@ async function byReference(asked: string, options: FindOptions): Promise<Finding
 
 async function byUserId(asked: string, options: FindOptions): Promise<Finding> {
   const wanted = asked.toLowerCase();
-  const found = (await options.keys.list()).filter(({ userIds }) =>
+  const matching = (await options.keys.list()).filter(({ userIds }) =>
     userIds.some((id) => id.toLowerCase().includes(wanted)),
   );
-  const hits: Hit[] = wanted === '' ? [] : found.slice(0, MAX_HITS).map(keyHit);
+  const hits: Hit[] = wanted === '' ? [] : matching.slice(0, MAX_HITS).map(keyHit);
   if (hits.length > 0 || !isNamespaceFolder(asked))
     return { ...NONE, understood: 'a part of a user ID', hits };
   const [signature] = await search(options, { path: asked });
@@ -169,9 +173,9 @@ async function search({ signatures }: FindOptions, wanted: Wanted): Promise<read
   return (await signatures.search(query)).signatures;
 }
 
-function imagesOf(found: readonly StoredSignature[]): readonly Hit[] {
+function imagesOf(signatures: readonly StoredSignature[]): readonly Hit[] {
   const hits = new Map<string, Hit & { readonly kind: 'image' }>();
-  for (const { site, image: name, dockerReference } of found) {
+  for (const { site, image: name, dockerReference } of signatures) {
     const known = hits.get(`${site}/${name}`)?.references ?? [];
     const references = dockerReference === null ? known : [...new Set([...known, dockerReference])];
     hits.set(`${site}/${name}`, { kind: 'image', site, name, references });

@@ -60,15 +60,15 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
 
   /** The worst of what is found in the sites. */
   async function ofSites(check: (site: SiteSources) => Check | Promise<Check>): Promise<Check> {
-    const found = await Promise.all(sources.sites.map(async (site) => ({ site, ...(await check(site)) })));
-    const unwell = found.filter(({ state }) => state !== 'ok');
+    const checked = await Promise.all(sources.sites.map(async (site) => ({ site, ...(await check(site)) })));
+    const unwell = checked.filter(({ state }) => state !== 'ok');
     if (unwell.length === 0) return OK;
     // where there is one site, its name tells nothing
-    const told = unwell.map(({ site, message }) =>
-      found.length === 1 ? message : `${site.name}: ${message}`,
+    const messages = unwell.map(({ site, message }) =>
+      checked.length === 1 ? message : `${site.name}: ${message}`,
     );
     const state = unwell.some((one) => one.state === 'failed') ? 'failed' : 'degraded';
-    return { state, message: told.join('; ') };
+    return { state, message: messages.join('; ') };
   }
 
   async function checkTree(site: SiteSources): Promise<Check> {

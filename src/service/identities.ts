@@ -56,10 +56,10 @@ export function createIdentities({ subjects, verifier, audiences }: IdentitiesOp
 
 /** One for each signer that is not disabled. */
 function signersOf(matching: readonly BoundSubject[], issuer: string, subject: string): readonly Token[] {
-  const found = new Map<string, Token>();
+  const tokensBySigner = new Map<string, Token>();
   for (const { subject: bound, disabledAt } of matching) {
     if (disabledAt !== null) continue;
-    found.set(bound.signer, {
+    tokensBySigner.set(bound.signer, {
       name: identityName(bound.signer, issuer, subject),
       role: 'uploader',
       createdAt: bound.createdAt,
@@ -70,7 +70,7 @@ function signersOf(matching: readonly BoundSubject[], issuer: string, subject: s
       lastUsedAt: null,
     });
   }
-  return [...found.values()];
+  return [...tokensBySigner.values()];
 }
 
 function disabled(matching: readonly BoundSubject[]): LookasideError {

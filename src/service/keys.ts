@@ -206,12 +206,12 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
     }
     const { details, certificate, warnings } = cleaned;
     const { fingerprint, userIds, expiresAt } = details;
-    const shown = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()), warnings };
-    if (sameBytes(known.certificate, certificate)) return { result: 'unchanged', ...shown };
+    const summary = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()), warnings };
+    if (sameBytes(known.certificate, certificate)) return { result: 'unchanged', ...summary };
     const event = options.makeEvent({ action: 'key-refresh', fingerprint, result: 'updated' }, actor);
     for (const issuer of issuersOf(details)) untold.add(issuer);
     await store.put({ ...details, certificate }, event);
-    return { result: 'updated', ...shown };
+    return { result: 'updated', ...summary };
   }
 
   async function addAll(untrusted: Uint8Array, actor: Actor): Promise<readonly KeyResult[]> {
@@ -278,13 +278,13 @@ async function settle(
   const { details, certificate, warnings } = cleaned;
   const { fingerprint, userIds, expiresAt } = details;
   const known = await store.find(fingerprint);
-  const shown = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()), warnings };
+  const summary = { fingerprint, userIds, expiresAt, state: keyState(details, clock.now()), warnings };
   if (known !== null && sameBytes(known.certificate, certificate)) {
-    return { result: { result: 'unchanged', ...shown }, changed: null };
+    return { result: { result: 'unchanged', ...summary }, changed: null };
   }
   const result = known === null ? 'added' : 'updated';
   const event = makeEvent({ action: 'key-add', fingerprint, result }, actor);
-  return { result: { result, ...shown }, changed: await store.put({ ...details, certificate }, event) };
+  return { result: { result, ...summary }, changed: await store.put({ ...details, certificate }, event) };
 }
 
 /** The key with its revocation merged; null when it has that already. */
@@ -294,14 +294,14 @@ async function withRevocation(
   file: Uint8Array,
 ): Promise<CertifiedKey | null> {
   const { fingerprint } = known;
-  const found = await verifier.cleanCertificates(file, clock.now());
-  for (const cleaned of found) {
+  const certificates = await verifier.cleanCertificates(file, clock.now());
+  for (const cleaned of certificates) {
     if (cleaned.kind !== 'clean') continue;
     const { details, certificate } = cleaned;
     if (details.fingerprint !== fingerprint || details.revokedAt === null) continue;
     return sameBytes(known.certificate, certificate) ? null : { ...details, certificate };
   }
-  const refused = found.find((one) => one.kind === 'refused');
+  const refused = certificates.find((one) => one.kind === 'refused');
   const why = refused === undefined ? '' : `: ${refused.message}`;
   throw new LookasideError(
     'REQUEST_INVALID',
@@ -336,9 +336,9 @@ export function showKey(key: RegisteredKey, now: Date): ShownKey {
 
 /** A subkey's state is never better than that of its primary key, as gpg shows it. */
 function showSubkey(subkey: KeyPart, primary: KeyPart, now: Date): ShownPart {
-  const shown = showPart(subkey, now);
-  const states = [shown.state, keyState(primary, now)];
-  return { ...shown, state: WORST_FIRST.find((state) => states.includes(state)) ?? shown.state };
+  const part = showPart(subkey, now);
+  const states = [part.state, keyState(primary, now)];
+  return { ...part, state: WORST_FIRST.find((state) => states.includes(state)) ?? part.state };
 }
 
 const WORST_FIRST: readonly KeyState[] = ['revoked', 'expired', 'valid'];

@@ -10,8 +10,8 @@ const encoder = new TextEncoder();
 /** Reads the tiles of a store. @throws Error when hashes are missing there */
 export function hashesOf(store: Pick<LogReaderStore, 'hashes'>): ReadHashes {
   return async (level, from, count) => {
-    const found = await store.hashes(level, from, count);
-    if (found.length === count) return found;
+    const stored = await store.hashes(level, from, count);
+    if (stored.length === count) return stored;
     throw new MissingHashes(`of the tree, hashes of level ${level} from ${from} are missing`);
   };
 }
@@ -56,8 +56,8 @@ export async function goodSize(store: LogReaderStore): Promise<number> {
       const parsed = parseCheckpoint(note);
       const isAsSigned =
         parsed?.size === size && areEqual(parsed.root, root) && isSignedByLog(note, identities);
-      const found = isAsSigned && size <= hashes ? await rootAt(store, size) : null;
-      if (found === null || !areEqual(found, root)) good = Math.min(good, size - 1);
+      const computed = isAsSigned && size <= hashes ? await rootAt(store, size) : null;
+      if (computed === null || !areEqual(computed, root)) good = Math.min(good, size - 1);
     }
     if (page.length < CHECKPOINTS_AT_ONCE) return good;
     after = page.at(-1)?.id ?? after;
@@ -106,8 +106,8 @@ async function disagreementOfCheckpoint(store: LogReaderStore): Promise<string |
   if (parsed?.size !== size || !areEqual(parsed.root, root))
     return `${named} says something else than what was signed`;
   if (size > hashes) return `${named} is of a larger tree than that of ${hashes} events which is there`;
-  const found = await rootAt(store, size);
-  return found !== null && areEqual(found, root)
+  const computed = await rootAt(store, size);
+  return computed !== null && areEqual(computed, root)
     ? null
     : `${named} is of another tree than the one that is there`;
 }
@@ -123,8 +123,8 @@ async function disagreementWithKept(
   if (size > hashes) {
     return `${place} holds a checkpoint of ${size} events, and the log here has ${hashes}: an older state.db was put back, or another one`;
   }
-  const found = await rootAt(store, size);
-  if (found === null || !areEqual(found, root)) {
+  const computed = await rootAt(store, size);
+  if (computed === null || !areEqual(computed, root)) {
     return `${place} holds a checkpoint of ${size} events with another root than the log here has: its history was rewritten, or the file belongs to another log`;
   }
   return null;

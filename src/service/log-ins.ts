@@ -76,9 +76,9 @@ export function createLogIns(options: LogInsOptions): LogIns {
 
   /** @throws LookasideError NOT_FOUND */
   function providerOf(id: string): LogInProvider {
-    const found = providers.find((one) => one.id === id);
-    if (found === undefined) throw unknownProvider(id);
-    return found;
+    const provider = providers.find((one) => one.id === id);
+    if (provider === undefined) throw unknownProvider(id);
+    return provider;
   }
 
   // each provider leads back to an address of its own: one cannot answer for another (RFC 9700, section 4.4)
@@ -87,10 +87,10 @@ export function createLogIns(options: LogInsOptions): LogIns {
 
   /** @throws LookasideError UNAUTHORIZED unless the browser began this log-in */
   function attemptOf(provider: LogInProvider, { answer, kept }: EndingLogIn): Kept {
-    const found = kept === null ? null : parseKept(kept);
+    const pending = kept === null ? null : parseKept(kept);
     const [state, ...others] = answer.getAll('state');
-    if (found !== null && found.state === state && others.length === 0)
-      return { ...found, redirectUri: redirectTo(provider) };
+    if (pending !== null && pending.state === state && others.length === 0)
+      return { ...pending, redirectUri: redirectTo(provider) };
     throw new LookasideError(
       'UNAUTHORIZED',
       `this log-in was not begun in this browser, or more than ten minutes ago, or it has ended already; log in again at ${publicUrl}/ui/log-in`,

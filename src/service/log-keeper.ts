@@ -76,22 +76,22 @@ async function agree({
   log,
 }: LogKeeperOptions): Promise<string | null> {
   const note = (await file?.read()) ?? null;
-  const found = await findDisagreement(
+  const disagreement = await findDisagreement(
     store,
     file === null || note === null ? null : { place: file.path, note },
   );
-  if (found !== null && !acceptRollback) {
+  if (disagreement !== null && !acceptRollback) {
     throw new LookasideError(
       'LOG_MISMATCH',
-      `the log of audit events does not agree with what was signed: ${found}. lookaside audit verify names every difference. Put the right state.db back from a backup; or, to go on with what is there, start once with --accept-rollback, which is recorded for ever`,
+      `the log of audit events does not agree with what was signed: ${disagreement}. lookaside audit verify names every difference. Put the right state.db back from a backup; or, to go on with what is there, start once with --accept-rollback, which is recorded for ever`,
     );
   }
   await beginIfNew({ store, signer, makeEvent, clock });
-  if (found !== null) {
-    const event = makeEvent({ action: 'log-rollback', result: 'accepted', reason: found }, SERVER);
+  if (disagreement !== null) {
+    const event = makeEvent({ action: 'log-rollback', result: 'accepted', reason: disagreement }, SERVER);
     await store.acceptRollback(await goodSize(store), event);
     log.warn(
-      { found },
+      { found: disagreement },
       'the log goes on from a tree that is not what was signed before, as --accept-rollback asked for',
     );
   } else if (acceptRollback) {
@@ -100,7 +100,7 @@ async function agree({
       '--accept-rollback was not needed: the log agrees with what was signed; leave it out from now on',
     );
   }
-  return found;
+  return disagreement;
 }
 
 async function beginIfNew({

@@ -39,8 +39,8 @@ export async function proveEvent(store: LogReaderStore, seq: number, wait: Wait)
 
 async function checkpointWith(store: LogReaderStore, seq: number, wait: Wait): Promise<StoredCheckpoint> {
   for (let looks = 1; ; looks += 1) {
-    const found = await store.checkpointHolding(seq);
-    if (found !== null) return found;
+    const checkpoint = await store.checkpointHolding(seq);
+    if (checkpoint !== null) return checkpoint;
     const { lastSeq, hashes } = await store.extent();
     const isToCome = looks < LOOKS_ANYWAY || Math.max(lastSeq, hashes) >= seq;
     if (!isToCome || looks === LOOKS) throw noEvent(seq);
@@ -96,9 +96,12 @@ export function checkProof(text: string, { key, witnesses }: CheckOptions): Chec
   }
   const cosigned = witnesses.map((vkey) => {
     const witness = keyOf(vkey, 'the key of a witness');
-    const found = verdictOf(note, witness, verifySignature);
-    if (found.verdict !== 'good') throw invalid(`${witness.name} has not cosigned its checkpoint`);
-    return { witness: witness.name, at: found.atSeconds === null ? null : new Date(found.atSeconds * 1000) };
+    const verdict = verdictOf(note, witness, verifySignature);
+    if (verdict.verdict !== 'good') throw invalid(`${witness.name} has not cosigned its checkpoint`);
+    return {
+      witness: witness.name,
+      at: verdict.atSeconds === null ? null : new Date(verdict.atSeconds * 1000),
+    };
   });
   return { origin, index, size, event: parseEvent(entry), cosigned };
 }

@@ -112,8 +112,8 @@ async function judgeSignedBy(
     return denied(type, 'NOT_IMPLEMENTED', `no client implements the keyType ${keyType}`, 'write GPGKeys');
   const keys = await readKeys(ports, requirement.keys);
   if ('complaint' in keys) return { type, verdict: 'denied', complaint: keys.complaint, signatures: [] };
-  const found = await trust(ports, keys.sources);
-  if (found !== null) return { type, verdict: 'denied', complaint: found, signatures: [] };
+  const keyComplaint = await trust(ports, keys.sources);
+  if (keyComplaint !== null) return { type, verdict: 'denied', complaint: keyComplaint, signatures: [] };
   const signatures: JudgedSignature[] = [];
   for (const signature of pulled.signatures)
     signatures.push(await judgeOne(ports, requirement, pulled, signature));
@@ -153,26 +153,26 @@ async function readKeys(
   if (source.kind === 'data') return { sources: [{ source: 'keyData', certificates: [source.bytes] }] };
   const sources: UntrustedKeys[] = [];
   for (const path of source.paths) {
-    const found = await file(path);
-    if (found.kind === 'missing')
+    const content = await file(path);
+    if (content.kind === 'missing')
       return complain(
         'KEY_FILE_MISSING',
         `the key file ${path}, which policy.json names, is not there`,
         `lay the signer's public key there: gpg --export FINGERPRINT > ${path}`,
       );
-    if (found.kind === 'unreadable')
+    if (content.kind === 'unreadable')
       return complain(
         'KEY_FILE_UNREADABLE',
-        `the key file ${path} cannot be read: ${found.why}`,
+        `the key file ${path} cannot be read: ${content.why}`,
         `make it readable for every user: chmod a+r ${path}`,
       );
-    if (found.bytes.length === 0)
+    if (content.bytes.length === 0)
       return complain(
         'KEY_FILE_EMPTY',
         `the key file ${path} is empty`,
         `lay the signer's public key there: gpg --export FINGERPRINT > ${path}`,
       );
-    sources.push({ source: path, certificates: [found.bytes] });
+    sources.push({ source: path, certificates: [content.bytes] });
   }
   if (sources.length > 0) return { sources };
   return complain('NO_KEYS', 'keyPaths names no file', 'name a file of keys in policy.json');

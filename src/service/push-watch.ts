@@ -71,9 +71,9 @@ function createWatch(options: WatchOptions, { roots: names, force, signal, onEve
     names,
     onEvent,
     onChange: bell.ring,
-    onFound(found) {
-      tellFound(found);
-      files.add(found.files);
+    onFound(staged) {
+      tellFound(staged);
+      files.add(staged.files);
     },
     onFoundAll: tellFound,
   });

@@ -42,13 +42,13 @@ const MAX_WALKED_PATHS = 20_000;
 
 export function createRepositoryList({ index, breathe }: RepositoryListOptions): RepositoryList {
   async function described(site: string, paths: readonly string[]): Promise<readonly IndexedRepository[]> {
-    const found: IndexedRepository[] = [];
+    const repositories: IndexedRepository[] = [];
     for (let at = 0; at < paths.length; at += DESCRIBED_A_BREATH) {
       if (at > 0) await breathe();
       const some = paths.slice(at, at + DESCRIBED_A_BREATH);
-      found.push(...(await index.repositories(site, some, MOST_COUNTED_IMAGES + 1)));
+      repositories.push(...(await index.repositories(site, some, MOST_COUNTED_IMAGES + 1)));
     }
-    return found;
+    return repositories;
   }
 
   return {

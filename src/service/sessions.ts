@@ -149,8 +149,8 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
     async logInAs({ issuer, name, shownName, role, signer }, { address, requestId }) {
       const actor = { name, address, requestId };
       noteLogIn(name);
-      const found = signer === null ? null : await findSigner(signer);
-      if (found?.disabledAt != null) return refuse(actor, disabledSigner(signer ?? ''));
+      const signerOfToken = signer === null ? null : await findSigner(signer);
+      if (signerOfToken?.disabledAt != null) return refuse(actor, disabledSigner(signer ?? ''));
       const identity = { issuer, shownName, role, signer };
       const begun = await begin({ token: name, identity }, actor);
       if (begun === null) return refuse(actor, unknownSignerOf(signer ?? ''));

@@ -115,7 +115,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       if (entry.isFiller === true) continue;
       const row = known.get(entry.sha256) ?? unlooked(image, entry);
       const served = { ...row, servedNumber: position + 1, storedAt: entry.storedAt };
-      signatures.push(await shown(served, beside));
+      signatures.push(await storedSignature(served, beside));
     }
     return signatures;
   }
@@ -142,7 +142,7 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
       for (const row of rows) {
         if (signatures.length === limit) return page(false);
         after = row.id;
-        const signature = await shown(row, beside);
+        const signature = await storedSignature(row, beside);
         if (isWanted(signature, query)) signatures.push(signature);
       }
       if (rows.length < asked) return page(true);
@@ -157,9 +157,9 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     searched: readonly string[],
     page: SignaturePage,
   ): Promise<readonly IndexedSignature[]> {
-    const found = await Promise.all(searched.map((site) => index.search(site, page)));
+    const pages = await Promise.all(searched.map((site) => index.search(site, page)));
     const direction = page.order === 'oldest' ? 1 : -1;
-    return found
+    return pages
       .flat()
       .sort((one, other) => direction * (one.id - other.id))
       .slice(0, page.limit);
@@ -182,7 +182,10 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     return absent.sort((a, b) => a - b);
   }
 
-  async function shown(row: IndexedSignature, { uploadsOf, keyOf, about }: Beside): Promise<StoredSignature> {
+  async function storedSignature(
+    row: IndexedSignature,
+    { uploadsOf, keyOf, about }: Beside,
+  ): Promise<StoredSignature> {
     const { image, servedNumber, reason, form, storedAt, sizeBytes, sha256 } = row;
     const key = row.fingerprint === null ? null : await keyOf(row.fingerprint);
     const upload = (await uploadsOf(image)).find((one) => one.sha256 === sha256);
@@ -252,9 +255,9 @@ function readOnce<Told>(read: (certificate: Uint8Array) => readonly Told[]) {
   const known = new Map<string, readonly Told[]>();
   return (key: RegisteredKey | null): readonly Told[] => {
     if (key === null) return [];
-    const told = known.get(key.fingerprint) ?? read(key.certificate);
-    known.set(key.fingerprint, told);
-    return told;
+    const keyFacts = known.get(key.fingerprint) ?? read(key.certificate);
+    known.set(key.fingerprint, keyFacts);
+    return keyFacts;
   };
 }
 

@@ -133,11 +133,11 @@ export function createSignerService(options: SignerServiceOptions): SignerServic
     },
     listGrants: (signer) => grantsOf(options, signer),
     async addGrant({ signer, repositories, keys, tags }, actor) {
-      const found = await Promise.all(keys.map((name) => findKey(options.keys, name)));
+      const registered = await Promise.all(keys.map((name) => findKey(options.keys, name)));
       const lists = grantLists({
         repositories,
         tags,
-        fingerprints: found.map(({ fingerprint }) => fingerprint),
+        fingerprints: registered.map(({ fingerprint }) => fingerprint),
       });
       const event = makeEvent(
         { action: 'grant-add', result: 'added', reason: `${signer}: ${grantText(lists)}` },

@@ -52,16 +52,16 @@ export async function findRepeated(
 }
 
 export function unverifiableWarnings({ outcome, number }: Appended): readonly Warning[] {
-  const found: Warning[] = [
+  const warnings: Warning[] = [
     {
       code: 'UNVERIFIABLE',
       message:
         'nothing here can verify this signature, and it is shown as unsupported; clients that cannot either go by the one beside it',
     },
   ];
-  if (outcome !== 'equivalent') return found;
+  if (outcome !== 'equivalent') return warnings;
   const message = `signature-${number} names the same key and says the same, so nothing was stored; force=1 stores it all the same`;
-  return [...found, { code: 'EQUIVALENT_EXISTS', message }];
+  return [...warnings, { code: 'EQUIVALENT_EXISTS', message }];
 }
 
 export function placelessRefusal(): LookasideError {

@@ -22,7 +22,7 @@ export interface WalkOptions {
 export interface TreeScanner<Found extends Problem & { readonly isDamage: boolean }> {
   scan(site: string, options: WalkOptions): Promise<TreeCounts>;
   findProblems(site: string, options: WalkOptions): AsyncIterable<Found>;
-  repair(found: Found): Promise<boolean>;
+  repair(problem: Found): Promise<boolean>;
 }
 
 export interface UpkeepOptions<Found extends Problem & { readonly isDamage: boolean }> {
@@ -174,12 +174,12 @@ export function createUpkeep<Found extends Problem & { readonly isDamage: boolea
 
   async function refuseDamage(): Promise<void> {
     try {
-      for await (const found of scanner.findProblems(site, { signal })) {
+      for await (const problem of scanner.findProblems(site, { signal })) {
         signal.throwIfAborted();
-        if (!found.isDamage) continue;
+        if (!problem.isDamage) continue;
         throw new LookasideError(
           'DAMAGE_FOUND',
-          `${found.path}: ${problemText(found)} first; reindex would forget the recorded bytes (--accept-damage does it all the same)`,
+          `${problem.path}: ${problemText(problem)} first; reindex would forget the recorded bytes (--accept-damage does it all the same)`,
         );
       }
     } catch (error) {
@@ -223,13 +223,13 @@ async function findAll<Found extends Problem & { readonly isDamage: boolean }>(
     counts = now;
     request.onProgress?.(now);
   };
-  for await (const found of scanner.findProblems(site, { onProgress, signal })) {
+  for await (const problem of scanner.findProblems(site, { onProgress, signal })) {
     signal.throwIfAborted();
-    const isRepaired = request.repair && found.isDamage && (await scanner.repair(found));
+    const isRepaired = request.repair && problem.isDamage && (await scanner.repair(problem));
     repaired += isRepaired ? 1 : 0;
     if (findings.length >= MAX_FINDINGS) continue;
-    const { kind, path, count, upload } = found;
-    const message = isRepaired ? 'the recorded bytes were put back' : problemText(found);
+    const { kind, path, count, upload } = problem;
+    const message = isRepaired ? 'the recorded bytes were put back' : problemText(problem);
     const more = { ...(count === undefined ? {} : { count }), ...(upload === undefined ? {} : { upload }) };
     findings.push({ site, kind, path, ...more, message, repaired: isRepaired });
   }

@@ -18,9 +18,9 @@ export interface WatchedRootsOptions {
   /** Something has changed: call look(). */
   readonly onChange: () => void;
   /** Called with what was found in changed folders; these files are looked at before the backlog. */
-  readonly onFound: (found: Staged) => void;
+  readonly onFound: (staged: Staged) => void;
   /** Called after a look at a whole root; its files wait in the backlog. */
-  readonly onFoundAll: (found: Omit<Staged, 'files'>) => void;
+  readonly onFoundAll: (staged: Omit<Staged, 'files'>) => void;
 }
 
 export interface WatchedRoots {

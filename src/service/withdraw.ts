@@ -91,14 +91,14 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
         actor,
       );
     };
-    return shown(await appender.withdraw({ image, number, by: actor.name, reason, until, event }));
+    return withdrawnOf(await appender.withdraw({ image, number, by: actor.name, reason, until, event }));
   }
 
   return {
     withdraw: async ({ path, ...why }, actor) => withdrawAt(parseSignaturePath(path), why, actor),
     withdrawAt,
     async ofImage(image) {
-      return (await tombstones.ofImage(image)).filter(({ isInForce }) => isInForce).map(shown);
+      return (await tombstones.ofImage(image)).filter(({ isInForce }) => isInForce).map(withdrawnOf);
     },
     async list({ site, filter, limit, cursor }) {
       const after = cursor === null ? null : parsePlace(cursor);
@@ -189,10 +189,10 @@ function parsePlace(cursor: string): Place {
 
 function listed(tombstone: Tombstone): ListedWithdrawal {
   const { image } = tombstone;
-  return { site: image.site, image: imageName(image), ...shown(tombstone) };
+  return { site: image.site, image: imageName(image), ...withdrawnOf(tombstone) };
 }
 
-function shown(tombstone: Tombstone): Withdrawn {
+function withdrawnOf(tombstone: Tombstone): Withdrawn {
   const { image, number, sha256, withdrawnAt, withdrawnBy, reason, until, auditSeq } = tombstone;
   return {
     path: signaturePath(image, number),

@@ -40,8 +40,8 @@ function vacuumInto(file: string, copy: string): void {
 function lastEvent(copy: string): number {
   const db = connect(copy, { readonly: true });
   try {
-    const found = String(db.pragma('integrity_check(1)', { simple: true }));
-    if (found !== 'ok') throw new UnusableFile('corrupt', `its copy is damaged: ${found}`);
+    const checkResult = String(db.pragma('integrity_check(1)', { simple: true }));
+    if (checkResult !== 'ok') throw new UnusableFile('corrupt', `its copy is damaged: ${checkResult}`);
     return db.prepare<[], number>('SELECT coalesce(max(seq), 0) FROM audit_event').pluck().get() ?? 0;
   } finally {
     db.close();

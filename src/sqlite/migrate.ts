@@ -23,8 +23,8 @@ export function newestVersion(kind: DatabaseKind): number {
  * be newer than the code.
  */
 export function migrate(db: Database, kind: DatabaseKind, applicationId: number): void {
-  const found = Number(db.pragma('user_version', { simple: true }));
-  for (const { version, sql } of migrationsOf(kind).slice(found)) {
+  const current = Number(db.pragma('user_version', { simple: true }));
+  for (const { version, sql } of migrationsOf(kind).slice(current)) {
     db.transaction(() => {
       db.exec(sql);
       db.pragma(`application_id = ${applicationId}`);

@@ -59,11 +59,11 @@ export class SessionTable {
 
   list(): readonly PageSession[] {
     return asLookUp(() => {
-      const found: PageSession[] = [];
+      const sessions: PageSession[] = [];
       for (;;) {
-        const rows = this.#page.all(found.at(-1)?.id ?? 0, PAGE_ROWS);
-        found.push(...rows.map(sessionOf));
-        if (rows.length < PAGE_ROWS) return found;
+        const rows = this.#page.all(sessions.at(-1)?.id ?? 0, PAGE_ROWS);
+        sessions.push(...rows.map(sessionOf));
+        if (rows.length < PAGE_ROWS) return sessions;
       }
     });
   }

@@ -87,9 +87,9 @@ export function createPages(services: PageServices): WebPages {
   async function answer(request: PageRequest): Promise<PageReply> {
     const asset = assetAt(assets, request.path);
     if (asset !== null) return asset;
-    const found = findPage(request.path);
-    if (found === null) throw new LookasideError('NOT_FOUND', `there is no page ${quoted(request.path)}`);
-    const { page, rest } = found;
+    const match = findPage(request.path);
+    if (match === null) throw new LookasideError('NOT_FOUND', `there is no page ${quoted(request.path)}`);
+    const { page, rest } = match;
     const part = request.method === 'POST' ? page.submit : page;
     if (part === undefined)
       throw new LookasideError('METHOD_NOT_ALLOWED', 'this page takes no form; ask for it with GET');

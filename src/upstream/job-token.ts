@@ -52,7 +52,7 @@ interface Kept {
 export function openJobToken(options: JobTokenOptions): TokenSource {
   const { origin, monotonicMs, onToken } = options;
   let kept: Kept | null = null;
-  let told = '';
+  let answer = '';
   let asking: Promise<Kept> | null = null;
 
   async function renew(): Promise<Kept> {
@@ -60,8 +60,8 @@ export function openJobToken(options: JobTokenOptions): TokenSource {
     const claims = untrustedClaimsOf(text);
     if (!isJwt(text) || claims === null)
       throw unusable(`${nameOf(origin)} has no OIDC token, but other text`);
-    if (text !== told) onToken(sentOf(claims));
-    told = text;
+    if (text !== answer) onToken(sentOf(claims));
+    answer = text;
     return { text, untilMs: monotonicMs() + usableMs(origin, claims) };
   }
 
@@ -145,11 +145,11 @@ async function askGithub(
 }
 
 function gaveNone({ origin }: URL, status: number | null): LookasideError {
-  const found =
+  const fault =
     status === null ? 'cannot be reached' : status === 200 ? 'answers without one' : `answers ${status}`;
   return new LookasideError(
     'SERVER_UNREACHABLE',
-    `GitHub Actions gives this job no OIDC token: ${origin} ${found}; see that the job has the permission id-token: write, and try again`,
+    `GitHub Actions gives this job no OIDC token: ${origin} ${fault}; see that the job has the permission id-token: write, and try again`,
   );
 }
 

@@ -70,7 +70,7 @@ export function openKeySources({ ca, hasProxies }: KeySourcesOptions): KeySource
   return {
     async fetch(source, { fingerprint, userIds }) {
       if (source.kind === 'hkp') return read(hkpUrl(source.url, fingerprint), 'named');
-      const found: Uint8Array[] = [];
+      const pieces: Uint8Array[] = [];
       let failure: unknown = null;
       for (const address of addressesOf(userIds, MAX_ADDRESSES)) {
         const hash = createHash('sha1').update(address.local.toLowerCase()).digest();
@@ -81,12 +81,12 @@ export function openKeySources({ ca, hasProxies }: KeySourcesOptions): KeySource
             return null;
           });
           if (bytes === null) continue;
-          found.push(bytes);
+          pieces.push(bytes);
           break;
         }
       }
-      if (found.length === 0 && failure !== null) throw failure;
-      return found.length === 0 ? null : Buffer.concat(found);
+      if (pieces.length === 0 && failure !== null) throw failure;
+      return pieces.length === 0 ? null : Buffer.concat(pieces);
     },
     async close() {
       await Promise.all([...agents.values()].map(async (agent) => (await agent).destroy()));

@@ -76,11 +76,11 @@ export function connectLog(options: AskerOptions): RemoteLog {
   }
 
   async function events(fromSeq: number, count: number): Promise<readonly LoggedEvent[]> {
-    const found: LoggedEvent[] = [];
+    const events: LoggedEvent[] = [];
     const [first, last] = [fromSeq - 1, fromSeq + count - 2].map((index) => Math.floor(index / TILE_WIDTH));
     for (let number = first ?? 0; number <= (last ?? -1); number += 1)
-      found.push(...(await entriesOf(number)));
-    return found.filter(({ seq }) => seq >= fromSeq && seq < fromSeq + count);
+      events.push(...(await entriesOf(number)));
+    return events.filter(({ seq }) => seq >= fromSeq && seq < fromSeq + count);
   }
 
   async function key(): Promise<string> {
@@ -92,10 +92,10 @@ export function connectLog(options: AskerOptions): RemoteLog {
   async function seqOfUpload(site: string, image: string, sha256: string): Promise<number | null> {
     const { size: length } = await newest();
     for (let number = Math.ceil(length / TILE_WIDTH) - 1; number >= 0; number -= 1) {
-      const found = (await entriesOf(number)).findLast(({ leaf }) =>
+      const entry = (await entriesOf(number)).findLast(({ leaf }) =>
         isUploadOf(leaf, { site, image, sha256 }),
       );
-      if (found !== undefined) return found.seq;
+      if (entry !== undefined) return entry.seq;
     }
     return null;
   }

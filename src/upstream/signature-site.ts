@@ -44,7 +44,7 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
     allowed: openAgent(options, CONNECTIONS, 'allowed'),
     public: openAgent(options, CONNECTIONS, 'public'),
   };
-  const name = shown(base);
+  const name = originOf(base);
 
   /** Where the request may be sent, and by which agent; or why it may not. */
   function wayTo(url: URL): Way | WalkFault {
@@ -109,10 +109,10 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
 
 function nextOf(location: string | null, from: URL): URL | WalkFault {
   const to = location === null ? null : parseUrl(location, from);
-  if (to === null) return walkFault('redirect', `${shown(from)} redirects to no address`);
+  if (to === null) return walkFault('redirect', `${originOf(from)} redirects to no address`);
   const isPlain = to.protocol === 'http:' && from.protocol === 'http:';
   if (to.protocol === 'https:' || isPlain) return to;
-  const message = `${shown(from)} redirects to ${to.protocol}, and only https, or http from http, is followed`;
+  const message = `${originOf(from)} redirects to ${to.protocol}, and only https, or http from http, is followed`;
   return walkFault('redirect', message);
 }
 
@@ -136,7 +136,7 @@ async function readAnswer(
   url: URL,
   { missing, isWhole }: SignatureSiteOptions,
 ): Promise<Fetched> {
-  const from = shown(url);
+  const from = originOf(url);
   if (missing.includes(statusCode)) {
     await discard(body);
     return { kind: 'missing' };
@@ -208,7 +208,7 @@ function faultOf(error: unknown, name: string, signal: AbortSignal): WalkFault {
 }
 
 /** Without user, password, query and path: a path of a presigned link may be a secret as well. */
-function shown(url: URL): string {
+function originOf(url: URL): string {
   return url.origin;
 }
 

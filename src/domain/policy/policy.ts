@@ -247,14 +247,15 @@ class PolicyReader {
   /** @throws Misplaced for a name that stands twice, and for one that is not of `allowed`; null: all are */
   #members(value: JsonValue, at: number, where: string, allowed: readonly string[] | null): Members {
     if (value.kind !== 'object') throw new Misplaced(`${where} must be an object`, at);
-    const found = new Map<string, JsonMember>();
+    const membersByName = new Map<string, JsonMember>();
     for (const member of value.members) {
       const { name } = member;
-      if (found.has(name)) throw new Misplaced(`${quoted(name)} stands twice in ${where}`, this.#at(member));
-      found.set(name, member);
+      if (membersByName.has(name))
+        throw new Misplaced(`${quoted(name)} stands twice in ${where}`, this.#at(member));
+      membersByName.set(name, member);
     }
-    if (allowed !== null) this.#only(found, where, allowed);
-    return found;
+    if (allowed !== null) this.#only(membersByName, where, allowed);
+    return membersByName;
   }
 
   #only(members: Members, where: string, allowed: readonly string[]): void {

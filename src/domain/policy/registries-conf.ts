@@ -311,12 +311,12 @@ export function findSection(
   { sections }: Pick<RegistriesConf, 'sections'>,
   { domain, path }: Pick<DockerReference, 'domain' | 'path'>,
 ): RegistrySection | null {
-  let found: RegistrySection | null = null;
+  let longest: RegistrySection | null = null;
   for (const section of sections) {
     const matches = matchedLength(`${domain}/${path}`, section.prefix) !== null;
-    if (matches && section.prefix.length > (found?.prefix.length ?? 0)) found = section;
+    if (matches && section.prefix.length > (longest?.prefix.length ?? 0)) longest = section;
   }
-  return found;
+  return longest;
 }
 
 /** How many characters of the name the prefix stands for; null: it does not match. */

@@ -73,11 +73,12 @@ export interface BaseQuestion {
 export function baseFor(config: RegistriesD, { names, generation, builtIn }: BaseQuestion): Base {
   for (const name of names) {
     const section = config.namespaces.get(name);
-    const found = section === undefined ? null : readingUrl(section, name, generation);
-    if (found !== null) return found;
+    const url = section === undefined ? null : readingUrl(section, name, generation);
+    if (url !== null) return url;
   }
-  const found = config.standard === null ? null : readingUrl(config.standard, 'default-docker', generation);
-  return found ?? { url: builtIn, section: null };
+  const standardUrl =
+    config.standard === null ? null : readingUrl(config.standard, 'default-docker', generation);
+  return standardUrl ?? { url: builtIn, section: null };
 }
 
 function readingUrl(section: Section, name: string, generation: 'new' | 'old'): Base | null {

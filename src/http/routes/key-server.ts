@@ -39,19 +39,19 @@ async function keyring(services: Services, { req, params }: RouteRequest): Promi
       .filter(({ repositories }) => repositories.some((pattern) => touchesPrefix(pattern, prefix)))
       .flatMap(({ fingerprints }) => fingerprints),
   );
-  const found = (await services.keys.list()).filter(
+  const keys = (await services.keys.list()).filter(
     (key) =>
       granted.has(key.fingerprint) &&
       !isWithheld(key) &&
       whyUnreadable(key, services.keys.warnings(key), 'gpg-2.2') === null,
   );
-  if (found.length === 0) {
+  if (keys.length === 0) {
     throw new LookasideError(
       'NOT_FOUND',
       `no registered key is granted for ${quoted(prefix)} or below; an administrator grants one with: lookaside grant add`,
     );
   }
-  return form === 'asc' ? armored(services, req, found) : binary(req, found);
+  return form === 'asc' ? armored(services, req, keys) : binary(req, keys);
 }
 
 const hkpQuery = z.object({
@@ -65,19 +65,19 @@ const hkpQuery = z.object({
 async function lookup(services: Services, { req, query }: RouteRequest): Promise<Reply> {
   const { op, search, exact } = parseQuery(hkpQuery, query);
   const given = (await services.keys.list()).filter((key) => !isWithheld(key));
-  const found = searchKeys(given, search, exact === 'on');
-  if (found.length === 0) throw new LookasideError('NOT_FOUND', `no key is found for ${quoted(search)}`);
-  if (op === 'get') return armored(services, req, found);
-  const text = indexText(found, services.clock.now());
+  const keys = searchKeys(given, search, exact === 'on');
+  if (keys.length === 0) throw new LookasideError('NOT_FOUND', `no key is found for ${quoted(search)}`);
+  if (op === 'get') return armored(services, req, keys);
+  const text = indexText(keys, services.clock.now());
   return fileReply(req, Buffer.from(text), 'text/plain; charset=utf-8');
 }
 
-function armored({ keys }: Services, req: IncomingMessage, found: readonly RegisteredKey[]): Reply {
-  return fileReply(req, Buffer.from(keys.armor(...found)), KEYS_TYPE);
+function armored({ keys }: Services, req: IncomingMessage, chosen: readonly RegisteredKey[]): Reply {
+  return fileReply(req, Buffer.from(keys.armor(...chosen)), KEYS_TYPE);
 }
 
-function binary(req: IncomingMessage, found: readonly RegisteredKey[]): Reply {
-  return fileReply(req, Buffer.concat(found.map(({ certificate }) => certificate)), KEYS_TYPE);
+function binary(req: IncomingMessage, chosen: readonly RegisteredKey[]): Reply {
+  return fileReply(req, Buffer.concat(chosen.map(({ certificate }) => certificate)), KEYS_TYPE);
 }
 
 const KEYS_TYPE = 'application/pgp-keys';

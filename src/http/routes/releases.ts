@@ -38,16 +38,16 @@ async function showConfigMap(services: Services, { params, query: given }: Route
   const { format, key, site, arch } = parseQuery(query, given);
   const preferred = key === undefined ? null : parseKeyName(key);
   const hexes = await digestsOf(services, parseReleaseName(params.release ?? ''), arch ?? null);
-  const found = new Map<string, readonly ConfigMap[] | null>(hexes.map((hex) => [hex, null]));
+  const mapsByDigest = new Map<string, readonly ConfigMap[] | null>(hexes.map((hex) => [hex, null]));
   await forEachConcurrently(hexes, RELEASES_AT_ONCE, async (hex) => {
     const image = await findRelease(services, hex, site ?? null);
-    if (image !== null) found.set(hex, await mapsOf(services, image, preferred));
+    if (image !== null) mapsByDigest.set(hex, await mapsOf(services, image, preferred));
   });
-  const maps = [...found.values()].flatMap((some) => some ?? []);
+  const maps = [...mapsByDigest.values()].flatMap((some) => some ?? []);
   if (maps.length === 0) throw noneOf(params.release ?? '', hexes);
   if (format === 'json')
     return jsonReply(200, maps.length === 1 ? maps[0] : { apiVersion: 'v1', kind: 'List', items: maps });
-  const lacking = [...found].flatMap(([hex, some]) =>
+  const lacking = [...mapsByDigest].flatMap(([hex, some]) =>
     some === null ? [`# no signature here: sha256:${hex}\n`] : [],
   );
   const text = lacking.join('') + configMapYaml(maps);
@@ -83,8 +83,8 @@ async function mapsOf(
 ): Promise<readonly ConfigMap[]> {
   const texts: string[] = [];
   for (const number of await inOrder(services, image, preferred)) {
-    const found = await services.reader.readSignature(image, number);
-    if (found !== null) texts.push(Buffer.from(found.bytes).toString('base64'));
+    const signature = await services.reader.readSignature(image, number);
+    if (signature !== null) texts.push(Buffer.from(signature.bytes).toString('base64'));
   }
   return configMapsOf(image.hex, texts);
 }

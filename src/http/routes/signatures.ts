@@ -76,8 +76,8 @@ async function listWithdrawn(services: Services, { query }: RouteRequest): Promi
   const { site = null, repository: path = null, digest = null, by = null, since = null } = asked;
   const { limit = DEFAULT_PAGE_ROWS, cursor = null } = asked;
   if (site !== null) requireSite(services, site);
-  const found = { site, filter: { path, digest, by, since }, limit, cursor };
-  return jsonReply(200, await services.withdrawals.list(found));
+  const question = { site, filter: { path, digest, by, since }, limit, cursor };
+  return jsonReply(200, await services.withdrawals.list(question));
 }
 
 async function findMissing(services: Services, { body }: RouteRequest): Promise<Reply> {
