@@ -33,7 +33,7 @@ import { EXIT, plural, print, printJson, QUESTION_PATIENCE_MS, tell, tellRetry }
 export interface ClientConfigCommand {
   readonly kind: ClientKind;
   readonly namespaces: readonly string[];
-  /** Of pods; null: the default one. */
+  /** The image that the pods run; null: the default one. */
   readonly image: string | null;
   readonly registries: readonly string[];
   readonly keys: readonly string[];

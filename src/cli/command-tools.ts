@@ -6,7 +6,7 @@ export interface DataOptions {
   readonly root?: string;
 }
 
-/** Of commands that talk to a server, perhaps that of the data directory. */
+/** The options of commands that talk to a server, which may be that of the data directory. */
 export interface RemoteOptions {
   readonly server?: string;
   readonly tokenFile?: string;

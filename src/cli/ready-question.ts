@@ -21,7 +21,7 @@ export interface AskedReady {
   readonly repository: string | null;
   readonly limit: number;
   readonly form: 'table' | 'json' | 'csv';
-  /** Of the report: the folder that takes its files. */
+  /** The folder that takes the files of the report. */
   readonly output: string | null;
 }
 

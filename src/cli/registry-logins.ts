@@ -10,7 +10,7 @@ export interface LoginOptions {
   /** The file named by --authfile; null: the usual places. */
   readonly authFile: string | null;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Of the user; that of the system unless told. */
+  /** The user's home; left out: the one that the system names. */
   readonly home?: string;
 }
 

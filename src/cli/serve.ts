@@ -141,7 +141,7 @@ async function open(options: ComposeOptions): Promise<Composed> {
   return composeNode(serving);
 }
 
-/** Of what stands before the host of a URL the user may be a token too. */
+/** What stands before the host of a URL is left out whole, because the user may be a token too. */
 function withoutSecret({ name, value, source }: Setting): Setting {
   return { name, source, value: value === MASK ? 'set' : value.replace(/:\/\/[^/]*@/, '://set@') };
 }

@@ -41,7 +41,7 @@ export async function runShow(config: Config, { image, json }: ShowOptions): Pro
 }
 
 interface TagOptions {
-  /** Of the repository, likeliest first. */
+  /** The names that the repository may have, likeliest first. */
   readonly names: readonly string[];
   readonly tag: string;
   readonly json: boolean;

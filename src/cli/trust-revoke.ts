@@ -69,11 +69,11 @@ export async function runTrustRevoke(config: Config, options: TrustRevokeOptions
 
 interface Claiming {
   readonly signatures: readonly StoredSignature[];
-  /** Of mirrors. */
+  /** The signatures that lie in mirrors. */
   readonly elsewhere: readonly StoredSignature[];
 }
 
-/** Of the likeliest meaning that has any. @throws LookasideError NOT_FOUND */
+/** What the likeliest meaning has, among the meanings that have any. @throws LookasideError NOT_FOUND */
 async function claiming(config: Config, names: readonly string[], tag: string): Promise<Claiming> {
   await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
   for (const repository of names) {

@@ -44,7 +44,7 @@ function parseAsked(what: string, name: string): Asked {
   throw new LookasideError('CONFIG_INVALID', message);
 }
 
-/** Of the likeliest meaning that has signatures; of the likeliest without signatures when none has. */
+/** What the likeliest meaning with signatures has; when no meaning has any, the likeliest one without. */
 async function firstFound(config: Config, asked: readonly Asked[]) {
   await using server = connectServer(config, { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS });
   for (const { repository, digest } of asked) {

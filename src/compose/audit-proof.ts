@@ -40,7 +40,7 @@ function openHere(config: Config): OpenedLog {
   };
 }
 
-/** Of the file with that number, as the index or else the tree knows it. */
+/** The SHA-256 of the file with that number, as the index or else the tree knows it. */
 async function sha256Here(config: Config, image: ImageId, number: number): Promise<string | null> {
   using index = openIndexReadOnly(config.data);
   const recorded = (await index?.recorded(image)) ?? [];

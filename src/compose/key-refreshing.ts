@@ -11,7 +11,7 @@ export interface KeyRefreshingOptions {
   readonly config: Config;
   readonly current: () => Config;
   readonly log: Log;
-  /** Of several processes with the same keys, one asks; left out: this one does. */
+  /** Where several processes have the same keys, one of them asks; left out: this one does. */
   readonly isLeader?: () => boolean;
 }
 

@@ -15,7 +15,7 @@ import { openCosigning, openWitness } from './witnesses.ts';
 
 interface OpenLogOptions {
   readonly config: Pick<Config, 'data' | 'publicUrl' | 'logOrigin' | 'checkpointFile'>;
-  /** Of this machine. */
+  /** The name of this machine. */
   readonly host: string;
   readonly databases: Databases;
   readonly makeEvent: MakeEvent;

@@ -329,7 +329,7 @@ const NO_SIGNERS = {
   subjects: { list: async () => [] },
 };
 
-/** Of a data directory that has no state.db yet. */
+/** Stands in for the uploads of a data directory that has no state.db yet. */
 const NO_UPLOADS = {
   ofImage: async () => [],
   images: async () => [],

@@ -90,7 +90,7 @@ export interface Composed {
   readonly revocations: RevocationService;
   readonly accessLog: AccessUpkeep['accessLog'];
   readonly tokens: TokenService;
-  /** Of the web pages. */
+  /** The log-ins of the web pages. */
   readonly sessions: SessionService;
   readonly logIns: LogIns;
   readonly signers: SignerService;
@@ -109,9 +109,9 @@ export interface Composed {
   readonly judge: Judge;
   readonly upkeep: Upkeep;
   readonly index: Pick<SignatureIndex, 'counts'>;
-  /** Of the audit events. */
+  /** The log of audit events. */
   readonly auditLog: LogKeeper;
-  /** Of other logs; null when none are named. */
+  /** Cosigns other logs; null when none are named. */
   readonly witness: Witness | null;
   health(isDraining: () => boolean): () => Promise<Health>;
   readonly recordSettings: RecordSettings;

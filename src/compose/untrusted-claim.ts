@@ -4,7 +4,7 @@ import { parsePayload } from '../domain/simple-signing.ts';
 import type { Claim } from '../domain/verdict.ts';
 import { untrustedVersion6Content } from '../openpgp/structure.ts';
 
-/** Of a payload that nobody has verified. */
+/** The claim of a payload that nobody has verified. */
 export function untrustedVersion6Claim(untrusted: Uint8Array): Claim | null {
   const content = untrustedVersion6Content(untrusted);
   try {

@@ -164,7 +164,7 @@ export interface SignerAdministration {
 }
 
 export interface GrantAdministration {
-  /** Of that signer, or with null of all, in the order in which they were added. @throws NOT_FOUND */
+  /** The grants of that signer, or with null all, in the order in which they were added. @throws NOT_FOUND */
   list(signer: string | null): Promise<readonly Grant[]>;
   /** Adding the same one again changes nothing. @throws REQUEST_INVALID; NOT_FOUND when there is no such signer or key */
   add(wanted: WantedGrant): Promise<AddedGrant>;
@@ -176,7 +176,7 @@ export interface GrantAdministration {
 
 /** The OIDC subjects of signers. */
 export interface SubjectAdministration {
-  /** Of that signer, or with null of all, in the order in which they were added. @throws NOT_FOUND */
+  /** The subjects of that signer, or with null all, in the order in which they were added. @throws NOT_FOUND */
   list(signer: string | null): Promise<readonly OidcSubject[]>;
   /** Adding the same one again changes nothing. @throws REQUEST_INVALID; NOT_FOUND when there is no such signer */
   add(wanted: WantedSubject): Promise<AddedSubject>;

@@ -9,7 +9,7 @@ export interface Login {
 
 export interface AuthPlaces {
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Of the user. */
+  /** The user's home folder. */
   readonly home: string;
   readonly userId: number;
 }

@@ -30,7 +30,7 @@ const MANIFEST = z.object({
   /** The backup holds everything that was acknowledged before this time. */
   startedAt: z.iso.datetime(),
   finishedAt: z.iso.datetime(),
-  /** Of the site `default`. A backup of a shared tree holds only what state.db holds. */
+  /** The tree of the site `default`. A backup of a shared tree holds only what state.db holds. */
   tree,
   /** Sites beside `default`. Left out: there are none. */
   sites: z.exactOptional(z.array(z.object({ name: z.string(), tree }))),

@@ -96,7 +96,7 @@ export function parseEntryBundle(bytes: Uint8Array): readonly Uint8Array[] | nul
 }
 
 export interface LogProof {
-  /** Of the entry, from 0. */
+  /** The number of the entry, from 0. */
   readonly index: number;
   /** The entry itself. */
   readonly entry: Uint8Array;

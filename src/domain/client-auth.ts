@@ -43,7 +43,7 @@ export interface AuthFile {
   readonly bytes: Uint8Array;
 }
 
-/** Of the first file that has an entry; in it the narrowest. @throws LoginFault */
+/** The login in the first file that has an entry for it; in that file the narrowest entry. @throws LoginFault */
 export function findLogin(files: readonly AuthFile[], { domain, path }: DockerReference): Login {
   const stores: CredentialStore[] = [];
   for (const file of files) {

@@ -28,7 +28,7 @@ export interface Grant {
   readonly signer: string;
   /** Patterns, as pattern.ts has them; at least one. */
   readonly repositories: readonly string[];
-  /** Of primary keys, 40 upper-case hex digits; at least one. */
+  /** Fingerprints of primary keys, 40 upper-case hex digits each; at least one. */
   readonly fingerprints: readonly string[];
   /** Patterns of the tag in the signed reference; empty: every reference, also one without a tag. */
   readonly tags: readonly string[];
@@ -54,7 +54,7 @@ export interface GrantQuestion {
   readonly signer: string;
   /** Without the registry. */
   readonly repository: string;
-  /** Of a primary key; null: of a key that nobody can verify, which no grant covers. */
+  /** The fingerprint of a primary key; null: a key that nobody can verify, which no grant covers. */
   readonly fingerprint: string | null;
   /** Null: the signed reference has none. */
   readonly tag: string | null;

@@ -15,7 +15,7 @@ interface StoredDetails extends StoredPart {
   readonly subkeys: readonly StoredPart[];
 }
 
-/** Of a key, for a column of a table. */
+/** The key in words, for a column of a table. */
 export function textOf(key: KeyDetails): string {
   const stored: StoredDetails = {
     ...toStored(key),

@@ -94,7 +94,7 @@ export const REVOCATION_REASONS: Readonly<Record<number, string>> = {
 export type KeyUse = 'certify' | 'sign' | 'encrypt' | 'authenticate';
 
 export interface KeyPartUse {
-  /** Of the primary key or a subkey. */
+  /** The fingerprint of the primary key or of a subkey. */
   readonly fingerprint: string;
   readonly uses: readonly KeyUse[];
   /** In words, as the certificate has it; null: its certificate does not revoke it. */

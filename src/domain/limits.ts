@@ -122,10 +122,13 @@ export const LAST_OPENSHIFT_NUMBER = 9;
 export const MAX_JSON_DEPTH = 32;
 export const MAX_JSON_MEMBERS = 256;
 
-/** Of a policy.json, a registries.d file and a file of keys that lookaside doctor reads. */
+/** The largest policy.json, registries.d file or file of keys that lookaside doctor reads. */
 export const MAX_POLICY_BYTES = 16 * 1024 * 1024;
 
-/** Of a file that lookaside client-config merges into. A policy with a section for each of 10,000 repositories has 3 MB. */
+/**
+ * The largest file that lookaside client-config merges into. A policy with a section for each of 10,000 repositories has 3
+ * MB.
+ */
 export const MAX_INSTALLED_BYTES = 8 * 1024 * 1024;
 
 /** `optional.creator` of a payload. */

@@ -42,7 +42,7 @@ export interface GrowingTree {
 }
 
 export function createGrowingTree(sha256: Sha256): GrowingTree {
-  /** Of complete subtrees from left to right, each lower than the one before. */
+  /** Hashes of complete subtrees from left to right, each lower than the one before. */
   const stack: Uint8Array[] = [];
   let size = 0;
   return {

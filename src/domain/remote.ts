@@ -17,9 +17,9 @@ export interface RemoteFilter {
   readonly repository: string | null;
   /** `sha256:<hex>`; null: all. */
   readonly digest: string | null;
-  /** Of the docker-reference that is claimed; null: any. */
+  /** The tag in the claimed docker-reference; null: any. */
   readonly tag: string | null;
-  /** Of the primary key, or its key ID; null: whoever's. */
+  /** The fingerprint of the primary key, or its key ID; null: any key. */
   readonly fingerprint: string | null;
   readonly state: State | null;
   /** Name of the token, or `administrator`; null: whoever. */

@@ -13,7 +13,7 @@ export interface RotationWork {
   readonly site: string;
   /** `team/app@sha256:…`. */
   readonly image: string;
-  /** Of the manifest, `sha256:…`. */
+  /** The digest of the manifest, `sha256:…`. */
   readonly digest: string;
   /** The docker-reference of the old signature, as the new one must have it. */
   readonly reference: string;

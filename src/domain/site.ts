@@ -2,14 +2,14 @@
 import type { StoredMirror } from './mirror.ts';
 
 export interface Site extends SitePlace {
-  /** Of the tree. Absolute. */
+  /** The root of the tree. Absolute. */
   readonly root: string;
   readonly tree: 'owned' | 'shared';
   /** Where it is filled from, and below which other prefixes it is served; left out: it takes uploads. */
   readonly mirror?: StoredMirror;
 }
 
-/** Of one site or of several, as createSiteFinder() wants them. */
+/** The places of one site or of several, as createSiteFinder() wants them. */
 export function placesOf(sites: readonly Site[]): readonly SitePlace[] {
   return sites.flatMap(({ name, prefix, mirror }): readonly SitePlace[] => {
     if (mirror === undefined) return [{ name, prefix }];
@@ -34,7 +34,7 @@ export interface SitePlace {
 
 /** How a path below a prefix becomes one of the site: `strip` is taken from its front, then `add` put there; both may be empty. */
 export interface View {
-  /** Of the site. In `release` the digest alone counts. */
+  /** The layout of the site. In `release` the digest alone counts. */
   readonly layout: 'repository' | 'release';
   readonly strip: string;
   readonly add: string;

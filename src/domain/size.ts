@@ -8,7 +8,7 @@ const UNIT_BYTES: Readonly<Record<string, number>> = {
   TiB: 1024 ** 4,
 };
 
-/** Of a text like `512MiB` or `4GiB`; null when it is none. */
+/** The bytes that a text like `512MiB` or `4GiB` says; null for any other text. */
 export function parseSizeBytes(text: string): number | null {
   const match = /^([0-9]{1,9})(B|KiB|MiB|GiB|TiB)$/.exec(text);
   const unit = UNIT_BYTES[match?.[2] ?? ''];

@@ -7,12 +7,12 @@ export type Viewer =
   | { readonly kind: 'anonymous' }
   | {
       readonly kind: 'session';
-      /** Of the token that was logged in with; of a log-in through an OpenID provider, issuer and subject. */
+      /** The name of the token that was logged in with; after a log-in through an OpenID provider, issuer and subject. */
       readonly name: string;
       /** The same for people: what the provider calls them. */
       readonly shownName: string;
       readonly role: Role;
-      /** Of the token, or null. */
+      /** The signer that the token acts as, or null. */
       readonly signer: string | null;
       readonly session: number;
       /** To be sent with every form that changes something: only pages of this session know it. */
@@ -32,9 +32,9 @@ export interface PageRequest {
   /** By which clients reach this server, as far as it knows, without a slash at its end: for lines to copy. */
   readonly url: string;
   readonly query: URLSearchParams;
-  /** Of a form that was posted; empty for every other request. */
+  /** The fields of a form that was posted; empty for every other request. */
   readonly form: URLSearchParams;
-  /** Of a form with files, in their order; empty for every other request. */
+  /** The files of a form that was posted, in their order; empty for every other request. */
   readonly files: readonly BatchPart[];
   readonly viewer: Viewer;
   /** The text of the session's cookie; null without one. With one, an anonymous viewer had a session that is over. */

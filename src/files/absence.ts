@@ -34,7 +34,7 @@ export interface Absence {
   idle(): Promise<void>;
 }
 
-/** Of all listings. A name takes two bytes. */
+/** What all listings may take together. A name takes two bytes. */
 const MAX_BYTES = 16 * 1024 * 1024;
 const OVERHEAD_BYTES = 300;
 const MAX_NAMES = 4_000_000;
@@ -191,7 +191,7 @@ class NameSet {
   }
 }
 
-/** Of the name in lower case: some file systems find a name in other letters too. */
+/** The hash of the name in lower case: some file systems find a name in other letters too. */
 function hashOf(name: string): number {
   let hash = 0x811c9dc5; // FNV-1a
   for (let at = 0; at < name.length; at += 1) {

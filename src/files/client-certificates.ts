@@ -5,7 +5,7 @@ import type { Certificates, StrayCertificate } from '../domain/client-machine.ts
 import { readOne } from './client-file.ts';
 import type { ClientPlaces } from './client-places.ts';
 
-/** Of the first folder of that host which is there, as clients do. */
+/** The certificates in the first folder for that host that exists, as clients do it. */
 export async function readCertificates(
   { certificates }: Pick<ClientPlaces, 'certificates'>,
   host: string,

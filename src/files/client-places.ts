@@ -4,7 +4,7 @@ import type { ClientGeneration } from '../domain/client-machine.ts';
 
 export interface ClientPlacesOptions {
   readonly home: string;
-  /** Of the user who pulls. */
+  /** The user who pulls. */
   readonly uid: number;
   readonly environment: ClientEnvironment;
   readonly generation: ClientGeneration;

@@ -33,7 +33,7 @@ const NOT_FREE: ReadonlySet<string | null> = new Set([
 interface Made extends NewFolder {
   readonly position: number;
   readonly aside: Entry;
-  /** Of its files; known once they are made. */
+  /** When its files were changed; known once they are made. */
   modifiedAt: readonly Date[];
 }
 

@@ -1,10 +1,10 @@
 // What the system notes of a file or folder when it changes, and for how long two changes may look like one.
 import type { BigIntStats } from 'node:fs';
 
-/** Of most file systems: timestamps tick every few milliseconds, so two changes within a tick look like one. */
+/** Most file systems: timestamps tick every few milliseconds, so two changes within a tick look like one. */
 const TICK_MS = 50;
 
-/** Of those that keep whole seconds: ext2 and ext3, ext4 with small inodes, FAT with every second one. */
+/** File systems that keep whole seconds: ext2 and ext3, ext4 with small inodes, FAT with every second one. */
 const COARSE_TICK_MS = 2050;
 
 /** Differs after each change, unless two of them fell into one tick: isSettled. */

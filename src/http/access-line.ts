@@ -26,7 +26,7 @@ export function formatAccessLine(format: 'combined' | 'json', line: AccessLine):
   return maskTokens(format === 'json' ? toJson(masked) : toCombined(masked));
 }
 
-/** Of the way back from an OpenID provider, whose query has the code of a log-in. */
+/** The address of the way back from an OpenID provider, without its query, which has the code of a log-in. */
 function maskWayBack(address: string): string {
   return address.replace(/^([^?]*\/ui\/log-in\/[^?]*\?).+$/s, '$1…');
 }

@@ -40,7 +40,7 @@ export interface AnsweredRead {
   /** Null when the name asked for is no signature number. */
   readonly number: number | null;
   readonly imageIsSigned: boolean;
-  /** Of the bytes that the client has now; null for a 404. */
+  /** The SHA-256 of the bytes that the client has now; null for a 404. */
   readonly signatureSha256: string | null;
   /** 200, 304 or 404. */
   readonly status: number;

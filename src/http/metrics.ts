@@ -23,7 +23,7 @@ export interface SiteSource {
   readonly name: string;
   readonly problems: () => ReadonlyMap<string, number>;
   readonly damaged: () => number;
-  /** Of a mirror: how many walks ended as a set, empty or each kind of fault. Left out: it takes uploads. */
+  /** How many walks of a mirror ended as a set, empty or with each kind of fault. Left out: it takes uploads. */
   readonly walks?: () => ReadonlyMap<string, number>;
   /** Null while the index is being rebuilt: the last known numbers stay. */
   readonly counts: () => Promise<{ images: number; signatures: number } | null>;

@@ -22,7 +22,7 @@ const BOUNDS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 const BOUNDS_MS = BOUNDS_SECONDS.map((seconds) => seconds * 1000);
 const DURATION = 'lookaside_http_request_duration_seconds';
 
-/** Of one route. Labels come from our own lists, so that there are few. */
+/** The counts of one route. Labels come from our own lists, so that there are few. */
 interface RouteCounts {
   /** By method, then status. */
   readonly answers: Map<string, Map<number, number>>;

@@ -38,7 +38,10 @@ export function createKeyring(certificates: readonly Uint8Array[]): Keyring {
   return { find: (issuer) => candidates.get(issuer) ?? [], certificates: byFingerprint };
 }
 
-/** Of all version 4 keys in it, bound or not, the primary key first; empty when the primary key has another version. */
+/**
+ * The fingerprints of all version 4 keys in it, bound or not, the primary key first; empty when the primary key has another
+ * version.
+ */
 function fingerprintsIn(certificate: Uint8Array): readonly string[] {
   const packets = walkPackets(certificate) ?? [];
   if (packets[0]?.tag !== TAG.publicKey || packets[0].body[0] !== 4) return [];

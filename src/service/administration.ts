@@ -49,7 +49,7 @@ export interface AdministrationOptions {
   readonly about: AboutTree;
 }
 
-/** Of askers who stay until they have their answer. */
+/** The signal for askers who stay until they have their answer. */
 const NEVER = new AbortController().signal;
 
 /** The audit log names `actor` as the author of the changes. Once `signal` is aborted nobody waits for answers from the records. */

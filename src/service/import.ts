@@ -15,7 +15,7 @@ import { judgedInPlace } from './judge.ts';
 import type { Reader } from './read.ts';
 
 export interface ImporterOptions {
-  /** Of a site. A shared tree takes nothing: it is served as it is. */
+  /** The tree of a site. A shared tree takes nothing: it is served as it is. */
   readonly treeOf: (site: string) => 'owned' | 'shared';
   readonly verifier: Pick<Verifier, 'examine'>;
   readonly keys: Pick<KeyStore, 'find'>;

@@ -18,7 +18,7 @@ export interface OfferedProvider {
 }
 
 export interface BegunLogIn {
-  /** Of the provider: the browser goes there. */
+  /** Where the provider is: the browser goes there. */
   readonly url: string;
   /** For a cookie of that browser alone: without it, nobody can end this log-in. */
   readonly kept: string;

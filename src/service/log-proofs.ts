@@ -56,16 +56,16 @@ function noEvent(seq: number): LookasideError {
 }
 
 export interface CheckOptions {
-  /** Of the log, as a vkey. */
+  /** The key of the log, as a vkey. */
   readonly key: string;
-  /** Of witnesses, as vkeys: each must have cosigned. */
+  /** The keys of witnesses, as vkeys: each must have cosigned. */
   readonly witnesses: readonly string[];
 }
 
 export interface CheckedProof {
   readonly origin: string;
   readonly index: number;
-  /** Of the tree that the checkpoint is of. */
+  /** The size of the tree that the checkpoint is about. */
   readonly size: number;
   /** The event as it is in the log: JSON, each member text, number or null. */
   readonly event: Readonly<Record<string, unknown>>;

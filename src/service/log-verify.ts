@@ -7,7 +7,7 @@ import { isSignedByLog } from './log-check.ts';
 import { sha256 } from './note-keys.ts';
 
 export type LogFaultKind =
-  /** Of one event, or of one of those from `seq` to `upTo`. */
+  /** These are about one event, or about one of those from `seq` to `upTo`. */
   | 'changed'
   | 'removed'
   | 'inserted'
@@ -28,7 +28,7 @@ export interface LogFault {
 export interface VerifiedLog {
   readonly origin: string | null;
   readonly vkey: string | null;
-  /** Of the tree that is there. */
+  /** The size of the tree that is there. */
   readonly size: number;
   /** Hex. */
   readonly root: string;
@@ -36,7 +36,7 @@ export interface VerifiedLog {
   /** Events whose private part is there, and agrees with the event. */
   readonly privateParts: number;
   readonly forgotten: number;
-  /** Of the older checkpoint that was given, if the log goes on from it. */
+  /** The size of the older checkpoint that was given, if the log goes on from it. */
   readonly continues: number | null;
   /** By the events that they are about; the first 1,000. */
   readonly faults: readonly LogFault[];

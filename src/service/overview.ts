@@ -6,7 +6,7 @@ import { ANY_RECORD, type Completeness, type RecordSession, type SumGroup } from
 import { SERVER } from './audit.ts';
 import type { Records } from './records.ts';
 
-/** Of one hour or day. */
+/** What happened in one hour or on one day. */
 export interface Activity {
   readonly at: Date;
   /** Requests that got a signature. */
@@ -28,7 +28,7 @@ export interface Overview extends Completeness {
   readonly days: readonly Activity[];
   /** Images without a signature that were asked for. */
   readonly missed: { readonly day: number; readonly month: number };
-  /** Of the month, most frequent first. */
+  /** The refusals of the month, most frequent first. */
   readonly refusals: readonly { readonly code: string; readonly count: number }[];
 }
 

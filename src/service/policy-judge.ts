@@ -127,7 +127,7 @@ async function judgeSignedBy(
   };
 }
 
-/** Of several refusals the one that is nearest to acceptance: by the right key, but something else is wrong. */
+/** Among several refusals, the one that is nearest to acceptance: by the right key, but something else is wrong. */
 function mostTelling(signatures: readonly JudgedSignature[]): Complaint | null {
   const complaints = signatures.flatMap(({ complaint }) => complaint ?? []);
   const order = [

@@ -73,7 +73,10 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
 
   const logIns = new Map<string, { readonly sinceMs: number; readonly count: number }>();
 
-  /** Of valid tokens and identities alone, so there are no more of them. @throws LookasideError SLOW_DOWN */
+  /**
+   * Only log-ins by valid tokens and identities are noted, so there are no more names than these. @throws LookasideError
+   * SLOW_DOWN
+   */
   function noteLogIn(name: string): void {
     const nowMs = clock.monotonicMs();
     const known = logIns.get(name);

@@ -27,7 +27,7 @@ export function createSettingsRecord(options: SettingsRecordOptions): RecordSett
 
 /** What clients see of the server when they connect by TLS. */
 export interface ShownCertificate {
-  /** Of the certificate itself, lower-case hex. */
+  /** The SHA-256 of the certificate itself, lower-case hex. */
   readonly sha256: string;
   /** Names that it holds for, as Node.js writes them; null: it has none. */
   readonly names: string | null;

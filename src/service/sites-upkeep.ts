@@ -10,9 +10,9 @@ export interface SitesUpkeep extends Upkeep {
 /** `sites`: by name, at least one; others may come and go, and are started and stopped by who brings them. */
 export function createSitesUpkeep(sites: ReadonlyMap<string, SiteUpkeep>): SitesUpkeep {
   const all = () => [...sites.values()];
-  /** Of the last reset. */
+  /** The scans that the last reset has started. */
   let rescans: readonly Promise<TreeCounts>[] = [];
-  /** Of the reindex under way. */
+  /** Who hears of the reindex under way. */
   let progressOf: ((site: string) => OnProgress) | null = null;
 
   function indexWasReset(site: string): void {

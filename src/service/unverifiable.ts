@@ -9,7 +9,7 @@ import type { Claim, Judgement } from '../domain/verdict.ts';
 
 export interface Unverifiable {
   readonly judgement: Judgement;
-  /** Of its payload, which is not verified. */
+  /** The claim of its payload, which is not verified. */
   readonly untrustedClaim: Claim;
 }
 

@@ -41,7 +41,7 @@ export interface UpkeepOptions<Found extends Problem & { readonly isDamage: bool
   readonly onReset: () => void;
 }
 
-/** Of all sites of a process. */
+/** The upkeep of all sites of a process. */
 export interface Upkeep {
   /** Scans now, and then at intervals; a failure is logged and tried again. */
   start(): void;
@@ -58,7 +58,7 @@ export interface Upkeep {
   fsck(options: FsckOptions): Promise<FsckResult>;
 }
 
-/** Of one site. Its reindex() makes the index anew for all sites: see onReset. */
+/** The upkeep of one site. Its reindex() makes the index anew for all sites: see onReset. */
 export interface SiteUpkeep extends Upkeep {
   /** Scans as soon as may be, as the index was made anew for another site. A failure is thrown, and tried again too. */
   rescan(onProgress?: OnProgress): Promise<TreeCounts>;

@@ -14,7 +14,7 @@ import { findStates, needlessOf } from './upload-review.ts';
 export interface UnverifiableOptions {
   /** What the operator takes though it cannot be verified. */
   readonly accepted: () => 'off' | 'v6';
-  /** Of a signature of version 6, verified by nobody; null for all others and where it is no payload. */
+  /** The claim of a signature of version 6, verified by nobody; null for all others, and for what holds no payload. */
   readonly untrustedClaim: (bytes: Uint8Array) => Claim | null;
   readonly readBlob: (image: ImageId, sha256: string) => Promise<Uint8Array | null>;
   readonly uploads: Pick<UploadStore, 'ofImage'>;

@@ -24,7 +24,7 @@ export interface TokenRow {
   readonly last_used_at_ms: number | null;
 }
 
-/** Of tables token and signer, joined. */
+/** The columns of the joined tables token and signer. */
 export const TOKEN_COLUMNS =
   'token.id, token.name, role, token.created_at_ms, token.expires_at_ms, revoked_at_ms, signer, signer.disabled_at_ms, last_used_at_ms';
 

@@ -27,7 +27,7 @@ export interface KeySources {
 
 /** From the beginning to the last byte. */
 const PATIENCE_MS = 10_000;
-/** Of one key. */
+/** The most addresses that are asked for one key. */
 const MAX_ADDRESSES = 4;
 
 /**

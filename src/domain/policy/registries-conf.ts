@@ -7,7 +7,7 @@ export interface ReadTomlFile {
   readonly path: string;
   /** What the TOML holds. */
   readonly value: unknown;
-  /** Of registries.conf.d, which takes no section of version 1. */
+  /** It lies in registries.conf.d, which takes no section of version 1. */
   readonly isDropIn: boolean;
 }
 
@@ -20,7 +20,7 @@ export interface Endpoint {
 const MIRROR_PULLS = ['all', 'digest-only', 'tag-only'] as const;
 
 export interface Mirror extends Endpoint {
-  /** Of which references it is asked. */
+  /** For which references the mirror is asked. */
   readonly pulls: (typeof MIRROR_PULLS)[number];
 }
 
@@ -198,7 +198,7 @@ function readSection(file: string, table: Table): RegistrySection {
   return { file, prefix, location, isInsecure: table.flag('insecure'), isBlocked, isByDigestOnly, mirrors };
 }
 
-/** Of one location, whatever its prefixes are. */
+/** Two sections about one location must agree, whatever their prefixes are. */
 function requireSame(one: RegistrySection, other: RegistrySection): void {
   if ((one.location ?? one.prefix) !== (other.location ?? other.prefix)) return;
   if (one.isInsecure === other.isInsecure && one.isBlocked === other.isBlocked) return;

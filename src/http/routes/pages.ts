@@ -12,9 +12,9 @@ import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 import { uploadParts } from './uploads.ts';
 
-/** Of a form without files. */
+/** The largest body of a form without files. */
 const FORM_BYTES = 64 * 1024;
-/** Of the log-in, which anybody may send. */
+/** The largest body of the log-in, which anybody may send. */
 const LOG_IN_BYTES = 4096;
 
 const read = { ...NO_BODY, name: 'ui', methods: ['GET', 'HEAD'], roles: 'open' } as const;
@@ -28,7 +28,7 @@ const form = {
   bodyMs: 10_000,
   renderError: renderRefusal,
 } as const;
-/** Of these, only who is logged in with such a role sends a body. */
+/** A form with files. Only people who are logged in with the role that `admit` wants may send its body. */
 const files = { ...form, body: 'multipart', bodyMs: 25_000 } as const;
 export const pages: readonly RouteSpec[] = [
   { ...read, path: '/ui', route: toFirstPage },

@@ -42,7 +42,7 @@ const members = {
   claims: z.record(z.string(), text('a pattern'), expected('an object of patterns')),
 };
 
-/** Of a signer that is being added. */
+/** The subject of a signer that is being added. */
 export const subject = z.strictObject(members, expected('{"issuer":…,"claims":{…}}'));
 
 const subjectRequest = z.strictObject(
