@@ -98,7 +98,7 @@ function refuseHere(config: Config, { tree, root }: AboutTree, folder: string): 
 /** @throws LookasideError CONFIG_INVALID */
 function refuseOwnTree(root: string, folder: string): void {
   const [source, own] = [realPath(folder), realPath(root)];
-  if (source === null || own === null) return; // the one is told by find(), the other holds nothing yet
+  if (source === null || own === null) return; // find() refuses a missing source, and a missing tree holds nothing yet
   if (isWithin(own, source)) {
     throw cannotTry(
       `${folder} is the tree that is to be imported into, ${root}, or a part of it; name another folder`,

@@ -49,7 +49,7 @@ export function openNodeQuestions(options: NodeQuestionsOptions) {
   });
   const { connections, writer } = stores;
   const { keyringNumber } = options;
-  // what is left to verify is told by any node
+  // any node can say what is left to verify
   const verdicts = new PostgresVerdicts({ connections, writer, keyringNumber, isLeader: () => true });
   const index = {
     imagesByKey: verdicts.imagesByKey.bind(verdicts),

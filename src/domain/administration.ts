@@ -142,7 +142,7 @@ export interface RecordAdministration {
   sums(question: RecordQuestion, by: Grouping, limit: number): Promise<RecordSums>;
   /** The text of all rows, newest first, in pieces. */
   export(question: RecordQuestion, format: ExportFormat): AsyncIterable<string | Uint8Array>;
-  /** @throws REQUEST_INVALID for a subject that is none; NOT_FOUND for a tag that no signature has */
+  /** @throws REQUEST_INVALID for a subject that is not valid; NOT_FOUND for a tag that no signature has */
   ready(question: ReadyQuestion): Promise<ReadyAnswer>;
   /** Takes a person out of both records before a time that is over: REQUEST_INVALID for another. Needs the role admin. */
   forget(person: Person, before: Date): Promise<Forgotten>;

@@ -53,7 +53,7 @@ export function untrustedClaimsOf(token: string): Readonly<Record<string, unknow
     const claims: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     return typeof claims === 'object' && claims !== null ? { ...claims } : null;
   } catch {
-    return null; // only base 64, UTF-8 or JSON that is none
+    return null; // only for text that is not base 64, not UTF-8 or not JSON
   }
 }
 

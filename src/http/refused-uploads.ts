@@ -1,4 +1,4 @@
-// Counts refused uploads by signer, or by token where none binds it: after a thousand in a minute, these uploads are told to
+// Counts refused uploads by signer, or by token where no signer binds it: after a thousand in a minute, these uploads are told to
 // slow down. Each costs a
 // verification and counts in the audit log, so nobody may send them as fast as they can.
 import { LRUCache } from 'lru-cache';

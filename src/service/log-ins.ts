@@ -178,7 +178,7 @@ function parseKept(text: string): Omit<Kept, 'redirectUri'> | null {
       return null;
     return typeof next === 'string' ? { state, nonce, verifier, next } : null;
   } catch {
-    return null; // only JSON that is none
+    return null; // only for text that is not JSON
   }
 }
 

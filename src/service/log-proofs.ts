@@ -72,7 +72,7 @@ export interface CheckedProof {
   readonly cosigned: readonly { readonly witness: string; readonly at: Date | null }[];
 }
 
-/** What the proof proves. @throws LookasideError PROOF_INVALID; CONFIG_INVALID for a key that is none */
+/** What the proof proves. @throws LookasideError PROOF_INVALID; CONFIG_INVALID for text that is no key */
 export function checkProof(text: string, { key, witnesses }: CheckOptions): CheckedProof {
   const logKey = keyOf(key, 'the key of the log');
   const proof = parseProof(text);

@@ -31,7 +31,7 @@ import type { Asker, Records } from './records.ts';
 import type { SignatureQueries, SignatureQuery } from './signatures.ts';
 
 export interface ReadyQuestions {
-  /** @throws LookasideError REQUEST_INVALID for a subject that is none, NOT_FOUND for a tag that is none; as Records */
+  /** @throws LookasideError REQUEST_INVALID for a subject that is not valid, NOT_FOUND for a tag that no signature has; as Records */
   ask(question: ReadyQuestion, asker: Asker): Promise<ReadyAnswer>;
 }
 

@@ -97,7 +97,7 @@ export class SqliteSignerStore implements SignerStore {
   readonly #table: SignerTable;
   readonly #onChanged: () => void;
 
-  /** `onChanged` is told that tokens may have another state now. */
+  /** Calls `onChanged` when tokens may have another state. */
   constructor(table: SignerTable, writer: Writer, onChanged: () => void) {
     this.#table = table;
     this.#writer = writer;

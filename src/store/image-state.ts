@@ -61,7 +61,7 @@ export function ownedState(
     const isRight = file.sha256 === sha256 || (file.sha256 !== null && gone.has(file.sha256));
     return isRight ? [] : [problem(image, number, 'changed')];
   });
-  // one that no client could be shown is told as that alone
+  // a file that no client could read is reported as that alone
   const cut = new Set(cutOff(onDisk?.files ?? []));
   const others = onDisk === null ? [] : diskProblems(image, onDisk, known);
   return {

@@ -18,7 +18,7 @@ export interface TenderOptions extends TreeAndIndex {
   readonly log: Log;
 }
 
-/** What a look tells of the need to mend. */
+/** What a look at an image found, as far as it decides whether something must be mended. */
 export type Seen = Pick<Look, 'signatures' | 'isEmpty' | 'isBeingWritten' | 'lastNumber' | 'problems'>;
 
 export interface Tender {

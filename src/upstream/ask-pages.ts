@@ -16,7 +16,7 @@ export interface AskPagesOptions {
 const MOST_REDIRECTS = 10;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is not valid */
 export function openPages(options: AskPagesOptions): { readonly ask: AskWeb; close(): Promise<void> } {
   const agent = openAgent(options.ca);
 

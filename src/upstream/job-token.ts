@@ -15,7 +15,7 @@ export type JobTokenOrigin =
   | { readonly kind: 'text'; readonly name: string; readonly text: string }
   | { readonly kind: 'file'; readonly path: string; readonly read: () => string };
 
-/** What is told of a token; never the token. Hostile text: escape where shown. */
+/** What people are told about a token, without the token. It is hostile text: escape it where it is printed. */
 export interface SentToken {
   readonly issuer: string;
   readonly subject: string;

@@ -34,7 +34,7 @@ const CONNECTIONS = 16;
 /** Longer than any walk may last: an attempt that nobody waits for any more must not keep its place for ever. */
 const CONNECT_MS = 10_000;
 
-/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is none */
+/** @throws LookasideError CONFIG_INVALID when the environment names a proxy that is not valid */
 export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstream {
   const base = new URL(options.url);
   const folder = base.pathname.replace(/\/+$/, '');

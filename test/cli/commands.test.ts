@@ -344,7 +344,7 @@ describe('lookaside token', () => {
     });
   }
 
-  it('of a reader is not enough to make tokens, one of an administrator is', async () => {
+  it('with the role reader makes no tokens, and one with the role admin does', async () => {
     const reader = await createToken(data, 'only-reader', 'reader');
     const admin = await createToken(data, 'admin', 'admin');
     assert.equal(await status('/api/v1/tokens', `Bearer ${reader}`, 'POST'), 403);

@@ -1,4 +1,4 @@
-// The bar of a push, on a terminal that is none.
+// The bar of a push, where the output is no terminal.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createProgressBar, formatBytes, formatProgress } from '../../src/cli/progress.ts';

@@ -94,7 +94,7 @@ describe('JSON', () => {
     assert.doesNotMatch((await runLookaside(['list', '--help', '--json'])).stdout, /errors/);
   });
 
-  test('of a list that breaks off has what came, and why no more did', async () => {
+  test('has what came of a list that breaks off, and why no more did', async () => {
     const page = json({ signatures: [storedSignature()], next: 'c', cursor: null });
     await using scripted = await serveActs([page, refusal(401, 'UNAUTHORIZED')]);
     const { status, stdout } = await runLookaside(['list', '--json', '--server', scripted.url]);

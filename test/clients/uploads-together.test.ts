@@ -131,7 +131,7 @@ describe(`${AT_ONCE} uploads at once`, () => {
     });
   }
 
-  test('of equivalent signatures store one, and the others are told of it', async () => {
+  test('of equivalent signatures store one, and the other answers say so', async () => {
     const repository = 'race/equivalent';
     const folder = folderOf(repository);
     const signatures = times(AT_ONCE, (timestamp) => scene.signer.sign({ repository, tag: 'v1', timestamp }));

@@ -115,14 +115,14 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       assert.deepEqual(await index.counts(SITE), { images: 1, signatures: 2 });
     });
 
-    test('of an image that is named twice in one call the last counts', async (index) => {
+    test('takes the last set of an image that is named twice in one call', async (index) => {
       const image = imageAt('team/app', 'a');
       await index.record([recordedImage(image, 'one')]);
       await index.record([recordedImage(image, 'two'), recordedImage(image, 'one')]);
       assertSame(await index.recorded(image), [signature(1, 'one')]);
     });
 
-    test('of calls that are made at once for one image the last counts', async (index) => {
+    test('takes the last of the calls that are made at once for one image', async (index) => {
       const image = imageAt('team/app', 'a');
       const contents = Array.from({ length: 20 }, (_, n) => [`one ${n}`, `two ${n}`].slice(n % 2));
       await Promise.all(contents.map((some) => index.record([recordedImage(image, ...some)])));

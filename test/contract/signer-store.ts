@@ -65,7 +65,7 @@ export function signerStoresContract(name: string, open: () => Promise<SignerSto
       assert.deepEqual(await under.told(), ['signer-add', 'signer-add']);
     });
 
-    test('of twenty administrators that add one name at once, one does', async ({ signers, told }) => {
+    test('only one of twenty administrators that add one name at once adds it', async ({ signers, told }) => {
       const asked = Array.from({ length: 20 }, () => signers.add(signerNamed('ci'), auditEvent()));
       const answers = await Promise.allSettled(asked);
       const refused = answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason] : []));

@@ -127,7 +127,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       assert.equal((await tokens.list()).length, 1);
     });
 
-    test('of twenty that ask for one name at once, one gets it', async ({ tokens }) => {
+    test('only one of twenty that ask for one name at once gets it', async ({ tokens }) => {
       const asked = Array.from({ length: 20 }, (_, n) => ({ ...tokenNamed('alice'), hash: sha256(`${n}`) }));
       const answers = await Promise.allSettled(asked.map((token) => tokens.create(token, auditEvent())));
       assert.equal(answers.filter(({ status }) => status === 'fulfilled').length, 1);

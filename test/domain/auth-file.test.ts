@@ -19,7 +19,7 @@ test('logins are looked for where podman and docker keep them', () => {
   ]);
 });
 
-test('of several entries that cover a repository the longest one counts', () => {
+test('the longest entry that covers a repository counts', () => {
   const text = JSON.stringify({
     auths: {
       'r.example:5000': auth('host:pass:word'),

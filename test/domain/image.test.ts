@@ -230,7 +230,7 @@ describe('a manifest digest', () => {
     }
   });
 
-  test('of another algorithm or form is none', () => {
+  test('with another algorithm or form is refused', () => {
     const hex = HEX.slice(0, 64);
     for (const text of [
       hex,

@@ -38,7 +38,7 @@ const RELEASE: Intent = {
 };
 
 describe('an intent', () => {
-  test('of before there were remaps has none', () => {
+  test('that was written before there were remaps has none', () => {
     const { remap: _, ...older } = JSON.parse(intentText(UPLOAD));
     assert.deepEqual(parseIntent(JSON.stringify(older)), UPLOAD);
   });

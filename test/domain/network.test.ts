@@ -23,7 +23,7 @@ describe('the network of an address', () => {
     test(`${address} is in ${network}`, () => assert.equal(networkOf(address), network));
   }
 
-  test('of any IPv6 address is its first half', () => {
+  test('is the first half of an IPv6 address', () => {
     fc.assert(
       fc.property(fc.ipV6(), (address) => {
         const network = networkOf(address);

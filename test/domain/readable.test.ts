@@ -14,7 +14,7 @@ const OPENPGP = [
 ];
 
 describe('what clients can read', () => {
-  test('of the 256 first bytes, those of a binary OpenPGP signature are read and no other', () => {
+  test('a first byte is read if a binary OpenPGP signature may begin with it, and no other', () => {
     for (let first = 0; first < 256; first += 1) {
       const why = whyUnreadable(Uint8Array.of(first, 1, 2, 3));
       const wanted = first === 0 ? 'format' : OPENPGP.includes(first) ? null : 'first-byte';

@@ -74,7 +74,7 @@ test('without an architecture there must be one alone, and what does not say is 
   assert.throws(() => ofArchitecture([amd, release(B, 'arm64')], null), /amd64, arm64.*\?arch=/);
 });
 
-test('of each version that has none of the architecture, what does not say is taken', () => {
+test('where no release of a version names the architecture, those that name none are taken', () => {
   const release = (version: string, digest: string, arch: string | null) => {
     return { version, digest, arch, channels: ['stable-4.18'] };
   };

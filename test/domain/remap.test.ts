@@ -106,7 +106,7 @@ describe('a remap', () => {
     );
   });
 
-  test('of which clients accept it the warning tells what their policy needs', () => {
+  test('the warning says what the policy of clients needs to accept it', () => {
     assert.deepEqual(remapWarning(null), []);
     const [warning] = remapWarning('mirror/quay=quay.io');
     assert.equal(warning?.code, 'REMAPPED');

@@ -146,7 +146,7 @@ const THEIRS: readonly Case[] = [
   { what: 'an origin of another scheme', headers: [HOST, 'Origin: ftp://sig.example'] },
   { what: 'an extension of a browser', headers: [HOST, 'Origin: chrome-extension://abcdef'] },
   { what: 'our name alone', headers: [HOST, 'Origin: sig.example'] },
-  { what: 'a Host that is none', headers: ['Host: evil.example/?', 'Origin: https://evil.example'] },
+  { what: 'a Host that is not valid', headers: ['Host: evil.example/?', 'Origin: https://evil.example'] },
   { what: 'no Host', headers: ['Origin: http://sig.example'] },
   {
     what: 'a proxy that nobody trusts',

@@ -131,7 +131,7 @@ describe('a log-in through an OpenID provider', () => {
       async (nonce) =>
         `${unsigned({ iss: issuer.url, aud: CLIENT, sub: 'anna', nonce, iat: now(), exp: now() + 300 })}.`,
     ],
-    ['that is none', async () => 'no token'],
+    ['that is no token', async () => 'no token'],
   ];
   for (const [what, token] of tokens) {
     test(`is refused with a token ${what}`, async () => {

@@ -166,7 +166,7 @@ const SHAPES: readonly Row[] = [
     'cosign',
   ],
   [
-    'a cosign signature that is none',
+    'JSON that is no cosign signature',
     tagged(right, 'sigstore-json'),
     'unreadable',
     'FORMAT_UNSUPPORTED',

@@ -379,7 +379,7 @@ describe('a signature that is refused', () => {
 });
 
 describe('a payload', () => {
-  test('that is none is bad', () =>
+  test('that lacks what a payload must have is bad', () =>
     expect(message(key, Buffer.from('{}')), [certificate(key)], 'bad', 'PAYLOAD_INVALID'));
   test('that is empty is bad', () =>
     expect(message(key, Buffer.alloc(0)), [certificate(key)], 'bad', 'PAYLOAD_INVALID'));

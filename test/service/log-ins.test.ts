@@ -97,7 +97,7 @@ describe('a log-in through a provider', () => {
         return { answer };
       },
     ],
-    ['a cookie that is none', () => ({ kept: 'bm8' })],
+    ['a cookie that is not ours', () => ({ kept: 'bm8' })],
     ['a cookie of other things', () => ({ kept: Buffer.from('["a","b","c","d"]').toString('base64url') })],
     ['a cookie that is endless', () => ({ kept: 'A'.repeat(5000) })],
   ];

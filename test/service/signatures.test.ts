@@ -478,7 +478,7 @@ describe('a kept cursor', () => {
     ['another shape', encode({ generation: 'one', order: 'oldest', id: 1 })],
     ['too short', encode(['one', 'oldest'])],
     ['too long', encode(['one', 'oldest', 1, 2])],
-    ['an order that is none', encode(['one', 'sideways', 1])],
+    ['an unknown order', encode(['one', 'sideways', 1])],
     ['an id that is text', encode(['one', 'oldest', '1'])],
     ['an id that is negative', encode(['one', 'oldest', -1])],
     ['an id that is no whole number', encode(['one', 'oldest', 0.5])],
@@ -488,7 +488,7 @@ describe('a kept cursor', () => {
     ['huge', 'A'.repeat(100_000)],
   ];
   for (const [title, cursor] of FOREIGN) {
-    test(`that is none of ours is refused: ${title}`, async () => {
+    test(`that we did not give is refused: ${title}`, async () => {
       await assert.rejects(open().search({ order: 'oldest', cursor }), refusedCursor);
     });
   }

@@ -49,7 +49,7 @@ function heldSync() {
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-describe('syncs that nobody waits for', () => {
+describe('syncs in the background', () => {
   test('one of a mirror at a time; its progress and its end can be asked for', async () => {
     const { asked, sync, end } = heldSync();
     const jobs = createSyncJobs({ mirrors: { sync }, clock: createClock(), log: createLog() });

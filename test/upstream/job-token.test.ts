@@ -137,7 +137,7 @@ describe('the token of another job', () => {
     assert.equal(told.length, 2);
   });
 
-  test('that is none is not sent', async () => {
+  test('that is no token of OIDC is not sent', async () => {
     for (const text of ['', `lookaside_${'0'.repeat(64)}`, 'a.b.c', 'x y z'])
       await open({ kind: 'text', name: 'LOOKASIDE_ID_TOKEN', text }).refused(
         'CONFIG_INVALID',

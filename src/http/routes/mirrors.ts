@@ -1,4 +1,4 @@
-// What lookaside mirror asks of a running server. What is in force is told to administrators alone: paths of files are in it.
+// What lookaside mirror asks of a running server. Only administrators see what is in force, because paths of files are in it.
 import { z } from 'zod';
 import { MAX_MIRROR_IMAGES, MAX_MIRROR_RELEASES, MAX_MIRROR_SYNC_BYTES } from '../../domain/limits.ts';
 import type { MirrorSettings } from '../../domain/mirror.ts';

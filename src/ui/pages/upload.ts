@@ -108,5 +108,5 @@ function row(context: PageContext, name: string, result: BatchResult | undefined
 }
 
 function leftOutRow(name: string): Html {
-  return html`<tr><th scope="row">${clip(name, 300)}</th><td>${word('open', 'left out')}</td><td></td><td></td><td>Its name is none that signatures in a folder have, like signature-1.</td></tr>`;
+  return html`<tr><th scope="row">${clip(name, 300)}</th><td>${word('open', 'left out')}</td><td></td><td></td><td>Signatures in a folder are named like signature-1, and this file is not.</td></tr>`;
 }

@@ -360,7 +360,7 @@ describe('questions about signatures', () => {
         /signatures\.1\.image is missing, expected a string/,
       ],
       [
-        'an image that is none',
+        'a text that names no image',
         { signatures: [one, { ...one, image: 'team/app' }] },
         /signatures\.1\.image is "team\/app", expected repository@sha256/,
       ],
