@@ -379,7 +379,7 @@ interface Reload {
   readonly before: Config;
   readonly listeners: readonly Listener[];
   readonly log: Services['log'];
-  /** Told of the one that new connections get. */
+  /** Called with the certificate that new connections get. */
   readonly onCertificate: Composed['recordCertificate'];
 }
 

@@ -21,7 +21,7 @@ export type JsonValue =
 export interface ReadJsonOptions {
   /** By default MAX_JSON_MEMBERS. */
   readonly maxMembers?: number;
-  /** Told each member with the place of its name, counted in characters from 0. */
+  /** Called for each member, with the place of its name in characters from 0. */
   readonly onMember?: (member: JsonMember, at: number) => void;
 }
 

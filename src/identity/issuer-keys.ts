@@ -11,7 +11,7 @@ export type ReadDocument = (url: URL, issuer: URL) => Promise<string>;
 export interface IssuerKeysOptions {
   readonly read: ReadDocument;
   readonly monotonicMs: () => number;
-  /** Told when an issuer could not be asked; keys at hand are used meanwhile. */
+  /** Called when an issuer could not be asked; keys at hand are used meanwhile. */
   readonly onFailure: (issuer: string, error: LookasideError) => void;
 }
 

@@ -21,7 +21,7 @@ export interface ServerDoctorPorts {
   readonly withdrawals: Pick<WithdrawService, 'ofImage'>;
   readonly mirrors: Pick<MirrorService, 'ofImage'>;
   readonly keys: Pick<KeyService, 'list'>;
-  /** Null: who asks may not know what was asked for. */
+  /** Null when the caller may not know what was asked for. */
   readonly records: Pick<Records, 'session'> | null;
 }
 

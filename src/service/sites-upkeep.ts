@@ -58,7 +58,7 @@ export function createSitesUpkeep(sites: ReadonlyMap<string, SiteUpkeep>): Sites
   };
 }
 
-/** Told what each site counts, it tells the sum of all. */
+/** Takes the counts of each site, and reports the sum of all. */
 function summing(onProgress: OnProgress | undefined): (site: string) => OnProgress {
   const counted = new Map<string, TreeCounts>();
   return (site) => (counts) => {

@@ -37,7 +37,7 @@ export interface UpkeepOptions<Found extends Problem & { readonly isDamage: bool
   readonly scanIntervalMs: () => number | null;
   /** Runs the walks of all sites one after another: two at once would only slow each other down, and a reset ends them all. */
   readonly takeTurn: <T>(walk: () => Promise<T>) => Promise<T>;
-  /** Told that the index was made anew: it holds nothing of any site. This one is being scanned. */
+  /** Called when the index was made anew: it then holds nothing of any site. This one is being scanned. */
   readonly onReset: () => void;
 }
 

@@ -18,7 +18,7 @@ export interface WalkerOptions {
   readonly deadlineMs: number;
   /** Aborts after that time. */
   readonly timeout: (ms: number) => AbortSignal;
-  /** Told of every fault of an upstream; not of `resting`. */
+  /** Called for every fault of an upstream, but not for `resting`. */
   readonly onFault: (upstream: string, fault: WalkFault) => void;
 }
 

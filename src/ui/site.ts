@@ -129,7 +129,7 @@ function retryAfterSeconds(error: unknown): number {
   return typeof seconds === 'number' ? seconds : 5;
 }
 
-/** Who is not logged in is asked to; who is has the wrong role. */
+/** A visitor without a log-in is asked to log in; one with a log-in has the wrong role. */
 function refuse(request: PageRequest, roles: Page['roles']): PageReply {
   const { viewer, isFromElsewhere, cookie } = request;
   if (viewer.kind === 'anonymous') {

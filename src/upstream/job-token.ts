@@ -32,7 +32,7 @@ export interface JobTokenOptions {
   readonly hasProxies: boolean;
   readonly monotonicMs: () => number;
   readonly wait: (ms: number) => Promise<unknown>;
-  /** Told each token that will be sent, before it is. */
+  /** Called with each token before it is sent. */
   readonly onToken: (sent: SentToken) => void;
 }
 

@@ -166,7 +166,7 @@ function refuseBeside(what: string, others: Readonly<Record<string, string | nul
   throw new LookasideError('REQUEST_INVALID', `${name} has no meaning with ${what}; leave it out`);
 }
 
-/** What `act` gives, who asks by the caller's name, and until the caller leaves. */
+/** What `act` gives. It asks in the caller's name, and ends when the caller leaves. */
 export async function whileConnected(
   services: Services,
   { req, exchange }: RouteRequest,
