@@ -26,7 +26,7 @@ export async function runListWithdrawn(
   if (tag !== null || fingerprint !== null || (named?.tag ?? null) !== null) {
     throw new LookasideError(
       'CONFIG_INVALID',
-      'of what is withdrawn, tag and key are not kept; ask by repository, image, --since or --uploader, which is then who withdrew it',
+      'the list of what is withdrawn has no tags and no keys; ask by repository, image, --since or --uploader, which here means who withdrew it',
     );
   }
   const { repository, digest } = filterOf(named?.names[0] ?? null);

@@ -127,8 +127,8 @@ export function addGrants(program: Command, { finish }: CommandTools): void {
     )
     .requiredOption('--signer <name>', 'who would upload')
     .requiredOption('--repository <path>', 'without the registry, like team/app')
-    .requiredOption('--key <fingerprint>', 'of the signature, 40 hex digits or the key ID of 16')
-    .option('--tag <tag>', 'of the signed reference; by default it has none', tagName)
+    .requiredOption('--key <fingerprint>', 'the key of the signature, 40 hex digits or the key ID of 16')
+    .option('--tag <tag>', 'the tag of the signed reference; by default it has none', tagName)
     .option('--json', 'print JSON')
     .action(async (options: JsonOptions & GrantTestFlags) => {
       const { runGrantTest } = await import('./grant.ts');

@@ -31,9 +31,6 @@ export const NO_UPKEEP: Omit<Upkeep, 'fsck'> = {
   stop: async () => undefined,
   rebuild: () => undefined,
   reindex: async () => {
-    throw missing(
-      'an index is',
-      'there is none beside the tables that are served, so none needs to be rebuilt',
-    );
+    throw missing('an index is', 'the server reads its tables themselves, so nothing needs to be rebuilt');
   },
 };

@@ -12,7 +12,7 @@ export function hashesOf(store: Pick<LogReaderStore, 'hashes'>): ReadHashes {
   return async (level, from, count) => {
     const stored = await store.hashes(level, from, count);
     if (stored.length === count) return stored;
-    throw new MissingHashes(`of the tree, hashes of level ${level} from ${from} are missing`);
+    throw new MissingHashes(`the tree lacks hashes of level ${level} from ${from}`);
   };
 }
 

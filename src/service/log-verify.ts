@@ -188,7 +188,7 @@ class Heads {
       this.#fault({
         kind: size === 0 ? 'checkpoint' : 'changed',
         seq: first,
-        message: `of events ${first} to ${size} at least one is not what was signed: ${named} has another root than the tree`,
+        message: `at least one of the events ${first} to ${size} is not what was signed: ${named} has another root than the tree`,
       });
     }
   }

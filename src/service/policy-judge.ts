@@ -229,7 +229,7 @@ function faultOf({ verdict, refusal, issuer }: Judgement): Complaint | null {
   if (verdict === 'no-key')
     return {
       code: 'KEY_UNKNOWN',
-      message: `it is by the key ${issuer ?? 'of nobody'}, which policy.json does not trust for this image`,
+      message: `it is by ${issuer === null ? 'a key that it does not name' : `the key ${issuer}`}, which policy.json does not trust for this image`,
       remedy: `if that key is the signer's, add it to the keys in policy.json; else have the image signed by a trusted key`,
     };
   if (refusal === null) return null;

@@ -115,7 +115,10 @@ function refusalOf(judgement: Judgement, question: VerifyQuestion): VerifyRefusa
 function notInKeyring(issuer: string | null): VerifyRefusal {
   return {
     code: 'KEY_UNKNOWN',
-    message: `the signature names the key ${issuer ?? 'of nobody'}, which the keyring does not hold. Check that it is the signer's, then name a file with it: --keyring FILE`,
+    message:
+      issuer === null
+        ? 'the signature names no key, and no key of the keyring has made it. Name a file with the key of the signer: --keyring FILE'
+        : `the signature names the key ${issuer}, which the keyring does not hold. Check that it is the signer's, then name a file with it: --keyring FILE`,
   };
 }
 
