@@ -187,6 +187,40 @@ function switched(ports: Ports, stopping: Ports, isOn: () => boolean): Ports {
   };
 }
 
+describe('the record of an upload to an owned tree', () => {
+  it('is what a look at the folder finds when the index is made again', async () => {
+    await open('owned');
+    for (const bytes of [ONE, TWO]) await append(bytes);
+    const rows = await opened.databases.index.recorded(IMAGE);
+    assert.deepEqual(
+      rows.map(({ sha256 }) => sha256),
+      [ONE, TWO].map(sha256Hex),
+    );
+    await opened[Symbol.asyncDispose]();
+    await rm(path.join(opened.data, 'index.db'));
+    await open('owned');
+    await opened.scanner.scan(SITE);
+    assert.deepEqual(await opened.databases.index.recorded(IMAGE), rows);
+  });
+
+  it('holds the file of another program that has taken the number meanwhile', async () => {
+    await open('owned', {
+      between: (ports) => ({
+        ...ports,
+        writer: {
+          ...ports.writer,
+          async place(...place) {
+            await layFile(opened.root, `${FOLDER}/signature-1`, TWO);
+            return ports.writer.place(...place);
+          },
+        },
+      }),
+    });
+    assert.equal((await append(ONE)).number, 2);
+    await assertServes(TWO, ONE);
+  });
+});
+
 describe('an upload whose file was being placed when the thread that did it died', () => {
   for (const isPlaced of [true, false]) {
     it(`is ${isPlaced ? 'whole' : 'absent'} at the next one, as its file ${isPlaced ? 'has' : 'has not'} come to its place`, async () => {
