@@ -191,7 +191,7 @@ export function auditRow(context: PageContext, row: AuditRow): Html {
       html`<span>signature <code title="${signatureSha256}">${signatureSha256.slice(0, 12)}…</code></span>`,
     reason !== null && html`<span class="quiet">${clip(reason, 300)}</span>`,
   ];
-  return html`<tr><th scope="row"><a href="${link(`audit/events/${seq}`)}">#${seq}</a></th><td>${time(at)}</td><td>${action} ${word(kindOfResult(result), result)}${times > 1 && html` <small>${count(times, 'time')}</small>`}</td><td><div class="lines">${about}</div></td><td><div class="lines"><span>${actor === null ? 'forgotten' : html`<a href="${link('audit', { actor })}">${clip(actor, 80)}</a>`}</span>${address !== null && html`<span class="quiet address">${address}</span>`}</div></td></tr>`;
+  return html`<tr><th scope="row"><a href="${link(`audit/events/${seq}`)}">#${seq}</a></th><td>${time(at)}</td><td>${action} ${word(kindOfResult(result), result)}${times > 1 && html` <small>${count(times, 'time')}</small>`}</td><td><div class="lines">${about}</div></td><td class="who"><div class="lines"><span>${actor === null ? 'forgotten' : html`<a href="${link('audit', { actor })}">${clip(actor, 80)}</a>`}</span>${address !== null && html`<span class="quiet address">${address}</span>`}</div></td></tr>`;
 }
 
 export function accessRow(context: PageContext, row: AccessRow): Html {
