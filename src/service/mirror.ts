@@ -79,13 +79,12 @@ export function createMirror(options: MirrorOptions): Mirror {
   const flights = createFlights();
   /** Until when an image counts as one without signatures, by the monotonic clock. */
   const empties = new LRUCache<string, number>({ max: MAX_REMEMBERED });
-  const due = new LRUCache<string, Due>({ max: MAX_REMEMBERED });
   /** What the store has given, by what was told: it knows its own sets again. */
   const storedAs = new WeakMap<SignatureSet, SignatureSet>();
-  let refreshes = 0;
   const walks = { set: 0, empty: 0 };
   const faults = createFaultRecord(options);
   const isLookDue = createLooks();
+  const refreshes = createRefreshes(options, { mayBring, bring: (image) => bring(image, 'read') });
   let isStopped = false;
 
   /**
@@ -122,17 +121,14 @@ export function createMirror(options: MirrorOptions): Mirror {
       case 'set':
         walks.set += 1;
         empties.delete(key);
-        due.set(key, {
-          atMs: nowMs + (brought.unstored === null ? settings.maxAgeMs : TRY_AGAIN_MS),
-          upstream: brought.upstream,
-        });
+        refreshes.dueIn(key, brought.unstored === null ? settings.maxAgeMs : TRY_AGAIN_MS, brought.upstream);
         break;
       case 'empty':
         walks.empty += 1;
         empties.set(key, nowMs + EMPTY_MS);
         break;
       case 'fault':
-        dueIn(key, Math.max(TRY_AGAIN_MS, brought.retryAfterMs ?? 0));
+        refreshes.dueIn(key, Math.max(TRY_AGAIN_MS, brought.retryAfterMs ?? 0));
     }
   }
 
@@ -140,7 +136,7 @@ export function createMirror(options: MirrorOptions): Mirror {
     const held = await bringer.held(image);
     const set = held ?? (await store.readSet(image, (known && storedAs.get(known)) ?? known));
     if (set.entries.length > 0) {
-      const askAgainMs = await refreshIfDue(image);
+      const askAgainMs = await refreshes.beginIfDue(image);
       if (set.isSettled !== true) return set;
       const told = { ...set, askAgainMs };
       storedAs.set(told, set);
@@ -161,59 +157,6 @@ export function createMirror(options: MirrorOptions): Mirror {
         if (settings.onUpstreamFailure === '404') return NO_SET;
         throw unavailable(brought);
     }
-  }
-
-  /** When it is to be called again, by the monotonic clock. Never throws, and waits for no upstream. */
-  async function refreshIfDue(image: ImageId): Promise<number> {
-    const key = imageKey(image);
-    try {
-      if (!mayBring(image.path)) return Number.POSITIVE_INFINITY;
-      const { atMs, upstream } = due.get(key) ?? (await dueSince(image));
-      const nowMs = clock.monotonicMs();
-      if (atMs > nowMs) return atMs;
-      const restingMs = options.restingMs(upstream);
-      if (restingMs > 0) return nowMs + restingMs;
-      if (refreshes >= REFRESHES_AT_ONCE) return nowMs + REFRESH_LATER_MS;
-      // ahead of the walk: those who read meanwhile must not begin others
-      dueIn(key, TRY_AGAIN_MS);
-      void refresh(image);
-      return nowMs; // the walk tells more
-    } catch (error) {
-      tellRefresh(error);
-      return clock.monotonicMs();
-    }
-  }
-
-  async function refresh(image: ImageId): Promise<void> {
-    refreshes += 1;
-    try {
-      await bring(image, 'read');
-    } catch (error) {
-      tellRefresh(error);
-    } finally {
-      refreshes -= 1;
-    }
-  }
-
-  /** Nobody waits for it. */
-  function tellRefresh(error: unknown): void {
-    options.log[isLookasideError(error) ? 'debug' : 'error'](
-      { err: error },
-      'a mirrored set is asked for again later',
-    );
-  }
-
-  function dueIn(key: string, ms: number): void {
-    due.set(key, { atMs: clock.monotonicMs() + ms, upstream: due.get(key)?.upstream ?? null });
-  }
-
-  async function dueSince(image: ImageId): Promise<Due> {
-    const row = await options.mirrors.setOf(image);
-    if (row === null) return { atMs: Number.NEGATIVE_INFINITY, upstream: null };
-    const ageMs = clock.now().getTime() - row.checkedAt.getTime();
-    const found = { atMs: clock.monotonicMs() + settings.maxAgeMs - ageMs, upstream: row.upstream };
-    due.set(imageKey(image), found);
-    return found;
   }
 
   return {
@@ -242,6 +185,73 @@ export function createMirror(options: MirrorOptions): Mirror {
       await flights.ended();
     },
   };
+}
+
+interface Bringing {
+  readonly mayBring: (path: string) => boolean;
+  readonly bring: (image: ImageId) => Promise<unknown>;
+}
+
+/** Asks again for what is stored, behind the backs of those who read it. */
+function createRefreshes(options: MirrorOptions, { mayBring, bring }: Bringing) {
+  const { clock } = options;
+  const due = new LRUCache<string, Due>({ max: MAX_REMEMBERED });
+  let underWay = 0;
+
+  /** When it is to be called again, by the monotonic clock. Never throws, and waits for no upstream. */
+  async function beginIfDue(image: ImageId): Promise<number> {
+    const key = imageKey(image);
+    try {
+      if (!mayBring(image.path)) return Number.POSITIVE_INFINITY;
+      const { atMs, upstream } = due.get(key) ?? (await dueSince(image));
+      const nowMs = clock.monotonicMs();
+      if (atMs > nowMs) return atMs;
+      const restingMs = options.restingMs(upstream);
+      if (restingMs > 0) return nowMs + restingMs;
+      if (underWay >= REFRESHES_AT_ONCE) return nowMs + REFRESH_LATER_MS;
+      // ahead of the walk: those who read meanwhile must not begin others
+      dueIn(key, TRY_AGAIN_MS);
+      void refresh(image);
+      return nowMs; // the walk tells more
+    } catch (error) {
+      tellRefresh(error);
+      return clock.monotonicMs();
+    }
+  }
+
+  async function refresh(image: ImageId): Promise<void> {
+    underWay += 1;
+    try {
+      await bring(image);
+    } catch (error) {
+      tellRefresh(error);
+    } finally {
+      underWay -= 1;
+    }
+  }
+
+  /** Nobody waits for it. */
+  function tellRefresh(error: unknown): void {
+    options.log[isLookasideError(error) ? 'debug' : 'error'](
+      { err: error },
+      'a mirrored set is asked for again later',
+    );
+  }
+
+  function dueIn(key: string, ms: number, upstream = due.get(key)?.upstream ?? null): void {
+    due.set(key, { atMs: clock.monotonicMs() + ms, upstream });
+  }
+
+  async function dueSince(image: ImageId): Promise<Due> {
+    const row = await options.mirrors.setOf(image);
+    if (row === null) return { atMs: Number.NEGATIVE_INFINITY, upstream: null };
+    const ageMs = clock.now().getTime() - row.checkedAt.getTime();
+    const found = { atMs: clock.monotonicMs() + options.settings.maxAgeMs - ageMs, upstream: row.upstream };
+    due.set(imageKey(image), found);
+    return found;
+  }
+
+  return { beginIfDue, dueIn };
 }
 
 /** When a mirror is looked at, whether it has grown too large. */

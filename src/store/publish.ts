@@ -9,7 +9,7 @@ import { withdrawnOf } from '../domain/tombstone.ts';
 import type { TreeWriter } from '../domain/tree.ts';
 import type { ImageChanges } from './image-changes.ts';
 import { toEntries } from './image-state.ts';
-import { createLooker, type Look, type TreeAndIndex } from './look.ts';
+import { createLooker, type Look, type Looker, type TreeAndIndex } from './look.ts';
 
 export interface PublisherOptions extends TreeAndIndex {
   readonly writer: TreeWriter;
@@ -50,6 +50,7 @@ const SETS_AT_ONCE = 16;
 export function createPublisher(options: PublisherOptions): BatchPublisher {
   const { changes, writer, index, log } = options;
   const { lookSettled, askOrNone } = createLooker(options);
+  const unknownOf = createGuess(changes, askOrNone);
 
   async function publish(image: ImageId, blobs: Blobs): Promise<Published> {
     return changes.inTurn(image, async () => {
@@ -133,16 +134,6 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
     });
   }
 
-  /**
-   * What is seen of an image that the index of a scanned tree lacks, without a look: its folder is named into its place by a rename,
-   * which finds out whether anything is there. Null: a look is needed.
-   */
-  async function unknownOf(image: ImageId): Promise<Seen | null> {
-    if (!changes.isScanned || changes.isUnrecorded(image) || changes.isUnsettled(image)) return null;
-    const { isWhole, recorded } = await askOrNone(image);
-    return isWhole && recorded.length === 0 ? { signatures: [], isEmpty: true, lastNumber: 0 } : null;
-  }
-
   /** New images together; null for those that are to be published alone, as also all are when that fails. */
   async function publishNew(sets: readonly WantedSet[]): Promise<readonly (Published | null)[]> {
     const turns = await takeTurns(changes, sets);
@@ -202,6 +193,21 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
   }
 
   return { publish, gather };
+}
+
+/**
+ * What is seen of an image that the index of a scanned tree lacks, without a look: its folder is named into its place by a rename,
+ * which finds out whether anything is there. Null: a look is needed.
+ */
+function createGuess(
+  changes: ImageChanges,
+  askOrNone: Looker['askOrNone'],
+): (image: ImageId) => Promise<Seen | null> {
+  return async (image) => {
+    if (!changes.isScanned || changes.isUnrecorded(image) || changes.isUnsettled(image)) return null;
+    const { isWhole, recorded } = await askOrNone(image);
+    return isWhole && recorded.length === 0 ? { signatures: [], isEmpty: true, lastNumber: 0 } : null;
+  };
 }
 
 /** All their turns: no image is there twice. */
