@@ -107,12 +107,19 @@ function caveatOf(requirements: readonly JudgedRequirement[]): Complaint | null 
   for (const { signatures } of requirements) {
     const accepted = signatures.filter(({ complaint }) => complaint === null);
     const [first] = accepted;
-    if (first === undefined || accepted.some(({ subkey }) => subkey === null)) continue;
-    return {
-      code: 'SUBKEY',
-      message: `clients before August 2025 refuse it: it is signed by ${first.subkey}, a subkey of ${first.key}`,
-      remedy: `sign with the primary key (gpg: --local-user ${first.key}!), or update the clients`,
-    };
+    if (first === undefined) continue;
+    if (accepted.every(({ subkey }) => subkey !== null))
+      return {
+        code: 'SUBKEY',
+        message: `clients before August 2025 refuse it: it is signed by ${first.subkey}, a subkey of ${first.key}`,
+        remedy: `sign with the primary key (gpg: --local-user ${first.key}!), or update the clients`,
+      };
+    if (accepted.every(({ early }) => early !== null))
+      return {
+        code: 'SIGNED_IN_FUTURE',
+        message: `clients with GnuPG accept it, and others may refuse it: ${first.early}`,
+        remedy: 'set the clock of this machine, or of the one that signs',
+      };
   }
   return null;
 }

@@ -39,6 +39,8 @@ export interface JudgedSignature {
   readonly key: string | null;
   /** Set when a subkey made it, which clients before August 2025 refuse. */
   readonly subkey: string | null;
+  /** Set when it was made later than now, which clients with GnuPG accept and others may not: what is said of it. */
+  readonly early: string | null;
   readonly dockerReference: string | null;
   readonly obstacles: readonly Obstacle[];
 }
@@ -135,7 +137,6 @@ function mostTelling(signatures: readonly JudgedSignature[]): Complaint | null {
     'KEY_EXPIRED',
     'KEY_REVOKED',
     'SIGNATURE_EXPIRED',
-    'SIGNED_IN_FUTURE',
     'DIGEST_MISMATCH',
     'KEY_UNKNOWN',
   ];
@@ -204,13 +205,17 @@ async function judgeOne(
   pulled: Pulled,
   { source, bytes }: Pulled['signatures'][number],
 ): Promise<JudgedSignature> {
-  const judgement = await verifier.examine(bytes, clock.now(), 'upload');
+  const found = await verifier.examine(bytes, clock.now(), 'upload');
+  // GnuPG says so and goes on, unless the key is from the future too
+  const isEarly = found.refusal?.code === 'SIGNED_IN_FUTURE' && found.judgeAgainAt !== null;
+  const judgement = isEarly ? await verifier.examine(bytes, found.judgeAgainAt, 'upload') : found;
   const { fingerprint, signingFingerprint, issuer, claim, traits } = judgement;
   return {
     source,
     complaint: faultOf(judgement) ?? faultOfClaim(judgement, identity, pulled),
     key: fingerprint ?? issuer,
     subkey: signingFingerprint === fingerprint ? null : signingFingerprint,
+    early: isEarly ? (found.refusal?.message ?? null) : null,
     dockerReference: claim?.dockerReference ?? null,
     obstacles: traits?.obstacles ?? [],
   };
@@ -221,7 +226,6 @@ const REMEDIES: Readonly<Record<string, string>> = {
     'if the signer has prolonged the key, lay what they export now into the key file; else have the image signed again with another key',
   KEY_REVOKED: 'have the image signed again with another key, and name that key in policy.json',
   SIGNATURE_EXPIRED: 'have the image signed again',
-  SIGNED_IN_FUTURE: 'set the clock of this machine, or of the one that signs',
 };
 
 /** What a client with GnuPG refuses of a signature that is not about what it says. */

@@ -2,15 +2,16 @@
 // been done, podman pulls. `npm test` does a few; `npm run faults` all.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { formatDiagnosis } from '../../src/cli/doctor.ts';
 import { needs } from '../clients/available.ts';
 import { makeServerCertificate } from '../clients/certificate.ts';
 import { podmanStorage } from '../clients/client-home.ts';
-import { describeOutcome, type Outcome, run } from '../clients/command.ts';
+import { describeOutcome, type Outcome, run, type Surroundings } from '../clients/command.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import {
   DIGEST,
@@ -22,6 +23,9 @@ import {
   SIGNATURES,
 } from '../service/broken-machine.ts';
 import { isFull, longSuite } from './promise.ts';
+import { asNobody, needsNobody } from './unprivileged.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
 interface Broken {
   readonly name: string;
@@ -95,6 +99,14 @@ const BROKEN: readonly Broken[] = [
     podman: /defined both in/,
     says: /mend .*z\.yaml/,
     mends: (m) => rm(path.join(m.folder, CONFIG, 'registries.d/z.yaml')),
+  },
+  {
+    name: 'nothing that names a lookaside',
+    breaks: (m) => m.write(`${CONFIG}/registries.d/lookaside.yaml`, '{}'),
+    code: 'NOT_CONFIGURED',
+    podman: UNSIGNED,
+    says: /write into a file of registries\.d: docker: \{127\.0\.0\.1:\d+.*: \{lookaside: URL, sigstore: URL\}\}/,
+    mends: right,
   },
   {
     name: 'key file missing',
@@ -361,6 +373,10 @@ const BROKEN: readonly Broken[] = [
 ];
 
 function podman(m: Machine, ...args: readonly string[]): Promise<Outcome> {
+  return run(['podman', ...podmanStorage(path.join(m.folder, 'podman')), ...args], podmanSurroundings(m));
+}
+
+function podmanSurroundings(m: Machine): Surroundings {
   const home = path.join(m.folder, 'home');
   const env = {
     PATH: process.env.PATH ?? '',
@@ -371,7 +387,7 @@ function podman(m: Machine, ...args: readonly string[]): Promise<Outcome> {
     PODMAN_IGNORE_CGROUPSV1_WARNING: '1',
     CONTAINERS_REGISTRIES_CONF: path.join(home, '.config/containers/registries.conf'),
   };
-  return run(['podman', ...podmanStorage(path.join(m.folder, 'podman')), ...args], { env });
+  return { env };
 }
 
 describe('a machine on which podman refuses an image', needs('podman', 'gpg'), () => {
@@ -456,4 +472,79 @@ longSuite('a machine with the authority in the wrong folder', needs('podman', 'g
     const pulled = await podman(machine, 'pull', image);
     assert.equal(pulled.status, 0, describeOutcome(pulled));
   });
+});
+
+longSuite('a machine whose clock is behind the birth of the key', needs('podman', 'gpg', 'faketime'), () => {
+  test('is mended by the right time, as doctor says', async () => {
+    await using machine = await openMachine();
+    await mkdir(path.join(machine.folder, 'home/.config'), { recursive: true });
+    await mkdir(path.join(machine.folder, 'home/tmp'), { recursive: true });
+    await rename(path.join(machine.folder, 'etc/containers'), path.join(machine.folder, CONFIG));
+    await conf(machine, '');
+    const image = `${machine.host}/team/app:v1`;
+    const pull = ['pull', '--tls-verify=false', image];
+    const behind = '2019-06-01 00:00:00'; // behind the signature alone, gpg goes on
+    const refused = await run(
+      ['faketime', behind, 'podman', ...podmanStorage(path.join(machine.folder, 'podman')), ...pull],
+      podmanSurroundings(machine),
+    );
+    assert.equal(refused.status, 125, describeOutcome(refused));
+    assert.match(refused.stderr, /No public keys imported/);
+    const diagnosis = await machine.diagnose({ image, now: new Date(`${behind.replace(' ', 'T')}Z`) });
+    const shown = formatDiagnosis(diagnosis, false);
+    assert.equal(diagnosis.complaint?.code, 'NO_KEYS', shown);
+    assert.match(shown.split('\n').at(-1) ?? '', /set the clock/);
+    const pulled = await podman(machine, ...pull);
+    assert.equal(pulled.status, 0, describeOutcome(pulled));
+  });
+});
+
+// podman needs a range of user IDs for such a user; skopeo reads the same files
+longSuite('a user who may not read what root has laid', needs('skopeo', 'gpg'), () => {
+  for (const [name, code, says] of [
+    ['alice.gpg', 'KEY_FILE_UNREADABLE', /chmod a\+r .*alice\.gpg/],
+    ['home/.config/containers/policy.json', 'POLICY_UNREADABLE', /chmod a\+r .*policy\.json/],
+  ] as const) {
+    test(`is told so of ${path.basename(name)}, and pulls once it may be read`, needsNobody(), async () => {
+      await using machine = await openMachine();
+      const home = path.join(machine.folder, 'home');
+      await mkdir(path.join(home, '.config'), { recursive: true });
+      await rename(path.join(machine.folder, 'etc/containers'), path.join(machine.folder, CONFIG));
+      await mkdir(path.join(home, 'tmp'), { mode: 0o777 });
+      await chmod(path.join(home, 'tmp'), 0o777);
+      await chmod(machine.folder, 0o755);
+      const file = path.join(machine.folder, name);
+      await chmod(file, 0o600);
+      const image = `${machine.host}/team/app:v1`;
+      const surroundings = {
+        env: { PATH: process.env.PATH ?? '', HOME: home, TMPDIR: path.join(home, 'tmp') },
+      };
+      const copy = () =>
+        run(
+          asNobody([
+            ...(['skopeo', 'copy', '--src-tls-verify=false', `docker://${image}`] as const),
+            `dir:${path.join(home, 'tmp/copy')}`,
+          ]),
+          surroundings,
+        );
+      const refused = await copy();
+      assert.equal(refused.status, 1, describeOutcome(refused));
+      assert.match(refused.stderr, /permission denied/);
+      const doctor = () =>
+        run(
+          asNobody([process.execPath, MAIN, 'doctor', image, '--tls-verify', 'false', '--json']),
+          surroundings,
+        );
+      const told = await doctor();
+      assert.equal(told.status, 1, describeOutcome(told));
+      const { complaint } = JSON.parse(told.stdout);
+      assert.equal(complaint.code, code, told.stdout);
+      assert.match(complaint.remedy, says);
+      await chmod(file, 0o644);
+      const after = await doctor();
+      assert.equal(after.status, 0, describeOutcome(after));
+      const pulled = await copy();
+      assert.equal(pulled.status, 0, describeOutcome(pulled));
+    });
+  }
 });

@@ -215,11 +215,11 @@ const CASES: readonly Case[] = [
     change: /sign the image/,
   },
   {
-    broken: 'clock years behind',
+    broken: 'clock behind the birth of the key',
     breaks: () => undefined,
-    asked: () => ({ now: new Date('2022-01-01') }),
-    code: 'SIGNED_IN_FUTURE',
-    change: /clock/,
+    asked: () => ({ now: new Date('2019-06-01') }),
+    code: 'NO_KEYS',
+    change: /set the clock of this machine/,
   },
   {
     broken: 'default: reject',
@@ -516,6 +516,14 @@ describe('doctor', () => {
     );
     machine.answers.set(`${SIGNATURES}/signature-2`, machine.sign(machine.alice));
     assert.equal((await machine.diagnose()).caveat, null);
+  });
+
+  test('says that a signature is from the future, which GnuPG accepts', async () => {
+    await machine.heal();
+    const { verdict, caveat } = await machine.diagnose({ now: new Date('2022-01-01') });
+    assert.deepEqual([verdict, caveat?.code], ['pulled', 'SIGNED_IN_FUTURE']);
+    assert.match(caveat?.message ?? '', /clients with GnuPG accept it.*here it is 2022-01-01/);
+    assert.match(caveat?.remedy ?? '', /set the clock/);
   });
 
   test('says that podman push cannot write to a lookaside without staging', async () => {
