@@ -24,7 +24,7 @@ export interface PolicyQuestion {
 const NEWER: readonly (readonly [name: RegExp, says: RegExp, why: string])[] = [
   [
     /^atomic a\/b\/c\/d$/,
-    /Unknown key "a\/b\/c\/d"/,
+    /Unknown key \\?"a\/b\/c\/d/,
     "clients of 2026 refuse a policy with a scope of atomic, OpenShift's own registry, that is longer than any image's name there; older ones pass it over, and so do we",
   ],
 ];
