@@ -66,6 +66,9 @@ interface SetRow {
 const NEVER = 0;
 const UNKNOWN = -1;
 
+/** Who asks later than this after another one asks anew: its answer would be older than the age that readers count from now on. */
+const SHARED_LOOK_MS = 100;
+
 export class PostgresSignatures implements SignatureStore, SignatureAppender, SetPublisher {
   readonly #options: SignaturesOptions;
   readonly #query: Query;
@@ -84,7 +87,8 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   async readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
     // a call after a change by this node must not share a look that began before the change
     const version = this.#versions.of(imageKey(image));
-    return this.#oneRead(`${imageKey(image)} ${version} ${known?.generation}`, () =>
+    const moment = Math.floor(this.#options.monotonicMs() / SHARED_LOOK_MS);
+    return this.#oneRead(`${imageKey(image)} ${version} ${known?.generation} ${moment}`, () =>
       this.#readSet(image, known),
     );
   }

@@ -212,6 +212,37 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
     await node.close();
   });
 
+  it('ask anew for who comes later than another one, whose answer may be of before', async () => {
+    const node = await openNode(await postgres.migratedDatabase());
+    const image = imageIn(folderOf('team/late'));
+    let nowMs = 1000;
+    let answer: () => void = () => undefined;
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    let asked = 0;
+    const signatures = new PostgresSignatures({
+      connections: {
+        ...node.connections,
+        async query(...given) {
+          asked += 1;
+          await answered;
+          return node.connections.query(...given);
+        },
+      },
+      ...{ writer: new PostgresWriter(node.connections), monotonicMs: () => nowMs, staleMs: 0 },
+      onChanged: () => undefined,
+      makeLiftEvent: ({ image, sha256 }) => eventOf(image, sha256, 'withdraw-end'),
+    });
+    const reads = [signatures.readSet(image), signatures.readSet(image)];
+    nowMs += 100;
+    reads.push(signatures.readSet(image));
+    answer();
+    await Promise.all(reads);
+    assert.equal(asked, 2);
+    await node.close();
+  });
+
   describe('several nodes', () => {
     let nodes: Node[];
     let url: string;
