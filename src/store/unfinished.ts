@@ -4,7 +4,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { type Intent, intentText, parseIntent, type UploadIntent } from '../domain/intent.ts';
 import type { AuditLog, Log, RecordedSignature, TombstoneStore, UploadStore } from '../domain/ports.ts';
-import { PlaceUnknown, type SignatureFile, type TreeWriter } from '../domain/tree.ts';
+import { PlaceUnknown, type SignatureFile, type Tree, type TreeWriter } from '../domain/tree.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import type { Unfinished } from './image-changes.ts';
 import { createLooker, stillChecked, type TreeAndIndex } from './look.ts';
@@ -159,7 +159,7 @@ export function createEnding(options: EndingOptions): Ending {
   async function finish(left: Unfinished): Promise<void> {
     const { intent } = left;
     const folder = imageFolder(intent.image);
-    const file = await findFile(folder, intent.sha256);
+    const file = await findFile(tree, folder, intent.sha256);
     if (file === null) {
       await writer.discard(left.prepared);
       changes.finished(left);
@@ -175,14 +175,6 @@ export function createEnding(options: EndingOptions): Ending {
       throw new LookasideError('BUSY', `${folder} changes while an upload is ended; try again in a moment`);
     }
     await keep(left, intent, bytes);
-  }
-
-  /** The file with these bytes, even behind a gap. */
-  async function findFile(folder: string, sha256: string): Promise<SignatureFile | null> {
-    const inLine = await tree.readImage(folder);
-    if (inLine === null) return null;
-    const all = inLine.hidden.length === 0 ? inLine : await tree.readImage(folder, inLine.hidden);
-    return all?.files.find((file) => file.sha256 === sha256) ?? null;
   }
 
   async function recover(): Promise<void> {
@@ -203,4 +195,16 @@ export function createEnding(options: EndingOptions): Ending {
   }
 
   return { place, keep, keepEvent, record, finishAll, recover };
+}
+
+/** The file with these bytes, even behind a gap. */
+async function findFile(
+  tree: Pick<Tree, 'readImage'>,
+  folder: string,
+  sha256: string,
+): Promise<SignatureFile | null> {
+  const inLine = await tree.readImage(folder);
+  if (inLine === null) return null;
+  const all = inLine.hidden.length === 0 ? inLine : await tree.readImage(folder, inLine.hidden);
+  return all?.files.find((file) => file.sha256 === sha256) ?? null;
 }
