@@ -51,6 +51,15 @@ const right: readonly (readonly [what: string, history: readonly Operation[]])[]
     [...GROWN, withdraw('c', 3, 'done', 0, 60, 70), append('d', 3, 1, 80, 90)],
   ],
   [
+    'a filler that stays when all behind it are withdrawn',
+    [
+      ...GROWN,
+      withdraw('b', 2, 'done', 0, 60, 70),
+      withdraw('c', 3, 'done', 0, 71, 75),
+      append('d', 3, 1, 80, 90),
+    ],
+  ],
+  [
     'a refusal of what was withdrawn',
     [...WITHDRAWN, append('a', 'withdrawn', 2, 80, 90), withdraw('a', 1, 'absent', 1, 95, 99)],
   ],

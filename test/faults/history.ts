@@ -34,32 +34,32 @@ export interface Get extends Asked {
 
 export type Operation = Append | Withdraw | Get;
 
-/** One image as it should be: what stands at each number, withdrawn ones too as long as another stands behind them. */
+interface Slot {
+  readonly value: string;
+  /** A copy in the place of one that was withdrawn. */
+  readonly isFiller: boolean;
+}
+
+/** One image as it should be. A filler stays also when all behind it are withdrawn: it is as good as what it copies. */
 class ImageModel {
-  readonly #slots: readonly string[];
+  readonly #slots: readonly Slot[];
   readonly #gone: ReadonlySet<string>;
 
-  constructor(slots: readonly string[] = [], gone: ReadonlySet<string> = new Set()) {
+  constructor(slots: readonly Slot[] = [], gone: ReadonlySet<string> = new Set()) {
     this.#slots = slots;
     this.#gone = gone;
   }
 
   get text(): string {
-    return `${this.#slots.join(' ')} | ${[...this.#gone].sort().join(' ')}`;
-  }
-
-  /** Where another one was withdrawn, the lowest of those that are left stands. */
-  at(number: number): string | null {
-    const value = this.#slots[number - 1];
-    if (value === undefined) return null;
-    return this.#gone.has(value) ? (this.#slots.find((one) => !this.#gone.has(one)) ?? null) : value;
+    const slots = this.#slots.map(({ value, isFiller }) => (isFiller ? `(${value})` : value));
+    return `${slots.join(' ')} | ${[...this.#gone].sort().join(' ')}`;
   }
 
   /** Null: the image was not such that this could be answered. */
   after(operation: Operation): ImageModel | null {
     switch (operation.kind) {
       case 'get':
-        return this.at(operation.number) === operation.seen ? this : null;
+        return (this.#slots[operation.number - 1]?.value ?? null) === operation.seen ? this : null;
       case 'append':
         return this.#afterAppend(operation);
       case 'withdraw':
@@ -67,23 +67,32 @@ class ImageModel {
     }
   }
 
+  #stands(number: number, value: string): boolean {
+    const slot = this.#slots[number - 1];
+    return slot !== undefined && slot.value === value && !slot.isFiller;
+  }
+
   #afterAppend({ value, answer }: Append): ImageModel | null {
     const isGone = this.#gone.has(value);
-    const isThere = this.#slots.includes(value) && !isGone;
+    const isThere = this.#slots.some((slot) => slot.value === value);
     if (answer === 'withdrawn') return isGone ? this : null;
-    const next = isGone || isThere ? this : new ImageModel([...this.#slots, value], this.#gone);
+    const added = { value, isFiller: false };
+    const next = isGone || isThere ? this : new ImageModel([...this.#slots, added], this.#gone);
     if (answer === 'unknown') return next;
     if (isGone || answer.created === isThere) return null;
-    return next.#slots[answer.number - 1] === value ? next : null;
+    return next.#stands(answer.number, value) ? next : null;
   }
 
   #afterWithdrawal({ number, value, answer }: Withdraw): ImageModel | null {
-    const stands = this.#slots[number - 1] === value && !this.#gone.has(value);
+    const stands = this.#stands(number, value);
     if (answer === 'absent') return stands ? null : this;
     if (!stands) return answer === 'done' ? null : this;
     const gone = new Set([...this.#gone, value]);
-    const last = this.#slots.findLastIndex((one) => !gone.has(one));
-    return new ImageModel(this.#slots.slice(0, last + 1), gone);
+    const left = this.#slots.filter((slot) => slot.value !== value);
+    const last = this.#slots.findLastIndex((slot) => slot.value !== value);
+    const filler = { value: left[0]?.value ?? '', isFiller: true };
+    const slots = this.#slots.slice(0, last + 1).map((slot) => (slot.value === value ? filler : slot));
+    return new ImageModel(slots, gone);
   }
 }
 
