@@ -120,6 +120,7 @@ describe('a command', () => {
       assertLight(loaded, ['commander', 'zod']);
       assert.deepEqual(loaded.layers, [
         'cli',
+        'compose/asked-signatures.ts',
         'compose/client.ts',
         'compose/remote.ts',
         'config.ts',
