@@ -88,7 +88,7 @@ function one(scene: Scene, signature: StoredSignature): Html {
 <div class="actions"><h2>signature-${number}</h2>${state(signature.state)}<span class="quiet">stored ${time(storedAt)}, ${bytes(sizeBytes)}</span></div>
 <p>${whyOf(signature)}</p>
 ${warnings.map(({ message }) => html`<p class="note open">${message}</p>`)}
-${readers.map((one) => html`<p class="note">${clip(textOfDifference(one), 600)}</p>`)}
+${readers.map((one) => html`<p class="note">${clip(asSentence(textOfDifference(one)), 600)}</p>`)}
 <div class="two">${signature.fingerprint === null ? claimed(signature) : proven(context, signature, key)}${payload(signature)}</div>
 <dl class="facts">
 <dt>SHA-256 of the file</dt><dd><code>${signatureSha256}</code></dd>
@@ -185,4 +185,8 @@ export function statesOf(signatures: readonly StoredSignature[]): Html {
   const counts = new Map<StoredSignature['state'], number>();
   for (const signature of signatures) counts.set(signature.state, (counts.get(signature.state) ?? 0) + 1);
   return html`<span class="states">${[...counts].map(([name, found]) => html`<span>${state(name)}${found > 1 && html` <small>${count(found, 'signature')}</small>`}</span>`)}</span>`;
+}
+
+function asSentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
