@@ -4,11 +4,14 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { needs } from './available.ts';
+import { eventually } from './eventually.ts';
 import { openGnupgHome } from './keys.ts';
 import { createToken, runLookaside, startServer } from './server.ts';
 import { openTempFolder } from './temp-folder.ts';
 
 const PAYLOAD = fileURLToPath(new URL('../../../test/field/equivalent-expiring/p', import.meta.url));
+
+const second = () => Math.floor(Date.now() / 1000);
 
 describe('a renewed signature', needs('gpg'), () => {
   test('is stored beside the one that expires, and not the other way round', async () => {
@@ -20,8 +23,12 @@ describe('a renewed signature', needs('gpg'), () => {
     const added = await runLookaside(['key', 'add', publicKeyFile, '--data', data]);
     assert.equal(added.status, 0, added.stdout + added.stderr);
     await using server = await startServer({ data });
+    let signedAt = 0;
     const push = async (name: string, ...expiry: readonly string[]) => {
       const file = path.join(temp.path, name);
+      // two signatures of one second may be the same bytes
+      await eventually(() => assert.ok(second() > signedAt));
+      signedAt = second();
       await gnupg.gpg(...expiry, '--local-user', email, '--output', file, '--sign', PAYLOAD);
       const outcome = await runLookaside(['push', file, '--server', server.url], settings);
       assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);

@@ -40,6 +40,7 @@ promise(
       child.kill('SIGKILL');
       await exited;
       const next = await openLogScene(data, { key: await readFile(key, 'utf8') });
+      await next.keeper.publish(); // a start signs what came after the last head, and waits for it no longer
       const head = await next.keeper.checkpoint();
       await next.close();
       if ((head?.size ?? 0) < acknowledged) lost += 1;
