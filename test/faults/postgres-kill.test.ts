@@ -16,7 +16,7 @@ import { openTempFolder } from '../clients/temp-folder.ts';
 import { type Uploads, uploadsTo } from '../clients/uploads.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
 import { NodeProcesses } from './node-processes.ts';
-import { isFull, promise } from './promise.ts';
+import { promise } from './promise.ts';
 
 const UPLOADS = 2000;
 const IMAGES = ['one', 'two', 'three', 'four', 'five'].flatMap((name) =>
@@ -120,7 +120,8 @@ promise(
     id: 'P2',
     what: 'three nodes over PostgreSQL, killed, paused and failed over, keep what was acknowledged',
     wanted: `0 lost, 0 torn, 0 holes of ${UPLOADS}, and a log that is what was signed`,
-    skip: isFull ? needs('postgres').skip : 'npm run faults',
+    isLong: true,
+    ...needs('postgres'),
   },
   async (see) => {
     await using temp = await openTempFolder();
