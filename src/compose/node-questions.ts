@@ -62,7 +62,7 @@ export function openNodeQuestions(options: NodeQuestionsOptions) {
     records,
     lookups,
     rotation: createRotation({ keys, lookups, clock }),
-    overview: createOverview({ records, clock, wait }),
+    overview: createOverview({ records, clock, wait, log }),
     repositories: createRepositoryList({ index: stores.repositories, breathe }),
     readyQuestions: createReadyQuestions({
       ...{ records, signatures, clock },

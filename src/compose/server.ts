@@ -330,7 +330,7 @@ async function connect(options: Connections) {
     browser: createBrowser({ store, reader, signatures }),
     signatures,
     repositories: createRepositoryList({ index, breathe }),
-    overview: createOverview({ records, clock, wait }),
+    overview: createOverview({ records, clock, wait, log }),
     proveEvent: (seq: number) => proveEvent(databases.log, seq, wait),
     uploader: createUploader({
       verifier,

@@ -1,7 +1,7 @@
 // What happened in the last day and month, in numbers for one page. Counting ten million reads takes seconds, so an answer is kept
 // for a minute, whoever asks later gets it while the next one is made, and what is over is counted once an hour.
 import { isLookasideError } from '../domain/errors.ts';
-import type { Clock } from '../domain/ports.ts';
+import type { Clock, Log } from '../domain/ports.ts';
 import { ANY_RECORD, type Completeness, type RecordSession, type SumGroup } from '../domain/records.ts';
 import { SERVER } from './audit.ts';
 import type { Records } from './records.ts';
@@ -44,6 +44,7 @@ export interface OverviewOptions {
   readonly records: Pick<Records, 'session'>;
   readonly clock: Clock;
   readonly wait: (ms: number) => Promise<unknown>;
+  readonly log: Pick<Log, 'warn'>;
 }
 
 const HOUR_MS = 3_600_000;
@@ -67,7 +68,7 @@ interface Older {
   readonly uploads: readonly SumGroup[];
 }
 
-export function createOverview({ records, clock, wait }: OverviewOptions): OverviewService {
+export function createOverview({ records, clock, wait, log }: OverviewOptions): OverviewService {
   let made: { readonly overview: Overview; readonly atMs: number } | null = null;
   let making: Promise<Overview> | null = null;
   let failed: { readonly error: unknown; readonly atMs: number } | null = null;
@@ -114,7 +115,9 @@ export function createOverview({ records, clock, wait }: OverviewOptions): Overv
       }
       if (ageMs > FRESH_MS)
         make().catch((error: unknown) => {
-          if (!isLookasideError(error)) throw error; // busy, or slow: the one that is there is shown
+          // nobody waits for this count, so an error that went on from here would end the process
+          if (!isLookasideError(error))
+            log.warn({ err: error }, 'the overview could not be counted; the one before it is shown');
         });
       return made.overview;
     },

@@ -7,7 +7,7 @@ import { createOverview } from '../../src/service/overview.ts';
 import { render } from '../../src/ui/html.ts';
 import { plot } from '../../src/ui/plot.ts';
 import type { PageServices } from '../../src/ui/services.ts';
-import { createClock } from '../service/hand-driven.ts';
+import { createClock, createLog } from '../service/hand-driven.ts';
 import { FINGERPRINT, IMAGE, key, servePages } from './scene.ts';
 
 const WELL = {
@@ -57,7 +57,7 @@ function sessions(answer: Partial<RecordSession> = {}) {
 describe('what is counted for the overview', () => {
   test('hours and days, uploads with their refusals, and what was asked for in vain', async () => {
     const clock = createClock();
-    const found = (await createOverview({ ...sessions(), clock }).get()) ?? assert.fail();
+    const found = (await createOverview({ ...sessions(), clock, log: createLog() }).get()) ?? assert.fail();
     assert.equal(found.hours.length, 24);
     assert.equal(found.hours.at(-1)?.at.toISOString(), '2026-11-22T10:00:00.000Z');
     assert.deepEqual(
@@ -78,7 +78,7 @@ describe('what is counted for the overview', () => {
   test('an answer is kept for a minute, then shown while the next one is made, and dropped when it is old', async () => {
     const clock = createClock();
     const { records, wait, opened } = sessions();
-    const overview = createOverview({ records, clock, wait });
+    const overview = createOverview({ records, clock, wait, log: createLog() });
     const [one, two] = await Promise.all([overview.get(), overview.get()]);
     assert.equal(one, two, 'two who ask at once wait for one count');
     clock.pass(59_000);
@@ -105,7 +105,7 @@ describe('what is counted for the overview', () => {
         return records.session(about, asker, act as never);
       }) as typeof records.session,
     };
-    const overview = createOverview({ records: held, clock, wait: async () => undefined });
+    const overview = createOverview({ records: held, clock, wait: async () => undefined, log: createLog() });
     assert.equal(await overview.get(), null);
     assert.equal(await overview.get(), null);
     go();
@@ -126,6 +126,30 @@ describe('what is counted for the overview', () => {
     assert.equal(asked.filter(month).length, 2);
   });
 
+  test('a count behind an answer that fails in an unknown way is logged, and the answer stays', async () => {
+    const clock = createClock();
+    const log = createLog();
+    const { records } = sessions();
+    let isBroken = false;
+    const breaking = {
+      session: (async (...input) => {
+        if (isBroken) throw new Error('out of memory');
+        return records.session(...input);
+      }) as typeof records.session,
+    };
+    const overview = createOverview({ records: breaking, clock, wait: never, log });
+    const first = await overview.get();
+    isBroken = true;
+    clock.pass(61_000);
+    // a rejection that nobody handles fails this test, as it would end the server
+    assert.equal(await overview.get(), first);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.match(
+      log.lines.map(({ level, fields }) => `${level} ${fields.err}`).join(),
+      /^warn .*out of memory$/,
+    );
+  });
+
   test('a count that fails is not begun again within a minute', async () => {
     const clock = createClock();
     let begun = 0;
@@ -135,7 +159,7 @@ describe('what is counted for the overview', () => {
         throw new LookasideError('QUESTION_TOO_LONG', 'too long');
       },
     };
-    const overview = createOverview({ records, clock, wait: never });
+    const overview = createOverview({ records, clock, wait: never, log: createLog() });
     for (let time = 0; time < 3; time += 1)
       await assert.rejects(overview.get(), { code: 'QUESTION_TOO_LONG' });
     assert.equal(begun, 1);
@@ -149,7 +173,7 @@ describe('the page Overview', () => {
   const services = (others: Partial<PageServices> = {}): Partial<PageServices> => ({
     health: async () => WELL,
     mirrors: { list: async () => [] } as unknown as PageServices['mirrors'],
-    overview: createOverview({ ...sessions(), clock: createClock() }),
+    overview: createOverview({ ...sessions(), clock: createClock(), log: createLog() }),
     ...others,
   });
 
