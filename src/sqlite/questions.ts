@@ -6,6 +6,7 @@ import { type ErrorCode, LookasideError } from '../domain/errors.ts';
 import { MAX_QUESTIONS_AT_ONCE, QUESTION_MS } from '../domain/limits.ts';
 import type { RecordLookups, RecordSession } from '../domain/records.ts';
 import { keepTemporaryFilesIn } from './connect.ts';
+import { messageOf } from './open.ts';
 import type { LookupAnswer, LookupCall, QuestionThreadData, ThreadTurn } from './question-request.ts';
 
 /** Old space of one thread: 200,000 groups of a sum are 100 MiB. */
@@ -152,10 +153,10 @@ class Thread {
       this.#kept = answer.kept;
       this.#settle((waiting) => waiting.resolve(answer));
     });
-    this.#worker.once('error', (error) => this.#fail(error));
+    this.#worker.once('error', (error) => this.#fail(endedByItself(error)));
     this.ended = new Promise((resolve) => {
       this.#worker.once('exit', () => {
-        this.#fail(new Error('the thread that answers a question ended without an answer'));
+        this.#fail(endedByItself(new Error('its thread ended without an answer')));
         this.#leave();
         resolve();
       });
@@ -277,6 +278,15 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   INDEX_UNUSABLE: 'INDEX_UNUSABLE',
   SQLITE_FULL: 'DISK_FULL',
 };
+
+/** Out of memory, or a fault of ours. */
+function endedByItself(error: unknown): LookasideError {
+  return new LookasideError(
+    'STORE_UNAVAILABLE',
+    `the records cannot be read: ${messageOf(error)}; ask again, and for less where memory was used up`,
+    { cause: error },
+  );
+}
 
 function tooLong(ms: number): LookasideError {
   return new LookasideError(

@@ -689,6 +689,12 @@ test('a thread keeps no more connections and statements with each question of th
   assert.equal(keptObjects(), before);
 });
 
+test('a thread that fails by itself is told as a store that cannot be read', async (t) => {
+  // a folder that is no text ends the thread outside of any question, as memory that is used up does
+  const session = await asking(t, 7 as unknown as string, new AbortController().signal);
+  await assert.rejects(session.page(ACCESS(), null, 1), { code: 'STORE_UNAVAILABLE' });
+});
+
 test('a state.db that is damaged is told as such', async (t) => {
   const dataDir = join(temporaryFolder(t), 'data');
   mkdirSync(dataDir);
