@@ -18,7 +18,7 @@ import {
   type HeldFile,
   hold,
   isCorruption,
-  isInPlace,
+  isReachable,
   messageOf,
   openOlderForReading,
 } from './open.ts';
@@ -119,9 +119,14 @@ export class OpenDays {
 
   /** One question, or the pages of one, without these days. A day that is deleted meanwhile is read until the next question. */
   ask(without: ReadonlySet<string>): AccessQuestions {
-    for (const [day, { held, opened }] of this.#open)
-      if (!isInPlace(held) || opened.isOutdated) this.#close(day);
+    this.letGo();
     return new AccessQuestions(this, { pause: this.#pause, beside: this.#beside, without });
+  }
+
+  /** Closes days that were deleted, replaced or changed in form: open, they would keep their space on the disk. */
+  letGo(): void {
+    for (const [day, { held, opened }] of this.#open)
+      if (!isReachable(held) || opened.isOutdated) this.#close(day);
   }
 
   /** All that are there, newest first. */

@@ -157,6 +157,15 @@ export function isInPlace(held: HeldFile): boolean {
   return statSync(held.file, { bigint: true, throwIfNoEntry: false })?.ino === held.inode;
 }
 
+/** As isInPlace, for what is opened again where it is not: false also when the file cannot be reached (EIO, EACCES, ELOOP). */
+export function isReachable(held: HeldFile): boolean {
+  try {
+    return isInPlace(held);
+  } catch {
+    return false; // whoever opens it again meets the error, and tells it
+  }
+}
+
 /**
  * The names that belong to one database. The database comes first, in case a rename or deletion of all is cut short: SQLite
  * ignores a -wal without its database, but a database without its -wal is stale.

@@ -28,7 +28,7 @@ import {
   type HeldFile,
   hold,
   isCorruption,
-  isInPlace,
+  isReachable,
   messageOf,
   openForReading,
   restoreAdvice,
@@ -252,11 +252,12 @@ export class QuestionSession {
 
   /** Call it before an asker's first look-up: a restore or a new index may have replaced what is open. */
   begin(): void {
-    if (this.#state !== null && !isInPlace(this.#state.held)) {
+    this.#days.letGo();
+    if (this.#state !== null && !isReachable(this.#state.held)) {
       this.#state.held.db.close();
       this.#state = null;
     }
-    if (this.#index !== null && !isInPlace(this.#index.held)) {
+    if (this.#index !== null && !isReachable(this.#index.held)) {
       this.#index.held.db.close();
       this.#index = null;
     }

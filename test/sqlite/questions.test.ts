@@ -1,7 +1,17 @@
 // Questions to both records: each row once, right sums, an end from outside. Real databases, filled as a server fills them.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate as turnOf } from 'node:timers/promises';
@@ -693,6 +703,58 @@ test('a thread that fails by itself is told as a store that cannot be read', asy
   // a folder that is no text ends the thread outside of any question, as memory that is used up does
   const session = await asking(t, 7 as unknown as string, new AbortController().signal);
   await assert.rejects(session.page(ACCESS(), null, 1), { code: 'STORE_UNAVAILABLE' });
+});
+
+test('what is held and can be reached no more is let go, and answers again once it can be', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  await databases.access.write({ reads: [read()], missing: [] });
+  await databases.audit.append(
+    eventMaker({ action: 'upload', result: 'created' }, { name: 'ci', address: null, requestId: null }),
+  );
+  const ask = () => [session.page(ACCESS(), null, 10), session.page(AUDIT(), null, 10)] as const;
+  const before = ask().map(({ rows }) => rows.length);
+  for (const name of ['access/2026-11-22.db', 'state.db']) {
+    const file = join(dataDir, name);
+    renameSync(file, `${file}.aside`);
+    symlinkSync(file, file); // ELOOP
+    session.begin();
+    rmSync(file);
+    renameSync(`${file}.aside`, file);
+  }
+  assert.deepEqual(
+    ask().map(({ rows }) => rows.length),
+    before,
+  );
+});
+
+/** Empty for one that was closed meanwhile. */
+function readlinkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
+
+test('days that retention took are held no longer than until the next question, whatever it is about', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  await databases.access.write({ reads: [read()], missing: [] });
+  session.page(ACCESS(), null, 10);
+  session.rest();
+  await databases.access.prune({
+    now: later(100 * DAY_MS),
+    steadyMs: 2 * DAY_MS,
+    retentionMs: DAY_MS,
+    maxBytes: Number.MAX_SAFE_INTEGER,
+  });
+  const heldInVain = () =>
+    readdirSync('/proc/self/fd').filter((fd) => {
+      const link = readlinkOf(join('/proc/self/fd', fd));
+      return link.startsWith(dataDir) && link.includes('2026-11-22.db');
+    });
+  assert.notEqual(heldInVain().length, 0);
+  session.begin();
+  assert.deepEqual(heldInVain(), []);
 });
 
 test('a state.db that is damaged is told as such', async (t) => {
