@@ -328,7 +328,11 @@ class OpenDay {
 
   /** A late read brings a day of an older version to the newest schema. */
   get isOutdated(): boolean {
-    return versionOf(this.#db) !== this.#version;
+    try {
+      return versionOf(this.#db) !== this.#version;
+    } catch {
+      return true; // damaged: whoever opens it again names the day as a gap, and the other days answer
+    }
   }
 
   /** What was remembered of its dictionaries: one day's are enough at a time. */

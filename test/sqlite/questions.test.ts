@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
+  closeSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -11,6 +13,7 @@ import {
   rmSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -725,6 +728,24 @@ test('what is held and can be reached no more is let go, and answers again once 
     ask().map(({ rows }) => rows.length),
     before,
   );
+});
+
+test('a day that is damaged while it is held is named, and the other days answer', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  const next = read({ firstAt: later(DAY_MS), lastAt: later(DAY_MS) });
+  await databases.access.write({ reads: [read(), next], missing: [] });
+  assert.equal(session.page(ACCESS(), null, 10).rows.length, 2);
+  const day = join(dataDir, 'access', '2026-11-22.db');
+  const tidied = connect(day);
+  tidied.pragma('wal_checkpoint(TRUNCATE)');
+  tidied.close();
+  const file = openSync(day, 'r+');
+  writeSync(file, Buffer.alloc(4096, 0x2a), 0, 4096, 0);
+  closeSync(file);
+  session.begin();
+  const { rows, gaps } = session.page(ACCESS(), null, 10);
+  assert.equal(rows.length, 1);
+  assert.match(gaps.join(), /2026-11-22 cannot be read/);
 });
 
 /** Empty for one that was closed meanwhile. */
