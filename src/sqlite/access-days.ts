@@ -1,11 +1,20 @@
 // DATA/access: one database for each day (UTC), filled and pruned by the writer thread.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Database } from 'better-sqlite3';
 import type { AccessLimits, AccessPruned } from '../domain/ports.ts';
 import type { Person } from '../domain/records.ts';
 import type { PackedBatch } from './access-columns.ts';
 import { DayRows } from './access-rows.ts';
-import { filesOf, type HeldFile, hold, isCorruption, isInPlace, openForWriting } from './open.ts';
+import {
+  closeInItsFile,
+  filesOf,
+  type HeldFile,
+  hold,
+  isCorruption,
+  isInPlace,
+  openForWriting,
+} from './open.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -118,13 +127,14 @@ export class AccessDays {
     return rows;
   }
 
-  #close(day: string): void {
-    this.#open.get(day)?.held.db.close();
+  #close(day: string, close = closeInItsFile): void {
+    const db = this.#open.get(day)?.held.db;
     this.#open.delete(day);
+    if (db !== undefined) close(db);
   }
 
   #setAside(day: string): void {
-    this.#close(day);
+    this.#close(day, closeAsItIs);
     const file = join(this.#folder, `${day}.db`);
     const aside = filesOf(`${file}.damaged`);
     for (const name of aside) rmSync(name, { force: true });
@@ -151,7 +161,11 @@ export class AccessDays {
   }
 
   #delete(day: string, names: readonly string[]): void {
-    this.#close(day);
+    this.#close(day, closeAsItIs);
     for (const name of names) rmSync(join(this.#folder, name), { force: true });
   }
+}
+
+function closeAsItIs(db: Database): void {
+  db.close();
 }

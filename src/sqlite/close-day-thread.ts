@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Database } from 'better-sqlite3';
 import type { CloseOutcome, DayTotals, HourTotal } from './day-totals.ts';
-import { messageOf, openForWriting } from './open.ts';
+import { closeInItsFile, messageOf, openForWriting } from './open.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('close-day-thread is started by close-day.ts');
@@ -21,7 +21,7 @@ function outcomeOf(): CloseOutcome {
       addIndexes(db);
       return { outcome: 'done', totals: totalsOf(db) };
     } finally {
-      db.close();
+      closeInItsFile(db);
     }
   } catch (error) {
     return { outcome: 'failed', message: messageOf(error) };

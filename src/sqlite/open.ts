@@ -225,6 +225,20 @@ export function closedOnError<T>(db: Database, act: () => T): T {
   }
 }
 
+/**
+ * Closes a connection that wrote, with all that was written in the file itself. SQLite does that with the last connection alone,
+ * and one that only reads may outlive all that write.
+ */
+export function closeInItsFile(db: Database): void {
+  try {
+    db.pragma('wal_checkpoint(TRUNCATE)');
+  } catch {
+    // damaged, or the disk failed: what was committed stays in the journal, and whoever opens it next meets the error
+  } finally {
+    db.close();
+  }
+}
+
 /** @throws the system's error */
 export function syncFolder(folder: string): void {
   const descriptor = openSync(folder, 'r');

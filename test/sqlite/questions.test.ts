@@ -11,6 +11,7 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
   writeSync,
@@ -746,6 +747,22 @@ test('a day that is damaged while it is held is named, and the other days answer
   const { rows, gaps } = session.page(ACCESS(), null, 10);
   assert.equal(rows.length, 1);
   assert.match(gaps.join(), /2026-11-22 cannot be read/);
+});
+
+test('a day that is over stands in its own file, also while a resting thread holds it', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  const at = (days: number) => read({ firstAt: later(days * DAY_MS), lastAt: later(days * DAY_MS) });
+  await databases.access.write({ reads: [at(0)], missing: [] });
+  session.page(ACCESS(), null, 10);
+  await databases.access.write({ reads: [at(1)], missing: [] });
+  await databases.access.closeDays(later(DAY_MS));
+  const sizeOf = (name: string) =>
+    statSync(join(dataDir, 'access', name), { throwIfNoEntry: false })?.size ?? 0;
+  // two days that are written to later: the writer lets this one go
+  await databases.access.write({ reads: [at(2), at(3)], missing: [] });
+  assert.equal(sizeOf('2026-11-22.db-wal'), 0);
+  assert.ok(sizeOf('2026-11-22.db') > 4096);
+  assert.equal(session.page(ACCESS(), null, 10).rows.length, 4);
 });
 
 /** Empty for one that was closed meanwhile. */
