@@ -40,8 +40,17 @@ export async function readLogin(
   for (const name of names.length === 0 ? [AUTH_FILES_HELPER] : names) {
     if (name === AUTH_FILES_HELPER) {
       const read = await readFiles(machine, image, steps);
-      if ('complaint' in read) complaint ??= read.complaint;
-      else if (read.login.kind !== 'none') {
+      if ('complaint' in read) {
+        const { message, remedy } = read.complaint;
+        passedOver.push(
+          step(
+            'login',
+            'note',
+            `${message}. Clients pass it over only when a program has a login; ${remedy}`,
+          ),
+        );
+        complaint ??= read.complaint;
+      } else if (read.login.kind !== 'none') {
         steps.push(...passedOver);
         return read;
       } else other ??= read.login;

@@ -621,6 +621,11 @@ describe('doctor', () => {
       kept.complaint?.remedy ?? '',
       /echo 127\.0\.0\.1:\d+ \| .*docker-credential-vault get; .*, or add containers-auth\.json to credential-helpers/,
     );
+    // a program may have what a broken file lacks, and the file is told all the same
+    await machine.write('home/.docker/config.json', '{"auths":');
+    const broken = await asked(['vault', 'containers-auth.json']);
+    assert.equal(broken.verdict, 'unknown');
+    assert.match(broken.said, /config\.json: .*only when a program has a login; mend or remove /);
     assert.equal(existsSync(ran), false);
   });
 
