@@ -195,7 +195,7 @@ class Heads {
 
   /** Those beyond the tree; what a server has signed of events that it added meanwhile is none of them. */
   async end(size: number): Promise<void> {
-    const { hashes: grownTo } = await this.#store.extent();
+    let [grownTo, readBehind] = [size, -1];
     if (this.#from !== null && this.#from.size > size) {
       this.#fault({
         kind: 'removed',
@@ -205,6 +205,11 @@ class Heads {
     }
     for (let next = await this.#next(); next !== null; next = await this.#next()) {
       this.#page.shift();
+      if (next.size > grownTo && readBehind !== this.#lastId) {
+        // once a page, behind it: whatever the page has was signed of a tree that was there by then
+        readBehind = this.#lastId;
+        grownTo = (await this.#store.extent()).hashes;
+      }
       if (next.size <= grownTo) continue;
       this.count += 1;
       this.#fault({

@@ -72,6 +72,33 @@ describe('the log over audit events', () => {
     assert.equal(verified.size, 5);
   });
 
+  it('is verified without a fault while heads are signed between the last of its pages of heads', async (t) => {
+    const scene = await openLogScene(temporaryFolder(t));
+    t.after(() => scene.close());
+    await scene.add(5);
+    await scene.keeper.publish();
+    const { log } = scene.databases;
+    let pages = 0;
+    const growing: LogReaderStore = {
+      ...log,
+      async checkpoints(after, limit) {
+        pages += 1;
+        await scene.add(3);
+        await scene.keeper.publish();
+        const found = await log.checkpoints(after, limit);
+        const [head] = found;
+        // a first page that is full, so that another one is read at the end
+        return pages > 1 || head === undefined
+          ? found
+          : [...Array.from({ length: limit - found.length }, () => head), ...found];
+      },
+    };
+    const verified = await verifyLog(growing, { vkey: null, from: null, onProgress: () => undefined });
+    assert.equal(pages, 2);
+    assert.equal(verified.size, 5);
+    assert.deepEqual(verified.faults, []);
+  });
+
   it('opens beside a process that holds the lock of state.db, with what was signed before', async (t) => {
     const dataDir = copyOfLog(t);
     const { databases } = await open(dataDir, { lockedLimitMs: 30_000 });
