@@ -25,8 +25,8 @@ export interface KeyRefresher {
   /** Of the schedule as it is now; none where no schedule is set. */
   sources(): readonly KeySource[];
   /**
-   * Asks all of them for one key, now, and merges what they have. @throws LookasideError REQUEST_INVALID, NOT_FOUND as
-   * KeyService.find()
+   * Asks all of them for one key at once, and merges what they have within 20 seconds. What fails stands with its source. @throws
+   * LookasideError REQUEST_INVALID, NOT_FOUND as KeyService.find()
    */
   refreshNow(name: string, actor: Actor): Promise<readonly AskedSource[]>;
 }
@@ -42,6 +42,10 @@ export interface AskedSource {
 
 /** How often it looks whether a reload has brought a schedule. */
 const IDLE_MS = 3_600_000;
+
+/** Somebody waits before a page; one source alone may take 10 seconds for each of several addresses. */
+const ASK_MS = 20_000;
+const TOO_LATE = `it does not answer within ${ASK_MS / 1000} seconds; ask again later`;
 
 export function createKeyRefresher(options: KeyRefreshOptions): KeyRefresher {
   const { keys, schedule, log } = options;
@@ -82,17 +86,28 @@ export function createKeyRefresher(options: KeyRefreshOptions): KeyRefresher {
     }
   }
 
-  async function askNow(source: KeySource, key: RegisteredKey, actor: Actor): Promise<AskedSource> {
-    const from = keySourceText(source);
+  /** What `act` gives, or what is wrong with that source; the others are asked all the same. */
+  async function noted<T>(
+    act: () => Promise<T>,
+  ): Promise<{ readonly value: T } | { readonly problem: string }> {
     try {
-      const bytes = await options.fetch(source, key);
-      const results = bytes === null ? [] : (await keys.refresh(bytes, [key.fingerprint], actor)).results;
-      return { from, results, problem: null };
+      return { value: await act() };
     } catch (error) {
-      if (!isLookasideError(error, 'UPSTREAM_UNAVAILABLE') && !isLookasideError(error, 'REQUEST_INVALID'))
-        throw error;
-      return { from, results: [], problem: error.message };
+      if (!isLookasideError(error)) throw error;
+      return { problem: error.message };
     }
+  }
+
+  /** All at once. What comes behind the deadline is not merged. */
+  async function askAll(key: RegisteredKey) {
+    const asked = sources().map((source) => ({ source, answer: noted(() => options.fetch(source, key)) }));
+    const late = options.wait(ASK_MS).then(() => ({ problem: TOO_LATE }));
+    return Promise.all(
+      asked.map(async ({ source, answer }) => ({
+        from: keySourceText(source),
+        answer: await Promise.race([answer, late]),
+      })),
+    );
   }
 
   const sources = () => schedule()?.sources ?? [];
@@ -101,9 +116,23 @@ export function createKeyRefresher(options: KeyRefreshOptions): KeyRefresher {
     sources,
     async refreshNow(name, actor) {
       const key = await keys.find(name);
-      const asked: AskedSource[] = [];
-      for (const source of sources()) asked.push(await askNow(source, key, actor));
-      return asked;
+      const found: AskedSource[] = [];
+      // one after the other: each goes on from what the one before has merged
+      for (const { from, answer } of await askAll(key)) {
+        const merged =
+          'problem' in answer
+            ? answer
+            : await noted(async () => {
+                const bytes = answer.value;
+                return bytes === null ? [] : (await keys.refresh(bytes, [key.fingerprint], actor)).results;
+              });
+        found.push(
+          'problem' in merged
+            ? { from, results: [], problem: merged.problem }
+            : { from, results: merged.value, problem: null },
+        );
+      }
+      return found;
     },
     start: () =>
       void run().catch((error: unknown) => {

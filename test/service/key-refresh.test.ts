@@ -7,6 +7,8 @@ import { createKeyRefresher } from '../../src/service/key-refresh.ts';
 import { createLog } from './hand-driven.ts';
 import { keyOf } from './signature-memory.ts';
 
+const actor = { name: 'anna', address: null, requestId: null };
+
 test('each source is asked for each registered key, a failure stops no other, and the next round comes in time', async () => {
   const [ONE, TWO] = ['A'.repeat(40), 'B'.repeat(40)] as const;
   const asked: string[] = [];
@@ -64,7 +66,6 @@ test('each source is asked for each registered key, a failure stops no other, an
   go();
   await third;
   assert.equal(asked.length, 4);
-  const actor = { name: 'anna', address: null, requestId: null };
   assert.deepEqual(await refresher.refreshNow(ONE, actor), [
     { from: 'wkd', results: [], problem: 'away' },
     { from: 'https://x', results: [], problem: null },
@@ -72,4 +73,47 @@ test('each source is asked for each registered key, a failure stops no other, an
   assert.deepEqual(merged.at(-1), ['newer', ONE, 'anna']);
   refresher.stop();
   go();
+});
+
+test('all sources are asked at once, one that is too slow is left out, and any refusal stays with its source', async () => {
+  const ONE = 'A'.repeat(40);
+  const hosts = ['slow', 'full', 'good'] as const;
+  const asked: string[] = [];
+  let merging = 0;
+  const refresher = createKeyRefresher({
+    keys: {
+      list: async () => [],
+      find: async () => keyOf(ONE),
+      async refresh(untrusted) {
+        merging += 1;
+        assert.equal(merging, 1, 'one merge at a time');
+        await Promise.resolve();
+        merging -= 1;
+        if (Buffer.from(untrusted).toString() === 'https://full')
+          throw new LookasideError('DISK_FULL', 'the disk is full');
+        return { results: [], ignored: 0 };
+      },
+    },
+    schedule: () => ({
+      everyMs: 7_200_000,
+      sources: hosts.map((host) => ({ kind: 'hkp', url: `https://${host}` })),
+    }),
+    isLeader: () => true,
+    fetch(source) {
+      const url = source.kind === 'hkp' ? source.url : '';
+      asked.push(url);
+      return url === 'https://slow' ? new Promise(() => undefined) : Promise.resolve(Buffer.from(url));
+    },
+    log: createLog(),
+    async wait(ms) {
+      assert.equal(ms, 20_000);
+      assert.equal(asked.length, hosts.length, 'the time begins when all are asked');
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  });
+  assert.deepEqual(await refresher.refreshNow(ONE, actor), [
+    { from: 'https://slow', results: [], problem: 'it does not answer within 20 seconds; ask again later' },
+    { from: 'https://full', results: [], problem: 'the disk is full' },
+    { from: 'https://good', results: [], problem: null },
+  ]);
 });
