@@ -44,7 +44,7 @@ export function createWrongTokens(monotonicMs: () => number): WrongTokens {
       }
       throw slowDown(
         waitSeconds,
-        `more than ${MAX_ENDED_PER_MINUTE} requests within a minute came with tokens of the signer "${signer}" that give no access: they have expired, or the signer is disabled; send one that is in force, or try again in ${waitSeconds} seconds to be told which it is`,
+        `more than ${MAX_ENDED_PER_MINUTE} requests within a minute came with tokens of the signer "${signer}" that give no access: they have expired, or the signer is disabled; send one that is in force. An administrator sees which it is by: lookaside token list; and enables the signer by: lookaside signer enable ${signer}`,
         { isTokenEnded: true },
       );
     },

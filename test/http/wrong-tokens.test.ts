@@ -77,7 +77,10 @@ describe('wrong tokens', () => {
       (error) =>
         isLookasideError(error, 'SLOW_DOWN') &&
         error.detail?.retryAfterSeconds === 60 &&
-        error.message.includes('of the signer "ci"'),
+        error.message.includes('of the signer "ci"') &&
+        error.message.includes('lookaside token list') &&
+        error.message.includes('lookaside signer enable ci') &&
+        !error.message.includes('try again'),
     );
     wrong.noteEnded('another');
     wrong.note('ci');
