@@ -13,6 +13,7 @@ const EVENTS_AT_ONCE = 5000;
 
 interface EventRow {
   readonly seq: number;
+  readonly leaf: string;
   readonly private: string;
 }
 
@@ -56,14 +57,14 @@ export class PostgresEraser implements RecordEraser {
     for (let after = 0; ; ) {
       const rows = await query<EventRow>(
         `
-        SELECT seq, private
+        SELECT seq, leaf, private
         FROM audit_event
         WHERE seq > $1 AND private IS NOT NULL AND at_ms < $2
         ORDER BY seq
         LIMIT ${EVENTS_AT_ONCE}`,
         [after, before.getTime()],
       );
-      for (const row of rows) if (isOf(person, row.private)) found.push(row.seq);
+      for (const row of rows) if (isOf(person, row)) found.push(row.seq);
       after = rows.at(-1)?.seq ?? after;
       if (rows.length < EVENTS_AT_ONCE) break;
     }
@@ -117,11 +118,12 @@ function isDropped(error: unknown): boolean {
   return cause instanceof pg.DatabaseError && cause.code === '42P01';
 }
 
-function isOf(person: Person, text: string): boolean {
-  const { actor, address, reason } = JSON.parse(text) as Record<string, string | null>;
+function isOf(person: Person, row: EventRow): boolean {
+  const { actor, address, reason } = JSON.parse(row.private) as Record<string, string | null>;
+  const { action } = JSON.parse(row.leaf) as { readonly action: string };
   const { kind, text: asked } = person;
   const made = kind === 'actor' ? actor === asked : address != null && isAddressOf(asked, address);
-  return made || isNamedIn(reason, person);
+  return made || isNamedIn({ action, reason }, person);
 }
 
 async function forget({ query }: Change, seqs: readonly number[]): Promise<void> {

@@ -15,11 +15,11 @@ export function emptyJournal(db: Database): void {
 
 /** In one transaction of state.db: events that the person made, or that name the person as what was asked for. */
 export function forgetEvents(db: Database, person: Person, beforeMs: number): number {
-  const isPerson = (actor: unknown, address: unknown, reason: unknown): number => {
+  const isPerson = (actor: unknown, address: unknown, action: unknown, reason: unknown): number => {
     const { kind, text } = person;
     const made =
       kind === 'actor' ? actor === text : typeof address === 'string' && isAddressOf(text, address);
-    return made || isNamedIn(reason, person) ? 1 : 0;
+    return made || isNamedIn({ action, reason }, person) ? 1 : 0;
   };
   db.function('is_forgotten_person', isPerson);
   const { changes } = db
@@ -27,7 +27,8 @@ export function forgetEvents(db: Database, person: Person, beforeMs: number): nu
       UPDATE audit_event
       SET private = NULL, salt = NULL
       WHERE private IS NOT NULL AND at_ms < ?
-        AND is_forgotten_person(private ->> '$.actor', private ->> '$.address', private ->> '$.reason')`)
+        AND is_forgotten_person(private ->> '$.actor', private ->> '$.address',
+          leaf ->> '$.action', private ->> '$.reason')`)
     .run(beforeMs);
   if (person.kind === 'actor') {
     db.prepare('DELETE FROM page_session WHERE identity_name = ? AND created_at_ms < ?').run(
