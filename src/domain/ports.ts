@@ -637,7 +637,7 @@ export interface TombstoneStore {
   put(tombstone: NewTombstone, event: NewAuditEvent): Promise<{ readonly auditSeq: number }>;
   /** Files and index are as these tombstones say. `isEmpty`: no file is left, and so no filler of any. */
   settle(image: ImageId, sha256s: readonly string[], isEmpty: boolean): Promise<void>;
-  /** It is no longer in force. False, without an event, when it was not. */
+  /** It is no longer in force. False, without an event, when it was not, or its end had not come at the event's time. */
   lift(image: ImageId, sha256: string, event: NewAuditEvent): Promise<boolean>;
 }
 

@@ -506,8 +506,11 @@ async function liftIn(
 ): Promise<number | null> {
   const key = [image.site, imageFolder(image), Buffer.from(sha256, 'hex')];
   const [buried] = await query<{ bytes: Buffer | null }>(
-    'SELECT bytes FROM tombstone WHERE site = $1 AND image = $2 AND sha256 = $3 AND lifted_at_ms IS NULL',
-    key,
+    `
+    SELECT bytes
+    FROM tombstone
+    WHERE site = $1 AND image = $2 AND sha256 = $3 AND lifted_at_ms IS NULL AND until_ms <= $4`,
+    [...key, event.at.getTime()],
   );
   if (buried === undefined) return null;
   await query(

@@ -17,7 +17,7 @@ export class TombstoneRows {
   readonly #fillers: Statement<Key, string>;
   readonly #settle: Statement<Key>;
   readonly #clear: Statement<[string, string]>;
-  readonly #lift: Statement<[number, ...Key]>;
+  readonly #lift: Statement<[number, ...Key, number]>;
 
   constructor(db: Database, audit: AuditRows) {
     this.#db = db;
@@ -52,7 +52,7 @@ export class TombstoneRows {
     this.#lift = db.prepare(`
       UPDATE tombstone
       SET lifted_at_ms = ?, bytes = NULL
-      WHERE site = ? AND image = ? AND sha256 = ? AND lifted_at_ms IS NULL`);
+      WHERE site = ? AND image = ? AND sha256 = ? AND lifted_at_ms IS NULL AND until_ms <= ?`);
   }
 
   /** The event's number. */
@@ -88,10 +88,11 @@ export class TombstoneRows {
     });
   }
 
-  /** False, without an event, when it is not withdrawn. */
+  /** False, without an event, when no withdrawal of it had ended by the event's time: a later one may have no end, or a later one. */
   lift(image: ImageId, sha256: string, event: NewAuditEvent): boolean {
     return inTransaction(this.#db, () => {
-      const { changes } = this.#lift.run(event.at.getTime(), ...keyOf(image, sha256));
+      const atMs = event.at.getTime();
+      const { changes } = this.#lift.run(atMs, ...keyOf(image, sha256), atMs);
       if (changes > 0) this.#audit.add(event);
       return changes > 0;
     });

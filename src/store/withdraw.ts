@@ -150,13 +150,14 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
       const intent = { kind: 'restore', image, sha256, event } as const;
       const from = (await lookSettled(image)).lastNumber + 1;
       const left = isThere === true ? null : await ending.place(intent, null, bytes, from);
-      // the event belongs to the end of the withdrawal, in one transaction
-      const isLifted = await tombstones.lift(image, sha256, event);
-      if (left !== null) changes.leaveUnfinished({ ...left, isKept: true });
+      // Where this fails, the pair is left for the next try, not for the next start: by then the same bytes may be withdrawn once
+      // more. The event belongs to the end of the withdrawal, in one transaction.
+      if (left === null) await tombstones.lift(image, sha256, event);
+      else await ending.keepEvent(left);
       announce(image);
       const signatures = await ending.record(image);
       const at = signatures?.findIndex((one) => one.sha256 === sha256) ?? -1;
-      return isLifted && at !== -1 ? at + 1 : null;
+      return at === -1 ? null : at + 1;
     });
   }
 

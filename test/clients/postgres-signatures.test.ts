@@ -329,7 +329,7 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
         number: 1,
         by: 'administrator',
         reason: 'a mistake',
-        until: new Date('2030-01-01T00:00:00Z'),
+        until: LONG_AGO,
         event: (sha256) => eventOf(image, sha256, 'withdraw'),
       });
       assert.equal(tombstone.sha256, one);
@@ -348,6 +348,22 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       assert.equal(await at(0).lift(tombstone), 4);
       assert.equal(await at(1).lift(tombstone), null);
       assert.deepEqual(await hashes(at(1), image), [two, two, three, one]);
+    });
+
+    it('keep withdrawn what was withdrawn for good after an earlier withdrawal was asked to end, and write no event', async () => {
+      const image = imageIn(folderOf('team/withdrawn-again'));
+      await at(0).append(uploadOf(image, signatureBytes('one')));
+      const event = (sha256: string) => eventOf(image, sha256, 'withdraw');
+      const why = { image, number: 1, by: 'administrator', reason: 'a mistake', event };
+      const ended = await at(1).withdraw({ ...why, until: LONG_AGO });
+      assert.equal(await at(0).lift(ended), 1);
+      await at(1).withdraw({ ...why, until: null });
+      const { query } = (nodes[0] as Node).connections;
+      const events = () => query('SELECT count(*)::int AS count FROM audit_event');
+      const before = await events();
+      assert.equal(await at(0).lift(ended), null);
+      assert.deepEqual(await events(), before);
+      await assert.rejects(at(2).append(uploadOf(image, signatureBytes('one'))), { code: 'WITHDRAWN' });
     });
 
     it('withdraw several under one event at once, and find none the second time', async () => {

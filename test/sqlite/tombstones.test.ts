@@ -63,7 +63,7 @@ test('what is withdrawn is listed page by page, as a filter over all of it gives
         }));
         for (const { image, text, by: withdrawnBy, at: withdrawnAt } of rows) {
           const details = { image, sha256: sha256(text), number: 1, fillers: [], withdrawnAt, withdrawnBy };
-          await tombstones.put({ ...details, reason: 'r', until: null, bytes: null }, auditEvent());
+          await tombstones.put({ ...details, reason: 'r', until: TIMES[0], bytes: null }, auditEvent());
         }
         const [lifted, ...inForce] = rows;
         if (lifted !== undefined) await tombstones.lift(lifted.image, sha256(lifted.text), auditEvent());

@@ -200,8 +200,10 @@ export function openPorts(
         }),
       lift: (_, sha256, event) =>
         step('tombstones.lift', true, () => {
-          const isLifted = disk.tombstones.some((one) => one.sha256 === sha256 && one.isInForce);
-          change((one) => one.sha256 === sha256 && one.isInForce, { isInForce: false, hasBytes: false });
+          const hasEnded = (one: Disk['tombstones'][number]) =>
+            one.sha256 === sha256 && one.isInForce && one.until !== null && one.until <= event.at;
+          const isLifted = disk.tombstones.some(hasEnded);
+          change(hasEnded, { isInForce: false, hasBytes: false });
           if (isLifted) addEvent(event);
           return isLifted;
         }),

@@ -8,7 +8,7 @@ import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { Withdrawal } from '../../src/domain/ports.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
-import { folderOf, sha256Hex, signatureBytes } from './lay.ts';
+import { folderOf, LONG_AGO, sha256Hex, signatureBytes } from './lay.ts';
 import { eventOf, imageIn, kindsOf, type OpenedStore, openStore, SITE, uploadOf } from './open-store.ts';
 
 function withdrawalOf(image: ImageId, number: number, until: Date | null = null): Withdrawal {
@@ -53,6 +53,9 @@ async function onDisk({ root }: OpenedStore, image: ImageId): Promise<string> {
   const files = names.map(async (name) => nameOf(sha256Hex(await readFile(path.join(folder, name)))));
   return (await Promise.all(files)).join(' ');
 }
+
+/** Of uploads, and of what is put back. */
+const pairs = ({ root }: OpenedStore) => readdir(path.join(root, '.lookaside/tmp'));
 
 for (const kind of ['owned', 'shared'] as const) {
   describe(`withdrawing from a tree that is ${kind}`, () => {
@@ -232,7 +235,7 @@ for (const kind of ['owned', 'shared'] as const) {
       await using opened = await openStore({ kind });
       const { tombstones } = opened.databases;
       const image = await filled(opened, 'team/app');
-      const until = new Date(Date.now() + 1000);
+      const until = new Date(Date.now() - 1000);
       await opened.appender.withdraw(withdrawalOf(image, 2, until));
       assert.deepEqual(await tombstones.ended(new Date(until.getTime() - 1), 10), []);
       const [ended] = await tombstones.ended(until, 10);
@@ -244,6 +247,29 @@ for (const kind of ['owned', 'shared'] as const) {
       // and may be withdrawn again
       await opened.appender.withdraw(withdrawalOf(image, 4));
       assert.equal(await served(opened, image), 'A A* C');
+    });
+
+    test('until some day ends once, after a try that failed, and leaves nothing that could end a later one', async () => {
+      await using opened = await openStore({ kind });
+      const { tombstones } = opened.databases;
+      const lift = tombstones.lift.bind(tombstones);
+      const image = await filled(opened, 'team/app');
+      const ended = await opened.appender.withdraw(withdrawalOf(image, 2, LONG_AGO));
+      tombstones.lift = async () => {
+        throw new LookasideError('BUSY', 'state.db is locked');
+      };
+      await assert.rejects(opened.appender.lift(ended), { code: 'BUSY' });
+      assert.notDeepEqual(await pairs(opened), []);
+      tombstones.lift = lift;
+      await opened.appender.lift(ended);
+      assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A A* C B', 'A A C B']);
+      assert.deepEqual(await pairs(opened), []);
+      // as by a pair that could not be deleted
+      await opened.appender.withdraw(withdrawalOf(image, 4));
+      assert.equal(await lift(image, sha256Hex(B), eventOf(image, sha256Hex(B), 'withdraw-end')), false);
+      await opened.appender.withdraw(withdrawalOf(image, 3, new Date(Date.now() + 60_000)));
+      assert.equal(await lift(image, sha256Hex(C), eventOf(image, sha256Hex(C), 'withdraw-end')), false);
+      await assert.rejects(opened.appender.append(uploadOf(image, B)), { code: 'WITHDRAWN' });
     });
   });
 }
