@@ -742,7 +742,10 @@ export interface SignatureAppender {
    * finds none. @throws as withdraw(), but NOT_FOUND
    */
   withdrawOrdered(order: OrderedWithdrawal): Promise<number>;
-  /** Ends the withdrawal; the bytes, where they were kept, take the next number, which is the result. Null: none. */
+  /**
+   * Ends this withdrawal, and no later one of the same bytes; the bytes, where they were kept, take the next number, which is the
+   * result. Null: none.
+   */
   lift(tombstone: Tombstone): Promise<number | null>;
   /** Finishes what a crash left half done; call it before the first read. */
   recover(): Promise<void>;

@@ -501,7 +501,7 @@ function notThere(image: ImageId, number: number, found: SignatureRow | undefine
 
 async function liftIn(
   { query, addEvent, notify }: Change,
-  { image, sha256 }: Tombstone,
+  { image, sha256, auditSeq }: Tombstone,
   event: NewAuditEvent,
 ): Promise<number | null> {
   const key = [image.site, imageFolder(image), Buffer.from(sha256, 'hex')];
@@ -509,8 +509,9 @@ async function liftIn(
     `
     SELECT bytes
     FROM tombstone
-    WHERE site = $1 AND image = $2 AND sha256 = $3 AND lifted_at_ms IS NULL AND until_ms <= $4`,
-    [...key, event.at.getTime()],
+    WHERE site = $1 AND image = $2 AND sha256 = $3 AND lifted_at_ms IS NULL AND until_ms <= $4
+      AND audit_seq = $5`,
+    [...key, event.at.getTime(), auditSeq],
   );
   if (buried === undefined) return null;
   await query(

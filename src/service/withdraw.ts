@@ -69,6 +69,8 @@ const PUT_BACK_AT_ONCE = 100;
 
 export function createWithdrawService(options: WithdrawServiceOptions): WithdrawService {
   const { appender, tombstones, makeEvent, clock, log } = options;
+  /** Null: none is under way. */
+  let round: Promise<void> | null = null;
 
   async function withdrawAt(
     { image, number }: SignatureAt,
@@ -94,6 +96,23 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
     return withdrawnOf(await appender.withdraw({ image, number, by: actor.name, reason, until, event }));
   }
 
+  async function putBackEnded(): Promise<void> {
+    try {
+      for (const tombstone of await tombstones.ended(clock.now(), PUT_BACK_AT_ONCE)) {
+        const fields = { image: imageFolder(tombstone.image), sha256: tombstone.sha256 };
+        try {
+          const number = await appender.lift(tombstone);
+          log.info({ ...fields, number }, 'a signature was withdrawn until now, and is served again');
+        } catch (error) {
+          log.error({ ...fields, err: error }, 'a withdrawn signature could not be put back yet');
+        }
+      }
+    } catch (error) {
+      if (!isLookasideError(error)) throw error;
+      log.error({ err: error }, 'withdrawals could not be looked up; this is tried again in a minute');
+    }
+  }
+
   return {
     withdraw: async ({ path, ...why }, actor) => withdrawAt(parseSignaturePath(path), why, actor),
     withdrawAt,
@@ -116,20 +135,11 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
       return { withdrawn: page.map(listed), next: isEnd ? null : formatPlace(last) };
     },
     async putBack() {
-      try {
-        for (const tombstone of await tombstones.ended(clock.now(), PUT_BACK_AT_ONCE)) {
-          const fields = { image: imageFolder(tombstone.image), sha256: tombstone.sha256 };
-          try {
-            const number = await appender.lift(tombstone);
-            log.info({ ...fields, number }, 'a signature was withdrawn until now, and is served again');
-          } catch (error) {
-            log.error({ ...fields, err: error }, 'a withdrawn signature could not be put back yet');
-          }
-        }
-      } catch (error) {
-        if (!isLookasideError(error)) throw error;
-        log.error({ err: error }, 'withdrawals could not be looked up; this is tried again in a minute');
-      }
+      // a second round would wait for the same images with a list that is out of date by then
+      round ??= putBackEnded().finally(() => {
+        round = null;
+      });
+      await round;
     },
   };
 }

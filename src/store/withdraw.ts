@@ -135,8 +135,12 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
   async function lift(tombstone: Tombstone): Promise<number | null> {
     const { image, sha256 } = tombstone;
     return changes.inTurn(image, async () => {
+      // while this waited, it may have ended, and the same bytes may have been withdrawn once more
+      if (!(await isInForce(tombstone))) return null;
       await ending.finishAll(image);
       if (changes.isUnsettled(image)) await settle(image);
+      // an earlier try was still to be ended
+      if (!(await isInForce(tombstone))) return numberOf(sha256, (await lookSettled(image)).signatures);
       const bytes = await tombstones.bytesOf(image, sha256);
       const event = options.makeLiftEvent(tombstone);
       if (bytes === null) {
@@ -155,10 +159,14 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
       if (left === null) await tombstones.lift(image, sha256, event);
       else await ending.keepEvent(left);
       announce(image);
-      const signatures = await ending.record(image);
-      const at = signatures?.findIndex((one) => one.sha256 === sha256) ?? -1;
-      return at === -1 ? null : at + 1;
+      return numberOf(sha256, (await ending.record(image)) ?? []);
     });
+  }
+
+  /** This very withdrawal. */
+  async function isInForce({ image, sha256, auditSeq }: Tombstone): Promise<boolean> {
+    const now = (await tombstones.ofImage(image)).find((one) => one.sha256 === sha256);
+    return now?.isInForce === true && now.auditSeq === auditSeq;
   }
 
   async function recoverWithdrawals(): Promise<void> {
@@ -183,6 +191,12 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
   }
 
   return { withdraw, withdrawOrdered, lift, settle, recoverWithdrawals };
+}
+
+/** Null: none. */
+function numberOf(sha256: string, signatures: readonly RecordedSignature[]): number | null {
+  const at = signatures.findIndex((one) => one.sha256 === sha256);
+  return at === -1 ? null : at + 1;
 }
 
 function notThere(image: ImageId, number: number, found: RecordedSignature | undefined): LookasideError {

@@ -350,18 +350,21 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       assert.deepEqual(await hashes(at(1), image), [two, two, three, one]);
     });
 
-    it('keep withdrawn what was withdrawn for good after an earlier withdrawal was asked to end, and write no event', async () => {
+    it('end the withdrawal that is meant, not a later one of the same bytes, and write no event for that', async () => {
       const image = imageIn(folderOf('team/withdrawn-again'));
       await at(0).append(uploadOf(image, signatureBytes('one')));
       const event = (sha256: string) => eventOf(image, sha256, 'withdraw');
       const why = { image, number: 1, by: 'administrator', reason: 'a mistake', event };
-      const ended = await at(1).withdraw({ ...why, until: LONG_AGO });
-      assert.equal(await at(0).lift(ended), 1);
+      const first = await at(1).withdraw({ ...why, until: LONG_AGO });
+      assert.equal(await at(0).lift(first), 1);
+      const second = await at(1).withdraw({ ...why, until: LONG_AGO });
+      assert.equal(await at(0).lift(first), null);
+      assert.equal(await at(0).lift(second), 1);
       await at(1).withdraw({ ...why, until: null });
       const { query } = (nodes[0] as Node).connections;
       const events = () => query('SELECT count(*)::int AS count FROM audit_event');
       const before = await events();
-      assert.equal(await at(0).lift(ended), null);
+      assert.equal(await at(0).lift(second), null);
       assert.deepEqual(await events(), before);
       await assert.rejects(at(2).append(uploadOf(image, signatureBytes('one'))), { code: 'WITHDRAWN' });
     });

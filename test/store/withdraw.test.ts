@@ -261,7 +261,7 @@ for (const kind of ['owned', 'shared'] as const) {
       await assert.rejects(opened.appender.lift(ended), { code: 'BUSY' });
       assert.notDeepEqual(await pairs(opened), []);
       tombstones.lift = lift;
-      await opened.appender.lift(ended);
+      assert.equal(await opened.appender.lift(ended), 4);
       assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A A* C B', 'A A C B']);
       assert.deepEqual(await pairs(opened), []);
       // as by a pair that could not be deleted
@@ -270,6 +270,19 @@ for (const kind of ['owned', 'shared'] as const) {
       await opened.appender.withdraw(withdrawalOf(image, 3, new Date(Date.now() + 60_000)));
       assert.equal(await lift(image, sha256Hex(C), eventOf(image, sha256Hex(C), 'withdraw-end')), false);
       await assert.rejects(opened.appender.append(uploadOf(image, B)), { code: 'WITHDRAWN' });
+    });
+
+    test('until some day is ended by itself alone, not by an earlier one of the same bytes that was to end too', async () => {
+      await using opened = await openStore({ kind });
+      const image = await filled(opened, 'team/app');
+      const first = await opened.appender.withdraw(withdrawalOf(image, 2, LONG_AGO));
+      assert.equal(await opened.appender.lift(first), 4);
+      const second = await opened.appender.withdraw(withdrawalOf(image, 4, LONG_AGO));
+      const events = opened.uploads.events.length;
+      assert.equal(await opened.appender.lift(first), null);
+      assert.equal(opened.uploads.events.length, events);
+      assert.equal(await served(opened, image), 'A A* C');
+      assert.equal(await opened.appender.lift(second), 4);
     });
   });
 }
