@@ -35,7 +35,7 @@ export function createComparison({ root, places, mayPeek, nowMs }: ComparisonOpt
       folder,
       ({ descriptor, path }) =>
         stampOf(fstatSync(descriptor, { bigint: true })) === stamps.folder &&
-        // a link's stamp is two, and so never equal
+        // a link's stamp has two parts, and so is never equal
         stamps.files.every(
           ({ number, stamp }) =>
             stampOf(lstatSync(`${path}/signature-${number}`, { bigint: true })) === stamp,

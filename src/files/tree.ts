@@ -236,9 +236,9 @@ function createFileReader(options: TreeOptions, inTarget: Root['inTarget']): Fil
     const link = await orNull(() => fs.lstat(entry.path, { bigint: true }), entry.name);
     if (link === null) return null;
     const content = await readTarget(entry);
-    if (content === null) return faulty(number, link, 'link-outside');
+    if (content === null) return faultyLink(number, link, 'link-outside');
     const { stats } = content;
-    if (!stats.isFile()) return faulty(number, link, 'no-file');
+    if (!stats.isFile()) return faultyLink(number, link, 'no-file');
     const file = toSignatureFile(number, content, readAtMs);
     return { file, stamp: `${stampOf(link)} ${stampOf(stats)}`, changedAtMs: Number(stats.ctimeMs) };
   }
@@ -368,4 +368,9 @@ function faulty(number: number, stats: BigIntStats, fault: FileFault) {
     fault,
   };
   return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
+}
+
+/** The link alone does not tell when a file comes behind it, so this stamp is never found again. */
+function faultyLink(number: number, link: BigIntStats, fault: FileFault) {
+  return { ...faulty(number, link, fault), stamp: `${stampOf(link)} -` };
 }

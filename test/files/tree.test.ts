@@ -430,6 +430,24 @@ describe('the stamps of an image', () => {
     await layFile(root, 'behind', signatureBytes('new', ONE.length));
     assert.equal(await tree.isUnchanged(FOLDER, stamps), false);
   });
+
+  const FAULTY_LINKS: readonly (readonly [what: string, lay: () => Promise<void>])[] = [
+    ['to nothing', async () => {}],
+    ['to a folder', async () => void (await mkdir(path.join(root, 'behind')))],
+    ['out of the tree', async () => symlink(outside, path.join(root, 'behind'))],
+  ];
+  for (const [what, lay] of FAULTY_LINKS) {
+    it(`of a link ${what} do not hide the file that comes behind it`, async () => {
+      await lay();
+      await symlink(path.join(root, 'behind'), path.join(root, FOLDER, 'signature-3'));
+      const stamps = await readSettled();
+      assert.equal(tree.peekUnchanged(FOLDER, stamps), false);
+      await rm(path.join(root, 'behind'), { recursive: true, force: true });
+      await layFile(root, 'behind', ONE);
+      assert.equal(tree.peekUnchanged(FOLDER, stamps), false);
+      assert.equal(await tree.isUnchanged(FOLDER, stamps), false);
+    });
+  }
 });
 
 describe('a name', () => {
