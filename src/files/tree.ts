@@ -89,28 +89,29 @@ export function openTree(options: TreeOptions): OpenTree {
   /** `vanished`: a name that was there a moment ago is gone, perhaps with the whole root; only a new look tells. */
   async function readFolder(folder: Placed, numbers: readonly number[]): Promise<ImageFolder | 'vanished'> {
     const before = await orThrow(() => statFile(folder.descriptor, { bigint: true }), folder.name);
+    // before anything else of it is read: what changes from here on is read, or gives another stamp
+    const lookedAtMs = nowMs();
     // a deleted folder lists as empty
     if (before.nlink === 0n) return 'vanished';
     const listed = await orNull(() => listNumbers(folder.path, Number(before.size), numbers), folder.name);
     if (listed === null) return 'vanished';
 
     const { dense, hidden, beyond, strangers } = listed;
-    const readAtMs = nowMs();
     const files: SignatureFile[] = [];
     const stamps: { number: number; stamp: string }[] = [];
-    let newestMs = Math.max(Number(before.mtimeMs), Number(before.ctimeMs));
+    let settled = isSettled(Math.max(Number(before.mtimeMs), Number(before.ctimeMs)), lookedAtMs);
     for (const number of [...dense, ...hidden.filter((behind) => numbers.includes(behind))]) {
-      const file = await readSignature(entryIn(folder, `signature-${number}`), number, readAtMs);
+      const file = await readSignature(entryIn(folder, `signature-${number}`), number);
       if (file === null) return 'vanished';
       files.push(file.file);
       stamps.push({ number, stamp: file.stamp });
-      newestMs = Math.max(newestMs, file.changedAtMs);
+      // by a clock of its own: it may have changed while those before it were read
+      settled &&= isSettled(file.changedAtMs, file.lookedAtMs);
     }
     // a folder that was moved aside may be emptied while another takes its name
     if (!isInPlace(folder)) return 'vanished';
-    const settled = isSettled(newestMs, readAtMs);
     const all: Stamps = { folder: stampOf(before), files: stamps, settled };
-    taken(all, readAtMs);
+    taken(all, lookedAtMs);
     return {
       files,
       hidden: hidden.filter((behind) => !numbers.includes(behind)),
@@ -133,7 +134,7 @@ export function openTree(options: TreeOptions): OpenTree {
   async function readFile(folder: string, number: number): Promise<Uint8Array | null> {
     const content = await inFolder(folder, async (opened) => {
       const entry = entryIn(opened, `signature-${number}`);
-      const bytes = await readWhole(entry);
+      const bytes = await readWhole(entry, nowMs);
       return bytes === 'link' ? readTarget(entry) : bytes;
     });
     return content?.bytes ?? null;
@@ -205,51 +206,58 @@ function heldFolder(opened: Placed): HeldFolder {
   };
 }
 
+interface ReadFile {
+  readonly file: SignatureFile;
+  readonly stamp: string;
+  readonly changedAtMs: number;
+  /** By the wall clock: behind the look that gave the stamp, and before the bytes were read. */
+  readonly lookedAtMs: number;
+}
+
 interface FileReader {
   /** Null when nothing is there any more. */
-  readSignature(
-    entry: Entry,
-    number: number,
-    readAtMs: number,
-  ): Promise<{ file: SignatureFile; stamp: string; changedAtMs: number } | null>;
+  readSignature(entry: Entry, number: number): Promise<ReadFile | null>;
   /** Null: the link leads out of the root, or nowhere. */
   readTarget(entry: Entry): Promise<Content | null>;
 }
 
 /** Reads one file of an image's folder, through a link that stays in the tree. */
 function createFileReader(options: TreeOptions, inTarget: Root['inTarget']): FileReader {
-  async function readSignature(
-    entry: Entry,
-    number: number,
-    readAtMs: number,
-  ): Promise<{ file: SignatureFile; stamp: string; changedAtMs: number } | null> {
-    const content = await readWhole(entry);
+  const { nowMs } = options;
+
+  async function readSignature(entry: Entry, number: number): Promise<ReadFile | null> {
+    const content = await readWhole(entry, nowMs);
     if (content === null) return null;
-    if (content === 'link') return readLink(entry, number, readAtMs);
-    const { stats } = content;
-    if (!stats.isFile()) return faulty(number, stats, 'no-file');
-    const file = toSignatureFile(number, content, readAtMs);
-    return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
+    if (content === 'link') return readLink(entry, number);
+    const { stats, lookedAtMs } = content;
+    const file = stats.isFile() ? toSignatureFile(number, content) : faulty(number, stats, 'no-file');
+    return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs), lookedAtMs };
   }
 
-  async function readLink(entry: Entry, number: number, readAtMs: number) {
+  async function readLink(entry: Entry, number: number): Promise<ReadFile | null> {
     const link = await orNull(() => fs.lstat(entry.path, { bigint: true }), entry.name);
     if (link === null) return null;
+    const linkedAtMs = nowMs();
     const content = await readTarget(entry);
-    if (content === null) return faultyLink(number, link, 'link-outside');
-    const { stats } = content;
-    if (!stats.isFile()) return faultyLink(number, link, 'no-file');
-    const file = toSignatureFile(number, content, readAtMs);
-    return { file, stamp: `${stampOf(link)} ${stampOf(stats)}`, changedAtMs: Number(stats.ctimeMs) };
+    if (content === null || !content.stats.isFile()) {
+      const file = faulty(number, link, content === null ? 'link-outside' : 'no-file');
+      // the link alone does not tell when a file comes behind it, so this stamp is never found again
+      const stamp = `${stampOf(link)} -`;
+      return { file, stamp, changedAtMs: Number(link.ctimeMs), lookedAtMs: linkedAtMs };
+    }
+    const { stats, lookedAtMs } = content;
+    const file = toSignatureFile(number, content);
+    const stamp = `${stampOf(link)} ${stampOf(stats)}`;
+    return { file, stamp, changedAtMs: Number(stats.ctimeMs), lookedAtMs };
   }
 
-  function toSignatureFile(number: number, content: Content, readAtMs: number): SignatureFile {
-    const { stats, bytes } = content;
+  function toSignatureFile(number: number, content: Content): SignatureFile {
+    const { stats, bytes, lookedAtMs } = content;
     const sizeBytes = Number(stats.size);
     const modifiedAt = new Date(Number(stats.mtimeMs));
     if (bytes === null)
       return { number, sizeBytes, modifiedAt, sha256: null, bytes: null, fault: 'too-large' };
-    const isFresh = Math.abs(readAtMs - Number(stats.mtimeMs)) < options.beingWrittenMs;
+    const isFresh = Math.abs(lookedAtMs - Number(stats.mtimeMs)) < options.beingWrittenMs;
     const isTorn = content.isTorn || bytes.length !== sizeBytes || (isFresh && !options.isWhole(bytes));
     return {
       number,
@@ -264,9 +272,9 @@ function createFileReader(options: TreeOptions, inTarget: Root['inTarget']): Fil
   function readTarget(entry: Entry): Promise<Content | null> {
     return inTarget(entry, HELD, async (target) => {
       const stats = await orThrow(() => statFile(target.descriptor, { bigint: true }), target.name);
-      if (!stats.isFile()) return { stats, bytes: null, isTorn: false };
+      if (!stats.isFile()) return { stats, lookedAtMs: nowMs(), bytes: null, isTorn: false };
       const file = await orThrow(() => openAt(target.path, READ), target.name);
-      return readOpened(file, target.name);
+      return readOpened(file, target.name, nowMs);
     });
   }
 
@@ -295,6 +303,8 @@ async function listNumbers(
 
 interface Content {
   readonly stats: BigIntStats;
+  /** As ReadFile's. */
+  readonly lookedAtMs: number;
   /** Null: no regular file, or larger than any client reads. */
   readonly bytes: Uint8Array | null;
   /** Changed while it was read. */
@@ -310,29 +320,31 @@ const closeFile = promisify(close);
 const READ = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /** Null: there is no such file. `link`: it is a symbolic link, which is not followed. */
-async function readWhole(entry: Entry): Promise<Content | 'link' | null> {
+async function readWhole(entry: Entry, nowMs: () => number): Promise<Content | 'link' | null> {
   let file: Opened;
   try {
     file = await openAt(entry.path, READ | constants.O_NOFOLLOW);
   } catch (error) {
     if (systemCode(error) === 'ELOOP') return 'link';
     // a socket, or a device without a driver: there, but no file
-    if (systemCode(error) === 'ENXIO') return lookOnly(entry);
+    if (systemCode(error) === 'ENXIO') return lookOnly(entry, nowMs);
     if (ABSENT.has(systemCode(error) ?? '')) return null;
     throw unavailable(entry.name, error);
   }
-  return readOpened(file, entry.name);
+  return readOpened(file, entry.name, nowMs);
 }
 
 /** Reads the file and closes it. */
-async function readOpened({ descriptor }: Opened, name: string): Promise<Content> {
+async function readOpened({ descriptor }: Opened, name: string, nowMs: () => number): Promise<Content> {
   try {
     const stats = await statFile(descriptor, { bigint: true });
-    if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES) return { stats, bytes: null, isTorn: false };
+    const lookedAtMs = nowMs();
+    if (!stats.isFile() || stats.size > MAX_SIGNATURE_BYTES)
+      return { stats, lookedAtMs, bytes: null, isTorn: false };
     const bytes = await readAll(descriptor, Number(stats.size));
     // whoever writes in place while we read leaves old bytes beside new ones, perhaps as many as before
     const isTorn = stampOf(await statFile(descriptor, { bigint: true })) !== stampOf(stats);
-    return { stats, bytes, isTorn };
+    return { stats, lookedAtMs, bytes, isTorn };
   } catch (error) {
     throw unavailable(name, error);
   } finally {
@@ -340,9 +352,10 @@ async function readOpened({ descriptor }: Opened, name: string): Promise<Content
   }
 }
 
-function lookOnly({ path, name }: Entry): Promise<Content | null> {
+function lookOnly({ path, name }: Entry, nowMs: () => number): Promise<Content | null> {
   return orNull(async () => {
-    return { stats: await fs.lstat(path, { bigint: true }), bytes: null, isTorn: false };
+    const stats = await fs.lstat(path, { bigint: true });
+    return { stats, lookedAtMs: nowMs(), bytes: null, isTorn: false };
   }, name);
 }
 
@@ -358,8 +371,8 @@ async function readAll(file: number, expectedBytes: number): Promise<Uint8Array>
   }
 }
 
-function faulty(number: number, stats: BigIntStats, fault: FileFault) {
-  const file: SignatureFile = {
+function faulty(number: number, stats: BigIntStats, fault: FileFault): SignatureFile {
+  return {
     number,
     sizeBytes: Number(stats.size),
     modifiedAt: new Date(Number(stats.mtimeMs)),
@@ -367,10 +380,4 @@ function faulty(number: number, stats: BigIntStats, fault: FileFault) {
     bytes: null,
     fault,
   };
-  return { file, stamp: stampOf(stats), changedAtMs: Number(stats.ctimeMs) };
-}
-
-/** The link alone does not tell when a file comes behind it, so this stamp is never found again. */
-function faultyLink(number: number, link: BigIntStats, fault: FileFault) {
-  return { ...faulty(number, link, fault), stamp: `${stampOf(link)} -` };
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, renameSync, rmSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import {
   appendFile,
   mkdir,
@@ -359,6 +359,28 @@ describe('the stamps of an image', () => {
     laterMs = 11_000;
     assert.equal(tree.peekUnchanged(FOLDER, stamps), false);
     assert.equal(await learnToPeek(stamps), true);
+  });
+
+  it('never hold after a change that came during the read, a clock tick before its end', async () => {
+    const changed = path.join(root, FOLDER, 'signature-2');
+    let isChanged = true;
+    for (let change = 1; isChanged; change += 1) {
+      let asked = 0;
+      isChanged = false;
+      nowMs = () => {
+        asked += 1;
+        if (isChanged) return statSync(changed).ctimeMs + 20;
+        if (asked === change) {
+          writeFileSync(changed, signatureBytes(`${change}`, TWO.length));
+          isChanged = true;
+        }
+        return Date.now() - 60_000;
+      };
+      const { stamps } = await read();
+      assert.ok(asked > 0);
+      if (isChanged)
+        assert.equal(await tree.isUnchanged(FOLDER, stamps), false, `changed at look ${change} at the clock`);
+    }
   });
 
   it('are not settled within a clock tick of a change, and then never hold', async () => {
