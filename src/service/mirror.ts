@@ -246,7 +246,9 @@ function createRefreshes(options: MirrorOptions, { mayBring, bring }: Bringing) 
     const row = await options.mirrors.setOf(image);
     if (row === null) return { atMs: Number.NEGATIVE_INFINITY, upstream: null };
     const ageMs = clock.now().getTime() - row.checkedAt.getTime();
-    const found = { atMs: clock.monotonicMs() + options.settings.maxAgeMs - ageMs, upstream: row.upstream };
+    // what was checked in the future was checked by a clock that was wrong: nobody knows when
+    const leftMs = ageMs < 0 ? 0 : options.settings.maxAgeMs - ageMs;
+    const found = { atMs: clock.monotonicMs() + leftMs, upstream: row.upstream };
     due.set(imageKey(image), found);
     return found;
   }

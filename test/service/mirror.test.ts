@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LookasideError } from '../../src/domain/errors.ts';
-import type { SignatureSet } from '../../src/domain/ports.ts';
+import { imageFolder } from '../../src/domain/image.ts';
+import type { MirrorSetRow, MirrorStore, SignatureSet } from '../../src/domain/ports.ts';
 import { walkFault } from '../../src/domain/walk.ts';
 import { createMirror } from '../../src/service/mirror.ts';
 import type { Brought, Pass } from '../../src/service/mirror-bring.ts';
@@ -27,7 +28,11 @@ const BROUGHT: Brought = {
 
 type Bring = (purpose: 'read' | 'sync', pass: Pass) => Promise<Brought | null>;
 
-function open(bring: Bring, stored: (known?: SignatureSet) => SignatureSet = () => NO_SET) {
+function open(
+  bring: Bring,
+  stored: (known?: SignatureSet) => SignatureSet = () => NO_SET,
+  { setOf = async () => null }: Partial<Pick<MirrorStore, 'setOf'>> = {},
+) {
   const clock = createClock();
   const waits = createPromise();
   let walks = 0;
@@ -48,7 +53,7 @@ function open(bring: Bring, stored: (known?: SignatureSet) => SignatureSet = () 
       held: async () => undefined,
       heldBlob: () => null,
     },
-    mirrors: { setOf: async () => null },
+    mirrors: { setOf },
     restingMs: (upstream) => {
       rest.of.push(upstream);
       return rest.ms;
@@ -230,6 +235,33 @@ test('a settled set holds until it is to be asked for again, and the store knows
   assert.equal((await mirror.store.readSet(IMAGE)).askAgainMs, clock.monotonicMs() + 20_000);
   assert.equal(rest.of.at(-1), UPSTREAM);
   assert.equal(walks(), 1);
+});
+
+test('what was checked by a clock that was wrong, in the future, is asked for now', async () => {
+  const clock = createClock();
+  const row: MirrorSetRow = {
+    site: IMAGE.site,
+    image: imageFolder(IMAGE),
+    checkedAt: clock.now(),
+    upstream: UPSTREAM,
+    gone: [],
+    leftOut: [],
+    syncedAt: null,
+    sizeBytes: 8192,
+    failingSince: null,
+  };
+  for (const [aheadMs, expected] of [
+    [0, 0],
+    [1, 1],
+    [3_600_000_000, 1],
+  ] as const) {
+    const checkedAt = new Date(clock.now().getTime() + aheadMs);
+    const bring = async () => ({ ...BROUGHT, added: 0 });
+    const { mirror, walks } = open(bring, () => SET, { setOf: async () => ({ ...row, checkedAt }) });
+    assert.equal(await readOf(mirror), 1);
+    await turn();
+    assert.equal(walks(), expected, `${aheadMs} ms ahead`);
+  }
 });
 
 test('many sets that are due are asked for by and by, so that readers who have nothing need not wait behind them', async () => {
