@@ -800,6 +800,11 @@ export interface MirrorSetRow {
   readonly failingSince: Date | null;
 }
 
+export interface FailedWalk {
+  readonly image: ImageId;
+  readonly begunAt: Date;
+}
+
 /** What a whole walk has found: no walk has failed since. */
 export type CheckedSet = Omit<MirrorSetRow, 'failingSince'>;
 
@@ -828,8 +833,11 @@ export interface MirrorStore {
   setOf(image: ImageId): Promise<MirrorSetRow | null>;
   /** Replaces what was kept of the image: a walk has found this. */
   checked(rows: readonly CheckedSet[]): Promise<void>;
-  /** Walks for these have failed; of images of which nothing is kept nothing is kept then either. */
-  failed(images: readonly ImageId[], at: Date): Promise<void>;
+  /**
+   * These have failed by now; of images of which nothing is kept nothing is kept then either, and where another walk has ended well
+   * since one began, that one is old news.
+   */
+  failed(walks: readonly FailedWalk[], at: Date): Promise<void>;
   /**
    * Of the sets that reads alone have brought and of which the upstream has all: the one up to which they have to go, from the one
    * that was checked longest ago, so that the others take `maxBytes` at most. Null: none has to. @throws STORE_UNAVAILABLE

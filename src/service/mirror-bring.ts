@@ -10,6 +10,7 @@ import type {
   BatchPublisher,
   CheckedSet,
   Clock,
+  FailedWalk,
   Log,
   MirrorSetRow,
   MirrorStore,
@@ -138,19 +139,24 @@ export function createBringer(options: BringerOptions): Bringer {
   });
   const judgeAll = createSetJudge(options);
   const noteChecked = createNoter(options, (rows: readonly CheckedSet[]) => mirrors.checked(rows));
-  const noteFailed = createNoter(options, (images: readonly ImageId[]) =>
-    mirrors.failed(images, clock.now()),
+  const noteFailed = createNoter(options, (walks: readonly FailedWalk[]) =>
+    mirrors.failed(walks, clock.now()),
   );
   let generation = 0;
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
     const row = await mirrors.setOf(image);
-    const found = await fetchAndStore(image, { row, purpose, pass });
+    let begunAt = clock.now();
+    const timed: Pass = (walk) =>
+      pass(() => {
+        begunAt = clock.now();
+        return walk();
+      });
+    const found = await fetchAndStore(image, { row, purpose, pass: timed });
     if (found === null) return null;
     if ('fault' in found) {
       // that an upstream is left alone tells nothing of the image
-      const isNews = row !== null && row.failingSince === null && found.fault !== 'resting';
-      if (isNews) await noteFailed(image);
+      if (row !== null && found.fault !== 'resting') await noteFailed({ image, begunAt });
       return found;
     }
     // by now no bytes are held: a thousand images may wait here for the disk

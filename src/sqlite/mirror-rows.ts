@@ -4,7 +4,7 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { StoredMirror, SyncReport } from '../domain/mirror.ts';
-import type { CheckedSet, SetPlace, SetRange } from '../domain/ports.ts';
+import type { CheckedSet, FailedWalk, SetPlace, SetRange } from '../domain/ports.ts';
 import type { GraphsTold } from '../domain/release-graph.ts';
 import type { AuditRows } from './audit-rows.ts';
 import { inTransaction } from './open.ts';
@@ -14,7 +14,7 @@ export type MirrorChange =
   | { readonly kind: 'remove'; readonly name: string; readonly event: NewAuditEvent };
 
 export interface FailedSets {
-  readonly images: readonly ImageId[];
+  readonly walks: readonly FailedWalk[];
   readonly at: Date;
 }
 
@@ -67,7 +67,7 @@ export class MirrorRows {
   readonly #checked: Statement<
     [string, string, number, string | null, string, string, number | null, number | null]
   >;
-  readonly #failed: Statement<[number, string, string]>;
+  readonly #failed: Statement<[number, string, string, number, number]>;
   readonly #beyond: Statement<[string, number], PlaceRow>;
   readonly #onDemand: Statement<[string, number, string, number, string, number], PlaceRow>;
   readonly #forget: Statement<[string, string]>;
@@ -118,7 +118,7 @@ export class MirrorRows {
     this.#failed = db.prepare(`
       UPDATE mirror_set
       SET failing_since_ms = ?
-      WHERE site = ? AND image = ? AND failing_since_ms IS NULL`);
+      WHERE site = ? AND image = ? AND failing_since_ms IS NULL AND checked_at_ms NOT BETWEEN ? AND ?`);
     this.#beyond = db.prepare(BEYOND);
     this.#onDemand = db.prepare(ON_DEMAND_RANGE);
     this.#putRelease = db.prepare(`
@@ -187,9 +187,11 @@ export class MirrorRows {
     });
   }
 
-  failed({ images, at }: FailedSets): void {
+  failed({ walks, at }: FailedSets): void {
+    const atMs = at.getTime();
     inTransaction(this.#db, () => {
-      for (const image of images) this.#failed.run(at.getTime(), image.site, imageFolder(image));
+      for (const { image, begunAt } of walks)
+        this.#failed.run(atMs, image.site, imageFolder(image), begunAt.getTime(), atMs);
     });
   }
 

@@ -5,7 +5,14 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { parseMirrorSettings, type StoredMirror, type SyncReport, type SyncRun } from '../domain/mirror.ts';
-import type { CheckedSet, MirrorSetRow, MirrorStore, SetPlace, SetRange } from '../domain/ports.ts';
+import type {
+  CheckedSet,
+  FailedWalk,
+  MirrorSetRow,
+  MirrorStore,
+  SetPlace,
+  SetRange,
+} from '../domain/ports.ts';
 import { type GraphsTold, type KnownRelease, RELEASE_VERSION } from '../domain/release-graph.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { messageOf } from './open.ts';
@@ -199,8 +206,8 @@ export class SqliteMirrorStore implements MirrorStore {
     await this.#writer.run('state.mirror-checked', rows, rows.length * SET_BYTES);
   }
 
-  async failed(images: readonly ImageId[], at: Date): Promise<void> {
-    await this.#writer.run('state.mirror-failed', { images, at }, images.length * SET_BYTES);
+  async failed(walks: readonly FailedWalk[], at: Date): Promise<void> {
+    await this.#writer.run('state.mirror-failed', { walks, at }, walks.length * SET_BYTES);
   }
 
   // both in the writer thread: the one reads a whole index, and the other is asked for again and again

@@ -87,7 +87,7 @@ test('an image of a sync that waits for its note holds no bytes of its signature
   );
 });
 
-test('that walks for a stored set fail is noted once, and not that the upstream is left alone', async () => {
+test('that walks for a stored set fail is noted with the time of their beginning, and not that the upstream is left alone', async () => {
   const row: MirrorSetRow = {
     site: IMAGE.site,
     image: imageFolder(IMAGE),
@@ -101,23 +101,40 @@ test('that walks for a stored set fail is noted once, and not that the upstream 
   };
   let [kept, fault]: [MirrorSetRow | null, WalkFault] = [row, walkFault('status', 'answered 500')];
   const failed: string[] = [];
+  const time = createClock();
   const bringer = createBringer({
     ...unused,
-    walker: { walk: async () => fault },
+    clock: time,
+    walker: {
+      async walk() {
+        time.pass(5000);
+        return fault;
+      },
+    },
     mirrors: {
       setOf: async () => kept,
       checked: async () => assert.fail('nothing was found'),
-      failed: async (images) => void failed.push(...images.map(imageFolder)),
+      async failed(walks, at) {
+        for (const { image, begunAt } of walks)
+          failed.push(`${imageFolder(image)} ${begunAt.getTime()} ${at.getTime()}`);
+      },
     },
   });
-  const bring = () => bringer.bring(IMAGE, 'read', (walk) => walk());
+  const bring = () =>
+    bringer.bring(IMAGE, 'read', (walk) => {
+      time.pass(1000);
+      return walk();
+    });
+  const startMs = time.now().getTime();
   assert.equal((await bring())?.kind, 'fault');
-  assert.deepEqual(failed, [row.image]);
+  assert.deepEqual(failed, [`${row.image} ${startMs + 1000} ${startMs + 6000}`]);
+  // the store knows whether a walk has ended well since
   kept = { ...row, failingSince: new Date(1) };
   await bring();
+  assert.equal(failed.length, 2);
   kept = null;
   await bring();
   [kept, fault] = [row, walkFault('resting', 'left alone')];
   await bring();
-  assert.equal(failed.length, 1);
+  assert.equal(failed.length, 2);
 });

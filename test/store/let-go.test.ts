@@ -50,10 +50,11 @@ test('sets that were asked for longest ago go, and synced or irreplaceable ones 
       sizeBytes: SET_BYTES,
     };
     await mirrors.checked([row]);
-    if (name === 'c/failing') await mirrors.failed([image(name)], new Date(9000));
+    if (name === 'c/failing')
+      await mirrors.failed([{ image: image(name), begunAt: new Date(8000) }], new Date(9000));
   }
   // one of which nothing is kept stays so
-  await mirrors.failed([image('never/seen')], new Date(9000));
+  await mirrors.failed([{ image: image('never/seen'), begunAt: new Date(8000) }], new Date(9000));
   assert.equal(await mirrors.setOf(image('never/seen')), null);
   assert.deepEqual((await mirrors.setOf(image('c/failing')))?.failingSince, new Date(9000));
   await store.scanner.scan(SITE);
@@ -95,8 +96,18 @@ test('sets that were asked for longest ago go, and synced or irreplaceable ones 
   // a whole walk ends what was noted of failures
   const after = await mirrors.setOf(image('c/failing'));
   assert.ok(after !== null);
-  await mirrors.checked([after]);
-  assert.equal((await mirrors.setOf(image('c/failing')))?.failingSince, null);
+  const checkedAt = new Date(10_000);
+  await mirrors.checked([{ ...after, checkedAt }]);
+  const failing = async (begunMs: number, ms: number) => {
+    await mirrors.failed([{ image: image('c/failing'), begunAt: new Date(begunMs) }], new Date(ms));
+    return (await mirrors.setOf(image('c/failing')))?.failingSince;
+  };
+  assert.equal(await failing(9000, 11_000), null, 'it began before that walk and ended behind it');
+  assert.deepEqual(await failing(10_500, 12_000), new Date(12_000));
+  assert.deepEqual(await failing(12_500, 13_000), new Date(12_000), 'the first tells');
+  // a check in the future was by a clock that was wrong
+  await mirrors.checked([{ ...after, checkedAt }]);
+  assert.deepEqual(await failing(8000, 9000), new Date(9000));
 });
 
 test('sets behind many that may not go are found, and that the mirror stays too large is told once', async () => {
