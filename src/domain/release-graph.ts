@@ -78,8 +78,9 @@ export function graphReleases(text: string, url: string | null): readonly Releas
     if (digest === undefined || parseDigest(digest)?.algorithm !== 'sha256') return [];
     const told = membersOf(metadata);
     const listed = typeof told[CHANNELS] === 'string' ? told[CHANNELS].split(',') : [];
-    const channels = new Set([...listed.map((name) => name.trim()), askedChannel ?? '']);
-    const named = [...channels].filter((name) => RELEASE_CHANNEL.test(name));
+    const channels = listed.map((name) => name.trim()).filter((name) => RELEASE_CHANNEL.test(name));
+    const isAsked = askedChannel !== null && RELEASE_CHANNEL.test(askedChannel);
+    const named = [...new Set([...channels, ...(isAsked ? [askedChannel] : [])])];
     const arch = typeof told[ARCHITECTURE] === 'string' ? told[ARCHITECTURE] : askedArch;
     return [
       {
@@ -87,7 +88,7 @@ export function graphReleases(text: string, url: string | null): readonly Releas
         version,
         arch: arch !== null && RELEASE_ARCH.test(arch) ? arch : null,
         channels: named.slice(0, MAX_RELEASE_CHANNELS),
-        ...(listed.length > 0 && named.length <= MAX_RELEASE_CHANNELS ? { hasAllChannels: true } : {}),
+        ...(channels.length > 0 && named.length <= MAX_RELEASE_CHANNELS ? { hasAllChannels: true } : {}),
       },
     ];
   });

@@ -14,11 +14,12 @@ const node = (version: string, digest: string, metadata: object = {}) => ({
   payload: `quay.io/openshift-release-dev/ocp-release@${digest}`,
   metadata,
 });
+const CHANNELS = 'io.openshift.upgrades.graph.release.channels';
 // as api.openshift.com answers
 const GRAPH = JSON.stringify({
   nodes: [
     node('4.18.1', A, {
-      'io.openshift.upgrades.graph.release.channels': 'candidate-4.18,stable-4.18',
+      [CHANNELS]: 'candidate-4.18,stable-4.18',
       'io.openshift.upgrades.graph.release.manifestref': A,
       url: 'https://access.redhat.com/errata/RHSA-2025:1',
     }),
@@ -40,6 +41,13 @@ test('a graph tells versions, channels and architectures, and its address what i
     },
     { digest: B, version: '4.18.2', arch: 'multi', channels: ['fast-4.18'] },
   ]);
+  // a list without a name lists nothing, whatever was asked for
+  for (const list of ['', ' ', ',', 'Ä']) {
+    const text = JSON.stringify({ nodes: [node('4.18.1', A, { [CHANNELS]: list })] });
+    assert.deepEqual(graphReleases(text, 'https://x.example/graph?channel=fast-4.18'), [
+      { digest: A, version: '4.18.1', arch: 'amd64', channels: ['fast-4.18'] },
+    ]);
+  }
   const [first, second] = graphReleases(GRAPH, null);
   assert.deepEqual([first?.arch, second?.arch], [null, 'multi']);
   assert.equal(graphReleases(GRAPH, 'https://x.example/graph')[0]?.arch, 'amd64');
