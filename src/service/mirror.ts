@@ -154,7 +154,9 @@ export function createMirror(options: MirrorOptions): Mirror {
       case 'empty':
         return NO_SET;
       case 'fault':
-        if (settings.onUpstreamFailure === '404') return NO_SET;
+        // faults of this server say nothing of the upstream, which may well have the signatures
+        if (settings.onUpstreamFailure === '404' && brought !== STOPPED && brought.fault !== 'queue')
+          return NO_SET;
         throw unavailable(brought);
     }
   }
@@ -322,7 +324,7 @@ function unavailable({ message, retryAfterMs }: WalkFault): LookasideError {
   const retryAfterSeconds = Math.max(RETRY_AFTER_S, Math.ceil((retryAfterMs ?? 0) / 1000));
   return new LookasideError(
     'UPSTREAM_UNAVAILABLE',
-    `the signatures of the image are not here yet, and the upstream does not give them: ${message}; try again`,
+    `the signatures of the image are not here yet, and the upstream has not given them: ${message}; try again`,
     { detail: { retryAfterSeconds } },
   );
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LookasideError } from '../../src/domain/errors.ts';
+import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder } from '../../src/domain/image.ts';
+import type { MirrorSettings } from '../../src/domain/mirror.ts';
 import type { MirrorSetRow, MirrorStore, SignatureSet } from '../../src/domain/ports.ts';
 import { walkFault } from '../../src/domain/walk.ts';
 import { createMirror } from '../../src/service/mirror.ts';
@@ -28,10 +29,15 @@ const BROUGHT: Brought = {
 
 type Bring = (purpose: 'read' | 'sync', pass: Pass) => Promise<Brought | null>;
 
+interface Opening {
+  readonly setOf?: MirrorStore['setOf'];
+  readonly onUpstreamFailure?: MirrorSettings['onUpstreamFailure'];
+}
+
 function open(
   bring: Bring,
   stored: (known?: SignatureSet) => SignatureSet = () => NO_SET,
-  { setOf = async () => null }: Partial<Pick<MirrorStore, 'setOf'>> = {},
+  { setOf = async () => null, onUpstreamFailure = '503' }: Opening = {},
 ) {
   const clock = createClock();
   const waits = createPromise();
@@ -39,7 +45,7 @@ function open(
   let grown: MayGo | null = null;
   const rest = { ms: 0, of: [] as (string | null)[] };
   const mirror = createMirror({
-    settings: { onDemand: null, onUpstreamFailure: '503', maxAgeMs: 3_600_000 },
+    settings: { onDemand: null, onUpstreamFailure, maxAgeMs: 3_600_000 },
     store: {
       readSet: async (_, known) => stored(known),
       readBlob: async () => null,
@@ -92,6 +98,19 @@ test('who waits for a walk that takes too long gets a fault, and the walk goes o
   walk.open(BROUGHT);
   await mirror.stop();
   assert.equal(mirror.walks.set, 1);
+});
+
+test('a mirror that answers faults of its upstream with 404 never does so for faults of its own', async () => {
+  let next: Brought | null = walkFault('status', 'answered 500');
+  const { mirror } = open(async () => next, undefined, { onUpstreamFailure: '404' });
+  assert.equal(await readOf(mirror), 0);
+  const refused = () =>
+    assert.rejects(readOf(mirror), (error: unknown) => isLookasideError(error, 'UPSTREAM_UNAVAILABLE'));
+  next = null; // too many wait
+  await refused();
+  next = BROUGHT;
+  await mirror.stop();
+  await refused();
 });
 
 test('a reader does not join the walk of a sync, which waits behind many others', async () => {
