@@ -326,7 +326,6 @@ function createWatch(node: OpenedNode, { noteEvent, noteAnswer }: WatchBells): W
       const slash = key.indexOf('/');
       const image = parseLongImageFolder(key.slice(0, slash), key.slice(slash + 1));
       if (image === null) return;
-      stores.signatures.forget(image);
       reader.forget(image);
     },
     async onNumbers({ keys, tokens }, askedAtMs) {

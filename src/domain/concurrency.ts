@@ -68,22 +68,27 @@ export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) =>
 
 /**
  * Lets callers of the same key share one run that begins after all of them have asked. A run that has already begun may
- * have passed the point that they ask about, so they wait for the next one.
+ * have passed the point that they ask about, so they wait for the next one, which is given what that run has found; undefined =
+ * there was none, or it failed.
  */
-export function createSharedRuns<T = void>(): (key: string, act: () => Promise<T>) => Promise<T> {
+export function createSharedRuns<T = void>(): (
+  key: string,
+  act: (before: T | undefined) => Promise<T>,
+) => Promise<T> {
+  type Act = (before: T | undefined) => Promise<T>;
   const underWay = new Map<string, Promise<T>>();
   const next = new Map<string, Promise<T>>();
 
-  function begin(key: string, act: () => Promise<T>): Promise<T> {
-    const run = act().finally(() => underWay.delete(key));
+  function begin(key: string, act: Act, found?: T): Promise<T> {
+    const run = act(found).finally(() => underWay.delete(key));
     underWay.set(key, run);
     return run;
   }
 
-  async function beginAfter(key: string, before: Promise<T>, act: () => Promise<T>): Promise<T> {
-    await before.catch(() => undefined); // the callers of that run get its failure
+  async function beginAfter(key: string, before: Promise<T>, act: Act): Promise<T> {
+    const found = await before.catch(() => undefined); // the callers of that run get its failure
     next.delete(key);
-    return begin(key, act);
+    return begin(key, act, found);
   }
 
   return (key, act) => {

@@ -1,7 +1,7 @@
 // The signatures of all sites, in tables that all nodes share: reads by generation, uploads and withdrawals as one transaction each.
 import { createHash } from 'node:crypto';
 import type { NewAuditEvent } from '../domain/audit.ts';
-import { createSingleFlight, createVersions } from '../domain/concurrency.ts';
+import { createSharedRuns } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
@@ -66,15 +66,15 @@ interface SetRow {
 const NEVER = 0;
 const UNKNOWN = -1;
 
-/** Who asks later than this after another one asks anew: its answer would be older than the age that readers count from now on. */
-const SHARED_LOOK_MS = 100;
+/** Who has waited for longer for a look that failed does not wait for another one: no request may take twice what one look may. */
+const FAILED_WAIT_MS = 500;
 
 export class PostgresSignatures implements SignatureStore, SignatureAppender, SetPublisher {
   readonly #options: SignaturesOptions;
   readonly #query: Query;
   readonly #writer: PostgresWriter;
-  readonly #versions = createVersions();
-  readonly #oneRead = createSingleFlight<SignatureSet>();
+  /** One look at each image at a time, however slow the database is, and one that waits for its end. */
+  readonly #shareLook = createSharedRuns<SignatureSet>();
   /** When the database last said that the set holds. */
   readonly #confirmedAtMs = new WeakMap<SignatureSet, number>();
 
@@ -85,23 +85,29 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   }
 
   async readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
-    // a call after a change by this node must not share a look that began before the change
-    const version = this.#versions.of(imageKey(image));
-    const moment = Math.floor(this.#options.monotonicMs() / SHARED_LOOK_MS);
-    return this.#oneRead(`${imageKey(image)} ${version} ${known?.generation} ${moment}`, () =>
-      this.#readSet(image, known),
-    );
-  }
-
-  async #readSet(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
     if (known !== undefined && this.#options.isLost?.() === true && this.#mayServe(known)) return known;
     const askedAtMs = this.#options.monotonicMs();
-    const set = await this.#askSet(image, known).catch((error: unknown) => {
+    try {
+      // never a look that has begun before: readers count the age of its answer from their own question
+      const set = await this.#shareLook(imageKey(image), async (before) => {
+        const waitedMs = this.#options.monotonicMs() - askedAtMs;
+        if (before === undefined && waitedMs > FAILED_WAIT_MS) throw hasFailed(image);
+        return this.#look(image, before ?? known);
+      });
+      if (known === undefined || set.generation !== known.generation) return set;
+      this.#confirmedAtMs.set(known, this.#confirmedAtMs.get(set) ?? Number.NEGATIVE_INFINITY);
+      return known;
+    } catch (error) {
       if (known !== undefined && isLookasideError(error, 'STORE_UNAVAILABLE') && this.#mayServe(known))
-        return null;
+        return known;
       throw error;
-    });
-    if (set === null) return known as SignatureSet; // null stands for the known one alone
+    }
+  }
+
+  /** The set as it is, for any caller: the known one stands for what has not changed since. */
+  async #look(image: ImageId, known: SignatureSet | undefined): Promise<SignatureSet> {
+    const askedAtMs = this.#options.monotonicMs();
+    const set = await this.#askSet(image, known);
     this.#confirmedAtMs.set(set, askedAtMs);
     return set;
   }
@@ -207,17 +213,11 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   /** A transaction is whole or absent. */
   async recover(): Promise<void> {}
 
-  /** Another node has changed the image. */
-  forget(image: ImageId): void {
-    this.#versions.change(imageKey(image));
-  }
-
   async #change<T>(image: ImageId, sizeBytes: number, act: (change: Change) => Promise<T>): Promise<T> {
     try {
       return await this.#writer.run(act, sizeBytes + 1000);
     } finally {
       // also after a failure: it may have been committed all the same
-      this.#versions.change(imageKey(image));
       this.#options.onChanged(image);
     }
   }
@@ -486,6 +486,13 @@ async function makeFiller(query: Query, { imageId, row, sha256 }: FilledPlace): 
       LIMIT 1)
     WHERE id = $3`,
     [imageId, Buffer.from(sha256, 'hex'), row.id],
+  );
+}
+
+function hasFailed(image: ImageId): LookasideError {
+  return new LookasideError(
+    'STORE_UNAVAILABLE',
+    `PostgreSQL did not say what ${imageFolder(image)} has when another request asked it; try again when the database works`,
   );
 }
 

@@ -1,6 +1,7 @@
 // Signatures in a real PostgreSQL: the contract of every store, and several nodes at once.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { LookasideError } from '../../src/domain/errors.ts';
 import type { ImageId } from '../../src/domain/image.ts';
 import { whyUnreadable } from '../../src/domain/readable.ts';
 import { type Connections, connect, listenOn } from '../../src/postgres/connect.ts';
@@ -212,34 +213,67 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
     await node.close();
   });
 
-  it('ask anew for who comes later than another one, whose answer may be of before', async () => {
+  it('look at an image once at a time, however slow the database is, and show an upload of before to who asks during a look', async () => {
     const node = await openNode(await postgres.migratedDatabase());
     const image = imageIn(folderOf('team/late'));
     let nowMs = 1000;
-    let answer: () => void = () => undefined;
-    const answered = new Promise<void>((resolve) => {
-      answer = resolve;
-    });
-    let asked = 0;
+    const answers: (() => void)[] = [];
     const signatures = new PostgresSignatures({
       connections: {
         ...node.connections,
-        async query(...given) {
-          asked += 1;
-          await answered;
-          return node.connections.query(...given);
+        async query<Row extends object>(sql: string, values?: readonly unknown[]) {
+          const rows = await node.connections.query<Row>(sql, values);
+          await new Promise<void>((resolve) => void answers.push(resolve));
+          return rows;
         },
       },
       ...{ writer: new PostgresWriter(node.connections), monotonicMs: () => nowMs, staleMs: 0 },
       onChanged: () => undefined,
       makeLiftEvent: ({ image, sha256 }) => eventOf(image, sha256, 'withdraw-end'),
     });
+    const first = signatures.readSet(image);
+    await eventually(() => assert.equal(answers.length, 1));
+    await node.signatures.append(uploadOf(image, signatureBytes('one')));
+    const later = [0, 100, 250, 500, 1000].map((ms) => {
+      nowMs = 1000 + ms;
+      return signatures.readSet(image);
+    });
+    await node.connections.query('SELECT 1'); // others have asked meanwhile, if they would
+    assert.equal(answers.length, 1);
+    answers[0]?.();
+    assert.deepEqual((await first).entries, []);
+    await eventually(() => assert.equal(answers.length, 2));
+    answers[1]?.();
+    for (const { entries } of await Promise.all(later)) assert.equal(entries.length, 1);
+    assert.equal(answers.length, 2);
+    await node.close();
+  });
+
+  it('wait for no second look where the one before it has failed after long', async () => {
+    const node = await openNode(await postgres.migratedDatabase());
+    let nowMs = 1000;
+    let fail: () => void = () => undefined;
+    let asked = 0;
+    const signatures = new PostgresSignatures({
+      connections: {
+        ...node.connections,
+        query: () => {
+          asked += 1;
+          return new Promise((_, reject) => {
+            fail = () => reject(new LookasideError('STORE_UNAVAILABLE', 'no answer'));
+          });
+        },
+      },
+      ...{ writer: new PostgresWriter(node.connections), monotonicMs: () => nowMs, staleMs: 0 },
+      onChanged: () => undefined,
+      makeLiftEvent: ({ image, sha256 }) => eventOf(image, sha256, 'withdraw-end'),
+    });
+    const image = imageIn(folderOf('team/silent'));
     const reads = [signatures.readSet(image), signatures.readSet(image)];
-    nowMs += 100;
-    reads.push(signatures.readSet(image));
-    answer();
-    await Promise.all(reads);
-    assert.equal(asked, 2);
+    nowMs += 4800;
+    fail();
+    for (const read of reads) await assert.rejects(read, { code: 'STORE_UNAVAILABLE' });
+    assert.equal(asked, 1);
     await node.close();
   });
 

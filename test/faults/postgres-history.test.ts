@@ -24,8 +24,6 @@ import { count, isFull, promise } from './promise.ts';
 
 const NODES = 3;
 const STALE_MS = 1000;
-/** Who asks shortly after another one shares its answer. */
-const SHARED_LOOK_MS = 100;
 /** While a session that is ended may still be asked, or a database that is back is not known to be. */
 const AFTERWARDS_MS = 3000;
 
@@ -143,7 +141,7 @@ class Recording {
     const isInOutage = this.outages.some(
       ([startMs, endMs]) => read.startMs < endMs + AFTERWARDS_MS && read.endMs > startMs,
     );
-    return SHARED_SET_FRESH_MS + SHARED_LOOK_MS + (isInOutage ? STALE_MS : 0);
+    return SHARED_SET_FRESH_MS + (isInOutage ? STALE_MS : 0);
   }
 }
 
