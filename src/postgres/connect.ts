@@ -1,6 +1,7 @@
 // The connections of one node to PostgreSQL, with the bounds that keep every request short.
 import pg from 'pg';
 import { LookasideError } from '../domain/errors.ts';
+import { clientClassOf } from './tls-files.ts';
 
 /** Beyond these, a session that was paused or cut off gives back what it holds: docs/decisions/several-nodes.md. */
 export const SESSION = {
@@ -43,6 +44,7 @@ export interface ConnectOptions {
   readonly isPatient?: boolean;
 }
 
+/** @throws LookasideError STORE_UNAVAILABLE when a file that the URL names cannot be read */
 export function connect({ url, poolSize = 10, isPatient = false }: ConnectOptions): Connections {
   const settings: pg.ClientConfig = {
     connectionString: url,
@@ -58,7 +60,8 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
         oid === INT8 ? Number : pg.types.getTypeParser(oid, format as 'text'),
     },
   };
-  const pool = new pg.Pool({ ...settings, max: poolSize });
+  const Client = clientClassOf(url);
+  const pool = new pg.Pool({ ...settings, max: poolSize, Client });
   // an idle connection that breaks is replaced with the next query, which tells who asks
   pool.on('error', () => undefined);
   return {
@@ -68,7 +71,7 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
       const release = (error = false) => client.release(error);
       return { query: (sql, values) => asked(client, sql, values), release };
     },
-    dedicated: () => new pg.Client({ ...settings, keepAlive: true }),
+    dedicated: () => new Client({ ...settings, keepAlive: true }),
     close: () => pool.end(),
   };
 }

@@ -1,11 +1,14 @@
 // A connection to PostgreSQL by TLS: who is trusted, and who is not.
 import assert from 'node:assert/strict';
+import { copyFile, rename } from 'node:fs/promises';
+import path from 'node:path';
 import { it } from 'node:test';
 import { connect, listenOn } from '../../src/postgres/connect.ts';
 import { CHANNEL } from '../../src/postgres/writer.ts';
 import type { ServerCertificate } from './certificate.ts';
 import { eventually } from './eventually.ts';
 import type { Postgres } from './postgres.ts';
+import { openTempFolder } from './temp-folder.ts';
 
 export interface TlsScene {
   readonly postgres: Postgres;
@@ -75,6 +78,35 @@ export function postgresTlsTests(scene: () => TlsScene): void {
     for (const [host, query, message] of refused) {
       const asking = who(byTcp(url, 'lookaside', host, query));
       await assert.rejects(asking, { code: 'STORE_UNAVAILABLE', message });
+    }
+  });
+
+  it('is asked with what was read of a certificate whose file is away for a moment, and not without one', async () => {
+    await using temp = await openTempFolder();
+    const { postgres, server } = scene();
+    const url = await postgres.newDatabase();
+    const [sslrootcert, away] = [path.join(temp.path, 'ca.pem'), path.join(temp.path, 'away.pem')];
+    await copyFile(server.authorityFile, sslrootcert);
+    const wanted = byTcp(url, 'lookaside', '127.0.0.1', { sslmode: 'verify-full', sslrootcert });
+    const connections = connect({ url: wanted, poolSize: 1 });
+    const heard: string[] = [];
+    await rename(sslrootcert, away);
+    const listening = listenOn(connections, CHANNEL, (payload) => heard.push(payload));
+    try {
+      assert.equal((await connections.query('SELECT 1')).length, 1);
+      const dead = await postgres.query(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'lookaside'",
+      );
+      assert.ok(dead.length > 0);
+      await eventually(async () => {
+        await postgres.query(url, `SELECT pg_notify('${CHANNEL}', 'log')`);
+        assert.ok(heard.length > 0);
+      });
+      assert.throws(() => connect({ url: wanted }), { code: 'STORE_UNAVAILABLE', message: /ca\.pem/ });
+    } finally {
+      await listening.close();
+      await connections.close();
     }
   });
 
