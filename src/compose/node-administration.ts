@@ -17,7 +17,7 @@ export interface DatabaseAdministration extends Administration {
 
 /** @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
 export async function administerDatabase(config: Config): Promise<DatabaseAdministration> {
-  const node = await openNode({ config, current: () => config, log: createLog('warn') });
+  const node = await openNode({ config, current: () => config, log: createLog('warn'), tables: 'make' });
   const name = shownDatabase(config) ?? '';
   const about = { root: name, tree: 'owned' } as const;
   return {

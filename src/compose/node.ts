@@ -11,7 +11,7 @@ import type { FsckOptions } from '../domain/upkeep.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { numbersOf } from '../postgres/changes.ts';
 import { otherKey } from '../postgres/log-store.ts';
-import { type OpenedPostgres, openPostgres } from '../postgres/open.ts';
+import { type OpenedPostgres, type OpenPostgresOptions, openPostgres } from '../postgres/open.ts';
 import { inTurnOfKeys } from '../postgres/turns.ts';
 import { Watch } from '../postgres/watch.ts';
 import { type AccessRecorder, createAccessRecorder } from '../service/access.ts';
@@ -63,13 +63,15 @@ interface Bells {
   recorder: AccessRecorder | null;
 }
 
-export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'offersLogIns'>;
+export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'offersLogIns'> &
+  Pick<OpenPostgresOptions, 'tables'>;
 
 /**
  * Everything but what a serving node has beside it: the log's keeper, and what goes on in the background.
  * @throws LookasideError CONFIG_INVALID, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
-export async function openNode({ config, current, log: everyLine, offersLogIns = false }: NodeOptions) {
+export async function openNode(options: NodeOptions) {
+  const { config, current, log: everyLine, offersLogIns = false, tables = 'migrate' } = options;
   const clock = systemClock;
   // a command may not be able to read the secrets that they name
   const providers = offersLogIns ? await readLogInProviders(config) : null;
@@ -79,7 +81,7 @@ export async function openNode({ config, current, log: everyLine, offersLogIns =
   let keyringNumber = -1;
   const { url, poolSize, staleMs } = databaseOf(config);
   const stores = await openPostgres({
-    ...{ url, poolSize, staleMs, monotonicMs: clock.monotonicMs },
+    ...{ url, poolSize, tables, staleMs, monotonicMs: clock.monotonicMs },
     keyringNumber: () => keyringNumber,
     isLost: () => bells.isLost,
     onChanged: (image) => reader.forget(image),

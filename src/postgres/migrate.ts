@@ -13,10 +13,13 @@ interface Migration {
 }
 
 /**
- * Runs the migrations that the database lacks, each in one transaction.
+ * Runs the migrations that the database lacks, each in one transaction. It writes nothing when none is missing: a node starts on a
+ * database that takes no changes too.
  * @throws LookasideError STATE_UNUSABLE when the database is of a newer version; STORE_UNAVAILABLE
  */
 export async function migrate(connections: Connections): Promise<void> {
+  const migrations = readMigrations();
+  if ((await schemaOf(connections.query, migrations.length)) === migrations.length) return;
   const { query, release } = await connections.take();
   let isDone = false;
   try {
@@ -28,7 +31,12 @@ export async function migrate(connections: Connections): Promise<void> {
     await query(
       'CREATE TABLE IF NOT EXISTS lookaside_schema (version integer PRIMARY KEY, at timestamptz NOT NULL)',
     );
-    await runMissing(query);
+    const found = await schemaOf(query, migrations.length);
+    for (const { version, sql } of migrations.slice(found)) {
+      await query(
+        `BEGIN; ${sql}; INSERT INTO lookaside_schema (version, at) VALUES (${version}, now()); COMMIT`,
+      );
+    }
     isDone = true;
   } finally {
     release(true); // with it go the lock and the settings
@@ -36,24 +44,41 @@ export async function migrate(connections: Connections): Promise<void> {
   }
 }
 
-async function runMissing(query: Query): Promise<void> {
-  const migrations = readMigrations();
-  const newest = migrations.length;
+/**
+ * For a command beside nodes, which may be of an older release: it must not change their tables.
+ * @throws LookasideError STATE_UNUSABLE when the database is of another version; STORE_UNAVAILABLE
+ */
+export async function requireSchema({ query }: Pick<Connections, 'query'>): Promise<void> {
+  const newest = readMigrations().length;
+  const found = await schemaOf(query, newest);
+  if (found === newest) return;
+  const has = found === 0 ? 'has no tables of lookaside' : `has the schema ${found} of an older lookaside`;
+  throw new LookasideError(
+    'STATE_UNUSABLE',
+    `the database ${has}, and this command needs ${newest}; start a node (lookaside serve) of this release first, or ask a running node with --server`,
+  );
+}
+
+/** No release of lookaside uses the database yet. @throws LookasideError STORE_UNAVAILABLE */
+export async function isEmpty({ query }: Pick<Connections, 'query'>): Promise<boolean> {
+  return (await schemaOf(query, Number.POSITIVE_INFINITY)) === 0;
+}
+
+/** 0 = there are no tables. @throws LookasideError STATE_UNUSABLE when it is newer than `newest` */
+async function schemaOf(query: Query, newest: number): Promise<number> {
+  const [table] = await query<{ there: boolean }>(
+    "SELECT to_regclass('lookaside_schema') IS NOT NULL AS there",
+  );
+  if (table?.there !== true) return 0;
   const [row] = await query<{ version: number | null }>(
     'SELECT max(version) AS version FROM lookaside_schema',
   );
   const found = row?.version ?? 0;
-  if (found > newest) {
-    throw new LookasideError(
-      'STATE_UNUSABLE',
-      `the database has the schema ${found} of a newer lookaside, and this one knows ${newest}; install the version that the other nodes have`,
-    );
-  }
-  for (const { version, sql } of migrations.slice(found)) {
-    await query(
-      `BEGIN; ${sql}; INSERT INTO lookaside_schema (version, at) VALUES (${version}, now()); COMMIT`,
-    );
-  }
+  if (found <= newest) return found;
+  throw new LookasideError(
+    'STATE_UNUSABLE',
+    `the database has the schema ${found} of a newer lookaside, and this one knows ${newest}; install the version that the other nodes have`,
+  );
 }
 
 function readMigrations(): readonly Migration[] {

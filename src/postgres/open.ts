@@ -11,7 +11,7 @@ import { PostgresEraser } from './eraser.ts';
 import { PostgresKeys } from './keys.ts';
 import { Leader } from './leader.ts';
 import { PostgresLog } from './log-store.ts';
-import { migrate } from './migrate.ts';
+import { isEmpty, migrate, requireSchema } from './migrate.ts';
 import { PostgresQuestions } from './questions.ts';
 import { PostgresRepositories } from './repositories.ts';
 import { PostgresSessions } from './sessions.ts';
@@ -27,6 +27,11 @@ import { PostgresWriter, refuseHalfMoved } from './writer.ts';
 export interface OpenPostgresOptions {
   readonly url: string;
   readonly poolSize: number;
+  /**
+   * `migrate`: as this release wants them, which is the default; `make`: beside nodes that may be of another release, so only where
+   * there are none yet; `keep`: they stay as they are.
+   */
+  readonly tables?: 'migrate' | 'make' | 'keep';
   readonly staleMs: number;
   readonly monotonicMs: () => number;
   readonly keyringNumber: () => number;
@@ -41,14 +46,14 @@ export interface OpenPostgresOptions {
 
 export type OpenedPostgres = Awaited<ReturnType<typeof openPostgres>>;
 
-/** @throws LookasideError STATE_UNUSABLE when the database is newer, or forgets commits; STORE_UNAVAILABLE */
+/** @throws LookasideError STATE_UNUSABLE when the database is newer, or older than a command needs, or forgets commits; STORE_UNAVAILABLE */
 export async function openPostgres(options: OpenPostgresOptions) {
   const { url, poolSize, staleMs, monotonicMs, keyringNumber } = options;
   // the leader keeps one for itself
   const connections = connect({ url, poolSize: poolSize + 1 });
   try {
     await checkServer(connections, options.warn);
-    await migrateAt(url);
+    await bringTables(connections, options);
     await refuseHalfMoved(connections.query);
     const writer = new PostgresWriter(connections);
     const leader = new Leader(connections, options.onElected);
@@ -94,6 +99,14 @@ export async function openPostgres(options: OpenPostgresOptions) {
     await connections.close();
     throw error;
   }
+}
+
+async function bringTables(
+  connections: Connections,
+  { url, tables = 'migrate' }: Pick<OpenPostgresOptions, 'url' | 'tables'>,
+): Promise<void> {
+  const migrates = tables === 'migrate' || (tables === 'make' && (await isEmpty(connections)));
+  await (migrates ? migrateAt(url) : requireSchema(connections));
 }
 
 /** A migration of large tables takes longer than a node waits for any other answer. */

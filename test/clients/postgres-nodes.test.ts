@@ -313,6 +313,21 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     assert.match(shown.stdout, /^state +verified$/m, describeOutcome(shown));
   });
 
+  it('have tables that no command changes, which may be of a newer release', async () => {
+    const database = await postgres.newDatabase();
+    const asking = () => openAskedSignatures(configOf(database), { onRetry: () => undefined, patienceMs: 0 });
+    const schema = () => postgres.query(database, 'SELECT max(version) AS version FROM lookaside_schema');
+    const refused = (message: RegExp) => ({ code: 'STATE_UNUSABLE', message });
+    await assert.rejects(asking(), refused(/no tables.* start a node/));
+    await assert.rejects(schema(), /lookaside_schema/);
+    // who can open an empty database is its administrator, ahead of every node
+    await (await administer(database))[Symbol.asyncDispose]();
+    await postgres.query(database, 'DELETE FROM lookaside_schema WHERE version > 3');
+    await assert.rejects(asking(), refused(/schema 3 of an older lookaside.* start a node/));
+    await assert.rejects(administer(database), refused(/schema 3 of an older/));
+    assert.deepEqual(await schema(), [{ version: 3 }]);
+  });
+
   it('answer questions to the records, list repositories, and forget who it was', async () => {
     await using administration = await administer(url);
     const { records } = administration;

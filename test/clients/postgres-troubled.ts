@@ -59,6 +59,12 @@ export function troubledTests({ postgres, url, token, signer, openNode }: Troubl
         assert.deepEqual([refused.status, refused.code], [503, 'STORE_UNAVAILABLE']);
         await eventually(async () => assert.equal((await uploads.get(`${folder}/signature-1`)).status, 200));
         assert.equal((await timed(uploads.get(`${folder}/signature-2`))).status, 404);
+        const started = await openNode(url());
+        try {
+          assert.equal((await started.uploads(token()).get(`${folder}/signature-1`)).status, 200);
+        } finally {
+          await started.close();
+        }
       } finally {
         await postgres().query(
           url(),
