@@ -22,7 +22,10 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
-/** The thread is started when first needed. One that dies is replaced, and what it had begun fails with STORE_UNAVAILABLE. */
+/**
+ * The thread is started when first needed, and one that dies is replaced. What it had begun fails with STORE_UNAVAILABLE, and so does
+ * every later write when it died while it wrote: an fsync may have failed, and nobody has heard of it.
+ */
 export function openThreadedWriter(options: ThreadedWriterOptions): ThreadedWriter {
   const here = openTreeWriter(options);
   const thread = createThread(options);
@@ -65,7 +68,8 @@ interface Thread {
   close(): Promise<void>;
 }
 
-function createThread({ root, script }: ThreadedWriterOptions): Thread {
+function createThread(options: ThreadedWriterOptions): Thread {
+  const { root } = options;
   const pending = new Map<number, Pending>();
   let worker: Worker | null = null;
   let waiting: Job[] = [];
@@ -90,15 +94,39 @@ function createThread({ root, script }: ThreadedWriterOptions): Thread {
   }
 
   function send(): void {
-    const [jobs, moved]: [Request, ArrayBuffer[]] = [waiting, transfers];
+    const [asked, moved]: [Request, ArrayBuffer[]] = [waiting, transfers];
     [waiting, transfers] = [[], []];
-    worker ??= start();
+    // it may have come since they were asked for, and a new thread does not know it
+    const jobs = fault === null ? asked : asked.filter(({ name }) => name === 'discard');
+    if (fault !== null)
+      refuse(
+        asked.filter(({ name }) => name !== 'discard'),
+        unavailable(fault),
+      );
+    if (jobs.length === 0) return;
+    try {
+      worker ??= start();
+    } catch (error) {
+      // no more threads are allowed, for one; the next job tries again
+      const message = `no thread could be started that writes ${root}, and nothing was stored; allow the server more threads (pids limit) or memory, then try again`;
+      refuse(jobs, unavailable(message, error));
+      return;
+    }
     worker.ref();
     worker.postMessage(jobs, moved);
   }
 
+  /** Nothing of them was begun. */
+  function refuse(jobs: Request, error: LookasideError): void {
+    for (const { id } of jobs) {
+      pending.get(id)?.reject(error);
+      pending.delete(id);
+    }
+    if (pending.size === 0) rest();
+  }
+
   function start(): Worker {
-    const started = new Worker(script ?? new URL('./tree-thread.js', import.meta.url), {
+    const started = new Worker(options.script ?? new URL('./tree-thread.js', import.meta.url), {
       name: 'tree-writer',
       execArgv: [], // the program's own options, such as an inspector or --eval, are not for the thread
       workerData: { root },
@@ -140,13 +168,17 @@ function createThread({ root, script }: ThreadedWriterOptions): Thread {
     onIdle?.();
   }
 
-  /** Those that it was not yet told of go to the next one. */
+  /** Those that it was not yet told of go to the next one, unless nothing is written any more. */
   function lose(death: unknown): void {
     const unsent = new Set(waiting.map(({ id }) => id));
-    for (const [id, { name, reject }] of pending) {
-      if (unsent.has(id)) continue;
+    const begun = [...pending].filter(([id]) => !unsent.has(id));
+    // what it waited for goes on without it, and nobody hears of its failure
+    if (begun.some(([, { name }]) => name !== 'discard')) {
+      fault ??= `the thread that writes ${root} died while it wrote, so it is not known whether the disk has taken all of it; restart the server, which finds out what is there, before anything else is written`;
+    }
+    const message = fault ?? `the thread that writes ${root} died and is replaced; try again`;
+    for (const [id, { name, reject }] of begun) {
       pending.delete(id);
-      const message = `the thread that writes ${root} died and is replaced; try again`;
       reject(name === 'place' ? new PlaceUnknown(message, { cause: death }) : unavailable(message, death));
     }
     if (pending.size === 0) rest();

@@ -1,4 +1,6 @@
 // A thread that writes a tree and dies: what it is to do for a folder says when.
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { blockInThisThread } from '../../src/files/calls.ts';
 import type { Request } from '../../src/files/tree-jobs.ts';
@@ -16,6 +18,7 @@ parentPort?.on('message', async (jobs: Request) => {
       const message = 'a write did not reach the disk';
       const failure = { code: 'STORE_UNAVAILABLE', message, detail: null, fault: message };
       parentPort?.postMessage([{ id, output: null, failure }]);
+      writeFileSync(path.join(root, 'told'), '');
       process.exit(1);
     }
     // the cast is right because the names come with their own arguments

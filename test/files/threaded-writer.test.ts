@@ -1,6 +1,7 @@
 // A tree that is written by a thread of its own: it stores what the writer of the process stores, and its death loses nothing that
 // was acknowledged.
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -107,12 +108,43 @@ describe('a tree that is written by a thread', () => {
 });
 
 describe('a thread that writes a tree and dies', () => {
-  it('fails what it had begun, and another thread does the next write', async () => {
+  it('while it wrote nothing has a successor that does the next write', async () => {
+    await openDying();
+    const pair = await writer.prepare(INTENT, ONE);
+    await writer.discard('dies-before');
+    assert.equal(await writer.place(pair, folderOf('team/app'), 1), 1);
+    assert.deepEqual(await readFile(file(folderOf('team/app'), 1)), ONE);
+    assert.equal(writer.fault, null);
+  });
+
+  it('while it wrote has none: an fsync may have failed, and nobody has heard of it', async () => {
     await openDying();
     const pair = await writer.prepare(INTENT, ONE);
     await assert.rejects(writer.makeDurable(folderOf('dies-before/app'), 1), isUnavailable);
-    assert.equal(await writer.place(pair, folderOf('team/app'), 1), 1);
-    assert.deepEqual(await readFile(file(folderOf('team/app'), 1)), ONE);
+    assert.match(writer.fault ?? '', /died while it wrote.*restart the server/);
+    await assert.rejects(writer.place(pair, folderOf('team/app'), 1), isUnavailable);
+    assert.deepEqual(await writer.leftOver(), [{ prepared: pair, intent: INTENT }]);
+  });
+
+  it('that cannot be started fails what was asked for, and the next write tries again', async () => {
+    await writer.close();
+    let script: URL | undefined = new URL('http://localhost/no-thread.js'); // refused at once, as a thread too many is
+    writer = openThreadedWriter({
+      root,
+      nowMs: Date.now,
+      get script() {
+        return script as URL;
+      },
+    });
+    const isRefused = (error: unknown) => isUnavailable(error) && !(error instanceof PlaceUnknown);
+    await Promise.all([
+      assert.rejects(writer.prepare(INTENT, ONE), isRefused),
+      assert.rejects(writer.place('pair', folderOf('team/app'), 1), isRefused),
+      writer.discard('pair'),
+    ]);
+    script = undefined;
+    assert.equal(await add(ONE, folderOf('team/app')), 1);
+    assert.equal(writer.fault, null);
   });
 
   for (const when of ['before', 'after']) {
@@ -132,5 +164,19 @@ describe('a thread that writes a tree and dies', () => {
     await assert.rejects(writer.makeDurable(folderOf('loses/app'), 1), isUnavailable);
     assert.equal(writer.fault, 'a write did not reach the disk');
     await assert.rejects(writer.prepare(INTENT, ONE), isUnavailable);
+  });
+
+  it('after a lost write has none either for what waited to be sent', async () => {
+    await openDying();
+    await writer.discard('nothing'); // it runs
+    const lost = assert.rejects(writer.makeDurable(folderOf('loses/app'), 1), isUnavailable);
+    await new Promise((resolve) => setImmediate(resolve));
+    const waiting = assert.rejects(writer.prepare(INTENT, ONE), {
+      message: 'a write did not reach the disk',
+    });
+    const told = path.join(root, 'told');
+    while (!existsSync(told)); // so that the answer comes before the next message is sent
+    await Promise.all([lost, waiting]);
+    assert.deepEqual(await writer.leftOver(), []);
   });
 });
