@@ -1,7 +1,8 @@
 // Which looks at a tree need no turn through the pool of threads: of what was looked at a moment ago on a local file system,
 // the kernel answers from memory, also while the disk hangs.
 import { promises as fs } from 'node:fs';
-import { dirname } from 'node:path';
+import { join, resolve } from 'node:path';
+import { systemCode } from '../domain/errors.ts';
 
 export interface LocalLooks {
   /**
@@ -22,6 +23,9 @@ const LOCAL: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e, 0x01
 
 // overlayfs, of which a container's `/` is made: only its folders are passed through
 const PASSED: ReadonlySet<number> = new Set([...LOCAL, 0x794c7630]);
+
+/** As the kernel. */
+const MAX_LINKS = 40;
 
 interface Place {
   /** As stamps begin; null: some look may wait. */
@@ -59,19 +63,47 @@ export function createLocalLooks(root: string, nowMs: () => number): LocalLooks 
 
 /** Null when the root, or a folder on the way to it, lies on a file system that may wait. @throws the system's errors */
 async function deviceOf(root: string): Promise<string | null> {
-  const realPath = await fs.realpath(root);
-  const types = await Promise.all([realPath, ...above(realPath), ...above(root)].map(typeOf));
+  const { folders, realPath } = await wayTo(root);
+  const types = await Promise.all([realPath, ...folders].map(typeOf));
   const [ofRoot = 0, ...onTheWay] = types;
   if (!LOCAL.has(ofRoot) || !onTheWay.every((type) => PASSED.has(type))) return null;
   const { dev } = await fs.stat(realPath, { bigint: true });
   return `${dev}:`;
 }
 
-async function typeOf(path: string): Promise<number> {
-  return (await fs.statfs(path)).type;
+/** Every folder in which the kernel looks a name up, those of links on the way too: realpath() tells only where they end. */
+async function wayTo(path: string) {
+  const folders = new Set<string>();
+  const names = resolve(path).split('/');
+  let realPath = '/';
+  let links = 0;
+  for (let name = names.shift(); name !== undefined; name = names.shift()) {
+    if (name === '' || name === '.') continue;
+    folders.add(realPath);
+    const next = join(realPath, name);
+    const target = name === '..' ? null : await linkAt(next);
+    if (target === null) {
+      realPath = next;
+      continue;
+    }
+    links += 1;
+    if (links > MAX_LINKS) throw new Error(`too many links on the way to ${path}`);
+    if (target.startsWith('/')) realPath = '/';
+    names.unshift(...target.split('/'));
+  }
+  return { folders: [...folders], realPath };
 }
 
-function above(path: string): readonly string[] {
-  const folder = dirname(path);
-  return folder === path ? [] : [folder, ...above(folder)];
+/** Null: it is no link. @throws the system's other errors */
+async function linkAt(path: string): Promise<string | null> {
+  try {
+    return await fs.readlink(path);
+  } catch (error) {
+    if (systemCode(error) === 'EINVAL') return null;
+    throw error;
+  }
+}
+
+async function typeOf(path: string): Promise<number> {
+  return (await fs.statfs(path)).type;
 }

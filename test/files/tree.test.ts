@@ -351,6 +351,30 @@ describe('the stamps of an image', () => {
     assert.equal(await tree.isUnchanged(FOLDER, stamps), true);
   });
 
+  it('are compared at once behind a link to the root, and never where a link on the way leads through another kind of file system', async (t) => {
+    if (!(await learnToPeek(await readSettled())))
+      return t.skip('the file system is none that is looked at at once');
+    await symlink(root, path.join(temp.path, 'direct'));
+    // from there on by a link of /proc, which stands for a link on NFS
+    await symlink(`/proc/self/root${root}`, path.join(temp.path, 'detour'));
+    await symlink('detour', path.join(temp.path, 'longer'));
+    for (const [name, expected] of [
+      ['direct', true],
+      ['detour', false],
+      ['longer', false],
+    ] as const) {
+      const linked = path.join(temp.path, name);
+      tree = openTree({ root: linked, nowMs: () => nowMs(), beingWrittenMs: 100, isWhole: isWholeSignature });
+      const stamps = await readSettled();
+      let isPeeked = false;
+      for (let turn = 0; turn < 200 && !isPeeked; turn += 1) {
+        assert.equal(await tree.isUnchanged(FOLDER, stamps), true);
+        isPeeked = tree.peekUnchanged(FOLDER, stamps);
+      }
+      assert.equal(isPeeked, expected, name);
+    }
+  });
+
   it('are compared at once only for ten seconds after a look', async (t) => {
     const stamps = await readSettled();
     if (!(await learnToPeek(stamps))) return t.skip('the file system is none that is looked at at once');
