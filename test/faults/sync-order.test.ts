@@ -5,9 +5,10 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { needs } from '../clients/available.ts';
 import { describeOutcome, run, startBackground } from '../clients/command.ts';
+import { eventually } from '../clients/eventually.ts';
 import { lookaside, startServer } from '../clients/server.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
-import { takenAs, uploadsTo } from '../clients/uploads.ts';
+import { takenAs, type Uploads, uploadsTo } from '../clients/uploads.ts';
 import { openTemplate, send, toAttempt } from './crash-scene.ts';
 import { count, promise } from './promise.ts';
 import { answersIn, type SyncOrder, TRACED } from './sync-order.ts';
@@ -20,6 +21,12 @@ const NEEDED_SYNCS = [
   /^\d+ +f\w*sync\(\d+<[^>]*@sha256=[0-9a-f]+>/,
   /^\d+ +f\w*sync\(\d+<[^>]*state\.db-wal>/,
 ] as const;
+
+/** How many events the head of the log covers. */
+async function headSize(uploads: Uploads): Promise<number> {
+  const { body } = await uploads.get('log/checkpoint');
+  return Number(body.toString().split('\n')[1]);
+}
 
 promise(
   {
@@ -44,13 +51,16 @@ promise(
       const repository = `new-${upload - (upload % 2)}/deep/app`;
       const answer = await send(uploads, toAttempt(template, repository, `v${upload}`));
       assert.ok(answer !== null);
-      takenAs(answer, 201);
+      const { auditSeq } = takenAs(answer, 201);
+      // the head over the event goes to state.db too: only that of this upload may be written beside its answer
+      await eventually(async () => assert.ok((await headSize(uploads)) >= (auditSeq ?? 0)));
     }
     await strace.stop();
     const order: SyncOrder = {
       log: await readFile(trace, 'utf8'),
       // index.db and the access log may be lost
       counts: (file) => file.startsWith(path.join(data, 'sigstore')) || file.endsWith('state.db-wal'),
+      goesOn: (file) => file.endsWith('state.db-wal'),
     };
     const answers = answersIn(order);
     assert.equal(answers.length, UPLOADS);

@@ -13,6 +13,8 @@ export interface SyncOrder {
   readonly log: string;
   /** Whether what happens to this path must survive. */
   readonly counts: (path: string) => boolean;
+  /** Whether more may be written to this path behind the sync that an answer waits for, of which nothing must survive. */
+  readonly goesOn: (path: string) => boolean;
 }
 
 /** What strace is to write down; a call that this processor has not is no mistake. */
@@ -23,14 +25,14 @@ export const TRACED = [
 ].join();
 
 /** All answers 201 of the log, in their order. @throws Error for a line that is no system call */
-export function answersIn({ log, counts }: SyncOrder): readonly Answered[] {
+export function answersIn({ log, counts, goesOn }: SyncOrder): readonly Answered[] {
   const answers: Answered[] = [];
   /** Path -> when it was last changed, as long as that is not known to be on the disk. */
   const dirty = new Map<string, number>();
   const synced = new Set<string>();
 
   const touch = (path: string, at: number) => {
-    if (counts(path)) dirty.set(path, at);
+    if (counts(path) && !(goesOn(path) && synced.has(path))) dirty.set(path, at);
   };
   const rename = (from: string, to: string) => {
     const at = dirty.get(from);
