@@ -66,7 +66,7 @@ export async function runMigrate(
     );
   if (result.withdrawn > 0)
     print(
-      `withdrawn before: ${plural(result.withdrawn, 'signature')} of keys that were revoked with --withdraw`,
+      `${outcome === 'would-move' ? 'would be withdrawn' : 'withdrawn'} before: ${plural(result.withdrawn, 'signature')} of keys that were revoked with --withdraw`,
     );
   if (result.leftOut > 0)
     print(

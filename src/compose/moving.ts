@@ -43,11 +43,11 @@ export interface MigrateResult extends MoveResult {
   readonly lost: number;
   /** Days of the record of reads that are not moved. */
   readonly daysLeftOut: readonly LeftOutDay[];
-  /** Signatures of revoked keys whose withdrawal was ordered before, and which the move has withdrawn first; none by a dry run. */
+  /** Signatures of revoked keys whose withdrawal was ordered before, and which the move has withdrawn first; a dry run would. */
   readonly withdrawn: number;
 }
 
-type Unserved = Pick<MigrateResult, 'leftOut' | 'lost' | 'withdrawn'>;
+type Unserved = Pick<MigrateResult, 'leftOut' | 'lost'>;
 
 /**
  * @throws LookasideError ALREADY_RUNNING while a server or another command uses the directory; NOT_OVER_POSTGRESQL when it has
@@ -64,7 +64,9 @@ export async function migrateDirectory(options: MigrateOptions): Promise<Migrate
     if (mirrors.length > 0 && !options.withoutMirrors) throw hasMirrors(mirrors);
     const target = await openMoveTarget({ url, isDryRun, warn: (message) => log.warn({}, message) });
     try {
-      return { ...(await moveTo(target, options)), ...unserved, mirrors };
+      const check = async () => (await moveTo(target, { ...options, isDryRun: true })).outcome;
+      const withdrawn = await endWithdrawals(options, check);
+      return { ...(await moveTo(target, options)), ...unserved, withdrawn, mirrors };
     } finally {
       await target.close();
     }
@@ -97,9 +99,34 @@ async function moveTo(
   }
 }
 
-/** Ends what a crash left unfinished, and scans the tree. @throws LookasideError DAMAGE_FOUND, APPEND_ONLY */
-async function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
-  const { config, log: everyLine, onScan } = options;
+/** Ends what a crash left unfinished, and scans the tree. @throws LookasideError DAMAGE_FOUND */
+function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
+  const { onScan } = options;
+  return withDirectory(options, async ({ site }) => {
+    await site.appender.recover();
+    await site.upkeep.rescan(onScan);
+    const { findings } = await site.upkeep.fsck({ repair: false, onProgress: onScan });
+    const damage = findings.find(({ kind }) => DAMAGE_KINDS.has(kind));
+    if (damage !== undefined) {
+      throw new LookasideError('DAMAGE_FOUND', `${damage.path}: ${damage.message}; then move the directory`);
+    }
+    const sum = (wanted: readonly FsckFinding[]) => wanted.reduce((all, { count = 1 }) => all + count, 0);
+    const lost = sum(findings.filter(({ kind }) => kind === 'lost'));
+    return { leftOut: sum(findings) - lost, lost };
+  });
+}
+
+interface OpenedDirectory {
+  readonly site: OpenSite;
+  readonly databases: Databases;
+  readonly verifier: Verifier;
+  readonly log: Log;
+}
+
+async function withDirectory<T>(
+  { config, log: everyLine }: Pick<MigrateOptions, 'config' | 'log'>,
+  act: (directory: OpenedDirectory) => Promise<T>,
+): Promise<T> {
   const log = createFewLines({ log: everyLine, wait: async () => undefined });
   const databases = await openDatabases({ dataDir: config.data, onUnusable: () => undefined });
   const verifier = openVerifier();
@@ -118,17 +145,7 @@ async function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
       onIndexReset: () => undefined,
     });
     opened = site;
-    await site.appender.recover();
-    await site.upkeep.rescan(onScan);
-    const withdrawn = await endWithdrawals(site, { ...options, log }, { databases, verifier });
-    const { findings } = await site.upkeep.fsck({ repair: false, onProgress: onScan });
-    const damage = findings.find(({ kind }) => DAMAGE_KINDS.has(kind));
-    if (damage !== undefined) {
-      throw new LookasideError('DAMAGE_FOUND', `${damage.path}: ${damage.message}; then move the directory`);
-    }
-    const sum = (wanted: readonly FsckFinding[]) => wanted.reduce((all, { count = 1 }) => all + count, 0);
-    const lost = sum(findings.filter(({ kind }) => kind === 'lost'));
-    return { leftOut: sum(findings) - lost, lost, withdrawn };
+    return await act({ site, databases, verifier, log });
   } finally {
     // a scan that failed would be tried again, without the lock
     await opened?.upkeep.stop();
@@ -142,23 +159,48 @@ async function makeIndexTrue(options: MigrateOptions): Promise<Unserved> {
 }
 
 /**
- * Carries out what revocations of keys have ordered: a node that withdraws nothing would leave it unfinished for ever. The number of
- * signatures. @throws LookasideError APPEND_ONLY, STORE_UNAVAILABLE
+ * Carries out what revocations of keys have ordered: a node that withdraws nothing would leave it unfinished for ever. Nodes do it
+ * for a shared tree, which stays as it is. The number of signatures; a dry run only counts. `check` tells whether the move would be
+ * refused: nothing is withdrawn before. @throws LookasideError APPEND_ONLY, STORE_UNAVAILABLE; as `check`
  */
 async function endWithdrawals(
-  { name, store, appender, judge }: OpenSite,
-  { config, isDryRun, log }: Pick<MigrateOptions, 'config' | 'isDryRun' | 'log'>,
-  { databases, verifier }: { readonly databases: Databases; readonly verifier: Verifier },
+  options: MigrateOptions,
+  check: () => Promise<MoveResult['outcome']>,
 ): Promise<number> {
-  const ordered = (await databases.keys.list()).filter(({ revocation }) => revocation?.withdraws === true);
-  if (isDryRun || ordered.length === 0) return 0;
-  if (config.appendOnly) {
-    for (const { fingerprint } of ordered) {
-      const [image] = await databases.index.imagesByKey(name, fingerprint, null, 1);
-      if (image !== undefined) throw isToBeWithdrawn(fingerprint);
+  const { config, isDryRun } = options;
+  if (config.tree === 'shared' && !config.appendOnly) return 0;
+  return withDirectory(options, async (directory) => {
+    const keys = await directory.databases.keys.list();
+    const ordered = keys
+      .filter(({ revocation }) => revocation?.withdraws === true)
+      .map(({ fingerprint }) => fingerprint);
+    if (ordered.length === 0) return 0;
+    const { judge } = directory.site;
+    const revocations = await openRevocations(directory);
+    judge.start();
+    await judge.settled(); // what has no verdict yet may be by one of these keys
+    let [found, withdrawn] = [0, 0];
+    for (const fingerprint of ordered) {
+      const { withdrawn: count } = await revocations.count(fingerprint);
+      if (count > 0 && config.appendOnly) throw isToBeWithdrawn(fingerprint);
+      found += count;
     }
-    return 0;
-  }
+    if (isDryRun || found === 0) return found;
+    if ((await check()) === 'moved-before') return 0;
+    await directory.site.upkeep.rescan(options.onScan); // an open tree is known in full once it was read
+    for (const fingerprint of ordered) {
+      const { withdrawn: count, left, failed } = await revocations.carryOut(fingerprint);
+      if (failed.length > 0) throw cannotWithdraw(fingerprint, failed);
+      // nodes verify them, and go on with the order
+      for (const what of left) directory.log.warn({ fingerprint }, `not withdrawn yet: ${what}`);
+      withdrawn += count;
+    }
+    return withdrawn;
+  });
+}
+
+async function openRevocations({ site, databases, verifier, log }: OpenedDirectory) {
+  const { name, store, appender } = site;
   const { keys: keyStore, audit, index } = databases;
   const clock = systemClock;
   const keys = await createKeyService({
@@ -166,21 +208,12 @@ async function endWithdrawals(
     countByKey: (fingerprint) => index.countByKey(name, fingerprint),
     onChanged: async () => undefined, // no key is changed here
   });
-  judge.start();
-  await judge.settled(); // what has no verdict yet may be by one of these keys
-  const revocations = createRevocations({
+  return createRevocations({
     ...{ keys, index, appender, store, verifier, clock, log },
     lookups: databases.questions,
     sites: () => [name],
     isAppendOnly: () => false,
   });
-  let withdrawn = 0;
-  for (const { fingerprint } of ordered) {
-    const { withdrawn: count, left } = await revocations.carryOut(fingerprint);
-    if (left.length > 0) throw cannotWithdraw(fingerprint, left);
-    withdrawn += count;
-  }
-  return withdrawn;
 }
 
 function isToBeWithdrawn(fingerprint: string): LookasideError {

@@ -154,7 +154,8 @@ async function revokeKey(
   const { key, changed } = await revocations.mark(name, wanted, actor);
   const result = { key: showKey(key, clock.now()), changed };
   if (!wanted.withdraw) return { ...result, withdrawn: null, left: [] };
-  return { ...result, ...(await revocations.carryOut(key.fingerprint, onProgress)) };
+  const { withdrawn, left } = await revocations.carryOut(key.fingerprint, onProgress);
+  return { ...result, withdrawn, left };
 }
 
 /** In the order of the key's parts, first the primary key; those that it has no longer come last. */

@@ -49,6 +49,8 @@ export interface CarriedOut {
   readonly withdrawn: number;
   /** In words for people, what may be left and is withdrawn later by itself. */
   readonly left: readonly string[];
+  /** Those of `left` that are no matter of waiting for verdicts. */
+  readonly failed: readonly string[];
 }
 
 export interface RevocationService {
@@ -62,7 +64,9 @@ export interface RevocationService {
   ): Promise<{ readonly key: RegisteredKey; readonly changed: boolean }>;
   /** Withdraws what the key has signed, if that was ordered. @throws LookasideError NOT_FOUND */
   carryOut(fingerprint: string, onProgress?: (progress: RevocationProgress) => void): Promise<CarriedOut>;
-  /** The same for every key, one after the other; never throws. */
+  /** What carryOut() would withdraw; nothing is changed. @throws LookasideError NOT_FOUND */
+  count(fingerprint: string): Promise<CarriedOut>;
+  /** carryOut() for every key, one after the other; never throws. */
   carryOutAll(): Promise<void>;
   /** Begins no other image; resolves when those under way are done. */
   stop(): Promise<void>;
@@ -76,6 +80,8 @@ type Order = KeyRevocation & {
   readonly fingerprint: string;
   /** Fingerprints of the key and its subkeys. */
   readonly parts: readonly string[];
+  /** Nothing is withdrawn. */
+  readonly isCount: boolean;
 };
 
 type Outcome = number | { readonly error: unknown };
@@ -109,25 +115,28 @@ export function createRevocations(options: RevocationOptions): RevocationService
   async function carryOut(
     fingerprint: string,
     onProgress?: (progress: RevocationProgress) => void,
+    isCount = false,
   ): Promise<CarriedOut> {
     const { revocation = null, subkeys } = await keys.find(fingerprint);
     const parts = [fingerprint, ...subkeys.map((subkey) => subkey.fingerprint)];
-    if (revocation === null || !revocation.withdraws) return { withdrawn: 0, left: [] };
-    if (options.isAppendOnly())
-      return { withdrawn: 0, left: ['nothing is withdrawn while LOOKASIDE_APPEND_ONLY=true'] };
-    const done = { images: 0, signatures: 0 };
-    const left: string[] = [];
-    for (const site of options.sites()) {
-      left.push(
-        ...(await withdrawFrom(site, { ...revocation, fingerprint, parts }, (signatures) => {
-          if (signatures === 0) return;
-          done.images += 1;
-          done.signatures += signatures;
-          onProgress?.({ ...done });
-        })),
-      );
+    if (revocation === null || !revocation.withdraws) return { withdrawn: 0, left: [], failed: [] };
+    if (options.isAppendOnly()) {
+      const left = ['nothing is withdrawn while LOOKASIDE_APPEND_ONLY=true'];
+      return { withdrawn: 0, left, failed: left };
     }
-    return { withdrawn: done.signatures, left };
+    const done = { images: 0, signatures: 0 };
+    const [failed, unjudged]: [string[], string[]] = [[], []];
+    for (const site of options.sites()) {
+      const found = await withdrawFrom(site, { ...revocation, fingerprint, parts, isCount }, (signatures) => {
+        if (signatures === 0) return;
+        done.images += 1;
+        done.signatures += signatures;
+        onProgress?.({ ...done });
+      });
+      failed.push(...found.failed);
+      unjudged.push(...found.unjudged);
+    }
+    return { withdrawn: done.signatures, left: [...failed, ...unjudged], failed };
   }
 
   /** In words, what may be left of the site. */
@@ -135,7 +144,7 @@ export function createRevocations(options: RevocationOptions): RevocationService
     site: string,
     order: Order,
     onImage: (signatures: number) => void,
-  ): Promise<readonly string[]> {
+  ): Promise<Left> {
     try {
       const isComplete = await index.isComplete(site);
       const failed: unknown[] = [];
@@ -145,15 +154,11 @@ export function createRevocations(options: RevocationOptions): RevocationService
       // after the good ones: meanwhile the judge refuses those of a key whose certificate has a revocation
       await withdrawRefused(site, order, count);
       const [unjudged] = await index.unjudged(site, clock.now(), 0, 1);
-      return [
-        ...(isStopped ? ['the server stops'] : []),
-        ...(isComplete ? [] : [`the tree of the site ${site} is not wholly indexed yet`]),
-        ...(unjudged === undefined ? [] : [`signatures of the site ${site} are not verified yet`]),
-        ...failuresOf(site, failed),
-      ];
+      return leftOf(site, { isStopped, isComplete, isJudged: unjudged === undefined, failed });
     } catch (error) {
       if (!isLookasideError(error, 'INDEX_UNUSABLE')) throw error;
-      return [`the index is being rebuilt, so the signatures of the site ${site} are not known yet`];
+      const rebuilt = `the index is being rebuilt, so the signatures of the site ${site} are not known yet`;
+      return { failed: [rebuilt], unjudged: [] };
     }
   }
 
@@ -202,11 +207,13 @@ export function createRevocations(options: RevocationOptions): RevocationService
 
   async function withdrawn(
     image: ImageId,
-    { by, reason, at, auditSeq }: Order,
+    { by, reason, at, auditSeq, isCount }: Order,
     find: () => Promise<ReadonlySet<string>>,
   ): Promise<number> {
     const sha256s = await find();
-    return sha256s.size === 0 ? 0 : appender.withdrawOrdered({ image, sha256s, by, reason, at, auditSeq });
+    return isCount || sha256s.size === 0
+      ? sha256s.size
+      : appender.withdrawOrdered({ image, sha256s, by, reason, at, auditSeq });
   }
 
   async function carryOutAll(): Promise<void> {
@@ -230,7 +237,8 @@ export function createRevocations(options: RevocationOptions): RevocationService
   return {
     impact: (name, asker) => impactOf(options, name, asker),
     mark,
-    carryOut,
+    carryOut: (fingerprint, onProgress) => carryOut(fingerprint, onProgress),
+    count: (fingerprint) => carryOut(fingerprint, undefined, true),
     carryOutAll,
     async stop() {
       isStopped = true;
@@ -331,6 +339,29 @@ async function madeBy(
 /** Whether the signature names the key and is refused for what a key is. */
 function claims({ reason, issuer }: IndexedSignature, { parts }: Order): boolean {
   return REASONS_OF_KEYS.includes(reason) && issuer !== null && parts.some((part) => part.endsWith(issuer));
+}
+
+interface Left {
+  readonly failed: readonly string[];
+  readonly unjudged: readonly string[];
+}
+
+interface Found {
+  readonly isStopped: boolean;
+  readonly isComplete: boolean;
+  readonly isJudged: boolean;
+  readonly failed: readonly unknown[];
+}
+
+function leftOf(site: string, { isStopped, isComplete, isJudged, failed }: Found): Left {
+  return {
+    failed: [
+      ...(isStopped ? ['the server stops'] : []),
+      ...(isComplete ? [] : [`the tree of the site ${site} is not wholly indexed yet`]),
+      ...failuresOf(site, failed),
+    ],
+    unjudged: isJudged ? [] : [`signatures of the site ${site} are not verified yet`],
+  };
 }
 
 function failuresOf(site: string, failed: readonly unknown[]): readonly string[] {

@@ -169,11 +169,16 @@ export function movedDirectoryTests({ postgres, openNode }: MovedTests): void {
     const filled = await fill(data);
     const url = await postgres().newDatabase();
     const logKey = await readFile(path.join(data, 'log.key'), 'utf8');
-    const move = (onProgress: (progress: MoveProgress) => void, isDryRun = false, environment = {}) =>
+    const move = (
+      onProgress: (progress: MoveProgress) => void,
+      isDryRun = false,
+      environment = {},
+      to = url,
+    ) =>
       migrateDirectory({
         ...{
           config: configOf(data, environment),
-          url,
+          url: to,
           isDryRun,
           withoutMirrors: false,
           taker,
@@ -183,7 +188,16 @@ export function movedDirectoryTests({ postgres, openNode }: MovedTests): void {
         onScan: () => undefined,
       });
 
-    assert.equal((await move(() => undefined, true)).outcome, 'would-move');
+    const tried = await move(() => undefined, true);
+    assert.deepEqual([tried.outcome, tried.withdrawn], ['would-move', 1]);
+    const late = path.join(data, 'sigstore', folderOf('team/late'));
+    const taken = await postgres().migratedDatabase();
+    await postgres().query(taken, "INSERT INTO image (site, folder, generation) VALUES ('default', 'a', 1)");
+    await assert.rejects(
+      move(() => undefined, false, {}, taken),
+      { code: 'NAME_TAKEN' },
+    );
+    await readFile(path.join(late, 'signature-1')); // a move that is refused withdraws nothing
     assert.deepEqual(await postgres().query(url, "SELECT to_regclass('audit_event') AS name"), [
       { name: null },
     ]);
@@ -200,7 +214,6 @@ export function movedDirectoryTests({ postgres, openNode }: MovedTests): void {
         { message: 'halted' },
       );
     for (const halt of ['events', 'signatures']) await haltAt(halt);
-    const late = path.join(data, 'sigstore', folderOf('team/late'));
     await assert.rejects(readFile(path.join(late, 'signature-1')), { code: 'ENOENT' });
     // an index that was made anew has other numbers, and so has the one of before again
     const [index, kept] = [path.join(data, 'index.db'), path.join(temp.path, 'index.db')];

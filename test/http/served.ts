@@ -161,6 +161,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         impact: unasked,
         mark: unasked,
         carryOut: unasked,
+        count: unasked,
         carryOutAll: unasked,
         stop: unasked,
       },

@@ -81,7 +81,8 @@ async function revoke(services: Services, { exchange, params, body }: RouteReque
   const marked = { key: showKey(key, clock.now()), changed };
   const act = async (onProgress: (progress: RevocationProgress) => void): Promise<RevokedKey> => {
     if (!withdraw) return { ...marked, withdrawn: null, left: [] };
-    return { ...marked, ...(await revocations.carryOut(key.fingerprint, onProgress)) };
+    const { withdrawn, left } = await revocations.carryOut(key.fingerprint, onProgress);
+    return { ...marked, withdrawn, left };
   };
   return withProgress(services.log, 'key-revoke', act, NOTHING_YET);
 }
