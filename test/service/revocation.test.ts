@@ -64,6 +64,35 @@ test('an order to withdraw that was given before rests while LOOKASIDE_APPEND_ON
   await revocations.carryOutAll();
 });
 
+test('what has no verdict yet is left, and is no failure; what is counted is not withdrawn', async () => {
+  const { options } = open(true);
+  const image = { site: 'default', path: 'team/app', digest: { algorithm: 'sha256', hex: '0'.repeat(64) } };
+  const row = { image, sha256: '1'.repeat(64), verdict: 'good', fingerprint: FINGERPRINT };
+  let orders = 0;
+  const revocations = createRevocations({
+    ...options,
+    isAppendOnly: () => false,
+    index: {
+      isComplete: async () => true,
+      imagesByKey: async (_site, _fingerprint, after) => (after === null ? [image] : []) as never,
+      ofImage: async () => [row] as never,
+      search: async () => [],
+      unjudged: async () => [row] as never,
+    },
+    appender: {
+      async withdrawOrdered() {
+        orders += 1;
+        return 1;
+      },
+    },
+  });
+  const left = ['signatures of the site default are not verified yet'];
+  assert.deepEqual(await revocations.count(FINGERPRINT), { withdrawn: 1, left, failed: [] });
+  assert.equal(orders, 0);
+  assert.deepEqual(await revocations.carryOut(FINGERPRINT), { withdrawn: 1, left, failed: [] });
+  assert.equal(orders, 1);
+});
+
 test('keys behind one whose signatures cannot be withdrawn are carried out all the same', async () => {
   const keys = ['A', 'B'].map((letter) => keyOf(letter.repeat(40)));
   const asked: string[] = [];
