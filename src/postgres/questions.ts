@@ -21,6 +21,10 @@ import { VerdictQuestions } from './verdict-questions.ts';
 const EXPORT_ROWS = 2000;
 /** For the answer to come after PostgreSQL has given the statement up: later, the connection is lost. */
 const GRACE_MS = 5000;
+/** So long after its asker has left, PostgreSQL may still work at a question. */
+const LEFT_MS = 1000;
+/** invalid_parameter_value: the system cannot; undefined_object, insufficient_privilege: the server is another one. */
+const CANNOT_SET: ReadonlySet<string> = new Set(['22023', '42704', '42501']);
 
 export class PostgresQuestions implements RecordLookups {
   readonly #connections: Connections;
@@ -54,6 +58,7 @@ export class PostgresQuestions implements RecordLookups {
         ...{ questionMs: this.#questionMs, graceMs: this.#graceMs },
       });
       await asker.query(`SET statement_timeout = ${this.#questionMs}`);
+      await noticeLeaving(asker.query);
       return sessionOf(asker);
     } catch (error) {
       if (asker === null) onClosed();
@@ -64,6 +69,17 @@ export class PostgresQuestions implements RecordLookups {
 
   close(): Promise<void> {
     return this.#connections.close();
+  }
+}
+
+/** The server gives up what is asked soon after its connection was closed, where its system can tell. */
+async function noticeLeaving(query: Query): Promise<void> {
+  try {
+    await query(`SET client_connection_check_interval = ${LEFT_MS}`);
+  } catch (error) {
+    // some systems have no way to see it: there a question ends with its time
+    const cause = error instanceof LookasideError ? error.cause : error;
+    if (!(cause instanceof pg.DatabaseError) || !CANNOT_SET.has(cause.code ?? '')) throw error;
   }
 }
 
@@ -123,7 +139,7 @@ class Asker {
     this.close();
   };
 
-  /** What is asked still ends with its connection. */
+  /** What is asked still ends with its connection: noticeLeaving(). */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -4,12 +4,14 @@ import { after, before, describe, it } from 'node:test';
 import { LookasideError } from '../../src/domain/errors.ts';
 import type { ImageId } from '../../src/domain/image.ts';
 import { whyUnreadable } from '../../src/domain/readable.ts';
+import { ANY_RECORD } from '../../src/domain/records.ts';
 import { type Connections, connect, listenOn } from '../../src/postgres/connect.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
 import { Leader } from '../../src/postgres/leader.ts';
 import { PostgresLog } from '../../src/postgres/log-store.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
 import { openPostgres } from '../../src/postgres/open.ts';
+import { PostgresQuestions } from '../../src/postgres/questions.ts';
 import { PostgresSignatures } from '../../src/postgres/signatures.ts';
 import { PostgresVerdicts } from '../../src/postgres/verdicts.ts';
 import { CHANNEL, PostgresWriter } from '../../src/postgres/writer.ts';
@@ -247,6 +249,34 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
     for (const { entries } of await Promise.all(later)) assert.equal(entries.length, 1);
     assert.equal(answers.length, 2);
     await node.close();
+  });
+
+  it('answer no question any longer whose asker has left', async () => {
+    const url = await postgres.migratedDatabase();
+    const connections = connect({ url, poolSize: 2, isPatient: true });
+    const questions = new PostgresQuestions(url);
+    const { query, release } = await connections.take();
+    try {
+      await query('BEGIN; LOCK TABLE audit_event IN ACCESS EXCLUSIVE MODE');
+      const waiting = async () =>
+        (
+          await connections.query(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+          )
+        ).length;
+      const leaving = new AbortController();
+      const session = await questions.open(leaving.signal);
+      const page = session.page({ record: 'audit', filter: ANY_RECORD }, null, 10);
+      page.catch(() => undefined);
+      await eventually(async () => assert.equal(await waiting(), 1));
+      leaving.abort(new Error('has left'));
+      await assert.rejects(page, { message: 'has left' });
+      await eventually(async () => assert.equal(await waiting(), 0));
+    } finally {
+      release(true);
+      await questions.close();
+      await connections.close();
+    }
   });
 
   it('wait for no second look where the one before it has failed after long', async () => {
