@@ -4,6 +4,7 @@ import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
 import type { UploadStore } from '../domain/ports.ts';
+import { withdrawnOf } from '../domain/tombstone.ts';
 import { DAMAGE_KINDS, type Problem, type TreeWriter } from '../domain/tree.ts';
 import { createFolderSync } from './folder-sync.ts';
 import { sameSignatures } from './image-state.ts';
@@ -36,7 +37,10 @@ export interface Scanner {
   syncFolder(site: string, folder: string): Promise<void>;
   /** Every problem of the tree; changes nothing. */
   findProblems(site: string, options?: ScanOptions): AsyncGenerator<FoundProblem>;
-  /** Puts recorded bytes back where the tree has lost them. False: the signature is too large for its bytes to be recorded. */
+  /**
+   * Puts recorded bytes back where the tree has lost them, in the image's turn. False: the signature is too large for its bytes to be
+   * recorded, or it is withdrawn.
+   */
   repair(found: FoundProblem): Promise<boolean>;
 }
 
@@ -186,13 +190,19 @@ export function createScanner(options: ScannerOptions): Scanner {
 
   async function repair({ image, path }: FoundProblem): Promise<boolean> {
     if (image === null) return false;
-    const recorded = (await index.recorded(image)).find(({ number }) =>
-      path.endsWith(`/signature-${number}`),
-    );
-    if (recorded === undefined || recorded.bytes === null) return false;
-    await options.restore(imageFolder(image), recorded.number, recorded.bytes);
-    options.report(image, (await look(image)).problems);
-    return true;
+    // meanwhile the number may be withdrawn, and another upload's: the row is of what is to stand there in this turn alone
+    return options.changes.inTurn(image, async () => {
+      // the index may not know yet what is withdrawn
+      if (options.changes.isUnsettled(image)) return false;
+      const recorded = (await index.recorded(image)).find(({ number }) =>
+        path.endsWith(`/signature-${number}`),
+      );
+      if (recorded === undefined || recorded.bytes === null) return false;
+      if (withdrawnOf(await options.tombstones.ofImage(image)).has(recorded.sha256)) return false;
+      await options.restore(imageFolder(image), recorded.number, recorded.bytes);
+      options.report(image, (await look(image)).problems);
+      return true;
+    });
   }
 
   async function* imagesOf(walk: Omit<Walk, 'folder'>): AsyncGenerator<ImageId> {

@@ -287,6 +287,72 @@ for (const kind of ['owned', 'shared'] as const) {
   });
 }
 
+describe('fsck --repair', () => {
+  /** What it put back where; `remove` takes the place of the writer's. */
+  async function openRepaired(remove: (act: () => Promise<void>) => Promise<void>) {
+    const restored: string[] = [];
+    const opened = await openStore({
+      kind: 'owned',
+      between: (ports) => ({
+        ...ports,
+        writer: Object.assign(Object.create(ports.writer), {
+          remove: (...of: [string, number]) => remove(() => ports.writer.remove(...of)),
+          async restore(folder: string, number: number, bytes: Uint8Array) {
+            restored.push(`${nameOf(sha256Hex(bytes))} at ${number}`);
+            return ports.writer.restore(folder, number, bytes);
+          },
+        }),
+      }),
+    });
+    const image = await filled(opened, 'team/app', [A, B]);
+    await opened.scanner.scan(SITE);
+    const path = `${imageFolder(image)}/signature-2`;
+    const repair = () => opened.scanner.repair({ kind: 'missing', path, image, isDamage: true });
+    return { opened, image, restored, repair };
+  }
+
+  test('waits for a withdrawal that is under way, and puts back nothing of it', async () => {
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    let reach = () => {};
+    const reached = new Promise<void>((resolve) => {
+      reach = resolve;
+    });
+    const { opened, image, restored, repair } = await openRepaired(async (act) => {
+      reach();
+      await gate;
+      await act();
+    });
+    await using _ = opened;
+    assert.equal(await repair(), true);
+    assert.deepEqual(restored.splice(0), ['B at 2']);
+    const withdrawing = opened.appender.withdraw(withdrawalOf(image, 2));
+    const uploading = opened.appender.append(uploadOf(image, C));
+    await reached;
+    const repairing = repair();
+    await new Promise((resolve) => setImmediate(resolve));
+    open();
+    await withdrawing;
+    assert.equal((await uploading).number, 2);
+    // what stands there by then is another one's
+    assert.equal(await repairing, true);
+    assert.deepEqual(restored, ['C at 2']);
+    assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A C', 'A C']);
+  });
+
+  test('puts back nothing of an image whose withdrawal was cut short', async () => {
+    const { opened, image, restored, repair } = await openRepaired(async () => {
+      throw new LookasideError('STORE_UNAVAILABLE', 'the process ends here');
+    });
+    await using _ = opened;
+    await assert.rejects(opened.appender.withdraw(withdrawalOf(image, 2)), { code: 'STORE_UNAVAILABLE' });
+    assert.equal(await repair(), false);
+    assert.deepEqual(restored, []);
+  });
+});
+
 /** One state of an image, as some server, cache or disk has it: what stands at 1, 2, 3 … */
 type Version = readonly string[];
 
