@@ -81,7 +81,10 @@ function takeIn(
   { takesNew, uploads, tombstones }: Takes,
 ): { readonly added: readonly RecordedSignature[]; readonly extra: readonly SignatureFile[] } {
   if (unknown.length === 0) return { added: [], extra: [] };
-  const lacking = new Map(uploads.map((upload) => [upload.sha256, upload]));
+  const lacking = new Map<string, UploadedBytes | null>(uploads.map((upload) => [upload.sha256, upload]));
+  // put back when their withdrawal ended: nobody need have uploaded them
+  for (const { isInForce, sha256 } of tombstones)
+    if (!isInForce && !lacking.has(sha256)) lacking.set(sha256, null);
   for (const { sha256 } of recorded) lacking.delete(sha256);
   const gone = withdrawnOf(tombstones);
   const fillers = new Set(tombstones.flatMap((one) => one.fillers));
@@ -91,7 +94,7 @@ function takeIn(
   for (const file of unknown) {
     const upload = file.sha256 === null ? undefined : lacking.get(file.sha256);
     // a second file with the same bytes is not an upload of its own
-    if (upload !== undefined) lacking.delete(upload.sha256);
+    if (upload !== undefined && file.sha256 !== null) lacking.delete(file.sha256);
     const isFiller = fillers.has(file.number) && file.sha256 !== null && known.has(file.sha256);
     if (upload === undefined && !takesNew && !isFiller) {
       // told as what came back

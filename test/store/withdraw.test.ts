@@ -8,7 +8,7 @@ import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { Withdrawal } from '../../src/domain/ports.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
-import { folderOf, LONG_AGO, sha256Hex, signatureBytes } from './lay.ts';
+import { folderOf, LONG_AGO, layImage, sha256Hex, signatureBytes } from './lay.ts';
 import { eventOf, imageIn, kindsOf, type OpenedStore, openStore, SITE, uploadOf } from './open-store.ts';
 
 function withdrawalOf(image: ImageId, number: number, until: Date | null = null): Withdrawal {
@@ -286,6 +286,18 @@ for (const kind of ['owned', 'shared'] as const) {
     });
   });
 }
+
+test('what a scan has found comes back when its withdrawal ends, though nobody uploaded it', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const image = imageIn(await layImage(opened.root, 'team/laid', A, B, C));
+  await opened.scanner.scan(SITE);
+  const ended = await opened.appender.withdraw(withdrawalOf(image, 2, LONG_AGO));
+  assert.equal(await opened.appender.lift(ended), 4);
+  assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A A* C B', 'A A C B']);
+  await opened.scanner.scan(SITE);
+  assert.deepEqual(kindsOf(opened, imageFolder(image)), []);
+  assert.equal(await served(opened, image), 'A A* C B');
+});
 
 describe('fsck --repair', () => {
   /** What it put back where; `remove` takes the place of the writer's. */
