@@ -744,7 +744,7 @@ export interface SignatureAppender {
   withdrawOrdered(order: OrderedWithdrawal): Promise<number>;
   /**
    * Ends this withdrawal, and no later one of the same bytes; the bytes, where they were kept, take the next number, which is the
-   * result. Null: none.
+   * result. Null: none. @throws TOO_MANY_SIGNATURES, and it stays withdrawn, with its bytes
    */
   lift(tombstone: Tombstone): Promise<number | null>;
   /** Finishes what a crash left half done; call it before the first read. */

@@ -66,11 +66,15 @@ export interface SignatureAt {
 
 const MAX_REASON_CHARACTERS = 500;
 const PUT_BACK_AT_ONCE = 100;
+const NO_ROOM =
+  'a signature was withdrawn until now, and stays so: its image has no number left for it. It comes back by itself when the last signature of the image is withdrawn';
 
 export function createWithdrawService(options: WithdrawServiceOptions): WithdrawService {
   const { appender, tombstones, makeEvent, clock, log } = options;
   /** Null: none is under way. */
   let round: Promise<void> | null = null;
+  /** Withdrawals that have no room to end, which the log has told of. */
+  let withoutRoom: ReadonlySet<number> = new Set();
 
   async function withdrawAt(
     { image, number }: SignatureAt,
@@ -98,15 +102,23 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
 
   async function putBackEnded(): Promise<void> {
     try {
+      const full = new Set<number>();
       for (const tombstone of await tombstones.ended(clock.now(), PUT_BACK_AT_ONCE)) {
         const fields = { image: imageFolder(tombstone.image), sha256: tombstone.sha256 };
         try {
           const number = await appender.lift(tombstone);
+          if (number === null) continue;
           log.info({ ...fields, number }, 'a signature was withdrawn until now, and is served again');
         } catch (error) {
+          if (isLookasideError(error, 'TOO_MANY_SIGNATURES')) {
+            full.add(tombstone.auditSeq);
+            if (!withoutRoom.has(tombstone.auditSeq)) log.warn({ ...fields, err: error }, NO_ROOM);
+            continue;
+          }
           log.error({ ...fields, err: error }, 'a withdrawn signature could not be put back yet');
         }
       }
+      withoutRoom = full;
     } catch (error) {
       if (!isLookasideError(error)) throw error;
       log.error({ err: error }, 'withdrawals could not be looked up; this is tried again in a minute');

@@ -4,7 +4,7 @@ import { createSharedRuns } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { UploadIntent } from '../domain/intent.ts';
-import { MAX_FILE_NUMBER, MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { MAX_INDEXED_BYTES } from '../domain/limits.ts';
 import type {
   Appended,
   RecordedSignature,
@@ -16,7 +16,15 @@ import type {
 import { quoted } from '../domain/text.ts';
 import { DAMAGE_KINDS } from '../domain/tree.ts';
 import { sameSignatures } from './image-state.ts';
-import { createLooker, isFull, type Look, stillChecked, unlessUnusable } from './look.ts';
+import {
+  createLooker,
+  isFull,
+  type Look,
+  type Needless,
+  stillChecked,
+  tooMany,
+  unlessUnusable,
+} from './look.ts';
 import { createTender, type Tender, type TenderOptions } from './put-back.ts';
 import { createEnding } from './unfinished.ts';
 import { createWithdrawer, type WithdrawerOptions } from './withdraw.ts';
@@ -30,9 +38,6 @@ export interface AppenderOptions
   /** Space on each disk that uploads leave free. */
   readonly minFreeBytes: number;
 }
-
-/** Served numbers; null when the image was not looked at. */
-type Needless = UploadReview['needless'] | null;
 
 export interface Appender extends SignatureAppender, Tender {}
 
@@ -214,18 +219,4 @@ function checkPlace({ image, number }: VerifiedUpload, seen: Look, needless: Nee
   }
   const message = `signature-${number} of ${folder} would leave a gap, at which clients stop; ${advice}`;
   throw new LookasideError('NUMBER_NOT_NEXT', message, detail);
-}
-
-function tooMany(folder: string, count: number, needless: Needless): LookasideError {
-  if (count < MAX_SIGNATURES_PER_IMAGE) {
-    const message = `${folder} has files up to signature-${MAX_FILE_NUMBER}, the last that is looked at, and ${count} of them are served; lookaside fsck names the others. Delete those, rename the rest so that no number is missing, then upload again`;
-    return new LookasideError('TOO_MANY_SIGNATURES', message);
-  }
-  const message = `${folder} has ${count} signatures, and clients refuse an image with more; none can be added`;
-  if (needless === null) return new LookasideError('TOO_MANY_SIGNATURES', message);
-  const advice =
-    needless.length === 0
-      ? 'each of them serves some client'
-      : `no client needs ${needless.map((number) => `signature-${number}`).join(', ')}, which could be withdrawn`;
-  return new LookasideError('TOO_MANY_SIGNATURES', `${message}; ${advice}`, { detail: { needless } });
 }

@@ -2,7 +2,7 @@
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS, MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
-import type { RecordedSignature, SignatureIndex, TombstoneStore } from '../domain/ports.ts';
+import type { RecordedSignature, SignatureIndex, TombstoneStore, UploadReview } from '../domain/ports.ts';
 import type { ImageFolder, Problem, Stamps, Tree } from '../domain/tree.ts';
 import type { ImageChanges } from './image-changes.ts';
 import {
@@ -227,4 +227,21 @@ export function isFull({ signatures, lastNumber }: Pick<Look, 'signatures' | 'la
 export function stillChecked(folder: string): LookasideError {
   const message = `the index is being checked, which decides the numbers of ${folder}; try again in a moment`;
   return new LookasideError('BUSY', message);
+}
+
+/** Served numbers; null when the image was not looked at. */
+export type Needless = UploadReview['needless'] | null;
+
+export function tooMany(folder: string, count: number, needless: Needless): LookasideError {
+  if (count < MAX_SIGNATURES_PER_IMAGE) {
+    const message = `${folder} has files up to signature-${MAX_FILE_NUMBER}, the last that is looked at, and ${count} of them are served; lookaside fsck names the others. Delete those, rename the rest so that no number is missing, then upload again`;
+    return new LookasideError('TOO_MANY_SIGNATURES', message);
+  }
+  const message = `${folder} has ${count} signatures, and clients refuse an image with more; none can be added`;
+  if (needless === null) return new LookasideError('TOO_MANY_SIGNATURES', message);
+  const advice =
+    needless.length === 0
+      ? 'each of them serves some client'
+      : `no client needs ${needless.map((number) => `signature-${number}`).join(', ')}, which could be withdrawn`;
+  return new LookasideError('TOO_MANY_SIGNATURES', `${message}; ${advice}`, { detail: { needless } });
 }

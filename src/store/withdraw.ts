@@ -12,7 +12,7 @@ import type {
   Withdrawal,
 } from '../domain/ports.ts';
 import { type Tombstone, withdrawnOf, withFillers } from '../domain/tombstone.ts';
-import { createLooker, stillChecked } from './look.ts';
+import { createLooker, isFull, stillChecked, tooMany } from './look.ts';
 import type { Ending, EndingOptions } from './unfinished.ts';
 
 export interface WithdrawerOptions extends EndingOptions {
@@ -152,8 +152,10 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
         (file) => file.sha256 === sha256,
       );
       const intent = { kind: 'restore', image, sha256, event } as const;
-      const from = (await lookSettled(image)).lastNumber + 1;
-      const left = isThere === true ? null : await ending.place(intent, null, bytes, from);
+      const seen = await lookSettled(image);
+      // behind the last number that is served it would be lost, bytes and all
+      if (isThere !== true && isFull(seen)) throw tooMany(imageFolder(image), seen.signatures.length, null);
+      const left = isThere === true ? null : await ending.place(intent, null, bytes, seen.lastNumber + 1);
       // Where this fails, the pair is left for the next try, not for the next start: by then the same bytes may be withdrawn once
       // more. The event belongs to the end of the withdrawal, in one transaction.
       if (left === null) await tombstones.lift(image, sha256, event);

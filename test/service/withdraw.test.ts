@@ -1,6 +1,7 @@
 // The rounds that put back what was withdrawn until some day: one at a time, and told of in the log.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LookasideError } from '../../src/domain/errors.ts';
 import type { Tombstone } from '../../src/domain/tombstone.ts';
 import { createWithdrawService } from '../../src/service/withdraw.ts';
 import { folderOf, LONG_AGO, sha256Hex, signatureBytes } from '../store/lay.ts';
@@ -58,4 +59,28 @@ test('a round that puts back begins no second time before it has ended', async (
   assert.equal(lifts, 2);
   end();
   await third;
+});
+
+test('a withdrawal whose image is full is told of once, and each other failure each time', async () => {
+  const full = new LookasideError('TOO_MANY_SIGNATURES', 'full');
+  const answers: (LookasideError | number | null)[] = [
+    full,
+    full,
+    new LookasideError('BUSY', 'busy'),
+    full,
+    null,
+    7,
+  ];
+  const { service, log } = open(async () => {
+    const answer = answers.shift() ?? null;
+    if (answer instanceof LookasideError) throw answer;
+    return answer;
+  });
+  const levels: (readonly string[])[] = [];
+  while (answers.length > 0) {
+    const before = log.lines.length;
+    await service.putBack();
+    levels.push(log.lines.slice(before).map(({ level }) => level));
+  }
+  assert.deepEqual(levels, [['warn'], [], ['error'], ['warn'], [], ['info']]);
 });

@@ -299,6 +299,22 @@ test('what a scan has found comes back when its withdrawal ends, though nobody u
   assert.equal(await served(opened, image), 'A A* C B');
 });
 
+test('a withdrawal from a full image ends once there is a number for the signature, and keeps its bytes until then', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const all = Array.from({ length: 127 }, (_, at) => signatureBytes(`of many ${at}`));
+  const image = imageIn(await layImage(opened.root, 'team/full', ...all));
+  await opened.scanner.scan(SITE);
+  const sha256 = sha256Hex(all[4] ?? Buffer.alloc(0));
+  const ended = await opened.appender.withdraw(withdrawalOf(image, 5, LONG_AGO));
+  await assert.rejects(opened.appender.lift(ended), { code: 'TOO_MANY_SIGNATURES' });
+  assert.deepEqual(await opened.databases.tombstones.bytesOf(image, sha256), all[4]);
+  assert.equal((await opened.databases.tombstones.ended(LONG_AGO, 10)).length, 1);
+  assert.equal((await readdir(path.join(opened.root, imageFolder(image)))).length, 127);
+  await opened.appender.withdraw(withdrawalOf(image, 127));
+  assert.equal(await opened.appender.lift(ended), 127);
+  assert.equal((await opened.reader.readSet(image)).entries[126]?.sha256, sha256);
+});
+
 describe('fsck --repair', () => {
   /** What it put back where; `remove` takes the place of the writer's. */
   async function openRepaired(remove: (act: () => Promise<void>) => Promise<void>) {
