@@ -86,7 +86,7 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
     const { sha256 } = signature;
     const event = makeEvent(sha256);
     const { by: withdrawnBy, reason, until } = why;
-    const bytes = until === null ? null : await bytesOf(image, signature);
+    const bytes = until === null ? null : await bytesOf(options, image, signature);
     const known = await tombstones.ofImage(image);
     const details = { image, sha256, number, auditSeq: 0, withdrawnAt: event.at, withdrawnBy, reason, until };
     const wanted: Tombstone = { ...details, fillers: [], isInForce: true };
@@ -103,15 +103,6 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
       // also after a failure: it may have been committed all the same
       announce(image);
     }
-  }
-
-  async function bytesOf(image: ImageId, { number, sha256, bytes }: RecordedSignature): Promise<Uint8Array> {
-    const found = bytes ?? (await tree.readFile(imageFolder(image), number));
-    if (found !== null && options.sha256(found) === sha256) return found;
-    throw new LookasideError(
-      'STORE_UNAVAILABLE',
-      `${imageFolder(image)}/signature-${number} is damaged, so it could not be put back later; withdraw it without an end, or restore it from a backup first`,
-    );
   }
 
   async function settle(image: ImageId): Promise<void> {
@@ -136,13 +127,15 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
     const { image, sha256 } = tombstone;
     return changes.inTurn(image, async () => {
       // while this waited, it may have ended, and the same bytes may have been withdrawn once more
-      if (!(await isInForce(tombstone))) return null;
+      if (!(await isInForce(tombstones, tombstone))) return null;
       await ending.finishAll(image);
       if (changes.isUnsettled(image)) await settle(image);
       // an earlier try was still to be ended
-      if (!(await isInForce(tombstone))) return numberOf(sha256, (await lookSettled(image)).signatures);
+      if (!(await isInForce(tombstones, tombstone)))
+        return numberOf(sha256, (await lookSettled(image)).signatures);
       const bytes = await tombstones.bytesOf(image, sha256);
       const event = options.makeLiftEvent(tombstone);
+      if (tombstone.until !== null && event.at < tombstone.until) return null; // the clock was set back
       if (bytes === null) {
         await tombstones.lift(image, sha256, event); // nothing is kept that could come back
         return null;
@@ -163,12 +156,6 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
       announce(image);
       return numberOf(sha256, (await ending.record(image)) ?? []);
     });
-  }
-
-  /** This very withdrawal. */
-  async function isInForce({ image, sha256, auditSeq }: Tombstone): Promise<boolean> {
-    const now = (await tombstones.ofImage(image)).find((one) => one.sha256 === sha256);
-    return now?.isInForce === true && now.auditSeq === auditSeq;
   }
 
   async function recoverWithdrawals(): Promise<void> {
@@ -193,6 +180,28 @@ export function createWithdrawer(options: WithdrawerOptions): Withdrawer {
   }
 
   return { withdraw, withdrawOrdered, lift, settle, recoverWithdrawals };
+}
+
+/** This very withdrawal, not another one of the same bytes. */
+async function isInForce(
+  tombstones: Pick<TombstoneStore, 'ofImage'>,
+  { image, sha256, auditSeq }: Tombstone,
+): Promise<boolean> {
+  const now = (await tombstones.ofImage(image)).find((one) => one.sha256 === sha256);
+  return now?.isInForce === true && now.auditSeq === auditSeq;
+}
+
+async function bytesOf(
+  { tree, sha256: hash }: Pick<WithdrawerOptions, 'tree' | 'sha256'>,
+  image: ImageId,
+  { number, sha256, bytes }: RecordedSignature,
+): Promise<Uint8Array> {
+  const found = bytes ?? (await tree.readFile(imageFolder(image), number));
+  if (found !== null && hash(found) === sha256) return found;
+  throw new LookasideError(
+    'STORE_UNAVAILABLE',
+    `${imageFolder(image)}/signature-${number} is damaged, so it could not be put back later; withdraw it without an end, or restore it from a backup first`,
+  );
 }
 
 /** Null: none. */

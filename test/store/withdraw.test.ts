@@ -299,6 +299,14 @@ test('what a scan has found comes back when its withdrawal ends, though nobody u
   assert.equal(await served(opened, image), 'A A* C B');
 });
 
+test('a withdrawal does not end before its time, though the clock was set back since it was listed', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const image = await filled(opened, 'team/app');
+  const early = await opened.appender.withdraw(withdrawalOf(image, 2, new Date(Date.now() + 60_000)));
+  assert.equal(await opened.appender.lift(early), null);
+  assert.deepEqual([await served(opened, image), await onDisk(opened, image)], ['A A* C', 'A A C']);
+});
+
 test('a withdrawal from a full image ends once there is a number for the signature, and keeps its bytes until then', async () => {
   await using opened = await openStore({ kind: 'owned' });
   const all = Array.from({ length: 127 }, (_, at) => signatureBytes(`of many ${at}`));
