@@ -5,13 +5,14 @@ import type { Config } from '../config.ts';
 import { loadYaml } from '../config.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { parseImageName } from '../domain/image.ts';
-import { MAX_CERTIFICATES_BYTES, MAX_MIRROR_IMAGES, MAX_MIRROR_RELEASES } from '../domain/limits.ts';
+import { MAX_CERTIFICATES_BYTES, MAX_MIRROR_IMAGES } from '../domain/limits.ts';
 import type { MirrorSettings, SyncAnswer } from '../domain/mirror.ts';
 import {
   type GraphsTold,
   graphChannels,
   graphReleases,
   type Release,
+  releasesAtOnce,
   type WholeChannel,
 } from '../domain/release-graph.ts';
 import { type NamedImage, namedImages } from '../domain/sync-source.ts';
@@ -124,7 +125,11 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
     const images = imagesOf(mirror, all);
     if (listOnly) return { images, answer: null };
     const told = mirror.layout === 'release' ? [...files.releases, ...elsewhere.releases] : [];
-    const releases = told.slice(0, MAX_MIRROR_RELEASES);
+    const releases = releasesAtOnce(told);
+    if (releases.length < told.length)
+      tell(
+        `the graphs name ${told.length} releases with their channels, and the server is told of the first ${releases.length}; ask for the others in a sync of their own`,
+      );
     const wholeChannels = releases.length < told.length ? [] : elsewhere.wholeChannels;
     const request = { images, maxAgeMs, releases, wholeChannels, onProgress: line.show };
     return { images, answer: await mirrors.sync(name, request) };

@@ -148,6 +148,11 @@ export const MAX_MIRROR_IMAGES = 100_000;
 /** Releases of update graphs that one sync may name, and that one answer is made of: all of OpenShift 4 are some 3,000. */
 export const MAX_MIRROR_RELEASES = 20_000;
 
+/**
+ * Channels of all releases of one sync together, which are written in one transaction: nothing else is written meanwhile.
+ */
+export const MAX_MIRROR_RELEASE_CHANNELS = 100_000;
+
 /** The body that names images and releases. */
 export const MAX_MIRROR_SYNC_BYTES = 16 * 1024 * 1024;
 

@@ -2,6 +2,7 @@
 // docs/design/openshift.md, and the answers of api.openshift.com.
 import { LookasideError } from './errors.ts';
 import { parseDigest } from './image.ts';
+import { MAX_MIRROR_RELEASE_CHANNELS, MAX_MIRROR_RELEASES } from './limits.ts';
 import { quoted } from './text.ts';
 
 export interface Release {
@@ -49,6 +50,16 @@ export const RELEASE_ARCH = /^[a-z0-9_]{1,20}$/;
 const DEFAULT_ARCH = 'amd64';
 const CHANNELS = 'io.openshift.upgrades.graph.release.channels';
 const ARCHITECTURE = 'release.openshift.io/architecture';
+
+/** Of these as many, from the first on, as one sync may tell. */
+export function releasesAtOnce(releases: readonly Release[]): readonly Release[] {
+  let channels = 0;
+  const end = releases.findIndex((release, at) => {
+    channels += release.channels.length;
+    return at === MAX_MIRROR_RELEASES || channels > MAX_MIRROR_RELEASE_CHANNELS;
+  });
+  return end === -1 ? releases : releases.slice(0, end);
+}
 
 /** @throws LookasideError REQUEST_INVALID */
 export function parseReleaseName(text: string): ReleaseName {

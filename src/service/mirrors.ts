@@ -3,7 +3,7 @@ import type { SyncFollowing } from '../domain/administration.ts';
 import { createTurns, forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageName, parseImageFolder } from '../domain/image.ts';
-import { MAX_MIRROR_RELEASES } from '../domain/limits.ts';
+import { MAX_MIRROR_RELEASE_CHANNELS, MAX_MIRROR_RELEASES } from '../domain/limits.ts';
 import {
   MAX_NOTED_IMAGES,
   type MirrorDetails,
@@ -23,7 +23,7 @@ import {
   unknownMirror,
 } from '../domain/mirror.ts';
 import type { Clock, FolderPage, MirrorStore } from '../domain/ports.ts';
-import type { KnownRelease } from '../domain/release-graph.ts';
+import { type KnownRelease, releasesAtOnce } from '../domain/release-graph.ts';
 import { quoted } from '../domain/text.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 import type { Mirror } from './mirror.ts';
@@ -204,6 +204,7 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
     async sync(name, { images, maxAgeMs, releases = [], wholeChannels = [], onProgress }, actor) {
       const open = find(name);
       const wanted = new Map(images.map((text) => [text, imageOf(text, open.stored)]));
+      if (releasesAtOnce(releases).length < releases.length) throw tooManyReleases();
       const startedAt = clock.now();
       const youngest = maxAgeMs === null ? Number.POSITIVE_INFINITY : startedAt.getTime() - maxAgeMs;
       const found = new Map<string, SyncedImage>();
@@ -279,6 +280,12 @@ function imageOf(text: string, { name, settings }: StoredMirror): ImageId {
   if (image !== null) return image;
   const wanted = settings.layout === 'release' ? 'sha256:<hex>' : 'ubi9/ubi@sha256:<hex>';
   throw invalid(`${quoted(text)} is no image of the mirror ${name}; wanted one like ${wanted}`);
+}
+
+function tooManyReleases(): LookasideError {
+  return invalid(
+    `one sync tells of ${MAX_MIRROR_RELEASES} releases with ${MAX_MIRROR_RELEASE_CHANNELS} channels together at most; send the rest of them with another`,
+  );
 }
 
 function invalid(message: string): LookasideError {

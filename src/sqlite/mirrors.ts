@@ -21,6 +21,7 @@ import type { Writer } from './writer.ts';
 const SETTINGS_BYTES = 64 * 1024;
 const SET_BYTES = 1000;
 const RELEASE_BYTES = 300;
+const CHANNEL_BYTES = 50;
 /** More than anybody has; it bounds the list. */
 const MAX_MIRRORS = 1000;
 
@@ -220,7 +221,8 @@ export class SqliteMirrorStore implements MirrorStore {
   }
 
   async putReleases(site: string, told: GraphsTold): Promise<void> {
-    const sizeBytes = told.releases.length * RELEASE_BYTES;
+    const channels = told.releases.reduce((sum, release) => sum + release.channels.length, 0);
+    const sizeBytes = told.releases.length * RELEASE_BYTES + channels * CHANNEL_BYTES;
     await this.#writer.run('state.mirror-put-releases', { site, told }, sizeBytes);
   }
 

@@ -30,6 +30,7 @@ const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   MAX_CONFIGMAP_BYTES: 'of what we answer: test/domain/configmap.test.ts',
   MAX_MIRROR_IMAGES: 'for administrators alone',
   MAX_MIRROR_RELEASES: 'for administrators alone',
+  MAX_MIRROR_RELEASE_CHANNELS: 'for administrators alone',
   MAX_MIRROR_SYNC_BYTES: 'for administrators alone',
   MAX_WALK_BYTES: 'of what upstreams answer: test/service/walk.test.ts',
   MAX_UNVERIFIABLE_PER_IMAGE: 'test/service/upload.test.ts',

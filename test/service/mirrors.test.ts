@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isLookasideError } from '../../src/domain/errors.ts';
 import { imageFolder, imageName } from '../../src/domain/image.ts';
 import { DEFAULT_MIRROR } from '../../src/domain/mirror.ts';
+import { type Release, releasesAtOnce } from '../../src/domain/release-graph.ts';
 import { walkFault } from '../../src/domain/walk.ts';
 import type { Mirror } from '../../src/service/mirror.ts';
 import { createMirrors } from '../../src/service/mirrors.ts';
@@ -10,23 +12,20 @@ import { createClock, imageOf } from './hand-driven.ts';
 
 const ACTOR = { kind: 'administrator', name: 'test' } as never; // only recorded
 
-test('a sync asks for what was checked by a clock that was wrong, in the future', async () => {
-  await using opened = await openStore({ kind: 'owned' });
-  const { mirrors: store } = opened.databases;
+const SITE = imageOf('team/app').site;
+
+function open(
+  { databases }: Pick<Awaited<ReturnType<typeof openStore>>, 'databases'>,
+  bring: Mirror['bring'],
+) {
+  const store = databases.mirrors;
   const clock = createClock();
-  const image = imageOf('team/app');
   const stored = {
-    name: image.site,
+    name: SITE,
     settings: { ...DEFAULT_MIRROR, upstreams: ['https://one.example/s'], views: [] },
     addedAt: clock.now(),
   };
-  let walks = 0;
-  const mirror = {
-    async bring() {
-      walks += 1;
-      return walkFault('status', 'answered 500');
-    },
-  } as Partial<Mirror> as Mirror; // a sync asks for no more
+  const mirror = { bring } as Partial<Mirror> as Mirror; // a sync asks for no more
   const mirrors = createMirrors({
     store,
     open: () => [{ stored, mirror, restingMs: () => 0, counts: async () => null }],
@@ -37,6 +36,36 @@ test('a sync asks for what was checked by a clock that was wrong, in the future'
     makeEvent: () => null as never, // nobody reads it
     appendEvent: async () => undefined,
     clock,
+  });
+  return { mirrors, store, clock, name: SITE };
+}
+
+test('a sync that tells of too many channels is refused, and nothing of it is stored', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const { mirrors, store, name } = open(opened, async () => walkFault('status', 'answered 500'));
+  const channels = Array.from({ length: 200 }, (_, k) => `stable-4.${k}`);
+  const releases = Array.from({ length: 501 }, (_, k) => {
+    const digest = `sha256:${k.toString(16).padStart(64, '0')}`;
+    return { digest, version: `4.18.${k}`, arch: 'amd64', channels };
+  });
+  const sync = (told: readonly Release[]) =>
+    mirrors.sync(name, { images: [], maxAgeMs: null, releases: told }, ACTOR);
+  await assert.rejects(sync(releases), (error: unknown) => isLookasideError(error, 'REQUEST_INVALID'));
+  assert.deepEqual(await store.releases('4.18.0', 10), []);
+  // what the command sends of them
+  const some = releasesAtOnce(releases);
+  assert.equal(some.length, 500);
+  await sync(some);
+  assert.equal((await store.releases('stable-4.0', 1000)).length, 500);
+});
+
+test('a sync asks for what was checked by a clock that was wrong, in the future', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const image = imageOf('team/app');
+  let walks = 0;
+  const { mirrors, store, clock } = open(opened, async () => {
+    walks += 1;
+    return walkFault('status', 'answered 500');
   });
   for (const upstream of ['https://one.example/s', null]) {
     for (const [aheadMs, expected] of [
