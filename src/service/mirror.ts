@@ -150,7 +150,8 @@ export function createMirror(options: MirrorOptions): Mirror {
     ]);
     switch (brought.kind) {
       case 'set':
-        return brought.set;
+        // it says not when to ask again: the next read does
+        return { ...brought.set, isSettled: false };
       case 'empty':
         return NO_SET;
       case 'fault':

@@ -9,6 +9,7 @@ import { createMirror } from '../../src/service/mirror.ts';
 import type { Brought, Pass } from '../../src/service/mirror-bring.ts';
 import { createGate } from '../../src/service/mirror-gate.ts';
 import type { MayGo } from '../../src/service/mirror-room.ts';
+import { createReader } from '../../src/service/read.ts';
 import { createGate as createPromise } from '../gate.ts';
 import { createClock, createLog, imageOf } from './hand-driven.ts';
 
@@ -254,6 +255,25 @@ test('a settled set holds until it is to be asked for again, and the store knows
   assert.equal((await mirror.store.readSet(IMAGE)).askAgainMs, clock.monotonicMs() + 20_000);
   assert.equal(rest.of.at(-1), UPSTREAM);
   assert.equal(walks(), 1);
+});
+
+test('what a reader has waited for is not kept as settled, as it does not say when to ask again', async () => {
+  const settled = { ...SET, isSettled: true };
+  let stored = NO_SET;
+  const { mirror, clock } = open(
+    async () => {
+      stored = settled;
+      return { ...BROUGHT, set: settled };
+    },
+    () => stored,
+  );
+  const reader = createReader({ store: mirror.store, clock, cacheBytes: 1_000_000 });
+  assert.equal((await reader.readSet(IMAGE)).entries.length, 1);
+  clock.pass(60_000);
+  assert.equal(reader.peekSet(IMAGE), null);
+  assert.equal((await reader.readSet(IMAGE)).askAgainMs, 3_600_000);
+  clock.pass(60_000);
+  assert.notEqual(reader.peekSet(IMAGE), null);
 });
 
 test('what was checked by a clock that was wrong, in the future, is asked for now', async () => {
