@@ -146,17 +146,12 @@ export function createBringer(options: BringerOptions): Bringer {
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
     const row = await mirrors.setOf(image);
-    let begunAt = clock.now();
-    const timed: Pass = (walk) =>
-      pass(() => {
-        begunAt = clock.now();
-        return walk();
-      });
-    const found = await fetchAndStore(image, { row, purpose, pass: timed });
+    const timed = timedPass(pass, clock);
+    const found = await fetchAndStore(image, { row, purpose, pass: timed.pass });
     if (found === null) return null;
     if ('fault' in found) {
       // that an upstream is left alone tells nothing of the image
-      if (row !== null && found.fault !== 'resting') await noteFailed({ image, begunAt });
+      if (row !== null && found.fault !== 'resting') await noteFailed({ image, begunAt: timed.begunAt() });
       return found;
     }
     // by now no bytes are held: a thousand images may wait here for the disk
@@ -284,6 +279,19 @@ export function createBringer(options: BringerOptions): Bringer {
       return { ...set, entries: standingOf(set.entries, gone) };
     },
     heldBlob: (image, hash) => heldSets.get(imageKey(image))?.blobs.get(hash) ?? null,
+  };
+}
+
+/** Knows when the walk began; before that, when it was asked for. */
+function timedPass(pass: Pass, clock: Clock): { readonly pass: Pass; readonly begunAt: () => Date } {
+  let at = clock.now();
+  return {
+    begunAt: () => at,
+    pass: (walk) =>
+      pass(() => {
+        at = clock.now();
+        return walk();
+      }),
   };
 }
 

@@ -22,8 +22,8 @@ import {
   syncedImage,
   unknownMirror,
 } from '../domain/mirror.ts';
-import type { Clock, FolderPage, MirrorStore } from '../domain/ports.ts';
-import { type KnownRelease, releasesAtOnce } from '../domain/release-graph.ts';
+import type { Clock, FolderPage, MirrorSetRow, MirrorStore } from '../domain/ports.ts';
+import { type KnownRelease, type Release, releasesAtOnce } from '../domain/release-graph.ts';
 import { quoted } from '../domain/text.ts';
 import type { Actor, MakeEvent } from './audit.ts';
 import type { Mirror } from './mirror.ts';
@@ -134,9 +134,7 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
 
   async function syncOne(image: ImageId, { mirror }: OpenMirror, youngest: number): Promise<SyncedImage> {
     const row = youngest === Number.POSITIVE_INFINITY ? null : await store.setOf(image);
-    const checkedMs = row?.syncedAt == null ? Number.NEGATIVE_INFINITY : row.checkedAt.getTime();
-    // by a clock that was wrong: nobody knows when
-    if (checkedMs > clock.now().getTime()) return toldOf(image, await mirror.bring(image));
+    const checkedMs = syncedMs(row, clock.now());
     if (row?.upstream != null && checkedMs >= youngest) return told(image, 'unchanged');
     // signatures come after images
     const youngestEnd = Math.max(youngest, clock.now().getTime() - END_KNOWN_MS);
@@ -204,7 +202,7 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
     async sync(name, { images, maxAgeMs, releases = [], wholeChannels = [], onProgress }, actor) {
       const open = find(name);
       const wanted = new Map(images.map((text) => [text, imageOf(text, open.stored)]));
-      if (releasesAtOnce(releases).length < releases.length) throw tooManyReleases();
+      demandFew(releases);
       const startedAt = clock.now();
       const youngest = maxAgeMs === null ? Number.POSITIVE_INFINITY : startedAt.getTime() - maxAgeMs;
       const found = new Map<string, SyncedImage>();
@@ -282,8 +280,16 @@ function imageOf(text: string, { name, settings }: StoredMirror): ImageId {
   throw invalid(`${quoted(text)} is no image of the mirror ${name}; wanted one like ${wanted}`);
 }
 
-function tooManyReleases(): LookasideError {
-  return invalid(
+/** When a sync has last checked it. A time in the future is from a clock that was wrong: nobody knows when that was. */
+function syncedMs(row: MirrorSetRow | null, now: Date): number {
+  if (row === null || row.syncedAt === null || row.checkedAt > now) return Number.NEGATIVE_INFINITY;
+  return row.checkedAt.getTime();
+}
+
+/** @throws LookasideError REQUEST_INVALID */
+function demandFew(releases: readonly Release[]): void {
+  if (releasesAtOnce(releases).length === releases.length) return;
+  throw invalid(
     `one sync tells of ${MAX_MIRROR_RELEASES} releases with ${MAX_MIRROR_RELEASE_CHANNELS} channels together at most; send the rest of them with another`,
   );
 }
