@@ -1,8 +1,10 @@
-// The rounds that put back what was withdrawn until some day: one at a time, and told of in the log.
+// Where nothing is ever withdrawn, and the rounds that put back what was withdrawn until some day: one at a time, and told of
+// in the log.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LookasideError } from '../../src/domain/errors.ts';
 import type { Tombstone } from '../../src/domain/tombstone.ts';
+import { ADMINISTRATOR } from '../../src/service/audit.ts';
 import { createWithdrawService } from '../../src/service/withdraw.ts';
 import { folderOf, LONG_AGO, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { imageIn } from '../store/open-store.ts';
@@ -23,16 +25,23 @@ const ENDED: Tombstone = {
   isInForce: true,
 };
 
-/** Over one withdrawal that has ended, and stays until lift() is through. */
-function open(lift: () => Promise<number | null>) {
+interface Scene {
+  readonly lift?: (tombstone: Tombstone) => Promise<number | null>;
+  /** Those that have ended, until they are lifted. */
+  readonly ended?: (now: Date) => Promise<readonly Tombstone[]>;
+  readonly isAppendOnly?: boolean;
+}
+
+/** Over one withdrawal that has ended, unless told. */
+function open({ lift = unasked, ended = async () => [ENDED], isAppendOnly = false }: Scene) {
   const log = createLog();
   const service = createWithdrawService({
     appender: { withdraw: unasked, lift },
-    tombstones: { ofImage: unasked, page: unasked, ended: async () => [ENDED] },
+    tombstones: { ofImage: unasked, page: unasked, ended },
     sites: () => ['default'],
     makeEvent: unasked,
     clock: createClock(),
-    isAppendOnly: () => false,
+    isAppendOnly: () => isAppendOnly,
     log,
   });
   return { service, log };
@@ -41,12 +50,14 @@ function open(lift: () => Promise<number | null>) {
 test('a round that puts back begins no second time before it has ended', async () => {
   let lifts = 0;
   let end = () => {};
-  const { service } = open(async () => {
-    lifts += 1;
-    await new Promise<void>((resolve) => {
-      end = resolve;
-    });
-    return 1;
+  const { service } = open({
+    async lift() {
+      lifts += 1;
+      await new Promise<void>((resolve) => {
+        end = resolve;
+      });
+      return 1;
+    },
   });
   const first = service.putBack();
   const second = service.putBack();
@@ -71,10 +82,12 @@ test('a withdrawal whose image is full is told of once, and each other failure e
     null,
     7,
   ];
-  const { service, log } = open(async () => {
-    const answer = answers.shift() ?? null;
-    if (answer instanceof LookasideError) throw answer;
-    return answer;
+  const { service, log } = open({
+    async lift() {
+      const answer = answers.shift() ?? null;
+      if (answer instanceof LookasideError) throw answer;
+      return answer;
+    },
   });
   const levels: (readonly string[])[] = [];
   while (answers.length > 0) {
@@ -83,4 +96,61 @@ test('a withdrawal whose image is full is told of once, and each other failure e
     levels.push(log.lines.slice(before).map(({ level }) => level));
   }
   assert.deepEqual(levels, [['warn'], [], ['error'], ['warn'], [], ['info']]);
+});
+
+test('with LOOKASIDE_APPEND_ONLY no withdrawal is taken, by path or by number, with or without an end', async () => {
+  // the store, which is never asked, fails the test
+  const { service } = open({ isAppendOnly: true });
+  const refusal = { code: 'APPEND_ONLY', message: /LOOKASIDE_APPEND_ONLY=true.*lookaside key add$/ };
+  for (const until of [null, new Date('2027-01-01')]) {
+    const why = { reason: 'leaked', until };
+    const path = `${folderOf('team/app')}/signature-1`;
+    await assert.rejects(service.withdraw({ path, ...why }, ADMINISTRATOR), refusal);
+    await assert.rejects(service.withdrawAt({ image: ENDED.image, number: 1 }, why, ADMINISTRATOR), refusal);
+  }
+});
+
+test('a round puts back all that has ended, also behind one that cannot be put back yet, and tells of each', async () => {
+  const all = ['one', 'two', 'three'].map((text) => ({ ...ENDED, sha256: sha256Hex(signatureBytes(text)) }));
+  const lifted: string[] = [];
+  const asked: Date[] = [];
+  const { service, log } = open({
+    async ended(now) {
+      asked.push(now);
+      return all;
+    },
+    async lift({ sha256 }) {
+      if (sha256 === all[1]?.sha256) throw new LookasideError('DISK_FULL', 'no room');
+      return lifted.push(sha256);
+    },
+  });
+  await service.putBack();
+  assert.deepEqual(asked, [createClock().now()]);
+  assert.deepEqual(lifted, [all[0]?.sha256, all[2]?.sha256]);
+  assert.deepEqual(
+    log.lines.map(({ level, fields }) => [level, fields.image, fields.sha256, fields.number]),
+    [
+      ['info', folderOf('team/app'), all[0]?.sha256, 1],
+      ['error', folderOf('team/app'), all[1]?.sha256, undefined],
+      ['info', folderOf('team/app'), all[2]?.sha256, 2],
+    ],
+  );
+});
+
+test('a round that cannot look up what has ended says so in the log, and the next one puts it back', async () => {
+  let isLocked = true;
+  const { service, log } = open({
+    async ended() {
+      if (isLocked) throw new LookasideError('BUSY', 'locked');
+      return [ENDED];
+    },
+    lift: async () => 1,
+  });
+  await service.putBack();
+  isLocked = false;
+  await service.putBack();
+  assert.deepEqual(
+    log.lines.map(({ level }) => level),
+    ['error', 'info'],
+  );
 });
