@@ -1,13 +1,17 @@
 // What the process that owns a data directory writes into its log.
 import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { compose } from '../../src/compose/server.ts';
 import { sitesOf } from '../../src/compose/site.ts';
 import { loadConfig } from '../../src/config.ts';
+import { ADMINISTRATOR } from '../../src/service/audit.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { createLog } from '../service/hand-driven.ts';
+import { change } from '../sqlite/scratch.ts';
 import { layFile, layImage, signatureBytes } from '../store/lay.ts';
+import { imageIn } from '../store/open-store.ts';
 
 const UNVERIFIABLE = 30;
 const TEXTS = 25;
@@ -60,4 +64,44 @@ test('only what serves log-ins reads LOOKASIDE_OIDC_LOGIN: a command may not be 
   const composed = await compose(options);
   await composed[Symbol.asyncDispose]();
   await assert.rejects(compose({ ...options, offersLogIns: true }), /LOOKASIDE_OIDC_LOGIN/);
+});
+
+test('a start puts back by itself what was withdrawn until a day that has passed, and nothing else', async () => {
+  await using temp = await openTempFolder();
+  const root = path.join(temp.path, 'sigstore');
+  const bytes = ['one', 'two', 'three'].map((text) => signatureBytes(text));
+  const folder = await layImage(root, 'team/app', ...bytes);
+  const flags = { data: temp.path };
+  const { config } = loadConfig({ flags, environment: {}, workingFolder: temp.path, parseYaml: null });
+  const taker = { command: 'test', host: 'here' };
+  const log = createLog();
+  const start = () => compose({ config, current: () => config, sites: sitesOf(config), log, taker });
+
+  const before = await start();
+  const tomorrow = new Date(Date.now() + 86_400_000);
+  for (const [number, until] of [
+    [1, tomorrow],
+    [2, null],
+    [3, tomorrow],
+  ] as const) {
+    const wanted = { path: `${folder}/signature-${number}`, reason: 'leaked', until };
+    await before.withdrawals.withdraw(wanted, ADMINISTRATOR);
+  }
+  await before[Symbol.asyncDispose]();
+  const inTree = async () => {
+    const names = await readdir(path.join(root, folder));
+    return Promise.all(names.map((name) => readFile(path.join(root, folder, name))));
+  };
+  assert.deepEqual(await inTree(), []);
+
+  const passed = 'UPDATE tombstone SET until_ms = withdrawn_at_ms + 1 WHERE number = 1';
+  change(path.join(temp.path, 'state.db'), passed);
+  const after = await start();
+  try {
+    assert.deepEqual(await inTree(), bytes.slice(0, 1));
+    const left = await after.withdrawals.ofImage(imageIn(folder));
+    assert.deepEqual(left.map(({ number }) => number).sort(), [2, 3]);
+  } finally {
+    await after[Symbol.asyncDispose]();
+  }
 });
