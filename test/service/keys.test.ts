@@ -304,6 +304,41 @@ describe('adding keys', () => {
   });
 });
 
+describe('refreshing keys', () => {
+  test('is an event for each key that has changed: who asked, and which key; and for no other', async () => {
+    const refused: CleanedCertificate = {
+      kind: 'refused',
+      fingerprint: FPR,
+      code: 'ALGORITHM_WEAK',
+      message: 'DSA',
+    };
+    const { service, events, refusals, clock } = await open((text) =>
+      text === 'refused' ? [refused] : [clean(FPR, text), clean(OTHER, text)],
+    );
+    await service.add(send('one'), ALICE);
+    await service.remove(OTHER, ALICE);
+    events.length = 0;
+    clock.pass(1000);
+    const bob = { ...ALICE, name: 'bob' };
+    const { results, ignored } = await service.refresh(send('two'), [], bob);
+    assert.deepEqual([results.map(({ result }) => result), ignored], [['updated'], 1]);
+    assert.equal((await service.refresh(send('two'), [], bob)).results[0]?.result, 'unchanged');
+    assert.equal((await service.refresh(send('refused'), [], bob)).results[0]?.result, 'refused');
+    assert.deepEqual(
+      events.map(({ at, action, fingerprint, result, private: told }) => {
+        return { at, action, fingerprint, result, told };
+      }),
+      [
+        {
+          ...{ at: clock.now(), action: 'key-refresh', fingerprint: FPR, result: 'updated' },
+          told: { actor: 'bob', address: ALICE.address, requestId: ALICE.requestId, reason: null },
+        },
+      ],
+    );
+    assert.deepEqual(refusals, []);
+  });
+});
+
 describe('finding keys', () => {
   async function withKeys(...fingerprints: readonly string[]) {
     const opened = await open(() => fingerprints.map((fingerprint) => clean(fingerprint, fingerprint)));
