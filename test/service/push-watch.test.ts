@@ -105,6 +105,44 @@ describe('a watch', () => {
     );
   });
 
+  it('does not bring back what was withdrawn: it is told of once, and asked for again only when it changes', async () => {
+    const scene = openPushScene();
+    const { server, clock } = scene;
+    const leaked = signed('team/app:v1');
+    const message = 'it was withdrawn: a leaked build';
+    server.refuse = (text) => (text === leaked ? { code: 'WITHDRAWN', message } : null);
+    put(scene, 1, leaked, OLD);
+    const anHour = () => clock.pass(3_600_001);
+    const { told, events } = await watch(scene, [
+      anHour,
+      anHour,
+      () => change(scene),
+      anHour,
+      () => scene.staging.change(''),
+      anHour,
+    ]);
+    assert.deepEqual(told, ['team/app: withdrawn', 'watching']);
+    const [pushed] = events;
+    assert.ok(pushed?.event === 'pushed');
+    assert.deepEqual(
+      pushed.pushed.files.map(({ outcome }) => outcome),
+      [{ result: 'withdrawn', message }],
+    );
+    assert.deepEqual([server.questions.length, server.batches.length], [1, 1]);
+    assert.deepEqual(server.holds(APP), []);
+
+    const again = openPushScene();
+    again.server.refuse = server.refuse;
+    put(again, 1, leaked, OLD);
+    const { told: toldThen } = await watch(again, [
+      () => {
+        put(again, 1, signed('team/app:v2'), OLD);
+        change(again);
+      },
+    ]);
+    assert.deepEqual(toldThen, ['team/app: withdrawn', 'watching', 'team/app: sent']);
+  });
+
   it('sends a file that was changed 200 ms ago, or that was found the same for as long', async () => {
     const scene = openPushScene();
     const { server, clock } = scene;
