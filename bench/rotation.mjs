@@ -1,8 +1,9 @@
 // `npm run bench -- rotation`: what `lookaside key rotation` costs: counts, and the whole list of work.
 //   --images N      how many, 1,000,000 unless told; half are signed by the old key alone, a quarter by both, a quarter by the new key alone
+// Ends with 1 when the whole answer takes longer than is promised: a second for up to 10,000 images, ten for up to 1,000,000.
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -16,6 +17,10 @@ const { values: flags } = parseArgs({
 const total = Number(flags.images);
 const [OLD, NEW] = ['A', 'B'].map((digit) => digit.repeat(40));
 const BATCH = 5000;
+const PROMISED = [
+  { images: 10_000, seconds: 1 },
+  { images: 1_000_000, seconds: 10 },
+];
 
 function digestOf(text) {
   return createHash('sha256').update(text).digest('hex');
@@ -69,11 +74,23 @@ try {
   const asking = performance.now();
   for await (const part of rotation(OLD, NEW, { signal: new AbortController().signal })) {
     if ('images' in part) console.log(`${JSON.stringify(part.images)} after ${seconds(asking)} s`);
-    if ('end' in part) console.log(`${part.end.work} pieces of work after ${seconds(asking)} s`);
+    if ('end' in part) check(part.end.work, (performance.now() - asking) / 1000);
   }
   await databases.close();
 } finally {
   rmSync(folder, { recursive: true, force: true });
+}
+
+function check(work, took) {
+  const promised = PROMISED.find(({ images }) => total <= images);
+  const [load] = loadavg();
+  console.log(`${work} pieces of work after ${took.toFixed(2)} s, at a load of ${load.toFixed(1)}`);
+  if (promised === undefined) console.log(`nothing is promised for ${total} images`);
+  else if (took <= promised.seconds) console.log(`within the ${promised.seconds} s that are promised`);
+  else {
+    console.error(`longer than the ${promised.seconds} s that are promised for ${total} images`);
+    process.exitCode = 1;
+  }
 }
 
 function seconds(since) {
