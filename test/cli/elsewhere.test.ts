@@ -207,6 +207,92 @@ describe('a server elsewhere', () => {
     assert.match(missing.stderr, /no key (AB){20} is registered; see: lookaside key list/);
   });
 
+  it('lists what the next key has to sign, for people and as one JSON value, also when nothing is left', async () => {
+    const [old, next] = [makeSigner('old'), makeSigner('next')];
+    const stage = path.join(temp.path, 'rotation');
+    for (const signer of [old, next]) {
+      const file = path.join(temp.path, `${signer.name}.gpg`);
+      await writeFile(file, signer.certificate);
+      await printed(['key', 'add', file, ...remote]);
+    }
+    for (const [name, ...signers] of [
+      ['a', old],
+      ['b', old],
+      ['both', old, next],
+    ] as const) {
+      const repository = `rotation/${name}`;
+      for (const [position, signer] of signers.entries()) {
+        const bytes = signer.sign({ repository, tag: 'v1' });
+        await layFile(stage, `${folderOf(repository)}/signature-${position + 1}`, bytes);
+      }
+    }
+    await printed(['import', stage, ...remote]);
+    const rotation = ['key', 'rotation', old.fingerprint, next.fingerprint, ...remote];
+    const images = ['a', 'b'].map((name) => folderOf(`rotation/${name}`).replace('=', ':'));
+    const reference = (image: string) => `registry.example/${image.replace(/@.*/, '')}:v1`;
+
+    const told = await printed(rotation);
+    const [, twoAlone, one, none, ...work] = told.stdout.trimEnd().split('\n');
+    assert.deepEqual(
+      [twoAlone, one, none],
+      [
+        `2       ${old.fingerprint}, the old key, alone`,
+        '1       both',
+        `0       ${next.fingerprint}, the new key, alone`,
+      ],
+    );
+    assert.deepEqual(work.toSorted(), ['', ...images.map((image) => `${image}  ${reference(image)}`)]);
+    assert.match(
+      told.stderr,
+      /^lookaside: 2 signatures left to make: sign each image again with the new key/,
+    );
+
+    const { work: listed, ...rest } = JSON.parse((await printed([...rotation, '--json'])).stdout);
+    const names = { old: old.fingerprint, new: next.fingerprint };
+    assert.deepEqual(rest, { ...names, images: { old: 2, both: 1, new: 0 }, gaps: [] });
+    assert.deepEqual(
+      listed.toSorted((a: { image: string }, b: { image: string }) => (a.image < b.image ? -1 : 1)),
+      images.map((image) => {
+        const digest = image.replace(/^.*@/, '');
+        return { site: 'default', image, digest, reference: reference(image) };
+      }),
+    );
+
+    const back = ['key', 'rotation', next.fingerprint, old.fingerprint, ...remote];
+    const nothing = await printed(back);
+    assert.match(nothing.stdout, /^Nothing is left: what the old key signed, the new key has signed too\.$/m);
+    assert.equal(nothing.stderr, '');
+    const { work: left, images: counts } = JSON.parse((await printed([...back, '--json'])).stdout);
+    assert.deepEqual([left, counts], [[], { old: 0, both: 1, new: 2 }]);
+  });
+
+  it('lists what is left to sign in many pieces as one JSON value, also when the answer is cut off by a failure', async () => {
+    const [OLD, NEXT] = ['A', 'B'].map((digit) => digit.repeat(40));
+    const digest = `sha256:${'0'.repeat(64)}`;
+    const workOf = (name: string) => {
+      return { site: 'default', image: `${name}@${digest}`, digest, reference: `r.example/${name}:v1` };
+    };
+    const first = { old: OLD, new: NEXT, images: { old: 3, both: 0, new: 0 }, gaps: [] };
+    const pieces = [{ work: [workOf('a'), workOf('b')] }, { work: [workOf('c')] }];
+    const failure = { errors: [{ code: 'BUSY', message: 'the index is busy', detail: {} }] };
+    const answer =
+      (...lines: readonly object[]): Act =>
+      (res) =>
+        res
+          .writeHead(200, { 'Content-Type': 'application/x-ndjson' })
+          .end(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    await using scripted = await serveActs([
+      answer(first, ...pieces, { end: { work: 3 } }),
+      answer(first, ...pieces, failure),
+    ]);
+    const args = ['key', 'rotation', `${OLD}`, `${NEXT}`, '--json', '--server', scripted.url];
+    const work = pieces.flatMap((piece) => piece.work);
+    assert.deepEqual(JSON.parse((await printed(args)).stdout), { ...first, work });
+    const { errors, ...rest } = JSON.parse((await printed(args, 1)).stdout);
+    assert.deepEqual(rest, { ...first, work });
+    assert.equal(errors[0].code, 'BUSY');
+  });
+
   it('is sent forms that a proxy lets through which takes 1 MiB, as nginx does', async () => {
     const large = path.join(temp.path, 'large');
     for (const name of ['a', 'b', 'c']) {
