@@ -12,7 +12,7 @@ import { createToken, type LookasideServer, runLookaside, startServer } from '..
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { events } from '../sqlite/scratch.ts';
-import { folderOf, layFile } from '../store/lay.ts';
+import { folderOf, layFile, sha256Hex } from '../store/lay.ts';
 import { type Act, json, serveActs } from '../upstream/scripted-server.ts';
 
 const alice = makeSigner('alice');
@@ -291,6 +291,73 @@ describe('a server elsewhere', () => {
     const { errors, ...rest } = JSON.parse((await printed(args, 1)).stdout);
     assert.deepEqual(rest, { ...first, work });
     assert.equal(errors[0].code, 'BUSY');
+  });
+
+  it('withdraws one signature by its path, which needs a reason, and says until when', async () => {
+    const stage = path.join(temp.path, 'withdrawn');
+    const folder = folderOf('team/withdrawn');
+    for (const number of [1, 2]) {
+      const bytes = alice.sign({ repository: 'team/withdrawn', tag: `v${number}` });
+      await layFile(stage, `${folder}/signature-${number}`, bytes);
+    }
+    await printed(['import', stage, ...remote]);
+    const [first, second] = [`${folder}/signature-1`, `${folder}/signature-2`];
+    const unreasoned = await printed(['withdraw', second, ...remote], 2);
+    assert.match(unreasoned.stderr, /required option '--reason <text>' not specified/);
+    await printed(['withdraw', second, '--reason', ' ', ...remote], 1);
+    assert.equal((await fetch(`${server.url}/${second}`)).status, 200);
+
+    const { stdout } = await printed(['withdraw', second, '--reason', 'leaked', ...remote]);
+    const [line, hash] = stdout.split('\n');
+    assert.equal(line, `/${second} is withdrawn; clients do not get it, and its bytes are refused.`);
+    const bytes = alice.sign({ repository: 'team/withdrawn', tag: 'v2' });
+    assert.equal(hash, `sha256 ${sha256Hex(bytes)}`);
+    assert.equal((await fetch(`${server.url}/${second}`)).status, 404);
+
+    const until = ['--until', '2999-12-24', '--reason', 'for a while', ...remote];
+    const { reason, until: end } = JSON.parse(
+      (await printed(['withdraw', `/${first}`, '--json', ...until])).stdout,
+    );
+    assert.deepEqual([reason, end], ['for a while', '2999-12-24T00:00:00.000Z']);
+    assert.equal((await fetch(`${server.url}/${first}`)).status, 404);
+    const again = await printed(['withdraw', first, ...until], 1);
+    assert.match(again.stderr, /^lookaside: there is no team\/withdrawn@sha256=[0-9a-f]{64}\/signature-1; /);
+  });
+
+  it('refreshes registered keys from a file, all or the one that is named, and takes no other key', async () => {
+    const [dora, emil, stranger] = [makeSigner('dora'), makeSigner('emil'), makeSigner('stranger')];
+    const file = path.join(temp.path, 'refresh.gpg');
+    await writeFile(file, Buffer.concat([dora.certificate, emil.certificate]));
+    await printed(['key', 'add', file, ...remote]);
+    const newer = [dora, emil].map(({ bySubkey }) => bySubkey.certificate);
+    await writeFile(file, Buffer.concat([...newer, stranger.certificate]));
+    const refresh = ['key', 'refresh', '--from', file, ...remote];
+
+    const one = await printed([...refresh.slice(0, 2), dora.fingerprint, ...refresh.slice(2)]);
+    assert.match(
+      one.stdout,
+      new RegExp(`^updated +${dora.fingerprint} +valid +\\S*refresh.gpg +dora <`, 'm'),
+    );
+    assert.doesNotMatch(one.stdout, new RegExp(emil.fingerprint));
+    assert.match(
+      one.stderr,
+      /^lookaside: 2 certificates of keys that are not registered, or not meant, left out$/m,
+    );
+
+    const { results, ignored, failed } = JSON.parse((await printed([...refresh, '--json'])).stdout);
+    const ofEach = results.map((each: { fingerprint: string; result: string; from: string }) => [
+      each.fingerprint,
+      each.result,
+      each.from,
+    ]);
+    assert.deepEqual(ofEach, [
+      [dora.fingerprint, 'unchanged', file],
+      [emil.fingerprint, 'updated', file],
+    ]);
+    assert.deepEqual([ignored, failed], [1, []]);
+    await printed(['key', 'show', stranger.fingerprint, ...remote], 1);
+    const event = JSON.parse(events(data).at(-1)?.leaf ?? '{}');
+    assert.deepEqual([event.action, event.fingerprint], ['key-refresh', emil.fingerprint]);
   });
 
   it('is sent forms that a proxy lets through which takes 1 MiB, as nginx does', async () => {
