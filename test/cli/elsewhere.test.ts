@@ -360,6 +360,84 @@ describe('a server elsewhere', () => {
     assert.deepEqual([event.action, event.fingerprint], ['key-refresh', emil.fingerprint]);
   });
 
+  it('shows, lists and removes signers with their grants, OIDC subjects and tokens', async () => {
+    const { fingerprint } = alice;
+    const run = async (...args: readonly string[]) => (await printed([...args, ...remote])).stdout.trimEnd();
+    const rows = (text: string) => text.split('\n').map((line) => line.split(/ {2,}/));
+    assert.match(await run('signer', 'list'), /^No signers yet; add one with: lookaside signer add NAME$/);
+    assert.match(await run('grant', 'list'), /^No grants; add one with: lookaside grant add /);
+    await run('signer', 'add', 'ci', '--description', 'builds\u202eteam');
+    await run('signer', 'add', 'nightly');
+    await run('signer', 'disable', 'nightly');
+    const bare = await run('signer', 'show', 'ci');
+    assert.match(bare, /^No grants, so it may sign nothing; add one with: lookaside grant add --signer ci /m);
+    assert.match(bare, /^No tokens; make one with: lookaside token create --name NAME --signer ci$/m);
+
+    const listed = rows(await run('signer', 'list'));
+    assert.deepEqual(
+      listed.map(([name, state, , description]) => [name, state, description]),
+      [
+        ['NAME', 'STATE', 'DESCRIPTION'],
+        ['ci', 'enabled', 'builds\\u202eteam'],
+        ['nightly', 'disabled', undefined],
+      ],
+    );
+
+    const grant = ['grant', 'add', '--key', fingerprint, '--repository'];
+    await run(...grant, 'team/*', '--signer', 'ci', '--tag', 'v*');
+    await run(...grant, 'night/**', '--signer', 'nightly');
+    const [titles, ...grants] = rows(await run('grant', 'list'));
+    assert.deepEqual(titles, ['GRANT', 'SIGNER', 'REPOSITORIES', 'TAGS', 'KEYS']);
+    assert.deepEqual(
+      grants.map(([, ...rest]) => rest),
+      [
+        ['ci', 'team/*', 'v*', fingerprint],
+        ['nightly', 'night/**', '(any)', fingerprint],
+      ],
+    );
+    assert.deepEqual(rows(await run('grant', 'list', '--signer', 'nightly')), [titles, grants[1]]);
+
+    const oidc = ['signer', 'oidc', 'add', 'ci', '--issuer', 'https://issuer.example', '--claim'];
+    const added = await run(...oidc, 'repository=team/app');
+    const [, subject = ''] = /^OIDC subject (\d+): such tokens act as the signer "ci": /.exec(added) ?? [];
+    assert.equal(
+      await run(...oidc, 'repository=team/app'),
+      `OIDC subject ${subject} says so already; nothing was changed.`,
+    );
+    await run('token', 'create', '--name', 'ci-elsewhere', '--signer', 'ci');
+    const shown = await run('signer', 'show', 'ci');
+    assert.match(shown, /^ci: builds\\u202eteam\nadded \S+Z, enabled$/m);
+    assert.match(shown, new RegExp(`^\\d+ +ci +team/\\* +v\\* +${fingerprint}$`, 'm'));
+    assert.match(shown, new RegExp(`^${subject} +ci +https://issuer\\.example +repository=team/app$`, 'm'));
+    assert.match(shown, /^ci-elsewhere +uploader +valid +ci /m);
+    assert.match(await run('signer', 'show', 'nightly'), /, disabled since \S+Z$/m);
+
+    const removed = await run('signer', 'oidc', 'remove', subject);
+    assert.match(
+      removed,
+      new RegExp(`^OIDC subject ${subject} of the signer "ci" was removed: https://issuer\\.example `),
+    );
+    await printed(['signer', 'oidc', 'remove', subject, ...remote], 1);
+    assert.match(await run('signer', 'oidc', 'list'), /^No OIDC subjects; /);
+    const number = grants[1]?.[0] ?? '';
+    assert.match(
+      await run('grant', 'remove', number),
+      new RegExp(`^Grant ${number} of the signer "nightly" was removed: night/\\*\\* by ${fingerprint}\\.$`),
+    );
+    assert.match(await run('grant', 'list', '--signer', 'nightly'), /^No grants; /);
+    assert.equal(
+      await run('signer', 'remove', 'ci'),
+      'The signer "ci" was removed with 1 grant, and 1 token of it revoked.',
+    );
+    await printed(['signer', 'show', 'ci', ...remote], 1);
+    assert.match(await run('grant', 'list'), /^No grants; /);
+    assert.match(await run('token', 'list'), /^ci-elsewhere +uploader +revoked +ci /m);
+    const done = events(data)
+      .slice(-3)
+      .map(({ leaf }) => JSON.parse(leaf).action);
+    assert.deepEqual(done, ['oidc-remove', 'grant-remove', 'signer-remove']);
+  });
+
   it('is sent forms that a proxy lets through which takes 1 MiB, as nginx does', async () => {
     const large = path.join(temp.path, 'large');
     for (const name of ['a', 'b', 'c']) {
