@@ -10,20 +10,30 @@ export interface ServerCertificate {
   readonly keyFile: string;
 }
 
-/** A new authority in `parent`/`name`, and a certificate by it for 127.0.0.1 and localhost. */
-export function makeServerCertificate(parent: string, name: string): Promise<ServerCertificate> {
-  return make(parent, name, { holder: '127.0.0.1', usage: 'serverAuth' });
+/** A new authority in `parent`/`name`, and a certificate by it for 127.0.0.1, localhost and these hosts. */
+export function makeServerCertificate(
+  parent: string,
+  name: string,
+  hosts: readonly string[] = [],
+): Promise<ServerCertificate> {
+  return make(parent, name, { holder: '127.0.0.1', usage: 'serverAuth', hosts });
 }
 
 /** The same for a client that is called so. */
 export function makeClientCertificate(parent: string, holder: string): Promise<ServerCertificate> {
-  return make(parent, `of-${holder}`, { holder, usage: 'clientAuth' });
+  return make(parent, `of-${holder}`, { holder, usage: 'clientAuth', hosts: [] });
+}
+
+interface Wanted {
+  readonly holder: string;
+  readonly usage: string;
+  readonly hosts: readonly string[];
 }
 
 async function make(
   parent: string,
   name: string,
-  { holder, usage }: { readonly holder: string; readonly usage: string },
+  { holder, usage, hosts }: Wanted,
 ): Promise<ServerCertificate> {
   const folder = path.join(parent, name);
   await mkdir(folder);
@@ -31,7 +41,7 @@ async function make(
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   await writeFile(
     path.join(folder, 'server.ext'),
-    `subjectAltName = IP:127.0.0.1, DNS:localhost\nextendedKeyUsage = ${usage}\n`,
+    `subjectAltName = ${['IP:127.0.0.1', ...['localhost', ...hosts].map((host) => `DNS:${host}`)].join(', ')}\nextendedKeyUsage = ${usage}\n`,
   );
   await succeed(
     [
