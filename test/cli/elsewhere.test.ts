@@ -5,10 +5,16 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { describeOutcome, type Outcome } from '../clients/command.ts';
+import { describeOutcome, type Outcome, run } from '../clients/command.ts';
 import { makeDataDirectory } from '../clients/data-directory.ts';
 import { eventually } from '../clients/eventually.ts';
-import { createToken, type LookasideServer, runLookaside, startServer } from '../clients/server.ts';
+import {
+  createToken,
+  type LookasideServer,
+  lookaside,
+  runLookaside,
+  startServer,
+} from '../clients/server.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { events } from '../sqlite/scratch.ts';
@@ -114,6 +120,31 @@ describe('a server elsewhere', () => {
     const listed = JSON.parse((await printed([...list, '--json'])).stdout);
     assert.deepEqual(listed.withdrawn.length, 2);
     await printed([...list, '--tag', 'v1'], 2);
+  });
+
+  it('asks at a terminal before a key is revoked: y goes on, and no answer leaves all as it was', async () => {
+    const doubted = makeSigner('doubted');
+    const file = path.join(temp.path, 'doubted.gpg');
+    await writeFile(file, doubted.certificate);
+    await printed(['key', 'add', file, ...remote]);
+    const [program, ...args] = lookaside('key', 'revoke', doubted.fingerprint, '--reason', 'lost', ...remote);
+    const isTerminal = 'data:text/javascript,process.stdin.isTTY=process.stderr.isTTY=true';
+    const answered = (input: string) =>
+      run([program, '--import', isTerminal, ...args], { env: { PATH: process.env.PATH ?? '' }, input });
+    const stateNow = async () =>
+      JSON.parse((await printed(['key', 'show', doubted.fingerprint, '--json', ...remote])).stdout).state;
+    // the second is the end of the input, as by Ctrl-D
+    for (const input of ['n\n', '']) {
+      const outcome = await answered(input);
+      assert.equal(outcome.status, 1, describeOutcome(outcome));
+      assert.match(outcome.stderr, /Revoke the key\? \[y\/N\] /);
+      assert.match(outcome.stdout, /^Nothing was changed\.$/m);
+      assert.equal(await stateNow(), 'valid');
+    }
+    const outcome = await answered('y\n');
+    assert.equal(outcome.status, 0, describeOutcome(outcome));
+    assert.match(outcome.stdout, new RegExp(`^The key ${doubted.fingerprint} is revoked\\.`, 'm'));
+    assert.equal(await stateNow(), 'revoked');
   });
 
   it('is named where the tree is named on its own machine', async () => {
@@ -362,18 +393,18 @@ describe('a server elsewhere', () => {
 
   it('shows, lists and removes signers with their grants, OIDC subjects and tokens', async () => {
     const { fingerprint } = alice;
-    const run = async (...args: readonly string[]) => (await printed([...args, ...remote])).stdout.trimEnd();
+    const told = async (...args: readonly string[]) => (await printed([...args, ...remote])).stdout.trimEnd();
     const rows = (text: string) => text.split('\n').map((line) => line.split(/ {2,}/));
-    assert.match(await run('signer', 'list'), /^No signers yet; add one with: lookaside signer add NAME$/);
-    assert.match(await run('grant', 'list'), /^No grants; add one with: lookaside grant add /);
-    await run('signer', 'add', 'ci', '--description', 'builds\u202eteam');
-    await run('signer', 'add', 'nightly');
-    await run('signer', 'disable', 'nightly');
-    const bare = await run('signer', 'show', 'ci');
+    assert.match(await told('signer', 'list'), /^No signers yet; add one with: lookaside signer add NAME$/);
+    assert.match(await told('grant', 'list'), /^No grants; add one with: lookaside grant add /);
+    await told('signer', 'add', 'ci', '--description', 'builds\u202eteam');
+    await told('signer', 'add', 'nightly');
+    await told('signer', 'disable', 'nightly');
+    const bare = await told('signer', 'show', 'ci');
     assert.match(bare, /^No grants, so it may sign nothing; add one with: lookaside grant add --signer ci /m);
     assert.match(bare, /^No tokens; make one with: lookaside token create --name NAME --signer ci$/m);
 
-    const listed = rows(await run('signer', 'list'));
+    const listed = rows(await told('signer', 'list'));
     assert.deepEqual(
       listed.map(([name, state, , description]) => [name, state, description]),
       [
@@ -384,9 +415,9 @@ describe('a server elsewhere', () => {
     );
 
     const grant = ['grant', 'add', '--key', fingerprint, '--repository'];
-    await run(...grant, 'team/*', '--signer', 'ci', '--tag', 'v*');
-    await run(...grant, 'night/**', '--signer', 'nightly');
-    const [titles, ...grants] = rows(await run('grant', 'list'));
+    await told(...grant, 'team/*', '--signer', 'ci', '--tag', 'v*');
+    await told(...grant, 'night/**', '--signer', 'nightly');
+    const [titles, ...grants] = rows(await told('grant', 'list'));
     assert.deepEqual(titles, ['GRANT', 'SIGNER', 'REPOSITORIES', 'TAGS', 'KEYS']);
     assert.deepEqual(
       grants.map(([, ...rest]) => rest),
@@ -395,43 +426,43 @@ describe('a server elsewhere', () => {
         ['nightly', 'night/**', '(any)', fingerprint],
       ],
     );
-    assert.deepEqual(rows(await run('grant', 'list', '--signer', 'nightly')), [titles, grants[1]]);
+    assert.deepEqual(rows(await told('grant', 'list', '--signer', 'nightly')), [titles, grants[1]]);
 
     const oidc = ['signer', 'oidc', 'add', 'ci', '--issuer', 'https://issuer.example', '--claim'];
-    const added = await run(...oidc, 'repository=team/app');
+    const added = await told(...oidc, 'repository=team/app');
     const [, subject = ''] = /^OIDC subject (\d+): such tokens act as the signer "ci": /.exec(added) ?? [];
     assert.equal(
-      await run(...oidc, 'repository=team/app'),
+      await told(...oidc, 'repository=team/app'),
       `OIDC subject ${subject} says so already; nothing was changed.`,
     );
-    await run('token', 'create', '--name', 'ci-elsewhere', '--signer', 'ci');
-    const shown = await run('signer', 'show', 'ci');
+    await told('token', 'create', '--name', 'ci-elsewhere', '--signer', 'ci');
+    const shown = await told('signer', 'show', 'ci');
     assert.match(shown, /^ci: builds\\u202eteam\nadded \S+Z, enabled$/m);
     assert.match(shown, new RegExp(`^\\d+ +ci +team/\\* +v\\* +${fingerprint}$`, 'm'));
     assert.match(shown, new RegExp(`^${subject} +ci +https://issuer\\.example +repository=team/app$`, 'm'));
     assert.match(shown, /^ci-elsewhere +uploader +valid +ci /m);
-    assert.match(await run('signer', 'show', 'nightly'), /, disabled since \S+Z$/m);
+    assert.match(await told('signer', 'show', 'nightly'), /, disabled since \S+Z$/m);
 
-    const removed = await run('signer', 'oidc', 'remove', subject);
+    const removed = await told('signer', 'oidc', 'remove', subject);
     assert.match(
       removed,
       new RegExp(`^OIDC subject ${subject} of the signer "ci" was removed: https://issuer\\.example `),
     );
     await printed(['signer', 'oidc', 'remove', subject, ...remote], 1);
-    assert.match(await run('signer', 'oidc', 'list'), /^No OIDC subjects; /);
+    assert.match(await told('signer', 'oidc', 'list'), /^No OIDC subjects; /);
     const number = grants[1]?.[0] ?? '';
     assert.match(
-      await run('grant', 'remove', number),
+      await told('grant', 'remove', number),
       new RegExp(`^Grant ${number} of the signer "nightly" was removed: night/\\*\\* by ${fingerprint}\\.$`),
     );
-    assert.match(await run('grant', 'list', '--signer', 'nightly'), /^No grants; /);
+    assert.match(await told('grant', 'list', '--signer', 'nightly'), /^No grants; /);
     assert.equal(
-      await run('signer', 'remove', 'ci'),
+      await told('signer', 'remove', 'ci'),
       'The signer "ci" was removed with 1 grant, and 1 token of it revoked.',
     );
     await printed(['signer', 'show', 'ci', ...remote], 1);
-    assert.match(await run('grant', 'list'), /^No grants; /);
-    assert.match(await run('token', 'list'), /^ci-elsewhere +uploader +revoked +ci /m);
+    assert.match(await told('grant', 'list'), /^No grants; /);
+    assert.match(await told('token', 'list'), /^ci-elsewhere +uploader +revoked +ci /m);
     const done = events(data)
       .slice(-3)
       .map(({ leaf }) => JSON.parse(leaf).action);

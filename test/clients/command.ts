@@ -17,6 +17,8 @@ export interface Surroundings {
   readonly deadlineMs?: number;
   /** File descriptors that it has as 3, 4, … */
   readonly passed?: readonly number[];
+  /** What it reads from its standard input, which ends there; unless told, nothing comes and it stays open. */
+  readonly input?: string;
   /** Told the process id at once. */
   readonly onSpawn?: (pid: number) => void;
 }
@@ -118,9 +120,10 @@ export async function startBackground(
 }
 
 function start([program, ...args]: Argv, surroundings: Surroundings): ChildProcess {
-  const { env, cwd, passed = [], onSpawn } = surroundings;
+  const { env, cwd, passed = [], input, onSpawn } = surroundings;
   // stdin is a pipe that we hold: a program that reads it ends with us
   const child = spawn(program, args, { env, cwd, stdio: ['pipe', 'pipe', 'pipe', ...passed] });
+  if (input !== undefined) child.stdin?.on('error', () => undefined).end(input); // it may not want it
   const killWithUs = () => child.kill('SIGKILL');
   process.prependOnceListener('exit', killWithUs); // before the listener that removes its folder
   child.once('close', () => process.off('exit', killWithUs));
