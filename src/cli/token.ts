@@ -5,7 +5,7 @@ import type { ShownSession } from '../domain/session.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import type { ShownToken } from '../domain/token.ts';
 import { administer } from './administer.ts';
-import { EXIT, formatTable, print, printJson } from './terminal.ts';
+import { EXIT, formatTable, print, printJson, tell } from './terminal.ts';
 
 export interface TokenCreateOptions {
   readonly name: string;
@@ -17,7 +17,7 @@ export interface TokenCreateOptions {
   readonly json: boolean;
 }
 
-/** Prints the token alone, so that it can be piped into a secret. */
+/** Prints the token alone, so that it can be piped into a secret. People are told when it never expires; JSON says it. */
 export async function runTokenCreate(
   config: Config,
   { name, role, lifeMs, signer, json }: TokenCreateOptions,
@@ -26,6 +26,9 @@ export async function runTokenCreate(
   const { text, expiresAt } = await administer(config, ({ tokens }) => tokens.create(wanted));
   if (json) printJson({ name, role, signer, expiresAt, token: text });
   else print(text);
+  if (!json && expiresAt === null) {
+    tell(`the token "${name}" never expires; to make one that ends by itself: token create --expires 90d`);
+  }
   return EXIT.done;
 }
 

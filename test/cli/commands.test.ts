@@ -253,7 +253,7 @@ describe('lookaside token', () => {
     for (const place of [data, without]) {
       const { stdout, stderr } = await create('printed', place, '--role', 'reader');
       assert.match(stdout, /^lookaside_[0-9a-f]{64}\n$/);
-      assert.equal(stderr, '');
+      assert.ok(!stderr.includes(stdout.trim()), stderr);
       for (const name of ['state.db', 'state.db-wal']) {
         const stored = await readFile(path.join(place, name)).catch(() => Buffer.alloc(0));
         assert.ok(!stored.includes(stdout.trim()) && !stored.includes(stdout.trim().slice(10)));
@@ -261,6 +261,17 @@ describe('lookaside token', () => {
     }
     const json = JSON.parse((await create('json', data, '--role', 'reader', '--json')).stdout);
     assert.deepEqual(Object.keys(json), ['name', 'role', 'signer', 'expiresAt', 'token']);
+  });
+
+  it('create says in one line when the token never expires; with an end it says nothing, nor with --json', async () => {
+    const said = async (name: string, ...more: readonly string[]) =>
+      (await create(name, data, ...more)).stderr;
+    assert.equal(
+      await said('unending'),
+      'lookaside: the token "unending" never expires; to make one that ends by itself: token create --expires 90d\n',
+    );
+    assert.equal(await said('ends', '--expires', '90d'), '');
+    assert.equal(await said('unending-json', '--json'), '');
   });
 
   it('opens a closed server at once, as Bearer and as the Basic password of any user, until revoked', async () => {
