@@ -55,7 +55,12 @@ export interface RegisteredKey extends KeyDetails {
 }
 
 /** Warnings about an accepted key: which parts were left out, and which clients cannot use it. */
-export const KEY_WARNING_CODES = ['SUBKEY_LEFT_OUT', 'GPG_CANNOT_IMPORT', 'BOUND_BY_SHA1'] as const;
+export const KEY_WARNING_CODES = [
+  'SUBKEY_LEFT_OUT',
+  'PARTS_LEFT_OUT',
+  'GPG_CANNOT_IMPORT',
+  'BOUND_BY_SHA1',
+] as const;
 
 export interface KeyWarning {
   readonly code: (typeof KEY_WARNING_CODES)[number];

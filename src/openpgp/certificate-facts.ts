@@ -38,6 +38,16 @@ export interface CertificateFacts {
   readonly subkeys: readonly Subkey[];
   /** Subkeys that the key lets sign, but whose kind is not accepted. */
   readonly unusable: readonly UnusableKey[];
+  readonly unbound: UnboundParts;
+}
+
+/**
+ * How many parts no signature of the key that counts binds or revokes. Subkeys of other versions than 4 are not among them:
+ * we do not read what binds them.
+ */
+export interface UnboundParts {
+  readonly userIds: number;
+  readonly subkeys: number;
 }
 
 /** A user ID that the key has certified or revoked. */
@@ -76,14 +86,20 @@ export interface Limits {
 export function readFacts(key: PublicKey, parts: MergedCertificate, limits: Limits): CertificateFacts {
   const maker = { key, data: signedKey(key.body), limits };
   const own = candidatesOf(parts.primary, maker);
-  const subkeys = parts.subkeys.flatMap((part) => readSubkey(part, key, limits) ?? []);
+  const userIds = parts.userIds.flatMap((part) => readUserId(part, key, limits) ?? []);
+  const read = parts.subkeys.map((part) => readSubkey(part, key, limits));
+  const subkeys = read.filter((subkey) => typeof subkey !== 'string');
   return {
     key,
     revocation: find(ofType(own, SIGNATURE_TYPE.keyRevocation), maker, byGravity),
     direct: find(believable(ofType(own, SIGNATURE_TYPE.directKey), maker), maker, byAge),
-    userIds: parts.userIds.flatMap((part) => readUserId(part, key, limits) ?? []),
+    userIds,
     subkeys: subkeys.filter((subkey): subkey is Subkey => 'binding' in subkey).sort(byMaking),
     unusable: subkeys.filter((subkey): subkey is UnusableKey => 'why' in subkey),
+    unbound: {
+      userIds: parts.userIds.length - userIds.length + parts.unsigned.userIds,
+      subkeys: read.filter((subkey) => subkey === 'unbound').length + parts.unsigned.subkeys,
+    },
   };
 }
 
@@ -96,22 +112,28 @@ function readUserId(part: MergedPart, key: PublicKey, limits: Limits): UserId | 
   return { body: part.body, certification, revocation };
 }
 
-function readSubkey(part: MergedPart, primary: PublicKey, limits: Limits): Subkey | UnusableKey | null {
+/** `no use`: of a kind or version that we do not accept, and the key does not let it sign. */
+function readSubkey(
+  part: MergedPart,
+  primary: PublicKey,
+  limits: Limits,
+): Subkey | UnusableKey | 'no use' | 'unbound' {
+  const unbound = part.body[0] === 4 ? 'unbound' : 'no use';
   const maker = { key: primary, data: signedSubkey(primary.body, part.body), limits };
   const own = candidatesOf(part, maker);
-  if (own.length === 0) return null;
+  if (own.length === 0) return unbound;
   const key = parsePublicKey(part.body);
   const bindings = believable(ofType(own, SIGNATURE_TYPE.subkeyBinding), maker);
-  if ('why' in key) return isLetSign(bindings, maker) ? key : null;
+  const revocations = ofType(own, SIGNATURE_TYPE.subkeyRevocation);
+  if ('why' in key) {
+    // its back-signature is not checked: we cannot check one by a key of its kind
+    const newest = find(bindings, maker, byAge);
+    if (newest !== null) return saysSign(newest.signature) ? key : 'no use';
+    return find(revocations, maker, byGravity) === null ? unbound : 'no use';
+  }
   const binding = findBinding(bindings, maker, { ...maker, key });
-  const revocation = find(ofType(own, SIGNATURE_TYPE.subkeyRevocation), maker, byGravity);
-  return binding === null && revocation === null ? null : { key, binding, revocation };
-}
-
-/** Whether the newest binding lets it sign. Its back-signature is not checked: we cannot check one by a key of its kind. */
-function isLetSign(bindings: readonly Candidate[], maker: Maker): boolean {
-  const newest = find(bindings, maker, byAge);
-  return newest !== null && saysSign(newest.signature);
+  const revocation = find(revocations, maker, byGravity);
+  return binding === null && revocation === null ? 'unbound' : { key, binding, revocation };
 }
 
 /**

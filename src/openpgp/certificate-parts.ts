@@ -15,6 +15,8 @@ export interface UntrustedCertificate {
   /** The map's keys are the bytes of the user ID, as latin1. */
   readonly userIds: ReadonlyMap<string, UntrustedPart>;
   readonly subkeys: ReadonlyMap<string, UntrustedPart>;
+  /** The names, as in the maps, of all user IDs and version 4 subkeys: also of those without any signature, which the maps lack. */
+  readonly names: { readonly userIds: ReadonlySet<string>; readonly subkeys: ReadonlySet<string> };
   /** False when its last packet does not end where it says, or when bytes follow that are not a packet. */
   readonly isWhole: boolean;
   /** The primary key packet holds the secret key. */
@@ -70,6 +72,7 @@ export function takeApart(block: Uint8Array): readonly (UntrustedCertificate | U
 interface Draft extends UntrustedCertificate {
   readonly userIds: Map<string, UntrustedPart>;
   readonly subkeys: Map<string, UntrustedPart>;
+  readonly names: { readonly userIds: Set<string>; readonly subkeys: Set<string> };
   isWhole: boolean;
   hasSecretSubkey: boolean;
   /** What the next signature belongs to; null when that is dropped. */
@@ -101,6 +104,7 @@ function newDraft(body: Uint8Array, isSecret: boolean): Draft {
     isSecret,
     userIds: new Map(),
     subkeys: new Map(),
+    names: { userIds: new Set(), subkeys: new Set() },
     isWhole: true,
     hasSecretSubkey: false,
     current: null,
@@ -113,9 +117,11 @@ function addPacket(draft: Draft, tag: number, body: Uint8Array): void {
       addSignature(draft, body);
       return;
     case TAG.userId:
+      draft.names.userIds.add(nameOf(body));
       draft.current = { body, parts: draft.userIds, types: USER_ID_TYPES, part: null };
       return;
     case TAG.publicSubkey:
+      if (body[0] === 4) draft.names.subkeys.add(nameOf(body));
       draft.current = { body, parts: draft.subkeys, types: SUBKEY_TYPES, part: null };
       return;
     case TAG.secretSubkey:
@@ -141,12 +147,16 @@ function addSignature({ primary, current }: Draft, body: Uint8Array): void {
 }
 
 function partOf(parts: Map<string, UntrustedPart>, body: Uint8Array): UntrustedPart {
-  const name = Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1');
+  const name = nameOf(body);
   const known = parts.get(name);
   if (known !== undefined) return known;
   const part = { body, signatures: [] };
   parts.set(name, part);
   return part;
+}
+
+function nameOf(body: Uint8Array): string {
+  return Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1');
 }
 
 /** The signature's type; 0 for versions whose type we do not read. */
@@ -168,6 +178,8 @@ export interface MergedCertificate {
   readonly primary: MergedPart;
   readonly userIds: readonly MergedPart[];
   readonly subkeys: readonly MergedPart[];
+  /** How many user IDs and version 4 subkeys have no signature at all. They are no parts. */
+  readonly unsigned: { readonly userIds: number; readonly subkeys: number };
 }
 
 /** `registered`: the registered certificate of the same primary key; null when there is none. */
@@ -183,6 +195,10 @@ export function merge(
     },
     userIds: mergeParts(fresh.userIds, registered?.userIds),
     subkeys: mergeParts(fresh.subkeys, registered?.subkeys),
+    unsigned: {
+      userIds: countUnsigned(fresh.names.userIds, fresh.userIds, registered?.userIds),
+      subkeys: countUnsigned(fresh.names.subkeys, fresh.subkeys, registered?.subkeys),
+    },
   };
 }
 
@@ -194,4 +210,8 @@ function mergeParts(fresh: Parts, known: Parts = new Map()): readonly MergedPart
     known: known.get(name)?.signatures ?? [],
     fresh: fresh.get(name)?.signatures ?? [],
   }));
+}
+
+function countUnsigned(names: ReadonlySet<string>, fresh: Parts, known: Parts = new Map()): number {
+  return [...names].filter((name) => !fresh.has(name) && !known.has(name)).length;
 }

@@ -15,7 +15,7 @@ export function warningsOfCertificate(certificate: Uint8Array): readonly KeyWarn
 
 /** Warnings about the certificate itself, not about its file. */
 export function warningsOf(facts: CertificateFacts): readonly KeyWarning[] {
-  return [...leftOut(facts), ...boundBySha1(facts)];
+  return [...leftOut(facts), ...unboundParts(facts), ...boundBySha1(facts)];
 }
 
 function leftOut({ unusable }: CertificateFacts): readonly KeyWarning[] {
@@ -23,6 +23,22 @@ function leftOut({ unusable }: CertificateFacts): readonly KeyWarning[] {
     code: 'SUBKEY_LEFT_OUT',
     message: `the subkey ${fingerprint ?? 'without a fingerprint'} was left out, though the key lets it sign: it ${why}. Its signatures are refused`,
   }));
+}
+
+/** One warning with counts: a poisoned certificate may have thousands. Certifications by others are no parts, and not told of. */
+function unboundParts({ key, unbound: { userIds, subkeys } }: CertificateFacts): readonly KeyWarning[] {
+  if (userIds + subkeys === 0) return [];
+  const parts = [
+    ...(userIds > 0 ? [`${userIds} user ${userIds === 1 ? 'ID' : 'IDs'}`] : []),
+    ...(subkeys > 0 ? [`${subkeys} ${subkeys === 1 ? 'subkey' : 'subkeys'}`] : []),
+  ].join(' and ');
+  const [were, them] = userIds + subkeys === 1 ? ['was', 'it'] : ['were', 'them'];
+  return [
+    {
+      code: 'PARTS_LEFT_OUT',
+      message: `${parts} ${were} left out: the key ${key.fingerprint} has not bound ${them} by a valid signature, so anybody may have added ${them}. What belongs to the key is in what its owner exports: gpg --export ${key.fingerprint}`,
+    },
+  ];
 }
 
 /** Red Hat's release keys of 2009 to 2022 are bound by SHA-1; gpg and Go accept them. */

@@ -666,11 +666,70 @@ describe('a signing subkey of a kind that is not taken', () => {
     );
   });
 
-  test('is not told of when it may only encrypt, or when the key has not bound it', async () => {
+  test('is not told of when it may only encrypt', async () => {
     assert.deepEqual((await cleanOne(withSubkey(FLAGS.encrypt))).warnings, []);
+  });
+
+  test('is told as unbound when the key has not bound it', async () => {
     const bound = binding(makeKey(), weak, { flags: FLAGS.sign });
     const foreign = join(simpleCertificate(key), subkeyPacket(weak), bound);
-    assert.deepEqual((await cleanOne(foreign)).warnings, []);
+    const [warning, ...others] = (await cleanOne(foreign)).warnings;
+    assert.equal(warning?.code, 'PARTS_LEFT_OUT');
+    assert.deepEqual(others, []);
+  });
+});
+
+describe('parts that the key has not bound', () => {
+  const key = makeKey();
+  const stranger = makeKey();
+  const [one, other, own] = [makeKey(), makeKey(), makeKey('ed25519', T0 + 10)];
+  const good = simpleCertificate(key, 'alice');
+  const forgedName = (name: string) => join(userIdPacket(name), onUserId(key, name, {}, stranger));
+  const bareName = (name: string) => userIdPacket(name);
+
+  const cases: readonly (readonly [string, readonly Uint8Array[], RegExp | null])[] = [
+    [
+      'a forged user ID',
+      [forgedName('mallory')],
+      /^1 user ID was left out: the key [0-9A-F]{40} has not bound it /,
+    ],
+    ['a user ID without a signature', [bareName('mallory')], /^1 user ID was /],
+    ['a user ID that stands there twice', [bareName('m'), forgedName('m'), bareName('m')], /^1 user ID was /],
+    [
+      'a thousand user IDs and two subkeys',
+      [
+        ...Array.from({ length: 1000 }, (_, index) => forgedName(`m${index}`)),
+        join(subkeyPacket(one), binding(stranger, one)),
+        subkeyPacket(other),
+      ],
+      /^1000 user IDs and 2 subkeys were left out: .* has not bound them /,
+    ],
+    [
+      'a subkey of somebody else, which has not agreed',
+      [subkeyPacket(one), binding(key, one, { back: null })],
+      /^1 subkey was left out/,
+    ],
+    ['what the key has bound, again without it', [bareName('alice')], null],
+    ['certifications by others', [bareName('alice'), onUserId(key, 'alice', {}, stranger)], null],
+    ['a subkey of its own', [subkeyPacket(own), binding(key, own)], null],
+  ];
+  for (const [what, parts, told] of cases) {
+    test(`${what}: ${told === null ? 'not told' : 'dropped, with one warning'}`, async () => {
+      const { details, warnings } = await cleanOne(join(good, ...parts));
+      assert.deepEqual(details.userIds, ['alice']);
+      assert.deepEqual(
+        warnings.map(({ code }) => code),
+        told === null ? [] : ['PARTS_LEFT_OUT'],
+      );
+      if (told === null) return;
+      assert.match(warnings[0]?.message ?? '', told);
+      assert.deepEqual(details.subkeys, []);
+    });
+  }
+
+  test('are told when they are sent, and not of what is kept', async () => {
+    const first = await cleanOne(join(good, forgedName('mallory')));
+    assert.deepEqual((await cleanOne(first.certificate)).warnings, []);
   });
 });
 
@@ -839,7 +898,11 @@ describe('limits, at and one over', () => {
     const strangers = names(500).map((name) => userIdPacket(`${name}${'x'.repeat(2000)}`));
     const subkeys = Array.from({ length: 50 }, () => subkeyPacket(makeKey()));
     const poisoned = join(withUserIds(names(MAX_USER_IDS)), ...strangers, ...subkeys);
-    assert.deepEqual(await cleanOne(poisoned), await cleanOne(withUserIds(names(MAX_USER_IDS))));
+    const { warnings, ...kept } = await cleanOne(poisoned);
+    const { warnings: none, ...clean } = await cleanOne(withUserIds(names(MAX_USER_IDS)));
+    assert.deepEqual(kept, clean);
+    assert.deepEqual([warnings.length, none.length], [1, 0]);
+    assert.match(warnings[0]?.message ?? '', /^500 user IDs and 50 subkeys were left out/);
   });
 
   test('a key that would be over a limit merged is refused, and nothing of it taken', async () => {
@@ -1189,7 +1252,12 @@ describe('a poisoned certificate of 4 MiB', () => {
       const wanted = await cleanOne(clean);
       assert.deepEqual(wanted.details.revokedAt, at(T0 + 5000));
       assert.deepEqual(wanted.details.expiresAt, at(T0 + 99_999));
-      assert.deepEqual(await cleanOne(poisoned), wanted);
+      const { warnings, ...kept } = await cleanOne(poisoned);
+      assert.deepEqual({ ...kept, warnings: [] }, wanted);
+      assert.deepEqual(
+        warnings.map(({ code }) => code),
+        ['PARTS_LEFT_OUT'],
+      );
     });
   }
 

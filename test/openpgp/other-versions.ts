@@ -1,6 +1,7 @@
 // Files of keys in which other versions than 4 stand, as GnuPG 2.5, RHEL 10.1 and old times have left them.
 import {
   binding,
+  FLAGS,
   makeKey,
   mpi,
   packet,
@@ -102,7 +103,7 @@ export const KEY_FILES: readonly {
   },
   {
     what: 'a subkey of an algorithm that nobody knows',
-    bytes: followedBy(packet(TAGS.subkey, version4Unknown)),
+    bytes: followedBy(boundUnknown()),
     obstacle: null,
   },
   { what: 'padding', bytes: followedBy(packet(21, Buffer.alloc(20))), obstacle: null },
@@ -113,6 +114,12 @@ export const KEY_FILES_FINGERPRINT = key.fingerprint;
 
 function followedBy(more: Uint8Array): Uint8Array {
   return Buffer.concat([plain, more]);
+}
+
+/** For encryption: its owner has bound it, and we have no use for it. */
+function boundUnknown(): Uint8Array {
+  const subkey = { ...makeKey('ed25519'), body: version4Unknown };
+  return Buffer.concat([subkeyPacket(subkey), binding(key, subkey, { flags: FLAGS.encrypt })]);
 }
 
 function withSubkey(): Uint8Array {
