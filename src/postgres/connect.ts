@@ -102,7 +102,11 @@ async function asked<Row extends object>(
 }
 
 function unavailable(error: unknown): LookasideError {
-  const message = `PostgreSQL does not do it: ${messageOf(error)}; try again when the database works`;
+  const said = messageOf(error);
+  const message =
+    error instanceof pg.DatabaseError
+      ? `PostgreSQL refused this: ${said}; its log says more`
+      : `PostgreSQL cannot be reached: ${said}; is it running, and is LOOKASIDE_DATABASE right?`;
   return new LookasideError('STORE_UNAVAILABLE', message, { cause: error });
 }
 
