@@ -97,6 +97,8 @@ async function applyAll({ sites }: Proposal, mirrors: MirrorAdministration): Pro
   }
 }
 
+const UNKNOWN_URL = 'http://SERVER:8000';
+
 function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, applied: boolean): void {
   const lines: string[] = [];
   for (const { preset, views } of sites) {
@@ -109,11 +111,13 @@ function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, 
   }
   if (!applied && sites.length > 0) lines.push('', 'Run these, or this command again with --apply.');
   if (lookasides.length > 0) {
-    const base = (config.remote.url ?? config.publicUrl ?? 'http://SERVER:8000').replace(/\/+$/, '');
+    const known = config.remote.url ?? config.publicUrl;
+    const base = (known ?? UNKNOWN_URL).replace(/\/+$/, '');
     lines.push('', 'Lines for the clients, in /etc/containers/registries.d/mirrors.yaml:', '', 'docker:');
     for (const { registry, path } of lookasides) {
       lines.push(`  ${registry}:`, `    lookaside: ${base}${path}`, `    sigstore: ${base}${path}`);
     }
+    if (known === null) lines.push('', `Replace ${UNKNOWN_URL} by the URL of the server.`);
   }
   if (unknown.length > 0) {
     lines.push(
@@ -217,7 +221,10 @@ function changesOf(flags: MirrorFlags, config: Config): Partial<MirrorSettings> 
     return config.remote.url === null ? resolve(path) : path;
   };
   const rewrites = [...(strip === undefined ? [] : [`${strip}=`]), ...(rewrite ?? [])].map(parseRewrite);
-  if (rewrites.length > 0 && prefix === undefined) throw lacking('--prefix /PATH with --strip and --rewrite');
+  if (rewrites.length > 0 && prefix === undefined) {
+    const message = '--strip and --rewrite belong to a prefix: name it too, like --prefix /rh';
+    throw new LookasideError('CONFIG_INVALID', message);
+  }
   const views = prefix?.flatMap((one) =>
     rewrites.length === 0
       ? [{ prefix: one, strip: '', add: '' }]

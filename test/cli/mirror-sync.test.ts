@@ -1,5 +1,6 @@
 // lookaside mirror sync from what is no file: a site's own listing, a graph, a registry.
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { makeDataDirectory } from '../clients/data-directory.ts';
@@ -29,6 +30,15 @@ test('images come from a listing, a graph and a registry, under the names that t
   const settings = ['--upstream', `${site.url}/sigs`, '--prefix', '/rh', '--strip', 'redhat'];
   const added = await runLookaside(['mirror', 'add', 'rh', ...settings, '--data', data]);
   assert.equal(added.status, 0, added.stderr);
+  const edit = ['mirror', 'edit', 'rh', '--strip', 'redhat', '--data', data];
+  const unnamed = await runLookaside(edit);
+  assert.equal(unnamed.status, 2, unnamed.stderr);
+  assert.match(
+    unnamed.stderr,
+    /--strip and --rewrite belong to a prefix: name it too, like --prefix \/rh\n$/,
+  );
+  const edited = await runLookaside([...edit, '--prefix', '/rh']);
+  assert.equal(edited.status, 0, edited.stderr);
   const sources = [
     '--listing',
     `${site.url}/sigs`,
@@ -43,6 +53,21 @@ test('images come from a listing, a graph and a registry, under the names that t
   assert.equal(lines.length, 4);
   for (const name of [`ubi9/one@sha256:${a}`, `release/rel@sha256:${b}`, `ubi9/two@sha256:${c}`]) {
     assert.ok(lines.includes(name), name);
+  }
+  const mirrored = path.join(temp.path, 'registries.conf');
+  await writeFile(
+    mirrored,
+    '[[registry]]\nlocation="registry.redhat.io"\n[[registry.mirror]]\nlocation="m.example/redhat"\n',
+  );
+  for (const [env, said] of [
+    [
+      {},
+      /lookaside: http:\/\/SERVER:8000\/[\s\S]*\nReplace http:\/\/SERVER:8000 by the URL of the server\.\n$/,
+    ],
+    [{ LOOKASIDE_PUBLIC_URL: 'https://sig.example' }, /sigstore: https:\/\/sig\.example\/red-hat\n$/],
+  ] as const) {
+    const proposed = await runLookaside(['mirror', 'add', '--from', mirrored, '--data', data], env);
+    assert.match(proposed.stdout, said);
   }
   const missed = await runLookaside(['mirror', 'sync', 'rh', '--from-misses', '7d', '--data', data]);
   assert.deepEqual([missed.status, missed.stdout], [0, '']);
