@@ -71,6 +71,7 @@ export function nothingFound(server: string, { name, otherNames, filter }: Asked
   ].filter((part) => part !== null);
   const found = [`${server} has no signatures`, ...such].join(' ');
   const [other] = otherNames;
+  if (such.length === 0) return `${found}; send some with: lookaside push FOLDER`;
   if (other === undefined) return found;
   return `${found}; repositories are named without the registry's host: lookaside list ${other}${tag === null ? '' : `:${tag}`}`;
 }

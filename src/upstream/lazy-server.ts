@@ -1,4 +1,5 @@
 // A signature server that loads its client when it is first asked: a command that asks nothing ends without loading it.
+import { dirname, resolve } from 'node:path';
 import type {
   ImageNotes,
   KeyNames,
@@ -29,7 +30,8 @@ export function connectWhenAsked(options: AskerOptions): Server {
   }
 
   return {
-    name: nameOfServer(options.at),
+    // of a server on this machine people know the data directory
+    name: 'socketPath' in options.at ? dirname(resolve(options.at.socketPath)) : nameOfServer(options.at),
     missing: async (asked) => (await server()).missing(asked),
     uploadBatch: async (parts, how) => (await server()).uploadBatch(parts, how),
     ofImage: async (image) => (await server()).ofImage(image),

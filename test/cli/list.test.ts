@@ -82,7 +82,7 @@ describe('list', () => {
   test('without signatures says so, what was asked for, and how a repository behind a host is named', () => {
     const of = (name: string | null, filter: Partial<ListFilter> = {}, otherNames: readonly string[] = []) =>
       nothingFound('https://sig.example', { name, otherNames, filter: { ...ANY_SIGNATURE, ...filter } });
-    assert.equal(of(null), 'https://sig.example has no signatures');
+    assert.equal(of(null), 'https://sig.example has no signatures; send some with: lookaside push FOLDER');
     assert.equal(
       of('team/app', { tag: 'v1' }),
       'https://sig.example has no signatures of team/app with the tag v1',

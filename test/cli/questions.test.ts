@@ -84,6 +84,11 @@ describe('list and show', () => {
     );
   });
 
+  test('list without a hit names the data directory where that was asked', async () => {
+    const { stderr } = await runLookaside(['list', 'team/none', '--data', temp.path]);
+    assert.equal(stderr, `lookaside: ${temp.path} has no signatures of team/none\n`);
+  });
+
   test('show tells of each signature of an image, also with the registry in front', async () => {
     const { status, stdout, stderr } = await runLookaside(['show', `registry.example/${APP}`, ...remote]);
     assert.equal(status, 0, stderr);
