@@ -126,10 +126,23 @@ function beginning(reason: string | null): string | null {
   return `${reason.slice(0, SHOWN_OF_REASON)}… (whole with --json)`;
 }
 
+/** All settings of a server are no cell of a table. The text is as service/settings-record.ts writes it; another one is shown as it is. */
+function countOf(reason: string | null): string | null {
+  try {
+    const settings: unknown = JSON.parse(reason ?? '');
+    if (typeof settings === 'object' && settings !== null)
+      return `${plural(Object.keys(settings).length, 'setting')} (whole with --json)`;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  return beginning(reason);
+}
+
 function cellsOf(row: RecordRow): readonly string[] {
   if ('seq' in row) {
     const { seq, at, action, result, site, image, fingerprint, actor, address, reason, count } = row;
-    const what = image === null ? (fingerprint ?? beginning(reason) ?? '-') : nameIn(site, image);
+    const said = action === 'settings' ? countOf(reason) : beginning(reason);
+    const what = image === null ? (fingerprint ?? said ?? '-') : nameIn(site, image);
     const times = count === 1 ? result : `${result} ×${count}`;
     return [String(seq), timeOf(at), action, times, what, actor ?? 'forgotten', address ?? '-'];
   }

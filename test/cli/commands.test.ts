@@ -377,6 +377,8 @@ describe('lookaside token', () => {
     assert.deepEqual(LOOKASIDE_TOKEN, { value: 'set', source: 'environment' });
     assert.deepEqual(LOOKASIDE_PUBLIC_URL, { value: 'https://set@sig.example', source: 'environment' });
     assert.equal(LOOKASIDE_LISTING.source, 'default');
+    const table = await runLookaside(['audit', 'query', '--action', 'settings', '--data', data]);
+    assert.match(table.stdout, / in-force {2}[0-9]{2} settings \(whole with --json\) {2}server /);
   });
 
   it('changes are told in the audit log, with who made them and from where', async () => {
