@@ -56,7 +56,8 @@ export function addServing(program: Command, { finish, signals }: ServerTools): 
     });
 
   withData(program.command('config'))
-    .description('show the settings in force and where each comes from')
+    .description('show the settings that a server started from here would have, and where each comes from')
+    .addHelpText('after', '\nThose of a running server: lookaside audit query --action settings --json')
     .option('--listen <address>', 'as for serve')
     .option('--tls-cert <file>', 'as for serve')
     .option('--tls-key <file>', 'as for serve')

@@ -1,4 +1,4 @@
-// lookaside config: the settings in force.
+// lookaside config: the settings that a server started from here would have.
 import type { LoadedConfig } from '../config.ts';
 import { EXIT, formatTable, print, printJson } from './terminal.ts';
 
