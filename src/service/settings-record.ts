@@ -58,7 +58,7 @@ async function recordUnlessLast(
   }
 }
 
-/** JSON as `lookaside config --json` prints it, but those that somebody set come first: a table shows the beginning. */
+/** JSON as `lookaside config --json` prints it, but those that somebody set come first: who reads the text meets them first. */
 function settingsText(settings: readonly ShownSetting[]): string {
   const isSet = ({ source }: ShownSetting) => source !== 'default';
   const ordered = [...settings.filter(isSet), ...settings.filter((setting) => !isSet(setting))];
