@@ -12,7 +12,7 @@ import { addKey, makeSigner } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
 
 describe('a server of keys', needs('gpg'), () => {
-  test('is asked by gpg for keys by fingerprint and by user id, and keeps answers fresh', async () => {
+  test('is asked by gpg for keys by fingerprint, by key id and by user id, and keeps answers fresh', async () => {
     await using temp = await openTempFolder();
     const data = path.join(temp.path, 'data');
     await mkdir(data);
@@ -36,6 +36,11 @@ describe('a server of keys', needs('gpg'), () => {
       assert.match(found, new RegExp(`^pub:${bob.fingerprint}:22:`, 'm'));
       assert.doesNotMatch(found, new RegExp(alice.fingerprint));
       await gpg(...keyserver, '--recv-keys', bob.fingerprint);
+      await gpg(...keyserver, '--recv-keys', `0x${carol.fingerprint.slice(-16)}`);
+      const received = await gpg('--with-colons', '--list-keys');
+      const fingerprints = [...received.matchAll(/^fpr:+([0-9A-F]{40}):/gm)].map(([, each]) => each);
+      assert.deepEqual(fingerprints.sort(), [bob.fingerprint, carol.fingerprint].sort());
+      assert.match(received, /^pub:r:/m); // its certificate says that it is revoked
       const get = (at: string, headers: Record<string, string> = {}) =>
         fetch(`${server.url}${at}`, { headers });
       const ring = await get('/keyrings/team.gpg');
@@ -66,6 +71,14 @@ describe('a server of keys', needs('gpg'), () => {
       ]) {
         assert.equal((await get(at)).status, 404, at);
       }
+      const indexed = async (op: string) => {
+        const answer = await get(`/pks/lookup?op=${op}&options=mr&search=0x${bob.fingerprint.slice(-16)}`);
+        assert.equal(answer.status, 200);
+        return answer.text();
+      };
+      const verbose = await indexed('vindex');
+      assert.match(verbose, new RegExp(`^info:1:1\\npub:${bob.fingerprint}:22:.*\\nuid:bob.*example`));
+      assert.equal(verbose, await indexed('index'));
       assert.equal((await get('/pks/lookup?op=hget&search=x')).status, 400);
       // a repository may have the name of these pages, and its signatures are read and written all the same
       const shadowed = `/keys/app@sha256=${'ab'.repeat(32)}/signature-1`;
