@@ -6,7 +6,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { MAX_ACCESS_RULES_BYTES } from '../domain/limits.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { administer } from './administer.ts';
-import { isConfirmed } from './confirm.ts';
+import { canConfirm, isConfirmed } from './confirm.ts';
 import { readInput } from './input.ts';
 import { EXIT, plural, print, printJson, tell } from './terminal.ts';
 
@@ -39,7 +39,7 @@ export async function runApply(
   if (bytes.length > MAX_FILE_BYTES)
     throw new LookasideError('TOO_LARGE', `${file} has more than ${MAX_FILE_BYTES} bytes; apply it in parts`);
   const rules = parseAccessFile(utf8Of(bytes, file), file);
-  const canAsk = process.stdin.isTTY === true && file !== '-' && !json;
+  const canAsk = canConfirm() && file !== '-' && !json;
   return administer(config, async (administration) => {
     const plan = await administration.rules.plan(rules, { prune });
     if (!json) printPlan(plan, prune);

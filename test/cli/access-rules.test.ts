@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
-import { describeOutcome } from '../clients/command.ts';
+import { describeOutcome, run as runProgram } from '../clients/command.ts';
 import { makeDataDirectory } from '../clients/data-directory.ts';
-import { runLookaside, startServer } from '../clients/server.ts';
+import { lookaside, runLookaside, startServer } from '../clients/server.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 
@@ -32,6 +32,13 @@ signers:
   const unasked = await run(2, 'apply', '-f', file);
   assert.match(unasked.stdout, /^\+ add signer ci$/m);
   assert.match(unasked.stderr, /give --yes to apply the plan, or --dry-run/);
+  // what stderr is redirected into shows the question to nobody
+  const [program, ...args] = lookaside('apply', '-f', file, '--data', data);
+  const isTerminal = 'data:text/javascript,process.stdin.isTTY=true';
+  const env = { PATH: process.env.PATH ?? '' };
+  const unseen = await runProgram([program, '--import', isTerminal, ...args], { env, input: 'y\n' });
+  assert.equal(unseen.status, 2, describeOutcome(unseen));
+  assert.match(unseen.stderr, /nothing was applied, because nobody can be asked here/);
   assert.match((await run(0, 'apply', '-f', file, '--dry-run')).stdout, /^Nothing was changed\.$/m);
   assert.deepEqual(JSON.parse((await run(0, 'signer', 'list', '--json')).stdout), { signers: [] });
   assert.match((await run(0, 'apply', '-f', file, '--yes')).stdout, /^2 changes applied\.$/m);
