@@ -119,8 +119,8 @@ function checksumLines(line: string, { checksum, indent }: Variant): string {
       return `\n${line.slice(0, 4)}\n`;
     case 'longer':
       return `\n${line}AA\n`;
-    case 'split':
-      return `\n${line.slice(0, 3)} ${line.slice(3)}\n`;
+    case 'split': // behind two digits both might take it for a character that a mail program encoded
+      return `\n${line.slice(0, 4)} ${line.slice(4)}\n`;
     case 'empty':
       return '\n=\n';
     case 'doubled':
