@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { createSharedRuns } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { imageFull } from '../domain/full-image.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import { naturalKey } from '../domain/natural-order.ts';
@@ -320,7 +321,7 @@ function checkPlace(
   needless: readonly number[] | null,
 ): void {
   const folder = imageFolder(image);
-  if (count >= MAX_SIGNATURES_PER_IMAGE) throw tooMany(folder, count, needless);
+  if (count >= MAX_SIGNATURES_PER_IMAGE) throw imageFull(folder, count, needless);
   const next = count + 1;
   if (number === null || number === next) return;
   const advice = `the next is signature-${next}: upload to that, or append with POST`;
@@ -331,16 +332,6 @@ function checkPlace(
   }
   const message = `signature-${number} of ${folder} would leave a gap, at which clients stop; ${advice}`;
   throw new LookasideError('NUMBER_NOT_NEXT', message, detail);
-}
-
-function tooMany(folder: string, count: number, needless: readonly number[] | null): LookasideError {
-  const message = `${folder} has ${count} signatures, and clients refuse an image with more; none can be added`;
-  if (needless === null) return new LookasideError('TOO_MANY_SIGNATURES', message);
-  const advice =
-    needless.length === 0
-      ? 'each of them serves some client'
-      : `no client needs ${needless.map((number) => `signature-${number}`).join(', ')}, which could be withdrawn`;
-  return new LookasideError('TOO_MANY_SIGNATURES', `${message}; ${advice}`, { detail: { needless } });
 }
 
 async function publishIn(
@@ -529,7 +520,7 @@ async function liftIn(
   if (buried.bytes === null) return null; // nothing is kept that could come back
   const id = await imageIdOf(query, image);
   const count = (await signaturesOf(query, id)).length;
-  if (count >= MAX_SIGNATURES_PER_IMAGE) throw tooMany(imageFolder(image), count, null);
+  if (count >= MAX_SIGNATURES_PER_IMAGE) throw imageFull(imageFolder(image), count, null);
   const bytes = checked(buried.bytes, sha256);
   const number = await addSignature(query, id, { bytes, sha256, storedAt: event.at, judgement: null });
   if (count === 0) await countImage(query, image, 1);

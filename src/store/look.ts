@@ -1,5 +1,6 @@
 // One look at an image: compares its folder with its record and its uploads.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { imageFull } from '../domain/full-image.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS, MAX_FILE_NUMBER, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import type { RecordedSignature, SignatureIndex, TombstoneStore, UploadReview } from '../domain/ports.ts';
@@ -237,11 +238,5 @@ export function tooMany(folder: string, count: number, needless: Needless): Look
     const message = `${folder} has files up to signature-${MAX_FILE_NUMBER}, the last that is looked at, and ${count} of them are served; lookaside fsck names the others. Delete those, rename the rest so that no number is missing, then upload again`;
     return new LookasideError('TOO_MANY_SIGNATURES', message);
   }
-  const message = `${folder} has ${count} signatures, and clients refuse an image with more; none can be added`;
-  if (needless === null) return new LookasideError('TOO_MANY_SIGNATURES', message);
-  const advice =
-    needless.length === 0
-      ? 'each of them serves some client'
-      : `no client needs ${needless.map((number) => `signature-${number}`).join(', ')}, which could be withdrawn`;
-  return new LookasideError('TOO_MANY_SIGNATURES', `${message}; ${advice}`, { detail: { needless } });
+  return imageFull(folder, count, needless);
 }
