@@ -83,6 +83,7 @@ describe('the web pages in a browser', needs('chromium'), () => {
       await open({ javaScriptEnabled, timezoneId: 'Asia/Kolkata' }, async (page) => {
         await page.goto(server.url);
         await page.getByRole('link', { name: 'search, keys and states' }).click();
+        await page.waitForURL(/\/ui\//); // with its script, which listens to the keyboard
         const box = page.getByRole('searchbox', { name: /Reference, digest/ });
         if (javaScriptEnabled) await page.keyboard.press('/');
         else await box.focus();
