@@ -1711,12 +1711,15 @@ const ofSize =
   (size: number): Make =>
   (place) => {
     const payload = payloadFor(place);
-    const blanks = (count: number) => message(key, join(payload, Buffer.alloc(count, ' ')));
-    // lengths of longer packets have more bytes, and a number of a signature that begins with a zero has fewer
+    const blanks = (count: number, blank = ' ') => message(key, join(payload, Buffer.alloc(count, blank)));
+    // Lengths of longer packets have more bytes. A number of a signature that begins with a zero has fewer, which happens to one in
+    // a hundred: then the right number of blanks gives another size, and other blanks the right one.
     const around = size - blanks(0).length;
-    for (let more = 2; more >= -8; more -= 1) {
-      const bytes = blanks(around + more);
-      if (bytes.length === size) return bytes;
+    for (const blank of [' ', '\n', '\t']) {
+      for (let more = 2; more >= -8; more -= 1) {
+        const bytes = blanks(around + more, blank);
+        if (bytes.length === size) return bytes;
+      }
     }
     throw new Error(`no message of ${size} bytes was found`);
   };
