@@ -41,7 +41,9 @@ export async function openPowerDisk(fileSystem: FileSystem): Promise<CrashDisk> 
   const unmountAnyhow = () => {
     spawnSync('umount', ['--lazy', mounted], { stdio: 'ignore' });
   };
-  const mount = () => call('mount', '-o', 'loop', image, mounted);
+  // without nouuid XFS refuses the copy that restore() makes while the dead file system is held somewhere
+  const options = fileSystem === 'xfs' ? 'loop,nouuid' : 'loop';
+  const mount = () => call('mount', '-o', options, image, mounted);
   try {
     writeFileSync(image, '');
     truncateSync(image, DISK_BYTES);
