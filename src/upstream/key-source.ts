@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { Dispatcher } from 'undici';
 import { LookasideError, systemCode } from '../domain/errors.ts';
-import { addressesOf, hkpUrl, type KeySource, wkdUrls } from '../domain/key-source.ts';
+import { addressesOf, hkpUrl, type KeySource, type MailAddress, wkdUrls } from '../domain/key-source.ts';
 import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
 import { trusting } from './direct.ts';
 import { lookupPublic, NotPublic } from './public-address.ts';
@@ -67,23 +67,33 @@ export function openKeySources({ ca, hasProxies }: KeySourcesOptions): KeySource
     }
   }
 
+  /** `failure`: why neither place of the domain answered; null when one did. */
+  async function askDirectory(address: MailAddress) {
+    const hash = createHash('sha1').update(address.local.toLowerCase()).digest();
+    let failure: unknown = null;
+    let hasAnswer = false;
+    for (const url of wkdUrls(address, hash)) {
+      try {
+        const bytes = await read(url, 'public');
+        if (bytes !== null) return { bytes, failure: null };
+        hasAnswer = true;
+      } catch (error) {
+        // few domains have the advanced place, whose host is then unknown
+        failure = error;
+      }
+    }
+    return { bytes: null, failure: hasAnswer ? null : failure };
+  }
+
   return {
     async fetch(source, { fingerprint, userIds }) {
       if (source.kind === 'hkp') return read(hkpUrl(source.url, fingerprint), 'named');
       const pieces: Uint8Array[] = [];
       let failure: unknown = null;
       for (const address of addressesOf(userIds, MAX_ADDRESSES)) {
-        const hash = createHash('sha1').update(address.local.toLowerCase()).digest();
-        for (const url of wkdUrls(address, hash)) {
-          // few domains have both places, and one that is not there cannot be reached
-          const bytes = await read(url, 'public').catch((error: unknown) => {
-            failure = error;
-            return null;
-          });
-          if (bytes === null) continue;
-          pieces.push(bytes);
-          break;
-        }
+        const answer = await askDirectory(address);
+        if (answer.bytes !== null) pieces.push(answer.bytes);
+        failure ??= answer.failure;
       }
       if (pieces.length === 0 && failure !== null) throw failure;
       return pieces.length === 0 ? null : Buffer.concat(pieces);

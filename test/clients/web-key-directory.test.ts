@@ -21,6 +21,7 @@ const HOSTS: Readonly<Record<string, string | null>> = {
   'direct.example': 'of the direct place alone, ',
   'openpgpkey.empty.example': null,
   'empty.example': null,
+  'plain.example': null,
 };
 /** Of the local part `joe.doe`: the example of the draft, in any case. */
 const JOE = 'iy9q119eutrkn8s1mk4r39qejnbu3n5q';
@@ -88,6 +89,10 @@ test(
         ],
       });
       assert.equal((await fetched('joe.doe@empty.example')).found, null);
+      assert.deepEqual(await fetched('joe.doe@plain.example'), {
+        found: null,
+        asked: [direct('plain.example')],
+      });
       await assert.rejects(fetched('joe.doe@empty.example', 'joe.doe@nowhere.example'), {
         code: 'UPSTREAM_UNAVAILABLE',
         message: /https:\/\/nowhere\.example\/\.well-known\/openpgpkey\/hu\//,
