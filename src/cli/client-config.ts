@@ -62,22 +62,22 @@ export async function runClientConfig(load: () => Config, command: ClientConfigC
   const mirrors = await readMirrors(command.registriesConf);
   const registries = registriesOf(command, mirrors);
   const config = load();
-  const { wanted: found, notes } = await readWanted(config, { registries, mirrors }, command);
-  const options = { wanted: found, isStagingChosen: command.staging.isChosen, mayWiden: command.mayWiden };
+  const { wanted, notes } = await readWanted(config, { registries, mirrors }, command);
+  const options = { wanted, isStagingChosen: command.staging.isChosen, mayWiden: command.mayWiden };
   const plan = await planFor(config, command, options);
   const all = { ...plan, notes: [...notes, ...plan.notes] };
   switch (command.act) {
     case 'print':
-      return show(all, found, command, formatFiles(all, found));
+      return show(all, wanted, command, formatFiles(all, wanted));
     case 'write':
       await writeTree(command.output ?? '', plan.changes);
-      return show(all, found, command, formatWritten(all, command.output ?? ''));
+      return show(all, wanted, command, formatWritten(all, command.output ?? ''));
     case 'diff':
-      show(all, found, command, formatDiff(all));
+      show(all, wanted, command, formatDiff(all));
       return plan.changes.length === 0 ? EXIT.done : EXIT.failed;
     case 'install': {
       const backup = plan.changes.length === 0 ? null : await install(plan);
-      return show(all, found, command, formatInstalled(all, backup, command.target), backup);
+      return show(all, wanted, command, formatInstalled(all, backup, command.target), backup);
     }
   }
 }
@@ -154,7 +154,7 @@ async function readWanted(
   const keyrings = await Promise.all(
     command.keyrings.map(async (source) => ({ source, bytes: await readInput(source, KEYRING) })),
   );
-  const found = await findKeys(config, {
+  const keyed = await findKeys(config, {
     registries,
     keyrings,
     choice: { keys: keys.map(parseKeyName), signers, isAllKeys },
@@ -162,8 +162,8 @@ async function readWanted(
     patienceMs: QUESTION_PATIENCE_MS,
   });
   const url = staging.url === null ? null : stagingUrl(staging.url);
-  const { scopes, notes } = withMirrors(found.scopes, mirrors);
-  return { wanted: { scopes, lookaside, staging: url, keysIn }, notes: [...found.notes, ...notes] };
+  const { scopes, notes } = withMirrors(keyed.scopes, mirrors);
+  return { wanted: { scopes, lookaside, staging: url, keysIn }, notes: [...keyed.notes, ...notes] };
 }
 
 const KEYRING = {

@@ -29,10 +29,10 @@ export async function runForget(
   const texts = { actor: actor ?? undefined, address: address ?? undefined, since: before };
   const parsed = parseFilter(texts, systemClock.now());
   if (!('filter' in parsed) || parsed.filter.since === null) {
-    const [name, found] =
+    const [name, given] =
       'wrong' in parsed && parsed.wrong !== 'since' ? [parsed.wrong, text] : ['before', before];
     const wanted = 'wanted' in parsed ? parsed.wanted : 'a time';
-    throw new LookasideError('CONFIG_INVALID', `--${name} is ${quoted(found)}; wanted ${wanted}`);
+    throw new LookasideError('CONFIG_INVALID', `--${name} is ${quoted(given)}; wanted ${wanted}`);
   }
   const { since: at } = parsed.filter;
   const person = { kind: actor === null ? 'address' : 'actor', text } as const;

@@ -40,10 +40,10 @@ async function remarkOn(
   const isByServer = here === null || checkedBy() !== null;
   const { tree } = checkedBy() ?? here ?? (await about());
   if (tree === 'shared') return null;
-  const found = 'The index is not whole, so no bytes could be compared;';
+  const notCompared = 'The index is not whole, so no bytes could be compared;';
   return isByServer
-    ? `${found} wait until the server has looked through its tree, or run lookaside reindex`
-    : `${found} start the server or run: lookaside reindex`;
+    ? `${notCompared} wait until the server has looked through its tree, or run lookaside reindex`
+    : `${notCompared} start the server or run: lookaside reindex`;
 }
 
 interface Checked {

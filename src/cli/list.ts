@@ -27,8 +27,8 @@ export async function runList(config: Config, { what, filter, form }: ListOption
   const [name = null, ...otherNames] = named?.names ?? [];
   const options = { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS };
   await using server = await openAskedSignatures(config, options);
-  const found = server.search({ ...filterOf(name), ...asked });
-  const count = await PRINTERS[form](found, server);
+  const signatures = server.search({ ...filterOf(name), ...asked });
+  const count = await PRINTERS[form](signatures, server);
   if (count === 0) tell(nothingFound(server.name, { name, otherNames, filter: asked }));
   return EXIT.done;
 }
@@ -69,22 +69,22 @@ export function nothingFound(server: string, { name, otherNames, filter }: Asked
     uploader === null ? null : `uploaded by ${uploader}`,
     since === null ? null : `stored since ${since.toISOString()}`,
   ].filter((part) => part !== null);
-  const found = [`${server} has no signatures`, ...such].join(' ');
+  const nothing = [`${server} has no signatures`, ...such].join(' ');
   const [other] = otherNames;
-  if (such.length === 0) return `${found}; send some with: lookaside push FOLDER`;
-  if (other === undefined) return found;
-  return `${found}; repositories are named without the registry's host: lookaside list ${other}${tag === null ? '' : `:${tag}`}`;
+  if (such.length === 0) return `${nothing}; send some with: lookaside push FOLDER`;
+  if (other === undefined) return nothing;
+  return `${nothing}; repositories are named without the registry's host: lookaside list ${other}${tag === null ? '' : `:${tag}`}`;
 }
 
-type Found = AsyncIterable<StoredSignature>;
+type Signatures = AsyncIterable<StoredSignature>;
 
 /** Each gives how many it has printed. */
 const PRINTERS = { table: printTable, json: printJsonList, csv: printCsv } as const;
 
-async function printJsonList(found: Found): Promise<number> {
+async function printJsonList(signatures: Signatures): Promise<number> {
   let count = 0;
   try {
-    for await (const signature of found) {
+    for await (const signature of signatures) {
       if (!process.stdout.writable) break;
       process.stdout.write(
         `${count === 0 ? '{"signatures":[' : ','}\n${escapeJson(JSON.stringify(signature))}`,
@@ -100,12 +100,12 @@ async function printJsonList(found: Found): Promise<number> {
   return count;
 }
 
-async function printTable(found: Found, keys: KeyNames): Promise<number> {
+async function printTable(signatures: Signatures, keys: KeyNames): Promise<number> {
   const { isTTY, columns } = process.stdout;
   const layout = isTTY === true ? terminalLayout(columns) : PIPE_LAYOUT;
   let userIds: ReadonlyMap<string, string> | null = null;
   let count = 0;
-  for await (const signature of found) {
+  for await (const signature of signatures) {
     if (!process.stdout.writable) break; // who read our output has seen enough
     if (userIds === null) {
       userIds = await keys.userIds();
@@ -117,11 +117,11 @@ async function printTable(found: Found, keys: KeyNames): Promise<number> {
   return count;
 }
 
-async function printCsv(found: Found, keys: KeyNames): Promise<number> {
+async function printCsv(signatures: Signatures, keys: KeyNames): Promise<number> {
   process.stdout.write(csvLine(CSV_TITLES));
   let userIds: ReadonlyMap<string, string> | null = null;
   let count = 0;
-  for await (const signature of found) {
+  for await (const signature of signatures) {
     if (!process.stdout.writable) break;
     userIds ??= await keys.userIds();
     process.stdout.write(csvLine(csvCellsOf(signature, userIds)));
@@ -239,9 +239,9 @@ function tagOf(dockerReference: string | null): string {
 export function formatLine(cells: readonly string[], { widths, isCut }: Layout): string {
   return cells
     .map((cell, i) => {
-      const shown = escapeTerminal(cell);
+      const escaped = escapeTerminal(cell);
       const width = widths[i] ?? 0;
-      const fitting = isCut && shown.length > width ? cut(shown, width, i === 0) : shown;
+      const fitting = isCut && escaped.length > width ? cut(escaped, width, i === 0) : escaped;
       return fitting.padEnd(width);
     })
     .join('  ')

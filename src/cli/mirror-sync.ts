@@ -124,13 +124,13 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
     if (all.length === 0 && fromMissesMs !== null) return { images: [], answer: null };
     const images = imagesOf(mirror, all);
     if (listOnly) return { images, answer: null };
-    const told = mirror.layout === 'release' ? [...files.releases, ...elsewhere.releases] : [];
-    const releases = releasesAtOnce(told);
-    if (releases.length < told.length)
+    const allReleases = mirror.layout === 'release' ? [...files.releases, ...elsewhere.releases] : [];
+    const releases = releasesAtOnce(allReleases);
+    if (releases.length < allReleases.length)
       tell(
-        `the graphs name ${told.length} releases with their channels, and the server is told of the first ${releases.length}; ask for the others in a sync of their own`,
+        `the graphs name ${allReleases.length} releases with their channels, and the server is told of the first ${releases.length}; ask for the others in a sync of their own`,
       );
-    const wholeChannels = releases.length < told.length ? [] : elsewhere.wholeChannels;
+    const wholeChannels = releases.length < allReleases.length ? [] : elsewhere.wholeChannels;
     const request = { images, maxAgeMs, releases, wholeChannels, onProgress: line.show };
     return { images, answer: await mirrors.sync(name, request) };
   }).finally(line.end);
@@ -154,9 +154,9 @@ async function fromFiles(files: readonly string[]) {
     const bytes = await readInput(file, { maxBytes: MAX_SOURCE_BYTES, remedy });
     const text = Buffer.from(bytes).toString('utf8');
     releases.push(...graphReleases(text, null));
-    const found = namedImages(text, parseYaml);
-    named.push(...found.images);
-    for (const one of found.tagged) tagged.add(one);
+    const inFile = namedImages(text, parseYaml);
+    named.push(...inFile.images);
+    for (const one of inFile.tagged) tagged.add(one);
   }
   return { named, tagged, releases };
 }
@@ -177,21 +177,21 @@ async function fromElsewhere(
   });
   const options = { ask: pages.ask, digestOf: sha256Of, onFound: showFound };
   try {
-    const found: NamedImage[] = [];
+    const images: NamedImage[] = [];
     const releases: Release[] = [];
     const wholeChannels: WholeChannel[] = [];
     for (const url of graphs) {
       const text = await fetchGraph(options, url);
-      found.push(...namedImages(text, await loadYaml()).images);
+      images.push(...namedImages(text, await loadYaml()).images);
       const named = graphReleases(text, url);
       releases.push(...named);
       wholeChannels.push(...graphChannels(named, url));
     }
-    for (const url of listings) found.push(...(await listedImages(options, url)));
+    for (const url of listings) images.push(...(await listedImages(options, url)));
     for (const registry of registries) {
-      found.push(...(await registryImages(options, await withLogin(registry, logins))));
+      images.push(...(await registryImages(options, await withLogin(registry, logins))));
     }
-    return { images: found, releases, wholeChannels };
+    return { images, releases, wholeChannels };
   } finally {
     await pages.close();
     if (process.stderr.isTTY === true) process.stderr.write('\r\u001b[K');
@@ -217,8 +217,8 @@ function asUpstream(
   if (asked === null) return image;
   for (const view of views) {
     if (view.strip === '') continue;
-    const found = viewed(asked, { ...view, layout });
-    if (found !== null) return { repository: found.path, digest: image.digest };
+    const rewritten = viewed(asked, { ...view, layout });
+    if (rewritten !== null) return { repository: rewritten.path, digest: image.digest };
   }
   return image;
 }

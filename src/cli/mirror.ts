@@ -301,7 +301,7 @@ function linesOf(mirror: MirrorStatus): readonly string[] {
   const views = mirror.views.map(({ prefix, strip, add }) =>
     strip === '' && add === '' ? prefix : `${prefix} (${strip || '/'} becomes ${add || '/'})`,
   );
-  const shown: readonly (readonly [string, string | null])[] = [
+  const lines: readonly (readonly [string, string | null])[] = [
     ['Name', mirror.name],
     ['Upstreams', mirror.upstreams.join(', ')],
     ['Served below', views.join(', ')],
@@ -331,5 +331,5 @@ function linesOf(mirror: MirrorStatus): readonly string[] {
     ['Gone upstream', `${plural(mirror.goneUpstream, 'signature')}, served here all the same`],
     ['Left out', `${plural(mirror.leftOut, 'signature')} that no client could use`],
   ];
-  return shown.flatMap(([name, value]) => (value === null ? [] : [`${`${name}:`.padEnd(20)}${value}`]));
+  return lines.flatMap(([name, value]) => (value === null ? [] : [`${`${name}:`.padEnd(20)}${value}`]));
 }

@@ -140,20 +140,20 @@ function remarksOn(outcome: PushOutcome): readonly string[] {
 }
 
 function formatGap({ outcome }: PushedFile): string {
-  const found = 'stands behind a gap in the numbers, where no client would find it';
+  const behindGap = 'stands behind a gap in the numbers, where no client would find it';
   switch (outcome.result) {
     case 'sent':
-      return `${found}; it was sent too and is signature-${outcome.number} on the server`;
+      return `${behindGap}; it was sent too and is signature-${outcome.number} on the server`;
     case 'equivalent':
     case 'there':
-      return `${found}; the server has it`;
+      return `${behindGap}; the server has it`;
     case 'missing':
-      return `${found}; it would be sent too`;
+      return `${behindGap}; it would be sent too`;
     case 'withdrawn':
     case 'refused':
     case 'problem':
     case 'unsent':
-      return found;
+      return behindGap;
   }
 }
 

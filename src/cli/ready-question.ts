@@ -57,8 +57,8 @@ function nameOf(text: string): string {
 function timesOf(texts: AskedReady['times']): Pick<ReadyQuestion, 'since' | 'until'> {
   const parsed = parseFilter(texts, systemClock.now());
   if ('filter' in parsed) return { since: parsed.filter.since, until: parsed.filter.until };
-  const found = quoted(parsed.wrong === 'since' ? (texts.since ?? '') : (texts.until ?? ''));
-  throw new LookasideError('CONFIG_INVALID', `the time ${found} is wrong; wanted ${parsed.wanted}`);
+  const given = quoted(parsed.wrong === 'since' ? (texts.since ?? '') : (texts.until ?? ''));
+  throw new LookasideError('CONFIG_INVALID', `the time ${given} is wrong; wanted ${parsed.wanted}`);
 }
 
 /** @throws LookasideError STORE_UNAVAILABLE */
@@ -100,10 +100,10 @@ export function tableText({ title, columns, rows, found }: AnswerTable, subject:
   const isShown = columns.map((_, at) => rows.some((row) => row[at] != null && row[at] !== subject));
   const kept = <Value>(cells: readonly Value[]) => cells.filter((_, at) => isShown[at]);
   const isAgent = kept(columns).map((column) => column === 'agent');
-  const shown = rows.map((row) =>
+  const cells = rows.map((row) =>
     kept(row).map((cell, at) => (isAgent[at] ? shortAgent : shorter)(String(cell ?? '-'))),
   );
-  return `${heading}\n${formatTable([kept(columns).map((column) => column.toUpperCase()), ...shown])}`;
+  return `${heading}\n${formatTable([kept(columns).map((column) => column.toUpperCase()), ...cells])}`;
 }
 
 /** Times without their milliseconds. */

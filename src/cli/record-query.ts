@@ -42,11 +42,11 @@ export async function runRecordQuery(config: Config, query: RecordQuery): Promis
     return EXIT.done;
   }
   const { page, total } = await administer(config, async ({ records }) => {
-    const found = await records.page(question, { cursor, limit });
+    const page = await records.page(question, { cursor, limit });
     // one page says itself how much there is
-    const isWhole = cursor === null && found.next === null;
+    const isWhole = cursor === null && page.next === null;
     const all = isWhole || form === 'json' ? null : await records.sums(question, [], 1);
-    return { page: found, total: all?.total.count ?? sumOf(found) };
+    return { page, total: all?.total.count ?? sumOf(page) };
   });
   if (form === 'json') printJson(page);
   else printPage(page, total);
@@ -57,17 +57,16 @@ export async function runRecordQuery(config: Config, query: RecordQuery): Promis
 function parseTexts(texts: RecordQuery['texts']) {
   const parsed = parseFilter(texts, systemClock.now());
   if ('filter' in parsed) return parsed.filter;
-  const found = quoted(texts[parsed.wrong as FilterName] ?? '');
-  throw new LookasideError('CONFIG_INVALID', `--${parsed.wrong} is ${found}; wanted ${parsed.wanted}`);
+  const given = quoted(texts[parsed.wrong as FilterName] ?? '');
+  throw new LookasideError('CONFIG_INVALID', `--${parsed.wrong} is ${given}; wanted ${parsed.wanted}`);
 }
 
 /** @throws LookasideError CONFIG_INVALID */
 function parseBy(record: RecordName, text: string): Grouping {
   const known: Grouping = DIMENSIONS[record];
   const names = text.split(',');
-  const found = names.flatMap((name) => known.find((one) => one === name) ?? []);
-  if (found.length === names.length && names.length <= 3 && new Set(names).size === names.length)
-    return found;
+  const by = names.flatMap((name) => known.find((one) => one === name) ?? []);
+  if (by.length === names.length && names.length <= 3 && new Set(names).size === names.length) return by;
   throw new LookasideError(
     'CONFIG_INVALID',
     `--by is ${quoted(text)}; wanted one to three of: ${known.join(', ')}`,
@@ -107,8 +106,8 @@ function printPage(page: RecordPage, total: number): void {
   const { record, rows, next } = page;
   if (rows.length > 0) print(formatTable([TITLES[record], ...rows.map(cellsOf)]));
   const noun = record === 'audit' ? 'event' : 'request';
-  const shown = rows.length === 1 ? '1 row' : `${rows.length} rows`;
-  print(rows.length === 0 ? `No ${noun}s were found.` : `${shown} of ${plural(total, noun)} in all`);
+  const rowCount = rows.length === 1 ? '1 row' : `${rows.length} rows`;
+  print(rows.length === 0 ? `No ${noun}s were found.` : `${rowCount} of ${plural(total, noun)} in all`);
   if (next !== null) print(`More: the same command with --cursor ${next}`);
   tellGaps(page);
 }

@@ -25,16 +25,16 @@ export async function runShow(config: Config, { image, json }: ShowOptions): Pro
   const images = imagesOf(image, names);
   const options = { onRetry: tellRetry, patienceMs: QUESTION_PATIENCE_MS };
   await using server = await openAskedSignatures(config, options);
-  const found = await firstStored(server, images);
-  if (found === null) {
+  const stored = await firstStored(server, images);
+  if (stored === null) {
     const names = images.map(imageName).join(' or ');
     throw new LookasideError(
       'NOT_FOUND',
       `${server.name} has no signatures of ${names}; lookaside list shows what it has`,
     );
   }
-  const name = imageName(found.image);
-  const { signatures, withdrawn, mirror } = found;
+  const name = imageName(stored.image);
+  const { signatures, withdrawn, mirror } = stored;
   if (json) printJson({ image: name, signatures, withdrawn, mirror });
   else print(formatSignatures(name, signatures, { userIds: await server.userIds(), withdrawn, mirror }));
   return EXIT.done;
@@ -76,12 +76,12 @@ async function imagesWithTag(
   repository: string,
   tag: string,
 ) {
-  const found = new Map<string, ImageId | null>();
+  const imagesByName = new Map<string, ImageId | null>();
   for await (const { image, site } of server.search({ ...ANY_SIGNATURE, repository, tag })) {
-    found.set(`${site}/${image}`, parseImageName(site, image));
+    imagesByName.set(`${site}/${image}`, parseImageName(site, image));
   }
   const images: ({ readonly image: string } & ImageDetails)[] = [];
-  for (const image of found.values()) {
+  for (const image of imagesByName.values()) {
     if (image !== null) images.push({ image: imageName(image), ...(await server.details(image)) });
   }
   return images;
@@ -118,11 +118,11 @@ function hasAny({ signatures, withdrawn }: ImageDetails): boolean {
 
 /** Mirrors keep theirs beside the signatures that were uploaded. */
 async function sitesWith(server: Pick<SignatureServer, 'search'>, { path, algorithm, hex }: ImageId) {
-  const found = new Set<string>();
+  const sites = new Set<string>();
   const filter = { ...ANY_SIGNATURE, repository: path === '' ? null : path, digest: `${algorithm}:${hex}` };
-  for await (const { site } of server.search(filter)) found.add(site);
-  found.delete(DEFAULT_SITE);
-  return found;
+  for await (const { site } of server.search(filter)) sites.add(site);
+  sites.delete(DEFAULT_SITE);
+  return sites;
 }
 
 export function formatSignatures(
