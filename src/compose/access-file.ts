@@ -43,23 +43,23 @@ export function parseAccessFile(text: string, file: string): AccessRules {
   ]);
   if (version === undefined || !isScalar(version.value) || version.value.value !== 1)
     reader.refuse(version?.value ?? root, 'the version is missing or not known; wanted version: 1');
-  const found = {
+  const rules = {
     keys: reader.list(keys, (node) => key(reader, node)),
     signers: reader.list(signers, (node) => signer(reader, node)),
     tokens: reader.list(tokens, (node) => token(reader, node)),
   };
-  return reader.checked(root, () => checkRules(found));
+  return reader.checked(root, () => checkRules(rules));
 }
 
 function key(reader: Reader, node: Node): RuledKey {
   const members = ['fingerprint', 'certificate', 'retired'] as const;
   const { fingerprint, certificate, retired } = reader.members(node, 'a key', members);
-  const found = {
+  const ruledKey = {
     fingerprint: reader.text(reader.needed(node, fingerprint, 'fingerprint')),
     certificate: certificate === undefined ? null : reader.text(certificate.value),
     retired: retired === undefined ? null : reader.flag(retired.value),
   };
-  return reader.checked(node, () => checkRuledKey(found));
+  return reader.checked(node, () => checkRuledKey(ruledKey));
 }
 
 function signer(reader: Reader, node: Node): RuledSigner {
@@ -70,33 +70,33 @@ function signer(reader: Reader, node: Node): RuledSigner {
     'oidc',
     'grants',
   ]);
-  const found = {
+  const ruledSigner = {
     name: reader.text(reader.needed(node, name, 'name')),
     description: description === undefined ? null : reader.text(description.value),
     disabled: disabled === undefined ? null : reader.flag(disabled.value),
     oidc: reader.list(oidc, (one) => subject(reader, one)),
     grants: reader.list(grants, (one) => grant(reader, one)),
   };
-  return reader.checked(node, () => checkRuledSigner(found));
+  return reader.checked(node, () => checkRuledSigner(ruledSigner));
 }
 
 function subject(reader: Reader, node: Node): SubjectClaims {
   const { issuer, claims } = reader.members(node, 'an OIDC subject', ['issuer', 'claims']);
-  const found = {
+  const subject = {
     issuer: reader.text(reader.needed(node, issuer, 'issuer')),
     claims: reader.texts(reader.needed(node, claims, 'claims')),
   };
-  return reader.checked(node, () => checkSubject(found));
+  return reader.checked(node, () => checkSubject(subject));
 }
 
 function grant(reader: Reader, node: Node): GrantLists {
   const { repositories, keys, tags } = reader.members(node, 'a grant', ['repositories', 'keys', 'tags']);
-  const found = {
+  const ruledGrant = {
     repositories: reader.list(repositories, (one) => reader.text(one)) ?? [],
     fingerprints: reader.list(keys, (one) => reader.text(one)) ?? [],
     tags: reader.list(tags, (one) => reader.text(one)) ?? [],
   };
-  return reader.checked(node, () => checkRuledGrant(found));
+  return reader.checked(node, () => checkRuledGrant(ruledGrant));
 }
 
 function token(reader: Reader, node: Node): RuledToken {
@@ -105,12 +105,12 @@ function token(reader: Reader, node: Node): RuledToken {
   const known = ROLES.find((one) => one === word);
   if (known === undefined)
     reader.refuse(role?.value ?? node, `the role is ${quoted(word)}; wanted ${ROLES.join(', ')}`);
-  const found = {
+  const ruledToken = {
     name: reader.text(reader.needed(node, name, 'name')),
     role: known,
     signer: signer === undefined ? null : reader.text(signer.value),
   };
-  return reader.checked(node, () => checkRuledToken(found));
+  return reader.checked(node, () => checkRuledToken(ruledToken));
 }
 
 interface Member {

@@ -48,8 +48,8 @@ async function sha256Here(config: Config, image: ImageId, number: number): Promi
   if (known !== undefined) return known.sha256;
   const [site] = sitesOf(config);
   if (site === undefined) return null;
-  const found = await openSiteTree(site)
+  const bytes = await openSiteTree(site)
     .readFile(imageFolder(image), number)
     .catch(() => null);
-  return found === null ? null : sha256Hex(found);
+  return bytes === null ? null : sha256Hex(bytes);
 }

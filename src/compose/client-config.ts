@@ -86,9 +86,9 @@ async function keysOfServer(verifier: Verifier, config: Config, wanted: KeysWant
         );
       keys.set(fingerprint, key);
     }
-    const found = [...keys.values()];
-    requireNamed(choice.keys, found);
-    scopes.push({ registry, keys: found, identity: null });
+    const chosen = [...keys.values()];
+    requireNamed(choice.keys, chosen);
+    scopes.push({ registry, keys: chosen, identity: null });
   }
   return { scopes, notes: offered.flatMap(({ notes }) => notes) };
 }
@@ -134,7 +134,7 @@ export interface PlanWanted {
   readonly wanted: WantedConfig;
   readonly isStagingChosen: boolean;
   readonly mayWiden: boolean;
-  /** Of CRI-O, whose policies are wanted; none: the policy of all. */
+  /** The namespaces of CRI-O whose policies are wanted; none: the policy of all. */
   readonly namespaces: readonly string[];
 }
 
@@ -215,29 +215,40 @@ export async function planInstall(options: PlanWanted): Promise<InstallPlan> {
   const target = await resolveTarget(options.target);
   const { folder, place } = placeOf(target);
   const registriesD = path.join(place.base, folder.below, 'registries.d');
-  const found = await refusingFaults({ policyFile: '', folder: registriesD }, () => readAll(target));
+  const inForce = await refusingFaults({ policyFile: '', folder: registriesD }, () => readAll(target));
   const plan = {
-    ...{ wanted, isStagingChosen, mayWiden, installed: found.installed, editYaml: found.editYaml, sha256 },
+    ...{
+      wanted,
+      isStagingChosen,
+      mayWiden,
+      installed: inForce.installed,
+      editYaml: inForce.editYaml,
+      sha256,
+    },
     paths: { folder: folder.seen, builtInStaging: builtInStaging(target) },
   };
-  const planned = await refusingFaults({ policyFile: found.policyFile, folder: registriesD }, async () => {
+  const planned = await refusingFaults({ policyFile: inForce.policyFile, folder: registriesD }, async () => {
     if (namespaces.length === 0) return planPodmanFiles(plan);
     const policies: NamespacePolicy[] = [];
     for (const namespace of namespaces) {
       const own = await readInstalled(place.base, `${CRIO_POLICIES}/${namespace}.json`.slice(1));
-      policies.push({ namespace, inForce: own ?? found.policyBytes });
+      policies.push({ namespace, inForce: own ?? inForce.policyBytes });
     }
     return planNamespaces(plan, policies);
   });
   const changes: PlannedChange[] = [];
-  const files = [...planned.files, ...copiesOf(found, planned.files, folder.seen)];
+  const files = [...planned.files, ...copiesOf(inForce, planned.files, folder.seen)];
   for (const file of files.sort((a, b) => rankOf(a.path) - rankOf(b.path))) {
     const isBelow = file.path.startsWith(`${folder.seen}/`);
     const relative = isBelow ? `${folder.below}${file.path.slice(folder.seen.length)}` : file.path.slice(1);
     const before = await readInstalled(place.base, relative);
     if (before !== null && Buffer.compare(before, file.content) === 0) continue;
     // a policy that is read from elsewhere already says it
-    if (before === null && isSameBytes(found.policyBytes, file.content) && file.path.endsWith('/policy.json'))
+    if (
+      before === null &&
+      isSameBytes(inForce.policyBytes, file.content) &&
+      file.path.endsWith('/policy.json')
+    )
       continue;
     if (before !== null && file.keys !== null)
       await refuseOtherKeys(path.join(place.base, relative), before, file.keys);
@@ -293,7 +304,7 @@ interface Found {
   /** Where the policy was read. */
   readonly policyFile: string;
   readonly policyBytes: Uint8Array | null;
-  /** Of registries.d, those that clients would read no longer once a folder of the user is there. */
+  /** The files of registries.d that clients no longer read once a folder of the user is there. */
   readonly hidden: readonly RegistriesFile[];
   readonly editYaml: EditYaml;
 }
@@ -399,8 +410,8 @@ async function refusingFaults<T>(
 async function refuseOtherKeys(file: string, before: Uint8Array, keys: readonly string[]): Promise<void> {
   const verifier = openVerifier();
   try {
-    const found = await verifier.cleanCertificates(before, systemClock.now()).catch(() => []); // no certificate: no key
-    const others = found.flatMap((one) =>
+    const certificates = await verifier.cleanCertificates(before, systemClock.now()).catch(() => []); // no certificate: no key
+    const others = certificates.flatMap((one) =>
       one.kind === 'clean' ? [one.details.fingerprint] : [one.fingerprint ?? '?'],
     );
     const other = others.find((one) => !keys.includes(one));

@@ -21,9 +21,9 @@ import { systemClock } from './clock.ts';
 import { type OpenSite, openSite, openSiteTree, sitesOf } from './site.ts';
 
 export interface MigrateOptions {
-  /** Of the data directory, with the tree that it is bound to. */
+  /** The configuration of the data directory, with the tree that it is bound to. */
   readonly config: Config;
-  /** Of the database. */
+  /** The URL of the database. */
   readonly url: string;
   readonly isDryRun: boolean;
   /** Mirrors of the directory are left behind. */
@@ -179,13 +179,13 @@ async function endWithdrawals(
     const revocations = await openRevocations(directory);
     judge.start();
     await judge.settled(); // what has no verdict yet may be by one of these keys
-    let [found, withdrawn] = [0, 0];
+    let [toWithdraw, withdrawn] = [0, 0];
     for (const fingerprint of ordered) {
       const { withdrawn: count } = await revocations.count(fingerprint);
       if (count > 0 && config.appendOnly) throw isToBeWithdrawn(fingerprint);
-      found += count;
+      toWithdraw += count;
     }
-    if (isDryRun || found === 0) return found;
+    if (isDryRun || toWithdraw === 0) return toWithdraw;
     if ((await check()) === 'moved-before') return 0;
     await directory.site.upkeep.rescan(options.onScan); // an open tree is known in full once it was read
     for (const fingerprint of ordered) {

@@ -27,7 +27,7 @@ export interface NodeQuestionsOptions {
   readonly makeEvent: MakeEvent;
   readonly log: Log;
   readonly keyringNumber: () => number;
-  /** Of reads, where this process takes any. */
+  /** The recorder of reads; null where this process takes none. */
   readonly recorder: () => Pick<AccessRecorder, 'flush' | 'buffer'> | null;
 }
 

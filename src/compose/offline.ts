@@ -52,12 +52,12 @@ import { openSiteTree, sha256Hex, sitesOf, treeName } from './site.ts';
 
 /** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STATE_UNUSABLE, STORE_UNAVAILABLE */
 export async function fsckReadOnly({ data, sites, log, onProgress }: FsckRequest): Promise<FsckResult> {
-  using found = openIndexReadOnly(data);
+  using index = openIndexReadOnly(data);
   using uploads = openUploadsReadOnly(data);
   const { tombstones } = uploads ?? NO_UPLOADS;
   const { images } = uploads ?? NO_UPLOADS;
   const inForce = { images, ...uploadsInForce(uploads ?? NO_UPLOADS, tombstones) };
-  const beside = { found, uploads: inForce, tombstones, log };
+  const beside = { index, uploads: inForce, tombstones, log };
   const upkeeps = new Map<string, SiteUpkeep>();
   for (const site of sites) upkeeps.set(site.name, await openReadOnly(site, beside));
   return await createSitesUpkeep(upkeeps).fsck({ repair: false, onProgress });
@@ -77,15 +77,18 @@ export interface FsckRequest {
 }
 
 interface Beside {
-  readonly found: IndexReader | null;
+  readonly index: IndexReader | null;
   readonly uploads: Pick<UploadStore, 'ofImage' | 'images'>;
   readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
   readonly log: Log;
 }
 
-async function openReadOnly(site: Site, { found, uploads, tombstones, log }: Beside): Promise<SiteUpkeep> {
-  const isOfThisTree = (await found?.treeOf(site.name)) === treeName(site);
-  const index = isOfThisTree ? { ...NO_INDEX, ...found } : NO_INDEX;
+async function openReadOnly(
+  site: Site,
+  { index: opened, uploads, tombstones, log }: Beside,
+): Promise<SiteUpkeep> {
+  const isOfThisTree = (await opened?.treeOf(site.name)) === treeName(site);
+  const index = isOfThisTree ? { ...NO_INDEX, ...opened } : NO_INDEX;
   const scanner = createScanner({
     tree: openSiteTree(site),
     kind: site.tree,
@@ -241,7 +244,7 @@ export async function restore(options: RestoreOptions): Promise<BackupManifest> 
       unfinishedStateFile: unfinishedStateFileOf(data),
     };
     const target = await openRestoreTarget(places, folder);
-    const damaged = (found: string) => damagedBackup(folder, found);
+    const damaged = (what: string) => damagedBackup(folder, what);
     return await restoreBackup({ backup, target, sha256: sha256Hex, onProgress, damaged });
   } finally {
     lock.release();
