@@ -194,10 +194,10 @@ export function announcedLength({ headers }: IncomingMessage): number | null {
   return headers['transfer-encoding'] === undefined ? 0 : null;
 }
 
-export function tooLarge(found: string, maxBytes: number): LookasideError {
+export function tooLarge(bodySize: string, maxBytes: number): LookasideError {
   return new LookasideError(
     'TOO_LARGE',
-    `the body has ${found}; at most ${maxBytes} are taken here; send less`,
+    `the body has ${bodySize}; at most ${maxBytes} are taken here; send less`,
     {
       detail: { maxBytes },
     },

@@ -168,8 +168,8 @@ export function recordRead(
   exchange: Exchange,
   read: AnsweredRead,
 ): void {
-  const found = read.imageIsSigned ? 'end' : 'miss';
-  services.metrics.read(read.image.site, read.status === 404 ? found : 'hit');
+  const missing = read.imageIsSigned ? 'end' : 'miss';
+  services.metrics.read(read.image.site, read.status === 404 ? missing : 'hit');
   noteRead(services, req, exchange, read);
 }
 

@@ -66,12 +66,12 @@ export function countMirrors(
     return new Gauge({ name, help, labelNames: ['site', ...labels], registers });
   });
   return async () => {
-    const found = await mirrors().catch(() => null); // STORE_UNAVAILABLE: the last known numbers stay
-    if (found === null) return;
+    const statuses = await mirrors().catch(() => null); // STORE_UNAVAILABLE: the last known numbers stay
+    if (statuses === null) return;
     for (const [position, { tell }] of TOLD.entries()) {
       const gauge = gauges[position];
       gauge?.reset();
-      for (const mirror of found)
+      for (const mirror of statuses)
         tell(mirror, (more, value) => gauge?.set({ site: mirror.name, ...more }, value));
     }
   };

@@ -30,9 +30,9 @@ export function createTargets(parse: (rawTarget: string) => SiteTarget): (rawTar
     if (number !== null) return signatureIn(raw, number);
     const known = others.get(raw);
     if (known !== undefined) return known;
-    const found = parse(raw);
-    others.set(raw, found);
-    return found;
+    const target = parse(raw);
+    others.set(raw, target);
+    return target;
   };
 }
 

@@ -34,7 +34,7 @@ const PATH = '/api/v1/client-config/:kind';
 /** Anybody may send one, and no read is answered while it is merged: a megabyte of sections took a second. Real ones have a few KiB. */
 const MAX_SENT_POLICY_BYTES = 64 * 1024;
 
-/** Of the files of one answer: policy and keys come again for each namespace, and keys for each registry. For the same reason. */
+/** The bytes of the files of one answer, bounded for the same reason: policy and keys come again for each namespace, and keys for each registry. */
 const MAX_MADE_BYTES = 1024 * 1024;
 
 export const clientConfig: readonly RouteSpec[] = [
@@ -210,13 +210,13 @@ function filesReply(
       userIds,
       certificate: Buffer.from(certificate).toString('base64'),
     })),
-    files: planned.files.map(shown),
+    files: planned.files.map(fileAnswer),
     ...(planned.commands === undefined ? {} : { commands: planned.commands }),
     notes: [...notes, ...planned.notes],
   });
 }
 
-/** The policy that was sent, merged; its SHA-256 in X-Checksum-SHA256, and notes in X-Lookaside-Note-N. Of other kinds, the files with it in them. */
+/** The policy that was sent, merged; its SHA-256 in X-Checksum-SHA256, and notes in X-Lookaside-Note-N. Other kinds answer the files with it in them. */
 async function showMerged(services: Services, request: RouteRequest): Promise<Reply> {
   const kind = kindOf(request);
   const answered = await readQuestion(services, request, request.query);
@@ -309,7 +309,7 @@ function requireRegistries(registries: readonly string[]): readonly string[] {
   throw new LookasideError('REQUEST_INVALID', `registry is ${quoted(wrong)}; ${SCOPE_WANTED}`);
 }
 
-function shown({ path, content, keys }: KindFile) {
+function fileAnswer({ path, content, keys }: KindFile) {
   const bytes = Buffer.from(content);
   const text = keys === null;
   return {

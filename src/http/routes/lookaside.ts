@@ -28,11 +28,12 @@ async function serveSignature(services: Services, { req, exchange }: RouteReques
   const { image, number } = target;
   try {
     if (exchange.readFailure !== undefined) throw exchange.readFailure.error;
-    const found = number === null ? null : await services.reader.readSignature(image, number);
-    const reply = found === null ? NOT_THERE : signatureReply(req, found.entry, found.bytes);
-    const imageIsSigned = found !== null || (await services.reader.readSet(image)).entries.length > 0;
-    const bytes = reply.status === 200 && req.method === 'GET' && found !== null ? found.bytes.length : 0;
-    const signatureSha256 = found?.entry.sha256 ?? null;
+    const signature = number === null ? null : await services.reader.readSignature(image, number);
+    const reply = signature === null ? NOT_THERE : signatureReply(req, signature.entry, signature.bytes);
+    const imageIsSigned = signature !== null || (await services.reader.readSet(image)).entries.length > 0;
+    const bytes =
+      reply.status === 200 && req.method === 'GET' && signature !== null ? signature.bytes.length : 0;
+    const signatureSha256 = signature?.entry.sha256 ?? null;
     const { status } = reply;
     recordRead(services, req, exchange, { image, number, signatureSha256, imageIsSigned, status, bytes });
     return reply;

@@ -16,7 +16,7 @@ import type { Services } from '../services.ts';
 import { administrationFor, withProgress } from './administration.ts';
 
 const asked = { ...NO_BODY, name: 'mirrors', roles: ['admin'] } as const;
-const told = {
+const changing = {
   name: 'mirrors',
   roles: ['admin'],
   body: 'json',
@@ -27,13 +27,13 @@ const told = {
 
 export const mirrors: readonly RouteSpec[] = [
   { ...asked, path: '/api/v1/mirrors', methods: ['GET', 'HEAD'], route: list },
-  { ...told, path: '/api/v1/mirrors', route: add },
+  { ...changing, path: '/api/v1/mirrors', route: add },
   { ...asked, path: '/api/v1/mirrors/:name', methods: ['GET', 'HEAD'], route: show },
   { ...asked, path: '/api/v1/mirrors/:name/missed', methods: ['GET', 'HEAD'], route: missed },
-  { ...told, path: '/api/v1/mirrors/:name', route: edit },
+  { ...changing, path: '/api/v1/mirrors/:name', route: edit },
   { ...asked, path: '/api/v1/mirrors/:name', methods: ['DELETE'], route: remove },
   {
-    ...told,
+    ...changing,
     name: 'mirror-sync',
     path: '/api/v1/mirrors/:name/sync',
     bodyBytes: MAX_MIRROR_SYNC_BYTES,

@@ -197,7 +197,7 @@ function isForm(req: IncomingMessage): boolean {
   return /^application\/x-www-form-urlencoded\s*(?:;|$)/i.test(req.headers['content-type'] ?? '');
 }
 
-/** RFC 6265, section 5.4. Of two with one name the first is meant. */
+/** RFC 6265, section 5.4. The first of two with one name is meant. */
 function cookieOf({ headers }: IncomingMessage, name: string): string | null {
   for (const pair of (headers.cookie ?? '').split(';')) {
     const at = pair.indexOf('=');

@@ -150,9 +150,9 @@ const PAGE_POLICY = { 'Content-Security-Policy': "default-src 'none'; style-src 
 function parseGrouping(record: RecordName, text: string): Grouping {
   const known: Grouping = DIMENSIONS[record];
   const names = text.split(',');
-  const found = names.flatMap((name) => known.find((one) => one === name) ?? []);
-  if (found.length === names.length && names.length <= MAX_DIMENSIONS && new Set(names).size === names.length)
-    return found;
+  const by = names.flatMap((name) => known.find((one) => one === name) ?? []);
+  if (by.length === names.length && names.length <= MAX_DIMENSIONS && new Set(names).size === names.length)
+    return by;
   throw new LookasideError(
     'REQUEST_INVALID',
     `by is ${quoted(text)}, expected at most ${MAX_DIMENSIONS} of: ${known.join(', ')}`,

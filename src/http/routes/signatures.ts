@@ -55,14 +55,14 @@ async function showImage(services: Services, { params, query }: RouteRequest): P
     const why = whyNameTooLong(name) ?? `${quoted(name)} is no image, expected ${IMAGE_FORM}`;
     throw new LookasideError('PATH_INVALID', why);
   }
-  const found = await services.signatures.ofImage(image);
+  const signatures = await services.signatures.ofImage(image);
   const withdrawn = await services.withdrawals.ofImage(image);
   const mirror = await services.mirrors.ofImage(image);
-  if (found.length + withdrawn.length + (mirror?.leftOut.length ?? 0) === 0)
+  if (signatures.length + withdrawn.length + (mirror?.leftOut.length ?? 0) === 0)
     throw new LookasideError('NOT_FOUND', `no signature is stored for ${name}`);
   // whoever asks again a moment later gets its verdict
   void services.judge.prefer(image);
-  return jsonReply(200, { image: name, signatures: found, withdrawn, mirror });
+  return jsonReply(200, { image: name, signatures, withdrawn, mirror });
 }
 
 async function findSignatures(services: Services, { query }: RouteRequest): Promise<Reply> {

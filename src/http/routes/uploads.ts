@@ -115,7 +115,7 @@ async function timed<T>({ clock, metrics }: Services, act: () => Promise<T>): Pr
 }
 
 /** With the index of its event in the log, where its proof is found by. */
-function logged<Found extends Pick<Receipt, 'auditSeq'>>(receipt: Found) {
+function logged<Row extends Pick<Receipt, 'auditSeq'>>(receipt: Row) {
   return { ...receipt, logIndex: receipt.auditSeq === null ? null : receipt.auditSeq - 1 };
 }
 
@@ -177,12 +177,12 @@ async function refusePlace(_: Services, { exchange }: RouteRequest): Promise<Rep
   if (target.kind === 'nothing' && target.tooLong !== undefined) {
     throw new LookasideError('PATH_INVALID', target.tooLong);
   }
-  const found =
+  const whyNot =
     target.kind === 'signature'
       ? `the last part of this path below ${imageFolder(target.image)} is no signature-N with N from 1 to 999999999`
       : 'this path names no signature';
   throw new LookasideError(
     'PATH_INVALID',
-    `${found}; wanted PUT REPOSITORY@ALGORITHM=HEX/signature-N, or POST without /signature-N to append, with the repository's path without its registry and sha256, sha384 or sha512, like ${exchange.prefix}/${EXAMPLE}`,
+    `${whyNot}; wanted PUT REPOSITORY@ALGORITHM=HEX/signature-N, or POST without /signature-N to append, with the repository's path without its registry and sha256, sha384 or sha512, like ${exchange.prefix}/${EXAMPLE}`,
   );
 }
