@@ -102,8 +102,8 @@ function refusalOf(error: unknown, asked: Asked): unknown {
 function whyClaim({ claim, payload }: errors.JWTClaimValidationFailed, { audiences }: Asked): string {
   switch (claim) {
     case 'aud': {
-      const found = [payload.aud ?? []].flat().map((name) => quoted(String(name).slice(0, 255)));
-      return `it is for the audience ${found.slice(0, 5).join(', ') || '(none)'}; wanted ${audiences.join(' or ')} (LOOKASIDE_OIDC_AUDIENCE)`;
+      const audience = [payload.aud ?? []].flat().map((name) => quoted(String(name).slice(0, 255)));
+      return `it is for the audience ${audience.slice(0, 5).join(', ') || '(none)'}; wanted ${audiences.join(' or ')} (LOOKASIDE_OIDC_AUDIENCE)`;
     }
     case 'nbf':
       return `it is valid from ${timeOf(payload.nbf)} on; are the clocks of the issuer and of this server right?`;
