@@ -60,13 +60,13 @@ export function refuseUnusableKey({ code, why }: UnusableKey): AlgorithmRefusal 
 const EXPECTED =
   'Expected RSA of 2048 to 8192 bits, Ed25519 (EdDSA) or ECDSA on P-256, P-384 or P-521, with SHA-256, SHA-384 or SHA-512 (ECDSA: not shorter than its curve), or RSA with SHA-224, in a version 4 signature';
 
-function weak(found: string): AlgorithmRefusal {
-  return { verdict: 'bad', refusal: { code: 'ALGORITHM_WEAK', message: `${found}. ${EXPECTED}` } };
+function weak(what: string): AlgorithmRefusal {
+  return { verdict: 'bad', refusal: { code: 'ALGORITHM_WEAK', message: `${what}. ${EXPECTED}` } };
 }
 
-export function unsupported(found: string): AlgorithmRefusal {
+export function unsupported(what: string): AlgorithmRefusal {
   return {
     verdict: 'unsupported',
-    refusal: { code: 'ALGORITHM_UNSUPPORTED', message: `${found}. ${EXPECTED}` },
+    refusal: { code: 'ALGORITHM_UNSUPPORTED', message: `${what}. ${EXPECTED}` },
   };
 }
