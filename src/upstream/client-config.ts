@@ -36,14 +36,14 @@ export async function askKeys(
       if (isAllKeys) parameters.set('all-keys', '1');
       const path = `/api/v1/client-config/podman?${parameters}`;
       const { body } = await asker.ask({ method: 'GET', path, mayFindNothing: true });
-      const found = readAnswer(answer, { server: asker.name, body });
+      const answered = readAnswer(answer, { server: asker.name, body });
       offered.push({
-        keys: found.keys.map((key) => ({
+        keys: answered.keys.map((key) => ({
           fingerprint: key.fingerprint,
           untrusted: Buffer.from(key.certificate, 'base64'),
         })),
         // what is planned is planned here
-        notes: found.notes.filter(({ code }) => code === 'KEY_LEFT_OUT'),
+        notes: answered.notes.filter(({ code }) => code === 'KEY_LEFT_OUT'),
       });
     }
     return offered;

@@ -179,12 +179,12 @@ function redirected(location: string, { path }: HttpRequest, name: string): Look
 
 function stranger(answer: HttpAnswer, { method, path }: HttpRequest, name: string): LookasideError {
   const type = answer.header('content-type')?.split(';', 1)[0]?.slice(0, 80) ?? 'no type';
-  const found = `${name} is no lookaside server's API: it answers ${method} ${path.split('?', 1)[0]} with ${answer.status} and ${type}`;
+  const what = `${name} is no lookaside server's API: it answers ${method} ${path.split('?', 1)[0]} with ${answer.status} and ${type}`;
   if (answer.status === 413) {
-    const message = `${found}; a proxy in front of the server has to let bodies of 16 MiB through`;
+    const message = `${what}; a proxy in front of the server has to let bodies of 16 MiB through`;
     return new LookasideError('TOO_LARGE', message);
   }
-  return unreachable(`${found}; ${pathAdvice(name)}`);
+  return unreachable(`${what}; ${pathAdvice(name)}`);
 }
 
 /** A wrong prefix is the likeliest reason of all, and looks the same as a server of another make. */
@@ -202,8 +202,8 @@ function unauthorized({ name, sendsToken }: Connection, cause: LookasideError): 
   if (typeof cause.detail?.disabledSigner === 'string') {
     return new LookasideError('UNAUTHORIZED', `${name}: ${cause.message}`, { cause });
   }
-  const found = sendsToken ? `${name} ${whyRefused(cause)}` : `${name} wants a token, and none was sent`;
-  const message = `${found}; give one with --token-file FILE or LOOKASIDE_TOKEN, as this prints it on the server's machine: lookaside token create --name NAME`;
+  const refusal = sendsToken ? `${name} ${whyRefused(cause)}` : `${name} wants a token, and none was sent`;
+  const message = `${refusal}; give one with --token-file FILE or LOOKASIDE_TOKEN, as this prints it on the server's machine: lookaside token create --name NAME`;
   return new LookasideError('UNAUTHORIZED', message, { cause });
 }
 

@@ -152,12 +152,12 @@ export function connectSignatureServer(
   async function certificates(): Promise<readonly Uint8Array[]> {
     // as a client that is given keys by the server
     const keys = (await listKeys()).filter(({ revocation }) => revocation?.isInCertificate !== false);
-    const found: Uint8Array[] = [];
+    const certificates: Uint8Array[] = [];
     await forEachConcurrently(keys.entries(), KEYS_AT_ONCE, async ([position, { fingerprint }]) => {
       const { body } = await ask({ method: 'GET', path: `/api/v1/keys/${fingerprint}` });
-      found[position] = Buffer.from(readAnswer(keyAnswer, { server, body }).armored);
+      certificates[position] = Buffer.from(readAnswer(keyAnswer, { server, body }).armored);
     });
-    return found;
+    return certificates;
   }
 
   async function userIds(): Promise<ReadonlyMap<string, string>> {
