@@ -79,16 +79,16 @@ export function createSharedRuns<T = void>(): (
   const underWay = new Map<string, Promise<T>>();
   const next = new Map<string, Promise<T>>();
 
-  function begin(key: string, act: Act, found?: T): Promise<T> {
-    const run = act(found).finally(() => underWay.delete(key));
+  function begin(key: string, act: Act, before?: T): Promise<T> {
+    const run = act(before).finally(() => underWay.delete(key));
     underWay.set(key, run);
     return run;
   }
 
-  async function beginAfter(key: string, before: Promise<T>, act: Act): Promise<T> {
-    const found = await before.catch(() => undefined); // the callers of that run get its failure
+  async function beginAfter(key: string, running: Promise<T>, act: Act): Promise<T> {
+    const before = await running.catch(() => undefined); // the callers of that run get its failure
     next.delete(key);
-    return begin(key, act, found);
+    return begin(key, act, before);
   }
 
   return (key, act) => {

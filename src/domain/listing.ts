@@ -79,7 +79,7 @@ function pathBelow({ pathname }: URL, base: URL): string | null {
   }
 }
 
-/** Of `…/sha256=<hex>/`, `…@sha256=<hex>/signature-1`. */
+/** The image in a path like `…/sha256=<hex>/` or `…@sha256=<hex>/signature-1`. */
 function imagesIn(path: string): readonly NamedImage[] {
   const folder = path.replace(/^\/+/, '').replace(/\/(?:signature-\d+)?$/, '');
   const image = parseImageFolder('', folder);

@@ -66,7 +66,7 @@ function folded(name: string): string {
   return name.toUpperCase().toLowerCase();
 }
 
-function refuse(found: string, cause?: unknown): never {
-  const message = `this is no manifest that all clients read alike: ${found}; expected what this writes, unchanged: skopeo inspect --raw docker://REFERENCE`;
+function refuse(what: string, cause?: unknown): never {
+  const message = `this is no manifest that all clients read alike: ${what}; expected what this writes, unchanged: skopeo inspect --raw docker://REFERENCE`;
   throw new LookasideError('CONFIG_INVALID', message, { cause });
 }

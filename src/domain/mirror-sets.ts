@@ -9,7 +9,7 @@ export interface MirroredSource {
 }
 
 export interface ProposedSite {
-  /** Of PRESETS, and the name of the mirror. */
+  /** The name of one of PRESETS, and of the mirror. */
   readonly preset: string;
   readonly views: readonly (Pick<View, 'strip' | 'add'> & { readonly prefix: string })[];
 }
@@ -42,10 +42,10 @@ export function mirroredSources(
   text: string,
   { parseYaml, parseToml }: MirrorParsers,
 ): readonly MirroredSource[] {
-  const found = isToml(text)
+  const sources = isToml(text)
     ? fromRegistriesConf(reading('TOML', parseToml, text))
     : text.split(/^---[ \t]*$/m).flatMap((document) => fromDocument(reading('YAML', parseYaml, document)));
-  if (found.length > 0) return found;
+  if (sources.length > 0) return sources;
   const wanted = 'ImageDigestMirrorSet, ImageTagMirrorSet, ImageContentSourcePolicy or a registries.conf';
   throw new LookasideError('REQUEST_INVALID', `the file holds no mirror of a registry; wanted ${wanted}`);
 }
@@ -101,8 +101,8 @@ function tablesOf(value: unknown, name: string): readonly unknown[] {
 }
 
 function nameIn(value: unknown, name: string): string | null {
-  const found = membersOf(value)[name];
-  return typeof found === 'string' && found !== '' ? found : null;
+  const member = membersOf(value)[name];
+  return typeof member === 'string' && member !== '' ? member : null;
 }
 
 export function proposeMirrors(sources: readonly MirroredSource[]): Proposal {

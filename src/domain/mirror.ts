@@ -99,7 +99,7 @@ export interface NotedImage {
   readonly leftOut: readonly { readonly sha256: string; readonly code: string }[];
 }
 
-/** Of one image, beside its signatures. */
+/** What a mirror knows of one image, beside its signatures. */
 export interface MirroredImage extends Pick<NotedImage, 'goneUpstream' | 'leftOut'> {
   /** Where the stored set came from, without a query; null: nothing is stored. */
   readonly upstream: string | null;

@@ -20,7 +20,7 @@ export type MoveStep = (typeof MOVE_STEPS)[number];
 
 export interface MovePlace {
   readonly step: MoveStep;
-  /** Of the last part that was taken; null: none of this step was. */
+  /** The cursor of the last part that was taken; null: none of this step was. */
   readonly cursor: string | null;
 }
 
@@ -37,9 +37,9 @@ export interface MoveSource {
   /** Changes with everything that is moved part after part. */
   readonly mark: string;
   readonly counts: MovedCounts;
-  /** Of the signatures: copies at the numbers of those that were withdrawn, which nobody counts. */
+  /** How many of the signatures are copies at the numbers of withdrawn ones; nobody counts them as signatures. */
   readonly fillers: number;
-  /** Of all signatures: SignaturesMark. */
+  /** The SignaturesMark of all signatures. */
   readonly signatures: string;
   parts(place: MovePlace): AsyncIterable<MovedPart> | Iterable<MovedPart>;
   /** Keys, tokens, signers and their like: few, and moved at once at the end. */
@@ -69,7 +69,7 @@ export interface MoveTarget {
   /** @throws LookasideError CHANGED_MEANWHILE when rows of the part are there already */
   put(step: MoveStep, part: MovedPart): Promise<void>;
   counts(tables: readonly string[]): Promise<MovedCounts>;
-  /** Of all signatures, whose bytes it hashes: SignaturesMark. @throws LookasideError DAMAGE_FOUND */
+  /** The SignaturesMark of all signatures; it hashes their bytes. @throws LookasideError DAMAGE_FOUND */
   signatures(onProgress: (done: number) => void): Promise<string>;
   /** All of it or nothing. */
   finish(last: LastPart): Promise<void>;
@@ -90,7 +90,7 @@ export interface MoveResult {
   readonly counts: MovedCounts;
   /** As MoveSource has it. */
   readonly fillers: number;
-  /** Of the log of audit events, the same in both databases. */
+  /** The log of audit events, which is the same in both databases. */
   readonly log: { readonly size: number; readonly root: string; readonly checkpoints: number };
 }
 

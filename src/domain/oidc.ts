@@ -84,14 +84,14 @@ function endsBehind(
   ends: ReadonlySet<number>,
   { star, piece, value }: { readonly star: string; readonly piece: string; readonly value: string },
 ): Set<number> {
-  const found = new Set<number>();
+  const pieceEnds = new Set<number>();
   let isOpen = false;
   for (let at = Math.min(...ends); at <= value.length; at += 1) {
     if (star === '*' && at > 0 && value[at - 1] === '/') isOpen = false;
     isOpen ||= ends.has(at);
-    if (isOpen && value.startsWith(piece, at)) found.add(at + piece.length);
+    if (isOpen && value.startsWith(piece, at)) pieceEnds.add(at + piece.length);
   }
-  return found;
+  return pieceEnds;
 }
 
 /** Whether the claims meet all patterns. A claim that is no text, number, true or false meets none. */

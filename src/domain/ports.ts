@@ -46,7 +46,7 @@ export interface SignatureSet {
    * change it unheard.
    */
   readonly isSettled?: boolean;
-  /** Of a settled set: by the monotonic clock, when the store is to be asked all the same. Absent: never. */
+  /** When the store is to be asked even for a settled set, by the monotonic clock. Absent: never. */
   readonly askAgainMs?: number;
 }
 
@@ -266,7 +266,7 @@ export interface TokenStore {
 /** Somebody is logged in to the web pages. Whether it gives access now depends on the token too. */
 export interface PageSession {
   readonly id: number;
-  /** As it is now. Of a log-in through an OpenID provider, a token that nobody has, by the name of the identity. */
+  /** As it is now. A log-in through an OpenID provider has a token that nobody holds, with the name of the identity. */
   readonly token: Token;
   /** Null or left out: logged in with a token. */
   readonly identity?: SessionIdentity | null;
@@ -274,7 +274,7 @@ export interface PageSession {
   readonly expiresAt: Date;
 }
 
-/** Of a log-in through an OpenID provider. */
+/** Who logged in through an OpenID provider. */
 export interface SessionIdentity {
   readonly issuer: string;
   /** For people. */
@@ -329,7 +329,7 @@ export interface SignerStore {
 }
 
 export interface GrantStore {
-  /** Of that signer, or with null of all, in the order in which they were added. @throws STORE_UNAVAILABLE */
+  /** Those of that signer, or with null of all, in the order in which they were added. @throws STORE_UNAVAILABLE */
   list(signer: string | null): Promise<readonly Grant[]>;
   /** @throws STORE_UNAVAILABLE */
   find(id: number): Promise<Grant | null>;
@@ -343,9 +343,9 @@ export interface GrantStore {
 }
 
 export interface SubjectStore {
-  /** Of that signer, or with null of all, in the order in which they were added. @throws STORE_UNAVAILABLE */
+  /** Those of that signer, or with null of all, in the order in which they were added. @throws STORE_UNAVAILABLE */
   list(signer: string | null): Promise<readonly OidcSubject[]>;
-  /** Of that issuer, also those of disabled signers. @throws STORE_UNAVAILABLE */
+  /** Those of that issuer, also of disabled signers. @throws STORE_UNAVAILABLE */
   ofIssuer(issuer: string): Promise<readonly BoundSubject[]>;
   /** @throws STORE_UNAVAILABLE */
   find(id: number): Promise<OidcSubject | null>;
@@ -426,7 +426,7 @@ export interface SignatureFilter {
   readonly digest: Pick<ImageId, 'algorithm' | 'hex'> | null;
   /** Fingerprint of the primary key. */
   readonly fingerprint: string | null;
-  /** Of the docker-reference that good signatures claim. */
+  /** The tag of the docker-reference that good signatures claim. */
   readonly tag: string | null;
   readonly verdict: Verdict | null;
   /** Stored at or after. */
@@ -629,7 +629,7 @@ export interface TombstoneStore {
   /** The kept bytes, or null. @throws STORE_UNAVAILABLE */
   bytesOf(image: ImageId, sha256: string): Promise<Uint8Array | null>;
   /**
-   * Of one image, under an event that is written already: all or none. Durable once resolved, not yet settled. Fillers as in
+   * Writes the rows of one image, under an event that is written already: all or none. Durable once resolved, not yet settled. Fillers as in
    * put().
    */
   putAll(tombstones: readonly NewTombstone[], auditSeq: number): Promise<void>;
@@ -661,7 +661,7 @@ export interface OrderedWithdrawal {
   readonly by: string;
   readonly reason: string;
   readonly at: Date;
-  /** Of the event, which is durable. */
+  /** The number of the event, which is durable. */
   readonly auditSeq: number;
 }
 
@@ -839,15 +839,15 @@ export interface MirrorStore {
    */
   failed(walks: readonly FailedWalk[], at: Date): Promise<void>;
   /**
-   * Of the sets that reads alone have brought and of which the upstream has all: the one up to which they have to go, from the one
-   * that was checked longest ago, so that the others take `maxBytes` at most. Null: none has to. @throws STORE_UNAVAILABLE
+   * Looks at the sets that only reads have brought, and of which the upstream has all. Gives the one up to which they have to go, from
+   * the one that was checked longest ago, so that the others take `maxBytes` at most. Null: none has to. @throws STORE_UNAVAILABLE
    */
   beyond(site: string, maxBytes: number): Promise<SetPlace | null>;
   /** Those sets, from the one that was checked longest ago. @throws STORE_UNAVAILABLE */
   onDemand(site: string, range: SetRange, limit: number): Promise<readonly SetPlace[]>;
   /** Replaces what is known of each; a channel goes where they say so (GraphsTold). */
-  putReleases(site: string, told: GraphsTold): Promise<void>;
-  /** Of all sites, by version or channel, from the lowest digest on. @throws STORE_UNAVAILABLE */
+  putReleases(site: string, releases: GraphsTold): Promise<void>;
+  /** The releases of all sites by version or channel, from the lowest digest on. @throws STORE_UNAVAILABLE */
   releases(name: string, limit: number): Promise<readonly KnownRelease[]>;
   /** Nothing is known of these any more. */
   forget(images: readonly ImageId[]): Promise<void>;

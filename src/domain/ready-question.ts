@@ -19,7 +19,7 @@ export interface ReadyQuestion {
   readonly subject: string | null;
   readonly since: Date | null;
   readonly until: Date | null;
-  /** Of `unsigned` and `stale`: only that repository, and what lies below it. */
+  /** Limits `unsigned` and `stale` to that repository, and what lies below it. */
   readonly repository: string | null;
   /** Rows of each table, 1 to MAX_PAGE_ROWS; `exposure` lists everybody. */
   readonly limit: number;

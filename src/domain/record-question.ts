@@ -95,18 +95,18 @@ export function parseFilter(
   texts: Readonly<Partial<Record<FilterName, string | undefined>>>,
   now: Date,
 ): FilterResult {
-  const found: Partial<Record<FilterName, unknown>> = {};
+  const filter: Partial<Record<FilterName, unknown>> = {};
   for (const [name, text] of Object.entries(texts) as [FilterName, string | undefined][]) {
     if (text === undefined) continue;
     const value = PARSERS[name](text, now);
     if (value === null) return { wrong: name, wanted: WANTED[name] };
-    found[name] = value;
+    filter[name] = value;
   }
-  const { since, until } = found as Partial<RecordFilter>;
+  const { since, until } = filter as Partial<RecordFilter>;
   // such a question finds nothing, which would read as if nothing had happened
   if (since != null && until != null && since > until)
     return { wrong: 'until', wanted: 'a time that is not before since' };
-  return { filter: { ...ANY_RECORD, ...found } as RecordFilter }; // each value has the type of its parser
+  return { filter: { ...ANY_RECORD, ...filter } as RecordFilter }; // each value has the type of its parser
 }
 
 /** The same for a request of a person or program. @throws LookasideError REQUEST_INVALID saying what was found and what is wanted */
@@ -116,10 +116,10 @@ export function askedFilter(
 ): RecordFilter {
   const parsed = parseFilter(texts, now);
   if ('filter' in parsed) return parsed.filter;
-  const found = texts[parsed.wrong as FilterName] ?? '';
+  const given = texts[parsed.wrong as FilterName] ?? '';
   throw new LookasideError(
     'REQUEST_INVALID',
-    `${parsed.wrong} is ${quoted(found)}, expected ${parsed.wanted}`,
+    `${parsed.wrong} is ${quoted(given)}, expected ${parsed.wanted}`,
   );
 }
 
@@ -167,7 +167,7 @@ export function parseTime(text: string, now: Date): Date | null {
   return Number.isNaN(at.getTime()) ? null : at;
 }
 
-/** Of an OIDC subject it is the signer, the issuer and the subject; domain/oidc.ts bounds each. */
+/** The actor of an OIDC subject is the signer, the issuer and the subject; domain/oidc.ts bounds each. */
 function parseActor(text: string): string | null {
   return /^[^\p{Cc}]{1,600}$/u.test(text) ? text : null;
 }

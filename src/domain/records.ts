@@ -20,7 +20,7 @@ export interface RecordFilter {
   readonly image: AskedImage | null;
   /** 64 hex digits, lower case. */
   readonly signature: string | null;
-  /** Of the primary key, upper case. In the access record: reads of signatures by that key. */
+  /** The fingerprint of the primary key, upper case. In the access record: reads of signatures by that key. */
   readonly fingerprint: string | null;
   /** The name of the token, or `administrator` or `server`. */
   readonly actor: string | null;
@@ -74,7 +74,7 @@ export interface AuditRow {
   readonly signatureSha256: string | null;
   readonly fingerprint: string | null;
   readonly result: string;
-  /** Of refusals that the event stands for; 1 for all other events. */
+  /** How many refusals the event stands for; 1 for all other events. */
   readonly count: number;
   /** The first of them; null for one. */
   readonly since: Date | null;
@@ -245,7 +245,7 @@ export interface StaleImage {
   readonly site: string;
   readonly image: string;
   readonly signatures: number;
-  /** Of its newest signature. */
+  /** When its newest signature was stored. */
   readonly storedAt: Date;
 }
 
@@ -264,13 +264,13 @@ export interface RecordSession extends AsyncDisposable {
   sums(question: RecordQuestion, by: Grouping, limit: number): Promise<Omit<RecordSums, 'by' | 'record'>>;
   /** Text in pieces, newest row first. It fails when nobody takes the next piece for a minute. */
   export(question: RecordQuestion, format: ExportFormat): AsyncIterable<string>;
-  /** Most asked for first. Of the filter, since, until, site and repository count. */
+  /** Most asked for first. The filter's since, until, site and repository count, and nothing else. */
   unsigned(filter: RecordFilter, limit: number): Promise<Listed<UnsignedImage>>;
-  /** Most fetched first, by the hour from since to until, also of days that are kept no longer. Of the filter nothing else counts. */
+  /** Most fetched first, by the hour from since to until, also of days that are kept no longer. Nothing else in the filter counts. */
   repositoryTotals(filter: RecordFilter, limit: number): Promise<Listed<RepositoryTotal>>;
-  /** Stored and not fetched since then; those stored longest ago first. Of the filter, site and repository count. */
+  /** Stored and not fetched since then; those stored longest ago first. The filter's site and repository count, and nothing else. */
   stale(since: Date, filter: RecordFilter, limit: number): Promise<Listed<StaleImage>>;
-  /** Of two primary fingerprints. `gaps` says what the index may lack. */
+  /** Compares the keys of two primary fingerprints. `gaps` says what the index may lack. */
   rotation(
     old: string,
     next: string,
@@ -278,7 +278,7 @@ export interface RecordSession extends AsyncDisposable {
   ): Promise<{ readonly images: RotationCounts; readonly gaps: readonly string[] }>;
   /** How many signatures each part of a key made, by the primary fingerprint; parts without any are left out. */
   signaturesBy(key: string): Promise<readonly PartSignatures[]>;
-  /** Of one key; `issuers`: how signatures name it and its subkeys; `others`: what else verifies now. `gaps` as in rotation(). */
+  /** What a revocation of one key concerns; `issuers`: how signatures name it and its subkeys; `others`: what else verifies now. `gaps` as in rotation(). */
   revocation(
     key: string,
     issuers: readonly string[],

@@ -46,12 +46,12 @@ export const MAX_RELEASE_CHANNELS = 200;
 export const MAX_RELEASES_TOLD = 2000;
 export const RELEASE_ARCH = /^[a-z0-9_]{1,20}$/;
 
-/** Of Cincinnati. */
+/** The architecture that Cincinnati takes when a graph names none. */
 const DEFAULT_ARCH = 'amd64';
 const CHANNELS = 'io.openshift.upgrades.graph.release.channels';
 const ARCHITECTURE = 'release.openshift.io/architecture';
 
-/** Of these as many, from the first on, as one sync may tell. */
+/** The first of these releases, as many as one sync may name. */
 export function releasesAtOnce(releases: readonly Release[]): readonly Release[] {
   let channels = 0;
   const end = releases.findIndex((release, at) => {
@@ -87,12 +87,12 @@ export function graphReleases(text: string, url: string | null): readonly Releas
     const digest = typeof payload === 'string' ? payload.split('@').at(-1) : undefined;
     if (typeof version !== 'string' || !RELEASE_VERSION.test(version)) return [];
     if (digest === undefined || parseDigest(digest)?.algorithm !== 'sha256') return [];
-    const told = membersOf(metadata);
-    const listed = typeof told[CHANNELS] === 'string' ? told[CHANNELS].split(',') : [];
+    const details = membersOf(metadata);
+    const listed = typeof details[CHANNELS] === 'string' ? details[CHANNELS].split(',') : [];
     const channels = listed.map((name) => name.trim()).filter((name) => RELEASE_CHANNEL.test(name));
     const isAsked = askedChannel !== null && RELEASE_CHANNEL.test(askedChannel);
     const named = [...new Set([...channels, ...(isAsked ? [askedChannel] : [])])];
-    const arch = typeof told[ARCHITECTURE] === 'string' ? told[ARCHITECTURE] : askedArch;
+    const arch = typeof details[ARCHITECTURE] === 'string' ? details[ARCHITECTURE] : askedArch;
     return [
       {
         digest,
@@ -139,11 +139,11 @@ export function ofArchitecture(
   releases: readonly KnownRelease[],
   arch: string | null,
 ): readonly KnownRelease[] {
-  const found = allOfArchitecture(releases, arch);
-  if (found.length <= MAX_RELEASES_TOLD) return found;
+  const chosen = allOfArchitecture(releases, arch);
+  if (chosen.length <= MAX_RELEASES_TOLD) return chosen;
   throw new LookasideError(
     'REQUEST_INVALID',
-    `there are ${found.length} releases, and ${MAX_RELEASES_TOLD} are told at most; name a version in place of the channel`,
+    `there are ${chosen.length} releases, and ${MAX_RELEASES_TOLD} are told at most; name a version in place of the channel`,
   );
 }
 

@@ -25,7 +25,7 @@ export interface Beyond {
  */
 export class NumberGatherer {
   readonly #wanted: ReadonlySet<number>;
-  readonly #found = new Set<number>();
+  readonly #present = new Set<number>();
   readonly #strangers = new FirstNames();
   #beyond: Beyond | null = null;
 
@@ -36,7 +36,7 @@ export class NumberGatherer {
   add(name: string): void {
     const number = parseSignatureName(name);
     if (number === null) this.#strangers.add(name);
-    else if (number <= MAX_FILE_NUMBER || this.#wanted.has(number)) this.#found.add(number);
+    else if (number <= MAX_FILE_NUMBER || this.#wanted.has(number)) this.#present.add(number);
     else this.#countBeyond(number);
   }
 
@@ -46,7 +46,7 @@ export class NumberGatherer {
   }
 
   numbers(): SignatureNumbers {
-    const sorted = [...this.#found].sort((a, b) => a - b);
+    const sorted = [...this.#present].sort((a, b) => a - b);
     const hidden = behindGap(sorted);
     const inLine = sorted.slice(0, sorted.length - hidden.length);
     return {

@@ -250,7 +250,7 @@ class Reader {
     return this.#fail(point === undefined ? 'the end' : quoted(String.fromCodePoint(point)), expected);
   }
 
-  #fail(found: string, expected: string): never {
-    throw new JsonError(`${found} at character ${this.#at + 1}, expected ${expected}`, this.#at);
+  #fail(what: string, expected: string): never {
+    throw new JsonError(`${what} at character ${this.#at + 1}, expected ${expected}`, this.#at);
   }
 }

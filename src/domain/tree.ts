@@ -174,7 +174,7 @@ export interface Problem {
   readonly path: string;
   /** How many files or folders have the problem when they are not named one by one; `path` is then the first. Absent = one. */
   readonly count?: number;
-  /** Of `lost`, and of it alone; `path` is then the image's folder. */
+  /** Only with the kind `lost`; `path` is then the image's folder. */
   readonly upload?: LostUpload;
 }
 

@@ -74,7 +74,7 @@ export interface PageReply {
 export interface WebPages {
   /** @throws LookasideError for what the caller may meet; failed() tells it to people */
   answer(request: PageRequest): Promise<PageReply>;
-  /** The page that says what went wrong. Of an error that is not ours it tells nothing but that it happened. */
+  /** The page that says what went wrong. It says no more of an error that is not ours than that it happened. */
   failed(request: PageRequest, error: unknown, status: number): PageReply;
 }
 
