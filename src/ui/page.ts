@@ -18,7 +18,7 @@ export interface PageContext {
 
 /** What the frame is put around. */
 export interface Content {
-  /** Of the window, without the product's name. */
+  /** The window's title, without the product's name. */
   readonly title: string;
   readonly body: Html;
   readonly status?: number;
@@ -141,7 +141,7 @@ const SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** Of every answer below /ui/, except the assets. */
+/** Every answer below /ui/ has them, except the assets. */
 export const PAGE_HEADERS = {
   'Content-Security-Policy': SECURITY_POLICY,
   'X-Content-Type-Options': 'nosniff',

@@ -4,7 +4,7 @@ import { number, time } from './show.ts';
 
 export interface Series {
   readonly title: string;
-  /** Of page.css. */
+  /** Its class in page.css. */
   readonly colour: 'a' | 'b' | 'c';
   readonly values: readonly number[];
 }

@@ -59,7 +59,7 @@ export function kindOf(state: ShownState): Kind {
   return state === 'unverified' || state === 'unknown-key' || state === 'unsupported' ? 'open' : 'wrong';
 }
 
-/** Of an audit event: the code of a refusal is in capitals. */
+/** The kind of an audit event's result: the code of a refusal is in capitals. */
 export function kindOfResult(result: string): Kind {
   return /^[A-Z_]+$/.test(result) ? 'wrong' : 'good';
 }

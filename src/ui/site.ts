@@ -56,7 +56,7 @@ const SECTIONS: readonly Section[] = [
   { path: 'system', title: 'System', roles: AUDITORS },
 ];
 
-/** Of two that fit an address the first is meant. */
+/** When two fit an address, the first is meant. */
 const PAGES: readonly Page[] = [
   ...repositories,
   ...images,

@@ -108,11 +108,11 @@ function sentence(text: string): string {
   return `${text.slice(0, 1).toUpperCase()}${clip(text.slice(1), 900)}.`;
 }
 
-function signatures(context: PageContext, { signatures: found }: ServerDiagnosis): Html {
-  if (found.length === 0) return NOTHING;
+function signatures(context: PageContext, { signatures: rows }: ServerDiagnosis): Html {
+  if (rows.length === 0) return NOTHING;
   const row = (one: StoredSignature) =>
     html`<tr><th scope="row"><a href="${imageLink(context, { site: one.site, name: one.image })}">${clip(one.image.replace(/(:[0-9a-f]{12})[0-9a-f]+$/, '$1…'))}</a></th><td>${state(one.state)}</td><td data-of="For">${clip(one.dockerReference ?? '', 200)}</td></tr>`;
-  return html`<div class="tablewrap"><table class="stacks"><thead><tr><th>Signature of</th><th>State</th><th>Signed for</th></tr></thead><tbody>${found.slice(0, MAX_ROWS).map(row)}</tbody></table></div>`;
+  return html`<div class="tablewrap"><table class="stacks"><thead><tr><th>Signature of</th><th>State</th><th>Signed for</th></tr></thead><tbody>${rows.slice(0, MAX_ROWS).map(row)}</tbody></table></div>`;
 }
 
 function digestHelp(reference: string): Html {

@@ -184,7 +184,7 @@ ${block(`podman push --sign-by KEY REGISTRY/${image.path === '' ? 'IMAGE' : imag
 export function statesOf(signatures: readonly StoredSignature[]): Html {
   const counts = new Map<StoredSignature['state'], number>();
   for (const signature of signatures) counts.set(signature.state, (counts.get(signature.state) ?? 0) + 1);
-  return html`<span class="states">${[...counts].map(([name, found]) => html`<span>${state(name)}${found > 1 && html` <small>${count(found, 'signature')}</small>`}</span>`)}</span>`;
+  return html`<span class="states">${[...counts].map(([name, howMany]) => html`<span>${state(name)}${howMany > 1 && html` <small>${count(howMany, 'signature')}</small>`}</span>`)}</span>`;
 }
 
 function asSentence(text: string): string {

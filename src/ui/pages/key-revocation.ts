@@ -98,7 +98,7 @@ async function revoke(context: PageContext): Promise<Content> {
     const revoked = await services.administration(actorOf(request)).keys.revoke(name, wanted);
     return {
       title: 'The key is revoked',
-      body: html`<div class="narrow"><div class="head"><p class="crumbs"><a href="${link('keys')}">Keys</a></p><h1>The key is revoked</h1></div>${told(revoked)}
+      body: html`<div class="narrow"><div class="head"><p class="crumbs"><a href="${link('keys')}">Keys</a></p><h1>The key is revoked</h1></div>${revocationResult(revoked)}
 <div class="actions"><a class="button" href="${link(`keys/${name}`)}">To the key</a></div></div>`,
     };
   } catch (error) {
@@ -111,6 +111,6 @@ async function revoke(context: PageContext): Promise<Content> {
 
 const MENDABLE: readonly string[] = ['REQUEST_INVALID', 'APPEND_ONLY', 'TOO_LARGE'];
 
-function told({ changed, withdrawn, left }: RevokedKey): Html {
+function revocationResult({ changed, withdrawn, left }: RevokedKey): Html {
   return html`<div class="note good" role="status"><p>${word('good', changed ? 'It is in force' : 'It was revoked so already')}</p>${withdrawn !== null && html`<p>${count(withdrawn, 'signature')} ${withdrawn === 1 ? 'is' : 'are'} withdrawn.</p>`}</div>${left.map((one) => html`<div class="note open"><p>Some may be left, and are withdrawn later by themselves: ${clip(one, 300)}.</p></div>`)}`;
 }

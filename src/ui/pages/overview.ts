@@ -20,7 +20,7 @@ const BEHIND_MS = DAY_MS;
 
 async function showOverview(context: PageContext): Promise<Content> {
   const { services, now } = context;
-  const [health, mirrors, keys, found] = await Promise.all([
+  const [health, mirrors, keys, overview] = await Promise.all([
     services.health(),
     services.mirrors.list(),
     shownKeys(services.keys, now),
@@ -30,8 +30,8 @@ async function showOverview(context: PageContext): Promise<Content> {
     title: 'Overview',
     body: html`<div class="head"><h1>Overview</h1></div>
 ${state(context, health)}
-${typeof found === 'string' ? uncounted(found) : numbers(context, found)}
-<div class="cards">${expiring(context, keys)}${behind(context, mirrors)}${typeof found !== 'string' && refusals(context, found)}</div>`,
+${typeof overview === 'string' ? uncounted(overview) : numbers(context, overview)}
+<div class="cards">${expiring(context, keys)}${behind(context, mirrors)}${typeof overview !== 'string' && refusals(context, overview)}</div>`,
   };
 }
 
@@ -52,7 +52,7 @@ function uncounted(why: 'counting' | 'failed'): Html {
 
 function state({ services, link, now }: PageContext, { checks, reads, writes }: Health): Html {
   const { version, startedAt } = services.about;
-  const wrong = Object.values(checks).filter(({ state: found }) => found !== 'ok');
+  const wrong = Object.values(checks).filter(({ state }) => state !== 'ok');
   const isWell = wrong.length === 0;
   const what = isWell
     ? 'All is well: the trees can be read and written, the disk has room, and no file is damaged.'
@@ -115,13 +115,13 @@ function uploadPlot(rows: readonly Activity[], step: 'hour' | 'day'): Html {
   });
 }
 
-function refusals(context: PageContext, { refusals: found, days }: Overview): Html {
+function refusals(context: PageContext, { refusals, days }: Overview): Html {
   const since = days[0]?.at ?? null;
-  const rows = found.map(
+  const rows = refusals.map(
     ({ code, count: times }) =>
       html`<tr><th scope="row"><code>${code}</code></th><td class="n"><a href="${recordLink(context, 'audit', { since, action: 'upload', result: code })}">${number(times)}</a></td></tr>`,
   );
-  return html`<section class="card"><h2>Refused uploads of 30 days</h2>${found.length === 0 ? html`<p class="quiet">None was refused.</p>` : html`<div class="tablewrap"><table><thead><tr><th>Reason</th><th class="n">Uploads</th></tr></thead><tbody>${rows}</tbody></table></div>`}</section>`;
+  return html`<section class="card"><h2>Refused uploads of 30 days</h2>${refusals.length === 0 ? html`<p class="quiet">None was refused.</p>` : html`<div class="tablewrap"><table><thead><tr><th>Reason</th><th class="n">Uploads</th></tr></thead><tbody>${rows}</tbody></table></div>`}</section>`;
 }
 
 function expiring({ link, now }: PageContext, keys: readonly ShownKey[]): Html {

@@ -147,20 +147,20 @@ function trailOf(context: PageContext, site: string, path: string): readonly Htm
 function imageTable(context: PageContext, signatures: readonly StoredSignature[]): Html {
   const byImage = grouped(signatures);
   return html`<div class="tablewrap"><table class="stacks"><thead><tr><th>Digest</th><th>States</th><th>Signed for</th><th>Newest</th></tr></thead><tbody>
-${[...byImage].map(([name, found]) => {
-  const references = [...new Set(found.flatMap(({ dockerReference }) => dockerReference ?? []))];
+${[...byImage].map(([name, signatures]) => {
+  const references = [...new Set(signatures.flatMap(({ dockerReference }) => dockerReference ?? []))];
   const digest = name.slice(name.lastIndexOf('sha'));
-  return html`<tr><th scope="row"><a href="${imageLink(context, { site: found[0]?.site ?? 'default', name })}"><code title="${digest}">${digest.slice(0, 23)}…</code></a></th><td>${statesOf(found)}</td><td>${references.slice(0, 4).map((one) => html`<span class="tag">${clip(one, 120)}</span> `)}${references.length > 4 && html`<small>and ${references.length - 4} more</small>`}</td><td>${time(found[0]?.storedAt ?? null)}</td></tr>`;
+  return html`<tr><th scope="row"><a href="${imageLink(context, { site: signatures[0]?.site ?? 'default', name })}"><code title="${digest}">${digest.slice(0, 23)}…</code></a></th><td>${statesOf(signatures)}</td><td>${references.slice(0, 4).map((one) => html`<span class="tag">${clip(one, 120)}</span> `)}${references.length > 4 && html`<small>and ${references.length - 4} more</small>`}</td><td>${time(signatures[0]?.storedAt ?? null)}</td></tr>`;
 })}
 </tbody></table></div>`;
 }
 
 function grouped(signatures: readonly StoredSignature[]): ReadonlyMap<string, StoredSignature[]> {
-  const found = new Map<string, StoredSignature[]>();
+  const byImage = new Map<string, StoredSignature[]>();
   for (const signature of signatures) {
-    const known = found.get(signature.image);
-    if (known === undefined) found.set(signature.image, [signature]);
+    const known = byImage.get(signature.image);
+    if (known === undefined) byImage.set(signature.image, [signature]);
     else known.push(signature);
   }
-  return found;
+  return byImage;
 }

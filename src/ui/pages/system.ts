@@ -31,9 +31,9 @@ ${settings(services.shownSettings())}`,
   };
 }
 
-function checks({ checks: found }: Health): Html {
+function checks({ checks }: Health): Html {
   return html`<div class="tablewrap"><table class="stacks"><thead><tr><th>Check</th><th>State</th><th>What is wrong</th></tr></thead><tbody>${Object.entries(
-    found,
+    checks,
   ).map(
     ([name, { state, message }]) =>
       html`<tr><th scope="row">${CHECKS[name] ?? name}</th><td>${word(state === 'ok' ? 'good' : state === 'failed' ? 'wrong' : 'open', state)}</td><td>${message === null ? '' : clip(message, 500)}</td></tr>`,

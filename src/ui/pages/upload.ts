@@ -102,9 +102,9 @@ function row(context: PageContext, name: string, result: BatchResult | undefined
     .replace(/^\//, '')
     .replace(/\/signature-[0-9]+$/, '')
     .replace('=', ':');
-  const shown = image.replace(/(:[0-9a-f]{12})[0-9a-f]+$/, '$1…');
+  const shortImage = image.replace(/(:[0-9a-f]{12})[0-9a-f]+$/, '$1…');
   const outcome = word('good', result.result === 'created' ? 'stored' : 'was here');
-  return html`<tr>${file}<td>${outcome}</td><td data-of="Where"><a href="${link(`images/${image}`)}">${shown}</a> signature-${result.number}</td><td data-of="Signed by">${result.fingerprint !== null && fingerprint(result.fingerprint)}</td><td>${kindOf(result.state) !== 'good' && state(result.state)} ${clip(result.dockerReference ?? '', 255)}${result.warnings.map(({ message }) => html`<br><small>${message}</small>`)}</td></tr>`;
+  return html`<tr>${file}<td>${outcome}</td><td data-of="Where"><a href="${link(`images/${image}`)}">${shortImage}</a> signature-${result.number}</td><td data-of="Signed by">${result.fingerprint !== null && fingerprint(result.fingerprint)}</td><td>${kindOf(result.state) !== 'good' && state(result.state)} ${clip(result.dockerReference ?? '', 255)}${result.warnings.map(({ message }) => html`<br><small>${message}</small>`)}</td></tr>`;
 }
 
 function leftOutRow(name: string): Html {
