@@ -273,10 +273,10 @@ async function cleanKey(
     throw new LookasideError(cleaned.code, `the certificate of the key ${fingerprint}: ${cleaned.message}`);
   }
   if (cleaned === undefined || another !== undefined || cleaned.details.fingerprint !== fingerprint) {
-    const found = another === undefined ? (cleaned?.details.fingerprint ?? 'none') : 'several';
+    const others = another === undefined ? (cleaned?.details.fingerprint ?? 'none') : 'several';
     throw new LookasideError(
       'REQUEST_INVALID',
-      `the certificate of the key ${fingerprint} is of another: ${found}`,
+      `the certificate of the key ${fingerprint} is of another: ${others}`,
     );
   }
   const isSame = known !== null && Buffer.compare(known.certificate, cleaned.certificate) === 0;

@@ -10,7 +10,7 @@ import type {
   Log,
   MissingCount,
 } from '../domain/ports.ts';
-import { ReadRows, type Told } from './read-rows.ts';
+import { type Reader, ReadRows } from './read-rows.ts';
 
 export interface AccessEvent {
   readonly image: ImageId;
@@ -83,18 +83,18 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   function recordRead(event: AccessEvent): void {
     const { number, address } = event;
     const nowMs = clock.now().getTime();
-    const told: Told = { number, address, agent: event.agent.slice(0, MAX_AGENT_CHARACTERS) };
-    if (reads.count(event, told, nowMs)) return;
+    const reader: Reader = { number, address, agent: event.agent.slice(0, MAX_AGENT_CHARACTERS) };
+    if (reads.count(event, reader, nowMs)) return;
     const network = networkOf(address);
-    if (reads.ofNetwork(network) < MAX_ROWS_PER_NETWORK) addRead(event, told, nowMs, network);
+    if (reads.ofNetwork(network) < MAX_ROWS_PER_NETWORK) addRead(event, reader, nowMs, network);
     else {
-      const merged: Told = { number: null, address: network, agent: null };
+      const merged: Reader = { number: null, address: network, agent: null };
       if (!reads.count(event, merged, nowMs)) addRead(event, merged, nowMs, network);
     }
   }
 
-  function addRead(event: AccessEvent, told: Told, nowMs: number, network: string): void {
-    if (!isFull()) reads.add(event, told, nowMs, network);
+  function addRead(event: AccessEvent, reader: Reader, nowMs: number, network: string): void {
+    if (!isFull()) reads.add(event, reader, nowMs, network);
   }
 
   function recordMissing({ image, address }: AccessEvent): void {

@@ -42,8 +42,8 @@ function decode(text: string): Cursor | null {
   }
 }
 
-function refuse(found: string): never {
-  throw new LookasideError('REQUEST_INVALID', `${found}; begin again without a cursor`, {
+function refuse(complaint: string): never {
+  throw new LookasideError('REQUEST_INVALID', `${complaint}; begin again without a cursor`, {
     detail: { reason: 'cursor' },
   });
 }

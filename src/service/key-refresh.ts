@@ -22,7 +22,7 @@ export interface KeyRefreshOptions {
 export interface KeyRefresher {
   start(): void;
   stop(): void;
-  /** Of the schedule as it is now; none where no schedule is set. */
+  /** The sources of the schedule as it is now; none where no schedule is set. */
   sources(): readonly KeySource[];
   /**
    * Asks all of them for one key at once, and merges what they have within 20 seconds. What fails stands with its source. @throws
@@ -34,7 +34,7 @@ export interface KeyRefresher {
 /** What became of one source. */
 export interface AskedSource {
   readonly from: string;
-  /** Of the certificates that it had; none: it knows no such key. */
+  /** One for each certificate that it had; none: it knows no such key. */
   readonly results: readonly KeyResult[];
   /** Why it could not be asked, or null. */
   readonly problem: string | null;
@@ -116,7 +116,7 @@ export function createKeyRefresher(options: KeyRefreshOptions): KeyRefresher {
     sources,
     async refreshNow(name, actor) {
       const key = await keys.find(name);
-      const found: AskedSource[] = [];
+      const sources: AskedSource[] = [];
       // one after the other: each goes on from what the one before has merged
       for (const { from, answer } of await askAll(key)) {
         const merged =
@@ -126,13 +126,13 @@ export function createKeyRefresher(options: KeyRefreshOptions): KeyRefresher {
                 const bytes = answer.value;
                 return bytes === null ? [] : (await keys.refresh(bytes, [key.fingerprint], actor)).results;
               });
-        found.push(
+        sources.push(
           'problem' in merged
             ? { from, results: [], problem: merged.problem }
             : { from, results: merged.value, problem: null },
         );
       }
-      return found;
+      return sources;
     },
     start: () =>
       void run().catch((error: unknown) => {

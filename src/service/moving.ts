@@ -37,8 +37,8 @@ export async function moveDirectory(options: MoveOptions): Promise<MoveResult> {
   const rules = source.rules();
   await target.finish({
     ...{ rules, numbers: source.numbers(), now: clock.now() },
-    check(found) {
-      const wrong = differing(Object.fromEntries(rules.map(([table]) => [table, counts[table] ?? 0])), found);
+    check(moved) {
+      const wrong = differing(Object.fromEntries(rules.map(([table]) => [table, counts[table] ?? 0])), moved);
       if (wrong !== null) throw changed(wrong);
     },
   });
@@ -100,10 +100,10 @@ function isRule(table: string): boolean {
   return RULES.includes(table);
 }
 
-function differing(wanted: MovedCounts, found: MovedCounts): string | null {
-  const table = Object.keys(wanted).find((name) => wanted[name] !== found[name]);
+function differing(wanted: MovedCounts, moved: MovedCounts): string | null {
+  const table = Object.keys(wanted).find((name) => wanted[name] !== moved[name]);
   if (table === undefined) return null;
-  return `table ${table} has ${found[table] ?? 0} rows in the database, and ${wanted[table]} were to come`;
+  return `table ${table} has ${moved[table] ?? 0} rows in the database, and ${wanted[table]} were to come`;
 }
 
 function changed(what: string): LookasideError {
@@ -118,18 +118,18 @@ async function verified(
   store: LogReaderStore,
   onProgress: MoveOptions['onProgress'],
 ): Promise<MoveResult['log']> {
-  const found: VerifiedLog = await verifyLog(store, {
+  const verified: VerifiedLog = await verifyLog(store, {
     vkey: null,
     from: null,
     onProgress: (done) => onProgress({ step: 'verifying', done }),
   });
-  const [fault] = found.faults;
+  const [fault] = verified.faults;
   if (fault !== undefined) {
     throw new LookasideError(
       'LOG_MISMATCH',
       `the log of audit events is not what was signed: ${fault.message}; lookaside audit verify tells all of it; put back a backup of before, then move that`,
     );
   }
-  const { size, root, checkpoints } = found;
+  const { size, root, checkpoints } = verified;
   return { size, root, checkpoints };
 }

@@ -131,10 +131,10 @@ type OlderAt = (
 
 async function count(session: RecordSession, now: Date, olderAt: OlderAt): Promise<Overview> {
   const lacks = { dropped: 0, gaps: new Set<string>() };
-  const noted = <T extends Completeness>(found: T): T => {
-    lacks.dropped = Math.max(lacks.dropped, found.dropped);
-    for (const gap of found.gaps) lacks.gaps.add(gap);
-    return found;
+  const noted = <T extends Completeness>(answer: T): T => {
+    lacks.dropped = Math.max(lacks.dropped, answer.dropped);
+    for (const gap of answer.gaps) lacks.gaps.add(gap);
+    return answer;
   };
   const today = Math.floor(now.getTime() / DAY_MS) * DAY_MS;
   const month = { ...ANY_RECORD, since: new Date(today - (OVERVIEW_DAYS - 1) * DAY_MS) };
@@ -188,23 +188,23 @@ async function count(session: RecordSession, now: Date, olderAt: OlderAt): Promi
 
 /** `at`: where the group says its status or result. */
 function readsIn(groups: readonly SumGroup[], at: number): Pick<Activity, 'fetched' | 'ended' | 'failed'> {
-  const found = { fetched: 0, ended: 0, failed: 0 };
+  const sums = { fetched: 0, ended: 0, failed: 0 };
   for (const { of, count: times } of groups) {
     const status = of[at];
-    if (status === '200' || status === '304') found.fetched += times;
-    else if (status === '404') found.ended += times;
-    else found.failed += times;
+    if (status === '200' || status === '304') sums.fetched += times;
+    else if (status === '404') sums.ended += times;
+    else sums.failed += times;
   }
-  return found;
+  return sums;
 }
 
 function uploadsIn(groups: readonly SumGroup[], at: number): Pick<Activity, 'accepted' | 'refused'> {
-  const found = { accepted: 0, refused: 0 };
+  const sums = { accepted: 0, refused: 0 };
   for (const { of, count: times } of groups) {
-    if (isRefusal(of[at] ?? '')) found.refused += times;
-    else found.accepted += times;
+    if (isRefusal(of[at] ?? '')) sums.refused += times;
+    else sums.accepted += times;
   }
-  return found;
+  return sums;
 }
 
 function isRefusal(result: string): boolean {

@@ -205,17 +205,17 @@ async function judgeOne(
   pulled: Pulled,
   { source, bytes }: Pulled['signatures'][number],
 ): Promise<JudgedSignature> {
-  const found = await verifier.examine(bytes, clock.now(), 'upload');
+  const examined = await verifier.examine(bytes, clock.now(), 'upload');
   // GnuPG says so and goes on, unless the key is from the future too
-  const isEarly = found.refusal?.code === 'SIGNED_IN_FUTURE' && found.judgeAgainAt !== null;
-  const judgement = isEarly ? await verifier.examine(bytes, found.judgeAgainAt, 'upload') : found;
+  const isEarly = examined.refusal?.code === 'SIGNED_IN_FUTURE' && examined.judgeAgainAt !== null;
+  const judgement = isEarly ? await verifier.examine(bytes, examined.judgeAgainAt, 'upload') : examined;
   const { fingerprint, signingFingerprint, issuer, claim, traits } = judgement;
   return {
     source,
     complaint: faultOf(judgement) ?? faultOfClaim(judgement, identity, pulled),
     key: fingerprint ?? issuer,
     subkey: signingFingerprint === fingerprint ? null : signingFingerprint,
-    early: isEarly ? (found.refusal?.message ?? null) : null,
+    early: isEarly ? (examined.refusal?.message ?? null) : null,
     dockerReference: claim?.dockerReference ?? null,
     obstacles: traits?.obstacles ?? [],
   };

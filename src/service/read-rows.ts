@@ -7,7 +7,7 @@ import type { ReadCount } from '../domain/ports.ts';
 export type ReadPart = Pick<ReadCount, 'image' | 'status' | 'token' | 'signatureSha256' | 'bytes'>;
 
 /** The values that a client can invent. */
-export type Told = Pick<ReadCount, 'number' | 'address' | 'agent'>;
+export type Reader = Pick<ReadCount, 'number' | 'address' | 'agent'>;
 
 type Client = Pick<ReadCount, 'address' | 'agent' | 'token'>;
 type Answer = Pick<ReadCount, 'number' | 'status' | 'signatureSha256'>;
@@ -65,7 +65,7 @@ class Values {
   readonly addresses = new Numbers<string>();
   readonly agents = new PairNumbers<string | null>();
   readonly tokens = new PairNumbers<string | null>();
-  /** Of the number and status, and of the signature that was sent. */
+  /** Pairs of the number with the status, and of the signature that was sent. */
   readonly answers = new PairNumbers<string | null>();
   /** By their numbers. */
   readonly clientsByNumber: Client[] = [];
@@ -114,11 +114,11 @@ export class ReadRows implements Iterable<ReadCount> {
   }
 
   /** False when there is no such row yet. */
-  count({ image, status, token, bytes, signatureSha256 }: ReadPart, told: Told, nowMs: number): boolean {
+  count({ image, status, token, bytes, signatureSha256 }: ReadPart, reader: Reader, nowMs: number): boolean {
     this.#begin(nowMs);
     const { images, addresses, agents, tokens, answers } = this.#values;
-    const client = tokens.find(agents.find(addresses.find(told.address), told.agent), token);
-    const answer = answers.find(answerOf(told.number, status), signatureSha256);
+    const client = tokens.find(agents.find(addresses.find(reader.address), reader.agent), token);
+    const answer = answers.find(answerOf(reader.number, status), signatureSha256);
     const imageNumber = images.find(imageKey(image));
     if (client === 0 || answer === 0 || imageNumber === 0) return false;
     const row = (this.#slots[this.#slotOf(imageNumber, client, answer)] ?? 0) - 1;
@@ -130,13 +130,13 @@ export class ReadRows implements Iterable<ReadCount> {
   }
 
   /** A row that count() has not found. */
-  add(read: ReadPart, told: Told, nowMs: number, network: string): void {
+  add(read: ReadPart, reader: Reader, nowMs: number, network: string): void {
     if (this.#size === this.#most) throw new Error(`there are more than ${this.#most} rows`);
     this.#begin(nowMs);
     const row = this.#size;
     const image = this.#values.images.give(imageKey(read.image));
-    const client = this.#giveClient(told, read.token);
-    const answer = this.#giveAnswer(read, told.number);
+    const client = this.#giveClient(reader, read.token);
+    const answer = this.#giveAnswer(read, reader.number);
     this.#imageOf.push(read.image);
     this.#image[row] = image;
     this.#client[row] = client;
@@ -200,7 +200,7 @@ export class ReadRows implements Iterable<ReadCount> {
     }
   }
 
-  #giveClient({ address, agent }: Told, token: string | null): number {
+  #giveClient({ address, agent }: Reader, token: string | null): number {
     const { addresses, agents, tokens, clientsByNumber } = this.#values;
     const client = tokens.give(agents.give(addresses.give(address), agent), token);
     clientsByNumber[client] ??= { address, agent, token };

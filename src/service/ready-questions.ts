@@ -363,9 +363,9 @@ async function sums(
   by: Grouping,
   limit = question.limit,
 ): Promise<Omit<RecordSums, 'by' | 'record'>> {
-  const found = await session.sums({ record, filter }, by, limit);
-  note(lacks, found);
-  return found;
+  const sums = await session.sums({ record, filter }, by, limit);
+  note(lacks, sums);
+  return sums;
 }
 
 function note(lacks: Scene['lacks'], { dropped, gaps }: Completeness): void {
@@ -420,17 +420,17 @@ async function eventTable(
 
 async function storedTable(scene: Scene, filter: RecordFilter): Promise<AnswerTable> {
   const { question, lacks } = scene;
-  const found: StoredSignature[] = [];
+  const stored: StoredSignature[] = [];
   for (const wanted of await placesOf(scene, filter)) {
-    if (found.length >= MAX_STORED) break;
+    if (stored.length >= MAX_STORED) break;
     for await (const one of storedAt(scene, wanted)) {
-      if (filter.signature === null || one.signatureSha256 === filter.signature) found.push(one);
-      if (found.length >= MAX_STORED) break;
+      if (filter.signature === null || one.signatureSha256 === filter.signature) stored.push(one);
+      if (stored.length >= MAX_STORED) break;
     }
   }
-  if (found.length >= MAX_STORED)
+  if (stored.length >= MAX_STORED)
     lacks.gaps.add(`stored signatures were counted as far as ${MAX_STORED}: there may be more`);
-  const rows = found
+  const rows = stored
     .slice(0, question.limit)
     .map((one): readonly Cell[] => [
       one.image,
@@ -442,7 +442,7 @@ async function storedTable(scene: Scene, filter: RecordFilter): Promise<AnswerTa
       one.signatureSha256,
     ]);
   const columns = ['image', 'number', 'state', 'key', 'stored', 'uploaded by', 'signature'];
-  return { name: 'stored', title: 'What is stored', columns, rows, found: found.length };
+  return { name: 'stored', title: 'What is stored', columns, rows, found: stored.length };
 }
 
 type Place = Pick<SignatureQuery['filter'], 'path' | 'digest' | 'fingerprint'>;
@@ -494,7 +494,7 @@ async function filterOf({ question, subject, signatures }: Scene): Promise<Recor
   return wrongSubject(kind, subject);
 }
 
-/** Of `team/app:v1`: the image that a good signature names so. Null: the text has no tag. */
+/** The image that a good signature names like `team/app:v1`. Null: the text has no tag. */
 async function imageOfTag(signatures: Scene['signatures'], text: string): Promise<RecordFilter | null> {
   const [, path, tag] = /^(.+):([^/:@]+)$/.exec(text) ?? [];
   if (path === undefined || tag === undefined || !isTag(tag)) return null;

@@ -87,10 +87,10 @@ export function createRecords(options: RecordsOptions): Records {
     return await act(session);
   }
 
-  const withGaps = <T extends Completeness>(question: RecordQuestion, found: T): T => {
+  const withGaps = <T extends Completeness>(question: RecordQuestion, answer: T): T => {
     const { rows } = options.recorder.buffer;
-    if (question.record === 'audit' || rows === 0) return found;
-    return { ...found, gaps: [...found.gaps, `${rows} rows of the last seconds are not written yet`] };
+    if (question.record === 'audit' || rows === 0) return answer;
+    return { ...answer, gaps: [...answer.gaps, `${rows} rows of the last seconds are not written yet`] };
   };
 
   return {
@@ -105,8 +105,8 @@ export function createRecords(options: RecordsOptions): Records {
     },
     sums(question, by, limit, asker) {
       return opened(aboutPerson(question), asker, async (session) => {
-        const found = await session.sums(question, by, limit);
-        return withGaps(question, { record: question.record, by, ...found });
+        const sums = await session.sums(question, by, limit);
+        return withGaps(question, { record: question.record, by, ...sums });
       });
     },
     async forget(person, before, actor) {

@@ -127,14 +127,18 @@ export function createRevocations(options: RevocationOptions): RevocationService
     const done = { images: 0, signatures: 0 };
     const [failed, unjudged]: [string[], string[]] = [[], []];
     for (const site of options.sites()) {
-      const found = await withdrawFrom(site, { ...revocation, fingerprint, parts, isCount }, (signatures) => {
-        if (signatures === 0) return;
-        done.images += 1;
-        done.signatures += signatures;
-        onProgress?.({ ...done });
-      });
-      failed.push(...found.failed);
-      unjudged.push(...found.unjudged);
+      const withdrawn = await withdrawFrom(
+        site,
+        { ...revocation, fingerprint, parts, isCount },
+        (signatures) => {
+          if (signatures === 0) return;
+          done.images += 1;
+          done.signatures += signatures;
+          onProgress?.({ ...done });
+        },
+      );
+      failed.push(...withdrawn.failed);
+      unjudged.push(...withdrawn.unjudged);
     }
     return { withdrawn: done.signatures, left: [...failed, ...unjudged], failed };
   }
@@ -276,14 +280,14 @@ async function* impactOf(
   const issuers = issuersOf({ fingerprint, ...key });
   const counts = await session.revocation(fingerprint, issuers, others, now);
   yield { fingerprint, userIds, state: keyState({ fingerprint, ...key }, now), ...counts };
-  let [place, found]: [ImagePlace, number] = [null, 0];
+  let [place, images]: [ImagePlace, number] = [null, 0];
   do {
     const piece = await session.revocationBroken(fingerprint, others, now, place, ROWS_AT_ONCE);
     if (piece.images.length > 0) yield { images: piece.images };
-    found += piece.images.length;
+    images += piece.images.length;
     place = piece.next;
   } while (place !== null);
-  yield { end: { images: found } };
+  yield { end: { images } };
 }
 
 async function goodOf(
@@ -326,14 +330,14 @@ async function madeBy(
   rows: readonly IndexedSignature[],
   { fingerprint }: Order,
 ): Promise<ReadonlySet<string>> {
-  const found = new Set<string>();
+  const signatures = new Set<string>();
   for (const { image, sha256 } of rows) {
     const bytes = await store.readBlob(image, sha256);
     if (bytes === null) continue;
     const judgement = await verifier.examine(bytes, clock.now(), 'background');
-    if ((judgement.fingerprint ?? judgement.refusedSigner) === fingerprint) found.add(sha256);
+    if ((judgement.fingerprint ?? judgement.refusedSigner) === fingerprint) signatures.add(sha256);
   }
-  return found;
+  return signatures;
 }
 
 /** Whether the signature names the key and is refused for what a key is. */

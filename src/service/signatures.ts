@@ -251,9 +251,9 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
 }
 
 /** Reads each certificate once. */
-function readOnce<Told>(read: (certificate: Uint8Array) => readonly Told[]) {
-  const known = new Map<string, readonly Told[]>();
-  return (key: RegisteredKey | null): readonly Told[] => {
+function readOnce<Detail>(read: (certificate: Uint8Array) => readonly Detail[]) {
+  const known = new Map<string, readonly Detail[]>();
+  return (key: RegisteredKey | null): readonly Detail[] => {
     if (key === null) return [];
     const keyFacts = known.get(key.fingerprint) ?? read(key.certificate);
     known.set(key.fingerprint, keyFacts);

@@ -82,12 +82,12 @@ async function findKeys(
   fingerprints: readonly string[],
   { keys }: Pick<ReviewerOptions, 'keys'>,
 ): Promise<KnownKeys> {
-  const found = await Promise.all(
+  const pairs = await Promise.all(
     [...new Set(fingerprints)].map(
       async (fingerprint) => [fingerprint, await keys.find(fingerprint)] as const,
     ),
   );
-  return new Map<string | null, RegisteredKey | null>(found);
+  return new Map<string | null, RegisteredKey | null>(pairs);
 }
 
 function fingerprintsOf(served: readonly IndexedSignature[]): readonly string[] {

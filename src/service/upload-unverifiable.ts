@@ -43,7 +43,7 @@ interface Placed {
 export interface UnverifiableUploads {
   /** Null for what can be verified, and for what is refused. @throws LookasideError ALGORITHM_UNSUPPORTED that says who could allow it */
   find(bytes: Uint8Array, judgement: Judgement): Unverifiable | null;
-  store(found: Unverifiable, request: Placed, actor: Actor): Promise<Receipt>;
+  store(unverifiable: Unverifiable, request: Placed, actor: Actor): Promise<Receipt>;
 }
 
 export function createUnverifiableUploads(options: UnverifiableUploadsOptions): UnverifiableUploads {
@@ -59,12 +59,12 @@ export function createUnverifiableUploads(options: UnverifiableUploadsOptions): 
     return stored === null ? null : untrustedClaim(stored);
   }
 
-  async function store(found: Unverifiable, request: Placed, actor: Actor): Promise<Receipt> {
+  async function store(unverifiable: Unverifiable, request: Placed, actor: Actor): Promise<Receipt> {
     const { image, bytes, number } = request;
-    const { judgement } = found;
-    const refusal = digestRefusal(image, found.untrustedClaim);
+    const { judgement } = unverifiable;
+    const refusal = digestRefusal(image, unverifiable.untrustedClaim);
     if (refusal !== null) throw new LookasideError(refusal.code, refusal.message);
-    const tag = tagOf(found.untrustedClaim.dockerReference);
+    const tag = tagOf(unverifiable.untrustedClaim.dockerReference);
     await options.permit(actor, { image, fingerprint: null, tag });
     await options.judgeImage(image);
     const signatureSha256 = options.sha256(bytes);
@@ -82,7 +82,7 @@ export function createUnverifiableUploads(options: UnverifiableUploadsOptions): 
       ),
       async review(served) {
         const stateNow = await findStates(served, options);
-        const standIn = await findRepeated(image, found, {
+        const standIn = await findRepeated(image, unverifiable, {
           served,
           isVerifiedNow: (one) => stateNow(one) === 'verified',
           own: await ownBlobs(image, actor),

@@ -116,8 +116,8 @@ export function createUploader(options: UploaderOptions): Uploader {
     }
     const keyring = options.keyringNumber?.() ?? null;
     const judgement = await options.verifier.examine(bytes, clock.now(), 'upload');
-    const found = unverifiable.find(bytes, judgement);
-    if (found !== null) return found;
+    const unverified = unverifiable.find(bytes, judgement);
+    if (unverified !== null) return unverified;
     refuseIf(judgement.refusal);
     const { claim, fingerprint, signingFingerprint, signedAt } = judgement;
     if (claim === null || fingerprint === null || signingFingerprint === null || signedAt === null) {
@@ -157,9 +157,9 @@ export function createUploader(options: UploaderOptions): Uploader {
         actor,
       ),
       async review(served) {
-        const found = await review(image, verified, served, mayBeEquivalent);
-        standIn = found.standIn;
-        return found;
+        const reviewed = await review(image, verified, served, mayBeEquivalent);
+        standIn = reviewed.standIn;
+        return reviewed;
       },
     });
     return toReceipt(image, { ...describe(verified, standIn), remap }, appended);
@@ -272,7 +272,7 @@ function describe(verified: Verified, standIn: IndexedSignature | null): Omit<De
 
 function warningsOf(image: ImageId, signature: Described, { outcome, number }: Appended): readonly Warning[] {
   const reference = parseReference(signature.dockerReference);
-  const found: (Warning | null)[] = [
+  const warnings: (Warning | null)[] = [
     image.algorithm === 'sha256'
       ? null
       : {
@@ -304,7 +304,7 @@ function warningsOf(image: ImageId, signature: Described, { outcome, number }: A
           message: `signature-${number} by the same key says the same to every client, and for as long, so nothing was stored; force=1 stores it all the same`,
         },
   ];
-  return found.filter((warning) => warning !== null);
+  return warnings.filter((warning) => warning !== null);
 }
 
 function refuseIf(refusal: Refusal | null): void {

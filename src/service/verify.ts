@@ -220,7 +220,7 @@ export async function trustKeys(
     for (const bytes of certificates) {
       for (const result of await cleaned(verifier, bytes, clock.now())) {
         if (result.kind === 'refused') {
-          refused.push(told(source, result));
+          refused.push(leftOut(source, result));
           continue;
         }
         const { fingerprint, subkeys } = result.details;
@@ -261,7 +261,7 @@ export function namedSigners(
   );
 }
 
-function told(
+function leftOut(
   source: string,
   { fingerprint, code, message }: Extract<CleanedCertificate, { kind: 'refused' }>,
 ): RefusedKey {

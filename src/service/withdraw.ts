@@ -134,16 +134,16 @@ export function createWithdrawService(options: WithdrawServiceOptions): Withdraw
     async list({ site, filter, limit, cursor }) {
       const after = cursor === null ? null : parsePlace(cursor);
       const names = [...options.sites()].sort().filter((name) => site === null || name === site);
-      const found: Tombstone[] = [];
+      const rows: Tombstone[] = [];
       for (const name of names) {
-        if (found.length > limit || (after !== null && name < after.site)) continue;
+        if (rows.length > limit || (after !== null && name < after.site)) continue;
         const behind = after?.site === name ? after : null;
         // one more shows whether others follow
-        found.push(...(await tombstones.page(name, filter, behind, limit + 1 - found.length)));
+        rows.push(...(await tombstones.page(name, filter, behind, limit + 1 - rows.length)));
       }
-      const page = found.slice(0, limit);
+      const page = rows.slice(0, limit);
       const last = page.at(-1);
-      const isEnd = found.length <= limit || last === undefined;
+      const isEnd = rows.length <= limit || last === undefined;
       return { withdrawn: page.map(listed), next: isEnd ? null : formatPlace(last) };
     },
     async putBack() {
