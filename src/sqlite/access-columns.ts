@@ -43,7 +43,7 @@ const READ_WIDTH = 11;
 /** Image, first and last ms, last address, count. */
 const MISSING_WIDTH = 5;
 
-/** Of a text or number that there is none of. */
+/** Stands for a text or number that is not there. */
 const NONE = -1;
 
 /** Takes rows one by one. */
@@ -95,7 +95,7 @@ export class BatchPacker {
   }
 }
 
-/** Of its memory, about. */
+/** The bytes of memory that it takes, about. */
 export function sizeOf({ images, texts, reads, missing }: PackedBatch): number {
   const lengths = [...texts, ...images.paths].reduce((sum, text) => sum + text.length + 16, 0);
   return (

@@ -145,13 +145,13 @@ export class OpenDays {
     const file = join(this.#folder, `${day}.db`);
     try {
       const db = openOlderForReading(file, 'access');
-      const found = closedOnError(db, () => ({
+      const openDay = closedOnError(db, () => ({
         held: hold(db, file),
         opened: new OpenDay(db, day, this.#pause, this.#beside),
       }));
       if (this.#open.size >= MAX_OPEN_DAYS) this.close();
-      this.#open.set(day, found);
-      return found.opened;
+      this.#open.set(day, openDay);
+      return openDay.opened;
     } catch (error) {
       // it may have been deleted since the folder was listed
       if (existsSync(file)) throw error;
@@ -367,9 +367,9 @@ class OpenDay {
     const end = KEY.map((_, position) => before?.[position] ?? Number.MAX_SAFE_INTEGER);
     let last: ReadColumns | undefined;
     for (const [low, high] of this.#pieces(wanted.filter, before?.[0] ?? null)) {
-      const found = select.all(low, high, ...end, ...conditions.values, limit - rows.length);
-      for (const columns of found) rows.push(this.#toRow(columns));
-      last = found.at(-1) ?? last;
+      const piece = select.all(low, high, ...end, ...conditions.values, limit - rows.length);
+      for (const columns of piece) rows.push(this.#toRow(columns));
+      last = piece.at(-1) ?? last;
       if (rows.length >= limit) break;
       this.#pause();
     }
@@ -463,11 +463,11 @@ class OpenDay {
 
   /** Null: nothing of this day is wanted. */
   #conditions({ filter, signatures }: Wanted): Conditions | null {
-    const found = new Conditions();
+    const conditions = new Conditions();
     const { since, until, site, repository, image, address, actor, agent, status } = filter;
-    if (since !== null) found.add('last_at_ms >= ?', since.getTime());
-    if (until !== null) found.add('first_at_ms < ?', until.getTime());
-    if (status !== null) found.add('status = ?', status);
+    if (since !== null) conditions.add('last_at_ms >= ?', since.getTime());
+    if (until !== null) conditions.add('first_at_ms < ?', until.getTime());
+    if (status !== null) conditions.add('status = ?', status);
     const lists: (readonly [string, Ids])[] = [];
     if (site !== null || repository !== null || image !== null) lists.push(['image', this.#imageIds(filter)]);
     if (address !== null) lists.push(['address', this.#addressIds(address)]);
@@ -478,10 +478,10 @@ class OpenDay {
     for (const [column, ids] of lists) {
       if (ids.length === 0) return null;
       const [only] = ids;
-      if (ids.length === 1 && only !== undefined) found.add(`${column} = ?`, only);
-      else found.add(`${column} IN (SELECT value FROM json_each(?))`, JSON.stringify(ids));
+      if (ids.length === 1 && only !== undefined) conditions.add(`${column} = ?`, only);
+      else conditions.add(`${column} IN (SELECT value FROM json_each(?))`, JSON.stringify(ids));
     }
-    return found;
+    return conditions;
   }
 
   #imageIds({ site, repository, image }: RecordFilter): Ids {
@@ -502,8 +502,8 @@ class OpenDay {
     if (network === null) return this.#idsOf('address', 'text = ?', asked);
     // the texts of IPv4 networks begin alike, and a single IPv6 address stands as itself or within its /64
     if (network.family === 6 && network.prefix === 128) {
-      const found = this.#idsOf('address', 'text IN (?, ?)', asked, networkOf(asked));
-      if (found.length > 0) return found;
+      const ids = this.#idsOf('address', 'text IN (?, ?)', asked, networkOf(asked));
+      if (ids.length > 0) return ids;
     }
     const octets = network.family === 4 ? Math.floor(network.prefix / 8) : 0;
     const head = asked.split('.').slice(0, octets).join('.');
@@ -601,10 +601,10 @@ class OpenDay {
       .get(id);
     if (row === undefined) throw new Error(`${this.#db.name}: a read is of image ${id}, which is not there`);
     const image = toImage(row);
-    const found = { image, name: imageName(image) };
+    const named = { image, name: imageName(image) };
     if (this.#images.size >= MAX_TEXTS) this.#images.clear();
-    this.#images.set(id, found);
-    return found;
+    this.#images.set(id, named);
+    return named;
   }
 
   /** Row 0 of `agent`, `token` and `signature` stands for none. */

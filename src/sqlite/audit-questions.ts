@@ -74,14 +74,14 @@ export class AuditQuestions {
 
   /** The key that verified the signature when it was uploaded; null when it came another way. */
   keyOf(sha256: string): string | null {
-    const found = this.#statements
+    const row = this.#statements
       .plucked<string | null>(`
         SELECT leaf ->> '$.fingerprint'
         FROM audit_event
         WHERE leaf ->> '$.signatureSha256' = ? AND leaf ->> '$.fingerprint' IS NOT NULL
         LIMIT 1`)
       .get(sha256);
-    return found ?? null;
+    return row ?? null;
   }
 
   /** SHA-256 of the signatures that came here verified by the key. */
@@ -120,20 +120,20 @@ export class AuditQuestions {
 
   /** Whether an image ever got a signature here. `folder` as in the tree. */
   hasUpload(site: string, folder: string): boolean {
-    const found = this.#statements
+    const row = this.#statements
       .plucked<number>(`
         SELECT 1
         FROM upload
         WHERE site = ? AND image = ?
         LIMIT 1`)
       .get(site, folder);
-    return found !== undefined;
+    return row !== undefined;
   }
 
   /** With the numbers of the events of a folder: neither numbers nor times lead to them, and the index of images does. */
   #conditions(filter: RecordFilter): Conditions {
-    const found = conditionsOf(filter);
-    if (filter.repository === null) return found;
+    const conditions = conditionsOf(filter);
+    if (filter.repository === null) return conditions;
     const within = below(IMAGE, filter.repository, ['@', '/']);
     const numbers = this.#statements
       .plucked<number>(`
@@ -143,8 +143,8 @@ export class AuditQuestions {
         LIMIT ${FEW_EVENTS + 1}`)
       .all(...within.values);
     if (numbers.length <= FEW_EVENTS)
-      found.add('seq IN (SELECT value FROM json_each(?))', JSON.stringify(numbers));
-    return found;
+      conditions.add('seq IN (SELECT value FROM json_each(?))', JSON.stringify(numbers));
+    return conditions;
   }
 
   /** Ranges of numbers, newest first, that hold all events of the time. */
@@ -177,14 +177,14 @@ export class AuditQuestions {
 
   /** By time, so that the first that is looked at is low enough wherever any is, unless the clock was set back. */
   #hasUpTo(high: number, since: Date): boolean {
-    const found = this.#statements
+    const row = this.#statements
       .plucked<number>(`
         SELECT 1
         FROM audit_event INDEXED BY audit_event_by_time
         WHERE at_ms >= ? AND seq <= ?
         LIMIT 1`)
       .get(since.getTime(), high);
-    return found !== undefined;
+    return row !== undefined;
   }
 }
 
@@ -212,29 +212,30 @@ function textOf(dimension: Dimension, value: string | number | null): string | n
 }
 
 function conditionsOf(filter: RecordFilter): Conditions {
-  const found = new Conditions();
+  const conditions = new Conditions();
   const { since, until, site, repository, image, signature, fingerprint, actor, address, action, result } =
     filter;
-  if (since !== null) found.add('at_ms >= ?', since.getTime());
-  if (until !== null) found.add('at_ms < ?', until.getTime());
-  if (site !== null) found.add("leaf ->> '$.site' = ?", site);
+  if (since !== null) conditions.add('at_ms >= ?', since.getTime());
+  if (until !== null) conditions.add('at_ms < ?', until.getTime());
+  if (site !== null) conditions.add("leaf ->> '$.site' = ?", site);
   if (repository !== null) {
     const { text, values } = below(IMAGE, repository, ['@', '/']);
-    found.add(text, ...values);
+    conditions.add(text, ...values);
   }
   if (image !== null) {
     const { digest, place } = image;
     // the path and the layout say all of a folder but the site
-    if (place !== null) found.add("leaf ->> '$.image' = ?", imageFolder({ site: '', ...digest, ...place }));
-    else found.add("leaf ->> '$.image' LIKE ?", `%${digest.algorithm}=${digest.hex}`);
+    if (place !== null)
+      conditions.add("leaf ->> '$.image' = ?", imageFolder({ site: '', ...digest, ...place }));
+    else conditions.add("leaf ->> '$.image' LIKE ?", `%${digest.algorithm}=${digest.hex}`);
   }
-  if (signature !== null) found.add("leaf ->> '$.signatureSha256' = ?", signature);
-  if (fingerprint !== null) found.add("leaf ->> '$.fingerprint' = ?", fingerprint);
-  if (actor !== null) found.add("private ->> '$.actor' = ?", actor);
-  if (address !== null) found.add("in_network(private ->> '$.address', ?)", address);
-  if (action !== null) found.add("leaf ->> '$.action' = ?", action);
-  if (result !== null) found.add("leaf ->> '$.result' = ?", result);
-  return found;
+  if (signature !== null) conditions.add("leaf ->> '$.signatureSha256' = ?", signature);
+  if (fingerprint !== null) conditions.add("leaf ->> '$.fingerprint' = ?", fingerprint);
+  if (actor !== null) conditions.add("private ->> '$.actor' = ?", actor);
+  if (address !== null) conditions.add("in_network(private ->> '$.address', ?)", address);
+  if (action !== null) conditions.add("leaf ->> '$.action' = ?", action);
+  if (result !== null) conditions.add("leaf ->> '$.result' = ?", result);
+  return conditions;
 }
 
 function inNetwork(address: unknown, asked: unknown): number {

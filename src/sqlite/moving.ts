@@ -36,7 +36,7 @@ const HOUR_MS = 3_600_000;
 interface Table {
   readonly name: string;
   readonly columns: readonly string[];
-  /** Of the rows that are moved. */
+  /** The condition for the rows that are moved. */
   readonly where?: string;
 }
 
@@ -238,7 +238,7 @@ function countsOf(state: Database, signatures: Signatures, days: Days): MovedCou
   return { ...Object.fromEntries(counted), ...signatures.counts(), access_read: days.count() };
 }
 
-/** Of rules, also of those that are gone. */
+/** The numbers of rules, also of those that are gone. */
 function numbersOf(state: Database): MovedCounts {
   const rows = state
     .prepare<[], { name: string; number: number }>(
@@ -367,10 +367,10 @@ class Signatures {
 
   /** By their hashes. */
   async #bytesOf(image: ImageId, rows: ImageRows['rows']): Promise<ReadonlyMap<string, Uint8Array>> {
-    const found = new Map<string, Uint8Array>();
+    const files = new Map<string, Uint8Array>();
     for (const { number, sha256, bytes } of rows) {
       const hex = sha256.toString('hex');
-      if (found.has(hex)) continue;
+      if (files.has(hex)) continue;
       const read = bytes ?? (await this.#readFile(imageFolder(image), number));
       if (read === null || createHash('sha256').update(read).digest('hex') !== hex) {
         throw new LookasideError(
@@ -378,9 +378,9 @@ class Signatures {
           `${imageFolder(image)}/signature-${number} has other bytes than those that are recorded; mend it first, as lookaside fsck says`,
         );
       }
-      found.set(hex, read);
+      files.set(hex, read);
     }
-    return found;
+    return files;
   }
 }
 

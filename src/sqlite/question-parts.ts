@@ -62,12 +62,12 @@ export type Pause = () => void;
 
 /** A folder and all below it, as ranges of bytes: names are ASCII. `ends` are the characters that may follow the folder. */
 export function below(column: string, folder: string, ends: readonly ('/' | '@')[]): Conditions {
-  const found = new Conditions();
+  const conditions = new Conditions();
   const ranges = ends.map(() => `(${column} >= ? AND ${column} < ?)`).join(' OR ');
   const values = ends.flatMap((end) => [
     `${folder}${end}`,
     `${folder}${String.fromCharCode(end.charCodeAt(0) + 1)}`,
   ]);
-  found.add(`(${ranges})`, ...values);
-  return found;
+  conditions.add(`(${ranges})`, ...values);
+  return conditions;
 }

@@ -310,16 +310,16 @@ export class QuestionSession {
   }
 
   #signaturesBy(fingerprint: string): ReadonlySet<string> {
-    const found = new Set(this.#auditQuestions()?.signaturesBy(fingerprint) ?? []);
+    const signatures = new Set(this.#auditQuestions()?.signaturesBy(fingerprint) ?? []);
     const statements = this.#indexNow()?.statements;
-    if (statements === undefined) return found;
+    if (statements === undefined) return signatures;
     const sites = statements.plucked<string>('SELECT name FROM site').all();
     const select = statements.plucked<string>(`
       SELECT DISTINCT lower(hex(sha256))
       FROM signature
       WHERE site = ? AND fingerprint = ?`);
-    for (const site of sites) for (const sha256 of select.iterate(site, fingerprint)) found.add(sha256);
-    return found;
+    for (const site of sites) for (const sha256 of select.iterate(site, fingerprint)) signatures.add(sha256);
+    return signatures;
   }
 
   #keyOf(image: ImageId, sha256: string): string | null {
@@ -327,7 +327,7 @@ export class QuestionSession {
     const known = this.#keys.get(key);
     if (known !== undefined) return known;
     const { site, path, layout, algorithm, hex } = image;
-    const found =
+    const fingerprint =
       this.#indexNow()
         ?.statements.plucked<string | null>(`
           SELECT fingerprint
@@ -337,21 +337,21 @@ export class QuestionSession {
         .get(site, path, layout, algorithm, Buffer.from(hex, 'hex'), Buffer.from(sha256, 'hex')) ??
       this.#auditQuestions()?.keyOf(sha256) ??
       null;
-    this.#keys.set(key, found);
-    return found;
+    this.#keys.set(key, fingerprint);
+    return fingerprint;
   }
 
   #isOrWasSigned(image: ImageId): boolean {
     const { site, path, layout, algorithm, hex } = image;
     if (this.#auditQuestions()?.hasUpload(site, imageFolder(image)) === true) return true;
-    const found = this.#indexNow()
+    const row = this.#indexNow()
       ?.statements.plucked<number>(`
         SELECT 1
         FROM signature
         WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
         LIMIT 1`)
       .get(site, path, layout, algorithm, Buffer.from(hex, 'hex'));
-    return found !== undefined;
+    return row !== undefined;
   }
 
   #rotationQuestions(): RotationQuestions | null {

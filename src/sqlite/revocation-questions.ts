@@ -105,15 +105,15 @@ export class RevocationQuestions {
     others: UsableKeys,
     nowMs: number,
   ): RevocationCounts & { readonly gaps: readonly string[] } {
-    const found = { signatures: 0, images: 0, broken: 0, refused: 0 };
+    const counts = { signatures: 0, images: 0, broken: 0, refused: 0 };
     const named = { issuers: JSON.stringify(issuers), reasons: JSON.stringify(REASONS_OF_KEYS) };
     for (const site of this.#index.sites()) {
-      found.signatures += this.#signatures.get({ site, key }) ?? 0;
-      found.images += this.#images.get({ site, key }) ?? 0;
-      found.refused += this.#refused.get({ site, ...named }) ?? 0;
-      found.broken += this.#countBroken.get({ site, key, ...valuesOf(others, nowMs), ...BEGINNING }) ?? 0;
+      counts.signatures += this.#signatures.get({ site, key }) ?? 0;
+      counts.images += this.#images.get({ site, key }) ?? 0;
+      counts.refused += this.#refused.get({ site, ...named }) ?? 0;
+      counts.broken += this.#countBroken.get({ site, key, ...valuesOf(others, nowMs), ...BEGINNING }) ?? 0;
     }
-    return { ...found, gaps: this.#index.found(nowMs) };
+    return { ...counts, gaps: this.#index.found(nowMs) };
   }
 
   /** At most `limit`, and where the next piece begins; null at the end. */

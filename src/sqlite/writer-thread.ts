@@ -321,8 +321,8 @@ function stateInPlace(): Held<StateRows> {
 /** @throws LookasideError STATE_UNUSABLE. A damaged file stays as it is: it may be the best copy there is. */
 function openState(): Held<StateRows> {
   if (existsSync(unfinishedStateFile)) {
-    const found = `${dataDir} is half restored from a backup: ${unfinishedStateFile} is still there`;
-    const message = `${found}; run the restore again: lookaside restore DIR --data ${dataDir}`;
+    const problem = `${dataDir} is half restored from a backup: ${unfinishedStateFile} is still there`;
+    const message = `${problem}; run the restore again: lookaside restore DIR --data ${dataDir}`;
     throw new LookasideError('STATE_UNUSABLE', message);
   }
   const isNew = (statSync(stateFile, { throwIfNoEntry: false })?.size ?? 0) === 0;
@@ -359,8 +359,8 @@ function stateRows(db: Database): StateRows {
   };
 }
 
-function stateUnusable(found: string, cause?: unknown): LookasideError {
-  return new LookasideError('STATE_UNUSABLE', `${found}; ${restoreAdvice(dataDir)}`, { cause });
+function stateUnusable(problem: string, cause?: unknown): LookasideError {
+  return new LookasideError('STATE_UNUSABLE', `${problem}; ${restoreAdvice(dataDir)}`, { cause });
 }
 
 function index(): SignatureRows {
