@@ -60,7 +60,7 @@ export async function runMirrorSync(config: Config, options: MirrorSyncOptions):
   const stopping = catchStopSignals();
   await repeat({
     everyMs,
-    run: () => toldSync(config, options),
+    run: () => loggedSync(config, options),
     pause: async (ms) => {
       if (!options.json) tell(`the next run begins at ${new Date(Date.now() + ms).toISOString()}`);
       await wait(ms, undefined, { signal: stopping.signal }).catch(() => undefined); // only AbortError: we were told to stop
@@ -90,7 +90,7 @@ export async function repeat({ everyMs, run, pause, isOver, chance }: Repeating)
 }
 
 /** A run that fails is told, and the next one comes all the same. */
-async function toldSync(config: Config, options: MirrorSyncOptions): Promise<void> {
+async function loggedSync(config: Config, options: MirrorSyncOptions): Promise<void> {
   try {
     await syncOnce(config, options);
   } catch (error) {
@@ -275,18 +275,18 @@ function tellSync(answer: SyncAnswer, { changedOnly, json }: { changedOnly: bool
 function syncLine(name: string) {
   const isTerminal = process.stderr.isTTY === true;
   const startedMs = performance.now();
-  let shownMs = Number.NEGATIVE_INFINITY;
+  let printedMs = Number.NEGATIVE_INFINITY;
   return {
     show({ done, total }: { readonly done: number; readonly total: number }) {
       const nowMs = performance.now();
-      if (!isTerminal || nowMs - shownMs < 200) return;
-      shownMs = nowMs;
+      if (!isTerminal || nowMs - printedMs < 200) return;
+      printedMs = nowMs;
       const rate = done / Math.max(1, (nowMs - startedMs) / 1000);
       const left = rate > 0 ? `, ${Math.ceil((total - done) / rate)} s left` : '';
       process.stderr.write(`\r\u001b[K${name}: ${done}/${total} images, ${Math.round(rate)}/s${left}`);
     },
     end() {
-      if (isTerminal && shownMs > 0) process.stderr.write('\r\u001b[K');
+      if (isTerminal && printedMs > 0) process.stderr.write('\r\u001b[K');
     },
   };
 }

@@ -147,16 +147,16 @@ export function createBringer(options: BringerOptions): Bringer {
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
     const row = await mirrors.setOf(image);
     const timed = timedPass(pass, clock);
-    const found = await fetchAndStore(image, { row, purpose, pass: timed.pass });
-    if (found === null) return null;
-    if ('fault' in found) {
+    const outcome = await fetchAndStore(image, { row, purpose, pass: timed.pass });
+    if (outcome === null) return null;
+    if ('fault' in outcome) {
       // that an upstream is left alone tells nothing of the image
-      if (row !== null && found.fault !== 'resting') await noteFailed({ image, begunAt: timed.begunAt() });
-      return found;
+      if (row !== null && outcome.fault !== 'resting') await noteFailed({ image, begunAt: timed.begunAt() });
+      return outcome;
     }
     // by now no bytes are held: a thousand images may wait here for the disk
-    if (found.row !== null) await noteChecked(found.row);
-    return found.brought;
+    if (outcome.row !== null) await noteChecked(outcome.row);
+    return outcome.brought;
   }
 
   async function fetchAndStore(
@@ -164,7 +164,7 @@ export function createBringer(options: BringerOptions): Bringer {
     { row, purpose, pass }: Asking,
   ): Promise<Noted | WalkFault | null> {
     const position = row?.upstream == null ? -1 : options.upstreams.indexOf(row.upstream);
-    const found = await pass(async () => {
+    const walked = await pass(async () => {
       const walk = await walker.walk(imageFolder(image), position === -1 ? null : position);
       if (walk.kind === 'fault') return walk;
       const blobs = walk.kind === 'set' ? walk.blobs : [];
@@ -172,9 +172,9 @@ export function createBringer(options: BringerOptions): Bringer {
       // the place is kept until there is room to store: what was walked and not stored is bounded
       return { walk, blobs, ...judged, storing: await store(image, judged.kept, purpose) };
     });
-    if (found === null || 'fault' in found) return found;
-    const { walk, blobs, kept, leftOut } = found;
-    const result = await keep(image, { kept, leftOut, storing: found.storing, purpose });
+    if (walked === null || 'fault' in walked) return walked;
+    const { walk, blobs, kept, leftOut } = walked;
+    const result = await keep(image, { kept, leftOut, storing: walked.storing, purpose });
     const there = new Set(blobs.map(sha256));
     const served = result.kind === 'set' ? result.set.entries : [];
     const gone = served.flatMap((entry) => (there.has(entry.sha256) ? [] : [entry.sha256]));
@@ -302,8 +302,8 @@ function withoutBytes(set: SignatureSet): SignatureSet {
 /** What walks that end together have found is committed together. */
 function createNoter<T>(
   { log }: Pick<BringerOptions, 'log'>,
-  write: (found: readonly T[]) => Promise<void>,
-): (found: T) => Promise<void> {
+  write: (entries: readonly T[]) => Promise<void>,
+): (entry: T) => Promise<void> {
   const notes = createBatches<T, null>(ROWS, async (batch) => {
     try {
       await write(batch);
@@ -315,7 +315,7 @@ function createNoter<T>(
     }
     return batch.map(() => null);
   });
-  return async (found) => void (await (await notes.add(found, ROW_BYTES)).done);
+  return async (entry) => void (await (await notes.add(entry, ROW_BYTES)).done);
 }
 
 /** Judges what a walk has brought: what is kept, and what no client could use. */

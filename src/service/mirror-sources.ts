@@ -27,26 +27,26 @@ export async function fetchGraph({ ask }: Pick<SourceOptions, 'ask'>, url: strin
   const answer = await fetched(ask, parseUrl(url).href, { accept: 'application/json' });
   const text = new TextDecoder().decode(answer.body);
   if (text.trimStart().startsWith('{')) return text;
-  throw invalid(`${shown(url)} is no update graph: wanted JSON with "nodes"`);
+  throw invalid(`${withoutSecrets(url)} is no update graph: wanted JSON with "nodes"`);
 }
 
 export async function listedImages(options: SourceOptions, url: string): Promise<readonly NamedImage[]> {
   const base = parseUrl(url);
   // a query says how a bucket or an API lists; a folder of web pages ends in a slash
   if (base.search === '' && !base.pathname.endsWith('/')) base.pathname += '/';
-  const found = new Map<string, NamedImage>();
+  const named = new Map<string, NamedImage>();
   const known = new Set([base.href]);
   for (const page of known) {
-    if (known.size > MAX_PAGES) throw invalid(`${shown(url)} lists without an end`);
+    if (known.size > MAX_PAGES) throw invalid(`${withoutSecrets(url)} lists without an end`);
     const at = new URL(page);
     const answer = await fetched(options.ask, page, {});
     const { images, folders, next } = readPage(answer.body, at, base);
-    for (const image of images) found.set(`${image.repository ?? ''}@${image.digest}`, image);
-    requireFew(found.size, url);
-    options.onFound(found.size);
+    for (const image of images) named.set(`${image.repository ?? ''}@${image.digest}`, image);
+    requireFew(named.size, url);
+    options.onFound(named.size);
     for (const more of [...(next === null ? [] : [next]), ...folders]) known.add(more); // the loop goes through what is added
   }
-  return [...found.values()];
+  return [...named.values()];
 }
 
 function readPage(body: Uint8Array, at: URL, base: URL) {
@@ -54,7 +54,7 @@ function readPage(body: Uint8Array, at: URL, base: URL) {
     return readListing(new TextDecoder().decode(body), at, base);
   } catch {
     // only SyntaxError: the page begins like JSON
-    throw invalid(`${shown(at.href)} begins like JSON and is none; wanted a listing`);
+    throw invalid(`${withoutSecrets(at.href)} begins like JSON and is none; wanted a listing`);
   }
 }
 
@@ -70,18 +70,18 @@ export async function registryImages(
   const path = base.pathname.replace(/^\/+|\/+$/g, '');
   base.pathname = '/';
   const server = openRegistry(options.ask, base);
-  const found = new Map<string, NamedImage>();
+  const named = new Map<string, NamedImage>();
   const repositories = await repositoriesOf(server, path);
   for (const { repository, tags } of repositories) {
     await forEachConcurrently(tags ?? (await server.tags(repository)) ?? [], ASKED_AT_ONCE, async (tag) => {
       for (const digest of await manifestsOf(options, server, { repository, tag })) {
-        found.set(`${repository}@${digest}`, { repository, digest });
+        named.set(`${repository}@${digest}`, { repository, digest });
       }
-      requireFew(found.size, registry);
-      options.onFound(found.size);
+      requireFew(named.size, registry);
+      options.onFound(named.size);
     });
   }
-  return [...found.values()];
+  return [...named.values()];
 }
 
 interface Repository {
@@ -166,17 +166,17 @@ function openRegistry(ask: AskWeb, base: URL): Registry {
     repository: string | null,
     member: string,
   ): Promise<readonly string[] | null> {
-    const found: string[] = [];
+    const listed: string[] = [];
     const seen = new Set<string>();
     for (let path: string | null = first; path !== null && !seen.has(path); ) {
       seen.add(path);
       const answer: Answer | null = await get(path, repository);
-      if (answer === null) return seen.size === 1 ? null : found;
+      if (answer === null) return seen.size === 1 ? null : listed;
       const names = membersOf(jsonOf(answer.body))[member];
-      if (Array.isArray(names)) found.push(...names.filter((name) => typeof name === 'string'));
+      if (Array.isArray(names)) listed.push(...names.filter((name) => typeof name === 'string'));
       path = nextPage(answer, new URL(path, base));
     }
-    return found;
+    return listed;
   }
 
   return {
@@ -226,7 +226,7 @@ async function asked(ask: AskWeb, url: string, headers: Readonly<Record<string, 
     if (answer.kind !== 'answer' && isLast)
       throw new LookasideError(
         'SERVER_UNREACHABLE',
-        `${shown(url)} cannot be read: ${answer.why}; try again`,
+        `${withoutSecrets(url)} cannot be read: ${answer.why}; try again`,
       );
   }
 }
@@ -238,13 +238,13 @@ function refused(url: string, status: number): LookasideError {
       : '';
   return new LookasideError(
     'SERVER_UNREACHABLE',
-    `${shown(url)} answered ${status}, and 200 was wanted${why}`,
+    `${withoutSecrets(url)} answered ${status}, and 200 was wanted${why}`,
   );
 }
 
 function requireFew(count: number, from: string): void {
   if (count <= MAX_MIRROR_IMAGES) return;
-  throw invalid(`${shown(from)} names more than ${MAX_MIRROR_IMAGES} images; name a part of it`);
+  throw invalid(`${withoutSecrets(from)} names more than ${MAX_MIRROR_IMAGES} images; name a part of it`);
 }
 
 function parseUrl(text: string): URL {
@@ -254,7 +254,7 @@ function parseUrl(text: string): URL {
 }
 
 /** Without user, password and query: they may be secrets. */
-function shown(text: string): string {
+function withoutSecrets(text: string): string {
   const url = toUrl(text);
   return url === null ? text.replace(/^[^/]*@/, '') : url.origin + url.pathname;
 }

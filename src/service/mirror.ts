@@ -50,7 +50,7 @@ const MAX_WAITING = 1000;
 /** Behind readers' backs: more would keep those waiting who have nothing yet. */
 const REFRESHES_AT_ONCE = 25;
 const REFRESH_LATER_MS = 5000;
-const TOLD_EVERY_MS = 60_000;
+const WARNED_EVERY_MS = 60_000;
 /** A set that could not be stored, or a refresh that failed. */
 const TRY_AGAIN_MS = 30_000;
 const RETRY_AFTER_S = 5;
@@ -79,7 +79,7 @@ export function createMirror(options: MirrorOptions): Mirror {
   const flights = createFlights();
   /** Until when an image counts as one without signatures, by the monotonic clock. */
   const empties = new LRUCache<string, number>({ max: MAX_REMEMBERED });
-  /** What the store has given, by what was told: it knows its own sets again. */
+  /** What the store has given, by what readers got: it knows its own sets again. */
   const storedAs = new WeakMap<SignatureSet, SignatureSet>();
   const walks = { set: 0, empty: 0 };
   const faults = createFaultRecord(options);
@@ -138,9 +138,9 @@ export function createMirror(options: MirrorOptions): Mirror {
     if (set.entries.length > 0) {
       const askAgainMs = await refreshes.beginIfDue(image);
       if (set.isSettled !== true) return set;
-      const told = { ...set, askAgainMs };
-      storedAs.set(told, set);
-      return told;
+      const timed = { ...set, askAgainMs };
+      storedAs.set(timed, set);
+      return timed;
     }
     const key = imageKey(image);
     if (!mayBring(image.path) || (empties.get(key) ?? 0) > clock.monotonicMs()) return NO_SET;
@@ -251,9 +251,9 @@ function createRefreshes(options: MirrorOptions, { mayBring, bring }: Bringing) 
     const ageMs = clock.now().getTime() - row.checkedAt.getTime();
     // what was checked in the future was checked by a clock that was wrong: nobody knows when
     const leftMs = ageMs < 0 ? 0 : options.settings.maxAgeMs - ageMs;
-    const found = { atMs: clock.monotonicMs() + leftMs, upstream: row.upstream };
-    due.set(imageKey(image), found);
-    return found;
+    const since = { atMs: clock.monotonicMs() + leftMs, upstream: row.upstream };
+    due.set(imageKey(image), since);
+    return since;
   }
 
   return { beginIfDue, dueIn };
@@ -298,7 +298,7 @@ function createFlights() {
 function createFaultRecord({ clock, log }: Pick<MirrorOptions, 'clock' | 'log'>) {
   const counts = new Map<WalkFaultKind, number>();
   let last: Mirror['lastFault'] = null;
-  let toldAtMs = Number.NEGATIVE_INFINITY;
+  let warnedAtMs = Number.NEGATIVE_INFINITY;
 
   function add(fault: WalkFaultKind): void {
     counts.set(fault, (counts.get(fault) ?? 0) + 1);
@@ -313,8 +313,8 @@ function createFaultRecord({ clock, log }: Pick<MirrorOptions, 'clock' | 'log'>)
     onFault(upstream: string, fault: WalkFault): void {
       add(fault.fault);
       last = { at: clock.now(), upstream, message: fault.message };
-      if (clock.monotonicMs() - toldAtMs < TOLD_EVERY_MS) return;
-      toldAtMs = clock.monotonicMs();
+      if (clock.monotonicMs() - warnedAtMs < WARNED_EVERY_MS) return;
+      warnedAtMs = clock.monotonicMs();
       const fields = { upstream, fault: fault.fault, reason: fault.message };
       log.warn(fields, 'the upstream of a mirror fails; what is stored is served all the same');
     },

@@ -83,9 +83,9 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
   const inTurn = <T>(act: () => Promise<T>) => turns.take('change', act);
 
   function find(name: string): OpenMirror {
-    const found = options.open().find(({ stored }) => stored.name === name);
-    if (found === undefined) throw unknownMirror(name);
-    return found;
+    const mirror = options.open().find(({ stored }) => stored.name === name);
+    if (mirror === undefined) throw unknownMirror(name);
+    return mirror;
   }
 
   async function statusOf({ stored, mirror, restingMs, counts }: OpenMirror): Promise<MirrorStatus> {
@@ -135,11 +135,11 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
   async function syncOne(image: ImageId, { mirror }: OpenMirror, youngest: number): Promise<SyncedImage> {
     const row = youngest === Number.POSITIVE_INFINITY ? null : await store.setOf(image);
     const checkedMs = syncedMs(row, clock.now());
-    if (row?.upstream != null && checkedMs >= youngest) return told(image, 'unchanged');
+    if (row?.upstream != null && checkedMs >= youngest) return synced(image, 'unchanged');
     // signatures come after images
     const youngestEnd = Math.max(youngest, clock.now().getTime() - END_KNOWN_MS);
-    if (row?.upstream === null && checkedMs >= youngestEnd) return told(image, 'missing');
-    return toldOf(image, await mirror.bring(image));
+    if (row?.upstream === null && checkedMs >= youngestEnd) return synced(image, 'missing');
+    return syncedFrom(image, await mirror.bring(image));
   }
 
   return {
@@ -196,8 +196,8 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       }),
     missed: async (name, since, asker) => options.missed(find(name).stored.name, since, asker),
     releases: async (name) => {
-      const found = await store.releases(name, MAX_MIRROR_RELEASES);
-      return [...new Map(found.map((release) => [release.digest, release])).values()];
+      const known = await store.releases(name, MAX_MIRROR_RELEASES);
+      return [...new Map(known.map((release) => [release.digest, release])).values()];
     },
     async sync(name, { images, maxAgeMs, releases = [], wholeChannels = [], onProgress }, actor) {
       const open = find(name);
@@ -205,23 +205,23 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       demandFew(releases);
       const startedAt = clock.now();
       const youngest = maxAgeMs === null ? Number.POSITIVE_INFINITY : startedAt.getTime() - maxAgeMs;
-      const found = new Map<string, SyncedImage>();
+      const results = new Map<string, SyncedImage>();
       // first: who asks for a channel must be told of what did not come
       if (releases.length > 0) await store.putReleases(name, { releases, wholeChannels });
       onProgress?.({ done: 0, total: wanted.size });
       await forEachConcurrently(wanted, IMAGES_AT_ONCE, async ([text, image]) => {
-        found.set(text, await syncOne(image, open, youngest));
-        onProgress?.({ done: found.size, total: wanted.size });
+        results.set(text, await syncOne(image, open, youngest));
+        onProgress?.({ done: results.size, total: wanted.size });
       });
-      const synced = [...wanted.keys()].flatMap((text) => found.get(text) ?? []);
+      const inOrder = [...wanted.keys()].flatMap((text) => results.get(text) ?? []);
       const counts = Object.fromEntries(
-        SYNC_RESULTS.map((result) => [result, synced.filter((one) => one.result === result).length]),
+        SYNC_RESULTS.map((result) => [result, inOrder.filter((one) => one.result === result).length]),
       ) as Record<SyncResult, number>; // one for each
       const report = { startedAt, finishedAt: clock.now(), counts };
       await store.ran(name, report);
       const result = SYNC_RESULTS.map((one) => `${one} ${counts[one]}`).join(', ');
       await options.appendEvent(makeEvent({ action: 'mirror-sync', site: name, result }, actor));
-      return { ...report, images: synced };
+      return { ...report, images: inOrder };
     },
   };
 }
@@ -245,24 +245,24 @@ async function mirroredImage(
   return { upstream, checkedAt, syncedAt, goneUpstream, leftOut };
 }
 
-function told(image: ImageId, result: SyncResult, more: Partial<SyncedImage> = {}): SyncedImage {
+function synced(image: ImageId, result: SyncResult, more: Partial<SyncedImage> = {}): SyncedImage {
   return { image: imageName(image), result, signatures: 0, added: 0, message: null, ...more };
 }
 
-function toldOf(image: ImageId, brought: Brought): SyncedImage {
+function syncedFrom(image: ImageId, brought: Brought): SyncedImage {
   switch (brought.kind) {
     case 'fault':
-      return told(image, 'failed', { message: brought.message });
+      return synced(image, 'failed', { message: brought.message });
     case 'empty':
       return brought.leftOut.length === 0
-        ? told(image, 'missing')
-        : told(image, 'refused', { message: leftOutText(brought.leftOut) });
+        ? synced(image, 'missing')
+        : synced(image, 'refused', { message: leftOutText(brought.leftOut) });
     case 'set': {
       const { set, added, leftOut, unstored } = brought;
       const counts = { signatures: set.entries.length, added };
-      if (unstored !== null) return told(image, 'failed', { ...counts, message: unstored });
+      if (unstored !== null) return synced(image, 'failed', { ...counts, message: unstored });
       const message = leftOut.length === 0 ? null : leftOutText(leftOut);
-      return told(image, added > 0 ? 'new' : 'unchanged', { ...counts, message });
+      return synced(image, added > 0 ? 'new' : 'unchanged', { ...counts, message });
     }
   }
 }

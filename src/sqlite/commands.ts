@@ -185,7 +185,7 @@ export interface Commands {
     readonly output: readonly SetPlace[];
   };
   'state.mirror-put-releases': {
-    readonly input: { readonly site: string; readonly told: GraphsTold };
+    readonly input: { readonly site: string; readonly graphs: GraphsTold };
     readonly output: null;
   };
   'state.mirror-forget': { readonly input: readonly ImageId[]; readonly output: null };

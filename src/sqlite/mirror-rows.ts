@@ -26,7 +26,7 @@ interface PlaceRow {
 /** The condition of mirror_set_on_demand, word for word. */
 const IS_ON_DEMAND = "synced_at_ms IS NULL AND size_bytes IS NOT NULL AND gone = '[]'";
 
-/** Of a site and a size. */
+/** The parameters are a site and a size. */
 export const BEYOND = `
   SELECT checked_at_ms, image
   FROM (
@@ -38,7 +38,7 @@ export const BEYOND = `
   ORDER BY checked_at_ms DESC, image DESC
   LIMIT 1`;
 
-/** Of a site, behind a place and up to another, and how many. */
+/** The parameters are a site, the place behind which it begins, the last place, and how many. */
 export const ON_DEMAND_RANGE = `
   SELECT checked_at_ms, image
   FROM mirror_set
@@ -46,7 +46,7 @@ export const ON_DEMAND_RANGE = `
   ORDER BY checked_at_ms, image
   LIMIT ?`;
 
-/** Of a channel, a site and an architecture. */
+/** The parameters are a channel, a site and an architecture. */
 export const LEAVING = `
   DELETE FROM mirror_release_channel
   WHERE channel = ? AND site = ? AND EXISTS (

@@ -220,10 +220,10 @@ export class SqliteMirrorStore implements MirrorStore {
     return this.#writer.run('state.mirror-on-demand', { site, range, limit }, SET_BYTES);
   }
 
-  async putReleases(site: string, told: GraphsTold): Promise<void> {
-    const channels = told.releases.reduce((sum, release) => sum + release.channels.length, 0);
-    const sizeBytes = told.releases.length * RELEASE_BYTES + channels * CHANNEL_BYTES;
-    await this.#writer.run('state.mirror-put-releases', { site, told }, sizeBytes);
+  async putReleases(site: string, graphs: GraphsTold): Promise<void> {
+    const channels = graphs.releases.reduce((sum, release) => sum + release.channels.length, 0);
+    const sizeBytes = graphs.releases.length * RELEASE_BYTES + channels * CHANNEL_BYTES;
+    await this.#writer.run('state.mirror-put-releases', { site, graphs }, sizeBytes);
   }
 
   async releases(name: string, limit: number): Promise<readonly KnownRelease[]> {

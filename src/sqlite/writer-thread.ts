@@ -163,8 +163,8 @@ const handlers: Handlers = {
   },
   'state.mirror-beyond': ({ site, maxBytes }) => state().mirrors.beyond(site, maxBytes),
   'state.mirror-on-demand': ({ site, range, limit }) => state().mirrors.onDemand(site, range, limit),
-  'state.mirror-put-releases': ({ site, told }) => {
-    state().mirrors.putReleases(site, told);
+  'state.mirror-put-releases': ({ site, graphs }) => {
+    state().mirrors.putReleases(site, graphs);
     return null;
   },
   'state.mirror-forget': (images) => {

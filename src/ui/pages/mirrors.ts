@@ -70,7 +70,7 @@ function one(context: PageContext, mirror: MirrorStatus, job: SyncJob | null): H
   } = mirror;
   const failed = Object.entries(faults).filter(([, times]) => times > 0);
   return html`<section class="card" aria-label="${name}"><div class="actions"><h2>${name}</h2>${word(isBehind(mirror, now) ? 'open' : 'good', lagOf(mirror, now))}</div>
-${job !== null && shownJob(job, now)}
+${job !== null && jobLine(job, now)}
 <dl class="facts">
 <dt>Upstream</dt><dd>${upstreams.map((url) => html`<div><code>${clip(url, 300)}</code></div>`)}</dd>
 <dt>Served below</dt><dd>${views.map(({ prefix }) => html`<code>${prefix}/</code> `)}<span class="quiet">layout ${layout}</span></dd>
@@ -91,7 +91,7 @@ function report({ finishedAt, counts }: SyncReport): Html {
   return html`${time(finishedAt)} <span class="quiet">${parts.join(', ') || 'nothing was asked for'}</span>`;
 }
 
-function shownJob({ startedAt, by, progress: { done, total }, ended }: SyncJob, now: Date): Html {
+function jobLine({ startedAt, by, progress: { done, total }, ended }: SyncJob, now: Date): Html {
   const what = `started ${ago(startedAt, now)} by ${clip(by, 80)}`;
   if (ended === null)
     return html`<div><p role="status">${number(done)} of ${count(total, 'image')}, ${what}</p><progress max="${Math.max(1, total)}" value="${done}" aria-label="Sync"></progress></div>`;
