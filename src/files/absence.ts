@@ -64,21 +64,21 @@ export function createAbsence({ inFolder, peekStamp, nowMs }: AbsenceOptions): A
   let listing: Promise<void> | null = null;
 
   async function isProved(path: string): Promise<boolean> {
-    const found = lackingIn(path);
-    if (found === null) return false;
+    const lacking = lackingIn(path);
+    if (lacking === null) return false;
     const askedAtMs = nowMs();
-    const { stamp, foundAtMs } = found.listing;
-    if (peekStamp(found.folder, stamp, foundAtMs) === stamp) {
-      found.listing.foundAtMs = askedAtMs;
+    const { stamp, foundAtMs } = lacking.listing;
+    if (peekStamp(lacking.folder, stamp, foundAtMs) === stamp) {
+      lacking.listing.foundAtMs = askedAtMs;
       return true;
     }
     // the look begins after the question: what was put there before it is seen
-    const now = await shared(found.folder, () => inFolder(found.folder, (held) => held.stat()));
+    const now = await shared(lacking.folder, () => inFolder(lacking.folder, (held) => held.stat()));
     if (now?.stamp === stamp) {
-      found.listing.foundAtMs = askedAtMs;
+      lacking.listing.foundAtMs = askedAtMs;
       return true;
     }
-    if (listings.peek(found.folder) === found.listing) listings.delete(found.folder);
+    if (listings.peek(lacking.folder) === lacking.listing) listings.delete(lacking.folder);
     return false;
   }
 

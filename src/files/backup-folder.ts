@@ -261,8 +261,8 @@ export async function hashOf(path: string): Promise<string> {
   return digest.digest('hex');
 }
 
-export function damagedBackup(dir: string, found: string): LookasideError {
-  return unusable(`the backup in ${dir} is damaged: ${found}; nothing was restored. Restore another backup`);
+export function damagedBackup(dir: string, damage: string): LookasideError {
+  return unusable(`the backup in ${dir} is damaged: ${damage}; nothing was restored. Restore another backup`);
 }
 
 function unusable(message: string): LookasideError {

@@ -55,7 +55,7 @@ const BLOCKING: Calls = {
   mkdir: async (path, mode) => void mkdirSync(path, { mode }),
 };
 
-/** Of this thread. */
+/** This thread makes its calls by these. */
 export let calls: Calls = POOLED;
 
 /** From now on the calls of this thread block it. */

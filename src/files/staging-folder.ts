@@ -80,7 +80,7 @@ interface Signature extends StagedName {
 /** Collects signatures as they are found: keeps the first `most` of them by number, and counts all. */
 class Signatures {
   readonly #most: number;
-  #found: Signature[] = [];
+  #signatures: Signature[] = [];
   count = 0;
 
   constructor(most: number) {
@@ -89,14 +89,16 @@ class Signatures {
 
   add(signature: Signature): void {
     this.count += 1;
-    this.#found.push(signature);
-    if (this.#found.length >= 2 * this.#most) this.#found = this.inOrder();
+    this.#signatures.push(signature);
+    if (this.#signatures.length >= 2 * this.#most) this.#signatures = this.inOrder();
   }
 
   /** By digest in the name, then by number. */
   inOrder(): Signature[] {
-    this.#found.sort((a, b) => compareText(a.digest?.hex ?? '', b.digest?.hex ?? '') || a.number - b.number);
-    return this.#found.slice(0, this.#most);
+    this.#signatures.sort(
+      (a, b) => compareText(a.digest?.hex ?? '', b.digest?.hex ?? '') || a.number - b.number,
+    );
+    return this.#signatures.slice(0, this.#most);
   }
 }
 

@@ -123,7 +123,7 @@ async function lookIntoAll(folders: readonly FolderPlace[], gathering: Gathering
   return next;
 }
 
-interface Found {
+interface FoundFolder {
   readonly key: string;
   readonly findings: Pick<FolderFindings, 'files' | 'problems' | 'gaps'>;
 }
@@ -134,9 +134,9 @@ class Gathering {
   /** Real paths. */
   readonly #seen = new Set<string>();
   readonly #strangers = new FirstNames();
-  /** What was found in the path that is being walked, not sorted yet. */
-  #found: Found[] = [];
-  readonly #ordered: Found[] = [];
+  /** The folders with findings in the path that is being walked, not sorted yet. */
+  #ofPath: FoundFolder[] = [];
+  readonly #ordered: FoundFolder[] = [];
   #files = 0;
 
   constructor(onProgress: (files: number) => void) {
@@ -156,7 +156,7 @@ class Gathering {
       this.begin(below(folder.realPath, source.slice(source.lastIndexOf('/') + 1))),
     );
     if (once.length === 0 && problems.length === 0) return;
-    this.#found.push({ key: pathKey(folder.relative), findings: { files: once, problems, gaps } });
+    this.#ofPath.push({ key: pathKey(folder.relative), findings: { files: once, problems, gaps } });
     this.#files += once.length;
     this.#onProgress(this.#files);
   }
@@ -170,9 +170,9 @@ class Gathering {
   }
 
   endOfPath(): void {
-    this.#found.sort((a, b) => (a.key < b.key ? -1 : 1));
-    for (const staged of this.#found) this.#ordered.push(staged);
-    this.#found = [];
+    this.#ofPath.sort((a, b) => (a.key < b.key ? -1 : 1));
+    for (const staged of this.#ofPath) this.#ordered.push(staged);
+    this.#ofPath = [];
   }
 
   end(): Staged {

@@ -65,11 +65,11 @@ export function createAppender(options: AppenderOptions): Appender {
 
   async function refuseWithdrawn({ image, bytes }: VerifiedUpload): Promise<void> {
     const sha256 = options.sha256(bytes);
-    const found = (await options.tombstones.ofImage(image)).find(
+    const withdrawn = (await options.tombstones.ofImage(image)).find(
       (one) => one.isInForce && one.sha256 === sha256,
     );
-    if (found === undefined) return;
-    const { number, withdrawnAt, reason, until } = found;
+    if (withdrawn === undefined) return;
+    const { number, withdrawnAt, reason, until } = withdrawn;
     const back = until === null ? '' : `, until ${until.toISOString()}`;
     throw new LookasideError(
       'WITHDRAWN',

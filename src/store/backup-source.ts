@@ -23,9 +23,9 @@ export function createBackupSource(options: BackupSourceOptions): BackupSource {
   const walker = createWalker(tree, index, () => options.wait(0));
 
   async function load(image: ImageId, { number, sha256, bytes, storedAt }: RecordedSignature) {
-    const found = bytes ?? (await tree.readFile(imageFolder(image), number));
-    if (found === null || options.sha256(found) !== sha256) return null;
-    return { bytes: found, modifiedAt: storedAt };
+    const content = bytes ?? (await tree.readFile(imageFolder(image), number));
+    if (content === null || options.sha256(content) !== sha256) return null;
+    return { bytes: content, modifiedAt: storedAt };
   }
 
   /** Their files may be in place already, but no upload of them was acknowledged. */

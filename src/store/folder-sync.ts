@@ -82,13 +82,13 @@ export function createFolderSync(options: FolderSyncOptions): FolderSync {
       const image = parseImageFolder(site, path);
       const images = image === null ? namespaceImages(site, path) : [image];
       const seen = { images: 0, signed: 0 };
-      await forEachConcurrently(images, IMAGES_AT_ONCE, async (found) => {
-        const look = await looker.look(found);
-        report(found, look.problems);
+      await forEachConcurrently(images, IMAGES_AT_ONCE, async (present) => {
+        const look = await looker.look(present);
+        report(present, look.problems);
         seen.images += 1;
         if (look.signatures.length === 0) return;
         seen.signed += 1;
-        await batch.add(found, look);
+        await batch.add(present, look);
       });
       const isHollow = seen.images > 0 && seen.signed === 0;
       if (isHollow && hollow.length < HOLLOW_FOLDERS_KEPT) hollow.push(name);

@@ -34,7 +34,7 @@ export interface Takes {
   readonly takesNew: boolean;
   /** May be left empty when every file is recorded: see hasUnrecorded(). */
   readonly uploads: readonly UploadedBytes[];
-  /** Of the image. */
+  /** All tombstones of the image. */
   readonly tombstones: readonly Tombstone[];
 }
 
@@ -191,8 +191,8 @@ function many(
   const first = numbers[0] ?? beyond?.lowest;
   if (first === undefined) return [];
   const count = numbers.length + (beyond?.count ?? 0);
-  const found = problem(image, first, kind);
-  return [count === 1 ? found : { ...found, count }];
+  const one = problem(image, first, kind);
+  return [count === 1 ? one : { ...one, count }];
 }
 
 function problem(image: ImageId, number: number, kind: ProblemKind): Problem {

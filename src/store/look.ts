@@ -62,14 +62,14 @@ export interface Looker {
 
 /** What the index tells of an image. */
 export interface Asked {
-  /** Of the image, before the index was asked. */
+  /** The version of the image before the index was asked. */
   readonly version: number;
   /** Whether the index was complete before the rows were read; false for a shared tree. */
   readonly isWhole: boolean;
   readonly recorded: readonly RecordedSignature[];
 }
 
-/** Of an image with neither a folder nor a row. */
+/** The look at an image with neither a folder nor a row. */
 const NOWHERE: Omit<Look, 'recorded' | 'version'> = {
   signatures: [],
   problems: [],

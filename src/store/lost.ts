@@ -50,11 +50,11 @@ async function lostOf(image: ImageId, { tree, index, uploads }: LostOptions): Pr
 /** Null when that cannot be read: fsck names the folder as `unreadable`. */
 async function storedIn(tree: Tree, folder: string): Promise<ReadonlySet<string | null> | null> {
   try {
-    const found = await tree.readImage(folder);
-    if (found === null) return new Set();
+    const inLine = await tree.readImage(folder);
+    if (inLine === null) return new Set();
     // behind a gap too: no client sees it, but it is there
-    const { hidden } = found;
-    const whole = hidden.length === 0 ? found : ((await tree.readImage(folder, hidden)) ?? found);
+    const { hidden } = inLine;
+    const whole = hidden.length === 0 ? inLine : ((await tree.readImage(folder, hidden)) ?? inLine);
     return new Set(whole.files.map(({ sha256 }) => sha256));
   } catch (error) {
     if (isLookasideError(error, 'STORE_UNAVAILABLE')) return null;

@@ -37,7 +37,7 @@ interface PlacedSet {
   readonly image: ImageId;
   readonly row: Blobs;
   readonly before: number;
-  /** Of its files, where nothing else was there, so that there is no need to look; else null. */
+  /** The times of its files, where nothing else was there, so that there is no need to look; else null. */
   readonly modifiedAt: readonly Date[] | null;
 }
 
@@ -72,7 +72,7 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
 
   async function recordOne(placed: PlacedSet): Promise<Published> {
     const [published] = await record([placed]);
-    if (published === undefined) throw new Error('a set was recorded and not told');
+    if (published === undefined) throw new Error('a set was recorded, and record() did not return it');
     return published;
   }
 

@@ -63,7 +63,7 @@ export function createTender(options: TenderOptions): Tender {
 
   /** Withdrawn bytes may have come back. */
   function isUnsettled(image: ImageId, { problems }: Pick<Seen, 'problems'>): boolean {
-    return changes.isUnsettled(image) || problems.some(({ kind: found }) => found === 'withdrawn');
+    return changes.isUnsettled(image) || problems.some((problem) => problem.kind === 'withdrawn');
   }
 
   function logTrouble(image: ImageId, error: unknown): void {

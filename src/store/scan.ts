@@ -41,7 +41,7 @@ export interface Scanner {
    * Puts recorded bytes back where the tree has lost them, in the image's turn. False: the signature is too large for its bytes to be
    * recorded, or it is withdrawn.
    */
-  repair(found: FoundProblem): Promise<boolean>;
+  repair(problem: FoundProblem): Promise<boolean>;
 }
 
 export interface FoundProblem extends Problem {
@@ -63,7 +63,7 @@ export interface ScannerOptions extends TreeAndIndex {
 }
 
 interface ImageProblems {
-  readonly found: readonly FoundProblem[];
+  readonly problems: readonly FoundProblem[];
   /** How many. */
   readonly signatures: number;
 }
@@ -90,9 +90,9 @@ export function createScanner(options: ScannerOptions): Scanner {
       failure ??= error;
       return null;
     };
-    const onTooLong = (found: TooLong) => {
+    const onTooLong = (folder: TooLong) => {
       counts.problems += 1;
-      if (folders.length < MAX_FOLDERS_NAMED) folders.push(tooLong(found));
+      if (folders.length < MAX_FOLDERS_NAMED) folders.push(tooLong(folder));
     };
     const onOutgrown = (folder: string) => index.forgetFolder(site, folder);
     const walk = { site, onFailure: goOn, onTooLong, onOutgrown, signal };
@@ -129,8 +129,8 @@ export function createScanner(options: ScannerOptions): Scanner {
       others.push({ kind: 'unreadable', path: path === '' ? '/' : path, image: null, isDamage: false });
       return null;
     };
-    const onTooLong = (found: TooLong) =>
-      void others.push({ ...tooLong(found), image: null, isDamage: false });
+    const onTooLong = (folder: TooLong) =>
+      void others.push({ ...tooLong(folder), image: null, isDamage: false });
     const lookAt = (image: ImageId) =>
       lookForProblems(image).catch((error: unknown) => goOn(error, imageFolder(image)));
     for await (const seen of mapInOrder(
@@ -139,38 +139,38 @@ export function createScanner(options: ScannerOptions): Scanner {
       lookAt,
     )) {
       signal?.throwIfAborted();
-      const found = [...others.splice(0), ...(seen?.found ?? [])];
+      const problems = [...others.splice(0), ...(seen?.problems ?? [])];
       // the folder of an image whose last signature is withdrawn stays, as after a scan
-      counts.images += seen == null || seen.signatures > 0 || seen.found.length > 0 ? 1 : 0;
+      counts.images += seen == null || seen.signatures > 0 || seen.problems.length > 0 ? 1 : 0;
       counts.signatures += seen?.signatures ?? 0;
-      counts.problems += found.length;
+      counts.problems += problems.length;
       onProgress?.(counts);
-      yield* found;
+      yield* problems;
     }
     counts.problems += others.length;
     onProgress?.(counts);
     yield* others;
     if (options.kind === 'shared') return; // what its owner has deleted is his wish
-    for await (const found of findLost(site, options, signal)) {
+    for await (const lost of findLost(site, options, signal)) {
       counts.problems += 1;
       onProgress?.(counts);
-      yield found;
+      yield lost;
     }
   }
 
   /** Looks twice at an image with a problem, and reports what it finds both times: the first may be an upload between two steps. */
   async function lookForProblems(image: ImageId): Promise<ImageProblems> {
     const first = await problemsOf(image, options.uploads);
-    if (first.found.length === 0) return first;
-    if (first.found.some(({ kind }) => kind === 'being-written')) await options.wait(BEING_WRITTEN_MS);
+    if (first.problems.length === 0) return first;
+    if (first.problems.some(({ kind }) => kind === 'being-written')) await options.wait(BEING_WRITTEN_MS);
     const underWay = (await uploadsUnderWay(options.readIntents, image)).map(({ sha256, event }) => {
       return { sha256, storedAt: event.at };
     });
     const second = await problemsOf(image, {
       ofImage: async (asked) => [...(await options.uploads.ofImage(asked)), ...underWay],
     });
-    const there = new Set(second.found.map(({ kind, path }) => `${kind} ${path}`));
-    return { ...second, found: first.found.filter(({ kind, path }) => there.has(`${kind} ${path}`)) };
+    const there = new Set(second.problems.map(({ kind, path }) => `${kind} ${path}`));
+    return { ...second, problems: first.problems.filter(({ kind, path }) => there.has(`${kind} ${path}`)) };
   }
 
   async function problemsOf(image: ImageId, uploads: TreeAndIndex['uploads']): Promise<ImageProblems> {
@@ -182,10 +182,10 @@ export function createScanner(options: ScannerOptions): Scanner {
     const extra = unrecorded.map(({ number }): Problem => {
       return { kind: 'extra', path: `${imageFolder(image)}/signature-${number}` };
     });
-    const found = [...problems, ...extra].map((problem) => {
+    const all = [...problems, ...extra].map((problem) => {
       return { ...problem, image, isDamage: DAMAGE_KINDS.has(problem.kind) };
     });
-    return { found, signatures: signatures.length };
+    return { problems: all, signatures: signatures.length };
   }
 
   async function repair({ image, path }: FoundProblem): Promise<boolean> {

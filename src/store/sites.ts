@@ -27,11 +27,11 @@ export function createSitesStore(
   /** No client could read what is stored there. */
   function refuseHidden(site: SiteStore, image: ImageId): void {
     const at = `${site.prefix}/${imageFolder(image)}`;
-    const found = createSiteFinder(places())(at);
-    if (found === null || found.name === site.name) return;
+    const reader = createSiteFinder(places())(at);
+    if (reader === null || reader.name === site.name) return;
     throw new LookasideError(
       'PATH_INVALID',
-      `${imageFolder(image)} would be read at ${at}, and all below ${found.prefix}/ is the site ${found.name}; use another repository path, or upload to that site`,
+      `${imageFolder(image)} would be read at ${at}, and all below ${reader.prefix}/ is the site ${reader.name}; use another repository path, or upload to that site`,
     );
   }
 

@@ -30,7 +30,7 @@ interface Origin {
 
 const NOTHING: Origin = { signatures: [], stamps: null };
 
-/** Of a set that was made from nothing no origin is kept: a flood of names that are not there would make many. */
+/** No origin is kept of a set that was made from nothing: a flood of names that are not there would make many. */
 function isNothing({ signatures, stamps, isSettled = false }: Origin): boolean {
   return signatures.length === 0 && stamps === null && !isSettled;
 }
@@ -114,9 +114,9 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
       known !== undefined && before !== undefined && sameSignatures(before.signatures, signatures);
     generation += isSame ? 0 : 1;
     const set = isSame ? known : { generation, entries: toEntries(signatures), isSettled };
-    const told = set.isSettled === isSettled ? set : { ...set, isSettled };
-    if (!isNothing(origin)) origins.set(told, origin);
-    return told;
+    const marked = set.isSettled === isSettled ? set : { ...set, isSettled };
+    if (!isNothing(origin)) origins.set(marked, origin);
+    return marked;
   }
 
   /** Best effort: the index is a cache, and a scan finds what was not recorded. */

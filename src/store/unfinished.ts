@@ -114,10 +114,10 @@ export function createEnding(options: EndingOptions): Ending {
     const ended = changes.unfinishedOf(image).filter(({ isKept }) => isKept);
     const judgements = new Map(ended.map(({ intent, judgement }) => [intent.sha256, judgement]));
     try {
-      const found = known ?? (await look(image));
+      const present = known ?? (await look(image));
       // looks from here on see the file; an earlier look must not be recorded over it
       changes.changed(image);
-      const signatures = found.map((signature) => {
+      const signatures = present.map((signature) => {
         const judgement = judgements.get(signature.sha256) ?? null;
         return judgement === null ? signature : { ...signature, judgement };
       });

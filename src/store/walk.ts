@@ -10,7 +10,7 @@ export interface Walk {
   /** Decides whether to go on. */
   readonly onFailure: OnFailure;
   /** Called once for each folder that holds folders whose paths are too long to be read. */
-  readonly onTooLong?: (found: TooLong) => void;
+  readonly onTooLong?: (folder: TooLong) => void;
   /** Called for a folder that the index still has although its path is too long. */
   readonly onOutgrown?: (folder: string) => Promise<void>;
   /** When aborted, it ends the walk with its reason before another folder is read. */

@@ -196,8 +196,8 @@ async function bytesOf(
   image: ImageId,
   { number, sha256, bytes }: RecordedSignature,
 ): Promise<Uint8Array> {
-  const found = bytes ?? (await tree.readFile(imageFolder(image), number));
-  if (found !== null && hash(found) === sha256) return found;
+  const content = bytes ?? (await tree.readFile(imageFolder(image), number));
+  if (content !== null && hash(content) === sha256) return content;
   throw new LookasideError(
     'STORE_UNAVAILABLE',
     `${imageFolder(image)}/signature-${number} is damaged, so it could not be put back later; withdraw it without an end, or restore it from a backup first`,
@@ -210,11 +210,11 @@ function numberOf(sha256: string, signatures: readonly RecordedSignature[]): num
   return at === -1 ? null : at + 1;
 }
 
-function notThere(image: ImageId, number: number, found: RecordedSignature | undefined): LookasideError {
+function notThere(image: ImageId, number: number, recorded: RecordedSignature | undefined): LookasideError {
   const path = `${imageFolder(image)}/signature-${number}`;
   return new LookasideError(
     'NOT_FOUND',
-    found === undefined
+    recorded === undefined
       ? `there is no ${path}; lookaside show names the signatures of an image`
       : `${path} was withdrawn already, and a copy of another signature stands there`,
   );
