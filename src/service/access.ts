@@ -64,8 +64,8 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   let dropped = 0;
   let unwritten: DroppedCount | null = null;
   let isDiskShareUsed = false;
-  let untold: { readonly error: unknown; readonly rows: number } | null = null;
-  let toldAtMs = Number.NEGATIVE_INFINITY;
+  let unlogged: { readonly error: unknown; readonly rows: number } | null = null;
+  let loggedAtMs = Number.NEGATIVE_INFINITY;
   let writing: Promise<void> | null = null;
 
   function record(event: AccessEvent): void {
@@ -150,15 +150,15 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     for (const row of lost) drop(row);
     if (batch.dropped !== undefined) unwritten = together(unwritten, batch.dropped);
     if (rows === 0) return;
-    untold = { error, rows: rows + (untold?.rows ?? 0) };
-    if (clock.monotonicMs() - toldAtMs >= MINUTE_MS) tellLost();
+    unlogged = { error, rows: rows + (unlogged?.rows ?? 0) };
+    if (clock.monotonicMs() - loggedAtMs >= MINUTE_MS) logLost();
   }
 
-  function tellLost(): void {
-    if (untold === null) return;
-    log.warn({ err: untold.error, rows: untold.rows }, 'access events were not written');
-    toldAtMs = clock.monotonicMs();
-    untold = null;
+  function logLost(): void {
+    if (unlogged === null) return;
+    log.warn({ err: unlogged.error, rows: unlogged.rows }, 'access events were not written');
+    loggedAtMs = clock.monotonicMs();
+    unlogged = null;
   }
 
   return {
@@ -166,7 +166,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     flush,
     async end() {
       await flush();
-      tellLost();
+      logLost();
     },
     setFull(isFull) {
       if (isFull && !isDiskShareUsed) {
@@ -215,7 +215,7 @@ export function keepAccessLog({ recorder, accessLog, log, clock, limits }: Acces
   stop(): Promise<void>;
 } {
   const steadyMs = watchClock(clock);
-  let isDoubtTold = false;
+  let isDoubtLogged = false;
 
   async function closeDays(): Promise<void> {
     try {
@@ -233,8 +233,8 @@ export function keepAccessLog({ recorder, accessLog, log, clock, limits }: Acces
       const now = clock.now();
       const { fits, doubted } = await accessLog.prune({ ...limits(), now, steadyMs: steadyMs() });
       recorder.setFull(!fits);
-      if (doubted !== null && !isDoubtTold) log.warn({ now, ...doubted }, DOUBT);
-      isDoubtTold = doubted !== null;
+      if (doubted !== null && !isDoubtLogged) log.warn({ now, ...doubted }, DOUBT);
+      isDoubtLogged = doubted !== null;
     } catch (error) {
       log.warn({ err: error }, 'old access logs were not pruned');
     }
