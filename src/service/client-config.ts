@@ -52,9 +52,9 @@ export async function chooseKeys(
     const granted = grants
       .filter(({ repositories }) => repositories.some((pattern) => isGrantedIn(pattern, registry)))
       .flatMap(({ fingerprints }) => fingerprints);
-    const found = all.filter(({ fingerprint }) => choice.isAllKeys || granted.includes(fingerprint));
-    for (const key of found) if (whyOut(key, now) !== null) notes.push(leftOut(registry, key, now));
-    const chosen = [...named, ...found.filter((key) => whyOut(key, now) === null)];
+    const candidates = all.filter(({ fingerprint }) => choice.isAllKeys || granted.includes(fingerprint));
+    for (const key of candidates) if (whyOut(key, now) !== null) notes.push(leftOut(registry, key, now));
+    const chosen = [...named, ...candidates.filter((key) => whyOut(key, now) === null)];
     const keys = new Map(chosen.map((key) => [key.fingerprint, key]));
     if (keys.size === 0) throw noKey(registry, choice, all.length);
     return { registry, keys: [...keys.values()], identity: null };

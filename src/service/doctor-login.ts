@@ -98,9 +98,9 @@ async function readFiles(
   steps: Step[],
 ): Promise<{ readonly login: MachineLogin } | { readonly complaint: Complaint }> {
   try {
-    const found = await login(image);
-    if (found.kind === 'helper' && found.program === null) {
-      const { file, helper } = found;
+    const ours = await login(image);
+    if (ours.kind === 'helper' && ours.program === null) {
+      const { file, helper } = ours;
       const missing = missingProgram(
         `credHelpers of ${file} leaves the login of ${image.domain} to`,
         helper,
@@ -109,8 +109,8 @@ async function readFiles(
       const remedy = `install docker-credential-${helper}; or take ${image.domain} out of credHelpers in ${file}, and log in: podman login ${image.domain}`;
       return { complaint: { ...missing, remedy } };
     }
-    steps.push(...loginSteps(found, image));
-    return { login: found };
+    steps.push(...loginSteps(ours, image));
+    return { login: ours };
   } catch (error) {
     if (!(error instanceof LoginFault)) throw error;
     const message = `${error.file}: ${error.message}`;

@@ -43,7 +43,7 @@ export async function fetchSignatures(question: LookasideQuestion): Promise<Fetc
   for (let number = 1; number <= MAX_SIGNATURES_PER_IMAGE; number += 1) {
     const url = signatureUrl(base, { path, digest }, number);
     const answer = await (scheme === 'file' ? askFile(question, url) : question.ask(url));
-    asked.push(told(url, answer, scheme === 'file'));
+    asked.push(askedUrl(url, answer, scheme === 'file'));
     if (answer.kind === 'answer' && answer.status === 404) break;
     const fault = faultOf(answer, url);
     if (fault !== null) return { asked, signatures, fault };
@@ -60,22 +60,22 @@ export async function hasSignature(question: LookasideQuestion, number: number):
 }
 
 async function askFile({ file }: LookasideQuestion, url: string): Promise<WebAnswer> {
-  const found = await file(decodeURIComponent(new URL(url).pathname));
-  if (found.kind === 'unreadable') return { kind: 'failed', why: found.why };
+  const read = await file(decodeURIComponent(new URL(url).pathname));
+  if (read.kind === 'unreadable') return { kind: 'failed', why: read.why };
   const answer = { kind: 'answer', header: () => null } as const;
-  return found.kind === 'read'
-    ? { ...answer, status: 200, body: found.bytes }
+  return read.kind === 'read'
+    ? { ...answer, status: 200, body: read.bytes }
     : { ...answer, status: 404, body: new Uint8Array() };
 }
 
-function told(url: string, answer: WebAnswer, isFile: boolean): AskedUrl {
-  const shown = withoutPassword(url);
+function askedUrl(url: string, answer: WebAnswer, isFile: boolean): AskedUrl {
+  const withoutSecret = withoutPassword(url);
   if (answer.kind !== 'answer')
-    return { url: shown, status: null, type: null, sizeBytes: null, firstByte: null };
+    return { url: withoutSecret, status: null, type: null, sizeBytes: null, firstByte: null };
   const [first] = answer.body;
   const hasBody = answer.status === 200;
   return {
-    url: shown,
+    url: withoutSecret,
     status: isFile ? null : answer.status,
     type: answer.header('content-type'),
     sizeBytes: hasBody ? answer.body.length : null,
@@ -85,10 +85,10 @@ function told(url: string, answer: WebAnswer, isFile: boolean): AskedUrl {
 
 export function withoutPassword(url: string): string {
   if (!URL.canParse(url)) return url;
-  const shown = new URL(url);
-  if (shown.password === '') return url;
-  shown.password = 'xxxxx'; // as Go shows it
-  return shown.href;
+  const masked = new URL(url);
+  if (masked.password === '') return url;
+  masked.password = 'xxxxx'; // as Go shows it
+  return masked.href;
 }
 
 function faultOf(answer: WebAnswer, rawUrl: string): FetchedSignatures['fault'] {

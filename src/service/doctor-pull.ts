@@ -57,9 +57,9 @@ export async function diagnosePull(
   const sources = chooseSources(pull);
   if ('complaint' in sources) return end('refused', sources.complaint);
 
-  const found = await askSources(ports, question, { ...pull, sources });
-  if (found.kind === 'failed') return end(found.isRefusal ? 'refused' : 'unknown', found.complaint);
-  const { source, manifest, ask } = found;
+  const answered = await askSources(ports, question, { ...pull, sources });
+  if (answered.kind === 'failed') return end(answered.isRefusal ? 'refused' : 'unknown', answered.complaint);
+  const { source, manifest, ask } = answered;
   const physical = source.image;
   asksFor = `${physical.path}@${manifest.digest}`;
   tellManifest(steps, manifest);
@@ -212,11 +212,12 @@ async function askSources(
     }
     if (certificates.ca !== null)
       steps.push(step('registry', 'ok', `the certificates in ${certificates.folder} are trusted too`));
-    const found = await readLogin(ports.machine, { image, conf, steps });
-    if ('complaint' in found) return { kind: 'failed', complaint: found.complaint, isRefusal: true };
+    const readResult = await readLogin(ports.machine, { image, conf, steps });
+    if ('complaint' in readResult)
+      return { kind: 'failed', complaint: readResult.complaint, isRefusal: true };
     const registry = { host: image.domain, certificates, isInsecure: isInsecure ?? source.isInsecure };
     const ask = ports.web(registry);
-    const login = found.login.kind === 'found' ? found.login : null;
+    const login = readResult.login.kind === 'found' ? readResult.login : null;
     const manifest = await findManifest({ ...registry, ask, image, login, platform: ports.machine.platform });
     if (manifest.kind === 'found') {
       if (sources.length > 1)
@@ -233,7 +234,7 @@ async function askSources(
     steps.push(step('registry', source.isMirror ? 'note' : 'bad', manifest.message));
     const complaint = await misplaced(
       ports,
-      registryComplaint(manifest, image, found.login),
+      registryComplaint(manifest, image, readResult.login),
       image.domain,
       [],
     );

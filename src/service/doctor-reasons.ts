@@ -24,8 +24,8 @@ export interface Circumstances {
 }
 
 /** The reason behind the reason: why there is no signature where clients look. */
-export async function refine(complaint: Complaint, found: Circumstances): Promise<Complaint> {
-  const { selected, policy, image } = found;
+export async function refine(complaint: Complaint, circumstances: Circumstances): Promise<Complaint> {
+  const { selected, policy, image } = circumstances;
   const names = dockerScopes(image);
   if (complaint.code === 'POLICY_REJECT') {
     const near = nearScope(policy.policy, names);
@@ -36,7 +36,7 @@ export async function refine(complaint: Complaint, found: Circumstances): Promis
       remedy: `write that section as one of ${names.slice(1).join(', ')}`,
     };
   }
-  return complaint.code === 'NO_SIGNATURE' ? whyNone(found) : complaint;
+  return complaint.code === 'NO_SIGNATURE' ? whyNone(circumstances) : complaint;
 }
 
 async function whyNone({

@@ -169,8 +169,8 @@ function jsonOf(bytes: Uint8Array): unknown {
 
 function textIn(value: unknown, name: string): string | null {
   if (typeof value !== 'object' || value === null) return null;
-  const found: unknown = Object.getOwnPropertyDescriptor(value, name)?.value;
-  return typeof found === 'string' ? found : null;
+  const member: unknown = Object.getOwnPropertyDescriptor(value, name)?.value;
+  return typeof member === 'string' ? member : null;
 }
 
 function failed(code: RegistryFailure['code'], message: string): RegistryFailure {

@@ -40,7 +40,7 @@ export async function readPolicy(
   machine: ClientMachine,
   steps: Step[],
 ): Promise<ReadPolicy | { readonly complaint: Complaint }> {
-  const found = await machine.policy().catch((error: unknown): FoundFile => {
+  const file = await machine.policy().catch((error: unknown): FoundFile => {
     if (!(error instanceof RegistriesConfFault)) throw error;
     return { kind: 'unreadable', path: error.file, why: error.message };
   });
@@ -57,33 +57,33 @@ export async function readPolicy(
     steps.push(step('policy', 'bad', message));
     return { complaint: { code, message, remedy } };
   };
-  if (found.kind === 'missing')
+  if (file.kind === 'missing')
     return bad(
       'POLICY_MISSING',
-      `there is no policy.json: ${found.why}`,
+      `there is no policy.json: ${file.why}`,
       'write one: lookaside client-config --help',
     );
-  if (found.kind === 'unreadable')
+  if (file.kind === 'unreadable')
     return bad(
       'POLICY_UNREADABLE',
-      `${found.path} cannot be read: ${found.why}`,
-      found.why === 'this user may not read it'
-        ? `make it readable for every user: chmod a+r ${found.path}`
-        : `put a policy there that clients read: ${found.path}`,
+      `${file.path} cannot be read: ${file.why}`,
+      file.why === 'this user may not read it'
+        ? `make it readable for every user: chmod a+r ${file.path}`
+        : `put a policy there that clients read: ${file.path}`,
     );
   try {
-    const policy = parsePolicy(found.bytes);
+    const policy = parsePolicy(file.bytes);
     steps.push(
       step(
         'policy',
         'ok',
-        `${found.path} is read${machine.user.uid === 0 ? '' : ' as a user who is not root'}`,
+        `${file.path} is read${machine.user.uid === 0 ? '' : ' as a user who is not root'}`,
       ),
     );
-    return { path: found.path, policy };
+    return { path: file.path, policy };
   } catch (error) {
     if (!(error instanceof PolicyFault)) throw error;
-    const at = `${found.path}, line ${error.line}, column ${error.column}`;
+    const at = `${file.path}, line ${error.line}, column ${error.column}`;
     return bad('POLICY_INVALID', `${at}: ${error.message}`, `mend ${at}: until then every image is refused`);
   }
 }

@@ -27,20 +27,20 @@ const WHY_NONE = ['WITHDRAWN', 'OTHER_PATH', 'NEVER_SIGNED'];
 /** Adds what the server knows, and lets that decide where clients find no signature. */
 async function withServer(diagnosis: Diagnosis, ask: NonNullable<DoctorPorts['server']>): Promise<Diagnosis> {
   const { asksFor, complaint } = diagnosis;
-  const found = await ask(asksFor ?? diagnosis.image).catch((error: unknown) => {
+  const answer = await ask(asksFor ?? diagnosis.image).catch((error: unknown) => {
     if (!isLookasideError(error)) throw error;
     return error;
   });
-  if (isLookasideError(found))
+  if (isLookasideError(answer))
     return {
       ...diagnosis,
-      steps: [...diagnosis.steps, step('server', 'note', `it was not asked: ${found.message}`)],
+      steps: [...diagnosis.steps, step('server', 'note', `it was not asked: ${answer.message}`)],
     };
-  const findings = found;
-  const told = findings.map(({ code, message }) =>
+  const findings = answer;
+  const ofServer = findings.map(({ code, message }) =>
     step('server', code === 'SERVED' ? 'ok' : 'note', message),
   );
-  const steps = [...diagnosis.steps, ...told];
+  const steps = [...diagnosis.steps, ...ofServer];
   const [first] = findings;
   if (complaint?.code !== 'NO_SIGNATURE' || first === undefined || !WHY_NONE.includes(first.code))
     return { ...diagnosis, steps };
@@ -90,13 +90,13 @@ function resolve(
   steps: Step[],
 ): Named | { readonly complaint: Complaint } {
   if (!isShortName(image)) return { images: [image], file: null, from: 'alias' };
-  const found = resolveShortName(conf, recorded, image);
-  if (typeof found !== 'string') {
-    const { images, file, from } = found;
+  const named = resolveShortName(conf, recorded, image);
+  if (typeof named !== 'string') {
+    const { images, file, from } = named;
     const how = from === 'alias' ? `an alias in ${file}` : `unqualified-search-registries of ${file}`;
     steps.push(step('short name', 'ok', `${image} stands for ${images.join(', then ')}, by ${how}`));
     steps.push(step('short name', 'note', `skopeo, and podman with docker://, take it for docker.io`));
-    return found;
+    return named;
   }
   const complaint = {
     'no-host': {
@@ -109,7 +109,7 @@ function resolve(
       message: `${image} has no host, and short-name-mode = "enforcing" refuses to choose one of ${conf.search?.hosts.join(', ') ?? ''} where nobody can be asked`,
       remedy: 'pull it by its whole name: HOST/REPOSITORY:TAG',
     },
-  }[found];
+  }[named];
   steps.push(step('short name', 'bad', complaint.message));
   return { complaint };
 }

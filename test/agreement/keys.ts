@@ -100,7 +100,7 @@ const RSA = new Set([1, 3]);
 const MAX_RSA_BITS = 8192;
 const CURVES = new Set(['ed25519', 'nistp256', 'nistp384', 'nistp521']);
 
-/** Of the kinds that no client of today verifies with, or that can be forged; docs/uploading.md names those that are taken. */
+/** Whether it is of the kinds that no client of today verifies with, or that can be forged; docs/uploading.md names those that are taken. */
 function isRefusedKind({ algorithm, bits, curve }: GpgPart): boolean {
   if (RSA.has(algorithm)) return bits < MIN_RSA_BITS || bits > MAX_RSA_BITS;
   return !CURVES.has(curve);
@@ -149,8 +149,8 @@ function compareDetails(
   ours: KeyDetails,
   own: readonly OwnCertification[],
 ): readonly Omit<Difference, 'about'>[] {
-  const found: Omit<Difference, 'about'>[] = [];
-  const differ = (what: string, explanation: string | null = null) => found.push({ what, explanation });
+  const differences: Omit<Difference, 'about'>[] = [];
+  const differ = (what: string, explanation: string | null = null) => differences.push({ what, explanation });
   if (gpg.isRevoked !== (ours.revokedAt !== null))
     differ(`revoked: gpg ${gpg.isRevoked}, we ${!gpg.isRevoked}`);
   if (!gpg.isRevoked && gpg.expires !== secondsOf(ours.expiresAt))
@@ -170,7 +170,7 @@ function compareDetails(
   }
   for (const subkey of known.values())
     if (subkey.canSign) differ(`we alone have the signing subkey ${subkey.fingerprint}`);
-  return found;
+  return differences;
 }
 
 function whyOtherUse(gpg: GpgKey, own: readonly OwnCertification[]): string | null {
@@ -193,12 +193,12 @@ interface OwnCertification {
 function ownCertifications(certificate: Uint8Array): readonly OwnCertification[] {
   const [primary, ...packets] = walkPackets(certificate) ?? [];
   const fingerprint = primary === undefined ? null : fingerprintOf(primary.body);
-  const newest: { at: number; found: OwnCertification }[] = [];
+  const newest: { at: number; certification: OwnCertification }[] = [];
   let isUserId = false;
   for (const { tag, body } of packets) {
     if (tag !== TAG.signature) {
       isUserId = tag === TAG.userId;
-      if (isUserId) newest.push({ at: 0, found: { hash: 0, maySign: false } });
+      if (isUserId) newest.push({ at: 0, certification: { hash: 0, maySign: false } });
       continue;
     }
     const signature = readSignaturePacket(body);
@@ -209,10 +209,13 @@ function ownCertifications(certificate: Uint8Array): readonly OwnCertification[]
     if (signature.type === CERTIFICATION_REVOCATION) newest.pop();
     else if (at > last.at) {
       last.at = at;
-      last.found = { hash: signature.hashAlgorithm, maySign: ((signature.keyFlags ?? 0) & 0x02) !== 0 };
+      last.certification = {
+        hash: signature.hashAlgorithm,
+        maySign: ((signature.keyFlags ?? 0) & 0x02) !== 0,
+      };
     }
   }
-  return newest.flatMap(({ at, found }) => (at === 0 ? [] : [found]));
+  return newest.flatMap(({ at, certification }) => (at === 0 ? [] : [certification]));
 }
 
 const CERTIFICATION_REVOCATION = 0x30;
@@ -251,9 +254,9 @@ export interface KeyAgreement {
 /** Each keyring in the folder (`*.gpg`). */
 export async function compareKeyrings(folder: string, scratch: string): Promise<readonly KeyAgreement[]> {
   const files = (await readdir(folder)).filter((name) => name.endsWith('.gpg')).sort();
-  const found: KeyAgreement[] = [];
-  for (const name of files) found.push(await compareKeyring(path.join(folder, name), scratch));
-  return found;
+  const rows: KeyAgreement[] = [];
+  for (const name of files) rows.push(await compareKeyring(path.join(folder, name), scratch));
+  return rows;
 }
 
 async function compareKeyring(file: string, scratch: string): Promise<KeyAgreement> {

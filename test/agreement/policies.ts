@@ -16,7 +16,7 @@ import type { Difference, Row } from './report.ts';
 export interface PolicyQuestion {
   /** Where debootstrap has laid other systems, which have a skopeo. */
   readonly roots: readonly string[];
-  /** Of cases made at random, beside one of each kind. */
+  /** How many cases are made at random, beside one of each kind. */
   readonly generated: number;
 }
 

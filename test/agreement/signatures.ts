@@ -57,9 +57,9 @@ export interface SignatureAgreement {
 /** All combinations, of each key. */
 export async function compareSignatures(folder: string): Promise<readonly SignatureAgreement[]> {
   await using home = await openGnupgHome(folder);
-  const found: SignatureAgreement[] = [];
-  for (const algorithm of KEYS) found.push(await compareKey(home.gpg, algorithm, folder, home.folder));
-  return found;
+  const rows: SignatureAgreement[] = [];
+  for (const algorithm of KEYS) rows.push(await compareKey(home.gpg, algorithm, folder, home.folder));
+  return rows;
 }
 
 type Gpg = (...args: readonly string[]) => Promise<string>;

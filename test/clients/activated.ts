@@ -9,9 +9,9 @@ import { lookaside } from './server.ts';
 
 export interface ActivatedServer extends AsyncDisposable {
   readonly port: number;
-  /** Of the server that runs now. */
+  /** The process of the server that runs now. */
   readonly pid: number;
-  /** Of all servers so far. */
+  /** The output of all servers so far. */
   output(): string;
   /** Has the server end by SIGTERM; resolves when the next one is ready. It must end with 0. */
   restart(): Promise<void>;

@@ -173,7 +173,7 @@ describe(`${UPDATED_IMAGES * TAGS} signatures of a key that is updated`, () => {
 
   const ALL = UPDATED_IMAGES * TAGS;
 
-  /** Of the signatures below a folder. */
+  /** How many signatures below a folder are in each state. */
   async function countsBelow(folder: string): Promise<Readonly<Partial<Record<State, number>>>> {
     const target = 'GET /api/v1/signatures?limit=1000';
     const { body } = await requestRaw(server.port, target, [`Authorization: Bearer ${token}`]);

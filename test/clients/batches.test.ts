@@ -23,7 +23,7 @@ after(() => scene?.[Symbol.asyncDispose]());
 const times = <T>(count: number, make: (index: number) => T): T[] =>
   Array.from({ length: count }, (_, index) => make(index));
 
-/** Of one image in each of several batches. */
+/** How many signatures of one image come in each of several batches. */
 const PARTS_TOGETHER = count(15, 5);
 
 /** Statements of different names about one image. */
@@ -141,7 +141,7 @@ const BATCHES = count(8, 3);
 const MEMORY_LIMIT_BYTES = 512 * 2 ** 20;
 const BOMB_LIMIT_MS = 2000;
 const BOMBS = count(MAX_BATCH_PARTS, 20);
-/** Of a hundred: those for which a machine with other work to do takes longer than a verdict may. */
+/** How many of a hundred may be late: those for which a machine with other work to do takes longer than a verdict may. */
 const MOST_BUSY = count(0, 10);
 const PART_BYTES = 128 * 1024;
 const PATIENCE_MS = 120_000;

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { succeed } from './command.ts';
 
 export interface ServerCertificate {
-  /** Of the authority that signed it. */
+  /** The certificate of the authority that signed it. */
   readonly authorityFile: string;
   readonly certificateFile: string;
   readonly keyFile: string;

@@ -212,7 +212,7 @@ async function merge(m: Machine, registry: string, hasBoth: boolean): Promise<vo
   await mergeScopes(m, [scopeOf(registry, signers)]);
 }
 
-/** Of the MachineConfig that is made from this policy of a node. */
+/** The policy in the MachineConfig that is made from this policy of a node. */
 function nodePolicyOf(m: Machine, policy: unknown, registry: string, hasBoth: boolean): unknown {
   const { files } = planKind('openshift', {
     wanted: {

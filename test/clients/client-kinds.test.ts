@@ -83,8 +83,8 @@ describe('flatpak', needs('flatpak', 'gpg'), () => {
     assert.match(config, /\[remote "r\.example_team"\][^[]*\nurl=oci\+https:\/\/r\.example\n/);
     assert.match(config, /\ngpg-verify=true\n/);
     const ring = path.join(user, 'repo/r.example_team.trustedkeys.gpg');
-    const shown = await run(['gpg', '--show-keys', '--with-colons', ring], { env });
-    assert.match(shown.stdout, new RegExp(`^fpr:::::::::${alice.fingerprint}:$`, 'm'));
+    const listed = await run(['gpg', '--show-keys', '--with-colons', ring], { env });
+    assert.match(listed.stdout, new RegExp(`^fpr:::::::::${alice.fingerprint}:$`, 'm'));
   });
 });
 

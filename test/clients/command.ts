@@ -91,10 +91,10 @@ export async function startBackground(
       reject(new Error(`not ready in time: ${argv.join(' ')}\n${both()}`));
     }, DEADLINE_MS);
     const look = () => {
-      const found = ready.exec(both());
-      if (found === null) return;
+      const match = ready.exec(both());
+      if (match === null) return;
       clearTimeout(timer);
-      resolve(found);
+      resolve(match);
     };
     child.stdout?.on('data', look);
     child.stderr?.on('data', look);

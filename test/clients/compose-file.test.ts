@@ -15,12 +15,12 @@ test(
   needs('docker-compose'),
   async () => {
     const file = path.join(ROOT, 'docker-compose.yml');
-    const shown = await run(['docker-compose', '--file', file, 'config'], {
+    const config = await run(['docker-compose', '--file', file, 'config'], {
       env: { PATH: process.env.PATH ?? '' },
     });
-    assert.equal(shown.status, 0, describeOutcome(shown));
-    assert.equal(shown.stderr, '');
-    const { services } = parse(shown.stdout);
+    assert.equal(config.status, 0, describeOutcome(config));
+    assert.equal(config.stderr, '');
+    const { services } = parse(config.stdout);
     assert.deepEqual(Object.keys(services), ['lookaside', 'registry']);
     for (const [name, service] of Object.entries<Record<string, unknown>>(services)) {
       assert.equal(service.read_only, true, name);

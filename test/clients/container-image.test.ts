@@ -62,8 +62,8 @@ for (const what of isFull ? ['the container image'] : [])
 
     test('without --read-only, any user can still write nothing of the server', async () => {
       const look = ['/opt', '/usr', '/etc', '/var/lib/lookaside', '-xdev', '-writable', '-not', '-type', 'l'];
-      const found = outputOf(await image.run([...ANY_USER, '--entrypoint', 'find'], ...look));
-      assert.equal(found, '/var/lib/lookaside');
+      const folders = outputOf(await image.run([...ANY_USER, '--entrypoint', 'find'], ...look));
+      assert.equal(folders, '/var/lib/lookaside');
     });
 
     test('any user in group 0 serves from a read-only root, and is healthy', async () => {
@@ -93,10 +93,10 @@ for (const what of isFull ? ['the container image'] : [])
     test('nothing but its data can be written', async () => {
       const look =
         'find / \\( -path /proc -o -path /dev -o -path /sys \\) -prune -o -writable -not -type l -print 2>&1 | grep -v denied';
-      const found = outputOf(await container.exec('sh', '-c', look)).split('\n');
-      assert.ok(found.includes('/var/lib/lookaside/state.db'), found.join('\n'));
+      const files = outputOf(await container.exec('sh', '-c', look)).split('\n');
+      assert.ok(files.includes('/var/lib/lookaside/state.db'), files.join('\n'));
       assert.deepEqual(
-        found.filter((name) => !name.startsWith('/var/lib/lookaside')),
+        files.filter((name) => !name.startsWith('/var/lib/lookaside')),
         [],
       );
     });

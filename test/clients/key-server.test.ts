@@ -32,9 +32,9 @@ describe('a server of keys', needs('gpg'), () => {
     const gpg = (...args: readonly string[]) => succeed(['gpg', '--batch', '--no-tty', ...args], { env });
     try {
       const keyserver = ['--keyserver', `hkp://${server.host}`];
-      const found = await gpg(...keyserver, '--with-colons', '--search-keys', 'bob@example');
-      assert.match(found, new RegExp(`^pub:${bob.fingerprint}:22:`, 'm'));
-      assert.doesNotMatch(found, new RegExp(alice.fingerprint));
+      const results = await gpg(...keyserver, '--with-colons', '--search-keys', 'bob@example');
+      assert.match(results, new RegExp(`^pub:${bob.fingerprint}:22:`, 'm'));
+      assert.doesNotMatch(results, new RegExp(alice.fingerprint));
       await gpg(...keyserver, '--recv-keys', bob.fingerprint);
       await gpg(...keyserver, '--recv-keys', `0x${carol.fingerprint.slice(-16)}`);
       const received = await gpg('--with-colons', '--list-keys');
@@ -90,9 +90,9 @@ describe('a server of keys', needs('gpg'), () => {
       const asked = ['--from', `hkp://${server.host}`, '--data', other, '--json'];
       const refreshed = await runLookaside(['key', 'refresh', carol.fingerprint, ...asked]);
       assert.equal(refreshed.status, 0, refreshed.stdout + refreshed.stderr);
-      const shown = await administered(other, ({ keys }) => keys.list());
+      const refreshedKeys = await administered(other, ({ keys }) => keys.list());
       assert.deepEqual(
-        shown.map(({ fingerprint, state }) => [fingerprint, state]),
+        refreshedKeys.map(({ fingerprint, state }) => [fingerprint, state]),
         [[carol.fingerprint, 'revoked']],
       );
     } finally {

@@ -6,7 +6,7 @@ import { type Argv, run, succeed } from './command.ts';
 export interface SigningKey {
   /** What `--sign-by` takes. */
   readonly email: string;
-  /** Of the primary key, upper-case hex. */
+  /** The fingerprint of the primary key, upper-case hex. */
   readonly fingerprint: string;
   /** The exported public key, for a policy's keyPath. */
   readonly publicKeyFile: string;

@@ -17,13 +17,13 @@ test('a redirect to a named host takes no client certificate along', needs('open
   const [ca, cert, key] = await Promise.all(
     [authorityFile, certificateFile, keyFile].map((file) => readFile(file, 'utf8')),
   );
-  const shown: string[] = [];
+  const presented: string[] = [];
   const listen = async (name: string, location: string | null) => {
     const server: Server = createServer(
       { cert, key, requestCert: true, rejectUnauthorized: false },
       (req, res) => {
         const { subject } = (req.socket as TLSSocket).getPeerCertificate(); // of an HTTPS server
-        shown.push(`${name}: ${subject === undefined ? 'none' : 'a certificate'}`);
+        presented.push(`${name}: ${subject === undefined ? 'none' : 'a certificate'}`);
         res.writeHead(location === null ? 404 : 307, location === null ? {} : { Location: location }).end();
       },
     );
@@ -54,5 +54,5 @@ test('a redirect to a named host takes no client certificate along', needs('open
     assert.equal(fetched.kind, 'missing');
   }
   await upstream.close();
-  assert.deepEqual(shown, ['site: a certificate', 'bucket: none', 'site: a certificate', 'bucket: none']);
+  assert.deepEqual(presented, ['site: a certificate', 'bucket: none', 'site: a certificate', 'bucket: none']);
 });

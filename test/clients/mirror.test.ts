@@ -56,9 +56,15 @@ describe('a mirrored signature site', needs('podman', 'skopeo', 'docker-registry
     const publisher = await scene.publisher(`pushes-${name}`, 'http://127.0.0.1:1');
     await scene.push(publisher, source, `redhat/base/${name}:v1`, ...flags);
     const image = `docker://${scene.registry}/redhat/base/${name}:v1`;
-    const shown = await publisher.skopeo('inspect', '--tls-verify=false', '--format', '{{.Digest}}', image);
-    assertAccepted(shown);
-    return shown.stdout.trim();
+    const inspected = await publisher.skopeo(
+      'inspect',
+      '--tls-verify=false',
+      '--format',
+      '{{.Digest}}',
+      image,
+    );
+    assertAccepted(inspected);
+    return inspected.stdout.trim();
   }
 
   test('podman pulls what the vendor signed and refuses what nobody signed, with the vendor’s site switched off', async () => {

@@ -112,10 +112,10 @@ describe('what is signed for another name', needs('podman', 'skopeo', 'docker-re
     });
     const [signature] = JSON.parse(listed.stdout).signatures;
     assert.deepEqual([signature.remap, signature.state], [remap, 'verified']);
-    const shown = await runLookaside(['show', signature.image, '--server', server.url], {
+    const answer = await runLookaside(['show', signature.image, '--server', server.url], {
       LOOKASIDE_TOKEN: token,
     });
-    assert.ok(shown.stdout.includes(remap) && shown.stdout.includes('REMAPPED: '), shown.stdout);
+    assert.ok(answer.stdout.includes(remap) && answer.stdout.includes('REMAPPED: '), answer.stdout);
   });
 
   test('what --sign-identity has named otherwise is sent below that name', async () => {

@@ -155,7 +155,7 @@ export function casesFor(m: Machine): readonly PolicyCase[] {
   ];
 }
 
-/** Of which policies are made. */
+/** The parts that policies are made of. */
 function wordsFor(m: Machine) {
   const repository = `${m.host}/team/app`;
   const scopes = [
@@ -304,10 +304,10 @@ export async function compare(
     ],
     { env: { PATH: process.env.PATH ?? '', HOME: machine.folder, TMPDIR: temporary } },
   );
-  const shown = `${formatDiagnosis(diagnosis, false)}\n${describeOutcome(outcome)}`;
+  const both = `${formatDiagnosis(diagnosis, false)}\n${describeOutcome(outcome)}`;
   const isPulled = diagnosis.verdict === 'pulled';
-  if ((outcome.status === 0) !== isPulled) return { isPulled, difference: shown };
+  if ((outcome.status === 0) !== isPulled) return { isPulled, difference: both };
   if (isPulled) return { isPulled, difference: null };
   const says = SAYS[diagnosis.complaint?.code ?? ''];
-  return { isPulled, difference: says?.test(outcome.stderr) === true ? null : shown };
+  return { isPulled, difference: says?.test(outcome.stderr) === true ? null : both };
 }

@@ -115,7 +115,7 @@ export function balancerTests({ openNode, signer, token }: BalancerTests): void 
 interface Started {
   readonly folder: string;
   readonly certificate: ServerCertificate;
-  /** Of the nodes, in the order of the docs. */
+  /** The ports of the nodes, in the order of the docs. */
   readonly ports: readonly number[];
   readonly port: number;
 }
@@ -142,10 +142,10 @@ async function start(
 /** The block that begins with a line of that program alone, or has its language. */
 async function blockOf(program: string): Promise<string> {
   const name = program === 'haproxy' ? 'HAProxy' : 'nginx';
-  const found = new RegExp(`^${name}:\\n\\n\`\`\`[a-z]*\\n(?<block>[\\s\\S]*?)^\`\`\`$`, 'm').exec(
+  const match = new RegExp(`^${name}:\\n\\n\`\`\`[a-z]*\\n(?<block>[\\s\\S]*?)^\`\`\`$`, 'm').exec(
     await readFile(DOCS, 'utf8'),
   );
-  return found?.groups?.block ?? assert.fail(`docs/scaling.md has a block of ${name}`);
+  return match?.groups?.block ?? assert.fail(`docs/scaling.md has a block of ${name}`);
 }
 
 /** So that a line that the docs no longer have is no test of nothing. */

@@ -50,7 +50,7 @@ async function openDirectory(data: string) {
 type Directory = Awaited<ReturnType<typeof openDirectory>>;
 
 /** What the tokens, keys, signers and their like are, as commands show them. */
-async function shown({ keys, tokens, signers, grants, subjects }: Directory['administration']) {
+async function administrationOf({ keys, tokens, signers, grants, subjects }: Directory['administration']) {
   return {
     keys: await keys.list(null),
     tokens: await tokens.list(),
@@ -121,7 +121,7 @@ async function fill(data: string) {
   const proof = await composed.proveEvent(3);
   const checkpoint = (await composed.auditLog.checkpoint())?.note ?? '';
   await composed.tokens.writeUses();
-  const before = await shown(administration);
+  const before = await administrationOf(administration);
   await composed[Symbol.asyncDispose]();
   const next = { grant, goneGrant, subject, goneSubject };
   addIdentitySession(path.join(data, 'state.db'));
@@ -229,12 +229,12 @@ export function movedDirectoryTests({ postgres, openNode }: MovedTests): void {
     const argv = ['migrate', '--data', data, '--to', url, '--json'];
     const moved = await runLookaside(argv);
     assert.equal(moved.status, 0, describeOutcome(moved));
-    const told = JSON.parse(moved.stdout) as Record<string, never>;
-    assert.deepEqual([told.outcome, told.isResumed, told.fillers], ['moved', true, 2]);
+    const report = JSON.parse(moved.stdout) as Record<string, never>;
+    assert.deepEqual([report.outcome, report.isResumed, report.fillers], ['moved', true, 2]);
     assert.deepEqual(
       (({ signature, token, page_session, openpgp_key, tombstone, access_read }) => ({
         ...{ signature, token, page_session, openpgp_key, tombstone, access_read },
-      }))(told.counts as unknown as Record<string, number>),
+      }))(report.counts as unknown as Record<string, number>),
       { signature: 7, token: 2, page_session: 2, openpgp_key: 4, tombstone: 3, access_read: 5 },
     );
     assert.equal((await move(() => undefined)).outcome, 'moved-before');
@@ -244,7 +244,7 @@ export function movedDirectoryTests({ postgres, openNode }: MovedTests): void {
     const node = await openNode(url, logKey);
     try {
       await using administration = await node.administration();
-      assert.deepEqual(await shown(administration), filled.before);
+      assert.deepEqual(await administrationOf(administration), filled.before);
       assert.notEqual(await node.findSession(filled.session), null);
       await assertSameFiles(node, path.join(data, 'sigstore'), filled.folder);
       const uploads = node.uploads(filled.token);

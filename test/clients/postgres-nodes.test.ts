@@ -136,7 +136,7 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     const bytes = carol.sign({ repository: 'team/found', tag: 'v7' });
     assert.equal((await one.uploads(token).post(folder, bytes)).status, 201);
     const anything = { path: null, digest: null, fingerprint: null, tag: null, since: null, until: null };
-    const found = async (filter: object, state: 'verified' | 'unknown-key' | null = null) => {
+    const search = async (filter: object, state: 'verified' | 'unknown-key' | null = null) => {
       const { signatures } = await two.composed.signatures.search({
         ...{ site: null, uploader: null, order: 'oldest', limit: 100, cursor: null },
         filter: { ...anything, ...filter },
@@ -146,19 +146,19 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     };
     const wanted = [sha256Hex(bytes)];
     const hex = folder.slice(-64);
-    assert.deepEqual(await found({ path: 'team/found' }, 'verified'), wanted);
-    assert.deepEqual(await found({ digest: { algorithm: 'sha256', hex } }), wanted);
-    assert.deepEqual(await found({ fingerprint: carol.fingerprint }), wanted);
-    assert.deepEqual(await found({ tag: 'v7', path: 'team/found' }), wanted);
-    assert.deepEqual(await found({ path: 'team/found', since: new Date('2099-01-01T00:00:00Z') }), []);
-    assert.deepEqual(await found({ path: 'team' }), []);
+    assert.deepEqual(await search({ path: 'team/found' }, 'verified'), wanted);
+    assert.deepEqual(await search({ digest: { algorithm: 'sha256', hex } }), wanted);
+    assert.deepEqual(await search({ fingerprint: carol.fingerprint }), wanted);
+    assert.deepEqual(await search({ tag: 'v7', path: 'team/found' }), wanted);
+    assert.deepEqual(await search({ path: 'team/found', since: new Date('2099-01-01T00:00:00Z') }), []);
+    assert.deepEqual(await search({ path: 'team' }), []);
     const { signatures } = await one.composed.keys.remove(carol.fingerprint, actor);
     assert.equal(signatures, 1);
     await eventually(async () =>
-      assert.deepEqual(await found({ path: 'team/found' }, 'unknown-key'), wanted),
+      assert.deepEqual(await search({ path: 'team/found' }, 'unknown-key'), wanted),
     );
     await two.composed.keys.add(carol.certificate, actor);
-    await eventually(async () => assert.deepEqual(await found({ path: 'team/found' }, 'verified'), wanted));
+    await eventually(async () => assert.deepEqual(await search({ path: 'team/found' }, 'verified'), wanted));
   });
 
   it('take what is imported, and tell who may sign as one document', async () => {
@@ -276,13 +276,13 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     const from = { address: '192.0.2.1', requestId: null };
     const actor = { name: 'administrator', ...from };
     const { text } = await one.composed.sessions.logIn(token, from, () => undefined);
-    const found = await two.composed.sessions.find(text);
-    assert.equal(found?.token.name, 'ci');
+    const live = await two.composed.sessions.find(text);
+    assert.equal(live?.token.name, 'ci');
     assert.deepEqual(
       (await two.composed.sessions.list()).map(({ token: name }) => name),
       ['ci'],
     );
-    await two.composed.sessions.end(found?.id ?? 0, actor);
+    await two.composed.sessions.end(live?.id ?? 0, actor);
     assert.equal(await one.composed.sessions.find(text), null);
     const { text: other } = await one.composed.tokens.create(
       { name: 'page', role: 'reader', lifeMs: null },
@@ -299,18 +299,18 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     await using served = await openAskedSignatures(configOf(url, settings), options);
     await using stored = await openAskedSignatures(configOf(url), options);
     const filter = { ...ANY_SIGNATURE, repository: 'team/dense' };
-    const [found, same] = [[], []] as [unknown[], unknown[]];
-    for await (const one of stored.search(filter)) found.push(one);
+    const [walked, same] = [[], []] as [unknown[], unknown[]];
+    for await (const one of stored.search(filter)) walked.push(one);
     for await (const one of served.search(filter)) same.push(one);
-    assert.equal(found.length, 50);
-    assert.deepEqual(found, same);
+    assert.equal(walked.length, 50);
+    assert.deepEqual(walked, same);
     assert.deepEqual(await stored.userIds(), await served.userIds());
     const image = imageIn(folderOf('team/found'));
     assert.deepEqual(await stored.details(image), await served.details(image));
     const withdrawn = { repository: null, digest: null, by: null, since: null };
     for await (const one of stored.withdrawals(withdrawn)) assert.fail(one.path);
-    const shown = await runLookaside(['show', 'team/found:v7'], { LOOKASIDE_DATABASE: url });
-    assert.match(shown.stdout, /^state +verified$/m, describeOutcome(shown));
+    const answer = await runLookaside(['show', 'team/found:v7'], { LOOKASIDE_DATABASE: url });
+    assert.match(answer.stdout, /^state +verified$/m, describeOutcome(answer));
   });
 
   it('have tables that no command changes, which may be of a newer release', async () => {

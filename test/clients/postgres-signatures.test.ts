@@ -138,8 +138,8 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       // the node ends here, and has marked none
       assert.deepEqual(await verdicts.unjudged('default', LONG_AGO, 0, 10), []);
       isLeader = true;
-      const found = await verdicts.unjudged('default', LONG_AGO, 0, 10);
-      assert.deepEqual([found.length, await marked()], [10, 4500]);
+      const unjudged = await verdicts.unjudged('default', LONG_AGO, 0, 10);
+      assert.deepEqual([unjudged.length, await marked()], [10, 4500]);
       await eventually(() => assert.ok(heard.includes('judge')));
       await query('UPDATE signature SET judge_at_ms = NULL WHERE id % 3 = 0');
       await keys.remove(key.fingerprint, auditEvent({ action: 'key-remove' }));

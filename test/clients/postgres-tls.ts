@@ -12,9 +12,9 @@ import { openTempFolder } from './temp-folder.ts';
 
 export interface TlsScene {
   readonly postgres: Postgres;
-  /** Of PostgreSQL. */
+  /** The certificate of PostgreSQL. */
   readonly server: ServerCertificate;
-  /** Of the user `certified`. */
+  /** The certificate of the user `certified`. */
   readonly client: ServerCertificate;
 }
 
@@ -42,8 +42,8 @@ export function postgresTlsTests(scene: () => TlsScene): void {
     const url = await postgres.newDatabase();
     const wanted = { sslmode: 'verify-full', sslrootcert: server.authorityFile };
     for (const sslmode of ['verify-full', 'require']) {
-      const found = await who(byTcp(url, 'lookaside', '127.0.0.1', { ...wanted, sslmode }));
-      assert.deepEqual(found, { name: 'lookaside', ssl: true });
+      const session = await who(byTcp(url, 'lookaside', '127.0.0.1', { ...wanted, sslmode }));
+      assert.deepEqual(session, { name: 'lookaside', ssl: true });
     }
     const heard: string[] = [];
     const connections = connect({ url: byTcp(url, 'lookaside', '127.0.0.1', wanted) });

@@ -43,7 +43,7 @@ export interface Standby {
 
 export interface PostgresTls {
   readonly server: ServerCertificate;
-  /** Of the authority whose certificates let the user `certified` in. */
+  /** The certificate of the authority that lets the user `certified` in. */
   readonly clientAuthorityFile: string;
 }
 

@@ -123,11 +123,11 @@ function replaced(text: string, from: string, to: string): string {
 }
 
 async function blockOf(language: string): Promise<string> {
-  const found = new RegExp(`^\`\`\`${language}\\n(?<block>[\\s\\S]*?)^\`\`\`$`, 'm').exec(
+  const block = new RegExp(`^\`\`\`${language}\\n(?<block>[\\s\\S]*?)^\`\`\`$`, 'm').exec(
     await readFile(DOCS, 'utf8'),
   );
-  assert.ok(found?.groups?.block !== undefined, `docs/proxies.md has a block of ${language}`);
-  return found.groups.block;
+  assert.ok(block?.groups?.block !== undefined, `docs/proxies.md has a block of ${language}`);
+  return block.groups.block;
 }
 
 function freePort(): Promise<number> {

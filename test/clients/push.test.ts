@@ -16,7 +16,7 @@ import { createToken, type LookasideServer, lookaside, runLookaside, startServer
 
 const UNSIGNED = 'A signature was required, but no signature exists';
 
-/** Of `push --json`, what is looked at here. */
+/** What is looked at here of `push --json`. */
 interface Report {
   readonly images: readonly {
     readonly image: string | null;

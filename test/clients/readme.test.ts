@@ -154,9 +154,9 @@ async function shellBlocks(heading: string): Promise<readonly string[]> {
 
 /** When something was last made or removed in the folder; null when there is none. */
 async function changedAt(place: string): Promise<number | null> {
-  const found = await stat(place).catch((error: unknown) => {
+  const status = await stat(place).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return null;
     throw error;
   });
-  return found?.mtimeMs ?? null;
+  return status?.mtimeMs ?? null;
 }

@@ -78,7 +78,7 @@ const CODES: readonly ErrorCode[] = [
 /** A case with what was made of it. */
 interface Made {
   readonly place: Place;
-  /** Of the image, below the tree. */
+  /** The folder of the image, below the tree. */
   readonly folder: string;
   readonly bytes: Uint8Array;
   /** What gpg and skopeo say now; null when they were not asked. */
@@ -94,7 +94,7 @@ const json = ({ body }: RawAnswer) => JSON.parse(body.toString());
 /** gpg and skopeo are asked of every case in `npm run faults`, and of a few in `npm test`: they take most of its time. */
 const ASKED_OF_EACH = count(1, 25);
 
-/** Of those that are pulled after their upload, as many are in `npm test`. */
+/** The cases that are pulled after their upload in `npm test`. */
 const PULLED = new Set(
   UPLOAD_CORPUS.filter(({ isPulled }) => isPulled).filter((_, k) => k % count(1, 5) === 0),
 );
@@ -110,13 +110,13 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
   let askPeers: AskPeers;
   let keyFiles: readonly string[];
   let tokens: Readonly<Record<'uploader' | 'reader' | 'auditor' | 'wrong', string>>;
-  /** Of the cases, one for each hundred: of one uploader the audit log tells no more refusals one by one. */
+  /** One uploader for each hundred cases: the audit log tells no more refusals of one uploader one by one. */
   let pipelines: readonly string[];
   const made = new Map<UploadCase, Made>();
   /** What was in the tree after the last case. */
   let stored: readonly string[] = [];
   const met = new Set<string>();
-  /** Of those that were answered as they should be. */
+  /** How long the cases took that were answered as they should be. */
   const answeredMs = new Map<UploadCase, number>();
   /** How many upload events there must be in the end. */
   let eventCount = 0;
@@ -182,9 +182,9 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
   const fingerprintOf = ({ fingerprint }: UploadCase) => fingerprint ?? scene.alice.fingerprint;
 
   function madeOf(each: UploadCase): Made {
-    const found = made.get(each);
-    assert.ok(found !== undefined);
-    return found;
+    const signature = made.get(each);
+    assert.ok(signature !== undefined);
+    return signature;
   }
 
   async function send(
@@ -364,8 +364,8 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
       [999_999_999, 'NUMBER_NOT_NEXT'],
     ]) {
       const answer = await upload(`PUT /${folder}/signature-${number}`, two);
-      const [{ code: found, detail }] = json(answer).errors;
-      assert.deepEqual([answer.status, found, detail], [409, code, { next: 2 }]);
+      const [{ code: refusal, detail }] = json(answer).errors;
+      assert.deepEqual([answer.status, refusal, detail], [409, code, { next: 2 }]);
     }
     const again = await upload(`PUT /${folder}/signature-7`, one);
     assert.deepEqual([again.status, again.headers.get('location')], [200, `/${folder}/signature-1`]);

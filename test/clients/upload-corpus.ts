@@ -62,7 +62,7 @@ export interface Place {
   readonly repository: string;
   /** Host, repository and the tag v1. */
   readonly reference: string;
-  /** Of the manifest. */
+  /** The digest of the manifest. */
   readonly sha256: string;
   readonly sha384: string;
   readonly sha512: string;
@@ -76,7 +76,7 @@ export interface Programs {
   skopeo(reference: string): Promise<Buffer>;
   /** Who signs by default with both. */
   readonly user: string;
-  /** Of a second user. */
+  /** The user ID of a second signer. */
   readonly other: string;
 }
 
@@ -98,7 +98,7 @@ export interface UploadCase {
   readonly make: (place: Place, programs: Programs) => Uint8Array | Promise<Uint8Array>;
   /** The image's folder below the tree, where a reader looks for it; of layout repository with sha256 by default. */
   readonly folder?: (place: Place) => string;
-  /** Of its place, when it shares one with others: they are refused all. */
+  /** The name of its place, when it shares one with others: they are all refused. */
   readonly shares?: string;
   readonly send?: (place: Place, folder: string) => Wire;
   /** Null: taken. */

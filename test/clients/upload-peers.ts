@@ -10,7 +10,7 @@ export interface PeerQuestion {
   readonly bytes: Uint8Array;
   /** As a reader asks for the image. */
   readonly reference: string;
-  /** Of the primary key that must have signed, upper-case hex. */
+  /** The fingerprint of the primary key that must have signed, upper-case hex. */
   readonly fingerprint: string;
 }
 

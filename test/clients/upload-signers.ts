@@ -20,7 +20,7 @@ export interface Signer {
   readonly name: string;
   /** The one that signs: the primary key, or a subkey. */
   readonly key: WriterKey;
-  /** Of the primary key, upper-case hex. */
+  /** The fingerprint of the primary key, upper-case hex. */
   readonly fingerprint: string;
   readonly certificate: Buffer;
   readonly standing: Standing;

@@ -65,9 +65,9 @@ describe('verify', needs('skopeo', 'gpg'), () => {
       refusedKeys: [],
       keyWarnings: [],
     });
-    const [{ signedAt, ...found }] = signatures;
+    const [{ signedAt, ...undated }] = signatures;
     assert.match(signedAt, /^20.*Z$/);
-    assert.deepEqual(found, {
+    assert.deepEqual(undated, {
       source: signature,
       refusal: null,
       fingerprint: alice,

@@ -23,7 +23,7 @@ const HOSTS: Readonly<Record<string, string | null>> = {
   'empty.example': null,
   'plain.example': null,
 };
-/** Of the local part `joe.doe`: the example of the draft, in any case. */
+/** The hash of the local part `joe.doe`: the example of the draft, in any case. */
 const JOE = 'iy9q119eutrkn8s1mk4r39qejnbu3n5q';
 
 test(
@@ -59,28 +59,31 @@ test(
     const fetched = async (...addresses: readonly string[]) => {
       asked.length = 0;
       const userIds = addresses.map((address) => `Joe <${address}>`);
-      const found = await sources.fetch({ kind: 'wkd' }, { fingerprint: 'AB'.repeat(20), userIds });
-      return { found: found === null ? null : Buffer.from(found).toString(), asked: [...asked] };
+      const fetchedKey = await sources.fetch({ kind: 'wkd' }, { fingerprint: 'AB'.repeat(20), userIds });
+      return {
+        fetchedKey: fetchedKey === null ? null : Buffer.from(fetchedKey).toString(),
+        asked: [...asked],
+      };
     };
     const advanced = (domain: string, local = 'joe.doe') =>
       `openpgpkey.${domain}/.well-known/openpgpkey/${domain}/hu/${JOE}?l=${local}`;
     const direct = (domain: string) => `${domain}/.well-known/openpgpkey/hu/${JOE}?l=joe.doe`;
     try {
       assert.deepEqual(await fetched('Joe.Doe@Advanced.Example'), {
-        found: 'of the advanced place, ',
+        fetchedKey: 'of the advanced place, ',
         asked: [advanced('advanced.example', 'Joe.Doe')],
       });
       assert.deepEqual(await fetched('joe.doe@both.example'), {
-        found: 'of the direct place, ',
+        fetchedKey: 'of the direct place, ',
         asked: [advanced('both.example'), direct('both.example')],
       });
       assert.deepEqual(await fetched('joe.doe@direct.example'), {
-        found: 'of the direct place alone, ',
+        fetchedKey: 'of the direct place alone, ',
         asked: [direct('direct.example')],
       });
       const all = ['direct', 'empty', 'nowhere', 'advanced'].map((name) => `joe.doe@${name}.example`);
       assert.deepEqual(await fetched(...all), {
-        found: 'of the direct place alone, of the advanced place, ',
+        fetchedKey: 'of the direct place alone, of the advanced place, ',
         asked: [
           direct('direct.example'),
           advanced('empty.example'),

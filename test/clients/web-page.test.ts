@@ -50,8 +50,8 @@ describe('the web pages in a browser', needs('chromium'), () => {
       env: { PATH: process.env.PATH ?? '', HOME: temp.path },
     });
     await eventually(async () => {
-      const shown = await (await fetch(`${server.url}/ui/images/${image}`)).text();
-      assert.match(shown, /unknown-key/, 'both are verified');
+      const page = await (await fetch(`${server.url}/ui/images/${image}`)).text();
+      assert.match(page, /unknown-key/, 'both are verified');
     });
   });
 

@@ -33,7 +33,7 @@ interface Broken {
   readonly always?: true;
   readonly breaks: (machine: Machine) => unknown;
   readonly image?: (machine: Machine) => string;
-  /** Of the registry; `--tls-verify=false` unless told. */
+  /** Null: without `--tls-verify=false`, which the client has otherwise. */
   readonly isInsecure?: null;
   readonly code: string;
   /** What podman says, which is no use to anybody. */
@@ -424,10 +424,10 @@ describe('a machine on which podman refuses an image', needs('podman', 'gpg'), (
       assert.match(refused.stderr, one.podman);
 
       const diagnosis = await machine.diagnose({ image, isInsecure, environment });
-      const shown = formatDiagnosis(diagnosis, false);
-      const told = one.isCaveat === true ? diagnosis.caveat : diagnosis.complaint;
-      assert.equal(told?.code, one.code, shown);
-      assert.match(shown.split('\n').at(-1) ?? '', one.says, shown);
+      const text = formatDiagnosis(diagnosis, false);
+      const decisive = one.isCaveat === true ? diagnosis.caveat : diagnosis.complaint;
+      assert.equal(decisive?.code, one.code, text);
+      assert.match(text.split('\n').at(-1) ?? '', one.says, text);
 
       await one.mends(machine);
       const after = await machine.diagnose({ image, isInsecure, environment });
@@ -491,9 +491,9 @@ longSuite('a machine whose clock is behind the birth of the key', needs('podman'
     assert.equal(refused.status, 125, describeOutcome(refused));
     assert.match(refused.stderr, /No public keys imported/);
     const diagnosis = await machine.diagnose({ image, now: new Date(`${behind.replace(' ', 'T')}Z`) });
-    const shown = formatDiagnosis(diagnosis, false);
-    assert.equal(diagnosis.complaint?.code, 'NO_KEYS', shown);
-    assert.match(shown.split('\n').at(-1) ?? '', /set the clock/);
+    const text = formatDiagnosis(diagnosis, false);
+    assert.equal(diagnosis.complaint?.code, 'NO_KEYS', text);
+    assert.match(text.split('\n').at(-1) ?? '', /set the clock/);
     const pulled = await podman(machine, ...pull);
     assert.equal(pulled.status, 0, describeOutcome(pulled));
   });
@@ -535,10 +535,10 @@ longSuite('a user who may not read what root has laid', needs('skopeo', 'gpg'), 
           asNobody([process.execPath, MAIN, 'doctor', image, '--tls-verify', 'false', '--json']),
           surroundings,
         );
-      const told = await doctor();
-      assert.equal(told.status, 1, describeOutcome(told));
-      const { complaint } = JSON.parse(told.stdout);
-      assert.equal(complaint.code, code, told.stdout);
+      const answer = await doctor();
+      assert.equal(answer.status, 1, describeOutcome(answer));
+      const { complaint } = JSON.parse(answer.stdout);
+      assert.equal(complaint.code, code, answer.stdout);
       assert.match(complaint.remedy, says);
       await chmod(file, 0o644);
       const after = await doctor();

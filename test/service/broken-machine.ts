@@ -76,7 +76,7 @@ export interface MachineOptions {
   readonly now: Date;
   readonly environment: ClientEnvironment;
   readonly crioNamespace: string | null;
-  /** Of the user, as the system says. */
+  /** The home of the user, as the system says. */
   readonly ownHome: string;
   readonly server: DoctorPorts['server'];
 }

@@ -465,9 +465,9 @@ describe('doctor', () => {
       await machine.heal();
       await breaks(machine);
       const diagnosis = await machine.diagnose(asked(machine));
-      const shown = formatDiagnosis(diagnosis, true);
-      assert.equal(diagnosis.complaint?.code, code, shown);
-      assert.equal(diagnosis.verdict, verdict, shown);
+      const text = formatDiagnosis(diagnosis, true);
+      assert.equal(diagnosis.complaint?.code, code, text);
+      assert.equal(diagnosis.verdict, verdict, text);
       const lines = formatDiagnosis(diagnosis, false).split('\n');
       assert.match(lines.at(-1) ?? '', change);
     });
@@ -480,10 +480,10 @@ describe('doctor', () => {
     const path = SIGNATURES.replace('/team/', '/copy/team/');
     machine.answers.set(`${path}/signature-1`, machine.sign(machine.alice));
     const diagnosis = await machine.diagnose();
-    const shown = formatDiagnosis(diagnosis, false);
-    assert.equal(diagnosis.verdict, 'pulled', shown);
+    const text = formatDiagnosis(diagnosis, false);
+    assert.equal(diagnosis.verdict, 'pulled', text);
     assert.equal(diagnosis.asked[0]?.url, `http://${machine.host}${path}/signature-1`);
-    assert.match(shown, /the mirror answers: signatures are asked for under localhost:\d+\/copy\/team\/app/);
+    assert.match(text, /the mirror answers: signatures are asked for under localhost:\d+\/copy\/team\/app/);
   });
 
   test('asks the registry itself when its mirrors do not have the image, and tells why', async () => {
@@ -547,10 +547,10 @@ describe('doctor', () => {
     machine.login = 'bob:secret';
     await machine.write('home/.docker/config.json', auths(machine.host, 'bob:secret'));
     const diagnosis = await machine.diagnose();
-    const shown = JSON.stringify(diagnosis);
-    assert.equal(diagnosis.verdict, 'pulled', shown);
-    assert.match(shown, /bob of 127\.0\.0\.1:\d+ in .*config\.json/);
-    assert.doesNotMatch(shown, /secret|Ym9iOnNlY3JldA/);
+    const json = JSON.stringify(diagnosis);
+    assert.equal(diagnosis.verdict, 'pulled', json);
+    assert.match(json, /bob of 127\.0\.0\.1:\d+ in .*config\.json/);
+    assert.doesNotMatch(json, /secret|Ym9iOnNlY3JldA/);
     // the token of a closed server stands in registries.d
     const base = `http://lookaside:the-token@${machine.host}/sigstore`;
     await machine.write('etc/containers/registries.d/lookaside.yaml', registriesD(machine.host, base));
@@ -594,9 +594,9 @@ describe('doctor', () => {
     const asked = async (helpers: readonly string[]) => {
       const conf = `credential-helpers = ${JSON.stringify(helpers)}`;
       await machine.write('etc/containers/registries.conf', conf);
-      const found = await machine.diagnose({ environment: { PATH: path.dirname(program) } });
-      const said = found.steps.flatMap(({ step, text }) => (step === 'login' ? [text] : []));
-      return { ...found, said: said.join('\n') };
+      const diagnosis = await machine.diagnose({ environment: { PATH: path.dirname(program) } });
+      const said = diagnosis.steps.flatMap(({ step, text }) => (step === 'login' ? [text] : []));
+      return { ...diagnosis, said: said.join('\n') };
     };
     for (const helpers of [[], ['containers-auth.json']]) {
       const { verdict, said } = await asked(helpers);

@@ -24,9 +24,9 @@ export function yamlEditor(yaml: YamlLibrary): EditYaml {
     const others = otherSections(document.toJS(), changes);
     for (const { at, text: value } of changes) {
       const [top, section] = at;
-      const found = document.getIn([top, section], true);
+      const node = document.getIn([top, section], true);
       // nothing behind the name, or an alias of another section: neither can take a value
-      if (found !== undefined && !yaml.isMap(found)) {
+      if (node !== undefined && !yaml.isMap(node)) {
         const all = document.toJS() as Readonly<Record<string, Readonly<Record<string, unknown>>>>; // getIn() found it
         document.setIn([top, section], document.createNode(all[top]?.[section] ?? {}));
       }

@@ -12,7 +12,7 @@ export interface InstallerWanted {
   readonly queries: readonly string[];
   readonly isClosed: boolean;
   readonly notes: readonly string[];
-  /** Of a machine that has none. */
+  /** The files of a machine that has none. */
   readonly files: (wanted: WantedConfig) => readonly PlannedFile[];
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;

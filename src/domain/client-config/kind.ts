@@ -18,7 +18,7 @@ export const CLIENT_KINDS = [
 export type ClientKind = (typeof CLIENT_KINDS)[number];
 export type HandedKind = Exclude<ClientKind, 'podman'>;
 
-/** Of these, the policy is made from one that is there. */
+/** The kinds whose policy is made from one that is there. */
 export const KINDS_WITH_POLICY: readonly ClientKind[] = ['podman', 'openshift', 'butane', 'crio'];
 /** These are put into namespaces of a cluster. */
 export const KINDS_WITH_NAMESPACE: readonly ClientKind[] = ['portieris', 'crio', 'kubernetes'];
@@ -27,7 +27,7 @@ export interface KindFile {
   /** Relative, with slashes. */
   readonly path: string;
   readonly content: Uint8Array;
-  /** Of a file of keys: the primary fingerprints in it; null for text. */
+  /** The primary fingerprints in a file of keys; null for text. */
   readonly keys: readonly string[] | null;
 }
 
@@ -46,7 +46,7 @@ export interface KindOptions {
   readonly namespaces: readonly string[];
   /** That machines ask: its URL without a slash at the end, and whether it answers only with a token; null: none knows the keys. */
   readonly server: { readonly url: string; readonly isClosed: boolean } | null;
-  /** Of pods; null: the default one. */
+  /** The image of the pods; null: the default one. */
   readonly image: string | null;
   /** Lower-case hex. */
   readonly sha256: (bytes: Uint8Array) => string;

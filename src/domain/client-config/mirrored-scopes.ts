@@ -15,7 +15,7 @@ export function withMirrors(
   scopes: readonly TrustedScope[],
   sources: readonly MirroredSource[],
 ): MirroredScopes {
-  const found = new Map<string, TrustedScope>();
+  const ofMirrors = new Map<string, TrustedScope>();
   for (const scope of scopes) {
     for (const { source, mirrors } of sources) {
       const below = partBelow(scope.registry, source);
@@ -27,13 +27,13 @@ export function withMirrors(
         if (!isPlain(mirror) || mirror === signed || scopes.some(({ registry }) => registry === mirror))
           continue;
         const identity = { type: 'remapIdentity', prefix: mirror, signedPrefix: signed } as const;
-        found.set(mirror, { registry: mirror, keys: scope.keys, identity });
+        ofMirrors.set(mirror, { registry: mirror, keys: scope.keys, identity });
       }
     }
   }
   return {
-    scopes: [...scopes, ...found.values()],
-    notes: found.size === 0 ? [] : [noteOf([...found.keys()])],
+    scopes: [...scopes, ...ofMirrors.values()],
+    notes: ofMirrors.size === 0 ? [] : [noteOf([...ofMirrors.keys()])],
   };
 }
 

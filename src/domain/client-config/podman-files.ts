@@ -22,7 +22,7 @@ export interface PlannedFile {
   /** Absolute, as clients see it. */
   readonly path: string;
   readonly content: Uint8Array;
-  /** Of a file of keys: the primary fingerprints in it; null for text. */
+  /** The primary fingerprints in a file of keys; null for text. */
   readonly keys: readonly string[] | null;
 }
 

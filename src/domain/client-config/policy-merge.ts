@@ -41,7 +41,7 @@ export interface PolicyToMerge {
   /** Null: there is none, and clients refuse everything. */
   readonly existing: Uint8Array | null;
   readonly scopes: readonly TrustedScope[];
-  /** Of a scope: where clients find its keys, each an absolute path; null: in the policy itself. */
+  /** Where clients find the keys of a scope, each an absolute path; null: in the policy itself. */
   readonly keyPathsOf: (scope: TrustedScope) => readonly string[] | null;
   /** Whether what was refused may be accepted afterwards. */
   readonly mayWiden: boolean;
@@ -206,25 +206,25 @@ function sorted(identity: IdentityRule): readonly (readonly [string, string])[] 
 /** The requirements of the section as they are written. */
 function itemsOf(value: JsonValue, section: string): readonly JsonValue[] {
   const name = /^transports\.docker\[(.*)\]$/s.exec(section)?.[1];
-  const found =
+  const requirements =
     name === undefined
       ? memberOf(value, 'default')
       : memberOf(memberOf(memberOf(value, 'transports'), 'docker'), String(JSON.parse(name)));
-  return found?.kind === 'array' ? found.items : [];
+  return requirements?.kind === 'array' ? requirements.items : [];
 }
 
 function narrowerNotes(policy: Policy, registry: string, wanted: readonly TrustedScope[]): readonly Note[] {
-  const found: Note[] = [];
+  const notes: Note[] = [];
   for (const [scope, requirements] of policy.transports.get('docker') ?? []) {
     if (!isBelow(scope, registry)) continue;
     if (wanted.some((one) => one.registry === scope)) continue;
     const types = requirements.map(({ type }) => type).join(', ');
-    found.push({
+    notes.push({
       code: 'NARROWER_SECTION',
       message: `transports.docker[${JSON.stringify(scope)}] is narrower than ${registry} and decides for what it names, as before (${types}). Name it with --registry too if these keys are to be asked for there`,
     });
   }
-  return found;
+  return notes;
 }
 
 /** Whether the section decides for a part of what the registry names. */

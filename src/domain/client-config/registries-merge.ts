@@ -33,7 +33,7 @@ export interface RegistriesToMerge {
 }
 
 export interface MergedRegistries {
-  /** Of files that change, the new texts by name. */
+  /** The new texts of the files that change, by name. */
   readonly changed: ReadonlyMap<string, string>;
   readonly notes: readonly Note[];
 }
@@ -61,8 +61,8 @@ export function mergeRegistries({
     const section = merged.namespaces.get(registry) ?? null;
     const file = section?.file ?? OUR_FILE;
     const ofFile = changes.get(file) ?? [];
-    for (const [name, found, text] of valuesOf(section, lookaside, staging)) {
-      if (text !== null && found !== text) ofFile.push({ at: ['docker', registry, name], text });
+    for (const [name, inForce, text] of valuesOf(section, lookaside, staging)) {
+      if (text !== null && inForce !== text) ofFile.push({ at: ['docker', registry, name], text });
     }
     if (ofFile.length > 0) changes.set(file, ofFile);
     if (section !== null) notes.push(...movedNote(registry, section, lookaside));
@@ -74,7 +74,7 @@ export function mergeRegistries({
   return { changed: new Map(changed), notes };
 }
 
-type Value = readonly [name: string, found: string | null, wanted: string | null];
+type Value = readonly [name: string, inForce: string | null, wanted: string | null];
 
 function valuesOf(section: Section | null, lookaside: string, staging: string | null): readonly Value[] {
   return [

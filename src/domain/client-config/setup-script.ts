@@ -8,7 +8,7 @@ export interface SetupFacts {
   readonly url: string;
   /** The path and query by which the script was asked for. */
   readonly script: string;
-  /** Of the registry, or of all: names the files of this set-up. */
+  /** The registry's name, or that of all: the files of this set-up carry it. */
   readonly name: string;
   /** The SHA-256 of `name` in lower-case hex: tells names apart that one file name stands for. */
   readonly nameSha256: string;

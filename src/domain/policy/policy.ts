@@ -109,23 +109,23 @@ class PolicyReader {
   }
 
   #transports(member: JsonMember): Policy['transports'] {
-    const found = new Map<string, ReadonlyMap<string, readonly Requirement[]>>();
+    const transports = new Map<string, ReadonlyMap<string, readonly Requirement[]>>();
     for (const [name, scopes] of this.#members(member.value, this.#at(member), '"transports"', null)) {
-      found.set(name, this.#scopes(name, scopes));
+      transports.set(name, this.#scopes(name, scopes));
     }
-    return found;
+    return transports;
   }
 
   #scopes(transport: string, member: JsonMember): ReadonlyMap<string, readonly Requirement[]> {
-    const found = new Map<string, readonly Requirement[]>();
+    const requirementsOf = new Map<string, readonly Requirement[]>();
     const members = this.#members(member.value, this.#at(member), `transports.${transport}`, null);
     for (const [scope, requirements] of members) {
       const fault = scope === '' ? null : scopeFault(transport, scope);
       if (fault !== null)
         throw new Misplaced(`${quoted(scope)} is no scope of ${transport}: ${fault}`, this.#at(requirements));
-      found.set(scope, this.#requirements(requirements));
+      requirementsOf.set(scope, this.#requirements(requirements));
     }
-    return found;
+    return requirementsOf;
   }
 
   #requirements(member: JsonMember): readonly Requirement[] {

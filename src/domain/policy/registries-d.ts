@@ -15,7 +15,7 @@ export interface Section {
 }
 
 export interface RegistriesD {
-  /** Of `default-docker`, or null. */
+  /** The section `default-docker`, or null. */
   readonly standard: Section | null;
   readonly namespaces: ReadonlyMap<string, Section>;
 }
