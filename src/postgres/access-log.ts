@@ -7,7 +7,7 @@ import { storable } from './image-rows.ts';
 const DAY_MS = 86_400_000;
 /** In the name of a partition. */
 const PARTITION = /^access_read_([0-9]{4})([0-9]{2})([0-9]{2})$/;
-/** Of the advisory lock within a transaction that makes or drops a partition: "lookacce" in ASCII. */
+/** The key of the advisory lock within a transaction that makes or drops a partition: "lookacce" in ASCII. */
 const LOCK = '7813586407022977893';
 
 /** Types of the columns, in the order in which a batch has them. */
@@ -89,8 +89,8 @@ export class PostgresAccessLog implements AccessLog {
       WHERE i.inhparent = 'access_read'::regclass
       ORDER BY c.relname`);
     return rows.flatMap(({ name, bytes }) => {
-      const found = PARTITION.exec(name);
-      return found === null ? [] : [{ name, bytes, day: `${found[1]}-${found[2]}-${found[3]}` }];
+      const match = PARTITION.exec(name);
+      return match === null ? [] : [{ name, bytes, day: `${match[1]}-${match[2]}-${match[3]}` }];
     });
   }
 

@@ -23,7 +23,7 @@ const HOUR_MS = 3_600_000;
 
 /** As PostgresAccessLog writes a request for an image without signatures. */
 const IS_MISSING = '(number IS NULL AND status = 404 AND agent IS NULL AND token IS NULL)';
-/** Rows that are the same in all of these are shown the same: any order of them will do. */
+/** Rows that are the same in all of these read the same: any order of them will do. */
 const ALL_ELSE = 'last_at_ms, site, folder, number, sha256, status, address, agent, token, count, bytes, day';
 const DAY = "to_char(day, 'YYYY-MM-DD')";
 
@@ -110,10 +110,10 @@ export class AccessQuestions {
     finish();
   }
 
-  /** Of signatures that are stored; else the key that verified them when they were uploaded. */
+  /** The key of a signature that is stored; else the key that verified them when they were uploaded. */
   async #keysOf(rows: readonly Record<string, string | number | null>[], from: number) {
     const wanted = new Map(rows.map((row) => [keyOf(row, from), row]));
-    const found = await this.#query<{ key: string; fingerprint: string | null }>(
+    const keys = await this.#query<{ key: string; fingerprint: string | null }>(
       `
       SELECT a.key, coalesce(
         (SELECT s.fingerprint
@@ -132,7 +132,7 @@ export class AccessQuestions {
         ...[0, 1, 2].map((column) => [...wanted.values()].map((row) => row[`d${from + column}`] ?? null)),
       ],
     );
-    return new Map(found.map(({ key, fingerprint }) => [key, fingerprint]));
+    return new Map(keys.map(({ key, fingerprint }) => [key, fingerprint]));
   }
 
   /** How many reads of that time found no room in the record. */
@@ -284,45 +284,45 @@ export class AccessQuestions {
   }
 
   async #conditionsOf(filter: RecordFilter, kind = `NOT ${IS_MISSING}`): Promise<Conditions> {
-    const found = new Conditions();
+    const conditions = new Conditions();
     const { since, until, site, repository, image, signature, fingerprint, actor, agent, status } = filter;
-    found.add(kind);
+    conditions.add(kind);
     if (since !== null) {
       const at = since.getTime();
       // a row that counts many reads lies in the day of the first of them
-      found.add(
+      conditions.add(
         "last_at_ms >= ? AND day >= (to_timestamp(?::bigint / 1000.0) AT TIME ZONE 'UTC')::date - 1",
         at,
         at,
       );
     }
-    if (until !== null) found.add('first_at_ms < ?', until.getTime());
-    if (status !== null) found.add('status = ?', status);
-    if (site !== null) found.add('site = ?', site);
-    if (repository !== null) found.add(below(repositoryIn('folder')), repository, repository);
+    if (until !== null) conditions.add('first_at_ms < ?', until.getTime());
+    if (status !== null) conditions.add('status = ?', status);
+    if (site !== null) conditions.add('site = ?', site);
+    if (repository !== null) conditions.add(below(repositoryIn('folder')), repository, repository);
     if (image !== null) {
       const { digest, place } = image;
       const tail = `${digest.algorithm}=${digest.hex}`;
-      if (place === null) found.add(`folder LIKE '%' || ?`, tail);
-      else if (place.layout === 'repository') found.add('folder = ?', `${place.path}@${tail}`);
-      else found.add('folder = ?', place.path === '' ? tail : `${place.path}/${tail}`);
+      if (place === null) conditions.add(`folder LIKE '%' || ?`, tail);
+      else if (place.layout === 'repository') conditions.add('folder = ?', `${place.path}@${tail}`);
+      else conditions.add('folder = ?', place.path === '' ? tail : `${place.path}/${tail}`);
     }
-    if (signature !== null) found.add("sha256 = decode(?, 'hex')", signature);
-    if (fingerprint !== null) found.add(BY_KEY, fingerprint, fingerprint);
-    if (actor !== null) found.add('token = ?', actor);
-    if (agent !== null) found.add('strpos(lower(agent), lower(?)) > 0', agent);
+    if (signature !== null) conditions.add("sha256 = decode(?, 'hex')", signature);
+    if (fingerprint !== null) conditions.add(BY_KEY, fingerprint, fingerprint);
+    if (actor !== null) conditions.add('token = ?', actor);
+    if (agent !== null) conditions.add('strpos(lower(agent), lower(?)) > 0', agent);
     if (filter.address !== null) {
       const rows = await this.#query<{ address: string }>(
-        `SELECT DISTINCT address FROM access_read WHERE ${found.text}`,
-        found.values,
+        `SELECT DISTINCT address FROM access_read WHERE ${conditions.text}`,
+        conditions.values,
       );
       const addresses = addressesIn(
         rows.map(({ address }) => address),
         filter.address,
       );
-      found.add('address = ANY (?::text[])', addresses);
+      conditions.add('address = ANY (?::text[])', addresses);
     }
-    return found;
+    return conditions;
   }
 }
 

@@ -65,40 +65,41 @@ export class AuditQuestions {
   }
 
   async #conditionsOf(filter: RecordFilter): Promise<Conditions> {
-    const found = new Conditions();
+    const conditions = new Conditions();
     const { since, until, site, repository, image, signature, fingerprint, actor, action, result } = filter;
-    if (since !== null) found.add('at_ms >= ?', since.getTime());
-    if (until !== null) found.add('at_ms < ?', until.getTime());
-    if (action !== null) found.add(`split_part(leaf, '"', 4) = ?`, action);
-    if (site !== null) found.add(`${leaf('site')} = ?`, site);
-    if (repository !== null) found.add(below(repositoryIn(leaf('image'))), repository, repository);
+    if (since !== null) conditions.add('at_ms >= ?', since.getTime());
+    if (until !== null) conditions.add('at_ms < ?', until.getTime());
+    if (action !== null) conditions.add(`split_part(leaf, '"', 4) = ?`, action);
+    if (site !== null) conditions.add(`${leaf('site')} = ?`, site);
+    if (repository !== null) conditions.add(below(repositoryIn(leaf('image'))), repository, repository);
     if (image !== null) {
       const { digest, place } = image;
       // the path and the layout say all of a folder but the site
-      if (place !== null) found.add(`${leaf('image')} = ?`, imageFolder({ site: '', ...digest, ...place }));
-      else found.add(`${leaf('image')} LIKE '%' || ?`, `${digest.algorithm}=${digest.hex}`);
+      if (place !== null)
+        conditions.add(`${leaf('image')} = ?`, imageFolder({ site: '', ...digest, ...place }));
+      else conditions.add(`${leaf('image')} LIKE '%' || ?`, `${digest.algorithm}=${digest.hex}`);
     }
-    if (signature !== null) found.add(`${leaf('signatureSha256')} = ?`, signature);
-    if (fingerprint !== null) found.add(`${leaf('fingerprint')} = ?`, fingerprint);
-    if (actor !== null) found.add(`${known('actor')} = ?`, actor);
-    if (result !== null) found.add(`${leaf('result')} = ?`, result);
-    if (filter.address !== null) await this.#addAddress(found, filter.address);
-    return found;
+    if (signature !== null) conditions.add(`${leaf('signatureSha256')} = ?`, signature);
+    if (fingerprint !== null) conditions.add(`${leaf('fingerprint')} = ?`, fingerprint);
+    if (actor !== null) conditions.add(`${known('actor')} = ?`, actor);
+    if (result !== null) conditions.add(`${leaf('result')} = ?`, result);
+    if (filter.address !== null) await this.#addAddress(conditions, filter.address);
+    return conditions;
   }
 
-  async #addAddress(found: Conditions, asked: string): Promise<void> {
+  async #addAddress(conditions: Conditions, asked: string): Promise<void> {
     const rows = await this.#query<{ address: string }>(
       `
       SELECT DISTINCT ${known('address')} AS address
       FROM audit_event
-      WHERE ${found.text} AND private IS NOT NULL AND ${known('address')} IS NOT NULL`,
-      found.values,
+      WHERE ${conditions.text} AND private IS NOT NULL AND ${known('address')} IS NOT NULL`,
+      conditions.values,
     );
     const addresses = addressesIn(
       rows.map(({ address }) => address),
       asked,
     );
-    found.add(`${known('address')} = ANY (?::text[])`, addresses);
+    conditions.add(`${known('address')} = ANY (?::text[])`, addresses);
   }
 }
 

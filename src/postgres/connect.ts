@@ -9,7 +9,7 @@ export const SESSION = {
   lock_timeout: 4000,
   statement_timeout: 4500,
 } as const;
-/** Of a session whose statements take as long as they take: one that is cut off gives back what it holds within minutes. */
+/** The bounds of a session whose statements take as long as they take: one that is cut off gives back what it holds within minutes. */
 const PATIENT = {
   idle_in_transaction_session_timeout: 60_000,
   lock_timeout: 0,

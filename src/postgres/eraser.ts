@@ -47,13 +47,13 @@ export class PostgresEraser implements RecordEraser {
     }
   }
 
-  /** What was found is forgotten part after part, the event with the first: who is cut short does it again. */
+  /** Their events are forgotten part after part, the event with the first: who is cut short does it again. */
   forgetEvents(person: Person, before: Date, event: NewAuditEvent): Promise<number> {
     return this.#patiently((query) => this.#forgetEvents(query, person, before, event));
   }
 
   async #forgetEvents(query: Query, person: Person, before: Date, event: NewAuditEvent): Promise<number> {
-    const found: number[] = [];
+    const seqs: number[] = [];
     for (let after = 0; ; ) {
       const rows = await query<EventRow>(
         `
@@ -64,20 +64,20 @@ export class PostgresEraser implements RecordEraser {
         LIMIT ${EVENTS_AT_ONCE}`,
         [after, before.getTime()],
       );
-      for (const row of rows) if (isOf(person, row)) found.push(row.seq);
+      for (const row of rows) if (isOf(person, row)) seqs.push(row.seq);
       after = rows.at(-1)?.seq ?? after;
       if (rows.length < EVENTS_AT_ONCE) break;
     }
     await this.#writer.run(async (change) => {
       await change.addEvent(event);
-      await forget(change, found.slice(0, EVENTS_AT_ONCE));
+      await forget(change, seqs.slice(0, EVENTS_AT_ONCE));
     });
-    for (let at = EVENTS_AT_ONCE; at < found.length; at += EVENTS_AT_ONCE) {
-      await this.#writer.run((change) => forget(change, found.slice(at, at + EVENTS_AT_ONCE)));
+    for (let at = EVENTS_AT_ONCE; at < seqs.length; at += EVENTS_AT_ONCE) {
+      await this.#writer.run((change) => forget(change, seqs.slice(at, at + EVENTS_AT_ONCE)));
     }
     // outside of the writer's transaction, which keeps all other changes waiting
     if (person.kind === 'actor') await forgetUploader(query, person.text, before.getTime());
-    return found.length;
+    return seqs.length;
   }
 }
 

@@ -74,8 +74,8 @@ export function storable(text: string): string {
 export async function imageIdOf(query: Query, image: ImageId): Promise<number> {
   const key = [image.site, imageFolder(image)];
   const find = 'SELECT id FROM image WHERE site = $1 AND folder = $2';
-  const [found] = await query<{ id: number }>(find, key);
-  if (found !== undefined) return found.id;
+  const [row] = await query<{ id: number }>(find, key);
+  if (row !== undefined) return row.id;
   const [made] = await query<{ id: number }>(
     `
     INSERT INTO image (site, folder, generation)

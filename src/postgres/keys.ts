@@ -11,7 +11,7 @@ import type { Change, PostgresWriter } from './writer.ts';
 
 // a certificate has at most 64 KiB
 const PAGE_KEYS = 100;
-/** Of the details, in the writer's queue. */
+/** The size of the details, in the writer's queue. */
 const DETAILS_BYTES = 96 * 1024;
 
 interface KeyRow extends RevocationColumns {

@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { LookasideError } from '../domain/errors.ts';
 import type { Connections, Query } from './connect.ts';
 
-/** Of the advisory lock: "lookslea" in ASCII. */
+/** The key of the advisory lock: "lookslea" in ASCII. */
 const LOCK = '7813586407206544737';
 
 const EVERY_MS = 1000;

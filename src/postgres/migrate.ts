@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { LookasideError } from '../domain/errors.ts';
 import type { Connections, Query } from './connect.ts';
 
-/** Of the advisory lock: "lookside" in ASCII. */
+/** The key of the advisory lock: "lookside" in ASCII. */
 const LOCK = '7813586407089136485';
 
 interface Migration {
@@ -31,8 +31,8 @@ export async function migrate(connections: Connections): Promise<void> {
     await query(
       'CREATE TABLE IF NOT EXISTS lookaside_schema (version integer PRIMARY KEY, at timestamptz NOT NULL)',
     );
-    const found = await schemaOf(query, migrations.length);
-    for (const { version, sql } of migrations.slice(found)) {
+    const schema = await schemaOf(query, migrations.length);
+    for (const { version, sql } of migrations.slice(schema)) {
       await query(
         `BEGIN; ${sql}; INSERT INTO lookaside_schema (version, at) VALUES (${version}, now()); COMMIT`,
       );
@@ -50,9 +50,9 @@ export async function migrate(connections: Connections): Promise<void> {
  */
 export async function requireSchema({ query }: Pick<Connections, 'query'>): Promise<void> {
   const newest = readMigrations().length;
-  const found = await schemaOf(query, newest);
-  if (found === newest) return;
-  const has = found === 0 ? 'has no tables of lookaside' : `has the schema ${found} of an older lookaside`;
+  const schema = await schemaOf(query, newest);
+  if (schema === newest) return;
+  const has = schema === 0 ? 'has no tables of lookaside' : `has the schema ${schema} of an older lookaside`;
   throw new LookasideError(
     'STATE_UNUSABLE',
     `the database ${has}, and this command needs ${newest}; start a node (lookaside serve) of this release first, or ask a running node with --server`,
@@ -73,11 +73,11 @@ async function schemaOf(query: Query, newest: number): Promise<number> {
   const [row] = await query<{ version: number | null }>(
     'SELECT max(version) AS version FROM lookaside_schema',
   );
-  const found = row?.version ?? 0;
-  if (found <= newest) return found;
+  const schema = row?.version ?? 0;
+  if (schema <= newest) return schema;
   throw new LookasideError(
     'STATE_UNUSABLE',
-    `the database has the schema ${found} of a newer lookaside, and this one knows ${newest}; install the version that the other nodes have`,
+    `the database has the schema ${schema} of a newer lookaside, and this one knows ${newest}; install the version that the other nodes have`,
   );
 }
 

@@ -20,7 +20,7 @@ import { readOnlyLog } from './log-store.ts';
 import { migrate } from './migrate.ts';
 import { checkServer } from './open.ts';
 
-/** Of the advisory lock, which one run holds: "lookmove" in ASCII. */
+/** The key of the advisory lock, which one run holds: "lookmove" in ASCII. */
 const LOCK = '7813586407223883365';
 
 /** All that a move fills, in an order in which rows that refer to others are emptied with them. */
@@ -32,7 +32,7 @@ const NUMBERED = ['log_identity', 'log_checkpoint', 'image', 'signature', 'signe
   ...['oidc_subject', 'token', 'page_session', 'openpgp_key'],
 ]);
 
-/** Of what no node leaves empty once it has begun. */
+/** Tables that no node leaves all empty once it has begun. */
 const TELLING = ['audit_event', 'log_identity', 'image', 'token', 'signer', 'openpgp_key'];
 
 const IMAGES_AT_ONCE = 500;
@@ -90,22 +90,22 @@ function moveTarget(query: Query): MoveTarget {
         if (older?.has === true) await refuseFilled(query);
         return null;
       }
-      const [found] = await query<FoundMove>(
+      const [move] = await query<MoveRow>(
         'SELECT mark, step, cursor, finished_at_ms FROM moved_directory WHERE id = 1',
       );
-      const place = placeOf(found, mark);
-      if (found === undefined) await refuseFilled(query);
+      const place = placeOf(move, mark);
+      if (move === undefined) await refuseFilled(query);
       return place;
     },
     async begin(mark, now) {
-      const [found] = await query<FoundMove>(
+      const [move] = await query<MoveRow>(
         'SELECT mark, step, cursor, finished_at_ms FROM moved_directory WHERE id = 1',
       );
-      const place = placeOf(found, mark);
+      const place = placeOf(move, mark);
       if (place !== null) return place;
       // a node that starts meanwhile has written before, and is seen, or finds the row with its first change
       await inTransaction(query, async () => {
-        if (found !== undefined) await empty(query);
+        if (move !== undefined) await empty(query);
         await refuseFilled(query);
         await query(
           `
@@ -139,7 +139,7 @@ function moveTarget(query: Query): MoveTarget {
   };
 }
 
-interface FoundMove {
+interface MoveRow {
   readonly mark: string;
   readonly step: MovePlace['step'];
   readonly cursor: string | null;
@@ -147,11 +147,11 @@ interface FoundMove {
 }
 
 /** Null: it is to begin anew. @throws LookasideError NAME_TAKEN */
-function placeOf(found: FoundMove | undefined, mark: string): MovePlace | 'finished' | null {
-  if (found === undefined) return null;
-  if (found.mark === mark)
-    return found.finished_at_ms === null ? { step: found.step, cursor: found.cursor } : 'finished';
-  if (found.finished_at_ms === null) return null;
+function placeOf(move: MoveRow | undefined, mark: string): MovePlace | 'finished' | null {
+  if (move === undefined) return null;
+  if (move.mark === mark)
+    return move.finished_at_ms === null ? { step: move.step, cursor: move.cursor } : 'finished';
+  if (move.finished_at_ms === null) return null;
   throw occupied('a data directory was moved there already, and it was in another state than this one is in');
 }
 
@@ -243,7 +243,7 @@ interface HashedRow {
   readonly folder: string;
   readonly number: number;
   readonly sha256: string;
-  readonly found: string;
+  readonly actual: string;
 }
 
 async function markSignatures(query: Query, onProgress: (done: number) => void): Promise<string> {
@@ -253,15 +253,15 @@ async function markSignatures(query: Query, onProgress: (done: number) => void):
     const rows = await query<HashedRow>(
       `
       SELECT i.id AS image_id, i.folder, s.number, encode(s.sha256, 'hex') AS sha256,
-        encode(sha256(b.bytes), 'hex') AS found
+        encode(sha256(b.bytes), 'hex') AS actual
       FROM image AS i
       JOIN signature AS s ON s.image_id = i.id
       JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
       WHERE i.id > $1 AND i.id <= $2`,
       [after, after + IMAGES_AT_ONCE],
     );
-    for (const { folder, number, sha256, found } of rows) {
-      if (sha256 !== found) {
+    for (const { folder, number, sha256, actual } of rows) {
+      if (sha256 !== actual) {
         throw new LookasideError(
           'DAMAGE_FOUND',
           `${folder}/signature-${number} has other bytes in the database than its hash says; make a new database and begin anew`,
@@ -299,7 +299,7 @@ async function setNumbers(query: Query, numbers: MovedCounts): Promise<void> {
   await query('UPDATE change SET number = number + 1');
 }
 
-/** Events are never deleted, but for those that nobody has been shown yet. */
+/** Events are never deleted, but for those that nobody has seen yet. */
 async function empty(query: Query): Promise<void> {
   await query('ALTER TABLE audit_event DISABLE TRIGGER USER');
   await query(`TRUNCATE ${FILLED}`);

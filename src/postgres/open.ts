@@ -151,40 +151,40 @@ export async function checkServer(
   warn: (message: string) => void,
   isNode = true,
 ): Promise<void> {
-  const [found] = await query<ServerSettings>(`
+  const [settings] = await query<ServerSettings>(`
     SELECT current_setting('server_version_num')::integer AS version,
       current_setting('synchronous_commit') AS commit,
       current_setting('fsync') AS fsync,
       current_setting('server_encoding') AS encoding,
       (SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async') AS standbys`);
-  if (found === undefined) throw new Error('a query without FROM has given no row');
+  if (settings === undefined) throw new Error('a query without FROM has given no row');
   const refuse = (message: string): never => {
     throw new LookasideError('STATE_UNUSABLE', message);
   };
-  if (found.version < OLDEST_VERSION) {
+  if (settings.version < OLDEST_VERSION) {
     refuse(
-      `PostgreSQL 14 or newer is needed, and this is ${Math.floor(found.version / 10_000)}; upgrade it first`,
+      `PostgreSQL 14 or newer is needed, and this is ${Math.floor(settings.version / 10_000)}; upgrade it first`,
     );
   }
   if (isNode) await checkSession(query, refuse);
-  if (found.encoding !== 'UTF8') {
+  if (settings.encoding !== 'UTF8') {
     refuse(
-      `the database has the encoding ${found.encoding}, and UTF8 is needed; make it with: CREATE DATABASE lookaside ENCODING 'UTF8' TEMPLATE template0`,
+      `the database has the encoding ${settings.encoding}, and UTF8 is needed; make it with: CREATE DATABASE lookaside ENCODING 'UTF8' TEMPLATE template0`,
     );
   }
-  if (found.commit !== 'on' && found.commit !== 'remote_apply') {
+  if (settings.commit !== 'on' && settings.commit !== 'remote_apply') {
     refuse(
-      `synchronous_commit is ${found.commit}, so that a crash would lose acknowledged uploads; set it to on or remote_apply, for example with: ALTER ROLE lookaside SET synchronous_commit = on`,
+      `synchronous_commit is ${settings.commit}, so that a crash would lose acknowledged uploads; set it to on or remote_apply, for example with: ALTER ROLE lookaside SET synchronous_commit = on`,
     );
   }
-  if (found.fsync !== 'on') {
+  if (settings.fsync !== 'on') {
     refuse(
       'fsync is off, so that a power cut would damage the database; set fsync = on in postgresql.conf and restart PostgreSQL',
     );
   }
-  if (found.standbys > 0) {
+  if (settings.standbys > 0) {
     warn(
-      `${found.standbys} standby servers follow asynchronously: when the primary is lost and one of them is promoted, the uploads that were acknowledged last may be missing; name them in synchronous_standby_names to wait for them`,
+      `${settings.standbys} standby servers follow asynchronously: when the primary is lost and one of them is promoted, the uploads that were acknowledged last may be missing; name them in synchronous_standby_names to wait for them`,
     );
   }
 }

@@ -56,13 +56,13 @@ export class PostgresSessions implements SessionStore {
   }
 
   async list(): Promise<readonly PageSession[]> {
-    const found: PageSession[] = [];
+    const sessions: PageSession[] = [];
     for (;;) {
-      const after = found.at(-1)?.id ?? 0;
+      const after = sessions.at(-1)?.id ?? 0;
       const page = `${ROWS} WHERE s.id > $1 ORDER BY s.id LIMIT ${PAGE_ROWS}`;
       const rows = await this.#query<SessionRow>(page, [after]);
-      found.push(...rows.map(sessionOf));
-      if (rows.length < PAGE_ROWS) return found;
+      sessions.push(...rows.map(sessionOf));
+      if (rows.length < PAGE_ROWS) return sessions;
     }
   }
 

@@ -63,7 +63,7 @@ interface SetRow {
   readonly bytes: Buffer | null;
 }
 
-/** Of an image that the database has never had. */
+/** The generation of an image that the database has never had. */
 const NEVER = 0;
 const UNKNOWN = -1;
 
@@ -281,9 +281,9 @@ async function isOfKeyringNow(query: Query, { keyring = null }: VerifiedUpload):
 }
 
 async function refuseWithdrawn(query: Query, image: ImageId, sha256: string): Promise<void> {
-  const found = (await tombstonesOf(query, image)).find((one) => one.isInForce && one.sha256 === sha256);
-  if (found === undefined) return;
-  const { number, withdrawnAt, reason, until } = found;
+  const tombstone = (await tombstonesOf(query, image)).find((one) => one.isInForce && one.sha256 === sha256);
+  if (tombstone === undefined) return;
+  const { number, withdrawnAt, reason, until } = tombstone;
   const back = until === null ? '' : `, until ${until.toISOString()}`;
   throw new LookasideError(
     'WITHDRAWN',
@@ -366,9 +366,9 @@ async function withdrawIn({ query, addEvent, notify }: Change, withdrawal: Withd
   const { image, number, until } = withdrawal;
   const id = await imageIdOf(query, image);
   const rows = await signaturesOf(query, id);
-  const found = rows[number - 1];
-  if (found === undefined || found.isFiller) throw notThere(image, number, found);
-  const { sha256 } = found;
+  const row = rows[number - 1];
+  if (row === undefined || row.isFiller) throw notThere(image, number, row);
+  const { sha256 } = row;
   const event = withdrawal.event(sha256);
   const auditSeq = await addEvent(event);
   const { by: withdrawnBy, reason } = withdrawal;
@@ -460,7 +460,7 @@ async function fillPlaces(
 interface FilledPlace {
   readonly imageId: number;
   readonly row: SignatureRow;
-  /** Of the one that stands there from now on. */
+  /** The hash of the signature that stands there from now on. */
   readonly sha256: string;
 }
 
@@ -487,11 +487,11 @@ function hasFailed(image: ImageId): LookasideError {
   );
 }
 
-function notThere(image: ImageId, number: number, found: SignatureRow | undefined): LookasideError {
+function notThere(image: ImageId, number: number, row: SignatureRow | undefined): LookasideError {
   const path = `${imageFolder(image)}/signature-${number}`;
   return new LookasideError(
     'NOT_FOUND',
-    found === undefined
+    row === undefined
       ? `there is no ${path}; lookaside show names the signatures of an image`
       : `${path} was withdrawn already, and a copy of another signature stands there`,
   );

@@ -112,7 +112,7 @@ export async function disableSigner(
     RETURNING id`,
     [name, disabledAt?.getTime() ?? null],
   );
-  return told(change, changed, event);
+  return recordChange(change, changed, event);
 }
 
 /** False, without an event, when it is so already or there is no such signer. */
@@ -126,7 +126,7 @@ export async function describeSigner(
     'UPDATE signer SET description = $2 WHERE name = $1 AND description <> $2 RETURNING id',
     [name, storable(description)],
   );
-  return told(change, changed, event);
+  return recordChange(change, changed, event);
 }
 
 /** Its grants and OIDC subjects go and its tokens are revoked. False, without an event, when there is no such signer. */
@@ -143,10 +143,14 @@ export async function removeSigner(
       removedAt.getTime(),
     ]);
   }
-  return told(change, gone, event);
+  return recordChange(change, gone, event);
 }
 
-async function told(change: Change, changed: readonly object[], event: NewAuditEvent): Promise<boolean> {
+async function recordChange(
+  change: Change,
+  changed: readonly object[],
+  event: NewAuditEvent,
+): Promise<boolean> {
   if (changed.length === 0) return false;
   await change.addEvent(event);
   // a token's state is also that of its signer

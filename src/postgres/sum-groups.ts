@@ -32,7 +32,7 @@ export async function firstGroups(summing: Summing, sums: Sums) {
       : ['count DESC', ...places.map((place) => `${place} NULLS FIRST`)];
   const rows = await query<GroupRow>(
     `
-    SELECT *, count(*) OVER () AS found, sum(count) OVER ()::bigint AS all_count, sum(bytes) OVER ()::bigint AS all_bytes,
+    SELECT *, count(*) OVER () AS group_count, sum(count) OVER ()::bigint AS all_count, sum(bytes) OVER ()::bigint AS all_bytes,
       sum(rows) OVER ()::bigint AS all_rows, min(first_at_ms) OVER () AS all_first, max(last_at_ms) OVER () AS all_last
     FROM (
       SELECT ${columns.map((column, position) => `${column} AS d${position}, `).join('')}
@@ -52,8 +52,8 @@ export async function firstGroups(summing: Summing, sums: Sums) {
 }
 
 function addOthers(first: GroupRow | undefined, added: number, isWhole: boolean, sums: Sums): void {
-  const found = Number(first?.found ?? 0);
-  if (first === undefined || found <= added) return;
+  const groups = Number(first?.group_count ?? 0);
+  if (first === undefined || groups <= added) return;
   const total = {
     count: Number(first.all_count),
     bytes: Number(first.all_bytes),
@@ -61,7 +61,7 @@ function addOthers(first: GroupRow | undefined, added: number, isWhole: boolean,
     firstAtMs: Number(first.all_first),
     lastAtMs: Number(first.all_last),
   };
-  sums.addOthers({ found: isWhole ? found : null, left: found - added, total });
+  sums.addOthers({ found: isWhole ? groups : null, left: groups - added, total });
 }
 
 export function partOf(row: GroupRow) {

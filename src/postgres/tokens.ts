@@ -25,7 +25,7 @@ export interface TokenRow {
   readonly last_used_at_ms: number | null;
 }
 
-/** Of `token`, with `signer` joined to it. */
+/** The columns of `token`, with `signer` joined to it. */
 export const TOKEN_COLUMNS = `
   token.id, token.name, token.role, token.hash, token.created_at_ms, token.expires_at_ms, token.revoked_at_ms,
   token.signer, signer.disabled_at_ms, token.last_used_at_ms`;
@@ -156,8 +156,8 @@ async function createToken(change: Change, token: NewToken, event: NewAuditEvent
   const { name, role, hash, createdAt, expiresAt, signer } = token;
   const { query } = change;
   if (signer !== null) {
-    const found = await query('SELECT id FROM signer WHERE name = $1', [signer]);
-    if (found.length === 0) throw unknownSigner(signer);
+    const signers = await query('SELECT id FROM signer WHERE name = $1', [signer]);
+    if (signers.length === 0) throw unknownSigner(signer);
   }
   const values = [name, role, Buffer.from(hash, 'hex'), createdAt.getTime(), expiresAt?.getTime() ?? null];
   try {

@@ -9,7 +9,7 @@ import type { PostgresWriter } from './writer.ts';
 
 type Judged = Parameters<VerdictIndex['judge']>[0];
 
-/** Of the writer's transaction: acts of others join the marking of a part, but not many parts. */
+/** The share of the writer's transaction: acts of others join the marking of a part, but not many parts. */
 const MARKING_BYTES = 4 * 1024 * 1024;
 
 export interface VerdictsOptions {
@@ -143,7 +143,7 @@ export class PostgresVerdicts implements VerdictIndex {
     }, judged.length * 500);
   }
 
-  /** Of every site: a key is changed for all. What a failure leaves unmarked, the leader marks. */
+  /** Marks signatures of every site: a key is changed for all. What a failure leaves unmarked, the leader marks. */
   async judgeAgain(_site: string, issuers: readonly string[]): Promise<void> {
     await this.#options.writer.run((change) => noteIssuers(change, issuers));
     await this.#markAll();
@@ -166,7 +166,7 @@ export class PostgresVerdicts implements VerdictIndex {
   }
 }
 
-/** Of the given filter alone, so that the plan fits what is asked. */
+/** Conditions of the given filter alone, so that the plan fits what is asked. */
 function conditionsOf(site: string, filter: SignatureFilter) {
   const values: unknown[] = [site];
   const conditions = ['i.site = $1', 'NOT s.filler'];

@@ -36,7 +36,7 @@ export class Watch {
 
   /** Resolves when the numbers were asked for once. */
   async start(): Promise<void> {
-    this.#listening = listenOn(this.#options.connections, CHANNEL, (payload) => this.#told(payload));
+    this.#listening = listenOn(this.#options.connections, CHANNEL, (payload) => this.#notice(payload));
     await this.ask();
     this.#running ??= this.#rounds();
   }
@@ -47,7 +47,7 @@ export class Watch {
     await this.#running;
   }
 
-  #told(payload: string): void {
+  #notice(payload: string): void {
     const [what = '', ...key] = payload.split(' ');
     if (what === 'image') this.#options.onImage(key.join(' '));
     else if (what === 'log') this.#options.onLog();
