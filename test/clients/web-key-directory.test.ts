@@ -91,9 +91,9 @@ test(
           advanced('advanced.example'),
         ],
       });
-      assert.equal((await fetched('joe.doe@empty.example')).found, null);
+      assert.equal((await fetched('joe.doe@empty.example')).fetchedKey, null);
       assert.deepEqual(await fetched('joe.doe@plain.example'), {
-        found: null,
+        fetchedKey: null,
         asked: [direct('plain.example')],
       });
       await assert.rejects(fetched('joe.doe@empty.example', 'joe.doe@nowhere.example'), {
