@@ -173,9 +173,9 @@ export interface Problem {
   /** Below the root: `team/app@sha256=…/signature-2`. */
   readonly path: string;
   /** How many files or folders have the problem when they are not named one by one; `path` is then the first. Absent = one. */
-  readonly count?: number;
+  readonly count?: number | undefined;
   /** Only with the kind `lost`; `path` is then the image's folder. */
-  readonly upload?: LostUpload;
+  readonly upload?: LostUpload | undefined;
 }
 
 /** An upload of which only the account is left. */

@@ -1,5 +1,5 @@
 // What an administrator asks of a running server, over the network with a token or through the socket of this machine.
-import { z } from 'zod';
+import { z } from 'zod/v3';
 import type { AccessRules } from '../domain/access-rules.ts';
 import type {
   Administration,
@@ -59,6 +59,7 @@ import type { HttpRequest } from './connection.ts';
 import { writeForm } from './form.ts';
 import { keyLifeOf } from './key-life.ts';
 import { recordsOf } from './records.ts';
+import type { SchemaOf } from './refusal.ts';
 import { throwWithRemedy } from './remedy.ts';
 import { work } from './work.ts';
 
@@ -79,7 +80,7 @@ export function connectAdministration(options: AskerOptions): RemoteAdministrati
   const asker = connectAsker(options);
   const { name: server } = asker;
 
-  async function ask<Schema extends z.ZodType>(
+  async function ask<Schema extends SchemaOf<unknown>>(
     schema: Schema,
     request: HttpRequest,
     wanted?: readonly number[],
@@ -258,7 +259,7 @@ function postTo(path: string): HttpRequest {
 /** A second try would say that there is no such key. */
 const MAY_BE_REMOVED = 'the key may have been removed all the same: see lookaside key list';
 
-type Ask = <Schema extends z.ZodType>(
+type Ask = <Schema extends SchemaOf<unknown>>(
   schema: Schema,
   request: HttpRequest,
   wanted?: readonly number[],

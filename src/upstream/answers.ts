@@ -1,5 +1,5 @@
 // The answers of a lookaside server, checked against what this version knows of them. Unknown members are ignored.
-import { z } from 'zod';
+import { z } from 'zod/v3';
 import type { AccessPlan, AccessRules } from '../domain/access-rules.ts';
 import type { AboutTree } from '../domain/administration.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -38,10 +38,10 @@ import type { Withdrawn } from '../domain/tombstone.ts';
 import type { ProblemKind } from '../domain/tree.ts';
 import type { FsckResult, TreeCounts } from '../domain/upkeep.ts';
 import type { SignatureForm } from '../domain/verdict.ts';
-import { detail, errorCode } from './refusal.ts';
+import { detail, errorCode, type SchemaOf } from './refusal.ts';
 
 /** The answer in its type. @throws LookasideError SERVER_UNREACHABLE when it does not fit; the message names `server` */
-export function readAnswer<Schema extends z.ZodType>(
+export function readAnswer<Schema extends SchemaOf<unknown>>(
   schema: Schema,
   { server, body }: { readonly server: string; readonly body: Buffer },
 ): z.output<Schema> {
@@ -49,7 +49,7 @@ export function readAnswer<Schema extends z.ZodType>(
 }
 
 /** As readAnswer(), for a value that is already parsed. */
-export function readValue<Schema extends z.ZodType>(
+export function readValue<Schema extends SchemaOf<unknown>>(
   schema: Schema,
   { server, value }: { readonly server: string; readonly value: unknown },
 ): z.output<Schema> {
@@ -77,8 +77,11 @@ export function strange(server: string, why: string): LookasideError {
   );
 }
 
-export const date = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
-export const count = z.int().nonnegative();
+export const date = z
+  .string()
+  .datetime({ offset: true })
+  .transform((text) => new Date(text));
+export const count = z.number().int().nonnegative();
 const digest = z.string().regex(/^sha(?:256|384|512):[0-9a-f]+$/);
 export const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 export const fingerprint = z.string().regex(/^[0-9A-F]{40,64}$/);
@@ -122,7 +125,7 @@ const storedSignature = z.object({
   remap: z.string().nullable().default(null),
   warnings,
   readers: z.array(readerDifference).default([]), // a server before 1.0 does not tell
-}) satisfies z.ZodType<StoredSignature>;
+}) satisfies SchemaOf<StoredSignature>;
 
 const leftOut = z.array(z.object({ sha256: z.string(), code: z.string() }));
 
@@ -132,7 +135,7 @@ const mirroredImage = z.object({
   syncedAt: date.nullable(),
   goneUpstream: z.array(z.string()),
   leftOut,
-}) satisfies z.ZodType<MirroredImage>;
+}) satisfies SchemaOf<MirroredImage>;
 
 /** Older servers tell nothing of mirrors. */
 export const withdrawnAnswer = z.object({
@@ -144,7 +147,7 @@ export const withdrawnAnswer = z.object({
   reason: z.string(),
   until: date.nullable(),
   auditSeq: count,
-}) satisfies z.ZodType<Withdrawn>;
+}) satisfies SchemaOf<Withdrawn>;
 
 export const withdrawalsAnswer = z.object({
   withdrawn: z.array(withdrawnAnswer.extend({ site: z.string(), image: z.string() })),
@@ -208,7 +211,7 @@ export const keyAnswer = z.object({ armored: z.string() });
 export const aboutAnswer = z.object({
   root: z.string(),
   tree: z.enum(['owned', 'shared']),
-}) satisfies z.ZodType<AboutTree>;
+}) satisfies SchemaOf<AboutTree>;
 
 const keyPart = z.object({
   fingerprint,
@@ -239,7 +242,7 @@ export const shownKey = keyPart.extend({
     .nullable()
     .default(null),
   changedAt: date,
-}) satisfies z.ZodType<ShownKey>;
+}) satisfies SchemaOf<ShownKey>;
 
 export const shownKeysAnswer = z.object({ keys: z.array(shownKey) });
 
@@ -261,7 +264,7 @@ export const exportedKeyAnswer = shownKey.extend({
   parts: z.array(keyPartUse).default([]),
   warnings: keyWarnings,
   armored: z.string(),
-}) satisfies z.ZodType<ExportedKey>;
+}) satisfies SchemaOf<ExportedKey>;
 
 const keyResult = z.discriminatedUnion('result', [
   z.object({
@@ -282,25 +285,25 @@ const keyResult = z.discriminatedUnion('result', [
     code: errorCode,
     message: z.string(),
   }),
-]) satisfies z.ZodType<KeyResult>;
+]) satisfies SchemaOf<KeyResult>;
 
 export const keyResultsAnswer = z.object({ results: z.array(keyResult) });
 
 export const refreshedKeysAnswer = z.object({
   results: z.array(keyResult),
   ignored: count,
-}) satisfies z.ZodType<RefreshedKeys>;
+}) satisfies SchemaOf<RefreshedKeys>;
 
 export const removedKeyAnswer = z.object({
   fingerprint,
   userIds: z.array(z.string()),
   signatures: count.nullable(),
-}) satisfies z.ZodType<RemovedKey>;
+}) satisfies SchemaOf<RemovedKey>;
 
 export const keyFileAnswer = z.object({
   armored: z.string().nullable(),
   leftOut: z.array(z.object({ fingerprint, reason: z.string() })),
-}) satisfies z.ZodType<KeyFile>;
+}) satisfies SchemaOf<KeyFile>;
 
 export const tokenAnswer = z.object({
   name: z.string(),
@@ -312,7 +315,7 @@ export const tokenAnswer = z.object({
   signer: z.string().nullable().default(null), // an older server has no signers
   disabledAt: date.nullable().default(null),
   lastUsedAt: date.nullable().default(null),
-}) satisfies z.ZodType<ShownToken>;
+}) satisfies SchemaOf<ShownToken>;
 
 export const sessionAnswer = z.object({
   id: count,
@@ -321,7 +324,7 @@ export const sessionAnswer = z.object({
   shownName: z.string().nullable(),
   createdAt: date,
   expiresAt: date,
-}) satisfies z.ZodType<ShownSession>;
+}) satisfies SchemaOf<ShownSession>;
 
 export const tokensAnswer = z.object({
   tokens: z.array(tokenAnswer),
@@ -333,7 +336,7 @@ export const signerAnswer = z.object({
   description: z.string(),
   createdAt: date,
   disabledAt: date.nullable(),
-}) satisfies z.ZodType<Signer>;
+}) satisfies SchemaOf<Signer>;
 
 export const signersAnswer = z.object({ signers: z.array(signerAnswer) });
 
@@ -348,7 +351,7 @@ export const grantAnswer = z.object({
 
 export const grantsAnswer = z.object({ grants: z.array(grantAnswer) });
 
-export const addedGrantAnswer = grantAnswer.extend({ created: z.boolean() }) satisfies z.ZodType<AddedGrant>;
+export const addedGrantAnswer = grantAnswer.extend({ created: z.boolean() }) satisfies SchemaOf<AddedGrant>;
 
 export const subjectAnswer = z.object({
   id: count,
@@ -356,7 +359,7 @@ export const subjectAnswer = z.object({
   issuer: z.string(),
   claims: z.record(z.string(), z.string()),
   createdAt: date,
-}) satisfies z.ZodType<OidcSubject>;
+}) satisfies SchemaOf<OidcSubject>;
 
 const claims = z.record(z.string(), z.string());
 const lists = {
@@ -389,7 +392,7 @@ export const accessRulesAnswer = z.object({
   tokens: z
     .array(z.object({ name: z.string(), role: word<Role>(), signer: z.string().nullable() }))
     .nullable(),
-}) satisfies z.ZodType<AccessRules>;
+}) satisfies SchemaOf<AccessRules>;
 
 const ofSigner = { signer: z.string() };
 const accessChange = z.union([
@@ -411,7 +414,7 @@ export const accessPlanAnswer = z.object({
   changes: z.array(accessChange),
   left: z.array(z.string()),
   todo: z.array(z.string()),
-}) satisfies z.ZodType<AccessPlan>;
+}) satisfies SchemaOf<AccessPlan>;
 
 export const subjectsAnswer = z.object({ subjects: z.array(subjectAnswer) });
 
@@ -421,14 +424,14 @@ export const signerDetailsAnswer = signerAnswer.extend({
   grants: z.array(grantAnswer),
   subjects: z.array(subjectAnswer).default([]), // an older server has none
   tokens: z.array(tokenAnswer),
-}) satisfies z.ZodType<SignerDetails>;
+}) satisfies SchemaOf<SignerDetails>;
 
 export const decisionAnswer = z.object({
   allowed: z.boolean(),
   grant: count.nullable(),
   missing: z.array(word<MissingHalf>()),
   message: z.string(),
-}) satisfies z.ZodType<GrantDecision>;
+}) satisfies SchemaOf<GrantDecision>;
 
 // it is printed as it is, so it must not control a terminal
 export const createdTokenAnswer = z.object({
@@ -440,7 +443,7 @@ export const treeCounts = z.object({
   images: count,
   signatures: count,
   problems: count,
-}) satisfies z.ZodType<TreeCounts>;
+}) satisfies SchemaOf<TreeCounts>;
 
 export const fsckResult = treeCounts.extend({
   repaired: count,
@@ -449,14 +452,14 @@ export const fsckResult = treeCounts.extend({
       site: z.string().default(DEFAULT_SITE), // a server that names none has one
       kind: word<ProblemKind>(),
       path: z.string(),
-      count: z.exactOptional(count),
-      upload: z.exactOptional(z.object({ sha256, uploader: z.string(), storedAt: date })),
+      count: count.optional(),
+      upload: z.object({ sha256, uploader: z.string(), storedAt: date }).optional(),
       message: z.string(),
       repaired: z.boolean(),
     }),
   ),
   isCompared: z.boolean(),
-}) satisfies z.ZodType<FsckResult>;
+}) satisfies SchemaOf<FsckResult>;
 
 const imported = z.object({
   part: count,
@@ -470,7 +473,7 @@ const importResult = z.discriminatedUnion('result', [
   imported.extend({ result: z.literal('created'), state: word<State>() }),
   imported.extend({ result: z.literal('exists') }),
   z.object({ part: count, result: z.literal('refused'), code: errorCode, message: z.string() }),
-]) satisfies z.ZodType<ImportResult>;
+]) satisfies SchemaOf<ImportResult>;
 
 export const importAnswer = z.object({ results: z.array(importResult) });
 
@@ -504,15 +507,15 @@ export const mirrorAnswer = z.object({
   completeAt: date.nullable(),
   goneUpstream: count,
   leftOut: count,
-}) satisfies z.ZodType<MirrorStatus>;
+}) satisfies SchemaOf<MirrorStatus>;
 
 export const mirrorDetails = mirrorAnswer.extend({
   noted: z.array(z.object({ image: z.string(), goneUpstream: z.array(z.string()), leftOut })),
-}) satisfies z.ZodType<MirrorDetails>;
+}) satisfies SchemaOf<MirrorDetails>;
 
 export const mirrorsAnswer = z.object({ mirrors: z.array(mirrorAnswer) });
 
-export const syncProgress = z.object({ done: count, total: count }) satisfies z.ZodType<SyncProgress>;
+export const syncProgress = z.object({ done: count, total: count }) satisfies SchemaOf<SyncProgress>;
 
 export const syncAnswer = syncReport.extend({
   images: z.array(
@@ -524,4 +527,4 @@ export const syncAnswer = syncReport.extend({
       message: z.string().nullable(),
     }),
   ),
-}) satisfies z.ZodType<SyncAnswer>;
+}) satisfies SchemaOf<SyncAnswer>;

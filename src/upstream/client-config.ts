@@ -1,5 +1,5 @@
 // Asks a server which keys clients are to trust. Nothing that comes back is verified.
-import { z } from 'zod';
+import { z } from 'zod/v3';
 import type { Note } from '../domain/client-config/policy-merge.ts';
 import { fingerprint, readAnswer, word } from './answers.ts';
 import { type AskerOptions, connectAsker } from './asker.ts';
@@ -17,7 +17,7 @@ export interface OfferedKeys {
 }
 
 const answer = z.object({
-  keys: z.array(z.object({ fingerprint, certificate: z.base64() })),
+  keys: z.array(z.object({ fingerprint, certificate: z.string().base64() })),
   notes: z.array(z.object({ code: word<Note['code']>(), message: z.string() })),
 });
 

@@ -1,5 +1,5 @@
 // Questions to a running server about the life of its keys.
-import { z } from 'zod';
+import { z } from 'zod/v3';
 import type { KeyAdministration } from '../domain/administration.ts';
 import { type KeyState, parseKeyName, type ShownKey } from '../domain/key.ts';
 import type { RevocationPart, RevokedKey } from '../domain/revocation.ts';
@@ -15,7 +15,7 @@ import {
   word,
 } from './answers.ts';
 import { type Asker, jsonRequest } from './asker.ts';
-import { readRefusal } from './refusal.ts';
+import { readRefusal, type SchemaOf } from './refusal.ts';
 import { throwWithRemedy } from './remedy.ts';
 import { work } from './work.ts';
 
@@ -32,7 +32,7 @@ const rotationPart = z.union([
     ),
   }),
   z.object({ end: z.object({ work: count }) }),
-]) satisfies z.ZodType<RotationPart>;
+]) satisfies SchemaOf<RotationPart>;
 
 const revocationPart = z.union([
   z.object({
@@ -47,14 +47,14 @@ const revocationPart = z.union([
   }),
   z.object({ images: z.array(z.object({ site: z.string(), image: z.string() })) }),
   z.object({ end: z.object({ images: count }) }),
-]) satisfies z.ZodType<RevocationPart>;
+]) satisfies SchemaOf<RevocationPart>;
 
 const revokedKey = z.object({
   key: shownKey,
   changed: z.boolean(),
   withdrawn: count.nullable(),
   left: z.array(z.string()),
-}) satisfies z.ZodType<RevokedKey>;
+}) satisfies SchemaOf<RevokedKey>;
 
 const revocationProgress = z.object({ images: count, signatures: count });
 
@@ -73,7 +73,7 @@ export function keyLifeOf(asker: Asker): KeyLife {
   }
 
   /** Up to the part that is the end. */
-  async function* parts<Schema extends z.ZodType<object>>(
+  async function* parts<Schema extends SchemaOf<object>>(
     schema: Schema,
     path: string,
   ): AsyncGenerator<z.output<Schema>> {

@@ -1,5 +1,5 @@
 // Questions to the records of a running server.
-import { z } from 'zod';
+import { z } from 'zod/v3';
 import type { RecordAdministration } from '../domain/administration.ts';
 import { READY_QUESTIONS, type ReadyAnswer } from '../domain/ready-question.ts';
 import { filterTexts } from '../domain/record-question.ts';
@@ -16,6 +16,7 @@ import {
 import { count, date, fingerprint, readAnswer, sha256, word } from './answers.ts';
 import { type Asker, jsonRequest } from './asker.ts';
 import type { HttpRequest } from './connection.ts';
+import type { SchemaOf } from './refusal.ts';
 import { throwWithRemedy } from './remedy.ts';
 
 const text = z.string().nullable();
@@ -35,7 +36,7 @@ const auditRow = z.object({
   address: text,
   requestId: text,
   reason: text,
-}) satisfies z.ZodType<AuditRow>;
+}) satisfies SchemaOf<AuditRow>;
 
 const accessRow = z.object({
   firstAt: date,
@@ -50,7 +51,7 @@ const accessRow = z.object({
   token: text,
   count,
   bytes: count,
-}) satisfies z.ZodType<AccessRow>;
+}) satisfies SchemaOf<AccessRow>;
 
 export const completeness = { dropped: count, gaps: z.array(z.string()) };
 
@@ -59,7 +60,7 @@ export const pageAnswer = z.object({
   rows: z.array(z.union([auditRow, accessRow])),
   next: text,
   ...completeness,
-}) satisfies z.ZodType<RecordPage>;
+}) satisfies SchemaOf<RecordPage>;
 
 const sums = { count, bytes: count };
 
@@ -70,9 +71,9 @@ export const sumsAnswer = z.object({
   found: count,
   total: z.object({ ...sums, rows: count, firstAt: date.nullable(), lastAt: date.nullable() }),
   ...completeness,
-}) satisfies z.ZodType<RecordSums>;
+}) satisfies SchemaOf<RecordSums>;
 
-export const forgottenAnswer = z.object({ events: count, reads: count }) satisfies z.ZodType<Forgotten>;
+export const forgottenAnswer = z.object({ events: count, reads: count }) satisfies SchemaOf<Forgotten>;
 
 const cell = z.union([z.string(), z.number(), z.null()]);
 
@@ -93,10 +94,10 @@ export const readyAnswer = z.object({
     }),
   ),
   ...completeness,
-}) satisfies z.ZodType<ReadyAnswer>;
+}) satisfies SchemaOf<ReadyAnswer>;
 
 export function recordsOf(asker: Asker): RecordAdministration {
-  async function ask<Schema extends z.ZodType>(
+  async function ask<Schema extends SchemaOf<unknown>>(
     schema: Schema,
     path: string,
     mayFindNothing = false,

@@ -1,6 +1,9 @@
 // The form in which a lookaside server refuses: {"errors":[{"code","message","detail"}]}.
-import { z } from 'zod';
+import { z } from 'zod/v3';
 import { type ErrorCode, LookasideError } from '../domain/errors.ts';
+
+/** Reads a value of any kind, or refuses it. */
+export type SchemaOf<Value> = z.ZodType<Value, z.ZodTypeDef, unknown>;
 
 /** The server's code, in the type of ours. A newer server may send others: we show them and never switch over them. */
 export const errorCode = z.custom<ErrorCode>(

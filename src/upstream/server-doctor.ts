@@ -1,5 +1,5 @@
 // Asks a server what it knows about an image that a client refused. Nothing that comes back is verified.
-import { z } from 'zod';
+import { z } from 'zod/v3';
 import { readAnswer } from './answers.ts';
 import { type AskerOptions, connectAsker } from './asker.ts';
 

@@ -1,5 +1,5 @@
 // A remote signature server, asked over HTTP. Every request may be sent twice: uploading the same bytes again changes nothing.
-import type { z } from 'zod';
+import type { z } from 'zod/v3';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId, imageName } from '../domain/image.ts';

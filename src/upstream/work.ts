@@ -1,19 +1,19 @@
 // Long work of a server, whose answer is lines: progress, and the result at the end.
-import { z } from 'zod';
+import { z } from 'zod/v3';
 import { readValue, strange } from './answers.ts';
 import type { Asker } from './asker.ts';
 import type { HttpRequest } from './connection.ts';
-import { readRefusal } from './refusal.ts';
+import { readRefusal, type SchemaOf } from './refusal.ts';
 import { throwWithRemedy } from './remedy.ts';
 
-interface Work<Result extends z.ZodType, Progress extends z.ZodType> {
+interface Work<Result extends SchemaOf<unknown>, Progress extends SchemaOf<unknown>> {
   readonly result: Result;
   readonly progress: Progress;
   readonly onProgress: ((progress: z.output<Progress>) => void) | undefined;
 }
 
 /** The result, which the last line of the answer holds; the lines before it are progress. */
-export async function work<Result extends z.ZodType, Progress extends z.ZodType>(
+export async function work<Result extends SchemaOf<unknown>, Progress extends SchemaOf<unknown>>(
   asker: Asker,
   request: HttpRequest,
   { result, progress, onProgress }: Work<Result, Progress>,
