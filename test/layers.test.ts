@@ -58,7 +58,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   sqlite: { src: ['domain'], packages: ['better-sqlite3'], node: [...FILES, 'worker_threads'] },
   postgres: { src: ['domain'], packages: ['pg'], node: FILES }, // files: migrations and certificates
   store: { src: ['domain'], packages: CACHES, node: [] },
-  openpgp: { src: ['domain'], packages: ['openpgp'], node: ['os', 'worker_threads'] }, // os: how many processors
+  openpgp: { src: ['domain'], packages: ['openpgp'], node: ['os', 'vm', 'worker_threads'] }, // os: how many processors
   identity: { src: ['domain'], packages: ['jose', 'openid-client', ...CACHES], node: [] },
   upstream: { src: ['domain'], packages: ['undici', 'zod'], node: NETWORK },
   service: { src: ['domain'], packages: CACHES, node: [] },

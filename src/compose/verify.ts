@@ -3,11 +3,11 @@ import { createHash } from 'node:crypto';
 import type { Digest } from '../domain/image.ts';
 import { requireManifest } from '../domain/manifest.ts';
 import type { Verifier } from '../domain/ports.ts';
-import { openVerifier } from '../openpgp/pool.ts';
+import { openVerifierInProcess } from '../openpgp/in-process.ts';
 
 /** A verifier without keys. */
 export function openSignatureVerifier(): Verifier & AsyncDisposable {
-  const verifier = openVerifier();
+  const verifier = openVerifierInProcess();
   return Object.assign(verifier, { [Symbol.asyncDispose]: () => verifier.close() });
 }
 

@@ -10,10 +10,9 @@ import { armorPublicKey } from './armor.ts';
 import { usesOfCertificate } from './certificate-uses.ts';
 import type { JobName, Jobs, Reply, Request } from './jobs.ts';
 import { warningsOfCertificate } from './key-warnings.ts';
+import { CLEAN_LIMIT_MS, EXAMINE_LIMIT_MS } from './limits.ts';
 
 const THREADS = 2;
-const EXAMINE_LIMIT_MS = 2000;
-const CLEAN_LIMIT_MS = 5000;
 const START_LIMIT_MS = 30_000;
 const THREAD_HEAP_MIB = 256;
 const MAX_QUEUED = 1024;
