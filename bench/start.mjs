@@ -1,6 +1,6 @@
 // What it costs to start a command of signers, in CPU of the process with all its threads, beside `node -e 0` in the same run
-// on the same machine: first with nothing to do, then with one signature, a server that answers at once, and a thread that
-// verifies. Wanted of a start: at most 1.5 times `node -e 0` and 150 ms.
+// on the same machine: first with nothing to do, then with one signature and a server that answers at once. Wanted of a start:
+// at most 1.5 times `node -e 0` and 150 ms.
 // Run: npm run build && npm run bench -- start
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -2,23 +2,10 @@
 // needs no database, and most commands are over before all of it would be there.
 import { Command, CommanderError } from 'commander';
 import { LookasideError } from '../domain/errors.ts';
-import { addAccessExport, addApply } from './access-rule-commands.ts';
-import { addAccessCommands, addAuditCommands } from './audit-commands.ts';
-import { addClients } from './client-commands.ts';
-import { addClientConfig } from './client-config-commands.ts';
-import type { CommandTools } from './command-tools.ts';
-import { addKeys } from './key-commands.ts';
 import { prepareLoading } from './load-config.ts';
-import { addMigrating } from './migrate-commands.ts';
-import { addMirrors } from './mirror-commands.ts';
-import { addAuditProofs } from './proof-commands.ts';
-import { addCopying, addServing, addUpkeep, type ServerTools } from './server-commands.ts';
+import type { ServerTools } from './server-commands.ts';
 import type { ServerSignals } from './server-signals.ts';
-import { addSigning, addVerifying, addWithdrawing } from './signature-commands.ts';
-import { addGrants, addSigners } from './signer-commands.ts';
 import { EXIT, errorsJson, exitCodeOf, isToldInJson, printJson } from './terminal.ts';
-import { addTokens } from './token-commands.ts';
-import { addTrust } from './trust-commands.ts';
 import { VERSION } from './version.ts';
 
 /** Runs one command to its end; the exit code. `signals` are not null when they are caught already, for serve. */
@@ -29,7 +16,7 @@ export async function runProgram(argv: readonly string[], signals: ServerSignals
   const finish = (code: number) => {
     exitCode = code;
   };
-  const program = createProgram({ finish, signals });
+  const program = await createProgram({ finish, signals }, argv[2]);
   try {
     await program.parseAsync(argv);
     return exitCode;
@@ -52,8 +39,31 @@ function asLookasideError(error: unknown): unknown {
   return new LookasideError('CONFIG_INVALID', error.message.replace(/^error: /, ''));
 }
 
-/** Help lists the commands in this order. */
-function createProgram(tools: ServerTools): Command {
+type Add = (program: Command, tools: ServerTools) => void;
+
+/** Commands in the order in which help lists them, and the file that has their words and options. */
+const GROUPS: readonly (readonly [names: readonly string[], load: () => Promise<Add>])[] = [
+  [['serve', 'config'], async () => (await import('./server-commands.ts')).addServing],
+  [['fsck', 'reindex'], async () => (await import('./server-commands.ts')).addUpkeep],
+  [['push', 'list', 'show'], async () => (await import('./signature-commands.ts')).addSigning],
+  [['import', 'backup', 'restore'], async () => (await import('./server-commands.ts')).addCopying],
+  [['migrate'], async () => (await import('./migrate-commands.ts')).addMigrating],
+  [['withdraw'], async () => (await import('./signature-commands.ts')).addWithdrawing],
+  [['key'], async () => (await import('./key-commands.ts')).addKeys],
+  [['verify'], async () => (await import('./signature-commands.ts')).addVerifying],
+  [['trust'], async () => (await import('./trust-commands.ts')).addTrust],
+  [['client-config'], async () => (await import('./client-config-commands.ts')).addClientConfig],
+  [['doctor'], async () => (await import('./client-commands.ts')).addClients],
+  [['token'], async () => (await import('./token-commands.ts')).addTokens],
+  [['audit', 'access'], async () => (await import('./record-commands.ts')).addRecords],
+  [['signer'], async () => (await import('./signer-commands.ts')).addSigners],
+  [['grant'], async () => (await import('./signer-commands.ts')).addGrants],
+  [['apply'], async () => (await import('./access-rule-commands.ts')).addApply],
+  [['mirror'], async () => (await import('./mirror-commands.ts')).addMirrors],
+];
+
+/** With the group of the command `named` alone; with all when there is no such command: then help lists them. */
+export async function createProgram(tools: ServerTools, named: string | undefined): Promise<Command> {
   const program = new Command('lookaside')
     .description('The signature server for container images.')
     .version(VERSION)
@@ -61,31 +71,7 @@ function createProgram(tools: ServerTools): Command {
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(lookaside --help lists the commands)')
     .hook('preAction', prepareLoading);
-  addServing(program, tools);
-  addUpkeep(program, tools);
-  addSigning(program, tools);
-  addCopying(program, tools);
-  addMigrating(program, tools);
-  addWithdrawing(program, tools);
-  addKeys(program, tools);
-  addVerifying(program, tools);
-  addTrust(program, tools);
-  addClientConfig(program, tools);
-  addClients(program, tools);
-  addTokens(program, tools);
-  addRecords(program, tools);
-  addSigners(program, tools);
-  addGrants(program, tools);
-  addApply(program, tools);
-  addMirrors(program, tools);
+  const own = GROUPS.filter(([names]) => names.some((name) => name === named));
+  for (const [, load] of own.length > 0 ? own : GROUPS) (await load())(program, tools);
   return program;
-}
-
-function addRecords(program: Command, tools: CommandTools): void {
-  const audit = program.command('audit').description('ask who signed, who uploaded and who changed what');
-  addAuditCommands(audit, tools);
-  addAuditProofs(audit, tools);
-  const access = program.command('access').description('ask who fetched what; export who may sign what');
-  addAccessCommands(access, tools);
-  addAccessExport(access, tools);
 }
