@@ -166,7 +166,7 @@ describe('a command', () => {
       ['--keyring', keyFile],
       ['--all-keys', ...remote],
     ]) {
-      assertLight(lasting(await loadedBy(0, ...named, ...args)), ['commander', 'zod']);
+      assertLight(lasting(await loadedBy(0, ...named, ...args)), ['commander']);
     }
   });
 
