@@ -31,7 +31,7 @@ export function repositoryRefusal(image: ImageId, claim: Claim): Refusal | null 
       : `; or, if its policy maps the name of a mirror (remapIdentity), --signed-for ${remap}`;
   return {
     code: 'REPOSITORY_MISMATCH',
-    message: `the signature names ${claim.dockerReference}, whose repository path is ${path ?? 'none'}, not ${image.path}. What must be told is how clients pull the image: by the signed name, then upload it below that path (lookaside push --as-signed)${ifMirrored}. Else sign the name that is pulled`,
+    message: `the signature names ${claim.dockerReference}, whose repository path is ${path ?? 'none'}, not ${image.path}. If clients pull the image by the signed name, upload the signature below that path (lookaside push --as-signed)${ifMirrored}. Else sign the name that is pulled`,
   };
 }
 

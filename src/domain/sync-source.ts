@@ -118,7 +118,7 @@ function* jsonValues(text: string): Generator<unknown> {
     }
   }
   if (begun.trim() !== '')
-    throw new LookasideError('REQUEST_INVALID', 'the file begins like JSON and is none; make it again');
+    throw new LookasideError('REQUEST_INVALID', 'the file begins like JSON and cannot be read as JSON; write it again');
 }
 
 const MAX_DEPTH = 64;

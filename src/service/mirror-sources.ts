@@ -54,7 +54,7 @@ function readPage(body: Uint8Array, at: URL, base: URL) {
     return readListing(new TextDecoder().decode(body), at, base);
   } catch {
     // only SyntaxError: the page begins like JSON
-    throw invalid(`${withoutSecrets(at.href)} begins like JSON and is none; wanted a listing`);
+    throw invalid(`${withoutSecrets(at.href)} begins like JSON and cannot be read as JSON; wanted a listing`);
   }
 }
 
