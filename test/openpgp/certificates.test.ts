@@ -17,7 +17,7 @@ import {
 import type { CleanedCertificate } from '../../src/domain/ports.ts';
 import { armorPublicKey } from '../../src/openpgp/armor.ts';
 import { cleanCertificates } from '../../src/openpgp/certificates.ts';
-import { count } from '../faults/promise.ts';
+import { count, longTest } from '../faults/promise.ts';
 import {
   backSignature,
   binding,
@@ -107,7 +107,9 @@ describe('a certificate as it should be', () => {
     'rsa3072',
     'rsa4096',
   ] as const) {
-    test(`of ${kind} is taken and described, with a signing subkey of that kind`, async () => {
+    // to make two keys of 4096 bits takes longer than all that is checked here
+    const testOf = kind === 'rsa4096' ? longTest : test;
+    testOf(`of ${kind} is taken and described, with a signing subkey of that kind`, async () => {
       const key = makeKey(kind);
       const subkey = makeKey(kind, T0 + 10);
       const { details, certificate } = await cleanOne(
