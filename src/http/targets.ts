@@ -7,6 +7,9 @@ import { parseSignatureName, type SiteTarget, type Target } from '../domain/look
 const FOLDERS_BYTES = 14 * 1024 * 1024;
 const OTHERS_BYTES = 2 * 1024 * 1024;
 const OVERHEAD_BYTES = 300;
+/** How many folders are known to have come once. They take 256 KiB. */
+const SEEN = 65_536;
+const HASHED_CHARACTERS = 16;
 
 type SignatureTarget = SiteTarget & { readonly target: Extract<Target, { kind: 'signature' }> };
 
@@ -15,13 +18,14 @@ export function createTargets(parse: (rawTarget: string) => SiteTarget): (rawTar
   // by what stands before `/signature-N`: the signatures of an image have many numbers
   const folders = createMemory<SignatureTarget>(FOLDERS_BYTES);
   const others = createMemory<SiteTarget>(OTHERS_BYTES);
+  const wasSeen = createSeen();
 
   function signatureIn(raw: string, number: number): SiteTarget {
     const folder = raw.slice(0, raw.lastIndexOf('/'));
     const known = folders.get(folder);
     if (known !== undefined) return { site: known.site, target: { ...known.target, number } };
     const { site, target } = parse(raw);
-    if (target.kind === 'signature') folders.set(folder, { site, target });
+    if (target.kind === 'signature' && wasSeen(folder)) folders.set(folder, { site, target });
     return { site, target };
   }
 
@@ -34,6 +38,29 @@ export function createTargets(parse: (rawTarget: string) => SiteTarget): (rawTar
     others.set(raw, target);
     return target;
   };
+}
+
+/**
+ * Whether the text came before, as far as is remembered. A flood of names that each come once would otherwise turn the memory over,
+ * and remembering a name costs more than parsing it.
+ */
+function createSeen(): (text: string) => boolean {
+  const seen = new Uint32Array(SEEN);
+  return (text) => {
+    const hash = hashOf(text);
+    const at = hash % SEEN;
+    if (seen[at] === hash) return true;
+    seen[at] = hash;
+    return false;
+  };
+}
+
+/** Of the end alone: nearly all of it is a digest. */
+function hashOf(text: string): number {
+  let hash = text.length;
+  for (let at = Math.max(0, text.length - HASHED_CHARACTERS); at < text.length; at += 1)
+    hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  return (hash ^ (hash >>> 15)) >>> 0;
 }
 
 function createMemory<Value extends object>(maxSize: number): LRUCache<string, Value> {

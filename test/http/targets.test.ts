@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { createTargetParser } from '../../src/domain/lookaside-path.ts';
+import { createTargetParser, type SiteTarget } from '../../src/domain/lookaside-path.ts';
 import { createTargets } from '../../src/http/targets.ts';
 
 const HEX = 'a'.repeat(64);
@@ -52,16 +53,29 @@ test('a target means what it means by itself, whatever was asked before', () => 
   );
 });
 
-test('a signature of a folder that was asked for is found without another parse', () => {
+test('a folder is parsed for its first two signatures, and then no more', () => {
   let parsed = 0;
   const parse = createTargetParser(SITES, '');
   const targetOf = createTargets((raw) => {
     parsed += 1;
     return parse(raw);
   });
-  for (const number of [1, 2, 3]) {
+  for (const number of [1, 2, 3, 4]) {
     const { target } = targetOf(`/team/app@sha256=${HEX}/signature-${number}`);
     assert.equal(target.kind === 'signature' && target.number, number);
   }
-  assert.equal(parsed, 1);
+  assert.equal(parsed, 2);
+});
+
+test('names that each come once are not kept', () => {
+  const targetOf = createTargets(createTargetParser(SITES, ''));
+  const rawAt = (at: number) =>
+    `/team/app@sha256=${createHash('sha256').update(String(at)).digest('hex')}/signature-1`;
+  const first = targetOf(rawAt(0));
+  for (let at = 1; at < 1000; at += 1) targetOf(rawAt(at));
+  const second = targetOf(rawAt(0));
+  assert.deepEqual(second, first);
+  const imageOf = ({ target }: SiteTarget) => (target.kind === 'signature' ? target.image : assert.fail());
+  assert.notEqual(imageOf(second), imageOf(first));
+  assert.equal(imageOf(targetOf(rawAt(0))), imageOf(second));
 });
