@@ -156,7 +156,15 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
     monotonicMs: clock.monotonicMs,
   });
   const { syncFolder } = scanner;
-  const stored = createTreeStore({ ...parts, tend, sha256: sha256Hex, syncFolder, onRecorded: prefer });
+  const hasProblems = problems.has;
+  const stored = createTreeStore({
+    ...parts,
+    tend,
+    hasProblems,
+    sha256: sha256Hex,
+    syncFolder,
+    onRecorded: prefer,
+  });
   const judge = createJudge({
     site: site.name,
     index,

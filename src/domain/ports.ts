@@ -62,6 +62,8 @@ export interface SignatureStore {
    * omits it.
    */
   peekHolds?(image: ImageId, known: SignatureSet): boolean;
+  /** Whether readSet() would give an empty set, told at once. False also when only readSet() may tell; may be omitted likewise. */
+  peekEmpty?(image: ImageId): boolean;
   /** Bytes whose SHA-256 is `sha256`; null when the image no longer holds such a signature. @throws STORE_UNAVAILABLE */
   readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null>;
   /**
@@ -134,6 +136,8 @@ export interface SignatureIndex {
   reset(): Promise<void>;
   /** Another number after each change of any rows: a look-up that began before it must not answer for one asked after it. */
   peekWrites(): number;
+  /** True: nothing is recorded of the image, told at once. False tells nothing: an index that can never tell omits it. */
+  peekLacks?(image: ImageId): boolean;
 }
 
 /** Requests of one client for one signature within one minute. */

@@ -61,6 +61,8 @@ export interface Tree {
   isUnchanged(folder: string, stamps: Stamps): Promise<boolean>;
   /** As isUnchanged(), at once and waiting for no disk; false also when only isUnchanged() may tell. */
   peekUnchanged(folder: string, stamps: Stamps): boolean;
+  /** True: nothing has the folder's name now. At once and waiting for no disk; false tells nothing. */
+  peekAbsent(folder: string): boolean;
   /** All bytes of one signature file; null when it is gone. @throws STORE_UNAVAILABLE */
   readFile(folder: string, number: number): Promise<Uint8Array | null>;
   /** Null when there is no such folder. @throws STORE_UNAVAILABLE */

@@ -28,6 +28,8 @@ export interface Listed extends FolderIdentity {
 export interface Absence {
   /** Whether it is certain that nothing had this name at some moment since the call. False: a look must tell. */
   isProved(path: string): Promise<boolean>;
+  /** As isProved(), at once and waiting for no disk; false also when only isProved() may tell. */
+  peekProved(path: string): boolean;
   /** Call it when a look has found nothing: after enough of them the folder above is listed, in the background. */
   missed(path: string): void;
   /** Resolves when no folder is being listed. */
@@ -53,6 +55,12 @@ interface Listing {
   foundAtMs: number;
 }
 
+/** The listing of the folder lacks a name. */
+interface Lacking {
+  readonly folder: string;
+  readonly listing: Listing;
+}
+
 export function createAbsence({ inFolder, peekStamp, nowMs }: AbsenceOptions): Absence {
   const listings = new LRUCache<string, Listing>({
     maxSize: MAX_BYTES,
@@ -63,15 +71,24 @@ export function createAbsence({ inFolder, peekStamp, nowMs }: AbsenceOptions): A
   const shared = createSharedRuns<Listed | null>();
   let listing: Promise<void> | null = null;
 
+  function peekProved(path: string): boolean {
+    const lacking = lackingIn(path);
+    return lacking !== null && peekUnchanged(lacking);
+  }
+
+  function peekUnchanged({ folder, listing }: Lacking): boolean {
+    const askedAtMs = nowMs();
+    if (peekStamp(folder, listing.stamp, listing.foundAtMs) !== listing.stamp) return false;
+    listing.foundAtMs = askedAtMs;
+    return true;
+  }
+
   async function isProved(path: string): Promise<boolean> {
     const lacking = lackingIn(path);
     if (lacking === null) return false;
+    if (peekUnchanged(lacking)) return true;
     const askedAtMs = nowMs();
-    const { stamp, foundAtMs } = lacking.listing;
-    if (peekStamp(lacking.folder, stamp, foundAtMs) === stamp) {
-      lacking.listing.foundAtMs = askedAtMs;
-      return true;
-    }
+    const { stamp } = lacking.listing;
     // the look begins after the question: what was put there before it is seen
     const now = await shared(lacking.folder, () => inFolder(lacking.folder, (held) => held.stat()));
     if (now?.stamp === stamp) {
@@ -83,7 +100,7 @@ export function createAbsence({ inFolder, peekStamp, nowMs }: AbsenceOptions): A
   }
 
   /** The folder whose listing lacks the next name on the path; null when no listing tells. */
-  function lackingIn(path: string): { readonly folder: string; readonly listing: Listing } | null {
+  function lackingIn(path: string): Lacking | null {
     let [folder, start] = ['', 0];
     for (;;) {
       const known = listings.get(folder);
@@ -141,6 +158,7 @@ export function createAbsence({ inFolder, peekStamp, nowMs }: AbsenceOptions): A
 
   return {
     isProved,
+    peekProved,
     missed,
     async idle() {
       while (listing !== null) await listing;

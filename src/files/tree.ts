@@ -173,6 +173,7 @@ export function openTree(options: TreeOptions): OpenTree {
     readImage,
     isUnchanged,
     peekUnchanged,
+    peekAbsent: absence.peekProved,
     readFile,
     statFolder,
     children,

@@ -6,7 +6,9 @@ import { DAMAGE_KINDS, type Problem, type ProblemKind, problemText } from '../do
 export interface ProblemRegister {
   /** Replaces the known problems of the image; empty = all is well. */
   report(image: ImageId, problems: readonly Problem[]): void;
-  /** The same for all of the site's folders above images. The caller bounds how many problems there are. */
+  /** Whether problems of the image are known. */
+  has(image: ImageId): boolean;
+  /** The same as report() for all of the site's folders above images. The caller bounds how many problems there are. */
   reportFolders(site: string, problems: readonly Problem[]): void;
   /** How many problems of each kind, only for kinds that occur. */
   counts(): ReadonlyMap<ProblemKind, number>;
@@ -39,6 +41,7 @@ export function createProblemRegister(log: Log): ProblemRegister {
 
   return {
     report: (image, problems) => replace(imageKey(image), problems, byImage.size < MAX_IMAGES),
+    has: (image) => byImage.size > 0 && byImage.has(imageKey(image)),
     reportFolders: (site, problems) => replace(`${site}/`, problems, true), // no image has an empty folder
     counts,
     get damaged() {

@@ -20,7 +20,10 @@ export interface FoundSignature {
 }
 
 export interface Reader {
-  /** The set if it is in memory, and is settled, was checked within the last second, or can be checked at once; never waits. */
+  /**
+   * The set if it is in memory, and is settled, was checked within the last second, or can be checked at once, or if the store tells at
+   * once that it is empty; never waits.
+   */
   peekSet(image: ImageId): SignatureSet | null;
   /** @throws LookasideError STORE_UNAVAILABLE */
   readSet(image: ImageId): Promise<SignatureSet>;
@@ -81,6 +84,8 @@ function createMemory(maxBytes: number) {
   };
 }
 
+const EMPTY: SignatureSet = { generation: 0, entries: [] };
+
 export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reader {
   const sets = createMemory(cacheBytes);
   let hits = 0;
@@ -89,10 +94,12 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
   let epoch = 0;
 
   function peekSet(image: ImageId): SignatureSet | null {
-    const cached = sets.get(imageKey(image));
-    if (cached === undefined || !holds(image, cached)) return null;
+    // first, and kept nowhere: a flood of names that are not there makes no keys and turns no memory over
+    const isEmpty = store.peekEmpty?.(image) === true;
+    const cached = isEmpty ? undefined : sets.get(imageKey(image));
+    if (!isEmpty && (cached === undefined || !holds(image, cached))) return null;
     hits += 1;
-    return cached.set;
+    return cached?.set ?? EMPTY;
   }
 
   function holds(image: ImageId, cached: CachedSet): boolean {

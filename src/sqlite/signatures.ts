@@ -20,6 +20,7 @@ import type { Judgement } from '../domain/verdict.ts';
 import type { CommandName, Commands, Judged } from './commands.ts';
 import { FolderEntries } from './folder-entries.ts';
 import { findDamage, isCorruption, messageOf, openForReading } from './open.ts';
+import { RecordedDigests } from './recorded-digests.ts';
 import { Repositories } from './repositories.ts';
 import { Verdicts } from './verdicts.ts';
 import type { Writer } from './writer.ts';
@@ -120,6 +121,10 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
   #resetting: Promise<void> | null = null;
   /** Sites that were found to be complete: only bind() and reset() end that, and every read of an owned tree asks. */
   readonly #complete = new Set<string>();
+  readonly #digests = new RecordedDigests({
+    count: () => this.#look((on) => on.imageCount()),
+    page: (after, limit) => this.#look((on) => on.digests(after, limit)),
+  });
   /** The trees that a new file must be bound to, by site. */
   readonly #trees = new Map<string, string>();
 
@@ -141,6 +146,10 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
 
   peekWrites(): number {
     return this.#writes;
+  }
+
+  peekLacks(image: ImageId): boolean {
+    return this.#unusable === null && this.#digests.lacks(image);
   }
 
   /** Resolves when the check that began at the opening of the file has ended, whatever it found. */
@@ -232,9 +241,11 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
   }
 
   async record(images: readonly RecordedImage[]): Promise<void> {
+    const ended = this.#digests.recording(images.map(({ image }) => image));
     try {
       await this.#write('index.record', images.map(withOwnBytes), sizeOf(images));
     } finally {
+      ended();
       // a thread that died may have written them all the same
       this.#written(images.map(({ image }) => image));
     }
@@ -293,6 +304,7 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
     this.#written(null);
     this.#isChecked = false;
     this.#complete.clear();
+    this.#digests.forget();
     this.#closeReader();
     await this.#check?.terminate();
     try {
@@ -391,6 +403,8 @@ class Statements {
   readonly #images: Statement<[string, string, string, string, Buffer, number], ImageRow>;
   readonly #site: Statement<[string], SiteRow>;
   readonly #isComplete: Statement<[string], number>;
+  readonly #imageCount: Statement<[], number>;
+  readonly #digests: Statement<[Uint8Array, number], Buffer>;
 
   constructor(db: Database) {
     this.db = db;
@@ -418,6 +432,20 @@ class Statements {
         FROM site
         WHERE name = ?`)
       .pluck();
+    this.#imageCount = db
+      .prepare<[], number>(`
+        SELECT coalesce(sum(images), 0)
+        FROM site`)
+      .pluck();
+    // the words of the index signature_by_digest
+    this.#digests = db
+      .prepare<[Uint8Array, number], Buffer>(`
+        SELECT DISTINCT substr(digest, 1, 6)
+        FROM signature
+        WHERE substr(digest, 1, 6) > ?
+        ORDER BY substr(digest, 1, 6)
+        LIMIT ?`)
+      .pluck();
   }
 
   recorded({ site, path, layout, algorithm, hex }: ImageId): readonly RecordedSignature[] {
@@ -434,6 +462,16 @@ class Statements {
   counts(site: string): { readonly images: number; readonly signatures: number } {
     const { images, signatures } = this.#site.get(site) ?? { images: 0, signatures: 0 };
     return { images, signatures };
+  }
+
+  /** Of all sites together. */
+  imageCount(): number {
+    return this.#imageCount.get() ?? 0;
+  }
+
+  /** The first bytes of digests, in order. */
+  digests(after: Uint8Array, limit: number): readonly Buffer[] {
+    return this.#digests.all(after, limit);
   }
 
   treeOf(site: string): string {

@@ -34,6 +34,8 @@ export interface ImageChanges {
   isUnsettled(image: ImageId): boolean;
   leaveUnsettled(image: ImageId): void;
   settled(image: ImageId): void;
+  /** Whether anything of the image is unfinished, unrecorded or unsettled. */
+  isPending(image: ImageId): boolean;
   /**
    * Whether the tree was scanned since the start. Before that, even a complete index may be an older copy, which lacks
    * later uploads.
@@ -81,6 +83,11 @@ export function createImageChanges(): ImageChanges {
     isUnsettled: (image) => unsettled.has(imageKey(image)),
     leaveUnsettled: (image) => void unsettled.add(imageKey(image)),
     settled: (image) => void unsettled.delete(imageKey(image)),
+    isPending(image) {
+      if (unfinished.size + unrecorded.size + unsettled.size === 0) return false;
+      const key = imageKey(image);
+      return unfinished.has(key) || unrecorded.has(key) || unsettled.has(key);
+    },
     get isScanned() {
       return isScanned;
     },

@@ -41,6 +41,7 @@ export function createSitesStore(
     // without a promise of its own: most reads that memory cannot answer pass here
     readSet: (image, known) => storeOf(image).readSet(image, known),
     peekHolds: (image, known) => storeOf(image).peekHolds?.(image, known) ?? false,
+    peekEmpty: (image) => storeOf(image).peekEmpty?.(image) ?? false,
     readBlob: async (image, sha256) => storeOf(image).readBlob(image, sha256),
     listFolder: async (site, ...page) => siteOf(site).store.listFolder(site, ...page),
     async append(upload) {

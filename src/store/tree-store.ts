@@ -16,6 +16,8 @@ export interface TreeStoreOptions extends TreeAndIndex {
   readonly syncFolder: (site: string, folder: string) => Promise<void>;
   /** Called for an image as it was found: an upload may have to be finished or put back. */
   readonly tend: (image: ImageId, seen: Look) => void;
+  /** Whether `report` was told of problems of the image: a read that finds none says so. */
+  readonly hasProblems: (image: ImageId) => boolean;
   /** Something of the image was recorded without a verdict. */
   readonly onRecorded: (image: ImageId) => void;
 }
@@ -67,6 +69,12 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   function peekHolds(image: ImageId, known: SignatureSet): boolean {
     const stamps = options.kind === 'shared' ? stampsOf(image, known) : null;
     return stamps !== null && tree.peekUnchanged(imageFolder(image), stamps);
+  }
+
+  /** The same look-ups as of a set that is not in memory, of which nothing is left to do when both find nothing. */
+  function peekEmpty(image: ImageId): boolean {
+    if (changes.isPending(image) || options.hasProblems(image)) return false;
+    return index.peekLacks?.(image) === true && tree.peekAbsent(imageFolder(image));
   }
 
   /** Null when the files alone do not tell whether the set is still right. */
@@ -169,5 +177,5 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return index.listFolder(site, folder, after, limit);
   }
 
-  return { readSet, peekHolds, readBlob, listFolder };
+  return { readSet, peekHolds, peekEmpty, readBlob, listFolder };
 }

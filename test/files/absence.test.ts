@@ -87,6 +87,18 @@ describe('a folder that was listed', () => {
     assert.equal(looks, 1);
   });
 
+  it('proves at once only where the look waits for nothing and finds it unchanged', async () => {
+    assert.equal(absence.peekProved(folderOf('team/other')), false);
+    await learn();
+    assert.equal(absence.peekProved(folderOf('team/other')), false);
+    peekStamp = () => 'changed';
+    assert.equal(absence.peekProved(folderOf('team/other')), false);
+    peekStamp = (_, stamp) => stamp;
+    assert.equal(absence.peekProved(folderOf('team/other')), true);
+    assert.equal(absence.peekProved(folderOf('team/app')), false);
+    assert.equal(looks, 0);
+  });
+
   it('proves that what lies in an absent folder is absent', async () => {
     await learn();
     assert.equal(await absence.isProved(folderOf('never/was')), true);

@@ -91,6 +91,21 @@ describe('reading sets', () => {
     assert.equal(reader.peekSet(APP), newer);
   });
 
+  test('an image that the store says is empty at once is answered so and not kept', async () => {
+    const { store, clock, asked, put } = open();
+    let isEmpty = true;
+    const reader = createReader({ store: { ...store, peekEmpty: () => isEmpty }, clock, cacheBytes: MIB });
+    assert.deepEqual(reader.peekSet(APP)?.entries, []);
+    assert.deepEqual((await reader.readSet(APP)).entries, []);
+    assert.deepEqual(reader.cache, { bytes: 0, sets: 0, hits: 2, misses: 0 });
+    const set = put(APP, 'one');
+    isEmpty = false;
+    assert.equal(reader.peekSet(APP), null);
+    assert.equal(await reader.readSet(APP), set);
+    assert.equal(reader.peekSet(APP), set);
+    assert.equal(asked.length, 1);
+  });
+
   test('a settled set holds without another look until its image, or all, are forgotten', async () => {
     const { reader, clock, asked, put } = open();
     const set = put(APP, 'one');

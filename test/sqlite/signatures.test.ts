@@ -280,6 +280,58 @@ describe('a large index', () => {
   }
 });
 
+describe('images without rows', () => {
+  const turnOfLoop = () => new Promise((resolve) => setImmediate(resolve));
+  const freshAt = (at: number) =>
+    recordedImage(imageAt('team/fresh', `fresh ${at}`), `one of fresh ${at}`, 'x');
+  const noneAt = (at: number) => imageAt('team/none', `none ${at}`);
+
+  it('are told at once after many questions, and those with rows never are', async (t) => {
+    const { databases } = await open(filled(t));
+    t.after(() => databases.close());
+    const { index } = databases;
+    assert.equal(index.peekLacks(noneAt(0)), false);
+    const written = Array.from({ length: 40 }, (_, at) => freshAt(at));
+    const writes: Promise<void>[] = [];
+    let questions = 0;
+    let asked = 1;
+    while (!index.peekLacks(noneAt(questions))) {
+      questions += 1;
+      asked += 1 + writes.length;
+      assert.ok(questions < 10_000, 'never told');
+      const one = questions % 20 === 0 ? written[writes.length] : undefined;
+      if (one !== undefined) writes.push(index.record([one]));
+      for (const { image } of written.slice(0, writes.length)) assert.equal(index.peekLacks(image), false);
+      if (questions % 10 === 0) await turnOfLoop();
+    }
+    assert.ok(asked >= SOME.length / 4, `${asked} questions`);
+    await Promise.all(writes);
+    for (const { image } of [...SOME, ...written.slice(0, writes.length)])
+      assert.equal(index.peekLacks(image), false);
+    const lacking = Array.from({ length: 1000 }, (_, at) => noneAt(at)).filter((one) => index.peekLacks(one));
+    assert.ok(lacking.length > 990, `${lacking.length} of 1,000`);
+
+    const late = freshAt(1000);
+    assert.equal(index.peekLacks(late.image), true);
+    const recording = index.record([late]);
+    assert.equal(index.peekLacks(late.image), false);
+    await recording;
+    assert.equal(index.peekLacks(late.image), false);
+    await index.reset();
+    assert.equal(index.peekLacks(noneAt(0)), false);
+  });
+
+  it('are told of an index without any', async (t) => {
+    const { databases } = await open(temporaryFolder(t));
+    t.after(() => databases.close());
+    for (let at = 0; at < 200; at += 1) {
+      databases.index.peekLacks(noneAt(at));
+      await turnOfLoop();
+    }
+    assert.equal(databases.index.peekLacks(noneAt(0)), true);
+  });
+});
+
 describe('the index of another process', () => {
   it('is read while a server writes it', async (t) => {
     const dataDir = filled(t);

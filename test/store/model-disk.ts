@@ -112,6 +112,7 @@ export function openPorts(
         }),
       isUnchanged: async () => false,
       peekUnchanged: () => false,
+      peekAbsent: () => false,
       statFolder: unused,
       children: unused,
       isWritable: async () => true,

@@ -143,7 +143,12 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     monotonicMs,
     wait: () => new Promise<void>(() => undefined),
   });
-  const store = createTreeStore({ ...shared, tend, syncFolder: scanner.syncFolder });
+  const store = createTreeStore({
+    ...shared,
+    tend,
+    hasProblems: () => false,
+    syncFolder: scanner.syncFolder,
+  });
   const clock = { now: () => new Date(), monotonicMs };
   const reader = createReader({ store, clock, cacheBytes: 1024 * 1024 });
   readers.add(reader);

@@ -76,6 +76,41 @@ test('that an image holds nothing is looked up again: files may be copied in', a
   assert.equal((await opened.reader.readSet(imageIn(other))).entries.length, 1);
 });
 
+for (const kind of ['owned', 'shared'] as const) {
+  test(`names that are not in the ${kind} tree are told from memory, and one that comes is seen by its next read`, async (t) => {
+    // a folder that was just changed is not listed yet
+    const opened = await open(t, { kind, nowMs: () => Date.now() + 1000 });
+    const { reader, root, databases, appender } = opened;
+    const nameOf = (turn: number) => `team/none-${turn}`;
+    const imageAt = (turn: number) => imageIn(folderOf(nameOf(turn)));
+    await opened.scanner.scan(SITE);
+    let turn = 0;
+    while (reader.peekSet(imageAt(turn)) === null) {
+      assert.ok(turn < 2000, 'never told from memory');
+      await reader.readSet(imageAt(turn));
+      await new Promise((resolve) => setImmediate(resolve));
+      turn += 1;
+    }
+    const { misses } = reader.cache;
+    for (let other = turn; other < turn + 100; other += 1)
+      assert.notEqual(reader.peekSet(imageAt(other)), null);
+    assert.equal(reader.cache.misses, misses);
+    assert.equal(reader.peekSet(IMAGE)?.entries.length ?? 1, 1);
+
+    await layImage(root, nameOf(turn), ONE);
+    assert.equal(reader.peekSet(imageAt(turn)), null);
+    assert.equal((await reader.readSet(imageAt(turn))).entries.length, 1);
+    await appender.append(uploadOf(imageAt(turn + 1), TWO));
+    assert.equal((await reader.readSet(imageAt(turn + 1))).entries.length, 1);
+
+    // its file is lost: an owned tree has the bytes in its index
+    const recorded = await databases.index.recorded(imageAt(turn + 1));
+    await databases.index.record([{ image: imageAt(turn + 2), signatures: recorded }]);
+    const { entries } = await reader.readSet(imageAt(turn + 2));
+    assert.equal(entries.length, kind === 'owned' ? 1 : 0);
+  });
+}
+
 test('a read that begins after rows have changed shares no look-up from before', async (t) => {
   let release = () => {};
   const held = new Promise<void>((resolve) => {

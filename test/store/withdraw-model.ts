@@ -95,7 +95,12 @@ function boot(disk: Disk, step: Step, mutate: Mutate, isScanned: boolean): Proce
     onChanged: forget,
     log,
   });
-  const store = createTreeStore({ ...shared, tend: appender.tend, syncFolder: async () => undefined });
+  const store = createTreeStore({
+    ...shared,
+    tend: appender.tend,
+    hasProblems: () => false,
+    syncFolder: async () => undefined,
+  });
   const clock = { now: () => new Date(), monotonicMs: () => 0 };
   const reader = createReader({ store, clock, cacheBytes: 1024 * 1024 });
   readers.push(reader);
