@@ -84,8 +84,8 @@ export class BatchPacker {
     return {
       images: this.#images.packed(),
       texts: this.#texts.texts,
-      reads: Float64Array.from(this.#reads),
-      missing: Float64Array.from(this.#missing),
+      reads: new Float64Array(this.#reads),
+      missing: new Float64Array(this.#missing),
       ...(this.#dropped === undefined ? {} : { dropped: this.#dropped }),
     };
   }

@@ -1,5 +1,6 @@
 // The rows of one day's record of reads. Everything that strangers can invent (images, addresses, agents, paths) is bounded,
 // so that a flood cannot fill the disk.
+import { randomInt } from 'node:crypto';
 import type { Database, Statement } from 'better-sqlite3';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import { networkOf } from '../domain/network.ts';
@@ -16,6 +17,7 @@ import {
   readsIn,
 } from './access-columns.ts';
 import { deleteForGood, emptyJournal } from './forget.ts';
+import { NumberSet } from './number-set.ts';
 import { inTransaction } from './open.ts';
 
 const MINUTE_MS = 60_000;
@@ -35,6 +37,9 @@ const TOKENS = { perDay: Number.POSITIVE_INFINITY, perNetwork: 0, length: Number
 const ROWS_PER_NETWORK = 1000;
 const NETWORKS_COUNTED = 100_000;
 const MINUTES_PER_HOUR = HOUR_MS / MINUTE_MS;
+
+/** How many missing images are remembered: they take 8 MiB. */
+const MISSING_KEPT = 500_000;
 
 /** How many ids of images, and of signatures, are remembered from batch to batch. */
 const IDS_KEPT = 20_000;
@@ -75,9 +80,12 @@ export class DayRows {
   readonly #addToRead: Statement<[...Counts, ...ReadKey]>;
   readonly #addRead: Statement<[...ReadKey, ...Counts]>;
   readonly #newRows = new NewRows();
-  readonly #hasMissing: Statement<ImageParts, number>;
+  readonly #appendMissing: Statement<[...ImageParts, ...Seen]>;
   readonly #addMissing: Statement<[...Seen, ...ImageParts]>;
   readonly #insertMissing: Statement<[...ImageParts, ...Seen]>;
+  /** Of those that have a row of today. */
+  readonly #seenMissing = new NumberSet();
+  readonly #hashSeed = randomInt(2 ** 32);
   readonly #selectOther: Statement<[number, string, string], number>;
   readonly #addOther: Statement<[number, string, string, ...Seen]>;
   readonly #others = new Map<string, Other>();
@@ -131,19 +139,16 @@ export class DayRows {
         last_at_ms = max(last_at_ms, excluded.last_at_ms),
         count = count + excluded.count,
         bytes = bytes + excluded.bytes`);
-    // in a flood most images have no row, and a look-up is cheaper than an UPDATE of nothing
-    this.#hasMissing = db
-      .prepare<ImageParts, number>(`
-        SELECT 1
-        FROM missing
-        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
-      .pluck();
+    this.#appendMissing = db.prepare(`
+      INSERT INTO missing_once
+        (site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, last_address)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
     this.#addMissing = db.prepare(`
-      UPDATE missing
+      UPDATE missing_again
       SET count = count + ?, first_at_ms = min(first_at_ms, ?), last_at_ms = max(last_at_ms, ?), last_address = ?
       WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`);
     this.#insertMissing = db.prepare(`
-      INSERT INTO missing
+      INSERT INTO missing_again
         (site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, last_address)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
     this.#selectOther = db
@@ -180,6 +185,7 @@ export class DayRows {
       for (const dictionary of dictionaries) dictionary.forgetAdded();
       this.#newRows.clear();
       this.#imageIds.clear();
+      this.#seenMissing.clear();
       this.#signatures.forget();
       throw error;
     } finally {
@@ -187,6 +193,7 @@ export class DayRows {
       this.#others.clear();
       for (const dictionary of dictionaries) dictionary.forget();
       if (this.#imageIds.size > IDS_KEPT) this.#imageIds.clear();
+      if (this.#seenMissing.size > MISSING_KEPT) this.#seenMissing.clear();
       this.#signatures.forgetMany();
     }
   }
@@ -211,7 +218,7 @@ export class DayRows {
       const remove = this.#db.prepare(`DELETE FROM read WHERE first_at_ms < @beforeMs AND ${within}`);
       const { changes } = remove.run({ list, beforeMs });
       if (kind === 'address') {
-        for (const other of ['missing', 'other']) {
+        for (const other of ['missing_once', 'missing_again', 'other']) {
           const clear = this.#db.prepare(`
             UPDATE ${other}
             SET last_address = 0
@@ -221,7 +228,7 @@ export class DayRows {
       }
       const isUsed =
         kind === 'address'
-          ? 'id IN (SELECT last_address FROM missing UNION SELECT last_address FROM other)'
+          ? 'id IN (SELECT last_address FROM missing_once UNION SELECT last_address FROM missing_again UNION SELECT last_address FROM other)'
           : '0';
       this.#db
         .prepare(`
@@ -338,20 +345,33 @@ export class DayRows {
   ): void {
     const [site, path] = key;
     const seen: Seen = [count, firstAtMs, lastAtMs, this.#addressId(lastAddress, networkOf(lastAddress))];
-    if (this.#hasMissing.get(...key) !== undefined) {
-      this.#addMissing.run(...seen, ...key);
+    const hash = this.#hashOf(key);
+    // a row of today stands for the image in the bounds, so its second one is free
+    if (this.#seenMissing.has(hash)) {
+      if (this.#addMissing.run(...seen, ...key).changes === 0) this.#insertMissing.run(...key, ...seen);
       return;
     }
-
     const hour = this.#hour(Math.floor(firstAtMs / HOUR_MS), hours);
     const pathBytes = hour.path_bytes + path.length;
     if (hour.missing < MISSING_PER_HOUR && pathBytes <= MISSING_PATH_BYTES_PER_HOUR) {
-      this.#insertMissing.run(...key, ...seen);
+      this.#appendMissing.run(...key, ...seen);
+      this.#seenMissing.add(hash);
       hour.missing += 1;
       hour.path_bytes = pathBytes;
       return;
     }
+    // before a restart it may have come twice
+    if (this.#addMissing.run(...seen, ...key).changes > 0) return;
     this.#addToOther(this.#otherOf({ site, path }, hour), seen);
+  }
+
+  /** Nobody can choose two images with the same one. */
+  #hashOf([site, path, layout, algorithm, digest]: ImageParts): number {
+    let hash = this.#hashSeed;
+    for (const text of [site, path, layout, algorithm])
+      for (let at = 0; at < text.length; at += 1) hash = mixed(hash, text.charCodeAt(at));
+    for (let at = 0; at < digest.length; at += 1) hash = mixed(hash, digest[at] ?? 0);
+    return hash >>> 0;
   }
 
   #addToOther(other: Other, [count, firstAtMs, lastAtMs, lastAddress]: Seen): void {
@@ -385,6 +405,11 @@ export class DayRows {
     hours.set(hour, row);
     return row;
   }
+}
+
+function mixed(hash: number, part: number): number {
+  const product = Math.imul(hash ^ part, 0x85ebca6b);
+  return product ^ (product >>> 15);
 }
 
 /** Counts the new rows of a minute by network. */

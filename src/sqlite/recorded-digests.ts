@@ -1,6 +1,6 @@
 // The digests of all images that have rows in index.db, in memory: a flood of names that are not there asks the database nothing.
-import { randomInt } from 'node:crypto';
 import type { ImageId } from '../domain/image.ts';
+import { NumberSet } from './number-set.ts';
 
 type Digested = Pick<ImageId, 'hex'>;
 
@@ -90,47 +90,4 @@ export class RecordedDigests {
 /** The first four bytes. */
 function startOf(hex: string): number {
   return Number.parseInt(hex.slice(0, 8), 16);
-}
-
-/** Stands in an empty slot. This number is always in the set. */
-const FREE = 0;
-
-/** Of 32 bits, at 8 to 16 bytes each. */
-class NumberSet {
-  // nobody who chooses digests can fill one stretch of the slots
-  readonly #seed = randomInt(2 ** 32);
-  #slots = new Uint32Array(1024);
-  #size = 0;
-
-  get size(): number {
-    return this.#size;
-  }
-
-  has(number: number): boolean {
-    return number === FREE || this.#slots[this.#slotOf(number)] === number;
-  }
-
-  add(number: number): void {
-    if (this.has(number)) return;
-    this.#slots[this.#slotOf(number)] = number;
-    this.#size += 1;
-    if (2 * this.#size > this.#slots.length) this.#grow();
-  }
-
-  #grow(): void {
-    const smaller = this.#slots;
-    this.#slots = new Uint32Array(2 * smaller.length);
-    for (const number of smaller) if (number !== FREE) this.#slots[this.#slotOf(number)] = number;
-  }
-
-  /** The slot that has it, or the free one where it belongs. */
-  #slotOf(number: number): number {
-    const last = this.#slots.length - 1;
-    let mixed = Math.imul(number ^ this.#seed, 0x9e3779b1);
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x85ebca6b);
-    for (let slot = (mixed ^ (mixed >>> 13)) & last; ; slot = (slot + 1) & last) {
-      const one = this.#slots[slot];
-      if (one === FREE || one === number) return slot;
-    }
-  }
 }
