@@ -39,7 +39,7 @@ const NETWORKS_COUNTED = 100_000;
 const MINUTES_PER_HOUR = HOUR_MS / MINUTE_MS;
 
 /** How many missing images are remembered: they take 8 MiB. */
-const MISSING_KEPT = 500_000;
+const MISSING_KEPT = 250_000;
 
 /** How many ids of images, and of signatures, are remembered from batch to batch. */
 const IDS_KEPT = 20_000;
@@ -83,9 +83,7 @@ export class DayRows {
   readonly #appendMissing: Statement<[...ImageParts, ...Seen]>;
   readonly #addMissing: Statement<[...Seen, ...ImageParts]>;
   readonly #insertMissing: Statement<[...ImageParts, ...Seen]>;
-  /** Of those that have a row of today. */
-  readonly #seenMissing = new NumberSet();
-  readonly #hashSeed = randomInt(2 ** 32);
+  readonly #seenMissing = new SeenImages();
   readonly #selectOther: Statement<[number, string, string], number>;
   readonly #addOther: Statement<[number, string, string, ...Seen]>;
   readonly #others = new Map<string, Other>();
@@ -345,9 +343,9 @@ export class DayRows {
   ): void {
     const [site, path] = key;
     const seen: Seen = [count, firstAtMs, lastAtMs, this.#addressId(lastAddress, networkOf(lastAddress))];
-    const hash = this.#hashOf(key);
+    const isAgain = this.#seenMissing.has(key);
     // a row of today stands for the image in the bounds, so its second one is free
-    if (this.#seenMissing.has(hash)) {
+    if (isAgain) {
       if (this.#addMissing.run(...seen, ...key).changes === 0) this.#insertMissing.run(...key, ...seen);
       return;
     }
@@ -355,7 +353,7 @@ export class DayRows {
     const pathBytes = hour.path_bytes + path.length;
     if (hour.missing < MISSING_PER_HOUR && pathBytes <= MISSING_PATH_BYTES_PER_HOUR) {
       this.#appendMissing.run(...key, ...seen);
-      this.#seenMissing.add(hash);
+      this.#seenMissing.add(key);
       hour.missing += 1;
       hour.path_bytes = pathBytes;
       return;
@@ -363,15 +361,6 @@ export class DayRows {
     // before a restart it may have come twice
     if (this.#addMissing.run(...seen, ...key).changes > 0) return;
     this.#addToOther(this.#otherOf({ site, path }, hour), seen);
-  }
-
-  /** Nobody can choose two images with the same one. */
-  #hashOf([site, path, layout, algorithm, digest]: ImageParts): number {
-    let hash = this.#hashSeed;
-    for (const text of [site, path, layout, algorithm])
-      for (let at = 0; at < text.length; at += 1) hash = mixed(hash, text.charCodeAt(at));
-    for (let at = 0; at < digest.length; at += 1) hash = mixed(hash, digest[at] ?? 0);
-    return hash >>> 0;
   }
 
   #addToOther(other: Other, [count, firstAtMs, lastAtMs, lastAddress]: Seen): void {
@@ -407,9 +396,48 @@ export class DayRows {
   }
 }
 
-function mixed(hash: number, part: number): number {
-  const product = Math.imul(hash ^ part, 0x85ebca6b);
-  return product ^ (product >>> 15);
+/**
+ * Images that have a row of the day, as far as is remembered: by two hashes each, so that none is ever taken for another. Nobody can
+ * choose two images with the same ones.
+ */
+class SeenImages {
+  readonly #sets = [new NumberSet(), new NumberSet()] as const;
+  readonly #seeds = [randomInt(2 ** 32), randomInt(2 ** 32)] as const;
+
+  get size(): number {
+    return this.#sets[0].size;
+  }
+
+  has(image: ImageParts): boolean {
+    const [first, second] = this.#sets;
+    const [one, other] = this.#hashesOf(image);
+    return first.has(one) && second.has(other);
+  }
+
+  add(image: ImageParts): void {
+    const [first, second] = this.#sets;
+    const [one, other] = this.#hashesOf(image);
+    first.add(one);
+    second.add(other);
+  }
+
+  clear(): void {
+    for (const set of this.#sets) set.clear();
+  }
+
+  #hashesOf([site, path, layout, algorithm, digest]: ImageParts): readonly [number, number] {
+    let [one, other] = this.#seeds;
+    const mix = (part: number) => {
+      one = Math.imul(one ^ part, 0x85ebca6b);
+      one ^= one >>> 15;
+      other = Math.imul(other ^ part, 0xc2b2ae35);
+      other ^= other >>> 13;
+    };
+    for (const text of [site, path, layout, algorithm])
+      for (let at = 0; at < text.length; at += 1) mix(text.charCodeAt(at));
+    for (let at = 0; at < digest.length; at += 1) mix(digest[at] ?? 0);
+    return [one >>> 0, other >>> 0];
+  }
 }
 
 /** Counts the new rows of a minute by network. */
