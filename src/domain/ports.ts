@@ -172,9 +172,9 @@ export interface MissingCount {
 }
 
 export interface AccessBatch {
-  /** To be gone through before the write of the batch ends. */
+  /** Both to be gone through before the write of the batch ends. */
   readonly reads: Iterable<ReadCount>;
-  readonly missing: readonly MissingCount[];
+  readonly missing: Iterable<MissingCount>;
   /** Reads that found no room since the batch before. */
   readonly dropped?: DroppedCount;
 }

@@ -41,7 +41,7 @@ export class PostgresAccessLog implements AccessLog {
     const rows = [
       ...Array.from(reads, rowOf),
       // an image without signatures is kept by image and client, as far as the batch tells them apart
-      ...missing.map(({ image, firstAt, lastAt, lastAddress, count }) =>
+      ...Array.from(missing, ({ image, firstAt, lastAt, lastAddress, count }) =>
         rowOf({
           ...{ image, firstAt, lastAt, count, address: lastAddress },
           ...{ number: null, signatureSha256: null, status: 404, agent: null, token: null, bytes: 0 },

@@ -1,15 +1,8 @@
 // Who fetched what: counts events in memory as they come and writes them in batches after the response.
-import { type ImageId, imageKey } from '../domain/image.ts';
+import type { ImageId } from '../domain/image.ts';
 import { networkOf } from '../domain/network.ts';
-import type {
-  AccessBatch,
-  AccessLimits,
-  AccessLog,
-  Clock,
-  DroppedCount,
-  Log,
-  MissingCount,
-} from '../domain/ports.ts';
+import type { AccessBatch, AccessLimits, AccessLog, Clock, DroppedCount, Log } from '../domain/ports.ts';
+import { MissingRows } from './missing-rows.ts';
 import { type Reader, ReadRows } from './read-rows.ts';
 
 export interface AccessEvent {
@@ -56,11 +49,24 @@ const MAX_ROWS_PER_NETWORK = 1000;
 const MAX_AGENT_CHARACTERS = 256;
 const MINUTE_MS = 60_000;
 
+interface Rows {
+  readonly reads: ReadRows;
+  readonly missing: MissingRows;
+}
+
+function newRows({ monotonicMs }: Clock): Rows {
+  const nanoseconds = Math.floor(1e6 * monotonicMs());
+  return { reads: new ReadRows(MAX_ROWS), missing: new MissingRows(MAX_ROWS, nanoseconds) };
+}
+
+function sizeOf({ reads, missing }: Rows): number {
+  return reads.size + missing.size;
+}
+
 export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOptions): AccessRecorder {
-  let reads = new ReadRows(MAX_ROWS);
-  /** One more, for use while the other is written. */
-  let spare: ReadRows | null = null;
-  let missing = new Map<string, Counted<MissingCount>>();
+  let rows = newRows(clock);
+  /** More of them, for use while the others are written. */
+  let spare: Rows | null = null;
   let dropped = 0;
   let unwritten: DroppedCount | null = null;
   let isDiskShareUsed = false;
@@ -84,6 +90,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
     const { number, address } = event;
     const nowMs = clock.now().getTime();
     const reader: Reader = { number, address, agent: event.agent.slice(0, MAX_AGENT_CHARACTERS) };
+    const { reads } = rows;
     if (reads.count(event, reader, nowMs)) return;
     const network = networkOf(address);
     if (reads.ofNetwork(network) < MAX_ROWS_PER_NETWORK) addRead(event, reader, nowMs, network);
@@ -94,25 +101,17 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   }
 
   function addRead(event: AccessEvent, reader: Reader, nowMs: number, network: string): void {
-    if (!isFull()) reads.add(event, reader, nowMs, network);
+    if (!isFull()) rows.reads.add(event, reader, nowMs, network);
   }
 
   function recordMissing({ image, address }: AccessEvent): void {
-    const now = clock.now();
-    const key = imageKey(image);
-    const row = missing.get(key);
-    if (row !== undefined) {
-      row.count += 1;
-      row.lastAt = now;
-      row.lastAddress = address;
-      return;
-    }
-    if (isFull()) return;
-    missing.set(key, { image, firstAt: now, lastAt: now, lastAddress: address, count: 1 });
+    rows.missing.count(image, address, clock.now().getTime(), hasRoom);
   }
 
+  const hasRoom = () => !isFull();
+
   function isFull(): boolean {
-    if (reads.size + missing.size < MAX_ROWS) return false;
+    if (sizeOf(rows) < MAX_ROWS) return false;
     drop(oneAt(clock.now()));
     return true;
   }
@@ -121,23 +120,22 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   async function flush(): Promise<void> {
     // a loop: of several callers that waited, one writes first, and the others wait for that write too
     while (writing !== null) await writing;
-    if (reads.size + missing.size === 0 && unwritten === null) return;
+    if (sizeOf(rows) === 0 && unwritten === null) return;
     const batch: AccessBatch = {
-      reads,
-      missing: [...missing.values()],
+      ...rows,
       ...(unwritten === null ? {} : { dropped: unwritten }),
     };
     unwritten = null;
-    const written = reads;
-    reads = spare ?? new ReadRows(MAX_ROWS);
+    const written = rows;
+    rows = spare ?? newRows(clock);
     spare = null;
-    missing = new Map();
     writing = accessLog
       .write(batch)
       .catch((error: unknown) => lose(error, batch))
       .finally(() => {
         writing = null;
-        written.clear();
+        written.reads.clear();
+        written.missing.clear();
         spare = written;
       });
     await writing;
@@ -146,11 +144,10 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
   /** Logged at most once a minute: a disk stays full for long, and the log may be on the same disk. */
   function lose(error: unknown, batch: AccessBatch): void {
     const lost = [...batch.reads, ...batch.missing];
-    const rows = lost.length;
     for (const row of lost) drop(row);
     if (batch.dropped !== undefined) unwritten = together(unwritten, batch.dropped);
-    if (rows === 0) return;
-    unlogged = { error, rows: rows + (unlogged?.rows ?? 0) };
+    if (lost.length === 0) return;
+    unlogged = { error, rows: lost.length + (unlogged?.rows ?? 0) };
     if (clock.monotonicMs() - loggedAtMs >= MINUTE_MS) logLost();
   }
 
@@ -178,7 +175,7 @@ export function createAccessRecorder({ log, clock, accessLog }: AccessRecorderOp
       isDiskShareUsed = isFull;
     },
     get buffer() {
-      return { rows: reads.size + missing.size, dropped };
+      return { rows: sizeOf(rows), dropped };
     },
   };
 }
@@ -273,5 +270,3 @@ function watchClock(clock: Clock): () => number {
     return clock.monotonicMs() - sinceMs;
   };
 }
-
-type Counted<T> = { -readonly [K in keyof T]: T[K] };

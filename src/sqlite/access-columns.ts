@@ -73,7 +73,7 @@ export class BatchPacker {
 
   addMissing({ image, firstAt, lastAt, lastAddress, count }: MissingCount): void {
     const address = this.#texts.of(lastAddress);
-    this.#missing.push(this.#images.of(image), firstAt.getTime(), lastAt.getTime(), address, count);
+    this.#missing.push(this.#images.add(image), firstAt.getTime(), lastAt.getTime(), address, count);
   }
 
   setDropped(dropped: DroppedCount): void {
@@ -104,6 +104,7 @@ export function sizeOf({ images, texts, reads, missing }: PackedBatch): number {
 }
 
 class ImagePacker {
+  readonly #all: ImageId[] = [];
   readonly #positions = new Map<ImageId, number>();
   readonly #sites = new Positions();
   readonly #paths = new Positions();
@@ -112,15 +113,21 @@ class ImagePacker {
   of(image: ImageId): number {
     const known = this.#positions.get(image);
     if (known !== undefined) return known;
-    this.#positions.set(image, this.#positions.size);
-    return this.#positions.size - 1;
+    const position = this.add(image);
+    this.#positions.set(image, position);
+    return position;
+  }
+
+  /** As of(), for one that comes once. */
+  add(image: ImageId): number {
+    return this.#all.push(image) - 1;
   }
 
   packed(): PackedImages {
-    const parts = new Uint32Array(IMAGE_WIDTH * this.#positions.size);
-    const digests = Buffer.alloc(DIGEST_BYTES * this.#positions.size);
+    const parts = new Uint32Array(IMAGE_WIDTH * this.#all.length);
+    const digests = Buffer.alloc(DIGEST_BYTES * this.#all.length);
     let at = 0;
-    for (const { site, path, layout, algorithm, hex } of this.#positions.keys()) {
+    for (const { site, path, layout, algorithm, hex } of this.#all) {
       const kind = KINDS.findIndex((one) => one.layout === layout && one.algorithm === algorithm);
       parts.set([this.#sites.of(site), this.#paths.of(path), kind], IMAGE_WIDTH * at);
       digests.write(hex, DIGEST_BYTES * at, 'hex');

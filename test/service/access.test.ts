@@ -7,6 +7,7 @@ import type {
   AccessLimits,
   AccessLog,
   AccessPruned,
+  MissingCount,
   ReadCount,
 } from '../../src/domain/ports.ts';
 import { type AccessEvent, createAccessRecorder, keepAccessLog } from '../../src/service/access.ts';
@@ -31,11 +32,16 @@ function eventOf(event: Partial<AccessEvent> = {}): AccessEvent {
   };
 }
 
+interface Listed {
+  readonly reads: readonly ReadCount[];
+  readonly missing: readonly MissingCount[];
+}
+
 /** An access log in memory; `write` waits for what `before` gives. */
 function open(before: (batch: AccessBatch) => Promise<void> = async () => undefined) {
   const clock = createClock();
   const log = createLog();
-  const written: (AccessBatch & { readonly reads: readonly ReadCount[] })[] = [];
+  const written: (AccessBatch & Listed)[] = [];
   const pruned: AccessLimits[] = [];
   let isFull = false;
   let doubted: AccessPruned['doubted'] = null;
@@ -47,7 +53,7 @@ function open(before: (batch: AccessBatch) => Promise<void> = async () => undefi
       mostUnderWay = Math.max(mostUnderWay, underWay);
       try {
         await before(batch);
-        written.push({ ...batch, reads: [...batch.reads] });
+        written.push({ ...batch, reads: [...batch.reads], missing: [...batch.missing] });
       } finally {
         underWay -= 1;
       }
