@@ -9,6 +9,7 @@ export interface RecordedDigestsOptions {
   readonly count: () => number;
   /** The next first bytes of digests, at least four of each, in order. */
   readonly page: (after: Uint8Array, limit: number) => readonly Buffer[];
+  readonly most?: number;
 }
 
 /** As many questions about images without rows as a quarter of the images: reading them all costs no more than these did. */
@@ -16,7 +17,7 @@ const QUESTIONS_AN_IMAGE = 1 / 4;
 const FEWEST_QUESTIONS = 64;
 /** They are read in turns of the event loop, each shorter than a millisecond. */
 const PAGE_DIGESTS = 500;
-/** They take 32 MiB. */
+/** They take 32 MiB. Of more images nothing is told. */
 const MOST_DIGESTS = 4_000_000;
 
 export class RecordedDigests {
@@ -52,6 +53,12 @@ export class RecordedDigests {
     this.#starts = null;
     this.#isWhole = false;
     this.#questions = 0;
+    this.#wanted = FEWEST_QUESTIONS;
+  }
+
+  #giveUp(): void {
+    this.forget();
+    this.#wanted = Number.POSITIVE_INFINITY;
   }
 
   #begin(): void {
@@ -75,7 +82,8 @@ export class RecordedDigests {
         for (const digest of page) starts.add(digest.readUInt32BE(0));
         const last = page.at(-1);
         if (last === undefined) this.#isWhole = true;
-        else if (starts.size <= MOST_DIGESTS) this.#readOn(starts, last);
+        else if (this.#isTooLarge(starts)) this.#giveUp();
+        else this.#readOn(starts, last);
       } catch {
         this.forget(); // likewise
       }
@@ -83,7 +91,14 @@ export class RecordedDigests {
   }
 
   #add(images: readonly Digested[]): void {
-    for (const { hex } of images) this.#starts?.add(startOf(hex));
+    const starts = this.#starts;
+    if (starts === null) return;
+    for (const { hex } of images) starts.add(startOf(hex));
+    if (this.#isTooLarge(starts)) this.#giveUp();
+  }
+
+  #isTooLarge({ size }: NumberSet): boolean {
+    return size > (this.#options.most ?? MOST_DIGESTS);
   }
 }
 
