@@ -1,5 +1,6 @@
 // One pull of one whole name, replayed: registries.conf, the registry or its mirror, the lookaside, the policy's verdict.
 import type { AskWeb } from '../domain/client-machine.ts';
+import type { Requirement } from '../domain/policy/policy.ts';
 import {
   findSection,
   type PullSource,
@@ -78,8 +79,7 @@ export async function diagnosePull(
   const fetched = await fetchSignatures(place);
   asked.push(...fetched.asked);
   for (const one of fetched.asked) steps.push(step('lookaside', 'ok', describeAsked(one)));
-  // clients read the signatures only after a policy that rejects everything
-  if (fetched.fault !== null && selected.requirements[0]?.type !== 'reject') {
+  if (fetched.fault !== null && !isDeniedUnread(selected.requirements)) {
     steps.push(step('lookaside', 'bad', fetched.fault.message));
     const host = URL.canParse(base.url) ? [new URL(base.url).host, new URL(base.url).hostname] : [];
     return end('refused', await misplaced(ports, fetched.fault, physical.domain, host));
@@ -100,6 +100,12 @@ export async function diagnosePull(
   const logical = chooseBase(config, names, chosen);
   const circumstances = { place, base, config, manifest, selected, policy, image, physical };
   return end('refused', await refine(failing, { ...circumstances, logical }));
+}
+
+/** Whether a requirement refuses before clients have read a signature: they go through them in order. */
+function isDeniedUnread(requirements: readonly Requirement[]): boolean {
+  const first = requirements.find(({ type }) => type !== 'insecureAcceptAnything');
+  return first?.type === 'reject' || first?.type === 'signedBaseLayer';
 }
 
 /** Where every signature that satisfies a requirement is by a subkey. */

@@ -119,17 +119,19 @@ async function judgeSignedBy(
   const signatures: JudgedSignature[] = [];
   for (const signature of pulled.signatures)
     signatures.push(await judgeOne(ports, requirement, pulled, signature));
-  const [first] = signatures;
   const isAccepted = signatures.some(({ complaint }) => complaint === null);
   return {
     type,
     verdict: isAccepted ? 'allowed' : 'denied',
-    complaint: isAccepted ? null : (mostTelling(signatures) ?? first?.complaint ?? null),
+    complaint: isAccepted ? null : mostTelling(signatures),
     signatures,
   };
 }
 
-/** Among several refusals, the one that is nearest to acceptance: by the right key, but something else is wrong. */
+/**
+ * Among several refusals, the one that is nearest to acceptance: by the right key, but something else is wrong. The last choice
+ * is a cosign signature, which clients pass over.
+ */
 function mostTelling(signatures: readonly JudgedSignature[]): Complaint | null {
   const complaints = signatures.flatMap(({ complaint }) => complaint ?? []);
   const order = [
@@ -144,7 +146,7 @@ function mostTelling(signatures: readonly JudgedSignature[]): Complaint | null {
     const one = complaints.find((complaint) => complaint.code === code);
     if (one !== undefined) return one;
   }
-  return null;
+  return complaints.find(({ code }) => code !== 'FORMAT_UNSUPPORTED') ?? complaints[0] ?? null;
 }
 
 async function readKeys(
@@ -250,19 +252,20 @@ function faultOfClaim(
   if (claim === null)
     return { code: 'PAYLOAD_INVALID', message: 'it claims nothing', remedy: 'have the image signed again' };
   const { algorithm, hex, dockerReference } = claim;
-  // before the digest, as clients do
+  // the digest first, as clients do
+  if (createHash(algorithm).update(manifest).digest('hex') !== hex)
+    return {
+      code: 'DIGEST_MISMATCH',
+      message: `it is for the manifest ${algorithm}:${hex}, and another is pulled`,
+      remedy: 'sign what is pulled: an image list and each of its images have signatures of their own',
+    };
   if (!matchesIdentity(identity, image, dockerReference))
     return {
       code: 'IDENTITY',
       message: `it is for ${dockerReference}, and ${formatReference(image)} is pulled (rule ${identity.type})`,
       remedy: identityRemedy(image, dockerReference),
     };
-  if (createHash(algorithm).update(manifest).digest('hex') === hex) return null;
-  return {
-    code: 'DIGEST_MISMATCH',
-    message: `it is for the manifest ${algorithm}:${hex}, and another is pulled`,
-    remedy: 'sign what is pulled: an image list and each of its images have signatures of their own',
-  };
+  return null;
 }
 
 function identityRemedy(image: DockerReference, signed: string): string {

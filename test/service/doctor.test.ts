@@ -54,6 +54,14 @@ const mirrorOf = ({ host }: Machine, folder: string) =>
   `${host.replace('127.0.0.1', 'localhost')}${folder === '' ? '' : `/${folder}`}`;
 const auths = (entry: string, login: string) =>
   JSON.stringify({ auths: { [entry]: { auth: Buffer.from(login).toString('base64') } } });
+const payloadNaming = (name: string) => ({
+  critical: {
+    type: 'atomic container signature',
+    image: { 'docker-manifest-digest': DIGEST },
+    identity: { 'docker-reference': name },
+  },
+  optional: {},
+});
 /** Ten levels, each of ten times the one before. */
 const bomb = () =>
   [
@@ -158,6 +166,34 @@ const CASES: readonly Case[] = [
     asked: (m) => ({ image: `${m.host}/team/app:v2` }),
     code: 'IDENTITY',
     change: /each tag needs a signature of its own/,
+  },
+  {
+    broken: 'another manifest under another tag: clients look at the digest first',
+    breaks: (m) => m.answers.set(`${SIGNATURES}/signature-1`, m.sign(m.alice, 'v2', LIST)),
+    code: 'DIGEST_MISMATCH',
+    change: /sign what is pulled/,
+  },
+  {
+    broken:
+      'a policy that rejects what nobody has to sign, beside a lookaside that answers 403: it is not asked before',
+    breaks: async (m) => {
+      m.answers.set(`${SIGNATURES}/signature-1`, 403);
+      await policy(m, { [m.host]: [{ type: 'insecureAcceptAnything' }, { type: 'reject' }] });
+    },
+    code: 'POLICY_REJECT',
+    change: /a section of its own in policy\.json/,
+  },
+  {
+    broken: 'a cosign signature, which clients pass over, before one by another key',
+    breaks: (m) => {
+      m.answers.set(`${SIGNATURES}/signature-1`, Buffer.from('\0sigstore-json\n{}'));
+      m.answers.set(
+        `${SIGNATURES}/signature-2`,
+        m.alice.signPayload(Buffer.from(JSON.stringify(payloadNaming('No Name')))),
+      );
+    },
+    code: 'REFERENCE_INVALID',
+    change: /signed again/,
   },
   {
     broken: 'signed list, platform pulled',
