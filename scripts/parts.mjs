@@ -33,6 +33,7 @@ export const LONGEST = [
   'test/clients/uploads-together',
   'test/clients/gpg-certificates',
   'test/clients/client-config',
+  'test/clients/generated-policies',
   'test/clients/policy-agreement',
   'test/faults/restarts',
   'test/faults/reads',

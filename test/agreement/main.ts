@@ -55,8 +55,9 @@ ${formatRows('signatures', signatures)}
 
 ## Policies beside skopeo
 
-Each case is a policy.json, a registries.conf, an image by tag or digest, and its signatures: one of each kind, and ${values.policies} made at
-random from these. \`lookaside doctor\` and skopeo agree when both take the image, or when both refuse it for the same reason.
+Each case is a policy.json, a registries.conf, a registries.d, an image by tag, by digest or by neither, and what the lookaside answers for its
+signatures: one of each kind, and ${values.policies} made at random from these. \`lookaside doctor\` and skopeo agree when both take the image, or when both refuse
+it for the same reason; of several signatures, each for the same reason.
 
 ${formatRows('cases', policies)}
 `);

@@ -1,15 +1,17 @@
 // Policies, images and registries.conf to be judged by us and by a skopeo: whatever one pulls the other pulls, and a refusal names the
 // same reason.
+import { createHash } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import process from 'node:process';
-import fc from 'fast-check';
 import { formatDiagnosis } from '../../src/cli/doctor.ts';
-import { DIGEST, MANIFEST, type Machine, SIGNATURES } from '../service/broken-machine.ts';
+import type { Diagnosis } from '../../src/service/doctor-diagnosis.ts';
+import type { JudgedSignature } from '../../src/service/policy-judge.ts';
+import { DIGEST, LIST, MANIFEST, type Machine } from '../service/broken-machine.ts';
 import { type Argv, describeOutcome, run } from './command.ts';
 
-const ACCEPT = { type: 'insecureAcceptAnything' };
-const REJECT = { type: 'reject' };
+export const ACCEPT = { type: 'insecureAcceptAnything' };
+export const REJECT = { type: 'reject' };
 
 /** What skopeo says at a refusal, by our code. */
 const SAYS: Readonly<Record<string, RegExp>> = {
@@ -18,7 +20,18 @@ const SAYS: Readonly<Record<string, RegExp>> = {
   IDENTITY: /Signature for identity .* is not accepted/,
   NO_SIGNATURE: /A signature was required, but no signature exists/,
   KEY_FILE_MISSING: /no such file or directory/,
-  KEY_UNKNOWN: /Invalid GPG signature/,
+  KEY_UNKNOWN: /Invalid GPG signature: gpgme\.Signature\{Summary:128,/,
+  KEY_EXPIRED: /Invalid GPG signature: gpgme\.Signature\{Summary:32,/,
+  KEY_REVOKED: /Invalid GPG signature: gpgme\.Signature\{Summary:16,/,
+  SIGNATURE_BAD: /Invalid GPG signature: gpgme\.Signature\{Summary:4,/,
+  STRUCTURE_INVALID: /No data|Unexpected GPG signature count 0|Unknown compression algorithm/,
+  REFERENCE_INVALID: /Signature for identity .* is not accepted/,
+  DIGEST_MISMATCH: /Signature for digest .* does not match/,
+  FORMAT_UNSUPPORTED: /A signature was required, but no signature exists/,
+  FIRST_MISSING: /A signature was required, but no signature exists/,
+  LOOKASIDE_STATUS: /reading signature from .*status 403|unexpected HTTP status: 403/,
+  LOOKASIDE_HTML: /unrecognized signature format, starting with binary 0x3c/,
+  SIGNATURE_UNREADABLE: /empty signature blob|unrecognized signature format, starting with binary 0x2d/,
   NOT_IMPLEMENTED: /not implemented|Unimplemented/i,
   POLICY_INVALID: /invalid policy|Error loading trust policy/i,
   NO_KEYS: /No public keys imported|No data|Invalid/,
@@ -33,7 +46,7 @@ const SAYS: Readonly<Record<string, RegExp>> = {
 };
 
 /** The mirror is the same stub under another name, whose images lie below `copy`. */
-function confsFor({ host }: Machine): readonly (readonly [string, string])[] {
+export function confsFor({ host }: Machine): readonly (readonly [string, string])[] {
   const other = host.replace('127.0.0.1', 'localhost');
   const registry = (settings: string) => `[[registry]]\nlocation = "${host}"\n${settings}\n`;
   const at = (location: string, settings = '') =>
@@ -84,13 +97,71 @@ function confsFor({ host }: Machine): readonly (readonly [string, string])[] {
 export interface PolicyCase {
   readonly name: string;
   readonly policy: unknown;
-  /** Or a digest. */
+  /** team/app unless told. */
+  readonly repository?: string;
+  /** Or a digest, or nothing. */
   readonly tag?: string;
   /** In the order of their numbers; one by alice for v1 when it is left out. */
-  readonly signatures?: readonly (readonly [signer: 'alice' | 'mallory', tag: string])[];
+  readonly signatures?: readonly CaseSignature[];
   /** What registries.conf holds. */
   readonly conf?: string;
+  /** The part `docker` of registries.d; unless told, the lookaside of the machine for its registry. */
+  readonly registriesD?: object;
 }
+
+export interface CaseSignature {
+  readonly by: 'alice' | 'mallory' | 'a subkey of alice';
+  /** The name that it is for, as `nameOf` takes it; by a subkey, a tag. */
+  readonly says: string;
+  readonly form?: keyof typeof FORMS;
+}
+
+/** What the lookaside answers in place of a whole signature. */
+const FORMS = {
+  whole: (bytes: Buffer) => bytes,
+  cut: (bytes: Buffer) => bytes.subarray(0, -20),
+  changed: (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -1), Buffer.of((bytes.at(-1) ?? 0) ^ 1)]),
+  noise: () => Buffer.concat([Buffer.of(0xa3), Buffer.alloc(300, 'noise')]),
+  page: () => Buffer.from('<html>'),
+  empty: () => Buffer.alloc(0),
+  armour: (bytes: Buffer) =>
+    Buffer.from(`-----BEGIN PGP MESSAGE-----\n\n${bytes.toString('base64')}\n-----END PGP MESSAGE-----\n`),
+  tagged: (bytes: Buffer) => Buffer.concat([Buffer.from('\0simple-signing\n'), bytes]),
+  cosign: () => Buffer.from('\0sigstore-json\n{}'),
+  gap: () => 404,
+  forbidden: () => 403,
+  'for another manifest': (bytes: Buffer) => bytes, // what it says is another
+} as const satisfies Readonly<Record<string, (bytes: Buffer) => Buffer | number>>;
+
+/** A tag, a digest, nothing, or behind `=` the whole name. */
+function nameOf({ host }: Machine, repository: string, says: string): string {
+  if (says.startsWith('=')) return says.slice(1);
+  const name = `${host}/${repository}`;
+  if (says === '') return name;
+  return `${name}${says.startsWith('sha256:') ? '@' : ':'}${says}`;
+}
+
+function makeSignature(
+  m: Machine,
+  repository: string,
+  { by, says, form = 'whole' }: CaseSignature,
+): Buffer | number {
+  const manifest = form === 'for another manifest' ? LIST : MANIFEST;
+  if (by === 'a subkey of alice')
+    return FORMS[form](m.alice.bySubkey.sign({ registry: m.host, repository, manifest, tag: says }));
+  const payload = {
+    critical: {
+      type: 'atomic container signature',
+      image: { 'docker-manifest-digest': form === 'for another manifest' ? LIST_DIGEST : DIGEST },
+      identity: { 'docker-reference': nameOf(m, repository, says) },
+    },
+    optional: {},
+  };
+  return FORMS[form](m[by].signPayload(Buffer.from(JSON.stringify(payload))));
+}
+
+const LIST_DIGEST = `sha256:${createHash('sha256').update(LIST).digest('hex')}`;
+const SPARE_NAMES = ['v1', 'v2', 'latest', DIGEST];
 
 /** One of each kind that registries.conf decides. */
 export function mirrorCasesFor(machine: Machine): readonly PolicyCase[] {
@@ -126,6 +197,20 @@ export function casesFor(m: Machine): readonly PolicyCase[] {
     ['unheard', 'x'],
   ];
   return [
+    ...(['v1', 'v2', '', '=No Name'] as const).flatMap((says) =>
+      (Object.keys(FORMS) as (keyof typeof FORMS)[]).map((form) => ({
+        name: `${form} for ${says}`,
+        policy: docker(m.host, signed()),
+        signatures: [{ by: 'alice' as const, says, form }],
+      })),
+    ),
+    ...Object.keys(certificatesOf(m)).flatMap((name) =>
+      (['alice', 'a subkey of alice'] as const).map((by) => ({
+        name: `${by} by ${name}`,
+        policy: docker(m.host, m.signedBy({ keyPath: path.join(m.folder, name) })),
+        signatures: [{ by, says: 'v1' }],
+      })),
+    ),
     ...scopes.map((scope) => ({ name: `scope ${scope}`, policy: docker(scope, signed()) })),
     ...identities.flatMap((identity) =>
       ['v1', 'v2', DIGEST].map((tag) => ({
@@ -156,7 +241,7 @@ export function casesFor(m: Machine): readonly PolicyCase[] {
 }
 
 /** The parts that policies are made of. */
-function wordsFor(m: Machine) {
+export function wordsFor(m: Machine) {
   const repository = `${m.host}/team/app`;
   const scopes = [
     `${repository}:v1`,
@@ -206,45 +291,6 @@ function wordsFor(m: Machine) {
   return { scopes, identities, requirements };
 }
 
-/** So many others, always the same ones. */
-export function generatedCases(m: Machine, count: number): readonly PolicyCase[] {
-  const { scopes, identities, requirements } = wordsFor(m);
-  const key = (name: string, bytes: Uint8Array) =>
-    fc.constantFrom<object>(
-      { keyPath: path.join(m.folder, name) },
-      { keyData: Buffer.from(bytes).toString('base64') },
-    );
-  const signedBy = fc
-    .tuple(
-      fc.oneof(key('alice.gpg', m.alice.certificate), key('mallory.gpg', m.mallory.certificate)),
-      fc.option(fc.constantFrom(...identities)),
-    )
-    .map(([where, identity]) => ({
-      ...m.signedBy(where),
-      ...(identity === null ? {} : { signedIdentity: identity }),
-    }));
-  const requirement = fc.oneof(
-    { weight: 8, arbitrary: signedBy },
-    { weight: 1, arbitrary: fc.constantFrom<object>(ACCEPT, REJECT) },
-    { weight: 1, arbitrary: fc.constantFrom(...requirements) },
-  );
-  const some = fc.array(requirement, { minLength: 1, maxLength: 2 });
-  const one = fc.record({
-    scopes: fc.array(fc.tuple(fc.constantFrom(...scopes), some), { maxLength: 3 }),
-    fallback: fc.oneof(fc.constant([ACCEPT]), fc.constant([REJECT]), some),
-    tag: fc.constantFrom('v1', 'v2', DIGEST),
-    signatures: fc.array(
-      fc.tuple(fc.constantFrom('alice' as const, 'mallory' as const), fc.constantFrom('v1', 'v2')),
-      { maxLength: 3 },
-    ),
-  });
-  return fc.sample(one, { numRuns: count, seed: 17 }).map(({ scopes: docker, fallback, ...rest }, at) => ({
-    ...rest,
-    name: `generated ${at}`,
-    policy: { default: fallback, transports: { docker: Object.fromEntries(docker) } },
-  }));
-}
-
 /** A skopeo, and what starts it. */
 export interface Skopeo {
   /** Before its own arguments. */
@@ -266,25 +312,28 @@ export interface Compared {
   readonly isPulled: boolean;
   /** Null: both find the same. */
   readonly difference: string | null;
+  /** Why that is as it should be; null: nothing explains it. */
+  readonly explanation: string | null;
 }
 
 export async function compare(
   machine: Machine,
-  { policy, tag = 'v1', signatures = [['alice', 'v1']], conf = '' }: PolicyCase,
+  { repository = 'team/app', tag = 'v1', signatures = [{ by: 'alice', says: 'v1' }], ...given }: PolicyCase,
   { argv }: Skopeo = OWN_SKOPEO,
 ): Promise<Compared> {
+  const { policy, conf = '', registriesD = null } = given;
   await machine.heal();
-  await machine.write('mallory.gpg', machine.mallory.certificate);
-  machine.answers.delete(`${SIGNATURES}/signature-1`);
-  for (const [at, [signer, signedTag]] of signatures.entries())
-    machine.answers.set(`${SIGNATURES}/signature-${at + 1}`, machine.sign(machine[signer], signedTag));
+  await layKeys(machine);
+  if (registriesD !== null)
+    await machine.write('etc/containers/registries.d/lookaside.yaml', JSON.stringify(registriesD));
+  serveImage(machine, repository);
+  const folder = `/sigstore/${repository}@${DIGEST.replace(':', '=')}`;
+  machine.answers.delete(`${folder}/signature-1`);
+  for (const [at, signature] of signatures.entries())
+    machine.answers.set(`${folder}/signature-${at + 1}`, makeSignature(machine, repository, signature));
   const file = await machine.write('etc/containers/policy.json', JSON.stringify(policy));
   const registriesConf = await machine.write('etc/containers/registries.conf', conf);
-  for (const one of ['v1', DIGEST])
-    machine.answers.set(`/v2/copy/team/app/manifests/${one}`, Buffer.from(MANIFEST));
-  for (const one of [...machine.answers.keys()].filter((path) => path.startsWith('/v2/team/app/blobs/')))
-    machine.answers.set(one.replace('/v2/', '/v2/copy/'), machine.answers.get(one) ?? 404);
-  const name = `${machine.host}/team/app${tag.startsWith('sha256:') ? '@' : ':'}${tag}`;
+  const name = nameOf(machine, repository, tag);
   const diagnosis = await machine.diagnose({ image: name });
   const temporary = path.join(machine.folder, 'tmp');
   await rm(path.join(machine.folder, 'copy'), { recursive: true, force: true });
@@ -306,8 +355,69 @@ export async function compare(
   );
   const both = `${formatDiagnosis(diagnosis, false)}\n${describeOutcome(outcome)}`;
   const isPulled = diagnosis.verdict === 'pulled';
-  if ((outcome.status === 0) !== isPulled) return { isPulled, difference: both };
-  if (isPulled) return { isPulled, difference: null };
-  const says = SAYS[diagnosis.complaint?.code ?? ''];
-  return { isPulled, difference: says?.test(outcome.stderr) === true ? null : both };
+  if ((outcome.status === 0) !== isPulled) {
+    const isOldRefusal = isPulled && diagnosis.caveat?.code === 'SUBKEY' && BY_KEY.test(outcome.stderr);
+    return { isPulled, difference: both, explanation: isOldRefusal ? OLD_SUBKEY : null };
+  }
+  const explanation = isPulled ? SAME : compareRefusals(diagnosis, outcome.stderr);
+  return explanation === SAME
+    ? { isPulled, difference: null, explanation: null }
+    : { isPulled, difference: both, explanation };
+}
+
+const BY_KEY = /Signature by key \S+ is not accepted/;
+const OLD_SUBKEY =
+  'clients before August 2025 refuse a signature by a subkey, and `doctor` judges as newer ones do: it says so beside its verdict, or names the next fault of that signature';
+const TWO_FAULTS =
+  'a signature has a name that no policy can take, and another fault: we name the first, and skopeo the second';
+
+const SAME = 'same';
+
+/** SAME, what explains the difference, or null. */
+function compareRefusals({ complaint, requirements }: Diagnosis, stderr: string): string | null {
+  const signatures = requirements.find(({ verdict }) => verdict === 'denied')?.signatures ?? [];
+  const judged = signatures.filter(({ complaint: why }) => why !== null && why.code !== COSIGN);
+  if (judged.length === 0) return SAYS[complaint?.code ?? '']?.test(stderr) === true ? SAME : null;
+  const theirs = /None of the signatures were accepted, reasons: (.*)/.exec(stderr)?.[1]?.split('; ') ?? [
+    stderr,
+  ];
+  if (judged.length !== theirs.length) return null;
+  const all = judged.map((one, at) => compareReasons(one, theirs[at] ?? ''));
+  return all.find((one) => one === null) === undefined ? (all.find((one) => one !== SAME) ?? SAME) : null;
+}
+
+/** The same for the reasons against one signature. */
+function compareReasons({ complaint, subkey }: JudgedSignature, text: string): string | null {
+  if (SAYS[complaint?.code ?? '']?.test(text) === true) return SAME;
+  if (subkey !== null && BY_KEY.test(text)) return OLD_SUBKEY;
+  const isOther = /Signature for digest .* does not match|Summary:(?:16|32),/.test(text);
+  return complaint?.code === 'REFERENCE_INVALID' && isOther ? TWO_FAULTS : null;
+}
+
+/** What clients pass over where signedBy is asked for. */
+const COSIGN = 'FORMAT_UNSUPPORTED';
+
+/** Under that name and as its copy below `copy`, where mirrors have it. */
+function serveImage({ answers }: Machine, repository: string): void {
+  const blobs = [...answers].filter(([at]) => at.startsWith('/v2/team/app/blobs/'));
+  for (const place of [repository, `copy/${repository}`]) {
+    for (const name of SPARE_NAMES) answers.set(`/v2/${place}/manifests/${name}`, Buffer.from(MANIFEST));
+    for (const [at, blob] of blobs) answers.set(at.replace('team/app', place), blob);
+  }
+}
+
+async function layKeys(m: Machine): Promise<void> {
+  for (const [name, bytes] of Object.entries(certificatesOf(m))) await m.write(name, bytes);
+}
+
+/** Files of keys that policies name, by their names below the folder of the machine. */
+export function certificatesOf({ alice, mallory }: Machine): Readonly<Record<string, Uint8Array>> {
+  return {
+    'alice.gpg': alice.certificate,
+    'mallory.gpg': mallory.certificate,
+    'both.gpg': Buffer.concat([alice.certificate, mallory.certificate]),
+    'expired.gpg': alice.certifiedAs({ expiresAt: new Date('2026-01-01') }),
+    'revoked.gpg': alice.certifiedAs({ revoked: { at: new Date('2026-01-01'), reason: null } }),
+    'subkey.gpg': alice.bySubkey.certificate,
+  };
 }
