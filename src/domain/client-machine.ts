@@ -12,7 +12,15 @@ export type ClientGeneration = (typeof CLIENT_GENERATIONS)[number];
 export type FoundFile =
   | { readonly kind: 'read'; readonly path: string; readonly bytes: Uint8Array }
   | { readonly kind: 'missing'; readonly path: string; readonly why: string }
-  | { readonly kind: 'unreadable'; readonly path: string; readonly why: string };
+  | UnreadableFile;
+
+export interface UnreadableFile {
+  readonly kind: 'unreadable';
+  readonly path: string;
+  readonly why: string;
+  /** The file, or the first folder on its way, that this user may not open; null: something else is wrong. */
+  readonly closed: string | null;
+}
 
 export interface ClientMachine {
   /** The first of the places that is there. */

@@ -1,6 +1,7 @@
 // Reads one file of a client's set-up, or says in words why that cannot be done.
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { access, open } from 'node:fs/promises';
+import path from 'node:path';
 import type { FoundFile } from '../domain/client-machine.ts';
 import { systemCode } from '../domain/errors.ts';
 import { MAX_POLICY_BYTES } from '../domain/limits.ts';
@@ -24,6 +25,7 @@ export async function readOne(file: string): Promise<FoundFile> {
     const code = systemCode(error);
     if (code === null) throw error;
     if (code === 'ENOENT') return { kind: 'missing', path: file, why: 'it is not there' };
+    if (code === 'EACCES') return closedTo(file, await closedFolder(file));
     return unreadable(file, WHY.get(code) ?? code);
   }
 }
@@ -36,5 +38,25 @@ export const WHY: ReadonlyMap<string, string> = new Map([
 ]);
 
 function unreadable(file: string, why: string): FoundFile {
-  return { kind: 'unreadable', path: file, why };
+  return { kind: 'unreadable', path: file, why, closed: null };
+}
+
+function closedTo(file: string, folder: string | null): FoundFile {
+  const why = folder === null ? (WHY.get('EACCES') ?? '') : `this user may not enter ${folder}`;
+  return { kind: 'unreadable', path: file, why, closed: folder ?? file };
+}
+
+/** The first folder on the way to the file that this user may not enter. */
+async function closedFolder(file: string): Promise<string | null> {
+  const folder = path.dirname(path.resolve(file));
+  const parts = folder.split(path.sep);
+  for (let length = 1; length <= parts.length; length += 1) {
+    const one = parts.slice(0, length).join(path.sep) || path.sep;
+    const isClosed = await access(one, constants.X_OK).then(
+      () => false,
+      (error: unknown) => systemCode(error) === 'EACCES',
+    );
+    if (isClosed) return one;
+  }
+  return null;
 }

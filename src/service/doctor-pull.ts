@@ -108,9 +108,15 @@ function isDeniedUnread(requirements: readonly Requirement[]): boolean {
   return first?.type === 'reject' || first?.type === 'signedBaseLayer';
 }
 
-/** Where every signature that satisfies a requirement is by a subkey. */
+/** Where some clients read no key, or every signature that satisfies a requirement is by a subkey. */
 function caveatOf(requirements: readonly JudgedRequirement[]): Complaint | null {
-  for (const { signatures } of requirements) {
+  for (const { signatures, unchecked } of requirements) {
+    if (unchecked !== undefined)
+      return {
+        code: 'KEY_ARMOUR',
+        message: `clients with GnuPG 2.2, as in Debian 12, take no key from ${unchecked}: its ASCII armour has no checksum line`,
+        remedy: `write the key there without armour: gpg --export FINGERPRINT > ${unchecked}`,
+      };
     const accepted = signatures.filter(({ complaint }) => complaint === null);
     const [first] = accepted;
     if (first === undefined) continue;

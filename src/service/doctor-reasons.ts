@@ -65,12 +65,17 @@ async function whyNone({
   const isMoved = nameOf(physical) !== nameOf(image);
   if (isMoved && (await hasSignature({ ...place, base: logical.url, path: image.path }, 1)))
     return mirrorComplaint({ where, image, physical, logical });
-  if (base.section !== null)
+  if (base.section !== null) {
+    const lost = lostSignature(config, dockerScopes(image));
+    const { file } = base.section;
     return complaint(
       'NO_SIGNATURE',
-      `${where} has no signature of ${manifest.digest} under ${physical.path}${stagingHint(config, dockerScopes(image))}`,
-      `sign the image and bring the signature to ${where}, or write the right place into ${base.section.file}`,
+      `${where} has no signature of ${manifest.digest} under ${physical.path}${lost === null ? '' : `; ${lost}`}`,
+      lost === null
+        ? `sign the image and bring the signature to ${where}, or write the right place into ${file}`
+        : `sign the image where that section has lookaside-staging: and sigstore-staging: with file:///FOLDER, and bring FOLDER to ${where} (lookaside push FOLDER); or write the right place into ${file}`,
     );
+  }
   const other = sectionsOf(config).find(({ name, lookaside }) => names.includes(name) && lookaside !== null);
   if (other !== undefined)
     return complaint(
@@ -88,10 +93,10 @@ async function whyNone({
 }
 
 /** podman push --sign-by pushes the image first, and then loses the signature where it may write to no file. */
-function stagingHint(config: RegistriesD, names: readonly string[]): string {
+function lostSignature(config: RegistriesD, names: readonly string[]): string | null {
   const url = writingBaseFor(config, { names, builtIn: 'file:' });
-  if (!/^https?:/i.test(url)) return '';
-  return `; if podman push --sign-by was to write it from this machine: it cannot write to ${withoutPassword(url)}, and nothing names a lookaside-staging`;
+  if (!/^https?:/i.test(url)) return null;
+  return `if podman push --sign-by was to write it from this machine: it cannot write to ${withoutPassword(url)}, and nothing names a lookaside-staging`;
 }
 
 /** The signatures are there, under the name that was typed, and clients ask under that of the mirror. */

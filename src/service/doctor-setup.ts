@@ -1,5 +1,11 @@
 // What doctor reads before it asks anybody: policy.json, registries.d and registries.conf of this machine.
-import type { ClientGeneration, ClientMachine, ClientUser, FoundFile } from '../domain/client-machine.ts';
+import type {
+  ClientGeneration,
+  ClientMachine,
+  ClientUser,
+  FoundFile,
+  UnreadableFile,
+} from '../domain/client-machine.ts';
 import { type Policy, PolicyFault, parsePolicy } from '../domain/policy/policy.ts';
 import {
   mergeRegistriesConf,
@@ -42,7 +48,7 @@ export async function readPolicy(
 ): Promise<ReadPolicy | { readonly complaint: Complaint }> {
   const file = await machine.policy().catch((error: unknown): FoundFile => {
     if (!(error instanceof RegistriesConfFault)) throw error;
-    return { kind: 'unreadable', path: error.file, why: error.message };
+    return { kind: 'unreadable', path: error.file, why: error.message, closed: null };
   });
   const passedOver = await machine.passedOver();
   if (passedOver.length > 0)
@@ -64,13 +70,7 @@ export async function readPolicy(
       'write one: lookaside client-config --help',
     );
   if (file.kind === 'unreadable')
-    return bad(
-      'POLICY_UNREADABLE',
-      `${file.path} cannot be read: ${file.why}`,
-      file.why === 'this user may not read it'
-        ? `make it readable for every user: chmod a+r ${file.path}`
-        : `put a policy there that clients read: ${file.path}`,
-    );
+    return bad('POLICY_UNREADABLE', `${file.path} cannot be read: ${file.why}`, policyRemedy(file));
   try {
     const policy = parsePolicy(file.bytes);
     steps.push(
@@ -86,6 +86,13 @@ export async function readPolicy(
     const at = `${file.path}, line ${error.line}, column ${error.column}`;
     return bad('POLICY_INVALID', `${at}: ${error.message}`, `mend ${at}: until then every image is refused`);
   }
+}
+
+function policyRemedy({ path, closed }: UnreadableFile): string {
+  if (closed === null) return `put a policy there that clients read: ${path}`;
+  return closed === path
+    ? `make it readable for every user: chmod a+r ${path}`
+    : `let every user enter the folder: chmod a+x ${closed}`;
 }
 
 export function tellSelected(

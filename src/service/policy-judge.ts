@@ -1,8 +1,9 @@
 // Whether a policy's requirements accept an image with these signatures (containers/image signature/policy_eval*.go).
 import { createHash } from 'node:crypto';
-import type { ClientMachine } from '../domain/client-machine.ts';
+import type { ClientMachine, UnreadableFile } from '../domain/client-machine.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { matchesIdentity } from '../domain/policy/identity.ts';
+import { lacksChecksum } from '../domain/policy/key-armour.ts';
 import type { KeySource, Requirement } from '../domain/policy/policy.ts';
 import type { Clock, Verifier } from '../domain/ports.ts';
 import { type DockerReference, formatReference } from '../domain/reference.ts';
@@ -50,6 +51,8 @@ export interface JudgedRequirement {
   readonly verdict: 'allowed' | 'denied' | 'not-by-us';
   readonly complaint: Complaint | null;
   readonly signatures: readonly JudgedSignature[];
+  /** A file of keys that GnuPG 2.2 does not read. */
+  readonly unchecked?: string;
 }
 
 /** All of them up to the first that denies: clients stop there too. */
@@ -125,7 +128,13 @@ async function judgeSignedBy(
     verdict: isAccepted ? 'allowed' : 'denied',
     complaint: isAccepted ? null : mostTelling(signatures),
     signatures,
+    ...unchecked(keys.sources),
   };
+}
+
+function unchecked(sources: readonly UntrustedKeys[]): { readonly unchecked?: string } {
+  const one = sources.find(({ certificates }) => certificates.some(lacksChecksum));
+  return one === undefined ? {} : { unchecked: one.source };
 }
 
 /**
@@ -167,7 +176,7 @@ async function readKeys(
       return complain(
         'KEY_FILE_UNREADABLE',
         `the key file ${path} cannot be read: ${content.why}`,
-        `make it readable for every user: chmod a+r ${path}`,
+        keyFileRemedy(content),
       );
     if (content.bytes.length === 0)
       return complain(
@@ -179,6 +188,13 @@ async function readKeys(
   }
   if (sources.length > 0) return { sources };
   return complain('NO_KEYS', 'keyPaths names no file', 'name a file of keys in policy.json');
+}
+
+function keyFileRemedy({ path, closed }: UnreadableFile): string {
+  if (closed === null)
+    return `put a file with the signer's public key there: gpg --export FINGERPRINT > ${path}`;
+  if (closed === path) return `make it readable for every user: chmod a+r ${path}`;
+  return `move it to a folder that every user may enter, such as /etc/containers/keys, and name it there in policy.json; or open the folder: chmod a+x ${closed}`;
 }
 
 function complain(code: string, message: string, remedy: string) {

@@ -375,6 +375,10 @@ const SAME = 'same';
 
 /** SAME, what explains the difference, or null. */
 function compareRefusals({ complaint, requirements }: Diagnosis, stderr: string): string | null {
+  const isBySubkey = requirements.some(
+    ({ verdict, signatures }) => verdict === 'allowed' && signatures.some(({ subkey }) => subkey !== null),
+  );
+  if (isBySubkey && BY_KEY.test(stderr)) return OLD_SUBKEY; // at a requirement that newer clients allow
   const signatures = requirements.find(({ verdict }) => verdict === 'denied')?.signatures ?? [];
   const judged = signatures.filter(({ complaint: why }) => why !== null && why.code !== COSIGN);
   if (judged.length === 0) return SAYS[complaint?.code ?? '']?.test(stderr) === true ? SAME : null;

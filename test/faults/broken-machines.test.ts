@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { chmod, mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
@@ -13,6 +15,7 @@ import { makeServerCertificate } from '../clients/certificate.ts';
 import { podmanStorage } from '../clients/client-home.ts';
 import { describeOutcome, type Outcome, run, type Surroundings } from '../clients/command.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
+import { bareArmour, certificateOfLength } from '../service/bare-armour.ts';
 import {
   DIGEST,
   LIST,
@@ -74,6 +77,28 @@ const mirrored = (m: Machine, folder: string) =>
     `[[registry]]\nlocation = "${m.host}"\n[[registry.mirror]]\nlocation = "${other(m)}${folder}"\ninsecure = true\n`,
   );
 
+/** A lookaside of its own, with what the machine's has, at that port; 0: a free one. */
+async function listenAgain(
+  { answers }: Machine,
+  port: number,
+): Promise<AsyncDisposable & { readonly port: number }> {
+  const server = createServer((request, response) => {
+    const answer = answers.get(request.url ?? '') ?? 404;
+    if (typeof answer === 'number') response.writeHead(answer).end();
+    else response.end(answer);
+  });
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as AddressInfo).port, // of a TCP listener
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+let lookasidePort = 0;
+let started: AsyncDisposable | null = null;
+
 const BROKEN: readonly Broken[] = [
   {
     name: 'wrong port',
@@ -83,6 +108,20 @@ const BROKEN: readonly Broken[] = [
     podman: /connection refused/,
     says: /name its real host and port in registries\.d/,
     mends: right,
+  },
+  {
+    name: 'server down',
+    breaks: async (m) => {
+      await using closed = await listenAgain(m, 0);
+      lookasidePort = closed.port;
+      await base(m, m.host, `http://127.0.0.1:${closed.port}/sigstore`);
+    },
+    code: 'LOOKASIDE_DOWN',
+    podman: /connection refused/,
+    says: /start the lookaside server at 127\.0\.0\.1:\d+/,
+    mends: async (m) => {
+      started = await listenAgain(m, lookasidePort);
+    },
   },
   {
     name: 'https for http',
@@ -123,6 +162,15 @@ const BROKEN: readonly Broken[] = [
     code: 'KEY_FILE_EMPTY',
     podman: /No public keys imported|No data/,
     says: /gpg --export FINGERPRINT > .*alice\.gpg/,
+    mends: key,
+  },
+  {
+    name: 'a key in ASCII armour without a checksum, which newer clients read',
+    isCaveat: true,
+    breaks: (m) => m.write('alice.gpg', bareArmour(certificateOfLength(m.alice, 0))),
+    code: 'KEY_ARMOUR',
+    podman: /No public keys imported/,
+    says: /without armour: gpg --export FINGERPRINT > .*alice\.gpg/,
     mends: key,
   },
   {
@@ -395,7 +443,10 @@ describe('a machine on which podman refuses an image', needs('podman', 'gpg'), (
   before(async () => {
     machine = await openMachine();
   });
-  after(() => machine?.[Symbol.asyncDispose]());
+  after(async () => {
+    await started?.[Symbol.asyncDispose]();
+    await machine?.[Symbol.asyncDispose]();
+  });
 
   /** Healthy, with all files of the user: podman reads those of no other machine. */
   async function heal(): Promise<void> {

@@ -10,6 +10,8 @@ import { formatDiagnosis } from '../../src/cli/doctor.ts';
 import { LookasideError } from '../../src/domain/errors.ts';
 import { readCertificates, strayCertificates } from '../../src/files/client-certificates.ts';
 import { clientPlaces } from '../../src/files/client-places.ts';
+import { armorPublicKey } from '../../src/openpgp/armor.ts';
+import { bareArmour, certificateOfLength } from './bare-armour.ts';
 import {
   DIGEST,
   LIST,
@@ -562,11 +564,30 @@ describe('doctor', () => {
     assert.match(caveat?.remedy ?? '', /set the clock/);
   });
 
+  test('says that GnuPG 2.2 may take nothing from a key in armour without a checksum', async () => {
+    const bare = (remainder: 0 | 1 | 2) => bareArmour(certificateOfLength(machine.alice, remainder));
+    for (const [armour, code] of [
+      [bare(0), 'KEY_ARMOUR'],
+      [bare(1), undefined], // the padding of the last line ends the base64
+      [bare(2), undefined],
+      [armorPublicKey(certificateOfLength(machine.alice, 0)), undefined],
+    ] as const) {
+      await machine.heal();
+      await machine.write('alice.gpg', armour);
+      const { verdict, caveat } = await machine.diagnose();
+      assert.deepEqual([verdict, caveat?.code], ['pulled', code], armour);
+    }
+  });
+
   test('says that podman push cannot write to a lookaside without staging', async () => {
     await machine.heal();
     machine.answers.delete(`${SIGNATURES}/signature-1`);
     const said = async () => (await machine.diagnose()).complaint?.message ?? '';
     assert.match(await said(), /cannot write to http:.* nothing names a lookaside-staging/);
+    assert.match(
+      (await machine.diagnose()).complaint?.remedy ?? '',
+      /where that section has lookaside-staging: .* and bring FOLDER to http:/,
+    );
     const section = {
       lookaside: `http://${machine.host}/sigstore`,
       'lookaside-staging': 'file:///var/staging',
