@@ -363,7 +363,9 @@ function registryComplaint(
 ): Complaint {
   const remedies: Readonly<Record<RegistryFailure['code'], string>> = {
     unreachable: `start the registry ${image.domain}, or pull from where it is`,
-    tls: `have clients trust ${image.domain}: lay its authority into /etc/containers/certs.d/${image.domain}/ca.crt, or, where plain HTTP is meant, pull with --tls-verify=false, or write insecure = true of its [[registry]] in registries.conf`,
+    tls: /plain HTTP/.test(message)
+      ? `if plain HTTP is meant, write insecure = true of its [[registry]] in registries.conf, or pull with --tls-verify=false; else have ${image.domain} speak TLS`
+      : `have clients trust ${image.domain}: lay its authority into /etc/containers/certs.d/${image.domain}/ca.crt; or pull with --tls-verify=false, which trusts anybody`,
     denied: loginRemedy(login, image),
     missing: `push the image, or pull a name that is there`,
     strange: `mend the registry`,

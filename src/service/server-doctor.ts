@@ -236,7 +236,7 @@ function whyNone({ asked, image, withdrawn, elsewhere }: Seen): ServerFinding {
     return {
       code: 'NEVER_SIGNED',
       message: `no signature of ${image} has reached this server`,
-      remedy: 'sign the image and bring its signature here: lookaside push',
+      remedy: 'sign the image, and send its signature to this server: lookaside push FOLDER --server URL',
     };
   const names = [...new Set(elsewhere.map((one) => one.image))].slice(0, 3);
   if (asked.kind === 'tag') {
