@@ -19,7 +19,15 @@ export interface FetchedSignatures {
   /** `source`: its URL, without a password. */
   readonly signatures: readonly { readonly source: string; readonly bytes: Uint8Array }[];
   /** What ends the whole pull, whatever the policy; null when nothing does. */
-  readonly fault: { readonly code: string; readonly message: string; readonly remedy: string } | null;
+  readonly fault: Fault | null;
+  /** The first that old clients pass over, and newer ones do not; or that only newer ones read. */
+  readonly passedOver: (Fault & { readonly form: 'armour' | 'tagged' | 'other' }) | null;
+}
+
+interface Fault {
+  readonly code: string;
+  readonly message: string;
+  readonly remedy: string;
 }
 
 export interface LookasideQuestion {
@@ -30,7 +38,12 @@ export interface LookasideQuestion {
   readonly digest: string;
 }
 
-export async function fetchSignatures(question: LookasideQuestion): Promise<FetchedSignatures> {
+/** `isOld`: clients before containers/image 5.22 take any bytes for a signature, which is then good or not. */
+export async function fetchSignatures(
+  question: LookasideQuestion,
+  isOld: boolean,
+): Promise<FetchedSignatures> {
+  let passedOver: FetchedSignatures['passedOver'] = null;
   const asked: AskedUrl[] = [];
   const signatures: { source: string; bytes: Uint8Array }[] = [];
   const { base, path, digest } = question;
@@ -38,19 +51,53 @@ export async function fetchSignatures(question: LookasideQuestion): Promise<Fetc
   if (!['http', 'https', 'file'].includes(scheme) || !URL.canParse(base)) {
     const message = `${base} is no URL that clients read signatures from`;
     const remedy = `write it with http://, https:// or file:// in front`;
-    return { asked, signatures, fault: { code: 'LOOKASIDE_SCHEME', message, remedy } };
+    return { asked, signatures, fault: { code: 'LOOKASIDE_SCHEME', message, remedy }, passedOver };
   }
   for (let number = 1; number <= MAX_SIGNATURES_PER_IMAGE; number += 1) {
     const url = signatureUrl(base, { path, digest }, number);
     const answer = await (scheme === 'file' ? askFile(question, url) : question.ask(url));
     asked.push(askedUrl(url, answer, scheme === 'file'));
     if (answer.kind === 'answer' && answer.status === 404) break;
+    if (isOld && answer.kind === 'answer' && answer.status === 200) {
+      const odd = oddBody(answer.body, url);
+      passedOver ??= odd;
+      if (odd !== null) continue;
+    }
     const fault = faultOf(answer, url);
-    if (fault !== null) return { asked, signatures, fault };
+    if (fault !== null) return { asked, signatures, fault, passedOver };
     if (answer.kind === 'answer') signatures.push({ source: withoutPassword(url), bytes: answer.body });
   }
-  return { asked, signatures, fault: null };
+  return { asked, signatures, fault: null, passedOver };
 }
+
+/** Null: all clients take it for what it is. */
+function oddBody(body: Uint8Array, url: string): FetchedSignatures['passedOver'] {
+  if (body[0] === 0x00) {
+    const message = `${url} is in the tagged form, which clients before containers/image 5.22 do not read`;
+    return { ...fault('SIGNATURE_UNREADABLE', message, BINARY_WANTED), form: 'tagged' };
+  }
+  const why = whyUnreadable(body);
+  if (why === null || why === 'too-large') return null;
+  const isPage = body[0] === 0x3c;
+  const what = isPage
+    ? 'is an HTML page'
+    : body[0] === 0x2d
+      ? 'is in ASCII armour'
+      : `is no signature (${why})`;
+  return {
+    ...fault(
+      isPage ? 'LOOKASIDE_HTML' : 'SIGNATURE_UNREADABLE',
+      `${withoutPassword(url)} ${what}: clients since containers/image 5.22 refuse every pull of the image`,
+      isPage ? NOT_FOUND_WANTED : BINARY_WANTED,
+    ),
+    form: body[0] === 0x2d ? 'armour' : 'other',
+  };
+}
+
+const NOT_FOUND_WANTED =
+  'have the server, or the proxy before it, answer 404 for a signature that is not there';
+const BINARY_WANTED =
+  'take that file out of the lookaside, and put the binary signature there that podman, skopeo or gpg --sign make';
 
 /** Whether the signature of that number is there; false also when it cannot be found out. */
 export async function hasSignature(question: LookasideQuestion, number: number): Promise<boolean> {
@@ -159,12 +206,10 @@ function faultOfAnswer(
     isPage
       ? `${url} answers an HTML page with 200, which clients take for a broken signature`
       : `${url} is no signature that clients read (${why}), which ends the pull even beside a good one`,
-    isPage
-      ? `have the server, or the proxy before it, answer 404 for a signature that is not there`
-      : `take that file out of the lookaside, and put the binary signature there that podman, skopeo or gpg --sign make`,
+    isPage ? NOT_FOUND_WANTED : BINARY_WANTED,
   );
 }
 
-function fault(code: string, message: string, remedy: string) {
+function fault(code: string, message: string, remedy: string): Fault {
   return { code, message, remedy };
 }

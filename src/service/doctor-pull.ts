@@ -14,6 +14,7 @@ import type { Diagnosis, DoctorPorts, DoctorQuestion } from './doctor-diagnosis.
 import { type DoctorLogin, loginRemedy, readLogin } from './doctor-login.ts';
 import {
   type AskedUrl,
+  type FetchedSignatures,
   fetchSignatures,
   type LookasideQuestion,
   withoutPassword,
@@ -42,9 +43,13 @@ export async function diagnosePull(
   const asked: AskedUrl[] = [];
   let asksFor: string | null = null;
   let requirements: readonly JudgedRequirement[] = [];
+  let passedOver: FetchedSignatures['passedOver'] = null;
   const end = (verdict: Diagnosis['verdict'], complaint: Complaint | null): Diagnosis => {
     const name = formatReference(image);
-    const caveat = verdict === 'pulled' ? caveatOf(requirements) : null;
+    const caveat =
+      verdict === 'pulled'
+        ? (caveatOf(requirements) ?? (passedOver?.form === 'tagged' ? null : passedOver))
+        : null;
     return { image: name, verdict, steps, asksFor, asked, requirements, complaint, caveat };
   };
 
@@ -76,7 +81,8 @@ export async function diagnosePull(
   const base = chooseBase(config, dockerScopes(physical), chosen);
   tellBase(steps, base);
   const place = placeOf(ports, { ask, base, path: physical.path, digest: manifest.digest });
-  const fetched = await fetchSignatures(place);
+  const fetched = await fetchSignatures(place, generation === 'old');
+  passedOver = fetched.passedOver;
   asked.push(...fetched.asked);
   for (const one of fetched.asked) steps.push(step('lookaside', 'ok', describeAsked(one)));
   if (fetched.fault !== null && !isDeniedUnread(selected.requirements)) {
@@ -97,6 +103,9 @@ export async function diagnosePull(
     const unjudged = requirements.find(({ verdict }) => verdict === 'not-by-us');
     return unjudged === undefined ? end('pulled', null) : end('unknown', NOT_BY_US);
   }
+  // GnuPG reads armour where old clients hand it over, and nothing here verifies it
+  if (passedOver?.form === 'armour') return end('unknown', passedOver);
+  if (passedOver !== null && failing.code === 'NO_SIGNATURE') return end('refused', passedOver);
   const logical = chooseBase(config, names, chosen);
   const circumstances = { place, base, config, manifest, selected, policy, image, physical };
   return end('refused', await refine(failing, { ...circumstances, logical }));

@@ -564,6 +564,31 @@ describe('doctor', () => {
     assert.match(caveat?.remedy ?? '', /set the clock/);
   });
 
+  test('takes any bytes for a signature as clients before containers/image 5.22 do, and says what newer ones make of them', async () => {
+    const good = machine.sign(machine.alice);
+    const page = Buffer.from('<html>');
+    const tagged = Buffer.concat([Buffer.from('\0simple-signing\n'), good]);
+    for (const [served, verdict, code, caveat] of [
+      [[good, page], 'pulled', undefined, 'LOOKASIDE_HTML'],
+      [[Buffer.alloc(0), good], 'pulled', undefined, 'SIGNATURE_UNREADABLE'],
+      [[good, tagged], 'pulled', undefined, undefined],
+      [[page], 'refused', 'LOOKASIDE_HTML', undefined],
+      [[tagged], 'refused', 'SIGNATURE_UNREADABLE', undefined],
+      [[Buffer.from('-----BEGIN PGP MESSAGE-----')], 'unknown', 'SIGNATURE_UNREADABLE', undefined],
+    ] as const) {
+      await machine.heal();
+      machine.answers.delete(`${SIGNATURES}/signature-1`);
+      for (const [at, bytes] of served.entries())
+        machine.answers.set(`${SIGNATURES}/signature-${at + 1}`, bytes);
+      const diagnosis = await machine.diagnose({ generation: 'old' });
+      assert.deepEqual(
+        [diagnosis.verdict, diagnosis.complaint?.code, diagnosis.caveat?.code],
+        [verdict, code, caveat],
+        formatDiagnosis(diagnosis, false),
+      );
+    }
+  });
+
   test('says that GnuPG 2.2 may take nothing from a key in armour without a checksum', async () => {
     const bare = (remainder: 0 | 1 | 2) => bareArmour(certificateOfLength(machine.alice, remainder));
     for (const [armour, code] of [

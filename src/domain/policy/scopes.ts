@@ -20,12 +20,6 @@ function wildcards(domain: string): readonly string[] {
   return labels.slice(1).map((_, index) => `*.${labels.slice(index + 1).join('.')}`);
 }
 
-/** Names for a path of `dir`, `oci` and `oci-archive`, from the narrowest; the path is absolute and free of links. */
-export function pathScopes(path: string): readonly string[] {
-  const parts = path.split('/').filter((part) => part !== '');
-  return parts.map((_, index) => `/${parts.slice(0, parts.length - index).join('/')}`);
-}
-
 export interface Selected {
   /** As people find it in the file: `transports.docker["registry.example/team"]`, `default`. */
   readonly section: string;
