@@ -845,11 +845,24 @@ describe('doctor', () => {
     assert.match(formatDiagnosis(alone, false), /note server: it was not asked: nobody answers/);
   });
 
-  test('finds a key file that this user may not read', { skip: process.getuid?.() === 0 }, async () => {
+  // root may read all: the tests of the fast part run as nobody, too
+  test('finds a key file that this user may not read, or its folder', {
+    skip: process.getuid?.() === 0,
+  }, async () => {
     await machine.heal();
-    await chmod(path.join(machine.folder, 'alice.gpg'), 0);
-    assert.equal((await machine.diagnose()).complaint?.code, 'KEY_FILE_UNREADABLE');
-    await chmod(path.join(machine.folder, 'alice.gpg'), 0o644);
+    const keyPath = await machine.write('closed/keys/alice.gpg', machine.alice.certificate);
+    await policy(machine, { [machine.host]: [machine.signedBy({ keyPath })] });
+    const folder = path.join(machine.folder, 'closed');
+    for (const [place, mode, remedy] of [
+      [keyPath, 0o644, `make it readable for every user: chmod a+r ${keyPath}`],
+      [folder, 0o755, `or open the folder: chmod a+x ${folder}`],
+    ] as const) {
+      await chmod(place, 0);
+      const { complaint } = await machine.diagnose();
+      assert.equal(complaint?.code, 'KEY_FILE_UNREADABLE');
+      assert.ok(complaint?.remedy.endsWith(remedy), complaint?.remedy);
+      await chmod(place, mode);
+    }
   });
 
   test('reads what the user has ahead of what root has, and podman 6 merges both', async () => {
