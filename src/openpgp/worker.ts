@@ -5,10 +5,12 @@ import { cleanCertificates } from './certificates.ts';
 import type { Job, JobName, Jobs, Reply, Request } from './jobs.ts';
 import { createKeyring } from './keyring.ts';
 import { examineMessage } from './verifier.ts';
+import { answerAtOnceInThisThread } from './web-crypto.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('worker is started by pool.ts');
 
+answerAtOnceInThisThread();
 let keyring = createKeyring([]);
 
 const handlers: {
