@@ -139,6 +139,7 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
       ),
     sha256: sha256Hex,
     dataFreeBytes: databases.freeBytes,
+    monotonicMs: clock.monotonicMs,
     get minFreeBytes() {
       return shared.minFreeBytes(); // a reload may change it
     },

@@ -5,7 +5,7 @@ import type { RecordedImage, RecordedSignature } from '../domain/ports.ts';
 import type { Judged } from './commands.ts';
 import { FolderChanges } from './folder-entries.ts';
 import { inTransaction } from './open.ts';
-import { type JudgeAgain, VerdictRows } from './verdict-rows.ts';
+import { type JudgeAgain, VERDICT_COLUMNS, type Value, VerdictRows, verdictValues } from './verdict-rows.ts';
 
 const FORGET_CHUNK_IMAGES = 1000;
 // Higher than any recorded number: rows get numbers from here on while numbers are exchanged.
@@ -38,6 +38,7 @@ export class SignatureRows {
   readonly #select: Statement<Key, StoredRow>;
   readonly #delete: Statement<[number]>;
   readonly #insert: Statement<[...Key, number, Uint8Array, number, number, Uint8Array | null, number]>;
+  readonly #insertJudged: Statement<Value[]>;
   readonly #renumber: Statement<[number, number]>;
   readonly #update: Statement<[number, number, number, Uint8Array | null, number, number]>;
   readonly #makeSite: Statement<[string]>;
@@ -61,10 +62,16 @@ export class SignatureRows {
     this.#delete = db.prepare(`
       DELETE FROM signature
       WHERE id = ?`);
+    const columns =
+      'site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, bytes, filler';
     this.#insert = db.prepare(`
       INSERT INTO signature
-        (site, path, layout, algorithm, digest, number, sha256, size_bytes, stored_at_ms, bytes, filler)
+        (${columns})
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#insertJudged = db.prepare(`
+      INSERT INTO signature
+        (${columns}, ${VERDICT_COLUMNS.join(', ')})
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ${VERDICT_COLUMNS.map(() => '?').join(', ')})`);
     this.#renumber = db.prepare(`
       UPDATE signature
       SET number = ?
@@ -178,9 +185,10 @@ export class SignatureRows {
     const { kept, gone, added } = compare(rows, signatures);
     for (const { id } of gone) this.#delete.run(id);
     this.#keep(kept);
-    for (const signature of added) this.#add(image, rows, signature);
-    for (const { sha256, judgement } of signatures) {
-      if (judgement !== undefined) this.#verdicts.judge(image, sha256, judgement);
+    const written = new Set(added.filter((signature) => this.#add(image, rows, signature, signatures)));
+    for (const signature of signatures) {
+      const { sha256, judgement } = signature;
+      if (judgement !== undefined && !written.has(signature)) this.#verdicts.judge(image, sha256, judgement);
     }
     const before = rows.filter(({ filler }) => filler === 0).length;
     this.#count(image, before, signatures.filter(({ isFiller = false }) => !isFiller).length);
@@ -197,14 +205,27 @@ export class SignatureRows {
     }
   }
 
-  #add(image: ImageId, rows: readonly StoredRow[], signature: RecordedSignature): void {
-    const { number, sizeBytes, storedAt, bytes } = signature;
+  /** True: its verdict is written too. */
+  #add(
+    image: ImageId,
+    rows: readonly StoredRow[],
+    signature: RecordedSignature,
+    all: readonly RecordedSignature[],
+  ): boolean {
+    const { number, sizeBytes, storedAt, bytes, judgement } = signature;
     const sha256 = Buffer.from(signature.sha256, 'hex');
     const what = [number, sha256, sizeBytes, storedAt.getTime(), bytes, fillerOf(signature)] as const;
+    const isOnlyCopy = all.every((other) => other === signature || other.sha256 !== signature.sha256);
+    if (judgement !== undefined && isOnlyCopy) {
+      // at once: the verdict's columns are in most indexes, and an update would write each of these twice
+      this.#insertJudged.run(...keyOf(image), ...what, ...verdictValues(judgement));
+      return true;
+    }
     const inserted = this.#insert.run(...keyOf(image), ...what);
     // another copy of recorded bytes gets their verdict: compare() keeps all rows with these bytes
     const copied = rows.find((row) => row.sha256.equals(sha256));
     if (copied !== undefined) this.#verdicts.copy(copied.id, Number(inserted.lastInsertRowid));
+    return false;
   }
 
   #count(image: ImageId, before: number, after: number): void {

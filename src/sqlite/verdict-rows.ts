@@ -12,7 +12,8 @@ export interface JudgeAgain {
   readonly after: number;
 }
 
-const COLUMNS = [
+/** In the order of verdictValues(). */
+export const VERDICT_COLUMNS = [
   'verdict',
   'reason',
   'form',
@@ -32,8 +33,8 @@ const COLUMNS = [
   'judge_at_ms',
 ] as const;
 
-type Value = string | number | Uint8Array | null;
-type Values = Readonly<Record<(typeof COLUMNS)[number], Value>>;
+export type Value = string | number | Uint8Array | null;
+type Values = Readonly<Record<(typeof VERDICT_COLUMNS)[number], Value>>;
 
 interface Match {
   readonly site: string;
@@ -56,7 +57,7 @@ export class VerdictRows {
   readonly #markForJudging: Statement<Match>;
 
   constructor(db: Database) {
-    const set = COLUMNS.map((column) => `${column} = @${column}`).join(', ');
+    const set = VERDICT_COLUMNS.map((column) => `${column} = @${column}`).join(', ');
     this.#judge = db.prepare(`
       UPDATE signature
       SET ${set}
@@ -64,7 +65,7 @@ export class VerdictRows {
         AND digest = @digest AND sha256 = @sha256`);
     this.#copy = db.prepare(`
       UPDATE signature
-      SET (${COLUMNS.join(', ')}) = (SELECT ${COLUMNS.join(', ')} FROM signature WHERE id = @from)
+      SET (${VERDICT_COLUMNS.join(', ')}) = (SELECT ${VERDICT_COLUMNS.join(', ')} FROM signature WHERE id = @from)
       WHERE id = @to`);
     this.#lastId = db.prepare<[], number>('SELECT coalesce(max(id), 0) FROM signature').pluck();
     // a stored fingerprint of version 4 ends in its key ID
@@ -115,6 +116,12 @@ export class VerdictRows {
     });
     return last < (this.#lastId.get() ?? 0) ? last : null;
   }
+}
+
+/** For the columns, to be written with the row itself. */
+export function verdictValues(judgement: Judgement): readonly Value[] {
+  const values = valuesOf(judgement);
+  return VERDICT_COLUMNS.map((column) => values[column]);
 }
 
 function valuesOf(judgement: Judgement): Values {

@@ -1,6 +1,5 @@
 // Adding signatures to a tree, one upload to an image at a time. The order of the steps is what makes an upload whole or
 // absent: docs/decisions/uploads.md.
-import { createSharedRuns } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { UploadIntent } from '../domain/intent.ts';
@@ -15,6 +14,7 @@ import type {
 } from '../domain/ports.ts';
 import { quoted } from '../domain/text.ts';
 import { DAMAGE_KINDS } from '../domain/tree.ts';
+import { createFreeSpaceCheck } from './free-space.ts';
 import { sameSignatures } from './image-state.ts';
 import {
   createLooker,
@@ -37,6 +37,7 @@ export interface AppenderOptions
   readonly dataFreeBytes: () => Promise<number>;
   /** Space on each disk that uploads leave free. */
   readonly minFreeBytes: number;
+  readonly monotonicMs: () => number;
 }
 
 export interface Appender extends SignatureAppender, Tender {}
@@ -45,8 +46,15 @@ export function createAppender(options: AppenderOptions): Appender {
   const { tree, uploads, changes, writer } = options;
   const { lookSettled } = createLooker(options);
   const ending = createEnding(options);
-  // one look at the disks serves all uploads that have asked for it before it began
-  const shareFree = createSharedRuns<readonly [number, number]>();
+  // both disks: once the file is in its place it is served, even if its provenance then finds no space
+  const checkReserve = createFreeSpaceCheck({
+    disks: [
+      { holds: tree.root, freeBytes: () => writer.freeBytes() },
+      { holds: 'the data directory', freeBytes: options.dataFreeBytes },
+    ],
+    minFreeBytes: () => options.minFreeBytes,
+    monotonicMs: options.monotonicMs,
+  });
   const { finishAll, place, keep, record } = ending;
   const withdrawer = createWithdrawer({ ...options, ending });
 
@@ -107,7 +115,7 @@ export function createAppender(options: AppenderOptions): Appender {
         isFiller === true ? [] : [[sha256, position + 1] as const],
       ),
     );
-    const judged = await unlessUnusable(() => options.verdicts.ofImage(image), []);
+    const judged = numbers.size === 0 ? [] : await unlessUnusable(() => options.verdicts.ofImage(image), []);
     return review(
       judged.flatMap((signature) => {
         const servedNumber = numbers.get(signature.sha256);
@@ -159,21 +167,6 @@ export function createAppender(options: AppenderOptions): Appender {
     // a withdrawn one may have made another one's file a filler
     if ((await options.tombstones.ofImage(image)).length > 0) return null;
     return [...seen.signatures, recordedOf(upload, number, options.sha256(upload.bytes))];
-  }
-
-  /** Checks both disks: once the file is in its place it is served, even if its provenance then finds no space. */
-  async function checkReserve(): Promise<void> {
-    const [inTree, inData] = await shareFree('free', () =>
-      Promise.all([writer.freeBytes(), options.dataFreeBytes()]),
-    );
-    checkFree(tree.root, inTree);
-    checkFree('the data directory', inData);
-  }
-
-  function checkFree(place: string, freeBytes: number): void {
-    if (freeBytes >= options.minFreeBytes) return;
-    const message = `${freeBytes} bytes are free for ${place}, and ${options.minFreeBytes} are kept in reserve (LOOKASIDE_MIN_FREE); free some space, then upload again`;
-    throw new LookasideError('DISK_FULL', message);
   }
 
   return {

@@ -71,6 +71,7 @@ const appender = createAppender({
   sha256: sha256Hex,
   dataFreeBytes: async () => 0,
   minFreeBytes: 0,
+  monotonicMs: () => performance.now(),
   onChanged: () => undefined,
   onRecorded: () => undefined,
   log: createLog(),

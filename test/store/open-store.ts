@@ -126,6 +126,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     makeRestoreEvent: (image, sha256) => eventOf(image, sha256, 'restore'),
     dataFreeBytes: options.dataFreeBytes ?? databases.freeBytes,
     minFreeBytes: options.minFreeBytes ?? 0,
+    monotonicMs: () => performance.now(),
     onChanged(image) {
       for (const reader of readers) reader.forget(image);
     },

@@ -92,6 +92,7 @@ function boot(disk: Disk, step: Step, mutate: Mutate, isScanned: boolean): Proce
     makeRestoreEvent: (image, sha256) => eventOf(image, sha256, 'restore'),
     dataFreeBytes: async () => Number.MAX_SAFE_INTEGER,
     minFreeBytes: 0,
+    monotonicMs: () => performance.now(),
     onChanged: forget,
     log,
   });
