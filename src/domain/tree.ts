@@ -109,11 +109,11 @@ export interface TreeWriter {
   /**
    * Makes the folder and links the prepared bytes into it as `signature-N`. N is the first free number from `from` to
    * MAX_FILE_NUMBER. All of it survives a power cut once resolved. Never replaces a file. When it fails, it leaves no such
-   * name behind.
+   * name behind. Null, only when `mustBeNew`, and nothing is placed: the folder was there already.
    * @throws TOO_MANY_SIGNATURES when no number is free, DISK_FULL, READ_ONLY, PATH_INVALID (a name too long for the file
    * system), STORE_UNAVAILABLE (also: the file system has no hard links, or the folder lies outside the root); PlaceUnknown
    */
-  place(prepared: string, folder: string, from: number): Promise<number>;
+  place(prepared: string, folder: string, from: number, mustBeNew?: boolean): Promise<number | null>;
   /**
    * Makes the folder and puts these bytes into it as `signature-from` and the numbers behind it. The first is put there last, so
    * that readers and a crash find all of them in line or none. Files behind `from` are replaced or moved away: nothing is served behind a gap.

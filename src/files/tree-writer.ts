@@ -89,10 +89,11 @@ export function openTreeWriter({ root, nowMs }: TreeWriterOptions): TreeWriter {
         return prepared;
       });
     },
-    async place(prepared, folder, from) {
+    async place(prepared, folder, from, mustBeNew = false) {
       refuseFault();
       return inPrepared((tmp) =>
         inFolder(folder, 0o755, async (last) => {
+          if (mustBeNew && last.isMade !== true) return null;
           const source = entryIn(tmp, `${prepared}.signature`);
           const number = await linkFree(root, source, last, from);
           try {

@@ -19,6 +19,8 @@ import { isInside, openRootFolder } from './root.ts';
 export interface WayFolder extends Placed {
   /** Identifies this folder: another folder under the same name has another identity. */
   readonly identity: string;
+  /** We have just made it, so that nothing was in it. */
+  readonly isMade?: boolean;
 }
 
 /** From the root to the folder. */
@@ -67,7 +69,7 @@ export async function onWay<T>(
   }
 }
 
-export async function identified(placed: Placed): Promise<WayFolder> {
+export async function identified(placed: Placed & Pick<WayFolder, 'isMade'>): Promise<WayFolder> {
   const { dev, ino } = await attempt(() => calls.fstat(placed.descriptor), placed.name);
   return { ...placed, identity: `${dev}:${ino}` };
 }
@@ -88,7 +90,12 @@ function refuseTooLong({ folder }: WayOptions, { where }: Placed): void {
   throw new LookasideError('PATH_INVALID', message);
 }
 
-async function openChild(options: WayOptions, base: Placed, above: WayFolder, name: string): Promise<Placed> {
+async function openChild(
+  options: WayOptions,
+  base: Placed,
+  above: WayFolder,
+  name: string,
+): Promise<Placed & Pick<WayFolder, 'isMade'>> {
   const child = entryIn(above, name);
   const opened = await openOrMake(options, above, child);
   try {
@@ -102,25 +109,33 @@ async function openChild(options: WayOptions, base: Placed, above: WayFolder, na
   }
 }
 
-async function openOrMake(options: WayOptions, above: WayFolder, child: Entry): Promise<Opened> {
+async function openOrMake(
+  options: WayOptions,
+  above: WayFolder,
+  child: Entry,
+): Promise<Opened & Pick<WayFolder, 'isMade'>> {
   const flags = HELD_FOLDER | (options.isOwn ? constants.O_NOFOLLOW : 0);
   try {
     return await openAt(child.path, flags);
   } catch (error) {
     if (codeOf(error) !== 'ENOENT' || options.mode === null) throw notOpened(options, child, error);
   }
-  await makeFolder(above, child, options.mode);
-  return openAt(child.path, flags).catch((error: unknown) => {
+  const isMade = await makeFolder(above, child, options.mode);
+  const opened = await openAt(child.path, flags).catch((error: unknown) => {
     throw notOpened(options, child, error);
   });
+  return { ...opened, isMade };
 }
 
-async function makeFolder(above: WayFolder, child: Entry, mode: number): Promise<void> {
+/** False: another one was faster. */
+async function makeFolder(above: WayFolder, child: Entry, mode: number): Promise<boolean> {
   demandInPlace(above);
   try {
     await calls.mkdir(child.path, mode);
+    return true;
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw refusal(error, child.name);
+    return false;
   }
 }
 

@@ -44,7 +44,7 @@ export interface Appender extends SignatureAppender, Tender {}
 
 export function createAppender(options: AppenderOptions): Appender {
   const { tree, uploads, changes, writer } = options;
-  const { lookSettled } = createLooker(options);
+  const { lookSettled, guessAbsent } = createLooker(options);
   const ending = createEnding(options);
   // both disks: once the file is in its place it is served, even if its provenance then finds no space
   const checkReserve = createFreeSpaceCheck({
@@ -55,20 +55,26 @@ export function createAppender(options: AppenderOptions): Appender {
     minFreeBytes: () => options.minFreeBytes,
     monotonicMs: options.monotonicMs,
   });
-  const { finishAll, place, keep, record } = ending;
+  const { finishAll, place, placeFirst, keep, record } = ending;
   const withdrawer = createWithdrawer({ ...options, ending });
 
   async function append(upload: VerifiedUpload): Promise<Appended> {
     return changes.inTurn(upload.image, async () => {
       await finishAll(upload.image);
       await refuseWithdrawn(upload);
-      const seen = await lookSettled(upload.image);
-      const same = await findSame(upload, seen);
-      if (same !== null) return same;
-      const review = await reviewed(upload, seen);
-      const standIn = await findStandIn(upload.image, review);
-      return standIn ?? (await add(upload, seen, review?.needless ?? null));
+      const absent = await guessAbsent(upload.image);
+      const appended = absent === null ? null : await appendTo(absent, upload, true);
+      return appended ?? required(await appendTo(await lookSettled(upload.image), upload, false));
     });
+  }
+
+  /** Null, only when the image must be new, and nothing is stored: it has a folder. */
+  async function appendTo(seen: Look, upload: VerifiedUpload, mustBeNew: boolean): Promise<Appended | null> {
+    const same = await findSame(upload, seen);
+    if (same !== null) return same;
+    const review = await reviewed(upload, seen);
+    const standIn = await findStandIn(upload.image, review);
+    return standIn ?? (await add(upload, seen, { needless: review?.needless ?? null, mustBeNew }));
   }
 
   async function refuseWithdrawn({ image, bytes }: VerifiedUpload): Promise<void> {
@@ -135,7 +141,11 @@ export function createAppender(options: AppenderOptions): Appender {
     return uploaded.find((upload) => upload.sha256 === sha256)?.auditSeq ?? null;
   }
 
-  async function add(upload: VerifiedUpload, seen: Look, needless: Needless): Promise<Appended> {
+  async function add(
+    upload: VerifiedUpload,
+    seen: Look,
+    { needless, mustBeNew }: { readonly needless: Needless; readonly mustBeNew: boolean },
+  ): Promise<Appended | null> {
     const { image, bytes, judgement, uploader, event, remap } = upload;
     checkPlace(upload, seen, needless);
     await checkReserve();
@@ -149,7 +159,10 @@ export function createAppender(options: AppenderOptions): Appender {
       remap,
       event,
     };
-    const left = await place(intent, judgement, bytes, seen.lastNumber + 1);
+    const left = mustBeNew
+      ? await placeFirst(intent, judgement, bytes)
+      : await place(intent, judgement, bytes, seen.lastNumber + 1);
+    if (left === null) return null;
     const auditSeq = await keep(left, intent, bytes);
     const signatures = await record(image, await knownAfter(upload, seen, left.number));
     const position = signatures?.findIndex((signature) => signature.sha256 === sha256) ?? -1;
@@ -180,6 +193,11 @@ export function createAppender(options: AppenderOptions): Appender {
     },
     ...createTender({ ...options, ending, settle: withdrawer.settle }),
   };
+}
+
+function required(appended: Appended | null): Appended {
+  if (appended === null) throw new Error('only a folder that must be new may be in the way');
+  return appended;
 }
 
 /** Whether nothing is in the image's folder but what is recorded. */

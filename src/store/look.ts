@@ -58,6 +58,11 @@ export interface Looker {
   /** Empty when the index is unusable: it never throws INDEX_UNUSABLE. */
   recordedOrNone(image: ImageId): Promise<readonly RecordedSignature[]>;
   isComplete(site: string): Promise<boolean>;
+  /**
+   * What a look would find of an image that the index of a scanned owned tree lacks, if it has no folder: whoever makes the folder finds
+   * out. Null: a look is needed.
+   */
+  guessAbsent(image: ImageId): Promise<Look | null>;
 }
 
 /** What the index tells of an image. */
@@ -174,6 +179,12 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     return unlessUnusable(() => index.isComplete(site), false);
   }
 
+  async function guessAbsent(image: ImageId): Promise<Look | null> {
+    if (!changes.isScanned || changes.isUnrecorded(image) || changes.isUnsettled(image)) return null;
+    const { isWhole, recorded, version } = await askOrNone(image);
+    return isWhole && recorded.length === 0 ? { ...NOWHERE, recorded, version } : null;
+  }
+
   return {
     look: async (image) => lookBeside(image, await ask(image)),
     async lookSettled(image, first) {
@@ -190,6 +201,7 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     askOrNone,
     recordedOrNone,
     isComplete,
+    guessAbsent,
   };
 }
 

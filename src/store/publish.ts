@@ -9,7 +9,7 @@ import { withdrawnOf } from '../domain/tombstone.ts';
 import type { TreeWriter } from '../domain/tree.ts';
 import type { ImageChanges } from './image-changes.ts';
 import { toEntries } from './image-state.ts';
-import { createLooker, type Look, type Looker, type TreeAndIndex } from './look.ts';
+import { createLooker, type Look, type TreeAndIndex } from './look.ts';
 
 export interface PublisherOptions extends TreeAndIndex {
   readonly writer: TreeWriter;
@@ -49,8 +49,7 @@ const SETS_AT_ONCE = 16;
 
 export function createPublisher(options: PublisherOptions): BatchPublisher {
   const { changes, writer, index, log } = options;
-  const { lookSettled, askOrNone } = createLooker(options);
-  const unknownOf = createGuess(changes, askOrNone);
+  const { lookSettled, guessAbsent } = createLooker(options);
 
   async function publish(image: ImageId, blobs: Blobs): Promise<Published> {
     return changes.inTurn(image, async () => {
@@ -139,9 +138,10 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
     const turns = await takeTurns(changes, sets);
     try {
       const looks = await eachOf(sets, async (set) => {
-        const unknown = await unknownOf(set.image);
-        const row = unknown === null ? [] : await rowOf(set, unknown);
-        if (unknown !== null && row.length > 0) return { seen: unknown, row };
+        // the folder is named into its place by a rename, which finds out whether anything is there
+        const absent = await guessAbsent(set.image);
+        const row = absent === null ? [] : await rowOf(set, absent);
+        if (absent !== null && row.length > 0) return { seen: absent, row };
         const seen = await lookSettled(set.image);
         return { seen, row: await rowOf(set, seen) };
       });
@@ -193,21 +193,6 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
   }
 
   return { publish, gather };
-}
-
-/**
- * What is seen of an image that the index of a scanned tree lacks, without a look: its folder is named into its place by a rename,
- * which finds out whether anything is there. Null: a look is needed.
- */
-function createGuess(
-  changes: ImageChanges,
-  askOrNone: Looker['askOrNone'],
-): (image: ImageId) => Promise<Seen | null> {
-  return async (image) => {
-    if (!changes.isScanned || changes.isUnrecorded(image) || changes.isUnsettled(image)) return null;
-    const { isWhole, recorded } = await askOrNone(image);
-    return isWhole && recorded.length === 0 ? { signatures: [], isEmpty: true, lastNumber: 0 } : null;
-  };
 }
 
 /** All their turns: no image is there twice. */

@@ -32,6 +32,8 @@ export interface Placed extends Unfinished {
 export interface Ending {
   /** Before this resolves nothing is stored; afterwards the file stays for good. */
   place(intent: Intent, judgement: Judgement | null, bytes: Uint8Array, from: number): Promise<Placed>;
+  /** The same for the first file of an image that has no folder. Null, and nothing is stored: it has one. */
+  placeFirst(intent: Intent, judgement: Judgement | null, bytes: Uint8Array): Promise<Placed | null>;
   /** Writes provenance and audit event; the event's number. If that fails they are written later: the file stays. */
   keep(left: Unfinished, intent: UploadIntent, bytes: Uint8Array): Promise<number>;
   /** Writes the audit event alone, for bytes that were uploaded before; with the end of their withdrawal, when it is the event of that. */
@@ -60,10 +62,23 @@ export function createEnding(options: EndingOptions): Ending {
     bytes: Uint8Array,
     from: number,
   ): Promise<Placed> {
+    const placed = await placeIn(intent, judgement, bytes, { from, mustBeNew: false });
+    if (placed === null) throw new Error('only a folder that must be new may be in the way');
+    return placed;
+  }
+
+  async function placeIn(
+    intent: Intent,
+    judgement: Judgement | null,
+    bytes: Uint8Array,
+    { from, mustBeNew }: { readonly from: number; readonly mustBeNew: boolean },
+  ): Promise<Placed | null> {
     const prepared = await writer.prepare(intentText(intent), bytes);
     try {
-      const number = await writer.place(prepared, imageFolder(intent.image), from);
-      return { prepared, intent, judgement, isKept: false, number };
+      const number = await writer.place(prepared, imageFolder(intent.image), from, mustBeNew);
+      if (number !== null) return { prepared, intent, judgement, isKept: false, number };
+      await writer.discard(prepared);
+      return null;
     } catch (error) {
       // the next upload to the image, or look at it, finds out whether it has come to be one
       if (error instanceof PlaceUnknown)
@@ -194,7 +209,15 @@ export function createEnding(options: EndingOptions): Ending {
     }
   }
 
-  return { place, keep, keepEvent, record, finishAll, recover };
+  return {
+    place,
+    placeFirst: (intent, judgement, bytes) => placeIn(intent, judgement, bytes, { from: 1, mustBeNew: true }),
+    keep,
+    keepEvent,
+    record,
+    finishAll,
+    recover,
+  };
 }
 
 /** The file with these bytes, even behind a gap. */

@@ -38,7 +38,7 @@ async function openDying(): Promise<void> {
   writer = openThreadedWriter({ root, nowMs: Date.now, script: DYING });
 }
 
-async function add(bytes: Uint8Array, folder: string): Promise<number> {
+async function add(bytes: Uint8Array, folder: string): Promise<number | null> {
   const pair = await writer.prepare(INTENT, bytes);
   try {
     return await writer.place(pair, folder, 1);
@@ -61,7 +61,7 @@ describe('a tree that is written by a thread', () => {
     for (const [position, { folder, bytes }] of all.entries()) {
       assert.deepEqual(await readFile(file(folder, numbers[position] ?? 0)), bytes);
     }
-    const ofOne = numbers.filter((_, position) => position % 2 === 0).sort((a, b) => a - b);
+    const ofOne = numbers.filter((_, position) => position % 2 === 0).sort((a, b) => Number(a) - Number(b));
     assert.deepEqual(
       ofOne,
       ofOne.map((_, position) => position + 1),

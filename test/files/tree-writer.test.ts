@@ -41,10 +41,10 @@ beforeEach(async () => {
 
 afterEach(() => temp[Symbol.asyncDispose]());
 
-async function add(bytes: Uint8Array, folder = FOLDER, from = 1): Promise<number> {
+async function add(bytes: Uint8Array, folder = FOLDER, from = 1, mustBeNew = false): Promise<number | null> {
   const pair = await writer.prepare(INTENT, bytes);
   try {
-    return await writer.place(pair, folder, from);
+    return await writer.place(pair, folder, from, mustBeNew);
   } finally {
     await writer.discard(pair);
   }
@@ -76,10 +76,21 @@ describe('placing prepared bytes', () => {
     assert.deepEqual(await readFile(file(5)), TWO);
   });
 
+  it('leaves a folder alone that must be new and is there, also an empty one', async () => {
+    assert.equal(await add(ONE, FOLDER, 1, true), 1);
+    assert.equal(await add(TWO, FOLDER, 2, true), null);
+    assert.deepEqual(await readdir(path.join(root, FOLDER)), ['signature-1']);
+    const other = folderOf('team/other');
+    await mkdir(path.join(root, other));
+    assert.equal(await add(ONE, other, 1, true), null);
+    assert.deepEqual(await readdir(path.join(root, other)), []);
+    assert.deepEqual(await readdir(prepared()), []);
+  });
+
   it('gives each of many at once a number of its own', async () => {
     const numbers = await Promise.all(Array.from({ length: 30 }, (_, k) => add(signatureBytes(`${k} `))));
     assert.deepEqual(
-      numbers.toSorted((a, b) => a - b),
+      numbers.toSorted((a, b) => Number(a) - Number(b)),
       Array.from({ length: 30 }, (_, k) => k + 1),
     );
   });

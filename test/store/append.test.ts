@@ -221,6 +221,52 @@ describe('the record of an upload to an owned tree', () => {
   });
 });
 
+describe('the first upload to an image of a scanned owned tree', () => {
+  let looks = 0;
+
+  beforeEach(async () => {
+    looks = 0;
+    await open('owned', {
+      between: (ports) => ({
+        ...ports,
+        tree: {
+          ...ports.tree,
+          readImage(...asked) {
+            looks += 1;
+            return ports.tree.readImage(...asked);
+          },
+        },
+      }),
+    });
+    await opened.scanner.scan(SITE);
+  });
+
+  it('is stored without a look for its folder', async () => {
+    const { outcome, number } = await append(ONE);
+    assert.deepEqual([outcome, number, looks], ['created', 1, 0]);
+    await assertServes(ONE);
+    assert.deepEqual(await prepared(), []);
+  });
+
+  it('looks where a folder is there: it may hold these bytes, or others at the wanted number', async () => {
+    await layFile(opened.root, `${FOLDER}/signature-1`, ONE);
+    const { outcome, number } = await append(ONE);
+    assert.deepEqual([outcome, number], ['exists', 1]);
+    await assert.rejects(append(TWO, { number: 1 }), { code: 'NUMBER_TAKEN' });
+    assert.equal((await append(TWO)).number, 2);
+    await assertServes(ONE, TWO);
+    assert.deepEqual(await prepared(), []);
+    assert.equal(uploads.events.length, 1);
+  });
+
+  it('takes an empty folder that a crash has left', async () => {
+    await mkdir(path.join(opened.root, FOLDER), { recursive: true });
+    assert.equal((await append(ONE)).number, 1);
+    assert.ok(looks > 0);
+    await assertServes(ONE);
+  });
+});
+
 describe('an upload whose file was being placed when the thread that did it died', () => {
   for (const isPlaced of [true, false]) {
     it(`is ${isPlaced ? 'whole' : 'absent'} at the next one, as its file ${isPlaced ? 'has' : 'has not'} come to its place`, async () => {

@@ -127,8 +127,9 @@ export function openPorts(
           disk.prepared.set(name, { intent, sha256: sha256Hex(bytes) });
           return name;
         }),
-      place: (prepared, _, from) =>
+      place: (prepared, _, from, mustBeNew = false) =>
         step('writer.place', true, () => {
+          if (mustBeNew && readImage([]) !== null) return null;
           let number = from;
           while (disk.files.has(number)) number += 1;
           disk.files.set(number, disk.prepared.get(prepared)?.sha256 ?? unused());
