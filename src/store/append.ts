@@ -61,7 +61,7 @@ export function createAppender(options: AppenderOptions): Appender {
   async function append(upload: VerifiedUpload): Promise<Appended> {
     return changes.inTurn(upload.image, async () => {
       await finishAll(upload.image);
-      await refuseWithdrawn(upload);
+      await refuseWithdrawn(options, upload);
       const absent = await guessAbsent(upload.image);
       const appended = absent === null ? null : await appendTo(absent, upload, true);
       return appended ?? required(await appendTo(await lookSettled(upload.image), upload, false));
@@ -75,21 +75,6 @@ export function createAppender(options: AppenderOptions): Appender {
     const review = await reviewed(upload, seen);
     const standIn = await findStandIn(upload.image, review);
     return standIn ?? (await add(upload, seen, { needless: review?.needless ?? null, mustBeNew }));
-  }
-
-  async function refuseWithdrawn({ image, bytes }: VerifiedUpload): Promise<void> {
-    const sha256 = options.sha256(bytes);
-    const withdrawn = (await options.tombstones.ofImage(image)).find(
-      (one) => one.isInForce && one.sha256 === sha256,
-    );
-    if (withdrawn === undefined) return;
-    const { number, withdrawnAt, reason, until } = withdrawn;
-    const back = until === null ? '' : `, until ${until.toISOString()}`;
-    throw new LookasideError(
-      'WITHDRAWN',
-      `this was signature-${number} of ${imageFolder(image)}, and was withdrawn at ${withdrawnAt.toISOString()}${back}: ${quoted(reason)}; the same bytes are taken no more. Sign the image again if it should be signed`,
-      { detail: { number, withdrawnAt, reason, until } },
-    );
   }
 
   async function findSame(upload: VerifiedUpload, seen: Look): Promise<Appended | null> {
@@ -193,6 +178,22 @@ export function createAppender(options: AppenderOptions): Appender {
     },
     ...createTender({ ...options, ending, settle: withdrawer.settle }),
   };
+}
+
+async function refuseWithdrawn(
+  { tombstones, sha256: hash }: Pick<AppenderOptions, 'tombstones' | 'sha256'>,
+  { image, bytes }: VerifiedUpload,
+): Promise<void> {
+  const sha256 = hash(bytes);
+  const withdrawn = (await tombstones.ofImage(image)).find((one) => one.isInForce && one.sha256 === sha256);
+  if (withdrawn === undefined) return;
+  const { number, withdrawnAt, reason, until } = withdrawn;
+  const back = until === null ? '' : `, until ${until.toISOString()}`;
+  throw new LookasideError(
+    'WITHDRAWN',
+    `this was signature-${number} of ${imageFolder(image)}, and was withdrawn at ${withdrawnAt.toISOString()}${back}: ${quoted(reason)}; the same bytes are taken no more. Sign the image again if it should be signed`,
+    { detail: { number, withdrawnAt, reason, until } },
+  );
 }
 
 function required(appended: Appended | null): Appended {

@@ -6,7 +6,7 @@ import { type Intent, intentText, parseIntent, type UploadIntent } from '../doma
 import type { AuditLog, Log, RecordedSignature, TombstoneStore, UploadStore } from '../domain/ports.ts';
 import { PlaceUnknown, type SignatureFile, type Tree, type TreeWriter } from '../domain/tree.ts';
 import type { Judgement } from '../domain/verdict.ts';
-import type { Unfinished } from './image-changes.ts';
+import type { ImageChanges, Unfinished } from './image-changes.ts';
 import { createLooker, stillChecked, type TreeAndIndex } from './look.ts';
 
 export interface EndingOptions extends TreeAndIndex {
@@ -55,40 +55,6 @@ export interface Ending {
 export function createEnding(options: EndingOptions): Ending {
   const { tree, kind, index, uploads, changes, writer, log } = options;
   const { lookSettled } = createLooker(options);
-
-  async function place(
-    intent: Intent,
-    judgement: Judgement | null,
-    bytes: Uint8Array,
-    from: number,
-  ): Promise<Placed> {
-    const placed = await placeIn(intent, judgement, bytes, { from, mustBeNew: false });
-    if (placed === null) throw new Error('only a folder that must be new may be in the way');
-    return placed;
-  }
-
-  async function placeIn(
-    intent: Intent,
-    judgement: Judgement | null,
-    bytes: Uint8Array,
-    { from, mustBeNew }: { readonly from: number; readonly mustBeNew: boolean },
-  ): Promise<Placed | null> {
-    const prepared = await writer.prepare(intentText(intent), bytes);
-    try {
-      const number = await writer.place(prepared, imageFolder(intent.image), from, mustBeNew);
-      if (number !== null) return { prepared, intent, judgement, isKept: false, number };
-      await writer.discard(prepared);
-      return null;
-    } catch (error) {
-      // the next upload to the image, or look at it, finds out whether it has come to be one
-      if (error instanceof PlaceUnknown)
-        changes.leaveUnfinished({ prepared, intent, judgement, isKept: false });
-      else await writer.discard(prepared);
-      // a reader may have seen the file before it was removed again
-      announce(intent.image);
-      throw error;
-    }
-  }
 
   async function keep(left: Unfinished, intent: UploadIntent, bytes: Uint8Array): Promise<number> {
     const { image, sha256, uploader, storedAt, remap, event } = intent;
@@ -210,13 +176,50 @@ export function createEnding(options: EndingOptions): Ending {
   }
 
   return {
-    place,
-    placeFirst: (intent, judgement, bytes) => placeIn(intent, judgement, bytes, { from: 1, mustBeNew: true }),
+    ...createPlacing(writer, changes, announce),
     keep,
     keepEvent,
     record,
     finishAll,
     recover,
+  };
+}
+
+function createPlacing(
+  writer: TreeWriter,
+  changes: ImageChanges,
+  announce: (image: ImageId) => void,
+): Pick<Ending, 'place' | 'placeFirst'> {
+  async function placeIn(
+    intent: Intent,
+    judgement: Judgement | null,
+    bytes: Uint8Array,
+    { from, mustBeNew }: { readonly from: number; readonly mustBeNew: boolean },
+  ): Promise<Placed | null> {
+    const prepared = await writer.prepare(intentText(intent), bytes);
+    try {
+      const number = await writer.place(prepared, imageFolder(intent.image), from, mustBeNew);
+      if (number !== null) return { prepared, intent, judgement, isKept: false, number };
+      await writer.discard(prepared);
+      return null;
+    } catch (error) {
+      // the next upload to the image, or look at it, finds out whether it has come to be one
+      if (error instanceof PlaceUnknown)
+        changes.leaveUnfinished({ prepared, intent, judgement, isKept: false });
+      else await writer.discard(prepared);
+      // a reader may have seen the file before it was removed again
+      announce(intent.image);
+      throw error;
+    }
+  }
+
+  return {
+    async place(intent, judgement, bytes, from) {
+      const placed = await placeIn(intent, judgement, bytes, { from, mustBeNew: false });
+      if (placed === null) throw new Error('only a folder that must be new may be in the way');
+      return placed;
+    },
+    placeFirst: (intent, judgement, bytes) => placeIn(intent, judgement, bytes, { from: 1, mustBeNew: true }),
   };
 }
 
