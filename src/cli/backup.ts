@@ -3,7 +3,7 @@ import { constants, getPriority, setPriority } from 'node:os';
 import { resolve, sep } from 'node:path';
 import { inBoundTree } from '../compose/bound-tree.ts';
 import { createLog } from '../compose/log.ts';
-import { backUp, restore } from '../compose/offline.ts';
+import { backUp, restore, sitesWithMirrors } from '../compose/offline.ts';
 import { compose } from '../compose/server.ts';
 import { sitesOf } from '../compose/site.ts';
 import type { Config } from '../config.ts';
@@ -15,13 +15,21 @@ import { EXIT, plural, print, printJson, progressLine } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
 import { VERSION } from './version.ts';
 
-export interface BackupOptions {
+export interface RestoreOptions {
   readonly folder: string;
   readonly json: boolean;
 }
 
+export interface BackupOptions extends RestoreOptions {
+  /** The signatures of mirrors too, which can be fetched again. */
+  readonly withMirrors: boolean;
+}
+
 /** EXIT.failed when damaged signatures are not in it. */
-export async function runBackup(given: Config, { folder: named, json }: BackupOptions): Promise<number> {
+export async function runBackup(
+  given: Config,
+  { folder: named, json, withMirrors }: BackupOptions,
+): Promise<number> {
   const config = await inBoundTree(given);
   const folder = resolve(named);
   refuseWithin(config, folder);
@@ -30,7 +38,7 @@ export async function runBackup(given: Config, { folder: named, json }: BackupOp
   const taker = thisCommand();
   const result = await backUp({
     data: config.data,
-    sites: sitesOf(config),
+    sites: withMirrors ? sitesWithMirrors(config) : sitesOf(config),
     folder,
     version: VERSION,
     taker,
@@ -97,7 +105,7 @@ async function goOn(config: Config): Promise<string | null> {
   return composed.auditLog.accepted;
 }
 
-export async function runRestore(config: Config, { folder: given, json }: BackupOptions): Promise<number> {
+export async function runRestore(config: Config, { folder: given, json }: RestoreOptions): Promise<number> {
   const folder = resolve(given);
   const line = progressLine('restoring');
   const taker = thisCommand();

@@ -106,10 +106,12 @@ export function addCopying(program: Command, { finish }: CommandTools): void {
   withData(program.command('backup'))
     .description('copy all that must not be lost into a folder, beside a running server too')
     .argument('<folder>', 'an empty one, or that of an earlier backup, which is brought up to date')
+    .option('--with-mirrors', 'take the signatures of mirrors along, which can also be fetched again')
     .option('--json', 'print JSON')
-    .action(async (folder: string, options: DataOptions & { json?: boolean }) => {
+    .action(async (folder: string, options: DataOptions & { json?: boolean; withMirrors?: boolean }) => {
       const { runBackup } = await import('./backup.ts');
-      finish(await runBackup(loadHere(options), { folder, json: options.json === true }));
+      const { json = false, withMirrors = false } = options;
+      finish(await runBackup(loadHere(options), { folder, json, withMirrors }));
     });
 
   withData(program.command('restore'))

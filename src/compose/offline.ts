@@ -47,7 +47,7 @@ import { createScanner } from '../store/scan.ts';
 import { uploadsInForce } from '../store/uploads-in-force.ts';
 import { systemClock } from './clock.ts';
 import { LOG_KEY_NAME } from './log-keeper.ts';
-import { siteOfMirror } from './open-sites.ts';
+import { rootOfMirror, siteOfMirror } from './open-sites.ts';
 import { openSiteTree, sha256Hex, sitesOf, treeName } from './site.ts';
 
 /** Fsck without repair: reads beside a running server. @throws LookasideError INDEX_UNUSABLE, STATE_UNUSABLE, STORE_UNAVAILABLE */
@@ -144,7 +144,9 @@ export async function backUp({ data, folder, taker, ...request }: BackupOptions)
     const target = await openBackupTarget(folder, names, systemClock.now());
     return await makeBackup({
       ...request,
-      sites: request.sites.map(({ name, tree }) => ({ name, tree })),
+      sites: request.sites.map(({ name, tree, mirror }) => {
+        return mirror === undefined ? { name, tree } : { name, tree, mirror: true };
+      }),
       target,
       clock: systemClock,
       copyState: (file) => copyState(data, file),
@@ -230,15 +232,22 @@ export interface RestoreOptions {
  * @throws LookasideError BACKUP_UNUSABLE, CONFIG_INVALID, ALREADY_RUNNING, DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
  */
 export async function restore(options: RestoreOptions): Promise<BackupManifest> {
-  const { data, sites, folder, taker, onProgress } = options;
+  const { data, folder, taker, onProgress } = options;
   const backup = await openBackup(folder);
   const kept = sitesOfBackup(backup.manifest);
+  // the mirrors themselves are in the backup's state.db
+  const mirrors = kept.flatMap(({ name, mirror }): Pick<Site, 'name' | 'root' | 'tree'>[] =>
+    mirror === undefined ? [] : [{ name, root: rootOfMirror(data, name), tree: 'owned' }],
+  );
+  const sites = [...options.sites, ...mirrors];
   for (const site of kept) refuseOtherTree(site, sites);
   const lock = takeLock(data, taker);
   try {
     const places = {
       dataDir: data,
-      trees: kept.filter(({ tree }) => tree === 'owned').map(({ name }) => siteOf(sites, name)),
+      trees: kept
+        .filter(({ tree }) => tree === 'owned')
+        .flatMap(({ name }) => sites.find((site) => site.name === name) ?? []),
       stateFile: stateFileOf(data),
       logKeyFile: join(data, LOG_KEY_NAME),
       unfinishedStateFile: unfinishedStateFileOf(data),
@@ -252,7 +261,7 @@ export async function restore(options: RestoreOptions): Promise<BackupManifest> 
 }
 
 /** @throws LookasideError CONFIG_INVALID */
-function refuseOtherTree({ name, tree }: SiteOfBackup, sites: readonly Site[]): void {
+function refuseOtherTree({ name, tree }: SiteOfBackup, sites: readonly Pick<Site, 'name' | 'tree'>[]): void {
   const site = sites.find((one) => one.name === name);
   if (site === undefined) {
     throw new LookasideError(

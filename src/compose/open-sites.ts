@@ -29,10 +29,15 @@ export interface OpenMirrorSite extends OpenSite {
   readonly filling: Filling;
 }
 
-/** The site of a mirror. `data`: the data directory. */
+/** `data`: the data directory. */
+export function rootOfMirror(data: string, name: string): string {
+  return join(data, 'mirrors', name);
+}
+
+/** The site of a mirror. */
 export function siteOfMirror(data: string, mirror: StoredMirror): Site {
   const prefix = mirror.settings.views[0]?.prefix ?? '';
-  return { name: mirror.name, prefix, root: join(data, 'mirrors', mirror.name), tree: 'owned', mirror };
+  return { name: mirror.name, prefix, root: rootOfMirror(data, mirror.name), tree: 'owned', mirror };
 }
 
 export function isMirror(site: OpenSite): site is OpenMirrorSite {

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { DEFAULT_SITE, type ImageId, imageFolder, parseLongImageFolder } from './image.ts';
 import { parseSignatureName } from './lookaside-path.ts';
+import { MIRROR_NAME } from './mirror.ts';
 import type { Site } from './site.ts';
 
 export const MANIFEST_NAME = 'backup.json';
@@ -33,7 +34,14 @@ const MANIFEST = z.object({
   /** The tree of the site `default`. A backup of a shared tree holds only what state.db holds. */
   tree,
   /** Sites beside `default`. Left out: there are none. */
-  sites: z.exactOptional(z.array(z.object({ name: z.string(), tree }))),
+  sites: z.exactOptional(
+    z.array(
+      z
+        .object({ name: z.string(), tree, mirror: z.exactOptional(z.literal(true)) })
+        // restore makes a folder of that name
+        .refine(({ name, mirror }) => mirror === undefined || MIRROR_NAME.test(name)),
+    ),
+  ),
   state: z.object({
     file: plainName,
     sha256,
@@ -49,7 +57,10 @@ const MANIFEST = z.object({
 
 export type BackupManifest = Readonly<z.output<typeof MANIFEST>>;
 
-export type SiteOfBackup = Pick<Site, 'name' | 'tree'>;
+export interface SiteOfBackup extends Pick<Site, 'name' | 'tree'> {
+  /** It is a mirror, whose settings are in state.db. */
+  readonly mirror?: true;
+}
 
 export function sitesOfBackup({ tree, sites = [] }: BackupManifest): readonly SiteOfBackup[] {
   return [{ name: DEFAULT_SITE, tree }, ...sites];

@@ -28,6 +28,8 @@ export interface MirrorOptions {
 
 export interface Mirror {
   readonly store: SignatureStore;
+  /** Whether anything is stored of the image; false too when that cannot be read now. */
+  has(image: ImageId): Promise<boolean>;
   /** For a sync, which no rate limits. Never throws. */
   bring(image: ImageId): Promise<Brought>;
   readonly walks: { readonly set: number; readonly empty: number };
@@ -167,6 +169,14 @@ export function createMirror(options: MirrorOptions): Mirror {
       readSet,
       readBlob: async (image, sha256) => bringer.heldBlob(image, sha256) ?? store.readBlob(image, sha256),
       listFolder: (...page) => store.listFolder(...page),
+    },
+    async has(image) {
+      try {
+        return (await store.readSet(image)).entries.length > 0;
+      } catch (error) {
+        if (!isLookasideError(error)) throw error;
+        return false;
+      }
     },
     async bring(image) {
       try {

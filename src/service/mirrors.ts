@@ -135,7 +135,9 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
   async function syncOne(image: ImageId, { mirror }: OpenMirror, youngest: number): Promise<SyncedImage> {
     const row = youngest === Number.POSITIVE_INFINITY ? null : await store.setOf(image);
     const checkedMs = syncedMs(row, clock.now());
-    if (row?.upstream != null && checkedMs >= youngest) return synced(image, 'unchanged');
+    // the row may tell of a set that is gone: a backup has the row, and the set only where that was asked for
+    if (row?.upstream != null && checkedMs >= youngest && (await mirror.has(image)))
+      return synced(image, 'unchanged');
     // signatures come after images
     const youngestEnd = Math.max(youngest, clock.now().getTime() - END_KNOWN_MS);
     if (row?.upstream === null && checkedMs >= youngestEnd) return synced(image, 'missing');

@@ -5,7 +5,9 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { toServices } from '../../src/cli/serve.ts';
+import { backUp, restore, sitesWithMirrors } from '../../src/compose/offline.ts';
 import { compose } from '../../src/compose/server.ts';
+import { sitesOf } from '../../src/compose/site.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { DEFAULT_MIRROR, type MirrorSettings } from '../../src/domain/mirror.ts';
 import { createHandler } from '../../src/http/app.ts';
@@ -109,8 +111,8 @@ describe('a mirror', () => {
     for (const [i, bytes] of blobs.entries()) files.set(`/sigstore/${folder}/signature-${i + 1}`, bytes);
   }
 
-  async function get(target: string) {
-    const response = await fetch(`${scene.url}/${target}`);
+  async function get(target: string, server = scene.url) {
+    const response = await fetch(`${server}/${target}`);
     const body = Buffer.from(await response.arrayBuffer());
     return { status: response.status, body, retryAfter: response.headers.get('retry-after') };
   }
@@ -520,6 +522,59 @@ describe('a mirror', () => {
     const { lastSync, completeAt, goneUpstream } = await mirrors().show('rh');
     assert.ok(lastSync !== null && completeAt !== null && goneUpstream > 0);
     assert.doesNotMatch(JSON.stringify(log.lines), new RegExp(SECRET));
+  });
+
+  test('a backup has the signatures of mirrors when that is asked for, and else a sync fetches them again', async () => {
+    const folder = folderOf('team/backed-up');
+    lay(folder, [signed('team/backed-up', 'a'), signed('team/backed-up', 'b')]);
+    const images = [nameOf('team/backed-up')];
+    await mirrors().sync('rh', { images, maxAgeMs: null });
+    const served = await walk(`rh/${folder}`);
+    assert.equal(served.length, 2);
+    for (const isWith of [true, false]) {
+      const [backup, restored] = ['backup', 'restored'].map((name) =>
+        path.join(temp.path, `${name}-${isWith}`),
+      );
+      const request = {
+        folder: backup ?? '',
+        taker: { command: 'test', host: 'here' },
+        onProgress: () => undefined,
+      };
+      const sites = isWith ? sitesWithMirrors(config) : sitesOf(config);
+      const { manifest } = await backUp({ ...request, data: config.data, sites, version: '0' });
+      assert.deepEqual(manifest.sites, isWith ? [{ name: 'rh', tree: 'owned', mirror: true }] : undefined);
+      const other = configIn(restored ?? '');
+      await restore({ ...request, data: other.data, sites: sitesOf(other) });
+      const again = await open(other);
+      site.answer = isWith ? missing : serve;
+      try {
+        const answer = await createAdministration(
+          { ...again.composed, clock: { now: () => new Date() }, about: other },
+          ADMINISTRATOR,
+        ).mirrors.sync('rh', { images, maxAgeMs: 86_400_000 });
+        assert.equal(answer.images[0]?.result, isWith ? 'unchanged' : 'new');
+        site.answer = missing;
+        for (const [position, text] of served.entries()) {
+          const { status, body } = await get(`rh/${folder}/signature-${position + 1}`, again.url);
+          assert.equal(status, 200);
+          assert.equal(body.toString('base64'), text);
+        }
+      } finally {
+        await again.close();
+        site.answer = serve;
+      }
+    }
+  });
+
+  test('a backup that names a mirror in a folder above is no backup', async () => {
+    const folder = path.join(temp.path, 'led-astray');
+    const request = { folder, taker: { command: 'test', host: 'here' }, onProgress: () => undefined };
+    await backUp({ ...request, data: config.data, sites: sitesWithMirrors(config), version: '0' });
+    const file = path.join(folder, 'backup.json');
+    await writeFile(file, (await readFile(file, 'utf8')).replace('"name": "rh"', '"name": ".."'));
+    const data = path.join(temp.path, 'not-restored');
+    await assert.rejects(restore({ ...request, data, sites: sitesOf(configIn(data)) }), /is damaged/);
+    await assert.rejects(readdir(data), { code: 'ENOENT' });
   });
 });
 

@@ -17,6 +17,7 @@ const SITE = imageOf('team/app').site;
 function open(
   { databases }: Pick<Awaited<ReturnType<typeof openStore>>, 'databases'>,
   bring: Mirror['bring'],
+  hasSet = true,
 ) {
   const store = databases.mirrors;
   const clock = createClock();
@@ -25,7 +26,7 @@ function open(
     settings: { ...DEFAULT_MIRROR, upstreams: ['https://one.example/s'], views: [] },
     addedAt: clock.now(),
   };
-  const mirror = { bring } as Partial<Mirror> as Mirror; // a sync asks for no more
+  const mirror = { bring, has: async () => hasSet } as Partial<Mirror> as Mirror; // a sync asks for no more
   const mirrors = createMirrors({
     store,
     open: () => [{ stored, mirror, restingMs: () => 0, counts: async () => null }],
@@ -81,5 +82,29 @@ test('a sync asks for what was checked by a clock that was wrong, in the future'
       await mirrors.sync(image.site, { images: [imageName(image)], maxAgeMs: 60_000 }, ACTOR);
       assert.equal(walks, expected, `${aheadMs} ms ahead`);
     }
+  }
+});
+
+test('a sync asks for a set that is noted as young and is not stored', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const image = imageOf('team/app');
+  for (const hasSet of [true, false]) {
+    let walks = 0;
+    const bring = async () => {
+      walks += 1;
+      return walkFault('status', 'answered 500');
+    };
+    const { mirrors, store, clock } = open(opened, bring, hasSet);
+    const noted = { upstream: 'https://one.example/s', gone: [], leftOut: [], sizeBytes: null };
+    const row = {
+      site: image.site,
+      image: imageFolder(image),
+      checkedAt: clock.now(),
+      syncedAt: clock.now(),
+    };
+    await store.checked([{ ...row, ...noted }]);
+    const answer = await mirrors.sync(image.site, { images: [imageName(image)], maxAgeMs: 60_000 }, ACTOR);
+    assert.equal(walks, hasSet ? 0 : 1);
+    assert.equal(answer.images[0]?.result, hasSet ? 'unchanged' : 'failed');
   }
 });
