@@ -35,6 +35,12 @@ export interface Config {
   readonly registries: readonly string[];
   /** Names below which signatures for other names are accepted. */
   readonly remaps: readonly Remap[];
+  readonly releases: {
+    /** In which signatures of releases are looked up that are asked for without a repository. */
+    readonly repositories: readonly string[];
+    /** A fingerprint or key ID in upper-case hex, whose signatures go first there; null: none. */
+    readonly preferredKey: string | null;
+  };
   /** Which unverifiable signatures are stored beside verified ones. */
   readonly acceptUnsupported: 'off' | 'v6';
   /** Tokens without a signer may not upload. */
@@ -311,6 +317,24 @@ function registries(text: string): readonly string[] {
   return names;
 }
 
+const REPOSITORY = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
+
+function repositories(text: string): readonly string[] {
+  return text.split(',').map((part) => {
+    const path = part.trim();
+    if (REPOSITORY.test(path)) return path;
+    throw new Unwanted(
+      `"${path}" is no repository; wanted its path without the registry, like openshift/release, or a list of such`,
+    );
+  });
+}
+
+function keyName(text: string): string {
+  const name = text.replace(/\s/g, '').replace(/^0x/i, '').toUpperCase();
+  if (/^(?:[0-9A-F]{16}|[0-9A-F]{40})$/.test(name)) return name;
+  throw new Unwanted('wanted a fingerprint of 40 hex digits or a key ID of 16');
+}
+
 function remaps(text: string): readonly Remap[] {
   return text.split(',').map((part) => {
     const remap = parseRemap(part.trim());
@@ -372,6 +396,8 @@ const SETTINGS = {
   public_url: perhaps(baseUrl),
   registry: perhaps(registries),
   remap: perhaps(remaps),
+  release_repositories: perhaps(repositories),
+  release_key: perhaps(keyName),
   accept_unsupported: always(oneOf('off', 'v6'), 'off'),
   require_grants: always(trueOrFalse, 'false'),
   oidc_audience: perhaps(audiences),
@@ -682,6 +708,10 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     publicUrl: values.public_url ?? null,
     registries: values.registry ?? [],
     remaps: values.remap ?? [],
+    releases: {
+      repositories: values.release_repositories ?? [],
+      preferredKey: values.release_key ?? null,
+    },
     acceptUnsupported: values.accept_unsupported,
     requireGrants: values.require_grants,
     oidcAudiences: values.oidc_audience ?? (values.public_url === undefined ? [] : [values.public_url]),

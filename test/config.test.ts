@@ -188,6 +188,31 @@ const ROWS: readonly Row[] = [
     ),
   },
   {
+    name: 'release_repositories',
+    shows: ({ releases }) => releases.repositories,
+    byDefault: [],
+    values: [
+      ['openshift/release', ['openshift/release']],
+      ['openshift/release, okd/scos-release', ['openshift/release', 'okd/scos-release']],
+    ],
+    bad: ['', '/openshift/release', 'a,', 'a b', 'a@sha256', '../a'].map(
+      (text) =>
+        [text, /is no repository; wanted its path without the registry, like openshift\/release/] as const,
+    ),
+  },
+  {
+    name: 'release_key',
+    shows: ({ releases }) => releases.preferredKey,
+    byDefault: null,
+    values: [
+      ['199e2f91fd431d51', '199E2F91FD431D51'],
+      ['0x567E347AD0044ADE55BA8A5F199E2F91FD431D51', '567E347AD0044ADE55BA8A5F199E2F91FD431D51'],
+    ],
+    bad: ['', 'FD431D51', 'release@redhat.com'].map(
+      (text) => [text, /wanted a fingerprint of 40 hex digits or a key ID of 16/] as const,
+    ),
+  },
+  {
     name: 'accept_unsupported',
     shows: ({ acceptUnsupported }) => acceptUnsupported,
     byDefault: 'off',

@@ -30,6 +30,7 @@ import { noteSigner } from '../service/note-keys.ts';
 import { createProblemRegister } from '../service/problems.ts';
 import { createReader } from '../service/read.ts';
 import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
+import { createReleaseView, showingReleases } from '../service/release-view.ts';
 import { createSessionService } from '../service/sessions.ts';
 import { createCertificateRecord, createSettingsRecord } from '../service/settings-record.ts';
 import { createSignatureQueries } from '../service/signatures.ts';
@@ -99,7 +100,8 @@ export async function openNode(options: NodeOptions) {
   const { connections, signatures: store, verdicts: index, audit } = stores;
   const uploads = { ofImage: stores.uploads.inForceOf.bind(stores.uploads) };
   const verifier = openVerifier();
-  const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
+  const releases = createReleaseView({ store, index, settings: () => current().releases });
+  const reader = createReader({ store: releases.store, clock, cacheBytes: SET_CACHE_BYTES });
   const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log, badLog: log });
 
   /** Takes up what another node has changed. */
@@ -132,7 +134,8 @@ export async function openNode(options: NodeOptions) {
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
   const access = createAccess({ config, current, log }, { stores, makeEvent, refusals, providers });
   const signatures = createSignatureQueries({
-    ...{ sites: [DEFAULT_SITE], index, keys: stores.keys, uploads, reader, verifier, clock, breathe },
+    ...{ sites: [DEFAULT_SITE], index: showingReleases(index, releases), keys: stores.keys },
+    ...{ uploads, reader, verifier, clock, breathe },
   });
   const sha256 = sha256Hex;
   return {

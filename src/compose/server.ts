@@ -32,6 +32,7 @@ import { createReader, type Reader } from '../service/read.ts';
 import { createReadyQuestions, type ReadyQuestions } from '../service/ready-questions.ts';
 import { createRecords, type Records } from '../service/records.ts';
 import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
+import { createReleaseView, showingReleases } from '../service/release-view.ts';
 import { createRepositoryList, type RepositoryList } from '../service/repositories.ts';
 import { createRevocations, type RevocationService } from '../service/revocation.ts';
 import { createRotation, type RotationService } from '../service/rotation.ts';
@@ -297,7 +298,8 @@ async function connect(options: Connections) {
   const store = createSitesStore(sites, open.places);
   const judge = createSitesJudge(open.judges);
   const upkeep = createSitesUpkeep(open.upkeeps);
-  const reader = createReader({ store, clock, cacheBytes: SET_CACHE_BYTES });
+  const releases = createReleaseView({ store, index, settings: () => current().releases });
+  const reader = createReader({ store: releases.store, clock, cacheBytes: SET_CACHE_BYTES });
   const verifyAgain = async (issuers: readonly string[]) => {
     for (const { name } of sites) await index.judgeAgain(name, issuers);
     judge.wake();
@@ -306,7 +308,7 @@ async function connect(options: Connections) {
     get sites() {
       return sites.map(({ name }) => name);
     },
-    index,
+    index: showingReleases(index, releases),
     keys: keyStore,
     uploads,
     reader,

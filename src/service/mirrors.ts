@@ -132,18 +132,6 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
     }
   }
 
-  async function syncOne(image: ImageId, { mirror }: OpenMirror, youngest: number): Promise<SyncedImage> {
-    const row = youngest === Number.POSITIVE_INFINITY ? null : await store.setOf(image);
-    const checkedMs = syncedMs(row, clock.now());
-    // the row may tell of a set that is gone: a backup has the row, and the set only where that was asked for
-    if (row?.upstream != null && checkedMs >= youngest && (await mirror.has(image)))
-      return synced(image, 'unchanged');
-    // signatures come after images
-    const youngestEnd = Math.max(youngest, clock.now().getTime() - END_KNOWN_MS);
-    if (row?.upstream === null && checkedMs >= youngestEnd) return synced(image, 'missing');
-    return syncedFrom(image, await mirror.bring(image));
-  }
-
   return {
     list: async () => Promise.all(options.open().map(statusOf)),
     show: async (name) => ({ ...(await statusOf(find(name))), noted: await notedOf(store, name) }),
@@ -212,7 +200,7 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       if (releases.length > 0) await store.putReleases(name, { releases, wholeChannels });
       onProgress?.({ done: 0, total: wanted.size });
       await forEachConcurrently(wanted, IMAGES_AT_ONCE, async ([text, image]) => {
-        results.set(text, await syncOne(image, open, youngest));
+        results.set(text, await syncOne(image, { ...options, mirror: open.mirror, youngest }));
         onProgress?.({ done: results.size, total: wanted.size });
       });
       const inOrder = [...wanted.keys()].flatMap((text) => results.get(text) ?? []);
@@ -226,6 +214,24 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       return { ...report, images: inOrder };
     },
   };
+}
+
+interface Syncing extends Pick<MirrorsOptions, 'store' | 'clock'> {
+  readonly mirror: Mirror;
+  /** Since when a set must have been checked to be left alone, as a time. */
+  readonly youngest: number;
+}
+
+async function syncOne(image: ImageId, { store, clock, mirror, youngest }: Syncing): Promise<SyncedImage> {
+  const row = youngest === Number.POSITIVE_INFINITY ? null : await store.setOf(image);
+  const checkedMs = syncedMs(row, clock.now());
+  // the row may tell of a set that is gone: a backup has the row, and the set only where that was asked for
+  if (row?.upstream != null && checkedMs >= youngest && (await mirror.has(image)))
+    return synced(image, 'unchanged');
+  // signatures come after images
+  const youngestEnd = Math.max(youngest, clock.now().getTime() - END_KNOWN_MS);
+  if (row?.upstream === null && checkedMs >= youngestEnd) return synced(image, 'missing');
+  return syncedFrom(image, await mirror.bring(image));
 }
 
 async function notedOf(store: Pick<MirrorStore, 'noted'>, name: string): Promise<MirrorDetails['noted']> {

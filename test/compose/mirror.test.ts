@@ -16,6 +16,7 @@ import { createAdministration } from '../../src/service/administration.ts';
 import { ADMINISTRATOR } from '../../src/service/audit.ts';
 import { addKey, makeSigner } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { verifyRelease } from '../http/library-go.ts';
 import { createLog } from '../service/hand-driven.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
 import {
@@ -392,6 +393,9 @@ describe('a mirror', () => {
     for (const name of [`${release}`, `openshift/release-images@${release}`, `a/b/${release}`]) {
       assert.equal((await walk(`ocp/${name}`)).length, 1, name);
     }
+    const keyrings = new Map([['vendor', VENDOR.certificate]]);
+    const verified = await verifyRelease(`${scene.url}/ocp`, release.replace('=', ':'), keyrings);
+    assert.deepEqual([verified.remaining, verified.asked.length, verified.errors], [[], 1, []]);
     await configMapIsServed(release.replace('=', ':'));
     await configMapsAreFoundByGraph(release.replace('=', ':'));
     await mirrors().remove('ocp');

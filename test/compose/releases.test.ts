@@ -1,0 +1,123 @@
+// Releases whose signatures lie in repositories of this server, asked for as OpenShift and oc-mirror do: without a repository.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { toServices } from '../../src/cli/serve.ts';
+import { type Composed, compose } from '../../src/compose/server.ts';
+import { type Config, loadConfig } from '../../src/config.ts';
+import { createHandler } from '../../src/http/app.ts';
+import { type Listener, listen } from '../../src/http/listener.ts';
+import { createToken } from '../clients/server.ts';
+import { addKey, makeSigner } from '../clients/signer.ts';
+import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
+import { takenAs, uploadsTo } from '../clients/uploads.ts';
+import { verifyRelease } from '../http/library-go.ts';
+import { createLog } from '../service/hand-driven.ts';
+import { folderOf } from '../store/lay.ts';
+
+const REPOSITORY = 'openshift/release';
+
+describe('a release view over repositories', () => {
+  const [mine, vendor] = [makeSigner('mine'), makeSigner('vendor')];
+  const sign = (by: typeof mine, manifest: string, tag = 'v1') =>
+    by.sign({ repository: REPOSITORY, manifest, tag });
+  let temp: TempFolder;
+  let config: Config;
+  let composed: Composed;
+  let server: Listener & { readonly port: number };
+  let uploads: ReturnType<typeof uploadsTo>;
+
+  before(async () => {
+    temp = await openTempFolder();
+    const data = path.join(temp.path, 'data');
+    for (const signer of [mine, vendor]) await addKey(data, signer);
+    const token = await createToken(data, 'admin', 'admin');
+    const environment = {
+      LOOKASIDE_RELEASE_REPOSITORIES: `okd/none, ${REPOSITORY}`,
+      LOOKASIDE_RELEASE_KEY: vendor.fingerprint.slice(-16),
+    };
+    config = loadConfig({ flags: { data }, environment, workingFolder: '/', parseYaml: null }).config;
+    const sites = [{ name: 'default', prefix: '', root: config.root, tree: 'owned' }] as const;
+    const log = createLog();
+    const taker = { command: 'test', host: 'here' };
+    composed = await compose({ config, current: () => config, sites, log, taker });
+    const services = toServices({ composed, config: () => config, isDraining: () => false, log });
+    const handler = createHandler({ services, isLocal: false });
+    server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
+    uploads = uploadsTo(server.port, token);
+    composed.upkeep.start();
+    composed.judge.start();
+  });
+  after(async () => {
+    server?.abort();
+    await server?.drain();
+    await composed?.[Symbol.asyncDispose]();
+    await temp?.[Symbol.asyncDispose]();
+  });
+
+  async function lay(manifest: string, blobs: readonly Buffer[], path = `${REPOSITORY}@`): Promise<string> {
+    const [, hex = ''] = folderOf(REPOSITORY, manifest).split('=');
+    for (const [position, bytes] of blobs.entries())
+      takenAs(await uploads.put(`${path}sha256=${hex}/signature-${position + 1}`, bytes), 201);
+    // what was read of the release before holds for a second
+    composed.reader.forget({ site: 'default', layout: 'release', path: '', algorithm: 'sha256', hex });
+    return hex;
+  }
+
+  async function served(hex: string): Promise<readonly Buffer[]> {
+    const blobs: Buffer[] = [];
+    for (let number = 1; ; number += 1) {
+      const { status, body } = await uploads.get(`sha256=${hex}/signature-${number}`);
+      if (status === 404) return blobs;
+      assert.equal(status, 200);
+      blobs.push(body);
+    }
+  }
+
+  test('OpenShift finds it without a repository, and oc-mirror, which reads the first alone, the preferred key', async () => {
+    const [a, b, c] = [sign(mine, 'both'), sign(mine, 'both', 'v2'), sign(vendor, 'both')];
+    const hex = await lay('both', [a, b, c]);
+    assert.deepEqual(await served(hex), [c, a, b]);
+    const keyrings = new Map([
+      ['redhat', vendor.certificate],
+      ['mine', mine.certificate],
+    ]);
+    const both = await verifyRelease(server.url, `sha256:${hex}`, keyrings);
+    assert.deepEqual([both.remaining, both.signedWith], [[], [c, a]]);
+    keyrings.delete('mine');
+    const one = await verifyRelease(`${server.url}/`, `sha256:${hex}`, keyrings);
+    assert.deepEqual([one.remaining, one.asked.length, one.errors], [[], 1, []]);
+    const stranger = new Map([['stranger', makeSigner('stranger').certificate]]);
+    const none = await verifyRelease(server.url, `sha256:${hex}`, stranger);
+    assert.deepEqual([none.remaining, none.asked.length, none.errors.length], [['stranger'], 4, 3]);
+  });
+
+  test('its ConfigMap has them in the same order, and show names the repository that they are stored in', async () => {
+    const [a, b] = [sign(mine, 'map'), sign(vendor, 'map')];
+    const hex = await lay('map', [a, b]);
+    const { body } = await uploads.get(`api/v1/releases/sha256:${hex}/configmap?format=json`);
+    assert.deepEqual(JSON.parse(body.toString()).binaryData, {
+      [`sha256-${hex}-1`]: b.toString('base64'),
+      [`sha256-${hex}-2`]: a.toString('base64'),
+    });
+    const image = { site: 'default', layout: 'release', path: '', algorithm: 'sha256', hex } as const;
+    const known = await composed.signatures.ofImage(image);
+    assert.deepEqual(
+      known.map(({ image: stored, state }) => [stored, state]),
+      [1, 2].map(() => [`${REPOSITORY}@sha256:${hex}`, 'verified']),
+    );
+  });
+
+  test('what stands at the release itself goes ahead, and a release that nobody signed is 404', async () => {
+    const own = sign(mine, 'own', 'v9');
+    const hex = await lay('own', [sign(vendor, 'own')]);
+    await lay('own', [own], '');
+    assert.deepEqual(await served(hex), [own]);
+    assert.deepEqual(await served('0'.repeat(64)), []);
+    // another repository's are not shown: nobody has configured it
+    const [, other = ''] = folderOf(REPOSITORY, 'other').split('=');
+    const bytes = mine.sign({ repository: 'team/app', manifest: 'other', tag: 'v1' });
+    takenAs(await uploads.put(`team/app@sha256=${other}/signature-1`, bytes), 201);
+    assert.deepEqual(await served(other), []);
+  });
+});
