@@ -1,9 +1,11 @@
-// The client certificate of a mirror is a credential: only the site itself is shown it.
+// A mirror whose upstream speaks TLS: its client certificate is a credential that only the site itself is shown, and nothing leads
+// from TLS to plain HTTP.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { createServer as createPlainServer } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
 import { openSignatureSite } from '../../src/upstream/signature-site.ts';
@@ -56,3 +58,53 @@ test('a redirect to a named host takes no client certificate along', needs('open
   await upstream.close();
   assert.deepEqual(presented, ['site: a certificate', 'bucket: none', 'site: a certificate', 'bucket: none']);
 });
+
+test('a redirect from https to plain http is a fault, to a named host too', needs('openssl'), async (t) => {
+  await using temp = await openTempFolder();
+  const { authorityFile, certificateFile, keyFile } = await makeServerCertificate(temp.path, 'site');
+  const [ca, cert, key] = await Promise.all(
+    [authorityFile, certificateFile, keyFile].map((file) => readFile(file, 'utf8')),
+  );
+  const { site: plain, asked } = await openPlain(t);
+  const server = createServer({ cert, key }, (_, res) => {
+    res.writeHead(307, { Location: `http://${plain}/x` }).end();
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  t.after(() => server.close().closeAllConnections());
+  const upstream = openSignatureSite({
+    url: `https://127.0.0.1:${(server.address() as AddressInfo).port}/sigstore`, // of a TCP listener
+    missing: [404],
+    redirects: [plain],
+    ca: ca ?? null,
+    certificate: null,
+    key: null,
+    authorization: null,
+    isWhole: isWholeSignature,
+    hasProxies: false,
+  });
+  const fetched = await upstream.get('app@sha256=00/signature-1', {
+    signal: AbortSignal.timeout(10_000),
+    isFresh: false,
+  });
+  await upstream.close();
+  assert.ok(fetched.kind === 'fault');
+  assert.equal(fetched.fault, 'redirect');
+  assert.match(fetched.message, /redirects to http:, and only https/);
+  assert.equal(asked(), 0);
+});
+
+async function openPlain(t: TestContext) {
+  let count = 0;
+  const server = createPlainServer((_, res) => {
+    count += 1;
+    res.writeHead(404).end();
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  t.after(() => server.close().closeAllConnections());
+  const { port } = server.address() as AddressInfo; // of a TCP listener
+  return { site: `127.0.0.1:${port}`, asked: () => count };
+}
