@@ -102,6 +102,8 @@ async function loggedSync(config: Config, options: MirrorSyncOptions): Promise<v
 
 async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<number> {
   const { name, maxAgeMs, changedOnly, json, listOnly } = options;
+  if (options.files.includes('-') && process.stdin.isTTY === true)
+    tell('images are read from standard input, one a line, like ubi9/ubi@sha256:<hex>; Ctrl-D ends them');
   const { named, tagged, ...files } = await fromFiles(options.files);
   if (tagged.size > 0) {
     tell(
@@ -245,7 +247,10 @@ function imagesOf(
   if (bare > 0)
     tell(`${plural(bare, 'digest')} without a repository left out: this mirror needs REPOSITORY@DIGEST`);
   if (images.size === 0)
-    throw new LookasideError('REQUEST_INVALID', 'no image with a digest is named; nothing is fetched');
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      'no image with a digest is named, so nothing is fetched; name a file with one a line, like ubi9/ubi@sha256:<hex>, or give --registry, --graph, --listing or --from-misses',
+    );
   if (images.size > MAX_MIRROR_IMAGES) {
     const message = `${images.size} images are named, and one run takes ${MAX_MIRROR_IMAGES}; divide them`;
     throw new LookasideError('REQUEST_INVALID', message);

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import type { Config } from '../config.ts';
 import { loadMirrorParsers } from '../config.ts';
 import type { MirrorAdministration } from '../domain/administration.ts';
+import { durationText } from '../domain/duration.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_CERTIFICATES_BYTES } from '../domain/limits.ts';
 import {
@@ -60,8 +61,15 @@ export async function runMirrorAdd(
   });
   if (json) printJson(added);
   else {
-    print(`The mirror "${name}" is served below ${prefixesOf(added)}.`);
-    print(`Fetch ahead of demand with: lookaside mirror sync ${name} FILE`);
+    const base = (config.remote.url ?? config.publicUrl ?? UNKNOWN_URL).replace(/\/+$/, '');
+    const [first = ''] = added.views.map(({ prefix }) => prefix);
+    print(
+      [
+        `The mirror "${name}" is served below ${prefixesOf(added)}.`,
+        `Clients find it by this line in registries.d, for the registry that they pull from: lookaside: ${base}${first}`,
+        `Fetch ahead of demand with: lookaside mirror sync ${name} FILE`,
+      ].join('\n'),
+    );
   }
   return EXIT.done;
 }
@@ -122,7 +130,7 @@ function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, 
   if (unknown.length > 0) {
     lines.push(
       '',
-      `No signature site is known for: ${unknown.join(', ')}. Where there is one, add it with --upstream.`,
+      `No signature site is known for: ${unknown.join(', ')}. Where there is one, add it with: lookaside mirror add NAME --upstream URL --prefix /PATH`,
     );
   }
   print(lines.map(escapeTerminal).join('\n'));
@@ -134,6 +142,10 @@ export async function runMirrorEdit(
 ): Promise<number> {
   const changes = changesOf(flags, config);
   const keyrings = await readKeyrings(flags.keyring ?? []);
+  if (Object.keys(changes).length + keyrings.length === 0) {
+    const message = `no setting of the mirror ${name} is named, so nothing is changed; name one, like --max-age 1h. lookaside mirror edit --help lists them`;
+    throw new LookasideError('CONFIG_INVALID', message);
+  }
   const edited = await administer(config, async ({ mirrors, keys }) => {
     for (const keyring of keyrings) await keys.add(keyring);
     return mirrors.edit(name, changes);
@@ -146,7 +158,8 @@ export async function runMirrorEdit(
 export async function runMirrorList(config: Config, json: boolean): Promise<number> {
   const mirrors = await administer(config, (administration) => administration.mirrors.list());
   if (json) printJson({ mirrors });
-  else if (mirrors.length === 0) print('No mirrors yet; make one with: lookaside mirror add NAME');
+  else if (mirrors.length === 0)
+    print('No mirrors yet; make one like this: lookaside mirror add red-hat --preset red-hat --prefix /rh');
   else print(table(mirrors));
   return EXIT.done;
 }
@@ -177,7 +190,7 @@ export async function runMirrorStatus(
       String(mirror.signatures ?? '-'),
       String(mirror.walks.set + mirror.walks.empty),
       String(faultsOf(mirror)),
-      mirror.restingMs > 0 ? `resting ${Math.ceil(mirror.restingMs / 1000)} s` : 'ok',
+      upstreamState(mirror),
       String(mirror.goneUpstream),
       String(mirror.leftOut),
       mirror.lastSync?.finishedAt.toISOString() ?? '-',
@@ -281,6 +294,14 @@ function prefixesOf({ views }: Pick<MirrorSettings, 'views'>): string {
   return [...new Set(views.map(({ prefix }) => prefix))].join(', ');
 }
 
+/** Walks and faults are those since the start. */
+function upstreamState(mirror: MirrorStatus): string {
+  const { restingMs, walks } = mirror;
+  if (restingMs > 0) return `resting ${Math.ceil(restingMs / 1000)} s`;
+  if (walks.set + walks.empty > 0) return 'ok';
+  return faultsOf(mirror) > 0 ? 'failing' : 'not asked yet';
+}
+
 function faultsOf({ faults }: MirrorStatus): number {
   return Object.values(faults).reduce((sum, count) => sum + (count ?? 0), 0);
 }
@@ -310,7 +331,7 @@ function linesOf(mirror: MirrorStatus): readonly string[] {
     ['Redirects to', mirror.redirects.join(', ') || 'the same origin and public addresses'],
     ['On demand', mirror.onDemand === null ? 'all' : mirror.onDemand.join(', ') || 'nothing'],
     ['When it fails', mirror.onUpstreamFailure],
-    ['Asked again after', `${mirror.maxAgeMs / 1000} s`],
+    ['Asked again after', durationText(mirror.maxAgeMs)],
     ['Fetched by readers', mirror.maxBytes === null ? null : `at most ${formatBytes(mirror.maxBytes)}`],
     ['CA', mirror.ca],
     ['Client certificate', mirror.certificate],

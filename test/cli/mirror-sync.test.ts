@@ -30,6 +30,23 @@ test('images come from a listing, a graph and a registry, under the names that t
   const settings = ['--upstream', `${site.url}/sigs`, '--prefix', '/rh', '--strip', 'redhat'];
   const added = await runLookaside(['mirror', 'add', 'rh', ...settings, '--data', data]);
   assert.equal(added.status, 0, added.stderr);
+  assert.match(
+    added.stdout,
+    /registries\.d, for the registry that they pull from: lookaside: http:\/\/SERVER:8000\/rh\n/,
+  );
+  const status = await runLookaside(['mirror', 'status', '--data', data]);
+  assert.match(status.stdout, /^rh .* not asked yet /m);
+  const unchanged = await runLookaside(['mirror', 'edit', 'rh', '--data', data]);
+  assert.equal(unchanged.status, 2, unchanged.stderr);
+  assert.match(
+    unchanged.stderr,
+    /no setting of the mirror rh is named, so nothing is changed; name one, like/,
+  );
+  const empty = path.join(temp.path, 'empty.txt');
+  await writeFile(empty, '\n');
+  const without = await runLookaside(['mirror', 'sync', 'rh', empty, '--data', data]);
+  assert.deepEqual([without.status, without.stdout], [1, '']);
+  assert.match(without.stderr, /no image with a digest is named, so nothing is fetched; name a file/);
   const edit = ['mirror', 'edit', 'rh', '--strip', 'redhat', '--data', data];
   const unnamed = await runLookaside(edit);
   assert.equal(unnamed.status, 2, unnamed.stderr);

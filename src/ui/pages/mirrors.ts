@@ -48,7 +48,7 @@ ${all.length === 0 ? none() : all.map((mirror, position) => one(context, mirror,
 function none(): Html {
   return empty(
     'This server mirrors no other site',
-    html`Red Hat's signatures, for example, are then served from here:${block('lookaside mirror add red-hat --preset red-hat\nlookaside mirror sync red-hat --from-misses 7d')}`,
+    html`Red Hat's signatures, for example, are then served from here:${block('lookaside mirror add red-hat --preset red-hat --prefix /rh\nlookaside mirror sync red-hat --from-misses 7d')}`,
   );
 }
 
