@@ -91,6 +91,7 @@ export async function openFilling(
       maxBytes: settings.maxBytes,
       mirrors: databases.mirrors,
       letGo: createLetGo(options),
+      clock,
       wait: later,
       log,
     }),

@@ -813,8 +813,14 @@ export interface FailedWalk {
 export type CheckedSet = Omit<MirrorSetRow, 'failingSince'>;
 
 /** A set in the order of when sets were checked. */
+/** A stored set that somebody has read. */
+export interface AskedSet {
+  readonly image: ImageId;
+  readonly askedAt: Date;
+}
+
 export interface SetPlace {
-  readonly checkedAt: Date;
+  readonly askedAt: Date;
   /** Its folder. */
   readonly image: string;
 }
@@ -842,12 +848,14 @@ export interface MirrorStore {
    * since one began, that one is old news.
    */
   failed(walks: readonly FailedWalk[], at: Date): Promise<void>;
+  /** Notes when readers asked for these; a walk notes it too. */
+  asked(sets: readonly AskedSet[]): Promise<void>;
   /**
    * Looks at the sets that only reads have brought, and of which the upstream has all. Gives the one up to which they have to go, from
-   * the one that was checked longest ago, so that the others take `maxBytes` at most. Null: none has to. @throws STORE_UNAVAILABLE
+   * the one that was asked for longest ago, so that the others take `maxBytes` at most. Null: none has to. @throws STORE_UNAVAILABLE
    */
   beyond(site: string, maxBytes: number): Promise<SetPlace | null>;
-  /** Those sets, from the one that was checked longest ago. @throws STORE_UNAVAILABLE */
+  /** Those sets, from the one that was asked for longest ago. @throws STORE_UNAVAILABLE */
   onDemand(site: string, range: SetRange, limit: number): Promise<readonly SetPlace[]>;
   /** Replaces what is known of each; a channel goes where they say so (GraphsTold). */
   putReleases(site: string, releases: GraphsTold): Promise<void>;

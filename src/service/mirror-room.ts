@@ -1,9 +1,10 @@
 // Keeps what readers have made a mirror fetch within its size: the sets that were asked for longest ago go. What a sync has brought
 // stays, and what the upstream could not give again.
+import { LRUCache } from 'lru-cache';
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { type ImageId, parseImageFolder } from '../domain/image.ts';
-import type { Log, MirrorStore, SetPlace } from '../domain/ports.ts';
+import { type ImageId, imageKey, parseImageFolder } from '../domain/image.ts';
+import type { AskedSet, Clock, Log, MirrorStore, SetPlace } from '../domain/ports.ts';
 
 /** Whether the upstream of that URL would give it again, as far as is known; null: it is not known yet which one is asked. */
 export type MayGo = (image: ImageId, upstream: string | null) => boolean;
@@ -17,14 +18,19 @@ export interface MirrorRoomOptions {
   readonly site: string;
   /** Null: they may take what they need. */
   readonly maxBytes: number | null;
-  readonly mirrors: Pick<MirrorStore, 'setOf' | 'beyond' | 'onDemand' | 'forget'>;
+  readonly mirrors: Pick<MirrorStore, 'setOf' | 'asked' | 'beyond' | 'onDemand' | 'forget'>;
   /** As LetGo of the store. */
   readonly letGo: (image: ImageId, letting: LettingGo) => Promise<boolean>;
+  readonly clock: Pick<Clock, 'now'>;
   readonly wait: (ms: number) => Promise<unknown>;
   readonly log: Log;
 }
 
 export interface MirrorRoom {
+  /** After which it is to be told again that a stored set is read; null: it need not be told at all. */
+  readonly askedEveryMs: number | null;
+  /** A reader gets what is stored of the image. */
+  asked(image: ImageId): void;
   /** Something may have grown: looked at a moment later. */
   grown(mayGo: MayGo): void;
   /** Looks no more. Resolves when nothing is under way. */
@@ -42,6 +48,8 @@ interface Page {
 const PAUSE_MS = 10_000;
 const IMAGES_AT_ONCE = 500;
 const FOLDERS_AT_ONCE = 4;
+const ASKED_EVERY_MS = 60_000;
+const MAX_ASKED = 100_000;
 
 export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
   const { site, maxBytes, mirrors, letGo, log } = options;
@@ -50,6 +58,15 @@ export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
   /** Told once, until there is room again. */
   let wasTooLarge = false;
   let underWay: Promise<void> = Promise.resolve();
+  /** Since they were written. What is left out of them counts as asked for when it was last walked for. */
+  const asked = new LRUCache<string, AskedSet>({ max: MAX_ASKED });
+
+  async function writeAsked(): Promise<void> {
+    const sets = [...asked.values()];
+    asked.clear();
+    for (let from = 0; from < sets.length; from += IMAGES_AT_ONCE)
+      await mirrors.asked(sets.slice(from, from + IMAGES_AT_ONCE));
+  }
 
   async function makeRoom(limitBytes: number, mayGo: MayGo): Promise<void> {
     const last = await mirrors.beyond(site, limitBytes);
@@ -109,6 +126,7 @@ export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
   async function look(mayGo: MayGo): Promise<void> {
     if (maxBytes === null || isStopped) return;
     try {
+      await writeAsked();
       await makeRoom(maxBytes, mayGo);
     } catch (error) {
       // nobody waits for it
@@ -120,6 +138,10 @@ export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
   }
 
   return {
+    askedEveryMs: maxBytes === null ? null : ASKED_EVERY_MS,
+    asked(image) {
+      if (maxBytes !== null) asked.set(imageKey(image), { image, askedAt: options.clock.now() });
+    },
     grown(mayGo) {
       if (maxBytes === null || isDue || isStopped) return;
       isDue = true;
@@ -131,6 +153,12 @@ export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
     async stop() {
       isStopped = true;
       await underWay;
+      try {
+        await writeAsked();
+      } catch (error) {
+        if (!isLookasideError(error)) throw error;
+        log.warn({ err: error, site }, 'which sets of a mirror were read last cannot be noted');
+      }
     },
   };
 }

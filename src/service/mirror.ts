@@ -138,7 +138,9 @@ export function createMirror(options: MirrorOptions): Mirror {
     const held = await bringer.held(image);
     const set = held ?? (await store.readSet(image, (known && storedAs.get(known)) ?? known));
     if (set.entries.length > 0) {
-      const askAgainMs = await refreshes.beginIfDue(image);
+      options.room.asked(image);
+      const noteAgainMs = clock.monotonicMs() + (options.room.askedEveryMs ?? Number.POSITIVE_INFINITY);
+      const askAgainMs = Math.min(await refreshes.beginIfDue(image), noteAgainMs);
       if (set.isSettled !== true) return set;
       const timed = { ...set, askAgainMs };
       storedAs.set(timed, set);

@@ -9,6 +9,7 @@ import type {
   AccessLimits,
   AccessPruned,
   AccessStep,
+  AskedSet,
   CheckedSet,
   NewSession,
   NewTombstone,
@@ -173,6 +174,7 @@ export interface Commands {
   };
   'state.change-mirror': { readonly input: MirrorChange; readonly output: null };
   'state.mirror-checked': { readonly input: readonly CheckedSet[]; readonly output: null };
+  'state.mirror-asked': { readonly input: readonly AskedSet[]; readonly output: null };
   'state.mirror-failed': { readonly input: FailedSets; readonly output: null };
   /** As MirrorStore.beyond(). */
   'state.mirror-beyond': {
@@ -263,6 +265,7 @@ export const JOINABLE: ReadonlySet<CommandName> = new Set([
   'state.add-checkpoint',
   'state.cosign-checkpoint',
   'state.mirror-checked',
+  'state.mirror-asked',
   'state.mirror-failed',
   'index.record',
   'index.judge',

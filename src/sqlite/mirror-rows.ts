@@ -4,7 +4,7 @@ import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { StoredMirror, SyncReport } from '../domain/mirror.ts';
-import type { CheckedSet, FailedWalk, SetPlace, SetRange } from '../domain/ports.ts';
+import type { AskedSet, CheckedSet, FailedWalk, SetPlace, SetRange } from '../domain/ports.ts';
 import type { GraphsTold } from '../domain/release-graph.ts';
 import type { AuditRows } from './audit-rows.ts';
 import { inTransaction } from './open.ts';
@@ -19,7 +19,7 @@ export interface FailedSets {
 }
 
 interface PlaceRow {
-  readonly checked_at_ms: number;
+  readonly asked_at_ms: number;
   readonly image: string;
 }
 
@@ -28,22 +28,22 @@ const IS_ON_DEMAND = "synced_at_ms IS NULL AND size_bytes IS NOT NULL AND gone =
 
 /** The parameters are a site and a size. */
 export const BEYOND = `
-  SELECT checked_at_ms, image
+  SELECT asked_at_ms, image
   FROM (
-    SELECT image, checked_at_ms, sum(size_bytes) OVER (ORDER BY checked_at_ms DESC, image DESC) AS with_younger
+    SELECT image, asked_at_ms, sum(size_bytes) OVER (ORDER BY asked_at_ms DESC, image DESC) AS with_younger
     FROM mirror_set
     WHERE site = ? AND ${IS_ON_DEMAND}
   )
   WHERE with_younger > ?
-  ORDER BY checked_at_ms DESC, image DESC
+  ORDER BY asked_at_ms DESC, image DESC
   LIMIT 1`;
 
 /** The parameters are a site, the place behind which it begins, the last place, and how many. */
 export const ON_DEMAND_RANGE = `
-  SELECT checked_at_ms, image
+  SELECT asked_at_ms, image
   FROM mirror_set
-  WHERE site = ? AND ${IS_ON_DEMAND} AND (checked_at_ms, image) > (?, ?) AND (checked_at_ms, image) <= (?, ?)
-  ORDER BY checked_at_ms, image
+  WHERE site = ? AND ${IS_ON_DEMAND} AND (asked_at_ms, image) > (?, ?) AND (asked_at_ms, image) <= (?, ?)
+  ORDER BY asked_at_ms, image
   LIMIT ?`;
 
 /** The parameters are a channel, a site and an architecture. */
@@ -65,8 +65,9 @@ export class MirrorRows {
   readonly #forgetReleases: Statement<[string]>;
   readonly #ran: Statement<[string, number, number, string, number | null]>;
   readonly #checked: Statement<
-    [string, string, number, string | null, string, string, number | null, number | null]
+    [string, string, number, string | null, string, string, number | null, number | null, number]
   >;
+  readonly #asked: Statement<[number, string, string, number]>;
   readonly #failed: Statement<[number, string, string, number, number]>;
   readonly #beyond: Statement<[string, number], PlaceRow>;
   readonly #onDemand: Statement<[string, number, string, number, string, number], PlaceRow>;
@@ -105,8 +106,8 @@ export class MirrorRows {
         counts = excluded.counts,
         complete_at_ms = coalesce(excluded.complete_at_ms, complete_at_ms)`);
     this.#checked = db.prepare(`
-      INSERT INTO mirror_set (site, image, checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+      INSERT INTO mirror_set (site, image, checked_at_ms, upstream, gone, left_out, synced_at_ms, size_bytes, asked_at_ms)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (site, image) DO UPDATE SET
         checked_at_ms = excluded.checked_at_ms,
         upstream = excluded.upstream,
@@ -114,7 +115,12 @@ export class MirrorRows {
         left_out = excluded.left_out,
         synced_at_ms = coalesce(excluded.synced_at_ms, synced_at_ms),
         size_bytes = excluded.size_bytes,
+        asked_at_ms = excluded.asked_at_ms,
         failing_since_ms = NULL`);
+    this.#asked = db.prepare(`
+      UPDATE mirror_set
+      SET asked_at_ms = ?
+      WHERE site = ? AND image = ? AND asked_at_ms < ?`);
     this.#failed = db.prepare(`
       UPDATE mirror_set
       SET failing_since_ms = ?
@@ -187,6 +193,13 @@ export class MirrorRows {
     });
   }
 
+  asked(sets: readonly AskedSet[]): void {
+    inTransaction(this.#db, () => {
+      for (const { image, askedAt } of sets)
+        this.#asked.run(askedAt.getTime(), image.site, imageFolder(image), askedAt.getTime());
+    });
+  }
+
   failed({ walks, at }: FailedSets): void {
     const atMs = at.getTime();
     inTransaction(this.#db, () => {
@@ -201,8 +214,8 @@ export class MirrorRows {
   }
 
   onDemand(site: string, { after, last }: SetRange, limit: number): readonly SetPlace[] {
-    const from = [after?.checkedAt.getTime() ?? 0, after?.image ?? ''] as const;
-    return this.#onDemand.all(site, ...from, last.checkedAt.getTime(), last.image, limit).map(toPlace);
+    const from = [after?.askedAt.getTime() ?? 0, after?.image ?? ''] as const;
+    return this.#onDemand.all(site, ...from, last.askedAt.getTime(), last.image, limit).map(toPlace);
   }
 
   putReleases(site: string, { releases, wholeChannels }: GraphsTold): void {
@@ -234,12 +247,13 @@ export class MirrorRows {
       JSON.stringify(leftOut),
       syncedAt?.getTime() ?? null,
       sizeBytes,
+      checkedAt.getTime(),
     );
   }
 }
 
-function toPlace({ checked_at_ms, image }: PlaceRow): SetPlace {
-  return { checkedAt: new Date(checked_at_ms), image };
+function toPlace({ asked_at_ms, image }: PlaceRow): SetPlace {
+  return { askedAt: new Date(asked_at_ms), image };
 }
 
 function hexOf(digest: string): string {

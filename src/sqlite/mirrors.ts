@@ -6,6 +6,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { parseMirrorSettings, type StoredMirror, type SyncReport, type SyncRun } from '../domain/mirror.ts';
 import type {
+  AskedSet,
   CheckedSet,
   FailedWalk,
   MirrorSetRow,
@@ -205,6 +206,10 @@ export class SqliteMirrorStore implements MirrorStore {
 
   async checked(rows: readonly CheckedSet[]): Promise<void> {
     await this.#writer.run('state.mirror-checked', rows, rows.length * SET_BYTES);
+  }
+
+  async asked(sets: readonly AskedSet[]): Promise<void> {
+    await this.#writer.run('state.mirror-asked', sets, sets.length * SET_BYTES);
   }
 
   async failed(walks: readonly FailedWalk[], at: Date): Promise<void> {

@@ -157,6 +157,10 @@ const handlers: Handlers = {
     state().mirrors.checked(rows);
     return null;
   },
+  'state.mirror-asked': (sets) => {
+    state().mirrors.asked(sets);
+    return null;
+  },
   'state.mirror-failed': (sets) => {
     state().mirrors.failed(sets);
     return null;

@@ -333,6 +333,7 @@ const EVENTLESS: ReadonlySet<CommandName> = new Set([
   'state.cosign-checkpoint',
   'state.witness',
   'state.mirror-checked',
+  'state.mirror-asked',
   'state.mirror-failed',
   'state.mirror-beyond',
   'state.mirror-on-demand',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
+import type { ImageId } from '../../src/domain/image.ts';
 import { imageFolder } from '../../src/domain/image.ts';
 import type { MirrorSettings } from '../../src/domain/mirror.ts';
 import type { MirrorSetRow, MirrorStore, SignatureSet } from '../../src/domain/ports.ts';
@@ -33,13 +34,15 @@ type Bring = (purpose: 'read' | 'sync', pass: Pass) => Promise<Brought | null>;
 interface Opening {
   readonly setOf?: MirrorStore['setOf'];
   readonly onUpstreamFailure?: MirrorSettings['onUpstreamFailure'];
+  readonly askedEveryMs?: number | null;
 }
 
 function open(
   bring: Bring,
   stored: (known?: SignatureSet) => SignatureSet = () => NO_SET,
-  { setOf = async () => null, onUpstreamFailure = '503' }: Opening = {},
+  { setOf = async () => null, onUpstreamFailure = '503', askedEveryMs = null }: Opening = {},
 ) {
+  const read: ImageId[] = [];
   const clock = createClock();
   const waits = createPromise();
   let walks = 0;
@@ -66,6 +69,8 @@ function open(
       return rest.ms;
     },
     room: {
+      askedEveryMs,
+      asked: (image) => void read.push(image),
       grown: (mayGo) => {
         grown = mayGo;
       },
@@ -78,6 +83,7 @@ function open(
   return {
     mirror,
     clock,
+    read,
     readerGivesUp: waits.open,
     walks: () => walks,
     rest,
@@ -231,6 +237,19 @@ test('a set is not let go while a walk asks for it', async () => {
   await reading;
   await turn();
   assert.equal(mayGo(), true);
+});
+
+test('of a mirror with a limit, each minute notes that a set is still read', async () => {
+  const settled = { ...SET, isSettled: true };
+  const { mirror, clock, read } = open(
+    async () => ({ ...BROUGHT, added: 0 }),
+    () => settled,
+    { askedEveryMs: 60_000 },
+  );
+  await mirror.store.readSet(IMAGE);
+  await turn();
+  assert.equal((await mirror.store.readSet(IMAGE)).askAgainMs, clock.monotonicMs() + 60_000);
+  assert.deepEqual(read, [IMAGE, IMAGE]);
 });
 
 test('a settled set holds until it is to be asked for again, and the store knows it again', async () => {

@@ -68,7 +68,8 @@ test('sets that were asked for longest ago go, and synced or irreplaceable ones 
   });
   const log = createLog();
   const pause = createGate();
-  const common = { site: SITE, mirrors, letGo, log };
+  const clock = { now: () => new Date(3500) };
+  const common = { site: SITE, mirrors, letGo, log, clock };
   const room = createMirrorRoom({ ...common, maxBytes: 2 * SET_BYTES, wait: () => pause.promise });
   const upstreams = new Set<string | null>();
   room.grown((_, upstream) => {
@@ -123,7 +124,7 @@ test('sets behind many that may not go are found, and that the mirror stays too 
   const log = createLog();
   const went: string[] = [];
   const room = createMirrorRoom({
-    ...{ site: SITE, mirrors, log, maxBytes: 5 * SET_BYTES },
+    ...{ site: SITE, mirrors, log, maxBytes: 5 * SET_BYTES, clock: { now: () => new Date() } },
     async letGo(image, { mayGo, onGone }) {
       assert.equal(await mayGo(), true);
       went.push(image.path);
@@ -197,6 +198,45 @@ test('a release leaves a channel that its graph names no more, and stays in thos
   });
   assert.deepEqual([await of('stable-4.18'), await of('fast-4.18'), await of('eus-4.18')], ['123', '', '1']);
   assert.equal((await mirrors.releases('4.18.2', 10)).length, 2, 'what is known of it stays');
+});
+
+test('a set that was read lately stays though it was walked for longest ago, after a restart too', async () => {
+  await using store = await openStore({ kind: 'owned' });
+  const { mirrors } = store.databases;
+  const names = ['a/read', 'b/not-read', 'c/not-read', 'd/young'];
+  for (const [position, name] of names.entries()) {
+    const noted = { gone: [], leftOut: [], syncedAt: null, sizeBytes: SET_BYTES };
+    const checkedAt = new Date(position * 1000);
+    const upstream = 'https://upstream.example/';
+    await mirrors.checked([{ site: SITE, image: folderOf(name), checkedAt, upstream, ...noted }]);
+  }
+  const went: string[] = [];
+  const open = (maxBytes: number | null) =>
+    createMirrorRoom({
+      ...{ site: SITE, mirrors, log: createLog(), maxBytes, clock: { now: () => new Date(9000) } },
+      async letGo(image, { onGone }) {
+        went.push(image.path);
+        await onGone();
+        return true;
+      },
+      wait: async () => undefined,
+    });
+  const unlimited = open(null);
+  assert.equal(unlimited.askedEveryMs, null);
+  unlimited.asked(imageIn(folderOf('b/not-read')));
+  await unlimited.stop();
+  const before = open(2 * SET_BYTES);
+  assert.equal(before.askedEveryMs, 60_000);
+  before.asked(imageIn(folderOf('a/read')));
+  // never stored: nothing is noted of it
+  before.asked(imageIn(folderOf('never/seen')));
+  await before.stop();
+  assert.equal(await mirrors.setOf(imageIn(folderOf('never/seen'))), null);
+  const room = open(2 * SET_BYTES);
+  room.grown(() => true);
+  await lookedAt(() => went.length === 2);
+  await room.stop();
+  assert.deepEqual(went.sort(), ['b/not-read', 'c/not-read']);
 });
 
 test('the look for what has to go stays in its index', async () => {
