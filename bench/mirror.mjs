@@ -3,8 +3,9 @@
 //   --images N      images with two signatures each; 2,000 unless told
 //   --pairs N       how often each is measured, by turns; 3 unless told
 //   --delays 50,1   times there and back in ms
+//   --rows fill,hole   and `killed`: the server is killed twice on the way, and the sync is run again
 //   --folder DIR    keeps the signatures for the next run
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -16,13 +17,14 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { checkBytes, loadReads } from './load.mjs';
 import { imagePath, layNames, laySigned, layTree, signedPath } from './material.mjs';
 import { requirePrograms } from './programs.mjs';
 import { writeResults } from './report.mjs';
 import { median } from './rows.mjs';
-import { runCommand, settle, startDelay, startLookaside, startNginx, stopAll } from './servers.mjs';
+import { MAIN, runCommand, settle, startDelay, startLookaside, startNginx, stopAll } from './servers.mjs';
 
 const PORTS = { lookaside: 18_111, upstream: 18_112, line: 18_113 };
 const SIGNATURES = 2;
@@ -48,6 +50,7 @@ try {
   const rows = flags.rows.split(',');
   if (rows.includes('fill')) for (const delay of flags.delays.split(',').map(Number)) await fill(delay);
   if (rows.includes('hole')) await hole();
+  if (rows.includes('killed')) for (const delay of flags.delays.split(',').map(Number)) await killed(delay);
   process.stdout.write(`written: ${writeResults(results, { isQuick: false, scale: 1 })}\n`);
 } finally {
   await stopAll();
@@ -86,6 +89,74 @@ async function fill(delayMs) {
   process.stdout.write(`${delayMs} ms: ${of('ratio').toFixed(2)} × curl, median of ${pairs}\n`);
 }
 
+/** The server dies when a third is stored, and when two thirds are; each time the same sync goes on. Starts are not counted. */
+async function killed(delayMs) {
+  const { staging, publicKey } = await laySigned(join(folder, 'signed-twice'), images, SIGNATURES);
+  await startNginx({ folder, root: staging, port: PORTS.upstream });
+  await startDelay({ folder, port: PORTS.line, targetPort: PORTS.upstream, delay: delayMs });
+  const curlBefore = runCurl();
+  const data = join(folder, 'killed');
+  rmSync(data, { recursive: true, force: true });
+  const tree = join(data, 'mirrors', 'm', 'team');
+  const parts = [];
+  for (const until of [images / 3, (2 * images) / 3, null]) {
+    const server = await startLookaside({ data, port: PORTS.lookaside, isPinned: false });
+    if (parts.length === 0) addMirror(data, publicKey);
+    await settle(server);
+    const [beforeMs, startedMs] = [server.cpuMs(), performance.now()];
+    const syncing = startSync(data);
+    while (until !== null && (existsSync(tree) ? readdirSync(tree).length : 0) < until) await wait(100);
+    const report = until === null ? JSON.parse(await syncing) : null;
+    parts.push({ seconds: (performance.now() - startedMs) / 1000, cpuMs: server.cpuMs() - beforeMs });
+    if (report === null) {
+      await server.kill();
+      await syncing;
+      const half = readdirSync(tree).filter((name) => readdirSync(join(tree, name)).length !== SIGNATURES);
+      if (half.length > 0) throw new Error(`${half.length} sets are not whole, like ${half[0]}`);
+    } else {
+      if (report.counts.new + report.counts.unchanged !== images)
+        throw new Error(`not all came: ${JSON.stringify(report.counts)}`);
+      await checkMirrored(server, staging);
+      await server.stop();
+    }
+  }
+  const curlSeconds = (curlBefore + runCurl()) / 2;
+  await stopAll();
+  const seconds = parts.reduce((sum, part) => sum + part.seconds, 0);
+  const cpuUs = (1000 * parts.reduce((sum, part) => sum + part.cpuMs, 0)) / images;
+  const figures = { ratio: curlSeconds / seconds, seconds, curlSeconds, perSecond: images / seconds, cpuUs };
+  const name = `mirror sync of ${images} images at ${delayMs} ms, killed twice`;
+  results.push({ group: 'mirror', name, unit: '× curl', target: 1, figures });
+  process.stdout.write(
+    `${name}: ${seconds.toFixed(1)} s, curl ${curlSeconds.toFixed(1)} s: ${figures.ratio.toFixed(2)} × curl\n`,
+  );
+}
+
+/** Its output once it has ended, however. */
+function startSync(data) {
+  const args = ['mirror', 'sync', 'm', listFile(), '--max-age', '1d', '--data', data, '--json'];
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    output += text;
+  });
+  return new Promise((resolve) => {
+    child.on('close', () => resolve(output));
+  });
+}
+
+function listFile() {
+  const list = join(folder, 'images.txt');
+  writeFileSync(list, Array.from({ length: images }, (_, number) => `${named(number)}\n`).join(''));
+  return list;
+}
+
+function addMirror(data, publicKey) {
+  runCommand(['key', 'add', publicKey, '--data', data]);
+  const url = `http://127.0.0.1:${PORTS.line}`;
+  runCommand(['mirror', 'add', 'm', '--upstream', url, '--prefix', '/m', '--data', data]);
+}
+
 /** It knows every name ahead, also of those that are not there: a mirror learns the end of a set by asking. */
 function runCurl() {
   const out = join(folder, 'curl');
@@ -121,20 +192,8 @@ async function runSync(staging, publicKey) {
   const data = join(folder, 'mirrored');
   rmSync(data, { recursive: true, force: true });
   const server = await startLookaside({ data, port: PORTS.lookaside, isPinned: false });
-  runCommand(['key', 'add', publicKey, '--data', data]);
-  runCommand([
-    'mirror',
-    'add',
-    'm',
-    '--upstream',
-    `http://127.0.0.1:${PORTS.line}`,
-    '--prefix',
-    '/m',
-    '--data',
-    data,
-  ]);
-  const list = join(folder, 'images.txt');
-  writeFileSync(list, Array.from({ length: images }, (_, number) => `${named(number)}\n`).join(''));
+  addMirror(data, publicKey);
+  const list = listFile();
   await settle(server);
   const beforeMs = server.cpuMs();
   const report = JSON.parse(runCommand(['mirror', 'sync', 'm', list, '--data', data, '--json']));

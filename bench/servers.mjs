@@ -105,6 +105,12 @@ async function start({ name, port, isTls, isPinned, argv, env, log }) {
     url: `${isTls ? 'https' : 'http'}://127.0.0.1:${port}`,
     cpuMs: () => processesOf(child.pid).reduce((sum, pid) => sum + cpuMsOf(pid), 0),
     rssBytes: () => processesOf(child.pid).reduce((sum, pid) => sum + rssOf(pid), 0),
+    /** As a power cut of the process. */
+    async kill() {
+      running.delete(server);
+      child.kill('SIGKILL');
+      await ended;
+    },
     async stop() {
       running.delete(server);
       if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
