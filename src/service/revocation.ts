@@ -127,18 +127,14 @@ export function createRevocations(options: RevocationOptions): RevocationService
     const done = { images: 0, signatures: 0 };
     const [failed, unjudged]: [string[], string[]] = [[], []];
     for (const site of options.sites()) {
-      const withdrawn = await withdrawFrom(
-        site,
-        { ...revocation, fingerprint, parts, isCount },
-        (signatures) => {
-          if (signatures === 0) return;
-          done.images += 1;
-          done.signatures += signatures;
-          onProgress?.({ ...done });
-        },
-      );
-      failed.push(...withdrawn.failed);
-      unjudged.push(...withdrawn.unjudged);
+      const taken = await withdrawFrom(site, { ...revocation, fingerprint, parts, isCount }, (signatures) => {
+        if (signatures === 0) return;
+        done.images += 1;
+        done.signatures += signatures;
+        onProgress?.({ ...done });
+      });
+      failed.push(...taken.failed);
+      unjudged.push(...taken.unjudged);
     }
     return { withdrawn: done.signatures, left: [...failed, ...unjudged], failed };
   }
