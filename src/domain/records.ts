@@ -240,6 +240,22 @@ export interface UnsignedImage {
   readonly lastAddress: string;
 }
 
+/** The images of one repository that were asked for and never had a signature; a folder of the release layout counts as one. */
+export interface UnsignedRepository {
+  readonly repository: string;
+  /** Requests. */
+  readonly count: number;
+  readonly images: number;
+  readonly lastAt: Date;
+  readonly lastAddress: string;
+}
+
+export interface UnsignedImages extends Listed<UnsignedImage> {
+  /** Most asked for first, over all sites; `repositoriesFound` says how many there are. */
+  readonly repositories: readonly UnsignedRepository[];
+  readonly repositoriesFound: number;
+}
+
 /** An image of the index that nobody fetched. */
 export interface StaleImage {
   readonly site: string;
@@ -264,8 +280,11 @@ export interface RecordSession extends AsyncDisposable {
   sums(question: RecordQuestion, by: Grouping, limit: number): Promise<Omit<RecordSums, 'by' | 'record'>>;
   /** Text in pieces, newest row first. It fails when nobody takes the next piece for a minute. */
   export(question: RecordQuestion, format: ExportFormat): AsyncIterable<string>;
-  /** Most asked for first. The filter's since, until, site and repository count, and nothing else. */
-  unsigned(filter: RecordFilter, limit: number): Promise<Listed<UnsignedImage>>;
+  /**
+   * Most asked for first, at most `limit` of each list. The filter's since, until, site, repository and image count. The requests of an
+   * image count by its days: all of a day on which it was first asked for before `until`, and last at or after `since`.
+   */
+  unsigned(filter: RecordFilter, limit: number): Promise<UnsignedImages>;
   /** Most fetched first, by the hour from since to until, also of days that are kept no longer. Nothing else in the filter counts. */
   repositoryTotals(filter: RecordFilter, limit: number): Promise<Listed<RepositoryTotal>>;
   /** Stored and not fetched since then; those stored longest ago first. The filter's site and repository count, and nothing else. */

@@ -12,7 +12,7 @@ import {
   type RecordFilter,
   type RepositoryTotal,
   type StaleImage,
-  type UnsignedImage,
+  type UnsignedImages,
 } from '../domain/records.ts';
 import { addressesIn, below, Conditions, repositoryIn } from './conditions.ts';
 import type { Query } from './connect.ts';
@@ -26,6 +26,15 @@ const IS_MISSING = '(number IS NULL AND status = 404 AND agent IS NULL AND token
 /** Rows that are the same in all of these read the same: any order of them will do. */
 const ALL_ELSE = 'last_at_ms, site, folder, number, sha256, status, address, agent, token, count, bytes, day';
 const DAY = "to_char(day, 'YYYY-MM-DD')";
+
+/** One group of images without a signature. */
+interface UnsignedSum {
+  readonly count: number;
+  readonly last: number;
+  readonly address: string;
+  /** How many groups there are. */
+  readonly found: number;
+}
 
 interface ReadRow {
   readonly id: number;
@@ -145,37 +154,18 @@ export class AccessQuestions {
   }
 
   async unsigned(
-    { since, until, site, repository }: RecordFilter,
+    { since, until, site, repository, image }: RecordFilter,
     limit: number,
-  ): Promise<Listed<UnsignedImage>> {
-    const filter = { ...ANY_RECORD, since, until, site, repository };
-    const conditions = await this.#conditionsOf(filter, IS_MISSING);
-    const rows = await this.#query<{
-      site: string;
-      folder: string;
-      count: number;
-      first: number;
-      last: number;
-      address: string;
-      found: number;
-    }>(
-      `
-      SELECT site, folder, sum(count)::bigint AS count, min(first_at_ms) AS first, max(last_at_ms) AS last,
-        (array_agg(address ORDER BY last_at_ms DESC))[1] AS address, count(*) OVER () AS found
-      FROM access_read
-      WHERE ${conditions.text}
-        AND NOT EXISTS (SELECT 1 FROM upload AS u WHERE u.site = access_read.site AND u.image = folder)
-        AND NOT EXISTS (
-          SELECT 1
-          FROM image AS i
-          JOIN signature AS s ON s.image_id = i.id
-          WHERE i.site = access_read.site AND i.folder = access_read.folder
-        )
-      GROUP BY site, folder
-      ORDER BY 3 DESC, 5 DESC
-      LIMIT ${conditions.with(limit)}`,
-      conditions.values,
-    );
+  ): Promise<UnsignedImages> {
+    const filter = { ...ANY_RECORD, since, until, site, repository, image };
+    const rows = await this.#unsignedBy<{ site: string; folder: string; first: number }>(filter, limit, {
+      columns: 'site, folder, min(first_at_ms) AS first',
+      by: 'site, folder',
+    });
+    const repositories = await this.#unsignedBy<{ repository: string; images: number }>(filter, limit, {
+      columns: `${repositoryIn('folder')} AS repository, count(DISTINCT (site, folder)) AS images`,
+      by: 'repository',
+    });
     return {
       rows: rows.map((row) => ({
         site: row.site,
@@ -186,9 +176,43 @@ export class AccessQuestions {
         lastAddress: row.address,
       })),
       found: rows[0]?.found ?? 0,
+      repositories: repositories.map((row) => ({
+        repository: row.repository,
+        count: row.count,
+        images: row.images,
+        lastAt: new Date(row.last),
+        lastAddress: row.address,
+      })),
+      repositoriesFound: repositories[0]?.found ?? 0,
       dropped: await this.dropped(filter),
       gaps: [],
     };
+  }
+
+  async #unsignedBy<Row>(
+    filter: RecordFilter,
+    limit: number,
+    { columns, by }: { readonly columns: string; readonly by: string },
+  ): Promise<readonly (Row & UnsignedSum)[]> {
+    const conditions = await this.#conditionsOf(filter, IS_MISSING);
+    return this.#query<Row & UnsignedSum>(
+      `
+      SELECT ${columns}, sum(count)::bigint AS count, max(last_at_ms) AS last,
+        (array_agg(address ORDER BY last_at_ms DESC))[1] AS address, count(*) OVER () AS found
+      FROM access_read
+      WHERE ${conditions.text}
+        AND NOT EXISTS (SELECT 1 FROM upload AS u WHERE u.site = access_read.site AND u.image = folder)
+        AND NOT EXISTS (
+          SELECT 1
+          FROM image AS i
+          JOIN signature AS s ON s.image_id = i.id
+          WHERE i.site = access_read.site AND i.folder = access_read.folder
+        )
+      GROUP BY ${by}
+      ORDER BY sum(count) DESC, max(last_at_ms) DESC
+      LIMIT ${conditions.with(limit)}`,
+      conditions.values,
+    );
   }
 
   /** Days whose hours a data directory had summed up before it was moved here count by those. */

@@ -21,7 +21,6 @@ import {
   type RecordFilter,
   type RecordSession,
   type RecordSums,
-  repositoryOf,
   type SumGroup,
 } from '../domain/records.ts';
 import { isTag } from '../domain/reference.ts';
@@ -143,24 +142,8 @@ async function aboutSigned(scene: Scene): Promise<Content> {
 async function unsigned({ question, session, lacks }: Scene): Promise<Content> {
   const { repository, limit } = question;
   const filter = { ...ANY_RECORD, repository, ...timeOf(question) };
-  const listed = await session.unsigned(filter, EVERYBODY);
+  const listed = await session.unsigned(filter, limit);
   note(lacks, listed);
-  const repositories = new Map<
-    string,
-    { count: number; images: number; lastAt: Date; lastAddress: string }
-  >();
-  for (const { image, count, lastAt, lastAddress } of listed.rows) {
-    const name = repositoryOf(image);
-    const known = repositories.get(name);
-    const isNewer = known === undefined || lastAt > known.lastAt;
-    repositories.set(name, {
-      count: (known?.count ?? 0) + count,
-      images: (known?.images ?? 0) + 1,
-      lastAt: isNewer ? lastAt : known.lastAt,
-      lastAddress: isNewer ? lastAddress : known.lastAddress,
-    });
-  }
-  const byCount = [...repositories].sort(([, one], [, other]) => other.count - one.count);
   return {
     facts: [{ name: 'images without a signature', value: listed.found }],
     tables: [
@@ -168,16 +151,16 @@ async function unsigned({ question, session, lacks }: Scene): Promise<Content> {
         name: 'repositories',
         title: 'Repositories',
         columns: ['repository', 'requests', 'images', 'last', 'last client'],
-        rows: byCount.slice(0, limit).map(([name, { count, images, lastAt, lastAddress }]) => {
+        rows: listed.repositories.map(({ repository: name, count, images, lastAt, lastAddress }) => {
           return [name, count, images, timeText(lastAt), clientText(lastAddress)];
         }),
-        found: byCount.length,
+        found: listed.repositoriesFound,
       },
       {
         name: 'images',
         title: 'Images',
         columns: ['image', 'requests', 'first', 'last', 'last client'],
-        rows: listed.rows.slice(0, limit).map(({ image, count, firstAt, lastAt, lastAddress }) => {
+        rows: listed.rows.map(({ image, count, firstAt, lastAt, lastAddress }) => {
           return [image, count, timeText(firstAt), timeText(lastAt), clientText(lastAddress)];
         }),
         found: listed.found,

@@ -3,6 +3,7 @@ import type { AccessBatch, AccessLimits, AccessLog, AccessPruned } from '../doma
 import { BatchPacker, type PackedBatch, sizeOf } from './access-columns.ts';
 import { dayOf } from './access-days.ts';
 import { closeDay, daysIn } from './close-day.ts';
+import { packUnsigned } from './pack-unsigned.ts';
 import type { Writer } from './writer.ts';
 
 // The size of one hour's count in the writer's queue.
@@ -10,12 +11,16 @@ const COUNT_BYTES = 600;
 const DAY_MS = 86_400_000;
 const PRUNE_BYTES = 100;
 const LATE_MS = 120_000;
+/** What was asked for since is read from the day itself. */
+const PACK_EVERY_MS = 600_000;
 
 export class SqliteAccessLog implements AccessLog {
   readonly #writer: Writer;
   readonly #dataDir: string;
   /** Days that are known to be done; a write takes its day out. */
   readonly #closed = new Set<string>();
+  #packedAtMs = Number.NEGATIVE_INFINITY;
+  #packing = false;
 
   constructor(writer: Writer, dataDir: string) {
     this.#writer = writer;
@@ -40,6 +45,7 @@ export class SqliteAccessLog implements AccessLog {
   async closeDays(now: Date): Promise<void> {
     // late reads of the last second still come
     const before = dayOf(new Date(now.getTime() - LATE_MS));
+    let isAnyNew = false;
     for (const day of daysIn(this.#dataDir)) {
       if (day >= before || this.#closed.has(day)) continue;
       this.#closed.add(day);
@@ -49,10 +55,23 @@ export class SqliteAccessLog implements AccessLog {
         const sizeBytes = COUNT_BYTES * (totals.hours.length + totals.dropped.length);
         await this.#writer.run('state.put-access-hours', { day, ...totals }, sizeBytes);
         await this.#writer.run('access.mark-closed', { day, at: now }, PRUNE_BYTES);
+        isAnyNew = true;
       } catch (error) {
         this.#closed.delete(day);
         throw error;
       }
+    }
+    if (isAnyNew || Math.abs(now.getTime() - this.#packedAtMs) >= PACK_EVERY_MS) await this.#pack(now);
+  }
+
+  async #pack(now: Date): Promise<void> {
+    if (this.#packing) return;
+    this.#packing = true;
+    try {
+      await packUnsigned(this.#dataDir);
+      this.#packedAtMs = now.getTime();
+    } finally {
+      this.#packing = false;
     }
   }
 }

@@ -91,7 +91,17 @@ export interface Missing {
   readonly count: number;
   readonly firstAtMs: number;
   readonly lastAtMs: number;
-  readonly lastAddress: string;
+}
+
+/** One day of images that were asked for and had no signature. */
+export interface DayOfMissing {
+  readonly day: string;
+  /** Null: it is not over, or rows have come since. */
+  readonly closedAtMs: number | null;
+  /** Calls `take` for each image of that filter. */
+  all(filter: RecordFilter, take: (missing: Missing) => void): void;
+  /** Calls `take` for each image that was asked for then or later, and returns how often the others were asked for. */
+  before(ms: number, take: (missing: Missing) => void): number;
 }
 
 /** Days that stay open while questions are answered; opening one costs as much as many look-ups. */
@@ -239,9 +249,18 @@ export class AccessQuestions {
     return dropped;
   }
 
-  /** Calls `take` for each image that was asked for and had no signature, once a day. */
-  missing(filter: RecordFilter, take: (missing: Missing) => void): void {
-    for (const day of this.#daysOf(filter, null)) this.#read(day, (opened) => opened.missing(filter, take));
+  /** Calls `act` for each day of the time. */
+  daysOfMissing(filter: RecordFilter, act: (day: DayOfMissing) => void): void {
+    for (const day of this.#daysOf(filter, null)) this.#read(day, act);
+  }
+
+  /** Who asked for an image without a signature last on that day; null: it has no such row. */
+  lastAddress(day: string, image: ImageId): string | null {
+    let address: string | null = null;
+    this.#read(day, (opened) => {
+      address = opened.lastAddress(image);
+    });
+    return address;
   }
 
   /** Calls `take` for each image that was fetched, once a day. */
@@ -300,9 +319,9 @@ interface Wanted {
   readonly signatures: ReadonlySet<string> | null;
 }
 
-class OpenDay {
+class OpenDay implements DayOfMissing {
+  readonly day: string;
   readonly #db: Database;
-  readonly #day: string;
   readonly #pause: Pause;
   readonly #beside: BesideAccess;
   readonly #namesBytes: boolean;
@@ -318,7 +337,7 @@ class OpenDay {
 
   constructor(db: Database, day: string, pause: Pause, beside: BesideAccess) {
     this.#db = db;
-    this.#day = day;
+    this.day = day;
     this.#pause = pause;
     this.#beside = beside;
     this.#version = versionOf(db);
@@ -411,7 +430,12 @@ class OpenDay {
     );
   }
 
-  missing({ since, until, site, repository }: RecordFilter, take: (missing: Missing) => void): void {
+  get closedAtMs(): number | null {
+    if (!this.#namesBytes) return null;
+    return this.#statements.plucked<number | null>('SELECT closed_at_ms FROM day').get() ?? null;
+  }
+
+  all({ since, until, site, repository, image }: RecordFilter, take: (missing: Missing) => void): void {
     const conditions = new Conditions();
     conditions.add(
       'last_at_ms >= ? AND first_at_ms < ?',
@@ -419,21 +443,43 @@ class OpenDay {
       until?.getTime() ?? Number.MAX_SAFE_INTEGER,
     );
     addPlace(conditions, { site, repository });
-    const select = this.#statements.of<
-      ImageRow & { count: number; first_at_ms: number; last_at_ms: number; last_address: string }
-    >(`
-      SELECT site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, address.text AS last_address
+    if (image !== null) {
+      const { digest, place } = image;
+      conditions.add('algorithm = ? AND digest = ?', digest.algorithm, Buffer.from(digest.hex, 'hex'));
+      if (place !== null) conditions.add('layout = ? AND path = ?', place.layout, place.path);
+      // the primary key begins with the site
+      if (site === null) conditions.add(`site IN (${SITES_OF_MISSING})`);
+    }
+    this.#takeMissing(conditions, take);
+  }
+
+  before(ms: number, take: (missing: Missing) => void): number {
+    const conditions = new Conditions();
+    conditions.add('last_at_ms >= ?', ms);
+    this.#takeMissing(conditions, take);
+    const sum = 'SELECT coalesce(sum(count), 0) FROM missing WHERE last_at_ms < ?';
+    return this.#statements.plucked<number>(sum).get(ms) ?? 0;
+  }
+
+  lastAddress({ site, path, layout, algorithm, hex }: ImageId): string | null {
+    const address = this.#statements
+      .plucked<string>(`
+        SELECT address.text
+        FROM missing
+        JOIN address ON address.id = missing.last_address
+        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
+      .get(site, path, layout, algorithm, Buffer.from(hex, 'hex'));
+    return address ?? null;
+  }
+
+  #takeMissing({ text, values }: Conditions, take: (missing: Missing) => void): void {
+    const select = this.#statements.of<ImageRow & Omit<Missing, 'image'>>(`
+      SELECT site, path, layout, algorithm, digest, count, first_at_ms AS firstAtMs, last_at_ms AS lastAtMs
       FROM missing
-      JOIN address ON address.id = missing.last_address
-      WHERE ${conditions.text}`);
-    for (const row of select.all(...conditions.values)) {
-      take({
-        image: toImage(row),
-        count: row.count,
-        firstAtMs: row.first_at_ms,
-        lastAtMs: row.last_at_ms,
-        lastAddress: row.last_address,
-      });
+      WHERE ${text}`);
+    for (const row of select.all(...values)) {
+      const { count, firstAtMs, lastAtMs } = row;
+      take({ image: toImage(row), count, firstAtMs, lastAtMs });
     }
   }
 
@@ -448,7 +494,7 @@ class OpenDay {
 
   /** Ranges of minutes, newest first. A row that counts an hour has its first minute. */
   *#pieces({ since, until }: RecordFilter, newest: number | null): Generator<readonly [number, number]> {
-    const start = dayNumber(this.#day) * MINUTES_PER_DAY;
+    const start = dayNumber(this.day) * MINUTES_PER_DAY;
     const sinceHour =
       since === null ? 0 : Math.floor(since.getTime() / MINUTE_MS / MINUTES_PER_HOUR) * MINUTES_PER_HOUR;
     const first = Math.max(start, sinceHour);
@@ -582,7 +628,7 @@ class OpenDay {
       case 'agent':
         return this.#text(dimension, row[dimension]);
       case 'day':
-        return this.#day;
+        return this.day;
       case 'status':
         return String(row.status);
       default:
@@ -643,6 +689,15 @@ const COLUMNS: Readonly<Record<Dimension, readonly (keyof ReadRow)[]>> = {
   action: [],
   result: [],
 };
+
+/** Each site of table missing, by one look at the index for each. */
+const SITES_OF_MISSING = `
+  WITH RECURSIVE one (site) AS (
+    SELECT min(site) FROM missing
+    UNION ALL
+    SELECT (SELECT min(missing.site) FROM missing WHERE missing.site > one.site) FROM one WHERE one.site IS NOT NULL
+  )
+  SELECT site FROM one WHERE site IS NOT NULL`;
 
 function addPlace(
   conditions: Conditions,

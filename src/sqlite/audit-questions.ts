@@ -118,18 +118,6 @@ export class AuditQuestions {
     return { rows, days: new Set(days), dropped: dropped ?? 0 };
   }
 
-  /** Whether an image ever got a signature here. `folder` as in the tree. */
-  hasUpload(site: string, folder: string): boolean {
-    const row = this.#statements
-      .plucked<number>(`
-        SELECT 1
-        FROM upload
-        WHERE site = ? AND image = ?
-        LIMIT 1`)
-      .get(site, folder);
-    return row !== undefined;
-  }
-
   /** With the numbers of the events of a folder: neither numbers nor times lead to them, and the index of images does. */
   #conditions(filter: RecordFilter): Conditions {
     const conditions = conditionsOf(filter);

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 
-export type DatabaseKind = 'state' | 'index' | 'access';
+export type DatabaseKind = 'state' | 'index' | 'access' | 'unsigned';
 
 interface Migration {
   readonly version: number;

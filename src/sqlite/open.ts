@@ -6,8 +6,13 @@ import { LookasideError, systemCode } from '../domain/errors.ts';
 import { connect } from './connect.ts';
 import { type DatabaseKind, migrate, newestVersion } from './migrate.ts';
 
-// ASCII in the file's header, so that file(1) and hex dumps show which database it is: lkST, lkIX, lkAC
-const APPLICATION_IDS = { state: 0x6c6b5354, index: 0x6c6b4958, access: 0x6c6b4143 } as const;
+// ASCII in the file's header, so that file(1) and hex dumps show which database it is: lkST, lkIX, lkAC, lkUN
+const APPLICATION_IDS = {
+  state: 0x6c6b5354,
+  index: 0x6c6b4958,
+  access: 0x6c6b4143,
+  unsigned: 0x6c6b554e,
+} as const;
 
 // A busy wait of SQLite blocks its thread; writer.ts does longer waits between tries.
 const WRITER_BUSY_MS = 20;

@@ -1,7 +1,7 @@
 // What questions to both records have in common: statements, conditions in SQL, an end from outside.
 import type { Database, Statement } from 'better-sqlite3';
 
-export type Value = string | number | Uint8Array;
+export type Value = string | number | Uint8Array | null;
 
 /** The statements of one connection. Each text is prepared once, because a statement is kept as long as its thread. */
 export class Statements {

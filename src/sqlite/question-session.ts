@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
+import { type ImageId, imageKey, imageName } from '../domain/image.ts';
 import { Sums } from '../domain/record-sums.ts';
 import { exportEnd, exportHead, exportRow } from '../domain/record-text.ts';
 import {
@@ -17,7 +17,7 @@ import {
   type RecordSums,
   type RepositoryTotal,
   type StaleImage,
-  type UnsignedImage,
+  type UnsignedImages,
 } from '../domain/records.ts';
 import type { ImagePlace, UsableKeys } from '../domain/revocation.ts';
 import type { RotationPlace } from '../domain/rotation.ts';
@@ -37,6 +37,7 @@ import {
 import { type Pause, Statements } from './question-parts.ts';
 import { RevocationQuestions } from './revocation-questions.ts';
 import { RotationQuestions } from './rotation-questions.ts';
+import { UnsignedQuestions } from './unsigned-questions.ts';
 
 const EXPORT_ROWS = 2000;
 const STALE_ROWS_A_PAUSE = 10_000;
@@ -55,6 +56,7 @@ interface IndexImage {
 interface HeldState {
   readonly held: HeldFile;
   readonly questions: AuditQuestions;
+  readonly statements: Statements;
 }
 
 /** index.db, as long as it is in its place. */
@@ -69,6 +71,7 @@ export class QuestionSession {
   readonly #dataDir: string;
   readonly #pause: Pause;
   readonly #days: OpenDays;
+  readonly #unsigned: UnsignedQuestions;
   readonly #keys = new Map<string, string | null>();
   #state: HeldState | null = null;
   #index: HeldIndex | null = null;
@@ -76,6 +79,7 @@ export class QuestionSession {
   constructor(dataDir: string, pause: Pause) {
     this.#dataDir = dataDir;
     this.#pause = pause;
+    this.#unsigned = new UnsignedQuestions(dataDir, pause);
     this.#days = new OpenDays(dataDir, pause, {
       signaturesBy: (fingerprint) => this.#signaturesBy(fingerprint),
       keyOf: (image, sha256) => this.#keyOf(image, sha256),
@@ -133,33 +137,13 @@ export class QuestionSession {
     yield exportEnd(format, { rows, dropped, gaps: [...gaps] });
   }
 
-  unsigned(filter: RecordFilter, limit: number): Listed<UnsignedImage> {
+  unsigned(filter: RecordFilter, limit: number): UnsignedImages {
     const access = this.#access();
-    const found = new Map<string, UnsignedImage>();
-    let left = 0;
-    access.missing(filter, ({ image, count, firstAtMs, lastAtMs, lastAddress }) => {
-      const key = imageKey(image);
-      const known = found.get(key);
-      if (known === undefined && found.size >= MAX_IMAGES) left += 1;
-      else if (known !== undefined) {
-        // days come newest first
-        found.set(key, { ...known, count: known.count + count, firstAt: new Date(firstAtMs) });
-      } else if (!this.#isOrWasSigned(image)) {
-        const [firstAt, lastAt] = [new Date(firstAtMs), new Date(lastAtMs)];
-        found.set(key, { site: image.site, image: imageName(image), count, firstAt, lastAt, lastAddress });
-      }
-    });
-    const rows = [...found.values()].sort(
-      (one, other) => other.count - one.count || other.lastAt.getTime() - one.lastAt.getTime(),
-    );
+    const sources = { state: this.#stateNow(), index: this.#indexNow() };
+    const { left, ...answer } = this.#unsigned.ask(access, sources, filter, limit);
     const cut =
       left === 0 ? [] : [`${left} more images were asked for than can be counted at once: ask for less time`];
-    return {
-      rows: rows.slice(0, limit),
-      found: rows.length,
-      dropped: access.dropped(filter),
-      gaps: [...access.gaps, ...cut],
-    };
+    return { ...answer, dropped: access.dropped(filter), gaps: [...access.gaps, ...cut] };
   }
 
   repositoryTotals(filter: RecordFilter, limit: number): Listed<RepositoryTotal> {
@@ -239,12 +223,14 @@ export class QuestionSession {
   rest(): void {
     this.#keys.clear();
     this.#days.rest();
+    this.#unsigned.rest();
     this.#state?.held.db.pragma('shrink_memory');
     this.#index?.held.db.pragma('shrink_memory');
   }
 
   close(): void {
     this.#days.close();
+    this.#unsigned.close();
     this.#state?.held.db.close();
     this.#index?.held.db.close();
     [this.#state, this.#index] = [null, null];
@@ -253,6 +239,7 @@ export class QuestionSession {
   /** Call it before an asker's first look-up: a restore or a new index may have replaced what is open. */
   begin(): void {
     this.#days.letGo();
+    this.#unsigned.letGo();
     if (this.#state !== null && !isReachable(this.#state.held)) {
       this.#state.held.db.close();
       this.#state = null;
@@ -268,9 +255,13 @@ export class QuestionSession {
     return this.#days.ask(without);
   }
 
-  /** Null: there is no state.db, so nothing was ever changed. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
   #auditQuestions(): AuditQuestions | null {
-    if (this.#state !== null) return this.#state.questions;
+    return this.#stateNow()?.questions ?? null;
+  }
+
+  /** Null: there is no state.db, so nothing was ever changed. @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
+  #stateNow(): HeldState | null {
+    if (this.#state !== null) return this.#state;
     const file = stateFileOf(this.#dataDir);
     if (!existsSync(file)) return null;
     try {
@@ -278,8 +269,9 @@ export class QuestionSession {
       this.#state = closedOnError(db, () => ({
         held: hold(db, file),
         questions: new AuditQuestions(db, this.#pause),
+        statements: new Statements(db),
       }));
-      return this.#state.questions;
+      return this.#state;
     } catch (error) {
       const code = isCorruption(error) ? 'STATE_UNUSABLE' : 'STORE_UNAVAILABLE';
       throw new LookasideError(
@@ -339,19 +331,6 @@ export class QuestionSession {
       null;
     this.#keys.set(key, fingerprint);
     return fingerprint;
-  }
-
-  #isOrWasSigned(image: ImageId): boolean {
-    const { site, path, layout, algorithm, hex } = image;
-    if (this.#auditQuestions()?.hasUpload(site, imageFolder(image)) === true) return true;
-    const row = this.#indexNow()
-      ?.statements.plucked<number>(`
-        SELECT 1
-        FROM signature
-        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
-        LIMIT 1`)
-      .get(site, path, layout, algorithm, Buffer.from(hex, 'hex'));
-    return row !== undefined;
   }
 
   #rotationQuestions(): RotationQuestions | null {

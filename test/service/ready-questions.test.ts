@@ -12,8 +12,11 @@ test('the last client of an image that was never signed is told only where it is
     { ...row, image: `a@sha256:${'a'.repeat(64)}`, lastAddress: 'other' },
     { ...row, image: `b@sha256:${'b'.repeat(64)}`, lastAddress: '192.0.2.7' },
   ];
+  const repositories = rows.map(({ image, count, lastAt, lastAddress }) => {
+    return { repository: image.slice(0, 1), count, images: 1, lastAt, lastAddress };
+  });
   const session = {
-    unsigned: async () => ({ rows, found: 2, dropped: 0, gaps: [] }),
+    unsigned: async () => ({ rows, found: 2, repositories, repositoriesFound: 2, dropped: 0, gaps: [] }),
   } as unknown as RecordSession;
   const questions = createReadyQuestions({
     records: { session: async (_about, _asker, act) => act(session) },
@@ -31,10 +34,10 @@ test('the last client of an image that was never signed is told only where it is
   } as const;
   const asker = { actor: ADMINISTRATOR, signal: new AbortController().signal };
   const { tables } = await questions.ask(question, asker);
-  for (const { columns, rows: shown } of tables) {
+  for (const { columns, rows: lines } of tables) {
     const position = columns.indexOf('last client');
     assert.deepEqual(
-      shown.map((cells) => cells[position]),
+      lines.map((cells) => cells[position]),
       [null, '192.0.2.7'],
     );
   }
