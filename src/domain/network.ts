@@ -43,6 +43,15 @@ export function overlaps(one: Network, other: Network): boolean {
   return cutTo(one.bits, prefix, one.family) === cutTo(other.bits, prefix, one.family);
 }
 
+/** The first and the last text that an address within it may have, by code units; what is no address stands for itself. */
+export function textsWithin(asked: string): readonly [string, string] {
+  const network = parseNetwork(asked);
+  if (network === null) return [asked, asked];
+  const octets = network.family === 4 ? Math.floor(network.prefix / 8) : 0;
+  const head = asked.split('/', 1).join('').split('.').slice(0, octets).join('.');
+  return [head, `${head}\u{10ffff}`];
+}
+
 function cutTo(bits: bigint, prefix: number, family: 4 | 6): bigint {
   const free = BigInt(WIDTH[family] - prefix);
   return (bits >> free) << free;

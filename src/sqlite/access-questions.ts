@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { type ImageId, imageName } from '../domain/image.ts';
-import { networkOf, overlaps, parseNetwork } from '../domain/network.ts';
+import { networkOf, overlaps, parseNetwork, textsWithin } from '../domain/network.ts';
 import type { Sums } from '../domain/record-sums.ts';
 import {
   type AccessRow,
@@ -546,19 +546,18 @@ class OpenDay implements DayOfMissing {
   #addressIds(asked: string): Ids {
     const network = parseNetwork(asked);
     if (network === null) return this.#idsOf('address', 'text = ?', asked);
-    // the texts of IPv4 networks begin alike, and a single IPv6 address stands as itself or within its /64
+    // a single IPv6 address stands as itself or within its /64
     if (network.family === 6 && network.prefix === 128) {
       const ids = this.#idsOf('address', 'text IN (?, ?)', asked, networkOf(asked));
       if (ids.length > 0) return ids;
     }
-    const octets = network.family === 4 ? Math.floor(network.prefix / 8) : 0;
-    const head = asked.split('.').slice(0, octets).join('.');
+    const [low, high] = textsWithin(asked);
     const rows = this.#statements
       .of<{ id: number; text: string }>(`
         SELECT id, text
         FROM address
         WHERE text >= ? AND text <= ?`)
-      .all(head, `${head}\u{10ffff}`);
+      .all(low, high);
     return rows.flatMap(({ id, text }) => {
       const one = parseNetwork(text);
       return one !== null && overlaps(one, network) ? [id] : [];

@@ -1,7 +1,7 @@
 // Questions to table audit_event of state.db. It is walked in pieces, so that a question can be stopped.
 import type { Database } from 'better-sqlite3';
 import { imageFolder } from '../domain/image.ts';
-import { overlaps, parseNetwork } from '../domain/network.ts';
+import { overlaps, parseNetwork, textsWithin } from '../domain/network.ts';
 import { auditRowOf, type StoredEvent } from '../domain/record-rows.ts';
 import type { Sums } from '../domain/record-sums.ts';
 import {
@@ -18,6 +18,8 @@ import { below, Conditions, type Pause, Statements } from './question-parts.ts';
 const PIECE_EVENTS = 20_000;
 /** So many events of a folder of repositories are named one by one; of more, most pieces have some. */
 const FEW_EVENTS = 20_000;
+/** So many addresses are looked at one by one; of more, the events are. */
+const FEW_ADDRESSES = 20_000;
 
 /** One connection to state.db; whoever made it closes it. */
 export class AuditQuestions {
@@ -121,6 +123,7 @@ export class AuditQuestions {
   /** With the numbers of the events of a folder: neither numbers nor times lead to them, and the index of images does. */
   #conditions(filter: RecordFilter): Conditions {
     const conditions = conditionsOf(filter);
+    if (filter.address !== null) this.#addAddress(conditions, filter.address);
     if (filter.repository === null) return conditions;
     const within = below(IMAGE, filter.repository, ['@', '/']);
     const numbers = this.#statements
@@ -133,6 +136,33 @@ export class AuditQuestions {
     if (numbers.length <= FEW_EVENTS)
       conditions.add('seq IN (SELECT value FROM json_each(?))', JSON.stringify(numbers));
     return conditions;
+  }
+
+  /** The addresses of a network are looked up first, so that the index leads to their events. */
+  #addAddress(conditions: Conditions, asked: string): void {
+    const [low, high] = textsWithin(asked);
+    const addresses = this.#statements
+      .plucked<string>(`
+        WITH RECURSIVE one (address) AS (
+          SELECT min(${ADDRESS}) FROM audit_event WHERE ${ADDRESS} IS NOT NULL AND ${ADDRESS} >= ?
+          UNION ALL
+          SELECT (SELECT min(${ADDRESS}) FROM audit_event WHERE ${ADDRESS} IS NOT NULL AND ${ADDRESS} > one.address)
+          FROM one
+          WHERE one.address <= ?
+        )
+        SELECT address
+        FROM one
+        WHERE address <= ?
+        LIMIT ${FEW_ADDRESSES + 1}`)
+      .all(low, high, high);
+    if (addresses.length > FEW_ADDRESSES) conditions.add(`in_network(${ADDRESS}, ?)`, asked);
+    else {
+      const within = addresses.filter((one) => inNetwork(one, asked) === 1);
+      conditions.add(
+        `${ADDRESS} IS NOT NULL AND ${ADDRESS} IN (SELECT value FROM json_each(?))`,
+        JSON.stringify(within),
+      );
+    }
   }
 
   /** Ranges of numbers, newest first, that hold all events of the time. */
@@ -177,6 +207,7 @@ export class AuditQuestions {
 }
 
 const IMAGE = "leaf ->> '$.image'";
+const ADDRESS = "private ->> '$.address'";
 
 const COLUMNS: Readonly<Record<Dimension, string>> = {
   repository: "leaf ->> '$.image'",
@@ -201,8 +232,7 @@ function textOf(dimension: Dimension, value: string | number | null): string | n
 
 function conditionsOf(filter: RecordFilter): Conditions {
   const conditions = new Conditions();
-  const { since, until, site, repository, image, signature, fingerprint, actor, address, action, result } =
-    filter;
+  const { since, until, site, repository, image, signature, fingerprint, actor, action, result } = filter;
   if (since !== null) conditions.add('at_ms >= ?', since.getTime());
   if (until !== null) conditions.add('at_ms < ?', until.getTime());
   if (site !== null) conditions.add("leaf ->> '$.site' = ?", site);
@@ -220,9 +250,17 @@ function conditionsOf(filter: RecordFilter): Conditions {
   if (signature !== null) conditions.add("leaf ->> '$.signatureSha256' = ?", signature);
   if (fingerprint !== null) conditions.add("leaf ->> '$.fingerprint' = ?", fingerprint);
   if (actor !== null) conditions.add("private ->> '$.actor' = ?", actor);
-  if (address !== null) conditions.add("in_network(private ->> '$.address', ?)", address);
-  if (action !== null) conditions.add("leaf ->> '$.action' = ?", action);
-  if (result !== null) conditions.add("leaf ->> '$.result' = ?", result);
+  // the second part is that of the index, which SQLite takes for no other
+  if (action !== null)
+    conditions.add(
+      `leaf ->> '$.action' = ?${action === 'upload' ? '' : " AND leaf ->> '$.action' <> 'upload'"}`,
+      action,
+    );
+  if (result !== null)
+    conditions.add(
+      `leaf ->> '$.result' = ?${result === 'created' ? '' : " AND leaf ->> '$.result' <> 'created'"}`,
+      result,
+    );
   return conditions;
 }
 

@@ -1,0 +1,116 @@
+// Filters of audit events: what few events have is found by an index, and is what a plain look at each event finds.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { AuditAction } from '../../src/domain/audit.ts';
+import { overlaps, parseNetwork } from '../../src/domain/network.ts';
+import { ANY_RECORD, type RecordFilter } from '../../src/domain/records.ts';
+import { createEventMaker } from '../../src/service/audit.ts';
+import { AuditQuestions } from '../../src/sqlite/audit-questions.ts';
+import { openForReading, stateFileOf } from '../../src/sqlite/open.ts';
+import { createClock } from '../service/hand-driven.ts';
+import { type Cleanup, open, temporaryFolder } from './scratch.ts';
+
+const make = createEventMaker({ clock: createClock(), randomBytes: (length) => new Uint8Array(length) });
+
+interface Deed {
+  readonly action: AuditAction;
+  readonly result: string;
+  readonly address: string | null;
+}
+
+const UPLOAD = { action: 'upload', result: 'created' } as const;
+
+/** Of 300, a few are no uploads that were taken. */
+const DEEDS: readonly Deed[] = Array.from({ length: 300 }, (_, k): Deed => {
+  if (k % 100 === 7) return { action: 'key-add', result: 'added', address: null };
+  if (k % 60 === 8) return { action: 'upload', result: 'KEY_UNKNOWN', address: `192.0.2.${k % 250}` };
+  if (k % 90 === 9) return { action: 'log-in', result: 'logged-in', address: '2001:db8:1:2::7' };
+  return { ...UPLOAD, address: k % 70 === 0 ? 'local' : `10.0.${k % 3}.${k % 20}` };
+});
+
+async function asked(t: Cleanup) {
+  const dataDir = temporaryFolder(t);
+  const { databases } = await open(dataDir);
+  for (const { action, result, address } of DEEDS) {
+    await databases.audit.append(make({ action, result }, { name: 'ci', address, requestId: null }));
+  }
+  await databases.close();
+  const db = openForReading(stateFileOf(dataDir), 'state');
+  t.after(() => void db.close());
+  const prepare = db.prepare.bind(db);
+  const sources: string[] = [];
+  const watched = Object.assign(db, {
+    prepare: ((source: string) => {
+      sources.push(source);
+      return prepare(source);
+    }) as typeof db.prepare,
+  });
+  const questions = new AuditQuestions(watched, () => undefined);
+  return {
+    seqs: (filter: Partial<RecordFilter>) =>
+      questions.page({ ...ANY_RECORD, ...filter }, null, 1000).map(({ seq }) => seq),
+    /** How SQLite carries out what was prepared last. */
+    plan: () => {
+      const source = sources.findLast((one) => one.includes('ORDER BY seq DESC')) ?? assert.fail();
+      const values = Array.from({ length: source.split('?').length - 1 }, () => '1');
+      return prepare(`EXPLAIN QUERY PLAN ${source}`)
+        .all(...values)
+        .map((row) => (row as { detail: string }).detail)
+        .join('\n');
+    },
+  };
+}
+
+function seqsOf(isMeant: (deed: Deed) => boolean): readonly number[] {
+  return DEEDS.flatMap((deed, k) => (isMeant(deed) ? [k + 1] : [])).reverse();
+}
+
+function isIn(asked: string): (deed: Deed) => boolean {
+  const network = parseNetwork(asked);
+  return ({ address }) => {
+    if (address === null || network === null) return address === asked;
+    const one = parseNetwork(address);
+    return one !== null && overlaps(one, network);
+  };
+}
+
+test('an action or a result that few events have is found by its index, and others as well', async (t) => {
+  const { seqs, plan } = await asked(t);
+  for (const [filter, isMeant, index] of [
+    [{ action: 'key-add' }, ({ action }: Deed) => action === 'key-add', 'audit_event_by_action'],
+    [{ action: 'log-in' }, ({ action }: Deed) => action === 'log-in', 'audit_event_by_action'],
+    [{ action: 'withdraw' }, () => false, 'audit_event_by_action'],
+    [{ result: 'KEY_UNKNOWN' }, ({ result }: Deed) => result === 'KEY_UNKNOWN', 'audit_event_by_result'],
+    [{ action: 'upload' }, ({ action }: Deed) => action === 'upload', null],
+    [{ result: 'created' }, ({ result }: Deed) => result === 'created', null],
+    [
+      { action: 'upload', result: 'KEY_UNKNOWN' },
+      ({ result }: Deed) => result === 'KEY_UNKNOWN',
+      'audit_event_by_result',
+    ],
+  ] as const) {
+    assert.deepEqual(seqs(filter), seqsOf(isMeant), JSON.stringify(filter));
+    if (index !== null) assert.match(plan(), new RegExp(index));
+  }
+});
+
+test('an address or a network is found by the addresses that there are', async (t) => {
+  const { seqs, plan } = await asked(t);
+  for (const address of [
+    '192.0.2.0/24',
+    '192.0.2.8',
+    '192.0.2.8/31',
+    '10.0.1.0/24',
+    '10.0.0.0/9',
+    '0.0.0.0/0',
+    '2001:db8::/32',
+    '2001:db8:1:2::7',
+    '2001:DB8:1:2::/64',
+    '::/0',
+    'local',
+    '203.0.113.0/24',
+  ]) {
+    assert.deepEqual(seqs({ address }), seqsOf(isIn(address)), address);
+    assert.match(plan(), /audit_event_by_address/, address);
+  }
+});
