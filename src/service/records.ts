@@ -52,6 +52,36 @@ export interface Records {
   ): Promise<T>;
 }
 
+/** An export whose first piece has come, so that what is refused is refused before anything is sent. */
+export interface ExportedText {
+  readonly type: string;
+  /** It must be taken to its end or left: both end the look-up. */
+  readonly pieces: AsyncGenerator<string>;
+}
+
+const TYPES = { jsonl: 'application/jsonl', csv: 'text/csv; charset=utf-8' } as const;
+
+/** Rejects as Records.export() does. */
+export async function exportedText(
+  records: Pick<Records, 'export'>,
+  question: RecordQuestion,
+  format: ExportFormat,
+  actor: Actor,
+): Promise<ExportedText> {
+  const leaving = new AbortController();
+  const pieces = records.export(question, format, { actor, signal: leaving.signal })[Symbol.asyncIterator]();
+  const first = await pieces.next();
+  async function* all(): AsyncGenerator<string> {
+    try {
+      for (let piece = first; piece.done !== true; piece = await pieces.next()) yield piece.value;
+    } finally {
+      leaving.abort(new Error('the asker left before the end'));
+      await pieces.return?.();
+    }
+  }
+  return { type: TYPES[format], pieces: all() };
+}
+
 export interface SessionAbout {
   readonly action: 'query' | 'export';
   /** In words for people. */

@@ -16,6 +16,7 @@ import {
 } from '../../domain/records.ts';
 import { quoted } from '../../domain/text.ts';
 import { createAdministration } from '../../service/administration.ts';
+import { exportedText } from '../../service/records.ts';
 import { actorOf } from '../exchange.ts';
 import { expected, parseBody, parseQuery } from '../parameters.ts';
 import { jsonReply, type Reply, textReply } from '../reply.ts';
@@ -138,7 +139,10 @@ async function answerReady(services: Services, request: RouteRequest): Promise<R
   return whileConnected(services, request, async ({ records: asked }) => {
     const answer = await asked.ready({ kind, subject, since, until, repository, limit });
     if (format === 'json') return jsonReply(200, answer);
-    if (format === 'csv') return textReply(200, answerCsv(answer), { 'Content-Type': TYPES.csv });
+    if (format === 'csv')
+      return textReply(200, answerCsv(answer), {
+        'Content-Type': 'text/csv; charset=utf-8',
+      });
     return textReply(200, answerHtml(answer), { 'Content-Type': 'text/html; charset=utf-8', ...PAGE_POLICY });
   });
 }
@@ -182,36 +186,21 @@ export async function whileConnected(
   }
 }
 
-const TYPES = { jsonl: 'application/jsonl', csv: 'text/csv; charset=utf-8' } as const;
-
-/** The first piece is awaited, so that what is refused has its status. */
 async function exportReply(
   question: RecordQuestion,
   format: ExportFormat,
   services: Services,
   { exchange }: RouteRequest,
 ): Promise<Reply> {
-  const leaving = new AbortController();
-  const pieces = services.records
-    .export(question, format, { actor: actorOf(exchange), signal: leaving.signal })
-    [Symbol.asyncIterator]();
-  const first = await pieces.next();
-  async function* body(): AsyncGenerator<string> {
-    try {
-      for (let piece = first; piece.done !== true; piece = await pieces.next()) yield piece.value;
-    } finally {
-      leaving.abort(new Error('the client left before the end'));
-      await pieces.return?.();
-    }
-  }
+  const { type, pieces } = await exportedText(services.records, question, format, actorOf(exchange));
   return {
     status: 200,
     headers: {
-      'Content-Type': TYPES[format],
+      'Content-Type': type,
       'X-Content-Type-Options': 'nosniff',
       'Cache-Control': 'no-store',
       'X-Accel-Buffering': 'no',
     },
-    body: body(),
+    body: pieces,
   };
 }

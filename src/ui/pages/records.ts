@@ -15,6 +15,7 @@ import {
 } from '../../domain/records.ts';
 import { quoted } from '../../domain/text.ts';
 import type { PageReply } from '../../domain/web-page.ts';
+import { exportedText } from '../../service/records.ts';
 import { type Html, html, NOTHING, render } from '../html.ts';
 import { AUDITORS, actorOf, type Content, type Page, type PageContext } from '../page.ts';
 import { bytes, clip, count, empty, kindOfResult, more, number, shortDigest, time, word } from '../show.ts';
@@ -120,7 +121,7 @@ function nothing(record: RecordName, texts: Asked['texts']): Html {
     ? empty('Nothing was changed yet', html`The first key, token or upload is an event.`)
     : empty(
         'Nobody has asked for a signature yet',
-        html`<code>LOOKASIDE_ACCESS_DAYS</code> says for how long reads are kept.`,
+        html`<code>LOOKASIDE_ACCESS_RETENTION</code> says for how long reads are kept.`,
       );
 }
 
@@ -223,7 +224,6 @@ function shortImage(image: string): Html {
   return html`${clip(repository, 120)} ${shortDigest(image.slice(repository === '' ? 0 : repository.length + 1))}`;
 }
 
-/** The first piece is awaited, so that what is refused has its status. */
 async function exportRecord(context: PageContext, record: RecordName): Promise<PageReply> {
   const { services, request } = context;
   const format = EXPORT_FORMATS.find((one) => one === request.query.get('format'));
@@ -233,27 +233,15 @@ async function exportRecord(context: PageContext, record: RecordName): Promise<P
       `format is ${quoted(request.query.get('format') ?? '')}, expected ${EXPORT_FORMATS.join(' or ')}`,
     );
   const { question } = askedBy(context, record);
-  const leaving = new AbortController();
-  const pieces = services.records
-    .export(question, format, { actor: actorOf(request), signal: leaving.signal })
-    [Symbol.asyncIterator]();
-  const first = await pieces.next();
-  async function* body(): AsyncGenerator<string> {
-    try {
-      for (let piece = first; piece.done !== true; piece = await pieces.next()) yield piece.value;
-    } finally {
-      leaving.abort(new Error('the browser left before the end'));
-      await pieces.return?.();
-    }
-  }
+  const { type, pieces } = await exportedText(services.records, question, format, actorOf(request));
   return {
     status: 200,
     headers: {
-      'Content-Type': format === 'csv' ? 'text/csv; charset=utf-8' : 'application/jsonl',
+      'Content-Type': type,
       'Content-Disposition': `attachment; filename="${record}.${format}"`,
       'X-Accel-Buffering': 'no',
     },
-    body: body(),
+    body: pieces,
   };
 }
 
