@@ -65,7 +65,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   http: {
     src: ['domain', 'service'],
     packages: [...WEB_PACKAGES, ...CACHES],
-    node: ['http', 'https', 'net', 'tls'],
+    node: ['http', 'https', 'net', 'tls', 'zlib'],
   },
   ui: { src: ['domain', 'service'], packages: [], node: ['fs'] }, // fs: its style, script and icon
   'config.ts': { src: ['domain'], packages: ['smol-toml', 'yaml'], node: [...FILES, 'net'] }, // net: what is an address

@@ -6,6 +6,7 @@ import type { PageSession, Role } from '../../domain/ports.ts';
 import { showSession } from '../../domain/session.ts';
 import { LOG_IN_COOKIE, type PageRequest, SESSION_COOKIE, type Viewer } from '../../domain/web-page.ts';
 import { forwarded } from '../client.ts';
+import { compressed } from '../compressed.ts';
 import { describeError, statusOf } from '../errors.ts';
 import { type Reply, textReply } from '../reply.ts';
 import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
@@ -110,7 +111,7 @@ async function servePage(services: Services, request: RouteRequest): Promise<Rep
       request.exchange.caller = { kind: 'token', token: session.token }; // who it is in the access log
       asked = { ...asked, viewer: viewerOf(services, session, asked) };
     }
-    return await served.answer(asked);
+    return await compressed(request.req, await served.answer(asked));
   } catch (error) {
     const status = statusOf(error);
     if (status >= 500 && !leaving.signal.aborted)
