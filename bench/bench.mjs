@@ -87,9 +87,9 @@ async function main() {
 }
 
 /** Told at once, so that a run that is ended early has told something. */
-function summaryOf({ figures: { ratio, perSecond, cpuUs } }) {
+function summaryOf({ unit, figures: { ratio, perSecond, cpuUs } }) {
   const parts = [];
-  if (ratio !== undefined) parts.push(`${ratio.toFixed(2)} × nginx`);
+  if (ratio !== undefined) parts.push(`${ratio.toFixed(2)} ${unit}`);
   if (cpuUs !== undefined) parts.push(`${cpuUs.toFixed(1)} µs each`);
   if (perSecond !== undefined) parts.push(`${Math.round(perSecond)} a second`);
   return parts.join(', ');

@@ -14,9 +14,15 @@ export function printTable(results) {
     'nginx µs': rounded(f.nginxCpuUs, 1),
     'a second': rounded(f.perSecond, 0),
     'p99 ms': rounded(f.p99Ms, 1),
-    'times nginx': rounded(f.ratio, 2),
+    'times nginx': unit === '× nginx' ? rounded(f.ratio, 2) : '',
+    'times without': unit === '× without' ? rounded(f.ratio, 2) : '',
     spread: f.least === undefined ? '' : `${rounded(f.least, 2)}–${rounded(f.most, 2)}`,
-    target: target === null ? '' : unit === '× nginx' ? `≤ ${target}` : `≥ ${target}/s`,
+    target:
+      target === null
+        ? ''
+        : unit?.startsWith('×')
+          ? `≤ ${target}${unit === '× nginx' ? '' : ` ${unit}`}`
+          : `≥ ${target}/s`,
     'start ms': rounded(f.startMs, 0),
     'RSS MiB': rounded(f.rssMiB, 0),
   }));
@@ -69,7 +75,7 @@ function commit() {
 
 /** Bars of the processor time of a read in times nginx's, a mark where the target is. */
 export function drawChart(results, { date }) {
-  const rows = results.filter(({ figures }) => figures.ratio !== undefined);
+  const rows = results.filter(({ unit, figures }) => unit === '× nginx' && figures.ratio !== undefined);
   if (rows.length === 0) return null;
   const [left, width, line] = [290, 380, 30];
   const most = Math.max(...rows.map(({ figures, target }) => Math.max(figures.most, target ?? 0)));

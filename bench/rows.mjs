@@ -1,14 +1,15 @@
 // What is measured, row by row. Reads are measured in pairs, we and nginx by turns, so that a machine that slows down slows
 // down both; what is compared is the processor time of the serving process with all its threads and children.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkBytes, loadPulls, loadReads, loadUploads } from './load.mjs';
 import { layNames, laySigned, layTree, signedPath } from './material.mjs';
 import { requirePrograms } from './programs.mjs';
 import { runCommand, settle, startFloor, startLookaside, startNginx, stopAll } from './servers.mjs';
 
-const PORTS = { lookaside: 18_101, nginx: 18_103, floor: 18_104 };
+const PORTS = { lookaside: 18_101, bare: 18_102, nginx: 18_103, floor: 18_104 };
+const WITHOUT_RECORD = new URL('./without-record.mjs', import.meta.url).pathname;
 /** Short, so that a machine's slow minutes fall on both sides of a pair. */
 const READ_SECONDS = 2;
 const QUICK_READ_SECONDS = 1;
@@ -30,6 +31,14 @@ export const ROWS = [
   }),
   readRow({ name: 'names that are not there', images: 5000, target: 3, isQuick: true, areMissing: true }),
   readRow({ name: 'node:http alone: 5000 images in turn', images: 5000, target: null, isFloor: true }),
+  {
+    group: 'record',
+    unit: '× without',
+    name: 'reads with their record, beside reads without',
+    images: 5000,
+    target: 1.15,
+    run: runRecord,
+  },
   pullRow({ name: 'whole pulls', target: 4, isQuick: true }),
   pullRow({ name: 'node:http alone: whole pulls', target: null, isFloor: true }),
   pullRow({ name: 'whole pulls over TLS', target: 2.2, isTls: true }),
@@ -102,6 +111,33 @@ async function runReads(bench, { images, isShared = false, areMissing = false, i
   return inPairs(bench, pair, images, (server) => loadReads(server, load));
 }
 
+/** Two servers of ours by turns, one of which records nothing. Either has a tree of its own. */
+async function runRecord(bench, { images }) {
+  requirePrograms(['wrk', 'taskset']);
+  const names = layNames(join(bench.folder, `names-tree-${images}`), { images, areMissing: false });
+  const servers = [];
+  for (const [name, port, args] of [
+    ['recorded', PORTS.lookaside, []],
+    ['unrecorded', PORTS.bare, ['--import', WITHOUT_RECORD]],
+  ]) {
+    const data = join(bench.folder, name);
+    layTree(join(data, 'sigstore'), images);
+    servers.push(await startLookaside({ data, port, args }));
+  }
+  for (const server of servers) await settle(server);
+  const load = { folder: bench.folder, names, seconds: READ_SECONDS, share404: 0.5 };
+  const {
+    nginxCpuUs,
+    nginxPerSecond: _,
+    ...figures
+  } = await inPairs(bench, servers, images, (server) => loadReads(server, load));
+  const days = existsSync(join(bench.folder, 'unrecorded', 'access'))
+    ? readdirSync(join(bench.folder, 'unrecorded', 'access')).filter((file) => /^[0-9-]+\.db$/.test(file))
+    : [];
+  if (days.length > 0) throw new Error('the server without a record has recorded reads');
+  return { ...figures, withoutCpuUs: nginxCpuUs };
+}
+
 async function runPulls(bench, { images, isTls = false, isFloor = false }) {
   requirePrograms(['nginx', 'taskset', ...(isTls ? ['openssl'] : [])]);
   const pair = await startPair(bench, { images, isFloor, tls: isTls ? makeCertificate(bench.folder) : null });
@@ -134,7 +170,7 @@ async function inPairs(bench, [measured, nginx], images, load) {
   };
   await check();
   await warmUp(measured, bench, load);
-  await load(nginx);
+  await warmUp(nginx, nginx.name === 'nginx' ? { warmUps: 1 } : bench, load);
   for (let turn = 0; turn < bench.pairs; turn += 1) {
     pairs.push({ measured: await load(measured), nginx: await load(nginx) });
     bench.progress();
