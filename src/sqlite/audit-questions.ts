@@ -34,7 +34,8 @@ export class AuditQuestions {
 
   /** Newest first, at most `limit`. `after`: the number of the last event seen. */
   page(filter: RecordFilter, after: Position | null, limit: number): readonly AuditRow[] {
-    const { text, values } = this.#conditions(filter);
+    // by their numbers: the index of times would lead to all events of the time, to be sorted
+    const { text, values } = this.#conditions(filter, '+at_ms');
     const select = this.#statements.of<StoredEvent>(`
       SELECT seq, at_ms, leaf, private
       FROM audit_event
@@ -51,7 +52,7 @@ export class AuditQuestions {
   }
 
   sums(filter: RecordFilter, by: Grouping, sums: Sums): void {
-    const { text, values } = this.#conditions(filter);
+    const { text, values } = this.#conditions(filter, 'at_ms');
     const columns = by.map((dimension, position) => `${COLUMNS[dimension]} AS d${position}`);
     const select = this.#statements.of<Record<string, string | number | null>>(`
       SELECT ${[...columns, "sum(coalesce(leaf ->> '$.count', 1)) AS count", 'count(*) AS rows'].join(', ')},
@@ -121,8 +122,8 @@ export class AuditQuestions {
   }
 
   /** With the numbers of the events of a folder: neither numbers nor times lead to them, and the index of images does. */
-  #conditions(filter: RecordFilter): Conditions {
-    const conditions = conditionsOf(filter);
+  #conditions(filter: RecordFilter, time: 'at_ms' | '+at_ms'): Conditions {
+    const conditions = conditionsOf(filter, time);
     if (filter.address !== null) this.#addAddress(conditions, filter.address);
     if (filter.repository === null) return conditions;
     const within = below(IMAGE, filter.repository, ['@', '/']);
@@ -188,7 +189,10 @@ export class AuditQuestions {
   #lastNumberBefore(until: Date): number {
     return (
       this.#statements
-        .plucked<number>('SELECT coalesce(max(seq), 0) FROM audit_event WHERE at_ms < ?')
+        .plucked<number>(`
+          SELECT coalesce(max(seq), 0)
+          FROM audit_event INDEXED BY audit_event_by_time
+          WHERE at_ms < ?`)
         .get(until.getTime()) ?? 0
     );
   }
@@ -207,6 +211,8 @@ export class AuditQuestions {
 }
 
 const IMAGE = "leaf ->> '$.image'";
+/** As in its index. The names of all algorithms have six characters. */
+const DIGEST = `substr(${IMAGE}, instr(${IMAGE}, '=') - 6)`;
 const ADDRESS = "private ->> '$.address'";
 
 const COLUMNS: Readonly<Record<Dimension, string>> = {
@@ -230,14 +236,15 @@ function textOf(dimension: Dimension, value: string | number | null): string | n
   return dimension === 'repository' ? repositoryOf(name) : String(value);
 }
 
-function conditionsOf(filter: RecordFilter): Conditions {
+function conditionsOf(filter: RecordFilter, time: 'at_ms' | '+at_ms'): Conditions {
   const conditions = new Conditions();
   const { since, until, site, repository, image, signature, fingerprint, actor, action, result } = filter;
-  if (since !== null) conditions.add('at_ms >= ?', since.getTime());
-  if (until !== null) conditions.add('at_ms < ?', until.getTime());
+  if (since !== null) conditions.add(`${time} >= ?`, since.getTime());
+  if (until !== null) conditions.add(`${time} < ?`, until.getTime());
   if (site !== null) conditions.add("leaf ->> '$.site' = ?", site);
   if (repository !== null) {
-    const { text, values } = below(IMAGE, repository, ['@', '/']);
+    // without its index, which would lead to all events of a large folder at each piece; those of a small one are named
+    const { text, values } = below(`+(${IMAGE})`, repository, ['@', '/']);
     conditions.add(text, ...values);
   }
   if (image !== null) {
@@ -245,7 +252,7 @@ function conditionsOf(filter: RecordFilter): Conditions {
     // the path and the layout say all of a folder but the site
     if (place !== null)
       conditions.add("leaf ->> '$.image' = ?", imageFolder({ site: '', ...digest, ...place }));
-    else conditions.add("leaf ->> '$.image' LIKE ?", `%${digest.algorithm}=${digest.hex}`);
+    else conditions.add(`${IMAGE} IS NOT NULL AND ${DIGEST} = ?`, `${digest.algorithm}=${digest.hex}`);
   }
   if (signature !== null) conditions.add("leaf ->> '$.signatureSha256' = ?", signature);
   if (fingerprint !== null) conditions.add("leaf ->> '$.fingerprint' = ?", fingerprint);

@@ -2,11 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AuditAction } from '../../src/domain/audit.ts';
+import type { ImageId } from '../../src/domain/image.ts';
 import { overlaps, parseNetwork } from '../../src/domain/network.ts';
 import { ANY_RECORD, type RecordFilter } from '../../src/domain/records.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
 import { AuditQuestions } from '../../src/sqlite/audit-questions.ts';
 import { openForReading, stateFileOf } from '../../src/sqlite/open.ts';
+import { imageAt } from '../contract/signature-index.ts';
 import { createClock } from '../service/hand-driven.ts';
 import { type Cleanup, open, temporaryFolder } from './scratch.ts';
 
@@ -16,23 +18,27 @@ interface Deed {
   readonly action: AuditAction;
   readonly result: string;
   readonly address: string | null;
+  readonly image: ImageId | null;
 }
 
 const UPLOAD = { action: 'upload', result: 'created' } as const;
 
 /** Of 300, a few are no uploads that were taken. */
 const DEEDS: readonly Deed[] = Array.from({ length: 300 }, (_, k): Deed => {
-  if (k % 100 === 7) return { action: 'key-add', result: 'added', address: null };
-  if (k % 60 === 8) return { action: 'upload', result: 'KEY_UNKNOWN', address: `192.0.2.${k % 250}` };
-  if (k % 90 === 9) return { action: 'log-in', result: 'logged-in', address: '2001:db8:1:2::7' };
-  return { ...UPLOAD, address: k % 70 === 0 ? 'local' : `10.0.${k % 3}.${k % 20}` };
+  const image =
+    k % 11 === 0 ? null : imageAt(['team/app', 'team/web', 'other'][k % 3] ?? '', 'abcdef'[k % 6] ?? '');
+
+  if (k % 100 === 7) return { action: 'key-add', result: 'added', address: null, image };
+  if (k % 60 === 8) return { action: 'upload', result: 'KEY_UNKNOWN', address: `192.0.2.${k % 250}`, image };
+  if (k % 90 === 9) return { action: 'log-in', result: 'logged-in', address: '2001:db8:1:2::7', image };
+  return { ...UPLOAD, address: k % 70 === 0 ? 'local' : `10.0.${k % 3}.${k % 20}`, image };
 });
 
 async function asked(t: Cleanup) {
   const dataDir = temporaryFolder(t);
   const { databases } = await open(dataDir);
-  for (const { action, result, address } of DEEDS) {
-    await databases.audit.append(make({ action, result }, { name: 'ci', address, requestId: null }));
+  for (const { action, result, address, image } of DEEDS) {
+    await databases.audit.append(make({ action, result, image }, { name: 'ci', address, requestId: null }));
   }
   await databases.close();
   const db = openForReading(stateFileOf(dataDir), 'state');
@@ -113,4 +119,34 @@ test('an address or a network is found by the addresses that there are', async (
     assert.deepEqual(seqs({ address }), seqsOf(isIn(address)), address);
     assert.match(plan(), /audit_event_by_address/, address);
   }
+});
+
+test('an image is found by its digest alone, and a folder by all below it', async (t) => {
+  const { seqs, plan } = await asked(t);
+  const { algorithm, hex } = imageAt('team/app', 'c');
+  const digest = { algorithm, hex };
+  assert.deepEqual(
+    seqs({ image: { digest, place: null } }),
+    seqsOf(({ image }) => image?.hex === hex),
+  );
+  assert.match(plan(), /audit_event_by_digest/);
+  const place = { layout: 'repository', path: 'team/web' } as const;
+  assert.deepEqual(
+    seqs({ image: { digest, place } }),
+    seqsOf(({ image }) => image?.hex === hex && image.path === 'team/web'),
+  );
+  assert.deepEqual(
+    seqs({ repository: 'team' }),
+    seqsOf(({ image }) => image?.path.startsWith('team/') === true),
+  );
+});
+
+test('a time is walked by the numbers of events, not by all events of the time', async (t) => {
+  const { seqs, plan } = await asked(t);
+  const now = new Date();
+  assert.deepEqual(
+    seqs({ until: new Date(now.getTime() + 365 * 86_400_000 * 10) }),
+    seqsOf(() => true),
+  );
+  assert.match(plan(), /USING INTEGER PRIMARY KEY/);
 });
