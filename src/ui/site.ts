@@ -23,6 +23,7 @@ import { images } from './pages/images.ts';
 import { keyChanges } from './pages/key-changes.ts';
 import { keyRefresh } from './pages/key-refresh.ts';
 import { keyRevocation } from './pages/key-revocation.ts';
+import { keyRotation } from './pages/key-rotation.ts';
 import { keys } from './pages/keys.ts';
 import { logIn } from './pages/log-in.ts';
 import { mirrors } from './pages/mirrors.ts';
@@ -63,6 +64,7 @@ const PAGES: readonly Page[] = [
   ...keyChanges,
   ...keyRefresh,
   ...keyRevocation,
+  ...keyRotation,
   ...keys,
   ...search,
   ...check,

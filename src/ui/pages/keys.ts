@@ -87,7 +87,13 @@ ${
 ${more(signed.next === null ? null : link(`keys/${key.fingerprint}`, { cursor: signed.next }), 'Older signatures')}`
 }
 ${key.revocation?.isInCertificate !== false && html`<section class="card"><h2>Export</h2><div class="actions"><a class="button" href="${request.base}../keys/${key.fingerprint}.asc" download>Download, armoured</a><a class="button" href="${request.base}../keys/${key.fingerprint}.gpg" download>Download, binary</a></div>${block(`curl -fsSo signer.asc '${request.url}/keys/${key.fingerprint}.asc'`)}</section>`}`;
-  return { title: name, body: html`${body}${isOneOf(request.viewer, ADMINS) && changes(context, key)}` };
+  const rotation =
+    request.viewer.kind === 'session' &&
+    html`<section class="card"><h2>Rotation</h2><p>How far another key has taken its place, and what it has yet to sign.</p><div class="actions"><a class="button" href="${link(`keys/${key.fingerprint}/rotation`)}">Compare with another key</a></div></section>`;
+  return {
+    title: name,
+    body: html`${body}${rotation}${isOneOf(request.viewer, ADMINS) && changes(context, key)}`,
+  };
 }
 
 function changes({ link }: PageContext, { fingerprint: name, retiredAt, revocation }: ShownKey): Html {
