@@ -193,4 +193,24 @@ describe('the web pages in a browser', needs('chromium'), () => {
       await checkPages(page, paths);
     });
   });
+
+  // the last one: the key stays revoked
+  test('an administrator revokes a key, is told ahead of it what nobody accepts any more, and sees that it is so', async () => {
+    await open({}, async (page) => {
+      await logIn(page);
+      await page.goto(`${server.url}/ui/keys/${alice.fingerprint}`);
+      await page.getByRole('link', { name: 'Revoke…' }).click();
+      await page.getByText('1 signature of 1 image verified by it').waitFor();
+      await page.getByText('1 image has no other verified signature').waitFor();
+      await page.getByLabel('Reason, which is kept and shown').fill('its laptop was stolen');
+      await page.getByRole('button', { name: 'Revoke it' }).click();
+      await page.getByRole('heading', { name: 'The key is revoked' }).waitFor();
+      await page.getByRole('link', { name: 'To the key' }).click();
+      await page.getByText('here by boss: its laptop was stolen').waitFor();
+      await page.goto(`${server.url}/ui/images/${image}`);
+      await page.getByText('revoked', { exact: false }).first().waitFor();
+      await page.goto(`${server.url}/ui/audit?action=key-revoke`);
+      await page.getByRole('row', { name: /key-revoke/ }).waitFor();
+    });
+  });
 });

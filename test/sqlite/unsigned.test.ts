@@ -296,3 +296,22 @@ test('images that were never signed are those of a plain list, whatever is kept 
     numRuns: count(40, 4),
   });
 });
+
+test('one image that is asked for is the only one of the answer, on each of its sites', async (t) => {
+  const { databases, session } = await filled(t);
+  const wanted = imageOf(3);
+  const asked = [wanted, { ...wanted, site: 'rh' }, { ...wanted, path: 'elsewhere' }, imageOf(2)];
+  await databases.access.write({ reads: [], missing: asked.map((image) => missing({ image, count: 2 })) });
+  const { layout, path, algorithm, hex } = wanted;
+  const digest = { algorithm, hex };
+  const of = (filter: Partial<RecordFilter>) =>
+    session
+      .unsigned({ ...ANY_RECORD, ...filter }, 10)
+      .rows.map(({ site, image }) => `${site} ${image}`)
+      .sort();
+  const name = imageName(wanted);
+  assert.deepEqual(of({ image: { digest, place: { layout, path } } }), [`default ${name}`, `rh ${name}`]);
+  assert.deepEqual(of({ image: { digest, place: { layout, path } }, site: 'rh' }), [`rh ${name}`]);
+  assert.equal(of({ image: { digest, place: null } }).length, 3, 'below any path');
+  assert.equal(of({}).length, 4);
+});

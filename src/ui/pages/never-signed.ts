@@ -12,7 +12,7 @@ export const neverSigned: readonly Page[] = [
   { path: 'never-signed', roles: AUDITORS, answer: showNeverSigned },
 ];
 
-const ROWS = 100;
+const ROWS = 50;
 
 async function showNeverSigned(context: PageContext): Promise<Content> {
   const { services, request, now, link } = context;
