@@ -126,14 +126,22 @@ export class AuditQuestions {
     const conditions = conditionsOf(filter, time);
     if (filter.address !== null) this.#addAddress(conditions, filter.address);
     if (filter.repository === null) return conditions;
-    const within = below(IMAGE, filter.repository, ['@', '/']);
+    // joined by OR, the index would lead to whole rows: each for itself is answered by the index alone
+    const [images, folders] = [
+      below(IMAGE, filter.repository, ['@']),
+      below(IMAGE, filter.repository, ['/']),
+    ];
     const numbers = this.#statements
       .plucked<number>(`
         SELECT seq
         FROM audit_event
-        WHERE ${IMAGE} IS NOT NULL AND ${within.text}
+        WHERE ${IMAGE} IS NOT NULL AND ${images.text}
+        UNION ALL
+        SELECT seq
+        FROM audit_event
+        WHERE ${IMAGE} IS NOT NULL AND ${folders.text}
         LIMIT ${FEW_EVENTS + 1}`)
-      .all(...within.values);
+      .all(...images.values, ...folders.values);
     if (numbers.length <= FEW_EVENTS)
       conditions.add('seq IN (SELECT value FROM json_each(?))', JSON.stringify(numbers));
     return conditions;
