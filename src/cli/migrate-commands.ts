@@ -1,4 +1,4 @@
-// The words and options of the command that moves a data directory into PostgreSQL.
+// The words and options of the command that moves a data directory into PostgreSQL, or back.
 import type { Command } from 'commander';
 import { loadConfig } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
@@ -8,6 +8,8 @@ import { inputOf } from './load-config.ts';
 
 interface MigrateFlags extends DataOptions {
   readonly to?: string;
+  /** True: the database that the settings name. */
+  readonly from?: string | true;
   readonly dryRun?: boolean;
   readonly withoutMirrors?: boolean;
   readonly json?: boolean;
@@ -15,28 +17,45 @@ interface MigrateFlags extends DataOptions {
 
 export function addMigrating(program: Command, { finish }: CommandTools): void {
   withData(program.command('migrate'))
-    .description('move a data directory into the PostgreSQL that several nodes share')
+    .description(
+      'move a data directory into the PostgreSQL that several nodes share, or back into an empty one',
+    )
     .option('--to <url>', 'the empty database, postgres://… (LOOKASIDE_DATABASE, LOOKASIDE_DATABASE_FILE)')
+    .option('--from [url]', 'the way back: out of this database, into an empty data directory')
     .option(
       '--dry-run',
       'read and count everything, and move nothing; what a crash left unfinished in the directory is finished',
     )
     .option('--without-mirrors', 'leave mirrors behind, which nodes over PostgreSQL do not have yet')
     .option('--json', 'print JSON')
-    .action(async ({ to, ...options }: MigrateFlags) => {
-      const { dryRun = false, withoutMirrors = false, json = false } = options;
-      // each from the same settings: the database of one, and the data directory of the other
-      const flags = to === undefined ? {} : { database: to };
-      const target = loadConfig({ ...inputOf({}), flags, without: ['root'] }).config;
-      if (target.database === null) {
+    .action(async ({ to, from, ...options }: MigrateFlags) => {
+      const { dryRun: isDryRun = false, withoutMirrors = false, json = false } = options;
+      if (from !== undefined && (to !== undefined || withoutMirrors)) {
         throw new LookasideError(
           'CONFIG_INVALID',
-          'no database is named; wanted an empty one of PostgreSQL: give --to postgres://user@host/database, or set LOOKASIDE_DATABASE or LOOKASIDE_DATABASE_FILE',
+          '--from moves out of a database, and --to and --without-mirrors belong to the way into one; leave them out',
         );
       }
+      // each from the same settings: the database of one, and the data directory of the other
+      const url = from === true ? undefined : (from ?? to);
+      const flags = url === undefined ? {} : { database: url };
+      const { database } = loadConfig({ ...inputOf({}), flags, without: ['root'] }).config;
+      if (database === null) throw noDatabase(from === undefined ? 'an empty one' : 'the one', from ?? null);
       const { config } = loadConfig({ ...inputOf(options), without: ['database', 'database_file'] });
+      if (from !== undefined) {
+        const { runMoveBack } = await import('./migrate.ts');
+        finish(await runMoveBack(config, database, { isDryRun, json }));
+        return;
+      }
       requireDataDirectory(config.data);
       const { runMigrate } = await import('./migrate.ts');
-      finish(await runMigrate(config, target, { isDryRun: dryRun, withoutMirrors, json }));
+      finish(await runMigrate(config, { database }, { isDryRun, withoutMirrors, json }));
     });
+}
+
+function noDatabase(which: string, from: string | true | null): LookasideError {
+  return new LookasideError(
+    'CONFIG_INVALID',
+    `no database is named; wanted ${which} of PostgreSQL: give ${from === null ? '--to' : '--from'} postgres://user@host/database, or set LOOKASIDE_DATABASE or LOOKASIDE_DATABASE_FILE`,
+  );
 }

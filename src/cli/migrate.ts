@@ -1,9 +1,9 @@
-// lookaside migrate: a data directory into the database that several nodes share.
+// lookaside migrate: a data directory into the database that several nodes share, or back.
 import { join } from 'node:path';
 import { inBoundTree } from '../compose/bound-tree.ts';
 import { createLog } from '../compose/log.ts';
-import { type Config, shownDatabase } from '../config.ts';
-import type { MoveProgress } from '../domain/moving.ts';
+import { type Config, type DatabaseSettings, shownDatabase } from '../config.ts';
+import type { MoveProgress, MoveResult } from '../domain/moving.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { EXIT, plural, print, printJson, progressLine } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
@@ -46,24 +46,8 @@ export async function runMigrate(
     printJson({ data: config.data, database, logKey, ...result });
     return EXIT.done;
   }
-  const { counts, log, outcome } = result;
-  const count = (table: string, one: string) => plural(counts[table] ?? 0, one);
-  const what = [
-    `${plural((counts.signature ?? 0) - result.fillers, 'signature')} of ${count('image', 'image')}`,
-    count('openpgp_key', 'key'),
-    count('token', 'token'),
-    count('signer', 'signer'),
-    count('upload', 'upload'),
-    count('tombstone', 'withdrawal'),
-    count('audit_event', 'audit event'),
-    `${counts.access_read ?? 0} rows of reads`,
-  ].join(', ');
-  const said = { moved: 'moved', 'moved-before': 'was moved before', 'would-move': 'would move' }[outcome];
-  print(escapeTerminal(`${said}: ${what}`));
-  if (outcome === 'moved')
-    print(
-      `compared: every count, the bytes of every signature, and the log of ${log.size} events with root ${log.root}`,
-    );
+  const { outcome } = result;
+  printMoved(result);
   if (result.withdrawn > 0)
     print(
       `${outcome === 'would-move' ? 'would be withdrawn' : 'withdrawn'} before: ${plural(result.withdrawn, 'signature')} of keys that were revoked with --withdraw`,
@@ -86,6 +70,52 @@ export async function runMigrate(
     ),
   );
   return EXIT.done;
+}
+
+export async function runMoveBack(
+  config: Config,
+  database: DatabaseSettings,
+  { isDryRun, json }: Pick<MigrateCommandOptions, 'isDryRun' | 'json'>,
+): Promise<number> {
+  const { moveBack } = await import('../compose/moving-back.ts');
+  const moving = movingLine();
+  const result = await moveBack({
+    ...{ config, database, isDryRun, taker: thisCommand() },
+    onProgress: moving.show,
+  }).finally(moving.end);
+  const name = shownDatabase({ database }) ?? '';
+  if (json) {
+    printJson({ data: config.data, database: name, ...result });
+    return EXIT.done;
+  }
+  printMoved(result);
+  if (result.outcome === 'would-move') return EXIT.done;
+  print(
+    escapeTerminal(
+      `Start the server with: lookaside serve --data ${config.data}, and without LOOKASIDE_DATABASE. Start no node on ${name} any more: it would take uploads that the server does not serve.`,
+    ),
+  );
+  return EXIT.done;
+}
+
+function printMoved({ counts, fillers, log, outcome }: MoveResult): void {
+  const count = (table: string, one: string) => plural(counts[table] ?? 0, one);
+  const what = [
+    `${plural((counts.signature ?? 0) - fillers, 'signature')} of ${count('image', 'image')}`,
+    count('openpgp_key', 'key'),
+    count('token', 'token'),
+    count('signer', 'signer'),
+    count('upload', 'upload'),
+    count('tombstone', 'withdrawal'),
+    count('audit_event', 'audit event'),
+    `${counts.access_read ?? 0} rows of reads`,
+  ].join(', ');
+  const how = { moved: 'moved', 'moved-before': 'was moved before', 'would-move': 'would move' }[outcome];
+  print(escapeTerminal(`${how}: ${what}`));
+  if (outcome !== 'moved') return;
+  print(
+    `compared: every count, the bytes of every signature, and the log of ${log.size} events with root ${log.root}`,
+  );
 }
 
 const EVERY_MS = 100;

@@ -1,4 +1,4 @@
-// A data directory on its way into the database that several nodes share: rows of its tables, part after part.
+// A data directory on its way into the database that several nodes share, or back: rows of tables, part after part.
 
 export type MovedValue = string | number | Uint8Array | null;
 
@@ -43,9 +43,9 @@ export interface MoveSource {
   readonly signatures: string;
   parts(place: MovePlace): AsyncIterable<MovedPart> | Iterable<MovedPart>;
   /** Keys, tokens, signers and their like: few, and moved at once at the end. */
-  rules(): MovedPart['rows'];
+  rules(): Promise<MovedPart['rows']>;
   /** The highest number that was ever given, by tables in which none is given a second time. */
-  numbers(): MovedCounts;
+  numbers(): Promise<MovedCounts>;
 }
 
 /** With it nodes may start. */

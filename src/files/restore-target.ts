@@ -1,10 +1,15 @@
-// Fills an empty data directory from a backup. state.db gets its name last. The file that becomes state.db is there from the
+// Fills an empty data directory from a backup, or from a database. state.db gets its name last. The file that becomes state.db is there from the
 // beginning under another name, and no server starts while it is there.
 import { createHash } from 'node:crypto';
 import { createReadStream, promises as fs } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
-import { backupFolderOf, type RestoreTarget } from '../domain/backup.ts';
-import { LookasideError } from '../domain/errors.ts';
+import {
+  backupFolderOf,
+  type RestoreTarget,
+  type SignaturePlace,
+  type StoredFile,
+} from '../domain/backup.ts';
+import { LookasideError, systemCode } from '../domain/errors.ts';
 import type { Site } from '../domain/site.ts';
 import { damagedBackup, listed } from './backup-folder.ts';
 import { writeSmallFile } from './key-file.ts';
@@ -19,6 +24,15 @@ export interface RestorePlaces {
   readonly logKeyFile: string;
   /** The file that becomes state.db, in the same folder. */
   readonly unfinishedStateFile: string;
+  /** Names of what else the caller makes in the data directory meanwhile. */
+  readonly others?: readonly string[];
+}
+
+export interface FilledTarget extends RestoreTarget {
+  /** What was written there; null when nothing was. */
+  read(place: SignaturePlace): Promise<StoredFile | null>;
+  /** As finish(), where the caller has made all but the tree in its place, and has closed the file that becomes state.db. */
+  finishInPlace(logKey: string | null): Promise<void>;
 }
 
 /** Names that may be there: the caller's lock, what a refused start has left, and what every new file system has. */
@@ -28,7 +42,7 @@ const NOTHING = /^(?:lock(?:\.holder|-journal)?|reserve|lost\+found)$/;
  * Begins a restore; the caller holds the lock.
  * @throws LookasideError CONFIG_INVALID unless the data directory is empty; DISK_FULL, READ_ONLY, STORE_UNAVAILABLE
  */
-export async function openRestoreTarget(places: RestorePlaces, backupDir: string): Promise<RestoreTarget> {
+export async function openRestoreTarget(places: RestorePlaces, backupDir: string): Promise<FilledTarget> {
   const { dataDir, stateFile, logKeyFile, unfinishedStateFile } = places;
   const trees = new Map(
     places.trees.map(({ name, root }) => {
@@ -38,7 +52,11 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
     }),
   );
   /** Names in the data directory under which finished trees lie. */
-  const tops = [...places.trees.map(({ root }) => topOf(dataDir, root)), topOf(dataDir, logKeyFile)];
+  const tops = [
+    ...places.trees.map(({ root }) => topOf(dataDir, root)),
+    topOf(dataDir, logKeyFile),
+    ...(places.others ?? []),
+  ];
   await onDisk(dataDir, begin);
 
   async function begin(): Promise<void> {
@@ -47,12 +65,7 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
     const own = [unfinishedStateFile, ...unfinished].map((path) => path.slice(dataDir.length + 1));
     const isInterrupted = names.includes(own[0] ?? '');
     const others = names.filter((name) => !own.includes(name) && !(isInterrupted && tops.includes(name)));
-    if (others.length > 0) {
-      throw new LookasideError(
-        'CONFIG_INVALID',
-        `${dataDir} holds ${listed(others)}, and a backup is restored into an empty folder alone; move them away first, or name another with --data`,
-      );
-    }
+    if (others.length > 0) throw notEmpty(dataDir, others);
     // left by a restore that was cut short: until one is finished, nothing else writes here
     if (isInterrupted) await clear();
     await fs.writeFile(unfinishedStateFile, '', { mode: 0o600 });
@@ -95,21 +108,29 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
     if (digest.digest('hex') !== sha256) throw damagedBackup(backupDir, `${source} has other bytes`);
   }
 
+  async function place(logKey: string | null): Promise<void> {
+    await placeTrees();
+    if (logKey !== null) await writeSmallFile(logKeyFile, logKey, 0o600);
+    await fs.rename(unfinishedStateFile, stateFile);
+    await syncPath(dataDir);
+  }
+
+  function copyOf(site: string) {
+    const tree = trees.get(site);
+    if (tree === undefined) throw new Error(`no tree of the site ${site} is being restored`);
+    return tree.copy;
+  }
+
   return {
-    async write({ site, path }, file) {
-      const tree = trees.get(site);
-      if (tree === undefined) throw new Error(`no tree of the site ${site} is being restored`);
-      await tree.copy.write(path, file);
-    },
+    write: async ({ site, path }, file) => copyOf(site).write(path, file),
+    read: async ({ site, path }) => copyOf(site).read(path),
     async finish({ file, sha256, logKey }) {
       await onDisk(dataDir, async () => {
         await copyState(file, sha256);
-        await placeTrees();
-        if (logKey !== null) await writeSmallFile(logKeyFile, logKey, 0o600);
-        await fs.rename(unfinishedStateFile, stateFile);
-        await syncPath(dataDir);
+        await place(logKey);
       });
     },
+    finishInPlace: (logKey) => onDisk(dataDir, () => place(logKey)),
     async abandon() {
       await onDisk(dataDir, async () => {
         await clear();
@@ -117,6 +138,23 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
       });
     },
   };
+}
+
+/** What is seen without filling it. @throws LookasideError CONFIG_INVALID unless the data directory is empty or missing */
+export async function refuseFilledFolder(dataDir: string): Promise<void> {
+  const names = await fs.readdir(dataDir).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  });
+  const others = names.filter((name) => !NOTHING.test(name) && !name.endsWith('.restoring'));
+  if (others.length > 0) throw notEmpty(dataDir, others);
+}
+
+function notEmpty(dataDir: string, names: readonly string[]): LookasideError {
+  return new LookasideError(
+    'CONFIG_INVALID',
+    `${dataDir} holds ${listed(names)}, and only an empty folder is filled; move them away first, or name another with --data`,
+  );
 }
 
 /** What lies there is deleted when a restore fails, so it must be below the data directory. */

@@ -22,7 +22,7 @@ import { firstGroups, partOf } from './sum-groups.ts';
 const HOUR_MS = 3_600_000;
 
 /** As PostgresAccessLog writes a request for an image without signatures. */
-const IS_MISSING = '(number IS NULL AND status = 404 AND agent IS NULL AND token IS NULL)';
+export const IS_MISSING = '(number IS NULL AND status = 404 AND agent IS NULL AND token IS NULL)';
 /** Rows that are the same in all of these read the same: any order of them will do. */
 const ALL_ELSE = 'last_at_ms, site, folder, number, sha256, status, address, agent, token, count, bytes, day';
 const DAY = "to_char(day, 'YYYY-MM-DD')";

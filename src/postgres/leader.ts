@@ -4,7 +4,7 @@ import { LookasideError } from '../domain/errors.ts';
 import type { Connections, Query } from './connect.ts';
 
 /** The key of the advisory lock: "lookslea" in ASCII. */
-const LOCK = '7813586407206544737';
+export const LEADER_LOCK = '7813586407206544737';
 
 const EVERY_MS = 1000;
 /** The server ends the session of a leader that says nothing for so long: it is paused, and another may be elected. */
@@ -72,7 +72,7 @@ export class Leader {
     const taken = await this.#connections.take();
     let isElected = false;
     try {
-      const [row] = await taken.query<{ got: boolean }>(`SELECT pg_try_advisory_lock(${LOCK}) AS got`);
+      const [row] = await taken.query<{ got: boolean }>(`SELECT pg_try_advisory_lock(${LEADER_LOCK}) AS got`);
       if (row?.got === true) {
         await taken.query(`SET idle_session_timeout = ${SILENT_MS}`);
         const [raised] = await taken.query<{ number: number }>(

@@ -229,7 +229,7 @@ function toJson(row: MovedRow): Record<string, MovedValue> {
   );
 }
 
-async function countsOf(query: Query, tables: readonly string[]): Promise<MovedCounts> {
+export async function countsOf(query: Query, tables: readonly string[]): Promise<MovedCounts> {
   const counts: [string, number][] = [];
   for (const table of tables) {
     const [row] = await query<{ count: number }>(`SELECT count(*) AS count FROM ${table}`);
@@ -246,7 +246,7 @@ interface HashedRow {
   readonly actual: string;
 }
 
-async function markSignatures(query: Query, onProgress: (done: number) => void): Promise<string> {
+export async function markSignatures(query: Query, onProgress: (done: number) => void): Promise<string> {
   const mark = new SignaturesMark();
   let done = 0;
   for (let after = 0; ; after += IMAGES_AT_ONCE) {

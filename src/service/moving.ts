@@ -1,4 +1,4 @@
-// Moves a data directory into the database that several nodes share, and compares both before a node may start.
+// Moves a data directory into the database that several nodes share, or back, and compares both before anything may start on it.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { LogReaderStore } from '../domain/log.ts';
 import {
@@ -27,22 +27,31 @@ export interface MoveOptions {
  */
 export async function moveDirectory(options: MoveOptions): Promise<MoveResult> {
   const { source, target, isDryRun, clock, onProgress } = options;
-  const log = await verified(source.log, onProgress);
-  const { counts, fillers } = source;
+  const tried = await tryMove(source, onProgress);
+  const { counts, fillers, log } = tried;
   const place = isDryRun ? await target.look(source.mark) : await target.begin(source.mark, clock.now());
-  if (place === 'finished') return { outcome: 'moved-before', isResumed: true, counts, fillers, log };
-  if (isDryRun) return { outcome: 'would-move', isResumed: place !== null, counts, fillers, log };
+  if (place === 'finished') return { ...tried, outcome: 'moved-before', isResumed: true };
+  if (isDryRun) return { ...tried, isResumed: place !== null };
   const isResumed = await putFrom(options, place);
   await compare(options, log);
-  const rules = source.rules();
+  const [rules, numbers] = [await source.rules(), await source.numbers()];
   await target.finish({
-    ...{ rules, numbers: source.numbers(), now: clock.now() },
+    ...{ rules, numbers, now: clock.now() },
     check(moved) {
       const wrong = differing(Object.fromEntries(rules.map(([table]) => [table, counts[table] ?? 0])), moved);
       if (wrong !== null) throw changed(wrong);
     },
   });
   return { outcome: 'moved', isResumed, counts, fillers, log };
+}
+
+/** What a move would begin with. @throws LookasideError LOG_MISMATCH when the log is not what was signed */
+export async function tryMove(
+  { log, counts, fillers }: Pick<MoveOptions['source'], 'log' | 'counts' | 'fillers'>,
+  onProgress: MoveOptions['onProgress'],
+): Promise<MoveResult> {
+  const logged = await verified(log, onProgress);
+  return { outcome: 'would-move', isResumed: false, counts, fillers, log: logged };
 }
 
 const START: MovePlace = { step: 'events', cursor: null };
@@ -84,8 +93,8 @@ async function compare({ source, target, onProgress }: MoveOptions, log: MoveRes
   const { size, root } = await verified(target.log, onProgress);
   const what =
     wrong ??
-    (signatures === source.signatures ? null : 'signatures are not those of the directory') ??
-    (size === log.size && root === log.root ? null : 'the log of audit events is not that of the directory');
+    (signatures === source.signatures ? null : 'signatures are not the same on both sides') ??
+    (size === log.size && root === log.root ? null : 'the log of audit events is not the same on both sides');
   if (what === null) return;
   await target.clear();
   throw changed(what);
@@ -103,7 +112,7 @@ function isRule(table: string): boolean {
 function differing(wanted: MovedCounts, moved: MovedCounts): string | null {
   const table = Object.keys(wanted).find((name) => wanted[name] !== moved[name]);
   if (table === undefined) return null;
-  return `table ${table} has ${moved[table] ?? 0} rows in the database, and ${wanted[table]} were to come`;
+  return `table ${table} has ${moved[table] ?? 0} rows there, and ${wanted[table]} were to come`;
 }
 
 function changed(what: string): LookasideError {

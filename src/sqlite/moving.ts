@@ -7,6 +7,19 @@ import type { Database } from 'better-sqlite3';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId, imageFolder } from '../domain/image.ts';
 import {
+  CHECKPOINTS,
+  COUNTED,
+  EVENTS,
+  HASHES,
+  HOURS,
+  IDENTITIES,
+  type MovedTable,
+  RULES,
+  SIGNATURE_COLUMNS,
+  TOMBSTONES,
+  UPLOADS,
+} from '../domain/moved-tables.ts';
+import {
   type MovedCounts,
   type MovedPart,
   type MovedRow,
@@ -33,70 +46,11 @@ const BYTES_AT_ONCE = 8 * 1024 * 1024;
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db$/;
 const HOUR_MS = 3_600_000;
 
-interface Table {
-  readonly name: string;
-  readonly columns: readonly string[];
-  /** The condition for the rows that are moved. */
-  readonly where?: string;
-}
-
-const words = (text: string): readonly string[] => text.trim().split(/\s+/);
 const OF_SITE = `site = '${DEFAULT_SITE}'`;
-
-const EVENTS: Table = { name: 'audit_event', columns: words('seq at_ms leaf private salt') };
-const HASHES: Table = { name: 'log_hash', columns: words('level n hash') };
-const IDENTITIES: Table = { name: 'log_identity', columns: words('id origin vkey since_ms') };
-const CHECKPOINTS: Table = { name: 'log_checkpoint', columns: words('id size root at_ms note void_ms') };
-const UPLOADS: Table = {
-  name: 'upload',
-  columns: words('audit_seq site image sha256 size_bytes uploader stored_at_ms bytes remap'),
-  where: OF_SITE,
-};
-const TOMBSTONES: Table = {
-  name: 'tombstone',
-  columns: words(
-    'site image sha256 number audit_seq withdrawn_at_ms withdrawn_by reason until_ms bytes lifted_at_ms',
-  ),
-  where: OF_SITE,
-};
-const HOURS: Table = { name: 'access_hour', columns: words('hour site repository fetched ended bytes') };
-
-/** In the order in which they refer to each other. */
-const RULES: readonly Table[] = [
-  { name: 'signer', columns: words('id name description created_at_ms disabled_at_ms') },
-  {
-    name: 'signer_grant',
-    columns: words('id signer_id repositories fingerprints tags created_at_ms'),
-  },
-  { name: 'oidc_subject', columns: words('id signer_id issuer claims created_at_ms') },
-  {
-    name: 'token',
-    columns: words('id name role hash created_at_ms expires_at_ms revoked_at_ms signer last_used_at_ms'),
-  },
-  {
-    name: 'page_session',
-    columns: words(`id token_id hash created_at_ms expires_at_ms issuer identity_name identity_shown
-      identity_role signer_id`),
-  },
-  {
-    name: 'openpgp_key',
-    columns: words(`id fingerprint details added_at_ms changed_at_ms certificate retired_at_ms revoked_at_ms
-      revoked_by revoked_reason revoked_seq withdraws added_by`),
-  },
-];
-
-const COUNTED = [EVENTS, HASHES, IDENTITIES, CHECKPOINTS, UPLOADS, TOMBSTONES, HOURS, ...RULES];
-
-const VERDICTS =
-  words(`id size_bytes stored_at_ms filler verdict reason form issuer fingerprint signing_fingerprint
-  signed_at_ms expires_at_ms claimed_algorithm claimed_digest docker_reference creator signed_sha256 digest_bits
-  obstacles tag judge_at_ms`);
-
-/** Primary keys of more than the first column. */
-const KEYS: ReadonlyMap<string, string> = new Map([
-  ['log_hash', 'level, n'],
-  ['tombstone', 'site, image, sha256'],
-  ['access_hour', 'hour, site, repository'],
+/** Sites beside the first one are mirrors, which stay behind. */
+const CONDITIONS: ReadonlyMap<MovedTable, string> = new Map([
+  [UPLOADS, OF_SITE],
+  [TOMBSTONES, OF_SITE],
 ]);
 
 export interface MoveSourceOptions {
@@ -134,8 +88,8 @@ export function openMoveSource({ dataDir, isDryRun, readFile }: MoveSourceOption
     signatures: signaturesMark,
     mark: markOf(state, counts, signatures.madeAs() + signaturesMark),
     parts: (place) => partsOf(place, { state, signatures, days }),
-    rules: () => RULES.map((table) => [table.name, [...rowsOf(state, table, 0)]]),
-    numbers: () => numbersOf(state),
+    rules: async () => RULES.map((table) => [table.name, [...rowsOf(state, table, 0)]]),
+    numbers: async () => numbersOf(state),
     close() {
       state.close();
       index.close();
@@ -191,7 +145,7 @@ function partsOf({ step, cursor }: MovePlace, { state, signatures, days }: Opene
 /** `first` comes ahead, all of it. The cursor counts rows: nothing is added or removed meanwhile. */
 function* inParts(
   state: Database,
-  table: Table,
+  table: MovedTable,
   cursor: string | null,
   first: MovedPart['rows'] = [],
 ): Generator<MovedPart> {
@@ -213,12 +167,13 @@ function* inParts(
 }
 
 /** In the order of their primary key. */
-function rowsOf(db: Database, { name, columns, where = '1' }: Table, after: number): Iterable<MovedRow> {
+function rowsOf(db: Database, table: MovedTable, after: number): Iterable<MovedRow> {
+  const { name, columns, key } = table;
   const sql = `
     SELECT ${columns.join(', ')}
     FROM ${name}
-    WHERE ${where}
-    ORDER BY ${KEYS.get(name) ?? columns[0]}
+    WHERE ${CONDITIONS.get(table) ?? '1'}
+    ORDER BY ${key}
     LIMIT -1 OFFSET ?`;
   return db.prepare<[number], MovedRow>(sql).iterate(after);
 }
@@ -231,9 +186,12 @@ function sizeOf(row: MovedRow): number {
 }
 
 function countsOf(state: Database, signatures: Signatures, days: Days): MovedCounts {
-  const counted = COUNTED.map(({ name, where = '1' }) => [
-    name,
-    state.prepare<[], number>(`SELECT count(*) FROM ${name} WHERE ${where}`).pluck().get() ?? 0,
+  const counted = COUNTED.map((table) => [
+    table.name,
+    state
+      .prepare<[], number>(`SELECT count(*) FROM ${table.name} WHERE ${CONDITIONS.get(table) ?? '1'}`)
+      .pluck()
+      .get() ?? 0,
   ]);
   return { ...Object.fromEntries(counted), ...signatures.counts(), access_read: days.count() };
 }
@@ -334,7 +292,7 @@ class Signatures {
     const after = Number(cursor ?? 0);
     let part = new ImagesPart();
     let id = 0;
-    const columns = `path, layout, algorithm, digest, number, sha256, bytes, ${VERDICTS.join(', ')}`;
+    const columns = `path, layout, algorithm, digest, number, sha256, bytes, ${SIGNATURE_COLUMNS.join(', ')}`;
     for (const { image, rows } of this.#images(columns)) {
       id += 1;
       if (id <= after) continue;
@@ -419,7 +377,7 @@ class ImagesPart {
       this.#bytes += content.length;
     }
     for (const [position, row] of rows.entries()) {
-      const verdict = Object.fromEntries(VERDICTS.map((name) => [name, row[name] ?? null]));
+      const verdict = Object.fromEntries(SIGNATURE_COLUMNS.map((name) => [name, row[name] ?? null]));
       // files that no client can read are left out, and numbers are those that clients ask for
       this.#signatures.push({ ...verdict, image_id: id, number: position + 1, sha256: row.sha256 });
     }

@@ -325,8 +325,8 @@ function stateInPlace(): Held<StateRows> {
 /** @throws LookasideError STATE_UNUSABLE. A damaged file stays as it is: it may be the best copy there is. */
 function openState(): Held<StateRows> {
   if (existsSync(unfinishedStateFile)) {
-    const problem = `${dataDir} is half restored from a backup: ${unfinishedStateFile} is still there`;
-    const message = `${problem}; run the restore again: lookaside restore DIR --data ${dataDir}`;
+    const problem = `${dataDir} is half filled: ${unfinishedStateFile} is still there`;
+    const message = `${problem}; give the command that fills it again: lookaside restore DIR --data ${dataDir}, or lookaside migrate --from URL --data ${dataDir}`;
     throw new LookasideError('STATE_UNUSABLE', message);
   }
   const isNew = (statSync(stateFile, { throwIfNoEntry: false })?.size ?? 0) === 0;

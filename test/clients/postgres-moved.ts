@@ -31,15 +31,15 @@ import { openTempFolder } from './temp-folder.ts';
 import type { Uploads } from './uploads.ts';
 
 const taker = { command: 'test', host: 'here' };
-const quiet = createLog('error', () => undefined);
+export const quiet = createLog('error', () => undefined);
 const from = { address: '192.0.2.1', requestId: null };
 
-function configOf(data: string, environment: Readonly<Record<string, string>> = {}) {
+export function configOf(data: string, environment: Readonly<Record<string, string>> = {}) {
   const input = { flags: { data }, environment, workingFolder: '/', parseYaml: null };
   return loadConfig(input).config;
 }
 
-async function openDirectory(data: string) {
+export async function openDirectory(data: string) {
   const config = configOf(data);
   const sites = sitesOf(config);
   const composed = await compose({ config, current: () => config, sites, log: quiet, taker });
@@ -50,7 +50,7 @@ async function openDirectory(data: string) {
 type Directory = Awaited<ReturnType<typeof openDirectory>>;
 
 /** What the tokens, keys, signers and their like are, as commands show them. */
-async function administrationOf({ keys, tokens, signers, grants, subjects }: Directory['administration']) {
+export async function administrationOf({ keys, tokens, signers, grants, subjects }: Directory['administration']) {
   return {
     keys: await keys.list(null),
     tokens: await tokens.list(),
@@ -60,10 +60,10 @@ async function administrationOf({ keys, tokens, signers, grants, subjects }: Dir
   };
 }
 
-const LARGE = 20_000;
+export const LARGE = 20_000;
 
 /** One of each that a state can hold; what must be the same afterwards. */
-async function fill(data: string) {
+export async function fill(data: string) {
   const { composed, administration } = await openDirectory(data);
   const { keys, tokens, signers, grants, subjects } = administration;
   const names = ['kept', 'retired', 'revoked', 'gone', 'leaked'] as const;

@@ -21,6 +21,7 @@ import { type Postgres, startPostgres } from './postgres.ts';
 import { balancerTests } from './postgres-balancers.ts';
 import { logInTests } from './postgres-log-ins.ts';
 import { movedDirectoryTests } from './postgres-moved.ts';
+import { movedBackTests } from './postgres-moved-back.ts';
 import { administer, configOf, type Node, openNode, PEM } from './postgres-node.ts';
 import { troubledTests } from './postgres-troubled.ts';
 import { openScene } from './scene.ts';
@@ -263,6 +264,11 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
         findSession: (text) => node.composed.sessions.find(text),
       };
     },
+  });
+
+  movedBackTests({
+    postgres: () => postgres,
+    openNode: (database, logKey) => openNode(database, { LOOKASIDE_LOG_KEY: logKey }),
   });
 
   balancerTests({ openNode: () => openNode(url), signer, token: () => token });

@@ -307,7 +307,7 @@ for (const promised of isFull ? [KILLED] : [])
       ]);
       if (!isKilled) break;
       const served = await runLookaside(['serve', '--data', scene.restored, '--listen', '127.0.0.1:0']);
-      assertRefused(served, 1, /half restored.*lookaside restore/);
+      assertRefused(served, 1, /half filled.*lookaside restore/);
       assertDone(await restore(scene));
       await assertSameTree(scene.data, scene.restored);
       restores += 1;
@@ -452,7 +452,7 @@ describe('a restore', () => {
     assertRefused(
       await restore({ ...scene, restored: scene.data }),
       2,
-      /holds .*, and a backup is restored into an empty folder alone/,
+      /holds .*, and only an empty folder is filled/,
     );
     assert.deepEqual(await treeOf(scene.data), before);
     await using server = await startServer({ data: scene.data });

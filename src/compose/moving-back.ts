@@ -1,0 +1,120 @@
+// lookaside migrate --from: opens the database that several nodes share, and an empty data directory, and moves one into the other.
+import { join } from 'node:path';
+import type { Config, DatabaseSettings } from '../config.ts';
+import { LookasideError } from '../domain/errors.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
+import type { LogReaderStore } from '../domain/log.ts';
+import type { MoveProgress, MoveResult, MoveTarget } from '../domain/moving.ts';
+import { ED25519, formatNoteKey } from '../domain/signed-note.ts';
+import { openRestoreTarget, refuseFilledFolder } from '../files/restore-target.ts';
+import { type OpenedMoveSource, openMoveSource } from '../postgres/moving-source.ts';
+import { moveDirectory, tryMove } from '../service/moving.ts';
+import { noteSigner } from '../service/note-keys.ts';
+import { type LockTaker, takeLock } from '../sqlite/lock.ts';
+import { type FilledDirectory, namesOfFilled, openFilledDirectory } from '../sqlite/moving-target.ts';
+import { stateFileOf, unfinishedStateFileOf } from '../sqlite/open.ts';
+import { systemClock } from './clock.ts';
+import { LOG_KEY_NAME } from './log-keeper.ts';
+import { sitesOf, treeName } from './site.ts';
+
+export interface MoveBackOptions {
+  /** Of the data directory. */
+  readonly config: Config;
+  readonly database: DatabaseSettings;
+  readonly isDryRun: boolean;
+  readonly taker: LockTaker;
+  readonly onProgress: (progress: MoveProgress) => void;
+}
+
+/**
+ * All of it, or the directory stays as empty as it was; a run that was cut short begins anew.
+ * @throws LookasideError CONFIG_INVALID unless the directory is empty or missing, and unless the log's key is given; ALREADY_RUNNING while
+ * nodes run, or another command uses the directory; whatever openMoveSource() and moveDirectory() throw
+ */
+export async function moveBack(options: MoveBackOptions): Promise<MoveResult> {
+  const { config, database, isDryRun, onProgress } = options;
+  if (config.tree === 'shared') {
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      'signatures of a database are moved into a tree of their own, below the data directory; leave --root and LOOKASIDE_ROOT out',
+    );
+  }
+  const onHashed = (done: number) => onProgress({ step: 'verifying', done });
+  if (isDryRun) await refuseFilledFolder(config.data);
+  const lock = isDryRun ? null : takeLock(config.data, options.taker);
+  try {
+    const source = await openMoveSource({ url: database.url, isDryRun, onProgress: onHashed });
+    try {
+      const logKey = await keyOf(source.log, database);
+      return isDryRun ? await tryMove(source, onProgress) : await fill(source, logKey, options);
+    } finally {
+      await source.close();
+    }
+  } finally {
+    lock?.release();
+  }
+}
+
+/** The server goes on with the log, and would refuse another key. */
+async function keyOf(log: LogReaderStore, { logKey }: DatabaseSettings): Promise<string | null> {
+  const last = (await log.identities()).at(-1);
+  if (last === undefined) return logKey?.pem ?? null;
+  if (logKey === null) {
+    throw new LookasideError(
+      'CONFIG_INVALID',
+      'LOOKASIDE_LOG_KEY_FILE is not set, and the server that goes on with the log of audit events needs the key that signs it; name the file that every node has',
+    );
+  }
+  const { key } = noteSigner(logKey.pem, { name: last.origin, type: ED25519, file: logKey.place });
+  if (formatNoteKey(key) === last.vkey) return logKey.pem;
+  throw new LookasideError(
+    'LOG_MISMATCH',
+    `the log in the database is signed as ${last.vkey}, and ${logKey.place} would sign as ${formatNoteKey(key)}; give the key that the nodes have`,
+  );
+}
+
+async function fill(
+  source: OpenedMoveSource,
+  logKey: string | null,
+  { config, onProgress }: MoveBackOptions,
+): Promise<MoveResult> {
+  const { data } = config;
+  const [site] = sitesOf(config);
+  if (site === undefined) throw new Error('a configuration has one site');
+  const places = {
+    ...{ dataDir: data, trees: [site], stateFile: stateFileOf(data) },
+    logKeyFile: join(data, LOG_KEY_NAME),
+    unfinishedStateFile: unfinishedStateFileOf(data),
+    others: namesOfFilled(data),
+  };
+  const target = await openRestoreTarget(places, '');
+  try {
+    const filled = openFilledDirectory({
+      ...{ dataDir: data, treeName: treeName(site) },
+      writeFile: (path, bytes, modifiedAt) =>
+        target.write({ site: DEFAULT_SITE, path }, { bytes, modifiedAt }),
+      readFile: async (path) => (await target.read({ site: DEFAULT_SITE, path }))?.bytes ?? null,
+    });
+    const move = { source, target: targetOf(filled), isDryRun: false, clock: systemClock, onProgress };
+    const result = await moveDirectory(move).finally(() => filled.close());
+    await target.finishInPlace(logKey);
+    return result;
+  } catch (error) {
+    await target.abandon();
+    throw error;
+  }
+}
+
+/** Nothing of an earlier run is there, and whoever begins one takes all of it out again when it fails. */
+function targetOf(filled: FilledDirectory): MoveTarget & { readonly log: LogReaderStore } {
+  return {
+    log: filled.log,
+    look: async () => null,
+    begin: async () => null,
+    put: (_, part) => filled.put(part),
+    counts: async (tables) => filled.counts(tables),
+    signatures: filled.signatures,
+    finish: async (last) => filled.finish(last),
+    clear: async () => undefined,
+  };
+}

@@ -1,0 +1,276 @@
+// A database on its way back into a data directory: all of it as it was at one moment, in rows for the tables of the directory.
+import { LookasideError } from '../domain/errors.ts';
+import { parseLongImageFolder } from '../domain/image.ts';
+import type { LogReaderStore } from '../domain/log.ts';
+import {
+  CHECKPOINTS,
+  COUNTED,
+  EVENTS,
+  HASHES,
+  HOURS,
+  IDENTITIES,
+  type MovedTable,
+  RULES,
+  SIGNATURE_COLUMNS,
+  TOMBSTONES,
+  UPLOADS,
+} from '../domain/moved-tables.ts';
+import type { MovedCounts, MovedPart, MovedRow, MoveSource, MoveStep } from '../domain/moving.ts';
+import { IS_MISSING } from './access-questions.ts';
+import { type Connections, connect, type Query } from './connect.ts';
+import { LEADER_LOCK } from './leader.ts';
+import { readOnlyLog } from './log-store.ts';
+import { requireSchema } from './migrate.ts';
+import { countsOf, markSignatures } from './moving.ts';
+import { refuseHalfMoved } from './writer.ts';
+
+type Taken = Awaited<ReturnType<Connections['take']>>;
+
+const ROWS_AT_ONCE = 2000;
+/** Rows of these tables may hold the bytes of a signature. */
+const LARGE_ROWS_AT_ONCE = 50;
+const BYTES_AT_ONCE = 8 * 1024 * 1024;
+
+export interface OpenedMoveSource extends MoveSource {
+  readonly log: LogReaderStore;
+  close(): Promise<void>;
+}
+
+export interface OpenMoveSourceOptions {
+  readonly url: string;
+  /** Nodes may run meanwhile. */
+  readonly isDryRun: boolean;
+  readonly onProgress: (signatures: number) => void;
+}
+
+/**
+ * Until close(), no node and no command changes anything. A dry run hinders nobody.
+ * @throws LookasideError ALREADY_RUNNING while a node runs; STATE_UNUSABLE when the database is of another version or half filled;
+ * DAMAGE_FOUND when bytes of a signature are others; STORE_UNAVAILABLE
+ */
+export async function openMoveSource({
+  url,
+  isDryRun,
+  onProgress,
+}: OpenMoveSourceOptions): Promise<OpenedMoveSource> {
+  const connections = connect({ url, poolSize: 2, isPatient: true });
+  const taken: Taken[] = [];
+  const close = () => {
+    for (const { release } of taken) release(true); // with the sessions go their locks
+    return connections.close();
+  };
+  try {
+    await requireSchema(connections);
+    await refuseHalfMoved(connections.query);
+    if (!isDryRun) await keepOut(connections, taken);
+    const query = await openSnapshot(connections, taken);
+    const counts = await countAll(query);
+    const [fillers] = await query<{ count: number }>('SELECT count(*) AS count FROM signature WHERE filler');
+    return {
+      counts,
+      fillers: fillers?.count ?? 0,
+      signatures: await markSignatures(query, onProgress),
+      mark: '', // a directory is filled at one go
+      parts: ({ step }) => partsOf(query, step),
+      rules: async () => {
+        const rules: [string, readonly MovedRow[]][] = [];
+        for (const table of RULES) rules.push([table.name, await rowsOf(query, table)]);
+        return rules;
+      },
+      numbers: () => numbersOf(query),
+      log: readOnlyLog({ query }),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** A session that waits for the files of the directory, for as long as it takes. */
+async function takePatient(connections: Connections, taken: Taken[]): Promise<Query> {
+  const session = await connections.take();
+  taken.push(session);
+  await session.query('SET idle_in_transaction_session_timeout = 0');
+  return session.query;
+}
+
+/** As a node that leads does, and as every change does. @throws LookasideError ALREADY_RUNNING, STORE_UNAVAILABLE */
+async function keepOut(connections: Connections, taken: Taken[]): Promise<void> {
+  const query = await takePatient(connections, taken);
+  const [lock] = await query<{ got: boolean }>(`SELECT pg_try_advisory_lock(${LEADER_LOCK}) AS got`);
+  if (lock?.got !== true) {
+    throw new LookasideError(
+      'ALREADY_RUNNING',
+      'a node runs over this database, and what it takes meanwhile would be missing in the directory; stop all nodes, and give the same command again',
+    );
+  }
+  await query("SET lock_timeout = '10s'");
+  await query('BEGIN');
+  await query('SELECT size FROM log_head WHERE id = 1 FOR UPDATE');
+}
+
+async function openSnapshot(connections: Connections, taken: Taken[]): Promise<Query> {
+  const query = await takePatient(connections, taken);
+  await query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+  return query;
+}
+
+async function countAll(query: Query): Promise<MovedCounts> {
+  const counts = await countsOf(
+    query,
+    COUNTED.map(({ name }) => name),
+  );
+  const [row] = await query<{ images: number; signatures: number; reads: number }>(`
+    SELECT (SELECT count(DISTINCT image_id) FROM signature) AS images, (SELECT count(*) FROM signature) AS signatures,
+      (SELECT count(*) FROM (${READS}) AS r) + (SELECT count(*) FROM (${MISSING}) AS m) AS reads`);
+  if (row === undefined) throw new Error('a query without FROM has given no row');
+  return { ...counts, image: row.images, signature: row.signatures, access_read: row.reads };
+}
+
+async function* partsOf(query: Query, step: MoveStep): AsyncGenerator<MovedPart> {
+  switch (step) {
+    case 'events':
+      return yield* inParts(query, EVENTS);
+    case 'hashes':
+      return yield* inParts(query, HASHES);
+    case 'checkpoints':
+      yield* inParts(query, IDENTITIES);
+      return yield* inParts(query, CHECKPOINTS);
+    case 'uploads':
+      return yield* inParts(query, UPLOADS, LARGE_ROWS_AT_ONCE);
+    case 'tombstones':
+      return yield* inParts(query, TOMBSTONES, LARGE_ROWS_AT_ONCE);
+    case 'signatures':
+      return yield* signatureParts(query);
+    case 'reads':
+      // day by day: each is a file
+      yield* fetched(query, 'access_read', `${READS} ORDER BY day`, ROWS_AT_ONCE);
+      return yield* fetched(query, 'access_missing', `${MISSING} ORDER BY day`, ROWS_AT_ONCE);
+    case 'hours':
+      yield* fetched(query, 'access_dropped', 'SELECT at_ms, count FROM access_dropped', ROWS_AT_ONCE);
+      return yield* inParts(query, HOURS);
+  }
+}
+
+/** Rows of several nodes for one client, signature and minute are one row of a day's file, which has no NULL. */
+const READS = `
+  SELECT to_char(day, 'YYYY-MM-DD') AS day, site, folder, first_at_ms / 60000 AS minute,
+    coalesce(number, CASE WHEN agent IS NULL THEN -1 ELSE 0 END) AS number, sha256, status, address,
+    coalesce(agent, 'other') AS agent, coalesce(token, '') AS token, min(first_at_ms) AS first_at_ms,
+    max(last_at_ms) AS last_at_ms, sum(count)::bigint AS count, sum(bytes)::bigint AS bytes
+  FROM access_read
+  WHERE NOT ${IS_MISSING}
+  GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10`;
+const MISSING = `
+  SELECT to_char(day, 'YYYY-MM-DD') AS day, site, folder, min(first_at_ms) AS first_at_ms,
+    max(last_at_ms) AS last_at_ms, sum(count)::bigint AS count,
+    (array_agg(address ORDER BY last_at_ms DESC))[1] AS address
+  FROM access_read
+  WHERE ${IS_MISSING}
+  GROUP BY 1, 2, 3`;
+
+function inParts(query: Query, table: MovedTable, rowsAtOnce = ROWS_AT_ONCE): AsyncGenerator<MovedPart> {
+  return fetched(query, table.name, selectOf(table), rowsAtOnce);
+}
+
+function selectOf({ name, columns, key }: MovedTable): string {
+  return `SELECT ${columns.join(', ')} FROM ${name} ORDER BY ${key}`;
+}
+
+async function rowsOf(query: Query, table: MovedTable): Promise<readonly MovedRow[]> {
+  return (await query<PostgresRow>(selectOf(table))).map(movedRow);
+}
+
+/** The server keeps what was not fetched yet. */
+async function* fetched(
+  query: Query,
+  name: string,
+  sql: string,
+  rowsAtOnce: number,
+): AsyncGenerator<MovedPart> {
+  await query(`DECLARE moved NO SCROLL CURSOR FOR ${sql}`);
+  for (;;) {
+    const rows = await query<PostgresRow>(`FETCH ${rowsAtOnce} FROM moved`);
+    if (rows.length === 0) break;
+    yield { rows: [[name, rows.map(movedRow)]], cursor: '' };
+  }
+  await query('CLOSE moved');
+}
+
+type PostgresRow = Readonly<Record<string, string | number | boolean | Buffer | null>>;
+
+function movedRow(row: PostgresRow): MovedRow {
+  return Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [name, typeof value === 'boolean' ? Number(value) : value]),
+  );
+}
+
+interface SizeRow {
+  readonly image_id: number;
+  readonly number: number;
+  readonly size_bytes: number;
+}
+
+/** Many small ones at once, and few large ones. */
+async function* signatureParts(query: Query): AsyncGenerator<MovedPart> {
+  for (let after = [0, 0]; ; ) {
+    const sizes = await query<SizeRow>(
+      `
+      SELECT image_id, number, size_bytes
+      FROM signature
+      WHERE (image_id, number) > ($1::bigint, $2::integer)
+      ORDER BY image_id, number
+      LIMIT ${ROWS_AT_ONCE}`,
+      after,
+    );
+    if (sizes.length === 0) return;
+    let bytes = 0;
+    for (const [position, { image_id, number, size_bytes }] of sizes.entries()) {
+      bytes += size_bytes;
+      const next = sizes[position + 1];
+      if (next !== undefined && bytes + next.size_bytes <= BYTES_AT_ONCE) continue;
+      yield { rows: [['signature', await signaturesBetween(query, after, [image_id, number])]], cursor: '' };
+      after = [image_id, number];
+      bytes = 0;
+    }
+  }
+}
+
+async function signaturesBetween(
+  query: Query,
+  after: readonly number[],
+  last: readonly number[],
+): Promise<readonly MovedRow[]> {
+  const columns = SIGNATURE_COLUMNS.filter((name) => name !== 'judge_at_ms').map((name) => `s.${name}`);
+  const rows = await query<PostgresRow & { site: string; folder: string }>(
+    `
+    SELECT i.site, i.folder, s.number, s.sha256, b.bytes, ${columns.join(', ')},
+      CASE WHEN EXISTS (
+        SELECT 1 FROM judge_again AS j WHERE j.issuer IN (s.issuer, s.fingerprint) AND s.id > j.after_id
+      ) THEN 0 ELSE s.judge_at_ms END AS judge_at_ms
+    FROM signature AS s
+    JOIN image AS i ON i.id = s.image_id
+    JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
+    WHERE (s.image_id, s.number) > ($1::bigint, $2::integer) AND (s.image_id, s.number) <= ($3::bigint, $4::integer)
+    ORDER BY s.image_id, s.number`,
+    [...after, ...last],
+  );
+  return rows.map((row) => {
+    if (parseLongImageFolder(row.site, row.folder) === null)
+      throw new Error(`${row.folder} is no image's folder`);
+    return movedRow(row);
+  });
+}
+
+/** The highest number that a sequence has given; 0 when it has given none. */
+async function numbersOf(query: Query): Promise<MovedCounts> {
+  const numbers: [string, number][] = [];
+  for (const table of ['signature', ...RULES.map(({ name }) => name)]) {
+    const [row] = await query<{ number: number | null }>(
+      `SELECT pg_sequence_last_value(pg_get_serial_sequence('${table}', 'id')::regclass) AS number`,
+    );
+    numbers.push([table, row?.number ?? 0]);
+  }
+  return Object.fromEntries(numbers);
+}
