@@ -1,6 +1,7 @@
 // The connections of one node to PostgreSQL, with the bounds that keep every request short.
 import pg from 'pg';
 import { LookasideError } from '../domain/errors.ts';
+import { LONGEST_MS } from './in-time.ts';
 import { clientClassOf } from './tls-files.ts';
 
 /** Beyond these, a session that was paused or cut off gives back what it holds: docs/decisions/several-nodes.md. */
@@ -19,15 +20,13 @@ const PATIENT = {
   tcp_keepalives_count: 3,
 } as const;
 const CONNECT_MS = 2000;
-/** Where the server does not answer at all, not even with an error. */
-const ANSWER_MS = 4800;
 
 const INT8 = 20;
 
 export type Query = <Row extends object>(sql: string, values?: readonly unknown[]) => Promise<readonly Row[]>;
 
 export interface Connections {
-  /** One statement by itself. @throws LookasideError STORE_UNAVAILABLE */
+  /** One statement by itself, or several without values: the rows are those of the last one that gives any. @throws LookasideError STORE_UNAVAILABLE */
   readonly query: Query;
   /** A connection for one who must give it back; `error`: it is broken. @throws STORE_UNAVAILABLE */
   take(): Promise<{ readonly query: Query; release(error?: boolean): void }>;
@@ -49,7 +48,8 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
   const settings: pg.ClientConfig = {
     connectionString: url,
     connectionTimeoutMillis: CONNECT_MS,
-    ...(isPatient ? { keepAlive: true } : { query_timeout: ANSWER_MS }),
+    // where the server does not answer at all, not even with an error
+    ...(isPatient ? { keepAlive: true } : { query_timeout: LONGEST_MS }),
     options: Object.entries(isPatient ? PATIENT : SESSION)
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' '),
@@ -65,7 +65,24 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
   // an idle connection that breaks is replaced with the next query, which tells who asks
   pool.on('error', () => undefined);
   return {
-    query: (sql, values) => asked(pool, sql, values),
+    async query(sql, values) {
+      const startMs = performance.now();
+      const client = await connected(pool);
+      // what it has waited for a connection counts too
+      const leftMs = isPatient ? undefined : LONGEST_MS - Math.round(performance.now() - startMs);
+      const asking = asked<never>(client, sql, values, leftMs);
+      // a session that failed may be broken, or still busy with the answer
+      return asking.then(
+        (rows) => {
+          client.release();
+          return rows;
+        },
+        (error) => {
+          client.release(true);
+          throw error;
+        },
+      );
+    },
     async take() {
       const client = await connected(pool);
       const release = (error = false) => client.release(error);
@@ -88,14 +105,22 @@ async function connected(pool: pg.Pool): Promise<pg.PoolClient> {
 }
 
 async function asked<Row extends object>(
-  on: pg.Pool | pg.PoolClient,
-  sql: string,
+  on: pg.PoolClient,
+  text: string,
   values: readonly unknown[] = [],
+  answerMs?: number,
 ): Promise<readonly Row[]> {
+  // types of pg do not have what its documentation has
+  const question: pg.QueryConfig & { query_timeout?: number } = {
+    text,
+    ...(values.length === 0 ? {} : { values: [...values] }),
+    ...(answerMs === undefined ? {} : { query_timeout: Math.max(1, answerMs) }),
+  };
   try {
-    // a statement without values may be several
-    const { rows } = values.length === 0 ? await on.query<Row>(sql) : await on.query<Row>(sql, [...values]);
-    return rows;
+    if (values.length > 0) return (await on.query<Row>(question)).rows;
+    // of several statements there are several results, which the types of pg do not say
+    const result: pg.QueryResult<Row> | readonly pg.QueryResult<Row>[] = await on.query<Row>(question);
+    return Array.isArray(result) ? (result.findLast(({ rows }) => rows.length > 0)?.rows ?? []) : result.rows;
   } catch (error) {
     throw unavailable(error);
   }
@@ -121,6 +146,14 @@ function messageOf(error: unknown): string {
 export function isTaken(error: unknown, constraint: string): boolean {
   const cause = error instanceof LookasideError ? error.cause : error;
   return cause instanceof pg.DatabaseError && cause.constraint === constraint;
+}
+
+const LOCK_NOT_AVAILABLE = '55P03';
+
+/** Whether the statement was given up because somebody else has held a lock for too long. */
+export function isLockTimeout(error: unknown): boolean {
+  const cause = error instanceof LookasideError ? error.cause : error;
+  return cause instanceof pg.DatabaseError && cause.code === LOCK_NOT_AVAILABLE;
 }
 
 const UNIQUE_VIOLATION = '23505';

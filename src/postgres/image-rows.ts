@@ -1,5 +1,5 @@
 // Rows of an image: which it has, their verdicts, and the folders on the way to it. Called within a change.
-import { type ImageId, imageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { naturalKey } from '../domain/natural-order.ts';
 import { tagOf } from '../domain/reference.ts';
 import type { Judgement } from '../domain/verdict.ts';
@@ -146,9 +146,8 @@ export async function raiseGeneration(query: Query, imageId: number): Promise<vo
 
 /** Adds the image (1) or takes it away (-1) in its own folder and each above. */
 export async function countImage(query: Query, image: ImageId, by: 1 | -1): Promise<void> {
-  let folder = '';
-  for (const name of imageFolder(image).split('/')) {
-    const key = [image.site, folder, naturalKey(name), name];
+  for (const { folder, name, sortKey } of foldersOf(image)) {
+    const key = [image.site, folder, sortKey, name];
     if (by === 1) {
       await query(
         `
@@ -162,6 +161,21 @@ export async function countImage(query: Query, image: ImageId, by: 1 | -1): Prom
       await query(`UPDATE folder_entry SET images = images - 1 WHERE ${its}`, key);
       await query(`DELETE FROM folder_entry WHERE ${its} AND images = 0`, key);
     }
-    folder = folder === '' ? name : `${folder}/${name}`;
   }
+}
+
+/** Folders of the image and above, each with the name below it, as countImage() counts in them. */
+export function foldersOf(image: ImageId) {
+  const names = imageFolder(image).split('/');
+  return names.map((name, depth) => ({
+    folder: names.slice(0, depth).join('/'),
+    name,
+    sortKey: naturalKey(name),
+  }));
+}
+
+/** What the other nodes hear. NOTIFY takes less than 8,000 bytes, and an upload must not fail by that. */
+export function changeOf(image: ImageId): string {
+  const key = imageKey(image);
+  return key.length < 7900 ? `image ${key}` : 'image';
 }

@@ -17,7 +17,7 @@ import {
 } from '../domain/moved-tables.ts';
 import type { MovedCounts, MovedPart, MovedRow, MoveSource, MoveStep } from '../domain/moving.ts';
 import { IS_MISSING } from './access-questions.ts';
-import { type Connections, connect, type Query } from './connect.ts';
+import { type Connections, connect, isLockTimeout, type Query } from './connect.ts';
 import { LEADER_LOCK } from './leader.ts';
 import { readOnlyLog } from './log-store.ts';
 import { requireSchema } from './migrate.ts';
@@ -98,13 +98,16 @@ async function takePatient(connections: Connections, taken: Taken[]): Promise<Qu
 /** As a node that leads does, and as every change does. @throws LookasideError ALREADY_RUNNING, STORE_UNAVAILABLE */
 async function keepOut(connections: Connections, taken: Taken[]): Promise<void> {
   const query = await takePatient(connections, taken);
-  const [lock] = await query<{ got: boolean }>(`SELECT pg_try_advisory_lock(${LEADER_LOCK}) AS got`);
-  if (lock?.got !== true) {
+  // sessions of a node that has just been stopped end a moment later
+  await query("SET lock_timeout = '3s'");
+  await query(`SELECT pg_advisory_lock(${LEADER_LOCK})`).catch((error: unknown) => {
+    if (!isLockTimeout(error)) throw error;
     throw new LookasideError(
       'ALREADY_RUNNING',
       'a node runs over this database, and what it takes meanwhile would be missing in the directory; stop all nodes, and give the same command again',
+      { cause: error },
     );
-  }
+  });
   await query("SET lock_timeout = '10s'");
   await query('BEGIN');
   await query('SELECT size FROM log_head WHERE id = 1 FOR UPDATE');

@@ -17,15 +17,15 @@ import type {
   SignatureAppender,
   SignatureSet,
   SignatureStore,
-  UploadReview,
   VerifiedUpload,
   Withdrawal,
 } from '../domain/ports.ts';
-import { quoted } from '../domain/text.ts';
 import { type Tombstone, withdrawnOf, withFillers } from '../domain/tombstone.ts';
+import { appendIn } from './append.ts';
 import type { Connections, Query } from './connect.ts';
 import {
   addSignature,
+  changeOf,
   countImage,
   imageIdOf,
   type NewSignature,
@@ -35,7 +35,7 @@ import {
   storable,
   VERDICT_COLUMNS,
 } from './image-rows.ts';
-import { INDEXED_COLUMNS, type IndexedRow, indexedOf } from './indexed.ts';
+import { inTime } from './in-time.ts';
 import { tombstonesOf } from './tombstone-rows.ts';
 import type { Change, PostgresWriter } from './writer.ts';
 
@@ -90,11 +90,12 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
     const askedAtMs = this.#options.monotonicMs();
     try {
       // never a look that has begun before: readers count the age of its answer from their own question
-      const set = await this.#shareLook(imageKey(image), async (before) => {
+      const looking = this.#shareLook(imageKey(image), async (before) => {
         const waitedMs = this.#options.monotonicMs() - askedAtMs;
         if (before === undefined && waitedMs > FAILED_WAIT_MS) throw hasFailed(image);
         return this.#look(image, before ?? known);
       });
+      const set = await inTime(looking, () => hasFailed(image));
       if (known === undefined || set.generation !== known.generation) return set;
       this.#confirmedAtMs.set(known, this.#confirmedAtMs.get(set) ?? Number.NEGATIVE_INFINITY);
       return known;
@@ -170,7 +171,8 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   }
 
   append(upload: VerifiedUpload): Promise<Appended> {
-    return this.#change(upload.image, upload.bytes.length, (change) => appendIn(change, upload));
+    const appending = this.#change(upload.image, upload.bytes.length, (change) => appendIn(change, upload));
+    return inTime(appending, () => isLate(upload.image));
   }
 
   async publish(image: ImageId, blobs: Parameters<SetPublisher['publish']>[1]): Promise<Published> {
@@ -222,116 +224,6 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
       this.#options.onChanged(image);
     }
   }
-}
-
-/** What the other nodes are told. NOTIFY takes less than 8,000 bytes, and an upload must not fail by that. */
-function changeOf(image: ImageId): string {
-  const key = imageKey(image);
-  return key.length < 7900 ? `image ${key}` : 'image';
-}
-
-async function appendIn({ query, addEvent, notify }: Change, upload: VerifiedUpload): Promise<Appended> {
-  const { image, bytes, judgement, uploader, remap, event } = upload;
-  const sha256 = sha256Hex(bytes);
-  await refuseWithdrawn(query, image, sha256);
-  const id = await imageIdOf(query, image);
-  const rows = await signaturesOf(query, id);
-  const same = rows.find((row) => row.sha256 === sha256 && !row.isFiller);
-  if (same !== undefined) {
-    return { outcome: 'exists', number: same.number, sha256, auditSeq: await seqOf(query, image, sha256) };
-  }
-  const review = await reviewed(query, id, upload);
-  if (review !== null && review.standIn !== null) {
-    const { servedNumber: number, sha256: other } = review.standIn;
-    return { outcome: review.outcome, number, sha256: other, auditSeq: await seqOf(query, image, other) };
-  }
-  checkPlace(upload, rows.length, review?.needless ?? null);
-  const auditSeq = await addEvent(event);
-  const isCurrent = await isOfKeyringNow(query, upload);
-  const stands = isCurrent ? judgement : null;
-  const number = await addSignature(query, id, { bytes, sha256, storedAt: event.at, judgement: stands });
-  // bytes that were uploaded before, and are gone, keep their first upload
-  await query(
-    `
-    INSERT INTO upload (audit_seq, site, image, sha256, size_bytes, uploader, stored_at_ms, remap)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-    ON CONFLICT (site, image, sha256) DO NOTHING`,
-    [
-      auditSeq,
-      image.site,
-      imageFolder(image),
-      Buffer.from(sha256, 'hex'),
-      bytes.length,
-      storable(uploader),
-      event.at.getTime(),
-      remap,
-    ],
-  );
-  if (rows.length === 0) await countImage(query, image, 1);
-  await raiseGeneration(query, id);
-  await notify(changeOf(image));
-  return { outcome: 'created', number, sha256, auditSeq };
-}
-
-/** The keys' change has marked what was stored before it, and nothing marks this one. */
-async function isOfKeyringNow(query: Query, { keyring = null }: VerifiedUpload): Promise<boolean> {
-  if (keyring === null) return true;
-  const [keys] = await query<{ number: number }>("SELECT number FROM change WHERE topic = 'keys'");
-  return keys?.number === keyring;
-}
-
-async function refuseWithdrawn(query: Query, image: ImageId, sha256: string): Promise<void> {
-  const tombstone = (await tombstonesOf(query, image)).find((one) => one.isInForce && one.sha256 === sha256);
-  if (tombstone === undefined) return;
-  const { number, withdrawnAt, reason, until } = tombstone;
-  const back = until === null ? '' : `, until ${until.toISOString()}`;
-  throw new LookasideError(
-    'WITHDRAWN',
-    `this was signature-${number} of ${imageFolder(image)}, and was withdrawn at ${withdrawnAt.toISOString()}${back}: ${quoted(reason)}; the same bytes are taken no more. Sign the image again if it should be signed`,
-    { detail: { number, withdrawnAt, reason, until } },
-  );
-}
-
-async function seqOf(query: Query, image: ImageId, sha256: string): Promise<number | null> {
-  const [row] = await query<{ audit_seq: number }>(
-    'SELECT audit_seq FROM upload WHERE site = $1 AND image = $2 AND sha256 = $3',
-    [image.site, imageFolder(image), Buffer.from(sha256, 'hex')],
-  );
-  return row?.audit_seq ?? null;
-}
-
-/** Null when the upload asks for none. */
-async function reviewed(query: Query, id: number, { review }: VerifiedUpload): Promise<UploadReview | null> {
-  if (review === null) return null;
-  const rows = await query<IndexedRow>(
-    `
-    SELECT ${INDEXED_COLUMNS}
-    FROM signature AS s
-    JOIN image AS i ON i.id = s.image_id
-    WHERE s.image_id = $1 AND NOT s.filler
-    ORDER BY s.number`,
-    [id],
-  );
-  return review(rows.map(indexedOf));
-}
-
-function checkPlace(
-  { image, number }: VerifiedUpload,
-  count: number,
-  needless: readonly number[] | null,
-): void {
-  const folder = imageFolder(image);
-  if (count >= MAX_SIGNATURES_PER_IMAGE) throw imageFull(folder, count, needless);
-  const next = count + 1;
-  if (number === null || number === next) return;
-  const advice = `the next is signature-${next}: upload to that, or append with POST`;
-  const detail = { detail: { next } };
-  if (number < next) {
-    const message = `signature-${number} of ${folder} holds other bytes, and what is served never changes; ${advice}`;
-    throw new LookasideError('NUMBER_TAKEN', message, detail);
-  }
-  const message = `signature-${number} of ${folder} would leave a gap, at which clients stop; ${advice}`;
-  throw new LookasideError('NUMBER_NOT_NEXT', message, detail);
 }
 
 async function publishIn(
@@ -484,6 +376,13 @@ function hasFailed(image: ImageId): LookasideError {
   return new LookasideError(
     'STORE_UNAVAILABLE',
     `PostgreSQL did not say what ${imageFolder(image)} has when another request asked it; try again when the database works`,
+  );
+}
+
+function isLate(image: ImageId): LookasideError {
+  return new LookasideError(
+    'STORE_UNAVAILABLE',
+    `PostgreSQL has not said in time whether it has the signature of ${imageFolder(image)}, and may have it all the same; upload it again, which is answered with 200 then`,
   );
 }
 

@@ -20,6 +20,8 @@ export type Act<T> = (change: Change) => Promise<T>;
 /** So that acts of other nodes do not wait long, and a session is not paused by the load. */
 const ACTS_AT_ONCE = 32;
 const BYTES_AT_ONCE = 8 * 1024 * 1024;
+/** A transaction that has lasted for so long takes no further act: those of other nodes wait for its end. */
+const LONG_MS = 1000;
 const MAX_WAITING = 4096;
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 
@@ -31,7 +33,9 @@ export const CHANNEL = 'lookaside';
 interface Waiting {
   readonly act: Act<unknown>;
   readonly sizeBytes: number;
-  readonly timer: NodeJS.Timeout;
+  /** When it is too late to begin, by performance.now(). */
+  readonly lastMs: number;
+  timer: NodeJS.Timeout;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -59,11 +63,21 @@ export class PostgresWriter {
     }
     return new Promise<T>((resolve, reject) => {
       const timer = setTimeout(() => this.#giveUp(waiting), this.#maxWaitMs);
-      const waiting = { act, sizeBytes, timer, resolve: resolve as (value: unknown) => void, reject };
+      const lastMs = performance.now() + this.#maxWaitMs;
+      const waiting = { act, sizeBytes, lastMs, timer, resolve: resolve as (value: unknown) => void, reject };
       this.#waiting.push(waiting);
       this.#waitingBytes += sizeBytes;
       this.#running ??= this.#work();
     });
+  }
+
+  /** They come first in the next transaction. */
+  #putBack(acts: readonly Waiting[]): void {
+    for (const waiting of acts) {
+      waiting.timer = setTimeout(() => this.#giveUp(waiting), waiting.lastMs - performance.now());
+      this.#waitingBytes += waiting.sizeBytes;
+    }
+    this.#waiting.unshift(...acts);
   }
 
   #giveUp(waiting: Waiting): void {
@@ -101,13 +115,16 @@ export class PostgresWriter {
 
   async #together(acts: readonly Waiting[]): Promise<void> {
     const answers: (() => void)[] = [];
+    let joined = acts;
     let release: ((error?: boolean) => void) | null = null;
     try {
       const taken = await this.#connections.take();
       release = taken.release;
       const { query } = taken;
-      await query('BEGIN');
-      const [head] = await query<{ size: number }>('SELECT size FROM log_head WHERE id = 1 FOR UPDATE');
+      // statements that need no answer between them go together: the database may be far away
+      const [head] = await query<{ size: number }>(
+        'BEGIN; SELECT size FROM log_head WHERE id = 1 FOR UPDATE; SAVEPOINT act',
+      );
       if (head === undefined)
         throw new LookasideError(
           'STATE_UNUSABLE',
@@ -116,29 +133,36 @@ export class PostgresWriter {
       // a move ends with events, and begins where there are none
       if (head.size === 0) await refuseHalfMoved(query);
       let { size } = head;
-      for (const waiting of acts) {
+      let end = '';
+      const beginMs = performance.now();
+      for (const [position, waiting] of acts.entries()) {
+        if (performance.now() - beginMs > LONG_MS) {
+          joined = acts.slice(0, position);
+          this.#putBack(acts.slice(position));
+          break;
+        }
+        if (end !== '') await query(`${end}; SAVEPOINT act`);
         const attempt = new OneAct(query, size);
-        await query('SAVEPOINT act');
         try {
           const value = await waiting.act(attempt);
-          await query('RELEASE SAVEPOINT act');
+          end = 'RELEASE SAVEPOINT act';
           size = attempt.size;
           answers.push(() => waiting.resolve(value));
         } catch (error) {
-          await query('ROLLBACK TO SAVEPOINT act');
+          end = 'ROLLBACK TO SAVEPOINT act';
           answers.push(() => waiting.reject(error));
         }
       }
-      if (size !== head.size) {
-        await query('UPDATE log_head SET size = $1 WHERE id = 1', [size]);
-        await query('SELECT pg_notify($1, $2)', [CHANNEL, 'log']);
-      }
-      await query('COMMIT');
+      const log =
+        size === head.size
+          ? ''
+          : `; UPDATE log_head SET size = ${size} WHERE id = 1; SELECT pg_notify('${CHANNEL}', 'log')`;
+      await query(`${end}${log}; COMMIT`);
       release();
       for (const answer of answers) answer();
     } catch (error) {
       release?.(true); // closing the connection takes back what was not committed
-      for (const { reject } of acts) reject(error);
+      for (const { reject } of joined) reject(error);
     }
   }
 }

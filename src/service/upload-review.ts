@@ -31,7 +31,12 @@ export type Review = (
   verified: Verified,
   served: readonly IndexedSignature[],
   mayBeEquivalent: boolean,
-) => Promise<UploadReview>;
+) => Promise<KeyedReview>;
+
+export interface KeyedReview extends UploadReview {
+  /** The uploaded signature's; null when there is none. */
+  readonly key: RegisteredKey | null;
+}
 
 export function createReview(options: ReviewerOptions): Review {
   return async function review(
@@ -39,7 +44,7 @@ export function createReview(options: ReviewerOptions): Review {
     verified: Verified,
     served: readonly IndexedSignature[],
     mayBeEquivalent: boolean,
-  ): Promise<UploadReview> {
+  ): Promise<KeyedReview> {
     const known = await findKeys([...fingerprintsOf(served), verified.fingerprint], options);
     const stateNow = statesBy(known, options);
     const good = served.filter((signature) => stateNow(signature) === 'verified');
@@ -61,6 +66,7 @@ export function createReview(options: ReviewerOptions): Review {
       standIn,
       outcome: same === null ? 'equivalent' : 'same',
       needless: needlessOf(served, stateNow),
+      key: known.get(verified.fingerprint) ?? null,
     };
   };
 }

@@ -1,6 +1,7 @@
 // Uploads: a signature is verified, compared with its place, then stored. A refused upload leaves only an audit event.
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
+import type { RegisteredKey } from '../domain/key.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { digestRefusal, remapOf, signaturePath } from '../domain/placement.ts';
 import type {
@@ -133,10 +134,11 @@ export function createUploader(options: UploaderOptions): Uploader {
     const remap =
       remapOf(image, claim, { asked: request.signedFor ?? [], allowed: options.remaps() })?.text ?? null;
     const tag = tagOf(claim.dockerReference);
-    const actor = await options.permit(asker, { image, fingerprint, tag });
-    await options.judgeImage(image);
+    const wanted = { image, fingerprint, tag };
+    const [actor] = await Promise.all([options.permit(asker, wanted), options.judgeImage(image)]);
     const mayBeEquivalent = number === null && !request.force;
     let standIn: IndexedSignature | null = null;
+    let key: RegisteredKey | null = null;
     const appended = await appender.append({
       image,
       bytes,
@@ -158,17 +160,17 @@ export function createUploader(options: UploaderOptions): Uploader {
       ),
       async review(served) {
         const reviewed = await review(image, verified, served, mayBeEquivalent);
-        standIn = reviewed.standIn;
+        ({ standIn, key } = reviewed);
         return reviewed;
       },
     });
-    return toReceipt(image, { ...describe(verified, standIn), remap }, appended);
+    return toReceipt(image, { ...describe(verified, standIn), remap, key }, appended);
   }
 
   async function toReceipt(image: ImageId, signature: Described, appended: Appended): Promise<Receipt> {
     const { fingerprint, signingFingerprint, dockerReference, signedAt } = signature;
     const now = { verdict: 'good', signingFingerprint, expiresAt: signature.expiresAt } as const;
-    const key = await keys.find(fingerprint);
+    const key = signature.key?.fingerprint === fingerprint ? signature.key : await keys.find(fingerprint);
     return {
       path: signaturePath(image, appended.number),
       number: appended.number,
@@ -257,9 +259,11 @@ interface Described {
   readonly signedAt: Date;
   readonly expiresAt: Date | null;
   readonly remap: string | null;
+  /** The key that was looked up already; null: none was. */
+  readonly key: RegisteredKey | null;
 }
 
-function describe(verified: Verified, standIn: IndexedSignature | null): Omit<Described, 'remap'> {
+function describe(verified: Verified, standIn: IndexedSignature | null): Omit<Described, 'remap' | 'key'> {
   const { fingerprint, claim, judgement } = verified;
   return {
     fingerprint,

@@ -30,7 +30,7 @@ import { makeSigner, type Signer } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
 import type { Uploads } from './uploads.ts';
 
-const taker = { command: 'test', host: 'here' };
+export const taker = { command: 'test', host: 'here' };
 export const quiet = createLog('error', () => undefined);
 const from = { address: '192.0.2.1', requestId: null };
 
@@ -50,7 +50,13 @@ export async function openDirectory(data: string) {
 type Directory = Awaited<ReturnType<typeof openDirectory>>;
 
 /** What the tokens, keys, signers and their like are, as commands show them. */
-export async function administrationOf({ keys, tokens, signers, grants, subjects }: Directory['administration']) {
+export async function administrationOf({
+  keys,
+  tokens,
+  signers,
+  grants,
+  subjects,
+}: Directory['administration']) {
   return {
     keys: await keys.list(null),
     tokens: await tokens.list(),

@@ -20,8 +20,6 @@ import { writeImage } from './image.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
 import { balancerTests } from './postgres-balancers.ts';
 import { logInTests } from './postgres-log-ins.ts';
-import { movedDirectoryTests } from './postgres-moved.ts';
-import { movedBackTests } from './postgres-moved-back.ts';
 import { administer, configOf, type Node, openNode, PEM } from './postgres-node.ts';
 import { troubledTests } from './postgres-troubled.ts';
 import { openScene } from './scene.ts';
@@ -252,23 +250,6 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     });
     const other = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' });
     await assert.rejects(openNode(url, { LOOKASIDE_LOG_KEY: other.toString() }), { code: 'LOG_MISMATCH' });
-  });
-
-  movedDirectoryTests({
-    postgres: () => postgres,
-    async openNode(database, logKey) {
-      const node = await openNode(database, { LOOKASIDE_LOG_KEY: logKey, LOOKASIDE_APPEND_ONLY: 'true' });
-      return {
-        ...node,
-        administration: () => administer(database),
-        findSession: (text) => node.composed.sessions.find(text),
-      };
-    },
-  });
-
-  movedBackTests({
-    postgres: () => postgres,
-    openNode: (database, logKey) => openNode(database, { LOOKASIDE_LOG_KEY: logKey }),
   });
 
   balancerTests({ openNode: () => openNode(url), signer, token: () => token });

@@ -6,6 +6,7 @@ import type { ImageId } from '../../src/domain/image.ts';
 import { whyUnreadable } from '../../src/domain/readable.ts';
 import { ANY_RECORD } from '../../src/domain/records.ts';
 import { type Connections, connect, listenOn } from '../../src/postgres/connect.ts';
+import { inTime } from '../../src/postgres/in-time.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
 import { Leader } from '../../src/postgres/leader.ts';
 import { PostgresLog } from '../../src/postgres/log-store.ts';
@@ -185,6 +186,68 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
     assert.equal(await first, 'first');
     assert.equal(await writer.run(async () => 'third'), 'third');
     await connections.close();
+  });
+
+  it('write an upload by five questions, as the database may be far away', async () => {
+    const node = await openNode(await postgres.migratedDatabase());
+    const asked: string[] = [];
+    const counting = {
+      async take() {
+        const { query, release } = await node.connections.take();
+        const counted: typeof query = (sql, values) => {
+          asked.push(sql);
+          return query(sql, values);
+        };
+        return { query: counted, release };
+      },
+    };
+    const signatures = new PostgresSignatures({
+      ...{ connections: node.connections, writer: new PostgresWriter(counting), monotonicMs, staleMs: 0 },
+      onChanged: () => undefined,
+      makeLiftEvent: () => assert.fail('nothing is lifted'),
+    });
+    const image = imageIn(folderOf('team/below/many/folders'));
+    await signatures.append(uploadOf(image, signatureBytes('first'))); // and looks for a move that is under way
+    for (const [bytes, outcome, count] of [
+      ['second', 'created', 5],
+      ['second', 'exists', 3],
+    ] as const) {
+      asked.length = 0;
+      assert.equal((await signatures.append(uploadOf(image, signatureBytes(bytes)))).outcome, outcome);
+      assert.equal(asked.length, count, asked.join('\n'));
+    }
+    asked.length = 0;
+    await Promise.all(
+      ['a', 'b', 'c'].map((name) =>
+        signatures.append(uploadOf(imageIn(folderOf(`team/${name}`)), signatureBytes(name))),
+      ),
+    );
+    assert.equal(asked.filter((sql) => /COMMIT/.test(sql)).length, 1);
+    await node.close();
+  });
+
+  it('join no further change to a transaction that has lasted for a second', async () => {
+    const connections = connect({ url: await postgres.migratedDatabase(), poolSize: 1 });
+    const writer = new PostgresWriter(connections);
+    const act = (seconds: number) =>
+      writer.run(async ({ query }) => {
+        const [row] = await query<{ id: string }>(
+          `SELECT pg_current_xact_id()::text AS id FROM pg_sleep(${seconds})`,
+        );
+        return row?.id;
+      });
+    const ids = await Promise.all([act(0), act(1.1), act(0), act(0)]);
+    assert.deepEqual(
+      ids.map((id) => ids.indexOf(id)),
+      [0, 0, 2, 2],
+    );
+    await connections.close();
+  });
+
+  it('wait for no answer for longer than they are to', async () => {
+    const late = () => new Error('late');
+    await assert.rejects(inTime(new Promise(() => undefined), late, 5), /late/);
+    assert.equal(await inTime(Promise.resolve('in time'), late), 'in time');
   });
 
   it('serve what is in memory without a question while it is known that the database is lost', async () => {

@@ -25,8 +25,8 @@ export interface TroubledTests {
   openNode(url: string): Promise<TroubledNode>;
 }
 
-/** No request waits for longer: src/postgres/connect.ts gives up in between. */
-const LONGEST_MS = 7500;
+/** No request waits for longer than 4.8 s (src/postgres/in-time.ts), and a busy machine for a little more. */
+const LONGEST_MS = 5500;
 
 async function timed<T>(asking: Promise<T>): Promise<T> {
   const startMs = performance.now();
@@ -128,10 +128,11 @@ interface Far {
   readonly openNode: TroubledTests['openNode'];
 }
 
-/** `oneWayMs`: half of what an answer takes. The milliseconds of an upload. */
+/** `oneWayMs`: half of what an answer takes. The milliseconds of the fastest of so many uploads. */
 export async function serveFromFar(
   { postgres, url, token, signer, openNode }: Far,
   oneWayMs: number,
+  count = 1,
 ): Promise<number> {
   await using temp = await openTempFolder();
   const file = `.s.PGSQL.${postgres.port}`;
@@ -142,10 +143,13 @@ export async function serveFromFar(
   try {
     const uploads = node.uploads(token);
     const folder = folderOf('team/far');
-    const startMs = performance.now();
-    const bytes = signer.sign({ repository: 'team/far', tag: 'v1' });
-    assert.equal((await timed(uploads.post(folder, bytes))).status, 201);
-    const tookMs = performance.now() - startMs;
+    let tookMs = Number.POSITIVE_INFINITY;
+    for (let n = 0; n < count; n += 1) {
+      const bytes = signer.sign({ repository: 'team/far', tag: `v${n}` });
+      const startMs = performance.now();
+      assert.equal((await timed(uploads.post(folder, bytes))).status, 201);
+      tookMs = Math.min(tookMs, performance.now() - startMs);
+    }
     assert.ok(tookMs > 6 * oneWayMs, 'it is far away');
     assert.equal((await timed(uploads.get(`${folder}/signature-1`))).status, 200);
     assert.equal((await timed(uploads.get(`${folderOf('team/nowhere')}/signature-1`))).status, 404);

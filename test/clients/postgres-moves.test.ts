@@ -1,10 +1,12 @@
-// lookaside migrate --from: a data directory that was moved into a database, and back into another directory, is the same as before.
+// lookaside migrate: a data directory in the database of several nodes, and what nodes have there in a data directory.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import Database from 'better-sqlite3';
+import { migrateDirectory } from '../../src/compose/moving.ts';
+import { moveBack } from '../../src/compose/moving-back.ts';
 import { fsckReadOnly } from '../../src/compose/offline.ts';
 import { sitesOf } from '../../src/compose/site.ts';
 import { COUNTED } from '../../src/domain/moved-tables.ts';
@@ -13,78 +15,105 @@ import { verifyLog } from '../../src/service/log-verify.ts';
 import { openLogReadOnly } from '../../src/sqlite/databases.ts';
 import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 import { imageIn } from '../store/open-store.ts';
+import { needs } from './available.ts';
 import { describeOutcome } from './command.ts';
-import type { Postgres } from './postgres.ts';
+import { type Postgres, startPostgres } from './postgres.ts';
 import { assertSameAnswers } from './postgres-asked.ts';
-import { configOf, fill, LARGE, openDirectory, quiet, administrationOf } from './postgres-moved.ts';
-import { administer, type Node, PEM } from './postgres-node.ts';
+import {
+  administrationOf,
+  configOf,
+  fill,
+  LARGE,
+  movedDirectoryTests,
+  openDirectory,
+  quiet,
+  taker,
+} from './postgres-moved.ts';
+import { administer, openNode, PEM } from './postgres-node.ts';
 import { runLookaside, startServer } from './server.ts';
 import { makeSigner } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
 import { takenAs, type Uploads, uploadsTo } from './uploads.ts';
 
-export interface MovedBackTests {
-  postgres(): Postgres;
-  openNode(url: string, logKey: string): Promise<Node>;
-}
+describe('a move between a data directory and a database of nodes', needs('postgres'), () => {
+  let postgres: Postgres;
+  before(async () => {
+    postgres = await startPostgres();
+  });
+  after(async () => {
+    await postgres?.[Symbol.asyncDispose]();
+  });
 
-export function movedBackTests({ postgres, openNode }: MovedBackTests): void {
-  it('leave a data directory as it was, when it is moved into the database and back', async () => {
+  movedDirectoryTests({
+    postgres: () => postgres,
+    async openNode(database, logKey) {
+      const node = await openNode(database, { LOOKASIDE_LOG_KEY: logKey, LOOKASIDE_APPEND_ONLY: 'true' });
+      return {
+        ...node,
+        administration: () => administer(database),
+        findSession: (text) => node.composed.sessions.find(text),
+      };
+    },
+  });
+
+  it('gives back the directory that was moved into the database', async () => {
     await using temp = await openTempFolder();
     const [data, back] = [path.join(temp.path, 'data'), path.join(temp.path, 'back')];
     await layImage(path.join(data, 'sigstore'), 'team/laid', signatureBytes('large', LARGE));
     const filled = await fill(data);
-    const url = await postgres().newDatabase();
-    const moved = await runLookaside(['migrate', '--data', data, '--to', url]);
-    assert.equal(moved.status, 0, describeOutcome(moved));
-
-    const logKey = await readFile(path.join(data, 'log.key'), 'utf8');
-    const withKey = { LOOKASIDE_LOG_KEY_FILE: path.join(data, 'log.key') };
-    const fetchInto = (folder: string, settings: Readonly<Record<string, string>>, ...more: string[]) =>
-      runLookaside(['migrate', '--from', url, '--data', folder, ...more], settings);
-    const refused = async (
-      run: ReturnType<typeof fetchInto>,
-      reason: RegExp,
-      left: readonly string[] | null,
-    ) => {
-      const { status, stderr } = await run;
-      assert.notEqual(status, 0, stderr);
-      assert.match(stderr, reason);
-      if (left !== null) assert.deepEqual((await readdir(back)).filter(isContent), left);
-    };
+    const url = await postgres.newDatabase();
+    const config = configOf(data);
+    await migrateDirectory({
+      ...{ config, url, isDryRun: false, withoutMirrors: false, taker, log: quiet },
+      ...{ onScan: () => undefined, onProgress: () => undefined },
+    });
+    const pem = await readFile(path.join(data, 'log.key'), 'utf8');
+    const key = { pem, place: 'log.key' };
+    const moveInto = (
+      folder: string,
+      { logKey = key, isDryRun = false }: { logKey?: typeof key | null; isDryRun?: boolean } = {},
+    ) =>
+      moveBack({
+        ...{ config: configOf(folder), database: { url, poolSize: 2, staleMs: 1, logKey } },
+        ...{ isDryRun, taker, onProgress: () => undefined },
+      });
     // what is refused leaves nothing behind
-    await refused(fetchInto(back, {}), /LOOKASIDE_LOG_KEY_FILE is not set/, []);
-    await refused(fetchInto(data, withKey), /holds .*only an empty folder is filled/, []);
-    await refused(fetchInto(data, withKey, '--dry-run'), /only an empty folder is filled/, []);
-    const node = await openNode(url, logKey);
-    await refused(fetchInto(back, withKey), /a node runs over this database/, []);
-    const tried = await fetchInto(back, withKey, '--dry-run', '--json');
+    await assert.rejects(moveInto(back, { logKey: null }), {
+      code: 'CONFIG_INVALID',
+      message: /LOOKASIDE_LOG_KEY_FILE/,
+    });
+    await assert.rejects(moveInto(back, { logKey: { ...key, pem: PEM } }), { code: 'LOG_MISMATCH' });
+    for (const isDryRun of [true, false])
+      await assert.rejects(moveInto(data, { isDryRun }), {
+        code: 'CONFIG_INVALID',
+        message: /only an empty folder is filled/,
+      });
+    const node = await openNode(url, { LOOKASIDE_LOG_KEY: pem });
+    await assert.rejects(moveInto(back), { code: 'ALREADY_RUNNING' });
+    assert.equal((await moveInto(back, { isDryRun: true })).outcome, 'would-move');
     await node.close();
-    assert.equal(JSON.parse(tried.stdout).outcome, 'would-move');
+    const damage = "UPDATE blob SET bytes = bytes || 'x' WHERE image_id = (SELECT max(id) FROM image)";
+    await postgres.query(url, damage);
+    await assert.rejects(moveInto(back), { code: 'DAMAGE_FOUND' });
+    await postgres.query(url, damage.replace("bytes || 'x'", 'substr(bytes, 1, length(bytes) - 1)'));
     assert.deepEqual((await readdir(back)).filter(isContent), []);
-    const whole = "UPDATE blob SET bytes = bytes || 'x' WHERE image_id = (SELECT max(id) FROM image)";
-    await postgres().query(url, whole);
-    await refused(fetchInto(back, withKey), /other bytes in the database than its hash says/, []);
-    await postgres().query(url, whole.replace("bytes || 'x'", 'substr(bytes, 1, length(bytes) - 1)'));
     // one that was cut short begins anew, and no server starts on it meanwhile
     await mkdir(path.join(back, 'access'));
     for (const name of ['state.db.restoring', 'index.db', 'access/2020-01-01.db', 'state.db.restoring-wal'])
       await writeFile(path.join(back, name), '');
-    const halted = await runLookaside(['serve', '--data', back, '--listen', '127.0.0.1:0']);
-    assert.match(halted.stderr, /is half filled: .*lookaside migrate --from/);
+    await assert.rejects(openDirectory(back), {
+      code: 'STATE_UNUSABLE',
+      message: /is half filled: .*lookaside migrate --from/,
+    });
 
-    const done = await fetchInto(back, withKey);
-    assert.equal(done.status, 0, describeOutcome(done));
-    assert.match(done.stdout, /^moved: 5 signatures of .*\ncompared: every count/);
+    const moved = await moveInto(back);
+    assert.deepEqual([moved.outcome, moved.counts.signature, moved.fillers], ['moved', 7, 2]);
     assert.equal((await stat(path.join(back, 'log.key'))).mode & 0o777, 0o600);
     await assertSameDirectories(data, back);
     const keys = [filled.kept.fingerprint, filled.retired.fingerprint] as const;
     await assertSameAnswers({ dataDir: back, url, folder: filled.folder, keys });
     await assertSameLog(back, filled);
-    const config = configOf(back);
-    const fsck = { data: back, sites: sitesOf(config), log: quiet, onProgress: () => undefined };
-    const { findings } = await fsckReadOnly({ ...fsck, data: data, sites: sitesOf(configOf(data)) });
-    assert.deepEqual((await fsckReadOnly(fsck)).findings, findings);
+    assert.deepEqual(await findingsIn(back), await findingsIn(data));
 
     const directory = await openDirectory(back);
     assert.deepEqual(await administrationOf(directory.administration), filled.before);
@@ -95,27 +124,13 @@ export function movedBackTests({ postgres, openNode }: MovedBackTests): void {
     });
     assert.ok(grant.id > filled.next.goneGrant);
     await directory.composed[Symbol.asyncDispose]();
-
-    await using server = await startServer({ data: back });
-    const uploads = uploadsTo(server.port, filled.token);
-    for (const number of [1, 2, 3]) {
-      const { status, body } = await uploads.get(`${filled.folder}/signature-${number}`);
-      const file = await readFile(path.join(data, 'sigstore', filled.folder, `signature-${number}`));
-      assert.deepEqual([status, hashOf(body)], [200, hashOf(file)]);
-    }
-    const next = filled.kept.sign({ repository: 'team/app', tag: 'v4' });
-    const added = await uploads.post(filled.folder, next);
-    assert.deepEqual([added.status, added.receipt?.number], [201, 4]);
-    const again = filled.kept.sign({ repository: 'team/app', tag: 'v1' });
-    assert.equal((await uploads.post(filled.folder, again)).code, 'WITHDRAWN');
-    await server.stop();
   });
 
-  it('are moved into a data directory with what they have taken themselves', async () => {
+  it('brings along what the nodes have taken themselves', async () => {
     await using temp = await openTempFolder();
     const back = path.join(temp.path, 'back');
-    const url = await postgres().migratedDatabase();
-    const nodes = [await openNode(url, PEM), await openNode(url, PEM)] as const;
+    const url = await postgres.migratedDatabase();
+    const nodes = [await openNode(url), await openNode(url)] as const;
     const signer = makeSigner('moving');
     await using administration = await administer(url);
     await administration.keys.add(signer.certificate);
@@ -145,7 +160,7 @@ export function movedBackTests({ postgres, openNode }: MovedBackTests): void {
     }
     const served = await bytesOf(nodes[1].uploads(''), folder);
     for (const node of nodes) await node.close();
-    await postgres().query(url, `INSERT INTO access_dropped VALUES (${Date.now()}, 3), (5000, 4)`);
+    await postgres.query(url, `INSERT INTO access_dropped VALUES (${Date.now()}, 3), (5000, 4)`);
 
     const key = path.join(temp.path, 'key');
     await writeFile(key, PEM);
@@ -163,9 +178,7 @@ export function movedBackTests({ postgres, openNode }: MovedBackTests): void {
     assert.deepEqual(rowsOf(back, 'state.db', 'SELECT hour, count FROM access_dropped'), [
       { hour: 0, count: 4 },
     ]);
-    const config = configOf(back);
-    const fsck = { data: back, sites: sitesOf(config), log: quiet, onProgress: () => undefined };
-    assert.deepEqual((await fsckReadOnly(fsck)).findings, []);
+    assert.deepEqual(await findingsIn(back), []);
     await using server = await startServer({ data: back });
     const uploads = uploadsTo(server.port, text);
     assert.deepEqual(await bytesOf(uploads, folder), served);
@@ -174,8 +187,15 @@ export function movedBackTests({ postgres, openNode }: MovedBackTests): void {
     assert.ok((buried as { bytes: Buffer }).bytes.length > 0);
     const again = await uploads.post(folder, signer.sign({ repository: 'team/moving', tag: 'v4' }));
     assert.equal(takenAs(again, 201).number, 4);
+    const withdrawn = await uploads.post(folder, signer.sign({ repository: 'team/moving', tag: 'v2' }));
+    assert.equal(withdrawn.code, 'WITHDRAWN');
     await server.stop();
   });
+});
+
+async function findingsIn(data: string) {
+  const fsck = { data, sites: sitesOf(configOf(data)), log: quiet, onProgress: () => undefined };
+  return (await fsckReadOnly(fsck)).findings;
 }
 
 async function bytesOf(uploads: Uploads, folder: string): Promise<readonly string[]> {
