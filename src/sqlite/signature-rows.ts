@@ -5,7 +5,7 @@ import type { RecordedImage, RecordedSignature } from '../domain/ports.ts';
 import type { Judged } from './commands.ts';
 import { FolderChanges } from './folder-entries.ts';
 import { inTransaction } from './open.ts';
-import { type JudgeAgain, VERDICT_COLUMNS, type Value, VerdictRows, verdictValues } from './verdict-rows.ts';
+import { type JudgeAgain, type Value, VERDICT_COLUMNS, VerdictRows, verdictValues } from './verdict-rows.ts';
 
 const FORGET_CHUNK_IMAGES = 1000;
 // Higher than any recorded number: rows get numbers from here on while numbers are exchanged.
