@@ -118,7 +118,10 @@ function* jsonValues(text: string): Generator<unknown> {
     }
   }
   if (begun.trim() !== '')
-    throw new LookasideError('REQUEST_INVALID', 'the file begins like JSON and cannot be read as JSON; write it again');
+    throw new LookasideError(
+      'REQUEST_INVALID',
+      'the file begins like JSON and cannot be read as JSON; write it again',
+    );
 }
 
 const MAX_DEPTH = 64;
