@@ -15,6 +15,7 @@ import {
   isInPlace,
   openForWriting,
 } from './open.ts';
+import { dayOf } from './packed-days.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -25,11 +26,6 @@ const FAR_MS = 7 * DAY_MS;
 const OPEN_DAYS = 2;
 
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db/;
-
-/** The UTC day of a time, as in the file's name: `2026-11-22`. */
-export function dayOf(time: Date): string {
-  return time.toISOString().slice(0, 10);
-}
 
 function endOf(day: string): number {
   return Date.parse(day) + DAY_MS;

@@ -1,14 +1,13 @@
 // The access log as the main thread sees it: it sends batches, split at midnight UTC, to the writer thread.
 import type { AccessBatch, AccessLimits, AccessLog, AccessPruned } from '../domain/ports.ts';
-import { BatchPacker, type PackedBatch, sizeOf } from './access-columns.ts';
-import { dayOf } from './access-days.ts';
+import { sizeOf } from './access-columns.ts';
 import { closeDay, daysIn } from './close-day.ts';
 import { packUnsigned } from './pack-unsigned.ts';
+import { dayOf, type PackedDays, packDays } from './packed-days.ts';
 import type { Writer } from './writer.ts';
 
 // The size of one hour's count in the writer's queue.
 const COUNT_BYTES = 600;
-const DAY_MS = 86_400_000;
 const PRUNE_BYTES = 100;
 const LATE_MS = 120_000;
 /** What was asked for since is read from the day itself. */
@@ -29,9 +28,13 @@ export class SqliteAccessLog implements AccessLog {
 
   /** Each day of the batch is one transaction, so that another try after a lock counts nothing twice. */
   async write(batch: AccessBatch): Promise<void> {
-    const days = [...byDay(batch)];
-    for (const [day] of days) this.#closed.delete(day);
-    const written = days.map(([day, ofDay]) =>
+    await this.writePacked(packDays(batch));
+  }
+
+  /** The same of a batch that another process has packed. @throws BUSY, STORE_UNAVAILABLE */
+  async writePacked(days: PackedDays): Promise<void> {
+    for (const day of days.keys()) this.#closed.delete(day);
+    const written = [...days].map(([day, ofDay]) =>
       this.#writer.run('access.write', { day, batch: ofDay }, sizeOf(ofDay)),
     );
     const failed = (await Promise.allSettled(written)).find((result) => result.status === 'rejected');
@@ -74,35 +77,4 @@ export class SqliteAccessLog implements AccessLog {
       this.#packing = false;
     }
   }
-}
-
-function byDay({ reads, missing, dropped }: AccessBatch): Map<string, PackedBatch> {
-  const days = new Map<string, BatchPacker>();
-  if (dropped !== undefined) packerOf(days, dropped.firstAt).setDropped(dropped);
-  const packerAt = lastOf((dayNumber) => packerOf(days, new Date(dayNumber * DAY_MS)));
-  for (const read of reads) packerAt(dayNumberOf(read.firstAt)).addRead(read);
-  for (const one of missing) packerAt(dayNumberOf(one.firstAt)).addMissing(one);
-  return new Map([...days].map(([day, packer]) => [day, packer.batch()]));
-}
-
-function dayNumberOf(time: Date): number {
-  return Math.floor(time.getTime() / DAY_MS);
-}
-
-/** As `find`, which is not asked again for the same number twice in a row: nearly all rows are of one day. */
-function lastOf<Value>(find: (key: number) => Value): (key: number) => Value {
-  let last: { readonly key: number; readonly value: Value } | null = null;
-  return (key) => {
-    if (last?.key !== key) last = { key, value: find(key) };
-    return last.value;
-  };
-}
-
-function packerOf(days: Map<string, BatchPacker>, time: Date): BatchPacker {
-  const day = dayOf(time);
-  const known = days.get(day);
-  if (known !== undefined) return known;
-  const packer = new BatchPacker();
-  days.set(day, packer);
-  return packer;
 }
