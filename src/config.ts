@@ -54,8 +54,10 @@ export interface Config {
   /** Nothing is ever withdrawn. */
   readonly appendOnly: boolean;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
-  readonly trustedProxies: BlockList;
+  readonly trustedProxies: Networks;
   readonly read: 'anonymous' | 'token';
+  /** How many processes answer reads; `auto`: as many as there are processors. */
+  readonly readers: number | 'auto';
   readonly listing: boolean;
   /** Whether there are web pages below /ui/. */
   readonly ui: boolean;
@@ -280,6 +282,15 @@ function databaseUrl(text: string): string {
   );
 }
 
+const MOST_READERS = 64;
+
+function readers(text: string): number | 'auto' {
+  if (text === 'auto') return 'auto';
+  const count = /^[0-9]{1,2}$/.test(text) ? Number(text) : 0;
+  if (count < 1 || count > MOST_READERS) throw new Unwanted(`wanted auto or 1 to ${MOST_READERS}`);
+  return count;
+}
+
 function poolSize(text: string): number {
   const count = /^[0-9]{1,3}$/.test(text) ? Number(text) : 0;
   if (count < 2 || count > 100) throw new Unwanted('wanted how many connections, from 2 to 100');
@@ -364,8 +375,21 @@ function idToken(text: string): string {
   return text;
 }
 
-function networks(text: string): BlockList {
-  const list = new BlockList();
+/** Networks, with the text that names them. */
+export class Networks extends BlockList {
+  readonly text: string;
+
+  constructor(text: string) {
+    super();
+    this.text = text;
+  }
+}
+
+/** What another process was told of them. */
+export const parseNetworks = networks;
+
+function networks(text: string): Networks {
+  const list = new Networks(text);
   for (const network of text.split(',').map((part) => part.trim())) {
     if (network !== '' && !addNetwork(list, network)) {
       throw new Unwanted(`"${network}" is no network; wanted a list like 10.0.0.0/8,fd00::/8`);
@@ -408,6 +432,7 @@ const SETTINGS = {
   tls_key: perhaps(path),
   trusted_proxies: always(networks, ''),
   read: always(oneOf('anonymous', 'token'), 'anonymous'),
+  readers: always(readers, '1'),
   listing: always(onOff, 'on'),
   ui: always(onOff, 'on'),
   access_log: always(oneOf('off', 'combined', 'json'), 'off'),
@@ -727,6 +752,7 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
           },
     trustedProxies: values.trusted_proxies,
     read: values.read,
+    readers: toReaders(values, surroundings),
     listing: values.listing,
     ui: values.ui,
     accessLog: values.access_log,
@@ -746,6 +772,16 @@ function toConfig(values: Values, surroundings: Surroundings): Config {
     database: toDatabase(values, surroundings),
     remote: toRemote(values, surroundings),
   };
+}
+
+/** Several processes are refused where only one can be; `auto` is then one. */
+function toReaders({ readers: wanted, database, database_file }: Values, { called }: Surroundings) {
+  const isNode = database !== undefined || database_file !== undefined;
+  if (!isNode || wanted === 1) return wanted;
+  if (wanted === 'auto') return 1;
+  throw invalid(
+    `${called('readers')} is ${wanted}, and a node over PostgreSQL answers reads in one process: leave it out, or set it to auto, and start more nodes`,
+  );
 }
 
 function toDatabase(values: Values, { workingFolder, called }: Surroundings): DatabaseSettings | null {
@@ -846,6 +882,12 @@ const MAX_SOCKET_PATH_BYTES = 107;
  */
 export function socketPathOf({ data }: Pick<Config, 'data'>): string {
   const path = join(data, 'lookaside.sock');
+  return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES ? path : relative(process.cwd(), path);
+}
+
+/** As socketPathOf(), of the socket on which reader processes pass requests on. */
+export function readersSocketPathOf({ data }: Pick<Config, 'data'>): string {
+  const path = join(data, 'readers.sock');
   return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES ? path : relative(process.cwd(), path);
 }
 

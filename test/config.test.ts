@@ -332,6 +332,16 @@ const ROWS: readonly Row[] = [
     bad: ['', 'Token', 'off'].map((text) => [text, /wanted anonymous or token$/] as const),
   },
   {
+    name: 'readers',
+    shows: ({ readers }) => readers,
+    byDefault: 1,
+    values: [
+      ['auto', 'auto'],
+      ['64', 64],
+    ],
+    bad: ['', '0', '65', '-1', '1.5', 'Auto', 'all'].map((text) => [text, /wanted auto or 1 to 64/] as const),
+  },
+  {
     name: 'listing',
     shows: ({ listing }) => listing,
     byDefault: true,
@@ -1079,6 +1089,13 @@ describe('the database', () => {
       const said = refusal({ LOOKASIDE_DATABASE: `postgres://joe@/x?host=%2Frun&${name}=-cwork_mem%3D8MB` });
       assert.match(said, /(options|idle_in_transaction_session_timeout) is in the URL.*ALTER ROLE/);
     }
+  });
+
+  test('is read by one process of a node, however many processors there are', () => {
+    const said = refusal({ LOOKASIDE_DATABASE: DATABASE, LOOKASIDE_READERS: '2' });
+    assert.match(said, /^LOOKASIDE_READERS is 2, and a node over PostgreSQL.*start more nodes/);
+    const { config } = load({ LOOKASIDE_DATABASE: DATABASE, LOOKASIDE_READERS: 'auto' });
+    assert.equal(config.readers, 1);
   });
 
   test('has no tree beside it, and comes from one place', () => {

@@ -1,12 +1,20 @@
 // lookaside serve: opens the data directory, listens, and ends without losing a request.
 import { readFileSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { shownCertificate } from '../compose/certificate.ts';
 import { systemClock } from '../compose/clock.ts';
 import { createLineWriter, createLog } from '../compose/log.ts';
 import { type Composed, type ComposeOptions, compose } from '../compose/server.ts';
 import { sitesOf } from '../compose/site.ts';
-import { type Config, MASK, type Setting, shownDatabase, socketPathOf } from '../config.ts';
+import {
+  type Config,
+  MASK,
+  readersSocketPathOf,
+  type Setting,
+  shownDatabase,
+  socketPathOf,
+} from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import { countEnding } from '../domain/key-expiry.ts';
@@ -23,6 +31,8 @@ import {
 } from '../http/listener.ts';
 import { createMetrics } from '../http/metrics.ts';
 import type { Services } from '../http/services.ts';
+import { createFleet, type Fleet } from '../readers/fleet.ts';
+import type { ReaderState } from '../readers/messages.ts';
 import { keepAccessLog } from '../service/access.ts';
 import { createAdministration } from '../service/administration.ts';
 import type { Mirror } from '../service/mirror.ts';
@@ -63,7 +73,9 @@ export async function runServe({
   let config = started;
   let isDraining = false;
   const log = createLog(config.logLevel);
+  const fleet = createReaders(config, log);
   const composed = await open({
+    ...(fleet === null ? {} : { readers: fleet }),
     config,
     current: () => config,
     sites: sitesOf(config),
@@ -79,11 +91,16 @@ export async function runServe({
       isDraining: () => isDraining,
       shownSettings: () => settings().map(withoutSecret),
       log,
+      fleet,
     });
     const listeners =
       passedSockets.length === 0
         ? [await openListener(config, services)]
         : await adoptSockets(passedSockets, config, services);
+    const readers =
+      fleet === null
+        ? null
+        : await startReaders(fleet, { composed, services, listeners, config: () => config });
     // a node has no data directory: commands beside it open the database themselves
     const local = config.database === null ? await openLocalListener(config, services, log) : null;
     composed.upkeep.start();
@@ -93,6 +110,7 @@ export async function runServe({
     if (config.tls !== null) void composed.recordCertificate(shownCertificate(readTls(config.tls).cert));
     const access = keepAccessLog({
       ...composed,
+      recorder: fleet === null ? composed.recorder : withReaders(composed.recorder, fleet),
       log,
       clock: systemClock,
       limits: () => accessLimits(config),
@@ -101,10 +119,13 @@ export async function runServe({
 
     signals.onReload(() => {
       const onCertificate = composed.recordCertificate;
-      const next = reloaded({ load, before: config, listeners, log, onCertificate });
+      const withTls = [...listeners, ...(readers === null ? [] : [readers])];
+      const next = reloaded({ load, before: config, listeners: withTls, log, onCertificate });
       if (next === config) return; // what was read cannot be used, nor told
       config = next;
       log.level = config.logLevel;
+      fleet?.stateChanged();
+      if (fleet !== null && config.read === 'token') log.warn({ readers: config.readers }, READERS_IN_VAIN);
       void composed.recordSettings(settings().map(withoutSecret));
     });
     printBanner(config, {
@@ -120,14 +141,20 @@ export async function runServe({
     const awaited = endInTime();
     composed.hurry();
     await Promise.race([
-      Promise.all([...listeners, local].map((listener) => listener?.drain())),
+      Promise.all([
+        ...[...listeners, local].map((listener) => listener?.drain()),
+        fleet?.drain().then(() => readers?.passedOn.drain()),
+      ]),
       wait(DRAIN_MS, undefined, { ref: false }),
     ]);
     for (const listener of [...listeners, local]) listener?.abort();
+    await fleet?.abort();
+    readers?.passedOn.abort();
     awaited('the record of the last reads');
     await access.stop();
     awaited('the databases, and what still writes to them');
   } finally {
+    await fleet?.abort();
     await composed[Symbol.asyncDispose]();
   }
   return EXIT.done;
@@ -176,6 +203,104 @@ function endInTime(): (what: string) => void {
   };
 }
 
+/** Null: this process alone answers reads. */
+function createReaders({ readers, read }: Config, log: Services['log']): Fleet | null {
+  const wanted = readers === 'auto' ? usefulReaders(read) : readers;
+  if (wanted > 1 && read === 'token') log.warn({ readers: wanted }, READERS_IN_VAIN);
+  return wanted < 2 ? null : createFleet({ size: wanted - 1, log, nowMs: systemClock.monotonicMs });
+}
+
+const READERS_IN_VAIN =
+  'LOOKASIDE_READERS helps nothing while LOOKASIDE_READ is token: one process knows the tokens, and answers all reads; leave it out, or set it to auto';
+
+function usefulReaders(read: Config['read']): number {
+  return read === 'token' ? 1 : availableParallelism();
+}
+
+interface ReaderParts {
+  readonly composed: Composed;
+  readonly services: Services;
+  readonly listeners: readonly Listener[];
+  readonly config: () => Config;
+}
+
+interface StartedReaders extends Pick<Listener, 'setTls'> {
+  /** Where they pass requests on. */
+  readonly passedOn: Listener;
+}
+
+async function startReaders(
+  fleet: Fleet,
+  { composed, services, listeners, config }: ReaderParts,
+): Promise<StartedReaders> {
+  const { writePackedRows } = composed;
+  if (writePackedRows === null) throw new Error('a node has no reader processes');
+  const passOnPath = readersSocketPathOf(config());
+  rmSync(passOnPath, { force: true }); // as the other socket
+  const handler = createHandler({ services, isLocal: false, isForReaders: true });
+  let passedOn: Listener;
+  try {
+    passedOn = await listenForReaders(handler, passOnPath);
+  } catch (error) {
+    await Promise.all(listeners.map((listener) => listener.drain())); // else they would keep the process
+    throw error;
+  }
+  const { tls: files } = config();
+  let tls = files === null ? null : readTls(files);
+  fleet.start({
+    state: () => ({ ...readerSettings(config()), places: composed.places(), tls }),
+    sockets: listeners.map(({ fd }) => fd),
+    passOnPath,
+    readHeld: composed.reader.readHeld,
+    writeRows: writePackedRows,
+    onCounted: services.metrics.add,
+    writeAccessLine: services.writeAccessLine,
+    onPlainHttp: tellPlainHttp(services.log),
+  });
+  return {
+    passedOn,
+    setTls(next) {
+      tls = next;
+    },
+  };
+}
+
+/** @throws LookasideError LISTEN_FAILED */
+async function listenForReaders(handler: ListenOptions['handler'], path: string): Promise<Listener> {
+  try {
+    return await listenOnSocket(handler, path, true);
+  } catch (error) {
+    throw new LookasideError(
+      'LISTEN_FAILED',
+      `cannot listen on ${path}, by which reader processes reach this one: ${systemCode(error)}; its path may have 107 bytes: choose a shorter LOOKASIDE_DATA, or leave LOOKASIDE_READERS out`,
+      { cause: error },
+    );
+  }
+}
+
+function readerSettings({
+  prefix,
+  read,
+  accessLog,
+  trustedProxies,
+}: Config): Omit<ReaderState, 'places' | 'tls'> {
+  return { prefix, read, accessLog, trustedProxies: trustedProxies.text };
+}
+
+/** Reads are recorded nowhere while the record has no room. */
+function withReaders(recorder: Composed['recorder'], fleet: Fleet): Composed['recorder'] {
+  return {
+    ...recorder,
+    setFull(isFull) {
+      recorder.setFull(isFull);
+      fleet.setFull(isFull);
+    },
+    get buffer() {
+      return recorder.buffer;
+    },
+  };
+}
+
 interface ServiceParts {
   readonly composed: Composed;
   readonly config: () => Config;
@@ -183,10 +308,19 @@ interface ServiceParts {
   /** For the web page; none are shown when it is left out. */
   readonly shownSettings?: () => readonly Setting[];
   readonly log: Services['log'];
+  /** Null: this process alone answers reads. */
+  readonly fleet?: Fleet | null;
 }
 
 /** The services that the handler of requests uses. */
-export function toServices({ composed, config, isDraining, shownSettings, log }: ServiceParts): Services {
+export function toServices({
+  composed,
+  config,
+  isDraining,
+  shownSettings,
+  log,
+  fleet = null,
+}: ServiceParts): Services {
   const { sites, reader, recorder, index } = composed;
   const database = shownDatabase(config());
   const { data, root, tree } =
@@ -211,8 +345,9 @@ export function toServices({ composed, config, isDraining, shownSettings, log }:
     health,
     metrics: createMetrics({
       version: VERSION,
-      cache: () => reader.cache,
-      accessBuffer: () => recorder.buffer,
+      cache: () => (fleet === null ? reader.cache : sums(reader.cache, fleet.cache)),
+      accessBuffer: () => (fleet === null ? recorder.buffer : sums(recorder.buffer, fleet.buffer)),
+      ...(fleet === null ? {} : { readers: { gather: () => fleet.flush(), counts: () => fleet.counts } }),
       get sites() {
         return sites.map(({ name, problems, filling }) => ({
           name,
@@ -236,8 +371,18 @@ export function toServices({ composed, config, isDraining, shownSettings, log }:
     about,
     settings: config,
     isDraining,
+    untilSeen: () => fleet?.untilSeen() ?? null,
     writeAccessLine: createLineWriter(1),
   };
+}
+
+/** Of each number of `one` and that of the same name. */
+function sums<Counts extends object>(
+  one: Counts,
+  other: { readonly [Name in keyof Counts]: number },
+): Counts {
+  const names = Object.keys(other) as (keyof Counts)[]; // literals of this process
+  return Object.fromEntries(names.map((name) => [name, Number(one[name]) + other[name]])) as Counts;
 }
 
 function walksOf({ walks, faults }: Mirror): ReadonlyMap<string, number> {
@@ -377,7 +522,7 @@ function accessLimits({ accessRetentionMs, accessMaxBytes }: Config) {
 interface Reload {
   readonly load: () => Config;
   readonly before: Config;
-  readonly listeners: readonly Listener[];
+  readonly listeners: readonly Pick<Listener, 'setTls'>[];
   readonly log: Services['log'];
   /** Called with the certificate that new connections get. */
   readonly onCertificate: Composed['recordCertificate'];
@@ -396,8 +541,9 @@ function reloaded({ load, before, listeners, log, onCertificate }: Reload): Conf
       tree: before.tree,
       prefix: before.prefix,
       database: before.database,
+      readers: before.readers,
     };
-    for (const name of ['listen', 'data', 'root', 'prefix', 'database'] as const) {
+    for (const name of ['listen', 'data', 'root', 'prefix', 'database', 'readers'] as const) {
       if (JSON.stringify(next[name]) === JSON.stringify(before[name])) continue;
       log.warn({ setting: `LOOKASIDE_${name.toUpperCase()}` }, 'this setting changes only by a restart');
     }

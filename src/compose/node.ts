@@ -284,6 +284,7 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       reader,
       recorder,
       accessLog: stores.access,
+      writePackedRows: null,
       auditLog,
       witness: null,
       upkeep: {

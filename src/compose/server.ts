@@ -4,7 +4,7 @@ import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promise
 import type { Config } from '../config.ts';
 import { createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { DEFAULT_SITE } from '../domain/image.ts';
+import { DEFAULT_SITE, type ImageId } from '../domain/image.ts';
 import { hasRuleFor } from '../domain/log-in-provider.ts';
 import type { Log, SignatureAppender, SignatureIndex, SignatureStore, Verifier } from '../domain/ports.ts';
 import type { RecordLookups } from '../domain/records.ts';
@@ -55,6 +55,7 @@ import { createWithdrawService, type WithdrawService } from '../service/withdraw
 import type { Witness } from '../service/witness.ts';
 import { type Databases, openDatabases } from '../sqlite/databases.ts';
 import { type LockTaker, takeLock } from '../sqlite/lock.ts';
+import type { PackedDays } from '../sqlite/packed-days.ts';
 import { createSitesStore } from '../store/sites.ts';
 import { systemClock } from './clock.ts';
 import { type OpenedIdentities, openIdentities } from './identities.ts';
@@ -90,6 +91,8 @@ export interface Composed {
   readonly lookups: RecordLookups;
   readonly revocations: RevocationService;
   readonly accessLog: AccessUpkeep['accessLog'];
+  /** Rows of the record that a reader process has packed; null: this one has none. */
+  readonly writePackedRows: ((days: PackedDays) => Promise<void>) | null;
   readonly tokens: TokenService;
   /** The log-ins of the web pages. */
   readonly sessions: SessionService;
@@ -128,6 +131,17 @@ export interface ServedSite extends Site, Pick<OpenSite, 'problems' | 'filling'>
   readonly files: Pick<OpenSite['files'], 'isWritable'>;
 }
 
+/** The reader processes of a server, as what they read from sees them. */
+export interface ReadersBeside {
+  /** Null: any image may have changed. */
+  forgotten(image: ImageId | null): void;
+  /** Has them write their rows of the record. */
+  flush(): Promise<void>;
+  readonly buffer: AccessRecorder['buffer'];
+  /** What is wrong with them, in a sentence, or null. */
+  readonly fault: string | null;
+}
+
 export interface ComposeOptions {
   readonly config: Config;
   /** The current configuration: a reload may change it. */
@@ -141,6 +155,8 @@ export interface ComposeOptions {
   readonly acceptRollback?: boolean;
   /** People log in through this process: it reads LOOKASIDE_OIDC_LOGIN. */
   readonly offersLogIns?: boolean;
+  /** Left out: this process alone answers reads. */
+  readonly readers?: ReadersBeside;
 }
 
 /**
@@ -299,7 +315,12 @@ async function connect(options: Connections) {
   const judge = createSitesJudge(open.judges);
   const upkeep = createSitesUpkeep(open.upkeeps);
   const releases = createReleaseView({ store, index, settings: () => current().releases });
-  const reader = createReader({ store: releases.store, clock, cacheBytes: SET_CACHE_BYTES });
+  const reader = createReader({
+    store: releases.store,
+    clock,
+    cacheBytes: SET_CACHE_BYTES,
+    onForgotten: (image) => options.readers?.forgotten(image),
+  });
   const verifyAgain = async (issuers: readonly string[]) => {
     for (const { name } of sites) await index.judgeAgain(name, issuers);
     judge.wake();
@@ -389,6 +410,7 @@ async function connect(options: Connections) {
     }),
     recorder,
     accessLog,
+    writePackedRows: (days: PackedDays) => accessLog.writePacked(days),
     records,
     ...openQuestions(databases, { makeEvent, records, signatures, auditLog }),
     ...access,
@@ -414,7 +436,10 @@ interface HealthParts {
   readonly log: Log;
 }
 
-function openHealth({ current, databases }: Connections, { sites, log }: HealthParts): Composed['health'] {
+function openHealth(
+  { current, databases, readers }: Connections,
+  { sites, log }: HealthParts,
+): Composed['health'] {
   return (isDraining) =>
     createHealth({
       get sites() {
@@ -423,6 +448,7 @@ function openHealth({ current, databases }: Connections, { sites, log }: HealthP
       dataFreeBytes: databases.freeBytes,
       minFreeBytes: () => current().minFreeBytes,
       writerFault: () => writerFault(databases),
+      ...(readers === undefined ? {} : { readersFault: () => readers.fault }),
       isDraining,
       wait,
       log,
@@ -492,12 +518,12 @@ function countByKey(
 
 /** Who asks for a person, or takes rows away, is written down. */
 function openRecords(
-  { databases }: Connections,
+  { databases, readers }: Connections,
   { makeEvent, recorder }: { readonly makeEvent: MakeEvent; readonly recorder: AccessRecorder },
 ): Records {
   return createRecords({
     lookups: databases.questions,
-    recorder,
+    recorder: readers === undefined ? recorder : together(recorder, readers),
     audit: databases.audit,
     makeEvent,
     sha256: sha256Hex,
@@ -505,6 +531,22 @@ function openRecords(
     eraser: databases.eraser,
     clock: systemClock,
   });
+}
+
+/** The rows of all processes that answer reads. */
+function together(
+  recorder: AccessRecorder,
+  readers: ReadersBeside,
+): Pick<AccessRecorder, 'flush' | 'buffer'> {
+  return {
+    async flush() {
+      await Promise.all([recorder.flush(), readers.flush()]);
+    },
+    get buffer() {
+      const [one, others] = [recorder.buffer, readers.buffer];
+      return { rows: one.rows + others.rows, dropped: one.dropped + others.dropped };
+    },
+  };
 }
 
 /** What people and other programs ask of the records. */

@@ -1,7 +1,10 @@
 // One line of the access log for each request, in the form that log tools know or as JSON.
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { escapeJson, escapeLine } from '../domain/text.ts';
 import { maskTokens } from '../service/tokens.ts';
+import type { Exchange } from './exchange.ts';
+import { announcedBytes, CLIENT_GONE_STATUS } from './reply.ts';
+import type { ReadServices } from './services.ts';
 
 export interface AccessLine {
   readonly req: IncomingMessage;
@@ -53,4 +56,35 @@ function toClfTime(at: Date): string {
   const two = (value: number) => String(value).padStart(2, '0');
   const day = `${two(at.getUTCDate())}/${MONTHS[at.getUTCMonth()]}/${at.getUTCFullYear()}`;
   return `${day}:${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())} +0000`;
+}
+
+export interface LoggedRequest {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly exchange: Pick<Exchange, 'address' | 'caller' | 'startedMs'>;
+  /** As it came: routing rewrites req.url. */
+  readonly target: string;
+}
+
+/** Writes the request's line once its answer has gone. */
+export function logAccess(
+  services: Pick<ReadServices, 'clock' | 'settings' | 'writeAccessLine'>,
+  { req, res, exchange, target }: LoggedRequest,
+): void {
+  const at = new Date();
+  res.once('close', () => {
+    const { accessLog } = services.settings();
+    if (accessLog === 'off') return;
+    const line = formatAccessLine(accessLog, {
+      req,
+      target,
+      at,
+      address: exchange.address,
+      token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
+      status: res.headersSent ? res.statusCode : CLIENT_GONE_STATUS,
+      bytes: req.method === 'HEAD' ? 0 : announcedBytes(res),
+      durationMs: Math.round((services.clock.monotonicMs() - exchange.startedMs) * 10) / 10,
+    });
+    services.writeAccessLine(line);
+  });
 }

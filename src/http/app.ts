@@ -3,15 +3,16 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import express, { type RequestHandler } from 'express';
 import helmet from 'helmet';
 import { LookasideError } from '../domain/errors.ts';
-import { createTargetParser, type SiteTarget, type Target } from '../domain/lookaside-path.ts';
-import { formatAccessLine } from './access-line.ts';
+import type { Target } from '../domain/lookaside-path.ts';
+import { logAccess } from './access-line.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { renderError, renderSignatureError } from './errors.ts';
 import { countRequest, type Exchange, openExchange } from './exchange.ts';
 import { createFailureLog, type FailureLog } from './failure-log.ts';
 import { refuse } from './guard.ts';
 import { answerFromMemory, answerFromStore, signatureAskedFor } from './hot-path.ts';
-import { announcedBytes, CLIENT_GONE_STATUS, sendReply } from './reply.ts';
+import { takePeer } from './passed-on.ts';
+import { sendReply } from './reply.ts';
 import { adapt, NO_BODY, type RouteSpec } from './route.ts';
 import { accessRules } from './routes/access-rules.ts';
 import { administration } from './routes/administration.ts';
@@ -37,12 +38,14 @@ import { appendSignature, misplaced, putSignature, uploadBatch } from './routes/
 import { withdrawSignature } from './routes/withdraw.ts';
 import { witness } from './routes/witness.ts';
 import type { Services } from './services.ts';
-import { createTargets } from './targets.ts';
+import { createSiteTargets } from './targets.ts';
 
 export interface HandlerOptions {
   readonly services: Services;
   /** True on the Unix socket: whoever can open it is the administrator. */
   readonly isLocal: boolean;
+  /** True where reader processes alone pass requests on. */
+  readonly isForReaders?: boolean;
 }
 
 /** The routes with paths of their own. */
@@ -81,12 +84,9 @@ export const TREE_ROUTES = {
   nothing: [nothing, misplaced],
 } as const satisfies Readonly<Record<string, readonly [RouteSpec, ...RouteSpec[]]>>;
 
-export function createHandler({ services, isLocal }: HandlerOptions): RequestListener {
+export function createHandler({ services, isLocal, isForReaders = false }: HandlerOptions): RequestListener {
   const exchanges = new WeakMap<IncomingMessage, Exchange>();
-  let places = services.places();
-  const openTargets = () =>
-    createTargets(createTargetParser(places, isLocal ? '' : services.settings().prefix));
-  let targets = openTargets();
+  const targetOf = createSiteTargets(services.places, () => (isLocal ? '' : services.settings().prefix));
   const exchangeOf: ExchangeOf = (req) => {
     const exchange = exchanges.get(req);
     if (exchange === undefined) throw new Error('a request reached a route past the handler');
@@ -94,15 +94,6 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
   };
   const failures = createFailureLog(services.log, services.clock.monotonicMs);
   const app = createApp({ services, isLocal, exchangeOf, failures });
-
-  function targetOf(raw: string): SiteTarget {
-    const now = services.places();
-    if (now !== places) {
-      places = now;
-      targets = openTargets();
-    }
-    return targets(raw);
-  }
 
   function sendRefusal(
     req: IncomingMessage,
@@ -118,6 +109,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
   function handle(req: IncomingMessage, res: ServerResponse): void {
     const startedMs = services.clock.monotonicMs();
     const raw = req.url ?? '/';
+    if (isForReaders) takePeer(req);
     if (services.isDraining()) res.setHeader('Connection', 'close');
     const malformed = refuse(req);
     if (malformed !== null) {
@@ -126,7 +118,7 @@ export function createHandler({ services, isLocal }: HandlerOptions): RequestLis
     }
     const exchange = openExchange(services, req, { ...targetOf(raw), isLocal, startedMs });
     if (exchange.requestId !== null) res.setHeader('X-Request-Id', exchange.requestId);
-    if (services.settings().accessLog !== 'off') logAccess(services, req, res, exchange, raw);
+    if (services.settings().accessLog !== 'off') logAccess(services, { req, res, exchange, target: raw });
     // before all routes, so that no route can lack it
     const crossSite = refuseCrossSite(req, services.settings());
     if (crossSite !== null) {
@@ -248,28 +240,3 @@ const unknownRoute: RouteSpec = {
     throw new LookasideError('NOT_FOUND', `${path} is not a page of this server`);
   },
 };
-
-function logAccess(
-  services: Services,
-  req: IncomingMessage,
-  res: ServerResponse,
-  exchange: Exchange,
-  target: string,
-) {
-  const at = new Date();
-  res.once('close', () => {
-    const { accessLog } = services.settings();
-    if (accessLog === 'off') return;
-    const line = formatAccessLine(accessLog, {
-      req,
-      target,
-      at,
-      address: exchange.address,
-      token: exchange.caller.kind === 'token' ? exchange.caller.token.name : null,
-      status: res.headersSent ? res.statusCode : CLIENT_GONE_STATUS,
-      bytes: req.method === 'HEAD' ? 0 : announcedBytes(res),
-      durationMs: Math.round((services.clock.monotonicMs() - exchange.startedMs) * 10) / 10,
-    });
-    services.writeAccessLine(line);
-  });
-}

@@ -98,8 +98,31 @@ function unauthorized(sent: WorthlessToken | null): LookasideError {
   }
 }
 
-function peerOf({ socket }: IncomingMessage): string {
-  return plain(socket.remoteAddress ?? 'local');
+/** What a reader process says of the connection on which a request came to it. */
+export interface Peer {
+  readonly address: string;
+  readonly isEncrypted: boolean;
+}
+
+const PEER = Symbol('peer');
+
+interface PassedOn extends IncomingMessage {
+  [PEER]?: Peer;
+}
+
+/** From here on the request counts as one that came from there. */
+export function setPeer(req: PassedOn, peer: Peer): void {
+  req[PEER] = peer;
+}
+
+/** Who is at the other end of the connection; `local` without an address. */
+export function peerOf(req: PassedOn): string {
+  return plain(req[PEER]?.address ?? req.socket.remoteAddress ?? 'local');
+}
+
+/** Whether the client's connection ends here and is TLS. */
+export function isEncrypted(req: PassedOn): boolean {
+  return req[PEER]?.isEncrypted ?? 'encrypted' in req.socket;
 }
 
 function isTrusted(trusted: BlockList, address: string): boolean {

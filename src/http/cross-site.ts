@@ -3,7 +3,7 @@
 import type { IncomingMessage } from 'node:http';
 import { LookasideError } from '../domain/errors.ts';
 import { quoted } from '../domain/text.ts';
-import { forwarded } from './client.ts';
+import { forwarded, isEncrypted } from './client.ts';
 import { isRead } from './exchange.ts';
 import type { HttpSettings } from './services.ts';
 
@@ -52,7 +52,7 @@ function ourOrigins(
 function schemesOf(req: IncomingMessage, trusted: HttpSettings['trustedProxies']): readonly string[] {
   const forwardedScheme = forwarded(req, 'x-forwarded-proto', trusted);
   if (forwardedScheme.length > 0) return forwardedScheme;
-  return 'encrypted' in req.socket ? ['https'] : ['http', 'https'];
+  return isEncrypted(req) ? ['https'] : ['http', 'https'];
 }
 
 const ORIGIN = /^https?:\/\/(?:\[[0-9a-f:.]+\]|[^\s/?#@:[\]\\]+)(?::[0-9]{1,5})?$/i;

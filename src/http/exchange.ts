@@ -11,7 +11,7 @@ import type { SitePlace } from '../domain/site.ts';
 import { type Actor, ADMINISTRATOR } from '../service/audit.ts';
 import type { KnownToken } from '../service/tokens.ts';
 import { type Caller, clientAddress, requireRole, sentToken } from './client.ts';
-import type { Services } from './services.ts';
+import type { ReadServices, Services } from './services.ts';
 
 export interface Exchange {
   /** In which the target is; null: in none. */
@@ -104,7 +104,7 @@ export function openExchange(
 
 /** To be called once the answer to the request is known. */
 export function countRequest(
-  { metrics, clock }: Services,
+  { metrics, clock }: Pick<ReadServices, 'metrics' | 'clock'>,
   { method }: IncomingMessage,
   { startedMs }: Pick<Exchange, 'startedMs'>,
   { route, status }: { readonly route: string; readonly status: number },
@@ -163,7 +163,7 @@ export function requireReader(services: Services, caller: Caller): void {
 
 /** Counts the read and keeps it for the record. `imageIsSigned`: the image has at least one signature. */
 export function recordRead(
-  services: Services,
+  services: Pick<ReadServices, 'metrics' | 'recorder'>,
   req: IncomingMessage,
   exchange: Exchange,
   read: AnsweredRead,
@@ -175,7 +175,7 @@ export function recordRead(
 
 /** Keeps the read for the record. */
 export function noteRead(
-  { recorder }: Services,
+  { recorder }: Pick<ReadServices, 'recorder'>,
   req: IncomingMessage,
   { address, caller }: Exchange,
   { image, number, signatureSha256, imageIsSigned, status, bytes }: AnsweredRead,

@@ -4,7 +4,7 @@ import type { Target } from '../domain/lookaside-path.ts';
 import type { SetEntry, SignatureSet } from '../domain/ports.ts';
 import { countRequest, type Exchange, isRead, recordRead } from './exchange.ts';
 import { sendReply } from './reply.ts';
-import type { Services } from './services.ts';
+import type { ReadServices } from './services.ts';
 import { NOT_THERE, signatureReply } from './signature-reply.ts';
 
 /** The name of this route in metrics. The slower way, which gives the same answers, has the same name. */
@@ -21,22 +21,22 @@ export interface SignatureRequest {
 
 /** The image and number that are asked for; null when it is no such read, or the caller is not known to be allowed one. */
 export function signatureAskedFor(
-  services: Services,
+  services: ReadServices,
   req: IncomingMessage,
-  { target, caller }: Exchange,
+  { target, caller }: Pick<Exchange, 'target' | 'caller'>,
 ): SignatureTarget | null {
   if (target.kind !== 'signature' || !isRead(req)) return null;
   return services.settings().read === 'token' && caller.kind === 'anonymous' ? null : target;
 }
 
 /** True when answered. False: the set is not in memory or not fresh, or the signature is too large to be in it. */
-export function answerFromMemory(services: Services, asked: SignatureRequest): boolean {
+export function answerFromMemory(services: ReadServices, asked: SignatureRequest): boolean {
   const set = services.reader.peekSet(asked.target.image);
   return set !== null && answerWith(services, asked, set);
 }
 
 /** As answerFromMemory, once the store was asked. False also when that failed: the route tells how. */
-export async function answerFromStore(services: Services, asked: SignatureRequest): Promise<boolean> {
+export async function answerFromStore(services: ReadServices, asked: SignatureRequest): Promise<boolean> {
   let set: SignatureSet;
   try {
     set = await services.reader.readSet(asked.target.image);
@@ -48,7 +48,7 @@ export async function answerFromStore(services: Services, asked: SignatureReques
 }
 
 function answerWith(
-  services: Services,
+  services: ReadServices,
   { req, res, exchange, target }: SignatureRequest,
   set: SignatureSet,
 ): boolean {

@@ -22,6 +22,8 @@ export interface Listener {
   /** Where it listens, like `http://127.0.0.1:8000`; for all addresses `http://[::]:8000`. */
   readonly url: string;
   readonly port: number;
+  /** Of the socket, to be passed to another process. */
+  readonly fd: number;
   /** New connections get the new certificate. @throws when the files do not fit together */
   setTls(tls: TlsFiles): void;
   /** Accepts no more connections; resolves when the last one is closed. For a second, idle ones may send one more request. */
@@ -195,6 +197,7 @@ function toListener(server: Server, host: string, tls: TlsFiles | null): Listene
   return {
     url: `${tls === null ? 'http' : 'https'}://${authority}:${port}`,
     port,
+    fd: fdOf(server),
     setTls(next) {
       if (tls === null) throw new Error('this listener was not started with TLS');
       (server as HttpsServer).setSecureContext({ ...next, minVersion: 'TLSv1.2' });
@@ -241,10 +244,27 @@ function closeSlowReaders(server: Server, slowestMs: number): void {
   server.once('close', () => clearInterval(timer));
 }
 
-/** Listens on a Unix socket that only its owner may open. */
-export async function listenOnSocket(handleAny: RequestListener, path: string): Promise<Listener> {
+/** node:net has no other way to the descriptor. */
+function fdOf(server: Server & { readonly _handle?: { readonly fd: number } | null }): number {
+  return server._handle?.fd ?? -1;
+}
+
+/** For the socket on which reader processes pass requests on, beyond LIMITS. */
+const READERS_LIMITS = {
+  // they keep idle connections, and must not meet one that is just being closed
+  keepAliveTimeout: 0,
+  // they add a line to a head that may be as large as a client's
+  maxHeaderSize: 32 * 1024,
+} satisfies ServerOptions;
+
+/** Listens on a Unix socket that only its owner may open. `isForReaders`: reader processes alone use it. */
+export async function listenOnSocket(
+  handleAny: RequestListener,
+  path: string,
+  isForReaders = false,
+): Promise<Listener> {
   const { handler, begunOn } = inTurn(handleAny);
-  const server = createHttpServer(LIMITS, handler);
+  const server = createHttpServer({ ...LIMITS, ...(isForReaders ? READERS_LIMITS : {}) }, handler);
   server.on('checkContinue', handler);
   answerUnparsed(server, begunOn);
   // the socket is made within the call, so that this mask applies to no other file
@@ -259,6 +279,7 @@ export async function listenOnSocket(handleAny: RequestListener, path: string): 
   return {
     url: path,
     port: 0,
+    fd: fdOf(server),
     setTls() {
       throw new Error('a Unix socket has no TLS');
     },

@@ -2,7 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { ErrorCode } from '../domain/errors.ts';
 import { countMirrors, type MirrorSource } from './mirror-metrics.ts';
-import { createRequestCounts, type RequestCounts } from './request-counts.ts';
+import { type CountsElsewhere, createRequestCounts, type RequestCounts } from './request-counts.ts';
 
 export type UploadResult =
   | { readonly result: 'created' | 'exists' }
@@ -12,11 +12,20 @@ export interface MetricsSource {
   readonly version: string;
   readonly cache: () => { bytes: number; sets: number; hits: number; misses: number };
   readonly accessBuffer: () => { rows: number; dropped: number };
+  /** Left out: no reader processes are wanted. */
+  readonly readers?: ReadersSource;
   readonly sites: readonly SiteSource[];
   /** How many keys expire within so many days; see countEnding(). */
   readonly expiringKeys: () => Promise<readonly { readonly days: number; readonly count: number }[]>;
   /** How the mirrors are doing. */
   readonly mirrors: () => Promise<readonly MirrorSource[]>;
+}
+
+export interface ReadersSource {
+  /** Has them say what they have counted. */
+  readonly gather: () => Promise<void>;
+  /** How many answer now, and how many have ended unasked since the start. */
+  readonly counts: () => { readonly serving: number; readonly ended: number };
 }
 
 export interface SiteSource {
@@ -34,6 +43,8 @@ export interface Metrics extends RequestCounts {
   upload(result: UploadResult): void;
   /** How long one request with signatures took, from its last byte to the answer. */
   uploadTook(durationMs: number): void;
+  /** What a reader process has counted since it last said so. */
+  add(counted: CountsElsewhere): void;
   /** The exposition text and its content type. */
   render(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
@@ -103,6 +114,7 @@ export function createMetrics(source: MetricsSource): Metrics {
   });
   countWalks(source, registers);
   countExpiringKeys(source, registers);
+  countReaders(source.readers);
   const lookAtMirrors = countMirrors(source.mirrors, registers);
   const build = new Gauge({
     name: 'lookaside_build_info',
@@ -121,6 +133,16 @@ export function createMetrics(source: MetricsSource): Metrics {
         this.set(value());
       },
     });
+  }
+
+  function countReaders(readers: ReadersSource | undefined): void {
+    if (readers === undefined) return;
+    gauge('lookaside_readers', 'Reader processes that answer', () => readers.counts().serving);
+    counter(
+      'lookaside_readers_ended_total',
+      'Reader processes that ended unasked, and were replaced',
+      () => readers.counts().ended,
+    );
   }
 
   /** Null: the last value stands. */
@@ -159,11 +181,13 @@ export function createMetrics(source: MetricsSource): Metrics {
   return {
     request: counts.request,
     read: counts.read,
+    add: counts.add,
     upload(uploaded) {
       uploads.inc({ result: uploaded.result, code: uploaded.result === 'refused' ? uploaded.code : '' });
     },
     uploadTook: (durationMs) => uploadSeconds.observe(durationMs / 1000),
     async render() {
+      await source.readers?.gather();
       await lookAtMirrors();
       return { contentType: registry.contentType, text: await registry.metrics() };
     },

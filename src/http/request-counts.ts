@@ -17,6 +17,17 @@ export interface RequestCounts {
   read(site: string, result: ReadResult): void;
 }
 
+/** What another process has counted. */
+export interface CountsElsewhere {
+  readonly routes: ReadonlyMap<string, Readonly<RouteCounts>>;
+  readonly reads: ReadonlyMap<string, ReadonlyMap<ReadResult, number>>;
+}
+
+export interface GatheredCounts extends RequestCounts {
+  /** All that was counted since the last take(). */
+  take(): CountsElsewhere;
+}
+
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST', 'DELETE']);
 const BOUNDS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BOUNDS_MS = BOUNDS_SECONDS.map((seconds) => seconds * 1000);
@@ -32,9 +43,24 @@ interface RouteCounts {
   count: number;
 }
 
-export function createRequestCounts(registry: Registry): RequestCounts {
-  const routes = new Map<string, RouteCounts>();
-  const reads = new Map<string, Map<ReadResult, number>>();
+/** For a process that Prometheus does not ask. */
+export function gatherRequestCounts(): GatheredCounts {
+  let counting = startCounting();
+  return {
+    request: (answered) => counting.request(answered),
+    read: (site, result) => counting.read(site, result),
+    take() {
+      const { routes, reads } = counting;
+      counting = startCounting();
+      return { routes, reads };
+    },
+  };
+}
+
+export function createRequestCounts(
+  registry: Registry,
+): RequestCounts & { add(counted: CountsElsewhere): void } {
+  const { routes, reads, request, read, add } = startCounting();
   const registers = [registry];
 
   new Counter({
@@ -66,6 +92,13 @@ export function createRequestCounts(registry: Registry): RequestCounts {
     },
   });
 
+  return { request, read, add };
+}
+
+function startCounting() {
+  const routes = new Map<string, RouteCounts>();
+  const reads = new Map<string, Map<ReadResult, number>>();
+
   function request({ route, method = '', status, durationMs }: AnsweredRequest): void {
     const counts = routes.get(route) ?? newRoute(routes, route);
     const named = METHODS.has(method) ? method : 'other';
@@ -82,7 +115,29 @@ export function createRequestCounts(registry: Registry): RequestCounts {
     results.set(result, (results.get(result) ?? 0) + 1);
   }
 
-  return { request, read };
+  function add(counted: CountsElsewhere): void {
+    for (const [route, more] of counted.routes) {
+      const counts = routes.get(route) ?? newRoute(routes, route);
+      for (const [method, byStatus] of more.answers) addTo(counts.answers, method, byStatus);
+      more.inBucket.forEach((count, bucket) => {
+        counts.inBucket[bucket] = (counts.inBucket[bucket] ?? 0) + count;
+      });
+      counts.sumMs += more.sumMs;
+      counts.count += more.count;
+    }
+    for (const [site, results] of counted.reads) addTo(reads, site, results);
+  }
+
+  return { routes, reads, request, read, add };
+}
+
+function addTo<Outer, Inner>(
+  maps: Map<Outer, Map<Inner, number>>,
+  key: Outer,
+  more: ReadonlyMap<Inner, number>,
+): void {
+  const counts = maps.get(key) ?? newMap(maps, key);
+  for (const [inner, count] of more) counts.set(inner, (counts.get(inner) ?? 0) + count);
 }
 
 function bucketOf(durationMs: number): number {

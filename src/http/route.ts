@@ -93,6 +93,8 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
     const reply = await answer(req, res, spec);
     const status = reply?.status ?? CLIENT_GONE_STATUS;
     countRequest(services, req, options.exchangeOf(req), { route: spec.name, status });
+    // what is acknowledged here is seen on every connection from then on
+    if (!isRead(req)) await services.untilSeen();
     try {
       if (reply === null) res.destroy();
       else await writeReply(req, res, reply);

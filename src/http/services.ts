@@ -32,6 +32,16 @@ import type { Witness } from '../service/witness.ts';
 import type { Intake } from './intake.ts';
 import type { Metrics } from './metrics.ts';
 
+/** What answers reads of signatures from memory needs: all of it is in a reader process too. */
+export interface ReadServices {
+  readonly reader: Pick<Reader, 'peekSet' | 'readSet'>;
+  readonly recorder: Pick<AccessRecorder, 'record'>;
+  readonly metrics: Pick<Metrics, 'request' | 'read'>;
+  readonly clock: Clock;
+  readonly settings: () => Pick<HttpSettings, 'read' | 'accessLog'>;
+  readonly writeAccessLine: (line: string) => void;
+}
+
 export interface Services {
   /** As they are now; one of them has no prefix. Another array whenever one has come or gone. */
   readonly places: () => readonly SitePlace[];
@@ -72,6 +82,8 @@ export interface Services {
   /** As they are now: SIGHUP changes them. */
   readonly settings: () => HttpSettings;
   readonly isDraining: () => boolean;
+  /** Resolves once all that has changed so far is seen by every reader process; null: it is already. */
+  readonly untilSeen: () => Promise<void> | null;
   /** One line of the access log. */
   readonly writeAccessLine: (line: string) => void;
 }

@@ -2,7 +2,13 @@
 // but for want of room.
 import { LRUCache } from 'lru-cache';
 import { MAX_TARGET_BYTES } from '../domain/limits.ts';
-import { parseSignatureName, type SiteTarget, type Target } from '../domain/lookaside-path.ts';
+import {
+  createTargetParser,
+  parseSignatureName,
+  type SiteTarget,
+  type Target,
+} from '../domain/lookaside-path.ts';
+import type { SitePlace } from '../domain/site.ts';
 
 const FOLDERS_BYTES = 14 * 1024 * 1024;
 const OTHERS_BYTES = 2 * 1024 * 1024;
@@ -12,6 +18,27 @@ const SEEN = 65_536;
 const HASHED_CHARACTERS = 16;
 
 type SignatureTarget = SiteTarget & { readonly target: Extract<Target, { kind: 'signature' }> };
+
+/**
+ * What raw targets ask for, where the sites are now. `places` gives another array whenever one has come or gone; the prefix is
+ * read when one has.
+ */
+export function createSiteTargets(
+  places: () => readonly SitePlace[],
+  prefix: () => string,
+): (rawTarget: string) => SiteTarget {
+  let known = places();
+  const open = () => createTargets(createTargetParser(known, prefix()));
+  let targets = open();
+  return (raw) => {
+    const now = places();
+    if (now !== known) {
+      known = now;
+      targets = open();
+    }
+    return targets(raw);
+  };
+}
 
 /** The same answers as `parse`, from memory where it was asked before. */
 export function createTargets(parse: (rawTarget: string) => SiteTarget): (rawTarget: string) => SiteTarget {

@@ -25,6 +25,8 @@ export interface HealthSources {
   readonly minFreeBytes: () => number;
   /** Null when the last write of each database succeeded. */
   readonly writerFault: () => string | null;
+  /** Null when all reader processes answer. Left out: none are wanted. */
+  readonly readersFault?: () => string | null;
   readonly isDraining: () => boolean;
   readonly wait: (ms: number) => Promise<void>;
   readonly log: Log;
@@ -134,6 +136,7 @@ export function createHealth(sources: HealthSources): () => Promise<Health> {
       writable: await ofSites(checkWritable),
       space: await checkSpace(),
       damage: await ofSites(checkDamage),
+      ...(sources.readersFault === undefined ? {} : { readers: degradedBy(sources.readersFault()) }),
       draining: sources.isDraining()
         ? ({ state: 'degraded', message: 'the server is stopping' } satisfies Check)
         : OK,

@@ -12,6 +12,15 @@ export interface ReaderOptions {
   readonly clock: Clock;
   /** Bytes of memory that sets may hold. */
   readonly cacheBytes: number;
+  /** Called at each forget() with the image, and at each forgetAll() with null: copies elsewhere are to be forgotten too. */
+  readonly onForgotten?: (image: ImageId | null) => void;
+}
+
+/** A set for who keeps a copy of it. */
+export interface HeldSet {
+  readonly set: SignatureSet;
+  /** For how long the copy may be served. Infinity: until the image, or all, is forgotten. */
+  readonly holdsMs: number;
 }
 
 export interface FoundSignature {
@@ -27,6 +36,8 @@ export interface Reader {
   peekSet(image: ImageId): SignatureSet | null;
   /** @throws LookasideError STORE_UNAVAILABLE */
   readSet(image: ImageId): Promise<SignatureSet>;
+  /** As readSet(), for who keeps a copy; onForgotten tells when one ends before its time. @throws LookasideError STORE_UNAVAILABLE */
+  readHeld(image: ImageId): Promise<HeldSet>;
   /** signature-N of the image with its bytes; null past the end. @throws STORE_UNAVAILABLE */
   readSignature(image: ImageId, number: number): Promise<FoundSignature | null>;
   /** Call it after a change of the image, so that the next read sees the change. */
@@ -55,18 +66,22 @@ const ENTRY_BYTES = 300;
 // a share of the memory: a flood of requests for unsigned images must not evict the sets that others read
 const ABSENT_SHARE = 1 / 16;
 
+interface Kept {
+  readonly set: SignatureSet;
+}
+
 /** Sets by imageKey; the least recently used ones are forgotten. */
-function createMemory(maxBytes: number) {
+export function createSetMemory<Cached extends Kept>(maxBytes: number) {
   const absentBytes = Math.floor(maxBytes * ABSENT_SHARE);
   const weighed = (bytes: number) =>
-    new LRUCache<string, CachedSet>({
+    new LRUCache<string, Cached>({
       maxSize: Math.max(bytes, 1), // 0 would mean no bound
       sizeCalculation: ({ set }, key) => weigh(set) + key.length,
     });
   const [absent, signed] = [weighed(absentBytes), weighed(maxBytes - absentBytes)];
   return {
     get: (key: string) => signed.get(key) ?? absent.get(key),
-    set(key: string, cached: CachedSet): void {
+    set(key: string, cached: Cached): void {
       const [to, from] = cached.set.entries.length === 0 ? [absent, signed] : [signed, absent];
       from.delete(key);
       to.set(key, cached);
@@ -74,6 +89,10 @@ function createMemory(maxBytes: number) {
     delete(key: string): void {
       signed.delete(key);
       absent.delete(key);
+    },
+    clear(): void {
+      signed.clear();
+      absent.clear();
     },
     get bytes() {
       return signed.calculatedSize + absent.calculatedSize;
@@ -86,8 +105,13 @@ function createMemory(maxBytes: number) {
 
 const EMPTY: SignatureSet = { generation: 0, entries: [] };
 
-export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reader {
-  const sets = createMemory(cacheBytes);
+export function createReader({
+  store,
+  clock,
+  cacheBytes,
+  onForgotten = () => undefined,
+}: ReaderOptions): Reader {
+  const sets = createSetMemory<CachedSet>(cacheBytes);
   let hits = 0;
   let misses = 0;
   const versions = createVersions();
@@ -131,6 +155,20 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
     return set;
   }
 
+  async function readHeld(image: ImageId): Promise<HeldSet> {
+    const set = await readSet(image);
+    const cached = sets.get(imageKey(image));
+    // forgotten while it was read, or replaced since: good for who has asked, and for nobody later
+    return { set, holdsMs: cached?.set === set ? leftMs(cached) : 0 };
+  }
+
+  function leftMs({ set: { isSettled = false, askAgainMs }, checkedAtMs, epoch: readIn }: CachedSet): number {
+    const now = clock.monotonicMs();
+    const freshMs = Math.max(0, SHARED_SET_FRESH_MS - (now - checkedAtMs));
+    if (!isSettled || readIn !== epoch) return freshMs;
+    return askAgainMs === undefined ? Number.POSITIVE_INFINITY : Math.max(freshMs, askAgainMs - now);
+  }
+
   async function readSignature(image: ImageId, number: number): Promise<FoundSignature | null> {
     // two tries: a large signature may be replaced between the read of the set and the read of its bytes
     for (let attempt = 0; ; attempt += 1) {
@@ -147,13 +185,16 @@ export function createReader({ store, clock, cacheBytes }: ReaderOptions): Reade
   return {
     peekSet,
     readSet,
+    readHeld,
     readSignature,
     forget(image) {
       versions.change(imageKey(image));
       sets.delete(imageKey(image));
+      onForgotten(image);
     },
     forgetAll() {
       epoch += 1;
+      onForgotten(null);
     },
     get cache() {
       return { bytes: sets.bytes, sets: sets.size, hits, misses };

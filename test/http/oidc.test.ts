@@ -54,11 +54,13 @@ function scene(
       read: () => undefined,
       upload: () => undefined,
       uploadTook: () => undefined,
+      add: () => undefined,
       render: () => assert.fail(),
     },
     reader: {
       peekSet: () => null,
       readSet: async () => ({ generation: 1, entries: [] }),
+      readHeld: async () => assert.fail('there are no reader processes'),
       readSignature: async () => null,
       forget: () => undefined,
       forgetAll: () => undefined,

@@ -59,6 +59,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       reader: {
         peekSet: unasked,
         readSet: unasked,
+        readHeld: unasked,
         readSignature: unasked,
         forget: unasked,
         forgetAll: unasked,
@@ -137,6 +138,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         read: () => undefined,
         upload: unasked,
         uploadTook: unasked,
+        add: unasked,
         render: unasked,
       },
       keys: {
@@ -176,6 +178,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
       about: { version: '0', pid: 1, startedAt: new Date(0), data: '/data', root: '/root', tree: 'owned' },
       settings: () => SETTINGS,
       isDraining: () => false,
+      untilSeen: () => null,
       writeAccessLine: unasked,
       ...services,
     },

@@ -61,6 +61,13 @@ describe('health', () => {
     said: RegExp,
   ])[] = [
     [
+      'a reader process that has ended',
+      { readersFault: () => '1 of 2 reader processes answer; the others are being started' },
+      'readers',
+      'ok',
+      /^1 of 2 reader processes answer/,
+    ],
+    [
       'an index that is being built',
       { index: async () => ({ isComplete: false, isScanning: true, error: null }) },
       'index',

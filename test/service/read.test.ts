@@ -42,6 +42,13 @@ function createStore() {
       contents.set(imageKey(image), set);
       return set;
     },
+    /** Another set of one signature, which nothing but its store changes. */
+    settle(image: ImageId, rest: Pick<SignatureSet, 'askAgainMs'>): SignatureSet {
+      generation += 1;
+      const set = { generation, entries: [entryOf('one')], isSettled: true, ...rest };
+      contents.set(imageKey(image), set);
+      return set;
+    },
     beforeAnswer(act: () => Promise<void>): void {
       before = act;
     },
@@ -62,7 +69,10 @@ function largeEntry(sha256: string): SetEntry {
 function open(cacheBytes = MIB) {
   const clock = createClock();
   const backing = createStore();
-  return { clock, ...backing, reader: createReader({ store: backing.store, clock, cacheBytes }) };
+  const forgotten: (ImageId | null)[] = [];
+  const onForgotten = (image: ImageId | null) => forgotten.push(image);
+  const reader = createReader({ store: backing.store, clock, cacheBytes, onForgotten });
+  return { clock, ...backing, reader, forgotten };
 }
 
 const unavailable = (error: unknown) => isLookasideError(error, 'STORE_UNAVAILABLE');
@@ -390,4 +400,37 @@ test('a change of one image does not keep a look at another out of memory', asyn
   gate.open();
   await looking;
   assert.notEqual(reader.peekSet(APP), null);
+});
+
+describe('copies of sets elsewhere', () => {
+  test('of a set that the disk may change hold for the rest of its second', async () => {
+    const { reader, clock, put } = open();
+    const set = put(APP, 'one');
+    assert.deepEqual(await reader.readHeld(APP), { set, holdsMs: 1000 });
+    clock.pass(400);
+    assert.deepEqual(await reader.readHeld(APP), { set, holdsMs: 600 });
+    clock.pass(601);
+    assert.deepEqual(await reader.readHeld(APP), { set, holdsMs: 1000 });
+  });
+
+  test('of a settled set hold until it is to be asked for again, or is forgotten', async () => {
+    const { reader, clock, settle, forgotten } = open();
+    const set = settle(APP, {});
+    assert.deepEqual(await reader.readHeld(APP), { set, holdsMs: Number.POSITIVE_INFINITY });
+    const later = settle(APP, { askAgainMs: 5000 });
+    reader.forget(APP);
+    assert.deepEqual(forgotten, [APP]);
+    clock.pass(2000);
+    assert.deepEqual(await reader.readHeld(APP), { set: later, holdsMs: 3000 });
+    reader.forgetAll();
+    assert.deepEqual(forgotten, [APP, null]);
+    assert.deepEqual(await reader.readHeld(APP), { set: later, holdsMs: 1000 });
+  });
+
+  test('are not made of a set that was forgotten while it was read', async () => {
+    const { reader, beforeAnswer, put } = open();
+    const set = put(APP, 'one');
+    beforeAnswer(async () => reader.forget(APP));
+    assert.deepEqual(await reader.readHeld(APP), { set, holdsMs: 0 });
+  });
 });

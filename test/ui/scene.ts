@@ -197,6 +197,7 @@ export async function servePages({
       read: () => undefined,
       upload: () => undefined,
       uploadTook: () => undefined,
+      add: () => undefined,
       render: async () => '',
     },
     ...http,

@@ -405,6 +405,7 @@ describe('what is sent and answered', () => {
         read: () => undefined,
         upload: () => undefined,
         uploadTook: () => undefined,
+        add: () => undefined,
         render: async () => ({ contentType: '', text: '' }),
       },
       uploader: {

@@ -21,7 +21,7 @@ import { LookasideError } from '../../domain/errors.ts';
 import { ROLES } from '../../domain/ports.ts';
 import { quoted } from '../../domain/text.ts';
 import { chooseKeys, freshFiles, handedFiles, mergeFor } from '../../service/client-config.ts';
-import { forwarded, requireRole } from '../client.ts';
+import { forwarded, isEncrypted, requireRole } from '../client.ts';
 import { type Exchange, identifyAgain } from '../exchange.ts';
 import { expected, parseQuery } from '../parameters.ts';
 import { jsonReply, type Reply, textReply } from '../reply.ts';
@@ -325,11 +325,7 @@ function fileAnswer({ path, content, keys }: KindFile) {
 function urlOf({ settings }: Services, req: IncomingMessage, { prefix }: Exchange): string {
   const { publicUrl, trustedProxies } = settings();
   if (publicUrl !== null) return publicUrl;
-  const [scheme = 'encrypted' in req.socket ? 'https' : 'http'] = forwarded(
-    req,
-    'x-forwarded-proto',
-    trustedProxies,
-  );
+  const [scheme = isEncrypted(req) ? 'https' : 'http'] = forwarded(req, 'x-forwarded-proto', trustedProxies);
   const [host = req.headers.host ?? 'localhost'] = forwarded(req, 'x-forwarded-host', trustedProxies);
   const text = `${scheme}://${host}${prefix}`;
   if (/^https?$/.test(scheme) && URL.canParse(text) && !/[\s"'<>\\]/.test(host)) return text;

@@ -5,7 +5,7 @@ import { MAX_BATCH_BYTES, MAX_CERTIFICATES_BYTES } from '../../domain/limits.ts'
 import type { PageSession, Role } from '../../domain/ports.ts';
 import { showSession } from '../../domain/session.ts';
 import { LOG_IN_COOKIE, type PageRequest, SESSION_COOKIE, type Viewer } from '../../domain/web-page.ts';
-import { forwarded } from '../client.ts';
+import { forwarded, isEncrypted } from '../client.ts';
 import { compressed } from '../compressed.ts';
 import { describeError, statusOf } from '../errors.ts';
 import { type Reply, textReply } from '../reply.ts';
@@ -152,7 +152,7 @@ function pageRequest(
   const cookie = cookieOf(req, SESSION_COOKIE);
   // a browser says itself by what it came, and cross-site.ts has held that against the names of this server
   const isSecure =
-    'encrypted' in req.socket ||
+    isEncrypted(req) ||
     forwarded(req, 'x-forwarded-proto', trustedProxies).includes('https') ||
     (req.headers.origin ?? '').startsWith('https://');
   return {
