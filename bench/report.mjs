@@ -7,6 +7,9 @@ import { join } from 'node:path';
 const RESULTS = new URL('results/', import.meta.url).pathname;
 const CHART = new URL('../docs/performance.svg', import.meta.url).pathname;
 
+/** Other rows that compare are costs. */
+const MORE_IS_BETTER = '× one process';
+
 export function printTable(results) {
   const rows = results.map(({ name, unit, target, figures: f }) => ({
     row: name,
@@ -15,20 +18,22 @@ export function printTable(results) {
     'a second': rounded(f.perSecond, 0),
     'p99 ms': rounded(f.p99Ms, 1),
     'times nginx': unit === '× nginx' ? rounded(f.ratio, 2) : '',
-    'times without': unit === '× without' ? rounded(f.ratio, 2) : '',
+    'times ours': isOurs(unit) ? `${rounded(f.ratio, 2)} ${unit}` : '',
     spread: f.least === undefined ? '' : `${rounded(f.least, 2)}–${rounded(f.most, 2)}`,
-    target:
-      target === null
-        ? ''
-        : unit?.startsWith('×')
-          ? `≤ ${target}${unit === '× nginx' ? '' : ` ${unit}`}`
-          : `≥ ${target}/s`,
+    target: target === null ? '' : targetText(unit, target),
     'start ms': rounded(f.startMs, 0),
     'RSS MiB': rounded(f.rssMiB, 0),
   }));
   console.table(
     rows.map((row) => Object.fromEntries(Object.entries(row).filter(([, value]) => value !== ''))),
   );
+}
+
+const isOurs = (unit) => unit !== '× nginx' && unit?.startsWith('×');
+
+function targetText(unit, target) {
+  if (unit === MORE_IS_BETTER) return `≥ ${target}`;
+  return unit?.startsWith('×') ? `≤ ${target}` : `≥ ${target}/s`;
 }
 
 /** Returns the file. The results of one day stand in one file, the latest of each row with the commit that it is of. */

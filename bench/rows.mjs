@@ -39,6 +39,14 @@ export const ROWS = [
     target: 1.15,
     run: runRecord,
   },
+  {
+    group: 'cores',
+    name: 'reads on 2 cores over 1: owned tree of 5000 images in turn',
+    images: 5000,
+    target: 1.7,
+    unit: '× one process',
+    run: runCores,
+  },
   pullRow({ name: 'whole pulls', target: 4, isQuick: true }),
   pullRow({ name: 'node:http alone: whole pulls', target: null, isFloor: true }),
   pullRow({ name: 'whole pulls over TLS', target: 2.2, isTls: true }),
@@ -144,6 +152,57 @@ async function runPulls(bench, { images, isTls = false, isFloor = false }) {
   const pair = await startPair(bench, { images, isFloor, tls: isTls ? makeCertificate(bench.folder) : null });
   const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;
   return inPairs(bench, pair, images, (server) => loadPulls(server, { images, seconds }));
+}
+
+/**
+ * How many times the reads of one process two of them answer when each has a core, by processor time: a machine of two cores
+ * has none left for the load. As a read of two processes costs more than one of one, and as the busier of the two is the bound,
+ * it is less than 2. Both servers have the same core in turn, so that a busy machine slows down both.
+ */
+async function runCores(bench, { images }) {
+  requirePrograms(['wrk', 'taskset']);
+  const names = layNames(join(bench.folder, `names-tree-${images}`), { images, areMissing: false });
+  const seconds = bench.isQuick ? QUICK_READ_SECONDS : READ_SECONDS;
+  const load = { folder: bench.folder, names, seconds, share404: 0.5 };
+  const servers = [];
+  for (const readers of [1, 2]) {
+    const data = join(bench.folder, `readers-${readers}-${images}`);
+    mkdirSync(data, { recursive: true });
+    layTree(join(data, 'sigstore'), images);
+    const settings = { LOOKASIDE_READERS: String(readers) };
+    const server = await startLookaside({ data, port: PORTS.lookaside + 10 * readers, settings });
+    servers.push(server);
+    await settle(server);
+    await checkBytes(server, images);
+    await warmUp(server, bench, (warmed) => loadReads(warmed, load));
+  }
+  const [alone, together] = servers;
+  const pairs = [];
+  for (let turn = 0; turn < bench.pairs; turn += 1) {
+    pairs.push({ one: await loadReads(alone, load), two: await loadByEach(together, load) });
+    bench.progress();
+  }
+  await checkBytes(together, images);
+  const rssMiB = together.rssBytes() / 1024 / 1024;
+  await stopAll();
+  const ratios = pairs.map(({ one, two }) => one.cpuUs / Math.max(two.cpuUs / 2, two.busiest * two.cpuUs));
+  return {
+    ratio: median(ratios),
+    least: Math.min(...ratios),
+    most: Math.max(...ratios),
+    cpuUs: median(pairs.map(({ two }) => two.cpuUs)),
+    oneCpuUs: median(pairs.map(({ one }) => one.cpuUs)),
+    busiest: median(pairs.map(({ two }) => two.busiest)),
+    rssMiB,
+  };
+}
+
+/** As loadReads(), with the share of the busiest process. */
+async function loadByEach(server, load) {
+  const before = server.cpuMsOfEach();
+  const cost = await loadReads(server, load);
+  const spent = [...server.cpuMsOfEach()].map(([pid, ms]) => ms - (before.get(pid) ?? 0));
+  return { ...cost, busiest: Math.max(...spent) / spent.reduce((sum, ms) => sum + ms, 0) };
 }
 
 /** We, or Node.js alone, and nginx over the same tree; ours at rest after its start. */

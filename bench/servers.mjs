@@ -20,11 +20,19 @@ export async function stopAll() {
 }
 
 /** A server of ours. `data`: its data directory; `root`: a shared tree, or null for the data directory's own. */
-export function startLookaside({ data, root = null, port, tls = null, isPinned = true, args = [] }) {
+export function startLookaside({
+  data,
+  root = null,
+  port,
+  tls = null,
+  isPinned = true,
+  args = [],
+  settings = {},
+}) {
   const flags = ['serve', '--listen', `127.0.0.1:${port}`, '--data', data];
   if (root !== null) flags.push('--root', root);
   if (tls !== null) flags.push('--tls-cert', tls.cert, '--tls-key', tls.key);
-  const env = { PATH: process.env.PATH };
+  const env = { PATH: process.env.PATH, ...settings };
   return start({
     name: 'lookaside',
     port,
@@ -104,6 +112,8 @@ async function start({ name, port, isTls, isPinned, argv, env, log }) {
     startedMs,
     url: `${isTls ? 'https' : 'http'}://127.0.0.1:${port}`,
     cpuMs: () => processesOf(child.pid).reduce((sum, pid) => sum + cpuMsOf(pid), 0),
+    /** Of each of its processes by itself. */
+    cpuMsOfEach: () => new Map(processesOf(child.pid).map((pid) => [pid, cpuMsOf(pid)])),
     rssBytes: () => processesOf(child.pid).reduce((sum, pid) => sum + rssOf(pid), 0),
     /** As a power cut of the process. */
     async kill() {
