@@ -4,8 +4,9 @@ import { availableParallelism } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { shownCertificate } from '../compose/certificate.ts';
 import { systemClock } from '../compose/clock.ts';
+import type { Composed, ComposeOptions } from '../compose/composed.ts';
 import { createLineWriter, createLog } from '../compose/log.ts';
-import { type Composed, type ComposeOptions, compose } from '../compose/server.ts';
+import { compose } from '../compose/server.ts';
 import { sitesOf } from '../compose/site.ts';
 import {
   type Config,

@@ -40,6 +40,7 @@ import { createTokenService } from '../service/tokens.ts';
 import { createUploader } from '../service/upload.ts';
 import { createWithdrawService } from '../service/withdraw.ts';
 import { systemClock } from './clock.ts';
+import type { Composed, ComposeOptions } from './composed.ts';
 import { openIdentities } from './identities.ts';
 import { openKeyRefresh } from './key-refreshing.ts';
 import { openLogIns, readLogInProviders } from './log-ins.ts';
@@ -48,7 +49,6 @@ import { fsckDatabase } from './node-check.ts';
 import { createNodeHealth } from './node-health.ts';
 import { openNodeQuestions } from './node-questions.ts';
 import { NO_MIRRORS, NO_UPKEEP } from './not-over-postgres.ts';
-import type { Composed, ComposeOptions } from './server.ts';
 import { sha256Hex } from './site.ts';
 import { untrustedVersion6Claim } from './untrusted-claim.ts';
 

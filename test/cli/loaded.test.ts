@@ -81,6 +81,7 @@ describe('a command', () => {
   /** zod 4 reads files of a data directory, and zod/v3 the answers of servers: docs/decisions/quick-commands.md. */
   const BOTH_ZODS = ['zod', 'zod/v3', 'zod/v4'];
   const SERVER_LAYERS = [
+    'compose/connect.ts',
     'compose/log.ts',
     'compose/offline.ts',
     'compose/server.ts',

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { it } from 'node:test';
-import type { Composed } from '../../src/compose/server.ts';
+import type { Composed } from '../../src/compose/composed.ts';
 import { AUDIENCE, DISCOVERY, json, KEYS, openIssuer, type TestIssuer } from '../identity/issuer.ts';
 import { folderOf } from '../store/lay.ts';
 import { makeSigner } from './signer.ts';

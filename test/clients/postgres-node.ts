@@ -2,9 +2,9 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { toServices } from '../../src/cli/serve.ts';
 import { openAdministration } from '../../src/compose/administration.ts';
+import type { Composed } from '../../src/compose/composed.ts';
 import { createLog } from '../../src/compose/log.ts';
 import { composeNode } from '../../src/compose/node.ts';
-import type { Composed } from '../../src/compose/server.ts';
 import { loadConfig } from '../../src/config.ts';
 import { createHandler } from '../../src/http/app.ts';
 import { listen } from '../../src/http/listener.ts';
