@@ -93,7 +93,9 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
         endedUnasked += 1;
         log.error(
           { reader: place, pid: link.pid, how },
-          'a reader process has ended unasked; another one takes its place, and reads of its last half second may lack in the record',
+          link.pid === undefined
+            ? 'a reader process could not be started; this is tried again'
+            : 'a reader process has ended unasked; another one takes its place, and reads of its last half second may lack in the record',
         );
         const next =
           nowMs() - startedMs > LIVES_MS ? FIRST_PAUSE_MS : Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
@@ -104,7 +106,7 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
     });
     links.add(link);
     const sockets = start.sockets.map((_, position) => FIRST_SOCKET + position);
-    link.send({ kind: 'begin', state: start.state(), sockets, passOnPath: start.passOnPath });
+    link.send({ kind: 'begin', sockets, passOnPath: start.passOnPath });
     if (isFull) link.send({ kind: 'full', isFull });
   }
 
@@ -112,8 +114,7 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
     switch (message.kind) {
       case 'begun':
         link.mayHold = true;
-        // it may have begun with a state that has changed meanwhile
-        link.send({ kind: 'state', state: start.state() });
+        link.send({ kind: 'listen', state: start.state() });
         break;
       case 'listening':
         link.isServing = true;

@@ -3,8 +3,12 @@ import { type ChildProcess, fork } from 'node:child_process';
 import type { ImageId } from '../domain/image.ts';
 import type { AskAnswer, FromReader, Report, ToReader } from './messages.ts';
 
-/** A reader that has not forgotten by then is ended: a dead one serves nothing that is old. */
-const FORGET_MS = 2000;
+/**
+ * A reader that has not forgotten after so many waits is ended: a dead one serves nothing that is old. Several short waits, because this
+ * process may stand still during one, and then what the reader has said lies unread.
+ */
+const FORGET_WAITS = 4;
+const FORGET_WAIT_MS = 500;
 /** How many reports in a row may be missing. */
 const MOST_SILENT = 20;
 /** The same ahead of the first: a start takes long on a machine that has much to do. */
@@ -29,7 +33,8 @@ interface Waiter {
 }
 
 export class Link {
-  readonly #child: ChildProcess;
+  /** Null: it did not start. */
+  readonly #child: ChildProcess | null;
   readonly ended: Promise<void>;
   /** Whether it may have sets in memory. */
   mayHold = false;
@@ -44,12 +49,8 @@ export class Link {
   #silent = 0;
 
   constructor({ sockets, script = new URL('./process.js', import.meta.url), onMessage, onEnd }: LinkOptions) {
-    this.#child = fork(script, [], {
-      serialization: 'advanced',
-      // standard error for what V8 says when it ends a process
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...sockets],
-    });
-    this.#child.on('message', (message) => onMessage(message as FromReader)); // only process.ts sends
+    const started = startReader(script, sockets);
+    this.#child = started instanceof Error ? null : started;
     this.ended = new Promise((resolve) => {
       let isOver = false;
       const end = (how: string) => {
@@ -59,15 +60,20 @@ export class Link {
         onEnd(how);
         resolve();
       };
-      this.#child.once('exit', (status, signal) => end(signal ?? `exit status ${status}`));
-      this.#child.on('error', (error) => {
-        if (this.#child.pid === undefined) end(error.message); // it did not start
+      if (started instanceof Error) {
+        setImmediate(end, started.message);
+        return;
+      }
+      started.on('message', (message) => onMessage(message as FromReader)); // only process.ts sends
+      started.once('exit', (status, signal) => end(signal ?? `exit status ${status}`));
+      started.on('error', (error) => {
+        if (started.pid === undefined) end(error.message);
       });
     });
   }
 
   get pid(): number | undefined {
-    return this.#child.pid;
+    return this.#child?.pid;
   }
 
   get isBehind(): boolean {
@@ -76,7 +82,7 @@ export class Link {
 
   /** To one that has ended, or is ending, there is nothing to say. */
   send(message: ToReader): void {
-    if (this.#child.connected) this.#child.send(message, () => undefined);
+    if (this.#child?.connected === true) this.#child.send(message, () => undefined);
   }
 
   /** Answers of one turn of the event loop go together. */
@@ -108,11 +114,15 @@ export class Link {
   /** Resolves also when it has ended, of which this makes sure. */
   untilForgotten(number: number): Promise<void> {
     return new Promise((resolve) => {
-      const late = setTimeout(() => this.kill(), FORGET_MS);
+      let waits = 0;
+      const late = setInterval(() => {
+        waits += 1;
+        if (waits === FORGET_WAITS) this.kill();
+      }, FORGET_WAIT_MS);
       this.#waiters.push({
         number: Math.min(number, this.#toldToForget),
         resolve() {
-          clearTimeout(late);
+          clearInterval(late);
           resolve();
         },
       });
@@ -149,7 +159,7 @@ export class Link {
   }
 
   kill(): void {
-    this.#child.kill('SIGKILL');
+    this.#child?.kill('SIGKILL');
   }
 
   #release(): void {
@@ -157,5 +167,18 @@ export class Link {
     this.#waiters = [];
     for (const end of this.#flushes.values()) end();
     this.#flushes.clear();
+  }
+}
+
+/** Of some faults fork() tells by an event, and others it throws: ENOMEM, say. */
+function startReader(script: URL, sockets: readonly number[]): ChildProcess | Error {
+  try {
+    return fork(script, [], {
+      serialization: 'advanced',
+      // standard error for what V8 says when it ends a process
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...sockets],
+    });
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
   }
 }

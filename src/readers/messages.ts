@@ -42,10 +42,11 @@ export type AskAnswer =
 export type ToReader =
   | {
       readonly kind: 'begin';
-      readonly state: ReaderState;
       readonly sockets: readonly number[];
       readonly passOnPath: string;
     }
+  /** The answer to `begun`: all that changes from here on waits for this reader, so that it may answer. */
+  | { readonly kind: 'listen'; readonly state: ReaderState }
   | { readonly kind: 'state'; readonly state: ReaderState }
   /** To be acknowledged. Null: any may have changed. */
   | { readonly kind: 'forget'; readonly number: number; readonly images: readonly ImageId[] | null }
@@ -58,7 +59,7 @@ export type ToReader =
   | { readonly kind: 'abort' };
 
 export type FromReader =
-  /** From here on it may keep sets. */
+  /** It can be told what is to be forgotten. */
   | { readonly kind: 'begun' }
   | { readonly kind: 'listening' }
   | { readonly kind: 'forgotten'; readonly number: number }
@@ -91,5 +92,5 @@ export interface CacheCounts {
 
 /** File descriptors of a reader process: 0 to 2 as everywhere, then the channel for messages. */
 export const FIRST_SOCKET = 4;
-/** A reader reports so often. One that says nothing for SILENT_MS is ended and replaced. */
+/** A reader reports so often. One that says nothing for long is ended and replaced. */
 export const REPORT_EVERY_MS = 500;

@@ -82,7 +82,16 @@ function reportNow(): Report {
 type Begin = Extract<ToReader, { kind: 'begin' }>;
 let current: ReaderState | null = null;
 
-async function begin({ state, sockets, passOnPath }: Begin): Promise<void> {
+let begun: Begin | null = null;
+
+function begin(message: Begin): void {
+  begun = message;
+  tell({ kind: 'begun' });
+}
+
+async function listen(state: ReaderState): Promise<void> {
+  if (begun === null) throw new Error('a reader process was told to listen before it was told where');
+  const { sockets, passOnPath } = begun;
   let settings = settingsOf(state);
   current = state;
   const services = {
@@ -100,9 +109,9 @@ async function begin({ state, sockets, passOnPath }: Begin): Promise<void> {
   };
   const handler = createReaderHandler({ services, passOn: createPassOn(passOnPath) });
   const onPlainHttp = (address: string) => tell({ kind: 'plain-http', address });
-  tell({ kind: 'begun' });
   const tls = tlsOf(state);
   listeners = await Promise.all(sockets.map((fd) => adopt({ handler, onPlainHttp, fd, tls })));
+  if (current !== state) change(current); // told meanwhile
   tell({ kind: 'listening' });
   setInterval(() => {
     report();
@@ -137,7 +146,10 @@ async function drain(): Promise<void> {
 function act(message: ToReader): void {
   switch (message.kind) {
     case 'begin':
-      void begin(message);
+      begin(message);
+      break;
+    case 'listen':
+      void listen(message.state);
       break;
     case 'state':
       change(message.state);
