@@ -17,6 +17,8 @@ export type Viewer =
       readonly session: number;
       /** To be sent with every form that changes something: only pages of this session know it. */
       readonly formToken: string;
+      /** Whether a form came from a page of this session. */
+      readonly isFormToken: (sent: string) => boolean;
       readonly expiresAt: Date;
     };
 

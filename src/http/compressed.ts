@@ -13,14 +13,19 @@ const LEVEL = 4;
 
 /**
  * The reply as the browser takes it. Streams stay as they are: a compressor would keep rows back. Pages hold both a secret (the
- * form's token) and text of the asker, whose lengths would tell a site that may ask in the session's name about the secret: the
- * session's cookie is SameSite=Strict, so that no other site may.
+ * form's token) and text of the asker. A neighbour's page can make a browser ask with the session's cookie, and whoever sees the lengths
+ * of the answers could guess the secret from them (BREACH). So each page has another form token, and a new API token stands in the answer
+ * to one form alone.
  */
 export async function compressed({ headers }: IncomingMessage, reply: Reply): Promise<Reply> {
   const { body } = reply;
   if (body === null || !(typeof body === 'string' || body instanceof Uint8Array)) return reply;
   if (!/^(?:text\/|image\/svg)/.test(String(reply.headers['Content-Type'] ?? ''))) return reply;
-  const varying = { ...reply.headers, Vary: 'Accept-Encoding' };
+  const { Vary: vary } = reply.headers;
+  const varying = {
+    ...reply.headers,
+    Vary: vary === undefined ? 'Accept-Encoding' : `${vary}, Accept-Encoding`,
+  };
   if (Buffer.byteLength(body) < SMALL_BYTES || !takesGzip(headers['accept-encoding']))
     return { ...reply, headers: varying };
   const bytes = await compress(body, { level: LEVEL });

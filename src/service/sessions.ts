@@ -53,8 +53,13 @@ export interface SessionService {
   logInAs(identity: LogInIdentity, from: Pick<Actor, 'address' | 'requestId'>): Promise<LoggedIn>;
   /** The session with this text, while it gives access. @throws STORE_UNAVAILABLE */
   find(text: string): Promise<PageSession | null>;
-  /** What every form of this session carries: only its pages know it, and it opens nothing by itself. */
+  /**
+   * What every form of this session carries: only its pages know it, and it opens nothing by itself. Another one each time, so that the
+   * sizes of compressed pages tell nothing about it.
+   */
   formToken(text: string): string;
+  /** Whether it is a form token of this session. */
+  isFormToken(text: string, sent: string): boolean;
   /** Those that give access, in the order of the log-ins. */
   list(): Promise<readonly ShownSession[]>;
   /** @throws NOT_FOUND */
@@ -64,6 +69,9 @@ export interface SessionService {
 /** As no other text has it. */
 const TEXT = /^[A-Za-z0-9_-]{43}$/;
 
+/** Half of a form token; the other half says that the session's text made it. */
+const SALT_HEX = 32;
+
 /** Each is an audit event, which stays for ever. */
 const MOST_LOG_INS = 60;
 const HOUR_MS = 3_600_000;
@@ -72,6 +80,9 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
   const { store, tokens, refusals, findSigner, isGiven, clock, makeEvent, randomBytes, sha256 } = options;
 
   const logIns = new Map<string, { readonly sinceMs: number; readonly count: number }>();
+
+  const formTokenOf = (text: string, salt: string) =>
+    `${salt}${sha256(`form of ${salt} ${text}`).slice(0, SALT_HEX)}`;
 
   /**
    * Only log-ins by valid tokens and identities are noted, so there are no more names than these. @throws LookasideError
@@ -166,7 +177,8 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
       if (session.identity == null) tokens.used(session.token);
       return session;
     },
-    formToken: (text) => sha256(`form of ${text}`),
+    formToken: (text) => formTokenOf(text, Buffer.from(randomBytes(SALT_HEX / 2)).toString('hex')),
+    isFormToken: (text, sent) => sent === formTokenOf(text, sent.slice(0, SALT_HEX)),
     list: async () => (await list()).map(showSession),
     async end(id, actor) {
       const session = (await store.list()).find((one) => one.id === id); // one that gives nothing now may do so again

@@ -90,7 +90,7 @@ export function formTokenQuery({ viewer }: PageRequest): Readonly<Record<string,
 /** @throws LookasideError CROSS_SITE unless a page of this session has sent the form */
 export function requireOwnForm({ viewer, form, query, files }: PageRequest): void {
   const sent = (files.length > 0 ? query : form).get(FORM_TOKEN);
-  if (viewer.kind === 'session' && sent === viewer.formToken) return;
+  if (viewer.kind === 'session' && sent !== null && viewer.isFormToken(sent)) return;
   throw new LookasideError(
     'CROSS_SITE',
     'this form was not sent from a page of this session, and nothing was changed; go back, load the page again, and send the form once more',

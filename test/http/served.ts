@@ -89,6 +89,7 @@ export async function serveOver(services: Partial<Services>, isLocal = false): P
         logInAs: unasked,
         find: async () => null,
         formToken: unasked,
+        isFormToken: unasked,
         list: async () => [],
         end: unasked,
       },

@@ -147,7 +147,7 @@ test('a page is compressed for who takes that, and is the same for everybody els
     for (const method of ['GET', 'HEAD']) {
       const answer = await requestRaw(port, `${method} /ui/keys`, [`Accept-Encoding: ${accepted}`]);
       assert.equal(answer.headers.get('content-encoding'), isGzip ? 'gzip' : undefined, accepted);
-      assert.equal(answer.headers.get('vary'), 'Accept-Encoding');
+      assert.equal(answer.headers.get('vary'), 'Cookie, Accept-Encoding');
       if (method === 'HEAD') continue;
       assert.equal(Number(answer.headers.get('content-length')), answer.body.length);
       const text = (isGzip ? gunzipSync(answer.body) : answer.body).toString();
@@ -156,4 +156,19 @@ test('a page is compressed for who takes that, and is the same for everybody els
   }
   const small = await requestRaw(port, 'GET /ui/assets/0/icon.svg', ['Accept-Encoding: gzip']);
   assert.equal(small.headers.get('content-encoding'), undefined, 'it is one packet anyway');
+});
+
+test('no text of a page stays the same that its size could tell: each page has another form token, and takes all of them', async () => {
+  await using pages = await servePages();
+  const session = await pages.logIn('reader');
+  const tokenIn = async () => {
+    const { text } = await pages.get('', session);
+    return /name="form-token" value="([0-9a-f]{64})"/.exec(text)?.[1] ?? 'none';
+  };
+  const [one, other] = [await tokenIn(), await tokenIn()];
+  for (const half of [0, 32]) assert.notEqual(one.slice(half, half + 32), other.slice(half, half + 32));
+  const mixed = `${one.slice(0, 32)}${other.slice(32)}`;
+  for (const sent of [mixed, one.slice(0, 63), `${one}0`, one.slice(0, 32), 'none'])
+    assert.equal((await pages.post('log-out', { 'form-token': sent }, session)).status, 403, sent);
+  assert.equal((await pages.post('log-out', { 'form-token': one }, session)).status, 303);
 });

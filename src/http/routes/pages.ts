@@ -137,6 +137,7 @@ function viewerOf({ sessions }: Services, session: PageSession, { cookie }: Page
     signer: token.signer,
     session: id,
     formToken: sessions.formToken(cookie ?? ''),
+    isFormToken: (sent) => sessions.isFormToken(cookie ?? '', sent),
     expiresAt: showSession(session).expiresAt,
   };
 }
