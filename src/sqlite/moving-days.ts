@@ -62,7 +62,7 @@ export class DayFiller {
     for (const [day, ofDay] of byDay(rows)) {
       const { db, ids } = this.#ofDay(day);
       const insert = db.prepare<MovedValue[]>(`
-        INSERT INTO missing
+        INSERT INTO missing_again
           (site, path, layout, algorithm, digest, count, first_at_ms, last_at_ms, last_address)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
       inTransaction(db, () => {
