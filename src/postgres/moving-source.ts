@@ -1,4 +1,5 @@
 // A database on its way back into a data directory: all of it as it was at one moment, in rows for the tables of the directory.
+import { setTimeout as wait } from 'node:timers/promises';
 import { LookasideError } from '../domain/errors.ts';
 import { parseLongImageFolder } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
@@ -26,6 +27,8 @@ import { refuseHalfMoved } from './writer.ts';
 
 type Taken = Awaited<ReturnType<Connections['take']>>;
 
+/** Sessions of what has just been stopped have ended by then. */
+const STOPPING_MS = 3000;
 const ROWS_AT_ONCE = 2000;
 /** Rows of these tables may hold the bytes of a signature. */
 const LARGE_ROWS_AT_ONCE = 50;
@@ -45,7 +48,7 @@ export interface OpenMoveSourceOptions {
 
 /**
  * Until close(), no node and no command changes anything. A dry run hinders nobody.
- * @throws LookasideError ALREADY_RUNNING while a node runs; STATE_UNUSABLE when the database is of another version or half filled;
+ * @throws LookasideError ALREADY_RUNNING while a node or another command uses it; STATE_UNUSABLE when the database is of another version or half filled;
  * DAMAGE_FOUND when bytes of a signature are others; STORE_UNAVAILABLE
  */
 export async function openMoveSource({
@@ -95,22 +98,44 @@ async function takePatient(connections: Connections, taken: Taken[]): Promise<Qu
   return session.query;
 }
 
-/** As a node that leads does, and as every change does. @throws LookasideError ALREADY_RUNNING, STORE_UNAVAILABLE */
+/** What is written meanwhile would be missing in the directory. @throws LookasideError ALREADY_RUNNING, STORE_UNAVAILABLE */
 async function keepOut(connections: Connections, taken: Taken[]): Promise<void> {
   const query = await takePatient(connections, taken);
   // sessions of a node that has just been stopped end a moment later
-  await query("SET lock_timeout = '3s'");
+  await query(`SET lock_timeout = ${STOPPING_MS}`);
   await query(`SELECT pg_advisory_lock(${LEADER_LOCK})`).catch((error: unknown) => {
     if (!isLockTimeout(error)) throw error;
-    throw new LookasideError(
-      'ALREADY_RUNNING',
-      'a node runs over this database, and what it takes meanwhile would be missing in the directory; stop all nodes, and give the same command again',
-      { cause: error },
-    );
+    throw isInUse('', error);
   });
+  await refuseOthers(query);
   await query("SET lock_timeout = '10s'");
   await query('BEGIN');
   await query('SELECT size FROM log_head WHERE id = 1 FOR UPDATE');
+}
+
+/** Of several nodes one leads, and this session may have become the next one in its place. */
+async function refuseOthers(query: Query): Promise<void> {
+  const startMs = performance.now();
+  for (;;) {
+    const others = await query<{ place: string }>(`
+      SELECT DISTINCT coalesce(host(client_addr), 'its own machine') AS place
+      FROM pg_stat_activity
+      WHERE datname = current_database() AND application_name = current_setting('application_name')
+        AND pid <> pg_backend_pid()
+      ORDER BY 1`);
+    if (others.length === 0) return;
+    if (performance.now() - startMs > STOPPING_MS)
+      throw isInUse(` from ${others.map(({ place }) => place).join(', ')}`);
+    await wait(100);
+  }
+}
+
+function isInUse(from: string, cause?: unknown): LookasideError {
+  return new LookasideError(
+    'ALREADY_RUNNING',
+    `a node or a command of lookaside uses this database${from}, and what it takes meanwhile would be missing in the directory; stop all nodes, and give the same command again`,
+    { cause },
+  );
 }
 
 async function openSnapshot(connections: Connections, taken: Taken[]): Promise<Query> {

@@ -17,6 +17,7 @@ import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
 import { imageIn } from '../store/open-store.ts';
 import { needs } from './available.ts';
 import { describeOutcome } from './command.ts';
+import { eventually } from './eventually.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
 import { assertSameAnswers } from './postgres-asked.ts';
 import {
@@ -90,6 +91,19 @@ describe('a move between a data directory and a database of nodes', needs('postg
       });
     const node = await openNode(url, { LOOKASIDE_LOG_KEY: pem });
     await assert.rejects(moveInto(back), { code: 'ALREADY_RUNNING' });
+    // the node leads no more, but goes on
+    const refused = assert.rejects(moveInto(back), { code: 'ALREADY_RUNNING', message: /its own machine/ });
+    await eventually(async () => {
+      const ended = await postgres.query(
+        url,
+        `SELECT pg_terminate_backend(held.pid)
+        FROM pg_locks AS held
+        JOIN pg_locks AS waiting USING (locktype, database, classid, objid, objsubid)
+        WHERE locktype = 'advisory' AND held.granted AND NOT waiting.granted`,
+      );
+      assert.equal(ended.length, 1);
+    });
+    await refused;
     assert.equal((await moveInto(back, { isDryRun: true })).outcome, 'would-move');
     await node.close();
     const damage = "UPDATE blob SET bytes = bytes || 'x' WHERE image_id = (SELECT max(id) FROM image)";
@@ -132,7 +146,7 @@ describe('a move between a data directory and a database of nodes', needs('postg
     const url = await postgres.migratedDatabase();
     const nodes = [await openNode(url), await openNode(url)] as const;
     const signer = makeSigner('moving');
-    await using administration = await administer(url);
+    const administration = await administer(url);
     await administration.keys.add(signer.certificate);
     const { text } = await administration.tokens.create({ name: 'ci', role: 'uploader', lifeMs: null });
     const folder = folderOf('team/moving');
@@ -158,6 +172,7 @@ describe('a move between a data directory and a database of nodes', needs('postg
       composed.recorder.record({ ...missing, number: 1, status: 404, address: '192.0.2.2', agent: 'curl' });
       await composed.recorder.flush();
     }
+    await administration[Symbol.asyncDispose]();
     const served = await bytesOf(nodes[1].uploads(''), folder);
     for (const node of nodes) await node.close();
     await postgres.query(url, `INSERT INTO access_dropped VALUES (${Date.now()}, 3), (5000, 4)`);
