@@ -2,6 +2,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { shownCertificate } from '../compose/certificate.ts';
 import { systemClock } from '../compose/clock.ts';
 import type { Composed, ComposeOptions } from '../compose/composed.ts';
@@ -123,7 +124,9 @@ export async function runServe({
       const withTls = [...listeners, ...(readers === null ? [] : [readers])];
       const next = reloaded({ load, before: config, listeners: withTls, log, onCertificate });
       if (next === config) return; // what was read cannot be used, nor told
+      const isSameView = isDeepStrictEqual(next.releases, config.releases);
       config = next;
+      if (!isSameView) composed.reader.forgetAll();
       log.level = config.logLevel;
       fleet?.stateChanged();
       if (fleet !== null && config.read === 'token') log.warn({ readers: config.readers }, READERS_IN_VAIN);

@@ -34,6 +34,10 @@ export interface SetEntry {
   readonly bytes: Uint8Array | null;
   /** As RecordedSignature. */
   readonly isFiller?: boolean;
+  /** In a view: the same signature stands under another number too, and is counted there. */
+  readonly isRepeated?: boolean;
+  /** In a view: the image that the signature is stored for, and its number there. */
+  readonly stored?: { readonly image: ImageId; readonly number: number };
 }
 
 /** The signatures of one image that clients see: entry k is served as signature-(k+1). A set never changes once made. */

@@ -1,19 +1,19 @@
-// The release layout over repositories: who asks for `sha256=<hex>` without a repository, as OpenShift does, gets the signatures of the
-// first configured repository that has any of that digest, those by a preferred key ahead.
-import { DEFAULT_SITE, type ImageId } from '../domain/image.ts';
+// The release layout over repositories: who asks for `sha256=<hex>` without a repository, as OpenShift does, gets what is stored there,
+// and then the signatures of that digest in each configured repository. One by a preferred key is number 1.
+import { DEFAULT_SITE, type ImageId, imageKey } from '../domain/image.ts';
 import type { SetEntry, SignatureSet, SignatureStore, VerdictIndex } from '../domain/ports.ts';
 
 export interface ReleaseViewSettings {
   /** Their paths, in the order in which they are asked; none: there is no view. */
   readonly repositories: readonly string[];
-  /** A fingerprint or key ID, in upper-case hex; null: signatures stand as in the repository. */
+  /** A fingerprint or key ID, in upper-case hex; null: nothing is put ahead. */
   readonly preferredKey: string | null;
 }
 
 export interface ReleaseViewOptions {
   readonly store: SignatureStore;
   readonly index: Pick<VerdictIndex, 'ofImage'>;
-  /** A reload may change them. */
+  /** A reload may change them; call Reader.forgetAll then. */
   readonly settings: () => ReleaseViewSettings;
 }
 
@@ -24,50 +24,74 @@ export interface ReleaseView {
   readonly ofImage: VerdictIndex['ofImage'];
 }
 
+/** The sets that a view was made of, by imageKey. */
+type Parts = ReadonlyMap<string, SignatureSet>;
+
 export function createReleaseView({ store, index, settings }: ReleaseViewOptions): ReleaseView {
-  /** Where signatures of the release may lie beside its own place. */
-  function sourcesOf(image: ImageId): readonly ImageId[] {
+  const partsOf = new WeakMap<SignatureSet, Parts>();
+
+  /** Where signatures of the image lie, its own place first; only releases have more than that. */
+  function placesOf(image: ImageId): readonly ImageId[] {
     const { site, layout, path } = image;
-    if (layout !== 'release' || path !== '' || site !== DEFAULT_SITE) return [];
+    if (layout !== 'release' || path !== '' || site !== DEFAULT_SITE) return [image];
     const { algorithm, hex } = image;
-    return settings().repositories.map((repository) => {
+    const repositories = settings().repositories.map((repository): ImageId => {
       return { site, layout: 'repository', path: repository, algorithm, hex };
     });
+    return [image, ...repositories];
   }
 
-  async function firstSigned(sources: readonly ImageId[]) {
-    for (const source of sources) {
-      const set = await store.readSet(source);
-      if (set.entries.length > 0) return { source, set };
-    }
-    return null;
-  }
-
-  /** oc-mirror reads the first signature alone, and OpenShift the first nine. */
-  async function inOrder(source: ImageId, { entries }: SignatureSet): Promise<readonly SetEntry[]> {
-    const { preferredKey } = settings();
-    if (preferredKey === null) return entries;
-    const rows = await index.ofImage(source);
-    const byKey = new Set(
-      rows.flatMap(({ sha256, fingerprint }) => (fingerprint?.endsWith(preferredKey) ? [sha256] : [])),
-    );
-    const isPreferred = ({ sha256 }: SetEntry) => byKey.has(sha256);
-    return [...entries.filter(isPreferred), ...entries.filter((entry) => !isPreferred(entry))];
+  /** A store may be given only its own sets again: it would take a view for one of them. */
+  function readPart(place: ImageId, known: SignatureSet | undefined, parts: Parts | undefined) {
+    return store.readSet(place, parts === undefined ? known : parts.get(imageKey(place)));
   }
 
   async function readSet(image: ImageId, known?: SignatureSet): Promise<SignatureSet> {
-    const own = await store.readSet(image, known);
-    const sources = own.entries.length > 0 ? [] : sourcesOf(image);
-    if (sources.length === 0) return own;
-    const signed = await firstSigned(sources);
-    // nobody tells a reader of the release that a repository has changed: it is looked at again after a second
-    if (signed === null) return { ...own, isSettled: false };
-    const { source, set } = signed;
-    return { generation: set.generation, entries: await inOrder(source, set), isSettled: false };
+    const places = placesOf(image);
+    const before = known === undefined ? undefined : partsOf.get(known);
+    if (places.length === 1) return readPart(image, known, before);
+    const sets = await Promise.all(
+      places.map((place) => readPart(place, place === image ? known : undefined, before)),
+    );
+    const all = inOneRow(places, sets);
+    const ahead = await aheadOf(places, all);
+    const view: SignatureSet = {
+      generation: sets.reduce((sum, { generation }) => sum + generation, 0),
+      entries: [...ahead, ...all],
+      isSettled: false, // nobody tells a reader of the release that a repository has changed
+    };
+    const parts = new Map(places.map((place, at) => [imageKey(place), sets[at] ?? view]));
+    if (known !== undefined && before !== undefined && isSame({ known, before }, { view, parts }))
+      return known;
+    partsOf.set(view, parts);
+    return view;
+  }
+
+  /**
+   * The signature that is served as number 1 too: the first by the preferred key, or the first of all. oc-mirror reads no other. It
+   * stays in its place as well, and something always stands ahead, so that the numbers behind it never move: else a client that is
+   * between two numbers would miss one whenever a signature is verified later, or withdrawn.
+   */
+  async function aheadOf(
+    places: readonly ImageId[],
+    entries: readonly SetEntry[],
+  ): Promise<readonly SetEntry[]> {
+    const { preferredKey } = settings();
+    const [first] = entries;
+    if (preferredKey === null || first === undefined) return [];
+    const rows = (await Promise.all(places.map((place) => index.ofImage(place)))).flat();
+    const byKey = new Set(
+      rows.flatMap(({ sha256, verdict, fingerprint, signingFingerprint }) => {
+        const keys = verdict === 'good' ? [fingerprint, signingFingerprint] : [];
+        return keys.some((key) => key?.endsWith(preferredKey)) ? [sha256] : [];
+      }),
+    );
+    const preferred = entries.find(({ sha256, isFiller }) => isFiller !== true && byKey.has(sha256));
+    return [{ ...(preferred ?? first), isRepeated: true }];
   }
 
   async function readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
-    for (const place of [image, ...sourcesOf(image)]) {
+    for (const place of placesOf(image)) {
       const bytes = await store.readBlob(place, sha256);
       if (bytes !== null) return bytes;
     }
@@ -78,17 +102,46 @@ export function createReleaseView({ store, index, settings }: ReleaseViewOptions
     store: {
       readSet,
       readBlob,
-      // it knows its own sets again, and none that was made here
-      peekHolds: (image, known) => store.peekHolds?.(image, known) ?? false,
+      peekHolds: (image, known) =>
+        placesOf(image).length === 1 && !partsOf.has(known) && store.peekHolds?.(image, known) === true,
+      peekEmpty: (image) => placesOf(image).every((place) => store.peekEmpty?.(place) === true),
       listFolder: (...page) => store.listFolder(...page),
     },
     async ofImage(image) {
-      const own = await index.ofImage(image);
-      if (own.length > 0) return own;
-      const signed = await firstSigned(sourcesOf(image));
-      return signed === null ? own : index.ofImage(signed.source);
+      const rows = await Promise.all(placesOf(image).map((place) => index.ofImage(place)));
+      const [own = [], ...others] = rows;
+      const known = new Set(own.map(({ sha256 }) => sha256));
+      // the same signature in two places is told of once, in the first of them
+      return [...own, ...others.flat().filter(({ sha256 }) => known.size < known.add(sha256).size)];
     },
   };
+}
+
+/** Who stores a signature in two places is told of it once. */
+function inOneRow(places: readonly ImageId[], sets: readonly SignatureSet[]): readonly SetEntry[] {
+  const before = new Set<string>();
+  return places.flatMap((image, at) => {
+    const { entries } = sets[at] ?? { entries: [] };
+    const row = entries.map((entry, position): SetEntry => {
+      const stored = { image, number: position + 1 };
+      return before.has(entry.sha256) ? { ...entry, stored, isRepeated: true } : { ...entry, stored };
+    });
+    for (const { sha256 } of entries) before.add(sha256);
+    return row;
+  });
+}
+
+function isSame(
+  one: { readonly known: SignatureSet; readonly before: Parts },
+  other: { readonly view: SignatureSet; readonly parts: Parts },
+): boolean {
+  const isSamePlaces = one.before.size === other.parts.size;
+  return (
+    isSamePlaces &&
+    [...other.parts].every(([key, set]) => one.before.get(key) === set) &&
+    one.known.entries.length === other.view.entries.length &&
+    one.known.entries[0]?.sha256 === other.view.entries[0]?.sha256
+  );
 }
 
 /** The index as questions about signatures ask it. */

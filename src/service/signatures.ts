@@ -112,9 +112,11 @@ export function createSignatureQueries(options: SignatureQueriesOptions): Signat
     const beside = createBeside();
     const signatures: StoredSignature[] = [];
     for (const [position, entry] of entries.entries()) {
-      if (entry.isFiller === true) continue;
-      const row = known.get(entry.sha256) ?? unlooked(image, entry);
-      const served = { ...row, servedNumber: position + 1, storedAt: entry.storedAt };
+      if (entry.isFiller === true || entry.isRepeated === true) continue;
+      // a view's number means another signature where this one is stored
+      const { image: storedFor, number } = entry.stored ?? { image, number: position + 1 };
+      const row = known.get(entry.sha256) ?? unlooked(storedFor, entry);
+      const served = { ...row, servedNumber: number, storedAt: entry.storedAt };
       signatures.push(await storedSignature(served, beside));
     }
     return signatures;

@@ -14,9 +14,10 @@ import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { takenAs, uploadsTo } from '../clients/uploads.ts';
 import { verifyRelease } from '../http/library-go.ts';
 import { createLog } from '../service/hand-driven.ts';
-import { folderOf } from '../store/lay.ts';
+import { folderOf, sha256Hex } from '../store/lay.ts';
 
 const REPOSITORY = 'openshift/release';
+const RELEASE = { site: 'default', layout: 'release', path: '', algorithm: 'sha256' } as const;
 
 describe('a release view over repositories', () => {
   const [mine, vendor] = [makeSigner('mine'), makeSigner('vendor')];
@@ -61,7 +62,7 @@ describe('a release view over repositories', () => {
     for (const [position, bytes] of blobs.entries())
       takenAs(await uploads.put(`${path}sha256=${hex}/signature-${position + 1}`, bytes), 201);
     // what was read of the release before holds for a second
-    composed.reader.forget({ site: 'default', layout: 'release', path: '', algorithm: 'sha256', hex });
+    composed.reader.forget({ ...RELEASE, hex });
     return hex;
   }
 
@@ -78,7 +79,7 @@ describe('a release view over repositories', () => {
   test('OpenShift finds it without a repository, and oc-mirror, which reads the first alone, the preferred key', async () => {
     const [a, b, c] = [sign(mine, 'both'), sign(mine, 'both', 'v2'), sign(vendor, 'both')];
     const hex = await lay('both', [a, b, c]);
-    assert.deepEqual(await served(hex), [c, a, b]);
+    assert.deepEqual(await served(hex), [c, a, b, c]);
     const keyrings = new Map([
       ['redhat', vendor.certificate],
       ['mine', mine.certificate],
@@ -90,7 +91,7 @@ describe('a release view over repositories', () => {
     assert.deepEqual([one.remaining, one.asked.length, one.errors], [[], 1, []]);
     const stranger = new Map([['stranger', makeSigner('stranger').certificate]]);
     const none = await verifyRelease(server.url, `sha256:${hex}`, stranger);
-    assert.deepEqual([none.remaining, none.asked.length, none.errors.length], [['stranger'], 4, 3]);
+    assert.deepEqual([none.remaining, none.asked.length, none.errors.length], [['stranger'], 5, 4]);
   });
 
   test('its ConfigMap has them in the same order, and show names the repository that they are stored in', async () => {
@@ -101,19 +102,32 @@ describe('a release view over repositories', () => {
       [`sha256-${hex}-1`]: b.toString('base64'),
       [`sha256-${hex}-2`]: a.toString('base64'),
     });
-    const image = { site: 'default', layout: 'release', path: '', algorithm: 'sha256', hex } as const;
-    const known = await composed.signatures.ofImage(image);
+    const known = await composed.signatures.ofImage({ ...RELEASE, hex });
+    // the number is that of the repository, for it is what `withdraw` takes
     assert.deepEqual(
-      known.map(({ image: stored, state }) => [stored, state]),
-      [1, 2].map(() => [`${REPOSITORY}@sha256:${hex}`, 'verified']),
+      known.map(({ signatureSha256, path, state }) => [signatureSha256, path, state]),
+      [a, b].map((bytes, at) => [
+        sha256Hex(bytes),
+        `/${REPOSITORY}@sha256=${hex}/signature-${at + 1}`,
+        'verified',
+      ]),
     );
   });
 
-  test('what stands at the release itself goes ahead, and a release that nobody signed is 404', async () => {
-    const own = sign(mine, 'own', 'v9');
-    const hex = await lay('own', [sign(vendor, 'own')]);
-    await lay('own', [own], '');
-    assert.deepEqual(await served(hex), [own]);
+  test('what stands at the release itself goes ahead of the repositories, and a release that nobody signed is 404', async () => {
+    const [own, twice, theirs] = [sign(mine, 'own', 'v9'), sign(mine, 'own', 'v8'), sign(vendor, 'own')];
+    const hex = await lay('own', [twice, theirs]);
+    await lay('own', [own, twice], '');
+    assert.deepEqual(await served(hex), [theirs, own, twice, twice, theirs]);
+    const known = await composed.signatures.ofImage({ ...RELEASE, hex });
+    assert.deepEqual(
+      known.map(({ path }) => path),
+      [
+        `/sha256=${hex}/signature-1`,
+        `/sha256=${hex}/signature-2`,
+        `/${REPOSITORY}@sha256=${hex}/signature-2`,
+      ],
+    );
     assert.deepEqual(await served('0'.repeat(64)), []);
     // another repository's are not shown: nobody has configured it
     const [, other = ''] = folderOf(REPOSITORY, 'other').split('=');

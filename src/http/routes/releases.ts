@@ -112,18 +112,26 @@ async function findRelease(
   return null;
 }
 
-/** Served numbers, those by the preferred key ahead: oc-mirror reads the first alone. */
+/** Served numbers, one of each signature, those by the preferred key ahead: oc-mirror reads the first alone. */
 async function inOrder(
   services: Services,
   image: ImageId,
   preferred: string | null,
 ): Promise<readonly number[]> {
   const { entries } = await services.reader.readSet(image);
-  const all = entries.map((_, position) => position + 1);
-  if (preferred === null) return all;
+  const numbers = new Map<string, number>();
+  for (const [position, { sha256 }] of entries.entries())
+    if (!numbers.has(sha256)) numbers.set(sha256, position + 1);
+  if (preferred === null) return [...numbers.values()];
   const stored = await services.signatures.ofImage(image);
   const byKey = new Set(
-    stored.flatMap(({ number, fingerprint }) => (fingerprint?.endsWith(preferred) ? [number] : [])),
+    stored.flatMap(({ signatureSha256, fingerprint }) =>
+      fingerprint?.endsWith(preferred) ? [signatureSha256] : [],
+    ),
   );
-  return [...all.filter((number) => byKey.has(number)), ...all.filter((number) => !byKey.has(number))];
+  const all = [...numbers];
+  const [ahead, behind] = [true, false].map((isAhead) =>
+    all.filter(([sha256]) => byKey.has(sha256) === isAhead),
+  );
+  return [...(ahead ?? []), ...(behind ?? [])].map(([, number]) => number);
 }

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { type ImageId, imageFolder } from '../../src/domain/image.ts';
+import type { IndexedSignature, SetEntry, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
+import { createReleaseView, type ReleaseViewSettings } from '../../src/service/release-view.ts';
+import { FINGERPRINT, hashOf, SUBKEY } from './signature-memory.ts';
+
+const HEX = 'a'.repeat(64);
+const RELEASE: ImageId = { site: 'default', layout: 'release', path: '', algorithm: 'sha256', hex: HEX };
+const REPOSITORY: ImageId = { ...RELEASE, layout: 'repository', path: 'openshift/release' };
+const OTHER: ImageId = { ...REPOSITORY, path: 'okd/release' };
+const BOTH = [REPOSITORY.path, OTHER.path];
+
+const NOTHING_KNOWN = {
+  ...{ reason: null, form: null, issuer: null, signedAt: null, expiresAt: null, manifestDigest: null },
+  ...{ dockerReference: null, creator: null, traits: null },
+};
+
+/** Sets that behave as those of PostgreSQL: an image that never had any gives back what is known, whatever it is. */
+function openView(changes: Partial<ReleaseViewSettings> = {}) {
+  const settings = { repositories: BOTH, preferredKey: SUBKEY.slice(-16), ...changes };
+  const sets = new Map<string, SignatureSet>();
+  const preferred = new Set<number>();
+  let generation = 0;
+  const store: SignatureStore = {
+    async readSet(image, known) {
+      const set = sets.get(imageFolder(image));
+      if (set === undefined) return known ?? { generation: 0, entries: [] };
+      return set.generation === known?.generation ? known : set;
+    },
+    readBlob: async () => null,
+    peekHolds: () => true,
+    peekEmpty: (image) => !sets.has(imageFolder(image)),
+    listFolder: async () => ({ names: [], next: null }),
+  };
+  const index = {
+    ofImage: async (image: ImageId): Promise<readonly IndexedSignature[]> =>
+      (sets.get(imageFolder(image))?.entries ?? []).map((entry, at) => {
+        const verdict = preferred.has(entry.bytes?.[0] ?? 0) ? 'good' : 'no-key';
+        const [fingerprint, signingFingerprint] = [FINGERPRINT, SUBKEY];
+        const place = { id: at, image, number: at + 1, servedNumber: at + 1 };
+        return { ...NOTHING_KNOWN, ...entry, ...place, verdict, fingerprint, signingFingerprint };
+      }),
+  };
+  return {
+    ...createReleaseView({ store, index, settings: () => settings }),
+    preferred,
+    put(image: ImageId, numbers: readonly number[]): void {
+      generation += 1;
+      sets.set(imageFolder(image), { generation, entries: numbers.map(entryOf) });
+    },
+  };
+}
+
+function entryOf(n: number): SetEntry {
+  return { sha256: hashOf(n), sizeBytes: 1, storedAt: new Date(0), bytes: Uint8Array.of(n) };
+}
+
+function numbersOf({ entries }: SignatureSet): readonly number[] {
+  return entries.map(({ bytes }) => bytes?.[0] ?? 0);
+}
+
+describe('a view of a release over repositories', () => {
+  test('follows what its repositories have, though nothing stands at the release itself', async () => {
+    const { store, put } = openView();
+    let set = await store.readSet(RELEASE);
+    assert.deepEqual(numbersOf(set), []);
+    for (const numbers of [[1], [1, 2], [2, 2], []]) {
+      put(REPOSITORY, numbers);
+      set = await store.readSet(RELEASE, set);
+      assert.deepEqual(numbersOf(set), [...numbers.slice(0, 1), ...numbers]);
+      assert.equal(await store.readSet(RELEASE, set), set, 'nothing has changed since');
+      assert.equal(store.peekHolds?.(RELEASE, set), false);
+    }
+  });
+
+  test('has a verified signature by the key as number 1, and each in its place; the key may be a subkey', async () => {
+    const { store, put, preferred } = openView();
+    put(REPOSITORY, [1, 2]);
+    put(OTHER, [2, 3]);
+    put(RELEASE, [4]);
+    const before = await store.readSet(RELEASE);
+    assert.deepEqual(numbersOf(before), [4, 4, 1, 2, 2, 3]);
+    preferred.add(3);
+    const set = await store.readSet(RELEASE, before);
+    assert.deepEqual(numbersOf(set), [3, 4, 1, 2, 2, 3]);
+    assert.deepEqual(
+      set.entries.map(({ stored, isRepeated = false }) => [stored?.image.path, stored?.number, isRepeated]),
+      [
+        [OTHER.path, 2, true],
+        ['', 1, false],
+        [REPOSITORY.path, 1, false],
+        [REPOSITORY.path, 2, false],
+        [OTHER.path, 1, true],
+        [OTHER.path, 2, false],
+      ],
+    );
+  });
+
+  test('is told to be empty at once only where every place is, and is no view without repositories', async () => {
+    const { store, put } = openView();
+    assert.equal(store.peekEmpty?.(RELEASE), true);
+    put(OTHER, [1]);
+    assert.equal(store.peekEmpty?.(RELEASE), false);
+    const without = openView({ repositories: [] });
+    without.put(RELEASE, [1]);
+    const set = await without.store.readSet(RELEASE);
+    assert.deepEqual(numbersOf(set), [1]);
+    assert.equal(without.store.peekHolds?.(RELEASE, set), true);
+    assert.equal(without.store.peekEmpty?.(REPOSITORY), true);
+  });
+
+  test('hides nothing from who walks it while signatures come, are verified, or are replaced', async () => {
+    const change = fc.record({
+      kind: fc.constantFrom('append', 'verify', 'withdraw'),
+      place: fc.constantFrom(RELEASE, REPOSITORY, OTHER),
+      chance: fc.nat(20),
+    });
+    const sizes = fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3));
+    const steps = fc.array(fc.array(change, { maxLength: 2 }), { maxLength: 8 });
+    await fc.assert(
+      fc.asyncProperty(sizes, steps, async (begin, changes) => {
+        const view = openView();
+        const made = createMaker();
+        const places = [RELEASE, REPOSITORY, OTHER].map((place, at) => {
+          const numbers = Array.from({ length: begin[at] ?? 0 }, made.next);
+          if (numbers.length > 0) view.put(place, numbers);
+          return { place, numbers };
+        });
+        const demanded = new Set(places.flatMap(({ numbers }) => numbers));
+        const read = new Set<number>();
+        for (let step = 0; ; step += 1) {
+          const entry = (await view.store.readSet(RELEASE)).entries[step];
+          if (entry === undefined) break;
+          read.add(entry.bytes?.[0] ?? 0);
+          for (const { kind, place, chance } of changes[step] ?? []) {
+            const { numbers } = places.find((one) => one.place === place) ?? assert.fail();
+            const chosen = numbers[chance % Math.max(1, numbers.length)];
+            if (kind === 'append') numbers.push(made.next());
+            else if (kind === 'verify' && chosen !== undefined) view.preferred.add(chosen);
+            else if (chosen !== undefined && withdraw(numbers, chosen, place === OTHER))
+              demanded.delete(chosen);
+            if (numbers.length > 0) view.put(place, numbers);
+          }
+        }
+        assert.deepEqual(
+          [...demanded].filter((one) => !read.has(one)),
+          [],
+        );
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+function createMaker() {
+  let last = 0;
+  return {
+    next(): number {
+      last += 1;
+      return last;
+    },
+  };
+}
+
+/** As the store does. What would make a place shorter is left alone where others stand behind it: it moves their numbers. */
+function withdraw(numbers: number[], withdrawn: number, isLastPlace: boolean): boolean {
+  const survivor = numbers.find((one) => one !== withdrawn);
+  if (survivor === undefined) return false;
+  if (numbers.at(-1) === withdrawn) {
+    if (isLastPlace) numbers.pop();
+    return isLastPlace;
+  }
+  for (const [position, one] of numbers.entries()) if (one === withdrawn) numbers[position] = survivor;
+  return true;
+}
