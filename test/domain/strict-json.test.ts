@@ -19,6 +19,8 @@ function plain(value: JsonValue): unknown {
   }
 }
 
+const HALF_PAIR = /\p{Surrogate}/gu;
+
 describe('strict JSON', () => {
   test('what JSON.stringify writes is read as the same value', () => {
     fc.assert(
@@ -52,9 +54,13 @@ describe('strict JSON', () => {
           return;
         }
         taken += 1;
-        assert.deepEqual(plain(value), JSON.parse(changed));
+        const parsed: unknown = JSON.parse(changed, (_name, one) =>
+          typeof one === 'string' ? one.replaceAll(HALF_PAIR, '\ufffd') : one,
+        );
+        assert.deepEqual(plain(value), parsed);
       }),
-      { numRuns: 3000 },
+      // JSON.parse keeps half of a surrogate pair
+      { numRuns: 3000, examples: [[{ at: 20, drop: 0, put: 'DA' }]] },
     );
     assert.ok(taken > 0);
   });
