@@ -22,7 +22,8 @@ export interface SettingsRecordOptions {
 export type RecordSettings = (settings: readonly ShownSetting[]) => Promise<void>;
 
 export function createSettingsRecord(options: SettingsRecordOptions): RecordSettings {
-  return (settings) => recordUnlessLast(options, 'settings', settingsText(settings), 'the settings in force');
+  const record = createRecord(options, 'settings', 'the settings in force');
+  return (settings) => record(settingsText(settings));
 }
 
 /** What clients see of the server when they connect by TLS. */
@@ -40,22 +41,34 @@ export interface ShownCertificate {
 export type RecordCertificate = (certificate: ShownCertificate) => Promise<void>;
 
 export function createCertificateRecord(options: SettingsRecordOptions): RecordCertificate {
-  return (certificate) =>
-    recordUnlessLast(options, 'certificate', JSON.stringify(certificate), 'the certificate in force');
+  const record = createRecord(options, 'certificate', 'the certificate in force');
+  return (certificate) => record(JSON.stringify(certificate));
 }
 
-async function recordUnlessLast(
+/** One after the other: a reload right after the start has to find what the start has written. */
+function createRecord(
   { audit, makeEvent, log }: SettingsRecordOptions,
   action: 'settings' | 'certificate',
-  reason: string,
   what: string,
-): Promise<void> {
-  try {
-    if ((await audit.lastReason(action)) === reason) return;
-    await audit.append(makeEvent({ action, result: 'in-force', reason }, SERVER));
-  } catch (error) {
-    log.error({ err: error }, `${what} could not be recorded as an audit event; the next start tries again`);
+): (reason: string) => Promise<void> {
+  let earlier = Promise.resolve();
+
+  async function recordUnlessLast(reason: string): Promise<void> {
+    try {
+      if ((await audit.lastReason(action)) === reason) return;
+      await audit.append(makeEvent({ action, result: 'in-force', reason }, SERVER));
+    } catch (error) {
+      log.error(
+        { err: error },
+        `${what} could not be recorded as an audit event; the next start tries again`,
+      );
+    }
   }
+
+  return (reason) => {
+    earlier = earlier.then(() => recordUnlessLast(reason));
+    return earlier;
+  };
 }
 
 /** JSON as `lookaside config --json` prints it, but those that somebody set come first: who reads the text meets them first. */

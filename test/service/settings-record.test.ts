@@ -48,6 +48,12 @@ test('settings are recorded with their sources, what somebody set first, and aga
   assert.equal(kept.length, 3);
 });
 
+test('a reload right after the start records nothing twice', async () => {
+  const { kept, start } = open();
+  await Promise.all([start([READ]), start([READ]), start([LISTEN])]);
+  assert.equal(kept.length, 2);
+});
+
 test('a start goes on where the settings cannot be recorded, and the log says so', async () => {
   const { log, start } = open(() => Promise.reject(new Error('disk full')));
   await start([READ, LISTEN]);
