@@ -282,7 +282,7 @@ function databaseUrl(text: string): string {
   );
 }
 
-const MOST_READERS = 64;
+export const MOST_READERS = 64;
 
 function readers(text: string): number | 'auto' {
   if (text === 'auto') return 'auto';

@@ -1,6 +1,5 @@
 // lookaside serve: opens the data directory, listens, and ends without losing a request.
 import { readFileSync, rmSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { shownCertificate } from '../compose/certificate.ts';
@@ -12,6 +11,7 @@ import { sitesOf } from '../compose/site.ts';
 import {
   type Config,
   MASK,
+  MOST_READERS,
   readersSocketPathOf,
   type Setting,
   shownDatabase,
@@ -41,6 +41,7 @@ import type { Mirror } from '../service/mirror.ts';
 import { createSyncJobs } from '../service/sync-jobs.ts';
 import { createPages } from '../ui/site.ts';
 import { type BannerInput, formatBanner } from './banner.ts';
+import { usableProcessors } from './processors.ts';
 import type { ServerSignals } from './server-signals.ts';
 import { EXIT, print } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
@@ -218,7 +219,7 @@ const READERS_IN_VAIN =
   'LOOKASIDE_READERS helps nothing while LOOKASIDE_READ is token: one process knows the tokens, and answers all reads; leave it out, or set it to auto';
 
 function usefulReaders(read: Config['read']): number {
-  return read === 'token' ? 1 : availableParallelism();
+  return read === 'token' ? 1 : Math.min(usableProcessors(), MOST_READERS);
 }
 
 interface ReaderParts {
