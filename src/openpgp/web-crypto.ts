@@ -15,7 +15,12 @@ type ImportCall = readonly [
   isExtractable: boolean,
   usages: readonly string[],
 ];
-type VerifyCall = readonly [algorithm: unknown, key: unknown, signature: Uint8Array, data: Uint8Array];
+type VerifyCall = readonly [
+  algorithm: unknown,
+  key: unknown,
+  signature: Uint8Array | ArrayBuffer,
+  data: Uint8Array,
+];
 
 /** Stands for a CryptoKey. */
 class KeyAtHand {
@@ -59,7 +64,9 @@ export function answeredAtOnce(subtle: Subtle): Subtle {
       if (!(held instanceof KeyAtHand)) return subtle.verify(...call);
       const hash = hashOf(algorithm, held.call[2]);
       const key = { key: held.key, dsaEncoding: 'ieee-p1363' } as const;
-      const isRight = hash === undefined ? null : orNull(() => verify(hash, data, key, signature));
+      // OpenPGP.js hands over the numbers of ECDSA in a bare buffer, at which verify() throws
+      const bytes = signature instanceof ArrayBuffer ? new Uint8Array(signature) : signature;
+      const isRight = hash === undefined ? null : orNull(() => verify(hash, data, key, bytes));
       return isRight ?? subtle.verify(algorithm, await subtle.importKey(...held.call), signature, data);
     },
   };

@@ -10,6 +10,8 @@ interface Kind {
   readonly hash: string | null;
   readonly imported: string | object;
   readonly asked: string | object;
+  /** The signature is handed over in an ArrayBuffer. */
+  readonly isBare?: true;
 }
 
 // as OpenPGP.js 6 asks for them
@@ -27,6 +29,7 @@ const ecdsa = (namedCurve: string, hash: string, webHash: string): Kind => ({
   hash,
   imported: { name: 'ECDSA', namedCurve, hash: { name: webHash } },
   asked: { name: 'ECDSA', namedCurve, hash: { name: webHash } },
+  isBare: true,
 });
 const KINDS: readonly Kind[] = [
   rsa('sha256', 'SHA-256'),
@@ -53,7 +56,7 @@ describe('what OpenPGP.js asks of Web Crypto in a verification thread', () => {
   const own = { importKey: subtle.importKey.bind(subtle), verify: subtle.verify.bind(subtle) };
   const data = Buffer.from('what is signed');
 
-  for (const { name, pair, hash, imported, asked } of KINDS) {
+  for (const { name, pair, hash, imported, asked, isBare = false } of KINDS) {
     test(`${name}: is answered as Node.js answers it, without the pool of threads`, async () => {
       const { publicKey, privateKey } = pair();
       const right = sign(hash, data, { key: privateKey, dsaEncoding: 'ieee-p1363' });
@@ -74,7 +77,11 @@ describe('what OpenPGP.js asks of Web Crypto in a verification thread', () => {
       const answersOf = async ({ importKey, verify }: typeof own) => {
         const jwk = { ...publicKey.export({ format: 'jwk' }), ext: true };
         const key = await importKey('jwk', jwk, imported, false, ['verify']);
-        return Promise.all(cases.map(([signature, signed]) => verify(asked, key, signature, signed)));
+        return Promise.all(
+          cases.map(([signature, signed]) =>
+            verify(asked, key, isBare ? new Uint8Array(signature).buffer : signature, signed),
+          ),
+        );
       };
       const answers = await answersOf(answeredAtOnce(NOBODY));
       assert.deepEqual(answers, [true, ...cases.slice(1).map(() => false)]);
@@ -99,6 +106,61 @@ describe('what OpenPGP.js asks of Web Crypto in a verification thread', () => {
       const failure = await failureOf(answeredAtOnce(own).importKey);
       assert.deepEqual(failure, await failureOf(own.importKey));
       assert.notEqual(failure, null);
+    }
+  });
+
+  test('numbers of a key that somebody chose are answered as Node.js answers them', async () => {
+    const b64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url');
+    const jwkOf = (kind: string) =>
+      KINDS.find(({ name }) => name.startsWith(kind))
+        ?.pair()
+        .publicKey.export({ format: 'jwk' }) ?? {};
+    const [rsaKey, ecKey] = [jwkOf('RSA'), jwkOf('ECDSA on P-256')];
+    const n = Buffer.from(rsaKey.n ?? '', 'base64url');
+    const zeros = Buffer.alloc(32);
+    const jwks: readonly (readonly [kind: number, jwk: object])[] = [
+      ...['', 'AA', 'AQ', 'Ag', b64(Buffer.alloc(64, 0xff))].map((e) => [0, { ...rsaKey, e }] as const),
+      ...[
+        Buffer.alloc(0),
+        Buffer.of(0),
+        Buffer.of(1),
+        Buffer.concat([zeros, n]),
+        Buffer.concat([n, zeros]),
+      ].map((one) => [0, { ...rsaKey, n: b64(one) }] as const),
+      ...[zeros, Buffer.alloc(32, 0xff), Buffer.alloc(0), Buffer.alloc(31, 1)].map(
+        (x) => [2, { ...ecKey, x: b64(x), y: ecKey.x }] as const,
+      ),
+      // points of small order, and numbers beyond the field
+      ...[zeros, Buffer.of(1, ...zeros.subarray(1)), Buffer.alloc(32, 0xff)].map(
+        (x) => [5, { kty: 'OKP', crv: 'Ed25519', x: b64(x) }] as const,
+      ),
+    ];
+    const signatures = [
+      ...[0, 1, 63, 64, 65, 256].flatMap((size) => [Buffer.alloc(size), Buffer.alloc(size, 0xff)]),
+      // stands for every content under a key of order one
+      Buffer.of(1, ...Buffer.alloc(63)),
+    ];
+    for (const [position, jwk] of jwks) {
+      const { imported, asked } = KINDS[position] ?? { imported: '', asked: '' };
+      for (const signature of signatures) {
+        const answerOf = async ({ importKey, verify }: typeof own) => {
+          try {
+            return await verify(
+              asked,
+              await importKey('jwk', jwk, imported, false, ['verify']),
+              signature,
+              data,
+            );
+          } catch {
+            return 'refused';
+          }
+        };
+        assert.equal(
+          await answerOf(answeredAtOnce(own)),
+          await answerOf(own),
+          JSON.stringify({ jwk, signature }),
+        );
+      }
     }
   });
 
