@@ -157,6 +157,8 @@ export function createReader({
 
   async function readHeld(image: ImageId): Promise<HeldSet> {
     const set = await readSet(image);
+    // kept nowhere here, and as fresh now as a look
+    if (set === EMPTY) return { set, holdsMs: SHARED_SET_FRESH_MS };
     const cached = sets.get(imageKey(image));
     // forgotten while it was read, or replaced since: good for who has asked, and for nobody later
     return { set, holdsMs: cached?.set === set ? leftMs(cached) : 0 };

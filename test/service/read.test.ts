@@ -427,6 +427,13 @@ describe('copies of sets elsewhere', () => {
     assert.deepEqual(await reader.readHeld(APP), { set: later, holdsMs: 1000 });
   });
 
+  test('of an image that the store says is empty at once hold for a second, though none is kept here', async () => {
+    const { store, clock } = open();
+    const reader = createReader({ store: { ...store, peekEmpty: () => true }, clock, cacheBytes: MIB });
+    const { set, holdsMs } = await reader.readHeld(APP);
+    assert.deepEqual([set.entries, holdsMs, reader.cache.sets], [[], 1000, 0]);
+  });
+
   test('are not made of a set that was forgotten while it was read', async () => {
     const { reader, beforeAnswer, put } = open();
     const set = put(APP, 'one');
