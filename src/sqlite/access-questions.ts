@@ -13,6 +13,7 @@ import {
   type RecordFilter,
   repositoryOf,
 } from '../domain/records.ts';
+import { addPlace, type Missing, MissingRows } from './missing-rows.ts';
 import {
   closedOnError,
   type HeldFile,
@@ -22,7 +23,7 @@ import {
   messageOf,
   openOlderForReading,
 } from './open.ts';
-import { below, Conditions, type Pause, Statements, type Value } from './question-parts.ts';
+import { Conditions, type Pause, Statements, type Value } from './question-parts.ts';
 
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db$/;
 const DAY_MS = 86_400_000;
@@ -84,13 +85,6 @@ export interface BesideAccess {
   signaturesBy(fingerprint: string): ReadonlySet<string>;
   /** The primary key that a signature of the image verified with, or null. */
   keyOf(image: ImageId, sha256: string): string | null;
-}
-
-export interface Missing {
-  readonly image: ImageId;
-  readonly count: number;
-  readonly firstAtMs: number;
-  readonly lastAtMs: number;
 }
 
 /** One day of images that were asked for and had no signature. */
@@ -254,13 +248,13 @@ export class AccessQuestions {
     for (const day of this.#daysOf(filter, null)) this.#read(day, act);
   }
 
-  /** Who asked for an image without a signature last on that day; null: it has no such row. */
-  lastAddress(day: string, image: ImageId): string | null {
-    let address: string | null = null;
+  /** Who asked for these images without a signature last on that day, by imageKey(). */
+  lastAddresses(day: string, images: readonly ImageId[]): ReadonlyMap<string, string> {
+    let addresses: ReadonlyMap<string, string> = new Map();
     this.#read(day, (opened) => {
-      address = opened.lastAddress(image);
+      addresses = opened.lastAddresses(images);
     });
-    return address;
+    return addresses;
   }
 
   /** Calls `take` for each image that was fetched, once a day. */
@@ -327,6 +321,7 @@ class OpenDay implements DayOfMissing {
   readonly #namesBytes: boolean;
   readonly #version: number;
   readonly #statements: Statements;
+  readonly #missing: MissingRows;
   readonly #texts: Texts = {
     address: new Map(),
     agent: new Map(),
@@ -343,6 +338,7 @@ class OpenDay implements DayOfMissing {
     this.#version = versionOf(db);
     this.#namesBytes = this.#version >= NAMES_BYTES;
     this.#statements = new Statements(db);
+    this.#missing = new MissingRows(this.#statements, this.#version);
   }
 
   /** A late read brings a day of an older version to the newest schema. */
@@ -435,52 +431,16 @@ class OpenDay implements DayOfMissing {
     return this.#statements.plucked<number | null>('SELECT closed_at_ms FROM day').get() ?? null;
   }
 
-  all({ since, until, site, repository, image }: RecordFilter, take: (missing: Missing) => void): void {
-    const conditions = new Conditions();
-    conditions.add(
-      'last_at_ms >= ? AND first_at_ms < ?',
-      since?.getTime() ?? 0,
-      until?.getTime() ?? Number.MAX_SAFE_INTEGER,
-    );
-    addPlace(conditions, { site, repository });
-    if (image !== null) {
-      const { digest, place } = image;
-      conditions.add('algorithm = ? AND digest = ?', digest.algorithm, Buffer.from(digest.hex, 'hex'));
-      if (place !== null) conditions.add('layout = ? AND path = ?', place.layout, place.path);
-      // the primary key begins with the site
-      if (site === null) conditions.add(`site IN (${SITES_OF_MISSING})`);
-    }
-    this.#takeMissing(conditions, take);
+  all(filter: RecordFilter, take: (missing: Missing) => void): void {
+    this.#missing.all(filter, take);
   }
 
   before(ms: number, take: (missing: Missing) => void): number {
-    const conditions = new Conditions();
-    conditions.add('last_at_ms >= ?', ms);
-    this.#takeMissing(conditions, take);
-    const sum = 'SELECT coalesce(sum(count), 0) FROM missing WHERE last_at_ms < ?';
-    return this.#statements.plucked<number>(sum).get(ms) ?? 0;
+    return this.#missing.before(ms, take);
   }
 
-  lastAddress({ site, path, layout, algorithm, hex }: ImageId): string | null {
-    const address = this.#statements
-      .plucked<string>(`
-        SELECT address.text
-        FROM missing
-        JOIN address ON address.id = missing.last_address
-        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?`)
-      .get(site, path, layout, algorithm, Buffer.from(hex, 'hex'));
-    return address ?? null;
-  }
-
-  #takeMissing({ text, values }: Conditions, take: (missing: Missing) => void): void {
-    const select = this.#statements.of<ImageRow & Omit<Missing, 'image'>>(`
-      SELECT site, path, layout, algorithm, digest, count, first_at_ms AS firstAtMs, last_at_ms AS lastAtMs
-      FROM missing
-      WHERE ${text}`);
-    for (const row of select.all(...values)) {
-      const { count, firstAtMs, lastAtMs } = row;
-      take({ image: toImage(row), count, firstAtMs, lastAtMs });
-    }
+  lastAddresses(images: readonly ImageId[]): ReadonlyMap<string, string> {
+    return this.#missing.lastAddresses(images);
   }
 
   /** The dictionary has an image only once it was read, with any status; a 404 alone is no fetch. */
@@ -688,25 +648,6 @@ const COLUMNS: Readonly<Record<Dimension, readonly (keyof ReadRow)[]>> = {
   action: [],
   result: [],
 };
-
-/** Each site of table missing, by one look at the index for each. */
-const SITES_OF_MISSING = `
-  WITH RECURSIVE one (site) AS (
-    SELECT min(site) FROM missing
-    UNION ALL
-    SELECT (SELECT min(missing.site) FROM missing WHERE missing.site > one.site) FROM one WHERE one.site IS NOT NULL
-  )
-  SELECT site FROM one WHERE site IS NOT NULL`;
-
-function addPlace(
-  conditions: Conditions,
-  { site, repository }: Pick<RecordFilter, 'site' | 'repository'>,
-): void {
-  if (site !== null) conditions.add('site = ?', site);
-  if (repository === null) return;
-  const { text, values } = below('path', repository, ['/']);
-  conditions.add(`(path = ? OR ${text})`, repository, ...values);
-}
 
 function toImage({ site, path, layout, algorithm, digest }: ImageRow): ImageId {
   return { site, path, layout, algorithm, hex: Buffer.from(digest).toString('hex') };

@@ -35,6 +35,7 @@ function addIndexes(db: Database): void {
   }
   // for a digest below any path
   db.exec('CREATE INDEX IF NOT EXISTS image_by_digest ON image (digest)');
+  db.exec('CREATE INDEX IF NOT EXISTS missing_once_by_digest ON missing_once (digest)');
   db.exec('ANALYZE');
 }
 

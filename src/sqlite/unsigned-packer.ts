@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { imageFolder } from '../domain/image.ts';
 import { daysIn } from './close-day.ts';
+import { MissingRows } from './missing-rows.ts';
 import {
   hold,
   inTransaction,
@@ -156,15 +157,17 @@ export class UnsignedPacker {
   }
 
   #packRows(day: string, db: Database): void {
+    const version = Number(db.pragma('user_version', { simple: true }));
+    const rows = new MissingRows(new Statements(db), version);
     const closedAtMs =
-      Number(db.pragma('user_version', { simple: true })) < KNOWS_ITS_END
+      version < KNOWS_ITS_END
         ? null
         : (db.prepare<[], number | null>('SELECT closed_at_ms FROM day').pluck().get() ?? null);
     const known = this.#kept.days().find((one) => one.day === day);
     if (known !== undefined) {
       if (closedAtMs !== null && known.closedAtMs === closedAtMs) return;
-      if (closedAtMs === null && !this.#hasMany(db, known.untilMs ?? 0)) return;
-    } else if (closedAtMs === null && !this.#hasMany(db, 0)) return;
+      if (closedAtMs === null && !this.#hasMany(rows, known.untilMs ?? 0)) return;
+    } else if (closedAtMs === null && !this.#hasMany(rows, 0)) return;
     const [sizeBefore, placesBefore] = [this.#size, this.#placeIds.size];
     try {
       inTransaction(this.#db, () => this.#writeDay(day, db, closedAtMs));
@@ -175,9 +178,8 @@ export class UnsignedPacker {
     }
   }
 
-  #hasMany(db: Database, fromMs: number): boolean {
-    const select = 'SELECT count(*) FROM missing WHERE last_at_ms >= ?';
-    return (db.prepare<[number], number>(select).pluck().get(fromMs) ?? 0) > this.#fewRows;
+  #hasMany(rows: MissingRows, fromMs: number): boolean {
+    return rows.countSince(fromMs) > this.#fewRows;
   }
 
   /** @throws Full */

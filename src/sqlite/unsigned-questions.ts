@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { type ImageId, imageFolder, imageKey, imageName } from '../domain/image.ts';
 import type { RecordFilter, UnsignedImage, UnsignedImages, UnsignedRepository } from '../domain/records.ts';
-import type { AccessQuestions, DayOfMissing, Missing } from './access-questions.ts';
+import type { AccessQuestions, DayOfMissing } from './access-questions.ts';
+import type { Missing } from './missing-rows.ts';
 import { closedOnError, type HeldFile, hold, isCorruption, isReachable, openForReading } from './open.ts';
 import type { Pause } from './question-parts.ts';
 import {
@@ -134,17 +135,20 @@ class Question {
       const position = this.#asked.push(day.day) - 1;
       if (known === undefined || !this.#addKept(known, day, position)) this.#addAll(day, position);
     });
+    const top = this.#tally.top(limit);
     const repositories = this.#tally.repositories((id) => this.#placeOf(id), this.#names);
+    const topRepositories = repositories.slice(0, limit);
+    const addresses = this.#addressesOf([...top, ...topRepositories.map(({ last }) => last)]);
     return {
-      rows: this.#tally.top(limit).map((one) => this.#imageRow(one)),
+      rows: top.map((one) => this.#imageRow(one, addresses)),
       found: this.#tally.found,
-      repositories: repositories.slice(0, limit).map(
+      repositories: topRepositories.map(
         ({ repository, count, images, last }): UnsignedRepository => ({
           repository,
           count,
           images,
           lastAt: new Date(last.lastMs),
-          lastAddress: this.#addressOf(last),
+          lastAddress: addresses.get(last.id) ?? 'other',
         }),
       ),
       repositoriesFound: repositories.length,
@@ -272,7 +276,7 @@ class Question {
     return this.#kept.image(id);
   }
 
-  #imageRow(one: Tallied): UnsignedImage {
+  #imageRow(one: Tallied, addresses: ReadonlyMap<number, string>): UnsignedImage {
     const image = this.#image(one.id);
     return {
       site: image.site,
@@ -280,13 +284,23 @@ class Question {
       count: one.count,
       firstAt: new Date(one.firstMs),
       lastAt: new Date(one.lastMs),
-      lastAddress: this.#addressOf(one),
+      lastAddress: addresses.get(one.id) ?? 'other',
     };
   }
 
-  /** From the day itself: a person may have been forgotten since. */
-  #addressOf({ id, day }: Tallied): string {
-    return this.#access.lastAddress(this.#asked[day] ?? '', this.#image(id)) ?? 'other';
+  /** By the ids, from the days themselves: a person may have been forgotten since. */
+  #addressesOf(all: readonly Tallied[]): ReadonlyMap<number, string> {
+    const byDay = new Map<number, Map<number, ImageId>>();
+    for (const { id, day } of all) {
+      const images = byDay.get(day) ?? new Map<number, ImageId>();
+      byDay.set(day, images.set(id, this.#image(id)));
+    }
+    const addresses = new Map<number, string>();
+    for (const [day, images] of byDay) {
+      const known = this.#access.lastAddresses(this.#asked[day] ?? '', [...images.values()]);
+      for (const [id, image] of images) addresses.set(id, known.get(imageKey(image)) ?? 'other');
+    }
+    return addresses;
   }
 }
 
