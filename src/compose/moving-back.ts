@@ -1,7 +1,7 @@
 // lookaside migrate --from: opens the database that several nodes share, and an empty data directory, and moves one into the other.
 import { join } from 'node:path';
 import type { Config, DatabaseSettings } from '../config.ts';
-import { LookasideError } from '../domain/errors.ts';
+import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
 import type { MoveProgress, MoveResult, MoveTarget } from '../domain/moving.ts';
@@ -101,8 +101,21 @@ async function fill(
     return result;
   } catch (error) {
     await target.abandon();
-    throw error;
+    throw refusalOf(error, data);
   }
+}
+
+/** Databases are filled in this thread, and what SQLite or the system says of the disk is no fault of the program. */
+function refusalOf(error: unknown, data: string): unknown {
+  const code = systemCode(error);
+  if (isLookasideError(error) || code === null) return error;
+  const isFull = /^(?:SQLITE_FULL|SQLITE_IOERR_SHMSIZE|ENOSPC|EDQUOT)$/.test(code);
+  if (!isFull && !/^(?:SQLITE_(?:IOERR|READONLY|CANTOPEN)|E[A-Z]+$)/.test(code)) return error;
+  return new LookasideError(
+    isFull ? 'DISK_FULL' : 'STORE_UNAVAILABLE',
+    `cannot fill ${data} (${code}): ${isFull ? 'no space is left there; free some' : 'look after the disk'}, then give the same command again, which begins anew`,
+    { cause: error },
+  );
 }
 
 /** Nothing of an earlier run is there, and whoever begins one takes all of it out again when it fails. */

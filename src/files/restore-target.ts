@@ -142,10 +142,12 @@ export async function openRestoreTarget(places: RestorePlaces, backupDir: string
 
 /** What is seen without filling it. @throws LookasideError CONFIG_INVALID unless the data directory is empty or missing */
 export async function refuseFilledFolder(dataDir: string): Promise<void> {
-  const names = await fs.readdir(dataDir).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  });
+  const names = await onDisk(dataDir, () =>
+    fs.readdir(dataDir).catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return [];
+      throw error;
+    }),
+  );
   const others = names.filter((name) => !NOTHING.test(name) && !name.endsWith('.restoring'));
   if (others.length > 0) throw notEmpty(dataDir, others);
 }

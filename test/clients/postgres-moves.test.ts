@@ -10,6 +10,7 @@ import { moveBack } from '../../src/compose/moving-back.ts';
 import { fsckReadOnly } from '../../src/compose/offline.ts';
 import { sitesOf } from '../../src/compose/site.ts';
 import { COUNTED } from '../../src/domain/moved-tables.ts';
+import type { MoveProgress } from '../../src/domain/moving.ts';
 import { checkProof } from '../../src/service/log-proofs.ts';
 import { verifyLog } from '../../src/service/log-verify.ts';
 import { openLogReadOnly } from '../../src/sqlite/databases.ts';
@@ -70,13 +71,18 @@ describe('a move between a data directory and a database of nodes', needs('postg
     });
     const pem = await readFile(path.join(data, 'log.key'), 'utf8');
     const key = { pem, place: 'log.key' };
+    interface Moving {
+      readonly logKey?: typeof key | null;
+      readonly isDryRun?: boolean;
+      readonly onProgress?: (progress: MoveProgress) => void;
+    }
     const moveInto = (
       folder: string,
-      { logKey = key, isDryRun = false }: { logKey?: typeof key | null; isDryRun?: boolean } = {},
+      { logKey = key, isDryRun = false, onProgress = () => undefined }: Moving = {},
     ) =>
       moveBack({
         ...{ config: configOf(folder), database: { url, poolSize: 2, staleMs: 1, logKey } },
-        ...{ isDryRun, taker, onProgress: () => undefined },
+        ...{ isDryRun, taker, onProgress },
       });
     // what is refused leaves nothing behind
     await assert.rejects(moveInto(back, { logKey: null }), {
@@ -110,6 +116,13 @@ describe('a move between a data directory and a database of nodes', needs('postg
     await postgres.query(url, damage);
     await assert.rejects(moveInto(back), { code: 'DAMAGE_FOUND' });
     await postgres.query(url, damage.replace("bytes || 'x'", 'substr(bytes, 1, length(bytes) - 1)'));
+    const full = Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+    const onProgress = ({ step }: MoveProgress) => {
+      if (step === 'signatures') throw full;
+    };
+    await assert.rejects(moveInto(back, { onProgress }), { code: 'DISK_FULL', message: /begins anew/ });
+    const inFile = moveInto(path.join(data, 'log.key'), { isDryRun: true });
+    await assert.rejects(inFile, { code: 'CONFIG_INVALID', message: /it is no folder/ });
     assert.deepEqual((await readdir(back)).filter(isContent), []);
     // one that was cut short begins anew, and no server starts on it meanwhile
     await mkdir(path.join(back, 'access'));
