@@ -83,7 +83,7 @@ export interface RestoreRequest {
   readonly sha256: (bytes: Uint8Array) => string;
   readonly onProgress: OnProgress;
   /** Makes the error that names what is damaged. */
-  readonly damaged: (found: string) => LookasideError;
+  readonly damaged: (fault: string) => LookasideError;
 }
 
 const FILES_AT_ONCE = 32;

@@ -50,6 +50,8 @@ export interface VerifyLogOptions {
   readonly onProgress: (events: number, of: number) => void;
 }
 
+type AddFault = (fault: LogFault) => void;
+
 const MAX_FAULTS = 1000;
 const CHECKPOINTS_AT_ONCE = 500;
 const encoder = new TextEncoder();
@@ -59,7 +61,7 @@ export async function verifyLog(store: LogReaderStore, options: VerifyLogOptions
   const identities = await trusted(store, options.vkey);
   const extent = await store.extent();
   const faults: LogFault[] = [];
-  const fault = (found: LogFault) => void (faults.length < MAX_FAULTS && faults.push(found));
+  const fault: AddFault = (one) => void (faults.length < MAX_FAULTS && faults.push(one));
   const heads = new Heads(store, identities, options.from, fault);
   const walk = new Walk(store, extent.hashes, heads, fault);
   await walk.run(options.onProgress);
@@ -105,7 +107,7 @@ class Heads {
   continues: number | null = null;
   readonly #store: LogReaderStore;
   readonly #identities: readonly LogIdentity[];
-  readonly #fault: (found: LogFault) => void;
+  readonly #fault: AddFault;
   readonly #from: { readonly size: number; readonly root: Uint8Array } | null;
   #page: StoredCheckpoint[] = [];
   #lastId = 0;
@@ -118,7 +120,7 @@ class Heads {
     store: LogReaderStore,
     identities: readonly LogIdentity[],
     from: string | null,
-    fault: (found: LogFault) => void,
+    fault: AddFault,
   ) {
     this.#store = store;
     this.#identities = identities;
@@ -157,9 +159,9 @@ class Heads {
 
   #compareFrom(
     { size, root }: { readonly size: number; readonly root: Uint8Array },
-    found: Uint8Array,
+    rootNow: Uint8Array,
   ): void {
-    if (areEqual(root, found)) {
+    if (areEqual(root, rootNow)) {
       this.continues = size;
       return;
     }
@@ -235,12 +237,12 @@ class Walk {
   readonly #store: LogReaderStore;
   readonly #size: number;
   readonly #heads: Heads;
-  readonly #fault: (found: LogFault) => void;
+  readonly #fault: AddFault;
   readonly #mismatches: Mismatch[] = [];
   readonly #tiles = createGrowingTree(sha256);
   #tile = createGrowingTree(sha256);
 
-  constructor(store: LogReaderStore, size: number, heads: Heads, fault: (found: LogFault) => void) {
+  constructor(store: LogReaderStore, size: number, heads: Heads, fault: AddFault) {
     this.#store = store;
     this.#size = size;
     this.#heads = heads;
@@ -361,18 +363,14 @@ function describe({ seq, actual }: Mismatch, goneTo: number | null, comeFrom: nu
 }
 
 /** Events beyond the tree, as both were at the beginning: a server that runs goes on adding to both. */
-function inserted({ hashes: size, lastSeq }: LogExtent, fault: (found: LogFault) => void): void {
+function inserted({ hashes: size, lastSeq }: LogExtent, fault: AddFault): void {
   if (lastSeq <= size) return;
   const message = `events ${size + 1} to ${lastSeq} were inserted: the tree has no hashes of them`;
   fault({ kind: 'inserted', seq: size + 1, message });
 }
 
 /** The levels above tiles of hashes of events. */
-async function verifyUpper(
-  store: LogReaderStore,
-  size: number,
-  fault: (found: LogFault) => void,
-): Promise<void> {
+async function verifyUpper(store: LogReaderStore, size: number, fault: AddFault): Promise<void> {
   for (let level = 1; TILE_WIDTH ** (level + 1) <= size; level += 1) {
     const full = Math.floor(size / TILE_WIDTH ** (level + 1));
     for (let number = 0; number < full; number += 1) {
