@@ -61,13 +61,13 @@
     const none = document.querySelector('[data-no-row]');
     input.addEventListener('input', () => {
       const wanted = input.value.trim().toLowerCase();
-      let shown = 0;
+      let visibleRows = 0;
       for (const row of rows) {
         const isFolder = row.classList.contains('folder');
         row.hidden = wanted !== '' && (isFolder || !row.dataset.text.includes(wanted));
-        if (!row.hidden && !isFolder) shown += 1;
+        if (!row.hidden && !isFolder) visibleRows += 1;
       }
-      if (none !== null) none.hidden = shown > 0;
+      if (none !== null) none.hidden = visibleRows > 0;
     });
   }
 
@@ -129,13 +129,13 @@
       );
       return;
     }
-    const found = await rootOf(
+    const computedRoot = await rootOf(
       new TextEncoder().encode(leaf),
       Number(index),
       Number(size),
       path === '' ? [] : path.split(' ').map(fromHex),
     );
-    if (found !== null && toHex(found) === root)
+    if (computedRoot !== null && toHex(computedRoot) === root)
       say('good', 'Checked in this browser: the leaf and its path give the root hash of the checkpoint.');
     else
       say(
@@ -151,12 +151,12 @@
       return [{ file, path: entry.fullPath.replace(/^\//, '') }];
     }
     const reader = entry.createReader();
-    const found = [];
+    const files = [];
     for (;;) {
       // at most a hundred come at a time
       const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-      if (entries.length === 0) return found;
-      for (const below of entries) found.push(...(await filesBelow(below)));
+      if (entries.length === 0) return files;
+      for (const below of entries) files.push(...(await filesBelow(below)));
     }
   }
 
@@ -208,7 +208,7 @@
   function takeUploads(form) {
     const attempt = (files) =>
       files
-        .then((found) => upload(form, found))
+        .then((chosen) => upload(form, chosen))
         .catch((error) => {
           document.querySelector('#receipts [data-summary]').textContent =
             `The upload ended: ${error.message}`;
@@ -235,7 +235,7 @@
       const files = [...event.dataTransfer.files].map((file) => ({ file, path: file.name }));
       attempt(
         entries.every((entry) => entry !== null)
-          ? Promise.all(entries.map(filesBelow)).then((found) => found.flat())
+          ? Promise.all(entries.map(filesBelow)).then((lists) => lists.flat())
           : Promise.resolve(files),
       );
     });
