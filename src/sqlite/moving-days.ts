@@ -27,7 +27,7 @@ export class DayFiller {
     return this.#days.has(day);
   }
 
-  /** Of reads and of images that hold no signature. */
+  /** How many rows: reads, and images that hold no signature. */
   count(): number {
     return this.#rows;
   }

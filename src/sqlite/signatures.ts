@@ -464,7 +464,7 @@ class Statements {
     return { images, signatures };
   }
 
-  /** Of all sites together. */
+  /** How many images all sites together have. */
   imageCount(): number {
     return this.#imageCount.get() ?? 0;
   }
