@@ -75,7 +75,7 @@ export function createFleet({ size, log, nowMs, script }: FleetOptions): Fleet {
   let isFull = false;
   let isEnding = false;
   let endedUnasked = 0;
-  /** Of those that have ended. */
+  /** The counts of processes that have ended. */
   const past = { dropped: 0, hits: 0, misses: 0 };
 
   function startOne(start: FleetStart, place: number, pauseMs: number): void {
@@ -249,7 +249,7 @@ function createAnswering() {
 function createNews(links: ReadonlySet<Link>, begun: () => FleetStart | null) {
   let forgotten: ImageId[] | null = [];
   let lastNumber = 0;
-  let told: ReaderState | null = null;
+  let lastSent: ReaderState | null = null;
 
   function tellForgotten(): void {
     if (forgotten?.length === 0) return;
@@ -263,14 +263,14 @@ function createNews(links: ReadonlySet<Link>, begun: () => FleetStart | null) {
   /** Sites come and go. */
   function tellPlaces(): void {
     const now = begun()?.state() ?? null;
-    if (now === null || now.places === told?.places) return;
+    if (now === null || now.places === lastSent?.places) return;
     tellState(now);
     // acknowledged with it: what they had of a site that has gone
     forgotten = null;
   }
 
   function tellState(now: ReaderState): void {
-    told = now;
+    lastSent = now;
     for (const link of links) link.send({ kind: 'state', state: now });
   }
 

@@ -22,14 +22,14 @@ export interface ReaderState {
 export interface Ask {
   readonly id: number;
   readonly image: ImageId;
-  /** Of the set that the reader has; null: of none. */
+  /** The number of the set that the reader has; null: it has none. */
   readonly known: number | null;
 }
 
 export type AskAnswer =
   | {
       readonly id: number;
-      /** Of this set, among all that the owner has told. */
+      /** The number of this set, among all that the owner has sent. */
       readonly number: number;
       /** Null: the known set. */
       readonly entries: readonly SetEntry[] | null;
