@@ -22,7 +22,7 @@ export interface Listener {
   /** Where it listens, like `http://127.0.0.1:8000`; for all addresses `http://[::]:8000`. */
   readonly url: string;
   readonly port: number;
-  /** Of the socket, to be passed to another process. */
+  /** The file descriptor of the socket, to be passed to another process. */
   readonly fd: number;
   /** New connections get the new certificate. @throws when the files do not fit together */
   setTls(tls: TlsFiles): void;

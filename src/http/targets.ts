@@ -82,7 +82,7 @@ function createSeen(): (text: string) => boolean {
   };
 }
 
-/** Of the end alone: nearly all of it is a digest. */
+/** Hashes the end alone: nearly all of it is a digest. */
 function hashOf(text: string): number {
   let hash = text.length;
   for (let at = Math.max(0, text.length - HASHED_CHARACTERS); at < text.length; at += 1)
