@@ -18,7 +18,7 @@ import { LOG_KEY_NAME } from './log-keeper.ts';
 import { sitesOf, treeName } from './site.ts';
 
 export interface MoveBackOptions {
-  /** Of the data directory. */
+  /** The configuration of the data directory. */
   readonly config: Config;
   readonly database: DatabaseSettings;
   readonly isDryRun: boolean;
