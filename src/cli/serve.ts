@@ -381,7 +381,7 @@ export function toServices({
   };
 }
 
-/** Of each number of `one` and that of the same name. */
+/** Adds to each number of `one` the number of the same name in `other`. */
 function sums<Counts extends object>(
   one: Counts,
   other: { readonly [Name in keyof Counts]: number },
