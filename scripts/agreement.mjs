@@ -11,7 +11,7 @@ import process from 'node:process';
 import { makeReady, ROOT, say } from './ready.mjs';
 import { Refusal, run, runMain, whereIs } from './run.mjs';
 
-/** Of distribution-gpg-keys, which Fedora has, Debian has no package. */
+/** Debian packages of keyrings: it has no package of distribution-gpg-keys, as Fedora has. */
 const PACKAGES = ['debian-keyring', 'debian-archive-keyring'];
 
 const HEAD = `# Where gpg, skopeo and lookaside differ

@@ -23,12 +23,12 @@ runMain(async () => {
   const all = withRows(others ?? [], rows, others?.length > 0 ? await registeredRows(others) : []);
   const table = [...all, ...missingRows(docs, all)].sort(byNumber);
   if (others !== null) writeFileSync(DOCS, withTable(docs, caption(), table));
-  const shown = parts.length === 0 ? table : rows;
-  say(`\n${textTable(shown)}\n`);
-  const broken = shown.filter(({ isKept }) => !isKept).length;
+  const printed = parts.length === 0 ? table : rows;
+  say(`\n${textTable(printed)}\n`);
+  const broken = printed.filter(({ isKept }) => !isKept).length;
   for (const file of failed) say(`failed: ${file}`);
   const written = others === null ? '' : '; docs/reliability.md was written';
-  say(`${shown.length - broken} kept, ${broken} broken${written}`);
+  say(`${printed.length - broken} kept, ${broken} broken${written}`);
   process.exitCode = broken === 0 && failed.length === 0 ? 0 : 1;
 });
 

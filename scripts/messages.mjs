@@ -28,11 +28,11 @@ function formatMessage({ file, line, code, text }) {
 function messagesOf(path) {
   const source = readFileSync(path, 'utf8');
   const codes = new Map();
-  const found = [];
+  const messages = [];
   const add = (node, text) => {
     if (!WORDS.test(text) || SQL.test(text)) return;
     const line = source.slice(0, node.start).split('\n').length;
-    found.push({ file: relative(ROOT, path), line, code: codes.get(node.start) ?? null, text });
+    messages.push({ file: relative(ROOT, path), line, code: codes.get(node.start) ?? null, text });
   };
   const noteCode = ({ arguments: given }) => {
     const code = given.find((one) => one.type === 'Literal' && CODE.test(String(one.value)));
@@ -44,7 +44,7 @@ function messagesOf(path) {
     Literal: (node) => typeof node.value === 'string' && add(node, node.value),
     TemplateLiteral: (node) => add(node, templateText(node, source)),
   }).visit(parseSync(path, source).program);
-  return found;
+  return messages;
 }
 
 /** What is put in at run time stands in braces, as it is written. */

@@ -80,8 +80,8 @@ function installEnvironment() {
   const prefix = dirname(dirname(process.execPath));
   const header = readOrEmpty(join(prefix, 'include/node/node_version.h'));
   const version = ['MAJOR', 'MINOR', 'PATCH'].map((part) => {
-    const found = new RegExp(`#define NODE_${part}_VERSION (\\d+)`).exec(header);
-    return found === null ? '' : found[1];
+    const version = new RegExp(`#define NODE_${part}_VERSION (\\d+)`).exec(header);
+    return version === null ? '' : version[1];
   });
   if (version.join('.') !== process.versions.node) return env;
   // The first is read by the node-gyp of newer npm releases, the second by that of older ones.
@@ -128,13 +128,13 @@ function buildHash(root) {
 /** Paths of the files below `folder` with this ending, sorted; none when there is no such folder. */
 export function filesBelow(folder, ending) {
   if (!existsSync(folder)) return [];
-  const found = [];
+  const paths = [];
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) found.push(...filesBelow(path, ending));
-    if (entry.isFile() && entry.name.endsWith(ending)) found.push(path);
+    if (entry.isDirectory()) paths.push(...filesBelow(path, ending));
+    if (entry.isFile() && entry.name.endsWith(ending)) paths.push(path);
   }
-  return found.sort();
+  return paths.sort();
 }
 
 /** Whether npm's own record of what it finished installing has every package of the lock file, in its version. */
@@ -145,9 +145,9 @@ function holdsLockedPackages(root) {
   const wanted = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
   return Object.keys(wanted).every((path) => {
     if (path === '') return true; // the project itself
-    const found = installed[path];
-    if (found === undefined) return wanted[path].optional === true; // for another platform
-    return found.version === wanted[path].version && found.integrity === wanted[path].integrity;
+    const entry = installed[path];
+    if (entry === undefined) return wanted[path].optional === true; // for another platform
+    return entry.version === wanted[path].version && entry.integrity === wanted[path].integrity;
   });
 }
 
