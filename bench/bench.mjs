@@ -59,8 +59,8 @@ async function main() {
     for (const row of rows) {
       process.stderr.write(`${row.name} `);
       try {
-        const { run, isQuick: _, ...told } = row;
-        results.push({ ...told, figures: await run(bench, row) });
+        const { run, isQuick: _, ...described } = row;
+        results.push({ ...described, figures: await run(bench, row) });
         // after each row: a run that is ended early has measured something
         file = writeResults(results, { isQuick: flags.quick, scale: Number(flags.scale) });
         process.stderr.write(` ${summaryOf(results.at(-1))}\n`);
@@ -97,12 +97,12 @@ function summaryOf({ unit = '× nginx', figures: { ratio, perSecond, cpuUs } }) 
 
 function chosen({ quick, rows, scale }) {
   const wanted = rows?.split(',').map((part) => part.trim()) ?? null;
-  const found = ROWS.filter(({ group, name, isQuick = false }) => {
+  const rowsToRun = ROWS.filter(({ group, name, isQuick = false }) => {
     if (quick && !isQuick) return false;
     return wanted === null || wanted.some((part) => part === group || name.includes(part));
   });
-  if (found.length === 0) throw new Error(`no row is named ${rows}; --list names them`);
-  return found.map((row) => scaled(row, Number(scale)));
+  if (rowsToRun.length === 0) throw new Error(`no row is named ${rows}; --list names them`);
+  return rowsToRun.map((row) => scaled(row, Number(scale)));
 }
 
 function scaled(row, scale) {

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { bytesOf, imagePath } from './material.mjs';
 
 const [, images, port] = process.argv.slice(2).map(Number);
-const found = new Map();
+const signatures = new Map();
 for (let number = 0; number < images; number += 1) {
   const bytes = bytesOf(number);
   const headers = [
@@ -24,7 +24,7 @@ for (let number = 0; number < images; number += 1) {
     'Cache-Control',
     'no-cache',
   ];
-  found.set(`/${imagePath(number)}/signature-1`, { bytes, headers, number });
+  signatures.set(`/${imagePath(number)}/signature-1`, { bytes, headers, number });
 }
 const NOT_THERE = Buffer.from('not found: no signature has this name\n');
 const NOT_THERE_HEADERS = [
@@ -41,7 +41,7 @@ const ring = new Float64Array(65_536);
 let at = 0;
 
 createServer((req, res) => {
-  const one = found.get(req.url);
+  const one = signatures.get(req.url);
   ring[at] = one === undefined ? -1 : one.number;
   ring[at + 1] = performance.now();
   at = (at + 2) % ring.length;

@@ -38,9 +38,9 @@ export async function loadReads(server, { folder, names, seconds, share404 }) {
   const from = String(2 * Math.floor(Math.random() * 1e6));
   const flags = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '-s', script, server.url, '--', names, from];
   const { said, cpuMs } = await costOf(server, 'wrk', flags);
-  const told = /^RESULT (.*)$/m.exec(said);
-  if (told === null) throw new Error(`wrk did not end well:\n${said}`);
-  const result = JSON.parse(told[1]);
+  const resultLine = /^RESULT (.*)$/m.exec(said);
+  if (resultLine === null) throw new Error(`wrk did not end well:\n${said}`);
+  const result = JSON.parse(resultLine[1]);
   const wanted = share404 * result.requests;
   if (result.broken > 0 || Math.abs(result.notFound - wanted) > CONNECTIONS + 0.02 * wanted) {
     throw new Error(

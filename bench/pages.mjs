@@ -121,7 +121,7 @@ function recorded(k, fingerprint) {
   };
 }
 
-/** Of eight, six got a signature, one found the end of a list, and one asked for an image that has none; those are 5,000. */
+/** Six reads of eight got a signature, one met the end of a list, and one asked for an image that has none; those are 5,000. */
 async function fillReads({ access }) {
   const since = Date.now() - DAYS * DAY_MS;
   for (let from = 0; from < READS; from += BATCH) {

@@ -112,7 +112,7 @@ async function start({ name, port, isTls, isPinned, argv, env, log }) {
     startedMs,
     url: `${isTls ? 'https' : 'http'}://127.0.0.1:${port}`,
     cpuMs: () => processesOf(child.pid).reduce((sum, pid) => sum + cpuMsOf(pid), 0),
-    /** Of each of its processes by itself. */
+    /** The CPU milliseconds of each of its processes by itself. */
     cpuMsOfEach: () => new Map(processesOf(child.pid).map((pid) => [pid, cpuMsOf(pid)])),
     rssBytes: () => processesOf(child.pid).reduce((sum, pid) => sum + rssOf(pid), 0),
     /** As a power cut of the process. */
@@ -152,9 +152,9 @@ export async function settle(server, { stillMs = 1000, mostMs = 600_000 } = {}) 
 
 /** The process and those that it has started: nginx has workers. */
 function processesOf(pid) {
-  const found = [pid];
-  for (const child of childrenOf(pid)) found.push(...processesOf(child));
-  return found;
+  const pids = [pid];
+  for (const child of childrenOf(pid)) pids.push(...processesOf(child));
+  return pids;
 }
 
 function childrenOf(pid) {

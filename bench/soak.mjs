@@ -48,14 +48,14 @@ async function soak() {
   const data = join(folder, `owned-${images}`);
   mkdirSync(data, { recursive: true });
   layTree(join(data, 'sigstore'), images);
-  const found = layNames(join(folder, `names-tree-${images}`), { images, areMissing: false });
+  const names = layNames(join(folder, `names-tree-${images}`), { images, areMissing: false });
   const missing = layNames(join(folder, 'names-missing-200000'), { images: 200_000, areMissing: true });
   const server = await startLookaside({ data, port: PORT });
   await settle(server);
   await checkBytes(server, images);
 
   const turns = [
-    () => loadReads(server, { folder, names: found, seconds: TURN_SECONDS, share404: 0.5 }),
+    () => loadReads(server, { folder, names, seconds: TURN_SECONDS, share404: 0.5 }),
     () => loadReads(server, { folder, names: missing, seconds: TURN_SECONDS, share404: 1 }),
     () => loadPulls(server, { images, seconds: TURN_SECONDS }),
   ];

@@ -100,16 +100,16 @@ function rowsOf(used, commands) {
   }));
 }
 
-/** Of one run. */
+/** The CPU milliseconds of one run. */
 async function cpuMs(args, status) {
   const child = spawn(process.execPath, ['--import', PROBE, ...args], {
     env: { PATH: process.env.PATH ?? '', HOME: folder },
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   });
-  const [said, told] = [textOf(child.stderr), textOf(child.stdio[3])];
+  const [said, cpu] = [textOf(child.stderr), textOf(child.stdio[3])];
   const [code] = await once(child, 'close');
   if (code !== status) throw new Error(`${args.join(' ')} ended with ${code}:\n${await said}`);
-  return Number(await told);
+  return Number(await cpu);
 }
 
 async function textOf(stream) {
