@@ -107,8 +107,8 @@ describe('proof of an upload', () => {
 
   test('heads and tiles are for every cache, and what is not in the log is a 404 for none', async () => {
     const headers = async (target: string) => {
-      const { status, headers: found } = await fetch(`${server.url}${target}`);
-      return [status, found.get('content-type'), found.get('cache-control')];
+      const { status, headers } = await fetch(`${server.url}${target}`);
+      return [status, headers.get('content-type'), headers.get('cache-control')];
     };
     const immutable = 'public, max-age=31536000, immutable';
     assert.deepEqual(await headers('/log/checkpoint'), [200, 'text/plain; charset=utf-8', 'no-cache']);
@@ -134,8 +134,9 @@ describe('proof of an upload', () => {
     const forgotten = await run(['audit', 'forget', '--actor', 'alice', '--before', now, '--data', data]);
     assert.match(forgotten.stdout, /^\d+ events? no longer/);
     assert.doesNotMatch(await named(), /alice/);
-    const shown = (await run(['show', APP.replace('@sha256=', '@sha256:'), '--data', data, '--json'])).stdout;
-    assert.match(shown, /"uploader": ?"forgotten"/);
+    const printed = (await run(['show', APP.replace('@sha256=', '@sha256:'), '--data', data, '--json']))
+      .stdout;
+    assert.match(printed, /"uploader": ?"forgotten"/);
     await run(['audit', 'check', proof, '--key', vkey, '--signature', at('staging', APP, 'signature-1')]);
     const args = ['audit', 'verify', '--key', vkey, '--json', '--server', server.url];
     assert.deepEqual(JSON.parse((await run(args)).stdout).faults, []);
@@ -164,7 +165,7 @@ describe('proof of an upload', () => {
     await server.stop();
     const { seq } = JSON.parse(verifiedEntry(await readFile(proof, 'utf8'), vkey));
     tamper(again, `UPDATE audit_event SET leaf = replace(leaf, 'created', 'createD') WHERE seq = ${seq}`);
-    const found = JSON.parse((await run(['audit', 'verify', '--data', again, '--json'], 1)).stdout);
-    assert.deepEqual([found.faults[0].kind, found.faults[0].seq], ['changed', seq]);
+    const report = JSON.parse((await run(['audit', 'verify', '--data', again, '--json'], 1)).stdout);
+    assert.deepEqual([report.faults[0].kind, report.faults[0].seq], ['changed', seq]);
   });
 });

@@ -125,9 +125,9 @@ describe('lookaside config', () => {
     const args = ['config', '--json', '--tls-cert', 'server.pem', '--tls-key', 'server.key'];
     const { status, stdout } = await runLookaside(args, { LOOKASIDE_TLS_CERT: 'other.pem' });
     assert.equal(status, 0);
-    const shown = JSON.parse(stdout);
-    assert.deepEqual(shown.LOOKASIDE_TLS_CERT, { value: 'server.pem', source: 'flag' });
-    assert.deepEqual(shown.LOOKASIDE_TLS_KEY, { value: 'server.key', source: 'flag' });
+    const printed = JSON.parse(stdout);
+    assert.deepEqual(printed.LOOKASIDE_TLS_CERT, { value: 'server.pem', source: 'flag' });
+    assert.deepEqual(printed.LOOKASIDE_TLS_KEY, { value: 'server.key', source: 'flag' });
   });
 
   it('shows each setting with its value and source: flags win over the environment, that over the file', async () => {
@@ -149,10 +149,10 @@ describe('lookaside config', () => {
       /^LOOKASIDE_READ +anonymous +default$/m,
       /^LOOKASIDE_PREFIX +\(none\) +default$/m,
     );
-    const shown = JSON.parse((await runLookaside([...args, '--json'], settings)).stdout);
-    assert.deepEqual(shown.LOOKASIDE_LISTEN, { value: ':3', source: 'flag' });
-    assert.deepEqual(shown.LOOKASIDE_TRUSTED_PROXIES, { value: '10.0.0.0/8,fd00::/8', source: 'file' });
-    assert.deepEqual(shown.LOOKASIDE_CONFIG, { value: file, source: 'environment' });
+    const printed = JSON.parse((await runLookaside([...args, '--json'], settings)).stdout);
+    assert.deepEqual(printed.LOOKASIDE_LISTEN, { value: ':3', source: 'flag' });
+    assert.deepEqual(printed.LOOKASIDE_TRUSTED_PROXIES, { value: '10.0.0.0/8,fd00::/8', source: 'file' });
+    assert.deepEqual(printed.LOOKASIDE_CONFIG, { value: file, source: 'environment' });
   });
 
   it('hides the password of a URL', async () => {
@@ -391,11 +391,11 @@ describe('lookaside token', () => {
     const without = newData();
     await makeDataDirectory(without);
     await createToken(without, 'alone', 'uploader');
-    const told = [...events(data), ...events(without)]
+    const recorded = [...events(data), ...events(without)]
       .map(({ leaf, private: who }) => ({ ...JSON.parse(leaf), ...JSON.parse(who ?? '{}') }))
       .filter(({ reason }) => /^(ci-admin|alone)/.test(reason));
     assert.deepEqual(
-      told.map(({ action, actor, address, reason }) => [action, actor, address, reason]),
+      recorded.map(({ action, actor, address, reason }) => [action, actor, address, reason]),
       [
         ['token-create', 'administrator', null, 'ci-admin (admin)'],
         ['token-revoke', 'ci-admin', '127.0.0.1', 'ci-admin'],

@@ -13,13 +13,13 @@ async function answer(typed: string, isEnd = false) {
   else input.write(typed);
   const isYes = await confirmed;
   output.end();
-  return { isYes, shown: await text(output) };
+  return { isYes, printed: await text(output) };
 }
 
 describe('a question at the terminal', () => {
   for (const typed of ['y', 'Y', 'yes', ' YES ']) {
     test(`is confirmed by ${JSON.stringify(typed)}`, async () => {
-      assert.deepEqual(await answer(`${typed}\n`), { isYes: true, shown: 'Revoke the key? [y/N] ' });
+      assert.deepEqual(await answer(`${typed}\n`), { isYes: true, printed: 'Revoke the key? [y/N] ' });
     });
   }
   for (const typed of ['', 'n', 'no', 'yy', 'yesterday', 'ok', 'n\ny']) {
@@ -29,8 +29,12 @@ describe('a question at the terminal', () => {
   }
 
   test('is not confirmed when the input ends before an answer, as by Ctrl-D', async () => {
-    const { isYes, shown } = await answer('', true);
+    const { isYes, printed } = await answer('', true);
     assert.equal(isYes, false);
-    assert.match(shown, /^Revoke the key\? \[y\/N\] \r?\n$/, 'what is said next stands on a line of its own');
+    assert.match(
+      printed,
+      /^Revoke the key\? \[y\/N\] \r?\n$/,
+      'what is said next stands on a line of its own',
+    );
   });
 });

@@ -44,9 +44,9 @@ describe('a command where no server has its data', () => {
         );
         assert.equal(status, 2, stderr);
         assert.equal(stdout, '');
-        const found = data === 'typo' ? 'does not exist' : 'holds no state.db that you may see';
+        const complaint = data === 'typo' ? 'does not exist' : 'holds no state.db that you may see';
         assert.ok(
-          stderr.includes(`${inFolder(data)} is no data directory of lookaside: it ${found}; wanted`),
+          stderr.includes(`${inFolder(data)} is no data directory of lookaside: it ${complaint}; wanted`),
           stderr,
         );
       }

@@ -105,9 +105,12 @@ describe('a server elsewhere', () => {
     const {
       changed,
       withdrawn,
-      key: shown,
+      key: details,
     } = JSON.parse((await printed([...key, '--yes', '--json'])).stdout);
-    assert.deepEqual([changed, withdrawn, shown.state, shown.revocation.by], [true, 1, 'revoked', 'admin']);
+    assert.deepEqual(
+      [changed, withdrawn, details.state, details.revocation.by],
+      [true, 1, 'revoked', 'admin'],
+    );
     const url = `${server.url}/keys/${lost.fingerprint}.asc`;
     assert.equal((await fetch(url)).status, 404, 'clients that got it would trust it');
     assert.equal((await fetch(`${server.url}/pks/lookup?op=get&search=0x${lost.fingerprint}`)).status, 404);
@@ -177,11 +180,11 @@ describe('a server elsewhere', () => {
     const revoked = JSON.parse((await printed(['token', 'revoke', 'made', '--json', ...remote])).stdout);
     assert.deepEqual([revoked.name, typeof revoked.revokedAt], ['made', 'string']);
 
-    const told = events(data).map(({ leaf, private: who }) => [
+    const recorded = events(data).map(({ leaf, private: who }) => [
       JSON.parse(leaf).action,
       JSON.parse(who ?? '{}').actor,
     ]);
-    assert.deepEqual(told.slice(-5), [
+    assert.deepEqual(recorded.slice(-5), [
       ['key-add', 'admin'],
       ['import', 'admin'],
       ['import', 'admin'],
@@ -218,9 +221,9 @@ describe('a server elsewhere', () => {
     const { stdout } = await printed(['key', 'remove', id, ...remote]);
     assert.match(stdout, new RegExp(`^The key ${carol.fingerprint} \\(carol <.*>\\) is removed\\.`));
     assert.match(stdout, /^1 stored signature verified by it; it goes on being served/m);
-    const shown = JSON.parse((await printed(['list', 'team/carol', '--json', ...remote])).stdout);
+    const listed = JSON.parse((await printed(['list', 'team/carol', '--json', ...remote])).stdout);
     assert.deepEqual(
-      shown.signatures.map(({ state }: { state: string }) => state),
+      listed.signatures.map(({ state }: { state: string }) => state),
       ['unknown-key'],
     );
     const served = await fetch(`${server.url}/${folderOf('team/carol')}/signature-1`);
@@ -262,8 +265,8 @@ describe('a server elsewhere', () => {
     const images = ['a', 'b'].map((name) => folderOf(`rotation/${name}`).replace('=', ':'));
     const reference = (image: string) => `registry.example/${image.replace(/@.*/, '')}:v1`;
 
-    const told = await printed(rotation);
-    const [, twoAlone, one, none, ...work] = told.stdout.trimEnd().split('\n');
+    const outcome = await printed(rotation);
+    const [, twoAlone, one, none, ...work] = outcome.stdout.trimEnd().split('\n');
     assert.deepEqual(
       [twoAlone, one, none],
       [
@@ -274,7 +277,7 @@ describe('a server elsewhere', () => {
     );
     assert.deepEqual(work.toSorted(), ['', ...images.map((image) => `${image}  ${reference(image)}`)]);
     assert.match(
-      told.stderr,
+      outcome.stderr,
       /^lookaside: 2 signatures left to make: sign each image again with the new key/,
     );
 
@@ -393,18 +396,19 @@ describe('a server elsewhere', () => {
 
   it('shows, lists and removes signers with their grants, OIDC subjects and tokens', async () => {
     const { fingerprint } = alice;
-    const told = async (...args: readonly string[]) => (await printed([...args, ...remote])).stdout.trimEnd();
+    const textOf = async (...args: readonly string[]) =>
+      (await printed([...args, ...remote])).stdout.trimEnd();
     const rows = (text: string) => text.split('\n').map((line) => line.split(/ {2,}/));
-    assert.match(await told('signer', 'list'), /^No signers yet; add one with: lookaside signer add NAME$/);
-    assert.match(await told('grant', 'list'), /^No grants; add one with: lookaside grant add /);
-    await told('signer', 'add', 'ci', '--description', 'builds\u202eteam');
-    await told('signer', 'add', 'nightly');
-    await told('signer', 'disable', 'nightly');
-    const bare = await told('signer', 'show', 'ci');
+    assert.match(await textOf('signer', 'list'), /^No signers yet; add one with: lookaside signer add NAME$/);
+    assert.match(await textOf('grant', 'list'), /^No grants; add one with: lookaside grant add /);
+    await textOf('signer', 'add', 'ci', '--description', 'builds\u202eteam');
+    await textOf('signer', 'add', 'nightly');
+    await textOf('signer', 'disable', 'nightly');
+    const bare = await textOf('signer', 'show', 'ci');
     assert.match(bare, /^No grants, so it may sign nothing; add one with: lookaside grant add --signer ci /m);
     assert.match(bare, /^No tokens; make one with: lookaside token create --name NAME --signer ci$/m);
 
-    const listed = rows(await told('signer', 'list'));
+    const listed = rows(await textOf('signer', 'list'));
     assert.deepEqual(
       listed.map(([name, state, , description]) => [name, state, description]),
       [
@@ -415,9 +419,9 @@ describe('a server elsewhere', () => {
     );
 
     const grant = ['grant', 'add', '--key', fingerprint, '--repository'];
-    await told(...grant, 'team/*', '--signer', 'ci', '--tag', 'v*');
-    await told(...grant, 'night/**', '--signer', 'nightly');
-    const [titles, ...grants] = rows(await told('grant', 'list'));
+    await textOf(...grant, 'team/*', '--signer', 'ci', '--tag', 'v*');
+    await textOf(...grant, 'night/**', '--signer', 'nightly');
+    const [titles, ...grants] = rows(await textOf('grant', 'list'));
     assert.deepEqual(titles, ['GRANT', 'SIGNER', 'REPOSITORIES', 'TAGS', 'KEYS']);
     assert.deepEqual(
       grants.map(([, ...rest]) => rest),
@@ -426,43 +430,43 @@ describe('a server elsewhere', () => {
         ['nightly', 'night/**', '(any)', fingerprint],
       ],
     );
-    assert.deepEqual(rows(await told('grant', 'list', '--signer', 'nightly')), [titles, grants[1]]);
+    assert.deepEqual(rows(await textOf('grant', 'list', '--signer', 'nightly')), [titles, grants[1]]);
 
     const oidc = ['signer', 'oidc', 'add', 'ci', '--issuer', 'https://issuer.example', '--claim'];
-    const added = await told(...oidc, 'repository=team/app');
+    const added = await textOf(...oidc, 'repository=team/app');
     const [, subject = ''] = /^OIDC subject (\d+): such tokens act as the signer "ci": /.exec(added) ?? [];
     assert.equal(
-      await told(...oidc, 'repository=team/app'),
+      await textOf(...oidc, 'repository=team/app'),
       `OIDC subject ${subject} says so already; nothing was changed.`,
     );
-    await told('token', 'create', '--name', 'ci-elsewhere', '--signer', 'ci');
-    const shown = await told('signer', 'show', 'ci');
-    assert.match(shown, /^ci: builds\\u202eteam\nadded \S+Z, enabled$/m);
-    assert.match(shown, new RegExp(`^\\d+ +ci +team/\\* +v\\* +${fingerprint}$`, 'm'));
-    assert.match(shown, new RegExp(`^${subject} +ci +https://issuer\\.example +repository=team/app$`, 'm'));
-    assert.match(shown, /^ci-elsewhere +uploader +valid +ci /m);
-    assert.match(await told('signer', 'show', 'nightly'), /, disabled since \S+Z$/m);
+    await textOf('token', 'create', '--name', 'ci-elsewhere', '--signer', 'ci');
+    const details = await textOf('signer', 'show', 'ci');
+    assert.match(details, /^ci: builds\\u202eteam\nadded \S+Z, enabled$/m);
+    assert.match(details, new RegExp(`^\\d+ +ci +team/\\* +v\\* +${fingerprint}$`, 'm'));
+    assert.match(details, new RegExp(`^${subject} +ci +https://issuer\\.example +repository=team/app$`, 'm'));
+    assert.match(details, /^ci-elsewhere +uploader +valid +ci /m);
+    assert.match(await textOf('signer', 'show', 'nightly'), /, disabled since \S+Z$/m);
 
-    const removed = await told('signer', 'oidc', 'remove', subject);
+    const removed = await textOf('signer', 'oidc', 'remove', subject);
     assert.match(
       removed,
       new RegExp(`^OIDC subject ${subject} of the signer "ci" was removed: https://issuer\\.example `),
     );
     await printed(['signer', 'oidc', 'remove', subject, ...remote], 1);
-    assert.match(await told('signer', 'oidc', 'list'), /^No OIDC subjects; /);
+    assert.match(await textOf('signer', 'oidc', 'list'), /^No OIDC subjects; /);
     const number = grants[1]?.[0] ?? '';
     assert.match(
-      await told('grant', 'remove', number),
+      await textOf('grant', 'remove', number),
       new RegExp(`^Grant ${number} of the signer "nightly" was removed: night/\\*\\* by ${fingerprint}\\.$`),
     );
-    assert.match(await told('grant', 'list', '--signer', 'nightly'), /^No grants; /);
+    assert.match(await textOf('grant', 'list', '--signer', 'nightly'), /^No grants; /);
     assert.equal(
-      await told('signer', 'remove', 'ci'),
+      await textOf('signer', 'remove', 'ci'),
       'The signer "ci" was removed with 1 grant, and 1 token of it revoked.',
     );
     await printed(['signer', 'show', 'ci', ...remote], 1);
-    assert.match(await told('grant', 'list'), /^No grants; /);
-    assert.match(await told('token', 'list'), /^ci-elsewhere +uploader +revoked +ci /m);
+    assert.match(await textOf('grant', 'list'), /^No grants; /);
+    assert.match(await textOf('token', 'list'), /^ci-elsewhere +uploader +revoked +ci /m);
     const done = events(data)
       .slice(-3)
       .map(({ leaf }) => JSON.parse(leaf).action);

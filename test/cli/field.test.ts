@@ -112,10 +112,10 @@ describe('what was met in the field', () => {
     assert.match(refused.stdout, /1 sent.*1 refused[\s\S]*LOOKASIDE_ACCEPT_UNSUPPORTED=v6/);
 
     await using server = await startServer({ data, settings: { LOOKASIDE_ACCEPT_UNSUPPORTED: 'v6' } });
-    for (const told of [/1 sent as signature-2, 1 there already/, /2 there already/]) {
+    for (const refusal of [/1 sent as signature-2, 1 there already/, /2 there already/]) {
       const pushed = await push(server.url);
       assert.equal(pushed.status, 0, pushed.stdout + pushed.stderr);
-      assert.match(pushed.stdout, told);
+      assert.match(pushed.stdout, refusal);
     }
   });
 
@@ -178,9 +178,9 @@ describe('what was met in the field', () => {
     assert.equal(pushed.status, 0, pushed.stdout + pushed.stderr);
     assert.match(pushed.stdout, /warning: the key .* is or holds ed25519/);
     const image = `sha256:${'ab'.repeat(32)}`;
-    const shown = await runLookaside(['show', image, ...remote]);
+    const outcome = await runLookaside(['show', image, ...remote]);
     assert.match(
-      shown.stdout,
+      outcome.stdout,
       /warning +OPENSHIFT_KEY: .* ed25519, and OpenShift reads releases signed by RSA/,
     );
     const page = await fetch(`${server.url}/${image.replace(':', '=')}/`, {

@@ -208,8 +208,10 @@ describe('an import', () => {
     assert.equal(outcome.status, 1, describeOutcome(outcome));
     assert.match(outcome.stdout, /^refused .*signature-2 .*symbolic link[\s\S]*0 signatures stored/m);
     assert.match(outcome.stderr, /^lookaside: .*LOOKASIDE_MIN_FREE/m);
-    const told = JSON.parse((await runLookaside(['import', source, '--json', '--data', data], full)).stdout);
-    assert.deepEqual([told.failure.code, told.problems.length], ['DISK_FULL', 1]);
+    const report = JSON.parse(
+      (await runLookaside(['import', source, '--json', '--data', data], full)).stdout,
+    );
+    assert.deepEqual([report.failure.code, report.problems.length], ['DISK_FULL', 1]);
   });
 
   it('that is killed stores the rest when it runs again, and nothing twice', async () => {
@@ -234,8 +236,8 @@ describe('an import', () => {
     for (const repository of repositories) {
       assert.deepEqual(readdirSync(path.join(tree, folderOf(repository))), ['signature-1']);
     }
-    const told = events(data).map(({ leaf }) => JSON.parse(leaf));
-    const images = told.filter(({ action }) => action === 'import').map(({ image }) => image);
+    const recorded = events(data).map(({ leaf }) => JSON.parse(leaf));
+    const images = recorded.filter(({ action }) => action === 'import').map(({ image }) => image);
     assert.deepEqual(images.sort(), repositories.map((repository) => folderOf(repository)).sort());
     assert.deepEqual(readdirSync(path.join(tree, '.lookaside/tmp')), []);
   });

@@ -50,15 +50,15 @@ test('key revoke lists the images that are left without a verified signature, ho
 test('key revoke says whether clients can learn of it from the certificate', () => {
   const at = new Date('2026-11-29T10:00:00Z');
   const revocation = { at, by: 'carol', reason: 'leaked', auditSeq: 7, withdraws: true };
-  const shown = (isInCertificate: boolean) =>
+  const shownKey = (isInCertificate: boolean) =>
     showKey({ ...keyOf(FPR), revokedAt: at, revocation: { ...revocation, isInCertificate } }, at);
   const done = { changed: true, withdrawn: 3, left: [] };
   assert.match(
-    formatRevoked({ key: shown(false), ...done }),
+    formatRevoked({ key: shownKey(false), ...done }),
     /is revoked\. .*\n3 signatures withdrawn\.\nIts certificate does not say so: clients that have the key go on trusting it/,
   );
   assert.match(
-    formatRevoked({ key: shown(true), ...done, changed: false, withdrawn: null }),
+    formatRevoked({ key: shownKey(true), ...done, changed: false, withdrawn: null }),
     /was revoked already since 2026-11-29T10:00:00\.000Z\.\nClients learn of it from its certificate/,
   );
 });

@@ -89,8 +89,8 @@ test('a pipeline with an OIDC token uploads for its own repository with its own 
     'team/other': 'NOT_GRANTED',
   });
   // it says what it has sent, and never the token
-  const { expiresAt, ...told } = summary.oidc;
-  assert.deepEqual(told, { issuer: issuer.url, subject: job.sub, audience: AUDIENCE });
+  const { expiresAt, ...grant } = summary.oidc;
+  assert.deepEqual(grant, { issuer: issuer.url, subject: job.sub, audience: AUDIENCE });
   assert.ok(Date.parse(expiresAt) > Date.now());
   assert.match(
     pushed.stderr,

@@ -250,14 +250,14 @@ describe('a signature that was withdrawn', () => {
     assert.deepEqual([done.status, JSON.parse(await done.text()).withdrawnBy], [200, 'withdrawer']);
     const [first, second] = await Promise.all([1, 2].map((n) => fetch(at.replace(/1$/, `${n}`))));
     assert.deepEqual(await first?.text(), await second?.text());
-    const shown = await fetch(`${server.url}/api/v1/images/${folderOf(repository).replace('=', ':')}`, {
+    const answer = await fetch(`${server.url}/api/v1/images/${folderOf(repository).replace('=', ':')}`, {
       headers: { Authorization: `Bearer ${admin}` },
     });
-    const { signatures, withdrawn } = JSON.parse(await shown.text());
+    const { signatures, withdrawn } = JSON.parse(await answer.text());
     assert.deepEqual([signatures.length, signatures[0].number, withdrawn[0].reason], [1, 2, 'leaked']);
     const image = folderOf(repository).replace('=', ':');
-    const told = await runLookaside(['show', image], settings, temp.path);
-    assertOutcome(told, 0, /^state +withdrawn:/m, /^by +withdrawer$/m, /^because +leaked$/m);
+    const outcome = await runLookaside(['show', image], settings, temp.path);
+    assertOutcome(outcome, 0, /^state +withdrawn:/m, /^by +withdrawer$/m, /^because +leaked$/m);
     assertOutcome(
       await push(staging),
       0,

@@ -133,10 +133,10 @@ describe('list and show', () => {
     assert.equal((await listed('--since', '2020-01-01T00:00:00+02:00')).length, 3);
 
     for (const name of ['team/app:v2', 'registry.example/team/app:v2']) {
-      const shown = await runLookaside(['show', name, ...remote]);
-      assert.equal(shown.status, 0, shown.stderr);
-      assert.match(shown.stdout, new RegExp(`^image +${APP}$`, 'm'));
-      assert.match(shown.stdout, /^reference +registry\.example\/team\/app:v2$/m);
+      const outcome = await runLookaside(['show', name, ...remote]);
+      assert.equal(outcome.status, 0, outcome.stderr);
+      assert.match(outcome.stdout, new RegExp(`^image +${APP}$`, 'm'));
+      assert.match(outcome.stdout, /^reference +registry\.example\/team\/app:v2$/m);
     }
     const { images } = JSON.parse((await runLookaside(['show', 'team/app:v2', '--json', ...remote])).stdout);
     assert.deepEqual(

@@ -36,8 +36,8 @@ test('the login of a registry comes from the named file, from $REGISTRY_AUTH_FIL
     [usual, 'own:word@r.example/app', 'own'],
   ] as const;
   for (const [options, registry, user] of cases) {
-    const found = await withLogin(registry, options);
-    const url = new URL(/^https?:/.test(found) ? found : `https://${found}`);
+    const login = await withLogin(registry, options);
+    const url = new URL(/^https?:/.test(login) ? login : `https://${login}`);
     assert.equal(url.username, user, registry);
     assert.equal(`${url.host}${url.pathname}`, `${registry.replace(/^.*(?:@|\/\/)/, '')}`);
     if (user !== '' && user !== 'own') assert.equal(decodeURIComponent(url.password), 'p@ss/word');

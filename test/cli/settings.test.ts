@@ -87,12 +87,12 @@ describe('LOOKASIDE_ACCESS_LOG', () => {
     const LINE =
       /^127\.0\.0\.1 - - \[[^\]]+ \+0000\] "((?:[^"\\]|\\.)*)" ([0-9]+) ([0-9]+) "-" "((?:[^"\\]|\\.)*)"$/;
     const lines = await eventually(() => {
-      const found = server
+      const levels = server
         .output()
         .split('\n')
         .flatMap((line) => LINE.exec(line) ?? []);
-      assert.equal(found.length, 4 * 5);
-      return found;
+      assert.equal(levels.length, 4 * 5);
+      return levels;
     });
     const rows = [0, 5, 10, 15].map((at) => lines.slice(at + 1, at + 4));
     assert.deepEqual(rows, [
@@ -108,12 +108,12 @@ describe('LOOKASIDE_ACCESS_LOG', () => {
     await using server = await start({ LOOKASIDE_ACCESS_LOG: 'json' });
     await ask(server);
     const lines = await eventually(() => {
-      const found = server
+      const accessLines = server
         .output()
         .split('\n')
         .filter((line) => line.startsWith('{') && line.includes('"agent"'));
-      assert.equal(found.length, 4);
-      return found.map((line) => JSON.parse(line));
+      assert.equal(accessLines.length, 4);
+      return accessLines.map((line) => JSON.parse(line));
     });
     assert.deepEqual(
       lines.map(({ method, status: code, bytes, token, address }) => [method, code, bytes, token, address]),

@@ -197,8 +197,8 @@ describe('what serve says', () => {
       child.once('close', () => reject(new Error(stderr)));
       child.stderr.setEncoding('utf8').on('data', (text: string) => {
         stderr += text;
-        const found = /listening on (http:\S+)/.exec(stderr)?.[1];
-        if (found !== undefined) resolve(found);
+        const url = /listening on (http:\S+)/.exec(stderr)?.[1];
+        if (url !== undefined) resolve(url);
       });
     });
     await fetch(`${url}/livez`);
