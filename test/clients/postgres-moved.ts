@@ -278,7 +278,9 @@ export function movedDirectoryTests({ postgres, openNode }: MovedTests): void {
       await postgres().query(url, `UPDATE blob SET bytes = 'other' WHERE image_id = ${of('team/laid')}`);
       await postgres().query(url, `DELETE FROM signature WHERE number = 3 AND image_id = ${of('team/app')}`);
       const { findings } = await administration.fsck({ repair: false });
-      const kinds = findings.map(({ kind, path: found }) => `${kind} ${found.split('@')[0]} ${found.at(-1)}`);
+      const kinds = findings.map(
+        ({ kind, path: problemPath }) => `${kind} ${problemPath.split('@')[0]} ${problemPath.at(-1)}`,
+      );
       assert.deepEqual(kinds.filter((one) => !one.startsWith('lost')).sort(), [
         'behind-gap team/app 4',
         'changed team/laid 1',

@@ -120,7 +120,7 @@ export function postgresStoresContracts(postgres: () => Postgres): void {
     return {
       tokens: stores.tokens,
       reopen: async () => (await reopen()).tokens,
-      told: async () =>
+      recordedActions: async () =>
         (await eventsOf(stores.connections))
           .map(({ leaf }) => JSON.parse(leaf))
           .map(({ action, result }) => [action, result]),
@@ -133,7 +133,8 @@ export function postgresStoresContracts(postgres: () => Postgres): void {
     return {
       ...stores,
       reopen,
-      told: async () => (await eventsOf(stores.connections)).map(({ leaf }) => JSON.parse(leaf).action),
+      recordedActions: async () =>
+        (await eventsOf(stores.connections)).map(({ leaf }) => JSON.parse(leaf).action),
       close,
     };
   });
@@ -143,7 +144,8 @@ export function postgresStoresContracts(postgres: () => Postgres): void {
     return {
       ...stores,
       reopen,
-      told: async () => (await eventsOf(stores.connections)).map(({ leaf }) => JSON.parse(leaf).action),
+      recordedActions: async () =>
+        (await eventsOf(stores.connections)).map(({ leaf }) => JSON.parse(leaf).action),
       close,
     };
   });
