@@ -119,12 +119,12 @@ describe('a mirror', () => {
   }
 
   async function walk(prefix: string): Promise<readonly string[]> {
-    const found: string[] = [];
+    const paths: string[] = [];
     for (let number = 1; ; number += 1) {
       const { status, body } = await get(`${prefix}/signature-${number}`);
-      if (status === 404) return found;
+      if (status === 404) return paths;
       assert.equal(status, 200);
-      found.push(body.toString('base64'));
+      paths.push(body.toString('base64'));
     }
   }
 
@@ -194,9 +194,9 @@ describe('a mirror', () => {
     site.answer = serve;
     const metrics = (await get('metrics')).body.toString();
     assert.match(metrics, /lookaside_mirror_walks_total\{site="rh",result="status"\} [1-9]/);
-    const shown = await mirrors().show('rh');
-    assert.ok((shown.faults.status ?? 0) > 0);
-    assert.doesNotMatch(JSON.stringify([shown, log.lines]), new RegExp(SECRET));
+    const details = await mirrors().show('rh');
+    assert.ok((details.faults.status ?? 0) > 0);
+    assert.doesNotMatch(JSON.stringify([details, log.lines]), new RegExp(SECRET));
   });
 
   test('an image without signatures is 404, and is not asked for again', async () => {
@@ -220,20 +220,20 @@ describe('a mirror', () => {
     );
     assert.match(images[0]?.message ?? '', /1 left out.*DIGEST_MISMATCH/);
     assert.deepEqual(await walk(`rh/${folder}`), texts([good]));
-    const shown = await mirrors().show('rh');
+    const details = await mirrors().show('rh');
     const leftOut = [{ sha256: sha256Hex(other), code: 'DIGEST_MISMATCH' }];
-    assert.deepEqual(shown.noted, [{ image: nameOf('team/mixed'), goneUpstream: [], leftOut }]);
-    assert.equal(shown.leftOut, 1);
+    assert.deepEqual(details.noted, [{ image: nameOf('team/mixed'), goneUpstream: [], leftOut }]);
+    assert.equal(details.leftOut, 1);
     const { text } = await scene.composed.tokens.create(
       { name: 'asks', role: 'reader', lifeMs: null, signer: null },
       ADMINISTRATOR,
     );
     const authorization = `Bearer ${text}`;
-    const told = await fetch(`${scene.url}/api/v1/images/${nameOf('team/mixed')}?site=rh`, {
+    const image = await fetch(`${scene.url}/api/v1/images/${nameOf('team/mixed')}?site=rh`, {
       headers: { authorization },
     }).then((answer) => answer.json() as Promise<{ readonly mirror: { readonly leftOut: unknown } }>);
-    assert.deepEqual(told.mirror.leftOut, leftOut);
-    assert.doesNotMatch(JSON.stringify(told), new RegExp(SECRET));
+    assert.deepEqual(image.mirror.leftOut, leftOut);
+    assert.doesNotMatch(JSON.stringify(image), new RegExp(SECRET));
   });
 
   test('what came stays, under its number, whatever the upstream does', async () => {
@@ -434,9 +434,9 @@ describe('a mirror', () => {
       return { status, text: body.toString() };
     };
     const { text: wanted } = await answer(`${digest}/configmap`);
-    const found = { status: 200, text: wanted };
-    assert.deepEqual(await answer('4.18.1/configmap?arch=amd64'), found);
-    assert.deepEqual(await answer('fast-4.18/configmap'), found);
+    const expected = { status: 200, text: wanted };
+    assert.deepEqual(await answer('4.18.1/configmap?arch=amd64'), expected);
+    assert.deepEqual(await answer('fast-4.18/configmap'), expected);
     assert.match((await answer('4.18.1/configmap')).text, /amd64, s390x/);
     assert.equal((await answer('stable-4.18/configmap?arch=s390x')).status, 404);
     assert.equal((await answer('stable-4.19/configmap')).status, 404);

@@ -182,15 +182,15 @@ describe('two sites', () => {
   });
 
   test('the list names the site of each signature, in the order of their coming, page by page', async () => {
-    const found: string[] = [];
+    const paths: string[] = [];
     let cursor = '';
     for (;;) {
       const { body } = await json(`api/v1/signatures?order=oldest&limit=2${cursor}`);
-      for (const { site, path: at } of body.signatures) found.push(`${site}${at.slice(0, 5)}`);
+      for (const { site, path: at } of body.signatures) paths.push(`${site}${at.slice(0, 5)}`);
       if (body.next === null) break;
       cursor = `&cursor=${encodeURIComponent(body.next)}`;
     }
-    assert.deepEqual(found, [
+    assert.deepEqual(paths, [
       'rh/team',
       'default/team',
       'default/team',
@@ -211,15 +211,15 @@ describe('two sites', () => {
 
   test('an image is shown as it is in the site that is named', async () => {
     const name = APP.replace('=', ':');
-    const shown = async (query: string) => {
+    const signaturesOf = async (query: string) => {
       const { body } = await json(`api/v1/images/${name}${query}`);
       return body.signatures.map(({ site, number }: { site: string; number: number }) => [site, number]);
     };
     assert.deepEqual(
-      await shown(''),
+      await signaturesOf(''),
       [1, 2, 3].map((number) => ['default', number]),
     );
-    assert.deepEqual(await shown('?site=rh'), [['rh', 1]]);
+    assert.deepEqual(await signaturesOf('?site=rh'), [['rh', 1]]);
     assert.equal((await json(`api/v1/images/${name}?site=nowhere`)).status, 404);
   });
 
