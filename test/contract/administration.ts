@@ -73,7 +73,7 @@ export function administrationContract(
       const image = `team/app@sha256:${'a'.repeat(64)}`;
       const progress: number[] = [];
       const onProgress = ({ total }: { total: number }) => void progress.push(total);
-      const told = {
+      const releases = {
         releases: [
           {
             digest: `sha256:${'a'.repeat(64)}`,
@@ -85,7 +85,7 @@ export function administrationContract(
         ],
         wholeChannels: [{ channel: 'stable-4.18', arch: 'amd64' }],
       };
-      const synced = await mirrors.sync('rh', { images: [image], maxAgeMs: null, ...told, onProgress });
+      const synced = await mirrors.sync('rh', { images: [image], maxAgeMs: null, ...releases, onProgress });
       assert.deepEqual(synced.counts, { new: 0, unchanged: 0, missing: 0, refused: 0, failed: 1 });
       assert.deepEqual(
         synced.images.map((one) => [one.image, one.result]),
@@ -94,9 +94,9 @@ export function administrationContract(
       await refused(mirrors.sync('rh', { images: ['x'], maxAgeMs: null }), 'REQUEST_INVALID', /no image of/);
       assert.deepEqual(await mirrors.missed('rh', new Date(0)), []);
       await refused(mirrors.show('none'), 'NOT_FOUND', /no mirror "none"/);
-      const shown = await mirrors.show('rh');
-      assert.deepEqual([shown.faults.connection, shown.lastSync?.counts.failed], [1, 1]);
-      assert.doesNotMatch(JSON.stringify([shown, synced]), /secret/);
+      const details = await mirrors.show('rh');
+      assert.deepEqual([details.faults.connection, details.lastSync?.counts.failed], [1, 1]);
+      assert.doesNotMatch(JSON.stringify([details, synced]), /secret/);
       await mirrors.remove('rh');
       assert.deepEqual(await mirrors.list(), []);
     });
@@ -128,11 +128,11 @@ export function administrationContract(
 
       const spaced = fingerprint.replace(/.{4}/g, '$& ').trim();
       for (const named of [fingerprint, fingerprint.toLowerCase(), spaced, fingerprint.slice(-16)]) {
-        const { armored, warnings, addedBy, parts, ...shown } = await keys.show(named);
+        const { armored, warnings, addedBy, parts, ...details } = await keys.show(named);
         assert.ok(addedBy !== null && addedBy !== '');
         assert.deepEqual(parts, [{ fingerprint, uses: ['certify', 'sign'], revocationReason: null }]);
         assert.deepEqual(warnings, []);
-        assert.deepEqual(shown, key);
+        assert.deepEqual(details, key);
         assert.match(armored, /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n/);
         assert.deepEqual(await keys.add(Buffer.from(armored)), [
           { result: 'unchanged', ...about, warnings: [] },
@@ -148,8 +148,14 @@ export function administrationContract(
       assert.ok(retired.retiredAt instanceof Date);
       assert.equal(retired.state, 'valid');
       assert.deepEqual(await keys.retire(fingerprint), retired);
-      const { armored: _, warnings: __, addedBy: ___, parts: ____, ...shown } = await keys.show(fingerprint);
-      assert.deepEqual([shown, (await keys.list()).at(-1)], [retired, retired]);
+      const {
+        armored: _,
+        warnings: __,
+        addedBy: ___,
+        parts: ____,
+        ...details
+      } = await keys.show(fingerprint);
+      assert.deepEqual([details, (await keys.list()).at(-1)], [retired, retired]);
       assert.deepEqual(await keys.unretire(fingerprint), { ...retired, retiredAt: null });
       assert.equal((await keys.show(fingerprint)).retiredAt, null);
       await refused(keys.retire(UNKNOWN_FINGERPRINT), 'NOT_FOUND', /no key [0-9A-F]{40} is registered/);
@@ -356,9 +362,9 @@ export function administrationContract(
       assert.ok(plan.left.includes('OIDC subject of one: https://issuer.example sub=x'));
       assert.deepEqual(await rules.apply(wanted, { prune: false, id: plan.id }), plan);
       assert.deepEqual((await rules.plan(wanted, { prune: false })).changes, []);
-      const shown = await signers.show('one');
+      const details = await signers.show('one');
       assert.deepEqual(
-        [shown.description, shown.disabledAt !== null, shown.subjects.length],
+        [details.description, details.disabledAt !== null, details.subjects.length],
         ['the first', true, 1],
       );
       assert.equal((await grants.list('two')).length, 1);
@@ -450,9 +456,9 @@ export function administrationContract(
       assert.deepEqual(await grants.add(wanted), { ...grant, created: false });
       for (const of of ['ci-team', null]) assert.deepEqual(await grants.list(of), [grant]);
 
-      const shown = await signers.show('ci-team');
+      const details = await signers.show('ci-team');
       assert.deepEqual(
-        { ...shown, tokens: shown.tokens.map(({ name, state }) => [name, state]) },
+        { ...details, tokens: details.tokens.map(({ name, state }) => [name, state]) },
         {
           ...signer,
           grants: [grant],
@@ -666,13 +672,13 @@ export function administrationContract(
       ];
       const parts = signed.map(({ by, ...what }) => ({ fileName: null, bytes: by.sign(what) }));
       await administration.importBatch(parts, { dryRun: false });
-      const found = await all(keys.rotation(old.fingerprint.slice(-16), next.fingerprint));
+      const rotation = await all(keys.rotation(old.fingerprint.slice(-16), next.fingerprint));
       const left = (repository: string, tag: string) => {
         const image = folderOf(repository).replace('=', ':');
         const digest = image.slice(image.indexOf('@') + 1);
         return { site: 'default', image, digest, reference: `registry.example/${repository}:${tag}` };
       };
-      const [counts] = found;
+      const [counts] = rotation;
       assert.ok(counts !== undefined && 'gaps' in counts);
       const { gaps, ...counted } = counts;
       // only a server scans a tree
@@ -685,7 +691,7 @@ export function administrationContract(
         new: next.fingerprint,
         images: { old: 1, both: 1, new: 1 },
       });
-      assert.deepEqual(found.slice(1), [
+      assert.deepEqual(rotation.slice(1), [
         { work: [left('rotation/one', 'v1'), left('rotation/two', 'v2')] },
         { end: { work: 2 } },
       ]);
@@ -1034,8 +1040,8 @@ function shapeOf({ images, signatures, ...rest }: { images: number; signatures: 
   return rest;
 }
 
-async function all<T>(found: AsyncIterable<T>): Promise<readonly T[]> {
+async function all<T>(items: AsyncIterable<T>): Promise<readonly T[]> {
   const parts: T[] = [];
-  for await (const part of found) parts.push(part);
+  for await (const part of items) parts.push(part);
   return parts;
 }

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
 
 /** An event with a salt of its own. */
-export function auditEvent(told: Partial<NewAuditEvent> = {}): NewAuditEvent {
+export function auditEvent(overrides: Partial<NewAuditEvent> = {}): NewAuditEvent {
   return {
     at: new Date('2026-11-22T10:00:00.123Z'),
     action: 'upload',
@@ -14,6 +14,6 @@ export function auditEvent(told: Partial<NewAuditEvent> = {}): NewAuditEvent {
     result: 'created',
     private: { actor: 'alice', address: '192.0.2.7', requestId: null, reason: null },
     salt: randomBytes(32).toString('hex'),
-    ...told,
+    ...overrides,
   };
 }

@@ -18,7 +18,7 @@ export type NewKey = KeyDetails & { readonly certificate: Uint8Array };
 const ADDED_AT = new Date('2026-11-22T10:00:00.123Z');
 const CHANGED_AT = new Date('2026-11-23T11:00:00.456Z');
 
-export function keyNamed(letter: string, told: Partial<NewKey> = {}): NewKey {
+export function keyNamed(letter: string, overrides: Partial<NewKey> = {}): NewKey {
   const part = (fingerprint: string): KeyPart => ({
     fingerprint,
     algorithm: 'rsa3072',
@@ -32,22 +32,22 @@ export function keyNamed(letter: string, told: Partial<NewKey> = {}): NewKey {
     userIds: [`${letter} <${letter}@example.com>`],
     subkeys: [{ ...part(`${letter}0`.repeat(20)), expiresAt: new Date('2030-01-01T00:00:00.000Z') }],
     certificate: Buffer.from(`certificate of ${letter}`),
-    ...told,
+    ...overrides,
   };
 }
 
 async function assertHolds(
   store: KeyStore,
-  told: readonly (NewKey & Partial<RegisteredKey> & { addedAt: Date; changedAt: Date })[],
+  expected: readonly (NewKey & Partial<RegisteredKey> & { addedAt: Date; changedAt: Date })[],
 ): Promise<void> {
   const plain = <T extends NewKey>(keys: readonly T[]) =>
     keys.map((key) => ({ ...key, certificate: Buffer.from(key.certificate) }));
-  const wanted = told.map((key) => ({ retiredAt: null, revocation: null, addedBy: 'alice', ...key }));
+  const wanted = expected.map((key) => ({ retiredAt: null, revocation: null, addedBy: 'alice', ...key }));
   assert.deepEqual(plain(await store.list()), plain(wanted));
   for (const key of wanted) {
-    const found = await store.find(key.fingerprint);
-    assert.ok(found !== null);
-    assert.deepEqual(plain([found]), plain([key]));
+    const stored = await store.find(key.fingerprint);
+    assert.ok(stored !== null);
+    assert.deepEqual(plain([stored]), plain([key]));
   }
 }
 

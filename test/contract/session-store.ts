@@ -17,7 +17,7 @@ export interface SessionStoresUnderTest extends SessionStores {
   /** The same as another start finds it. */
   reopen(): Promise<SessionStores>;
   /** Action of each audit event, in their order. */
-  told(): Promise<readonly string[]>;
+  recordedActions(): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
@@ -45,9 +45,9 @@ export function sessionStoreContract(name: string, open: () => Promise<SessionSt
       const id = await under.sessions.add(session('one'), logIn());
       await under.sessions.add(session('two'), logIn());
       const again = await under.reopen();
-      const found = await again.sessions.find(sha256('one'));
+      const stored = await again.sessions.find(sha256('one'));
       const [token] = await again.tokens.list();
-      assert.deepEqual(found, { id, token, createdAt: BEGUN, expiresAt: ENDS });
+      assert.deepEqual(stored, { id, token, createdAt: BEGUN, expiresAt: ENDS });
       assert.equal(await again.sessions.find(sha256('three')), null);
       await again.tokens.revoke('alice', BEGUN, auditEvent());
       assert.deepEqual((await again.sessions.find(sha256('one')))?.token.revokedAt, BEGUN);
@@ -56,7 +56,7 @@ export function sessionStoreContract(name: string, open: () => Promise<SessionSt
       assert.equal(await again.sessions.find(sha256('one')), null);
       assert.equal((await again.sessions.list()).length, 1);
       assert.deepEqual(
-        (await under.told()).filter((action) => action.startsWith('log-')),
+        (await under.recordedActions()).filter((action) => action.startsWith('log-')),
         ['log-in', 'log-in', 'log-out'],
       );
     });
@@ -69,11 +69,11 @@ export function sessionStoreContract(name: string, open: () => Promise<SessionSt
       const { sessions, signers } = await under.reopen();
       await signers.add({ name: 'release', description: '', createdAt: BEGUN }, auditEvent());
       await sessions.add(ofSigner, logIn());
-      const found = await sessions.find(sha256('one'));
-      assert.equal(found?.id, id);
-      assert.deepEqual(found?.identity, { issuer: ISSUER, shownName: 'anna' });
+      const stored = await sessions.find(sha256('one'));
+      assert.equal(stored?.id, id);
+      assert.deepEqual(stored?.identity, { issuer: ISSUER, shownName: 'anna' });
       const none = { signer: null, disabledAt: null, expiresAt: null, revokedAt: null, lastUsedAt: null };
-      assert.deepEqual(found?.token, { name: `${ISSUER} a1`, role: 'auditor', createdAt: BEGUN, ...none });
+      assert.deepEqual(stored?.token, { name: `${ISSUER} a1`, role: 'auditor', createdAt: BEGUN, ...none });
       await signers.setDisabled('release', ENDS, auditEvent());
       const second = (await sessions.list())[1]?.token;
       assert.deepEqual([second?.role, second?.signer, second?.disabledAt], ['uploader', 'release', ENDS]);
@@ -93,7 +93,7 @@ export function sessionStoreContract(name: string, open: () => Promise<SessionSt
     test('begin with a token in force alone, and with an event or not at all', async ({
       sessions,
       tokens,
-      told,
+      recordedActions,
     }) => {
       await tokens.create(tokenNamed('alice'), auditEvent());
       await assert.rejects(sessions.add(session('one'), auditEvent({ salt: 'ab' })));
@@ -101,7 +101,7 @@ export function sessionStoreContract(name: string, open: () => Promise<SessionSt
       await tokens.revoke('alice', BEGUN, auditEvent());
       assert.equal(await sessions.add(session('one'), logIn()), null);
       assert.deepEqual(await sessions.list(), []);
-      assert.equal((await told()).length, 2);
+      assert.equal((await recordedActions()).length, 2);
     });
 
     test('that are over are deleted at the next log-in, and the oldest beyond a hundred of one token', async ({

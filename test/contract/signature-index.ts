@@ -56,10 +56,10 @@ async function allNames(
   return names;
 }
 
-function assertSame(found: readonly RecordedSignature[], wanted: readonly RecordedSignature[]): void {
+function assertSame(rows: readonly RecordedSignature[], wanted: readonly RecordedSignature[]): void {
   const plain = (signatures: readonly RecordedSignature[]): unknown =>
     signatures.map(({ bytes, ...rest }) => ({ ...rest, bytes: bytes === null ? null : Buffer.from(bytes) }));
-  assert.deepEqual(plain(found), plain(wanted));
+  assert.deepEqual(plain(rows), plain(wanted));
 }
 
 export function signatureIndexContract(name: string, open: () => Promise<IndexUnderTest>): void {

@@ -131,8 +131,8 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
         [false, true],
       );
       for (const bytes of [small, large]) {
-        const found = await store.readBlob(image, sha256Hex(bytes));
-        assert.ok(found !== null && bytes.equals(found));
+        const blob = await store.readBlob(image, sha256Hex(bytes));
+        assert.ok(blob !== null && bytes.equals(blob));
       }
     });
 
@@ -292,14 +292,14 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
       const walk = async () => {
         const atLeast = seen.length;
         for (let number = 1; ; number += 1) {
-          const found = await reader.readSignature(image, number);
-          if (found === null) {
+          const signature = await reader.readSignature(image, number);
+          if (signature === null) {
             assert.ok(number > atLeast, `${number - 1} signatures after ${atLeast}`);
             return;
           }
           const before = seen[number - 1];
-          if (before === undefined) seen.push(Buffer.from(found.bytes));
-          else assert.ok(before.equals(found.bytes), `signature-${number} has other bytes now`);
+          if (before === undefined) seen.push(Buffer.from(signature.bytes));
+          else assert.ok(before.equals(signature.bytes), `signature-${number} has other bytes now`);
         }
       };
       const walking = (async () => {
@@ -338,13 +338,13 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
     });
 
     const names = async (folder: string, limit = 1000): Promise<string[]> => {
-      const found: string[] = [];
+      const paths: string[] = [];
       for (let after: string | null = null; ; ) {
         const page = await store.listFolder(SITE, folder, after, limit);
         assert.ok(page.names.length <= limit);
-        found.push(...page.names);
+        paths.push(...page.names);
         after = page.next;
-        if (after === null) return found;
+        if (after === null) return paths;
       }
     };
   });

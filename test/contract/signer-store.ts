@@ -20,7 +20,7 @@ export interface SignerStoresUnderTest extends SignerStores {
   /** The same as another start finds it. */
   reopen(): Promise<SignerStores>;
   /** Action of each audit event, in their order. */
-  told(): Promise<readonly string[]>;
+  recordedActions(): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
@@ -62,17 +62,20 @@ export function signerStoresContract(name: string, open: () => Promise<SignerSto
         assert.deepEqual(await signers.find('a'), wanted[1]);
         assert.equal(await signers.find('A'), null);
       }
-      assert.deepEqual(await under.told(), ['signer-add', 'signer-add']);
+      assert.deepEqual(await under.recordedActions(), ['signer-add', 'signer-add']);
     });
 
-    test('only one of twenty administrators that add one name at once adds it', async ({ signers, told }) => {
+    test('only one of twenty administrators that add one name at once adds it', async ({
+      signers,
+      recordedActions,
+    }) => {
       const asked = Array.from({ length: 20 }, () => signers.add(signerNamed('ci'), auditEvent()));
       const answers = await Promise.allSettled(asked);
       const refused = answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason] : []));
       assert.equal(refused.length, 19);
       for (const error of refused) assert.ok(code('NAME_TAKEN')(error), String(error));
       assert.equal((await signers.list()).length, 1);
-      assert.equal((await told()).length, 1);
+      assert.equal((await recordedActions()).length, 1);
     });
 
     test('a disabled signer disables its tokens at once, and a second time changes nothing', async (under) => {
@@ -89,28 +92,32 @@ export function signerStoresContract(name: string, open: () => Promise<SignerSto
       for await (const stores of nowAndAfterStart(under)) {
         assert.deepEqual((await stores.tokens.find(bound.hash))?.disabledAt, AT);
       }
-      assert.equal((await under.told()).length, 4);
+      assert.equal((await under.recordedActions()).length, 4);
     });
 
-    test('an enabled signer has its tokens back', async ({ signers, tokens, told }) => {
+    test('an enabled signer has its tokens back', async ({ signers, tokens, recordedActions }) => {
       await signers.add(signerNamed('ci'), auditEvent());
       const bound = { ...tokenNamed('ci-1', 'uploader'), signer: 'ci' };
       await tokens.create(bound, auditEvent());
       await signers.setDisabled('ci', null, auditEvent());
-      assert.equal((await told()).length, 2);
+      assert.equal((await recordedActions()).length, 2);
       await signers.setDisabled('ci', AT, auditEvent());
       assert.equal((await signers.setDisabled('ci', null, auditEvent()))?.disabledAt, null);
       assert.equal(tokens.peek(bound.hash)?.disabledAt, null);
-      assert.equal((await told()).length, 4);
+      assert.equal((await recordedActions()).length, 4);
     });
 
-    test('what is asked of a signer that is not there changes nothing', async ({ signers, grants, told }) => {
+    test('what is asked of a signer that is not there changes nothing', async ({
+      signers,
+      grants,
+      recordedActions,
+    }) => {
       assert.equal(await signers.setDisabled('nobody', AT, auditEvent()), null);
       assert.equal(await signers.remove('nobody', AT, auditEvent()), false);
       await assert.rejects(grants.add(grantOf('nobody'), auditEvent()), code('NOT_FOUND'));
       assert.deepEqual(await grants.list('nobody'), []);
       assert.equal(await grants.remove(1, auditEvent()), false);
-      assert.deepEqual(await told(), []);
+      assert.deepEqual(await recordedActions(), []);
     });
 
     test('a removed signer takes its grants and tokens along, and leaves those of others', async (under) => {
@@ -152,17 +159,17 @@ export function signerStoresContract(name: string, open: () => Promise<SignerSto
         assert.deepEqual(await grants.list('ci'), [{ ...wanted, id: added.id }]);
         assert.deepEqual(await grants.find(added.id), { ...wanted, id: added.id });
       }
-      assert.equal((await under.told()).length, 2);
+      assert.equal((await under.recordedActions()).length, 2);
     });
 
-    test('the number of a removed grant is not given again', async ({ signers, grants, told }) => {
+    test('the number of a removed grant is not given again', async ({ signers, grants, recordedActions }) => {
       await signers.add(signerNamed('ci'), auditEvent());
       const { id } = await grants.add(grantOf('ci'), auditEvent());
       assert.equal(await grants.remove(id, auditEvent()), true);
       assert.equal(await grants.remove(id, auditEvent()), false);
       const next = await grants.add(grantOf('ci'), auditEvent());
       assert.ok(next.id > id && next.created);
-      assert.equal((await told()).length, 4);
+      assert.equal((await recordedActions()).length, 4);
     });
 
     test('a subject is found by its issuer, and is as disabled as its signer', async (under) => {
@@ -197,25 +204,25 @@ export function signerStoresContract(name: string, open: () => Promise<SignerSto
         assert.deepEqual((await subjects.find(added.id))?.claims, { a: '1', b: '2' });
         assert.equal((await subjects.list('other')).length, 2);
       }
-      assert.equal((await under.told()).length, 6);
+      assert.equal((await under.recordedActions()).length, 6);
     });
 
     test('a subject goes with its signer, and its number is not given again', async (under) => {
-      const { signers, subjects, told } = under;
+      const { signers, subjects, recordedActions } = under;
       await signers.add(signerNamed('ci'), auditEvent());
       const { id } = await subjects.add(subjectOf('ci'), auditEvent());
       assert.equal(await subjects.remove(id, auditEvent()), true);
       assert.equal(await subjects.remove(id, auditEvent()), false);
       const next = await subjects.add(subjectOf('ci'), auditEvent());
       assert.ok(next.id > id);
-      assert.equal((await told()).length, 4);
+      assert.equal((await recordedActions()).length, 4);
       await signers.remove('ci', LATER, auditEvent());
       assert.deepEqual(await subjects.list(null), []);
       await assert.rejects(subjects.add(subjectOf('ci'), auditEvent()), code('NOT_FOUND'));
       // nothing of it is left when an event cannot be written
       const broken = [{ subject: subjectOf('ci'), event: auditEvent({ salt: 'ab' }) }];
       await assert.rejects(signers.add(signerNamed('ci'), auditEvent(), broken));
-      assert.deepEqual([await signers.list(), (await told()).length], [[], 5]);
+      assert.deepEqual([await signers.list(), (await recordedActions()).length], [[], 5]);
     });
 
     test('one administrator removes a signer while others give it grants and tokens: nothing is left of it', async (under) => {
@@ -235,7 +242,12 @@ export function signerStoresContract(name: string, open: () => Promise<SignerSto
       assert.ok((await tokens.list()).every(({ revokedAt }) => revokedAt !== null));
     });
 
-    test('nothing is changed when its event cannot be written', async ({ signers, grants, tokens, told }) => {
+    test('nothing is changed when its event cannot be written', async ({
+      signers,
+      grants,
+      tokens,
+      recordedActions,
+    }) => {
       const unwritable = auditEvent({ salt: 'ab' });
       await assert.rejects(signers.add(signerNamed('x'), unwritable));
       await signers.add(signerNamed('ci'), auditEvent());
@@ -249,7 +261,7 @@ export function signerStoresContract(name: string, open: () => Promise<SignerSto
       assert.deepEqual(await signers.list(), [{ ...signerNamed('ci'), disabledAt: null }]);
       assert.equal((await grants.list('ci')).length, 1);
       assert.notEqual(tokens.peek(bound.hash), null);
-      assert.equal((await told()).length, 3);
+      assert.equal((await recordedActions()).length, 3);
     });
   });
 }

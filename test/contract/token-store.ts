@@ -12,14 +12,14 @@ export interface TokenStoreUnderTest {
   /** The same tokens as another start finds them. */
   reopen(): Promise<TokenStore>;
   /** Action and result of each audit event, in their order. */
-  told(): Promise<readonly (readonly [string, string])[]>;
+  recordedActions(): Promise<readonly (readonly [string, string])[]>;
   close(): Promise<void>;
 }
 
 const CREATED_AT = new Date('2026-11-22T10:00:00.123Z');
 const REVOKED_AT = new Date('2026-11-23T10:00:00.456Z');
 
-/** Of no signer, and never used. */
+/** What a token has that belongs to no signer and was never used. */
 export const UNBOUND = { signer: null, disabledAt: null, lastUsedAt: null } as const;
 
 export function tokenNamed(
@@ -38,7 +38,7 @@ export function tokenNamed(
 }
 
 /** Memory and the store itself must say the same. */
-async function found(tokens: TokenStore, hash: string): Promise<Token | null> {
+async function findToken(tokens: TokenStore, hash: string): Promise<Token | null> {
   const peeked = tokens.peek(hash);
   assert.deepEqual(await tokens.find(hash), peeked);
   return peeked;
@@ -60,9 +60,9 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       };
       assert.deepEqual(await under.tokens.create(alice, auditEvent()), created);
       assert.deepEqual(under.tokens.peek(alice.hash), created);
-      assert.deepEqual(await found(under.tokens, alice.hash), created);
+      assert.deepEqual(await findToken(under.tokens, alice.hash), created);
       const again = await under.reopen();
-      assert.deepEqual(await found(again, alice.hash), created);
+      assert.deepEqual(await findToken(again, alice.hash), created);
       assert.deepEqual(await again.list(), [created]);
     });
 
@@ -79,7 +79,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       };
       assert.deepEqual(await under.tokens.create(alice, auditEvent()), created);
       for (const tokens of [under.tokens, await under.reopen()]) {
-        assert.deepEqual(await found(tokens, alice.hash), created);
+        assert.deepEqual(await findToken(tokens, alice.hash), created);
         assert.deepEqual(await tokens.list(), [created]);
       }
     });
@@ -88,7 +88,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       const { hash } = tokenNamed('alice');
       await tokens.create(tokenNamed('alice'), auditEvent());
       const wrong = ['', hash.slice(0, 62), `${hash}00`, hash.toUpperCase(), sha256('x'), 'secret of alice'];
-      for (const one of wrong) assert.equal(await found(tokens, one), null, one);
+      for (const one of wrong) assert.equal(await findToken(tokens, one), null, one);
     });
 
     test('a revoked token is gone from memory at once, and listed with the first time of its revocation', async (under) => {
@@ -107,8 +107,8 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       assert.equal(tokens.peek(tokenNamed('alice').hash), null);
       assert.deepEqual(await tokens.revoke('alice', new Date(), auditEvent()), revoked);
       for (const store of [tokens, await under.reopen()]) {
-        assert.equal(await found(store, tokenNamed('alice').hash), null);
-        assert.equal((await found(store, tokenNamed('bob').hash))?.name, 'bob');
+        assert.equal(await findToken(store, tokenNamed('alice').hash), null);
+        assert.equal((await findToken(store, tokenNamed('bob').hash))?.name, 'bob');
         assert.deepEqual((await store.list())[0], revoked);
       }
     });
@@ -123,7 +123,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       const second = { ...tokenNamed('alice'), hash: sha256('other') };
       const isTaken = (error: unknown) => isLookasideError(error, 'NAME_TAKEN');
       await assert.rejects(tokens.create(second, auditEvent()), isTaken);
-      assert.equal(await found(tokens, second.hash), null);
+      assert.equal(await findToken(tokens, second.hash), null);
       assert.equal((await tokens.list()).length, 1);
     });
 
@@ -131,7 +131,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       const asked = Array.from({ length: 20 }, (_, n) => ({ ...tokenNamed('alice'), hash: sha256(`${n}`) }));
       const answers = await Promise.allSettled(asked.map((token) => tokens.create(token, auditEvent())));
       assert.equal(answers.filter(({ status }) => status === 'fulfilled').length, 1);
-      const there = await Promise.all(asked.map(({ hash }) => found(tokens, hash)));
+      const there = await Promise.all(asked.map(({ hash }) => findToken(tokens, hash)));
       assert.equal(there.filter((token) => token !== null).length, 1);
     });
 
@@ -149,7 +149,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
 
     test('the audit log tells of each token that was made or revoked, and of nothing that changed nothing', async ({
       tokens,
-      told,
+      recordedActions,
     }) => {
       const made = auditEvent({ action: 'token-create', result: 'created' });
       const revoked = auditEvent({ action: 'token-revoke', result: 'revoked' });
@@ -159,7 +159,7 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
       await tokens.revoke('alice', REVOKED_AT, revoked);
       await tokens.revoke('nobody', REVOKED_AT, revoked);
       await tokens.create(tokenNamed('bob'), made);
-      assert.deepEqual(await told(), [
+      assert.deepEqual(await recordedActions(), [
         ['token-create', 'created'],
         ['token-revoke', 'revoked'],
         ['token-create', 'created'],
@@ -180,19 +180,22 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
           ['bob', null],
         ]);
       }
-      assert.equal((await under.told()).length, 2);
+      assert.equal((await under.recordedActions()).length, 2);
     });
 
-    test('a token of a signer that is not there is not made', async ({ tokens, told }) => {
+    test('a token of a signer that is not there is not made', async ({ tokens, recordedActions }) => {
       await assert.rejects(
         tokens.create({ ...tokenNamed('alice'), signer: 'nobody' }, auditEvent()),
         (error) => isLookasideError(error, 'NOT_FOUND'),
       );
       assert.deepEqual(await tokens.list(), []);
-      assert.deepEqual(await told(), []);
+      assert.deepEqual(await recordedActions(), []);
     });
 
-    test('a token is neither made nor revoked when its event cannot be written', async ({ tokens, told }) => {
+    test('a token is neither made nor revoked when its event cannot be written', async ({
+      tokens,
+      recordedActions,
+    }) => {
       const unwritable = auditEvent({ salt: 'ab' });
       await tokens.create(tokenNamed('alice'), auditEvent());
       await assert.rejects(tokens.create(tokenNamed('bob'), unwritable));
@@ -201,8 +204,8 @@ export function tokenStoreContract(name: string, open: () => Promise<TokenStoreU
         (await tokens.list()).map(({ name: one, revokedAt }) => [one, revokedAt]),
         [['alice', null]],
       );
-      assert.notEqual(await found(tokens, tokenNamed('alice').hash), null);
-      assert.equal((await told()).length, 1);
+      assert.notEqual(await findToken(tokens, tokenNamed('alice').hash), null);
+      assert.equal((await recordedActions()).length, 1);
     });
   });
 }

@@ -16,7 +16,7 @@ export interface UploadStoreUnderTest {
 
 const STORED_AT = new Date('2026-11-22T10:00:00.123Z');
 
-export function uploadOf(image: ImageId, content: string, told: Partial<NewUpload> = {}): NewUpload {
+export function uploadOf(image: ImageId, content: string, overrides: Partial<NewUpload> = {}): NewUpload {
   return {
     image,
     sha256: sha256(content),
@@ -25,7 +25,7 @@ export function uploadOf(image: ImageId, content: string, told: Partial<NewUploa
     storedAt: STORED_AT,
     bytes: null,
     remap: null,
-    ...told,
+    ...overrides,
   };
 }
 
@@ -44,8 +44,8 @@ export function uploadStoreContract(
       for (const content of ['one', 'two', 'three']) {
         const uploader = `token of ${content}`;
         const remap = content === 'two' ? 'mirror/quay=quay.io' : null;
-        const told = { uploader, remap };
-        const { auditSeq } = await under.uploads.add(uploadOf(image, content, told), auditEvent());
+        const provenance = { uploader, remap };
+        const { auditSeq } = await under.uploads.add(uploadOf(image, content, provenance), auditEvent());
         wanted.push({ sha256: sha256(content), uploader, storedAt: STORED_AT, auditSeq, remap });
         assert.deepEqual(await under.uploads.ofImage(image), wanted);
       }

@@ -42,7 +42,7 @@ const NOTHING: Judgement = {
   judgeAgainAt: null,
 };
 
-export function goodBy(fingerprint: string, told: Partial<Judgement> = {}): Judgement {
+export function goodBy(fingerprint: string, overrides: Partial<Judgement> = {}): Judgement {
   return {
     ...NOTHING,
     verdict: 'good',
@@ -57,7 +57,7 @@ export function goodBy(fingerprint: string, told: Partial<Judgement> = {}): Judg
       dockerReference: 'registry.example/team/app:v1',
       creator: null,
     },
-    ...told,
+    ...overrides,
   };
 }
 
@@ -79,7 +79,7 @@ async function find(
   });
 }
 
-/** Of one image after the other. */
+/** The rows of one image after the other. */
 async function rowsOf(index: Index, images: Iterable<ImageId>): Promise<readonly IndexedSignature[]> {
   const rows: IndexedSignature[] = [];
   for (const image of images) rows.push(...(await index.ofImage(image)));
@@ -88,13 +88,13 @@ async function rowsOf(index: Index, images: Iterable<ImageId>): Promise<readonly
 
 /** Every page one after the other. */
 async function walk(index: Index, page: Omit<SignaturePage, 'after'>): Promise<IndexedSignature[]> {
-  const found: IndexedSignature[] = [];
+  const indexed: IndexedSignature[] = [];
   for (let after: number | null = null; ; ) {
     const rows: readonly IndexedSignature[] = await index.search(SITE, { ...page, after });
     assert.ok(rows.length <= page.limit);
-    found.push(...rows);
+    indexed.push(...rows);
     after = rows.at(-1)?.id ?? null;
-    if (after === null) return found;
+    if (after === null) return indexed;
   }
 }
 
@@ -181,8 +181,8 @@ export function verdictIndexContract(name: string, open: () => Promise<IndexUnde
       assert.deepEqual(await verdictsOf(index, image), ['good', 'unverified']);
       await index.judge([{ image, sha256: sha256('two'), judgement }]);
       for (const row of await index.ofImage(image)) {
-        const { id, image: its, number, servedNumber, sha256: hash, sizeBytes, storedAt, ...found } = row;
-        assert.deepEqual(found, wanted);
+        const { id, image: its, number, servedNumber, sha256: hash, sizeBytes, storedAt, ...judged } = row;
+        assert.deepEqual(judged, wanted);
       }
       await index.judge([{ image, sha256: sha256('two'), judgement: NOTHING }]);
       assert.deepEqual(await verdictsOf(index, image), ['good', 'unverified']);
@@ -486,7 +486,7 @@ function searchContract(
   const HOURS = [8, 9, 10];
   const at = (hour: number) => new Date(Date.UTC(2026, 10, 22, hour));
 
-  /** Of a tag for each hour, the last of them bad: what it claims is vouched for by nobody. */
+  /** A judgement of a tag for each hour. The last one is bad: nobody vouches for what it claims. */
   function judgedBy(key: string, hour: number): Judgement {
     const dockerReference = `localhost:5000/team/app:v${hour}`;
     const { claim, ...good } = goodBy(key);
@@ -584,9 +584,9 @@ function searchContract(
       const image = imageAt('team/app', 'a');
       const signatures = [signature(2, 'two'), signature(3, 'three'), signature(7, 'seven')];
       await index.record([{ image, signatures }, recordedImage(imageAt('team/app', 'b'), 'one')]);
-      const found = await find(index, { path: 'team/app', digest: { algorithm: 'sha256', hex: image.hex } });
+      const rows = await find(index, { path: 'team/app', digest: { algorithm: 'sha256', hex: image.hex } });
       assert.deepEqual(
-        found.map(({ number, servedNumber }) => [number, servedNumber]),
+        rows.map(({ number, servedNumber }) => [number, servedNumber]),
         [
           [2, 1],
           [3, 2],
