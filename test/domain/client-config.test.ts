@@ -87,8 +87,8 @@ describe('a policy', () => {
   for (const [name, before, after, notes] of SECTIONS) {
     test(`that accepts ${name} asks for all of it and for our key`, () => {
       const merged = merge(before);
-      const found = merged.policy.transports.docker;
-      assert.deepEqual(found['r.example/team'] ?? found['r.example'], after);
+      const dockerPolicies = merged.policy.transports.docker;
+      assert.deepEqual(dockerPolicies['r.example/team'] ?? dockerPolicies['r.example'], after);
       assert.deepEqual(merged.notes, notes);
       assert.deepEqual(merge(merged.policy).policy, merged.policy, 'a second merge changes nothing');
     });

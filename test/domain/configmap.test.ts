@@ -13,8 +13,8 @@ test('the signatures of a release are one ConfigMap, as library-go reads it', ()
   assert.equal(read.metadata.namespace, 'openshift-config-managed');
   assert.deepEqual(read.metadata.labels, { 'release.openshift.io/verification-signatures': '' });
   // as configmap.go of library-go looks for them
-  const found = Object.entries(read.binaryData).filter(([key]) => key.startsWith(`sha256-${HEX}`));
-  assert.deepEqual(found, [
+  const entries = Object.entries(read.binaryData).filter(([key]) => key.startsWith(`sha256-${HEX}`));
+  assert.deepEqual(entries, [
     [`sha256-${HEX}-1`, 'b3dH'],
     [`sha256-${HEX}-2`, 'YWJj'],
   ]);

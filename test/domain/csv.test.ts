@@ -9,9 +9,9 @@ function parse(text: string): readonly string[] {
   const cells: string[] = [];
   const cell = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)/y;
   for (;;) {
-    const found = cell.exec(text) ?? assert.fail(text);
-    cells.push(found[1]?.replaceAll('""', '"') ?? found[2] ?? '');
-    if (found[3] === '\r\n') {
+    const match = cell.exec(text) ?? assert.fail(text);
+    cells.push(match[1]?.replaceAll('""', '"') ?? match[2] ?? '');
+    if (match[3] === '\r\n') {
       assert.equal(cell.lastIndex, text.length);
       return cells;
     }
@@ -22,8 +22,8 @@ test('a line holds what was put in, but for the apostrophe in front of what woul
   const text = fc.string({ unit: fc.constantFrom('a', '"', ',', '\n', '\r', ' ', '=', '-', '@', '\t', "'") });
   fc.assert(
     fc.property(fc.array(text, { minLength: 1 }), (cells) => {
-      const shown = cells.map((cell) => (/^[=\-@\t\r]/.test(cell) ? `'${cell}` : cell));
-      assert.deepEqual(parse(csvLine(cells)), shown);
+      const escaped = cells.map((cell) => (/^[=\-@\t\r]/.test(cell) ? `'${cell}` : cell));
+      assert.deepEqual(parse(csvLine(cells)), escaped);
     }),
   );
 });

@@ -99,12 +99,12 @@ export function verifiedEntry(proof: string, vkey: string): string {
   if (origin !== vkey.split('+')[0]) throw new Error('another origin');
   if (!isSignedBy(checkpoint, vkey)) throw new Error('not signed by the log');
   const entry = Buffer.from(extra.replace(/^extra /, ''), 'base64');
-  const found = rootFrom(
+  const computedRoot = rootFrom(
     Number(index.replace(/^index /, '')),
     Number(size),
     hashOfLeaf(entry),
     path.map((line) => Buffer.from(line, 'base64')),
   );
-  if (found.toString('base64') !== root) throw new Error('the path leads to another root');
+  if (computedRoot.toString('base64') !== root) throw new Error('the path leads to another root');
   return entry.toString('utf8');
 }

@@ -145,11 +145,11 @@ describe('who logs in', () => {
     const unchecked = [false, 'false', 'no', 0, 1, null, '', ['true']];
     for (const trustsEmail of [false, true])
       for (const email_verified of unchecked) {
-        const found = identityOf(
+        const identity = identityOf(
           { ...provider, trustsEmail },
           { subject: 'a1', all: { email, email_verified } },
         );
-        assert.equal(found, null, `${JSON.stringify(email_verified)}, trust_email: ${trustsEmail}`);
+        assert.equal(identity, null, `${JSON.stringify(email_verified)}, trust_email: ${trustsEmail}`);
       }
     assert.equal(roleOf({ email }), null, 'the provider does not say that it has checked it');
     const trusted = identityOf({ ...provider, trustsEmail: true }, { subject: 'a1', all: { email } });
@@ -159,9 +159,9 @@ describe('who logs in', () => {
 
   test('is named in events by issuer and subject, and for people as the provider calls him', () => {
     const of = (all: Record<string, unknown>) => identityOf(provider, { subject: 'a1', all });
-    const shown = of({ groups: 'signature-admins', preferred_username: 'anna', email: 'x' });
-    assert.equal(shown?.name, 'https://sso.example.com a1');
-    assert.equal(shown?.shownName, 'anna');
+    const identity = of({ groups: 'signature-admins', preferred_username: 'anna', email: 'x' });
+    assert.equal(identity?.name, 'https://sso.example.com a1');
+    assert.equal(identity?.shownName, 'anna');
     assert.equal(of({ groups: 'signature-admins', preferred_username: '\u202eevil' })?.shownName, 'a1');
     assert.equal(
       of({ groups: 'release', amr: 'mfa' })?.name,

@@ -315,12 +315,12 @@ describe('the forms of a target', () => {
       test(`the longest prefix names the site, and what is below it is its own${server && ` (${server})`}`, () => {
         const parse = createTargetParser(sites, server);
         for (const [target, name, path] of PLACES) {
-          const { site, target: found } = parse(server + target);
+          const { site, target: parsed } = parse(server + target);
           assert.equal(site?.name ?? null, name, target);
-          if (found.kind === 'folder-page') assert.equal(found.folder, path, target);
-          else if (found.kind === 'signature')
-            assert.deepEqual([found.image.site, found.image.path], [name, path]);
-          else assert.deepEqual([found, path], [NOTHING, null], target);
+          if (parsed.kind === 'folder-page') assert.equal(parsed.folder, path, target);
+          else if (parsed.kind === 'signature')
+            assert.deepEqual([parsed.image.site, parsed.image.path], [name, path]);
+          else assert.deepEqual([parsed, path], [NOTHING, null], target);
         }
         assert.deepEqual(parse(`${server}/livez`).target, own('/livez'));
         if (server !== '') assert.equal(parse(`/rh/${APP_1}`).site, null);
@@ -378,9 +378,9 @@ describe('the forms of a target', () => {
     for (const end of [`c@${D}`, `c/${D}`]) {
       for (const below of ['', '/', '/signature-1', '/x']) {
         for (const first of ['c', 'api/v', 'livez/']) {
-          const found = parseTarget(SITE, '', `/${first}${path}${end}${below}`);
+          const parsed = parseTarget(SITE, '', `/${first}${path}${end}${below}`);
           assert.match(
-            (found.kind === 'nothing' && found.tooLong) || '',
+            (parsed.kind === 'nothing' && parsed.tooLong) || '',
             /^the path .* has 2[56][0-9] bytes/,
           );
         }

@@ -57,9 +57,9 @@ function tilesOver(leaves: readonly Uint8Array[]): ReadHashes {
       Math.floor((from + count - 1) / TILE_WIDTH),
       'one tile at a time',
     );
-    const found = levels[level]?.slice(from, from + count) ?? [];
-    assert.equal(found.length, count, `tile ${level}/${from} has what is asked for`);
-    return found;
+    const hashes = levels[level]?.slice(from, from + count) ?? [];
+    assert.equal(hashes.length, count, `tile ${level}/${from} has what is asked for`);
+    return hashes;
   };
 }
 

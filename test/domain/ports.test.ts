@@ -30,7 +30,7 @@ const STORE = /(?:Store|Index|Log|Appender)$/;
 /** `Interface.member` of each method that answers at once, and of each property of a store. */
 function answersAtOnce(source: string): string[] {
   const text = source.replace(/\/\*[\s\S]*?\*\//g, '').replace(/\/\/.*$/gm, '');
-  const found: string[] = [];
+  const names: string[] = [];
   for (const { 1: name = '', index } of text.matchAll(/export interface (\w+)[^{]*\{/g)) {
     const body = text.slice(text.indexOf('{', index) + 1);
     for (const member of membersOf(body)) {
@@ -38,16 +38,16 @@ function answersAtOnce(source: string): string[] {
       const property = /^(?:readonly )?(\w+)\??:/.exec(member);
       if (method !== null) {
         const isAwaited = /\)(?::| =>) (?:Promise|AsyncIterable)<[\s\S]*>$/.test(member);
-        if (!isAwaited && !method[1]?.startsWith('peek')) found.push(`${name}.${method[1]}`);
+        if (!isAwaited && !method[1]?.startsWith('peek')) names.push(`${name}.${method[1]}`);
       } else if (property !== null && STORE.test(name)) {
-        found.push(`${name}.${property[1]}`);
+        names.push(`${name}.${property[1]}`);
       }
     }
   }
-  return found;
+  return names;
 }
 
-/** Of an interface whose body begins here. */
+/** The members of an interface whose body begins here. */
 function membersOf(body: string): string[] {
   const members: string[] = [];
   let [depth, start] = [0, 0];

@@ -107,8 +107,8 @@ describe('the tagged form', () => {
     [cosign('\ufeff{}'), 'format'],
   ];
   for (const [blob, wanted] of BLOBS) {
-    const shown = JSON.stringify(blob.length > 80 ? `${blob.slice(0, 20)}…` : blob);
-    test(`${shown} is ${wanted === null ? 'read' : 'not read'}`, () => {
+    const excerpt = JSON.stringify(blob.length > 80 ? `${blob.slice(0, 20)}…` : blob);
+    test(`${excerpt} is ${wanted === null ? 'read' : 'not read'}`, () => {
       assert.equal(whyUnreadable(Buffer.from(blob)), wanted);
     });
   }

@@ -123,8 +123,8 @@ describe('registries.conf', () => {
     );
     const recorded = read('[aliases]\n"mine"="d.example/mine"').aliases;
     const images = (name: string) => {
-      const found = resolveShortName(conf, recorded, name);
-      return typeof found === 'string' ? found : found.images;
+      const resolved = resolveShortName(conf, recorded, name);
+      return typeof resolved === 'string' ? resolved : resolved.images;
     };
     assert.deepEqual(images('app:v1'), ['c.example/app:v1']);
     assert.deepEqual(images('mine'), ['d.example/mine']);

@@ -45,19 +45,19 @@ describe('the numbers of the files in a folder', () => {
           dense,
           dense.map((_, position) => position + 1),
         );
-        const found = [...dense, ...hidden];
+        const numbers = [...dense, ...hidden];
         const all = listed
           .filter((name) => /^signature-[1-9]\d{0,8}$/.test(name))
           .map((name) => Number(name.slice('signature-'.length)));
         const wanted = new Set(all.filter((number) => number <= 128));
-        assert.deepEqual(new Set(found), wanted);
-        assert.equal(found.length, wanted.size);
+        assert.deepEqual(new Set(numbers), wanted);
+        assert.equal(numbers.length, wanted.size);
         const above = all.filter((number) => number > 128);
         const expected = above.length === 0 ? null : { count: above.length, lowest: Math.min(...above) };
         assert.deepEqual(beyond, expected);
         assert.deepEqual(
-          found,
-          [...found].sort((a, b) => a - b),
+          numbers,
+          [...numbers].sort((a, b) => a - b),
         );
         assert.notEqual(hidden[0], dense.length + 1, 'the first hidden one is not the next one');
       }),

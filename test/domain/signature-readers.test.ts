@@ -64,7 +64,7 @@ function differences({ key = {}, signature = {}, reason = 'superseded', warnings
   const registered = key === null ? null : keyOf(key);
   const { expiresAt, ...judged } = { ...good, traits: traits(), ...signature };
   const state = stateOf({ ...judged, expiresAt }, registered, NOW);
-  const found = readerDifferences(
+  const differences = readerDifferences(
     { state, key: registered, ...judged },
     {
       warnings: () => warnings,
@@ -72,7 +72,7 @@ function differences({ key = {}, signature = {}, reason = 'superseded', warnings
         [PRIMARY, SUBKEY].map((fingerprint) => ({ fingerprint, uses: [], revocationReason: reason })),
     },
   );
-  return found
+  return differences
     .map(({ reader, accepts }) => `${accepts === null ? '?' : accepts ? '+' : '-'}${reader}`)
     .join(' ');
 }

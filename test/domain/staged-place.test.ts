@@ -45,11 +45,11 @@ const NAMES: readonly (readonly [name: string, expected: string | null])[] = [
 ];
 for (const [name, expected] of NAMES) {
   test(`the file name ${JSON.stringify(name.replace(HEX.slice(3, 63), '…'))} ${expected === null ? 'is no signature’s' : 'is a signature’s'}`, () => {
-    const found = parseStagedName(name);
-    const digest = found?.digest ?? null;
+    const parsed = parseStagedName(name);
+    const digest = parsed?.digest ?? null;
     const text = digest === null ? '' : `${digest.algorithm}:${digest.hex}`;
-    const layout = found?.isRelease === true ? ' of a release' : '';
-    assert.equal(found === null ? null : `${text} ${found.number}${layout}`, expected);
+    const layout = parsed?.isRelease === true ? ' of a release' : '';
+    assert.equal(parsed === null ? null : `${text} ${parsed.number}${layout}`, expected);
   });
 }
 

@@ -10,7 +10,7 @@ const PAST = new Date('2026-11-22T09:00:00Z');
 const FINGERPRINT = 'AB'.repeat(20);
 const VERDICTS: readonly Verdict[] = ['good', 'bad', 'no-key', 'unsupported', 'unreadable', 'unverified'];
 
-const key = (told: Partial<RegisteredKey>): RegisteredKey => ({
+const key = (overrides: Partial<RegisteredKey>): RegisteredKey => ({
   fingerprint: FINGERPRINT,
   algorithm: 'ed25519',
   createdAt: PAST,
@@ -23,7 +23,7 @@ const key = (told: Partial<RegisteredKey>): RegisteredKey => ({
   changedAt: PAST,
   retiredAt: null,
   certificate: new Uint8Array(),
-  ...told,
+  ...overrides,
 });
 
 test('whoever asks for the verdict of a state misses no signature of that state', () => {
