@@ -87,7 +87,7 @@ const name = fc.oneof(
   ),
 );
 
-/** Of a part of a form that could be a signature. */
+/** The head of a part of a form that could be a signature. */
 const partHead = line.map((some) => `Content-Disposition: form-data; name="signature"; filename="${some}"`);
 
 interface Scene {
@@ -199,7 +199,7 @@ function claim(): fc.Arbitrary<Uint8Array> {
 let temp: TempFolder;
 let server: LookasideServer;
 let scene: Scene;
-/** Of uploaders, one after the other. */
+/** Tokens of uploaders, which take turns. */
 const tokens: string[] = [];
 let runs = 0;
 
@@ -251,8 +251,8 @@ for (const { what, isWhole, request: any } of KINDS) {
       assert.equal(status, 200, server.output());
       assert.ok(body.equals(ONE));
       assert.doesNotMatch(server.output(), /"level":"(?:error|fatal)"/);
-      const told = [...statuses].sort().map(([each, times]) => `${times} × ${each}`);
-      see(`0 of ${RUNS} otherwise: ${told.join(', ')}`);
+      const counted = [...statuses].sort().map(([each, times]) => `${times} × ${each}`);
+      see(`0 of ${RUNS} otherwise: ${counted.join(', ')}`);
     },
   );
 }

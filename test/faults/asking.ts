@@ -11,7 +11,7 @@ export interface Question {
 
 export interface Asked {
   readonly status: number;
-  /** Of the body. */
+  /** The hash of the body. */
   readonly sha256: string;
   readonly tookMs: number;
 }

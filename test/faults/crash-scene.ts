@@ -84,7 +84,7 @@ export interface CrashScene extends AsyncDisposable {
 export interface CrashSceneOptions {
   /** Where the server's own commands make a new data directory; the template's copy in a folder that outlives it unless told. */
   readonly openDisk?: () => Promise<CrashDisk>;
-  /** Of the server's environment. */
+  /** Variables for the server's environment. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 

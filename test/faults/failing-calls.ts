@@ -87,7 +87,7 @@ export interface Plan {
 }
 
 export interface FailingCalls extends AsyncDisposable {
-  /** Of the server's environment. */
+  /** Variables for the server's environment. */
   readonly settings: Readonly<Record<string, string>>;
   /** From now on it is counted. Only for a server that makes such calls in one thread. */
   plan(plan: Plan): Promise<void>;

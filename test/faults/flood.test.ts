@@ -53,7 +53,7 @@ promise(
 );
 
 interface Flood {
-  /** Of every answer. */
+  /** The status of every answer. */
   readonly status: number;
   /** The body of a Lua function. */
   readonly request: (of: { readonly round: number; readonly target: string }) => string;
@@ -141,7 +141,7 @@ end
   return sent;
 }
 
-/** Of all files, as the disk counts them. */
+/** The size of all files, as the disk counts them. */
 async function sizeOf(folder: string): Promise<number> {
   const names = await readdir(folder, { recursive: true });
   const sizes = names.map(

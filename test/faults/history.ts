@@ -116,7 +116,7 @@ export function findFault(history: readonly Operation[], behindMs: (read: Get) =
 
 class Search {
   readonly #operations: readonly Operation[];
-  /** Of each operation, those that come before it in every order. */
+  /** The operations that come before each one in every order. */
   readonly #before: readonly (readonly number[])[];
   readonly #seen = new Set<string>();
   #steps = 0;
@@ -140,8 +140,8 @@ class Search {
     const best = this.#best;
     const stuck = (best?.left ?? []).map((n) => this.#operations[n]).filter((one) => one !== undefined);
     const explained = this.#operations.length - stuck.length;
-    const shown = stuck.slice(0, 5).map(told).join('; ');
-    return `no order explains ${this.#operations.length} operations: after ${explained} of them the image is ${best?.model.text}, and left are ${shown}`;
+    const examples = stuck.slice(0, 5).map(describe).join('; ');
+    return `no order explains ${this.#operations.length} operations: after ${explained} of them the image is ${best?.model.text}, and left are ${examples}`;
   }
 
   #search(model: ImageModel, all: readonly number[]): boolean {
@@ -206,7 +206,7 @@ function isBefore(first: Operation, second: Operation, behindMs: (read: Get) => 
   return first.endMs < second.startMs - (mayBeBehind ? behindMs(second) : 0);
 }
 
-function told(operation: Operation): string {
+function describe(operation: Operation): string {
   const { kind, image, node, startMs, endMs } = operation;
   const when = `node ${node}, ${Math.round(startMs)} to ${Math.round(endMs)} ms`;
   if (kind === 'get') return `${image}/${operation.number} was ${operation.seen ?? 'absent'} (${when})`;

@@ -179,9 +179,9 @@ promise(
     const through = folderOf('team/elsewhere').replace('team', 'linked');
     assert.equal((await requestRaw(server.port, `GET /${through}/signature-1`)).status, 404);
     const named = await eventually(() => {
-      const found = folders.filter((folder) => server.output().includes(folder));
-      assert.equal(found.length, folders.length, server.output());
-      return found;
+      const leaked = folders.filter((folder) => server.output().includes(folder));
+      assert.equal(leaked.length, folders.length, server.output());
+      return leaked;
     });
     see(`${refused} of ${links.length} are not there, and ${named.length} are named in the log`);
   },
@@ -224,7 +224,7 @@ const BROKEN: readonly string[] = [
 const FORMS = [...NAMES.flatMap((names) => [formOf(names, false), formOf(names, true)]), ...BROKEN];
 const DROPPED = count(200, 60);
 
-/** Of some 200 KB, whole. */
+/** A whole form of some 200 KB. */
 function largeForm(): Buffer {
   const parts = ['a', 'b'].map(
     (name) =>

@@ -166,13 +166,14 @@ promise(
     }
     await server.stop();
     said += server.output();
-    let found = 0;
+    let traceFiles = 0;
     for (const name of await readdir(data, { recursive: true })) {
       const content = await readFile(path.join(data, name)).catch(() => Buffer.alloc(0)); // a folder
-      if (content.includes(marker) || content.includes(marker.toString('base64').slice(4, 36))) found += 1;
+      if (content.includes(marker) || content.includes(marker.toString('base64').slice(4, 36)))
+        traceFiles += 1;
     }
-    see(`revoked; ${found} files with bytes of ${forms.length} secret keys`);
-    assert.equal(found, 0);
+    see(`revoked; ${traceFiles} files with bytes of ${forms.length} secret keys`);
+    assert.equal(traceFiles, 0);
     assert.ok(!said.includes(marker.toString()) && !said.includes(marker.toString('hex')));
   },
 );
@@ -209,10 +210,10 @@ async function guessTokens(folder: string, format: (typeof LOG_FORMATS)[number])
     flippedAt(token, token.length - 1),
     'pa55word-of-no-token',
   ];
-  let told = '';
+  let message = '';
   const request = async (line: string, authorization: string, body?: Uint8Array) => {
     const answer = await requestRaw(server.port, line, [`Authorization: ${authorization}`], body);
-    told += `${[...answer.headers].join()} ${answer.body}`;
+    message += `${[...answer.headers].join()} ${answer.body}`;
     return answer.status;
   };
   const put = (authorization: string) =>
@@ -227,7 +228,7 @@ async function guessTokens(folder: string, format: (typeof LOG_FORMATS)[number])
   }
   const right = await put(SCHEMES.bearer(token));
   assert.equal(await put(SCHEMES.basic(token)), right);
-  told += (await requestRaw(server.port, 'GET /metrics')).body.toString();
+  message += (await requestRaw(server.port, 'GET /metrics')).body.toString();
   await server.stop();
 
   const log = server.output();
@@ -235,7 +236,7 @@ async function guessTokens(folder: string, format: (typeof LOG_FORMATS)[number])
   assert.ok(lines.length >= statuses.length + 20 + 2, `${lines.length} lines of requests:\n${log}`);
   const places = new Map([
     ['log', Buffer.from(log)],
-    ['answers', Buffer.from(told)],
+    ['answers', Buffer.from(message)],
     ...(await filesBelow(folder)),
   ]);
   assert.ok(
@@ -243,15 +244,15 @@ async function guessTokens(folder: string, format: (typeof LOG_FORMATS)[number])
     'reads are recorded',
   );
   const traces = [token, ...wrong].flatMap(tracesOf);
-  const found = [...places].filter(([, content]) => traces.some((trace) => content.includes(trace)));
+  const leaks = [...places].filter(([, content]) => traces.some((trace) => content.includes(trace)));
   assert.deepEqual(
-    found.map(([place]) => place),
+    leaks.map(([place]) => place),
     [],
   );
   assert.deepEqual(statuses, [...Array<number>(10).fill(401), 429, 429]);
   assert.deepEqual([...reads], [200]);
   assert.equal(right, 422);
-  return `${statuses.filter((status) => status === 401).length} × 401, then ${statuses.at(-1)}; reads ${[...reads]}; the right token ${right}; ${found.length} times in files, logs, answers and metrics`;
+  return `${statuses.filter((status) => status === 401).length} × 401, then ${statuses.at(-1)}; reads ${[...reads]}; the right token ${right}; ${leaks.length} times in files, logs, answers and metrics`;
 }
 
 async function filesBelow(folder: string): Promise<readonly (readonly [file: string, content: Buffer])[]> {
@@ -314,7 +315,7 @@ promise(
   },
 );
 
-/** Of both what is not above the time that 95 of a hundred of all do not exceed: those that the machine held up. */
+/** Both lists without the slowest twentieth of all times: those are what the machine held up. */
 function withoutOutliers([one, other]: readonly [readonly number[], readonly number[]]): [
   number[],
   number[],

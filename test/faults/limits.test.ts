@@ -16,7 +16,7 @@ const { MAX_MISSING_ASKED, MAX_MISSING_BYTES, MAX_PAGE_ROWS, MAX_TARGET_BYTES } 
 const { MAX_SIGNATURES_PER_IMAGE, MAX_UNPACKED_BYTES, MAX_JSON_DEPTH, MAX_JSON_MEMBERS } = LIMITS;
 const { MAX_CERTIFICATES, MAX_CREATOR_BYTES, MAX_PATH_BYTES, MAX_NAME_BYTES } = LIMITS;
 
-/** Of src/domain/limits.ts, each with why no request shows it to be met and gone over. */
+/** The limits of src/domain/limits.ts that no request can show to be met and gone over, each with the reason. */
 const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   MAX_SIGNATURE_BYTES: 'the most that LOOKASIDE_MAX_SIGNATURE_BYTES may be: test/config.test.ts',
   MAX_MANIFEST_BYTES: 'of files that the command line reads',
@@ -323,7 +323,7 @@ async function batch(parts: readonly Part[]): Promise<Required<Sent>> {
   return { line: 'POST /api/v1/signatures', lines: [`Content-Type: ${contentType}`], body };
 }
 
-/** Of exactly this size. */
+/** A signature of exactly this size. */
 function signatureOf(signer: Signer, bytes: number): Buffer {
   const sign = (filling: string) => signer.sign({ repository: 'size/app', tag: 'v1', filling });
   let length = bytes - 1024;
@@ -353,12 +353,12 @@ promise(
     const headerBytes = `Hostlookaside.exampleConnectioncloseAuthorizationBearer ${token}`.length;
 
     const limits = limitsOf(signer, headerBytes);
-    const found: string[] = [];
+    const deviations: string[] = [];
     for (const { what, most, request, at, over } of limits) {
       const within = await send(await request(most));
       const beyond = await send(await request(most + 1));
       if (within.status !== at || beyond.status !== over) {
-        found.push(
+        deviations.push(
           `${most} ${what}: ${within.status} for ${at}, one more ${beyond.status} for ${over}: ${within.body.subarray(0, 200)}`,
         );
       }
@@ -367,11 +367,11 @@ promise(
         assert.match(beyond.body.toString(), /^\{"errors":\[\{"code":"[A-Z_]+","message":"/);
     }
 
-    if (isFull) await fillImage(signer, send, found);
+    if (isFull) await fillImage(signer, send, deviations);
     const met = limits.map(({ what, most }) => `${most} ${what}`);
     if (isFull) met.push(`${MAX_SIGNATURES_PER_IMAGE} signatures of an image`);
-    see(`${met.join(', ')}: ${found.length} otherwise`);
-    assert.deepEqual(found, []);
+    see(`${met.join(', ')}: ${deviations.length} otherwise`);
+    assert.deepEqual(deviations, []);
   },
 );
 
@@ -385,7 +385,7 @@ test('every limit of src/domain/limits.ts is tried over the server, or is said t
 async function fillImage(
   signer: Signer,
   send: (what: Sent) => Promise<RawAnswer>,
-  found: string[],
+  deviations: string[],
 ): Promise<void> {
   const many = Array.from({ length: MAX_SIGNATURES_PER_IMAGE + 1 }, (_, k) => ({
     bytes: signer.sign({ repository: 'many/app', tag: `v${k}` }),
@@ -398,7 +398,7 @@ async function fillImage(
   assert.equal(taken[1], MAX_SIGNATURES_PER_IMAGE - MAX_BATCH_PARTS);
   const folder = folderOf('many/app');
   const beyond = await send({ line: `POST /${folder}`, body: many.at(-1)?.bytes ?? Buffer.alloc(0) });
-  if (beyond.status < 400 || beyond.status > 499) found.push(`a signature too many: ${beyond.status}`);
+  if (beyond.status < 400 || beyond.status > 499) deviations.push(`a signature too many: ${beyond.status}`);
   const last = `GET /${folder}/signature-${MAX_SIGNATURES_PER_IMAGE}`;
   assert.equal((await send({ line: last })).status, 200);
   assert.equal((await send({ line: `GET /${folder}/signature-${many.length}` })).status, 404);

@@ -106,10 +106,10 @@ describe(`a tree of ${FILES} signatures`, () => {
       await rename(path.join(temp.path, 'swapped'), fileOf(other));
 
       const damaged = await command('fsck');
-      const found: readonly { readonly kind: string; readonly path: string }[] = JSON.parse(
+      const findings: readonly { readonly kind: string; readonly path: string }[] = JSON.parse(
         damaged.stdout,
       ).findings;
-      const named = found.map((finding) => `${finding.kind} ${finding.path}`).sort();
+      const named = findings.map((finding) => `${finding.kind} ${finding.path}`).sort();
       const expected = [
         `changed ${flipped}`,
         `changed ${one}`,

@@ -160,7 +160,7 @@ longTest(
     assert.equal(added.status, 0, describeOutcome(added));
     const folders = [...upstream.sets.keys()];
     await writeFile(list, folders.map((folder) => `${folder.replace('=', ':')}\n`).join(''));
-    const told: string[] = [added.stdout];
+    const outputs: string[] = [added.stdout];
     let [whole, later] = [0, 0];
     for (let round = 0; round < ROUNDS; round += 1) {
       upstream.fail(0.1);
@@ -178,16 +178,16 @@ longTest(
           assertTrue(read, upstream.sets.get(folder) ?? assert.fail());
         }
       });
-      told.push(await (await fetch(`${server.url}/metrics`)).text());
+      outputs.push(await (await fetch(`${server.url}/metrics`)).text());
       for (const question of ['status', 'show'])
-        told.push(
+        outputs.push(
           (await runLookaside(['mirror', question, ...(question === 'show' ? ['m'] : []), '--data', data]))
             .stdout,
         );
       process.kill(server.pid, 'SIGKILL');
       await server.ended;
       const { stdout, stderr } = await sync;
-      told.push(stdout, stderr, server.output());
+      outputs.push(stdout, stderr, server.output());
       await demandTrueTree(path.join(data, 'mirrors/m'), upstream);
     }
     assert.ok(whole > 0 && later > 0, `${whole} whole, ${later} told to come again`);
@@ -202,7 +202,7 @@ longTest(
     }
     const signed = [...upstream.sets.values()].filter(({ sizes }) => (sizes.at(-1) ?? 0) > 0).length;
     assert.equal(await demandTrueTree(path.join(data, 'mirrors/m'), upstream), signed);
-    told.push(server.output(), last.stdout);
-    for (const text of told) assert.doesNotMatch(text, new RegExp(`${SECRET}|${REDIRECTED}`));
+    outputs.push(server.output(), last.stdout);
+    for (const text of outputs) assert.doesNotMatch(text, new RegExp(`${SECRET}|${REDIRECTED}`));
   },
 );

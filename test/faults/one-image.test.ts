@@ -74,7 +74,10 @@ for (const kind of ['shared', 'owned'] as const) {
       assert.deepEqual(answers, [200, 409, 200, 404]);
       assert.equal(signatures, 127);
       assert.deepEqual(
-        findings.map(({ kind: found, count: many }: { kind: string; count: number }) => [found, many]),
+        findings.map(({ kind: foundKind, count: many }: { kind: string; count: number }) => [
+          foundKind,
+          many,
+        ]),
         [['over-limit', over]],
       );
       assert.equal(kept.count, KEPT[kind]);

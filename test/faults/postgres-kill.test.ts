@@ -104,7 +104,7 @@ async function disturb({ postgres, nodes }: Scene, progress: () => number): Prom
   await nodes.kill(1);
 }
 
-async function found(scene: Scene, taken: readonly Acknowledged[]) {
+async function countLosses(scene: Scene, taken: readonly Acknowledged[]) {
   const { nodes, postgres, token } = scene;
   let [lost, torn] = [0, 0];
   for (const [n, { folder, number, sha256 }] of taken.entries()) {
@@ -144,7 +144,7 @@ promise(
     try {
       const scene: Scene = { postgres, nodes, signer, token: created.stdout.trim() };
       const taken = await uploadAll(scene, (progress) => disturb(scene, progress));
-      const { lost, torn } = await found(scene, taken);
+      const { lost, torn } = await countLosses(scene, taken);
       const [row] = await postgres.query(
         url,
         `SELECT count(*) FILTER (WHERE numbers <> last)::integer AS holes, sum(numbers)::integer AS stored

@@ -25,7 +25,7 @@ const MOST_MS = 50;
 const FAST = `0 errors for ${LASTING_MS / 1000} s of reads of known and unread images, p99 at most ${MOST_MS} ms`;
 
 const ONE = signatureBytes('one');
-/** Of which index.db has the hash alone. */
+/** A signature of which index.db has the hash alone. */
 const LARGE = signatureBytes('large', 20_000);
 const LARGER = signatureBytes('larger', 21_000);
 
@@ -280,7 +280,7 @@ for (const { kind, calls } of TREES) {
 }
 
 const UNINDEXED = count(300, 30);
-/** Of which index.db has the bytes, on pages of its own. */
+/** A signature of which index.db has the bytes, on pages of its own. */
 const [WHOLE, WHOLE_TOO] = [signatureBytes('whole', 8000), signatureBytes('whole too', 8000)];
 
 promise(

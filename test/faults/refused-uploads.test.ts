@@ -12,7 +12,7 @@ import { folderOf } from '../store/lay.ts';
 import { count, promise } from './promise.ts';
 
 const MAX_PER_MINUTE = 1000;
-/** Of the administrator, whom nobody slows. */
+/** How many of the uploads of the administrator are refused: they have no limit. */
 const LOCAL = count(3000, 200);
 const GROWN_BYTES = 512 * 1024;
 

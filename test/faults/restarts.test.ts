@@ -131,7 +131,7 @@ promise(
 );
 
 interface Started {
-  /** Of the settings that are to be read again. */
+  /** The file of the settings that are to be read again. */
   readonly file: string;
   readonly data: string;
 }

@@ -49,9 +49,9 @@ test('a withdrawal of all of a key survives kill -9 in its middle, and a backup 
   for (const repository of repositories) {
     assert.deepEqual(await bytesAt(second.url, repository), await bytesAt(second.url, repository, 2));
   }
-  const told = events(data).map(({ leaf }) => JSON.parse(leaf));
+  const recorded = events(data).map(({ leaf }) => JSON.parse(leaf));
   assert.deepEqual(
-    told.flatMap(({ action, result }) => (/revoke|withdraw/.test(action) ? [[action, result]] : [])),
+    recorded.flatMap(({ action, result }) => (/revoke|withdraw/.test(action) ? [[action, result]] : [])),
     [['key-revoke', 'withdrawn']],
   );
   const again = await administered(data, ({ keys }) => keys.revoke(lost.fingerprint, wanted));

@@ -17,7 +17,7 @@ const MIB = 1024 * 1024;
 /** The most that one uploader may hold. */
 const OWN_BYTES = (MAX_BODY_BYTES_IN_FLIGHT - MAX_BATCH_BYTES) / 4;
 const MEMORY_BYTES = 512 * MIB;
-/** Of all connections together. */
+/** How many chunks all connections send together. */
 const ONE_BYTE_CHUNKS = 2_000_000;
 const UPLOADS = count(5, 1);
 
@@ -141,7 +141,7 @@ function sendForm(port: number, { from, token }: Uploader, body: Buffer): Promis
   return send(port, { from, method: 'POST', path: '/api/v1/signatures', headers, body });
 }
 
-/** Of one part, which is refused for its size. */
+/** A form of one part, which is refused for its size. */
 function largestForm(): Buffer {
   const head = '--b\r\nContent-Disposition: form-data; name="signature"; filename="x"\r\n\r\n';
   const end = '\r\n--b--\r\n';

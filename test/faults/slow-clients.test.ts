@@ -30,7 +30,7 @@ const UPLOADS = count(50, 6);
 const mostMs = (beforeMs: number) => 2 * beforeMs + 50;
 const AS_BEFORE = 'median and p99 of /livez, median and p90 of uploads ≤ 2 × before + 50 ms';
 
-/** Of what was asked and uploaded in a while, in milliseconds. */
+/** How long each question and each upload took for a while, in milliseconds. */
 interface Pace {
   readonly health: readonly number[];
   readonly uploads: readonly number[];
@@ -40,7 +40,7 @@ interface Uploading {
   readonly port: number;
   readonly token: string;
   readonly signer: Signer;
-  /** Of the repositories. */
+  /** The name of its repositories. */
   readonly name: string;
 }
 
@@ -74,7 +74,7 @@ async function healthOf(asking: Asking): Promise<readonly number[]> {
   return all.map(({ tookMs }) => tookMs);
 }
 
-/** Of some fifty uploads the slowest is the disk's. */
+/** The slowest of some fifty uploads is the disk's. */
 const PERCENTS = { health: [50, 99], uploads: [50, 90] } as const;
 
 /** The figures of both, and those that are too slow. */
@@ -164,7 +164,7 @@ promise(
 interface Attack {
   readonly what: string;
   readonly options: readonly [way: string, ...more: string[]];
-  /** Of the image or of its signature. */
+  /** The path of the image or of its signature. */
   readonly target: (folder: string) => string;
 }
 

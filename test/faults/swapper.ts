@@ -141,10 +141,10 @@ export async function traceOf(folder: string): Promise<readonly string[]> {
 }
 
 export interface OutsideSyncs {
-  /** Of the environment of the process that is watched. */
+  /** Variables for the environment of the process that is watched. */
   readonly settings: Readonly<Record<string, string>>;
   /** Paths, each as often as it was synced. */
-  found(): Promise<readonly string[]>;
+  syncedPaths(): Promise<readonly string[]>;
 }
 
 /** Watches a process that is started with these settings for syncs of what is below `outside`. Made in `folder`. */
@@ -156,6 +156,6 @@ export async function watchSyncs(outside: string, folder: string): Promise<Outsi
   await succeed(['gcc', '-shared', '-fPIC', '-o', library, path.join(folder, 'syncs.c'), '-ldl'], ENV);
   return {
     settings: { LD_PRELOAD: library, OUTSIDE: outside, OUTSIDE_SYNCS: log },
-    found: async () => (await readFile(log, 'utf8')).split('\n').filter((line) => line !== ''),
+    syncedPaths: async () => (await readFile(log, 'utf8')).split('\n').filter((line) => line !== ''),
   };
 }

@@ -90,7 +90,7 @@ interface Counts {
 }
 
 const newCounts = (): Counts => ({ right: 0, refused: 0, outside: 0 });
-const told = ({ right, refused, outside }: Counts) =>
+const describe = ({ right, refused, outside }: Counts) =>
   `${right} right, ${refused} refused, ${outside} outside`;
 
 /** Does each of these again and again, all of them at once, and counts what comes of it. */
@@ -139,9 +139,9 @@ promise(
 
     const readers = FOLDERS.flatMap((folder): (() => Promise<keyof Counts>)[] => [
       async () => {
-        const found = await tree.readImage(folder);
-        if (found?.files.some(({ sha256 }) => sha256 === outsideHash)) return 'outside';
-        const isRight = found?.files.length === 1 && found.files[0]?.sha256 === sha256Hex(INSIDE);
+        const image = await tree.readImage(folder);
+        if (image?.files.some(({ sha256 }) => sha256 === outsideHash)) return 'outside';
+        const isRight = image?.files.length === 1 && image.files[0]?.sha256 === sha256Hex(INSIDE);
         return isRight ? 'right' : 'refused';
       },
       async () => {
@@ -216,7 +216,9 @@ promise(
 
     const after = await traceOf(outside);
     const changed = after.filter((line) => !before.includes(line)).length;
-    see(`${swaps} swaps; reads: ${told(read)}; writes: ${told(written)}; ${changed} entries changed outside`);
+    see(
+      `${swaps} swaps; reads: ${describe(read)}; writes: ${describe(written)}; ${changed} entries changed outside`,
+    );
     assert.equal(read.outside, 0);
     assert.deepEqual(after, before);
     assert.ok(read.right > 0 && written.right > 0);
@@ -290,9 +292,9 @@ promise(
 
     const after = await traceOf(outside);
     const changed = after.filter((line) => !before.includes(line)).length;
-    const synced = await syncs.found();
+    const synced = await syncs.syncedPaths();
     see(
-      `${swaps} swaps; answers: ${told(read)}; uploads: ${told(written)}; ${changed} entries changed and ${synced.length} synced outside`,
+      `${swaps} swaps; answers: ${describe(read)}; uploads: ${describe(written)}; ${changed} entries changed and ${synced.length} synced outside`,
     );
     assert.equal(read.outside, 0);
     assert.deepEqual(after, before);

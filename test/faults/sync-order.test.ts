@@ -72,10 +72,10 @@ promise(
 
     for (const sync of NEEDED_SYNCS) {
       const log = order.log.split('\n').filter((line) => !sync.test(line));
-      const found = answersIn({ ...order, log: log.join('\n') }).filter(
+      const unsyncedAnswers = answersIn({ ...order, log: log.join('\n') }).filter(
         ({ unsynced }) => unsynced.length > 0,
       );
-      assert.equal(found.length, UPLOADS, `without ${sync} every answer is too early`);
+      assert.equal(unsyncedAnswers.length, UPLOADS, `without ${sync} every answer is too early`);
     }
   },
 );

@@ -9,7 +9,7 @@ export interface Answered {
 }
 
 export interface SyncOrder {
-  /** Of strace -f -y. */
+  /** The output of strace -f -y. */
   readonly log: string;
   /** Whether what happens to this path must survive. */
   readonly counts: (path: string) => boolean;

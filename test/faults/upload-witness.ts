@@ -74,9 +74,9 @@ export async function assertWholeOrAbsent(
   for (const folder of new Set(attempts.map((attempt) => attempt.folder))) {
     const ofImage = attempts.filter((attempt) => attempt.folder === folder);
     for (const [position, bytes] of (await denseSignatures(tree, folder)).entries()) {
-      const found = ofImage.find((attempt) => attempt.bytes.equals(bytes) && !numbers.has(attempt));
-      assert.ok(found !== undefined, `${folder}/signature-${position + 1} is torn or stored twice`);
-      numbers.set(found, position + 1);
+      const candidate = ofImage.find((attempt) => attempt.bytes.equals(bytes) && !numbers.has(attempt));
+      assert.ok(candidate !== undefined, `${folder}/signature-${position + 1} is torn or stored twice`);
+      numbers.set(candidate, position + 1);
       const answer = await uploads.get(`${folder}/signature-${position + 1}`);
       assert.equal(answer.status, 200, `${folder}/signature-${position + 1}`);
       assert.ok(answer.body.equals(bytes));
@@ -107,7 +107,7 @@ async function denseSignatures(tree: string, folder: string): Promise<readonly B
 interface Records {
   /** Numbers of the audit events that tell of a stored signature, by image and SHA-256. */
   readonly events: ReadonlyMap<string, readonly number[]>;
-  /** Of the provenance. */
+  /** The sequence number in the provenance of each upload. */
   readonly uploads: ReadonlyMap<string, number>;
 }
 

@@ -82,7 +82,7 @@ interface Injection extends AsyncDisposable {
 
 /** Something that happens to the n-th of these calls of each of the server's threads, until it is disposed of. */
 interface Injector extends AsyncDisposable {
-  /** Of the server's environment. */
+  /** Variables for the server's environment. */
   readonly settings: Readonly<Record<string, string>>;
   inject(scene: CrashScene, n: number, effect: Effect): Promise<Injection>;
 }

@@ -136,7 +136,7 @@ interface Wrong {
   readonly name: string;
   readonly scenario: string;
   readonly mutate: Mutate;
-  readonly found: RegExp;
+  readonly complaint: RegExp;
 }
 
 const WRONG: readonly Wrong[] = [
@@ -156,7 +156,7 @@ const WRONG: readonly Wrong[] = [
           },
         },
       ),
-    found: /B is missed|the index has something else/,
+    complaint: /B is missed|the index has something else/,
   },
   {
     name: 'it counts as settled before the files are',
@@ -173,7 +173,7 @@ const WRONG: readonly Wrong[] = [
           },
         },
       ),
-    found: /B is withdrawn, and on the disk/,
+    complaint: /B is withdrawn, and on the disk/,
   },
   {
     name: 'numbers move up',
@@ -186,13 +186,13 @@ const WRONG: readonly Wrong[] = [
           await ports.writer.remove(folder, Math.max(number, ...behind));
         },
       }),
-    found: /C is missed on disk/,
+    complaint: /C is missed on disk/,
   },
   {
     name: 'the number is left empty',
     scenario: 'one in the middle is withdrawn',
     mutate: (ports) => otherwise(ports, { fill: (folder, number) => ports.writer.remove(folder, number) }),
-    found: /a number is missing on the disk/,
+    complaint: /a number is missing on the disk/,
   },
   {
     name: 'files behind the last one go from the lowest up',
@@ -213,7 +213,7 @@ const WRONG: readonly Wrong[] = [
         { remove: async (...one) => void put.push(one) },
       );
     },
-    found: /a number is missing on the disk/,
+    complaint: /a number is missing on the disk/,
   },
   {
     name: 'it is in force again before its bytes are there',
@@ -237,15 +237,15 @@ const WRONG: readonly Wrong[] = [
         },
       );
     },
-    found: /B was put back, and is missed|the index has something else/,
+    complaint: /B was put back, and is missed|the index has something else/,
   },
 ];
 
 describe('the same check', () => {
-  for (const { name, scenario: wanted, mutate, found } of WRONG) {
+  for (const { name, scenario: wanted, mutate, complaint } of WRONG) {
     test(`fails when ${name}`, async () => {
       const scenario = SCENARIOS.find((one) => one.name === wanted) ?? assert.fail(wanted);
-      await assert.rejects(explore(scenario, { preemptions: 0, mutate }), found);
+      await assert.rejects(explore(scenario, { preemptions: 0, mutate }), complaint);
     });
   }
 });
