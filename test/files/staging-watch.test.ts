@@ -31,22 +31,22 @@ afterEach(() => temp[Symbol.asyncDispose]());
 interface Ears extends AsyncDisposable {
   readonly staging: Staging;
   /** Every folder told so far. */
-  readonly told: string[];
+  readonly changed: string[];
   /** Why not only events are relied on. */
   readonly doubts: string[];
   /** Resolves once what was told since the last call is enough. */
-  until(isEnough: (told: ReadonlySet<string>) => boolean): Promise<void>;
+  until(isEnough: (changed: ReadonlySet<string>) => boolean): Promise<void>;
 }
 
 async function listen(watching: Watching = BY_EVENTS): Promise<Ears> {
   const staging = createStaging(watching);
-  const told: string[] = [];
+  const changed: string[] = [];
   let since = new Set<string>();
   let onTold: () => void = () => undefined;
   const doubts: string[] = [];
   const watcher = await staging.watch(root, {
     onChange(folder) {
-      told.push(folder);
+      changed.push(folder);
       since.add(folder);
       onTold();
     },
@@ -54,7 +54,7 @@ async function listen(watching: Watching = BY_EVENTS): Promise<Ears> {
   });
   return {
     staging,
-    told,
+    changed,
     doubts,
     until: (isEnough) =>
       new Promise((resolve) => {
@@ -88,9 +88,9 @@ describe('a watched folder', () => {
     ];
     for (const change of changes) {
       await change();
-      await ears.until((told) => told.has(APP));
+      await ears.until((changed) => changed.has(APP));
     }
-    assert.deepEqual([...new Set(ears.told)], [APP]);
+    assert.deepEqual([...new Set(ears.changed)], [APP]);
   });
 
   it('says nothing of files that are no signatures, and tells a folder once for many changes', async () => {
@@ -100,15 +100,15 @@ describe('a watched folder', () => {
     await lay(`${APP}/.signature-1.Xy12`);
     await lay('.hidden/signature-1');
     for (let i = 0; i < 20; i += 1) await lay(`${APP}/signature-1`, String(i));
-    await ears.until((told) => told.has(APP));
-    assert.ok(ears.told.length < 20, ears.told.join());
-    assert.deepEqual([...new Set(ears.told)], [APP]);
+    await ears.until((changed) => changed.has(APP));
+    assert.ok(ears.changed.length < 20, ears.changed.join());
+    assert.deepEqual([...new Set(ears.changed)], [APP]);
   });
 
   it('misses no file in folders that are made with it in one go, whenever it comes', async () => {
     await using ears = await listen();
     const wanted = new Set<string>();
-    const found = new Set<string>();
+    const folders = new Set<string>();
     for (let round = 0; round < 60; round += 1) {
       const folder = folderOf(`team${round}/deep/app`);
       await mkdir(path.join(root, folder), { recursive: true });
@@ -118,14 +118,14 @@ describe('a watched folder', () => {
       wanted.add(path.join(root, folder, 'signature-1'));
     }
     const pushed = async () => {
-      const staged = await ears.staging.findBelow(root, [...new Set(ears.told.splice(0))]);
-      for (const { source } of staged.files) found.add(source);
+      const staged = await ears.staging.findBelow(root, [...new Set(ears.changed.splice(0))]);
+      for (const { source } of staged.files) folders.add(source);
     };
-    while (found.size < wanted.size) {
-      if (ears.told.length === 0) await ears.until((told) => told.size > 0);
+    while (folders.size < wanted.size) {
+      if (ears.changed.length === 0) await ears.until((changed) => changed.size > 0);
       await pushed();
     }
-    assert.deepEqual(found, wanted);
+    assert.deepEqual(folders, wanted);
   });
 
   it('misses no folder that is made while the one above it begins to be watched', async () => {
@@ -139,12 +139,12 @@ describe('a watched folder', () => {
     await using ears = await listen({ ...BY_EVENTS, watch });
     await mkdir(path.join(root, 'team'));
     const both = new Set<string>();
-    await ears.until((told) => {
-      for (const folder of told) both.add(folder);
+    await ears.until((changed) => {
+      for (const folder of changed) both.add(folder);
       return both.has('team/before') && both.has('team/after');
     });
     await lay('team/before/signature-1');
-    await ears.until((told) => told.has('team/before'));
+    await ears.until((changed) => changed.has('team/before'));
   });
 
   it('still tells of a folder that was deleted and made again at once, or moved here with all that it holds', async () => {
@@ -154,15 +154,15 @@ describe('a watched folder', () => {
     // one process without a pause: the folder made anew often has the inode of the one that went
     for (let round = 0; round < 5; round += 1) {
       execFileSync('sh', ['-c', 'rm -r "$1" && mkdir "$1"', 'sh', folder]);
-      await ears.until((told) => told.has(APP));
+      await ears.until((changed) => changed.has(APP));
       await writeFile(path.join(folder, 'signature-1'), 'again');
-      await ears.until((told) => told.has(APP));
+      await ears.until((changed) => changed.has(APP));
     }
     await rename(path.join(root, 'team'), path.join(root, 'moved'));
     const moved = APP.replace('team', 'moved');
-    await ears.until((told) => told.has(moved));
+    await ears.until((changed) => changed.has(moved));
     await appendFile(path.join(root, moved, 'signature-1'), 'x');
-    await ears.until((told) => told.has(moved));
+    await ears.until((changed) => changed.has(moved));
   });
 
   it('does not look where links lead', async () => {
@@ -172,8 +172,8 @@ describe('a watched folder', () => {
     await symlink(outside, path.join(root, 'link'));
     await layFile(outside, `${APP}/signature-2`, 'x');
     await lay(`${APP}/signature-1`);
-    await ears.until((told) => told.has(APP));
-    assert.ok(!ears.told.some((folder) => folder.startsWith('link')), ears.told.join());
+    await ears.until((changed) => changed.has(APP));
+    assert.ok(!ears.changed.some((folder) => folder.startsWith('link')), ears.changed.join());
   });
 });
 
@@ -183,12 +183,12 @@ describe('when events are not enough', () => {
     await using ears = await listen({ ...BY_EVENTS, pollMs: 20 });
     await rename(root, `${root}-away`);
     await mkdir(root);
-    await ears.until((told) => told.has(''));
+    await ears.until((changed) => changed.has(''));
     await rm(root, { recursive: true });
     await rename(`${root}-away`, root);
-    await ears.until((told) => told.has(''));
+    await ears.until((changed) => changed.has(''));
     await lay(`${APP}/signature-1`, 'again');
-    await ears.until((told) => told.has(APP) || told.has(''));
+    await ears.until((changed) => changed.has(APP) || changed.has(''));
   });
 
   it('all is told again and again while the system grants no more watches, and that once', async () => {
@@ -200,7 +200,7 @@ describe('when events are not enough', () => {
     };
     await lay(`${APP}/signature-1`);
     await using ears = await listen({ ...BY_EVENTS, pollMs: 20, everythingMs: 50, watch: scarce });
-    for (let round = 0; round < 3; round += 1) await ears.until((told) => told.has(''));
+    for (let round = 0; round < 3; round += 1) await ears.until((changed) => changed.has(''));
     assert.equal((await ears.staging.findBelow(root, [''])).files.length, 1);
     assert.equal(ears.doubts.length, 1);
     assert.match(ears.doubts[0] ?? '', /raise fs\.inotify\.max_user_watches/);
@@ -208,7 +208,7 @@ describe('when events are not enough', () => {
 
   it('all is told from time to time in any case', async () => {
     await using ears = await listen({ ...BY_EVENTS, everythingMs: 20 });
-    for (let round = 0; round < 2; round += 1) await ears.until((told) => told.has(''));
+    for (let round = 0; round < 2; round += 1) await ears.until((changed) => changed.has(''));
   });
 
   it('all is told when so much happened at once that the system may have dropped events', async () => {
@@ -223,9 +223,9 @@ describe('when events are not enough', () => {
       'sh',
       `${root}/${APP}`,
     ]);
-    await ears.until((told) => told.has(''));
+    await ears.until((changed) => changed.has(''));
     await writeFile(path.join(root, APP, 'signature-1'), 'x');
-    await ears.until((told) => told.has(APP));
+    await ears.until((changed) => changed.has(APP));
   });
 });
 
@@ -243,5 +243,5 @@ it('what was watched is let go', async () => {
   assert.equal(Number(watches()), 0);
   assert.ok((await open()) <= before);
   await lay(`${APP}/signature-1`, 'again');
-  assert.deepEqual(ears.told, []);
+  assert.deepEqual(ears.changed, []);
 });

@@ -197,9 +197,9 @@ describe('a staging folder', () => {
 
   it('tells how many files were found so far', async () => {
     for (const name of ['a', 'b', 'c']) await lay(`${folderOf(name)}/signature-1`);
-    const told: number[] = [];
-    await staging.find([root], (files) => told.push(files));
-    assert.deepEqual(told, [1, 2, 3]);
+    const counts: number[] = [];
+    await staging.find([root], (files) => counts.push(files));
+    assert.deepEqual(counts, [1, 2, 3]);
   });
 
   it('says so where a folder is nearly an image’s, and sends nothing of it', async () => {
@@ -489,15 +489,15 @@ describe('without permission', () => {
       console.log(JSON.stringify({ problems: staged.problems, read }));`;
     const [name, ...args] = asNobody([process.execPath, '--input-type=module', '-e', program]);
     const { stdout, stderr } = spawnSync(name, args, { encoding: 'utf8', cwd: '/' });
-    const told = JSON.parse(stdout || JSON.stringify({ stderr }));
-    assert.deepEqual(told.problems, [
+    const report = JSON.parse(stdout || JSON.stringify({ stderr }));
+    assert.deepEqual(report.problems, [
       {
         source: path.join(root, folderOf('team/closed')),
         kind: 'unreadable',
         message: 'cannot be read: permission denied (EACCES); give yourself permission to read it',
       },
     ]);
-    assert.ok('bytes' in told.read[0]);
-    assert.equal(told.read[1].kind, 'unreadable');
+    assert.ok('bytes' in report.read[0]);
+    assert.equal(report.read[1].kind, 'unreadable');
   });
 });

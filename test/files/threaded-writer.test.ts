@@ -174,8 +174,8 @@ describe('a thread that writes a tree and dies', () => {
     const waiting = assert.rejects(writer.prepare(INTENT, ONE), {
       message: 'a write did not reach the disk',
     });
-    const told = path.join(root, 'told');
-    while (!existsSync(told)); // so that the answer comes before the next message is sent
+    const reportPath = path.join(root, 'told');
+    while (!existsSync(reportPath)); // so that the answer comes before the next message is sent
     await Promise.all([lost, waiting]);
     assert.deepEqual(await writer.leftOver(), []);
   });

@@ -60,9 +60,9 @@ beforeEach(async () => {
 afterEach(() => temp[Symbol.asyncDispose]());
 
 async function read(folder = FOLDER): Promise<ImageFolder> {
-  const found = await tree.readImage(folder);
-  assert.ok(found !== null, `${folder} is there`);
-  return found;
+  const image = await tree.readImage(folder);
+  assert.ok(image !== null, `${folder} is there`);
+  return image;
 }
 
 async function faults(folder = FOLDER): Promise<(string | null)[]> {
@@ -87,9 +87,9 @@ describe('a folder with 20,000 files of an image', () => {
   }
 
   it('has the first 128 read, and the others counted', async () => {
-    const found: ImageFolder[] = [];
-    assert.equal(await filesRead(async () => found.push(await read())), 128);
-    const { files, hidden, beyond, stamps } = found[0] ?? assert.fail();
+    const images: ImageFolder[] = [];
+    assert.equal(await filesRead(async () => images.push(await read())), 128);
+    const { files, hidden, beyond, stamps } = images[0] ?? assert.fail();
     assert.deepEqual([files.length, files.at(-1)?.number, stamps.files.length], [128, 128, 128]);
     assert.deepEqual({ hidden, beyond }, { hidden: [], beyond: { count: FILES - 128, lowest: 129 } });
   });
@@ -520,9 +520,9 @@ describe('a name', () => {
     await layFile(root, 'readme.txt', '');
     const children = await tree.children('');
     assert.ok(children !== null);
-    const found = new Map<string, string>();
-    for await (const { name, kind } of children) found.set(name, kind);
-    assert.deepEqual([...found].sort(), [
+    const contents = new Map<string, string>();
+    for await (const { name, kind } of children) contents.set(name, kind);
+    assert.deepEqual([...contents].sort(), [
       ['alias', 'folder'],
       ['out', 'other'],
       ['readme.txt', 'other'],
