@@ -10,7 +10,7 @@ export interface Coverage extends Disposable {
   readonly characters: number;
 }
 
-/** Of files whose URL has one of `watched` in it. */
+/** Counts what runs in files whose URL has one of `watched` in it. */
 export function watchCoverage(watched: readonly string[]): Coverage {
   const session = new Session();
   session.connect();

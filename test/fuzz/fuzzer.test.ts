@@ -45,9 +45,9 @@ describe('what is fuzzed', () => {
   for (const target of TARGETS) {
     test(`withstands a short run: ${target.name}`, async () => {
       const most = isFull ? 20_000 : 100;
-      const found = await fuzz({ target, corpus: [], seed: 1, isEnough: (executions) => executions > most });
-      assert.equal(found.crash, null, String(found.crash?.error));
-      assert.ok(found.charactersAfter >= found.charactersBefore && found.charactersBefore > 0);
+      const result = await fuzz({ target, corpus: [], seed: 1, isEnough: (executions) => executions > most });
+      assert.equal(result.crash, null, String(result.crash?.error));
+      assert.ok(result.charactersAfter >= result.charactersBefore && result.charactersBefore > 0);
     });
   }
 });

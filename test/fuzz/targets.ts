@@ -156,8 +156,8 @@ export const TARGETS: readonly Target[] = [
     seeds: MESSAGES,
     words: PACKET_WORDS,
     run(input) {
-      const found = examineStructure(input);
-      if (found.kind === 'refused') assert.match(found.refusal.message, /\S/);
+      const structure = examineStructure(input);
+      if (structure.kind === 'refused') assert.match(structure.refusal.message, /\S/);
     },
   },
   {
@@ -210,8 +210,8 @@ export const TARGETS: readonly Target[] = [
     async run(input) {
       const settled = parseForm(Buffer.from(input)).then((files) => ({ files }), refusalOf);
       let outcome: { readonly files: number } | null | undefined;
-      void settled.then((found) => {
-        outcome = found;
+      void settled.then((backup) => {
+        outcome = backup;
       });
       for (let turn = 0; outcome === undefined && turn < FORM_TURNS; turn += 1) await setImmediate();
       assert.ok(outcome !== undefined, 'a form that is never answered, and no other one after it');
