@@ -188,7 +188,7 @@ const OF_OURS = ['Origin: http://lookaside.example', 'Sec-Fetch-Site: same-origi
 
 interface Place {
   readonly target: string;
-  /** Of the routes that answer there. */
+  /** The specs of the routes that answer there. */
   readonly specs: readonly RouteSpec[];
 }
 

@@ -214,7 +214,7 @@ describe('a form', () => {
   });
 
   test('keeps what its uploader names: paths, percent signs, letters beyond ASCII', async () => {
-    for (const [name, shown] of [
+    for (const [name, printed] of [
       ['../../etc/passwd', '../../etc/passwd'],
       ['ä€.sig', 'ä€.sig'],
       ['50%41.sig', '50%41.sig'],
@@ -222,7 +222,7 @@ describe('a form', () => {
     ]) {
       const [result] = results(await sendForm([file('one', name)]));
       assert.equal(result.result, 'refused');
-      assert.equal(result.message, `${shown} is no path`);
+      assert.equal(result.message, `${printed} is no path`);
     }
   });
 });
@@ -349,14 +349,14 @@ describe('a malformed form is refused as a whole:', () => {
     ['x'.repeat(10_000)],
     ['a%0Ab', 'a%00', 'signature\0'],
   ]) {
-    const shown = names.map((name) => name.slice(0, 20)).join(', ');
-    test(`fields named ${shown}`, async () => {
+    const printed = names.map((name) => name.slice(0, 20)).join(', ');
+    test(`fields named ${printed}`, async () => {
       const fields = names.map((name) => part([disposition(`name="${name}"`)]));
       await isRefused(() => send(form(fields)), 400, /the form/);
       await isRefused(() => send(form([good, ...fields])), 400, /the form/);
     });
 
-    test(`files named ${shown}`, async () => {
+    test(`files named ${printed}`, async () => {
       const files = names.map((name) => file('x', 'x', name));
       await isRefused(() => send(form(files)), 400, /the form/);
       await isRefused(() => send(form([good, ...files])), 400, /the form/);

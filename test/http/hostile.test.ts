@@ -76,9 +76,9 @@ describe('a server', () => {
     for (const [what, text, code] of cases) {
       // some of these were lost when the connection was closed at once
       for (let round = 0; round < 100; round += 1) {
-        const { status, headers: found, body } = parseAnswer(await sendRaw(server.port, text));
+        const { status, headers, body } = parseAnswer(await sendRaw(server.port, text));
         assert.equal(status, code === 'HEADERS_TOO_LARGE' ? 431 : 400, what);
-        assert.equal(found.get('connection'), 'close', what);
+        assert.equal(headers.get('connection'), 'close', what);
         assert.equal(JSON.parse(body.toString()).errors[0].code, code, what);
       }
     }
@@ -91,8 +91,8 @@ describe('a server', () => {
     });
     let rest = await sendRaw(server.port, requests.join(''));
     for (let k = 0; k < 40; k += 1) {
-      const { status, headers: found, body } = parseAnswer(rest);
-      const length = Number(found.get('content-length'));
+      const { status, headers, body } = parseAnswer(rest);
+      const length = Number(headers.get('content-length'));
       const wanted = [ONE, TWO, null][k % 3] ?? null;
       assert.equal(status, wanted === null ? 404 : 200, `answer ${k}`);
       if (wanted !== null) assert.deepEqual(body.subarray(0, length), wanted, `answer ${k}`);
@@ -109,8 +109,8 @@ describe('a server', () => {
   });
 
   it('takes nothing for a request after chunks of a wrong size', async () => {
-    const found = await statuses(`${get(['Host: a', 'Transfer-Encoding: chunked'])}zz\r\n${get(HEAD)}`);
-    assert.equal(found.filter((status) => status === 200).length, 1);
+    const answered = await statuses(`${get(['Host: a', 'Transfer-Encoding: chunked'])}zz\r\n${get(HEAD)}`);
+    assert.equal(answered.filter((status) => status === 200).length, 1);
   });
 
   it('outlives garbage of every kind on many connections at once', async () => {
@@ -119,6 +119,6 @@ describe('a server', () => {
       return `${Buffer.from(bytes).toString('latin1')}\r\n\r\n`;
     });
     const answers = await Promise.all(garbage.map(statuses));
-    for (const found of answers) for (const status of found) assert.equal(status, 400);
+    for (const answered of answers) for (const status of answered) assert.equal(status, 400);
   });
 });

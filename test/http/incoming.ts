@@ -6,7 +6,7 @@ export interface Incoming {
   readonly method?: string;
   /** Names and values in turn, as they came. */
   readonly headers?: readonly string[];
-  /** Of the peer; undefined for a Unix socket. */
+  /** The address of the peer; undefined for a Unix socket. */
   readonly remoteAddress?: string;
   readonly isEncrypted?: boolean;
 }

@@ -11,9 +11,9 @@ export interface MemoryUploader extends Uploader {
   /** By the image's folder, in the order of their numbers. */
   readonly stored: ReadonlyMap<string, readonly Buffer[]>;
   readonly actors: readonly Actor[];
-  /** Of uploads and batches, in their order. */
+  /** What uploads and batches asked for, in their order. */
   readonly forces: readonly boolean[];
-  /** Of each request, as they were written. */
+  /** The remaps of each request, as they were written. */
   readonly remaps: readonly (readonly string[])[];
   /** Uploads wait for it. */
   gate: Promise<void>;

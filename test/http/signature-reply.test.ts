@@ -62,8 +62,8 @@ describe('the reply with a signature', () => {
     [['If-Unmodified-Since', 'Thu, 01 Jan 1970 00:00:00 GMT'], 200],
   ];
   for (const [headers, status] of CONDITIONS) {
-    const shown = headers.join(' ').replaceAll(HASH, '<hash>');
-    test(`to ${shown} it is a ${status}`, () => {
+    const headerText = headers.join(' ').replaceAll(HASH, '<hash>');
+    test(`to ${headerText} it is a ${status}`, () => {
       const { status: answered, headers: said, body } = reply(...headers);
       assert.equal(answered, status);
       assert.equal(said.ETag, `"${HASH}"`);

@@ -482,18 +482,18 @@ describe('uploads that are refused', () => {
     );
     const { clock } = scene;
     const sender = createSender({ server: client.server, clock, wait: async () => {}, random: () => 1 });
-    const told = new Map<number, string>();
+    const events = new Map<number, string>();
     const files = Array.from({ length: 3000 }, (_, k) => ({
       bytes: refusedWith('KEY_UNKNOWN'),
       fileName: `team/app-${k}@${A}/signature-1`,
-      settle: (result: BatchResult) => void told.set(k, result.result),
+      settle: (result: BatchResult) => void events.set(k, result.result),
     }));
     await sender.send(
       files.map((file) => [file]),
       { force: false, signal: new AbortController().signal },
     );
-    assert.equal(told.size, 3000);
-    assert.deepEqual([...new Set(told.values())], ['refused']);
+    assert.equal(events.size, 3000);
+    assert.deepEqual([...new Set(events.values())], ['refused']);
     assert.ok(client.retries.length > 0);
     for (const { message } of client.retries) assert.match(message, /go on in [0-9]+ seconds$/);
   });

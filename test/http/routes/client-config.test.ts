@@ -30,9 +30,9 @@ async function serve() {
       ...({} as Parameters<typeof serveOver>[0]['keys'] & object), // of its methods the route uses two
       list: async () => KEYS,
       find: async (name: string) => {
-        const found = KEYS.find(({ fingerprint }) => fingerprint.endsWith(name));
-        if (found === undefined) throw new LookasideError('NOT_FOUND', 'no such key');
-        return found;
+        const key = KEYS.find(({ fingerprint }) => fingerprint.endsWith(name));
+        if (key === undefined) throw new LookasideError('NOT_FOUND', 'no such key');
+        return key;
       },
     },
     signers: {
@@ -148,14 +148,14 @@ test('the files of a cluster are made here too, from the policy of a node that i
     readonly errors?: readonly object[];
   }
   const read = async (answer: Response): Promise<Answer> => JSON.parse(await answer.text());
-  const shown = await read(await fetch(at('openshift')));
+  const page = await read(await fetch(at('openshift')));
   const names = (rank: string) =>
     ['worker.bu', 'worker.yaml', 'master.bu', 'master.yaml'].map((name) =>
       name.replace(/^(\w+)/, `${rank}-$1-lookaside`),
     );
   const pathsOf = ({ files }: Answer) => files.map(({ path }) => path).slice(0, 4);
-  assert.deepEqual([shown.kind, pathsOf(shown)], ['openshift', names('02')]);
-  assert.deepEqual(shown.commands, [
+  assert.deepEqual([page.kind, pathsOf(page)], ['openshift', names('02')]);
+  assert.deepEqual(page.commands, [
     'oc apply -f 02-worker-lookaside.yaml',
     'oc apply -f 02-master-lookaside.yaml',
   ]);

@@ -49,8 +49,8 @@ async function findings(stored: Stored, image = IMAGE): Promise<readonly string[
   const headers = { authorization: `Bearer ${served.tokens.auditor}` };
   const answer = await fetch(`${served.url}/api/v1/doctor?${new URLSearchParams({ image })}`, { headers });
   assert.equal(answer.status, 200, await answer.clone().text());
-  const { findings: found } = (await answer.json()) as { findings: readonly { code: string }[] };
-  return found.map(({ code }) => code);
+  const { findings } = (await answer.json()) as { findings: readonly { code: string }[] };
+  return findings.map(({ code }) => code);
 }
 
 const other = signature({ image: `copy/app@sha256:${HEX}`, dockerReference: 'registry.example/copy/app:v2' });
