@@ -65,9 +65,9 @@ test('tokens of a real OpenID provider are taken for their audience alone', asyn
       clock,
       onFailure: (_, error) => assert.fail(error.message),
     });
-    const found = await verifier.verify(await tokenFor(AUDIENCE), url, [AUDIENCE]);
-    assert.ok(matchesSubject({ claims: { repository: 'team/*' } }, found.all));
-    assert.ok(!matchesSubject({ claims: { repository: 'evil/*' } }, found.all));
+    const claims = await verifier.verify(await tokenFor(AUDIENCE), url, [AUDIENCE]);
+    assert.ok(matchesSubject({ claims: { repository: 'team/*' } }, claims.all));
+    assert.ok(!matchesSubject({ claims: { repository: 'evil/*' } }, claims.all));
     await assert.rejects(verifier.verify(await tokenFor('https://other.example'), url, [AUDIENCE]), (error) =>
       isLookasideError(error, 'UNAUTHORIZED'),
     );

@@ -29,14 +29,14 @@ async function open() {
       message: RegExp,
       code: 'UNAUTHORIZED' | 'ISSUER_UNAVAILABLE' = 'UNAUTHORIZED',
     ) {
-      let found: LookasideError | null = null;
+      let refusal: LookasideError | null = null;
       await assert.rejects(verifier.verify(token, issuer.url, [AUDIENCE]), (error) => {
         assert.ok(isLookasideError(error, code), String(error));
         assert.match(error.message, message);
-        found = error;
+        refusal = error;
         return true;
       });
-      return found as LookasideError | null;
+      return refusal as LookasideError | null;
     },
     async [Symbol.asyncDispose]() {
       await documents.close();
@@ -69,9 +69,9 @@ describe('a token of an OpenID provider', () => {
       'kubernetes.io': { namespace: 'ci', serviceaccount: { name: 'signer', uid: '1' } },
     };
     for (const claims of [github, gitlab, kubernetes]) {
-      const found = await scene.verify(await scene.issuer.token(claims));
-      assert.equal(found.subject, claims.sub);
-      for (const [name, value] of Object.entries(claims)) assert.deepEqual(found.all[name], value);
+      const verified = await scene.verify(await scene.issuer.token(claims));
+      assert.equal(verified.subject, claims.sub);
+      for (const [name, value] of Object.entries(claims)) assert.deepEqual(verified.all[name], value);
     }
     // the keys were asked for once
     assert.deepEqual(scene.issuer.asked, [DISCOVERY, KEYS]);
