@@ -150,20 +150,20 @@ describe('the numbers of a signature', () => {
       const more = (right: Buffer) => join(right, mpi(Buffer.of(1)));
       const fewer = (right: Buffer) => numbersOf(right).slice(1).map(mpi)[0] ?? Buffer.alloc(0);
       for (const numbers of [more, fewer]) {
-        const found = await judge(message(signer, PAYLOAD, { numbers }), certificate(signer));
-        assert.deepEqual(found, ['unreadable', 'STRUCTURE_INVALID']);
+        const judged = await judge(message(signer, PAYLOAD, { numbers }), certificate(signer));
+        assert.deepEqual(judged, ['unreadable', 'STRUCTURE_INVALID']);
       }
     });
   }
 
   test('of ECDSA count over hashes as long as the curve alone, as gpg has it', async () => {
     const long = makeKey('nistp384', MADE);
-    for (const [hash, found] of [
+    for (const [hash, wanted] of [
       ['sha256', ['unsupported', 'ALGORITHM_UNSUPPORTED']],
       ['sha384', ['good', null]],
       ['sha512', ['good', null]],
     ] as const) {
-      assert.deepEqual(await judge(message(long, PAYLOAD, { hash }), certificate(long)), found);
+      assert.deepEqual(await judge(message(long, PAYLOAD, { hash }), certificate(long)), wanted);
       const selfSigned = certificate(long, { hash });
       assert.equal((await judge(message(long, PAYLOAD), selfSigned))[0] === 'good', hash !== 'sha256');
     }
@@ -212,8 +212,8 @@ describe('a certificate in the keyring', () => {
 
   test('does not speak for another of the same key ID', async () => {
     for (const version of [3, 4] as const) {
-      const found = await judge(message(one, PAYLOAD, { version }), certificate(other));
-      assert.deepEqual(found, version === 3 ? ['bad', 'SIGNATURE_BAD'] : ['no-key', 'KEY_UNKNOWN']);
+      const judged = await judge(message(one, PAYLOAD, { version }), certificate(other));
+      assert.deepEqual(judged, version === 3 ? ['bad', 'SIGNATURE_BAD'] : ['no-key', 'KEY_UNKNOWN']);
     }
     const revoked = certificate(other, { revoked: { at: NOW, reason: 2 } });
     assert.deepEqual(await judge(message(one, PAYLOAD, { version: 3 }), revoked, certificate(one)), [
@@ -254,12 +254,12 @@ describe('a certificate in the keyring', () => {
       binding(stranger, subkey, { createdAt: subkey.createdAt }),
     );
     const signed = message(sub, PAYLOAD);
-    for (const [reason, found] of [
+    for (const [reason, wanted] of [
       [2, ['bad', 'KEY_REVOKED']],
       [1, ['good', null]],
     ] as const) {
-      assert.deepEqual(await judge(signed, revoked(reason), adopted), found);
-      assert.deepEqual(await judge(signed, adopted, revoked(reason)), found);
+      assert.deepEqual(await judge(signed, revoked(reason), adopted), wanted);
+      assert.deepEqual(await judge(signed, adopted, revoked(reason)), wanted);
     }
   });
 
@@ -336,14 +336,14 @@ describe('a certificate in the keyring', () => {
       unusable,
     ],
   ];
-  for (const [what, bytes, found] of SUBKEYS) {
+  for (const [what, bytes, wanted] of SUBKEYS) {
     test(`a subkey ${what}`, async () => {
-      assert.deepEqual(await judge(message(sub, PAYLOAD), bytes), found);
+      assert.deepEqual(await judge(message(sub, PAYLOAD), bytes), wanted);
       for (const cleaned of cleanKeys(bytes).values()) {
         const again = await judge(message(sub, PAYLOAD), cleaned);
         assert.deepEqual(
           again,
-          found[0] === 'bad' && again[0] === 'no-key' ? ['no-key', 'KEY_UNKNOWN'] : found,
+          wanted[0] === 'bad' && again[0] === 'no-key' ? ['no-key', 'KEY_UNKNOWN'] : wanted,
         );
       }
     });
@@ -410,11 +410,11 @@ describe('a certificate in the keyring', () => {
       ['bad', 'KEY_REVOKED'],
     ],
   ];
-  for (const [what, bytes, found] of PRIMARIES) {
+  for (const [what, bytes, wanted] of PRIMARIES) {
     test(`a primary key ${what}`, async () => {
-      assert.deepEqual(await judge(message(owner, PAYLOAD), bytes), found);
+      assert.deepEqual(await judge(message(owner, PAYLOAD), bytes), wanted);
       for (const cleaned of cleanKeys(bytes).values()) {
-        assert.deepEqual(await judge(message(owner, PAYLOAD), cleaned), found);
+        assert.deepEqual(await judge(message(owner, PAYLOAD), cleaned), wanted);
       }
     });
   }
@@ -437,8 +437,8 @@ describe('a certificate in the keyring', () => {
   test('that a revocation of version 3 has ended verifies nothing', async () => {
     const rsa = makeKey('rsa2048', MADE);
     const revocation = onKey(writtenKey(rsa), { type: TYPES.keyRevocation, version: 3 });
-    const found = await judge(message(rsa, PAYLOAD), join(simpleCertificate(writtenKey(rsa)), revocation));
-    assert.deepEqual(found, ['bad', 'KEY_REVOKED']);
+    const judged = await judge(message(rsa, PAYLOAD), join(simpleCertificate(writtenKey(rsa)), revocation));
+    assert.deepEqual(judged, ['bad', 'KEY_REVOKED']);
   });
 });
 

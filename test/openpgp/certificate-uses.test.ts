@@ -19,8 +19,8 @@ async function usesOf(options: Parameters<typeof certificate>[1]) {
 }
 
 test('a key says what it and its subkeys are for', async () => {
-  const found = await usesOf({ flags: 0x01, subkeys: [{ key: subkey, flags: 0x22 }] });
-  assert.deepEqual(found, [
+  const uses = await usesOf({ flags: 0x01, subkeys: [{ key: subkey, flags: 0x22 }] });
+  assert.deepEqual(uses, [
     { fingerprint: key.fingerprint, uses: ['certify'], revocationReason: null },
     { fingerprint: subkey.fingerprint, uses: ['sign', 'authenticate'], revocationReason: null },
   ]);

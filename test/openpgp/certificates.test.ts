@@ -156,7 +156,7 @@ describe('a certificate as it should be', () => {
   test('has its expiry from the newest self-certification, and the primary user ID first', async () => {
     const key = makeKey();
     const isPrimary = subpacket(25, Uint8Array.of(1));
-    const found = await details(
+    const keyDetails = await details(
       join(
         primaryPacket(key),
         userIdPacket('old'),
@@ -169,8 +169,8 @@ describe('a certificate as it should be', () => {
         onUserId(key, 'main', { createdAt: T0 + 2, hashed: [isPrimary, keyExpiresAfter(2000)] }),
       ),
     );
-    assert.deepEqual(found.userIds, ['main', 'old', 'new']);
-    assert.deepEqual(found.expiresAt, at(T0 + 5000));
+    assert.deepEqual(keyDetails.userIds, ['main', 'old', 'new']);
+    assert.deepEqual(keyDetails.expiresAt, at(T0 + 5000));
   });
 
   test('has flags and expiry from a direct-key signature where there is one', async () => {
@@ -183,9 +183,9 @@ describe('a certificate as it should be', () => {
       userIdPacket('a'),
       onUserId(key, 'a', { flags: FLAGS.certify, hashed: [keyExpiresAfter(1)] }),
     );
-    const found = await details(join(primaryPacket(key), direct, userId));
-    assert.equal(found.canSign, true);
-    assert.deepEqual(found.expiresAt, at(T0 + 7777));
+    const keyDetails = await details(join(primaryPacket(key), direct, userId));
+    assert.equal(keyDetails.canSign, true);
+    assert.deepEqual(keyDetails.expiresAt, at(T0 + 7777));
   });
 
   test('can sign when nothing says what it may', async () => {
@@ -195,26 +195,26 @@ describe('a certificate as it should be', () => {
 
   test('that has expired is taken, and its state told', async () => {
     const key = makeKey();
-    const found = await details(simpleCertificate(key, 'a', { hashed: [keyExpiresAfter(100)] }));
-    assert.deepEqual(found.expiresAt, at(T0 + 100));
+    const keyDetails = await details(simpleCertificate(key, 'a', { hashed: [keyExpiresAfter(100)] }));
+    assert.deepEqual(keyDetails.expiresAt, at(T0 + 100));
   });
 
   test('is over when the last certification of a user ID is', async () => {
     const key = makeKey();
-    const found = await details(
+    const keyDetails = await details(
       simpleCertificate(key, 'a', { createdAt: T0 + 50, hashed: [signatureExpiresAfter(100)] }),
     );
-    assert.deepEqual(found.expiresAt, at(T0 + 150));
-    assert.deepEqual(found.userIds, ['a']);
+    assert.deepEqual(keyDetails.expiresAt, at(T0 + 150));
+    assert.deepEqual(keyDetails.userIds, ['a']);
   });
 
   test('that is revoked is taken, and its state told', async () => {
     const key = makeKey();
     const revocation = onKey(key, { type: TYPES.keyRevocation, createdAt: T0 + 99 });
-    const found = await details(
+    const keyDetails = await details(
       join(primaryPacket(key), revocation, simpleCertificate(key).subarray(primaryPacket(key).length)),
     );
-    assert.deepEqual(found.revokedAt, at(T0 + 99));
+    assert.deepEqual(keyDetails.revokedAt, at(T0 + 99));
     assert.deepEqual((await details(join(simpleCertificate(key), revocation))).revokedAt, at(T0 + 99));
   });
 
@@ -230,8 +230,8 @@ describe('a certificate as it should be', () => {
     const parts = names.map((name) => join(userIdPacket(name), onUserId(key, name)));
     const latin1 = Buffer.from('J\xfcrgen', 'latin1');
     const bytes = join(primaryPacket(key), ...parts, userIdPacket(latin1), onUserId(key, latin1));
-    const found = await details(bytes);
-    assert.deepEqual([...found.userIds].sort(), [...names, 'J\ufffdrgen'].sort());
+    const keyDetails = await details(bytes);
+    assert.deepEqual([...keyDetails.userIds].sort(), [...names, 'J\ufffdrgen'].sort());
   });
 });
 
@@ -636,16 +636,16 @@ describe('the reason why no user ID counts', () => {
   ];
   for (const [what, options, code, why] of reasons) {
     test(`is told: ${what}`, async () => {
-      const told = await refusal(simpleCertificate(key, 'alice', options));
-      assert.equal(told.code, code);
-      assert.match(told.message, why);
+      const refused = await refusal(simpleCertificate(key, 'alice', options));
+      assert.equal(refused.code, code);
+      assert.match(refused.message, why);
     });
   }
 
   test('is not taken from what another has signed', async () => {
     const other = onUserId(key, 'alice', { createdAt: T0 + 366 * 86_400 }, makeKey());
-    const told = await refusal(join(primaryPacket(key), userIdPacket('alice'), other));
-    assert.match(told.message, /has no user ID that it vouches for itself/);
+    const refused = await refusal(join(primaryPacket(key), userIdPacket('alice'), other));
+    assert.match(refused.message, /has no user ID that it vouches for itself/);
   });
 });
 
@@ -715,16 +715,16 @@ describe('parts that the key has not bound', () => {
     ['certifications by others', [bareName('alice'), onUserId(key, 'alice', {}, stranger)], null],
     ['a subkey of its own', [subkeyPacket(own), binding(key, own)], null],
   ];
-  for (const [what, parts, told] of cases) {
-    test(`${what}: ${told === null ? 'not told' : 'dropped, with one warning'}`, async () => {
+  for (const [what, parts, warning] of cases) {
+    test(`${what}: ${warning === null ? 'not told' : 'dropped, with one warning'}`, async () => {
       const { details, warnings } = await cleanOne(join(good, ...parts));
       assert.deepEqual(details.userIds, ['alice']);
       assert.deepEqual(
         warnings.map(({ code }) => code),
-        told === null ? [] : ['PARTS_LEFT_OUT'],
+        warning === null ? [] : ['PARTS_LEFT_OUT'],
       );
-      if (told === null) return;
-      assert.match(warnings[0]?.message ?? '', told);
+      if (warning === null) return;
+      assert.match(warnings[0]?.message ?? '', warning);
       assert.deepEqual(details.subkeys, []);
     });
   }
@@ -867,8 +867,8 @@ describe('limits, at and one over', () => {
       const subkey = makeKey('ed25519', T0 + i); // of a kind that could sign
       return join(subkeyPacket(subkey), binding(key, subkey, { flags: FLAGS.encrypt }));
     });
-    const found = await details(join(simpleCertificate(key), ...revoked, ...encrypting));
-    assert.deepEqual([found.userIds, found.subkeys.length], [['alice'], 40]);
+    const keyDetails = await details(join(simpleCertificate(key), ...revoked, ...encrypting));
+    assert.deepEqual([keyDetails.userIds, keyDetails.subkeys.length], [['alice'], 40]);
   });
 
   test('the whole, cleaned', async () => {
@@ -949,8 +949,8 @@ describe('subkeys', () => {
     );
     const right = embedded(backSignature(key, victim));
     const mixed = binding(key, victim, { back: null, unhashed: [...backs, right, ...backs] });
-    const found = await subkeysOf(subkeyPacket(victim), mixed);
-    assert.deepEqual(found, [{ fingerprint: victim.fingerprint, canSign: true }]);
+    const subkeys = await subkeysOf(subkeyPacket(victim), mixed);
+    assert.deepEqual(subkeys, [{ fingerprint: victim.fingerprint, canSign: true }]);
   });
 
   test('bound by nobody, or by another key, are dropped', async () => {
@@ -1056,8 +1056,8 @@ describe('revocations', () => {
   test('of version 3, which gpg takes too, count', async () => {
     const rsa = makeKey('rsa2048');
     const revocation = onKey(rsa, { type: TYPES.keyRevocation, createdAt: T0 + 5, version: 3 });
-    const { details: found, certificate } = await cleanOne(join(simpleCertificate(rsa), revocation));
-    assert.deepEqual(found.revokedAt, at(T0 + 5));
+    const { details: keyDetails, certificate } = await cleanOne(join(simpleCertificate(rsa), revocation));
+    assert.deepEqual(keyDetails.revokedAt, at(T0 + 5));
     assert.deepEqual(
       (await details(simpleCertificate(rsa), new Map([[rsa.fingerprint, certificate]]))).revokedAt,
       at(T0 + 5),
@@ -1097,9 +1097,9 @@ describe('revocations', () => {
 
   test('of all user IDs revoke the key, which is taken so that this is known', async () => {
     const revocation = onUserId(key, 'alice', { type: TYPES.certificationRevocation, createdAt: T0 + 200 });
-    const found = await details(join(base, revocation));
-    assert.deepEqual(found.revokedAt, at(T0 + 200));
-    assert.deepEqual(found.userIds, ['alice']);
+    const keyDetails = await details(join(base, revocation));
+    assert.deepEqual(keyDetails.revokedAt, at(T0 + 200));
+    assert.deepEqual(keyDetails.userIds, ['alice']);
   });
 });
 

@@ -16,7 +16,7 @@ import {
 const ED25519 = Buffer.from('092b06010401da470f01', 'hex');
 const POINT = Buffer.alloc(32, 7);
 
-/** Of version 5 or 6: the material has its length ahead. */
+/** The body of a key of version 5 or 6: the length of the material precedes it. */
 const keyBody = (version: 5 | 6, algorithm: number, material: Uint8Array) =>
   Buffer.concat([
     Uint8Array.of(version),

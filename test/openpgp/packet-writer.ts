@@ -344,7 +344,7 @@ export function message(key: WriterKey, content: Uint8Array, options: MessageOpt
 }
 
 export interface KeyStatement {
-  /** Of the flags subpacket; null leaves it out. Default 0x03: certify and sign; 0x02 for subkeys. */
+  /** The value of the flags subpacket; null leaves it out. Default 0x03: certify and sign; 0x02 for subkeys. */
   readonly flags?: number | null;
   /** When its self-signature or binding was made; default with the key. */
   readonly at?: Date;

@@ -49,7 +49,7 @@ describe('the walk over packets', () => {
       fc.property(fc.array(packet, { maxLength: 5 }), (packets) => {
         const written = Buffer.concat(packets.map(({ tag, length, form }) => write(tag, body(length), form)));
         assert.deepEqual(
-          walkPackets(written)?.map(({ tag, body: found }) => ({ tag, body: Buffer.from(found) })),
+          walkPackets(written)?.map(({ tag, body }) => ({ tag, body: Buffer.from(body) })),
           packets.map(({ tag, length }) => ({ tag, body: body(length) })),
         );
       }),

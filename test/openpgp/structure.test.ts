@@ -433,8 +433,8 @@ describe('the structure of a signature', () => {
   for (const [what, bytes, verdict, code, form] of SHAPES) {
     test(`${what}: ${code ?? verdict}`, async () => {
       const judged = await examineMessage(bytes, keyring, NOW);
-      const found = { verdict: judged.verdict, code: judged.refusal?.code ?? null, form: judged.form };
-      assert.deepEqual(found, { verdict, code, form }, judged.refusal?.message);
+      const judgement = { verdict: judged.verdict, code: judged.refusal?.code ?? null, form: judged.form };
+      assert.deepEqual(judgement, { verdict, code, form }, judged.refusal?.message);
     });
   }
 

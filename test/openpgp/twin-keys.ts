@@ -51,7 +51,7 @@ function twin(createdAt: number, exponent: bigint): WriterKey {
   };
 }
 
-/** Of numbers without a common factor. */
+/** The inverse of `value`, which has no common factor with `modulus`. */
 function inverse(value: bigint, modulus: bigint): bigint {
   let [one, other] = [value % modulus, modulus];
   let [factor, next] = [1n, 0n];

@@ -58,7 +58,7 @@ const cheap = makeKey('rsa2048-e3');
 const judge = (bytes: Uint8Array, ...certificates: readonly Uint8Array[]) =>
   examineMessage(bytes, createKeyring(certificates), NOW);
 
-async function found(bytes: Uint8Array, ...certificates: readonly Uint8Array[]) {
+async function verdictOf(bytes: Uint8Array, ...certificates: readonly Uint8Array[]) {
   const { verdict, refusal } = await judge(bytes, ...certificates);
   return { verdict, code: refusal?.code ?? null, message: refusal?.message };
 }
@@ -69,11 +69,11 @@ async function expect(
   verdict: Verdict,
   code: RefusalCode | null,
 ) {
-  const { message: why, ...rest } = await found(bytes, ...certificates);
+  const { message: why, ...rest } = await verdictOf(bytes, ...certificates);
   assert.deepEqual(rest, { verdict, code }, why);
 }
 
-/** Of version 3. One number in 256 begins with a zero byte, which is left out. */
+/** A signature of version 3 of the ordinary length. One number in 256 begins with a zero byte, which is left out. */
 function ofOrdinaryLength(): Buffer {
   const some = Array.from({ length: 8 }, (_, second) =>
     message(rsa, PAYLOAD, { version: 3, at: after(SIGNED_AT, second * SECOND) }),
@@ -166,16 +166,19 @@ describe('the reason told', () => {
   for (const [what, options, why] of reasons) {
     test(`of one with ${what} is that`, async () => {
       const content = options.type === 1 ? Buffer.from(PAYLOAD.toString().replaceAll(',', ',\n')) : PAYLOAD;
-      const { code, message: told } = await found(message(key, content, options), certificate(key));
+      const { code, message: refusalText } = await verdictOf(
+        message(key, content, options),
+        certificate(key),
+      );
       assert.equal(code, 'SIGNATURE_BAD');
-      assert.match(told ?? '', why);
+      assert.match(refusalText ?? '', why);
     });
   }
 
   test('of one with a critical notation over other content is the content', async () => {
     const changed = message(key, PAYLOAD, { hashed: [notation('x@example.invalid', 'y', true)] });
     changed[changed.indexOf('v1') + 1] = 0x32;
-    assert.match((await found(changed, certificate(key))).message ?? '', /one of them was changed/);
+    assert.match((await verdictOf(changed, certificate(key))).message ?? '', /one of them was changed/);
   });
 });
 
