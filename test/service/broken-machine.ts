@@ -94,7 +94,7 @@ export async function openMachine(
   const verifier = openVerifier();
   let announces = false;
   let login: string | null = null;
-  const server = await listen(tls, (url) => ({ found: answers.get(url) ?? 404, announces, login }));
+  const server = await listen(tls, (url) => ({ answered: answers.get(url) ?? 404, announces, login }));
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`; // of a TCP listener
   const write = async (name: string, content: string | Uint8Array) => {
     const file = path.join(temp.path, name);
@@ -186,13 +186,13 @@ export function registriesD(section: string, base: string): string {
 function listen(
   tls: { readonly cert: Buffer; readonly key: Buffer } | null,
   answer: (url: string) => {
-    readonly found: Buffer | number;
+    readonly answered: Buffer | number;
     readonly announces: boolean;
     readonly login: string | null;
   },
 ): Promise<Server> {
   const respond: RequestListener = (request, response) => {
-    const { found, announces, login } = answer(request.url ?? '');
+    const { answered, announces, login } = answer(request.url ?? '');
     const sent = request.headers.authorization ?? null;
     if (login !== null && request.url?.startsWith('/v2/') === true) {
       if (sent !== `Basic ${Buffer.from(login).toString('base64')}`) {
@@ -201,13 +201,13 @@ function listen(
       }
     }
     if (announces) response.setHeader('x-registry-supports-signatures', '1');
-    if (typeof found === 'number') {
-      response.writeHead(found).end();
+    if (typeof answered === 'number') {
+      response.writeHead(answered).end();
       return;
     }
-    const text = found.toString('latin1');
+    const text = answered.toString('latin1');
     const type = /"mediaType":"([^"]+)","(?:config|manifests)"/.exec(text)?.[1] ?? 'application/octet-stream';
-    response.writeHead(200, { 'content-type': text.startsWith('<') ? 'text/html' : type }).end(found);
+    response.writeHead(200, { 'content-type': text.startsWith('<') ? 'text/html' : type }).end(answered);
   };
   const server = tls === null ? createServer(respond) : createTlsServer(tls, respond);
   return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));

@@ -5,7 +5,7 @@ import { createLog } from './hand-driven.ts';
 
 const never = () => new Promise<never>(() => undefined);
 
-/** Of a server with one site. */
+/** What a server with one site reads its health from. */
 type Sources = Omit<HealthSources, 'sites'> & Omit<SiteSources, 'name'>;
 
 function siteWith(name: string, changes: Partial<Sources> = {}): SiteSources {

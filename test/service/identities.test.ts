@@ -53,9 +53,9 @@ describe('an OIDC token', () => {
       bound('gone', { repository: 'team/app' }, new Date(0)),
       bound('release', { sub: 'repo:team/*' }),
     ]);
-    const found = await identities.find(tokenOf(CLAIMS));
+    const tokens = await identities.find(tokenOf(CLAIMS));
     assert.deepEqual(
-      found.map(({ name, signer, role }) => [name, signer, role]),
+      tokens.map(({ name, signer, role }) => [name, signer, role]),
       [
         [`ci ${ISSUER} repo:team/app`, 'ci', 'uploader'],
         [`release ${ISSUER} repo:team/app`, 'release', 'uploader'],

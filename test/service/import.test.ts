@@ -17,7 +17,7 @@ const FIRST_BYTE = '\x89';
 
 interface Scene {
   /** What verification finds, by the text behind the first byte; good for IMAGE unless told. */
-  readonly found?: Readonly<Record<string, Judgement>>;
+  readonly judgements?: Readonly<Record<string, Judgement>>;
   readonly failsWith?: LookasideError;
   readonly tree?: 'owned' | 'shared';
   /** Texts that IMAGE holds already. */
@@ -26,7 +26,7 @@ interface Scene {
   readonly keyAddedAfter?: string;
 }
 
-function open({ found = {}, failsWith, tree = 'owned', stored = [], keyAddedAfter }: Scene = {}) {
+function open({ judgements = {}, failsWith, tree = 'owned', stored = [], keyAddedAfter }: Scene = {}) {
   let keyringChanges = 0;
   const verifiedAgain: string[] = [];
   const clock = createClock();
@@ -42,7 +42,7 @@ function open({ found = {}, failsWith, tree = 'owned', stored = [], keyAddedAfte
         const text = Buffer.from(bytes).toString('latin1').slice(1);
         examined.push(text);
         if (text === keyAddedAfter) keyringChanges += 1;
-        return found[text] ?? goodFor(IMAGE);
+        return judgements[text] ?? goodFor(IMAGE);
       },
     },
     keys: { find: async (fingerprint) => (fingerprint === FINGERPRINT ? keyOf() : null) },
@@ -120,7 +120,7 @@ describe('what clients could read is kept with its verdict', () => {
   };
   for (const [what, [judgement, state]] of Object.entries(kept)) {
     test(what, async () => {
-      const { run, appended } = open({ found: { it: judgement } });
+      const { run, appended } = open({ judgements: { it: judgement } });
       assert.deepEqual(summaries(await run([partOf('it')])), [`created ${state}`]);
       assert.equal(appended[0]?.judgement.verdict, judgement.verdict);
       assert.equal(appended[0]?.event.action, 'import');
@@ -145,7 +145,7 @@ describe('what clients could never read or verify is refused', () => {
   };
 
   test('each with its code and its sentence, and never stops the others', async () => {
-    const { run, appended } = open({ found: findings });
+    const { run, appended } = open({ judgements: findings });
     const codes = Object.keys(findings);
     const results = await run([...codes.map((code) => partOf(code)), partOf('good')]);
     assert.deepEqual(summaries(results), [...codes, 'created verified']);
@@ -154,7 +154,7 @@ describe('what clients could never read or verify is refused', () => {
   });
 
   test('also when nothing speaks against it but that no client takes its first byte', async () => {
-    const { run, appended } = open({ found: { x: refusedWith('KEY_UNKNOWN', 'no-key') } });
+    const { run, appended } = open({ judgements: { x: refusedWith('KEY_UNKNOWN', 'no-key') } });
     const wrong = { bytes: Buffer.from('zx'), fileName: `${imageFolder(IMAGE)}/signature-1` };
     assert.deepEqual(summaries(await run([wrong])), ['FIRST_BYTE']);
     assert.equal(appended.length, 0);
@@ -162,7 +162,7 @@ describe('what clients could never read or verify is refused', () => {
 });
 
 test('a place that is too long is refused, by the path or by the claim, and stops none of the others', async () => {
-  const { run, appended } = open({ found: { claims: goodFor(imageOf('n'.repeat(200))) } });
+  const { run, appended } = open({ judgements: { claims: goodFor(imageOf('n'.repeat(200))) } });
   const results = await run([
     partOf('named', `${'c/'.repeat(1900)}sha256=${IMAGE.hex}/signature-1`),
     partOf('claims', null),
@@ -174,7 +174,7 @@ test('a place that is too long is refused, by the path or by the claim, and stop
 
 describe('a file whose path names no image', () => {
   test('goes where its verified claim says', async () => {
-    const { run, appended } = open({ found: { one: goodFor(OTHER) } });
+    const { run, appended } = open({ judgements: { one: goodFor(OTHER) } });
     const [result] = await run([partOf('one', null)]);
     assert.ok(result?.result === 'created');
     assert.equal(result.image, imageName(OTHER));
@@ -182,7 +182,7 @@ describe('a file whose path names no image', () => {
   });
 
   test('is refused when nobody vouches for its claim', async () => {
-    const { run } = open({ found: { one: refusedWith('KEY_UNKNOWN', 'no-key') } });
+    const { run } = open({ judgements: { one: refusedWith('KEY_UNKNOWN', 'no-key') } });
     assert.deepEqual(summaries(await run([partOf('one', 'app.signature')])), ['REFERENCE_INVALID']);
   });
 
@@ -197,7 +197,7 @@ describe('a file whose path names no image', () => {
 });
 
 test('signatures of one image are appended in the order of the parts', async () => {
-  const { run, appended } = open({ found: { there: goodFor(OTHER) } });
+  const { run, appended } = open({ judgements: { there: goodFor(OTHER) } });
   const elsewhere = partOf('there', `${imageFolder(OTHER)}/signature-1`);
   await run([partOf('a'), elsewhere, partOf('b'), partOf('c')]);
   const texts = appended.filter(({ image }) => imageKey(image) === imageKey(IMAGE)).map(({ bytes }) => bytes);
@@ -217,7 +217,7 @@ test('what is stored and kept already is not verified again', async () => {
 
 test('a dry run judges everything, tells what would be stored, and stores nothing', async () => {
   const stored = Array.from({ length: 126 }, (_, n) => `stored ${n}`);
-  const { run, appended } = open({ stored, found: { bad: refusedWith('SIGNATURE_BAD') } });
+  const { run, appended } = open({ stored, judgements: { bad: refusedWith('SIGNATURE_BAD') } });
   const results = await run(
     ['stored 3', 'bad', 'a', 'a', 'b'].map((text) => partOf(text)),
     true,
@@ -247,11 +247,11 @@ test('a shared tree takes no import', async () => {
 
 test('what had no key is verified again when a key was registered before it was stored', async () => {
   const noKey = { ...refusedWith('KEY_UNKNOWN', 'no-key'), issuer: FINGERPRINT };
-  const found = { early: noKey, late: noKey };
-  const quiet = open({ found });
+  const judgements = { early: noKey, late: noKey };
+  const quiet = open({ judgements });
   await quiet.run([partOf('early'), partOf('late')]);
   assert.deepEqual(quiet.verifiedAgain, []);
-  const changed = open({ found, keyAddedAfter: 'early' });
+  const changed = open({ judgements, keyAddedAfter: 'early' });
   await changed.run([partOf('early')]);
   assert.deepEqual(changed.verifiedAgain, [FINGERPRINT]);
 });

@@ -38,9 +38,9 @@ function open(
     unjudgedOf: async (image) => ofImage(image).filter(isToBeJudged),
     unjudged: async (_site, _now, after, limit) => {
       walks.push(after);
-      const found = rows.filter((row) => isToBeJudged(row) && row.id > after).slice(0, limit);
-      if (found.length === 0) allDone.open();
-      return found;
+      const rowsToJudge = rows.filter((row) => isToBeJudged(row) && row.id > after).slice(0, limit);
+      if (rowsToJudge.length === 0) allDone.open();
+      return rowsToJudge;
     },
     async judge(judged) {
       for (const { image, sha256, judgement } of judged) {
@@ -188,10 +188,10 @@ describe('the judge', () => {
     const asked = createGate();
     let finds = refusedWith('KEY_UNKNOWN', 'no-key');
     const { judge, rows } = open([image], async () => {
-      const found = finds;
+      const judgement = finds;
       asked.open();
       await gate.promise;
-      return found;
+      return judgement;
     });
     const first = judge.judgeImage(image);
     await asked.promise;
@@ -206,11 +206,11 @@ describe('the judge', () => {
 
   test('judges again what a new key concerns, and its verdict stands until then', async () => {
     const image = imageOf('team/app');
-    const found = [goodFor(image), refusedWith('KEY_REVOKED')];
+    const judgements = [goodFor(image), refusedWith('KEY_REVOKED')];
     const gate = createGate();
     const { judge, index, rows } = open([image], async () => {
-      const judgement = found.shift() ?? assert.fail();
-      if (found.length === 0) await gate.promise;
+      const judgement = judgements.shift() ?? assert.fail();
+      if (judgements.length === 0) await gate.promise;
       return judgement;
     });
     await judge.judgeImage(image);
@@ -221,7 +221,7 @@ describe('the judge', () => {
     await again;
     assert.deepEqual([rows[0]?.verdict, rows[0]?.reason], ['bad', 'KEY_REVOKED']);
     await judge.judgeImage(image);
-    assert.equal(found.length, 0, 'and not a third time');
+    assert.equal(judgements.length, 0, 'and not a third time');
   });
 
   test('goes through nothing for an image of which nothing is to be judged', async () => {

@@ -98,7 +98,7 @@ async function open(cleanIt: (text: string, keyring: readonly string[]) => reado
   const backing = createStore();
   const clock = createClock();
   let keyring: readonly string[] = [];
-  const told: (readonly string[])[] = [];
+  const reported: (readonly string[])[] = [];
   const refusals: NewAuditEvent[] = [];
   let isDeaf = false;
   let isIndexGone = false;
@@ -126,14 +126,14 @@ async function open(cleanIt: (text: string, keyring: readonly string[]) => reado
     },
     async onChanged(issuers) {
       if (isDeaf) throw new LookasideError('BUSY', 'later');
-      told.push(issuers);
+      reported.push(issuers);
     },
   });
   return {
     ...backing,
     clock,
     service,
-    told,
+    reported,
     refusals,
     keyring: () => keyring,
     loseIndex() {
@@ -238,21 +238,21 @@ describe('adding keys', () => {
 
   test('who judges is told fingerprints and key IDs of primary keys and subkeys, only of what changed', async () => {
     const subkey = { ...detailsOf(SUBKEY), userIds: undefined };
-    const { service, told } = await open((text) => [clean(FPR, text, { subkeys: [subkey] })]);
+    const { service, reported } = await open((text) => [clean(FPR, text, { subkeys: [subkey] })]);
     await service.add(send('one'), ALICE);
-    assert.deepEqual(told, [[FPR, '0123456789ABCDEF', SUBKEY, 'EF'.repeat(8)]]);
+    assert.deepEqual(reported, [[FPR, '0123456789ABCDEF', SUBKEY, 'EF'.repeat(8)]]);
     await service.add(send('one'), ALICE);
-    assert.equal(told.length, 1);
+    assert.equal(reported.length, 1);
   });
 
   test('who judges is told again with the next one when that failed, though the key is in force', async () => {
-    const { service, told, keyring, setDeaf } = await open((text) => [clean(FPR, text)]);
+    const { service, reported, keyring, setDeaf } = await open((text) => [clean(FPR, text)]);
     setDeaf(true);
     await assert.rejects(service.add(send('one'), ALICE), (error) => isLookasideError(error, 'BUSY'));
     assert.deepEqual(keyring(), ['one']);
     setDeaf(false);
     assert.equal((await service.add(send('one'), ALICE))[0]?.result, 'unchanged');
-    assert.deepEqual(told, [[FPR, '0123456789ABCDEF']]);
+    assert.deepEqual(reported, [[FPR, '0123456789ABCDEF']]);
   });
 
   test('two at once of one key are merged one after the other, so that nothing is lost', async () => {
@@ -277,14 +277,14 @@ describe('adding keys', () => {
   });
 
   test('a failure half way leaves in force what is stored, and the next one goes on', async () => {
-    const { service, keyring, keys, told, failWrites } = await open((text) => [
+    const { service, keyring, keys, reported, failWrites } = await open((text) => [
       clean(FPR, text),
       clean(OTHER, text),
     ]);
     const failure = new LookasideError('STORE_UNAVAILABLE', 'disk');
     failWrites(failure);
     await assert.rejects(service.add(send('one'), ALICE), failure);
-    assert.deepEqual([keyring(), told], [[], []]);
+    assert.deepEqual([keyring(), reported], [[], []]);
     failWrites(null);
     assert.deepEqual(
       (await service.add(send('one'), ALICE)).map(({ result }) => result),
@@ -325,13 +325,13 @@ describe('refreshing keys', () => {
     assert.equal((await service.refresh(send('two'), [], bob)).results[0]?.result, 'unchanged');
     assert.equal((await service.refresh(send('refused'), [], bob)).results[0]?.result, 'refused');
     assert.deepEqual(
-      events.map(({ at, action, fingerprint, result, private: told }) => {
-        return { at, action, fingerprint, result, told };
+      events.map(({ at, action, fingerprint, result, private: who }) => {
+        return { at, action, fingerprint, result, who };
       }),
       [
         {
           ...{ at: clock.now(), action: 'key-refresh', fingerprint: FPR, result: 'updated' },
-          told: { actor: 'bob', address: ALICE.address, requestId: ALICE.requestId, reason: null },
+          who: { actor: 'bob', address: ALICE.address, requestId: ALICE.requestId, reason: null },
         },
       ],
     );
@@ -448,9 +448,9 @@ describe('what is shown of a key', () => {
     ] as const) {
       const row = { addedAt: before, changedAt: now, retiredAt: null };
       const key = { ...detailsOf(FPR, { ...primary, subkeys }), ...row };
-      const shown = showKey({ ...key, certificate: new Uint8Array() }, now);
+      const printed = showKey({ ...key, certificate: new Uint8Array() }, now);
       assert.deepEqual(
-        shown.subkeys.map(({ state }) => state),
+        printed.subkeys.map(({ state }) => state),
         states,
       );
     }
@@ -459,9 +459,9 @@ describe('what is shown of a key', () => {
 
 describe('retiring a key', () => {
   test('is one event, ends with another, and leaves the keyring and verdicts alone', async () => {
-    const { service, keyring, told, events } = await open((text) => [clean(FPR, text)]);
+    const { service, keyring, reported, events } = await open((text) => [clean(FPR, text)]);
     await service.add(send('one'), ALICE);
-    told.length = 0;
+    reported.length = 0;
     const retired = await service.setRetired(FPR.toLowerCase(), true, ALICE);
     assert.deepEqual(retired.retiredAt, events.at(-1)?.at);
     assert.deepEqual(await service.setRetired(FPR, true, ALICE), retired);
@@ -477,7 +477,7 @@ describe('retiring a key', () => {
         ['key-unretire', 'unretired', FPR, 'alice'],
       ],
     );
-    assert.deepEqual([keyring(), told], [['one'], []]);
+    assert.deepEqual([keyring(), reported], [['one'], []]);
     await assert.rejects(service.setRetired(OTHER, true, ALICE), (error) =>
       isLookasideError(error, 'NOT_FOUND'),
     );
@@ -489,16 +489,16 @@ describe('removing a key', () => {
   const withSubkey = (text: string) => [clean(FPR, text, { subkeys: [SUBKEY_PART] }), clean(OTHER, 'other')];
 
   test('takes it out of force with its event, says how many signatures verified by it, and has them judged again', async () => {
-    const { service, keys, keyring, told, events } = await open(withSubkey);
+    const { service, keys, keyring, reported, events } = await open(withSubkey);
     await service.add(send('one'), ALICE);
-    told.length = 0;
+    reported.length = 0;
     assert.deepEqual(await service.remove(FPR.toLowerCase(), ALICE), {
       fingerprint: FPR,
       userIds: ['Alice'],
       signatures: 3,
     });
     assert.deepEqual([[...keys.keys()], keyring()], [[OTHER], ['other']]);
-    assert.deepEqual(told, [[FPR, '0123456789ABCDEF', SUBKEY, 'EF'.repeat(8)]]);
+    assert.deepEqual(reported, [[FPR, '0123456789ABCDEF', SUBKEY, 'EF'.repeat(8)]]);
     const { action, result, fingerprint, private: who } = events.at(-1) ?? assert.fail();
     assert.deepEqual([action, result, fingerprint, who.actor], ['key-remove', 'removed', FPR, 'alice']);
     await assert.rejects(service.remove(FPR, ALICE), (error) => isLookasideError(error, 'NOT_FOUND'));
@@ -523,13 +523,13 @@ describe('removing a key', () => {
   });
 
   test('that fails in the store leaves it in force, and nobody judges anything', async () => {
-    const { service, keyring, told, failWrites } = await open((text) => [clean(FPR, text)]);
+    const { service, keyring, reported, failWrites } = await open((text) => [clean(FPR, text)]);
     await service.add(send('one'), ALICE);
-    told.length = 0;
+    reported.length = 0;
     const failure = new LookasideError('STORE_UNAVAILABLE', 'disk');
     failWrites(failure);
     await assert.rejects(service.remove(FPR, ALICE), failure);
-    assert.deepEqual([keyring(), told], [['one'], []]);
+    assert.deepEqual([keyring(), reported], [['one'], []]);
   });
 
   test('comes after what was being added, so that nothing of it stays in force', async () => {

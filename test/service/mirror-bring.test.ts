@@ -79,10 +79,10 @@ test('an image of a sync that waits for its note holds no bytes of its signature
   collectGarbage();
   assert.equal((brought as WeakRef<Uint8Array> | null)?.deref(), undefined);
   noting.open();
-  const found = await bringing;
-  assert.ok(found?.kind === 'set');
+  const result = await bringing;
+  assert.ok(result?.kind === 'set');
   assert.deepEqual(
-    found.set.entries.map(({ bytes }) => bytes),
+    result.set.entries.map(({ bytes }) => bytes),
     [null],
   );
 });

@@ -51,14 +51,14 @@ test('a registry is asked for its tags page by page, and lists for their platfor
     'https://r.example/v2/team/app/manifests/v1': { body: list },
     'https://r.example/v2/team/app/manifests/v2': { body: image },
   });
-  const found = await registryImages(options, 'r.example/team/app');
+  const images = await registryImages(options, 'r.example/team/app');
   const digests = [
     options.digestOf(Buffer.from(list)),
     `sha256:${HEX}`,
     options.digestOf(Buffer.from(image)),
   ];
   assert.deepEqual(
-    new Set(found.map(({ repository, digest }) => `${repository}@${digest}`)),
+    new Set(images.map(({ repository, digest }) => `${repository}@${digest}`)),
     new Set(digests.map((digest) => `team/app@${digest}`)),
   );
   assert.equal(asked.filter((url) => url.startsWith('https://auth')).length, 1);
@@ -100,8 +100,8 @@ test('a listing is followed through its pages and folders, and not out of them',
     'https://s.example/sigs/?entry=2': { body: `<a href="sha256=${HEX}/">x</a>` },
     'https://s.example/sigs/team/': { body: `<a href="app@sha256=${HEX}/">x</a><a href="/sigs/">up</a>` },
   });
-  const found = await listedImages(options, 'https://s.example/sigs');
-  assert.deepEqual(found, [
+  const images = await listedImages(options, 'https://s.example/sigs');
+  assert.deepEqual(images, [
     { repository: null, digest: `sha256:${HEX}` },
     { repository: 'team/app', digest: `sha256:${HEX}` },
   ]);

@@ -49,8 +49,8 @@ test('a sync that tells of too many channels is refused, and nothing of it is st
     const digest = `sha256:${k.toString(16).padStart(64, '0')}`;
     return { digest, version: `4.18.${k}`, arch: 'amd64', channels };
   });
-  const sync = (told: readonly Release[]) =>
-    mirrors.sync(name, { images: [], maxAgeMs: null, releases: told }, ACTOR);
+  const sync = (releases: readonly Release[]) =>
+    mirrors.sync(name, { images: [], maxAgeMs: null, releases }, ACTOR);
   await assert.rejects(sync(releases), (error: unknown) => isLookasideError(error, 'REQUEST_INVALID'));
   assert.deepEqual(await store.releases('4.18.0', 10), []);
   // what the command sends of them
@@ -75,9 +75,9 @@ test('a sync asks for what was checked by a clock that was wrong, in the future'
       [3_600_000, 1],
     ] as const) {
       const checkedAt = new Date(clock.now().getTime() + aheadMs);
-      const found = { upstream, gone: [], leftOut: [], sizeBytes: null };
+      const listing = { upstream, gone: [], leftOut: [], sizeBytes: null };
       const row = { site: image.site, image: imageFolder(image), checkedAt, syncedAt: checkedAt };
-      await store.checked([{ ...row, ...found }]);
+      await store.checked([{ ...row, ...listing }]);
       walks = 0;
       await mirrors.sync(image.site, { images: [imageName(image)], maxAgeMs: 60_000 }, ACTOR);
       assert.equal(walks, expected, `${aheadMs} ms ahead`);

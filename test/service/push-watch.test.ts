@@ -13,7 +13,7 @@ const APP = imageOf('team/app');
 interface Watched {
   readonly events: readonly WatchEvent[];
   /** The event, what it is about, and the results of a push. */
-  readonly told: readonly string[];
+  readonly happened: readonly string[];
 }
 
 /** Runs the watch; each time that it has nothing to do but wait, the next step is taken. It ends after the last. */
@@ -48,10 +48,10 @@ async function watch(
   );
   if (failure === undefined) await running;
   else await assert.rejects(running, (error) => error instanceof LookasideError && error.code === failure);
-  return { events, told: events.map(shown) };
+  return { events, happened: events.map(textOf) };
 }
 
-function shown(event: WatchEvent): string {
+function textOf(event: WatchEvent): string {
   switch (event.event) {
     case 'pushed':
       return `${event.pushed.image?.path}: ${event.pushed.files.map(({ outcome }) => outcome.result).join(' ')}`;
@@ -85,7 +85,7 @@ describe('a watch', () => {
     server.put(APP, signed('team/app:v1'));
     put(scene, 1, signed('team/app:v1'), OLD);
     put(scene, 2, signed('team/app:v2'), OLD);
-    const { told } = await watch(scene, [
+    const { happened } = await watch(scene, [
       () => {
         put(scene, 3, signed('team/app:v3'));
         change(scene);
@@ -94,7 +94,7 @@ describe('a watch', () => {
       () => change(scene),
       () => scene.staging.change(''),
     ]);
-    assert.deepEqual(told, ['team/app: there sent', 'watching', 'team/app: sent']);
+    assert.deepEqual(happened, ['team/app: there sent', 'watching', 'team/app: sent']);
     assert.deepEqual(
       server.holds(APP),
       ['v1', 'v2', 'v3'].map((tag) => signed(`team/app:${tag}`)),
@@ -113,7 +113,7 @@ describe('a watch', () => {
     server.refuse = (text) => (text === leaked ? { code: 'WITHDRAWN', message } : null);
     put(scene, 1, leaked, OLD);
     const anHour = () => clock.pass(3_600_001);
-    const { told, events } = await watch(scene, [
+    const { happened, events } = await watch(scene, [
       anHour,
       anHour,
       () => change(scene),
@@ -121,7 +121,7 @@ describe('a watch', () => {
       () => scene.staging.change(''),
       anHour,
     ]);
-    assert.deepEqual(told, ['team/app: withdrawn', 'watching']);
+    assert.deepEqual(happened, ['team/app: withdrawn', 'watching']);
     const [pushed] = events;
     assert.ok(pushed?.event === 'pushed');
     assert.deepEqual(
@@ -134,7 +134,7 @@ describe('a watch', () => {
     const again = openPushScene();
     again.server.refuse = server.refuse;
     put(again, 1, leaked, OLD);
-    const { told: toldThen } = await watch(again, [
+    const { happened: toldThen } = await watch(again, [
       () => {
         put(again, 1, signed('team/app:v2'), OLD);
         change(again);
@@ -175,7 +175,7 @@ describe('a watch', () => {
       clock.pass(ms);
       at += ms;
     };
-    const { told } = await watch(scene, [
+    const { happened } = await watch(scene, [
       ...Array.from({ length: 40 }, () => pass),
       () => {
         put(scene, 1, signed('team/app:v1'));
@@ -183,7 +183,7 @@ describe('a watch', () => {
       },
       pass,
     ]);
-    assert.deepEqual(told, ['watching', 'unfinished', 'team/app: sent']);
+    assert.deepEqual(happened, ['watching', 'unfinished', 'team/app: sent']);
     assert.deepEqual(server.batches.length, 1);
     const untilTold = waits.findIndex((ms) => ms > 1000);
     assert.ok(untilTold > 0 && untilTold < 20, 'it is looked at every second at first, then seldom');
@@ -194,17 +194,17 @@ describe('a watch', () => {
     const scene = openPushScene();
     put(scene, 1, '-----BEGIN', OLD);
     const pass = (ms: number) => scene.clock.pass(ms);
-    const { told } = await watch(
+    const { happened } = await watch(
       scene,
       Array.from({ length: 20 }, () => pass),
     );
-    assert.deepEqual(told, ['watching', 'unfinished: it is armoured']);
+    assert.deepEqual(happened, ['watching', 'unfinished: it is armoured']);
   });
 
   it('says when changes may go unnoticed', async () => {
     const scene = openPushScene();
-    const { told } = await watch(scene, [() => scene.staging.doubt('no more watches')]);
-    assert.deepEqual(told, ['watching', 'polling: no more watches']);
+    const { happened } = await watch(scene, [() => scene.staging.doubt('no more watches')]);
+    assert.deepEqual(happened, ['watching', 'polling: no more watches']);
   });
 
   it('tells once what was refused, and tries it again when it changes and after an hour', async () => {
@@ -213,7 +213,7 @@ describe('a watch', () => {
     let isKeyKnown = false;
     server.refuse = () => (isKeyKnown ? null : { code: 'KEY_UNKNOWN', message: 'no such key' });
     put(scene, 1, signed('team/app:v1'), OLD);
-    const { told } = await watch(scene, [
+    const { happened } = await watch(scene, [
       () => change(scene),
       (ms) => {
         assert.ok(ms > 3_500_000);
@@ -228,7 +228,7 @@ describe('a watch', () => {
         clock.pass(ms);
       },
     ]);
-    assert.deepEqual(told, ['team/app: refused', 'watching', 'team/app: refused', 'team/app: sent']);
+    assert.deepEqual(happened, ['team/app: refused', 'watching', 'team/app: refused', 'team/app: sent']);
     assert.equal(server.batches.length, 4);
   });
 
@@ -237,14 +237,14 @@ describe('a watch', () => {
     let isFull = true;
     scene.server.refuse = () => (isFull ? { code: 'DISK_FULL', message: 'no room' } : null);
     put(scene, 1, signed('team/app:v1'), OLD);
-    const { told } = await watch(scene, [
+    const { happened } = await watch(scene, [
       (ms) => {
         assert.equal(ms, 60_000);
         isFull = false;
         scene.clock.pass(ms);
       },
     ]);
-    assert.deepEqual(told, ['team/app: refused', 'watching', 'team/app: sent']);
+    assert.deepEqual(happened, ['team/app: refused', 'watching', 'team/app: sent']);
   });
 
   it('tells of problems and gaps once each', async () => {
@@ -253,7 +253,7 @@ describe('a watch', () => {
     scene.staging.gaps = [{ source: 'st/y', hidden: [5] }];
     const gone = put(scene, 1, signed('team/app:v1'), OLD);
     const changeAll = () => scene.staging.change('');
-    const { told } = await watch(scene, [
+    const { happened } = await watch(scene, [
       changeAll,
       () => {
         const findBelow = scene.staging.findBelow;
@@ -265,7 +265,7 @@ describe('a watch', () => {
         changeAll();
       },
     ]);
-    assert.deepEqual(told, ['problem: it is a link', 'gap: 5', 'team/app: sent', 'watching']);
+    assert.deepEqual(happened, ['problem: it is a link', 'gap: 5', 'team/app: sent', 'watching']);
   });
 });
 
@@ -279,7 +279,7 @@ describe('a watch whose server is away', () => {
     };
     put(scene, 1, signed('team/app:v1'), OLD);
     const pass = (ms: number) => clock.pass(ms);
-    const { told } = await watch(scene, [
+    const { happened } = await watch(scene, [
       pass,
       pass,
       (ms) => {
@@ -303,7 +303,15 @@ describe('a watch whose server is away', () => {
       },
     ]);
     const away = 'away: the server does not answer';
-    assert.deepEqual(told, [away, 'team/app: sent sent', 'back', 'watching', away, 'team/app: sent', 'back']);
+    assert.deepEqual(happened, [
+      away,
+      'team/app: sent sent',
+      'back',
+      'watching',
+      away,
+      'team/app: sent',
+      'back',
+    ]);
     assert.deepEqual(waits.slice(0, 5), [1000, 1000, 1000, 2000, 4000]);
     assert.deepEqual(
       server.holds(APP),
@@ -338,7 +346,7 @@ describe('a watch whose server is away', () => {
       if (tries < 3) throw unreachable();
     };
     const pass = (ms: number) => scene.clock.pass(ms);
-    assert.deepEqual((await watch(scene, [pass, pass])).told, [
+    assert.deepEqual((await watch(scene, [pass, pass])).happened, [
       'away: the server does not answer',
       'back',
       'watching',
@@ -370,7 +378,7 @@ describe('a watch whose server is away', () => {
     server.onRequest = () => {
       if (isRevoked) throw new LookasideError('UNAUTHORIZED', 'the token is not known');
     };
-    const { told } = await watch(scene, [
+    const { happened } = await watch(scene, [
       () => {
         isRevoked = true;
         put(scene, 1, signed('team/app:v1'), OLD);
@@ -381,7 +389,7 @@ describe('a watch whose server is away', () => {
         isRevoked = false;
       },
     ]);
-    assert.deepEqual(told, ['watching', 'away: the token is not known', 'team/app: sent', 'back']);
+    assert.deepEqual(happened, ['watching', 'away: the token is not known', 'team/app: sent', 'back']);
     assert.deepEqual(waits.slice(1, 3), [60_000, 60_000]);
   });
 });
@@ -397,7 +405,7 @@ describe('a watched folder', () => {
     const scene = openPushScene();
     const { staging, clock } = scene;
     const pass = (ms: number) => clock.pass(ms);
-    const { told } = await watch(scene, [
+    const { happened } = await watch(scene, [
       () => {
         staging.failure = new LookasideError('CONFIG_INVALID', 'there is no folder st');
         staging.change('');
@@ -410,7 +418,12 @@ describe('a watched folder', () => {
         pass(ms);
       },
     ]);
-    assert.deepEqual(told, ['watching', 'root-away: there is no folder st', 'root-back', 'team/app: sent']);
+    assert.deepEqual(happened, [
+      'watching',
+      'root-away: there is no folder st',
+      'root-back',
+      'team/app: sent',
+    ]);
     assert.deepEqual(staging.closed, ['st', 'st']);
   });
 });

@@ -31,8 +31,8 @@ async function push(
     { force: false, dryRun: false, signal: new AbortController().signal, ...options },
     { onImage: (pushed) => void images.push(pushed), onProgress: (now) => void progress.push(now.files) },
   );
-  const outcomes = images.flatMap(({ files: told }) =>
-    told.map(({ source, outcome }) => [
+  const outcomes = images.flatMap(({ files }) =>
+    files.map(({ source, outcome }) => [
       source.replace(/^.*\/(.*@sha256=.)[^/]*\//, '$1/').replace('signature-', ''),
       outcome.result,
     ]),
@@ -416,7 +416,7 @@ describe('of many files', () => {
     }).flat();
     const { images, progress } = await push(scene, files, { dryRun: true });
     assert.equal(images.length, 700);
-    assert.ok(images.every(({ files: told }) => told.length === 3));
+    assert.ok(images.every(({ files }) => files.length === 3));
     assert.deepEqual(
       scene.server.questions.map(({ length }) => length),
       [1002, 1002, 96],

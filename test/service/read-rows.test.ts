@@ -22,9 +22,9 @@ const read = fc.record({
 type Read = typeof read extends fc.Arbitrary<infer Value> ? Value : never;
 
 function put(rows: ReadRows, { minute, number, address, agent, ...part }: Read, at: number): void {
-  const told = { number, address, agent };
+  const row = { number, address, agent };
   const nowMs = minute * MINUTE_MS + at;
-  if (!rows.count(part, told, nowMs)) rows.add(part, told, nowMs, address);
+  if (!rows.count(part, row, nowMs)) rows.add(part, row, nowMs, address);
 }
 
 /** As text that is equal for equal rows, sums apart. */
@@ -48,16 +48,16 @@ test('each read is counted in the row of its own kind, and none is lost or count
         const sums = wanted.get(keyOf(one)) ?? { count: 0, bytes: 0 };
         wanted.set(keyOf(one), { count: sums.count + 1, bytes: sums.bytes + one.bytes });
       }
-      const found = new Map<string, { count: number; bytes: number }>();
+      const counts = new Map<string, { count: number; bytes: number }>();
       for (const row of rows) {
-        const sums = found.get(keyOf(row)) ?? { count: 0, bytes: 0 };
-        found.set(keyOf(row), { count: sums.count + row.count, bytes: sums.bytes + row.bytes });
+        const sums = counts.get(keyOf(row)) ?? { count: 0, bytes: 0 };
+        counts.set(keyOf(row), { count: sums.count + row.count, bytes: sums.bytes + row.bytes });
         assert.equal(
           Math.floor(row.firstAt.getTime() / MINUTE_MS),
           Math.floor(row.lastAt.getTime() / MINUTE_MS),
         );
       }
-      assert.deepEqual(found, wanted);
+      assert.deepEqual(counts, wanted);
     }),
     { numRuns: 30 },
   );
@@ -71,9 +71,8 @@ test('rows of one minute are as few as their kinds, also when they fill all ther
   for (let turn = 0; turn < 3; turn += 1) {
     for (const image of images) {
       for (const number of [1, 2]) {
-        const told = { number, address: '192.0.2.1', agent: '' };
-        if (!rows.count({ ...part, image }, told, turn))
-          rows.add({ ...part, image }, told, turn, '192.0.2.1');
+        const row = { number, address: '192.0.2.1', agent: '' };
+        if (!rows.count({ ...part, image }, row, turn)) rows.add({ ...part, image }, row, turn, '192.0.2.1');
       }
     }
   }

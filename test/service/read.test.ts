@@ -273,9 +273,9 @@ describe('reading signatures', () => {
     const { reader, put } = open();
     const { entries } = put(APP, 'one', 'two');
     for (const [position, content] of ['one', 'two'].entries()) {
-      const found = await reader.readSignature(APP, position + 1);
-      assert.equal(found?.entry, entries[position]);
-      assert.equal(Buffer.from(found?.bytes ?? []).toString(), content);
+      const signature = await reader.readSignature(APP, position + 1);
+      assert.equal(signature?.entry, entries[position]);
+      assert.equal(Buffer.from(signature?.bytes ?? []).toString(), content);
     }
     for (const number of [0, 3, 127, 999_999_999])
       assert.equal(await reader.readSignature(APP, number), null);
@@ -296,9 +296,9 @@ describe('reading signatures', () => {
     await reader.readSet(APP);
     const { entries } = put(APP, largeEntry('bb'));
     blobs.set('bb', Buffer.from('new'));
-    const found = await reader.readSignature(APP, 1);
-    assert.equal(found?.entry, entries[0]);
-    assert.equal(Buffer.from(found?.bytes ?? []).toString(), 'new');
+    const signature = await reader.readSignature(APP, 1);
+    assert.equal(signature?.entry, entries[0]);
+    assert.equal(Buffer.from(signature?.bytes ?? []).toString(), 'new');
     assert.equal(asked.length, 2);
   });
 

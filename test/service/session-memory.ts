@@ -52,7 +52,7 @@ export function sessionsInMemory(
   const rows = new Map<number, NewSession>();
   const [events, refused]: [NewAuditEvent[], (Deed & { actor: string })[]] = [[], []];
   let last = 0;
-  const shown = (id: number, { identity = null, ...row }: NewSession) => {
+  const sessionOf = (id: number, { identity = null, ...row }: NewSession) => {
     const token = tokenOf(roleOf(row.token));
     if (identity === null) return { id, ...row, token };
     const { role, signer } = identity;
@@ -60,10 +60,10 @@ export function sessionsInMemory(
   };
   const store: SessionStore = {
     async find(hash) {
-      const [found] = [...rows].filter(([, row]) => row.hash === hash);
-      return found === undefined ? null : shown(...found);
+      const [entry] = [...rows].filter(([, row]) => row.hash === hash);
+      return entry === undefined ? null : sessionOf(...entry);
     },
-    list: async () => [...rows].map(([id, row]) => shown(id, row)),
+    list: async () => [...rows].map(([id, row]) => sessionOf(id, row)),
     async add(session, event) {
       last += 1;
       rows.set(last, session);

@@ -62,16 +62,16 @@ test('a start goes on where the settings cannot be recorded, and the log says so
 
 test('a certificate is recorded with what clients see of it, and again only when it was renewed', async () => {
   const { kept, certificate } = open();
-  const shown = {
+  const details = {
     sha256: 'a'.repeat(64),
     names: 'DNS:signatures.example',
     issuer: 'CN=authority',
     notBefore: new Date('2026-11-01T00:00:00Z'),
     notAfter: new Date('2027-02-01T00:00:00Z'),
   };
-  await certificate(shown);
-  await certificate(shown);
-  await certificate({ ...shown, sha256: 'b'.repeat(64) });
+  await certificate(details);
+  await certificate(details);
+  await certificate({ ...details, sha256: 'b'.repeat(64) });
   assert.deepEqual(
     kept.map(({ action, private: { reason } }) => [action, JSON.parse(reason ?? '').sha256]),
     [

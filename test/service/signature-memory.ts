@@ -15,7 +15,7 @@ import { imageOf } from './hand-driven.ts';
 export const FINGERPRINT = 'A1'.repeat(20);
 export const SUBKEY = 'B2'.repeat(20);
 
-/** Of signature number `n` in tests: 64 hex digits. */
+/** The hash of signature number `n` in tests: 64 hex digits. */
 export function hashOf(n: number): string {
   return n.toString(16).padStart(64, '0');
 }

@@ -99,10 +99,10 @@ describe('the signatures of one image', () => {
     register();
     serve(APP, [sha256]);
     upload(APP, sha256, 'ci', 17, 'team=registry.example/x');
-    const [shown] = await queries.ofImage(APP);
-    assert.equal(shown?.remap, 'team=registry.example/x');
+    const [stored] = await queries.ofImage(APP);
+    assert.equal(stored?.remap, 'team=registry.example/x');
     assert.deepEqual(
-      shown?.warnings.map((warning) => warning.code),
+      stored?.warnings.map((warning) => warning.code),
       ['REMAPPED'],
     );
   });
@@ -112,12 +112,12 @@ describe('the signatures of one image', () => {
     for (const verdict of ['bad', 'no-key', 'unsupported', 'unreadable', 'unverified'] as const) {
       const { sha256 } = learn({ verdict, reason: 'KEY_UNKNOWN', issuer: '0123456789ABCDEF' });
       serve(APP, [sha256]);
-      const [shown] = await queries.ofImage(APP);
-      assert.equal(shown?.state, verdict === 'no-key' ? 'unknown-key' : verdict);
-      assert.equal(shown.reason, 'KEY_UNKNOWN');
-      assert.equal(shown.issuer, '0123456789ABCDEF');
-      const { fingerprint, signingFingerprint, manifestDigest, dockerReference, creator } = shown;
-      const { signedAt, expiresAt } = shown;
+      const [stored] = await queries.ofImage(APP);
+      assert.equal(stored?.state, verdict === 'no-key' ? 'unknown-key' : verdict);
+      assert.equal(stored.reason, 'KEY_UNKNOWN');
+      assert.equal(stored.issuer, '0123456789ABCDEF');
+      const { fingerprint, signingFingerprint, manifestDigest, dockerReference, creator } = stored;
+      const { signedAt, expiresAt } = stored;
       assert.deepEqual(
         [fingerprint, signingFingerprint, manifestDigest, dockerReference, creator, signedAt, expiresAt],
         [null, null, null, null, null, null, null],
@@ -150,9 +150,9 @@ describe('the signatures of one image', () => {
     const { queries, learn, serve } = open();
     const [first, gone, second] = [learn({ servedNumber: 5 }), learn(), learn({ servedNumber: 9 })];
     serve(APP, [second.sha256, first.sha256]);
-    const shown = await queries.ofImage(APP);
+    const listed = await queries.ofImage(APP);
     assert.deepEqual(
-      shown.map(({ number, path, signatureSha256, storedAt }) => [
+      listed.map(({ number, path, signatureSha256, storedAt }) => [
         number,
         path,
         signatureSha256,
@@ -163,19 +163,19 @@ describe('the signatures of one image', () => {
         [2, `/${FOLDER}/signature-2`, first.sha256, 2000],
       ],
     );
-    assert.ok(shown.every(({ signatureSha256 }) => signatureSha256 !== gone.sha256));
+    assert.ok(listed.every(({ signatureSha256 }) => signatureSha256 !== gone.sha256));
   });
 
   test('one that is served before the index knows of it is unverified', async () => {
     const { queries, serve, upload } = open();
     serve(APP, [hashOf(7)]);
     upload(APP, hashOf(7), 'ci');
-    const [shown] = await queries.ofImage(APP);
-    assert.equal(shown?.state, 'unverified');
-    assert.equal(shown.signatureSha256, hashOf(7));
-    assert.equal(shown.sizeBytes, 500);
-    assert.equal(shown.uploader, 'ci');
-    assert.equal(shown.form, null);
+    const [stored] = await queries.ofImage(APP);
+    assert.equal(stored?.state, 'unverified');
+    assert.equal(stored.signatureSha256, hashOf(7));
+    assert.equal(stored.sizeBytes, 500);
+    assert.equal(stored.uploader, 'ci');
+    assert.equal(stored.form, null);
   });
 
   test('bytes that were uploaded for another image have no uploader here', async () => {
@@ -190,9 +190,9 @@ describe('the signatures of one image', () => {
     const { queries, serve } = open();
     const image: ImageId = { ...APP, layout: 'release', path: 'openshift/release' };
     serve(image, [hashOf(1)]);
-    const [shown] = await queries.ofImage(image);
-    assert.equal(shown?.image, `openshift/release/sha256:${APP.hex}`);
-    assert.equal(shown.path, `/openshift/release/sha256=${APP.hex}/signature-1`);
+    const [stored] = await queries.ofImage(image);
+    assert.equal(stored?.image, `openshift/release/sha256:${APP.hex}`);
+    assert.equal(stored.path, `/openshift/release/sha256=${APP.hex}/signature-1`);
   });
 
   test('an image without signatures has none, whatever the index still knows', async () => {
@@ -203,8 +203,8 @@ describe('the signatures of one image', () => {
 });
 
 describe('searching signatures', () => {
-  const numbers = (found: { readonly signatures: readonly { readonly number: number }[] }) =>
-    found.signatures.map(({ number }) => number);
+  const numbers = (page: { readonly signatures: readonly { readonly number: number }[] }) =>
+    page.signatures.map(({ number }) => number);
 
   test('the newest come first, and next leads to the end', async () => {
     const { search, learn } = open();

@@ -122,11 +122,11 @@ test('what one site has made anew is filled again with the other, which waits fo
 
 test('reindex makes the index anew once, from all trees, and counts them all', async (t) => {
   const { upkeep, acts } = open(t);
-  const told: number[] = [];
-  const onProgress = ({ images }: { readonly images: number }) => void told.push(images);
+  const reported: number[] = [];
+  const onProgress = ({ images }: { readonly images: number }) => void reported.push(images);
   assert.deepEqual(await upkeep.reindex({ acceptDamage: false, onProgress }), SUM);
   assert.deepEqual(acts, ['look rh', 'look default', 'reset', 'scan default', 'scan rh']);
-  assert.deepEqual(told, [2, 12]);
+  assert.deepEqual(reported, [2, 12]);
 });
 
 test('reindex fails when another site could not be scanned, and that is tried again', async (t) => {

@@ -45,7 +45,7 @@ test('a subject that is added and one that is removed are events: who did it, to
   const reason = `ci: ${ISSUER} ref=refs/heads/* repository=team/app`;
   const { address, requestId } = ALICE;
   assert.deepEqual(
-    events.map(({ action, result, at, private: told }) => [action, result, at.toISOString(), told]),
+    events.map(({ action, result, at, private: who }) => [action, result, at.toISOString(), who]),
     [
       ['oidc-add', 'added', '2026-11-22T10:00:00.000Z', { actor: 'alice', address, requestId, reason }],
       ['oidc-remove', 'removed', '2026-11-22T10:00:01.000Z', { actor: 'bob', address, requestId, reason }],

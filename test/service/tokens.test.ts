@@ -261,7 +261,7 @@ describe('tokens', () => {
     await make(service, 'ci', 'uploader');
     clock.pass(5000);
     await service.revoke('ci', { ...ALICE, name: 'bob' });
-    const told = events.map(({ at, action, result, private: { actor, address, reason } }) => [
+    const recorded = events.map(({ at, action, result, private: { actor, address, reason } }) => [
       at.toISOString(),
       action,
       result,
@@ -269,7 +269,7 @@ describe('tokens', () => {
       address,
       reason,
     ]);
-    assert.deepEqual(told, [
+    assert.deepEqual(recorded, [
       ['2026-11-22T10:00:00.000Z', 'token-create', 'created', 'alice', '192.0.2.7', 'ci (uploader)'],
       ['2026-11-22T10:00:05.000Z', 'token-revoke', 'revoked', 'bob', '192.0.2.7', 'ci'],
     ]);

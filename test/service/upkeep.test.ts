@@ -17,7 +17,7 @@ const COUNTS = { images: 2, signatures: 3, problems: 0 };
 const HOUR_MS = 3_600_000;
 const RETRY_MS = 10_000;
 
-const found = (kind: ProblemKind, path: string): Found => ({
+const problemOf = (kind: ProblemKind, path: string): Found => ({
   kind,
   path,
   isDamage: kind === 'missing' || kind === 'changed',
@@ -31,7 +31,7 @@ interface Scene {
   between?: () => Promise<void>;
   /** What is thrown after the problems. */
   findFailure?: Error;
-  repair?: (found: Found) => Promise<boolean>;
+  repair?: (problem: Found) => Promise<boolean>;
   reset?: () => Promise<void>;
   isComplete?: boolean;
   intervalMs?: number | null;
@@ -318,7 +318,7 @@ describe('stopping', () => {
   for (const { name, begin, first, acts } of walks) {
     test(`${name} that is under way ends at the next image, and tells its caller why`, async (t) => {
       const gate = createGate();
-      const problems = [found(first, 'a/signature-1'), found('missing', 'b/signature-1')];
+      const problems = [problemOf(first, 'a/signature-1'), problemOf('missing', 'b/signature-1')];
       const scene = open(t, { problems, between: () => gate.promise });
       const ended = assert.rejects(begin(scene.upkeep), isStopping);
       await setImmediate();
@@ -411,7 +411,7 @@ describe('turns', () => {
 
 describe('reindex', () => {
   test('it makes the index anew from a tree without damage', async (t) => {
-    const problems = [found('empty', 'a/signature-1'), found('extra', 'a/signature-2')];
+    const problems = [problemOf('empty', 'a/signature-1'), problemOf('extra', 'a/signature-2')];
     const { upkeep, acts } = open(t, { problems });
     const seen: object[] = [];
     const counts = await upkeep.reindex({ acceptDamage: false, onProgress: (now) => seen.push(now) });
@@ -434,7 +434,7 @@ describe('reindex', () => {
   for (const kind of ['missing', 'changed'] as const) {
     test(`a ${kind} file makes it refuse, and nothing is forgotten`, async (t) => {
       const { upkeep, acts, pass } = open(t, {
-        problems: [found('empty', 'a'), found(kind, 'team/signature-2')],
+        problems: [problemOf('empty', 'a'), problemOf(kind, 'team/signature-2')],
       });
       await assert.rejects(upkeep.reindex({ acceptDamage: false }), (error) => {
         return isLookasideError(error, 'DAMAGE_FOUND') && error.message.includes('team/signature-2');
@@ -446,7 +446,7 @@ describe('reindex', () => {
   }
 
   test('damage that is accepted is not looked for', async (t) => {
-    const { upkeep, acts } = open(t, { problems: [found('missing', 'a')] });
+    const { upkeep, acts } = open(t, { problems: [problemOf('missing', 'a')] });
     assert.deepEqual(await upkeep.reindex({ acceptDamage: true }), COUNTS);
     assert.deepEqual(acts, ['reset', 'scan']);
   });
@@ -468,9 +468,9 @@ describe('reindex', () => {
 
 describe('fsck', () => {
   const PROBLEMS = [
-    found('missing', 'a/signature-1'),
-    found('empty', 'b/signature-1'),
-    found('changed', 'c/signature-1'),
+    problemOf('missing', 'a/signature-1'),
+    problemOf('empty', 'b/signature-1'),
+    problemOf('changed', 'c/signature-1'),
   ];
 
   test('it tells what is wrong and what to do, and changes nothing', async (t) => {
@@ -495,7 +495,7 @@ describe('fsck', () => {
   });
 
   test('what stands for many is told with how many', async (t) => {
-    const many = { ...found('over-limit', 'a/signature-128'), count: 19_873 };
+    const many = { ...problemOf('over-limit', 'a/signature-128'), count: 19_873 };
     const { upkeep } = open(t, { problems: [many] });
     const { findings } = await upkeep.fsck({ repair: false });
     const { kind, path, count } = many;
@@ -525,7 +525,9 @@ describe('fsck', () => {
   });
 
   test('beyond 10,000 findings it goes on repairing and counting', async (t) => {
-    const problems = Array.from({ length: 10_002 }, (_, number) => found('missing', `a/signature-${number}`));
+    const problems = Array.from({ length: 10_002 }, (_, number) =>
+      problemOf('missing', `a/signature-${number}`),
+    );
     const { upkeep } = open(t, { problems });
     const { findings, repaired } = await upkeep.fsck({ repair: true });
     assert.deepEqual([findings.length, repaired], [10_000, 10_002]);

@@ -25,7 +25,7 @@ const ACTOR = { name: 'ci', address: '192.0.2.7', requestId: 'r-1' };
 
 interface Scene {
   /** What verification finds, by the text of the bytes. */
-  readonly found?: Readonly<Record<string, Judgement>>;
+  readonly judgements?: Readonly<Record<string, Judgement>>;
   readonly stored?: readonly IndexedSignature[];
   readonly failsWith?: LookasideError;
   readonly auditFails?: boolean;
@@ -49,7 +49,14 @@ interface Changes {
 }
 
 /** An uploader over an appender that stores in memory as the real one promises to. */
-function open({ found = {}, stored = [], failsWith, auditFails = false, remaps = [], ...more }: Scene = {}) {
+function open({
+  judgements = {},
+  stored = [],
+  failsWith,
+  auditFails = false,
+  remaps = [],
+  ...more
+}: Scene = {}) {
   const clock = createClock();
   const log = createLog();
   const appended: VerifiedUpload[] = [];
@@ -75,7 +82,7 @@ function open({ found = {}, stored = [], failsWith, auditFails = false, remaps =
       examine: async (bytes, _now, urgency) => {
         assert.equal(urgency, 'upload');
         if (keyring !== undefined) keyring.number += 1;
-        return found[Buffer.from(bytes).toString()] ?? goodFor(IMAGE);
+        return judgements[Buffer.from(bytes).toString()] ?? goodFor(IMAGE);
       },
     },
     keys: {
@@ -235,9 +242,9 @@ describe('an upload that no grant covers', () => {
 
   test('is asked about by its place, its key and its tag; what nobody verified by no key', async () => {
     const asked: unknown[] = [];
-    const found = { 'v6 registry.example/team/app:v1': UNSUPPORTED };
+    const judgements = { 'v6 registry.example/team/app:v1': UNSUPPORTED };
     const { put } = open({
-      found,
+      judgements,
       acceptUnsupported: 'v6',
       async permit(actor, { image, fingerprint, tag }) {
         asked.push([actor.name, image.path, fingerprint, tag]);
@@ -297,7 +304,7 @@ describe('an upload', () => {
   });
 
   test('that verification refuses is not stored, and leaves an event with the code and the sentence', async () => {
-    const { put, appended, events } = open({ found: { bad: refusedWith('SIGNATURE_BAD') } });
+    const { put, appended, events } = open({ judgements: { bad: refusedWith('SIGNATURE_BAD') } });
     await assert.rejects(put('bad'), code('SIGNATURE_BAD'));
     assert.deepEqual(appended, []);
     assert.deepEqual(
@@ -318,7 +325,7 @@ describe('an upload', () => {
   });
 
   test('over the size limit is refused before anything looks at it', async () => {
-    const { put, appended } = open({ found: { ['x'.repeat(1001)]: refusedWith('SIGNATURE_BAD') } });
+    const { put, appended } = open({ judgements: { ['x'.repeat(1001)]: refusedWith('SIGNATURE_BAD') } });
     await assert.rejects(put('x'.repeat(1001)), code('TOO_LARGE'));
     await put('x'.repeat(1000));
     assert.equal(appended.length, 1);
@@ -326,7 +333,7 @@ describe('an upload', () => {
 
   test('good beside an expired key is refused: clients would refuse it', async () => {
     const expired = goodFor(IMAGE, { refusal: { code: 'KEY_EXPIRED', message: 'expired' } });
-    const { put, appended } = open({ found: { late: expired } });
+    const { put, appended } = open({ judgements: { late: expired } });
     await assert.rejects(put('late'), code('KEY_EXPIRED'));
     assert.deepEqual(appended, []);
   });
@@ -346,7 +353,7 @@ describe('an upload', () => {
     ];
   for (const [what, judgement, image, wanted] of elsewhere) {
     test(`for ${what} is refused with ${wanted}`, async () => {
-      const { put, appended, events } = open({ found: { one: judgement } });
+      const { put, appended, events } = open({ judgements: { one: judgement } });
       await assert.rejects(put('one', { image }), code(wanted));
       assert.deepEqual(appended, []);
       assert.deepEqual(
@@ -364,7 +371,7 @@ describe('an upload', () => {
       dockerReference: 'busybox:latest',
       creator: null,
     } as const;
-    const { put } = open({ found: { one: goodFor(image, { claim }) } });
+    const { put } = open({ judgements: { one: goodFor(image, { claim }) } });
     assert.equal((await put('one', { image })).dockerReference, 'busybox:latest');
     await assert.rejects(put('one', { image: imageOf('busybox') }), code('REPOSITORY_MISMATCH'));
   });
@@ -372,7 +379,7 @@ describe('an upload', () => {
   test('below the name of a mirror is stored with the remap that was asked for and is allowed, which its event tells', async () => {
     const image = imageOf('mirror/team/app');
     const { put, appended } = open({
-      found: { one: goodFor(imageOf('team/app')) },
+      judgements: { one: goodFor(imageOf('team/app')) },
       remaps: ['mirror=registry.example'],
     });
     const signedFor = ['mirror=registry.example'];
@@ -389,7 +396,7 @@ describe('an upload', () => {
   test('below the name of a mirror is not stored where the operator does not allow it, or nobody asks', async () => {
     const image = imageOf('mirror/team/app');
     const { put, appended, events } = open({
-      found: { one: goodFor(imageOf('team/app')) },
+      judgements: { one: goodFor(imageOf('team/app')) },
       remaps: ['mirror/team/other=registry.example/team/other'],
     });
     const signedFor = ['mirror=registry.example'];
@@ -427,7 +434,10 @@ describe('an upload', () => {
   });
 
   test('is refused with its own reason even when the event cannot be written', async () => {
-    const { put, log } = open({ found: { bad: refusedWith('KEY_UNKNOWN', 'no-key') }, auditFails: true });
+    const { put, log } = open({
+      judgements: { bad: refusedWith('KEY_UNKNOWN', 'no-key') },
+      auditFails: true,
+    });
     await assert.rejects(put('bad'), code('KEY_UNKNOWN'));
     assert.deepEqual(
       log.lines.map(({ level }) => level),
@@ -532,7 +542,7 @@ describe('the numbers of an image', () => {
 
     const { dockerReference: _, ...claim } = goodFor(IMAGE).claim ?? assert.fail();
     const other = { ...claim, dockerReference: 'registry.example/team/app:v2' };
-    const elsewhere = open({ stored: perClaim, found: { two: goodFor(IMAGE, { claim: other }) } });
+    const elsewhere = open({ stored: perClaim, judgements: { two: goodFor(IMAGE, { claim: other }) } });
     assert.equal((await elsewhere.put('two')).created, true);
   });
 
@@ -589,7 +599,7 @@ describe('warnings', () => {
   ];
   for (const [wanted, judgement, scene, image] of cases) {
     test(`${wanted} is told with a sentence, alone`, async () => {
-      const { put } = open({ ...scene, found: { one: judgement } });
+      const { put } = open({ ...scene, judgements: { one: judgement } });
       const { warnings } = await put('one', { image });
       assert.deepEqual(
         warnings.map((warning) => warning.code),
@@ -606,7 +616,7 @@ describe('a batch', () => {
 
   test('places each part by its own claim, or by a file name that is a full lookaside path', async () => {
     const release = `openshift/release/sha256=${IMAGE.hex}/signature-4`;
-    const { uploader, appended } = open({ found: { other: goodFor(imageOf('a/b', 'c')) } });
+    const { uploader, appended } = open({ judgements: { other: goodFor(imageOf('a/b', 'c')) } });
     const results = await uploader.uploadBatch(
       parts(
         ['one', null],
@@ -634,7 +644,7 @@ describe('a batch', () => {
 
   test('refuses a part whose file name, or whose claim, is an image’s and too long, and goes on', async () => {
     const long = 'n'.repeat(200);
-    const { uploader, appended } = open({ found: { claims: goodFor(imageOf(long)) } });
+    const { uploader, appended } = open({ judgements: { claims: goodFor(imageOf(long)) } });
     const results = await uploader.uploadBatch(
       parts(
         ['named', `${'c/'.repeat(1900)}sha256=${IMAGE.hex}/signature-1`],
@@ -655,8 +665,8 @@ describe('a batch', () => {
   });
 
   test('answers each part in its place, and a refused one stops none of the others', async () => {
-    const found = { bad: refusedWith('SIGNATURE_BAD'), far: goodFor(imageOf('else/where')) };
-    const { uploader, appended, events } = open({ found });
+    const judgements = { bad: refusedWith('SIGNATURE_BAD'), far: goodFor(imageOf('else/where')) };
+    const { uploader, appended, events } = open({ judgements });
     const results = await uploader.uploadBatch(
       parts(
         ['bad', null],
@@ -715,13 +725,13 @@ describe('a batch', () => {
 
 describe('an upload that nothing here can verify', () => {
   const text = `v6 ${NAME}`;
-  const found = { [text]: UNSUPPORTED, 'v6 registry.example/team/app:v9': UNSUPPORTED };
+  const judgements = { [text]: UNSUPPORTED, 'v6 registry.example/team/app:v9': UNSUPPORTED };
   const good = (changes: Partial<IndexedSignature> = {}) =>
     indexed(IMAGE, 1, goodFor(IMAGE), { sha256: '1'.repeat(64), ...changes });
   const other = (digit: string, number: number, changes: Partial<IndexedSignature> = {}) =>
     indexed(IMAGE, number, UNSUPPORTED, { sha256: digit.repeat(64), ...changes });
   const uploads = { ['1'.repeat(64)]: ACTOR.name };
-  const accepting = { found, acceptUnsupported: 'v6', uploads } as const;
+  const accepting = { judgements, acceptUnsupported: 'v6', uploads } as const;
 
   test('is stored beside a verified one of the same name by the same uploader, and told as what it is', async () => {
     const { put, appended } = open({ ...accepting, stored: [good()] });
@@ -733,7 +743,7 @@ describe('an upload that nothing here can verify', () => {
   });
 
   test('is refused unless the operator accepts it, which the refusal tells', async () => {
-    const { put, appended } = open({ found, uploads, stored: [good()] });
+    const { put, appended } = open({ judgements, uploads, stored: [good()] });
     await assert.rejects(put(text), (error) => {
       assert.ok(code('ALGORITHM_UNSUPPORTED')(error));
       return error instanceof Error && /LOOKASIDE_ACCEPT_UNSUPPORTED=v6/.test(error.message);

@@ -91,9 +91,9 @@ describe('a signature', () => {
 
   test('that is not good has nothing of what it says told', async () => {
     const issuer = 'C'.repeat(16);
-    const { refusal, ...told } = await check({ ...refusedWith('SIGNATURE_BAD'), issuer });
+    const { refusal, ...rest } = await check({ ...refusedWith('SIGNATURE_BAD'), issuer });
     assert.equal(refusal?.code, 'SIGNATURE_BAD');
-    const { source, ...facts } = told;
+    const { source, ...facts } = rest;
     assert.equal(source, 'one.signature');
     assert.deepEqual(new Set(Object.values(facts)), new Set([null]));
   });
@@ -136,14 +136,14 @@ describe('a signature', () => {
 
 test('the signatures of a server are those up to the first missing number', async () => {
   const blobs = new Map([1, 2, 4].map((number) => [number, Uint8Array.of(number)]));
-  const found = [];
+  const results = [];
   for await (const one of signaturesOf({ signature: async (_image, number) => blobs.get(number) ?? null }, [
     IMAGE,
     OTHER_DIGEST,
   ])) {
-    found.push(one);
+    results.push(one);
   }
-  assert.deepEqual(found, [
+  assert.deepEqual(results, [
     { source: 'signature-1', bytes: Uint8Array.of(1) },
     { source: 'signature-2', bytes: Uint8Array.of(2) },
   ]);
@@ -155,9 +155,9 @@ test('the signatures of a server are those of OpenShift’s release layout where
     signature: async ({ layout }: { readonly layout: string }, number: number) =>
       layout === 'release' && number === 1 ? Uint8Array.of(7) : null,
   };
-  const found = [];
-  for await (const one of signaturesOf(server, [IMAGE, release])) found.push(one);
-  assert.deepEqual(found, [{ source: 'signature-1', bytes: Uint8Array.of(7) }]);
+  const results = [];
+  for await (const one of signaturesOf(server, [IMAGE, release])) results.push(one);
+  assert.deepEqual(results, [{ source: 'signature-1', bytes: Uint8Array.of(7) }]);
 });
 
 test('a signature that cannot be looked at to its end keeps no other from being accepted', async () => {
@@ -221,8 +221,8 @@ function open() {
 describe('the keys to verify with', () => {
   test('are those of all files, each file merged with what came before it', async () => {
     const { trust, keyrings } = open();
-    const { fingerprints, ...told } = await trust('alice bob', 'carol alice');
-    assert.deepEqual(told, { refused: [], warnings: [] });
+    const { fingerprints, ...rest } = await trust('alice bob', 'carol alice');
+    assert.deepEqual(rest, { refused: [], warnings: [] });
     for (const name of ['alice', 'bob', 'carol']) assert.ok(fingerprints.has(name), name);
     assert.deepEqual(keyrings, [
       ['alice', 'bob'],

@@ -42,8 +42,8 @@ test('signatures of one image that are too many bytes together are a fault, and 
   assert.equal((await walk('app', null)).kind, 'set');
   const more = open([upstream('a', () => [large, large, large, large, bytesOf('5'), bytesOf('6')], asked)]);
   asked.length = 0;
-  const found = await more.walk('app', null);
-  assert.ok(found.kind === 'fault' && found.fault === 'too-large');
+  const walked = await more.walk('app', null);
+  assert.ok(walked.kind === 'fault' && walked.fault === 'too-large');
   assert.equal(asked.length, 5);
 });
 
