@@ -39,7 +39,7 @@ test('images and signatures of a batch that was rolled back are not taken for ot
     assert.throws(() => rows.write(broken), /does not hold/);
     rows.write(batchOf('cc', 'bb', 'aa'));
 
-    const found = db
+    const stored = db
       .prepare(`
         SELECT image.path AS path, hex(signature.sha256) AS sha256, read.count AS count
         FROM read
@@ -48,7 +48,7 @@ test('images and signatures of a batch that was rolled back are not taken for ot
         ORDER BY path`)
       .all();
     assert.deepEqual(
-      found,
+      stored,
       ['aa', 'bb', 'cc'].map((path) => ({
         path,
         sha256: path.padEnd(64, '0').toUpperCase(),

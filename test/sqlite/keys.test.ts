@@ -25,15 +25,15 @@ describe('a key', () => {
     for (const result of ['added', 'updated']) {
       await databases.keys.put(keyNamed('A'), auditEvent({ action: 'key-add', fingerprint, result }));
     }
-    const told = events(dataDir).map(({ leaf }) => JSON.parse(leaf));
+    const recorded = events(dataDir).map(({ leaf }) => JSON.parse(leaf));
     assert.deepEqual(
-      told.map(({ seq, action, result }) => [seq, action, result]),
+      recorded.map(({ seq, action, result }) => [seq, action, result]),
       [
         [1, 'key-add', 'added'],
         [2, 'key-add', 'updated'],
       ],
     );
-    assert.ok(told.every((leaf) => leaf.fingerprint === fingerprint));
+    assert.ok(recorded.every((leaf) => leaf.fingerprint === fingerprint));
   });
 
   it('is neither there nor told when its event cannot be written', async (t) => {

@@ -57,13 +57,13 @@ describe('the log over audit events', () => {
     const growing: LogReaderStore = {
       ...log,
       async hashes(level, from, count) {
-        const found = await log.hashes(level, from, count);
+        const hashes = await log.hashes(level, from, count);
         if (!isAdded) {
           isAdded = true;
           await scene.add(3);
           await scene.keeper.publish();
         }
-        return found;
+        return hashes;
       },
     };
     const verified = await verifyLog(growing, { vkey: null, from: null, onProgress: () => undefined });
@@ -85,12 +85,12 @@ describe('the log over audit events', () => {
         pages += 1;
         await scene.add(3);
         await scene.keeper.publish();
-        const found = await log.checkpoints(after, limit);
-        const [head] = found;
+        const checkpoints = await log.checkpoints(after, limit);
+        const [head] = checkpoints;
         // a first page that is full, so that another one is read at the end
         return pages > 1 || head === undefined
-          ? found
-          : [...Array.from({ length: limit - found.length }, () => head), ...found];
+          ? checkpoints
+          : [...Array.from({ length: limit - checkpoints.length }, () => head), ...checkpoints];
       },
     };
     const verified = await verifyLog(growing, { vkey: null, from: null, onProgress: () => undefined });

@@ -166,9 +166,9 @@ describe('an index of version 4', () => {
     for (const tag of new Set(references.map(tagOf))) {
       if (tag === null) continue;
       const page = { order: 'oldest', after: null, limit: 10 } as const;
-      const found = await databases.index.search(SITE, { ...page, filter: { ...ANY_SIGNATURE, tag } });
+      const rows = await databases.index.search(SITE, { ...page, filter: { ...ANY_SIGNATURE, tag } });
       assert.deepEqual(
-        found.map(({ dockerReference }) => dockerReference).sort(),
+        rows.map(({ dockerReference }) => dockerReference).sort(),
         references.filter((reference) => tagOf(reference) === tag).sort(),
       );
     }

@@ -234,33 +234,36 @@ test('audit events are found by what they are about and by who it was, newest fi
       ),
     );
   }
-  const found = (texts: Readonly<Record<string, string>>) =>
+  const seqsWith = (texts: Readonly<Record<string, string>>) =>
     walk(session, AUDIT(written(texts)), 4).map((row) => ('seq' in row ? row.seq : 0));
   const upTo30 = Array.from({ length: 30 }, (_, k) => 30 - k);
-  assert.deepEqual(found({}), upTo30);
+  assert.deepEqual(seqsWith({}), upTo30);
   assert.deepEqual(
-    found({ repository: 'team' }),
+    seqsWith({ repository: 'team' }),
     upTo30.filter((seq) => (seq - 1) % 3 === 2 || (seq - 1) % 3 < 2),
   );
   assert.deepEqual(
-    found({ repository: 'team/app' }),
+    seqsWith({ repository: 'team/app' }),
     upTo30.filter((seq) => (seq - 1) % 3 === 0),
   );
   assert.deepEqual(
-    found({ address: '192.0.2.0/24' }),
+    seqsWith({ address: '192.0.2.0/24' }),
     upTo30.filter((seq) => (seq - 1) % 4 === 0),
   );
   assert.deepEqual(
-    found({ actor: 'bob', fingerprint: 'a'.repeat(40) }),
+    seqsWith({ actor: 'bob', fingerprint: 'a'.repeat(40) }),
     upTo30.filter((seq) => seq % 4 === 3),
   );
   assert.deepEqual(
-    found({ result: 'KEY_UNKNOWN' }),
+    seqsWith({ result: 'KEY_UNKNOWN' }),
     upTo30.filter((seq) => (seq - 1) % 5 === 0),
   );
-  assert.deepEqual(found({ signature: '7'.padStart(64, '0') }), [8]);
-  assert.deepEqual(found({ image: images[1]?.hex === undefined ? '' : `sha256:${images[1].hex}` }), upTo30);
-  assert.deepEqual(found({ action: 'import' }), []);
+  assert.deepEqual(seqsWith({ signature: '7'.padStart(64, '0') }), [8]);
+  assert.deepEqual(
+    seqsWith({ image: images[1]?.hex === undefined ? '' : `sha256:${images[1].hex}` }),
+    upTo30,
+  );
+  assert.deepEqual(seqsWith({ action: 'import' }), []);
   const { groups, total } = session.sums(AUDIT(), ['actor', 'result'], 10);
   assert.deepEqual(
     groups.map(({ of, count }) => [...of, count]),

@@ -108,8 +108,8 @@ test('a revocation breaks the images that no other signature is verified of, as 
   const property = fc.asyncProperty(someImages, fc.integer({ min: 1, max: 3 }), async (images, limit) => {
     await databases.index.record(images.map(recorded));
     const { counts, broken } = counted(images);
-    const { gaps, refused: _, ...found } = session.revocation(REVOKED, [], others, NOW);
-    assert.deepEqual(found, counts);
+    const { gaps, refused: _, ...sums } = session.revocation(REVOKED, [], others, NOW);
+    assert.deepEqual(sums, counts);
     const listed: BrokenImage[] = [];
     let place: ImagePlace = null;
     do {
@@ -135,10 +135,10 @@ test('a revocation breaks the images that no other signature is verified of, as 
     assert.equal(names.size, listed.length, 'each is named once');
     const keyed: string[] = [];
     for (const site of ['b-site', 'default']) {
-      const found = await databases.index.imagesByKey(site, REVOKED, null, 2);
-      const next = found.at(-1) ?? null;
+      const images = await databases.index.imagesByKey(site, REVOKED, null, 2);
+      const next = images.at(-1) ?? null;
       const rest = next === null ? [] : await databases.index.imagesByKey(site, REVOKED, next, 100);
-      keyed.push(...[...found, ...rest].map(({ path, hex }) => `${site} ${path} ${hex}`));
+      keyed.push(...[...images, ...rest].map(({ path, hex }) => `${site} ${path} ${hex}`));
     }
     assert.equal(new Set(keyed).size, counts.images);
     assert.equal(keyed.length, counts.images);

@@ -66,7 +66,7 @@ function counted(images: readonly Laid[]) {
 }
 
 function inPieces(session: QuestionSession, limit: number): readonly RotationWork[] {
-  const found: RotationWork[] = [];
+  const work: RotationWork[] = [];
   let place: RotationPlace = null;
   do {
     const piece: { work: readonly RotationWork[]; next: RotationPlace } = session.rotationWork(
@@ -75,10 +75,10 @@ function inPieces(session: QuestionSession, limit: number): readonly RotationWor
       place,
       limit,
     );
-    found.push(...piece.work);
+    work.push(...piece.work);
     place = piece.next;
   } while (place !== null);
-  return found;
+  return work;
 }
 
 test('a rotation counts each image once and lists each reference once, as reading everything would', async (t) => {
@@ -94,9 +94,9 @@ test('a rotation counts each image once and lists each reference once, as readin
     const { counts, work } = counted(images);
     const answer = session.rotation(OLD, NEXT, new Date());
     assert.deepEqual(answer.images, counts);
-    const found = inPieces(session, limit);
-    assert.deepEqual(found.map(({ site, reference }) => `${site} ${reference}`).sort(), work);
-    assert.ok(found.every(({ image, digest }) => image.endsWith(digest)));
+    const parts = inPieces(session, limit);
+    assert.deepEqual(parts.map(({ site, reference }) => `${site} ${reference}`).sort(), work);
+    assert.ok(parts.every(({ image, digest }) => image.endsWith(digest)));
     for (const site of ['default', 'b-site']) await databases.index.forgetFolder(site, '');
   });
   await fc.assert(property, { numRuns: 60 });

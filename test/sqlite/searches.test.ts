@@ -32,13 +32,13 @@ describe('a search', () => {
       const plan = db.prepare<[], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all();
       return plan[0]?.detail ?? '';
     };
-    const found = (index: string, columns: string) =>
+    const searchBy = (index: string, columns: string) =>
       `SEARCH signature USING INDEX ${index} (${columns} AND id<?)`;
     assert.equal(
       planOf({ path: 'team/app', tag: 'latest' }),
-      found('signature_by_path_and_tag', 'site=? AND path=? AND tag=?'),
+      searchBy('signature_by_path_and_tag', 'site=? AND path=? AND tag=?'),
     );
-    assert.equal(planOf({ tag: 'latest' }), found('signature_by_tag', 'site=? AND tag=?'));
-    assert.equal(planOf({ path: 'team/app' }), found('signature_by_path', 'site=? AND path=?'));
+    assert.equal(planOf({ tag: 'latest' }), searchBy('signature_by_tag', 'site=? AND tag=?'));
+    assert.equal(planOf({ path: 'team/app' }), searchBy('signature_by_path', 'site=? AND path=?'));
   });
 });

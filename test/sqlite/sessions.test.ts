@@ -19,7 +19,7 @@ sessionStoreContract('sessions in SQLite', async () => {
       ({ databases } = await open(dataDir));
       return databases;
     },
-    told: async () => events(dataDir).map(({ leaf }) => JSON.parse(leaf).action),
+    recordedActions: async () => events(dataDir).map(({ leaf }) => JSON.parse(leaf).action),
     async close() {
       await databases.close();
       rmSync(dataDir, { recursive: true, force: true });

@@ -15,7 +15,7 @@ signerStoresContract('the SQLite signers and grants', async () => {
     subjects,
     tokens,
     reopen,
-    told: async () => events(dataDir).map(({ leaf }) => JSON.parse(leaf).action),
+    recordedActions: async () => events(dataDir).map(({ leaf }) => JSON.parse(leaf).action),
     close,
   };
 });

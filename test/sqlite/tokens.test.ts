@@ -16,7 +16,7 @@ tokenStoreContract('the SQLite tokens', async () => {
   return {
     tokens: databases.tokens,
     reopen: async () => (await reopen()).tokens,
-    told: async () =>
+    recordedActions: async () =>
       events(dataDir)
         .map(({ leaf }) => JSON.parse(leaf))
         .map(({ action, result }) => [action, result]),
@@ -87,7 +87,7 @@ describe('state.db', () => {
     ['of a newer version', /newer lookaside/, (file) => change(file, 'PRAGMA user_version = 99')],
     ['of another application', /not a lookaside state/, (file) => change(file, 'PRAGMA application_id = 7')],
   ];
-  for (const [what, found, spoil] of spoilt) {
+  for (const [what, complaint, spoil] of spoilt) {
     it(`${what} stops the start by name, says what to do and stays as it is`, async (t) => {
       const dataDir = await filled(t);
       const file = join(dataDir, 'state.db');
@@ -95,7 +95,7 @@ describe('state.db', () => {
       const before = readFileSync(file);
       await assert.rejects(open(dataDir), (error) => {
         assert.ok(isLookasideError(error, 'STATE_UNUSABLE'));
-        assert.match(error.message, found);
+        assert.match(error.message, complaint);
         assert.ok(error.message.includes(file));
         assert.match(error.message, /put back its backup with: lookaside restore DIR --data/);
         return true;

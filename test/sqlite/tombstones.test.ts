@@ -80,16 +80,16 @@ test('what is withdrawn is listed page by page, as a filter over all of it gives
           })
           .map(({ image, text }) => `${image.site} /${imageFolder(image)}/signature-1 ${sha256(text)}`)
           .sort();
-        const found: string[] = [];
+        const hashes: string[] = [];
         let cursor: string | null = null;
         do {
           const filter = { path: path === null ? null : imageAt(path, 'one').path, digest, by, since };
           const page = await service.list({ site, filter, limit, cursor });
           assert.ok(page.withdrawn.length === limit || page.next === null);
-          found.push(...page.withdrawn.map((one) => `${one.site} ${one.path} ${one.signatureSha256}`));
+          hashes.push(...page.withdrawn.map((one) => `${one.site} ${one.path} ${one.signatureSha256}`));
           cursor = page.next;
         } while (cursor !== null);
-        assert.deepEqual(found.toSorted(), wanted);
+        assert.deepEqual(hashes.toSorted(), wanted);
         await assert.rejects(
           service.list({ site, filter: { path, digest, by, since }, limit, cursor: 'x' }),
           {
