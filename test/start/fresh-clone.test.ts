@@ -77,8 +77,8 @@ async function npmStart(options: readonly string[] = [], listen = ENV.LOOKASIDE_
   const url = await new Promise<string>((resolve, reject) => {
     const collect = (chunk: string) => {
       output += chunk;
-      const found = /listening on (http:\/\/[^\s"',]+)/.exec(output);
-      if (found?.[1] !== undefined) resolve(found[1]);
+      const match = /listening on (http:\/\/[^\s"',]+)/.exec(output);
+      if (match?.[1] !== undefined) resolve(match[1]);
     };
     npm.stdout.setEncoding('utf8').on('data', collect);
     npm.stderr.setEncoding('utf8').on('data', collect);
