@@ -70,9 +70,9 @@ async function assertServes(...signatures: readonly Uint8Array[]): Promise<void>
 }
 
 async function problemsFound(): Promise<readonly string[]> {
-  const found: string[] = [];
-  for await (const { kind, path: file } of opened.scanner.findProblems(SITE)) found.push(`${kind} ${file}`);
-  return found;
+  const paths: string[] = [];
+  for await (const { kind, path: file } of opened.scanner.findProblems(SITE)) paths.push(`${kind} ${file}`);
+  return paths;
 }
 
 const uploaded = async () => (await uploads.ofImage(IMAGE)).map(({ sha256 }) => sha256);
@@ -675,9 +675,9 @@ describe('an owned tree', () => {
         tree: {
           ...ports.tree,
           async readImage(...asked) {
-            const found = await ports.tree.readImage(...asked);
-            looks.push(found?.files.length ?? 0);
-            return found;
+            const image = await ports.tree.readImage(...asked);
+            looks.push(image?.files.length ?? 0);
+            return image;
           },
         },
       }),
@@ -767,13 +767,13 @@ describe('an owned tree', () => {
         uploads: {
           ...ports.uploads,
           async ofImage(image) {
-            const found = await ports.uploads.ofImage(image);
+            const uploads = await ports.uploads.ofImage(image);
             if (isFirst) {
               isFirst = false;
               asked.open();
               await go.promise;
             }
-            return found;
+            return uploads;
           },
         },
       }),

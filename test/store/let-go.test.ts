@@ -147,9 +147,9 @@ test('what graphs have said of a removed mirror is forgotten, and a version is l
   await using store = await openStore({ kind: 'owned' });
   const { mirrors } = store.databases;
   const release = { digest: `sha256:${'a'.repeat(64)}`, version: '4.18.1', arch: null };
-  const told = { releases: [{ ...release, channels: ['stable-4.18'] }], wholeChannels: [] };
-  await mirrors.putReleases('one', told);
-  await mirrors.putReleases('other', told);
+  const published = { releases: [{ ...release, channels: ['stable-4.18'] }], wholeChannels: [] };
+  await mirrors.putReleases('one', published);
+  await mirrors.putReleases('other', published);
   assert.equal((await mirrors.releases('stable-4.18', 10)).length, 2);
   await mirrors.remove('one', eventOf(imageIn(folderOf('a/b')), '', 'mirror-remove'));
   assert.deepEqual(await mirrors.releases('4.18.1', 10), [release]);

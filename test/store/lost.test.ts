@@ -16,9 +16,9 @@ const [ONE, TWO, THREE] = ['one', 'two', 'three'].map((text) => signatureBytes(t
 ];
 
 async function problemsOf({ scanner }: OpenedStore) {
-  const found = [];
-  for await (const problem of scanner.findProblems(SITE)) found.push(problem);
-  return found;
+  const problems = [];
+  for await (const problem of scanner.findProblems(SITE)) problems.push(problem);
+  return problems;
 }
 
 /** An index that was made anew over what the tree has now. */
@@ -96,9 +96,9 @@ test('lost uploads of many images are found page by page', async () => {
     await opened.uploads.add({ ...upload, uploader, remap, storedAt: event.at }, event);
   }
   await mkdir(opened.root, { recursive: true });
-  const found = await problemsOf(opened);
+  const problems = await problemsOf(opened);
   assert.deepEqual(
-    found.map(({ kind, path: file }) => `${kind} ${file}`),
+    problems.map(({ kind, path: file }) => `${kind} ${file}`),
     images.map((image) => `lost ${imageFolder(image)}`),
   );
 });

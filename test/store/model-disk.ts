@@ -182,8 +182,8 @@ export function openPorts(
         ),
       bytesOf: (_, sha256) =>
         step('tombstones.bytesOf', false, () => {
-          const found = disk.tombstones.find((one) => one.sha256 === sha256);
-          return found?.hasBytes === true ? bytesOf(sha256) : null;
+          const tombstone = disk.tombstones.find((one) => one.sha256 === sha256);
+          return tombstone?.hasBytes === true ? bytesOf(sha256) : null;
         }),
       put: (tombstone, event) =>
         step('tombstones.put', true, () => {

@@ -111,9 +111,9 @@ describe('a set of a shared tree that is older than a second', () => {
     await layImage(opened.root, 'team/app', old);
     assert.deepEqual(Buffer.from((await reader.readSignature(IMAGE, 1))?.bytes ?? []), old);
     await writeFile(file(1), next);
-    const found = await reader.readSignature(IMAGE, 1);
-    assert.deepEqual(Buffer.from(found?.bytes ?? []), next);
-    assert.equal(found?.entry.sha256, sha256Hex(next));
+    const signature = await reader.readSignature(IMAGE, 1);
+    assert.deepEqual(Buffer.from(signature?.bytes ?? []), next);
+    assert.equal(signature?.entry.sha256, sha256Hex(next));
   });
 
   it('is never told empty when the root has gone', async () => {
@@ -260,8 +260,8 @@ describe('the bytes of one signature', () => {
     await own.scanner.scan(SITE);
     looks.length = 0;
     const read = async (bytes: Uint8Array) => {
-      const found = await own.store.readBlob(IMAGE, sha256Hex(bytes));
-      return found === null ? null : sha256Hex(found);
+      const blob = await own.store.readBlob(IMAGE, sha256Hex(bytes));
+      return blob === null ? null : sha256Hex(blob);
     };
     assert.equal(await read(one), sha256Hex(one));
     assert.equal(await read(two), sha256Hex(two));

@@ -82,11 +82,11 @@ describe('what a scan costs', () => {
     await layDeep(root, 128);
     for (const repository of ['app', 'c/app', 'c/c/app', 'team/app', 'team/sub/app'])
       await layImage(root, repository, ONE);
-    const found: string[] = [];
+    const paths: string[] = [];
     const { images } = createWalker(tree, databases.index, async () => undefined);
-    for await (const { path: at } of images({ site: SITE, folder: '', onFailure: rethrow })) found.push(at);
+    for await (const { path: at } of images({ site: SITE, folder: '', onFailure: rethrow })) paths.push(at);
     const deepest = 'c/'.repeat(128).slice(0, -1);
-    assert.deepEqual(found.sort(), ['app', 'c/app', deepest, 'c/c/app', 'team/app', 'team/sub/app'].sort());
+    assert.deepEqual(paths.sort(), ['app', 'c/app', deepest, 'c/c/app', 'team/app', 'team/sub/app'].sort());
   });
 });
 
@@ -111,10 +111,10 @@ describe('a folder that is too long', () => {
       assert.match(second?.path ?? '', new RegExp(`^x/${name}/${name}[ab]$`));
       assert.deepEqual(opened.reported.get(folderOf('team/app')), []);
 
-      const found = [];
-      for await (const problem of scanner.findProblems(SITE)) found.push(problem.path);
+      const entries = [];
+      for await (const problem of scanner.findProblems(SITE)) entries.push(problem.path);
       assert.deepEqual(
-        found.sort(),
+        entries.sort(),
         named.map(({ path: at }) => at),
       );
 

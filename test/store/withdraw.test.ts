@@ -54,7 +54,7 @@ async function onDisk({ root }: OpenedStore, image: ImageId): Promise<string> {
   return (await Promise.all(files)).join(' ');
 }
 
-/** Of uploads, and of what is put back. */
+/** Files of uploads, and of what is put back. */
 const pairs = ({ root }: OpenedStore) => readdir(path.join(root, '.lookaside/tmp'));
 
 for (const kind of ['owned', 'shared'] as const) {
@@ -409,7 +409,7 @@ function everyWalkSees(survivor: string, versions: readonly Version[]): boolean 
  * a signature is withdrawn, though a version may still have it.
  */
 function missed(versions: readonly Version[], gone: ReadonlyMap<string, number> = new Map()): string[] {
-  const found: string[] = [];
+  const paths: string[] = [];
   for (let from = 0; from < versions.length; from += 1) {
     for (let to = from; to < versions.length; to += 1) {
       const during = versions.slice(from, to + 1);
@@ -421,10 +421,10 @@ function missed(versions: readonly Version[], gone: ReadonlyMap<string, number> 
         ),
       );
       for (const one of throughout)
-        if (!everyWalkSees(one, during)) found.push(`${one} from ${from} to ${to}`);
+        if (!everyWalkSees(one, during)) paths.push(`${one} from ${from} to ${to}`);
     }
   }
-  return found;
+  return paths;
 }
 
 /** Appends (true) and withdrawals (the position among the survivors), in this order. */
@@ -504,9 +504,9 @@ describe('a walk 1, 2, 3 … while signatures are appended and withdrawn', () =>
         if (atOnce) await Promise.all(acts.map(act));
         else for (const what of acts) await act(what);
         take(await disk());
-        const found = missed(versions, gone);
+        const missing = missed(versions, gone);
         assert.deepEqual(
-          found,
+          missing,
           [],
           JSON.stringify(versions.map((version) => version.map((one) => one.slice(0, 4)))),
         );
