@@ -57,22 +57,22 @@ function sessions(answer: Partial<RecordSession> = {}) {
 describe('what is counted for the overview', () => {
   test('hours and days, uploads with their refusals, and what was asked for in vain', async () => {
     const clock = createClock();
-    const found = (await createOverview({ ...sessions(), clock, log: createLog() }).get()) ?? assert.fail();
-    assert.equal(found.hours.length, 24);
-    assert.equal(found.hours.at(-1)?.at.toISOString(), '2026-11-22T10:00:00.000Z');
+    const counted = (await createOverview({ ...sessions(), clock, log: createLog() }).get()) ?? assert.fail();
+    assert.equal(counted.hours.length, 24);
+    assert.equal(counted.hours.at(-1)?.at.toISOString(), '2026-11-22T10:00:00.000Z');
     assert.deepEqual(
-      { ...found.hours[0], at: null },
+      { ...counted.hours[0], at: null },
       { at: null, fetched: 10, ended: 5, failed: 1, accepted: 3, refused: 2 },
     );
-    assert.equal(found.days.length, 30);
+    assert.equal(counted.days.length, 30);
     assert.equal(
-      found.days.reduce((sum, { fetched }) => sum + fetched, 0),
+      counted.days.reduce((sum, { fetched }) => sum + fetched, 0),
       10,
       'the day that has reads, once',
     );
-    assert.equal(found.days.at(-3)?.refused, 2);
-    assert.deepEqual(found.refusals, [{ code: 'KEY_UNKNOWN', count: 2 }]);
-    assert.deepEqual(found.missed, { day: 4, month: 4 });
+    assert.equal(counted.days.at(-3)?.refused, 2);
+    assert.deepEqual(counted.refusals, [{ code: 'KEY_UNKNOWN', count: 2 }]);
+    assert.deepEqual(counted.missed, { day: 4, month: 4 });
   });
 
   test('an answer is kept for a minute, then shown while the next one is made, and dropped when it is old', async () => {
@@ -109,7 +109,7 @@ describe('what is counted for the overview', () => {
     assert.equal(await overview.get(), null);
     assert.equal(await overview.get(), null);
     go();
-    for (let found = await overview.get(); found === null; ) found = await overview.get();
+    for (let counted = await overview.get(); counted === null; ) counted = await overview.get();
     assert.equal(opened(), 1);
     const month = (text: string) => text.startsWith('access 2026-10-24');
     assert.equal(asked.filter(month).length, 1);

@@ -34,9 +34,9 @@ describe('the frame of the web pages', () => {
     const { text } = await pages.get(`images/${IMAGE}`);
     for (const href of hrefs(text)) assert.match(href, /^(?:\.\.?\/|#)/, href);
     const page = new URL(`https://proxy.example/cut/ui/images/${IMAGE}`);
-    const found = hrefs(text).map((href) => new URL(href, page).href);
-    assert.ok(found.includes(`https://proxy.example/cut/team/app@sha256=${HEX}/signature-1`), String(found));
-    assert.ok(found.includes('https://proxy.example/cut/ui/keys'));
+    const links = hrefs(text).map((href) => new URL(href, page).href);
+    assert.ok(links.includes(`https://proxy.example/cut/team/app@sha256=${HEX}/signature-1`), String(links));
+    assert.ok(links.includes('https://proxy.example/cut/ui/keys'));
   });
 
   test('a path with more slashes than it has gets links that begin at the top', async () => {
@@ -192,10 +192,10 @@ describe('the page of repositories', () => {
       text,
       /href="\.\/repositories\/team\/web"><span class="quiet">team\/<\/span>web<\/a>.*?12 images/,
     );
-    const found = await pages.get('repositories?filter=WEB');
-    assert.match(found.text, /team\/web/);
-    assert.doesNotMatch(found.text, /team\/app/);
-    assert.match(found.text, /value="WEB"/);
+    const page = await pages.get('repositories?filter=WEB');
+    assert.match(page.text, /team\/web/);
+    assert.doesNotMatch(page.text, /team\/app/);
+    assert.match(page.text, /value="WEB"/);
     const nothing = await pages.get(`repositories?filter=${encodeURIComponent('"><script>\u202e')}`);
     assert.match(nothing.text, /No repository here holds that text/);
     assert.equal(nothing.text.match(/<script/g)?.length, 1);

@@ -170,8 +170,8 @@ describe('the records in pages', () => {
     );
     await using pages = await servePages(recordsOf([EVENT], fed));
     const session = await pages.logIn('auditor');
-    const shown = await pages.get('audit?actor=ci', session);
-    assert.match(shown.text, /data-live="\.\/audit\/live\?actor=ci&amp;after=7"/);
+    const page = await pages.get('audit?actor=ci', session);
+    assert.match(page.text, /data-live="\.\/audit\/live\?actor=ci&amp;after=7"/);
     const { headers, text } = await pages.get('audit/live?actor=ci&after=7', session);
     assert.equal(headers.get('content-type'), 'text/event-stream');
     assert.deepEqual(text.match(/^id: \d+$/gm), ['id: 9']);

@@ -28,8 +28,8 @@ test('a search goes straight to the one thing, and says what it understood', asy
     const [path, query = ''] = (headers.get('location') ?? '').split('?', 2);
     assert.equal(path, to, text);
     assert.equal(new URLSearchParams(query).get('as'), as, text);
-    const shown = await pages.get(`${to.slice(2)}?${query}`);
-    assert.match(shown.text, new RegExp(`understood as ${as}`), text);
+    const page = await pages.get(`${to.slice(2)}?${query}`);
+    assert.match(page.text, new RegExp(`understood as ${as}`), text);
   }
 });
 

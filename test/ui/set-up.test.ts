@@ -56,7 +56,7 @@ test('each other client has its command, what to do with the files, and the file
     const { status, text } = await pages.get(`set-up?registry=r.example/team&trust=all&${query}`);
     return { status, text, said: decoded(text) };
   };
-  const shown: readonly (readonly [query: string, ...said: readonly (string | RegExp)[]])[] = [
+  const contents: readonly (readonly [query: string, ...said: readonly (string | RegExp)[]])[] = [
     [
       'keys=openshift',
       /oc debug node\/NODE -- .* > policy\.json\s+lookaside/,
@@ -87,7 +87,7 @@ test('each other client has its command, what to do with the files, and the file
       'roles/lookaside_client/tasks/main.yml',
     ],
   ];
-  for (const [query, ...wanted] of shown) {
+  for (const [query, ...wanted] of contents) {
     const { status, said } = await ask(query);
     assert.equal(status, 200, query);
     for (const one of wanted)
