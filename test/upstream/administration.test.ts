@@ -289,9 +289,9 @@ describe('work that takes long', () => {
     const bytes = Buffer.from(text);
     const single = [...bytes].map((byte) => Buffer.of(byte));
     for (const split of [[bytes], single]) {
-      const told: number[] = [];
-      const result = await fsckBy(pieces(split), ({ images }) => told.push(images));
-      assert.deepEqual(told, [1, 3]);
+      const progress: number[] = [];
+      const result = await fsckBy(pieces(split), ({ images }) => progress.push(images));
+      assert.deepEqual(progress, [1, 3]);
       assert.deepEqual(result.findings, [{ site: 'default', ...finding }, findings[1]]);
     }
   });
@@ -301,10 +301,10 @@ describe('work that takes long', () => {
     await using proxy = await serveActs([pieces(lines)]);
     nameProxy(t, 'http_proxy', proxy.url);
     await using client = administratorOf({ url: 'http://sig.example', hasProxies: true });
-    const told: number[] = [];
-    const onProgress: OnProgress = ({ images }) => told.push(images);
+    const progress: number[] = [];
+    const onProgress: OnProgress = ({ images }) => progress.push(images);
     assert.deepEqual(await client.administration.fsck({ repair: false, onProgress }), FSCK);
-    assert.deepEqual(told, [3]);
+    assert.deepEqual(progress, [3]);
     assert.deepEqual(
       proxy.seen.map(({ line }) => line),
       ['POST http://sig.example/api/v1/fsck'],
@@ -343,10 +343,10 @@ describe('work that takes long', () => {
     };
     await using served = await serveOver({ upkeep: { ...UNUSED_UPKEEP, ...upkeep }, log });
     await using client = administratorOf({ url: served.url, token: served.tokens.admin });
-    const told = createGate<unknown>();
-    const doing = failure(client.administration.fsck({ repair: false, onProgress: told.open }));
+    const firstProgress = createGate<unknown>();
+    const doing = failure(client.administration.fsck({ repair: false, onProgress: firstProgress.open }));
     await begun.promise;
-    assert.deepEqual(await told.promise, { images: 0, signatures: 0, problems: 0 });
+    assert.deepEqual(await firstProgress.promise, { images: 0, signatures: 0, problems: 0 });
     end.fail(new Error('a bug of ours'));
     const { code, message } = await doing;
     assert.equal(code, 'INTERNAL');

@@ -35,7 +35,7 @@ async function openGithub(answers: readonly ((res: ServerResponse, at: number) =
 
 function open(origin: JobTokenOrigin) {
   const clock = createClock();
-  const told: SentToken[] = [];
+  const sentTokens: SentToken[] = [];
   const tokens = openJobToken({
     origin,
     audience: 'https://signatures.example.com',
@@ -43,7 +43,7 @@ function open(origin: JobTokenOrigin) {
     hasProxies: false,
     monotonicMs: clock.monotonicMs,
     wait: async (ms) => clock.pass(ms),
-    onToken: (sent) => void told.push(sent),
+    onToken: (sent) => void sentTokens.push(sent),
   });
   const refused = (code: ErrorCode, message: RegExp) =>
     assert.rejects(tokens.get(), (error) => {
@@ -52,7 +52,7 @@ function open(origin: JobTokenOrigin) {
       assert.doesNotMatch(error.message, /s3cret/);
       return true;
     });
-  return { clock, told, tokens, refused };
+  return { clock, sent: sentTokens, tokens, refused };
 }
 
 const gives = (claims: object) => (res: ServerResponse) =>
@@ -62,25 +62,25 @@ const fails = (status: number) => (res: ServerResponse) => void res.writeHead(st
 describe('the token of a job of GitHub Actions', () => {
   test('is asked for with the secret of the job, for the audience, and told without itself', async () => {
     await using github = await openGithub([gives({})]);
-    const { tokens, told } = open(github.origin);
+    const { tokens, sent } = open(github.origin);
     assert.deepEqual(await Promise.all([tokens.get(), tokens.get()]), [tokenOf(), tokenOf()]);
     const [request] = github.asked;
     assert.equal(request?.url, '/x//y?api-version=2.0&audience=https%3A%2F%2Fsignatures.example.com');
     assert.equal(request?.headers.authorization, 'Bearer s3cret');
     const expiresAt = new Date(1_600_000);
-    assert.deepEqual(told, [{ issuer: CLAIMS.iss, subject: CLAIMS.sub, audience: 'here', expiresAt }]);
+    assert.deepEqual(sent, [{ issuer: CLAIMS.iss, subject: CLAIMS.sub, audience: 'here', expiresAt }]);
     assert.equal(github.asked.length, 1);
   });
 
   test('is replaced a minute before its end, by the life that it names and not by the clock of the machine', async () => {
     await using github = await openGithub([(res, at) => gives({ sub: `job ${at}` })(res)]);
-    const { clock, tokens, told } = open(github.origin);
+    const { clock, tokens, sent } = open(github.origin);
     await tokens.get();
     clock.pass(539_000);
     assert.equal(await tokens.get(), tokenOf({ sub: 'job 1' }));
     clock.pass(1000);
     assert.equal(await tokens.get(), tokenOf({ sub: 'job 2' }));
-    assert.equal(told.length, 2);
+    assert.equal(sent.length, 2);
   });
 
   test('is asked for again when that may help, and not for ever', async () => {
@@ -112,7 +112,7 @@ describe('the token of a job of GitHub Actions', () => {
 
 describe('the token of another job', () => {
   test('is that of the variable, which is told once', async () => {
-    const { clock, tokens, told } = open({
+    const { clock, tokens, sent } = open({
       kind: 'text',
       name: 'LOOKASIDE_ID_TOKEN',
       text: `${tokenOf({ aud: ['a', 'b'] })}\n`,
@@ -121,20 +121,20 @@ describe('the token of another job', () => {
     clock.pass(86_400_000);
     await tokens.get();
     assert.deepEqual(
-      told.map(({ audience }) => audience),
+      sent.map(({ audience }) => audience),
       ['a, b'],
     );
   });
 
   test('is read from its file again each minute', async () => {
     let content = tokenOf({ sub: 'one' });
-    const { clock, tokens, told } = open({ kind: 'file', path: '/t', read: () => content });
+    const { clock, tokens, sent } = open({ kind: 'file', path: '/t', read: () => content });
     assert.equal(await tokens.get(), content);
     content = tokenOf({ sub: 'two' });
     assert.notEqual(await tokens.get(), content);
     clock.pass(60_000);
     assert.equal(await tokens.get(), content);
-    assert.equal(told.length, 2);
+    assert.equal(sent.length, 2);
   });
 
   test('that is no token of OIDC is not sent', async () => {

@@ -34,8 +34,8 @@ const key = { fingerprint: 'AB'.repeat(20), userIds: ['a <a@localhost.localdomai
 
 test('a key server is asked for a fingerprint, and has the certificate or nothing', async () => {
   answer = { status: 200, body: 'armour' };
-  const found = await sources.fetch({ kind: 'hkp', url: `${url}/keys` }, key);
-  assert.equal(Buffer.from(found ?? '').toString(), 'armour');
+  const certificate = await sources.fetch({ kind: 'hkp', url: `${url}/keys` }, key);
+  assert.equal(Buffer.from(certificate ?? '').toString(), 'armour');
   assert.deepEqual(asked, [`/keys/pks/lookup?op=get&options=mr&search=0x${key.fingerprint}`]);
   answer = { status: 404, body: 'no such key' };
   assert.equal(await sources.fetch({ kind: 'hkp', url }, key), null);
@@ -66,7 +66,11 @@ test("a user id leads to no address of our own network, and one without an addre
 test('a user id leads to no address of our own network either when its domain goes past the proxy', async () => {
   const { lookup } = dns;
   const { https_proxy, no_proxy } = process.env;
-  const answered = (_host: string, options: dns.LookupOptions, callback: (...found: unknown[]) => void) =>
+  const answered = (
+    _host: string,
+    options: dns.LookupOptions,
+    callback: (...addresses: unknown[]) => void,
+  ) =>
     options.all === true
       ? callback(null, [{ address: '127.0.0.1', family: 4 }])
       : callback(null, '127.0.0.1', 4);

@@ -35,9 +35,9 @@ const IMAGE: ImageId = {
 const NO_KEYS = json({ keys: [] });
 
 async function collect<T>(items: AsyncIterable<T>): Promise<readonly T[]> {
-  const found: T[] = [];
-  for await (const item of items) found.push(item);
-  return found;
+  const collected: T[] = [];
+  for await (const item of items) collected.push(item);
+  return collected;
 }
 
 /** What comes of asking a server for its keys that answers so. */
@@ -197,7 +197,7 @@ describe('what is no lookaside server', () => {
   const NO_API =
     /^http:\S+ is no lookaside server's API: it answers GET \/api\/v1\/keys with (\d+) and (\S+|no type); give as --server /;
 
-  for (const [what, act, found] of [
+  for (const [what, act, complaint] of [
     ['a page of files', html(404), ['404', 'text/html']],
     ['an older server', refusal(404, 'NOT_FOUND'), ['404', 'application/json']],
     [
@@ -211,11 +211,11 @@ describe('what is no lookaside server', () => {
       const { error, asked } = await ask(act);
       assert.deepEqual([error.code, asked], ['SERVER_UNREACHABLE', 1]);
       const [, status, type] = NO_API.exec(error.message) ?? assert.fail(error.message);
-      assert.deepEqual([status, type], found);
+      assert.deepEqual([status, type], complaint);
     });
   }
 
-  for (const [what, act, found] of [
+  for (const [what, act, complaint] of [
     ['a page', html(200), /the whole: /],
     ['nothing', (res) => res.end(), /the whole: /],
     ['another JSON', json({ keys: 1 }), /keys: /],
@@ -225,7 +225,7 @@ describe('what is no lookaside server', () => {
       const { error } = await ask(act);
       assert.equal(error.code, 'SERVER_UNREACHABLE');
       assert.match(error.message, /^http:\S+ is not a lookaside of this version: /);
-      assert.match(error.message, found);
+      assert.match(error.message, complaint);
     });
   }
 
@@ -324,14 +324,14 @@ describe('who asks', () => {
 
   test('without a token, or with a wrong one, is told which and what to do', async () => {
     await using scripted = await serveActs([refusal(401, 'UNAUTHORIZED')]);
-    for (const [token, found] of [
+    for (const [token, complaint] of [
       [null, /wants a token, and none was sent; give one with --token-file FILE/],
       ['x', /does not know the token that was sent.*lookaside token create/],
     ] as const) {
       await using client = clientOf({ url: scripted.url, token });
       const { code, message } = await failure(client.server.certificates());
       assert.equal(code, 'UNAUTHORIZED');
-      assert.match(message, found);
+      assert.match(message, complaint);
     }
   });
 });
@@ -525,7 +525,7 @@ describe('a search', () => {
   test('walks page by page as its results are wanted', async () => {
     await using scripted = await serveActs([page([1, 2], 'c1'), page([], 'c2'), page([3], null)]);
     await using client = clientOf(scripted.url);
-    const found = client.server
+    const rows = client.server
       .search({
         repository: 'team/app',
         digest: `sha256:${HEX}`,
@@ -536,9 +536,9 @@ describe('a search', () => {
         since: new Date('2026-11-22T10:00:00Z'),
       })
       [Symbol.asyncIterator]();
-    assert.equal((await found.next()).value?.number, 1);
+    assert.equal((await rows.next()).value?.number, 1);
     assert.equal(scripted.seen.length, 1);
-    const rest = [await found.next(), await found.next(), await found.next()];
+    const rest = [await rows.next(), await rows.next(), await rows.next()];
     assert.deepEqual(
       rest.map(({ value, done }) => (done ? 'end' : value.number)),
       [2, 3, 'end'],
@@ -558,9 +558,9 @@ describe('a search', () => {
       page([1, 4], null),
     ]);
     await using client = clientOf(scripted.url);
-    const found = await collect(client.server.search(ALL));
+    const rows = await collect(client.server.search(ALL));
     assert.deepEqual(
-      found.map(({ number }) => number),
+      rows.map(({ number }) => number),
       [1, 2, 3, 4],
     );
   });
@@ -585,8 +585,8 @@ describe('a search', () => {
     const newer = { ...stored(1), state: 'withdrawn', form: 'v7', novelty: {} };
     await using scripted = await serveActs([json({ signatures: [newer], next: null, novelty: 1 })]);
     await using client = clientOf(scripted.url);
-    const [found] = await collect(client.server.search(ALL));
-    assert.deepEqual(found, { ...stored(1), state: 'withdrawn', form: 'v7' });
+    const [signature] = await collect(client.server.search(ALL));
+    assert.deepEqual(signature, { ...stored(1), state: 'withdrawn', form: 'v7' });
   });
 });
 

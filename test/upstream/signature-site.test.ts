@@ -153,10 +153,10 @@ describe('one file of a site that is not ours', () => {
   });
 
   test('what a host is called does not hide where it is', async () => {
-    const found = await new Promise<Error | null>((resolve) => {
+    const failure = await new Promise<Error | null>((resolve) => {
       lookupPublic('localhost', {}, (error) => resolve(error));
     });
-    assert.ok(found instanceof NotPublic);
+    assert.ok(failure instanceof NotPublic);
     for (const address of ['8.8.8.8', '2606:4700::1111', '[2606:4700::1111]']) {
       assert.ok(isPublicAddress(address), address);
     }
