@@ -95,11 +95,11 @@ test('every kind of function is seen, with its name and its length', () => {
 });
 
 test(`no function of src has more than ${MAX_LINES} lines`, () => {
-  const found = [...sourcesBelow(SRC)].flatMap(([file, code]) =>
+  const functions = [...sourcesBelow(SRC)].flatMap(([file, code]) =>
     functionsOf(code).map((block) => ({ file, ...block })),
   );
-  assert.ok(found.length > 1000, `${found.length} functions were found`);
-  const long = found
+  assert.ok(functions.length > 1000, `${functions.length} functions were found`);
+  const long = functions
     .filter(({ lines }) => lines > MAX_LINES)
     .map(
       ({ file, name, line, lines }) => `${path.posix.join('src', file)}:${line} ${name} has ${lines} lines`,

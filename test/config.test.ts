@@ -899,7 +899,7 @@ describe('the server that is talked to', () => {
   });
 
   test('gets no token of a file that holds anything else', (t) => {
-    for (const [content, found] of [
+    for (const [content, refused] of [
       ['', /is empty; wanted the token alone/],
       ['\n', /is empty/],
       ['secret\n\n', /holds blanks, several lines/],
@@ -909,7 +909,7 @@ describe('the server that is talked to', () => {
     ] as const) {
       const file = fileOf(t, content);
       const message = complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_TOKEN_FILE: file });
-      assert.match(message, found);
+      assert.match(message, refused);
       assert.ok(message.startsWith(`LOOKASIDE_TOKEN_FILE: ${file} `), message);
       assert.doesNotMatch(message, /secret/);
     }
@@ -970,13 +970,13 @@ describe('the server that is talked to', () => {
 
   test('is trusted by no file without certificates, or with a broken one', (t) => {
     const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
-    for (const [content, found] of [
+    for (const [content, message] of [
       ['', /holds no certificate; wanted one or more in PEM/],
       ['\u0030\u0082', /holds no certificate/],
       [broken, /holds a certificate that cannot be read/],
       [`${rootCertificates[0]}\n${broken}`, /holds a certificate that cannot be read/],
     ] as const) {
-      assert.match(complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_CA: fileOf(t, content) }), found);
+      assert.match(complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_CA: fileOf(t, content) }), message);
     }
     assert.match(
       complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_CA: '/nowhere' }),
@@ -996,10 +996,10 @@ describe('a password in the public URL', () => {
     ['https://joe@sig.example', 'https://joe@sig.example'],
     ['https://sig.example:8443/a@b', 'https://sig.example:8443/a@b'],
   ];
-  for (const [given, shown] of URLS) {
-    test(`is not in ${shown}, as which ${given.replaceAll('secret', '…')} is shown`, () => {
+  for (const [given, printed] of URLS) {
+    test(`is not in ${printed}, as which ${given.replaceAll('secret', '…')} is shown`, () => {
       const loaded = load({ LOOKASIDE_PUBLIC_URL: given });
-      assert.equal(settingOf(loaded, 'public_url')?.value, shown);
+      assert.equal(settingOf(loaded, 'public_url')?.value, printed);
       assert.equal(loaded.config.publicUrl, given);
     });
   }

@@ -73,11 +73,11 @@ describe('a test that hangs fails with its name, and the others go on', () => {
   for (const [index, [what, , said]] of HANGS.entries()) {
     test(what, () => {
       // once, twice or three times the limit, as the load of the machine is and goes
-      const told = new RegExp(
+      const warning = new RegExp(
         `${index}\\.test\\.mjs has begun or ended for (?:1\\.5|3|4\\.5) s: ${said}$`,
         'm',
       );
-      assert.match(output, told);
+      assert.match(output, warning);
     });
   }
   test('in the end', () => {

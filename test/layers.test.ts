@@ -230,17 +230,17 @@ function violations(file: string, code: string): string[] {
   if (rules === undefined) {
     return [`src/${file}: there is no layer ${layer}; known are ${Object.keys(LAYERS).join(', ')}`];
   }
-  const found: string[] = [];
+  const violations: string[] = [];
   for (const specifier of importsOf(code)) {
     const complaint = judge(file, layer, rules, specifier);
-    if (complaint !== null) found.push(`src/${file} imports ${specifier}: ${complaint}`);
+    if (complaint !== null) violations.push(`src/${file} imports ${specifier}: ${complaint}`);
   }
   const live = withoutCommentLines(code);
   for (const { name, pattern, owners } of GLOBALS) {
     if (owners.includes(layer) || owners.includes(file) || !pattern.test(live)) continue;
-    found.push(`src/${file} uses ${name}: that is for ${ownersOf(owners)}`);
+    violations.push(`src/${file} uses ${name}: that is for ${ownersOf(owners)}`);
   }
-  return found;
+  return violations;
 }
 
 /** What is wrong with this import, or null. */
@@ -313,8 +313,8 @@ const sources = sourcesBelow(join(ROOT, 'src'));
 
 test('every import in src points down and every power has one owner', () => {
   assert.ok(sources.size > 0, 'src has no files');
-  const found = [...sources].flatMap(([file, code]) => violations(file, code));
-  assert.deepEqual(found, [], found.join('\n'));
+  const faults = [...sources].flatMap(([file, code]) => violations(file, code));
+  assert.deepEqual(faults, [], faults.join('\n'));
 });
 
 test('no files in src import each other in a circle', () => {
@@ -386,10 +386,10 @@ const REFUSED: readonly (readonly [file: string, code: string, sentence: RegExp]
 
 for (const [file, code, sentence] of REFUSED) {
   test(`the table refuses \`${code.replace(/\s+/g, ' ')}\` in src/${file}`, () => {
-    const found = violations(file, code);
-    assert.equal(found.length, 1, found.join('\n'));
-    assert.match(found[0] ?? '', sentence);
-    assert.ok(found[0]?.includes(`src/${file}`));
+    const faults = violations(file, code);
+    assert.equal(faults.length, 1, faults.join('\n'));
+    assert.match(faults[0] ?? '', sentence);
+    assert.ok(faults[0]?.includes(`src/${file}`));
   });
 }
 

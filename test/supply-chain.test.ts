@@ -46,8 +46,8 @@ const numbersOf = (version: string) => version.split('-', 1)[0]?.split('.').map(
 function isAtLeast(version: string, floor: string): boolean {
   const [have, want] = [numbersOf(version), numbersOf(floor)];
   for (const [position, wanted] of want.entries()) {
-    const found = have[position] ?? 0;
-    if (found !== wanted) return found > wanted;
+    const installed = have[position] ?? 0;
+    if (installed !== wanted) return installed > wanted;
   }
   return true;
 }
@@ -88,9 +88,9 @@ test('install scripts are those of packages that are allowed by name, and of no 
 describe('versions', () => {
   for (const [name, floor] of Object.entries(FLOOR)) {
     test(`of ${name} are ${floor} or newer, wherever it is installed`, () => {
-      const found = packages.filter(([folder]) => folder.endsWith(`node_modules/${name}`));
-      assert.ok(found.length > 0, 'it is not locked');
-      for (const [folder, { version = '' }] of found) {
+      const entries = packages.filter(([folder]) => folder.endsWith(`node_modules/${name}`));
+      assert.ok(entries.length > 0, 'it is not locked');
+      for (const [folder, { version = '' }] of entries) {
         assert.ok(isAtLeast(version, floor), `${folder} is ${version}`);
       }
     });
