@@ -61,7 +61,7 @@ const ELSEWHERE: Readonly<Partial<Record<keyof typeof LIMITS, string>>> = {
   MAX_REFERENCE_BYTES: 'no reference that parses is as long: test/domain/simple-signing.test.ts',
 };
 
-/** Of Node.js: target, names and values of all header lines together are less than 16 KiB. */
+/** A limit of Node.js: target, names and values of all header lines together are less than 16 KiB. */
 const MAX_HEADER_BYTES = 16 * 1024 - 1;
 
 /** As LOOKASIDE_MAX_SIGNATURE_BYTES has it unless told. */

@@ -225,7 +225,7 @@ for (const { what, options, target } of isFull ? ATTACKS : []) {
   );
 }
 
-/** Of 1 MiB: one signature packet. */
+/** One signature packet of 1 MiB. */
 function largeSignature(): Buffer {
   const body = Buffer.alloc(1024 * 1024, 'x');
   const head = Buffer.alloc(5);

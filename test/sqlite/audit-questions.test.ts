@@ -23,7 +23,7 @@ interface Deed {
 
 const UPLOAD = { action: 'upload', result: 'created' } as const;
 
-/** Of 300, a few are no uploads that were taken. */
+/** A few of the 300 are other events than uploads that were taken. */
 const DEEDS: readonly Deed[] = Array.from({ length: 300 }, (_, k): Deed => {
   const image =
     k % 11 === 0 ? null : imageAt(['team/app', 'team/web', 'other'][k % 3] ?? '', 'abcdef'[k % 6] ?? '');
