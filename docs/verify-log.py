@@ -114,7 +114,7 @@ def verify_proof(text, vkey):
     head, found, note = text.partition("\n\n")
     lines = head.split("\n")
     if not found or lines[0] != "c2sp.org/tlog-proof@v1":
-        raise Wrong("it is no proof: wanted c2sp.org/tlog-proof@v1 in its first line")
+        raise Wrong("it is not a proof: wanted c2sp.org/tlog-proof@v1 in its first line")
     rest = lines[1:]
     if len(rest) < 2 or not rest[0].startswith("extra ") or not rest[1].startswith("index "):
         raise Wrong("the proof lacks its entry (extra) or its index")

@@ -321,7 +321,7 @@ function registries(text: string): readonly string[] {
   for (const name of names) {
     if (!REGISTRY.test(name)) {
       throw new Unwanted(
-        `"${name}" is no registry; wanted its name as it stands in front of images, like registry.example.com:5000, or a list of such`,
+        `"${name}" is not a registry; wanted its name as it stands in front of images, like registry.example.com:5000, or a list of such`,
       );
     }
   }
@@ -335,7 +335,7 @@ function repositories(text: string): readonly string[] {
     const path = part.trim();
     if (REPOSITORY.test(path)) return path;
     throw new Unwanted(
-      `"${path}" is no repository; wanted its path without the registry, like openshift/release, or a list of such`,
+      `"${path}" is not a repository; wanted its path without the registry, like openshift/release, or a list of such`,
     );
   });
 }
@@ -350,7 +350,7 @@ function remaps(text: string): readonly Remap[] {
   return text.split(',').map((part) => {
     const remap = parseRemap(part.trim());
     if (remap !== null) return remap;
-    throw new Unwanted(`"${part.trim()}" is no remap; ${REMAP_WANTED}; or a list of such`);
+    throw new Unwanted(`"${part.trim()}" is not a remap; ${REMAP_WANTED}; or a list of such`);
   });
 }
 
@@ -392,7 +392,7 @@ function networks(text: string): Networks {
   const list = new Networks(text);
   for (const network of text.split(',').map((part) => part.trim())) {
     if (network !== '' && !addNetwork(list, network)) {
-      throw new Unwanted(`"${network}" is no network; wanted a list like 10.0.0.0/8,fd00::/8`);
+      throw new Unwanted(`"${network}" is not a network; wanted a list like 10.0.0.0/8,fd00::/8`);
     }
   }
   return list;
@@ -943,7 +943,7 @@ function addNetwork(list: BlockList, network: string): boolean {
 }
 
 function unknown(name: string, place: string): LookasideError {
-  return invalid(`${name} in ${place} is no setting; known are ${NAMES.map(variableOf).join(', ')}`);
+  return invalid(`${name} in ${place} is not a setting; known are ${NAMES.map(variableOf).join(', ')}`);
 }
 
 function invalid(message: string): LookasideError {

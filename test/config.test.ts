@@ -166,7 +166,7 @@ const ROWS: readonly Row[] = [
       ],
     ],
     bad: ['', 'https://registry.example.com', 'a,', 'a b', 'a:b', 'a: b', '*', 'a/', '-a'].map(
-      (text) => [text, /is no registry; wanted its name as it stands in front of images/] as const,
+      (text) => [text, /is not a registry; wanted its name as it stands in front of images/] as const,
     ),
   },
   {
@@ -184,7 +184,7 @@ const ROWS: readonly Row[] = [
       ],
     ],
     bad: ['', 'mirror/quay', '=quay.io', 'mirror=quay.io,', 'mirror=quay.io rh=x.example'].map(
-      (text) => [text, /is no remap; wanted PREFIX=SIGNED_PREFIX, like mirror\/quay=quay\.io/] as const,
+      (text) => [text, /is not a remap; wanted PREFIX=SIGNED_PREFIX, like mirror\/quay=quay\.io/] as const,
     ),
   },
   {
@@ -197,7 +197,7 @@ const ROWS: readonly Row[] = [
     ],
     bad: ['', '/openshift/release', 'a,', 'a b', 'a@sha256', '../a'].map(
       (text) =>
-        [text, /is no repository; wanted its path without the registry, like openshift\/release/] as const,
+        [text, /is not a repository; wanted its path without the registry, like openshift\/release/] as const,
     ),
   },
   {
@@ -319,7 +319,7 @@ const ROWS: readonly Row[] = [
       'proxy.example',
       '10.0.0.1 10.0.0.2',
       'fe80::/10%eth0',
-    ].map((text) => [text, /is no network; wanted a list like/] as const),
+    ].map((text) => [text, /is not a network; wanted a list like/] as const),
   },
   {
     name: 'read',
@@ -735,7 +735,7 @@ describe('where settings come from', () => {
     ])
       assert.match(
         refusal({ [variable]: 'x' }),
-        new RegExp(`^${variable} in the environment is no setting; known are `),
+        new RegExp(`^${variable} in the environment is not a setting; known are `),
       );
     const loaded = load({ PATH: '/bin', lookaside_listen: ':1', XLOOKASIDE_LISTEN: ':2', LISTEN: ':3' });
     assert.equal(loaded.config.listen.port, 8000);
@@ -763,9 +763,9 @@ describe('where settings come from', () => {
 
 describe('the file', () => {
   const FILES: readonly (readonly [what: string, yaml: string, said: RegExp])[] = [
-    ['an unknown key', 'port: 80', /^port in .*lookaside\.yaml is no setting; known are LOOKASIDE_LISTEN/],
-    ['a key in capitals', 'LOOKASIDE_LISTEN: ":1"', /^LOOKASIDE_LISTEN in .* is no setting/],
-    ['a key of objects', '__proto__: x', /^__proto__ in .* is no setting/],
+    ['an unknown key', 'port: 80', /^port in .*lookaside\.yaml is not a setting; known are LOOKASIDE_LISTEN/],
+    ['a key in capitals', 'LOOKASIDE_LISTEN: ":1"', /^LOOKASIDE_LISTEN in .* is not a setting/],
+    ['a key of objects', '__proto__: x', /^__proto__ in .* is not a setting/],
     [
       'a setting in both spellings',
       'listen: ":1"\nlookaside_listen: ":1"',

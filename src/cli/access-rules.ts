@@ -67,7 +67,7 @@ function utf8Of(bytes: Uint8Array, file: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new LookasideError('CONFIG_INVALID', `${file} is no text in UTF-8; wanted YAML or JSON`);
+    throw new LookasideError('CONFIG_INVALID', `${file} is not text in UTF-8; wanted YAML or JSON`);
   }
 }
 

@@ -12,6 +12,6 @@ export function requireDataDirectory(dataDir: string, systemData = SYSTEM_DATA):
     systemData !== dataDir && isDataDirectory(systemData) ? ` There is one in ${systemData}.` : '';
   throw new LookasideError(
     'CONFIG_INVALID',
-    `${dataDir} is no data directory of lookaside: it ${whatIsThere}; wanted the one that the server was started with.${other} Name it by --data or LOOKASIDE_DATA, or a server elsewhere by --server; lookaside serve makes a new one`,
+    `${dataDir} is not a data directory of lookaside: it ${whatIsThere}; wanted the one that the server was started with.${other} Name it by --data or LOOKASIDE_DATA, or a server elsewhere by --server; lookaside serve makes a new one`,
   );
 }

@@ -58,7 +58,7 @@ function requireName(text: string): string {
   if (pulledName(text) !== null) return text;
   throw new LookasideError(
     'CONFIG_INVALID',
-    `${quoted(text)} is no image; expected the name that is pulled: HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…`,
+    `${quoted(text)} is not an image; expected the name that is pulled: HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…`,
   );
 }
 

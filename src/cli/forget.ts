@@ -23,7 +23,7 @@ export async function runForget(
   if (text === null) {
     throw new LookasideError(
       'CONFIG_INVALID',
-      'nobody is named who is to be forgotten; wanted --actor NAME or --address ADDRESS',
+      'the person to forget is not named; wanted --actor NAME or --address ADDRESS',
     );
   }
   const texts = { actor: actor ?? undefined, address: address ?? undefined, since: before };

@@ -21,7 +21,7 @@ export function parseNamed(argument: string): Named {
   if (!isTag(tag)) {
     throw new LookasideError(
       'CONFIG_INVALID',
-      `${quoted(tag)} in ${quoted(argument)} is no tag; wanted letters, digits and . _ -, at most 128`,
+      `${quoted(tag)} in ${quoted(argument)} is not a tag; wanted letters, digits and . _ -, at most 128`,
     );
   }
   return { names: namesOf(repository), tag };

@@ -40,7 +40,7 @@ export async function runKeyRefresh(
   if (from !== null && named.length === 0 && /^[a-z]+:\/\//i.test(from))
     throw new LookasideError(
       'CONFIG_INVALID',
-      `${from} is no key server; wanted a file, ${KEY_SOURCE_WANTED}`,
+      `${from} is not a key server; wanted a file, ${KEY_SOURCE_WANTED}`,
     );
   const file = from !== null && named.length === 0 ? await readFileOf(from) : null;
   const done = await administer(config, async ({ keys }) => {

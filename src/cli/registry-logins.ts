@@ -54,7 +54,7 @@ async function loginFrom(path: string, place: string): Promise<Login | null> {
     return loginIn(Buffer.from(bytes).toString('utf8'), place);
   } catch (error) {
     // without the cause's text, which may hold a part of the file: passwords
-    const message = `${path} is no file of logins: wanted JSON with "auths"; ${remedy}`;
+    const message = `${path} is not a file of logins: wanted JSON with "auths"; ${remedy}`;
     throw new LookasideError('CONFIG_INVALID', message, {
       cause: new Error(error instanceof Error ? error.name : ''),
     });

@@ -165,7 +165,7 @@ function requireReference(text: string): DockerReference {
   const reference = parseReference(text);
   if (reference !== null) return reference;
   throw invalid(
-    `"${text}" is no docker-reference; expected the name that is pulled, as it was signed: HOST/REPOSITORY:TAG`,
+    `"${text}" is not a docker-reference; expected the name that is pulled, as it was signed: HOST/REPOSITORY:TAG`,
   );
 }
 
@@ -179,7 +179,7 @@ function parseFingerprints({ fingerprints }: VerifyOptions): readonly string[] |
 function parseFingerprint(text: string): string {
   if (isKeyName(text)) return parseKeyName(text);
   throw invalid(
-    `"${text}" is no fingerprint; expected the 40 hex digits that this prints: gpg --fingerprint; or the key ID of 16; or any, alone, for whichever key is trusted`,
+    `"${text}" is not a fingerprint; expected the 40 hex digits that this prints: gpg --fingerprint; or the key ID of 16; or any, alone, for whichever key is trusted`,
   );
 }
 

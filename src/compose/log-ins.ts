@@ -85,7 +85,7 @@ function yamlIn(text: string, parse: (text: string) => unknown): unknown {
 function secretIn(file: string): string {
   const text = readNamed('client_secret_file', file).trim();
   if (/^[\x20-\x7e]{1,512}$/.test(text)) return text;
-  throw invalid(`what is in ${file} is no secret of a client; wanted 1 to 512 characters on one line`);
+  throw invalid(`what is in ${file} is not a secret of a client; wanted 1 to 512 characters on one line`);
 }
 
 function invalid(message: string, cause?: unknown): LookasideError {

@@ -24,7 +24,8 @@ export function readCaOf({ remote: { caFile, nodeCaFile, called } }: Config): st
 function readToken(path: string, called: string): string {
   const text = readNamed(called, path).replace(/\r?\n$/, '');
   if (TOKEN.test(text)) return text;
-  const fault = text === '' ? 'is empty' : 'holds blanks, several lines or what is no plain text';
+  const fault =
+    text === '' ? 'is empty' : 'holds blanks, several lines or characters that are not plain text';
   throw invalid(`${called}: ${path} ${fault}; ${TOKEN_WANTED}`);
 }
 

@@ -120,7 +120,7 @@ function requireType(setting: string, key: NoteKey, types: readonly number[]): v
     throw invalid(`${setting}: the key of ${key.name} is of another type than wanted here`);
   if (canVerify(key)) return;
   throw invalid(
-    `${setting}: this Node.js, ${process.version}, does not verify ML-DSA-44, of which the key of ${key.name} is; run lookaside by a newer one`,
+    `${setting}: the key of ${key.name} is an ML-DSA-44 key, and this Node.js, ${process.version}, cannot verify those; run lookaside with a newer Node.js`,
   );
 }
 

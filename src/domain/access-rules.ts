@@ -105,7 +105,7 @@ export function checkRuledKey({ fingerprint, certificate, retired }: RuledKey): 
 /** @throws LookasideError REQUEST_INVALID */
 export function checkRuledToken(token: RuledToken): RuledToken {
   const { name, role, signer } = token;
-  if (!isTokenName(name)) refuse(`${quoted(name)} is no name for a token; wanted ${TOKEN_NAME_FORM}`);
+  if (!isTokenName(name)) refuse(`${quoted(name)} is not a name for a token; wanted ${TOKEN_NAME_FORM}`);
   if (!ROLES.includes(role)) refuse(`the role of ${name} is ${quoted(role)}; wanted ${ROLES.join(', ')}`);
   if (signer !== null && role !== 'uploader')
     refuse(`${name} is a token of a signer, so its role is uploader`);

@@ -78,7 +78,7 @@ function loginOf(file: string, entry: string, value: unknown): Login | null {
   const bytes = fromBase64(auth);
   const text = bytes === null ? '' : new TextDecoder().decode(bytes);
   const colon = text.indexOf(':');
-  if (colon === -1) throw new LoginFault(file, `auth of ${entry} is no base64 of USER:PASSWORD`);
+  if (colon === -1) throw new LoginFault(file, `auth of ${entry} is not base64 of USER:PASSWORD`);
   const password = text.slice(colon + 1).replace(/\0+$/, '');
   return { kind: 'found', file, entry, user: text.slice(0, colon), password };
 }

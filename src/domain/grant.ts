@@ -145,11 +145,11 @@ export function grantLists({
   }
   for (const pattern of repositories) {
     if (!isRepositoryPattern(pattern)) {
-      refuse(`${quoted(pattern)} is no pattern of repositories; ${REPOSITORY_PATTERN_WANTED}`);
+      refuse(`${quoted(pattern)} is not a pattern of repositories; ${REPOSITORY_PATTERN_WANTED}`);
     }
   }
   for (const pattern of tags) {
-    if (!isTagPattern(pattern)) refuse(`${quoted(pattern)} is no pattern of tags; ${TAG_PATTERN_WANTED}`);
+    if (!isTagPattern(pattern)) refuse(`${quoted(pattern)} is not a pattern of tags; ${TAG_PATTERN_WANTED}`);
   }
   return { repositories: sorted(repositories), fingerprints: sorted(fingerprints), tags: sorted(tags) };
 }
@@ -158,14 +158,14 @@ export function grantLists({
 export function checkQuestion({ repository, fingerprint, tag }: GrantQuestion): void {
   if (!isRepositoryPath(repository)) {
     refuse(
-      `${quoted(repository)} is no repository; wanted its path without the registry, in lower case, like team/app`,
+      `${quoted(repository)} is not a repository; wanted its path without the registry, in lower case, like team/app`,
     );
   }
   if (fingerprint !== null && !isFingerprint(fingerprint)) {
-    refuse(`${quoted(fingerprint)} is no fingerprint; wanted 40 hex digits`);
+    refuse(`${quoted(fingerprint)} is not a fingerprint; wanted 40 hex digits`);
   }
   if (tag !== null && !isTag(tag))
-    refuse(`${quoted(tag)} is no tag; wanted letters, digits and . _ -, at most 128`);
+    refuse(`${quoted(tag)} is not a tag; wanted letters, digits and . _ -, at most 128`);
 }
 
 /** The error NOT_FOUND. */

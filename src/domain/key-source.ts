@@ -89,6 +89,6 @@ export function requireKeySource(text: string): KeySource {
   if (source !== null) return source;
   throw new LookasideError(
     'CONFIG_INVALID',
-    `${quoted(text)} is no source of keys; wanted ${KEY_SOURCE_WANTED}`,
+    `${quoted(text)} is not a source of keys; wanted ${KEY_SOURCE_WANTED}`,
   );
 }

@@ -119,7 +119,7 @@ export function parseClaims(texts: readonly string[]): Readonly<Record<string, s
   const claims: [string, string][] = [];
   for (const text of texts) {
     const sign = text.indexOf('=');
-    if (sign < 1) refuse(`${quoted(text)} is no claim; ${CLAIM_WANTED}`);
+    if (sign < 1) refuse(`${quoted(text)} is not a claim; ${CLAIM_WANTED}`);
     const name = text.slice(0, sign);
     if (claims.some(([known]) => known === name)) {
       refuse(
@@ -184,7 +184,7 @@ export function checkIssuer(issuer: string): void {
   if (isPlain && (url.protocol === 'https:' || (url.protocol === 'http:' && LOOPBACK.test(url.hostname))))
     return;
   refuse(
-    `${quoted(issuer)} is no issuer; wanted its https URL exactly as the claim iss of its tokens has it, like https://token.actions.githubusercontent.com`,
+    `${quoted(issuer)} is not an issuer; wanted its https URL exactly as the claim iss of its tokens has it, like https://token.actions.githubusercontent.com`,
   );
 }
 

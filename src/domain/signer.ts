@@ -22,7 +22,7 @@ const MAX_DESCRIPTION = 500;
 
 /** @throws LookasideError REQUEST_INVALID */
 export function checkSigner({ name, description }: WantedSigner, reserved: readonly string[]): void {
-  if (!isTokenName(name)) refuse(`${quoted(name)} is no name for a signer; wanted ${TOKEN_NAME_FORM}`);
+  if (!isTokenName(name)) refuse(`${quoted(name)} is not a name for a signer; wanted ${TOKEN_NAME_FORM}`);
   if (reserved.includes(name.toLowerCase())) {
     refuse(`${quoted(name)} stands for another in the audit log; choose another name for the signer`);
   }

@@ -35,10 +35,10 @@ function whyNoImage(site: string, relative: string, name: string): string {
     return `${quoted(name)} has a colon before the digits, and folders have =; rename it`;
   }
   if (parseImageFolder(site, digest) === null) {
-    return `${quoted(digest)} is no digest: expected sha256=, sha384= or sha512= and 64, 96 or 128 lower-case hex digits; rename the folder, or sign again`;
+    return `${quoted(digest)} is not a digest: expected sha256=, sha384= or sha512= and 64, 96 or 128 lower-case hex digits; rename the folder, or sign again`;
   }
   const repository = relative.slice(0, -digest.length).replace(/[@/]$/, '');
-  return `${quoted(repository)} is no repository path: expected names of letters, digits, . _ ~ + and - that begin with a letter, a digit or _; rename the folders`;
+  return `${quoted(repository)} is not a repository path: expected names of letters, digits, . _ ~ + and - that begin with a letter, a digit or _; rename the folders`;
 }
 
 /** The digest in the bare name of an image's folder (`app@sha256=<hex>`, `sha256=<hex>`), or null. */

@@ -169,7 +169,7 @@ function busy(claim: Claim, { maxBytes }: Room): LookasideError {
       : 'send this one again in a few seconds';
   return new LookasideError(
     'BUSY',
-    `no room is left for this upload: of ${mebibytes(maxBytes)}, of which nobody may hold all, your own uploads under way hold ${mebibytes(ownBytes)}, those of others in your network ${mebibytes(networkBytes)} and those of everybody else ${mebibytes(othersBytes)}; ${advice}`,
+    `no room is left for this upload: ${mebibytes(maxBytes)} are shared, and nobody may hold all of it; your own uploads under way hold ${mebibytes(ownBytes)}, those of others in your network ${mebibytes(networkBytes)} and those of everybody else ${mebibytes(othersBytes)}; ${advice}`,
   );
 }
 

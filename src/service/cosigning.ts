@@ -98,7 +98,7 @@ export function createCosigning({ store, witnesses, quorum, log }: CosigningOpti
 
   async function add(head: StoredCheckpoint, signatures: readonly NoteSignature[]): Promise<void> {
     const note = parseCheckpoint(head.note)?.note;
-    if (note === undefined) throw new Error('a head that was published is none');
+    if (note === undefined) throw new Error('a published head is not a checkpoint');
     await store.cosign(head.id, formatNote({ ...note, signatures: [...note.signatures, ...signatures] }));
   }
 

@@ -76,9 +76,13 @@ export interface CheckedProof {
 export function checkProof(text: string, { key, witnesses }: CheckOptions): CheckedProof {
   const logKey = keyOf(key, 'the key of the log');
   const proof = parseProof(text);
-  if (proof === null) throw invalid('this is no proof; wanted a file that lookaside audit prove has written');
+  if (proof === null)
+    throw invalid('this is not a proof; wanted a file that lookaside audit prove has written');
   const checkpoint = parseCheckpoint(proof.checkpoint);
-  if (checkpoint === null) throw invalid('the checkpoint in it is none');
+  if (checkpoint === null)
+    throw invalid(
+      'the checkpoint in it cannot be read; wanted a file that lookaside audit prove has written',
+    );
   const { origin, size, root, note } = checkpoint;
   if (origin !== logKey.name)
     throw invalid(`it is of the log ${origin}, and the key is that of ${logKey.name}`);

@@ -285,7 +285,7 @@ function imageOf(text: string, { name, settings }: StoredMirror): ImageId {
   const image = syncedImage(name, text, settings.layout);
   if (image !== null) return image;
   const wanted = settings.layout === 'release' ? 'sha256:<hex>' : 'ubi9/ubi@sha256:<hex>';
-  throw invalid(`${quoted(text)} is no image of the mirror ${name}; wanted one like ${wanted}`);
+  throw invalid(`${quoted(text)} is not an image of the mirror ${name}; wanted one like ${wanted}`);
 }
 
 /** When a sync has last checked it. A time in the future is from a clock that was wrong: nobody knows when that was. */

@@ -157,7 +157,7 @@ function checkName(name: string): void {
   if (!isTokenName(name)) {
     throw new LookasideError(
       'REQUEST_INVALID',
-      `"${name.slice(0, 80)}" is no name for a token; wanted ${TOKEN_NAME_FORM}`,
+      `"${name.slice(0, 80)}" is not a name for a token; wanted ${TOKEN_NAME_FORM}`,
     );
   }
   if (RESERVED.includes(name.toLowerCase())) {

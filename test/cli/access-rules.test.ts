@@ -52,6 +52,6 @@ signers:
   const wrong = await run(2, 'apply', '-f', file, '--yes', '--json');
   assert.match(
     JSON.parse(wrong.stdout).errors[0].message,
-    /access\.yaml, line 5, column 9: "Team\/\*" is no pattern/,
+    /access\.yaml, line 5, column 9: "Team\/\*" is not a pattern/,
   );
 });

@@ -69,7 +69,12 @@ describe('wrong usage ends with 2 and names what is wrong', () => {
     ['a month that there is not', ['audit', 'report', '--month', '2026-13'], {}, /month like 2026-11/],
     ['an argument too many', ['fsck', 'now'], {}, /too many arguments/],
     ['a bad address', ['serve', '--listen', 'nonsense'], {}, /--listen is "nonsense".*\[HOST\]:PORT/],
-    ['an unknown setting', ['serve'], { LOOKASIDE_X: '1' }, /LOOKASIDE_X in the environment is no setting/],
+    [
+      'an unknown setting',
+      ['serve'],
+      { LOOKASIDE_X: '1' },
+      /LOOKASIDE_X in the environment is not a setting/,
+    ],
     [
       'a certificate that is not there',
       ['serve'],

@@ -46,7 +46,7 @@ describe('a command where no server has its data', () => {
         assert.equal(stdout, '');
         const complaint = data === 'typo' ? 'does not exist' : 'holds no state.db that you may see';
         assert.ok(
-          stderr.includes(`${inFolder(data)} is no data directory of lookaside: it ${complaint}; wanted`),
+          stderr.includes(`${inFolder(data)} is not a data directory of lookaside: it ${complaint}; wanted`),
           stderr,
         );
       }
@@ -58,7 +58,7 @@ describe('a command where no server has its data', () => {
     const settings = { LOOKASIDE_URL: 'http://nowhere.invalid', LOOKASIDE_DATA: inFolder('typo') };
     const { status, stderr } = await runLookaside(['backup', 'backup'], settings, temp.path);
     assert.equal(status, 2, stderr);
-    assert.ok(stderr.includes(`${inFolder('typo')} is no data directory`), stderr);
+    assert.ok(stderr.includes(`${inFolder('typo')} is not a data directory`), stderr);
     assert.ok(!existsSync(inFolder('backup')));
   });
 

@@ -78,7 +78,7 @@ describe('what was met in the field', () => {
     const other = `any,${'A'.repeat(40)}`;
     const mixed = await verify(...files, reference, '--fingerprint', other);
     assert.equal(mixed.status, 2);
-    assert.match(mixed.stderr, /"any" is no fingerprint/);
+    assert.match(mixed.stderr, /"any" is not a fingerprint/);
   });
 
   test('a signature by SLH-DSA, of 17 kB, is imported as unsupported', async () => {

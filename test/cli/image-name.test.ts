@@ -91,7 +91,7 @@ describe('a name on the command line', () => {
       assert.throws(
         () => parseNamed(written),
         (error) =>
-          isLookasideError(error, 'CONFIG_INVALID') && /is no tag; wanted letters/.test(error.message),
+          isLookasideError(error, 'CONFIG_INVALID') && /is not a tag; wanted letters/.test(error.message),
       );
     }
   });

@@ -54,7 +54,7 @@ test('a file of logins that was named has to be one, and the message tells nothi
   });
   await writeFile(file, '{"auths": "hunter2"');
   await assert.rejects(withLogin('r.example/app', named), (error: Error) => {
-    assert.match(error.message, /is no file of logins/);
+    assert.match(error.message, /is not a file of logins/);
     assert.doesNotMatch(error.message, /hunter2/);
     return true;
   });

@@ -152,7 +152,7 @@ describe('verify', needs('skopeo', 'gpg'), () => {
     const expected = [
       /cannot read .*: there is no such file; name the file of a manifest/,
       /no key to verify with: .*manifest.json: no OpenPGP certificate was found/,
-      /"alice@example.invalid" is no fingerprint/,
+      /"alice@example.invalid" is not a fingerprint/,
       /no server is named/,
     ];
     assert.deepEqual(

@@ -298,7 +298,7 @@ describe('a mirror', () => {
     assert.equal(site.asked.length, before);
     await assert.rejects(
       mirrors().sync('rh', { images: ['nonsense'], maxAgeMs: null }),
-      /is no image of the mirror/,
+      /is not an image of the mirror/,
     );
   });
 

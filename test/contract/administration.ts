@@ -300,7 +300,7 @@ export function administrationContract(
       assert.deepEqual(await subjects.remove(id), first);
       await refused(subjects.remove(id), 'NOT_FOUND', /no OIDC subject \d+; see: lookaside signer oidc list/);
       await refused(subjects.list('nobody'), 'NOT_FOUND', /no signer is named "nobody"/);
-      await refused(subjects.add({ ...wanted, issuer: 'http://x' }), 'REQUEST_INVALID', /is no issuer/);
+      await refused(subjects.add({ ...wanted, issuer: 'http://x' }), 'REQUEST_INVALID', /is not an issuer/);
       const evil = { name: 'evil', description: '', subjects: [{ issuer, claims: {} }] };
       await refused(signers.add(evil), 'REQUEST_INVALID', /needs a claim/);
       await refused(signers.show('evil'), 'NOT_FOUND', /evil/);
@@ -501,7 +501,7 @@ export function administrationContract(
       for (const repositories of [[], ['..'], ['Team/app'], ['te*m'], ['team/ä']]) {
         await refused(grants.add({ ...frank, repositories }), 'REQUEST_INVALID', /wanted a repository path/);
       }
-      await refused(grants.add({ ...frank, tags: ['v 1'] }), 'REQUEST_INVALID', /is no pattern of tags/);
+      await refused(grants.add({ ...frank, tags: ['v 1'] }), 'REQUEST_INVALID', /is not a pattern of tags/);
       await refused(grants.add({ ...frank, keys: [] }), 'REQUEST_INVALID', /needs a key/);
       assert.deepEqual(await grants.list('frank'), []);
       for (const name of ['nobody', '', '..', 'a/b', 'x'.repeat(65)]) {
@@ -521,7 +521,7 @@ export function administrationContract(
       const bound = { name: 'of-nobody', role: 'uploader', lifeMs: null, signer: 'nobody' } as const;
       await refused(tokens.create(bound), 'NOT_FOUND', /no signer is named "nobody"/);
       const strange = { signer: 'frank', repository: '../app', key: key?.fingerprint ?? '', tag: null };
-      await refused(grants.test(strange), 'REQUEST_INVALID', /is no repository; wanted its path/);
+      await refused(grants.test(strange), 'REQUEST_INVALID', /is not a repository; wanted its path/);
       await signers.remove('frank');
     });
 

@@ -141,7 +141,7 @@ test('a document that names something twice, or not as it is kept, is refused', 
     [{ keys: [{ fingerprint: A.slice(-16), certificate: null, retired: null }] }, /is a key ID/],
     [{ signers: [{ ...ci, name: '../x' }] }, /no name for a signer/],
     [{ signers: [{ ...ci, grants: [{ ...grant, repositories: ['../x'] }] }] }, /no pattern of repositories/],
-    [{ signers: [{ ...ci, oidc: [{ issuer: 'http://x', claims: { sub: 'y' } }] }] }, /is no issuer/],
+    [{ signers: [{ ...ci, oidc: [{ issuer: 'http://x', claims: { sub: 'y' } }] }] }, /is not an issuer/],
     [{ tokens: [{ name: 't', role: 'reader', signer: 'ci' }] }, /its role is uploader/],
   ] as const) {
     assert.throws(() => checkRules({ ...NOTHING, ...(rules as Partial<AccessRules>) }), message);

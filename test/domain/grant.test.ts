@@ -101,8 +101,8 @@ describe("a grant's lists", () => {
     const wrong: readonly (readonly [object, RegExp])[] = [
       [{ repositories: [] }, /needs a repository/],
       [{ fingerprints: [] }, /needs a key/],
-      [{ repositories: ['..'] }, /"\.\." is no pattern of repositories; wanted/],
-      [{ tags: ['v 1'] }, /"v 1" is no pattern of tags; wanted/],
+      [{ repositories: ['..'] }, /"\.\." is not a pattern of repositories; wanted/],
+      [{ tags: ['v 1'] }, /"v 1" is not a pattern of tags; wanted/],
       [{ repositories: Array.from({ length: 101 }, (_, n) => `r${n}`) }, /at most 100 patterns/],
     ];
     for (const [changes, message] of wrong) {

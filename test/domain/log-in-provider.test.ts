@@ -57,7 +57,7 @@ describe('the file of providers to log in through', () => {
       /"client_secret", which is not known/,
     ],
     ['an id for a path', { providers: [{ ...PROVIDER, id: '../x' }] }, /id is "\.\.\/x"; wanted/],
-    ['plain HTTP', { providers: [{ ...PROVIDER, issuer: 'http://sso.example.com' }] }, /is no issuer/],
+    ['plain HTTP', { providers: [{ ...PROVIDER, issuer: 'http://sso.example.com' }] }, /is not an issuer/],
     ['no client', { providers: [{ ...PROVIDER, client_id: undefined }] }, /client_id is missing/],
     ['a scope without openid', { providers: [{ ...PROVIDER, scope: 'email' }] }, /openid among them/],
     ['no rule', { providers: [{ ...PROVIDER, roles: [] }] }, /nobody could log in/],

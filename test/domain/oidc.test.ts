@@ -125,7 +125,7 @@ describe('a subject', () => {
       'issuer.example',
       '',
     ])
-      refuse(issuer, { sub: 'x' }, /is no issuer; wanted its https URL/);
+      refuse(issuer, { sub: 'x' }, /is not an issuer; wanted its https URL/);
   });
 
   test('says who it is, by claims that say something', () => {
@@ -170,7 +170,7 @@ describe('a subject', () => {
   test('is read from texts, and a claim that is given twice is refused', () => {
     assert.deepEqual(parseClaims(['sub=a=b', 'x=']), { sub: 'a=b', x: '' });
     for (const text of ['sub', '=x', ''])
-      assert.throws(() => parseClaims([text]), /is no claim; wanted NAME=PATTERN/);
+      assert.throws(() => parseClaims([text]), /is not a claim; wanted NAME=PATTERN/);
     assert.throws(() => parseClaims(['sub=a', 'sub=b']), /is given twice/);
   });
 });

@@ -54,18 +54,18 @@ for (const [name, expected] of NAMES) {
 }
 
 const MISNAMED: readonly (readonly [folder: string, sentence: RegExp])[] = [
-  [`team/app@sha256=${SHA256.toUpperCase()}`, /is no digest: expected sha256=.*lower-case/],
-  [`team/app@sha256=${SHA256.slice(1)}`, /is no digest/],
-  [`team/app@SHA256=${SHA256}`, /is no digest/],
-  [`team/app@sha512=${SHA256}`, /is no digest/],
+  [`team/app@sha256=${SHA256.toUpperCase()}`, /is not a digest: expected sha256=.*lower-case/],
+  [`team/app@sha256=${SHA256.slice(1)}`, /is not a digest/],
+  [`team/app@SHA256=${SHA256}`, /is not a digest/],
+  [`team/app@sha512=${SHA256}`, /is not a digest/],
   [`team/app@sha256:${SHA256}`, /colon before the digits/],
-  [`my team/app@sha256=${SHA256}`, /"my team\/app" is no repository path/],
-  [`../app@sha256=${SHA256}`, /"\.\.\/app" is no repository path/],
-  [`.hidden/sha256=${SHA256}`, /"\.hidden" is no repository path/],
-  [`@sha256=${SHA256}`, /"" is no repository path/],
+  [`my team/app@sha256=${SHA256}`, /"my team\/app" is not a repository path/],
+  [`../app@sha256=${SHA256}`, /"\.\.\/app" is not a repository path/],
+  [`.hidden/sha256=${SHA256}`, /"\.hidden" is not a repository path/],
+  [`@sha256=${SHA256}`, /"" is not a repository path/],
   [`${'c/'.repeat(1900)}sha256=${SHA256}`, /has 3799 bytes, and registries take 255/],
   [`team/${'n'.repeat(200)}@sha256=${SHA256}`, /name of 272 bytes, and file systems take 255/],
-  [`team/\u001b[31m@sha256=${SHA256}`, /"team\/\\u001b\[31m" is no repository path/],
+  [`team/\u001b[31m@sha256=${SHA256}`, /"team\/\\u001b\[31m" is not a repository path/],
 ];
 describe('a folder whose name is nearly an image’s', () => {
   for (const [folder, sentence] of MISNAMED) {

@@ -327,7 +327,7 @@ describe('room for bodies', () => {
     assert.equal(code(refused), 'BUSY');
     assert.match(
       refused.body.toString(),
-      /of 0\.5 MiB, of which nobody may hold all, your own uploads under way hold 0\.1 MiB, .* wait for your own to end/,
+      /: 0\.5 MiB are shared, and nobody may hold all of it; your own uploads under way hold 0\.1 MiB, .* wait for your own to end/,
     );
     assert.ok(heldOf(shared) <= ROOM / 4);
     assert.equal((await send('other', 'net')).status, 200);

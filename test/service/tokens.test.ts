@@ -226,7 +226,7 @@ describe('tokens', () => {
       await assert.rejects(
         make(service, name, 'reader'),
         (error) =>
-          isLookasideError(error, 'REQUEST_INVALID') && error.message.includes('is no name for a token'),
+          isLookasideError(error, 'REQUEST_INVALID') && error.message.includes('is not a name for a token'),
       );
       assert.equal(tokens.size, 0);
     });

@@ -122,7 +122,10 @@ class PolicyReader {
     for (const [scope, requirements] of members) {
       const fault = scope === '' ? null : scopeFault(transport, scope);
       if (fault !== null)
-        throw new Misplaced(`${quoted(scope)} is no scope of ${transport}: ${fault}`, this.#at(requirements));
+        throw new Misplaced(
+          `${quoted(scope)} is not a scope of ${transport}: ${fault}`,
+          this.#at(requirements),
+        );
       requirementsOf.set(scope, this.#requirements(requirements));
     }
     return requirementsOf;
@@ -222,7 +225,7 @@ class PolicyReader {
         this.#only(members, type, ['type', 'dockerRepository']);
         const dockerRepository = this.#text(members, 'dockerRepository', at);
         if (parseReference(dockerRepository) === null)
-          throw new Misplaced(`dockerRepository ${quoted(dockerRepository)} is no repository`, at);
+          throw new Misplaced(`dockerRepository ${quoted(dockerRepository)} is not a repository`, at);
         return { type, dockerRepository };
       }
       case 'remapIdentity': {

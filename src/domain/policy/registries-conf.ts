@@ -238,7 +238,10 @@ function locationOf(file: string, text: string): string | null {
 function searchHost(file: string, text: string): string {
   const host = locationOf(file, text);
   if (host !== null && parseReference(`${host}/x`)?.domain !== undefined && !host.includes('/')) return host;
-  throw new RegistriesConfFault(file, `unqualified-search-registries has ${quoted(text)}, which is no host`);
+  throw new RegistriesConfFault(
+    file,
+    `unqualified-search-registries has ${quoted(text)}, which is not a host`,
+  );
 }
 
 /** A table of TOML. As in clients, names match in either case, and what is unknown is passed over. */
@@ -371,7 +374,7 @@ function rewrite(
   if (parsed !== null && formatReference(parsed) === text) return parsed;
   throw new RegistriesConfFault(
     file,
-    `the prefix ${quoted(prefix)} with the location ${quoted(location)} makes ${quoted(text)} of ${name}, which is no image`,
+    `the prefix ${quoted(prefix)} with the location ${quoted(location)} makes ${quoted(text)} of ${name}, which is not an image`,
   );
 }
 

@@ -176,7 +176,7 @@ function kindOf({ params }: RouteRequest): ClientKind {
   const known = CLIENT_KINDS.join(', ');
   throw new LookasideError(
     'NOT_FOUND',
-    `${quoted(params.kind ?? '')} is no kind of client; known are ${known}`,
+    `${quoted(params.kind ?? '')} is not a kind of client; known are ${known}`,
   );
 }
 

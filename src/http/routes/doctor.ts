@@ -28,7 +28,7 @@ const parameters = z.strictObject({
 
 async function diagnoseImage(services: Services, { req, exchange, query }: RouteRequest): Promise<Reply> {
   const { image } = parseQuery(parameters, query);
-  if (image === null) throw new Error('an image that was checked is none');
+  if (image === null) throw new Error('the name of an image that was checked cannot be parsed');
   const leaving = new AbortController();
   const leave = () => leaving.abort(new Error('the client left before its answer'));
   req.socket.once('close', leave);

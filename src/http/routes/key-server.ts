@@ -111,6 +111,6 @@ function withheld(fingerprint: string): LookasideError {
 function noFile(file: string): LookasideError {
   return new LookasideError(
     'NOT_FOUND',
-    `${quoted(file)} is no file of keys; wanted /keys/FINGERPRINT.asc or .gpg, or /keyrings/PREFIX.gpg with a repository prefix like team`,
+    `${quoted(file)} is not a file of keys; wanted /keys/FINGERPRINT.asc or .gpg, or /keyrings/PREFIX.gpg with a repository prefix like team`,
   );
 }

@@ -52,7 +52,7 @@ async function showImage(services: Services, { params, query }: RouteRequest): P
   const name = params.image ?? '';
   const image = parseImageName(site, name);
   if (image === null) {
-    const why = whyNameTooLong(name) ?? `${quoted(name)} is no image, expected ${IMAGE_FORM}`;
+    const why = whyNameTooLong(name) ?? `${quoted(name)} is not an image, expected ${IMAGE_FORM}`;
     throw new LookasideError('PATH_INVALID', why);
   }
   const signatures = await services.signatures.ofImage(image);

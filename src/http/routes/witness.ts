@@ -72,6 +72,6 @@ function witnessOf({ witness: there }: Services): Witness {
   if (there !== null) return there;
   throw new LookasideError(
     'NOT_FOUND',
-    'this server is no witness; LOOKASIDE_WITNESS_LOGS names the logs that it would witness',
+    'this server is not a witness; LOOKASIDE_WITNESS_LOGS names the logs that it would witness',
   );
 }

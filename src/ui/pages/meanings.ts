@@ -7,7 +7,7 @@ export const MEANINGS: Readonly<Record<ShownState, string>> = {
   unverified: 'Not verified yet. Load the page again in a moment.',
   'unknown-key':
     'The key that made it is not registered here, so nothing is known about it. A client that has the key may accept it.',
-  unsupported: 'Of a kind that this server does not verify.',
+  unsupported: 'This server does not verify signatures of this kind.',
   bad: 'It does not verify: clients refuse it.',
   unreadable: 'It is not exactly one signed message: most clients refuse it, and stop there.',
   expired: 'It was good, and has expired: clients refuse it.',

@@ -272,7 +272,7 @@ async function followEvents(context: PageContext): Promise<PageReply> {
   if (!/^[0-9]{1,15}$/.test(after) || !canFollow(question.filter))
     throw new LookasideError(
       'REQUEST_INVALID',
-      'this is no address of the live rows; load the page Audit again',
+      'this is not an address of the live rows; load the page Audit again',
     );
   const pages = services.feed.events({
     after: Number(after),

@@ -144,7 +144,7 @@ async function files(context: PageContext, asked: Asked): Promise<Html> {
   const { services, request } = context;
   const { registry, trust, kind, handed } = asked;
   if (!isRegistryScope(registry))
-    throw new LookasideError('REQUEST_INVALID', `${quoted(registry)} is none; ${SCOPE_WANTED}`);
+    throw new LookasideError('REQUEST_INVALID', `${quoted(registry)} is not a registry; ${SCOPE_WANTED}`);
   if (trust === 'chosen' && asked.keys.length === 0)
     throw new LookasideError(
       'REQUEST_INVALID',

@@ -44,7 +44,7 @@ function settings(all: ReturnType<PageContext['services']['shownSettings']>): Ht
   const rows = [...all].sort(
     (one, other) => Number(one.source === 'default') - Number(other.source === 'default'),
   );
-  return html`<h2>Settings in force</h2><p class="quiet">Those that somebody set come first. Of secrets it is said only that they are set.</p><div class="tablewrap"><table class="stacks"><thead><tr><th>Setting</th><th>Value</th><th>From</th></tr></thead><tbody>${rows.map(
+  return html`<h2>Settings in force</h2><p class="quiet">Those that somebody set come first. Secrets are not shown, only that they are set.</p><div class="tablewrap"><table class="stacks"><thead><tr><th>Setting</th><th>Value</th><th>From</th></tr></thead><tbody>${rows.map(
     ({ name, value, source }) =>
       html`<tr><th scope="row"><code>${name}</code></th><td>${value === '' ? html`<span class="quiet">none</span>` : html`<code>${clip(value, 500)}</code>`}</td><td data-of="From">${source}</td></tr>`,
   )}</tbody></table></div>`;

@@ -189,7 +189,12 @@ describe('questions about signatures', () => {
     for (const path of NO_IMAGES) {
       test(`${path.replace(/a{30,}/i, '<hex>')} is none, and the answer says what one is`, async () => {
         const answer = await request(`/api/v1/images/${encodeURI(path)}`);
-        assertRefused(answer, 400, 'PATH_INVALID', /is no image, expected repository@sha256:<64 hex digits>/);
+        assertRefused(
+          answer,
+          400,
+          'PATH_INVALID',
+          /is not an image, expected repository@sha256:<64 hex digits>/,
+        );
       });
     }
 
