@@ -94,14 +94,14 @@ export interface Composed {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What the server tells of a site. */
+/** A site as the HTTP side and the commands see it. */
 export interface ServedSite extends Site, Pick<OpenSite, 'problems' | 'filling'> {
   readonly files: Pick<OpenSite['files'], 'isWritable'>;
 }
 
-/** The reader processes of a server, as what they read from sees them. */
+/** The reader processes of a server, as the process that owns the data directory sees them. */
 export interface ReadersBeside {
-  /** Null: any image may have changed. */
+  /** The owner has forgotten the set of this image; null: any image may have changed. */
   forgotten(image: ImageId | null): void;
   /** Has them write their rows of the record. */
   flush(): Promise<void>;
