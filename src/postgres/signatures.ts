@@ -35,7 +35,7 @@ import {
   storable,
   VERDICT_COLUMNS,
 } from './image-rows.ts';
-import { inTime } from './in-time.ts';
+import { inTime, LONGEST_MS } from './in-time.ts';
 import { tombstonesOf } from './tombstone-rows.ts';
 import type { Change, PostgresWriter } from './writer.ts';
 
@@ -171,7 +171,12 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   }
 
   append(upload: VerifiedUpload): Promise<Appended> {
-    const appending = this.#change(upload.image, upload.bytes.length, (change) => appendIn(change, upload));
+    const askedAtMs = this.#options.monotonicMs();
+    const appending = this.#change(upload.image, upload.bytes.length, async (change) => {
+      // the lock of all changes has come after who asked was answered with 503
+      if (this.#options.monotonicMs() - askedAtMs > LONGEST_MS) throw isLate(upload.image);
+      return appendIn(change, upload);
+    });
     return inTime(appending, () => isLate(upload.image));
   }
 

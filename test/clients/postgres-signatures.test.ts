@@ -188,6 +188,31 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
     await connections.close();
   });
 
+  it('take no upload that has got its turn after its asker was answered', async () => {
+    const node = await openNode(await postgres.migratedDatabase());
+    let begin: () => void = () => undefined;
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    let nowMs = 0;
+    const signatures = new PostgresSignatures({
+      writer: new PostgresWriter({ take: () => begun.then(() => node.connections.take()) }),
+      ...{ connections: node.connections, monotonicMs: () => nowMs, staleMs: 0 },
+      onChanged: () => undefined,
+      makeLiftEvent: () => assert.fail('nothing is lifted'),
+    });
+    const image = imageIn(folderOf('team/late'));
+    const late = signatures.append(uploadOf(image, signatureBytes('late')));
+    nowMs = 4000;
+    const soon = signatures.append(uploadOf(image, signatureBytes('soon')));
+    nowMs = 5000;
+    begin();
+    await assert.rejects(late, { code: 'STORE_UNAVAILABLE', message: /has not said in time/ });
+    assert.equal((await soon).number, 1);
+    assert.equal((await node.signatures.readSet(image)).entries.length, 1);
+    await node.close();
+  });
+
   it('write an upload by five questions, as the database may be far away', async () => {
     const node = await openNode(await postgres.migratedDatabase());
     const asked: string[] = [];
