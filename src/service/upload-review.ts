@@ -25,7 +25,7 @@ export interface ReviewerOptions {
   readonly clock: Clock;
 }
 
-/** @throws LookasideError TOO_MANY_SIGNATURES; KEY_REVOKED, KEY_RETIRED */
+/** @throws LookasideError TOO_MANY_SIGNATURES; KEY_UNKNOWN, KEY_REVOKED, KEY_RETIRED */
 export type Review = (
   image: ImageId,
   verified: Verified,
@@ -54,6 +54,7 @@ export function createReview(options: ReviewerOptions): Review {
     const equivalent = mayBeEquivalent ? (standIns[0] ?? null) : null;
     const standIn = same ?? equivalent;
     if (standIn === null) {
+      refuseRemoved(verified, known);
       refuseRevoked(verified, known);
       refuseRetired(verified, known);
       refuseCrowd(
@@ -132,6 +133,15 @@ export function needlessOf(
     }
   }
   return needless;
+}
+
+/** Another node may have removed it since the signature was verified here. @throws LookasideError KEY_UNKNOWN */
+function refuseRemoved({ fingerprint }: Verified, known: KnownKeys): void {
+  if (known.get(fingerprint) !== null) return;
+  throw new LookasideError(
+    'KEY_UNKNOWN',
+    `the key ${fingerprint} has just been removed, and no signature by it is taken; sign the image with another key, or let an administrator add this one again: lookaside key add FILE`,
+  );
 }
 
 /** What the certificate says was looked at when the signature was verified. @throws LookasideError KEY_REVOKED */

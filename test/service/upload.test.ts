@@ -37,8 +37,8 @@ interface Scene {
   /** SHA-256 of stored blobs by who has uploaded them. */
   readonly uploads?: Readonly<Record<string, string>>;
   readonly permit?: UploaderOptions['permit'];
-  /** What is told of the registered key. */
-  readonly key?: Partial<RegisteredKey>;
+  /** What is told of the registered key; null: another node has removed it. */
+  readonly key?: Partial<RegisteredKey> | null;
 }
 
 interface Changes {
@@ -88,7 +88,7 @@ function open({
     keys: {
       async find(fingerprint) {
         keysAsked.push(fingerprint);
-        return fingerprint === FINGERPRINT ? keyOf(more.key) : null;
+        return fingerprint === FINGERPRINT && more.key !== null ? keyOf(more.key) : null;
       },
     },
     appender: {
@@ -194,6 +194,16 @@ test('an upload by a key that an administrator revoked is refused with the reaso
   assert.deepEqual(
     events.map(({ action, result }) => [action, result]),
     [['upload', 'KEY_REVOKED']],
+  );
+});
+
+test('an upload by a key that was removed since the signature was verified is refused', async () => {
+  const { put, appended, events } = open({ key: null });
+  await assert.rejects(put('one'), { code: 'KEY_UNKNOWN', message: /the key A{40} has just been removed/ });
+  assert.deepEqual(appended, []);
+  assert.deepEqual(
+    events.map(({ action, result }) => [action, result]),
+    [['upload', 'KEY_UNKNOWN']],
   );
 });
 
