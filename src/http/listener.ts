@@ -257,12 +257,21 @@ const READERS_LIMITS = {
   maxHeaderSize: 32 * 1024,
 } satisfies ServerOptions;
 
-/** Listens on a Unix socket that only its owner may open. `isForReaders`: reader processes alone use it. */
+/** The size of sun_path in unix(7). Node.js 20 cuts a longer path off, and listens where another server may. */
+const MOST_PATH_BYTES = 107;
+
+/**
+ * Listens on a Unix socket that only its owner may open. `isForReaders`: reader processes alone use it.
+ * @throws the system's error; ENAMETOOLONG when the path does not fit into the address of a socket
+ */
 export async function listenOnSocket(
   handleAny: RequestListener,
   path: string,
   isForReaders = false,
 ): Promise<Listener> {
+  if (Buffer.byteLength(path) > MOST_PATH_BYTES) {
+    throw Object.assign(new Error(`listen ENAMETOOLONG: ${path}`), { code: 'ENAMETOOLONG' });
+  }
   const { handler, begunOn } = inTurn(handleAny);
   const server = createHttpServer({ ...LIMITS, ...(isForReaders ? READERS_LIMITS : {}) }, handler);
   server.on('checkContinue', handler);

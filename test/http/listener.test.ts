@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { get, type RequestListener } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -262,5 +262,12 @@ describe('a listener', () => {
       server.abort();
       await server.drain();
     }
+  });
+
+  test('on a Unix socket refuses a path that does not fit, and listens at no part of it', async () => {
+    await using folder = await openTempFolder();
+    const socketPath = join(folder.path, 'x'.repeat(108));
+    await assert.rejects(listenOnSocket(handler, socketPath), { code: 'ENAMETOOLONG' });
+    assert.deepEqual(readdirSync(folder.path), []);
   });
 });
