@@ -115,7 +115,8 @@ function* inPieces(body: string | Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
-function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array {
+/** Not a stream. */
+export function isWhole(body: NonNullable<Reply['body']>): body is string | Uint8Array {
   return typeof body === 'string' || body instanceof Uint8Array;
 }
 

@@ -14,7 +14,7 @@ import { countRequest, type Exchange, holderOf, identifyAgain, isRead, requireRe
 import type { FailureLog } from './failure-log.ts';
 import { type ParseForm, requireForm } from './form.ts';
 import type { RefusedUploads } from './refused-uploads.ts';
-import { CLIENT_GONE_STATUS, type Reply, writeReply } from './reply.ts';
+import { CLIENT_GONE_STATUS, isWhole, type Reply, writeReply } from './reply.ts';
 import type { HttpSettings, Services } from './services.ts';
 import type { WrongTokens } from './wrong-tokens.ts';
 
@@ -97,13 +97,26 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
     if (!isRead(req)) await services.untilSeen();
     try {
       if (reply === null) res.destroy();
-      else await writeReply(req, res, reply);
+      else await writeReply(req, res, isRead(req) ? reply : seenByPiece(reply, services));
     } catch (error) {
       // the answer has begun: it can only be cut short, so that nobody takes it for whole
       failures.broke(error, spec.name, 'answers were cut short');
       res.destroy();
     }
   };
+}
+
+/** What a piece of an answer says has been done is seen on every connection, as it is with whole answers. */
+function seenByPiece(reply: Reply, { untilSeen }: Pick<Services, 'untilSeen'>): Reply {
+  const { body } = reply;
+  return body === null || isWhole(body) ? reply : { ...reply, body: onceSeen(body, untilSeen) };
+}
+
+async function* onceSeen(pieces: AsyncIterable<Uint8Array | string>, untilSeen: Services['untilSeen']) {
+  for await (const piece of pieces) {
+    await untilSeen();
+    yield piece;
+  }
 }
 
 interface Taken {

@@ -1,6 +1,7 @@
 // Answers that come line by line.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { FsckResult } from '../../src/domain/upkeep.ts';
 import { requestRaw } from './raw-request.ts';
 import { serveOver } from './served.ts';
@@ -44,4 +45,38 @@ test('lines are not held back on their way, and steer no terminal that they are 
   assert.equal(headers.get('x-accel-buffering'), 'no');
   const text = body.toString();
   assert.ok(text.includes('team/\\u202eppa') && !text.includes('\u202e'), text);
+});
+
+test('lines come once every process has seen what they tell', async () => {
+  let mayEnd = (_: FsckResult) => {};
+  const checking = new Promise<FsckResult>((resolve) => {
+    mayEnd = resolve;
+  });
+  let isSeen = true;
+  let seen = () => {};
+  await using served = await serveOver({
+    upkeep: { start: unasked, stop: unasked, rebuild: unasked, reindex: unasked, fsck: () => checking },
+    untilSeen: () =>
+      isSeen
+        ? null
+        : new Promise((resolve) => {
+            seen = () => resolve();
+          }),
+  });
+  let isOver = false;
+  const lines = [`Authorization: Bearer ${served.tokens.admin}`, 'Content-Type: application/json'];
+  const asking = requestRaw(served.port, 'POST /api/v1/fsck', lines, Buffer.from('{"repair":true}'));
+  const asked = asking.then((answer) => {
+    isOver = true;
+    return answer;
+  });
+  await wait(50);
+  isSeen = false;
+  mayEnd({ images: 1, signatures: 1, problems: 0, repaired: 1, findings: [], isCompared: true });
+  await wait(200);
+  assert.equal(isOver, false);
+  isSeen = true;
+  seen();
+  const { body } = await asked;
+  assert.match(body.toString(), /"repaired":1/);
 });
