@@ -55,6 +55,11 @@ const MOST_WAITING = 50;
 
 /** How many connections may wait to be accepted, also while one process replaces another. */
 const BACKLOG = 1024;
+/**
+ * The same for what reader processes pass on. A Unix socket without room refuses at once, where a TCP client tries again; the system has
+ * a bound of its own (net.core.somaxconn, 4096).
+ */
+const READERS_BACKLOG = 65_535;
 
 export interface ListenOptions {
   readonly handler: RequestListener;
@@ -280,7 +285,7 @@ export async function listenOnSocket(
   const mask = process.umask(0o177);
   let listening: Promise<void>;
   try {
-    listening = listenOn(server, { path });
+    listening = listenOn(server, { path }, isForReaders ? READERS_BACKLOG : BACKLOG);
   } finally {
     process.umask(mask);
   }
@@ -310,8 +315,9 @@ async function listenEverywhere(server: Server, port: number): Promise<void> {
 function listenOn(
   server: Server,
   options: { host?: string; port?: number; ipv6Only?: boolean; path?: string },
+  backlog = BACKLOG,
 ) {
-  return settled(server, () => server.listen({ ...options, backlog: BACKLOG }));
+  return settled(server, () => server.listen({ ...options, backlog }));
 }
 
 function settled(server: Server, begin: () => void): Promise<void> {

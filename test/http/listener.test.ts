@@ -264,6 +264,27 @@ describe('a listener', () => {
     }
   });
 
+  test('on the socket of reader processes refuses none of them while this process has no time to accept', async () => {
+    await using folder = await openTempFolder();
+    const socketPath = join(folder.path, 'readers.sock');
+    const server = await listenOnSocket(handler, socketPath, true);
+    const codes: unknown[] = [];
+    // all within one turn of the event loop
+    const sockets = Array.from({ length: 1100 }, () =>
+      connect(socketPath).on('error', (error: NodeJS.ErrnoException) => codes.push(error.code)),
+    );
+    try {
+      await Promise.all(
+        sockets.map((socket) => Promise.race([once(socket, 'connect'), once(socket, 'close')])),
+      );
+      assert.deepEqual(codes, []);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      server.abort();
+      await server.drain();
+    }
+  });
+
   test('on a Unix socket refuses a path that does not fit, and listens at no part of it', async () => {
     await using folder = await openTempFolder();
     const socketPath = join(folder.path, 'x'.repeat(108));
