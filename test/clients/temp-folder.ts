@@ -21,7 +21,7 @@ export async function openTempFolder(): Promise<TempFolder> {
     spawnSync('chmod', ['-R', 'u+rwX', folder]);
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   };
-  process.once('exit', remove); // for runs that are cut short; a gpg-agent ends by itself when its socket goes
+  process.once('exit', remove); // for runs that are cut short; nearly every gpg-agent ends by itself when its socket goes
   return {
     path: folder,
     async [Symbol.asyncDispose]() {

@@ -14,6 +14,7 @@ import { openVerifier } from '../../src/openpgp/pool.ts';
 import { diagnose } from '../../src/service/doctor.ts';
 import type { Diagnosis, DoctorPorts } from '../../src/service/doctor-diagnosis.ts';
 import { createAskWeb } from '../../src/upstream/ask-web.ts';
+import { endAgents } from '../clients/agents.ts';
 import { makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 
@@ -172,6 +173,7 @@ export async function openMachine(
       await verifier.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
+      await endAgents(temp.path);
       await temp[Symbol.asyncDispose]();
     },
   };
