@@ -174,7 +174,7 @@ export async function runMirrorShow(
   return EXIT.done;
 }
 
-/** Exit code 1 when an upstream fails now: it rests, or its last walk was a fault and nothing came since. */
+/** Exit code 1 when an upstream rests after faults. */
 export async function runMirrorStatus(
   config: Config,
   { name, json }: { readonly name: string | null; readonly json: boolean },

@@ -365,13 +365,18 @@ function tellRequirements(steps: Step[], requirements: readonly JudgedRequiremen
   }
 }
 
+/** As the web says it, in each message about a host without an address. */
+const NAME_NOT_FOUND = 'the name is not found';
+
 function registryComplaint(
   { code, message }: RegistryFailure,
   image: DockerReference,
   login: DoctorLogin,
 ): Complaint {
   const remedies: Readonly<Record<RegistryFailure['code'], string>> = {
-    unreachable: `start the registry ${image.domain}, or pull from where it is`,
+    unreachable: message.endsWith(NAME_NOT_FOUND)
+      ? 'correct the name of the registry if it is misspelt; else have the DNS of this machine find it'
+      : `start the registry ${image.domain}, or pull from where it is`,
     tls: /plain HTTP/.test(message)
       ? `if plain HTTP is meant, write insecure = true of its [[registry]] in registries.conf, or pull with --tls-verify=false; else have ${image.domain} speak TLS`
       : `have clients trust ${image.domain}: lay its authority into /etc/containers/certs.d/${image.domain}/ca.crt; or pull with --tls-verify=false, which trusts anybody`,

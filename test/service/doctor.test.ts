@@ -319,6 +319,15 @@ const CASES: readonly Case[] = [
     change: /start the registry/,
   },
   {
+    broken: 'a registry whose name nobody knows',
+    breaks: () => undefined,
+    // longer than names may be: no DNS is asked
+    asked: () => ({ image: `${'x'.repeat(64)}.example/team/app:v1` }),
+    verdict: 'unknown',
+    code: 'REGISTRY_UNREACHABLE',
+    change: /correct the name of the registry if it is misspelt; else have the DNS/,
+  },
+  {
     broken: 'plain registry without --tls-verify=false',
     breaks: () => undefined,
     asked: () => ({ isInsecure: false }),
