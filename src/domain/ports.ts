@@ -221,6 +221,11 @@ export interface AccessPruned {
 }
 
 export const ROLES = ['admin', 'auditor', 'reader', 'uploader'] as const;
+
+/** The role that somebody who needs one of these asks for: not `admin` where another one does. */
+export function leastRole(roles: readonly Role[]): Role {
+  return roles.find((role) => role !== 'admin') ?? 'admin';
+}
 export type Role = (typeof ROLES)[number];
 
 /** A credential. Its text is never stored: `hash` is the lower-case hex SHA-256 of the text. */

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { type BlockList, isIP } from 'node:net';
 import { LookasideError } from '../domain/errors.ts';
-import type { Role, Token } from '../domain/ports.ts';
+import { leastRole, type Role, type Token } from '../domain/ports.ts';
 
 /**
  * The client's address. X-Forwarded-For is read from the right, and believed as long as the addresses that wrote it are
@@ -69,7 +69,7 @@ export function requireRole(caller: Caller, roles: readonly Role[]): void {
   if (roles.includes(caller.token.role)) return;
   throw new LookasideError(
     'DENIED',
-    `the token "${caller.token.name}" has the role ${caller.token.role}; wanted ${roles.join(' or ')}; an administrator makes such a token with: lookaside token create --name NAME --role ROLE`,
+    `the token "${caller.token.name}" has the role ${caller.token.role}; wanted ${roles.join(' or ')}; an administrator makes such a token with: lookaside token create --name NAME --role ${leastRole(roles)}`,
   );
 }
 

@@ -1,5 +1,6 @@
 // The web pages: finds the page of a path, asks who may see it, and puts the frame around what it answers.
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { leastRole } from '../domain/ports.ts';
 import { quoted } from '../domain/text.ts';
 import type { PageReply, PageRequest, WebPages } from '../domain/web-page.ts';
 import { type AssetName, type Assets, readAssets } from './assets.ts';
@@ -141,7 +142,7 @@ function refuse(request: PageRequest, roles: Page['roles']): PageReply {
   const wanted = typeof roles === 'string' ? roles : roles.join(' or ');
   throw new LookasideError(
     'DENIED',
-    `${quoted(viewer.shownName)} has the role ${viewer.role}, and this page is for ${wanted}; log in with a token of such a role, or ask an administrator for one: lookaside token create --name NAME --role ROLE`,
+    `${quoted(viewer.shownName)} has the role ${viewer.role}, and this page is for ${wanted}; log in with a token of such a role, or ask an administrator for one: lookaside token create --name NAME --role ${typeof roles === 'string' ? roles : leastRole(roles)}`,
   );
 }
 

@@ -511,7 +511,7 @@ describe('a server elsewhere', () => {
     assert.equal(stdout, '');
     assert.match(
       stderr,
-      /^lookaside: the token "uploader" has the role uploader; wanted admin; .*token create --name NAME --role ROLE; or run this on the server's machine, .*--data\n$/,
+      /^lookaside: the token "uploader" has the role uploader; wanted admin; .*token create --name NAME --role admin; or run this on the server's machine, .*--data\n$/,
     );
   });
 });

@@ -179,6 +179,20 @@ describe('what a caller may do', () => {
     }
   });
 
+  test('a token of another role is told the least role that would do', () => {
+    const NEEDED: [roles: readonly Role[], role: string][] = [
+      [['admin', 'auditor'], 'auditor'],
+      [['uploader', 'admin'], 'uploader'],
+      [['admin'], 'admin'],
+    ];
+    for (const [roles, role] of NEEDED) {
+      assert.throws(
+        () => requireRole(holder('reader'), roles),
+        (error) => isLookasideError(error, 'DENIED') && error.message.endsWith(`--name NAME --role ${role}`),
+      );
+    }
+  });
+
   test('whoever sent a token that is not in force is told so', () => {
     assert.throws(
       () => requireRole({ kind: 'anonymous', sent: { kind: 'unknown' } }, ROLES),
