@@ -332,7 +332,7 @@ const CASES: readonly Case[] = [
     breaks: () => undefined,
     asked: () => ({ isInsecure: false }),
     code: 'REGISTRY_TLS',
-    change: /--tls-verify=false/,
+    change: /--tls-verify=false, and ask doctor with it too/,
   },
   {
     broken: 'a mirror under the same path that registries.d does not name',
