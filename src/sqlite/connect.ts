@@ -28,7 +28,7 @@ function open(file: string, options: Options): Database {
     if (!isUncompiled(error)) throw error;
     throw new LookasideError(
       'STORE_UNAVAILABLE',
-      `the database is missing: better-sqlite3 was installed without its compiled part, as npm --ignore-scripts leaves it, or for another Node.js than ${process.version}; install lookaside again without --ignore-scripts, or name a server elsewhere by --server`,
+      `the database is missing: better-sqlite3 was installed without its compiled part, as npm --ignore-scripts leaves it, or for another Node.js than ${process.version}; install lookaside again without --ignore-scripts and with --allow-scripts=better-sqlite3, or name a server elsewhere by --server`,
       { cause: error },
     );
   }
