@@ -61,12 +61,14 @@ export async function runMirrorAdd(
   });
   if (json) printJson(added);
   else {
-    const base = (config.remote.url ?? config.publicUrl ?? UNKNOWN_URL).replace(/\/+$/, '');
+    const known = config.remote.url ?? config.publicUrl;
+    const base = (known ?? UNKNOWN_URL).replace(/\/+$/, '');
     const [first = ''] = added.views.map(({ prefix }) => prefix);
     print(
       [
         `The mirror "${name}" is served below ${prefixesOf(added)}.`,
         `Clients find it by this line in registries.d, for the registry that they pull from: lookaside: ${base}${first}`,
+        ...(known === null ? [REPLACE_UNKNOWN_URL] : []),
         `Fetch ahead of demand with: lookaside mirror sync ${name} FILE`,
       ].join('\n'),
     );
@@ -106,6 +108,7 @@ async function applyAll({ sites }: Proposal, mirrors: MirrorAdministration): Pro
 }
 
 const UNKNOWN_URL = 'http://SERVER:8000';
+const REPLACE_UNKNOWN_URL = `Replace ${UNKNOWN_URL} by the URL of the server.`;
 
 function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, applied: boolean): void {
   const lines: string[] = [];
@@ -125,7 +128,7 @@ function tellProposal({ sites, lookasides, unknown }: Proposal, config: Config, 
     for (const { registry, path } of lookasides) {
       lines.push(`  ${registry}:`, `    lookaside: ${base}${path}`, `    sigstore: ${base}${path}`);
     }
-    if (known === null) lines.push('', `Replace ${UNKNOWN_URL} by the URL of the server.`);
+    if (known === null) lines.push('', REPLACE_UNKNOWN_URL);
   }
   if (unknown.length > 0) {
     lines.push(

@@ -32,7 +32,7 @@ test('images come from a listing, a graph and a registry, under the names that t
   assert.equal(added.status, 0, added.stderr);
   assert.match(
     added.stdout,
-    /registries\.d, for the registry that they pull from: lookaside: http:\/\/SERVER:8000\/rh\n/,
+    /registries\.d, for the registry that they pull from: lookaside: http:\/\/SERVER:8000\/rh\nReplace http:\/\/SERVER:8000 by the URL of the server\.\n/,
   );
   const status = await runLookaside(['mirror', 'status', '--data', data]);
   assert.match(status.stdout, /^rh .* not asked yet /m);
