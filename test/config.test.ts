@@ -905,7 +905,7 @@ describe('the server that is talked to', () => {
       ['secret\n\n', /holds blanks, several lines/],
       ['secret one', /holds blanks/],
       [' secret', /holds blanks/],
-      ['secret\u0000', /no plain text/],
+      ['secret\u0000', /are not plain text/],
     ] as const) {
       const file = fileOf(t, content);
       const message = complaint({ LOOKASIDE_URL: SERVER, LOOKASIDE_TOKEN_FILE: file });

@@ -78,7 +78,7 @@ describe('the verifier in the documentation', needs('python3', 'openssl'), () =>
       [kept.replace(/^extra ./m, 'extra A'), /another root|no base64/],
       [kept.replace(/^(\u2014 \S+ .{12})./m, '$1~'), /no base64/],
       [kept.replace(/\n\n(\S+)\n(\d+)\n/, '\n\n$1\n1$2\n'), /not signed/],
-      ['x', /no proof/],
+      ['x', /is not a proof/],
     ] as const) {
       await writeFile(at('changed'), changed);
       const wrong = await verify('proof', at('changed'), vkey);
