@@ -8,6 +8,14 @@ export function deleteForGood(db: Database): void {
   db.pragma('secure_delete = ON');
 }
 
+/**
+ * Call it behind deleteForGood() where something was deleted: pages that were split before keep copies of what they held, and deleting
+ * does not reach these. The old pages are overwritten.
+ */
+function renewIndexOfAddresses(db: Database): void {
+  db.exec('REINDEX audit_event_by_address');
+}
+
 /** What the journal holds of it too. Another reader may keep it from being emptied; it then goes with the next one. */
 export function emptyJournal(db: Database): void {
   db.pragma('wal_checkpoint(TRUNCATE)');
@@ -30,6 +38,7 @@ export function forgetEvents(db: Database, person: Person, beforeMs: number): nu
         AND is_forgotten_person(private ->> '$.actor', private ->> '$.address',
           leaf ->> '$.action', private ->> '$.reason')`)
     .run(beforeMs);
+  if (changes > 0) renewIndexOfAddresses(db);
   if (person.kind === 'actor') {
     db.prepare('DELETE FROM page_session WHERE identity_name = ? AND created_at_ms < ?').run(
       person.text,
