@@ -91,7 +91,11 @@ export function administrationContract(
         synced.images.map((one) => [one.image, one.result]),
         [[image, 'failed']],
       );
-      await refused(mirrors.sync('rh', { images: ['x'], maxAgeMs: null }), 'REQUEST_INVALID', /is not an image of/);
+      await refused(
+        mirrors.sync('rh', { images: ['x'], maxAgeMs: null }),
+        'REQUEST_INVALID',
+        /is not an image of/,
+      );
       assert.deepEqual(await mirrors.missed('rh', new Date(0)), []);
       await refused(mirrors.show('none'), 'NOT_FOUND', /no mirror "none"/);
       const details = await mirrors.show('rh');

@@ -140,7 +140,10 @@ test('a document that names something twice, or not as it is kept, is refused', 
     ],
     [{ keys: [{ fingerprint: A.slice(-16), certificate: null, retired: null }] }, /is a key ID/],
     [{ signers: [{ ...ci, name: '../x' }] }, /is not a name for a signer/],
-    [{ signers: [{ ...ci, grants: [{ ...grant, repositories: ['../x'] }] }] }, /is not a pattern of repositories/],
+    [
+      { signers: [{ ...ci, grants: [{ ...grant, repositories: ['../x'] }] }] },
+      /is not a pattern of repositories/,
+    ],
     [{ signers: [{ ...ci, oidc: [{ issuer: 'http://x', claims: { sub: 'y' } }] }] }, /is not an issuer/],
     [{ tokens: [{ name: 't', role: 'reader', signer: 'ci' }] }, /its role is uploader/],
   ] as const) {

@@ -212,7 +212,10 @@ describe('a staging folder', () => {
       staged.problems.map(({ kind }) => kind),
       ['no-image-name', 'no-image-name'],
     );
-    assert.match(staged.problems.map(({ message }) => message).join(), /is not a repository path.*lower-case hex/);
+    assert.match(
+      staged.problems.map(({ message }) => message).join(),
+      /is not a repository path.*lower-case hex/,
+    );
   });
 });
 
