@@ -211,7 +211,7 @@ export class DayRows {
     const list = JSON.stringify(ids);
     const within = `${table} IN (SELECT value FROM json_each(@list))`;
     deleteForGood(this.#db);
-    const gone = inTransaction(this.#db, () => {
+    const gone = this.#withoutReferences(() => {
       this.#reopen.run();
       const remove = this.#db.prepare(`DELETE FROM read WHERE first_at_ms < @beforeMs AND ${within}`);
       const { changes } = remove.run({ list, beforeMs });
@@ -234,10 +234,32 @@ export class DayRows {
           SET text = 'forgotten ' || id
           WHERE id IN (SELECT value FROM json_each(@list)) AND id NOT IN (SELECT ${table} FROM read) AND NOT (${isUsed})`)
         .run({ list });
+      this.#renew(table);
       return changes;
     });
     emptyJournal(this.#db);
     return gone;
+  }
+
+  /** In one transaction that may write rows anew which others refer to by their ids. */
+  #withoutReferences<Out>(act: () => Out): Out {
+    this.#db.pragma('foreign_keys = OFF'); // nothing within a transaction can change it
+    try {
+      return inTransaction(this.#db, act);
+    } finally {
+      this.#db.pragma('foreign_keys = ON');
+    }
+  }
+
+  /** Writes the table anew: pages that were split before keep copies of what they held, and an update does not reach these. */
+  #renew(table: 'token' | 'address'): void {
+    const rows = this.#db.prepare<[], { id: number; text: string }>(
+      `SELECT id, text FROM ${table} ORDER BY id`,
+    );
+    const kept = rows.all();
+    this.#db.prepare(`DELETE FROM ${table}`).run();
+    const insert = this.#db.prepare(`INSERT INTO ${table} (id, text) VALUES (@id, @text)`);
+    for (const row of kept) insert.run(row);
   }
 
   markClosed(at: Date): void {

@@ -1,10 +1,10 @@
-// Who is forgotten stands nowhere in the files of state.db: neither in rows, nor in what pages keep of older rows.
+// Who is forgotten stands nowhere in the files of state.db and of the record of reads: neither in rows, nor in what pages keep of older rows.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createEventMaker } from '../../src/service/audit.ts';
-import { later, NOON } from '../contract/access-log.ts';
+import { later, NOON, read } from '../contract/access-log.ts';
 import { createClock } from '../service/hand-driven.ts';
 import { open, temporaryFolder } from './scratch.ts';
 
@@ -49,15 +49,34 @@ test('an address that is forgotten stands in no file, also where the pages of an
     );
     assert.equal(await databases.eraser.forgetEvents(person, before, event), 1);
   }
-  const files = readdirSync(dataDir).filter((name) => name.startsWith('state.db'));
-  for (const name of files) {
-    const bytes = readFileSync(join(dataDir, name), 'latin1');
+  assertForgotten(dataDir, 'state.db', forgotten);
+});
+
+test('an address that is forgotten stands in no file of the record of reads either', async (t) => {
+  const dataDir = temporaryFolder(t);
+  const { databases } = await open(dataDir);
+  t.after(() => databases.close());
+  for (let from = 0; from < ADDRESSES; from += PIECE) {
+    const reads = Array.from({ length: PIECE }, (_, k) => read({ address: addressOf(from + k) }));
+    await databases.access.write({ reads, missing: [] });
+  }
+  const forgotten = Array.from({ length: TARGETS }, (_, k) => addressOf(k * (ADDRESSES / TARGETS)));
+  for (const text of forgotten) {
+    assert.equal(await databases.eraser.forgetReads({ kind: 'address', text }, later(120_000)), 1);
+  }
+  assertForgotten(join(dataDir, 'access'), '2026-11-22.db', forgotten);
+  await databases.access.write({ reads: [read({ address: addressOf(1) })], missing: [] });
+});
+
+/** In the file and its journals. */
+function assertForgotten(folder: string, file: string, forgotten: readonly string[]): void {
+  for (const name of readdirSync(folder).filter((one) => one.startsWith(file))) {
+    const bytes = readFileSync(join(folder, name), 'latin1');
     assert.deepEqual(
       forgotten.filter((text) => bytes.includes(text)),
       [],
       name,
     );
-    if (!name.endsWith('.db')) continue;
-    assert.ok(bytes.includes(addressOf(1)), `${name} has what is not forgotten`);
+    if (name === file) assert.ok(bytes.includes(addressOf(1)), `${name} has what is not forgotten`);
   }
-});
+}
