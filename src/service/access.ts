@@ -220,7 +220,7 @@ export function keepAccessLog({ recorder, accessLog, log, clock, limits }: Acces
     } catch (error) {
       log.warn(
         { err: error },
-        'a day of the access log that is over was not tidied up; this is tried again every minute',
+        'the record of reads was not tidied up: a day that is over, or the sums of images without a signature; this is tried again within ten minutes',
       );
     }
   }

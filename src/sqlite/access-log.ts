@@ -70,9 +70,9 @@ export class SqliteAccessLog implements AccessLog {
   async #pack(now: Date): Promise<void> {
     if (this.#packing) return;
     this.#packing = true;
+    this.#packedAtMs = now.getTime(); // a failure waits for the next time too: questions read the days themselves meanwhile
     try {
       await packUnsigned(this.#dataDir);
-      this.#packedAtMs = now.getTime();
     } finally {
       this.#packing = false;
     }
