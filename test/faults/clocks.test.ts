@@ -169,7 +169,7 @@ async function fakeClock(): Promise<string> {
 /** How many reads the record has of each day. */
 async function readsByDay(data: string): Promise<Map<string, number>> {
   const folder = path.join(data, 'access');
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.db'));
+  const names = (await readdir(folder)).filter((name) => /^[0-9-]+\.db$/.test(name));
   return new Map(
     names.map((name) => {
       const db = connectDatabase(path.join(folder, name), { readonly: true });
