@@ -5,7 +5,6 @@ import { spawnSync } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { count } from '../faults/promise.ts';
 import { openMachine } from '../service/broken-machine.ts';
 import { agentsBelow, endAgents } from './agents.ts';
 import { needs } from './available.ts';
@@ -14,8 +13,8 @@ import { compare } from './policy-cases.ts';
 import { openTempFolder } from './temp-folder.ts';
 
 /** `npm run agreement` judges 10,000. */
-const GENERATED = count(200, 20);
-const PARTS = count(4, 2);
+const GENERATED = 200;
+const PARTS = 4;
 
 test('an agent below a folder is found and ended', needs('gpg'), async () => {
   await using temp = await openTempFolder();
