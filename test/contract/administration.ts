@@ -267,6 +267,7 @@ export function administrationContract(
       const { tokens } = administration;
       const day = await tokens.create({ name: 'a-day', role: 'reader', lifeMs: 86_400_000 });
       const moment = await tokens.create({ name: 'a-moment', role: 'reader', lifeMs: 1 });
+      await eventually(() => assert.ok(Date.now() > Number(moment.expiresAt)));
       const listed = await tokens.list();
       for (const [name, { expiresAt }, state] of [
         ['a-day', day, 'valid'],
