@@ -5,6 +5,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { imageFull } from '../domain/full-image.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { requireNextNumber } from '../domain/next-number.ts';
 import type { Appended, VerifiedUpload } from '../domain/ports.ts';
 import { quoted } from '../domain/text.ts';
 import type { Judgement } from '../domain/verdict.ts';
@@ -187,14 +188,5 @@ function checkPlace(
 ): void {
   const folder = imageFolder(image);
   if (count >= MAX_SIGNATURES_PER_IMAGE) throw imageFull(folder, count, needless);
-  const next = count + 1;
-  if (number === null || number === next) return;
-  const advice = `the next is signature-${next}: upload to that, or append with POST`;
-  const detail = { detail: { next } };
-  if (number < next) {
-    const message = `signature-${number} of ${folder} holds other bytes, and what is served never changes; ${advice}`;
-    throw new LookasideError('NUMBER_TAKEN', message, detail);
-  }
-  const message = `signature-${number} of ${folder} would leave a gap, at which clients stop; ${advice}`;
-  throw new LookasideError('NUMBER_NOT_NEXT', message, detail);
+  requireNextNumber(folder, count, number);
 }

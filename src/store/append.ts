@@ -4,6 +4,7 @@ import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { UploadIntent } from '../domain/intent.ts';
 import { MAX_INDEXED_BYTES } from '../domain/limits.ts';
+import { requireNextNumber } from '../domain/next-number.ts';
 import type {
   Appended,
   RecordedSignature,
@@ -221,14 +222,5 @@ function checkPlace({ image, number }: VerifiedUpload, seen: Look, needless: Nee
   if (seen.isUnsure) throw stillChecked(folder);
   const count = seen.signatures.length;
   if (isFull(seen)) throw tooMany(folder, count, needless);
-  const next = count + 1;
-  if (number === null || number === next) return;
-  const advice = `the next is signature-${next}: upload to that, or append with POST`;
-  const detail = { detail: { next } };
-  if (number < next) {
-    const message = `signature-${number} of ${folder} holds other bytes, and what is served never changes; ${advice}`;
-    throw new LookasideError('NUMBER_TAKEN', message, detail);
-  }
-  const message = `signature-${number} of ${folder} would leave a gap, at which clients stop; ${advice}`;
-  throw new LookasideError('NUMBER_NOT_NEXT', message, detail);
+  requireNextNumber(folder, count, number);
 }
