@@ -32,9 +32,8 @@ export function createReleaseView({ store, index, settings }: ReleaseViewOptions
 
   /** Where signatures of the image lie, its own place first; only releases have more than that. */
   function placesOf(image: ImageId): readonly ImageId[] {
-    const { site, layout, path } = image;
-    if (layout !== 'release' || path !== '' || site !== DEFAULT_SITE) return [image];
-    const { algorithm, hex } = image;
+    if (!isRelease(image)) return [image];
+    const { site, algorithm, hex } = image;
     const repositories = settings().repositories.map((repository): ImageId => {
       return { site, layout: 'repository', path: repository, algorithm, hex };
     });
@@ -103,8 +102,14 @@ export function createReleaseView({ store, index, settings }: ReleaseViewOptions
       readSet,
       readBlob,
       peekHolds: (image, known) =>
-        placesOf(image).length === 1 && !partsOf.has(known) && store.peekHolds?.(image, known) === true,
-      peekEmpty: (image) => placesOf(image).every((place) => store.peekEmpty?.(place) === true),
+        (!isRelease(image) || placesOf(image).length === 1) &&
+        !partsOf.has(known) &&
+        store.peekHolds?.(image, known) === true,
+      // each read asks it: nearly all are of repositories, and need no list of places
+      peekEmpty: (image) => {
+        if (!isRelease(image)) return store.peekEmpty?.(image) === true;
+        return placesOf(image).every((place) => store.peekEmpty?.(place) === true);
+      },
       listFolder: (...page) => store.listFolder(...page),
     },
     async ofImage(image) {
@@ -115,6 +120,10 @@ export function createReleaseView({ store, index, settings }: ReleaseViewOptions
       return [...own, ...others.flat().filter(({ sha256 }) => known.size < known.add(sha256).size)];
     },
   };
+}
+
+function isRelease({ site, layout, path }: ImageId): boolean {
+  return layout === 'release' && path === '' && site === DEFAULT_SITE;
 }
 
 /** Who stores a signature in two places is told of it once. */
