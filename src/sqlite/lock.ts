@@ -38,9 +38,9 @@ export function takeLock(dataDir: string, taker: LockTaker): DataLock {
 }
 
 function lockedDatabase(dataDir: string, file: string): Database {
+  makeMissingFolder(dataDir);
   let db: Database | null = null;
   try {
-    makeDataFolder(dataDir);
     db = connect(file, { timeout: 0 });
     db.pragma('locking_mode = EXCLUSIVE');
     db.pragma('journal_mode = MEMORY');
@@ -52,6 +52,19 @@ function lockedDatabase(dataDir: string, file: string): Database {
     throw new LookasideError('STORE_UNAVAILABLE', `cannot lock ${file}: ${messageOf(error)}`, {
       cause: error,
     });
+  }
+}
+
+function makeMissingFolder(dataDir: string): void {
+  try {
+    makeDataFolder(dataDir);
+  } catch (error) {
+    const reason = `cannot make the data directory ${dataDir}: ${messageOf(error)}`;
+    throw new LookasideError(
+      'STORE_UNAVAILABLE',
+      `${reason}; name a folder that can be made or exists already with --data or LOOKASIDE_DATA`,
+      { cause: error },
+    );
   }
 }
 

@@ -22,6 +22,17 @@ describe('the lock of a data directory', () => {
     takeLock(dataDir, TAKER)[Symbol.dispose]();
   });
 
+  it('is refused at once where no data directory can be made', (t) => {
+    const file = join(temporaryFolder(t), 'file');
+    writeFileSync(file, '');
+    for (const dataDir of ['/proc/lookaside/data', file, join(file, 'below')]) {
+      const refused = (error: unknown): boolean =>
+        isLookasideError(error, 'STORE_UNAVAILABLE') &&
+        error.message.includes(`cannot make the data directory ${dataDir}: `);
+      assert.throws(() => takeLock(dataDir, TAKER), refused);
+    }
+  });
+
   it('is held against another process until that one lets go', async (t) => {
     const dataDir = temporaryFolder(t);
     const other = await otherProcess(t, 'data', dataDir);
