@@ -242,7 +242,7 @@ async function readManifest(dir: string): Promise<BackupManifest | 'unreadable' 
 
 async function noBackup(dir: string): Promise<LookasideError> {
   const names = await fs.readdir(dir).catch(() => null);
-  if (names === null) return unusable(`${dir} is no folder that can be read; name the folder of a backup`);
+  if (names === null) return unusable(`${dir} cannot be read as a folder; name the folder of a backup`);
   const isBegun = names.some((name) => PART.test(name));
   if (!isBegun) return unusable(`${dir} holds no backup: it has no ${MANIFEST_NAME}; name the folder of one`);
   const advice = `finish it with: lookaside backup ${dir}, or name another`;

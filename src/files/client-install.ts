@@ -349,7 +349,7 @@ async function refuseLinks(base: string, file: string): Promise<void> {
       );
     }
     if (index < parts.length - 1 && !stats.isDirectory())
-      throw unusable(base, parts.slice(0, index + 1).join('/'), 'is no folder');
+      throw unusable(base, parts.slice(0, index + 1).join('/'), 'is not a folder');
   }
 }
 

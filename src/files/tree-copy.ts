@@ -141,10 +141,10 @@ export function sha256Of(bytes: Uint8Array): string {
 }
 
 const REFUSALS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  ENOSPC: ['DISK_FULL', 'no space is left there; free some, then run it again, and it goes on'],
-  EDQUOT: ['DISK_FULL', 'the quota is used up there; free some space, then run it again, and it goes on'],
+  ENOSPC: ['DISK_FULL', 'no space is left there; free some, then run it again'],
+  EDQUOT: ['DISK_FULL', 'the quota is used up there; free some space, then run it again'],
   EROFS: ['READ_ONLY', 'the file system is read-only'],
-  ENOTDIR: ['CONFIG_INVALID', 'it is no folder; name another one'],
+  ENOTDIR: ['CONFIG_INVALID', 'a file has this name; name a folder'],
   EACCES: ['READ_ONLY', 'this user has no right to; run it as the user of the server, or as root'],
   EPERM: ['READ_ONLY', 'this user has no right to; run it as the user of the server, or as root'],
 };
