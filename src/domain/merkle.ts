@@ -152,6 +152,7 @@ export interface Consistency {
 /** Whether the tree of `from` leaves begins that of `size`. RFC 9162, 2.1.4.2; every tree begins with the empty one. */
 export function isConsistent(sha256: Sha256, { from, fromRoot, size, root, proof }: Consistency): boolean {
   if (!isCount(from) || !isCount(size) || from > size) return false;
+  if (size === 0 && !areEqual(root, sha256())) return false;
   if (from === 0) return proof.length === 0 && areEqual(fromRoot, sha256());
   if (from === size) return proof.length === 0 && areEqual(fromRoot, root);
   const path = isPowerOfTwo(from) ? [fromRoot, ...proof] : proof;
