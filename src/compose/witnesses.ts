@@ -71,7 +71,13 @@ export async function openCosigning({
     });
     return { ...client, key };
   });
-  const cosigning = createCosigning({ store: databases.log, witnesses: clients, quorum, log });
+  let timer: NodeJS.Timeout | undefined;
+  let isClosed = false;
+  const later = (ms: number, act: () => void) => {
+    clearTimeout(timer);
+    if (!isClosed) timer = setTimeout(act, ms).unref();
+  };
+  const cosigning = createCosigning({ store: databases.log, witnesses: clients, quorum, later, log });
   auditLog.onPublished((head) => cosigning.published(head));
   const head = auditLog.peekPublished();
   if (head !== null) cosigning.published(head);
@@ -82,6 +88,8 @@ export async function openCosigning({
     },
     idle: cosigning.idle,
     async close() {
+      isClosed = true;
+      clearTimeout(timer);
       await Promise.all(clients.map((client) => client[Symbol.asyncDispose]()));
       await cosigning.idle();
     },

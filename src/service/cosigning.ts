@@ -27,11 +27,20 @@ export interface CosigningOptions {
   readonly witnesses: readonly WitnessClient[];
   /** How many must have cosigned a head; fewer are told, and not waited for. */
   readonly quorum: number;
+  /** Calls `act` after that time, unless it is closed until then. */
+  readonly later: (ms: number, act: () => void) => void;
   readonly log: Log;
 }
 
+/** A quiet log has no next head for days: a witness that was away is asked again, each time after twice the time. */
+const FIRST_RETRY_MS = 60_000;
+const LAST_RETRY_MS = 3_600_000;
+
 export interface Cosigning {
-  /** Asks all witnesses for the newest head; while one is asked, later heads wait and the newest of them is next. */
+  /**
+   * Asks all witnesses that have not cosigned it yet for the newest head; while one is asked, later heads wait and the newest of them
+   * is next.
+   */
   published(checkpoint: StoredCheckpoint): void;
   /** How many witnesses have cosigned the newest head that each was asked for. */
   readonly state: { readonly witnesses: number; readonly cosigned: number };
@@ -39,24 +48,56 @@ export interface Cosigning {
   idle(): Promise<void>;
 }
 
-export function createCosigning({ store, witnesses, quorum, log }: CosigningOptions): Cosigning {
+export function createCosigning({ store, witnesses, quorum, later, log }: CosigningOptions): Cosigning {
   /** The size of the last head that each has cosigned, as far as it is known. */
   const sizes = new Map<WitnessClient, number>();
   const good = new Set<WitnessClient>();
   let newest: StoredCheckpoint | null = null;
   let running: Promise<void> | null = null;
+  let retries = 0;
 
   async function run(): Promise<void> {
     for (let head = newest; head !== null; head = newest) {
       newest = null;
-      const answers = await Promise.all(witnesses.map((witness) => ask(witness, head)));
+      const signed = witnesses.filter((witness) => hasSigned(witness, head));
+      const asked = witnesses.filter((witness) => !signed.includes(witness));
+      const answers = await Promise.all(asked.map((witness) => ask(witness, head)));
       const signatures = answers.filter((signature) => signature !== null);
       if (signatures.length > 0) await add(head, signatures);
-      if (signatures.length < quorum) {
-        const counts = { size: head.size, cosigned: signatures.length, quorum };
+      const cosigned = signed.length + signatures.length;
+      if (cosigned < quorum) {
+        const counts = { size: head.size, cosigned, quorum };
         log.warn(counts, 'fewer witnesses than LOOKASIDE_WITNESS_QUORUM have cosigned a head of the log');
       }
+      if (cosigned < witnesses.length) retry(head.id);
     }
+  }
+
+  /** A start, and a second try, bring a head that some have cosigned. */
+  function hasSigned(witness: WitnessClient, { note, size }: StoredCheckpoint): boolean {
+    const parsed = parseCheckpoint(note);
+    if (parsed === null || verdictOf(parsed.note, witness.key, verifySignature).verdict !== 'good')
+      return false;
+    sizes.set(witness, size);
+    good.add(witness);
+    return true;
+  }
+
+  /** Unless there is another head by then, which has its own tries. */
+  function retry(id: number): void {
+    later(Math.min(FIRST_RETRY_MS * 2 ** retries, LAST_RETRY_MS), () => {
+      void store.lastCheckpoint().then(
+        (head) => {
+          if (head?.id !== id || newest !== null) return;
+          retries += 1;
+          begin(head);
+        },
+        (error: unknown) => {
+          log.warn({ err: error }, 'the last head of the log could not be read for its witnesses');
+          retry(id);
+        },
+      );
+    });
   }
 
   async function ask(witness: WitnessClient, head: StoredCheckpoint): Promise<NoteSignature | null> {
@@ -68,7 +109,7 @@ export function createCosigning({ store, witnesses, quorum, log }: CosigningOpti
       good.delete(witness);
       log.warn(
         { err: error, witness: witness.key.name, size: head.size },
-        'a witness has not cosigned the newest head of the log; it is asked again with the next one',
+        'a witness has not cosigned the newest head of the log; it is asked again after a while, or with the next one',
       );
       return null;
     }
@@ -102,14 +143,19 @@ export function createCosigning({ store, witnesses, quorum, log }: CosigningOpti
     await store.cosign(head.id, formatNote({ ...note, signatures: [...note.signatures, ...signatures] }));
   }
 
+  function begin(head: StoredCheckpoint): void {
+    newest = head;
+    running ??= run()
+      .catch((error: unknown) => log.error({ err: error }, 'cosignatures of the log could not be kept'))
+      .finally(() => {
+        running = null;
+      });
+  }
+
   return {
     published(checkpoint) {
-      newest = checkpoint;
-      running ??= run()
-        .catch((error: unknown) => log.error({ err: error }, 'cosignatures of the log could not be kept'))
-        .finally(() => {
-          running = null;
-        });
+      retries = 0;
+      begin(checkpoint);
     },
     get state() {
       return { witnesses: witnesses.length, cosigned: good.size };

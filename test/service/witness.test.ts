@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { toBase64 } from '../../src/domain/base64.ts';
 import { parseCheckpoint } from '../../src/domain/checkpoint.ts';
-import { COSIGNATURE_V1, parseNoteKey, verdictOf } from '../../src/domain/signed-note.ts';
+import type { Witnessed } from '../../src/domain/log.ts';
+import { COSIGNATURE_V1, type NoteKey, parseNoteKey, verdictOf } from '../../src/domain/signed-note.ts';
 import { createCosigning, type WitnessClient } from '../../src/service/cosigning.ts';
 import { makePrivateKey, noteSigner, sha256, verifySignature } from '../../src/service/note-keys.ts';
 import { createWitness, type Witness } from '../../src/service/witness.ts';
@@ -22,6 +23,22 @@ function clientOf(witness: Witness): WitnessClient {
     },
   };
 }
+
+/** Each remembers for itself. */
+function witnessNamed(name: string, logKey: NoteKey): Witness {
+  const signer = noteSigner(makePrivateKey(), { name, type: COSIGNATURE_V1, file: 'witness.key' });
+  const last = new Map<string, Witnessed>();
+  const store = {
+    witnessed: async (origin: string) => last.get(origin) ?? null,
+    witness: async (origin: string, _from: number, head: Witnessed) => {
+      last.set(origin, head);
+      return { isRecorded: true, size: head.size };
+    },
+  };
+  return createWitness({ store, signer, logs: [logKey], clock: createClock() });
+}
+
+const noRetry = () => undefined;
 
 describe('a witness', () => {
   it('cosigns a head that goes on from its last, and no other history of the same log', async (t) => {
@@ -43,6 +60,7 @@ describe('a witness', () => {
       store: scene.databases.log,
       witnesses: [clientOf(witness)],
       quorum: 0,
+      later: noRetry,
       log,
     });
     scene.keeper.onPublished((head) => cosigning.published(head));
@@ -76,6 +94,7 @@ describe('a witness', () => {
         store: fork.databases.log,
         witnesses: [clientOf(witness)],
         quorum: 0,
+        later: noRetry,
         log,
       });
       lying.published(head);
@@ -86,6 +105,97 @@ describe('a witness', () => {
     await fork.close();
     assert.ok(log.lines.some(({ fields }) => /inconsistent/.test(String(fields.err))));
     assert.match((await witness.checkpoint(hash)) ?? '', /^log\.example\/test\n303\n/);
+  });
+
+  it('has one cosignature on a head, however often the head is brought by a log that starts again', async (t) => {
+    const scene = await openLogScene(temporaryFolder(t));
+    t.after(() => scene.close());
+    await scene.add(2);
+    await scene.keeper.publish();
+    const { vkey } = scene.keeper.identity;
+    const logKey = parseNoteKey(sha256, vkey);
+    assert.ok(logKey !== null);
+    const [one, other] = [witnessNamed('w.example', logKey), witnessNamed('v.example', logKey)];
+    const parsed = async () => parseCheckpoint((await scene.keeper.checkpoint())?.note ?? '');
+    for (let start = 0; start < 70; start += 1) {
+      const head = await scene.keeper.checkpoint();
+      assert.ok(head !== null);
+      const cosigning = createCosigning({
+        store: scene.databases.log,
+        witnesses: [one, other].slice(0, start === 69 ? 2 : 1).map(clientOf),
+        quorum: 0,
+        later: noRetry,
+        log: createLog(),
+      });
+      cosigning.published(head);
+      await cosigning.idle();
+      assert.equal(cosigning.state.cosigned, start === 69 ? 2 : 1);
+      assert.equal((await parsed())?.note.signatures.length, start === 69 ? 3 : 2);
+    }
+    const { note } = (await parsed()) ?? assert.fail('the head is a checkpoint');
+    for (const key of [logKey, one.key, other.key])
+      assert.equal(verdictOf(note, key, verifySignature).verdict, 'good');
+  });
+
+  it('that was away is asked again for the head of a quiet log, later each time, and nobody else is', async (t) => {
+    const scene = await openLogScene(temporaryFolder(t));
+    t.after(() => scene.close());
+    await scene.add(2);
+    await scene.keeper.publish();
+    const logKey = parseNoteKey(sha256, scene.keeper.identity.vkey);
+    assert.ok(logKey !== null);
+    const [there, away] = [witnessNamed('w.example', logKey), witnessNamed('v.example', logKey)];
+    const asked = { there: 0, away: 0 };
+    let isBack = false;
+    const clients: WitnessClient[] = [
+      {
+        ...clientOf(there),
+        addCheckpoint: (request) => {
+          asked.there += 1;
+          return clientOf(there).addCheckpoint(request);
+        },
+      },
+      {
+        ...clientOf(away),
+        addCheckpoint: async (request) => {
+          asked.away += 1;
+          if (!isBack) throw new Error('away');
+          return clientOf(away).addCheckpoint(request);
+        },
+      },
+    ];
+    const waits: { ms: number; act: () => void }[] = [];
+    const log = createLog();
+    const cosigning = createCosigning({
+      store: scene.databases.log,
+      witnesses: clients,
+      quorum: 2,
+      later: (ms, act) => void waits.push({ ms, act }),
+      log,
+    });
+    const again = async () => {
+      const last = waits.at(-1);
+      last?.act();
+      await scene.databases.log.lastCheckpoint();
+      await cosigning.idle();
+    };
+    const head = await scene.keeper.checkpoint();
+    assert.ok(head !== null);
+    cosigning.published(head);
+    await cosigning.idle();
+    await again();
+    await again();
+    assert.deepEqual(asked, { there: 1, away: 3 });
+    assert.deepEqual(
+      waits.map(({ ms }) => ms),
+      [60_000, 120_000, 240_000],
+    );
+    assert.equal(log.lines.filter(({ message }) => /QUORUM/.test(message)).length, 3);
+    isBack = true;
+    await again();
+    assert.deepEqual([asked, waits.length, cosigning.state.cosigned], [{ there: 1, away: 4 }, 3, 2]);
+    const note = parseCheckpoint((await scene.keeper.checkpoint())?.note ?? '')?.note;
+    assert.equal(note?.signatures.length, 3);
   });
 
   it('refuses what the specification tells it to refuse, each in its own way', async (t) => {
