@@ -9,6 +9,7 @@ import { takeLock } from '../sqlite/lock.ts';
 import { openBackground } from './background.ts';
 import type { Composed, ComposeOptions } from './composed.ts';
 import { connect } from './connect.ts';
+import { sayOlderState } from './older-state.ts';
 import type { OpenSite } from './site.ts';
 
 /**
@@ -72,6 +73,7 @@ async function openOwned(options: ComposeOptions) {
       if (images === null) reader?.forgetAll();
       else for (const image of images) reader?.forget(image);
     },
+    onOlderState: sayOlderState(log),
     onStateChanged: () => auditLog?.noteEvent(),
     onUnusable: (reason) => {
       log.error(

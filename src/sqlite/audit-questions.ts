@@ -16,7 +16,7 @@ import {
 import { below, Conditions, type Pause, Statements } from './question-parts.ts';
 
 const PIECE_EVENTS = 20_000;
-/** So many events of a folder of repositories are named one by one; of more, most pieces have some. */
+/** So many events of a folder of repositories are named one by one; of more, most pieces have some. No filter's events are counted beyond. */
 const FEW_EVENTS = 20_000;
 /** So many addresses are looked at one by one; of more, the events are. */
 const FEW_ADDRESSES = 20_000;
@@ -121,16 +121,53 @@ export class AuditQuestions {
     return { rows, days: new Set(days), dropped: dropped ?? 0 };
   }
 
-  /** With the numbers of the events of a folder: neither numbers nor times lead to them, and the index of images does. */
+  /**
+   * The filter that the fewest events match leads to its events by an index, and the others are looked at there. SQLite would choose
+   * without knowing how many events each has.
+   */
   #conditions(filter: RecordFilter, time: 'at_ms' | '+at_ms'): Conditions {
-    const conditions = conditionsOf(filter, time);
-    if (filter.address !== null) this.#addAddress(conditions, filter.address);
-    if (filter.repository === null) return conditions;
+    const conditions = new Conditions();
+    if (filter.since !== null) conditions.add(`${time} >= ?`, filter.since.getTime());
+    if (filter.until !== null) conditions.add(`${time} < ?`, filter.until.getTime());
+    const leads = leadsOf(filter);
+    if (filter.address !== null) {
+      const lead = this.#addressesOf(filter.address);
+      if (lead === null) conditions.add(`in_network(${ADDRESS}, ?)`, filter.address);
+      else leads.push(lead);
+    }
+    if (filter.repository !== null) {
+      const seqs = this.#seqsBelow(filter.repository);
+      // without its index, which would lead to all events of a large folder at each piece; those of a small one are named
+      const { text, values } = below(`+(${IMAGE})`, filter.repository, ['@', '/']);
+      conditions.add(text, ...values);
+      if (seqs !== null) leads.push({ column: 'seq', test: AMONG, value: JSON.stringify(seqs) });
+    }
+    const best = this.#fewest(leads);
+    for (const lead of leads) conditions.add(textOfLead(lead, lead === best), lead.value);
+    return conditions;
+  }
+
+  #fewest(leads: readonly Lead[]): Lead | undefined {
+    if (leads.length < 2) return leads[0];
+    const counts = leads.map((lead) => this.#countOf(lead));
+    // the first of those with as many
+    return leads[counts.indexOf(Math.min(...counts))];
+  }
+
+  /** Not beyond FEW_EVENTS. */
+  #countOf(lead: Lead): number {
+    const count = this.#statements
+      .plucked<number>(`
+        SELECT count(*)
+        FROM (SELECT 1 FROM audit_event WHERE ${textOfLead(lead, true)} LIMIT ${FEW_EVENTS})`)
+      .get(lead.value);
+    return count ?? 0;
+  }
+
+  /** The numbers of the events of a folder: neither numbers nor times lead to them, and the index of images does. Null: they are many. */
+  #seqsBelow(folder: string): readonly number[] | null {
     // joined by OR, the index would lead to whole rows: each for itself is answered by the index alone
-    const [images, folders] = [
-      below(IMAGE, filter.repository, ['@']),
-      below(IMAGE, filter.repository, ['/']),
-    ];
+    const [images, folders] = [below(IMAGE, folder, ['@']), below(IMAGE, folder, ['/'])];
     const numbers = this.#statements
       .plucked<number>(`
         SELECT seq
@@ -142,13 +179,11 @@ export class AuditQuestions {
         WHERE ${IMAGE} IS NOT NULL AND ${folders.text}
         LIMIT ${FEW_EVENTS + 1}`)
       .all(...images.values, ...folders.values);
-    if (numbers.length <= FEW_EVENTS)
-      conditions.add('seq IN (SELECT value FROM json_each(?))', JSON.stringify(numbers));
-    return conditions;
+    return numbers.length <= FEW_EVENTS ? numbers : null;
   }
 
-  /** The addresses of a network are looked up first, so that the index leads to their events. */
-  #addAddress(conditions: Conditions, asked: string): void {
+  /** The addresses of a network are looked up first, so that the index leads to their events. Null: they are many. */
+  #addressesOf(asked: string): Lead | null {
     const [low, high] = textsWithin(asked);
     const addresses = this.#statements
       .plucked<string>(`
@@ -164,14 +199,10 @@ export class AuditQuestions {
         WHERE address <= ?
         LIMIT ${FEW_ADDRESSES + 1}`)
       .all(low, high, high);
-    if (addresses.length > FEW_ADDRESSES) conditions.add(`in_network(${ADDRESS}, ?)`, asked);
-    else {
-      const within = addresses.filter((one) => inNetwork(one, asked) === 1);
-      conditions.add(
-        `${ADDRESS} IS NOT NULL AND ${ADDRESS} IN (SELECT value FROM json_each(?))`,
-        JSON.stringify(within),
-      );
-    }
+    if (addresses.length > FEW_ADDRESSES) return null;
+    const within = addresses.filter((one) => inNetwork(one, asked) === 1);
+    const indexed = `${ADDRESS} IS NOT NULL`;
+    return { column: ADDRESS, test: AMONG, value: JSON.stringify(within), indexed };
   }
 
   /** Ranges of numbers, newest first, that hold all events of the time. */
@@ -244,39 +275,43 @@ function textOf(dimension: Dimension, value: string | number | null): string | n
   return dimension === 'repository' ? repositoryOf(name) : String(value);
 }
 
-function conditionsOf(filter: RecordFilter, time: 'at_ms' | '+at_ms'): Conditions {
-  const conditions = new Conditions();
-  const { since, until, site, repository, image, signature, fingerprint, actor, action, result } = filter;
-  if (since !== null) conditions.add(`${time} >= ?`, since.getTime());
-  if (until !== null) conditions.add(`${time} < ?`, until.getTime());
-  if (site !== null) conditions.add("leaf ->> '$.site' = ?", site);
-  if (repository !== null) {
-    // without its index, which would lead to all events of a large folder at each piece; those of a small one are named
-    const { text, values } = below(`+(${IMAGE})`, repository, ['@', '/']);
-    conditions.add(text, ...values);
-  }
+const AMONG = 'IN (SELECT value FROM json_each(?))';
+
+/** A filter with an index that leads to the events that it matches. */
+interface Lead {
+  readonly column: string;
+  readonly test: '= ?' | typeof AMONG;
+  readonly value: string;
+  /** The condition of the index, which SQLite wants to read in the question. */
+  readonly indexed?: string;
+}
+
+/** Without the index, the same events match. */
+function textOfLead({ column, test, indexed }: Lead, isByIndex: boolean): string {
+  if (!isByIndex) return `+(${column}) ${test}`;
+  return indexed === undefined ? `${column} ${test}` : `${indexed} AND ${column} ${test}`;
+}
+
+/** Those that mostly match fewer events come first. */
+function leadsOf({ site, image, signature, fingerprint, actor, action, result }: RecordFilter): Lead[] {
+  const leads: Lead[] = [];
+  const add = (column: string, value: string | null, indexed?: string) => {
+    if (value !== null)
+      leads.push({ column, test: '= ?', value, ...(indexed === undefined ? {} : { indexed }) });
+  };
+  add("leaf ->> '$.signatureSha256'", signature);
   if (image !== null) {
     const { digest, place } = image;
     // the path and the layout say all of a folder but the site
-    if (place !== null)
-      conditions.add("leaf ->> '$.image' = ?", imageFolder({ site: '', ...digest, ...place }));
-    else conditions.add(`${IMAGE} IS NOT NULL AND ${DIGEST} = ?`, `${digest.algorithm}=${digest.hex}`);
+    if (place !== null) add(IMAGE, imageFolder({ site: '', ...digest, ...place }));
+    else add(DIGEST, `${digest.algorithm}=${digest.hex}`, `${IMAGE} IS NOT NULL`);
   }
-  if (signature !== null) conditions.add("leaf ->> '$.signatureSha256' = ?", signature);
-  if (fingerprint !== null) conditions.add("leaf ->> '$.fingerprint' = ?", fingerprint);
-  if (actor !== null) conditions.add("private ->> '$.actor' = ?", actor);
-  // the second part is that of the index, which SQLite takes for no other
-  if (action !== null)
-    conditions.add(
-      `leaf ->> '$.action' = ?${action === 'upload' ? '' : " AND leaf ->> '$.action' <> 'upload'"}`,
-      action,
-    );
-  if (result !== null)
-    conditions.add(
-      `leaf ->> '$.result' = ?${result === 'created' ? '' : " AND leaf ->> '$.result' <> 'created'"}`,
-      result,
-    );
-  return conditions;
+  add("leaf ->> '$.fingerprint'", fingerprint);
+  add("private ->> '$.actor'", actor, 'private IS NOT NULL');
+  add("leaf ->> '$.result'", result);
+  add("leaf ->> '$.action'", action);
+  add("leaf ->> '$.site'", site);
+  return leads;
 }
 
 function inNetwork(address: unknown, asked: unknown): number {

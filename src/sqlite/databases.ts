@@ -1,6 +1,6 @@
 // All databases of one data directory: opened together, closed in order. The caller holds the lock.
 
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
@@ -25,12 +25,14 @@ import { makeDataFolder } from './data-folder.ts';
 import { SqliteEraser } from './eraser.ts';
 import { KeyTable, SqliteKeyStore } from './keys.ts';
 import { logReader, sqliteLogStore } from './log-store.ts';
+import { newestVersion } from './migrate.ts';
 import { MirrorTable, SqliteMirrorStore } from './mirrors.ts';
 import {
   closedOnError,
   isCorruption,
   messageOf,
   openForReading,
+  openOlderForReading,
   restoreAdvice,
   stateFileOf,
   UnusableFile,
@@ -51,6 +53,18 @@ export interface DatabasesOptions extends WriterOptions {
   readonly onUnusable: (reason: string) => void;
   /** The index's rows of these images have changed, or may have; null: of any. It comes before the change is acknowledged. */
   readonly onIndexWritten?: (images: readonly ImageId[] | null) => void;
+  /**
+   * Called when state.db has the schema of an older version, before it is brought to the newest: that reads all audit events, and
+   * nothing else happens meanwhile. What it returns is called when that has ended.
+   */
+  readonly onOlderState?: (older: OlderState) => (isDone: boolean) => void;
+}
+
+export interface OlderState {
+  readonly file: string;
+  readonly schema: number;
+  readonly newestSchema: number;
+  readonly sizeBytes: number;
 }
 
 export interface DatabasesHealth {
@@ -104,7 +118,7 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
   const writer = new Writer(options);
   let stateReader: Database | null = null;
   try {
-    await writer.run('state.open', null, 0);
+    await openState(writer, options);
     const { isNew, replacedBecause } = await writer.run('index.open', null, 0);
     stateReader = openForReading(stateFileOf(dataDir), 'state');
     const tokens = new SqliteTokenStore(stateReader, writer);
@@ -132,6 +146,33 @@ export async function openDatabases(options: DatabasesOptions): Promise<Database
     takeReserveLeft(dataDir);
     throw error;
   }
+}
+
+async function openState(writer: Writer, { dataDir, onOlderState }: DatabasesOptions): Promise<void> {
+  const older = onOlderState === undefined ? null : olderState(stateFileOf(dataDir));
+  const end = older === null ? null : onOlderState?.(older);
+  let isDone = false;
+  try {
+    await writer.run('state.open', null, 0);
+    isDone = true;
+  } finally {
+    end?.(isDone);
+  }
+}
+
+function olderState(file: string): OlderState | null {
+  const sizeBytes = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (sizeBytes === 0) return null;
+  let schema: number;
+  try {
+    const db = openOlderForReading(file, 'state');
+    schema = Number(db.pragma('user_version', { simple: true }));
+    db.close();
+  } catch {
+    return null; // the writer meets the same fault, and says which
+  }
+  const newestSchema = newestVersion('state');
+  return schema < newestSchema ? { file, schema, newestSchema, sizeBytes } : null;
 }
 
 /**

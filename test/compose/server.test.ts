@@ -105,3 +105,30 @@ test('a start puts back by itself what was withdrawn until a day that has passed
     await after[Symbol.asyncDispose]();
   }
 });
+
+test('a start that brings an older state.db up to date says so before and after, and another start does not', async () => {
+  await using temp = await openTempFolder();
+  const flags = { data: temp.path };
+  const { config } = loadConfig({ flags, environment: {}, workingFolder: temp.path, parseYaml: null });
+  const taker = { command: 'test', host: 'here' };
+  const messagesOfStart = async () => {
+    const log = createLog();
+    const options = { config, current: () => config, sites: sitesOf(config), log, taker };
+    const composed = await compose(options);
+    await composed[Symbol.asyncDispose]();
+    return log.lines.filter(({ message }) => message.startsWith('state.db'));
+  };
+  assert.deepEqual(await messagesOfStart(), [], 'a new one');
+  change(path.join(temp.path, 'state.db'), 'DROP INDEX audit_event_by_site; PRAGMA user_version = 20');
+  const said = await messagesOfStart();
+  assert.deepEqual(
+    said.map(({ message }) => message.replace(/;.*/, '')),
+    [
+      'state.db has the schema of an older version and is brought up to date before anything is served',
+      'state.db is up to date',
+    ],
+  );
+  const [first] = said;
+  assert.deepEqual([first?.fields.schema, Number(first?.fields.newestSchema) > 20], [20, true]);
+  assert.deepEqual(await messagesOfStart(), []);
+});

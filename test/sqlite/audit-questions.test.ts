@@ -19,26 +19,33 @@ interface Deed {
   readonly result: string;
   readonly address: string | null;
   readonly image: ImageId | null;
+  readonly actor: string;
+  readonly site: string;
 }
 
 const UPLOAD = { action: 'upload', result: 'created' } as const;
 
 /** A few of the 300 are other events than uploads that were taken. */
 const DEEDS: readonly Deed[] = Array.from({ length: 300 }, (_, k): Deed => {
+  const site = k % 50 === 3 ? 'vendor' : 'default';
+  const actor = k % 80 === 12 ? 'anna' : 'ci';
   const image =
-    k % 11 === 0 ? null : imageAt(['team/app', 'team/web', 'other'][k % 3] ?? '', 'abcdef'[k % 6] ?? '');
-
-  if (k % 100 === 7) return { action: 'key-add', result: 'added', address: null, image };
-  if (k % 60 === 8) return { action: 'upload', result: 'KEY_UNKNOWN', address: `192.0.2.${k % 250}`, image };
-  if (k % 90 === 9) return { action: 'log-in', result: 'logged-in', address: '2001:db8:1:2::7', image };
-  return { ...UPLOAD, address: k % 70 === 0 ? 'local' : `10.0.${k % 3}.${k % 20}`, image };
+    k % 11 === 0
+      ? null
+      : imageAt(['team/app', 'team/web', 'other'][k % 3] ?? '', 'abcdef'[k % 6] ?? '', site);
+  const by = { image, site, actor };
+  if (k % 100 === 7) return { action: 'key-add', result: 'added', address: null, ...by };
+  if (k % 60 === 8) return { action: 'upload', result: 'KEY_UNKNOWN', address: `192.0.2.${k % 250}`, ...by };
+  if (k % 90 === 9) return { action: 'log-in', result: 'logged-in', address: '2001:db8:1:2::7', ...by };
+  return { ...UPLOAD, address: k % 70 === 0 ? 'local' : `10.0.${k % 3}.${k % 20}`, ...by };
 });
 
 async function asked(t: Cleanup) {
   const dataDir = temporaryFolder(t);
   const { databases } = await open(dataDir);
-  for (const { action, result, address, image } of DEEDS) {
-    await databases.audit.append(make({ action, result, image }, { name: 'ci', address, requestId: null }));
+  for (const { action, result, address, image, actor, site } of DEEDS) {
+    const by = { name: actor, address, requestId: null };
+    await databases.audit.append(make({ action, result, image, site }, by));
   }
   await databases.close();
   const db = openForReading(stateFileOf(dataDir), 'state');
@@ -80,23 +87,71 @@ function isIn(asked: string): (deed: Deed) => boolean {
   };
 }
 
-test('an action or a result that few events have is found by its index, and others as well', async (t) => {
+test('an action, a result, a site and an actor are found by their indexes, whichever of them is rare here', async (t) => {
   const { seqs, plan } = await asked(t);
+  for (const [filter, index] of [
+    [{ action: 'key-add' }, 'audit_event_by_action'],
+    [{ action: 'log-in' }, 'audit_event_by_action'],
+    [{ action: 'withdraw' }, 'audit_event_by_action'],
+    [{ action: 'upload' }, 'audit_event_by_action'],
+    [{ result: 'KEY_UNKNOWN' }, 'audit_event_by_result'],
+    [{ result: 'created' }, 'audit_event_by_result'],
+    [{ site: 'vendor' }, 'audit_event_by_site'],
+    [{ site: 'default' }, 'audit_event_by_site'],
+    [{ site: 'no-such' }, 'audit_event_by_site'],
+    [{ actor: 'anna' }, 'audit_event_by_actor'],
+    [{ actor: 'nobody' }, 'audit_event_by_actor'],
+    [{ since: new Date(0), site: 'vendor' }, 'audit_event_by_site'],
+  ] as const) {
+    const isMeant = (deed: Deed) =>
+      (['action', 'result', 'site', 'actor'] as const).every(
+        (name) => !(name in filter) || deed[name] === (filter as Partial<Deed>)[name],
+      );
+    assert.deepEqual(seqs(filter), seqsOf(isMeant), JSON.stringify(filter));
+    assert.match(plan(), new RegExp(`SEARCH audit_event USING INDEX ${index}`), JSON.stringify(filter));
+  }
+});
+
+test('of several filters, the one that the fewest events match leads to them', async (t) => {
+  const { seqs, plan } = await asked(t);
+  const { algorithm, hex } = imageAt('team/app', 'c');
+  const few = { digest: { algorithm, hex }, place: null };
   for (const [filter, isMeant, index] of [
-    [{ action: 'key-add' }, ({ action }: Deed) => action === 'key-add', 'audit_event_by_action'],
-    [{ action: 'log-in' }, ({ action }: Deed) => action === 'log-in', 'audit_event_by_action'],
-    [{ action: 'withdraw' }, () => false, 'audit_event_by_action'],
-    [{ result: 'KEY_UNKNOWN' }, ({ result }: Deed) => result === 'KEY_UNKNOWN', 'audit_event_by_result'],
-    [{ action: 'upload' }, ({ action }: Deed) => action === 'upload', null],
-    [{ result: 'created' }, ({ result }: Deed) => result === 'created', null],
     [
       { action: 'upload', result: 'KEY_UNKNOWN' },
       ({ result }: Deed) => result === 'KEY_UNKNOWN',
       'audit_event_by_result',
     ],
+    [
+      { action: 'log-in', site: 'default', result: 'logged-in' },
+      ({ action }: Deed) => action === 'log-in',
+      'audit_event_by_result',
+    ],
+    [
+      { action: 'upload', site: 'vendor', actor: 'ci' },
+      ({ action, site, actor }: Deed) => action === 'upload' && site === 'vendor' && actor === 'ci',
+      'audit_event_by_site',
+    ],
+    [
+      { action: 'upload', image: few },
+      ({ action, image }: Deed) => action === 'upload' && image?.hex === hex,
+      'audit_event_by_digest',
+    ],
+    [
+      { action: 'key-add', image: few },
+      ({ action, image }: Deed) => action === 'key-add' && image?.hex === hex,
+      'audit_event_by_action',
+    ],
+    [{ address: '10.0.0.0/8', action: 'key-add' }, () => false, 'audit_event_by_action'],
+    [{ address: '192.0.2.0/24', action: 'upload' }, isIn('192.0.2.0/24'), 'audit_event_by_address'],
+    [
+      { repository: 'team', site: 'vendor' },
+      ({ image, site }: Deed) => image?.path.startsWith('team/') === true && site === 'vendor',
+      'audit_event_by_site',
+    ],
   ] as const) {
     assert.deepEqual(seqs(filter), seqsOf(isMeant), JSON.stringify(filter));
-    if (index !== null) assert.match(plan(), new RegExp(index));
+    assert.match(plan(), new RegExp(`SEARCH audit_event USING INDEX ${index}`), JSON.stringify(filter));
   }
 });
 
