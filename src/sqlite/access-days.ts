@@ -16,6 +16,7 @@ import {
   openForWriting,
 } from './open.ts';
 import { dayOf } from './packed-days.ts';
+import { UNSIGNED_NAME } from './unsigned-store.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -88,14 +89,17 @@ export class AccessDays {
     return doubted === 0 || nowMs - believedMs < FAR_MS ? null : { days: doubted, newest };
   }
 
-  /** Deletes the oldest days by name. Days ahead of today, from a wrong clock, are treated like any other. */
+  /**
+   * Deletes the oldest days by name. Days ahead of today, from a wrong clock, are treated like any other. The sums over unsigned
+   * images count too; they are bounded by themselves, so no day must go for what they free only later.
+   */
   #pruneBySize({ now, maxBytes }: AccessLimits): boolean {
     const files = [...this.#filesByDay()].map(([day, names]) => ({
       day,
       names,
       sizeBytes: this.#sizeOf(names),
     }));
-    let totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    let totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, this.#sizeOf([UNSIGNED_NAME]));
     for (const { day, names, sizeBytes } of files) {
       if (totalBytes <= maxBytes) break;
       if (day === dayOf(now)) continue;

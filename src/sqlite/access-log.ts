@@ -12,6 +12,8 @@ const PRUNE_BYTES = 100;
 const LATE_MS = 120_000;
 /** What was asked for since is read from the day itself. */
 const PACK_EVERY_MS = 600_000;
+/** Of what the record may take on the disk, the sums over unsigned images may take that part; they can be made anew, and days cannot. */
+const UNSIGNED_SHARE = 1 / 4;
 
 export class SqliteAccessLog implements AccessLog {
   readonly #writer: Writer;
@@ -20,6 +22,7 @@ export class SqliteAccessLog implements AccessLog {
   readonly #closed = new Set<string>();
   #packedAtMs = Number.NEGATIVE_INFINITY;
   #packing = false;
+  #maxBytes = Number.POSITIVE_INFINITY;
 
   constructor(writer: Writer, dataDir: string) {
     this.#writer = writer;
@@ -42,6 +45,7 @@ export class SqliteAccessLog implements AccessLog {
   }
 
   prune(limits: AccessLimits): Promise<AccessPruned> {
+    this.#maxBytes = limits.maxBytes;
     return this.#writer.run('access.prune', limits, PRUNE_BYTES);
   }
 
@@ -72,7 +76,7 @@ export class SqliteAccessLog implements AccessLog {
     this.#packing = true;
     this.#packedAtMs = now.getTime(); // a failure waits for the next time too: questions read the days themselves meanwhile
     try {
-      await packUnsigned(this.#dataDir);
+      await packUnsigned(this.#dataDir, this.#maxBytes * UNSIGNED_SHARE);
     } finally {
       this.#packing = false;
     }

@@ -8,7 +8,7 @@ import { type PackOutcome, unsignedFileOf } from './unsigned-store.ts';
 const port = parentPort;
 if (port === null) throw new Error('pack-unsigned-thread is started by pack-unsigned.ts');
 // only pack-unsigned.ts sets it
-const { dataDir } = workerData as { readonly dataDir: string };
+const { dataDir, mostBytes } = workerData as { readonly dataDir: string; readonly mostBytes: number };
 port.postMessage(outcomeOf());
 
 function outcomeOf(): PackOutcome {
@@ -19,7 +19,7 @@ function outcomeOf(): PackOutcome {
     } catch (error) {
       if (!isCorruption(error)) throw error;
     }
-    // damaged, of a newer version, or most of it is of days that are gone: it is made anew
+    // damaged, of a newer version, too large, or most of it is of days that are gone: it is made anew
     for (const name of filesOf(file)) rmSync(name, { force: true });
     pack(file);
     return { failed: null };
@@ -28,10 +28,10 @@ function outcomeOf(): PackOutcome {
   }
 }
 
-/** Whether most of the file is of days that are gone. */
+/** Whether another file would be smaller. */
 function pack(file: string): boolean {
   const db = openForWriting(file, 'unsigned');
-  const packer = new UnsignedPacker(db, dataDir);
+  const packer = new UnsignedPacker(db, dataDir, { mostBytes });
   try {
     return packer.pack();
   } finally {

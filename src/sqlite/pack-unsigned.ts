@@ -5,19 +5,21 @@ import { LookasideError } from '../domain/errors.ts';
 import { daysIn } from './close-day.ts';
 import { type PackOutcome, unsignedFileOf } from './unsigned-store.ts';
 
-/** Call it behind closeDay(), and one call at a time. @throws LookasideError STORE_UNAVAILABLE */
-export async function packUnsigned(dataDir: string): Promise<void> {
+/**
+ * Call it behind closeDay(), and one call at a time. The file has at most `mostBytes`. @throws LookasideError STORE_UNAVAILABLE
+ */
+export async function packUnsigned(dataDir: string, mostBytes: number): Promise<void> {
   if (daysIn(dataDir).length === 0 && !existsSync(unsignedFileOf(dataDir))) return;
-  const { failed } = await inThread(dataDir);
+  const { failed } = await inThread(dataDir, mostBytes);
   if (failed === null) return;
   throw new LookasideError('STORE_UNAVAILABLE', `cannot write ${unsignedFileOf(dataDir)}: ${failed}`);
 }
 
-function inThread(dataDir: string): Promise<PackOutcome> {
+function inThread(dataDir: string, mostBytes: number): Promise<PackOutcome> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL('./pack-unsigned-thread.js', import.meta.url), {
       name: 'pack-unsigned',
-      workerData: { dataDir },
+      workerData: { dataDir, mostBytes },
     });
     worker.once('message', resolve);
     worker.once('error', reject);

@@ -44,7 +44,14 @@ export interface PackerLimits {
   readonly mostImages?: number;
   /** So many further rows of a day that goes on are read from its own file at each question. */
   readonly fewRows?: number;
+  /** So large may the file grow; further days are read from their own files. */
+  readonly mostBytes?: number;
 }
+
+/** Of one image in one day. */
+const PIECE_ROW_BYTES = 16;
+/** New images that are written between two looks at the size. */
+const LOOK_EVERY = 4096;
 
 export class UnsignedPacker {
   readonly #db: Database;
@@ -57,12 +64,17 @@ export class UnsignedPacker {
   #size: number;
   readonly #roomFor: number;
   readonly #fewRows: number;
+  readonly #mostBytes: number;
   readonly #changedBlocks = new Set<number>();
 
   constructor(
     db: Database,
     dataDir: string,
-    { mostImages = MAX_IMAGES_KEPT, fewRows = FEW_ROWS }: PackerLimits = {},
+    {
+      mostImages = MAX_IMAGES_KEPT,
+      fewRows = FEW_ROWS,
+      mostBytes = Number.POSITIVE_INFINITY,
+    }: PackerLimits = {},
   ) {
     this.#db = db;
     this.#kept = new KeptUnsigned(db);
@@ -72,14 +84,16 @@ export class UnsignedPacker {
     this.#size = this.#kept.size;
     this.#roomFor = Math.max(mostImages, this.#size);
     this.#fewRows = fewRows;
+    this.#mostBytes = mostBytes;
     this.#images = this.#kept.images(this.#roomFor);
     for (const [id, { site, path }] of this.#kept.places().entries())
       this.#placeIds.set(`${site} ${path}`, id);
   }
 
-  /** Whether most of the images are of days that are gone, so that another file would be smaller. */
+  /** Whether another file would be smaller: most of the images are of days that are gone, or the file may no longer be so large. */
   pack(): boolean {
     const days = daysIn(this.#dataDir);
+    if (this.#size > 0 && this.#usedBytes() > this.#mostBytes) return true;
     if (this.#forgetAllBut(new Set(days)) && this.#isMostlyUnused()) return true;
     this.#noteSigned();
     for (const day of days) this.#packDay(day);
@@ -170,12 +184,26 @@ export class UnsignedPacker {
     } else if (closedAtMs === null && !this.#hasMany(rows, 0)) return;
     const [sizeBefore, placesBefore] = [this.#size, this.#placeIds.size];
     try {
+      // what cannot fit is not read to its end every ten minutes
+      this.#requireRoom(PIECE_ROW_BYTES * rows.countSince(0));
       inTransaction(this.#db, () => this.#writeDay(day, db, closedAtMs));
     } catch (error) {
       this.#undo(sizeBefore, placesBefore);
       if (!(error instanceof Full)) throw error;
       if (known !== undefined) inTransaction(this.#db, () => this.#forget(day));
     }
+  }
+
+  /** @throws Full */
+  #requireRoom(bytes: number): void {
+    if (this.#usedBytes() + bytes > this.#mostBytes) throw new Full();
+  }
+
+  #usedBytes(): number {
+    const [pages, free, pageBytes] = ['page_count', 'freelist_count', 'page_size'].map((name) =>
+      Number(this.#db.pragma(name, { simple: true })),
+    );
+    return ((pages ?? 0) - (free ?? 0)) * (pageBytes ?? 0);
   }
 
   #hasMany(rows: MissingRows, fromMs: number): boolean {
@@ -197,6 +225,7 @@ export class UnsignedPacker {
         .run(day, number, packed(piece, length));
       number += 1;
       length = 0;
+      this.#requireRoom(0);
     };
     const rows = db
       .prepare<[], MissingRow>(`
@@ -220,6 +249,7 @@ export class UnsignedPacker {
       .of('UPDATE day SET until_ms = ?, requests = ? WHERE day = ?')
       .run(closedAtMs === null ? newestMs + 1 : null, requests, day);
     this.#writeBlocks();
+    this.#requireRoom(0);
   }
 
   /** @throws Full */
@@ -228,6 +258,7 @@ export class UnsignedPacker {
     if (known !== null) return known;
     const id = this.#size + 1;
     if (id > this.#roomFor) throw new Full();
+    if (id % LOOK_EVERY === 0) this.#requireRoom(0);
     const { site, path, layout, algorithm, digest } = image;
     this.#kept.statements
       .of('INSERT INTO image (id, site, path, layout, algorithm, digest) VALUES (?, ?, ?, ?, ?, ?)')

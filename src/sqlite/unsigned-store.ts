@@ -12,8 +12,10 @@ export const BLOCK = 65_536;
 export const MAX_IMAGES_KEPT = 2_000_000;
 const COLUMNS = 4;
 
+export const UNSIGNED_NAME = 'unsigned.db';
+
 export function unsignedFileOf(dataDir: string): string {
-  return join(dataDir, 'access', 'unsigned.db');
+  return join(dataDir, 'access', UNSIGNED_NAME);
 }
 
 /** What the thread that writes the file says. */

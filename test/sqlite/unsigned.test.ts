@@ -1,7 +1,7 @@
 // Images that were asked for and never had a signature: the sums that are kept say what a plain list says, whatever comes after them.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -10,9 +10,9 @@ import type { MissingCount } from '../../src/domain/ports.ts';
 import { ANY_RECORD, type RecordFilter, repositoryOf } from '../../src/domain/records.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
 import type { Databases } from '../../src/sqlite/databases.ts';
-import { filesOf, openForWriting } from '../../src/sqlite/open.ts';
+import { filesOf, openForReading, openForWriting } from '../../src/sqlite/open.ts';
 import { QuestionSession } from '../../src/sqlite/question-session.ts';
-import { UnsignedPacker } from '../../src/sqlite/unsigned-packer.ts';
+import { type PackerLimits, UnsignedPacker } from '../../src/sqlite/unsigned-packer.ts';
 import { unsignedFileOf } from '../../src/sqlite/unsigned-store.ts';
 import { later, missing, NOON } from '../contract/access-log.ts';
 import { count } from '../faults/promise.ts';
@@ -158,7 +158,7 @@ type Step =
       }[];
     }
   | { readonly kind: 'upload' | 'index'; readonly image: number }
-  | { readonly kind: 'pack'; readonly mostImages: number }
+  | { readonly kind: 'pack'; readonly mostImages: number; readonly mostBytes: number }
   | { readonly kind: 'close' | 'drop' | 'damage' };
 
 const STEP: fc.Arbitrary<Step> = fc.oneof(
@@ -176,7 +176,11 @@ const STEP: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.constant<Step>({ kind: 'close' }) },
   {
     weight: 4,
-    arbitrary: fc.record({ kind: fc.constant('pack' as const), mostImages: fc.constantFrom(5, 100) }),
+    arbitrary: fc.record({
+      kind: fc.constant('pack' as const),
+      mostImages: fc.constantFrom(5, 100),
+      mostBytes: fc.constantFrom(ALWAYS, 0, 69_632),
+    }),
   },
   {
     weight: 2,
@@ -193,20 +197,30 @@ const FILTERS: readonly RecordFilter[] = [
 ];
 
 /** As the thread does it, with days that go on. */
-function pack(dataDir: string, mostImages: number): void {
+function pack(dataDir: string, limits: Omit<PackerLimits, 'fewRows'>): void {
   const file = unsignedFileOf(dataDir);
   if (!existsSync(join(dataDir, 'access'))) return;
   try {
-    if (readFileSync(file, 'latin1').startsWith('no database'))
-      for (const name of filesOf(file)) rmSync(name, { force: true });
+    if (readFileSync(file, 'latin1').startsWith('no database')) removeUnsigned(dataDir);
   } catch {
     // there is none yet
   }
-  const db = openForWriting(file, 'unsigned');
-  const packer = new UnsignedPacker(db, dataDir, { mostImages, fewRows: 0 });
-  packer.pack();
+  if (!packOnce(dataDir, limits)) return;
+  removeUnsigned(dataDir);
+  packOnce(dataDir, limits);
+}
+
+function removeUnsigned(dataDir: string): void {
+  for (const name of filesOf(unsignedFileOf(dataDir))) rmSync(name, { force: true });
+}
+
+function packOnce(dataDir: string, limits: Omit<PackerLimits, 'fewRows'>): boolean {
+  const db = openForWriting(unsignedFileOf(dataDir), 'unsigned');
+  const packer = new UnsignedPacker(db, dataDir, { ...limits, fewRows: 0 });
+  const isTooLarge = packer.pack();
   packer.close();
   db.close();
+  return isTooLarge;
 }
 
 async function run(steps: readonly Step[]): Promise<void> {
@@ -270,7 +284,7 @@ async function run(steps: readonly Step[]): Promise<void> {
           await databases.access.closeDays(later(today * DAY_MS + position * 600_000));
           break;
         case 'pack':
-          pack(dataDir, step.mostImages);
+          pack(dataDir, step);
           break;
         case 'drop': {
           const oldest = [...model.days.keys()].sort()[0];
@@ -314,4 +328,70 @@ test('one image that is asked for is the only one of the answer, on each of its 
   assert.deepEqual(of({ image: { digest, place: { layout, path } }, site: 'rh' }), [`rh ${name}`]);
   assert.equal(of({ image: { digest, place: null } }).length, 3, 'below any path');
   assert.equal(of({}).length, 4);
+});
+
+test('what is kept has a size, beyond which days are read from their own files, and a smaller size makes it smaller', async (t) => {
+  const { databases, session, dataDir } = await filled(t);
+  const model = new Model();
+  for (let day = 0; day < 4; day += 1) {
+    const asked = Array.from({ length: 1500 }, (_, k) => {
+      const at = later(day * DAY_MS + k);
+      return missing({ image: imageOf(day * 1000 + k), firstAt: at, lastAt: at });
+    });
+    for (const one of asked) model.ask(one);
+    await databases.access.write({ reads: [], missing: asked });
+  }
+  const images = ['2026-11-22', '2026-11-23', '2026-11-24', '2026-11-25'];
+  const kept = () => {
+    const db = openForReading(unsignedFileOf(dataDir), 'unsigned');
+    const days = db.prepare<[], string>('SELECT day FROM day ORDER BY day').pluck().all();
+    db.close();
+    return days;
+  };
+  const size = () => statSync(unsignedFileOf(dataDir)).size;
+  const filter = { ...ANY_RECORD, repository: 'team/app', site: 'rh' };
+  const sizes: number[] = [];
+  for (const [mostBytes, days] of [
+    [ALWAYS, images],
+    [500_000, images.slice(0, 2)],
+    [300_000, images.slice(0, 1)],
+    [10, []],
+    [ALWAYS, images],
+  ] as const) {
+    pack(dataDir, { mostBytes });
+    assert.deepEqual(kept(), days, `${mostBytes}: ${size()}`);
+    sizes.push(size());
+    if (mostBytes > 10) assert.ok(size() <= mostBytes, `${size()} of ${mostBytes}`);
+    assertAgree(session, model, filter, `${mostBytes}`);
+  }
+  assert.ok((sizes[0] ?? 0) > 500_000, 'all of it is larger than the sizes that were tried');
+});
+
+test('what is kept counts to the size of the record, of which it may have a quarter', async (t) => {
+  const { databases, dataDir } = await filled(t);
+  for (let day = 0; day < 3; day += 1) {
+    const asked = Array.from({ length: 2500 }, (_, k) => {
+      const at = later(day * DAY_MS + k);
+      return missing({ image: imageOf(day * 10_000 + k), firstAt: at, lastAt: at });
+    });
+    await databases.access.write({ reads: [], missing: asked });
+  }
+  const now = later(3 * DAY_MS);
+  const folder = join(dataDir, 'access');
+  const days = () => readdirSync(folder).filter((name) => /^2026-..-..\.db$/.test(name));
+  const prune = (maxBytes: number) =>
+    databases.access.prune({ now, steadyMs: DAY_MS, retentionMs: 90 * DAY_MS, maxBytes });
+  await databases.access.closeDays(now);
+  const sums = statSync(unsignedFileOf(dataDir)).size;
+  const ofDays = readdirSync(folder)
+    .filter((name) => name.startsWith('2026-'))
+    .reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+  await prune(ofDays + sums);
+  assert.equal(days().length, 3);
+  await prune(ofDays + sums - 1);
+  assert.equal(days().length, 2, 'the oldest made room');
+  assert.ok(sums > (ofDays + sums - 1) / 4);
+  await databases.access.closeDays(later(3 * DAY_MS + HOUR_MS));
+  const after = statSync(unsignedFileOf(dataDir)).size;
+  assert.ok(after <= (ofDays + sums - 1) / 4, `${after} of ${ofDays + sums - 1}`);
 });
