@@ -7,6 +7,7 @@
 //   --folder DIR        keeps the trees for the next run
 //   --list              the rows
 // `npm run bench -- start`: what it costs to start a command of signers. `npm run bench -- audit`: what questions to the record cost.
+// `npm run bench -- records`: verifying a million audit events and exporting a million reads, by the clock.
 // `npm run bench -- rotation`: what the list of work from one key to the next costs. `npm run bench -- mirror`: filling a mirror,
 // beside curl. `npm run bench -- pages`: how long each web page takes. `npm run bench -- soak`: whether the memory stays flat.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -19,6 +20,7 @@ import { stopAll } from './servers.mjs';
 
 if (process.argv[2] === 'start') await import('./start.mjs');
 else if (process.argv[2] === 'audit') await import('./audit.mjs');
+else if (process.argv[2] === 'records') await import('./records.mjs');
 else if (process.argv[2] === 'rotation') await import('./rotation.mjs');
 else if (process.argv[2] === 'pages') await import('./pages.mjs');
 else if (process.argv[2] === 'mirror') await import('./mirror.mjs');
