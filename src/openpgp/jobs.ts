@@ -16,7 +16,8 @@ export interface Job {
 }
 
 export type Request =
-  | Job
+  /** Done one after the other. */
+  | { readonly name: 'jobs'; readonly jobs: readonly Job[] }
   /** Holds for every job that comes after it; has no reply. */
   | { readonly name: 'keyring'; readonly certificates: readonly Uint8Array[] };
 

@@ -13,6 +13,8 @@ import { warningsOfCertificate } from './key-warnings.ts';
 import { CLEAN_LIMIT_MS, EXAMINE_LIMIT_MS } from './limits.ts';
 
 const THREADS = 2;
+/** Background jobs that one thread has: it takes the next by itself, so that it never waits for this thread in between. */
+const JOBS_AHEAD = 16;
 const START_LIMIT_MS = 30_000;
 const THREAD_HEAP_MIB = 256;
 const MAX_QUEUED = 1024;
@@ -72,6 +74,12 @@ class Queue {
     if (job === undefined) return null;
     this.#sizeBytes -= job.bytes.length;
     return job;
+  }
+
+  /** Whatever room there is: they had a place before. */
+  putBack(jobs: readonly Job[]): void {
+    this.#jobs.unshift(...jobs);
+    for (const { bytes } of jobs) this.#sizeBytes += bytes.length;
   }
 }
 
@@ -145,11 +153,12 @@ class Pool implements Verifier {
   #next(): void {
     for (;;) {
       const resting = [...this.#threads].find(({ isResting }) => isResting);
-      if (resting === undefined && (this.#isClosed || this.#threads.size >= this.#maxThreads)) return;
+      if (resting === undefined && (this.#isClosed || this.#threads.size >= this.#maxThreads)) break;
       const job = this.#nextJob();
-      if (job === null) return;
-      (resting ?? this.#startThread()).take(job);
+      if (job === null) break;
+      (resting ?? this.#startThread()).take([job]);
     }
+    this.#giveAhead();
   }
 
   // The last of several threads is left to uploads, so that they never wait for background jobs.
@@ -160,11 +169,29 @@ class Pool implements Verifier {
     return inBackground < Math.max(1, this.#maxThreads - 1) ? this.#queues.background.shift() : null;
   }
 
+  /** More jobs for threads in the background. A single thread has none ahead: uploads would wait for them. */
+  #giveAhead(): void {
+    if (this.#maxThreads === 1) return;
+    for (const thread of this.#threads) {
+      // many in one message
+      if (thread.urgency !== 'background' || thread.count > JOBS_AHEAD / 2) continue;
+      const jobs: Job[] = [];
+      while (thread.count + jobs.length < JOBS_AHEAD) {
+        const job = this.#queues.background.shift();
+        if (job === null) break;
+        jobs.push(job);
+      }
+      if (jobs.length > 0) thread.take(jobs);
+    }
+  }
+
   #startThread(): Thread {
     const thread = new Thread(this.#options.script, this.#keyring, {
-      onRest: () => this.#next(),
-      onEnd: () => {
+      onAnswer: () => this.#next(),
+      onEnd: (untouched) => {
         this.#threads.delete(thread);
+        if (this.#isClosed) for (const job of untouched) job.reject(closed());
+        else this.#queues.background.putBack(untouched);
         this.#next();
       },
     });
@@ -174,15 +201,17 @@ class Pool implements Verifier {
 }
 
 interface ThreadEvents {
-  readonly onRest: () => void;
-  readonly onEnd: () => void;
+  readonly onAnswer: () => void;
+  /** With the jobs that it had ahead: nothing was done of them. */
+  readonly onEnd: (untouched: readonly Job[]) => void;
 }
 
 /** A thread without a job does not keep the process alive. */
 class Thread {
   readonly #events: ThreadEvents;
   readonly #worker: Worker;
-  #job: Job | null = null;
+  /** The first is under way, and the others are taken in their order. */
+  #jobs: Job[] = [];
   #timer: NodeJS.Timeout | null = null;
   #isReady = false;
   #isEnding = false;
@@ -196,67 +225,84 @@ class Thread {
     });
     this.#worker.unref();
     this.#worker.on('message', (reply: Reply) => this.#take(reply));
-    this.#worker.on('error', (error) => void this.end(busy('the thread that verified it died', error)));
-    this.#worker.on('exit', () => void this.end(busy('the thread that verified it ended')));
+    let cause: unknown;
+    this.#worker.on('error', (error) => {
+      cause = error;
+    });
+    // its last answers have come by then
+    this.#worker.on('exit', () => void this.end(busy('the thread that verified it died', cause)));
     this.setKeyring(keyring);
   }
 
   get isResting(): boolean {
-    return this.#job === null && !this.#isEnding;
+    return this.#jobs.length === 0 && !this.#isEnding;
+  }
+
+  get count(): number {
+    return this.#jobs.length;
   }
 
   get urgency(): Urgency | null {
-    return this.#job?.urgency ?? null;
+    return this.#jobs[0]?.urgency ?? null;
   }
 
   setKeyring(certificates: readonly Uint8Array[]): void {
     this.#post({ name: 'keyring', certificates });
   }
 
-  take(job: Job): void {
-    this.#job = job;
-    this.#worker.ref();
-    const { name, now } = job;
-    const bytes = Uint8Array.from(job.bytes); // a view would be sent with all of the memory behind it
-    this.#post({ name, bytes, now }, [bytes.buffer]);
-    this.#watch(this.#isReady ? job.limitMs : START_LIMIT_MS);
+  /** While it has others, only further ones of the same urgency. */
+  take(jobs: readonly Job[]): void {
+    const wasResting = this.isResting;
+    if (wasResting) this.#worker.ref();
+    // a view would be sent with all of the memory behind it
+    const sent = jobs.map(({ name, bytes, now }) => ({ name, bytes: new Uint8Array(bytes), now }));
+    this.#post(
+      { name: 'jobs', jobs: sent },
+      sent.map(({ bytes }) => bytes.buffer),
+    );
+    this.#jobs.push(...jobs);
+    if (wasResting) this.#watch();
   }
 
   /** Rejects the job under way, if any. */
   async end(reason: LookasideError): Promise<void> {
     if (this.#isEnding) return;
     this.#isEnding = true;
-    this.#release()?.reject(reason);
-    this.#events.onEnd();
+    const [underWay, ...untouched] = this.#jobs;
+    this.#jobs = [];
+    this.#rest();
+    underWay?.reject(reason);
+    this.#events.onEnd(untouched);
     await this.#worker.terminate();
   }
 
   #take(reply: Reply): void {
     if (reply.outcome === 'ready') {
       this.#isReady = true;
-      if (this.#job !== null) this.#watch(this.#job.limitMs);
+      if (this.#jobs.length > 0) this.#watch();
       return;
     }
-    const job = this.#release();
-    if (job === null) return; // end() has already rejected it
+    const job = this.#jobs.shift();
+    if (job === undefined) return; // end() has already rejected it
+    if (this.#jobs.length > 0) this.#watch();
+    else this.#rest();
     if (reply.outcome === 'done') job.resolve(reply.output);
     else job.reject(errorOf(reply));
-    this.#events.onRest();
+    this.#events.onAnswer();
   }
 
-  #watch(limitMs: number): void {
+  /** The job under way has its time from now on. */
+  #watch(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
+    const limitMs = this.#isReady ? (this.#jobs[0]?.limitMs ?? 0) : START_LIMIT_MS;
     const giveUp = () => void this.end(busy(`verification took longer than ${limitMs} ms. Try again later`));
     this.#timer = setTimeout(giveUp, limitMs);
   }
 
-  #release(): Job | null {
-    const job = this.#job;
-    this.#job = null;
+  #rest(): void {
     this.#worker.unref();
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    return job;
   }
 
   #post(request: Request, transfer: readonly ArrayBuffer[] = []): void {

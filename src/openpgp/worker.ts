@@ -1,9 +1,9 @@
-// One verification thread. It takes one job at a time from pool.ts, which may end the thread at any moment.
+// One verification thread. It does one job at a time of those that pool.ts sends, which may end the thread at any moment.
 import { parentPort } from 'node:worker_threads';
 import { isLookasideError } from '../domain/errors.ts';
 import { cleanCertificates } from './certificates.ts';
 import type { Job, JobName, Jobs, Reply, Request } from './jobs.ts';
-import { createKeyring } from './keyring.ts';
+import { createKeyring, type Keyring } from './keyring.ts';
 import { examineMessage } from './verifier.ts';
 import { answerAtOnceInThisThread } from './web-crypto.ts';
 
@@ -13,14 +13,16 @@ if (port === null) throw new Error('worker is started by pool.ts');
 answerAtOnceInThisThread();
 let keyring = createKeyring([]);
 
+let last: Promise<void> = Promise.resolve();
+
 const handlers: {
   readonly [Name in JobName]: (
-    bytes: Uint8Array,
-    now: Date,
+    job: Omit<Job, 'name'>,
+    keyring: Keyring,
   ) => Jobs[Name]['output'] | Promise<Jobs[Name]['output']>;
 } = {
-  examine: (bytes, now) => examineMessage(bytes, keyring, now),
-  'clean-certificates': (bytes, now) => cleanCertificates(bytes, keyring.certificates, now),
+  examine: ({ bytes, now }, among) => examineMessage(bytes, among, now),
+  'clean-certificates': ({ bytes, now }, { certificates }) => cleanCertificates(bytes, certificates, now),
 };
 
 port.on('message', (request: Request) => {
@@ -28,15 +30,16 @@ port.on('message', (request: Request) => {
     keyring = createKeyring(request.certificates);
     return;
   }
-  // the job uses the keyring that is in force now, even when another arrives meanwhile
-  void outcomeOf(request).then(reply);
+  // the jobs use the keyring that is in force now, even when another arrives meanwhile
+  const among = keyring;
+  for (const job of request.jobs) last = last.then(async () => reply(await outcomeOf(job, among)));
 });
 
 reply({ outcome: 'ready' });
 
-async function outcomeOf({ name, bytes, now }: Job): Promise<Reply> {
+async function outcomeOf({ name, ...job }: Job, among: Keyring): Promise<Reply> {
   try {
-    return { outcome: 'done', output: await handlers[name](bytes, now) };
+    return { outcome: 'done', output: await handlers[name](job, among) };
   } catch (error) {
     return failure(error);
   }

@@ -71,6 +71,22 @@ describe('a verification thread', () => {
     );
   }
 
+  for (const how of ['hang', 'throw', 'exit', 'hoard']) {
+    test(`that fails (${how}) loses one of the background jobs that it has, and the others are done`, () =>
+      withVerifier({ threads: 2, examineLimitMs: how === 'hang' ? 500 : PATIENT_MS }, async (verifier) => {
+        const names = Array.from({ length: 50 }, (_, number) => `job ${number}`);
+        const orders = [...names.slice(0, 10), how, ...names.slice(10)];
+        const outcomes = await Promise.allSettled(orders.map((what) => order(verifier, what, 'background')));
+        const done = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+        assert.deepEqual(
+          done,
+          names.map((what) => `${what} with 0 certificates`),
+        );
+        const lost = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+        assert.ok(lost.length === 1 && isBusy(lost[0]));
+      }));
+  }
+
   test('that cannot be started answers each job with BUSY', () =>
     withVerifier(
       { threads: 1, script: new URL('./no-such-script.js', import.meta.url) },
@@ -106,6 +122,17 @@ describe('the queue for verification', () => {
         orders.map(([what, urgency]) => order(verifier, what, urgency).then(() => done.push(what))),
       );
       assert.deepEqual(done, ['first', 'upload 1', 'upload 2', 'background 1', 'background 2']);
+    }));
+
+  test('lets an upload wait for one background job where one thread has to do all', () =>
+    withVerifier({ threads: 1 }, async (verifier) => {
+      const done: unknown[] = [];
+      const all = Array.from({ length: 20 }, (_, number) =>
+        order(verifier, `background ${number}`, 'background').then((what) => done.push(what)),
+      );
+      await order(verifier, 'upload').then((what) => done.push(what));
+      assert.equal(done[1], 'upload with 0 certificates');
+      await Promise.all(all);
     }));
 
   test('keeps one thread for uploads, however much is done in the background', () =>

@@ -7,17 +7,23 @@ if (port === null) throw new Error('scripted-worker is started by the pool');
 
 let keyring: readonly Uint8Array[] = [];
 
+let last: Promise<void> = Promise.resolve();
+
 port.on('message', (request: Request) => {
   if (request.name === 'keyring') {
     keyring = request.certificates;
     return;
   }
-  const order = Buffer.from(request.bytes).toString();
+  for (const { bytes } of request.jobs)
+    last = last.then(async () => reply(await answerTo(Buffer.from(bytes).toString())));
+});
+
+function answerTo(order: string): Reply | Promise<never> {
   switch (order) {
     case 'hang':
       for (;;);
     case 'wait':
-      return; // never answered
+      return new Promise(() => undefined); // never answered
     case 'throw':
       throw new Error('thrown in the thread');
     case 'exit':
@@ -25,17 +31,17 @@ port.on('message', (request: Request) => {
     case 'hoard':
       return hoard();
     case 'refuse':
-      return reply({ outcome: 'failed', code: 'TOO_LARGE', message: 'too many', detail: { most: 64 } });
+      return { outcome: 'failed', code: 'TOO_LARGE', message: 'too many', detail: { most: 64 } };
     case 'fail':
-      return reply({ outcome: 'failed', code: null, message: 'a bug', detail: null });
+      return { outcome: 'failed', code: null, message: 'a bug', detail: null };
     default:
-      reply({ outcome: 'done', output: `${order} with ${keyring.length} certificates` });
+      return { outcome: 'done', output: `${order} with ${keyring.length} certificates` };
   }
-});
+}
 
 reply({ outcome: 'ready' });
 
-function hoard(): void {
+function hoard(): never {
   const held: number[][] = [];
   for (;;) held.push(new Array(1_000_000).fill(held.length + 0.5));
 }
