@@ -10,7 +10,7 @@ import type { Clock, Log, SignatureIndex, SignatureStore, UploadStore, Verifier 
 import type { Site } from '../domain/site.ts';
 import type { Tree } from '../domain/tree.ts';
 import { readIntents } from '../files/intents.ts';
-import { openThreadedWriter } from '../files/threaded-writer.ts';
+import { openThreadedWriter, type ThreadedWriter } from '../files/threaded-writer.ts';
 import { makeRoot, openTree } from '../files/tree.ts';
 import { openTreeWriter } from '../files/tree-writer.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
@@ -100,9 +100,7 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
   };
   const log = naming(site, shared.log);
   const files = openSiteTree(site);
-  const writer = takesUploadsAlone(site)
-    ? openThreadedWriter({ root: site.root, nowMs: Date.now })
-    : Object.assign(openTreeWriter({ root: site.root, nowMs: Date.now }), { close: async () => undefined });
+  const writer = openWriter(site);
   const problems = createProblemRegister(naming(site, shared.log.listedBy('lookaside fsck')));
   const badLog = shared.log.listedBy('GET /api/v1/signatures?state=bad and ?state=unreadable');
   // these parts call each other: the appender and the scanner hand new images to the judge
@@ -217,9 +215,12 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
   };
 }
 
-/** A tree that others write to may lie on a network disk that hangs, and mirrors are many: those share the pool of threads. */
-function takesUploadsAlone({ tree, mirror }: Site): boolean {
-  return tree === 'owned' && mirror === undefined;
+/** A tree that others write to may lie on a network disk that hangs: those share the pool of threads. */
+function openWriter({ root, tree, mirror }: Site): ThreadedWriter {
+  const options = { root, nowMs: Date.now };
+  if (tree === 'shared') return Object.assign(openTreeWriter(options), { close: async () => undefined });
+  // mirrors are many, and most of the time nothing new comes
+  return openThreadedWriter(mirror === undefined ? options : { ...options, idleMs: WRITER_IDLE_MS });
 }
 
 async function refuseUpload(name: string): Promise<never> {
@@ -249,6 +250,7 @@ export function treeName({ tree, root }: Pick<Site, 'tree' | 'root'>): string {
 }
 
 const SHARED = 'shared ';
+const WRITER_IDLE_MS = 60_000;
 
 /** The root of the shared tree that has this name; null for an owned one. */
 export function sharedRootOf(name: string): string | null {

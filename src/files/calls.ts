@@ -14,6 +14,8 @@ import {
   mkdirSync,
   open,
   openSync,
+  rename,
+  renameSync,
   unlink,
   unlinkSync,
   writeFile,
@@ -30,6 +32,7 @@ interface Calls {
   fstat(descriptor: number): Promise<BigIntStats>;
   link(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
   mkdir(path: string, mode: number): Promise<void>;
 }
 
@@ -42,6 +45,7 @@ const POOLED: Calls = {
   fstat: (descriptor) => statFile(descriptor, { bigint: true }),
   link: promisify(link),
   unlink: promisify(unlink),
+  rename: promisify(rename),
   mkdir: (path, mode) => makeFolder(path, { mode }).then(() => undefined),
 };
 
@@ -52,6 +56,7 @@ const BLOCKING: Calls = {
   fstat: async (descriptor) => fstatSync(descriptor, { bigint: true }),
   link: async (from, to) => linkSync(from, to),
   unlink: async (path) => unlinkSync(path),
+  rename: async (from, to) => renameSync(from, to),
   mkdir: async (path, mode) => void mkdirSync(path, { mode }),
 };
 

@@ -14,6 +14,14 @@ export interface DurableFoldersOptions {
   readonly checkRoot: () => Promise<string>;
 }
 
+/** A file with its content, open; a power cut may still take it. */
+export interface NewFile {
+  readonly descriptor: number;
+  readonly name: string;
+  /** The name of its folder. */
+  readonly folder: string;
+}
+
 export interface DurableFolders {
   /** Why nothing is written any more; null: all is well. */
   readonly fault: string | null;
@@ -30,6 +38,9 @@ export interface DurableFolders {
   syncFolder(folder: WayFolder): Promise<void>;
   /** A file that was not there, and survives together with its folder. When it was modified, as the tree reads it. */
   writeNew(folder: WayFolder, name: string, content: string | Uint8Array, mode: number): Promise<Date>;
+  /** The same for many files, each of which finishNew() makes survive: the disk takes them together. The caller closes them. */
+  beginNew(folder: WayFolder, name: string, content: string | Uint8Array, mode: number): Promise<NewFile>;
+  finishNew(file: NewFile): Promise<Date>;
   /**
    * Runs `act` in the folder, once every folder on the way from the root survives a power cut. With a mode, missing folders
    * are made.
@@ -87,26 +98,40 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     });
   }
 
-  async function writeNew(
+  async function writeNew(...which: Parameters<DurableFolders['beginNew']>): Promise<Date> {
+    const file = await beginNew(...which);
+    try {
+      return await finishNew(file);
+    } finally {
+      await calls.close(file.descriptor);
+    }
+  }
+
+  async function beginNew(
     folder: WayFolder,
     name: string,
     content: string | Uint8Array,
     mode: number,
-  ): Promise<Date> {
+  ): Promise<NewFile> {
     const file = entryIn(folder, name);
     const descriptor = await attempt(() => calls.open(file.path, 'wx', mode), folder.name);
     try {
       await attempt(() => calls.write(descriptor, content), folder.name);
-      await syncFile(descriptor).catch((error: unknown) => {
-        // a full disk may show only now: the file is thrown away, so its lost pages do no harm
-        throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder.name) : lost(error, file.name);
-      });
-      // in whole milliseconds: a double rounds some of them up
-      const { mtimeMs } = await attempt(() => calls.fstat(descriptor), file.name);
-      return new Date(Number(mtimeMs));
-    } finally {
+      return { descriptor, name: file.name, folder: folder.name };
+    } catch (error) {
       await calls.close(descriptor);
+      throw error;
     }
+  }
+
+  async function finishNew({ descriptor, name, folder }: NewFile): Promise<Date> {
+    await syncFile(descriptor).catch((error: unknown) => {
+      // a full disk may show only now: the file is thrown away, so its lost pages do no harm
+      throw NO_SPACE.has(codeOf(error)) ? refusal(error, folder) : lost(error, name);
+    });
+    // only now, as a server of files may set it late; in whole milliseconds: a double rounds some of them up
+    const { mtimeMs } = await attempt(() => calls.fstat(descriptor), name);
+    return new Date(Number(mtimeMs));
   }
 
   function inFolder<T>(
@@ -166,6 +191,8 @@ export function createDurableFolders({ root, checkRoot }: DurableFoldersOptions)
     openForSync,
     syncFolder,
     writeNew,
+    beginNew,
+    finishNew,
     inFolder,
     inOwnFolder,
     isLasting: ({ name, identity }) => lasting.get(name) === identity,

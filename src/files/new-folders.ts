@@ -19,6 +19,8 @@ export const BATCH_FOLDER = join(PRIVATE_FOLDER, 'batch');
 
 /** At once: the system's threads serve uploads too. */
 const FOLDERS_AT_ONCE = 16;
+/** Open until they are synced, each time. The first fsync of many lets the disk take what all of them wait for. */
+const FILES_OPEN = 256;
 
 /** Somebody else's folder, file or link is there; or it has to be placed in another way, whose failure says more. */
 const NOT_FREE: ReadonlySet<string | null> = new Set([
@@ -49,9 +51,7 @@ export async function placeNew(
       (set, position): Made => ({ ...set, position, aside: entryIn(batch, randomUUID()), modifiedAt: [] }),
     );
     try {
-      await forEachConcurrently(made, FOLDERS_AT_ONCE, async (one) => {
-        one.modifiedAt = await make(durable, batch, one);
-      });
+      for (const some of inParts(made)) await makeAll(durable, batch, some);
       await forEachConcurrently(byParent(made), FOLDERS_AT_ONCE, async ([parent, ones]) => {
         await unlessFault(durable, () =>
           inParent({ root, durable, parent }, async (above) => {
@@ -85,25 +85,49 @@ async function unlessFault(durable: DurableFolders, act: () => Promise<void>): P
   }
 }
 
-/** The folder with its files, all of it on the disk; when each of these was modified. */
-async function make(
-  durable: DurableFolders,
-  batch: WayFolder,
-  { aside, row }: Made,
-): Promise<readonly Date[]> {
-  demandInPlace(batch);
-  await attempt(() => fs.mkdir(aside.path, { mode: 0o755 }), aside.name);
-  const folder = { ...batch, ...aside };
-  const modifiedAt: Date[] = [];
-  for (const [position, bytes] of row.entries())
-    modifiedAt.push(await durable.writeNew(folder, `signature-${position + 1}`, bytes, 0o644));
-  const descriptor = await attempt(() => calls.open(aside.path, 'r'), aside.name);
-  try {
-    await durable.sync(descriptor, aside.name);
-  } finally {
-    await calls.close(descriptor);
+/** With so many files and folders that they may all be open, or one alone. */
+function* inParts(made: readonly Made[]): Generator<readonly Made[]> {
+  let part: Made[] = [];
+  let files = 0;
+  for (const one of made) {
+    const more = one.row.length + 1;
+    if (part.length > 0 && files + more > FILES_OPEN) {
+      yield part;
+      [part, files] = [[], 0];
+    }
+    part.push(one);
+    files += more;
   }
-  return modifiedAt;
+  if (part.length > 0) yield part;
+}
+
+/** The folders with their files, all of it on the disk: everything is written first, and then synced. */
+async function makeAll(durable: DurableFolders, batch: WayFolder, made: readonly Made[]): Promise<void> {
+  const open: number[] = [];
+  const unsynced: (() => Promise<void>)[] = [];
+  try {
+    await forEachConcurrently(made, FOLDERS_AT_ONCE, async (one) => {
+      const { aside, row } = one;
+      demandInPlace(batch);
+      await attempt(() => calls.mkdir(aside.path, 0o755), aside.name);
+      const folder = { ...batch, ...aside };
+      const times: Date[] = [];
+      for (const [position, bytes] of row.entries()) {
+        const file = await durable.beginNew(folder, `signature-${position + 1}`, bytes, 0o644);
+        open.push(file.descriptor);
+        unsynced.push(async () => {
+          times[position] = await durable.finishNew(file);
+        });
+      }
+      const descriptor = await attempt(() => calls.open(aside.path, 'r'), aside.name);
+      open.push(descriptor);
+      unsynced.push(() => durable.sync(descriptor, aside.name));
+      one.modifiedAt = times;
+    });
+    await forEachConcurrently(unsynced, FOLDERS_AT_ONCE, (sync) => sync());
+  } finally {
+    for (const descriptor of open) await calls.close(descriptor);
+  }
 }
 
 function byParent(made: readonly Made[]): ReadonlyMap<string, readonly Made[]> {
@@ -136,7 +160,7 @@ async function inParent(
 async function named(aside: Entry, above: WayFolder, target: Entry): Promise<boolean> {
   demandInPlace(above);
   try {
-    await fs.rename(aside.path, target.path);
+    await calls.rename(aside.path, target.path);
     return true;
   } catch (error) {
     if (NOT_FREE.has(codeOf(error))) return false;

@@ -12,6 +12,8 @@ export type ThreadedWriter = TreeWriter & { close(): Promise<void> };
 export interface ThreadedWriterOptions extends TreeWriterOptions {
   /** The script of the thread, which exchanges the messages of tree-jobs.ts. Default tree-thread.js. */
   readonly script?: URL;
+  /** After which a thread that has nothing to do ends, and the next job starts another; left out: it stays. */
+  readonly idleMs?: number;
 }
 
 const THREAD_HEAP_MIB = 128;
@@ -78,6 +80,7 @@ function createThread(options: ThreadedWriterOptions): Thread {
   let fault: string | null = null;
   let isClosed = false;
   let onIdle: (() => void) | null = null;
+  let idle: NodeJS.Timeout | undefined;
 
   function run(name: JobName, args: readonly unknown[], transfer: readonly ArrayBuffer[] = []) {
     return new Promise<unknown>((resolve, reject) => {
@@ -112,6 +115,7 @@ function createThread(options: ThreadedWriterOptions): Thread {
       refuse(jobs, unavailable(message, error));
       return;
     }
+    clearTimeout(idle);
     worker.ref();
     worker.postMessage(jobs, moved);
   }
@@ -141,6 +145,7 @@ function createThread(options: ThreadedWriterOptions): Thread {
       death = error;
     });
     started.on('exit', () => {
+      if (worker !== started) return; // it was ended, as it had nothing to do
       worker = null;
       lose(death);
     });
@@ -166,6 +171,15 @@ function createThread(options: ThreadedWriterOptions): Thread {
   function rest(): void {
     worker?.unref();
     onIdle?.();
+    clearTimeout(idle);
+    if (options.idleMs !== undefined && worker !== null) idle = setTimeout(endIdle, options.idleMs).unref();
+  }
+
+  function endIdle(): void {
+    if (pending.size > 0) return;
+    const ending = worker;
+    worker = null;
+    void ending?.terminate();
   }
 
   /** Those that it was not yet told of go to the next one, unless nothing is written any more. */

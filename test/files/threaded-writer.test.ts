@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { PlaceUnknown } from '../../src/domain/tree.ts';
 import { openThreadedWriter, type ThreadedWriter } from '../../src/files/threaded-writer.ts';
@@ -66,6 +67,17 @@ describe('a tree that is written by a thread', () => {
       ofOne,
       ofOne.map((_, position) => position + 1),
     );
+    assert.deepEqual(await prepared(), []);
+  });
+
+  it('is written on by another thread when the one before has ended, as it had nothing to do', async () => {
+    await writer.close();
+    writer = openThreadedWriter({ root, nowMs: Date.now, idleMs: 1 });
+    for (const number of [1, 2, 3, 4, 5]) {
+      assert.equal(await add(signatureBytes(`${number}`), folderOf('team/app')), number);
+      await setTimeout(number);
+    }
+    assert.equal(writer.fault, null);
     assert.deepEqual(await prepared(), []);
   });
 
