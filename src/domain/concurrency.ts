@@ -161,9 +161,40 @@ export function createVersions(keysKept = 10_000): Versions {
   };
 }
 
-export interface BatchLimits {
+export interface Limits {
   readonly items: number;
   readonly bytes: number;
+}
+
+/** What is in hand at a time: so many things of so many bytes, or one that is larger. */
+export interface Hand {
+  /** Resolves as soon as there is room; `leave` makes it again. */
+  take(sizeBytes: number): Promise<{ readonly leave: () => void }>;
+}
+
+export function createHand(limits: Limits): Hand {
+  let [items, bytes] = [0, 0];
+  let forRoom: (() => void)[] = [];
+  return {
+    async take(sizeBytes) {
+      while (items > 0 && (items >= limits.items || bytes + sizeBytes > limits.bytes)) {
+        await new Promise<void>((resolve) => {
+          forRoom.push(resolve);
+        });
+      }
+      items += 1;
+      bytes += sizeBytes;
+      return {
+        leave() {
+          items -= 1;
+          bytes -= sizeBytes;
+          const waiting = forRoom;
+          forRoom = [];
+          for (const tell of waiting) tell();
+        },
+      };
+    },
+  };
 }
 
 export interface Batches<T, R> {
@@ -173,11 +204,13 @@ export interface Batches<T, R> {
 
 /**
  * Runs one batch after another: what comes while one is under way is the next. So one that comes alone waits for nobody, and many
- * share what a batch costs. `run` gives a result for each item, in their order; its failure is that of each.
+ * share what a batch costs. `run` gives a result for each item, in their order; its failure is that of each. `pause` after a batch
+ * lets more of them come together; it ends early when there is no room for more.
  */
 export function createBatches<T, R>(
-  limits: BatchLimits,
+  limits: Limits,
   run: (items: readonly T[]) => Promise<readonly R[]>,
+  pause: () => Promise<unknown> = async () => undefined,
 ): Batches<T, R> {
   interface Waiting {
     readonly item: T;
@@ -188,6 +221,17 @@ export function createBatches<T, R>(
   let waitingBytes = 0;
   let isRunning = false;
   let forRoom: (() => void)[] = [];
+  let onFull: () => void = () => undefined;
+
+  const isFull = () => waiting.length >= limits.items || waitingBytes >= limits.bytes;
+
+  async function pauseUnlessFull(): Promise<void> {
+    if (isFull()) return;
+    const full = new Promise<void>((resolve) => {
+      onFull = resolve;
+    });
+    await Promise.race([pause(), full]);
+  }
 
   async function runAll(): Promise<void> {
     isRunning = true;
@@ -203,13 +247,14 @@ export function createBatches<T, R>(
       } catch (error) {
         for (const { reject } of batch) reject(error);
       }
+      await pauseUnlessFull();
     }
     isRunning = false;
   }
 
   return {
     async add(item, sizeBytes) {
-      while (waiting.length >= limits.items || waitingBytes >= limits.bytes) {
+      while (isFull()) {
         await new Promise<void>((resolve) => {
           forRoom.push(resolve);
         });
@@ -218,6 +263,7 @@ export function createBatches<T, R>(
         waiting.push({ item, resolve, reject });
       });
       waitingBytes += sizeBytes;
+      if (isFull()) onFull();
       if (!isRunning) void runAll();
       return { done };
     },

@@ -1,7 +1,7 @@
 // Brings the set of one image from a mirror's upstream: walked whole, judged, stored behind what is there. Nothing that was ever
 // served under a number loses it.
 import { LRUCache } from 'lru-cache';
-import { createBatches } from '../domain/concurrency.ts';
+import { createBatches, createHand } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
@@ -120,6 +120,8 @@ interface Storing {
   readonly done: Promise<Published>;
 }
 
+type InHand = Awaited<ReturnType<ReturnType<typeof createHand>['take']>>;
+
 interface Held {
   readonly set: SignatureSet;
   readonly blobs: ReadonlyMap<string, Uint8Array>;
@@ -127,6 +129,8 @@ interface Held {
 
 const ROW_BYTES = 1000;
 const ROWS = { items: 500, bytes: 500 * ROW_BYTES };
+/** What was walked and waits to be judged or to be stored. */
+const IN_HAND = { items: 500, bytes: 64 * 1024 * 1024 };
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
 const TRIES_WHEN_BUSY = 10;
 const BUSY_PAUSE_MS = 200;
@@ -142,6 +146,7 @@ export function createBringer(options: BringerOptions): Bringer {
   const noteFailed = createNoter(options, (walks: readonly FailedWalk[]) =>
     mirrors.failed(walks, clock.now()),
   );
+  const hand = createHand(IN_HAND);
   let generation = 0;
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
@@ -168,13 +173,14 @@ export function createBringer(options: BringerOptions): Bringer {
       const walk = await walker.walk(imageFolder(image), position === -1 ? null : position);
       if (walk.kind === 'fault') return walk;
       const blobs = walk.kind === 'set' ? walk.blobs : [];
-      const judged = await judgeAll(image, blobs, purpose);
-      // the place is kept until there is room to store: what was walked and not stored is bounded
-      return { walk, blobs, ...judged, storing: await store(image, judged.kept, purpose) };
+      // its place among the walks is for others as soon as what was walked and is not stored has room
+      const taken = await hand.take(blobs.reduce((sum, { length }) => sum + length, 0));
+      return { walk, blobs, taken };
     });
     if (walked === null || 'fault' in walked) return walked;
-    const { walk, blobs, kept, leftOut } = walked;
-    const result = await keep(image, { kept, leftOut, storing: walked.storing, purpose });
+    const { walk, blobs } = walked;
+    const { kept, leftOut, storing } = await judgeAndStore(image, { ...walked, purpose });
+    const result = await keep(image, { kept, leftOut, storing, purpose });
     const there = new Set(blobs.map(sha256));
     const served = result.kind === 'set' ? result.set.entries : [];
     const gone = served.flatMap((entry) => (there.has(entry.sha256) ? [] : [entry.sha256]));
@@ -197,6 +203,18 @@ export function createBringer(options: BringerOptions): Bringer {
         sizeBytes: brought.kind === 'set' && brought.unstored === null ? bytesOnDisk(served) : null,
       },
     };
+  }
+
+  async function judgeAndStore(
+    image: ImageId,
+    { blobs, taken, purpose }: { blobs: readonly Uint8Array[]; taken: InHand; purpose: Purpose },
+  ) {
+    try {
+      const judged = await judgeAll(image, blobs, purpose);
+      return { ...judged, storing: await store(image, judged.kept, purpose) };
+    } finally {
+      taken.leave();
+    }
   }
 
   /** What is stored then; begins it. A reader waits for nobody else's sets. */

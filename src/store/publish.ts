@@ -43,8 +43,10 @@ interface PlacedSet {
 
 /** Another program may take the number that was free. */
 const TRIES = 3;
-/** What a crash may lose of sets that can be fetched again, and what is held in memory twice at most. */
-const BATCH = { items: 500, bytes: 16 * 1024 * 1024 };
+/** Of sets that can be fetched again, what is written and what waits for it: a crash may lose both, which is 500 sets. */
+const BATCH = { items: 250, bytes: 16 * 1024 * 1024 };
+/** After a batch: a slow upstream gives some sets meanwhile, which share what the next one costs. */
+const PAUSE_MS = 100;
 const SETS_AT_ONCE = 16;
 
 export function createPublisher(options: PublisherOptions): BatchPublisher {
@@ -176,7 +178,9 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
     }
   }
 
-  const batches = createBatches<WantedSet, PromiseSettledResult<Published>>(BATCH, async (all) => {
+  async function publishBatch(
+    all: readonly WantedSet[],
+  ): Promise<readonly PromiseSettledResult<Published>[]> {
     const sets = [...new Map(all.map((set) => [imageKey(set.image), set])).values()];
     const together = await publishNew(sets);
     const results = new Map(sets.map((set, position) => [set, together[position] ?? null]));
@@ -184,7 +188,9 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
       const value = results.get(set) ?? null;
       return value === null ? settled(publish(set.image, set.blobs)) : { status: 'fulfilled', value };
     });
-  });
+  }
+
+  const batches = createBatches(BATCH, publishBatch, () => options.wait(PAUSE_MS));
 
   async function gather(image: ImageId, blobs: Blobs) {
     const sizeBytes = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0);

@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import {
   createBatches,
+  createHand,
   createSharedRuns,
   createSingleFlight,
   createTurns,
@@ -296,6 +297,31 @@ describe('versions', () => {
   });
 });
 
+describe('what is in hand', () => {
+  test('has so many things and bytes at a time, and a larger one by itself', async () => {
+    const { take } = createHand({ items: 2, bytes: 10 });
+    const order: string[] = [];
+    const entered = async (name: string, sizeBytes: number) => {
+      const { leave } = await take(sizeBytes);
+      order.push(name);
+      return leave;
+    };
+    const [first, second] = [await entered('first', 5), await entered('second', 5)];
+    const third = entered('third', 1);
+    await setImmediate();
+    assert.deepEqual(order, ['first', 'second']);
+    first();
+    const leaveThird = await third;
+    const large = entered('large', 1000);
+    second();
+    await setImmediate();
+    assert.deepEqual(order, ['first', 'second', 'third']);
+    leaveThird();
+    (await large)();
+    assert.deepEqual(order, ['first', 'second', 'third', 'large']);
+  });
+});
+
 describe('batches', () => {
   test('what comes alone runs at once, and what comes meanwhile runs together, as far as there is room', async () => {
     const gates: (() => void)[] = [];
@@ -326,6 +352,33 @@ describe('batches', () => {
     gates[2]?.();
     assert.deepEqual(await results, [10, 20, 30, 40]);
     assert.deepEqual(batches, [[0], [1, 2, 3], [4]]);
+  });
+
+  test('what comes in the pause after a batch runs together, and the pause ends when there is no room for more', async () => {
+    const batches: (readonly number[])[] = [];
+    const pauses: (() => void)[] = [];
+    const { add } = createBatches<number, number>(
+      { items: 3, bytes: 100 },
+      async (items) => {
+        batches.push(items);
+        return items;
+      },
+      () => new Promise<void>((resolve) => pauses.push(resolve)),
+    );
+    await (await add(0, 1)).done;
+    const second = [await add(1, 1), await add(2, 1)];
+    await setImmediate();
+    assert.deepEqual(batches, [[0]]);
+    pauses[0]?.();
+    await Promise.all(second.map(({ done }) => done));
+    assert.deepEqual(batches, [[0], [1, 2]]);
+    const third = [await add(3, 1), await add(4, 1), await add(5, 1)];
+    await Promise.all(third.map(({ done }) => done));
+    assert.deepEqual(batches, [[0], [1, 2], [3, 4, 5]]);
+    pauses[2]?.();
+    await setImmediate();
+    await (await add(6, 1)).done;
+    assert.deepEqual(batches.at(-1), [6]);
   });
 
   test('the failure of one batch is that of its items alone', async () => {
