@@ -159,9 +159,9 @@ async function unsigned({ question, session, lacks }: Scene): Promise<Content> {
       {
         name: 'images',
         title: 'Images',
-        columns: ['image', 'requests', 'first', 'last', 'last client'],
-        rows: listed.rows.map(({ image, count, firstAt, lastAt, lastAddress }) => {
-          return [image, count, timeText(firstAt), timeText(lastAt), clientText(lastAddress)];
+        columns: ['image', 'requests', 'first', 'last', 'last client', 'site'],
+        rows: listed.rows.map(({ site, image, count, firstAt, lastAt, lastAddress }) => {
+          return [image, count, timeText(firstAt), timeText(lastAt), clientText(lastAddress), site];
         }),
         found: listed.found,
       },

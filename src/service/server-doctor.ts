@@ -3,8 +3,9 @@
 import { type ImageId, imageName, parseDigest, parseImageName } from '../domain/image.ts';
 import type { RegisteredKey } from '../domain/key.ts';
 import type { MirroredImage } from '../domain/mirror.ts';
+import { matchesIdentity } from '../domain/policy/identity.ts';
 import { ANY_RECORD, type UnsignedImage } from '../domain/records.ts';
-import { parseReference } from '../domain/reference.ts';
+import { type DockerReference, formatReference, parseReference } from '../domain/reference.ts';
 import type { SitePlace } from '../domain/site.ts';
 import type { State } from '../domain/state.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
@@ -27,6 +28,7 @@ export interface ServerDoctorPorts {
 
 export const SERVER_FINDINGS = [
   'SERVED',
+  'OTHER_NAME',
   'WITHDRAWN',
   'KEY_REVOKED',
   'KEY_EXPIRED',
@@ -62,22 +64,32 @@ export interface ServerDiagnosis {
 }
 
 /** What was asked about: an image by its digest, or the images that are signed for a tag. */
-export type AskedOf =
+export type AskedOf = (
   | { readonly kind: 'digest'; readonly name: string; readonly path: string | null; readonly digest: string }
-  | { readonly kind: 'tag'; readonly path: string; readonly tag: string };
+  | { readonly kind: 'tag'; readonly path: string; readonly tag: string }
+) & {
+  /** The whole name, as a client pulls by it; null where no registry was written. */
+  readonly pulledAs: DockerReference | null;
+};
 
 /** `team/app@sha256:…`, `registry.example/team/app:v1`, `sha256:…`. Null: it names no image. */
 export function parseAsked(text: string): AskedOf | null {
   const asked = text.trim().replace(/^docker:\/\//, '');
-  if (parseDigest(asked) !== null) return { kind: 'digest', name: asked, path: null, digest: asked };
+  if (parseDigest(asked) !== null)
+    return { kind: 'digest', name: asked, path: null, digest: asked, pulledAs: null };
   const reference = parseReference(asked);
   if (reference === null) return null;
   // of team/app:v1, team/app is meant, although clients would read library/… at docker.io
   const hasHost = /^(?:localhost|[^/]*[.:][^/]*)\//.test(asked);
   const path = hasHost ? reference.path : asked.replace(/@.*$/, '').replace(/:[^/]*$/, '');
   const { digest, tag } = reference;
-  if (digest === null) return { kind: 'tag', path, tag: tag ?? 'latest' };
-  return { kind: 'digest', name: `${path}@${digest}`, path, digest };
+  if (digest === null) {
+    const named = { path, tag: tag ?? 'latest' };
+    return { kind: 'tag', ...named, pulledAs: hasHost ? { ...reference, ...named } : null };
+  }
+  // clients pass over the tag where there is a digest
+  const pulledAs = hasHost ? { ...reference, tag: null } : null;
+  return { kind: 'digest', name: `${path}@${digest}`, path, digest, pulledAs };
 }
 
 const MOST_SIGNATURES = 100;
@@ -172,20 +184,55 @@ type Keys = ReadonlyMap<string, RegisteredKey>;
 
 /** Why clients take none of what is served; SERVED when they take one. */
 function reasons(seen: Seen, keys: Keys): readonly ServerFinding[] {
-  const { signatures, image } = seen;
+  const { signatures, image, asked } = seen;
   const good = signatures.filter(({ state }) => state === 'verified');
   if (good.length > 0) {
+    const other = asked.pulledAs === null ? null : otherName(asked.pulledAs, good);
+    if (other !== null) return [other];
     const by = [...new Set(good.map(({ fingerprint }) => fingerprint ?? ''))].map((one) => nameOf(one, keys));
     const message = `${good.length} signature${good.length === 1 ? ' is' : 's are'} served that clients can verify, by ${by.join(', ')}`;
     return [{ code: 'SERVED', message, remedy: null }];
   }
   const [first] = signatures;
-  if (first === undefined) return [whyNone(seen)];
+  if (first === undefined) return [unproven(seen, keys) ?? whyNone(seen)];
   const { code, say, remedy } = STATES[first.state as Exclude<State, 'verified'>];
   const by = first.fingerprint ?? first.issuer ?? 'a key that it does not name';
   return [
     { code, message: `what is served of ${image} ${say}: ${first.path} by ${nameOf(by, keys)}`, remedy },
   ];
+}
+
+/** Null: a signature says the name that is pulled, as a policy wants it that says nothing else. */
+function otherName(pulled: DockerReference, good: readonly StoredSignature[]): ServerFinding | null {
+  const names = [...new Set(good.flatMap(({ dockerReference }) => dockerReference ?? []))];
+  if (names.some((name) => matchesIdentity({ type: 'matchRepoDigestOrExact' }, pulled, name))) return null;
+  const [signed = ''] = names;
+  const reference = parseReference(signed);
+  const identity = JSON.stringify({
+    type: 'remapIdentity',
+    prefix: `${pulled.domain}/${pulled.path}`,
+    signedPrefix: reference === null ? signed : `${reference.domain}/${reference.path}`,
+  });
+  return {
+    code: 'OTHER_NAME',
+    message: `what is served is signed for ${names.slice(0, 3).join(', ')}: a client that pulls ${formatReference(pulled)} does not accept it for that name`,
+    remedy: `pull it as ${signed}, with the copy as its mirror in registries.conf; or map the names in policy.json, beside the key: "signedIdentity": ${identity}; or have it signed for the name that is pulled`,
+  };
+}
+
+/** What is stored below the repository and proves no name, where nothing proves the tag: by a wrong key, as a rule. */
+function unproven({ asked, image, elsewhere }: Seen, keys: Keys): ServerFinding | null {
+  if (asked.kind !== 'tag') return null;
+  const proven = new Set(elsewhere.filter((one) => one.dockerReference !== null).map((one) => one.image));
+  const [first] = elsewhere.filter((one) => one.dockerReference === null && !proven.has(one.image));
+  if (first === undefined || first.state === 'verified') return null;
+  const { code, say, remedy } = STATES[first.state];
+  const by = nameOf(first.fingerprint ?? first.issuer ?? 'a key that it does not name', keys);
+  return {
+    code,
+    message: `no signature proves that it is for ${image}; the newest one of ${asked.path} that proves no name ${say}: ${first.path} by ${by}`,
+    remedy,
+  };
 }
 
 interface Said {

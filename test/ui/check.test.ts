@@ -43,6 +43,24 @@ describe('the page Check a pull', () => {
     );
     assert.match(text, /To do:.*lookaside push/s);
     assert.doesNotMatch(text, /A tag may have moved/, 'a digest is certain');
+    assert.match(text, /Signed by cosign\?.*sigstoreSigned/s);
+  });
+
+  test('a copy that is pulled by its own name is told as such; who may list nothing learns no other name', async () => {
+    const stored = { signatures: [signature()], keys: [key()], services: services() };
+    const path = 'check?image=mirror.internal%3A5000%2Fteam%2Fapp%3Av1';
+    await using pages = await servePages(stored);
+    const { text } = await pages.get(path);
+    assert.match(
+      text,
+      /class="note wrong".*Clients refuse it under this name.*registry\.example\/team\/app:v1/s,
+    );
+    assert.match(text, /To do:.*remapIdentity/s);
+    await using closed = await servePages({ ...stored, settings: { listing: false } });
+    const { text: unlisted } = await closed.get(path);
+    assert.match(unlisted, /Clients refuse it under this name/);
+    const [note = ''] = /<div class="note wrong".*?<\/div>/s.exec(unlisted) ?? [];
+    assert.doesNotMatch(note, /registry\.example/);
   });
 
   test('why something was withdrawn, only auditors are told', async () => {

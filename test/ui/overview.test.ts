@@ -257,7 +257,12 @@ describe('the page Never signed', () => {
             name: 'images',
             title: '',
             columns: [],
-            rows: rows ? [[IMAGE, 1200, at, at, null]] : [],
+            rows: rows
+              ? [
+                  [IMAGE, 1200, at, at, null, 'default'],
+                  [IMAGE, 3, at, at, null, 'red-hat'],
+                ]
+              : [],
             found: rows ? 300 : 0,
           },
         ];
@@ -272,7 +277,8 @@ describe('the page Never signed', () => {
     assert.ok(text.includes('href="./never-signed?since=30d&amp;repository=team%2Fapp"'));
     assert.ok(text.includes('href="./access?address=192.0.2.9"'));
     assert.ok(text.includes(`href="./images/${IMAGE}"`));
-    assert.match(text, /The first 1 of 300 images.*lookaside audit unsigned/s);
+    assert.ok(text.includes(`href="./images/${IMAGE}?site=red-hat"`), 'where it was asked for');
+    assert.match(text, /The first 2 of 300 images.*lookaside audit unsigned/s);
     assert.equal((await pages.get('never-signed?since=nonsense', await pages.logIn('auditor'))).status, 400);
   });
 

@@ -40,7 +40,10 @@ test('what finds nothing is told with what it means and what to do', async () =>
     [`/team/app@sha256=${HEX}/signature-1`, /No signature is stored for this image/],
     [FINGERPRINT, /lookaside key add/],
     ['192.0.2.7', /lookaside access query/],
-    ['registry.example/team/app:v9', /no signature says this name/],
+    [
+      'registry.example/team/app:v9',
+      /no signature says this name.*href="\.\/check\?image=registry\.example%2Fteam%2Fapp%3Av9"/s,
+    ],
     [`"><script>${'x'.repeat(9000)}\u202e`, /Nothing is stored under that name/],
     ['%', /Nothing is stored under that name/],
   ] as const;
@@ -50,6 +53,17 @@ test('what finds nothing is told with what it means and what to do', async () =>
     assert.match(page, said, text.slice(0, 80));
     assert.equal(page.match(/<script/g)?.length, 1);
   }
+});
+
+test('an address leads who may audit straight to its reads, and others to the command', async () => {
+  await using pages = await servePages();
+  for (const role of ['auditor', 'admin'] as const) {
+    const { status, headers } = await pages.get('search?q=192.0.2.0/24', await pages.logIn(role));
+    assert.equal(status, 303);
+    assert.match(headers.get('location') ?? '', /^\.\/access\?address=192\.0\.2\.0%2F24&/);
+  }
+  const { text } = await pages.get('search?q=192.0.2.0/24', await pages.logIn('reader'));
+  assert.match(text, /lookaside access query --address 192\.0\.2\.0\/24/);
 });
 
 test('several hits are a list, each a link', async () => {

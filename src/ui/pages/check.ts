@@ -38,7 +38,7 @@ async function showCheck(context: PageContext): Promise<Content> {
   const diagnosis = await examine(context, asked);
   return {
     title: 'Check a pull',
-    body: html`${head}${findings(diagnosis.findings)}${signatures(context, diagnosis)}${asked.kind === 'tag' && digestHelp(text)}${elsewhere(context, text)}`,
+    body: html`${head}${findings(diagnosis.findings)}${signatures(context, diagnosis)}${asked.kind === 'tag' && digestHelp(text)}${elsewhere(context, text)}${diagnosis.findings[0]?.code !== 'SERVED' && otherKind()}`,
   };
 }
 
@@ -65,6 +65,12 @@ function withoutOtherNames(diagnosis: ServerDiagnosis): ServerDiagnosis {
         ...finding,
         message: 'no signature is for this tag, and other tags of the repository are signed',
       };
+    if (finding.code === 'OTHER_NAME')
+      return {
+        ...finding,
+        message: 'what is served is signed for another name, which a client does not accept for this one',
+        remedy: 'pull it by the name that it is signed for, or ask who signs it for a signature of this name',
+      };
     if (finding.code === 'OTHER_PATH')
       return { ...finding, message: 'the digest is signed under another path' };
     return finding;
@@ -90,15 +96,20 @@ const KINDS: Readonly<Partial<Record<ServerFinding['code'], Kind>>> = {
   ASKED_IN_VAIN: 'open',
 };
 
+const TITLES: Readonly<Partial<Record<ServerFinding['code'], string>>> = {
+  OTHER_NAME: 'Clients refuse it under this name',
+  KEY_REVOKED: 'Clients that know of the revocation refuse it',
+};
+const TITLES_OF_KINDS: Readonly<Record<Kind, string>> = {
+  good: 'This server has what a client needs',
+  open: 'This server cannot vouch for it',
+  wrong: 'Clients that want a signature refuse it',
+};
+
 function findings([first, ...others]: readonly ServerFinding[]): Html {
   if (first === undefined) return NOTHING;
   const kind = KINDS[first.code] ?? 'wrong';
-  const title =
-    kind === 'good'
-      ? 'This server has what a client needs'
-      : kind === 'open'
-        ? 'This server cannot vouch for it'
-        : 'Clients that want a signature refuse it';
+  const title = TITLES[first.code] ?? TITLES_OF_KINDS[kind];
   const said = ({ message, remedy }: ServerFinding) =>
     html`<p>${sentence(message)}</p>${remedy !== null && html`<p><strong>To do:</strong> ${sentence(remedy)}</p>`}`;
   return html`<div class="note ${kind}" role="status"><p>${word(kind, title)}</p>${said(first)}</div>${others.map((one) => html`<div class="note ${KINDS[one.code] ?? 'wrong'}">${said(one)}</div>`)}`;
@@ -118,6 +129,11 @@ function signatures(context: PageContext, { signatures: rows }: ServerDiagnosis)
 function digestHelp(reference: string): Html {
   const name = shellWord(`docker://${reference.replace(/^docker:\/\//, '')}`);
   return html`<section class="card"><h2>A tag may have moved</h2><p>This server does not ask the registry. What a tag names there now may be another image than the one that was signed. This tells the digest; check that one too:</p>${block(`skopeo inspect --format '{{.Digest}}' ${name}`)}</section>`;
+}
+
+/** GPG and cosign both call what they make a signature, and clients tell only that there is none. */
+export function otherKind(): Html {
+  return html`<section class="card"><h2>Signed by cosign?</h2><p>Signatures of cosign (“sigstore”) are other ones: they lie in the registry beside the image, and a policy asks for them by <code>sigstoreSigned</code>. This server holds GPG signatures (“simple signing”), which a policy asks for by <code>signedBy</code>.</p><p>An image that cosign alone has signed is refused where the policy says <code>signedBy</code>. <strong>To do:</strong> have it signed with GPG too, or have the policy ask for <code>sigstoreSigned</code>.</p></section>`;
 }
 
 function elsewhere({ request, link }: PageContext, text: string): Html {

@@ -12,6 +12,7 @@ import { type Html, html, NOTHING } from '../html.ts';
 import { type Content, mayAudit, type Page, type PageContext } from '../page.ts';
 import { block, bytes, clip, copyButton, count, fingerprint, state, time, word } from '../show.ts';
 import { askedNote } from './asked.ts';
+import { otherKind } from './check.ts';
 import { history } from './history.ts';
 import { verdictOn, whyOf } from './meanings.ts';
 import { bytesLink, folderUrl, repositoryLink, siteOf } from './places.ts';
@@ -177,7 +178,7 @@ function unsignedHelp(context: PageContext, image: ImageId): Html {
 <p>Clients ask for <code>${folderUrl(context, image)}/signature-1</code>, get 404, and report: “A signature was required, but no signature exists”.</p>
 <ul class="steps"><li>If the image should be signed: sign it where it is built, then send the signature here.</li>
 <li>If it is signed already: its signature is for another digest or repository, or lies on another server. Search for the repository above, and run <code>lookaside doctor IMAGE</code> on the client.</li></ul>
-${block(`podman push --sign-by KEY REGISTRY/${image.path === '' ? 'IMAGE' : image.path}:TAG\nlookaside push --server ${context.request.url} /path/to/staging`)}</section>`;
+${block(`podman push --sign-by KEY REGISTRY/${image.path === '' ? 'IMAGE' : image.path}:TAG\nlookaside push --server ${context.request.url} /path/to/staging`)}<p>Whether another path or an older digest is signed: <a href="${context.link('check', { image: imageName(image) })}">check the pull</a>.</p></section>${otherKind()}`;
 }
 
 /** For lists: the states of an image's signatures, each once. */

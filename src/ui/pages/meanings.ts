@@ -64,14 +64,16 @@ export function verdictOn(signatures: readonly StoredSignature[]): Verdict {
     kind: isOpen ? 'open' : 'wrong',
     title: isOpen
       ? 'This server vouches for none of the signatures: a client decides by the keys that it has.'
-      : 'Clients refuse this image: none of its signatures is good today.',
+      : states.has('key-revoked')
+        ? 'Clients that know of the revocation refuse this image: none of its signatures is good today.'
+        : 'Clients refuse this image: none of its signatures is good today.',
     advice: adviceFor(states),
   };
 }
 
 function adviceFor(states: ReadonlySet<string>): string {
   if (states.has('key-revoked'))
-    return 'The signing key was revoked: sign the image again with a key that is in force, and push that signature.';
+    return 'The signing key was revoked: sign the image again with a key that is in force, and push that signature. Clients learn of a revocation with the key’s file: give them the new one, or take the key out of their policies.';
   if (states.has('key-expired'))
     return 'The signing key has expired: extend it and add it here again (lookaside key add), or sign the image with another key.';
   if (states.has('expired')) return 'The signature itself has expired: sign the image again.';

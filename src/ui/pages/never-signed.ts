@@ -1,5 +1,6 @@
 // Images that clients asked for in vain: what somebody has yet to sign.
 
+import { DEFAULT_SITE } from '../../domain/image.ts';
 import type { AnswerTable, Cell } from '../../domain/ready-question.ts';
 import { askedFilter } from '../../domain/record-question.ts';
 import { repositoryOf } from '../../domain/records.ts';
@@ -60,10 +61,10 @@ function repositoryTable(context: PageContext, table: AnswerTable | undefined, s
 function imageTable(context: PageContext, table: AnswerTable | undefined): Html {
   if (table === undefined) return NOTHING;
   return html`<div class="tablewrap"><table class="stacks"><thead><tr><th>Image</th><th class="n">Requests</th><th>First</th><th>Last</th><th>Last client</th></tr></thead><tbody>${table.rows.map(
-    ([name, requests, first, last, address]) => {
+    ([name, requests, first, last, address, site]) => {
       const image = String(name ?? '');
       const path = repositoryOf(image);
-      return html`<tr><th scope="row"><a href="${imageLink(context, { site: 'default', name: image })}">${clip(path, 200)} ${shortDigest(image.slice(path === '' ? 0 : path.length + 1))}</a></th><td class="n" data-of="Requests">${number(Number(requests))}</td><td data-of="First">${at(first)}</td><td data-of="Last">${at(last)}</td><td data-of="Client">${client(context, address)}</td></tr>`;
+      return html`<tr><th scope="row"><a href="${imageLink(context, { site: String(site ?? DEFAULT_SITE), name: image })}">${clip(path, 200)} ${shortDigest(image.slice(path === '' ? 0 : path.length + 1))}</a></th><td class="n" data-of="Requests">${number(Number(requests))}</td><td data-of="First">${at(first)}</td><td data-of="Last">${at(last)}</td><td data-of="Client">${client(context, address)}</td></tr>`;
     },
   )}</tbody></table></div>${cut(table, 'image', 'images')}`;
 }

@@ -19,6 +19,7 @@ import { exportedText } from '../../service/records.ts';
 import { type Html, html, NOTHING, render } from '../html.ts';
 import { AUDITORS, actorOf, type Content, type Page, type PageContext } from '../page.ts';
 import { bytes, clip, count, empty, kindOfResult, more, number, shortDigest, time, word } from '../show.ts';
+import { askedNote } from './asked.ts';
 import { imageLink } from './places.ts';
 
 export const records: readonly Page[] = (['audit', 'access'] as const).flatMap((record): Page[] => [
@@ -75,7 +76,7 @@ function textsIn(query: URLSearchParams, record: RecordName): Asked['texts'] {
 async function showRecord(context: PageContext, record: RecordName): Promise<Content> {
   const { services, request } = context;
   const [title, lead] = LEADS[record];
-  const head = html`<div class="head"><h1>${title}</h1><p class="lead">${lead}</p></div>`;
+  const head = html`${askedNote(request)}<div class="head"><h1>${title}</h1><p class="lead">${lead}</p></div>`;
   let asked: Asked;
   try {
     asked = askedBy(context, record);

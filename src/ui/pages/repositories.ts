@@ -44,7 +44,7 @@ async function listFolder(context: PageContext): Promise<Content> {
   );
   return {
     title: 'Repositories',
-    body: html`<div class="head"><h1>Repositories</h1></div>${siteLinks}${(await tree(context, site, '')) ?? none}`,
+    body: html`<div class="head"><h1>Repositories</h1><p class="lead">What is signed here. A pull was refused? <a href="${context.link('check')}">Check a pull</a> says why, and what to change.</p></div>${siteLinks}${(await tree(context, site, '')) ?? none}`,
   };
 }
 

@@ -2,8 +2,9 @@
 import { imageName } from '../../domain/image.ts';
 import type { PageReply } from '../../domain/web-page.ts';
 import { type Finding, find, type Hit } from '../../service/find.ts';
+import { parseAsked } from '../../service/server-doctor.ts';
 import { type Html, html } from '../html.ts';
-import { type Content, type Page, type PageContext, redirect } from '../page.ts';
+import { type Content, mayAudit, type Page, type PageContext, redirect } from '../page.ts';
 import { block, clip, empty, fingerprint } from '../show.ts';
 import { folderUrl, imageLink, repositoryLink } from './places.ts';
 
@@ -27,8 +28,11 @@ async function showFound(context: PageContext): Promise<Content | PageReply> {
   if (only !== undefined && others.length === 0) {
     return redirect(addressOf(context, only, { asked: clip(asked, 120), as: finding.understood }));
   }
+  if (finding.address !== null && mayAudit(request.viewer))
+    return redirect(context.link('access', { address: finding.address, asked, as: finding.understood }));
   const head = html`<div class="head"><h1>Search</h1><p role="status">Understood <span class="tag">${clip(asked, 120)}</span> as ${finding.understood}.</p></div>`;
-  if (only === undefined) return { title, status: 404, body: html`${head}${nothing(context, finding)}` };
+  if (only === undefined)
+    return { title, status: 404, body: html`${head}${nothing(context, finding, asked)}` };
   return {
     title,
     body: html`${head}<div class="tablewrap"><table class="stacks"><thead><tr><th>Found</th><th>What</th></tr></thead><tbody>${finding.hits.map((hit) => row(context, hit))}</tbody></table></div>`,
@@ -58,7 +62,7 @@ function row(context: PageContext, hit: Hit): Html {
   }
 }
 
-function nothing(context: PageContext, { understood, image, address }: Finding): Html {
+function nothing(context: PageContext, { understood, image, address }: Finding, asked: string): Html {
   if (address !== null) {
     return empty(
       'What came from an address is in the record of reads',
@@ -82,6 +86,11 @@ function nothing(context: PageContext, { understood, image, address }: Finding):
   return empty(
     'Nothing is stored under that name',
     html`If it is an image that a client refuses: no signature says this name. A signature is for one digest and the name that it was signed under, so search for the digest that the client reports, or for the repository without a tag.`,
+    ...(parseAsked(asked) === null
+      ? []
+      : [
+          html`<a class="button" href="${context.link('check', { image: asked })}">Check the pull of ${clip(asked, 120)}</a>`,
+        ]),
     examples(),
   );
 }

@@ -92,9 +92,42 @@ for (const [what, stored, codes] of [
 
 test('a server is asked about a tag, with or without the registry', async () => {
   const stored = { signatures: [signature()] };
-  for (const image of ['team/app:v1', 'registry.example:5000/team/app:v1'])
+  for (const image of ['team/app:v1', 'registry.example/team/app:v1'])
     assert.deepEqual(await findings(stored, image), ['SERVED'], image);
   assert.deepEqual(await findings(stored, 'team/app:v9'), ['OTHER_TAG']);
+});
+
+test('a name that a mirror has, and no signature says, is told as such, with the rule that maps it', async () => {
+  const moved = { signatures: [signature({ dockerReference: 'registry.redhat.io/team/app:v1' })] };
+  for (const image of [
+    'mirror.internal:5000/team/app:v1',
+    `mirror.internal:5000/team/app@sha256:${HEX}`,
+    `mirror.internal:5000/team/app:v2@sha256:${HEX}`,
+  ]) {
+    await using served = await serve(moved);
+    const headers = { authorization: `Bearer ${served.tokens.auditor}` };
+    const answer = await fetch(`${served.url}/api/v1/doctor?${new URLSearchParams({ image })}`, { headers });
+    const { findings: given } = (await answer.json()) as { findings: { code: string; remedy: string }[] };
+    assert.deepEqual(
+      given.map(({ code }) => code),
+      ['OTHER_NAME'],
+      image,
+    );
+    assert.match(
+      given[0]?.remedy ?? '',
+      /"prefix":"mirror\.internal:5000\/team\/app","signedPrefix":"registry\.redhat\.io\/team\/app"/,
+    );
+  }
+  // by its digest, any tag of the repository will do
+  assert.deepEqual(await findings(moved, `registry.redhat.io/team/app@sha256:${HEX}`), ['SERVED']);
+  assert.deepEqual(await findings(moved, `team/app@sha256:${HEX}`), ['SERVED'], 'no registry is named');
+});
+
+test('of a tag that only a wrong key may have signed, the key is the answer, and not the tag', async () => {
+  const stranger = signature(UNKNOWN);
+  assert.deepEqual(await findings({ signatures: [stranger] }, 'team/app:v1'), ['KEY_UNKNOWN']);
+  const beside = { signatures: [stranger, signature()] };
+  assert.deepEqual(await findings(beside, 'team/app:v9'), ['OTHER_TAG'], 'its image has a proven name');
 });
 
 test('what a server knows about an image is for who has a token, and names no client', async () => {
