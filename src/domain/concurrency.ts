@@ -54,6 +54,39 @@ export async function* mapInOrder<T, R>(
   for (const result of ahead) yield await result;
 }
 
+/** As forEachConcurrently(), with one limit for all that ask at the same time. They are served in the order of asking. */
+export function createPlaces(
+  limit: number,
+): <T>(items: Iterable<T>, act: (item: T) => Promise<void>) => Promise<void> {
+  const waiting: (() => void)[] = [];
+  let free = limit;
+
+  async function inPlace(act: () => Promise<void>): Promise<void> {
+    if (free > 0) free -= 1;
+    else await new Promise<void>((hasPlace) => waiting.push(hasPlace));
+    try {
+      await act();
+    } finally {
+      // who waits takes the place over, so that nobody comes between
+      const next = waiting.shift();
+      if (next === undefined) free += 1;
+      else next();
+    }
+  }
+
+  return async (items, act) => {
+    const failures: unknown[] = [];
+    await Promise.all(
+      Array.from(items, (item) =>
+        inPlace(async () => {
+          if (failures.length === 0) await act(item).catch((error: unknown) => void failures.push(error));
+        }),
+      ),
+    );
+    if (failures.length > 0) throw failures[0];
+  };
+}
+
 /** Lets callers that ask for the same key at the same time share one run. */
 export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) => Promise<T> {
   const flights = new Map<string, Promise<T>>();

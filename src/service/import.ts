@@ -1,6 +1,6 @@
 // Imports signatures. A signature that clients could read is stored with the result of its verification, whoever made it. A
 // signature that they could never read is refused. See the column "record" of the table in docs/importing.md.
-import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
+import { createPlaces, mapInOrder } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type Digest, type ImageId, imageKey, imageName, parseDigest } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
@@ -62,14 +62,15 @@ interface Judged {
 }
 
 const EXAMINED_AT_ONCE = 4;
-// storing is mostly waiting for the disk, and several can wait together
-const IMAGES_AT_ONCE = 16;
+/** Of all batches together: as in upload-batch.ts. */
+const IMAGES_AT_ONCE = 128;
 
 /** Failures of the store, which would hit every other part too. */
 const STOPS_ALL: ReadonlySet<ErrorCode> = new Set(['STORE_UNAVAILABLE', 'DISK_FULL', 'READ_ONLY']);
 
 export function createImporter(options: ImporterOptions): Importer {
   const { keys, appender, uploads, reader, clock } = options;
+  const forEachInPlace = createPlaces(IMAGES_AT_ONCE);
 
   /** The result for a part that is already stored and recorded, which needs no second verification; else null. */
   async function findKept(part: number, image: ImageId, sha256: string): Promise<ImportResult | null> {
@@ -203,7 +204,7 @@ export function createImporter(options: ImporterOptions): Importer {
         group.judged.push(one);
         images.set(imageKey(image), group);
       }
-      await forEachConcurrently(images.values(), IMAGES_AT_ONCE, async ({ image, judged }) => {
+      await forEachInPlace(images.values(), async ({ image, judged }) => {
         const outcomes = dryRun ? await foresee(image, judged) : await storeEach(judged, actor);
         for (const result of outcomes) results[result.part] = result;
       });

@@ -1,5 +1,5 @@
 // Many uploads at once: each is examined by itself, and those of one image are stored in their order.
-import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
+import { createPlaces, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
@@ -27,16 +27,29 @@ interface PlacedPart {
   readonly bytes: Uint8Array;
 }
 
+/** Of one batch. The threads that verify are few, so more would only wait. */
 const EXAMINED_AT_ONCE = 4;
-const IMAGES_AT_ONCE = 8;
+/**
+ * Of all batches together. Storing is mostly waiting for the disk, and what waits together shares fsyncs, transactions and messages to
+ * threads: more at once cost less each. Far below what may wait in a queue, so that batches alone never make it full.
+ */
+const IMAGES_AT_ONCE = 128;
+
+export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Promise<readonly BatchResult[]>;
 
 /**
  * The results are in the order of the parts; a refused part never stops the others. @throws nothing that is one part's
  * fault
  */
-export async function uploadEach(
+export function createUploadEach(): UploadEach {
+  const forEachInPlace = createPlaces(IMAGES_AT_ONCE);
+  return (parts, steps) => uploadEach(parts, steps, forEachInPlace);
+}
+
+async function uploadEach(
   parts: readonly BatchPart[],
   { site, verify, store }: BatchSteps,
+  forEachInPlace: ReturnType<typeof createPlaces>,
 ): Promise<readonly BatchResult[]> {
   const results: BatchResult[] = [];
   const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, async ({ part, bytes, fileName }) => {
@@ -57,7 +70,7 @@ export async function uploadEach(
     const key = imageKey(item.image);
     placed.set(key, [...(placed.get(key) ?? []), item]);
   }
-  await forEachConcurrently(placed.values(), IMAGES_AT_ONCE, async (ofImage) => {
+  await forEachInPlace(placed.values(), async (ofImage) => {
     // what stands beside a verified one comes after it
     for (const { part, verified, image, bytes } of ofImage.toSorted(verifiedFirst)) {
       try {

@@ -22,7 +22,7 @@ import type { Actor, MakeEvent } from './audit.ts';
 import type { RefusalRecorder } from './refusals.ts';
 import type { SignerService } from './signers.ts';
 import type { Unverifiable } from './unverifiable.ts';
-import { uploadEach } from './upload-batch.ts';
+import { createUploadEach } from './upload-batch.ts';
 import { createReview, type Verified } from './upload-review.ts';
 import { createUnverifiableUploads, type UnverifiableOptions } from './upload-unverifiable.ts';
 
@@ -105,6 +105,7 @@ export function createUploader(options: UploaderOptions): Uploader {
   const { keys, appender, makeEvent, clock } = options;
   const review = createReview(options);
   const unverifiable = createUnverifiableUploads(options);
+  const uploadEach = createUploadEach();
 
   async function verify(bytes: Uint8Array): Promise<Verified | Unverifiable> {
     const maxBytes = options.maxBytes();

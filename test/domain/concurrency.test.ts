@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import {
   createBatches,
   createHand,
+  createPlaces,
   createSharedRuns,
   createSingleFlight,
   createTurns,
@@ -13,6 +14,51 @@ import {
   mapInOrder,
 } from '../../src/domain/concurrency.ts';
 import { createGate } from '../gate.ts';
+
+describe('work with one bound for all who ask', () => {
+  test('the items of all callers share the bound, in the order of asking, and each caller waits for its own', async () => {
+    const forEachInPlace = createPlaces(3);
+    const begun: string[] = [];
+    const ends = new Map<string, () => void>();
+    const act = (item: string) => {
+      begun.push(item);
+      return new Promise<void>((end) => ends.set(item, end));
+    };
+    let isFirstOver = false;
+    const first = forEachInPlace(['a1', 'a2'], act).then(() => {
+      isFirstOver = true;
+    });
+    const second = forEachInPlace(['b1', 'b2', 'b3'], act);
+    await setImmediate();
+    assert.deepEqual(begun, ['a1', 'a2', 'b1']);
+    ends.get('b1')?.();
+    await setImmediate();
+    assert.deepEqual(begun, ['a1', 'a2', 'b1', 'b2']);
+    ends.get('a1')?.();
+    ends.get('a2')?.();
+    await first;
+    assert.equal(isFirstOver, true);
+    assert.deepEqual(begun, ['a1', 'a2', 'b1', 'b2', 'b3']);
+    ends.get('b2')?.();
+    ends.get('b3')?.();
+    await second;
+  });
+
+  test('a failure keeps the caller’s other items from beginning, and no item of others', async () => {
+    const forEachInPlace = createPlaces(1);
+    const begun: string[] = [];
+    const failing = forEachInPlace(['a1', 'a2'], async (item) => {
+      begun.push(item);
+      throw new Error(item);
+    });
+    const sound = forEachInPlace(['b1', 'b2'], async (item) => {
+      begun.push(item);
+    });
+    await assert.rejects(failing, { message: 'a1' });
+    await sound;
+    assert.deepEqual(begun, ['a1', 'b1', 'b2']);
+  });
+});
 
 describe('work with a bound', () => {
   test('every item is worked on once, and never more than the bound at a time', async () => {
