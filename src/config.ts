@@ -87,6 +87,12 @@ export interface Config {
   readonly remote: RemoteSettings;
 }
 
+export interface GivenKey {
+  readonly pem: string;
+  /** The file, or the setting that holds it. */
+  readonly place: string;
+}
+
 export interface DatabaseSettings {
   /** With its password. */
   readonly url: string;
@@ -95,7 +101,9 @@ export interface DatabaseSettings {
   /** For how long what was read is served while the database cannot be reached. */
   readonly staleMs: number;
   /** The PEM text of the key that signs the log of audit events, the same on every node; null when none is given. */
-  readonly logKey: { readonly pem: string; readonly place: string } | null;
+  readonly logKey: GivenKey | null;
+  /** Likewise, of the key with which the nodes cosign the logs of others. */
+  readonly witnessKey: GivenKey | null;
 }
 
 /** The server that commands talk to. Files are named here and read by readRemote() of compose/remote.ts. */
@@ -454,6 +462,8 @@ const SETTINGS = {
   stale: always(duration, '5m'),
   log_key: perhaps(pem),
   log_key_file: perhaps(path),
+  witness_key: perhaps(pem),
+  witness_key_file: perhaps(path),
   url: perhaps(baseUrl),
   token: perhaps(token),
   token_file: perhaps(path),
@@ -463,7 +473,7 @@ const SETTINGS = {
 } as const;
 
 /** Their values are never printed, not even in a refusal. */
-const SECRETS: ReadonlySet<SettingName> = new Set(['token', 'id_token', 'log_key']);
+const SECRETS: ReadonlySet<SettingName> = new Set(['token', 'id_token', 'log_key', 'witness_key']);
 
 type SettingName = keyof typeof SETTINGS;
 type Values = { [N in SettingName]: ReturnType<(typeof SETTINGS)[N]['parse']> };
@@ -784,12 +794,12 @@ function toReaders({ readers: wanted, database, database_file }: Values, { calle
   );
 }
 
-function toDatabase(values: Values, { workingFolder, called }: Surroundings): DatabaseSettings | null {
-  const { database, database_file, log_key, log_key_file } = values;
+function toDatabase(values: Values, surroundings: Surroundings): DatabaseSettings | null {
+  const { database, database_file } = values;
+  const { workingFolder, called } = surroundings;
+  refuseTwoKeys(values, surroundings);
   if (database !== undefined && database_file !== undefined)
     throw invalid(`${called('database')} and ${called('database_file')} are both set; give one of them`);
-  if (log_key !== undefined && log_key_file !== undefined)
-    throw invalid(`${called('log_key')} and ${called('log_key_file')} are both set; give one of them`);
   const url =
     database_file === undefined
       ? database
@@ -800,18 +810,34 @@ function toDatabase(values: Values, { workingFolder, called }: Surroundings): Da
       `${called('root')} names a tree, and with ${called(database === undefined ? 'database_file' : 'database')} there is none: signatures lie in the database; leave one of them out`,
     );
   }
-  const keyFile = log_key_file === undefined ? null : resolve(workingFolder, log_key_file);
   return {
     url,
     poolSize: values.database_pool,
     staleMs: values.stale,
-    logKey:
-      keyFile === null
-        ? log_key === undefined
-          ? null
-          : { pem: log_key, place: called('log_key') }
-        : { pem: secretIn(called('log_key_file'), keyFile, pem), place: keyFile },
+    logKey: keyOf('log_key', values, surroundings),
+    witnessKey: keyOf('witness_key', values, surroundings),
   };
+}
+
+const GIVEN_KEYS = ['log_key', 'witness_key'] as const;
+
+function refuseTwoKeys(values: Values, { called }: Surroundings): void {
+  for (const name of GIVEN_KEYS) {
+    if (values[name] === undefined || values[`${name}_file`] === undefined) continue;
+    throw invalid(`${called(name)} and ${called(`${name}_file`)} are both set; give one of them`);
+  }
+}
+
+function keyOf(
+  name: (typeof GIVEN_KEYS)[number],
+  values: Values,
+  { workingFolder, called }: Surroundings,
+): GivenKey | null {
+  const file = values[`${name}_file`];
+  const text = values[name];
+  if (file === undefined) return text === undefined ? null : { pem: text, place: called(name) };
+  const place = resolve(workingFolder, file);
+  return { pem: secretIn(called(`${name}_file`), place, pem), place };
 }
 
 /** The one text of a file, without its end of line. @throws CONFIG_INVALID */

@@ -570,6 +570,29 @@ const ROWS: readonly Row[] = [
     with: { LOOKASIDE_DATABASE: 'postgres://db/x' },
   },
   {
+    name: 'witness_key',
+    shows: ({ database }) => database?.witnessKey?.pem ?? null,
+    byDefault: null,
+    values: [
+      ['-----BEGIN PRIVATE KEY-----\none', '-----BEGIN PRIVATE KEY-----\none'],
+      ['-----BEGIN PRIVATE KEY-----\ntwo', '-----BEGIN PRIVATE KEY-----\ntwo'],
+    ],
+    bad: ['', 'one'].map((text) => [text, /wanted a private key in PEM$/] as const),
+    with: { LOOKASIDE_DATABASE: 'postgres://db/x' },
+    isSecret: true,
+  },
+  {
+    name: 'witness_key_file',
+    shows: ({ database }) => database?.witnessKey?.pem ?? null,
+    byDefault: null,
+    values: [
+      [LOG_KEY_FILE, '-----BEGIN PRIVATE KEY-----\none'],
+      [`${LOG_KEY_FILE.slice(0, -1)}2`, '-----BEGIN PRIVATE KEY-----\n2'],
+    ],
+    bad: [['', /wanted a path$/]],
+    with: { LOOKASIDE_DATABASE: 'postgres://db/x' },
+  },
+  {
     name: 'url',
     shows: ({ remote }) => remote.url,
     byDefault: null,
@@ -1107,6 +1130,11 @@ describe('the database', () => {
     assert.match(refusal(both), /LOOKASIDE_DATABASE and LOOKASIDE_DATABASE_FILE are both set/);
     const keys = { LOOKASIDE_LOG_KEY: '-----BEGIN PRIVATE KEY-----\n', LOOKASIDE_LOG_KEY_FILE: LOG_KEY_FILE };
     assert.match(refusal(keys), /LOOKASIDE_LOG_KEY and LOOKASIDE_LOG_KEY_FILE are both set/);
+    const witness = {
+      LOOKASIDE_WITNESS_KEY: '-----BEGIN PRIVATE KEY-----\n',
+      LOOKASIDE_WITNESS_KEY_FILE: LOG_KEY_FILE,
+    };
+    assert.match(refusal(witness), /LOOKASIDE_WITNESS_KEY and LOOKASIDE_WITNESS_KEY_FILE are both set/);
   });
 
   test('of the environment is not meant where a data directory is named', () => {

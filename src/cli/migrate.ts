@@ -64,9 +64,13 @@ export async function runMigrate(
     print(escapeTerminal(`left out: the reads of ${day}: ${reason}`));
   for (const name of result.mirrors) print(escapeTerminal(`left behind: the mirror ${name}`));
   if (outcome === 'would-move') return EXIT.done;
+  const witnessKey =
+    (result.counts.witnessed ?? 0) === 0
+      ? ''
+      : `, and LOOKASIDE_WITNESS_KEY_FILE, a copy of ${join(config.data, 'witness.key')}`;
   print(
     escapeTerminal(
-      `Start each node with LOOKASIDE_DATABASE=${database} and LOOKASIDE_LOG_KEY_FILE, a copy of ${logKey}. Start no server on ${config.data} any more: it would take uploads that no node serves.`,
+      `Start each node with LOOKASIDE_DATABASE=${database} and LOOKASIDE_LOG_KEY_FILE, a copy of ${logKey}${witnessKey}. Start no server on ${config.data} any more: it would take uploads that no node serves.`,
     ),
   );
   return EXIT.done;

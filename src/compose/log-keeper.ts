@@ -11,7 +11,7 @@ import { type CheckpointFile, type LogKeeper, openLogKeeper } from '../service/l
 import { makePrivateKey, type NoteSigner, noteSigner } from '../service/note-keys.ts';
 import type { Databases } from '../sqlite/databases.ts';
 import { systemClock } from './clock.ts';
-import { openCosigning, openWitness } from './witnesses.ts';
+import { openCosigning, openWitness, witnessKeyIn } from './witnesses.ts';
 
 interface OpenLogOptions {
   readonly config: Pick<Config, 'data' | 'publicUrl' | 'logOrigin' | 'checkpointFile'>;
@@ -49,8 +49,13 @@ export async function openLogs(
   { makeEvent, log }: Pick<OpenLogOptions, 'makeEvent' | 'log'>,
 ) {
   const auditLog = await openLog({ config, databases, host: taker.host, makeEvent, acceptRollback, log });
-  const parts = { config, databases, auditLog, log };
-  return { auditLog, witness: await openWitness(parts), cosigning: await openCosigning(parts) };
+  const parts = { config, store: databases.log, auditLog, log };
+  const readKey = () => witnessKeyIn(config.data);
+  return {
+    auditLog,
+    witness: await openWitness({ ...parts, readKey }),
+    cosigning: await openCosigning(parts),
+  };
 }
 
 export const LOG_KEY_NAME = 'log.key';

@@ -2,7 +2,7 @@
 // data directory, and may be ended at any time.
 import { randomBytes } from 'node:crypto';
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
-import type { Config, DatabaseSettings } from '../config.ts';
+import type { Config, DatabaseSettings, GivenKey } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, parseLongImageFolder } from '../domain/image.ts';
 import { hasRuleFor, type LogInProvider } from '../domain/log-in-provider.ts';
@@ -51,6 +51,7 @@ import { openNodeQuestions } from './node-questions.ts';
 import { NO_MIRRORS, NO_UPKEEP } from './not-over-postgres.ts';
 import { sha256Hex } from './site.ts';
 import { untrustedVersion6Claim } from './untrusted-claim.ts';
+import { type OpenedCosigning, openCosigning, openWitness } from './witnesses.ts';
 
 const USES_EVERY_MS = 60_000;
 const PUT_BACK_EVERY_MS = 60_000;
@@ -234,23 +235,22 @@ function createAccess({ config, current, log }: NodeOptions, parts: AccessParts)
   };
 }
 
-/** A node that serves. @throws LookasideError CONFIG_INVALID, NOT_OVER_POSTGRESQL, LOG_MISMATCH, STATE_UNUSABLE, STORE_UNAVAILABLE */
+/** A node that serves. @throws LookasideError CONFIG_INVALID, LOG_MISMATCH, STATE_UNUSABLE, STORE_UNAVAILABLE */
 export async function composeNode(options: ComposeOptions): Promise<Composed> {
   const { config } = options;
-  refuseSettings(config);
   const node = await openNode(options);
   const { stores, reader, judge, log, tokens, withdrawals, keys, refusals } = node;
-  let auditLog: LogKeeper | null = null;
   try {
     await stores.leader.start();
-    auditLog = await openLog(options, node);
-    const keeper = auditLog;
+    const logs = await openLogs(options, node);
+    const { keeper, cosigning } = logs;
     const { leader } = stores;
     const carryOut = () => {
       if (leader.isLeading) void node.revocations.carryOutAll(); // what a node's end has cut short too
     };
     node.bells.onElected = () => {
       keeper.noteEvent();
+      cosigning?.askAgain();
       judge.wake();
       carryOut();
     };
@@ -285,8 +285,8 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       recorder,
       accessLog: stores.access,
       writePackedRows: null,
-      auditLog,
-      witness: null,
+      auditLog: keeper,
+      witness: logs.witness,
       upkeep: {
         ...node.upkeep,
         start() {
@@ -307,6 +307,7 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
         await watch.stop();
         await refusals.stop();
         await keeper.stop();
+        await cosigning?.close();
         await node.close();
       },
     };
@@ -376,19 +377,28 @@ async function openLog(
   });
 }
 
+/** The log, its witnesses, and the nodes as the witness of others. */
+async function openLogs(options: ComposeOptions, node: Pick<OpenedNode, 'stores' | 'makeEvent' | 'log'>) {
+  const { config } = options;
+  const { stores, log } = node;
+  const keeper = await openLog(options, node);
+  const parts = { config, store: stores.log, auditLog: keeper };
+  const witness = await openWitness({ ...parts, readKey: async () => witnessKeyOf(config) });
+  const isLeader = () => stores.leader.isLeading;
+  const cosigning: OpenedCosigning | null = await openCosigning({ ...parts, isLeader, log });
+  return { keeper, witness, cosigning };
+}
+
+function witnessKeyOf(config: Config): GivenKey {
+  const { witnessKey } = databaseOf(config);
+  if (witnessKey !== null) return witnessKey;
+  throw new LookasideError(
+    'CONFIG_INVALID',
+    'LOOKASIDE_WITNESS_LOGS is set and LOOKASIDE_WITNESS_KEY_FILE is not: the nodes over one PostgreSQL are one witness, with one key; make it once with: openssl genpkey -algorithm ed25519 -out witness.key, and give it to every node',
+  );
+}
+
 export function databaseOf({ database }: Config): DatabaseSettings {
   if (database === null) throw new Error('no database is set');
   return database;
-}
-
-/** @throws LookasideError NOT_OVER_POSTGRESQL */
-function refuseSettings({ witnessesFile, witnessLogsFile }: Config): void {
-  const settings = { LOOKASIDE_WITNESSES: witnessesFile, LOOKASIDE_WITNESS_LOGS: witnessLogsFile };
-  for (const [name, value] of Object.entries(settings)) {
-    if (value === null) continue;
-    throw new LookasideError(
-      'NOT_OVER_POSTGRESQL',
-      `${name} is set, and nodes over PostgreSQL neither have witnesses nor are one yet; leave it out`,
-    );
-  }
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
+import type { LogStore } from '../domain/log.ts';
 import type { Log } from '../domain/ports.ts';
 import {
   COSIGNATURE_V1,
@@ -17,7 +18,6 @@ import { type Cosigning, createCosigning, type WitnessClient } from '../service/
 import type { LogKeeper } from '../service/log-keeper.ts';
 import { canVerify, makePrivateKey, noteSigner, sha256 } from '../service/note-keys.ts';
 import { createWitness, type Witness } from '../service/witness.ts';
-import type { Databases } from '../sqlite/databases.ts';
 import { connectWitness, type RemoteWitness } from '../upstream/witness-client.ts';
 import { systemClock } from './clock.ts';
 
@@ -29,24 +29,37 @@ const PATIENCE_MS = 10_000;
 interface Parts {
   readonly config: Pick<
     Config,
-    'data' | 'witnessesFile' | 'witnessQuorum' | 'witnessLogsFile' | 'witnessName' | 'remote'
+    'witnessesFile' | 'witnessQuorum' | 'witnessLogsFile' | 'witnessName' | 'remote'
   >;
-  readonly databases: Databases;
+  readonly store: LogStore;
   readonly auditLog: LogKeeper;
+}
+
+interface CosigningParts extends Parts {
+  /** As in LogKeeperOptions: who does not lead asks nobody. */
+  readonly isLeader?: () => boolean;
   readonly log: Log;
 }
 
+interface WitnessParts extends Parts {
+  /** The key with which this server cosigns, and where it lies. */
+  readonly readKey: () => Promise<{ readonly pem: string; readonly place: string }>;
+}
+
 export interface OpenedCosigning extends Cosigning {
+  /** Asks for the newest head: what led before may have ended before it did. */
+  askAgain(): void;
   close(): Promise<void>;
 }
 
 /** Heads of the log go to its witnesses from now on. Null: it has none. @throws LookasideError CONFIG_INVALID */
 export async function openCosigning({
   config,
-  databases,
+  store,
   auditLog,
+  isLeader = () => true,
   log,
-}: Parts): Promise<OpenedCosigning | null> {
+}: CosigningParts): Promise<OpenedCosigning | null> {
   const { witnessesFile: file, witnessQuorum: quorum } = config;
   if (file === null) return null;
   const parsed = (await linesOf('LOOKASIDE_WITNESSES', file)).map((line) => {
@@ -75,14 +88,27 @@ export async function openCosigning({
   let isClosed = false;
   const later = (ms: number, act: () => void) => {
     clearTimeout(timer);
-    if (!isClosed) timer = setTimeout(act, ms).unref();
+    if (isClosed) return;
+    timer = setTimeout(() => {
+      if (isLeader()) act();
+    }, ms).unref();
   };
-  const cosigning = createCosigning({ store: databases.log, witnesses: clients, quorum, later, log });
+  const cosigning = createCosigning({ store, witnesses: clients, quorum, later, log });
   auditLog.onPublished((head) => cosigning.published(head));
+  async function publishNewest(): Promise<void> {
+    const head = await store.lastCheckpoint();
+    if (head !== null && isLeader()) cosigning.published(head);
+  }
+  const askAgain = () => {
+    publishNewest().catch((err: unknown) =>
+      log.warn({ err }, 'the newest head of the log cannot be read; witnesses are asked for the next one'),
+    );
+  };
   const head = auditLog.peekPublished();
-  if (head !== null) cosigning.published(head);
+  if (head !== null && isLeader()) cosigning.published(head);
   return {
     published: cosigning.published,
+    askAgain,
     get state() {
       return cosigning.state;
     },
@@ -96,9 +122,14 @@ export async function openCosigning({
   };
 }
 
-/** Null: this server is no witness. @throws LookasideError CONFIG_INVALID; STORE_UNAVAILABLE, DISK_FULL, READ_ONLY */
-export async function openWitness({ config, databases, auditLog }: Parts): Promise<Witness | null> {
-  const { witnessLogsFile: file, witnessName, data } = config;
+/** Null: this server is no witness. @throws LookasideError CONFIG_INVALID; as readKey() */
+export async function openWitness({
+  config,
+  store,
+  auditLog,
+  readKey,
+}: WitnessParts): Promise<Witness | null> {
+  const { witnessLogsFile: file, witnessName } = config;
   if (file === null) return null;
   const logs = (await linesOf('LOOKASIDE_WITNESS_LOGS', file)).map((line) => {
     const key = parseNoteKey(sha256, line);
@@ -110,17 +141,20 @@ export async function openWitness({ config, databases, auditLog }: Parts): Promi
     requireType('LOOKASIDE_WITNESS_LOGS', key, [ED25519]);
     return key;
   });
-  const keyFile = join(data, WITNESS_KEY_NAME);
   const name = witnessName ?? `${auditLog.identity.origin.replace(/\/log$/, '')}/witness`;
-  const pem = (await readSmallFile(keyFile)) ?? (await makeKey(keyFile));
-  const signer = noteSigner(pem, { name, type: COSIGNATURE_V1, file: keyFile });
-  return createWitness({ store: databases.log, signer, logs, clock: systemClock });
+  const { pem, place } = await readKey();
+  const signer = noteSigner(pem, { name, type: COSIGNATURE_V1, file: place });
+  return createWitness({ store, signer, logs, clock: systemClock });
 }
 
-async function makeKey(file: string): Promise<string> {
+/** The key of a data directory, which is made when it is missing. @throws LookasideError STORE_UNAVAILABLE, DISK_FULL, READ_ONLY */
+export async function witnessKeyIn(data: string): Promise<{ readonly pem: string; readonly place: string }> {
+  const place = join(data, WITNESS_KEY_NAME);
+  const there = await readSmallFile(place);
+  if (there !== null) return { pem: there, place };
   const pem = makePrivateKey();
-  await writeSmallFile(file, pem, 0o600);
-  return pem;
+  await writeSmallFile(place, pem, 0o600);
+  return { pem, place };
 }
 
 function requireType(setting: string, key: NoteKey, types: readonly number[]): void {

@@ -25,6 +25,12 @@ export const CHECKPOINTS: MovedTable = {
   columns: words('id size root at_ms note void_ms'),
   key: 'id',
 };
+/** Moved with the checkpoints: few rows, at once. */
+export const WITNESSED: MovedTable = {
+  name: 'witnessed',
+  columns: words('origin size root at_ms note'),
+  key: 'origin',
+};
 export const UPLOADS: MovedTable = {
   name: 'upload',
   columns: words('audit_seq site image sha256 size_bytes uploader stored_at_ms bytes remap'),
@@ -73,7 +79,17 @@ export const RULES: readonly MovedTable[] = [
 ];
 
 /** Beside the signatures and the reads, which look different on both sides. */
-export const COUNTED = [EVENTS, HASHES, IDENTITIES, CHECKPOINTS, UPLOADS, TOMBSTONES, HOURS, ...RULES];
+export const COUNTED = [
+  EVENTS,
+  HASHES,
+  IDENTITIES,
+  CHECKPOINTS,
+  WITNESSED,
+  UPLOADS,
+  TOMBSTONES,
+  HOURS,
+  ...RULES,
+];
 
 /** What table signature has of each one on both sides, beside image, number and hash. */
 export const SIGNATURE_COLUMNS =

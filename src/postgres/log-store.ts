@@ -97,8 +97,12 @@ export class PostgresLog implements LogStore {
     return row?.audit_seq ?? null;
   }
 
-  async witnessed(): Promise<null> {
-    return null;
+  async witnessed(origin: string): Promise<Witnessed | null> {
+    const [row] = await this.#query<CheckpointRow>(
+      'SELECT 0 AS id, size, root, at_ms, note FROM witnessed WHERE origin = $1',
+      [origin],
+    );
+    return row === undefined ? null : checkpointOf(row);
   }
 
   async addCheckpoint({ size, root, at, note }: NewCheckpoint): Promise<void> {
@@ -148,8 +152,22 @@ export class PostgresLog implements LogStore {
     });
   }
 
-  async witness(): Promise<never> {
-    throw new Error('a node over PostgreSQL witnesses no logs');
+  /** Compared and set in one transaction that locks out those of all other nodes: two heads of one size are never both recorded. */
+  witness(origin: string, from: number, { size, root, at, note }: Witnessed) {
+    return this.#writer.run(async ({ query }) => {
+      const [last] = await query<{ size: number }>('SELECT size FROM witnessed WHERE origin = $1', [origin]);
+      const lastSize = last?.size ?? 0;
+      if (lastSize !== from) return { isRecorded: false, size: lastSize };
+      await query(
+        `
+        INSERT INTO witnessed (origin, size, root, at_ms, note)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (origin) DO UPDATE SET
+          size = excluded.size, root = excluded.root, at_ms = excluded.at_ms, note = excluded.note`,
+        [origin, size, Buffer.from(root), at.getTime(), note],
+      );
+      return { isRecorded: true, size };
+    }, note.length);
   }
 
   async #checkpoint(sql: string, values: readonly unknown[]): Promise<StoredCheckpoint | null> {
@@ -172,7 +190,7 @@ export function readOnlyLog(connections: Pick<Connections, 'query'>): LogReaderS
     checkpoints: (...page) => log.checkpoints(...page),
     identities: () => log.identities(),
     seqOfUpload: (...of) => log.seqOfUpload(...of),
-    witnessed: () => log.witnessed(),
+    witnessed: (origin) => log.witnessed(origin),
   };
 }
 

@@ -15,6 +15,7 @@ import {
   SIGNATURE_COLUMNS,
   TOMBSTONES,
   UPLOADS,
+  WITNESSED,
 } from '../domain/moved-tables.ts';
 import type { MovedCounts, MovedPart, MovedRow, MoveSource, MoveStep } from '../domain/moving.ts';
 import { IS_MISSING } from './access-questions.ts';
@@ -164,6 +165,7 @@ async function* partsOf(query: Query, step: MoveStep): AsyncGenerator<MovedPart>
       return yield* inParts(query, HASHES);
     case 'checkpoints':
       yield* inParts(query, IDENTITIES);
+      yield* inParts(query, WITNESSED);
       return yield* inParts(query, CHECKPOINTS);
     case 'uploads':
       return yield* inParts(query, UPLOADS, LARGE_ROWS_AT_ONCE);

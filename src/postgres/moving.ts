@@ -24,7 +24,7 @@ import { checkServer } from './open.ts';
 const LOCK = '7813586407223883365';
 
 /** All that a move fills, in an order in which rows that refer to others are emptied with them. */
-const FILLED = `audit_event, log_hash, log_identity, log_checkpoint, upload, tombstone, image, blob, signature, folder_entry,
+const FILLED = `audit_event, log_hash, log_identity, log_checkpoint, witnessed, upload, tombstone, image, blob, signature, folder_entry,
   access_read, access_hour, access_dropped, signer, signer_grant, oidc_subject, token, page_session, openpgp_key`;
 
 /** Tables whose ids the database gives. */

@@ -140,7 +140,11 @@ export function createCosigning({ store, witnesses, quorum, later, log }: Cosign
   async function add(head: StoredCheckpoint, signatures: readonly NoteSignature[]): Promise<void> {
     const note = parseCheckpoint(head.note)?.note;
     if (note === undefined) throw new Error('a published head is not a checkpoint');
-    await store.cosign(head.id, formatNote({ ...note, signatures: [...note.signatures, ...signatures] }));
+    // a witness that is asked a second time, after a restart, has one cosignature all the same
+    const others = note.signatures.filter(
+      (one) => !signatures.some(({ name, id }) => name === one.name && id === one.id),
+    );
+    await store.cosign(head.id, formatNote({ ...note, signatures: [...others, ...signatures] }));
   }
 
   function begin(head: StoredCheckpoint): void {

@@ -18,6 +18,7 @@ import {
   SIGNATURE_COLUMNS,
   TOMBSTONES,
   UPLOADS,
+  WITNESSED,
 } from '../domain/moved-tables.ts';
 import {
   type MovedCounts,
@@ -128,7 +129,10 @@ function partsOf({ step, cursor }: MovePlace, { state, signatures, days }: Opene
     case 'hashes':
       return inParts(state, HASHES, cursor);
     case 'checkpoints':
-      return inParts(state, CHECKPOINTS, cursor, [['log_identity', [...rowsOf(state, IDENTITIES, 0)]]]);
+      return inParts(state, CHECKPOINTS, cursor, [
+        ['log_identity', [...rowsOf(state, IDENTITIES, 0)]],
+        ['witnessed', [...rowsOf(state, WITNESSED, 0)]],
+      ]);
     case 'uploads':
       return inParts(state, UPLOADS, cursor);
     case 'tombstones':
@@ -220,7 +224,9 @@ function markOf(state: Database, counts: MovedCounts, signatures: string): strin
     .pluck()
     .get();
   const sizes = parts.map(({ name }) => counts[name]);
-  hash.update(JSON.stringify([sizes, counts.access_read, last ?? null, known, signatures]));
+  // a head of another log is cosigned without an event
+  const witnessed = [...rowsOf(state, WITNESSED, 0)].map(({ note }) => note);
+  hash.update(JSON.stringify([sizes, counts.access_read, last ?? null, known, signatures, witnessed]));
   return hash.digest('hex');
 }
 

@@ -130,7 +130,7 @@ export async function fill(data: string) {
   const before = await administrationOf(administration);
   await composed[Symbol.asyncDispose]();
   const next = { grant, goneGrant, subject, goneSubject };
-  addIdentitySession(path.join(data, 'state.db'));
+  addRows(path.join(data, 'state.db'));
   return {
     kept,
     retired,
@@ -145,13 +145,17 @@ export async function fill(data: string) {
   };
 }
 
-/** Somebody has logged in through an OpenID provider. */
-function addIdentitySession(file: string): void {
+/** Somebody has logged in through an OpenID provider, and a head of another log was cosigned. */
+function addRows(file: string): void {
   const state = new Database(file);
   state.exec(`
     INSERT INTO page_session
       (id, token_id, hash, created_at_ms, expires_at_ms, issuer, identity_name, identity_shown, identity_role)
-    VALUES (7000, NULL, randomblob(32), 1, 9e15, 'https://id.example.com', 'alice', 'alice', 'admin')`);
+    VALUES (7000, NULL, randomblob(32), 1, 9e15, 'https://id.example.com', 'alice', 'alice', 'admin');
+    INSERT INTO witnessed (origin, size, root, at_ms, note)
+    VALUES ('other.example/log', 7, randomblob(32), 1, 'other.example/log
+7
+')`);
   state.close();
 }
 

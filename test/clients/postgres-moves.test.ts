@@ -81,7 +81,7 @@ describe('a move between a data directory and a database of nodes', needs('postg
       { logKey = key, isDryRun = false, onProgress = () => undefined }: Moving = {},
     ) =>
       moveBack({
-        ...{ config: configOf(folder), database: { url, poolSize: 2, staleMs: 1, logKey } },
+        ...{ config: configOf(folder), database: { url, poolSize: 2, staleMs: 1, logKey, witnessKey: null } },
         ...{ isDryRun, taker, onProgress },
       });
     // what is refused leaves nothing behind

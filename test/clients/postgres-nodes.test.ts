@@ -22,6 +22,7 @@ import { balancerTests } from './postgres-balancers.ts';
 import { logInTests } from './postgres-log-ins.ts';
 import { administer, configOf, type Node, openNode, PEM } from './postgres-node.ts';
 import { troubledTests } from './postgres-troubled.ts';
+import { witnessTests } from './postgres-witness.ts';
 import { openScene } from './scene.ts';
 import { runLookaside, startServer } from './server.ts';
 import { makeSigner } from './signer.ts';
@@ -233,8 +234,6 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     const notThere = { code: 'NOT_OVER_POSTGRESQL' };
     await assert.rejects(administration.mirrors.add('rh', {} as never), notThere);
     await assert.rejects(administration.reindex({ acceptDamage: false }), notThere);
-    const witness = { LOOKASIDE_WITNESSES: '/nowhere' };
-    await assert.rejects(openNode(url, witness), notThere);
     const noKey = loadConfig({
       flags: {},
       environment: { LOOKASIDE_DATABASE: url },
@@ -257,6 +256,8 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
   troubledTests({ postgres: () => postgres, url: () => url, token: () => token, signer, openNode });
 
   logInTests({ newDatabase: () => postgres.migratedDatabase(), openNode });
+
+  witnessTests({ newDatabase: () => postgres.migratedDatabase(), openNode });
 
   it('know a log-in at another one at once, and its end', async () => {
     const [one, two] = nodes;

@@ -3,6 +3,7 @@ import { after } from 'node:test';
 import { PostgresAuditLog } from '../../src/postgres/audit-log.ts';
 import { type Connections, connect } from '../../src/postgres/connect.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
+import { PostgresLog } from '../../src/postgres/log-store.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
 import { PostgresSessions } from '../../src/postgres/sessions.ts';
 import { PostgresGrants, PostgresSigners } from '../../src/postgres/signers.ts';
@@ -16,6 +17,7 @@ import { sessionStoreContract } from '../contract/session-store.ts';
 import { signerStoresContract } from '../contract/signer-store.ts';
 import { tokenStoreContract } from '../contract/token-store.ts';
 import { uploadStoreContract } from '../contract/upload-store.ts';
+import { witnessStoreContract } from '../contract/witness-store.ts';
 import type { Postgres } from './postgres.ts';
 
 /** The stores of one node. */
@@ -41,6 +43,7 @@ export async function openStores(url: string) {
     sessions: new PostgresSessions(connections, writer),
     uploads: new PostgresUploads(connections, writer),
     audit: new PostgresAuditLog(connections, writer),
+    log: new PostgresLog(connections, writer, () => Promise.reject(new Error('nothing here leads'))),
     async close() {
       await writer.drain();
       await connections.close();
@@ -65,6 +68,7 @@ function createScene(postgres: () => Postgres) {
       await stores.tokens.reload();
       return {
         stores,
+        other,
         async reopen() {
           await other.tokens.reload();
           return other;
@@ -90,6 +94,7 @@ async function empty({ query }: Connections): Promise<void> {
     DELETE FROM oidc_subject;
     DELETE FROM signer;
     DELETE FROM upload;
+    DELETE FROM witnessed;
     DELETE FROM log_hash;
     DELETE FROM audit_event;
     UPDATE log_head SET size = 0;
@@ -158,6 +163,11 @@ export function postgresStoresContracts(postgres: () => Postgres): void {
     },
     200,
   );
+
+  witnessStoreContract('heads of other logs in PostgreSQL', async () => {
+    const { stores, other, reopen, close } = await open();
+    return { log: stores.log, all: [stores.log, other.log], reopen: async () => (await reopen()).log, close };
+  });
 
   auditLogContract('audit events in PostgreSQL', async () => {
     const { stores, reopen, close } = await open();

@@ -69,6 +69,11 @@ describe('a witness', () => {
       await scene.keeper.publish();
       await cosigning.idle();
     }
+    // as after a restart
+    const last = await scene.keeper.checkpoint();
+    assert.ok(last !== null);
+    cosigning.published(last);
+    await cosigning.idle();
     const newest = parseCheckpoint((await scene.keeper.checkpoint())?.note ?? '');
     assert.ok(newest !== null);
     assert.deepEqual(
@@ -77,6 +82,10 @@ describe('a witness', () => {
         verdictOf(newest.note, logKey, verifySignature).verdict,
       ],
       [{ verdict: 'good', atSeconds: clock.now().getTime() / 1000 }, 'good'],
+    );
+    assert.deepEqual(
+      newest.note.signatures.map(({ name }) => name),
+      ['log.example/test', 'w.example'],
     );
     assert.deepEqual(cosigning.state, { witnesses: 1, cosigned: 1 });
     const hash = Buffer.from(sha256(Buffer.from('log.example/test'))).toString('hex');

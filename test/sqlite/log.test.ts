@@ -12,9 +12,16 @@ import { type LogFault, verifyLog } from '../../src/service/log-verify.ts';
 import { makePrivateKey } from '../../src/service/note-keys.ts';
 import { connect } from '../../src/sqlite/connect.ts';
 import { auditEvent } from '../contract/audit-event.ts';
+import { witnessStoreContract } from '../contract/witness-store.ts';
 import { hashOfLeaf, isSignedBy, merkleTreeHash } from '../domain/independent-log.ts';
 import { makeLog, openLogScene, tamper, verifyAt, withLog } from './log-scene.ts';
+import { reopenable } from './reopenable.ts';
 import { type Cleanup, change, events, open, temporaryFolder } from './scratch.ts';
+
+witnessStoreContract('heads of other logs in SQLite', async () => {
+  const { databases, reopen, close } = await reopenable(mkdtempSync(join(tmpdir(), 'lookaside-sqlite-')));
+  return { log: databases.log, all: [databases.log], reopen: async () => (await reopen()).log, close };
+});
 
 function fileAt(path: string): CheckpointFile {
   return {
