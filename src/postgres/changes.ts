@@ -3,7 +3,7 @@
 import type { Query } from './connect.ts';
 import type { Change } from './writer.ts';
 
-export type Topic = 'keys' | 'tokens';
+export type Topic = 'keys' | 'tokens' | 'mirrors';
 
 export async function raise({ query, notify }: Change, topic: Topic): Promise<void> {
   await query('UPDATE change SET number = number + 1 WHERE topic = $1', [topic]);
@@ -18,6 +18,7 @@ export async function numbersOf(query: Query): Promise<ChangeNumbers & { readonl
     SELECT
       (SELECT number FROM change WHERE topic = 'keys') AS keys,
       (SELECT number FROM change WHERE topic = 'tokens') AS tokens,
+      (SELECT number FROM change WHERE topic = 'mirrors') AS mirrors,
       (SELECT size FROM log_head WHERE id = 1) AS size`);
   if (row === undefined) throw new Error('a query without FROM has given no row');
   return row;

@@ -12,6 +12,7 @@ import { PostgresKeys } from './keys.ts';
 import { Leader } from './leader.ts';
 import { PostgresLog } from './log-store.ts';
 import { isEmpty, migrate, requireSchema } from './migrate.ts';
+import { PostgresMirrors } from './mirrors.ts';
 import { PostgresQuestions } from './questions.ts';
 import { PostgresRepositories } from './repositories.ts';
 import { PostgresSessions } from './sessions.ts';
@@ -75,6 +76,7 @@ export async function openPostgres(options: OpenPostgresOptions) {
       grants: new PostgresGrants(connections, writer),
       subjects: new PostgresSubjects(connections, writer),
       rules: new PostgresAccess(writer, reload),
+      mirrors: new PostgresMirrors(connections, writer),
       uploads: new PostgresUploads(connections, writer),
       audit: new PostgresAuditLog(connections, writer),
       log: new PostgresLog(connections, writer, leader.fence),

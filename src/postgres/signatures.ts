@@ -22,6 +22,7 @@ import type {
 } from '../domain/ports.ts';
 import { type Tombstone, withdrawnOf, withFillers } from '../domain/tombstone.ts';
 import { appendIn } from './append.ts';
+import { numbersOf } from './changes.ts';
 import type { Connections, Query } from './connect.ts';
 import {
   addSignature,
@@ -180,9 +181,16 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
     return inTime(appending, () => isLate(upload.image));
   }
 
-  async publish(image: ImageId, blobs: Parameters<SetPublisher['publish']>[1]): Promise<Published> {
+  /** `keyring`: as VerifiedUpload has it. */
+  async publish(
+    image: ImageId,
+    blobs: Parameters<SetPublisher['publish']>[1],
+    keyring: number | null = null,
+  ): Promise<Published> {
     const sizeBytes = blobs.reduce((sum, { bytes }) => sum + bytes.length, 0);
-    const counts = await this.#change(image, sizeBytes, (change) => publishIn(change, image, blobs));
+    const counts = await this.#change(image, sizeBytes, (change) =>
+      publishIn(change, image, { blobs, keyring }),
+    );
     return { ...counts, entries: (await this.readSet(image)).entries };
   }
 
@@ -218,6 +226,14 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
     );
   }
 
+  /**
+   * Takes the set of a mirror out, with what is known of it, unless something of it is withdrawn, or a sync has asked for it, or not
+   * all of it is at the upstream any more. Whether it is gone.
+   */
+  letGo(image: ImageId): Promise<boolean> {
+    return this.#change(image, 1000, (change) => letGoIn(change, image));
+  }
+
   /** A transaction is whole or absent. */
   async recover(): Promise<void> {}
 
@@ -234,7 +250,10 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
 async function publishIn(
   { query, notify }: Change,
   image: ImageId,
-  blobs: Parameters<SetPublisher['publish']>[1],
+  {
+    blobs,
+    keyring,
+  }: { readonly blobs: Parameters<SetPublisher['publish']>[1]; readonly keyring: number | null },
 ): Promise<{ readonly before: number; readonly added: number }> {
   const id = await imageIdOf(query, image);
   const rows = await signaturesOf(query, id);
@@ -250,13 +269,37 @@ async function publishIn(
   });
   const row = fresh.slice(0, Math.max(0, MAX_SIGNATURES_PER_IMAGE - rows.length));
   const [{ at = new Date() } = {}] = await query<{ at: Date }>('SELECT now() AS at');
-  for (const one of row) await addSignature(query, id, { ...one, storedAt: at });
+  // a change of the keys has marked what was stored before it, and nothing would mark these
+  const isCurrent = keyring === null || row.length === 0 || keyring === (await numbersOf(query)).keys;
+  for (const { judgement, ...one } of row)
+    await addSignature(query, id, { ...one, judgement: isCurrent ? judgement : null, storedAt: at });
   if (row.length > 0) {
     if (rows.length === 0) await countImage(query, image, 1);
     await raiseGeneration(query, id);
     await notify(changeOf(image));
   }
   return { before: rows.length, added: row.length };
+}
+
+async function letGoIn({ query, notify }: Change, image: ImageId): Promise<boolean> {
+  const key = [image.site, imageFolder(image)];
+  if ((await tombstonesOf(query, image)).length > 0) return false;
+  const forgotten = await query(
+    `
+    DELETE FROM mirror_set
+    WHERE site = $1 AND image = $2 AND synced_at_ms IS NULL AND failing_since_ms IS NULL AND gone = '[]'
+    RETURNING image`,
+    key,
+  );
+  if (forgotten.length === 0) return false;
+  const id = await imageIdOf(query, image);
+  const taken = await query('DELETE FROM signature WHERE image_id = $1 RETURNING id', [id]);
+  await query('DELETE FROM blob WHERE image_id = $1', [id]);
+  // what is known of a set may outlive it, where another node has walked meanwhile
+  if (taken.length > 0) await countImage(query, image, -1);
+  await raiseGeneration(query, id);
+  await notify(changeOf(image));
+  return true;
 }
 
 async function withdrawIn({ query, addEvent, notify }: Change, withdrawal: Withdrawal): Promise<Tombstone> {

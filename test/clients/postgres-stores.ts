@@ -5,6 +5,7 @@ import { type Connections, connect } from '../../src/postgres/connect.ts';
 import { PostgresKeys } from '../../src/postgres/keys.ts';
 import { PostgresLog } from '../../src/postgres/log-store.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
+import { PostgresMirrors } from '../../src/postgres/mirrors.ts';
 import { PostgresSessions } from '../../src/postgres/sessions.ts';
 import { PostgresGrants, PostgresSigners } from '../../src/postgres/signers.ts';
 import { PostgresSubjects } from '../../src/postgres/subjects.ts';
@@ -13,6 +14,7 @@ import { PostgresUploads } from '../../src/postgres/uploads.ts';
 import { PostgresWriter } from '../../src/postgres/writer.ts';
 import { auditLogContract, type KeptEvent } from '../contract/audit-log.ts';
 import { keyStoreContract } from '../contract/key-store.ts';
+import { mirrorStoreContract } from '../contract/mirror-store.ts';
 import { sessionStoreContract } from '../contract/session-store.ts';
 import { signerStoresContract } from '../contract/signer-store.ts';
 import { tokenStoreContract } from '../contract/token-store.ts';
@@ -42,6 +44,7 @@ export async function openStores(url: string) {
     subjects: new PostgresSubjects(connections, writer),
     sessions: new PostgresSessions(connections, writer),
     uploads: new PostgresUploads(connections, writer),
+    mirrors: new PostgresMirrors(connections, writer),
     audit: new PostgresAuditLog(connections, writer),
     log: new PostgresLog(connections, writer, () => Promise.reject(new Error('nothing here leads'))),
     async close() {
@@ -95,6 +98,11 @@ async function empty({ query }: Connections): Promise<void> {
     DELETE FROM signer;
     DELETE FROM upload;
     DELETE FROM witnessed;
+    DELETE FROM mirror;
+    DELETE FROM mirror_set;
+    DELETE FROM mirror_run;
+    DELETE FROM mirror_release;
+    DELETE FROM mirror_release_channel;
     DELETE FROM log_hash;
     DELETE FROM audit_event;
     UPDATE log_head SET size = 0;
@@ -163,6 +171,17 @@ export function postgresStoresContracts(postgres: () => Postgres): void {
     },
     200,
   );
+
+  mirrorStoreContract('mirrors in PostgreSQL', async () => {
+    const { stores, reopen, close } = await open();
+    return {
+      mirrors: stores.mirrors,
+      reopen: async () => (await reopen()).mirrors,
+      recordedActions: async () =>
+        (await eventsOf(stores.connections)).map(({ leaf }) => JSON.parse(leaf).action),
+      close,
+    };
+  });
 
   witnessStoreContract('heads of other logs in PostgreSQL', async () => {
     const { stores, other, reopen, close } = await open();
