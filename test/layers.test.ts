@@ -44,6 +44,7 @@ const NODE: Layer = {
     'compose/node.ts',
     'compose/node-check.ts',
     'compose/node-questions.ts',
+    'compose/node-sites.ts',
     'config.ts',
     'domain',
   ].concat(['openpgp', 'postgres', 'service']),
@@ -125,6 +126,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
       NODE,
     ]),
   ),
+  'compose/node-sites.ts': { ...NODE, src: [...NODE.src, 'store'] },
   'compose/moving.ts': {
     src: ['compose', 'compose/clock.ts', 'config.ts', 'domain', 'openpgp', 'postgres', 'service', 'sqlite'],
     packages: [],

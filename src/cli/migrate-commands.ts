@@ -26,14 +26,14 @@ export function addMigrating(program: Command, { finish }: CommandTools): void {
       '--dry-run',
       'read and count everything, and move nothing; what a crash left unfinished in the directory is finished',
     )
-    .option('--without-mirrors', 'leave mirrors behind, which nodes over PostgreSQL do not have yet')
+    .option('--without-mirrors', 'leave mirrors behind, which are added anew afterwards')
     .option('--json', 'print JSON')
     .action(async ({ to, from, ...options }: MigrateFlags) => {
       const { dryRun: isDryRun = false, withoutMirrors = false, json = false } = options;
-      if (from !== undefined && (to !== undefined || withoutMirrors)) {
+      if (from !== undefined && to !== undefined) {
         throw new LookasideError(
           'CONFIG_INVALID',
-          '--from moves out of a database, and --to and --without-mirrors belong to the way into one; leave them out',
+          '--from moves out of a database, and --to into one; leave one of them out',
         );
       }
       // each from the same settings: the database of one, and the data directory of the other
@@ -44,7 +44,7 @@ export function addMigrating(program: Command, { finish }: CommandTools): void {
       const { config } = loadConfig({ ...inputOf(options), without: ['database', 'database_file'] });
       if (from !== undefined) {
         const { runMoveBack } = await import('./migrate.ts');
-        finish(await runMoveBack(config, database, { isDryRun, json }));
+        finish(await runMoveBack(config, database, { isDryRun, withoutMirrors, json }));
         return;
       }
       requireDataDirectory(config.data);

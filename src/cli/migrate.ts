@@ -79,12 +79,12 @@ export async function runMigrate(
 export async function runMoveBack(
   config: Config,
   database: DatabaseSettings,
-  { isDryRun, json }: Pick<MigrateCommandOptions, 'isDryRun' | 'json'>,
+  { isDryRun, withoutMirrors, json }: MigrateCommandOptions,
 ): Promise<number> {
   const { moveBack } = await import('../compose/moving-back.ts');
   const moving = movingLine();
   const result = await moveBack({
-    ...{ config, database, isDryRun, taker: thisCommand() },
+    ...{ config, database, isDryRun, withoutMirrors, taker: thisCommand() },
     onProgress: moving.show,
   }).finally(moving.end);
   const name = shownDatabase({ database }) ?? '';
@@ -93,6 +93,7 @@ export async function runMoveBack(
     return EXIT.done;
   }
   printMoved(result);
+  for (const name of result.mirrors) print(escapeTerminal(`left behind: the mirror ${name}`));
   if (result.outcome === 'would-move') return EXIT.done;
   print(
     escapeTerminal(

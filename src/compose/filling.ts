@@ -1,18 +1,26 @@
 // What fills a mirror: its upstreams, the walks through them, and what stores their sets.
 import { setTimeout as wait } from 'node:timers/promises';
-import type { StoredMirror } from '../domain/mirror.ts';
-import type { Clock, Log, SignatureStore, Verifier } from '../domain/ports.ts';
+import type { ImageId } from '../domain/image.ts';
+import { type MirrorSettings, type StoredMirror, shownUpstream } from '../domain/mirror.ts';
+import type {
+  AuditLog,
+  BatchPublisher,
+  Clock,
+  Log,
+  MirrorStore,
+  SignatureStore,
+  TombstoneStore,
+  Verifier,
+} from '../domain/ports.ts';
+import { type SignatureUpstream, walkFault } from '../domain/walk.ts';
 import { readNamedFile } from '../files/named-file.ts';
 import { isWholeSignature } from '../openpgp/packets.ts';
 import { type MakeEvent, SERVER } from '../service/audit.ts';
 import type { Judge } from '../service/judge.ts';
 import { createMirror, type Mirror } from '../service/mirror.ts';
 import { createBringer } from '../service/mirror-bring.ts';
-import { createMirrorRoom } from '../service/mirror-room.ts';
+import { createMirrorRoom, type MirrorRoomOptions } from '../service/mirror-room.ts';
 import { createWalker, type Walker } from '../service/walk.ts';
-import type { Databases } from '../sqlite/databases.ts';
-import { createLetGo } from '../store/let-go.ts';
-import { createPublisher, type PublisherOptions } from '../store/publish.ts';
 
 const WALK_MS = 5000;
 
@@ -21,9 +29,21 @@ export interface Filling {
   readonly walker: Walker;
 }
 
-export interface FillingOptions extends PublisherOptions {
-  readonly databases: Databases;
+export interface FillingOptions {
+  readonly mirrors: MirrorStore;
+  readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
+  readonly audit: AuditLog;
   readonly store: SignatureStore;
+  readonly publisher: BatchPublisher;
+  readonly letGo: MirrorRoomOptions['letGo'];
+  /** SHA-256 of the bytes in hex. */
+  readonly sha256: (bytes: Uint8Array) => string;
+  /** What was read of the image before is no longer true. */
+  readonly onChanged: (image: ImageId) => void;
+  /** Other processes fill it too. */
+  readonly isShared: boolean;
+  /** Why this process cannot ask the upstreams: what is stored is served all the same. Null: it can. */
+  readonly unusable: string | null;
   readonly judge: Pick<Judge, 'keyringChanges'>;
   readonly verifier: Pick<Verifier, 'examine'>;
   readonly makeEvent: MakeEvent;
@@ -37,23 +57,12 @@ export async function openFilling(
   { name, settings }: StoredMirror,
   options: FillingOptions,
 ): Promise<Filling> {
-  const { databases, clock, log, judge, sha256 } = options;
-  // loaded with the first mirror: its HTTP client is a tenth of what a server loads at its start
-  const { openSignatureSite } = await import('../upstream/signature-site.ts');
+  const { mirrors, tombstones, clock, log, judge, sha256, unusable } = options;
   const walker = createWalker({
-    upstreams: settings.upstreams.map((url) =>
-      openSignatureSite({
-        url,
-        missing: settings.missing,
-        redirects: settings.redirects,
-        ca: readNamedFile(settings.ca),
-        certificate: readNamedFile(settings.certificate),
-        key: readNamedFile(settings.key),
-        authorization: authorizationOf(readNamedFile(settings.credentials)),
-        isWhole: isWholeSignature,
-        hasProxies: options.hasProxies,
-      }),
-    ),
+    upstreams:
+      unusable === null
+        ? await openUpstreams(settings, options)
+        : settings.upstreams.map((url) => unusableUpstream(shownUpstream(url), unusable)),
     clock,
     deadlineMs: WALK_MS,
     timeout: (ms) => AbortSignal.timeout(ms),
@@ -64,9 +73,9 @@ export async function openFilling(
     upstreams: settings.upstreams,
     walker,
     store: options.store,
-    publisher: createPublisher(options),
-    mirrors: databases.mirrors,
-    tombstones: databases.tombstones,
+    publisher: options.publisher,
+    mirrors,
+    tombstones,
     verifier: options.verifier,
     keyringChanges: () => judge.keyringChanges,
     sha256,
@@ -74,23 +83,25 @@ export async function openFilling(
     wait: later,
     onGrown: (image, added) => {
       const event = options.makeEvent({ action: 'mirror-grow', image, result: `added ${added}` }, SERVER);
-      databases.audit.append(event).catch((err: unknown) => log.warn({ err }, 'an event could not be kept'));
+      options.audit.append(event).catch((err: unknown) => log.warn({ err }, 'an event could not be kept'));
     },
     onHeld: options.onChanged,
     log,
   });
   const mirror: Mirror = createMirror({
-    settings,
+    // that it cannot be asked from here says nothing of the upstream
+    settings: unusable === null ? settings : { ...settings, onUpstreamFailure: '503' },
     store: options.store,
     bringer,
-    mirrors: databases.mirrors,
+    mirrors,
+    isShared: options.isShared,
     restingMs: (upstream) =>
       walker.restingMs(upstream === null ? null : settings.upstreams.indexOf(upstream)),
     room: createMirrorRoom({
       site: name,
       maxBytes: settings.maxBytes,
-      mirrors: databases.mirrors,
-      letGo: createLetGo(options),
+      mirrors,
+      letGo: options.letGo,
       clock,
       wait: later,
       log,
@@ -100,6 +111,28 @@ export async function openFilling(
     log,
   });
   return { mirror, walker };
+}
+
+async function openUpstreams(
+  settings: MirrorSettings,
+  { hasProxies }: Pick<FillingOptions, 'hasProxies'>,
+): Promise<readonly SignatureUpstream[]> {
+  // loaded with the first mirror: its HTTP client is a tenth of what a server loads at its start
+  const { openSignatureSite } = await import('../upstream/signature-site.ts');
+  const { missing, redirects } = settings;
+  const files = {
+    ca: readNamedFile(settings.ca),
+    certificate: readNamedFile(settings.certificate),
+    key: readNamedFile(settings.key),
+    authorization: authorizationOf(readNamedFile(settings.credentials)),
+  };
+  return settings.upstreams.map((url) =>
+    openSignatureSite({ url, missing, redirects, ...files, isWhole: isWholeSignature, hasProxies }),
+  );
+}
+
+function unusableUpstream(name: string, why: string): SignatureUpstream {
+  return { name, get: async () => walkFault('connection', why), close: async () => undefined };
 }
 
 /** One line: `user:password`, or the whole value of the header. */

@@ -4,7 +4,7 @@ import type { Config, DatabaseSettings } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
-import type { MoveProgress, MoveResult, MoveTarget } from '../domain/moving.ts';
+import { type MoveProgress, type MoveResult, type MoveTarget, staysBehind } from '../domain/moving.ts';
 import { ED25519, formatNoteKey } from '../domain/signed-note.ts';
 import { openRestoreTarget, refuseFilledFolder } from '../files/restore-target.ts';
 import { type OpenedMoveSource, openMoveSource } from '../postgres/moving-source.ts';
@@ -22,6 +22,8 @@ export interface MoveBackOptions {
   readonly config: Config;
   readonly database: DatabaseSettings;
   readonly isDryRun: boolean;
+  /** Mirrors stay behind, and whoever asks knows it. */
+  readonly withoutMirrors: boolean;
   readonly taker: LockTaker;
   readonly onProgress: (progress: MoveProgress) => void;
 }
@@ -29,9 +31,11 @@ export interface MoveBackOptions {
 /**
  * All of it, or the directory stays as empty as it was; a run that was cut short begins anew.
  * @throws LookasideError CONFIG_INVALID unless the directory is empty or missing, and unless the log's key is given; ALREADY_RUNNING while
- * nodes run, or another command uses the directory; whatever openMoveSource() and moveDirectory() throw
+ * nodes run, or another command uses the directory; NOT_OVER_POSTGRESQL when there are mirrors; whatever openMoveSource() and moveDirectory() throw
  */
-export async function moveBack(options: MoveBackOptions): Promise<MoveResult> {
+export async function moveBack(
+  options: MoveBackOptions,
+): Promise<MoveResult & { readonly mirrors: readonly string[] }> {
   const { config, database, isDryRun, onProgress } = options;
   if (config.tree === 'shared') {
     throw new LookasideError(
@@ -45,8 +49,11 @@ export async function moveBack(options: MoveBackOptions): Promise<MoveResult> {
   try {
     const source = await openMoveSource({ url: database.url, isDryRun, onProgress: onHashed });
     try {
+      const { mirrors } = source;
+      if (mirrors.length > 0 && !options.withoutMirrors) throw staysBehind('the database', mirrors);
       const logKey = await keyOf(source.log, database);
-      return isDryRun ? await tryMove(source, onProgress) : await fill(source, logKey, options);
+      const result = isDryRun ? await tryMove(source, onProgress) : await fill(source, logKey, options);
+      return { ...result, mirrors };
     } finally {
       await source.close();
     }

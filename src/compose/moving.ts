@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { LookasideError } from '../domain/errors.ts';
-import type { MoveProgress, MoveResult } from '../domain/moving.ts';
+import { type MoveProgress, type MoveResult, staysBehind } from '../domain/moving.ts';
 import type { Log, Verifier } from '../domain/ports.ts';
 import { DAMAGE_KINDS } from '../domain/tree.ts';
 import type { FsckFinding, OnProgress } from '../domain/upkeep.ts';
@@ -61,7 +61,7 @@ export async function migrateDirectory(options: MigrateOptions): Promise<Migrate
     if (isDryRun) refuseOlder(config.data);
     const unserved = await makeIndexTrue(options);
     const mirrors = listMirrorsReadOnly(config.data).map(({ name }) => name);
-    if (mirrors.length > 0 && !options.withoutMirrors) throw hasMirrors(mirrors);
+    if (mirrors.length > 0 && !options.withoutMirrors) throw staysBehind('the data directory', mirrors);
     const target = await openMoveTarget({ url, isDryRun, warn: (message) => log.warn({}, message) });
     try {
       const check = async () => (await moveTo(target, { ...options, isDryRun: true })).outcome;
@@ -227,12 +227,5 @@ function cannotWithdraw(fingerprint: string, left: readonly string[]): Lookaside
   return new LookasideError(
     'STORE_UNAVAILABLE',
     `the key ${fingerprint} was revoked with --withdraw, and not all of its signatures could be withdrawn before the move: ${left.join('; ')}; start the server once on this directory, which goes on with it, then give the same command again`,
-  );
-}
-
-function hasMirrors(names: readonly string[]): LookasideError {
-  return new LookasideError(
-    'NOT_OVER_POSTGRESQL',
-    `the data directory has mirrors (${names.join(', ')}), which nodes over PostgreSQL do not have yet; leave them behind with --without-mirrors, and serve them by a server with a data directory of their own`,
   );
 }

@@ -1,8 +1,7 @@
 // What is asked of the records of several nodes, and what follows from the answers.
 import { setImmediate as breathe, setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '../config.ts';
-import { DEFAULT_SITE } from '../domain/image.ts';
-import type { Log, Verifier } from '../domain/ports.ts';
+import type { Log, SignatureAppender, SignatureStore, Verifier } from '../domain/ports.ts';
 import type { OpenedPostgres } from '../postgres/open.ts';
 import { PostgresVerdicts } from '../postgres/verdicts.ts';
 import type { AccessRecorder } from '../service/access.ts';
@@ -26,6 +25,8 @@ export interface NodeQuestionsOptions {
   readonly signatures: SignatureQueries;
   readonly makeEvent: MakeEvent;
   readonly log: Log;
+  readonly sites: () => readonly string[];
+  readonly store: Pick<SignatureStore, 'readBlob'> & Pick<SignatureAppender, 'withdrawOrdered'>;
   readonly keyringNumber: () => number;
   /** The recorder of reads; null where this process takes none. */
   readonly recorder: () => Pick<AccessRecorder, 'flush' | 'buffer'> | null;
@@ -70,8 +71,7 @@ export function openNodeQuestions(options: NodeQuestionsOptions) {
     }),
     revocations: createRevocations({
       ...{ keys, lookups, index, clock, log, verifier: options.verifier },
-      ...{ appender: stores.signatures, store: stores.signatures },
-      sites: () => [DEFAULT_SITE],
+      ...{ appender: options.store, store: options.store, sites: options.sites },
       isAppendOnly: () => options.current().appendOnly,
     }),
   };

@@ -21,13 +21,11 @@ import { createBrowser } from '../service/browse.ts';
 import { createFeed } from '../service/feed.ts';
 import { createFewLines } from '../service/few-lines.ts';
 import { createImporter } from '../service/import.ts';
-import { createJudge } from '../service/judge.ts';
 import { createKeyExpiryWarnings } from '../service/key-expiry.ts';
 import { createKeyService } from '../service/keys.ts';
 import { type LogKeeper, openLogKeeper } from '../service/log-keeper.ts';
 import { proveEvent } from '../service/log-proofs.ts';
 import { noteSigner } from '../service/note-keys.ts';
-import { createProblemRegister } from '../service/problems.ts';
 import { createReader } from '../service/read.ts';
 import { createRefusalRecorder, type RefusalRecorder } from '../service/refusals.ts';
 import { createReleaseView, showingReleases } from '../service/release-view.ts';
@@ -48,7 +46,8 @@ import { checkpointFile, originOf } from './log-keeper.ts';
 import { fsckDatabase } from './node-check.ts';
 import { createNodeHealth } from './node-health.ts';
 import { openNodeQuestions } from './node-questions.ts';
-import { NO_MIRRORS, NO_UPKEEP } from './not-over-postgres.ts';
+import { openNodeSites } from './node-sites.ts';
+import { NO_UPKEEP } from './not-over-postgres.ts';
 import { sha256Hex } from './site.ts';
 import { untrustedVersion6Claim } from './untrusted-claim.ts';
 import { type OpenedCosigning, openCosigning, openWitness } from './witnesses.ts';
@@ -56,7 +55,6 @@ import { type OpenedCosigning, openCosigning, openWitness } from './witnesses.ts
 const USES_EVERY_MS = 60_000;
 const PUT_BACK_EVERY_MS = 60_000;
 const SET_CACHE_BYTES = 64 * 1024 * 1024;
-const PLACES = [{ name: DEFAULT_SITE, prefix: '' }] as const;
 
 /** What a serving node sets later. */
 interface Bells {
@@ -98,12 +96,18 @@ export async function openNode(options: NodeOptions) {
       ),
     warn: (message) => log.warn({}, message),
   });
-  const { connections, signatures: store, verdicts: index, audit } = stores;
+  const { connections, verdicts: index, audit } = stores;
   const uploads = { ofImage: stores.uploads.inForceOf.bind(stores.uploads) };
   const verifier = openVerifier();
+  const sites = openNodeSites({
+    ...{ stores, verifier, makeEvent, clock, log, hasProxies: config.remote.hasProxies },
+    keyringNumber: () => keyringNumber,
+    onChanged: (image) => (image === null ? reader.forgetAll() : reader.forget(image)),
+    records: () => questions.records,
+  });
+  const { store, judge } = sites;
   const releases = createReleaseView({ store, index, settings: () => current().releases });
   const reader = createReader({ store: releases.store, clock, cacheBytes: SET_CACHE_BYTES });
-  const judge = createJudge({ site: DEFAULT_SITE, index, store, verifier, clock, log, badLog: log });
 
   /** Takes up what another node has changed. */
   async function refreshKeyring(number: number): Promise<void> {
@@ -118,7 +122,11 @@ export async function openNode(options: NodeOptions) {
     await index.judgeAgain(DEFAULT_SITE, issuers);
     judge.wake();
   };
-  const countByKey = (fingerprint: string) => index.countByKey(DEFAULT_SITE, fingerprint);
+  const countByKey = async (fingerprint: string) => {
+    let count = 0;
+    for (const name of sites.names()) count += await index.countByKey(name, fingerprint);
+    return count;
+  };
   const keys = await createKeyService({
     ...{ store: stores.keys, audit, verifier, makeEvent, clock },
     countByKey,
@@ -135,14 +143,23 @@ export async function openNode(options: NodeOptions) {
   const refusals = createRefusalRecorder({ audit, makeEvent, clock, log });
   const access = createAccess({ config, current, log }, { stores, makeEvent, refusals, providers });
   const signatures = createSignatureQueries({
-    ...{ sites: [DEFAULT_SITE], index: showingReleases(index, releases), keys: stores.keys },
+    get sites() {
+      return sites.names();
+    },
+    ...{ index: showingReleases(index, releases), keys: stores.keys },
     ...{ uploads, reader, verifier, clock, breathe },
   });
+  const questions = openNodeQuestions({
+    ...{ current, stores, keys, verifier, signatures, makeEvent, log, keyringNumber: () => keyringNumber },
+    ...{ sites: sites.names, store },
+    recorder: () => bells.recorder,
+  });
+  await sites.follow();
   const sha256 = sha256Hex;
   return {
     ...{ stores, verifier, reader, judge, keys, refusals, makeEvent, log, signatures, bells, refreshKeyring },
     ...access,
-    ...{ index, audit, places: () => PLACES },
+    ...{ index, audit, sites, places: sites.places },
     browser: createBrowser({ store, reader, signatures }),
     uploader: createUploader({
       keyringNumber: () => keyringNumber,
@@ -166,7 +183,7 @@ export async function openNode(options: NodeOptions) {
         clock,
         log,
       },
-      sites: () => [DEFAULT_SITE],
+      sites: sites.names,
       isAppendOnly: () => current().appendOnly,
     }),
     importer: createImporter({
@@ -178,15 +195,13 @@ export async function openNode(options: NodeOptions) {
     }),
     rules: createAccessRules({ ...stores, store: stores.rules, keys, makeEvent, clock, sha256 }),
     feed: createFeed({ audit, makeEvent, clock, wait: (ms) => wait(ms, undefined, { ref: false }) }),
-    mirrors: NO_MIRRORS,
-    ...openNodeQuestions({
-      ...{ current, stores, keys, verifier, signatures, makeEvent, log, keyringNumber: () => keyringNumber },
-      recorder: () => bells.recorder,
-    }),
+    mirrors: sites.mirrors,
+    ...questions,
     countByKey,
     proveEvent: (seq: number) => proveEvent(stores.log, seq, wait),
     upkeep: { ...NO_UPKEEP, fsck: (request: FsckOptions) => fsckDatabase(stores, url, request) },
     async close() {
+      await sites.stop();
       await judge.stop();
       await refusals.stop();
       await access.tokens.writeUses();
@@ -270,17 +285,10 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       ...{ keys, clock: systemClock, log },
       wait: (ms) => wait(ms, undefined, { ref: false }),
     });
-    const [place] = PLACES;
     return {
       ...node,
       keyRefresher: refreshing.refresher,
-      sites: [
-        {
-          ...{ ...place, root: '', tree: 'owned', filling: null },
-          problems: createProblemRegister(log),
-          files: { isWritable: async () => true },
-        },
-      ],
+      sites: node.sites.all,
       reader,
       recorder,
       accessLog: stores.access,
@@ -323,7 +331,7 @@ interface WatchBells {
 }
 
 function createWatch(node: OpenedNode, { noteEvent, noteAnswer }: WatchBells): Watch {
-  const { stores, reader, judge, bells, refreshKeyring } = node;
+  const { stores, reader, judge, bells, refreshKeyring, sites, log } = node;
   let tokensNumber = -1;
   let confirmedAtMs = 0;
   return new Watch({
@@ -335,12 +343,19 @@ function createWatch(node: OpenedNode, { noteEvent, noteAnswer }: WatchBells): W
       if (image === null) return;
       reader.forget(image);
     },
-    async onNumbers({ keys, tokens }, askedAtMs) {
+    async onNumbers({ keys, tokens, mirrors }, askedAtMs) {
       await refreshKeyring(keys);
       if (tokens !== tokensNumber) await stores.tokens.reload();
       else stores.tokens.confirm(askedAtMs);
       tokensNumber = tokens;
       confirmedAtMs = askedAtMs;
+      // not waited for: a mirror that is closed ends its walks first
+      sites.follow(mirrors).catch((error: unknown) => {
+        log.warn(
+          { err: error },
+          'mirrors that another node has changed cannot be opened yet; this is tried again',
+        );
+      });
     },
     onJudge: () => judge.wake(),
     onLog: noteEvent,

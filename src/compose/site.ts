@@ -22,6 +22,8 @@ import { createUpkeep, type SiteUpkeep } from '../service/upkeep.ts';
 import type { Databases } from '../sqlite/databases.ts';
 import { type Appender, createAppender } from '../store/append.ts';
 import { createImageChanges } from '../store/image-changes.ts';
+import { createLetGo } from '../store/let-go.ts';
+import { createPublisher } from '../store/publish.ts';
 import { createScanner } from '../store/scan.ts';
 import { createTreeStore } from '../store/tree-store.ts';
 import { uploadsInForce } from '../store/uploads-in-force.ts';
@@ -190,13 +192,17 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
       ? null
       : await openFilling(mirror, {
           ...shared,
-          ...parts,
-          store: stored,
-          writer,
-          judge,
-          sha256: sha256Hex,
-          onRecorded: prefer,
-          log,
+          ...{ mirrors: databases.mirrors, tombstones, audit, store: stored, judge, sha256: sha256Hex, log },
+          publisher: createPublisher({
+            ...shared,
+            ...parts,
+            writer,
+            sha256: sha256Hex,
+            onRecorded: prefer,
+            log,
+          }),
+          letGo: createLetGo({ ...shared, ...parts, writer }),
+          ...{ isShared: false, unusable: null },
         });
   return {
     ...site,
@@ -223,7 +229,7 @@ function openWriter({ root, tree, mirror }: Site): ThreadedWriter {
   return openThreadedWriter(mirror === undefined ? options : { ...options, idleMs: WRITER_IDLE_MS });
 }
 
-async function refuseUpload(name: string): Promise<never> {
+export async function refuseUpload(name: string): Promise<never> {
   const message = `${name} is a mirror, which is filled from its upstream alone; upload to a path outside of it`;
   throw new LookasideError('READ_ONLY', message);
 }

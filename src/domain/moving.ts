@@ -1,4 +1,5 @@
 // A data directory on its way into the database that several nodes share, or back: rows of tables, part after part.
+import { LookasideError } from './errors.ts';
 
 export type MovedValue = string | number | Uint8Array | null;
 
@@ -113,4 +114,11 @@ export class SignaturesMark {
 /** What is hashed for SignaturesMark. */
 export function signatureText(folder: string, number: number, sha256: string): string {
   return `${folder}/signature-${number} ${sha256}`;
+}
+
+export function staysBehind(place: string, mirrors: readonly string[]): LookasideError {
+  return new LookasideError(
+    'NOT_OVER_POSTGRESQL',
+    `${place} has mirrors (${mirrors.join(', ')}), which a move leaves behind: their signatures can be fetched again; say --without-mirrors, and add them anew afterwards, as lookaside mirror show has them now`,
+  );
 }

@@ -1,7 +1,7 @@
 // A database on its way back into a data directory: all of it as it was at one moment, in rows for the tables of the directory.
 import { setTimeout as wait } from 'node:timers/promises';
 import { LookasideError } from '../domain/errors.ts';
-import { parseLongImageFolder } from '../domain/image.ts';
+import { DEFAULT_SITE, parseLongImageFolder } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
 import {
   CHECKPOINTS,
@@ -35,8 +35,16 @@ const ROWS_AT_ONCE = 2000;
 const LARGE_ROWS_AT_ONCE = 50;
 const BYTES_AT_ONCE = 8 * 1024 * 1024;
 
+/** Sites beside the first one are mirrors, which stay behind. */
+const OF_IMAGE = `i.site = '${DEFAULT_SITE}'`;
+const CONDITIONS: ReadonlyMap<string, string> = new Map(
+  [UPLOADS, TOMBSTONES].map(({ name }) => [name, `site = '${DEFAULT_SITE}'`]),
+);
+
 export interface OpenedMoveSource extends MoveSource {
   readonly log: LogReaderStore;
+  /** Names of mirrors, which stay behind. */
+  readonly mirrors: readonly string[];
   close(): Promise<void>;
 }
 
@@ -69,10 +77,14 @@ export async function openMoveSource({
     if (!isDryRun) await keepOut(connections, taken);
     const query = await openSnapshot(connections, taken);
     const counts = await countAll(query);
-    const [fillers] = await query<{ count: number }>('SELECT count(*) AS count FROM signature WHERE filler');
+    const [fillers] = await query<{ count: number }>(
+      `SELECT count(*) AS count FROM signature AS s JOIN image AS i ON i.id = s.image_id WHERE s.filler AND ${OF_IMAGE}`,
+    );
+    const mirrors = await query<{ name: string }>('SELECT name FROM mirror ORDER BY name');
     return {
       counts,
       fillers: fillers?.count ?? 0,
+      mirrors: mirrors.map(({ name }) => name),
       signatures: await markSignatures(query, onProgress),
       mark: '', // a directory is filled at one go
       parts: ({ step }) => partsOf(query, step),
@@ -149,10 +161,14 @@ async function countAll(query: Query): Promise<MovedCounts> {
   const counts = await countsOf(
     query,
     COUNTED.map(({ name }) => name),
+    CONDITIONS,
   );
   const [row] = await query<{ images: number; signatures: number; reads: number }>(`
-    SELECT (SELECT count(DISTINCT image_id) FROM signature) AS images, (SELECT count(*) FROM signature) AS signatures,
-      (SELECT count(*) FROM (${READS}) AS r) + (SELECT count(*) FROM (${MISSING}) AS m) AS reads`);
+    SELECT count(DISTINCT s.image_id) AS images, count(s.id) AS signatures,
+      (SELECT count(*) FROM (${READS}) AS r) + (SELECT count(*) FROM (${MISSING}) AS m) AS reads
+    FROM signature AS s
+    JOIN image AS i ON i.id = s.image_id
+    WHERE ${OF_IMAGE}`);
   if (row === undefined) throw new Error('a query without FROM has given no row');
   return { ...counts, image: row.images, signature: row.signatures, access_read: row.reads };
 }
@@ -205,7 +221,7 @@ function inParts(query: Query, table: MovedTable, rowsAtOnce = ROWS_AT_ONCE): As
 }
 
 function selectOf({ name, columns, key }: MovedTable): string {
-  return `SELECT ${columns.join(', ')} FROM ${name} ORDER BY ${key}`;
+  return `SELECT ${columns.join(', ')} FROM ${name} WHERE ${CONDITIONS.get(name) ?? 'true'} ORDER BY ${key}`;
 }
 
 async function rowsOf(query: Query, table: MovedTable): Promise<readonly MovedRow[]> {
@@ -249,7 +265,8 @@ async function* signatureParts(query: Query): AsyncGenerator<MovedPart> {
       `
       SELECT image_id, number, size_bytes
       FROM signature
-      WHERE (image_id, number) > ($1::bigint, $2::integer)
+      JOIN image AS i ON i.id = image_id
+      WHERE (image_id, number) > ($1::bigint, $2::integer) AND ${OF_IMAGE}
       ORDER BY image_id, number
       LIMIT ${ROWS_AT_ONCE}`,
       after,
@@ -283,6 +300,7 @@ async function signaturesBetween(
     JOIN image AS i ON i.id = s.image_id
     JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
     WHERE (s.image_id, s.number) > ($1::bigint, $2::integer) AND (s.image_id, s.number) <= ($3::bigint, $4::integer)
+      AND ${OF_IMAGE}
     ORDER BY s.image_id, s.number`,
     [...after, ...last],
   );

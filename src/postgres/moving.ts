@@ -2,6 +2,7 @@
 // starts before the last one.
 import { createHash } from 'node:crypto';
 import { LookasideError } from '../domain/errors.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
 import type { LogReaderStore } from '../domain/log.ts';
 import {
   type MovedCounts,
@@ -229,10 +230,16 @@ function toJson(row: MovedRow): Record<string, MovedValue> {
   );
 }
 
-export async function countsOf(query: Query, tables: readonly string[]): Promise<MovedCounts> {
+/** `conditions`: of those of the tables of which not all rows count. */
+export async function countsOf(
+  query: Query,
+  tables: readonly string[],
+  conditions: ReadonlyMap<string, string> = new Map(),
+): Promise<MovedCounts> {
   const counts: [string, number][] = [];
   for (const table of tables) {
-    const [row] = await query<{ count: number }>(`SELECT count(*) AS count FROM ${table}`);
+    const condition = conditions.get(table) ?? 'true';
+    const [row] = await query<{ count: number }>(`SELECT count(*) AS count FROM ${table} WHERE ${condition}`);
     counts.push([table, row?.count ?? 0]);
   }
   return Object.fromEntries(counts);
@@ -246,6 +253,7 @@ interface HashedRow {
   readonly actual: string;
 }
 
+/** Of the first site: mirrors are not moved. */
 export async function markSignatures(query: Query, onProgress: (done: number) => void): Promise<string> {
   const mark = new SignaturesMark();
   let done = 0;
@@ -257,8 +265,8 @@ export async function markSignatures(query: Query, onProgress: (done: number) =>
       FROM image AS i
       JOIN signature AS s ON s.image_id = i.id
       JOIN blob AS b ON b.image_id = s.image_id AND b.sha256 = s.sha256
-      WHERE i.id > $1 AND i.id <= $2`,
-      [after, after + IMAGES_AT_ONCE],
+      WHERE i.id > $1 AND i.id <= $2 AND i.site = $3`,
+      [after, after + IMAGES_AT_ONCE, DEFAULT_SITE],
     );
     for (const { folder, number, sha256, actual } of rows) {
       if (sha256 !== actual) {

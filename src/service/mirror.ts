@@ -5,7 +5,7 @@ import { createSingleFlight } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { createMatcher, type MirrorSettings } from '../domain/mirror.ts';
-import type { Clock, Log, MirrorStore, SignatureSet, SignatureStore } from '../domain/ports.ts';
+import type { Clock, Log, MirrorSetRow, MirrorStore, SignatureSet, SignatureStore } from '../domain/ports.ts';
 import { type WalkFault, type WalkFaultKind, walkFault } from '../domain/walk.ts';
 import type { Bringer, Brought, Purpose } from './mirror-bring.ts';
 import { createGate } from './mirror-gate.ts';
@@ -18,6 +18,8 @@ export interface MirrorOptions {
   readonly bringer: Bringer;
   readonly mirrors: Pick<MirrorStore, 'setOf'>;
   readonly room: MirrorRoom;
+  /** Others fill it too, and what is due here may have been asked for by them; left out: nobody else does. */
+  readonly isShared?: boolean;
   /** For how long the upstream of that URL is left alone; null: all of them. 0: it is asked. */
   readonly restingMs: (upstream: string | null) => number;
   readonly clock: Clock;
@@ -154,8 +156,8 @@ export function createMirror(options: MirrorOptions): Mirror {
     ]);
     switch (brought.kind) {
       case 'set':
-        // it says not when to ask again: the next read does
-        return { ...brought.set, isSettled: false };
+        // it says not when to ask again: the next read does. The store may know its own set again
+        return brought.set.isSettled === true ? { ...brought.set, isSettled: false } : brought.set;
       case 'empty':
         return NO_SET;
       case 'fault':
@@ -218,7 +220,8 @@ function createRefreshes(options: MirrorOptions, { mayBring, bring }: Bringing) 
     const key = imageKey(image);
     try {
       if (!mayBring(image.path)) return Number.POSITIVE_INFINITY;
-      const { atMs, upstream } = due.get(key) ?? (await dueSince(image));
+      const known = due.get(key) ?? (await dueSince(image));
+      const { atMs, upstream } = isLate(known) ? await dueByAll(image, known) : known;
       const nowMs = clock.monotonicMs();
       if (atMs > nowMs) return atMs;
       const restingMs = options.restingMs(upstream);
@@ -257,8 +260,22 @@ function createRefreshes(options: MirrorOptions, { mayBring, bring }: Bringing) 
     due.set(key, { atMs: clock.monotonicMs() + ms, upstream });
   }
 
-  async function dueSince(image: ImageId): Promise<Due> {
+  const isLate = ({ atMs }: Due): boolean => atMs <= clock.monotonicMs();
+
+  async function dueByAll(image: ImageId, known: Due): Promise<Due> {
+    if (options.isShared !== true) return known;
     const row = await options.mirrors.setOf(image);
+    // one that is held in memory alone is to be stored by this process
+    if (row === null || row.sizeBytes === null) return known;
+    const since = dueOf(image, row);
+    return isLate(since) ? known : since;
+  }
+
+  async function dueSince(image: ImageId): Promise<Due> {
+    return dueOf(image, await options.mirrors.setOf(image));
+  }
+
+  function dueOf(image: ImageId, row: MirrorSetRow | null): Due {
     if (row === null) return { atMs: Number.NEGATIVE_INFINITY, upstream: null };
     const ageMs = clock.now().getTime() - row.checkedAt.getTime();
     // what was checked in the future was checked by a clock that was wrong: nobody knows when

@@ -82,7 +82,7 @@ describe('a move between a data directory and a database of nodes', needs('postg
     ) =>
       moveBack({
         ...{ config: configOf(folder), database: { url, poolSize: 2, staleMs: 1, logKey, witnessKey: null } },
-        ...{ isDryRun, taker, onProgress },
+        ...{ isDryRun, withoutMirrors: false, taker, onProgress },
       });
     // what is refused leaves nothing behind
     await assert.rejects(moveInto(back, { logKey: null }), {

@@ -20,6 +20,7 @@ import { writeImage } from './image.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
 import { balancerTests } from './postgres-balancers.ts';
 import { logInTests } from './postgres-log-ins.ts';
+import { mirrorTests } from './postgres-mirrors.ts';
 import { administer, configOf, type Node, openNode, PEM } from './postgres-node.ts';
 import { troubledTests } from './postgres-troubled.ts';
 import { witnessTests } from './postgres-witness.ts';
@@ -232,7 +233,6 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
   it('say of what they cannot do that it is not available over PostgreSQL', async () => {
     await using administration = await administer(url);
     const notThere = { code: 'NOT_OVER_POSTGRESQL' };
-    await assert.rejects(administration.mirrors.add('rh', {} as never), notThere);
     await assert.rejects(administration.reindex({ acceptDamage: false }), notThere);
     const noKey = loadConfig({
       flags: {},
@@ -256,6 +256,8 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
   troubledTests({ postgres: () => postgres, url: () => url, token: () => token, signer, openNode });
 
   logInTests({ newDatabase: () => postgres.migratedDatabase(), openNode });
+
+  mirrorTests({ postgres: () => postgres, openNode, signer });
 
   witnessTests({ newDatabase: () => postgres.migratedDatabase(), openNode });
 
