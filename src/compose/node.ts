@@ -10,8 +10,10 @@ import { ED25519, formatNoteKey } from '../domain/signed-note.ts';
 import type { FsckOptions } from '../domain/upkeep.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { numbersOf } from '../postgres/changes.ts';
+import { inTime, LONGEST_MS } from '../postgres/in-time.ts';
 import { otherKey } from '../postgres/log-store.ts';
 import { type OpenedPostgres, type OpenPostgresOptions, openPostgres } from '../postgres/open.ts';
+import { isLate } from '../postgres/signatures.ts';
 import { inTurnOfKeys } from '../postgres/turns.ts';
 import { Watch } from '../postgres/watch.ts';
 import { type AccessRecorder, createAccessRecorder } from '../service/access.ts';
@@ -165,6 +167,7 @@ export async function openNode(options: NodeOptions) {
       keyringNumber: () => keyringNumber,
       ...{ verifier, keys: stores.keys, appender: store, judgeImage: judge.judgeImage, refusals },
       ...{ makeEvent, clock, sha256 },
+      inTime: (image, act) => inTime(act(clock.monotonicMs() + LONGEST_MS), () => isLate(image)),
       maxBytes: () => current().maxSignatureBytes,
       remaps: () => current().remaps,
       permit: access.signers.permit,

@@ -711,6 +711,8 @@ export interface VerifiedUpload {
   readonly event: NewAuditEvent;
   /** The number under which clients must get it; null: the next. */
   readonly number: number | null;
+  /** By the monotonic clock: it is not begun later, because who asked has his answer then. Left out: whenever its turn comes. */
+  readonly beginByMs?: number;
   /**
    * Looks at the image's served signatures, in order, as far as they are judged. Null: no review is wanted.
    * @throws TOO_MANY_SIGNATURES when the upload's claim already has as many of the image's numbers as it may

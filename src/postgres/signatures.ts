@@ -172,13 +172,14 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
   }
 
   append(upload: VerifiedUpload): Promise<Appended> {
-    const askedAtMs = this.#options.monotonicMs();
+    const nowMs = this.#options.monotonicMs();
+    const lastMs = Math.min(upload.beginByMs ?? Number.POSITIVE_INFINITY, nowMs + LONGEST_MS);
     const appending = this.#change(upload.image, upload.bytes.length, async (change) => {
       // the lock of all changes has come after who asked was answered with 503
-      if (this.#options.monotonicMs() - askedAtMs > LONGEST_MS) throw isLate(upload.image);
+      if (this.#options.monotonicMs() > lastMs) throw isLate(upload.image);
       return appendIn(change, upload);
     });
-    return inTime(appending, () => isLate(upload.image));
+    return inTime(appending, () => isLate(upload.image), lastMs - nowMs);
   }
 
   /** `keyring`: as VerifiedUpload has it. */
@@ -427,7 +428,7 @@ function hasFailed(image: ImageId): LookasideError {
   );
 }
 
-function isLate(image: ImageId): LookasideError {
+export function isLate(image: ImageId): LookasideError {
   return new LookasideError(
     'STORE_UNAVAILABLE',
     `PostgreSQL has not said in time whether it has the signature of ${imageFolder(image)}, and may have it all the same; upload it again, which is answered with 200 then`,

@@ -16,6 +16,8 @@ export interface BatchSteps {
     readonly image: ImageId | null;
     readonly bytes: Uint8Array;
   }) => Promise<Verified | Unverifiable>;
+  /** Whether what `store` has thrown is not that part's fault, and the parts after it would meet it too. */
+  readonly endsAll: (error: unknown) => boolean;
   /** Behind what its image has. */
   readonly store: (verified: Verified | Unverifiable, image: ImageId, bytes: Uint8Array) => Promise<Receipt>;
 }
@@ -33,7 +35,9 @@ const EXAMINED_AT_ONCE = 4;
  * Of all batches together. Storing is mostly waiting for the disk, and what waits together shares fsyncs, transactions and messages to
  * threads: more at once cost less each. Far below what may wait in a queue, so that batches alone never make it full.
  */
-const IMAGES_AT_ONCE = 128;
+export const IMAGES_AT_ONCE = 128;
+/** The same where each upload has a bound of time: those that wait in one transaction are late together. */
+export const IMAGES_AT_ONCE_IN_TIME = 32;
 
 export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Promise<readonly BatchResult[]>;
 
@@ -41,14 +45,14 @@ export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Pro
  * The results are in the order of the parts; a refused part never stops the others. @throws nothing that is one part's
  * fault
  */
-export function createUploadEach(): UploadEach {
-  const forEachInPlace = createPlaces(IMAGES_AT_ONCE);
+export function createUploadEach(imagesAtOnce: number): UploadEach {
+  const forEachInPlace = createPlaces(imagesAtOnce);
   return (parts, steps) => uploadEach(parts, steps, forEachInPlace);
 }
 
 async function uploadEach(
   parts: readonly BatchPart[],
-  { site, verify, store }: BatchSteps,
+  { site, verify, store, endsAll }: BatchSteps,
   forEachInPlace: ReturnType<typeof createPlaces>,
 ): Promise<readonly BatchResult[]> {
   const results: BatchResult[] = [];
@@ -70,14 +74,24 @@ async function uploadEach(
     const key = imageKey(item.image);
     placed.set(key, [...(placed.get(key) ?? []), item]);
   }
+  let end: { readonly error: unknown } | null = null;
+  let stored = 0;
   await forEachInPlace(placed.values(), async (ofImage) => {
     // what stands beside a verified one comes after it
     for (const { part, verified, image, bytes } of ofImage.toSorted(verifiedFirst)) {
+      if (end !== null) {
+        results[part] = toRefused(part, end.error);
+        continue;
+      }
+      const storedBefore = stored;
       try {
         const receipt = await store(verified, image, bytes);
+        stored += 1;
         results[part] = { part, result: receipt.created ? 'created' : 'exists', ...receipt };
       } catch (error) {
         results[part] = toRefused(part, error);
+        // a slow store goes on with the others
+        if (stored === storedBefore && endsAll(error)) end = { error };
       }
     }
   });

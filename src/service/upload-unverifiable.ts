@@ -33,11 +33,13 @@ export interface UnverifiableUploadsOptions {
 }
 
 /** As UploadRequest of upload.ts, which imports this file. */
-interface Placed {
+export interface Placed {
   readonly image: ImageId;
   readonly bytes: Uint8Array;
   readonly number: number | null;
   readonly force: boolean;
+  /** As VerifiedUpload. */
+  readonly beginByMs?: number;
 }
 
 export interface UnverifiableUploads {
@@ -60,7 +62,7 @@ export function createUnverifiableUploads(options: UnverifiableUploadsOptions): 
   }
 
   async function store(unverifiable: Unverifiable, request: Placed, actor: Actor): Promise<Receipt> {
-    const { image, bytes, number } = request;
+    const { image, bytes, number, beginByMs } = request;
     const { judgement } = unverifiable;
     const refusal = digestRefusal(image, unverifiable.untrustedClaim);
     if (refusal !== null) throw new LookasideError(refusal.code, refusal.message);
@@ -74,6 +76,7 @@ export function createUnverifiableUploads(options: UnverifiableUploadsOptions): 
       bytes,
       judgement,
       number,
+      ...(beginByMs === undefined ? {} : { beginByMs }),
       uploader: actor.name,
       remap: null,
       event: options.makeEvent(

@@ -22,9 +22,14 @@ import type { Actor, MakeEvent } from './audit.ts';
 import type { RefusalRecorder } from './refusals.ts';
 import type { SignerService } from './signers.ts';
 import type { Unverifiable } from './unverifiable.ts';
-import { createUploadEach } from './upload-batch.ts';
+import { createUploadEach, IMAGES_AT_ONCE, IMAGES_AT_ONCE_IN_TIME } from './upload-batch.ts';
 import { createReview, type Verified } from './upload-review.ts';
-import { createUnverifiableUploads, type UnverifiableOptions } from './upload-unverifiable.ts';
+import {
+  createUnverifiableUploads,
+  type Placed,
+  type UnverifiableOptions,
+  type UnverifiableUploads,
+} from './upload-unverifiable.ts';
 
 export interface UploaderOptions {
   readonly verifier: Pick<Verifier, 'examine'>;
@@ -43,9 +48,17 @@ export interface UploaderOptions {
   readonly unverifiable: UnverifiableOptions;
   /** What the operator allows. */
   readonly remaps: () => readonly Remap[];
+  /** All that an upload asks of a store that may be far away, within one bound of time; left out, there is none. */
+  readonly inTime?: InTime;
   /** @throws LookasideError NOT_GRANTED when the actor's grants do not cover it */
   readonly permit: SignerService['permit'];
 }
+
+/**
+ * The outcome of `act`, which is told by when a change must have begun.
+ * @throws what `act` throws; STORE_UNAVAILABLE when it takes too long: it may be done all the same
+ */
+export type InTime = <T>(image: ImageId, act: (beginByMs: number) => Promise<T>) => Promise<T>;
 
 export interface UploadRequest {
   readonly image: ImageId;
@@ -105,31 +118,10 @@ export function createUploader(options: UploaderOptions): Uploader {
   const { keys, appender, makeEvent, clock } = options;
   const review = createReview(options);
   const unverifiable = createUnverifiableUploads(options);
-  const uploadEach = createUploadEach();
+  const uploadEach = createUploadEach(options.inTime === undefined ? IMAGES_AT_ONCE : IMAGES_AT_ONCE_IN_TIME);
 
-  async function verify(bytes: Uint8Array): Promise<Verified | Unverifiable> {
-    const maxBytes = options.maxBytes();
-    if (bytes.length > maxBytes) {
-      const size = bytes.length > MAX_SIGNATURE_BYTES ? `over ${MAX_SIGNATURE_BYTES}` : bytes.length;
-      throw new LookasideError(
-        'TOO_LARGE',
-        `the signature has ${size} bytes; at most ${maxBytes} are taken (LOOKASIDE_MAX_SIGNATURE_BYTES)`,
-      );
-    }
-    const keyring = options.keyringNumber?.() ?? null;
-    const judgement = await options.verifier.examine(bytes, clock.now(), 'upload');
-    const unverified = unverifiable.find(bytes, judgement);
-    if (unverified !== null) return unverified;
-    refuseIf(judgement.refusal);
-    const { claim, fingerprint, signingFingerprint, signedAt } = judgement;
-    if (claim === null || fingerprint === null || signingFingerprint === null || signedAt === null) {
-      throw new Error(`the verdict ${judgement.verdict} without a refusal lacks its claim`);
-    }
-    return { judgement, keyring, claim, fingerprint, signingFingerprint, signedAt };
-  }
-
-  async function store(verified: Verified, request: UploadRequest, asker: Actor): Promise<Receipt> {
-    const { image, bytes, number } = request;
+  async function store(verified: Verified, request: UploadRequest & Placed, asker: Actor): Promise<Receipt> {
+    const { image, bytes, number, beginByMs } = request;
     const { judgement, keyring, claim, fingerprint } = verified;
     refuseIf(digestRefusal(image, claim));
     const remap =
@@ -146,6 +138,7 @@ export function createUploader(options: UploaderOptions): Uploader {
       judgement,
       keyring,
       number,
+      ...(beginByMs === undefined ? {} : { beginByMs }),
       uploader: actor.name,
       remap,
       event: makeEvent(
@@ -218,7 +211,9 @@ export function createUploader(options: UploaderOptions): Uploader {
   }
 
   function verifyFor(about: Omit<Refusable, 'fingerprint'>, actor: Actor): Promise<Verified | Unverifiable> {
-    return recordingRefusals({ ...about, fingerprint: null }, actor, () => verify(about.bytes));
+    return recordingRefusals({ ...about, fingerprint: null }, actor, () =>
+      verify(about.bytes, options, unverifiable),
+    );
   }
 
   function storeFor(
@@ -228,11 +223,15 @@ export function createUploader(options: UploaderOptions): Uploader {
   ): Promise<Receipt> {
     const { image, bytes } = request;
     const fingerprint = 'fingerprint' in verified ? verified.fingerprint : null;
-    return recordingRefusals({ image, site: image.site, bytes, fingerprint }, actor, () =>
-      'fingerprint' in verified
-        ? store(verified, request, actor)
-        : unverifiable.store(verified, request, actor),
-    );
+    const storing = (placed: UploadRequest & Placed) =>
+      recordingRefusals({ image, site: image.site, bytes, fingerprint }, actor, () =>
+        'fingerprint' in verified
+          ? store(verified, placed, actor)
+          : unverifiable.store(verified, placed, actor),
+      );
+    const { inTime } = options;
+    if (inTime === undefined) return storing(request);
+    return inTime(image, (beginByMs) => storing({ ...request, beginByMs }));
   }
 
   async function upload(request: UploadRequest, actor: Actor): Promise<Receipt> {
@@ -248,8 +247,36 @@ export function createUploader(options: UploaderOptions): Uploader {
         site,
         verify: (part) => verifyFor(part, actor),
         store: (verified, image, bytes) => storeFor(verified, { image, bytes, number: null, ...how }, actor),
+        // each part has its time, and the others do not wait too for a store that has given no answer meanwhile
+        endsAll: (error) => options.inTime !== undefined && isLookasideError(error, 'STORE_UNAVAILABLE'),
       }),
   };
+}
+
+/** What it is, so far as it can be verified here. @throws LookasideError, every code of a signature that is refused for itself */
+async function verify(
+  bytes: Uint8Array,
+  options: UploaderOptions,
+  unverifiable: UnverifiableUploads,
+): Promise<Verified | Unverifiable> {
+  const maxBytes = options.maxBytes();
+  if (bytes.length > maxBytes) {
+    const size = bytes.length > MAX_SIGNATURE_BYTES ? `over ${MAX_SIGNATURE_BYTES}` : bytes.length;
+    throw new LookasideError(
+      'TOO_LARGE',
+      `the signature has ${size} bytes; at most ${maxBytes} are taken (LOOKASIDE_MAX_SIGNATURE_BYTES)`,
+    );
+  }
+  const keyring = options.keyringNumber?.() ?? null;
+  const judgement = await options.verifier.examine(bytes, options.clock.now(), 'upload');
+  const unverified = unverifiable.find(bytes, judgement);
+  if (unverified !== null) return unverified;
+  refuseIf(judgement.refusal);
+  const { claim, fingerprint, signingFingerprint, signedAt } = judgement;
+  if (claim === null || fingerprint === null || signingFingerprint === null || signedAt === null) {
+    throw new Error(`the verdict ${judgement.verdict} without a refusal lacks its claim`);
+  }
+  return { judgement, keyring, claim, fingerprint, signingFingerprint, signedAt };
 }
 
 /** What a receipt says about the stored signature. */

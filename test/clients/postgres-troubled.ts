@@ -10,7 +10,7 @@ import { eventually } from './eventually.ts';
 import type { Postgres } from './postgres.ts';
 import type { Signer } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
-import type { Uploads } from './uploads.ts';
+import { summaryOf, type Uploads } from './uploads.ts';
 
 export interface TroubledNode {
   uploads(token: string): Uploads;
@@ -115,6 +115,39 @@ export function troubledTests({ postgres, url, token, signer, openNode }: Troubl
     }
   });
 
+  it('answer an upload and a batch within five seconds, however far away the database is', async () => {
+    await using temp = await openTempFolder();
+    const { far, delay } = await openFar(postgres(), url(), temp.path);
+    await using _far = far;
+    const node = await openNode(far.url);
+    try {
+      const uploads = node.uploads(token());
+      const folder = folderOf('team/farther');
+      const bytes = sign('farther', 'v1');
+      // in more images than are stored at once
+      const parts = Array.from({ length: 12 }, (_, n) => ({ bytes: sign(`farther-${n}`, 'v1') }));
+      // each question is answered within its own time, and all of them together are not
+      delay.ms = 450;
+      const startMs = performance.now();
+      const late = await timed(uploads.post(folder, bytes));
+      const waitedMs = performance.now() - startMs;
+      assert.deepEqual([late.status, late.code], [503, 'STORE_UNAVAILABLE']);
+      assert.ok(waitedMs > 4000, `it was answered after ${waitedMs} ms, before it was late`);
+      const { results } = await timed(uploads.batch(parts));
+      assert.deepEqual([...new Set(results.map(summaryOf))], ['STORE_UNAVAILABLE']);
+      assert.equal(results.length, parts.length);
+      delay.ms = 0;
+      await eventually(async () => {
+        const { status, receipt } = await uploads.post(folder, bytes);
+        assert.ok(status === 201 || status === 200);
+        assert.equal(receipt?.number, 1);
+      });
+      assert.equal((await uploads.get(`${folder}/signature-2`)).status, 404);
+    } finally {
+      await node.close();
+    }
+  });
+
   it('take uploads and serve reads over a database that is far away', async () => {
     await serveFromFar({ postgres: postgres(), url: url(), token: token(), signer, openNode }, 15);
   });
@@ -135,11 +168,10 @@ export async function serveFromFar(
   count = 1,
 ): Promise<number> {
   await using temp = await openTempFolder();
-  const file = `.s.PGSQL.${postgres.port}`;
-  const { searchParams } = new URL(url.replace('@/', '@host/'));
-  const here = searchParams.get('host') ?? '';
-  await using _far = await openDelay(path.join(here, file), path.join(temp.path, file), oneWayMs);
-  const node = await openNode(url.replace(encodeURIComponent(here), encodeURIComponent(temp.path)));
+  const { far, delay } = await openFar(postgres, url, temp.path);
+  await using _far = far;
+  delay.ms = oneWayMs;
+  const node = await openNode(far.url);
   try {
     const uploads = node.uploads(token);
     const folder = folderOf('team/far');
@@ -159,20 +191,31 @@ export async function serveFromFar(
   }
 }
 
+/** The same database, behind a socket in `folder` whose answers take twice `delay.ms`, which is nothing at first. */
+async function openFar({ port }: Postgres, url: string, folder: string) {
+  const file = `.s.PGSQL.${port}`;
+  const { searchParams } = new URL(url.replace('@/', '@host/'));
+  const here = searchParams.get('host') ?? '';
+  const delay = { ms: 0 };
+  const door = await openDelay(path.join(here, file), path.join(folder, file), delay);
+  return { far: { ...door, url: url.replace(encodeURIComponent(here), encodeURIComponent(folder)) }, delay };
+}
+
 /** Each piece arrives so much later, in either direction. */
-async function openDelay(to: string, at: string, delayMs: number): Promise<AsyncDisposable> {
+async function openDelay(to: string, at: string, delay: { readonly ms: number }): Promise<AsyncDisposable> {
   const sockets = new Set<Socket>();
   const forward = (from: Socket, into: Socket) => {
     sockets.add(from);
+    // what comes later does not overtake, also when it is delayed less
+    let before: Promise<unknown> = Promise.resolve();
+    const later = (act: () => void) => {
+      before = Promise.all([before, pause(delay.ms)]).then(act);
+    };
     from.on('error', () => into.destroy());
-    from.on('data', async (piece) => {
-      await pause(delayMs);
-      into.write(piece);
-    });
-    from.on('close', async () => {
+    from.on('data', (piece) => later(() => into.write(piece)));
+    from.on('close', () => {
       sockets.delete(from);
-      await pause(delayMs);
-      into.end();
+      later(() => into.end());
     });
   };
   const server = createServer((near) => {
