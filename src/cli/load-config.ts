@@ -10,6 +10,7 @@ export interface ServeOptions {
   readonly tlsKey?: string;
   readonly registry?: string;
   readonly acceptRollback?: boolean;
+  readonly acceptMovedBack?: boolean;
 }
 
 type Options = DataOptions & RemoteOptions & ServeOptions;

@@ -62,6 +62,8 @@ export interface ServeOptions {
   readonly signals: ServerSignals;
   /** To go on although the log of audit events is not what was signed before. */
   readonly acceptRollback: boolean;
+  /** To go on with a database that was moved back to a data directory. */
+  readonly acceptMovedBack: boolean;
 }
 
 /** Resolves when the server has stopped. */
@@ -71,6 +73,7 @@ export async function runServe({
   passedSockets,
   signals,
   acceptRollback,
+  acceptMovedBack,
 }: ServeOptions): Promise<number> {
   const started = load();
   let config = started;
@@ -85,6 +88,7 @@ export async function runServe({
     log,
     taker: thisCommand(),
     acceptRollback,
+    acceptMovedBack,
   });
   const stopping = signals.stop(); // from the first request on, SIGTERM has it answered
   try {

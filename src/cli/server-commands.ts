@@ -42,6 +42,10 @@ export function addServing(program: Command, { finish, signals }: ServerTools): 
       '--accept-rollback',
       'go on although the log of audit events is not what was signed before; recorded for ever',
     )
+    .option(
+      '--accept-moved-back',
+      'go on with a database that lookaside migrate --from has moved to a data directory, where no server runs any more',
+    )
     .action(async (options: DataOptions & ServeOptions) => {
       const { runServe } = await import('./serve.ts');
       finish(
@@ -51,6 +55,7 @@ export function addServing(program: Command, { finish, signals }: ServerTools): 
           passedSockets: takePassedSockets(process.env, process.pid),
           signals: signals ?? catchServerSignals(),
           acceptRollback: options.acceptRollback === true,
+          acceptMovedBack: options.acceptMovedBack === true,
         }),
       );
     });

@@ -121,6 +121,8 @@ export interface ComposeOptions {
   readonly taker: LockTaker;
   /** Goes on although the log of audit events is not the one that was signed before. */
   readonly acceptRollback?: boolean;
+  /** Goes on with a database that was moved back to a data directory. */
+  readonly acceptMovedBack?: boolean;
   /** People log in through this process: it reads LOOKASIDE_OIDC_LOGIN. */
   readonly offersLogIns?: boolean;
   /** Left out: this process alone answers reads. */

@@ -1,5 +1,5 @@
 // lookaside migrate --from: opens the database that several nodes share, and an empty data directory, and moves one into the other.
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Config, DatabaseSettings } from '../config.ts';
 import { isLookasideError, LookasideError, systemCode } from '../domain/errors.ts';
 import { DEFAULT_SITE } from '../domain/image.ts';
@@ -47,7 +47,10 @@ export async function moveBack(
   if (isDryRun) await refuseFilledFolder(config.data);
   const lock = isDryRun ? null : takeLock(config.data, options.taker);
   try {
-    const source = await openMoveSource({ url: database.url, isDryRun, onProgress: onHashed });
+    const source = await openMoveSource({
+      ...{ url: database.url, isDryRun, onProgress: onHashed },
+      place: `${resolve(config.data)} on ${options.taker.host}`,
+    });
     try {
       const { mirrors } = source;
       if (mirrors.length > 0 && !options.withoutMirrors) throw staysBehind('the database', mirrors);
@@ -104,7 +107,9 @@ async function fill(
     });
     const move = { source, target: targetOf(filled), isDryRun: false, clock: systemClock, onProgress };
     const result = await moveDirectory(move).finally(() => filled.close());
+    await source.end();
     await target.finishInPlace(logKey);
+    source.stayBarred();
     return result;
   } catch (error) {
     await target.abandon();

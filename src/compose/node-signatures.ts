@@ -15,7 +15,13 @@ export type AskedSignatures = Pick<SignatureServer, 'name' | 'search'> &
 
 /** @throws LookasideError STATE_UNUSABLE, STORE_UNAVAILABLE */
 export async function askDatabase(config: Config): Promise<AskedSignatures> {
-  const node = await openNode({ config, current: () => config, log: createLog('warn'), tables: 'keep' });
+  const node = await openNode({
+    config,
+    current: () => config,
+    log: createLog('warn'),
+    tables: 'keep',
+    movedBack: 'read',
+  });
   const { signatures, withdrawals, mirrors, keys } = node;
   return {
     name: shownDatabase(config) ?? '',

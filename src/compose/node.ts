@@ -66,14 +66,21 @@ interface Bells {
 }
 
 export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'offersLogIns'> &
-  Pick<OpenPostgresOptions, 'tables'>;
+  Pick<OpenPostgresOptions, 'tables' | 'movedBack'>;
 
 /**
  * Everything but what a serving node has beside it: the log's keeper, and what goes on in the background.
  * @throws LookasideError CONFIG_INVALID, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
 export async function openNode(options: NodeOptions) {
-  const { config, current, log: everyLine, offersLogIns = false, tables = 'migrate' } = options;
+  const {
+    config,
+    current,
+    log: everyLine,
+    offersLogIns = false,
+    tables = 'migrate',
+    movedBack = 'refuse',
+  } = options;
   const clock = systemClock;
   // a command may not be able to read the secrets that they name
   const providers = offersLogIns ? await readLogInProviders(config) : null;
@@ -83,7 +90,7 @@ export async function openNode(options: NodeOptions) {
   let keyringNumber = -1;
   const { url, poolSize, staleMs } = databaseOf(config);
   const stores = await openPostgres({
-    ...{ url, poolSize, tables, staleMs, monotonicMs: clock.monotonicMs },
+    ...{ url, poolSize, tables, movedBack, staleMs, monotonicMs: clock.monotonicMs },
     keyringNumber: () => keyringNumber,
     isLost: () => bells.isLost,
     onChanged: (image) => reader.forget(image),
@@ -256,7 +263,10 @@ function createAccess({ config, current, log }: NodeOptions, parts: AccessParts)
 /** A node that serves. @throws LookasideError CONFIG_INVALID, LOG_MISMATCH, STATE_UNUSABLE, STORE_UNAVAILABLE */
 export async function composeNode(options: ComposeOptions): Promise<Composed> {
   const { config } = options;
-  const node = await openNode(options);
+  const node = await openNode({
+    ...options,
+    movedBack: options.acceptMovedBack === true ? 'accept' : 'refuse',
+  });
   const { stores, reader, judge, log, tokens, withdrawals, keys, refusals } = node;
   try {
     await stores.leader.start();

@@ -23,6 +23,7 @@ import { type Connections, connect, isLockTimeout, type Query } from './connect.
 import { LEADER_LOCK } from './leader.ts';
 import { readOnlyLog } from './log-store.ts';
 import { requireSchema } from './migrate.ts';
+import { acceptMovedBack, beginMoveBack, endMoveBack } from './moved-back.ts';
 import { countsOf, markSignatures } from './moving.ts';
 import { refuseHalfMoved } from './writer.ts';
 
@@ -45,6 +46,10 @@ export interface OpenedMoveSource extends MoveSource {
   readonly log: LogReaderStore;
   /** Names of mirrors, which stay behind. */
   readonly mirrors: readonly string[];
+  /** Says that all of it is in the directory, which is not opened before. */
+  end(): Promise<void>;
+  /** The directory can be opened: the bar stays. */
+  stayBarred(): void;
   close(): Promise<void>;
 }
 
@@ -52,6 +57,8 @@ export interface OpenMoveSourceOptions {
   readonly url: string;
   /** Nodes may run meanwhile. */
   readonly isDryRun: boolean;
+  /** The data directory and its machine, for people. */
+  readonly place: string;
   readonly onProgress: (signatures: number) => void;
 }
 
@@ -63,18 +70,22 @@ export interface OpenMoveSourceOptions {
 export async function openMoveSource({
   url,
   isDryRun,
+  place,
   onProgress,
 }: OpenMoveSourceOptions): Promise<OpenedMoveSource> {
-  const connections = connect({ url, poolSize: 2, isPatient: true });
+  const connections = connect({ url, poolSize: 3, isPatient: true });
   const taken: Taken[] = [];
-  const close = () => {
+  const bar: Bar = { isOurs: false };
+  const close = async () => {
+    // a move that has failed, or was a dry run, has moved nothing
+    if (bar.isOurs) await acceptMovedBack(connections.query).catch(() => undefined);
     for (const { release } of taken) release(true); // with the sessions go their locks
-    return connections.close();
+    await connections.close();
   };
   try {
     await requireSchema(connections);
     await refuseHalfMoved(connections.query);
-    if (!isDryRun) await keepOut(connections, taken);
+    if (!isDryRun) await keepOut(connections, taken, { place, bar });
     const query = await openSnapshot(connections, taken);
     const counts = await countAll(query);
     const [fillers] = await query<{ count: number }>(
@@ -95,12 +106,23 @@ export async function openMoveSource({
       },
       numbers: () => numbersOf(query),
       log: readOnlyLog({ query }),
+      async end() {
+        await endMoveBack(connections.query, place, new Date());
+      },
+      stayBarred() {
+        bar.isOurs = false;
+      },
       close,
     };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** What keeps nodes from starting; it is taken away again when the move fails that has put it there. */
+interface Bar {
+  isOurs: boolean;
 }
 
 /** A session that waits for the files of the directory, for as long as it takes. */
@@ -112,7 +134,11 @@ async function takePatient(connections: Connections, taken: Taken[]): Promise<Qu
 }
 
 /** What is written meanwhile would be missing in the directory. @throws LookasideError ALREADY_RUNNING, STORE_UNAVAILABLE */
-async function keepOut(connections: Connections, taken: Taken[]): Promise<void> {
+async function keepOut(
+  connections: Connections,
+  taken: Taken[],
+  { place, bar }: { readonly place: string; readonly bar: Bar },
+): Promise<void> {
   const query = await takePatient(connections, taken);
   // sessions of a node that has just been stopped end a moment later
   await query(`SET lock_timeout = ${STOPPING_MS}`);
@@ -120,6 +146,8 @@ async function keepOut(connections: Connections, taken: Taken[]): Promise<void> 
     if (!isLockTimeout(error)) throw error;
     throw isInUse('', error);
   });
+  // what starts from now on sees it, and what has started before is seen
+  bar.isOurs = await beginMoveBack(query, place, new Date());
   await refuseOthers(query);
   await query("SET lock_timeout = '10s'");
   await query('BEGIN');

@@ -13,6 +13,7 @@ import { Leader } from './leader.ts';
 import { PostgresLog } from './log-store.ts';
 import { isEmpty, migrate, requireSchema } from './migrate.ts';
 import { PostgresMirrors } from './mirrors.ts';
+import { acceptMovedBack, refuseMovedBack } from './moved-back.ts';
 import { PostgresQuestions } from './questions.ts';
 import { PostgresRepositories } from './repositories.ts';
 import { PostgresSessions } from './sessions.ts';
@@ -33,6 +34,8 @@ export interface OpenPostgresOptions {
    * there are none yet; `keep`: they stay as they are.
    */
   readonly tables?: 'migrate' | 'make' | 'keep';
+  /** Goes on with a database that was moved back to a data directory; `read`: only looks at it. */
+  readonly movedBack?: 'refuse' | 'accept' | 'read';
   readonly staleMs: number;
   readonly monotonicMs: () => number;
   readonly keyringNumber: () => number;
@@ -56,6 +59,7 @@ export async function openPostgres(options: OpenPostgresOptions) {
     await checkServer(connections, options.warn);
     await bringTables(connections, options);
     await refuseHalfMoved(connections.query);
+    await checkMovedBack(connections.query, options);
     const writer = new PostgresWriter(connections);
     const leader = new Leader(connections, options.onElected);
     const isLeader = () => leader.isLeading;
@@ -101,6 +105,20 @@ export async function openPostgres(options: OpenPostgresOptions) {
     await connections.close();
     throw error;
   }
+}
+
+/** @throws LookasideError STATE_UNUSABLE */
+async function checkMovedBack(
+  query: Query,
+  { movedBack = 'refuse', warn }: Pick<OpenPostgresOptions, 'movedBack' | 'warn'>,
+): Promise<void> {
+  if (movedBack === 'refuse') await refuseMovedBack(query);
+  if (movedBack !== 'accept') return;
+  warn(
+    (await acceptMovedBack(query))
+      ? 'the database was moved back to a data directory, and is served again, as --accept-moved-back asked for'
+      : '--accept-moved-back was not needed: the database was not moved to a data directory; leave it out from now on',
+  );
 }
 
 async function bringTables(

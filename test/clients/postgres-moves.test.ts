@@ -218,6 +218,42 @@ describe('a move between a data directory and a database of nodes', needs('postg
     const withdrawn = await uploads.post(folder, signer.sign({ repository: 'team/moving', tag: 'v2' }));
     assert.equal(withdrawn.code, 'WITHDRAWN');
     await server.stop();
+
+    // the database takes nothing more, until somebody says that he knows
+    const barred = { code: 'STATE_UNUSABLE', message: /was moved to the data directory .*back on /s };
+    await assert.rejects(openNode(url), barred);
+    await assert.rejects(administer(url), barred);
+    const shown = await runLookaside(['list', '--json'], settings);
+    assert.equal(shown.status, 0, describeOutcome(shown));
+    await using node = await startServer({ data: null, settings, flags: ['--accept-moved-back'] });
+    assert.equal((await uploadsTo(node.port, text).get(`${folder}/signature-3`)).status, 200);
+    await node.stop();
+    await (await openNode(url)).close();
+  });
+
+  it('ends what a node still wants to write that was away from the database while it was moved', async () => {
+    await using temp = await openTempFolder();
+    const url = await postgres.migratedDatabase();
+    const administration = await administer(url);
+    await administration.tokens.create({ name: 'before', role: 'reader', lifeMs: null });
+    const config = configOf(path.join(temp.path, 'back'));
+    const database = { url, poolSize: 4, staleMs: 0, logKey: { pem: PEM, place: 'key' }, witnessKey: null };
+    // what is connected refuses the move, which then leaves no bar
+    const move = () => moveBack({ config, database, isDryRun: false, taker, onProgress: () => undefined });
+    await assert.rejects(move(), { code: 'ALREADY_RUNNING' });
+    await (await administer(url))[Symbol.asyncDispose]();
+    const name = /\/(?<name>d[0-9]+)\?/.exec(url)?.groups?.name;
+    await postgres.query(
+      url,
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}' AND pid <> pg_backend_pid()`,
+    );
+    assert.equal((await move()).outcome, 'moved');
+    await assert.rejects(administration.tokens.create({ name: 'after', role: 'reader', lifeMs: null }), {
+      code: 'STATE_UNUSABLE',
+      message: /was moved to the data directory/,
+    });
+    await administration[Symbol.asyncDispose]();
+    assert.deepEqual(await postgres.query(url, "SELECT id FROM token WHERE name = 'after'"), []);
   });
 });
 

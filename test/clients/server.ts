@@ -32,6 +32,8 @@ export interface ServerOptions {
   readonly data: string | null;
   /** A free port of 127.0.0.1 unless told. */
   readonly listen?: string;
+  /** Beside those for the above. */
+  readonly flags?: readonly string[];
   /** LOOKASIDE_… settings; nothing else is in its environment but PATH. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Where it runs: see PrivateHost. */
@@ -43,11 +45,11 @@ export interface ServerOptions {
 /** The server, once it says that it listens. */
 export async function startServer(options: ServerOptions): Promise<LookasideServer> {
   const { root, data, listen = '127.0.0.1:0', settings = {}, on = (argv: Argv) => argv } = options;
-  const { onSpawn = () => undefined } = options;
+  const { onSpawn = () => undefined, flags = [] } = options;
   const shared = root === undefined ? [] : ['--root', root];
   const own = data === null ? [] : ['--data', data];
   const process_ = await startBackground(
-    on([process.execPath, MAIN, 'serve', '--listen', listen, ...own, ...shared]),
+    on([process.execPath, MAIN, 'serve', '--listen', listen, ...own, ...shared, ...flags]),
     { env: { PATH: process.env.PATH ?? '', ...settings }, onSpawn },
     /listening on (https?:\/\/(127\.0\.0\.1:[0-9]+))/,
   );
