@@ -194,6 +194,22 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     await eventually(allSigned);
   });
 
+  it('give out each tile of the newest checkpoint, also one that they have not heard of yet', async () => {
+    const uploads = nodes.map((node) => node.uploads(token));
+    const folder = folderOf('team/tiles');
+    for (let n = 0; n < 3; n += 1) {
+      const answer = await uploads[n]?.post(folder, signer.sign({ repository: 'team/tiles', tag: `v${n}` }));
+      assert.equal(answer?.status, 201);
+      const size = Number((await postgres.query(url, 'SELECT size FROM log_head'))[0]?.size);
+      await eventually(async () => {
+        assert.ok(Number((await nodes[0].composed.auditLog.checkpoint())?.size) >= size);
+      });
+      // a client takes the checkpoint from one node and asks others for what is below it
+      const place = { level: 0, number: Math.floor((size - 1) / 256), width: ((size - 1) % 256) + 1 };
+      for (const node of nodes) assert.notEqual(await node.composed.auditLog.tile(place), null);
+    }
+  });
+
   it('serve what they have read while the database is gone, say so, and answer all else with 503', async () => {
     const [one] = nodes;
     const uploads = one.uploads(token);
