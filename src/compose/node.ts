@@ -298,6 +298,7 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       ...{ keys, clock: systemClock, log },
       wait: (ms) => wait(ms, undefined, { ref: false }),
     });
+    const settled = createSettled();
     return {
       ...node,
       keyRefresher: refreshing.refresher,
@@ -315,8 +316,8 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
           refreshing.start();
         },
       },
-      recordSettings: createSettingsRecord({ audit: node.audit, makeEvent: node.makeEvent, log }),
-      recordCertificate: createCertificateRecord({ audit: node.audit, makeEvent: node.makeEvent, log }),
+      recordSettings: settled.kept(createSettingsRecord(node)),
+      recordCertificate: settled.kept(createCertificateRecord(node)),
       health: health.of,
       hurry: () => undefined,
       async [Symbol.asyncDispose]() {
@@ -325,6 +326,7 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
         keyExpiry.stop();
         await refreshing.close();
         await node.revocations.stop();
+        await settled.all();
         await watch.stop();
         await refusals.stop();
         await keeper.stop();
@@ -336,6 +338,21 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
     await node.close();
     throw error;
   }
+}
+
+/** What was begun and nobody waits for: it is ended before the database is closed. */
+function createSettled() {
+  let begun: Promise<unknown> = Promise.resolve();
+  return {
+    kept<What>(record: (what: What) => Promise<void>): (what: What) => Promise<void> {
+      return (what) => {
+        const recording = record(what);
+        begun = Promise.all([begun, recording]);
+        return recording;
+      };
+    },
+    all: () => begun,
+  };
 }
 
 interface WatchBells {

@@ -6,6 +6,9 @@ import type { FedEvent } from '../domain/records.ts';
 import type { Connections, Query } from './connect.ts';
 import type { PostgresWriter } from './writer.ts';
 
+/** More events than come between the look for the newest one and its turn to write. */
+const JUST_BEFORE = 1000;
+
 export class PostgresAuditLog implements AuditLog, AuditReader {
   readonly #query: Query;
   readonly #writer: PostgresWriter;
@@ -17,6 +20,24 @@ export class PostgresAuditLog implements AuditLog, AuditReader {
 
   append(event: NewAuditEvent): Promise<number> {
     return this.#writer.run(({ addEvent }) => addEvent(event));
+  }
+
+  /** Null, and nothing is written, when the server's newest event of that action says the same: nodes that start together say it once. */
+  appendUnlessLast(event: NewAuditEvent): Promise<number | null> {
+    return this.#writer.run(async ({ query, addEvent }) => {
+      // what is older than these was seen before; a search of the whole record would hold up all changes
+      const [row] = await query<{ private: string }>(
+        `
+        SELECT private
+        FROM audit_event
+        WHERE seq > (SELECT max(seq) FROM audit_event) - $2
+          AND split_part(leaf, '"', 4) = $1 AND private LIKE '{"actor":"server",%'
+        ORDER BY seq DESC
+        LIMIT 1`,
+        [event.action, JUST_BEFORE],
+      );
+      return row !== undefined && reasonOf(row) === event.private.reason ? null : addEvent(event);
+    });
   }
 
   async after(seq: number, limit: number): Promise<readonly FedEvent[]> {
@@ -38,6 +59,10 @@ export class PostgresAuditLog implements AuditLog, AuditReader {
       LIMIT 1`,
       [action],
     );
-    return row === undefined ? null : (JSON.parse(row.private) as { reason: string | null }).reason;
+    return row === undefined ? null : reasonOf(row);
   }
+}
+
+function reasonOf(row: { readonly private: string }): string | null {
+  return (JSON.parse(row.private) as { reason: string | null }).reason; // as privateText() writes it
 }

@@ -1,4 +1,5 @@
 // Writes down with which settings and which certificate the server started, and which ones came into force by a reload.
+import type { NewAuditEvent } from '../domain/audit.ts';
 import type { AuditLog, AuditReader, Log } from '../domain/ports.ts';
 import { type MakeEvent, SERVER } from './audit.ts';
 
@@ -10,7 +11,11 @@ export interface ShownSetting {
 }
 
 export interface SettingsRecordOptions {
-  readonly audit: Pick<AuditLog, 'append'> & Pick<AuditReader, 'lastReason'>;
+  readonly audit: Pick<AuditLog, 'append'> &
+    Pick<AuditReader, 'lastReason'> & {
+      /** Where several nodes write: null, and nothing is written, when another one has written the same meanwhile. */
+      appendUnlessLast?(event: NewAuditEvent): Promise<number | null>;
+    };
   readonly makeEvent: MakeEvent;
   readonly log: Log;
 }
@@ -56,7 +61,8 @@ function createRecord(
   async function recordUnlessLast(reason: string): Promise<void> {
     try {
       if ((await audit.lastReason(action)) === reason) return;
-      await audit.append(makeEvent({ action, result: 'in-force', reason }, SERVER));
+      const event = makeEvent({ action, result: 'in-force', reason }, SERVER);
+      await (audit.appendUnlessLast?.(event) ?? audit.append(event));
     } catch (error) {
       log.error(
         { err: error },

@@ -239,7 +239,15 @@ describe('a move between a data directory and a database of nodes', needs('postg
     const config = configOf(path.join(temp.path, 'back'));
     const database = { url, poolSize: 4, staleMs: 0, logKey: { pem: PEM, place: 'key' }, witnessKey: null };
     // what is connected refuses the move, which then leaves no bar
-    const move = () => moveBack({ config, database, isDryRun: false, taker, onProgress: () => undefined });
+    const move = () =>
+      moveBack({
+        config,
+        database,
+        isDryRun: false,
+        withoutMirrors: false,
+        taker,
+        onProgress: () => undefined,
+      });
     await assert.rejects(move(), { code: 'ALREADY_RUNNING' });
     await (await administer(url))[Symbol.asyncDispose]();
     const name = /\/(?<name>d[0-9]+)\?/.exec(url)?.groups?.name;

@@ -210,6 +210,17 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     }
   });
 
+  it('write down once what all of them are started with', async () => {
+    const settings = [{ name: 'LOOKASIDE_LISTEN', value: ':8123', source: 'default' }];
+    const recordings = nodes.map((node) => node.composed.recordSettings(settings));
+    await Promise.all(recordings);
+    const rows = await postgres.query(
+      url,
+      `SELECT seq FROM audit_event WHERE private LIKE '%:8123%' AND leaf LIKE '%"action":"settings"%'`,
+    );
+    assert.equal(rows.length, 1);
+  });
+
   it('serve what they have read while the database is gone, say so, and answer all else with 503', async () => {
     const [one] = nodes;
     const uploads = one.uploads(token);
