@@ -73,14 +73,8 @@ export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'o
  * @throws LookasideError CONFIG_INVALID, STATE_UNUSABLE, STORE_UNAVAILABLE
  */
 export async function openNode(options: NodeOptions) {
-  const {
-    config,
-    current,
-    log: everyLine,
-    offersLogIns = false,
-    tables = 'migrate',
-    movedBack = 'refuse',
-  } = options;
+  const { config, current, log: everyLine, offersLogIns = false, tables = 'migrate' } = options;
+  const { movedBack = 'refuse' } = options;
   const clock = systemClock;
   // a command may not be able to read the secrets that they name
   const providers = offersLogIns ? await readLogInProviders(config) : null;
