@@ -358,7 +358,7 @@ const BY_KEY = `sha256 IN (
           UNION
           SELECT decode(e.leaf::json ->> 'signatureSha256', 'hex')
           FROM audit_event AS e
-          WHERE e.leaf::json ->> 'fingerprint' = ? AND e.leaf::json ->> 'signatureSha256' IS NOT NULL
+          WHERE (split_part(split_part(e.leaf, '"fingerprint":"', 2), '"', 1) COLLATE "C") = ? AND e.leaf::json ->> 'signatureSha256' IS NOT NULL
         )`;
 
 const KEY_COLUMNS = ['site', 'folder', "encode(sha256, 'hex')"];

@@ -1,9 +1,10 @@
 // Questions to table audit_event. Its texts are canonical JSON of ours: src/domain/audit.ts.
 import { imageFolder } from '../domain/image.ts';
+import { textsWithin } from '../domain/network.ts';
 import { auditRowOf, type StoredEvent } from '../domain/record-rows.ts';
 import type { Sums } from '../domain/record-sums.ts';
 import type { Dimension, Grouping, PageFound, Position, RecordFilter } from '../domain/records.ts';
-import { addressesIn, below, Conditions, repositoryIn } from './conditions.ts';
+import { addressesIn, Conditions, repositoryIn } from './conditions.ts';
 import type { Query } from './connect.ts';
 import { firstGroups, partOf } from './sum-groups.ts';
 
@@ -11,6 +12,23 @@ const leaf = (name: string) => `(leaf::json ->> '${name}')`;
 // ->> fails over a NUL anywhere in the text, which older versions took
 const readable = String.raw`replace(private, '\u0000', '\ufffd')`;
 const known = (name: string) => `(${readable}::json ->> '${name}')`;
+
+// As in the indexes of migrations/postgres/0008_audit-by-what-is-rare.sql: keep in sync. What is null has no text.
+const member = (column: 'leaf' | 'private', name: string) =>
+  `split_part(split_part(${column}, '"${name}":"', 2), '"', 1)`;
+const indexed = (name: string) => `(${member('leaf', name)} COLLATE "C")`;
+const IMAGE = indexed('image');
+/** The names of all algorithms have six characters. */
+const DIGEST = `(substr(${member('leaf', 'image')}, strpos(${member('leaf', 'image')}, '=') - 6) COLLATE "C")`;
+/** As JSON writes it, without quotes around it. */
+const ACTOR = `(split_part(split_part(private, '"actor":"', 2), '","address":', 1) COLLATE "C")`;
+const ADDRESS = `(${member('private', 'address')} COLLATE "C")`;
+
+/** What the indexes of audit events are over, beside their numbers, times and actions. */
+export const INDEXED_OF_EVENTS: readonly string[] = [
+  ...['site', 'result', 'fingerprint', 'signatureSha256'].map(indexed),
+  ...[IMAGE, DIGEST, ACTOR, ADDRESS],
+];
 
 export class AuditQuestions {
   readonly #query: Query;
@@ -70,36 +88,53 @@ export class AuditQuestions {
     if (since !== null) conditions.add('at_ms >= ?', since.getTime());
     if (until !== null) conditions.add('at_ms < ?', until.getTime());
     if (action !== null) conditions.add(`split_part(leaf, '"', 4) = ?`, action);
-    if (site !== null) conditions.add(`${leaf('site')} = ?`, site);
-    if (repository !== null) conditions.add(below(repositoryIn(leaf('image'))), repository, repository);
+    if (site !== null) conditions.add(`${indexed('site')} = ?`, site);
+    if (repository !== null) {
+      const ranges = ['@A', '/0'].map(([end = '', behind = '']) => [
+        `${repository}${end}`,
+        `${repository}${behind}`,
+      ]);
+      conditions.add(
+        `(${ranges.map(() => `(${IMAGE} >= ? AND ${IMAGE} < ?)`).join(' OR ')})`,
+        ...ranges.flat(),
+      );
+    }
     if (image !== null) {
       const { digest, place } = image;
       // the path and the layout say all of a folder but the site
-      if (place !== null)
-        conditions.add(`${leaf('image')} = ?`, imageFolder({ site: '', ...digest, ...place }));
-      else conditions.add(`${leaf('image')} LIKE '%' || ?`, `${digest.algorithm}=${digest.hex}`);
+      if (place !== null) conditions.add(`${IMAGE} = ?`, imageFolder({ site: '', ...digest, ...place }));
+      else conditions.add(`${DIGEST} = ?`, `${digest.algorithm}=${digest.hex}`);
     }
-    if (signature !== null) conditions.add(`${leaf('signatureSha256')} = ?`, signature);
-    if (fingerprint !== null) conditions.add(`${leaf('fingerprint')} = ?`, fingerprint);
-    if (actor !== null) conditions.add(`${known('actor')} = ?`, actor);
-    if (result !== null) conditions.add(`${leaf('result')} = ?`, result);
+    if (signature !== null) conditions.add(`${indexed('signatureSha256')} = ?`, signature);
+    if (fingerprint !== null) conditions.add(`${indexed('fingerprint')} = ?`, fingerprint);
+    if (actor !== null) conditions.add(`${ACTOR} = ?`, JSON.stringify(actor).slice(1, -1));
+    if (result !== null) conditions.add(`${indexed('result')} = ?`, result);
     if (filter.address !== null) await this.#addAddress(conditions, filter.address);
     return conditions;
   }
 
+  /** The addresses of a network are looked up first, each by one step in the index, so that it leads to their events. */
   async #addAddress(conditions: Conditions, asked: string): Promise<void> {
+    const [low, high] = textsWithin(asked);
     const rows = await this.#query<{ address: string }>(
       `
-      SELECT DISTINCT ${known('address')} AS address
-      FROM audit_event
-      WHERE ${conditions.text} AND private IS NOT NULL AND ${known('address')} IS NOT NULL`,
-      conditions.values,
+      WITH RECURSIVE one (address) AS (
+        (SELECT ${ADDRESS} FROM audit_event WHERE ${ADDRESS} >= $1 ORDER BY ${ADDRESS} LIMIT 1)
+        UNION ALL
+        SELECT (SELECT ${ADDRESS} FROM audit_event WHERE ${ADDRESS} > one.address ORDER BY ${ADDRESS} LIMIT 1)
+        FROM one
+        WHERE one.address <= $2
+      )
+      SELECT address
+      FROM one
+      WHERE address <= $2`,
+      [low, high],
     );
     const addresses = addressesIn(
       rows.map(({ address }) => address),
       asked,
     );
-    conditions.add(`${known('address')} = ANY (?::text[])`, addresses);
+    conditions.add(`${ADDRESS} = ANY (?::text[])`, addresses);
   }
 }
 

@@ -17,7 +17,19 @@ const FILTERS: readonly Readonly<Record<string, string>>[] = [
   { address: '192.0.2.9' },
   { address: '198.51.100.1' },
 ];
-const OF_AUDIT = [{ action: 'key-add' }, { result: 'created' }, { actor: 'administrator' }];
+const OF_AUDIT = [
+  { action: 'key-add' },
+  { action: 'upload' },
+  { result: 'created' },
+  { result: 'KEY_UNKNOWN' },
+  { actor: 'administrator' },
+  { actor: 'server' },
+  { actor: 'no"body\\' },
+  { site: 'default' },
+  { site: 'no-such' },
+  { address: '0.0.0.0/0' },
+  { address: '::/0', action: 'upload' },
+];
 const OF_ACCESS = [{ status: '404' }, { agent: 'PODMAN' }, { actor: 'ci' }];
 
 export interface Asked {
@@ -36,7 +48,13 @@ export async function assertSameAnswers({ dataDir, url, folder, keys }: Asked): 
   try {
     await using session = await questions.open(signal);
     const image = folder.replace('sha256=', 'sha256:');
-    const more = [{ image }, { fingerprint: keys[0] }, { fingerprint: keys[0], repository: 'team/app' }];
+    const digest = image.slice(image.indexOf('sha256:'));
+    const more = [
+      { image },
+      { image: digest },
+      { fingerprint: keys[0] },
+      { fingerprint: keys[0], repository: 'team/app' },
+    ];
     for (const record of ['audit', 'access'] as const) {
       const own = record === 'audit' ? OF_AUDIT : OF_ACCESS;
       for (const text of [...FILTERS, ...more, ...own]) {
