@@ -1,5 +1,12 @@
 import assert from 'node:assert/strict';
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+  verify,
+} from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
@@ -8,6 +15,7 @@ import {
   ED25519,
   formatNote,
   formatNoteKey,
+  ML_DSA_44_COSIGNATURE,
   noteKey,
   parseNote,
   parseNoteKey,
@@ -15,6 +23,7 @@ import {
   type VerifySignature,
   verdictOf,
 } from '../../src/domain/signed-note.ts';
+import { canVerify, verifySignature } from '../../src/service/note-keys.ts';
 import { isSignedBy, sha256Of } from './independent-log.ts';
 
 const verifyEd25519: VerifySignature = (_, publicKey, message, signature) => {
@@ -85,6 +94,84 @@ test('a cosignature binds its time, and signatures by others are passed over', (
   later[7] = (later[7] ?? 0) + 1;
   const forged = { ...note, signatures: [{ name: witness.name, id: witness.id, bytes: later }] };
   assert.equal(verdictOf(forged, witness, verifyEd25519).verdict, 'bad');
+});
+
+/** What C2SP tlog-cosignature has a cosigner sign with ML-DSA-44, member by member. */
+function cosignedMessageOf(cosigner: string, atSeconds: number, origin: string, size: number, root: Buffer) {
+  const uint64 = (value: number) => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigUInt64BE(BigInt(value));
+    return bytes;
+  };
+  return Buffer.concat([
+    Buffer.from('subtree/v1\n\0', 'latin1'),
+    Buffer.from([cosigner.length]),
+    Buffer.from(cosigner),
+    uint64(atSeconds),
+    Buffer.from([origin.length]),
+    Buffer.from(origin),
+    uint64(0),
+    uint64(size),
+    root,
+  ]);
+}
+
+test('a cosignature by ML-DSA-44 binds who cosigns, its time and the head, and not what else the log says', () => {
+  const root = Buffer.alloc(32, 7);
+  const text = `log.example\n70000\n${root.toString('base64')}\nan extension\n`;
+  const atSeconds = 1_679_315_147;
+  const witness = noteKey(sha256Of, 'witness.example/w1', ML_DSA_44_COSIGNATURE, Buffer.alloc(1312, 1));
+  assert.equal(parseNoteKey(sha256Of, formatNoteKey(witness))?.type, ML_DSA_44_COSIGNATURE);
+  const seen: { readonly type: number; readonly message: Buffer; readonly signature: Buffer }[] = [];
+  const noting: VerifySignature = (type, _, message, signature) => {
+    seen.push({ type, message: Buffer.from(message), signature: Buffer.from(signature) });
+    return true;
+  };
+  const of = (signature: Uint8Array) =>
+    parseNote(
+      formatNote({
+        text,
+        signatures: [{ name: witness.name, id: witness.id, bytes: timestamped(atSeconds, signature) }],
+      }),
+    ) ?? assert.fail('it is a note');
+  const signature = Buffer.alloc(2420, 9);
+  assert.deepEqual(verdictOf(of(signature), witness, noting), { verdict: 'good', atSeconds });
+  const message = cosignedMessageOf(witness.name, atSeconds, 'log.example', 70_000, root);
+  assert.deepEqual(seen, [{ type: ML_DSA_44_COSIGNATURE, message, signature }]);
+  for (const other of [signature.subarray(1), Buffer.alloc(2421), Buffer.alloc(64)])
+    assert.equal(verdictOf(of(other), witness, noting).verdict, 'bad', `${other.length} bytes`);
+  const asText = { ...of(signature), text: 'a note\nthat is no head\n' };
+  assert.equal(verdictOf(asText, witness, noting).verdict, 'bad');
+  assert.equal(seen.length, 1);
+});
+
+test('a cosignature by ML-DSA-44 is verified by a Node.js that has it, and no other takes such a key', () => {
+  // the types of Node.js 20 do not know it
+  const generate = generateKeyPairSync as unknown as (type: string) => ReturnType<typeof generateKeyPairSync>;
+  const name = 'witness.example/w1';
+  let pair: { readonly publicKey: KeyObject; readonly privateKey: KeyObject };
+  try {
+    pair = generate('ml-dsa-44') as unknown as typeof pair;
+  } catch {
+    const key = noteKey(sha256Of, name, ML_DSA_44_COSIGNATURE, Buffer.alloc(1312, 1));
+    assert.equal(canVerify(key), false, 'openWitness refuses such a key when the server starts');
+    assert.equal(verifySignature(key.type, key.publicKey, Buffer.from('a'), Buffer.alloc(2420)), false);
+    return;
+  }
+  const raw = pair.publicKey.export({ format: 'der', type: 'spki' }).subarray(-1312);
+  const witness = noteKey(sha256Of, name, ML_DSA_44_COSIGNATURE, raw);
+  assert.equal(canVerify(witness), true);
+  const root = Buffer.alloc(32, 7);
+  const message = cosignedMessageOf(name, 5, 'log.example', 3, root);
+  const noteAt = (atSeconds: number, size: number) => ({
+    text: `log.example\n${size}\n${root.toString('base64')}\n`,
+    signatures: [
+      { name, id: witness.id, bytes: timestamped(atSeconds, sign(null, message, pair.privateKey)) },
+    ],
+  });
+  assert.deepEqual(verdictOf(noteAt(5, 3), witness, verifySignature), { verdict: 'good', atSeconds: 5 });
+  for (const other of [noteAt(6, 3), noteAt(5, 4)])
+    assert.equal(verdictOf(other, witness, verifySignature).verdict, 'bad');
 });
 
 test('a key of one type is not taken for another', () => {
