@@ -2,6 +2,7 @@
 // were sent to it.
 import assert from 'node:assert/strict';
 import { cp, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fsckReadOnly } from '../../src/compose/offline.ts';
 import { sitesOf } from '../../src/compose/site.ts';
 import { loadConfig } from '../../src/config.ts';
@@ -11,6 +12,7 @@ import { enrol, makeSigner, type Signer } from '../clients/signer.ts';
 import { openTempFolder, type TempFolder } from '../clients/temp-folder.ts';
 import { takenAs, type UploadAnswer, type Uploads, uploadsTo } from '../clients/uploads.ts';
 import { createLog } from '../service/hand-driven.ts';
+import { verifyAt } from '../sqlite/log-scene.ts';
 import { folderOf } from '../store/lay.ts';
 import { type CrashDisk, openSteadyDisk } from './power-disk.ts';
 import {
@@ -69,7 +71,7 @@ export interface CrashScene extends AsyncDisposable {
   crash(): Promise<void>;
   /** Starts another server after a crash. What was lost of those that were acknowledged; of all unless told. */
   revive(of?: readonly Attempt[]): Promise<Losses>;
-  /** Every upload, or these, is whole or absent, without debris, and the audit log has no gap. */
+  /** Every upload, or these, is whole or absent, without debris, the audit log has no gap, and its events, tree and checkpoints agree. */
   assertSound(of?: readonly Attempt[]): Promise<void>;
   /** All of these, for all uploads, and nothing is lost. */
   restart(): Promise<void>;
@@ -122,7 +124,9 @@ async function openScene(disk: CrashDisk, { template, token, settings }: Furnish
   const { data } = disk;
   const attempts: Attempt[] = [];
   const startsMs: number[] = [];
-  const start = () => startServer({ data, settings: { LOOKASIDE_MIN_FREE: '1KiB', ...settings } });
+  // each start compares the log with the head that was written there: one that is ahead of state.db would stop it
+  const kept = { LOOKASIDE_CHECKPOINT_FILE: join(data, 'last-checkpoint') };
+  const start = () => startServer({ data, settings: { LOOKASIDE_MIN_FREE: '1KiB', ...kept, ...settings } });
   let server = await start();
   let uploads = uploadsTo(server.port, token);
 
@@ -159,6 +163,8 @@ async function openScene(disk: CrashDisk, { template, token, settings }: Furnish
     await assertNoDebris(data);
     await assertWholeOrAbsent(data, uploads, of);
     assertAuditIsDense(data);
+    const { faults } = await verifyAt(data);
+    assert.deepEqual(faults, [], 'events, tree and checkpoints agree');
   }
 
   const read = attempt('read/app');
