@@ -1,10 +1,8 @@
 // Brings the set of one image from a mirror's upstream: walked whole, judged, stored behind what is there. Nothing that was ever
 // served under a number loses it.
-import { LRUCache } from 'lru-cache';
 import { createBatches, createHand } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
-import { MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
 import { bytesOnDisk } from '../domain/mirror.ts';
 import type {
   BatchPublisher,
@@ -15,17 +13,16 @@ import type {
   MirrorSetRow,
   MirrorStore,
   Published,
-  SetEntry,
   SignatureSet,
   SignatureStore,
   TombstoneStore,
   Verifier,
 } from '../domain/ports.ts';
 import { whyUnreadable } from '../domain/readable.ts';
-import { withdrawnOf } from '../domain/tombstone.ts';
 import type { Judgement } from '../domain/verdict.ts';
 import type { WalkFault } from '../domain/walk.ts';
 import { judgedInPlace } from './judge.ts';
+import { createHeldSets } from './mirror-held.ts';
 import type { Walker } from './walk.ts';
 
 export interface BringerOptions {
@@ -122,32 +119,22 @@ interface Storing {
 
 type InHand = Awaited<ReturnType<ReturnType<typeof createHand>['take']>>;
 
-interface Held {
-  readonly set: SignatureSet;
-  readonly blobs: ReadonlyMap<string, Uint8Array>;
-}
-
 const ROW_BYTES = 1000;
 const ROWS = { items: 500, bytes: 500 * ROW_BYTES };
 /** What was walked and waits to be judged or to be stored. */
 const IN_HAND = { items: 500, bytes: 64 * 1024 * 1024 };
-const MAX_HELD_BYTES = 64 * 1024 * 1024;
 const TRIES_WHEN_BUSY = 10;
 const BUSY_PAUSE_MS = 200;
 
 export function createBringer(options: BringerOptions): Bringer {
   const { walker, publisher, mirrors, clock, sha256 } = options;
-  const heldSets = new LRUCache<string, Held>({
-    maxSize: MAX_HELD_BYTES,
-    sizeCalculation: ({ set }) => set.entries.reduce((sum, { sizeBytes }) => sum + sizeBytes + 500, 500),
-  });
+  const heldSets = createHeldSets(options);
   const judgeAll = createSetJudge(options);
   const noteChecked = createNoter(options, (rows: readonly CheckedSet[]) => mirrors.checked(rows));
   const noteFailed = createNoter(options, (walks: readonly FailedWalk[]) =>
     mirrors.failed(walks, clock.now()),
   );
   const hand = createHand(IN_HAND);
-  let generation = 0;
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
     const row = await mirrors.setOf(image);
@@ -219,8 +206,7 @@ export function createBringer(options: BringerOptions): Bringer {
 
   /** What is stored then; begins it. A reader waits for nobody else's sets. */
   async function store(image: ImageId, kept: readonly Judged[], purpose: Purpose): Promise<Storing> {
-    const before = heldSets.get(imageKey(image));
-    const first = [...(before?.blobs.values() ?? [])].map((bytes) => ({ bytes, judgement: null }));
+    const first = heldSets.blobs(image).map((bytes) => ({ bytes, judgement: null }));
     const next = kept.map(({ bytes, judgement, keyring }) => {
       return { bytes, judgement: keyring === options.keyringChanges() ? judgement : null };
     });
@@ -235,7 +221,7 @@ export function createBringer(options: BringerOptions): Bringer {
   async function keep(image: ImageId, { kept, leftOut, storing, purpose }: ToKeep): Promise<Kept> {
     try {
       const published = await storing.done;
-      heldSets.delete(imageKey(image));
+      heldSets.release(image);
       const { added, entries } = published;
       if (published.before > 0 && added > 0) options.onGrown(image, added);
       if (entries.length === 0) return { kind: 'empty', leftOut };
@@ -249,54 +235,17 @@ export function createBringer(options: BringerOptions): Bringer {
         { err: error, image: imageFolder(image) },
         'a mirrored set cannot be stored; it is served from memory',
       );
-      const held = await hold(image, kept, { leftOut, unstored: error.message });
-      return held.kind === 'set' && purpose === 'sync' ? { ...held, set: withoutBytes(held.set) } : held;
+      const { set, added } = await heldSets.hold(image, kept, purpose === 'read');
+      if (set.entries.length === 0) return { kind: 'empty', leftOut };
+      const given = purpose === 'sync' ? withoutBytes(set) : set;
+      return { kind: 'set', set: given, added, leftOut, unstored: error.message };
     }
-  }
-
-  async function hold(
-    image: ImageId,
-    kept: readonly Judged[],
-    why: { readonly leftOut: MirrorSetRow['leftOut']; readonly unstored: string },
-  ): Promise<Kept> {
-    const before = heldSets.get(imageKey(image));
-    const stored = before?.set ?? (await options.store.readSet(image));
-    const gone = withdrawnOf(await options.tombstones.ofImage(image));
-    const standing = standingOf(stored.entries, gone);
-    const known = new Set([...gone, ...standing.map((entry) => entry.sha256)]);
-    const fresh = kept.filter((one) => !known.has(one.sha256) && known.add(one.sha256));
-    const entries = [...standing, ...fresh.map(entryOf)].slice(0, MAX_SIGNATURES_PER_IMAGE);
-    if (entries.length === 0) return { kind: 'empty', leftOut: why.leftOut };
-    const blobs = new Map([
-      ...(before?.blobs ?? []),
-      ...fresh.map((one) => [one.sha256, one.bytes] as const),
-    ]);
-    generation += 1;
-    const set = { generation, entries };
-    heldSets.set(imageKey(image), { set, blobs });
-    options.onHeld(image);
-    return { kind: 'set', set, added: fresh.length, ...why };
-  }
-
-  function entryOf({ sha256: hash, bytes }: Judged): SetEntry {
-    return {
-      sha256: hash,
-      sizeBytes: bytes.length,
-      storedAt: clock.now(),
-      bytes: bytes.length <= MAX_INDEXED_BYTES ? bytes : null,
-    };
   }
 
   return {
     bring,
-    async held(image) {
-      const set = heldSets.get(imageKey(image))?.set;
-      if (set === undefined) return undefined;
-      const gone = withdrawnOf(await options.tombstones.ofImage(image));
-      if (!set.entries.some((entry) => gone.has(entry.sha256))) return set;
-      return { ...set, entries: standingOf(set.entries, gone) };
-    },
-    heldBlob: (image, hash) => heldSets.get(imageKey(image))?.blobs.get(hash) ?? null,
+    held: heldSets.read,
+    heldBlob: heldSets.blob,
   };
 }
 
@@ -366,10 +315,4 @@ function createSetJudge(options: BringerOptions) {
   }
 
   return judgeAll;
-}
-
-/** What was withdrawn leaves its number to another, as on the disk. */
-function standingOf(entries: readonly SetEntry[], gone: ReadonlySet<string>): readonly SetEntry[] {
-  const filler = entries.find(({ sha256 }) => !gone.has(sha256));
-  return entries.flatMap((entry) => (gone.has(entry.sha256) ? (filler ?? []) : entry));
 }

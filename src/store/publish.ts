@@ -77,21 +77,15 @@ export function createPublisher(options: PublisherOptions): BatchPublisher {
     return published;
   }
 
-  /** What is new of the set, as far as there is room. */
+  /** What the image does not have and is not withdrawn, each once, as far as there is room. */
   async function rowOf({ image, blobs }: WantedSet, seen: Seen): Promise<Blobs> {
-    const fresh = freshOf(blobs, seen, withdrawnOf(await options.tombstones.ofImage(image)));
-    return fresh.slice(0, roomOf(seen));
-  }
-
-  /** Those that the image does not have and that are not withdrawn, each once. */
-  function freshOf(blobs: Blobs, seen: Seen, gone: ReadonlySet<string>): Blobs {
+    const gone = withdrawnOf(await options.tombstones.ofImage(image));
     const known = new Set([...gone, ...seen.signatures.map(({ sha256 }) => sha256)]);
-    return blobs.filter(({ bytes }) => {
+    const fresh = blobs.filter(({ bytes }) => {
       const sha256 = options.sha256(bytes);
-      if (known.has(sha256)) return false;
-      known.add(sha256);
-      return true;
+      return !known.has(sha256) && known.add(sha256);
     });
+    return fresh.slice(0, roomOf(seen));
   }
 
   async function checkReserve(): Promise<void> {
