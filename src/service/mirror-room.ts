@@ -62,10 +62,13 @@ export function createMirrorRoom(options: MirrorRoomOptions): MirrorRoom {
   const asked = new LRUCache<string, AskedSet>({ max: MAX_ASKED });
 
   async function writeAsked(): Promise<void> {
-    const sets = [...asked.values()];
-    asked.clear();
-    for (let from = 0; from < sets.length; from += IMAGES_AT_ONCE)
-      await mirrors.asked(sets.slice(from, from + IMAGES_AT_ONCE));
+    const sets = [...asked.entries()];
+    for (let from = 0; from < sets.length; from += IMAGES_AT_ONCE) {
+      const some = sets.slice(from, from + IMAGES_AT_ONCE);
+      await mirrors.asked(some.map(([, set]) => set));
+      // only now, as a write that fails is made up for later; those that were read again meanwhile stay
+      for (const [key, set] of some) if (asked.peek(key) === set) asked.delete(key);
+    }
   }
 
   async function makeRoom(limitBytes: number, mayGo: MayGo): Promise<void> {
