@@ -12,6 +12,7 @@ import {
   type MirrorDetails,
   type MirrorSettings,
   type MirrorStatus,
+  upstreamState,
 } from '../domain/mirror.ts';
 import { PRESETS } from '../domain/mirror-presets.ts';
 import { mirroredSources, type Proposal, proposeMirrors } from '../domain/mirror-sets.ts';
@@ -177,7 +178,7 @@ export async function runMirrorShow(
   return EXIT.done;
 }
 
-/** Exit code 1 when an upstream rests after faults. */
+/** Exit code 1 when the newest walk of a mirror has failed, its upstreams rest, or images of its last sync have failed. */
 export async function runMirrorStatus(
   config: Config,
   { name, json }: { readonly name: string | null; readonly json: boolean },
@@ -192,11 +193,11 @@ export async function runMirrorStatus(
       String(mirror.images ?? '-'),
       String(mirror.signatures ?? '-'),
       String(mirror.walks.set + mirror.walks.empty),
-      String(faultsOf(mirror)),
-      upstreamState(mirror),
+      faultsText(mirror),
+      stateText(mirror),
       String(mirror.goneUpstream),
       String(mirror.leftOut),
-      mirror.lastSync?.finishedAt.toISOString() ?? '-',
+      syncText(mirror),
       mirror.lastFault === null ? '-' : `${mirror.lastFault.at.toISOString()} ${mirror.lastFault.message}`,
     ]);
     const head = [
@@ -213,7 +214,7 @@ export async function runMirrorStatus(
     ];
     print(formatTable([head, ...rows]));
   }
-  return mirrors.some(({ restingMs }) => restingMs > 0) ? EXIT.failed : EXIT.done;
+  return mirrors.every(isWell) ? EXIT.done : EXIT.failed;
 }
 
 export async function runMirrorRemove(
@@ -297,16 +298,31 @@ function prefixesOf({ views }: Pick<MirrorSettings, 'views'>): string {
   return [...new Set(views.map(({ prefix }) => prefix))].join(', ');
 }
 
-/** Walks and faults are those since the start. */
-function upstreamState(mirror: MirrorStatus): string {
-  const { restingMs, walks } = mirror;
-  if (restingMs > 0) return `resting ${Math.ceil(restingMs / 1000)} s`;
-  if (walks.set + walks.empty > 0) return 'ok';
-  return faultsOf(mirror) > 0 ? 'failing' : 'not asked yet';
+function isWell(mirror: MirrorStatus): boolean {
+  const isAnswering = ['ok', 'idle'].includes(upstreamState(mirror));
+  return isAnswering && (mirror.lastSync?.counts.failed ?? 0) === 0;
 }
 
-function faultsOf({ faults }: MirrorStatus): number {
-  return Object.values(faults).reduce((sum, count) => sum + (count ?? 0), 0);
+function stateText(mirror: MirrorStatus): string {
+  const state = upstreamState(mirror);
+  if (state === 'resting') return `resting ${Math.ceil(mirror.restingMs / 1000)} s`;
+  return state === 'idle' ? 'not asked yet' : state;
+}
+
+/** Those since the start: `3 (status 2, cut 1)`. */
+function faultsText({ faults }: MirrorStatus): string {
+  const kinds = Object.entries(faults).filter(([, count]) => count > 0);
+  if (kinds.length === 0) return '0';
+  const sum = kinds.reduce((all, [, count]) => all + count, 0);
+  return `${sum} (${kinds.map(([kind, count]) => `${kind} ${count}`).join(', ')})`;
+}
+
+function syncText({ lastSync }: MirrorStatus): string {
+  if (lastSync === null) return '-';
+  const { finishedAt, counts } = lastSync;
+  return counts.failed === 0
+    ? finishedAt.toISOString()
+    : `${finishedAt.toISOString()} (${counts.failed} failed)`;
 }
 
 function table(mirrors: readonly MirrorStatus[]): string {
@@ -344,8 +360,10 @@ function linesOf(mirror: MirrorStatus): readonly string[] {
     ['Signatures', String(mirror.signatures ?? 'being counted')],
     [
       'Walks',
-      `${mirror.walks.set} with signatures, ${mirror.walks.empty} without, ${faultsOf(mirror)} faults`,
+      `${mirror.walks.set} with signatures, ${mirror.walks.empty} without, faults: ${faultsText(mirror)}`,
     ],
+    ['Upstream', stateText(mirror)],
+    ['Last answer', mirror.lastAnswerAt?.toISOString() ?? null],
     ['Last fault', mirror.lastFault && `${mirror.lastFault.at.toISOString()} ${mirror.lastFault.message}`],
     [
       'Last sync',

@@ -79,6 +79,8 @@ export interface MirrorStatus extends MirrorSettings {
   readonly walks: Readonly<Record<'set' | 'empty', number>>;
   readonly faults: Readonly<Partial<Record<WalkFaultKind, number>>>;
   readonly lastFault: { readonly at: Date; readonly upstream: string; readonly message: string } | null;
+  /** When an upstream has last said what it has of an image, since the start; null: it has not. */
+  readonly lastAnswerAt: Date | null;
   /** For how long no upstream is asked; 0: they are. */
   readonly restingMs: number;
   readonly lastSync: SyncReport | null;
@@ -88,6 +90,26 @@ export interface MirrorStatus extends MirrorSettings {
   readonly goneUpstream: number;
   /** Signatures of the upstream that are not served, as no client could use them. */
   readonly leftOut: number;
+}
+
+/**
+ * What the newest walk tells of the upstreams. `idle`: none has ended since the start. `failing`: it has failed, whatever came before
+ * it. `resting`: none is asked, after several that failed.
+ */
+export type UpstreamState = 'ok' | 'idle' | 'failing' | 'resting';
+
+export function upstreamState({
+  restingMs,
+  walks,
+  lastAnswerAt,
+  lastFault,
+}: Pick<MirrorStatus, 'restingMs' | 'walks' | 'lastAnswerAt' | 'lastFault'>): UpstreamState {
+  if (restingMs > 0) return 'resting';
+  // a server of an older version does not tell when
+  const hasAnswered = lastAnswerAt !== null || walks.set + walks.empty > 0;
+  const isFaultNewer = lastFault !== null && lastAnswerAt !== null && lastAnswerAt < lastFault.at;
+  if (isFaultNewer || (lastFault !== null && !hasAnswered)) return 'failing';
+  return hasAnswered ? 'ok' : 'idle';
 }
 
 /** An image of which not all is the same here and at the upstream. */

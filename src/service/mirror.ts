@@ -37,6 +37,8 @@ export interface Mirror {
   readonly walks: { readonly set: number; readonly empty: number };
   readonly faults: ReadonlyMap<WalkFaultKind, number>;
   readonly lastFault: { readonly at: Date; readonly upstream: string; readonly message: string } | null;
+  /** When a walk has last ended without a fault. */
+  readonly lastAnswerAt: Date | null;
   /** Told of each fault by the walker. */
   onFault(upstream: string, fault: WalkFault): void;
   /** No walk begins any more: each is a fault. Resolves when none is under way. */
@@ -90,6 +92,7 @@ export function createMirror(options: MirrorOptions): Mirror {
   const isLookDue = createLooks();
   const refreshes = createRefreshes(options, { mayBring, bring: (image) => bring(image, 'read') });
   let isStopped = false;
+  let lastAnswerAt: Date | null = null;
 
   /**
    * One walk for all who ask for the image at the same time; it goes on when they have gone. Readers never join that of a sync,
@@ -121,6 +124,7 @@ export function createMirror(options: MirrorOptions): Mirror {
 
   function remember(key: string, brought: Brought): void {
     const nowMs = clock.monotonicMs();
+    if (brought.kind !== 'fault') lastAnswerAt = clock.now();
     switch (brought.kind) {
       case 'set':
         walks.set += 1;
@@ -194,6 +198,9 @@ export function createMirror(options: MirrorOptions): Mirror {
     faults: faults.counts,
     get lastFault() {
       return faults.last;
+    },
+    get lastAnswerAt() {
+      return lastAnswerAt;
     },
     onFault: faults.onFault,
     async stop() {

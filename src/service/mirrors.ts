@@ -103,6 +103,7 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       walks: { ...mirror.walks },
       faults: Object.fromEntries(mirror.faults),
       lastFault: mirror.lastFault,
+      lastAnswerAt: mirror.lastAnswerAt,
       restingMs: restingMs(),
       lastSync: run && { startedAt: run.startedAt, finishedAt: run.finishedAt, counts: run.counts },
       completeAt: run?.completeAt ?? null,

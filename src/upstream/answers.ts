@@ -502,6 +502,7 @@ export const mirrorAnswer = z.object({
   walks: z.object({ set: count, empty: count }),
   faults: z.record(z.string(), count),
   lastFault: z.object({ at: date, upstream: z.string(), message: z.string() }).nullable(),
+  lastAnswerAt: date.nullable().default(null), // older servers do not tell
   restingMs: z.number(),
   lastSync: syncReport.nullable(),
   completeAt: date.nullable(),

@@ -90,3 +90,23 @@ test('images come from a listing, a graph and a registry, under the names that t
   assert.deepEqual([missed.status, missed.stdout], [0, '']);
   assert.match(missed.stderr, /missed nothing/);
 });
+
+test('mirror status exits 1 while the last sync has images that failed, and says how many', async () => {
+  let status = 500;
+  await using site = await openHostileSite((_, res) => void res.writeHead(status).end());
+  await using temp = await openTempFolder();
+  const data = path.join(temp.path, 'data');
+  await makeDataDirectory(data);
+  await runLookaside(['mirror', 'add', 'rh', '--upstream', site.url, '--prefix', '/rh', '--data', data]);
+  const list = path.join(temp.path, 'images.txt');
+  await writeFile(list, `ubi9/one@sha256:${'a'.repeat(64)}\n`);
+  const sync = ['mirror', 'sync', 'rh', list, '--data', data];
+  assert.equal((await runLookaside(sync)).status, 1);
+  const failed = await runLookaside(['mirror', 'status', '--data', data]);
+  assert.equal(failed.status, 1, failed.stderr);
+  assert.match(failed.stdout, /^rh .*Z \(1 failed\)/m);
+  status = 404;
+  assert.equal((await runLookaside(sync)).status, 0);
+  const well = await runLookaside(['mirror', 'status', '--data', data]);
+  assert.equal(well.status, 0, well.stdout);
+});

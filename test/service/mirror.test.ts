@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import type { ImageId } from '../../src/domain/image.ts';
 import { imageFolder } from '../../src/domain/image.ts';
-import type { MirrorSettings } from '../../src/domain/mirror.ts';
+import { type MirrorSettings, upstreamState } from '../../src/domain/mirror.ts';
 import type { MirrorSetRow, MirrorStore, SignatureSet } from '../../src/domain/ports.ts';
 import { walkFault } from '../../src/domain/walk.ts';
 import { createMirror } from '../../src/service/mirror.ts';
@@ -367,4 +367,21 @@ test('an opening looks for room once the upstream has given a whole set, and not
   await mirror.bring(IMAGE);
   await turn();
   assert.equal(mayGo(), true);
+});
+
+test('the state of an upstream is that of the newest walk, whatever came before it', async () => {
+  const { mirror, clock } = open(async () => BROUGHT);
+  const state = (restingMs = 0) => upstreamState({ ...mirror, restingMs });
+  assert.equal(state(), 'idle');
+  mirror.onFault('https://one.example', walkFault('cut', 'cut'));
+  assert.equal(state(), 'failing');
+  clock.pass(1000);
+  await mirror.bring(IMAGE);
+  assert.equal(state(), 'ok');
+  clock.pass(1000);
+  mirror.onFault('https://one.example', walkFault('status', 'answered 500'));
+  assert.equal(state(), 'failing');
+  assert.equal(state(25_000), 'resting');
+  // an older server tells of walks alone
+  assert.equal(upstreamState({ ...mirror, lastAnswerAt: null, restingMs: 0 }), 'ok');
 });

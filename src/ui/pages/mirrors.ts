@@ -1,7 +1,7 @@
 // The mirrors: how far each is behind, what failed, and a sync that runs.
 import { LookasideError } from '../../domain/errors.ts';
 import type { MirrorStatus, SyncReport } from '../../domain/mirror.ts';
-import { SYNC_RESULTS } from '../../domain/mirror.ts';
+import { SYNC_RESULTS, upstreamState } from '../../domain/mirror.ts';
 import type { PageReply } from '../../domain/web-page.ts';
 import type { SyncJob } from '../../service/sync-jobs.ts';
 import { type Html, html, NOTHING } from '../html.ts';
@@ -78,7 +78,7 @@ ${job !== null && jobLine(job, now)}
 <dt>Last sync</dt><dd>${lastSync === null ? 'none yet' : report(lastSync)}</dd>
 <dt>Next sync</dt><dd>when a command or a timer starts one: <code>lookaside mirror sync ${name}</code></dd>
 <dt>Since the start</dt><dd>${count(walks.set, 'set')} fetched, ${count(walks.empty, 'image')} without a signature${failed.map(([kind, times]) => html`, ${word('open', `${kind} ${number(times)}`)}`)}</dd>
-${lastFault !== null && html`<dt>Last failure</dt><dd>${time(lastFault.at)}: ${clip(lastFault.message, 300)}</dd>`}
+${lastFault !== null && html`<dt>Last failure</dt><dd>${time(lastFault.at)}: ${clip(lastFault.message, 300)}${upstreamState(mirror) !== 'ok' && html` ${word('open', 'nothing has come since')}`}</dd>`}
 ${(goneUpstream > 0 || leftOut > 0) && html`<dt>Differs</dt><dd>${count(goneUpstream, 'signature')} served here and gone from the upstream, ${number(leftOut)} left out as no client could use them: <code>lookaside mirror show ${name}</code></dd>`}
 </dl>
 ${isOneOf(request.viewer, ADMINS) && syncForm(context, name, job)}</section>`;
