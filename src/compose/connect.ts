@@ -76,7 +76,12 @@ export async function connect(options: Connections) {
   const store = createSitesStore(sites, open.places);
   const judge = createSitesJudge(open.judges);
   const upkeep = createSitesUpkeep(open.upkeeps);
-  const releases = createReleaseView({ store, index, settings: () => current().releases });
+  const releases = createReleaseView({
+    store,
+    index,
+    tombstones: databases.tombstones,
+    settings: () => current().releases,
+  });
   const reader = createReader({
     store: releases.store,
     clock,

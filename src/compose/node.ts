@@ -109,7 +109,8 @@ export async function openNode(options: NodeOptions) {
     records: () => questions.records,
   });
   const { store, judge } = sites;
-  const releases = createReleaseView({ store, index, settings: () => current().releases });
+  const { tombstones } = stores;
+  const releases = createReleaseView({ store, index, tombstones, settings: () => current().releases });
   const reader = createReader({ store: releases.store, clock, cacheBytes: SET_CACHE_BYTES });
 
   /** Takes up what another node has changed. */

@@ -13,7 +13,7 @@ const leaf = (name: string) => `(leaf::json ->> '${name}')`;
 const readable = String.raw`replace(private, '\u0000', '\ufffd')`;
 const known = (name: string) => `(${readable}::json ->> '${name}')`;
 
-// As in the indexes of migrations/postgres/0008_audit-by-what-is-rare.sql: keep in sync. What is null has no text.
+// As in the indexes of migrations/postgres/0011_audit-by-what-is-rare.sql: keep in sync. What is null has no text.
 const member = (column: 'leaf' | 'private', name: string) =>
   `split_part(split_part(${column}, '"${name}":"', 2), '"', 1)`;
 const indexed = (name: string) => `(${member('leaf', name)} COLLATE "C")`;

@@ -1,7 +1,13 @@
 // The release layout over repositories: who asks for `sha256=<hex>` without a repository, as OpenShift does, gets what is stored there,
 // and then the signatures of that digest in each configured repository. One by a preferred key is number 1.
 import { DEFAULT_SITE, type ImageId, imageKey } from '../domain/image.ts';
-import type { SetEntry, SignatureSet, SignatureStore, VerdictIndex } from '../domain/ports.ts';
+import type {
+  SetEntry,
+  SignatureSet,
+  SignatureStore,
+  TombstoneStore,
+  VerdictIndex,
+} from '../domain/ports.ts';
 
 export interface ReleaseViewSettings {
   /** Their paths, in the order in which they are asked; none: there is no view. */
@@ -13,6 +19,7 @@ export interface ReleaseViewSettings {
 export interface ReleaseViewOptions {
   readonly store: SignatureStore;
   readonly index: Pick<VerdictIndex, 'ofImage'>;
+  readonly tombstones: Pick<TombstoneStore, 'ofImage'>;
   /** A reload may change them; call Reader.forgetAll then. */
   readonly settings: () => ReleaseViewSettings;
 }
@@ -27,7 +34,7 @@ export interface ReleaseView {
 /** The sets that a view was made of, by imageKey. */
 type Parts = ReadonlyMap<string, SignatureSet>;
 
-export function createReleaseView({ store, index, settings }: ReleaseViewOptions): ReleaseView {
+export function createReleaseView({ store, index, tombstones, settings }: ReleaseViewOptions): ReleaseView {
   const partsOf = new WeakMap<SignatureSet, Parts>();
 
   /** Where signatures of the image lie, its own place first; only releases have more than that. */
@@ -52,7 +59,8 @@ export function createReleaseView({ store, index, settings }: ReleaseViewOptions
     const sets = await Promise.all(
       places.map((place) => readPart(place, place === image ? known : undefined, before)),
     );
-    const all = inOneRow(places, sets);
+    // behind the sets: a tombstone is written before its set becomes shorter
+    const all = inOneRow(places, sets, await Promise.all(places.map(widthOf)));
     const ahead = await aheadOf(places, all);
     const view: SignatureSet = {
       generation: sets.reduce((sum, { generation }) => sum + generation, 0),
@@ -66,6 +74,12 @@ export function createReleaseView({ store, index, settings }: ReleaseViewOptions
     return view;
   }
 
+  /** Numbers that signatures of the place have had in a view, as far as withdrawals tell. */
+  async function widthOf(place: ImageId): Promise<number> {
+    const withdrawn = await tombstones.ofImage(place);
+    return withdrawn.reduce((width, { number }) => Math.max(width, number), 0);
+  }
+
   /**
    * The signature that is served as number 1 too: the first by the preferred key, or the first of all. oc-mirror reads no other. It
    * stays in its place as well, and something always stands ahead, so that the numbers behind it never move: else a client that is
@@ -76,7 +90,7 @@ export function createReleaseView({ store, index, settings }: ReleaseViewOptions
     entries: readonly SetEntry[],
   ): Promise<readonly SetEntry[]> {
     const { preferredKey } = settings();
-    const [first] = entries;
+    const first = entries.find(({ isFiller }) => isFiller !== true);
     if (preferredKey === null || first === undefined) return [];
     const rows = (await Promise.all(places.map((place) => index.ofImage(place)))).flat();
     const byKey = new Set(
@@ -126,18 +140,29 @@ function isRelease({ site, layout, path }: ImageId): boolean {
   return layout === 'release' && path === '' && site === DEFAULT_SITE;
 }
 
-/** Who stores a signature in two places is told of it once. */
-function inOneRow(places: readonly ImageId[], sets: readonly SignatureSet[]): readonly SetEntry[] {
+/**
+ * Who stores a signature in two places is told of it once. A place whose last signatures were withdrawn has fillers behind it, while
+ * others follow: else the numbers of those would fall, and a client that is between two numbers would miss one.
+ */
+function inOneRow(
+  places: readonly ImageId[],
+  sets: readonly SignatureSet[],
+  widths: readonly number[],
+): readonly SetEntry[] {
   const before = new Set<string>();
-  return places.flatMap((image, at) => {
+  const row = places.flatMap((image, at): (SetEntry | null)[] => {
     const { entries } = sets[at] ?? { entries: [] };
-    const row = entries.map((entry, position): SetEntry => {
+    const own = entries.map((entry, position): SetEntry => {
       const stored = { image, number: position + 1 };
       return before.has(entry.sha256) ? { ...entry, stored, isRepeated: true } : { ...entry, stored };
     });
     for (const { sha256 } of entries) before.add(sha256);
-    return row;
+    return [...own, ...Array.from({ length: Math.max(0, (widths[at] ?? 0) - own.length) }, () => null)];
   });
+  const first = row.find((entry) => entry !== null);
+  if (first === undefined) return [];
+  const last = row.findLastIndex((entry) => entry !== null);
+  return row.slice(0, last + 1).map((entry) => entry ?? { ...first, isFiller: true });
 }
 
 function isSame(

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { INDEXED_OF_EVENTS } from '../../src/postgres/audit-questions.ts';
 
-const MIGRATION = new URL('../../../migrations/postgres/0008_audit-by-what-is-rare.sql', import.meta.url);
+const MIGRATION = new URL('../../../migrations/postgres/0011_audit-by-what-is-rare.sql', import.meta.url);
 
 test('what questions to audit events compare is what the migration has made indexes over', () => {
   const made = readFileSync(MIGRATION, 'utf8')

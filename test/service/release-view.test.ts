@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { IndexedSignature, SetEntry, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
+import type { Tombstone } from '../../src/domain/tombstone.ts';
 import { createReleaseView, type ReleaseViewSettings } from '../../src/service/release-view.ts';
 import { FINGERPRINT, hashOf, SUBKEY } from './signature-memory.ts';
 
@@ -22,6 +23,7 @@ function openView(changes: Partial<ReleaseViewSettings> = {}) {
   const settings = { repositories: BOTH, preferredKey: SUBKEY.slice(-16), ...changes };
   const sets = new Map<string, SignatureSet>();
   const preferred = new Set<number>();
+  const tombstones = new Map<string, Tombstone[]>();
   let generation = 0;
   const store: SignatureStore = {
     async readSet(image, known) {
@@ -44,13 +46,28 @@ function openView(changes: Partial<ReleaseViewSettings> = {}) {
       }),
   };
   return {
-    ...createReleaseView({ store, index, settings: () => settings }),
+    ...createReleaseView({
+      store,
+      index,
+      tombstones: { ofImage: async (image) => tombstones.get(imageFolder(image)) ?? [] },
+      settings: () => settings,
+    }),
     preferred,
+    /** Before its set changes. */
+    tombstone(image: ImageId, number: number): void {
+      const before = tombstones.get(imageFolder(image)) ?? [];
+      tombstones.set(imageFolder(image), [...before, tombstoneOf(image, number)]);
+    },
     put(image: ImageId, numbers: readonly number[]): void {
       generation += 1;
       sets.set(imageFolder(image), { generation, entries: numbers.map(entryOf) });
     },
   };
+}
+
+function tombstoneOf(image: ImageId, number: number): Tombstone {
+  const about = { withdrawnAt: new Date(0), withdrawnBy: 'x', reason: 'x', until: null, isInForce: true };
+  return { image, number, sha256: hashOf(1000 + number), fillers: [], auditSeq: 1, ...about };
 }
 
 function entryOf(n: number): SetEntry {
@@ -98,6 +115,32 @@ describe('a view of a release over repositories', () => {
     );
   });
 
+  test('keeps the numbers of later places when the last signatures of one before are withdrawn', async () => {
+    const { store, put, tombstone } = openView({ preferredKey: null });
+    put(REPOSITORY, [1, 2]);
+    put(OTHER, [3, 4]);
+    const before = await store.readSet(RELEASE);
+    assert.deepEqual(numbersOf(before), [1, 2, 3, 4]);
+    tombstone(REPOSITORY, 2);
+    put(REPOSITORY, [1]);
+    const shorter = await store.readSet(RELEASE, before);
+    assert.deepEqual(numbersOf(shorter), [1, 1, 3, 4]);
+    assert.deepEqual(
+      shorter.entries.map(({ isFiller = false }) => isFiller),
+      [false, true, false, false],
+    );
+    tombstone(REPOSITORY, 1);
+    put(REPOSITORY, []);
+    assert.deepEqual(numbersOf(await store.readSet(RELEASE, shorter)), [3, 3, 3, 4]);
+    // behind the last one nothing is missed
+    tombstone(OTHER, 2);
+    put(OTHER, [3]);
+    assert.deepEqual(numbersOf(await store.readSet(RELEASE)), [3, 3, 3]);
+    tombstone(OTHER, 1);
+    put(OTHER, []);
+    assert.deepEqual(numbersOf(await store.readSet(RELEASE)), []);
+  });
+
   test('is told to be empty at once only where every place is, and is no view without repositories', async () => {
     const { store, put } = openView();
     assert.equal(store.peekEmpty?.(RELEASE), true);
@@ -139,9 +182,12 @@ describe('a view of a release over repositories', () => {
             const chosen = numbers[chance % Math.max(1, numbers.length)];
             if (kind === 'append') numbers.push(made.next());
             else if (kind === 'verify' && chosen !== undefined) view.preferred.add(chosen);
-            else if (chosen !== undefined && withdraw(numbers, chosen, place === OTHER))
+            else if (chosen !== undefined) {
+              view.tombstone(place, numbers.indexOf(chosen) + 1);
+              withdraw(numbers, chosen);
               demanded.delete(chosen);
-            if (numbers.length > 0) view.put(place, numbers);
+            }
+            view.put(place, numbers);
           }
         }
         assert.deepEqual(
@@ -164,14 +210,12 @@ function createMaker() {
   };
 }
 
-/** As the store does. What would make a place shorter is left alone where others stand behind it: it moves their numbers. */
-function withdraw(numbers: number[], withdrawn: number, isLastPlace: boolean): boolean {
+/** As the store does. */
+function withdraw(numbers: number[], withdrawn: number): void {
   const survivor = numbers.find((one) => one !== withdrawn);
-  if (survivor === undefined) return false;
-  if (numbers.at(-1) === withdrawn) {
-    if (isLastPlace) numbers.pop();
-    return isLastPlace;
+  if (survivor === undefined) numbers.length = 0;
+  else {
+    while (numbers.at(-1) === withdrawn) numbers.pop();
+    for (const [position, one] of numbers.entries()) if (one === withdrawn) numbers[position] = survivor;
   }
-  for (const [position, one] of numbers.entries()) if (one === withdrawn) numbers[position] = survivor;
-  return true;
 }
