@@ -49,7 +49,7 @@ export interface Mirror {
 const EMPTY_MS = 300_000;
 const MAX_REMEMBERED = 100_000;
 const READER_WAITS_MS = 5000;
-/** More than the sixteen connections of an upstream (signature-site.ts): one that is free has its next request at hand. */
+/** More than the sixteen requests that an upstream gets at once (signature-site.ts): the next one is at hand when one has ended. */
 const WALKS_AT_ONCE = 24;
 const WALKS_A_SECOND = 50;
 const MAX_WAITING = 1000;

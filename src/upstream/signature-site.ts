@@ -3,6 +3,7 @@
 import { rootCertificates } from 'node:tls';
 import { gunzipSync } from 'node:zlib';
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
+import { createHand } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
@@ -30,7 +31,8 @@ export interface SignatureSiteOptions {
 const MAX_REDIRECTS = 10;
 const MAX_RETRY_AFTER_MS = 3_600_000;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
-const CONNECTIONS = 16;
+/** At once, those over fresh connections among them. */
+const REQUESTS = 16;
 /** Longer than any walk may last: an attempt that nobody waits for any more must not keep its place for ever. */
 const CONNECT_MS = 10_000;
 
@@ -40,10 +42,11 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
   const folder = base.pathname.replace(/\/+$/, '');
   const { authorization } = options;
   const agents = {
-    origin: openAgent(options, CONNECTIONS, 'origin'),
-    allowed: openAgent(options, CONNECTIONS, 'allowed'),
-    public: openAgent(options, CONNECTIONS, 'public'),
+    origin: openAgent(options, REQUESTS, 'origin'),
+    allowed: openAgent(options, REQUESTS, 'allowed'),
+    public: openAgent(options, REQUESTS, 'public'),
   };
+  const underWay = createHand({ items: REQUESTS, bytes: Number.POSITIVE_INFINITY });
   const name = originOf(base);
 
   /** Where the request may be sent, and by which agent; or why it may not. */
@@ -95,10 +98,13 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
   return {
     name,
     async get(path, { signal, isFresh }) {
+      const { leave } = await underWay.take(0);
       try {
         return await follow(path, signal, isFresh);
       } catch (error) {
         return faultOf(error, name, signal);
+      } finally {
+        leave();
       }
     },
     async close() {

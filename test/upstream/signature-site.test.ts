@@ -186,6 +186,30 @@ describe('one file of a site that is not ours', () => {
     }
   });
 
+  test('sixteen requests are under way at once, those over fresh connections among them, and all are answered', async () => {
+    let [running, most] = [0, 0];
+    const waiting: (() => void)[] = [];
+    site.answer = (_, res) => {
+      running += 1;
+      most = Math.max(most, running);
+      waiting.push(() => {
+        running -= 1;
+        res.writeHead(404).end();
+      });
+      // as many as may come have come when nothing comes for some turns
+      if (running === 16) setTimeout(() => waiting.splice(0).forEach((end) => void end()), 50);
+    };
+    const upstream = open();
+    const asked = Array.from({ length: 48 }, (_, number) =>
+      upstream.get(`${FOLDER}/signature-${number + 1}`, {
+        signal: AbortSignal.timeout(30_000),
+        isFresh: number % 3 === 0,
+      }),
+    );
+    for (const fetched of await Promise.all(asked)) assert.equal(fetched.kind, 'missing');
+    assert.equal(most, 16);
+  });
+
   test('Retry-After is obeyed for an hour at most', async () => {
     const retry = async (value: string) => {
       const fetched = await get(sends('', { 'Retry-After': value }, 503));
