@@ -34,6 +34,11 @@ export function imageFolder(image: ImageId): string {
 // an image never changes, and the same request often brings the same object
 const keys = new WeakMap<ImageId, string>();
 
+/** The image's key if one was made of this object; makes none. */
+export function knownImageKey(image: ImageId): string | undefined {
+  return keys.get(image);
+}
+
 /** A key unique over sites, for maps. A site's name has no slash. */
 export function imageKey(image: ImageId): string {
   const known = keys.get(image);

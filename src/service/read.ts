@@ -3,7 +3,7 @@
 import { LRUCache } from 'lru-cache';
 import { createVersions } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageKey } from '../domain/image.ts';
+import { type ImageId, imageKey, knownImageKey } from '../domain/image.ts';
 import { SHARED_SET_FRESH_MS } from '../domain/limits.ts';
 import type { Clock, SetEntry, SignatureSet, SignatureStore } from '../domain/ports.ts';
 
@@ -59,9 +59,9 @@ interface CachedSet {
   readonly epoch: number;
 }
 
-// the rough size of a set and an entry without the bytes: keys, objects, hashes
+// the rough size of a set and an entry without the bytes: keys, objects, hashes, the head of the answer
 const SET_BYTES = 400;
-const ENTRY_BYTES = 300;
+const ENTRY_BYTES = 600;
 
 // a share of the memory: a flood of requests for unsigned images must not evict the sets that others read
 const ABSENT_SHARE = 1 / 16;
@@ -118,12 +118,23 @@ export function createReader({
   let epoch = 0;
 
   function peekSet(image: ImageId): SignatureSet | null {
-    // first, and kept nowhere: a flood of names that are not there makes no keys and turns no memory over
-    const isEmpty = store.peekEmpty?.(image) === true;
-    const cached = isEmpty ? undefined : sets.get(imageKey(image));
-    if (!isEmpty && (cached === undefined || !holds(image, cached))) return null;
-    hits += 1;
-    return cached?.set ?? EMPTY;
+    const key = knownImageKey(image);
+    // a flood of names that are not there makes no keys and turns no memory over; what is in memory has its key
+    const set =
+      key === undefined
+        ? (peekStore(image) ?? peekMemory(image, imageKey(image)))
+        : (peekMemory(image, key) ?? peekStore(image));
+    if (set !== null) hits += 1;
+    return set;
+  }
+
+  function peekStore(image: ImageId): SignatureSet | null {
+    return store.peekEmpty?.(image) === true ? EMPTY : null;
+  }
+
+  function peekMemory(image: ImageId, key: string): SignatureSet | null {
+    const cached = sets.get(key);
+    return cached !== undefined && holds(image, cached) ? cached.set : null;
   }
 
   function holds(image: ImageId, cached: CachedSet): boolean {

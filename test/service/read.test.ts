@@ -116,6 +116,24 @@ describe('reading sets', () => {
     assert.equal(asked.length, 1);
   });
 
+  test('what is in memory is served without the question whether the store says that it is empty', async () => {
+    const { store, clock, put } = open();
+    let questions = 0;
+    const peekEmpty = () => {
+      questions += 1;
+      return false;
+    };
+    const reader = createReader({ store: { ...store, peekEmpty }, clock, cacheBytes: MIB });
+    const set = put(APP, 'one');
+    await reader.readSet(APP);
+    assert.equal(questions, 1);
+    assert.equal(reader.peekSet(APP), set);
+    assert.equal(questions, 1);
+    clock.pass(1001);
+    assert.equal(reader.peekSet(APP), null);
+    assert.equal(questions, 2);
+  });
+
   test('a settled set holds without another look until its image, or all, are forgotten', async () => {
     const { reader, clock, asked, put } = open();
     const set = put(APP, 'one');
