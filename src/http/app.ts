@@ -116,7 +116,7 @@ export function createHandler({ services, isLocal, isForReaders = false }: Handl
       sendRefusal(req, res, malformed, startedMs);
       return;
     }
-    const exchange = openExchange(services, req, { ...targetOf(raw), isLocal, startedMs });
+    const exchange = openExchange(services, req, { at: targetOf(raw), isLocal, startedMs });
     if (exchange.requestId !== null) res.setHeader('X-Request-Id', exchange.requestId);
     if (services.settings().accessLog !== 'off') logAccess(services, { req, res, exchange, target: raw });
     // before all routes, so that no route can lack it

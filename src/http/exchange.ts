@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isLookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
-import type { Target } from '../domain/lookaside-path.ts';
+import type { SiteTarget, Target } from '../domain/lookaside-path.ts';
 import { networkOf } from '../domain/network.ts';
 import type { Token } from '../domain/ports.ts';
 import type { Holder } from '../domain/room.ts';
@@ -30,10 +30,12 @@ export interface Exchange {
   readFailure?: { readonly error: unknown };
 }
 
-type Arrival = Pick<Exchange, 'site' | 'target' | 'startedMs'> & {
+interface Arrival {
+  readonly at: SiteTarget;
+  readonly startedMs: number;
   /** Whether it came by the socket of the data directory. */
   readonly isLocal: boolean;
-};
+}
 
 export interface AnsweredRead {
   readonly image: ImageId;
@@ -88,7 +90,7 @@ function callerWith({ tokens }: Services, known: KnownToken | null): Caller {
 export function openExchange(
   services: Services,
   req: IncomingMessage,
-  { site, target, isLocal, startedMs }: Arrival,
+  { at: { site, target }, isLocal, startedMs }: Arrival,
 ): Exchange {
   const { trustedProxies, prefix } = services.settings();
   return {

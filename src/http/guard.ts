@@ -21,7 +21,8 @@ export function refuse(req: IncomingMessage): LookasideError | null {
   }
   let hosts = 0;
   for (let line = 0; line < rawHeaders.length; line += 2) {
-    if (rawHeaders[line]?.toLowerCase() === 'host') hosts += 1;
+    const name = rawHeaders[line];
+    if (name?.length === 4 && name.toLowerCase() === 'host') hosts += 1;
   }
   // Node.js silently keeps the first of two Host lines; a proxy in front of us may keep the last
   if (hosts > 1) return new LookasideError('REQUEST_INVALID', 'the request has several Host lines; send one');

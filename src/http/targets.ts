@@ -10,8 +10,8 @@ import {
 } from '../domain/lookaside-path.ts';
 import type { SitePlace } from '../domain/site.ts';
 
-const FOLDERS_BYTES = 14 * 1024 * 1024;
-const OTHERS_BYTES = 2 * 1024 * 1024;
+const FOLDERS_BYTES = 8 * 1024 * 1024;
+const WHOLE_BYTES = 8 * 1024 * 1024;
 const OVERHEAD_BYTES = 300;
 /** How many folders are known to have come once. They take 256 KiB. */
 const SEEN = 65_536;
@@ -44,25 +44,30 @@ export function createSiteTargets(
 export function createTargets(parse: (rawTarget: string) => SiteTarget): (rawTarget: string) => SiteTarget {
   // by what stands before `/signature-N`: the signatures of an image have many numbers
   const folders = createMemory<SignatureTarget>(FOLDERS_BYTES);
-  const others = createMemory<SiteTarget>(OTHERS_BYTES);
+  // of signatures only those of a known folder: both share its image
+  const whole = createMemory<SiteTarget>(WHOLE_BYTES);
   const wasSeen = createSeen();
 
   function signatureIn(raw: string, number: number): SiteTarget {
     const folder = raw.slice(0, raw.lastIndexOf('/'));
     const known = folders.get(folder);
-    if (known !== undefined) return { site: known.site, target: { ...known.target, number } };
-    const { site, target } = parse(raw);
-    if (target.kind === 'signature' && wasSeen(folder)) folders.set(folder, { site, target });
-    return { site, target };
+    if (known === undefined) {
+      const { site, target } = parse(raw);
+      if (target.kind === 'signature' && wasSeen(folder)) folders.set(folder, { site, target });
+      return { site, target };
+    }
+    const numbered = { site: known.site, target: { ...known.target, number } };
+    whole.set(raw, numbered);
+    return numbered;
   }
 
   return (raw) => {
+    const known = whole.get(raw);
+    if (known !== undefined) return known;
     const number = numberAtEnd(raw);
     if (number !== null) return signatureIn(raw, number);
-    const known = others.get(raw);
-    if (known !== undefined) return known;
     const target = parse(raw);
-    others.set(raw, target);
+    whole.set(raw, target);
     return target;
   };
 }

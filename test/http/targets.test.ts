@@ -79,3 +79,14 @@ test('names that each come once are not kept', () => {
   assert.notEqual(imageOf(second), imageOf(first));
   assert.equal(imageOf(targetOf(rawAt(0))), imageOf(second));
 });
+
+test('a target of a known folder is remembered as a whole, with the image of the folder', () => {
+  const targetOf = createTargets(createTargetParser(SITES, ''));
+  const raw = (number: number) => `/team/app@sha256=${HEX}/signature-${number}`;
+  for (const number of [1, 2]) targetOf(raw(number));
+  const [first, second] = [targetOf(raw(1)), targetOf(raw(2))];
+  assert.equal(targetOf(raw(1)), first);
+  assert.equal(targetOf(raw(2)), second);
+  assert.ok(first.target.kind === 'signature' && second.target.kind === 'signature');
+  assert.equal(first.target.image, second.target.image);
+});
