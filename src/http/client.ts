@@ -115,6 +115,11 @@ export function setPeer(req: PassedOn, peer: Peer): void {
   req[PEER] = peer;
 }
 
+/** Whether a reader process has passed the request on. */
+export function isPassedOn(req: PassedOn): boolean {
+  return req[PEER] !== undefined;
+}
+
 /** Who is at the other end of the connection; `local` without an address. */
 export function peerOf(req: PassedOn): string {
   return plain(req[PEER]?.address ?? req.socket.remoteAddress ?? 'local');

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
 import { escapeJson } from '../domain/text.ts';
+import { isPassedOn } from './client.ts';
 import { isRead } from './exchange.ts';
 import { linger } from './linger.ts';
 
@@ -12,6 +13,21 @@ export interface Reply {
   readonly headers: Readonly<Record<string, string | number | string[]>>;
   /** Null: no body at all. An iterable is streamed as it comes, no faster than the client reads. */
   readonly body: Uint8Array | string | AsyncIterable<Uint8Array | string> | null;
+}
+
+/** The head of an answer as Node.js wrote it, around the date. */
+interface Head {
+  readonly before: string;
+  readonly after: string;
+}
+
+/** Of prepared replies; null before one was sent for the first time. */
+const heads = new WeakMap<Reply, Head | null>();
+
+/** The same reply, which is sent many times: Node.js makes its head once. It has a length, and its body is bytes or ASCII. */
+export function prepared(reply: Reply): Reply {
+  heads.set(reply, null);
+  return reply;
 }
 
 /** The status under which nginx counts and logs a request whose client went away before the answer. */
@@ -129,13 +145,70 @@ export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Repl
     return;
   }
   try {
+    const head = heads.get(reply);
+    const text = typeof body === 'string' ? body : latin1(body);
+    if (head !== undefined && isOrdinary(req, res)) {
+      endAtOnce(res, { reply, head, text });
+      return;
+    }
     writeHead(res, reply);
-    if (typeof body === 'string') res.end(body);
     // as text of one byte a character: node:http then writes it together with the head, in one call instead of two parts
-    else res.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('latin1'), 'latin1');
+    res.end(text, typeof body === 'string' ? 'utf8' : 'latin1');
   } catch {
     res.destroy(); // another answer has begun
   }
+}
+
+function latin1({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString('latin1');
+}
+
+/** What node:http keeps of an answer's head until it is sent: null before there is one. It is not documented. */
+interface Headed extends Announcing {
+  _header?: string | null;
+}
+
+/** The answers to such requests on one kind of listener have the same head, but for the date. */
+function isOrdinary(req: IncomingMessage, res: Headed): boolean {
+  if (req.method !== 'GET' || !res.shouldKeepAlive || res._header !== null) return false;
+  return !res.hasHeader('Connection') && !isPassedOn(req);
+}
+
+/**
+ * Gives node:http head and body as one text, which it writes in one call. Checking and joining the headers, and a second piece, take
+ * a fifth of what node:http takes for an answer.
+ */
+function endAtOnce(
+  res: Headed,
+  { reply, head, text }: { readonly reply: Reply; readonly head: Head | null; readonly text: string },
+): void {
+  if (head === null) {
+    writeHead(res, reply);
+    heads.set(reply, headIn(res._header ?? ''));
+    res._header += text;
+  } else {
+    res.statusCode = reply.status;
+    res[ANNOUNCED] = text.length;
+    res._header = head.before + dateNow() + head.after + text;
+  }
+  res.end();
+}
+
+const DATE = '\r\nDate: ';
+
+function headIn(header: string): Head | null {
+  const at = header.indexOf(DATE);
+  if (at === -1) return null;
+  const [from, to] = [at + DATE.length, header.indexOf('\r\n', at + DATE.length)];
+  return { before: header.slice(0, from), after: header.slice(to) };
+}
+
+let date = { second: 0, text: '' };
+
+function dateNow(): string {
+  const second = Math.floor(Date.now() / 1000);
+  if (second !== date.second) date = { second, text: new Date(1000 * second).toUTCString() };
+  return date.text;
 }
 
 function hasUnread({ complete, headers }: IncomingMessage): boolean {
