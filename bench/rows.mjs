@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { checkBytes, loadPulls, loadReads, loadUploads } from './load.mjs';
 import { layNames, laySigned, layTree, signedPath } from './material.mjs';
 import { requirePrograms } from './programs.mjs';
+import { runAdoption, runRescan } from './scans.mjs';
 import { runCommand, settle, startFloor, startLookaside, startNginx, stopAll } from './servers.mjs';
 
 const PORTS = { lookaside: 18_101, bare: 18_102, nginx: 18_103, floor: 18_104 };
@@ -16,7 +17,7 @@ const QUICK_READ_SECONDS = 1;
 
 /**
  * Each row: `group` for --rows, `images` that it is scaled by, `run` gives its figures. `target` in times nginx, or in
- * what `unit` says; `isQuick`: part of --quick.
+ * what `unit` says; `isQuick`: part of --quick; `isLong`: only when --rows asks for it.
  */
 export const ROWS = [
   readRow({ name: 'reads: owned tree of 200 images', images: 200, target: 1.7 }),
@@ -92,7 +93,45 @@ export const ROWS = [
     target: null,
     run: runStart,
   },
+  {
+    group: 'start',
+    name: 'start with 1000000 recorded images',
+    images: 1_000_000,
+    target: null,
+    isLong: true,
+    run: runStart,
+  },
+  scanRow({ name: 'scan of 100000 images that are as they were', images: 100_000, run: runRescan }),
+  scanRow({
+    name: 'scan of 100000 images that are as they were, shared tree',
+    images: 100_000,
+    isShared: true,
+    run: runRescan,
+  }),
+  scanRow({
+    name: 'scan of 1000000 images that are as they were',
+    images: 1_000_000,
+    isLong: true,
+    run: runRescan,
+  }),
+  scanRow({
+    name: 'taking in a tree of 100000 images',
+    images: 100_000,
+    unit: '× sha256sum',
+    run: runAdoption,
+  }),
+  scanRow({
+    name: 'taking in a tree of 1000000 images',
+    images: 1_000_000,
+    isLong: true,
+    unit: '× sha256sum',
+    run: runAdoption,
+  }),
 ];
+
+function scanRow(row) {
+  return { group: 'scan', unit: '× find', target: null, ...row };
+}
 
 function readRow(row) {
   return { group: 'reads', unit: '× nginx', ...row, run: runReads };

@@ -55,7 +55,7 @@ const NODE: Layer = {
 /** A layer is a folder of src/, or a file; a file that has a row here belongs to no other. */
 const LAYERS: Readonly<Record<string, Layer>> = {
   domain: { src: [], packages: ['zod'], node: [] },
-  files: { src: ['domain'], packages: CACHES, node: [...FILES, 'worker_threads'] }, // one that writes a tree
+  files: { src: ['domain'], packages: CACHES, node: [...FILES, 'worker_threads'] }, // one that writes a tree, one that walks through it
   sqlite: { src: ['domain'], packages: ['better-sqlite3'], node: [...FILES, 'worker_threads'] },
   postgres: { src: ['domain'], packages: ['pg'], node: FILES }, // files: migrations and certificates
   store: { src: ['domain'], packages: CACHES, node: [] },
@@ -79,6 +79,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     src: [
       'compose/clock.ts',
       'compose/remote.ts',
+      'compose/walk-thread.ts',
       'config.ts',
       'domain',
       'files',
@@ -132,6 +133,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: [],
     node: [],
   },
+  'compose/walk-thread.ts': { src: ['domain', 'files', 'sqlite'], packages: [], node: ['worker_threads'] },
   'compose/moving-back.ts': {
     src: ['compose', 'compose/clock.ts', 'config.ts', 'domain', 'files', 'postgres', 'service', 'sqlite'],
     packages: [],

@@ -104,6 +104,7 @@ async function openReadOnly(
     reportFolders: () => undefined,
     wait,
     monotonicMs: systemClock.monotonicMs,
+    quick: null, // it only reads
   });
   return createUpkeep({
     site: site.name,

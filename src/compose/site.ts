@@ -10,6 +10,7 @@ import type { Clock, Log, SignatureIndex, SignatureStore, UploadStore, Verifier 
 import type { Site } from '../domain/site.ts';
 import type { Tree } from '../domain/tree.ts';
 import { readIntents } from '../files/intents.ts';
+import { openThreadedWalk } from '../files/threaded-walk.ts';
 import { openThreadedWriter, type ThreadedWriter } from '../files/threaded-writer.ts';
 import { makeRoot, openTree } from '../files/tree.ts';
 import { openTreeWriter } from '../files/tree-writer.ts';
@@ -28,6 +29,8 @@ import { createScanner } from '../store/scan.ts';
 import { createTreeStore } from '../store/tree-store.ts';
 import { uploadsInForce } from '../store/uploads-in-force.ts';
 import { type Filling, openFilling } from './filling.ts';
+
+const WALK_THREAD = new URL('./walk-thread.js', import.meta.url);
 
 /** The sites that the configuration asks for. */
 export function sitesOf({ root, tree }: Config): readonly Site[] {
@@ -155,6 +158,11 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
     reportFolders: problems.reportFolders,
     readIntents: () => readIntents(site.root),
     monotonicMs: clock.monotonicMs,
+    quick: {
+      ...openThreadedWalk({ root: site.root, index: databases.indexFile, script: WALK_THREAD }),
+      tombstones,
+      troubled: () => problems.folders(site.name),
+    },
   });
   const { syncFolder } = scanner;
   const hasProblems = problems.has;

@@ -170,6 +170,8 @@ export interface Versions {
    */
   of(key: string): number;
   change(key: string): void;
+  /** Keys with higher numbers have changed later. */
+  readonly last: number;
 }
 
 /** Distinguishes what began before a change from what began after it, for any number of keys in bounded memory. */
@@ -181,6 +183,9 @@ export function createVersions(keysKept = 10_000): Versions {
   let forgotten = 0;
   return {
     of: (key) => changes.get(key) ?? forgotten,
+    get last() {
+      return count;
+    },
     change(key) {
       count += 1;
       changes.delete(key);

@@ -10,6 +10,7 @@ import type { AddedSubject, BoundSubject, NewOidcSubject, OidcSubject, TokenClai
 import type { FedEvent, Person } from './records.ts';
 import type { GraphsTold, KnownRelease } from './release-graph.ts';
 import type { Tombstone, WithdrawnFilter, WithdrawnPlace } from './tombstone.ts';
+import type { QuickStamp } from './tree-walk.ts';
 import type { Judgement, SignatureForm, Traits, Verdict } from './verdict.ts';
 
 export interface Clock {
@@ -105,6 +106,8 @@ export interface RecordedImage {
   readonly image: ImageId;
   /** In the order of their numbers. Empty = the index forgets the image. */
   readonly signatures: readonly RecordedSignature[];
+  /** Of the folder as it is recorded here, when nothing is wrong with it: a scan passes over it as long as it has this stamp. */
+  readonly stamp?: QuickStamp | undefined;
 }
 
 /**

@@ -1,5 +1,5 @@
 // What the system notes of a file or folder when it changes, and for how long two changes may look like one.
-import type { BigIntStats } from 'node:fs';
+import { type BigIntStats, promises as fs } from 'node:fs';
 
 /** Most file systems: timestamps tick every few milliseconds, so two changes within a tick look like one. */
 const TICK_MS = 50;
@@ -18,4 +18,15 @@ export function isSettled(changedAtMs: number, nowMs: number): boolean {
   // a whole second may be a rounded one
   const tickMs = changedAtMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS;
   return Math.abs(nowMs - changedAtMs) > tickMs;
+}
+
+// statfs(2): ext, XFS, Btrfs, tmpfs, ZFS, F2FS. Others, such as NFS, autofs and FUSE, keep a folder's times in other ways, and of
+// overlayfs the layers below may be changed unseen.
+const STAMPED: ReadonlySet<number> = new Set([
+  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x2fc12fc1, 0xf2f52010,
+]);
+
+/** Whether the times of files and folders tell of every change there. @throws the system's errors */
+export async function isStamped(path: string): Promise<boolean> {
+  return STAMPED.has((await fs.statfs(path)).type);
 }

@@ -23,7 +23,7 @@ import { makeFolderDurably } from './durable.ts';
 import { createLocalLooks } from './local-looks.ts';
 import { type Entry, entryIn, HELD, isInPlace, type Opened, openAt, type Placed } from './opened.ts';
 import { ABSENT, demandPlaces, openRoot, orNull, orThrow, type Root, unavailable } from './root.ts';
-import { isSettled, stampOf } from './stamps.ts';
+import { isSettled, isStamped, stampOf } from './stamps.ts';
 
 export interface TreeOptions {
   readonly root: string;
@@ -40,12 +40,6 @@ export type OpenTree = Tree & { idle(): Promise<void> };
 
 // A folder whose files disappear one by one is read again after each. After so many attempts the store changes too fast.
 const READ_ATTEMPTS = 5;
-
-// statfs(2): ext, XFS, Btrfs, tmpfs, ZFS, F2FS. Others, such as NFS, autofs and FUSE, keep a folder's times in other ways, and of
-// overlayfs the layers below may be changed unseen.
-const STAMPED: ReadonlySet<number> = new Set([
-  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x2fc12fc1, 0xf2f52010,
-]);
 
 /** Makes the root if it is not there. @throws LookasideError STORE_UNAVAILABLE; CONFIG_INVALID without /proc */
 export async function makeRoot(root: string): Promise<void> {
@@ -201,8 +195,7 @@ function heldFolder(opened: Placed): HeldFolder {
   return {
     stat: () => identify(opened),
     async names() {
-      const { type } = await fs.statfs(opened.path);
-      return STAMPED.has(type) ? fs.opendir(opened.path, { bufferSize: 256 }) : null;
+      return (await isStamped(opened.path)) ? fs.opendir(opened.path, { bufferSize: 256 }) : null;
     },
   };
 }

@@ -8,6 +8,8 @@ export interface ProblemRegister {
   report(image: ImageId, problems: readonly Problem[]): void;
   /** Whether problems of the image are known. */
   has(image: ImageId): boolean;
+  /** The folders of the site's images that problems are known of. */
+  folders(site: string): readonly string[];
   /** The same as report() for all of the site's folders above images. The caller bounds how many problems there are. */
   reportFolders(site: string, problems: readonly Problem[]): void;
   /** How many problems of each kind, only for kinds that occur. */
@@ -42,6 +44,11 @@ export function createProblemRegister(log: Log): ProblemRegister {
   return {
     report: (image, problems) => replace(imageKey(image), problems, byImage.size < MAX_IMAGES),
     has: (image) => byImage.size > 0 && byImage.has(imageKey(image)),
+    folders(site) {
+      const start = `${site}/`;
+      const keys = [...byImage.keys()].filter((key) => key.startsWith(start) && key !== start);
+      return keys.map((key) => key.slice(start.length));
+    },
     reportFolders: (site, problems) => replace(`${site}/`, problems, true), // no image has an empty folder
     counts,
     get damaged() {

@@ -90,6 +90,8 @@ export interface Databases {
   readonly questions: SqliteQuestions;
   readonly eraser: SqliteEraser;
   readonly log: LogStore;
+  /** Its path, for a thread that reads it. */
+  readonly indexFile: string;
   /** Why the existing index.db could not be used, so that an empty one replaced it; null when it could. */
   readonly indexReplacedBecause: string | null;
   /** It reads only memory: cheap enough for every probe. */
@@ -378,6 +380,7 @@ function connect({
     eraser: new SqliteEraser(writer, dataDir),
     access: new SqliteAccessLog(writer, dataDir),
     log: sqliteLogStore(stateReader, writer),
+    indexFile: indexFile(dataDir),
     indexReplacedBecause: replacedBecause,
     health: () => {
       const { state, index: indexLane, access } = writer.health();

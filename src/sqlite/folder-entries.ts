@@ -3,26 +3,34 @@ import type { Database, Statement } from 'better-sqlite3';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { naturalKey } from '../domain/natural-order.ts';
 import type { FolderPage } from '../domain/ports.ts';
+import type { QuickStamp } from '../domain/tree-walk.ts';
 
 interface Change {
   readonly site: string;
   readonly folder: string;
   readonly name: string;
   images: number;
+  /** Undefined: it stays. */
+  stamp?: QuickStamp | null;
 }
 
 /** The changes of one transaction, gathered so that a folder above many images is written only once. */
 export class FolderChanges {
   readonly #changes = new Map<string, Change>();
-  readonly #add: Statement<[string, string, string, string, number]>;
+  readonly #add: Statement<[string, string, string, string, number, number | null]>;
+  readonly #stamp: Statement<[number | null, string, string, string, string, number | null]>;
   readonly #take: Statement<[number, string, string, string, string]>;
   readonly #remove: Statement<[string, string, string, string]>;
 
   constructor(db: Database) {
     this.#add = db.prepare(`
-      INSERT INTO folder_entry (site, folder, sort_key, name, images)
-      VALUES (?, ?, ?, ?, ?)
-      ON CONFLICT DO UPDATE SET images = images + excluded.images`);
+      INSERT INTO folder_entry (site, folder, sort_key, name, images, stamp)
+      VALUES (?, ?, ?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET images = images + excluded.images, stamp = excluded.stamp`);
+    this.#stamp = db.prepare(`
+      UPDATE folder_entry
+      SET stamp = ?
+      WHERE site = ? AND folder = ? AND sort_key = ? AND name = ? AND stamp IS NOT ?`);
     // the statement above cannot do this: the CHECK would see the negative number before the conflict is found
     this.#take = db.prepare(`
       UPDATE folder_entry
@@ -37,19 +45,33 @@ export class FolderChanges {
   count(image: ImageId, by: 1 | -1): void {
     let folder = '';
     for (const name of imageFolder(image).split('/')) {
-      const key = `${image.site}/${folder}/${name}`;
-      const change = this.#changes.get(key);
-      if (change === undefined) this.#changes.set(key, { site: image.site, folder, name, images: by });
-      else change.images += by;
+      this.#changeOf(image.site, folder, name).images += by;
       folder = folder === '' ? name : `${folder}/${name}`;
     }
   }
 
+  /** The stamp of the image's own folder; null: none is known. */
+  stamp(image: ImageId, stamp: QuickStamp | null): void {
+    const path = imageFolder(image);
+    const end = path.lastIndexOf('/');
+    this.#changeOf(image.site, path.slice(0, Math.max(end, 0)), path.slice(end + 1)).stamp = stamp;
+  }
+
+  #changeOf(site: string, folder: string, name: string): Change {
+    const key = `${site}/${folder}/${name}`;
+    const known = this.#changes.get(key);
+    if (known !== undefined) return known;
+    const change = { site, folder, name, images: 0 };
+    this.#changes.set(key, change);
+    return change;
+  }
+
   /** Call inside the transaction, before it ends. */
   write(): void {
-    for (const { site, folder, name, images } of this.#changes.values()) {
+    for (const { site, folder, name, images, stamp } of this.#changes.values()) {
       const sortKey = naturalKey(name);
-      if (images > 0) this.#add.run(site, folder, sortKey, name, images);
+      if (images > 0) this.#add.run(site, folder, sortKey, name, images, stamp ?? null);
+      else if (stamp !== undefined) this.#stamp.run(stamp, site, folder, sortKey, name, stamp);
       if (images >= 0) continue;
       this.#take.run(-images, site, folder, sortKey, name);
       this.#remove.run(site, folder, sortKey, name);

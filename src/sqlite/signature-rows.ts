@@ -113,17 +113,23 @@ export class SignatureRows {
 
   /**
    * Makes the images' rows equal to the given ones, in one transaction; writes nothing when they already are. When an image
-   * is named twice, the last one counts.
+   * is named twice, the last one counts. A folder loses its stamp when its rows change without another.
    */
   record(images: readonly RecordedImage[]): void {
     const lastOfEach = new Map(images.map((recorded) => [imageKey(recorded.image), recorded]));
     const changed = [...lastOfEach.values()]
       // nobody else writes, so the rows are the same in the transaction
-      .map(({ image, signatures }) => ({ image, signatures, rows: this.#rowsOf(image) }))
-      .filter(({ rows, signatures }) => !isSame(rows, signatures));
+      .map(({ image, signatures, stamp }) => {
+        const rows = this.#rowsOf(image);
+        return { image, signatures, rows, stamp, isSame: isSame(rows, signatures) };
+      })
+      .filter((one) => !one.isSame || one.stamp !== undefined);
     if (changed.length === 0) return;
     this.#inTransaction(() => {
-      for (const { image, signatures, rows } of changed) this.#replace(image, rows, signatures);
+      for (const { image, signatures, rows, stamp, isSame } of changed) {
+        if (!isSame) this.#replace(image, rows, signatures);
+        if (signatures.length > 0) this.#folders.stamp(image, stamp ?? null);
+      }
     });
   }
 

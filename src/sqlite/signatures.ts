@@ -527,9 +527,10 @@ function indexUnusable(reason: string): LookasideError {
 }
 
 // Cloning a view to the thread would copy the whole buffer beneath it: 8 KiB or more for a small Buffer.
-function withOwnBytes({ image, signatures }: RecordedImage): RecordedImage {
+function withOwnBytes({ image, signatures, stamp }: RecordedImage): RecordedImage {
   return {
     image,
+    stamp,
     signatures: signatures.map((signature) => ({
       ...signature,
       bytes: signature.bytes === null ? null : new Uint8Array(signature.bytes),

@@ -24,6 +24,10 @@ export interface ImageChanges {
   changed(image: ImageId): void;
   /** Whether what was read at that version may be recorded: the image is not being changed, and has not changed since. */
   mayRecord(image: ImageId, version: number): boolean;
+  /** Now, for isUntouchedSince(). */
+  readonly moment: number;
+  /** Whether the image has not changed since that moment, and is not being changed. False proves nothing. */
+  isUntouchedSince(image: ImageId, moment: number): boolean;
   unfinishedOf(image: ImageId): readonly Unfinished[];
   leaveUnfinished(unfinished: Unfinished): void;
   finished(unfinished: Unfinished): void;
@@ -65,6 +69,13 @@ export function createImageChanges(): ImageChanges {
     mayRecord(image, version) {
       const key = imageKey(image);
       return !turns.isTaken(key) && versions.of(key) === version;
+    },
+    get moment() {
+      return versions.last;
+    },
+    isUntouchedSince(image, moment) {
+      const key = imageKey(image);
+      return !turns.isTaken(key) && versions.of(key) <= moment;
     },
     unfinishedOf,
     leaveUnfinished(left) {

@@ -1,13 +1,14 @@
 // Recording many images with few commits.
 import type { ImageId } from '../domain/image.ts';
 import type { SignatureIndex } from '../domain/ports.ts';
+import type { QuickStamp } from '../domain/tree-walk.ts';
 import type { ImageChanges } from './image-changes.ts';
 import { sameSignatures } from './image-state.ts';
 import type { Look, Looker } from './look.ts';
 
 export interface IndexBatch {
-  /** Waits for a commit now and then. */
-  add(image: ImageId, seen: Look): Promise<void>;
+  /** Waits for a commit now and then. `stamp`: of the folder, taken before the look at it. */
+  add(image: ImageId, seen: Look, stamp?: QuickStamp): Promise<void>;
   /** Records what is left. */
   flush(): Promise<void>;
 }
@@ -18,17 +19,19 @@ export interface IndexBatchOptions {
   readonly looker: Looker;
 }
 
-const IMAGES_A_BATCH = 1000;
+/** More take the main thread longer than reads should wait. */
+const IMAGES_A_BATCH = 500;
 
 export function createIndexBatch({ index, changes, looker }: IndexBatchOptions): IndexBatch {
-  let waiting: { readonly image: ImageId; readonly seen: Look }[] = [];
+  let waiting: { readonly image: ImageId; readonly seen: Look; readonly stamp: QuickStamp | undefined }[] =
+    [];
 
   async function flush(): Promise<void> {
     const batch = waiting;
     waiting = [];
     const late: ImageId[] = [];
-    const images = batch.flatMap(({ image, seen }) => {
-      if (changes.mayRecord(image, seen.version)) return [{ image, signatures: seen.signatures }];
+    const images = batch.flatMap(({ image, seen, stamp }) => {
+      if (changes.mayRecord(image, seen.version)) return [{ image, signatures: seen.signatures, stamp }];
       late.push(image);
       return [];
     });
@@ -42,8 +45,8 @@ export function createIndexBatch({ index, changes, looker }: IndexBatchOptions):
   }
 
   return {
-    async add(image, seen) {
-      waiting.push({ image, seen });
+    async add(image, seen, stamp) {
+      waiting.push({ image, seen, stamp });
       if (waiting.length >= IMAGES_A_BATCH) await flush();
     },
     flush,

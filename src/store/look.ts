@@ -43,11 +43,15 @@ export interface Look extends ImageState {
   readonly lastNumber: number;
   /** For ImageChanges.mayRecord. */
   readonly version: number;
+  /** Something of it was withdrawn at some time. */
+  readonly hasTombstones: boolean;
 }
 
 export interface Looker {
   /** @throws LookasideError STORE_UNAVAILABLE, INDEX_UNUSABLE */
   look(image: ImageId): Promise<Look>;
+  /** As look(), of a folder that was read already. The image must be untouched since. @throws INDEX_UNUSABLE, STORE_UNAVAILABLE */
+  lookAt(image: ImageId, onDisk: ImageFolder): Promise<Look>;
   /**
    * Waits until nothing in the folder is half-written, or a writer has taken too long. An unusable index counts as
    * empty. `first`: what the index was just asked. @throws LookasideError STORE_UNAVAILABLE
@@ -83,6 +87,7 @@ const NOWHERE: Omit<Look, 'recorded' | 'version'> = {
   isUnsure: false,
   isBeingWritten: false,
   lastNumber: 0,
+  hasTombstones: false,
 };
 
 const WRITER_PAUSE_MS = 30;
@@ -109,10 +114,19 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
     }
   }
 
-  async function lookBeside(image: ImageId, { version, isWhole, recorded }: Asked): Promise<Look> {
-    const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
+  async function lookBeside(image: ImageId, asked: Asked): Promise<Look> {
+    const { recorded } = asked;
     const onDisk =
       kind === 'shared' ? await tree.readImage(imageFolder(image)) : await readOwned(image, recorded);
+    return compare(image, asked, onDisk);
+  }
+
+  async function compare(
+    image: ImageId,
+    { version, isWhole, recorded }: Asked,
+    onDisk: ImageFolder | null,
+  ): Promise<Look> {
+    const numbers = kind === 'owned' ? recorded.map(({ number }) => number) : [];
     // most names that are not there
     if (onDisk === null && recorded.length === 0) return { ...NOWHERE, recorded, version };
     const takesNew = kind === 'shared' || takesAll || recorded.length === 0 || !isWhole;
@@ -137,6 +151,7 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
       isBeingWritten: takesNew && isBeingWritten(onDisk, numbers),
       lastNumber: Math.max(lastInLine(onDisk), ...numbers),
       version,
+      hasTombstones: tombstones.length > 0,
     };
   }
 
@@ -187,6 +202,7 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
 
   return {
     look: async (image) => lookBeside(image, await ask(image)),
+    lookAt: async (image, onDisk) => compare(image, await ask(image), onDisk),
     async lookSettled(image, first) {
       for (let pause = 0; ; pause += 1) {
         const asked = pause === 0 && first !== undefined ? first : await askOrNone(image);

@@ -1,31 +1,23 @@
 // Walks a tree and compares it with its index: a scan corrects the index, fsck only reports.
-import { forEachConcurrently, mapInOrder } from '../domain/concurrency.ts';
+import { mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { BEING_WRITTEN_MS } from '../domain/limits.ts';
-import type { UploadStore } from '../domain/ports.ts';
 import { withdrawnOf } from '../domain/tombstone.ts';
-import { DAMAGE_KINDS, type Problem, type TreeWriter } from '../domain/tree.ts';
+import { DAMAGE_KINDS, type Problem } from '../domain/tree.ts';
+import type { TooLong } from '../domain/tree-walk.ts';
 import { createFolderSync } from './folder-sync.ts';
-import { sameSignatures } from './image-state.ts';
-import { createIndexBatch } from './index-batch.ts';
-import { createLooker, type Look, type TreeAndIndex } from './look.ts';
+import {
+  createIndexScan,
+  type ScanCounts,
+  type ScannerOptions,
+  type ScanOptions,
+  tooLongProblem,
+} from './index-scan.ts';
+import { createLooker, type TreeAndIndex } from './look.ts';
 import { findLost } from './lost.ts';
 import { uploadsUnderWay } from './under-way.ts';
-import { createWalker, type OnFailure, type TooLong, type Walk } from './walk.ts';
-
-export interface ScanCounts {
-  readonly images: number;
-  readonly signatures: number;
-  readonly problems: number;
-}
-
-export interface ScanOptions {
-  /** Called for every image. */
-  readonly onProgress?: ((counts: ScanCounts) => void) | undefined;
-  /** When aborted, it ends the walk with its reason before another folder is read. */
-  readonly signal?: AbortSignal;
-}
+import { createWalker, type OnFailure, type Walk } from './walk.ts';
 
 export interface Scanner {
   /**
@@ -50,18 +42,6 @@ export interface FoundProblem extends Problem {
   readonly isDamage: boolean;
 }
 
-export interface ScannerOptions extends TreeAndIndex {
-  readonly uploads: Pick<UploadStore, 'ofImage' | 'images'>;
-  readonly monotonicMs: () => number;
-  /** The intents of the uploads that are under way. */
-  readonly readIntents: () => Promise<readonly string[]>;
-  readonly restore: TreeWriter['restore'];
-  /** Called after a whole scan with what is wrong with the site's folders above images; empty = nothing. */
-  readonly reportFolders: (site: string, problems: readonly Problem[]) => void;
-  /** Called for every image as it was found: an upload may have to be finished or put back. */
-  readonly tend: (image: ImageId, seen: Look) => void;
-}
-
 interface ImageProblems {
   readonly problems: readonly FoundProblem[];
   /** How many. */
@@ -70,52 +50,11 @@ interface ImageProblems {
 
 const IMAGES_AT_ONCE = 8;
 
-/** Folders above images whose problems are reported by name; more are only counted. */
-const MAX_FOLDERS_NAMED = 1000;
-
 export function createScanner(options: ScannerOptions): Scanner {
   const { tree, index } = options;
   const walker = createWalker(tree, index, () => options.wait(0));
   const looker = createLooker(options);
   const { look } = looker;
-
-  async function scan(site: string, { onProgress, signal }: ScanOptions = {}): Promise<ScanCounts> {
-    const counts = { images: 0, signatures: 0, problems: 0 };
-    const folders: Problem[] = [];
-    const batch = createIndexBatch({ ...options, looker });
-    let failure: unknown = null;
-    // one closed folder or file must not keep the rest of the tree out of the index
-    const goOn: OnFailure = (error) => {
-      if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
-      failure ??= error;
-      return null;
-    };
-    const onTooLong = (folder: TooLong) => {
-      counts.problems += 1;
-      if (folders.length < MAX_FOLDERS_NAMED) folders.push(tooLong(folder));
-    };
-    const onOutgrown = (folder: string) => index.forgetFolder(site, folder);
-    const walk = { site, onFailure: goOn, onTooLong, onOutgrown, signal };
-    await forEachConcurrently(imagesOf(walk), IMAGES_AT_ONCE, async (image) => {
-      const state = await look(image).catch((error: unknown) => goOn(error, imageFolder(image)));
-      if (state === null) return;
-      options.report(image, state.problems);
-      counts.images += state.signatures.length > 0 ? 1 : 0;
-      counts.signatures += state.signatures.length;
-      counts.problems += state.problems.length;
-      onProgress?.(counts);
-      if (!sameSignatures(state.recorded, state.signatures)) {
-        await batch.add(image, state);
-      }
-      options.tend(image, state);
-    });
-    await batch.flush();
-    options.reportFolders(site, folders);
-    if (failure !== null) throw failure;
-    await index.markComplete(site);
-    options.changes.scanned();
-    return counts;
-  }
 
   async function* findProblems(
     site: string,
@@ -130,7 +69,7 @@ export function createScanner(options: ScannerOptions): Scanner {
       return null;
     };
     const onTooLong = (folder: TooLong) =>
-      void others.push({ ...tooLong(folder), image: null, isDamage: false });
+      void others.push({ ...tooLongProblem(folder), image: null, isDamage: false });
     const lookAt = (image: ImageId) =>
       lookForProblems(image).catch((error: unknown) => goOn(error, imageFolder(image)));
     for await (const seen of mapInOrder(
@@ -211,9 +150,6 @@ export function createScanner(options: ScannerOptions): Scanner {
   }
 
   const folders = createFolderSync({ ...options, looker, walker });
+  const { scan } = createIndexScan(options, { looker, imagesOf });
   return { scan, findProblems, repair, syncFolder: folders.sync };
-}
-
-function tooLong({ path, count }: TooLong): Problem {
-  return count === 1 ? { kind: 'too-long', path } : { kind: 'too-long', path, count };
 }

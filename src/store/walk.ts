@@ -2,6 +2,7 @@
 import { type ImageId, isNamespaceFolder, parseImageFolder, whyTooLong } from '../domain/image.ts';
 import type { FolderPage, SignatureIndex } from '../domain/ports.ts';
 import type { Tree } from '../domain/tree.ts';
+import type { TooLong } from '../domain/tree-walk.ts';
 
 export interface Walk {
   readonly site: string;
@@ -19,13 +20,6 @@ export interface Walk {
 
 /** Throws, or returns to go on without the folder that failed. */
 export type OnFailure = (error: unknown, folder: string) => null;
-
-export interface TooLong {
-  /** The path of the first. */
-  readonly path: string;
-  /** How many there are in the same folder, this one included. */
-  readonly count: number;
-}
 
 export interface Walker {
   /** Every image in the folder or below it, on disk or in the index. */

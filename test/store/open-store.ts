@@ -11,13 +11,16 @@ import type {
   VerifiedUpload,
 } from '../../src/domain/ports.ts';
 import type { Problem, Tree, TreeWriter } from '../../src/domain/tree.ts';
+import type { WalkBatch } from '../../src/domain/tree-walk.ts';
 import type { Judgement } from '../../src/domain/verdict.ts';
 import { readIntents } from '../../src/files/intents.ts';
+import { type QuickWalkOptions, walkQuickly } from '../../src/files/quick-walk.ts';
 import { makeRoot, openTree } from '../../src/files/tree.ts';
 import { openTreeWriter } from '../../src/files/tree-writer.ts';
 import { isWholeSignature } from '../../src/openpgp/packets.ts';
 import { createReader, type Reader } from '../../src/service/read.ts';
 import { type Databases, openDatabases } from '../../src/sqlite/databases.ts';
+import { openFolderStamps } from '../../src/sqlite/folder-stamps.ts';
 import { type Appender, createAppender } from '../../src/store/append.ts';
 import { createImageChanges } from '../../src/store/image-changes.ts';
 import { createScanner, type Scanner } from '../../src/store/scan.ts';
@@ -75,6 +78,8 @@ export interface StoreOptions {
   readonly minFreeBytes?: number;
   readonly dataFreeBytes?: () => Promise<number>;
   readonly between?: (ports: Ports) => Ports;
+  /** Whether scans pass over what has not changed; default: without `between`. */
+  readonly isQuick?: boolean;
 }
 
 export async function openStore(options: StoreOptions): Promise<OpenedStore> {
@@ -143,6 +148,20 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     readIntents: () => readIntents(root),
     monotonicMs,
     wait: () => new Promise<void>(() => undefined),
+    // with ports of its own, a test steers what is read
+    quick:
+      (options.isQuick ?? options.between === undefined)
+        ? {
+            walk: async ({ site, mustLook }) =>
+              walkHere(
+                { root, site, mustLook: new Set(mustLook), nowMs, beingWrittenMs },
+                databases.indexFile,
+              ),
+            tombstones,
+            troubled: () =>
+              [...reported].flatMap(([image, problems]) => (problems.length > 0 ? [image] : [])),
+          }
+        : null,
   });
   const store = createTreeStore({
     ...shared,
@@ -174,6 +193,19 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
       await temp?.[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The server's walk, in this thread. */
+async function* walkHere(
+  walk: Omit<QuickWalkOptions, 'recorded'>,
+  indexFile: string,
+): AsyncGenerator<WalkBatch> {
+  const stamps = openFolderStamps(indexFile);
+  try {
+    yield* walkQuickly({ ...walk, recorded: (folder) => stamps.in(walk.site, folder) });
+  } finally {
+    stamps.close();
+  }
 }
 
 /** The image whose folder this is. */

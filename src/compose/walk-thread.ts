@@ -1,0 +1,61 @@
+// The thread that walks through a tree beside its index: started by files/threaded-walk.ts. It does nothing else, so that its calls may
+// block it.
+import { parentPort, workerData } from 'node:worker_threads';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import type { WalkBatch } from '../domain/tree-walk.ts';
+import { walkQuickly } from '../files/quick-walk.ts';
+import type { WalkNews, WalkOrder } from '../files/threaded-walk.ts';
+import { openFolderStamps } from '../sqlite/folder-stamps.ts';
+import { isCorruption, messageOf } from '../sqlite/open.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('walk-thread is started by threaded-walk.ts');
+// only threaded-walk.ts sets it
+const order = workerData as WalkOrder;
+
+try {
+  walk(order);
+  tell({ kind: 'end' });
+} catch (error) {
+  const code = isLookasideError(error) ? error.code : null;
+  tell({ kind: 'failure', code, message: messageOf(error) });
+}
+
+function walk({ root, site, mustLook, index, taken }: WalkOrder): void {
+  const stamps = asLookUp(() => openFolderStamps(index));
+  try {
+    const recorded = (folder: string) => asLookUp(() => stamps.in(site, folder));
+    let handedOver = 0;
+    for (const batch of walkQuickly({ root, site, mustLook: new Set(mustLook), recorded, nowMs: Date.now })) {
+      tell({ kind: 'batch', batch }, memoryOf(batch));
+      handedOver += 1;
+      // one is gone through while the next is being read
+      for (let count = Atomics.load(taken, 0); count < handedOver - 1; count = Atomics.load(taken, 0))
+        Atomics.wait(taken, 0, count);
+    }
+  } finally {
+    stamps.close();
+  }
+}
+
+/** All bytes of a batch are in one piece of memory, which is handed over as it is. */
+function memoryOf({ images }: WalkBatch): readonly ArrayBuffer[] {
+  for (const { content } of images) {
+    const buffer = content?.files[0]?.bytes?.buffer;
+    if (buffer instanceof ArrayBuffer) return [buffer];
+  }
+  return [];
+}
+
+function tell(news: WalkNews, memory: readonly ArrayBuffer[] = []): void {
+  port?.postMessage(news, memory);
+}
+
+function asLookUp<T>(act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    const code = isCorruption(error) ? 'INDEX_UNUSABLE' : 'STORE_UNAVAILABLE';
+    throw new LookasideError(code, `the index cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,426 @@
+// A walk through a tree with blocking calls, for a thread of its own: it passes over the images whose stamps are as recorded, and reads
+// those that nothing is recorded of. It decides nothing else: whatever is in doubt is handed over as a name, to be looked at.
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  type Dir,
+  type Dirent,
+  fstatSync,
+  lstatSync,
+  opendirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
+import { LookasideError, systemCode } from '../domain/errors.ts';
+import { isNamespaceFolder, parseImageFolder, whyTooLong } from '../domain/image.ts';
+import { BEING_WRITTEN_MS, MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { whyUnreadable } from '../domain/readable.ts';
+import type { SignatureFile } from '../domain/tree.ts';
+import type { QuickStamp, TooLong, WalkBatch, WalkedImage, WalkFailure } from '../domain/tree-walk.ts';
+import { HELD_FOLDER, type Opened, openNow, whereOpen } from './opened.ts';
+import { filesOf, quickStampOf } from './quick-stamp.ts';
+import { ABSENT, isInside, unavailable } from './root.ts';
+import { isSettled } from './stamps.ts';
+
+export interface QuickWalkOptions {
+  readonly root: string;
+  readonly site: string;
+  /** Folders of images that are not passed over, whatever their stamps. */
+  readonly mustLook: ReadonlySet<string>;
+  /** The names that the index has in a folder, each with its stamp. */
+  readonly recorded: (folder: string) => Map<string, QuickStamp | null>;
+  /** Wall clock, to be compared with the files' times. */
+  readonly nowMs: () => number;
+  /** Default BEING_WRITTEN_MS. */
+  readonly beingWrittenMs?: number;
+}
+
+/** A batch is gone through in one turn of the event loop that answers reads, or a few. */
+const IMAGES_A_BATCH = 100;
+const UNCHANGED_A_BATCH = 5000;
+const BYTES_A_BATCH = 256 * 1024;
+
+/** Images that are not recorded are read in the order of their names: rows in order cost the index a fraction. */
+const SORTED_TOGETHER = 50_000;
+
+/** As tree.ts: a larger folder has more names than an image needs. */
+const LARGE_FOLDER_BYTES = 16 * 1024;
+const NAMES_AT_ONCE = 1024;
+
+const READ = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+
+/** A folder that is still to be read. */
+interface Place {
+  readonly path: string;
+  /** Null at the start, and for a folder that only the index has. */
+  readonly above: Above | null;
+  readonly isRecordedOnly: boolean;
+}
+
+/** The folders on the way here: a circle of links ends at one of them. */
+interface Above {
+  readonly id: string;
+  readonly above: Above | null;
+}
+
+/** A folder above images that is being read. */
+interface Held extends Opened {
+  readonly folder: string;
+  readonly where: string;
+  readonly id: string;
+  /** On the root's file system. */
+  readonly isAtHome: boolean;
+}
+
+/**
+ * Every image of the tree and the index: passed over, or named. The images of a batch that have content were read since the batch before
+ * it was handed over. @throws LookasideError STORE_UNAVAILABLE; what `recorded` throws
+ */
+export function* walkQuickly(options: QuickWalkOptions): Generator<WalkBatch> {
+  const home = holdRoot(options.root);
+  try {
+    yield* new Walk(options, home).all();
+  } finally {
+    closeSync(home.descriptor);
+  }
+}
+
+class Walk {
+  readonly #options: QuickWalkOptions;
+  readonly #home: Home;
+  readonly #waiting: Place[] = [{ path: '', above: null, isRecordedOnly: false }];
+  #batch = new Batch();
+
+  constructor(options: QuickWalkOptions, home: Home) {
+    this.#options = options;
+    this.#home = home;
+  }
+
+  *all(): Generator<WalkBatch> {
+    for (let place = this.#waiting.pop(); place !== undefined; place = this.#waiting.pop()) {
+      const names = this.#options.recorded(place.path);
+      const next: Place[] = [];
+      if (!place.isRecordedOnly) yield* this.#onDisk(place, names, next);
+      yield* this.#left(place.path, names, next);
+      for (const child of next.reverse()) this.#waiting.push(child);
+    }
+    yield this.#handOver(null);
+  }
+
+  /** Takes the names that are there out of `names`. */
+  *#onDisk(place: Place, names: Map<string, QuickStamp | null>, next: Place[]): Generator<WalkBatch> {
+    let held: Held | null = null;
+    try {
+      held = this.#hold(place.path);
+      if (held === null || isAmong(held.id, place.above)) return;
+      yield* this.#children(held, { id: held.id, above: place.above }, names, next);
+    } catch (error) {
+      if (error instanceof LookasideError || systemCode(error) === null) throw error;
+      this.#batch.failures.push({
+        folder: place.path,
+        message: unavailable(place.path === '' ? this.#options.root : place.path, error).message,
+      });
+    } finally {
+      if (held !== null) closeSync(held.descriptor);
+    }
+  }
+
+  *#children(
+    held: Held,
+    above: Above,
+    names: Map<string, QuickStamp | null>,
+    next: Place[],
+  ): Generator<WalkBatch> {
+    const { site, mustLook } = this.#options;
+    const tooLong = { path: '', count: 0 };
+    let unrecorded: string[] = [];
+    try {
+      for (const entry of entriesIn(held)) {
+        const { name } = entry;
+        const isFolder = entry.isDirectory();
+        if (name.startsWith('.') || !(isFolder || (entry.isSymbolicLink() && leadsToFolder(held, name))))
+          continue;
+        const child = below(held.folder, name);
+        const stamp = names.get(name);
+        const isQuick = isFolder && held.isAtHome;
+        if (stamp != null && isQuick && !mustLook.has(child) && this.#isAsRecorded(held, name, stamp)) {
+          names.delete(name);
+          if (this.#batch.passOver(filesOf(stamp))) yield this.#handOver(held);
+          continue;
+        }
+        const isImage = parseImageFolder(site, child) !== null;
+        if (!isImage && !isNamespaceFolder(child)) {
+          if (whyTooLong(child) === null) continue;
+          if (tooLong.count === 0) tooLong.path = child;
+          tooLong.count += 1;
+          continue;
+        }
+        names.delete(name);
+        if (!isImage) next.push({ path: child, above, isRecordedOnly: false });
+        else if (stamp === undefined && isQuick && !mustLook.has(child)) unrecorded.push(name);
+        else yield* this.#named(held, child, isQuick ? this.#stamped(held, name) : null);
+        if (unrecorded.length < SORTED_TOGETHER) continue;
+        yield* this.#read(held, unrecorded);
+        unrecorded = [];
+      }
+      yield* this.#read(held, unrecorded);
+    } finally {
+      if (tooLong.count > 0) this.#batch.tooLong.push(tooLong);
+    }
+  }
+
+  /** What the index has and the disk lacks. */
+  *#left(folder: string, names: Map<string, QuickStamp | null>, next: Place[]): Generator<WalkBatch> {
+    for (const name of names.keys()) {
+      const child = below(folder, name);
+      if (parseImageFolder(this.#options.site, child) !== null) yield* this.#named(null, child, null);
+      else if (isNamespaceFolder(child)) next.push({ path: child, above: null, isRecordedOnly: true });
+      else this.#batch.outgrown.push(child);
+    }
+  }
+
+  *#named(held: Held | null, folder: string, stamp: QuickStamp | null): Generator<WalkBatch> {
+    if (this.#batch.add({ folder, stamp, content: null })) yield this.#handOver(held);
+  }
+
+  *#read(held: Held, names: string[]): Generator<WalkBatch> {
+    for (const name of names.sort()) {
+      if (this.#batch.isFull) yield this.#handOver(held);
+      const image = this.#contentOf(held, name);
+      if (this.#batch.add({ folder: below(held.folder, name), ...image })) yield this.#handOver(held);
+    }
+  }
+
+  #isAsRecorded(held: Held, name: string, stamp: QuickStamp): boolean {
+    const path = `${held.path}/${name}`;
+    try {
+      const folder = lstatSync(path);
+      if (folder.dev !== this.#home.dev) return false;
+      const files: Stats[] = [];
+      for (let number = 1; number <= filesOf(stamp); number += 1)
+        files.push(lstatSync(`${path}/signature-${number}`));
+      return quickStampOf(folder, files) === stamp;
+    } catch {
+      return false; // the look that follows tells what is wrong
+    }
+  }
+
+  /** Null when the folder is not one that a stamp tells all of, or it or a file changed a moment ago. */
+  #stamped(held: Held, name: string): QuickStamp | null {
+    return this.#simple(held, name, (path) => ({ stats: lstatSync(path), file: null }))?.stamp ?? null;
+  }
+
+  #contentOf(held: Held, name: string): Pick<WalkedImage, 'stamp' | 'content'> {
+    const bytes = this.#batch.bytes;
+    const simple = this.#simple(held, name, (path, number) => this.#readFile(path, number));
+    if (simple === null) {
+      this.#batch.bytes = bytes;
+      return { stamp: null, content: null };
+    }
+    const files = simple.files.flatMap((file) => file ?? []);
+    const nothing = { hidden: [], beyond: null, strangers: [] };
+    const stamps = { folder: '', files: [], settled: false }; // of no use behind the walk
+    return { stamp: simple.stamp, content: { files, ...nothing, stamps } };
+  }
+
+  /** A folder with nothing but signature-1, 2 and so on, all regular files that rest, which did not change meanwhile; else null. */
+  #simple(
+    held: Held,
+    name: string,
+    look: (
+      path: string,
+      number: number,
+    ) => { readonly stats: Stats; readonly file: SignatureFile | null } | null,
+  ): { readonly stamp: QuickStamp; readonly files: readonly (SignatureFile | null)[] } | null {
+    const path = `${held.path}/${name}`;
+    const { nowMs } = this.#options;
+    try {
+      const before = lstatSync(path);
+      let isAtRest = isSettled(Math.max(before.mtimeMs, before.ctimeMs), nowMs());
+      if (!before.isDirectory() || before.dev !== this.#home.dev || before.size > LARGE_FOLDER_BYTES)
+        return null;
+      const names = new Set(readdirSync(path));
+      if (names.size === 0 || names.size > MAX_SIGNATURES_PER_IMAGE) return null;
+      const all: Stats[] = [];
+      const files: (SignatureFile | null)[] = [];
+      for (let number = 1; number <= names.size; number += 1) {
+        if (!names.has(`signature-${number}`)) return null;
+        const looked = look(`${path}/signature-${number}`, number);
+        if (looked === null || !looked.stats.isFile()) return null;
+        isAtRest &&= isSettled(Math.max(looked.stats.mtimeMs, looked.stats.ctimeMs), nowMs());
+        all.push(looked.stats);
+        files.push(looked.file);
+      }
+      const stamp = quickStampOf(before, all);
+      return isAtRest && quickStampOf(lstatSync(path), all) === stamp ? { stamp, files } : null;
+    } catch {
+      return null; // likewise
+    }
+  }
+
+  /** Null: it is left to a look. @throws the system's errors */
+  #readFile(path: string, number: number): { readonly stats: Stats; readonly file: SignatureFile } | null {
+    const { nowMs, beingWrittenMs = BEING_WRITTEN_MS } = this.#options;
+    const descriptor = openSync(path, READ);
+    try {
+      const stats = fstatSync(descriptor);
+      const { size: sizeBytes, mtimeMs } = stats;
+      if (!stats.isFile() || sizeBytes > MAX_INDEXED_BYTES) return null;
+      if (Math.abs(nowMs() - mtimeMs) < beingWrittenMs) return null;
+      const bytes = this.#batch.room(sizeBytes);
+      if (bytes === null || readSync(descriptor, bytes, 0, sizeBytes, 0) !== sizeBytes) return null;
+      // whoever writes in place meanwhile leaves old bytes beside new ones
+      if (quickStampOf(fstatSync(descriptor), []) !== quickStampOf(stats, [])) return null;
+      if (whyUnreadable(bytes) !== null) return null;
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      const modifiedAt = new Date(Math.trunc(mtimeMs));
+      return { stats, file: { number, sizeBytes, modifiedAt, sha256, bytes, fault: null } };
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  /** Null when it is not there, or a link leads outside. @throws the system's other errors */
+  #hold(folder: string): Held | null {
+    let opened: Opened;
+    try {
+      opened = openNow(folder === '' ? this.#home.path : `${this.#home.path}/${folder}`, HELD_FOLDER);
+    } catch (error) {
+      if (folder !== '' && ABSENT.has(systemCode(error) ?? '')) return null;
+      throw error;
+    }
+    try {
+      const where = whereOpen(opened);
+      if (folder === '' || isInside(whereOpen(this.#home), where)) {
+        const { dev, ino } = fstatSync(opened.descriptor);
+        return { ...opened, folder, where, id: `${dev}:${ino}`, isAtHome: dev === this.#home.dev };
+      }
+    } catch (error) {
+      closeSync(opened.descriptor);
+      throw error;
+    }
+    closeSync(opened.descriptor);
+    return null;
+  }
+
+  /** What was read in a folder that lies elsewhere by now, or under a root that is another one by now, is of no tree of ours. */
+  #handOver(held: Held | null): WalkBatch {
+    const batch = this.#batch;
+    this.#batch = new Batch();
+    const { root } = this.#options;
+    const now = lookAtRoot(root);
+    if (now.dev !== this.#home.dev || now.ino !== this.#home.ino) throw replaced(root);
+    if (held !== null && whereOpen(held) !== held.where) throw replaced(`${root}/${held.folder}`);
+    return batch.whole();
+  }
+}
+
+class Batch {
+  readonly images: WalkedImage[] = [];
+  readonly tooLong: TooLong[] = [];
+  readonly outgrown: string[] = [];
+  readonly failures: WalkFailure[] = [];
+  /** How many are taken. */
+  bytes = 0;
+  #memory: Uint8Array<ArrayBuffer> | null = null;
+  #images = 0;
+  #signatures = 0;
+
+  /** True: it is to be handed over. */
+  passOver(signatures: number): boolean {
+    this.#images += 1;
+    this.#signatures += signatures;
+    return this.#images >= UNCHANGED_A_BATCH;
+  }
+
+  /** True: it is to be handed over. */
+  add(image: WalkedImage): boolean {
+    this.images.push(image);
+    return this.images.length >= IMAGES_A_BATCH;
+  }
+
+  get isFull(): boolean {
+    return this.bytes > BYTES_A_BATCH / 2;
+  }
+
+  /** All files of a batch share one piece of memory, which costs a fraction of one for each. Null: no room is left. */
+  room(sizeBytes: number): Uint8Array | null {
+    if (this.bytes + sizeBytes > BYTES_A_BATCH) return null;
+    this.#memory ??= new Uint8Array(BYTES_A_BATCH);
+    const room = this.#memory.subarray(this.bytes, this.bytes + sizeBytes);
+    this.bytes += sizeBytes;
+    return room;
+  }
+
+  whole(): WalkBatch {
+    const { images, tooLong, outgrown, failures } = this;
+    return {
+      unchanged: { images: this.#images, signatures: this.#signatures },
+      images,
+      tooLong,
+      outgrown,
+      failures,
+    };
+  }
+}
+
+interface Home extends Opened {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+function holdRoot(root: string): Home {
+  try {
+    const opened = openNow(root, HELD_FOLDER);
+    const { dev, ino } = fstatSync(opened.descriptor);
+    return { ...opened, dev, ino };
+  } catch (error) {
+    throw unavailable(`the root ${root}`, error);
+  }
+}
+
+function lookAtRoot(root: string): Stats {
+  try {
+    return statSync(root);
+  } catch (error) {
+    throw unavailable(`the root ${root}`, error);
+  }
+}
+
+function replaced(path: string): LookasideError {
+  return new LookasideError('STORE_UNAVAILABLE', `${path} was moved or replaced while the tree was scanned`);
+}
+
+function* entriesIn({ path }: Opened): Generator<Dirent> {
+  const opened: Dir = opendirSync(path, { bufferSize: NAMES_AT_ONCE });
+  try {
+    for (let entry = opened.readSync(); entry !== null; entry = opened.readSync()) yield entry;
+  } finally {
+    opened.closeSync();
+  }
+}
+
+/** Where it leads is looked at when it is opened. */
+function leadsToFolder({ path }: Opened, name: string): boolean {
+  try {
+    return statSync(`${path}/${name}`).isDirectory();
+  } catch (error) {
+    if (ABSENT.has(systemCode(error) ?? '')) return false;
+    throw error;
+  }
+}
+
+function isAmong(id: string, above: Above | null): boolean {
+  for (let folder = above; folder !== null; folder = folder.above) {
+    if (folder.id === id) return true;
+  }
+  return false;
+}
+
+function below(folder: string, name: string): string {
+  return folder === '' ? name : `${folder}/${name}`;
+}

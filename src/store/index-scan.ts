@@ -1,0 +1,207 @@
+// A scan: brings the index of a site up to date with its tree. Where stamps tell of every change, it passes over the images whose folders
+// and files have the stamps that they had when all was well. docs/decisions/quick-scans.md
+import { forEachConcurrently } from '../domain/concurrency.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { type ImageId, imageFolder, parseImageFolder } from '../domain/image.ts';
+import type { TombstoneStore, UploadStore } from '../domain/ports.ts';
+import type { Problem, TreeWriter } from '../domain/tree.ts';
+import type { QuickWalk, TooLong, WalkBatch, WalkedImage } from '../domain/tree-walk.ts';
+import { sameSignatures } from './image-state.ts';
+import { createIndexBatch, type IndexBatch } from './index-batch.ts';
+import type { Look, Looker, TreeAndIndex } from './look.ts';
+import type { OnFailure, Walk } from './walk.ts';
+
+export interface ScanCounts {
+  readonly images: number;
+  readonly signatures: number;
+  readonly problems: number;
+}
+
+export interface ScanOptions {
+  /** Called for every image that is looked at, and for many that are passed over. */
+  readonly onProgress?: ((counts: ScanCounts) => void) | undefined;
+  /** When aborted, it ends the walk with its reason before another folder is read. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ScannerOptions extends TreeAndIndex {
+  readonly uploads: Pick<UploadStore, 'ofImage' | 'images'>;
+  readonly monotonicMs: () => number;
+  /** The intents of the uploads that are under way. */
+  readonly readIntents: () => Promise<readonly string[]>;
+  readonly restore: TreeWriter['restore'];
+  /** Called after a whole scan with what is wrong with the site's folders above images; empty = nothing. */
+  readonly reportFolders: (site: string, problems: readonly Problem[]) => void;
+  /** Called for every image as it was found: an upload may have to be finished or put back. */
+  readonly tend: (image: ImageId, seen: Look) => void;
+  /** A scan passes over what has not changed since the last one. Null: it looks at everything, as fsck does. */
+  readonly quick: QuickScanOptions | null;
+}
+
+export interface QuickScanOptions {
+  readonly walk: QuickWalk['walk'];
+  readonly tombstones: Pick<TombstoneStore, 'page' | 'unsettled'>;
+  /** Folders of images that something is known to be wrong with. */
+  readonly troubled: () => readonly string[];
+}
+
+export interface ScanParts {
+  readonly looker: Looker;
+  /** Checks the root first. */
+  readonly imagesOf: (walk: Omit<Walk, 'folder'>) => AsyncIterable<ImageId>;
+}
+
+const IMAGES_AT_ONCE = 8;
+
+/** Folders above images whose problems are reported by name; more are only counted. */
+const MAX_FOLDERS_NAMED = 1000;
+
+const TOMBSTONES_A_PAGE = 1000;
+
+/** One scan that is under way. */
+interface Scan {
+  readonly site: string;
+  readonly counts: { images: number; signatures: number; problems: number };
+  readonly folders: Problem[];
+  readonly batch: IndexBatch;
+  readonly goOn: OnFailure;
+  readonly onTooLong: (folder: TooLong) => void;
+  readonly onOutgrown: (folder: string) => Promise<void>;
+  readonly onProgress: () => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** As Scanner.scan(). */
+export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: ScanParts) {
+  const { tree, index, changes, quick, kind } = options;
+  const { look } = looker;
+
+  async function scan(site: string, { onProgress, signal }: ScanOptions = {}): Promise<ScanCounts> {
+    let failure: unknown = null;
+    const counts = { images: 0, signatures: 0, problems: 0 };
+    const folders: Problem[] = [];
+    const running: Scan = {
+      site,
+      counts,
+      folders,
+      batch: createIndexBatch({ ...options, looker }),
+      // one closed folder or file must not keep the rest of the tree out of the index
+      goOn(error) {
+        if (!isLookasideError(error, 'STORE_UNAVAILABLE')) throw error;
+        failure ??= error;
+        return null;
+      },
+      onTooLong(folder) {
+        counts.problems += 1;
+        if (folders.length < MAX_FOLDERS_NAMED) folders.push(tooLongProblem(folder));
+      },
+      onOutgrown: (folder) => index.forgetFolder(site, folder),
+      onProgress: () => onProgress?.(counts),
+      signal,
+    };
+    if (!(await scanQuickly(running))) await scanAll(running);
+    await running.batch.flush();
+    options.reportFolders(site, folders);
+    if (failure !== null) throw failure;
+    await index.markComplete(site);
+    changes.scanned();
+    return counts;
+  }
+
+  async function scanAll(running: Scan): Promise<void> {
+    const { site, goOn: onFailure, onTooLong, onOutgrown, signal } = running;
+    const images = imagesOf({ site, onFailure, onTooLong, onOutgrown, signal });
+    await forEachConcurrently(images, IMAGES_AT_ONCE, (image) => take(running, image, () => look(image)));
+  }
+
+  /** False: it cannot be done here. */
+  async function scanQuickly(running: Scan): Promise<boolean> {
+    if (quick === null) return false;
+    const { site, signal } = running;
+    await tree.check();
+    const batches = await quick.walk({ site, signal, mustLook: await foldersToLookAt(site) });
+    if (batches === null) return false;
+    // what is in a batch was read since the last but one was gone through
+    const moments = [changes.moment, changes.moment];
+    for await (const batch of batches) {
+      signal?.throwIfAborted();
+      await takeBatch(running, batch, moments.shift() ?? 0);
+      moments.push(changes.moment);
+    }
+    return true;
+  }
+
+  /** Their files may be as they were, and something else has changed. */
+  async function foldersToLookAt(site: string): Promise<readonly string[]> {
+    if (quick === null) return [];
+    const { tombstones, troubled } = quick;
+    const folders = new Set(troubled());
+    for (const { image } of await tombstones.unsettled(site)) folders.add(imageFolder(image));
+    const all = { path: null, digest: null, by: null, since: null };
+    for (let after = null as { readonly image: string; readonly sha256: string } | null; ; ) {
+      const page = await tombstones.page(site, all, after, TOMBSTONES_A_PAGE);
+      for (const { image } of page) folders.add(imageFolder(image));
+      const last = page.at(-1);
+      if (last === undefined || page.length < TOMBSTONES_A_PAGE) return [...folders];
+      after = { image: imageFolder(last.image), sha256: last.sha256 };
+    }
+  }
+
+  async function takeBatch(running: Scan, batch: WalkBatch, moment: number): Promise<void> {
+    const { counts, onTooLong, onOutgrown, goOn, onProgress, signal } = running;
+    const { unchanged, images, tooLong, outgrown, failures } = batch;
+    counts.images += unchanged.images;
+    counts.signatures += unchanged.signatures;
+    if (unchanged.images > 0) onProgress();
+    for (const folder of tooLong) onTooLong(folder);
+    for (const folder of outgrown) await onOutgrown(folder);
+    for (const { folder, message } of failures)
+      goOn(new LookasideError('STORE_UNAVAILABLE', message), folder);
+    await forEachConcurrently(images, IMAGES_AT_ONCE, async (walked) => {
+      signal?.throwIfAborted();
+      const image = parseImageFolder(running.site, walked.folder);
+      if (image === null) throw new Error(`${walked.folder} is not the folder of an image`);
+      await take(running, image, () => lookAtWalked(image, walked, moment), walked);
+    });
+  }
+
+  function lookAtWalked(image: ImageId, { content }: WalkedImage, moment: number): Promise<Look> {
+    const isAsRead = content !== null && changes.isUntouchedSince(image, moment);
+    return isAsRead ? looker.lookAt(image, content) : look(image);
+  }
+
+  async function take(
+    { goOn, counts, onProgress, batch }: Scan,
+    image: ImageId,
+    looked: () => Promise<Look>,
+    walked: WalkedImage | null = null,
+  ): Promise<void> {
+    const state = await looked().catch((error: unknown) => goOn(error, imageFolder(image)));
+    if (state === null) return;
+    options.report(image, state.problems);
+    counts.images += state.signatures.length > 0 ? 1 : 0;
+    counts.signatures += state.signatures.length;
+    counts.problems += state.problems.length;
+    onProgress();
+    const stamp = walked?.stamp ?? null;
+    const isPassed = stamp !== null && (await mayPassOver(image, state));
+    if (isPassed || !sameSignatures(state.recorded, state.signatures))
+      await batch.add(image, state, isPassed ? stamp : undefined);
+    options.tend(image, state);
+  }
+
+  /** Whether the next scan would find nothing else, as long as folder and files have the same stamps. */
+  async function mayPassOver(image: ImageId, { signatures, problems, ...seen }: Look): Promise<boolean> {
+    if (signatures.length === 0 || problems.length > 0 || seen.hasTombstones) return false;
+    if (seen.isUnsure || seen.isBeingWritten || changes.isPending(image)) return false;
+    if (kind === 'owned') return true;
+    const there = new Set(signatures.map(({ sha256 }) => sha256));
+    return (await options.uploads.ofImage(image)).every(({ sha256 }) => there.has(sha256));
+  }
+
+  return { scan };
+}
+
+export function tooLongProblem({ path, count }: TooLong): Problem {
+  return count === 1 ? { kind: 'too-long', path } : { kind: 'too-long', path, count };
+}

@@ -1,0 +1,270 @@
+// Scans that pass over what has not changed: they record, count and report what scans that look at everything do.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, it, test } from 'node:test';
+import { type ImageId, imageFolder } from '../../src/domain/image.ts';
+import { MAX_FILE_NUMBER } from '../../src/domain/limits.ts';
+import type { Tree } from '../../src/domain/tree.ts';
+import { openTempFolder } from '../clients/temp-folder.ts';
+import { folderOf, LONG_AGO, layFile, layImage, linkSignatures, signatureBytes } from './lay.ts';
+import {
+  eventOf,
+  imageIn,
+  kindsOf,
+  type OpenedStore,
+  openStore,
+  SITE,
+  type StoreOptions,
+  uploadOf,
+} from './open-store.ts';
+
+const KINDS = ['owned', 'shared'] as const;
+const [ONE, TWO] = [signatureBytes('one'), signatureBytes('two')];
+
+/** Everything was changed long before, so that stamps are believed. */
+const later = () => Date.now() + 60_000;
+
+type Opened = OpenedStore & { readonly looks: string[] };
+
+/** `looks`: the folders of images that were read behind the walk. */
+async function open(options: StoreOptions): Promise<Opened> {
+  const looks: string[] = [];
+  const noting = (tree: Tree): Tree => ({
+    ...tree,
+    readImage(folder, numbers) {
+      looks.push(folder);
+      return tree.readImage(folder, numbers);
+    },
+  });
+  const opened = await openStore({
+    nowMs: later,
+    isQuick: true,
+    between: (ports) => ({ ...ports, tree: noting(ports.tree) }),
+    ...options,
+  });
+  return Object.assign(opened, { looks });
+}
+
+async function scan({ scanner, looks }: Opened) {
+  looks.length = 0;
+  return scanner.scan(SITE);
+}
+
+async function recordedOf({ databases }: OpenedStore, image: ImageId): Promise<string[]> {
+  const recorded = await databases.index.recorded(image);
+  return recorded.map(({ number, sha256 }) => `${number} ${sha256}`);
+}
+
+for (const kind of KINDS) {
+  describe(`a scan of a tree that is ${kind}`, () => {
+    it('reads what is new in the walk, and nothing of what is as it was', async () => {
+      await using opened = await open({ kind });
+      const folders = [];
+      for (let number = 0; number < 250; number += 1)
+        folders.push(await layImage(opened.root, `team/app-${number % 3}/v${number}`, ONE, TWO));
+      const counts = { images: 250, signatures: 500, problems: 0 };
+      assert.deepEqual(await scan(opened), counts);
+      assert.deepEqual(opened.looks, []);
+      assert.equal((await recordedOf(opened, imageIn(folders[7] ?? ''))).length, 2);
+      assert.deepEqual(await scan(opened), counts);
+      assert.deepEqual(opened.looks, []);
+    });
+
+    const changes: Readonly<Record<string, (folder: string) => Promise<void>>> = {
+      'a file written in its place': (folder) =>
+        writeFile(path.join(folder, 'signature-1'), signatureBytes('other')),
+      'a file written in its place, with its size and time': async (folder) => {
+        await writeFile(path.join(folder, 'signature-1'), signatureBytes('eno'));
+        await utimes(path.join(folder, 'signature-1'), LONG_AGO, LONG_AGO);
+      },
+      'a file renamed over another': async (folder) => {
+        await writeFile(path.join(folder, '../new'), signatureBytes('new'));
+        await rename(path.join(folder, '../new'), path.join(folder, 'signature-2'));
+      },
+      'one more': (folder) => writeFile(path.join(folder, 'signature-3'), signatureBytes('three')),
+      'one fewer': (folder) => rm(path.join(folder, 'signature-2')),
+      'a stranger': (folder) => writeFile(path.join(folder, 'notes'), 'a'),
+      'a link in place of a file': async (folder) => {
+        await rm(path.join(folder, 'signature-2'));
+        await symlink('signature-1', path.join(folder, 'signature-2'));
+      },
+      'no folder': (folder) => rm(folder, { recursive: true }),
+      'no folder above': (folder) => rm(path.dirname(folder), { recursive: true }),
+      'another folder of its name': async (folder) => {
+        await rename(folder, path.join(path.dirname(folder), 'aside'));
+        await mkdir(folder);
+        await writeFile(path.join(folder, 'signature-1'), TWO);
+      },
+    };
+    it('finds whatever has changed, as one that looks at everything', async () => {
+      await using quick = await open({ kind });
+      await using slow = await open({ kind, isQuick: false });
+      const folders = new Map<string, string>();
+      for (const { root } of [quick, slow]) {
+        for (const [number, name] of Object.keys(changes).entries())
+          folders.set(name, await layImage(root, `team-${number}/app`, ONE, TWO));
+        await layImage(root, 'other/app', ONE);
+      }
+      for (const opened of [quick, slow]) {
+        await scan(opened);
+        for (const [name, folder] of folders) await changes[name]?.(path.join(opened.root, folder));
+      }
+      assert.deepEqual(await scan(quick), await scan(slow));
+      assert.deepEqual([...new Set(quick.looks)].sort(), [...folders.values()].sort());
+      for (const [name, folder] of folders) {
+        const reported = kindsOf(quick, folder);
+        assert.deepEqual(reported, kindsOf(slow, folder), name);
+        assert.deepEqual(
+          await recordedOf(quick, imageIn(folder)),
+          await recordedOf(slow, imageIn(folder)),
+          name,
+        );
+        assert.ok(kind === 'shared' || name === 'one more' || reported.length > 0, name);
+      }
+    });
+
+    it('looks once more at what changed just before it was looked at', async () => {
+      await using opened = await open({ kind, nowMs: Date.now });
+      const folder = await layImage(opened.root, 'team/app', ONE);
+      await utimes(path.join(opened.root, folder, 'signature-1'), new Date(), new Date());
+      await scan(opened);
+      await scan(opened);
+      assert.deepEqual(opened.looks, [folder]);
+    });
+
+    it('looks each time at what something is wrong with', async () => {
+      await using opened = await open({ kind });
+      const folder = await layImage(opened.root, 'team/app', ONE);
+      await writeFile(path.join(opened.root, folder, 'signature-3'), ONE);
+      for (let time = 0; time < 3; time += 1) {
+        assert.equal((await scan(opened)).problems, 1);
+        assert.deepEqual(opened.looks, [folder]);
+        assert.deepEqual(kindsOf(opened, folder), ['behind-gap signature-3']);
+      }
+    });
+
+    it('looks at an image again whose rows have changed, though its files have not', async () => {
+      await using opened = await open({ kind });
+      const folder = await layImage(opened.root, 'team/app', ONE, TWO);
+      await scan(opened);
+      const image = imageIn(folder);
+      const [first] = await opened.databases.index.recorded(image);
+      assert.ok(first !== undefined);
+      await opened.databases.index.record([{ image, signatures: [first] }]);
+      await scan(opened);
+      assert.deepEqual([...new Set(opened.looks)], [folder]);
+      if (kind === 'shared') assert.equal((await recordedOf(opened, image)).length, 2);
+    });
+
+    it('looks at an image of which something is withdrawn', async () => {
+      await using opened = await open({ kind });
+      const image = imageIn(folderOf('team/app'));
+      for (const bytes of [ONE, TWO]) await opened.appender.append(uploadOf(image, bytes));
+      await scan(opened);
+      await scan(opened);
+      assert.deepEqual(opened.looks, []);
+      await opened.appender.withdraw({
+        image,
+        number: 2,
+        by: 'administrator',
+        reason: 'a test',
+        until: null,
+        event: (sha256) => eventOf(image, sha256, 'withdraw'),
+      });
+      for (let time = 0; time < 2; time += 1) {
+        await scan(opened);
+        assert.deepEqual([...new Set(opened.looks)], [imageFolder(image)]);
+      }
+    });
+  });
+
+  test(`over an unlucky tree that is ${kind}, scans find the same as those that look at everything`, async () => {
+    await using temp = await openTempFolder();
+    await using quick = await open({ kind });
+    const { root } = quick;
+    await layUnlucky(root, temp.path);
+    await using slow = await openStore({
+      kind,
+      nowMs: later,
+      isQuick: false,
+      folder: path.dirname(root).concat('-slow'),
+    });
+    await rm(slow.root, { recursive: true });
+    await symlink(root, slow.root);
+    for (let time = 0; time < 3; time += 1) {
+      const wanted = await slow.scanner.scan(SITE);
+      const images = await slow.databases.index.images(SITE, null, 1000);
+      assert.deepEqual(await scan(quick), wanted);
+      assert.deepEqual(await quick.databases.index.images(SITE, null, 1000), images);
+      for (const image of images) {
+        assert.deepEqual(
+          await quick.databases.index.recorded(image),
+          await slow.databases.index.recorded(image),
+        );
+        assert.deepEqual(kindsOf(quick, imageFolder(image)), kindsOf(slow, imageFolder(image)));
+      }
+      const told = [...slow.reported].filter(([, problems]) => problems.length > 0);
+      assert.deepEqual(
+        new Map([...quick.reported].filter(([, problems]) => problems.length > 0)),
+        new Map(told),
+      );
+      assert.deepEqual(quick.reportedFolders(), slow.reportedFolders());
+    }
+    await rm(slow.root);
+    await rm(path.dirname(slow.root), { recursive: true });
+  });
+}
+
+/** What a tree should not have, besides images of every layout. */
+async function layUnlucky(root: string, outside: string): Promise<void> {
+  const inTree = (name: string) => path.join(root, name);
+  for (let number = 0; number < 5; number += 1) await layImage(root, `team/app-${number}`, ONE, TWO);
+  await layFile(root, `releases/sha256=${'a'.repeat(64)}/signature-1`, ONE);
+  await layFile(root, `team/wide@sha512=${'b'.repeat(128)}/signature-1`, TWO);
+  const large = await layImage(root, 'team/large', signatureBytes('large', 20_000), ONE);
+  await symlink(path.basename(large), inTree(large.replace('large@', 'linked@')));
+  await layImage(root, 'team/empty', ONE, '' as never);
+  await layImage(root, 'team/text', Buffer.from('<html>'), ONE);
+  const fifo = await layImage(root, 'team/fifo', ONE);
+  execFileSync('mkfifo', [inTree(`${fifo}/signature-2`)]);
+  const full = await layImage(root, 'team/full', ONE);
+  linkSignatures(root, full, 2, MAX_FILE_NUMBER + 3);
+  const out = await layImage(root, 'team/out', ONE);
+  await writeFile(path.join(outside, 'secret'), TWO);
+  await symlink(path.join(outside, 'secret'), inTree(`${out}/signature-2`));
+  await layImage(outside, 'elsewhere', ONE);
+  await symlink(outside, inTree('leads-out'));
+  await symlink('nowhere', inTree('dangling'));
+  await symlink('loop', inTree('loop'));
+  await symlink('..', inTree('team/circle'));
+  await symlink('team', inTree('same'));
+  await mkdir(inTree(folderOf('team/nothing')));
+  await layImage(root, '.hidden/app', ONE);
+  await layImage(root, `${'long-'.repeat(30)}/${'long-'.repeat(30)}`, ONE);
+  await writeFile(inTree('a file'), 'a');
+  await mkdir(Buffer.concat([Buffer.from(`${root}/bad-`), Buffer.from([0xff])]));
+  await writeFile(inTree(folderOf('team/is-a-file')), ONE);
+}
+
+test('a scan whose tree is moved away meanwhile records nothing of it as gone', async () => {
+  await using opened = await open({ kind: 'shared' });
+  const folder = await layImage(opened.root, 'team/app', ONE);
+  await scan(opened);
+  await rename(opened.root, `${opened.root}-aside`);
+  await assert.rejects(scan(opened), { code: 'STORE_UNAVAILABLE' });
+  assert.equal((await recordedOf(opened, imageIn(folder))).length, 1);
+  await rename(`${opened.root}-aside`, opened.root);
+});
+
+test('an upload beside a walk that has read the image before it is recorded as it was uploaded', async () => {
+  await using opened = await open({ kind: 'owned' });
+  const image = imageIn(await layImage(opened.root, 'team/app', ONE));
+  const { scanner, appender } = opened;
+  const scanning = scanner.scan(SITE);
+  const { appended } = { appended: appender.append(uploadOf(image, TWO)) };
+  await Promise.all([scanning, appended]);
+  await scan(opened);
+  assert.equal((await recordedOf(opened, image)).length, 2);
+});
