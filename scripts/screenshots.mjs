@@ -51,8 +51,8 @@ runMain(async () => {
           if (!isVisitor) await context.addCookies([{ ...cookie, domain: '127.0.0.1', path: '/ui' }]);
           const page = await context.newPage();
           await page.goto(`${server.url}/ui/${path}`);
-          // a page that loads itself again is not done yet
-          while ((await page.locator('[data-reload]').count()) > 0) await page.reload();
+          // a part that is asked for again is not done yet
+          while ((await page.locator('[data-refresh]').count()) > 0) await page.reload();
           const file = `${name}-${width}-${scheme}.png`;
           writeFileSync(join(target, file), smallPng(await page.screenshot()));
           await context.close();

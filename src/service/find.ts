@@ -6,6 +6,7 @@ import { isTag, parseReference } from '../domain/reference.ts';
 import type { SitePlace } from '../domain/site.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import type { KeyService } from './keys.ts';
+import { unlessSilent } from './server-doctor.ts';
 import type { SignatureQueries } from './signatures.ts';
 
 export type Hit =
@@ -68,7 +69,7 @@ async function byPath(asked: string, options: FindOptions): Promise<Finding | nu
       const image = parseImageFolder(site, names.slice(from).join('/'));
       if (image === null) continue;
       named ??= image;
-      const signatures = await options.signatures.ofImage(image);
+      const signatures = (await unlessSilent(() => options.signatures.ofImage(image))) ?? [];
       if (signatures.length > 0) return { ...NONE, understood, hits: imagesOf(signatures) };
     }
   }
@@ -114,7 +115,8 @@ async function byReference(asked: string, options: FindOptions): Promise<Finding
     for (const { name: site } of options.places()) {
       for (const one of paths) {
         const image = parseImageFolder(site, `${one}@${algorithm}=${hex}`);
-        const signatures = image === null ? [] : await options.signatures.ofImage(image);
+        const signatures =
+          image === null ? [] : ((await unlessSilent(() => options.signatures.ofImage(image))) ?? []);
         if (signatures.length > 0) return { ...NONE, understood, hits: imagesOf(signatures) };
       }
     }

@@ -1,5 +1,6 @@
 // What this server knows about an image that clients refuse: never signed, asked for in vain, withdrawn, by a key that is retired,
 // signed under another path.
+import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageName, parseDigest, parseImageName } from '../domain/image.ts';
 import type { RegisteredKey } from '../domain/key.ts';
 import type { MirroredImage } from '../domain/mirror.ts';
@@ -36,6 +37,7 @@ export const SERVER_FINDINGS = [
   'KEY_UNKNOWN',
   'SIGNATURE_BAD',
   'NOT_JUDGED',
+  'UPSTREAM_SILENT',
   'OTHER_TAG',
   'OTHER_PATH',
   'NEVER_SIGNED',
@@ -114,6 +116,8 @@ interface Seen extends Omit<ServerDiagnosis, 'findings'> {
   /** Signatures of the same digest under other paths, or of the same path for other tags. */
   readonly elsewhere: readonly StoredSignature[];
   readonly asked: AskedOf;
+  /** Mirrors that have no answer, because their upstreams have none. */
+  readonly silent: readonly string[];
 }
 
 async function ofDigest(
@@ -127,9 +131,12 @@ async function ofDigest(
   const signatures: StoredSignature[] = [];
   const withdrawn: Seen['withdrawn'][number][] = [];
   const mirrors: Seen['mirrors'][number][] = [];
+  const silent: string[] = [];
   for (const image of images) {
     const { site } = image;
-    signatures.push(...(await ports.signatures.ofImage(image)));
+    const served = await unlessSilent(() => ports.signatures.ofImage(image));
+    if (served === null) silent.push(site);
+    signatures.push(...(served ?? []));
     withdrawn.push(...(await ports.withdrawals.ofImage(image)).map((one) => ({ ...one, site })));
     const mirror = await ports.mirrors.ofImage(image);
     if (mirror !== null) mirrors.push({ ...mirror, site });
@@ -138,7 +145,7 @@ async function ofDigest(
   const { signatures: all } = await ports.signatures.search({ ...ANY, filter: { ...ANY.filter, digest } });
   const elsewhere = all.filter(({ image }) => !names.has(image));
   const askedInVain = images.length === 0 ? [] : await readsInVain(ports, images, asker);
-  return { image: asked.name, asked, signatures, withdrawn, mirrors, elsewhere, askedInVain };
+  return { image: asked.name, asked, signatures, withdrawn, mirrors, elsewhere, askedInVain, silent };
 }
 
 async function readsInVain(
@@ -166,7 +173,7 @@ async function ofTag(ports: ServerDoctorPorts, asked: Extract<AskedOf, { kind: '
   const { signatures } = await ports.signatures.search({ ...ANY, filter: { ...filter, tag } });
   const { signatures: others } = await ports.signatures.search({ ...ANY, filter });
   const elsewhere = signatures.length > 0 ? [] : others;
-  const none = { withdrawn: [], mirrors: [], askedInVain: [] };
+  const none = { withdrawn: [], mirrors: [], askedInVain: [], silent: [] };
   return { image: `${path}:${tag}`, asked, signatures, elsewhere, ...none };
 }
 
@@ -182,6 +189,25 @@ const ANY = {
 
 type Keys = ReadonlyMap<string, RegisteredKey>;
 
+/** Null: the image is that of a mirror whose upstream does not answer, as clients see by a 503. */
+export async function unlessSilent<T>(ask: () => Promise<T>): Promise<T | null> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (isLookasideError(error, 'UPSTREAM_UNAVAILABLE')) return null;
+    throw error;
+  }
+}
+
+function silence(sites: readonly string[]): ServerFinding {
+  const one = sites.length === 1;
+  return {
+    code: 'UPSTREAM_SILENT',
+    message: `the upstream${one ? '' : 's'} of the mirror${one ? '' : 's'} ${sites.join(', ')} ${one ? 'does' : 'do'} not answer: a client that asks there gets 503, and its pull fails whether the image is signed or not`,
+    remedy: `have the upstream reached again: lookaside mirror show ${sites[0]} says what failed last`,
+  };
+}
+
 /** Why clients take none of what is served; SERVED when they take one. */
 function reasons(seen: Seen, keys: Keys): readonly ServerFinding[] {
   const { signatures, image, asked } = seen;
@@ -194,6 +220,7 @@ function reasons(seen: Seen, keys: Keys): readonly ServerFinding[] {
     return [{ code: 'SERVED', message, remedy: null }];
   }
   const [first] = signatures;
+  if (first === undefined && seen.silent.length > 0) return [silence(seen.silent)];
   if (first === undefined) return [unproven(seen, keys) ?? whyNone(seen)];
   const { code, say, remedy } = STATES[first.state as Exclude<State, 'verified'>];
   const by = first.fingerprint ?? first.issuer ?? 'a key that it does not name';
@@ -303,11 +330,15 @@ function whyNone({ asked, image, withdrawn, elsewhere }: Seen): ServerFinding {
 }
 
 /** What explains the rest, and refuses nothing by itself. */
-function remarks({ signatures, mirrors, askedInVain, image }: Seen, keys: Keys): readonly ServerFinding[] {
+function remarks(
+  { signatures, mirrors, askedInVain, image, silent }: Seen,
+  keys: Keys,
+): readonly ServerFinding[] {
   const retired = [...new Set(signatures.flatMap(({ fingerprint }) => fingerprint ?? []))].flatMap(
     (fingerprint) => keys.get(fingerprint) ?? [],
   );
   return [
+    ...(signatures.length > 0 && silent.length > 0 ? [silence(silent)] : []),
     ...retired.flatMap(({ fingerprint, retiredAt }): ServerFinding[] =>
       retiredAt === null
         ? []

@@ -80,7 +80,8 @@ describe('the web pages in a browser', needs('chromium'), () => {
     const how = javaScriptEnabled ? 'with' : 'without';
 
     test(`${how} a script, who was refused finds from the first page why, and what to change`, async () => {
-      await open({ javaScriptEnabled, timezoneId: 'Asia/Kolkata' }, async (page) => {
+      const permissions = javaScriptEnabled ? ['clipboard-read', 'clipboard-write'] : [];
+      await open({ javaScriptEnabled, permissions, timezoneId: 'Asia/Kolkata' }, async (page) => {
         await page.goto(server.url);
         await page.getByRole('link', { name: 'search, keys and states' }).click();
         await page.waitForURL(/\/ui\//); // with its script, which listens to the keyboard
@@ -96,6 +97,14 @@ describe('the web pages in a browser', needs('chromium'), () => {
         assert.match(page.url(), /\/ui\/images\/team\/app@sha256:/);
         await page.getByText('It must be pulled under a name that a signature says').waitFor();
         await page.getByText('Claimed, not proven').waitFor();
+        await page.getByText('Check it yourself').first().click();
+        const lines = (await page.locator('details pre').first().innerText()).trim();
+        assert.match(lines, /^curl .*\ncurl .*\nskopeo inspect .*\nskopeo standalone-verify /);
+        if (javaScriptEnabled) {
+          await page.getByRole('button', { name: 'Copy these lines' }).first().click();
+          await page.getByText('Copied').waitFor();
+          assert.equal(await page.evaluate('navigator.clipboard.readText()'), lines, 'each line as a line');
+        }
         const [first] = await page.locator('time').allTextContents();
         assert.match(first ?? '', javaScriptEnabled ? /GMT\+5:30|IST/ : / UTC$/, 'local where a script can');
         await page.getByRole('link', { name: 'alice <alice@example.invalid>' }).click();

@@ -199,7 +199,7 @@ describe('the page Overview', () => {
     await using pages = await servePages({ services: services({ overview: { get: async () => null } }) });
     const { status, text } = await pages.get('overview', await pages.logIn('admin'));
     assert.equal(status, 200);
-    assert.match(text, /data-reload="2"[^>]*>The reads and uploads are being counted/);
+    assert.match(text, /data-refresh="2".*The reads and uploads are being counted/s);
     assert.match(text, /All is well/);
   });
 

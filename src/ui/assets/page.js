@@ -1,5 +1,5 @@
 // What a script can add to pages that are whole without it: local times, copying, filtering while typing, `/` for the search box,
-// rows that come in live, and the check of a proof by the browser's own SHA-256.
+// rows and parts that come in live, and the check of a proof by the browser's own SHA-256.
 (() => {
   const page = document.documentElement;
   page.classList.add('js'); // before anything is shown, so that nothing moves later
@@ -35,7 +35,9 @@
   }
 
   async function copy(button) {
-    const { copy: text } = button.dataset;
+    const lines = button.parentElement.querySelector('pre');
+    // without the end of the last line, which a shell would take as Enter
+    const text = button.dataset.copy || lines.textContent.replace(/\n$/, '');
     const said = button.textContent;
     try {
       await navigator.clipboard.writeText(text);
@@ -55,19 +57,70 @@
     }, 1500);
   }
 
-  /** Rows of a table that do not hold the text are hidden; with more rows on the server, Enter asks there. */
+  /** A page of this server, to take parts out of it. Null: it cannot be had now. */
+  async function pageAt(address) {
+    try {
+      const answer = await fetch(address);
+      if (answer.status === 429 || answer.status >= 500) return null;
+      return new DOMParser().parseFromString(await answer.text(), 'text/html');
+    } catch {
+      return null; // the server is restarted, or the network is away
+    }
+  }
+
+  /** Puts the part in place of the one with its id, and what has the focus keeps it. */
+  function replacePart(part, fresh) {
+    const made = document.importNode(fresh, true);
+    const focused = part.contains(document.activeElement)
+      ? document.activeElement.getAttribute('href')
+      : null;
+    showLocalTimes(made);
+    part.replaceWith(made);
+    if (focused !== null)
+      [...made.querySelectorAll('a')].find((link) => link.getAttribute('href') === focused)?.focus();
+    return made;
+  }
+
+  /** A part of the page that is not at its end yet: it is asked for again until it is. */
+  function keepFresh(part) {
+    setTimeout(async () => {
+      const page = document.hidden ? null : await pageAt(location.href);
+      if (page === null) return keepFresh(part);
+      const fresh = page.getElementById(part.id);
+      // the session is over, say: the whole page tells
+      if (fresh === null) return location.reload();
+      const made = replacePart(part, fresh);
+      if (made.dataset.refresh !== undefined) keepFresh(made);
+    }, 1000 * Number(part.dataset.refresh));
+  }
+
+  /** Rows that do not hold the text are hidden at once. Where there are more pages, the server is asked for those that hold it. */
   function filterWhileTyping(input) {
-    const rows = [...document.querySelectorAll(`${input.dataset.filters} tbody tr`)];
-    const none = document.querySelector('[data-no-row]');
-    input.addEventListener('input', () => {
-      const wanted = input.value.trim().toLowerCase();
+    const place = () => document.querySelector(input.dataset.filters);
+    let asked = 0;
+    let timer = null;
+    const hideRows = (wanted) => {
       let visibleRows = 0;
-      for (const row of rows) {
+      for (const row of place().querySelectorAll('tbody tr')) {
         const isFolder = row.classList.contains('folder');
         row.hidden = wanted !== '' && (isFolder || !row.dataset.text.includes(wanted));
         if (!row.hidden && !isFolder) visibleRows += 1;
       }
+      const none = place().querySelector('[data-no-row]');
       if (none !== null) none.hidden = visibleRows > 0;
+    };
+    const askServer = async () => {
+      asked += 1;
+      const mine = asked;
+      const address = new URL(input.form.action);
+      address.search = new URLSearchParams(new FormData(input.form)).toString();
+      const fresh = (await pageAt(address))?.querySelector(input.dataset.filters) ?? null;
+      if (fresh !== null && mine === asked) replacePart(place(), fresh);
+    };
+    input.addEventListener('input', () => {
+      hideRows(input.value.trim().toLowerCase());
+      clearTimeout(timer);
+      if (input.form.dataset.pages !== undefined) timer = setTimeout(askServer, 250);
     });
   }
 
@@ -250,8 +303,7 @@
     showLocalTimes(document);
     for (const input of document.querySelectorAll('input[data-filters]')) filterWhileTyping(input);
     for (const table of document.querySelectorAll('table[data-live]')) followLive(table);
-    for (const element of document.querySelectorAll('[data-reload]'))
-      setTimeout(() => location.reload(), 1000 * Number(element.dataset.reload));
+    for (const part of document.querySelectorAll('[data-refresh]')) keepFresh(part);
     for (const place of document.querySelectorAll('[data-proof]')) checkProof(place);
     for (const form of document.querySelectorAll('form[data-upload]')) takeUploads(form);
     for (const element of document.querySelectorAll('[data-zone]'))

@@ -93,11 +93,13 @@ const KINDS: Readonly<Partial<Record<ServerFinding['code'], Kind>>> = {
   NOT_JUDGED: 'open',
   KEY_RETIRED: 'open',
   GONE_UPSTREAM: 'open',
+  UPSTREAM_SILENT: 'open',
   ASKED_IN_VAIN: 'open',
 };
 
 const TITLES: Readonly<Partial<Record<ServerFinding['code'], string>>> = {
   OTHER_NAME: 'Clients refuse it under this name',
+  UPSTREAM_SILENT: 'Clients cannot learn whether it is signed',
   KEY_REVOKED: 'Clients that know of the revocation refuse it',
 };
 const TITLES_OF_KINDS: Readonly<Record<Kind, string>> = {

@@ -169,7 +169,7 @@ function tombstone(
   { number, reason, withdrawnAt, withdrawnBy, until, signatureSha256 }: Withdrawn,
 ): Html {
   return html`<section class="card"><div class="actions"><h2>signature-${number}</h2>${state('withdrawn')}<span class="quiet">${time(withdrawnAt)}</span></div>
-<p>Clients do not get it any more${until !== null && html`, until ${time(until)}`}.${mayAudit(request.viewer) && html` ${withdrawnBy} wrote: ${clip(reason, 500)}`}</p>
+<p>Clients do not get it any more${until !== null && html`, until ${time(until)}`}.${mayAudit(request.viewer) && html` <bdi>${clip(withdrawnBy)}</bdi> wrote: <bdi>${clip(reason, 500)}</bdi>`}</p>
 <dl class="facts"><dt>SHA-256 of the file</dt><dd><code>${signatureSha256}</code></dd></dl></section>`;
 }
 

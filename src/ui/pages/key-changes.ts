@@ -147,7 +147,7 @@ async function askRetire(context: PageContext): Promise<Content> {
   return question(context, {
     title: 'Retire this key?',
     consequences: [
-      html`${clip(userIds[0] ?? 'no user ID')} ${fingerprint(name)}`,
+      html`<bdi>${clip(userIds[0] ?? 'no user ID')}</bdi> ${fingerprint(name)}`,
       html`New uploads signed by it are refused. Its holder signs with the key that takes its place.`,
       html`What it has signed stays as it is: ${signatures} stored here, which clients go on accepting.`,
       grants,
@@ -163,7 +163,7 @@ async function askUnretire(context: PageContext): Promise<Content> {
   return question(context, {
     title: 'Take uploads by this key again?',
     consequences: [
-      html`${clip(userIds[0] ?? 'no user ID')} ${fingerprint(name)}`,
+      html`<bdi>${clip(userIds[0] ?? 'no user ID')}</bdi> ${fingerprint(name)}`,
       html`New uploads signed by it are accepted again, as far as grants allow.`,
     ],
     act: 'Take them again',
@@ -177,7 +177,7 @@ async function askRemove(context: PageContext): Promise<Content> {
   return question(context, {
     title: 'Remove this key?',
     consequences: [
-      html`${clip(userIds[0] ?? 'no user ID')} ${fingerprint(name)}`,
+      html`<bdi>${clip(userIds[0] ?? 'no user ID')}</bdi> ${fingerprint(name)}`,
       html`${signatures} stored here will no longer count as verified, but as made by an unknown key. They are served as before, so clients that have the key go on accepting them.`,
       html`New uploads signed by it are refused.`,
       grants,

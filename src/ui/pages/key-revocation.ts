@@ -53,7 +53,7 @@ async function askRevoke(context: PageContext, note: Html, status = 200): Promis
     body: html`<div class="narrow"><div class="head"><h1>Revoke this key?</h1></div>
 ${note}
 <form class="card stack" method="post" action="${link(`keys/${name}/revoke`)}">${formToken(request)}<ul class="consequences">
-<li>${clip(key.userIds[0] ?? 'no user ID')} ${fingerprint(name)}</li>
+<li><bdi>${clip(key.userIds[0] ?? 'no user ID')}</bdi> ${fingerprint(name)}</li>
 <li>${count(key.signatures, 'signature')} of ${count(key.images, 'image')} verified by it, and count as revoked from then on.</li>
 <li>${weight(key)}</li>
 ${

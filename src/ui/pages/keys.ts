@@ -76,7 +76,7 @@ async function showKeyPage(context: PageContext): Promise<Content> {
 <div class="note ${key.state === 'valid' ? 'good' : 'wrong'}"><p>${consequence(key)}</p></div>
 <div class="cards">
 <section class="card"><h2>Life</h2>${life(key, now)}
-<dl class="facts"><dt>Made</dt><dd>${time(key.createdAt)}</dd><dt>Expires</dt><dd>${expiry(key, now)}</dd>${key.revokedAt !== null && html`<dt>Revoked</dt><dd>${time(key.revokedAt)}${key.revocation !== null && mayAudit(request.viewer) && html`, here by ${clip(key.revocation.by)}: ${clip(key.revocation.reason, 500)}`}</dd>`}${key.retiredAt !== null && html`<dt>Retired here</dt><dd>${time(key.retiredAt)}; new uploads by it are refused</dd>`}<dt>Registered here</dt><dd>${time(key.addedAt)}</dd></dl>
+<dl class="facts"><dt>Made</dt><dd>${time(key.createdAt)}</dd><dt>Expires</dt><dd>${expiry(key, now)}</dd>${key.revokedAt !== null && html`<dt>Revoked</dt><dd>${time(key.revokedAt)}${key.revocation !== null && mayAudit(request.viewer) && html`, here by <bdi>${clip(key.revocation.by)}</bdi>: <bdi>${clip(key.revocation.reason, 500)}</bdi>`}</dd>`}${key.retiredAt !== null && html`<dt>Retired here</dt><dd>${time(key.retiredAt)}; new uploads by it are refused</dd>`}<dt>Registered here</dt><dd>${time(key.addedAt)}</dd></dl>
 ${key.warnings.map(({ message }) => html`<p class="note open">${message}</p>`)}</section>
 <section class="card"><h2>User IDs</h2><ul class="plain">${key.userIds.map((id) => html`<li>${clip(id, 400)}</li>`)}</ul></section>
 </div>

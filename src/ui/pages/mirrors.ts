@@ -40,7 +40,7 @@ async function listMirrors(context: PageContext): Promise<Content> {
   return {
     title: 'Mirrors',
     body: html`<div class="head"><h1>Mirrors</h1><p class="lead">Sites that this server fills from others: when a client asks, and ahead of demand by a sync.</p></div>
-${isRunning && html`<p class="note" data-reload="2" role="status">A sync runs. This page shows how far it has come; load it again to see more.</p>`}
+${isRunning && html`<p class="note no-js">A sync runs. Load this page again to see how far it has come.</p>`}
 ${all.length === 0 ? none() : all.map((mirror, position) => one(context, mirror, jobs[position] ?? null))}`,
   };
 }
@@ -69,7 +69,7 @@ function one(context: PageContext, mirror: MirrorStatus, job: SyncJob | null): H
     leftOut,
   } = mirror;
   const failed = Object.entries(faults).filter(([, times]) => times > 0);
-  return html`<section class="card" aria-label="${name}"><div class="actions"><h2>${name}</h2>${word(isBehind(mirror, now) ? 'open' : 'good', lagOf(mirror, now))}</div>
+  return html`<section class="card" id="mirror-${name}" aria-label="${name}"${job?.ended === null && html` data-refresh="1"`}><div class="actions"><h2>${name}</h2>${word(isBehind(mirror, now) ? 'open' : 'good', lagOf(mirror, now))}</div>
 ${job !== null && jobLine(job, now)}
 <dl class="facts">
 <dt>Upstream</dt><dd>${upstreams.map((url) => html`<div><code>${clip(url, 300)}</code></div>`)}</dd>
@@ -78,7 +78,7 @@ ${job !== null && jobLine(job, now)}
 <dt>Last sync</dt><dd>${lastSync === null ? 'none yet' : report(lastSync)}</dd>
 <dt>Next sync</dt><dd>when a command or a timer starts one: <code>lookaside mirror sync ${name}</code></dd>
 <dt>Since the start</dt><dd>${count(walks.set, 'set')} fetched, ${count(walks.empty, 'image')} without a signature${failed.map(([kind, times]) => html`, ${word('open', `${kind} ${number(times)}`)}`)}</dd>
-${lastFault !== null && html`<dt>Last failure</dt><dd>${time(lastFault.at)}: ${clip(lastFault.message, 300)}${upstreamState(mirror) !== 'ok' && html` ${word('open', 'nothing has come since')}`}</dd>`}
+${lastFault !== null && html`<dt>Last failure</dt><dd>${time(lastFault.at)}: <bdi>${clip(lastFault.message, 300)}</bdi>${upstreamState(mirror) !== 'ok' && html` ${word('open', 'nothing has come since')}`}</dd>`}
 ${(goneUpstream > 0 || leftOut > 0) && html`<dt>Differs</dt><dd>${count(goneUpstream, 'signature')} served here and gone from the upstream, ${number(leftOut)} left out as no client could use them: <code>lookaside mirror show ${name}</code></dd>`}
 </dl>
 ${isOneOf(request.viewer, ADMINS) && syncForm(context, name, job)}</section>`;
@@ -94,10 +94,10 @@ function report({ finishedAt, counts }: SyncReport): Html {
 function jobLine({ startedAt, by, progress: { done, total }, ended }: SyncJob, now: Date): Html {
   const what = `started ${ago(startedAt, now)} by ${clip(by, 80)}`;
   if (ended === null)
-    return html`<div><p role="status">${number(done)} of ${count(total, 'image')}, ${what}</p><progress max="${Math.max(1, total)}" value="${done}" aria-label="Sync"></progress></div>`;
+    return html`<div><p>${number(done)} of ${count(total, 'image')}, ${what}</p><progress max="${Math.max(1, total)}" value="${done}" aria-label="Sync"></progress></div>`;
   return 'message' in ended
-    ? html`<p>${word('wrong', `The sync ${what} failed`)} ${clip(ended.message, 400)}</p>`
-    : html`<p>${word(ended.report.counts.failed > 0 ? 'open' : 'good', `The sync ${what} has ended`)}</p>`;
+    ? html`<p role="status">${word('wrong', `The sync ${what} failed`)} <bdi>${clip(ended.message, 400)}</bdi></p>`
+    : html`<p role="status">${word(ended.report.counts.failed > 0 ? 'open' : 'good', `The sync ${what} has ended`)}</p>`;
 }
 
 function syncForm({ request, link }: PageContext, name: string, job: SyncJob | null): Html {

@@ -29,9 +29,9 @@ async function showOverview(context: PageContext): Promise<Content> {
   return {
     title: 'Overview',
     body: html`<div class="head"><h1>Overview</h1></div>
-${state(context, health)}
+<div id="overview"${overview === 'counting' && html` data-refresh="2"`}>${state(context, health)}
 ${typeof overview === 'string' ? uncounted(overview) : numbers(context, overview)}
-<div class="cards">${expiring(context, keys)}${behind(context, mirrors)}${typeof overview !== 'string' && refusals(context, overview)}</div>`,
+<div class="cards">${expiring(context, keys)}${behind(context, mirrors)}${typeof overview !== 'string' && refusals(context, overview)}</div></div>`,
   };
 }
 
@@ -46,7 +46,7 @@ async function inTime({ services }: PageContext): Promise<Overview | 'counting' 
 
 function uncounted(why: 'counting' | 'failed'): Html {
   return why === 'counting'
-    ? html`<p class="note" data-reload="2" role="status">The reads and uploads are being counted, which takes some seconds after a start. Load this page again to see them.</p>`
+    ? html`<p class="note" role="status">The reads and uploads are being counted, which takes some seconds after a start.<span class="no-js"> Load this page again to see them.</span></p>`
     : html`<p class="note open">The reads and uploads could not be counted: too many ask at once, or there are too many. Load this page again in a minute; <code>lookaside audit report --month</code> takes its time.</p>`;
 }
 

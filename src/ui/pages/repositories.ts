@@ -65,15 +65,15 @@ async function tree(context: PageContext, site: string, below: string): Promise<
       : repositoryLink(context, site, below, query);
   const none = `No repository ${contains === '' ? 'on this page' : 'here'} holds that text`;
   return html`${!isComplete && html`<p class="note open">The index is being built: repositories are still missing here. Load this page again in a moment.</p>`}
-<form class="filter" method="get" action="${here({})}">${site !== DEFAULT_SITE && html`<input type="hidden" name="site" value="${site}">`}
+<form class="filter" method="get" action="${here({})}"${(next !== null || after !== null || contains !== '') && html` data-pages`}>${site !== DEFAULT_SITE && html`<input type="hidden" name="site" value="${site}">`}
 <label>Filter <input type="search" name="filter" value="${contains}" data-filters="#repositories" maxlength="255" autocomplete="off" spellcheck="false"></label><button>Filter</button>${contains !== '' && html`<a class="button" href="${here({})}">Show all</a>`}</form>
-${
-  repositories.length > 0 &&
-  html`<div class="tablewrap"><table id="repositories"><thead><tr><th>Repository</th><th class="n">Images</th><th>Newest signature</th></tr></thead><tbody>
+<div id="repositories">${
+    repositories.length > 0 &&
+    html`<div class="tablewrap"><table><thead><tr><th>Repository</th><th class="n">Images</th><th>Newest signature</th></tr></thead><tbody>
 ${repositories.map((one, position) => treeRows(context, site, one, repositories[position - 1]?.path ?? null))}
 </tbody></table></div>`
-}<p class="quiet" data-no-row${repositories.length > 0 && html` hidden`}>${none}${next !== null && '; with Enter all pages are looked through'}.</p>
-${more(next === null ? null : here({ filter: contains, after: next }), repositories.length === 0 ? 'Look through further repositories' : 'Next page')}`;
+  }<p class="quiet" data-no-row${repositories.length > 0 && html` hidden`}>${none}${next !== null && '; with Enter all pages are looked through'}.</p>
+${more(next === null ? null : here({ filter: contains, after: next }), repositories.length === 0 ? 'Look through further repositories' : 'Next page')}</div>`;
 }
 
 function treeRows(

@@ -130,7 +130,7 @@ ${radio('chosen', 'these keys:')}
     .slice(0, MAX_OFFERED)
     .map(
       (key) =>
-        html`<label class="choice"><input type="checkbox" name="key" value="${key.fingerprint}"${trust === 'chosen' && keys.includes(key.fingerprint) && html` checked`}> <span>${clip(key.userIds[0] ?? 'no user ID', 100)} <small>${fingerprint(key.fingerprint)}</small></span></label>`,
+        html`<label class="choice"><input type="checkbox" name="key" value="${key.fingerprint}"${trust === 'chosen' && keys.includes(key.fingerprint) && html` checked`}> <span><bdi>${clip(key.userIds[0] ?? 'no user ID', 100)}</bdi> <small>${fingerprint(key.fingerprint)}</small></span></label>`,
     )}</div>
 </fieldset>
 <label>Client<select name="keys">${KINDS.map(({ keysIn, title }) => option(keysIn, title))}${HANDED.map((one) => option(one.kind, one.title))}</select></label>
@@ -189,7 +189,7 @@ function shownFile(
   const text = lines.length === 1 ? `${lines[0]} -o ${into}` : `{ ${lines.join('\n  ')}; } > ${into}`;
   return html`<ul class="plain">${keys.map(
     (key) =>
-      html`<li>${clip(known.get(key)?.userIds[0] ?? 'no user ID', 100)} ${fingerprint(key)} <a href="${request.base}../keys/${key}.gpg" download>Download</a></li>`,
+      html`<li><bdi>${clip(known.get(key)?.userIds[0] ?? 'no user ID', 100)}</bdi> ${fingerprint(key)} <a href="${request.base}../keys/${key}.gpg" download>Download</a></li>`,
   )}</ul>${block(text)}`;
 }
 

@@ -177,7 +177,7 @@ async function grantForm({ services, request, rest, link }: PageContext): Promis
   const chosen = form.getAll('key');
   const choices = all.map(
     ({ fingerprint: name, userIds }) =>
-      html`<label class="choice"><input type="checkbox" name="key" value="${name}"${chosen.includes(name) && html` checked`}> <span>${clip(userIds[0] ?? 'no user ID', 100)} <small>${fingerprint(name)}</small></span></label>`,
+      html`<label class="choice"><input type="checkbox" name="key" value="${name}"${chosen.includes(name) && html` checked`}> <span><bdi>${clip(userIds[0] ?? 'no user ID', 100)}</bdi> <small>${fingerprint(name)}</small></span></label>`,
   );
   return html`<section class="card"><h2>Add a grant</h2><form class="stack" method="post" action="${link(`signers/${rest}`)}">${formToken(request)}
 <label>Repositories<input name="repositories" value="${clip(form.get('repositories') ?? '', 1000)}" required maxlength="1000" autocomplete="off" spellcheck="false" placeholder="team/app team/tools/**"></label>

@@ -1,6 +1,7 @@
 // What a server says about an image that clients refuse, to who asks it directly and to `lookaside doctor`.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LookasideError } from '../../../src/domain/errors.ts';
 import { imageName } from '../../../src/domain/image.ts';
 import type { UnsignedImage } from '../../../src/domain/records.ts';
 import type { StoredSignature } from '../../../src/domain/stored-signature.ts';
@@ -15,6 +16,8 @@ interface Stored {
   readonly withdrawn?: readonly Withdrawn[];
   readonly inVain?: readonly UnsignedImage[];
   readonly retiredAt?: Date | null;
+  /** Images of a mirror whose upstream does not answer. */
+  readonly silent?: readonly string[];
 }
 
 const part = <T>(value: unknown) => value as T; // of these services the route uses what is given
@@ -24,8 +27,11 @@ async function serve(stored: Stored) {
   type Parts = Parameters<typeof serveOver>[0];
   return serveOver({
     signatures: part<NonNullable<Parts['signatures']>>({
-      ofImage: async (image: Parameters<typeof imageName>[0]) =>
-        imageName(image) === IMAGE ? signatures : [],
+      async ofImage(image: Parameters<typeof imageName>[0]) {
+        if (stored.silent?.includes(imageName(image)) === true)
+          throw new LookasideError('UPSTREAM_UNAVAILABLE', 'it hangs');
+        return imageName(image) === IMAGE ? signatures : [];
+      },
       search: async ({ filter }: { readonly filter: { readonly tag: string | null } }) => ({
         signatures: [...signatures, ...elsewhere].filter(
           ({ dockerReference }) =>
@@ -121,6 +127,13 @@ test('a name that a mirror has, and no signature says, is told as such, with the
   // by its digest, any tag of the repository will do
   assert.deepEqual(await findings(moved, `registry.redhat.io/team/app@sha256:${HEX}`), ['SERVED']);
   assert.deepEqual(await findings(moved, `team/app@sha256:${HEX}`), ['SERVED'], 'no registry is named');
+});
+
+test('a mirror whose upstream does not answer is the reason, and not that nothing is signed', async () => {
+  const unheard = `team/other@sha256:${HEX}`;
+  const silent = { silent: [unheard] };
+  assert.deepEqual(await findings({ ...silent, elsewhere: [signature()] }, unheard), ['UPSTREAM_SILENT']);
+  assert.deepEqual(await findings(silent, `team/else@sha256:${HEX}`), ['NEVER_SIGNED']);
 });
 
 test('of a tag that only a wrong key may have signed, the key is the answer, and not the tag', async () => {
