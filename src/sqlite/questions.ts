@@ -16,14 +16,17 @@ const CLOSE_MS = 1000;
 
 /** One page may ask both records at the same time. */
 const MOST_RESTING = 2;
-/** A resting thread keeps files open and some 30 MB. */
+/** After so long a resting thread lets go of files that were deleted or replaced: open, they would keep their space on the disk. */
 const REST_MS = 30_000;
+/** So often, then it ends. It keeps files open and some 30 MB; the next one opens all days of the record. */
+const RESTS = 20;
 /** What a thread may keep (connect.ts) and still be asked again: 100 days with 20 statements each. */
 const MOST_KEPT = 2500;
 
 export interface QuestionTimes {
   readonly questionMs?: number;
   readonly restMs?: number;
+  readonly rests?: number;
 }
 
 export class SqliteQuestions implements RecordLookups {
@@ -33,9 +36,12 @@ export class SqliteQuestions implements RecordLookups {
   #asked = 0;
   #isClosed = false;
 
-  constructor(dataDir: string, { questionMs = QUESTION_MS, restMs = REST_MS }: QuestionTimes = {}) {
+  constructor(
+    dataDir: string,
+    { questionMs = QUESTION_MS, restMs = REST_MS, rests = RESTS }: QuestionTimes = {},
+  ) {
     this.#dataDir = dataDir;
-    this.#times = { questionMs, restMs };
+    this.#times = { questionMs, restMs, rests };
   }
 
   /** Threads that wait for a question. */
@@ -189,11 +195,19 @@ class Thread {
     this.#stopTimer();
     this.#turn('rest');
     this.#worker.unref();
-    this.#timer = setTimeout(
-      () => this.#giveUp(new Error('nobody asked for a while')),
-      this.#times.restMs,
-    ).unref();
+    this.#restOn(this.#times.rests);
     return true;
+  }
+
+  #restOn(left: number): void {
+    this.#timer = setTimeout(() => {
+      if (left <= 1) {
+        this.#giveUp(new Error('nobody asked for a while'));
+        return;
+      }
+      this.#turn('begin');
+      this.#restOn(left - 1);
+    }, this.#times.restMs).unref();
   }
 
   #leave(): void {

@@ -626,7 +626,7 @@ test('more askers than can be answered at once are told to ask again', async (t)
 test('a thread that has answered answers the next asker too, sees what was replaced meanwhile, and ends after a while', async (t) => {
   const { databases, dataDir } = await filled(t);
   await databases.access.write({ reads: [read({ count: 3 })], missing: [] });
-  const questions = new SqliteQuestions(dataDir, { restMs: 20 });
+  const questions = new SqliteQuestions(dataDir, { restMs: 20, rests: 2 });
   const countOf = async () => {
     await using session = await questions.open(new AbortController().signal);
     assert.equal(questions.resting, 0);
@@ -651,6 +651,39 @@ test('a thread that has answered answers the next asker too, sees what was repla
   assert.equal(questions.resting, 0);
   assert.equal(await countOf(), 5);
   assert.equal(questions.resting, 0, 'a question behind close() keeps no thread');
+});
+
+/** Where an open file lies; one that is closed meanwhile lies nowhere. */
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return '';
+  }
+}
+
+test('a thread that rests lets go of days that are deleted, long before it ends', async (t) => {
+  const { databases, dataDir } = await filled(t);
+  await databases.access.write({ reads: [read()], missing: [] });
+  const questions = new SqliteQuestions(dataDir, { restMs: 20, rests: 100_000 });
+  {
+    await using session = await questions.open(new AbortController().signal);
+    await session.sums(ACCESS(), [], 1);
+  }
+  const openDays = () =>
+    readdirSync('/proc/self/fd')
+      .map(linkOf)
+      .filter((file) => file.startsWith(join(dataDir, 'access', '20')));
+  assert.ok(openDays().length > 0);
+  await databases.access.prune({
+    now: later(100 * DAY_MS),
+    steadyMs: 2 * DAY_MS,
+    retentionMs: DAY_MS,
+    maxBytes: Number.MAX_SAFE_INTEGER,
+  });
+  while (openDays().some((file) => file.endsWith('(deleted)'))) await turnOf();
+  assert.equal(questions.resting, 1);
+  await questions.close();
 });
 
 test('a question that is cancelled or overdue ends its thread, and the next asker gets a new one', async (t) => {

@@ -145,16 +145,24 @@ describe('the page Mirrors', () => {
   });
 });
 
-test('the system: checks in words, settings that somebody set first, the key of the log', async () => {
+test('the system: checks in words, what it does by itself, settings that somebody set first, the key of the log', async () => {
   const checks = {
     space: { state: 'degraded', message: '5 bytes are free <b>' },
     tree: { state: 'ok', message: null },
   } as const;
+  const held = heldSync();
+  const syncJobs = createSyncJobs({ mirrors: held, clock: createClock(), log: createLog() });
+  await syncJobs.start('red-hat', ['a', 'b'], ACTOR);
+  held.asked[0]?.onProgress?.({ done: 1, total: 2 });
   await using pages = await servePages({
     services: {
+      syncJobs,
+      mirrors: { list: async () => [MIRROR] } as unknown as PageServices['mirrors'],
+      keyRefresher: { sources: () => [], refreshNow: () => Promise.reject(new Error('unasked')) },
       health: async () => ({ status: 'degraded', reads: 'ok', writes: 'failed', checks }),
       auditLog: {
         identity: { origin: 'log.example', vkey: 'log.example+1a2b3c4d+AQ' },
+        checkpoint: async () => ({ size: 1234, at: AT }),
       } as unknown as PageServices['auditLog'],
       shownSettings: () => [
         { name: 'LOOKASIDE_READ', value: 'anonymous', source: 'default' },
@@ -164,6 +172,8 @@ test('the system: checks in words, settings that somebody set first, the key of 
   });
   const { text } = await pages.get('system', await pages.logIn('auditor'));
   assert.match(text, /The disk has room for uploads.*degraded.*5 bytes are free &lt;b&gt;/s);
+  assert.match(text, /Background work.*Syncs of mirrors.*at work.*red-hat<\/a>: 1 of 2 images, started/s);
+  assert.match(text, /Refresh of keys.*off; .*Audit log.*1,234 events in the checkpoint of/s);
   assert.ok(text.indexOf('LOOKASIDE_DATA') < text.indexOf('LOOKASIDE_READ'));
   assert.match(text, /log\.example\+1a2b3c4d\+AQ/);
   assert.equal(text.match(/<script/g)?.length, 1);

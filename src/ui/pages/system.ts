@@ -1,8 +1,9 @@
 // The server itself: is it well, with which settings it runs and where they come from, what it is made of.
+import { keySourceText } from '../../domain/key-source.ts';
 import type { Health } from '../../service/health.ts';
 import { type Html, html } from '../html.ts';
 import { AUDITORS, type Content, type Page, type PageContext } from '../page.ts';
-import { ago, block, clip, time, word } from '../show.ts';
+import { ago, block, clip, count, number, time, word } from '../show.ts';
 
 export const system: readonly Page[] = [{ path: 'system', roles: AUDITORS, answer: showSystem }];
 
@@ -17,7 +18,8 @@ const CHECKS: Readonly<Record<string, string>> = {
   draining: 'The server is not about to stop',
 };
 
-async function showSystem({ services, now }: PageContext): Promise<Content> {
+async function showSystem(context: PageContext): Promise<Content> {
+  const { services, now } = context;
   const { version, startedAt } = services.about;
   const health = await services.health();
   const { identity } = services.auditLog;
@@ -25,6 +27,7 @@ async function showSystem({ services, now }: PageContext): Promise<Content> {
     title: 'System',
     body: html`<div class="head"><h1>System</h1></div>
 ${checks(health)}
+${await work(context, health)}
 <section class="card"><h2>Versions</h2><dl class="facts"><dt>lookaside</dt><dd>${version}</dd><dt>Node.js</dt><dd>${process.versions.node}</dd><dt>Started</dt><dd>${time(startedAt)} <small>${ago(startedAt, now)}</small></dd></dl></section>
 <section class="card"><h2>Key of the audit log</h2><p>Keep it where nobody can change this server and it at once: with it, proofs are checked.</p>${block(identity.vkey)}</section>
 ${settings(services.shownSettings())}`,
@@ -37,6 +40,48 @@ function checks({ checks }: Health): Html {
   ).map(
     ([name, { state, message }]) =>
       html`<tr><th scope="row">${CHECKS[name] ?? name}</th><td>${word(state === 'ok' ? 'good' : state === 'failed' ? 'wrong' : 'open', state)}</td><td>${message === null ? '' : clip(message, 500)}</td></tr>`,
+  )}</tbody></table></div>`;
+}
+
+/** What the server does by itself, and how far it is. */
+async function work({ services, now, link }: PageContext, { checks }: Health): Promise<Html> {
+  const checkpoint = await services.auditLog.checkpoint();
+  const jobs = (await services.mirrors.list()).map(({ name }) => ({
+    name,
+    job: services.syncJobs.peek(name),
+  }));
+  const syncs = jobs.flatMap(({ name, job }) =>
+    job === null || job.ended !== null ? [] : [{ name, ...job }],
+  );
+  const sources = services.keyRefresher.sources();
+  const index = checks.index?.message ?? null;
+  const rows: readonly (readonly [what: string, isAtWork: boolean, said: Html])[] = [
+    ['Index of the trees', index !== null, html`${index ?? 'complete; changes are taken up as they come'}`],
+    [
+      'Syncs of mirrors',
+      syncs.length > 0,
+      syncs.length === 0
+        ? html`<a href="${link('mirrors')}">${count(jobs.length, 'mirror')}</a>`
+        : html`${syncs.map(({ name, startedAt, progress: { done, total } }) => html`<div><a href="${link('mirrors')}">${name}</a>: ${number(done)} of ${count(total, 'image')}, started ${ago(startedAt, now)}</div>`)}`,
+    ],
+    [
+      'Refresh of keys',
+      false,
+      sources.length === 0
+        ? html`off; <code>LOOKASIDE_KEY_REFRESH</code> says where keys come from`
+        : html`asks ${clip(sources.map(keySourceText).join(', '), 300)} by the schedule of <code>LOOKASIDE_KEY_REFRESH</code>`,
+    ],
+    [
+      'Audit log',
+      false,
+      checkpoint === null
+        ? html`nothing was signed yet`
+        : html`${count(checkpoint.size, 'event')} in the checkpoint of ${time(checkpoint.at)}`,
+    ],
+  ];
+  return html`<h2>Background work</h2><div class="tablewrap"><table class="stacks"><thead><tr><th>Work</th><th>State</th><th>How far</th></tr></thead><tbody>${rows.map(
+    ([what, isAtWork, said]) =>
+      html`<tr><th scope="row">${what}</th><td>${isAtWork ? word('open', 'at work') : word('good', 'at rest')}</td><td>${said}</td></tr>`,
   )}</tbody></table></div>`;
 }
 
