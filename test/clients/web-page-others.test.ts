@@ -1,19 +1,20 @@
 // What comes from others, on the web pages in a real browser: a sync of a mirror whose upstream answers when the test says, and
-// hostile texts wherever a page shows what strangers have written. One server, one browser.
+// hostile texts wherever a page shows what strangers have written, and many images. One server, one browser.
 import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
-import { isFull } from '../faults/promise.ts';
+import { count, isFull } from '../faults/promise.ts';
 import { certificate, makeKey, message, SIGNED_AT } from '../openpgp/packet-writer.ts';
 import { change } from '../sqlite/scratch.ts';
-import { folderOf, layFile } from '../store/lay.ts';
+import { folderOf, layFile, sha256Hex } from '../store/lay.ts';
 import { type HostileSite, missing, openHostileSite } from '../upstream/hostile-site.ts';
 import { administered } from './administered.ts';
 import { needs } from './available.ts';
 import { enter, inBrowser, SMALL, startBrowser, whatIsTooWide } from './browser.ts';
 import { eventually } from './eventually.ts';
+import { fillMany, LARGE, repositoryOf } from './many-images.ts';
 import { type LookasideServer, runLookaside, startServer } from './server.ts';
 import { addKey, makeSigner } from './signer.ts';
 import { openTempFolder, type TempFolder } from './temp-folder.ts';
@@ -25,6 +26,8 @@ const HOSTILE = `\u202e\u2067שלום "><img src=x onerror="document.title='run'
 /** As in test/faults/hostile.test.ts; a page has lines and columns. */
 const STEERING = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 const LONG = `${'a'.repeat(110)}/${'b'.repeat(110)}`;
+
+const MANY = { images: count(100_000, 1000), repositories: count(4999, 199) };
 
 describe('what comes from others, in a browser', needs('chromium'), () => {
   const vendor = makeSigner('vendor');
@@ -75,6 +78,7 @@ describe('what comes from others, in a browser', needs('chromium'), () => {
       `${folderOf('team/gone')}/signature-1`,
       stolen.sign({ repository: 'team/gone', tag: 'v1' }),
     );
+    await fillMany({ ...MANY, data, root, fingerprint: vendor.fingerprint });
     for (const name of ['partner', 'other']) {
       const args = ['--upstream', `${upstream.url}/${name}`, '--prefix', `/${name}`, '--data', data];
       assert.equal((await runLookaside(['mirror', 'add', name, ...args])).status, 0);
@@ -181,6 +185,46 @@ describe('what comes from others, in a browser', needs('chromium'), () => {
         await auditing.getByText('Your session is over').waitFor();
       });
       for (const repository of REPOSITORIES) await release(repository, repository === 'base/one');
+    });
+  });
+
+  test('among many images, a repository is found while its name is typed, and an image by its digest', async () => {
+    const last = MANY.repositories - 1;
+    const repository = `many-${last % 50}/app-${last}`;
+    await inBrowser(browser, { viewport: SMALL }, async (page) => {
+      await page.goto(`${server.url}/ui/`);
+      const rows = page.locator('#repositories tbody tr:not(.folder):visible');
+      assert.equal(await rows.count(), 100, 'a page of them');
+      assert.equal(await page.getByRole('link', { name: repository, exact: true }).count(), 0);
+      await page.evaluate('window.isStillTheSame = true');
+      await page.getByLabel('Filter').pressSequentially(`APP-${last}`);
+      await page.getByRole('link', { name: repository, exact: true }).waitFor();
+      assert.equal(await rows.count(), 1);
+      await page.getByLabel('Filter').fill('');
+      await rows.nth(99).waitFor();
+      await page.getByLabel('Filter').fill('no such name');
+      await page.getByText('No repository here holds that text').waitFor();
+      assert.equal(await page.evaluate('window.isStillTheSame'), true);
+      assert.equal(
+        await page.locator('[aria-label="Filter"], input[name=filter]').inputValue(),
+        'no such name',
+      );
+
+      await page.goto(`${server.url}/ui/repositories/${LARGE}`);
+      assert.equal(await page.locator('main tbody tr').count(), 100);
+      assert.equal(await whatIsTooWide(page), null);
+      const [first] = await page.locator('main tbody a').allTextContents();
+      await page.getByRole('link', { name: 'Older signatures' }).click();
+      await page.waitForURL(/cursor=/);
+      const further = await page.locator('main tbody a').allTextContents();
+      assert.equal(further.length, 100);
+      assert.ok(!further.includes(first ?? ''));
+
+      const box = page.getByRole('searchbox', { name: /Reference, digest/ });
+      await box.fill(`sha256:${sha256Hex(Buffer.from('image 7'))}`);
+      await page.keyboard.press('Enter');
+      await page.getByRole('heading', { name: 'signature-1' }).waitFor();
+      await page.getByRole('heading', { name: repositoryOf(7, MANY), exact: true }).waitFor();
     });
   });
 

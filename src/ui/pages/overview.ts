@@ -29,7 +29,7 @@ async function showOverview(context: PageContext): Promise<Content> {
   return {
     title: 'Overview',
     body: html`<div class="head"><h1>Overview</h1></div>
-<div id="overview"${overview === 'counting' && html` data-refresh="2"`}>${state(context, health)}
+<div class="part" id="overview"${overview === 'counting' && html` data-refresh="2"`}>${state(context, health)}
 ${typeof overview === 'string' ? uncounted(overview) : numbers(context, overview)}
 <div class="cards">${expiring(context, keys)}${behind(context, mirrors)}${typeof overview !== 'string' && refusals(context, overview)}</div></div>`,
   };

@@ -67,7 +67,7 @@ async function tree(context: PageContext, site: string, below: string): Promise<
   return html`${!isComplete && html`<p class="note open">The index is being built: repositories are still missing here. Load this page again in a moment.</p>`}
 <form class="filter" method="get" action="${here({})}"${(next !== null || after !== null || contains !== '') && html` data-pages`}>${site !== DEFAULT_SITE && html`<input type="hidden" name="site" value="${site}">`}
 <label>Filter <input type="search" name="filter" value="${contains}" data-filters="#repositories" maxlength="255" autocomplete="off" spellcheck="false"></label><button>Filter</button>${contains !== '' && html`<a class="button" href="${here({})}">Show all</a>`}</form>
-<div id="repositories">${
+<div class="part" id="repositories">${
     repositories.length > 0 &&
     html`<div class="tablewrap"><table><thead><tr><th>Repository</th><th class="n">Images</th><th>Newest signature</th></tr></thead><tbody>
 ${repositories.map((one, position) => treeRows(context, site, one, repositories[position - 1]?.path ?? null))}

@@ -1,0 +1,82 @@
+// A data directory and a tree with many images, whose rows are written straight into the index: signing and verifying them would take minutes.
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { ImageId } from '../../src/domain/image.ts';
+import type { RecordedImage } from '../../src/domain/ports.ts';
+import { openDatabases } from '../../src/sqlite/databases.ts';
+import { sha256Hex, signatureBytes } from '../store/lay.ts';
+
+const BATCH = 2000;
+
+export interface ManyImages {
+  readonly data: string;
+  /** The shared tree: the server forgets rows whose files are not there. */
+  readonly root: string;
+  readonly images: number;
+  readonly repositories: number;
+  /** They count as verified by it. */
+  readonly fingerprint: string;
+}
+
+/** Every fifth image, and more than a page has, is in this repository. */
+export const LARGE = 'many-0/large';
+
+/** The repository of the k-th image, which has the tag `vK`. */
+export function repositoryOf(k: number, { repositories }: Pick<ManyImages, 'repositories'>): string {
+  if (k % 5 === 0) return LARGE;
+  return `many-${(k % repositories) % 50}/app-${k % repositories}`;
+}
+
+export async function fillMany(many: ManyImages): Promise<void> {
+  const databases = await openDatabases({ dataDir: many.data, onUnusable: () => undefined });
+  for (let from = 0; from < many.images; from += BATCH) {
+    const length = Math.min(BATCH, many.images - from);
+    await databases.index.record(Array.from({ length }, (_, k) => laid(from + k, many)));
+  }
+  await databases.index.markComplete('default');
+  await databases.close();
+}
+
+function laid(k: number, many: ManyImages): RecordedImage {
+  const repository = repositoryOf(k, many);
+  const hex = sha256Hex(Buffer.from(`image ${k}`));
+  const image: ImageId = {
+    site: 'default',
+    layout: 'repository',
+    path: repository,
+    algorithm: 'sha256',
+    hex,
+  };
+  const bytes = signatureBytes(`signature ${k}`);
+  const file = path.join(many.root, `${repository}@sha256=${hex}`, 'signature-1');
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, bytes);
+  const { fingerprint } = many;
+  return {
+    image,
+    signatures: [
+      {
+        ...{ number: 1, sha256: sha256Hex(bytes), sizeBytes: bytes.length, bytes },
+        storedAt: new Date(Math.trunc(statSync(file).mtimeMs)),
+        judgement: {
+          verdict: 'good',
+          refusal: null,
+          form: 'binary',
+          issuer: fingerprint,
+          fingerprint,
+          judgeAgainAt: null,
+          signingFingerprint: fingerprint,
+          signedAt: new Date(0),
+          expiresAt: null,
+          claim: {
+            algorithm: 'sha256',
+            hex,
+            dockerReference: `registry.example/${repository}:v${k}`,
+            creator: 'many',
+          },
+          traits: { signedSha256: sha256Hex(Buffer.from(`${k}`)), digestBits: 512, obstacles: [] },
+        },
+      },
+    ],
+  };
+}
