@@ -123,7 +123,10 @@ describe('the frame of the web pages', () => {
     assert.match(text, /Revoked/);
     assert.doesNotMatch(text, /the-admin|laptop/);
     const { cookie } = await pages.logIn('auditor');
-    assert.match((await pages.get(`keys/${FINGERPRINT}`, { cookie })).text, /the-admin<\/bdi>: <bdi>a laptop is gone/);
+    assert.match(
+      (await pages.get(`keys/${FINGERPRINT}`, { cookie })).text,
+      /the-admin<\/bdi>: <bdi>a laptop is gone/,
+    );
   });
 });
 
