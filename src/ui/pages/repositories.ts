@@ -69,7 +69,7 @@ async function tree(context: PageContext, site: string, below: string): Promise<
 <label>Filter <input type="search" name="filter" value="${contains}" data-filters="#repositories" maxlength="255" autocomplete="off" spellcheck="false"></label><button>Filter</button>${contains !== '' && html`<a class="button" href="${here({})}">Show all</a>`}</form>
 <div class="part" id="repositories">${
     repositories.length > 0 &&
-    html`<div class="tablewrap"><table><thead><tr><th>Repository</th><th class="n">Images</th><th>Newest signature</th></tr></thead><tbody>
+    html`<div class="tablewrap"><table class="stacks"><thead><tr><th>Repository</th><th class="n">Images</th><th>Newest signature</th></tr></thead><tbody>
 ${repositories.map((one, position) => treeRows(context, site, one, repositories[position - 1]?.path ?? null))}
 </tbody></table></div>`
   }<p class="quiet" data-no-row${repositories.length > 0 && html` hidden`}>${none}${next !== null && '; with Enter all pages are looked through'}.</p>
