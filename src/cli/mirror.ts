@@ -225,7 +225,7 @@ export async function runMirrorRemove(
   if (json) printJson({ name });
   else
     print(
-      `The mirror "${name}" is served no longer. Its signatures stay in mirrors/${name} of the data directory.`,
+      `The mirror "${name}" is served no longer. Its signatures stay stored, in mirrors/${name} of the data directory or in the database of the nodes.`,
     );
   return EXIT.done;
 }

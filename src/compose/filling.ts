@@ -86,6 +86,7 @@ export async function openFilling(
       options.audit.append(event).catch((err: unknown) => log.warn({ err }, 'an event could not be kept'));
     },
     onHeld: options.onChanged,
+    isShared: options.isShared,
     log,
   });
   const mirror: Mirror = createMirror({

@@ -1,7 +1,7 @@
 // Brings the set of one image from a mirror's upstream: walked whole, judged, stored behind what is there. Nothing that was ever
 // served under a number loses it.
 import { createBatches, createHand } from '../domain/concurrency.ts';
-import { isLookasideError } from '../domain/errors.ts';
+import { isLookasideError, type LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { bytesOnDisk } from '../domain/mirror.ts';
 import type {
@@ -20,7 +20,7 @@ import type {
 } from '../domain/ports.ts';
 import { whyUnreadable } from '../domain/readable.ts';
 import type { Judgement } from '../domain/verdict.ts';
-import type { WalkFault } from '../domain/walk.ts';
+import { type WalkFault, walkFault } from '../domain/walk.ts';
 import { judgedInPlace } from './judge.ts';
 import { createHeldSets } from './mirror-held.ts';
 import type { Walker } from './walk.ts';
@@ -43,6 +43,8 @@ export interface BringerOptions {
   readonly onGrown: (image: ImageId, added: number) => void;
   /** What was read of the image before is no longer true: a set of it is held in memory. */
   readonly onHeld: (image: ImageId) => void;
+  /** Others serve it too, and what one of them alone holds in memory could have other numbers there: nothing is held. */
+  readonly isShared?: boolean;
   readonly log: Log;
 }
 
@@ -142,8 +144,9 @@ export function createBringer(options: BringerOptions): Bringer {
     const outcome = await fetchAndStore(image, { row, purpose, pass: timed.pass });
     if (outcome === null) return null;
     if ('fault' in outcome) {
-      // that an upstream is left alone tells nothing of the image
-      if (row !== null && outcome.fault !== 'resting') await noteFailed({ image, begunAt: timed.begunAt() });
+      // that an upstream is left alone, or that nothing can be stored here, tells nothing of the image
+      if (row !== null && outcome.fault !== 'resting' && outcome.fault !== 'queue')
+        await noteFailed({ image, begunAt: timed.begunAt() });
       return outcome;
     }
     // by now no bytes are held: a thousand images may wait here for the disk
@@ -168,6 +171,7 @@ export function createBringer(options: BringerOptions): Bringer {
     const { walk, blobs } = walked;
     const { kept, leftOut, storing } = await judgeAndStore(image, { ...walked, purpose });
     const result = await keep(image, { kept, leftOut, storing, purpose });
+    if (result.kind === 'fault') return result;
     const there = new Set(blobs.map(sha256));
     const served = result.kind === 'set' ? result.set.entries : [];
     const gone = served.flatMap((entry) => (there.has(entry.sha256) ? [] : [entry.sha256]));
@@ -218,7 +222,10 @@ export function createBringer(options: BringerOptions): Bringer {
   }
 
   /** What was stored; where that failed, it is held in memory at the numbers that it would have had. */
-  async function keep(image: ImageId, { kept, leftOut, storing, purpose }: ToKeep): Promise<Kept> {
+  async function keep(
+    image: ImageId,
+    { kept, leftOut, storing, purpose }: ToKeep,
+  ): Promise<Kept | WalkFault> {
     try {
       const published = await storing.done;
       heldSets.release(image);
@@ -231,6 +238,7 @@ export function createBringer(options: BringerOptions): Bringer {
       return { kind: 'set', set, added, leftOut, unstored: null };
     } catch (error) {
       if (!isLookasideError(error)) throw error;
+      if (options.isShared === true) return isUnstored(image, error, options.log);
       options.log.warn(
         { err: error, image: imageFolder(image) },
         'a mirrored set cannot be stored; it is served from memory',
@@ -260,6 +268,11 @@ function timedPass(pass: Pass, clock: Clock): { readonly pass: Pass; readonly be
         return walk();
       }),
   };
+}
+
+function isUnstored(image: ImageId, err: LookasideError, log: BringerOptions['log']): WalkFault {
+  log.warn({ err, image: imageFolder(image) }, 'a mirrored set cannot be stored, so nobody gets it yet');
+  return walkFault('queue', `what the upstream has cannot be stored now: ${err.message}`);
 }
 
 function withoutBytes(set: SignatureSet): SignatureSet {

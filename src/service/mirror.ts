@@ -272,8 +272,7 @@ function createRefreshes(options: MirrorOptions, { mayBring, bring }: Bringing) 
   async function dueByAll(image: ImageId, known: Due): Promise<Due> {
     if (options.isShared !== true) return known;
     const row = await options.mirrors.setOf(image);
-    // one that is held in memory alone is to be stored by this process
-    if (row === null || row.sizeBytes === null) return known;
+    if (row === null) return known;
     const since = dueOf(image, row);
     return isLate(since) ? known : since;
   }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { LookasideError } from '../../src/domain/errors.ts';
-import type { ImageId } from '../../src/domain/image.ts';
+import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import { whyUnreadable } from '../../src/domain/readable.ts';
 import { ANY_RECORD } from '../../src/domain/records.ts';
 import { type Connections, connect, listenOn } from '../../src/postgres/connect.ts';
@@ -11,6 +11,7 @@ import { PostgresKeys } from '../../src/postgres/keys.ts';
 import { Leader } from '../../src/postgres/leader.ts';
 import { PostgresLog } from '../../src/postgres/log-store.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
+import { PostgresMirrors } from '../../src/postgres/mirrors.ts';
 import { openPostgres } from '../../src/postgres/open.ts';
 import { PostgresQuestions } from '../../src/postgres/questions.ts';
 import { PostgresSignatures } from '../../src/postgres/signatures.ts';
@@ -21,7 +22,7 @@ import { auditEvent } from '../contract/audit-event.ts';
 import { keyNamed } from '../contract/key-store.ts';
 import { signatureStoreContract } from '../contract/signature-store.ts';
 import { folderOf, LONG_AGO, sha256Hex, signatureBytes } from '../store/lay.ts';
-import { eventOf, imageIn, uploadOf } from '../store/open-store.ts';
+import { eventOf, GOOD, imageIn, uploadOf } from '../store/open-store.ts';
 import { needs } from './available.ts';
 import { makeClientCertificate, makeServerCertificate } from './certificate.ts';
 import { eventually } from './eventually.ts';
@@ -90,6 +91,69 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
       place: (folder, files) => node.signatures.adopt(imageIn(folder), servedOf(files)),
       close: node.close,
     };
+  });
+
+  it('let a set of a mirror go in one step, unless a sync has asked for it or something of it is withdrawn', async () => {
+    const node = await openNode(await postgres.migratedDatabase());
+    try {
+      const { connections, signatures } = node;
+      const mirrors = new PostgresMirrors(connections, new PostgresWriter(connections));
+      const blobs = ['v1', 'v2'].map((tag) => ({ bytes: signatureBytes(tag, 300), judgement: GOOD }));
+      const [keyring] = await connections.query<{ number: number }>(
+        "SELECT number FROM change WHERE topic = 'keys'",
+      );
+      const brought = async (name: string, syncedAt: Date | null = null) => {
+        const image = imageIn(folderOf(`team/${name}`));
+        await signatures.publish(image, blobs, keyring?.number);
+        const walked = { checkedAt: LONG_AGO, upstream: 'https://one.example/', gone: [], leftOut: [] };
+        await mirrors.checked([
+          { site: image.site, image: imageFolder(image), ...walked, syncedAt, sizeBytes: 9 },
+        ]);
+        return image;
+      };
+      const countOf = async (image: ImageId) => (await signatures.readSet(image)).entries.length;
+      const judged = async () =>
+        (
+          await connections.query<{ verdict: string }>(
+            'SELECT DISTINCT verdict FROM signature ORDER BY verdict',
+          )
+        ).map(({ verdict }) => verdict);
+      const gone = await brought('gone');
+      assert.deepEqual(await judged(), ['good']);
+      assert.equal(await signatures.letGo(gone), true);
+      assert.deepEqual([await countOf(gone), await mirrors.setOf(gone)], [0, null]);
+      assert.deepEqual((await signatures.listFolder(gone.site, '', null, 10)).names, []);
+      assert.equal(await signatures.letGo(gone), false);
+      assert.equal(await countOf(await brought('gone')), 2);
+      const synced = await brought('synced', LONG_AGO);
+      assert.deepEqual([await signatures.letGo(synced), await countOf(synced)], [false, 2]);
+      const withdrawn = await brought('withdrawn');
+      const event = (sha256: string) => eventOf(withdrawn, sha256, 'withdraw');
+      await signatures.withdraw({ image: withdrawn, number: 2, by: 'a', reason: 'b', until: null, event });
+      assert.deepEqual([await signatures.letGo(withdrawn), await countOf(withdrawn)], [false, 1]);
+      // what the other node has noted of a set that is gone goes too
+      const ghost = await brought('ghost');
+      await connections.query('UPDATE change SET number = number + 1 WHERE topic = $1', ['keys']);
+      assert.equal(await signatures.letGo(ghost), true);
+      await mirrors.checked([
+        {
+          ...{
+            site: ghost.site,
+            image: imageFolder(ghost),
+            checkedAt: LONG_AGO,
+            upstream: 'https://one.example/',
+          },
+          ...{ gone: [], leftOut: [], syncedAt: null, sizeBytes: 9 },
+        },
+      ]);
+      assert.equal(await signatures.letGo(ghost), true);
+      assert.equal(await mirrors.setOf(ghost), null);
+      // verdicts by an older keyring are made again
+      await brought('later');
+      assert.deepEqual(await judged(), ['good', 'unverified']);
+    } finally {
+      await node.close();
+    }
   });
 
   describe('stores', () => postgresStoresContracts(() => postgres));

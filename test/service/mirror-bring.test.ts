@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder } from '../../src/domain/image.ts';
 import type { CheckedSet, MirrorSetRow, SetEntry, SignatureSet } from '../../src/domain/ports.ts';
 import { type WalkFault, walkFault } from '../../src/domain/walk.ts';
@@ -85,6 +86,36 @@ test('an image of a sync that waits for its note holds no bytes of its signature
     result.set.entries.map(({ bytes }) => bytes),
     [null],
   );
+});
+
+test('a set that cannot be stored is held in memory by a process that is alone, and is a fault for one of several', async () => {
+  const bytes = signatureBytes(folderOf('team/app'), 700);
+  const bring = async (isShared: boolean) => {
+    const noted: unknown[] = [];
+    const bringer = createBringer({
+      ...unused,
+      isShared,
+      walker: { walk: async () => ({ kind: 'set', upstream: 0, blobs: [bytes] }) },
+      publisher: {
+        publish: () => Promise.reject(new LookasideError('READ_ONLY', 'the store is read-only')),
+        gather: async () => assert.fail('a read publishes'),
+      },
+      mirrors: {
+        ...unused.mirrors,
+        checked: async (rows) => void noted.push(rows),
+        failed: async (walks) => void noted.push(walks),
+      },
+    });
+    const brought = await bringer.bring(IMAGE, 'read', (walk) => walk());
+    return { brought, held: await bringer.held(IMAGE), noted };
+  };
+  const alone = await bring(false);
+  assert.equal(alone.brought?.kind, 'set');
+  assert.equal(alone.held?.entries.length, 1);
+  const { brought, held, noted } = await bring(true);
+  assert.ok(brought?.kind === 'fault');
+  assert.deepEqual([brought.fault, held, noted], ['queue', undefined, []]);
+  assert.match(brought.message, /cannot be stored now: the store is read-only/);
 });
 
 test('that walks for a stored set fail is noted with the time of their beginning, and not that the upstream is left alone', async () => {

@@ -35,12 +35,18 @@ interface Opening {
   readonly setOf?: MirrorStore['setOf'];
   readonly onUpstreamFailure?: MirrorSettings['onUpstreamFailure'];
   readonly askedEveryMs?: number | null;
+  readonly isShared?: boolean;
 }
 
 function open(
   bring: Bring,
   stored: (known?: SignatureSet) => SignatureSet = () => NO_SET,
-  { setOf = async () => null, onUpstreamFailure = '503', askedEveryMs = null }: Opening = {},
+  {
+    setOf = async () => null,
+    onUpstreamFailure = '503',
+    askedEveryMs = null,
+    isShared = false,
+  }: Opening = {},
 ) {
   const read: ImageId[] = [];
   const clock = createClock();
@@ -64,6 +70,7 @@ function open(
       heldBlob: () => null,
     },
     mirrors: { setOf },
+    isShared,
     restingMs: (upstream) => {
       rest.of.push(upstream);
       return rest.ms;
@@ -319,6 +326,37 @@ test('what was checked by a clock that was wrong, in the future, is asked for no
     assert.equal(await readOf(mirror), 1);
     await turn();
     assert.equal(walks(), expected, `${aheadMs} ms ahead`);
+  }
+});
+
+test('what another process has just asked for is not asked for again', async () => {
+  for (const [isShared, expected] of [
+    [false, 2],
+    [true, 1],
+  ] as const) {
+    const row: MirrorSetRow = {
+      ...{ site: IMAGE.site, image: imageFolder(IMAGE), checkedAt: new Date(0), upstream: UPSTREAM },
+      ...{ gone: [], leftOut: [], syncedAt: null, sizeBytes: 8192, failingSince: null },
+    };
+    let checkedAt = row.checkedAt;
+    const { mirror, clock, walks } = open(
+      async () => ({ ...BROUGHT, added: 0 }),
+      () => SET,
+      { isShared, setOf: async () => ({ ...row, checkedAt }) },
+    );
+    const readAgain = async () => {
+      assert.equal(await readOf(mirror), 1);
+      await turn();
+    };
+    await readAgain();
+    assert.equal(walks(), 1);
+    clock.pass(3_600_001);
+    checkedAt = clock.now(); // by the other one
+    await readAgain();
+    assert.equal(walks(), expected);
+    clock.pass(3_600_001);
+    await readAgain();
+    assert.equal(walks(), expected + 1);
   }
 });
 
