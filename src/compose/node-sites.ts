@@ -35,6 +35,8 @@ export interface NodeSitesOptions {
   readonly keyringNumber: () => number;
   readonly makeEvent: MakeEvent;
   readonly hasProxies: boolean;
+  /** False: a command, for which it does not matter whether it could ask upstreams. */
+  readonly isServing: boolean;
   /** Earlier reads of the image, or of all images, are no longer right. */
   readonly onChanged: (image: ImageId | null) => void;
   readonly records: () => Pick<Records, 'session'>;
@@ -277,7 +279,7 @@ async function openMirrorSite(
     });
   const filling = await open(null).catch((error: unknown) => {
     if (isOurs || !isLookasideError(error, 'CONFIG_INVALID')) throw error;
-    log.error(
+    log[options.isServing ? 'error' : 'debug'](
       { err: error, mirror: name },
       'this node cannot ask the upstream of the mirror, and serves of it what is stored; put the file there, and start the node again',
     );

@@ -104,6 +104,7 @@ export async function openNode(options: NodeOptions) {
   const verifier = openVerifier();
   const sites = openNodeSites({
     ...{ stores, verifier, makeEvent, clock, log, hasProxies: config.remote.hasProxies },
+    isServing: offersLogIns,
     keyringNumber: () => keyringNumber,
     onChanged: (image) => (image === null ? reader.forgetAll() : reader.forget(image)),
     records: () => questions.records,
@@ -158,7 +159,10 @@ export async function openNode(options: NodeOptions) {
     ...{ sites: sites.names, store },
     recorder: () => bells.recorder,
   });
-  await sites.follow();
+  await sites.follow().catch(async (error: unknown) => {
+    await stores.close();
+    throw error;
+  });
   const sha256 = sha256Hex;
   return {
     ...{ stores, verifier, reader, judge, keys, refusals, makeEvent, log, signatures, bells, refreshKeyring },

@@ -238,7 +238,7 @@ export function createBringer(options: BringerOptions): Bringer {
       return { kind: 'set', set, added, leftOut, unstored: null };
     } catch (error) {
       if (!isLookasideError(error)) throw error;
-      if (options.isShared === true) return isUnstored(image, error, options.log);
+      if (options.isShared === true) return unstoredFault(options, image, error);
       options.log.warn(
         { err: error, image: imageFolder(image) },
         'a mirrored set cannot be stored; it is served from memory',
@@ -257,6 +257,12 @@ export function createBringer(options: BringerOptions): Bringer {
   };
 }
 
+/** A set that could not be stored, where nobody holds it. */
+function unstoredFault({ log }: Pick<BringerOptions, 'log'>, image: ImageId, err: LookasideError): WalkFault {
+  log.warn({ err, image: imageFolder(image) }, 'a mirrored set cannot be stored, so nobody gets it yet');
+  return walkFault('queue', `what the upstream has cannot be stored now: ${err.message}`);
+}
+
 /** Knows when the walk began; before that, when it was asked for. */
 function timedPass(pass: Pass, clock: Clock): { readonly pass: Pass; readonly begunAt: () => Date } {
   let at = clock.now();
@@ -268,11 +274,6 @@ function timedPass(pass: Pass, clock: Clock): { readonly pass: Pass; readonly be
         return walk();
       }),
   };
-}
-
-function isUnstored(image: ImageId, err: LookasideError, log: BringerOptions['log']): WalkFault {
-  log.warn({ err, image: imageFolder(image) }, 'a mirrored set cannot be stored, so nobody gets it yet');
-  return walkFault('queue', `what the upstream has cannot be stored now: ${err.message}`);
 }
 
 function withoutBytes(set: SignatureSet): SignatureSet {

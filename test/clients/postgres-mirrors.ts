@@ -138,6 +138,15 @@ export function mirrorTests({ postgres, openNode, signer }: MirrorTests): void {
         assert.equal(await statusAt(node, '/vendor', 'ubi/after'), 503);
       }
 
+      // what clients asked for in vain, at any node
+      for (const { composed } of [one, two]) await composed.recorder.flush();
+      const since = new Date(Date.now() - 60_000);
+      const missed = await one.composed.mirrors.missed('rh', since, {
+        actor,
+        signal: new AbortController().signal,
+      });
+      assert.deepEqual(missed, [folderOf('ubi/after').replace('=', ':')]);
+
       // one prefix is that of one mirror, whichever nodes are asked
       const others = ['x', 'y'].map((name, n) => {
         const node = [one, two][n] as Node;
