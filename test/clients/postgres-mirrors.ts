@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { it } from 'node:test';
-import { parseImageFolder } from '../../src/domain/image.ts';
+import { type ImageId, parseImageFolder } from '../../src/domain/image.ts';
 import { DEFAULT_MIRROR } from '../../src/domain/mirror.ts';
 import { folderOf, sha256Hex } from '../store/lay.ts';
 import { openHostileSite, serving } from '../upstream/hostile-site.ts';
@@ -36,6 +36,12 @@ function filesOf(signer: Signer, counts: Readonly<Record<string, number>>): Map<
   );
 }
 
+function imageOf(repository: string): ImageId {
+  const image = parseImageFolder('rh', folderOf(repository));
+  assert.ok(image !== null);
+  return image;
+}
+
 /** All that a reader gets below the prefix, to the first that is not there. */
 async function setAt(node: Node, prefix: string, repository: string): Promise<readonly string[]> {
   const hashes: string[] = [];
@@ -54,7 +60,7 @@ async function statusAt(node: Node, prefix: string, repository: string): Promise
 
 export function mirrorTests({ postgres, openNode, signer }: MirrorTests): void {
   it('serve the sets of a mirror that one of them was given, and change it together', async () => {
-    const repositories = { 'ubi/app': 2, 'ubi/both': 3, 'ubi/synced': 1, 'ubi/after': 1 };
+    const repositories = { 'ubi/app': 2, 'ubi/both': 3, 'ubi/synced': 1, 'ubi/beside': 1, 'ubi/after': 1 };
     const files = filesOf(signer, repositories);
     const wanted = (repository: string) =>
       [...files]
@@ -110,14 +116,25 @@ export function mirrorTests({ postgres, openNode, signer }: MirrorTests): void {
         unchanged: 1,
       });
 
+      // a command beside the nodes, on the database itself
+      const argv = ['mirror', 'sync', 'rh', ...(await listOf(temp.path, 'ubi/beside')), '--json'];
+      const beside = await runLookaside(argv, { LOOKASIDE_DATABASE: url });
+      assert.equal(beside.status, 0, describeOutcome(beside));
+      assert.equal(JSON.parse(beside.stdout).counts.new, 1);
+      const askedBefore = upstream.asked.length;
+      assert.deepEqual(await setAt(two, '/rh', 'ubi/beside'), wanted('ubi/beside'));
+      assert.equal(upstream.asked.length, askedBefore);
+      await two.composed.judge.judgeImage(imageOf('ubi/beside'));
+      const [judged] = await two.composed.signatures.ofImage(imageOf('ubi/beside'));
+      assert.equal(judged?.state, 'verified');
+
       // nothing is uploaded there; what is withdrawn does not come back
       const taken = await one
         .uploads(token)
         .post(`rh/${folderOf('ubi/app')}`, signer.sign({ repository: 'ubi/app', tag: 'v9' }));
       assert.deepEqual([taken.status, taken.code], [403, 'READ_ONLY']);
       const [first = ''] = wanted('ubi/app');
-      const image = parseImageFolder('rh', folderOf('ubi/app'));
-      assert.ok(image !== null);
+      const image = imageOf('ubi/app');
       await one.composed.withdrawals.withdrawAt(
         { image, number: 1 },
         { reason: 'wrong', until: null },
