@@ -187,6 +187,40 @@ export function mirrorTests({ postgres, openNode, signer }: MirrorTests): void {
     }
   });
 
+  it('serve what is stored of a mirror while the database takes no changes, and 503 for the rest', async () => {
+    await using upstream = await openHostileSite(serving(filesOf(signer, { 'ubi/app': 1, 'ubi/new': 1 })));
+    const url = await postgres().migratedDatabase();
+    const node = await openNode(url);
+    const [{ name } = {}] = await postgres().query(url, 'SELECT current_database() AS name');
+    const settle = async (isReadOnly: boolean) => {
+      const set = isReadOnly
+        ? 'SET default_transaction_read_only = on'
+        : 'RESET default_transaction_read_only';
+      await postgres().query(url, `BEGIN READ WRITE; ALTER DATABASE ${name} ${set}; COMMIT`);
+      await postgres().query(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'lookaside'",
+      );
+    };
+    try {
+      const views = [{ prefix: '/rh', strip: '', add: '' }];
+      const settings = { ...DEFAULT_MIRROR, upstreams: [`${upstream.url}/s`], views };
+      await node.composed.mirrors.add('rh', { ...settings, onUpstreamFailure: '404' }, actor);
+      assert.equal(await statusAt(node, '/rh', 'ubi/app'), 200);
+      await settle(true);
+      const asked = upstream.asked.length;
+      await eventually(async () => {
+        assert.equal(await statusAt(node, '/rh', 'ubi/new'), 503);
+        assert.ok(upstream.asked.length > asked, 'the upstream has given it');
+      });
+      assert.equal(await statusAt(node, '/rh', 'ubi/app'), 200);
+      await settle(false);
+      await eventually(async () => assert.equal(await statusAt(node, '/rh', 'ubi/new'), 200));
+    } finally {
+      await node.close();
+    }
+  });
+
   it('serve what is stored of a mirror whose files one of them lacks, and 503 for the rest', async () => {
     const files = filesOf(signer, { 'ubi/app': 1, 'ubi/other': 1 });
     await using upstream = await openHostileSite(serving(files));
