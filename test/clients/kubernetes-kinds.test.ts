@@ -2,19 +2,12 @@
 // with each of its fields under another name or of another type, which must not compile.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { symlink, writeFile } from 'node:fs/promises';
-import path from 'node:path';
-import process from 'node:process';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { parseAllDocuments } from 'yaml';
 import type { HandedKind, KindOptions } from '../../src/domain/client-config/kind.ts';
 import { planKind } from '../../src/domain/client-config/kinds.ts';
 import { configMapsOf, configMapYaml } from '../../src/domain/configmap.ts';
-import { run } from './command.ts';
-import { openTempFolder } from './temp-folder.ts';
+import { assertKinds, objectsIn } from './cluster-kinds.ts';
 
-const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const ACCEPT = { type: 'insecureAcceptAnything' };
 const URL_ = 'https://sig.example';
 
@@ -47,7 +40,6 @@ interface ImagePolicy {
   apiVersion: 'portieris.cloud.ibm.com/v1'; kind: 'ImagePolicy'; metadata: ObjectMeta;
   spec: { repositories: { name: string; policy?: { mutateImage?: boolean; simple?: { storeURL?: string; storeSecret?: string; requirements: Requirement[] } } }[] };
 }
-type Whole<Kind extends { apiVersion?: unknown; kind?: unknown; metadata?: unknown }> = Kind & Required<Pick<Kind, 'apiVersion' | 'kind' | 'metadata'>>;
 `;
 
 function made(kind: HandedKind, given: Partial<KindOptions> = {}): readonly string[] {
@@ -73,37 +65,6 @@ function made(kind: HandedKind, given: Partial<KindOptions> = {}): readonly stri
   );
 }
 
-type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
-
-function objectsIn(
-  texts: readonly string[],
-): readonly { readonly kind: string; readonly [name: string]: Json }[] {
-  return texts.flatMap((text) => parseAllDocuments(text).map((one) => one.toJS()));
-}
-
-/** Their members have names of one's own. */
-const MAPS = new Set(['labels', 'annotations', 'matchLabels', 'nodeSelector', 'requests', 'limits']);
-MAPS.add('data').add('binaryData').add('stringData');
-
-/** The same value with one field of it under another name, or one text, number or truth of another type; one after the other. */
-function* spoilt(value: Json, isMap = false): Generator<Json> {
-  if (typeof value !== 'object' || value === null) {
-    yield typeof value === 'number' ? 'a text' : 5;
-    return;
-  }
-  if (Array.isArray(value)) {
-    for (const [at, one] of value.entries()) for (const other of spoilt(one)) yield value.with(at, other);
-    return;
-  }
-  for (const [name, one] of Object.entries(value)) {
-    if (!isMap) {
-      const { [name]: _, ...rest } = value as Record<string, Json>;
-      yield { ...rest, [`${name}X`]: one };
-    }
-    for (const other of spoilt(one, MAPS.has(name))) yield { ...value, [name]: other };
-  }
-}
-
 test('every kind of Kubernetes and OpenShift that is handed out has only the fields that there are, each of its type', async () => {
   const policy = Buffer.from(JSON.stringify({ default: [ACCEPT] }));
   const objects = objectsIn([
@@ -120,32 +81,5 @@ test('every kind of Kubernetes and OpenShift that is handed out has only the fie
   assert.deepEqual(kinds, [
     ...['ClusterVersion', 'ConfigMap', 'DaemonSet', 'ImagePolicy', 'MachineConfig', 'Namespace', 'Secret'],
   ]);
-  const right = objects.map(
-    (one, at) => `export const right${at}: Whole<${one.kind}> = ${JSON.stringify(one)};`,
-  );
-  const wrong: string[] = [];
-  for (const kind of kinds) {
-    // a longest one has the most fields
-    const [one] = objects
-      .filter((other) => other.kind === kind)
-      .sort((a, b) => JSON.stringify(b).length - JSON.stringify(a).length);
-    for (const other of spoilt(one ?? assert.fail(kind)))
-      wrong.push(
-        `// @ts-expect-error\nexport const wrong${wrong.length}: Whole<${kind}> = ${JSON.stringify(other)};`,
-      );
-  }
-  assert.ok(wrong.length > 200, `${wrong.length}`);
-
-  await using temp = await openTempFolder();
-  await symlink(path.join(ROOT, 'node_modules'), path.join(temp.path, 'node_modules'));
-  await writeFile(path.join(temp.path, 'package.json'), '{"type":"module"}');
-  await writeFile(path.join(temp.path, 'kinds.ts'), [TYPES, ...right, ...wrong].join('\n'));
-  const outcome = await run(
-    [
-      ...([path.join(ROOT, 'node_modules/.bin/tsc'), '--noEmit', '--strict', '--skipLibCheck'] as const),
-      ...['--module', 'esnext', '--moduleResolution', 'bundler', '--target', 'es2023', 'kinds.ts'],
-    ],
-    { env: { PATH: process.env.PATH ?? '' }, cwd: temp.path },
-  );
-  assert.deepEqual([outcome.status, outcome.stdout.slice(0, 4000), outcome.stderr], [0, '', '']);
+  await assertKinds(TYPES, objects, 200);
 });
