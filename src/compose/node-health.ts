@@ -9,20 +9,27 @@ export interface NodeHealthOptions {
   readonly log: Log;
 }
 
+const TAKES_NO_CHANGES =
+  'PostgreSQL takes no changes: it is a standby, or read-only; reads go on and are not recorded, everything else is answered with 503';
+
 const OK: Check = { state: 'ok', message: null };
 
 export interface NodeHealth {
   /** The database has answered what was asked at that time; null: it has not. */
   noteAnswer(askedAtMs: number | null, error: unknown): void;
+  /** Whether it takes changes, as it said when it last answered. */
+  noteWritable(isWritable: boolean): void;
   of(isDraining: () => boolean): () => Promise<Health>;
 }
 
 export function createNodeHealth({ staleMs, clock, log }: NodeHealthOptions): NodeHealth {
   let answeredAtMs = clock.monotonicMs();
   let lostSinceMs: number | null = null;
+  let isWritable = true;
 
   function checkDatabase(): Check & { readonly canRead: boolean } {
-    if (lostSinceMs === null) return { ...OK, canRead: true };
+    if (lostSinceMs === null && isWritable) return { ...OK, canRead: true };
+    if (lostSinceMs === null) return { state: 'degraded', message: TAKES_NO_CHANGES, canRead: true };
     const leftMs = staleMs - (clock.monotonicMs() - answeredAtMs);
     if (leftMs > 0) {
       const message = `PostgreSQL cannot be reached; signatures in memory are served for ${Math.ceil(leftMs / 1000)} s more (LOOKASIDE_STALE), everything else is answered with 503`;
@@ -43,6 +50,11 @@ export function createNodeHealth({ staleMs, clock, log }: NodeHealthOptions): No
         lostSinceMs = clock.monotonicMs();
         log.error({ err: error }, 'PostgreSQL cannot be reached; this is tried again every second');
       }
+    },
+    noteWritable(isWritableNow) {
+      if (!isWritableNow && isWritable) log.warn({}, TAKES_NO_CHANGES);
+      if (isWritableNow && !isWritable) log.info({}, 'PostgreSQL takes changes again');
+      isWritable = isWritableNow;
     },
     of: (isDraining) => async () => {
       const { canRead, ...database } = checkDatabase();

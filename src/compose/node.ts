@@ -46,7 +46,7 @@ import { openKeyRefresh } from './key-refreshing.ts';
 import { openLogIns, readLogInProviders } from './log-ins.ts';
 import { checkpointFile, originOf } from './log-keeper.ts';
 import { fsckDatabase } from './node-check.ts';
-import { createNodeHealth } from './node-health.ts';
+import { createNodeHealth, type NodeHealth } from './node-health.ts';
 import { openNodeQuestions } from './node-questions.ts';
 import { openNodeSites } from './node-sites.ts';
 import { NO_UPKEEP } from './not-over-postgres.ts';
@@ -282,7 +282,7 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       carryOut();
     };
     const health = createNodeHealth({ staleMs: databaseOf(config).staleMs, clock: systemClock, log });
-    const watch = createWatch(node, { noteEvent: () => keeper.noteEvent(), noteAnswer: health.noteAnswer });
+    const watch = createWatch(node, { ...health, noteEvent: () => keeper.noteEvent() });
     await watch.start();
     carryOut(); // it may have been elected before the bell was there
     const recorder = createAccessRecorder({ log, clock: systemClock, accessLog: stores.access });
@@ -354,12 +354,11 @@ function createSettled() {
   };
 }
 
-interface WatchBells {
+interface WatchBells extends Pick<NodeHealth, 'noteAnswer' | 'noteWritable'> {
   readonly noteEvent: () => void;
-  readonly noteAnswer: (askedAtMs: number | null, error: unknown) => void;
 }
 
-function createWatch(node: OpenedNode, { noteEvent, noteAnswer }: WatchBells): Watch {
+function createWatch(node: OpenedNode, { noteEvent, noteAnswer, noteWritable }: WatchBells): Watch {
   const { stores, reader, judge, bells, refreshKeyring, sites, log } = node;
   let tokensNumber = -1;
   let confirmedAtMs = 0;
@@ -386,6 +385,7 @@ function createWatch(node: OpenedNode, { noteEvent, noteAnswer }: WatchBells): W
         );
       });
     },
+    onWritable: noteWritable,
     onJudge: () => judge.wake(),
     onLog: noteEvent,
     onReachable(isReachable, error) {

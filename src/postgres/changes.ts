@@ -12,10 +12,17 @@ export async function raise({ query, notify }: Change, topic: Topic): Promise<vo
 
 export type ChangeNumbers = Readonly<Record<Topic, number>>;
 
-/** As they are now; `size`: how many audit events there are. */
-export async function numbersOf(query: Query): Promise<ChangeNumbers & { readonly size: number }> {
-  const [row] = await query<ChangeNumbers & { size: number }>(`
+interface DatabaseNow extends ChangeNumbers {
+  /** How many audit events there are. */
+  readonly size: number;
+  /** It takes changes: it is no standby. */
+  readonly writable: boolean;
+}
+
+export async function numbersOf(query: Query): Promise<DatabaseNow> {
+  const [row] = await query<DatabaseNow>(`
     SELECT
+      current_setting('transaction_read_only') = 'off' AS writable,
       (SELECT number FROM change WHERE topic = 'keys') AS keys,
       (SELECT number FROM change WHERE topic = 'tokens') AS tokens,
       (SELECT number FROM change WHERE topic = 'mirrors') AS mirrors,

@@ -13,6 +13,7 @@ import { openTempFolder } from './temp-folder.ts';
 import { summaryOf, type Uploads } from './uploads.ts';
 
 export interface TroubledNode {
+  readonly port: number;
   uploads(token: string): Uploads;
   close(): Promise<void>;
 }
@@ -62,6 +63,9 @@ export function troubledTests({ postgres, url, token, signer, openNode }: Troubl
         const started = await openNode(url());
         try {
           assert.equal((await started.uploads(token()).get(`${folder}/signature-1`)).status, 200);
+          const health = await fetch(`http://127.0.0.1:${started.port}/readyz?for=writes`);
+          assert.equal(health.status, 503);
+          assert.match(await health.text(), /takes no changes/);
         } finally {
           await started.close();
         }

@@ -37,6 +37,10 @@ export interface Postgres extends AsyncDisposable {
 }
 
 export interface Standby {
+  /** That database of it, before it is promoted. */
+  urlOf(url: string): string;
+  /** Ends it, where it is not promoted. */
+  stop(): Promise<void>;
   /** Ends following; from then on it is asked by the URLs of before. */
   promote(): Promise<void>;
 }
@@ -136,6 +140,7 @@ export async function startPostgres(tls: PostgresTls | null = null): Promise<Pos
         '-R',
         '-X',
         'stream',
+        '--checkpoint=fast',
         '--no-sync',
       ];
       await succeed(asNobody([path.join(bin, 'pg_basebackup'), ...from]), { env, cwd: folder.path });
@@ -157,6 +162,15 @@ export async function startPostgres(tls: PostgresTls | null = null): Promise<Pos
         'SELECT pg_reload_conf()',
       );
       return {
+        urlOf: (url) => url.replace(encodeURIComponent(folder.path), encodeURIComponent(place)),
+        async stop() {
+          await ask(
+            urlOf('postgres'),
+            'ALTER SYSTEM RESET synchronous_standby_names',
+            'SELECT pg_reload_conf()',
+          );
+          await following.stop();
+        },
         async promote() {
           const beside = `postgres://lookaside@/postgres?host=${encodeURIComponent(place)}&port=${port}`;
           await ask(beside, 'SELECT pg_promote()');
