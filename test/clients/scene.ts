@@ -7,6 +7,7 @@ import type { Argv, Outcome } from './command.ts';
 import { type GnupgHome, openGnupgHome, type SigningKey } from './keys.ts';
 import { openPrivateHost } from './private-host.ts';
 import { openRegistry, type RegistryOptions } from './registry.ts';
+import { isByNodes } from './served-by.ts';
 import { openTempFolder } from './temp-folder.ts';
 
 export interface Scene extends AsyncDisposable {
@@ -80,6 +81,7 @@ export async function openScene(registryOptions: RegistryOptions = {}): Promise<
         const insecure = ['--src-tls-verify=false', '--dest-tls-verify=false'];
         const destination = `docker://${registry}/${image}`;
         assertAccepted(await user.skopeo('copy', ...insecure, ...flags, source, destination));
+        if (isByNodes) await (await import('./by-nodes.ts')).importTrees();
       },
       pull: (user, image, ...flags) =>
         user.podman('pull', ...insecurely('--tls-verify'), ...flags, `${registry}/${image}`),

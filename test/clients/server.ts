@@ -1,10 +1,14 @@
 // The lookaside server as an administrator runs it: the built command line, in a process of its own.
 import assert from 'node:assert/strict';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Role } from '../../src/domain/ports.ts';
 import { administered } from './administered.ts';
 import { type Argv, type Outcome, run, startBackground } from './command.ts';
 import { canReside, runInResident } from './resident.ts';
+import { isByNodes } from './served-by.ts';
+
+if (isByNodes) after(async () => (await import('./by-nodes.ts')).closeNodes());
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
@@ -44,6 +48,11 @@ export interface ServerOptions {
 
 /** The server, once it says that it listens. */
 export async function startServer(options: ServerOptions): Promise<LookasideServer> {
+  if (!isByNodes || options.data === null) return startOne(options);
+  return (await import('./by-nodes.ts')).startNodes(options, startOne);
+}
+
+async function startOne(options: ServerOptions): Promise<LookasideServer> {
   const { root, data, listen = '127.0.0.1:0', settings = {}, on = (argv: Argv) => argv } = options;
   const { onSpawn = () => undefined, flags = [] } = options;
   const shared = root === undefined ? [] : ['--root', root];
@@ -87,11 +96,14 @@ export function lookaside(...args: readonly string[]): Argv {
  * What came of a command line of lookaside; `settings` and PATH are its whole environment. It runs in a process that stays, unless
  * another one runs there.
  */
-export function runLookaside(
-  args: readonly string[],
-  settings: Readonly<Record<string, string>> = {},
+export async function runLookaside(
+  given: readonly string[],
+  givenSettings: Readonly<Record<string, string>> = {},
   cwd?: string,
 ): Promise<Outcome> {
+  const { args, settings } = isByNodes
+    ? await (await import('./by-nodes.ts')).overDatabase(given, givenSettings)
+    : { args: given, settings: givenSettings };
   const env = { PATH: process.env.PATH ?? '', ...settings };
   if (!canReside(args, env)) return runLookasideAlone(args, settings, cwd);
   return runInResident({ args, env, cwd: cwd ?? process.cwd() }, lookaside(...args).join(' '));

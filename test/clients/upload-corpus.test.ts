@@ -23,6 +23,7 @@ import { eventually } from './eventually.ts';
 import { writeImage } from './image.ts';
 import type { SigningKey } from './keys.ts';
 import { openScene, type Scene } from './scene.ts';
+import { isByNodes } from './served-by.ts';
 import { createToken, type LookasideServer, runLookaside, startServer } from './server.ts';
 import { openTempFolder } from './temp-folder.ts';
 import {
@@ -210,6 +211,7 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
 
   /** Files of the tree, and nothing left over from an upload. */
   async function storedFiles(): Promise<readonly string[]> {
+    if (isByNodes) return (await import('./by-nodes.ts')).servedInsteadOf(data);
     const names = await readdir(tree, { recursive: true });
     const left = names.filter((name) => name.startsWith('.lookaside/tmp/'));
     assert.deepEqual(left, [], 'something is left in .lookaside/tmp');
@@ -536,14 +538,19 @@ describe('uploads', needs('gpg', 'skopeo', 'docker-registry'), () => {
     const unmet = CODES.filter((code) => !met.has(code));
     const notTried = [
       ...(isFull ? [] : ['TOO_MANY_SIGNATURES']),
-      ...(needsNobody().skip === false ? [] : ['READ_ONLY']),
+      ...(needsNobody().skip === false && !isByNodes ? [] : ['READ_ONLY']),
+      // the disk is that of the database; and how much at once, and how often, each node counts for itself
+      ...(isByNodes ? ['DISK_FULL', 'BUSY', 'SLOW_DOWN'] : []),
     ];
-    assert.deepEqual(unmet, notTried);
+    assert.deepEqual(
+      unmet,
+      CODES.filter((code) => notTried.includes(code)),
+    );
   });
 
   test('have each left one audit event, and nothing of those that were stopped at the door', async () => {
     await server.stop();
-    const events = readUploadEvents(path.join(data, 'state.db'));
+    const events = await readUploadEvents(data);
     for (const each of UPLOAD_CORPUS) {
       const { folder, bytes } = madeOf(each);
       const result = each.code ?? 'created';
@@ -589,8 +596,17 @@ interface UploadEvent {
   readonly actor: string;
 }
 
-function readUploadEvents(file: string): readonly UploadEvent[] {
-  const db = connectSqlite(file, { readonly: true });
+async function readUploadEvents(data: string): Promise<readonly UploadEvent[]> {
+  if (isByNodes) {
+    const { askInsteadOf } = await import('./by-nodes.ts');
+    const columns = ['leaf image', 'leaf signatureSha256', 'leaf result', 'private actor'].map((column) => {
+      const [from, name] = column.split(' ');
+      return `${from}::json ->> '${name}' AS "${name}"`;
+    });
+    const sql = `SELECT ${columns} FROM audit_event WHERE leaf::json ->> 'action' = 'upload' ORDER BY seq`;
+    return (await askInsteadOf(data, sql)) as unknown as readonly UploadEvent[]; // as the statement names them
+  }
+  const db = connectSqlite(path.join(data, 'state.db'), { readonly: true });
   const rows = db
     .prepare(
       `SELECT leaf ->> '$.image' AS image, leaf ->> '$.signatureSha256' AS signatureSha256,

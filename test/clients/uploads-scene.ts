@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { isByNodes } from './served-by.ts';
 import { type LookasideServer, startServer } from './server.ts';
 import { enrol, makeSigner, type Signer } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
@@ -36,20 +37,23 @@ export async function openUploadsScene(
       signer,
       uploads,
       async assertHolds(folder, signatures) {
-        const names = await readdir(path.join(tree, folder)).catch(() => []);
         const expected = signatures.map((_, position) => `signature-${position + 1}`);
-        assert.deepEqual(names.sort(), [...expected].sort());
+        if (!isByNodes) {
+          const names = await readdir(path.join(tree, folder)).catch(() => []);
+          assert.deepEqual(names.sort(), [...expected].sort());
+        }
         for (const [position, bytes] of signatures.entries()) {
           const name = `${folder}/signature-${position + 1}`;
           const { status, body } = await uploads.get(name);
           assert.equal(status, 200, name);
           assert.ok(body.equals(bytes), `${name} is served with other bytes`);
+          if (isByNodes) continue; // they have no files
           assert.ok((await readFile(path.join(tree, name))).equals(bytes), `${name} has other bytes`);
         }
         assert.equal((await uploads.get(`${folder}/signature-${signatures.length + 1}`)).status, 404);
       },
       async assertNoDebris() {
-        assert.deepEqual(await readdir(path.join(tree, '.lookaside/tmp')), []);
+        if (!isByNodes) assert.deepEqual(await readdir(path.join(tree, '.lookaside/tmp')), []);
       },
       async [Symbol.asyncDispose]() {
         await server[Symbol.asyncDispose]();
