@@ -1,11 +1,15 @@
-// With SERVED_BY=nodes in the environment, the tests here start three nodes over PostgreSQL behind HAProxy instead of one server
+// With SERVED_BY=postgres://…/postgres?… in the environment, the tests here start three nodes over PostgreSQL behind HAProxy instead of one server
 // with a data directory, and give their commands to the database: test/faults/nodes-clients.test.ts says which of them must pass.
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import pg from 'pg';
+import { connect } from '../../src/postgres/connect.ts';
+import { migrate } from '../../src/postgres/migrate.ts';
 import { type Argv, describeOutcome, startBackground } from './command.ts';
-import { freePort, type Postgres, startPostgres } from './postgres.ts';
+import { freePort } from './free-port.ts';
+import { POSTGRES } from './served-by.ts';
 import { type LookasideServer, runLookaside, type ServerOptions } from './server.ts';
 import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
@@ -14,8 +18,7 @@ const NODES = 3;
 /** The log's key of all nodes. */
 const PEM = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
 
-interface Place extends AsyncDisposable {
-  readonly postgres: Postgres;
+interface Place {
   readonly temp: TempFolder;
   /** By the data directory that a server of its own would have. */
   readonly databases: Map<string, Promise<string>>;
@@ -27,29 +30,37 @@ interface Place extends AsyncDisposable {
 
 let place: Promise<Place> | null = null;
 
+/** Its folder goes with the process, and the databases with their PostgreSQL. */
 async function openPlace(): Promise<Place> {
-  const temp = await openTempFolder();
-  const postgres = await startPostgres();
-  return {
-    ...{ temp, postgres, databases: new Map(), trees: [], configurations: 0 },
-    async [Symbol.asyncDispose]() {
-      await postgres[Symbol.asyncDispose]();
-      await temp[Symbol.asyncDispose]();
-    },
-  };
+  return { temp: await openTempFolder(), databases: new Map(), trees: [], configurations: 0 };
 }
 
-/** Once all tests of the file are over. */
-export async function closeNodes(): Promise<void> {
-  await (await place)?.[Symbol.asyncDispose]();
+async function newDatabase(): Promise<string> {
+  const name = `n${randomBytes(8).toString('hex')}`;
+  await ask(POSTGRES, `CREATE DATABASE ${name} TEMPLATE template0`);
+  const url = POSTGRES.replace('/postgres?', `/${name}?`);
+  const connections = connect({ url, poolSize: 1 });
+  await migrate(connections);
+  await connections.close();
+  return url;
+}
+
+async function ask(url: string, sql: string): Promise<readonly Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query(sql)).rows;
+  } finally {
+    await client.end();
+  }
 }
 
 /** The settings of nodes and commands over the database that stands for `data`. */
 export async function settingsInsteadOf(data: string): Promise<Readonly<Record<string, string>>> {
   place ??= openPlace();
-  const { databases, postgres } = await place;
+  const { databases } = await place;
   await mkdir(data, { recursive: true }); // tests lay other files there too
-  const known = databases.get(data) ?? postgres.migratedDatabase();
+  const known = databases.get(data) ?? newDatabase();
   databases.set(data, known);
   return { LOOKASIDE_DATABASE: await known, LOOKASIDE_LOG_KEY: PEM };
 }
@@ -57,8 +68,7 @@ export async function settingsInsteadOf(data: string): Promise<Readonly<Record<s
 /** What one statement gives, of the database that stands for `data`. */
 export async function askInsteadOf(data: string, sql: string): Promise<readonly Record<string, unknown>[]> {
   const { LOOKASIDE_DATABASE = '' } = await settingsInsteadOf(data);
-  const { postgres } = await (place ?? openPlace());
-  return postgres.query(LOOKASIDE_DATABASE, sql);
+  return ask(LOOKASIDE_DATABASE, sql);
 }
 
 /** Where it serves signatures, as names of files: `team/app@sha256=…/signature-1`. */

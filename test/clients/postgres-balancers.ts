@@ -12,7 +12,7 @@ import { type Need, needs, programFile } from './available.ts';
 import { makeServerCertificate, type ServerCertificate } from './certificate.ts';
 import { type Argv, startBackground } from './command.ts';
 import { eventually } from './eventually.ts';
-import { freePort } from './postgres.ts';
+import { freePort } from './free-port.ts';
 import type { Signer } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
 

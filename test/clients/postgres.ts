@@ -1,7 +1,6 @@
 // A real PostgreSQL for one test file, on a socket in a folder of its own; each test has a database of its own in it.
 import { realpathSync } from 'node:fs';
 import { chmod, chown, copyFile, mkdir, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import pg from 'pg';
 import { connect } from '../../src/postgres/connect.ts';
@@ -10,6 +9,7 @@ import { programFile } from './available.ts';
 import type { ServerCertificate } from './certificate.ts';
 import { type Argv, startBackground, succeed } from './command.ts';
 import { eventually } from './eventually.ts';
+import { freePort } from './free-port.ts';
 import { openTempFolder } from './temp-folder.ts';
 
 /** nobody, by number: PostgreSQL refuses to run as root. */
@@ -25,6 +25,8 @@ export interface Postgres extends AsyncDisposable {
   open(url: string): Promise<void>;
   /** One statement, outside of any node. */
   query(url: string, sql: string): Promise<readonly Record<string, unknown>[]>;
+  /** The database that is there from the start, from which others are made. */
+  readonly adminUrl: string;
   readonly pid: number;
   /** With TLS it listens there on 127.0.0.1 and 127.0.0.2. */
   readonly port: number;
@@ -110,6 +112,7 @@ export async function startPostgres(tls: PostgresTls | null = null): Promise<Pos
   let template: Promise<string> | null = null;
   return {
     port,
+    adminUrl: urlOf('postgres'),
     get pid() {
       return server.pid;
     },
@@ -227,14 +230,6 @@ async function settingsOf(
   const rules = ['local all all trust', 'hostssl all certified all cert', 'hostssl all all all trust'];
   await writeFile(path.join(data, 'pg_hba.conf'), `${rules.join('\n')}\n`);
   return ['listen_addresses=127.0.0.1,127.0.0.2', 'ssl=on', ...named];
-}
-
-export async function freePort(): Promise<number> {
-  const held = createServer();
-  await new Promise<void>((resolve) => held.listen(0, '127.0.0.1', resolve));
-  const { port } = held.address() as AddressInfo; // it listens on TCP
-  await new Promise((resolve) => held.close(resolve));
-  return port;
 }
 
 function asNobody(argv: Argv): Argv {

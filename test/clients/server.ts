@@ -1,14 +1,11 @@
 // The lookaside server as an administrator runs it: the built command line, in a process of its own.
 import assert from 'node:assert/strict';
-import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Role } from '../../src/domain/ports.ts';
 import { administered } from './administered.ts';
 import { type Argv, type Outcome, run, startBackground } from './command.ts';
 import { canReside, runInResident } from './resident.ts';
 import { isByNodes } from './served-by.ts';
-
-if (isByNodes) after(async () => (await import('./by-nodes.ts')).closeNodes());
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 

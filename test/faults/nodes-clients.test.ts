@@ -6,6 +6,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { needs } from '../clients/available.ts';
 import { run } from '../clients/command.ts';
+import { startPostgres } from '../clients/postgres.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
 import { isFull } from './promise.ts';
 
@@ -114,9 +115,10 @@ const RESULT = /^ *(?<no>not )?ok \d+ - (?<name>.*)\n *---\n(?<about>[\s\S]*?)\n
 /** Names of its tests. */
 async function resultsOf(file: string) {
   await using temp = await openTempFolder();
+  await using postgres = await startPostgres();
   // what a test that fails has left running would keep its process
   const flags = ['--test', '--test-force-exit', '--test-reporter=tap'];
-  const env = { ...process.env, SERVED_BY: 'nodes', HOME: temp.path } as Record<string, string>;
+  const env = { ...process.env, SERVED_BY: postgres.adminUrl, HOME: temp.path } as Record<string, string>;
   for (const name of ['NODE_TEST_CONTEXT', 'FAULTS_REPORT']) delete env[name]; // its tests are not ours
   const argv = [process.execPath, ...flags, path.join(CLIENTS, `${file}.test.js`)] as const;
   const { stdout, stderr } = await run(argv, { env, deadlineMs: DEADLINE_MS });
