@@ -21,9 +21,9 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { checkBytes, loadReads } from './load.mjs';
 import { imagePath, layNames, laySigned, layTree, signedPath } from './material.mjs';
+import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
 import { writeResults } from './report.mjs';
-import { median } from './rows.mjs';
 import { MAIN, runCommand, settle, startDelay, startLookaside, startNginx, stopAll } from './servers.mjs';
 
 const PORTS = { lookaside: 18_111, upstream: 18_112, line: 18_113 };

@@ -8,6 +8,7 @@ const PACKAGES = {
   openssl: 'openssl',
   gpgv: 'gpgv',
   curl: 'curl',
+  psql: 'postgresql',
 };
 
 /** @throws when one of them is not there */

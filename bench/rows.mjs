@@ -5,6 +5,8 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { join } from 'node:path';
 import { checkBytes, loadPulls, loadReads, loadUploads } from './load.mjs';
 import { layNames, laySigned, layTree, signedPath } from './material.mjs';
+import { median } from './median.mjs';
+import { NODE_ROWS } from './nodes.mjs';
 import { requirePrograms } from './programs.mjs';
 import { runAdoption, runRescan } from './scans.mjs';
 import { runCommand, settle, startFloor, startLookaside, startNginx, stopAll } from './servers.mjs';
@@ -127,6 +129,7 @@ export const ROWS = [
     unit: '× sha256sum',
     run: runAdoption,
   }),
+  ...NODE_ROWS,
 ];
 
 function scanRow(row) {
@@ -424,10 +427,4 @@ async function runStart(bench, { images }) {
     await stopAll();
   }
   return { startMs: median(tookMs), rssMiB };
-}
-
-export function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

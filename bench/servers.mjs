@@ -15,11 +15,20 @@ const PAGE_BYTES = 4096;
 
 const running = new Set();
 
+/** What is added last is stopped first: nodes ahead of their database. */
 export async function stopAll() {
-  await Promise.all([...running].map((server) => server.stop()));
+  for (const server of [...running].reverse()) {
+    await server.stop();
+    running.delete(server);
+  }
 }
 
-/** A server of ours. `data`: its data directory; `root`: a shared tree, or null for the data directory's own. */
+/** Stopped with all others. */
+export function keep(server) {
+  running.add(server);
+}
+
+/** A server of ours. `data`: its data directory, or null for a node over the PostgreSQL of the settings; `root`: a shared tree, or null for the data directory's own. */
 export function startLookaside({
   data,
   root = null,
@@ -28,8 +37,10 @@ export function startLookaside({
   isPinned = true,
   args = [],
   settings = {},
+  log = `${data}.log`,
 }) {
-  const flags = ['serve', '--listen', `127.0.0.1:${port}`, '--data', data];
+  const flags = ['serve', '--listen', `127.0.0.1:${port}`];
+  if (data !== null) flags.push('--data', data);
   if (root !== null) flags.push('--root', root);
   if (tls !== null) flags.push('--tls-cert', tls.cert, '--tls-key', tls.key);
   const env = { PATH: process.env.PATH, ...settings };
@@ -40,7 +51,7 @@ export function startLookaside({
     isPinned,
     argv: [process.execPath, ...args, MAIN, ...flags],
     env,
-    log: `${data}.log`,
+    log,
   });
 }
 
@@ -111,7 +122,7 @@ async function start({ name, port, isTls, isPinned, argv, env, log }) {
     isTls,
     startedMs,
     url: `${isTls ? 'https' : 'http'}://127.0.0.1:${port}`,
-    cpuMs: () => processesOf(child.pid).reduce((sum, pid) => sum + cpuMsOf(pid), 0),
+    cpuMs: () => cpuMsOfAll(child.pid),
     /** The CPU milliseconds of each of its processes by itself. */
     cpuMsOfEach: () => new Map(processesOf(child.pid).map((pid) => [pid, cpuMsOf(pid)])),
     rssBytes: () => processesOf(child.pid).reduce((sum, pid) => sum + rssOf(pid), 0),
@@ -148,6 +159,17 @@ export async function settle(server, { stillMs = 1000, mostMs = 600_000 } = {}) 
     if (performance.now() - stillSinceMs >= stillMs) return;
     if (performance.now() - startedMs >= mostMs) throw new Error(`${server.name} does not come to rest`);
   }
+}
+
+/** The CPU milliseconds of the process, and of those that it has started and that still run. */
+export function cpuMsOfAll(pid) {
+  return processesOf(pid).reduce((sum, one) => sum + cpuMsOf(one), 0);
+}
+
+/** Of those that it had started and that have ended. */
+export function cpuMsOfEnded(pid) {
+  const fields = statOf(pid);
+  return fields === null ? 0 : (Number(fields[13]) + Number(fields[14])) * TICK_MS;
 }
 
 /** The process and those that it has started: nginx has workers. */

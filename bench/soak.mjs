@@ -11,9 +11,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkBytes, loadPulls, loadReads } from './load.mjs';
 import { layNames, layTree } from './material.mjs';
+import { median } from './median.mjs';
 import { requirePrograms } from './programs.mjs';
 import { machine, writeResults } from './report.mjs';
-import { median } from './rows.mjs';
 import { settle, startLookaside, stopAll } from './servers.mjs';
 
 const PORT = 18_110;
