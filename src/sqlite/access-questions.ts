@@ -102,6 +102,8 @@ export interface DayOfMissing {
 const MAX_OPEN_DAYS = 100;
 /** Texts of one dictionary that one day remembers. */
 const MAX_TEXTS = 50_000;
+/** A page of rows has no more of them; an export and a sum have. */
+const FEW_TEXTS = 1000;
 
 interface HeldDay {
   readonly held: HeldFile;
@@ -350,10 +352,15 @@ class OpenDay implements DayOfMissing {
     }
   }
 
-  /** What was remembered of its dictionaries: one day's are enough at a time. */
+  /**
+   * What was remembered of its dictionaries, and of a day of which much was read, also the pages of its file: one day's are enough at a
+   * time. SQLite keeps up to 16 MB of each, and 90 days may be open.
+   */
   forget(): void {
+    const wasWalked = this.#images.size + this.#texts.address.size + this.#texts.signature.size > FEW_TEXTS;
     for (const texts of Object.values(this.#texts)) texts.clear();
     this.#images.clear();
+    if (wasWalked) this.#db.pragma('shrink_memory');
   }
 
   rest(): void {
