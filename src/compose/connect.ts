@@ -17,7 +17,7 @@ import { proveEvent } from '../service/log-proofs.ts';
 import { createOverview } from '../service/overview.ts';
 import { createReader } from '../service/read.ts';
 import { createRefusalRecorder } from '../service/refusals.ts';
-import { createReleaseView, showingReleases } from '../service/release-view.ts';
+import { createReleaseView, type ReleaseView, showingReleases } from '../service/release-view.ts';
 import { createRepositoryList } from '../service/repositories.ts';
 import { createRevocations, type RevocationService } from '../service/revocation.ts';
 import { createCertificateRecord, createSettingsRecord } from '../service/settings-record.ts';
@@ -76,12 +76,7 @@ export async function connect(options: Connections) {
   const store = createSitesStore(sites, open.places);
   const judge = createSitesJudge(open.judges);
   const upkeep = createSitesUpkeep(open.upkeeps);
-  const releases = createReleaseView({
-    store,
-    index,
-    tombstones: databases.tombstones,
-    settings: () => current().releases,
-  });
+  const releases = openReleases(store, options);
   const reader = createReader({
     store: releases.store,
     clock,
@@ -196,6 +191,11 @@ export async function connect(options: Connections) {
     index,
     health: openHealth(options, { sites, log }),
   };
+}
+
+function openReleases(store: SignatureStore, { databases, current }: Connections): ReleaseView {
+  const { index, tombstones } = databases;
+  return createReleaseView({ store, index, tombstones, settings: () => current().releases });
 }
 
 interface KeyParts {
