@@ -140,8 +140,10 @@ export function createReader({
   function holds(image: ImageId, cached: CachedSet): boolean {
     const { set, checkedAtMs, epoch: readIn } = cached;
     const { isSettled = false, askAgainMs } = set;
+    const isStill = isSettled && readIn === epoch;
+    if (isStill && askAgainMs === undefined) return true;
     const now = clock.monotonicMs();
-    if (isSettled && readIn === epoch && (askAgainMs === undefined || now < askAgainMs)) return true;
+    if (isStill && askAgainMs !== undefined && now < askAgainMs) return true;
     if (now - checkedAtMs <= SHARED_SET_FRESH_MS) return true;
     // whoever asks again at a time of its own does more than look at files
     if (askAgainMs !== undefined || store.peekHolds?.(image, set) !== true) return false;
