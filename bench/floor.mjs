@@ -1,5 +1,5 @@
 // The floor of the runtime: node:http over a Map, with the headers of our answers and a record of each read in a ring, which
-// nobody writes anywhere. No server on Node.js answers with less.
+// nobody writes anywhere. Node.js makes each head anew here; we spare that.
 // Run: node bench/floor.mjs FOLDER IMAGES PORT
 import { createServer } from 'node:http';
 import { bytesOf, imagePath } from './material.mjs';
