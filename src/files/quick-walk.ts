@@ -39,10 +39,10 @@ export interface QuickWalkOptions {
   readonly beingWrittenMs?: number;
 }
 
-/** A batch is gone through in one turn of the event loop that answers reads, or a few. */
-const IMAGES_A_BATCH = 100;
+/** The thread that answers reads goes through a batch in one turn, which should take a millisecond or two. */
+const IMAGES_A_BATCH = 32;
 const UNCHANGED_A_BATCH = 5000;
-const BYTES_A_BATCH = 256 * 1024;
+const BYTES_A_BATCH = 64 * 1024;
 
 /** Images that are not recorded are read in the order of their names: rows in order cost the index a fraction. */
 const SORTED_TOGETHER = 50_000;

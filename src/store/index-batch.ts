@@ -20,7 +20,7 @@ export interface IndexBatchOptions {
 }
 
 /** More take the main thread longer than reads should wait. */
-const IMAGES_A_BATCH = 500;
+const IMAGES_A_BATCH = 200;
 
 export function createIndexBatch({ index, changes, looker }: IndexBatchOptions): IndexBatch {
   let waiting: { readonly image: ImageId; readonly seen: Look; readonly stamp: QuickStamp | undefined }[] =

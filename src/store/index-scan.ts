@@ -167,7 +167,7 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
 
   function lookAtWalked(image: ImageId, { content }: WalkedImage, moment: number): Promise<Look> {
     const isAsRead = content !== null && changes.isUntouchedSince(image, moment);
-    return isAsRead ? looker.lookAt(image, content) : look(image);
+    return isAsRead ? looker.lookAtNew(image, content) : look(image);
   }
 
   async function take(

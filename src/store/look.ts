@@ -50,8 +50,11 @@ export interface Look extends ImageState {
 export interface Looker {
   /** @throws LookasideError STORE_UNAVAILABLE, INDEX_UNUSABLE */
   look(image: ImageId): Promise<Look>;
-  /** As look(), of a folder that was read already. The image must be untouched since. @throws INDEX_UNUSABLE, STORE_UNAVAILABLE */
-  lookAt(image: ImageId, onDisk: ImageFolder): Promise<Look>;
+  /**
+   * As look(), of a folder that was read already, when the index had no row of the image. It must be untouched since.
+   * @throws STORE_UNAVAILABLE, INDEX_UNUSABLE
+   */
+  lookAtNew(image: ImageId, onDisk: ImageFolder): Promise<Look>;
   /**
    * Waits until nothing in the folder is half-written, or a writer has taken too long. An unusable index counts as
    * empty. `first`: what the index was just asked. @throws LookasideError STORE_UNAVAILABLE
@@ -202,7 +205,14 @@ export function createLooker(options: Omit<TreeAndIndex, 'report'>): Looker {
 
   return {
     look: async (image) => lookBeside(image, await ask(image)),
-    lookAt: async (image, onDisk) => compare(image, await ask(image), onDisk),
+    async lookAtNew(image, onDisk) {
+      const version = changes.versionOf(image);
+      const recorded = await index.recorded(image);
+      // an upload since the walk came into the folder is the truth, whatever was read
+      if (recorded.length > 0) return lookBeside(image, await ask(image));
+      // what is complete does not matter to an image without rows
+      return compare(image, { version, isWhole: false, recorded }, onDisk);
+    },
     async lookSettled(image, first) {
       for (let pause = 0; ; pause += 1) {
         const asked = pause === 0 && first !== undefined ? first : await askOrNone(image);
