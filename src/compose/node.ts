@@ -171,6 +171,7 @@ export async function openNode(options: NodeOptions) {
     browser: createBrowser({ store, reader, signatures }),
     uploader: createUploader({
       keyringNumber: () => keyringNumber,
+      imagesOfBatch: 8,
       ...{ verifier, keys: stores.keys, appender: store, judgeImage: judge.judgeImage, refusals },
       ...{ makeEvent, clock, sha256 },
       inTime: (image, act) => inTime(act(clock.monotonicMs() + LONGEST_MS), () => isLate(image)),
@@ -200,6 +201,7 @@ export async function openNode(options: NodeOptions) {
       treeOf: () => 'owned',
       keyringChanges: () => judge.keyringChanges,
       keyringNumber: () => keyringNumber,
+      imagesOfBatch: 16,
       verifyAgain,
     }),
     rules: createAccessRules({ ...stores, store: stores.rules, keys, makeEvent, clock, sha256 }),

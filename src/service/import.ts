@@ -30,6 +30,8 @@ export interface ImporterOptions {
   readonly keyringChanges: () => number;
   /** As VerifiedUpload; left out for one process. */
   readonly keyringNumber?: () => number;
+  /** As UploaderOptions. */
+  readonly imagesOfBatch?: number;
   /** Marks the signatures that name these fingerprints or key IDs to be verified again, in the background. */
   readonly verifyAgain: (issuers: readonly string[]) => Promise<void>;
 }
@@ -70,7 +72,7 @@ const STOPS_ALL: ReadonlySet<ErrorCode> = new Set(['STORE_UNAVAILABLE', 'DISK_FU
 
 export function createImporter(options: ImporterOptions): Importer {
   const { keys, appender, uploads, reader, clock } = options;
-  const forEachInPlace = createPlaces(IMAGES_AT_ONCE);
+  const shared = createPlaces(IMAGES_AT_ONCE);
 
   /** The result for a part that is already stored and recorded, which needs no second verification; else null. */
   async function findKept(part: number, image: ImageId, sha256: string): Promise<ImportResult | null> {
@@ -204,6 +206,8 @@ export function createImporter(options: ImporterOptions): Importer {
         group.judged.push(one);
         images.set(imageKey(image), group);
       }
+      const forEachInPlace =
+        options.imagesOfBatch === undefined ? shared : createPlaces(options.imagesOfBatch);
       await forEachInPlace(images.values(), async ({ image, judged }) => {
         const outcomes = dryRun ? await foresee(image, judged) : await storeEach(judged, actor);
         for (const result of outcomes) results[result.part] = result;

@@ -35,9 +35,7 @@ const EXAMINED_AT_ONCE = 4;
  * Of all batches together. Storing is mostly waiting for the disk, and what waits together shares fsyncs, transactions and messages to
  * threads: more at once cost less each. Far below what may wait in a queue, so that batches alone never make it full.
  */
-export const IMAGES_AT_ONCE = 128;
-/** The same where each upload has a bound of time: those that wait in one transaction are late together. */
-export const IMAGES_AT_ONCE_IN_TIME = 32;
+const IMAGES_AT_ONCE = 128;
 
 export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Promise<readonly BatchResult[]>;
 
@@ -45,9 +43,10 @@ export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Pro
  * The results are in the order of the parts; a refused part never stops the others. @throws nothing that is one part's
  * fault
  */
-export function createUploadEach(imagesAtOnce: number): UploadEach {
-  const forEachInPlace = createPlaces(imagesAtOnce);
-  return (parts, steps) => uploadEach(parts, steps, forEachInPlace);
+export function createUploadEach(imagesOfBatch: number | undefined): UploadEach {
+  const shared = createPlaces(IMAGES_AT_ONCE);
+  return (parts, steps) =>
+    uploadEach(parts, steps, imagesOfBatch === undefined ? shared : createPlaces(imagesOfBatch));
 }
 
 async function uploadEach(

@@ -22,7 +22,7 @@ import type { Actor, MakeEvent } from './audit.ts';
 import type { RefusalRecorder } from './refusals.ts';
 import type { SignerService } from './signers.ts';
 import type { Unverifiable } from './unverifiable.ts';
-import { createUploadEach, IMAGES_AT_ONCE, IMAGES_AT_ONCE_IN_TIME } from './upload-batch.ts';
+import { createUploadEach } from './upload-batch.ts';
 import { createReview, type Verified } from './upload-review.ts';
 import {
   createUnverifiableUploads,
@@ -39,6 +39,11 @@ export interface UploaderOptions {
   readonly judgeImage: (image: ImageId) => Promise<void>;
   /** As VerifiedUpload; left out for one process. */
   readonly keyringNumber?: () => number;
+  /**
+   * How many images of one batch are stored at once; left out for one process, where all batches share a bound. A change that waits
+   * for a shared database is refused after a few seconds, so the others of its batch must not wait ahead of it.
+   */
+  readonly imagesOfBatch?: number;
   readonly refusals: Pick<RefusalRecorder, 'record'>;
   readonly makeEvent: MakeEvent;
   readonly clock: Clock;
@@ -118,7 +123,7 @@ export function createUploader(options: UploaderOptions): Uploader {
   const { keys, appender, makeEvent, clock } = options;
   const review = createReview(options);
   const unverifiable = createUnverifiableUploads(options);
-  const uploadEach = createUploadEach(options.inTime === undefined ? IMAGES_AT_ONCE : IMAGES_AT_ONCE_IN_TIME);
+  const uploadEach = createUploadEach(options.imagesOfBatch);
 
   async function store(verified: Verified, request: UploadRequest & Placed, asker: Actor): Promise<Receipt> {
     const { image, bytes, number, beginByMs } = request;

@@ -1,0 +1,58 @@
+// How many images of batches are stored at once.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { type ImageId, imageFolder } from '../../src/domain/image.ts';
+import type { BatchPart } from '../../src/domain/receipt.ts';
+import { type BatchSteps, createUploadEach } from '../../src/service/upload-batch.ts';
+import { folderOf } from '../store/lay.ts';
+import { SITE } from '../store/open-store.ts';
+
+const partsOf = (count: number): readonly BatchPart[] =>
+  Array.from({ length: count }, (_, number) => ({
+    bytes: Buffer.from([number]),
+    fileName: `${folderOf(`team/app-${number}`)}/signature-1`,
+  }));
+
+/** Steps that store nothing until they are let go, and the folders of what was begun. */
+function held() {
+  const begun: string[] = [];
+  let letGo: () => void = () => undefined;
+  const isOver = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  const steps: BatchSteps = {
+    site: SITE,
+    endsAll: () => false,
+    // the cast: nothing here looks into what was verified
+    verify: async () => ({}) as Awaited<ReturnType<BatchSteps['verify']>>,
+    async store(_, image: ImageId) {
+      begun.push(imageFolder(image));
+      await isOver;
+      return { created: true } as Awaited<ReturnType<BatchSteps['store']>>;
+    },
+  };
+  return { begun, steps, letGo };
+}
+
+async function begunOf(uploadEach: ReturnType<typeof createUploadEach>, counts: readonly number[]) {
+  const { begun, steps, letGo } = held();
+  const batches = counts.map((count) => uploadEach(partsOf(count), steps));
+  for (let turn = 0; turn < 500; turn += 1) await setImmediate();
+  const before = begun.length;
+  letGo();
+  const results = await Promise.all(batches);
+  assert.deepEqual(
+    results.map((ofBatch) => ofBatch.map(({ result }) => result)),
+    counts.map((count) => Array.from({ length: count }, () => 'created')),
+  );
+  return before;
+}
+
+test('the images of all batches share one bound', async () => {
+  assert.equal(await begunOf(createUploadEach(undefined), [100, 100]), 128);
+});
+
+test('over a shared database a batch stores few images at once, whatever others do', async () => {
+  assert.equal(await begunOf(createUploadEach(8), [100, 100]), 16);
+});
