@@ -74,7 +74,6 @@ export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'o
  */
 export async function openNode(options: NodeOptions) {
   const { config, current, log: everyLine, offersLogIns = false, tables = 'migrate' } = options;
-  const { movedBack = 'refuse' } = options;
   const clock = systemClock;
   // a command may not be able to read the secrets that they name
   const providers = offersLogIns ? await readLogInProviders(config) : null;
@@ -84,7 +83,8 @@ export async function openNode(options: NodeOptions) {
   let keyringNumber = -1;
   const { url, poolSize, staleMs } = databaseOf(config);
   const stores = await openPostgres({
-    ...{ url, poolSize, tables, movedBack, staleMs, monotonicMs: clock.monotonicMs },
+    ...{ url, poolSize, tables, staleMs, movedBack: options.movedBack ?? 'refuse' },
+    monotonicMs: clock.monotonicMs,
     keyringNumber: () => keyringNumber,
     isLost: () => bells.isLost,
     onChanged: (image) => reader.forget(image),
@@ -170,8 +170,7 @@ export async function openNode(options: NodeOptions) {
     ...{ index, audit, sites, places: sites.places },
     browser: createBrowser({ store, reader, signatures }),
     uploader: createUploader({
-      keyringNumber: () => keyringNumber,
-      imagesOfBatch: 8,
+      ...{ keyringNumber: () => keyringNumber, imagesOfBatch: 8 },
       ...{ verifier, keys: stores.keys, appender: store, judgeImage: judge.judgeImage, refusals },
       ...{ makeEvent, clock, sha256 },
       inTime: (image, act) => inTime(act(clock.monotonicMs() + LONGEST_MS), () => isLate(image)),
@@ -200,8 +199,7 @@ export async function openNode(options: NodeOptions) {
       ...{ verifier, keys: stores.keys, appender: store, uploads, reader, makeEvent, clock, sha256 },
       treeOf: () => 'owned',
       keyringChanges: () => judge.keyringChanges,
-      keyringNumber: () => keyringNumber,
-      imagesOfBatch: 16,
+      ...{ keyringNumber: () => keyringNumber, imagesOfBatch: 16 },
       verifyAgain,
     }),
     rules: createAccessRules({ ...stores, store: stores.rules, keys, makeEvent, clock, sha256 }),

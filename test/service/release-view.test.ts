@@ -183,7 +183,8 @@ describe('a view of a release over repositories', () => {
             if (kind === 'append') numbers.push(made.next());
             else if (kind === 'verify' && chosen !== undefined) view.preferred.add(chosen);
             else if (chosen !== undefined) {
-              view.tombstone(place, numbers.indexOf(chosen) + 1);
+              // copies of it stand ahead of it, and behind it only where a tombstone is already
+              view.tombstone(place, numbers.lastIndexOf(chosen) + 1);
               withdraw(numbers, chosen);
               demanded.delete(chosen);
             }
