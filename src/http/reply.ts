@@ -171,6 +171,8 @@ interface Headed extends Announcing {
 /** The answers to such requests on one kind of listener have the same head, but for the date. */
 function isOrdinary(req: IncomingMessage, res: Headed): boolean {
   if (req.method !== 'GET' || !res.shouldKeepAlive || res._header !== null) return false;
+  // node:http ends the connection of a client that still waits for 100 Continue, and says so in the head
+  if (req.headers.expect !== undefined) return false;
   return !res.hasHeader('Connection') && !isPassedOn(req);
 }
 

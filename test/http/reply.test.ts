@@ -50,6 +50,7 @@ const REQUESTS: Readonly<Record<string, string>> = {
   'a request that ends the connection': LAST,
   'a request in HTTP/1.0': 'GET / HTTP/1.0\r\n\r\n',
   'a request in HTTP/1.0 that keeps the connection': 'GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n',
+  'a request that waits for 100 Continue': 'GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n',
   'a request during the end of the server': 'GET /draining HTTP/1.1\r\nHost: a\r\n\r\n',
 };
 
@@ -112,7 +113,7 @@ async function answersTo(
   handle: RequestListener,
   options: ServerOptions = {},
 ): Promise<string> {
-  const server = createServer(options, handle);
+  const server = createServer(options, handle).on('checkContinue', handle); // as our listeners do
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   try {
