@@ -169,7 +169,8 @@ describe('a view of a release over repositories', () => {
         const places = [RELEASE, REPOSITORY, OTHER].map((place, at) => {
           const numbers = Array.from({ length: begin[at] ?? 0 }, made.next);
           if (numbers.length > 0) view.put(place, numbers);
-          return { place, numbers };
+          // a copy that fills another number is no signature that could be withdrawn
+          return { place, numbers, own: new Map(numbers.map((one, position) => [one, position + 1])) };
         });
         const demanded = new Set(places.flatMap(({ numbers }) => numbers));
         const read = new Set<number>();
@@ -178,13 +179,14 @@ describe('a view of a release over repositories', () => {
           if (entry === undefined) break;
           read.add(entry.bytes?.[0] ?? 0);
           for (const { kind, place, chance } of changes[step] ?? []) {
-            const { numbers } = places.find((one) => one.place === place) ?? assert.fail();
+            const { numbers, own } = places.find((one) => one.place === place) ?? assert.fail();
             const chosen = numbers[chance % Math.max(1, numbers.length)];
-            if (kind === 'append') numbers.push(made.next());
-            else if (kind === 'verify' && chosen !== undefined) view.preferred.add(chosen);
+            if (kind === 'append') {
+              const appended = made.next();
+              own.set(appended, numbers.push(appended));
+            } else if (kind === 'verify' && chosen !== undefined) view.preferred.add(chosen);
             else if (chosen !== undefined) {
-              // copies of it stand ahead of it, and behind it only where a tombstone is already
-              view.tombstone(place, numbers.lastIndexOf(chosen) + 1);
+              view.tombstone(place, own.get(chosen) ?? assert.fail());
               withdraw(numbers, chosen);
               demanded.delete(chosen);
             }
