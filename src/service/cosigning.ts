@@ -63,8 +63,8 @@ export function createCosigning({ store, witnesses, quorum, later, log }: Cosign
       const asked = witnesses.filter((witness) => !signed.includes(witness));
       const answers = await Promise.all(asked.map((witness) => ask(witness, head)));
       const signatures = answers.filter((signature) => signature !== null);
-      if (signatures.length > 0) await add(head, signatures);
-      const cosigned = signed.length + signatures.length;
+      const isKept = signatures.length === 0 || (await keep(head, signatures));
+      const cosigned = signed.length + (isKept ? signatures.length : 0);
       if (cosigned < quorum) {
         const counts = { size: head.size, cosigned, quorum };
         log.warn(counts, 'fewer witnesses than LOOKASIDE_WITNESS_QUORUM have cosigned a head of the log');
@@ -137,6 +137,17 @@ export function createCosigning({ store, witnesses, quorum, later, log }: Cosign
     return `old ${from}\n${proof.map((hash) => `${toBase64(hash)}\n`).join('')}\n${note}`;
   }
 
+  /** False: they are asked for again, as where a witness was away. */
+  async function keep(head: StoredCheckpoint, signatures: readonly NoteSignature[]): Promise<boolean> {
+    try {
+      await add(head, signatures);
+      return true;
+    } catch (error) {
+      log.error({ err: error, size: head.size }, 'cosignatures of the log could not be kept');
+      return false;
+    }
+  }
+
   async function add(head: StoredCheckpoint, signatures: readonly NoteSignature[]): Promise<void> {
     const note = parseCheckpoint(head.note)?.note;
     if (note === undefined) throw new Error('a published head is not a checkpoint');
@@ -144,15 +155,21 @@ export function createCosigning({ store, witnesses, quorum, later, log }: Cosign
     const others = note.signatures.filter(
       (one) => !signatures.some(({ name, id }) => name === one.name && id === one.id),
     );
-    await store.cosign(head.id, formatNote({ ...note, signatures: [...others, ...signatures] }));
+    const cosigned = formatNote({ ...note, signatures: [...others, ...signatures] });
+    // no server starts on a last head that it cannot read
+    if (parseCheckpoint(cosigned) === null)
+      throw new Error(`a head with ${others.length + signatures.length} signatures cannot be read`);
+    await store.cosign(head.id, cosigned);
   }
 
   function begin(head: StoredCheckpoint): void {
     newest = head;
     running ??= run()
-      .catch((error: unknown) => log.error({ err: error }, 'cosignatures of the log could not be kept'))
+      .catch((error: unknown) => log.error({ err: error }, 'the witnesses of the log could not be asked'))
       .finally(() => {
         running = null;
+        // a head that came while this one failed
+        if (newest !== null) begin(newest);
       });
   }
 
@@ -164,7 +181,9 @@ export function createCosigning({ store, witnesses, quorum, later, log }: Cosign
     get state() {
       return { witnesses: witnesses.length, cosigned: good.size };
     },
-    idle: async () => void (await running),
+    async idle() {
+      while (running !== null) await running;
+    },
   };
 }
 

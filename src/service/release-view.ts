@@ -1,7 +1,9 @@
 // The release layout over repositories: who asks for `sha256=<hex>` without a repository, as OpenShift does, gets what is stored there,
 // and then the signatures of that digest in each configured repository. One by a preferred key is number 1.
+import { isLookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId, imageKey } from '../domain/image.ts';
 import type {
+  IndexedSignature,
   SetEntry,
   SignatureSet,
   SignatureStore,
@@ -59,8 +61,10 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
     const sets = await Promise.all(
       places.map((place) => readPart(place, place === image ? known : undefined, before)),
     );
-    // behind the sets: a tombstone is written before its set becomes shorter
-    const all = inOneRow(places, sets, await Promise.all(places.map(widthOf)));
+    const last = sets.findLastIndex(({ entries }) => entries.length > 0);
+    // behind the sets: a tombstone is written before its set becomes shorter. Nothing follows the last place that has any
+    const widths = await Promise.all(places.slice(0, Math.max(0, last)).map(widthOf));
+    const all = inOneRow(places, sets, widths);
     const ahead = await aheadOf(places, all);
     const view: SignatureSet = {
       generation: sets.reduce((sum, { generation }) => sum + generation, 0),
@@ -92,7 +96,7 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
     const { preferredKey } = settings();
     const first = entries.find(({ isFiller }) => isFiller !== true);
     if (preferredKey === null || first === undefined) return [];
-    const rows = (await Promise.all(places.map((place) => index.ofImage(place)))).flat();
+    const rows = (await Promise.all(places.map(knownOf))).flat();
     const byKey = new Set(
       rows.flatMap(({ sha256, verdict, fingerprint, signingFingerprint }) => {
         const keys = verdict === 'good' ? [fingerprint, signingFingerprint] : [];
@@ -101,6 +105,16 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
     );
     const preferred = entries.find(({ sha256, isFiller }) => isFiller !== true && byKey.has(sha256));
     return [{ ...(preferred ?? first), isRepeated: true }];
+  }
+
+  /** What the index knows; nothing while it is rebuilt, as before anything was verified: reads need no index. */
+  async function knownOf(image: ImageId): Promise<readonly IndexedSignature[]> {
+    try {
+      return await index.ofImage(image);
+    } catch (error) {
+      if (isLookasideError(error, 'INDEX_UNUSABLE')) return [];
+      throw error;
+    }
   }
 
   async function readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {

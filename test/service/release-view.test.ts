@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { LookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { IndexedSignature, SetEntry, SignatureSet, SignatureStore } from '../../src/domain/ports.ts';
 import type { Tombstone } from '../../src/domain/tombstone.ts';
@@ -24,6 +25,8 @@ function openView(changes: Partial<ReleaseViewSettings> = {}) {
   const sets = new Map<string, SignatureSet>();
   const preferred = new Set<number>();
   const tombstones = new Map<string, Tombstone[]>();
+  const asked: string[] = [];
+  const state = { isRebuilt: false };
   let generation = 0;
   const store: SignatureStore = {
     async readSet(image, known) {
@@ -37,22 +40,32 @@ function openView(changes: Partial<ReleaseViewSettings> = {}) {
     listFolder: async () => ({ names: [], next: null }),
   };
   const index = {
-    ofImage: async (image: ImageId): Promise<readonly IndexedSignature[]> =>
-      (sets.get(imageFolder(image))?.entries ?? []).map((entry, at) => {
+    async ofImage(image: ImageId): Promise<readonly IndexedSignature[]> {
+      if (state.isRebuilt) throw new LookasideError('INDEX_UNUSABLE', 'it is rebuilt');
+      return (sets.get(imageFolder(image))?.entries ?? []).map((entry, at) => {
         const verdict = preferred.has(entry.bytes?.[0] ?? 0) ? 'good' : 'no-key';
         const [fingerprint, signingFingerprint] = [FINGERPRINT, SUBKEY];
         const place = { id: at, image, number: at + 1, servedNumber: at + 1 };
         return { ...NOTHING_KNOWN, ...entry, ...place, verdict, fingerprint, signingFingerprint };
-      }),
+      });
+    },
   };
   return {
     ...createReleaseView({
       store,
       index,
-      tombstones: { ofImage: async (image) => tombstones.get(imageFolder(image)) ?? [] },
+      tombstones: {
+        async ofImage(image) {
+          asked.push(image.path);
+          return tombstones.get(imageFolder(image)) ?? [];
+        },
+      },
       settings: () => settings,
     }),
     preferred,
+    state,
+    /** The paths whose tombstones were asked for. */
+    asked,
     /** Before its set changes. */
     tombstone(image: ImageId, number: number): void {
       const before = tombstones.get(imageFolder(image)) ?? [];
@@ -139,6 +152,28 @@ describe('a view of a release over repositories', () => {
     tombstone(OTHER, 1);
     put(OTHER, []);
     assert.deepEqual(numbersOf(await store.readSet(RELEASE)), []);
+  });
+
+  test('is served while the index is rebuilt, under the same numbers', async () => {
+    const { store, put, preferred, state } = openView();
+    put(REPOSITORY, [1, 2]);
+    preferred.add(2);
+    const before = await store.readSet(RELEASE);
+    assert.deepEqual(numbersOf(before), [2, 1, 2]);
+    state.isRebuilt = true;
+    const meanwhile = await store.readSet(RELEASE, before);
+    assert.deepEqual(numbersOf(meanwhile), [1, 1, 2]);
+    state.isRebuilt = false;
+    assert.deepEqual(numbersOf(await store.readSet(RELEASE, meanwhile)), [2, 1, 2]);
+  });
+
+  test('asks for what was withdrawn only ahead of signatures', async () => {
+    const { store, put, asked } = openView();
+    await store.readSet(RELEASE);
+    assert.deepEqual(asked, []);
+    put(REPOSITORY, [1]);
+    await store.readSet(RELEASE);
+    assert.deepEqual(asked, ['']);
   });
 
   test('is told to be empty at once only where every place is, and is no view without repositories', async () => {
