@@ -201,8 +201,11 @@ class Walk {
       const folder = lstatSync(path);
       if (folder.dev !== this.#home.dev) return false;
       const files: Stats[] = [];
-      for (let number = 1; number <= filesOf(stamp); number += 1)
-        files.push(lstatSync(`${path}/signature-${number}`));
+      for (let number = 1; number <= filesOf(stamp); number += 1) {
+        const file = lstatSync(`${path}/signature-${number}`);
+        if (file.dev !== folder.dev) return false; // mounted over it: its stamps may not tell of every change
+        files.push(file);
+      }
       return quickStampOf(folder, files) === stamp;
     } catch {
       return false; // the look that follows tells what is wrong
@@ -240,7 +243,8 @@ class Walk {
     const { nowMs } = this.#options;
     try {
       const before = lstatSync(path);
-      let isAtRest = isSettled(Math.max(before.mtimeMs, before.ctimeMs), nowMs());
+      // the system sets ctime alone: anybody may set mtime, into the future too
+      let isAtRest = isSettled(before.ctimeMs, nowMs());
       if (!before.isDirectory() || before.dev !== this.#home.dev || before.size > LARGE_FOLDER_BYTES)
         return null;
       const names = new Set(readdirSync(path));
@@ -250,8 +254,8 @@ class Walk {
       for (let number = 1; number <= names.size; number += 1) {
         if (!names.has(`signature-${number}`)) return null;
         const looked = look(`${path}/signature-${number}`, number);
-        if (looked === null || !looked.stats.isFile()) return null;
-        isAtRest &&= isSettled(Math.max(looked.stats.mtimeMs, looked.stats.ctimeMs), nowMs());
+        if (looked === null || !looked.stats.isFile() || looked.stats.dev !== before.dev) return null;
+        isAtRest &&= isSettled(looked.stats.ctimeMs, nowMs());
         all.push(looked.stats);
         files.push(looked.file);
       }

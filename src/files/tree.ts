@@ -93,7 +93,7 @@ export function openTree(options: TreeOptions): OpenTree {
     const { dense, hidden, beyond, strangers } = listed;
     const files: SignatureFile[] = [];
     const stamps: { number: number; stamp: string }[] = [];
-    let settled = isSettled(Math.max(Number(before.mtimeMs), Number(before.ctimeMs)), lookedAtMs);
+    let settled = isSettled(Number(before.ctimeMs), lookedAtMs);
     for (const number of [...dense, ...hidden.filter((behind) => numbers.includes(behind))]) {
       const file = await readSignature(entryIn(folder, `signature-${number}`), number);
       if (file === null) return 'vanished';

@@ -7,8 +7,8 @@ import { sameSignatures } from './image-state.ts';
 import type { Look, Looker } from './look.ts';
 
 export interface IndexBatch {
-  /** Waits for a commit now and then. `stamp`: of the folder, taken before the look at it. */
-  add(image: ImageId, seen: Look, stamp?: QuickStamp): Promise<void>;
+  /** Waits for a commit now and then. `stamp`: of the folder, taken before the look at it; null: it has none any more. */
+  add(image: ImageId, seen: Look, stamp?: QuickStamp | null): Promise<void>;
   /** Records what is left. */
   flush(): Promise<void>;
 }
@@ -23,8 +23,11 @@ export interface IndexBatchOptions {
 const IMAGES_A_BATCH = 200;
 
 export function createIndexBatch({ index, changes, looker }: IndexBatchOptions): IndexBatch {
-  let waiting: { readonly image: ImageId; readonly seen: Look; readonly stamp: QuickStamp | undefined }[] =
-    [];
+  let waiting: {
+    readonly image: ImageId;
+    readonly seen: Look;
+    readonly stamp: QuickStamp | null | undefined;
+  }[] = [];
 
   async function flush(): Promise<void> {
     const batch = waiting;

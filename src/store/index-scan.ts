@@ -5,7 +5,7 @@ import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, parseImageFolder } from '../domain/image.ts';
 import type { TombstoneStore, UploadStore } from '../domain/ports.ts';
 import type { Problem, TreeWriter } from '../domain/tree.ts';
-import type { QuickWalk, TooLong, WalkBatch, WalkedImage } from '../domain/tree-walk.ts';
+import type { QuickStamp, QuickWalk, TooLong, WalkBatch, WalkedImage } from '../domain/tree-walk.ts';
 import { sameSignatures } from './image-state.ts';
 import { createIndexBatch, type IndexBatch } from './index-batch.ts';
 import type { Look, Looker, TreeAndIndex } from './look.ts';
@@ -183,11 +183,20 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     counts.signatures += state.signatures.length;
     counts.problems += state.problems.length;
     onProgress();
-    const stamp = walked?.stamp ?? null;
-    const isPassed = stamp !== null && (await mayPassOver(image, state));
-    if (isPassed || !sameSignatures(state.recorded, state.signatures))
-      await batch.add(image, state, isPassed ? stamp : undefined);
+    const stamp = await stampToKeep(image, state, walked?.stamp ?? null);
+    if (stamp !== undefined || !sameSignatures(state.recorded, state.signatures))
+      await batch.add(image, state, stamp);
     options.tend(image, state);
+  }
+
+  /** Undefined: what is kept may stay. What is known of a problem is forgotten at the next start, and its stamps may be as they were. */
+  async function stampToKeep(
+    image: ImageId,
+    state: Look,
+    taken: QuickStamp | null,
+  ): Promise<QuickStamp | null | undefined> {
+    if (state.problems.length > 0 && state.recorded.length > 0) return null;
+    return taken !== null && (await mayPassOver(image, state)) ? taken : undefined;
   }
 
   /** Whether the next scan would find nothing else, as long as folder and files have the same stamps. */
