@@ -22,7 +22,8 @@ import { createBringer } from '../service/mirror-bring.ts';
 import { createMirrorRoom, type MirrorRoomOptions } from '../service/mirror-room.ts';
 import { createWalker, type Walker } from '../service/walk.ts';
 
-const WALK_MS = 5000;
+/** Less than a reader waits, so that who is told of a slow upstream hears it from the walk. */
+const WALK_MS = 4800;
 
 export interface Filling {
   readonly mirror: Mirror;

@@ -70,6 +70,8 @@ interface Due {
 }
 
 const STOPPED = walkFault('resting', 'the mirror is being changed, or the server stops', 1000);
+/** An upstream that is asked at once has its own time, which is shorter: the walk has waited here, or its set waits for the disk. */
+const LATE = walkFault('queue', 'many images are asked for, and the walk for this one has not ended in time');
 const NO_SET: SignatureSet = { generation: 0, entries: [] };
 
 export function createMirror(options: MirrorOptions): Mirror {
@@ -156,7 +158,7 @@ export function createMirror(options: MirrorOptions): Mirror {
     if (!mayBring(image.path) || (empties.get(key) ?? 0) > clock.monotonicMs()) return NO_SET;
     const brought = await Promise.race([
       bring(image, 'read'),
-      options.wait(READER_WAITS_MS).then(() => walkFault('deadline', 'the upstream takes too long')),
+      options.wait(READER_WAITS_MS).then(() => LATE),
     ]);
     switch (brought.kind) {
       case 'set':

@@ -116,12 +116,20 @@ test('who waits for a walk that takes too long gets a fault, and the walk goes o
 
 test('a mirror that answers faults of its upstream with 404 never does so for faults of its own', async () => {
   let next: Brought | null = walkFault('status', 'answered 500');
-  const { mirror } = open(async () => next, undefined, { onUpstreamFailure: '404' });
+  const walking = createPromise<Brought>();
+  let isWaiting = false;
+  const { mirror, readerGivesUp } = open(async () => (isWaiting ? walking.promise : next), undefined, {
+    onUpstreamFailure: '404',
+  });
   assert.equal(await readOf(mirror), 0);
   const refused = () =>
     assert.rejects(readOf(mirror), (error: unknown) => isLookasideError(error, 'UPSTREAM_UNAVAILABLE'));
   next = null; // too many wait
   await refused();
+  isWaiting = true; // behind others
+  readerGivesUp();
+  await refused();
+  walking.open(walkFault('status', 'answered 500'));
   next = BROUGHT;
   await mirror.stop();
   await refused();
