@@ -150,8 +150,10 @@ export function createBringer(options: BringerOptions): Bringer {
       return outcome;
     }
     // by now no bytes are held: a thousand images may wait here for the disk
+    const { brought } = outcome;
     if (outcome.row !== null) await noteChecked(outcome.row);
-    return outcome.brought;
+    else if (row !== null && brought.kind === 'set') await noteFailed({ image, begunAt: timed.begunAt() });
+    return brought;
   }
 
   async function fetchAndStore(
@@ -179,8 +181,10 @@ export function createBringer(options: BringerOptions): Bringer {
       walk.kind === 'set' ? (options.upstreams[walk.upstream] ?? null) : (row?.upstream ?? null);
     const brought: Brought =
       result.kind === 'set' ? { ...result, isWhole: gone.length === 0, upstream } : result;
-    // an image without signatures is remembered only where somebody with a token has named it
-    if (brought.kind !== 'set' && purpose !== 'sync') return { brought, row: null };
+    // an image without signatures is remembered only where somebody with a token has named it; of a set that is in memory alone, the
+    // row would tell after a restart that there is nothing to ask for
+    const isNoted = brought.kind === 'set' ? brought.unstored === null : purpose === 'sync';
+    if (!isNoted) return { brought, row: null };
     return {
       brought,
       row: {
@@ -191,7 +195,7 @@ export function createBringer(options: BringerOptions): Bringer {
         gone,
         leftOut,
         syncedAt: purpose === 'sync' ? clock.now() : null,
-        sizeBytes: brought.kind === 'set' && brought.unstored === null ? bytesOnDisk(served) : null,
+        sizeBytes: brought.kind === 'set' ? bytesOnDisk(served) : null,
       },
     };
   }

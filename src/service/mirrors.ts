@@ -209,7 +209,9 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
         SYNC_RESULTS.map((result) => [result, inOrder.filter((one) => one.result === result).length]),
       ) as Record<SyncResult, number>; // one for each
       const report = { startedAt, finishedAt: clock.now(), counts };
-      await store.ran(name, report);
+      // one that was removed meanwhile has no runs; a later one of its name would tell of this one
+      if (options.open().some(({ stored }) => isSameMirror(stored, open.stored)))
+        await store.ran(name, report);
       const result = SYNC_RESULTS.map((one) => `${one} ${counts[one]}`).join(', ');
       await options.appendEvent(makeEvent({ action: 'mirror-sync', site: name, result }, actor));
       return { ...report, images: inOrder };
@@ -289,10 +291,13 @@ function imageOf(text: string, { name, settings }: StoredMirror): ImageId {
   throw invalid(`${quoted(text)} is not an image of the mirror ${name}; wanted one like ${wanted}`);
 }
 
-/** When a sync has last checked it. A time in the future is from a clock that was wrong: nobody knows when that was. */
+/**
+ * When a sync has last checked it; never, when the last walk has failed. A time in the future is from a clock that was wrong: nobody
+ * knows when that was.
+ */
 function syncedMs(row: MirrorSetRow | null, now: Date): number {
   if (row === null || row.syncedAt === null || row.checkedAt > now) return Number.NEGATIVE_INFINITY;
-  return row.checkedAt.getTime();
+  return row.failingSince === null ? row.checkedAt.getTime() : Number.NEGATIVE_INFINITY;
 }
 
 /** @throws LookasideError REQUEST_INVALID */

@@ -14,6 +14,17 @@ import { GOOD } from '../store/open-store.ts';
 import { createClock, createLog, imageOf } from './hand-driven.ts';
 
 const IMAGE = imageOf('team/app');
+const CHECKED: MirrorSetRow = {
+  site: IMAGE.site,
+  image: imageFolder(IMAGE),
+  checkedAt: new Date(0),
+  upstream: 'https://upstream.example/',
+  gone: [],
+  leftOut: [],
+  syncedAt: null,
+  sizeBytes: 8192,
+  failingSince: null,
+};
 const NO_SET: SignatureSet = { generation: 0, entries: [] };
 
 function collectGarbage(): void {
@@ -88,30 +99,44 @@ test('an image of a sync that waits for its note holds no bytes of its signature
   );
 });
 
-test('a set that cannot be stored is held in memory by a process that is alone, and is a fault for one of several', async () => {
+test('a set that cannot be stored is held in memory by a process that is alone, and is a fault for one of several; neither counts as checked', async () => {
   const bytes = signatureBytes(folderOf('team/app'), 700);
-  const bring = async (isShared: boolean) => {
+  const fail = () => Promise.reject(new LookasideError('READ_ONLY', 'the store is read-only'));
+  const bring = async (
+    isShared: boolean,
+    purpose: 'read' | 'sync' = 'read',
+    row: MirrorSetRow | null = null,
+  ) => {
     const noted: unknown[] = [];
     const bringer = createBringer({
       ...unused,
       isShared,
       walker: { walk: async () => ({ kind: 'set', upstream: 0, blobs: [bytes] }) },
       publisher: {
-        publish: () => Promise.reject(new LookasideError('READ_ONLY', 'the store is read-only')),
-        gather: async () => assert.fail('a read publishes'),
+        publish: purpose === 'read' ? fail : async () => assert.fail('a sync gathers'),
+        gather:
+          purpose === 'sync' ? async () => ({ done: fail() }) : async () => assert.fail('a read publishes'),
       },
       mirrors: {
-        ...unused.mirrors,
+        setOf: async () => row,
         checked: async (rows) => void noted.push(rows),
         failed: async (walks) => void noted.push(walks),
       },
     });
-    const brought = await bringer.bring(IMAGE, 'read', (walk) => walk());
+    const brought = await bringer.bring(IMAGE, purpose, (walk) => walk());
     return { brought, held: await bringer.held(IMAGE), noted };
   };
-  const alone = await bring(false);
-  assert.equal(alone.brought?.kind, 'set');
-  assert.equal(alone.held?.entries.length, 1);
+  for (const purpose of ['read', 'sync'] as const) {
+    const alone = await bring(false, purpose);
+    assert.equal(alone.brought?.kind, 'set');
+    assert.equal(alone.held?.entries.length, 1);
+    // else, after a restart, a sync would leave alone what was never stored
+    assert.deepEqual(alone.noted, []);
+  }
+  assert.deepEqual(
+    (await bring(false, 'sync', CHECKED)).noted.flat().map((walk) => Object.keys(walk as object).sort()),
+    [['begunAt', 'image']],
+  );
   const { brought, held, noted } = await bring(true);
   assert.ok(brought?.kind === 'fault');
   assert.deepEqual([brought.fault, held, noted], ['queue', undefined, []]);
@@ -119,18 +144,7 @@ test('a set that cannot be stored is held in memory by a process that is alone, 
 });
 
 test('that walks for a stored set fail is noted with the time of their beginning, and not that the upstream is left alone', async () => {
-  const row: MirrorSetRow = {
-    site: IMAGE.site,
-    image: imageFolder(IMAGE),
-    checkedAt: new Date(0),
-    upstream: 'https://upstream.example/',
-    gone: [],
-    leftOut: [],
-    syncedAt: null,
-    sizeBytes: 8192,
-    failingSince: null,
-  };
-  let [kept, fault]: [MirrorSetRow | null, WalkFault] = [row, walkFault('status', 'answered 500')];
+  let [kept, fault]: [MirrorSetRow | null, WalkFault] = [CHECKED, walkFault('status', 'answered 500')];
   const failed: string[] = [];
   const time = createClock();
   const bringer = createBringer({
@@ -158,14 +172,14 @@ test('that walks for a stored set fail is noted with the time of their beginning
     });
   const startMs = time.now().getTime();
   assert.equal((await bring())?.kind, 'fault');
-  assert.deepEqual(failed, [`${row.image} ${startMs + 1000} ${startMs + 6000}`]);
+  assert.deepEqual(failed, [`${CHECKED.image} ${startMs + 1000} ${startMs + 6000}`]);
   // the store knows whether a walk has ended well since
-  kept = { ...row, failingSince: new Date(1) };
+  kept = { ...CHECKED, failingSince: new Date(1) };
   await bring();
   assert.equal(failed.length, 2);
   kept = null;
   await bring();
-  [kept, fault] = [row, walkFault('resting', 'left alone')];
+  [kept, fault] = [CHECKED, walkFault('resting', 'left alone')];
   await bring();
   assert.equal(failed.length, 2);
 });

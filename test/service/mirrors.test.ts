@@ -108,3 +108,24 @@ test('a sync asks for a set that is noted as young and is not stored', async () 
     assert.equal(answer.images[0]?.result, hasSet ? 'unchanged' : 'failed');
   }
 });
+
+test('a sync asks again for what was checked lately and has failed since', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const image = imageOf('team/app');
+  let walks = 0;
+  const { mirrors, store, clock } = open(opened, async () => {
+    walks += 1;
+    return walkFault('status', 'answered 500');
+  });
+  const checkedAt = clock.now();
+  const noted = { upstream: 'https://one.example/s', gone: [], leftOut: [], sizeBytes: null };
+  const row = { site: image.site, image: imageFolder(image), checkedAt, syncedAt: checkedAt };
+  await store.checked([{ ...row, ...noted }]);
+  const sync = () => mirrors.sync(image.site, { images: [imageName(image)], maxAgeMs: 3_600_000 }, ACTOR);
+  clock.pass(2000);
+  await sync();
+  assert.equal(walks, 0);
+  await store.failed([{ image, begunAt: clock.now() }], clock.now());
+  await sync();
+  assert.equal(walks, 1);
+});
