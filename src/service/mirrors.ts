@@ -219,6 +219,10 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
   };
 }
 
+function isSameMirror(one: StoredMirror, other: StoredMirror): boolean {
+  return one.name === other.name && one.addedAt.getTime() === other.addedAt.getTime();
+}
+
 interface Syncing extends Pick<MirrorsOptions, 'store' | 'clock'> {
   readonly mirror: Mirror;
   /** Since when a set must have been checked to be left alone, as a time. */

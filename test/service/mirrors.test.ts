@@ -21,6 +21,7 @@ function open(
 ) {
   const store = databases.mirrors;
   const clock = createClock();
+  const names = new Set([SITE]);
   const stored = {
     name: SITE,
     settings: { ...DEFAULT_MIRROR, upstreams: ['https://one.example/s'], views: [] },
@@ -29,7 +30,7 @@ function open(
   const mirror = { bring, has: async () => hasSet } as Partial<Mirror> as Mirror; // a sync asks for no more
   const mirrors = createMirrors({
     store,
-    open: () => [{ stored, mirror, restingMs: () => 0, counts: async () => null }],
+    open: () => (names.has(SITE) ? [{ stored, mirror, restingMs: () => 0, counts: async () => null }] : []),
     put: async () => undefined,
     take: async () => undefined,
     listHosted: async () => ({ names: [], next: null }),
@@ -38,7 +39,7 @@ function open(
     appendEvent: async () => undefined,
     clock,
   });
-  return { mirrors, store, clock, name: SITE };
+  return { mirrors, store, clock, names, name: SITE };
 }
 
 test('a sync that tells of too many channels is refused, and nothing of it is stored', async () => {
@@ -128,4 +129,21 @@ test('a sync asks again for what was checked lately and has failed since', async
   await store.failed([{ image, begunAt: clock.now() }], clock.now());
   await sync();
   assert.equal(walks, 1);
+});
+
+test('a sync whose mirror is removed meanwhile leaves no last run to a later mirror of that name', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  let removeIt = () => {};
+  const { mirrors, store, names } = open(opened, async () => {
+    removeIt();
+    return walkFault('resting', 'the mirror is being changed');
+  });
+  const sync = () => mirrors.sync(SITE, { images: [imageName(imageOf('team/app'))], maxAgeMs: null }, ACTOR);
+  removeIt = () => names.clear();
+  assert.equal((await sync()).counts.failed, 1);
+  assert.equal(await store.lastRun(SITE), null);
+  names.add(SITE);
+  removeIt = () => {};
+  await sync();
+  assert.equal((await store.lastRun(SITE))?.counts.failed, 1);
 });
