@@ -15,7 +15,7 @@ import {
   releasesAtOnce,
   type WholeChannel,
 } from '../domain/release-graph.ts';
-import { type NamedImage, namedImages } from '../domain/sync-source.ts';
+import { type NamedImage, type NamedImages, namedImages, needsYaml } from '../domain/sync-source.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { viewed } from '../domain/view.ts';
 import { administer } from './administer.ts';
@@ -150,17 +150,21 @@ async function fromFiles(files: readonly string[]) {
   const named: NamedImage[] = [];
   const tagged = new Set<string>();
   const releases: Release[] = [];
-  const parseYaml = await loadYaml();
   for (const file of files) {
     const remedy = 'name a file with images, or - for standard input';
     const bytes = await readInput(file, { maxBytes: MAX_SOURCE_BYTES, remedy });
     const text = Buffer.from(bytes).toString('utf8');
     releases.push(...graphReleases(text, null));
-    const inFile = namedImages(text, parseYaml);
+    const inFile = await namedIn(text);
     named.push(...inFile.images);
     for (const one of inFile.tagged) tagged.add(one);
   }
   return { named, tagged, releases };
+}
+
+async function namedIn(text: string): Promise<NamedImages> {
+  const parseYaml = needsYaml(text) ? await loadYaml() : () => null;
+  return namedImages(text, parseYaml);
 }
 
 async function fromElsewhere(
@@ -184,7 +188,7 @@ async function fromElsewhere(
     const wholeChannels: WholeChannel[] = [];
     for (const url of graphs) {
       const text = await fetchGraph(options, url);
-      images.push(...namedImages(text, await loadYaml()).images);
+      images.push(...(await namedIn(text)).images);
       const named = graphReleases(text, url);
       releases.push(...named);
       wholeChannels.push(...graphChannels(named, url));

@@ -29,11 +29,21 @@ export function namedImages(text: string, parseYaml: (text: string) => unknown):
   const trimmed = text.replace(/^\ufeff/, '').trimStart();
   if (trimmed.startsWith('{') || trimmed.startsWith('[')) {
     for (const value of jsonValues(trimmed)) strings(value, images.addIfNamed, 0);
-  } else if (/^[^\s#=]+:\s*$/m.test(trimmed)) readSyncYaml(parseYaml(text), images);
+  } else if (isSyncYaml(trimmed)) readSyncYaml(parseYaml(text), images);
   else {
     for (const [position, line] of text.split('\n').entries()) readLine(line, position + 1, images);
   }
   return images.result();
+}
+
+/** Whether the text needs a parser of YAML, which costs more to load than a list to read. */
+export function needsYaml(text: string): boolean {
+  const trimmed = text.replace(/^\ufeff/, '').trimStart();
+  return !/^[{[]/.test(trimmed) && isSyncYaml(trimmed);
+}
+
+function isSyncYaml(trimmed: string): boolean {
+  return /^[^\s#=]+:\s*$/m.test(trimmed);
 }
 
 function collector() {

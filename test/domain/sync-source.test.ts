@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { isLookasideError } from '../../src/domain/errors.ts';
-import { namedImages } from '../../src/domain/sync-source.ts';
+import { namedImages, needsYaml } from '../../src/domain/sync-source.ts';
 
 const [A, B] = ['a', 'b'].map((digit) => `sha256:${digit.repeat(64)}`) as [string, string];
 
@@ -70,4 +70,20 @@ test('a line that names nothing is told by its number, and so is broken JSON', (
       (error: unknown) => isLookasideError(error, 'REQUEST_INVALID') && why.test(error.message),
     );
   }
+});
+
+test('a parser of YAML is needed for the sync.yaml of skopeo alone', () => {
+  const of = (text: string) => {
+    let isAsked = false;
+    namedImages(text, (yaml) => {
+      isAsked = true;
+      return parse(yaml);
+    });
+    assert.equal(needsYaml(text), isAsked, text);
+    return isAsked;
+  };
+  assert.equal(of(`# list\nteam/app@${A}\nregistry.example:5000/team/app@${A}\n`), false);
+  assert.equal(of(`\ufeff [{"image":"team/app@${A}"}]`), false);
+  assert.equal(of(`\ufeff{\n"items":\n["team/app@${A}"]}`), false);
+  assert.equal(of(`registry.example:\n  images:\n    team/app:\n      - ${A}\n`), true);
 });
