@@ -205,12 +205,12 @@ export interface Limits {
 }
 
 /** What is in hand at a time: so many things of so many bytes, or one that is larger. */
-export interface Hand {
+export interface Budget {
   /** Resolves as soon as there is room; `leave` makes it again. */
   take(sizeBytes: number): Promise<{ readonly leave: () => void }>;
 }
 
-export function createHand(limits: Limits): Hand {
+export function createBudget(limits: Limits): Budget {
   let [items, bytes] = [0, 0];
   let forRoom: (() => void)[] = [];
   return {

@@ -140,7 +140,8 @@ class Pool implements Verifier {
       const queue = this.#queues[urgency];
       const { maxQueued = MAX_QUEUED, maxQueuedBytes = MAX_QUEUED_BYTES } = this.#options;
       if (!queue.hasRoom(bytes.length, maxQueued, maxQueuedBytes)) {
-        return reject(busy(`${queue.count} signatures wait to be verified already. Try again later`));
+        const message = `${queue.count} signatures wait to be verified already. Try again later`;
+        return reject(new LookasideError('BUSY', message, { detail: { waiting: queue.count } }));
       }
       // the cast: the thread answers each job with its own output
       const settle = (output: unknown) => resolve(output as Jobs[Name]['output']);

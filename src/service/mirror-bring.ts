@@ -1,6 +1,6 @@
 // Brings the set of one image from a mirror's upstream: walked whole, judged, stored behind what is there. Nothing that was ever
 // served under a number loses it.
-import { createBatches, createHand } from '../domain/concurrency.ts';
+import { type Budget, createBatches, createBudget } from '../domain/concurrency.ts';
 import { isLookasideError, type LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { bytesOnDisk } from '../domain/mirror.ts';
@@ -119,12 +119,12 @@ interface Storing {
   readonly done: Promise<Published>;
 }
 
-type InHand = Awaited<ReturnType<ReturnType<typeof createHand>['take']>>;
+type Taken = Awaited<ReturnType<Budget['take']>>;
 
 const ROW_BYTES = 1000;
 const ROWS = { items: 500, bytes: 500 * ROW_BYTES };
 /** What was walked and waits to be judged or to be stored. */
-const IN_HAND = { items: 500, bytes: 64 * 1024 * 1024 };
+const WALKED = { items: 500, bytes: 64 * 1024 * 1024 };
 const TRIES_WHEN_BUSY = 10;
 const BUSY_PAUSE_MS = 200;
 
@@ -136,7 +136,7 @@ export function createBringer(options: BringerOptions): Bringer {
   const noteFailed = createNoter(options, (walks: readonly FailedWalk[]) =>
     mirrors.failed(walks, clock.now()),
   );
-  const hand = createHand(IN_HAND);
+  const budget = createBudget(WALKED);
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
     const row = await mirrors.setOf(image);
@@ -166,7 +166,7 @@ export function createBringer(options: BringerOptions): Bringer {
       if (walk.kind === 'fault') return walk;
       const blobs = walk.kind === 'set' ? walk.blobs : [];
       // its place among the walks is for others as soon as what was walked and is not stored has room
-      const taken = await hand.take(blobs.reduce((sum, { length }) => sum + length, 0));
+      const taken = await budget.take(blobs.reduce((sum, { length }) => sum + length, 0));
       return { walk, blobs, taken };
     });
     if (walked === null || 'fault' in walked) return walked;
@@ -202,7 +202,7 @@ export function createBringer(options: BringerOptions): Bringer {
 
   async function judgeAndStore(
     image: ImageId,
-    { blobs, taken, purpose }: { blobs: readonly Uint8Array[]; taken: InHand; purpose: Purpose },
+    { blobs, taken, purpose }: { blobs: readonly Uint8Array[]; taken: Taken; purpose: Purpose },
   ) {
     try {
       const judged = await judgeAll(image, blobs, purpose);
@@ -326,7 +326,10 @@ function createSetJudge(options: BringerOptions) {
       try {
         return await options.verifier.examine(bytes, options.clock.now(), urgency);
       } catch (error) {
-        if (!isLookasideError(error, 'BUSY') || tries === TRIES_WHEN_BUSY) throw error;
+        if (!isLookasideError(error, 'BUSY')) throw error;
+        // several syncs fill the queue together; nobody waits for this one, and its turn comes
+        const isInQueue = purpose === 'sync' && error.detail?.waiting !== undefined;
+        if (!isInQueue && tries >= TRIES_WHEN_BUSY) throw error;
         await options.wait(BUSY_PAUSE_MS);
       }
     }

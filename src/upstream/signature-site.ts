@@ -3,7 +3,7 @@
 import { rootCertificates } from 'node:tls';
 import { gunzipSync } from 'node:zlib';
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
-import { createHand } from '../domain/concurrency.ts';
+import { createBudget } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
@@ -46,7 +46,7 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
     allowed: openAgent(options, REQUESTS, 'allowed'),
     public: openAgent(options, REQUESTS, 'public'),
   };
-  const underWay = createHand({ items: REQUESTS, bytes: Number.POSITIVE_INFINITY });
+  const underWay = createBudget({ items: REQUESTS, bytes: Number.POSITIVE_INFINITY });
   const name = originOf(base);
 
   /** Where the request may be sent, and by which agent; or why it may not. */

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import {
   createBatches,
-  createHand,
+  createBudget,
   createPlaces,
   createSharedRuns,
   createSingleFlight,
@@ -345,7 +345,7 @@ describe('versions', () => {
 
 describe('what is in hand', () => {
   test('has so many things and bytes at a time, and a larger one by itself', async () => {
-    const { take } = createHand({ items: 2, bytes: 10 });
+    const { take } = createBudget({ items: 2, bytes: 10 });
     const order: string[] = [];
     const entered = async (name: string, sizeBytes: number) => {
       const { leave } = await take(sizeBytes);

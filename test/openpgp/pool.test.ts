@@ -159,7 +159,13 @@ describe('the queue for verification', () => {
       const held = ['hang', 'more than ten bytes'].map((what) =>
         assert.rejects(order(verifier, what), isBusy),
       );
-      await assert.rejects(order(verifier, 'x'), /wait to be verified already/);
+      await assert.rejects(order(verifier, 'x'), (error: unknown) => {
+        assert.ok(isLookasideError(error, 'BUSY'));
+        assert.match(error.message, /wait to be verified already/);
+        // who waits for its turn knows it by this
+        assert.equal(typeof error.detail?.waiting, 'number');
+        return true;
+      });
       await verifier.close();
       await Promise.all(held);
     }));

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { LookasideError } from '../../src/domain/errors.ts';
+import { isLookasideError, LookasideError } from '../../src/domain/errors.ts';
 import { imageFolder } from '../../src/domain/image.ts';
 import type { CheckedSet, MirrorSetRow, SetEntry, SignatureSet } from '../../src/domain/ports.ts';
 import { type WalkFault, walkFault } from '../../src/domain/walk.ts';
@@ -182,4 +182,35 @@ test('that walks for a stored set fail is noted with the time of their beginning
   [kept, fault] = [CHECKED, walkFault('resting', 'left alone')];
   await bring();
   assert.equal(failed.length, 2);
+});
+
+test('a sync waits for its turn while the queue of the verifier is full, and not for one that fails otherwise', async () => {
+  const bytes = signatureBytes(folderOf('team/app'), 700);
+  const examinations = async (purpose: 'read' | 'sync', detail: { readonly waiting?: number }) => {
+    let asked = 0;
+    const bringer = createBringer({
+      ...unused,
+      walker: { walk: async () => ({ kind: 'set', upstream: 0, blobs: [bytes] }) },
+      publisher: {
+        publish: async () => assert.fail('a sync gathers'),
+        gather: async () => ({ done: Promise.resolve({ before: 0, added: 1, entries: [] }) }),
+      },
+      verifier: {
+        async examine() {
+          asked += 1;
+          if (asked <= 100) throw new LookasideError('BUSY', 'many wait', { detail });
+          return GOOD;
+        },
+      },
+    });
+    await bringer
+      .bring(IMAGE, purpose, (walk) => walk())
+      .catch((error: unknown) => {
+        if (!isLookasideError(error, 'BUSY')) throw error;
+      });
+    return asked;
+  };
+  assert.equal(await examinations('sync', { waiting: 1024 }), 101);
+  assert.equal(await examinations('read', { waiting: 1024 }), 10);
+  assert.equal(await examinations('sync', {}), 10);
 });
