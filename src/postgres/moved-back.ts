@@ -45,7 +45,15 @@ export async function beginMoveBack(query: Query, place: string, now: Date): Pro
   return rows.length > 0;
 }
 
-/** It stays barred. */
+/** It stays barred. @throws LookasideError ALREADY_RUNNING when somebody has taken the bar away: a node may take uploads by now */
 export async function endMoveBack(query: Query, place: string, now: Date): Promise<void> {
-  await query('UPDATE moved_back SET place = $1, finished_at_ms = $2 WHERE id = 1', [place, now.getTime()]);
+  const ended = await query(
+    'UPDATE moved_back SET place = $1, finished_at_ms = $2 WHERE id = 1 RETURNING id',
+    [place, now.getTime()],
+  );
+  if (ended.length > 0) return;
+  throw new LookasideError(
+    'ALREADY_RUNNING',
+    'a node was started with --accept-moved-back while the database was moved, and what it takes would be missing in the directory; stop all nodes, and give the same command again',
+  );
 }

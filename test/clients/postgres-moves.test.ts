@@ -258,6 +258,15 @@ describe('a move between a data directory and a database of nodes', needs('postg
       url,
       `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}' AND pid <> pg_backend_pid()`,
     );
+    // as a node that is started with --accept-moved-back meanwhile
+    await postgres.query(
+      url,
+      `CREATE FUNCTION accept_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM moved_back; RETURN NULL; END';
+      CREATE TRIGGER accepted AFTER INSERT ON moved_back EXECUTE FUNCTION accept_it()`,
+    );
+    await assert.rejects(move(), { code: 'ALREADY_RUNNING', message: /--accept-moved-back/ });
+    assert.deepEqual((await readdir(config.data)).filter(isContent), []);
+    await postgres.query(url, 'DROP TRIGGER accepted ON moved_back');
     assert.equal((await move()).outcome, 'moved');
     await assert.rejects(administration.tokens.create({ name: 'after', role: 'reader', lifeMs: null }), {
       code: 'STATE_UNUSABLE',
