@@ -15,8 +15,11 @@ import { openTempFolder, type TempFolder } from './temp-folder.ts';
 
 const NODES = 3;
 
-/** The log's key of all nodes. */
-const PEM = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+const makePem = () =>
+  generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+
+/** The log's key of all nodes, and the one with which they are a witness. */
+const [PEM, WITNESS_PEM] = [makePem(), makePem()];
 
 interface Place {
   readonly temp: TempFolder;
@@ -123,6 +126,7 @@ export async function startNodes(options: ServerOptions, startOne: StartOne): Pr
     LOOKASIDE_PUBLIC_URL: url,
     ...settings,
     ...(await settingsInsteadOf(data)),
+    ...(settings.LOOKASIDE_WITNESS_LOGS === undefined ? {} : { LOOKASIDE_WITNESS_KEY: WITNESS_PEM }),
   };
   if (root !== undefined) {
     (await place)?.trees.push({ root, data });
