@@ -73,7 +73,7 @@ test('the objects of docs/kubernetes fit each other', () => {
   const [port] = service.spec?.ports ?? [];
   const ports = container.ports?.map(({ name }) => name);
   assert.ok(ports?.includes(String(port?.targetPort)));
-  for (const probe of [container.readinessProbe, container.livenessProbe])
+  for (const probe of [container.startupProbe, container.readinessProbe, container.livenessProbe])
     assert.ok(ports?.includes(String(probe?.httpGet?.port)));
   const backend = find<Ingress>('Ingress').spec?.rules?.[0]?.http?.paths[0]?.backend.service;
   assert.deepEqual([backend?.name, backend?.port?.name], [service.metadata?.name, port?.name]);
