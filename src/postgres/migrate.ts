@@ -15,11 +15,13 @@ interface Migration {
 /**
  * Runs the migrations that the database lacks, each in one transaction. It writes nothing when none is missing: a node starts on a
  * database that takes no changes too.
- * @throws LookasideError STATE_UNUSABLE when the database is of a newer version; STORE_UNAVAILABLE
+ * @throws LookasideError STATE_UNUSABLE when the database is of a newer version, or lacks some and takes no changes; STORE_UNAVAILABLE
  */
 export async function migrate(connections: Connections): Promise<void> {
   const migrations = readMigrations();
-  if ((await schemaOf(connections.query, migrations.length)) === migrations.length) return;
+  const before = await schemaOf(connections.query, migrations.length);
+  if (before === migrations.length) return;
+  await refuseReadOnly(connections.query, before, migrations.length);
   const { query, release } = await connections.take();
   let isDone = false;
   try {
@@ -52,10 +54,23 @@ export async function requireSchema({ query }: Pick<Connections, 'query'>): Prom
   const newest = readMigrations().length;
   const schema = await schemaOf(query, newest);
   if (schema === newest) return;
-  const has = schema === 0 ? 'has no tables of lookaside' : `has the schema ${schema} of an older lookaside`;
   throw new LookasideError(
     'STATE_UNUSABLE',
-    `the database ${has}, and this command needs ${newest}; start a node (lookaside serve) of this release first, or ask a running node with --server`,
+    `the database ${has(schema)}, and this command needs ${newest}; start a node (lookaside serve) of this release first, or ask a running node with --server`,
+  );
+}
+
+const has = (schema: number) =>
+  schema === 0 ? 'has no tables of lookaside' : `has the schema ${schema} of an older lookaside`;
+
+async function refuseReadOnly(query: Query, schema: number, newest: number): Promise<void> {
+  const [row] = await query<{ closed: boolean }>(
+    "SELECT current_setting('transaction_read_only') = 'on' AS closed",
+  );
+  if (row?.closed !== true) return;
+  throw new LookasideError(
+    'STATE_UNUSABLE',
+    `the database ${has(schema)}, this release needs ${newest}, and the database takes no changes, as a standby does; start a node of this release over the primary first, which brings the tables up to date`,
   );
 }
 

@@ -342,6 +342,13 @@ describe('nodes over PostgreSQL', needs('postgres'), () => {
     await postgres.query(database, 'DELETE FROM lookaside_schema WHERE version > 3');
     await assert.rejects(asking(), refused(/schema 3 of an older lookaside.* start a node/));
     await assert.rejects(administer(database), refused(/schema 3 of an older/));
+    // as a standby whose primary no node of this release has seen
+    const name = /\/(?<name>d[0-9]+)\?/.exec(database)?.groups?.name;
+    await postgres.query(database, `ALTER DATABASE ${name} SET default_transaction_read_only = on`);
+    await assert.rejects(
+      openNode(database),
+      refused(/schema 3 of an older.* takes no changes.* the primary first/),
+    );
     assert.deepEqual(await schema(), [{ version: 3 }]);
   });
 
