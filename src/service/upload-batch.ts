@@ -36,6 +36,8 @@ const EXAMINED_AT_ONCE = 4;
  * threads: more at once cost less each. Far below what may wait in a queue, so that batches alone never make it full.
  */
 const IMAGES_AT_ONCE = 128;
+/** The same where each batch has a bound of its own: a shared database has the changes of other nodes to do too. */
+const BATCHES_AT_ONCE = 2;
 
 export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Promise<readonly BatchResult[]>;
 
@@ -44,9 +46,16 @@ export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Pro
  * fault
  */
 export function createUploadEach(imagesOfBatch: number | undefined): UploadEach {
-  const shared = createPlaces(IMAGES_AT_ONCE);
-  return (parts, steps) =>
-    uploadEach(parts, steps, imagesOfBatch === undefined ? shared : createPlaces(imagesOfBatch));
+  if (imagesOfBatch === undefined) {
+    const shared = createPlaces(IMAGES_AT_ONCE);
+    return (parts, steps) => uploadEach(parts, steps, shared);
+  }
+  const shared = createPlaces(imagesOfBatch * BATCHES_AT_ONCE);
+  return (parts, steps) => {
+    const own = createPlaces(imagesOfBatch);
+    // few of a batch wait for a place among the others, so that they take turns
+    return uploadEach(parts, steps, (items, act) => own(items, (item) => shared([item], act)));
+  };
 }
 
 async function uploadEach(

@@ -53,6 +53,8 @@ test('the images of all batches share one bound', async () => {
   assert.equal(await begunOf(createUploadEach(undefined), [100, 100]), 128);
 });
 
-test('over a shared database a batch stores few images at once, whatever others do', async () => {
+test('over a shared database a batch stores few images at once, and so do many batches together', async () => {
+  assert.equal(await begunOf(createUploadEach(8), [100]), 8);
   assert.equal(await begunOf(createUploadEach(8), [100, 100]), 16);
+  assert.equal(await begunOf(createUploadEach(8), [100, 100, 100, 100]), 16);
 });
