@@ -23,14 +23,16 @@ import { systemClock } from './clock.ts';
 
 export const WITNESS_KEY_NAME = 'witness.key';
 
+/** A note has 64 signatures at most, and one is the log's own. */
+const MAX_WITNESSES = 60;
+
 /** For one request to a witness, waits between tries included. */
 const PATIENCE_MS = 10_000;
 
 interface Parts {
-  readonly config: Pick<
-    Config,
-    'witnessesFile' | 'witnessQuorum' | 'witnessLogsFile' | 'witnessName' | 'remote'
-  >;
+  readonly config: Pick<Config, 'witnessesFile' | 'witnessQuorum' | 'witnessLogsFile' | 'witnessName'> & {
+    readonly remote: Pick<Config['remote'], 'hasProxies'>;
+  };
   readonly store: LogStore;
   readonly auditLog: LogKeeper;
 }
@@ -73,6 +75,7 @@ export async function openCosigning({
     requireType('LOOKASIDE_WITNESSES', key, [COSIGNATURE_V1, ML_DSA_44_COSIGNATURE]);
     return { url: url.replace(/\/+$/, ''), key };
   });
+  requireFew(file, parsed);
   const clients: (RemoteWitness & WitnessClient)[] = parsed.map(({ url, key }) => {
     const at = { url, token: null, ca: null, hasProxies: config.remote.hasProxies };
     const client = connectWitness({
@@ -155,6 +158,19 @@ export async function witnessKeyIn(data: string): Promise<{ readonly pem: string
   const pem = makePrivateKey();
   await writeSmallFile(place, pem, 0o600);
   return { pem, place };
+}
+
+/** What a quorum counts is different witnesses, and a head has room for the cosignature of each. */
+function requireFew(file: string, witnesses: readonly { readonly key: NoteKey }[]): void {
+  if (witnesses.length > MAX_WITNESSES) {
+    throw invalid(
+      `LOOKASIDE_WITNESSES: ${file} names ${witnesses.length} witnesses; a head has room for ${MAX_WITNESSES}`,
+    );
+  }
+  const names = witnesses.map(({ key: { name, id } }) => `${name}+${id}`);
+  const twice = names.find((name, position) => names.indexOf(name) !== position);
+  if (twice !== undefined)
+    throw invalid(`LOOKASIDE_WITNESSES: ${file} names the key ${twice} twice; leave one of its lines`);
 }
 
 function requireType(setting: string, key: NoteKey, types: readonly number[]): void {

@@ -207,6 +207,72 @@ describe('a witness', () => {
     assert.equal(note?.signatures.length, 3);
   });
 
+  it('is asked again where its cosignature could not be kept, also for a head that came meanwhile', async (t) => {
+    const scene = await openLogScene(temporaryFolder(t));
+    t.after(() => scene.close());
+    await scene.add(2);
+    await scene.keeper.publish();
+    const logKey = parseNoteKey(sha256, scene.keeper.identity.vkey);
+    assert.ok(logKey !== null);
+    const witness = witnessNamed('w.example', logKey);
+    const log = createLog();
+    const waits: (() => void)[] = [];
+    const real = scene.databases.log;
+    let isFull = true;
+    const cosigning = createCosigning({
+      store: {
+        ...real,
+        hashes: (...range) => real.hashes(...range),
+        lastCheckpoint: () => real.lastCheckpoint(),
+        cosign: async (id, note) => {
+          if (isFull) throw new Error('the disk is full');
+          await real.cosign(id, note);
+        },
+      },
+      witnesses: [clientOf(witness)],
+      quorum: 1,
+      later: (_, act) => void waits.push(act),
+      log,
+    });
+    const head = await scene.keeper.checkpoint();
+    assert.ok(head !== null);
+    cosigning.published(head);
+    await cosigning.idle();
+    assert.equal(waits.length, 1, 'a head without its cosignature waits for another try');
+    assert.match(log.lines.map(({ message }) => message).join('\n'), /could not be kept\n.*QUORUM/);
+    isFull = false;
+    waits.at(-1)?.();
+    await real.lastCheckpoint();
+    await cosigning.idle();
+    const { note } = parseCheckpoint((await scene.keeper.checkpoint())?.note ?? '') ?? assert.fail('no head');
+    assert.equal(verdictOf(note, witness.key, verifySignature).verdict, 'good');
+    assert.equal(waits.length, 1);
+  });
+
+  it('of which there are too many never makes a head that the next start cannot read', async (t) => {
+    const scene = await openLogScene(temporaryFolder(t));
+    t.after(() => scene.close());
+    await scene.add(2);
+    await scene.keeper.publish();
+    const logKey = parseNoteKey(sha256, scene.keeper.identity.vkey);
+    assert.ok(logKey !== null);
+    const log = createLog();
+    const cosigning = createCosigning({
+      store: scene.databases.log,
+      witnesses: Array.from({ length: 64 }, (_, k) => clientOf(witnessNamed(`w${k}.example`, logKey))),
+      quorum: 0,
+      later: noRetry,
+      log,
+    });
+    const head = await scene.keeper.checkpoint();
+    assert.ok(head !== null);
+    cosigning.published(head);
+    await cosigning.idle();
+    const note = (await scene.keeper.checkpoint())?.note ?? '';
+    assert.ok(parseCheckpoint(note) !== null, 'the last head can be read');
+    assert.ok(log.lines.some(({ fields }) => /65 signatures/.test(String(fields.err))));
+  });
+
   it('refuses what the specification tells it to refuse, each in its own way', async (t) => {
     const scene = await openLogScene(temporaryFolder(t));
     t.after(() => scene.close());
