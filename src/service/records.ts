@@ -26,6 +26,9 @@ export interface Asker {
   readonly signal: AbortSignal;
 }
 
+/** An error: this look failed, and the next may not. Null, once a second: nothing is new. */
+export type Followed = RecordPage | LookasideError | null;
+
 export interface PageWanted {
   /** That of the page before, or null. */
   readonly cursor: string | null;
@@ -39,6 +42,16 @@ export interface Records {
   sums(question: RecordQuestion, by: Grouping, limit: number, asker: Asker): Promise<RecordSums>;
   /** Pieces of text, newest row first. An audit event says that it was asked for, before the first piece. */
   export(question: RecordQuestion, format: ExportFormat, asker: Asker): AsyncIterable<string>;
+  /**
+   * The newest rows, and then those of each look that differ from those before. A question about a person is one event, however long it
+   * is followed. @throws also BUSY while as many questions are followed as may be
+   */
+  follow(
+    question: RecordQuestion,
+    limit: number,
+    asker: Asker,
+    isWanted: () => Promise<boolean>,
+  ): Promise<AsyncGenerator<Followed>>;
   /**
    * Takes a person out of both records before that time, and writes an event that does not say whom.
    * @throws REQUEST_INVALID for a time that is still to come
@@ -97,11 +110,19 @@ export interface RecordsOptions {
   readonly sha256: (bytes: Uint8Array) => string;
   readonly wait: (ms: number) => Promise<unknown>;
   readonly eraser: RecordEraser;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'now' | 'monotonicMs'>;
 }
 
 /** A database that another process has locked must not keep an answer back. */
 const FLUSH_MS = 2000;
+
+/** Questions that are followed at once. They take turns, so that one of them is being answered at a time. */
+const MOST_FOLLOWED = 16;
+const STEP_MS = 1000;
+const LOOK_EVERY_MS = 2000;
+/** A question that takes long is asked less often: it may take that part of the time. */
+const SHARE_OF_TIME = 1 / 20;
+const LOOK_AT_LEAST_EVERY_MS = 60_000;
 
 export function createRecords(options: RecordsOptions): Records {
   const { lookups, sha256 } = options;
@@ -123,15 +144,71 @@ export function createRecords(options: RecordsOptions): Records {
     return { ...answer, gaps: [...answer.gaps, `${rows} rows of the last seconds are not written yet`] };
   };
 
+  const pageOf = (question: RecordQuestion, { after, limit, about, asker }: Look): Promise<RecordPage> =>
+    opened(about, asker, async (session) => {
+      const { rows, next, ...rest } = await session.page(question, after, limit);
+      const formatted = next === null ? null : formatCursor(next, question, sha256);
+      return withGaps(question, { record: question.record, rows, next: formatted, ...rest });
+    });
+
+  let followed = 0;
+  let turn: Promise<unknown> = Promise.resolve();
+
+  function inTurn(question: RecordQuestion, limit: number, asker: Asker): Promise<RecordPage> {
+    const look = turn.then(() => pageOf(question, { after: null, limit, about: null, asker }));
+    turn = look.catch(() => undefined);
+    return look;
+  }
+
+  /** Counted only once it is taken from, so that whoever left before then is not. */
+  async function* looks(
+    first: RecordPage,
+    look: () => Promise<RecordPage>,
+    isWanted: () => Promise<boolean>,
+  ): AsyncGenerator<Followed> {
+    followed += 1;
+    try {
+      let known = JSON.stringify(first);
+      let waitMs = LOOK_EVERY_MS;
+      yield first;
+      for (;;) {
+        for (let waitedMs = 0; waitedMs < waitMs; waitedMs += STEP_MS) {
+          await options.wait(STEP_MS);
+          if (!(await isWanted())) return;
+          yield null;
+        }
+        const startMs = options.clock.monotonicMs();
+        const page = await look().catch(asOurs);
+        waitMs = waitAfter(options.clock.monotonicMs() - startMs);
+        const text = page instanceof LookasideError ? page.message : JSON.stringify(page);
+        if (text !== known) yield page;
+        known = text;
+      }
+    } finally {
+      followed -= 1;
+    }
+  }
+
   return {
     session: opened,
+    async follow(question, limit, asker, isWanted) {
+      if (followed >= MOST_FOLLOWED) {
+        throw new LookasideError(
+          'BUSY',
+          `${followed} pages follow the record, and no more may at once; load the page again for the newest rows`,
+        );
+      }
+      const about = aboutPerson(question);
+      if (about !== null) {
+        const event = { ...about, text: `${about.text}, followed` };
+        await options.audit.append(eventOf(options.makeEvent, event, asker.actor));
+      }
+      const look = () => inTurn(question, limit, asker);
+      return looks(await look(), look, async () => !asker.signal.aborted && (await isWanted()));
+    },
     async page(question, { cursor, limit }, asker) {
       const after = cursor === null ? null : parseCursor(cursor, question, sha256);
-      return opened(aboutPerson(question), asker, async (session) => {
-        const { rows, next, ...rest } = await session.page(question, after, limit);
-        const formatted = next === null ? null : formatCursor(next, question, sha256);
-        return withGaps(question, { record: question.record, rows, next: formatted, ...rest });
-      });
+      return pageOf(question, { after, limit, about: aboutPerson(question), asker });
     },
     sums(question, by, limit, asker) {
       return opened(aboutPerson(question), asker, async (session) => {
@@ -159,6 +236,23 @@ export function createRecords(options: RecordsOptions): Records {
       yield* session.export(question, format);
     },
   };
+}
+
+interface Look {
+  readonly after: Position | null;
+  readonly limit: number;
+  readonly about: SessionAbout | null;
+  readonly asker: Asker;
+}
+
+function waitAfter(tookMs: number): number {
+  return Math.min(Math.max(LOOK_EVERY_MS, tookMs / SHARE_OF_TIME), LOOK_AT_LEAST_EVERY_MS);
+}
+
+/** The error itself where it is one that a caller may meet. */
+function asOurs(error: unknown): LookasideError {
+  if (error instanceof LookasideError) return error;
+  throw error;
 }
 
 function eventOf(makeEvent: MakeEvent, { action, text, filter }: SessionAbout, actor: Actor): NewAuditEvent {

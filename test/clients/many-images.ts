@@ -14,8 +14,10 @@ export interface ManyImages {
   readonly root: string;
   readonly images: number;
   readonly repositories: number;
-  /** They count as verified by it. */
+  /** They count as verified by it, until their bytes are judged again. */
   readonly fingerprint: string;
+  /** A real signature of the k-th image; null: bytes that are none. */
+  readonly signed: (k: number, repository: string) => Buffer | null;
 }
 
 /** Every fifth image, and more than a page has, is in this repository. */
@@ -47,7 +49,7 @@ function laid(k: number, many: ManyImages): RecordedImage {
     algorithm: 'sha256',
     hex,
   };
-  const bytes = signatureBytes(`signature ${k}`);
+  const bytes = many.signed(k, repository) ?? signatureBytes(`signature ${k}`);
   const file = path.join(many.root, `${repository}@sha256=${hex}`, 'signature-1');
   mkdirSync(path.dirname(file), { recursive: true });
   writeFileSync(file, bytes);

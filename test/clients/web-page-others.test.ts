@@ -12,7 +12,7 @@ import { folderOf, layFile, sha256Hex } from '../store/lay.ts';
 import { type HostileSite, missing, openHostileSite } from '../upstream/hostile-site.ts';
 import { administered } from './administered.ts';
 import { needs } from './available.ts';
-import { enter, inBrowser, SMALL, startBrowser, whatIsTooWide } from './browser.ts';
+import { enter, faultsOf, inBrowser, SMALL, startBrowser, whatIsTooWide } from './browser.ts';
 import { eventually } from './eventually.ts';
 import { fillMany, LARGE, repositoryOf } from './many-images.ts';
 import { type LookasideServer, runLookaside, startServer } from './server.ts';
@@ -27,6 +27,8 @@ const HOSTILE = `\u202e\u2067שלום "><img src=x onerror="document.title='run'
 const STEERING = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 const LONG = `${'a'.repeat(110)}/${'b'.repeat(110)}`;
 
+/** The image of the many that has a real signature; the others are unreadable once the server has judged their bytes. */
+const SIGNED = 7;
 const MANY = { images: count(100_000, 1000), repositories: count(4999, 199) };
 
 describe('what comes from others, in a browser', needs('chromium'), () => {
@@ -78,7 +80,11 @@ describe('what comes from others, in a browser', needs('chromium'), () => {
       `${folderOf('team/gone')}/signature-1`,
       stolen.sign({ repository: 'team/gone', tag: 'v1' }),
     );
-    await fillMany({ ...MANY, data, root, fingerprint: vendor.fingerprint });
+    await fillMany({
+      ...{ ...MANY, data, root, fingerprint: vendor.fingerprint },
+      signed: (k, repository) =>
+        k === SIGNED ? vendor.sign({ repository, manifest: `image ${k}`, tag: `v${k}` }) : null,
+    });
     for (const name of ['partner', 'other']) {
       const args = ['--upstream', `${upstream.url}/${name}`, '--prefix', `/${name}`, '--data', data];
       assert.equal((await runLookaside(['mirror', 'add', name, ...args])).status, 0);
@@ -188,7 +194,7 @@ describe('what comes from others, in a browser', needs('chromium'), () => {
     });
   });
 
-  test('among many images, a repository is found while its name is typed, and an image by its digest', async () => {
+  test('among many images, a repository is found while its name is typed, and an image by its digest and by its tag', async () => {
     const last = MANY.repositories - 1;
     const repository = `many-${last % 50}/app-${last}`;
     await inBrowser(browser, { viewport: SMALL }, async (page) => {
@@ -221,10 +227,46 @@ describe('what comes from others, in a browser', needs('chromium'), () => {
       assert.ok(!further.includes(first ?? ''));
 
       const box = page.getByRole('searchbox', { name: /Reference, digest/ });
-      await box.fill(`sha256:${sha256Hex(Buffer.from('image 7'))}`);
+      await box.fill(`sha256:${sha256Hex(Buffer.from(`image ${SIGNED}`))}`);
       await page.keyboard.press('Enter');
       await page.getByRole('heading', { name: 'signature-1' }).waitFor();
-      await page.getByRole('heading', { name: repositoryOf(7, MANY), exact: true }).waitFor();
+      await page.getByRole('heading', { name: repositoryOf(SIGNED, MANY), exact: true }).waitFor();
+      await page.getByText('Proven: who signed it').waitFor();
+
+      await box.fill(`registry.example/${repositoryOf(SIGNED, MANY)}:v${SIGNED}`);
+      await page.keyboard.press('Enter');
+      await page.getByText('as a reference with a tag').waitFor();
+      await page.getByRole('heading', { name: repositoryOf(SIGNED, MANY), exact: true }).waitFor();
+    });
+  });
+
+  test('reads come in by themselves while they are followed, beside what is being typed, and only as long as the session lasts', async () => {
+    const repository = repositoryOf(SIGNED, MANY);
+    const wanted = `${repository}@sha256=${sha256Hex(Buffer.from(`image ${SIGNED}`))}`;
+    const ask = () =>
+      fetch(`${server.url}/${wanted}/signature-1`, { headers: { 'user-agent': 'follower/1' } });
+    await inBrowser(browser, {}, async (page) => {
+      await enter(page, server, tokens.auditor ?? '');
+      await page.goto(`${server.url}/ui/access?agent=follower&repository=${repository}`);
+      await page.getByText('No row has all of this').waitFor();
+      await page.getByRole('button', { name: 'Follow' }).click();
+      await page.getByText('Live: new rows appear here').waitFor();
+      await page.getByLabel('Status').fill('40');
+      for (const _ of 'two') await ask();
+      const row = page.locator('#rows tbody tr').filter({ hasText: 'follower/1' });
+      await row.first().waitFor();
+      assert.equal(await page.getByLabel('Status').inputValue(), '40');
+      assert.deepEqual(await faultsOf(page), []);
+      await row
+        .getByRole('link', { name: /^many-7/ })
+        .first()
+        .click();
+      await page.getByRole('heading', { name: repository, exact: true }).waitFor();
+      await page.goBack();
+      await page.getByRole('button', { name: 'Follow' }).click();
+      await page.getByText('Live: new rows appear here').waitFor();
+      change(path.join(data, 'state.db'), 'UPDATE page_session SET expires_at_ms = 1');
+      await page.getByText('Stopped: the session is over').waitFor();
     });
   });
 

@@ -168,7 +168,11 @@ describe('the web pages in a browser', needs('chromium'), () => {
     await open({}, async (page) => {
       await logIn(page);
       await page.goto(`${server.url}/ui/audit`);
-      await page.getByText('Live: new events appear here').waitFor();
+      await page.getByText('Live: new rows appear here').waitFor();
+      await page.getByRole('button', { name: 'Stop' }).click();
+      await page.getByText('Stopped.').waitFor();
+      await page.getByRole('button', { name: 'Follow' }).click();
+      await page.getByText('Live: new rows appear here').waitFor();
       const headers = { authorization: `Bearer ${token.trim()}`, 'content-type': 'application/json' };
       const body = JSON.stringify({ name: 'made-meanwhile', role: 'reader' });
       await fetch(`${server.url}/api/v1/tokens`, { method: 'POST', headers, body });

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { NewAuditEvent } from '../../src/domain/audit.ts';
-import { ANY_RECORD, type Position, type RecordFilter } from '../../src/domain/records.ts';
+import { LookasideError } from '../../src/domain/errors.ts';
+import { type AccessRow, ANY_RECORD, type Position, type RecordFilter } from '../../src/domain/records.ts';
 import { createEventMaker } from '../../src/service/audit.ts';
 import { createRecords } from '../../src/service/records.ts';
 import { sha256Hex } from '../store/lay.ts';
@@ -14,17 +15,31 @@ const ASKER = {
   signal: new AbortController().signal,
 };
 
-function open(next: Position | null) {
+const READ: AccessRow = {
+  ...{ firstAt: new Date(0), lastAt: new Date(0), site: 'default', image: 'app', number: 1 },
+  ...{
+    signatureSha256: null,
+    status: 404,
+    address: '192.0.2.7',
+    agent: null,
+    token: null,
+    count: 1,
+    bytes: 0,
+  },
+};
+
+function open(next: Position | null, { wait }: { readonly wait?: () => Promise<unknown> } = {}) {
   const written: NewAuditEvent[] = [];
   const positions: (Position | null)[] = [];
   const unasked = () => assert.fail('not asked');
   let flushes = 0;
+  const answers: (() => AccessRow[])[] = [];
   const records = createRecords({
     lookups: {
       open: async () => ({
         async page(_, after) {
           positions.push(after);
-          return { rows: [], next, dropped: 0, gaps: [] };
+          return { rows: answers.shift()?.() ?? [], next, dropped: 0, gaps: [] };
         },
         sums: unasked,
         async *export() {
@@ -52,14 +67,14 @@ function open(next: Position | null) {
     sha256: sha256Hex,
     eraser: { forgetReads: unasked, forgetEvents: unasked },
     clock: createClock(),
-    wait: () => new Promise(() => undefined),
+    wait: (ms) => (ms === 1000 && wait !== undefined ? wait() : new Promise(() => undefined)),
   });
   const page = (
     filter: Partial<RecordFilter>,
     cursor: string | null,
     record: 'audit' | 'access' = 'access',
   ) => records.page({ record, filter: { ...ANY_RECORD, ...filter } }, { cursor, limit: 10 }, ASKER);
-  return { records, written, positions, page, flushes: () => flushes };
+  return { records, written, positions, page, answers, flushes: () => flushes };
 }
 
 test('a cursor leads on in its own question alone, at whatever time it is asked', async () => {
@@ -96,6 +111,48 @@ test('a cursor that somebody changed is refused', async () => {
     await assert.rejects(async () => page({}, cursor), { code: 'REQUEST_INVALID' }, cursor);
   }
   assert.equal(positions.length, 1);
+});
+
+test('the newest rows come again once they have changed; a person is written down once', async () => {
+  let seconds = 0;
+  const { records, answers, written } = open(null, { wait: async () => (seconds += 1) });
+  const read = (count: number): AccessRow => ({ ...READ, count });
+  const fail = () => {
+    throw new LookasideError('BUSY', 'not now');
+  };
+  answers.push(
+    () => [read(1)],
+    () => [read(1)],
+    () => [read(2)],
+    fail,
+    fail,
+    () => [read(2)],
+  );
+  const question = { record: 'access', filter: { ...ANY_RECORD, address: '192.0.2.7' } } as const;
+  const pages = await records.follow(question, 10, ASKER, async () => seconds < 12);
+  const seen: unknown[] = [];
+  for await (const page of pages) {
+    if (page instanceof LookasideError) seen.push(page.message);
+    else if (page !== null) seen.push(page.rows.map((row) => ('count' in row ? row.count : 0)));
+  }
+  assert.deepEqual(seen, [[1], [2], 'not now', [2]]);
+  assert.equal(seconds, 12, 'a look each two seconds, until it is not wanted any more');
+  assert.deepEqual(
+    written.map(({ action, private: { reason } }) => [action, reason]),
+    [['query', 'access address=192.0.2.7, followed']],
+  );
+});
+
+test('so many may follow at once, and who leaves makes room', async () => {
+  const { records } = open(null, { wait: () => Promise.resolve() });
+  const question = { record: 'access', filter: ANY_RECORD } as const;
+  const follow = () => records.follow(question, 10, ASKER, async () => true);
+  await follow(); // left before its first rows
+  const all = await Promise.all(Array.from({ length: 16 }, follow));
+  for (const one of all) await one.next();
+  await assert.rejects(follow, { code: 'BUSY' });
+  await all[3]?.return(undefined);
+  await follow();
 });
 
 test('who asks for an address, or takes rows away, is in the audit log before the answer', async () => {

@@ -48,7 +48,11 @@ interface Asked {
   readonly services: Partial<PageServices>;
 }
 
-function recordsOf(rows: readonly (AuditRow | AccessRow)[], fed: readonly FedEvent[] = []): Asked {
+function recordsOf(
+  rows: readonly (AuditRow | AccessRow)[],
+  fed: readonly FedEvent[] = [],
+  endSession = () => {},
+): Asked {
   const questions: RecordQuestion[] = [];
   const unasked = () => Promise.reject(new Error('unasked'));
   return {
@@ -69,6 +73,17 @@ function recordsOf(rows: readonly (AuditRow | AccessRow)[], fed: readonly FedEve
         sums: unasked,
         forget: unasked,
         session: unasked,
+        async follow(question, _, __, isWanted) {
+          questions.push(question);
+          return (async function* () {
+            yield { record: question.record, rows, next: 'cursor-3', dropped: 0, gaps: [] };
+            yield null;
+            yield new LookasideError('BUSY', '4 questions\nare being answered');
+            assert.equal(await isWanted(), true);
+            endSession();
+            assert.equal(await isWanted(), false);
+          })();
+        },
       },
       feed: {
         has: async () => true,
@@ -90,6 +105,7 @@ describe('the records in pages', () => {
       'audit/live?after=1',
       'audit/events/7',
       'access',
+      'access/live',
       'never-signed',
       'overview',
     ]) {
@@ -182,6 +198,35 @@ describe('the records in pages', () => {
     );
     for (const query of ['address=192.0.2.0/24', `image=sha256:${HEX}`, 'until=1h'])
       assert.doesNotMatch((await pages.get(`audit?${query}`, session)).text, /data-live=/, query);
+  });
+
+  test('the newest reads are sent as the part of the page that they stand in', async () => {
+    const { questions, services } = recordsOf([READ], [], () =>
+      pages.sessions.change('auditor', { revokedAt: AT }),
+    );
+    await using pages = await servePages({ services });
+    const session = await pages.logIn('auditor');
+    const { text: page } = await pages.get('access?address=192.0.2.0/24&status=404', session);
+    assert.match(
+      page,
+      /<button type="button" data-live="\.\/access\/live\?address=192\.0\.2\.0%2F24&amp;status=404">Follow</,
+    );
+    assert.doesNotMatch((await pages.get('access?until=1h', session)).text, /data-live=/);
+    assert.doesNotMatch((await pages.get('access?cursor=cursor-2', session)).text, /data-live=/);
+    assert.equal((await pages.get('access/live?until=1h', session)).status, 400);
+    const { headers, text } = await pages.get('access/live?address=192.0.2.0/24&status=404', session);
+    assert.equal(headers.get('content-type'), 'text/event-stream');
+    assert.deepEqual(questions.at(-1), questions[0], 'what is followed is what is shown');
+    const [rows, alive, trouble, over] = text.split('\n\n');
+    assert.match(rows ?? '', /^event: rows\ndata: <div class="part" id="rows">.*<\/div>$/);
+    assert.match(
+      rows ?? '',
+      /href="\.\/images\/.*href="\.\/access\?.*cursor=cursor-3"/,
+      'older ones follow on them',
+    );
+    assert.equal(alive, ': nothing new');
+    assert.equal(trouble, 'event: trouble\ndata: 4 questions are being answered.');
+    assert.match(over ?? '', /^event: over$/m);
   });
 });
 

@@ -124,28 +124,67 @@
     });
   }
 
-  /** New events of the feed, each a row that the server made. */
-  function followLive(table) {
+  /** Rows that come in by themselves: a new event above the others, or the newest reads in place of those before. */
+  function followLive(button) {
     const status = document.querySelector('[data-live-status]');
-    const source = new EventSource(table.dataset.live);
-    source.addEventListener('open', () => {
-      if (status !== null) status.textContent = 'Live: new events appear here by themselves.';
-    });
-    source.addEventListener('error', () => {
-      if (status !== null) status.textContent = 'Not connected; trying again …';
-    });
-    source.addEventListener('row', (event) => {
+    const place = () => document.getElementById('rows');
+    let source = null;
+    let last = 0;
+    const stop = (text) => {
+      source?.close();
+      source = null;
+      button.textContent = 'Follow';
+      status.textContent = text;
+    };
+    const addRow = (event) => {
+      // after a break the rows begin where they once began
+      if (Number(event.lastEventId) <= last) return;
+      last = Number(event.lastEventId);
       const made = new DOMParser().parseFromString(
         `<table><tbody>${event.data}</tbody></table>`,
         'text/html',
       );
+      const [rows] = place().querySelector('table').tBodies;
       for (const row of made.querySelectorAll('tr')) {
         row.classList.add('fresh');
         showLocalTimes(row);
-        table.tBodies[0].prepend(row);
+        rows.prepend(row);
       }
-      while (table.tBodies[0].rows.length > 500) table.tBodies[0].lastElementChild.remove();
+      while (rows.rows.length > 500) rows.lastElementChild.remove();
+    };
+    const replaceRows = (event) => {
+      const before = new Set([...place().querySelectorAll('tbody tr')].map((row) => row.textContent));
+      const fresh = new DOMParser().parseFromString(event.data, 'text/html').getElementById('rows');
+      for (const row of replacePart(place(), fresh).querySelectorAll('tbody tr'))
+        if (!before.has(row.textContent)) row.classList.add('fresh');
+    };
+    const start = () => {
+      button.textContent = 'Stop';
+      source = new EventSource(button.dataset.live);
+      source.addEventListener('open', () => {
+        status.textContent = 'Live: new rows appear here by themselves.';
+      });
+      source.addEventListener('error', () => {
+        // the browser tries again, unless it was answered by something else than rows
+        if (source?.readyState === EventSource.CLOSED)
+          stop('Not followed: too many pages follow, or the session is over. Load the page again.');
+        else status.textContent = 'Not connected; trying again …';
+      });
+      source.addEventListener('row', addRow);
+      source.addEventListener('rows', (event) => {
+        replaceRows(event);
+        status.textContent = 'Live: new rows appear here by themselves.';
+      });
+      source.addEventListener('over', () => stop('Stopped: the session is over. Log in again.'));
+      source.addEventListener('trouble', (event) => {
+        status.textContent = event.data;
+      });
+    };
+    button.addEventListener('click', () => {
+      if (source === null) start();
+      else stop('Stopped.');
     });
+    if (button.dataset.liveAtOnce !== undefined) start();
   }
 
   const fromHex = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
@@ -302,7 +341,7 @@
   document.addEventListener('DOMContentLoaded', () => {
     showLocalTimes(document);
     for (const input of document.querySelectorAll('input[data-filters]')) filterWhileTyping(input);
-    for (const table of document.querySelectorAll('table[data-live]')) followLive(table);
+    for (const button of document.querySelectorAll('button[data-live]')) followLive(button);
     for (const part of document.querySelectorAll('[data-refresh]')) keepFresh(part);
     for (const place of document.querySelectorAll('[data-proof]')) checkProof(place);
     for (const form of document.querySelectorAll('form[data-upload]')) takeUploads(form);

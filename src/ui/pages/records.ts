@@ -26,7 +26,10 @@ export const records: readonly Page[] = (['audit', 'access'] as const).flatMap((
   { path: record, roles: AUDITORS, answer: (context) => showRecord(context, record) },
   { path: `${record}/export`, roles: AUDITORS, answer: (context) => exportRecord(context, record) },
 ]);
-export const live: readonly Page[] = [{ path: 'audit/live', roles: AUDITORS, answer: followEvents }];
+export const live: readonly Page[] = [
+  { path: 'audit/live', roles: AUDITORS, answer: followEvents },
+  { path: 'access/live', roles: AUDITORS, answer: followReads },
+];
 
 const ROWS_A_PAGE = 50;
 const LEADS: Readonly<Record<RecordName, readonly [title: string, lead: string]>> = {
@@ -34,7 +37,10 @@ const LEADS: Readonly<Record<RecordName, readonly [title: string, lead: string]>
     'Audit',
     'What was changed, by whom, from where. The events are a log that cannot be rewritten unnoticed; each number leads to its proof.',
   ],
-  access: ['Access', 'Who asked for which signature and what they got, by the minute.'],
+  access: [
+    'Access',
+    'Who asked for which signature and what they got, by the minute. Images that have no signature are summed up on the page Never signed.',
+  ],
 };
 const LABELS: Readonly<Record<FilterName, readonly [label: string, hint: string]>> = {
   since: ['Since', '7d, 12h, 2026-11-22'],
@@ -90,18 +96,39 @@ async function showRecord(context: PageContext, record: RecordName): Promise<Con
   const asker = { actor: actorOf(request), signal: request.signal };
   const cursor = request.query.get('cursor');
   const page = await services.records.page(question, { cursor, limit: ROWS_A_PAGE }, asker);
-  const follow = record === 'audit' && cursor === null && canFollow(question.filter);
-  const last = follow ? await newestSeq(context, page) : 0;
-  const liveAt = follow ? context.link('audit/live', { ...texts, since: null, after: last }) : null;
-  const next = page.next === null ? null : context.link(record, { ...texts, cursor: page.next });
+  const follow = cursor === null && canFollow(question);
+  const liveAt = follow ? await liveAddress(context, asked, page) : null;
   return {
     title,
-    body: html`${head}${form(context, record, texts)}${lacks(page)}
-<div class="actions">${EXPORT_FORMATS.map((format) => html`<a class="button" href="${context.link(`${record}/export`, { ...texts, format })}" download="${record}.${format}">${format === 'csv' ? 'Export as CSV' : 'Export as JSON Lines'}</a>`)}${liveAt !== null && html`<span class="quiet only-js" data-live-status role="status"></span>`}</div>
-${page.rows.length === 0 && liveAt === null ? nothing(record, texts) : table(context, page, liveAt)}
-${page.rows.length === 0 && liveAt !== null && html`<noscript>${nothing(record, texts)}</noscript>`}
-${cursor !== null && html`<p><a href="${context.link(record, texts)}">Newest rows</a></p>`}${more(next, 'Older rows')}`,
+    body: html`${head}${form(context, record, texts)}
+<div class="actions">${EXPORT_FORMATS.map((format) => html`<a class="button" href="${context.link(`${record}/export`, { ...texts, format })}" download="${record}.${format}">${format === 'csv' ? 'Export as CSV' : 'Export as JSON Lines'}</a>`)}${liveAt !== null && followButton(record, liveAt)}</div>
+${part(context, asked, page, record === 'audit' && follow)}
+${cursor !== null && html`<p><a href="${context.link(record, texts)}">Newest rows</a></p>`}`,
   };
+}
+
+function liveAddress(context: PageContext, { question, texts }: Asked, page: RecordPage): Promise<string> {
+  if (question.record === 'access') return Promise.resolve(context.link('access/live', texts));
+  return newestSeq(context, page).then((last) =>
+    context.link('audit/live', { ...texts, since: null, after: last }),
+  );
+}
+
+/** Events come in by themselves, above the others. Reads do when it is asked for: their rows are replaced, which may move what is read. */
+function followButton(record: RecordName, liveAt: string): Html {
+  return html`<span class="only-js"><button type="button" data-live="${liveAt}"${record === 'audit' && html` data-live-at-once`}>Follow</button></span><span class="quiet only-js" data-live-status role="status"></span>`;
+}
+
+/** What is replaced while reads are followed: the link to older rows leads on from the last row above it. */
+function part(
+  context: PageContext,
+  { question, texts }: Asked,
+  page: RecordPage,
+  hasLiveRows: boolean,
+): Html {
+  const { record } = question;
+  const next = page.next === null ? null : context.link(record, { ...texts, cursor: page.next });
+  return html`<div class="part" id="rows">${lacks(page)}${page.rows.length === 0 && !hasLiveRows ? nothing(record, texts) : table(context, page)}${page.rows.length === 0 && hasLiveRows && html`<noscript>${nothing(record, texts)}</noscript>`}${more(next, 'Older rows')}</div>`;
 }
 
 /** Where the live rows begin: behind the newest event, found or not. */
@@ -161,12 +188,12 @@ function field(name: FilterName, texts: Asked['texts']): Html {
   return html`<label>${label}<select name="action"><option value="">any</option>${options}</select></label>`;
 }
 
-function table(context: PageContext, { record, rows }: RecordPage, liveAt: string | null): Html {
+function table(context: PageContext, { record, rows }: RecordPage): Html {
   const heads =
     record === 'audit'
       ? ['Event', 'When', 'What', 'About', 'Who']
       : ['When', 'Status', 'Image', 'Client', 'Requests'];
-  return html`<div class="tablewrap"><table class="stacks"${liveAt !== null && html` data-live="${liveAt}"`}><thead><tr>${heads.map((head) => html`<th>${head}</th>`)}</tr></thead><tbody>${rows.map((row) => ('seq' in row ? auditRow(context, row) : accessRow(context, row)))}</tbody></table></div>`;
+  return html`<div class="tablewrap"><table class="stacks"><thead><tr>${heads.map((head) => html`<th>${head}</th>`)}</tr></thead><tbody>${rows.map((row) => ('seq' in row ? auditRow(context, row) : accessRow(context, row)))}</tbody></table></div>`;
 }
 
 export function auditRow(context: PageContext, row: AuditRow): Html {
@@ -246,9 +273,10 @@ async function exportRecord(context: PageContext, record: RecordName): Promise<P
   };
 }
 
-/** Filters that an event can be held against without a database. */
-function canFollow({ until, address, image }: RecordFilter): boolean {
-  return until === null && address === null && image === null;
+/** Of events, filters that one can be held against without a database. */
+function canFollow({ record, filter }: RecordQuestion): boolean {
+  const { until, address, image } = filter;
+  return until === null && (record === 'access' || (address === null && image === null));
 }
 
 function isMeant(row: AuditRow, filter: RecordFilter): boolean {
@@ -270,7 +298,7 @@ async function followEvents(context: PageContext): Promise<PageReply> {
   const { services, request } = context;
   const { question } = askedBy(context, 'audit');
   const after = request.query.get('after') ?? '';
-  if (!/^[0-9]{1,15}$/.test(after) || !canFollow(question.filter))
+  if (!/^[0-9]{1,15}$/.test(after) || !canFollow(question))
     throw new LookasideError(
       'REQUEST_INVALID',
       'this is not an address of the live rows; load the page Audit again',
@@ -284,22 +312,65 @@ async function followEvents(context: PageContext): Promise<PageReply> {
   async function* body(): AsyncGenerator<string> {
     yield ': the rows begin\n\n';
     for await (const page of pages) {
-      if ((await services.sessions.find(request.cookie ?? '')) === null) return;
+      if (!(await hasSession(context))) return yield OVER;
       const rows = (page ?? []).filter((row) => isMeant(row, question.filter));
       yield rows.length === 0 ? ': nothing new\n\n' : rows.map((row) => sent(context, row)).join('');
     }
   }
+  return eventStream(body());
+}
+
+/**
+ * Server-sent events `rows`, each the whole part of the page as it is by then: a read adds to the row of its minute, so that rows change
+ * after they were sent. It ends with the session.
+ */
+async function followReads(context: PageContext): Promise<PageReply> {
+  const { services, request } = context;
+  const asked = askedBy(context, 'access');
+  if (!canFollow(asked.question))
+    throw new LookasideError('REQUEST_INVALID', 'rows up to a time are not followed; leave out Until');
+  const above = oneLevelUp(context);
+  const asker = { actor: actorOf(request), signal: request.signal };
+  const isWanted = async () => !services.isDraining() && (await hasSession(context));
+  const looks = await services.records.follow(asked.question, ROWS_A_PAGE, asker, isWanted);
+  async function* body(): AsyncGenerator<string> {
+    for await (const look of looks) {
+      if (look === null) yield ': nothing new\n\n';
+      else if (look instanceof LookasideError) yield event('trouble', `${clip(look.message, 300)}.`);
+      else yield event('rows', render(part(above, asked, look, false)));
+    }
+    if (!(await hasSession(context))) yield OVER;
+  }
+  return eventStream(body());
+}
+
+/** It may end while a page stays open for days. */
+async function hasSession({ services, request }: PageContext): Promise<boolean> {
+  return (await services.sessions.find(request.cookie ?? '')) !== null;
+}
+
+function eventStream(body: AsyncGenerator<string>): PageReply {
   return {
     status: 200,
     headers: { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' },
-    body: body(),
+    body,
   };
 }
 
-/** Its links are as on the page `audit`, which lies one level higher. */
+/** Else the browser would come back, and be sent to the log-in. */
+const OVER = event('over', 'The session is over.');
+
+function event(name: string, data: string): string {
+  return `event: ${name}\ndata: ${data.replaceAll(/[\r\n]+/g, ' ')}\n\n`;
+}
+
+/** Its links are as on the page of the record, which lies one level higher. */
+function oneLevelUp(context: PageContext): PageContext {
+  return { ...context, link: (path, query) => context.link(path, query).replace(/^\.\.\//, './') };
+}
+
 function sent(context: PageContext, row: AuditRow): string {
-  const link: PageContext['link'] = (path, query) => context.link(path, query).replace(/^\.\.\//, './');
-  return `event: row\nid: ${row.seq}\ndata: ${render(auditRow({ ...context, link }, row)).replaceAll('\n', '')}\n\n`;
+  return `id: ${row.seq}\n${event('row', render(auditRow(oneLevelUp(context), row)))}`;
 }
 
 /** For links to the rows behind a number. */

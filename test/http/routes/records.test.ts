@@ -27,6 +27,7 @@ function answering() {
       yield ROW;
     },
     session: unasked,
+    follow: unasked,
     forget: unasked,
   };
   return { records, asked };
