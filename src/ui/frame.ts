@@ -28,7 +28,7 @@ export interface FrameOptions {
 
 /** The whole page as an answer. */
 export function framed(
-  { title, body, status = 200 }: Content,
+  { title, body, status = 200, retryAfterSeconds }: Content,
   request: PageRequest,
   options: FrameOptions,
 ): PageReply {
@@ -40,6 +40,7 @@ export function framed(
       'Content-Type': 'text/html; charset=utf-8',
       'Content-Length': Buffer.byteLength(text),
       Vary: 'Cookie',
+      ...(retryAfterSeconds === undefined ? {} : { 'Retry-After': retryAfterSeconds }),
     },
     body: text,
   };

@@ -22,6 +22,8 @@ export interface Content {
   readonly title: string;
   readonly body: Html;
   readonly status?: number;
+  /** With 503. */
+  readonly retryAfterSeconds?: number;
 }
 
 export interface Page {

@@ -1,6 +1,7 @@
 // The pages as a browser gets them: who sees what, what they may load, and where their links lead.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { LookasideError } from '../../src/domain/errors.ts';
 import { FINGERPRINT, HEX, IMAGE, key, servePages, signature, UNKNOWN } from './scene.ts';
 
 const hrefs = (text: string) =>
@@ -168,6 +169,29 @@ describe('the page of an image', () => {
     assert.equal(status, 404);
     assert.match(text, /A signature was required, but no signature exists/);
     assert.match(text, /podman push --sign-by/);
+  });
+
+  test('an image of a mirror whose upstream is silent says so, what clients get, and what to do', async () => {
+    const why = 'the upstream has not given them: <b>no answer</b>\u202e; try again';
+    const silent = new LookasideError('UPSTREAM_UNAVAILABLE', why, { detail: { retryAfterSeconds: 70 } });
+    const signatures = {
+      ofImage: () => Promise.reject(silent),
+      search: () => Promise.reject(silent),
+      missing: () => Promise.reject(silent),
+    };
+    const place = { name: 'red-hat', prefix: '/rh' };
+    await using pages = await servePages({ services: { signatures, places: () => [place] } });
+    const { status, headers, text } = await pages.get(`images/${IMAGE}?site=red-hat`);
+    assert.equal(status, 503);
+    assert.equal(headers.get('retry-after'), '70');
+    assert.match(text, /This server cannot tell now whether the image is signed/);
+    assert.match(text, /The upstream has not given them: &lt;b&gt;no answer&lt;\/b&gt;/);
+    assert.match(text, /A client that pulls the image now gets 503/);
+    assert.match(text, /lookaside mirror show red-hat/);
+    assert.match(text, /lookaside mirror sync red-hat --from-misses 7d/);
+    assert.match(text, /href="\.\.\/[^"]*check\?image=team%2Fapp/);
+    assert.match(text, /id="silent" data-refresh="15"/);
+    assert.ok(!text.includes('\u202e') && !text.includes('>Mirrors</a>'));
   });
 
   test('hostile texts of any length break nothing', async () => {

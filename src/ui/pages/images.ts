@@ -1,5 +1,5 @@
 // One image: what its signatures mean for a pull, and each of them with what it says and how to check it.
-import { LookasideError } from '../../domain/errors.ts';
+import { isLookasideError, LookasideError } from '../../domain/errors.ts';
 import { type ImageId, imageName, parseImageName } from '../../domain/image.ts';
 import type { ShownKey } from '../../domain/key.ts';
 import { parseReference } from '../../domain/reference.ts';
@@ -29,7 +29,9 @@ async function showImage(context: PageContext): Promise<Content> {
       `${quoted(rest)} names no image; expected repository@sha256:<64 hex digits>, or folder/sha256:<64 hex digits>`,
     );
   }
-  const signatures = (await services.signatures.ofImage(image)).map(bounded);
+  const served = await services.signatures.ofImage(image).catch(asSilence);
+  if (served instanceof LookasideError) return silent(context, image, served);
+  const signatures = served.map(bounded);
   const withdrawn = await services.withdrawals.ofImage(image);
   // whoever asks again a moment later gets its verdict
   if (signatures.length > 0) void services.judge.prefer(image);
@@ -40,6 +42,34 @@ async function showImage(context: PageContext): Promise<Content> {
     title: name,
     status: signatures.length + withdrawn.length === 0 ? 404 : 200,
     body: html`${body({ context, image, signatures, withdrawn, keys })}${happened}`,
+  };
+}
+
+/** The error itself where the upstream of a mirror does not answer. */
+function asSilence(error: unknown): LookasideError {
+  if (isLookasideError(error, 'UPSTREAM_UNAVAILABLE')) return error;
+  throw error;
+}
+
+/** It asks again by itself, and is gone once the upstream has answered: then the script finds no such part, and loads the page. */
+async function silent(context: PageContext, image: ImageId, error: LookasideError): Promise<Content> {
+  const { request, link } = context;
+  const mirror = shellWord(image.site);
+  const happened = mayAudit(request.viewer) ? await history(context, image) : NOTHING;
+  const title = 'This server cannot tell now whether the image is signed';
+  return {
+    title: imageName(image),
+    status: 503,
+    retryAfterSeconds: Number(error.detail?.retryAfterSeconds ?? 5),
+    body: html`${askedNote(request)}${head(context, image)}
+<div class="part" id="silent" data-refresh="15"><div class="note open" role="status"><p>${word('open', title)}</p>
+<p>Its signatures come from another server, the upstream of the mirror ${image.site}, which does not answer. ${clip(asSentence(error.message), 600)}</p>
+<p>A client that pulls the image now gets 503 and reports an error, whether it is signed or not. It is not told that there is no signature.</p></div></div>
+<section class="card"><h2>What to do now</h2>
+<ul class="steps"><li>If you pull: try again in some minutes. Signatures that were fetched once are served without the upstream.<span class="only-js">This page asks again by itself, every 15 seconds.</span></li>
+<li>If you run this server: have the upstream reached again. This says what failed last${mayAudit(request.viewer) && html`, as does the page <a href="${link('mirrors')}">Mirrors</a>`}:${block(`lookaside mirror show ${mirror}`)}</li>
+<li>So that the next outage stops no pull, fetch ahead of demand what clients have asked for, from a timer:${block(`lookaside mirror sync ${mirror} --from-misses 7d`)}</li></ul>
+<p>Whether another path or an older digest is signed here: <a href="${link('check', { image: imageName(image) })}">check the pull</a>.</p></section>${happened}`,
   };
 }
 
@@ -65,20 +95,24 @@ interface Scene {
 
 function body(scene: Scene): Html {
   const { context, image, signatures, withdrawn } = scene;
-  const digest = `${image.algorithm}:${image.hex}`;
   const verdict = verdictOn(signatures);
   const tags = [...new Set(signatures.flatMap(({ dockerReference }) => dockerReference ?? []))];
   return html`${askedNote(context.request)}
-<div class="head">
-<p class="crumbs"><a href="${context.link('repositories')}">Repositories</a> / <a href="${repositoryLink(context, image.site, image.path)}">${image.path === '' ? 'top' : image.path}</a></p>
-<h1>${image.path === '' ? 'Image' : image.path}</h1>
-<p><code>${digest}</code> ${copyButton(digest, 'Copy the digest')}</p>
-${tags.length > 0 && html`<p>${tags.map((tag) => html`<span class="tag">${clip(tag)}</span> `)}</p>`}
-</div>
+${head(context, image, tags)}
 <div class="note ${verdict.kind}"><p>${word(verdict.kind, '')}<strong> ${verdict.title}</strong></p><p>${verdict.advice}</p></div>
 ${signatures.map((signature) => one(scene, signature))}
 ${withdrawn.map((gone) => tombstone(context, gone))}
 ${signatures.length === 0 && unsignedHelp(context, image)}`;
+}
+
+function head(context: PageContext, image: ImageId, tags: readonly string[] = []): Html {
+  const digest = `${image.algorithm}:${image.hex}`;
+  return html`<div class="head">
+<p class="crumbs"><a href="${context.link('repositories')}">Repositories</a> / <a href="${repositoryLink(context, image.site, image.path)}">${image.path === '' ? 'top' : image.path}</a></p>
+<h1>${image.path === '' ? 'Image' : image.path}</h1>
+<p><code>${digest}</code> ${copyButton(digest, 'Copy the digest')}</p>
+${tags.length > 0 && html`<p>${tags.map((tag) => html`<span class="tag">${clip(tag)}</span> `)}</p>`}
+</div>`;
 }
 
 function one(scene: Scene, signature: StoredSignature): Html {
