@@ -170,9 +170,12 @@ class Pool implements Verifier {
     return inBackground < Math.max(1, this.#maxThreads - 1) ? this.#queues.background.shift() : null;
   }
 
-  /** More jobs for threads in the background. A single thread has none ahead: uploads would wait for them. */
+  /**
+   * More jobs for threads in the background, unless uploads wait: these get each thread that ends what it has. A single thread has none
+   * ahead: uploads would wait for them.
+   */
   #giveAhead(): void {
-    if (this.#maxThreads === 1) return;
+    if (this.#maxThreads === 1 || this.#queues.upload.count > 0) return;
     for (const thread of this.#threads) {
       // many in one message
       if (thread.urgency !== 'background' || thread.count > JOBS_AHEAD / 2) continue;

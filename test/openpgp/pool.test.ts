@@ -135,6 +135,21 @@ describe('the queue for verification', () => {
       await Promise.all(all);
     }));
 
+  test('gives an upload the thread of the background once that has done the jobs that it has', () =>
+    withVerifier({ threads: 2 }, async (verifier) => {
+      const done: unknown[] = [];
+      const all = Array.from({ length: 100 }, (_, number) =>
+        order(verifier, `background ${number}`, 'background').then((what) => done.push(what)),
+      );
+      const hanging = assert.rejects(order(verifier, 'hang'), isBusy);
+      await order(verifier, 'upload').then((what) => done.push(what));
+      const before = done.indexOf('upload with 0 certificates');
+      assert.ok(before <= 16, `${before} jobs of the background were done before`);
+      await Promise.all(all);
+      await verifier.close();
+      await hanging;
+    }));
+
   test('keeps one thread for uploads, however much is done in the background', () =>
     withVerifier({ threads: 2 }, async (verifier) => {
       const background = ['hang', 'hang', 'hang'].map((what) => order(verifier, what, 'background'));
