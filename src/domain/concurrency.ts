@@ -54,37 +54,63 @@ export async function* mapInOrder<T, R>(
   for (const result of ahead) yield await result;
 }
 
-/** As forEachConcurrently(), with one limit for all that ask at the same time. They are served in the order of asking. */
-export function createPlaces(
-  limit: number,
-): <T>(items: Iterable<T>, act: (item: T) => Promise<void>) => Promise<void> {
-  const waiting: (() => void)[] = [];
-  let free = limit;
+/** Room for so many things of so many bytes at once, or for one that is larger, for all that ask. */
+export interface Places {
+  /** Runs `act` once there is room. Those that wait are served in the order of asking. */
+  take<T>(sizeBytes: number, act: () => Promise<T>): Promise<T>;
+}
 
-  async function inPlace(act: () => Promise<void>): Promise<void> {
-    if (free > 0) free -= 1;
-    else await new Promise<void>((hasPlace) => waiting.push(hasPlace));
-    try {
-      await act();
-    } finally {
-      // who waits takes the place over, so that nobody comes between
-      const next = waiting.shift();
-      if (next === undefined) free += 1;
-      else next();
+export function createPlaces(limits: Limits): Places {
+  const waiting: { readonly sizeBytes: number; readonly begin: () => void }[] = [];
+  let [items, bytes] = [0, 0];
+
+  /** Nobody comes ahead of one that waits for much room: it would wait for ever. */
+  function admit(): void {
+    for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
+      const { sizeBytes, begin } = first;
+      if (items > 0 && (items >= limits.items || bytes + sizeBytes > limits.bytes)) return;
+      waiting.shift();
+      items += 1;
+      bytes += sizeBytes;
+      begin();
     }
   }
 
-  return async (items, act) => {
-    const failures: unknown[] = [];
-    await Promise.all(
-      Array.from(items, (item) =>
-        inPlace(async () => {
-          if (failures.length === 0) await act(item).catch((error: unknown) => void failures.push(error));
-        }),
-      ),
-    );
-    if (failures.length > 0) throw failures[0];
+  return {
+    async take(sizeBytes, act) {
+      await new Promise<void>((begin) => {
+        waiting.push({ sizeBytes, begin });
+        admit();
+      });
+      try {
+        return await act();
+      } finally {
+        items -= 1;
+        bytes -= sizeBytes;
+        admit();
+      }
+    },
   };
+}
+
+/**
+ * As forEachConcurrently(), in places that others use too; each item takes one, and no bytes. After the first failure the others are
+ * not begun.
+ */
+export async function forEachInPlace<T>(
+  items: Iterable<T>,
+  places: Places,
+  act: (item: T) => Promise<void>,
+): Promise<void> {
+  const failures: unknown[] = [];
+  await Promise.all(
+    Array.from(items, (item) =>
+      places.take(0, async () => {
+        if (failures.length === 0) await act(item).catch((error: unknown) => void failures.push(error));
+      }),
+    ),
+  );
+  if (failures.length > 0) throw failures[0];
 }
 
 /** Lets callers that ask for the same key at the same time share one run. */

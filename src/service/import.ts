@@ -1,6 +1,5 @@
 // Imports signatures. A signature that clients could read is stored with the result of its verification, whoever made it. A
 // signature that they could never read is refused. See the column "record" of the table in docs/importing.md.
-import { createPlaces, mapInOrder } from '../domain/concurrency.ts';
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type Digest, type ImageId, imageKey, imageName, parseDigest } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
@@ -11,6 +10,7 @@ import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.t
 import { type State, stateOf } from '../domain/state.ts';
 import type { Judgement, Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
+import { createBatchBounds } from './batch-bounds.ts';
 import { judgedInPlace } from './judge.ts';
 import type { Reader } from './read.ts';
 
@@ -63,16 +63,12 @@ interface Judged {
   readonly sharedKeyring: number | null;
 }
 
-const EXAMINED_AT_ONCE = 4;
-/** Of all batches together: as in upload-batch.ts. */
-const IMAGES_AT_ONCE = 128;
-
 /** Failures of the store, which would hit every other part too. */
 const STOPS_ALL: ReadonlySet<ErrorCode> = new Set(['STORE_UNAVAILABLE', 'DISK_FULL', 'READ_ONLY']);
 
 export function createImporter(options: ImporterOptions): Importer {
   const { keys, appender, uploads, reader, clock } = options;
-  const shared = createPlaces(IMAGES_AT_ONCE);
+  const bounds = createBatchBounds(options.imagesOfBatch);
 
   /** The result for a part that is already stored and recorded, which needs no second verification; else null. */
   async function findKept(part: number, image: ImageId, sha256: string): Promise<ImportResult | null> {
@@ -193,7 +189,7 @@ export function createImporter(options: ImporterOptions): Importer {
       if (options.treeOf(site) === 'shared') throw sharedTree();
       const results: ImportResult[] = [];
       const images = new Map<string, { readonly image: ImageId; readonly judged: Judged[] }>();
-      const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, ({ part, content }) =>
+      const examined = bounds.examineEach(parts, (content, part) =>
         orRefused(part, () => judge(site, content, part)),
       );
       for await (const one of examined) {
@@ -206,9 +202,7 @@ export function createImporter(options: ImporterOptions): Importer {
         group.judged.push(one);
         images.set(imageKey(image), group);
       }
-      const forEachInPlace =
-        options.imagesOfBatch === undefined ? shared : createPlaces(options.imagesOfBatch);
-      await forEachInPlace(images.values(), async ({ image, judged }) => {
+      await bounds.storeEach(images.values(), async ({ image, judged }) => {
         const outcomes = dryRun ? await foresee(image, judged) : await storeEach(judged, actor);
         for (const result of outcomes) results[result.part] = result;
       });
@@ -272,8 +266,4 @@ async function orRefused<T>(part: number, act: () => Promise<T>): Promise<T | Im
     if (!isLookasideError(error) || STOPS_ALL.has(error.code)) throw error;
     return { part, result: 'refused', code: error.code, message: error.message };
   }
-}
-
-async function* numbered(parts: readonly BatchPart[]) {
-  for (const [part, content] of parts.entries()) yield { part, content };
 }

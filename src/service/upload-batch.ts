@@ -1,9 +1,9 @@
 // Many uploads at once: each is examined by itself, and those of one image are stored in their order.
-import { createPlaces, mapInOrder } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
 import type { BatchPart, BatchResult, Receipt } from '../domain/receipt.ts';
+import { type BatchBounds, createBatchBounds } from './batch-bounds.ts';
 import { placelessRefusal, type Unverifiable } from './unverifiable.ts';
 import type { Verified } from './upload-review.ts';
 
@@ -29,16 +29,6 @@ interface PlacedPart {
   readonly bytes: Uint8Array;
 }
 
-/** Of one batch. The threads that verify are few, so more would only wait. */
-const EXAMINED_AT_ONCE = 4;
-/**
- * Of all batches together. Storing is mostly waiting for the disk, and what waits together shares fsyncs, transactions and messages to
- * threads: more at once cost less each. Far below what may wait in a queue, so that batches alone never make it full.
- */
-const IMAGES_AT_ONCE = 128;
-/** The same where each batch has a bound of its own: a shared database has the changes of other nodes to do too. */
-const BATCHES_AT_ONCE = 2;
-
 export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Promise<readonly BatchResult[]>;
 
 /**
@@ -46,25 +36,17 @@ export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Pro
  * fault
  */
 export function createUploadEach(imagesOfBatch: number | undefined): UploadEach {
-  if (imagesOfBatch === undefined) {
-    const shared = createPlaces(IMAGES_AT_ONCE);
-    return (parts, steps) => uploadEach(parts, steps, shared);
-  }
-  const shared = createPlaces(imagesOfBatch * BATCHES_AT_ONCE);
-  return (parts, steps) => {
-    const own = createPlaces(imagesOfBatch);
-    // few of a batch wait for a place among the others, so that they take turns
-    return uploadEach(parts, steps, (items, act) => own(items, (item) => shared([item], act)));
-  };
+  const bounds = createBatchBounds(imagesOfBatch);
+  return (parts, steps) => uploadEach(parts, steps, bounds);
 }
 
 async function uploadEach(
   parts: readonly BatchPart[],
   { site, verify, store, endsAll }: BatchSteps,
-  forEachInPlace: ReturnType<typeof createPlaces>,
+  { examineEach, storeEach }: BatchBounds,
 ): Promise<readonly BatchResult[]> {
   const results: BatchResult[] = [];
-  const examined = mapInOrder(numbered(parts), EXAMINED_AT_ONCE, async ({ part, bytes, fileName }) => {
+  const examined = examineEach(parts, async ({ bytes, fileName }, part) => {
     try {
       const named = fileName === null ? null : imageNamed(site, fileName);
       const verified = await verify({ image: named, site, bytes });
@@ -84,7 +66,7 @@ async function uploadEach(
   }
   let end: { readonly error: unknown } | null = null;
   let stored = 0;
-  await forEachInPlace(placed.values(), async (ofImage) => {
+  await storeEach(placed.values(), async (ofImage) => {
     // what stands beside a verified one comes after it
     for (const { part, verified, image, bytes } of ofImage.toSorted(verifiedFirst)) {
       if (end !== null) {
@@ -122,8 +104,4 @@ function toRefused(part: number, error: unknown): BatchResult {
   if (!isLookasideError(error)) throw error;
   const { code, message, detail } = error;
   return { part, result: 'refused', code, message, ...(detail === null ? {} : { detail }) };
-}
-
-async function* numbered(parts: readonly BatchPart[]) {
-  for (const [part, { bytes, fileName }] of parts.entries()) yield { part, bytes, fileName };
 }

@@ -11,13 +11,14 @@ import {
   createTurns,
   createVersions,
   forEachConcurrently,
+  forEachInPlace,
   mapInOrder,
 } from '../../src/domain/concurrency.ts';
 import { createGate } from '../gate.ts';
 
 describe('work with one bound for all who ask', () => {
   test('the items of all callers share the bound, in the order of asking, and each caller waits for its own', async () => {
-    const forEachInPlace = createPlaces(3);
+    const places = createPlaces({ items: 3, bytes: 0 });
     const begun: string[] = [];
     const ends = new Map<string, () => void>();
     const act = (item: string) => {
@@ -25,10 +26,10 @@ describe('work with one bound for all who ask', () => {
       return new Promise<void>((end) => ends.set(item, end));
     };
     let isFirstOver = false;
-    const first = forEachInPlace(['a1', 'a2'], act).then(() => {
+    const first = forEachInPlace(['a1', 'a2'], places, act).then(() => {
       isFirstOver = true;
     });
-    const second = forEachInPlace(['b1', 'b2', 'b3'], act);
+    const second = forEachInPlace(['b1', 'b2', 'b3'], places, act);
     await setImmediate();
     assert.deepEqual(begun, ['a1', 'a2', 'b1']);
     ends.get('b1')?.();
@@ -45,18 +46,45 @@ describe('work with one bound for all who ask', () => {
   });
 
   test('a failure keeps the caller’s other items from beginning, and no item of others', async () => {
-    const forEachInPlace = createPlaces(1);
+    const places = createPlaces({ items: 1, bytes: 0 });
     const begun: string[] = [];
-    const failing = forEachInPlace(['a1', 'a2'], async (item) => {
+    const failing = forEachInPlace(['a1', 'a2'], places, async (item) => {
       begun.push(item);
       throw new Error(item);
     });
-    const sound = forEachInPlace(['b1', 'b2'], async (item) => {
+    const sound = forEachInPlace(['b1', 'b2'], places, async (item) => {
       begun.push(item);
     });
     await assert.rejects(failing, { message: 'a1' });
     await sound;
     assert.deepEqual(begun, ['a1', 'b1', 'b2']);
+  });
+
+  test('the bytes have a bound too, one that is larger goes alone, and a small one never ahead of it', async () => {
+    const places = createPlaces({ items: 9, bytes: 10 });
+    const begun: number[] = [];
+    const ends: (() => void)[] = [];
+    const taken = [6, 4, 11, 1, 1].map((sizeBytes) =>
+      places.take(sizeBytes, () => {
+        begun.push(sizeBytes);
+        return new Promise<void>((end) => ends.push(end));
+      }),
+    );
+    const endFirst = () => {
+      ends.shift()?.();
+      return setImmediate();
+    };
+    await setImmediate();
+    assert.deepEqual(begun, [6, 4]);
+    await endFirst();
+    assert.deepEqual(begun, [6, 4]);
+    await endFirst();
+    assert.deepEqual(begun, [6, 4, 11]);
+    await endFirst();
+    assert.deepEqual(begun, [6, 4, 11, 1, 1]);
+    await endFirst();
+    await endFirst();
+    await Promise.all(taken);
   });
 });
 

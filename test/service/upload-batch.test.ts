@@ -1,4 +1,4 @@
-// How many images of batches are stored at once.
+// How much of batches is examined, and stored, at once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
@@ -48,6 +48,28 @@ async function begunOf(uploadEach: ReturnType<typeof createUploadEach>, counts: 
   );
   return before;
 }
+
+test('a batch has sixteen parts examined at once, and all batches together sixty-four', async () => {
+  for (const [batches, wanted] of [
+    [1, 16],
+    [10, 64],
+  ] as const) {
+    const { steps, letGo } = held();
+    letGo();
+    let [running, most] = [0, 0];
+    const verify: BatchSteps['verify'] = async (part) => {
+      running += 1;
+      most = Math.max(most, running);
+      await setImmediate();
+      running -= 1;
+      return steps.verify(part);
+    };
+    const uploadEach = createUploadEach(undefined);
+    const all = Array.from({ length: batches }, () => uploadEach(partsOf(100), { ...steps, verify }));
+    for (const results of await Promise.all(all)) assert.equal(results.length, 100);
+    assert.equal(most, wanted);
+  }
+});
 
 test('the images of all batches share one bound', async () => {
   assert.equal(await begunOf(createUploadEach(undefined), [100, 100]), 128);
