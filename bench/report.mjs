@@ -14,6 +14,7 @@ export function printTable(results) {
   const rows = results.map(({ name, unit, target, figures: f }) => ({
     row: name,
     'CPU µs each': rounded(f.cpuUs, 1),
+    'cold µs': rounded(f.coldCpuUs, 1),
     'nginx µs': rounded(f.nginxCpuUs, 1),
     'SQLite µs': rounded(f.aloneCpuUs, 1),
     'database µs': rounded(f.databaseCpuUs, 1),

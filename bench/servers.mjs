@@ -111,6 +111,8 @@ export function startDelay({ folder, port, targetPort, delay }) {
 }
 
 async function start({ name, port, isTls, isPinned, argv, env, log }) {
+  // it would be measured in the place of ours
+  if (await answers(port)) throw new Error(`another program listens on port ${port}, which ${name} needs`);
   const output = openSync(log, 'a');
   const [program, ...args] = isPinned ? ['taskset', '-c', SERVER_CORE, ...argv] : argv;
   const child = spawn(program, args, { env, stdio: ['ignore', output, output] });
