@@ -29,6 +29,7 @@ interface Kustomization {
   readonly components?: readonly string[];
   readonly images?: readonly { readonly name: string }[];
   readonly replicas?: readonly { readonly name: string; readonly count: number }[];
+  readonly patches?: readonly { readonly target: { readonly kind: string }; readonly patch: string }[];
   readonly configMapGenerator?: readonly { readonly name: string; readonly literals: readonly string[] }[];
 }
 
@@ -67,7 +68,11 @@ test('the objects of docs/kubernetes fit each other', () => {
   assert.deepEqual(spec?.selector.matchLabels, labels);
   const budget = find<PodDisruptionBudget>('PodDisruptionBudget').spec;
   assert.deepEqual(budget?.selector?.matchLabels, labels);
-  assert.ok(Number(budget?.minAvailable) < Number(spec?.replicas), 'a node of the cluster can be emptied');
+  assert.equal(
+    budget?.maxUnavailable,
+    1,
+    'a node of the cluster can be emptied, however many nodes of ours there are',
+  );
   const service = find<Service>('Service');
   assert.deepEqual(service.spec?.selector, labels);
   const [port] = service.spec?.ports ?? [];
@@ -88,6 +93,24 @@ test('the objects of docs/kubernetes fit each other', () => {
   const scaling = readFileSync(path.join(DOCS, 'scaling.md'), 'utf8');
   assert.match(scaling, new RegExp(`kubectl create secret generic ${secret} `));
 });
+
+test('the patches of docs/kubernetes change what is there', () => {
+  const patches = ['example', 'openshift'].flatMap((folder) => kustomizationOf(folder).patches ?? []);
+  assert.deepEqual(patches.map(({ target }) => target.kind).sort(), ['Deployment', 'Ingress']);
+  for (const { target, patch } of patches)
+    for (const { path: place } of objectsIn([patch]).flat() as unknown as readonly {
+      readonly path: string;
+    }[])
+      assert.notEqual(at(find<unknown>(target.kind), place), undefined, place);
+});
+
+/** What a pointer of JSON (RFC 6901) leads to. */
+function at(value: unknown, pointer: string): unknown {
+  return pointer
+    .split('/')
+    .slice(1)
+    .reduce<unknown>((one, name) => (one as Record<string, unknown> | undefined)?.[name], value);
+}
 
 test('the settings of docs/kubernetes are those of a node', async () => {
   await using temp = await openTempFolder();
