@@ -23,7 +23,7 @@ import {
   type RecordSums,
   type SumGroup,
 } from '../domain/records.ts';
-import { isTag } from '../domain/reference.ts';
+import { isTag, parseReference } from '../domain/reference.ts';
 import type { StoredSignature } from '../domain/stored-signature.ts';
 import { quoted } from '../domain/text.ts';
 import type { Asker, Records } from './records.ts';
@@ -477,26 +477,29 @@ async function filterOf({ question, subject, signatures }: Scene): Promise<Recor
   return wrongSubject(kind, subject);
 }
 
-/** The image that a good signature names like `team/app:v1`. Null: the text has no tag. */
+/** The image that a good signature names like `team/app:v1`, or `registry.example.com/team/app:v1`. Null: the text has no tag. */
 async function imageOfTag(signatures: Scene['signatures'], text: string): Promise<RecordFilter | null> {
   const [, path, tag] = /^(.+):([^/:@]+)$/.exec(text) ?? [];
   if (path === undefined || tag === undefined || !isTag(tag)) return null;
-  const filter = { path, digest: null, fingerprint: null, tag, since: null, until: null };
-  const query = {
-    site: null,
-    filter,
-    uploader: null,
-    state: null,
-    order: 'newest',
-    limit: 100,
-    cursor: null,
-  } as const;
-  const images = [...new Set((await signatures.search(query)).signatures.map(({ image }) => image))];
+  const tagged = async (place: string) => {
+    const filter = { path: place, digest: null, fingerprint: null, tag, since: null, until: null };
+    const query = { site: null, filter, uploader: null, state: null, order: 'newest' } as const;
+    return (await signatures.search({ ...query, limit: 100, cursor: null })).signatures;
+  };
+  const placed = await tagged(path);
+  const reference = parseReference(text);
+  // a name with its registry, as a pull has it and as the list of signatures shows it
+  const isWhole = reference !== null && text.startsWith(`${reference.domain}/`);
+  const found =
+    placed.length > 0 || !isWhole
+      ? placed
+      : (await tagged(reference.path)).filter(({ dockerReference }) => dockerReference === text);
+  const images = [...new Set(found.map(({ image }) => image))];
   const [only, ...others] = images;
   if (only === undefined) {
     throw new LookasideError(
       'NOT_FOUND',
-      `no signature is for ${quoted(text)}; name the image by its digest: ${path}@sha256:…`,
+      `no signature is for ${quoted(text)}; name the image by its digest: ${isWhole ? reference.path : path}@sha256:…`,
     );
   }
   if (others.length > 0) {

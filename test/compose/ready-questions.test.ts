@@ -50,7 +50,7 @@ test('the ready questions are answered whole, and what they are not about is ref
     rowsOf(key, 'stored').map(([name, number]) => [name, number]),
     [[image, 1]],
   );
-  for (const subject of [image, 'asked/app:v1']) {
+  for (const subject of [image, 'asked/app:v1', 'registry.example/asked/app:v1']) {
     assert.equal(factsOf(await ask('image', subject))['stored signatures'], 1, subject);
   }
   const signature = await ask('signature', sha256Hex(bytes));
@@ -97,4 +97,8 @@ test('the ready questions are answered whole, and what they are not about is ref
   const first = await ask('key', erin.fingerprint, { limit: 1 });
   assert.deepEqual([factsOf(first)['stored signatures'], rowsOf(first, 'stored').length], [2, 1]);
   await assert.rejects(ask('image', 'asked/app:v2'), { code: 'NOT_FOUND', message: /no signature is for/ });
+  await assert.rejects(ask('image', 'other.example/asked/app:v1'), {
+    code: 'NOT_FOUND',
+    message: /by its digest: asked\/app@sha256:…$/,
+  });
 });
