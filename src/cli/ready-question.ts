@@ -5,6 +5,7 @@ import { systemClock } from '../compose/clock.ts';
 import type { Config } from '../config.ts';
 import { answerCsv, answerHtml } from '../domain/answer-text.ts';
 import { LookasideError, systemCode } from '../domain/errors.ts';
+import { DEFAULT_SITE } from '../domain/image.ts';
 import type { AnswerTable, ReadyAnswer, ReadyKind, ReadyQuestion } from '../domain/ready-question.ts';
 import { parseFilter } from '../domain/record-question.ts';
 import { quoted } from '../domain/text.ts';
@@ -96,8 +97,12 @@ function printAnswer(answer: ReadyAnswer): void {
 export function tableText({ title, columns, rows, found }: AnswerTable, subject: string | null): string {
   if (rows.length === 0) return `${title}: none`;
   const heading = found > rows.length ? `${title}, the first ${rows.length} of ${found}` : title;
-  // a column that only repeats what was asked about makes lines long, and says nothing
-  const isShown = columns.map((_, at) => rows.some((row) => row[at] != null && row[at] !== subject));
+  // a column that only repeats what was asked about, or names the one site that most servers have, makes lines long and says nothing
+  const isShown = columns.map((column, at) =>
+    rows.some(
+      (row) => row[at] != null && row[at] !== subject && !(column === 'site' && row[at] === DEFAULT_SITE),
+    ),
+  );
   const kept = <Value>(cells: readonly Value[]) => cells.filter((_, at) => isShown[at]);
   const isAgent = kept(columns).map((column) => column === 'agent');
   const cells = rows.map((row) =>

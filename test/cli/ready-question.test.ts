@@ -27,3 +27,23 @@ test('a table leaves out columns that are empty or repeat what was asked about, 
   assert.match(tableText(table, 'team/other').split('\n')[1] ?? '', /^ADDRESS +IMAGE +AGENT +LAST$/);
   assert.equal(tableText({ ...table, rows: [], found: 0 }, null), 'Who got it: none');
 });
+
+test('a table names sites where there are others than the usual one', () => {
+  const table = (site: string) => ({
+    name: 'images',
+    title: 'Images',
+    columns: ['image', 'site'],
+    rows: [
+      ['team/app', 'default'],
+      ['team/web', site],
+    ],
+    found: 2,
+  });
+  assert.deepEqual(tableText(table('default'), null).split(/\s+/), [
+    'Images',
+    'IMAGE',
+    'team/app',
+    'team/web',
+  ]);
+  assert.match(tableText(table('rh'), null), /^IMAGE +SITE\nteam\/app +default\nteam\/web +rh$/m);
+});
