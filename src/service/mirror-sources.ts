@@ -32,8 +32,8 @@ export async function fetchGraph({ ask }: Pick<SourceOptions, 'ask'>, url: strin
 
 export async function listedImages(options: SourceOptions, url: string): Promise<readonly NamedImage[]> {
   const base = parseUrl(url);
-  // a query says how a bucket or an API lists; a folder of web pages ends in a slash
-  if (base.search === '' && !base.pathname.endsWith('/')) base.pathname += '/';
+  // a query says how a bucket or an API lists; a folder of web pages ends in a slash, and the list of a lookaside does not
+  if (base.search === '' && !/(\/|\/api\/v1\/signatures)$/.test(base.pathname)) base.pathname += '/';
   const named = new Map<string, NamedImage>();
   const known = new Set([base.href]);
   for (const page of known) {

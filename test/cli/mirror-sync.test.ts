@@ -15,6 +15,7 @@ test('images come from a listing, a graph and a registry, under the names that t
     serving(
       new Map([
         ['/sigs/', Buffer.from(`<a href="ubi9/one@sha256%3D${a}/">x</a>`)],
+        ['/api/v1/signatures', page({ signatures: [{ image: `ubi9/three@sha256:${c}` }], next: null })],
         [
           '/graph',
           page({ nodes: [{ version: '4.18.1', payload: `quay.io/release/rel@sha256:${b}` }], edges: [] }),
@@ -59,6 +60,8 @@ test('images come from a listing, a graph and a registry, under the names that t
   const sources = [
     '--listing',
     `${site.url}/sigs`,
+    '--listing',
+    `${site.url}/api/v1/signatures`,
     '--graph',
     `${site.url}/graph`,
     '--registry',
@@ -67,7 +70,8 @@ test('images come from a listing, a graph and a registry, under the names that t
   const named = await runLookaside(['mirror', 'sync', 'rh', ...sources, '--list', '--data', data]);
   assert.equal(named.status, 0, named.stderr);
   const lines = named.stdout.trim().split('\n');
-  assert.equal(lines.length, 4);
+  assert.equal(lines.length, 5);
+  assert.ok(lines.includes(`ubi9/three@sha256:${c}`));
   for (const name of [`ubi9/one@sha256:${a}`, `release/rel@sha256:${b}`, `ubi9/two@sha256:${c}`]) {
     assert.ok(lines.includes(name), name);
   }
