@@ -378,7 +378,7 @@ function registryComplaint(
       ? 'correct the name of the registry if it is misspelt; else have the DNS of this machine find it'
       : `start the registry ${image.domain}, or pull from where it is`,
     tls: /plain HTTP/.test(message)
-      ? `if plain HTTP is meant, write insecure = true of its [[registry]] in registries.conf, or pull with --tls-verify=false, and ask doctor with it too; else have ${image.domain} speak TLS`
+      ? `if plain HTTP is meant, write insecure = true into its [[registry]] in registries.conf, or pull with --tls-verify=false, and ask doctor with it too; else have ${image.domain} speak TLS`
       : `have clients trust ${image.domain}: lay its authority into /etc/containers/certs.d/${image.domain}/ca.crt; or pull with --tls-verify=false, which trusts anybody, and ask doctor with it too`,
     denied: loginRemedy(login, image),
     missing: `push the image, or pull a name that is there`,

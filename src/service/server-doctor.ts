@@ -204,7 +204,7 @@ function silence(sites: readonly string[]): ServerFinding {
   return {
     code: 'UPSTREAM_SILENT',
     message: `the upstream${one ? '' : 's'} of the mirror${one ? '' : 's'} ${sites.join(', ')} ${one ? 'does' : 'do'} not answer: a client that asks there gets 503, and its pull fails whether the image is signed or not`,
-    remedy: `have the upstream reached again: lookaside mirror show ${sites[0]} says what failed last`,
+    remedy: `make sure that this server reaches the upstream; lookaside mirror show ${sites[0]} says what failed last`,
   };
 }
 

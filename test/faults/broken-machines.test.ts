@@ -392,7 +392,7 @@ const BROKEN: readonly Broken[] = [
     breaks: () => undefined,
     code: 'REGISTRY_TLS',
     podman: /server gave HTTP response to HTTPS client/,
-    says: /insecure = true of its \[\[registry\]\] in registries\.conf/,
+    says: /insecure = true into its \[\[registry\]\] in registries\.conf/,
     mends: (m) => conf(m, `[[registry]]\nlocation = "${m.host}"\ninsecure = true`),
   },
   {
