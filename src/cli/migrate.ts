@@ -95,9 +95,13 @@ export async function runMoveBack(
   printMoved(result);
   for (const name of result.mirrors) print(escapeTerminal(`left behind: the mirror ${name}`));
   if (result.outcome === 'would-move') return EXIT.done;
+  const witnessKey =
+    (result.counts.witnessed ?? 0) === 0
+      ? ''
+      : `Copy the witness key of the nodes to ${join(config.data, 'witness.key')}. Then start`;
   print(
     escapeTerminal(
-      `Start the server with: lookaside serve --data ${config.data}, and without LOOKASIDE_DATABASE. Start no node on ${name} any more: it would take uploads that the server does not serve.`,
+      `${witnessKey || 'Start'} the server with: lookaside serve --data ${config.data}, and without LOOKASIDE_DATABASE. No node starts on ${name} any more, because the server would not serve what a node takes.`,
     ),
   );
   return EXIT.done;

@@ -73,7 +73,7 @@ export function addMirrors(program: Command, { finish }: CommandTools): void {
     });
   withServerOrData(mirror.command('status'))
     .description(
-      'show how the mirrors are doing; exit code 1 when an upstream is not asked for a while after faults',
+      'show how the mirrors are doing; exit code 1 when an upstream fails, or when images of the last sync have failed',
     )
     .argument('[name]', 'the name of one mirror (default: all)')
     .option('--json', 'print JSON')
@@ -93,7 +93,7 @@ export function addMirrors(program: Command, { finish }: CommandTools): void {
       );
     });
   withServerOrData(mirror.command('remove'))
-    .description('stop serving a mirror; its signatures stay on the disk')
+    .description('stop serving a mirror; its signatures stay stored')
     .argument('<name>')
     .option('--json', 'print JSON')
     .action(async (name: string, options: MirrorOptions) => {

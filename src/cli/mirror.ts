@@ -21,7 +21,7 @@ import { administer } from './administer.ts';
 import { readInput } from './input.ts';
 import { countsText, MAX_SOURCE_BYTES } from './mirror-sync.ts';
 import { formatBytes } from './progress.ts';
-import { EXIT, formatTable, plural, print, printJson } from './terminal.ts';
+import { EXIT, formatTable, plural, print, printJson, tell } from './terminal.ts';
 
 /** As given on the command line; what is left out stays as it is, or is the default. */
 export interface MirrorFlags {
@@ -175,6 +175,7 @@ export async function runMirrorShow(
   const mirror = await administer(config, ({ mirrors }) => mirrors.show(name));
   if (json) printJson(mirror);
   else print([...linesOf(mirror), ...notedLines(mirror)].map(escapeTerminal).join('\n'));
+  tellWhoCounts(config);
   return EXIT.done;
 }
 
@@ -214,7 +215,16 @@ export async function runMirrorStatus(
     ];
     print(formatTable([head, ...rows]));
   }
+  tellWhoCounts(config);
   return mirrors.every(isWell) ? EXIT.done : EXIT.failed;
+}
+
+/** A command on the database of nodes has asked no upstream, and cannot know of their faults. */
+function tellWhoCounts({ remote, database }: Config): void {
+  if (remote.url !== null || database === null) return;
+  tell(
+    'each node counts its own walks and faults, and the database has none of them; ask one node with --server URL',
+  );
 }
 
 export async function runMirrorRemove(
