@@ -10,7 +10,7 @@ export function sayOlderState(log: Log): NonNullable<DatabasesOptions['onOlderSt
     const seconds = () => Math.round((performance.now() - startedMs) / 1000);
     log.info(
       { ...older },
-      'state.db has the schema of an older version and is brought up to date before anything is served; a million audit events take some ten seconds',
+      'state.db has the schema of an older version and is brought up to date before anything is served; each million audit events take some seconds',
     );
     const timer = setInterval(() => {
       log.info(

@@ -122,7 +122,10 @@ export function mirrorTests({ postgres, openNode, signer }: MirrorTests): void {
       assert.equal(beside.status, 0, describeOutcome(beside));
       assert.equal(JSON.parse(beside.stdout).counts.new, 1);
       const besideStatus = await runLookaside(['mirror', 'status'], { LOOKASIDE_DATABASE: url });
-      assert.match(besideStatus.stderr, /each node counts its own walks .* ask one node with --server URL\n$/);
+      assert.match(
+        besideStatus.stderr,
+        /each node counts its own walks .* ask one node with --server URL\n$/,
+      );
       const askedBefore = upstream.asked.length;
       assert.deepEqual(await setAt(two, '/rh', 'ubi/beside'), wanted('ubi/beside'));
       assert.equal(upstream.asked.length, askedBefore);
