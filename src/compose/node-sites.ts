@@ -1,5 +1,6 @@
 // The sites of a node over PostgreSQL: the first one, which takes uploads, and the mirrors that the database names, which come and go while
 // it runs: another node may have changed them.
+import { setTimeout as wait } from 'node:timers/promises';
 import { createBatches, createTurns } from '../domain/concurrency.ts';
 import { isLookasideError } from '../domain/errors.ts';
 import { DEFAULT_SITE, type ImageId } from '../domain/image.ts';
@@ -140,6 +141,7 @@ export function openNodeSites(options: NodeSitesOptions): NodeSites {
     makeEvent: options.makeEvent,
     appendEvent: (event) => stores.audit.append(event),
     clock: options.clock,
+    wait: (ms) => wait(ms),
   });
   const follow = (known?: number) => inTurn(() => followList(known));
   /** Another node may have changed it a moment ago. */

@@ -1,4 +1,5 @@
 // Mirrors: what the database keeps of them, connected to the sites that are open.
+import { setTimeout as wait } from 'node:timers/promises';
 import { DEFAULT_SITE } from '../domain/image.ts';
 import type { SignatureStore } from '../domain/ports.ts';
 import type { MakeEvent } from '../service/audit.ts';
@@ -42,5 +43,6 @@ export function openMirrors(parts: MirrorParts): MirrorService {
     makeEvent,
     appendEvent: (event) => databases.audit.append(event),
     clock: systemClock,
+    wait: (ms) => wait(ms),
   });
 }

@@ -69,7 +69,7 @@ interface Due {
   readonly upstream: string | null;
 }
 
-const STOPPED = walkFault('resting', 'the mirror is being changed, or the server stops', 1000);
+const STOPPED = walkFault('resting', 'the mirror is being changed, or the server stops');
 /** An upstream that is asked at once has its own time, which is shorter: the walk has waited here, or its set waits for the disk. */
 const LATE = walkFault('queue', 'many images are asked for, and the walk for this one has not ended in time');
 const NO_SET: SignatureSet = { generation: 0, entries: [] };

@@ -50,6 +50,8 @@ export interface MirrorsOptions {
   readonly makeEvent: MakeEvent;
   readonly appendEvent: (event: ReturnType<MakeEvent>) => Promise<unknown>;
   readonly clock: Clock;
+  /** Resolves after that time. A command that waits has nothing else to do, so it must keep the process alive. */
+  readonly wait: (ms: number) => Promise<unknown>;
 }
 
 export interface MirrorService {
@@ -75,6 +77,10 @@ export interface MirrorService {
 const IMAGES_AT_ONCE = 600;
 /** For how long the end of a set is believed. */
 const END_KNOWN_MS = 300_000;
+/** An upstream that has answered in this run and is left alone after faults is waited for: for so long since its last answer. */
+const PATIENCE_MS = 100_000;
+/** How often a run looks whether it is over; the mirror may stop meanwhile. */
+const REST_PAUSE_MS = 1000;
 
 export function createMirrors(options: MirrorsOptions): MirrorService {
   const { store, clock, makeEvent } = options;
@@ -200,8 +206,9 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       // first: who asks for a channel must be told of what did not come
       if (releases.length > 0) await store.putReleases(name, { releases, wholeChannels });
       onProgress?.({ done: 0, total: wanted.size });
+      const bring = createPatience(open.mirror, options);
       await forEachConcurrently(wanted, IMAGES_AT_ONCE, async ([text, image]) => {
-        results.set(text, await syncOne(image, { ...options, mirror: open.mirror, youngest }));
+        results.set(text, await syncOne(image, { ...options, mirror: open.mirror, bring, youngest }));
         onProgress?.({ done: results.size, total: wanted.size });
       });
       const inOrder = [...wanted.keys()].flatMap((text) => results.get(text) ?? []);
@@ -225,11 +232,33 @@ function isSameMirror(one: StoredMirror, other: StoredMirror): boolean {
 
 interface Syncing extends Pick<MirrorsOptions, 'store' | 'clock'> {
   readonly mirror: Mirror;
+  readonly bring: Mirror['bring'];
   /** Since when a set must have been checked to be left alone, as a time. */
   readonly youngest: number;
 }
 
-async function syncOne(image: ImageId, { store, clock, mirror, youngest }: Syncing): Promise<SyncedImage> {
+/** For the images of one run: those behind a few faults must not all fail with them. */
+function createPatience(mirror: Mirror, { clock, wait }: MirrorsOptions): Mirror['bring'] {
+  let answeredAtMs = Number.NEGATIVE_INFINITY;
+  return async (image) => {
+    for (;;) {
+      const brought = await mirror.bring(image);
+      if (brought.kind !== 'fault') {
+        answeredAtMs = clock.monotonicMs();
+        return brought;
+      }
+      const restMs = brought.fault === 'resting' ? brought.retryAfterMs : null;
+      // null: not the upstream rests, but this mirror stops
+      if (restMs === null || clock.monotonicMs() + restMs > answeredAtMs + PATIENCE_MS) return brought;
+      await wait(REST_PAUSE_MS);
+    }
+  };
+}
+
+async function syncOne(
+  image: ImageId,
+  { store, clock, mirror, bring, youngest }: Syncing,
+): Promise<SyncedImage> {
   const row = youngest === Number.POSITIVE_INFINITY ? null : await store.setOf(image);
   const checkedMs = syncedMs(row, clock.now());
   // the row may tell of a set that is gone: a backup has the row, and the set only where that was asked for
@@ -238,7 +267,7 @@ async function syncOne(image: ImageId, { store, clock, mirror, youngest }: Synci
   // signatures come after images
   const youngestEnd = Math.max(youngest, clock.now().getTime() - END_KNOWN_MS);
   if (row?.upstream === null && checkedMs >= youngestEnd) return synced(image, 'missing');
-  return syncedFrom(image, await mirror.bring(image));
+  return syncedFrom(image, await bring(image));
 }
 
 async function notedOf(store: Pick<MirrorStore, 'noted'>, name: string): Promise<MirrorDetails['noted']> {

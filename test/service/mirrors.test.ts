@@ -6,6 +6,7 @@ import { DEFAULT_MIRROR } from '../../src/domain/mirror.ts';
 import { type Release, releasesAtOnce } from '../../src/domain/release-graph.ts';
 import { walkFault } from '../../src/domain/walk.ts';
 import type { Mirror } from '../../src/service/mirror.ts';
+import type { Brought } from '../../src/service/mirror-bring.ts';
 import { createMirrors } from '../../src/service/mirrors.ts';
 import { openStore } from '../store/open-store.ts';
 import { createClock, imageOf } from './hand-driven.ts';
@@ -38,6 +39,7 @@ function open(
     makeEvent: () => null as never, // nobody reads it
     appendEvent: async () => undefined,
     clock,
+    wait: async (ms) => clock.pass(ms),
   });
   return { mirrors, store, clock, names, name: SITE };
 }
@@ -146,4 +148,26 @@ test('a sync whose mirror is removed meanwhile leaves no last run to a later mir
   removeIt = () => {};
   await sync();
   assert.equal((await store.lastRun(SITE))?.counts.failed, 1);
+});
+
+test('a run waits for an upstream that is left alone after it has answered, and not for ever; nor for a mirror that stops', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  let answers: Brought[] = [];
+  const dead = walkFault('resting', 'left alone', 30_000);
+  const { mirrors, clock } = open(opened, async () => answers.shift() ?? dead);
+  const images = ['team/a', 'team/b', 'team/c'].map((path) => imageName(imageOf(path)));
+  const run = async (given: Brought[]) => {
+    answers = given;
+    const startMs = clock.monotonicMs();
+    const { counts } = await mirrors.sync(SITE, { images, maxAgeMs: null }, ACTOR);
+    return { failed: counts.failed, waitedMs: clock.monotonicMs() - startMs };
+  };
+  const none: Brought = { kind: 'empty', leftOut: [] };
+  assert.deepEqual(await run([none, dead, dead, dead, none, none]), { failed: 0, waitedMs: 3000 });
+  const { failed, waitedMs } = await run([none]);
+  assert.equal(failed, 2);
+  assert.ok(waitedMs > 60_000 && waitedMs <= 100_000, `${waitedMs} ms`);
+  assert.deepEqual(await run([]), { failed: 3, waitedMs: 0 });
+  const stopped = walkFault('resting', 'the server stops');
+  assert.deepEqual(await run([none, stopped, stopped]), { failed: 2, waitedMs: 0 });
 });
