@@ -20,6 +20,8 @@ const PIECE_EVENTS = 20_000;
 const FEW_EVENTS = 20_000;
 /** So many addresses are looked at one by one; of more, the events are. */
 const FEW_ADDRESSES = 20_000;
+/** So many addresses are looked up in each piece; of more, the events are named once where they are few. */
+const MANY_ADDRESSES = 200;
 
 /** One connection to state.db; whoever made it closes it. */
 export class AuditQuestions {
@@ -35,7 +37,7 @@ export class AuditQuestions {
   /** Newest first, at most `limit`. `after`: the number of the last event seen. */
   page(filter: RecordFilter, after: Position | null, limit: number): readonly AuditRow[] {
     // by their numbers: the index of times would lead to all events of the time, to be sorted
-    const { text, values } = this.#conditions(filter, '+at_ms');
+    const { text, valuesIn } = this.#conditions(filter, '+at_ms');
     const select = this.#statements.of<StoredEvent>(`
       SELECT seq, at_ms, leaf, private
       FROM audit_event
@@ -45,14 +47,14 @@ export class AuditQuestions {
       LIMIT ?`);
     const rows: AuditRow[] = [];
     for (const [low, high] of this.#pieces(filter, after)) {
-      rows.push(...select.all(low, high, ...values, limit - rows.length).map(auditRowOf));
+      rows.push(...select.all(low, high, ...valuesIn(low, high), limit - rows.length).map(auditRowOf));
       if (rows.length >= limit) break;
     }
     return rows;
   }
 
   sums(filter: RecordFilter, by: Grouping, sums: Sums): void {
-    const { text, values } = this.#conditions(filter, 'at_ms');
+    const { text, valuesIn } = this.#conditions(filter, 'at_ms');
     const columns = by.map((dimension, position) => `${COLUMNS[dimension]} AS d${position}`);
     const select = this.#statements.of<Record<string, string | number | null>>(`
       SELECT ${[...columns, "sum(coalesce(leaf ->> '$.count', 1)) AS count", 'count(*) AS rows'].join(', ')},
@@ -62,7 +64,7 @@ export class AuditQuestions {
           AND ${text}
       ${by.length === 0 ? '' : `GROUP BY ${by.map((_, position) => `d${position}`).join(', ')}`}`);
     for (const [low, high] of this.#pieces(filter, null)) {
-      for (const row of select.all(low, high, ...values)) {
+      for (const row of select.all(low, high, ...valuesIn(low, high))) {
         const of = by.map((dimension, position) => textOf(dimension, row[`d${position}`] ?? null));
         sums.add(of, {
           count: Number(row.count ?? 0),
@@ -125,7 +127,7 @@ export class AuditQuestions {
    * The filter that the fewest events match leads to its events by an index, and the others are looked at there. SQLite would choose
    * without knowing how many events each has.
    */
-  #conditions(filter: RecordFilter, time: 'at_ms' | '+at_ms'): Conditions {
+  #conditions(filter: RecordFilter, time: 'at_ms' | '+at_ms'): ConditionsOfPieces {
     const conditions = new Conditions();
     if (filter.since !== null) conditions.add(`${time} >= ?`, filter.since.getTime());
     if (filter.until !== null) conditions.add(`${time} < ?`, filter.until.getTime());
@@ -140,11 +142,23 @@ export class AuditQuestions {
       // without its index, which would lead to all events of a large folder at each piece; those of a small one are named
       const { text, values } = below(`+(${IMAGE})`, filter.repository, ['@', '/']);
       conditions.add(text, ...values);
-      if (seqs !== null) leads.push({ column: 'seq', test: AMONG, value: JSON.stringify(seqs) });
+      if (seqs !== null) leads.push(leadOf(seqs));
     }
     const best = this.#fewest(leads);
-    for (const lead of leads) conditions.add(textOfLead(lead, lead === best), lead.value);
-    return conditions;
+    const seqsAt = new Map<number, readonly number[]>();
+    for (const lead of leads) {
+      if (lead.seqs !== undefined) seqsAt.set(conditions.values.length, lead.seqs);
+      conditions.add(textOfLead(lead, lead === best), lead.value);
+    }
+    const { text, values } = conditions;
+    return {
+      text,
+      valuesIn: (low, high) =>
+        values.map((value, at) => {
+          const seqs = seqsAt.get(at);
+          return seqs === undefined ? value : JSON.stringify(seqs.filter((seq) => seq > low && seq <= high));
+        }),
+    };
   }
 
   #fewest(leads: readonly Lead[]): Lead | undefined {
@@ -156,6 +170,7 @@ export class AuditQuestions {
 
   /** Not beyond FEW_EVENTS. */
   #countOf(lead: Lead): number {
+    if (lead.seqs !== undefined) return lead.seqs.length;
     const count = this.#statements
       .plucked<number>(`
         SELECT count(*)
@@ -202,7 +217,16 @@ export class AuditQuestions {
     if (addresses.length > FEW_ADDRESSES) return null;
     const within = addresses.filter((one) => inNetwork(one, asked) === 1);
     const indexed = `${ADDRESS} IS NOT NULL`;
-    return { column: ADDRESS, test: AMONG, value: JSON.stringify(within), indexed };
+    const lead: Lead = { column: ADDRESS, test: AMONG, value: JSON.stringify(within), indexed };
+    if (within.length <= MANY_ADDRESSES) return lead;
+    const seqs = this.#statements
+      .plucked<number>(`
+        SELECT seq
+        FROM audit_event
+        WHERE ${textOfLead(lead, true)}
+        LIMIT ${FEW_EVENTS + 1}`)
+      .all(lead.value);
+    return seqs.length <= FEW_EVENTS ? leadOf(seqs) : lead;
   }
 
   /** Ranges of numbers, newest first, that hold all events of the time. */
@@ -284,6 +308,19 @@ interface Lead {
   readonly value: string;
   /** The condition of the index, which SQLite wants to read in the question. */
   readonly indexed?: string;
+  /** All that match, where `column` is their number: each piece is given those in it, in the place of `value`. */
+  readonly seqs?: readonly number[];
+}
+
+/** The events of these numbers. */
+function leadOf(seqs: readonly number[]): Lead {
+  return { column: 'seq', test: AMONG, value: '[]', seqs };
+}
+
+interface ConditionsOfPieces {
+  readonly text: string;
+  /** Behind `low`, up to `high`. */
+  readonly valuesIn: (low: number, high: number) => readonly (string | number | Uint8Array)[];
 }
 
 /** Without the index, the same events match. */

@@ -40,10 +40,10 @@ const DEEDS: readonly Deed[] = Array.from({ length: 300 }, (_, k): Deed => {
   return { ...UPLOAD, address: k % 70 === 0 ? 'local' : `10.0.${k % 3}.${k % 20}`, ...by };
 });
 
-async function asked(t: Cleanup) {
+async function asked(t: Cleanup, deeds: readonly Deed[] = DEEDS) {
   const dataDir = temporaryFolder(t);
   const { databases } = await open(dataDir);
-  for (const { action, result, address, image, actor, site } of DEEDS) {
+  for (const { action, result, address, image, actor, site } of deeds) {
     const by = { name: actor, address, requestId: null };
     await databases.audit.append(make({ action, result, image, site }, by));
   }
@@ -174,6 +174,27 @@ test('an address or a network is found by the addresses that there are', async (
     assert.deepEqual(seqs({ address }), seqsOf(isIn(address)), address);
     assert.match(plan(), /audit_event_by_address/, address);
   }
+});
+
+test('many addresses with few events are looked up once, and then the events are named', async (t) => {
+  const deeds = DEEDS.map((deed, k) => ({ ...deed, address: k % 6 === 0 ? null : `10.1.${k % 2}.${k}` }));
+  const { seqs, plan } = await asked(t, deeds);
+  const expected = (isMeant: (deed: Deed) => boolean) =>
+    deeds.flatMap((deed, k) => (isMeant(deed) ? [k + 1] : [])).reverse();
+  assert.deepEqual(seqs({ address: '10.0.0.0/8' }), expected(isIn('10.0.0.0/8')));
+  assert.match(plan(), /SEARCH audit_event USING INTEGER PRIMARY KEY/);
+  const filter = { address: '10.1.0.0/16', repository: 'team', result: 'created' };
+  assert.deepEqual(
+    seqs(filter),
+    expected(
+      (deed) =>
+        isIn('10.1.0.0/16')(deed) &&
+        deed.image?.path.startsWith('team/') === true &&
+        deed.result === 'created',
+    ),
+  );
+  assert.deepEqual(seqs({ address: '10.1.1.0/24' }), expected(isIn('10.1.1.0/24')));
+  assert.match(plan(), /audit_event_by_address/);
 });
 
 test('an image is found by its digest alone, and a folder by all below it', async (t) => {
