@@ -257,7 +257,7 @@ function unproven({ asked, image, elsewhere }: Seen, keys: Keys): ServerFinding 
   const by = nameOf(first.fingerprint ?? first.issuer ?? 'a key that it does not name', keys);
   return {
     code,
-    message: `no signature proves that it is for ${image}; the newest one of ${asked.path} that proves no name ${say}: ${first.path} by ${by}`,
+    message: `no verified signature is for ${image}; the newest other one of ${asked.path} ${say}: ${first.path} by ${by}`,
     remedy,
   };
 }
