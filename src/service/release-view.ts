@@ -183,10 +183,13 @@ function isSame(
   one: { readonly known: SignatureSet; readonly before: Parts },
   other: { readonly view: SignatureSet; readonly parts: Parts },
 ): boolean {
-  const isSamePlaces = one.before.size === other.parts.size;
+  // in their order, which a reload may change
+  const parts = [...other.parts];
+  const isSameRow =
+    one.before.size === parts.length &&
+    [...one.before].every(([key, set], at) => parts[at]?.[0] === key && parts[at]?.[1] === set);
   return (
-    isSamePlaces &&
-    [...other.parts].every(([key, set]) => one.before.get(key) === set) &&
+    isSameRow &&
     one.known.entries.length === other.view.entries.length &&
     one.known.entries[0]?.sha256 === other.view.entries[0]?.sha256
   );

@@ -154,6 +154,18 @@ describe('a view of a release over repositories', () => {
     assert.deepEqual(numbersOf(await store.readSet(RELEASE)), []);
   });
 
+  test('has its repositories in a new order after a reload', async () => {
+    const repositories = [...BOTH];
+    const { store, put, preferred } = openView({ repositories });
+    put(REPOSITORY, [1]);
+    put(OTHER, [2]);
+    preferred.add(2);
+    const before = await store.readSet(RELEASE);
+    assert.deepEqual(numbersOf(before), [2, 1, 2]);
+    repositories.reverse();
+    assert.deepEqual(numbersOf(await store.readSet(RELEASE, before)), [2, 2, 1]);
+  });
+
   test('is served while the index is rebuilt, under the same numbers', async () => {
     const { store, put, preferred, state } = openView();
     put(REPOSITORY, [1, 2]);
