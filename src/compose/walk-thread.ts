@@ -2,7 +2,7 @@
 // block it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import type { WalkBatch } from '../domain/tree-walk.ts';
+import type { RecordedNames, WalkBatch } from '../domain/tree-walk.ts';
 import { walkQuickly } from '../files/quick-walk.ts';
 import type { WalkNews, WalkOrder } from '../files/threaded-walk.ts';
 import { openFolderStamps } from '../sqlite/folder-stamps.ts';
@@ -24,7 +24,7 @@ try {
 function walk({ root, site, mustLook, index, taken }: WalkOrder): void {
   const stamps = asLookUp(() => openFolderStamps(index));
   try {
-    const recorded = (folder: string) => asLookUp(() => stamps.in(site, folder));
+    const recorded = (folder: string) => guarded(asLookUp(() => stamps.in(site, folder)));
     let handedOver = 0;
     for (const batch of walkQuickly({ root, site, mustLook: new Set(mustLook), recorded, nowMs: Date.now })) {
       tell({ kind: 'batch', batch }, memoryOf(batch));
@@ -51,11 +51,29 @@ function tell(news: WalkNews, memory: readonly ArrayBuffer[] = []): void {
   port?.postMessage(news, memory);
 }
 
+function guarded(names: RecordedNames): RecordedNames {
+  return {
+    get: (name) => names.get(name),
+    delete: (name) => names.delete(name),
+    *keys() {
+      try {
+        yield* names.keys();
+      } catch (error) {
+        throw lookUpFailure(error);
+      }
+    },
+  };
+}
+
 function asLookUp<T>(act: () => T): T {
   try {
     return act();
   } catch (error) {
-    const code = isCorruption(error) ? 'INDEX_UNUSABLE' : 'STORE_UNAVAILABLE';
-    throw new LookasideError(code, `the index cannot be read: ${messageOf(error)}`, { cause: error });
+    throw lookUpFailure(error);
   }
+}
+
+function lookUpFailure(error: unknown): LookasideError {
+  const code = isCorruption(error) ? 'INDEX_UNUSABLE' : 'STORE_UNAVAILABLE';
+  return new LookasideError(code, `the index cannot be read: ${messageOf(error)}`, { cause: error });
 }

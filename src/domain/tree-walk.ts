@@ -7,6 +7,15 @@ import type { ImageFolder } from './tree.ts';
  */
 export type QuickStamp = number;
 
+/** The names that the index has in a folder, each with the stamp of its folder. */
+export interface RecordedNames {
+  /** Undefined: it is not there. */
+  get(name: string): QuickStamp | null | undefined;
+  delete(name: string): void;
+  /** All that are left. */
+  keys(): Iterable<string>;
+}
+
 /** An image that is on disk or in the index, and is not known to be as it was. */
 export interface WalkedImage {
   readonly folder: string;

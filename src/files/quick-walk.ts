@@ -20,7 +20,14 @@ import { isNamespaceFolder, parseImageFolder, whyTooLong } from '../domain/image
 import { BEING_WRITTEN_MS, MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
 import type { SignatureFile } from '../domain/tree.ts';
-import type { QuickStamp, TooLong, WalkBatch, WalkedImage, WalkFailure } from '../domain/tree-walk.ts';
+import type {
+  QuickStamp,
+  RecordedNames,
+  TooLong,
+  WalkBatch,
+  WalkedImage,
+  WalkFailure,
+} from '../domain/tree-walk.ts';
 import { HELD_FOLDER, type Opened, openNow, whereOpen } from './opened.ts';
 import { filesOf, quickStampOf } from './quick-stamp.ts';
 import { ABSENT, isInside, unavailable } from './root.ts';
@@ -32,7 +39,7 @@ export interface QuickWalkOptions {
   /** Folders of images that are not passed over, whatever their stamps. */
   readonly mustLook: ReadonlySet<string>;
   /** The names that the index has in a folder, each with its stamp. */
-  readonly recorded: (folder: string) => Map<string, QuickStamp | null>;
+  readonly recorded: (folder: string) => RecordedNames;
   /** Wall clock, to be compared with the files' times. */
   readonly nowMs: () => number;
   /** Default BEING_WRITTEN_MS. */
@@ -112,7 +119,7 @@ class Walk {
   }
 
   /** Takes the names that are there out of `names`. */
-  *#onDisk(place: Place, names: Map<string, QuickStamp | null>, next: Place[]): Generator<WalkBatch> {
+  *#onDisk(place: Place, names: RecordedNames, next: Place[]): Generator<WalkBatch> {
     let held: Held | null = null;
     try {
       held = this.#hold(place.path);
@@ -129,12 +136,7 @@ class Walk {
     }
   }
 
-  *#children(
-    held: Held,
-    above: Above,
-    names: Map<string, QuickStamp | null>,
-    next: Place[],
-  ): Generator<WalkBatch> {
+  *#children(held: Held, above: Above, names: RecordedNames, next: Place[]): Generator<WalkBatch> {
     const { site, mustLook } = this.#options;
     const tooLong = { path: '', count: 0 };
     let unrecorded: string[] = [];
@@ -174,7 +176,7 @@ class Walk {
   }
 
   /** What the index has and the disk lacks. */
-  *#left(folder: string, names: Map<string, QuickStamp | null>, next: Place[]): Generator<WalkBatch> {
+  *#left(folder: string, names: RecordedNames, next: Place[]): Generator<WalkBatch> {
     for (const name of names.keys()) {
       const child = below(folder, name);
       if (parseImageFolder(this.#options.site, child) !== null) yield* this.#named(null, child, null);

@@ -31,8 +31,10 @@ export interface ThreadedWalkOptions {
   readonly script: URL;
 }
 
-/** Names and stamps of the largest folder: 200 bytes an image. */
+/** Enough for the names of the folders above images that one folder has; those of images are not kept. */
 const THREAD_HEAP_MIB = 1024;
+/** Nearly all that the thread makes is garbage at once: more room for it makes nothing faster. */
+const THREAD_YOUNG_MIB = 8;
 
 export function openThreadedWalk(options: ThreadedWalkOptions): QuickWalk {
   return {
@@ -60,7 +62,7 @@ async function* walkInThread(
     name: 'tree-walk',
     execArgv: [], // the program's own options, such as an inspector or --eval, are not for the thread
     workerData: order,
-    resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MIB },
+    resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MIB, maxYoungGenerationSizeMb: THREAD_YOUNG_MIB },
   });
   const news = createInbox(thread, signal);
   try {

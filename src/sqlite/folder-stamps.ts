@@ -1,11 +1,12 @@
 // The stamps of folders in index.db, for a thread that walks the tree: it has a connection of its own.
 import { naturalKey } from '../domain/natural-order.ts';
-import type { QuickStamp } from '../domain/tree-walk.ts';
+import type { RecordedNames } from '../domain/tree-walk.ts';
 import { openForReading } from './open.ts';
+import { StampTable } from './stamp-table.ts';
 
 export interface FolderStamps {
-  /** The names that the index has in a folder, each with its stamp. @throws SQLite's errors */
-  in(site: string, folder: string): Map<string, QuickStamp | null>;
+  /** The names that the index has in a folder, each with its stamp. It throws SQLite's errors, and keys() of what it returns does. */
+  in(site: string, folder: string): RecordedNames;
   close(): void;
 }
 
@@ -23,15 +24,27 @@ export function openFolderStamps(file: string): FolderStamps {
       ORDER BY sort_key, name
       LIMIT ${PAGE_NAMES}`)
     .raw();
+  function* rowsOf(site: string, folder: string): Generator<[string, number | null]> {
+    for (let after = ''; ; ) {
+      const rows = page.all(site, folder, naturalKey(after), after);
+      yield* rows;
+      after = rows.at(-1)?.[0] ?? '';
+      if (rows.length < PAGE_NAMES) return;
+    }
+  }
+
   return {
     in(site, folder) {
-      const stamps = new Map<string, QuickStamp | null>();
-      for (let after = ''; ; ) {
-        const rows = page.all(site, folder, naturalKey(after), after);
-        for (const [name, stamp] of rows) stamps.set(name, stamp);
-        after = rows.at(-1)?.[0] ?? '';
-        if (rows.length < PAGE_NAMES) return stamps;
-      }
+      const table = new StampTable();
+      for (const [name, stamp] of rowsOf(site, folder)) table.add(name, stamp);
+      return {
+        get: (name) => table.get(name),
+        delete: (name) => table.delete(name),
+        *keys() {
+          if (table.size === 0) return;
+          for (const [name] of rowsOf(site, folder)) if (table.get(name) !== undefined) yield name;
+        },
+      };
     },
     close: () => void db.close(),
   };

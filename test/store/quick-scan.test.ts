@@ -116,7 +116,7 @@ for (const kind of KINDS) {
       for (const { root } of [quick, slow]) {
         for (const [number, name] of Object.keys(changes).entries())
           folders.set(name, await layImage(root, `team-${number}/app`, ONE, TWO));
-        await layImage(root, 'other/app', ONE);
+        for (const tag of ['a', 'b']) await layImage(root, `other/${tag}`, ONE);
       }
       for (const opened of [quick, slow]) {
         await scan(opened);
