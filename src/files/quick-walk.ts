@@ -320,7 +320,7 @@ class Walk {
     const { root } = this.#options;
     const now = lookAtRoot(root);
     if (now.dev !== this.#home.dev || now.ino !== this.#home.ino) throw replaced(root);
-    if (held !== null && whereOpen(held) !== held.where) throw replaced(`${root}/${held.folder}`);
+    if (held !== null && whereOpen(held) !== held.where) batch.moved(root, held.folder);
     return batch.whole();
   }
 }
@@ -360,6 +360,13 @@ class Batch {
     const room = this.#memory.subarray(this.bytes, this.bytes + sizeBytes);
     this.bytes += sizeBytes;
     return room;
+  }
+
+  /** The rest of the tree is walked through all the same. */
+  moved(root: string, folder: string): void {
+    this.failures.push({ folder, message: replaced(`${root}/${folder}`).message });
+    for (const [at, image] of this.images.entries())
+      this.images[at] = { folder: image.folder, stamp: null, content: null };
   }
 
   whole(): WalkBatch {

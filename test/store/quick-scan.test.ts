@@ -1,6 +1,7 @@
 // Scans that pass over what has not changed: they record, count and report what scans that look at everything do.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { renameSync } from 'node:fs';
 import { mkdir, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it, test } from 'node:test';
@@ -305,4 +306,19 @@ test('an upload beside a walk that has read the image before it is recorded as i
   await Promise.all([scanning, appended]);
   await scan(opened);
   assert.equal((await recordedOf(opened, image)).length, 2);
+});
+
+test('a folder that is moved while it is scanned keeps no other out of the index', async () => {
+  await using opened = await open({ kind: 'shared' });
+  for (let number = 0; number < 70; number += 1) await layImage(opened.root, `first/v${number}`, ONE);
+  const other = await layImage(opened.root, 'second/app', ONE);
+  const inTree = (name: string) => path.join(opened.root, name);
+  const moving = opened.scanner.scan(SITE, {
+    onProgress({ images }) {
+      if (images === 1) renameSync(inTree('first'), inTree('third'));
+    },
+  });
+  await assert.rejects(moving, { code: 'STORE_UNAVAILABLE', message: /moved or replaced/ });
+  assert.equal((await recordedOf(opened, imageIn(other))).length, 1);
+  assert.equal((await scan(opened)).images, 71);
 });
