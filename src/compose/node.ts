@@ -10,7 +10,7 @@ import { ED25519, formatNoteKey } from '../domain/signed-note.ts';
 import type { FsckOptions } from '../domain/upkeep.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { numbersOf } from '../postgres/changes.ts';
-import { inTime, LONGEST_MS } from '../postgres/in-time.ts';
+import { createFewInTime, LONGEST_MS } from '../postgres/in-time.ts';
 import { otherKey } from '../postgres/log-store.ts';
 import { type OpenedPostgres, type OpenPostgresOptions, openPostgres } from '../postgres/open.ts';
 import { isLate } from '../postgres/signatures.ts';
@@ -56,6 +56,8 @@ import { type OpenedCosigning, openCosigning, openWitness } from './witnesses.ts
 
 const USES_EVERY_MS = 60_000;
 const PUT_BACK_EVERY_MS = 60_000;
+/** Their questions would keep the connections of the node from the change that goes on. */
+const UPLOADS_AT_ONCE = 24;
 const SET_CACHE_BYTES = 64 * 1024 * 1024;
 
 /** What a serving node sets later. */
@@ -173,7 +175,7 @@ export async function openNode(options: NodeOptions) {
       ...{ keyringNumber: () => keyringNumber, imagesOfBatch: 8 },
       ...{ verifier, keys: stores.keys, appender: store, judgeImage: judge.judgeImage, refusals },
       ...{ makeEvent, clock, sha256 },
-      inTime: (image, act) => inTime(act(clock.monotonicMs() + LONGEST_MS), () => isLate(image)),
+      inTime: createFewInTime({ atOnce: UPLOADS_AT_ONCE, longestMs: LONGEST_MS, late: isLate, ...clock }),
       maxBytes: () => current().maxSignatureBytes,
       remaps: () => current().remaps,
       permit: access.signers.permit,

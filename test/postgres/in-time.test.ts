@@ -1,0 +1,52 @@
+// Few acts at once, each within its bound of time.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { createFewInTime } from '../../src/postgres/in-time.ts';
+
+const late = (name: string) => new Error(`${name} is late`);
+
+test('few acts go on at once, in the order of asking, and one that fails gives its place to the next', async () => {
+  const fewInTime = createFewInTime({ atOnce: 2, longestMs: 60_000, late, monotonicMs: () => 0 });
+  const begun: string[] = [];
+  const ends = new Map<string, (error: Error | null) => void>();
+  const ask = (name: string) =>
+    fewInTime(name, (lastMs) => {
+      begun.push(name);
+      assert.equal(lastMs, 60_000);
+      return new Promise<string>((resolve, reject) => {
+        ends.set(name, (error) => (error === null ? resolve(name) : reject(error)));
+      });
+    });
+  const asked = ['one', 'two', 'three', 'four'].map(ask);
+  const outcomes = Promise.allSettled(asked);
+  await setImmediate();
+  assert.deepEqual(begun, ['one', 'two']);
+  const broken = new Error('broken');
+  ends.get('two')?.(broken);
+  await assert.rejects(asked[1] ?? assert.fail(), broken);
+  assert.deepEqual(begun, ['one', 'two', 'three']);
+  ends.get('one')?.(null);
+  await setImmediate();
+  for (const name of ['three', 'four']) ends.get(name)?.(null);
+  assert.deepEqual(
+    (await outcomes).map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : 'refused')),
+    ['one', 'refused', 'three', 'four'],
+  );
+});
+
+test('who has no place in time is late, and is never begun', async () => {
+  let nowMs = 0;
+  const fewInTime = createFewInTime({ atOnce: 1, longestMs: 10, late, monotonicMs: () => nowMs });
+  let end: () => void = () => undefined;
+  const first = fewInTime('one', () => {
+    return new Promise<void>((resolve) => {
+      end = resolve;
+    });
+  });
+  const second = fewInTime('two', () => assert.fail('it is begun'));
+  await Promise.all([assert.rejects(first, late('one')), assert.rejects(second, late('two'))]);
+  nowMs = 11;
+  end();
+  assert.equal(await fewInTime('three', async () => 'done'), 'done');
+});
