@@ -50,6 +50,8 @@ export interface PackerLimits {
 
 /** Of one image in one day. */
 const PIECE_ROW_BYTES = 16;
+/** Of an image that no other day has: 300,000 take 58 MB. */
+const NEW_IMAGE_BYTES = 200;
 /** New images that are written between two looks at the size. */
 const LOOK_EVERY = 4096;
 
@@ -66,6 +68,8 @@ export class UnsignedPacker {
   readonly #fewRows: number;
   readonly #mostBytes: number;
   readonly #changedBlocks = new Set<number>();
+  /** A day had no room, and was written in vain. The others are tried only if they have room with new images alone. */
+  #isFull = false;
 
   constructor(
     db: Database,
@@ -185,11 +189,12 @@ export class UnsignedPacker {
     const [sizeBefore, placesBefore] = [this.#size, this.#placeIds.size];
     try {
       // what cannot fit is not read to its end every ten minutes
-      this.#requireRoom(PIECE_ROW_BYTES * rows.countSince(0));
+      this.#requireRoom((PIECE_ROW_BYTES + (this.#isFull ? NEW_IMAGE_BYTES : 0)) * rows.countSince(0));
       inTransaction(this.#db, () => this.#writeDay(day, db, closedAtMs));
     } catch (error) {
       this.#undo(sizeBefore, placesBefore);
       if (!(error instanceof Full)) throw error;
+      this.#isFull = true;
       if (known !== undefined) inTransaction(this.#db, () => this.#forget(day));
     }
   }

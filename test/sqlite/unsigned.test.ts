@@ -365,6 +365,15 @@ test('what is kept has a size, beyond which days are read from their own files, 
     assertAgree(session, model, filter, `${mostBytes}`);
   }
   assert.ok((sizes[0] ?? 0) > 500_000, 'all of it is larger than the sizes that were tried');
+  removeUnsigned(dataDir);
+  const db = openForWriting(unsignedFileOf(dataDir), 'unsigned');
+  const packer = new UnsignedPacker(db, dataDir, { fewRows: 0, mostBytes: 150_000 });
+  packer.pack();
+  packer.close();
+  const written = Number(db.prepare<[], number>('SELECT total_changes()').pluck().get());
+  db.close();
+  assert.deepEqual(kept(), []);
+  assert.ok(written > 1500 && written < 2500, `${written} rows: of four days without room, one was tried`);
 });
 
 test('what is kept counts to the size of the record, of which it may have a quarter', async (t) => {
