@@ -152,6 +152,8 @@ export function createRecords(options: RecordsOptions): Records {
     });
 
   let followed = 0;
+  /** Those whose first look is not over. */
+  let begun = 0;
   let turn: Promise<unknown> = Promise.resolve();
 
   function inTurn(question: RecordQuestion, limit: number, asker: Asker): Promise<RecordPage> {
@@ -192,19 +194,24 @@ export function createRecords(options: RecordsOptions): Records {
   return {
     session: opened,
     async follow(question, limit, asker, isWanted) {
-      if (followed >= MOST_FOLLOWED) {
+      if (followed + begun >= MOST_FOLLOWED) {
         throw new LookasideError(
           'BUSY',
-          `${followed} pages follow the record, and no more may at once; load the page again for the newest rows`,
+          `${MOST_FOLLOWED} pages follow the record, and no more may at once; load the page again for the newest rows`,
         );
       }
-      const about = aboutPerson(question);
-      if (about !== null) {
-        const event = { ...about, text: `${about.text}, followed` };
-        await options.audit.append(eventOf(options.makeEvent, event, asker.actor));
+      begun += 1;
+      try {
+        const about = aboutPerson(question);
+        if (about !== null) {
+          const event = { ...about, text: `${about.text}, followed` };
+          await options.audit.append(eventOf(options.makeEvent, event, asker.actor));
+        }
+        const look = () => inTurn(question, limit, asker);
+        return looks(await look(), look, async () => !asker.signal.aborted && (await isWanted()));
+      } finally {
+        begun -= 1;
       }
-      const look = () => inTurn(question, limit, asker);
-      return looks(await look(), look, async () => !asker.signal.aborted && (await isWanted()));
     },
     async page(question, { cursor, limit }, asker) {
       const after = cursor === null ? null : parseCursor(cursor, question, sha256);

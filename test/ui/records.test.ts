@@ -214,6 +214,9 @@ describe('the records in pages', () => {
     assert.doesNotMatch((await pages.get('access?until=1h', session)).text, /data-live=/);
     assert.doesNotMatch((await pages.get('access?cursor=cursor-2', session)).text, /data-live=/);
     assert.equal((await pages.get('access/live?until=1h', session)).status, 400);
+    const asking = { method: 'HEAD', headers: session, signal: AbortSignal.timeout(20_000) };
+    for (const live of ['access/live', 'audit/live?after=7'])
+      assert.equal((await fetch(`${pages.url}/ui/${live}`, asking)).status, 200, `HEAD ${live}`);
     const { headers, text } = await pages.get('access/live?address=192.0.2.0/24&status=404', session);
     assert.equal(headers.get('content-type'), 'text/event-stream');
     assert.deepEqual(questions.at(-1), questions[0], 'what is followed is what is shown');

@@ -317,7 +317,7 @@ async function followEvents(context: PageContext): Promise<PageReply> {
       yield rows.length === 0 ? ': nothing new\n\n' : rows.map((row) => sent(context, row)).join('');
     }
   }
-  return eventStream(body());
+  return eventStream(request, body());
 }
 
 /**
@@ -341,7 +341,7 @@ async function followReads(context: PageContext): Promise<PageReply> {
     }
     if (!(await hasSession(context))) yield OVER;
   }
-  return eventStream(body());
+  return eventStream(request, body());
 }
 
 /** It may end while a page stays open for days. */
@@ -349,11 +349,12 @@ async function hasSession({ services, request }: PageContext): Promise<boolean> 
   return (await services.sessions.find(request.cookie ?? '')) !== null;
 }
 
-function eventStream(body: AsyncGenerator<string>): PageReply {
+/** HEAD gets the headers at once: the body would keep them back for as long as it lasts. */
+function eventStream({ method }: PageContext['request'], body: AsyncGenerator<string>): PageReply {
   return {
     status: 200,
     headers: { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' },
-    body,
+    body: method === 'HEAD' ? null : body,
   };
 }
 
