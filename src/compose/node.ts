@@ -322,6 +322,8 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       health: health.of,
       hurry: () => undefined,
       async [Symbol.asyncDispose]() {
+        node.uploader.stop();
+        node.importer.stop();
         clearInterval(noting);
         clearInterval(puttingBack);
         keyExpiry.stop();

@@ -39,6 +39,8 @@ export async function compose(
         databases.hurry();
       },
       async [Symbol.asyncDispose]() {
+        composed.uploader.stop();
+        composed.importer.stop();
         await background.stop();
         const { upkeep, judge, revocations } = composed;
         await Promise.all([upkeep.stop(), judge.stop(), composed.stopMirrors(), revocations.stop()]);

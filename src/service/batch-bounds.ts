@@ -1,5 +1,6 @@
 // How much of batches is under way at once: of one, and of all together.
 import { createPlaces, forEachInPlace, mapInOrder } from '../domain/concurrency.ts';
+import { LookasideError } from '../domain/errors.ts';
 import type { BatchPart } from '../domain/receipt.ts';
 
 /** Of one batch, so that it leaves room for others. */
@@ -27,6 +28,8 @@ export interface BatchBounds {
   ): AsyncGenerator<R>;
   /** After the first failure it begins no more of this batch. It throws that failure once those under way have ended. */
   storeEach<T>(images: Iterable<T>, act: (image: T) => Promise<void>): Promise<void>;
+  /** A batch that would begin more fails with BUSY from now on: nobody waits for its answer any more, and the end of the process would. */
+  stop(): void;
 }
 
 /** `imagesOfBatch`: how many of one batch are stored at once; undefined: all batches share a bound. */
@@ -34,15 +37,26 @@ export function createBatchBounds(imagesOfBatch: number | undefined): BatchBound
   const examined = createPlaces(EXAMINED);
   const stored = placesFor(imagesOfBatch === undefined ? IMAGES : imagesOfBatch * BATCHES_IF_SHARED);
   const examinedOfBatch = imagesOfBatch === undefined ? EXAMINED_OF_BATCH : EXAMINED_OF_BATCH_IF_SHARED;
+  let isStopped = false;
+
+  function begin<T>(act: () => Promise<T>): Promise<T> {
+    if (isStopped) throw new LookasideError('BUSY', 'the server is stopping. Send it again');
+    return act();
+  }
+
   return {
     examineEach: (parts, act) =>
       mapInOrder(numbered(parts), examinedOfBatch, ({ part, position }) =>
-        examined.take(part.bytes.length, () => act(part, position)),
+        examined.take(part.bytes.length, async () => begin(() => act(part, position))),
       ),
     storeEach(images, act) {
-      if (imagesOfBatch === undefined) return forEachInPlace(images, stored, act);
+      const one = async (image: Parameters<typeof act>[0]) => begin(() => act(image));
+      if (imagesOfBatch === undefined) return forEachInPlace(images, stored, one);
       // few of a batch wait for a place among the others, so that they take turns
-      return forEachInPlace(images, placesFor(imagesOfBatch), (image) => stored.take(0, () => act(image)));
+      return forEachInPlace(images, placesFor(imagesOfBatch), (image) => stored.take(0, () => one(image)));
+    },
+    stop() {
+      isStopped = true;
     },
   };
 }

@@ -10,7 +10,7 @@ import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.t
 import { type State, stateOf } from '../domain/state.ts';
 import type { Judgement, Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
-import { createBatchBounds } from './batch-bounds.ts';
+import { type BatchBounds, createBatchBounds } from './batch-bounds.ts';
 import { judgedInPlace } from './judge.ts';
 import type { Reader } from './read.ts';
 
@@ -66,7 +66,7 @@ interface Judged {
 /** Failures of the store, which would hit every other part too. */
 const STOPS_ALL: ReadonlySet<ErrorCode> = new Set(['STORE_UNAVAILABLE', 'DISK_FULL', 'READ_ONLY']);
 
-export function createImporter(options: ImporterOptions): Importer {
+export function createImporter(options: ImporterOptions): Importer & Pick<BatchBounds, 'stop'> {
   const { keys, appender, uploads, reader, clock } = options;
   const bounds = createBatchBounds(options.imagesOfBatch);
 
@@ -208,6 +208,7 @@ export function createImporter(options: ImporterOptions): Importer {
       });
       return results;
     },
+    stop: bounds.stop,
   };
 }
 

@@ -3,7 +3,7 @@ import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
 import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
 import type { BatchPart, BatchResult, Receipt } from '../domain/receipt.ts';
-import { type BatchBounds, createBatchBounds } from './batch-bounds.ts';
+import type { BatchBounds } from './batch-bounds.ts';
 import { placelessRefusal, type Unverifiable } from './unverifiable.ts';
 import type { Verified } from './upload-review.ts';
 
@@ -35,8 +35,7 @@ export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Pro
  * The results are in the order of the parts; a refused part never stops the others. @throws nothing that is one part's
  * fault
  */
-export function createUploadEach(imagesOfBatch: number | undefined): UploadEach {
-  const bounds = createBatchBounds(imagesOfBatch);
+export function createUploadEach(bounds: BatchBounds): UploadEach {
   return (parts, steps) => uploadEach(parts, steps, bounds);
 }
 

@@ -19,6 +19,7 @@ import { type Remap, remapWarning } from '../domain/remap.ts';
 import { stateOf } from '../domain/state.ts';
 import type { Refusal } from '../domain/verdict.ts';
 import type { Actor, MakeEvent } from './audit.ts';
+import { type BatchBounds, createBatchBounds } from './batch-bounds.ts';
 import type { RefusalRecorder } from './refusals.ts';
 import type { SignerService } from './signers.ts';
 import type { Unverifiable } from './unverifiable.ts';
@@ -119,11 +120,12 @@ export function isTheUploadsFault(code: ErrorCode): boolean {
   return !NOT_THE_UPLOADS_FAULT.has(code);
 }
 
-export function createUploader(options: UploaderOptions): Uploader {
+export function createUploader(options: UploaderOptions): Uploader & Pick<BatchBounds, 'stop'> {
   const { keys, appender, makeEvent, clock } = options;
   const review = createReview(options);
   const unverifiable = createUnverifiableUploads(options);
-  const uploadEach = createUploadEach(options.imagesOfBatch);
+  const bounds = createBatchBounds(options.imagesOfBatch);
+  const uploadEach = createUploadEach(bounds);
 
   async function store(verified: Verified, request: UploadRequest & Placed, asker: Actor): Promise<Receipt> {
     const { image, bytes, number, beginByMs } = request;
@@ -255,6 +257,7 @@ export function createUploader(options: UploaderOptions): Uploader {
         // each part has its time, and the others do not wait too for a store that has given no answer meanwhile
         endsAll: (error) => options.inTime !== undefined && isLookasideError(error, 'STORE_UNAVAILABLE'),
       }),
+    stop: bounds.stop,
   };
 }
 

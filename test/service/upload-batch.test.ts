@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { isLookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { BatchPart } from '../../src/domain/receipt.ts';
+import { createBatchBounds } from '../../src/service/batch-bounds.ts';
 import { type BatchSteps, createUploadEach } from '../../src/service/upload-batch.ts';
 import { folderOf } from '../store/lay.ts';
 import { SITE } from '../store/open-store.ts';
@@ -64,7 +66,7 @@ test('a batch has sixteen parts examined at once, and all batches together sixty
       running -= 1;
       return steps.verify(part);
     };
-    const uploadEach = createUploadEach(undefined);
+    const uploadEach = createUploadEach(createBatchBounds(undefined));
     const all = Array.from({ length: batches }, () => uploadEach(partsOf(100), { ...steps, verify }));
     for (const results of await Promise.all(all)) assert.equal(results.length, 100);
     assert.equal(most, wanted);
@@ -72,11 +74,25 @@ test('a batch has sixteen parts examined at once, and all batches together sixty
 });
 
 test('the images of all batches share one bound', async () => {
-  assert.equal(await begunOf(createUploadEach(undefined), [100, 100]), 128);
+  assert.equal(await begunOf(createUploadEach(createBatchBounds(undefined)), [100, 100]), 128);
 });
 
 test('over a shared database a batch stores few images at once, and so do many batches together', async () => {
-  assert.equal(await begunOf(createUploadEach(8), [100]), 8);
-  assert.equal(await begunOf(createUploadEach(8), [100, 100]), 16);
-  assert.equal(await begunOf(createUploadEach(8), [100, 100, 100, 100]), 16);
+  assert.equal(await begunOf(createUploadEach(createBatchBounds(8)), [100]), 8);
+  assert.equal(await begunOf(createUploadEach(createBatchBounds(8)), [100, 100]), 16);
+  assert.equal(await begunOf(createUploadEach(createBatchBounds(8)), [100, 100, 100, 100]), 16);
+});
+
+test('once the server stops, a batch ends with what is under way', async () => {
+  const bounds = createBatchBounds(undefined);
+  const { begun, steps, letGo } = held();
+  const batches = [1, 2].map(() => createUploadEach(bounds)(partsOf(100), steps));
+  for (let turn = 0; turn < 500; turn += 1) await setImmediate();
+  assert.equal(begun.length, 128);
+  bounds.stop();
+  letGo();
+  const outcomes = await Promise.allSettled(batches);
+  assert.equal(begun.length, 128);
+  const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+  assert.ok(failures.length > 0 && failures.every((failure) => isLookasideError(failure, 'BUSY')));
 });
