@@ -56,8 +56,15 @@ export async function* mapInOrder<T, R>(
 
 /** Room for so many things of so many bytes at once, or for one that is larger, for all that ask. */
 export interface Places {
-  /** Runs `act` once there is room. Those that wait are served in the order of asking. */
+  /** Resolves once there is room; `leave` makes it again. Those that wait are served in the order of asking. */
+  enter(sizeBytes: number): Promise<Place>;
+  /** Runs `act` in such a place. */
   take<T>(sizeBytes: number, act: () => Promise<T>): Promise<T>;
+}
+
+export interface Place {
+  /** Call it once. */
+  readonly leave: () => void;
 }
 
 export function createPlaces(limits: Limits): Places {
@@ -76,18 +83,28 @@ export function createPlaces(limits: Limits): Places {
     }
   }
 
-  return {
-    async take(sizeBytes, act) {
-      await new Promise<void>((begin) => {
-        waiting.push({ sizeBytes, begin });
-        admit();
-      });
-      try {
-        return await act();
-      } finally {
+  async function enter(sizeBytes: number): Promise<Place> {
+    await new Promise<void>((begin) => {
+      waiting.push({ sizeBytes, begin });
+      admit();
+    });
+    return {
+      leave() {
         items -= 1;
         bytes -= sizeBytes;
         admit();
+      },
+    };
+  }
+
+  return {
+    enter,
+    async take(sizeBytes, act) {
+      const { leave } = await enter(sizeBytes);
+      try {
+        return await act();
+      } finally {
+        leave();
       }
     },
   };
@@ -228,37 +245,6 @@ export function createVersions(keysKept = 10_000): Versions {
 export interface Limits {
   readonly items: number;
   readonly bytes: number;
-}
-
-/** What is in hand at a time: so many things of so many bytes, or one that is larger. */
-export interface Budget {
-  /** Resolves as soon as there is room; `leave` makes it again. */
-  take(sizeBytes: number): Promise<{ readonly leave: () => void }>;
-}
-
-export function createBudget(limits: Limits): Budget {
-  let [items, bytes] = [0, 0];
-  let forRoom: (() => void)[] = [];
-  return {
-    async take(sizeBytes) {
-      while (items > 0 && (items >= limits.items || bytes + sizeBytes > limits.bytes)) {
-        await new Promise<void>((resolve) => {
-          forRoom.push(resolve);
-        });
-      }
-      items += 1;
-      bytes += sizeBytes;
-      return {
-        leave() {
-          items -= 1;
-          bytes -= sizeBytes;
-          const waiting = forRoom;
-          forRoom = [];
-          for (const tell of waiting) tell();
-        },
-      };
-    },
-  };
 }
 
 export interface Batches<T, R> {

@@ -1,6 +1,6 @@
 // Brings the set of one image from a mirror's upstream: walked whole, judged, stored behind what is there. Nothing that was ever
 // served under a number loses it.
-import { type Budget, createBatches, createBudget } from '../domain/concurrency.ts';
+import { createBatches, createPlaces, type Place } from '../domain/concurrency.ts';
 import { isLookasideError, type LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
 import { bytesOnDisk } from '../domain/mirror.ts';
@@ -119,8 +119,6 @@ interface Storing {
   readonly done: Promise<Published>;
 }
 
-type Taken = Awaited<ReturnType<Budget['take']>>;
-
 const ROW_BYTES = 1000;
 const ROWS = { items: 500, bytes: 500 * ROW_BYTES };
 /** What was walked and waits to be judged or to be stored. */
@@ -136,7 +134,7 @@ export function createBringer(options: BringerOptions): Bringer {
   const noteFailed = createNoter(options, (walks: readonly FailedWalk[]) =>
     mirrors.failed(walks, clock.now()),
   );
-  const budget = createBudget(WALKED);
+  const places = createPlaces(WALKED);
 
   async function bring(image: ImageId, purpose: Purpose, pass: Pass): Promise<Brought | null> {
     const row = await mirrors.setOf(image);
@@ -166,8 +164,8 @@ export function createBringer(options: BringerOptions): Bringer {
       if (walk.kind === 'fault') return walk;
       const blobs = walk.kind === 'set' ? walk.blobs : [];
       // its place among the walks is for others as soon as what was walked and is not stored has room
-      const taken = await budget.take(blobs.reduce((sum, { length }) => sum + length, 0));
-      return { walk, blobs, taken };
+      const place = await places.enter(blobs.reduce((sum, { length }) => sum + length, 0));
+      return { walk, blobs, place };
     });
     if (walked === null || 'fault' in walked) return walked;
     const { walk, blobs } = walked;
@@ -202,13 +200,13 @@ export function createBringer(options: BringerOptions): Bringer {
 
   async function judgeAndStore(
     image: ImageId,
-    { blobs, taken, purpose }: { blobs: readonly Uint8Array[]; taken: Taken; purpose: Purpose },
+    { blobs, place, purpose }: { blobs: readonly Uint8Array[]; place: Place; purpose: Purpose },
   ) {
     try {
       const judged = await judgeAll(image, blobs, purpose);
       return { ...judged, storing: await store(image, judged.kept, purpose) };
     } finally {
-      taken.leave();
+      place.leave();
     }
   }
 

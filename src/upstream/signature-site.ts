@@ -3,7 +3,7 @@
 import { rootCertificates } from 'node:tls';
 import { gunzipSync } from 'node:zlib';
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici';
-import { createBudget } from '../domain/concurrency.ts';
+import { createPlaces } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../domain/limits.ts';
 import { whyUnreadable } from '../domain/readable.ts';
@@ -46,7 +46,7 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
     allowed: openAgent(options, REQUESTS, 'allowed'),
     public: openAgent(options, REQUESTS, 'public'),
   };
-  const underWay = createBudget({ items: REQUESTS, bytes: Number.POSITIVE_INFINITY });
+  const underWay = createPlaces({ items: REQUESTS, bytes: Number.POSITIVE_INFINITY });
   const name = originOf(base);
 
   /** Where the request may be sent, and by which agent; or why it may not. */
@@ -98,7 +98,7 @@ export function openSignatureSite(options: SignatureSiteOptions): SignatureUpstr
   return {
     name,
     async get(path, { signal, isFresh }) {
-      const { leave } = await underWay.take(0);
+      const { leave } = await underWay.enter(0);
       try {
         return await follow(path, signal, isFresh);
       } catch (error) {

@@ -4,7 +4,6 @@ import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import {
   createBatches,
-  createBudget,
   createPlaces,
   createSharedRuns,
   createSingleFlight,
@@ -371,12 +370,12 @@ describe('versions', () => {
   });
 });
 
-describe('what is in hand', () => {
-  test('has so many things and bytes at a time, and a larger one by itself', async () => {
-    const { take } = createBudget({ items: 2, bytes: 10 });
+describe('places', () => {
+  test('are for so many things and bytes at a time, and for a larger one by itself', async () => {
+    const places = createPlaces({ items: 2, bytes: 10 });
     const order: string[] = [];
     const entered = async (name: string, sizeBytes: number) => {
-      const { leave } = await take(sizeBytes);
+      const { leave } = await places.enter(sizeBytes);
       order.push(name);
       return leave;
     };
