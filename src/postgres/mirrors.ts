@@ -75,7 +75,7 @@ export class PostgresMirrors implements MirrorStore {
           `a mirror named ${name} exists already; see: lookaside mirror edit`,
         );
       }
-      await told(change, event);
+      await announce(change, event);
     }, SETTINGS_BYTES);
   }
 
@@ -87,7 +87,7 @@ export class PostgresMirrors implements MirrorStore {
         mirror.name,
         JSON.stringify(mirror.settings),
       ]);
-      await told(change, event);
+      await announce(change, event);
     }, SETTINGS_BYTES);
   }
 
@@ -96,7 +96,7 @@ export class PostgresMirrors implements MirrorStore {
       await change.query('DELETE FROM mirror WHERE name = $1', [name]);
       for (const table of ['mirror_run', 'mirror_release', 'mirror_release_channel'])
         await change.query(`DELETE FROM ${table} WHERE site = $1`, [name]);
-      await told(change, event);
+      await announce(change, event);
     });
   }
 
@@ -303,7 +303,7 @@ async function listIn(query: Query): Promise<readonly StoredMirror[]> {
 }
 
 /** With its event; the other nodes read the list again. */
-async function told(change: Change, event: NewAuditEvent): Promise<void> {
+async function announce(change: Change, event: NewAuditEvent): Promise<void> {
   await change.addEvent(event);
   await raise(change, 'mirrors');
 }

@@ -490,11 +490,11 @@ async function imageOfTag(signatures: Scene['signatures'], text: string): Promis
   const reference = parseReference(text);
   // a name with its registry, as a pull has it and as the list of signatures shows it
   const isWhole = reference !== null && text.startsWith(`${reference.domain}/`);
-  const found =
+  const matching =
     placed.length > 0 || !isWhole
       ? placed
       : (await tagged(reference.path)).filter(({ dockerReference }) => dockerReference === text);
-  const images = [...new Set(found.map(({ image }) => image))];
+  const images = [...new Set(matching.map(({ image }) => image))];
   const [only, ...others] = images;
   if (only === undefined) {
     throw new LookasideError(
