@@ -33,6 +33,14 @@ export interface GraphsTold {
   readonly wholeChannels: readonly WholeChannel[];
 }
 
+const RELEASE_BYTES = 300;
+const CHANNEL_BYTES = 50;
+
+/** The room that they take while they wait to be written, about. */
+export function graphsBytes({ releases }: GraphsTold): number {
+  return releases.reduce((sum, { channels }) => sum + RELEASE_BYTES + channels.length * CHANNEL_BYTES, 0);
+}
+
 /** What somebody may call a release, or several. */
 export type ReleaseName =
   | { readonly kind: 'digest'; readonly hex: string }

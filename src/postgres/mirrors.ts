@@ -12,7 +12,7 @@ import type {
   SetPlace,
   SetRange,
 } from '../domain/ports.ts';
-import { type GraphsTold, type KnownRelease, RELEASE_VERSION } from '../domain/release-graph.ts';
+import { type GraphsTold, graphsBytes, type KnownRelease, RELEASE_VERSION } from '../domain/release-graph.ts';
 import { raise } from './changes.ts';
 import { type Connections, isDuplicate, type Query } from './connect.ts';
 import { dateOf } from './indexed.ts';
@@ -20,8 +20,6 @@ import type { Change, PostgresWriter } from './writer.ts';
 
 const SETTINGS_BYTES = 64 * 1024;
 const SET_BYTES = 1000;
-const RELEASE_BYTES = 300;
-const CHANNEL_BYTES = 50;
 /** More than anybody has; it bounds the list. */
 const MAX_MIRRORS = 1000;
 
@@ -182,9 +180,7 @@ export class PostgresMirrors implements MirrorStore {
   }
 
   async putReleases(site: string, graphs: GraphsTold): Promise<void> {
-    const channels = graphs.releases.reduce((sum, release) => sum + release.channels.length, 0);
-    const sizeBytes = graphs.releases.length * RELEASE_BYTES + channels * CHANNEL_BYTES;
-    await this.#writer.run(({ query }) => putReleasesIn(query, site, graphs), sizeBytes);
+    await this.#writer.run(({ query }) => putReleasesIn(query, site, graphs), graphsBytes(graphs));
   }
 
   async releases(name: string, limit: number): Promise<readonly KnownRelease[]> {

@@ -14,15 +14,13 @@ import type {
   SetPlace,
   SetRange,
 } from '../domain/ports.ts';
-import { type GraphsTold, type KnownRelease, RELEASE_VERSION } from '../domain/release-graph.ts';
+import { type GraphsTold, graphsBytes, type KnownRelease, RELEASE_VERSION } from '../domain/release-graph.ts';
 import { EVENT_BYTES } from './audit-log.ts';
 import { messageOf } from './open.ts';
 import type { Writer } from './writer.ts';
 
 const SETTINGS_BYTES = 64 * 1024;
 const SET_BYTES = 1000;
-const RELEASE_BYTES = 300;
-const CHANNEL_BYTES = 50;
 /** More than anybody has; it bounds the list. */
 const MAX_MIRRORS = 1000;
 
@@ -226,9 +224,7 @@ export class SqliteMirrorStore implements MirrorStore {
   }
 
   async putReleases(site: string, graphs: GraphsTold): Promise<void> {
-    const channels = graphs.releases.reduce((sum, release) => sum + release.channels.length, 0);
-    const sizeBytes = graphs.releases.length * RELEASE_BYTES + channels * CHANNEL_BYTES;
-    await this.#writer.run('state.mirror-put-releases', { site, graphs }, sizeBytes);
+    await this.#writer.run('state.mirror-put-releases', { site, graphs }, graphsBytes(graphs));
   }
 
   async releases(name: string, limit: number): Promise<readonly KnownRelease[]> {
