@@ -13,21 +13,20 @@ export interface Reply {
   readonly headers: Readonly<Record<string, string | number | string[]>>;
   /** Null: no body at all. An iterable is streamed as it comes, no faster than the client reads. */
   readonly body: Uint8Array | string | AsyncIterable<Uint8Array | string> | null;
+  /** What it has in common with others. Then it has a length, and its body is bytes or ASCII. */
+  readonly form?: ReplyForm;
 }
 
-/** The head of an answer as Node.js wrote it, around the date. */
-interface Head {
-  readonly before: string;
-  readonly after: string;
+/** Replies with the same status and headers, of which some have other values in each: Node.js makes the head of the first one. */
+export interface ReplyForm {
+  /** The names of these headers, in their order. */
+  readonly varying: readonly string[];
+  /** The head as Node.js wrote it, without the values of these headers and of Date behind them; null before there was one. */
+  pieces: readonly string[] | null;
 }
 
-/** Of prepared replies; null before one was sent for the first time. */
-const heads = new WeakMap<Reply, Head | null>();
-
-/** The same reply, which is sent many times: Node.js makes its head once. It has a length, and its body is bytes or ASCII. */
-export function prepared(reply: Reply): Reply {
-  heads.set(reply, null);
-  return reply;
+export function createForm(...varying: readonly string[]): ReplyForm {
+  return { varying, pieces: null };
 }
 
 /** The status under which nginx counts and logs a request whose client went away before the answer. */
@@ -145,10 +144,10 @@ export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Repl
     return;
   }
   try {
-    const head = heads.get(reply);
+    const { form } = reply;
     const text = typeof body === 'string' ? body : latin1(body);
-    if (head !== undefined && isOrdinary(req, res)) {
-      endAtOnce(res, { reply, head, text });
+    if (form !== undefined && isOrdinary(req, res)) {
+      endAtOnce(res, { reply, form, text });
       return;
     }
     writeHead(res, reply);
@@ -182,27 +181,42 @@ function isOrdinary(req: IncomingMessage, res: Headed): boolean {
  */
 function endAtOnce(
   res: Headed,
-  { reply, head, text }: { readonly reply: Reply; readonly head: Head | null; readonly text: string },
+  { reply, form, text }: { readonly reply: Reply; readonly form: ReplyForm; readonly text: string },
 ): void {
-  if (head === null) {
+  if (form.pieces === null) {
     writeHead(res, reply);
-    heads.set(reply, headIn(res._header ?? ''));
+    form.pieces = piecesOf(res._header ?? '', form.varying);
     res._header += text;
   } else {
     res.statusCode = reply.status;
     res[ANNOUNCED] = text.length;
-    res._header = head.before + dateNow() + head.after + text;
+    res._header = headWith(form.varying, form.pieces, reply) + text;
   }
   res.end();
 }
 
-const DATE = '\r\nDate: ';
+function headWith(varying: readonly string[], pieces: readonly string[], { headers }: Reply): string {
+  let head = pieces[0] ?? '';
+  let at = 1;
+  for (const name of varying) {
+    head += String(headers[name]) + pieces[at];
+    at += 1;
+  }
+  return head + dateNow() + pieces[at];
+}
 
-function headIn(header: string): Head | null {
-  const at = header.indexOf(DATE);
-  if (at === -1) return null;
-  const [from, to] = [at + DATE.length, header.indexOf('\r\n', at + DATE.length)];
-  return { before: header.slice(0, from), after: header.slice(to) };
+/** What stands around the values; null when one of the headers is not there. */
+function piecesOf(header: string, varying: readonly string[]): readonly string[] | null {
+  const pieces: string[] = [];
+  let from = 0;
+  for (const name of [...varying, 'Date']) {
+    const before = `\r\n${name}: `;
+    const at = header.indexOf(before, from);
+    if (at === -1) return null;
+    pieces.push(header.slice(from, at + before.length));
+    from = header.indexOf('\r\n', at + before.length);
+  }
+  return [...pieces, header.slice(from)];
 }
 
 let date = { second: 0, text: '' };

@@ -1,27 +1,19 @@
 // What a client gets for signature-N: the exact bytes, or a 404 that no cache keeps.
 import type { IncomingMessage } from 'node:http';
 import type { SetEntry } from '../domain/ports.ts';
-import { prepared, type Reply, textReply } from './reply.ts';
+import { createForm, type Reply, textReply } from './reply.ts';
 
 /** Past the end of a set, and for every other thing that is not there. Clients read only the status. */
-export const NOT_THERE = prepared(textReply(404, 'not found: no signature has this name\n'));
+export const NOT_THERE: Reply = {
+  ...textReply(404, 'not found: no signature has this name\n'),
+  form: createForm(),
+};
 
-// an entry never changes, so its answer is made once
-const made = new WeakMap<SetEntry, Reply>();
+const WHOLE = createForm('Content-Length', 'ETag', 'Last-Modified');
 
 /** 200 with the bytes, or 304 when the client already has them. Range is ignored, as RFC 9110 allows. */
 export function signatureReply(req: IncomingMessage, entry: SetEntry, bytes: Uint8Array): Reply {
   if (isUnchanged(req, entry)) return { status: 304, headers: validators(entry), body: null };
-  // the bytes of an entry that holds none itself are too many to be kept beside it
-  if (entry.bytes !== bytes) return whole(entry, bytes);
-  const known = made.get(entry);
-  if (known !== undefined) return known;
-  const reply = prepared(whole(entry, bytes));
-  made.set(entry, reply);
-  return reply;
-}
-
-function whole(entry: SetEntry, body: Uint8Array): Reply {
   const headers = {
     'Content-Type': 'application/octet-stream',
     'Content-Length': entry.sizeBytes,
@@ -29,7 +21,7 @@ function whole(entry: SetEntry, body: Uint8Array): Reply {
     'Content-Security-Policy': "default-src 'none'; sandbox",
     ...validators(entry),
   };
-  return { status: 200, headers, body };
+  return { status: 200, headers, body: bytes, form: WHOLE };
 }
 
 function validators({ sha256, storedAt }: SetEntry): Reply['headers'] {

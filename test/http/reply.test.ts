@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type ServerOptions } from 'node:htt
 import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { setPeer } from '../../src/http/client.ts';
-import { prepared, type Reply, sendReply } from '../../src/http/reply.ts';
+import { createForm, type Reply, type ReplyForm, sendReply } from '../../src/http/reply.ts';
 import { sendRaw } from './raw-request.ts';
 
 test('a second answer to one request ends its connection, and throws nothing', async () => {
@@ -32,14 +32,20 @@ test('a second answer to one request ends its connection, and throws nothing', a
   assert.deepEqual(thrown, []);
 });
 
-const HEADERS = { ETag: '"some"', 'Last-Modified': 'Fri, 02 Jan 2026 03:04:05 GMT' };
 // bytes that are no UTF-8
 const ALL_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => byte);
-const toBytes = (): Reply => ({
-  status: 200,
-  headers: { 'Content-Length': 256, ...HEADERS },
-  body: ALL_BYTES,
-});
+/** Another one for each number, as different signatures have. */
+const toBytes = (at: number): Reply => {
+  const headers = {
+    'Content-Type': 'application/octet-stream',
+    'Content-Length': 256 - at,
+    ETag: `"${at}"`,
+    'Last-Modified': new Date(1e12 * at).toUTCString(),
+    'Cache-Control': 'no-cache',
+  };
+  return { status: 200, headers, body: ALL_BYTES.subarray(at) };
+};
+const bytesForm = () => createForm('Content-Length', 'ETag', 'Last-Modified');
 const toText = (): Reply => ({ status: 404, headers: { 'Content-Length': 9 }, body: 'not found' });
 
 const USUAL = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
@@ -54,17 +60,20 @@ const REQUESTS: Readonly<Record<string, string>> = {
   'a request during the end of the server': 'GET /draining HTTP/1.1\r\nHost: a\r\n\r\n',
 };
 
-describe('a reply that is prepared is the same, byte for byte,', () => {
+describe('a reply of a form is the same as without, byte for byte,', () => {
   for (const [name, request] of Object.entries(REQUESTS)) {
-    for (const make of [toBytes, toText]) {
+    for (const [make, createIts] of [
+      [toBytes, bytesForm],
+      [toText, createForm],
+    ] as const) {
       test(`to ${name}, with ${make === toBytes ? 'bytes' : 'a text'}`, async () => {
         const sent = [USUAL, request, USUAL, LAST].join('');
         const sentLater = [request, USUAL, request, LAST].join('');
         for (const text of [sent, sentLater]) {
-          const reply = prepared(make());
-          const plain = await answersTo(text, answering(make()));
-          assert.equal(await answersTo(text, answering(reply)), plain);
-          assert.equal(await answersTo(text, answering(reply)), plain);
+          const form = createIts();
+          const plain = await answersTo(text, answering(make));
+          assert.equal(await answersTo(text, answering(make, form)), plain);
+          assert.equal(await answersTo(text, answering(make, form)), plain);
           assert.match(plain, /^Date: now$/m);
         }
       });
@@ -72,38 +81,48 @@ describe('a reply that is prepared is the same, byte for byte,', () => {
   }
 
   test('to what a reader process passes on, and to a client after that', async () => {
-    const reply = prepared(toText());
+    const form = createForm();
     const passedOn = await answersTo(
       USUAL + LAST,
       (req, res) => {
         setPeer(req, { address: '192.0.2.1', isEncrypted: false });
-        sendReply(req, res, reply);
+        sendReply(req, res, { ...toText(), form });
       },
       { keepAliveTimeout: 0 }, // as our own socket for them has it
     );
     assert.doesNotMatch(passedOn, /^Keep-Alive/m);
-    assert.match(await answersTo(USUAL + LAST, answering(reply)), /^Keep-Alive: timeout=5\r$/m);
+    assert.match(await answersTo(USUAL + LAST, answering(toText, form)), /^Keep-Alive: timeout=5\r$/m);
+  });
+
+  test('also where a header of the form is missing', async () => {
+    const form = createForm('Content-Length', 'ETag');
+    const plain = await answersTo(USUAL + USUAL + LAST, answering(toText));
+    assert.equal(await answersTo(USUAL + USUAL + LAST, answering(toText, form)), plain);
   });
 });
 
-test('Node.js takes the head that is prepared for one of its own', async () => {
-  const reply = prepared(toText());
+test('Node.js makes the head of the first reply of a form, and of none that follows', async () => {
+  const form = bytesForm();
   const written: number[] = [];
+  const answer = answering(toBytes, form);
   await answersTo(USUAL + USUAL + LAST, (req, res) => {
     const { writeHead } = res;
     res.writeHead = (...args: [number]) => {
       written.push(args[0]);
       return writeHead.apply(res, args);
     };
-    sendReply(req, res, reply);
+    answer(req, res);
   });
-  assert.deepEqual(written, [404, 404]); // the first one, and the one that ends the connection
+  assert.deepEqual(written, [200, 200]); // the first one, and the one that ends the connection
 });
 
-function answering(reply: Reply): RequestListener {
+/** Each request is answered with the next reply. */
+function answering(make: (at: number) => Reply, form?: ReplyForm): RequestListener {
+  let at = 0;
   return (req, res) => {
     if (req.url === '/draining') res.setHeader('Connection', 'close');
-    sendReply(req, res, reply);
+    at += 1;
+    sendReply(req, res, form === undefined ? make(at) : { ...make(at), form });
   };
 }
 

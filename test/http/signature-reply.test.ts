@@ -18,7 +18,8 @@ const reply = (...headers: readonly string[]) => signatureReply(incoming({ heade
 
 describe('the reply with a signature', () => {
   test('it is the exact bytes, as nothing that a browser would show or a cache would keep unasked', () => {
-    assert.deepEqual(reply(), {
+    const { form: _, ...its } = reply();
+    assert.deepEqual(its, {
       status: 200,
       headers: {
         'Content-Type': 'application/octet-stream',
