@@ -69,6 +69,8 @@ export interface SignatureStore {
   peekHolds?(image: ImageId, known: SignatureSet): boolean;
   /** Whether readSet() would give an empty set, told at once. False also when only readSet() may tell; may be omitted likewise. */
   peekEmpty?(image: ImageId): boolean;
+  /** What readSet() would give, told at once, where that is settled. Null when only readSet() may tell; may be omitted likewise. */
+  peekSettled?(image: ImageId): SignatureSet | null;
   /** Bytes whose SHA-256 is `sha256`; null when the image no longer holds such a signature. @throws STORE_UNAVAILABLE */
   readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null>;
   /**
@@ -148,6 +150,8 @@ export interface SignatureIndex {
   peekWrites(): number;
   /** True: nothing is recorded of the image, told at once. False tells nothing: an index that can never tell omits it. */
   peekLacks?(image: ImageId): boolean;
+  /** As recorded(), told at once, where isComplete() is known to be true. Null else, and where recorded() would throw; may be omitted likewise. */
+  peekRecorded?(image: ImageId): readonly RecordedSignature[] | null;
 }
 
 /** Requests of one client for one signature within one minute. */

@@ -2,7 +2,8 @@
 // forgotten before that.
 import { type ImageId, imageKey } from '../domain/image.ts';
 import type { Clock, SetEntry, SignatureSet } from '../domain/ports.ts';
-import { createSetMemory, type Reader } from '../service/read.ts';
+import type { Reader } from '../service/read.ts';
+import { createSetMemory } from '../service/set-memory.ts';
 import type { Ask, AskAnswer, CacheCounts } from './messages.ts';
 
 export interface Copies extends Pick<Reader, 'peekSet' | 'readSet'> {

@@ -1,11 +1,11 @@
 // Reads what clients see; nothing else produces it. Keeps sets in a bounded memory cache. A settled set holds until a change is
 // told; every other one is checked again after a second.
-import { LRUCache } from 'lru-cache';
 import { createVersions } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey, knownImageKey } from '../domain/image.ts';
 import { SHARED_SET_FRESH_MS } from '../domain/limits.ts';
 import type { Clock, SetEntry, SignatureSet, SignatureStore } from '../domain/ports.ts';
+import { createSetMemory } from './set-memory.ts';
 
 export interface ReaderOptions {
   readonly store: SignatureStore;
@@ -30,8 +30,8 @@ export interface FoundSignature {
 
 export interface Reader {
   /**
-   * The set if it is in memory, and is settled, was checked within the last second, or can be checked at once, or if the store tells at
-   * once that it is empty; never waits.
+   * The set if it is in memory, and is settled, was checked within the last second, or can be checked at once, or if the store tells it
+   * at once; never waits.
    */
   peekSet(image: ImageId): SignatureSet | null;
   /** @throws LookasideError STORE_UNAVAILABLE */
@@ -59,50 +59,6 @@ interface CachedSet {
   readonly epoch: number;
 }
 
-// the rough size of a set and an entry without the bytes: keys, objects, hashes, the head of the answer
-const SET_BYTES = 400;
-const ENTRY_BYTES = 600;
-
-// a share of the memory: a flood of requests for unsigned images must not evict the sets that others read
-const ABSENT_SHARE = 1 / 16;
-
-interface Kept {
-  readonly set: SignatureSet;
-}
-
-/** Sets by imageKey; the least recently used ones are forgotten. */
-export function createSetMemory<Cached extends Kept>(maxBytes: number) {
-  const absentBytes = Math.floor(maxBytes * ABSENT_SHARE);
-  const weighed = (bytes: number) =>
-    new LRUCache<string, Cached>({
-      maxSize: Math.max(bytes, 1), // 0 would mean no bound
-      sizeCalculation: ({ set }, key) => weigh(set) + key.length,
-    });
-  const [absent, signed] = [weighed(absentBytes), weighed(maxBytes - absentBytes)];
-  return {
-    get: (key: string) => signed.get(key) ?? absent.get(key),
-    set(key: string, cached: Cached): void {
-      const [to, from] = cached.set.entries.length === 0 ? [absent, signed] : [signed, absent];
-      from.delete(key);
-      to.set(key, cached);
-    },
-    delete(key: string): void {
-      signed.delete(key);
-      absent.delete(key);
-    },
-    clear(): void {
-      signed.clear();
-      absent.clear();
-    },
-    get bytes() {
-      return signed.calculatedSize + absent.calculatedSize;
-    },
-    get size() {
-      return signed.size + absent.size;
-    },
-  };
-}
-
 const EMPTY: SignatureSet = { generation: 0, entries: [] };
 
 export function createReader({
@@ -122,19 +78,29 @@ export function createReader({
     // a flood of names that are not there makes no keys and turns no memory over; what is in memory has its key
     const set =
       key === undefined
-        ? (peekStore(image) ?? peekMemory(image, imageKey(image)))
-        : (peekMemory(image, key) ?? peekStore(image));
-    if (set !== null) hits += 1;
+        ? (peekEmpty(image) ?? peekMemory(image, imageKey(image)))
+        : (peekMemory(image, key) ?? peekEmpty(image));
+    if (set === null) return peekSettled(image);
+    hits += 1;
     return set;
   }
 
-  function peekStore(image: ImageId): SignatureSet | null {
+  function peekEmpty(image: ImageId): SignatureSet | null {
     return store.peekEmpty?.(image) === true ? EMPTY : null;
   }
 
   function peekMemory(image: ImageId, key: string): SignatureSet | null {
     const cached = sets.get(key);
     return cached !== undefined && holds(image, cached) ? cached.set : null;
+  }
+
+  /** Most sets that are not in memory, without a promise. */
+  function peekSettled(image: ImageId): SignatureSet | null {
+    const set = store.peekSettled?.(image) ?? null;
+    if (set === null) return null;
+    misses += 1;
+    sets.set(imageKey(image), { set, checkedAtMs: clock.monotonicMs(), epoch });
+    return set;
   }
 
   function holds(image: ImageId, cached: CachedSet): boolean {
@@ -215,8 +181,4 @@ export function createReader({
       return { bytes: sets.bytes, sets: sets.size, hits, misses };
     },
   };
-}
-
-function weigh(set: SignatureSet): number {
-  return set.entries.reduce((sum, { bytes }) => sum + ENTRY_BYTES + (bytes?.length ?? 0), SET_BYTES);
 }

@@ -138,6 +138,7 @@ export function createReleaseView({ store, index, tombstones, settings }: Releas
         if (!isRelease(image)) return store.peekEmpty?.(image) === true;
         return placesOf(image).every((place) => store.peekEmpty?.(place) === true);
       },
+      peekSettled: (image) => (isRelease(image) ? null : (store.peekSettled?.(image) ?? null)),
       listFolder: (...page) => store.listFolder(...page),
     },
     async ofImage(image) {

@@ -152,6 +152,15 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
     return this.#unusable === null && this.#digests.lacks(image);
   }
 
+  peekRecorded(image: ImageId): readonly RecordedSignature[] | null {
+    if (!this.#isChecked || this.#unusable !== null || !this.#complete.has(image.site)) return null;
+    try {
+      return this.#look((on) => on.recorded(image));
+    } catch {
+      return null; // recorded(), which is asked next, meets the same and tells it
+    }
+  }
+
   /** Resolves when the check that began at the opening of the file has ended, whatever it found. */
   whenChecked(): Promise<void> {
     this.#check?.ref(); // an awaited check keeps the process alive

@@ -42,6 +42,7 @@ export function createSitesStore(
     readSet: (image, known) => storeOf(image).readSet(image, known),
     peekHolds: (image, known) => storeOf(image).peekHolds?.(image, known) ?? false,
     peekEmpty: (image) => storeOf(image).peekEmpty?.(image) ?? false,
+    peekSettled: (image) => storeOf(image).peekSettled?.(image) ?? null,
     readBlob: async (image, sha256) => storeOf(image).readBlob(image, sha256),
     listFolder: async (site, ...page) => siteOf(site).store.listFolder(site, ...page),
     async append(upload) {

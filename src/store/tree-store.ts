@@ -77,6 +77,15 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return index.peekLacks?.(image) === true && tree.peekAbsent(imageFolder(image));
   }
 
+  /** As readOwned() where it asks the index alone, in which case nothing is awaited. */
+  function peekSettled(image: ImageId): SignatureSet | null {
+    if (options.kind === 'shared' || !changes.isScanned || changes.isPending(image)) return null;
+    const recorded = index.peekRecorded?.(image) ?? [];
+    if (recorded.length === 0) return null;
+    generation += 1;
+    return { generation, entries: toEntries(recorded), isSettled: true };
+  }
+
   /** Null when the files alone do not tell whether the set is still right. */
   function stampsOf(image: ImageId, known: SignatureSet): Stamps | null {
     return changes.isUnsettled(image) ? null : (origins.get(known)?.stamps ?? null);
@@ -177,5 +186,5 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return index.listFolder(site, folder, after, limit);
   }
 
-  return { readSet, peekHolds, peekEmpty, readBlob, listFolder };
+  return { readSet, peekHolds, peekEmpty, peekSettled, readBlob, listFolder };
 }

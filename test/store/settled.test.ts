@@ -1,6 +1,7 @@
 // Sets of an owned tree are kept without another look at anything, until something changes them.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import Database from 'better-sqlite3';
 import type { SignatureIndex } from '../../src/domain/ports.ts';
 import { folderOf, layImage, sha256Hex, signatureBytes } from './lay.ts';
 import { imageIn, type OpenedStore, openStore, SITE, type StoreOptions, uploadOf } from './open-store.ts';
@@ -64,6 +65,58 @@ test('rows that are recorded anew, and an index that starts again, are seen by t
   await databases.index.reset();
   assert.equal(reader.peekSet(IMAGE), null);
   assert.deepEqual(await served(opened), [sha256Hex(ONE)]);
+});
+
+test('once the scan has ended, a set that is not in memory is told at once, and as a look-up tells it', async (t) => {
+  const opened = await open(t);
+  const { databases, scanner, store, reader, appender } = opened;
+  assert.equal(store.peekSettled?.(IMAGE), null);
+  await scanner.scan(SITE);
+  const { entries } = await store.readSet(IMAGE);
+  assert.deepEqual(store.peekSettled?.(IMAGE)?.entries, entries);
+  assert.deepEqual(reader.peekSet(IMAGE)?.entries, entries);
+  assert.deepEqual([reader.cache.sets, reader.cache.misses], [1, 1]);
+  assert.equal(reader.peekSet(imageIn(folderOf('team/none'))), null, 'files may be copied in');
+  await appender.append(uploadOf(IMAGE, TWO));
+  assert.equal(reader.peekSet(IMAGE)?.entries.length, 2);
+  await databases.index.reset();
+  assert.equal(store.peekSettled?.(IMAGE), null);
+});
+
+test('a set is told at once neither while an upload of its image is not recorded nor from a damaged row', async (t) => {
+  let isFailing = true;
+  const opened = await open(t, {
+    between: (ports) => ({
+      ...ports,
+      index: {
+        ...methodsOf(ports.index),
+        async record(images) {
+          if (isFailing) throw new Error('the index takes nothing');
+          await ports.index.record(images);
+        },
+      },
+    }),
+  });
+  const { store, appender, scanner, data } = opened;
+  isFailing = false;
+  await scanner.scan(SITE);
+  await store.readSet(IMAGE);
+  assert.equal(store.peekSettled?.(IMAGE)?.entries.length, 1);
+  isFailing = true;
+  await appender.append(uploadOf(IMAGE, TWO)).catch(() => undefined);
+  assert.equal(store.peekSettled?.(IMAGE), null);
+  assert.deepEqual(await served(opened), [sha256Hex(ONE), sha256Hex(TWO)]);
+
+  const other = imageIn(folderOf('team/other'));
+  isFailing = false;
+  await appender.append(uploadOf(other, TWO));
+  assert.equal(store.peekSettled?.(other)?.entries.length, 1);
+  const db = new Database(`${data}/index.db`);
+  db.prepare('UPDATE signature SET bytes = zeroblob(size_bytes) WHERE path = ?').run('team/other');
+  db.close();
+  assert.equal(store.peekSettled?.(other), null);
+  const [entry] = (await store.readSet(other)).entries;
+  assert.deepEqual(Buffer.from(entry?.bytes ?? []), Buffer.from(TWO));
 });
 
 test('that an image holds nothing is looked up again: files may be copied in', async (t) => {
@@ -169,6 +222,7 @@ function methodsOf(index: SignatureIndex): SignatureIndex {
     bind: (...tree) => index.bind(...tree),
     reset: () => index.reset(),
     peekWrites: () => index.peekWrites(),
+    peekRecorded: (image) => index.peekRecorded?.(image) ?? null,
   };
 }
 
