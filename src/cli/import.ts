@@ -154,8 +154,8 @@ interface Batch {
 }
 
 const READ_AHEAD = 16;
-/** One is verified while another is stored. */
-const BATCHES_AT_ONCE = 2;
+/** One is verified while others are stored and one is on its way. */
+const BATCHES_AT_ONCE = 4;
 /** From here on a batch ends with its image. */
 const ENOUGH_PARTS = MAX_BATCH_PARTS / 2;
 

@@ -110,26 +110,6 @@ export function createPlaces(limits: Limits): Places {
   };
 }
 
-/**
- * As forEachConcurrently(), in places that others use too; each item takes one, and no bytes. After the first failure the others are
- * not begun.
- */
-export async function forEachInPlace<T>(
-  items: Iterable<T>,
-  places: Places,
-  act: (item: T) => Promise<void>,
-): Promise<void> {
-  const failures: unknown[] = [];
-  await Promise.all(
-    Array.from(items, (item) =>
-      places.take(0, async () => {
-        if (failures.length === 0) await act(item).catch((error: unknown) => void failures.push(error));
-      }),
-    ),
-  );
-  if (failures.length > 0) throw failures[0];
-}
-
 /** Lets callers that ask for the same key at the same time share one run. */
 export function createSingleFlight<T>(): (key: string, act: () => Promise<T>) => Promise<T> {
   const flights = new Map<string, Promise<T>>();

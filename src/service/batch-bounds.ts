@@ -1,7 +1,8 @@
 // How much of batches is under way at once: of one, and of all together.
-import { createPlaces, forEachInPlace, mapInOrder } from '../domain/concurrency.ts';
+import { createPlaces, mapInOrder, type Places } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import type { BatchPart } from '../domain/receipt.ts';
+import { createWholeImages, type Examined, type PartName } from './whole-images.ts';
 
 /** Of one batch, so that it leaves room for others. */
 const EXAMINED_OF_BATCH = 16;
@@ -17,19 +18,31 @@ const EXAMINED = { items: 64, bytes: 64 * 1024 * 1024 };
  * threads: more at once cost less each. Far below what may wait in a queue, so that batches alone never make it full.
  */
 const IMAGES = 128;
+/**
+ * Images of a batch that begin to be stored together, while its other parts are examined: what begins at the same time shares fsyncs,
+ * transactions and messages, and what begins later keeps another thread busy meanwhile.
+ */
+const IMAGES_BEGUN = 25;
 /** All batches together store as many images as so many of them: a shared database has the changes of other nodes to do too. */
 const BATCHES_IF_SHARED = 2;
 
 export interface BatchBounds {
-  /** The results of `act` in the order of the parts. */
-  examineEach<R>(
-    parts: readonly BatchPart[],
-    act: (part: BatchPart, position: number) => Promise<R>,
-  ): AsyncGenerator<R>;
-  /** After the first failure it begins no more of this batch. It throws that failure once those under way have ended. */
-  storeEach<T>(images: Iterable<T>, act: (image: T) => Promise<void>): Promise<void>;
+  /**
+   * Examines the parts, and stores images of which all parts are examined while others still are, some at a time. After the first
+   * failure it begins no more of this batch. It throws that failure once what is being stored has ended.
+   */
+  handle<T>(parts: readonly BatchPart[], steps: HandlingSteps<T>): Promise<void>;
   /** A batch that would begin more fails with BUSY from now on: nobody waits for its answer any more, and the end of the process would. */
   stop(): void;
+}
+
+export interface HandlingSteps<T> {
+  /** What the file name of each part says. */
+  readonly names: readonly PartName[];
+  /** What is to be stored of the part; null: nothing. */
+  readonly examine: (part: BatchPart, position: number) => Promise<Examined<T> | null>;
+  /** What was examined of one image, in the order of the parts. */
+  readonly store: (ofImage: readonly T[]) => Promise<void>;
 }
 
 /** `imagesOfBatch`: how many of one batch are stored at once; undefined: all batches share a bound. */
@@ -44,24 +57,57 @@ export function createBatchBounds(imagesOfBatch: number | undefined): BatchBound
     return act();
   }
 
+  async function handle<T>(
+    parts: readonly BatchPart[],
+    { names, examine, store }: HandlingSteps<T>,
+  ): Promise<void> {
+    // few of a batch wait for a place among the others, so that they take turns
+    const places = imagesOfBatch === undefined ? [stored] : [placesFor(imagesOfBatch), stored];
+    const failures: unknown[] = [];
+    const storing: Promise<void>[] = [];
+
+    function storeSoon(ofImage: readonly T[]): void {
+      const run = inAll(places, async () => {
+        if (failures.length === 0) await begin(() => store(ofImage));
+      });
+      storing.push(run.catch((error: unknown) => void failures.push(error)));
+    }
+
+    try {
+      const whole = createWholeImages<T>(names);
+      const results = mapInOrder(numbered(parts), examinedOfBatch, ({ part, position }) =>
+        examined.take(part.bytes.length, async () => begin(() => examine(part, position))),
+      );
+      let group: (readonly T[])[] = [];
+      for await (const result of results) {
+        if (failures.length > 0) break;
+        group.push(...whole.next(result));
+        if (group.length < IMAGES_BEGUN) continue;
+        for (const ofImage of group) storeSoon(ofImage);
+        group = [];
+      }
+      for (const ofImage of group) storeSoon(ofImage);
+    } catch (error) {
+      failures.push(error);
+    }
+    await Promise.all(storing);
+    if (failures.length > 0) throw failures[0];
+  }
+
   return {
-    examineEach: (parts, act) =>
-      mapInOrder(numbered(parts), examinedOfBatch, ({ part, position }) =>
-        examined.take(part.bytes.length, async () => begin(() => act(part, position))),
-      ),
-    storeEach(images, act) {
-      const one = async (image: Parameters<typeof act>[0]) => begin(() => act(image));
-      if (imagesOfBatch === undefined) return forEachInPlace(images, stored, one);
-      // few of a batch wait for a place among the others, so that they take turns
-      return forEachInPlace(images, placesFor(imagesOfBatch), (image) => stored.take(0, () => one(image)));
-    },
+    handle,
     stop() {
       isStopped = true;
     },
   };
 }
 
-function placesFor(items: number) {
+/** Runs `act` once it has a place in each of them. */
+function inAll([first, ...others]: readonly Places[], act: () => Promise<void>): Promise<void> {
+  return first === undefined ? act() : first.take(0, () => inAll(others, act));
+}
+
+function placesFor(items: number): Places {
   return createPlaces({ items, bytes: Number.POSITIVE_INFINITY });
 }
 

@@ -3,7 +3,7 @@
 import { type ErrorCode, isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type Digest, type ImageId, imageKey, imageName, parseDigest } from '../domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
-import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
+import { claimedImage, tooLongClaim } from '../domain/placement.ts';
 import type { Clock, KeyStore, SignatureAppender, UploadStore, Verifier } from '../domain/ports.ts';
 import { type Unreadable, whyUnreadable } from '../domain/readable.ts';
 import type { BatchPart, ImportOptions, ImportResult } from '../domain/receipt.ts';
@@ -13,6 +13,7 @@ import type { Actor, MakeEvent } from './audit.ts';
 import { type BatchBounds, createBatchBounds } from './batch-bounds.ts';
 import { judgedInPlace } from './judge.ts';
 import type { Reader } from './read.ts';
+import { imageOfName, type PartName, partNames } from './whole-images.ts';
 
 export interface ImporterOptions {
   /** The tree of a site. A shared tree takes nothing: it is served as it is. */
@@ -89,10 +90,10 @@ export function createImporter(options: ImporterOptions): Importer & Pick<BatchB
   async function judge(
     site: string,
     { bytes, fileName }: BatchPart,
-    part: number,
+    { part, name }: { readonly part: number; readonly name: PartName | undefined },
   ): Promise<Judged | ImportResult> {
     const sha256 = options.sha256(bytes);
-    const named = fileName === null ? null : imageNamed(site, fileName);
+    const named = imageOfName(name);
     const kept = named === null ? null : await findKept(part, named, sha256);
     if (kept !== null) return kept;
     const keyring = options.keyringChanges();
@@ -188,23 +189,21 @@ export function createImporter(options: ImporterOptions): Importer & Pick<BatchB
     async importBatch(parts, { site, dryRun }, actor) {
       if (options.treeOf(site) === 'shared') throw sharedTree();
       const results: ImportResult[] = [];
-      const images = new Map<string, { readonly image: ImageId; readonly judged: Judged[] }>();
-      const examined = bounds.examineEach(parts, (content, part) =>
-        orRefused(part, () => judge(site, content, part)),
-      );
-      for await (const one of examined) {
-        if ('result' in one) {
-          results[one.part] = one;
-          continue;
-        }
-        const { image } = one;
-        const group = images.get(imageKey(image)) ?? { image, judged: [] };
-        group.judged.push(one);
-        images.set(imageKey(image), group);
-      }
-      await bounds.storeEach(images.values(), async ({ image, judged }) => {
-        const outcomes = dryRun ? await foresee(image, judged) : await storeEach(judged, actor);
-        for (const result of outcomes) results[result.part] = result;
+      const names = partNames(site, parts);
+      await bounds.handle<Judged>(parts, {
+        names,
+        async examine(content, part) {
+          const one = await orRefused(part, () => judge(site, content, { part, name: names[part] }));
+          if (!('result' in one)) return { image: imageKey(one.image), item: one };
+          results[part] = one;
+          return null;
+        },
+        async store(judged) {
+          const image = judged[0]?.image;
+          if (image === undefined) return;
+          const outcomes = dryRun ? await foresee(image, judged) : await storeEach(judged, actor);
+          for (const result of outcomes) results[result.part] = result;
+        },
       });
       return results;
     },

@@ -1,11 +1,12 @@
 // Many uploads at once: each is examined by itself, and those of one image are stored in their order.
 import { isLookasideError } from '../domain/errors.ts';
 import { type ImageId, imageKey } from '../domain/image.ts';
-import { claimedImage, imageNamed, tooLongClaim } from '../domain/placement.ts';
+import { claimedImage, tooLongClaim } from '../domain/placement.ts';
 import type { BatchPart, BatchResult, Receipt } from '../domain/receipt.ts';
 import type { BatchBounds } from './batch-bounds.ts';
 import { placelessRefusal, type Unverifiable } from './unverifiable.ts';
 import type { Verified } from './upload-review.ts';
+import { imageOfName, partNames } from './whole-images.ts';
 
 export interface BatchSteps {
   /** Where the parts go. */
@@ -42,30 +43,14 @@ export function createUploadEach(bounds: BatchBounds): UploadEach {
 async function uploadEach(
   parts: readonly BatchPart[],
   { site, verify, store, endsAll }: BatchSteps,
-  { examineEach, storeEach }: BatchBounds,
+  { handle }: BatchBounds,
 ): Promise<readonly BatchResult[]> {
   const results: BatchResult[] = [];
-  const examined = examineEach(parts, async ({ bytes, fileName }, part) => {
-    try {
-      const named = fileName === null ? null : imageNamed(site, fileName);
-      const verified = await verify({ image: named, site, bytes });
-      const image = named ?? imageOf(site, verified);
-      return { part, verified, image, bytes };
-    } catch (error) {
-      results[part] = toRefused(part, error);
-      return null;
-    }
-  });
-  // parts of one image are stored in their order; different images are stored at the same time
-  const placed = new Map<string, PlacedPart[]>();
-  for await (const item of examined) {
-    if (item === null) continue;
-    const key = imageKey(item.image);
-    placed.set(key, [...(placed.get(key) ?? []), item]);
-  }
+  const names = partNames(site, parts);
   let end: { readonly error: unknown } | null = null;
   let stored = 0;
-  await storeEach(placed.values(), async (ofImage) => {
+
+  async function storeAll(ofImage: readonly PlacedPart[]): Promise<void> {
     // what stands beside a verified one comes after it
     for (const { part, verified, image, bytes } of ofImage.toSorted(verifiedFirst)) {
       if (end !== null) {
@@ -83,6 +68,22 @@ async function uploadEach(
         if (stored === storedBefore && endsAll(error)) end = { error };
       }
     }
+  }
+
+  await handle<PlacedPart>(parts, {
+    names,
+    async examine({ bytes }, part) {
+      try {
+        const named = imageOfName(names[part]);
+        const verified = await verify({ image: named, site, bytes });
+        const image = named ?? imageOf(site, verified);
+        return { image: imageKey(image), item: { part, verified, image, bytes } };
+      } catch (error) {
+        results[part] = toRefused(part, error);
+        return null;
+      }
+    },
+    store: storeAll,
   });
   return results;
 }

@@ -10,13 +10,12 @@ import {
   createTurns,
   createVersions,
   forEachConcurrently,
-  forEachInPlace,
   mapInOrder,
 } from '../../src/domain/concurrency.ts';
 import { createGate } from '../gate.ts';
 
 describe('work with one bound for all who ask', () => {
-  test('the items of all callers share the bound, in the order of asking, and each caller waits for its own', async () => {
+  test('all who ask share the bound, in the order of asking', async () => {
     const places = createPlaces({ items: 3, bytes: 0 });
     const begun: string[] = [];
     const ends = new Map<string, () => void>();
@@ -24,11 +23,7 @@ describe('work with one bound for all who ask', () => {
       begun.push(item);
       return new Promise<void>((end) => ends.set(item, end));
     };
-    let isFirstOver = false;
-    const first = forEachInPlace(['a1', 'a2'], places, act).then(() => {
-      isFirstOver = true;
-    });
-    const second = forEachInPlace(['b1', 'b2', 'b3'], places, act);
+    const taken = ['a1', 'a2', 'b1', 'b2', 'b3'].map((item) => places.take(0, () => act(item)));
     await setImmediate();
     assert.deepEqual(begun, ['a1', 'a2', 'b1']);
     ends.get('b1')?.();
@@ -36,27 +31,24 @@ describe('work with one bound for all who ask', () => {
     assert.deepEqual(begun, ['a1', 'a2', 'b1', 'b2']);
     ends.get('a1')?.();
     ends.get('a2')?.();
-    await first;
-    assert.equal(isFirstOver, true);
+    await Promise.all([taken[0], taken[1]]);
+    await setImmediate();
     assert.deepEqual(begun, ['a1', 'a2', 'b1', 'b2', 'b3']);
     ends.get('b2')?.();
     ends.get('b3')?.();
-    await second;
+    await Promise.all(taken);
   });
 
-  test('a failure keeps the caller’s other items from beginning, and no item of others', async () => {
+  test('a failure leaves its place to the next', async () => {
     const places = createPlaces({ items: 1, bytes: 0 });
     const begun: string[] = [];
-    const failing = forEachInPlace(['a1', 'a2'], places, async (item) => {
-      begun.push(item);
-      throw new Error(item);
+    const failing = places.take(0, async () => {
+      throw new Error('a');
     });
-    const sound = forEachInPlace(['b1', 'b2'], places, async (item) => {
-      begun.push(item);
-    });
-    await assert.rejects(failing, { message: 'a1' });
+    const sound = places.take(0, async () => void begun.push('b'));
+    await assert.rejects(failing, { message: 'a' });
     await sound;
-    assert.deepEqual(begun, ['a1', 'b1', 'b2']);
+    assert.deepEqual(begun, ['b']);
   });
 
   test('the bytes have a bound too, one that is larger goes alone, and a small one never ahead of it', async () => {

@@ -5,10 +5,18 @@ import { setImmediate } from 'node:timers/promises';
 import { isLookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { BatchPart } from '../../src/domain/receipt.ts';
+import type { Claim } from '../../src/domain/verdict.ts';
 import { createBatchBounds } from '../../src/service/batch-bounds.ts';
 import { type BatchSteps, createUploadEach } from '../../src/service/upload-batch.ts';
 import { folderOf } from '../store/lay.ts';
 import { SITE } from '../store/open-store.ts';
+
+const CLAIM: Claim = {
+  algorithm: 'sha256',
+  hex: 'c'.repeat(64),
+  dockerReference: 'registry.example/team/last:1',
+  creator: null,
+};
 
 const partsOf = (count: number): readonly BatchPart[] =>
   Array.from({ length: count }, (_, number) => ({
@@ -75,6 +83,51 @@ test('a batch has sixteen parts examined at once, and all batches together sixty
 
 test('the images of all batches share one bound', async () => {
   assert.equal(await begunOf(createUploadEach(createBatchBounds(undefined)), [100, 100]), 128);
+});
+
+test('images are stored while the parts behind them are examined, but none ahead of a part whose image is not known yet', async () => {
+  const named = partsOf(60);
+  for (const [parts, wanted] of [
+    [named, 25],
+    [[...named.slice(0, 59), { bytes: Buffer.from([59]), fileName: null }], 0],
+  ] as const) {
+    const { begun, steps, letGo } = held();
+    letGo();
+    let goOn: () => void = () => undefined;
+    const isAllowed = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const verify: BatchSteps['verify'] = async (part) => {
+      if ((part.bytes[0] ?? 0) >= 40) await isAllowed;
+      return { ...(await steps.verify(part)), claim: CLAIM };
+    };
+    const uploading = createUploadEach(createBatchBounds(undefined))(parts, { ...steps, verify });
+    for (let turn = 0; turn < 200; turn += 1) await setImmediate();
+    assert.equal(begun.length, wanted);
+    goOn();
+    const results = await uploading;
+    assert.ok(results.every(({ result }) => result === 'created'));
+    assert.equal(begun.length, 60);
+  }
+});
+
+test('a failure of the server begins no further image, and is thrown once those under way have ended', async () => {
+  const { begun, steps, letGo } = held();
+  const store: BatchSteps['store'] = async (verified, image, bytes) => {
+    if (bytes[0] === 3) throw new Error('a bug of ours');
+    return steps.store(verified, image, bytes);
+  };
+  const uploading = createUploadEach(createBatchBounds(2))(partsOf(60), { ...steps, store });
+  let isOver = false;
+  const over = uploading.catch((error: unknown) => {
+    isOver = true;
+    return error;
+  });
+  for (let turn = 0; turn < 200; turn += 1) await setImmediate();
+  assert.deepEqual([begun.length, isOver], [2, false]);
+  letGo();
+  assert.match(String(await over), /a bug of ours/);
+  assert.ok(begun.length < 5, `${begun.length} were begun`);
 });
 
 test('over a shared database a batch stores few images at once, and so do many batches together', async () => {
