@@ -197,27 +197,33 @@ export interface Versions {
   readonly last: number;
 }
 
-/** Distinguishes what began before a change from what began after it, for any number of keys in bounded memory. */
+/**
+ * Distinguishes what began before a change from what began after it, for any number of keys in bounded memory. The `keysKept` that
+ * changed last are known each by itself, and at most twice as many.
+ */
 export function createVersions(keysKept = 10_000): Versions {
-  // in the order of their last change
-  const changes = new Map<string, number>();
+  // A map whose oldest entries are deleted one by one is slow: each look for the oldest goes past all the deleted ones. So a whole map
+  // is forgotten at once.
+  let recent = new Map<string, number>();
+  let older = new Map<string, number>();
   let count = 0;
   // the last change of all keys that were forgotten
   let forgotten = 0;
+  // that of all keys in `older`
+  let olderUntil = 0;
   return {
-    of: (key) => changes.get(key) ?? forgotten,
+    of: (key) => recent.get(key) ?? older.get(key) ?? forgotten,
     get last() {
       return count;
     },
     change(key) {
       count += 1;
-      changes.delete(key);
-      changes.set(key, count);
-      for (const [oldest, changedAt] of changes) {
-        if (changes.size <= keysKept) break;
-        changes.delete(oldest);
-        forgotten = changedAt;
-      }
+      recent.set(key, count);
+      if (recent.size < keysKept) return;
+      forgotten = olderUntil;
+      olderUntil = count;
+      older = recent;
+      recent = new Map();
     },
   };
 }

@@ -360,6 +360,16 @@ describe('versions', () => {
     versions.change('b');
     assert.equal(versions.of('a'), before);
   });
+
+  test('of the keys that changed last stay while others change', () => {
+    const versions = createVersions(10);
+    for (let time = 0; time < 35; time += 1) {
+      versions.change('kept');
+      const before = versions.of('kept');
+      for (let other = 0; other < 9; other += 1) versions.change(`${time} ${other}`);
+      assert.equal(versions.of('kept'), before);
+    }
+  });
 });
 
 describe('places', () => {
