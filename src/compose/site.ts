@@ -160,6 +160,7 @@ async function connectSite(site: Site, shared: SharedParts): Promise<OpenSite> {
     monotonicMs: clock.monotonicMs,
     quick: {
       ...openThreadedWalk({ root: site.root, index: databases.indexFile, script: WALK_THREAD }),
+      recordNew: (...images) => index.recordNew(...images),
       tombstones,
       troubled: () => problems.folders(site.name),
     },

@@ -2,7 +2,7 @@
 // block it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import type { RecordedNames, WalkBatch } from '../domain/tree-walk.ts';
+import type { RecordedNames } from '../domain/tree-walk.ts';
 import { walkQuickly } from '../files/quick-walk.ts';
 import type { WalkNews, WalkOrder } from '../files/threaded-walk.ts';
 import { openFolderStamps } from '../sqlite/folder-stamps.ts';
@@ -27,9 +27,9 @@ function walk({ root, site, mustLook, index, taken }: WalkOrder): void {
     const recorded = (folder: string) => guarded(asLookUp(() => stamps.in(site, folder)));
     let handedOver = 0;
     for (const batch of walkQuickly({ root, site, mustLook: new Set(mustLook), recorded, nowMs: Date.now })) {
-      tell({ kind: 'batch', batch }, memoryOf(batch));
+      tell({ kind: 'batch', batch });
       handedOver += 1;
-      // one is gone through while the next is being read
+      // One is gone through while the next is being read, into the memory of the one before.
       for (let count = Atomics.load(taken, 0); count < handedOver - 1; count = Atomics.load(taken, 0))
         Atomics.wait(taken, 0, count);
     }
@@ -38,17 +38,8 @@ function walk({ root, site, mustLook, index, taken }: WalkOrder): void {
   }
 }
 
-/** All bytes of a batch are in one piece of memory, which is handed over as it is. */
-function memoryOf({ images }: WalkBatch): readonly ArrayBuffer[] {
-  for (const { content } of images) {
-    const buffer = content?.files[0]?.bytes?.buffer;
-    if (buffer instanceof ArrayBuffer) return [buffer];
-  }
-  return [];
-}
-
-function tell(news: WalkNews, memory: readonly ArrayBuffer[] = []): void {
-  port?.postMessage(news, memory);
+function tell(news: WalkNews): void {
+  port?.postMessage(news);
 }
 
 function guarded(names: RecordedNames): RecordedNames {

@@ -161,6 +161,8 @@ export interface Turns {
   take<T>(key: string, act: () => Promise<T>): Promise<T>;
   /** Whether somebody has the key's turn or waits for it. */
   isTaken(key: string): boolean;
+  /** How many keys have such a one. */
+  readonly size: number;
 }
 
 /** One at a time for each key, in the order of asking; different keys do not wait for each other. */
@@ -183,6 +185,9 @@ export function createTurns(): Turns {
       return mine;
     },
     isTaken: (key) => lasts.has(key),
+    get size() {
+      return lasts.size;
+    },
   };
 }
 

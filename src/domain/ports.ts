@@ -7,6 +7,7 @@ import type { ImageId } from './image.ts';
 import type { CertifiedKey, KeyDetails, KeyPartUse, KeyWarning, RegisteredKey } from './key.ts';
 import type { StoredMirror, SyncReport, SyncRun } from './mirror.ts';
 import type { AddedSubject, BoundSubject, NewOidcSubject, OidcSubject, TokenClaims } from './oidc.ts';
+import type { PackedImages } from './packed-images.ts';
 import type { FedEvent, Person } from './records.ts';
 import type { GraphsTold, KnownRelease } from './release-graph.ts';
 import type { Tombstone, WithdrawnFilter, WithdrawnPlace } from './tombstone.ts';
@@ -152,6 +153,19 @@ export interface SignatureIndex {
   peekLacks?(image: ImageId): boolean;
   /** As recorded(), told at once, where isComplete() is known to be true. Null else, and where recorded() would throw; may be omitted likewise. */
   peekRecorded?(image: ImageId): readonly RecordedSignature[] | null;
+}
+
+/** An index beside a tree that is walked through. */
+export interface NewImageIndex {
+  /**
+   * Records the images of a pack, all of one site, in one transaction, without those at the positions `without`, and without those that it has
+   * rows of: the positions of the latter. As of record(), changes are carried out in the order in which they were asked for.
+   */
+  recordNew(
+    images: readonly ImageId[],
+    packed: PackedImages,
+    without: ReadonlySet<number>,
+  ): Promise<readonly number[]>;
 }
 
 /** Requests of one client for one signature within one minute. */
@@ -638,6 +652,8 @@ export type NewTombstone = Omit<Tombstone, 'auditSeq' | 'isInForce'> & {
 export interface TombstoneStore {
   /** Also those that are no longer in force, in the order of withdrawing. @throws STORE_UNAVAILABLE */
   ofImage(image: ImageId): Promise<readonly Tombstone[]>;
+  /** Whether there are any of the site, in force or not. @throws STORE_UNAVAILABLE */
+  hasAny(site: string): Promise<boolean>;
   /** Those of the site that are in force, by image; behind `after`. @throws STORE_UNAVAILABLE */
   page(
     site: string,

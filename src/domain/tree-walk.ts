@@ -1,5 +1,5 @@
 // A walk through a whole tree that passes over what has not changed since the last one.
-import type { ImageFolder } from './tree.ts';
+import type { PackedImages } from './packed-images.ts';
 
 /**
  * A number for what the system notes of an image's folder and of its files when they change: equal numbers mean equal content. Its
@@ -21,15 +21,16 @@ export interface WalkedImage {
   readonly folder: string;
   /** Taken before anything was read. Null: its folder is not one that a stamp tells all of. */
   readonly stamp: QuickStamp | null;
-  /** Read in the walk; null: it has to be read. */
-  readonly content: ImageFolder | null;
 }
 
 /** Part of what a walk came by. */
 export interface WalkBatch {
   /** How many were passed over. */
   readonly unchanged: { readonly images: number; readonly signatures: number };
+  /** To be read. */
   readonly images: readonly WalkedImage[];
+  /** Read in the walk, as the index had nothing of them. Null: none. */
+  readonly packed: PackedImages | null;
   /** One for each folder that holds folders whose paths are too long to be read. */
   readonly tooLong: readonly TooLong[];
   /** Folders that the index still has although their paths are too long. */
@@ -60,8 +61,8 @@ export interface WalkRequest {
 
 export interface QuickWalk {
   /**
-   * Each batch is asked for when the one before it was gone through. What is in it may have been read earlier, but not before the last
-   * but one was. Null where stamps do not tell all: on network disks, for one.
+   * Each batch is asked for when the one before it was gone through: its memory is written again afterwards. What is in it may have been read
+   * earlier, but not before the last but one was. Null where stamps do not tell all: on network disks, for one.
    * @throws LookasideError STORE_UNAVAILABLE, INDEX_UNUSABLE
    */
   walk(request: WalkRequest): Promise<AsyncIterable<WalkBatch> | null>;

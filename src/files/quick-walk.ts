@@ -1,6 +1,6 @@
 // A walk through a tree with blocking calls, for a thread of its own: it passes over the images whose stamps are as recorded, and reads
 // those that nothing is recorded of. It decides nothing else: whatever is in doubt is handed over as a name, to be looked at.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -18,8 +18,8 @@ import {
 import { LookasideError, systemCode } from '../domain/errors.ts';
 import { isNamespaceFolder, parseImageFolder, whyTooLong } from '../domain/image.ts';
 import { BEING_WRITTEN_MS, MAX_INDEXED_BYTES, MAX_SIGNATURES_PER_IMAGE } from '../domain/limits.ts';
+import { ImagePacker } from '../domain/packed-images.ts';
 import { whyUnreadable } from '../domain/readable.ts';
-import type { SignatureFile } from '../domain/tree.ts';
 import type {
   QuickStamp,
   RecordedNames,
@@ -44,12 +44,18 @@ export interface QuickWalkOptions {
   readonly nowMs: () => number;
   /** Default BEING_WRITTEN_MS. */
   readonly beingWrittenMs?: number;
+  /** How many images are packed together at most. Default IMAGES_A_PACK. */
+  readonly imagesAPack?: number;
 }
 
 /** The thread that answers reads goes through a batch in one turn, which should take a millisecond or two. */
 const IMAGES_A_BATCH = 32;
 const UNCHANGED_A_BATCH = 5000;
-const BYTES_A_BATCH = 64 * 1024;
+/** They are one transaction of the index, which other writes wait for: 10 to 20 ms. More of them would save little. */
+const IMAGES_A_PACK = 400;
+const BYTES_A_PACK = 512 * 1024;
+/** No other image is begun beyond it. */
+const FULL_PACK_BYTES = BYTES_A_PACK / 2;
 
 /** Images that are not recorded are read in the order of their names: rows in order cost the index a fraction. */
 const SORTED_TOGETHER = 50_000;
@@ -84,8 +90,8 @@ interface Held extends Opened {
 }
 
 /**
- * Every image of the tree and the index: passed over, or named. The images of a batch that have content were read since the batch before
- * it was handed over. @throws LookasideError STORE_UNAVAILABLE; what `recorded` throws
+ * Every image of the tree and the index: passed over, or named. The packed images of a batch were read since the batch before it was
+ * handed over, and their memory is written again after the next batch. @throws LookasideError STORE_UNAVAILABLE; what `recorded` throws
  */
 export function* walkQuickly(options: QuickWalkOptions): Generator<WalkBatch> {
   const home = holdRoot(options.root);
@@ -100,11 +106,20 @@ class Walk {
   readonly #options: QuickWalkOptions;
   readonly #home: Home;
   readonly #waiting: Place[] = [{ path: '', above: null, isRecordedOnly: false }];
-  #batch = new Batch();
+  /** One batch is gone through while the next is filled. */
+  readonly #memories = [packMemory(), packMemory()];
+  #batch: Batch;
 
   constructor(options: QuickWalkOptions, home: Home) {
     this.#options = options;
     this.#home = home;
+    this.#batch = this.#nextBatch();
+  }
+
+  #nextBatch(): Batch {
+    const memory = this.#memories.shift() ?? packMemory();
+    this.#memories.push(memory);
+    return new Batch(memory, this.#options.imagesAPack ?? IMAGES_A_PACK);
   }
 
   *all(): Generator<WalkBatch> {
@@ -186,15 +201,17 @@ class Walk {
   }
 
   *#named(held: Held | null, folder: string, stamp: QuickStamp | null): Generator<WalkBatch> {
-    if (this.#batch.add({ folder, stamp, content: null })) yield this.#handOver(held);
+    if (this.#batch.add({ folder, stamp })) yield this.#handOver(held);
   }
 
   *#read(held: Held, names: string[]): Generator<WalkBatch> {
     for (const name of names.sort()) {
-      if (this.#batch.isFull) yield this.#handOver(held);
-      const image = this.#contentOf(held, name);
-      if (this.#batch.add({ folder: below(held.folder, name), ...image })) yield this.#handOver(held);
+      if (this.#pack(held, name)) {
+        if (this.#batch.isFull) yield this.#handOver(held);
+      } else yield* this.#named(held, below(held.folder, name), null);
     }
+    if (names.length > 0 && whereOpen(held) !== held.where)
+      this.#batch.moved(this.#options.root, held.folder);
   }
 
   #isAsRecorded(held: Held, name: string, stamp: QuickStamp): boolean {
@@ -216,31 +233,21 @@ class Walk {
 
   /** Null when the folder is not one that a stamp tells all of, or it or a file changed a moment ago. */
   #stamped(held: Held, name: string): QuickStamp | null {
-    return this.#simple(held, name, (path) => ({ stats: lstatSync(path), file: null }))?.stamp ?? null;
+    return this.#simple(held, name, lstatSync);
   }
 
-  #contentOf(held: Held, name: string): Pick<WalkedImage, 'stamp' | 'content'> {
-    const bytes = this.#batch.bytes;
-    const simple = this.#simple(held, name, (path, number) => this.#readFile(path, number));
-    if (simple === null) {
-      this.#batch.bytes = bytes;
-      return { stamp: null, content: null };
-    }
-    const files = simple.files.flatMap((file) => file ?? []);
-    const nothing = { hidden: [], beyond: null, strangers: [] };
-    const stamps = { folder: '', files: [], settled: false }; // of no use behind the walk
-    return { stamp: simple.stamp, content: { files, ...nothing, stamps } };
+  /** False: it has to be looked at. */
+  #pack(held: Held, name: string): boolean {
+    const { packer } = this.#batch;
+    packer.begin();
+    const stamp = this.#simple(held, name, (path) => this.#packFile(path, packer));
+    if (stamp === null) packer.drop();
+    else packer.end(below(held.folder, name), stamp);
+    return stamp !== null;
   }
 
   /** A folder with nothing but signature-1, 2 and so on, all regular files that rest, which did not change meanwhile; else null. */
-  #simple(
-    held: Held,
-    name: string,
-    look: (
-      path: string,
-      number: number,
-    ) => { readonly stats: Stats; readonly file: SignatureFile | null } | null,
-  ): { readonly stamp: QuickStamp; readonly files: readonly (SignatureFile | null)[] } | null {
+  #simple(held: Held, name: string, look: (path: string) => Stats | null): QuickStamp | null {
     const path = `${held.path}/${name}`;
     const { nowMs } = this.#options;
     try {
@@ -249,27 +256,26 @@ class Walk {
       let isAtRest = isSettled(before.ctimeMs, nowMs());
       if (!before.isDirectory() || before.dev !== this.#home.dev || before.size > LARGE_FOLDER_BYTES)
         return null;
-      const names = new Set(readdirSync(path));
-      if (names.size === 0 || names.size > MAX_SIGNATURES_PER_IMAGE) return null;
+      const names = readdirSync(path);
+      if (names.length === 0 || names.length > MAX_SIGNATURES_PER_IMAGE) return null;
       const all: Stats[] = [];
-      const files: (SignatureFile | null)[] = [];
-      for (let number = 1; number <= names.size; number += 1) {
-        if (!names.has(`signature-${number}`)) return null;
-        const looked = look(`${path}/signature-${number}`, number);
-        if (looked === null || !looked.stats.isFile() || looked.stats.dev !== before.dev) return null;
-        isAtRest &&= isSettled(looked.stats.ctimeMs, nowMs());
-        all.push(looked.stats);
-        files.push(looked.file);
+      for (let number = 1; number <= names.length; number += 1) {
+        const file = `signature-${number}`;
+        if (!names.includes(file)) return null;
+        const stats = look(`${path}/${file}`);
+        if (stats === null || !stats.isFile() || stats.dev !== before.dev) return null;
+        isAtRest &&= isSettled(stats.ctimeMs, nowMs());
+        all.push(stats);
       }
       const stamp = quickStampOf(before, all);
-      return isAtRest && quickStampOf(lstatSync(path), all) === stamp ? { stamp, files } : null;
+      return isAtRest && quickStampOf(lstatSync(path), all) === stamp ? stamp : null;
     } catch {
       return null; // likewise
     }
   }
 
   /** Null: it is left to a look. @throws the system's errors */
-  #readFile(path: string, number: number): { readonly stats: Stats; readonly file: SignatureFile } | null {
+  #packFile(path: string, packer: ImagePacker): Stats | null {
     const { nowMs, beingWrittenMs = BEING_WRITTEN_MS } = this.#options;
     const descriptor = openSync(path, READ);
     try {
@@ -277,14 +283,15 @@ class Walk {
       const { size: sizeBytes, mtimeMs } = stats;
       if (!stats.isFile() || sizeBytes > MAX_INDEXED_BYTES) return null;
       if (Math.abs(nowMs() - mtimeMs) < beingWrittenMs) return null;
-      const bytes = this.#batch.room(sizeBytes);
-      if (bytes === null || readSync(descriptor, bytes, 0, sizeBytes, 0) !== sizeBytes) return null;
+      const room = packer.room(sizeBytes, Math.trunc(mtimeMs));
+      if (room === null) return null;
+      const { bytes, sha256 } = room;
+      if (readSync(descriptor, bytes, 0, sizeBytes, 0) !== sizeBytes) return null;
       // whoever writes in place meanwhile leaves old bytes beside new ones
       if (quickStampOf(fstatSync(descriptor), []) !== quickStampOf(stats, [])) return null;
       if (whyUnreadable(bytes) !== null) return null;
-      const sha256 = createHash('sha256').update(bytes).digest('hex');
-      const modifiedAt = new Date(Math.trunc(mtimeMs));
-      return { stats, file: { number, sizeBytes, modifiedAt, sha256, bytes, fault: null } };
+      sha256.set(hash('sha256', bytes, 'buffer'));
+      return stats;
     } finally {
       closeSync(descriptor);
     }
@@ -316,7 +323,7 @@ class Walk {
   /** What was read in a folder that lies elsewhere by now, or under a root that is another one by now, is of no tree of ours. */
   #handOver(held: Held | null): WalkBatch {
     const batch = this.#batch;
-    this.#batch = new Batch();
+    this.#batch = this.#nextBatch();
     const { root } = this.#options;
     const now = lookAtRoot(root);
     if (now.dev !== this.#home.dev || now.ino !== this.#home.ino) throw replaced(root);
@@ -326,15 +333,19 @@ class Walk {
 }
 
 class Batch {
+  readonly packer: ImagePacker;
   readonly images: WalkedImage[] = [];
   readonly tooLong: TooLong[] = [];
   readonly outgrown: string[] = [];
   readonly failures: WalkFailure[] = [];
-  /** How many are taken. */
-  bytes = 0;
-  #memory: Uint8Array<ArrayBuffer> | null = null;
+  readonly #imagesAPack: number;
   #images = 0;
   #signatures = 0;
+
+  constructor(memory: Uint8Array, imagesAPack: number) {
+    this.packer = new ImagePacker(memory);
+    this.#imagesAPack = imagesAPack;
+  }
 
   /** True: it is to be handed over. */
   passOver(signatures: number): boolean {
@@ -350,35 +361,33 @@ class Batch {
   }
 
   get isFull(): boolean {
-    return this.bytes > BYTES_A_BATCH / 2;
-  }
-
-  /** All files of a batch share one piece of memory, which costs a fraction of one for each. Null: no room is left. */
-  room(sizeBytes: number): Uint8Array | null {
-    if (this.bytes + sizeBytes > BYTES_A_BATCH) return null;
-    this.#memory ??= new Uint8Array(BYTES_A_BATCH);
-    const room = this.#memory.subarray(this.bytes, this.bytes + sizeBytes);
-    this.bytes += sizeBytes;
-    return room;
+    return this.packer.count >= this.#imagesAPack || this.packer.bytes > FULL_PACK_BYTES;
   }
 
   /** The rest of the tree is walked through all the same. */
   moved(root: string, folder: string): void {
-    this.failures.push({ folder, message: replaced(`${root}/${folder}`).message });
-    for (const [at, image] of this.images.entries())
-      this.images[at] = { folder: image.folder, stamp: null, content: null };
+    const { message } = replaced(`${root}/${folder}`);
+    if (!this.failures.some((known) => known.folder === folder)) this.failures.push({ folder, message });
+    for (const [at, image] of this.images.entries()) this.images[at] = { folder: image.folder, stamp: null };
+    for (const packed of this.packer.empty()) this.images.push({ folder: packed, stamp: null });
   }
 
   whole(): WalkBatch {
-    const { images, tooLong, outgrown, failures } = this;
+    const { images, tooLong, outgrown, failures, packer } = this;
     return {
       unchanged: { images: this.#images, signatures: this.#signatures },
       images,
+      packed: packer.count === 0 ? null : packer.whole(),
       tooLong,
       outgrown,
       failures,
     };
   }
+}
+
+/** Of all threads: the writer of the databases reads what the walk has written, and nobody copies it. */
+function packMemory(): Uint8Array {
+  return new Uint8Array(new SharedArrayBuffer(BYTES_A_PACK));
 }
 
 interface Home extends Opened {

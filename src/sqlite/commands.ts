@@ -5,6 +5,7 @@ import type { ImageId } from '../domain/image.ts';
 import type { LogIdentity, NewCheckpoint, Witnessed } from '../domain/log.ts';
 import type { SyncReport } from '../domain/mirror.ts';
 import type { NewOidcSubject } from '../domain/oidc.ts';
+import type { PackedImages } from '../domain/packed-images.ts';
 import type {
   AccessLimits,
   AccessPruned,
@@ -202,6 +203,8 @@ export interface Commands {
   };
   'index.open': { readonly input: null; readonly output: IndexOpened };
   'index.record': { readonly input: readonly RecordedImage[]; readonly output: null };
+  /** As NewImageIndex.recordNew(). */
+  'index.record-new': { readonly input: NewImages; readonly output: readonly number[] };
   'index.forget-folder': {
     readonly input: { readonly site: string; readonly folder: string };
     readonly output: null;
@@ -228,6 +231,12 @@ export interface Commands {
   };
   /** Whether the remaining days fit, and which days are doubted. */
   'access.prune': { readonly input: AccessLimits; readonly output: AccessPruned };
+}
+
+export interface NewImages {
+  readonly site: string;
+  readonly packed: PackedImages;
+  readonly without: ReadonlySet<number>;
 }
 
 /** The results of verification for these signatures. */

@@ -1,8 +1,9 @@
 // Tables signature and site, changed by the writer thread. A signature that stays keeps its id and its verdict.
 import type { Database, Statement } from 'better-sqlite3';
 import { type ImageId, imageKey, parseLongImageFolder } from '../domain/image.ts';
+import { type PackedImage, unpackImages } from '../domain/packed-images.ts';
 import type { RecordedImage, RecordedSignature } from '../domain/ports.ts';
-import type { Judged } from './commands.ts';
+import type { Judged, NewImages } from './commands.ts';
 import { FolderChanges } from './folder-entries.ts';
 import { inTransaction } from './open.ts';
 import { type JudgeAgain, type Value, VERDICT_COLUMNS, VerdictRows, verdictValues } from './verdict-rows.ts';
@@ -36,6 +37,7 @@ export class SignatureRows {
   readonly #verdicts: VerdictRows;
   readonly #sites = new Map<string, { images: number; signatures: number }>();
   readonly #select: Statement<Key, StoredRow>;
+  readonly #isThere: Statement<Key, number>;
   readonly #delete: Statement<[number]>;
   readonly #insert: Statement<[...Key, number, Uint8Array, number, number, Uint8Array | null, number]>;
   readonly #insertJudged: Statement<Value[]>;
@@ -59,6 +61,13 @@ export class SignatureRows {
       FROM signature
       WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
       ORDER BY number`);
+    this.#isThere = db
+      .prepare<Key, number>(`
+        SELECT 1
+        FROM signature
+        WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
+        LIMIT 1`)
+      .pluck();
     this.#delete = db.prepare(`
       DELETE FROM signature
       WHERE id = ?`);
@@ -131,6 +140,32 @@ export class SignatureRows {
         if (signatures.length > 0) this.#folders.stamp(image, stamp ?? null);
       }
     });
+  }
+
+  /** As NewImageIndex.recordNew(). */
+  recordNew({ site, packed, without }: NewImages): readonly number[] {
+    const known: number[] = [];
+    this.#inTransaction(() => {
+      let position = -1;
+      for (const one of unpackImages(packed)) {
+        position += 1;
+        if (!without.has(position) && !this.#addNew(site, one)) known.push(position);
+      }
+    });
+    return known;
+  }
+
+  /** False: it has rows. */
+  #addNew(site: string, { folder, stamp, files }: PackedImage): boolean {
+    const image = parseLongImageFolder(site, folder);
+    if (image === null) throw new Error(`${folder} is not the folder of an image`);
+    const key = keyOf(image);
+    if (this.#isThere.get(...key) !== undefined) return false;
+    for (const { number, sha256, bytes, modifiedMs } of files)
+      this.#insert.run(...key, number, sha256, bytes.length, modifiedMs, bytes, 0);
+    this.#count(image, 0, files.length);
+    this.#folders.stamp(image, stamp);
+    return true;
   }
 
   judge(judged: Judged): void {

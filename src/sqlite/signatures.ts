@@ -4,10 +4,12 @@ import { Worker } from 'node:worker_threads';
 import type { Database, Statement } from 'better-sqlite3';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import type { ImageId } from '../domain/image.ts';
+import type { PackedImages } from '../domain/packed-images.ts';
 import type {
   FolderPage,
   IndexedRepository,
   IndexedSignature,
+  NewImageIndex,
   RecordedImage,
   RecordedSignature,
   RepositoryIndex,
@@ -107,7 +109,7 @@ export interface SqliteSignatureIndexOptions {
 }
 
 /** Create it after the writer's `index.open`; close it before the writer. */
-export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, RepositoryIndex {
+export class SqliteSignatureIndex implements SignatureIndex, NewImageIndex, VerdictIndex, RepositoryIndex {
   readonly #file: string;
   readonly #writer: Writer;
   readonly #onUnusable: (reason: string) => void;
@@ -257,6 +259,23 @@ export class SqliteSignatureIndex implements SignatureIndex, VerdictIndex, Repos
       ended();
       // a thread that died may have written them all the same
       this.#written(images.map(({ image }) => image));
+    }
+  }
+
+  async recordNew(
+    images: readonly ImageId[],
+    packed: PackedImages,
+    without: ReadonlySet<number>,
+  ): Promise<readonly number[]> {
+    const [first] = images;
+    if (first === undefined) return [];
+    const ended = this.#digests.recording(images);
+    try {
+      const sizeBytes = IMAGE_BYTES + packed.folders.length + packed.memory.length;
+      return await this.#write('index.record-new', { site: first.site, packed, without }, sizeBytes);
+    } finally {
+      ended();
+      this.#written(images); // likewise
     }
   }
 

@@ -48,6 +48,7 @@ interface PageValues {
 /** The look-ups on one connection. */
 export class TombstoneTable {
   readonly #ofImage: Statement<[string, string], TombstoneRow>;
+  readonly #any: Statement<[string], number>;
   readonly #page: Statement<[PageValues], TombstoneRow>;
   readonly #unsettled: Statement<[string], TombstoneRow>;
   readonly #ended: Statement<[number, number], TombstoneRow>;
@@ -62,6 +63,13 @@ export class TombstoneTable {
     this.#ofImage = db.prepare(`${rows}
       WHERE site = ? AND image = ?
       ORDER BY audit_seq, number`);
+    this.#any = db
+      .prepare<[string], number>(`
+        SELECT 1
+        FROM tombstone
+        WHERE site = ?
+        LIMIT 1`)
+      .pluck();
     // Along the primary key. Behind a path comes @ and the digest, or in the release layout / and the digest; what else is in that
     // range are folders below the path.
     this.#page = db.prepare(`${rows}
@@ -92,6 +100,10 @@ export class TombstoneTable {
 
   ofImage(image: ImageId): readonly Tombstone[] {
     return asLookUp(() => this.#ofImage.all(image.site, imageFolder(image)).flatMap(tombstoneOf));
+  }
+
+  hasAny(site: string): boolean {
+    return asLookUp(() => this.#any.get(site) !== undefined);
   }
 
   page(
@@ -146,6 +158,10 @@ export class SqliteTombstoneStore implements TombstoneStore {
 
   async ofImage(image: ImageId): Promise<readonly Tombstone[]> {
     return this.#table.ofImage(image);
+  }
+
+  async hasAny(site: string): Promise<boolean> {
+    return this.#table.hasAny(site);
   }
 
   async page(...page: Parameters<TombstoneStore['page']>): Promise<readonly Tombstone[]> {

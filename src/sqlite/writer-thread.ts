@@ -195,6 +195,7 @@ const handlers: Handlers = {
     index().record(images);
     return null;
   },
+  'index.record-new': (images) => index().recordNew(images),
   'index.forget-folder': ({ site, folder }) => {
     index().forgetFolder(site, folder);
     return null;

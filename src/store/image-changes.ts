@@ -28,6 +28,8 @@ export interface ImageChanges {
   readonly moment: number;
   /** Whether the image has not changed since that moment, and is not being changed. False proves nothing. */
   isUntouchedSince(image: ImageId, moment: number): boolean;
+  /** The same of all images, and that nothing of any is pending. */
+  isQuietSince(moment: number): boolean;
   unfinishedOf(image: ImageId): readonly Unfinished[];
   leaveUnfinished(unfinished: Unfinished): void;
   finished(unfinished: Unfinished): void;
@@ -76,6 +78,10 @@ export function createImageChanges(): ImageChanges {
     isUntouchedSince(image, moment) {
       const key = imageKey(image);
       return !turns.isTaken(key) && versions.of(key) <= moment;
+    },
+    isQuietSince(moment) {
+      const pending = unfinished.size + unrecorded.size + unsettled.size;
+      return turns.size + pending === 0 && versions.last <= moment;
     },
     unfinishedOf,
     leaveUnfinished(left) {

@@ -2,13 +2,20 @@
 // and files have the stamps that they had when all was well. docs/decisions/quick-scans.md
 import { forEachConcurrently } from '../domain/concurrency.ts';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
-import { type ImageId, imageFolder, parseImageFolder } from '../domain/image.ts';
+import { type ImageId, imageFolder } from '../domain/image.ts';
 import type { TombstoneStore, UploadStore } from '../domain/ports.ts';
 import type { Problem, TreeWriter } from '../domain/tree.ts';
-import type { QuickStamp, QuickWalk, TooLong, WalkBatch, WalkedImage } from '../domain/tree-walk.ts';
+import type { QuickStamp, QuickWalk, TooLong, WalkBatch } from '../domain/tree-walk.ts';
 import { sameSignatures } from './image-state.ts';
 import { createIndexBatch, type IndexBatch } from './index-batch.ts';
 import type { Look, Looker, TreeAndIndex } from './look.ts';
+import {
+  createPackedScan,
+  imageOf,
+  type Packed,
+  type PackedScanParts,
+  type TakenPack,
+} from './packed-scan.ts';
 import type { OnFailure, Walk } from './walk.ts';
 
 export interface ScanCounts {
@@ -38,11 +45,9 @@ export interface ScannerOptions extends TreeAndIndex {
   readonly quick: QuickScanOptions | null;
 }
 
-export interface QuickScanOptions {
+export interface QuickScanOptions extends PackedScanParts {
   readonly walk: QuickWalk['walk'];
-  readonly tombstones: Pick<TombstoneStore, 'page' | 'unsettled'>;
-  /** Folders of images that something is known to be wrong with. */
-  readonly troubled: () => readonly string[];
+  readonly tombstones: Pick<TombstoneStore, 'hasAny' | 'page' | 'unsettled'>;
 }
 
 export interface ScanParts {
@@ -123,9 +128,18 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     if (batches === null) return false;
     // what is in a batch was read since the last but one was gone through
     const moments = [changes.moment, changes.moment];
+    const packs = createPackedScan({ ...options, looker }, quick);
+    // what is uploaded or withdrawn from now on changes its image
+    const past = await packs.pastOf(site);
     for await (const batch of batches) {
       signal?.throwIfAborted();
-      await takeBatch(running, batch, moments.shift() ?? 0);
+      const moment = moments.shift() ?? 0;
+      await takeBatch(running, batch);
+      const { packed } = batch;
+      if (packed !== null) {
+        const takeOne: Packed['takeOne'] = (...one) => take(running, ...one);
+        await takePacked(running, await packs.takePack({ site, packed, moment, past, signal, takeOne }));
+      }
       moments.push(changes.moment);
     }
     return true;
@@ -147,7 +161,7 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     }
   }
 
-  async function takeBatch(running: Scan, batch: WalkBatch, moment: number): Promise<void> {
+  async function takeBatch(running: Scan, batch: WalkBatch): Promise<void> {
     const { counts, onTooLong, onOutgrown, goOn, onProgress, signal } = running;
     const { unchanged, images, tooLong, outgrown, failures } = batch;
     counts.images += unchanged.images;
@@ -157,24 +171,25 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     for (const folder of outgrown) await onOutgrown(folder);
     for (const { folder, message } of failures)
       goOn(new LookasideError('STORE_UNAVAILABLE', message), folder);
-    await forEachConcurrently(images, IMAGES_AT_ONCE, async (walked) => {
+    await forEachConcurrently(images, IMAGES_AT_ONCE, async ({ folder, stamp }) => {
       signal?.throwIfAborted();
-      const image = parseImageFolder(running.site, walked.folder);
-      if (image === null) throw new Error(`${walked.folder} is not the folder of an image`);
-      await take(running, image, () => lookAtWalked(image, walked, moment), walked);
+      const image = imageOf(running.site, folder);
+      await take(running, image, () => look(image), stamp);
     });
   }
 
-  function lookAtWalked(image: ImageId, { content }: WalkedImage, moment: number): Promise<Look> {
-    const isAsRead = content !== null && changes.isUntouchedSince(image, moment);
-    return isAsRead ? looker.lookAtNew(image, content) : look(image);
+  async function takePacked({ counts, onProgress }: Scan, taken: TakenPack): Promise<void> {
+    counts.images += taken.images;
+    counts.signatures += taken.signatures;
+    onProgress();
+    await taken.takeLeft();
   }
 
   async function take(
     { goOn, counts, onProgress, batch }: Scan,
     image: ImageId,
     looked: () => Promise<Look>,
-    walked: WalkedImage | null = null,
+    taken: QuickStamp | null = null,
   ): Promise<void> {
     const state = await looked().catch((error: unknown) => goOn(error, imageFolder(image)));
     if (state === null) return;
@@ -183,7 +198,7 @@ export function createIndexScan(options: ScannerOptions, { looker, imagesOf }: S
     counts.signatures += state.signatures.length;
     counts.problems += state.problems.length;
     onProgress();
-    const stamp = await stampToKeep(image, state, walked?.stamp ?? null);
+    const stamp = await stampToKeep(image, state, taken);
     if (stamp !== undefined || !sameSignatures(state.recorded, state.signatures))
       await batch.add(image, state, stamp);
     options.tend(image, state);

@@ -53,6 +53,7 @@ const appender = createAppender({
   site: SITE,
   tombstones: {
     ofImage: async () => [],
+    hasAny: async () => false,
     page: async () => [],
     unsettled: async () => [],
     ended: async () => [],

@@ -1,40 +1,61 @@
 // The thread that walks through a tree: what it hands over, and how it ends.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { unpackImages } from '../../src/domain/packed-images.ts';
+import { toHex } from '../../src/domain/signed-note.ts';
 import type { WalkBatch } from '../../src/domain/tree-walk.ts';
 import { openThreadedWalk } from '../../src/files/threaded-walk.ts';
-import { folderOf, layImage, signatureBytes } from '../store/lay.ts';
+import { folderOf, layImage, sha256Hex, signatureBytes } from '../store/lay.ts';
 import { openStore, SITE } from '../store/open-store.ts';
 
 const SCRIPT = new URL('../../src/compose/walk-thread.js', import.meta.url);
 
 const scriptOf = (code: string) => new URL(`data:text/javascript,${encodeURIComponent(code)}`);
 
-async function walkAll(root: string, index: string, script: URL, signal?: AbortSignal): Promise<WalkBatch[]> {
+async function batchesOf(
+  root: string,
+  index: string,
+  script: URL,
+  signal?: AbortSignal,
+): Promise<AsyncIterable<WalkBatch>> {
   const batches = await openThreadedWalk({ root, index, script }).walk({ site: SITE, mustLook: [], signal });
   assert.ok(batches !== null);
+  return batches;
+}
+
+async function walkAll(root: string, index: string, script: URL, signal?: AbortSignal): Promise<WalkBatch[]> {
   const all = [];
-  for await (const batch of batches) all.push(batch);
+  for await (const batch of await batchesOf(root, index, script, signal)) all.push(batch);
   return all;
 }
 
 test('the thread reads what is new, batch by batch, and passes over what has its stamp', async () => {
   await using opened = await openStore({ kind: 'owned', isQuick: true, nowMs: () => Date.now() + 60_000 });
   const { root, databases, scanner } = opened;
-  for (let number = 0; number < 70; number += 1)
-    await layImage(root, `team/v${number}`, signatureBytes(`${number}`));
-  const found = await walkAll(root, databases.indexFile, SCRIPT);
-  const images = found.flatMap((batch) => batch.images);
-  assert.ok(found.length > 2);
-  assert.deepEqual(
-    images.map(({ folder }) => folder),
-    Array.from({ length: 70 }, (_, n) => folderOf(`team/v${n}`)).sort(),
-  );
+  const bytesOf = (number: number) => signatureBytes(`${number}`, 8000); // few go into a batch
+  for (let number = 0; number < 70; number += 1) await layImage(root, `team/v${number}`, bytesOf(number));
+  const read = new Map<string, string>();
+  let many = 0;
+  for await (const { images, packed } of await batchesOf(root, databases.indexFile, SCRIPT)) {
+    assert.deepEqual(images, []);
+    many += 1;
+    if (packed === null) continue;
+    // their memory is written again afterwards
+    for (const { folder, files } of unpackImages(packed))
+      read.set(folder, files.map(({ sha256, bytes }) => `${toHex(sha256)} ${sha256Hex(bytes)}`).join());
+  }
+  assert.ok(many > 2, `${many} batches`);
+  const wanted = Array.from({ length: 70 }, (_, number): [string, string] => {
+    const hex = sha256Hex(bytesOf(number));
+    return [folderOf(`team/v${number}`), `${hex} ${hex}`];
+  });
+  assert.deepEqual([...read], wanted.sort());
   await scanner.scan(SITE);
   const [again, ...more] = await walkAll(root, databases.indexFile, SCRIPT);
   assert.deepEqual(more, []);
   assert.deepEqual(again?.unchanged, { images: 70, signatures: 70 });
   assert.deepEqual(again?.images, []);
+  assert.equal(again?.packed, null);
 });
 
 test('a thread that dies or meets an unusable index fails the walk', async () => {

@@ -209,7 +209,7 @@ export function openPorts(
           if (isLifted) addEvent(event);
           return isLifted;
         }),
-      page: unused,
+      ...{ hasAny: unused, page: unused },
     },
     uploads: {
       ofImage: () => step('uploads.ofImage', false, () => [...disk.uploads]),

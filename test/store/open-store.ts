@@ -78,6 +78,8 @@ export interface StoreOptions {
   readonly minFreeBytes?: number;
   readonly dataFreeBytes?: () => Promise<number>;
   readonly between?: (ports: Ports) => Ports;
+  /** How many images a walk packs together. */
+  readonly imagesAPack?: number;
   /** Whether scans pass over what has not changed; default: without `between`. */
   readonly isQuick?: boolean;
 }
@@ -87,6 +89,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const { monotonicMs = () => performance.now(), between = (ports) => ports } = options;
   // by default nobody waits for long: what is half-written stays so
   const { wait = () => new Promise<void>((resolve) => setImmediate(resolve)) } = options;
+  const walk = options.imagesAPack === undefined ? {} : { imagesAPack: options.imagesAPack };
   const temp = options.folder === undefined ? await openTempFolder() : null;
   const folder = options.folder ?? temp?.path ?? '';
   const data = path.join(folder, 'data');
@@ -154,9 +157,10 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
         ? {
             walk: async ({ site, mustLook }) =>
               walkHere(
-                { root, site, mustLook: new Set(mustLook), nowMs, beingWrittenMs },
+                { ...walk, root, site, mustLook: new Set(mustLook), nowMs, beingWrittenMs },
                 databases.indexFile,
               ),
+            recordNew: (...images) => databases.index.recordNew(...images),
             tombstones,
             troubled: () =>
               [...reported].flatMap(([image, problems]) => (problems.length > 0 ? [image] : [])),

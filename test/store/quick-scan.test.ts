@@ -9,7 +9,7 @@ import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import { MAX_FILE_NUMBER } from '../../src/domain/limits.ts';
 import type { Problem, Tree } from '../../src/domain/tree.ts';
 import { openTempFolder } from '../clients/temp-folder.ts';
-import { folderOf, LONG_AGO, layFile, layImage, linkSignatures, signatureBytes } from './lay.ts';
+import { folderOf, LONG_AGO, layFile, layImage, linkSignatures, sha256Hex, signatureBytes } from './lay.ts';
 import {
   eventOf,
   imageIn,
@@ -20,6 +20,7 @@ import {
   type StoreOptions,
   uploadOf,
 } from './open-store.ts';
+import { createUploads } from './uploads.ts';
 
 const KINDS = ['owned', 'shared'] as const;
 const [ONE, TWO] = [signatureBytes('one'), signatureBytes('two')];
@@ -309,16 +310,70 @@ test('an upload beside a walk that has read the image before it is recorded as i
 });
 
 test('a folder that is moved while it is scanned keeps no other out of the index', async () => {
-  await using opened = await open({ kind: 'shared' });
+  await using opened = await open({ kind: 'shared', imagesAPack: 10 });
   for (let number = 0; number < 70; number += 1) await layImage(opened.root, `first/v${number}`, ONE);
   const other = await layImage(opened.root, 'second/app', ONE);
   const inTree = (name: string) => path.join(opened.root, name);
+  let isMoved = false;
   const moving = opened.scanner.scan(SITE, {
-    onProgress({ images }) {
-      if (images === 1) renameSync(inTree('first'), inTree('third'));
+    onProgress() {
+      if (!isMoved) renameSync(inTree('first'), inTree('third'));
+      isMoved = true;
     },
   });
   await assert.rejects(moving, { code: 'STORE_UNAVAILABLE', message: /moved or replaced/ });
   assert.equal((await recordedOf(opened, imageIn(other))).length, 1);
   assert.equal((await scan(opened)).images, 71);
+});
+
+test('a scan of an index that was lost takes what was uploaded as it was uploaded, and each other file as it is', async () => {
+  const uploads = createUploads();
+  await using opened = await open({ kind: 'owned', uploads });
+  const uploaded = imageIn(folderOf('team/uploaded'));
+  await opened.appender.append(uploadOf(uploaded, ONE));
+  const withdrawn = imageIn(folderOf('team/withdrawn'));
+  for (const bytes of [ONE, TWO]) await opened.appender.append(uploadOf(withdrawn, bytes));
+  await opened.appender.withdraw({
+    image: withdrawn,
+    number: 1,
+    by: 'administrator',
+    reason: 'a test',
+    until: null,
+    event: (sha256) => eventOf(withdrawn, sha256, 'withdraw'),
+  });
+  const copied = await layImage(opened.root, 'team/copied', ONE, TWO);
+  const recorded = await opened.databases.index.recorded(uploaded);
+  const left = await recordedOf(opened, withdrawn);
+  await opened.databases.index.reset();
+  assert.deepEqual(await scan(opened), { images: 3, signatures: 5, problems: 0 });
+  assert.deepEqual(await opened.databases.index.recorded(uploaded), recorded);
+  assert.deepEqual(await recordedOf(opened, withdrawn), left);
+  assert.equal((await recordedOf(opened, imageIn(copied))).length, 2);
+  await scan(opened);
+  assert.deepEqual([...new Set(opened.looks)], [imageFolder(withdrawn)]);
+});
+
+test('what a read has recorded while the walk went on is kept as it is', async () => {
+  await using opened = await open({ kind: 'owned', imagesAPack: 2 });
+  const folders = [];
+  for (const tag of ['a', 'b', 'c', 'd']) folders.push(await layImage(opened.root, `team/${tag}`, ONE));
+  const { index } = opened.databases;
+  const image = imageIn(folders[3] ?? '');
+  const signature = {
+    number: 2,
+    sha256: sha256Hex(TWO),
+    sizeBytes: TWO.length,
+    storedAt: LONG_AGO,
+    bytes: TWO,
+  };
+  let recording: Promise<void> | null = null;
+  await opened.scanner.scan(SITE, {
+    onProgress() {
+      recording ??= index.record([{ image, signatures: [signature] }]);
+    },
+  });
+  assert.ok(recording !== null);
+  // the record is the truth of an owned tree: its file is missing, and the other one was not read into its place
+  assert.ok(kindsOf(opened, imageFolder(image)).includes('missing signature-2'));
+  assert.ok((await recordedOf(opened, image)).includes(`2 ${sha256Hex(TWO)}`));
 });
