@@ -19,6 +19,7 @@ import { NODE_ROWS } from './nodes.mjs';
 import { requirePrograms } from './programs.mjs';
 import { runAdoption, runRescan } from './scans.mjs';
 import { runCommand, settle, startFloor, startLookaside, startNginx, stopAll } from './servers.mjs';
+import { runTailAdoption, runTailUploads } from './tail.mjs';
 
 const PORTS = { lookaside: 18_101, bare: 18_102, nginx: 18_103, floor: 18_104 };
 const WITHOUT_RECORD = new URL('./without-record.mjs', import.meta.url).pathname;
@@ -140,6 +141,22 @@ export const ROWS = [
     unit: '× sha256sum',
     run: runAdoption,
   }),
+  {
+    group: 'tail',
+    unit: '× quiet p99',
+    name: 'p99 of reads at half of peak, beside uploads and a sync',
+    images: 5000,
+    target: 5,
+    run: runTailUploads,
+  },
+  {
+    group: 'tail',
+    unit: '× quiet p99',
+    name: 'p99 of reads at half of peak, while a tree is taken in',
+    images: 5000,
+    target: 2,
+    run: runTailAdoption,
+  },
   ...NODE_ROWS,
 ];
 

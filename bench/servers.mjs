@@ -128,6 +128,7 @@ async function start({ name, port, isTls, isPinned, argv, env, log }) {
     /** The CPU milliseconds of each of its processes by itself. */
     cpuMsOfEach: () => new Map(processesOf(child.pid).map((pid) => [pid, cpuMsOf(pid)])),
     rssBytes: () => processesOf(child.pid).reduce((sum, pid) => sum + rssOf(pid), 0),
+    signal: (name) => process.kill(child.pid, name),
     /** As a power cut of the process. */
     async kill() {
       running.delete(server);

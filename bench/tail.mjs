@@ -1,0 +1,160 @@
+// The slowest of a hundred reads at half of the server's peak, quiet and beside other work, by turns: while uploads are verified and a
+// mirror is filled, and while a tree is taken in. Besides, how long the server's main thread was busy at a time.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { checkBytes, loadReads } from './load.mjs';
+import { layNames, laySigned, layTree, signedPath } from './material.mjs';
+import { median } from './median.mjs';
+import { requirePrograms } from './programs.mjs';
+import { MAIN, runCommand, settle, startDelay, startLookaside, startNginx, stopAll } from './servers.mjs';
+
+const PORTS = { lookaside: 18_131, upstream: 18_132, line: 18_133 };
+const STEADY = new URL('./steady.mjs', import.meta.url).pathname;
+const LOOP_DELAY = new URL('./loop-delay.mjs', import.meta.url).pathname;
+const SECONDS = 6;
+const UPLOADS_A_SECOND = 50;
+const SYNCED = 600;
+const LINE_MS = 50;
+/** One process with one thread puts no more load on a server. */
+const MOST_A_SECOND = 8000;
+const TURNS = 3;
+
+/** Reads of an owned tree beside 50 uploads a second and the sync of a mirror 50 ms away. */
+export async function runTailUploads(bench, { images }) {
+  requirePrograms(['wrk', 'nginx', 'taskset']);
+  const turns = Math.min(bench.pairs, TURNS);
+  const uploads = UPLOADS_A_SECOND * SECONDS;
+  const { staging, publicKey } = await laySigned(
+    join(bench.folder, 'signed'),
+    Math.max(SYNCED, turns * uploads),
+  );
+  const { server, names, rate, data } = await startRead(bench, images);
+  runCommand(['key', 'add', publicKey, '--data', data]);
+  const { token } = JSON.parse(runCommand(['token', 'create', '--name', 'bench', '--data', data, '--json']));
+  await startNginx({ folder: bench.folder, root: staging, port: PORTS.upstream });
+  await startDelay({ folder: bench.folder, port: PORTS.line, targetPort: PORTS.upstream, delay: LINE_MS });
+  const list = join(bench.folder, 'synced.txt');
+  const synced = Array.from({ length: SYNCED }, (_, at) => signedPath(at).replace('@sha256=', '@sha256:'));
+  writeFileSync(list, `${synced.join('\n')}\n`);
+  for (let turn = 0; turn < turns; turn += 1) {
+    const upstream = `http://127.0.0.1:${PORTS.line}`;
+    const mirror = ['mirror', 'add', `m${turn}`, '--upstream', upstream, '--prefix', `/m${turn}`];
+    runCommand([...mirror, '--data', data]);
+  }
+  await settle(server);
+  const env = { ...process.env, BENCH_TOKEN: token };
+  return inTurns(bench, { server, names, rate, data, turns }, async (turn) => {
+    const syncing = started([MAIN, 'mirror', 'sync', `m${turn}`, list, '--data', data, '--json']);
+    await wait(1000); // the command starts
+    const args = [STEADY, 'upload', server.url, staging, turn * uploads, uploads, UPLOADS_A_SECOND];
+    const uploading = started(args.map(String), env);
+    return async () => {
+      const { p99Ms } = JSON.parse(await uploading);
+      const { counts } = JSON.parse(await syncing);
+      if (counts.new !== SYNCED) throw new Error(`not all came: ${JSON.stringify(counts)}`);
+      return { uploadP99Ms: p99Ms };
+    };
+  });
+}
+
+/** Reads of an owned tree while a second one is copied beside it, as `cp -al` does, and taken in by scan after scan. */
+export async function runTailAdoption(bench, { images }) {
+  requirePrograms(['wrk', 'taskset', 'cp']);
+  const many = images * 20;
+  const other = layTree(join(bench.folder, `adopted-${many}`), many);
+  const read = await startRead(bench, images, { LOOKASIDE_SCAN_INTERVAL: '1s' });
+  const { server, data } = read;
+  return inTurns(bench, { ...read, turns: Math.min(bench.pairs, TURNS) }, async (turn) => {
+    const args = ['-al', join(other, 'team'), join(data, 'sigstore', `adopted-${turn}`)];
+    const copying = once(spawn('cp', args, { stdio: 'inherit' }), 'close');
+    await copying;
+    const before = server.cpuMs();
+    return async () => ({ cpuMs: server.cpuMs() - before });
+  });
+}
+
+async function startRead(bench, images, settings = {}) {
+  const data = mkdtempSync(join(bench.folder, 'tail-'));
+  bench.passing.push(data, `${data}.log`);
+  layTree(join(data, 'sigstore'), images);
+  const names = layNames(join(bench.folder, `names-tree-${images}`), { images, areMissing: false });
+  const server = await startLookaside({
+    data,
+    port: PORTS.lookaside,
+    isPinned: false,
+    args: ['--import', LOOP_DELAY],
+    settings: { ...settings, BENCH_LOOP_DELAY: delayFile(data) },
+  });
+  await checkBytes(server, images);
+  await settle(server);
+  const load = { folder: bench.folder, names, seconds: 2, share404: 0.5 };
+  await loadReads(server, load);
+  const peak = (await loadReads(server, load)).perSecond;
+  return { server, data, names, rate: Math.min(MOST_A_SECOND, Math.floor(peak / 2)) };
+}
+
+/** `begin` sets the other work going; what it returns waits for its end. */
+async function inTurns(bench, { server, names, rate, data, turns }, begin) {
+  const pairs = [];
+  for (let turn = 0; turn < turns; turn += 1) {
+    const quiet = await steadily(server, { names, rate, data });
+    const end = await begin(turn);
+    const busy = await steadily(server, { names, rate, data });
+    pairs.push({ quiet, busy, ...(await end()) });
+    await settle(server, { mostMs: 3_600_000 });
+    bench.progress();
+  }
+  await stopAll();
+  const ratios = pairs.map(({ quiet, busy }) => busy.p99Ms / quiet.p99Ms);
+  const of = (side, field) => median(pairs.map((pair) => pair[side][field]));
+  return {
+    ratio: median(ratios),
+    least: Math.min(...ratios),
+    most: Math.max(...ratios),
+    rate,
+    p99Ms: of('busy', 'p99Ms'),
+    quietP99Ms: of('quiet', 'p99Ms'),
+    p50Ms: of('busy', 'p50Ms'),
+    quietP50Ms: of('quiet', 'p50Ms'),
+    mostMs: of('busy', 'mostMs'),
+    loopMostMs: of('busy', 'loopMostMs'),
+    quietLoopMostMs: of('quiet', 'loopMostMs'),
+    loopP99Ms: of('busy', 'loopP99Ms'),
+    quietLoopP99Ms: of('quiet', 'loopP99Ms'),
+    ...(pairs[0].uploadP99Ms === undefined
+      ? {}
+      : { uploadP99Ms: median(pairs.map(({ uploadP99Ms }) => uploadP99Ms)) }),
+  };
+}
+
+async function steadily(server, { names, rate, data }) {
+  await loopDelays(server, data);
+  const told = JSON.parse(await started([STEADY, 'read', server.url, names, String(rate), String(SECONDS)]));
+  const { p99Ms: loopP99Ms, mostMs: loopMostMs } = await loopDelays(server, data);
+  return { ...told, loopP99Ms, loopMostMs };
+}
+
+const delayFile = (data) => join(data, 'loop-delay.json');
+
+/** Since they were asked for last. */
+async function loopDelays(server, data) {
+  rmSync(delayFile(data), { force: true });
+  server.signal('SIGUSR2');
+  while (!existsSync(delayFile(data)) || readFileSync(delayFile(data)).length === 0) await wait(10);
+  return JSON.parse(readFileSync(delayFile(data), 'utf8'));
+}
+
+/** What such a process of Node.js prints. */
+async function started(args, env = process.env) {
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (piece) => {
+    said += piece;
+  });
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new Error(`${args.slice(0, 3).join(' ')} ended with ${code}:\n${said}`);
+  return said;
+}
