@@ -18,7 +18,7 @@ import {
 import { type NamedImage, type NamedImages, namedImages, needsYaml } from '../domain/sync-source.ts';
 import { escapeTerminal } from '../domain/text.ts';
 import { viewed } from '../domain/view.ts';
-import { administer } from './administer.ts';
+import { administerByServer } from './administer.ts';
 import { readInput } from './input.ts';
 import { type LoginOptions, withLogin } from './registry-logins.ts';
 import { catchStopSignals } from './stop-signals.ts';
@@ -112,7 +112,7 @@ async function syncOnce(config: Config, options: MirrorSyncOptions): Promise<num
   }
   const { images: fetched, ...elsewhere } = await fromElsewhere(options, config);
   const line = syncLine(name);
-  const done = await administer(config, async ({ mirrors }) => {
+  const done = await administerByServer(config, async ({ mirrors }) => {
     const mirror = await mirrors.show(name);
     const { fromMissesMs } = options;
     const missed =

@@ -17,7 +17,7 @@ import {
 import { PRESETS } from '../domain/mirror-presets.ts';
 import { mirroredSources, type Proposal, proposeMirrors } from '../domain/mirror-sets.ts';
 import { escapeTerminal } from '../domain/text.ts';
-import { administer } from './administer.ts';
+import { administerByServer } from './administer.ts';
 import { readInput } from './input.ts';
 import { countsText, MAX_SOURCE_BYTES } from './mirror-sync.ts';
 import { formatBytes } from './progress.ts';
@@ -56,7 +56,7 @@ export async function runMirrorAdd(
   if (upstreams === undefined) throw lacking('--upstream URL, or --preset NAME');
   if (views === undefined) throw lacking('--prefix /PATH, below which the mirror is served');
   const keyrings = await readKeyrings(flags.keyring ?? []);
-  const added = await administer(config, async ({ mirrors, keys }) => {
+  const added = await administerByServer(config, async ({ mirrors, keys }) => {
     for (const keyring of keyrings) await keys.add(keyring);
     return mirrors.add(name, { ...settings, upstreams, views });
   });
@@ -87,7 +87,7 @@ export async function runMirrorFrom(
   const proposal = proposeMirrors(
     mirroredSources(Buffer.from(bytes).toString('utf8'), await loadMirrorParsers()),
   );
-  if (apply) await administer(config, async ({ mirrors }) => applyAll(proposal, mirrors));
+  if (apply) await administerByServer(config, async ({ mirrors }) => applyAll(proposal, mirrors));
   if (json) printJson({ ...proposal, applied: apply });
   else tellProposal(proposal, config, apply);
   return EXIT.done;
@@ -150,7 +150,7 @@ export async function runMirrorEdit(
     const message = `no setting of the mirror ${name} is named, so nothing is changed; name one, like --max-age 1h. lookaside mirror edit --help lists them`;
     throw new LookasideError('CONFIG_INVALID', message);
   }
-  const edited = await administer(config, async ({ mirrors, keys }) => {
+  const edited = await administerByServer(config, async ({ mirrors, keys }) => {
     for (const keyring of keyrings) await keys.add(keyring);
     return mirrors.edit(name, changes);
   });
@@ -160,7 +160,7 @@ export async function runMirrorEdit(
 }
 
 export async function runMirrorList(config: Config, json: boolean): Promise<number> {
-  const mirrors = await administer(config, (administration) => administration.mirrors.list());
+  const mirrors = await administerByServer(config, (administration) => administration.mirrors.list());
   if (json) printJson({ mirrors });
   else if (mirrors.length === 0)
     print('No mirrors yet; make one like this: lookaside mirror add red-hat --preset red-hat --prefix /rh');
@@ -172,7 +172,7 @@ export async function runMirrorShow(
   config: Config,
   { name, json }: { readonly name: string; readonly json: boolean },
 ): Promise<number> {
-  const mirror = await administer(config, ({ mirrors }) => mirrors.show(name));
+  const mirror = await administerByServer(config, ({ mirrors }) => mirrors.show(name));
   if (json) printJson(mirror);
   else print([...linesOf(mirror), ...notedLines(mirror)].map(escapeTerminal).join('\n'));
   tellWhoCounts(config);
@@ -184,7 +184,7 @@ export async function runMirrorStatus(
   config: Config,
   { name, json }: { readonly name: string | null; readonly json: boolean },
 ): Promise<number> {
-  const mirrors = await administer(config, async (administration) =>
+  const mirrors = await administerByServer(config, async (administration) =>
     name === null ? administration.mirrors.list() : [await administration.mirrors.show(name)],
   );
   if (json) printJson({ mirrors });
@@ -231,7 +231,7 @@ export async function runMirrorRemove(
   config: Config,
   { name, json }: { readonly name: string; readonly json: boolean },
 ): Promise<number> {
-  await administer(config, ({ mirrors }) => mirrors.remove(name));
+  await administerByServer(config, ({ mirrors }) => mirrors.remove(name));
   if (json) printJson({ name });
   else
     print(

@@ -1,14 +1,15 @@
 // Builds what administrators' commands use: the named server, or the data directory of this machine.
 
-import type { Config } from '../config.ts';
+import { type Config, socketPathOf } from '../config.ts';
 import type { AboutTree, Administration } from '../domain/administration.ts';
 import type { Holder } from '../domain/holder.ts';
+import { isListening } from '../upstream/running-server.ts';
 import { askingBy, type ConnectServerOptions, remoteOf } from './client.ts';
 
 export interface OpenedAdministration extends Administration {
   /** For people: the URL of the server without a password, or the root of the tree on this machine. */
   readonly name: string;
-  /** The tree of the data directory of this machine; null when a server elsewhere is administered. */
+  /** The tree of the data directory of this machine; null when a server is asked that is elsewhere, or is asked for everything. */
   readonly here: AboutTree | null;
   /** The tree of the server that runs on that data directory, when it did the fsck; else null. */
   checkedBy(): AboutTree | null;
@@ -18,6 +19,8 @@ export interface OpenedAdministration extends Administration {
 export interface OpenAdministrationOptions extends ConnectServerOptions {
   /** Recorded, so that other commands that find the data directory locked can name this one. */
   readonly taker: Pick<Holder, 'command' | 'host'>;
+  /** Only what a running server does is asked for, and no tree: one that listens is asked at once. Default false. */
+  readonly isByServer?: boolean;
 }
 
 /**
@@ -26,7 +29,7 @@ export interface OpenAdministrationOptions extends ConnectServerOptions {
  */
 export async function openAdministration(
   config: Config,
-  { taker, ...options }: OpenAdministrationOptions,
+  { taker, isByServer = false, ...options }: OpenAdministrationOptions,
 ): Promise<OpenedAdministration> {
   const remote = remoteOf(config);
   const asking = askingBy(options);
@@ -38,6 +41,12 @@ export async function openAdministration(
   if (config.database !== null) {
     const { administerDatabase } = await import('./node-administration.ts');
     return { ...(await administerDatabase(config)), checkedBy: NOBODY_ELSE };
+  }
+  const socketPath = socketPathOf(config);
+  if (isByServer && (await isListening(socketPath))) {
+    const { connectAdministration } = await import('../upstream/administration.ts');
+    const server = connectAdministration({ at: { socketPath, isHeld: true }, ...asking });
+    return { ...server, here: null, checkedBy: NOBODY_ELSE };
   }
   const { administerHere } = await import('./local-administration.ts');
   const { inBoundTree } = await import('./bound-tree.ts');

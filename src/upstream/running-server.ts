@@ -1,4 +1,5 @@
 // Whether a server answers at the socket of a data directory, for commands that can also do without one.
+import { connect } from 'node:net';
 import type { AboutTree } from '../domain/administration.ts';
 import { nameOfServer } from './address.ts';
 import { aboutAnswer, readAnswer } from './answers.ts';
@@ -31,4 +32,21 @@ export async function findRunningServer(socketPath: string): Promise<AboutTree |
   } finally {
     await close();
   }
+}
+
+/**
+ * Whether a process listens at that socket, which a frozen one does too. False as well when this user may not open it. It costs no more
+ * than the call: a command that then asks the server loads nothing that reads the files of the data directory.
+ */
+export function isListening(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path: socketPath });
+    socket.setTimeout(SILENCE_MS, () => socket.destroy());
+    socket.on('connect', () => {
+      resolve(true);
+      socket.destroy();
+    });
+    socket.on('error', () => resolve(false)); // ignored for any reason, as above
+    socket.on('close', () => resolve(false));
+  });
 }

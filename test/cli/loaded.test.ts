@@ -182,6 +182,10 @@ describe('a command', () => {
     assertLight(loaded, ['commander', 'lru-cache', ...BOTH_ZODS]);
   });
 
+  test('for mirrors has no database and no log beside the server that runs on its data directory', async () => {
+    assertLight(await loadedBy(0, 'mirror', 'list', '--data', inFolder('data')), ['commander', ...BOTH_ZODS]);
+  });
+
   test('for administrators on the server’s machine shows that this test would see a database and a log', async () => {
     const { packages, layers } = await loadedBy(0, 'token', 'list', '--data', inFolder('data'));
     assert.ok(packages.includes('better-sqlite3') && packages.includes('pino'), packages.join());
