@@ -1,4 +1,5 @@
 // Who fetched what: table access_read, a partition for each day (UTC), which is dropped when it is too old or too large.
+import { daysToPrune } from '../domain/access-days.ts';
 import { imageFolder } from '../domain/image.ts';
 import type { AccessBatch, AccessLimits, AccessLog, AccessPruned, ReadCount } from '../domain/ports.ts';
 import type { Connections, Query } from './connect.ts';
@@ -62,19 +63,17 @@ export class PostgresAccessLog implements AccessLog {
     );
   }
 
-  async prune({ now, retentionMs, maxBytes }: AccessLimits): Promise<AccessPruned> {
-    if (!this.#isLeader()) return { fits: true, doubted: null };
+  /** The node that leads drops days; each of them knows whether there is room. */
+  async prune(limits: AccessLimits): Promise<AccessPruned> {
     const partitions = await this.#partitions();
-    const today = dayOf(now.getTime());
-    const oldest = dayOf(now.getTime() - retentionMs);
-    let bytes = partitions.reduce((sum, one) => sum + one.bytes, 0);
-    for (const { name, day, bytes: its } of partitions) {
-      if (day >= today || (day >= oldest && bytes <= maxBytes)) continue;
+    const { gone, fits, doubted } = daysToPrune(partitions, limits);
+    if (!this.#isLeader()) return { fits, doubted: null };
+    for (const { name, day } of partitions) {
+      if (!gone.includes(day)) continue;
       await this.#connections.query(`DROP TABLE IF EXISTS ${name}`);
       this.#days.delete(day);
-      bytes -= its;
     }
-    return { fits: bytes <= maxBytes, doubted: null };
+    return { fits, doubted };
   }
 
   /** PostgreSQL keeps its tables tidy by itself. */
@@ -82,15 +81,15 @@ export class PostgresAccessLog implements AccessLog {
 
   /** Oldest first. */
   async #partitions() {
-    const rows = await this.#connections.query<{ name: string; bytes: number }>(`
-      SELECT c.relname AS name, pg_total_relation_size(c.oid) AS bytes
+    const rows = await this.#connections.query<{ name: string; sizeBytes: number }>(`
+      SELECT c.relname AS name, pg_total_relation_size(c.oid) AS "sizeBytes"
       FROM pg_inherits AS i
       JOIN pg_class AS c ON c.oid = i.inhrelid
       WHERE i.inhparent = 'access_read'::regclass
       ORDER BY c.relname`);
-    return rows.flatMap(({ name, bytes }) => {
+    return rows.flatMap(({ name, sizeBytes }) => {
       const match = PARTITION.exec(name);
-      return match === null ? [] : [{ name, bytes, day: `${match[1]}-${match[2]}-${match[3]}` }];
+      return match === null ? [] : [{ name, sizeBytes, day: `${match[1]}-${match[2]}-${match[3]}` }];
     });
   }
 

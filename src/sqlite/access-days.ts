@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
+import { daysToPrune } from '../domain/access-days.ts';
 import type { AccessLimits, AccessPruned } from '../domain/ports.ts';
 import type { Person } from '../domain/records.ts';
 import type { PackedBatch } from './access-columns.ts';
@@ -15,22 +16,12 @@ import {
   isInPlace,
   openForWriting,
 } from './open.ts';
-import { dayOf } from './packed-days.ts';
 import { UNSIGNED_NAME } from './unsigned-store.ts';
-
-const DAY_MS = 86_400_000;
-
-// A shorter pause in the record is normal: a start that leaves old days for a later prune does not report them.
-const FAR_MS = 7 * DAY_MS;
 
 // Batches come in order, so two days are written only around midnight.
 const OPEN_DAYS = 2;
 
 const DAY_FILE = /^([0-9]{4}-[0-9]{2}-[0-9]{2})\.db/;
-
-function endOf(day: string): number {
-  return Date.parse(day) + DAY_MS;
-}
 
 export class AccessDays {
   readonly #folder: string;
@@ -65,48 +56,13 @@ export class AccessDays {
     this.#rowsOf(day).markClosed(at);
   }
 
+  /** The sums over unsigned images count too; they are bounded by themselves, so no day must go for what they free only later. */
   prune(limits: AccessLimits): AccessPruned {
-    const doubted = this.#pruneByAge(limits);
-    return { fits: this.#pruneBySize(limits), doubted };
-  }
-
-  /**
-   * A clock that is years ahead would make all days too old. So the clock is trusted only after it has run steadily for a
-   * day. Until then, ages are counted from the newest day that ended a day ago or earlier.
-   */
-  #pruneByAge({ now, steadyMs, retentionMs }: AccessLimits): AccessPruned['doubted'] {
-    const nowMs = now.getTime();
     const files = this.#filesByDay();
-    const newest = [...files.keys()].findLast((day) => endOf(day) + DAY_MS <= nowMs) ?? null;
-    const before = newest === null ? Number.NEGATIVE_INFINITY : endOf(newest);
-    const believedMs = steadyMs >= DAY_MS ? nowMs : before;
-    let doubted = 0;
-    for (const [day, names] of files) {
-      if (endOf(day) > nowMs - retentionMs || day === dayOf(now)) continue;
-      if (endOf(day) <= believedMs - retentionMs) this.#delete(day, names);
-      else doubted += 1;
-    }
-    return doubted === 0 || nowMs - believedMs < FAR_MS ? null : { days: doubted, newest };
-  }
-
-  /**
-   * Deletes the oldest days by name. Days ahead of today, from a wrong clock, are treated like any other. The sums over unsigned
-   * images count too; they are bounded by themselves, so no day must go for what they free only later.
-   */
-  #pruneBySize({ now, maxBytes }: AccessLimits): boolean {
-    const files = [...this.#filesByDay()].map(([day, names]) => ({
-      day,
-      names,
-      sizeBytes: this.#sizeOf(names),
-    }));
-    let totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, this.#sizeOf([UNSIGNED_NAME]));
-    for (const { day, names, sizeBytes } of files) {
-      if (totalBytes <= maxBytes) break;
-      if (day === dayOf(now)) continue;
-      this.#delete(day, names);
-      totalBytes -= sizeBytes;
-    }
-    return totalBytes <= maxBytes;
+    const kept = [...files].map(([day, names]) => ({ day, sizeBytes: this.#sizeOf(names) }));
+    const { gone, fits, doubted } = daysToPrune(kept, limits, this.#sizeOf([UNSIGNED_NAME]));
+    for (const day of gone) this.#delete(day, files.get(day) ?? []);
+    return { fits, doubted };
   }
 
   close(): void {

@@ -27,6 +27,7 @@ import { needs } from './available.ts';
 import { makeClientCertificate, makeServerCertificate } from './certificate.ts';
 import { eventually } from './eventually.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
+import { postgresAccessLogContract } from './postgres-access-log.ts';
 import { postgresOlderReads } from './postgres-older-reads.ts';
 import { postgresStoresContracts } from './postgres-stores.ts';
 import { postgresTlsTests, type TlsScene } from './postgres-tls.ts';
@@ -158,6 +159,8 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
 
   describe('stores', () => postgresStoresContracts(() => postgres));
   describe('by TLS', () => postgresTlsTests(() => ({ postgres, ...tls })));
+  describe('the record of reads', () => postgresAccessLogContract(() => postgres));
+
   describe('older records', () => postgresOlderReads(() => postgres));
 
   it('mark what a changed key has signed part after part, also when the node that changed it is gone, and tell the judge', async () => {
