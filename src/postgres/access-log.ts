@@ -3,6 +3,7 @@ import { daysToPrune } from '../domain/access-days.ts';
 import { imageFolder } from '../domain/image.ts';
 import type { AccessBatch, AccessLimits, AccessLog, AccessPruned, ReadCount } from '../domain/ports.ts';
 import type { Connections, Query } from './connect.ts';
+import { COPY_NULL, CopyRows, copyBytes, copyText } from './copy-in.ts';
 import { storable } from './image-rows.ts';
 
 const DAY_MS = 86_400_000;
@@ -11,21 +12,8 @@ const PARTITION = /^access_read_([0-9]{4})([0-9]{2})([0-9]{2})$/;
 /** The key of the advisory lock within a transaction that makes or drops a partition: "lookacce" in ASCII. */
 const LOCK = '7813586407022977893';
 
-/** Types of the columns, in the order in which a batch has them. */
-const COLUMNS = {
-  first_at_ms: 'bigint',
-  last_at_ms: 'bigint',
-  site: 'text',
-  folder: 'text',
-  number: 'integer',
-  sha256: 'bytea',
-  status: 'integer',
-  address: 'text',
-  agent: 'text',
-  token: 'text',
-  count: 'integer',
-  bytes: 'bigint',
-} as const;
+const COLUMNS =
+  'day, first_at_ms, last_at_ms, site, folder, number, sha256, status, address, agent, token, count, bytes';
 
 export class PostgresAccessLog implements AccessLog {
   readonly #connections: Connections;
@@ -39,28 +27,27 @@ export class PostgresAccessLog implements AccessLog {
   }
 
   async write({ reads, missing, dropped }: AccessBatch): Promise<void> {
-    const rows = [
-      ...Array.from(reads, rowOf),
-      // an image without signatures is kept by image and client, as far as the batch tells them apart
-      ...Array.from(missing, ({ image, firstAt, lastAt, lastAddress, count }) =>
-        rowOf({
-          ...{ image, firstAt, lastAt, count, address: lastAddress },
-          ...{ number: null, signatureSha256: null, status: 404, agent: null, token: null, bytes: 0 },
-        }),
-      ),
-    ];
+    const days = new Days();
+    const rows = new CopyRows();
+    for (const read of reads) rows.add(rowOf(read, days));
+    // an image without signatures is kept by image and client, as far as the batch tells them apart
+    for (const { image, firstAt, lastAt, lastAddress, count } of missing) {
+      const read = {
+        ...{ image, firstAt, lastAt, count, address: lastAddress },
+        ...{ number: null, signatureSha256: null, status: 404, agent: null, token: null, bytes: 0 },
+      };
+      rows.add(rowOf(read, days));
+    }
+    const chunks = rows.end();
     if (dropped !== undefined) await this.#noteDropped(dropped.count, dropped.lastAt);
-    if (rows.length === 0) return;
-    for (const day of new Set(rows.map(([firstMs]) => dayOf(firstMs)))) await this.#makeDay(day);
-    const names = Object.keys(COLUMNS);
-    const arrays = Object.values(COLUMNS).map((type, position) => `$${position + 1}::${type}[]`);
-    await this.#connections.query(
-      `
-      INSERT INTO access_read (day, ${names.join(', ')})
-      SELECT (to_timestamp(first_at_ms / 1000.0) AT TIME ZONE 'UTC')::date, ${names.join(', ')}
-      FROM unnest(${arrays.join(', ')}) AS batch (${names.join(', ')})`,
-      names.map((_, position) => rows.map((row) => row[position])),
-    );
+    if (chunks.length === 0) return;
+    for (const day of days.all()) await this.#makeDay(day);
+    try {
+      await this.#connections.copyIn(`COPY access_read (${COLUMNS}) FROM STDIN`, chunks);
+    } catch (error) {
+      this.#days.clear(); // another node may have dropped one of them
+      throw error;
+    }
   }
 
   /** The node that leads drops days; each of them knows whether there is room. */
@@ -121,24 +108,35 @@ async function inOneStatement(query: Query, sql: string): Promise<void> {
   await query(`BEGIN; ${sql}; COMMIT`);
 }
 
-type Row = readonly [firstMs: number, ...rest: unknown[]];
+/** The names of the days of a batch, which are few. */
+class Days {
+  readonly #names = new Map<number, string>();
 
-function rowOf(read: Omit<ReadCount, 'image'> & Pick<ReadCount, 'image'>): Row {
+  of(ms: number): string {
+    const day = Math.floor(ms / DAY_MS);
+    let name = this.#names.get(day);
+    if (name === undefined) {
+      name = dayOf(ms);
+      this.#names.set(day, name);
+    }
+    return name;
+  }
+
+  all(): Iterable<string> {
+    return this.#names.values();
+  }
+}
+
+/** In the order of COLUMNS. */
+function rowOf(read: ReadCount, days: Days): string {
   const { image, number, signatureSha256, agent, token } = read;
+  const firstMs = read.firstAt.getTime();
   return [
-    read.firstAt.getTime(),
-    read.lastAt.getTime(),
-    image.site,
-    imageFolder(image),
-    number,
-    signatureSha256 === null ? null : Buffer.from(signatureSha256, 'hex'),
-    read.status,
-    storable(read.address),
-    agent === null ? null : storable(agent),
-    token,
-    read.count,
-    read.bytes,
-  ];
+    `${days.of(firstMs)}\t${firstMs}\t${read.lastAt.getTime()}`,
+    `${copyText(image.site)}\t${copyText(imageFolder(image))}\t${number ?? COPY_NULL}`,
+    `${copyBytes(signatureSha256)}\t${read.status}\t${copyText(storable(read.address))}`,
+    `${copyText(agent === null ? null : storable(agent))}\t${copyText(token)}\t${read.count}\t${read.bytes}`,
+  ].join('\t');
 }
 
 function dayOf(ms: number): string {

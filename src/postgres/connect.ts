@@ -1,6 +1,7 @@
 // The connections of one node to PostgreSQL, with the bounds that keep every request short.
 import pg from 'pg';
 import { LookasideError } from '../domain/errors.ts';
+import { CopyIn } from './copy-in.ts';
 import { LONGEST_MS } from './in-time.ts';
 import { clientClassOf } from './tls-files.ts';
 
@@ -28,6 +29,8 @@ export type Query = <Row extends object>(sql: string, values?: readonly unknown[
 export interface Connections {
   /** One statement by itself, or several without values: the rows are those of the last one that gives any. @throws LookasideError STORE_UNAVAILABLE */
   readonly query: Query;
+  /** COPY … FROM STDIN of the rows of CopyRows: all of them or none. @throws LookasideError STORE_UNAVAILABLE */
+  copyIn(sql: string, rows: readonly Uint8Array[]): Promise<void>;
   /** A connection for one who must give it back; `error`: it is broken. @throws STORE_UNAVAILABLE */
   take(): Promise<{ readonly query: Query; release(error?: boolean): void }>;
   /** A connection of its own, outside of the pool. */
@@ -64,25 +67,30 @@ export function connect({ url, poolSize = 10, isPatient = false }: ConnectOption
   const pool = new pg.Pool({ ...settings, max: poolSize, Client });
   // an idle connection that breaks is replaced with the next query, which tells who asks
   pool.on('error', () => undefined);
+
+  async function askOnce<T>(
+    ask: (client: pg.PoolClient, leftMs: number | undefined) => Promise<T>,
+  ): Promise<T> {
+    const startMs = performance.now();
+    const client = await connected(pool);
+    // what it has waited for a connection counts too
+    const leftMs = isPatient ? undefined : Math.max(1, LONGEST_MS - Math.round(performance.now() - startMs));
+    // a session that failed may be broken, or still busy with the answer
+    return ask(client, leftMs).then(
+      (answer) => {
+        client.release();
+        return answer;
+      },
+      (error) => {
+        client.release(true);
+        throw error;
+      },
+    );
+  }
+
   return {
-    async query(sql, values) {
-      const startMs = performance.now();
-      const client = await connected(pool);
-      // what it has waited for a connection counts too
-      const leftMs = isPatient ? undefined : LONGEST_MS - Math.round(performance.now() - startMs);
-      const asking = asked<never>(client, sql, values, leftMs);
-      // a session that failed may be broken, or still busy with the answer
-      return asking.then(
-        (rows) => {
-          client.release();
-          return rows;
-        },
-        (error) => {
-          client.release(true);
-          throw error;
-        },
-      );
-    },
+    query: (sql, values) => askOnce((client, leftMs) => asked<never>(client, sql, values, leftMs)),
+    copyIn: (sql, rows) => askOnce((client, leftMs) => copied(client, sql, rows, leftMs)),
     async take() {
       const client = await connected(pool);
       const release = (error = false) => client.release(error);
@@ -114,13 +122,29 @@ async function asked<Row extends object>(
   const question: pg.QueryConfig & { query_timeout?: number } = {
     text,
     ...(values.length === 0 ? {} : { values: [...values] }),
-    ...(answerMs === undefined ? {} : { query_timeout: Math.max(1, answerMs) }),
+    ...(answerMs === undefined ? {} : { query_timeout: answerMs }),
   };
   try {
     if (values.length > 0) return (await on.query<Row>(question)).rows;
     // of several statements there are several results, which the types of pg do not say
     const result: pg.QueryResult<Row> | readonly pg.QueryResult<Row>[] = await on.query<Row>(question);
     return Array.isArray(result) ? (result.findLast(({ rows }) => rows.length > 0)?.rows ?? []) : result.rows;
+  } catch (error) {
+    throw unavailable(error);
+  }
+}
+
+async function copied(
+  on: pg.PoolClient,
+  sql: string,
+  rows: readonly Uint8Array[],
+  answerMs?: number,
+): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const copying = new CopyIn(sql, rows, (error) => (error ? reject(error) : resolve()));
+      on.query(answerMs === undefined ? copying : Object.assign(copying, { query_timeout: answerMs }));
+    });
   } catch (error) {
     throw unavailable(error);
   }

@@ -1,13 +1,14 @@
-// The record of reads in a real PostgreSQL: the contract of every access log.
+// The record of reads in a real PostgreSQL: the contract of every access log, and what COPY makes of texts that clients choose.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { isLookasideError } from '../../src/domain/errors.ts';
 import { parseLongImageFolder } from '../../src/domain/image.ts';
 import { MAX_SIGNATURES_PER_IMAGE } from '../../src/domain/limits.ts';
 import type { MissingCount, ReadCount } from '../../src/domain/ports.ts';
 import { PostgresAccessLog } from '../../src/postgres/access-log.ts';
 import { IS_MISSING } from '../../src/postgres/access-questions.ts';
 import { type Connections, connect } from '../../src/postgres/connect.ts';
-import { accessLogContract, NOON, read } from '../contract/access-log.ts';
+import { accessLogContract, missing, NOON, read } from '../contract/access-log.ts';
 import type { Postgres } from './postgres.ts';
 
 interface Row {
@@ -124,6 +125,56 @@ export function postgresAccessLogContract(postgres: () => Postgres): void {
       },
       close: async () => undefined,
     };
+  });
+
+  test('texts that clients choose are read as they were written, but for a NUL, which PostgreSQL has not', async () => {
+    const { connections } = await scene.open();
+    const access = new PostgresAccessLog(connections, () => true);
+    const agents = [
+      'tab\tin',
+      'line\nfeed\r',
+      'back\\slash \\N \\. \\x41',
+      '\\N',
+      '',
+      '\\.',
+      'zwölf 🦭',
+      'a\0b',
+    ];
+    const reads = agents.map((agent) => read({ agent, address: `one\tof\\${agents.indexOf(agent)}` }));
+    await access.write({ reads, missing: [missing({ lastAddress: 'a\tb' })] });
+    const stored = await readsOf(connections, '2026-11-22');
+    assert.deepEqual(
+      new Set(stored.map(({ agent, address }) => JSON.stringify([agent, address]))),
+      new Set(reads.map(({ agent, address }) => JSON.stringify([agent?.replace('\0', '\ufffd'), address]))),
+    );
+    const [row] = await missingOf(connections, '2026-11-22');
+    assert.equal(row?.lastAddress, 'a\tb');
+  });
+
+  test('a batch of more than one message is written as a whole, or not at all and the next one is', async () => {
+    const { connections, other } = await scene.open();
+    const access = new PostgresAccessLog(connections, () => true);
+    const reads = Array.from({ length: 3000 }, (_, n) => read({ agent: `agent ${n}` }));
+    await access.write({ reads, missing: [] });
+    const counted = async () => {
+      const [row] = await other.query<{ count: number }>('SELECT count(*) AS count FROM access_read');
+      return row?.count;
+    };
+    assert.equal(await counted(), 3000);
+    // PostgreSQL refuses the last row, when all others were sent
+    const wrong = read({ bytes: 2 ** 70 });
+    await assert.rejects(access.write({ reads: [...reads, wrong], missing: [] }), (error) =>
+      isLookasideError(error, 'STORE_UNAVAILABLE'),
+    );
+    await access.write({ reads: [read()], missing: [] });
+    assert.equal(await counted(), 3001);
+    // another node has dropped the day that this one knows
+    await other.query('DROP TABLE access_read_20261122');
+    await assert.rejects(access.write({ reads, missing: [] }), (error) =>
+      isLookasideError(error, 'STORE_UNAVAILABLE'),
+    );
+    await access.write({ reads, missing: [] });
+    assert.equal(await counted(), 3000);
   });
 
   test('a node that does not lead drops no day, and knows that there is no room', async () => {
