@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import path from 'node:path';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { change } from '../sqlite/scratch.ts';
 import { programFile } from './available.ts';
+import { isByNodes } from './served-by.ts';
 import type { LookasideServer } from './server.ts';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -25,6 +28,13 @@ export function startBrowser(home: string): Promise<Browser> {
     args: ['--no-sandbox'], // which root has not
     env: { PATH: process.env.PATH ?? '', HOME: home },
   });
+}
+
+/** Ends every log-in at the server that has the data directory `data`, as time does. */
+export async function endSessions(data: string): Promise<void> {
+  const sql = 'UPDATE page_session SET expires_at_ms = 1';
+  if (isByNodes) await (await import('./by-nodes.ts')).askInsteadOf(data, sql);
+  else change(path.join(data, 'state.db'), sql);
 }
 
 /** A page for `act`. What the browser complains of fails the test: a policy that was broken, a script that failed, a 5xx. */

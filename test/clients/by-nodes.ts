@@ -5,7 +5,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
+import type { ImageId } from '../../src/domain/image.ts';
 import { connect } from '../../src/postgres/connect.ts';
+import { addSignature, countImage, imageIdOf, type NewSignature } from '../../src/postgres/image-rows.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
 import { type Argv, describeOutcome, startBackground } from './command.ts';
 import { freePort } from './free-port.ts';
@@ -72,6 +74,27 @@ export async function settingsInsteadOf(data: string): Promise<Readonly<Record<s
 export async function askInsteadOf(data: string, sql: string): Promise<readonly Record<string, unknown>[]> {
   const { LOOKASIDE_DATABASE = '' } = await settingsInsteadOf(data);
   return ask(LOOKASIDE_DATABASE, sql);
+}
+
+export interface AdoptedImage {
+  readonly image: ImageId;
+  readonly signatures: readonly NewSignature[];
+}
+
+/** Writes these rows into the database that stands for `data`, as an index has them. */
+export async function adoptInsteadOf(data: string, images: Iterable<AdoptedImage>): Promise<void> {
+  const { LOOKASIDE_DATABASE = '' } = await settingsInsteadOf(data);
+  const connections = connect({ url: LOOKASIDE_DATABASE, poolSize: 1 });
+  const { query, release } = await connections.take();
+  await query('BEGIN');
+  for (const { image, signatures } of images) {
+    const id = await imageIdOf(query, image);
+    for (const one of signatures) await addSignature(query, id, one);
+    await countImage(query, image, 1);
+  }
+  await query('COMMIT');
+  release();
+  await connections.close();
 }
 
 /** Where it serves signatures, as names of files: `team/app@sha256=…/signature-1`. */

@@ -7,20 +7,24 @@ import { after, before, describe, test } from 'node:test';
 import { isFull } from '../faults/promise.ts';
 import { needs } from './available.ts';
 import { assertAccepted, assertRefused, type ClientHome } from './client-home.ts';
+import { describeOutcome } from './command.ts';
 import { writeImageList } from './image.ts';
 import { openScene, type Scene } from './scene.ts';
-import { type LookasideServer, startServer } from './server.ts';
+import { isByNodes } from './served-by.ts';
+import { type LookasideServer, runLookaside, startServer } from './server.ts';
 
 const UNSIGNED = 'A signature was required, but no signature exists';
 
 describe('an image list', needs('podman', 'skopeo', 'docker-registry', 'gpg'), () => {
   let scene: Scene;
+  let data: string;
   let server: LookasideServer;
   let reader: ClientHome;
 
   before(async () => {
     scene = await openScene();
-    server = await startServer({ root: scene.tree, data: path.join(scene.folder, 'data'), on: scene.on });
+    data = path.join(scene.folder, 'data');
+    server = await startServer({ root: scene.tree, data, on: scene.on });
     reader = await scene.reader('reader', server.url, scene.alice);
     const publisher = await scene.publisher('publisher', server.url);
     const signed = await writeImageList(path.join(scene.folder, 'signed'), 'signed');
@@ -76,12 +80,20 @@ describe('an image list', needs('podman', 'skopeo', 'docker-registry', 'gpg'), (
   });
 
   test('one image without a signature fails --all, and leaves the other image its own', async () => {
-    await rm(path.join(scene.tree, await imageFolder('lists/partly', 'arm64')), { recursive: true });
+    await takeAway(await imageFolder('lists/partly', 'arm64'));
     assertRefused(await scene.copy(reader, 'lists/partly:v1', '--all'), 1, UNSIGNED);
     assertRefused(await scene.pull(reader, 'lists/partly:v1', '--arch', 'arm64'), 125, UNSIGNED);
     assertAccepted(await scene.pull(reader, 'lists/partly:v1', '--arch', 'amd64'));
     assertAccepted(await scene.copy(reader, 'lists/partly:v1', '--override-arch', 'amd64'));
   });
+
+  /** From the tree, or, where nodes have none, by a withdrawal. */
+  async function takeAway(folder: string): Promise<void> {
+    if (!isByNodes) return rm(path.join(scene.tree, folder), { recursive: true });
+    const args = ['withdraw', `${folder}/signature-1`, '--reason', 'a test', '--data', data];
+    const outcome = await runLookaside(args);
+    assert.equal(outcome.status, 0, describeOutcome(outcome));
+  }
 
   /** The folder in the tree of the list's image for that architecture. */
   async function imageFolder(repository: string, architecture: string): Promise<string> {

@@ -1,12 +1,14 @@
 // A data directory and a tree with many images, whose rows are written straight into the index: signing and verifying them would take minutes.
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ImageId } from '../../src/domain/image.ts';
 import type { RecordedImage } from '../../src/domain/ports.ts';
 import { openDatabases } from '../../src/sqlite/databases.ts';
 import { sha256Hex, signatureBytes } from '../store/lay.ts';
+import { isByNodes } from './served-by.ts';
 
 const BATCH = 2000;
+const STORED_AT = new Date();
 
 export interface ManyImages {
   readonly data: string;
@@ -30,6 +32,7 @@ export function repositoryOf(k: number, { repositories }: Pick<ManyImages, 'repo
 }
 
 export async function fillMany(many: ManyImages): Promise<void> {
+  if (isByNodes) return (await import('./by-nodes.ts')).adoptInsteadOf(many.data, rowsOf(many));
   const databases = await openDatabases({ dataDir: many.data, onUnusable: () => undefined });
   for (let from = 0; from < many.images; from += BATCH) {
     const length = Math.min(BATCH, many.images - from);
@@ -40,6 +43,20 @@ export async function fillMany(many: ManyImages): Promise<void> {
 }
 
 function laid(k: number, many: ManyImages): RecordedImage {
+  const row = rowOf(k, many);
+  const { path: repository, hex } = row.image;
+  const file = path.join(many.root, `${repository}@sha256=${hex}`, 'signature-1');
+  mkdirSync(path.dirname(file), { recursive: true });
+  for (const { bytes } of row.signatures) writeFileSync(file, bytes);
+  utimesSync(file, STORED_AT, STORED_AT);
+  return row;
+}
+
+function* rowsOf(many: ManyImages) {
+  for (let k = 0; k < many.images; k += 1) yield rowOf(k, many);
+}
+
+function rowOf(k: number, many: ManyImages) {
   const repository = repositoryOf(k, many);
   const hex = sha256Hex(Buffer.from(`image ${k}`));
   const image: ImageId = {
@@ -50,20 +67,17 @@ function laid(k: number, many: ManyImages): RecordedImage {
     hex,
   };
   const bytes = many.signed(k, repository) ?? signatureBytes(`signature ${k}`);
-  const file = path.join(many.root, `${repository}@sha256=${hex}`, 'signature-1');
-  mkdirSync(path.dirname(file), { recursive: true });
-  writeFileSync(file, bytes);
   const { fingerprint } = many;
   return {
     image,
     signatures: [
       {
         ...{ number: 1, sha256: sha256Hex(bytes), sizeBytes: bytes.length, bytes },
-        storedAt: new Date(Math.trunc(statSync(file).mtimeMs)),
+        storedAt: STORED_AT,
         judgement: {
-          verdict: 'good',
+          verdict: 'good' as const,
           refusal: null,
-          form: 'binary',
+          form: 'binary' as const,
           issuer: fingerprint,
           fingerprint,
           judgeAgainAt: null,
@@ -71,7 +85,7 @@ function laid(k: number, many: ManyImages): RecordedImage {
           signedAt: new Date(0),
           expiresAt: null,
           claim: {
-            algorithm: 'sha256',
+            algorithm: 'sha256' as const,
             hex,
             dockerReference: `registry.example/${repository}:v${k}`,
             creator: 'many',
