@@ -8,7 +8,6 @@ import { folderOf } from '../store/lay.ts';
 import { needs } from './available.ts';
 import { BOMB_BYTES, bzip2Bomb, deflateBomb } from './bombs.ts';
 import { eventually } from './eventually.ts';
-import { isByNodes } from './served-by.ts';
 import { makeSigner } from './signer.ts';
 import { type BatchAnswer, type Form, formOf, type Part, summaryOf, takenAs } from './uploads.ts';
 import { openUploadsScene, type UploadsScene } from './uploads-scene.ts';
@@ -165,12 +164,11 @@ describe(`${BATCHES} batches at once`, needs('bzip2'), () => {
 
   after(() => busy?.[Symbol.asyncDispose]());
 
-  /** One uploader has room for some of them at a time: the others come again, as they are told. So do those whose parts nodes had no time for. */
+  /** One uploader has room for some of them at a time: the others come again, as they are told. */
   function sendPatiently(form: Form): Promise<BatchAnswer> {
     return eventually(async () => {
       const answer = await busy.uploads.form(form);
       assert.notEqual(answer.code, 'BUSY');
-      if (isByNodes) assert.ok(!answer.results.map(summaryOf).includes('STORE_UNAVAILABLE'));
       return answer;
     }, PATIENCE_MS);
   }
@@ -236,7 +234,7 @@ describe(`${BATCHES} batches at once`, needs('bzip2'), () => {
       for (const { status, results } of await sendAll(forms)) {
         assert.equal(status, 200);
         assert.deepEqual(
-          results.map(summaryOf).map((summary) => (isByNodes && summary === 'exists' ? 'created' : summary)),
+          results.map(summaryOf),
           times(MAX_BATCH_PARTS, () => 'created'),
         );
       }
