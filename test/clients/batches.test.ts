@@ -8,6 +8,7 @@ import { folderOf } from '../store/lay.ts';
 import { needs } from './available.ts';
 import { BOMB_BYTES, bzip2Bomb, deflateBomb } from './bombs.ts';
 import { eventually } from './eventually.ts';
+import { isByNodes } from './served-by.ts';
 import { makeSigner } from './signer.ts';
 import { type BatchAnswer, type Form, formOf, type Part, summaryOf, takenAs } from './uploads.ts';
 import { openUploadsScene, type UploadsScene } from './uploads-scene.ts';
@@ -234,7 +235,8 @@ describe(`${BATCHES} batches at once`, needs('bzip2'), () => {
       for (const { status, results } of await sendAll(forms)) {
         assert.equal(status, 200);
         assert.deepEqual(
-          results.map(summaryOf),
+          // one that a node has stored too late to say so is there when it comes again
+          results.map(summaryOf).map((summary) => (isByNodes && summary === 'exists' ? 'created' : summary)),
           times(MAX_BATCH_PARTS, () => 'created'),
         );
       }
