@@ -22,7 +22,7 @@ export interface BodyReader {
   read<T>(request: BodyRequest, use: (pieces: Buffer[]) => Promise<T>): Promise<T>;
 }
 
-/** The client went away before the end of its request: nobody is left to answer. */
+/** The client went away before the end of its request or of its answer: nobody is left to answer. */
 export class ClientGone extends Error {}
 
 /**

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
 import { escapeJson } from '../domain/text.ts';
+import { ClientGone } from './body.ts';
 import { isPassedOn } from './client.ts';
 import { isRead } from './exchange.ts';
 import { linger } from './linger.ts';
@@ -89,7 +90,10 @@ function writeHead(res: Announcing, { status, headers }: Reply): void {
   res.writeHead(status, headers);
 }
 
-/** Writes the reply. For a HEAD request node:http leaves out the body; the headers are those of GET. */
+/**
+ * Writes the reply. For a HEAD request node:http leaves out the body; the headers are those of GET.
+ * @throws ClientGone; whatever the body fails with
+ */
 export async function writeReply(req: IncomingMessage, res: ServerResponse, reply: Reply): Promise<void> {
   // a short body came with its head and is parsed in this turn of the event loop; for a read nobody waits for a body
   if (hasUnread(req) && !isRead(req)) await setImmediate();
@@ -99,10 +103,30 @@ export async function writeReply(req: IncomingMessage, res: ServerResponse, repl
   writeHead(res, reply);
   const { body } = reply;
   if (body === null) res.end();
-  else if (!isWhole(body)) await pipeline(Readable.from(announcedBody(reply, body)), res);
+  else if (!isWhole(body)) await pour(announcedBody(reply, body), res);
   else if (isUnread && !isRead(req)) res.write(body, () => linger(req.socket, req));
   else if (body.length <= PIECE_BYTES) res.end(body);
-  else await pipeline(Readable.from(inPieces(body)), res);
+  else await pour(inPieces(body), res);
+}
+
+/** A client may end what has no end of its own, as a page that shows live rows does: then nothing has failed. */
+async function pour(body: Iterable<Uint8Array> | AsyncIterable<Uint8Array | string>, res: ServerResponse) {
+  let hasFailed = false;
+  async function* watched() {
+    try {
+      yield* body;
+    } catch (error) {
+      // what is given up because the client has gone is no failure either
+      hasFailed = !res.destroyed;
+      throw error;
+    }
+  }
+  try {
+    await pipeline(Readable.from(watched()), res);
+  } catch (error) {
+    if (hasFailed) throw error;
+    throw new ClientGone('the client went away before the end of its answer', { cause: error });
+  }
 }
 
 /** A body that is shorter or longer than announced fails, so that its connection is cut. */

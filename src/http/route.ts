@@ -100,7 +100,7 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
       else await writeReply(req, res, isRead(req) ? reply : seenByPiece(reply, services));
     } catch (error) {
       // the answer has begun: it can only be cut short, so that nobody takes it for whole
-      failures.broke(error, spec.name, 'answers were cut short');
+      if (!(error instanceof ClientGone)) failures.broke(error, spec.name, 'answers were cut short');
       res.destroy();
     }
   };

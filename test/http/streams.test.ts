@@ -11,7 +11,9 @@ import { renderError } from '../../src/http/errors.ts';
 import { type Listener, listen } from '../../src/http/listener.ts';
 import { type Reply, sendReply, textReply } from '../../src/http/reply.ts';
 import { createGate } from '../gate.ts';
+import { createLog } from '../service/hand-driven.ts';
 import { parseAnswer, requestRaw, sendRaw } from './raw-request.ts';
+import { serveOver } from './served.ts';
 
 const LIMITS = { maxBytes: 128 * 1024 * 1024, maxMs: 20_000 };
 const HEAD = 'POST / HTTP/1.1\r\nHost: a\r\n';
@@ -222,5 +224,50 @@ describe('a streamed answer', () => {
       const bytes = await sendRaw(server.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'); // resolves by the end of the connection
       assert.ok(!bytes.toString().endsWith('fourfour'));
     }
+  });
+
+  /** What the log says once `read` has read of a feed of events. */
+  async function logOf(
+    events: () => AsyncGenerator<null>,
+    read: (answer: Response, leave: () => void) => Promise<unknown>,
+  ) {
+    const log = createLog();
+    const server = await serveOver({ log, feed: { has: async () => true, events } });
+    open.push(server);
+    const leaving = new AbortController();
+    const ask = { headers: { Authorization: `Bearer ${server.tokens.auditor}` } };
+    const url = `${server.url}/api/v1/events?follow=1`;
+    await read(await fetch(url, { ...ask, signal: leaving.signal }), () => leaving.abort());
+    return log.lines.map(({ message }) => message);
+  }
+
+  test('that its client leaves has not failed', async () => {
+    const isLeft = createGate();
+    async function* endless() {
+      try {
+        for (;;) {
+          yield null;
+          await pause(10);
+        }
+      } finally {
+        isLeft.open();
+      }
+    }
+    const lines = await logOf(endless, async (answer, leave) => {
+      await answer.body?.getReader().read();
+      leave();
+      await isLeft.promise;
+      await pause(50); // time enough for a line in the log
+    });
+    assert.deepEqual(lines, []);
+  });
+
+  test('that fails while its client waits is in the log', async () => {
+    async function* failing() {
+      yield null;
+      throw new Error('the disk is gone');
+    }
+    const lines = await logOf(failing, (answer) => assert.rejects(answer.text()));
+    assert.deepEqual(lines, ['answers were cut short']);
   });
 });
