@@ -27,7 +27,7 @@ export interface Scanner {
   scan(site: string, options?: ScanOptions): Promise<ScanCounts>;
   /** Looks for children of one folder that were added or removed, at most once a second for each folder. */
   syncFolder(site: string, folder: string): Promise<void>;
-  /** Every problem of the tree; changes nothing. */
+  /** Every problem of the tree; changes nothing. What is wrong with images is reported, as by a scan. */
   findProblems(site: string, options?: ScanOptions): AsyncGenerator<FoundProblem>;
   /**
    * Puts recorded bytes back where the tree has lost them, in the image's turn. False: the signature is too large for its bytes to be
@@ -44,6 +44,8 @@ export interface FoundProblem extends Problem {
 
 interface ImageProblems {
   readonly problems: readonly FoundProblem[];
+  /** Those that reads and scans see too. */
+  readonly seen: readonly Problem[];
   /** How many. */
   readonly signatures: number;
 }
@@ -99,6 +101,12 @@ export function createScanner(options: ScannerOptions): Scanner {
 
   /** Looks twice at an image with a problem, and reports what it finds both times: the first may be an upload between two steps. */
   async function lookForProblems(image: ImageId): Promise<ImageProblems> {
+    const both = await lookTwice(image);
+    options.report(image, both.seen);
+    return both;
+  }
+
+  async function lookTwice(image: ImageId): Promise<ImageProblems> {
     const first = await problemsOf(image, options.uploads);
     if (first.problems.length === 0) return first;
     if (first.problems.some(({ kind }) => kind === 'being-written')) await options.wait(BEING_WRITTEN_MS);
@@ -109,7 +117,12 @@ export function createScanner(options: ScannerOptions): Scanner {
       ofImage: async (asked) => [...(await options.uploads.ofImage(asked)), ...underWay],
     });
     const there = new Set(second.problems.map(({ kind, path }) => `${kind} ${path}`));
-    return { ...second, problems: first.problems.filter(({ kind, path }) => there.has(`${kind} ${path}`)) };
+    const isStillThere = ({ kind, path }: Problem) => there.has(`${kind} ${path}`);
+    return {
+      ...second,
+      problems: first.problems.filter(isStillThere),
+      seen: first.seen.filter(isStillThere),
+    };
   }
 
   async function problemsOf(image: ImageId, uploads: TreeAndIndex['uploads']): Promise<ImageProblems> {
@@ -124,7 +137,7 @@ export function createScanner(options: ScannerOptions): Scanner {
     const all = [...problems, ...extra].map((problem) => {
       return { ...problem, image, isDamage: DAMAGE_KINDS.has(problem.kind) };
     });
-    return { problems: all, signatures: signatures.length };
+    return { problems: all, seen: problems, signatures: signatures.length };
   }
 
   async function repair({ image, path }: FoundProblem): Promise<boolean> {

@@ -1,0 +1,43 @@
+// What fsck finds is known to health and metrics, as what reads and scans find.
+import assert from 'node:assert/strict';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import { folderOf, layImage, signatureBytes } from './lay.ts';
+import { kindsOf, type OpenedStore, openStore, SITE } from './open-store.ts';
+
+const FOLDER = folderOf('team/app');
+
+async function fsck({ scanner }: OpenedStore): Promise<number> {
+  let count = 0;
+  for await (const _ of scanner.findProblems(SITE)) count += 1;
+  return count;
+}
+
+test('damage that fsck finds is reported, and no more once it is mended', async (t) => {
+  const opened = await openStore({ kind: 'owned' });
+  t.after(() => opened[Symbol.asyncDispose]());
+  await layImage(opened.root, 'team/app', signatureBytes('one'), signatureBytes('two'));
+  await opened.scanner.scan(SITE);
+  const [one, two] = [
+    path.join(opened.root, FOLDER, 'signature-1'),
+    path.join(opened.root, FOLDER, 'signature-2'),
+  ];
+  const bytes = await readFile(one);
+  await rm(one);
+  await writeFile(two, signatureBytes('another'));
+  assert.equal(await fsck(opened), 2);
+  assert.deepEqual(kindsOf(opened, FOLDER), ['missing signature-1', 'changed signature-2']);
+  await writeFile(one, bytes);
+  assert.equal(await fsck(opened), 1);
+  assert.deepEqual(kindsOf(opened, FOLDER), ['changed signature-2']);
+});
+
+test('what fsck alone calls a problem is left to the scan, which takes it in', async (t) => {
+  const opened = await openStore({ kind: 'owned' });
+  t.after(() => opened[Symbol.asyncDispose]());
+  await opened.scanner.scan(SITE);
+  await layImage(opened.root, 'team/app', signatureBytes('one'));
+  assert.equal(await fsck(opened), 1);
+  assert.deepEqual(kindsOf(opened, FOLDER), []);
+});
