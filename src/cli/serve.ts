@@ -47,7 +47,9 @@ import { EXIT, print } from './terminal.ts';
 import { thisCommand } from './this-command.ts';
 import { VERSION } from './version.ts';
 
-/** Requests under way are given this long after SIGTERM. */
+/** Batches are given this long after SIGTERM: what is stored of one by then is answered, and the rest is to be sent again. */
+const BATCHES_MS = 3000;
+/** Other requests under way are given this long. */
 const DRAIN_MS = 8000;
 /** The process is gone within ten seconds. */
 const END_MS = 9500;
@@ -149,6 +151,7 @@ export async function runServe({
     log.info({}, 'stopping: no new connections are taken, requests under way are finished');
     const awaited = endInTime();
     composed.hurry();
+    setTimeout(composed.endBatches, BATCHES_MS).unref();
     await Promise.race([
       Promise.all([
         ...[...listeners, local].map((listener) => listener?.drain()),

@@ -90,6 +90,8 @@ export interface Composed {
   readonly recordCertificate: RecordCertificate;
   /** Prepares the end: scans, fsck and reindex stop, and writes wait at most 5 s more for locks of other processes. */
   hurry(): void;
+  /** Batches end with what is under way, and their clients are told what of them was not stored. */
+  endBatches(): void;
   /** Stops scanning, writes what is queued, closes the databases, releases the lock. */
   [Symbol.asyncDispose](): Promise<void>;
 }

@@ -294,6 +294,10 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       if (leader.isLeading) void withdrawals.putBack();
       carryOut();
     }, PUT_BACK_EVERY_MS).unref();
+    const endBatches = () => {
+      node.uploader.stop();
+      node.importer.stop();
+    };
     const refreshing = openKeyRefresh({ ...options, isLeader: () => leader.isLeading }, keys);
     const keyExpiry = createKeyExpiryWarnings({
       ...{ keys, clock: systemClock, log },
@@ -321,9 +325,9 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
       recordCertificate: settled.kept(createCertificateRecord(node)),
       health: health.of,
       hurry: () => undefined,
+      endBatches,
       async [Symbol.asyncDispose]() {
-        node.uploader.stop();
-        node.importer.stop();
+        endBatches();
         clearInterval(noting);
         clearInterval(puttingBack);
         keyExpiry.stop();

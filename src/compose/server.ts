@@ -23,6 +23,10 @@ export async function compose(
   try {
     const { composed, databases } = await openOwned(options);
     const background = openBackground(options, composed);
+    const endBatches = () => {
+      composed.uploader.stop();
+      composed.importer.stop();
+    };
     return {
       ...composed,
       keyRefresher: background.keyRefresher,
@@ -38,9 +42,9 @@ export async function compose(
         void composed.stopMirrors();
         databases.hurry();
       },
+      endBatches,
       async [Symbol.asyncDispose]() {
-        composed.uploader.stop();
-        composed.importer.stop();
+        endBatches();
         await background.stop();
         const { upkeep, judge, revocations } = composed;
         await Promise.all([upkeep.stop(), judge.stop(), composed.stopMirrors(), revocations.stop()]);

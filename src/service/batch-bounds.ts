@@ -32,7 +32,9 @@ export interface BatchBounds {
    * failure it begins no more of this batch. It throws that failure once what is being stored has ended.
    */
   handle<T>(parts: readonly BatchPart[], steps: HandlingSteps<T>): Promise<void>;
-  /** A batch that would begin more fails with BUSY from now on: nobody waits for its answer any more, and the end of the process would. */
+  /** To be called ahead of each part. @throws LookasideError BUSY after stop() */
+  requireRunning(): void;
+  /** From now on batches end with what is under way: the process is about to end. */
   stop(): void;
 }
 
@@ -52,11 +54,6 @@ export function createBatchBounds(imagesOfBatch: number | undefined): BatchBound
   const examinedOfBatch = imagesOfBatch === undefined ? EXAMINED_OF_BATCH : EXAMINED_OF_BATCH_IF_SHARED;
   let isStopped = false;
 
-  function begin<T>(act: () => Promise<T>): Promise<T> {
-    if (isStopped) throw new LookasideError('BUSY', 'the server is stopping. Send it again');
-    return act();
-  }
-
   async function handle<T>(
     parts: readonly BatchPart[],
     { names, examine, store }: HandlingSteps<T>,
@@ -68,7 +65,7 @@ export function createBatchBounds(imagesOfBatch: number | undefined): BatchBound
 
     function storeSoon(ofImage: readonly T[]): void {
       const run = inAll(places, async () => {
-        if (failures.length === 0) await begin(() => store(ofImage));
+        if (failures.length === 0) await store(ofImage);
       });
       storing.push(run.catch((error: unknown) => void failures.push(error)));
     }
@@ -76,7 +73,7 @@ export function createBatchBounds(imagesOfBatch: number | undefined): BatchBound
     try {
       const whole = createWholeImages<T>(names);
       const results = mapInOrder(numbered(parts), examinedOfBatch, ({ part, position }) =>
-        examined.take(part.bytes.length, async () => begin(() => examine(part, position))),
+        examined.take(part.bytes.length, () => examine(part, position)),
       );
       let group: (readonly T[])[] = [];
       for await (const result of results) {
@@ -96,6 +93,13 @@ export function createBatchBounds(imagesOfBatch: number | undefined): BatchBound
 
   return {
     handle,
+    requireRunning() {
+      if (!isStopped) return;
+      throw new LookasideError(
+        'BUSY',
+        'the server is stopping, and this was not stored; send it again once it runs again',
+      );
+    },
     stop() {
       isStopped = true;
     },

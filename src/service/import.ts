@@ -193,12 +193,15 @@ export function createImporter(options: ImporterOptions): Importer & Pick<BatchB
       await bounds.handle<Judged>(parts, {
         names,
         async examine(content, part) {
+          // a refused part is not sent again, and a batch that fails as a whole is: after stop() it fails
+          bounds.requireRunning();
           const one = await orRefused(part, () => judge(site, content, { part, name: names[part] }));
           if (!('result' in one)) return { image: imageKey(one.image), item: one };
           results[part] = one;
           return null;
         },
         async store(judged) {
+          bounds.requireRunning();
           const image = judged[0]?.image;
           if (image === undefined) return;
           const outcomes = dryRun ? await foresee(image, judged) : await storeEach(judged, actor);

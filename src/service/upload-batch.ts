@@ -33,8 +33,8 @@ interface PlacedPart {
 export type UploadEach = (parts: readonly BatchPart[], steps: BatchSteps) => Promise<readonly BatchResult[]>;
 
 /**
- * The results are in the order of the parts; a refused part never stops the others. @throws nothing that is one part's
- * fault
+ * The results are in the order of the parts; a refused part never stops the others. After stop() of the bounds the rest is
+ * refused as BUSY, beside the receipts of what is stored. @throws nothing that is one part's fault
  */
 export function createUploadEach(bounds: BatchBounds): UploadEach {
   return (parts, steps) => uploadEach(parts, steps, bounds);
@@ -43,7 +43,7 @@ export function createUploadEach(bounds: BatchBounds): UploadEach {
 async function uploadEach(
   parts: readonly BatchPart[],
   { site, verify, store, endsAll }: BatchSteps,
-  { handle }: BatchBounds,
+  { handle, requireRunning }: BatchBounds,
 ): Promise<readonly BatchResult[]> {
   const results: BatchResult[] = [];
   const names = partNames(site, parts);
@@ -59,6 +59,7 @@ async function uploadEach(
       }
       const storedBefore = stored;
       try {
+        requireRunning();
         const receipt = await store(verified, image, bytes);
         stored += 1;
         results[part] = { part, result: receipt.created ? 'created' : 'exists', ...receipt };
@@ -74,6 +75,7 @@ async function uploadEach(
     names,
     async examine({ bytes }, part) {
       try {
+        requireRunning();
         const named = imageOfName(names[part]);
         const verified = await verify({ image: named, site, bytes });
         const image = named ?? imageOf(site, verified);

@@ -12,6 +12,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { forEachConcurrently } from '../../src/domain/concurrency.ts';
 import { isLookasideError, systemCode } from '../../src/domain/errors.ts';
 import { connectAdministration } from '../../src/upstream/administration.ts';
+import { writeForm } from '../../src/upstream/form.ts';
 import { startActivated } from '../clients/activated.ts';
 import { needs } from '../clients/available.ts';
 import { startBackground } from '../clients/command.ts';
@@ -397,9 +398,65 @@ for (const promised of isFull ? [SLOW_DISK] : [])
     }
     see(`${lost} of ${acknowledged} acknowledged lost, ended in ${(tookMs / 1000).toFixed(1)} s`);
     assert.equal(lost, 0);
-    assert.match(server.output(), /"awaited":"[^"]+".*the end takes too long/);
+    assert.match(server.output(), /"awaited":"[^"]+".*stopping takes too long/);
     assert.ok(tookMs <= EXIT_MS);
   });
+
+promise(
+  {
+    id: 'P11',
+    what: 'SIGTERM with 40 batches of 50 uploads under way: each upload is acknowledged, or refused as BUSY and not there',
+    wanted: `0 of 2000 otherwise, exit status 0 in ≤ ${EXIT_MS / 1000} s`,
+    isLong: true, // test/service/upload-batch.test.ts has the short form
+  },
+  async (see) => {
+    await using temp = await openTempFolder();
+    const signer = makeSigner('alice');
+    const token = await enrol(temp.path, signer);
+    await using server = await startServer({ data: temp.path });
+    const repositoriesOf = (batch: number) =>
+      Array.from({ length: 50 }, (_, part) => `batch-${batch}/app-${part}`);
+    const batches = Array.from({ length: 40 }, (_, batch) =>
+      writeForm(
+        repositoriesOf(batch).map((repository) => ({
+          bytes: signer.sign({ repository, tag: 'v1' }),
+          fileName: `${folderOf(repository)}/signature-1`,
+        })),
+      ),
+    );
+    const isUnderWay = createGate();
+    const sent = batches.map(async ({ contentType, body }, batch) => {
+      const lines = [`Authorization: Bearer ${token}`, `Content-Type: ${contentType}`];
+      const answer = await requestRaw(server.port, 'POST /api/v1/signatures', lines, body);
+      isUnderWay.open();
+      assert.equal(answer.status, 200);
+      // the server's own answer
+      const { results } = JSON.parse(answer.body.toString()) as { readonly results: readonly UploadAnswer[] };
+      return repositoriesOf(batch).map((repository, part) => ({ repository, answer: results[part] }));
+    });
+    await isUnderWay.promise;
+    const startedMs = performance.now();
+    process.kill(server.pid, 'SIGTERM');
+    const answers = (await Promise.all(sent)).flat();
+    assert.equal(await server.ended, 0, server.output());
+    const tookMs = performance.now() - startedMs;
+    const otherwise = answers.filter(({ repository, answer }) => {
+      const isThere = existsSync(path.join(temp.path, 'sigstore', folderOf(repository), 'signature-1'));
+      return isThere ? answer?.result !== 'created' : answer?.code !== 'BUSY';
+    });
+    const stored = answers.filter(({ answer }) => answer?.result === 'created').length;
+    see(
+      `${otherwise.length} of ${answers.length} otherwise, ${stored} stored, exit status 0 in ${(tookMs / 1000).toFixed(1)} s`,
+    );
+    assert.deepEqual(otherwise, []);
+    assert.ok(tookMs <= EXIT_MS);
+  },
+);
+
+interface UploadAnswer {
+  readonly result: string;
+  readonly code?: string;
+}
 
 promise(
   {

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { isLookasideError } from '../../src/domain/errors.ts';
 import { type ImageId, imageFolder } from '../../src/domain/image.ts';
 import type { BatchPart } from '../../src/domain/receipt.ts';
 import type { Claim } from '../../src/domain/verdict.ts';
@@ -136,7 +135,7 @@ test('over a shared database a batch stores few images at once, and so do many b
   assert.equal(await begunOf(createUploadEach(createBatchBounds(8)), [100, 100, 100, 100]), 16);
 });
 
-test('once the server stops, a batch ends with what is under way', async () => {
+test('once the server stops, a batch ends with what is under way, and tells each of the others', async () => {
   const bounds = createBatchBounds(undefined);
   const { begun, steps, letGo } = held();
   const batches = [1, 2].map(() => createUploadEach(bounds)(partsOf(100), steps));
@@ -144,8 +143,21 @@ test('once the server stops, a batch ends with what is under way', async () => {
   assert.equal(begun.length, 128);
   bounds.stop();
   letGo();
-  const outcomes = await Promise.allSettled(batches);
+  const results = (await Promise.all(batches)).flat();
   assert.equal(begun.length, 128);
-  const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
-  assert.ok(failures.length > 0 && failures.every((failure) => isLookasideError(failure, 'BUSY')));
+  assert.equal(results.filter(({ result }) => result === 'created').length, 128);
+  const others = results.filter(({ result }) => result !== 'created');
+  assert.equal(others.length, 72);
+  for (const other of others) assert.match(JSON.stringify(other), /"BUSY".*stopping.*send it again/);
+});
+
+test('what comes once the server stops is not examined', async () => {
+  const bounds = createBatchBounds(undefined);
+  bounds.stop();
+  const verify = () => assert.fail('it was examined');
+  const results = await createUploadEach(bounds)(partsOf(2), { ...held().steps, verify });
+  assert.deepEqual(
+    results.map((one) => one.result === 'refused' && one.code),
+    ['BUSY', 'BUSY'],
+  );
 });
