@@ -20,9 +20,9 @@ const EXAMINED = { items: 64, bytes: 64 * 1024 * 1024 };
 const IMAGES = 128;
 /**
  * Images of a batch that begin to be stored together, while its other parts are examined: what begins at the same time shares fsyncs,
- * transactions and messages, and what begins later keeps another thread busy meanwhile.
+ * transactions and messages, and what begins later keeps another thread busy meanwhile. Half of them cost more (docs/performance.md).
  */
-const IMAGES_BEGUN = 25;
+const IMAGES_BEGUN = 50;
 /** All batches together store as many images as so many of them: a shared database has the changes of other nodes to do too. */
 const BATCHES_IF_SHARED = 2;
 

@@ -85,10 +85,10 @@ test('the images of all batches share one bound', async () => {
 });
 
 test('images are stored while the parts behind them are examined, but none ahead of a part whose image is not known yet', async () => {
-  const named = partsOf(60);
+  const named = partsOf(100);
   for (const [parts, wanted] of [
-    [named, 25],
-    [[...named.slice(0, 59), { bytes: Buffer.from([59]), fileName: null }], 0],
+    [named, 50],
+    [[...named.slice(0, 99), { bytes: Buffer.from([99]), fileName: null }], 0],
   ] as const) {
     const { begun, steps, letGo } = held();
     letGo();
@@ -97,7 +97,7 @@ test('images are stored while the parts behind them are examined, but none ahead
       goOn = resolve;
     });
     const verify: BatchSteps['verify'] = async (part) => {
-      if ((part.bytes[0] ?? 0) >= 40) await isAllowed;
+      if ((part.bytes[0] ?? 0) >= 80) await isAllowed;
       return { ...(await steps.verify(part)), claim: CLAIM };
     };
     const uploading = createUploadEach(createBatchBounds(undefined))(parts, { ...steps, verify });
@@ -106,7 +106,7 @@ test('images are stored while the parts behind them are examined, but none ahead
     goOn();
     const results = await uploading;
     assert.ok(results.every(({ result }) => result === 'created'));
-    assert.equal(begun.length, 60);
+    assert.equal(begun.length, 100);
   }
 });
 
