@@ -72,6 +72,11 @@ export interface SignatureStore {
   peekEmpty?(image: ImageId): boolean;
   /** What readSet() would give, told at once, where that is settled. Null when only readSet() may tell; may be omitted likewise. */
   peekSettled?(image: ImageId): SignatureSet | null;
+  /**
+   * Whether anything is stored of each of these images of one site, in their order, for less than reading them. False also when only
+   * readSet() may tell: a store that can never tell omits it. @throws STORE_UNAVAILABLE
+   */
+  areStored?(images: readonly ImageId[]): Promise<readonly boolean[]>;
   /** Bytes whose SHA-256 is `sha256`; null when the image no longer holds such a signature. @throws STORE_UNAVAILABLE */
   readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null>;
   /**
@@ -153,6 +158,8 @@ export interface SignatureIndex {
   peekLacks?(image: ImageId): boolean;
   /** As recorded(), told at once, where isComplete() is known to be true. Null else, and where recorded() would throw; may be omitted likewise. */
   peekRecorded?(image: ImageId): readonly RecordedSignature[] | null;
+  /** Whether anything is recorded of each, in their order; an index that is read too seldom omits it. @throws INDEX_UNUSABLE */
+  areRecorded?(images: readonly ImageId[]): Promise<readonly boolean[]>;
 }
 
 /** An index beside a tree that is walked through. */
@@ -878,6 +885,8 @@ export interface MirrorStore {
   remove(name: string, event: NewAuditEvent): Promise<void>;
   /** @throws STORE_UNAVAILABLE */
   setOf(image: ImageId): Promise<MirrorSetRow | null>;
+  /** The same of each of these of one site, in their order. @throws STORE_UNAVAILABLE */
+  setsOf(images: readonly ImageId[]): Promise<readonly (MirrorSetRow | null)[]>;
   /** Replaces what was kept of the image: a walk has found this. */
   checked(rows: readonly CheckedSet[]): Promise<void>;
   /**

@@ -106,6 +106,14 @@ export class PostgresMirrors implements MirrorStore {
     return row === undefined ? null : toSet(image.site, row);
   }
 
+  async setsOf(images: readonly ImageId[]): Promise<readonly (MirrorSetRow | null)[]> {
+    const site = images[0]?.site ?? '';
+    const folders = images.map(imageFolder);
+    const rows = await this.#query<SetRow>(`${SETS} WHERE site = $1 AND image = ANY($2)`, [site, folders]);
+    const sets = new Map(rows.map((row) => [row.image, toSet(site, row)]));
+    return folders.map((folder) => sets.get(folder) ?? null);
+  }
+
   async checked(rows: readonly CheckedSet[]): Promise<void> {
     await this.#writer.run(({ query }) => putChecked(query, rows), rows.length * SET_BYTES);
   }

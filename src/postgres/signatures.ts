@@ -143,6 +143,19 @@ export class PostgresSignatures implements SignatureStore, SignatureAppender, Se
     return { generation: first.generation, entries };
   }
 
+  async areStored(images: readonly ImageId[]): Promise<readonly boolean[]> {
+    const folders = images.map(imageFolder);
+    const rows = await this.#query<{ folder: string }>(
+      `
+      SELECT i.folder
+      FROM image AS i
+      WHERE i.site = $1 AND i.folder = ANY($2) AND EXISTS (SELECT 1 FROM signature AS s WHERE s.image_id = i.id)`,
+      [images[0]?.site ?? '', folders],
+    );
+    const stored = new Set(rows.map(({ folder }) => folder));
+    return folders.map((folder) => stored.has(folder));
+  }
+
   async readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
     const [row] = await this.#query<{ bytes: Buffer }>(
       `

@@ -32,8 +32,13 @@ export interface Mirror {
   readonly store: SignatureStore;
   /** Whether anything is stored of the image; false too when that cannot be read now. */
   has(image: ImageId): Promise<boolean>;
-  /** For a sync, which no rate limits. Never throws. */
-  bring(image: ImageId): Promise<Brought>;
+  /** The same of each, in their order, for less; false as well where only has() may tell. Never throws. */
+  haveSome(images: readonly ImageId[]): Promise<readonly boolean[]>;
+  /**
+   * For a sync, which no rate limits. `onWalked` is called when its walk has ended, if it had one of its own: the set is then judged
+   * and stored. Never throws.
+   */
+  bring(image: ImageId, onWalked?: () => void): Promise<Brought>;
   readonly walks: { readonly set: number; readonly empty: number };
   readonly faults: ReadonlyMap<WalkFaultKind, number>;
   readonly lastFault: { readonly at: Date; readonly upstream: string; readonly message: string } | null;
@@ -100,12 +105,16 @@ export function createMirror(options: MirrorOptions): Mirror {
    * One walk for all who ask for the image at the same time; it goes on when they have gone. Readers never join that of a sync,
    * which waits behind many others.
    */
-  function bring(image: ImageId, purpose: 'read' | 'sync'): Promise<Brought> {
+  function bring(
+    image: ImageId,
+    purpose: 'read' | 'sync',
+    onWalked: () => void = () => undefined,
+  ): Promise<Brought> {
     const key = imageKey(image);
     const flight = share(`${purpose} ${key}`, async () => {
       if (isStopped) return STOPPED;
       const brought = await bringer.bring(image, purpose, (walk) =>
-        gate.pass(purpose, async () => (isStopped ? STOPPED : walk())),
+        gate.pass(purpose, async () => (isStopped ? STOPPED : walk())).finally(onWalked),
       );
       if (brought === null) {
         faults.add('queue');
@@ -188,9 +197,17 @@ export function createMirror(options: MirrorOptions): Mirror {
         return false;
       }
     },
-    async bring(image) {
+    async haveSome(images) {
       try {
-        return await bring(image, 'sync');
+        return (await store.areStored?.(images)) ?? [];
+      } catch (error) {
+        if (!isLookasideError(error)) throw error;
+        return [];
+      }
+    },
+    async bring(image, onWalked) {
+      try {
+        return await bring(image, 'sync', onWalked);
       } catch (error) {
         if (!isLookasideError(error)) throw error;
         return walkFault('connection', error.message);

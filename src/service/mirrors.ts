@@ -1,6 +1,6 @@
 // The mirrors of a server: added, changed and removed while it runs, and filled ahead of demand.
 import type { SyncFollowing } from '../domain/administration.ts';
-import { createTurns, forEachConcurrently } from '../domain/concurrency.ts';
+import { createPlaces, createTurns, forEachConcurrently } from '../domain/concurrency.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageName, parseImageFolder } from '../domain/image.ts';
 import { MAX_MIRROR_RELEASE_CHANNELS, MAX_MIRROR_RELEASES } from '../domain/limits.ts';
@@ -75,6 +75,9 @@ export interface MirrorService {
 
 /** Under way in one run: some of these are walked, and the others are stored together or wait. */
 const IMAGES_AT_ONCE = 600;
+/** Begun and not walked yet: a few more than a mirror walks at once, so that the next one is at hand. */
+const WALKS_AHEAD = 32;
+const LOOKED_UP_AT_ONCE = 500;
 /** For how long the end of a set is believed. */
 const END_KNOWN_MS = 300_000;
 /** An upstream that has answered in this run and is left alone after faults is waited for: for so long since its last answer. */
@@ -201,14 +204,19 @@ export function createMirrors(options: MirrorsOptions): MirrorService {
       const wanted = new Map(images.map((text) => [text, imageOf(text, open.stored)]));
       demandFew(releases);
       const startedAt = clock.now();
-      const youngest = maxAgeMs === null ? Number.POSITIVE_INFINITY : startedAt.getTime() - maxAgeMs;
+      const youngest = maxAgeMs === null ? null : startedAt.getTime() - maxAgeMs;
       const results = new Map<string, SyncedImage>();
       // first: who asks for a channel must be told of what did not come
       if (releases.length > 0) await store.putReleases(name, { releases, wholeChannels });
       onProgress?.({ done: 0, total: wanted.size });
-      const bring = createPatience(open.mirror, options);
-      await forEachConcurrently(wanted, IMAGES_AT_ONCE, async ([text, image]) => {
-        results.set(text, await syncOne(image, { ...options, mirror: open.mirror, bring, youngest }));
+      const syncing = {
+        ...options,
+        mirror: open.mirror,
+        bring: createPatience(open.mirror, options),
+        youngest,
+      };
+      await forEachConcurrently(turnsOf(wanted, syncing), IMAGES_AT_ONCE, async (turn) => {
+        results.set(turn.text, await syncOne(turn, syncing));
         onProgress?.({ done: results.size, total: wanted.size });
       });
       const inOrder = [...wanted.keys()].flatMap((text) => results.get(text) ?? []);
@@ -233,16 +241,83 @@ function isSameMirror(one: StoredMirror, other: StoredMirror): boolean {
 interface Syncing extends Pick<MirrorsOptions, 'store' | 'clock'> {
   readonly mirror: Mirror;
   readonly bring: Mirror['bring'];
-  /** Since when a set must have been checked to be left alone, as a time. */
-  readonly youngest: number;
+  /** Since when a set must have been checked to be left alone, as a time; null: none is left alone. */
+  readonly youngest: number | null;
+}
+
+/** One image of a run, whose turn has come. */
+interface Turn {
+  readonly text: string;
+  readonly image: ImageId;
+  /** What became of it, where that is known already. */
+  readonly known: SyncedImage | null;
+  /** It is noted as young, and whether it is stored has to be looked at. */
+  readonly isYoung: boolean;
+  /** Its walk has ended, or it has none; a second call does nothing. */
+  readonly leave: () => void;
+}
+
+/**
+ * The images one after the other, each as soon as there is room among the walks: were hundreds begun at once, the first answers would
+ * wait for all of them. What is stored and young is looked up for many together.
+ */
+async function* turnsOf(wanted: ReadonlyMap<string, ImageId>, syncing: Syncing): AsyncGenerator<Turn> {
+  const walks = createPlaces({ items: WALKS_AHEAD, bytes: Number.POSITIVE_INFINITY });
+  const all = [...wanted];
+  for (let first = 0; first < all.length; first += LOOKED_UP_AT_ONCE) {
+    const some = all.slice(first, first + LOOKED_UP_AT_ONCE);
+    const looks = await lookUp(
+      some.map(([, image]) => image),
+      syncing,
+    );
+    for (const [position, [text, image]] of some.entries()) {
+      const look = looks[position] ?? DUE;
+      if (look.known !== null) yield { text, image, ...look, leave: () => undefined };
+      else yield { text, image, ...look, leave: once((await walks.enter(0)).leave) };
+    }
+  }
+}
+
+const DUE: Pick<Turn, 'known' | 'isYoung'> = { known: null, isYoung: false };
+
+/** What is known of each before the upstream is asked, in their order. */
+async function lookUp(
+  images: readonly ImageId[],
+  { store, clock, mirror, youngest }: Syncing,
+): Promise<readonly Pick<Turn, 'known' | 'isYoung'>[]> {
+  if (youngest === null) return [];
+  const rows = await store.setsOf(images);
+  const now = clock.now();
+  // signatures come after images
+  const youngestEnd = Math.max(youngest, now.getTime() - END_KNOWN_MS);
+  const isYoung = rows.map((row) => row?.upstream != null && syncedMs(row, now) >= youngest);
+  // the row may tell of a set that is gone: a backup has the row, and the set only where that was asked for
+  const young = images.filter((_, position) => isYoung[position]);
+  const areStored = await mirror.haveSome(young);
+  const stored = new Set(young.filter((_, position) => areStored[position]));
+  return images.map((image, position) => {
+    const row = rows[position] ?? null;
+    if (stored.has(image)) return { ...DUE, known: synced(image, 'unchanged') };
+    if (row?.upstream === null && syncedMs(row, now) >= youngestEnd)
+      return { ...DUE, known: synced(image, 'missing') };
+    return { ...DUE, isYoung: isYoung[position] === true };
+  });
+}
+
+function once(act: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) act();
+    isDone = true;
+  };
 }
 
 /** For the images of one run: those behind a few faults must not all fail with them. */
 function createPatience(mirror: Mirror, { clock, wait }: MirrorsOptions): Mirror['bring'] {
   let answeredAtMs = Number.NEGATIVE_INFINITY;
-  return async (image) => {
+  return async (image, onWalked) => {
     for (;;) {
-      const brought = await mirror.bring(image);
+      const brought = await mirror.bring(image, onWalked);
       if (brought.kind !== 'fault') {
         answeredAtMs = clock.monotonicMs();
         return brought;
@@ -256,18 +331,16 @@ function createPatience(mirror: Mirror, { clock, wait }: MirrorsOptions): Mirror
 }
 
 async function syncOne(
-  image: ImageId,
-  { store, clock, mirror, bring, youngest }: Syncing,
+  { image, known, isYoung, leave }: Turn,
+  { mirror, bring }: Syncing,
 ): Promise<SyncedImage> {
-  const row = youngest === Number.POSITIVE_INFINITY ? null : await store.setOf(image);
-  const checkedMs = syncedMs(row, clock.now());
-  // the row may tell of a set that is gone: a backup has the row, and the set only where that was asked for
-  if (row?.upstream != null && checkedMs >= youngest && (await mirror.has(image)))
-    return synced(image, 'unchanged');
-  // signatures come after images
-  const youngestEnd = Math.max(youngest, clock.now().getTime() - END_KNOWN_MS);
-  if (row?.upstream === null && checkedMs >= youngestEnd) return synced(image, 'missing');
-  return syncedFrom(image, await bring(image));
+  try {
+    if (known !== null) return known;
+    if (isYoung && (await mirror.has(image))) return synced(image, 'unchanged');
+    return syncedFrom(image, await bring(image, leave));
+  } finally {
+    leave();
+  }
 }
 
 async function notedOf(store: Pick<MirrorStore, 'noted'>, name: string): Promise<MirrorDetails['noted']> {

@@ -28,7 +28,7 @@ export interface ReleaseViewOptions {
 
 export interface ReleaseView {
   /** For readers: it tells at once all that the other one tells so. */
-  readonly store: Required<SignatureStore>;
+  readonly store: Required<Omit<SignatureStore, 'areStored'>>;
   /** What the index knows of the signatures that are served for the image; each row names the image that it is stored for. */
   readonly ofImage: VerdictIndex['ofImage'];
 }

@@ -202,6 +202,10 @@ export class SqliteMirrorStore implements MirrorStore {
     return this.#table.setOf(image);
   }
 
+  async setsOf(images: readonly ImageId[]): Promise<readonly (MirrorSetRow | null)[]> {
+    return images.map((image) => this.#table.setOf(image));
+  }
+
   async checked(rows: readonly CheckedSet[]): Promise<void> {
     await this.#writer.run('state.mirror-checked', rows, rows.length * SET_BYTES);
   }

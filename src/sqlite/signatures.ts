@@ -174,6 +174,10 @@ export class SqliteSignatureIndex implements SignatureIndex, NewImageIndex, Verd
     return this.#look((on) => on.recorded(image));
   }
 
+  async areRecorded(images: readonly ImageId[]): Promise<readonly boolean[]> {
+    return this.#look((on) => images.map((image) => on.isRecorded(image)));
+  }
+
   async listFolder(site: string, folder: string, after: string | null, limit: number): Promise<FolderPage> {
     return this.#look((on) => on.folders.page(site, folder, after, limit));
   }
@@ -429,6 +433,7 @@ class Statements {
   readonly verdicts: Verdicts;
   readonly repositories: Repositories;
   readonly #recorded: Statement<[string, string, string, string, Buffer], SignatureRow>;
+  readonly #isRecorded: Statement<[string, string, string, string, Buffer], number>;
   readonly #images: Statement<[string, string, string, string, Buffer, number], ImageRow>;
   readonly #site: Statement<[string], SiteRow>;
   readonly #isComplete: Statement<[string], number>;
@@ -447,6 +452,13 @@ class Statements {
         WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
         ORDER BY number`)
       .raw();
+    this.#isRecorded = db
+      .prepare<[string, string, string, string, Buffer], number>(`
+      SELECT 1
+      FROM signature
+      WHERE site = ? AND path = ? AND layout = ? AND algorithm = ? AND digest = ?
+      LIMIT 1`)
+      .pluck();
     this.#images = db.prepare(`
       SELECT DISTINCT path, layout, algorithm, digest
       FROM signature
@@ -481,6 +493,10 @@ class Statements {
 
   recorded({ site, path, layout, algorithm, hex }: ImageId): readonly RecordedSignature[] {
     return this.#recorded.all(site, path, layout, algorithm, Buffer.from(hex, 'hex')).map(signatureOf);
+  }
+
+  isRecorded({ site, path, layout, algorithm, hex }: ImageId): boolean {
+    return this.#isRecorded.get(site, path, layout, algorithm, Buffer.from(hex, 'hex')) !== undefined;
   }
 
   images(site: string, after: ImageId | null, limit: number): readonly ImageId[] {

@@ -1,7 +1,7 @@
 // The signature store over a tree on disk and its index. It reads a shared tree from the disk, and an owned one from the
 // index. In both, no reader waits for a writer of the index.
 import { createSingleFlight } from '../domain/concurrency.ts';
-import { LookasideError } from '../domain/errors.ts';
+import { isLookasideError, LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder, imageKey } from '../domain/image.ts';
 import type { FolderPage, RecordedSignature, SignatureSet, SignatureStore } from '../domain/ports.ts';
 import { withdrawnOf } from '../domain/tombstone.ts';
@@ -84,6 +84,23 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     if (recorded.length === 0) return null;
     generation += 1;
     return { generation, entries: toEntries(recorded), isSettled: true };
+  }
+
+  /** As readOwned() takes them from the index; what it would have to look at the disk for is left to it. */
+  async function areStored(images: readonly ImageId[]): Promise<readonly boolean[]> {
+    const recorded = await areWhole(images);
+    return images.map((image, position) => recorded[position] === true && !changes.isPending(image));
+  }
+
+  async function areWhole(images: readonly ImageId[]): Promise<readonly boolean[]> {
+    const [first] = images;
+    if (options.kind === 'shared' || first === undefined || !changes.isScanned) return [];
+    try {
+      return (await isComplete(first.site)) ? ((await index.areRecorded?.(images)) ?? []) : [];
+    } catch (error) {
+      if (isLookasideError(error, 'INDEX_UNUSABLE')) return [];
+      throw error;
+    }
   }
 
   /** Null when the files alone do not tell whether the set is still right. */
@@ -186,5 +203,5 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return index.listFolder(site, folder, after, limit);
   }
 
-  return { readSet, peekHolds, peekEmpty, peekSettled, readBlob, listFolder };
+  return { readSet, peekHolds, peekEmpty, peekSettled, areStored, readBlob, listFolder };
 }

@@ -102,7 +102,12 @@ export function mirrorStoreContract(name: string, open: () => Promise<MirrorStor
       // of two in one batch the later counts
       await mirrors.checked([setOf('app'), next]);
       const wanted = { ...next, syncedAt: AT, failingSince: null };
-      assert.deepEqual(await (await under.reopen()).setOf(image), wanted);
+      const after = await under.reopen();
+      assert.deepEqual(await after.setOf(image), wanted);
+      const other = { ...setOf('other'), failingSince: null };
+      const images = ['other', 'never', 'app', 'other'].map(imageOf);
+      assert.deepEqual(await after.setsOf(images), [other, null, wanted, other]);
+      assert.deepEqual(await after.setsOf([]), []);
     });
 
     test('walks have failed since the first that did, unless another has ended well since it began', async ({

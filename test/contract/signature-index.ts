@@ -98,6 +98,13 @@ export function signatureIndexContract(name: string, open: () => Promise<IndexUn
       assertSame(await index.recorded(image), [wanted]);
     });
 
+    test('of many images at once it tells of which something is recorded', async (index) => {
+      const [one, other] = [imageAt('team/app', 'many 1'), imageAt('team/app', 'many 2')];
+      await index.record([recordedImage(one, 'a', 'b')]);
+      const images = [other, one, imageAt('team/other', 'many 1'), imageAt('', 'many 1'), one];
+      assert.deepEqual(await index.areRecorded?.(images), [false, true, false, false, true]);
+    });
+
     test('an image that nothing was recorded of has no signatures', async (index) => {
       await index.record([recordedImage(imageAt('team/app', 'a'), 'one')]);
       for (const other of [imageAt('team/app', 'b'), imageAt('team', 'a'), imageAt('team/app/', 'a')]) {

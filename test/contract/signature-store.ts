@@ -55,6 +55,17 @@ export function signatureStoreContract(name: string, open: () => Promise<StoreUn
       assert.deepEqual((await store.readSet(imageIn(newFolder('never/there')))).entries, []);
     });
 
+    it('tells of many images at once which are stored, and of none that is not', async () => {
+      const image = await place({ 'signature-1': signatureBytes('one') });
+      const hidden = await place({ 'signature-2': signatureBytes('one') });
+      const absent = imageIn(newFolder());
+      assert.equal((await store.readSet(image)).entries.length, 1);
+      const [first = false, ...others] = (await store.areStored?.([image, hidden, absent])) ?? [];
+      assert.ok(!others.includes(true));
+      // a tree that others write to is read image by image
+      assert.equal(first, name.includes('PostgreSQL') || name.includes('owned'));
+    });
+
     it('makes the set of the files in numeric order, each with its size, time and SHA-256', async () => {
       const signatures = Array.from({ length: 12 }, (_, position) => signatureBytes(`${position}`, 300));
       const names = signatures.map((bytes, position) => [`signature-${position + 1}`, bytes] as const);

@@ -19,6 +19,7 @@ function open(
   { databases }: Pick<Awaited<ReturnType<typeof openStore>>, 'databases'>,
   bring: Mirror['bring'],
   hasSet = true,
+  areKnown = hasSet,
 ) {
   const store = databases.mirrors;
   const clock = createClock();
@@ -28,7 +29,9 @@ function open(
     settings: { ...DEFAULT_MIRROR, upstreams: ['https://one.example/s'], views: [] },
     addedAt: clock.now(),
   };
-  const mirror = { bring, has: async () => hasSet } as Partial<Mirror> as Mirror; // a sync asks for no more
+  const has = async () => hasSet;
+  const haveSome: Mirror['haveSome'] = async (images) => images.map(() => areKnown);
+  const mirror = { bring, has, haveSome } as Partial<Mirror> as Mirror; // a sync asks for no more
   const mirrors = createMirrors({
     store,
     open: () => (names.has(SITE) ? [{ stored, mirror, restingMs: () => 0, counts: async () => null }] : []),
@@ -91,13 +94,17 @@ test('a sync asks for what was checked by a clock that was wrong, in the future'
 test('a sync asks for a set that is noted as young and is not stored', async () => {
   await using opened = await openStore({ kind: 'owned' });
   const image = imageOf('team/app');
-  for (const hasSet of [true, false]) {
+  for (const [hasSet, areKnown] of [
+    [true, true],
+    [true, false],
+    [false, false],
+  ]) {
     let walks = 0;
     const bring = async () => {
       walks += 1;
       return walkFault('status', 'answered 500');
     };
-    const { mirrors, store, clock } = open(opened, bring, hasSet);
+    const { mirrors, store, clock } = open(opened, bring, hasSet, areKnown);
     const noted = { upstream: 'https://one.example/s', gone: [], leftOut: [], sizeBytes: null };
     const row = {
       site: image.site,
@@ -170,4 +177,45 @@ test('a run waits for an upstream that is left alone after it has answered, and 
   assert.deepEqual(await run([]), { failed: 3, waitedMs: 0 });
   const stopped = walkFault('resting', 'the server stops');
   assert.deepEqual(await run([none, stopped, stopped]), { failed: 2, waitedMs: 0 });
+});
+
+test('a sync passes over what is young and stored, and begins no more walks than find room', async () => {
+  await using opened = await openStore({ kind: 'owned' });
+  const images = Array.from({ length: 1200 }, (_, k) => imageOf(`team/app-${k}`));
+  const fresh = new Set(images.filter((_, k) => k % 3 === 2).map(imageName));
+  const walking: { image: string; end: () => void; walked: () => void }[] = [];
+  const walked: string[] = [];
+  const bring: Mirror['bring'] = (image, onWalked = () => undefined) =>
+    new Promise((resolve) => {
+      const end = () => resolve({ kind: 'empty', leftOut: [] });
+      walking.push({ image: imageName(image), end, walked: onWalked });
+      walked.push(imageName(image));
+    });
+  const { mirrors, store, clock } = open(opened, bring);
+  const noted = { upstream: 'https://one.example/s', gone: [], leftOut: [], sizeBytes: null };
+  const times = { checkedAt: clock.now(), syncedAt: clock.now() };
+  const young = images.filter((image) => !fresh.has(imageName(image)));
+  await store.checked(
+    young.map((image) => ({ site: image.site, image: imageFolder(image), ...times, ...noted })),
+  );
+  const progress: number[] = [];
+  const onProgress = ({ done }: { readonly done: number }) => void progress.push(done);
+  const syncing = mirrors.sync(SITE, { images: images.map(imageName), maxAgeMs: 60_000, onProgress }, ACTOR);
+  const settled = () => new Promise((resolve) => setImmediate(resolve));
+  await settled();
+  assert.equal(walking.length, 32, 'those that wait for an answer');
+  // walked is enough to let others begin, while the sets wait for the disk
+  for (const one of [...walking]) one.walked();
+  await settled();
+  assert.equal(walking.length, 64);
+  while (walked.length < fresh.size) {
+    for (const one of walking.splice(0)) one.end();
+    await settled();
+  }
+  for (const one of walking) one.end();
+  const { counts } = await syncing;
+  assert.deepEqual(counts, { new: 0, unchanged: 800, missing: 400, refused: 0, failed: 0 });
+  assert.deepEqual(new Set(walked), fresh);
+  assert.equal(walked.length, fresh.size);
+  assert.equal(progress.at(-1), 1200);
 });
