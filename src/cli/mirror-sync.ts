@@ -20,7 +20,7 @@ import { escapeTerminal } from '../domain/text.ts';
 import { viewed } from '../domain/view.ts';
 import { administerByServer } from './administer.ts';
 import { readInput } from './input.ts';
-import { type LoginOptions, withLogin } from './registry-logins.ts';
+import type { LoginOptions } from './registry-logins.ts';
 import { catchStopSignals } from './stop-signals.ts';
 import { EXIT, plural, print, printJson, tell } from './terminal.ts';
 
@@ -194,6 +194,8 @@ async function fromElsewhere(
       wholeChannels.push(...graphChannels(named, url));
     }
     for (const url of listings) images.push(...(await listedImages(options, url)));
+    // with zod, which only a file of log-ins needs
+    const { withLogin } = await import('./registry-logins.ts');
     for (const registry of registries) {
       images.push(...(await registryImages(options, await withLogin(registry, logins))));
     }

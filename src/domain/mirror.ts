@@ -1,44 +1,35 @@
 // A mirror: a site that is filled from signature sites elsewhere, and the paths below which it is served.
-import { z } from 'zod';
 import { LookasideError } from './errors.ts';
-import { type ImageId, isNamespaceFolder, parseImageName } from './image.ts';
-import { MIRROR_LAYOUTS, type MirrorLayout } from './mirror-presets.ts';
+import { type ImageId, parseImageName } from './image.ts';
+import type { MirrorLayout } from './mirror-presets.ts';
 import type { Release, WholeChannel } from './release-graph.ts';
-import { RESERVED_SEGMENTS } from './reserved-segments.ts';
 import { quoted } from './text.ts';
 import type { WalkFaultKind } from './walk.ts';
 
-const path = z.string().max(255);
-
-const settings = z.strictObject({
+export interface MirrorSettings {
   /** Without user and password; asked in this order. */
-  upstreams: z.array(z.string().max(2048)).min(1).max(8),
-  layout: z.enum(MIRROR_LAYOUTS),
-  views: z
-    .array(z.strictObject({ prefix: path, strip: path, add: path }))
-    .min(1)
-    .max(32),
+  readonly upstreams: readonly string[];
+  readonly layout: MirrorLayout;
+  readonly views: readonly { readonly prefix: string; readonly strip: string; readonly add: string }[];
   /** Statuses that mean that a file is not there. */
-  missing: z.array(z.int().min(400).max(499)).min(1).max(8),
+  readonly missing: readonly number[];
   /** Hosts that redirects may lead to wherever they are. */
-  redirects: z.array(z.string().max(300)).max(32),
+  readonly redirects: readonly string[];
   /** Globs of repository paths that a read may make us ask for; null: all. */
-  onDemand: z.array(path).max(64).nullable(),
+  readonly onDemand: readonly string[] | null;
   /** What a reader gets when the upstream fails and nothing is stored. */
-  onUpstreamFailure: z.enum(['503', '404']),
+  readonly onUpstreamFailure: '503' | '404';
   /** After which a stored set is asked for again, behind the reader's back. */
-  maxAgeMs: z.int().min(1000),
-  /** What sets that reads alone have brought may take on a disk; null: what they need. Mirrors of older versions lack it. */
-  maxBytes: z.int().min(0).nullable().default(null),
+  readonly maxAgeMs: number;
+  /** What sets that reads alone have brought may take on a disk; null: what they need. */
+  readonly maxBytes: number | null;
   /** Files on the server's machine; each null: none. */
-  ca: z.string().nullable(),
-  certificate: z.string().nullable(),
-  key: z.string().nullable(),
+  readonly ca: string | null;
+  readonly certificate: string | null;
+  readonly key: string | null;
   /** One line: `user:password`, or the value of the header Authorization. */
-  credentials: z.string().nullable(),
-});
-
-export type MirrorSettings = Readonly<z.output<typeof settings>>;
+  readonly credentials: string | null;
+}
 
 export interface StoredMirror {
   readonly name: string;
@@ -198,51 +189,6 @@ export function parseMirrorName(name: string): string {
   throw invalid(
     `${quoted(name)} cannot name a mirror; wanted lower-case letters, digits and hyphens, like red-hat`,
   );
-}
-
-/** The settings, with prefixes and paths as they are stored. @throws LookasideError REQUEST_INVALID */
-export function parseMirrorSettings(value: unknown): MirrorSettings {
-  const read = settings.safeParse(value);
-  if (!read.success) {
-    const [issue] = read.error.issues;
-    throw invalid(
-      `${issue?.path.map(String).join('.') || 'the mirror'}: ${issue?.message ?? 'is not valid'}`,
-    );
-  }
-  const { data } = read;
-  const views = data.views.map(({ prefix, strip, add }) => ({
-    prefix: `/${folderOf(prefix, 'the prefix')}`,
-    strip: strip === '' ? '' : folderOf(strip, 'the path to strip'),
-    add: add === '' ? '' : folderOf(add, 'the path to add'),
-  }));
-  for (const { prefix } of views) {
-    if (RESERVED_SEGMENTS.has(prefix.split('/')[1] ?? ''))
-      throw invalid(`the prefix ${prefix} is a path of the server itself; choose another`);
-  }
-  return { ...data, upstreams: data.upstreams.map(upstreamOf), views };
-}
-
-function folderOf(text: string, what: string): string {
-  const folder = text.replace(/^\/+|\/+$/g, '');
-  if (isNamespaceFolder(folder)) return folder;
-  throw invalid(`${what} is ${quoted(text)}; wanted one like /rh or /rh/ubi9`);
-}
-
-function upstreamOf(text: string): string {
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    throw invalid(`the upstream ${quoted(text)} is no URL; wanted one like https://example.com/sigstore`);
-  }
-  if (url.username !== '' || url.password !== '')
-    throw invalid(
-      'the upstream has a user or a password, which others would see; put them into a file, and name it with --credentials',
-    );
-  if (url.protocol !== 'https:' && url.protocol !== 'http:')
-    throw invalid(`the upstream begins with ${url.protocol}; wanted https:// or http://`);
-  url.hash = '';
-  return url.href;
 }
 
 /** For people: a query may be a secret. */

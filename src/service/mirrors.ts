@@ -11,7 +11,6 @@ import {
   type MirrorSettings,
   type MirrorStatus,
   parseMirrorName,
-  parseMirrorSettings,
   type StoredMirror,
   SYNC_RESULTS,
   type SyncAnswer,
@@ -22,6 +21,7 @@ import {
   syncedImage,
   unknownMirror,
 } from '../domain/mirror.ts';
+import { parseMirrorSettings } from '../domain/mirror-settings.ts';
 import type { Clock, FolderPage, MirrorSetRow, MirrorStore } from '../domain/ports.ts';
 import { type KnownRelease, type Release, releasesAtOnce } from '../domain/release-graph.ts';
 import { quoted } from '../domain/text.ts';

@@ -4,7 +4,8 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { NewAuditEvent } from '../domain/audit.ts';
 import { LookasideError } from '../domain/errors.ts';
 import { type ImageId, imageFolder } from '../domain/image.ts';
-import { parseMirrorSettings, type StoredMirror, type SyncReport, type SyncRun } from '../domain/mirror.ts';
+import type { StoredMirror, SyncReport, SyncRun } from '../domain/mirror.ts';
+import { parseMirrorSettings } from '../domain/mirror-settings.ts';
 import type {
   AskedSet,
   CheckedSet,

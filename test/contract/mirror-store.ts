@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { imageFolder } from '../../src/domain/image.ts';
-import { DEFAULT_MIRROR, parseMirrorSettings, type StoredMirror } from '../../src/domain/mirror.ts';
+import { DEFAULT_MIRROR, type StoredMirror } from '../../src/domain/mirror.ts';
+import { parseMirrorSettings } from '../../src/domain/mirror-settings.ts';
 import type { CheckedSet, MirrorStore } from '../../src/domain/ports.ts';
 import { auditEvent } from './audit-event.ts';
 import { imageAt } from './signature-index.ts';
