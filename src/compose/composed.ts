@@ -1,6 +1,7 @@
 // What the process that owns a data directory is built from, and what it gives the HTTP side and the commands.
 import type { Config } from '../config.ts';
 import type { ImageId } from '../domain/image.ts';
+import type { Patience } from '../domain/patience.ts';
 import type { Log, SignatureIndex } from '../domain/ports.ts';
 import type { RecordLookups } from '../domain/records.ts';
 import type { Site, SitePlace } from '../domain/site.ts';
@@ -85,6 +86,8 @@ export interface Composed {
   readonly auditLog: LogKeeper;
   /** Cosigns other logs; null when none are named. */
   readonly witness: Witness | null;
+  /** Left out: the store is on this machine. */
+  readonly patience?: () => Patience;
   health(isDraining: () => boolean): () => Promise<Health>;
   readonly recordSettings: RecordSettings;
   readonly recordCertificate: RecordCertificate;

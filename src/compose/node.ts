@@ -10,7 +10,7 @@ import { ED25519, formatNoteKey } from '../domain/signed-note.ts';
 import type { FsckOptions } from '../domain/upkeep.ts';
 import { openVerifier } from '../openpgp/pool.ts';
 import { numbersOf } from '../postgres/changes.ts';
-import { createFewInTime, LONGEST_MS } from '../postgres/in-time.ts';
+import { createFewInTime, createPatience, createWhileAnswering, LONGEST_MS } from '../postgres/in-time.ts';
 import { otherKey } from '../postgres/log-store.ts';
 import { type OpenedPostgres, type OpenPostgresOptions, openPostgres } from '../postgres/open.ts';
 import { isLate } from '../postgres/signatures.ts';
@@ -64,7 +64,13 @@ const SET_CACHE_BYTES = 64 * 1024 * 1024;
 interface Bells {
   onElected: () => void;
   isLost: boolean;
+  /** When the database last answered; null: nobody has looked. */
+  answeredAtMs: number | null;
   recorder: AccessRecorder | null;
+}
+
+function createBells(): Bells {
+  return { onElected: () => undefined, isLost: false, answeredAtMs: null, recorder: null };
 }
 
 export type NodeOptions = Pick<ComposeOptions, 'config' | 'current' | 'log' | 'offersLogIns'> &
@@ -81,7 +87,8 @@ export async function openNode(options: NodeOptions) {
   const providers = offersLogIns ? await readLogInProviders(config) : null;
   const log = createFewLines({ log: everyLine, wait: (ms) => wait(ms, undefined, { ref: false }) });
   const makeEvent = createEventMaker({ clock, randomBytes });
-  const bells: Bells = { onElected: () => undefined, isLost: false, recorder: null };
+  const bells = createBells();
+  const answering = { ...clock, answeredAtMs: () => bells.answeredAtMs };
   let keyringNumber = -1;
   const { url, poolSize, staleMs } = databaseOf(config);
   const stores = await openPostgres({
@@ -89,6 +96,7 @@ export async function openNode(options: NodeOptions) {
     monotonicMs: clock.monotonicMs,
     keyringNumber: () => keyringNumber,
     isLost: () => bells.isLost,
+    whileAnswering: createWhileAnswering(answering),
     onChanged: (image) => reader.forget(image),
     onElected: () => bells.onElected(),
     makeLiftEvent: ({ image, sha256: signatureSha256, until }) =>
@@ -169,7 +177,7 @@ export async function openNode(options: NodeOptions) {
   return {
     ...{ stores, verifier, reader, judge, keys, refusals, makeEvent, log, signatures, bells, refreshKeyring },
     ...access,
-    ...{ index, audit, sites, places: sites.places },
+    ...{ index, audit, sites, places: sites.places, patience: createPatience(answering) },
     browser: createBrowser({ store, reader, signatures }),
     uploader: createUploader({
       ...{ keyringNumber: () => keyringNumber, imagesOfBatch: 8 },
@@ -187,13 +195,7 @@ export async function openNode(options: NodeOptions) {
       },
     }),
     withdrawals: createWithdrawService({
-      ...{
-        appender: store,
-        tombstones: stores.tombstones,
-        makeEvent,
-        clock,
-        log,
-      },
+      ...{ appender: store, tombstones: stores.tombstones, makeEvent, clock, log },
       sites: sites.names,
       isAppendOnly: () => current().appendOnly,
     }),
@@ -398,6 +400,7 @@ function createWatch(node: OpenedNode, { noteEvent, noteAnswer, noteWritable }: 
     onLog: noteEvent,
     onReachable(isReachable, error) {
       bells.isLost = !isReachable;
+      if (isReachable) bells.answeredAtMs = systemClock.monotonicMs();
       noteAnswer(isReachable ? confirmedAtMs : null, error);
     },
   });

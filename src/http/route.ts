@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Request, RequestHandler, Response } from 'express';
 import { z } from 'zod';
 import { isLookasideError, LookasideError } from '../domain/errors.ts';
+import { ENDLESS, type Patience } from '../domain/patience.ts';
 import type { Role } from '../domain/ports.ts';
 import type { BatchPart } from '../domain/receipt.ts';
 import { quoted } from '../domain/text.ts';
@@ -21,6 +22,7 @@ import type { WrongTokens } from './wrong-tokens.ts';
 export interface RouteRequest {
   readonly req: IncomingMessage;
   readonly exchange: Exchange;
+  readonly patience: Patience;
   readonly query: URLSearchParams;
   readonly params: Readonly<Record<string, string>>;
   /** A `json` body (application/json), parsed; null when none was sent. */
@@ -52,6 +54,11 @@ export interface RouteSpec {
   readonly bodyMs: number;
   /** A caller with too many refused uploads is told to slow down before the body is read. */
   readonly isUpload?: true;
+  /**
+   * `long`: it works, asks others or waits for news for longer than a request may wait for the store alone. `own`: it asks the
+   * request's patience by itself.
+   */
+  readonly waits?: 'long' | 'own';
   /** What else must be so before the body is read. */
   readonly admit?: (services: Services, request: Pick<RouteRequest, 'req' | 'exchange'>) => Promise<void>;
   readonly route: Route;
@@ -106,6 +113,33 @@ export function adapt(specs: readonly [RouteSpec, ...RouteSpec[]], options: Adap
   };
 }
 
+/** A stream is waited for piece by piece; one whose first piece does not come has not begun, so that its client is told why. */
+async function piecewise(answering: Promise<Reply>, patience: Patience): Promise<Reply> {
+  const reply = await answering;
+  const { body } = reply;
+  if (body === null || isWhole(body)) return reply;
+  const pieces = body[Symbol.asyncIterator]();
+  const first = await patience.waitLong(pieces.next());
+  return { ...reply, body: first.done === true ? '' : piecesFrom(first.value, pieces, patience) };
+}
+
+async function* piecesFrom<Piece>(first: Piece, pieces: AsyncIterator<Piece>, patience: Patience) {
+  let isWaiting = false;
+  try {
+    yield first;
+    for (;;) {
+      isWaiting = true;
+      const next = await patience.waitLong(pieces.next());
+      isWaiting = false;
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    // one that is given up would end only after what it waits for
+    if (!isWaiting) await pieces.return?.();
+  }
+}
+
 /** What a piece of an answer says has been done is seen on every connection, as it is with whole answers. */
 function seenByPiece(reply: Reply, { untilSeen }: Pick<Services, 'untilSeen'>): Reply {
   const { body } = reply;
@@ -130,16 +164,22 @@ async function take({ req, res, spec, allowed }: Taken, options: AdaptOptions): 
   const { services, exchangeOf, wrongTokens, refusedUploads } = options;
   const exchange = exchangeOf(req);
   requireMethod(req, spec, allowed);
-  if (needsToken(services, spec)) exchange.caller = await identifyAgain(services, req, exchange.caller);
+  const patience = services.patience?.() ?? ENDLESS;
+  if (needsToken(services, spec))
+    exchange.caller = await patience.wait(identifyAgain(services, req, exchange.caller));
   if (isRefusedWrite(req, spec, exchange)) noteWrong(wrongTokens, exchange);
   authorize(services, spec, exchange);
   if (spec.isUpload === true) refusedUploads.check(exchange.caller);
-  await spec.admit?.(services, { req, exchange });
+  if (spec.admit !== undefined) await patience.wait(spec.admit(services, { req, exchange }));
   const query = new URLSearchParams(req.originalUrl.split('?', 2)[1] ?? '');
-  const request = { req, exchange, query, params: parseParams(req.params), ...NO_CONTENT };
-  return withContent({ req, res, spec, exchange }, options, (content) =>
-    spec.route(services, { ...request, ...content }),
-  );
+  const request = { req, exchange, patience, query, params: parseParams(req.params), ...NO_CONTENT };
+  return withContent({ req, res, spec, exchange }, options, (content) => {
+    const answering = spec.route(services, { ...request, ...content });
+    // each upload has a time of its own, which its answer tells
+    if (spec.waits === 'own' || spec.isUpload === true) return answering;
+    if (spec.waits !== 'long') return patience.wait(answering);
+    return services.patience === undefined ? answering : piecewise(patience.waitLong(answering), patience);
+  });
 }
 
 type Content = Pick<RouteRequest, 'body' | 'bytes' | 'parts' | 'stream'>;

@@ -1,5 +1,6 @@
 // What the routes need. The caller makes one object, and each route takes from it what it names.
 import type { BlockList } from 'node:net';
+import type { Patience } from '../domain/patience.ts';
 import type { Clock, Log } from '../domain/ports.ts';
 import type { RecordLookups } from '../domain/records.ts';
 import type { SitePlace } from '../domain/site.ts';
@@ -74,6 +75,8 @@ export interface Services {
   readonly intake: Intake;
   /** Null: this process serves none. */
   readonly pages: WebPages | null;
+  /** For each request anew; left out: the store is on this machine. */
+  readonly patience?: () => Patience;
   readonly health: () => Promise<Health>;
   readonly metrics: Metrics;
   readonly log: Log;

@@ -1,5 +1,7 @@
 // No request waits for the database for longer than five seconds: who asks is answered with 503, whatever comes of the question.
 import { createPlaces } from '../domain/concurrency.ts';
+import { LookasideError } from '../domain/errors.ts';
+import type { Patience } from '../domain/patience.ts';
 
 /** What any one waits for, whether for a connection, for others, or for the answer. */
 export const LONGEST_MS = 4800;
@@ -35,4 +37,64 @@ export function createFewInTime<About>({ atOnce, longestMs, late, monotonicMs }:
     });
     return inTime(acting, () => late(about), longestMs);
   };
+}
+
+export interface PatienceOptions {
+  readonly monotonicMs: () => number;
+  /** When the database last answered anything; null: nobody has looked. */
+  readonly answeredAtMs: () => number | null;
+  readonly longestMs?: number;
+}
+
+/** As the promise settles, for as long as the database answers others; `late()` is thrown when it has not for so long. */
+export type WhileAnswering = <T>(promise: Promise<T>, late: () => Error) => Promise<T>;
+
+export function createWhileAnswering(options: PatienceOptions): WhileAnswering {
+  const { monotonicMs, answeredAtMs, longestMs = LONGEST_MS } = options;
+  return async (promise, late) => {
+    const startMs = monotonicMs();
+    let timer: NodeJS.Timeout | null = null;
+    const silence = new Promise<never>((_, reject) => {
+      const look = () => {
+        const lastMs = answeredAtMs();
+        if (lastMs === null) return;
+        const leftMs = longestMs - (monotonicMs() - Math.max(startMs, lastMs));
+        if (leftMs > 0) timer = setTimeout(look, leftMs);
+        else reject(late());
+      };
+      timer = setTimeout(look, longestMs);
+    });
+    try {
+      return await Promise.race([promise, silence]);
+    } finally {
+      if (timer !== null) clearTimeout(timer);
+    }
+  };
+}
+
+/** One for each request. */
+export function createPatience(options: PatienceOptions): () => Patience {
+  const { monotonicMs, longestMs = LONGEST_MS } = options;
+  const whileAnswering = createWhileAnswering(options);
+  return () => {
+    let leftMs = longestMs;
+    return {
+      async wait(part) {
+        const startMs = monotonicMs();
+        try {
+          return await inTime(part, isSilent, Math.max(0, leftMs));
+        } finally {
+          leftMs -= monotonicMs() - startMs;
+        }
+      },
+      waitLong: (part) => whileAnswering(part, isSilent),
+    };
+  };
+}
+
+export function isSilent(): LookasideError {
+  return new LookasideError(
+    'STORE_UNAVAILABLE',
+    'PostgreSQL has not answered in time; try again in a few seconds. A change may have been made all the same: look first',
+  );
 }

@@ -8,6 +8,7 @@ import { PostgresAccess } from './access-steps.ts';
 import { PostgresAuditLog } from './audit-log.ts';
 import { type Connections, connect, type Query, SESSION } from './connect.ts';
 import { PostgresEraser } from './eraser.ts';
+import type { WhileAnswering } from './in-time.ts';
 import { PostgresKeys } from './keys.ts';
 import { Leader } from './leader.ts';
 import { PostgresLog } from './log-store.ts';
@@ -41,6 +42,7 @@ export interface OpenPostgresOptions {
   readonly keyringNumber: () => number;
   /** The database cannot be asked, as far as is known. */
   readonly isLost?: () => boolean;
+  readonly whileAnswering?: WhileAnswering;
   readonly onChanged: (image: ImageId) => void;
   readonly onElected: () => void;
   readonly makeLiftEvent: (tombstone: Tombstone) => NewAuditEvent;
@@ -63,7 +65,7 @@ export async function openPostgres(options: OpenPostgresOptions) {
     const writer = new PostgresWriter(connections);
     const leader = new Leader(connections, options.onElected);
     const isLeader = () => leader.isLeading;
-    const questions = new PostgresQuestions(url);
+    const questions = new PostgresQuestions(url, options.whileAnswering === undefined ? {} : options);
     const tokens = new PostgresTokens({ connections, writer, monotonicMs, staleMs });
     await tokens.reload();
     const reload = () => tokens.reload().catch(() => undefined); // read again within a second

@@ -16,6 +16,7 @@ import type {
 import { AccessQuestions } from './access-questions.ts';
 import { AuditQuestions } from './audit-questions.ts';
 import { type Connections, connect, type Query } from './connect.ts';
+import type { WhileAnswering } from './in-time.ts';
 import { VerdictQuestions } from './verdict-questions.ts';
 
 const EXPORT_ROWS = 2000;
@@ -26,16 +27,23 @@ const LEFT_MS = 1000;
 /** invalid_parameter_value: the system cannot; undefined_object, insufficient_privilege: the server is another one. */
 const CANNOT_SET: ReadonlySet<string> = new Set(['22023', '42704', '42501']);
 
+export interface QuestionBounds {
+  readonly questionMs?: number;
+  /** So long after its time, a question is given up without an answer. */
+  readonly graceMs?: number;
+  /** Gives it up sooner when the database answers nobody. */
+  readonly whileAnswering?: WhileAnswering;
+}
+
 export class PostgresQuestions implements RecordLookups {
   readonly #connections: Connections;
-  readonly #questionMs: number;
-  readonly #graceMs: number;
+  readonly #bounds: Required<QuestionBounds>;
   #open = 0;
 
-  constructor(url: string, questionMs = QUESTION_MS, graceMs = GRACE_MS) {
+  constructor(url: string, bounds: QuestionBounds = {}) {
+    const { questionMs = QUESTION_MS, graceMs = GRACE_MS, whileAnswering = (asking) => asking } = bounds;
+    this.#bounds = { questionMs, graceMs, whileAnswering };
     this.#connections = connect({ url, poolSize: MAX_QUESTIONS_AT_ONCE, isPatient: true });
-    this.#questionMs = questionMs;
-    this.#graceMs = graceMs;
   }
 
   async open(signal: AbortSignal): Promise<RecordSession> {
@@ -55,9 +63,9 @@ export class PostgresQuestions implements RecordLookups {
       const taken = await this.#connections.take();
       asker = new Asker({
         ...{ ...taken, signal, onClosed },
-        ...{ questionMs: this.#questionMs, graceMs: this.#graceMs },
+        ...this.#bounds,
       });
-      await asker.query(`SET statement_timeout = ${this.#questionMs}`);
+      await asker.query(`SET statement_timeout = ${this.#bounds.questionMs}`);
       await noticeLeaving(asker.query);
       return sessionOf(asker);
     } catch (error) {
@@ -83,12 +91,10 @@ async function noticeLeaving(query: Query): Promise<void> {
   }
 }
 
-interface AskerOptions {
+interface AskerOptions extends Required<QuestionBounds> {
   readonly query: Query;
   readonly release: (isBroken: boolean) => void;
   readonly signal: AbortSignal;
-  readonly questionMs: number;
-  readonly graceMs: number;
   /** Called once. */
   readonly onClosed: () => void;
 }
@@ -110,12 +116,13 @@ class Asker {
 
   /** @throws LookasideError QUESTION_TOO_LONG, STORE_UNAVAILABLE; the signal's reason */
   readonly query: Query = async (sql, values) => {
-    const { query, signal, questionMs, graceMs } = this.#options;
+    const { query, signal, questionMs, graceMs, whileAnswering } = this.#options;
     signal.throwIfAborted();
     this.#asking += 1;
     const timer = setTimeout(this.#onSilence, questionMs + graceMs);
     try {
-      return await Promise.race([query(sql, values) as Promise<never>, this.#given.promise]);
+      const asking = whileAnswering(query(sql, values) as Promise<never>, this.#endSilent);
+      return await Promise.race([asking, this.#given.promise]);
     } catch (error) {
       throw isCancelled(error) ? tooLong(questionMs) : error;
     } finally {
@@ -129,14 +136,14 @@ class Asker {
     this.close();
   };
 
-  readonly #onSilence = (): void => {
-    this.#given.reject(
-      new LookasideError(
-        'STORE_UNAVAILABLE',
-        'PostgreSQL does not answer a question, not even with an error; ask again when the database works',
-      ),
-    );
+  readonly #onSilence = (): void => this.#given.reject(this.#endSilent());
+
+  readonly #endSilent = (): LookasideError => {
     this.close();
+    return new LookasideError(
+      'STORE_UNAVAILABLE',
+      'PostgreSQL does not answer a question, not even with an error; ask again when the database works',
+    );
   };
 
   /** What is asked still ends with its connection: noticeLeaving(). */

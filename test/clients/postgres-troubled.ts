@@ -8,6 +8,7 @@ import pg from 'pg';
 import { folderOf } from '../store/lay.ts';
 import { eventually } from './eventually.ts';
 import type { Postgres } from './postgres.ts';
+import { askWhileHung } from './postgres-hung.ts';
 import type { Signer } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
 import { summaryOf, type Uploads } from './uploads.ts';
@@ -32,7 +33,7 @@ export interface TroubledTests {
  */
 const LONGEST_MS = 8000;
 
-async function timed<T>(asking: Promise<T>): Promise<T> {
+export async function timed<T>(asking: Promise<T>): Promise<T> {
   const startMs = performance.now();
   const answer = await asking;
   const tookMs = Math.round(performance.now() - startMs);
@@ -156,6 +157,10 @@ export function troubledTests({ postgres, url, token, signer, openNode }: Troubl
     }
   });
 
+  it('answer every request in time while the database does not answer at all', async () => {
+    await askWhileHung({ postgres: postgres(), url: url(), signer, openNode }, Number.POSITIVE_INFINITY);
+  });
+
   it('take uploads and serve reads over a database that is far away', async () => {
     await serveFromFar({ postgres: postgres(), url: url(), token: token(), signer, openNode }, 15);
   });
@@ -200,17 +205,23 @@ export async function serveFromFar(
 }
 
 /** The same database, behind a socket in `folder` whose answers take twice `delay.ms`, which is nothing at first. */
-async function openFar({ port }: Postgres, url: string, folder: string) {
+export async function openFar({ port }: Postgres, url: string, folder: string) {
   const file = `.s.PGSQL.${port}`;
   const { searchParams } = new URL(url.replace('@/', '@host/'));
   const here = searchParams.get('host') ?? '';
-  const delay = { ms: 0 };
+  const delay: Delay = { ms: 0, isHole: false };
   const door = await openDelay(path.join(here, file), path.join(folder, file), delay);
   return { far: { ...door, url: url.replace(encodeURIComponent(here), encodeURIComponent(folder)) }, delay };
 }
 
+export interface Delay {
+  ms: number;
+  /** Nothing arrives any more, and nobody is told: connections of that time are useless afterwards. */
+  isHole: boolean;
+}
+
 /** Each piece arrives so much later, in either direction. */
-async function openDelay(to: string, at: string, delay: { readonly ms: number }): Promise<AsyncDisposable> {
+async function openDelay(to: string, at: string, delay: Readonly<Delay>): Promise<AsyncDisposable> {
   const sockets = new Set<Socket>();
   const forward = (from: Socket, into: Socket) => {
     sockets.add(from);
@@ -220,7 +231,7 @@ async function openDelay(to: string, at: string, delay: { readonly ms: number })
       before = Promise.all([before, pause(delay.ms)]).then(act);
     };
     from.on('error', () => into.destroy());
-    from.on('data', (piece) => later(() => into.write(piece)));
+    from.on('data', (piece) => later(() => !delay.isHole && into.write(piece)));
     from.on('close', () => {
       sockets.delete(from);
       later(() => into.end());

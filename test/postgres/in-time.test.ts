@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { createFewInTime } from '../../src/postgres/in-time.ts';
+import { isLookasideError } from '../../src/domain/errors.ts';
+import { createFewInTime, createPatience, createWhileAnswering } from '../../src/postgres/in-time.ts';
 
 const late = (name: string) => new Error(`${name} is late`);
 
@@ -49,4 +50,64 @@ test('who has no place in time is late, and is never begun', async () => {
   nowMs = 11;
   end();
   assert.equal(await fewInTime('three', async () => 'done'), 'done');
+});
+
+const isUnavailable = (error: unknown) => isLookasideError(error, 'STORE_UNAVAILABLE');
+const never = () => new Promise<never>(() => undefined);
+
+test('the parts of a request share its time, and each request has its own', async () => {
+  let nowMs = 0;
+  const patience = createPatience({ monotonicMs: () => nowMs, answeredAtMs: () => 0, longestMs: 50 });
+  const request = patience();
+  const first = request.wait(
+    setImmediate().then(() => {
+      nowMs = 49;
+      return 'first';
+    }),
+  );
+  assert.equal(await first, 'first');
+  await assert.rejects(request.wait(never()), isUnavailable);
+  nowMs = 100;
+  // nothing is left, and what is there already is not lost
+  assert.equal(await request.wait(Promise.resolve('there')), 'there');
+  assert.equal(await patience().wait(Promise.resolve('another')), 'another');
+});
+
+test('a long wait ends when the database answers nobody, and no sooner', async () => {
+  let [nowMs, lastMs] = [0, 0];
+  let looks = 0;
+  const whileAnswering = createWhileAnswering({
+    monotonicMs: () => nowMs,
+    answeredAtMs() {
+      looks += 1;
+      nowMs += 10;
+      if (looks <= 3) lastMs = nowMs - 5; // others were answered meanwhile
+      return lastMs;
+    },
+    longestMs: 6,
+  });
+  await assert.rejects(
+    whileAnswering(never(), () => late('it')),
+    late('it'),
+  );
+  assert.equal(looks, 4);
+  assert.equal(await whileAnswering(Promise.resolve('answer'), () => late('it')), 'answer');
+});
+
+test('a long wait has no end where nobody looks whether the database answers', async () => {
+  const whileAnswering = createWhileAnswering({
+    monotonicMs: () => 0,
+    answeredAtMs: () => null,
+    longestMs: 1,
+  });
+  let end: (value: string) => void = () => undefined;
+  const waiting = whileAnswering(
+    new Promise<string>((resolve) => {
+      end = resolve;
+    }),
+    () => late('it'),
+  );
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  end('answer');
+  assert.equal(await waiting, 'answer');
 });

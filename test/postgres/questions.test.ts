@@ -64,7 +64,7 @@ test('askers who leave while their connection is made take none with them', asyn
 test('a database that does not answer at all ends the question, and its connection', async () => {
   let isSilent = true;
   await using fake = await startFake({ isSilent: () => isSilent });
-  const questions = new PostgresQuestions(fake.url, 1, 1);
+  const questions = new PostgresQuestions(fake.url, { questionMs: 1, graceMs: 1 });
   const { signal } = new AbortController();
   for (let count = 0; count <= MAX_QUESTIONS_AT_ONCE; count += 1) {
     await assert.rejects(questions.open(signal), (error) => isLookasideError(error, 'STORE_UNAVAILABLE'));

@@ -18,10 +18,19 @@ const anyToken = { ...NO_BODY, roles: ROLES, methods: ['GET', 'HEAD'] } as const
 
 export const administration: readonly RouteSpec[] = [
   { ...anyToken, name: 'server', path: '/api/v1/server', route: showServer },
-  { ...administrator, name: 'fsck', path: '/api/v1/fsck', methods: ['POST'], bodyBytes: 1024, route: fsck },
+  {
+    ...administrator,
+    name: 'fsck',
+    waits: 'long',
+    path: '/api/v1/fsck',
+    methods: ['POST'],
+    bodyBytes: 1024,
+    route: fsck,
+  },
   {
     ...administrator,
     name: 'reindex',
+    waits: 'long',
     path: '/api/v1/reindex',
     methods: ['POST'],
     bodyBytes: 1024,

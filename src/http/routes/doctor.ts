@@ -11,6 +11,7 @@ import type { Services } from '../services.ts';
 export const doctor: RouteSpec = {
   ...NO_BODY,
   name: 'doctor',
+  waits: 'long',
   path: '/api/v1/doctor',
   methods: ['GET', 'HEAD'],
   roles: ROLES,

@@ -8,6 +8,7 @@ import { administrationFor } from './administration.ts';
 
 export const importBatch: RouteSpec = {
   name: 'import',
+  waits: 'long',
   path: '/api/v1/import',
   methods: ['POST'],
   roles: ['admin'],

@@ -19,6 +19,7 @@ export const keyLife: readonly RouteSpec[] = [
   {
     ...NO_BODY,
     name: 'key-rotation',
+    waits: 'long',
     path: '/api/v1/keys/:fingerprint/rotation',
     methods: ['GET'],
     roles: ROLES,
@@ -27,6 +28,7 @@ export const keyLife: readonly RouteSpec[] = [
   {
     ...NO_BODY,
     name: 'key-signatures',
+    waits: 'long',
     path: '/api/v1/keys/:fingerprint/signatures',
     methods: ['GET'],
     roles: ROLES,
@@ -35,6 +37,7 @@ export const keyLife: readonly RouteSpec[] = [
   {
     ...NO_BODY,
     name: 'key-revocation',
+    waits: 'long',
     path: '/api/v1/keys/:fingerprint/revocation',
     methods: ['GET'],
     roles: ROLES,
@@ -43,6 +46,7 @@ export const keyLife: readonly RouteSpec[] = [
   {
     ...toChange,
     path: '/api/v1/keys/:fingerprint/revoke',
+    waits: 'long',
     body: 'json',
     bodyBytes: 256 * 1024,
     bodyMs: 5000,

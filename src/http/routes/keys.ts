@@ -29,6 +29,7 @@ export const keys: readonly RouteSpec[] = [
   {
     name: 'keys',
     path: '/api/v1/keys/refresh',
+    waits: 'long',
     methods: ['POST'],
     roles: ['admin'],
     body: 'bytes',

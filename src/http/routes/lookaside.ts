@@ -17,7 +17,7 @@ export const READ = {
   renderError: renderSignatureError,
 } as const;
 
-export const signature: RouteSpec = { ...READ, name: SIGNATURE_ROUTE, route: serveSignature };
+export const signature: RouteSpec = { ...READ, name: SIGNATURE_ROUTE, waits: 'long', route: serveSignature };
 
 /** Every target that names nothing. */
 export const nothing: RouteSpec = { ...READ, name: 'nothing', route: async () => NOT_THERE };

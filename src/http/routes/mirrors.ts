@@ -15,9 +15,10 @@ import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 import { administrationFor, withProgress } from './administration.ts';
 
-const asked = { ...NO_BODY, name: 'mirrors', roles: ['admin'] } as const;
+const asked = { ...NO_BODY, name: 'mirrors', waits: 'long', roles: ['admin'] } as const;
 const changing = {
   name: 'mirrors',
+  waits: 'long',
   roles: ['admin'],
   body: 'json',
   bodyMs: 5000,
@@ -35,6 +36,7 @@ export const mirrors: readonly RouteSpec[] = [
   {
     ...changing,
     name: 'mirror-sync',
+    waits: 'long',
     path: '/api/v1/mirrors/:name/sync',
     bodyBytes: MAX_MIRROR_SYNC_BYTES,
     bodyMs: 60_000,

@@ -18,10 +18,11 @@ const FORM_BYTES = 64 * 1024;
 /** The largest body of the log-in, which anybody may send. */
 const LOG_IN_BYTES = 4096;
 
-const read = { ...NO_BODY, name: 'ui', methods: ['GET', 'HEAD'], roles: 'open' } as const;
+const read = { ...NO_BODY, name: 'ui', waits: 'own', methods: ['GET', 'HEAD'], roles: 'open' } as const;
 /** Who may send it is for the page to say. */
 const form = {
   name: 'ui',
+  waits: 'own',
   methods: ['POST'],
   roles: 'open',
   body: 'bytes',
@@ -105,13 +106,16 @@ async function servePage(services: Services, request: RouteRequest): Promise<Rep
   let asked = pageRequest(services, request, leaving.signal);
   const leave = () => leaving.abort(new Error('the browser left before its answer'));
   request.req.socket.once('close', leave);
-  try {
+  async function answer(): Promise<Reply> {
     const session = await sessionOf(services, asked);
     if (session !== null) {
       request.exchange.caller = { kind: 'token', token: session.token }; // who it is in the access log
       asked = { ...asked, viewer: viewerOf(services, session, asked) };
     }
-    return await compressed(request.req, await served.answer(asked));
+    return compressed(request.req, await served.answer(asked));
+  }
+  try {
+    return await request.patience.waitLong(answer());
   } catch (error) {
     const status = statusOf(error);
     if (status >= 500 && !leaving.signal.aborted)

@@ -24,13 +24,14 @@ import { NO_BODY, type RouteRequest, type RouteSpec } from '../route.ts';
 import type { Services } from '../services.ts';
 
 /** Who may ask what people did. */
-export const AUDITORS = { ...NO_BODY, roles: ['admin', 'auditor'], methods: ['GET'] } as const;
+export const AUDITORS = { ...NO_BODY, waits: 'long', roles: ['admin', 'auditor'], methods: ['GET'] } as const;
 
 export const records: readonly RouteSpec[] = [
   { ...AUDITORS, name: 'audit', path: '/api/v1/audit', route: answerTo('audit') },
   { ...AUDITORS, name: 'access', path: '/api/v1/access', route: answerTo('access') },
   {
     name: 'forget',
+    waits: 'long',
     path: '/api/v1/audit/forget',
     methods: ['POST'],
     roles: ['admin'],

@@ -19,6 +19,7 @@ import type { Services } from '../services.ts';
 export const releaseConfigMap: RouteSpec = {
   ...NO_BODY,
   name: 'release-configmap',
+  waits: 'long',
   path: '/api/v1/releases/:release/configmap',
   methods: ['GET', 'HEAD'],
   roles: 'reader',

@@ -33,6 +33,7 @@ export const signatures: readonly RouteSpec[] = [
   { ...question, name: 'withdrawals', path: '/api/v1/withdrawals', route: listWithdrawn },
   {
     name: 'missing-signatures',
+    waits: 'long',
     path: '/api/v1/signatures/missing',
     methods: ['POST'],
     roles: ['admin', 'uploader'],

@@ -1,0 +1,28 @@
+// A node whose database has stopped answering, and says nothing: each of its routes.
+import assert from 'node:assert/strict';
+import { needs } from '../clients/available.ts';
+import { startPostgres } from '../clients/postgres.ts';
+import { askWhileHung } from '../clients/postgres-hung.ts';
+import { administer, openNode } from '../clients/postgres-node.ts';
+import { makeSigner } from '../clients/signer.ts';
+import { promise } from './promise.ts';
+
+promise(
+  {
+    id: 'P9',
+    what: 'each route of a node whose database takes what it is sent and never answers, eight requests at once',
+    wanted: 'no answer after 5.5 s, and 503 with Retry-After for all that needs the database',
+    skip: needs('postgres').skip,
+    isLong: true,
+  },
+  async (see) => {
+    await using postgres = await startPostgres();
+    const url = await postgres.newDatabase();
+    const signer = makeSigner('alice');
+    await using administration = await administer(url);
+    await administration.keys.add(signer.certificate);
+    const { count, longestMs } = await askWhileHung({ postgres, url, signer, openNode }, 8);
+    assert.ok(longestMs < 5500, `an answer came after ${longestMs} ms`);
+    see(`${count} requests, the longest answered after ${(longestMs / 1000).toFixed(1)} s`);
+  },
+);
