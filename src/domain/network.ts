@@ -33,6 +33,16 @@ export function parseNetwork(text: string): Network | null {
   return { family, prefix, bits: cutTo(bits, prefix, family) };
 }
 
+/** As parseNetwork() reads it, with its length. */
+export function formatNetwork({ family, prefix, bits }: Network): string {
+  const width = family === 4 ? 8 : 16;
+  const parts = Array.from({ length: WIDTH[family] / width }, (_, n) => {
+    const part = (bits >> BigInt(WIDTH[family] - width * (n + 1))) & ((1n << BigInt(width)) - 1n);
+    return part.toString(family === 4 ? 10 : 16);
+  });
+  return `${parts.join(family === 4 ? '.' : ':')}/${prefix}`;
+}
+
 /**
  * Whether they have an address in common: an address or a network stands in rows, since a network may stand for its further
  * addresses.

@@ -14,7 +14,7 @@ import {
   type StaleImage,
   type UnsignedImages,
 } from '../domain/records.ts';
-import { addressesIn, below, Conditions, repositoryIn } from './conditions.ts';
+import { addAddress, below, Conditions, repositoryIn } from './conditions.ts';
 import type { Query } from './connect.ts';
 import { imageOf } from './indexed.ts';
 import { firstGroups, partOf } from './sum-groups.ts';
@@ -335,17 +335,7 @@ export class AccessQuestions {
     if (fingerprint !== null) conditions.add(BY_KEY, fingerprint, fingerprint);
     if (actor !== null) conditions.add('token = ?', actor);
     if (agent !== null) conditions.add('strpos(lower(agent), lower(?)) > 0', agent);
-    if (filter.address !== null) {
-      const rows = await this.#query<{ address: string }>(
-        `SELECT DISTINCT address FROM access_read WHERE ${conditions.text}`,
-        conditions.values,
-      );
-      const addresses = addressesIn(
-        rows.map(({ address }) => address),
-        filter.address,
-      );
-      conditions.add('address = ANY (?::text[])', addresses);
-    }
+    if (filter.address !== null) addAddress(conditions, 'address', filter.address);
     return conditions;
   }
 }

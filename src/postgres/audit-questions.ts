@@ -4,7 +4,7 @@ import { textsWithin } from '../domain/network.ts';
 import { auditRowOf, type StoredEvent } from '../domain/record-rows.ts';
 import type { Sums } from '../domain/record-sums.ts';
 import type { Dimension, Grouping, PageFound, Position, RecordFilter } from '../domain/records.ts';
-import { addressesIn, Conditions, repositoryIn } from './conditions.ts';
+import { addAddress, addressesIn, Conditions, repositoryIn } from './conditions.ts';
 import type { Query } from './connect.ts';
 import { firstGroups, partOf } from './sum-groups.ts';
 
@@ -29,6 +29,8 @@ export const INDEXED_OF_EVENTS: readonly string[] = [
   ...['site', 'result', 'fingerprint', 'signatureSha256'].map(indexed),
   ...[IMAGE, DIGEST, ACTOR, ADDRESS],
 ];
+
+const MAX_ADDRESSES = 1000;
 
 export class AuditQuestions {
   readonly #query: Query;
@@ -113,7 +115,10 @@ export class AuditQuestions {
     return conditions;
   }
 
-  /** The addresses of a network are looked up first, each by one step in the index, so that it leads to their events. */
+  /**
+   * The addresses of a network are looked up first, each by one step in the index, so that it leads to their events. Of so many
+   * that no index would help, each event is looked at.
+   */
   async #addAddress(conditions: Conditions, asked: string): Promise<void> {
     const [low, high] = textsWithin(asked);
     const rows = await this.#query<{ address: string }>(
@@ -127,9 +132,14 @@ export class AuditQuestions {
       )
       SELECT address
       FROM one
-      WHERE address <= $2`,
-      [low, high],
+      WHERE address <= $2
+      LIMIT $3`,
+      [low, high, MAX_ADDRESSES + 1],
     );
+    if (rows.length > MAX_ADDRESSES) {
+      addAddress(conditions, ADDRESS, asked);
+      return;
+    }
     const addresses = addressesIn(
       rows.map(({ address }) => address),
       asked,

@@ -1,5 +1,5 @@
 // Conditions of questions, with their parameters in order.
-import { overlaps, parseNetwork } from '../domain/network.ts';
+import { formatNetwork, overlaps, parseNetwork } from '../domain/network.ts';
 
 export class Conditions {
   readonly #texts: string[] = [];
@@ -26,6 +26,20 @@ export class Conditions {
     this.values.push(value);
     return `$${this.values.length}`;
   }
+}
+
+// what inet takes, as far as rows have it: addresses that were looked at when they came, networks of ours, and names
+const LIKE_ADDRESS = '^[0-9a-fA-F]*[.:][0-9a-fA-F.:]*(/[0-9]{1,3}){0,1}$';
+
+/** That the address in the column is the one that was asked for, or that they have one in common, as overlaps() has it. */
+export function addAddress(conditions: Conditions, column: string, asked: string): void {
+  const network = parseNetwork(asked);
+  if (network === null) conditions.add(`${column} = ?`, asked);
+  else
+    conditions.add(
+      `CASE WHEN ${column} ~ '${LIKE_ADDRESS}' THEN ${column}::inet && ?::inet ELSE false END`,
+      formatNetwork(network),
+    );
 }
 
 /** Those of the addresses that are the one that was asked for, or overlap the network. */

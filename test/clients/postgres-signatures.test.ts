@@ -28,6 +28,7 @@ import { makeClientCertificate, makeServerCertificate } from './certificate.ts';
 import { eventually } from './eventually.ts';
 import { type Postgres, startPostgres } from './postgres.ts';
 import { postgresAccessLogContract } from './postgres-access-log.ts';
+import { postgresNetworks } from './postgres-networks.ts';
 import { postgresOlderReads } from './postgres-older-reads.ts';
 import { postgresStoresContracts } from './postgres-stores.ts';
 import { postgresTlsTests, type TlsScene } from './postgres-tls.ts';
@@ -160,6 +161,8 @@ describe('PostgreSQL', needs('postgres', 'openssl'), () => {
   describe('stores', () => postgresStoresContracts(() => postgres));
   describe('by TLS', () => postgresTlsTests(() => ({ postgres, ...tls })));
   describe('the record of reads', () => postgresAccessLogContract(() => postgres));
+
+  describe('networks in questions', () => postgresNetworks(() => postgres));
 
   describe('older records', () => postgresOlderReads(() => postgres));
 

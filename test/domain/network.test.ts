@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { networkOf, overlaps, parseNetwork } from '../../src/domain/network.ts';
+import { formatNetwork, networkOf, overlaps, parseNetwork } from '../../src/domain/network.ts';
 
 describe('the network of an address', () => {
   const NETWORKS: readonly (readonly [address: string, network: string])[] = [
@@ -94,4 +94,17 @@ describe('a network that somebody asks for', () => {
       .concat(['::g', '::192.0.2.256', '192.0.2.1 ']);
     for (const text of none) assert.equal(parseNetwork(text), null, text);
   });
+});
+
+test('a network is written as it is read', () => {
+  for (const [asked, written] of [
+    ['10.1.2.3/8', '10.0.0.0/8'],
+    ['192.0.2.7', '192.0.2.7/32'],
+    ['2001:DB8::/32', '2001:db8:0:0:0:0:0:0/32'],
+    ['::ffff:192.0.2.1', '0:0:0:0:0:ffff:c000:201/128'],
+  ] as const) {
+    const network = parseNetwork(asked) ?? assert.fail(asked);
+    assert.equal(formatNetwork(network), written);
+    assert.deepEqual(parseNetwork(written), network);
+  }
 });
