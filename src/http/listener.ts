@@ -71,6 +71,8 @@ export interface ListenOptions {
   readonly onPlainHttp?: (address: string) => void;
   /** A connection with no byte either way for this long is closed, unless we owe an answer on it. Default 30 s. */
   readonly idleMs?: number;
+  /** Within this time the head of a request has to come. Default 5 s. */
+  readonly headMs?: number;
   /** Within this time a client has to read 32 KiB, or all that there is for it. Default 10 s. */
   readonly slowestMs?: number;
 }
@@ -111,13 +113,16 @@ function createServer({
   tls,
   onPlainHttp = () => {},
   idleMs = IDLE_SOCKET_MS,
+  headMs = LIMITS.headersTimeout,
   slowestMs = SLOWEST_MS,
 }: Omit<ListenOptions, 'host' | 'port'>): Server {
   const { handler, begunOn } = inTurn(handleAny);
+  const connectionsCheckingInterval = Math.min(headMs, LIMITS.connectionsCheckingInterval);
+  const limits = { ...LIMITS, headersTimeout: headMs, connectionsCheckingInterval };
   const server =
     tls === null
-      ? createHttpServer(LIMITS, handler)
-      : createHttpsServer({ ...LIMITS, ...tls, minVersion: 'TLSv1.2' }, handler);
+      ? createHttpServer(limits, handler)
+      : createHttpsServer({ ...limits, ...tls, minVersion: 'TLSv1.2' }, handler);
   server.on('checkContinue', handler);
   answerUnparsed(server, begunOn);
   if (tls !== null) answerPlainHttp(server, onPlainHttp);

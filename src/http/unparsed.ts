@@ -26,13 +26,19 @@ export function answerUnparsed(
       socket.destroy(error);
       return;
     }
-    refused.add(socket);
     const refusal = refusalOf(error);
-    socket.write(answerText(refusal));
     if (refusal.code === 'TOO_SLOW') {
-      socket.destroySoon(); // we have already waited for this client
+      // this process may have been stopped, or busy, for that long: what has come meanwhile is read before the client is blamed
+      setImmediate(() => {
+        if (!socket.writable || begunOn(socket)?.res !== before) return;
+        refused.add(socket);
+        socket.write(answerText(refusal));
+        socket.destroySoon(); // we have already waited for this client
+      });
       return;
     }
+    refused.add(socket);
+    socket.write(answerText(refusal));
     socket.removeAllListeners('data'); // the parser's
     linger(socket, socket);
   });

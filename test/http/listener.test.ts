@@ -241,10 +241,35 @@ describe('a listener', () => {
   });
 
   test('waits for no client whose request did not come in time', async () => {
-    const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null });
+    const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null, headMs: 100 });
     try {
       const answer = (await sendRaw(server.port, 'GET / HTTP/1.1\r\nHost: ')).toString();
       assert.match(answer, /^HTTP\/1\.1 408 [\s\S]*"TOO_SLOW"/);
+    } finally {
+      server.abort();
+      await server.drain();
+    }
+  });
+
+  test('answers a request that came in time to a process that had none to read it', async () => {
+    const headMs = 400;
+    const server = await listen({ handler, host: '127.0.0.1', port: 0, tls: null, headMs });
+    const ask = async () => {
+      const startMs = performance.now();
+      const client = connect({ host: '127.0.0.1', port: server.port });
+      try {
+        await once(client, 'connect');
+        assert.equal(await status({ host: '127.0.0.1', port: server.port }), 200); // so the one before it is accepted too
+        client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+        assert.ok(performance.now() - startMs < headMs / 2, 'it came in time');
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1.5 * headMs); // as when the process is stopped
+        return (await once(client, 'data')).toString();
+      } finally {
+        client.destroy();
+      }
+    };
+    try {
+      assert.match(await eventually(ask), /^HTTP\/1\.1 200 /);
     } finally {
       server.abort();
       await server.drain();
