@@ -10,6 +10,7 @@ import { assertAccepted, assertRefused, type ClientHome, makeClientHome } from '
 import { describeOutcome } from './command.ts';
 import { writeImage } from './image.ts';
 import { openScene, type Scene } from './scene.ts';
+import { isByNodes } from './served-by.ts';
 import { type LookasideServer, runLookaside, startServer } from './server.ts';
 
 const VENDOR = 'registry.vendor.example';
@@ -87,9 +88,10 @@ describe('a mirrored signature site', needs('podman', 'skopeo', 'docker-registry
     const asked = site.asked.length;
     assertAccepted(await reader.podman('pull', `${VENDOR}/base/app@${signed}`));
     assertAccepted(await reader.podman('pull', `${VENDOR}/base/app:v1`));
-    const why = 'A signature was required, but no signature exists';
+    // that the vendor has no signature, only the node that has asked him knows; the others cannot ask any more, and say no "404"
+    const why = isByNodes ? '503 (Service Unavailable)' : 'A signature was required, but no signature exists';
     assertRefused(await reader.podman('pull', `${VENDOR}/base/plain@${unsigned}`), 125, why);
-    assert.equal(site.asked.length, asked);
+    if (!isByNodes) assert.equal(site.asked.length, asked);
   });
 
   test('one sync.yaml names the images to skopeo sync and to the mirror, and the copy has the signature', async () => {
