@@ -30,6 +30,7 @@ export function openBackground(
   const withdrawing = setInterval(() => void revocations.carryOutAll(), PUT_BACK_EVERY_MS).unref();
   const keyExpiry = createKeyExpiryWarnings({
     keys,
+    releases: () => options.current().releases,
     clock: systemClock,
     log: options.log,
     wait: (ms) => wait(ms, undefined, { ref: false }),

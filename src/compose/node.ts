@@ -303,6 +303,7 @@ export async function composeNode(options: ComposeOptions): Promise<Composed> {
     const refreshing = openKeyRefresh({ ...options, isLeader: () => leader.isLeading }, keys);
     const keyExpiry = createKeyExpiryWarnings({
       ...{ keys, clock: systemClock, log },
+      releases: () => options.current().releases,
       wait: (ms) => wait(ms, undefined, { ref: false }),
     });
     const settled = createSettled();

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { LookasideError } from '../../src/domain/errors.ts';
 import type { RegisteredKey } from '../../src/domain/key.ts';
 import { createKeyExpiryWarnings } from '../../src/service/key-expiry.ts';
+import type { ReleaseViewSettings } from '../../src/service/release-view.ts';
 
 const NOW = new Date('2026-11-29T12:00:00Z');
 const DAY_MS = 86_400_000;
@@ -23,16 +24,25 @@ const keyOf = (fingerprint: string, days: number | null): RegisteredKey => ({
   certificate: Buffer.from(''),
 });
 
+const NO_RELEASES: ReleaseViewSettings = { repositories: [], preferredKey: null };
+
 /** Days pass when the test says so. */
-function createWarnings(list: () => Promise<readonly RegisteredKey[]>) {
+function createWarnings(list: () => Promise<readonly RegisteredKey[]>, releases = NO_RELEASES) {
   const lines: object[] = [];
+  const messages: string[] = [];
   let dayOver: () => void = () => undefined;
   let now = NOW;
   let slept: (sleeps: number) => void = () => undefined;
   const warnings = createKeyExpiryWarnings({
     keys: { list },
+    releases: () => releases,
     clock: { now: () => now },
-    log: { warn: (fields) => lines.push(fields) },
+    log: {
+      warn(fields, message) {
+        lines.push(fields);
+        messages.push(message);
+      },
+    },
     wait(ms) {
       slept(ms);
       return new Promise<void>((resolve) => {
@@ -53,6 +63,7 @@ function createWarnings(list: () => Promise<readonly RegisteredKey[]>) {
   return {
     warnings,
     lines,
+    messages,
     start: () => untilAsleep(warnings.start),
     nextDay: () => untilAsleep(() => dayOver()),
   };
@@ -86,4 +97,21 @@ test('when the keys cannot be read, the warnings are tried again the next day', 
   fails = false;
   await nextDay();
   assert.equal(lines.length, 1);
+});
+
+test('a release key that nobody has registered, or that has no repositories, is in the log', async () => {
+  const key = keyOf('AB', null);
+  const subkey = { ...key, fingerprint: 'CD'.repeat(20) };
+  const repositories = ['openshift/release'];
+  const said = async (releases: ReleaseViewSettings) => {
+    const { messages, start } = createWarnings(async () => [{ ...key, subkeys: [subkey] }], releases);
+    await start();
+    return messages;
+  };
+  for (const preferredKey of [null, key.fingerprint, 'AB'.repeat(8), 'CD'.repeat(8)])
+    assert.deepEqual(await said({ repositories, preferredKey }), [], String(preferredKey));
+  const [unknown] = await said({ repositories, preferredKey: 'EF'.repeat(8) });
+  assert.match(unknown ?? '', /^LOOKASIDE_RELEASE_KEY is not a registered key/);
+  const [needless] = await said({ repositories: [], preferredKey: key.fingerprint });
+  assert.match(needless ?? '', /^LOOKASIDE_RELEASE_KEY does nothing without LOOKASIDE_RELEASE_REPOSITORIES/);
 });
