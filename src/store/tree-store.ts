@@ -86,23 +86,6 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     return { generation, entries: toEntries(recorded), isSettled: true };
   }
 
-  /** As readOwned() takes them from the index; what it would have to look at the disk for is left to it. */
-  async function areStored(images: readonly ImageId[]): Promise<readonly boolean[]> {
-    const recorded = await areWhole(images);
-    return images.map((image, position) => recorded[position] === true && !changes.isPending(image));
-  }
-
-  async function areWhole(images: readonly ImageId[]): Promise<readonly boolean[]> {
-    const [first] = images;
-    if (options.kind === 'shared' || first === undefined || !changes.isScanned) return [];
-    try {
-      return (await isComplete(first.site)) ? ((await index.areRecorded?.(images)) ?? []) : [];
-    } catch (error) {
-      if (isLookasideError(error, 'INDEX_UNUSABLE')) return [];
-      throw error;
-    }
-  }
-
   /** Null when the files alone do not tell whether the set is still right. */
   function stampsOf(image: ImageId, known: SignatureSet): Stamps | null {
     return changes.isUnsettled(image) ? null : (origins.get(known)?.stamps ?? null);
@@ -162,10 +145,54 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     );
   }
 
-  async function readBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
-    return options.kind === 'shared' ? readSharedBlob(image, sha256) : readOwnedBlob(image, sha256);
+  async function listFolder(
+    site: string,
+    folder: string,
+    after: string | null,
+    limit: number,
+  ): Promise<FolderPage> {
+    if (options.kind === 'shared' || !(await isComplete(site))) await options.syncFolder(site, folder);
+    return index.listFolder(site, folder, after, limit);
   }
 
+  return {
+    readSet,
+    peekHolds,
+    peekEmpty,
+    peekSettled,
+    areStored: (images) => areStored(images, options, isComplete),
+    readBlob: createBlobReader(options, recordedOrNone),
+    listFolder,
+  };
+}
+
+/** As readOwned() takes them from the index; what it would have to look at the disk for is left to it. */
+async function areStored(
+  images: readonly ImageId[],
+  { kind, index, changes }: TreeStoreOptions,
+  isComplete: (site: string) => Promise<boolean>,
+): Promise<readonly boolean[]> {
+  const [first] = images;
+  if (kind === 'shared' || first === undefined || !changes.isScanned) return images.map(() => false);
+  const recorded = await unlessUnusable(async () =>
+    (await isComplete(first.site)) ? await index.areRecorded?.(images) : undefined,
+  );
+  return images.map((image, position) => recorded?.[position] === true && !changes.isPending(image));
+}
+
+async function unlessUnusable<T>(look: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await look();
+  } catch (error) {
+    if (isLookasideError(error, 'INDEX_UNUSABLE')) return undefined;
+    throw error;
+  }
+}
+
+function createBlobReader(
+  { tree, kind, sha256: hash, report }: TreeStoreOptions,
+  recordedOrNone: (image: ImageId) => Promise<readonly RecordedSignature[]>,
+): SignatureStore['readBlob'] {
   async function readSharedBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
     // try its last number first: reading all files for each signature would be 127 × 127 reads
     const last = (await recordedOrNone(image)).find((signature) => signature.sha256 === sha256);
@@ -179,7 +206,7 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
   /** Null when the file has other bytes, or is gone. */
   async function readBytes(image: ImageId, number: number, sha256: string): Promise<Uint8Array | null> {
     const bytes = await tree.readFile(imageFolder(image), number);
-    return bytes !== null && options.sha256(bytes) === sha256 ? bytes : null;
+    return bytes !== null && hash(bytes) === sha256 ? bytes : null;
   }
 
   async function readOwnedBlob(image: ImageId, sha256: string): Promise<Uint8Array | null> {
@@ -188,20 +215,10 @@ export function createTreeStore(options: TreeStoreOptions): SignatureStore {
     if (signature.bytes !== null) return signature.bytes;
     const path = `${imageFolder(image)}/signature-${signature.number}`;
     const bytes = await tree.readFile(imageFolder(image), signature.number);
-    if (bytes !== null && options.sha256(bytes) === sha256) return bytes;
+    if (bytes !== null && hash(bytes) === sha256) return bytes;
     report(image, [{ kind: bytes === null ? 'missing' : 'changed', path }]);
     throw new LookasideError('STORE_UNAVAILABLE', `${path} is damaged: its bytes are not the recorded ones`);
   }
 
-  async function listFolder(
-    site: string,
-    folder: string,
-    after: string | null,
-    limit: number,
-  ): Promise<FolderPage> {
-    if (options.kind === 'shared' || !(await isComplete(site))) await options.syncFolder(site, folder);
-    return index.listFolder(site, folder, after, limit);
-  }
-
-  return { readSet, peekHolds, peekEmpty, peekSettled, areStored, readBlob, listFolder };
+  return kind === 'shared' ? readSharedBlob : readOwnedBlob;
 }
