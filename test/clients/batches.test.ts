@@ -145,7 +145,7 @@ const BOMBS = count(MAX_BATCH_PARTS, 20);
 /** How many of a hundred may be late: those for which a machine with other work to do takes longer than a verdict may. */
 const MOST_BUSY = count(0, 10);
 const PART_BYTES = 128 * 1024;
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 300_000;
 
 describe(`${BATCHES} batches at once`, needs('bzip2'), () => {
   const READ = 'read/app';

@@ -7,7 +7,7 @@ import { isByNodes } from './served-by.ts';
 import { type LookasideServer, startServer } from './server.ts';
 import { enrol, makeSigner, type Signer } from './signer.ts';
 import { openTempFolder } from './temp-folder.ts';
-import { formOf, type PartResult, type Uploads, uploadsTo } from './uploads.ts';
+import { type Form, formOf, type Part, type PartResult, type Uploads, uploadsTo } from './uploads.ts';
 
 export interface UploadsScene extends AsyncDisposable {
   readonly data: string;
@@ -68,7 +68,7 @@ export async function openUploadsScene(
   }
 }
 
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 300_000;
 const NO_TIME: readonly (string | null)[] = ['STORE_UNAVAILABLE', 'BUSY'];
 
 /** As a client does that is told so: what nodes had no time for is sent again. A machine under load has much of that. */
@@ -79,19 +79,21 @@ function sentAgain(uploads: Uploads): Uploads {
       assert.ok(!NO_TIME.includes(answer.code), `${answer.code}`);
       return answer;
     }, PATIENCE_MS);
-  const form: Uploads['form'] = (sent) => {
-    const results: PartResult[] = [];
-    return eventually(async () => {
-      const answer = await uploads.form(sent);
-      if (answer.code !== null && results.length === 0) return answer;
-      assert.equal(answer.code, null);
-      for (const [part, result] of answer.results.entries()) {
-        // the first time that a part was looked at is what it is about
-        if (isLate(results[part])) results[part] = result;
+  const form: Uploads['form'] = async (sent) => {
+    const answer = await uploads.form(sent);
+    const results = [...answer.results];
+    if (answer.code !== null || !results.some(isLate)) return answer;
+    const parts = await partsOf(sent);
+    await eventually(async () => {
+      const again = await uploads.form(await formOf(parts.filter((_, n) => isLate(results[n]))));
+      assert.equal(again.code, null);
+      const rest = again.results.values();
+      for (const [n, result] of results.entries()) {
+        if (isLate(result)) results[n] = { ...(rest.next().value ?? result), part: result.part };
       }
       assert.ok(!results.some(isLate));
-      return { ...answer, results };
     }, PATIENCE_MS);
+    return { ...answer, results };
   };
   return {
     ...uploads,
@@ -102,6 +104,15 @@ function sentAgain(uploads: Uploads): Uploads {
   };
 }
 
+/** As formOf() took them. */
+async function partsOf({ contentType, body }: Form): Promise<readonly Part[]> {
+  const form = await new Response(body, { headers: { 'Content-Type': contentType } }).formData();
+  const files = form.getAll('signature').filter((one) => typeof one !== 'string');
+  return Promise.all(
+    files.map(async (file) => ({ bytes: new Uint8Array(await file.arrayBuffer()), fileName: file.name })),
+  );
+}
+
 function isLate(result: PartResult | undefined): boolean {
-  return result === undefined || (result.result === 'refused' && NO_TIME.includes(result.code));
+  return result?.result === 'refused' && NO_TIME.includes(result.code);
 }
